@@ -1,0 +1,189 @@
+"""The warm clinic process: connect, wait for requests, evaluate and train, answer. Reconnects for ever."""
+
+import logging
+import threading
+import time
+
+from embryofl.errors import DataError
+from embryofl.messages import Reply, Request, explain, round_seed
+from embryofl.wire import WireError
+from pydantic import ValidationError
+
+from embryofl_clinic.fleet_link import FleetLink, Incoming, Refused, RunGone, Stopped
+from embryofl_clinic.identity import Identity, Membership
+from embryofl_clinic.policy import Policy
+from embryofl_clinic.settings import ClinicSettings
+from embryofl_clinic.transfer import TransferRefused, Transfers
+from embryofl_clinic.workload import Trained, Workbench, Workload
+
+log = logging.getLogger("embryofl.clinic")
+
+POLL_FAST_S, POLL_SLOW_S, POLL_GROWTH = 0.1, 2.0, 1.05  # about 60 polls (40 s) from fast to slow
+REFUSED_FIRST_S, REFUSED_MOST_S = 1.0, 30.0
+
+
+class Agent:
+    """One clinic at work.
+
+    Parameters
+    ----------
+    settings : ClinicSettings
+    identity : Identity
+    membership : Membership
+    bench : Workbench
+        Gives the workload for a request; another one can be put in its place to run another workload.
+    stop : threading.Event
+    """
+
+    def __init__(
+        self,
+        settings: ClinicSettings,
+        identity: Identity,
+        membership: Membership,
+        bench: Workbench,
+        stop: threading.Event,
+    ) -> None:
+        self._settings, self._identity, self._membership = settings, identity, membership
+        self._bench, self._stop = bench, stop
+        self._policy = Policy(settings, membership.name)
+        self._last: tuple[tuple[str, int, str], Trained | None, Reply] | None = None
+        self._up = False
+
+    def run(self) -> None:
+        """Work until told to stop."""
+        refused_delay, turn = REFUSED_FIRST_S, 0
+        while not self._stop.is_set():
+            hub = self._membership.hubs[turn % len(self._membership.hubs)]
+            link = FleetLink(
+                hub,
+                self._membership.ca.encode(),
+                self._identity.key,
+                self._settings.state_dir,
+                self._stop,
+                self._note_state,
+            )
+            transfers = Transfers(hub, self._membership.ca, self._stop)
+            try:
+                link.connect()
+                log.info("connected to %s as %s", hub, self._membership.name)
+                refused_delay = REFUSED_FIRST_S
+                self._serve(link, transfers)
+            except Stopped:
+                pass
+            except Refused as exc:
+                log.warning(
+                    "the hub does not know this clinic's key right now (%s): it may have just restarted, the clinic may "
+                    "not be enrolled or be suspended, or a clock may be more than 5 minutes off; next try in %.0f s",
+                    exc, refused_delay,
+                )  # fmt: skip
+                turn += 1
+                self._stop.wait(refused_delay)
+                refused_delay = min(refused_delay * 1.6, REFUSED_MOST_S)
+            finally:
+                transfers.close()
+                link.close()
+
+    def _note_state(self, state: str, reason: str) -> None:
+        if (state == "up") != self._up:
+            self._up = state == "up"
+            if not self._up:
+                log.warning("the hub cannot be reached (%s): trying again until it can", reason)
+
+    def _serve(self, link: FleetLink, transfers: Transfers) -> None:
+        delay = POLL_FAST_S
+        while not self._stop.is_set():
+            try:
+                incoming = link.receive()
+                if incoming is None:
+                    self._stop.wait(delay)
+                    delay = min(delay * POLL_GROWTH, POLL_SLOW_S)
+                    continue
+                self._handle(link, transfers, incoming)
+            except RunGone:
+                log.info("the run ended while a message was in hand")
+            delay = POLL_FAST_S
+
+    def _handle(self, link: FleetLink, transfers: Transfers, incoming: Incoming) -> None:
+        began = time.monotonic()
+        try:
+            request = Request.model_validate_json(incoming.text)
+        except ValidationError as exc:
+            log.error("a request from the hub is not of the agreed form: %s", explain(exc))
+            link.answer_failure(incoming, "BadRequest", 0.0)
+            return
+        try:
+            reply = self._answer(transfers, request)
+        except Stopped:
+            raise
+        except TransferRefused as exc:
+            log.warning("round %d: the hub takes nothing more for it (%s)", request.round, exc)
+            link.answer_failure(incoming, "TransferRefused", time.monotonic() - began)
+        except Exception as exc:  # the text stays here, in the clinic's own log
+            log.exception("round %d failed", request.round)
+            link.answer_failure(incoming, type(exc).__name__, time.monotonic() - began)
+        else:
+            link.answer(incoming, reply.model_dump_json(), time.monotonic() - began)
+            log.info(
+                "round %d of %d: %s in %.1f s%s", request.round, request.settings.rounds,
+                "trained" if reply.update else f"refused, {reply.refused}" if reply.refused else "evaluated",
+                time.monotonic() - began, f", loss {reply.train_loss:.4f}" if reply.train_loss is not None else "",
+            )  # fmt: skip
+
+    def _answer(self, transfers: Transfers, request: Request) -> Reply:
+        key = (request.run, request.round, request.kind)
+        if self._last is not None and self._last[0] == key:
+            return self._repeat(transfers, request)
+        head = {"kind": request.kind, "run": request.run, "round": request.round, "layout": request.layout}
+        objection = self._policy.objection(request)
+        workload = None
+        if not objection:
+            try:
+                workload = self._bench.get(request)
+                objection = self._policy.objection(request, workload.examples)
+            except DataError as exc:
+                log.error("%s", exc)
+                objection = "its data folder cannot be trained on; its own log says why"
+        if workload is None or objection:
+            return Reply.model_validate({**head, "refused": objection})
+        if workload.layout.id != request.layout:
+            log.error("the run's model is not the %s this version of the clinic builds", request.settings.model)
+            refused = f"this version builds another {request.settings.model}: update the older of hub and clinic"
+            return Reply.model_validate({**head, "refused": refused})
+        return self._work(transfers, request, workload, head)
+
+    def _work(self, transfers: Transfers, request: Request, workload: Workload, head: dict[str, object]) -> Reply:
+        seconds, at = {}, time.monotonic()
+
+        def lap(name: str) -> None:
+            nonlocal at
+            seconds[name], at = round(time.monotonic() - at, 3), time.monotonic()
+
+        try:
+            workload.load(transfers.download(request.model, request.deadline))
+        except WireError as exc:
+            raise TransferRefused(str(exc)) from exc
+        lap("download")
+        splits = ("validation",) if request.kind == "train" else ("validation", "test")
+        sums = {s: workload.evaluate(s).suppress(self._settings.min_cell).to_dict() for s in splits}
+        lap("evaluate")
+        body: dict[str, object] = {**head, **sums, "device": workload.device}
+        trained = None
+        if request.kind == "train":
+            name = self._membership.name
+            trained = workload.train(request, round_seed(request.settings.seed, request.round, name))
+            lap("train")
+            body |= {"examples": trained.examples, "train_loss": trained.loss}
+            body["update"] = transfers.upload(request.upload_url, trained.packed, request.deadline)
+            lap("upload")
+            self._policy.count_round()
+        reply = Reply.model_validate({**body, "seconds": seconds})
+        self._last = ((request.run, request.round, request.kind), trained, reply)
+        return reply
+
+    def _repeat(self, transfers: Transfers, request: Request) -> Reply:
+        """Asked again for work that is done: the first answer was lost on its way, so only send it again."""
+        assert self._last is not None
+        _, trained, reply = self._last
+        if trained is not None:
+            transfers.upload(request.upload_url, trained.packed, request.deadline)
+        return reply

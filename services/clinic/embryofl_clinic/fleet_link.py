@@ -1,0 +1,250 @@
+"""The clinic's link to the hub: EVERYTHING on the clinic's side that touches flwr's internals lives in this file.
+
+Built on flwr 1.41.0's `FleetHttpClient`, one class below the context manager that the stock SuperNode uses. That one ends
+the process when activation fails, sends SIGINT to itself on a 401, swallows exceptions of its body, and cannot say
+goodbye for a former self, which is what makes a restart after a kill immediate. The call that fetches an app bundle
+(GetFab) is never made: code does not travel.
+"""
+
+import contextlib
+import logging
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from cryptography.hazmat.primitives.asymmetric import ec
+from embryofl.files import write_atomic
+from flwr.app import ConfigRecord, Error, Message, RecordDict
+from flwr.app.message import remove_content_from_message
+from flwr.common.constant import ErrorCode
+from flwr.common.serde import message_from_proto, message_to_proto
+from flwr.proto.fleet_pb2 import (
+    ActivateNodeRequest,
+    DeactivateNodeRequest,
+    PullMessagesRequest,
+    PushMessagesRequest,
+)
+from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
+from flwr.proto.node_pb2 import Node
+from flwr.supercore.error import FlowerError
+from flwr.supercore.inflatable.inflatable_object import (
+    get_all_nested_objects,
+    get_object_tree,
+    iterate_object_tree,
+    no_object_id_recompute,
+)
+from flwr.supercore.inflatable.inflatable_protobuf_utils import (
+    make_confirm_message_received_fn_protobuf,
+    make_pull_object_fn_protobuf,
+    make_push_object_fn_protobuf,
+)
+from flwr.supercore.inflatable.inflatable_utils import (
+    ObjectPullError,
+    ObjectPushError,
+    inflate_object_from_contents,
+    pull_objects,
+    push_objects,
+)
+from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
+from flwr.supercore.primitives.asymmetric import public_key_to_bytes
+from flwr.supercore.task_identity import TaskIdentity
+from flwr.supernode.fleet_http_client import FleetHttpClient
+from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
+
+log = logging.getLogger("embryofl.link")
+
+HEARTBEAT_S = 10.0  # the smallest interval the SuperLink accepts; a silent node is offline after twice that
+RETRY_FIRST_S, RETRY_MOST_S, RETRY_GROWTH = 0.1, 5.0, 1.6
+MAX_OBJECTS, MAX_MESSAGE = 8, 1 << 20  # a message is three small objects; anything else is not for us
+_CONTENT, _JSON = "m", "json"
+_GONE = (httpx.HTTPError, ValueError, RuntimeError)  # RuntimeError: the client was closed meanwhile
+
+
+class Stopped(Exception):
+    """The process was asked to stop."""
+
+
+class RunGone(Exception):
+    """The run is no longer under way: drop the message."""
+
+
+class Refused(Exception):
+    """The hub does not accept this clinic: key not enrolled (yet), revoked, or a clock more than 5 minutes off."""
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """A message from the hub: its JSON text, and what is needed to answer it."""
+
+    text: str
+    message: Any
+
+
+class FleetLink:
+    """One session with the hub.
+
+    Parameters
+    ----------
+    address : str
+        Gateway, host:port.
+    root_ca : bytes
+        The hub's CA certificate, PEM.
+    key : EllipticCurvePrivateKey
+        The clinic's key.
+    state_dir : Path
+        Where the node id of this session is remembered.
+    stop : threading.Event
+        Set to make every call raise `Stopped`.
+    on_state : callable
+        Called with ("up", "") or ("down", reason) after each call.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        root_ca: bytes,
+        key: ec.EllipticCurvePrivateKey,
+        state_dir: Path,
+        stop: threading.Event,
+        on_state: Callable[[str, str], None] = lambda state, reason: None,
+    ) -> None:
+        self._public = public_key_to_bytes(key.public_key())
+        self._client = FleetHttpClient.from_server_address(
+            address,
+            insecure=False,
+            root_certificates=root_ca,
+            interceptors=[
+                RuntimeVersionHttpInterceptor(component_name="SuperNode"),
+                NodeAuthHttpInterceptor(key, key.public_key()),
+            ],
+        )
+        self._id_file, self._stop, self._on_state = state_dir / "node_id", stop, on_state
+        self._node: Node | None = None
+
+    def _call(self, method: Callable[[Any], Any], request: Any) -> Any:
+        """Call the hub; outages are retried for ever with a growing pause, refusals are raised."""
+        delay = RETRY_FIRST_S
+        while True:
+            try:
+                response = method(request)
+                self._on_state("up", "")
+                return response
+            except httpx.TransportError as exc:
+                reason = type(exc).__name__
+            except httpx.HTTPStatusError as exc:
+                status = exc.response.status_code
+                if status == httpx.codes.UNAUTHORIZED:
+                    raise Refused("unauthorised") from None
+                if status == httpx.codes.FORBIDDEN:
+                    raise RunGone from None
+                if status < 500:
+                    error = FlowerError.from_json(exc.response.text)
+                    raise Refused(f"code_{error.code}" if error else f"http_{status}") from None
+                reason = f"http_{status}"
+            self._on_state("down", reason)
+            if self._stop.wait(delay * random.uniform(0.8, 1.2)):  # noqa: S311
+                raise Stopped
+            delay = min(delay * RETRY_GROWTH, RETRY_MOST_S)
+
+    # -- session ----------------------------------------------------------------------------------------------------
+    def connect(self) -> None:
+        """Begin a session. A node killed without goodbye counts as online for up to twice the heartbeat, and would be
+        refused; saying goodbye for our former self first makes a restart immediate."""
+        if self._id_file.exists():
+            with contextlib.suppress(Refused, RunGone, ValueError):  # already offline, or the hub has forgotten us
+                self._call(self._client.DeactivateNode, DeactivateNodeRequest(node_id=int(self._id_file.read_text())))
+        response = self._call(
+            self._client.ActivateNode, ActivateNodeRequest(public_key=self._public, heartbeat_interval=HEARTBEAT_S)
+        )
+        self._node = Node(node_id=response.node_id)
+        write_atomic(self._id_file, str(response.node_id).encode())
+        TaskIdentity.node_id, TaskIdentity.task_id = response.node_id, 1  # Message(reply_to=...) reads these
+        threading.Thread(target=self._heartbeats, args=(self._node,), daemon=True, name="heartbeat").start()
+
+    def _heartbeats(self, node: Node) -> None:
+        request = SendNodeHeartbeatRequest(node=node, heartbeat_interval=HEARTBEAT_S)
+        while not self._stop.wait(HEARTBEAT_S * random.uniform(0.35, 0.45)) and node is self._node:  # noqa: S311
+            with contextlib.suppress(*_GONE):  # the main loop reports and retries
+                self._client.SendNodeHeartbeat(request)
+
+    def close(self) -> None:
+        """End the session, with a goodbye if the hub can be reached."""
+        node, self._node = self._node, None
+        if node is not None:
+            with contextlib.suppress(*_GONE):
+                self._client.DeactivateNode(DeactivateNodeRequest(node_id=node.node_id))
+        self._client.close()
+
+    # -- messages ---------------------------------------------------------------------------------------------------
+    def receive(self) -> Incoming | None:
+        """The next message, or None. It is handed out once: if we die after this call the hub notices the new session
+        and sends it again. A message of another form than ours is dropped with a warning."""
+        response = self._call(self._client.PullMessages, PullMessagesRequest(node=self._node))
+        if not response.messages_list:
+            return None
+        header, tree = message_from_proto(response.messages_list[0]), response.message_object_trees[0]
+        run_id = header.metadata.run_id
+        ids = list(dict.fromkeys(t.object_id for t in iterate_object_tree(tree)))
+        if len(ids) > MAX_OBJECTS:
+            log.warning("dropped a message of %d parts: it is not of the agreed form", len(ids))
+            return None
+        pull = make_pull_object_fn_protobuf(lambda r: self._call(self._client.PullObject, r), self._node, run_id)
+        try:
+            contents = pull_objects(ids, pull, initial_backoff=0.05, backoff_cap=1.0)
+        except ObjectPullError:
+            log.warning("a message could not be fetched whole; the hub sends it again")
+            return None
+        # off the critical path: losing this call only delays the SuperLink's clean-up
+        threading.Thread(target=self._confirm, args=(run_id, tree.object_id), daemon=True).start()
+        message = inflate_object_from_contents(tree.object_id, contents)
+        message.metadata.__dict__["_message_id"] = tree.object_id
+        TaskIdentity.run_id = run_id
+        record = message.content.get(_CONTENT) if message.has_content() else None
+        text = record.get(_JSON) if isinstance(record, ConfigRecord) else None
+        if not isinstance(text, str) or len(text) > MAX_MESSAGE:
+            log.warning("dropped a message that is not of the agreed form")
+            return None
+        return Incoming(text, message)
+
+    def _confirm(self, run_id: int, object_id: str) -> None:
+        with contextlib.suppress(*_GONE):
+            make_confirm_message_received_fn_protobuf(self._client.ConfirmMessageReceived, self._node, run_id)(object_id)
+
+    def answer(self, incoming: Incoming, text: str, seconds: float) -> None:
+        """Answer a message with a JSON text."""
+        self._push(Message(RecordDict({_CONTENT: ConfigRecord({_JSON: text})}), reply_to=incoming.message), seconds)
+
+    def answer_failure(self, incoming: Incoming, kind: str, seconds: float) -> None:
+        """Say that the work failed. `kind` is the name of an error's type: texts may hold paths or identifiers."""
+        error = Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=kind)
+        self._push(Message(error, reply_to=incoming.message), seconds)
+
+    def _push(self, message: Message, seconds: float) -> None:
+        """Send a reply. A push session lost to a SuperLink restart is begun anew."""
+        run_id = message.metadata.run_id
+        with no_object_id_recompute():
+            message.metadata.__dict__["_message_id"] = message.object_id
+            tree = get_object_tree(message)
+            bare = remove_content_from_message(message) if message.has_content() else message
+            request = PushMessagesRequest(
+                node=self._node,
+                messages_list=[message_to_proto(bare)],
+                message_object_trees=[tree],
+                clientapp_runtime_list=[seconds],
+            )
+            for attempt in range(5):
+                begun = self._call(self._client.PushMessages, request)
+                push = make_push_object_fn_protobuf(
+                    lambda r: self._call(self._client.PushObject, r), self._node, run_id, begun.session_id
+                )
+                try:
+                    push_objects(get_all_nested_objects(message), push, object_ids_to_push=set(begun.objects_to_push))
+                    return
+                except ObjectPushError:
+                    log.warning("the hub lost the answer on its way, attempt %d", attempt + 1)
+                    if self._stop.wait(0.5):
+                        raise Stopped from None

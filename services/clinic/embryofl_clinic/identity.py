@@ -1,0 +1,81 @@
+"""The clinic's identity: a private key made here that never leaves, and what is known of the hub."""
+
+import json
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+from embryofl.errors import UserError
+from embryofl.files import write_atomic
+from embryofl.messages import Strict
+from pydantic import ValidationError
+
+
+class Membership(Strict):
+    """What the clinic knows of its hub once it has joined."""
+
+    name: str
+    hubs: list[str]
+    ca: str
+
+
+class Identity:
+    """`identity/` in the clinic's state folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Made when missing, readable by its owner only.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.key = self._load_or_make_key(folder / "clinic.key")
+        except OSError as exc:
+            raise UserError(
+                f"The clinic's state folder {folder.parent} cannot be written ({exc.strerror}). Expected a folder of the "
+                "clinic's own that survives restarts: mount a volume at /state, or set EMBRYOFL_STATE_DIR."
+            ) from exc
+
+    @staticmethod
+    def _load_or_make_key(path: Path) -> ec.EllipticCurvePrivateKey:
+        if not path.exists():
+            key = ec.generate_private_key(ec.SECP384R1())
+            write_atomic(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), mode=0o600)
+        loaded = load_pem_private_key(path.read_bytes(), None)
+        if not isinstance(loaded, ec.EllipticCurvePrivateKey):
+            raise UserError(f"{path} holds a key of another kind, expected an EC key. Remove it and join again.")
+        return loaded
+
+    @property
+    def public_key(self) -> str:
+        """The public key as one OpenSSH line."""
+        return self.key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+
+    def sign(self, text: bytes) -> str:
+        """ECDSA signature with SHA-256, hexadecimal."""
+        return self.key.sign(text, ec.ECDSA(SHA256())).hex()
+
+    @property
+    def membership(self) -> Membership | None:
+        """The hub this clinic has joined, if it has."""
+        path = self._folder / "hub.json"
+        if not path.exists():
+            return None
+        try:
+            return Membership.model_validate_json(path.read_text())
+        except ValidationError as exc:
+            raise UserError(f"{path} is damaged. Remove it and join again with a new invite.") from exc
+
+    def remember(self, membership: Membership) -> None:
+        """Keep what is known of the hub."""
+        write_atomic(self._folder / "hub.json", json.dumps(membership.model_dump()).encode(), mode=0o600)

@@ -1,0 +1,70 @@
+"""Joining: from an invite to a membership, through the gateway's enrolment call."""
+
+import logging
+import ssl
+import threading
+from typing import Any
+
+import httpx
+from embryofl.errors import UserError
+from embryofl.invite import Invite
+from embryofl.messages import Enrolment, Meaning, proof_text
+
+from embryofl_clinic.identity import Identity, Membership
+
+log = logging.getLogger("embryofl.join")
+
+RETRY_FIRST_S, RETRY_MOST_S = 0.5, 10.0
+
+
+def tls_context(ca: str) -> ssl.SSLContext:
+    """Trust this hub's authority and nobody else."""
+    context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cadata=ca)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def join(
+    identity: Identity, invite: Invite, meaning: Meaning, summary: dict[str, Any], stop: threading.Event
+) -> Membership:
+    """Send key, proof, summary and secret; retries while the hub is away.
+
+    Raises
+    ------
+    UserError
+        When the hub refuses, with its reason, or `stop` is set.
+    """
+    request = Enrolment(
+        name=invite.name,
+        secret=invite.secret,
+        public_key=identity.public_key,
+        proof=identity.sign(proof_text(invite.name, invite.secret, identity.public_key)),
+        meaning=meaning,
+        summary=summary,
+    )
+    delay, context = RETRY_FIRST_S, tls_context(invite.ca)
+    while True:
+        for hub in invite.hubs:
+            try:
+                with httpx.Client(verify=context, timeout=20, trust_env=False) as client:
+                    response = client.post(f"https://{hub}/v1/enrol", json=request.model_dump())
+            except httpx.TransportError as exc:
+                log.info("the hub at %s cannot be reached (%s)", hub, exc)
+                continue
+            if response.status_code == httpx.codes.OK:
+                membership = Membership(name=invite.name, hubs=[hub, *(h for h in invite.hubs if h != hub)], ca=invite.ca)
+                identity.remember(membership)
+                return membership
+            if response.status_code < 500:
+                raise UserError(f"The hub at {hub} does not let this clinic join: {_reason(response)}")
+        log.info("the hub is tried again in %.0f s", delay)
+        if stop.wait(delay):
+            raise UserError("Stopped before the clinic had joined.")
+        delay = min(delay * 1.6, RETRY_MOST_S)
+
+
+def _reason(response: httpx.Response) -> str:
+    try:
+        return str(response.json()["error"])[:300]
+    except (ValueError, KeyError, TypeError):
+        return f"it answers {response.status_code}. Is the address that of an EmbryoFL gateway?"

@@ -1,0 +1,45 @@
+"""The clinic's settings, from the environment (prefix `EMBRYOFL_`)."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from embryofl.errors import UserError
+from embryofl.messages import Meaning, explain
+
+
+class ClinicSettings(BaseSettings):
+    """Where data and state are, how to compute, and the clinic's own policy."""
+
+    model_config = SettingsConfigDict(env_prefix="EMBRYOFL_", frozen=True)
+
+    data_dir: Path = Path("/data")  # private images, only ever read
+    state_dir: Path = Path("/state")
+    invite: str = ""  # needed at first start only
+    invite_file: Path | None = None  # the same, read from a file
+    meaning: Meaning = "quality"  # what label 1 means here
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int = Field(default=0, ge=0)  # CPU threads for training; 0 = as many as there are cores
+    min_examples: int = Field(default=20, ge=1)  # policy: fewer training embryos and the clinic does not train
+    min_cell: int = Field(default=5, ge=1)  # policy: counts and metrics of fewer embryos are withheld
+    max_rounds_a_day: int = Field(default=0, ge=0)  # policy: 0 = no limit
+
+    @property
+    def identity_dir(self) -> Path:
+        """The private key and what is known of the hub."""
+        return self.state_dir / "identity"
+
+    @property
+    def cache_dir(self) -> Path:
+        """Decoded images."""
+        return self.state_dir / "cache"
+
+
+def load_settings(**overrides: object) -> ClinicSettings:
+    """Read the settings; `overrides` come from the command line. Raises `UserError` in words."""
+    try:
+        return ClinicSettings(**{k: v for k, v in overrides.items() if v is not None})  # type: ignore[arg-type]
+    except ValidationError as exc:
+        raise UserError(f"A setting (EMBRYOFL_ environment variable or option) cannot be used: {explain(exc)}.") from exc

@@ -1,0 +1,142 @@
+"""What a clinic computes: the model and the data it keeps warm between rounds. Free of transport."""
+
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from embryofl.messages import Request, RunSettings
+from embryofl.metrics import ScoreSums
+from embryofl.wire import Layout
+
+from embryofl_clinic.settings import ClinicSettings
+
+log = logging.getLogger("embryofl.workload")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Outcome of local training: the packed model, mean loss, and number of training embryos."""
+
+    packed: np.ndarray
+    loss: float
+    examples: int
+
+
+class Workload(Protocol):
+    """One model with one clinic's data."""
+
+    layout: Layout
+    device: str
+
+    @property
+    def examples(self) -> int:
+        """Number of training embryos."""
+
+    def load(self, packed: np.ndarray) -> None:
+        """Take over a packed global model."""
+
+    def evaluate(self, split: str) -> ScoreSums:
+        """Sums over the embryos of a split: ``validation`` or ``test``."""
+
+    def train(self, request: Request, seed: int) -> Trained:
+        """Train from the loaded model."""
+
+
+def pick_device(wanted: str) -> str:
+    """``auto`` is CUDA where there is one."""
+    import torch
+    from embryofl.errors import UserError
+
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            "EMBRYOFL_DEVICE=cuda, but PyTorch finds no CUDA device here. Expected an NVIDIA driver and, in a container, "
+            "`--gpus all` and a CUDA build of PyTorch (compose.gpu.yaml). Or set EMBRYOFL_DEVICE=cpu."
+        )
+    return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+class EmbryoWorkload:
+    """A model of the zoo on the clinic's data folder.
+
+    Raises
+    ------
+    DataError
+        When the folder cannot be trained on.
+    """
+
+    def __init__(self, run: RunSettings, data_dir: Path, cache_dir: Path, device: str) -> None:
+        from embryofl.data import load_clinic_data
+        from embryofl.models import create_model
+
+        self.device = device
+        self._data = load_clinic_data(data_dir, cache_dir, run.image_size)
+        self._model = create_model(run.model).to(device)
+        self.layout = Layout.of_state(self._model.state_dict())
+
+    @property
+    def examples(self) -> int:
+        """Number of training embryos."""
+        return len(self._data.train.rows)
+
+    def load(self, packed: np.ndarray) -> None:
+        """See `Workload`."""
+        from embryofl import wire
+
+        wire.load(packed, self.layout, self._model.state_dict())
+
+    def evaluate(self, split: str) -> ScoreSums:
+        """See `Workload`."""
+        from embryofl import task
+
+        return task.evaluate(self._model, getattr(self._data, split), device=self.device)
+
+    def train(self, request: Request, seed: int) -> Trained:
+        """See `Workload`. A line of progress every few seconds."""
+        from embryofl import task, wire
+
+        run, said = request.settings, time.monotonic()
+
+        def progress(done: int, total: int, loss: float) -> None:
+            nonlocal said
+            if time.monotonic() - said > 5:
+                said = time.monotonic()
+                log.info("round %d: batch %d of %d, loss %.4f", request.round, done, total, loss)
+
+        result = task.train(
+            self._model,
+            self._data.train,
+            run.training,
+            seed=seed,
+            device=self.device,
+            learning_rate_scale=task.cosine_scale(request.round, run.rounds),
+            progress=progress,
+        )
+        return Trained(wire.pack(self._model.state_dict(), self.layout), result.loss, result.examples)
+
+
+class Workbench:
+    """Keeps one workload warm: rebuilt when a run brings another model or image size, or a new run begins."""
+
+    def __init__(self, settings: ClinicSettings) -> None:
+        self._settings = settings
+        self._key: tuple[str, str, int] | None = None
+        self._current: Workload | None = None
+
+    def get(self, request: Request) -> Workload:
+        """The workload for a request."""
+        run = request.settings
+        key = (request.run, run.model, run.image_size)
+        if self._current is None or key != self._key:
+            self._current = None  # free the old model first
+            device = pick_device(self._settings.device)
+            self._current = EmbryoWorkload(run, self._settings.data_dir, self._settings.cache_dir, device)
+            self._key = key
+        return self._current
+
+    def warm_up(self) -> None:
+        """Decode the images and import PyTorch before the first request asks for them."""
+        run = RunSettings()
+        EmbryoWorkload(run, self._settings.data_dir, self._settings.cache_dir, pick_device(self._settings.device))

@@ -1,0 +1,18 @@
+"""A clinic's data: the folder contract, the split by patient, the cache of decoded images. No torch."""
+
+from embryofl.data.contract import DataFolder, EmbryoImage, Problem
+from embryofl.data.dataset import MIN_TRAIN, ClinicData, Examples, load_clinic_data
+from embryofl.data.layouts import read_folder
+from embryofl.data.split import split_by_patient
+
+__all__ = [
+    "MIN_TRAIN",
+    "ClinicData",
+    "DataFolder",
+    "EmbryoImage",
+    "Examples",
+    "Problem",
+    "load_clinic_data",
+    "read_folder",
+    "split_by_patient",
+]

@@ -1,0 +1,140 @@
+"""A clinic's examples, ready to train: folder read, images decoded, patients split."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from embryofl.data.cache import DecodedCache, Progress, open_cache
+from embryofl.data.contract import DataFolder, EmbryoImage
+from embryofl.data.layouts import read_folder
+from embryofl.data.split import SIDES, split_by_patient
+from embryofl.errors import DataError
+
+MIN_TRAIN = 20
+"""Least number of training examples with which a clinic takes part."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Labelled images of one side of the split.
+
+    Attributes
+    ----------
+    pixels : numpy.ndarray
+        uint8 (m, s, s, 3), memory-mapped and shared by all sides: take `pixels[rows[i]]`.
+    rows : numpy.ndarray
+        int64 (n,), rows of `pixels`.
+    labels : numpy.ndarray
+        int64 (n,), 0 or 1.
+    days : numpy.ndarray
+        int64 (n,), 0 where unknown.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    rows: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int64]
+    days: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True)
+class ClinicData:
+    """What a clinic trains and evaluates on. `folder` holds the images that can be used and all problems."""
+
+    folder: DataFolder
+    image_size: int
+    train: Examples
+    validation: Examples
+    test: Examples
+
+
+def load_clinic_data(
+    root: Path, cache_dir: Path, image_size: int, split_seed: int = 0, progress: Progress | None = None
+) -> ClinicData:
+    """Read, decode and split a clinic's folder.
+
+    Parameters
+    ----------
+    root : Path
+        Data folder, only read.
+    cache_dir : Path
+        Where decoded images are kept.
+    image_size : int
+        Side of the decoded square in pixels.
+    split_seed : int (default: 0)
+        Seed of the split by patient. Files of the same content stay on one side.
+    progress : callable, optional
+        Called with (done, total) files while decoding.
+
+    Raises
+    ------
+    DataError
+        When the folder cannot be read, or when it is not enough to train: see `refusal`.
+    UserError
+        When the cache cannot be written.
+    """
+    folder = read_folder(root)
+    labelled = [image.file for image in folder.images if image.label is not None]
+    cache = open_cache(root, labelled, cache_dir, image_size, progress)
+    problems = [problem for info in cache.infos.values() if (problem := info.problem)]
+    images = tuple(image for image in folder.images if image.label is None or image.file in cache.rows)
+    folder = replace(folder, images=images, problems=folder.problems + tuple(problems))
+    links = [cache.infos[image.file].sha256 if image.file in cache.infos else "" for image in images]
+    sides = split_to_train(folder, links, split_seed)
+    examples = {side: _examples(cache, [images[index] for index in sides[side]]) for side in SIDES}
+    return ClinicData(folder, image_size, examples["train"], examples["validation"], examples["test"])
+
+
+def split_to_train(folder: DataFolder, links: Sequence[str], split_seed: int) -> dict[str, list[int]]:
+    """Split a folder's usable images, or say why it cannot train.
+
+    Raises
+    ------
+    DataError
+        No label, one class only, too few patients, or too few training examples.
+    """
+    images = folder.images
+    labels = Counter(image.label for image in images if image.label is not None)
+    left_out = _left_out(folder)
+    if not labels:
+        raise DataError(
+            f"None of the {len(images)} usable images in {folder.root} has a label{left_out}. At least {MIN_TRAIN} "
+            "training examples of both classes are needed: fill in the column label of labels.csv with 1 and 0."
+        )
+    if len(labels) == 1:
+        raise DataError(
+            f"All {labels.total()} labelled images in {folder.root} have the label {next(iter(labels))}{left_out}. "
+            "Both 1 and 0 are needed to train: add images of the other class, or check the column label."
+        )
+    sides = split_by_patient(images, split_seed, links=links)
+    train = Counter(images[index].label for index in sides["train"])
+    if train.total() < MIN_TRAIN or len(train) < 2:
+        raise DataError(
+            f"{train.total()} training examples remain in {folder.root} ({train[1]} of class 1, {train[0]} of class "
+            f"0), out of {labels.total()} labelled images, after whole patients were set aside for validation "
+            f"({len(sides['validation'])}) and test ({len(sides['test'])}){left_out}. At least {MIN_TRAIN} with both "
+            "classes are needed: add labelled patients."
+        )
+    return sides
+
+
+def _left_out(folder: DataFolder) -> str:
+    """`; left out were: 3 unreadable, 1 missing`, or nothing."""
+    kinds = Counter(problem.kind for problem in folder.problems if problem.leaves_out)
+    listed = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in kinds.most_common())
+    return f"; left out were: {listed}" if listed else ""
+
+
+def _examples(cache: DecodedCache, images: Sequence[EmbryoImage]) -> Examples:
+    return Examples(
+        cache.pixels,
+        np.array([cache.rows[image.file] for image in images], np.int64),
+        np.array([image.label for image in images], np.int64),
+        np.array([image.day or 0 for image in images], np.int64),
+    )

@@ -1,0 +1,192 @@
+"""From the bytes of an image file to a square uint8 RGB array, or the reason why not.
+
+Rules, all of them functions of the file's content alone:
+
+- EXIF orientation is applied. The first frame of an animation or stack is used, with a note.
+- 16-bit, 32-bit and float grey: microscope cameras write 10, 12 or 14 bits into 16. The bit depth is taken as the
+  smallest of 8, 10, 12, 14 and 16 that holds the brightest pixel, and values are divided by its full range. So a 12-bit
+  image is neither nearly black (as it would be when divided by 65535) nor stretched to its own extremes, and exposures
+  of one camera stay comparable. Float images up to 1 are multiplied by 255.
+- Transparent pixels are filled with the median colour of the visible ones.
+- The longer side is scaled to the wanted size with antialiasing, and the shorter is padded on both sides with the
+  image's median colour: embryos are not distorted, and no edge is made where the dish's background goes on.
+"""
+
+import contextlib
+import io
+import math
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import PIL
+from PIL import Image, ImageOps
+
+MAX_PIXELS = 80_000_000
+"""Below the size at which Pillow itself warns of a decompression bomb (89 million)."""
+MAX_FILE_BYTES = 512 * 2**20
+MIN_SIDE = 8
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF")
+"""Decoders that a file may reach, whatever its name: none that starts another program."""
+DECODE_VERSION = f"1-pillow{PIL.__version__}"
+"""Part of the cache's key: raised when a rule above changes; another Pillow may decode differently."""
+
+warnings.simplefilter("error", Image.DecompressionBombWarning)
+# Damaged metadata: what matters is reported as a problem.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+Image.preinit()  # once, before threads decode
+Image.init()
+
+
+class DecodeError(Exception):
+    """An image that cannot be used; `kind` is one of `contract.PROBLEM_KINDS`."""
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.detail = detail
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A decoded image.
+
+    Attributes
+    ----------
+    pixels : numpy.ndarray
+        uint8 (size, size, 3), RGB.
+    width, height : int
+        As stored in the file, after EXIF orientation.
+    mode : str
+        Pillow's name of the stored pixel format, such as `RGB`, `L`, `I;16`, `CMYK`.
+    note : str
+        "" or what was passed over, such as further frames.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    width: int
+    height: int
+    mode: str
+    note: str
+
+
+def decode_image(data: bytes, size: int) -> Decoded:
+    """Decode a file's content to a square of `size` pixels.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+    size : int
+        Side of the result in pixels.
+
+    Raises
+    ------
+    DecodeError
+        With the kind `empty`, `too_large`, `too_small`, `truncated` or `unreadable`.
+    """
+    if not data:
+        raise DecodeError("empty", "the file has no content")
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            return _decode(image, size)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DecodeError("too_large", f"more than {MAX_PIXELS // 10**6} million pixels") from error
+    except MemoryError as error:
+        raise DecodeError("too_large", "not enough memory to decode it") from error
+    except DecodeError:
+        raise
+    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and others
+        if _cut_short(data, error):
+            raise DecodeError("truncated", "the file ends too early; copy it again from its source") from error
+        found = "no image of a known type" if isinstance(error, PIL.UnidentifiedImageError) else str(error)[:200]
+        raise DecodeError("unreadable", found) from error
+
+
+def _decode(image: Image.Image, size: int) -> Decoded:
+    if image.width * image.height > MAX_PIXELS:
+        raise DecodeError("too_large", f"{image.width}x{image.height}: more than {MAX_PIXELS // 10**6} million pixels")
+    if min(image.width, image.height) < MIN_SIDE:
+        raise DecodeError("too_small", f"{image.width}x{image.height}: less than {MIN_SIDE} pixels")
+    frames = getattr(image, "n_frames", 1) if image.format != "MPO" else 1
+    mode = image.mode
+    image.seek(0)
+    image.load()
+    upright: Image.Image = image
+    with contextlib.suppress(Exception):  # damaged EXIF data does not make the pixels useless
+        upright = ImageOps.exif_transpose(image)
+    rgb = to_rgb(upright)
+    note = f"{frames} frames: the first one is used" if frames > 1 else ""
+    return Decoded(to_square(rgb, size), upright.width, upright.height, mode, note)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Convert any pixel format to 8-bit RGB by the rules of this module."""
+    if image.mode.startswith("I") or image.mode == "F":
+        return Image.fromarray(scale_to_8_bits(np.asarray(image))).convert("RGB")
+    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+        return _fill_transparent(image.convert("RGBA"))
+    return image.convert("RGB")
+
+
+def scale_to_8_bits(values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
+    """Scale grey values of any depth to uint8 by the smallest usual bit depth that holds the brightest.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        (h, w), any integer or float type; negative and non-finite values count as 0.
+    """
+    grey = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0).clip(min=0)
+    brightest = float(grey.max())
+    if values.dtype.kind == "f" and brightest <= 1:
+        full = 1.0
+    else:
+        depth = next((bits for bits in (8, 10, 12, 14, 16) if brightest <= 2**bits - 1), 0)
+        full = float(2**depth - 1) if depth else brightest
+    return np.rint(grey * (255.0 / full)).astype(np.uint8)
+
+
+def _fill_transparent(image: Image.Image) -> Image.Image:
+    alpha = np.asarray(image.getchannel("A"))
+    if alpha.min() == 255:
+        return image.convert("RGB")
+    visible = np.asarray(image)[alpha > 0][:, :3]
+    fill = _median(visible) if len(visible) else (0, 0, 0)
+    return Image.alpha_composite(Image.new("RGBA", image.size, (*fill, 255)), image).convert("RGB")
+
+
+def to_square(image: Image.Image, size: int) -> npt.NDArray[np.uint8]:
+    """Scale an RGB image to fit a square and pad it with its median colour: uint8 (size, size, 3)."""
+    scale = size / max(image.size)
+    width, height = (max(1, min(size, math.floor(side * scale + 0.5))) for side in image.size)
+    fitted = image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BICUBIC)
+    pixels = np.asarray(fitted)
+    if (width, height) != (size, size):
+        square = np.empty((size, size, 3), np.uint8)
+        square[:] = _median(pixels.reshape(-1, 3))
+        top, left = (size - height) // 2, (size - width) // 2
+        square[top : top + height, left : left + width] = pixels
+        pixels = square
+    return np.ascontiguousarray(pixels)
+
+
+def _median(colours: npt.NDArray[np.uint8]) -> tuple[int, int, int]:
+    """Median of uint8 (n, 3) by channel; the lower one of two."""
+    red, green, blue = (int(c) for c in np.percentile(colours, 50, axis=0, method="lower"))
+    return red, green, blue
+
+
+def _cut_short(data: bytes, error: Exception) -> bool:
+    """Whether a file that cannot be decoded lacks its end."""
+    text = str(error).lower()
+    if any(word in text for word in ("truncat", "premature", "unexpected end", "not enough image data")):
+        return True
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return b"IEND" not in data[-64:]
+    if data.startswith(b"\xff\xd8\xff"):
+        return b"\xff\xd9" not in data[-1024:]
+    if data.startswith((b"GIF87a", b"GIF89a")):
+        return b"\x3b" not in data[-2:]
+    return False

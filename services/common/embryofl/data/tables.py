@@ -1,0 +1,152 @@
+"""CSV tables as clinics write them: any usual encoding and separator, headers in any case."""
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+from embryofl.errors import DataError
+
+SEPARATORS = (",", ";", "\t")
+MAX_TABLE_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table.
+
+    Attributes
+    ----------
+    number : int
+        Line number in the file, 1 is the first line.
+    cells : dict
+        Column name in lower case to trimmed text; "" where the row is short.
+    surplus : bool
+        Whether the row has more filled cells than the header has columns.
+    """
+
+    number: int
+    cells: dict[str, str]
+    surplus: bool
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with its column names in lower case, without spaces around them."""
+
+    name: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+def decode_text(data: bytes, name: str) -> str:
+    """Decode a table's bytes: UTF-8 (with or without BOM), UTF-16, else Windows-1252, else Latin-1.
+
+    Raises
+    ------
+    DataError
+        When the bytes are a spreadsheet workbook or no text.
+    """
+    if data[:4] == b"PK\x03\x04" or data[:8] == b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1":
+        raise DataError(
+            f"{name} is a spreadsheet workbook. A text table was expected: open it in the spreadsheet program and "
+            "save it as CSV."
+        )
+    for encoding in _encodings(data):
+        try:
+            text = data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if "\0" not in text:
+            return text
+    raise DataError(f"{name} is not a text file. Expected a table saved as CSV, in UTF-8 if there is a choice.")
+
+
+def _encodings(data: bytes) -> tuple[str, ...]:
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return ("utf-16",)
+    if data[1:2] == b"\0":
+        return ("utf-16-le",)
+    if data[:1] == b"\0":
+        return ("utf-16-be",)
+    return ("utf-8-sig", "cp1252", "latin-1")
+
+
+def read_table(path: Path, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> Table:
+    """Read a CSV table whose header must name some columns.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    required, optional : tuple of str
+        Column names in lower case.
+
+    Raises
+    ------
+    DataError
+        When the file cannot be read as a table, lacks a required column, or has a known column twice.
+    """
+    name = path.name
+    try:
+        if path.stat().st_size > MAX_TABLE_BYTES:
+            raise DataError(f"{name} is larger than {MAX_TABLE_BYTES >> 20} MiB. Expected a table with a row an image.")
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{name} cannot be read ({error.strerror}). Give the user who runs this the right.") from error
+    text = decode_text(data, name)
+    known = required + optional
+    lines = max((_parse(text, s, name) for s in SEPARATORS), key=lambda lines: _known_columns(lines, known))
+    expected = ",".join(required) + (f" and, where known, {','.join(optional)}" if optional else "")
+    if not lines:
+        raise DataError(f"{name} is empty. Expected a first line with the columns {expected}, then a row an image.")
+    header = _header(lines[0][1])
+    missing = [column for column in required if column not in header]
+    if missing:
+        raise DataError(
+            f"{name} has no column {' and no column '.join(missing)}: its first line reads "
+            f"{', '.join(cell or '(blank)' for cell in header)[:300]}. Expected the columns {expected}, separated by "
+            "comma, semicolon or tab. Put these names into the first line."
+        )
+    twice = sorted({column for column in header if header.count(column) > 1 and column in known})
+    if twice:
+        raise DataError(f"{name} has the column {', '.join(twice)} more than once. Keep one of each, remove the rest.")
+    rows = tuple(_row(number, cells, header) for number, cells in lines[1:])
+    return Table(name, tuple(header), rows)
+
+
+def _parse(text: str, separator: str, name: str) -> list[tuple[int, list[str]]]:
+    """Lines that hold anything, with their numbers; a spreadsheet's `sep=;` line is passed over.
+
+    Strict, because a stray quotation mark would otherwise swallow all rows up to the next one.
+    """
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    lines: list[tuple[int, list[str]]] = []
+    number = 1
+    try:
+        for cells in reader:
+            first, number = number, reader.line_num + 1
+            declares = first == 1 and cells and cells[0].strip().lower().startswith("sep=")
+            if any(cell.strip() for cell in cells) and not declares:
+                lines.append((first, cells))
+    except csv.Error as error:
+        raise DataError(
+            f"{name} cannot be read as a table from row {number} on ({error}). Expected a CSV in which quotation marks "
+            "come in pairs around a cell: remove stray ones and save it again."
+        ) from error
+    return lines
+
+
+def _header(cells: list[str]) -> list[str]:
+    return [" ".join(cell.strip().lower().split()) for cell in cells]
+
+
+def _known_columns(lines: list[tuple[int, list[str]]], known: tuple[str, ...]) -> tuple[int, int]:
+    header = _header(lines[0][1]) if lines else []
+    return len(set(header) & set(known)), len(header)
+
+
+def _row(number: int, cells: list[str], header: list[str]) -> Row:
+    padded = [cell.strip() for cell in cells] + [""] * (len(header) - len(cells))
+    named = {column: cell for column, cell in zip(header, padded, strict=False) if column}
+    return Row(number, named, any(padded[len(header) :]))

@@ -1,0 +1,13 @@
+"""Errors whose text is meant for a person.
+
+Every message says what was found, what was expected, and what to do, in that order. Command lines print the text of a
+`UserError` without a traceback; anything else is a defect of ours.
+"""
+
+
+class UserError(Exception):
+    """Something the user can put right; the text says how."""
+
+
+class DataError(UserError):
+    """A data folder that cannot be used as it is."""

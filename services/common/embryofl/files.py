@@ -1,0 +1,64 @@
+"""Durable writes: a file is either the old one or the whole new one, also after a power cut."""
+
+import contextlib
+import errno
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from embryofl.errors import UserError
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename inside `folder` durable."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def atomic(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
+    """Open a temporary file beside `path`; on leaving the block it is synced and takes the name `path`.
+
+    Raises
+    ------
+    UserError
+        When the disk is full; no partial file stays behind.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(mode)
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except OSError as exc:
+        if exc.errno == errno.ENOSPC:
+            raise UserError(
+                f"No space left on the disk that holds {path.parent}. Free some space there and start again; "
+                "nothing that was already saved is lost."
+            ) from exc
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_atomic(path: Path, data: bytes | memoryview, mode: int = 0o644) -> None:
+    """Write `data` to `path` durably (temporary file, fsync, rename)."""
+    with atomic(path, mode) as file:
+        file.write(data)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's content, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

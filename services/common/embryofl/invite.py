@@ -1,0 +1,46 @@
+"""An invite in one shell word: what a clinic needs to find the hub, to trust it from the first byte, and to join."""
+
+import base64
+import json
+import zlib
+
+from pydantic import ValidationError
+
+from embryofl.errors import UserError
+from embryofl.messages import Name, Strict
+
+_PREFIX = "embryofl1."
+_MAX = 8192  # characters
+
+
+class Invite(Strict):
+    """The hub's addresses (host:port), its CA certificate (PEM), the clinic's name, and the one-time secret."""
+
+    name: Name
+    hubs: list[str]
+    ca: str
+    secret: str
+
+    def word(self) -> str:
+        """The invite as one word of letters, digits, ``-``, ``_`` and ``.``."""
+        packed = zlib.compress(json.dumps(self.model_dump(), separators=(",", ":")).encode(), 9)
+        return _PREFIX + base64.urlsafe_b64encode(packed).rstrip(b"=").decode()
+
+    @classmethod
+    def parse(cls, word: str) -> "Invite":
+        """Read a word; raise `UserError` when it is not a whole invite."""
+        word = word.strip()
+        try:
+            if not word.startswith(_PREFIX) or len(word) > _MAX:
+                raise ValueError("prefix")
+            body = word.removeprefix(_PREFIX)
+            unpacker = zlib.decompressobj()
+            text = unpacker.decompress(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)), 4 * _MAX)
+            if not unpacker.eof:
+                raise ValueError("cut off")
+            return cls.model_validate_json(text)
+        except (ValueError, zlib.error, ValidationError) as exc:
+            raise UserError(
+                f"This is not a whole invite (it has {len(word)} characters and begins with {word[:12]!r}). Expected one "
+                f"word beginning with {_PREFIX!r}: copy it again from the coordinator's message, without line breaks."
+            ) from exc

@@ -1,0 +1,173 @@
+"""What hub and clinic say to each other, and a run's settings: one strict schema for both sides.
+
+A message is one JSON text inside a Flower message; weights travel beside it as files on signed URLs. Unknown fields are
+refused, so that neither side ever acts on half-understood words.
+"""
+
+import hashlib
+from dataclasses import fields
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from embryofl.errors import UserError
+from embryofl.task import DEFAULT_IMAGE_SIZE, TrainSettings
+
+_TRAIN = TrainSettings()
+
+PROTOCOL = 1  # raised when a message changes meaning; both sides refuse another number
+MAX_REPLY = 1 << 20  # bytes of JSON a reply may have
+
+Meaning = Literal["quality", "implantation", "live_birth"]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Strict(BaseModel):
+    """Frozen, no unknown fields, no NaN or infinity."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class RunSettings(Strict):
+    """Everything that decides how a run goes; stored with the run and sent to the clinics.
+
+    Times in seconds. `quorum`: 0 means as many as `min_clinics`, below 1 a share of the clinics asked, else a number of
+    clinics. A round ends when every clinic asked has answered; or at `round_deadline_s` if the quorum has; or within
+    `grace_s` more, as soon as the quorum has; else the run stops with the reason. `join_wait_s` bounds the wait for
+    `min_clinics` to be online before a round.
+    """
+
+    model: str = "small_cnn"
+    pretrained: str = ""
+    image_size: int = Field(default=DEFAULT_IMAGE_SIZE, ge=32, le=512)
+    rounds: int = Field(default=10, ge=1, le=10_000)
+    local_epochs: int = Field(default=_TRAIN.local_epochs, ge=1, le=100)
+    batch_size: int = Field(default=_TRAIN.batch_size, ge=1, le=1024)
+    learning_rate: float = Field(default=_TRAIN.learning_rate, gt=0, le=10)
+    weight_decay: float = Field(default=_TRAIN.weight_decay, ge=0, le=10)
+    optimiser: Literal["adamw", "sgd"] = _TRAIN.optimiser
+    label_smoothing: float = Field(default=_TRAIN.label_smoothing, ge=0, lt=1)
+    balance: float = Field(default=_TRAIN.balance, ge=0, le=1)
+    strategy: str = "fedavg"
+    min_clinics: int = Field(default=2, ge=1, le=1000)
+    quorum: float = Field(default=0, ge=0, le=1000)
+    round_deadline_s: float = Field(default=3600, gt=0)
+    grace_s: float = Field(default=600, ge=0)
+    join_wait_s: float = Field(default=86_400, gt=0)
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    meaning: Meaning = "quality"
+
+    @property
+    def training(self) -> TrainSettings:
+        """The part that decides local training."""
+        return TrainSettings(**{f.name: getattr(self, f.name) for f in fields(TrainSettings)})
+
+    @field_validator("quorum")
+    @classmethod
+    def _whole_or_share(cls, value: float) -> float:
+        if value > 1 and value != int(value):
+            raise ValueError(f"quorum is a whole number of clinics or a share below 1, not {value}")
+        return value
+
+
+class Download(Strict):
+    """A file to fetch: signed URL (path and query, relative to the gateway), size in bytes, SHA-256."""
+
+    url: str = Field(pattern=r"^/v1/", max_length=1000)
+    size: int = Field(ge=1)
+    sha256: Sha256
+
+
+class Request(Strict):
+    """The hub asks one clinic for one round.
+
+    ``train``: evaluate the model of the last round on validation patients, then train from it. ``evaluate``: the run's
+    closing evaluation, on validation and test patients, without training.
+    """
+
+    protocol: int = PROTOCOL
+    kind: Literal["train", "evaluate"]
+    run: Name
+    round: int = Field(ge=0)
+    clinic: Name
+    settings: RunSettings
+    layout: str = Field(pattern=r"^[0-9a-f]{16}$")
+    model: Download
+    upload_url: str = Field(default="", pattern=r"^(/v1/.*)?$", max_length=1000)
+    deadline: float  # Unix time in seconds after which a reply is late
+
+    @field_validator("protocol")
+    @classmethod
+    def _same_protocol(cls, value: int) -> int:
+        if value != PROTOCOL:
+            raise ValueError(f"protocol {value}, this side speaks {PROTOCOL}: update the older of hub and clinic")
+        return value
+
+
+class Update(Strict):
+    """The uploaded update: size in bytes and SHA-256."""
+
+    size: int = Field(ge=1)
+    sha256: Sha256
+
+
+class Reply(Strict):
+    """A clinic's answer. Metrics are sums over many embryos (`embryofl.metrics.ScoreSums` as a dict), never a score.
+
+    `refused` is set, and everything else empty, when the clinic's own policy forbids the request.
+    """
+
+    protocol: int = PROTOCOL
+    kind: Literal["train", "evaluate"]
+    run: Name
+    round: int = Field(ge=0)
+    layout: str = Field(pattern=r"^[0-9a-f]{16}$")
+    refused: str = Field(default="", max_length=300)
+    update: Update | None = None
+    examples: int = Field(default=0, ge=0)
+    train_loss: float | None = None
+    validation: dict[str, Any] | None = None
+    test: dict[str, Any] | None = None
+    seconds: dict[Literal["download", "evaluate", "train", "upload"], float] = Field(default_factory=dict)
+    device: str = Field(default="", max_length=40)
+
+
+class Enrolment(Strict):
+    """What a clinic sends to join: its name, the invite's secret, its public key and proof that it holds the key."""
+
+    name: Name
+    secret: str = Field(min_length=20, max_length=100)
+    public_key: str = Field(max_length=1000)  # one OpenSSH line
+    proof: str = Field(max_length=400)  # base64 ECDSA signature over `proof_text`
+    meaning: Meaning = "quality"
+    summary: dict[str, Any] = Field(default_factory=dict)
+
+
+def proof_text(name: str, secret: str, public_key: str) -> bytes:
+    """The bytes a joining clinic signs: binds its key to the name and to this invite."""
+    digest = hashlib.sha256(secret.encode()).hexdigest()
+    return f"embryofl enrolment\n{name}\n{digest}\n{public_key.strip()}\n".encode()
+
+
+def round_seed(seed: int, round_: int, clinic: str) -> int:
+    """Seed of one clinic's work in one round: 63 bits from SHA-256, so that a resumed run repeats it exactly."""
+    return int.from_bytes(hashlib.sha256(f"embryofl:{seed}:{round_}:{clinic}".encode()).digest()[:8], "big") >> 1
+
+
+def explain(error: ValidationError) -> str:
+    """A validation error in one line of words: field, what is wrong, what was found."""
+    parts = [
+        f"{'.'.join(str(p) for p in e['loc']) or 'value'}: {e['msg']} (found {str(e.get('input'))[:60]!r})"
+        for e in error.errors()[:5]
+    ]
+    return "; ".join(parts)
+
+
+def run_settings(values: dict[str, Any]) -> RunSettings:
+    """Validate settings given by a person; raise `UserError` in words."""
+    try:
+        return RunSettings.model_validate(values)
+    except ValidationError as exc:
+        known = ", ".join(RunSettings.model_fields)
+        raise UserError(f"The run's settings cannot be used: {explain(exc)}. Known settings: {known}.") from exc

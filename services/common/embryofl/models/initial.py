@@ -1,0 +1,29 @@
+"""Write a run's initial model: ``python -m embryofl.models.initial MODEL PRETRAINED SEED FILE``.
+
+A process of its own, so that the hub never holds PyTorch.
+"""
+
+import sys
+from pathlib import Path
+
+from embryofl.errors import UserError
+from embryofl.files import write_atomic
+
+
+def main(arguments: list[str]) -> int:
+    """Make the model and write it packed; 0, or 2 with one line of words on stderr."""
+    from embryofl.models import create_model
+    from embryofl.wire import pack
+
+    name, pretrained, seed, path = arguments
+    try:
+        model = create_model(name, pretrained=pretrained, seed=int(seed))
+        write_atomic(Path(path), memoryview(pack(model.state_dict())))
+    except UserError as exc:
+        print(exc, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

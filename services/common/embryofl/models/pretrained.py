@@ -1,0 +1,127 @@
+"""Weights from torchvision or from a file, for a model made by `create_model`."""
+
+from __future__ import annotations
+
+import pickle
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from embryofl.errors import UserError
+
+SUFFIXES = (".safetensors", ".pth", ".pt")
+DOWNLOAD_TIMEOUT_S = 15.0
+_HEADS = ("body.fc.", "body.classifier.", "head.")
+_STATISTICS = (".running_mean", ".running_var", ".num_batches_tracked")
+
+
+def from_torchvision(name: str) -> dict[str, Tensor]:
+    """ImageNet weights of torchvision's model `name`, from its cache or downloaded.
+
+    Raises
+    ------
+    UserError
+        If they can be neither found nor downloaded.
+    """
+    from torchvision import models as zoo
+
+    weights = zoo.get_model_weights(name).DEFAULT
+    try:
+        with _socket_timeout(DOWNLOAD_TIMEOUT_S):
+            state: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise UserError(
+            f"torchvision's weights for {name} could not be downloaded from {weights.url} ({error}). Expected a way to "
+            f"that address, or a file: download it on another machine, mount it, and give its path as 'pretrained'."
+        ) from error
+    return state
+
+
+def from_file(path: str | Path) -> dict[str, Tensor]:
+    """Weights from a ``.safetensors``, ``.pth`` or ``.pt`` file; the latter are read without running what they hold.
+
+    Raises
+    ------
+    UserError
+        If the file is not there, cannot be read, or holds anything but named tensors.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in SUFFIXES:
+        raise UserError(
+            f"Found {str(path)!r} as pretrained weights. Expected 'torchvision' or a {', '.join(SUFFIXES)} file."
+        )
+    if not path.is_file():
+        raise UserError(
+            f"There is no file {path}. Expected pretrained weights there: check the path, or mount the file."
+        )
+    try:
+        state: Any
+        if path.suffix.lower() == ".safetensors":
+            from safetensors.torch import load_file
+
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the loaders raise many kinds; whichever it is, the file is not usable
+        raise UserError(
+            f"{path} could not be read as weights ({type(error).__name__}). Expected a state dict of tensors: save it "
+            f"with torch.save(model.state_dict(), ...) or as safetensors."
+        ) from error
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
+        raise UserError(
+            f"{path} holds no state dict. Expected names with tensors, as torch.save(model.state_dict(), ...) "
+            f"writes them."
+        )
+    return state
+
+
+def load(model: nn.Module, state: dict[str, Tensor], source: str) -> None:
+    """Put weights into a model, in place.
+
+    Names may be torchvision's or those of `model`. Statistics of a BatchNorm that the model does not have are left
+    out, and so is a head of another size; everything else has to fit.
+
+    Raises
+    ------
+    UserError
+        If names or shapes do not fit; says which.
+    """
+    own = model.state_dict()
+    fitting: dict[str, Tensor] = {}
+    foreign: list[str] = []
+    for key, tensor in state.items():
+        name = key if key in own else f"body.{key}"
+        if name in own and own[name].shape == tensor.shape:
+            fitting[name] = tensor
+        elif not name.startswith(_HEADS) and not key.startswith(_HEADS) and not key.endswith(_STATISTICS):
+            shape = f" {tuple(own[name].shape)}" if name in own else ""
+            foreign.append(f"{key} {tuple(tensor.shape)}" + (f" instead of{shape}" if shape else ""))
+    missing = [name for name in own if name not in fitting and not name.startswith(_HEADS)]
+    if foreign or missing:
+        raise UserError(
+            f"The weights in {source} do not fit the model: found {len(state)} tensors, {len(foreign)} of them foreign"
+            f"{_some(foreign)}; expected {len(own)}, {len(missing)} of them missing{_some(missing)}. Choose the model "
+            f"that the weights were made for."
+        )
+    model.load_state_dict({**own, **fitting})
+
+
+def _some(names: list[str]) -> str:
+    return f" ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if names else ""
+
+
+@contextmanager
+def _socket_timeout(seconds: float) -> Iterator[None]:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

@@ -1,0 +1,90 @@
+"""The model zoo: every model takes images (n, 3, s, s) and gives one logit an image (n,).
+
+The name alone fixes the layout of the weights, so that hub and clinics agree without a word about where the first
+weights came from:
+
+==========================  =========================================================================================
+name                        what it is
+==========================  =========================================================================================
+small_cnn                   the default: small convolutional network with group normalisation, made for 64-160 pixels
+resnet18, efficientnet_b0   torchvision's, every BatchNorm replaced by GroupNorm: for training from scratch, because
+                            batch statistics differ between clinics and do not average well
+resnet18_frozen_bn,         torchvision's, every BatchNorm frozen: for pretrained weights, whose running statistics
+efficientnet_b0_frozen_bn   stay as they are; without pretrained weights they normalise nothing
+convnext_tiny               torchvision's, as it is: it has layer normalisation
+==========================  =========================================================================================
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from embryofl.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+DEFAULT_MODEL = "small_cnn"
+_TORCHVISION = {  # name -> (torchvision's name, what becomes of BatchNorm)
+    "resnet18": ("resnet18", "group"),
+    "resnet18_frozen_bn": ("resnet18", "frozen"),
+    "efficientnet_b0": ("efficientnet_b0", "group"),
+    "efficientnet_b0_frozen_bn": ("efficientnet_b0", "frozen"),
+    "convnext_tiny": ("convnext_tiny", "group"),
+}
+
+
+def model_names() -> list[str]:
+    """Names that `create_model` takes, the default first."""
+    return [DEFAULT_MODEL, *sorted(_TORCHVISION)]
+
+
+def create_model(name: str, *, pretrained: str = "", seed: int = 0) -> nn.Module:
+    """Make a model.
+
+    Parameters
+    ----------
+    name : str
+        One of `model_names`.
+    pretrained : str (default: "")
+        "" for random weights; "torchvision" for torchvision's ImageNet weights (downloaded, or from its cache below
+        ``TORCH_HOME``); else the path of a ``.safetensors``, ``.pth`` or ``.pt`` file, in torchvision's names or as
+        EmbryoFL saves models. A head made for another number of classes is left out.
+    seed : int (default: 0)
+        Random weights depend on the name and on this alone; PyTorch's global generator is left as it was.
+
+    Returns
+    -------
+    torch.nn.Module
+        Images (n, 3, s, s), uint8, or float in [0, 1], to logits (n,); in training mode, on the CPU.
+
+    Raises
+    ------
+    UserError
+        If the name is unknown, or the pretrained weights cannot be had or do not fit.
+    """
+    if name not in model_names():
+        raise UserError(f"Unknown model {name!r}. Models that exist: {', '.join(model_names())}.")
+    import torch
+
+    from embryofl.models import pretrained as weights
+    from embryofl.models.small_cnn import SmallCNN
+    from embryofl.models.vision import torchvision_model
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if name == DEFAULT_MODEL:
+            model: nn.Module = SmallCNN()
+        else:
+            base, norm = _TORCHVISION[name]
+            model = torchvision_model(base, norm)
+    if pretrained == "torchvision":
+        if name == DEFAULT_MODEL:
+            raise UserError(
+                f"torchvision has no weights for {name}. Choose one of {', '.join(sorted(_TORCHVISION))}, name a "
+                f"file with weights, or leave 'pretrained' empty."
+            )
+        weights.load(model, weights.from_torchvision(_TORCHVISION[name][0]), "torchvision's weights")
+    elif pretrained:
+        weights.load(model, weights.from_file(pretrained), pretrained)
+    return model.train()

@@ -1,0 +1,52 @@
+"""torchvision's networks with one logit and a normalisation that can be averaged over clinics."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torchvision import models as zoo
+from torchvision.ops.misc import FrozenBatchNorm2d
+
+from embryofl.models.inputs import ImageNetInput
+
+
+class VisionModel(nn.Module):
+    """Images (n, 3, s, s) to logits (n,); `body` is torchvision's module, whose names its weights keep."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.normalise = ImageNetInput()
+        self.body = body
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.body(self.normalise(images))
+        return logits.squeeze(1)
+
+
+def torchvision_model(name: str, norm: str) -> VisionModel:
+    """A network of torchvision's with random weights and one output.
+
+    Parameters
+    ----------
+    name : str
+        torchvision's name.
+    norm : {"group", "frozen"}
+        What every BatchNorm is replaced by. Names and shapes of weight and bias stay the same.
+    """
+    body = zoo.get_model(name, weights=None, num_classes=1)
+    _replace_batch_norm(body, norm)
+    return VisionModel(body)
+
+
+def groups_for(channels: int) -> int:
+    """Number of groups for GroupNorm: the largest power of two up to 32 that leaves at least 4 channels a group."""
+    return max(g for g in (1, 2, 4, 8, 16, 32) if channels % g == 0 and (channels // g >= 4 or g == 1))
+
+
+def _replace_batch_norm(module: nn.Module, norm: str) -> None:
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            channels = child.num_features
+            new = nn.GroupNorm(groups_for(channels), channels) if norm == "group" else FrozenBatchNorm2d(channels)
+            setattr(module, name, new)
+        else:
+            _replace_batch_norm(child, norm)

@@ -1,0 +1,276 @@
+"""Train and evaluate a model on one clinic's images. Knows nothing of rounds, hubs or other clinics.
+
+PyTorch is imported when a function is called, so that settings can be had without it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from embryofl.errors import UserError
+from embryofl.metrics import ScoreSums
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+DEFAULT_IMAGE_SIZE = 96
+"""Side of the images for the default model, pixels."""
+
+Progress = Callable[[int, int, float], None]
+"""Called after each batch with the batches done, their total, and the mean loss so far."""
+
+
+class Examples(Protocol):
+    """Labelled images; what `embryofl.data` loads."""
+
+    @property
+    def pixels(self) -> npt.NDArray[np.uint8]:
+        """All decoded images, uint8 (m, s, s, 3)."""
+
+    @property
+    def rows(self) -> npt.NDArray[np.int64]:
+        """Rows of `pixels` that belong to this set, (n,)."""
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64]:
+        """0 or 1, (n,)."""
+
+    @property
+    def days(self) -> npt.NDArray[np.int64]:
+        """Day of culture, 0 = unknown, (n,)."""
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How to train.
+
+    Attributes
+    ----------
+    local_epochs : int
+        Passes over the clinic's images in each call.
+    batch_size : int
+        Images a step.
+    learning_rate : float
+        At the start; see `learning_rate_scale` of `train`.
+    weight_decay : float
+        Decoupled (AdamW) or as an L2 term (SGD).
+    optimiser : {"adamw", "sgd"}
+        Fresh in each call: its state does not travel. SGD has momentum 0.9.
+    label_smoothing : float
+        Labels become ``smoothing / 2`` and ``1 - smoothing / 2``.
+    balance : float
+        0 counts every image once; 1 gives both classes the same weight in sum; between, a power of that.
+    """
+
+    local_epochs: int = 2
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    optimiser: Literal["adamw", "sgd"] = "adamw"
+    label_smoothing: float = 0.0
+    balance: float = 1.0
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training came to: mean loss over all batches, images in the set, batches and seconds."""
+
+    loss: float
+    examples: int
+    batches: int
+    seconds: float
+
+
+def cosine_scale(round_number: int, rounds: int, floor: float = 0.05) -> float:
+    """Learning rate scale that falls from 1 in round 1 along a half cosine towards `floor` after the last round.
+
+    Loshchilov and Hutter, "SGDR" (2017), without restarts, over rounds instead of steps.
+    """
+    done = min(max((round_number - 1) / max(rounds, 1), 0.0), 1.0)
+    return floor + (1 - floor) * (1 + math.cos(math.pi * done)) / 2
+
+
+def train(
+    model: nn.Module,
+    examples: Examples,
+    settings: TrainSettings,
+    *,
+    seed: int,
+    device: str | torch.device = "cpu",
+    learning_rate_scale: float = 1.0,
+    progress: Progress | None = None,
+) -> TrainResult:
+    """Train a model in place.
+
+    On one CPU thread the weights afterwards are the same, bit for bit, for the same weights before, examples, settings
+    and seed. PyTorch's global generators are left as they were.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Images (n, 3, s, s) to logits (n,); is moved to `device` and left there in training mode.
+    examples : Examples
+        At least one.
+    settings : TrainSettings
+    seed : int
+        Fixes the order of images, the augmentation and the dropout.
+    device : str or torch.device (default: "cpu")
+        Mixed precision is used on CUDA only.
+    learning_rate_scale : float (default: 1.0)
+        Factor for the learning rate of this call, for a schedule over calls such as `cosine_scale`.
+    progress : callable, optional
+        See `Progress`.
+
+    Raises
+    ------
+    UserError
+        If there is nothing to train on, or the loss is not finite.
+    """
+    import torch
+
+    from embryofl.transforms import augment
+
+    if len(examples.rows) == 0:
+        raise UserError("Found no images to train on; expected at least one.")
+    device = torch.device(device)
+    started = time.monotonic()
+    generator = torch.Generator().manual_seed(seed)
+    model.to(device).train()
+    optimiser = _optimiser(model, settings, settings.learning_rate * learning_rate_scale)
+    labels = torch.from_numpy(np.asarray(examples.labels, np.float32))
+    weights = _class_weights(labels, settings.balance)
+    targets = labels * (1 - settings.label_smoothing) + settings.label_smoothing / 2
+    count = len(labels)
+    total = settings.local_epochs * math.ceil(count / settings.batch_size)
+    done, sum_of_losses = 0, 0.0
+    scaler = torch.amp.GradScaler(device.type, enabled=_precision(device) is torch.float16)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        for _ in range(settings.local_epochs):
+            for batch in _batches(count, settings.batch_size, generator):
+                images = augment(_images(examples, batch.numpy(), device), generator)
+                with _autocast(device):
+                    logits = model(images)
+                losses = torch.nn.functional.binary_cross_entropy_with_logits(
+                    logits.float(), targets[batch].to(device), weight=weights[batch].to(device), reduction="none"
+                )
+                loss = losses.mean()
+                value = loss.item()
+                if not math.isfinite(value):
+                    raise UserError(
+                        f"The training loss became {value} in batch {done + 1} of {total}; expected a finite number. "
+                        f"Lower the learning rate (now {settings.learning_rate * learning_rate_scale:g})."
+                    )
+                optimiser.zero_grad(set_to_none=True)
+                scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+                scaler.step(optimiser)
+                scaler.update()
+                done += 1
+                sum_of_losses += value
+                if progress is not None:
+                    progress(done, total, sum_of_losses / done)
+    return TrainResult(sum_of_losses / max(done, 1), count, done, time.monotonic() - started)
+
+
+def predict(
+    model: nn.Module, examples: Examples, *, device: str | torch.device = "cpu", batch_size: int = 64
+) -> npt.NDArray[np.float64]:
+    """Scores of the examples: probabilities of class 1, float64 (n,), in their order. These stay with the clinic."""
+    import torch
+
+    device = torch.device(device)
+    model.to(device)
+    was_training = model.training
+    model.eval()
+    scores = []
+    try:
+        with torch.inference_mode(), _autocast(device):
+            for start in range(0, len(examples.rows), batch_size):
+                batch = np.arange(start, min(start + batch_size, len(examples.rows)))
+                logits = model(_images(examples, batch, device))
+                scores.append(torch.sigmoid(logits.double()).cpu().numpy())
+    finally:
+        model.train(was_training)
+    return np.concatenate(scores) if scores else np.zeros(0)
+
+
+def evaluate(
+    model: nn.Module, examples: Examples, *, device: str | torch.device = "cpu", batch_size: int = 64
+) -> ScoreSums:
+    """Sums of the scores of the examples, by day and class.
+
+    Raises
+    ------
+    UserError
+        If a score is not a number: the weights are not finite.
+    """
+    scores = predict(model, examples, device=device, batch_size=batch_size)
+    if not np.all(np.isfinite(scores)):
+        raise UserError("Found scores that are not numbers; expected finite weights. The model given is unusable.")
+    return ScoreSums.from_scores(scores, examples.labels, examples.days)
+
+
+def _images(examples: Examples, batch: npt.NDArray[np.int64], device: torch.device) -> torch.Tensor:
+    """Images of a batch of indices (n,), as uint8 (n, 3, s, s) on the device."""
+    import torch
+
+    pixels = np.ascontiguousarray(examples.pixels[examples.rows[batch]])
+    return torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2)
+
+
+def _batches(count: int, size: int, generator: torch.Generator) -> list[torch.Tensor]:
+    """Indices of `count` examples in random order, in batches, int64 (size,) each."""
+    import torch
+
+    order = torch.randperm(count, generator=generator)
+    return [order[start : start + size] for start in range(0, count, size)]
+
+
+def _class_weights(labels: torch.Tensor, balance: float) -> torch.Tensor:
+    """Weight of each example, float32 (n,), mean 1."""
+    import torch
+
+    positives = labels.mean()
+    frequency = torch.where(labels == 1, positives, 1 - positives)
+    weights = frequency.pow(-balance)
+    return weights / weights.mean()
+
+
+def _optimiser(model: nn.Module, settings: TrainSettings, learning_rate: float) -> torch.optim.Optimizer:
+    import torch
+
+    # Norms and biases are not decayed: decay would pull their scale to nothing.
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if settings.optimiser == "adamw":
+        return torch.optim.AdamW(groups, lr=learning_rate)
+    if settings.optimiser == "sgd":
+        return torch.optim.SGD(groups, lr=learning_rate, momentum=0.9, nesterov=True)
+    raise UserError(f"Unknown optimiser {settings.optimiser!r}. Optimisers that exist: adamw, sgd.")
+
+
+def _precision(device: torch.device) -> torch.dtype | None:
+    """Type for mixed precision: bfloat16 where the GPU has it, else float16; None on the CPU."""
+    import torch
+
+    if device.type != "cuda":
+        return None
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+
+
+def _autocast(device: torch.device) -> torch.autocast:
+    import torch
+
+    dtype = _precision(device)
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)

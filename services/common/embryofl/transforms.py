@@ -1,0 +1,92 @@
+"""Augmentation that suits embryos: what another position on the dish, focus or lamp would have made of the image.
+
+An embryo has no up and no side, so rotation is by any angle and with both flips. Brightness and contrast change by the
+same gain in all channels, because a microscope does not tint one image and not the next. Every image of a batch gets
+its own angle, scale and shift in one sampling of the whole batch: torchvision's v2 transforms draw one set of
+parameters for a batch, or cost a call for each image.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as nnf
+from torchvision.transforms.v2 import functional as v2
+
+from embryofl.models.inputs import as_float
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Ranges of the random changes; every value 0 leaves rotation and flips.
+
+    Attributes
+    ----------
+    scale : float
+        Magnification is between ``1 / (1 + scale)`` and ``1 + scale``.
+    shift : float
+        Largest shift along each axis, as a part of the image's side.
+    brightness, contrast : float
+        Largest change, as a part of full white and of the contrast.
+    blur : float
+        Probability of a blur; its strength is random up to a Gaussian of 1/64 of the image's side.
+    """
+
+    scale: float = 0.1
+    shift: float = 0.05
+    brightness: float = 0.1
+    contrast: float = 0.2
+    blur: float = 0.3
+
+
+def augment(images: Tensor, generator: torch.Generator, how: Augmentation | None = None) -> Tensor:
+    """Change every image of a batch at random.
+
+    Parameters
+    ----------
+    images : Tensor, (n, 3, s, s)
+        uint8, or float in [0, 1].
+    generator : torch.Generator
+        On the CPU; the result depends on the images and on its state alone.
+    how : Augmentation, optional
+        The ranges; the default ones if left out.
+
+    Returns
+    -------
+    Tensor of float32, (n, 3, s, s)
+        In [0, 1], on the device of `images`. Corners that turn into view are filled by reflection.
+    """
+    how = how or Augmentation()
+    pixels = as_float(images)
+    n = len(pixels)
+
+    def uniform(low: float, high: float) -> Tensor:
+        return torch.rand(n, generator=generator) * (high - low) + low
+
+    angle = uniform(0.0, 2 * math.pi)
+    zoom = torch.exp(uniform(-1.0, 1.0) * math.log1p(how.scale))
+    flip = (uniform(0.0, 1.0) < 0.5).float() * 2 - 1  # with the rotation, one flip gives both
+    x, y = uniform(-2 * how.shift, 2 * how.shift), uniform(-2 * how.shift, 2 * how.shift)  # the side is 2 wide here
+    cos, sin = torch.cos(angle) / zoom, torch.sin(angle) / zoom
+    affine = torch.stack([torch.stack([cos * flip, -sin * flip, x], 1), torch.stack([sin, cos, y], 1)], 1)  # (n, 2, 3)
+    gain = 1 + uniform(-how.contrast, how.contrast)
+    offset = uniform(-how.brightness, how.brightness)
+    softness = uniform(0.0, 1.0) * (uniform(0.0, 1.0) < how.blur).float()
+
+    grid = nnf.affine_grid(affine.to(pixels.device), list(pixels.shape), align_corners=False)
+    pixels = nnf.grid_sample(pixels, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    chosen = softness.nonzero().squeeze(1).to(pixels.device)
+    if len(chosen):
+        size = pixels.shape[-1]
+        sharp = pixels[chosen]
+        soft = v2.gaussian_blur(sharp, kernel_size=[2 * (size // 48) + 3] * 2, sigma=[size / 64] * 2)
+        pixels[chosen] = torch.lerp(sharp, soft, _each(softness[softness > 0], pixels))
+    mean = pixels.mean(dim=(1, 2, 3), keepdim=True)
+    return ((pixels - mean) * _each(gain, pixels) + mean + _each(offset, pixels)).clamp(0, 1)
+
+
+def _each(values: Tensor, like: Tensor) -> Tensor:
+    return values.view(-1, 1, 1, 1).to(like.device)

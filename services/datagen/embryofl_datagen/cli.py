@@ -1,0 +1,68 @@
+"""Command line of the job `embryofl-datagen`."""
+
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+from embryofl.errors import UserError
+
+app = typer.Typer(
+    name="embryofl-datagen",
+    help="Synthetic IVF clinics with a known best possible score, and real images divided over clinics.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command()
+def generate(
+    out: Annotated[Path, typer.Argument(help="Folder that takes clinic-1, clinic-2, ...; made when missing.")],
+    clinics: Annotated[int, typer.Option(help="Number of clinics.")] = 3,
+    images: Annotated[int, typer.Option(help="Images of each clinic.")] = 600,
+    size: Annotated[int, typer.Option(help="Side of the pictures in pixels.")] = 256,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
+    best_auc: Annotated[float, typer.Option(help="Best AUROC that any model can expect to reach.")] = 0.90,
+    only: Annotated[
+        int | None, typer.Option(help="Write this clinic alone, straight into OUT, with the bytes it always has.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; one for each core by default.")] = None,
+) -> None:
+    """Draw synthetic clinics: images, labels.csv and datagen.json, which tells the best possible AUROC."""
+    from .job import generate as run
+    from .plan import Settings
+    from .progress import Report
+
+    run(out, clinics, Settings(images, size, seed, best_auc), only, Report(), workers)
+
+
+@app.command()
+def divide(
+    source: Annotated[Path, typer.Argument(help="Folder with images and their labels, in any known layout.")],
+    out: Annotated[Path, typer.Argument(help="Folder that takes clinic-1, clinic-2, ...; made when missing.")],
+    clinics: Annotated[int, typer.Option(help="Number of clinics.")] = 3,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same division.")] = 0,
+    only: Annotated[int | None, typer.Option(help="Write this clinic alone, straight into OUT.")] = None,
+) -> None:
+    """Divide one folder of real images over clinics, patient by patient."""
+    from .divide import divide_folder
+    from .progress import Report
+
+    divide_folder(source, out, clinics, seed, only, Report().line)
+
+
+def _terminate(signum: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + signum)
+
+
+def main() -> None:
+    """Entry point; a `UserError` becomes its text and exit code 2."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        app()
+    except UserError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)

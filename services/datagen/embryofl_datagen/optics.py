@@ -1,0 +1,97 @@
+"""From layers to a photograph: oblique light, focus, camera.
+
+Hoffman modulation contrast shades a specimen by the slope of its optical path along one direction (Hoffman and Gross
+1975, Applied Optics 14:1169); a little defocus adds its curvature (transport of intensity, Teague 1983). Both are
+linear in the path, so that one multiplication in the frequency domain gives shade, lines, focus and sharpening.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .canvas import Canvas, Plane, bands, frequencies, smoothstep
+from .profiles import Optics
+
+
+def photograph(canvas: Canvas, optics: Optics, rng: np.random.Generator, crop: int) -> NDArray[np.uint8]:
+    """Expose the canvas.
+
+    Parameters
+    ----------
+    crop : int
+        Pixels to cut off on every side; the frequency domain joins opposite sides.
+
+    Returns
+    -------
+    uint8 array (side - 2 crop, side - 2 crop, 3)
+    """
+    side = canvas.side
+    keep = slice(crop, side - crop)
+    picture = side - 2 * crop
+    relief = _relief(canvas, optics, picture)
+    density = _blurred(canvas.density, optics.blur * picture * 1.2)
+    shade = np.tanh(np.float32(optics.contrast) * relief) * np.where(relief > 0, np.float32(0.55), np.float32(0.8))
+    light = _illumination(canvas, optics, rng, crop)
+    level = light * np.exp(-density) * (1 + shade)
+    colour = _colour(canvas, optics, rng, level, relief)
+    colour = colour[keep, keep]
+    grain = rng.standard_normal((picture, picture, 1), np.float32)
+    tinted = rng.standard_normal((picture, picture, 3), np.float32) if optics.fringe else np.float32(0)
+    colour = colour + np.float32(optics.noise) * (0.85 * grain + 0.4 * tinted)
+    return (np.clip(colour, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def _relief(canvas: Canvas, optics: Optics, picture: int) -> Plane:
+    fy, fx = frequencies(canvas.side)
+    squared = fy * fy + fx * fx
+    angle = np.deg2rad(optics.direction_deg)
+    slope = 2j * np.pi * (fx * np.float32(np.cos(angle)) + fy * np.float32(np.sin(angle)))
+    unit = picture / 256
+    curvature = np.float32(4 * np.pi**2) * squared * np.float32(0.85 * optics.outline * unit)
+    line = _gauss(squared, 0.0045 * picture)
+    transfer = (np.float32(0.30 * optics.relief) * slope + 0.5 * curvature * line).astype(np.complex64)
+    focus = _gauss(squared, max(optics.blur * picture, 0.55))
+    sharpen = 1 + np.float32(optics.sharpening) * (1 - _gauss(squared, 0.012 * picture))
+    far = _gauss(squared, max(0.011 * picture, 1.0))
+    spectrum = np.fft.rfft2(canvas.sharp) * (focus * sharpen) + np.fft.rfft2(canvas.far) * far
+    return np.asarray(np.fft.irfft2(spectrum * transfer, canvas.sharp.shape), np.float32)
+
+
+def _gauss(squared: Plane, sigma: float) -> Plane:
+    return np.asarray(np.exp(np.float32(-2 * np.pi**2 * sigma * sigma) * squared), np.float32)
+
+
+def _blurred(plane: Plane, sigma: float) -> Plane:
+    fy, fx = frequencies(plane.shape[0])
+    spectrum = np.fft.rfft2(plane) * _gauss(fy * fy + fx * fx, max(sigma, 0.5))
+    return np.asarray(np.fft.irfft2(spectrum, plane.shape), np.float32)
+
+
+def _illumination(canvas: Canvas, optics: Optics, rng: np.random.Generator, crop: int) -> Plane:
+    half = canvas.side / 2
+    x, y = (canvas.columns - half) / half, (canvas.rows - half) / half
+    ox, oy = rng.uniform(-0.3, 0.3, 2)
+    fall = np.float32(optics.vignette) * ((x - ox) ** 2 + (y - oy) ** 2) * 0.5
+    angle = np.deg2rad(optics.direction_deg)
+    tilt = np.float32(0.05 * rng.uniform(0.3, 1.2)) * (x * np.cos(angle) + y * np.sin(angle))
+    level = optics.illumination * rng.uniform(0.93, 1.07)
+    return np.asarray(level * (1 - fall + tilt), np.float32)
+
+
+def _colour(
+    canvas: Canvas, optics: Optics, rng: np.random.Generator, level: Plane, relief: Plane
+) -> NDArray[np.float32]:
+    background = np.array(optics.background, np.float32)
+    if not optics.fringe:
+        return level[..., None] * background
+    cytoplasm = np.array(optics.cytoplasm, np.float32)
+    tissue = _blurred(np.minimum(canvas.tissue, 1), 0.008 * canvas.side)[..., None]
+    half = canvas.side / 2
+    x, y = (canvas.columns - half) / half, (canvas.rows - half) / half
+    turn = rng.uniform(0, 2 * np.pi)
+    along = (x * np.cos(turn) + y * np.sin(turn)).astype(np.float32)[..., None]
+    hue = rng.standard_normal(3).astype(np.float32)
+    drift = 1 + np.float32(optics.drift) * along * (hue - hue.mean())
+    edge = np.float32(0.16 * optics.fringe) * np.clip(relief, -1, 1)
+    fringes = np.stack([np.roll(edge, 1, axis=1) * 0.3, -edge * 0.2, -np.roll(edge, -1, axis=1) * 0.1], axis=2)
+    colour = level[..., None] * (background * (1 - tissue) + cytoplasm * tissue) * drift
+    return np.asarray(colour + fringes * level[..., None], np.float32)

@@ -1,0 +1,223 @@
+"""`embryofl-demo`: the whole federation on one machine, without Docker (`make demo`)."""
+
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from embryofl.errors import UserError
+
+from embryofl_demo.layout import Place, base, current
+
+app = typer.Typer(
+    help="EmbryoFL as plain processes.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
+DEFAULT_PORT = 8443
+STOP_S = 20.0
+
+
+class _Interrupted(Exception):
+    """SIGINT or SIGTERM."""
+
+
+@contextlib.contextmanager
+def _single(place: Place) -> Iterator[None]:
+    """Hold the federation's lock; its file names this process."""
+    place.root.mkdir(parents=True, exist_ok=True)
+    with place.pid_file.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                "This demo federation is running already. See it with `make status`, stop it with `make down`."
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+        file.truncate(0)
+
+
+def _running(place: Place) -> int | None:
+    """The supervisor's process id, if it runs."""
+    if not place.pid_file.exists():
+        return None
+    with place.pid_file.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            return int(file.read() or 0) or None
+    return None
+
+
+@app.command()
+def up(
+    clinics: Annotated[int | None, typer.Option(help="Number of clinics (default 3, or the sub-folders of DATA).")] = None,
+    data: Annotated[Path | None, typer.Option(help="Real images: a sub-folder per clinic, or one folder to divide.")] = None,
+    port: Annotated[int, typer.Option(help="Port of the gateway.")] = DEFAULT_PORT,
+    images: Annotated[int, typer.Option(help="Synthetic images per clinic.")] = 400,
+    option: Annotated[list[str] | None, typer.Option("--set", help="Run setting name=value. Repeatable.")] = None,
+    keep: Annotated[bool, typer.Option(help="Stay up after the run, until Ctrl-C or `make down`.")] = False,
+) -> None:
+    """Start hub and clinics, take part in a run to its end, show the results, stop."""
+    from rich.console import Console
+
+    from embryofl_demo.data import choose_place, prepare
+    from embryofl_demo.stack import Stack
+    from embryofl_server import show
+    from embryofl_server.start import parse_settings
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    settings = parse_settings(option or [])
+    place, count = choose_place(data, clinics)
+    names = [f"clinic-{i}" for i in range(1, count + 1)]
+    console = Console()
+    stack = None
+    try:
+        with _single(place):
+            place.make_current()
+            console.print(f"[bold]1/4[/bold] Data for {count} clinics in {place.root / 'data'}", soft_wrap=True)
+            prepare(place, names, data, images)
+            console.print(f"[bold]2/4[/bold] Hub: gateway on https://localhost:{port}, logs in {place.logs}", soft_wrap=True)
+            stack = Stack(place, port)
+            stack.start_hub()
+            console.print("[bold]3/4[/bold] Clinics join with their own keys")
+            for name in names:
+                stack.start_clinic(name)
+            stack.wait_enrolled(names)
+            info = stack.call("GET", "/control/status")
+            if info["run"] and info["run"]["state"] not in ("finished", "stopped", "failed"):
+                console.print(f"[bold]4/4[/bold] {info['run']['name']} goes on after round {info['run']['round']}")
+            else:
+                run = stack.call("POST", "/control/runs", {"settings": settings})
+                console.print(f"[bold]4/4[/bold] {run['name']}: {run['settings']['rounds']} rounds of training")
+            info = show.follow(console, _watched(stack))
+            show.print_status(console, info)
+            run_folder = place.hub / "runs" / info["run"]["name"]
+            console.print(f"\nModel, metrics and settings: {run_folder}", soft_wrap=True)
+            if keep:
+                console.print("The federation stays up until Ctrl-C or `make down`.")
+                while True:
+                    stack.supervisor.check()
+                    time.sleep(0.5)
+            if info["run"]["state"] != "finished":
+                raise typer.Exit(1)
+    except _Interrupted:
+        console.print("\nStopping; the state is kept, and the next `make demo` goes on from it.")
+        raise typer.Exit(130) from None
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # stopping is under way and bounded
+        if stack is not None:
+            stack.stop()
+
+
+def _interrupt(*_: Any) -> None:
+    raise _Interrupted
+
+
+def _watched(stack: Any) -> Any:
+    """A status fetch that also looks after the processes, and bears with a hub that is being restarted."""
+    last: dict[str, Any] = {}
+
+    def fetch() -> dict[str, Any]:
+        nonlocal last
+        stack.supervisor.check()
+        try:
+            last = stack.call("GET", "/control/status")
+        except UserError:
+            if not last:
+                raise
+        return last
+
+    return fetch
+
+
+@app.command()
+def down() -> None:
+    """Stop the demo that is running; its state stays."""
+    stopped = False
+    for place in _places():
+        pid = _running(place)
+        if pid:
+            os.kill(pid, signal.SIGTERM)
+            end = time.monotonic() + STOP_S
+            while _running(place) and time.monotonic() < end:
+                time.sleep(0.1)
+            stopped = True
+            typer.echo(f"Stopped {place.root.name}; its state is kept.")
+    if not stopped:
+        typer.echo("No demo federation is running.")
+
+
+def _places() -> list[Place]:
+    return [Place(p.parent) for p in sorted(base().glob("*/supervisor.pid"))]
+
+
+@app.command()
+def status() -> None:
+    """The run, the round, each clinic's state and last metrics, and what is being waited for."""
+    from rich.console import Console
+
+    from embryofl_demo.stack import hub_settings
+    from embryofl_server import show
+    from embryofl_server.client import call
+    from embryofl_server.runs import Runs
+
+    place, console = current(), Console()
+    if _running(place):
+        show.print_status(console, call(hub_settings(place), "GET", "/control/status"))
+        return
+    console.print(f"{place.root.name} is not running. Start it with: make demo")
+    run = Runs(place.hub / "runs").latest()
+    if run is None:
+        return
+    state = run.state
+    console.print(f"Its last run: {run.name}, {state['state']}, round {state['round']} of {run.settings.rounds}. {state['reason']}")
+    if state["state"] == "finished":
+        console.print(show.results({"name": run.name, "metrics": run.metrics()}))
+
+
+@app.command()
+def logs(lines: Annotated[int, typer.Option(help="Lines of each log.")] = 15) -> None:
+    """The end of every process's log."""
+    from embryofl_demo.supervisor import last_lines
+
+    for path in sorted(current().logs.glob("*.log")):
+        typer.echo(f"==> {path.name} <==\n{last_lines(path, lines)}\n")
+
+
+@app.command()
+def clean(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+    """Delete all demo federations: models, keys, generated data."""
+    import shutil
+
+    if not base().exists():
+        typer.echo("There is nothing to delete.")
+        return
+    down()
+    names = ", ".join(p.root.name for p in _places()) or "nothing yet"
+    if not yes and not typer.confirm(f"Delete {base()} ({names}) with its models, keys and data?"):
+        typer.echo("Nothing was deleted.")
+        raise typer.Exit(1)
+    shutil.rmtree(base())
+    typer.echo("Deleted.")
+
+
+def main() -> None:
+    """Entry point: a `UserError` is printed as its text, exit code 2."""
+    try:
+        app()
+    except UserError as exc:
+        print(exc, file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,43 @@
+"""The clinics' data: generated, or real images taken from a folder. Both through the jobs a user would run."""
+
+import re
+import subprocess
+from pathlib import Path
+
+from embryofl.errors import UserError
+
+from embryofl_demo.layout import Place, base
+from embryofl_demo.stack import program
+
+DEFAULT_CLINICS, MOST_CLINICS = 3, 50
+
+
+def choose_place(data: Path | None, clinics: int | None) -> tuple[Place, int]:
+    """The federation for this data, and its number of clinics.
+
+    Synthetic clinics may be added later; a divided folder is another federation for another number of clinics.
+    """
+    if clinics is not None and not 1 <= clinics <= MOST_CLINICS:
+        raise UserError(f"CLINICS={clinics} cannot be used. Expected a number from 1 to {MOST_CLINICS}.")
+    if data is None:
+        return Place(base() / "synthetic"), clinics or DEFAULT_CLINICS
+    if not data.is_dir():
+        raise UserError(f"DATA={data} is not a folder. Expected a folder of images, or one sub-folder per clinic.")
+    from embryofl_datagen.divide import _clinic_folders as clinic_folders
+
+    count = clinics or len(clinic_folders(data) or []) or DEFAULT_CLINICS
+    stem = re.sub(r"[^a-z0-9]+", "-", data.resolve().name.lower()).strip("-") or "data"
+    return Place(base() / f"{stem}-{count}"), count
+
+
+def prepare(place: Place, names: list[str], data: Path | None, images: int) -> None:
+    """Fill each clinic's folder once; a folder that is complete stays as it is."""
+    for number, name in enumerate(names, 1):
+        out = place.data(name)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if data is None:
+            command = ["generate", str(out), "--only", str(number), "--clinics", str(len(names)), "--images", str(images)]
+        else:
+            command = ["divide", str(data), str(out), "--only", str(number), "--clinics", str(len(names))]
+        if subprocess.run([program("embryofl-datagen"), *command], check=False).returncode:
+            raise UserError(f"The data of {name} could not be prepared; the message above says why.")

@@ -1,0 +1,167 @@
+"""The federation as plain processes: the same entry points, TLS and keys as in containers."""
+
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from embryofl.errors import UserError
+from embryofl.files import write_atomic
+from embryofl_server.client import call
+from embryofl_server.settings import HubSettings
+
+from embryofl_demo.layout import Place
+from embryofl_demo.supervisor import Supervisor, last_lines
+
+READY_S = 60.0
+CADDYFILE = Path(__file__).parents[2] / "gateway" / "Caddyfile"  # the demo runs from a checkout
+
+
+def program(name: str) -> str:
+    """A command of this virtual environment."""
+    path = Path(sys.executable).parent / name
+    if not path.exists():
+        raise UserError(f"{name} was not found beside {sys.executable}. Run `make demo` again to complete the set-up.")
+    return str(path)
+
+
+def port_is_free(port: int) -> bool:
+    """Whether a server could listen on this loopback port now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def free_port() -> int:
+    """Any free loopback port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        number: int = probe.getsockname()[1]
+        return number
+
+
+class Stack:
+    """Hub and clinics of one demo federation.
+
+    Parameters
+    ----------
+    place : Place
+    port : int
+        Of the gateway; the others are chosen and never leave the machine.
+    """
+
+    def __init__(self, place: Place, port: int) -> None:
+        if not port_is_free(port):
+            raise UserError(
+                f"Port {port} is in use by another program. Expected a free one for the gateway: stop that program, or "
+                f"choose another port with `make demo PORT={port + 1}`."
+            )
+        ports = {"gateway": port, "server": free_port(), "superlink": free_port()}
+        write_atomic(place.ports_file, json.dumps(ports).encode())
+        self.place, self.ports = place, ports
+        self.supervisor = Supervisor(place.logs)
+        self.settings = hub_settings(place)
+
+    def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        """The hub's control API."""
+        return call(self.settings, method, path, body)
+
+    def start_hub(self) -> None:
+        """Server, SuperLink, gateway, each when the one before is ready."""
+        identity, ports = self.place.hub / "identity", self.ports
+        self.supervisor.start("server", [program("embryofl-server"), "serve"], self._hub_env())
+        self._until(lambda: not port_is_free(ports["server"]), "server")
+        superlink = identity / "superlink"
+        self.supervisor.start(
+            "superlink",
+            [program("flower-superlink"), "--host", "127.0.0.1", "--port", str(ports["superlink"]),
+             "--ssl-ca-certfile", str(superlink / "ca.crt"), "--ssl-certfile", str(superlink / "superlink.crt"),
+             "--ssl-keyfile", str(superlink / "superlink.key"), "--enable-supernode-auth", "--isolation", "process",
+             "--disable-runtime-dependency-installation",
+             "--superexec-auth-secret-file", str(superlink / "superexec.secret")],
+            self._flower_env(), last=True,
+        )  # fmt: skip
+        self.supervisor.start(
+            "gateway",
+            [program("caddy"), "run", "--config", str(CADDYFILE), "--adapter", "caddyfile"],
+            {
+                "EMBRYOFL_GATEWAY_DIR": str(identity / "gateway"),
+                "EMBRYOFL_GATEWAY_PORT": str(ports["gateway"]),
+                "EMBRYOFL_GATEWAY_BIND": "127.0.0.1",
+                "EMBRYOFL_SUPERLINK_ADDRESS": self.settings.superlink_address,
+                "EMBRYOFL_SERVER_ADDRESS": self.settings.server_address,
+                "EMBRYOFL_WEIGHTS_DIR": str(self.settings.weights),
+                "XDG_DATA_HOME": str(self.place.root / "caddy"),
+                "XDG_CONFIG_HOME": str(self.place.root / "caddy"),
+            },
+        )
+        self._until(lambda: not port_is_free(ports["gateway"]), "gateway")
+        self._until(lambda: not port_is_free(ports["superlink"]), "superlink")
+
+    def _flower_env(self) -> dict[str, str]:
+        home = {"FLWR_HOME": str(self.place.root / "flwr")}
+        return {**home, "FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
+
+    def _hub_env(self) -> dict[str, str]:
+        return {**self._flower_env(), **_environment(self.settings)}
+
+    def start_clinic(self, name: str, command: list[str] | None = None) -> None:
+        """Start a clinic; one that has not joined yet gets an invite, as a real one would."""
+        env = {
+            **self._flower_env(),
+            "EMBRYOFL_DATA_DIR": str(self.place.data(name)),
+            "EMBRYOFL_STATE_DIR": str(self.place.clinic(name)),
+            "EMBRYOFL_THREADS": os.environ.get("EMBRYOFL_THREADS", "1"),  # clinics share this machine
+            "OMP_NUM_THREADS": "1",
+        }
+        if not (self.place.clinic(name) / "identity" / "hub.json").exists():
+            env["EMBRYOFL_INVITE"] = self.call("POST", "/control/invites", {"name": name})["invite"]
+        self.supervisor.start(name, command or [program("embryofl-clinic"), "run"], env)
+
+    def wait_enrolled(self, names: list[str], seconds: float = 600.0) -> None:
+        """Wait until these clinics have joined."""
+
+        def joined() -> bool:
+            return set(names) <= set(self.call("GET", "/control/status")["clinics"])
+
+        self._until(joined, ", ".join(names), seconds)
+
+    def _until(self, ready: Callable[[], bool], what: str, seconds: float = READY_S) -> None:
+        end = time.monotonic() + seconds
+        while not ready():
+            self.supervisor.check()
+            if time.monotonic() > end:
+                log = self.place.logs / f"{what}.log"
+                tail = f" The end of its log:\n{last_lines(log)}" if log.exists() else ""
+                raise UserError(f"{what} was not ready after {seconds:.0f} s. See the logs in {self.place.logs}.{tail}")
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        """Stop everything; the state stays."""
+        self.supervisor.stop()
+
+
+def hub_settings(place: Place) -> HubSettings:
+    """The hub's settings with the ports it was last started with."""
+    ports = place.ports
+    return HubSettings(
+        state_dir=place.hub,
+        listen_port=ports["server"],
+        server_address=f"127.0.0.1:{ports['server']}",
+        superlink_address=f"127.0.0.1:{ports['superlink']}",
+        hostnames="localhost,127.0.0.1",
+        public_port=ports["gateway"],
+    )
+
+
+def _environment(settings: HubSettings) -> dict[str, str]:
+    values = settings.model_dump(exclude_none=True)
+    return {f"EMBRYOFL_{k.upper()}": str(v) for k, v in values.items()}

@@ -1,0 +1,128 @@
+"""Start processes, keep them running, stop them in order."""
+
+import ctypes
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from embryofl.errors import UserError
+
+log = logging.getLogger("embryofl.demo")
+
+RESTART_FIRST_S, RESTART_MOST_S = 0.5, 10.0
+STEADY_S = 20.0  # a process that ran this long was fine; its next crash starts the count anew
+CRASHES = 5  # so many crashes in a row and the demo gives up
+USER_ERROR = 2  # exit code of our commands for an error the user must put right
+STOP_S, KILL_S = 4.0, 2.0  # patience after SIGTERM, then after SIGKILL
+
+
+@dataclass
+class _Child:
+    name: str
+    command: list[str]
+    env: Mapping[str, str]
+    log: Path
+    last: bool = False
+    process: subprocess.Popen[bytes] | None = None
+    began: float = 0.0
+    crashes: int = 0
+    restart_at: float = field(default=0.0)
+
+
+class Supervisor:
+    """Child processes of this one.
+
+    Parameters
+    ----------
+    logs : Path
+        Folder of the log files, one a child, appended to.
+    """
+
+    def __init__(self, logs: Path) -> None:
+        self._logs = logs
+        logs.mkdir(parents=True, exist_ok=True)
+        self._children: dict[str, _Child] = {}
+
+    def start(self, name: str, command: list[str], env: Mapping[str, str], *, last: bool = False) -> None:
+        """Start a child; `last` ones are stopped after all others."""
+        child = _Child(name, command, env, self._logs / f"{name}.log", last)
+        self._children[name] = child
+        self._spawn(child)
+
+    def _spawn(self, child: _Child) -> None:
+        with child.log.open("ab") as out:
+            child.process = subprocess.Popen(
+                child.command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                env={**os.environ, **child.env},
+                start_new_session=True,  # Ctrl-C is for the supervisor, which stops the children in order
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
+            )
+        child.began = time.monotonic()
+
+    def check(self) -> None:
+        """Start again what has died.
+
+        Raises
+        ------
+        UserError
+            When a child says that the user must act (exit code 2), or crashes again and again.
+        """
+        for child in self._children.values():
+            assert child.process is not None
+            code = child.process.poll()
+            if code is None:
+                continue
+            now = time.monotonic()
+            if child.restart_at == 0.0:
+                if code == USER_ERROR:
+                    raise UserError(f"{child.name} cannot go on:\n{last_lines(child.log)}")
+                child.crashes = 1 if now - child.began > STEADY_S else child.crashes + 1
+                if child.crashes >= CRASHES:
+                    raise UserError(
+                        f"{child.name} ended {CRASHES} times in a row (exit code {code}). The end of {child.log}:\n"
+                        f"{last_lines(child.log)}"
+                    )
+                delay = min(RESTART_FIRST_S * 2 ** (child.crashes - 1), RESTART_MOST_S)
+                log.warning("%s ended (exit code %s); it is started again in %.1f s", child.name, code, delay)
+                child.restart_at = now + delay
+            elif now >= child.restart_at:
+                child.restart_at = 0.0
+                self._spawn(child)
+
+    def stop(self) -> None:
+        """Stop everything, first all but the `last` ones; nothing is left after 2 x (STOP_S + KILL_S) seconds at most."""
+        for batch in (False, True):
+            _stop([c.process for c in self._children.values() if c.last is batch and c.process is not None])
+
+
+def _stop(processes: list[subprocess.Popen[bytes]]) -> None:
+    for number, patience in ((signal.SIGTERM, STOP_S), (signal.SIGKILL, KILL_S)):
+        live = [p for p in processes if p.poll() is None]
+        for process in live:
+            process.send_signal(number)
+        end = time.monotonic() + patience
+        for process in live:
+            try:
+                process.wait(max(0.01, end - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                continue
+
+
+def last_lines(path: Path, count: int = 6) -> str:
+    """The end of a log, without empty lines."""
+    lines = [x for x in path.read_text(errors="replace").splitlines() if x.strip()]
+    return "\n".join(lines[-count:])
+
+
+def _die_with_parent() -> None:
+    """Linux: get SIGTERM when the supervisor is killed, so that nothing is left behind."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)

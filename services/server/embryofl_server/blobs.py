@@ -1,0 +1,142 @@
+"""Weights beside the messages: signed, expiring, clinic-bound URLs, and the uploads that come in on them.
+
+The gateway serves global models itself, from disk, after asking `SignedUrls.check`; uploads are streamed through the
+server to disk, hashed on the way, and can never be larger than announced.
+"""
+
+import hashlib
+import hmac
+import secrets
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+MODEL_PREFIX, UPDATE_PREFIX = "/v1/model/", "/v1/update/"
+
+
+class BadUrl(Exception):
+    """A URL that is not ours, was changed, or has expired."""
+
+
+class SignedUrls:
+    """HMAC-SHA256 over method, path, clinic and expiry.
+
+    Parameters
+    ----------
+    key : bytes
+        The hub's URL key.
+    admitted : callable
+        Whether a clinic of that name may still use its URLs.
+    """
+
+    def __init__(self, key: bytes, admitted: Callable[[str], bool]) -> None:
+        self._key, self._admitted = key, admitted
+
+    def _digest(self, method: str, path: str, clinic: str, expires: str) -> str:
+        return hmac.new(self._key, "\n".join((method, path, clinic, expires)).encode(), hashlib.sha256).hexdigest()
+
+    def sign(self, method: str, path: str, clinic: str, seconds: float) -> str:
+        """A URL (path and query) that `clinic` may use for `seconds` from now."""
+        expires = str(int(time.time() + seconds) + 1)
+        signature = self._digest(method, path, clinic, expires)
+        return f"{path}?{urlencode({'clinic': clinic, 'expires': expires, 'signature': signature})}"
+
+    def check(self, method: str, url: str) -> str:
+        """Return the path of a good URL.
+
+        Raises
+        ------
+        BadUrl
+            With a reason for the log.
+        """
+        parts = urlsplit(url)
+        query = {k: v[0] for k, v in parse_qs(parts.query).items()}
+        clinic, expires, signature = (query.get(k, "") for k in ("clinic", "expires", "signature"))
+        expected = self._digest(method, parts.path, clinic, expires)
+        if not hmac.compare_digest(signature.encode(), expected.encode()):
+            raise BadUrl("signature")
+        if int(expires) < time.time():
+            raise BadUrl("expired")
+        if not self._admitted(clinic):
+            raise BadUrl("clinic")
+        return parts.path
+
+
+@dataclass
+class Ticket:
+    """An upload that is expected: exactly `size` bytes into `path`. `sha256` is set when it is complete."""
+
+    path: Path
+    size: int
+    sha256: str = ""
+
+
+class UploadRefused(Exception):
+    """An upload that is not taken; `status` is the HTTP status."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class Uploads:
+    """Updates on their way in. Only announced paths are taken, one upload each, and only while its round is open."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.iterdir():  # of rounds that ended with an earlier process
+            left.unlink()
+        self._tickets: dict[str, Ticket] = {}
+        self.arrived = threading.Event()  # set whenever an upload is complete: the round loop need not poll hard
+
+    def expect(self, run: str, round_: int, clinic: str, size: int) -> str:
+        """Announce an upload; returns its path (unguessable, for one use)."""
+        name = f"{run}-{round_:04d}-{clinic}-{secrets.token_hex(16)}"
+        self._tickets[name] = Ticket(self._folder / name, size)
+        return UPDATE_PREFIX + name
+
+    async def receive(self, path: str, length: int | None, body: AsyncIterator[bytes]) -> None:
+        """Stream a body to disk. A broken upload leaves nothing behind and may be sent again.
+
+        Raises
+        ------
+        UploadRefused
+        """
+        ticket = self._tickets.get(path.removeprefix(UPDATE_PREFIX))
+        if ticket is None:
+            raise UploadRefused(410, "The round this update belongs to is over.")
+        if length != ticket.size:
+            raise UploadRefused(413, f"The update has {length} bytes, expected were exactly {ticket.size}.")
+        part = ticket.path.with_suffix("." + secrets.token_hex(4))
+        digest, got = hashlib.sha256(), 0
+        try:
+            with part.open("wb") as file:
+                async for chunk in body:
+                    got += len(chunk)
+                    if got > ticket.size:
+                        raise UploadRefused(413, f"The update has more than the {ticket.size} bytes expected.")
+                    digest.update(chunk)
+                    file.write(chunk)
+            if got != ticket.size:
+                raise UploadRefused(400, f"The update ended after {got} of {ticket.size} bytes.")
+            part.rename(ticket.path)
+            ticket.sha256 = digest.hexdigest()
+            self.arrived.set()
+        finally:
+            part.unlink(missing_ok=True)
+
+    def collect(self, path: str) -> Ticket | None:
+        """The complete upload at `path`, once; None when it has not come (whole)."""
+        ticket = self._tickets.pop(path.removeprefix(UPDATE_PREFIX), None)
+        return ticket if ticket and ticket.sha256 else None
+
+    def forget(self, paths: list[str]) -> None:
+        """Close a round: its paths are no longer taken and leftovers are deleted."""
+        for path in paths:
+            ticket = self._tickets.pop(path.removeprefix(UPDATE_PREFIX), None)
+            if ticket:
+                ticket.path.unlink(missing_ok=True)

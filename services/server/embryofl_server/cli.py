@@ -1,0 +1,131 @@
+"""`embryofl-server`: run the hub, and steer it from a terminal. Heavy imports happen inside the commands."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from embryofl.errors import UserError
+
+app = typer.Typer(help="The EmbryoFL hub.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+def _call(method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    from embryofl_server.client import call
+    from embryofl_server.settings import load_settings
+
+    return call(load_settings(), method, path, body)
+
+
+@app.command()
+def serve() -> None:
+    """Run the hub's server until it is told to stop."""
+    from embryofl_server.service import serve as run
+
+    run()
+
+
+@app.command()
+def start(
+    option: Annotated[
+        list[str] | None, typer.Option("--set", help="A run setting as name=value, such as rounds=15. Repeatable.")
+    ] = None,
+    initial: Annotated[str, typer.Option(help="Start from these weights (safetensors, on the server).")] = "",
+    follow: Annotated[bool, typer.Option(help="Show progress until the run is over.")] = False,
+) -> None:
+    """Start a run with all enrolled clinics."""
+    from embryofl_server.start import parse_settings
+
+    run = _call("POST", "/control/runs", {"settings": parse_settings(option or []), "initial": initial})
+    typer.echo(f"{run['name']} is queued: {run['settings']['model']}, {run['settings']['rounds']} rounds.")
+    if follow:
+        status(json_=False, follow=True)
+
+
+@app.command()
+def stop() -> None:
+    """Stop the run under way for good (its last complete round is kept)."""
+    run = _call("POST", "/control/stop")
+    typer.echo(f"{run['name']} is being stopped; it keeps round {run['round']}.")
+
+
+@app.command()
+def status(
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    follow: Annotated[bool, typer.Option(help="Show progress until the run is over.")] = False,
+) -> None:
+    """Show the run, the round, each clinic's state and last metrics, and what is being waited for."""
+    from rich.console import Console
+
+    from embryofl_server import show
+
+    def fetch() -> Any:
+        return _call("GET", "/control/status")
+
+    console = Console()
+    info = show.follow(console, fetch) if follow else fetch()
+    if json_:
+        typer.echo(json.dumps(info, indent=1))
+    else:
+        show.print_status(console, info)
+    if follow and info["run"] and info["run"]["state"] != "finished":
+        raise typer.Exit(1)
+
+
+@app.command()
+def runs(json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """List all runs."""
+    found = _call("GET", "/control/runs")
+    if json_:
+        typer.echo(json.dumps(found, indent=1))
+        return
+    for run in found:
+        s = run["settings"]
+        typer.echo(
+            f"{run['name']}  {run['state']:9} round {run['round']}/{s['rounds']}  {s['model']} {s['strategy']} "
+            f"seed {s['seed']}  {run['reason']}".rstrip()
+        )
+    if not found:
+        typer.echo("No run yet. Start one with: embryofl-server start")
+
+
+@app.command()
+def invite(name: Annotated[str, typer.Argument(help="The clinic's name: small letters, digits, hyphens.")]) -> None:
+    """Make a one-time invite for a clinic and print it."""
+    typer.echo(_call("POST", "/control/invites", {"name": name})["invite"])
+
+
+@app.command()
+def clinics() -> None:
+    """List the enrolled clinics."""
+    found = _call("GET", "/control/status")["clinics"]
+    for name, clinic in found.items():
+        typer.echo(f"{name}  {clinic['state']}  labelled embryos: {clinic['labelled'] or '-'}")
+    if not found:
+        typer.echo("No clinic yet. Invite one with: embryofl-server invite NAME")
+
+
+@app.command()
+def health(url: Annotated[str, typer.Argument()], ca: Annotated[Path, typer.Option()]) -> None:
+    """Exit with 0 when URL answers below 500 under the certificate authority CA (used by container health checks)."""
+    import ssl
+    import urllib.error
+    import urllib.request
+
+    try:
+        urllib.request.urlopen(url, context=ssl.create_default_context(cafile=str(ca)), timeout=5)  # noqa: S310
+    except urllib.error.HTTPError as exc:
+        if exc.code >= 500:
+            raise UserError(f"{url} answers {exc.code}.") from None
+    except OSError as exc:
+        raise UserError(f"{url} does not answer: {getattr(exc, 'reason', exc)}.") from None
+
+
+def main() -> None:
+    """Entry point: a `UserError` is printed as its text, exit code 2."""
+    try:
+        app()
+    except UserError as exc:
+        print(exc, file=sys.stderr)
+        sys.exit(2)

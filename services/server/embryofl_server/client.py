@@ -1,0 +1,46 @@
+"""The command line's side of the control API."""
+
+import json
+import ssl
+import urllib.error
+import urllib.request
+from typing import Any
+
+from embryofl.errors import UserError
+
+from embryofl_server.settings import HubSettings
+
+
+def call(settings: HubSettings, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    """Call the running server; raise `UserError` when it is away or says no."""
+    identity = settings.state_dir / "identity"
+    try:
+        token = (identity / "control.token").read_bytes().hex()
+        context = ssl.create_default_context(cafile=str(identity / "ca.crt"))
+    except OSError as exc:
+        raise UserError(
+            f"No hub was found at {settings.state_dir} ({exc.strerror}). Expected the state folder of a hub that has "
+            "been started: set EMBRYOFL_STATE_DIR, or start it."
+        ) from exc
+    request = urllib.request.Request(  # noqa: S310
+        f"https://{settings.server_address}{path}",
+        method=method,
+        data=json.dumps(body).encode() if body is not None else None,
+        headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+    )
+    try:
+        with urllib.request.urlopen(request, context=context, timeout=120) as response:  # noqa: S310
+            return json.load(response)
+    except urllib.error.HTTPError as exc:
+        text = exc.read().decode(errors="replace")
+        try:
+            detail = json.loads(text)
+            words = detail.get("error") or detail.get("detail") or text
+        except ValueError:
+            words = text
+        raise UserError(str(words)) from None
+    except OSError as exc:
+        reason = getattr(exc, "reason", exc)
+        raise UserError(
+            f"The server at {settings.server_address} does not answer ({reason}). Is the hub running? See `make status`."
+        ) from None

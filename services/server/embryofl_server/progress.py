@@ -1,0 +1,77 @@
+"""Where a run stands, for people: what is under way, who has answered, for whom it waits, until when, and what then."""
+
+import threading
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass
+class ClinicState:
+    """A clinic in the round under way. `state`: online, training, done, refused, late, offline, failed."""
+
+    state: str
+    since: float
+    detail: str = ""
+
+
+@dataclass
+class Waiting:
+    """What is being waited for: names, since and until (Unix times), and what happens at `until`."""
+
+    for_: list[str]
+    since: float
+    until: float
+    then: str
+    why: str
+
+
+@dataclass
+class _Snapshot:
+    phase: str = "idle"
+    round: int = 0
+    rounds: int = 0
+    round_began: float = 0.0
+    clinics: dict[str, ClinicState] = field(default_factory=dict)
+    waiting: Waiting | None = None
+
+
+class Progress:
+    """Written by the round loop, read by the control API; safe across threads."""
+
+    def __init__(self) -> None:
+        self._lock, self._now = threading.Lock(), _Snapshot()
+
+    def phase(self, phase: str, round_: int, rounds: int) -> None:
+        """Enter a phase: waiting, training, aggregating, evaluating, idle."""
+        with self._lock:
+            if (phase, round_) != (self._now.phase, self._now.round):
+                self._now.round_began = time.time()
+            self._now.phase, self._now.round, self._now.rounds = phase, round_, rounds
+
+    def begin(self, names: list[str], state: str) -> None:
+        """A round begins with these clinics."""
+        with self._lock:
+            self._now.clinics = {name: ClinicState(state, time.time()) for name in names}
+
+    def clinic(self, name: str, state: str, detail: str = "") -> None:
+        """A clinic's state in this round."""
+        with self._lock:
+            known = self._now.clinics.get(name)
+            if known is None or (known.state, known.detail) != (state, detail):
+                self._now.clinics[name] = ClinicState(state, time.time(), detail)
+
+    def wait(self, names: list[str], since: float, until: float, then: str, why: str = "") -> None:
+        """Say for whom the run waits."""
+        with self._lock:
+            self._now.waiting = Waiting(names, since, until, then, why) if names or why else None
+
+    def go_on(self) -> None:
+        """Nothing is waited for."""
+        with self._lock:
+            self._now.waiting = None
+
+    def snapshot(self) -> dict[str, Any]:
+        """A JSON-able copy."""
+        with self._lock:
+            return asdict(self._now)

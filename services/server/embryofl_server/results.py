@@ -1,0 +1,48 @@
+"""From the clinics' sums to figures: per clinic and pooled, per day and over all days."""
+
+from typing import Any
+
+from embryofl.metrics import ScoreSums, merge
+
+POOLED = "pooled"
+
+
+def _lines(round_: int, clinic: str, split: str, sums: ScoreSums) -> list[dict[str, Any]]:
+    head = {"round": round_, "clinic": clinic, "split": split}
+    lines = [{**head, "day": None, **sums.summary().to_dict()}]
+    return lines + [{**head, "day": day, **sums.summary(day).to_dict()} for day in sorted(sums.days)]
+
+
+def split_lines(round_: int, split: str, by_clinic: dict[str, ScoreSums]) -> list[dict[str, Any]]:
+    """Metric lines of one split of one round's model: each clinic's, then the pooled ones."""
+    if not by_clinic:
+        return []
+    lines = [line for name in sorted(by_clinic) for line in _lines(round_, name, split, by_clinic[name])]
+    return lines + _lines(round_, POOLED, split, merge(by_clinic[n] for n in sorted(by_clinic)))
+
+
+def record_lines(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """Metric lines of a round's record (see `checkpoint`).
+
+    A training reply of round r carries the validation metrics of the model of round r - 1.
+    """
+    clinics: dict[str, Any] = record.get("clinics", {})
+    validation = {n: ScoreSums.from_dict(c["validation"]) for n, c in clinics.items() if c.get("validation")}
+    lines = split_lines(record["round"] - 1, "validation", validation)
+    for name in sorted(clinics):
+        c = clinics[name]
+        if c.get("train_loss") is not None:
+            lines.append(
+                {"round": record["round"], "clinic": name, "split": "train", "day": None, "loss": c["train_loss"],
+                 "n": c["examples"], "norm": c["norm"], "seconds": c["seconds"]}
+            )  # fmt: skip
+    return lines
+
+
+def final_lines(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """Metric lines of the closing evaluation (`model.json`)."""
+    lines = []
+    for split in ("validation", "test"):
+        sums = {n: ScoreSums.from_dict(c[split]) for n, c in record["evaluation"].items() if c.get(split)}
+        lines += split_lines(record["round"], split, sums)
+    return lines

@@ -1,0 +1,87 @@
+"""Runs as durable objects: a folder each, with settings, state, events and metrics.
+
+    runs/run-0001/settings.json   the validated settings
+    runs/run-0001/state.json      queued, waiting, running, finished, stopped or failed, with the reason
+    runs/run-0001/events.jsonl    what happened, for people
+    runs/run-0001/metrics.jsonl   a line a clinic and round, and a pooled one
+    runs/run-0001/model.safetensors, model.json   the final model
+"""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from embryofl.files import write_atomic
+from embryofl.messages import RunSettings
+
+State = Literal["queued", "waiting", "running", "finished", "stopped", "failed"]
+OVER = ("finished", "stopped", "failed")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run's folder."""
+
+    name: str
+    folder: Path
+
+    @property
+    def settings(self) -> RunSettings:
+        """The run's settings."""
+        return RunSettings.model_validate_json((self.folder / "settings.json").read_text())
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """`state`, `reason`, `round`, `since` (Unix time)."""
+        state: dict[str, Any] = json.loads((self.folder / "state.json").read_text())
+        return state
+
+    def set_state(self, state: State, round_: int, reason: str = "") -> None:
+        """Record where the run stands."""
+        record = {"state": state, "round": round_, "reason": reason, "since": time.time()}
+        write_atomic(self.folder / "state.json", json.dumps(record).encode())
+
+    def event(self, kind: str, **details: Any) -> None:
+        """Append to `events.jsonl`."""
+        with (self.folder / "events.jsonl").open("a") as file:
+            file.write(json.dumps({"time": round(time.time(), 3), "kind": kind, **details}) + "\n")
+
+    def rewrite_metrics(self, lines: list[dict[str, Any]]) -> None:
+        """Write `metrics.jsonl` whole, so that a resumed run has each line once."""
+        write_atomic(self.folder / "metrics.jsonl", "".join(json.dumps(x) + "\n" for x in lines).encode())
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of `metrics.jsonl`."""
+        path = self.folder / "metrics.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+class Runs:
+    """All runs of a hub."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def all(self) -> list[Run]:
+        """The runs, oldest first. A folder without a state was cut off while being made and does not count."""
+        return [Run(p.name, p) for p in sorted(self._folder.glob("run-*")) if (p / "state.json").exists()]
+
+    def create(self, settings: RunSettings) -> Run:
+        """Make a new run's folder. It does not count as a run until it has a state."""
+        number = max((int(p.name.removeprefix("run-")) for p in self._folder.glob("run-*")), default=0) + 1
+        run = Run(f"run-{number:04d}", self._folder / f"run-{number:04d}")
+        run.folder.mkdir()
+        write_atomic(run.folder / "settings.json", settings.model_dump_json(indent=1).encode())
+        return run
+
+    def unfinished(self) -> Run | None:
+        """The oldest run that is not over."""
+        return next((r for r in self.all() if r.state["state"] not in OVER), None)
+
+    def latest(self) -> Run | None:
+        """The newest run."""
+        runs = self.all()
+        return runs[-1] if runs else None

@@ -1,0 +1,44 @@
+"""The hub's settings, from the environment (prefix `EMBRYOFL_`)."""
+
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from embryofl.errors import UserError
+from embryofl.messages import explain
+
+
+class HubSettings(BaseSettings):
+    """Where the hub keeps its state and how its parts reach each other."""
+
+    model_config = SettingsConfigDict(env_prefix="EMBRYOFL_", frozen=True)
+
+    state_dir: Path = Path("/hub")
+    weights_dir: Path | None = None  # global models, readable by the gateway; default <state_dir>/weights
+    listen_host: str = "127.0.0.1"
+    listen_port: int = Field(default=9000, ge=1, le=65535)
+    server_address: str = "127.0.0.1:9000"  # where the command line finds the server's API
+    superlink_address: str = "127.0.0.1:8000"
+    hostnames: str = "localhost"  # names and addresses of the gateway, comma-separated
+    public_port: int = Field(default=8443, ge=1, le=65535)
+    keep_checkpoints: int = Field(default=3, ge=1)
+    invite_days: float = Field(default=7, gt=0)
+
+    @property
+    def weights(self) -> Path:
+        """Folder of the global models."""
+        return self.weights_dir or self.state_dir / "weights"
+
+    @property
+    def names(self) -> list[str]:
+        """The gateway's names, first the one for invites."""
+        return [n.strip() for n in self.hostnames.split(",") if n.strip()]
+
+
+def load_settings() -> HubSettings:
+    """Read the settings; raise `UserError` in words when one cannot be used."""
+    try:
+        return HubSettings()
+    except ValidationError as exc:
+        raise UserError(f"An EMBRYOFL_ environment variable cannot be used: {explain(exc)}.") from exc

@@ -1,0 +1,321 @@
+"""The hub's link to its SuperLink: EVERYTHING on the hub's side that touches flwr's internals lives in this file.
+
+Built on flwr 1.41.0. The server is its own executor: it starts a Flower run, takes that run's task as a SuperExec would,
+and talks to the clinics through the run's Grid. So there is no SuperExec process, no process per run, and nothing in the
+bundle that a Flower run must have is ever imported by anybody.
+
+flwr's own retry helper is left out on purpose: it sends SIGINT to its own process on a 401. Here every failure becomes
+`LinkLost`, and `SuperLink.recover` brings an empty or restarted SuperLink back to what the hub's own store says.
+"""
+
+import contextlib
+import hashlib
+import logging
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from cryptography.hazmat.primitives.serialization import load_ssh_public_key
+from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.cli.build import build_fab_from_files
+from flwr.cli.cli_client_interceptor import CliClientHttpInterceptor
+from flwr.common.constant import ErrorCode
+from flwr.common.serde import fab_to_proto, run_from_proto
+from flwr.proto.control_pb2 import (
+    ListNodesRequest,
+    ListRunsRequest,
+    RegisterNodeRequest,
+    StartRunRequest,
+    StopRunRequest,
+    UnregisterNodeRequest,
+)
+from flwr.proto.runtime_pb2 import (
+    AcquireTaskRequest,
+    PullTaskInputRequest,
+    PushTaskOutputRequest,
+    SendTaskHeartbeatRequest,
+)
+from flwr.supercore.constant import TaskType
+from flwr.supercore.control import ControlHttpClient
+from flwr.supercore.fab import Fab
+from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
+from flwr.supercore.interceptors import (
+    RuntimeTokenHttpInterceptor,
+    RuntimeVersionHttpInterceptor,
+    SuperExecAuthHttpInterceptor,
+)
+from flwr.supercore.primitives.asymmetric import public_key_to_bytes
+from flwr.supercore.runtime import RuntimeHttpClient
+from flwr.supercore.task_identity import TaskIdentity
+from flwr.superlink.grid import HttpGrid
+
+log = logging.getLogger("embryofl.superlink")
+
+HEARTBEAT_S = 10.0  # of our task; the SuperLink calls a run failed after about a minute without
+# Answers the SuperLink gives in a node's stead when it goes offline or its upload is cut: not the clinic's own word.
+_LOST = {ErrorCode.NODE_UNAVAILABLE, ErrorCode.MESSAGE_UNAVAILABLE, ErrorCode.REPLY_MESSAGE_UNAVAILABLE}
+_CONTENT, _JSON = "m", "json"
+
+_BUNDLE = {
+    "pyproject.toml": b"""[project]
+name = "embryofl"
+version = "1.0.0"
+description = "A marker: EmbryoFL's clinics run only the code in their own image"
+license = { file = "LICENSE" }
+dependencies = ["flwr>=1.41.0"]
+[tool.flwr.app]
+publisher = "embryofl"
+fab-format-version = 1
+flwr-version-target = "1.41.0"
+[tool.flwr.app.components]
+serverapp = "marker:app"
+clientapp = "marker:app"
+[tool.flwr.app.config]
+""",
+    "LICENSE": b"MIT\n",
+    "README.md": b"Nothing in this bundle is ever executed.\n",
+    "marker.py": b"app = None\n",
+}
+
+
+class LinkLost(Exception):
+    """The SuperLink cannot be reached, has forgotten us, or has stopped our run. `recover` puts it right."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A clinic as the SuperLink sees it. `activated` changes each time the clinic's process connects anew."""
+
+    name: str
+    id: int
+    online: bool
+    activated: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back for a message: the clinic's JSON text, or an error; `lost` when the message must be sent again."""
+
+    message_id: str
+    text: str = ""
+    error: str = ""
+    lost: bool = False
+
+
+class _Grid(HttpGrid):
+    """flwr's Grid with a client that fails at once instead of retrying (and instead of ending the process)."""
+
+    def _connect(self) -> None:
+        self._client = RuntimeHttpClient.from_server_address(
+            server_address=self._addr,
+            insecure=False,
+            root_certificates=self._cert,
+            interceptors=[
+                RuntimeVersionHttpInterceptor(component_name="flwr-serverapp"),
+                RuntimeTokenHttpInterceptor(token=self._token),
+            ],
+        )
+
+
+def _bundle() -> Fab:
+    content, _ = build_fab_from_files(_BUNDLE)
+    return Fab(hashlib.sha256(content).hexdigest(), content, {})
+
+
+@contextlib.contextmanager
+def _failures() -> Iterator[None]:
+    """Turn every way in which a call to the SuperLink fails into `LinkLost`."""
+    try:
+        yield
+    except httpx.HTTPStatusError as exc:
+        raise LinkLost(f"http_{exc.response.status_code}") from exc
+    except (httpx.HTTPError, ObjectPushError, RuntimeError) as exc:
+        raise LinkLost(type(exc).__name__) from exc
+
+
+class SuperLink:
+    """One Flower run at a time on one SuperLink.
+
+    Parameters
+    ----------
+    address : str
+        Host and port of the SuperLink.
+    root_ca : bytes
+        PEM certificate of the authority that signed the SuperLink's certificate.
+    secret : bytes
+        The SuperExec secret both sides read from the hub's identity folder.
+    """
+
+    def __init__(self, address: str, root_ca: bytes, secret: bytes) -> None:
+        self._address, self._ca, self._secret = address, root_ca, secret
+        self._grid: _Grid | None = None
+        self._run_id = 0
+        self._heart: threading.Event | None = None
+        self._admitting = threading.Lock()
+
+    # -- membership -------------------------------------------------------------------------------------------------
+    @contextlib.contextmanager
+    def _control(self) -> Iterator[ControlHttpClient]:
+        """A client of the Control API, closed after use: an idle one would delay the SuperLink's stop."""
+        client = ControlHttpClient.from_server_address(
+            self._address,
+            insecure=False,
+            root_certificates=self._ca,
+            interceptors=[CliClientHttpInterceptor(), RuntimeVersionHttpInterceptor(component_name="flwr CLI")],
+        )
+        try:
+            with _failures():
+                yield client
+        finally:
+            client.close()
+
+    def admit(self, keys: Mapping[str, str]) -> list[str]:
+        """Make the SuperLink's list of nodes equal to `keys` (name -> OpenSSH public key line).
+
+        Returns
+        -------
+        The names that were new to the SuperLink: all of them after it came back empty.
+        """
+        wanted = {public_key_to_bytes(load_ssh_public_key(key.encode())): name for name, key in keys.items()}
+        added = []
+        with self._admitting, self._control() as api:
+            known = {n.public_key: n for n in api.ListNodes(ListNodesRequest()).nodes_info if n.status != "unregistered"}
+            for key, node in known.items():
+                if wanted.get(key) != node.name:
+                    api.UnregisterNode(UnregisterNodeRequest(node_id=node.node_id))
+            for key, name in wanted.items():
+                if key not in known:
+                    try:
+                        api.RegisterNode(RegisterNodeRequest(public_key=key, name=name))
+                        added.append(name)
+                    except httpx.HTTPStatusError as exc:
+                        log.warning("the SuperLink does not take the key of %s: %s", name, exc.response.text[:200])
+        return added
+
+    def nodes(self) -> dict[str, Node]:
+        """The clinics that have connected to this SuperLink, by name."""
+        with _failures():
+            return {
+                n.name: Node(n.name, n.node_id, n.status == "online", n.last_activated_at)
+                for n in self._open_grid().get_nodes()
+            }
+
+    # -- run --------------------------------------------------------------------------------------------------------
+    @property
+    def is_open(self) -> bool:
+        """Whether a Flower run is held."""
+        return self._grid is not None
+
+    def _open_grid(self) -> _Grid:
+        if self._grid is None:
+            raise LinkLost("no_run")
+        return self._grid
+
+    def open(self) -> None:
+        """Start a Flower run, end any other, and take the new run's task.
+
+        Raises
+        ------
+        LinkLost
+            When the SuperLink does not answer or does not hand the task over within 10 s.
+        """
+        self.close()
+        with self._control() as api:
+            for run_id, run in dict(api.ListRuns(ListRunsRequest()).run_dict).items():
+                if run.status.status != "finished":
+                    api.StopRun(StopRunRequest(run_id=run_id))
+            self._run_id = api.StartRun(StartRunRequest(fab=fab_to_proto(_bundle()))).run_id
+        with _failures():
+            self._grid = self._take_task()
+        self._heart = threading.Event()
+        threading.Thread(target=self._beat, args=(self._grid, self._heart), daemon=True, name="heartbeat").start()
+
+    def _take_task(self) -> _Grid:
+        executor = RuntimeHttpClient.from_server_address(
+            server_address=self._address,
+            insecure=False,
+            root_certificates=self._ca,
+            interceptors=[
+                RuntimeVersionHttpInterceptor(component_name="SuperExec"),
+                SuperExecAuthHttpInterceptor(
+                    master_secret=self._secret, protected_methods={"/flwr.proto.Runtime/AcquireTask"}
+                ),
+            ],
+        )
+        end = time.monotonic() + 10
+        try:
+            while time.monotonic() < end:
+                got = executor.AcquireTask(AcquireTaskRequest(supported_task_types=[TaskType.SERVER_APP]))
+                if got.token and got.task.run_id == self._run_id:
+                    grid = _Grid(self._address, root_certificates=self._ca, token=got.token)
+                    task = grid._runtime_client.PullTaskInput(PullTaskInputRequest())
+                    TaskIdentity.task_id, TaskIdentity.run_id = task.task_id, task.run.run_id
+                    TaskIdentity.node_id = task.context.node_id
+                    grid.set_run(run_from_proto(task.run))
+                    return grid
+                time.sleep(0.05)
+        finally:
+            executor.close()
+        raise LinkLost("no_task")
+
+    @staticmethod
+    def _beat(grid: _Grid, stop: threading.Event) -> None:
+        while not stop.wait(HEARTBEAT_S):
+            # A missed beat is noticed by the round loop's own calls, which raise LinkLost.
+            with contextlib.suppress(httpx.HTTPError, RuntimeError):
+                grid._runtime_client.SendTaskHeartbeat(SendTaskHeartbeatRequest())
+
+    def close(self, details: str = "") -> None:
+        """End the Flower run, if one is held. An unreachable SuperLink is no reason to fail."""
+        if self._heart is not None:
+            self._heart.set()
+        grid, self._grid, self._heart = self._grid, None, None
+        if grid is not None:
+            with contextlib.suppress(httpx.HTTPError, RuntimeError):
+                grid._runtime_client.PushTaskOutput(PushTaskOutputRequest(sub_status="completed", details=details))
+            with contextlib.suppress(RuntimeError):
+                grid.close()
+
+    def recover(self, keys: Mapping[str, str]) -> list[str]:
+        """Bring a SuperLink that restarted (perhaps empty) to what the hub knows; returns the names enrolled anew."""
+        added = self.admit(keys)
+        self.open()
+        return added
+
+    # -- messages ---------------------------------------------------------------------------------------------------
+    def send(self, node: Node, text: str, ttl_s: float, group: str) -> str:
+        """Send a JSON text to one clinic; returns the message's id."""
+        message = Message(
+            RecordDict({_CONTENT: ConfigRecord({_JSON: text})}),
+            dst_node_id=node.id,
+            message_type="train",
+            group_id=group,
+            ttl=ttl_s,
+        )
+        with _failures():
+            ids = list(self._open_grid().push_messages([message]))
+        if not ids or not ids[0]:
+            raise LinkLost("message_not_taken")
+        return str(ids[0])
+
+    def answers(self, message_ids: list[str]) -> list[Answer]:
+        """The answers that have come in to these messages; each is handed out once."""
+        if not message_ids:
+            return []
+        with _failures():
+            replies = list(self._open_grid().pull_messages(message_ids))
+        return [_answer(reply) for reply in replies]
+
+
+def _answer(reply: Message) -> Answer:
+    message_id = reply.metadata.reply_to_message_id
+    if reply.has_error():
+        return Answer(message_id, error=str(reply.error.reason)[:100], lost=reply.error.code in _LOST)
+    record: Any = reply.content.get(_CONTENT)
+    text = record.get(_JSON) if isinstance(record, ConfigRecord) else None
+    if not isinstance(text, str):
+        return Answer(message_id, error="malformed")
+    return Answer(message_id, text=text)

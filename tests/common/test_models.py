@@ -1,0 +1,172 @@
+"""The zoo: one logit, reproducible weights, and weights from files that fit or say why not."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from torchvision import models as zoo
+
+from embryofl.errors import UserError
+from embryofl.models import create_model, model_names
+
+GROUPED = ["small_cnn", "resnet18", "efficientnet_b0", "convnext_tiny"]
+FROZEN = ["resnet18_frozen_bn", "efficientnet_b0_frozen_bn"]
+
+
+def test_names_need_no_pytorch() -> None:
+    code = "import sys; from embryofl.models import model_names; model_names(); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert model_names()[0] == "small_cnn"
+    assert sorted(model_names()) == sorted(GROUPED + FROZEN)
+
+
+@pytest.mark.parametrize("name", GROUPED + FROZEN)
+def test_every_model_gives_one_logit_and_learns(name: str) -> None:
+    model = create_model(name, seed=1)
+    images = torch.rand(2, 3, 64, 64)
+    logits = model(images)
+    assert logits.shape == (2,)
+    logits.sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+    assert not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
+
+
+@pytest.mark.parametrize("name", ["small_cnn", "resnet18"])
+def test_the_seed_alone_fixes_the_weights(name: str) -> None:
+    torch.manual_seed(1)
+    before = torch.random.get_rng_state()
+    first = create_model(name, seed=5).state_dict()
+    assert torch.equal(before, torch.random.get_rng_state())
+    torch.manual_seed(2)
+    again, other = create_model(name, seed=5).state_dict(), create_model(name, seed=6).state_dict()
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert not all(torch.equal(first[key], other[key]) for key in first)
+
+
+@pytest.mark.parametrize("name", ["small_cnn", "resnet18"])
+def test_pixels_may_be_bytes_or_floats(name: str) -> None:
+    model = create_model(name).eval()
+    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    with torch.inference_mode():
+        torch.testing.assert_close(model(images), model(images.float() / 255))
+
+
+@pytest.mark.parametrize("size", [64, 96, 101, 160])
+def test_the_default_model_takes_several_sizes(size: int) -> None:
+    assert create_model("small_cnn")(torch.rand(1, 3, size, size)).shape == (1,)
+
+
+def test_the_default_model_does_not_see_the_lamp() -> None:
+    """Brightness and contrast of a microscope do not change the score."""
+    model = create_model("small_cnn").eval()
+    images = torch.rand(3, 3, 96, 96)
+    with torch.inference_mode():
+        torch.testing.assert_close(model(images), model(0.6 * images + 0.2), atol=1e-4, rtol=1e-3)
+        assert model(torch.full((1, 3, 96, 96), 0.5)).isfinite().all()  # an empty field
+
+
+def test_images_of_a_batch_do_not_touch_each_other() -> None:
+    """No batch statistics: an image's score is the same alone and in company."""
+    for name in GROUPED + FROZEN:
+        model = create_model(name).eval()
+        images = torch.rand(3, 3, 64, 64)
+        with torch.inference_mode():
+            torch.testing.assert_close(model(images)[:1], model(images[:1]), atol=1e-4, rtol=1e-3)
+
+
+def test_an_unknown_name_lists_those_that_exist() -> None:
+    with pytest.raises(UserError, match="'resnet99'.*small_cnn.*resnet18"):
+        create_model("resnet99")
+
+
+@pytest.mark.parametrize(("name", "base"), [("resnet18_frozen_bn", "resnet18"), ("resnet18", "resnet18")])
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_weights_with_torchvisions_names_load(tmp_path: Path, name: str, base: str, suffix: str) -> None:
+    """All but the head of 1000 classes; with frozen BatchNorm the statistics too."""
+    state = {k: v + 0.25 if v.is_floating_point() else v for k, v in zoo.get_model(base).state_dict().items()}
+    path = tmp_path / f"weights{suffix}"
+    torch.save(state, path) if suffix == ".pth" else save_file(state, path)
+    fresh, loaded = create_model(name), create_model(name, pretrained=str(path))
+    for key, value in loaded.state_dict().items():
+        source = state[key.removeprefix("body.")]
+        expected = fresh.state_dict()[key] if "fc." in key else source
+        assert torch.equal(value, expected), key
+    assert ("body.bn1.running_mean" in loaded.state_dict()) == name.endswith("frozen_bn")
+
+
+def test_a_frozen_network_computes_what_torchvision_does(tmp_path: Path) -> None:
+    reference = zoo.resnet18(num_classes=1)
+    with torch.no_grad():
+        for module in reference.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean.uniform_(-0.5, 0.5)
+                module.running_var.uniform_(0.5, 2)
+    path = tmp_path / "weights.pth"
+    torch.save({"state_dict": reference.state_dict()}, path)
+    model = create_model("resnet18_frozen_bn", pretrained=str(path))
+    images = torch.rand(2, 3, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(model(images), reference.eval()(model.normalise(images)).squeeze(1))
+
+
+def test_own_weights_load_back(tmp_path: Path) -> None:
+    model = create_model("small_cnn", seed=1)
+    path = tmp_path / "model.safetensors"
+    save_file(model.state_dict(), path)
+    again = create_model("small_cnn", seed=2, pretrained=str(path))
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values(), strict=True))
+
+
+def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save(zoo.resnet34().state_dict(), path)
+    with pytest.raises(UserError, match=r"weights\.pth.*found 218 tensors.*foreign \(layer1\.2.*expected"):
+        create_model("resnet18_frozen_bn", pretrained=str(path))
+    torch.save(create_model("small_cnn").state_dict(), path)
+    with pytest.raises(UserError, match="missing.*Choose the model"):
+        create_model("resnet18", pretrained=str(path))
+
+
+def test_files_that_are_no_weights_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no file.*mount"):
+        create_model("small_cnn", pretrained=str(tmp_path / "absent.pth"))
+    with pytest.raises(UserError, match=r"Expected 'torchvision' or a \.safetensors"):
+        create_model("small_cnn", pretrained="imagenet")
+    for name in ("weights.pth", "weights.safetensors"):
+        (tmp_path / name).write_bytes(b"not weights at all")
+        with pytest.raises(UserError, match="could not be read as weights"):
+            create_model("small_cnn", pretrained=str(tmp_path / name))
+    torch.save([1, 2], tmp_path / "list.pth")
+    with pytest.raises(UserError, match="no state dict"):
+        create_model("small_cnn", pretrained=str(tmp_path / "list.pth"))
+
+
+def test_a_file_with_code_is_not_run(tmp_path: Path) -> None:
+    mark = tmp_path / "ran"
+
+    class Payload:
+        def __reduce__(self) -> tuple[object, tuple[Path]]:
+            return Path.touch, (mark,)
+
+    torch.save({"weight": Payload()}, tmp_path / "weights.pth")
+    with pytest.raises(UserError, match="could not be read as weights"):
+        create_model("small_cnn", pretrained=str(tmp_path / "weights.pth"))
+    assert not mark.exists()
+
+
+def test_weights_that_cannot_be_had_say_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from urllib.error import URLError
+
+    def refuse(*_: object, **__: object) -> None:
+        raise URLError("no route")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("torch.hub.urlopen", refuse)
+    with pytest.raises(UserError, match="resnet18.*no route.*mount it"):
+        create_model("resnet18_frozen_bn", pretrained="torchvision")
+    with pytest.raises(UserError, match="no weights for small_cnn"):
+        create_model("small_cnn", pretrained="torchvision")

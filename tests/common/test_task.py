@@ -1,0 +1,158 @@
+"""Training is repeatable and learns; evaluation gives sums; neither leaves traces elsewhere."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from embryofl.errors import UserError
+from embryofl.models import create_model
+from embryofl.task import TrainSettings, cosine_scale, evaluate, predict, train
+
+FAST = TrainSettings(local_epochs=1, batch_size=16)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Stands in for embryofl.data's Examples: the same fields, pictures drawn here."""
+
+    pixels: npt.NDArray[np.uint8]
+    rows: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int64]
+    days: npt.NDArray[np.int64]
+
+
+def draw(n: int, seed: int = 0, size: int = 64) -> Drawn:
+    """Rings on noise; those of class 1 hold a bright spot. Rows in reverse order of the pixels."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:size, :size] - size / 2
+    ring = np.abs(np.hypot(x, y) - size * 0.35) < 2
+    labels = rng.integers(0, 2, n)
+    pixels = rng.normal(110, 12, (n, size, size, 1)) + 60 * ring[..., None]
+    for image, label in zip(pixels[::-1], labels, strict=True):
+        if label:
+            angle = rng.uniform(0, 2 * np.pi)
+            spot = np.hypot(x - np.cos(angle) * size * 0.2, y - np.sin(angle) * size * 0.2) < size * 0.1
+            image[spot] += 60
+    pixels = np.repeat(np.clip(pixels, 0, 255).astype(np.uint8), 3, axis=3)
+    return Drawn(pixels, np.arange(n)[::-1].copy(), labels, np.full(n, 5))
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def weights_after(seed: int = 3, settings: TrainSettings = FAST, noise: int = 0) -> dict[str, torch.Tensor]:
+    model = create_model("small_cnn", seed=1)
+    torch.manual_seed(noise)
+    np.random.seed(noise)  # noqa: NPY002
+    train(model, draw(40), settings, seed=seed)
+    return model.state_dict()
+
+
+def test_settings_need_no_pytorch() -> None:
+    code = "import sys; from embryofl.task import TrainSettings; TrainSettings(); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
+def test_the_seed_fixes_the_weights_to_the_bit(optimiser: str) -> None:
+    settings = replace(FAST, optimiser=optimiser)
+    first, again = weights_after(settings=settings, noise=1), weights_after(settings=settings, noise=2)
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    other = weights_after(seed=4, settings=settings)
+    assert not all(torch.equal(first[key], other[key]) for key in first)
+
+
+def test_training_leaves_the_global_generator_alone() -> None:
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    train(create_model("small_cnn"), draw(20), FAST, seed=1)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_the_default_model_learns() -> None:
+    """From a few drawn images with a clear difference, within seconds, and on images it has not seen."""
+    model = create_model("small_cnn", seed=0)
+    first = train(model, draw(160), replace(FAST, local_epochs=1), seed=0).loss
+    last = train(model, draw(160), replace(FAST, local_epochs=8), seed=1)
+    assert last.loss < first
+    assert (last.examples, last.batches) == (160, 80)
+    summary = evaluate(model, draw(100, seed=9)).summary(5)
+    assert summary.auroc is not None and summary.auroc > 0.9
+
+
+def test_balance_raises_the_weight_of_the_rare_class() -> None:
+    data = draw(60)
+    rare = replace(data, labels=np.where(np.arange(60) < 6, 1, 0))
+    means = []
+    for balance in (0.0, 1.0):
+        model = create_model("small_cnn", seed=2)
+        train(model, rare, replace(FAST, local_epochs=4, balance=balance), seed=2)
+        means.append(float(predict(model, rare).mean()))
+    assert means[0] < 0.3 < means[1]
+
+
+def test_one_class_alone_can_be_trained() -> None:
+    data = draw(20)
+    result = train(create_model("small_cnn"), replace(data, labels=np.zeros(20, np.int64)), FAST, seed=0)
+    assert np.isfinite(result.loss)
+
+
+def test_evaluation_reads_rows_in_order_and_changes_nothing() -> None:
+    data, model = draw(30), create_model("small_cnn", seed=4)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    scores = predict(model, data, batch_size=7)
+    np.testing.assert_allclose(scores, predict(model, data, batch_size=64), atol=1e-5)
+    one = predict(model, replace(data, rows=data.rows[3:4], labels=data.labels[3:4], days=data.days[3:4]))
+    assert one[0] == pytest.approx(scores[3], abs=1e-5)
+    summary = evaluate(model, data).summary(5)
+    assert (summary.n, summary.positives) == (30, data.labels.sum())
+    assert summary.brier == pytest.approx(float(((scores - data.labels) ** 2).mean()), abs=1e-5)
+    assert model.training
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
+def test_progress_is_told_after_every_batch() -> None:
+    calls: list[tuple[int, int, float]] = []
+    settings = replace(FAST, local_epochs=2)
+    result = train(create_model("small_cnn"), draw(40), settings, seed=0, progress=lambda *a: calls.append(a))
+    assert [call[:2] for call in calls] == [(i, 6) for i in range(1, 7)]
+    assert calls[-1][2] == pytest.approx(result.loss)
+
+
+def test_a_loss_that_is_not_finite_says_what_to_do() -> None:
+    with pytest.raises(UserError, match="loss became nan.*Lower the learning rate"):
+        model = create_model("small_cnn")
+        torch.nn.init.constant_(model.get_parameter("head.weight"), float("nan"))
+        train(model, draw(20), FAST, seed=0)
+    with pytest.raises(UserError, match="scores that are not numbers"):
+        evaluate(model, draw(4))
+
+
+def test_nothing_to_train_on_is_an_error() -> None:
+    with pytest.raises(UserError, match="no images"):
+        train(create_model("small_cnn"), draw(0), FAST, seed=0)
+    assert evaluate(create_model("small_cnn"), draw(0)).summary().n == 0
+
+
+def test_an_unknown_optimiser_lists_those_that_exist() -> None:
+    with pytest.raises(UserError, match="'lion'.*adamw, sgd"):
+        train(create_model("small_cnn"), draw(4), replace(FAST, optimiser="lion"), seed=0)  # type: ignore[arg-type]
+
+
+def test_the_schedule_falls_from_one() -> None:
+    scales = [cosine_scale(r, 10) for r in range(1, 11)]
+    assert scales[0] == 1
+    assert scales == sorted(scales, reverse=True)
+    assert 0 < scales[-1] < 0.1
+    assert cosine_scale(1, 1) == 1
