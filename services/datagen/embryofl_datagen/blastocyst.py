@@ -1,146 +1,158 @@
 """Day-5 embryos: a cavity within trophectoderm, with an inner cell mass, growing out of its zona."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from .canvas import Canvas, Outline, Plane, cap, smoothstep
-from .cleavage import pack
 from .cohort import Morphology
+from .packing import pack
 from .zona import Frame, draw_zona
+
+# Gardner's grades at which the blastocyst leaves its zona, and has left it.
+HATCHING, HATCHED = 5.0, 6.0
+
+
+@dataclass(frozen=True)
+class _Body:
+    """The blastocyst without its zona, in pixels; `pole` is the direction of the inner cell mass in radians."""
+
+    x: float
+    y: float
+    radius: float
+    pole: float
+
+    def at(self, angle: float, distance: float) -> tuple[float, float]:
+        """Point at a distance from the centre."""
+        return self.x + distance * float(np.cos(angle)), self.y + distance * float(np.sin(angle))
 
 
 def draw_blastocyst(
     canvas: Canvas, rng: np.random.Generator, morphology: Morphology, frame: Frame, textures: list[Plane]
 ) -> None:
-    """Draw a blastocyst of the given morphology into the frame."""
+    """Draw a blastocyst of the given morphology into the frame.
+
+    Parameters
+    ----------
+    textures : list of 3 float32 arrays
+        Fine, coarse and broad, each of the canvas's shape.
+    """
     fine, coarse, broad = textures
-    growth = float(np.clip((morphology.expansion - 2.5) / 3.0, 0, 1))
-    thickness = 0.17 - 0.125 * growth + rng.uniform(-0.01, 0.01)
-    outer = Frame(frame.x, frame.y, frame.radius * (0.88 + 0.16 * growth))
-    inner = draw_zona(canvas, rng, outer, thickness, coarse, strength=1.0 - 0.4 * growth)
-    body = inner * 0.985
-    surface = np.zeros_like(canvas.sharp)
-    dx, dy = canvas.columns - np.float32(frame.x), canvas.rows - np.float32(frame.y)
-    outline = Outline.draw(rng, rng.uniform(1.0, 1.05), 0.008)
-    rho2 = outline.rho2(dx, dy, body)
+    body = _draw_shell(canvas, rng, morphology.expansion, frame, coarse)
+    dx, dy = canvas.columns - np.float32(body.x), canvas.rows - np.float32(body.y)
+    rho2 = Outline.draw(rng, rng.uniform(1.0, 1.05), 0.008).rho2(dx, dy, body.radius)
     inside = smoothstep((1 - rho2) * 12)
-    canvas.sharp += np.float32(0.20 * body) * cap(rho2)
+    canvas.sharp += np.float32(0.20 * body.radius) * cap(rho2)
 
-    cavity = float(np.clip(0.26 + 0.18 * (morphology.expansion - 1), 0.26, 0.97))
-    pole = rng.uniform(0, 2 * np.pi)
-    shift = (0.93 - cavity) * body
-    cx, cy = frame.x - shift * np.cos(pole), frame.y - shift * np.sin(pole)
-    hollow = Outline.draw(rng, 1.06, 0.03)
-    hx, hy = canvas.columns - np.float32(cx), canvas.rows - np.float32(cy)
-    hole = smoothstep((1.0 - hollow.rho2(hx, hy, cavity * body)) * 2.2)
+    hole = _cavity(canvas, rng, morphology.expansion, body)
+    canvas.sharp += _filling(canvas, rng, morphology.te, body) * (0.75 - 0.62 * hole)
+    canvas.sharp += inside * hole * np.float32(0.013 * body.radius) * broad
+    _trophectoderm(canvas, rng, morphology.te, body, coarse)
+    _inner_cell_mass(canvas, rng, morphology.icm, body, fine, coarse)
 
-    _filling(canvas, rng, morphology.te, frame, body, surface)
     solid = inside * (1 - hole)
-    canvas.sharp += surface * (0.75 - 0.62 * hole)
-    canvas.sharp += inside * hole * np.float32(0.013 * body) * broad
-    _trophectoderm(canvas, rng, morphology.te, frame, body, coarse, cavity)
-    _inner_cell_mass(canvas, rng, morphology.icm, frame, body, pole, fine, coarse, cavity)
     grain = np.float32(0.004 + 0.02 * morphology.darkness) * coarse + np.float32(0.010) * fine
     grain += np.float32(0.012) * np.maximum(fine - 1.2, 0)
-    canvas.sharp += solid * grain * np.float32(0.5 * body)
+    canvas.sharp += solid * grain * np.float32(0.5 * body.radius)
     canvas.density += solid * np.float32(0.10 + 0.26 * morphology.darkness) * (1 + 0.3 * coarse)
     canvas.tissue += inside * (0.35 + 0.65 * (1 - hole))
 
 
-def _filling(
-    canvas: Canvas, rng: np.random.Generator, te: float, frame: Frame, body: float, surface: Plane
-) -> None:
-    """Closely packed small cells, seen where the cavity is not."""
-    n = round(14 + 24 * te)
-    radii = body * 1.45 / np.sqrt(n) * rng.uniform(0.85 - 0.25 * (1 - te), 1.1 + 0.2 * (1 - te), n)
-    place = pack(rng, radii, body)
+def _draw_shell(
+    canvas: Canvas, rng: np.random.Generator, expansion: float, frame: Frame, coarse: Plane
+) -> _Body:
+    """Draw the zona, thinner as the embryo grows, and what has come out of it; return the room inside."""
+    growth = float(np.clip((expansion - 2.5) / 3.0, 0, 1))
+    thickness = 0.17 - 0.125 * growth + rng.uniform(-0.01, 0.01)
+    radius = frame.radius * (0.88 + 0.16 * growth)
+    pole = float(rng.uniform(0, 2 * np.pi))
+    exit_angle = pole + rng.uniform(1.0, 2 * np.pi - 1.0)
+    if expansion >= HATCHED:
+        return _Body(frame.x, frame.y, radius * 0.97, pole)
+    inner = draw_zona(canvas, rng, Frame(frame.x, frame.y, radius), thickness, coarse, strength=1.0 - 0.4 * growth)
+    body = _Body(frame.x, frame.y, inner * 0.985, pole)
+    if expansion >= HATCHING:
+        size = body.radius * (0.14 + 0.24 * (expansion - HATCHING))
+        x, y = body.at(exit_angle, body.radius + 0.55 * size)
+        window = canvas.window(x, y, size * 1.3)
+        if window is not None:
+            dx, dy = canvas.offsets(window, x, y)
+            bleb = cap(Outline.draw(rng, 1.1, 0.03).rho2(dx, dy, size))
+            canvas.sharp[window] += np.float32(0.55 * size) * bleb
+            canvas.density[window] += np.float32(0.10) * bleb
+            canvas.tissue[window] += 0.6 * bleb
+    return body
+
+
+def _cavity(canvas: Canvas, rng: np.random.Generator, expansion: float, body: _Body) -> Plane:
+    """Where the blastocoel is, 0 to 1: opposite the inner cell mass, until it fills the embryo."""
+    share = float(np.clip(0.26 + 0.18 * (expansion - 1), 0.26, 0.97))
+    x, y = body.at(body.pole + np.pi, (0.93 - share) * body.radius)
+    dx, dy = canvas.columns - np.float32(x), canvas.rows - np.float32(y)
+    return smoothstep((1.0 - Outline.draw(rng, 1.06, 0.03).rho2(dx, dy, share * body.radius)) * 2.2)
+
+
+def _filling(canvas: Canvas, rng: np.random.Generator, quality: float, body: _Body) -> Plane:
+    """Cells seen from above: packed where there is no cavity, the far and near wall where there is."""
+    surface = np.zeros_like(canvas.sharp)
+    count = round(14 + 24 * quality)
+    radii = body.radius * 1.45 / np.sqrt(count) * rng.uniform(0.60 + 0.25 * quality, 1.3 - 0.2 * quality, count)
+    place = pack(rng, radii, body.radius)
     for i in np.argsort(place[:, 2]):
-        x, y, radius = frame.x + place[i, 0], frame.y + place[i, 1], float(radii[i])
-        window = canvas.window(x, y, radius * 1.2)
+        x, y, radius = body.x + place[i, 0], body.y + place[i, 1], float(radii[i])
         outline = Outline.draw(rng, rng.uniform(1.0, 1.3), 0.04)
+        window = canvas.window(x, y, radius * 1.2)
         if window is None:
             continue
-        dx, dy = canvas.offsets(window, x, y)
-        height = np.float32(radius) * cap(outline.rho2(dx, dy, radius))
+        height = np.float32(radius) * cap(outline.rho2(*canvas.offsets(window, x, y), radius))
         lifted = np.where(height > 0, height + np.float32(0.3 * max(place[i, 2], 0)), 0)
         surface[window] = np.maximum(surface[window], lifted)
+    return surface
 
 
-def _trophectoderm(
-    canvas: Canvas,
-    rng: np.random.Generator,
-    quality: float,
-    frame: Frame,
-    body: float,
-    coarse: Plane,
-    cavity: float,
-) -> None:
+def _trophectoderm(canvas: Canvas, rng: np.random.Generator, quality: float, body: _Body, coarse: Plane) -> None:
     """Cells along the wall: many and even when good, few, long and uneven when poor."""
     count = round(7 + 17 * quality)
     unevenness = 0.5 * (1 - quality) + 0.05
     angles = (np.arange(count) + unevenness * rng.uniform(-1, 1, count)) * 2 * np.pi / count + rng.uniform(0, 6.3)
     wall = np.zeros_like(canvas.sharp)
     for angle in angles:
-        long = np.pi * body / count * rng.uniform(0.9, 1.45) * (1 + unevenness * rng.uniform(-0.5, 0.3))
-        deep = body * rng.uniform(0.06, 0.10) * (1 + unevenness * rng.uniform(-0.7, 0.9))
-        radius = body - 0.75 * deep
-        x, y = frame.x + radius * np.cos(angle), frame.y + radius * np.sin(angle)
-        size = float(np.sqrt(long * deep))
+        long = np.pi * body.radius / count * rng.uniform(0.9, 1.45) * (1 + unevenness * rng.uniform(-0.5, 0.3))
+        deep = body.radius * rng.uniform(0.06, 0.10) * (1 + unevenness * rng.uniform(-0.7, 0.9))
+        x, y = body.at(angle, body.radius - 0.75 * deep)
         outline = Outline(max(long / deep, 0.2), float(angle + np.pi / 2), np.zeros((0, 2)))
         window = canvas.window(x, y, max(long, deep) * 1.1)
         if window is None:
             continue
-        dx, dy = canvas.offsets(window, x, y)
-        height = cap(outline.rho2(dx, dy, size))
+        height = cap(outline.rho2(*canvas.offsets(window, x, y), float(np.sqrt(long * deep))))
         wall[window] = np.maximum(wall[window], np.float32(1.25 * deep) * height)
         canvas.density[window] += np.float32(0.2) * height
         canvas.tissue[window] += 0.4 * height
     canvas.sharp += wall * (1 + np.float32(0.06) * coarse)
-    # Cells of the near and far wall, seen from above: faint.
-    for _ in range(count):
-        px, py = rng.standard_normal(2) * 0.42 * body
-        if np.hypot(px, py) > 0.8 * body:
-            continue
-        radius = body * 0.75 / np.sqrt(count) * rng.uniform(0.8, 1.3)
-        window = canvas.window(frame.x + px, frame.y + py, radius * 1.6)
-        outline = Outline.draw(rng, rng.uniform(1.1, 1.9), 0.05)
-        if window is None:
-            continue
-        dx, dy = canvas.offsets(window, frame.x + px, frame.y + py)
-        canvas.far[window] += np.float32(0.16 * radius) * cap(outline.rho2(dx, dy, radius))
 
 
 def _inner_cell_mass(
-    canvas: Canvas,
-    rng: np.random.Generator,
-    quality: float,
-    frame: Frame,
-    body: float,
-    pole: float,
-    fine: Plane,
-    coarse: Plane,
-    cavity: float,
+    canvas: Canvas, rng: np.random.Generator, quality: float, body: _Body, fine: Plane, coarse: Plane
 ) -> None:
     """A clump against the wall: large and tight when good, few loose cells when poor."""
-    size = body * (0.16 + 0.22 * quality)
-    distance = max(body - 1.05 * size, 0) * rng.uniform(0.75, 1.0)
-    x, y = frame.x + distance * np.cos(pole), frame.y + distance * np.sin(pole)
-    count = round(5 + 15 * quality)
+    size = body.radius * (0.16 + 0.22 * quality)
+    x, y = body.at(body.pole, max(body.radius - 1.05 * size, 0) * rng.uniform(0.75, 1.0))
     loose = 1.35 - 0.65 * quality
+    cos, sin = np.cos(body.pole), np.sin(body.pole)
     mound = np.zeros_like(canvas.sharp)
-    for _ in range(count):
+    for _ in range(round(5 + 15 * quality)):
         along, across = rng.standard_normal(2) * np.array([0.62, 0.36]) * loose * size
-        px, py = across * np.cos(pole) - along * np.sin(pole), across * np.sin(pole) + along * np.cos(pole)
+        cx, cy = x + across * cos - along * sin, y + across * sin + along * cos
         radius = size * rng.uniform(0.30, 0.42) * (1.2 - 0.3 * quality)
-        window = canvas.window(x + px, y + py, radius * 1.2)
         outline = Outline.draw(rng, rng.uniform(1.0, 1.25), 0.03)
+        window = canvas.window(cx, cy, radius * 1.2)
         if window is None:
             continue
-        dx, dy = canvas.offsets(window, x + px, y + py)
-        height = np.float32(radius) * cap(outline.rho2(dx, dy, radius))
+        height = np.float32(radius) * cap(outline.rho2(*canvas.offsets(window, cx, cy), radius))
         mound[window] = np.maximum(mound[window], height)
-    inside = smoothstep(mound / np.float32(0.1 * size + 1e-6))
-    dx0, dy0 = canvas.columns - np.float32(x), canvas.rows - np.float32(y)
-    dome = np.float32(0.75 * size) * np.exp((dx0 * dx0 + dy0 * dy0) / np.float32(-0.7 * size * size))
+    inside = smoothstep(mound / np.float32(0.1 * size))
+    dx, dy = canvas.columns - np.float32(x), canvas.rows - np.float32(y)
+    dome = np.float32(0.75 * size) * np.exp((dx * dx + dy * dy) / np.float32(-0.7 * size * size))
     canvas.sharp += 0.8 * mound + dome + inside * np.float32(0.02 * size) * (fine + 0.5 * coarse)
     canvas.density += inside * np.float32(0.10 + 0.22 * quality)
     canvas.tissue += inside

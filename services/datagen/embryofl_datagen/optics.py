@@ -8,7 +8,7 @@ linear in the path, so that one multiplication in the frequency domain gives sha
 import numpy as np
 from numpy.typing import NDArray
 
-from .canvas import Canvas, Plane, bands, frequencies, smoothstep
+from .canvas import Canvas, Plane, frequencies
 from .profiles import Optics
 
 

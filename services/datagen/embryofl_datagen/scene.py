@@ -8,36 +8,57 @@ from .blastocyst import draw_blastocyst
 from .canvas import Canvas, bands
 from .cleavage import draw_cleavage
 from .cohort import Morphology
+from .optics import photograph
 from .profiles import ClinicProfile
-from .surroundings import draw_debris, draw_well
+from .surroundings import draw_debris, draw_dish_edge, draw_well
 from .zona import Frame
 
-MARGIN = 0.07
+# Border drawn around the picture and cut off, in shares of its side.
+_MARGIN = 0.05
+# Grain sizes of the fine, coarse and broad texture, in shares of the picture's side.
+_GRAINS = (0.0035, 0.0075, 0.026)
+_DISH_EDGES = 0.07
 
 
 def draw_picture(
     profile: ClinicProfile, morphology: Morphology, side: int, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Photograph one embryo with a clinic's optics: uint8 (side, side, 3)."""
-    from .optics import photograph
+    """Photograph one embryo with a clinic's optics.
 
+    Returns
+    -------
+    uint8 array (side, side, 3)
+        RGB; grey pictures have three equal channels.
+    """
     optics = profile.optics
-    native = max(round(side * optics.resolution), 48)
-    crop = round(MARGIN * native)
-    canvas = Canvas(native + 2 * crop)
+    native = max(2 * round(side * optics.resolution / 2), 48)
+    canvas = Canvas(_quick_side(native))
     radius = native * optics.magnification * rng.uniform(0.94, 1.06)
-    slack = native * (0.045 if not optics.well else 0.06)
+    slack = native * (0.06 if optics.well else 0.045)
     x, y = canvas.side / 2 + slack * rng.uniform(-1, 1, 2)
     frame = Frame(float(x), float(y), float(radius))
-    textures = bands(rng, canvas.side, (0.0035 * native, 0.0075 * native, 0.026 * native))
-    if morphology.day == 3:
-        draw_cleavage(canvas, rng, morphology, frame, textures)
-    else:
-        draw_blastocyst(canvas, rng, morphology, frame, textures)
+    textures = bands(rng, canvas.side, tuple(grain * native for grain in _GRAINS))
+    draw = draw_cleavage if morphology.day == 3 else draw_blastocyst
+    draw(canvas, rng, morphology, frame, textures)
     draw_debris(canvas, rng, profile.debris, frame, native)
     if optics.well:
         draw_well(canvas, rng, native)
-    pixels = photograph(canvas, optics, rng, crop)
+    elif rng.uniform() < _DISH_EDGES:
+        draw_dish_edge(canvas, rng, native)
+    pixels = photograph(canvas, optics, rng, (canvas.side - native) // 2)
     if native == side:
         return pixels
     return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC))
+
+
+def _quick_side(native: int) -> int:
+    """Side of the canvas: even, with room for the margin, and a product of 2, 3 and 5 for the Fourier transform."""
+    side = 2 * round(native * (0.5 + _MARGIN))
+    while True:
+        rest = side
+        for prime in (2, 3, 5):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return side
+        side += 2

@@ -1,0 +1,76 @@
+# EmbryoFL. `make help` lists what there is.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV ?= .embryofl/venv
+BIN := $(VENV)/bin
+CLINICS ?=
+DATA ?=
+PORT ?= 8443
+SET ?=
+comma := ,
+
+demo_options = $(if $(CLINICS),--clinics $(CLINICS)) $(if $(DATA),--data "$(DATA)") --port $(PORT) \
+	$(foreach s,$(subst $(comma), ,$(SET)),--set $(s)) $(if $(KEEP),--keep)
+
+.PHONY: help
+help:  ## This list
+	@echo "make up      the federation in containers (needs Docker);   make demo   the same as plain processes"
+	@echo "Options: CLINICS=3  DATA=folder  PORT=8443  SET=rounds=15,seed=1  KEEP=1 (demo: stay up after the run)"
+	@echo
+	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*  ## /  \1|/' | column -t -s '|'
+
+$(VENV)/.ready: $(wildcard services/*/pyproject.toml) constraints.txt scripts/setup.sh
+	@bash scripts/setup.sh "$(PYTHON)" "$(VENV)"
+
+.PHONY: setup
+setup: $(VENV)/.ready  ## Make the virtual environment (done by the others when needed)
+
+.PHONY: demo
+demo: $(VENV)/.ready  ## Hub and clinics as plain processes, one run, results; Ctrl-C stops, the next one goes on
+	@exec $(BIN)/embryofl-demo up $(demo_options)
+
+.PHONY: up
+up:  ## Build images, make keys and data, start hub and clinics in containers, start a run
+	@CLINICS="$(CLINICS)" DATA="$(DATA)" PORT="$(PORT)" SET="$(SET)" bash scripts/compose.sh up
+
+.PHONY: status
+status:  ## The run, the round, each clinic's state and last metrics, what is waited for
+	@bash scripts/either.sh status
+
+.PHONY: watch
+watch:  ## Follow the run until it is over
+	@bash scripts/either.sh watch
+
+.PHONY: logs
+logs:  ## The end of every log
+	@bash scripts/either.sh logs
+
+.PHONY: down
+down:  ## Stop everything; the state stays
+	@bash scripts/either.sh down
+
+.PHONY: clean
+clean:  ## Stop everything and delete the state, after asking
+	@bash scripts/either.sh clean
+
+.PHONY: lint
+lint: $(VENV)/.ready-dev  ## Style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy services
+
+.PHONY: test
+test: $(VENV)/.ready-dev  ## Unit tests, and federations of real processes
+	$(BIN)/pytest -m "not containers"
+
+.PHONY: test-unit
+test-unit: $(VENV)/.ready-dev  ## Unit tests only
+	$(BIN)/pytest -m "not containers and not federation"
+
+.PHONY: test-containers
+test-containers: $(VENV)/.ready-dev  ## The federation in real containers (needs Docker)
+	$(BIN)/pytest -m containers
+
+$(VENV)/.ready-dev: $(VENV)/.ready requirements-dev.txt
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
