@@ -1,7 +1,7 @@
 """One picture of many embryos out of generated clinics: a row of day 3 and a row of day 5 for each clinic.
 
-    embryofl-datagen generate /tmp/clinics
-    python scripts/contact_sheet.py /tmp/clinics docs/images/contact-sheet.jpg
+embryofl-datagen generate /tmp/clinics
+python scripts/contact_sheet.py /tmp/clinics docs/images/contact-sheet.jpg
 """
 
 import argparse

@@ -4,11 +4,11 @@ import logging
 import threading
 import time
 
+from pydantic import ValidationError
+
 from embryofl.errors import DataError
 from embryofl.messages import Reply, Request, explain, round_seed
 from embryofl.wire import WireError
-from pydantic import ValidationError
-
 from embryofl_clinic.fleet_link import FleetLink, Incoming, Refused, RunGone, Stopped
 from embryofl_clinic.identity import Identity, Membership
 from embryofl_clinic.policy import Policy

@@ -17,7 +17,6 @@ from typing import Any
 
 import httpx
 from cryptography.hazmat.primitives.asymmetric import ec
-from embryofl.files import write_atomic
 from flwr.app import ConfigRecord, Error, Message, RecordDict
 from flwr.app.message import remove_content_from_message
 from flwr.common.constant import ErrorCode
@@ -54,6 +53,8 @@ from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supercore.task_identity import TaskIdentity
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
+
+from embryofl.files import write_atomic
 
 log = logging.getLogger("embryofl.link")
 
@@ -123,7 +124,13 @@ class FleetLink:
             ],
         )
         self._id_file, self._stop, self._on_state = state_dir / "node_id", stop, on_state
-        self._node: Node | None = None
+        self._session: Node | None = None
+
+    @property
+    def _node(self) -> Node:
+        if self._session is None:
+            raise Refused("no_session")
+        return self._session
 
     def _call(self, method: Callable[[Any], Any], request: Any) -> Any:
         """Call the hub; outages are retried for ever with a growing pause, refusals are raised."""
@@ -160,20 +167,20 @@ class FleetLink:
         response = self._call(
             self._client.ActivateNode, ActivateNodeRequest(public_key=self._public, heartbeat_interval=HEARTBEAT_S)
         )
-        self._node = Node(node_id=response.node_id)
+        self._session = Node(node_id=response.node_id)
         write_atomic(self._id_file, str(response.node_id).encode())
         TaskIdentity.node_id, TaskIdentity.task_id = response.node_id, 1  # Message(reply_to=...) reads these
         threading.Thread(target=self._heartbeats, args=(self._node,), daemon=True, name="heartbeat").start()
 
     def _heartbeats(self, node: Node) -> None:
         request = SendNodeHeartbeatRequest(node=node, heartbeat_interval=HEARTBEAT_S)
-        while not self._stop.wait(HEARTBEAT_S * random.uniform(0.35, 0.45)) and node is self._node:  # noqa: S311
+        while not self._stop.wait(HEARTBEAT_S * random.uniform(0.35, 0.45)) and node is self._session:  # noqa: S311
             with contextlib.suppress(*_GONE):  # the main loop reports and retries
                 self._client.SendNodeHeartbeat(request)
 
     def close(self) -> None:
         """End the session, with a goodbye if the hub can be reached."""
-        node, self._node = self._node, None
+        node, self._session = self._session, None
         if node is not None:
             with contextlib.suppress(*_GONE):
                 self._client.DeactivateNode(DeactivateNodeRequest(node_id=node.node_id))
@@ -201,6 +208,9 @@ class FleetLink:
         # off the critical path: losing this call only delays the SuperLink's clean-up
         threading.Thread(target=self._confirm, args=(run_id, tree.object_id), daemon=True).start()
         message = inflate_object_from_contents(tree.object_id, contents)
+        if not isinstance(message, Message):
+            log.warning("dropped something that is not a message")
+            return None
         message.metadata.__dict__["_message_id"] = tree.object_id
         TaskIdentity.run_id = run_id
         record = message.content.get(_CONTENT) if message.has_content() else None
@@ -212,7 +222,9 @@ class FleetLink:
 
     def _confirm(self, run_id: int, object_id: str) -> None:
         with contextlib.suppress(*_GONE):
-            make_confirm_message_received_fn_protobuf(self._client.ConfirmMessageReceived, self._node, run_id)(object_id)
+            make_confirm_message_received_fn_protobuf(self._client.ConfirmMessageReceived, self._node, run_id)(
+                object_id
+            )
 
     def answer(self, incoming: Incoming, text: str, seconds: float) -> None:
         """Answer a message with a JSON text."""

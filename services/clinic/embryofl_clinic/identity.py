@@ -12,10 +12,11 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_pem_private_key,
 )
+from pydantic import ValidationError
+
 from embryofl.errors import UserError
 from embryofl.files import write_atomic
 from embryofl.messages import Strict
-from pydantic import ValidationError
 
 
 class Membership(Strict):

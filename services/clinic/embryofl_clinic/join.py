@@ -6,10 +6,10 @@ import threading
 from typing import Any
 
 import httpx
+
 from embryofl.errors import UserError
 from embryofl.invite import Invite
 from embryofl.messages import Enrolment, Meaning, proof_text
-
 from embryofl_clinic.identity import Identity, Membership
 
 log = logging.getLogger("embryofl.join")
@@ -52,7 +52,9 @@ def join(
                 log.info("the hub at %s cannot be reached (%s)", hub, exc)
                 continue
             if response.status_code == httpx.codes.OK:
-                membership = Membership(name=invite.name, hubs=[hub, *(h for h in invite.hubs if h != hub)], ca=invite.ca)
+                membership = Membership(
+                    name=invite.name, hubs=[hub, *(h for h in invite.hubs if h != hub)], ca=invite.ca
+                )
                 identity.remember(membership)
                 return membership
             if response.status_code < 500:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from embryofl.files import write_atomic
 from embryofl.messages import Request
-
 from embryofl_clinic.settings import ClinicSettings
 
 

@@ -7,7 +7,6 @@ import threading
 
 from embryofl.errors import UserError
 from embryofl.invite import Invite
-
 from embryofl_clinic.identity import Identity, Membership
 from embryofl_clinic.settings import ClinicSettings
 from embryofl_clinic.workload import Workbench
@@ -69,7 +68,9 @@ def _join(settings: ClinicSettings, identity: Identity, stop: threading.Event) -
     report = inspect_folder(settings.data_dir, settings.cache_dir)
     print_report(report, Console())
     if report.exit_code:
-        raise UserError("This clinic does not join: its data cannot be trained on, for the reasons in the report above.")
+        raise UserError(
+            "This clinic does not join: its data cannot be trained on, for the reasons in the report above."
+        )
     summary = data_summary(report)
     log.info("what the hub is told of the data: %s", summary)
     membership = join(identity, invite, settings.meaning, summary, stop)

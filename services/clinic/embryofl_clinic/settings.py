@@ -42,4 +42,6 @@ def load_settings(**overrides: object) -> ClinicSettings:
     try:
         return ClinicSettings(**{k: v for k, v in overrides.items() if v is not None})  # type: ignore[arg-type]
     except ValidationError as exc:
-        raise UserError(f"A setting (EMBRYOFL_ environment variable or option) cannot be used: {explain(exc)}.") from exc
+        raise UserError(
+            f"A setting (EMBRYOFL_ environment variable or option) cannot be used: {explain(exc)}."
+        ) from exc

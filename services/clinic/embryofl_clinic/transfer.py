@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import httpx
 import numpy as np
-from embryofl.messages import Download, Update
 
+from embryofl.messages import Download, Update
 from embryofl_clinic.fleet_link import Stopped
 from embryofl_clinic.join import tls_context
 
@@ -88,7 +88,7 @@ class Transfers:
         ------
         TransferRefused, Stopped
         """
-        view = memoryview(data)
+        view = data.data
         for _ in self._tries(deadline):
             try:
                 response = self._client.put(url, content=_chunks(view), headers={"Content-Length": str(len(view))})

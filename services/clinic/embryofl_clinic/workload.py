@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+
 from embryofl.messages import Request, RunSettings
 from embryofl.metrics import ScoreSums
 from embryofl.wire import Layout
-
 from embryofl_clinic.settings import ClinicSettings
 
 log = logging.getLogger("embryofl.workload")
@@ -48,6 +48,7 @@ class Workload(Protocol):
 def pick_device(wanted: str) -> str:
     """``auto`` is CUDA where there is one."""
     import torch
+
     from embryofl.errors import UserError
 
     if wanted == "cuda" and not torch.cuda.is_available():

@@ -58,9 +58,7 @@ def draw_blastocyst(
     canvas.tissue += inside * (0.35 + 0.65 * (1 - hole))
 
 
-def _draw_shell(
-    canvas: Canvas, rng: np.random.Generator, expansion: float, frame: Frame, coarse: Plane
-) -> _Body:
+def _draw_shell(canvas: Canvas, rng: np.random.Generator, expansion: float, frame: Frame, coarse: Plane) -> _Body:
     """Draw the zona, thinner as the embryo grows, and what has come out of it; return the room inside."""
     growth = float(np.clip((expansion - 2.5) / 3.0, 0, 1))
     thickness = 0.17 - 0.125 * growth + rng.uniform(-0.01, 0.01)
@@ -72,16 +70,24 @@ def _draw_shell(
     inner = draw_zona(canvas, rng, Frame(frame.x, frame.y, radius), thickness, coarse, strength=1.0 - 0.4 * growth)
     body = _Body(frame.x, frame.y, inner * 0.985, pole)
     if expansion >= HATCHING:
-        size = body.radius * (0.14 + 0.24 * (expansion - HATCHING))
-        x, y = body.at(exit_angle, body.radius + 0.55 * size)
-        window = canvas.window(x, y, size * 1.3)
-        if window is not None:
-            dx, dy = canvas.offsets(window, x, y)
-            bleb = cap(Outline.draw(rng, 1.1, 0.03).rho2(dx, dy, size))
-            canvas.sharp[window] += np.float32(0.55 * size) * bleb
-            canvas.density[window] += np.float32(0.10) * bleb
-            canvas.tissue[window] += 0.6 * bleb
+        _bleb(canvas, rng, *body.at(exit_angle, body.radius), body.radius * (0.14 + 0.24 * (expansion - HATCHING)))
     return body
+
+
+def _bleb(canvas: Canvas, rng: np.random.Generator, x: float, y: float, size: float) -> None:
+    """Trophectoderm that has come out through a gap in the zona."""
+    window = canvas.window(x, y, size * 1.4)
+    if window is None:
+        return
+    dx, dy = canvas.offsets(window, x, y)
+    whole = cap(Outline.draw(rng, 1.15, 0.04).rho2(dx, dy, size))
+    cells = np.zeros_like(whole)
+    for px, py in rng.standard_normal((9, 2)) * 0.5 * size:
+        radius = size * rng.uniform(0.3, 0.55)
+        cells = np.maximum(cells, radius * cap(((dx - px) ** 2 + (dy - py) ** 2) / np.float32(radius * radius)))
+    canvas.sharp[window] += np.float32(0.4 * size) * whole + 0.6 * cells * np.minimum(3 * whole, 1)
+    canvas.density[window] += np.float32(0.15) * whole
+    canvas.tissue[window] += 0.7 * whole
 
 
 def _cavity(canvas: Canvas, rng: np.random.Generator, expansion: float, body: _Body) -> Plane:

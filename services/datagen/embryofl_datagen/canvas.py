@@ -5,6 +5,7 @@ lines, see `optics`), a layer of density swallows it. Lengths are in pixels here
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,9 +64,9 @@ def smoothstep(x: Plane) -> Plane:
     return np.asarray(t * t * (3 - 2 * t), np.float32)
 
 
-def cap(rho2: Plane) -> Plane:
+def cap(rho2: NDArray[np.floating[Any]]) -> Plane:
     """Height of a unit sphere over its equator at squared distance `rho2`; 0 outside."""
-    return np.sqrt(np.maximum(1 - rho2, 0))
+    return np.asarray(np.sqrt(np.maximum(1 - rho2, 0)), np.float32)
 
 
 @dataclass(frozen=True)

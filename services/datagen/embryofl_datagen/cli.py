@@ -7,6 +7,7 @@ from types import FrameType
 from typing import Annotated
 
 import typer
+
 from embryofl.errors import UserError
 
 app = typer.Typer(

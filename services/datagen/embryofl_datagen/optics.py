@@ -25,22 +25,23 @@ def photograph(canvas: Canvas, optics: Optics, rng: np.random.Generator, crop: i
     uint8 array (side - 2 crop, side - 2 crop, 3)
     """
     side = canvas.side
-    keep = slice(crop, side - crop)
+    inner = slice(crop, side - crop)
     picture = side - 2 * crop
-    relief = _relief(canvas, optics, picture)
-    density = _blurred(canvas.density, optics.blur * picture * 1.2)
+    blur = max(optics.blur * picture * rng.uniform(0.8, 1.5), 0.55)
+    relief = _relief(canvas, optics, picture, blur)
+    density = _blurred(canvas.density, blur * 1.2)
     shade = np.tanh(np.float32(optics.contrast) * relief) * np.where(relief > 0, np.float32(0.55), np.float32(0.8))
-    light = _illumination(canvas, optics, rng, crop)
-    level = light * np.exp(-density) * (1 + shade)
-    colour = _colour(canvas, optics, rng, level, relief)
-    colour = colour[keep, keep]
+    light = _illumination(canvas, optics, rng)
+    level = np.asarray(light * np.exp(-density) * (1 + shade), np.float32)
+    colour = _colour(canvas, optics, rng, level, relief)[inner, inner]
     grain = rng.standard_normal((picture, picture, 1), np.float32)
     tinted = rng.standard_normal((picture, picture, 3), np.float32) if optics.fringe else np.float32(0)
-    colour = colour + np.float32(optics.noise) * (0.85 * grain + 0.4 * tinted)
-    return (np.clip(colour, 0, 1) * 255 + 0.5).astype(np.uint8)
+    noisy = colour + np.float32(optics.noise) * (0.85 * grain + 0.4 * tinted)
+    return (np.clip(noisy, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-def _relief(canvas: Canvas, optics: Optics, picture: int) -> Plane:
+def _relief(canvas: Canvas, optics: Optics, picture: int, blur: float) -> Plane:
+    """Relative change of light by slope and curvature of the optical path, dimensionless."""
     fy, fx = frequencies(canvas.side)
     squared = fy * fy + fx * fx
     angle = np.deg2rad(optics.direction_deg)
@@ -49,7 +50,7 @@ def _relief(canvas: Canvas, optics: Optics, picture: int) -> Plane:
     curvature = np.float32(4 * np.pi**2) * squared * np.float32(0.85 * optics.outline * unit)
     line = _gauss(squared, 0.0045 * picture)
     transfer = (np.float32(0.30 * optics.relief) * slope + 0.5 * curvature * line).astype(np.complex64)
-    focus = _gauss(squared, max(optics.blur * picture, 0.55))
+    focus = _gauss(squared, blur)
     sharpen = 1 + np.float32(optics.sharpening) * (1 - _gauss(squared, 0.012 * picture))
     far = _gauss(squared, max(0.011 * picture, 1.0))
     spectrum = np.fft.rfft2(canvas.sharp) * (focus * sharpen) + np.fft.rfft2(canvas.far) * far
@@ -62,11 +63,11 @@ def _gauss(squared: Plane, sigma: float) -> Plane:
 
 def _blurred(plane: Plane, sigma: float) -> Plane:
     fy, fx = frequencies(plane.shape[0])
-    spectrum = np.fft.rfft2(plane) * _gauss(fy * fy + fx * fx, max(sigma, 0.5))
+    spectrum = np.fft.rfft2(plane) * _gauss(fy * fy + fx * fx, sigma)
     return np.asarray(np.fft.irfft2(spectrum, plane.shape), np.float32)
 
 
-def _illumination(canvas: Canvas, optics: Optics, rng: np.random.Generator, crop: int) -> Plane:
+def _illumination(canvas: Canvas, optics: Optics, rng: np.random.Generator) -> Plane:
     half = canvas.side / 2
     x, y = (canvas.columns - half) / half, (canvas.rows - half) / half
     ox, oy = rng.uniform(-0.3, 0.3, 2)
@@ -91,7 +92,7 @@ def _colour(
     along = (x * np.cos(turn) + y * np.sin(turn)).astype(np.float32)[..., None]
     hue = rng.standard_normal(3).astype(np.float32)
     drift = 1 + np.float32(optics.drift) * along * (hue - hue.mean())
-    edge = np.float32(0.16 * optics.fringe) * np.clip(relief, -1, 1)
+    edge = np.asarray(np.float32(0.16 * optics.fringe) * np.clip(relief, -1, 1), np.float32)
     fringes = np.stack([np.roll(edge, 1, axis=1) * 0.3, -edge * 0.2, -np.roll(edge, -1, axis=1) * 0.1], axis=2)
     colour = level[..., None] * (background * (1 - tissue) + cytoplasm * tissue) * drift
     return np.asarray(colour + fringes * level[..., None], np.float32)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 from embryofl.errors import UserError
 
 from . import __version__
@@ -39,7 +40,9 @@ class Settings:
 
 def _within(name: str, value: float, low: float, high: float, meaning: str) -> None:
     if not low <= value <= high:
-        raise UserError(f"{name} is {value:g}, but {meaning} must lie between {low:g} and {high:g}. Choose such a value.")
+        raise UserError(
+            f"{name} is {value:g}, but {meaning} must lie between {low:g} and {high:g}. Choose such a value."
+        )
 
 
 def check_clinics(clinics: int, only: int | None) -> None:
@@ -72,7 +75,7 @@ class ClinicPlan:
     def rows(self) -> list[tuple[str, ...]]:
         """Rows of labels.csv in the order of `HEADER`."""
         rng = stream(self.settings.seed, self.clinic, 3)
-        rows = []
+        rows: list[tuple[str, ...]] = []
         for embryo, label in zip(self.embryos, self.outcome.label, strict=True):
             grades = recorded_grades(embryo.morphology, self.profile, rng)
             day = str(embryo.morphology.day)
@@ -127,9 +130,7 @@ def parameters(clinic: int, settings: Settings) -> dict[str, int | float]:
     }
 
 
-def recorded_grades(
-    morphology: Morphology, profile: ClinicProfile, rng: np.random.Generator
-) -> tuple[str, str, str]:
+def recorded_grades(morphology: Morphology, profile: ClinicProfile, rng: np.random.Generator) -> tuple[str, str, str]:
     """Expansion, ICM and TE grade as this clinic's embryologist writes them down; empty on day 3."""
     eye = profile.grading_noise * rng.standard_normal(3) - profile.strictness
     if morphology.day == 3:

@@ -46,8 +46,8 @@ def _grains(canvas: Canvas, rng: np.random.Generator, amount: float, frame: Fram
     turns = rng.uniform(0, 2 * np.pi, count)
     distances = frame.radius * (1.0 + 0.16 * rng.uniform(size=count) ** 1.5)
     radii = rng.uniform(0.002, 0.0045, count) * native
-    for turn, distance, radius in zip(turns, distances, radii, strict=True):
-        x, y = frame.x + distance * np.cos(turn), frame.y + distance * np.sin(turn)
+    xs, ys = frame.x + distances * np.cos(turns), frame.y + distances * np.sin(turns)
+    for x, y, radius in zip(xs.tolist(), ys.tolist(), radii.tolist(), strict=True):
         window = canvas.window(x, y, radius * 1.5)
         if window is None:
             continue

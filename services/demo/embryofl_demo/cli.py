@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from embryofl.errors import UserError
 
+from embryofl.errors import UserError
 from embryofl_demo.layout import Place, base, current
 
 app = typer.Typer(
@@ -60,16 +60,18 @@ def _running(place: Place) -> int | None:
 
 @app.command()
 def up(
-    clinics: Annotated[int | None, typer.Option(help="Number of clinics (default 3, or the sub-folders of DATA).")] = None,
-    data: Annotated[Path | None, typer.Option(help="Real images: a sub-folder per clinic, or one folder to divide.")] = None,
+    clinics: Annotated[
+        int | None, typer.Option(help="Number of clinics (default 3, or the sub-folders of DATA).")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Real images: a sub-folder per clinic, or one folder to divide.")
+    ] = None,
     port: Annotated[int, typer.Option(help="Port of the gateway.")] = DEFAULT_PORT,
     images: Annotated[int, typer.Option(help="Synthetic images per clinic.")] = 400,
     option: Annotated[list[str] | None, typer.Option("--set", help="Run setting name=value. Repeatable.")] = None,
     keep: Annotated[bool, typer.Option(help="Stay up after the run, until Ctrl-C or `make down`.")] = False,
 ) -> None:
     """Start hub and clinics, take part in a run to its end, show the results, stop."""
-    from rich.console import Console
-
     from embryofl_demo.data import choose_place, prepare
     from embryofl_demo.stack import Stack
     from embryofl_server import show
@@ -81,14 +83,16 @@ def up(
     settings = parse_settings(option or [])
     place, count = choose_place(data, clinics)
     names = [f"clinic-{i}" for i in range(1, count + 1)]
-    console = Console()
+    console = show.make_console()
     stack = None
     try:
         with _single(place):
             place.make_current()
             console.print(f"[bold]1/4[/bold] Data for {count} clinics in {place.root / 'data'}", soft_wrap=True)
             prepare(place, names, data, images)
-            console.print(f"[bold]2/4[/bold] Hub: gateway on https://localhost:{port}, logs in {place.logs}", soft_wrap=True)
+            console.print(
+                f"[bold]2/4[/bold] Hub: gateway on https://localhost:{port}, logs in {place.logs}", soft_wrap=True
+            )
             stack = Stack(place, port)
             stack.start_hub()
             console.print("[bold]3/4[/bold] Clinics join with their own keys")
@@ -167,14 +171,12 @@ def _places() -> list[Place]:
 @app.command()
 def status() -> None:
     """The run, the round, each clinic's state and last metrics, and what is being waited for."""
-    from rich.console import Console
-
     from embryofl_demo.stack import hub_settings
     from embryofl_server import show
     from embryofl_server.client import call
     from embryofl_server.runs import Runs
 
-    place, console = current(), Console()
+    place, console = current(), show.make_console()
     if _running(place):
         show.print_status(console, call(hub_settings(place), "GET", "/control/status"))
         return
@@ -183,7 +185,9 @@ def status() -> None:
     if run is None:
         return
     state = run.state
-    console.print(f"Its last run: {run.name}, {state['state']}, round {state['round']} of {run.settings.rounds}. {state['reason']}")
+    console.print(
+        f"Its last run: {run.name}, {state['state']}, round {state['round']} of {run.settings.rounds}. {state['reason']}"
+    )
     if state["state"] == "finished":
         console.print(show.results({"name": run.name, "metrics": run.metrics()}))
 

@@ -5,7 +5,6 @@ import subprocess
 from pathlib import Path
 
 from embryofl.errors import UserError
-
 from embryofl_demo.layout import Place, base
 from embryofl_demo.stack import program
 
@@ -36,7 +35,16 @@ def prepare(place: Place, names: list[str], data: Path | None, images: int) -> N
         out = place.data(name)
         out.parent.mkdir(parents=True, exist_ok=True)
         if data is None:
-            command = ["generate", str(out), "--only", str(number), "--clinics", str(len(names)), "--images", str(images)]
+            command = [
+                "generate",
+                str(out),
+                "--only",
+                str(number),
+                "--clinics",
+                str(len(names)),
+                "--images",
+                str(images),
+            ]
         else:
             command = ["divide", str(data), str(out), "--only", str(number), "--clinics", str(len(names))]
         if subprocess.run([program("embryofl-datagen"), *command], check=False).returncode:

@@ -1,10 +1,10 @@
 """Where a demo federation keeps things, and which federation is meant.
 
-    .embryofl/demo/<name>/hub/            the hub's state
-    .embryofl/demo/<name>/clinics/<clinic>/   a clinic's own state (its key, its cache)
-    .embryofl/demo/<name>/data/<clinic>/  a clinic's private images
-    .embryofl/demo/<name>/logs/           one log a process
-    .embryofl/demo/current                the name used last
+.embryofl/demo/<name>/hub/            the hub's state
+.embryofl/demo/<name>/clinics/<clinic>/   a clinic's own state (its key, its cache)
+.embryofl/demo/<name>/data/<clinic>/  a clinic's private images
+.embryofl/demo/<name>/logs/           one log a process
+.embryofl/demo/current                the name used last
 """
 
 import json

@@ -11,11 +11,10 @@ from typing import Any
 
 from embryofl.errors import UserError
 from embryofl.files import write_atomic
-from embryofl_server.client import call
-from embryofl_server.settings import HubSettings
-
 from embryofl_demo.layout import Place
 from embryofl_demo.supervisor import Supervisor, last_lines
+from embryofl_server.client import call
+from embryofl_server.settings import HubSettings
 
 READY_S = 60.0
 CADDYFILE = Path(__file__).parents[2] / "gateway" / "Caddyfile"  # the demo runs from a checkout

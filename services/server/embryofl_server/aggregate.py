@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+
 from embryofl.wire import Layout
 
 BLOCK = 1 << 18  # numbers summed at a time

@@ -9,12 +9,12 @@ import hmac
 from collections.abc import AsyncIterator
 from typing import Any
 
-from embryofl.errors import UserError
-from embryofl.messages import Enrolment
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
+from embryofl.errors import UserError
+from embryofl.messages import Enrolment
 from embryofl_server.blobs import BadUrl, UploadRefused
 from embryofl_server.hub import HubService
 from embryofl_server.store import Refused

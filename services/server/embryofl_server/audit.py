@@ -26,7 +26,9 @@ class AuditLog:
     def write(self, event: str, **details: Any) -> None:
         """Append an event; details are JSON values and name no patient and no file of a clinic."""
         with self._lock:
-            line = json.dumps({"time": round(time.time(), 3), "event": event, **details, "previous": self._last}).encode()
+            line = json.dumps(
+                {"time": round(time.time(), 3), "event": event, **details, "previous": self._last}
+            ).encode()
             with self._path.open("ab") as file:
                 file.write(line + b"\n")
                 file.flush()

@@ -1,7 +1,7 @@
 """Durable rounds. Weights first, then the JSON that names their SHA-256: a round exists when its JSON does.
 
-    weights/<run>/round-0007.safetensors   also what the gateway serves to the clinics
-    runs/<run>/round-0007.json             round, SHA-256, size, clinics' metrics, refusals
+weights/<run>/round-0007.safetensors   also what the gateway serves to the clinics
+runs/<run>/round-0007.json             round, SHA-256, size, clinics' metrics, refusals
 """
 
 import hashlib
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from embryofl.files import write_atomic
 from embryofl.wire import Layout
 
@@ -32,7 +33,7 @@ class Checkpoint:
 
     def layout(self) -> Layout:
         """The layout of the weights."""
-        return Layout.parse(memoryview(self.packed()))
+        return Layout.parse(self.packed().data)
 
 
 class Checkpoints:
@@ -58,7 +59,7 @@ class Checkpoints:
 
     def save(self, round_: int, packed: np.ndarray, record: dict[str, Any]) -> Checkpoint:
         """Write a round; when this returns it survives a power cut."""
-        data = memoryview(packed)
+        data = packed.data
         digest = hashlib.sha256(data).hexdigest()
         write_atomic(self.weights_path(round_), data)
         record = {**record, "round": round_, "sha256": digest, "size": len(data)}

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
 from embryofl.errors import UserError
 
 app = typer.Typer(help="The EmbryoFL hub.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -56,14 +57,12 @@ def status(
     follow: Annotated[bool, typer.Option(help="Show progress until the run is over.")] = False,
 ) -> None:
     """Show the run, the round, each clinic's state and last metrics, and what is being waited for."""
-    from rich.console import Console
-
     from embryofl_server import show
 
     def fetch() -> Any:
         return _call("GET", "/control/status")
 
-    console = Console()
+    console = show.make_console()
     info = show.follow(console, fetch) if follow else fetch()
     if json_:
         typer.echo(json.dumps(info, indent=1))

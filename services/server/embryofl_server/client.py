@@ -7,7 +7,6 @@ import urllib.request
 from typing import Any
 
 from embryofl.errors import UserError
-
 from embryofl_server.settings import HubSettings
 
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from pydantic import ValidationError
+
 from embryofl.messages import MAX_REPLY, Reply, Request
 from embryofl.metrics import ScoreSums
 from embryofl.wire import Layout, WireError
-from pydantic import ValidationError
-
 from embryofl_server.aggregate import BLOCK
 from embryofl_server.blobs import Ticket
 from embryofl_server.store import Clinic
@@ -108,7 +108,9 @@ def _distance(update: Path, layout: Layout, packed: np.ndarray) -> float:
     try:
         layout.check(mapped)
     except WireError as exc:
-        raise Refusal(str(exc), f"the update has {mapped.size} bytes, expected were {layout.size} of this layout") from exc
+        raise Refusal(
+            str(exc), f"the update has {mapped.size} bytes, expected were {layout.size} of this layout"
+        ) from exc
     total = 0.0
     for new, old in zip(layout.section_views(mapped), layout.section_views(packed), strict=True):
         if new.dtype.kind != "f":

@@ -15,12 +15,12 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_ssh_public_key
+
 from embryofl.errors import UserError
 from embryofl.invite import Invite
 from embryofl.messages import Enrolment, RunSettings, proof_text, run_settings
 from embryofl.models import model_names
 from embryofl.wire import Layout, WireError
-
 from embryofl_server.audit import AuditLog
 from embryofl_server.blobs import SignedUrls, Uploads
 from embryofl_server.checkpoint import Checkpoints
@@ -132,7 +132,7 @@ class HubService:
                 raise UserError(f"The initial {settings.model} cannot be made: {words[-1]}")
         try:
             packed = np.fromfile(path, np.uint8)
-            Layout.parse(memoryview(packed)).check(packed)
+            Layout.parse(packed.data).check(packed)
         except (OSError, WireError) as exc:
             raise UserError(
                 f"The initial weights {path} cannot be used ({exc}). Expected a safetensors file written by EmbryoFL."

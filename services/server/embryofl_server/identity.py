@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
 from embryofl.files import write_atomic
 
 CA_YEARS, SERVER_DAYS = 10, 397

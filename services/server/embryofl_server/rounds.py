@@ -17,7 +17,6 @@ from typing import Any, Literal
 from embryofl.errors import UserError
 from embryofl.files import write_atomic
 from embryofl.messages import Download, Request
-
 from embryofl_server import gate, results
 from embryofl_server.blobs import MODEL_PREFIX, SignedUrls, Uploads
 from embryofl_server.checkpoint import Checkpoint, Checkpoints
@@ -374,7 +373,9 @@ class RoundLoop:
     def _resend(self, waiting: list[Asked], number: int, kind: Kind, end: float) -> None:
         """The SuperLink hands a message out once. A clinic that has connected anew has lost it: write again."""
         nodes = self._hub.link.nodes()
-        lost = [a for a in waiting if a.name in nodes and nodes[a.name].online and nodes[a.name].activated != a.activated]
+        lost = [
+            a for a in waiting if a.name in nodes and nodes[a.name].online and nodes[a.name].activated != a.activated
+        ]
         for a in waiting:
             node = nodes.get(a.name)
             if node is None or not node.online:
@@ -425,4 +426,3 @@ def _quorum(quorum: float, min_clinics: int, asked: int) -> int:
     if quorum < 1:
         return max(1, -int(-quorum * asked // 1))
     return int(quorum)
-

@@ -1,10 +1,10 @@
 """Runs as durable objects: a folder each, with settings, state, events and metrics.
 
-    runs/run-0001/settings.json   the validated settings
-    runs/run-0001/state.json      queued, waiting, running, finished, stopped or failed, with the reason
-    runs/run-0001/events.jsonl    what happened, for people
-    runs/run-0001/metrics.jsonl   a line a clinic and round, and a pooled one
-    runs/run-0001/model.safetensors, model.json   the final model
+runs/run-0001/settings.json   the validated settings
+runs/run-0001/state.json      queued, waiting, running, finished, stopped or failed, with the reason
+runs/run-0001/events.jsonl    what happened, for people
+runs/run-0001/metrics.jsonl   a line a clinic and round, and a pooled one
+runs/run-0001/model.safetensors, model.json   the final model
 """
 
 import json

@@ -7,6 +7,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+WIDTH = 120  # columns where the output is not a terminal
 _GOOD = {"done", "enrolled", "online", "finished"}
 _BAD = {"refused", "failed", "late", "offline", "stopped"}
 
@@ -42,6 +43,13 @@ def _find(lines: list[dict[str, Any]], **wanted: Any) -> dict[str, Any] | None:
     return next((x for x in reversed(lines) if all(x.get(k) == v for k, v in wanted.items())), None)
 
 
+def make_console() -> Console:
+    """A console for status and results; wide enough for the tables in a log, too."""
+    import sys
+
+    return Console() if sys.stdout.isatty() else Console(width=WIDTH)
+
+
 def status(info: dict[str, Any]) -> RenderableType:
     """Run, round, each clinic's state and last metrics, and what is being waited for."""
     run, now = info["run"], info["progress"]
@@ -59,14 +67,15 @@ def status(info: dict[str, Any]) -> RenderableType:
             parts.append(Text(f"Reason: {run['reason']}", style="yellow"))
     waiting = now["waiting"]
     if waiting:
-        text = f"Waiting for {', '.join(waiting['for_']) or 'the hub itself'}, since {_seconds(info['time'] - waiting['since'])}"
+        names = ", ".join(waiting["for_"]) or "the hub itself"
+        text = f"Waiting for {names}, since {_seconds(info['time'] - waiting['since'])}"
         if waiting["why"]:
             text += f" ({waiting['why']})"
         if waiting["until"]:
             text += f"; in {_seconds(waiting['until'] - info['time'])}: {waiting['then']}"
         parts.append(Text(text))
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("clinic", "state", "labelled", "train loss", "val. loss", "val. AUROC", "model of round", ""):
+    for column in ("clinic", "state", "labelled", "train loss", "val. loss", "val. AUROC", "of round", ""):
         table.add_column(column)
     for name, clinic in info["clinics"].items():
         loss = _find(lines, clinic=name, split="train")
@@ -75,8 +84,8 @@ def status(info: dict[str, Any]) -> RenderableType:
             name,
             Text(clinic["state"], style=_style(clinic["state"])),
             str(clinic["labelled"] or "-"),
-            _figure(loss and loss["loss"]),
-            _figure(validation and validation["loss"]),
+            _figure(loss["loss"] if loss else None),
+            _figure(validation["loss"] if validation else None),
             _auroc(validation),
             str(validation["round"]) if validation else "-",
             clinic["detail"],

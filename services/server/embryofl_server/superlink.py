@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.cli.build import build_fab_from_files
@@ -120,6 +121,13 @@ class _Grid(HttpGrid):
         )
 
 
+def _node_key(line: str) -> bytes:
+    key = load_ssh_public_key(line.encode())
+    if not isinstance(key, ec.EllipticCurvePublicKey):  # enrolment takes no other kind
+        raise TypeError("a clinic's key is not an EC key")
+    return public_key_to_bytes(key)
+
+
 def _bundle() -> Fab:
     content, _ = build_fab_from_files(_BUNDLE)
     return Fab(hashlib.sha256(content).hexdigest(), content, {})
@@ -179,10 +187,12 @@ class SuperLink:
         -------
         The names that were new to the SuperLink: all of them after it came back empty.
         """
-        wanted = {public_key_to_bytes(load_ssh_public_key(key.encode())): name for name, key in keys.items()}
+        wanted = {_node_key(key): name for name, key in keys.items()}
         added = []
         with self._admitting, self._control() as api:
-            known = {n.public_key: n for n in api.ListNodes(ListNodesRequest()).nodes_info if n.status != "unregistered"}
+            known = {
+                n.public_key: n for n in api.ListNodes(ListNodesRequest()).nodes_info if n.status != "unregistered"
+            }
             for key, node in known.items():
                 if wanted.get(key) != node.name:
                     api.UnregisterNode(UnregisterNodeRequest(node_id=node.node_id))

@@ -15,6 +15,7 @@ Rules, all of them functions of the file's content alone:
 import contextlib
 import io
 import math
+import threading
 import warnings
 from dataclasses import dataclass
 
@@ -23,10 +24,12 @@ import numpy.typing as npt
 import PIL
 from PIL import Image, ImageOps
 
-MAX_PIXELS = 80_000_000
-"""Below the size at which Pillow itself warns of a decompression bomb (89 million)."""
+MAX_PIXELS = 50_000_000
+"""More than any camera on a microscope has, and below the 89 million at which Pillow warns of a decompression bomb."""
 MAX_FILE_BYTES = 512 * 2**20
 MIN_SIDE = 8
+LARGE_PIXELS = 10_000_000
+"""Images above this are decoded one at a time, whatever the number of threads: one may take 0.8 GB."""
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF")
 """Decoders that a file may reach, whatever its name: none that starts another program."""
 DECODE_VERSION = f"1-pillow{PIL.__version__}"
@@ -35,6 +38,7 @@ DECODE_VERSION = f"1-pillow{PIL.__version__}"
 warnings.simplefilter("error", Image.DecompressionBombWarning)
 # Damaged metadata: what matters is reported as a problem.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+_large = threading.Lock()
 Image.preinit()  # once, before threads decode
 Image.init()
 
@@ -92,7 +96,7 @@ def decode_image(data: bytes, size: int) -> Decoded:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             return _decode(image, size)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DecodeError("too_large", f"more than {MAX_PIXELS // 10**6} million pixels") from error
+        raise DecodeError("too_large", f"at most {MAX_PIXELS // 10**6} million pixels are read") from error
     except MemoryError as error:
         raise DecodeError("too_large", "not enough memory to decode it") from error
     except DecodeError:
@@ -106,28 +110,33 @@ def decode_image(data: bytes, size: int) -> Decoded:
 
 def _decode(image: Image.Image, size: int) -> Decoded:
     if image.width * image.height > MAX_PIXELS:
-        raise DecodeError("too_large", f"{image.width}x{image.height}: more than {MAX_PIXELS // 10**6} million pixels")
+        raise DecodeError(
+            "too_large", f"{image.width}x{image.height} pixels; at most {MAX_PIXELS // 10**6} million are read"
+        )
     if min(image.width, image.height) < MIN_SIDE:
         raise DecodeError("too_small", f"{image.width}x{image.height}: less than {MIN_SIDE} pixels")
+    with _large if image.width * image.height > LARGE_PIXELS else contextlib.nullcontext():
+        return _decode_pixels(image, size)
+
+
+def _decode_pixels(image: Image.Image, size: int) -> Decoded:
     frames = getattr(image, "n_frames", 1) if image.format != "MPO" else 1
     mode = image.mode
     image.seek(0)
     image.load()
-    upright: Image.Image = image
     with contextlib.suppress(Exception):  # damaged EXIF data does not make the pixels useless
-        upright = ImageOps.exif_transpose(image)
-    rgb = to_rgb(upright)
+        ImageOps.exif_transpose(image, in_place=True)
     note = f"{frames} frames: the first one is used" if frames > 1 else ""
-    return Decoded(to_square(rgb, size), upright.width, upright.height, mode, note)
+    return Decoded(to_square(to_8_bits(image), size), image.width, image.height, mode, note)
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert any pixel format to 8-bit RGB by the rules of this module."""
+def to_8_bits(image: Image.Image) -> Image.Image:
+    """Convert any pixel format to the mode `RGB` or `L` by the rules of this module."""
     if image.mode.startswith("I") or image.mode == "F":
-        return Image.fromarray(scale_to_8_bits(np.asarray(image))).convert("RGB")
+        return Image.fromarray(scale_to_8_bits(np.asarray(image)))
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         return _fill_transparent(image.convert("RGBA"))
-    return image.convert("RGB")
+    return image if image.mode in ("RGB", "L") else image.convert("RGB")
 
 
 def scale_to_8_bits(values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
@@ -138,14 +147,17 @@ def scale_to_8_bits(values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
     values : numpy.ndarray
         (h, w), any integer or float type; negative and non-finite values count as 0.
     """
-    grey = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0).clip(min=0)
+    grey = values.astype(np.float32)
+    np.nan_to_num(grey, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+    np.clip(grey, 0, None, out=grey)
     brightest = float(grey.max())
     if values.dtype.kind == "f" and brightest <= 1:
         full = 1.0
     else:
         depth = next((bits for bits in (8, 10, 12, 14, 16) if brightest <= 2**bits - 1), 0)
         full = float(2**depth - 1) if depth else brightest
-    return np.rint(grey * (255.0 / full)).astype(np.uint8)
+    np.multiply(grey, np.float32(255.0 / full), out=grey)
+    return np.rint(grey, out=grey).clip(max=255, out=grey).astype(np.uint8)
 
 
 def _fill_transparent(image: Image.Image) -> Image.Image:
@@ -158,11 +170,11 @@ def _fill_transparent(image: Image.Image) -> Image.Image:
 
 
 def to_square(image: Image.Image, size: int) -> npt.NDArray[np.uint8]:
-    """Scale an RGB image to fit a square and pad it with its median colour: uint8 (size, size, 3)."""
+    """Scale an `RGB` or `L` image to fit a square and pad it with its median colour: uint8 (size, size, 3)."""
     scale = size / max(image.size)
     width, height = (max(1, min(size, math.floor(side * scale + 0.5))) for side in image.size)
     fitted = image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BICUBIC)
-    pixels = np.asarray(fitted)
+    pixels = np.asarray(fitted.convert("RGB"))
     if (width, height) != (size, size):
         square = np.empty((size, size, 3), np.uint8)
         square[:] = _median(pixels.reshape(-1, 3))

@@ -6,7 +6,7 @@ import stat
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ class FileInfo(BaseModel):
     ----------
     file : str
         Relative to the data folder.
-    bytes, mtime_ns : int
+    size_bytes, mtime_ns : int
         Size and modification time when it was read; -1 where it could not be opened.
     sha256 : str
         Of the content, hex; "" where it was not read.
@@ -41,7 +41,7 @@ class FileInfo(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     file: str
-    bytes: int = -1
+    size_bytes: int = -1
     mtime_ns: int = -1
     sha256: str = ""
     width: int = 0
@@ -64,16 +64,22 @@ class FileInfo(BaseModel):
         return Problem(self.file, "animated", self.note) if self.note else None
 
 
-@dataclass(frozen=True)
 class Known:
-    """Files and contents seen before, by the same decode version and size."""
+    """Files seen before, by the same decode version and size.
 
-    files: Mapping[str, FileInfo] = field(default_factory=dict)
-    contents: Set[str] = frozenset()
+    Parameters
+    ----------
+    files : mapping of str to FileInfo
+        File to what is known of it.
+    contents : set of str
+        SHA-256 of the contents whose pixels are at hand.
+    """
 
-    def __post_init__(self) -> None:
-        by_content = {info.sha256: info for info in self.files.values() if info.sha256}
-        object.__setattr__(self, "_by_content", by_content)
+    def __init__(self, files: Mapping[str, FileInfo] | None = None, contents: Set[str] = frozenset()) -> None:
+        self.files = files or {}
+        self._by_content = {
+            info.sha256: info for info in self.files.values() if info.sha256 and (info.kind or info.sha256 in contents)
+        }
 
     def is_fresh(self, root: Path, file: str) -> bool:
         """Whether the file has the size and modification time at which it was read."""
@@ -84,13 +90,11 @@ class Known:
             found = (root / file).stat()
         except OSError:
             return False
-        return (found.st_size, found.st_mtime_ns) == (info.bytes, info.mtime_ns)
+        return (found.st_size, found.st_mtime_ns) == (info.size_bytes, info.mtime_ns)
 
     def content(self, sha256: str) -> FileInfo | None:
         """What is known of a content, None when its pixels would have to be decoded."""
-        by_content: dict[str, FileInfo] = self._by_content  # type: ignore[attr-defined]
-        info = by_content.get(sha256)
-        return info if info and (info.kind or sha256 in self.contents) else None
+        return self._by_content.get(sha256)
 
 
 @dataclass(frozen=True)
@@ -148,7 +152,7 @@ def _scan(root: Path, file: str, size: int, known: Known) -> Scanned:
         return Scanned(FileInfo(file=file, kind=kind, detail=f"cannot be opened: {error.strerror}"), None)
     twin = known.content(base.sha256)
     if twin:
-        update = {"file": file, "bytes": base.bytes, "mtime_ns": base.mtime_ns}
+        update = {"file": file, "size_bytes": base.size_bytes, "mtime_ns": base.mtime_ns}
         return Scanned(twin.model_copy(update=update), None)
     try:
         image = decode_image(data, size)
@@ -170,4 +174,4 @@ def _read(root: Path, file: str) -> tuple[bytes, FileInfo]:
             raise DecodeError("too_large", f"{found.st_size >> 20} MiB; at most {MAX_FILE_BYTES >> 20} are read")
         data = handle.read()
     sha256 = hashlib.sha256(data).hexdigest()
-    return data, FileInfo(file=file, bytes=found.st_size, mtime_ns=found.st_mtime_ns, sha256=sha256)
+    return data, FileInfo(file=file, size_bytes=found.st_size, mtime_ns=found.st_mtime_ns, sha256=sha256)

@@ -18,7 +18,7 @@ def main(arguments: list[str]) -> int:
     name, pretrained, seed, path = arguments
     try:
         model = create_model(name, pretrained=pretrained, seed=int(seed))
-        write_atomic(Path(path), memoryview(pack(model.state_dict())))
+        write_atomic(Path(path), pack(model.state_dict()).data)
     except UserError as exc:
         print(exc, file=sys.stderr)
         return 2

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+
 from embryofl.errors import UserError
 from embryofl.wire import Layout
-
 from embryofl_server.strategies.fedavg import FedAvg
 
 

@@ -7,8 +7,8 @@ https://arxiv.org/abs/1602.05629, algorithm 1.
 from pathlib import Path
 
 import numpy as np
-from embryofl.wire import Layout
 
+from embryofl.wire import Layout
 from embryofl_server.aggregate import OrderedMean
 
 
