@@ -18,7 +18,7 @@ from embryofl_clinic.workload import Trained, Workbench, Workload
 
 log = logging.getLogger("embryofl.clinic")
 
-POLL_FAST_S, POLL_SLOW_S, POLL_GROWTH = 0.1, 2.0, 1.05  # about 60 polls (40 s) from fast to slow
+POLL_FAST_S, POLL_SLOW_S, POLL_GROWTH = 0.1, 2.0, 1.1  # about 30 polls (20 s) from fast to slow
 REFUSED_FIRST_S, REFUSED_MOST_S = 1.0, 30.0
 
 

@@ -7,6 +7,7 @@ import threading
 
 from embryofl.errors import UserError
 from embryofl.invite import Invite
+from embryofl.task import DEFAULT_IMAGE_SIZE
 from embryofl_clinic.identity import Identity, Membership
 from embryofl_clinic.settings import ClinicSettings
 from embryofl_clinic.workload import Workbench
@@ -65,7 +66,7 @@ def _join(settings: ClinicSettings, identity: Identity, stop: threading.Event) -
             "for the line to run (`embryofl-server invite NAME` prints it)."
         )
     invite = Invite.parse(word)
-    report = inspect_folder(settings.data_dir, settings.cache_dir)
+    report = inspect_folder(settings.data_dir, settings.cache_dir, image_size=DEFAULT_IMAGE_SIZE)
     print_report(report, Console())
     if report.exit_code:
         raise UserError(

@@ -104,9 +104,9 @@ class Layout:
         try:
             fields = json.loads(bytes(data[8 : 8 + length]))
             fields.pop("__metadata__", None)
-            layout = cls.of({name: (f["dtype"], tuple(f["shape"])) for name, f in fields.items()})
+            layout = cls.of({name: (f["dtype"], _shape(f["shape"])) for name, f in fields.items()})
             offsets = {name: tuple(f["data_offsets"]) for name, f in fields.items()}
-        except (ValueError, KeyError, TypeError, AttributeError) as exc:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
             raise WireError("header_malformed") from exc
         if offsets != {t.name: (t.begin, t.end) for t in layout.tensors}:
             raise WireError("header_not_canonical")
@@ -178,6 +178,13 @@ class Layout:
         packed = np.empty(self.size, np.uint8)
         packed[: len(self.header)] = np.frombuffer(self.header, np.uint8)
         return packed
+
+
+def _shape(value: object) -> tuple[int, ...]:
+    """A shape read from a header; `ValueError` unless it is a list of whole numbers from 0."""
+    if not isinstance(value, list) or not all(type(n) is int and n >= 0 for n in value):
+        raise ValueError("shape")
+    return tuple(value)
 
 
 def _numpy(tensor: "torch.Tensor") -> np.ndarray:

@@ -113,7 +113,7 @@ def _keep_apart(source: Path, out: Path) -> None:
 
 def _shares(source: Path, clinics: int, seed: int) -> tuple[list[Share], dict[tuple[int, str], str]]:
     """Shares of the clinics in order, and SHA-256 by (id of the folder, file)."""
-    by_clinic = _clinic_folders(source)
+    by_clinic = clinic_folders(source)
     if by_clinic is None:
         folder = read_folder(source)
         hashes = {(id(folder), image.file): _sha256(folder.root / image.file) for image in folder.images}
@@ -131,7 +131,7 @@ def _shares(source: Path, clinics: int, seed: int) -> tuple[list[Share], dict[tu
     return shares, hashes
 
 
-def _clinic_folders(source: Path) -> list[DataFolder] | None:
+def clinic_folders(source: Path) -> list[DataFolder] | None:
     """The sub-folders as clinics, or None where the source is one folder to divide."""
     if not source.is_dir():
         return None  # `read_folder` says what is wrong

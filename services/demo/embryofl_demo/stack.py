@@ -131,9 +131,9 @@ class Stack:
         def joined() -> bool:
             return set(names) <= set(self.call("GET", "/control/status")["clinics"])
 
-        self._until(joined, ", ".join(names), seconds)
+        self._until(joined, ", ".join(names), seconds, pause=0.5)
 
-    def _until(self, ready: Callable[[], bool], what: str, seconds: float = READY_S) -> None:
+    def _until(self, ready: Callable[[], bool], what: str, seconds: float = READY_S, pause: float = 0.1) -> None:
         end = time.monotonic() + seconds
         while not ready():
             self.supervisor.check()
@@ -141,7 +141,7 @@ class Stack:
                 log = self.place.logs / f"{what}.log"
                 tail = f" The end of its log:\n{last_lines(log)}" if log.exists() else ""
                 raise UserError(f"{what} was not ready after {seconds:.0f} s. See the logs in {self.place.logs}.{tail}")
-            time.sleep(0.1)
+            time.sleep(pause)
 
     def stop(self) -> None:
         """Stop everything; the state stays."""

@@ -98,6 +98,10 @@ class Supervisor:
                 child.restart_at = 0.0
                 self._spawn(child)
 
+    def pids(self) -> dict[str, int]:
+        """Process ids of the children, by name."""
+        return {c.name: c.process.pid for c in self._children.values() if c.process is not None}
+
     def stop(self) -> None:
         """Stop everything, first all but the `last` ones; nothing is left after 2 x (STOP_S + KILL_S) seconds at most."""
         for batch in (False, True):

@@ -21,10 +21,11 @@ import httpx
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.app.message import remove_content_from_message
 from flwr.cli.build import build_fab_from_files
 from flwr.cli.cli_client_interceptor import CliClientHttpInterceptor
-from flwr.common.constant import ErrorCode
-from flwr.common.serde import fab_to_proto, run_from_proto
+from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
+from flwr.common.serde import fab_to_proto, message_to_proto
 from flwr.proto.control_pb2 import (
     ListNodesRequest,
     ListRunsRequest,
@@ -33,16 +34,37 @@ from flwr.proto.control_pb2 import (
     StopRunRequest,
     UnregisterNodeRequest,
 )
+from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest
+from flwr.proto.node_pb2 import Node as NodeProto
 from flwr.proto.runtime_pb2 import (
     AcquireTaskRequest,
+    GetNodesRequest,
+    PullAppMessagesRequest,
     PullTaskInputRequest,
+    PushAppMessagesRequest,
     PushTaskOutputRequest,
     SendTaskHeartbeatRequest,
 )
 from flwr.supercore.constant import TaskType
 from flwr.supercore.control import ControlHttpClient
 from flwr.supercore.fab import Fab
-from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
+from flwr.supercore.inflatable.inflatable_object import (
+    get_all_nested_objects,
+    get_object_tree,
+    iterate_object_tree,
+    no_object_id_recompute,
+)
+from flwr.supercore.inflatable.inflatable_protobuf_utils import (
+    make_pull_object_fn_protobuf,
+    make_push_object_fn_protobuf,
+)
+from flwr.supercore.inflatable.inflatable_utils import (
+    ObjectPullError,
+    ObjectPushError,
+    inflate_object_from_contents,
+    pull_objects,
+    push_objects,
+)
 from flwr.supercore.interceptors import (
     RuntimeTokenHttpInterceptor,
     RuntimeVersionHttpInterceptor,
@@ -51,9 +73,11 @@ from flwr.supercore.interceptors import (
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supercore.task_identity import TaskIdentity
-from flwr.superlink.grid import HttpGrid
+from google.protobuf.message import DecodeError
 
 log = logging.getLogger("embryofl.superlink")
+
+MAX_OBJECTS = 8  # of an answer: a message is three small objects
 
 HEARTBEAT_S = 10.0  # of our task; the SuperLink calls a run failed after about a minute without
 # Answers the SuperLink gives in a node's stead when it goes offline or its upload is cut: not the clinic's own word.
@@ -106,19 +130,48 @@ class Answer:
     lost: bool = False
 
 
-class _Grid(HttpGrid):
-    """flwr's Grid with a client that fails at once instead of retrying (and instead of ending the process)."""
+class _Grid:
+    """A run's Grid: flwr's `HttpGrid` without its retry helper, and without the database code its package imports."""
 
-    def _connect(self) -> None:
-        self._client = RuntimeHttpClient.from_server_address(
-            server_address=self._addr,
-            insecure=False,
-            root_certificates=self._cert,
-            interceptors=[
-                RuntimeVersionHttpInterceptor(component_name="flwr-serverapp"),
-                RuntimeTokenHttpInterceptor(token=self._token),
-            ],
-        )
+    def __init__(self, client: RuntimeHttpClient, run_id: int) -> None:
+        self.client, self._run_id, self._node = client, run_id, NodeProto(node_id=SUPERLINK_NODE_ID)
+
+    def push(self, message: Message) -> str:
+        """Send one message; returns its id, or "" when it was not taken."""
+        with no_object_id_recompute():
+            message.metadata.__dict__["_message_id"] = message.object_id
+            bare = message_to_proto(remove_content_from_message(message))
+            objects, tree = get_all_nested_objects(message), get_object_tree(message)
+            begun = self.client.PushMessages(PushAppMessagesRequest(messages_list=[bare], message_object_trees=[tree]))
+            push = make_push_object_fn_protobuf(self.client.PushObject, self._node, self._run_id, begun.session_id)
+            push_objects(objects, push, object_ids_to_push=set(begun.objects_to_push))
+        return str(begun.message_ids[0]) if begun.message_ids else ""
+
+    def pull(self, message_ids: list[str]) -> list["Answer"]:
+        """The answers to these messages that have come in."""
+        response = self.client.PullMessages(PullAppMessagesRequest(message_ids=message_ids))
+        pull = make_pull_object_fn_protobuf(self.client.PullObject, self._node, self._run_id)
+        answers = []
+        for header, tree in zip(response.messages_list, response.message_object_trees, strict=True):
+            asked, answer_id = header.metadata.reply_to_message_id, header.metadata.message_id
+            ids = [t.object_id for t in iterate_object_tree(tree)]
+            if len(ids) > MAX_OBJECTS:
+                answers.append(Answer(asked, error="malformed"))
+                continue
+            try:
+                message = inflate_object_from_contents(answer_id, pull_objects(ids, pull, initial_backoff=0.05))
+            except ObjectPullError:
+                answers.append(Answer(asked, lost=True))
+                continue
+            except (ValueError, TypeError, DecodeError) as exc:
+                log.warning("an answer cannot be read (%s)", type(exc).__name__)
+                answers.append(Answer(asked, error="malformed"))
+                continue
+            self.client.ConfirmMessageReceived(
+                ConfirmMessageReceivedRequest(node=self._node, run_id=self._run_id, message_object_id=answer_id)
+            )
+            answers.append(_answer(asked, message))
+        return answers
 
 
 def _node_key(line: str) -> bytes:
@@ -210,7 +263,7 @@ class SuperLink:
         with _failures():
             return {
                 n.name: Node(n.name, n.node_id, n.status == "online", n.last_activated_at)
-                for n in self._open_grid().get_nodes()
+                for n in self._open_grid().client.GetNodes(GetNodesRequest()).nodes
             }
 
     # -- run --------------------------------------------------------------------------------------------------------
@@ -243,29 +296,30 @@ class SuperLink:
         self._heart = threading.Event()
         threading.Thread(target=self._beat, args=(self._grid, self._heart), daemon=True, name="heartbeat").start()
 
-    def _take_task(self) -> _Grid:
-        executor = RuntimeHttpClient.from_server_address(
+    def _runtime(self, component: str, authentication: Any) -> RuntimeHttpClient:
+        """A client of the Runtime API that fails at once instead of retrying (and instead of ending the process)."""
+        return RuntimeHttpClient.from_server_address(
             server_address=self._address,
             insecure=False,
             root_certificates=self._ca,
-            interceptors=[
-                RuntimeVersionHttpInterceptor(component_name="SuperExec"),
-                SuperExecAuthHttpInterceptor(
-                    master_secret=self._secret, protected_methods={"/flwr.proto.Runtime/AcquireTask"}
-                ),
-            ],
+            interceptors=[RuntimeVersionHttpInterceptor(component_name=component), authentication],
         )
+
+    def _take_task(self) -> _Grid:
+        sign = SuperExecAuthHttpInterceptor(
+            master_secret=self._secret, protected_methods={"/flwr.proto.Runtime/AcquireTask"}
+        )
+        executor = self._runtime("SuperExec", sign)
         end = time.monotonic() + 10
         try:
             while time.monotonic() < end:
                 got = executor.AcquireTask(AcquireTaskRequest(supported_task_types=[TaskType.SERVER_APP]))
                 if got.token and got.task.run_id == self._run_id:
-                    grid = _Grid(self._address, root_certificates=self._ca, token=got.token)
-                    task = grid._runtime_client.PullTaskInput(PullTaskInputRequest())
+                    client = self._runtime("flwr-serverapp", RuntimeTokenHttpInterceptor(token=got.token))
+                    task = client.PullTaskInput(PullTaskInputRequest())
                     TaskIdentity.task_id, TaskIdentity.run_id = task.task_id, task.run.run_id
                     TaskIdentity.node_id = task.context.node_id
-                    grid.set_run(run_from_proto(task.run))
-                    return grid
+                    return _Grid(client, task.run.run_id)
                 time.sleep(0.05)
         finally:
             executor.close()
@@ -276,7 +330,7 @@ class SuperLink:
         while not stop.wait(HEARTBEAT_S):
             # A missed beat is noticed by the round loop's own calls, which raise LinkLost.
             with contextlib.suppress(httpx.HTTPError, RuntimeError):
-                grid._runtime_client.SendTaskHeartbeat(SendTaskHeartbeatRequest())
+                grid.client.SendTaskHeartbeat(SendTaskHeartbeatRequest())
 
     def close(self, details: str = "") -> None:
         """End the Flower run, if one is held. An unreachable SuperLink is no reason to fail."""
@@ -285,9 +339,9 @@ class SuperLink:
         grid, self._grid, self._heart = self._grid, None, None
         if grid is not None:
             with contextlib.suppress(httpx.HTTPError, RuntimeError):
-                grid._runtime_client.PushTaskOutput(PushTaskOutputRequest(sub_status="completed", details=details))
+                grid.client.PushTaskOutput(PushTaskOutputRequest(sub_status="completed", details=details))
             with contextlib.suppress(RuntimeError):
-                grid.close()
+                grid.client.close()
 
     def recover(self, keys: Mapping[str, str]) -> list[str]:
         """Bring a SuperLink that restarted (perhaps empty) to what the hub knows; returns the names enrolled anew."""
@@ -306,22 +360,22 @@ class SuperLink:
             ttl=ttl_s,
         )
         with _failures():
-            ids = list(self._open_grid().push_messages([message]))
-        if not ids or not ids[0]:
+            message_id = self._open_grid().push(message)
+        if not message_id:
             raise LinkLost("message_not_taken")
-        return str(ids[0])
+        return message_id
 
     def answers(self, message_ids: list[str]) -> list[Answer]:
         """The answers that have come in to these messages; each is handed out once."""
         if not message_ids:
             return []
         with _failures():
-            replies = list(self._open_grid().pull_messages(message_ids))
-        return [_answer(reply) for reply in replies]
+            return self._open_grid().pull(message_ids)
 
 
-def _answer(reply: Message) -> Answer:
-    message_id = reply.metadata.reply_to_message_id
+def _answer(message_id: str, reply: object) -> Answer:
+    if not isinstance(reply, Message):
+        return Answer(message_id, error="malformed")
     if reply.has_error():
         return Answer(message_id, error=str(reply.error.reason)[:100], lost=reply.error.code in _LOST)
     record: Any = reply.content.get(_CONTENT)

@@ -111,6 +111,7 @@ def _open(
     root: Path, wanted: list[str], cache_dir: Path, stem: str, size: int, progress: Progress | None
 ) -> DecodedCache:
     old = _read_index(cache_dir, stem, size)
+    _sweep(cache_dir, stem, keep=old.pixels if old else "")  # what a killed build left
     known = Known(old.files if old else {}, set(old.rows) if old else set())
     fresh = {file for file in wanted if known.is_fresh(root, file)}
     if old and len(fresh) == len(wanted):
@@ -121,7 +122,6 @@ def _open(
     needed = len(keep) * size * size * 3
     if needed > shutil.disk_usage(cache_dir).free:
         raise _no_space(cache_dir, needed)
-    _sweep(cache_dir, stem, keep=old.pixels if old else "")
     index, decoded = _build(root, keep, cache_dir, stem, size, old, known, progress)
     _sweep(cache_dir, stem, keep=index.pixels)
     return _result(cache_dir, index, size, wanted, decoded)

@@ -38,7 +38,7 @@ class Unit:
 def split_by_patient(
     images: Sequence[EmbryoImage],
     seed: int = 0,
-    validation: float = 0.15,
+    validation: float = 0.20,
     test: float = 0.20,
     links: Sequence[str] | None = None,
 ) -> dict[str, list[int]]:
@@ -50,7 +50,7 @@ def split_by_patient(
         Labelled and unlabelled ones, in any order: the sides do not depend on it.
     seed : int (default: 0)
         The same seed gives the same split.
-    validation, test : float (default: 0.15 and 0.20)
+    validation, test : float (default: 0.20 each)
         Shares of the labelled images; 0 leaves the side empty.
     links : sequence of str, optional
         One key an image, such as the SHA-256 of its content. Groups that share a key other than "" stay together.

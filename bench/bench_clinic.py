@@ -1,0 +1,74 @@
+"""A clinic whose work is the common benchmark workload instead of embryos; everything around it is the real clinic."""
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+sys.path.insert(0, os.environ["BENCH_DIR"])
+import common  # noqa: E402  (the workload: model, batches, timed_epoch)
+import numpy as np
+import torch
+
+from embryofl import wire
+from embryofl.invite import Invite
+from embryofl.messages import Request
+from embryofl.metrics import ScoreSums
+from embryofl_clinic.agent import Agent
+from embryofl_clinic.identity import Identity
+from embryofl_clinic.join import join
+from embryofl_clinic.settings import load_settings
+from embryofl_clinic.workload import Trained, Workbench
+
+
+class BenchWorkload:
+    """See `embryofl_clinic.workload.Workload`."""
+
+    device = "cpu"
+
+    def __init__(self, site: int) -> None:
+        self.site, self.model, self.data = site, common.make_model(), common.batches(site)
+        self.layout = wire.Layout.of_state(self.model.state_dict())
+        self.examples = len(self.data) * common.BATCH
+
+    def load(self, packed: np.ndarray) -> None:
+        wire.load(packed, self.layout, self.model.state_dict())
+
+    def evaluate(self, split: str) -> ScoreSums:
+        x, y = self.data[0]
+        self.model.eval()
+        with torch.inference_mode():
+            scores = self.model(x).softmax(1)[:, 1]
+        return ScoreSums.from_scores(scores.numpy(), y.numpy(), np.zeros(len(y)))
+
+    def train(self, request: Request, seed: int) -> Trained:
+        torch.manual_seed(seed % 2**63)
+        if os.environ.get("BENCH_IDLE"):
+            loss = 0.0
+        else:
+            loss = common.timed_epoch(self.model, self.data, self.site, request.round)
+        return Trained(wire.pack(self.model.state_dict(), self.layout), loss, self.examples)
+
+
+class Bench(Workbench):
+    """Always the same workload."""
+
+    def __init__(self, site: int) -> None:
+        self._workload = BenchWorkload(site)
+
+    def get(self, request: Request) -> BenchWorkload:
+        return self._workload
+
+
+def main(site: int) -> None:
+    settings, stop = load_settings(), threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    identity = Identity(settings.identity_dir)
+    membership = identity.membership or join(identity, Invite.parse(settings.invite), settings.meaning, {}, stop)
+    Agent(settings, identity, membership, Bench(site), stop).run()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

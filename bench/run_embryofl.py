@@ -1,0 +1,58 @@
+"""One benchmark run of EmbryoFL as plain processes: start hub, gateway and clinics, train, stop.
+
+usage: run_embryofl.py [ROUNDS]      environment: BENCH_DIR, BENCH_SIZE, BENCH_CLIENTS (default 3)
+"""
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+
+from embryofl_demo.layout import Place
+from embryofl_demo.stack import Stack, free_port
+
+HERE = Path(__file__).parent
+
+
+def main(rounds: int, clients: int) -> int:
+    folder = Path(tempfile.mkdtemp(prefix="bench-"))
+    initial = Path(os.environ["BENCH_INITIAL"])
+    stack = Stack(Place(folder), free_port())
+    try:
+        stack.start_hub()
+        names = [f"clinic-{i + 1:02d}" for i in range(clients)]
+        for i, name in enumerate(names):
+            stack.start_clinic(name, [sys.executable, str(HERE / "bench_clinic.py"), str(i)])
+        stack.wait_enrolled(names)
+        settings = {"rounds": rounds, "model": "bench", "min_clinics": clients}
+        stack.call("POST", "/control/runs", {"settings": settings, "initial": str(initial)})
+        while True:
+            stack.supervisor.check()
+            run = stack.call("GET", "/control/status")["run"]
+            if run["state"] in ("finished", "failed", "stopped"):
+                break
+            time.sleep(1.0)
+        link = {"cpu_s": cpu_seconds(stack)}
+        necessary = 2 * rounds * clients * initial.stat().st_size
+        print(json.dumps({"state": run["state"], "reason": run["reason"], "necessary_bytes": necessary, **link}))
+        if os.environ.get("BENCH_KEEP"):
+            shutil.copytree(folder / "logs", os.environ["BENCH_KEEP"], dirs_exist_ok=True)
+        return int(run["state"] != "finished")
+    finally:
+        stack.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def cpu_seconds(stack: Stack) -> dict[str, float]:
+    """User and system CPU of each part so far."""
+    times = {name: psutil.Process(pid).cpu_times() for name, pid in stack.supervisor.pids().items()}
+    return {name: round(t.user + t.system, 2) for name, t in times.items()}
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 5, int(os.environ.get("BENCH_CLIENTS", 3))))
