@@ -4,8 +4,12 @@ Behind the gateway, for clinics: enrolment and uploads; `/internal/authorise` an
 signed download may go ahead. On the hub network only, with the control token: everything under `/control/`.
 """
 
+import collections
 import contextlib
+import errno
 import hmac
+import logging
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -18,6 +22,8 @@ from embryofl.messages import Enrolment
 from embryofl_server.blobs import BadUrl, UploadRefused
 from embryofl_server.hub import HubService
 from embryofl_server.store import Refused
+
+log = logging.getLogger("embryofl.api")
 
 
 class StartRun(BaseModel):
@@ -33,6 +39,23 @@ class InviteRequest(BaseModel):
     name: str
 
 
+class RecentFailures:
+    """Slows down guessing at invites: after `MOST` refusals within a minute nobody can join for the rest of it."""
+
+    MOST, WINDOW_S = 20, 60.0
+
+    def __init__(self) -> None:
+        self._times: collections.deque[float] = collections.deque(maxlen=self.MOST)
+
+    def count(self) -> None:
+        """A refusal happened."""
+        self._times.append(time.monotonic())
+
+    def too_many(self) -> bool:
+        """Whether the window is full."""
+        return len(self._times) == self.MOST and time.monotonic() - self._times[0] < self.WINDOW_S
+
+
 def create_app(hub: HubService) -> FastAPI:
     """The API of one hub."""
 
@@ -42,6 +65,7 @@ def create_app(hub: HubService) -> FastAPI:
         yield
         hub.close()
 
+    failures = RecentFailures()
     app = FastAPI(title="EmbryoFL hub", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
 
     @app.exception_handler(UserError)
@@ -51,9 +75,12 @@ def create_app(hub: HubService) -> FastAPI:
     # -- for clinics, through the gateway ---------------------------------------------------------------------------
     @app.post("/v1/enrol")
     def enrol(request: Enrolment) -> Response:
+        if failures.too_many():
+            return JSONResponse({"error": "Too many refused attempts to join; try again in a minute."}, status_code=503)
         try:
             return JSONResponse(hub.enrol(request))
         except Refused as exc:
+            failures.count()
             return JSONResponse({"error": str(exc)}, status_code=403)
 
     @app.put("/v1/update/{name}")
@@ -66,6 +93,9 @@ def create_app(hub: HubService) -> FastAPI:
             raise HTTPException(403, f"This upload address is not valid ({exc}).") from None
         except UploadRefused as exc:
             raise HTTPException(exc.status, str(exc)) from None
+        except OSError as exc:  # the clinic tries again until its deadline
+            log.error("an update cannot be stored: %s", exc.strerror)
+            raise HTTPException(507 if exc.errno == errno.ENOSPC else 500, "The hub cannot store it now.") from None
         return Response(status_code=201)
 
     @app.get("/internal/authorise")

@@ -59,6 +59,7 @@ class HubService:
         self._link = SuperLink(settings.superlink_address, self.identity.ca, self.identity.superexec_secret)
         self._halt, self._wake, self._closing = threading.Event(), threading.Event(), False
         self._stop_asked = ""
+        self._present: tuple[float, dict[str, bool]] = (-10.0, {})
         self._conductor = threading.Thread(target=self._conduct, name="conductor", daemon=True)
 
     def start(self) -> None:
@@ -245,13 +246,15 @@ class HubService:
         """Hub, run and clinics in one JSON-able object."""
         run = self.runs.latest()
         now = self.progress.snapshot()
+        over = run is None or run.state["state"] in OVER
+        present = self._presence() if over else {}
         clinics = {}
         for c in self.store.clinics().values():
-            live = now["clinics"].get(c.name)
-            over = run is None or run.state["state"] in OVER
+            live = None if over else now["clinics"].get(c.name)
+            idle = "online" if present.get(c.name) else "offline" if present else c.state
             clinics[c.name] = {
-                "state": c.state if over or live is None else live["state"],
-                "detail": "" if over or live is None else live["detail"],
+                "state": live["state"] if live else idle,
+                "detail": live["detail"] if live else "",
                 "enrolled": c.enrolled,
                 "labelled": c.labelled,
                 "summary": c.summary,
@@ -263,6 +266,17 @@ class HubService:
             "progress": now,
             "clinics": clinics,
         }
+
+    def _presence(self) -> dict[str, bool]:
+        """Who is online while no run asks; empty when the SuperLink is away. Looked up at most every 2 s."""
+        at, found = self._present
+        if time.monotonic() - at > 2.0:
+            try:
+                found = self._link.presence()
+            except LinkLost:
+                found = {}
+            self._present = (time.monotonic(), found)
+        return found
 
     def run_info(self, run: Run) -> dict[str, Any]:
         """A run's settings, state and metric lines."""

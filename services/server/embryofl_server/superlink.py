@@ -266,6 +266,11 @@ class SuperLink:
                 for n in self._open_grid().client.GetNodes(GetNodesRequest()).nodes
             }
 
+    def presence(self) -> dict[str, bool]:
+        """Whether each enrolled clinic is online; needs no run."""
+        with self._control() as api:
+            return {n.name: n.status == "online" for n in api.ListNodes(ListNodesRequest()).nodes_info}
+
     # -- run --------------------------------------------------------------------------------------------------------
     @property
     def is_open(self) -> bool:
