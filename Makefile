@@ -29,6 +29,11 @@ setup: $(VENV)/.ready  ## Make the virtual environment (done by the others when 
 demo: $(VENV)/.ready  ## Hub and clinics as plain processes, one run, results; Ctrl-C stops, the next one goes on
 	@exec $(BIN)/embryofl-demo up $(demo_options)
 
+.PHONY: compare
+compare: $(VENV)/.ready  ## Federated against each clinic alone, on held-out patients (no network)
+	@$(BIN)/embryofl-demo compare $(if $(CLINICS),--clinics $(CLINICS)) $(if $(DATA),--data "$(DATA)") \
+		$(foreach s,$(subst $(comma), ,$(SET)),--set $(s))
+
 .PHONY: up
 up:  ## Build images, make keys and data, start hub and clinics in containers, start a run
 	@CLINICS="$(CLINICS)" DATA="$(DATA)" PORT="$(PORT)" SET="$(SET)" bash scripts/compose.sh up

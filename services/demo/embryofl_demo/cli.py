@@ -193,6 +193,37 @@ def status() -> None:
 
 
 @app.command()
+def compare(
+    clinics: Annotated[int | None, typer.Option(help="Number of clinics.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Real images, as for `up`.")] = None,
+    images: Annotated[int, typer.Option(help="Synthetic images per clinic.")] = 400,
+    option: Annotated[list[str] | None, typer.Option("--set", help="Run setting name=value. Repeatable.")] = None,
+) -> None:
+    """Train federated, and each clinic alone for as many epochs; compare on held-out patients. Starts no federation."""
+    import json
+
+    from embryofl.files import write_atomic
+    from embryofl.messages import run_settings
+    from embryofl_demo import compare as comparison
+    from embryofl_demo.data import choose_place, prepare
+    from embryofl_server import show
+    from embryofl_server.start import parse_settings
+
+    settings = run_settings(parse_settings(option or []))
+    place, count = choose_place(data, clinics)
+    names = [f"clinic-{i}" for i in range(1, count + 1)]
+    console = show.make_console()
+    prepare(place, names, data, images)
+    folders = {n: place.data(n) for n in names}
+    scored = comparison.compare(folders, place.root / "compare-cache", settings, console.print)
+    console.print(comparison.table(scored))
+    out = place.root / "compare.json"
+    figures = {"settings": settings.model_dump(), "models": comparison.as_json(scored)}
+    write_atomic(out, json.dumps(figures, indent=1).encode())
+    console.print(f"All figures: {out}", soft_wrap=True)
+
+
+@app.command()
 def logs(lines: Annotated[int, typer.Option(help="Lines of each log.")] = 15) -> None:
     """The end of every process's log."""
     from embryofl_demo.supervisor import last_lines

@@ -1,0 +1,138 @@
+"""Federated against alone, on the same folders with the same budget, in this process.
+
+The federated model is computed exactly as hub and clinics would (same seeds, same order of summing, one CPU thread), so
+its weights are those of a real run with the same settings. "Alone" is one clinic's model trained for as many local
+epochs, on its own patients only. All are judged on the held-out patients of every clinic, which nobody trained on.
+"""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import RenderableType
+from rich.table import Table
+
+from embryofl.files import write_atomic
+from embryofl.messages import Request, RunSettings, round_seed
+from embryofl.metrics import ScoreSums, merge
+from embryofl_clinic.workload import EmbryoWorkload
+from embryofl_server.strategies import strategy
+
+POOLED = "all clinics"
+
+
+def compare(
+    folders: dict[str, Path], cache: Path, settings: RunSettings, say: Callable[[str], None]
+) -> dict[str, dict[str, ScoreSums]]:
+    """Train federated, then each clinic alone.
+
+    Parameters
+    ----------
+    folders : dict of str to Path
+        Data folder of each clinic.
+    cache : Path
+        For decoded images.
+    settings : RunSettings
+    say : callable
+        Takes a line of progress.
+
+    Returns
+    -------
+    dict
+        Model ("federated", or "clinic-1 alone") to clinic whose test patients were scored to sums; `POOLED` is their
+        merge.
+    """
+    import torch
+
+    torch.set_num_threads(1)
+    clinics = {n: EmbryoWorkload(settings, f, cache / n, "cpu") for n, f in sorted(folders.items())}
+    first = _initial(settings)
+    scored = {"federated": _test(clinics, _federated(clinics, settings, first, say))}
+    for name, clinic in clinics.items():
+        packed = first
+        for number in range(1, settings.rounds + 1):
+            packed = _train(clinic, packed, settings, number, name)[0]
+        scored[f"{name} alone"] = _test(clinics, packed)
+        say(f"{name} alone: {settings.rounds * settings.local_epochs} epochs done")
+    return scored
+
+
+def _initial(settings: RunSettings) -> np.ndarray:
+    from embryofl import wire
+    from embryofl.models import create_model
+
+    model = create_model(settings.model, pretrained=settings.pretrained, seed=settings.seed)
+    return wire.pack(model.state_dict())
+
+
+def _train(
+    clinic: EmbryoWorkload, packed: np.ndarray, settings: RunSettings, number: int, name: str
+) -> tuple[np.ndarray, int]:
+    clinic.load(packed)
+    request = Request.model_construct(settings=settings, round=number)
+    trained = clinic.train(request, round_seed(settings.seed, number, name))
+    return trained.packed, trained.examples
+
+
+def _federated(
+    clinics: dict[str, EmbryoWorkload], settings: RunSettings, packed: np.ndarray, say: Callable[[str], None]
+) -> np.ndarray:
+    layout = next(iter(clinics.values())).layout
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(1, settings.rounds + 1):
+            total = strategy(settings.strategy)(layout, list(clinics))
+            for name, clinic in clinics.items():
+                update, examples = _train(clinic, packed, settings, number, name)
+                path = Path(folder) / name
+                write_atomic(path, update.data)
+                total.add(name, path, examples)
+            packed = total.result()
+            clinics_now = merge(_evaluate(c, packed, "validation") for c in clinics.values())
+            auroc = clinics_now.summary().auroc
+            say(f"federated: round {number} of {settings.rounds}, validation AUROC {auroc or float('nan'):.3f}")
+    return packed
+
+
+def _evaluate(clinic: EmbryoWorkload, packed: np.ndarray, split: str) -> ScoreSums:
+    clinic.load(packed)
+    return clinic.evaluate(split)
+
+
+def _test(clinics: dict[str, EmbryoWorkload], packed: np.ndarray) -> dict[str, ScoreSums]:
+    sums = {name: _evaluate(clinic, packed, "test") for name, clinic in clinics.items()}
+    return {**sums, POOLED: merge(sums.values())}
+
+
+def table(scored: dict[str, dict[str, ScoreSums]]) -> RenderableType:
+    """AUROC on held-out patients: a row a model, a column a clinic and one for all together."""
+    columns = list(next(iter(scored.values())))
+    out = Table(title="AUROC on held-out patients (all days)", title_justify="left", box=None, header_style="bold")
+    out.add_column("model")
+    for column in columns:
+        out.add_column(f"patients of {column}", justify="right")
+    for model, sums in scored.items():
+        out.add_row(model, *(_interval(sums[c]) for c in columns))
+    return out
+
+
+def _interval(sums: ScoreSums) -> str:
+    figures = sums.summary()
+    if figures.auroc is None:
+        return "-"
+    return f"{figures.auroc:.3f} ± {1.96 * (figures.auroc_se or 0):.3f}"
+
+
+def as_json(scored: dict[str, dict[str, ScoreSums]]) -> dict[str, Any]:
+    """The figures, per model, clinic and day (``all`` for all days)."""
+    return {
+        model: {
+            clinic: {
+                "all": s.summary().to_dict(),
+                **{str(day): s.summary(day).to_dict() for day in sorted(s.days)},
+            }
+            for clinic, s in sums.items()
+        }
+        for model, sums in scored.items()
+    }
