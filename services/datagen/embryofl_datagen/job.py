@@ -24,8 +24,8 @@ from .plan import HEADER, ClinicPlan, Settings, check_clinics, plan_clinic
 from .progress import Report
 from .scene import draw_picture
 
-# Pictures drawn by one process in one go.
-CHUNK = 20
+# Pixels drawn by one process in one go: a fraction of a second, so that a stopped job ends soon.
+_CHUNK_PIXELS = 6 * 256 * 256
 
 
 def generate(
@@ -72,7 +72,8 @@ def _write_clinic(target: Target, settings: Settings, report: Report, workers: i
     writer.writerow(HEADER)
     writer.writerows(plan.rows())
     _write_whole(folder / LABELS, table.getvalue().encode())
-    chunks = [range(i, min(i + CHUNK, settings.images)) for i in range(0, settings.images, CHUNK)]
+    step = min(max(_CHUNK_PIXELS // settings.size**2, 1), 20)
+    chunks = [range(i, min(i + step, settings.images)) for i in range(0, settings.images, step)]
     with report.counting(f"clinic {target.clinic}", settings.images) as advance:
         for done in _drawn(plan, folder, chunks, workers):
             advance(done)

@@ -31,13 +31,16 @@ def photograph(canvas: Canvas, optics: Optics, rng: np.random.Generator, crop: i
     relief = _relief(canvas, optics, picture, blur)
     density = _blurred(canvas.density, blur * 1.2)
     shade = np.tanh(np.float32(optics.contrast) * relief) * np.where(relief > 0, np.float32(0.55), np.float32(0.8))
-    light = _illumination(canvas, optics, rng)
-    level = np.asarray(light * np.exp(-density) * (1 + shade), np.float32)
-    colour = _colour(canvas, optics, rng, level, relief)[inner, inner]
-    grain = rng.standard_normal((picture, picture, 1), np.float32)
-    tinted = rng.standard_normal((picture, picture, 3), np.float32) if optics.fringe else np.float32(0)
-    noisy = colour + np.float32(optics.noise) * (0.85 * grain + 0.4 * tinted)
-    return (np.clip(noisy, 0, 1) * 255 + 0.5).astype(np.uint8)
+    level = _illumination(canvas, optics, rng) * np.exp(-density) * (1 + shade)
+    grain = rng.standard_normal((picture, picture), np.float32)
+    pixels = np.empty((picture, picture, 3), np.uint8)
+    for channel, plane in enumerate(_colours(canvas, optics, rng, level, relief)):
+        noise = 0.85 * grain
+        if optics.fringe:
+            noise += 0.4 * rng.standard_normal((picture, picture), np.float32)
+        noisy = plane[inner, inner] + np.float32(optics.noise) * noise
+        pixels[..., channel] = np.clip(noisy, 0, 1) * 255 + np.float32(0.5)
+    return pixels
 
 
 def _relief(canvas: Canvas, optics: Optics, picture: int, blur: float) -> Plane:
@@ -45,7 +48,7 @@ def _relief(canvas: Canvas, optics: Optics, picture: int, blur: float) -> Plane:
     fy, fx = frequencies(canvas.side)
     squared = fy * fy + fx * fx
     angle = np.deg2rad(optics.direction_deg)
-    slope = 2j * np.pi * (fx * np.float32(np.cos(angle)) + fy * np.float32(np.sin(angle)))
+    slope = np.complex64(2j * np.pi) * (fx * np.float32(np.cos(angle)) + fy * np.float32(np.sin(angle)))
     unit = picture / 256
     curvature = np.float32(4 * np.pi**2) * squared * np.float32(0.85 * optics.outline * unit)
     line = _gauss(squared, 0.0045 * picture)
@@ -70,29 +73,31 @@ def _blurred(plane: Plane, sigma: float) -> Plane:
 def _illumination(canvas: Canvas, optics: Optics, rng: np.random.Generator) -> Plane:
     half = canvas.side / 2
     x, y = (canvas.columns - half) / half, (canvas.rows - half) / half
-    ox, oy = rng.uniform(-0.3, 0.3, 2)
+    ox, oy = rng.uniform(-0.3, 0.3, 2).tolist()
     fall = np.float32(optics.vignette) * ((x - ox) ** 2 + (y - oy) ** 2) * 0.5
     angle = np.deg2rad(optics.direction_deg)
-    tilt = np.float32(0.05 * rng.uniform(0.3, 1.2)) * (x * np.cos(angle) + y * np.sin(angle))
+    tilt = np.float32(0.05 * rng.uniform(0.3, 1.2)) * (x * np.float32(np.cos(angle)) + y * np.float32(np.sin(angle)))
     level = optics.illumination * rng.uniform(0.93, 1.07)
     return np.asarray(level * (1 - fall + tilt), np.float32)
 
 
-def _colour(
-    canvas: Canvas, optics: Optics, rng: np.random.Generator, level: Plane, relief: Plane
-) -> NDArray[np.float32]:
-    background = np.array(optics.background, np.float32)
+def _colours(canvas: Canvas, optics: Optics, rng: np.random.Generator, level: Plane, relief: Plane) -> list[Plane]:
+    """Red, green and blue plane: the tint of medium and cytoplasm, its drift, and fringes at edges."""
     if not optics.fringe:
-        return level[..., None] * background
-    cytoplasm = np.array(optics.cytoplasm, np.float32)
-    tissue = _blurred(np.minimum(canvas.tissue, 1), 0.008 * canvas.side)[..., None]
+        return [level * np.float32(tint) for tint in optics.background]
+    tissue = _blurred(np.minimum(canvas.tissue, 1), 0.008 * canvas.side)
     half = canvas.side / 2
     x, y = (canvas.columns - half) / half, (canvas.rows - half) / half
     turn = rng.uniform(0, 2 * np.pi)
-    along = (x * np.cos(turn) + y * np.sin(turn)).astype(np.float32)[..., None]
-    hue = rng.standard_normal(3).astype(np.float32)
-    drift = 1 + np.float32(optics.drift) * along * (hue - hue.mean())
-    edge = np.asarray(np.float32(0.16 * optics.fringe) * np.clip(relief, -1, 1), np.float32)
-    fringes = np.stack([np.roll(edge, 1, axis=1) * 0.3, -edge * 0.2, -np.roll(edge, -1, axis=1) * 0.1], axis=2)
-    colour = level[..., None] * (background * (1 - tissue) + cytoplasm * tissue) * drift
-    return np.asarray(colour + fringes * level[..., None], np.float32)
+    along = x * np.float32(np.cos(turn)) + y * np.float32(np.sin(turn))
+    hue = rng.standard_normal(3)
+    edge = np.float32(0.16 * optics.fringe) * np.clip(relief, -1, 1)
+    # Red and blue are focused a pixel to either side of green.
+    fringes = (np.roll(edge, 1, axis=1) * 0.3, edge * -0.2, np.roll(edge, -1, axis=1) * -0.1)
+    planes = []
+    for medium, cytoplasm, shift, fringe in zip(
+        optics.background, optics.cytoplasm, (optics.drift * (hue - hue.mean())).tolist(), fringes, strict=True
+    ):
+        tint = (medium + (cytoplasm - medium) * tissue) * (1 + shift * along)
+        planes.append(np.asarray(level * (tint + fringe), np.float32))
+    return planes
