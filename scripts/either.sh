@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 action=$1
 demo=${VENV:-.embryofl/venv}/bin/embryofl-demo
 done=
-if [ -e .embryofl/compose/clinics.yaml ]; then
+if [ -e "${EMBRYOFL_COMPOSE_DIR:-.embryofl/compose}/clinics.yaml" ]; then
 	bash scripts/compose.sh "$action"
 	done=1
 fi

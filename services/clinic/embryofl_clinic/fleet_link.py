@@ -97,7 +97,7 @@ class FleetLink:
     key : EllipticCurvePrivateKey
         The clinic's key.
     state_dir : Path
-        Where the node id of this session is remembered.
+        Where the node id of this session is remembered, and where `alive` tells when the hub last answered.
     stop : threading.Event
         Set to make every call raise `Stopped`.
     on_state : callable
@@ -123,7 +123,8 @@ class FleetLink:
                 NodeAuthHttpInterceptor(key, key.public_key()),
             ],
         )
-        self._id_file, self._stop, self._on_state = state_dir / "node_id", stop, on_state
+        self._id_file, self._alive_file = state_dir / "node_id", state_dir / "alive"
+        self._stop, self._on_state = stop, on_state
         self._session: Node | None = None
 
     @property
@@ -170,6 +171,7 @@ class FleetLink:
         self._session = Node(node_id=response.node_id)
         write_atomic(self._id_file, str(response.node_id).encode())
         TaskIdentity.node_id, TaskIdentity.task_id = response.node_id, 1  # Message(reply_to=...) reads these
+        self._note_contact()
         threading.Thread(target=self._heartbeats, args=(self._node,), daemon=True, name="heartbeat").start()
 
     def _heartbeats(self, node: Node) -> None:
@@ -177,6 +179,12 @@ class FleetLink:
         while not self._stop.wait(HEARTBEAT_S * random.uniform(0.35, 0.45)) and node is self._session:  # noqa: S311
             with contextlib.suppress(*_GONE):  # the main loop reports and retries
                 self._client.SendNodeHeartbeat(request)
+                self._note_contact()
+
+    def _note_contact(self) -> None:
+        """Touch the file whose age tells a health check when the hub last answered."""
+        with contextlib.suppress(OSError):  # a full disk is no reason to fall silent
+            self._alive_file.touch()
 
     def close(self) -> None:
         """End the session, with a goodbye if the hub can be reached."""

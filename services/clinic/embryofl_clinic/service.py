@@ -76,4 +76,6 @@ def _join(settings: ClinicSettings, identity: Identity, stop: threading.Event) -
     log.info("what the hub is told of the data: %s", summary)
     membership = join(identity, invite, settings.meaning, summary, stop)
     log.info("joined the hub as %s", membership.name)
+    if settings.invite_file is not None and settings.invite_file.is_relative_to(settings.state_dir):
+        settings.invite_file.unlink(missing_ok=True)  # used up
     return membership

@@ -79,14 +79,26 @@ class Download(Strict):
     sha256: Sha256
 
 
-class Request(Strict):
+class _Spoken(Strict):
+    """A message of the protocol this version speaks."""
+
+    protocol: int = PROTOCOL
+
+    @field_validator("protocol")
+    @classmethod
+    def _same_protocol(cls, value: int) -> int:
+        if value != PROTOCOL:
+            raise ValueError(f"protocol {value}, this side speaks {PROTOCOL}: update the older of hub and clinic")
+        return value
+
+
+class Request(_Spoken):
     """The hub asks one clinic for one round.
 
     ``train``: evaluate the model of the last round on validation patients, then train from it. ``evaluate``: the run's
     closing evaluation, on validation and test patients, without training.
     """
 
-    protocol: int = PROTOCOL
     kind: Literal["train", "evaluate"]
     run: Name
     round: int = Field(ge=0)
@@ -97,13 +109,6 @@ class Request(Strict):
     upload_url: str = Field(default="", pattern=r"^(/v1/.*)?$", max_length=1000)
     deadline: float  # Unix time in seconds after which a reply is late
 
-    @field_validator("protocol")
-    @classmethod
-    def _same_protocol(cls, value: int) -> int:
-        if value != PROTOCOL:
-            raise ValueError(f"protocol {value}, this side speaks {PROTOCOL}: update the older of hub and clinic")
-        return value
-
 
 class Update(Strict):
     """The uploaded update: size in bytes and SHA-256."""
@@ -112,13 +117,12 @@ class Update(Strict):
     sha256: Sha256
 
 
-class Reply(Strict):
+class Reply(_Spoken):
     """A clinic's answer. Metrics are sums over many embryos (`embryofl.metrics.ScoreSums` as a dict), never a score.
 
     `refused` is set, and everything else empty, when the clinic's own policy forbids the request.
     """
 
-    protocol: int = PROTOCOL
     kind: Literal["train", "evaluate"]
     run: Name
     round: int = Field(ge=0)

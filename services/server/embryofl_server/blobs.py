@@ -52,7 +52,10 @@ class SignedUrls:
         BadUrl
             With a reason for the log.
         """
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            raise BadUrl("form") from None
         query = {k: v[0] for k, v in parse_qs(parts.query).items()}
         clinic, expires, signature = (query.get(k, "") for k in ("clinic", "expires", "signature"))
         expected = self._digest(method, parts.path, clinic, expires)
@@ -91,6 +94,7 @@ class Uploads:
         for left in folder.iterdir():  # of rounds that ended with an earlier process
             left.unlink()
         self._tickets: dict[str, Ticket] = {}
+        self._lock = threading.Lock()  # between the server's event loop and the round loop
         self.arrived = threading.Event()  # set whenever an upload is complete: the round loop need not poll hard
 
     def expect(self, run: str, round_: int, clinic: str, size: int) -> str:
@@ -106,7 +110,8 @@ class Uploads:
         ------
         UploadRefused
         """
-        ticket = self._tickets.get(path.removeprefix(UPDATE_PREFIX))
+        name = path.removeprefix(UPDATE_PREFIX)
+        ticket = self._tickets.get(name)
         if ticket is None:
             raise UploadRefused(410, "The round this update belongs to is over.")
         if length != ticket.size:
@@ -123,20 +128,25 @@ class Uploads:
                     file.write(chunk)
             if got != ticket.size:
                 raise UploadRefused(400, f"The update ended after {got} of {ticket.size} bytes.")
-            part.rename(ticket.path)
-            ticket.sha256 = digest.hexdigest()
+            with self._lock:  # one that ends late must not replace what has been checked, nor stay behind
+                if self._tickets.get(name) is not ticket:
+                    raise UploadRefused(410, "The round this update belongs to is over.")
+                part.rename(ticket.path)
+                ticket.sha256 = digest.hexdigest()
             self.arrived.set()
         finally:
             part.unlink(missing_ok=True)
 
     def collect(self, path: str) -> Ticket | None:
         """The complete upload at `path`, once; None when it has not come (whole)."""
-        ticket = self._tickets.pop(path.removeprefix(UPDATE_PREFIX), None)
+        with self._lock:
+            ticket = self._tickets.pop(path.removeprefix(UPDATE_PREFIX), None)
         return ticket if ticket and ticket.sha256 else None
 
     def forget(self, paths: list[str]) -> None:
         """Close a round: its paths are no longer taken and leftovers are deleted."""
         for path in paths:
-            ticket = self._tickets.pop(path.removeprefix(UPDATE_PREFIX), None)
+            with self._lock:
+                ticket = self._tickets.pop(path.removeprefix(UPDATE_PREFIX), None)
             if ticket:
                 ticket.path.unlink(missing_ok=True)

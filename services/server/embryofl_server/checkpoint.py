@@ -74,18 +74,29 @@ class Checkpoints:
 
     def records(self) -> list[dict[str, Any]]:
         """The records of all complete rounds, in order."""
-        return [json.loads(p.read_text()) for p in sorted(self._records.glob("round-*.json"))]
+        found = (_read(p) for p in sorted(self._records.glob("round-*.json")))
+        return [record for record in found if record]
 
     def latest(self) -> Checkpoint | None:
         """The newest round whose weights are there and match their SHA-256; damaged ones are set aside with a warning."""
         for path in sorted(self._records.glob("round-*.json"), reverse=True):
-            record = json.loads(path.read_text())
-            weights = self.weights_path(record["round"])
-            if weights.exists():
+            record = _read(path)
+            weights = self.weights_path(record["round"]) if record else None
+            if record and weights and weights.exists():
                 with weights.open("rb") as file:
                     if hashlib.file_digest(file, "sha256").hexdigest() == record["sha256"]:
                         return Checkpoint(record["round"], record, weights)
                 log.warning("%s does not match its SHA-256: it is set aside and the round before is used", weights)
                 weights.rename(weights.with_suffix(".damaged"))
             path.rename(path.with_suffix(".json.damaged"))
+        return None
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """A round's record, or None when it is damaged."""
+    try:
+        record: dict[str, Any] = json.loads(path.read_text())
+        return record if {"round", "sha256"} <= set(record) else None
+    except ValueError:
+        log.warning("%s is damaged: it does not count", path)
         return None

@@ -202,8 +202,7 @@ class HubService:
             )
         secret = self.store.invite(name, self.settings.invite_days)
         self.audit.write("invited", clinic=name)
-        hubs = [f"{h}:{self.settings.public_port}" for h in self.settings.names]
-        return Invite(name=name, hubs=hubs, ca=self.identity.ca.decode(), secret=secret)
+        return Invite(name=name, hubs=self.settings.addresses, ca=self.identity.ca.decode(), secret=secret)
 
     def enrol(self, request: Enrolment) -> dict[str, Any]:
         """Take a clinic in.

@@ -101,6 +101,7 @@ class RoundLoop:
             When it cannot go on.
         """
         settings, run = self._settings, self._run
+        run.set_state("running", self._model.round)  # a kill between checkpoint and state would leave it one behind
         if self._model.round:
             run.event("resumed", round=self._model.round)
         run.rewrite_metrics([line for r in self._checkpoints.records() for line in results.record_lines(r)])
@@ -261,8 +262,12 @@ class RoundLoop:
         settings, uploads = self._settings, self._hub.uploads
         deadline, end = began + settings.round_deadline_s, began + settings.round_deadline_s + settings.grace_s
         quorum = _quorum(settings.quorum, settings.min_clinics, len(nodes))
-        self._send(list(waiting.values()), number, kind, nodes, end)
         look, pause = time.time() + PRESENCE_S, POLL_FAST_S
+        try:
+            self._send(list(waiting.values()), number, kind, nodes, end)
+        except LinkLost as exc:
+            self._recover(list(waiting.values()), reason=str(exc))
+            look = 0.0
         self._say_waiting(waiting, began, deadline, end, quorum, len(accepted))
         while waiting:
             try:

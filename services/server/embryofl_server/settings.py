@@ -20,7 +20,7 @@ class HubSettings(BaseSettings):
     listen_port: int = Field(default=9000, ge=1, le=65535)
     server_address: str = "127.0.0.1:9000"  # where the command line finds the server's API
     superlink_address: str = "127.0.0.1:8000"
-    hostnames: str = "localhost"  # names and addresses of the gateway, comma-separated
+    hostnames: str = "localhost"  # of the gateway, comma-separated; name:port where the port is not the public one
     public_port: int = Field(default=8443, ge=1, le=65535)
     keep_checkpoints: int = Field(default=3, ge=1)
     invite_days: float = Field(default=7, gt=0)
@@ -31,9 +31,15 @@ class HubSettings(BaseSettings):
         return self.weights_dir or self.state_dir / "weights"
 
     @property
+    def addresses(self) -> list[str]:
+        """host:port under which clinics look for the gateway, in this order."""
+        entries = [n.strip() for n in self.hostnames.split(",") if n.strip()]
+        return [n if n.count(":") == 1 else f"{n}:{self.public_port}" for n in entries]
+
+    @property
     def names(self) -> list[str]:
-        """The gateway's names, first the one for invites."""
-        return [n.strip() for n in self.hostnames.split(",") if n.strip()]
+        """The gateway's names, as in its certificate."""
+        return [a.rpartition(":")[0] for a in self.addresses]
 
 
 def load_settings() -> HubSettings:

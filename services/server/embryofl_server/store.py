@@ -112,12 +112,16 @@ class Store:
                 raise Refused("This key belongs to another clinic: start with an empty state folder.")
             if not owner:
                 self._db.execute("BEGIN IMMEDIATE")
-                self._db.execute(
-                    "INSERT INTO clinics VALUES (?, ?, 'enrolled', ?, ?, ?)",
-                    (name, public_key, time.time(), meaning, json.dumps(summary)),
-                )
-                self._db.execute("UPDATE invites SET used_by = ? WHERE name = ?", (public_key, name))
-                self._db.execute("COMMIT")
+                try:
+                    self._db.execute(
+                        "INSERT INTO clinics VALUES (?, ?, 'enrolled', ?, ?, ?)",
+                        (name, public_key, time.time(), meaning, json.dumps(summary)),
+                    )
+                    self._db.execute("UPDATE invites SET used_by = ? WHERE name = ?", (public_key, name))
+                    self._db.execute("COMMIT")
+                except BaseException:
+                    self._db.execute("ROLLBACK")
+                    raise
         return self.clinics()[name]
 
     def clinics(self) -> dict[str, Clinic]:

@@ -1,0 +1,363 @@
+#!/usr/bin/env bash
+# compose.sh up|status|watch|logs|down|clean: the federation in containers. Needs Docker, and nothing else on the host.
+# Options of `up`, from the environment (`make up NAME=value`):
+#   CLINICS  number of clinics, 1 to 50   DATA  folder of real images   IMAGES  synthetic images of each clinic
+#   PORT     of the gateway               SET   settings of the run     GPU=1   clinics on an NVIDIA GPU
+# EMBRYOFL_COMPOSE_EXTRA names one more compose file, EMBRYOFL_COMPOSE_DIR the folder for what is written here.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+project=${COMPOSE_PROJECT_NAME:-embryofl}
+place=${EMBRYOFL_COMPOSE_DIR:-.embryofl/compose}
+generated=$place/clinics.yaml # the clinics as services
+source_file=$place/source     # where their images come from: "synthetic N", or "folder /path"
+filled=$place/filled          # data volumes that are complete: name and time of making
+log=$place/last.log           # what the last long step printed
+export EMBRYOFL_PORT=${PORT:-8443}
+most_clinics=50 default_clinics=3 default_images=400 least_engine=25
+gpu=
+bold= plain=
+if [ -t 1 ]; then bold=$'\e[1m' plain=$'\e[0m'; fi
+
+say() { printf '%s\n' "$*"; }
+step() { printf '%s\n' "$bold$1$plain $2"; }
+fail() {
+	printf '%s\n' "$*" >&2
+	exit 2
+}
+
+compose() {
+	docker compose --project-directory . -p "$project" -f compose.yaml ${gpu:+-f compose.gpu.yaml} \
+		$([ ! -e "$generated" ] || echo -f "$generated") ${EMBRYOFL_COMPOSE_EXTRA:+-f "$EMBRYOFL_COMPOSE_EXTRA"} "$@"
+}
+
+# The hub's command line, in the server's container.
+hub() { compose exec -T server embryofl-server "$@" </dev/null; }
+
+# The same for a person to look at: as wide as the terminal, redrawn in place where there is one.
+hub_show() {
+	if [ -t 0 ] && [ -t 1 ]; then
+		compose exec server embryofl-server "$@"
+	else
+		compose exec -T -e COLUMNS="${COLUMNS:-140}" server embryofl-server "$@" </dev/null
+	fi
+}
+
+# Run something that prints too much; show it only when it fails.
+quietly() {
+	"$@" >"$log" 2>&1 </dev/null
+}
+
+need_docker() {
+	local otherwise="Without Docker the same federation runs as plain processes: make demo" words engine
+	command -v docker >/dev/null ||
+		fail "Docker is not installed, and this needs it (https://docs.docker.com/engine/install/). $otherwise"
+	docker compose version >/dev/null 2>&1 ||
+		fail "This Docker has no Compose plugin, version 2.24 or later (https://docs.docker.com/compose/install/). $otherwise"
+	if ! words=$(docker version --format '{{.Server.Version}}' 2>&1); then
+		case $words in
+			*"permission denied"*) fail "Docker's engine may not be used by $(id -un): add this user to the group docker, or use sudo. $otherwise" ;;
+			*) fail "Docker is installed, but its engine is not running: start it (such as: sudo systemctl start docker). $otherwise" ;;
+		esac
+	fi
+	engine=${words%%.*}
+	[ "$engine" -ge "$least_engine" ] 2>/dev/null ||
+		fail "Docker Engine $words was found, $least_engine or later is needed. $otherwise"
+}
+
+is_up() { compose ps --status running --services 2>/dev/null | grep -qx server; }
+
+volumes() { docker volume ls -q --filter "label=com.docker.compose.project=$project"; }
+
+# How many clinics this federation has already.
+clinics_there() {
+	volumes | sed -n "s/^${project}_clinic-\([0-9]*\)-state\$/\1/p" | sort -n | tail -n 1
+}
+
+read_options() {
+	there=$(clinics_there)
+	there=${there:-0}
+	[ "$there" != 0 ] || rm -f "$source_file" "$filled"
+	if [ -n "${CLINICS:-}" ] && { ! [[ $CLINICS =~ ^[1-9][0-9]?$ ]] || [ "$CLINICS" -gt "$most_clinics" ]; }; then
+		fail "CLINICS=$CLINICS cannot be used. Expected a number from 1 to $most_clinics."
+	fi
+	if ! [[ $EMBRYOFL_PORT =~ ^[1-9][0-9]{0,4}$ ]] || [ "$EMBRYOFL_PORT" -gt 65535 ]; then
+		fail "PORT=$EMBRYOFL_PORT cannot be used. Expected a number from 1 to 65535."
+	fi
+	images="synthetic ${IMAGES:-$default_images}"
+	if [ -n "${DATA:-}" ]; then
+		[ -d "$DATA" ] || fail "DATA=$DATA is not a folder. Expected a folder of images, or one sub-folder per clinic."
+		images="folder $(cd "$DATA" && pwd)"
+	fi
+	if [ -e "$source_file" ]; then
+		if { [ -n "${DATA:-}" ] || [ -n "${IMAGES:-}" ]; } && [ "$images" != "$(cat "$source_file")" ]; then
+			fail "The clinics of this federation hold other images: $(cat "$source_file") (asked for: $images). Go on without" \
+				"DATA and IMAGES, or start another federation after: make clean"
+		fi
+		images=$(cat "$source_file")
+	fi
+	count=${CLINICS:-$there}
+	case ${GPU:-$([ ! -e "$place/gpu" ] || echo 1)} in
+		'' | 0) gpu= && rm -f "$place/gpu" ;;
+		*) gpu=1 && touch "$place/gpu" ;;
+	esac
+}
+
+port_taken() {
+	fail "Port $EMBRYOFL_PORT is in use by another program. Expected a free one for the gateway: stop that program (is it" \
+		"make demo?), or choose another port: make up PORT=$((EMBRYOFL_PORT + 1))"
+}
+
+check_port() {
+	docker ps --filter "label=com.docker.compose.project=$project" --format '{{.Ports}}' |
+		grep -q ":$EMBRYOFL_PORT->" && return
+	if (exec 3<>"/dev/tcp/127.0.0.1/$EMBRYOFL_PORT") 2>/dev/null; then port_taken; fi
+}
+
+build_images() {
+	step 1/5 "Images (the first time takes minutes)"
+	local targets=(server gateway clinic datagen)
+	if [ -t 1 ] && [ -t 0 ]; then
+		compose build "${targets[@]}" || fail "The images could not be built; the message above says why."
+		return
+	fi
+	compose --progress plain build "${targets[@]}" >"$log" 2>&1 </dev/null &
+	local job=$! began=$SECONDS said=0
+	trap 'kill $job 2>/dev/null; exit 130' INT TERM
+	while kill -0 $job 2>/dev/null; do
+		sleep 1
+		if [ $((SECONDS - began - said)) -ge 30 ]; then
+			said=$((SECONDS - began))
+			say "    building, $said s: $(grep -E '^#[0-9]+ \[' "$log" | tail -n 1 | cut -c 1-90)"
+		fi
+	done
+	trap - INT TERM
+	wait $job || {
+		tail -n 40 "$log" >&2
+		fail "The images could not be built; the message above says why (all of it: $log)."
+	}
+}
+
+# A job that reads a folder of the host runs as the user who owns it; in rootless Docker that is the container's root.
+host_user() {
+	if docker info -f '{{.SecurityOptions}}' | grep -q rootless; then echo 0:10001; else echo "$(id -u):10001"; fi
+}
+
+# Settle the number of clinics; a folder of real images has its own say.
+count_clinics() {
+	if [ "${images%% *}" = folder ]; then
+		local folders
+		folders=$(docker run --rm --network none --user "$(host_user)" --cap-drop ALL --read-only \
+			--mount "type=bind,source=${images#folder },target=/source,readonly" --entrypoint python embryofl-datagen -c '
+import sys
+from pathlib import Path
+from embryofl.errors import UserError
+from embryofl_datagen.divide import _clinic_folders
+try:
+    print(len(_clinic_folders(Path("/source")) or []))
+except (UserError, OSError) as error:
+    sys.exit(str(error))') || fail "DATA=${images#folder } cannot be used; the message above says why (/source is that folder)."
+		if [ "$folders" != 0 ]; then
+			[ -z "${CLINICS:-}" ] || [ "$CLINICS" = "$folders" ] ||
+				fail "${images#folder } holds the folders of $folders clinics, and CLINICS=$CLINICS was asked for. Leave CLINICS out."
+			count=$folders
+		elif [ "$there" != 0 ] && [ "$count" -gt "$there" ]; then
+			fail "${images#folder } was divided over $there clinics. Another number makes another federation: make clean first."
+		fi
+	fi
+	[ "$count" != 0 ] || count=$default_clinics
+	if [ "$count" -lt "$there" ]; then
+		say "    $there clinics belong to this federation and stay. To start over with $count: make clean"
+		count=$there
+	fi
+}
+
+write_clinics() {
+	local k template="{file: compose.clinic.yaml, service: clinic}"
+	[ -z "$gpu" ] || template="{file: compose.gpu.yaml, service: clinic-gpu}"
+	{
+		echo "# Written by scripts/compose.sh."
+		echo "services:"
+		for ((k = 1; k <= count; k++)); do
+			echo "  clinic-$k:"
+			echo "    extends: $template"
+			[ -z "$gpu" ] || echo "    profiles: !reset []"
+			echo "    volumes: [\"clinic-$k-data:/data:ro\", \"clinic-$k-state:/state\"]"
+			echo "  data-$k:"
+			echo "    extends: {file: compose.clinic.yaml, service: data}"
+			echo "    volumes: [\"clinic-$k-data:/out\"]"
+		done
+		echo "volumes:"
+		for ((k = 1; k <= count; k++)); do printf '  clinic-%d-data:\n  clinic-%d-state:\n' "$k" "$k"; done
+	} >"$generated.part"
+	mv "$generated.part" "$generated"
+	echo "$images" >"$source_file"
+}
+
+start_hub() {
+	step 2/5 "Hub: gateway on https://localhost:$EMBRYOFL_PORT"
+	quietly compose up -d --wait --wait-timeout 300 server superlink gateway && return
+	if grep -qE 'port is already allocated|address already in use' "$log"; then port_taken; fi
+	cat "$log" >&2
+	compose logs --tail 20 server superlink gateway >&2
+	fail "The hub did not come up; the messages above say why."
+}
+
+fill_data() {
+	step 3/5 "Data of $count clinics ($images)"
+	local k volume made tty=-T command
+	if [ -t 0 ] && [ -t 1 ]; then tty=; fi
+	for ((k = 1; k <= count; k++)); do
+		volume=${project}_clinic-$k-data
+		made=$(docker volume inspect -f '{{.CreatedAt}}' "$volume" 2>/dev/null || true)
+		if [ -n "$made" ] && grep -qxF "$volume $made" "$filled" 2>/dev/null; then continue; fi
+		command=(--only "$k" --clinics "$count")
+		if [ "${images%% *}" = folder ]; then
+			compose --progress quiet run --rm --no-deps $tty -u "$(host_user)" -v "${images#folder }:/source:ro" "data-$k" \
+				divide /source /out "${command[@]}"
+		else
+			compose --progress quiet run --rm --no-deps $tty "data-$k" \
+				generate /out "${command[@]}" --images "${images#synthetic }"
+		fi || fail "The data of clinic-$k could not be prepared; the message above says why (/out is its volume)."
+		echo "$volume $(docker volume inspect -f '{{.CreatedAt}}' "$volume")" >>"$filled"
+	done
+}
+
+enrolled() { hub clinics | sed -n 's/^\([a-z0-9-]*\)  .*/\1/p'; }
+
+join_clinics() {
+	step 4/5 "Clinics join with their own keys"
+	local k members have word services=()
+	members=$(enrolled)
+	have=$(volumes)
+	for ((k = 1; k <= count; k++)); do
+		services+=("clinic-$k")
+		if grep -qx "clinic-$k" <<<"$members"; then
+			grep -qx "${project}_clinic-$k-state" <<<"$have" ||
+				fail "The hub knows clinic-$k, but the volume with its key is gone. Start over with: make clean"
+			continue
+		fi
+		word=$(hub invite "clinic-$k")
+		# through standard input into the clinic's own volume: never in an image, an environment or a command line
+		printf '%s' "$word" | compose --progress quiet run --rm --no-deps -T --entrypoint sh "clinic-$k" \
+			-c 'umask 077 && cat >/state/invite.part && mv /state/invite.part /state/invite'
+	done
+	quietly compose up -d --no-deps "${services[@]}" || {
+		cat "$log" >&2
+		fail "The clinics could not be started; the message above says why."
+	}
+	wait_enrolled
+}
+
+wait_enrolled() {
+	local k missing said=$members end=$((SECONDS + 900))
+	while :; do
+		missing=
+		members=$(enrolled)
+		for ((k = 1; k <= count; k++)); do
+			if ! grep -qx "clinic-$k" <<<"$members"; then
+				missing="$missing clinic-$k"
+				check_clinic "clinic-$k"
+			elif ! grep -qx "clinic-$k" <<<"$said"; then
+				say "    clinic-$k has joined"
+			fi
+		done
+		said=$members
+		[ -n "$missing" ] || return 0
+		[ "$SECONDS" -lt "$end" ] ||
+			fail "Not joined after 15 minutes:$missing. Their logs say why: make logs"
+		sleep 1
+	done
+}
+
+# A clinic that ends before it has joined says why, and is not started again and again.
+check_clinic() {
+	local state
+	state=$(docker inspect -f '{{.RestartCount}} {{.State.Status}}' "$(compose ps -aq "$1")")
+	case $state in "0 running" | "0 created") return ;; esac
+	compose stop "$1" >/dev/null 2>&1
+	compose logs --no-log-prefix --tail 25 "$1" >&2
+	fail "$1 does not start; its log above says why. The others are up: put it right and run make up again, or make down."
+}
+
+start_run() {
+	local name state part options=()
+	read -r name state _ <<<"$(hub runs | tail -n 1)"
+	case ${state:-none} in
+		none | finished | stopped | failed | yet*) ;;
+		*)
+			[ "$name" = No ] || {
+				step 5/5 "$name is $state and goes on${SET:+ (with the settings it was started with, not SET=$SET)}"
+				return
+			}
+			;;
+	esac
+	IFS=, read -ra part <<<"${SET:-}"
+	for name in ${part[@]+"${part[@]}"}; do options+=(--set "$name"); done
+	step 5/5 "$(hub start ${options[@]+"${options[@]}"})"
+}
+
+up() {
+	need_docker
+	mkdir -p "$place"
+	read_options
+	check_port
+	build_images
+	count_clinics
+	write_clinics
+	start_hub
+	fill_data
+	join_clinics
+	start_run
+	sleep 2
+	say
+	hub_show status
+	say
+	say "Gateway   https://localhost:$EMBRYOFL_PORT   where clinics join; the only port that is open"
+	say "Follow    make watch     a look: make status     logs: make logs"
+	say "Model     docker compose cp server:/hub/runs/$(hub runs | tail -n 1 | cut -d ' ' -f 1) .     when the run is finished"
+	say "Stop      make down      keeps everything; the next make up goes on from there"
+}
+
+not_up() { say "The federation in containers is not running. Start it with: make up"; }
+
+case ${1:-} in
+	up)
+		trap 'echo; echo "Interrupted. What was started stays up: make up goes on, make down stops it." >&2; exit 130' INT
+		up
+		;;
+	status)
+		need_docker
+		if is_up; then hub_show status; else not_up; fi
+		;;
+	watch)
+		need_docker
+		if is_up; then hub_show status --follow; else not_up; fi
+		;;
+	logs)
+		need_docker
+		compose logs --tail "${TAIL:-15}" ${FOLLOW:+--follow}
+		;;
+	down)
+		need_docker
+		if [ -z "$(compose ps -aq)" ]; then
+			not_up
+			exit
+		fi
+		compose --progress quiet down --timeout 4 --remove-orphans
+		say "Stopped; keys, models and data are kept. The next make up goes on from there."
+		;;
+	clean)
+		need_docker
+		if [ -z "${YES:-}" ]; then
+			read -r -p "Delete the federation in containers with its models, keys and data (project $project)? [y/N] " answer || true
+			case ${answer:-} in [yY]*) ;; *) say "Nothing was deleted." && exit 1 ;; esac
+		fi
+		compose --progress quiet down --timeout 4 --remove-orphans --volumes
+		left=$(volumes)
+		[ -z "$left" ] || docker volume rm $left >/dev/null
+		rm -f "$generated" "$source_file" "$filled" "$log" "$place/gpu"
+		rmdir "$place" 2>/dev/null || true
+		say "Deleted. The images stay; to remove them: docker image rm embryofl-server embryofl-clinic embryofl-datagen embryofl-gateway"
+		;;
+	*) fail "compose.sh up|status|watch|logs|down|clean" ;;
+esac

@@ -1,0 +1,120 @@
+"""Stand-ins for a clinic's surroundings: a link that hands out texts and keeps answers, transfers, a tiny workload."""
+
+import hashlib
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from embryofl.messages import Download, Request, RunSettings, Update
+from embryofl.metrics import ScoreSums
+from embryofl.wire import Layout
+from embryofl_clinic.agent import Agent
+from embryofl_clinic.fleet_link import Incoming
+from embryofl_clinic.identity import Identity, Membership
+from embryofl_clinic.settings import ClinicSettings
+from embryofl_clinic.workload import Trained
+
+LAYOUT = Layout.of({"w": ("F32", (4,))})
+
+
+def packed(value: float) -> np.ndarray:
+    state = LAYOUT.empty()
+    LAYOUT.tensor_views(state)["w"][:] = value
+    return state
+
+
+class FakeLink:
+    """Keeps what the clinic says."""
+
+    def __init__(self) -> None:
+        self.answers: list[str] = []
+        self.failures: list[str] = []
+
+    def answer(self, incoming: Incoming, text: str, seconds: float) -> None:
+        self.answers.append(text)
+
+    def answer_failure(self, incoming: Incoming, kind: str, seconds: float) -> None:
+        self.failures.append(kind)
+
+
+class FakeTransfers:
+    """Gives any model, keeps uploads. `broken` raises instead."""
+
+    def __init__(self) -> None:
+        self.uploads: list[tuple[str, bytes]] = []
+        self.downloads = 0
+        self.broken: Exception | None = None
+
+    def download(self, wanted: Download, deadline: float) -> np.ndarray:
+        self.downloads += 1
+        if self.broken:
+            raise self.broken
+        return packed(0.0)
+
+    def upload(self, url: str, data: np.ndarray, deadline: float) -> Update:
+        self.uploads.append((url, data.tobytes()))
+        return Update(size=data.size, sha256=hashlib.sha256(data).hexdigest())
+
+
+class FakeWorkload:
+    """Counts how often it trains; the result depends on the seed alone."""
+
+    layout, device, examples = LAYOUT, "cpu", 50
+
+    def __init__(self) -> None:
+        self.trained = 0
+        self.broken: Exception | None = None
+
+    def load(self, state: np.ndarray) -> None:
+        LAYOUT.check(state)
+
+    def evaluate(self, split: str) -> ScoreSums:
+        rng = np.random.default_rng(0)
+        return ScoreSums.from_scores(rng.random(30), np.arange(30) % 2, np.full(30, 5))
+
+    def train(self, request: Request, seed: int) -> Trained:
+        if self.broken:
+            raise self.broken
+        self.trained += 1
+        return Trained(packed(seed % 1000), 0.5, self.examples)
+
+
+@pytest.fixture
+def make_request() -> Any:
+    """Make a request of the agreed form."""
+
+    def make(**changes: Any) -> Request:
+        body: dict[str, Any] = {
+            "kind": "train", "run": "run-0001", "round": 1, "clinic": "anna", "settings": RunSettings(),
+            "layout": LAYOUT.id, "model": Download(url="/v1/model/x", size=LAYOUT.size, sha256="a" * 64),
+            "upload_url": "/v1/update/first", "deadline": 1e12,
+        }  # fmt: skip
+        return Request(**(body | changes))
+
+    return make
+
+
+@pytest.fixture
+def clinic(tmp_path: Path) -> Any:
+    """An agent among stand-ins: `clinic(settings...)` gives it with `say(request)` to hand it a request."""
+
+    def make(**settings: Any) -> SimpleNamespace:
+        found = ClinicSettings(state_dir=tmp_path / "state", data_dir=tmp_path / "data", **settings)
+        identity = Identity(found.identity_dir)
+        link, transfers, workload, stop = FakeLink(), FakeTransfers(), FakeWorkload(), threading.Event()
+        bench = SimpleNamespace(get=lambda request: workload)
+        member = Membership(name="anna", hubs=["localhost:1"], ca="")
+        agent = Agent(found, identity, member, bench, stop)  # type: ignore[arg-type]
+
+        def say(request: Request | str) -> None:
+            text = request if isinstance(request, str) else request.model_dump_json()
+            agent._handle(link, transfers, Incoming(text, None))  # type: ignore[arg-type]
+
+        return SimpleNamespace(
+            agent=agent, link=link, transfers=transfers, workload=workload, bench=bench, say=say, stop=stop
+        )
+
+    return make

@@ -1,0 +1,59 @@
+"""An invite is one shell word, whole or refused."""
+
+import base64
+import re
+import zlib
+
+import pytest
+from embryofl.errors import UserError
+from embryofl.invite import Invite
+
+INVITE = Invite(name="lisbon", hubs=["hub.example:8443", "10.0.0.1:8443"], ca="-----BEGIN...\n" * 30, secret="s" * 32)
+
+
+def test_round_trip_in_one_shell_word():
+    word = INVITE.word()
+    assert re.fullmatch(r"[A-Za-z0-9._-]+", word)
+    assert Invite.parse(word) == INVITE
+    assert Invite.parse(f"  {word}\n") == INVITE
+
+
+def _encode(data: bytes) -> str:
+    return "embryofl1." + base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+WHOLE = INVITE.word()
+WRONG = {
+    "empty": "",
+    "words": "not an invite",
+    "wrong prefix": WHOLE.replace("embryofl1.", "embryofl2."),
+    "prefix only": "embryofl1.",
+    "not base64": "embryofl1.§§§§",
+    "not compressed": _encode(b"hello"),
+    "not JSON": _encode(zlib.compress(b"hello")),
+    "another object": _encode(zlib.compress(b'{"name": "a"}')),
+    "an unknown field": _encode(zlib.compress(INVITE.model_dump_json()[:-1].encode() + b',"run":"x"}')),
+    "a bad name": _encode(zlib.compress(INVITE.model_dump_json().replace("lisbon", "../x").encode())),
+    "a bomb": _encode(zlib.compress(b" " * 40_000_000, 9))[:8192],
+    "a small bomb": _encode(zlib.compress(b'{"name": "' + b"a" * 5_000_000)),
+    "too long": WHOLE + "A" * 9000,
+    "a line break inside": WHOLE[:40] + "\n" + WHOLE[40:-3],
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_anything_else_is_refused_in_words(kind):
+    with pytest.raises(UserError, match="not a whole invite"):
+        Invite.parse(WRONG[kind])
+
+
+@pytest.mark.parametrize("missing", [1, 2, 3, 10, 100])
+def test_a_word_cut_off_is_refused(missing):
+    with pytest.raises(UserError, match="copy it again"):
+        Invite.parse(WHOLE[:-missing])
+
+
+def test_the_error_does_not_show_the_secret():
+    with pytest.raises(UserError) as caught:
+        Invite.parse(WHOLE[:-5])
+    assert WHOLE[20:40] not in str(caught.value)

@@ -1,0 +1,116 @@
+"""Messages are strict: neither side acts on half-understood words."""
+
+import itertools
+import json
+
+import pytest
+from embryofl.errors import UserError
+from embryofl.messages import PROTOCOL, Enrolment, Reply, Request, RunSettings, proof_text, round_seed, run_settings
+from pydantic import ValidationError
+
+SHA = "a" * 64
+
+
+def request(**changes: object) -> dict[str, object]:
+    body: dict[str, object] = {
+        "kind": "train",
+        "run": "run-0001",
+        "round": 1,
+        "clinic": "lisbon",
+        "settings": RunSettings().model_dump(),
+        "layout": "0123456789abcdef",
+        "model": {"url": "/v1/model/run-0001/round-0000.safetensors?x", "size": 10, "sha256": SHA},
+        "upload_url": "/v1/update/abc?x",
+        "deadline": 1e9,
+    }
+    return body | changes
+
+
+def reply(**changes: object) -> dict[str, object]:
+    body: dict[str, object] = {"kind": "train", "run": "run-0001", "round": 1, "layout": "0123456789abcdef"}
+    return body | changes
+
+
+def test_a_request_survives_its_trip():
+    sent = Request.model_validate(request())
+    assert Request.model_validate_json(sent.model_dump_json()) == sent
+    assert sent.protocol == PROTOCOL
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"command": "rm"},
+        {"protocol": PROTOCOL + 1},
+        {"kind": "execute"},
+        {"run": "../other"},
+        {"run": "run/1"},
+        {"clinic": "Lisbon"},
+        {"clinic": ""},
+        {"round": -1},
+        {"layout": "0123"},
+        {"model": {"url": "https://elsewhere/v1/x", "size": 1, "sha256": SHA}},
+        {"model": {"url": "//elsewhere/v1/", "size": 1, "sha256": SHA}},
+        {"model": {"url": "/v1/x", "size": 0, "sha256": SHA}},
+        {"model": {"url": "/v1/x", "size": 1, "sha256": "short"}},
+        {"upload_url": "ftp://x"},
+        {"upload_url": "@elsewhere/v1/"},
+        {"settings": {**RunSettings().model_dump(), "code": "print()"}},
+        {"settings": {**RunSettings().model_dump(), "rounds": 0}},
+    ],
+    ids=str,
+)
+def test_a_request_of_another_form_is_refused(change):
+    with pytest.raises(ValidationError):
+        Request.model_validate_json(json.dumps(request(**change)))
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_no_message_carries_a_number_that_is_none(number):
+    for field in ("train_loss",):
+        text = json.dumps(reply(**{field: 0.5})).replace("0.5", number)
+        with pytest.raises(ValidationError):
+            Reply.model_validate_json(text)
+    with pytest.raises(ValidationError):
+        Request.model_validate_json(json.dumps(request(deadline=0.5)).replace("0.5", number))
+
+
+def test_a_reply_with_an_unknown_field_is_refused():
+    Reply.model_validate(reply())
+    for extra in ({"scores": [0.1]}, {"update": {"size": 1, "sha256": SHA, "path": "/etc"}}, {"seconds": {"x": 1}}):
+        with pytest.raises(ValidationError):
+            Reply.model_validate(reply(**extra))
+
+
+def test_messages_cannot_be_changed_after_they_were_checked():
+    with pytest.raises(ValidationError):
+        Reply.model_validate(reply()).examples = 5  # type: ignore[misc]
+
+
+def test_settings_say_what_is_wrong_and_what_exists():
+    assert run_settings({"rounds": 3}).rounds == 3
+    for values in ({"ronuds": 3}, {"rounds": 0}, {"learning_rate": float("nan")}, {"quorum": 1.5}, {"seed": -1}):
+        with pytest.raises(UserError) as caught:
+            run_settings(values)
+        assert next(iter(values)) in str(caught.value) and "rounds" in str(caught.value)
+
+
+def test_seeds_are_distinct_and_do_not_change():
+    keys = list(itertools.product((0, 1, 2**31 - 1), range(1, 30), ("a", "b", "clinic-1", "1")))
+    seeds = {round_seed(*key) for key in keys}
+    assert len(seeds) == len(keys) and all(0 <= s < 2**63 for s in seeds)
+    assert round_seed(0, 1, "clinic-1") == 5047340767023067209  # a resumed run of an older version gets the same
+
+
+def test_the_proof_binds_name_secret_and_key():
+    texts = {proof_text(n, s, k) for n in ("a", "b") for s in ("s1", "s2") for k in ("k1", "k2")}
+    assert len(texts) == 8
+    assert b"s1" not in proof_text("a", "s1", "k")  # the secret itself is not signed over in clear
+
+
+def test_an_enrolment_must_be_whole():
+    good = {"name": "a", "secret": "x" * 32, "public_key": "k", "proof": "00", "meaning": "quality", "summary": {}}
+    Enrolment.model_validate(good)
+    for change in ({"name": "A B"}, {"secret": "short"}, {"meaning": "luck"}, {"public_key": "k" * 1001}, {"x": 1}):
+        with pytest.raises(ValidationError):
+            Enrolment.model_validate(good | change)

@@ -1,0 +1,161 @@
+"""The supervisor: what crashes is started again, what the user must put right is said, and nothing outlives it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from embryofl.errors import UserError
+from embryofl_demo import supervisor as module
+from embryofl_demo.supervisor import Supervisor, last_lines
+
+WAIT_S = 60.0
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def until(ready) -> None:
+    end = time.monotonic() + WAIT_S
+    while not ready():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def gone(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    monkeypatch.setattr(module, "RESTART_FIRST_S", 0.01)
+    monkeypatch.setattr(module, "RESTART_MOST_S", 0.02)
+
+
+@pytest.fixture
+def supervisor(tmp_path):
+    found = Supervisor(tmp_path / "logs")
+    yield found
+    found.stop()
+
+
+def test_a_killed_child_is_started_again(supervisor):
+    supervisor.start("sleeper", python("import time; time.sleep(600)"), {})
+    first = supervisor.pids()["sleeper"]
+    os.kill(first, signal.SIGKILL)
+
+    def back() -> bool:
+        supervisor.check()
+        return supervisor.pids()["sleeper"] != first
+
+    until(back)
+    assert gone(first) and not gone(supervisor.pids()["sleeper"])
+
+
+def test_one_that_crashes_again_and_again_is_given_up_with_the_end_of_its_log(supervisor):
+    supervisor.start("crasher", python("print('step one'); print('the reason'); raise SystemExit(3)"), {})
+
+    def given_up() -> bool:
+        try:
+            supervisor.check()
+        except UserError as exc:
+            assert "crasher" in str(exc) and "the reason" in str(exc) and "exit code 3" in str(exc)
+            return True
+        return False
+
+    until(given_up)
+    assert (supervisor._logs / "crasher.log").read_text().count("the reason") == module.CRASHES
+
+
+def test_one_that_says_the_user_must_act_is_not_tried_again(supervisor):
+    supervisor.start("clinic-2", python("print('Both classes are needed.'); raise SystemExit(2)"), {})
+
+    def said() -> bool:
+        try:
+            supervisor.check()
+        except UserError as exc:
+            assert "clinic-2" in str(exc) and "Both classes are needed." in str(exc)
+            return True
+        return False
+
+    until(said)
+    assert (supervisor._logs / "clinic-2.log").read_text().count("needed") == 1
+
+
+def test_a_crash_after_a_steady_time_counts_anew(supervisor, monkeypatch):
+    monkeypatch.setattr(module, "STEADY_S", 0.0)
+    supervisor.start("sometimes", python("raise SystemExit(1)"), {})
+    log = []
+
+    def often() -> bool:
+        pid = supervisor.pids()["sometimes"]
+        if pid not in log:
+            log.append(pid)
+        supervisor.check()
+        return len(log) > module.CRASHES + 2
+
+    until(often)
+
+
+STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
+
+
+def test_stop_leaves_no_process_not_even_a_stubborn_one(supervisor, monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "STOP_S", 0.5)
+    supervisor.start("willing", python("import time; time.sleep(600)"), {})
+    supervisor.start("stubborn", python(STUBBORN), {})
+    until(lambda: "up" in (tmp_path / "logs" / "stubborn.log").read_text())
+    pids = supervisor.pids().values()
+    supervisor.stop()
+    assert all(gone(pid) for pid in pids)
+
+
+def test_the_last_ones_are_stopped_after_all_others(supervisor, tmp_path):
+    note = f"""
+import signal, sys, time
+def bye(*_):
+    open({str(tmp_path / "order")!r}, 'a').write(sys.argv[1] + '\\n')
+    raise SystemExit
+signal.signal(signal.SIGTERM, bye)
+print('up', flush=True)
+time.sleep(600)
+"""
+    supervisor.start("base", [*python(note), "base"], {}, last=True)
+    supervisor.start("user", [*python(note), "user"], {})
+    for name in ("base", "user"):
+        until(lambda name=name: "up" in (tmp_path / "logs" / f"{name}.log").read_text())
+    supervisor.stop()
+    assert (tmp_path / "order").read_text().split() == ["user", "base"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent is gone")
+def test_children_end_when_the_supervisor_is_killed(tmp_path):
+    code = f"""
+import sys, time
+from pathlib import Path
+from embryofl_demo.supervisor import Supervisor
+s = Supervisor(Path({str(tmp_path)!r}))
+s.start('stubborn', [sys.executable, '-c', {STUBBORN!r}], {{}})
+while 'up' not in (Path({str(tmp_path)!r}) / 'stubborn.log').read_text(): time.sleep(0.02)
+print(s.pids()['stubborn'], flush=True)
+time.sleep(600)
+"""
+    parent = subprocess.Popen(python(code), stdout=subprocess.PIPE, text=True)
+    child = int(parent.stdout.readline())
+    assert not gone(child)
+    parent.kill()
+    parent.wait()
+    until(lambda: gone(child))
+
+
+def test_the_end_of_a_log(tmp_path: Path):
+    (tmp_path / "log").write_bytes(b"one\n\ntwo\n\xff three\n\n")
+    assert last_lines(tmp_path / "log", 2).splitlines()[0] == "two"

@@ -1,0 +1,52 @@
+"""One federation of three clinics for the whole session; clinic-1 is connected through a recording proxy."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from federation_kit import Federation, clean_environment, draw_clinic
+from recording_proxy import RecordingProxy
+
+NAMES = ["clinic-1", "clinic-2", "clinic-3"]
+_HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if _HERE in item.path.parents:
+            item.add_marker(pytest.mark.federation)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _environment() -> Iterator[None]:
+    with clean_environment():
+        yield
+
+
+@pytest.fixture(scope="session")
+def federation(tmp_path_factory: pytest.TempPathFactory, _environment: None) -> Iterator[Federation]:
+    """Three clinics that have joined; `federation.proxy` records all of clinic-1's traffic from its enrolment on."""
+    found = Federation(tmp_path_factory.mktemp("federation") / "shared")
+    for name in NAMES:
+        draw_clinic(found.place.data(name), f"{name}-SECRET")
+    try:
+        found.stack.start_hub()
+        gateway = found.place.hub / "identity" / "gateway"
+        found.proxy = RecordingProxy(gateway / "gateway.crt", gateway / "gateway.key", found.ca, found.port)
+        found.stack.via["clinic-1"] = found.proxy.port
+        found.join(NAMES)
+        yield found
+    finally:
+        found.stack.stop()
+        if hasattr(found, "proxy"):
+            found.proxy.close()
+
+
+@pytest.fixture(scope="session")
+def reference(federation: Federation) -> Path:
+    """The folder of an undisturbed run of four rounds with seed 1."""
+    return federation.run(rounds=4)

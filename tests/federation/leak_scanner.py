@@ -1,0 +1,79 @@
+"""Looks for a clinic's secrets in recorded bytes: image files, pixels, names, and scores of single embryos."""
+
+import base64
+import csv
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+WINDOW = 32  # bytes of an image that count as a leak
+
+
+@dataclass
+class Secrets:
+    """One clinic's secrets as byte strings to look for, by kind.
+
+    A window of an image or a name is found or not. A single score as a float32 or as four decimals can turn up by
+    chance in megabytes of weights, so for these what counts is the share of images whose score is found.
+    """
+
+    needles: dict[str, list[bytes]] = field(default_factory=dict)
+    weak: dict[str, list[bytes]] = field(default_factory=dict)  # form of the score -> one needle an image
+
+    @classmethod
+    def of_folder(cls, root: Path, sizes: tuple[int, ...] = ()) -> "Secrets":
+        """Files, decoded pixels (also resized to `sizes`), and the columns of labels.csv."""
+        found = cls()
+        with (root / "labels.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        names = {r[c] for r in rows for c in ("image", "patient", "embryo")} | {Path(r["image"]).name for r in rows}
+        found.needles["name"] = [n.encode() for n in sorted(names)]
+        files, pixels = [], []
+        for row in rows:
+            path = root / row["image"]
+            data = path.read_bytes()
+            files += [data[at : at + WINDOW] for at in range(64, len(data) - WINDOW, len(data) // 5)]
+            with Image.open(path) as image:
+                for size in (image.size, *((s, s) for s in sizes)):
+                    array = np.asarray(image.convert("RGB").resize(size, Image.Resampling.BILINEAR))
+                    for side in (array.tobytes(), array.transpose(2, 0, 1).tobytes()):
+                        pixels += [side[at : at + WINDOW] for at in range(500, len(side) - WINDOW, len(side) // 4)]
+        found.needles |= {"file": files, "pixels": pixels}
+        return found
+
+    def add_scores(self, scores: np.ndarray) -> None:
+        """Scores of single embryos under one model, float64 (n,)."""
+        strong = self.needles.setdefault("score", [])
+        strong += [np.float64(s).astype(code).tobytes() for s in scores for code in ("<f8", ">f8")]
+        strong += [f"{s:.7f}"[:-1].encode() for s in scores]  # 0.123456
+        for form, code in (("float32 little", "<f4"), ("float32 big", ">f4")):
+            self.weak.setdefault(form, []).extend(np.float32(s).astype(code).tobytes() for s in scores)
+        self.weak.setdefault("four decimals", []).extend(f"{s:.4f}".encode() for s in scores)
+        self.weak.setdefault("four decimals cut", []).extend(f"{s:.9f}"[:6].encode() for s in scores)
+
+    def found_in(self, data: bytes) -> dict[str, float]:
+        """Kinds of secrets in `data`, with the share of their needles that is there; empty when there are none."""
+        found = {}
+        for kind, needles in self.needles.items():
+            hits = sum(any(form in data for form in _forms(needle)) for needle in needles)
+            if hits:
+                found[kind] = hits / len(needles)
+        for form, needles in self.weak.items():
+            share = sum(needle in data for needle in needles) / len(needles)
+            if share > 0.25:
+                found[f"score as {form}"] = share
+        return found
+
+
+def _forms(needle: bytes) -> list[bytes]:
+    """The needle as it is, in hexadecimal, and inside base64 at each of the three alignments."""
+    forms = [needle, needle.hex().encode()]
+    for shift in range(3):  # bytes before the needle, modulo three
+        start = -(-shift * 8 // 6)  # whole base64 characters only
+        body = base64.b64encode(b"\0" * shift + needle)
+        whole = (shift + len(needle)) * 8 // 6
+        middle = body[start:whole]
+        forms += [middle, middle.replace(b"+", b"-").replace(b"/", b"_")]
+    return forms

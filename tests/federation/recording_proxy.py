@@ -1,0 +1,107 @@
+"""A proxy that ends a clinic's TLS with a certificate the clinic trusts, and records every HTTP message both ways."""
+
+import ssl
+import threading
+from http.client import HTTPResponse, HTTPSConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+_HOP = {"connection", "keep-alive", "transfer-encoding", "host", "content-length"}
+
+
+class RecordingProxy:
+    """Records whole bodies (after chunked coding), request lines and headers.
+
+    Parameters
+    ----------
+    certificate, key : Path
+        Shown to the clinic.
+    ca : Path
+        Authority of the gateway behind.
+    port : int
+        Of the gateway, on localhost.
+    """
+
+    def __init__(self, certificate: Path, key: Path, ca: Path, port: int) -> None:
+        self.records: list[tuple[str, bytes]] = []  # ("request" or "response", headers and body)
+        self.requests: list[tuple[str, str]] = []  # method and target
+        self._lock = threading.Lock()
+        behind = ssl.create_default_context(cafile=str(ca))
+        proxy = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            upstream: HTTPSConnection | None = None
+
+            def handle_one_request(self) -> None:
+                try:
+                    super().handle_one_request()
+                except OSError:
+                    self.close_connection = True
+
+            def _relay(self) -> None:
+                body = self._body()
+                head = f"{self.command} {self.path}\r\n{self.headers}".encode()
+                proxy._record("request", head + body, (self.command, self.path))
+                headers = {k: v for k, v in self.headers.items() if k.lower() not in _HOP}
+                upstream = HTTPSConnection("localhost", port, context=behind, timeout=120)
+                try:
+                    upstream.request(self.command, self.path, body, headers)
+                    response: HTTPResponse = upstream.getresponse()
+                    data = response.read()
+                finally:
+                    upstream.close()
+                proxy._record("response", f"{response.status}\r\n{response.headers}".encode() + data)
+                self.send_response(response.status)
+                for key, value in response.getheaders():
+                    if key.lower() not in _HOP:
+                        self.send_header(key, value)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = _relay
+
+            def _body(self) -> bytes:
+                if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
+                    whole = b""
+                    while size := int(self.rfile.readline().split(b";")[0], 16):
+                        whole += self.rfile.read(size)
+                        self.rfile.readline()
+                    self.rfile.readline()
+                    return whole
+                return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+
+            def handle_error(self, *_: Any) -> None:
+                pass
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        self._server.socket = context.wrap_socket(
+            self._server.socket, server_side=True, do_handshake_on_connect=False
+        )
+        self.port = self._server.server_address[1]
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def _record(self, direction: str, data: bytes, request: tuple[str, str] | None = None) -> None:
+        with self._lock:
+            self.records.append((direction, data))
+            if request:
+                self.requests.append(request)
+
+    def everything(self) -> bytes:
+        """All that was recorded, one message after the other."""
+        with self._lock:
+            return b"\n".join(data for _, data in self.records)
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()

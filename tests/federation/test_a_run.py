@@ -1,0 +1,79 @@
+"""A run from its start to its results, and the same again."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from embryofl_server.audit import verify
+from embryofl_server.checkpoint import Checkpoints
+from federation_kit import SETTINGS
+
+
+def test_the_run_ends_with_a_model_any_tool_can_read(federation, reference):
+    from embryofl.models import create_model
+    from safetensors.torch import load_file
+
+    state = load_file(reference / "model.safetensors")
+    create_model("small_cnn").load_state_dict(state)  # strict: every tensor is there, in its shape
+    assert all(bool(t.isfinite().all()) for t in state.values())
+    record = json.loads((reference / "model.json").read_text())
+    assert record["round"] == 4 and record["settings"]["seed"] == SETTINGS["seed"]
+    assert record["sha256"] == Checkpoints(reference, federation.place.hub / "weights" / reference.name, 3).latest().record["sha256"]  # fmt: skip
+
+
+def test_metrics_have_a_line_for_each_clinic_and_one_for_all(federation, reference):
+    lines = [json.loads(x) for x in (reference / "metrics.jsonl").read_text().splitlines()]
+    names = {"clinic-1", "clinic-2", "clinic-3"}
+    for round_ in range(1, 5):
+        train = [x for x in lines if x["split"] == "train" and x["round"] == round_]
+        assert {x["clinic"] for x in train} == names and len(train) == 3
+        assert all(math.isfinite(x["loss"]) and x["n"] > 20 and x["norm"] > 0 for x in train)
+    for round_ in range(5):  # the initial model, and that of each round
+        validation = [x for x in lines if (x["split"], x["round"], x["day"]) == ("validation", round_, None)]
+        assert {x["clinic"] for x in validation} == names | {"pooled"}
+    test = {x["clinic"]: x for x in lines if x["split"] == "test" and x["day"] is None}
+    assert set(test) == names | {"pooled"}
+    assert test["pooled"]["n"] == sum(test[n]["n"] or 0 for n in names)
+    keys = [(x["round"], x["clinic"], x["split"], x["day"]) for x in lines]
+    assert len(set(keys)) == len(keys)
+
+
+def test_the_status_says_who_is_there_and_where_the_run_stands(federation, reference):
+    info = federation.status()
+    assert set(info["clinics"]) == {"clinic-1", "clinic-2", "clinic-3"}
+    assert {c["state"] for c in info["clinics"].values()} == {"enrolled"}
+    assert all(60 <= c["labelled"] <= 80 for c in info["clinics"].values())
+    assert info["run"]["state"] == "finished" and info["run"]["round"] == info["run"]["settings"]["rounds"]
+    assert info["progress"]["waiting"] is None
+    assert verify(federation.place.hub / "audit.jsonl") is None
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(federation, reference):
+    again = federation.run(rounds=4)
+    other = federation.run(rounds=4, seed=2)
+    weights = [np.fromfile(f / "model.safetensors", np.uint8) for f in (reference, again, other)]
+    assert weights[0].tobytes() == weights[1].tobytes()
+    assert weights[0].size == weights[2].size and weights[0].tobytes() != weights[2].tobytes()
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"model": "resnet999"}, "small_cnn"),
+        ({"strategy": "fedmagic"}, "fedavg"),
+        ({"ronuds": 3}, "rounds"),
+        ({"image_size": 5}, "image_size"),
+        ({"quorum": 2.5}, "quorum"),
+    ],
+)
+def test_unknown_names_are_answered_with_those_that_exist(federation, settings, words):
+    from embryofl.errors import UserError
+
+    before = federation.status()["run"]
+    with pytest.raises(UserError) as caught:
+        federation.start_run(**settings)
+    assert next(iter(settings)) in str(caught.value) or str(next(iter(settings.values()))) in str(caught.value)
+    assert words in str(caught.value)
+    after = federation.status()["run"]
+    assert (after or {}).get("name") == (before or {}).get("name")  # nothing was started

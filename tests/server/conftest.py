@@ -1,0 +1,40 @@
+"""Small stand-ins that the server's tests share: a layout, packed states, clinics."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from embryofl.wire import Layout
+
+LAYOUT = Layout.of({"w": ("F32", (3, 50)), "b": ("F32", (7,)), "half": ("F16", (5,)), "count": ("I64", ())})
+
+
+@pytest.fixture
+def layout() -> Layout:
+    return LAYOUT
+
+
+@pytest.fixture
+def packed() -> Callable[..., np.ndarray]:
+    """Make a packed state of random numbers; `count` is the integer counter."""
+
+    def make(seed: int, count: int = 0) -> np.ndarray:
+        rng, state = np.random.default_rng(seed), LAYOUT.empty()
+        for view in LAYOUT.section_views(state):
+            view[:] = rng.normal(0, 10.0 ** rng.integers(-4, 4, view.size), view.size) if view.dtype.kind == "f" else count
+        return state
+
+    return make
+
+
+@pytest.fixture
+def update(tmp_path: Path, packed: Callable[..., np.ndarray]) -> Callable[..., Path]:
+    """Make an update's file."""
+
+    def make(seed: int, count: int = 0) -> Path:
+        path = tmp_path / f"update-{seed}"
+        packed(seed, count).tofile(path)
+        return path
+
+    return make
