@@ -115,45 +115,54 @@ check_port() {
 
 build_images() {
 	step 1/5 "Images (the first time takes minutes)"
-	local targets=(server gateway clinic datagen)
-	if [ -t 1 ] && [ -t 0 ]; then
-		compose build "${targets[@]}" || fail "The images could not be built; the message above says why."
-		return
-	fi
-	compose --progress plain build "${targets[@]}" >"$log" 2>&1 </dev/null &
-	local job=$! began=$SECONDS said=0
-	trap 'kill $job 2>/dev/null; exit 130' INT TERM
+	compose --progress plain build server gateway clinic datagen >"$log" 2>&1 </dev/null &
+	local job=$! began=$SECONDS said=0 now
+	trap 'kill $job 2>/dev/null; interrupted' INT TERM
 	while kill -0 $job 2>/dev/null; do
 		sleep 1
-		if [ $((SECONDS - began - said)) -ge 30 ]; then
+		now="    building, $((SECONDS - began)) s: $(grep -E '^#[0-9]+ \[' "$log" | tail -n 1 | sed 's,^#[0-9]* ,,' | cut -c 1-90)"
+		if [ -t 1 ]; then
+			printf '\r%s\e[K' "$now"
+		elif [ $((SECONDS - began - said)) -ge 30 ]; then
 			said=$((SECONDS - began))
-			say "    building, $said s: $(grep -E '^#[0-9]+ \[' "$log" | tail -n 1 | cut -c 1-90)"
+			say "$now"
 		fi
 	done
-	trap - INT TERM
+	if [ -t 1 ]; then printf '\r\e[K'; fi
+	trap interrupted INT TERM
 	wait $job || {
 		tail -n 40 "$log" >&2
 		fail "The images could not be built; the message above says why (all of it: $log)."
 	}
 }
 
-# A job that reads a folder of the host runs as the user who owns it; in rootless Docker that is the container's root.
-host_user() {
-	if docker info -f '{{.SecurityOptions}}' | grep -q rootless; then echo 0:10001; else echo "$(id -u):10001"; fi
+interrupted() {
+	printf '\nInterrupted. What was started stays up: make up goes on from here, make down stops it.\n' >&2
+	exit 130
+}
+
+# A job that reads a folder of the host runs as the folder's owner; in rootless Docker that is the container's root.
+data_user() {
+	local folder=${images#folder }
+	if docker info -f '{{.SecurityOptions}}' | grep -q rootless; then
+		echo 0:10001
+	else
+		echo "$(stat -c %u "$folder" 2>/dev/null || stat -f %u "$folder"):10001"
+	fi
 }
 
 # Settle the number of clinics; a folder of real images has its own say.
 count_clinics() {
+	folders=0 # one for each clinic, where DATA has such
 	if [ "${images%% *}" = folder ]; then
-		local folders
-		folders=$(docker run --rm --network none --user "$(host_user)" --cap-drop ALL --read-only \
+		folders=$(docker run --rm --network none --user "$(data_user)" --cap-drop ALL --read-only \
 			--mount "type=bind,source=${images#folder },target=/source,readonly" --entrypoint python embryofl-datagen -c '
 import sys
 from pathlib import Path
 from embryofl.errors import UserError
-from embryofl_datagen.divide import _clinic_folders
+from embryofl_datagen.divide import clinic_folders
 try:
-    print(len(_clinic_folders(Path("/source")) or []))
+    print(len(clinic_folders(Path("/source")) or []))
 except (UserError, OSError) as error:
     sys.exit(str(error))') || fail "DATA=${images#folder } cannot be used; the message above says why (/source is that folder)."
 		if [ "$folders" != 0 ]; then
@@ -212,12 +221,15 @@ fill_data() {
 		if [ -n "$made" ] && grep -qxF "$volume $made" "$filled" 2>/dev/null; then continue; fi
 		command=(--only "$k" --clinics "$count")
 		if [ "${images%% *}" = folder ]; then
-			compose --progress quiet run --rm --no-deps $tty -u "$(host_user)" -v "${images#folder }:/source:ro" "data-$k" \
+			compose --progress quiet run --rm --no-deps $tty -u "$(data_user)" -v "${images#folder }:/source:ro" "data-$k" \
 				divide /source /out "${command[@]}"
 		else
 			compose --progress quiet run --rm --no-deps $tty "data-$k" \
 				generate /out "${command[@]}" --images "${images#synthetic }"
-		fi || fail "The data of clinic-$k could not be prepared; the message above says why (/out is its volume)."
+		fi || {
+			[ $? != 130 ] || interrupted # on a terminal Ctrl-C goes to the job
+			fail "The data of clinic-$k could not be prepared; the message above says why (/out is its volume)."
+		}
 		echo "$volume $(docker volume inspect -f '{{.CreatedAt}}' "$volume")" >>"$filled"
 	done
 }
@@ -271,11 +283,21 @@ wait_enrolled() {
 
 # A clinic that ends before it has joined says why, and is not started again and again.
 check_clinic() {
-	local state
-	state=$(docker inspect -f '{{.RestartCount}} {{.State.Status}}' "$(compose ps -aq "$1")")
+	local id state
+	id=$(compose ps -aq "$1")
+	state=$(docker inspect -f '{{.RestartCount}} {{.State.Status}}' "$id")
 	case $state in "0 running" | "0 created") return ;; esac
-	compose stop "$1" >/dev/null 2>&1
-	compose logs --no-log-prefix --tail 25 "$1" >&2
+	for _ in {1..100}; do # its log is whole when it has ended once more
+		[ "$(docker inspect -f '{{.State.Status}}' "$id")" = running ] || break
+		sleep 0.2
+	done
+	docker logs --since "$(docker inspect -f '{{.State.StartedAt}}' "$id")" "$id" >&2
+	compose rm --stop --force "$1" >/dev/null 2>&1
+	if [ "$folders" != 0 ]; then # its data volume is a copy that is no good: made anew from its own folder next time
+		docker volume rm "${project}_$1-data" >/dev/null
+	elif [ "${images%% *}" = folder ]; then # another division of the folder, for all clinics
+		fail "$1 does not start; its log above says why. Put the images right, then: make clean, and make up again."
+	fi
 	fail "$1 does not start; its log above says why. The others are up: put it right and run make up again, or make down."
 }
 
@@ -322,7 +344,7 @@ not_up() { say "The federation in containers is not running. Start it with: make
 
 case ${1:-} in
 	up)
-		trap 'echo; echo "Interrupted. What was started stays up: make up goes on, make down stops it." >&2; exit 130' INT
+		trap interrupted INT TERM
 		up
 		;;
 	status)

@@ -69,7 +69,7 @@ def test_a_server_that_knows_no_ranges_is_served_too(transfers):
 @pytest.mark.parametrize("data", [DATA[:-1] + b"x", DATA + b"x", bytes(len(DATA))])
 def test_other_bytes_than_announced_are_not_taken(transfers, data):
     with pytest.raises(TransferDamaged):
-        transfers(lambda request: httpx.Response(200, content=data)).download(WANTED, soon())
+        transfers(lambda request: httpx.Response(200, stream=httpx.ByteStream(data))).download(WANTED, soon())
 
 
 @pytest.mark.parametrize("status", [403, 404, 410, 302])

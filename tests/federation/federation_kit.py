@@ -127,10 +127,10 @@ class Federation:
         return process.pid
 
     def remove(self, name: str) -> None:
-        """Stop one child for good."""
+        """Stop one child for good, with its goodbye to the hub."""
         child = self.stack.supervisor._children.pop(name)
         assert child.process is not None
-        child.process.kill()
+        child.process.terminate()
         child.process.wait(WAIT_S)
 
     def log(self, name: str) -> str:

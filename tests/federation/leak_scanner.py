@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,7 +48,7 @@ class Secrets:
         """Scores of single embryos under one model, float64 (n,)."""
         strong = self.needles.setdefault("score", [])
         strong += [np.float64(s).astype(code).tobytes() for s in scores for code in ("<f8", ">f8")]
-        strong += [f"{s:.7f}"[:-1].encode() for s in scores]  # 0.123456
+        strong += [f"{s:.9f}"[:9].encode() for s in scores]  # 0.1234567
         for form, code in (("float32 little", "<f4"), ("float32 big", ">f4")):
             self.weak.setdefault(form, []).extend(np.float32(s).astype(code).tobytes() for s in scores)
         self.weak.setdefault("four decimals", []).extend(f"{s:.4f}".encode() for s in scores)
@@ -55,25 +56,39 @@ class Secrets:
 
     def found_in(self, data: bytes) -> dict[str, float]:
         """Kinds of secrets in `data`, with the share of their needles that is there; empty when there are none."""
+        eight, four = _every(data, "<u8"), _every(data, "<u4")
+        decimals = set(re.findall(rb"(?=(0\.\d{4}))", data))
         found = {}
         for kind, needles in self.needles.items():
-            hits = sum(any(form in data for form in _forms(needle)) for needle in needles)
-            if hits:
-                found[kind] = hits / len(needles)
+            share = sum(any(_has(eight, f) and f in data for f in _forms(n)) for n in needles) / len(needles)
+            if share:
+                found[kind] = share
         for form, needles in self.weak.items():
-            share = sum(needle in data for needle in needles) / len(needles)
-            if share > 0.25:
-                found[f"score as {form}"] = share
+            present = [n in decimals if "decimals" in form else _has(four, n) for n in needles]
+            if np.mean(present) > 0.25:
+                found[f"score as {form}"] = float(np.mean(present))
         return found
+
+
+def _every(data: bytes, code: str) -> np.ndarray:
+    """All runs of 4 or 8 bytes in `data`, as sorted integers without repetition."""
+    size = np.dtype(code).itemsize
+    whole = [np.frombuffer(data, code, (len(data) - at) // size, at) for at in range(size)]
+    return np.unique(np.concatenate(whole))
+
+
+def _has(runs: np.ndarray, needle: bytes) -> bool:
+    """Whether the needle's first bytes are among the runs; quick, and never wrongly no."""
+    wanted = np.frombuffer(needle, runs.dtype, 1)[0]
+    at = int(np.searchsorted(runs, wanted))
+    return at < len(runs) and runs[at] == wanted
 
 
 def _forms(needle: bytes) -> list[bytes]:
     """The needle as it is, in hexadecimal, and inside base64 at each of the three alignments."""
     forms = [needle, needle.hex().encode()]
-    for shift in range(3):  # bytes before the needle, modulo three
-        start = -(-shift * 8 // 6)  # whole base64 characters only
-        body = base64.b64encode(b"\0" * shift + needle)
-        whole = (shift + len(needle)) * 8 // 6
-        middle = body[start:whole]
+    for before in range(3):  # bytes before the needle, modulo three
+        start, end = -(-before * 8 // 6), (before + len(needle)) * 8 // 6  # characters of the needle alone
+        middle = base64.b64encode(bytes(before) + needle)[start:end]
         forms += [middle, middle.replace(b"+", b"-").replace(b"/", b"_")]
     return forms

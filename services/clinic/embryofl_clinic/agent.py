@@ -9,8 +9,10 @@ from pydantic import ValidationError
 from embryofl.errors import DataError
 from embryofl.messages import Reply, Request, explain, round_seed
 from embryofl.wire import WireError
+from embryofl_clinic.exporter import TrainerMetrics, memory
 from embryofl_clinic.fleet_link import FleetLink, Incoming, Refused, RunGone, Stopped
 from embryofl_clinic.identity import Identity, Membership
+from embryofl_clinic.join import choose_address
 from embryofl_clinic.policy import Policy
 from embryofl_clinic.settings import ClinicSettings
 from embryofl_clinic.transfer import TransferRefused, Transfers
@@ -33,6 +35,8 @@ class Agent:
     bench : Workbench
         Gives the workload for a request; another one can be put in its place to run another workload.
     stop : threading.Event
+    metrics : TrainerMetrics, optional
+        Told what goes on.
     """
 
     def __init__(
@@ -42,18 +46,20 @@ class Agent:
         membership: Membership,
         bench: Workbench,
         stop: threading.Event,
+        metrics: TrainerMetrics | None = None,
     ) -> None:
         self._settings, self._identity, self._membership = settings, identity, membership
         self._bench, self._stop = bench, stop
         self._policy = Policy(settings, membership.name)
-        self._last: tuple[tuple[str, int, str], Trained | None, Reply] | None = None
+        self._metrics = metrics or TrainerMetrics(membership.name)
+        self._last: tuple[tuple[str, int, str, str], Trained | None, Reply] | None = None
         self._up = False
 
     def run(self) -> None:
         """Work until told to stop."""
-        refused_delay, turn = REFUSED_FIRST_S, 0
+        refused_delay = REFUSED_FIRST_S
         while not self._stop.is_set():
-            hub = self._membership.hubs[turn % len(self._membership.hubs)]
+            hub = choose_address(self._membership.hubs, self._membership.ca, self._stop)
             link = FleetLink(
                 hub,
                 self._membership.ca.encode(),
@@ -76,7 +82,10 @@ class Agent:
                     "not be enrolled or be suspended, or a clock may be more than 5 minutes off; next try in %.0f s",
                     exc, refused_delay,
                 )  # fmt: skip
-                turn += 1
+                self._stop.wait(refused_delay)
+                refused_delay = min(refused_delay * 1.6, REFUSED_MOST_S)
+            except Exception:  # whatever comes from the hub does not end this process
+                log.exception("the session with %s broke off; a new one begins in %.0f s", hub, refused_delay)
                 self._stop.wait(refused_delay)
                 refused_delay = min(refused_delay * 1.6, REFUSED_MOST_S)
             finally:
@@ -84,6 +93,7 @@ class Agent:
                 link.close()
 
     def _note_state(self, state: str, reason: str) -> None:
+        self._metrics.connection(state == "up")
         if (state == "up") != self._up:
             self._up = state == "up"
             if not self._up:
@@ -118,11 +128,14 @@ class Agent:
         except TransferRefused as exc:
             log.warning("round %d: the hub takes nothing more for it (%s)", request.round, exc)
             link.answer_failure(incoming, "TransferRefused", time.monotonic() - began)
+            self._metrics.answered("failed")
         except Exception as exc:  # the text stays here, in the clinic's own log
             log.exception("round %d failed", request.round)
             link.answer_failure(incoming, type(exc).__name__, time.monotonic() - began)
+            self._metrics.answered("failed")
         else:
             link.answer(incoming, reply.model_dump_json(), time.monotonic() - began)
+            self._metrics.answered("refused" if reply.refused else "trained" if reply.update else "evaluated")
             log.info(
                 "round %d of %d: %s in %.1f s%s", request.round, request.settings.rounds,
                 "trained" if reply.update else f"refused, {reply.refused}" if reply.refused else "evaluated",
@@ -130,7 +143,7 @@ class Agent:
             )  # fmt: skip
 
     def _answer(self, transfers: Transfers, request: Request) -> Reply:
-        key = (request.run, request.round, request.kind)
+        key = _work_of(request)
         if self._last is not None and self._last[0] == key:
             return self._repeat(transfers, request)
         head = {"kind": request.kind, "run": request.run, "round": request.round, "layout": request.layout}
@@ -152,32 +165,40 @@ class Agent:
         return self._work(transfers, request, workload, head)
 
     def _work(self, transfers: Transfers, request: Request, workload: Workload, head: dict[str, object]) -> Reply:
-        seconds, at = {}, time.monotonic()
+        seconds, at, metrics = {}, time.monotonic(), self._metrics
 
-        def lap(name: str) -> None:
+        def lap(name: str, then: str = "idle") -> None:
             nonlocal at
             seconds[name], at = round(time.monotonic() - at, 3), time.monotonic()
+            metrics.phase(then)
 
+        metrics.work(request.round, workload.device)
+        metrics.phase("download")
         try:
             workload.load(transfers.download(request.model, request.deadline))
         except WireError as exc:
             raise TransferRefused(str(exc)) from exc
-        lap("download")
+        metrics.transferred("down", request.model.size)
+        lap("download", "evaluate")
         splits = ("validation",) if request.kind == "train" else ("validation", "test")
         sums = {s: workload.evaluate(s).suppress(self._settings.min_cell).to_dict() for s in splits}
-        lap("evaluate")
+        lap("evaluate", "train" if request.kind == "train" else "idle")
         body: dict[str, object] = {**head, **sums, "device": workload.device}
         trained = None
         if request.kind == "train":
             name = self._membership.name
             trained = workload.train(request, round_seed(request.settings.seed, request.round, name))
-            lap("train")
+            lap("train", "upload")
+            loading = round(metrics.take_loading(), 3)
             body |= {"examples": trained.examples, "train_loss": trained.loss}
             body["update"] = transfers.upload(request.upload_url, trained.packed, request.deadline)
+            metrics.transferred("up", len(trained.packed))
             lap("upload")
+            seconds["loading"] = loading
             self._policy.count_round()
+        body |= {"memory_bytes": memory(workload.device), "reconnects": metrics.reconnects}
         reply = Reply.model_validate({**body, "seconds": seconds})
-        self._last = ((request.run, request.round, request.kind), trained, reply)
+        self._last = (_work_of(request), trained, reply)
         return reply
 
     def _repeat(self, transfers: Transfers, request: Request) -> Reply:
@@ -187,3 +208,8 @@ class Agent:
         if trained is not None:
             transfers.upload(request.upload_url, trained.packed, request.deadline)
         return reply
+
+
+def _work_of(request: Request) -> tuple[str, int, str, str]:
+    """What makes two requests the same work: run, round, kind, and the model they begin from."""
+    return request.run, request.round, request.kind, request.model.sha256

@@ -1,6 +1,7 @@
 """Joining: from an invite to a membership, through the gateway's enrolment call."""
 
 import logging
+import socket
 import ssl
 import threading
 from typing import Any
@@ -22,6 +23,28 @@ def tls_context(ca: str) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cadata=ca)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
+
+
+def choose_address(hubs: list[str], ca: str, stop: threading.Event) -> str:
+    """The first of a hub's addresses (host:port) where that hub answers; waits until one does, or `stop` is set."""
+    if len(hubs) == 1:
+        return hubs[0]
+    delay, context = RETRY_FIRST_S, tls_context(ca)
+    while True:
+        for hub in hubs:
+            host, _, port = hub.rpartition(":")
+            try:
+                with (
+                    socket.create_connection((host, int(port)), timeout=10) as connection,
+                    context.wrap_socket(connection, server_hostname=host),
+                ):
+                    return hub
+            except OSError as exc:  # also when somebody else answers there
+                log.info("the hub at %s cannot be reached (%s)", hub, exc)
+        log.info("the hub is tried again in %.0f s", delay)
+        if stop.wait(delay):
+            return hubs[0]
+        delay = min(delay * 1.6, RETRY_MOST_S)
 
 
 def join(

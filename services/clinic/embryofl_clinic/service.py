@@ -8,6 +8,8 @@ import threading
 from embryofl.errors import UserError
 from embryofl.invite import Invite
 from embryofl.task import DEFAULT_IMAGE_SIZE
+from embryofl_clinic import exporter
+from embryofl_clinic.exporter import TrainerMetrics
 from embryofl_clinic.identity import Identity, Membership
 from embryofl_clinic.settings import ClinicSettings
 from embryofl_clinic.workload import Workbench
@@ -39,12 +41,14 @@ def serve(settings: ClinicSettings, bench: Workbench | None = None) -> None:
     if settings.threads:
         torch.set_num_threads(settings.threads)
     own = bench is None
-    bench = bench or Workbench(settings)
+    metrics = TrainerMetrics(membership.name, settings.state_dir / "alive")
+    exporter.start(settings, metrics)
+    bench = bench or Workbench(settings, metrics)
     if own:
         bench.warm_up()
     from embryofl_clinic.agent import Agent
 
-    Agent(settings, identity, membership, bench, stop).run()
+    Agent(settings, identity, membership, bench, stop, metrics).run()
     log.info("stopped")
 
 

@@ -22,6 +22,8 @@ class ClinicSettings(BaseSettings):
     meaning: Meaning = "quality"  # what label 1 means here
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = Field(default=0, ge=0)  # CPU threads for training; 0 = as many as there are cores
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = Field(default=0, ge=0, le=65535)  # for Prometheus, plain HTTP; 0 = no metrics
     min_examples: int = Field(default=20, ge=1)  # policy: fewer training embryos and the clinic does not train
     min_cell: int = Field(default=5, ge=1)  # policy: counts and metrics of fewer embryos are withheld
     max_rounds_a_day: int = Field(default=0, ge=0)  # policy: 0 = no limit

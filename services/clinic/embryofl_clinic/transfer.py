@@ -67,7 +67,7 @@ class Transfers:
                     if response.status_code not in (200, 206):
                         raise TransferRefused(f"http_{response.status_code}")
                     have = have if response.status_code == 206 else 0
-                    for chunk in response.iter_raw(CHUNK):
+                    for chunk in response.iter_raw():  # as they come: what has arrived is kept
                         if have + len(chunk) > wanted.size:
                             raise TransferDamaged("too_long")
                         data[have : have + len(chunk)] = np.frombuffer(chunk, np.uint8)

@@ -11,6 +11,7 @@ import numpy as np
 from embryofl.messages import Request, RunSettings
 from embryofl.metrics import ScoreSums
 from embryofl.wire import Layout
+from embryofl_clinic.exporter import TrainerMetrics
 from embryofl_clinic.settings import ClinicSettings
 
 log = logging.getLogger("embryofl.workload")
@@ -68,11 +69,13 @@ class EmbryoWorkload:
         When the folder cannot be trained on.
     """
 
-    def __init__(self, run: RunSettings, data_dir: Path, cache_dir: Path, device: str) -> None:
+    def __init__(
+        self, run: RunSettings, data_dir: Path, cache_dir: Path, device: str, metrics: TrainerMetrics | None = None
+    ) -> None:
         from embryofl.data import load_clinic_data
         from embryofl.models import create_model
 
-        self.device = device
+        self.device, self._metrics = device, metrics or TrainerMetrics("")
         self._data = load_clinic_data(data_dir, cache_dir, run.image_size)
         self._model = create_model(run.model).to(device)
         self.layout = Layout.of_state(self._model.state_dict())
@@ -100,15 +103,18 @@ class EmbryoWorkload:
 
         run, said = request.settings, time.monotonic()
 
+        self._metrics.begin_training(self.examples, run.batch_size, run.local_epochs)
+
         def progress(done: int, total: int, loss: float) -> None:
             nonlocal said
+            self._metrics.progress(done, total, loss)
             if time.monotonic() - said > 5:
                 said = time.monotonic()
                 log.info("round %d: batch %d of %d, loss %.4f", request.round, done, total, loss)
 
         result = task.train(
             self._model,
-            self._data.train,
+            self._metrics.timed(self._data.train),
             run.training,
             seed=seed,
             device=self.device,
@@ -121,8 +127,8 @@ class EmbryoWorkload:
 class Workbench:
     """Keeps one workload warm: rebuilt when a run brings another model or image size, or a new run begins."""
 
-    def __init__(self, settings: ClinicSettings) -> None:
-        self._settings = settings
+    def __init__(self, settings: ClinicSettings, metrics: TrainerMetrics | None = None) -> None:
+        self._settings, self._metrics = settings, metrics
         self._key: tuple[str, str, int] | None = None
         self._current: Workload | None = None
 
@@ -133,7 +139,9 @@ class Workbench:
         if self._current is None or key != self._key:
             self._current = None  # free the old model first
             device = pick_device(self._settings.device)
-            self._current = EmbryoWorkload(run, self._settings.data_dir, self._settings.cache_dir, device)
+            self._current = EmbryoWorkload(
+                run, self._settings.data_dir, self._settings.cache_dir, device, self._metrics
+            )
             self._key = key
         return self._current
 

@@ -20,6 +20,7 @@ MAX_REPLY = 1 << 20  # bytes of JSON a reply may have
 
 Meaning = Literal["quality", "implantation", "live_birth"]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
+Seconds = Annotated[float, Field(ge=0, le=1e9)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -133,8 +134,10 @@ class Reply(_Spoken):
     train_loss: float | None = None
     validation: dict[str, Any] | None = None
     test: dict[str, Any] | None = None
-    seconds: dict[Literal["download", "evaluate", "train", "upload"], float] = Field(default_factory=dict)
+    seconds: dict[Literal["download", "evaluate", "train", "loading", "upload"], Seconds] = Field(default_factory=dict)
     device: str = Field(default="", max_length=40)
+    memory_bytes: int = Field(default=0, ge=0, le=1 << 50)  # of the GPU; without one, of the process
+    reconnects: int = Field(default=0, ge=0, le=10**9)  # since the clinic's process started
 
 
 class Enrolment(Strict):

@@ -72,7 +72,7 @@ class TrainSettings:
 
     local_epochs: int = 2
     batch_size: int = 32
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     weight_decay: float = 0.05
     optimiser: Literal["adamw", "sgd"] = "adamw"
     label_smoothing: float = 0.0

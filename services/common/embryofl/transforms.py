@@ -35,11 +35,11 @@ class Augmentation:
         Probability of a blur; its strength is random up to a Gaussian of 1/64 of the image's side.
     """
 
-    scale: float = 0.1
-    shift: float = 0.05
+    scale: float = 0.2
+    shift: float = 0.08
     brightness: float = 0.1
-    contrast: float = 0.2
-    blur: float = 0.3
+    contrast: float = 0.3
+    blur: float = 0.5
 
 
 def augment(images: Tensor, generator: torch.Generator, how: Augmentation | None = None) -> Tensor:

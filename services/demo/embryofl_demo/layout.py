@@ -51,6 +51,11 @@ class Place:
         return self.root / "clinics" / clinic
 
     @property
+    def targets(self) -> Path:
+        """Where Prometheus finds hub and clinics."""
+        return self.root / "targets"
+
+    @property
     def ports_file(self) -> Path:
         """The ports this federation was last started with."""
         return self.root / "ports.json"

@@ -63,8 +63,9 @@ class Stack:
                 f"Port {port} is in use by another program. Expected a free one for the gateway: stop that program, or "
                 f"choose another port with `make demo PORT={port + 1}`."
             )
-        ports = {"gateway": port, "server": free_port(), "superlink": free_port()}
+        ports = {"gateway": port, "server": free_port(), "superlink": free_port(), "metrics": free_port()}
         write_atomic(place.ports_file, json.dumps(ports).encode())
+        self._targets = {"hub": f"127.0.0.1:{ports['metrics']}"}
         self.place, self.ports = place, ports
         self.supervisor = Supervisor(place.logs)
         self.settings = hub_settings(place)
@@ -123,7 +124,17 @@ class Stack:
         }
         if not (self.place.clinic(name) / "identity" / "hub.json").exists():
             env["EMBRYOFL_INVITE"] = self.call("POST", "/control/invites", {"name": name})["invite"]
+        metrics = free_port()
+        env["EMBRYOFL_METRICS_PORT"] = str(metrics)
+        self._announce(name, f"127.0.0.1:{metrics}")
         self.supervisor.start(name, command or [program("embryofl-clinic"), "run"], env)
+
+    def _announce(self, name: str, address: str) -> None:
+        """Tell Prometheus (`make monitor`) where metrics are."""
+        self._targets[name] = address
+        for job in ("hub", "clinics"):
+            found = [{"targets": [a]} for n, a in self._targets.items() if (n == "hub") == (job == "hub")]
+            write_atomic(self.place.targets / f"{job}.json", json.dumps(found).encode())
 
     def wait_enrolled(self, names: list[str], seconds: float = 600.0) -> None:
         """Wait until these clinics have joined."""
@@ -158,6 +169,7 @@ def hub_settings(place: Place) -> HubSettings:
         superlink_address=f"127.0.0.1:{ports['superlink']}",
         hostnames="localhost,127.0.0.1",
         public_port=ports["gateway"],
+        metrics_port=ports.get("metrics", 0),
     )
 
 

@@ -24,6 +24,7 @@ from embryofl.wire import Layout, WireError
 from embryofl_server.audit import AuditLog
 from embryofl_server.blobs import SignedUrls, Uploads
 from embryofl_server.checkpoint import Checkpoints
+from embryofl_server.exporter import Exporter
 from embryofl_server.identity import Identity
 from embryofl_server.progress import Progress
 from embryofl_server.rounds import Halted, Hub, RoundLoop
@@ -60,11 +61,13 @@ class HubService:
         self._halt, self._wake, self._closing = threading.Event(), threading.Event(), False
         self._stop_asked = ""
         self._present: tuple[float, dict[str, bool]] = (-10.0, {})
+        self._exporter = Exporter(self)
         self._conductor = threading.Thread(target=self._conduct, name="conductor", daemon=True)
 
     def start(self) -> None:
         """Begin to conduct runs; an unfinished one is taken up at once."""
         self.audit.write("hub_started")
+        self._exporter.start()
         self._conductor.start()
 
     def close(self) -> None:
@@ -74,6 +77,7 @@ class HubService:
         self._wake.set()
         if self._conductor.is_alive():
             self._conductor.join(timeout=5)
+        self._exporter.close()
         self.audit.write("hub_stopped")
         self.store.close()
 
@@ -246,7 +250,7 @@ class HubService:
         run = self.runs.latest()
         now = self.progress.snapshot()
         over = run is None or run.state["state"] in OVER
-        present = self._presence() if over else {}
+        present = self.presence() if over else {}
         clinics = {}
         for c in self.store.clinics().values():
             live = None if over else now["clinics"].get(c.name)
@@ -266,7 +270,7 @@ class HubService:
             "clinics": clinics,
         }
 
-    def _presence(self) -> dict[str, bool]:
+    def presence(self) -> dict[str, bool]:
         """Who is online while no run asks; empty when the SuperLink is away. Looked up at most every 2 s."""
         at, found = self._present
         if time.monotonic() - at > 2.0:

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
+
 from embryofl.errors import UserError
 from embryofl.files import write_atomic
 from embryofl.messages import Download, Request
@@ -22,6 +24,7 @@ from embryofl_server.blobs import MODEL_PREFIX, SignedUrls, Uploads
 from embryofl_server.checkpoint import Checkpoint, Checkpoints
 from embryofl_server.progress import Progress
 from embryofl_server.runs import Run
+from embryofl_server.sketch import distance, sketch, sketch_file
 from embryofl_server.store import Store
 from embryofl_server.strategies import strategy
 from embryofl_server.superlink import LinkLost, Node, SuperLink
@@ -89,6 +92,7 @@ class RoundLoop:
         self._model: Checkpoint = latest
         self._layout = latest.layout()
         self._late: dict[str, str] = {}
+        self._sketches: dict[str, np.ndarray] = {}
 
     def execute(self) -> None:
         """Run to the end.
@@ -119,17 +123,23 @@ class RoundLoop:
     def _train_round(self, number: int) -> None:
         nodes = self._gather(number)
         began = time.time()
+        self._sketches.clear()
         accepted, refused, new = self._exchange(number, "train", nodes)
         done = time.time()
         self._hub.progress.phase("aggregating", number, self._settings.rounds)
+        model = new()
+        aggregate = sketch(model, self._layout)
         record = {
             "clinics": {
                 name: {
                     "examples": a.reply.examples,
                     "train_loss": a.reply.train_loss,
                     "norm": a.norm,
+                    "distance": distance(self._sketches[name], aggregate),
                     "seconds": a.reply.seconds,
                     "device": a.reply.device,
+                    "memory_bytes": a.reply.memory_bytes,
+                    "reconnects": a.reply.reconnects,
                     "validation": a.reply.validation,
                 }
                 for name, a in sorted(accepted.items())
@@ -138,7 +148,7 @@ class RoundLoop:
             "began": began,
             "seconds": {"clinics": round(done - began, 3)},
         }
-        self._model = self._checkpoints.save(number, new(), record)
+        self._model = self._checkpoints.save(number, model, record)
         self._run.set_state("running", number)
         self._run.event("round", round=number, accepted=sorted(accepted), refused=refused,
                         seconds=round(time.time() - began, 3))  # fmt: skip
@@ -261,7 +271,7 @@ class RoundLoop:
     ) -> None:
         settings, uploads = self._settings, self._hub.uploads
         deadline, end = began + settings.round_deadline_s, began + settings.round_deadline_s + settings.grace_s
-        quorum = _quorum(settings.quorum, settings.min_clinics, len(nodes))
+        quorum = answers_needed(settings.quorum, settings.min_clinics, len(nodes))
         look, pause = time.time() + PRESENCE_S, POLL_FAST_S
         try:
             self._send(list(waiting.values()), number, kind, nodes, end)
@@ -348,6 +358,7 @@ class RoundLoop:
         accepted[a.name] = result
         self._hub.progress.clinic(a.name, "done")
         if result.update is not None:
+            self._sketches[a.name] = sketch_file(result.update, self._layout)
             aggregate.add(a.name, result.update, reply.examples)
 
     def _note_late(self, message_id: str, number: int) -> None:
@@ -424,7 +435,7 @@ class RoundLoop:
             raise Halted
 
 
-def _quorum(quorum: float, min_clinics: int, asked: int) -> int:
+def answers_needed(quorum: float, min_clinics: int, asked: int) -> int:
     """How many answers a round needs."""
     if quorum == 0:
         return min(min_clinics, asked)

@@ -22,6 +22,8 @@ class HubSettings(BaseSettings):
     superlink_address: str = "127.0.0.1:8000"
     hostnames: str = "localhost"  # of the gateway, comma-separated; name:port where the port is not the public one
     public_port: int = Field(default=8443, ge=1, le=65535)
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = Field(default=0, ge=0, le=65535)  # for Prometheus, plain HTTP; 0 = no metrics
     keep_checkpoints: int = Field(default=3, ge=1)
     invite_days: float = Field(default=7, gt=0)
 

@@ -31,7 +31,7 @@ class Block(nn.Module):
 class SmallCNN(nn.Module):
     """Images (n, 3, s, s) with s from 64 to 160 pixels, to logits (n,)."""
 
-    def __init__(self, widths: tuple[int, ...] = (16, 32, 64, 128), dropout: float = 0.2) -> None:
+    def __init__(self, widths: tuple[int, ...] = (16, 32, 64, 96, 128), dropout: float = 0.2) -> None:
         super().__init__()
         self.normalise = ContrastInput()
         self.stem = nn.Conv2d(3, widths[0], 5, stride=2, padding=2, bias=False)

@@ -1,0 +1,165 @@
+"""Draw the dashboards from a real run: docs/images/dashboard-*.png. Takes about six minutes.
+
+A federation of three synthetic clinics is started as plain processes, with Prometheus beside it. During the run one
+clinic is killed and comes back, the hub is killed and comes back, and one clinic reaches its own limit of rounds a day
+and refuses from then on. Then every panel's query is checked and the pages are drawn by Grafana's own components.
+
+    python scripts/draw_dashboards.py --grafana-check ../shared/grafana-check [--prometheus PROGRAM] [--keep FOLDER]
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from embryofl_demo.data import prepare
+from embryofl_demo.layout import Place
+from embryofl_demo.stack import Stack, free_port, program
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+IMAGES = ROOT / "docs" / "images"
+NAMES = ["clinic-1", "clinic-2", "clinic-3"]
+ROUNDS, LIMIT = 24, 16  # clinic-3 takes part in so many
+RUN = {"rounds": ROUNDS, "local_epochs": 3, "min_clinics": 2, "seed": 1}
+MOST_BYTES = 300_000
+MAY_BE_EMPTY = ["Why answers were not taken"]  # of a clinic that was never refused
+
+
+@contextlib.contextmanager
+def prometheus(command: str, place: Place) -> Iterator[str]:
+    """Prometheus with the project's configuration against this federation; gives its address."""
+    folder, port = place.root / "monitor", free_port()
+    folder.mkdir(exist_ok=True)
+    for name, target in (("prometheus.yml", ROOT / "prometheus/prometheus.yml"), ("rules", ROOT / "prometheus/rules"),
+                         ("targets", place.targets)):  # fmt: skip
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(target.absolute())
+    with (folder / "log").open("ab") as log:
+        process = subprocess.Popen(
+            [command, f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data",
+             f"--web.listen-address=127.0.0.1:{port}", "--log.level=error"],
+            stdout=log, stderr=log,
+        )  # fmt: skip
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def start_clinic(stack: Stack, name: str) -> None:
+    """Start a clinic; the last one with a limit of its own."""
+    limit = [f"EMBRYOFL_MAX_ROUNDS_A_DAY={LIMIT}"] if name == NAMES[-1] else []
+    stack.start_clinic(name, ["env", *limit, program("embryofl-clinic"), "run"])
+
+
+def round_of(stack: Stack) -> tuple[str, int]:
+    """State and complete rounds of the run; what was known last while the hub is away."""
+    with contextlib.suppress(Exception):
+        run = stack.call("GET", "/control/status")["run"]
+        return run["state"], run["round"]
+    return "", 0
+
+
+def take_part(stack: Stack) -> float:
+    """The run, with its mishaps; returns when it began."""
+    began = time.time()
+    stack.call("POST", "/control/runs", {"settings": RUN})
+    todo = {5: "clinic-2", 10: "server"}
+    while True:
+        state, done = round_of(stack)
+        if state in ("finished", "stopped", "failed"):
+            if state != "finished":
+                raise SystemExit(f"the run {state}: {stack.call('GET', '/control/status')['run']['reason']}")
+            return began
+        for number in [n for n in todo if done >= n]:
+            name = todo.pop(number)
+            print(f"round {done}: {name} is killed", flush=True)
+            os.kill(stack.supervisor.pids()[name], signal.SIGKILL)
+            if name != "server":  # comes back later; the supervisor looks at it again then
+                threading.Timer(45, start_clinic, (stack, name)).start()
+                time.sleep(50)
+        stack.supervisor.check()
+        time.sleep(0.5)
+
+
+def check(tool: Path, url: str, *more: str) -> int:
+    """Every panel's query has data. The tool does not know Prometheus annotations, so they are left out."""
+    with tempfile.TemporaryDirectory() as folder:
+        for path in sorted((ROOT / "grafana" / "dashboards").glob("*.json")):
+            page = json.loads(path.read_text())
+            page["annotations"] = {"list": []}
+            (Path(folder) / path.name).write_text(json.dumps(page))
+        allow = [x for name in MAY_BE_EMPTY for x in ("--allow-empty", name)]
+        files = sorted(map(str, Path(folder).glob("*.json")))
+        return subprocess.run(
+            [sys.executable, str(tool / "check.py"), *files, "--prometheus", url, "--scrape-interval", "10s", "--datasource-uid",
+             "embryofl-prometheus", *allow, *more], check=False,
+        ).returncode  # fmt: skip
+
+
+def draw(tool: Path, url: str, since: str, out: Path) -> None:
+    """Draw every page and make the pictures small."""
+    for path in sorted((ROOT / "grafana" / "dashboards").glob("*.json")):
+        chosen = ["--vars", "clinic=clinic-3"] if path.stem == "clinic" else []
+        subprocess.run(
+            [sys.executable, str(tool / "render.py"), str(path), "--prometheus", url, "--scrape-interval", "10s", "--from", since,
+             "--out", str(out), *chosen], check=False,
+        )  # fmt: skip
+        picture = Image.open(out / f"{path.stem}.png").convert("RGB")
+        target = IMAGES / f"dashboard-{path.stem}.png"
+        for colours in (256, 128, 64, 32):
+            picture.quantize(colours, dither=Image.Dither.NONE).save(target, optimize=True)
+            if target.stat().st_size < MOST_BYTES:
+                break
+        print(f"{target.relative_to(ROOT)}: {target.stat().st_size / 1000:.0f} kB", flush=True)
+
+
+def main() -> int:
+    """Run, check, draw."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--grafana-check", type=Path, required=True, help="folder of check.py and render.py")
+    parser.add_argument("--prometheus", default="prometheus", help="the program")
+    parser.add_argument("--keep", type=Path, help="put the federation's state here and keep it")
+    options = parser.parse_args()
+    if shutil.which(options.prometheus) is None:
+        parser.error(f"{options.prometheus} was not found. Install Prometheus (Debian: apt-get install prometheus).")
+    with contextlib.ExitStack() as cleanup:
+        folder = options.keep or Path(cleanup.enter_context(tempfile.TemporaryDirectory()))
+        place = Place(folder.absolute())
+        place.root.mkdir(parents=True, exist_ok=True)
+        prepare(place, NAMES, None, 400)
+        stack = Stack(place, free_port())
+        cleanup.callback(stack.stop)
+        stack.start_hub()
+        for name in NAMES:
+            start_clinic(stack, name)
+        url = cleanup.enter_context(prometheus(options.prometheus, place))
+        print(f"Prometheus: {url}", flush=True)
+        stack.wait_enrolled(NAMES)
+        time.sleep(20)  # an idle beginning
+        began = take_part(stack)
+        time.sleep(30)
+        since = f"now-{int((time.time() - began) // 60) + 1}m"
+        found = check(options.grafana_check, url, "--from", since)
+        draw(options.grafana_check, url, since, place.root)
+        if options.keep:
+            (place.root / "url").write_text(f"{url} {since}\n")
+            print("The federation stays up until Ctrl-C.", flush=True)
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.pause()
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# monitor.sh: Prometheus from this machine's packages, without Docker, against the federation of `make demo`, with the
+# same configuration and rules as in containers. Ctrl-C stops it; what it has recorded stays.
+#   PROMETHEUS  the program (default: prometheus on PATH)   MONITOR_PORT  its port (default 9090)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+demo=${EMBRYOFL_DEMO_DIR:-.embryofl/demo}
+place=${EMBRYOFL_MONITOR_DIR:-.embryofl/monitor}
+port=${MONITOR_PORT:-9090}
+program=${PROMETHEUS:-prometheus}
+
+fail() {
+	printf '%s\n' "$*" >&2
+	exit 2
+}
+
+command -v "$program" >/dev/null ||
+	fail "Prometheus was not found ($program). Install it (Debian, Ubuntu: sudo apt-get install prometheus; macOS: brew install" \
+		"prometheus; otherwise https://prometheus.io/download), or name the program with PROMETHEUS=/path/to/prometheus."
+[ -e "$demo/current" ] || fail "There is no demo federation to look at. Start one in another terminal: make demo KEEP=1"
+federation=$demo/$(cat "$demo/current")
+[ -e "$federation/targets/hub.json" ] ||
+	fail "$federation has no metrics yet. Start it in another terminal: make demo KEEP=1"
+
+mkdir -p "$place"
+place=$(cd "$place" && pwd)
+ln -sfn "$PWD/prometheus/prometheus.yml" "$place/prometheus.yml"
+ln -sfn "$PWD/prometheus/rules" "$place/rules"
+ln -sfn "$(cd "$federation/targets" && pwd)" "$place/targets"
+[ -e "$place/grafana-password" ] || (umask 077 && head -c 18 /dev/urandom | base64 | tr '+/' '-_' >"$place/grafana-password")
+
+"$program" --config.file="$place/prometheus.yml" --storage.tsdb.path="$place/data" --storage.tsdb.retention.time=30d \
+	--web.listen-address="127.0.0.1:$port" --log.level=error >>"$place/prometheus.log" 2>&1 &
+child=$!
+trap 'kill $child 2>/dev/null || true; wait $child 2>/dev/null || true' EXIT
+trap 'exit 130' INT TERM
+for _ in $(seq 150); do
+	kill -0 $child 2>/dev/null || fail "Prometheus has ended; the end of $place/prometheus.log:"$'\n'"$(tail -n 5 "$place/prometheus.log")"
+	if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then break; fi
+	sleep 0.2
+done
+
+cat <<TEXT
+Prometheus:  http://127.0.0.1:$port   (alerts: http://127.0.0.1:$port/alerts), watching $(basename "$federation")
+Grafana, where it is installed (https://grafana.com/grafana/download; Debian package: grafana), in another terminal:
+
+  EMBRYOFL_PROMETHEUS_URL=http://127.0.0.1:$port EMBRYOFL_DASHBOARDS=$PWD/grafana/dashboards \\
+  GF_PATHS_PROVISIONING=$PWD/grafana/provisioning GF_PATHS_DATA=$place/grafana \\
+  GF_SECURITY_ADMIN_PASSWORD=\$(cat $place/grafana-password) GF_SERVER_HTTP_ADDR=127.0.0.1 \\
+  GF_ANALYTICS_REPORTING_ENABLED=false GF_ANALYTICS_CHECK_FOR_UPDATES=false \\
+  grafana server --homepath /usr/share/grafana
+
+  then http://127.0.0.1:3000, user admin, the password in $place/grafana-password
+Ctrl-C stops Prometheus; what it has recorded stays in $place/data.
+TEXT
+wait $child

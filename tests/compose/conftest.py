@@ -1,0 +1,26 @@
+"""One federation in containers for the whole session."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from containers_kit import Containers, why_not
+
+
+@pytest.fixture(scope="session")
+def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containers]:
+    """Three clinics that `make up` has started, with a run of two rounds."""
+    reason = why_not()
+    if reason:
+        pytest.skip(f"no containers here: {reason}")
+    found = Containers(tmp_path_factory.mktemp("compose"))
+    found.make("clean", YES=1)  # what an interrupted session left
+    try:
+        found.first_words = found.make("up", CLINICS=3, IMAGES=60, SET="rounds=2,local_epochs=1")
+        yield found
+    finally:
+        found.make("clean", YES=1)

@@ -1,0 +1,137 @@
+"""A federation in real containers, as `make up` starts it, under a project name and a port of its own."""
+
+import json
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+PROJECT = "embryofl-test"
+
+
+def why_not() -> str:
+    """Why there can be no containers here, "" when there can."""
+    if shutil.which("docker") is None:
+        return "Docker is not installed"
+    for command, reason in (
+        (["docker", "compose", "version"], "Docker has no Compose plugin"),
+        (["docker", "info"], "Docker's engine does not answer"),
+    ):
+        if subprocess.run(command, capture_output=True, check=False).returncode:
+            return reason
+    return ""
+
+
+def run(*command: str, env: dict[str, str] | None = None, stdin: str = "", ok: bool = True) -> str:
+    """Run a command, return what it printed (both streams); AssertionError with that when it fails and `ok`."""
+    done = subprocess.run(
+        command, input=stdin, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+        cwd=ROOT, env={**os.environ, **(env or {})},
+    )  # fmt: skip
+    assert not ok or done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stdout}"
+    return done.stdout
+
+
+def until(what: str, ready: Callable[[], Any], seconds: float = 120.0) -> Any:
+    """Wait for something to come true, and return it."""
+    end = time.monotonic() + seconds
+    while not (found := ready()):
+        assert time.monotonic() < end, f"not after {seconds:.0f} s: {what}"
+        time.sleep(0.5)
+    return found
+
+
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        number: int = probe.getsockname()[1]
+        return number
+
+
+class Containers:
+    """`make` and `docker` for one project; its files lie in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self.environment = {
+            "COMPOSE_PROJECT_NAME": PROJECT,
+            "EMBRYOFL_COMPOSE_DIR": str(folder),
+            "EMBRYOFL_DEMO_DIR": str(folder / "no-demo"),
+            "EMBRYOFL_HOSTNAMES": "localhost,127.0.0.1",
+            "CLINICS": "", "DATA": "", "IMAGES": "", "SET": "", "GPU": "", "YES": "",
+        }  # fmt: skip
+
+    def make(self, target: str, ok: bool = True, **options: str | int) -> str:
+        """`make TARGET NAME=value ...`"""
+        words = [f"{name}={value}" for name, value in {"PORT": self.port, **options}.items()]
+        return run("make", "--no-print-directory", target, *words, env=self.environment, ok=ok)
+
+    def container(self, service: str) -> str:
+        """The id of a service's container."""
+        label = "label=com.docker.compose"
+        return run("docker", "ps", "-aq", "--no-trunc", "--filter", f"{label}.project={PROJECT}", "--filter",
+                   f"{label}.service={service}").strip()  # fmt: skip
+
+    def containers(self) -> dict[str, dict[str, Any]]:
+        """`docker inspect` of all containers of the project, by service."""
+        ids = run("docker", "ps", "-aq", "--filter", f"label=com.docker.compose.project={PROJECT}").split()
+        found = json.loads(run("docker", "inspect", *ids)) if ids else []
+        return {c["Config"]["Labels"]["com.docker.compose.service"]: c for c in found}
+
+    def inside(self, service: str, *command: str, ok: bool = True) -> str:
+        """Run something in a service's container."""
+        return run("docker", "exec", self.container(service), *command, ok=ok)
+
+    def python(self, service: str, code: str) -> str:
+        """Run Python in a service's container."""
+        return self.inside(service, "python", "-c", code)
+
+    def hub(self, *command: str) -> str:
+        """The hub's command line."""
+        return self.inside("server", "embryofl-server", *command)
+
+    def status(self) -> dict[str, Any]:
+        """The hub's status."""
+        found: dict[str, Any] = json.loads(self.hub("status", "--json"))
+        return found
+
+    def finished(self, seconds: float = 240.0) -> dict[str, Any]:
+        """The newest run, once it is over."""
+
+        def over() -> Any:
+            found = self.status()["run"]
+            return found if found["state"] in ("finished", "stopped", "failed") else None
+
+        newest: dict[str, Any] = until("the run is over", over, seconds)
+        assert newest["state"] == "finished", (newest["reason"], self.make("logs"))
+        return newest
+
+    def audit(self, event: str) -> list[dict[str, Any]]:
+        """Lines of the hub's audit log."""
+        lines = [json.loads(line) for line in self.inside("server", "cat", "/hub/audit.jsonl").splitlines()]
+        return [line for line in lines if line["event"] == event]
+
+    def ask(self, path: str, method: str = "GET") -> int:
+        """The status code of the gateway's answer, asked from the host through its published port."""
+        context = ssl.create_default_context(cadata=self.inside("server", "cat", "/hub/identity/ca.crt"))
+        body = b"{}" if method in ("POST", "PUT") else None
+        request = urllib.request.Request(f"https://localhost:{self.port}{path}", method=method, data=body)
+        try:
+            with urllib.request.urlopen(request, context=context, timeout=10) as response:
+                return int(response.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+
+
+def trained(run_info: dict[str, Any], round_: int) -> set[str]:
+    """The clinics whose update a round counted."""
+    return {x["clinic"] for x in run_info["metrics"] if x["split"] == "train" and x["round"] == round_}

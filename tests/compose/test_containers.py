@@ -1,0 +1,253 @@
+"""`make up` in real containers. The tests go through one federation's life, in this order."""
+
+import http.client
+import json
+import re
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from containers_kit import PROJECT, ROOT, run, trained, until
+
+pytestmark = [pytest.mark.containers, pytest.mark.timeout(1500)]  # the first one builds the images
+
+CLINICS = ["clinic-1", "clinic-2", "clinic-3"]
+PARTS = ["server", "superlink", "gateway"]
+
+
+def test_the_run_finishes_with_all_clinics_in_every_round(federation):
+    info = federation.finished()
+    assert info["round"] == 2
+    assert [trained(info, r) for r in (1, 2)] == [set(CLINICS)] * 2
+    assert federation.inside("server", "ls", f"/hub/runs/{info['name']}").split().count("model.safetensors") == 1
+
+
+def test_the_first_words_say_where_to_look(federation):
+    words = federation.first_words
+    assert f"https://localhost:{federation.port}" in words
+    assert all(command in words for command in ("make watch", "make status", "make logs", "make down"))
+    assert all(name in words for name in CLINICS)
+    assert "embryofl1." not in words  # invites are nobody's business
+
+
+def test_status_shows_run_and_clinics(federation):
+    words = federation.make("status")
+    assert "finished" in words and all(name in words for name in CLINICS)
+
+
+def test_every_service_becomes_healthy(federation):
+    def healthy():
+        states = {name: c["State"]["Health"]["Status"] for name, c in federation.containers().items()}
+        return set(states) == {*CLINICS, *PARTS} and set(states.values()) == {"healthy"}
+
+    until("all are healthy", healthy, 60)
+
+
+def test_containers_are_locked_down(federation):
+    for name, container in federation.containers().items():
+        host = container["HostConfig"]
+        assert container["Config"]["User"] == "10001:10001", name
+        assert host["ReadonlyRootfs"] and not host["Privileged"] and host["Init"], name
+        assert host["CapDrop"] == ["ALL"] and not host["CapAdd"], name
+        assert host["SecurityOpt"] == ["no-new-privileges:true"], name
+        assert host["Memory"] > 0 and host["RestartPolicy"]["Name"] == "unless-stopped", name
+        # what the kernel says of the first process, and of one that would write outside its volumes
+        capabilities = re.findall(r"^Cap\w+:\s+(\w+)$", federation.inside(name, "cat", "/proc/1/status"), re.M)
+        assert capabilities and set(capabilities) == {"0" * 16}, name
+        assert "Read-only file system" in federation.inside(name, "sh", "-c", "touch /etc/x", ok=False), name
+
+
+def test_a_clinics_images_are_mounted_for_it_alone_and_read_only(federation):
+    holders = {}
+    for container in json.loads(run("docker", "inspect", *run("docker", "ps", "-aq").split())):
+        for mount in container["Mounts"]:
+            if mount.get("Name", "").startswith(f"{PROJECT}_clinic-"):
+                holders.setdefault(mount["Name"], []).append((container["Name"], mount["Destination"], mount["RW"]))
+    assert holders == {
+        f"{PROJECT}_{name}-{kind}": [(f"/{PROJECT}-{name}-1", f"/{kind}", kind == "state")]
+        for name in CLINICS
+        for kind in ("data", "state")
+    }
+    assert "Read-only file system" in federation.inside("clinic-1", "sh", "-c", "touch /data/x", ok=False)
+
+
+def test_secrets_lie_with_their_owners_only(federation):
+    assert "embryofl1." not in json.dumps(federation.containers())  # the invites
+    assert "invite" not in federation.inside("clinic-1", "ls", "-A", "/state").split()  # used up
+    mounts = {name: {m["Destination"]: m["RW"] for m in c["Mounts"]} for name, c in federation.containers().items()}
+    assert mounts["superlink"] == {"/hub/identity/superlink": False}
+    assert mounts["gateway"] == {"/hub/identity/gateway": False, "/hub/weights": False}
+
+
+def test_from_a_clinic_only_the_gateway_can_be_reached(federation):
+    inside = federation.containers()
+    hosts = ["superlink", "server"]
+    for part in hosts[:2]:
+        hosts += [n["IPAddress"] for n in inside[part]["NetworkSettings"]["Networks"].values()]
+    hosts += [
+        n["IPAddress"]
+        for name, n in inside["gateway"]["NetworkSettings"]["Networks"].items()
+        if name != f"{PROJECT}_clinics"
+    ]
+    assert len(hosts) == 6 and all(hosts)
+    targets = [[host, port] for host in hosts for port in (8000, 8443, 9000)] + [["192.0.2.1", 443], ["1.1.1.1", 53]]
+    code = f"""
+import socket
+for host, port in {[["gateway", 8443], *targets]}:
+    try:
+        socket.create_connection((host, port), timeout=2).close()
+        print("reached", host, port)
+    except OSError:
+        pass
+"""
+    assert federation.python("clinic-1", code).split() == ["reached", "gateway", "8443"]
+
+
+def test_only_the_gateways_port_is_published(federation):
+    published = {
+        name: {port: [b["HostPort"] for b in bound] for port, bound in c["NetworkSettings"]["Ports"].items() if bound}
+        for name, c in federation.containers().items()
+    }
+    assert {name: ports for name, ports in published.items() if ports} == {
+        "gateway": {"8443/tcp": [str(federation.port)]}
+    }
+
+
+def test_the_gateway_refuses_plain_http(federation):
+    connection = http.client.HTTPConnection("localhost", federation.port, timeout=10)
+    connection.request("GET", "/v1/fleet/activate-node")
+    assert connection.getresponse().status == 400
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v1/control/list-nodes"), ("POST", "/v1/control/start-run"), ("POST", "/v1/runtime/acquire-task"),
+        ("GET", "/control/status"), ("POST", "/control/invites"), ("POST", "/control/runs"),
+        ("GET", "/internal/authorise"), ("GET", "/healthz"), ("GET", "/docs"), ("GET", "/openapi.json"), ("GET", "/"),
+        ("GET", "/v1/fleet/../control/status"), ("POST", "/v1/fleet/../control/list-nodes"),
+        ("POST", "/v1/fleet/%2e%2e/control/list-nodes"), ("POST", "/v1/fleet/..%2fcontrol/list-nodes"),
+    ],
+)  # fmt: skip
+def test_the_gateway_passes_on_nothing_but_what_clinics_need(federation, method, path):
+    assert federation.ask(path, method) == 404
+
+
+def test_strangers_get_nothing(federation):
+    run_name = federation.status()["run"]["name"]
+    assert federation.ask(f"/v1/model/{run_name}/round-0001.safetensors") == 403
+    assert federation.ask("/v1/update/anything", "PUT") == 403
+    code = """
+import json, pathlib, threading
+from cryptography.hazmat.primitives.asymmetric import ec
+from embryofl_clinic.fleet_link import FleetLink, Refused
+hub = json.loads(pathlib.Path("/state/identity/hub.json").read_text())
+key = ec.generate_private_key(ec.SECP384R1())
+try:
+    FleetLink("gateway:8443", hub["ca"].encode(), key, pathlib.Path("/tmp"), threading.Event()).connect()
+    print("served")
+except Refused as reason:
+    print("refused")
+"""
+    assert federation.python("clinic-1", code).split()[-1] == "refused"
+
+
+def test_a_part_that_dies_comes_back_and_knows_everybody(federation):
+    kill = """
+import os, signal
+for pid in filter(str.isdigit, os.listdir("/proc")):
+    if open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[1] == "1" and int(pid) != os.getpid():
+        os.kill(int(pid), signal.SIGKILL)
+"""
+    federation.python("superlink", kill)
+    until("the engine has started it again", lambda: federation.containers()["superlink"]["RestartCount"] == 1)
+    federation.hub("start", "--set", "rounds=1", "--set", "local_epochs=1")
+    assert trained(federation.finished(), 1) == set(CLINICS)
+
+
+def test_a_clinic_more_leaves_the_others_alone(federation):
+    before = {name: federation.containers()[name]["Id"] for name in (*CLINICS, *PARTS)}
+    started = {name: federation.containers()[name]["State"]["StartedAt"] for name in before}
+    federation.make("up", CLINICS=4, SET="rounds=1,local_epochs=1")
+    assert trained(federation.finished(), 1) == {*CLINICS, "clinic-4"}
+    after = federation.containers()
+    assert {name: after[name]["Id"] for name in before} == before
+    assert {name: after[name]["State"]["StartedAt"] for name in before} == started
+
+
+def test_fewer_clinics_are_not_thrown_out(federation):
+    assert "4 clinics belong to this federation and stay" in federation.make("up", CLINICS=2, SET="rounds=1")
+    federation.finished()
+
+
+def test_other_images_are_refused_before_anything_changes(federation, tmp_path):
+    words = federation.make("up", DATA=tmp_path, ok=False)
+    assert "hold other images" in words and "make clean" in words
+
+
+def test_a_clinic_joins_by_hand(federation, tmp_path):
+    data = tmp_path / "images"
+    data.mkdir()
+    datagen = Path(sys.executable).parent / "embryofl-datagen"
+    run(str(datagen), "generate", str(data), "--only", "9", "--clinics", "9", "--images", "60")
+    data.chmod(0o755)
+    invite = federation.hub("invite", "lisbon").strip()
+    run("docker", "run", "-d", "--name", f"{PROJECT}-lisbon", "--init", "--network", "host", "-v", f"{data}:/data:ro",
+        "-v", f"{PROJECT}-lisbon:/state", "-e", "EMBRYOFL_INVITE", "embryofl-clinic",
+        env={"EMBRYOFL_INVITE": invite})  # fmt: skip
+    try:
+        until("lisbon has joined", lambda: "lisbon" in federation.status()["clinics"])
+        federation.hub("start", "--set", "rounds=1", "--set", "local_epochs=1")
+        assert trained(federation.finished(), 1) == {*CLINICS, "clinic-4", "lisbon"}
+    finally:
+        logs = run("docker", "logs", f"{PROJECT}-lisbon", ok=False)
+        run("docker", "rm", "-f", f"{PROJECT}-lisbon")
+        run("docker", "volume", "rm", f"{PROJECT}-lisbon")
+        print(logs)
+
+
+def test_down_is_quick_and_the_next_up_goes_on_with_the_same_keys(federation):
+    key = ("sha256sum", "/state/identity/clinic.key")
+    keys = [federation.inside(name, *key) for name in CLINICS]
+    authority = federation.inside("server", "cat", "/hub/identity/ca.crt")
+    enrolled = federation.audit("enrolled")
+    began = time.monotonic()
+    federation.make("down")
+    assert time.monotonic() - began < 10
+    assert federation.containers() == {}
+    assert "not running" in federation.make("status")
+
+    words = federation.make("up", SET="rounds=1,local_epochs=1,min_clinics=4")
+    assert "has joined" not in words
+    assert trained(federation.finished(), 1) == {*CLINICS, "clinic-4"}
+    assert federation.inside("server", "cat", "/hub/identity/ca.crt") == authority
+    assert [federation.inside(name, *key) for name in CLINICS] == keys
+    assert federation.audit("enrolled") == enrolled and len(federation.audit("invited")) == len(enrolled)
+
+
+def _is_free(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_a_port_in_use_is_named(federation):
+    federation.make("down")
+    other = subprocess.Popen([sys.executable, "-m", "http.server", str(federation.port), "--bind", "127.0.0.1"],
+                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    try:
+        until("the port is taken", lambda: not _is_free(federation.port))
+        words = federation.make("up", ok=False)
+    finally:
+        other.kill()
+        other.wait()
+    assert f"Port {federation.port} is in use" in words and f"PORT={federation.port + 1}" in words
+
+
+def test_the_gpu_file_fits(federation):
+    clinics = Path(federation.environment["EMBRYOFL_COMPOSE_DIR"]) / "clinics.yaml"
+    files = ["-f", "compose.yaml", "-f", "compose.gpu.yaml"]
+    run("docker", "compose", *files, "config", "--quiet")
+    run("docker", "compose", "--project-directory", str(ROOT), *files, "-f", str(clinics), "config", "--quiet")

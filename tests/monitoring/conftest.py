@@ -1,0 +1,143 @@
+"""A hub whose store holds a run, without a SuperLink; and reading what it exports."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from embryofl.messages import RunSettings
+from embryofl.metrics import ScoreSums
+from embryofl.wire import Layout
+from embryofl_server import results
+from embryofl_server.checkpoint import Checkpoints
+from embryofl_server.exporter import make_registry
+from embryofl_server.hub import HubService
+from embryofl_server.settings import HubSettings
+from prometheus_client import CollectorRegistry
+
+ROOT = Path(__file__).parents[2]
+SUMMARY = {"counts": {"3": {"0": 40, "1": 30, "unlabelled": "<5"}, "5": {"0": 50, "1": 60, "unlabelled": 7}}, "patients": 31}
+LAYOUT = Layout.of({"w": ("F32", (50,))})
+
+
+def sums(seed: int, skill: float = 1.0) -> ScoreSums:
+    """Scores of 120 embryos on two days; with `skill` 0 they say nothing."""
+    rng = np.random.default_rng(seed)
+    labels, days = rng.integers(0, 2, 120), rng.choice([3, 5], 120)
+    scores = 1 / (1 + np.exp(-(rng.normal(0, 1, 120) + skill * (labels - 0.5) * 2)))
+    return ScoreSums.from_scores(scores, labels, days).suppress()
+
+
+class FilledHub:
+    """A hub with clinics and, after `run`, a run in its store; `online` are those who are connected."""
+
+    def __init__(self, folder: Path, names: list[str]) -> None:
+        self.folder = folder
+        self.open()
+        for name in names:
+            secret = self.service.store.invite(name, 1.0)
+            self.service.store.enrol(name, secret, f"key of {name}", "quality", SUMMARY)
+        self.names, self.online = names, set(names)
+
+    def open(self) -> None:
+        """Start the hub (again), with its exporter."""
+        self.service = HubService(HubSettings(state_dir=self.folder, superlink_address="127.0.0.1:9"))
+        self.service.presence = lambda: {n: n in self.online for n in self.names}
+        self.registry = make_registry(self.service)
+
+    def restart(self) -> None:
+        """A new process on the same store."""
+        self.service.store.close()
+        self.open()
+
+    def run(self, rounds: int, *, of: int = 10, refuse: dict[int, dict[str, str]] | None = None, skill=lambda r: 0.2 * r):
+        """A run with so many complete rounds; `refuse`: by round, clinics and reasons."""
+        run = self.service.runs.create(RunSettings(rounds=of, min_clinics=2))
+        checkpoints = Checkpoints(run.folder, self.folder / "weights" / run.name, 3)
+        checkpoints.save(0, np.asarray(LAYOUT.empty()), {"clinics": {}, "refused": {}})
+        run.set_state("running", 0)
+        for number in range(1, rounds + 1):
+            self.add_round(run, number, (refuse or {}).get(number, {}), skill(number - 1))
+        return run
+
+    def add_round(self, run, number: int, refused: dict[str, str] | None = None, skill: float = 1.0) -> None:
+        """One more complete round, as the round loop writes it."""
+        refused = refused or {}
+        checkpoints = Checkpoints(run.folder, self.folder / "weights" / run.name, 3)
+        clinics = {
+            name: {
+                "examples": 100, "train_loss": 0.6, "norm": 1.5, "distance": 0.7, "device": "cuda:0", "memory_bytes": 5_000,
+                "reconnects": 1, "validation": sums(i, skill).to_dict(),
+                "seconds": {"download": 0.1, "evaluate": 0.2, "train": 4.0, "loading": 0.5, "upload": 0.3},
+            }
+            for i, name in enumerate(self.names) if name not in refused
+        }  # fmt: skip
+        for name, reason in refused.items():
+            run.event("refused", round=number, clinic=name, reason=reason, words="")
+        record = {"clinics": clinics, "refused": refused, "began": 0.0, "seconds": {"clinics": 5.0}}
+        checkpoints.save(number, np.asarray(LAYOUT.empty()), record)
+        run.set_state("running", number)
+        run.event("round", round=number, accepted=sorted(clinics), refused=refused, seconds=5.5)
+        run.rewrite_metrics([line for r in checkpoints.records() for line in results.record_lines(r)])
+
+    def finish(self, run) -> None:
+        """The closing evaluation."""
+        evaluation = {n: {"validation": sums(i).to_dict(), "test": sums(i + 9).to_dict()} for i, n in enumerate(self.names)}
+        record = {"round": run.state["round"], "evaluation": evaluation}
+        (run.folder / "model.json").write_text(json.dumps(record))
+        run.rewrite_metrics([*run.metrics(), *results.final_lines({**record, "evaluation": {
+            n: {k: v for k, v in e.items()} for n, e in evaluation.items()}})])  # fmt: skip
+        run.event("finished", round=record["round"], sha256="")
+        run.set_state("finished", record["round"])
+
+    def samples(self) -> dict[str, float]:
+        """All samples: `name{label="value",...}` to value."""
+        return read(self.registry)
+
+    def value(self, name: str, **labels: str) -> float | None:
+        """One sample."""
+        return self.registry.get_sample_value(name, labels)
+
+
+def read(registry: CollectorRegistry) -> dict[str, float]:
+    """Everything a registry exports."""
+    return {
+        s.name + "{" + ",".join(f'{k}="{v}"' for k, v in sorted(s.labels.items())) + "}": s.value
+        for family in registry.collect() for s in family.samples
+    }  # fmt: skip
+
+
+def names_of(registry: CollectorRegistry) -> set[str]:
+    """Names of the metrics, without a histogram's endings."""
+    return {re.sub(r"_(bucket|count|sum)$", "", s.name) for family in registry.collect() for s in family.samples}
+
+
+@pytest.fixture
+def make_hub(tmp_path):
+    """Make a hub with these clinics."""
+    made = []
+
+    def make(*names: str) -> FilledHub:
+        made.append(FilledHub(tmp_path / f"hub-{len(made)}", list(names)))
+        return made[-1]
+
+    yield make
+    for found in made:
+        found.service.store.close()
+
+
+@pytest.fixture
+def hub(make_hub):
+    return make_hub("anna", "bert", "cleo")
+
+
+@pytest.fixture
+def exported():
+    """Names of the metrics that a registry exports."""
+    return names_of
+
+
+@pytest.fixture
+def root() -> Path:
+    return ROOT

@@ -1,0 +1,213 @@
+"""The hub's metrics: they agree with the run's own lines, outlive the hub, and say what is going on."""
+
+import json
+import time
+import urllib.request
+from collections import Counter
+
+import pytest
+from embryofl.metric_names import CLINIC_STATES, HUB, ROUND_PHASES, RUN_STATES
+from embryofl_demo.stack import free_port
+from embryofl_server.exporter import Exporter
+from embryofl_server.hub import HubService
+from embryofl_server.settings import HubSettings
+
+
+def lines(run, name):
+    return [json.loads(x) for x in (run.folder / name).read_text().splitlines()]
+
+
+def test_counts_agree_with_the_runs_own_lines(hub):
+    first = hub.run(4, refuse={2: {"bert": "wrong_digest"}, 3: {"bert": "late", "cleo": "clinic_error"}})
+    hub.finish(first)
+    second = hub.run(2, refuse={2: {"anna": "wrong_digest"}})
+    events = lines(first, "events.jsonl") + lines(second, "events.jsonl")
+    accepted = Counter(c for e in events if e["kind"] == "round" for c in e["accepted"])
+    for clinic in hub.names:
+        assert hub.value("embryofl_updates_total", clinic=clinic, result="accepted") == accepted[clinic]
+    assert hub.value("embryofl_rounds_total") == sum(e["kind"] == "round" for e in events) == 6
+    assert hub.value("embryofl_round_duration_seconds_sum") == pytest.approx(6 * 5.5)
+    assert hub.value("embryofl_updates_refused_total", clinic="bert", reason="wrong_digest") == 1
+    assert hub.value("embryofl_updates_total", clinic="bert", result="refused") == 1
+    assert hub.value("embryofl_updates_total", clinic="bert", result="late") == 1
+    assert hub.value("embryofl_updates_total", clinic="cleo", result="failed") == 1
+    assert hub.value("embryofl_updates_total", clinic="anna", result="late") == 0
+    trained = [x for run in (first, second) for x in lines(run, "metrics.jsonl") if x["split"] == "train"]
+    seconds = sum(x["seconds"]["train"] for x in trained if x["clinic"] == "anna")
+    assert hub.value("embryofl_clinic_phase_seconds_total", clinic="anna", phase="train") == pytest.approx(seconds)
+
+
+def test_figures_of_the_model_are_those_of_the_newest_lines(hub):
+    run = hub.run(4)
+    newest = [x for x in run.metrics() if x["split"] == "validation" and x["round"] == 3]
+    for line in newest:
+        labels = {"clinic": line["clinic"], "split": "validation", "day": "all" if line["day"] is None else str(line["day"])}
+        for figure in ("loss", "auroc", "auprc", "brier", "ece"):
+            assert hub.value(f"embryofl_model_{figure}", **labels) == line[figure]
+        found = hub.value("embryofl_model_sensitivity", **labels, threshold="0.5")
+        assert found == pytest.approx(line["sensitivity"])
+    assert hub.value("embryofl_model_round", split="validation") == 3
+
+
+def test_the_best_auroc_stays_when_the_model_gets_worse(hub):
+    run = hub.run(5, skill=lambda r: [0.2, 1.5, 0.8, 0.1, 0.0][r])
+    pooled = {"clinic": "pooled", "split": "validation", "day": "all"}
+    by_round = {x["round"]: x["auroc"] for x in run.metrics() if x["clinic"] == "pooled" and x["day"] is None}
+    assert hub.value("embryofl_model_auroc_best", **pooled) == by_round[1] == max(by_round.values())
+    assert hub.value("embryofl_model_auroc_best_round", **pooled) == 1
+    assert hub.value("embryofl_model_auroc", **pooled) == by_round[4] < by_round[1]
+
+
+def test_a_restart_of_the_hub_resets_nothing(hub):
+    hub.service.audit.write("hub_started")
+    run = hub.run(3, refuse={2: {"bert": "not_finite"}})
+    before = hub.samples()
+    hub.restart()
+    hub.service.audit.write("hub_started")
+    after = hub.samples()
+    moving = ("process_", "embryofl_hub_start", "embryofl_hub_disk", "embryofl_run_progress", "embryofl_clinic_last_seen")
+    same = {k: v for k, v in before.items() if not k.startswith(moving)}
+    assert {k: after[k] for k in same} == same
+    assert hub.value("embryofl_hub_starts_total") == 2
+    assert run.state["state"] == "running"
+
+
+def test_rounds_that_come_later_are_added_to_what_was_read(hub):
+    run = hub.run(2)
+    hub.samples()
+    hub.add_round(run, 3)
+    grown = hub.samples()
+    hub.restart()
+    anew = hub.samples()
+    assert grown["embryofl_rounds_total{}"] == 3
+    for name in (k for k in grown if k.startswith(("embryofl_model", "embryofl_updates", "embryofl_clinic_phase"))):
+        assert anew[name] == grown[name]
+
+
+def test_a_resumed_run_counts_each_round_once(hub):
+    run = hub.run(2)
+    hub.finish(run)
+    hub.samples()
+    run.set_state("running", 2)
+    run.event("resumed", round=2)
+    run.rewrite_metrics([x for x in run.metrics() if x["split"] != "test"][:-3])  # shorter than what was read
+    hub.add_round(run, 3)
+    assert hub.value("embryofl_clinic_images_total", clinic="anna") == 3 * 100 * run.settings.local_epochs
+    assert hub.value("embryofl_run_resumptions_total") == 1
+
+
+def test_who_is_there(hub):
+    hub.run(1)
+    hub.online = {"anna", "bert"}
+    progress = hub.service.progress
+    progress.phase("training", 2, 10)
+    progress.begin(["anna", "bert", "cleo"], "training")
+    progress.clinic("bert", "refused", "")
+    state = {c: [s for s in CLINIC_STATES if hub.value("embryofl_clinic_state", clinic=c, state=s)] for c in hub.names}
+    assert state == {"anna": ["training"], "bert": ["refused"], "cleo": ["offline"]}
+    assert hub.value("embryofl_clinics_enrolled") == 3 and hub.value("embryofl_clinics_online") == 2
+
+
+def test_a_round_and_its_quorum(hub):
+    run = hub.run(1)
+    progress = hub.service.progress
+    progress.phase("training", 2, 10)
+    progress.begin(hub.names, "training")
+    progress.clinic("anna", "done")
+    progress.clinic("bert", "offline")
+    progress.wait(["bert", "cleo"], time.time(), time.time() + 99, "")
+    assert hub.value("embryofl_round_quorum_wanted") == run.settings.min_clinics == 2
+    assert hub.value("embryofl_round_quorum_met") == 1 and hub.value("embryofl_round_quorum_possible") == 2
+    assert hub.value("embryofl_round_waiting_for") == 2
+    began = hub.value("embryofl_round_began_timestamp_seconds")
+    assert hub.value("embryofl_round_deadline_timestamp_seconds") == began + run.settings.round_deadline_s
+    assert hub.value("embryofl_round") == 2 and hub.value("embryofl_run_rounds_done") == 1
+
+
+def test_a_round_that_is_over_waits_for_nobody(hub):
+    run = hub.run(1)
+    hub.service.progress.phase("training", 1, 10)
+    hub.service.progress.wait(["anna"], time.time(), time.time() + 99, "")
+    hub.finish(run)
+    for name in ("deadline_timestamp_seconds", "wait_end_timestamp_seconds", "waiting_for", "quorum_wanted"):
+        assert hub.value(f"embryofl_round_{name}") == 0
+
+
+def test_enumerations_have_one_value(hub):
+    hub.run(1)
+    for name, label, known in (
+        ("embryofl_run_state", "state", RUN_STATES), ("embryofl_round_phase", "phase", ROUND_PHASES),
+    ):  # fmt: skip
+        assert sum(hub.value(name, **{label: v}) for v in known) == 1
+
+
+def test_a_hub_without_clinics_and_runs_exports_zeros(make_hub):
+    empty = make_hub()
+    assert empty.value("embryofl_clinics_enrolled") == 0 and empty.value("embryofl_rounds_total") == 0
+    assert empty.value("embryofl_run_state", state="none") == 1
+
+
+def test_last_seen_outlives_the_hub(hub):
+    before = time.time()
+    hub.samples()
+    hub.online = {"anna"}
+    hub.restart()
+    assert hub.value("embryofl_clinic_last_seen_timestamp_seconds", clinic="cleo") == pytest.approx(before, abs=30)
+    assert hub.value("embryofl_clinic_state", clinic="cleo", state="offline") == 1
+
+
+def test_what_a_clinic_told_becomes_no_label_of_its_own_making(make_hub):
+    found = make_hub()
+    told = {
+        "counts": {"Anna Schmidt": {"0": 5, "1": 6}, "5": {"0": 7, "image-17.png": 8, "1": "<5"}, "3": 4},
+        "patients": "Anna Schmidt",
+    }
+    found.names = ["anna"]
+    found.service.store.enrol("anna", found.service.store.invite("anna", 1.0), "key", "quality", told)
+    text = "\n".join(found.samples())
+    assert "Schmidt" not in text and "image-17" not in text
+    assert found.value("embryofl_clinic_embryos", clinic="anna", day="5", label="0") == 7
+    assert found.value("embryofl_clinic_embryos", clinic="anna", day="5", label="1") is None
+
+
+def test_labels_are_names_of_clinics_and_words_that_are_fixed(hub):
+    hub.finish(hub.run(2, refuse={2: {"bert": "late"}}))
+    found = {label for m in HUB.values() for label in m.labels}
+    assert not found & {"patient", "image", "file", "embryo", "path"}
+    assert hub.value("embryofl_clinic_device_info", clinic="anna", device="cuda") == 1
+
+
+def test_a_damaged_line_does_not_take_the_metrics_away(hub):
+    run = hub.run(2)
+    with (run.folder / "events.jsonl").open("a") as file:
+        file.write('{"kind": "round"}\n{"time": 1, "kind": "refused"}\nnot json\n[1]\n')
+    hub.add_round(run, 3)
+    assert hub.value("embryofl_rounds_total") == 3
+    assert hub.value("embryofl_clinic_patients", clinic="anna") == 31
+
+
+def test_the_exporter_listens_where_it_is_told_and_only_then(tmp_path):
+    port = free_port()
+    hub = HubService(HubSettings(state_dir=tmp_path / "hub", superlink_address="127.0.0.1:9", metrics_port=port))
+    exporter = Exporter(hub)
+    exporter.start()
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+        assert b"embryofl_hub_info" in answer.read()
+    exporter.close()
+    with pytest.raises(OSError):
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics")
+    silent = Exporter(HubService(HubSettings(state_dir=tmp_path / "other", superlink_address="127.0.0.1:9")))
+    silent.start()
+    silent.close()
+
+
+def test_a_port_that_is_taken_is_said_and_harms_nothing(tmp_path, caplog):
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        hub = HubService(HubSettings(state_dir=tmp_path / "hub", superlink_address="127.0.0.1:9", metrics_port=port))
+        exporter = Exporter(hub)
+        exporter.start()
+        exporter.close()
+    assert f"127.0.0.1:{port}" in caplog.text and "EMBRYOFL_METRICS_PORT" in caplog.text

@@ -1,0 +1,103 @@
+"""Dashboards, rules and documents speak of the metrics that the exporters really export, and of all of them."""
+
+import importlib.util
+import json
+import re
+
+import pytest
+from embryofl.metric_names import HUB, PROCESS, TRAINER
+
+WORD = re.compile(r"\b(?:embryofl|process)_\w+")
+RECORDED = re.compile(r"\bembryofl:\w+(?::\w+)?")
+NOT_SHOWN = {  # exported for a person's own queries
+    "embryofl_hub_start_timestamp_seconds", "embryofl_run_info", "embryofl_checkpoint_size_bytes", "embryofl_trainer_info",
+    "embryofl_trainer_contact_timestamp_seconds", "embryofl_trainer_answers_total", "embryofl_trainer_phase",
+    "embryofl_trainer_round", "embryofl_trainer_loading_seconds_total", "embryofl_trainer_train_loss",
+    "embryofl_trainer_examples", "embryofl_trainer_reconnects_total", "embryofl_clinic_phase_seconds_total",
+}  # fmt: skip
+
+
+def strings(value):
+    if isinstance(value, str):
+        yield value
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from strings(item)
+
+
+@pytest.fixture(scope="module")
+def root(request):
+    return request.config.rootpath
+
+
+@pytest.fixture(scope="module")
+def pages(root):
+    return {p.stem: json.loads(p.read_text()) for p in (root / "grafana" / "dashboards").glob("*.json")}
+
+
+@pytest.fixture(scope="module")
+def spoken_of(root, pages):
+    """File to all its words that look like metrics."""
+    texts = {p.name: re.sub(r"#.*", "", p.read_text()) for p in (root / "prometheus" / "rules").glob("*.yml")}
+    return texts | {name: "\n".join(strings(page)) for name, page in pages.items()}
+
+
+def base(name):
+    return re.sub(r"_(bucket|count|sum)$", "", name) if name.startswith("embryofl_round_duration") else name
+
+
+def test_everything_in_the_hubs_table_is_exported_and_nothing_else(hub, exported):
+    hub.service.audit.write("hub_started")
+    hub.finish(hub.run(3, refuse={2: {"bert": "late"}}))
+    found = exported(hub.registry)
+    assert {n for n in found if n.startswith("embryofl_")} == set(HUB)
+    assert found - set(HUB) <= set(PROCESS)
+
+
+def test_rules_and_dashboards_speak_only_of_what_is_exported(root, spoken_of):
+    known = {*HUB, *TRAINER, *PROCESS}
+    for file, text in spoken_of.items():
+        unknown = {n for n in map(base, WORD.findall(text)) if n not in known}
+        assert not unknown - {"embryofl_recording", "embryofl_alerts"}, f"{file} speaks of {unknown}"
+    recorded = set(re.findall(r"record: (\S+)", (root / "prometheus/rules/recording.yml").read_text()))
+    used = {n for text in spoken_of.values() for n in RECORDED.findall(text)}
+    assert used == recorded
+
+
+def test_what_is_exported_is_shown_or_named_as_not_shown(spoken_of):
+    used = {base(n) for text in spoken_of.values() for n in WORD.findall(text)}
+    exported = {*HUB, *TRAINER}
+    assert exported - used == NOT_SHOWN - used and NOT_SHOWN <= exported
+
+
+def test_labels_in_queries_exist(spoken_of):
+    for file, text in spoken_of.items():
+        for name, labels in re.findall(r"\b(embryofl_\w+)\{([^}]*)\}", text):
+            for label in re.findall(r"(\w+)\s*(?:=~|!=|!~|=)", labels):
+                metric = HUB.get(base(name)) or TRAINER.get(name)
+                assert metric and label in (*metric.labels, "job", "le"), f"{file}: {name} has no label {label}"
+
+
+def test_every_metric_is_described_in_the_document(root):
+    text = (root / "docs" / "monitoring.md").read_text()
+    assert not [n for n in (*HUB, *TRAINER) if f"`{n}`" not in text]
+
+
+def test_the_dashboards_are_what_their_source_makes(root):
+    spec = importlib.util.spec_from_file_location("make_dashboards", root / "grafana" / "make_dashboards.py")
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    for name in made.PAGES:
+        written = (root / "grafana" / "dashboards" / f"{name}.json").read_text()
+        assert written == made.text_of(name), f"{name}.json is out of date: python grafana/make_dashboards.py"
+
+
+def test_a_dashboard_is_fixed_and_each_panel_says_what_it_shows(pages):
+    assert set(pages) == {"federation", "clinic", "quality", "operations"}
+    for page in pages.values():
+        assert page["editable"] is False and "?" in page["title"]
+        assert {a["name"] for a in page["annotations"]["list"]} == {"Runs", "Refusals", "Restarts"}
+        for panel in page["panels"]:
+            if panel["type"] == "row":
+                continue
+            assert panel["description"] and panel["fieldConfig"]["defaults"]["unit"], panel["title"]
+            assert panel["datasource"]["uid"] == "embryofl-prometheus"

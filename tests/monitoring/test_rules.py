@@ -1,0 +1,62 @@
+"""Prometheus' own tool accepts configuration and rules, and every alert fires when it should and not otherwise."""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+
+IMAGE = "prom/prometheus:v3.5.3"
+
+
+def _promtool(root):
+    if shutil.which("promtool"):
+        return ["promtool"]
+    if shutil.which("docker"):
+        there = subprocess.run(["docker", "image", "inspect", IMAGE], capture_output=True, check=False)
+        if there.returncode == 0:
+            return ["docker", "run", "--rm", "-v", f"{root}:/work:ro", "-w", "/work", "--entrypoint", "promtool", IMAGE]
+    return None
+
+
+@pytest.fixture(scope="module")
+def promtool(request):
+    root = request.config.rootpath
+    command = _promtool(root)
+    if command is None:
+        pytest.skip(f"neither promtool nor the image {IMAGE} is here")
+
+    def run(*arguments):
+        return subprocess.run([*command, *arguments], cwd=root, capture_output=True, text=True, check=False)
+
+    return run
+
+
+def test_the_configuration_is_valid(promtool):
+    done = promtool("check", "config", "prometheus/prometheus.yml")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", ["recording", "alerts"])
+def test_rules_do_what_they_should(promtool, name):
+    done = promtool("test", "rules", f"prometheus/tests/{name}.yml")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_alert_is_tested_both_ways(root):
+    alerts = re.findall(r"alert: (\w+)", (root / "prometheus/rules/alerts.yml").read_text())
+    text = (root / "prometheus/tests/alerts.yml").read_text()
+    for alert in alerts:
+        checks = re.findall(rf'alertname="{alert}", alertstate="firing"}}\'\n +eval_time: \w+\n +exp_samples:( \[\])?', text)
+        assert "" in checks, f"no test in which {alert} fires"
+        assert " []" in checks, f"no test in which {alert} does not fire"
+
+
+def test_every_alert_says_what_to_do(root):
+    rules = (root / "prometheus/rules/alerts.yml").read_text()
+    document = (root / "docs" / "monitoring.md").read_text()
+    for block in re.split(r"- alert: ", rules)[1:]:
+        alert = block.split()[0]
+        assert re.search(r"summary: \S", block) and re.search(r"action: \S", block)
+        assert f"runbook: docs/monitoring.md#{alert.lower()}" in block
+        assert f"### {alert}\n" in document

@@ -1,0 +1,93 @@
+"""A clinic's own metrics: progress, speed, link; and what of them goes to the hub in its replies."""
+
+import dataclasses
+import urllib.request
+
+import numpy as np
+import pytest
+from embryofl.metric_names import PROCESS, TRAINER
+from embryofl_clinic import exporter
+from embryofl_clinic.exporter import TrainerMetrics, make_registry, memory
+from embryofl_clinic.settings import ClinicSettings
+from embryofl_demo.stack import free_port
+
+
+@dataclasses.dataclass(frozen=True)
+class Examples:
+    pixels: np.ndarray
+
+
+def value(metrics, name, **labels):
+    return make_registry(metrics).get_sample_value(f"embryofl_trainer_{name}", {"clinic": "anna", **labels})
+
+
+@pytest.fixture
+def metrics(tmp_path):
+    return TrainerMetrics("anna", tmp_path / "alive")
+
+
+def test_progress_through_epochs_and_images(metrics):
+    metrics.begin_training(examples=50, batch_size=16, epochs=2)  # 4 batches an epoch, the last one of 2 images
+    seen = []
+    for done in range(1, 9):
+        metrics.progress(done, 8, 0.7 - done / 100)
+        seen.append((value(metrics, "epoch"), value(metrics, "images_total")))
+    assert seen == [(1, 16), (1, 32), (1, 48), (1, 50), (2, 66), (2, 82), (2, 98), (2, 100)]
+    assert value(metrics, "batch") == value(metrics, "batches") == 8
+    assert value(metrics, "train_loss") == pytest.approx(0.62)
+    metrics.begin_training(examples=50, batch_size=16, epochs=1)
+    metrics.progress(1, 4, 0.5)
+    assert value(metrics, "images_total") == 116 and value(metrics, "epoch") == 1
+
+
+def test_reading_images_is_counted_and_changes_nothing(metrics):
+    pixels = np.arange(24, dtype=np.uint8).reshape(2, 2, 2, 3)
+    timed = metrics.timed(Examples(pixels))
+    assert np.array_equal(timed.pixels[np.array([1, 0])], pixels[[1, 0]])
+    first = metrics.take_loading()
+    assert first > 0 and metrics.take_loading() == 0
+    assert value(metrics, "loading_seconds_total") == first
+
+
+def test_a_first_connection_is_no_reconnect(metrics):
+    for up in (False, True, True, False, False, True):
+        metrics.connection(up)
+    assert value(metrics, "reconnects_total") == metrics.reconnects == 1
+    assert value(metrics, "connected") == 1
+
+
+def test_phases_and_answers(metrics):
+    metrics.phase("train")
+    assert value(metrics, "phase", phase="train") == 1 and value(metrics, "phase", phase="idle") == 0
+    metrics.answered("trained")
+    assert value(metrics, "phase", phase="idle") == 1 and value(metrics, "answers_total", result="trained") == 1
+    assert value(metrics, "phase_seconds_total", phase="train") > 0
+
+
+def test_everything_in_the_table_is_exported_and_nothing_else(metrics, exported):
+    metrics.progress(1, 2, 0.5)
+    found = exported(make_registry(metrics))
+    assert {n for n in found if n.startswith("embryofl_")} == set(TRAINER)
+    assert found - set(TRAINER) <= set(PROCESS)
+
+
+def test_the_clinic_is_the_only_name_in_a_label():
+    assert all(m.labels[0] == "clinic" for m in TRAINER.values())
+    assert {label for m in TRAINER.values() for label in m.labels} == {
+        "clinic", "version", "protocol", "device", "result", "phase", "direction",
+    }  # fmt: skip
+
+
+def test_memory_is_that_of_the_process_without_a_gpu():
+    assert memory("cpu") > 1_000_000
+
+
+def test_it_is_served_on_the_port_that_was_set(tmp_path, metrics):
+    port = free_port()
+    exporter.start(ClinicSettings(state_dir=tmp_path, metrics_port=port), metrics)
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+        assert b'embryofl_trainer_connected{clinic="anna"}' in answer.read()
+
+
+def test_no_port_is_the_default():
+    assert ClinicSettings().metrics_port == 0 and ClinicSettings().metrics_host == "127.0.0.1"
