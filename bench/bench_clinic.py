@@ -4,7 +4,6 @@ import os
 import signal
 import sys
 import threading
-from pathlib import Path
 
 sys.path.insert(0, os.environ["BENCH_DIR"])
 import common  # noqa: E402  (the workload: model, batches, timed_epoch)
@@ -44,10 +43,8 @@ class BenchWorkload:
 
     def train(self, request: Request, seed: int) -> Trained:
         torch.manual_seed(seed % 2**63)
-        if os.environ.get("BENCH_IDLE"):
-            loss = 0.0
-        else:
-            loss = common.timed_epoch(self.model, self.data, self.site, request.round)
+        idle = "BENCH_IDLE" in os.environ
+        loss = 0.0 if idle else common.timed_epoch(self.model, self.data, self.site, request.round)
         return Trained(wire.pack(self.model.state_dict(), self.layout), loss, self.examples)
 
 

@@ -67,7 +67,9 @@ def fixed(colour: str) -> Json:
     return {"mode": "fixed", "fixedColor": colour}
 
 
-POOLED_LINE = override("all clinics", color=fixed("text"), custom__lineWidth=3, custom__lineStyle={"fill": "dash", "dash": [10, 6]})
+POOLED_LINE = override(
+    "all clinics", color=fixed("text"), custom__lineWidth=3, custom__lineStyle={"fill": "dash", "dash": [10, 6]}
+)
 
 
 def panel(
@@ -98,7 +100,9 @@ def stat(
     options = {"reduceOptions": _LAST, "graphMode": "area" if spark else "none", "colorMode": coloured, "textMode": show,
                "justifyMode": "center"}  # fmt: skip
     more.setdefault("thresholds", PLAIN)
-    return panel("stat", title, text, [queries] if isinstance(queries, dict) else queries, w=w, h=h, options=options, **more)
+    return panel(
+        "stat", title, text, [queries] if isinstance(queries, dict) else queries, w=w, h=h, options=options, **more
+    )
 
 
 def curve(
@@ -124,13 +128,29 @@ def stepped(*args: Any, **more: Any) -> Json:
 
 def bars(title: str, text: str, queries: Json | Sequence[Json], *, w: int = 8, h: int = 8, **more: Any) -> Json:
     """One horizontal bar a series, as of now."""
-    options = {"reduceOptions": _LAST, "orientation": "horizontal", "displayMode": "basic", "showUnfilled": True, "valueMode": "color"}
+    options = {
+        "reduceOptions": _LAST,
+        "orientation": "horizontal",
+        "displayMode": "basic",
+        "showUnfilled": True,
+        "valueMode": "color",
+    }
     more.setdefault("thresholds", PLAIN)
-    return panel("bargauge", title, text, [queries] if isinstance(queries, dict) else queries, w=w, h=h, options=options, **more)
+    return panel(
+        "bargauge", title, text, [queries] if isinstance(queries, dict) else queries, w=w, h=h, options=options, **more
+    )
 
 
 def columns(
-    title: str, text: str, by: str, named: dict[str, str], *, w: int = 12, h: int = 8, colours: Sequence[str] = (), **more: Any
+    title: str,
+    text: str,
+    by: str,
+    named: dict[str, str],
+    *,
+    w: int = 12,
+    h: int = 8,
+    colours: Sequence[str] = (),
+    **more: Any,
 ) -> Json:
     """Upright bars side by side, one group for each value of the label `by`; `named` gives queries by their names."""
     queries = [query(expr, table=True) for expr in named.values()]
@@ -176,7 +196,9 @@ def table(
                  overrides=overrides, custom=custom, **more)  # fmt: skip
 
 
-def timeline(title: str, text: str, queries: Json, mappings: list[Json], *, w: int = 12, h: int = 8, empty: str = "") -> Json:
+def timeline(
+    title: str, text: str, queries: Json, mappings: list[Json], *, w: int = 12, h: int = 8, empty: str = ""
+) -> Json:
     """States over time, one line a series."""
     options = {
         "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []},
@@ -188,7 +210,13 @@ def timeline(title: str, text: str, queries: Json, mappings: list[Json], *, w: i
 
 def row(title: str) -> Json:
     """A heading."""
-    return {"type": "row", "title": title, "collapsed": False, "gridPos": {"x": 0, "y": 0, "w": 24, "h": 1}, "panels": []}
+    return {
+        "type": "row",
+        "title": title,
+        "collapsed": False,
+        "gridPos": {"x": 0, "y": 0, "w": 24, "h": 1},
+        "panels": [],
+    }
 
 
 def variable(name: str, label: str, expr: str, *, first: str = "") -> Json:

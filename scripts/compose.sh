@@ -64,7 +64,7 @@ need_docker() {
 		fail "Docker Engine $words was found, $least_engine or later is needed. $otherwise"
 }
 
-is_up() { compose ps --status running --services 2>/dev/null | grep -qx server; }
+is_up() { grep -qx server <<<"$(compose ps --status running --services 2>/dev/null)"; }
 
 volumes() { docker volume ls -q --filter "label=com.docker.compose.project=$project"; }
 
@@ -108,8 +108,9 @@ port_taken() {
 }
 
 check_port() {
-	docker ps --filter "label=com.docker.compose.project=$project" --format '{{.Ports}}' |
-		grep -q ":$EMBRYOFL_PORT->" && return
+	local ours
+	ours=$(docker ps --filter "label=com.docker.compose.project=$project" --format '{{.Ports}}')
+	case $ours in *":$EMBRYOFL_PORT->"*) return ;; esac # the gateway's own
 	if (exec 3<>"/dev/tcp/127.0.0.1/$EMBRYOFL_PORT") 2>/dev/null; then port_taken; fi
 }
 
@@ -120,7 +121,7 @@ build_images() {
 	trap 'kill $job 2>/dev/null; interrupted' INT TERM
 	while kill -0 $job 2>/dev/null; do
 		sleep 1
-		now="    building, $((SECONDS - began)) s: $(grep -E '^#[0-9]+ \[' "$log" | tail -n 1 | sed 's,^#[0-9]* ,,' | cut -c 1-90)"
+		now="    building, $((SECONDS - began)) s: $(grep -E '^#[0-9]+ \[' "$log" | tail -n 1 | sed 's,^#[0-9]* ,,' | cut -c 1-90 || true)"
 		if [ -t 1 ]; then
 			printf '\r%s\e[K' "$now"
 		elif [ $((SECONDS - began - said)) -ge 30 ]; then

@@ -21,10 +21,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from PIL import Image
+
 from embryofl_demo.data import prepare
 from embryofl_demo.layout import Place
 from embryofl_demo.stack import Stack, free_port, program
-from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs" / "images"

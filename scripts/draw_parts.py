@@ -35,7 +35,9 @@ def main() -> None:
         for i, line in enumerate(lines):
             parts.append(f'<text x="{x + 12}" y="{y + 46 + 20 * i}" font-size="13">{line}</text>')
     for (x1, y1), (x2, y2) in ARROWS:
-        parts.append(f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}" stroke="#444" stroke-width="1.6" marker-end="url(#a)"/>')
+        parts.append(
+            f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}" stroke="#444" stroke-width="1.6" marker-end="url(#a)"/>'
+        )
     parts.append('<text x="215" y="180" font-size="12" fill="#555">TLS, own key</text></svg>')
     OUT.parent.mkdir(parents=True, exist_ok=True)
     OUT.write_text("\n".join(parts) + "\n")

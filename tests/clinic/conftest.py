@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from embryofl.messages import Download, Request, RunSettings, Update
 from embryofl.metrics import ScoreSums
 from embryofl.wire import Layout

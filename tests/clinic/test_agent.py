@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from embryofl.errors import DataError
 from embryofl.messages import Reply, round_seed
 from embryofl_clinic.agent import Agent

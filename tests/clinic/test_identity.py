@@ -6,6 +6,7 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
+
 from embryofl.errors import UserError
 from embryofl.invite import Invite
 from embryofl.messages import Enrolment, proof_text
@@ -49,9 +50,7 @@ def hub(monkeypatch):
     real = httpx.Client
 
     def use(handler):
-        monkeypatch.setattr(
-            module.httpx, "Client", lambda **_: real(transport=httpx.MockTransport(handler))
-        )
+        monkeypatch.setattr(module.httpx, "Client", lambda **_: real(transport=httpx.MockTransport(handler)))
 
     return use
 

@@ -3,6 +3,7 @@
 import datetime
 
 import pytest
+
 from embryofl.messages import Reply, RunSettings
 from embryofl_clinic import policy as module
 from embryofl_clinic.policy import Policy

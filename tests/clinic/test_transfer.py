@@ -7,6 +7,7 @@ import time
 import httpx
 import numpy as np
 import pytest
+
 from embryofl.messages import Download
 from embryofl_clinic import transfer as module
 from embryofl_clinic.fleet_link import Stopped

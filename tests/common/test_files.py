@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from embryofl import files
 from embryofl.errors import UserError
 from embryofl.files import atomic, sha256_of, write_atomic

@@ -5,6 +5,7 @@ import re
 import zlib
 
 import pytest
+
 from embryofl.errors import UserError
 from embryofl.invite import Invite
 

@@ -4,9 +4,10 @@ import itertools
 import json
 
 import pytest
+from pydantic import ValidationError
+
 from embryofl.errors import UserError
 from embryofl.messages import PROTOCOL, Enrolment, Reply, Request, RunSettings, proof_text, round_seed, run_settings
-from pydantic import ValidationError
 
 SHA = "a" * 64
 

@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 import torch
-from embryofl.wire import Layout, WireError, load, pack
 from safetensors.torch import load as read_safetensors
 from safetensors.torch import save as write_safetensors
+
+from embryofl.wire import Layout, WireError, load, pack
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import socket
 
 import pytest
+
 from embryofl.errors import UserError
 from embryofl_demo.data import choose_place
 from embryofl_demo.layout import Place, base, current

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from embryofl.errors import UserError
 from embryofl_demo import supervisor as module
 from embryofl_demo.supervisor import Supervisor, last_lines
@@ -105,7 +106,9 @@ def test_a_crash_after_a_steady_time_counts_anew(supervisor, monkeypatch):
     until(often)
 
 
-STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
+STUBBORN = (
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
+)
 
 
 def test_stop_leaves_no_process_not_even_a_stubborn_one(supervisor, monkeypatch, tmp_path):

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 import psutil
+from PIL import Image
+
 from embryofl.invite import Invite
 from embryofl_demo.layout import Place
 from embryofl_demo.stack import Stack, free_port
 from embryofl_server.runs import OVER
-from PIL import Image
 
 WAIT_S = 180.0  # patience for anything on a busy machine; nothing here takes a tenth of it when the machine is free
 SETTINGS = {"rounds": 2, "image_size": 48, "local_epochs": 1, "batch_size": 16, "min_clinics": 3, "seed": 1}

@@ -9,12 +9,13 @@ import struct
 from typing import Any
 
 import numpy as np
+from PIL import Image
+
 from embryofl import task
 from embryofl_clinic.fleet_link import FleetLink, Incoming
 from embryofl_clinic.service import serve
 from embryofl_clinic.settings import load_settings
 from embryofl_clinic.workload import Trained, Workbench
-from PIL import Image
 
 SETTINGS = load_settings()
 ROWS = list(csv.DictReader((SETTINGS.data_dir / "labels.csv").open()))

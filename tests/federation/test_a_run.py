@@ -5,14 +5,16 @@ import math
 
 import numpy as np
 import pytest
+from federation_kit import SETTINGS
+
 from embryofl_server.audit import verify
 from embryofl_server.checkpoint import Checkpoints
-from federation_kit import SETTINGS
 
 
 def test_the_run_ends_with_a_model_any_tool_can_read(federation, reference):
-    from embryofl.models import create_model
     from safetensors.torch import load_file
+
+    from embryofl.models import create_model
 
     state = load_file(reference / "model.safetensors")
     create_model("small_cnn").load_state_dict(state)  # strict: every tensor is there, in its shape

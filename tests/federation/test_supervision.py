@@ -15,13 +15,17 @@ def test_a_kill_in_the_middle_of_a_run_changes_nothing(federation, reference, vi
     def under_way():
         info = federation.status()
         assert info["run"]["state"] not in ("finished", "failed"), "the run was over before the kill"
-        return info["run"]["name"] == name and info["progress"]["round"] >= 2 and info["progress"]["phase"] == "training"
+        return (
+            info["run"]["name"] == name and info["progress"]["round"] >= 2 and info["progress"]["phase"] == "training"
+        )
 
     until("round 2 is under way", under_way, pause=0.0)
     os.kill(federation.pid(victim), signal.SIGKILL)
     run = federation.wait_over(name)
     assert run["state"] == "finished" and run["round"] == 4, (run, federation.logs())
-    assert (federation.folder(name) / "model.safetensors").read_bytes() == (reference / "model.safetensors").read_bytes()
+    assert (federation.folder(name) / "model.safetensors").read_bytes() == (
+        reference / "model.safetensors"
+    ).read_bytes()
     lines = [(x["round"], x["clinic"], x["split"], x["day"]) for x in run["metrics"]]
     assert len(set(lines)) == len(lines)
     if victim == "server":

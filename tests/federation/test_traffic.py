@@ -40,7 +40,9 @@ def test_nothing_private_leaves_a_clinic_in_a_whole_run(federation, reference, t
     targets = [target for _, target in proxy.requests]
     # the record is of the whole run: enrolment, messages, weights both ways
     assert targets[0] == "/v1/enrol"
-    assert sum(t.startswith("/v1/update/") for t in targets) >= 4 and sum(t.startswith("/v1/model/") for t in targets) >= 5
+    assert (
+        sum(t.startswith("/v1/update/") for t in targets) >= 4 and sum(t.startswith("/v1/model/") for t in targets) >= 5
+    )
     recorded = proxy.everything()
     model_bytes = (reference / "model.safetensors").stat().st_size
     assert len(recorded) > 9 * model_bytes
@@ -60,7 +62,10 @@ def test_the_private_key_and_the_control_token_are_not_in_it_either(federation, 
 
 
 def test_a_clinic_never_asks_for_code(federation, reference):
-    calls = {target.split("?")[0].rsplit("/", 1)[0] if "/fleet/" not in target else target for _, target in federation.proxy.requests}
+    calls = {
+        target.split("?")[0].rsplit("/", 1)[0] if "/fleet/" not in target else target
+        for _, target in federation.proxy.requests
+    }
     fleet = {c for c in calls if c.startswith("/v1/fleet/")}
     assert "/v1/fleet/get-fab" not in fleet and "/v1/fleet/get-run" not in fleet
     assert {"/v1/fleet/pull-messages", "/v1/fleet/push-messages"} <= fleet

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from prometheus_client import CollectorRegistry
+
 from embryofl.messages import RunSettings
 from embryofl.metrics import ScoreSums
 from embryofl.wire import Layout
@@ -14,10 +16,12 @@ from embryofl_server.checkpoint import Checkpoints
 from embryofl_server.exporter import make_registry
 from embryofl_server.hub import HubService
 from embryofl_server.settings import HubSettings
-from prometheus_client import CollectorRegistry
 
 ROOT = Path(__file__).parents[2]
-SUMMARY = {"counts": {"3": {"0": 40, "1": 30, "unlabelled": "<5"}, "5": {"0": 50, "1": 60, "unlabelled": 7}}, "patients": 31}
+SUMMARY = {
+    "counts": {"3": {"0": 40, "1": 30, "unlabelled": "<5"}, "5": {"0": 50, "1": 60, "unlabelled": 7}},
+    "patients": 31,
+}
 LAYOUT = Layout.of({"w": ("F32", (50,))})
 
 
@@ -51,7 +55,9 @@ class FilledHub:
         self.service.store.close()
         self.open()
 
-    def run(self, rounds: int, *, of: int = 10, refuse: dict[int, dict[str, str]] | None = None, skill=lambda r: 0.2 * r):
+    def run(
+        self, rounds: int, *, of: int = 10, refuse: dict[int, dict[str, str]] | None = None, skill=lambda r: 0.2 * r
+    ):
         """A run with so many complete rounds; `refuse`: by round, clinics and reasons."""
         run = self.service.runs.create(RunSettings(rounds=of, min_clinics=2))
         checkpoints = Checkpoints(run.folder, self.folder / "weights" / run.name, 3)
@@ -83,7 +89,9 @@ class FilledHub:
 
     def finish(self, run) -> None:
         """The closing evaluation."""
-        evaluation = {n: {"validation": sums(i).to_dict(), "test": sums(i + 9).to_dict()} for i, n in enumerate(self.names)}
+        evaluation = {
+            n: {"validation": sums(i).to_dict(), "test": sums(i + 9).to_dict()} for i, n in enumerate(self.names)
+        }
         record = {"round": run.state["round"], "evaluation": evaluation}
         (run.folder / "model.json").write_text(json.dumps(record))
         run.rewrite_metrics([*run.metrics(), *results.final_lines({**record, "evaluation": {

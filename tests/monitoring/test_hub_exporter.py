@@ -6,6 +6,7 @@ import urllib.request
 from collections import Counter
 
 import pytest
+
 from embryofl.metric_names import CLINIC_STATES, HUB, ROUND_PHASES, RUN_STATES
 from embryofl_demo.stack import free_port
 from embryofl_server.exporter import Exporter
@@ -41,7 +42,11 @@ def test_figures_of_the_model_are_those_of_the_newest_lines(hub):
     run = hub.run(4)
     newest = [x for x in run.metrics() if x["split"] == "validation" and x["round"] == 3]
     for line in newest:
-        labels = {"clinic": line["clinic"], "split": "validation", "day": "all" if line["day"] is None else str(line["day"])}
+        labels = {
+            "clinic": line["clinic"],
+            "split": "validation",
+            "day": "all" if line["day"] is None else str(line["day"]),
+        }
         for figure in ("loss", "auroc", "auprc", "brier", "ece"):
             assert hub.value(f"embryofl_model_{figure}", **labels) == line[figure]
         found = hub.value("embryofl_model_sensitivity", **labels, threshold="0.5")
@@ -65,7 +70,13 @@ def test_a_restart_of_the_hub_resets_nothing(hub):
     hub.restart()
     hub.service.audit.write("hub_started")
     after = hub.samples()
-    moving = ("process_", "embryofl_hub_start", "embryofl_hub_disk", "embryofl_run_progress", "embryofl_clinic_last_seen")
+    moving = (
+        "process_",
+        "embryofl_hub_start",
+        "embryofl_hub_disk",
+        "embryofl_run_progress",
+        "embryofl_clinic_last_seen",
+    )
     same = {k: v for k, v in before.items() if not k.startswith(moving)}
     assert {k: after[k] for k in same} == same
     assert hub.value("embryofl_hub_starts_total") == 2

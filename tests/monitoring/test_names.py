@@ -5,6 +5,7 @@ import json
 import re
 
 import pytest
+
 from embryofl.metric_names import HUB, PROCESS, TRAINER
 
 WORD = re.compile(r"\b(?:embryofl|process)_\w+")
@@ -66,7 +67,7 @@ def test_rules_and_dashboards_speak_only_of_what_is_exported(root, spoken_of):
 def test_what_is_exported_is_shown_or_named_as_not_shown(spoken_of):
     used = {base(n) for text in spoken_of.values() for n in WORD.findall(text)}
     exported = {*HUB, *TRAINER}
-    assert exported - used == NOT_SHOWN - used and NOT_SHOWN <= exported
+    assert exported - used == NOT_SHOWN - used and exported >= NOT_SHOWN
 
 
 def test_labels_in_queries_exist(spoken_of):

@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+
 from embryofl.wire import Layout
 from embryofl_server.jsonlines import JsonLines
 from embryofl_server.presence import LastSeen
@@ -54,7 +55,10 @@ def test_a_distance_is_known_to_a_few_percent(tmp_path):
             view[:] = rng.normal(0, scale, view.size) if view.dtype.kind == "f" else 9
         models.append(packed)
     for i, j in ((0, 1), (0, 2), (1, 2)):
-        parts = [np.concatenate([v.astype(float) for v in layout.section_views(models[k]) if v.dtype.kind == "f"]) for k in (i, j)]
+        parts = [
+            np.concatenate([v.astype(float) for v in layout.section_views(models[k]) if v.dtype.kind == "f"])
+            for k in (i, j)
+        ]
         exact = np.linalg.norm(parts[0] - parts[1])
         assert distance(sketch(models[i], layout), sketch(models[j], layout)) == pytest.approx(exact, rel=0.1)
     models[0].tofile(tmp_path / "update")

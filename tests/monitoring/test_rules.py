@@ -47,7 +47,9 @@ def test_every_alert_is_tested_both_ways(root):
     alerts = re.findall(r"alert: (\w+)", (root / "prometheus/rules/alerts.yml").read_text())
     text = (root / "prometheus/tests/alerts.yml").read_text()
     for alert in alerts:
-        checks = re.findall(rf'alertname="{alert}", alertstate="firing"}}\'\n +eval_time: \w+\n +exp_samples:( \[\])?', text)
+        checks = re.findall(
+            rf'alertname="{alert}", alertstate="firing"}}\'\n +eval_time: \w+\n +exp_samples:( \[\])?', text
+        )
         assert "" in checks, f"no test in which {alert} fires"
         assert " []" in checks, f"no test in which {alert} does not fire"
 

@@ -5,6 +5,7 @@ import urllib.request
 
 import numpy as np
 import pytest
+
 from embryofl.metric_names import PROCESS, TRAINER
 from embryofl_clinic import exporter
 from embryofl_clinic.exporter import TrainerMetrics, make_registry, memory

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from embryofl.wire import Layout
 
 LAYOUT = Layout.of({"w": ("F32", (3, 50)), "b": ("F32", (7,)), "half": ("F16", (5,)), "count": ("I64", ())})
@@ -22,7 +23,9 @@ def packed() -> Callable[..., np.ndarray]:
     def make(seed: int, count: int = 0) -> np.ndarray:
         rng, state = np.random.default_rng(seed), LAYOUT.empty()
         for view in LAYOUT.section_views(state):
-            view[:] = rng.normal(0, 10.0 ** rng.integers(-4, 4, view.size), view.size) if view.dtype.kind == "f" else count
+            view[:] = (
+                rng.normal(0, 10.0 ** rng.integers(-4, 4, view.size), view.size) if view.dtype.kind == "f" else count
+            )
         return state
 
     return make

@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+
 from embryofl_server.aggregate import OrderedMean
 from embryofl_server.strategies import strategy
 

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from embryofl_server.audit import AuditLog, verify
 
 

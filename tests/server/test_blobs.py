@@ -5,6 +5,7 @@ import hashlib
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
+
 from embryofl_server.blobs import MODEL_PREFIX, BadUrl, SignedUrls, UploadRefused, Uploads
 
 PATH = MODEL_PREFIX + "run-0001/round-0001.safetensors"

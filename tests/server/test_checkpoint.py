@@ -4,6 +4,7 @@ import hashlib
 
 import numpy as np
 import pytest
+
 from embryofl_server import checkpoint
 from embryofl_server.checkpoint import Checkpoints
 

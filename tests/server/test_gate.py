@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+
 from embryofl.messages import MAX_REPLY, Download, Reply, Request, RunSettings
 from embryofl.metrics import ScoreSums
 from embryofl_server import gate
@@ -11,7 +12,9 @@ from embryofl_server.blobs import Ticket
 from embryofl_server.store import Clinic
 
 SHA = "a" * 64
-CLINIC = Clinic("anna", "key", "enrolled", 0.0, "quality", {"counts": {"3": {"0": 30, "1": 20}, "5": {"0": 40, "1": "<5"}}})
+CLINIC = Clinic(
+    "anna", "key", "enrolled", 0.0, "quality", {"counts": {"3": {"0": 30, "1": 20}, "5": {"0": 40, "1": "<5"}}}
+)
 
 
 @pytest.fixture

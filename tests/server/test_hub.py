@@ -5,13 +5,14 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from fastapi.testclient import TestClient
+
 from embryofl.errors import UserError
 from embryofl.messages import Enrolment, proof_text
 from embryofl_server.api import create_app
 from embryofl_server.hub import HubService
 from embryofl_server.settings import HubSettings
 from embryofl_server.store import Refused
-from fastapi.testclient import TestClient
 
 
 @pytest.fixture
@@ -138,7 +139,9 @@ def test_a_download_is_authorised_for_the_signed_url_only(api, hub):
     url = hub.urls.sign("GET", "/v1/model/run-0001/round-0000.safetensors", "anna", 60)
     ask = lambda uri: api.get("/internal/authorise", headers={"X-Forwarded-Uri": uri}).status_code  # noqa: E731
     assert ask(url) == 204
-    assert {ask(u) for u in (url.replace("0000", "0001"), url[:-1], "", "//[", hub.urls.sign("PUT", "/v1/x", "anna", 60))} == {403}
+    assert {
+        ask(u) for u in (url.replace("0000", "0001"), url[:-1], "", "//[", hub.urls.sign("PUT", "/v1/x", "anna", 60))
+    } == {403}
     assert api.get("/internal/authorise").status_code == 403
 
 

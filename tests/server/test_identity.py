@@ -7,6 +7,7 @@ import threading
 
 import pytest
 from cryptography import x509
+
 from embryofl_server import identity as module
 from embryofl_server.identity import Identity
 

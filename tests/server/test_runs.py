@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from embryofl.errors import UserError
 from embryofl.messages import RunSettings
 from embryofl_server.runs import Runs
@@ -65,7 +66,7 @@ def test_what_is_no_setting_is_said(typed):
 
 def test_an_unknown_strategy_is_answered_with_those_that_exist():
     for name in strategy_names():
-        assert strategy(name).NAME == name
+        assert name == strategy(name).NAME
     with pytest.raises(UserError) as caught:
         strategy("fedmagic")
     assert "fedmagic" in str(caught.value) and all(n in str(caught.value) for n in strategy_names())

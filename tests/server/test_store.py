@@ -4,6 +4,7 @@ import sqlite3
 import time
 
 import pytest
+
 from embryofl.errors import UserError
 from embryofl_server.store import Refused, Store
 

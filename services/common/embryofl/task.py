@@ -70,7 +70,7 @@ class TrainSettings:
         0 counts every image once; 1 gives both classes the same weight in sum; between, a power of that.
     """
 
-    local_epochs: int = 2
+    local_epochs: int = 4
     batch_size: int = 32
     learning_rate: float = 3e-3
     weight_decay: float = 0.05
