@@ -50,3 +50,11 @@ def federation(tmp_path_factory: pytest.TempPathFactory, _environment: None) -> 
 def reference(federation: Federation) -> Path:
     """The folder of an undisturbed run of four rounds with seed 1."""
     return federation.run(rounds=4)
+
+
+@pytest.fixture(autouse=True)
+def _no_run_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test that failed in the middle of a run must not spoil those after it."""
+    yield
+    if "federation" in request.fixturenames:
+        request.getfixturevalue("federation").stop_run()

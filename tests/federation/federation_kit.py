@@ -111,6 +111,13 @@ class Federation:
         assert run["state"] == "finished", (run["state"], run["reason"], self.logs())
         return self.folder(name)
 
+    def stop_run(self) -> None:
+        """Stop a run that a failed test has left."""
+        run = self.status()["run"]
+        if run and run["state"] not in OVER:
+            self.stack.call("POST", "/control/stop")
+            self.wait_over(run["name"])
+
     def folder(self, run: str) -> Path:
         return self.place.hub / "runs" / run
 

@@ -84,9 +84,9 @@ def up(
     place, count = choose_place(data, clinics)
     names = [f"clinic-{i}" for i in range(1, count + 1)]
     console = show.make_console()
-    stack = None
-    try:
-        with _single(place):
+    with _single(place), contextlib.ExitStack() as stopping:  # the lock is held until everything has stopped
+        stopping.callback(_ignore_signals)  # stopping is under way and bounded; called before the stack is stopped
+        try:
             place.make_current()
             console.print(f"[bold]1/4[/bold] Data for {count} clinics in {place.root / 'data'}", soft_wrap=True)
             prepare(place, names, data, images)

@@ -34,7 +34,7 @@ def test_shares_by_label_and_day_are_matched():
     images = cohorts(120, random.Random(2))
     sides = split_by_patient(images, seed=0)
     whole = Counter((image.label, image.day) for image in images)
-    for side, share in (("train", 0.65), ("validation", 0.15), ("test", 0.20)):
+    for side, share in (("train", 0.60), ("validation", 0.20), ("test", 0.20)):
         found = Counter((images[index].label, images[index].day) for index in sides[side])
         for stratum, count in whole.items():
             assert found[stratum] == pytest.approx(share * count, rel=0.15)
