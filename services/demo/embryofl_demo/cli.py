@@ -84,8 +84,8 @@ def up(
     place, count = choose_place(data, clinics)
     names = [f"clinic-{i}" for i in range(1, count + 1)]
     console = show.make_console()
-    with _single(place), contextlib.ExitStack() as stopping:  # the lock is held until everything has stopped
-        stopping.callback(_ignore_signals)  # stopping is under way and bounded; called before the stack is stopped
+    stack = None
+    with _single(place):  # held until everything has stopped
         try:
             place.make_current()
             console.print(f"[bold]1/4[/bold] Data for {count} clinics in {place.root / 'data'}", soft_wrap=True)
@@ -116,14 +116,14 @@ def up(
                     time.sleep(0.5)
             if info["run"]["state"] != "finished":
                 raise typer.Exit(1)
-    except _Interrupted:
-        console.print("\nStopping; the state is kept, and the next `make demo` goes on from it.")
-        raise typer.Exit(130) from None
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)  # stopping is under way and bounded
-        if stack is not None:
-            stack.stop()
+        except _Interrupted:
+            console.print("\nStopping; the state is kept, and the next `make demo` goes on from it.")
+            raise typer.Exit(130) from None
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)  # stopping is under way and bounded
+            if stack is not None:
+                stack.stop()
 
 
 def _interrupt(*_: Any) -> None:
