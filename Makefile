@@ -66,15 +66,15 @@ lint: $(VENV)/.ready-dev  ## Style and types
 
 .PHONY: test
 test: $(VENV)/.ready-dev  ## Unit tests, and federations of real processes
-	$(BIN)/pytest -m "not containers"
+	$(BIN)/python -m pytest -m "not containers"
 
 .PHONY: test-unit
 test-unit: $(VENV)/.ready-dev  ## Unit tests only
-	$(BIN)/pytest -m "not containers and not federation"
+	$(BIN)/python -m pytest -m "not containers and not federation"
 
 .PHONY: test-containers
 test-containers: $(VENV)/.ready-dev  ## The federation in real containers (needs Docker)
-	$(BIN)/pytest -m containers
+	$(BIN)/python -m pytest -m containers
 
 $(VENV)/.ready-dev: $(VENV)/.ready requirements-dev.txt
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements-dev.txt
