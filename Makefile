@@ -16,6 +16,7 @@ demo_options = $(if $(CLINICS),--clinics $(CLINICS)) $(if $(DATA),--data "$(DATA
 help:  ## This list
 	@echo "make up      the federation in containers (needs Docker);   make demo   the same as plain processes"
 	@echo "Options: CLINICS=3  DATA=folder  PORT=8443  SET=rounds=15,seed=1  KEEP=1 (demo: stay up after the run)"
+	@echo "Only for make up: IMAGES=400 (synthetic images a clinic)  GPU=1"
 	@echo
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*  ## /  \1|/' | column -t -s '|'
 
