@@ -56,32 +56,37 @@ class Secrets:
 
     def found_in(self, data: bytes) -> dict[str, float]:
         """Kinds of secrets in `data`, with the share of their needles that is there; empty when there are none."""
-        eight, four = _every(data, "<u8"), _every(data, "<u4")
-        decimals = set(re.findall(rb"(?=(0\.\d{4}))", data))
+        forms = {needle: _forms(needle) for needles in self.needles.values() for needle in needles}
+        strong = _present(data, 8, {form for its in forms.values() for form in its})
+        binary = [n for form, needles in self.weak.items() if "decimals" not in form for n in needles]
+        weak = _present(data, 4, set(binary)) | set(re.findall(rb"(?=(0\.\d{4}))", data))
         found = {}
         for kind, needles in self.needles.items():
-            share = sum(any(_has(eight, f) and f in data for f in _forms(n)) for n in needles) / len(needles)
+            share = float(np.mean([any(f in strong and f in data for f in forms[n]) for n in needles]))
             if share:
                 found[kind] = share
         for form, needles in self.weak.items():
-            present = [n in decimals if "decimals" in form else _has(four, n) for n in needles]
-            if np.mean(present) > 0.25:
-                found[f"score as {form}"] = float(np.mean(present))
+            share = float(np.mean([n in weak for n in needles]))
+            if share > 0.25:
+                found[f"score as {form}"] = share
         return found
 
 
-def _every(data: bytes, code: str) -> np.ndarray:
-    """All runs of 4 or 8 bytes in `data`, as sorted integers without repetition."""
-    size = np.dtype(code).itemsize
-    whole = [np.frombuffer(data, code, (len(data) - at) // size, at) for at in range(size)]
-    return np.unique(np.concatenate(whole))
-
-
-def _has(runs: np.ndarray, needle: bytes) -> bool:
-    """Whether the needle's first bytes are among the runs; quick, and never wrongly no."""
-    wanted = np.frombuffer(needle, runs.dtype, 1)[0]
-    at = int(np.searchsorted(runs, wanted))
-    return at < len(runs) and runs[at] == wanted
+def _present(data: bytes, size: int, needles: set[bytes]) -> set[bytes]:
+    """Those needles whose first `size` bytes are in `data`: one pass over the data, whatever the number of needles."""
+    table = np.zeros(1 << 24, bool)
+    for needle in needles:
+        table[int.from_bytes(needle[:3], "little")] = True
+    octets = np.frombuffer(data, np.uint8)
+    heads = set()
+    for start in range(0, len(data), 1 << 22):
+        block = octets[start : start + (1 << 22) + size - 1]
+        if len(block) < size:
+            break
+        three = block[:-2] | block[1:-1].astype(np.uint32) << 8 | block[2:].astype(np.uint32) << 16
+        at = np.flatnonzero(table[three[: len(block) - size + 1]])
+        heads |= {data[p : p + size] for p in (at + start).tolist()}
+    return {needle for needle in needles if needle[:size] in heads}
 
 
 def _forms(needle: bytes) -> list[bytes]:

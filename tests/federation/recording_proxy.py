@@ -24,7 +24,10 @@ class RecordingProxy:
     """
 
     def __init__(self, certificate: Path, key: Path, ca: Path, port: int) -> None:
-        self.records: list[tuple[str, bytes]] = []  # ("request" or "response", headers and body)
+        self._heads: list[bytes] = []
+        self._bodies: dict[
+            bytes, None
+        ] = {}  # each once, in order: the same weights come again in the same run repeated
         self.requests: list[tuple[str, str]] = []  # method and target
         self._lock = threading.Lock()
         behind = ssl.create_default_context(cafile=str(ca))
@@ -43,7 +46,7 @@ class RecordingProxy:
             def _relay(self) -> None:
                 body = self._body()
                 head = f"{self.command} {self.path}\r\n{self.headers}".encode()
-                proxy._record("request", head + body, (self.command, self.path))
+                proxy._record(head, body, (self.command, self.path))
                 headers = {k: v for k, v in self.headers.items() if k.lower() not in _HOP}
                 upstream = HTTPSConnection("localhost", port, context=behind, timeout=120)
                 try:
@@ -52,7 +55,7 @@ class RecordingProxy:
                     data = response.read()
                 finally:
                     upstream.close()
-                proxy._record("response", f"{response.status}\r\n{response.headers}".encode() + data)
+                proxy._record(f"{response.status}\r\n{response.headers}".encode(), data)
                 self.send_response(response.status)
                 for key, value in response.getheaders():
                     if key.lower() not in _HOP:
@@ -89,16 +92,17 @@ class RecordingProxy:
         self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
-    def _record(self, direction: str, data: bytes, request: tuple[str, str] | None = None) -> None:
+    def _record(self, head: bytes, body: bytes, request: tuple[str, str] | None = None) -> None:
         with self._lock:
-            self.records.append((direction, data))
+            self._heads.append(head)
+            self._bodies[body] = None
             if request:
                 self.requests.append(request)
 
     def everything(self) -> bytes:
-        """All that was recorded, one message after the other."""
+        """All that was recorded, one piece after the other."""
         with self._lock:
-            return b"\n".join(data for _, data in self.records)
+            return b"\n".join([*self._heads, *self._bodies])
 
     def close(self) -> None:
         self._server.shutdown()

@@ -36,6 +36,9 @@ def serve(settings: ClinicSettings, bench: Workbench | None = None) -> None:
         signal.signal(number, lambda *_: stop.set())
     identity = Identity(settings.identity_dir)
     membership = identity.membership or _join(settings, identity, stop)
+    moved = [h.strip() for h in settings.hubs.split(",") if h.strip()]
+    if moved:  # trusted only with the certificate of the hub it joined
+        membership = membership.model_copy(update={"hubs": moved})
     import torch
 
     if settings.threads:

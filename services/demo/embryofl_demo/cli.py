@@ -75,13 +75,14 @@ def up(
     from embryofl_demo.data import choose_place, prepare
     from embryofl_demo.stack import Stack
     from embryofl_server import show
-    from embryofl_server.start import parse_settings
+    from embryofl_server.start import check_settings, parse_settings
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     settings = parse_settings(option or [])
     place, count = choose_place(data, clinics)
+    check_settings({"min_clinics": count, **settings})  # now, and not when everything is up
     names = [f"clinic-{i}" for i in range(1, count + 1)]
     console = show.make_console()
     stack = None

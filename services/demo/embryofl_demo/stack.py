@@ -122,7 +122,9 @@ class Stack:
             "EMBRYOFL_THREADS": os.environ.get("EMBRYOFL_THREADS", "1"),  # clinics share this machine
             "OMP_NUM_THREADS": "1",
         }
-        if not (self.place.clinic(name) / "identity" / "hub.json").exists():
+        if (self.place.clinic(name) / "identity" / "hub.json").exists():
+            env["EMBRYOFL_HUBS"] = f"localhost:{self.ports['gateway']}"  # the port may be another one this time
+        else:
             env["EMBRYOFL_INVITE"] = self.call("POST", "/control/invites", {"name": name})["invite"]
         metrics = free_port()
         env["EMBRYOFL_METRICS_PORT"] = str(metrics)

@@ -18,8 +18,7 @@ from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 
 from embryofl.errors import UserError
 from embryofl.invite import Invite
-from embryofl.messages import Enrolment, RunSettings, proof_text, run_settings
-from embryofl.models import model_names
+from embryofl.messages import Enrolment, RunSettings, proof_text
 from embryofl.wire import Layout, WireError
 from embryofl_server.audit import AuditLog
 from embryofl_server.blobs import SignedUrls, Uploads
@@ -30,8 +29,8 @@ from embryofl_server.progress import Progress
 from embryofl_server.rounds import Halted, Hub, RoundLoop
 from embryofl_server.runs import OVER, Run, Runs
 from embryofl_server.settings import HubSettings
+from embryofl_server.start import check_settings
 from embryofl_server.store import Refused, Store
-from embryofl_server.strategies import strategy
 from embryofl_server.superlink import LinkLost, SuperLink
 
 log = logging.getLogger("embryofl.hub")
@@ -96,14 +95,7 @@ class HubService:
         """
         enrolled = [c for c in self.store.clinics().values() if c.state == "enrolled"]
         values = {"min_clinics": max(1, len(enrolled)), **values}
-        settings = run_settings(values)
-        if settings.model not in model_names() and not initial:
-            raise UserError(f"There is no model {settings.model!r}. Choose one of: {', '.join(model_names())}.")
-        least = strategy(settings.strategy).LEAST_CLINICS
-        if settings.min_clinics < least:
-            raise UserError(
-                f"Strategy {settings.strategy} needs at least {least} clinics, min_clinics is {settings.min_clinics}."
-            )
+        settings = check_settings(values, any_model=bool(initial))
         busy = self.runs.unfinished()
         if busy:
             raise UserError(

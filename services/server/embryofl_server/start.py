@@ -1,9 +1,12 @@
-"""Run settings as a person types them: ``name=value``."""
+"""Run settings as a person types them, ``name=value``, and whether they can be used."""
 
 import json
 from typing import Any
 
 from embryofl.errors import UserError
+from embryofl.messages import RunSettings, run_settings
+from embryofl.models import model_names
+from embryofl_server.strategies import strategy
 
 
 def parse_settings(options: list[str]) -> dict[str, Any]:
@@ -19,3 +22,22 @@ def parse_settings(options: list[str]) -> dict[str, Any]:
             value = text
         values[name.strip()] = value if isinstance(value, (int, float, bool)) else text
     return values
+
+
+def check_settings(values: dict[str, Any], *, any_model: bool = False) -> RunSettings:
+    """Validate a run's settings; `any_model` where the initial weights are given.
+
+    Raises
+    ------
+    UserError
+        When a setting, the model or the strategy does not exist or cannot be used; it names those that exist.
+    """
+    settings = run_settings(values)
+    if settings.model not in model_names() and not any_model:
+        raise UserError(f"There is no model {settings.model!r}. Choose one of: {', '.join(model_names())}.")
+    least = strategy(settings.strategy).LEAST_CLINICS
+    if settings.min_clinics < least:
+        raise UserError(
+            f"Strategy {settings.strategy} needs at least {least} clinics, min_clinics is {settings.min_clinics}."
+        )
+    return settings

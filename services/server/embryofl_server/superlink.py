@@ -73,7 +73,6 @@ from flwr.supercore.interceptors import (
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supercore.task_identity import TaskIdentity
-from google.protobuf.message import DecodeError
 
 log = logging.getLogger("embryofl.superlink")
 
@@ -159,11 +158,13 @@ class _Grid:
                 answers.append(Answer(asked, error="malformed"))
                 continue
             try:
-                message = inflate_object_from_contents(answer_id, pull_objects(ids, pull, initial_backoff=0.05))
+                contents = pull_objects(ids, pull, initial_backoff=0.05)
             except ObjectPullError:
                 answers.append(Answer(asked, lost=True))
                 continue
-            except (ValueError, TypeError, DecodeError) as exc:
+            try:
+                message = inflate_object_from_contents(answer_id, contents)
+            except Exception as exc:  # a clinic's bytes: flwr raises KeyError, ValueError, TypeError, IndexError, ...
                 log.warning("an answer cannot be read (%s)", type(exc).__name__)
                 answers.append(Answer(asked, error="malformed"))
                 continue

@@ -1,0 +1,236 @@
+"""Who gets in where: nobody without a key of a clinic's own, and from the clinics' side nothing but the clinics' paths."""
+
+import secrets
+import socket
+import ssl
+import threading
+
+import httpx
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from federation_kit import until
+from gateway_kit import SHUT, raw, status
+
+from embryofl.errors import UserError
+from embryofl.files import write_atomic
+from embryofl.invite import Invite
+from embryofl_clinic.fleet_link import FleetLink, Refused
+from embryofl_clinic.identity import Identity
+from embryofl_clinic.join import join
+from embryofl_server.blobs import SignedUrls
+
+
+@pytest.fixture
+def gateway(federation):
+    """An HTTP client that trusts the hub, as a clinic's would."""
+    context = ssl.create_default_context(cafile=str(federation.ca))
+    with httpx.Client(base_url=f"https://localhost:{federation.port}", verify=context, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture
+def urls(federation):
+    """Signs as the hub does."""
+    key = (federation.place.hub / "identity" / "url.key").read_bytes()
+    return SignedUrls(key, lambda name: True)
+
+
+def link_of(federation, key, folder) -> FleetLink:
+    folder.mkdir(exist_ok=True)
+    return FleetLink(f"localhost:{federation.port}", federation.ca.read_bytes(), key, folder, threading.Event())
+
+
+# -- keys ---------------------------------------------------------------------------------------------------------------
+def test_a_key_that_is_not_enrolled_is_refused(federation, tmp_path):
+    link = link_of(federation, ec.generate_private_key(ec.SECP384R1()), tmp_path / "state")
+    with pytest.raises(Refused):
+        link.connect()
+    link.close()
+
+
+@pytest.mark.parametrize("whose", ["a stranger's", "another clinic's"])
+def test_no_message_is_handed_out_to_a_key_that_is_not_its_clinics(federation, tmp_path, whose):
+    from flwr.proto.fleet_pb2 import DeactivateNodeRequest, PullMessagesRequest
+    from flwr.proto.node_pb2 import Node
+
+    key = ec.generate_private_key(ec.SECP384R1())
+    if whose == "another clinic's":
+        key = Identity(federation.place.clinic("clinic-2") / "identity").key
+    file = federation.place.clinic("clinic-1") / "node_id"
+    victim = int(until("clinic-1 has connected", lambda: file.exists() and file.read_text()))
+    link = link_of(federation, key, tmp_path / "state")
+    try:
+        for call, request in (
+            (link._client.PullMessages, PullMessagesRequest(node=Node(node_id=victim))),
+            (link._client.DeactivateNode, DeactivateNodeRequest(node_id=victim)),
+        ):
+            with pytest.raises(httpx.HTTPStatusError) as caught:
+                call(request)
+            assert caught.value.response.status_code == 401
+    finally:
+        link._client.close()
+
+
+def test_nobody_registers_a_key_through_the_gateway(federation, tmp_path):
+    from flwr.proto.fleet_pb2 import RegisterNodeFleetRequest
+
+    from embryofl_server.superlink import _node_key
+
+    key = ec.generate_private_key(ec.SECP384R1())
+    identity = Identity(tmp_path / "identity")
+    link = link_of(federation, key, tmp_path / "state")
+    try:
+        with pytest.raises(httpx.HTTPStatusError) as caught:
+            link._client.RegisterNode(RegisterNodeFleetRequest(public_key=link._public))
+        assert 400 <= caught.value.response.status_code < 500
+        with pytest.raises(Refused):
+            link.connect()
+    finally:
+        link.close()
+    assert _node_key(identity.public_key)  # the hub's own way in is another one
+
+
+def invite_for(federation, name: str, secret: str) -> Invite:
+    return Invite(name=name, hubs=[f"localhost:{federation.port}"], ca=federation.ca.read_text(), secret=secret)
+
+
+@pytest.mark.parametrize("name", ["clinic-1", "nobody"])
+def test_a_wrong_secret_lets_nobody_in(federation, tmp_path, name):
+    identity = Identity(tmp_path / "identity")
+    with pytest.raises(UserError, match="not known"):
+        join(identity, invite_for(federation, name, secrets.token_urlsafe(24)), "quality", {}, threading.Event())
+    assert identity.membership is None
+
+
+def test_another_clinics_used_invite_is_worth_nothing(federation, tmp_path):
+    """Somebody finds the invite of a clinic that has joined, and comes with a key of his own."""
+    honest, thief = Identity(tmp_path / "honest"), Identity(tmp_path / "thief")
+    invite = Invite.parse(federation.stack.call("POST", "/control/invites", {"name": "visitor"})["invite"])
+    join(honest, invite, "quality", {}, threading.Event())
+    with pytest.raises(UserError, match="another key"):
+        join(thief, invite, "quality", {}, threading.Event())
+    join(honest, invite, "quality", {}, threading.Event())  # its own clinic may ask again
+    assert "visitor" in federation.status()["clinics"]
+
+
+def test_a_stranger_in_the_middle_is_not_trusted(federation, tmp_path):
+    """Under the hub's address but with another certificate: the clinic does not even send its secret."""
+    from embryofl_server.identity import Identity as HubIdentity
+
+    HubIdentity(tmp_path / "other", ["localhost"])
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    place = tmp_path / "other" / "gateway"
+    context.load_cert_chain(place / "gateway.crt", place / "gateway.key")
+    got: list[bytes] = []
+    stop = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def listen() -> None:
+            with server.accept()[0] as connection:
+                try:
+                    got.append(context.wrap_socket(connection, server_side=True).recv(1000))
+                except OSError:
+                    got.append(b"")
+            stop.set()
+
+        threading.Thread(target=listen, daemon=True).start()
+        invite = invite_for(federation, "clinic-1", "s" * 32)
+        invite = invite.model_copy(update={"hubs": [f"localhost:{server.getsockname()[1]}"]})
+        with pytest.raises(UserError, match="Stopped"):
+            join(Identity(tmp_path / "identity"), invite, "quality", {}, stop)
+    assert got == [b""]
+
+
+# -- signed URLs --------------------------------------------------------------------------------------------------------
+def test_a_signed_url_opens_its_file_and_no_change_of_it_does(federation, reference, gateway, urls):
+    path = f"/v1/model/{reference.name}/round-0004.safetensors"
+    url = urls.sign("GET", path, "clinic-1", 600)
+    answer = gateway.get(url)
+    assert answer.status_code == 200 and answer.content == (reference / "model.safetensors").read_bytes()
+    part = gateway.get(url, headers={"Range": "bytes=1000-"})
+    assert part.status_code == 206 and part.content == answer.content[1000:]
+    expired = urls.sign("GET", path, "clinic-1", -60)
+    stranger = urls.sign("GET", path, "nobody", 600)
+    for changed in (
+        path,
+        url.replace("round-0004", "round-0000"),
+        url.replace("clinic=clinic-1", "clinic=clinic-2"),
+        url.replace("expires=", "expires=9"),
+        url[:-1] + ("0" if url[-1] != "0" else "1"),
+        urls.sign("PUT", path, "clinic-1", 600),
+        expired,
+        stranger,
+    ):
+        assert gateway.get(changed).status_code == 403, changed
+    # a header of the clinic's own does not speak for the URL
+    lie = {"X-Forwarded-Uri": url, "X-Original-URL": url, "X-Forwarded-Method": "GET"}
+    assert gateway.get(url.replace("round-0004", "round-0000"), headers=lie).status_code == 403
+
+
+def test_even_a_good_signature_opens_nothing_outside_the_models(federation, reference, urls):
+    """Were a path like this ever signed, the file server would still not leave its folder."""
+    for path in ("/v1/model/../identity/ca.key", "/v1/model/%2e%2e/identity/ca.key", "/v1/model/..%2fidentity%2fca.key",
+                 "/v1/model//etc/passwd", f"/v1/model/{reference.name}/"):  # fmt: skip
+        answer = raw(federation.port, federation.ca, f"GET {urls.sign('GET', path, 'clinic-1', 600)} HTTP/1.1")
+        assert status(answer) in (400, 403, 404), (path, answer[:200])
+        assert b"PRIVATE KEY" not in answer and b"root:" not in answer and b"round-0000" not in answer
+
+
+def test_an_upload_address_is_dead_after_its_round(federation, reference, gateway):
+    used = [target for method, target in federation.proxy.requests if method == "PUT"]
+    assert len(used) >= 4
+    size = (reference / "model.safetensors").stat().st_size
+    for url in used[:4]:
+        assert gateway.put(url, content=b"x" * size).status_code == 410
+    assert gateway.put(used[0].replace("/v1/update/run", "/v1/update/fun"), content=b"x" * size).status_code == 403
+
+
+# -- the gateway --------------------------------------------------------------------------------------------------------
+def test_plain_http_is_refused(federation):
+    for path in ("/v1/enrol", "/v1/fleet/pull-messages", "/"):
+        with pytest.raises((httpx.HTTPStatusError, httpx.TransportError)):
+            httpx.post(f"http://localhost:{federation.port}{path}", timeout=60).raise_for_status()
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
+def test_nothing_but_the_clinics_paths_is_reached(federation, method):
+    """No answer of SuperLink's Control or Runtime API, nor of the server's control API, comes through.
+
+    What may come is the gateway's own 404 (or 400), the signature check's 403, or, where a path that begins and ends in
+    the Fleet API is passed on as written, the Fleet API's own refusal of a path that it does not have.
+    """
+    for target in SHUT:
+        answer = raw(federation.port, federation.ca, f"{method} {target} HTTP/1.1", b"{}" if method != "GET" else b"")
+        allowed = (400, 401, 403, 404, 405, 415)  # the last of them the Fleet API's own
+        assert status(answer) in allowed, (method, target, answer[:300])
+        lowered = answer.lower()
+        for word in (b"swagger", b"openapi", b'"status":"ok"', b"control token", b"superexec", b"clinics", b"run_id"):
+            assert word not in lowered, (method, target, answer[:500])
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "HEAD", "OPTIONS", "TRACE", "CONNECT", "PATCH"])
+def test_a_path_is_open_for_its_own_method_only(federation, method):
+    for target in ("/v1/fleet/pull-messages", "/v1/enrol"):
+        assert status(raw(federation.port, federation.ca, f"{method} {target} HTTP/1.1")) in (400, 403, 404, 405, 501)
+
+
+def test_a_body_that_is_too_large_is_refused(federation, gateway):
+    assert gateway.post("/v1/enrol", content=b"x" * 100_000).status_code == 413
+    headers = {"Content-Type": "application/x-protobuf"}
+    answer = gateway.post("/v1/fleet/push-messages", content=b"x" * 3_000_000, headers=headers)
+    assert 400 <= answer.status_code < 500
+
+
+def test_the_servers_control_api_wants_its_token(federation):
+    """Also on the hub's own network."""
+    context = ssl.create_default_context(cafile=str(federation.ca))
+    base = f"https://{federation.stack.settings.server_address}"
+    for method, path in (("GET", "/control/status"), ("POST", "/control/runs"), ("POST", "/control/stop")):
+        for headers in ({}, {"Authorization": "Bearer " + "0" * 64}):
+            answer = httpx.request(method, base + path, headers=headers, json={}, verify=context, timeout=60)
+            assert answer.status_code == 401
+
+
+def test_after_all_this_the_federation_is_well(federation):
+    write_atomic(federation.place.root / "note", b"")  # the disk is, too
+    until("the hub answers", lambda: federation.status()["clinics"])

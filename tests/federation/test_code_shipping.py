@@ -1,0 +1,112 @@
+"""A hub in the wrong hands: it starts a Flower run with code for the clinics and sends them messages of every form.
+
+The attacker has all the hub has: the SuperLink's Control and Runtime APIs, the secret, the authority's key.
+"""
+
+import json
+import time
+
+import numpy as np
+import pytest
+from federation_kit import until
+
+from embryofl_server import superlink as module
+from embryofl_server.superlink import SuperLink
+
+
+@pytest.fixture
+def attack(federation, tmp_path, monkeypatch):
+    """A Flower run whose bundle writes a marker file wherever it is imported or called."""
+    marker = tmp_path / "executed"
+    code = f"""
+import pathlib
+pathlib.Path({str(marker)!r}).write_text("imported")
+from flwr.clientapp import ClientApp
+app = ClientApp()
+@app.train()
+def train(message, context):
+    pathlib.Path({str(marker)!r}).write_text("called")
+    return message
+@app.evaluate()
+def evaluate(message, context):
+    pathlib.Path({str(marker)!r}).write_text("called")
+    return message
+"""
+    bundle = {**module._BUNDLE, "marker.py": code.encode(), "sitecustomize.py": code.encode()}
+    monkeypatch.setattr(module, "_BUNDLE", bundle)
+    identity = federation.place.hub / "identity"
+    link = SuperLink(
+        federation.stack.settings.superlink_address,
+        federation.ca.read_bytes(),
+        (identity / "superlink" / "superexec.secret").read_bytes(),
+    )
+    link.open()
+    yield link, marker
+    link.close()
+
+
+def stock_messages(node: int):
+    """Messages as Flower's own strategies send them, for every kind of call a ClientApp has."""
+    from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+
+    arrays = ArrayRecord({"w": Array(np.ones(10, np.float32))})
+    for kind in ("train", "evaluate", "query", "train.custom"):
+        content = RecordDict({"arrays": arrays, "config": ConfigRecord({"lr": 0.1, "server-round": 1})})
+        yield Message(content, dst_node_id=node, message_type=kind, ttl=600)
+    yield Message(RecordDict(), dst_node_id=node, message_type="train", ttl=600)
+    yield Message(RecordDict({"m": MetricRecord({"json": 1.0})}), dst_node_id=node, message_type="train", ttl=600)
+    yield Message(
+        RecordDict({"m": ConfigRecord({"json": b"\x80\x04\x95"})}), dst_node_id=node, message_type="train", ttl=600
+    )
+    many = RecordDict({f"r{i}": ConfigRecord({"x": i}) for i in range(30)})
+    yield Message(many, dst_node_id=node, message_type="train", ttl=600)
+
+
+def our_words(federation, run: str):
+    """Texts in the place of ours: not JSON, unknown fields, another clinic, paths and addresses of elsewhere."""
+    settings = json.loads((federation.folder(run) / "settings.json").read_text())
+    good = {
+        "kind": "train", "run": run, "round": 1, "clinic": "clinic-1", "settings": settings, "layout": "0" * 16,
+        "model": {"url": "/v1/model/x", "size": 10, "sha256": "a" * 64}, "upload_url": "/v1/update/x",
+        "deadline": time.time() + 60,
+    }  # fmt: skip
+    yield "import os"
+    yield "[" * 10_000
+    yield json.dumps(good | {"code": "__import__('os').system('x')"})
+    yield json.dumps(good | {"clinic": "clinic-2"})
+    yield json.dumps(good | {"run": "../../run"})
+    yield json.dumps(good | {"model": {"url": "file:///etc/passwd", "size": 1, "sha256": "a" * 64}})
+    yield json.dumps(good | {"model": {"url": "/v1/../../etc/passwd", "size": 1, "sha256": "a" * 64}})
+    yield json.dumps(good | {"settings": {**settings, "model": "os.system"}})
+    yield json.dumps(good | {"settings": {**settings, "pretrained": "/etc/passwd"}})
+    yield json.dumps(good)  # a layout nobody has
+
+
+def test_no_code_of_the_hubs_is_ever_executed_by_a_clinic(federation, reference, attack):
+    link, marker = attack
+    pids = {name: federation.pid(name) for name in ("clinic-1", "clinic-2", "clinic-3")}
+    node = until("clinic-1 is online", lambda: (n := link.nodes().get("clinic-1")) and n.online and n)
+    texts = [link.send(node, text, 600, "1") for text in our_words(federation, reference.name)]
+    for message in stock_messages(node.id):
+        link._open_grid().push(message)
+    last = link.send(node, "the last word", 600, "1")
+    answers: dict[str, str] = {}
+
+    def answered():
+        for answer in link.answers([i for i in [*texts, last] if i not in answers]):
+            assert not answer.lost, "the clinic had to be connected anew"
+            answers[answer.message_id] = answer.error or json.loads(answer.text)["refused"]
+        return len(answers) == len(texts) + 1
+
+    until("the clinic has answered each", answered)  # so it has looked at all of them: they come in order
+    assert all(answers.values()), answers
+    assert not marker.exists()
+    assert {name: federation.pid(name) for name in pids} == pids  # nobody crashed
+    assert not any(target.startswith("/v1/fleet/get-") for _, target in federation.proxy.requests)
+    link.close()
+    assert (
+        federation.run(rounds=4).joinpath("model.safetensors").read_bytes()
+        == (reference / "model.safetensors").read_bytes()
+    )
+    assert not marker.exists()
+    assert {name: federation.pid(name) for name in pids} == pids

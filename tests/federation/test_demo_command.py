@@ -1,0 +1,176 @@
+"""`make demo` as its user meets it: it can be stopped at any time, leaves nothing behind, goes on, and says what is wrong."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from federation_kit import WAIT_S, draw_clinic, processes_of, until
+
+from embryofl_demo.stack import free_port, program
+
+SMALL = ["--set", "image_size=48", "--set", "local_epochs=1", "--set", "batch_size=16"]
+STOP_S = 10.0 + 3.0  # the promise, and what a busy machine may add
+
+
+class Demo:
+    """The command, with a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.out = folder, folder / "out.txt"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, "EMBRYOFL_DEMO_DIR": str(self.folder / "demo"), "COLUMNS": "200"}
+
+    def start(self, *words: str) -> None:
+        with self.out.open("wb") as out:
+            self.process = subprocess.Popen(
+                [program("embryofl-demo"), "up", "--port", str(free_port()), *words],
+                stdout=out,
+                stderr=out,
+                env=self._environment(),
+            )
+
+    def run(self, *words: str) -> tuple[int, str]:
+        done = subprocess.run(
+            [program("embryofl-demo"), *words], capture_output=True, text=True, env=self._environment(), timeout=WAIT_S
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    def text(self) -> str:
+        return self.out.read_text(errors="replace")
+
+    def left(self) -> list[str]:
+        """What still runs of this demo."""
+        return [" ".join(p.cmdline())[:200] for p in processes_of(self.folder / "demo")]
+
+    @property
+    def root(self) -> Path:
+        return next((self.folder / "demo").glob("*/supervisor.pid")).parent
+
+    def events(self, kind: str) -> list[dict]:
+        files = sorted(self.root.glob("hub/runs/*/events.jsonl"))
+        return [e for f in files for e in map(json.loads, f.read_text().splitlines()) if e["kind"] == kind]
+
+    def rounds(self) -> int:
+        assert self.process is not None
+        assert self.process.poll() is None, self.text()
+        return len(self.events("round")) if list((self.folder / "demo").glob("*/supervisor.pid")) else 0
+
+
+@pytest.fixture
+def demo(tmp_path):
+    found = Demo(tmp_path)
+    yield found
+    if found.process is not None and found.process.poll() is None:
+        found.process.kill()
+        found.process.wait()
+    until("nothing is left", lambda: not found.left())
+
+
+@pytest.fixture
+def two_clinics(tmp_path):
+    data = tmp_path / "hospitals"
+    for name in ("east", "west"):
+        draw_clinic(data / name, name)
+    return data
+
+
+def test_stopped_in_any_way_it_leaves_no_process_and_goes_on_where_it_was(demo, two_clinics):
+    words = ["--data", str(two_clinics), "--set", "rounds=1000", *SMALL]
+    # Ctrl-C
+    demo.start(*words)
+    until("two rounds", lambda: demo.rounds() >= 2)
+    code, text = demo.run("status")
+    assert code == 0 and "clinic-2" in text and "of 1000" in text
+    assert len(demo.left()) >= 6
+    began = time.monotonic()
+    demo.process.send_signal(signal.SIGINT)
+    assert demo.process.wait(WAIT_S) == 130
+    assert time.monotonic() - began < STOP_S and demo.left() == []
+    assert "Traceback" not in demo.text()
+    code, text = demo.run("status")
+    assert code == 0 and "not running" in text
+    done = len(demo.events("round"))
+
+    # it goes on, and the supervisor is killed
+    demo.start(*words)
+    until("another round", lambda: demo.rounds() > done)
+    assert demo.events("resumed")[-1]["round"] >= done and "goes on after round" in demo.text()
+    rounds = [e["round"] for e in demo.events("round")]
+    assert rounds == list(range(1, len(rounds) + 1))
+    demo.process.kill()
+    demo.process.wait()
+    until("the killed supervisor's children are gone", lambda: not demo.left(), STOP_S)
+    done = len(demo.events("round"))
+
+    # it goes on again, and is stopped from another terminal
+    demo.start(*words)
+    until("another round", lambda: demo.rounds() > done)
+    began = time.monotonic()
+    code, text = demo.run("down")
+    assert code == 0 and "Stopped" in text
+    demo.process.wait(WAIT_S)
+    assert time.monotonic() - began < STOP_S and demo.left() == []
+
+    # nobody had to join anew, and no round was done twice or left out
+    audit = [json.loads(x) for x in (demo.root / "hub" / "audit.jsonl").read_text().splitlines()]
+    assert sorted(e["clinic"] for e in audit if e["event"] == "enrolled") == ["clinic-1", "clinic-2"]
+    rounds = [e["round"] for e in demo.events("round")]
+    assert rounds == list(range(1, len(rounds) + 1))
+    code, text = demo.run("down")
+    assert code == 0 and "No demo" in text
+
+
+def test_a_second_one_at_the_same_time_is_refused(demo, two_clinics):
+    words = ["--data", str(two_clinics), "--set", "rounds=1000", *SMALL]
+    demo.start(*words)
+    until("it has begun", lambda: "1/4" in demo.text())
+    code, text = demo.run("up", *words, "--port", str(free_port()))
+    assert code == 2 and "running already" in text and "make down" in text
+
+
+def test_a_clinic_that_cannot_train_ends_it_with_the_reason(demo, two_clinics):
+    draw_clinic(two_clinics / "zero", "zero", label=0)
+    code, text = demo.run("up", "--data", str(two_clinics), "--port", str(free_port()), *SMALL)
+    assert code == 2 and "clinic-3" in text and "Traceback" not in text
+    assert "label" in text or "class" in text
+    assert demo.left() == []
+
+
+def test_a_port_in_use_is_said(demo, two_clinics):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, text = demo.run("up", "--data", str(two_clinics), "--port", str(port))
+    assert code == 2 and f"Port {port} is in use" in text and "Traceback" not in text
+    assert demo.left() == []
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [("ronuds=3", "rounds"), ("model=resnet999", "small_cnn"), ("strategy=fedmagic", "fedavg"), ("rounds", "name=value"),
+     ("rounds=many", "rounds"), ("learning_rate=-1", "learning_rate")],
+)  # fmt: skip
+def test_a_setting_that_cannot_be_is_said_before_anything_is_started(demo, two_clinics, setting, words):
+    code, text = demo.run("up", "--data", str(two_clinics), "--set", setting)
+    assert code == 2 and setting.split("=")[0] in text and words in text and "Traceback" not in text
+    assert not (demo.folder / "demo").exists()
+
+
+@pytest.mark.parametrize("kind", ["empty", "missing", "a file", "no images"])
+def test_a_data_folder_that_cannot_be_used_is_said(demo, tmp_path, kind):
+    data = tmp_path / "data"
+    if kind == "a file":
+        data.write_text("x")
+    elif kind != "missing":
+        data.mkdir()
+    if kind == "no images":
+        (data / "letter.txt").write_text("x")
+    code, text = demo.run("up", "--data", str(data), "--clinics", "2", "--port", str(free_port()))
+    assert code == 2 and "data" in text and "Traceback" not in text
+    assert demo.left() == []

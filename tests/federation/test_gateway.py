@@ -1,0 +1,167 @@
+"""The gateway alone, before stand-ins for SuperLink and server that note every request line that reaches them."""
+
+import os
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from federation_kit import until
+from gateway_kit import SHUT, raw, status
+
+from embryofl_demo.stack import CADDYFILE, free_port, port_is_free, program
+from embryofl_server.identity import Identity
+
+
+class Upstream:
+    """A TLS server that says yes to everything and remembers it."""
+
+    def __init__(self, certificate: str, key: str) -> None:
+        self.seen: list[tuple[str, str, dict[str, str]]] = []  # method, target as it came, headers
+        upstream = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def _yes(self) -> None:
+                method, target, _ = self.requestline.split(" ")
+                upstream.seen.append((method, target, {k.lower(): v for k, v in self.headers.items()}))
+                self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                self.send_response(200)
+                self.send_header("Content-Length", "7")
+                self.end_headers()
+                self.wfile.write(b"REACHED")
+
+            do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = do_OPTIONS = do_PATCH = _yes
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
+        self.address = f"127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class Gateway:
+    """Caddy with the project's own configuration."""
+
+    def __init__(self, folder: Any) -> None:
+        identity = Identity(folder / "identity", ["localhost"])
+        self.ca, self.port = folder / "identity" / "ca.crt", free_port()
+        self.server = Upstream(*map(str, identity.certificate))
+        place = identity.superlink
+        self.superlink = Upstream(str(place / "superlink.crt"), str(place / "superlink.key"))
+        weights = folder / "weights" / "run-0001"
+        weights.mkdir(parents=True)
+        (weights / "round-0001.safetensors").write_bytes(b"WEIGHTS")
+        (folder / "outside").write_bytes(b"OUTSIDE")
+        with (folder / "log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [program("caddy"), "run", "--config", str(CADDYFILE), "--adapter", "caddyfile"],
+                stdout=log,
+                stderr=log,
+                env={
+                    **os.environ,
+                    "EMBRYOFL_GATEWAY_DIR": str(identity.gateway),
+                    "EMBRYOFL_GATEWAY_PORT": str(self.port),
+                    "EMBRYOFL_GATEWAY_BIND": "127.0.0.1",
+                    "EMBRYOFL_SUPERLINK_ADDRESS": self.superlink.address,
+                    "EMBRYOFL_SERVER_ADDRESS": self.server.address,
+                    "EMBRYOFL_WEIGHTS_DIR": str(folder / "weights"),
+                    "XDG_DATA_HOME": str(folder),
+                    "XDG_CONFIG_HOME": str(folder),
+                },
+            )
+        until("the gateway listens", lambda: not port_is_free(self.port))
+
+    def ask(self, line: str, body: bytes = b"") -> bytes:
+        self.server.seen.clear()
+        self.superlink.seen.clear()
+        return raw(self.port, self.ca, f"{line} HTTP/1.1", body)
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self.server.close()
+        self.superlink.close()
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory, _environment: None) -> Iterator[Gateway]:
+    found = Gateway(tmp_path_factory.mktemp("gateway"))
+    yield found
+    found.close()
+
+
+def test_the_clinics_paths_lead_where_they_should(gateway):
+    assert b"REACHED" in gateway.ask("POST /v1/fleet/pull-messages", b"x")
+    assert [s[:2] for s in gateway.superlink.seen] == [("POST", "/v1/fleet/pull-messages")] and not gateway.server.seen
+    assert b"REACHED" in gateway.ask("POST /v1/enrol", b"{}")
+    assert [s[:2] for s in gateway.server.seen] == [("POST", "/v1/enrol")] and not gateway.superlink.seen
+    assert b"REACHED" in gateway.ask("PUT /v1/update/run-0001-abc?signature=1", b"x")
+    assert [s[:2] for s in gateway.server.seen] == [("PUT", "/v1/update/run-0001-abc?signature=1")]
+    answer = gateway.ask("GET /v1/model/run-0001/round-0001.safetensors?signature=1")
+    assert answer.endswith(b"WEIGHTS")
+    method, target, headers = gateway.server.seen[0]
+    assert (method, target) == ("GET", "/internal/authorise?signature=1")
+    assert headers["x-forwarded-uri"] == "/v1/model/run-0001/round-0001.safetensors?signature=1"
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "HEAD", "DELETE", "PATCH", "OPTIONS"])
+def test_no_other_path_does_however_it_is_written(gateway, method):
+    for target in SHUT:
+        answer = gateway.ask(f"{method} {target}", b"" if method in ("GET", "HEAD") else b"{}")
+        for _, reached, _ in gateway.superlink.seen:
+            assert _segments(reached)[:2] == ["v1", "fleet"], (target, reached)
+        for _, reached, headers in gateway.server.seen:
+            asked = headers["x-forwarded-uri"] if reached.split("?")[0] == "/internal/authorise" else reached
+            assert _segments(asked)[:2] in (["v1", "enrol"], ["v1", "update"], ["v1", "model"]), (target, reached)
+        assert b"OUTSIDE" not in answer
+        if not gateway.superlink.seen and not gateway.server.seen:
+            assert status(answer) in (400, 403, 404, 405, 501), (target, answer[:200])
+
+
+def _segments(target: str) -> list[str]:
+    """A path's segments after all decoding, with `..` resolved."""
+    path = target.split("?")[0]
+    if "://" in path:
+        path = "/" + path.split("://", 1)[1].partition("/")[2]
+    while unquote(path) != path:
+        path = unquote(path)
+    found: list[str] = []
+    for part in path.replace("\\", "/").split("/"):
+        if part == "..":
+            del found[-1:]
+        elif part not in ("", "."):
+            found.append(part)
+    return found
+
+
+def test_a_clinic_cannot_speak_for_the_gateway(gateway):
+    """The headers that the signature check goes by are the gateway's own, whatever a clinic sends."""
+    head = "GET /v1/model/run-0001/round-0001.safetensors?mine HTTP/1.1\r\nX-Forwarded-Uri: /v1/model/other?signed"
+    gateway.server.seen.clear()
+    raw(gateway.port, gateway.ca, head + "\r\nX-Forwarded-Method: PUT")
+    _, _, headers = gateway.server.seen[0]
+    assert headers["x-forwarded-uri"] == "/v1/model/run-0001/round-0001.safetensors?mine"
+    assert headers["x-forwarded-method"] == "GET"
+
+
+def test_the_file_server_stays_in_its_folder(gateway):
+    """Even where the signature check says yes to everything, as this stand-in does."""
+    for path in ("../outside", "%2e%2e/outside", "..%2foutside", "run-0001/../../outside", "run-0001/..%2f..%2foutside",
+                 "%252e%252e/outside", "", "run-0001", "run-0001/"):  # fmt: skip
+        answer = gateway.ask(f"GET /v1/model/{path}")
+        assert status(answer) != 200 and b"OUTSIDE" not in answer and b"round-0001" not in answer, (path, answer[:300])
