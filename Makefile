@@ -47,6 +47,10 @@ status:  ## The run, the round, each clinic's state and last metrics, what is wa
 watch:  ## Follow the run until it is over
 	@bash scripts/either.sh watch
 
+.PHONY: monitor
+monitor:  ## Prometheus of this machine's packages against `make demo`, and the way to Grafana
+	@bash scripts/monitor.sh
+
 .PHONY: logs
 logs:  ## The end of every log
 	@bash scripts/either.sh logs

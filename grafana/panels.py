@@ -110,7 +110,7 @@ def curve(
     right: bool = False, custom: Json | None = None, calcs: Sequence[str] = ("lastNotNull",), **more: Any,
 ) -> Json:  # fmt: skip
     """Lines over time."""
-    look: Json = {"lineWidth": 2, "fillOpacity": 5, "spanNulls": False, "showPoints": "never", **(custom or {})}
+    look: Json = {"lineWidth": 2, "fillOpacity": 0, "spanNulls": False, "showPoints": "never", **(custom or {})}
     if stacked:
         look |= {"stacking": {"mode": "normal", "group": "A"}, "fillOpacity": 40, "lineWidth": 1}
     options = {

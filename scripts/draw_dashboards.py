@@ -9,6 +9,7 @@ and refuses from then on. Then every panel's query is checked and the pages are 
 
 import argparse
 import contextlib
+import importlib.util
 import json
 import os
 import shutil
@@ -33,6 +34,7 @@ NAMES = ["clinic-1", "clinic-2", "clinic-3"]
 ROUNDS, LIMIT = 24, 16  # clinic-3 takes part in so many
 RUN = {"rounds": ROUNDS, "local_epochs": 3, "min_clinics": 2, "seed": 1}
 MOST_BYTES = 300_000
+PYTHON = sys.executable if importlib.util.find_spec("jsonschema") else "python3"  # of the tool, which needs jsonschema
 MAY_BE_EMPTY = ["Why answers were not taken"]  # of a clinic that was never refused
 
 
@@ -104,7 +106,7 @@ def check(tool: Path, url: str, *more: str) -> int:
         allow = [x for name in MAY_BE_EMPTY for x in ("--allow-empty", name)]
         files = sorted(map(str, Path(folder).glob("*.json")))
         return subprocess.run(
-            [sys.executable, str(tool / "check.py"), *files, "--prometheus", url, "--scrape-interval", "10s", "--datasource-uid",
+            [PYTHON, str(tool / "check.py"), *files, "--prometheus", url, "--scrape-interval", "10s", "--datasource-uid",
              "embryofl-prometheus", *allow, *more], check=False,
         ).returncode  # fmt: skip
 
@@ -114,7 +116,7 @@ def draw(tool: Path, url: str, since: str, out: Path) -> None:
     for path in sorted((ROOT / "grafana" / "dashboards").glob("*.json")):
         chosen = ["--vars", "clinic=clinic-3"] if path.stem == "clinic" else []
         subprocess.run(
-            [sys.executable, str(tool / "render.py"), str(path), "--prometheus", url, "--scrape-interval", "10s", "--from", since,
+            [PYTHON, str(tool / "render.py"), str(path), "--prometheus", url, "--scrape-interval", "10s", "--from", since,
              "--out", str(out), *chosen], check=False,
         )  # fmt: skip
         picture = Image.open(out / f"{path.stem}.png").convert("RGB")
@@ -135,6 +137,7 @@ def main() -> int:
     options = parser.parse_args()
     if shutil.which(options.prometheus) is None:
         parser.error(f"{options.prometheus} was not found. Install Prometheus (Debian: apt-get install prometheus).")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
     with contextlib.ExitStack() as cleanup:
         folder = options.keep or Path(cleanup.enter_context(tempfile.TemporaryDirectory()))
         place = Place(folder.absolute())

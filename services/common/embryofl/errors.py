@@ -9,5 +9,9 @@ class UserError(Exception):
     """Something the user can put right; the text says how."""
 
 
+class NotFiniteError(UserError):
+    """Training or a model gave numbers that are not finite. The hub knows this kind of failure by its name."""
+
+
 class DataError(UserError):
     """A data folder that cannot be used as it is."""

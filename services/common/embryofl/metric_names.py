@@ -142,7 +142,7 @@ HUB = _table(
     ("embryofl_model_specificity", "gauge", (*_MODEL, "threshold"),
      "Specificity of 'score at or above the threshold'."),
     ("embryofl_model_calibration_score", "gauge", ("bin",),
-     "Pooled validation embryos: mean score in one of ten bins, named by its lower edge."),
+     "Pooled validation embryos: mean score in one of ten bins, named by its edges."),
     ("embryofl_model_calibration_frequency", "gauge", ("bin",), "Share of class 1 in that bin."),
     ("embryofl_model_calibration_embryos", "gauge", ("bin",), "Embryos in that bin."),
 )  # fmt: skip

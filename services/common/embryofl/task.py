@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from embryofl.errors import UserError
+from embryofl.errors import NotFiniteError, UserError
 from embryofl.metrics import ScoreSums
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def train(
                 loss = losses.mean()
                 value = loss.item()
                 if not math.isfinite(value):
-                    raise UserError(
+                    raise NotFiniteError(
                         f"The training loss became {value} in batch {done + 1} of {total}; expected a finite number. "
                         f"Lower the learning rate (now {settings.learning_rate * learning_rate_scale:g})."
                     )
@@ -214,7 +214,7 @@ def evaluate(
     """
     scores = predict(model, examples, device=device, batch_size=batch_size)
     if not np.all(np.isfinite(scores)):
-        raise UserError("Found scores that are not numbers; expected finite weights. The model given is unusable.")
+        raise NotFiniteError("Found scores that are not numbers; expected finite weights. The model given is unusable.")
     return ScoreSums.from_scores(scores, examples.labels, examples.days)
 
 

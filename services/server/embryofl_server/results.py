@@ -34,7 +34,8 @@ def record_lines(record: dict[str, Any]) -> list[dict[str, Any]]:
         if c.get("train_loss") is not None:
             lines.append(
                 {"round": record["round"], "clinic": name, "split": "train", "day": None, "loss": c["train_loss"],
-                 "n": c["examples"], "norm": c["norm"], "seconds": c["seconds"]}
+                 "n": c["examples"], "norm": c["norm"], "seconds": c["seconds"],
+                 **{k: c[k] for k in ("distance", "device", "memory_bytes", "reconnects") if k in c}}
             )  # fmt: skip
     return lines
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from embryofl.errors import UserError
+from embryofl.errors import NotFiniteError, UserError
 from embryofl.files import write_atomic
 from embryofl.messages import Download, Request
 from embryofl_server import gate, results
@@ -292,7 +292,8 @@ class RoundLoop:
                         self._hub.progress.clinic(a.name, "offline", "its connection broke off; it is asked again")
                     elif answer.error:
                         words = f"the clinic failed with {answer.error}; its own log says more"
-                        leave(a.name, "failed", "clinic_error", words)
+                        reason = "not_finite" if answer.error == NotFiniteError.__name__ else "clinic_error"
+                        leave(a.name, "failed", reason, words)
                     else:
                         self._take(a, answer.text, waiting, accepted, leave, aggregate)
                     pause = POLL_FAST_S

@@ -12,7 +12,7 @@ from embryofl.metric_names import (
     THRESHOLDS,
     UPDATE_RESULTS,
 )
-from embryofl.metrics import CALIBRATION_BINS, CENTRES, ScoreSums
+from embryofl.metrics import CALIBRATION_BINS, CENTRES, ScoreSums, nearest_edge
 from embryofl_server.history import History, RunHistory, Totals
 from embryofl_server.runs import OVER
 
@@ -82,11 +82,10 @@ def _last_answers(out: Families, run: RunHistory) -> None:
             speed = line["n"] * run.settings.local_epochs / seconds["train"]
             out.add("embryofl_clinic_images_per_second", speed, clinic)
         out.add("embryofl_clinic_loading_last_seconds", seconds.get("loading"), clinic)
-    for clinic, entry in sorted(run.record.get("clinics", {}).items()):
-        out.add("embryofl_clinic_update_distance", entry.get("distance"), clinic)
-        out.add("embryofl_clinic_memory_bytes", entry.get("memory_bytes"), clinic)
-        out.add("embryofl_clinic_reconnects", entry.get("reconnects"), clinic)
-        kind = str(entry.get("device", "")).partition(":")[0]  # what a clinic says becomes no label unseen
+        out.add("embryofl_clinic_update_distance", line.get("distance"), clinic)
+        out.add("embryofl_clinic_memory_bytes", line.get("memory_bytes"), clinic)
+        out.add("embryofl_clinic_reconnects", line.get("reconnects"), clinic)
+        kind = str(line.get("device", "")).partition(":")[0]  # what a clinic says becomes no label unseen
         out.add("embryofl_clinic_device_info", 1, clinic, kind if kind in ("cpu", "cuda") else "other")
 
 
@@ -114,11 +113,15 @@ def _quality(out: Families, run: RunHistory) -> None:
 
 def _at_thresholds(out: Families, sums: ScoreSums, labels: tuple[str, str]) -> None:
     for day in (None, *sorted(sums.days)):
+        below = np.cumsum(sums.pooled(day).histogram, axis=1)  # (2, BINS)
+        negatives, positives = below[:, -1].tolist()
         for threshold in THRESHOLDS:
-            found = sums.summary(day, threshold)
+            left_out = below[:, nearest_edge(threshold) - 1].tolist()  # of each class, as in `ScoreSums.summary`
             more = (ALL_DAYS if day is None else str(day), f"{threshold:g}")
-            out.add("embryofl_model_sensitivity", found.sensitivity, *labels, *more)
-            out.add("embryofl_model_specificity", found.specificity, *labels, *more)
+            if positives:
+                out.add("embryofl_model_sensitivity", 1 - left_out[1] / positives, *labels, *more)
+            if negatives:
+                out.add("embryofl_model_specificity", left_out[0] / negatives, *labels, *more)
 
 
 def _calibration(out: Families, sums: ScoreSums) -> None:
@@ -128,7 +131,7 @@ def _calibration(out: Families, sums: ScoreSums) -> None:
     for number in range(CALIBRATION_BINS):
         here = histogram[:, coarse == number]
         count = int(here.sum())
-        name = f"{number / CALIBRATION_BINS:.1f}"
+        name = f"{number / CALIBRATION_BINS:.1f}-{(number + 1) / CALIBRATION_BINS:.1f}"
         out.add("embryofl_model_calibration_embryos", count, name)
         if count:
             out.add("embryofl_model_calibration_score", float(here.sum(0) @ CENTRES[coarse == number]) / count, name)

@@ -1,0 +1,116 @@
+"""What a scrape costs with many clinics: seconds and memory. Usage: python bench/scrape.py [CLINICS] [ROUNDS]
+
+A run store is made (three days of culture at each clinic, validation and test), then scraped over HTTP, also after
+further rounds, and the work in the background after a round is timed. Every number is printed, nothing is asserted.
+"""
+
+import json
+import resource
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+
+from embryofl.messages import RunSettings
+from embryofl.metrics import ScoreSums
+from embryofl.wire import Layout
+from embryofl_demo.stack import free_port
+from embryofl_server import results
+from embryofl_server.checkpoint import Checkpoints
+from embryofl_server.exporter import Exporter
+from embryofl_server.hub import HubService
+from embryofl_server.settings import HubSettings
+
+CLINICS, ROUNDS = (int(x) for x in [*sys.argv[1:], "100", "20"][:2])
+NAMES = [f"clinic-{i:03d}" for i in range(CLINICS)]
+SUMMARY = {"counts": {d: {"0": 90, "1": 60, "unlabelled": 9} for d in ("2", "3", "5")}, "patients": 50}
+SECONDS = {"download": 0.1, "evaluate": 0.2, "train": 9.0, "loading": 0.5, "upload": 0.2}
+LAYOUT = Layout.of({"w": ("F32", (50,))})
+
+
+def sums(seed: int) -> dict:
+    """Scores of 300 embryos on three days."""
+    rng = np.random.default_rng(seed)
+    return (
+        ScoreSums.from_scores(rng.random(300), rng.integers(0, 2, 300), rng.choice([2, 3, 5], 300)).suppress().to_dict()
+    )
+
+
+def memory() -> float:
+    """Resident memory of this process now, MB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 1e6
+
+
+def main() -> None:
+    """Make, scrape, print."""
+    with tempfile.TemporaryDirectory() as folder:
+        state = Path(folder) / "hub"
+        port = free_port()
+        hub = HubService(HubSettings(state_dir=state, superlink_address="127.0.0.1:9", metrics_port=port))
+        hub.presence = lambda: dict.fromkeys(NAMES, True)  # type: ignore[method-assign]
+        for name in NAMES:
+            hub.store.enrol(name, hub.store.invite(name, 1.0), f"key of {name}", "quality", SUMMARY)
+        run = hub.runs.create(RunSettings(rounds=10_000, min_clinics=2))
+        checkpoints = Checkpoints(run.folder, state / "weights" / run.name, 3)
+        packed = np.asarray(LAYOUT.empty())
+        checkpoints.save(0, packed, {"clinics": {}})
+        lines: list[dict] = []
+
+        def add(number: int) -> None:
+            clinics = {
+                n: {"examples": 200, "train_loss": 0.6, "norm": 1.0, "distance": 0.5, "device": "cpu", "memory_bytes": 5,
+                    "reconnects": 0, "seconds": SECONDS, "validation": sums(i + number)} for i, n in enumerate(NAMES)
+            }  # fmt: skip
+            record = {"clinics": clinics, "refused": {}, "began": 0.0, "seconds": {"clinics": 5.0}}
+            checkpoints.save(number, packed, record)
+            lines.extend(results.record_lines({**record, "round": number}))
+            run.event("round", round=number, accepted=NAMES, refused={}, seconds=9.0)
+            run.rewrite_metrics(lines)
+            run.set_state("running", number)
+
+        for number in range(1, ROUNDS + 1):
+            add(number)
+        size = (run.folder / "metrics.jsonl").stat().st_size / 1e6
+        before = memory()
+        exporter = Exporter(hub)
+        exporter.start()
+
+        def scrape(what: str) -> None:
+            time.sleep(5)  # as a scrape interval would: the store's part is brought up to date meanwhile
+            began = time.perf_counter()
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+                text = answer.read()
+            taken = time.perf_counter() - began
+            samples = sum(not x.startswith(b"#") for x in text.splitlines())
+            print(f"{what:28} {taken * 1000:6.0f} ms   {samples} samples, {len(text) / 1e6:.1f} MB of text; "
+                  f"+{memory() - before:.0f} MB of memory")  # fmt: skip
+
+        print(f"{CLINICS} clinics, {ROUNDS} rounds, metrics.jsonl {size:.1f} MB")
+        scrape("first scrape")
+        for _ in range(3):
+            scrape("next scrape")
+        for number in range(ROUNDS + 1, ROUNDS + 4):
+            add(number)
+            scrape("scrape after a round")
+        (run.folder / "model.json").write_text(json.dumps(
+            {"evaluation": {n: {"validation": sums(i), "test": sums(i + 7)} for i, n in enumerate(NAMES)}}))  # fmt: skip
+        final = {"round": ROUNDS + 3, **json.loads((run.folder / "model.json").read_text())}
+        run.rewrite_metrics([*lines, *results.final_lines(final)])
+        run.event("finished", round=ROUNDS + 3, sha256="")
+        run.set_state("finished", ROUNDS + 3)
+        scrape("scrape after the run's end")
+        for _ in range(2):
+            scrape("next scrape")
+        exporter.close()
+        run.event("late", round=1, clinic=NAMES[0], words="")
+        began = time.perf_counter()
+        exporter.refresh()
+        print(f"in the background, once for each change: {(time.perf_counter() - began) * 1000:.0f} ms")
+
+
+if __name__ == "__main__":
+    main()

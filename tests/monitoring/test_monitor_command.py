@@ -1,0 +1,20 @@
+"""`make monitor` says what is missing, and what to do."""
+
+import os
+import subprocess
+
+
+def monitor(root, **env):
+    return subprocess.run(
+        ["bash", "scripts/monitor.sh"], cwd=root, env={**os.environ, **env}, capture_output=True, text=True, check=False
+    )
+
+
+def test_without_prometheus_it_names_the_package(root, tmp_path):
+    done = monitor(root, PROMETHEUS="prometheus-that-is-not-there", EMBRYOFL_MONITOR_DIR=str(tmp_path / "m"))
+    assert done.returncode == 2 and "apt-get install prometheus" in done.stderr
+
+
+def test_without_a_federation_it_says_how_to_start_one(root, tmp_path):
+    done = monitor(root, PROMETHEUS="true", EMBRYOFL_DEMO_DIR=str(tmp_path), EMBRYOFL_MONITOR_DIR=str(tmp_path / "m"))
+    assert done.returncode == 2 and "make demo KEEP=1" in done.stderr and not (tmp_path / "m").exists()
