@@ -1,13 +1,12 @@
 """`embryofl-clinic`: what runs inside a clinic. Heavy imports happen inside the commands."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from embryofl.errors import UserError
+from embryofl.errors import run_command
 
 app = typer.Typer(
     help="The EmbryoFL trainer inside a clinic.", no_args_is_help=True, add_completion=False,
@@ -48,9 +47,5 @@ def check(
 
 
 def main() -> None:
-    """Entry point: a `UserError` is printed as its text, exit code 2."""
-    try:
-        app()
-    except UserError as exc:
-        print(exc, file=sys.stderr)
-        sys.exit(2)
+    """Entry point."""
+    run_command(app)

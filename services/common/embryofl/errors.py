@@ -4,6 +4,9 @@ Every message says what was found, what was expected, and what to do, in that or
 `UserError` without a traceback; anything else is a defect of ours.
 """
 
+import sys
+from collections.abc import Callable
+
 
 class UserError(Exception):
     """Something the user can put right; the text says how."""
@@ -15,3 +18,12 @@ class NotFiniteError(UserError):
 
 class DataError(UserError):
     """A data folder that cannot be used as it is."""
+
+
+def run_command(command: Callable[[], object]) -> None:
+    """Run a command line; a `UserError` is printed as its text and ends the process with exit code 2."""
+    try:
+        command()
+    except UserError as exc:
+        print(exc, file=sys.stderr)
+        sys.exit(2)

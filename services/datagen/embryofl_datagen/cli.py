@@ -1,14 +1,13 @@
 """Command line of the job `embryofl-datagen`."""
 
 import signal
-import sys
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
 import typer
 
-from embryofl.errors import UserError
+from embryofl.errors import run_command
 
 app = typer.Typer(
     name="embryofl-datagen",
@@ -60,10 +59,6 @@ def _terminate(signum: int, frame: FrameType | None) -> None:
 
 
 def main() -> None:
-    """Entry point; a `UserError` becomes its text and exit code 2."""
+    """Entry point."""
     signal.signal(signal.SIGTERM, _terminate)
-    try:
-        app()
-    except UserError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    run_command(app)

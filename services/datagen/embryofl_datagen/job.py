@@ -18,6 +18,7 @@ from pathlib import Path
 from PIL import Image
 
 from embryofl.errors import UserError
+from embryofl.files import sync_folder
 
 from .folder import IMAGES, LABELS, SUMMARY, UNFINISHED, Target, check_parent, is_finished, marks
 from .plan import HEADER, ClinicPlan, Settings, check_clinics, plan_clinic
@@ -77,10 +78,10 @@ def _write_clinic(target: Target, settings: Settings, report: Report, workers: i
     with report.counting(f"clinic {target.clinic}", settings.images) as advance:
         for done in _drawn(plan, folder, chunks, workers):
             advance(done)
-    _sync(folder / IMAGES)
+    sync_folder(folder / IMAGES)
     _write_whole(folder / SUMMARY, (json.dumps(plan.summary(), indent=2) + "\n").encode())
     (folder / UNFINISHED).unlink()
-    _sync(folder)
+    sync_folder(folder)
     best = plan.summary()["best_possible_auroc"]["all"]
     report.line(
         f"clinic {target.clinic}: {settings.images} images in {folder}, {plan.profile.microscope}, "
@@ -156,14 +157,6 @@ def _write_whole(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _cores() -> int:

@@ -5,7 +5,6 @@ import fcntl
 import logging
 import os
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from embryofl.errors import UserError
+from embryofl.errors import UserError, run_command
 from embryofl_demo.layout import Place, base, current
 
 app = typer.Typer(
@@ -251,9 +250,5 @@ def clean(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = Fals
 
 
 def main() -> None:
-    """Entry point: a `UserError` is printed as its text, exit code 2."""
-    try:
-        app()
-    except UserError as exc:
-        print(exc, file=sys.stderr)
-        sys.exit(2)
+    """Entry point."""
+    run_command(app)

@@ -1,13 +1,12 @@
 """`embryofl-server`: run the hub, and steer it from a terminal. Heavy imports happen inside the commands."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from embryofl.errors import UserError
+from embryofl.errors import UserError, run_command
 
 app = typer.Typer(help="The EmbryoFL hub.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -122,9 +121,5 @@ def health(url: Annotated[str, typer.Argument()], ca: Annotated[Path, typer.Opti
 
 
 def main() -> None:
-    """Entry point: a `UserError` is printed as its text, exit code 2."""
-    try:
-        app()
-    except UserError as exc:
-        print(exc, file=sys.stderr)
-        sys.exit(2)
+    """Entry point."""
+    run_command(app)

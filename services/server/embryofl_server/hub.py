@@ -276,7 +276,3 @@ class HubService:
     def run_info(self, run: Run) -> dict[str, Any]:
         """A run's settings, state and metric lines."""
         return {"name": run.name, **run.state, "settings": run.settings.model_dump(), "metrics": run.metrics()}
-
-    def disk_left(self) -> int:
-        """Bytes free where the state is."""
-        return shutil.disk_usage(self.settings.state_dir).free

@@ -93,6 +93,7 @@ class RoundLoop:
         self._layout = latest.layout()
         self._late: dict[str, str] = {}
         self._sketches: dict[str, np.ndarray] = {}
+        self._lines: list[dict[str, Any]] = []  # of metrics.jsonl
 
     def execute(self) -> None:
         """Run to the end.
@@ -108,7 +109,8 @@ class RoundLoop:
         run.set_state("running", self._model.round)  # a kill between checkpoint and state would leave it one behind
         if self._model.round:
             run.event("resumed", round=self._model.round)
-        run.rewrite_metrics([line for r in self._checkpoints.records() for line in results.record_lines(r)])
+        self._lines = [line for r in self._checkpoints.records() for line in results.record_lines(r)]
+        run.rewrite_metrics(self._lines)
         self._recover([], admitted=False)
         try:
             for number in range(self._model.round + 1, settings.rounds + 1):
@@ -152,8 +154,8 @@ class RoundLoop:
         self._run.set_state("running", number)
         self._run.event("round", round=number, accepted=sorted(accepted), refused=refused,
                         seconds=round(time.time() - began, 3))  # fmt: skip
-        lines = [line for r in self._checkpoints.records() for line in results.record_lines(r)]
-        self._run.rewrite_metrics(lines)
+        self._lines += results.record_lines(self._model.record)
+        self._run.rewrite_metrics(self._lines)
         log.info("round %d of %d: %d updates in %.1f s", number, self._settings.rounds, len(accepted), done - began)
 
     def _closing_evaluation(self) -> None:
@@ -178,7 +180,7 @@ class RoundLoop:
         shutil.copyfile(self._model.weights, part)
         part.replace(target)
         write_atomic(self._run.folder / "model.json", json.dumps({**record, "metrics": final}, indent=1).encode())
-        self._run.rewrite_metrics([*self._run.metrics(), *final])
+        self._run.rewrite_metrics([*self._lines, *final])
         self._run.event("finished", round=self._model.round, sha256=record["sha256"])
 
     # -- who takes part ---------------------------------------------------------------------------------------------

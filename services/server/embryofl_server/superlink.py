@@ -273,11 +273,6 @@ class SuperLink:
             return {n.name: n.status == "online" for n in api.ListNodes(ListNodesRequest()).nodes_info}
 
     # -- run --------------------------------------------------------------------------------------------------------
-    @property
-    def is_open(self) -> bool:
-        """Whether a Flower run is held."""
-        return self._grid is not None
-
     def _open_grid(self) -> _Grid:
         if self._grid is None:
             raise LinkLost("no_run")
