@@ -5,11 +5,15 @@ clinic is killed and comes back, the hub is killed and comes back, and one clini
 and refuses from then on. Then every panel's query is checked and the pages are drawn by Grafana's own components.
 
     python scripts/draw_dashboards.py --grafana-check ../shared/grafana-check [--prometheus PROGRAM] [--keep FOLDER]
+
+With --url it looks at a Prometheus that is there already, checks the queries of a federation in which nothing went wrong,
+and draws only where --out says.
+
+    python scripts/draw_dashboards.py --grafana-check ../shared/grafana-check --url http://localhost:9090 [--out FOLDER]
 """
 
 import argparse
 import contextlib
-import importlib.util
 import json
 import os
 import shutil
@@ -34,8 +38,8 @@ NAMES = ["clinic-1", "clinic-2", "clinic-3"]
 ROUNDS, LIMIT = 24, 16  # clinic-3 takes part in so many
 RUN = {"rounds": ROUNDS, "local_epochs": 3, "min_clinics": 2, "seed": 1}
 MOST_BYTES = 300_000
-PYTHON = sys.executable if importlib.util.find_spec("jsonschema") else "python3"  # of the tool, which needs jsonschema
 MAY_BE_EMPTY = ["Why answers were not taken"]  # of a clinic that was never refused
+EMPTY_WHEN_ALL_IS_WELL = [*MAY_BE_EMPTY, "Alerts", "Answers not taken, by reason", "Answers not taken, by clinic"]
 
 
 @contextlib.contextmanager
@@ -96,29 +100,34 @@ def take_part(stack: Stack) -> float:
         time.sleep(0.5)
 
 
-def check(tool: Path, url: str, *more: str) -> int:
+def check(tool: Path, url: str, since: str, may_be_empty: list[str]) -> int:
     """Every panel's query has data. The tool does not know Prometheus annotations, so they are left out."""
     with tempfile.TemporaryDirectory() as folder:
         for path in sorted((ROOT / "grafana" / "dashboards").glob("*.json")):
             page = json.loads(path.read_text())
             page["annotations"] = {"list": []}
             (Path(folder) / path.name).write_text(json.dumps(page))
-        allow = [x for name in MAY_BE_EMPTY for x in ("--allow-empty", name)]
+        allow = [x for name in may_be_empty for x in ("--allow-empty", name)]
         files = sorted(map(str, Path(folder).glob("*.json")))
         return subprocess.run(
-            [PYTHON, str(tool / "check.py"), *files, "--prometheus", url, "--scrape-interval", "10s", "--datasource-uid",
-             "embryofl-prometheus", *allow, *more], check=False,
+            [sys.executable, str(tool / "check.py"), *files, "--prometheus", url, "--scrape-interval", "10s", "--datasource-uid",
+             "embryofl-prometheus", "--from", since, *allow], check=False,
         ).returncode  # fmt: skip
 
 
 def draw(tool: Path, url: str, since: str, out: Path) -> None:
-    """Draw every page and make the pictures small."""
+    """Draw every page."""
     for path in sorted((ROOT / "grafana" / "dashboards").glob("*.json")):
         chosen = ["--vars", "clinic=clinic-3"] if path.stem == "clinic" else []
         subprocess.run(
-            [PYTHON, str(tool / "render.py"), str(path), "--prometheus", url, "--scrape-interval", "10s", "--from", since,
+            [sys.executable, str(tool / "render.py"), str(path), "--prometheus", url, "--scrape-interval", "10s", "--from", since,
              "--out", str(out), *chosen], check=False,
         )  # fmt: skip
+
+
+def keep(out: Path) -> None:
+    """Make the pictures small and put them into the documents."""
+    for path in sorted((ROOT / "grafana" / "dashboards").glob("*.json")):
         picture = Image.open(out / f"{path.stem}.png").convert("RGB")
         target = IMAGES / f"dashboard-{path.stem}.png"
         for colours in (256, 128, 64, 32):
@@ -134,7 +143,15 @@ def main() -> int:
     parser.add_argument("--grafana-check", type=Path, required=True, help="folder of check.py and render.py")
     parser.add_argument("--prometheus", default="prometheus", help="the program")
     parser.add_argument("--keep", type=Path, help="put the federation's state here and keep it")
+    parser.add_argument("--url", help="of a Prometheus that watches a federation")
+    parser.add_argument("--out", type=Path, help="with --url: draw into this folder")
     options = parser.parse_args()
+    if options.url:
+        found = check(options.grafana_check, options.url, "now-15m", EMPTY_WHEN_ALL_IS_WELL)
+        if options.out:
+            options.out.mkdir(parents=True, exist_ok=True)
+            draw(options.grafana_check, options.url, "now-15m", options.out)
+        return found
     if shutil.which(options.prometheus) is None:
         parser.error(f"{options.prometheus} was not found. Install Prometheus (Debian: apt-get install prometheus).")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
@@ -155,8 +172,9 @@ def main() -> int:
         began = take_part(stack)
         time.sleep(30)
         since = f"now-{int((time.time() - began) // 60) + 1}m"
-        found = check(options.grafana_check, url, "--from", since)
+        found = check(options.grafana_check, url, since, MAY_BE_EMPTY)
         draw(options.grafana_check, url, since, place.root)
+        keep(place.root)
         if options.keep:
             (place.root / "url").write_text(f"{url} {since}\n")
             print("The federation stays up until Ctrl-C.", flush=True)
