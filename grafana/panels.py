@@ -9,12 +9,15 @@ Json = dict[str, Any]
 
 STATES = [  # text and colour by `embryofl:clinic_state_number`
     ("joined", "#8e8e8e"), ("online", "green"), ("training", "blue"), ("evaluating", "purple"), ("done", "semi-dark-green"),
-    ("late", "orange"), ("refused", "semi-dark-red"), ("failed", "dark-red"), ("offline", "red"),
+    ("late", "orange"), ("refused", "semi-dark-red"), ("failed", "dark-red"), ("offline", "red"), ("suspended", "dark-orange"),
 ]  # fmt: skip
 STATE_MAPPINGS = [
     {"type": "value", "options": {str(i): {"text": t, "color": c, "index": i} for i, (t, c) in enumerate(STATES, 1)}}
 ]
+SEVERITIES = [{"type": "value", "options": {"warning": {"text": "warning", "color": "orange", "index": 0},
+                                            "critical": {"text": "critical", "color": "red", "index": 1}}}]  # fmt: skip
 NO_CLINIC = "no clinic has joined yet"
+NO_HUB = "the hub cannot be reached"
 NO_ROUND = "no round is complete yet"
 
 
@@ -56,10 +59,10 @@ def lettered(queries: Sequence[Json]) -> list[Json]:
     return [{**q, "refId": chr(ord("A") + i)} for i, q in enumerate(queries)]
 
 
-def override(name: str, **properties: Any) -> Json:
-    """Properties of the field called `name`; `__` in a key stands for a dot."""
+def override(name: str, *, regex: bool = False, **properties: Any) -> Json:
+    """Properties of the field called `name` (of all that it matches, as a `regex`); `__` in a key stands for a dot."""
     values = [{"id": key.replace("__", "."), "value": value} for key, value in properties.items()]
-    return {"matcher": {"id": "byName", "options": name}, "properties": values}
+    return {"matcher": {"id": "byRegexp" if regex else "byName", "options": name}, "properties": values}
 
 
 def fixed(colour: str) -> Json:
@@ -107,10 +110,12 @@ def stat(
 
 def curve(
     title: str, text: str, queries: Json | Sequence[Json], *, w: int = 12, h: int = 8, stacked: bool = False, legend: str = "list",
-    right: bool = False, custom: Json | None = None, calcs: Sequence[str] = ("lastNotNull",), **more: Any,
+    right: bool = False, custom: Json | None = None, calcs: Sequence[str] = ("lastNotNull",), at_least: float = 0, **more: Any,
 ) -> Json:  # fmt: skip
-    """Lines over time."""
+    """Lines over time. The axis reaches up to `at_least`."""
     look: Json = {"lineWidth": 2, "fillOpacity": 0, "spanNulls": False, "showPoints": "never", **(custom or {})}
+    if at_least:
+        look["axisSoftMax"] = at_least
     if stacked:
         look |= {"stacking": {"mode": "normal", "group": "A"}, "fillOpacity": 40, "lineWidth": 1}
     options = {
@@ -134,6 +139,9 @@ def bars(title: str, text: str, queries: Json | Sequence[Json], *, w: int = 8, h
         "displayMode": "basic",
         "showUnfilled": True,
         "valueMode": "color",
+        "namePlacement": "left",
+        "maxVizHeight": 40,
+        "sizing": "auto",
     }
     more.setdefault("thresholds", PLAIN)
     return panel(

@@ -6,10 +6,11 @@ and refuses from then on. Then every panel's query is checked and the pages are 
 
     python scripts/draw_dashboards.py --grafana-check ../shared/grafana-check [--prometheus PROGRAM] [--keep FOLDER]
 
-With --url it looks at a Prometheus that is there already, checks the queries of a federation in which nothing went wrong,
-and draws only where --out says.
+With --url it looks at a Prometheus that is there already: it checks the queries of a federation in which nothing went
+wrong, and draws only where --out says. With --empty it starts a hub alone, which no clinic has joined, and draws that.
 
     python scripts/draw_dashboards.py --grafana-check ../shared/grafana-check --url http://localhost:9090 [--out FOLDER]
+    python scripts/draw_dashboards.py --grafana-check ../shared/grafana-check --empty --out FOLDER
 """
 
 import argparse
@@ -115,14 +116,17 @@ def check(tool: Path, url: str, since: str, may_be_empty: list[str]) -> int:
         ).returncode  # fmt: skip
 
 
-def draw(tool: Path, url: str, since: str, out: Path) -> None:
-    """Draw every page."""
+def draw(tool: Path, url: str, since: str, out: Path, clinic: str = "") -> int:
+    """Draw every page; not 0 when a panel of one shows an error."""
+    worst = 0
     for path in sorted((ROOT / "grafana" / "dashboards").glob("*.json")):
-        chosen = ["--vars", "clinic=clinic-3"] if path.stem == "clinic" else []
-        subprocess.run(
-            [sys.executable, str(tool / "render.py"), str(path), "--prometheus", url, "--scrape-interval", "10s", "--from", since,
-             "--out", str(out), *chosen], check=False,
+        chosen = ["--vars", f"clinic={clinic}"] if clinic and path.stem == "clinic" else []
+        done = subprocess.run(
+            [sys.executable, str(tool / "render.py"), str(path), "--prometheus", url, "--scrape-interval", "10s", "--from",
+             since, "--out", str(out), *chosen], check=False,
         )  # fmt: skip
+        worst = max(worst, done.returncode)
+    return worst
 
 
 def keep(out: Path) -> None:
@@ -137,24 +141,26 @@ def keep(out: Path) -> None:
         print(f"{target.relative_to(ROOT)}: {target.stat().st_size / 1000:.0f} kB", flush=True)
 
 
-def main() -> int:
-    """Run, check, draw."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--grafana-check", type=Path, required=True, help="folder of check.py and render.py")
-    parser.add_argument("--prometheus", default="prometheus", help="the program")
-    parser.add_argument("--keep", type=Path, help="put the federation's state here and keep it")
-    parser.add_argument("--url", help="of a Prometheus that watches a federation")
-    parser.add_argument("--out", type=Path, help="with --url: draw into this folder")
-    options = parser.parse_args()
-    if options.url:
-        found = check(options.grafana_check, options.url, "now-15m", EMPTY_WHEN_ALL_IS_WELL)
-        if options.out:
-            options.out.mkdir(parents=True, exist_ok=True)
-            draw(options.grafana_check, options.url, "now-15m", options.out)
-        return found
-    if shutil.which(options.prometheus) is None:
-        parser.error(f"{options.prometheus} was not found. Install Prometheus (Debian: apt-get install prometheus).")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
+def checked(options: argparse.Namespace) -> int:
+    """Check and perhaps draw what a Prometheus has that is there already."""
+    found = check(options.grafana_check, options.url, "now-15m", EMPTY_WHEN_ALL_IS_WELL)
+    return max(found, draw(options.grafana_check, options.url, "now-15m", options.out) if options.out else 0)
+
+
+def empty(options: argparse.Namespace) -> int:
+    """Draw a federation that nobody has joined."""
+    with contextlib.ExitStack() as cleanup:
+        place = Place(Path(cleanup.enter_context(tempfile.TemporaryDirectory())))
+        stack = Stack(place, free_port())
+        cleanup.callback(stack.stop)
+        stack.start_hub()
+        url = cleanup.enter_context(prometheus(options.prometheus, place))
+        time.sleep(60)
+        return draw(options.grafana_check, url, "now-2m", options.out)
+
+
+def own_run(options: argparse.Namespace) -> int:
+    """Run, check, draw, and put the pictures into the documents."""
     with contextlib.ExitStack() as cleanup:
         folder = options.keep or Path(cleanup.enter_context(tempfile.TemporaryDirectory()))
         place = Place(folder.absolute())
@@ -173,7 +179,7 @@ def main() -> int:
         time.sleep(30)
         since = f"now-{int((time.time() - began) // 60) + 1}m"
         found = check(options.grafana_check, url, since, MAY_BE_EMPTY)
-        draw(options.grafana_check, url, since, place.root)
+        found = max(found, draw(options.grafana_check, url, since, place.root, NAMES[-1]))
         keep(place.root)
         if options.keep:
             (place.root / "url").write_text(f"{url} {since}\n")
@@ -181,6 +187,26 @@ def main() -> int:
             with contextlib.suppress(KeyboardInterrupt):
                 signal.pause()
     return found
+
+
+def main() -> int:
+    """Run, check, draw."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--grafana-check", type=Path, required=True, help="folder of check.py and render.py")
+    parser.add_argument("--prometheus", default="prometheus", help="the program")
+    parser.add_argument("--keep", type=Path, help="put the federation's state here and keep it")
+    parser.add_argument("--url", help="of a Prometheus that watches a federation")
+    parser.add_argument("--empty", action="store_true", help="draw a federation that nobody has joined")
+    parser.add_argument("--out", type=Path, help="with --url or --empty: draw into this folder")
+    options = parser.parse_args()
+    if options.empty and not options.out:
+        parser.error("--empty needs --out FOLDER")
+    if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)
+    if not options.url and shutil.which(options.prometheus) is None:
+        parser.error(f"{options.prometheus} was not found. Install Prometheus (Debian: apt-get install prometheus).")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
+    return (checked if options.url else empty if options.empty else own_run)(options)
 
 
 if __name__ == "__main__":

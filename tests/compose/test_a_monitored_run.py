@@ -144,6 +144,7 @@ import http.server
 class Liar(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200)
+        self.send_header("Content-Type", "text/plain; version=0.0.4")
         self.end_headers()
         self.wfile.write(b'embryofl_clinic_state{clinic="clinic-1",state="offline"} 1\\nembryofl_hub_superlink_up 0\\n'
             b'embryofl_trainer_connected{clinic="liar"} 1\\n' + FLOOD)

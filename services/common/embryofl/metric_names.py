@@ -11,10 +11,10 @@ from typing import Literal
 PREFIX = "embryofl_"
 
 CLINIC_STATES = (
-    "enrolled", "online", "training", "evaluating", "done", "late", "refused", "failed", "offline",
+    "enrolled", "online", "training", "evaluating", "done", "late", "refused", "failed", "offline", "suspended",
 )  # fmt: skip
 """`enrolled`: it is not known whether the clinic is online, since the SuperLink does not answer."""
-RUN_STATES = ("none", "queued", "waiting", "running", "finished", "stopped", "failed")
+RUN_STATES = ("none", "queued", "waiting", "running", "paused", "finished", "stopped", "failed")
 ROUND_PHASES = ("idle", "waiting", "training", "aggregating", "evaluating")
 CLINIC_PHASES = ("download", "evaluate", "train", "upload")
 TRAINER_PHASES = ("idle", *CLINIC_PHASES)
@@ -90,6 +90,7 @@ HUB = _table(
     ("embryofl_clinics_enrolled", "gauge", (), "Clinics that belong to the federation."),
     ("embryofl_clinics_online", "gauge", (), "Enrolled clinics that are connected."),
     ("embryofl_clinic_state", "gauge", ("clinic", "state"), "1 for a clinic's state, 0 for the others."),
+    ("embryofl_clinic_awaited", "gauge", _CLINIC, "1 when the hub waits for this clinic, 0 otherwise."),
     ("embryofl_clinic_enrolled_timestamp_seconds", "gauge", _CLINIC, "Unix time at which a clinic joined."),
     ("embryofl_clinic_last_seen_timestamp_seconds", "gauge", _CLINIC,
      "Unix time at which a clinic was last connected."),
