@@ -123,6 +123,11 @@ class Containers:
         return [line for line in lines if line["event"] == event]
 
     @property
+    def grafana_password(self) -> str:
+        """Made by the first `make up`."""
+        return (Path(self.environment["EMBRYOFL_COMPOSE_DIR"]) / "grafana-password").read_text().strip()
+
+    @property
     def prometheus(self) -> str:
         """Its address on this machine."""
         return f"http://127.0.0.1:{self.prometheus_port}"

@@ -15,7 +15,7 @@ from containers_kit import PROJECT, ROOT, run, trained, until
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1500)]  # the first one builds the images
 
 CLINICS = ["clinic-1", "clinic-2", "clinic-3"]
-PARTS = ["server", "superlink", "gateway", "prometheus"]
+PARTS = ["server", "superlink", "gateway", "prometheus", "grafana"]
 USERS = {"prometheus": "65534:65534", "grafana": "472:0"}  # the images' own
 
 
@@ -43,7 +43,7 @@ def test_status_shows_run_and_clinics(federation):
 def test_every_service_becomes_healthy(federation):
     def healthy():
         states = {name: c["State"]["Health"]["Status"] for name, c in federation.containers().items()}
-        return set(states) - {"grafana"} == {*CLINICS, *PARTS} and set(states.values()) == {"healthy"}
+        return set(states) == {*CLINICS, *PARTS} and set(states.values()) == {"healthy"}
 
     until("all are healthy", healthy, 60)
 
@@ -77,7 +77,8 @@ def test_a_clinics_images_are_mounted_for_it_alone_and_read_only(federation):
 
 
 def test_secrets_lie_with_their_owners_only(federation):
-    assert "embryofl1." not in json.dumps(federation.containers())  # the invites
+    everything = json.dumps(federation.containers())
+    assert "embryofl1." not in everything and federation.grafana_password not in everything  # nor are invites there
     assert "invite" not in federation.inside("clinic-1", "ls", "-A", "/state").split()  # used up
     mounts = {name: {m["Destination"]: m["RW"] for m in c["Mounts"]} for name, c in federation.containers().items()}
     assert mounts["superlink"] == {"/hub/identity/superlink": False}
@@ -86,16 +87,16 @@ def test_secrets_lie_with_their_owners_only(federation):
 
 def test_from_a_clinic_only_the_gateway_can_be_reached(federation):
     inside = federation.containers()
-    hosts = ["superlink", "server", "prometheus"]
-    for part in hosts[:3]:
+    hosts = ["superlink", "server", "prometheus", "grafana"]
+    for part in hosts[:4]:
         hosts += [n["IPAddress"] for n in inside[part]["NetworkSettings"]["Networks"].values()]
     hosts += [
         n["IPAddress"]
         for name, n in inside["gateway"]["NetworkSettings"]["Networks"].items()
         if name != f"{PROJECT}_clinics"
     ]
-    assert len(hosts) == 10 and all(hosts)
-    ports = (8000, 8443, 9000, 9090, 9100)
+    assert len(hosts) == 12 and all(hosts)
+    ports = (3000, 8000, 8443, 9000, 9090, 9100)
     targets = [[host, port] for host in hosts for port in ports] + [["192.0.2.1", 443], ["1.1.1.1", 53]]
     code = f"""
 import socket
@@ -116,10 +117,10 @@ def test_only_the_gateways_port_is_open_to_others(federation):
         for port, bound in c["NetworkSettings"]["Ports"].items()
         if bound
     }
-    published.pop(("grafana", "3000/tcp"), None)  # where its image is to be had; test_a_monitored_run looks at it
     assert published == {
         ("gateway", "8443/tcp"): {("0.0.0.0", str(federation.port))},
         ("prometheus", "9090/tcp"): {("127.0.0.1", str(federation.prometheus_port))},
+        ("grafana", "3000/tcp"): {("127.0.0.1", str(federation.grafana_port))},
     }
 
 
@@ -229,7 +230,7 @@ def test_down_is_quick_and_the_next_up_goes_on_with_the_same_keys(federation):
     assert "not running" in federation.make("status")
 
     words = federation.make("up", SET="rounds=1,local_epochs=1,min_clinics=4")
-    assert "has joined" not in words
+    assert "has joined" not in words and federation.grafana_password not in words
     assert trained(federation.finished(), 1) == {*CLINICS, "clinic-4"}
     assert federation.inside("server", "cat", "/hub/identity/ca.crt") == authority
     assert [federation.inside(name, *key) for name in CLINICS] == keys
