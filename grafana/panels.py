@@ -140,7 +140,7 @@ def bars(title: str, text: str, queries: Json | Sequence[Json], *, w: int = 8, h
         "showUnfilled": True,
         "valueMode": "color",
         "namePlacement": "left",
-        "maxVizHeight": 40,
+        "maxVizHeight": 56,
         "sizing": "auto",
     }
     more.setdefault("thresholds", PLAIN)
