@@ -64,8 +64,8 @@ class RecentFailures:
     def too_many(self, address: str) -> bool:
         """Whether the window of `address` is full."""
         with self._lock:
-            times = self._times.get(address, ())
-            return len(times) == self.MOST and time.monotonic() - times[0] < self.WINDOW_S
+            times = self._times.get(address)
+            return times is not None and len(times) == self.MOST and time.monotonic() - times[0] < self.WINDOW_S
 
 
 def create_app(hub: HubService) -> FastAPI:
