@@ -9,22 +9,18 @@ import pytest
 IMAGE = "prom/prometheus:v3.5.3"
 
 
-def _promtool(root):
-    if shutil.which("promtool"):
-        return ["promtool"]
-    if shutil.which("docker"):
-        there = subprocess.run(["docker", "image", "inspect", IMAGE], capture_output=True, check=False)
-        if there.returncode == 0:
-            return ["docker", "run", "--rm", "-v", f"{root}:/work:ro", "-w", "/work", "--entrypoint", "promtool", IMAGE]
-    return None
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=["of this machine", "of the image"])
 def promtool(request):
+    """Prometheus' tool: the packages' 2.4x, which `make monitor` uses, and that of the containers; those that are here."""
     root = request.config.rootpath
-    command = _promtool(root)
-    if command is None:
-        pytest.skip(f"neither promtool nor the image {IMAGE} is here")
+    if request.param == "of this machine":
+        command, here = ["promtool"], shutil.which("promtool")
+    else:
+        command = ["docker", "run", "--rm", "-v", f"{root}:/work:ro", "-w", "/work", "--entrypoint", "promtool", IMAGE]
+        look = ["docker", "image", "inspect", IMAGE]
+        here = shutil.which("docker") and subprocess.run(look, capture_output=True, check=False).returncode == 0
+    if not here:
+        pytest.skip(f"there is no promtool {request.param}")
 
     def run(*arguments):
         return subprocess.run([*command, *arguments], cwd=root, capture_output=True, text=True, check=False)
