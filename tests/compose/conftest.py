@@ -20,7 +20,7 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containers]
     found = Containers(tmp_path_factory.mktemp("compose"))
     found.make("clean", YES=1)  # what an interrupted session left
     try:
-        found.first_words = found.make("up", CLINICS=3, IMAGES=300, SET="rounds=3,local_epochs=1")
+        found.first_words = found.make("up", CLINICS=3, IMAGES=200, SET="rounds=3,local_epochs=1")
         yield found
     finally:
         found.make("clean", YES=1)
