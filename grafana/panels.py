@@ -77,17 +77,15 @@ POOLED_LINE = override(
 
 
 def panel(
-    kind: str, title: str, text: str, queries: Sequence[Json], *, unit: str = "none", w: int, h: int, empty: str = "",
+    kind: str, title: str, text: str, queries: Sequence[Json], *, unit: str = "none", w: int, h: int, empty: str = NO_HUB,
     options: Json | None = None, overrides: Sequence[Json] = (), transformations: Sequence[Json] = (), **defaults: Any,
 ) -> Json:  # fmt: skip
     """A panel; `empty` is what stands there without data."""
     found = {
         "type": kind, "title": title, "description": text, "gridPos": {"x": 0, "y": 0, "w": w, "h": h},
         "datasource": SOURCE, "targets": lettered(queries),
-        "fieldConfig": {"defaults": {"unit": unit, **defaults}, "overrides": list(overrides)}, "options": options or {},
+        "fieldConfig": {"defaults": {"unit": unit, **defaults, "noValue": empty}, "overrides": list(overrides)}, "options": options or {},
     }  # fmt: skip
-    if empty:
-        found["fieldConfig"]["defaults"]["noValue"] = empty
     if transformations:
         found["transformations"] = list(transformations)
     return found
@@ -206,7 +204,7 @@ def table(
 
 
 def timeline(
-    title: str, text: str, queries: Json, mappings: list[Json], *, w: int = 12, h: int = 8, empty: str = ""
+    title: str, text: str, queries: Json, mappings: list[Json], *, w: int = 12, h: int = 8, empty: str = NO_HUB
 ) -> Json:
     """States over time, one line a series."""
     options = {
