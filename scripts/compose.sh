@@ -222,8 +222,8 @@ make_password() {
 	(umask 077 && head -c 18 /dev/urandom | base64 | tr '+/' '-_' >"$place/grafana-password")
 	chmod 0444 "$place/grafana-password"
 	if volumes | grep -qx "${project}_grafana"; then # Grafana takes a password when it makes its database, and then no more
-		password_words="its password was made earlier, and the file is gone. Set a new one:
-          docker compose exec grafana grafana cli admin reset-admin-password NEW"
+		password_words="the file with its password was lost. This sets the new one that lies there:
+          docker compose exec -T grafana grafana cli admin reset-admin-password --password-from-stdin <$place/grafana-password"
 	else
 		password_words="user admin, password (shown this once; kept in $place/grafana-password): $(cat "$place/grafana-password")"
 	fi
