@@ -18,6 +18,7 @@ from panels import (  # noqa: E402
     NONE_IS_GOOD,
     PLAIN,
     POOLED_LINE,
+    REASON_MAPPINGS,
     SEVERITIES,
     STATE_MAPPINGS,
     bars,
@@ -54,6 +55,9 @@ def what_to_do() -> list[Any]:
             "options": {name: {"text": words.strip('"'), "index": i} for i, (name, words) in enumerate(found)},
         }
     ]
+
+
+WHY = override("Reason", mappings=REASON_MAPPINGS, custom__wrapText=True)
 
 
 def now(expr: str, legend: str = "") -> Any:
@@ -163,7 +167,7 @@ def clinic() -> Any:
                  unit="dateTimeAsIso", empty=NO_CLINIC),
             stat("Patients", "As told when it joined.", now(f"max(embryofl_clinic_patients{{{me}}})"), empty="not told"),
             stat("AUROC here", "The newest global model on this clinic's validation patients.",
-                 query(f"max(embryofl_model_auroc{{{me}, {DAYS}}})"), decimals=3, spark=True, thresholds=GOOD_AUROC,
+                 now(f"max(embryofl_model_auroc{{{me}, {DAYS}}})"), decimals=3, thresholds=GOOD_AUROC,
                  empty="not enough embryos, or no round yet"),
             stat("Answers not taken", "Answers that were refused, late or failed, over all runs.",
                  now(f'sum(embryofl_updates_total{{{me}, result!="accepted"}})'), thresholds=NONE_IS_GOOD, empty=NO_CLINIC),
@@ -213,7 +217,8 @@ def clinic() -> Any:
                     overrides=[override("accepted", color=GOOD), override("refused", color=BAD),
                                override("late", color=fixed("orange")), override("failed", color=fixed("dark-red"))]),
             table("Why answers were not taken", "Reasons over all runs; docs/monitoring.md explains them.", ["reason"],
-                  {"Answers": f"sum by (reason) (embryofl_updates_refused_total{{{me}}})"}, w=5, empty="all were taken", decimals=0),
+                  {"Answers": f"sum by (reason) (embryofl_updates_refused_total{{{me}}})"}, w=5, empty="all were taken", decimals=0,
+                  overrides=[WHY, override("Answers", custom__width=70)]),
             stat("Connections lost", "Times its process lost the hub and found it again, as of its last answer.",
                  now(f"max(embryofl_clinic_reconnects{{{me}}})"), w=3, h=8, thresholds=steps("green", (1, "orange"), (10, "red")),
                  empty=NO_ROUND),
@@ -351,7 +356,7 @@ def operations() -> Any:
                   {"Alerts": "count by (alertname, severity, clinic, reason, todo) "
                              '(label_replace(ALERTS{alertstate="firing"}, "todo", "$1", "alertname", "(.*)"))'}, w=24, h=5,
                   first=["Alert", "Severity", "Clinic", "Reason", "What to do"], empty="nothing is firing", decimals=0,
-                  overrides=[override("What to do", mappings=what_to_do(), custom__width=760, custom__wrapText=True),
+                  overrides=[override("What to do", mappings=what_to_do(), custom__width=640, custom__wrapText=True), WHY,
                              override("Severity", mappings=SEVERITIES, custom__cellOptions={"type": "color-text"}),
                              override("Alerts", custom__hideFrom={"viz": True})]),
             stat("Disk free", "Free share of the disk that holds the hub's state. Below a tenth an alert fires.",
@@ -397,7 +402,8 @@ def operations() -> Any:
             stepped("Answers not taken, by reason", "Over all clinics and runs.",
                     query("sum by (reason) (embryofl_updates_refused_total)", "{{reason}}"), w=8, min=0, decimals=0, empty="all were taken"),
             table("Answers not taken, by clinic", "Over all runs.", ["clinic", "reason"],
-                  {"Answers": "sum by (clinic, reason) (embryofl_updates_refused_total)"}, w=8, empty="all were taken", decimals=0),
+                  {"Answers": "sum by (clinic, reason) (embryofl_updates_refused_total)"}, w=8, empty="all were taken", decimals=0,
+                  overrides=[WHY, override("Clinic", custom__width=110), override("Answers", custom__width=80)]),
             stepped("Runs that are over", "By how they ended.", query("max by (state) (embryofl_runs_total)", "{{state}}"), w=8, min=0, decimals=0, at_least=3,
                     overrides=[override("finished", color=GOOD), override("failed", color=BAD), override("stopped", color=fixed("orange"))]),
         ],

@@ -17,6 +17,20 @@ STATE_MAPPINGS = [
 ]
 SEVERITIES = [{"type": "value", "options": {"warning": {"text": "warning", "color": "orange", "index": 0},
                                             "critical": {"text": "critical", "color": "red", "index": 1}}}]  # fmt: skip
+REASONS = {  # why answers are not taken; docs/monitoring.md says what to do
+    "clinic_refused": "the clinic's own policy forbids it", "late": "no answer before the round ended",
+    "clinic_error": "the clinic's work failed", "not_finite": "numbers that are not finite",
+    "norm": "an update far longer than the others", "suspended": "suspended during the round",
+    "no_upload": "the update did not arrive", "wrong_digest": "the update arrived damaged", "wrong_size": "the update arrived damaged",
+    "wrong_run": "an answer to another question", "wrong_layout": "a model of another form", "malformed": "an answer of another form",
+    "examples": "more embryos than enrolled", "metrics": "metrics of another form",
+}  # fmt: skip
+REASON_MAPPINGS = [
+    {
+        "type": "value",
+        "options": {r: {"text": f"{words} ({r})", "index": i} for i, (r, words) in enumerate(REASONS.items())},
+    }
+]
 NO_CLINIC = "no clinic has joined yet"
 NO_HUB = "the hub cannot be reached"
 NO_ROUND = "no round is complete yet"
@@ -139,8 +153,9 @@ def bars(title: str, text: str, queries: Json | Sequence[Json], *, w: int = 8, h
         "showUnfilled": True,
         "valueMode": "color",
         "namePlacement": "left",
-        "maxVizHeight": 56,
+        "maxVizHeight": 44,
         "sizing": "auto",
+        "text": {"titleSize": 14, "valueSize": 18},
     }
     more.setdefault("thresholds", PLAIN)
     return panel(
