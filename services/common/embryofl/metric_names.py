@@ -11,10 +11,10 @@ from typing import Literal
 PREFIX = "embryofl_"
 
 CLINIC_STATES = (
-    "enrolled", "online", "training", "evaluating", "done", "late", "refused", "failed", "offline",
+    "enrolled", "online", "training", "evaluating", "done", "late", "refused", "failed", "offline", "suspended",
 )  # fmt: skip
 """`enrolled`: it is not known whether the clinic is online, since the SuperLink does not answer."""
-RUN_STATES = ("none", "queued", "waiting", "running", "finished", "stopped", "failed")
+RUN_STATES = ("none", "queued", "waiting", "running", "paused", "finished", "stopped", "failed")
 ROUND_PHASES = ("idle", "waiting", "training", "aggregating", "evaluating")
 CLINIC_PHASES = ("download", "evaluate", "train", "upload")
 TRAINER_PHASES = ("idle", *CLINIC_PHASES)

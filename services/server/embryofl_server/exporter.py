@@ -27,9 +27,9 @@ from embryofl.messages import PROTOCOL
 from embryofl.metric_names import CLINIC_STATES, HUB, ROUND_PHASES, RUN_STATES
 from embryofl_server.history import History, RunHistory
 from embryofl_server.presence import LastSeen
-from embryofl_server.rounds import answers_needed
 from embryofl_server.store import Clinic
 from embryofl_server.store_families import store_families
+from embryofl_server.terms import answers_needed
 
 if TYPE_CHECKING:
     from embryofl_server.hub import HubService
@@ -74,7 +74,7 @@ class HubCollector:
             return True
 
     def _enrolled(self) -> dict[str, Clinic]:
-        return {n: c for n, c in self._hub.store.clinics().items() if c.state == "enrolled"}
+        return {n: c for n, c in self._hub.store.clinics().items() if c.state in ("enrolled", "suspended")}
 
     def stored(self) -> list[Family]:
         """What the store said at the last `refresh`."""
@@ -118,7 +118,7 @@ class HubCollector:
         out.one_of("embryofl_round_phase", ROUND_PHASES, phase)
         out.add("embryofl_run_rounds", run.settings.rounds if run else 0)
         out.add("embryofl_run_rounds_done", run.state["round"] if run else 0)
-        out.add("embryofl_run_deadline_seconds", run.settings.round_deadline_s if run else 0)
+        out.add("embryofl_run_deadline_seconds", now["deadline_s"] or _deadline(run))
         out.add("embryofl_run_grace_seconds", run.settings.grace_s if run else 0)
         out.add("embryofl_round", (now["round"] if phase != "idle" else 0) or (run.state["round"] if run else 0))
         if run:
@@ -128,9 +128,7 @@ class HubCollector:
         began = now["round_began"] if phase != "idle" else 0.0
         out.add("embryofl_round_began_timestamp_seconds", began)
         asking = run is not None and phase in ("training", "evaluating")
-        out.add(
-            "embryofl_round_deadline_timestamp_seconds", began + run.settings.round_deadline_s if run and asking else 0
-        )
+        out.add("embryofl_round_deadline_timestamp_seconds", now["deadline"] if asking else 0)
         waiting = now["waiting"] if active else None
         out.add("embryofl_round_wait_end_timestamp_seconds", waiting["until"] if waiting else 0)
         out.add("embryofl_round_waiting_for", len(waiting["for_"]) if waiting else 0)
@@ -162,7 +160,9 @@ class HubCollector:
         out.add("embryofl_clinics_online", len(online))
         for name, clinic in clinics.items():
             state = round_[name]["state"] if name in round_ else "online"
-            if not present:
+            if clinic.state == "suspended":
+                state = "suspended"
+            elif not present:
                 state = "enrolled"
             elif not present.get(name):
                 state = "offline"
@@ -172,6 +172,11 @@ class HubCollector:
             out.add("embryofl_clinic_enrolled_timestamp_seconds", clinic.enrolled, name)
             out.add("embryofl_clinic_last_seen_timestamp_seconds", seen.get(name, clinic.enrolled), name)
             _told(out, clinic)
+
+
+def _deadline(run: RunHistory | None) -> float:
+    """The deadline that is set; one that follows from the clinics' speed is known only while a round is under way."""
+    return run.settings.round_deadline_s if run and run.settings.round_deadline_s != "auto" else 0.0
 
 
 def _moved(run: RunHistory, now: dict[str, Any]) -> float:

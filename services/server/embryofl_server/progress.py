@@ -32,6 +32,8 @@ class _Snapshot:
     round: int = 0
     rounds: int = 0
     round_began: float = 0.0
+    deadline: float = 0.0
+    deadline_s: float = 0.0
     clinics: dict[str, ClinicState] = field(default_factory=dict)
     waiting: Waiting | None = None
 
@@ -48,6 +50,11 @@ class Progress:
             if (phase, round_) != (self._now.phase, self._now.round):
                 self._now.round_began = time.time()
             self._now.phase, self._now.round, self._now.rounds = phase, round_, rounds
+
+    def deadline(self, at: float, seconds: float) -> None:
+        """The deadline of the round under way: Unix time, and seconds after its beginning. 0 when there is none."""
+        with self._lock:
+            self._now.deadline, self._now.deadline_s = at, seconds
 
     def begin(self, names: list[str], state: str) -> None:
         """A round begins with these clinics."""
