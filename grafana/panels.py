@@ -10,6 +10,7 @@ Json = dict[str, Any]
 STATES = [  # text and colour by `embryofl:clinic_state_number`
     ("joined", "#8e8e8e"), ("online", "green"), ("training", "blue"), ("evaluating", "purple"), ("done", "semi-dark-green"),
     ("late", "orange"), ("refused", "semi-dark-red"), ("failed", "dark-red"), ("offline", "red"),
+    ("suspended", "dark-orange"),
 ]  # fmt: skip
 STATE_MAPPINGS = [
     {"type": "value", "options": {str(i): {"text": t, "color": c, "index": i} for i, (t, c) in enumerate(STATES, 1)}}

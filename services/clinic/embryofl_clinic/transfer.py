@@ -3,13 +3,13 @@
 import hashlib
 import logging
 import threading
-import time
 from collections.abc import Iterator
 
 import httpx
 import numpy as np
 
 from embryofl.messages import Download, Update
+from embryofl_clinic.clock import HubClock
 from embryofl_clinic.fleet_link import Stopped
 from embryofl_clinic.join import tls_context
 
@@ -38,13 +38,15 @@ class Transfers:
         The hub's CA certificate, PEM.
     stop : threading.Event
         Ends every wait with `Stopped`.
+    clock : HubClock, optional
+        Deadlines are in the hub's time; this machine's clock when left out.
     """
 
-    def __init__(self, hub: str, ca: str, stop: threading.Event) -> None:
+    def __init__(self, hub: str, ca: str, stop: threading.Event, clock: HubClock | None = None) -> None:
         self._client = httpx.Client(
             base_url=f"https://{hub}", verify=tls_context(ca), timeout=60, trust_env=False, follow_redirects=False
         )
-        self._stop = stop
+        self._stop, self._clock = stop, clock or HubClock()
 
     def close(self) -> None:
         """Close the connection."""
@@ -106,7 +108,7 @@ class Transfers:
         while True:
             yield number
             number += 1
-            if time.time() > deadline:
+            if self._clock.now() > deadline:
                 return
             if self._stop.wait(delay):
                 raise Stopped

@@ -131,7 +131,8 @@ class Exchange:
         self._asked, self._began = len(nodes), time.time()
         progress.phase(_DOING[self._kind], self._number, self._settings.rounds)
         progress.begin(sorted(nodes), _DOING[self._kind])
-        progress.deadline(self._began + self._terms.deadline_s, self._terms.deadline_s)
+        terms = self._terms
+        progress.terms(self._began + terms.deadline_s, terms.deadline_s, terms.needed)
         try:
             short = self._collect(nodes)
             return self._close(short)
@@ -140,7 +141,7 @@ class Exchange:
             raise
         finally:
             uploads.forget(tickets)
-            progress.deadline(0.0, 0.0)
+            progress.closed()
             progress.go_on()
 
     # -- collecting -------------------------------------------------------------------------------------------------

@@ -18,7 +18,8 @@ from embryofl_server.strategies.blocks import inner_products, shares, weighted_m
 
 
 class GeometricMedianSettings(StrategySettings):
-    """`iterations`: of Weiszfeld's algorithm (the paper makes 3; more cost next to nothing here). `smoothing`: the paper's nu, a distance."""
+    """`iterations`: of Weiszfeld's algorithm (the paper makes 3; more cost next to nothing here). `smoothing`: the paper's
+    nu, a distance."""
 
     iterations: int = Field(default=100, ge=1, le=1000)
     smoothing: float = Field(default=1e-6, gt=0, le=1)
