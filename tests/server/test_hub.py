@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 
 from embryofl.errors import UserError
 from embryofl.messages import Enrolment, StandingQuestion, proof_text, standing_text
-from embryofl_server.api import create_app
+from embryofl_server.api import RecentFailures, create_app
 from embryofl_server.blobs import BadUrl
 from embryofl_server.hub import HubService
 from embryofl_server.settings import HubSettings
@@ -264,3 +264,21 @@ def test_a_refused_enrolment_is_recorded_and_says_why(api, hub):
     answer = api.post("/v1/enrol", json=enrolment("anna", "x" * 32).model_dump())
     assert answer.status_code == 403 and "invite" in answer.json()["error"]
     assert "enrolment_refused" in (hub.settings.state_dir / "audit.jsonl").read_text()
+
+
+def test_whoever_guesses_at_invites_is_slowed_down_and_nobody_else(hub, api):
+    hub.membership.invite("anna")
+    body = enrolment("anna", "x" * 32).model_dump()
+
+    def ask(address):
+        return api.post("/v1/enrol", json=body, headers={"X-Forwarded-For": address}).status_code
+
+    assert [ask("203.0.113.9") for _ in range(22)] == [403] * 20 + [503] * 2
+    assert ask("198.51.100.7") == 403
+
+
+def test_a_flood_of_addresses_is_not_remembered_without_end():
+    failures = RecentFailures()
+    for number in range(failures.ADDRESSES + 100):
+        failures.count(str(number))
+    assert len(failures._times) == failures.ADDRESSES

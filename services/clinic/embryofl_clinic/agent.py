@@ -98,7 +98,6 @@ class Agent:
                 self._stop.wait(refused_delay)
                 refused_delay = min(refused_delay * 1.6, REFUSED_MOST_S)
             finally:
-                transfers.close()
                 link.close()
 
     def _note_state(self, state: str, reason: str) -> None:

@@ -102,6 +102,7 @@ def up(
             info = stack.call("GET", "/control/status")
             if info["run"] and info["run"]["state"] not in ("finished", "stopped", "failed"):
                 console.print(f"[bold]4/4[/bold] {info['run']['name']} goes on after round {info['run']['round']}")
+                _tell_unused(console, settings, info["run"])
             else:
                 run = stack.call("POST", "/control/runs", {"settings": settings})
                 console.print(f"[bold]4/4[/bold] {run['name']}: {run['settings']['rounds']} rounds of training")
@@ -190,6 +191,13 @@ def status() -> None:
     )
     if state["state"] == "finished":
         console.print(show.results({"name": run.name, "metrics": run.metrics()}))
+
+
+def _tell_unused(console: Any, settings: dict[str, Any], run: dict[str, Any]) -> None:
+    """Settings that were given but not used, because an unfinished run has its own."""
+    other = [f"{n}={run['settings'][n]} (not {v})" for n, v in settings.items() if run["settings"].get(n) != v]
+    if other:
+        console.print(f"It keeps the settings it was started with: {', '.join(other)}. SET is for the next run.")
 
 
 @app.command()

@@ -9,6 +9,7 @@ import contextlib
 import errno
 import hmac
 import logging
+import threading
 import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
@@ -51,20 +52,31 @@ class ClinicName(BaseModel):
 
 
 class RecentFailures:
-    """Slows down guessing at invites: after `MOST` refusals within a minute nobody can join for the rest of it."""
+    """Slows down guessing at invites: after `MOST` refusals within a minute an address cannot join for the rest of it.
 
-    MOST, WINDOW_S = 20, 60.0
+    The last `ADDRESSES` are remembered, so that a flood of addresses costs no memory. A secret of an invite has 128 bits
+    and more: the limit spares work and logs, it is not what keeps a guesser out.
+    """
+
+    MOST, WINDOW_S, ADDRESSES = 20, 60.0, 10_000
 
     def __init__(self) -> None:
-        self._times: collections.deque[float] = collections.deque(maxlen=self.MOST)
+        self._times: collections.OrderedDict[str, collections.deque[float]] = collections.OrderedDict()
+        self._lock = threading.Lock()  # enrolments are answered in several threads
 
-    def count(self) -> None:
-        """A refusal happened."""
-        self._times.append(time.monotonic())
+    def count(self, address: str) -> None:
+        """A refusal of `address` happened."""
+        with self._lock:
+            self._times.setdefault(address, collections.deque(maxlen=self.MOST)).append(time.monotonic())
+            self._times.move_to_end(address)
+            while len(self._times) > self.ADDRESSES:
+                self._times.popitem(last=False)
 
-    def too_many(self) -> bool:
-        """Whether the window is full."""
-        return len(self._times) == self.MOST and time.monotonic() - self._times[0] < self.WINDOW_S
+    def too_many(self, address: str) -> bool:
+        """Whether the window of `address` is full."""
+        with self._lock:
+            times = self._times.get(address)
+            return times is not None and len(times) == self.MOST and time.monotonic() - times[0] < self.WINDOW_S
 
 
 def create_app(hub: HubService) -> FastAPI:
@@ -85,13 +97,14 @@ def create_app(hub: HubService) -> FastAPI:
 
     # -- for clinics, through the gateway ---------------------------------------------------------------------------
     @app.post("/v1/enrol")
-    def enrol(request: Enrolment) -> Response:
-        if failures.too_many():
+    def enrol(request: Enrolment, x_forwarded_for: Annotated[str, Header()] = "") -> Response:
+        # The gateway replaces what a client writes here by the address it came from (Caddy trusts no client's header).
+        if failures.too_many(x_forwarded_for):
             return JSONResponse({"error": "Too many refused attempts to join; try again in a minute."}, status_code=503)
         try:
             return JSONResponse(hub.membership.enrol(request))
         except Refused as exc:
-            failures.count()
+            failures.count(x_forwarded_for)
             return JSONResponse({"error": str(exc)}, status_code=403)
 
     @app.post("/v1/standing")

@@ -16,13 +16,14 @@ BLOCK_BYTES = 16 << 20  # of all updates together, as float64
 LEAST_NUMBERS = 1 << 15  # of each update, so that many clinics do not make very many blocks
 
 Combine = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""From the updates' numbers, float64 (n, k), and the global model's, float64 (k,), to the new model's, (k,)."""
+"""From the updates' numbers, float64 (n, k) (may be written to), and the global model's, (k,), to the new model's, (k,)."""
 
 
 @dataclass(frozen=True)
 class Block:
     """The same numbers of all updates, float64 `updates` (n, k), and of the global model, `model` (k,).
 
+    `updates` may be written to, and is used again for the next block.
     `section` and `begin` say where they belong: numbers `begin` to `begin + k` of that section of the layout.
     """
 
@@ -37,24 +38,25 @@ def blocks(round_: Round, *, floats_only: bool = False) -> Iterator[Block]:
     base = len(round_.layout.header)
     views = round_.layout.section_views(round_.model)
     size = max(LEAST_NUMBERS, BLOCK_BYTES // (8 * len(round_.updates)))
+    buffer = np.empty((len(round_.updates), size))  # one for all blocks: a new one each costs twice the time
     for number, (section, old) in enumerate(zip(round_.layout.sections, views, strict=True)):
         if floats_only and section.dtype.kind != "f":
             continue
         for begin in range(0, old.size, size):
             model = old[begin : begin + size].astype(np.float64)
             at = base + section.begin + begin * section.dtype.itemsize
-            yield Block(number, begin, _read(round_.updates, section.dtype, at, model), model)
+            values = buffer[:, : model.size]
+            _read(round_.updates, section.dtype, at, model, values)
+            yield Block(number, begin, values, model)
 
 
-def _read(updates: Sequence[Update], dtype: np.dtype[Any], at: int, model: np.ndarray) -> np.ndarray:
-    values = np.empty((len(updates), model.size))
-    for row, update in zip(values, updates, strict=True):
+def _read(updates: Sequence[Update], dtype: np.dtype[Any], at: int, model: np.ndarray, out: np.ndarray) -> None:
+    for row, update in zip(out, updates, strict=True):
         row[:] = np.fromfile(update.path, dtype, model.size, offset=at)
         if update.scale != 1.0:
             row -= model
             row *= update.scale
             row += model
-    return values
 
 
 def combine(round_: Round, function: Combine) -> np.ndarray:
@@ -86,8 +88,10 @@ def weighted_mean(round_: Round, weights: Sequence[float]) -> np.ndarray:
     def mean(updates: np.ndarray, _: np.ndarray) -> np.ndarray:
         total = np.zeros(updates.shape[1])
         for row, weight in zip(updates, weights, strict=True):
-            total += row * weight
-        return np.asarray(total / whole)
+            row *= weight
+            total += row
+        total /= whole
+        return total
 
     return combine(round_, mean)
 
