@@ -33,14 +33,21 @@ def until(what: str, ready: Callable[[], Any], seconds: float = WAIT_S, pause: f
         time.sleep(pause)
 
 
-def draw_clinic(root: Path, tag: str, patients: int = 24, cohort: int = 3, label: int | None = None) -> Path:
-    """A clinic's folder of small noisy images, brighter for class 1, whose every name carries `tag`."""
+def draw_clinic(
+    root: Path, tag: str, patients: int = 24, cohort: int = 3, label: int | None = None, contrast: int = 70
+) -> Path:
+    """A clinic's folder of small noisy images, brighter by `contrast` for class 1, whose every name carries `tag`.
+
+    With less contrast than by default the brightness also wanders from image to image: some are undecidable.
+    """
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(tag.encode()).digest()[:4], "big"))
     (root / "images").mkdir(parents=True)
     lines = ["image,label,patient,embryo,day"]
     for number in range(patients * cohort):
         its_label = number % 2 if label is None else label
-        pixels = rng.integers(0, 160, (56, 56, 3), dtype=np.uint8) + np.uint8(70 * its_label)
+        pixels = rng.integers(0, 160, (56, 56, 3), dtype=np.uint8) + np.uint8(contrast * its_label)
+        if contrast < 70:
+            pixels += np.uint8(np.clip(rng.normal(35, 12), 0, 80))
         name = f"FILE-{tag}-{rng.integers(1 << 40):010x}.png"
         Image.fromarray(pixels).save(root / "images" / name)
         patient, embryo = f"PATIENT-{tag}-{number // cohort:03}", f"EMBRYO-{tag}-{number:03}"
@@ -124,6 +131,10 @@ class Federation:
     def events(self, run: str, kind: str) -> list[dict[str, Any]]:
         lines = (self.folder(run) / "events.jsonl").read_text().splitlines()
         return [e for e in map(json.loads, lines) if e["kind"] == kind]
+
+    def records(self, run: str) -> list[dict[str, Any]]:
+        """The rounds' records, from round 0."""
+        return [json.loads(p.read_text()) for p in sorted(self.folder(run).glob("round-*.json"))]
 
     def audit(self, event: str) -> list[dict[str, Any]]:
         lines = (self.place.hub / "audit.jsonl").read_text().splitlines()
