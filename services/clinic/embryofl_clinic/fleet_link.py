@@ -142,14 +142,14 @@ class FleetLink:
         on_state: Callable[[str, str], None] = lambda state, reason: None,
         clock: HubClock | None = None,
     ) -> None:
-        self._public = public_key_to_bytes(key.public_key())
+        self._public, self._clock = public_key_to_bytes(key.public_key()), clock or HubClock()
         self._client = FleetHttpClient.from_server_address(
             address,
             insecure=False,
             root_certificates=root_ca,
             interceptors=[
                 RuntimeVersionHttpInterceptor(component_name="SuperNode"),
-                _Signature(key, clock or HubClock()),
+                _Signature(key, self._clock),
             ],
         )
         self._id_file, self._alive_file = state_dir / "node_id", state_dir / "alive"
@@ -265,16 +265,19 @@ class FleetLink:
 
     def answer(self, incoming: Incoming, text: str, seconds: float) -> None:
         """Answer a message with a JSON text."""
-        self._push(Message(RecordDict({_CONTENT: ConfigRecord({_JSON: text})}), reply_to=incoming.message), seconds)
+        message = Message(RecordDict({_CONTENT: ConfigRecord({_JSON: text})}), reply_to=incoming.message)
+        self._push(message, incoming, seconds)
 
     def answer_failure(self, incoming: Incoming, kind: str, seconds: float) -> None:
         """Say that the work failed. `kind` is the name of an error's type: texts may hold paths or identifiers."""
         error = Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=kind)
-        self._push(Message(error, reply_to=incoming.message), seconds)
+        self._push(Message(error, reply_to=incoming.message), incoming, seconds)
 
-    def _push(self, message: Message, seconds: float) -> None:
+    def _push(self, message: Message, incoming: Incoming, seconds: float) -> None:
         """Send a reply. A push session lost to a SuperLink restart is begun anew."""
-        run_id = message.metadata.run_id
+        run_id, asked = message.metadata.run_id, incoming.message.metadata
+        created = self._clock.now()  # flwr takes this machine's clock
+        message.metadata.__dict__.update(_created_at=created, _ttl=asked.created_at + asked.ttl - created)
         with no_object_id_recompute():
             message.metadata.__dict__["_message_id"] = message.object_id
             tree = get_object_tree(message)
