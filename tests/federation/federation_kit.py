@@ -79,6 +79,7 @@ class Federation:
         root.mkdir(parents=True, exist_ok=True)
         self.stack = ViaStack(self.place, free_port())
         self.port = self.stack.ports["gateway"]
+        self._initial: dict[int, str] = {}
 
     @property
     def ca(self) -> Path:
@@ -102,7 +103,12 @@ class Federation:
         return until("the hub's status", fetch)
 
     def start_run(self, **settings: Any) -> str:
-        return self.stack.call("POST", "/control/runs", {"settings": {**SETTINGS, **settings}})["name"]
+        """Start a run. The initial model of a seed is made by the hub once: that takes seconds (PyTorch)."""
+        settings = {**SETTINGS, **settings}
+        known = self._initial.get(settings["seed"], "")
+        name: str = self.stack.call("POST", "/control/runs", {"settings": settings, "initial": known})["name"]
+        self._initial[settings["seed"]] = str(self.place.hub / "weights" / name / "round-0000.safetensors")
+        return name
 
     def wait_over(self, name: str) -> dict[str, Any]:
         def over() -> Any:
@@ -117,6 +123,10 @@ class Federation:
         run = self.wait_over(name)
         assert run["state"] == "finished", (run["state"], run["reason"], self.logs())
         return self.folder(name)
+
+    def forget_initial_models(self) -> None:
+        """Have the hub make them again."""
+        self._initial.clear()
 
     def stop_run(self) -> None:
         """Stop a run that a failed test has left."""

@@ -53,6 +53,7 @@ def test_the_status_says_who_is_there_and_where_the_run_stands(federation, refer
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(federation, reference):
+    federation.forget_initial_models()
     again = federation.run(rounds=4)
     other = federation.run(rounds=4, seed=2)
     weights = [np.fromfile(f / "model.safetensors", np.uint8) for f in (reference, again, other)]

@@ -1,5 +1,6 @@
 """What the coordinator does to runs and clinics: pause, go on, queue, suspend, let in again; also across restarts."""
 
+import json
 import os
 import signal
 import subprocess
@@ -55,14 +56,16 @@ def test_a_paused_run_stays_paused_across_a_restart_and_ends_with_the_same_weigh
     assert [federation.audit(e)[-1]["run"] for e in ("run_paused", "run_continued")] == [name, name]
 
 
-def test_a_second_run_is_queued_and_its_turn_comes(federation):
-    first, second = federation.start_run(), federation.start_run(rounds=1)
+def test_a_second_run_is_queued_and_its_turn_comes(federation, command):
+    first, second = federation.start_run(rounds=1000), federation.start_run(rounds=1)
     assert state(federation, second) == "queued"
     info = federation.status()
     assert info["run"]["name"] == first and info["queued"] == [second]
-    assert federation.wait_over(second)["state"] == "finished" and state(federation, first) == "finished"
-    begun = [e["run"] for e in federation.audit("round")]
-    assert begun[-3:] == [first, first, second]
+    assert command("stop", first)[0] == 0
+    assert federation.wait_over(second)["state"] == "finished" and state(federation, first) == "stopped"
+    model = json.loads((federation.folder(first) / "model.json").read_text())  # of the last complete round
+    assert model["round"] == federation.records(first)[-1]["round"] and "stopped" in model["incomplete"]
+    assert [e["run"] for e in federation.audit("run_ended")][-2:] == [first, second]
 
 
 def test_a_suspended_clinic_is_told_and_left_out_and_comes_back_and_nobody_else_notices(federation, command):
