@@ -124,6 +124,12 @@ class Federation:
         assert run["state"] == "finished", (run["state"], run["reason"], self.logs())
         return self.folder(name)
 
+    def wait_online(self) -> None:
+        """Wait until all clinics are there (no run is under way)."""
+        until(
+            "all are online", lambda: all(c["state"] == "online" for c in self.status()["clinics"].values()), pause=0.5
+        )
+
     def forget_initial_models(self) -> None:
         """Have the hub make them again."""
         self._initial.clear()

@@ -1,5 +1,6 @@
 """The line between a clinic and the gateway: plain TCP through this process, which can be cut, moved and slowed."""
 
+import contextlib
 import socket
 import threading
 import time
@@ -31,7 +32,8 @@ class Line:
         self._open: set[socket.socket] = set()
         self._closed = False
         self._listener = socket.create_server((address, port))
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
 
     def _accept(self) -> None:
         while not self._closed:
@@ -57,11 +59,22 @@ class Line:
             pass
         for end in (source, target):
             self._open.discard(end)
-            end.close()
+            _end(end)
 
     def close(self) -> None:
         """End it and all that goes through it."""
+        if self._closed:
+            return
         self._closed = True
+        self._listener.shutdown(socket.SHUT_RDWR)  # wakes `accept`, which would hold the port
+        self._thread.join()
         self._listener.close()
         for end in list(self._open):
-            end.close()
+            _end(end)
+
+
+def _end(connection: socket.socket) -> None:
+    """Close it so that the other side and a thread that reads from it notice."""
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+    connection.close()

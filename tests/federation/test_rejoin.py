@@ -143,6 +143,7 @@ def test_a_wrong_clock(federation, reference, odd, off):
 
 def test_an_answer_to_a_round_that_is_over_is_refused_as_late_and_does_no_harm(federation):
     """clinic-2 sleeps through the end of a round; awake again it answers, which changes nothing, and it takes part."""
+    federation.wait_online()
     name = federation.start_run(rounds=6, min_clinics=2, quorum=2, round_deadline_s=3, grace_s=30)
     under_way(federation, name, 1)
     sleeper = federation.pid("clinic-2")

@@ -45,7 +45,7 @@ def test_a_slow_clinic_holds_no_round_longer_than_deadline_and_grace(federation)
     os.environ["ODD_SLOW"] = "200"
     try:
         federation.stack.start_clinic("clinic-3", [sys.executable, ODD])
-        until("clinic-3 is there", lambda: federation.status()["clinics"]["clinic-3"]["state"] == "online")
+        federation.wait_online()
         folder = federation.run(rounds=2, min_clinics=2, quorum=2, round_deadline_s=4, grace_s=2)
         for record in federation.records(folder.name)[1:]:
             assert record["refused"] == {"clinic-3": "late"} and set(record["clinics"]) == {"clinic-1", "clinic-2"}
@@ -58,7 +58,7 @@ def test_a_slow_clinic_holds_no_round_longer_than_deadline_and_grace(federation)
 
 def test_a_clinic_killed_just_before_a_round_does_not_hold_it(federation):
     """The hub still takes it for online, asks it, and goes on without it at the deadline."""
-    until("all are there", lambda: all(c["state"] == "online" for c in federation.status()["clinics"].values()))
+    federation.wait_online()
     child = federation.stack.supervisor._children.pop("clinic-3")  # nobody starts it again
     child.process.send_signal(signal.SIGKILL)
     child.process.wait()
