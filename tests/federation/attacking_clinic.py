@@ -1,4 +1,4 @@
-"""A clinic that attacks: how is in the file `attack` in its state folder, read again for every request.
+"""A clinic that attacks: how is in the file `attack` in its state folder, a word for each round, the last for all others.
 
 honest   like any other              nan     an update of numbers that are none
 scale    an update 1e6 times as far  flip    trained on labels turned round
@@ -25,8 +25,12 @@ SETTINGS = load_settings()
 CHUNK = b"\0" * (1 << 20)
 
 
+ROUND = [1]
+
+
 def attack() -> str:
-    return (SETTINGS.state_dir / "attack").read_text()
+    words = (SETTINGS.state_dir / "attack").read_text().split()
+    return words[min(ROUND[0], len(words)) - 1]
 
 
 class AttackingBench(Workbench):
@@ -45,6 +49,7 @@ class AttackingBench(Workbench):
             load(packed)
 
         def bent_train(request: Any, seed: int) -> Trained:
+            ROUND[0] = request.round
             how = attack()
             values = labels["train"]
             original = values.copy()

@@ -15,8 +15,10 @@ from embryofl.metrics import ScoreSums, merge
 HONEST = [f"clinic-{i}" for i in range(1, 5)]
 EVIL = "evil"
 HERE = Path(__file__).parent
-SETTINGS = {"strategy": "trimmed_mean", "min_clinics": 4, "rounds": 5, "round_deadline_s": 60, "seed": 3,
-            "norm_clip": 5, "local_epochs": 2}  # fmt: skip
+REASONS = {"nan": "not_finite", "scale": "norm", "count": "examples", "claim": "metrics", "garbage": "malformed",
+           "big": "malformed", "huge": "no_upload"}  # fmt: skip
+SETTINGS = {"strategy": "trimmed_mean", "min_clinics": 4, "rounds": len(REASONS) + 1, "round_deadline_s": 60, "seed": 3,
+            "local_epochs": 2, "suspend_after": 0}  # fmt: skip
 MEMORY_MORE = 150 << 20  # bytes that a part of the hub may need more because of an attack
 
 
@@ -57,7 +59,7 @@ class Attacked(Federation):
 def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
     found = Attacked(tmp_path_factory.mktemp("attacked") / "place")
     for name in [*HONEST, EVIL]:
-        draw_clinic(found.place.data(name), f"{name}-A", patients=36, contrast=14)
+        draw_clinic(found.place.data(name), f"{name}-A", patients=72, contrast=14)
     found.place.clinic(EVIL).mkdir(parents=True)
     found.attack("honest")
     try:
@@ -72,14 +74,15 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
 
 
 @pytest.fixture(scope="module")
-def alone(attacked: Attacked) -> tuple[float, dict[str, int]]:
-    """AUROC of the run without the attacker, and the memory it took."""
+def alone(attacked: Attacked) -> tuple[Path, dict[str, int]]:
+    """The folder of the run without the attacker, and the memory it took."""
     attacked.control("suspend", EVIL)
     folder = attacked.run(**SETTINGS)
     assert set(json.loads((folder / "model.json").read_text())["evaluation"]) == set(HONEST)
     memory = attacked.peak_memory()
     attacked.control("resume", EVIL)
-    return attacked.auroc(folder), memory
+    assert 0.7 < attacked.auroc(folder) < 0.99, "it can be learned, and it can be spoilt"
+    return folder, memory
 
 
 @pytest.fixture(autouse=True)
@@ -90,50 +93,50 @@ def _nobody_is_left_suspended(attacked: Attacked) -> Iterator[None]:
         attacked.control("resume", EVIL)
 
 
-REASONS = {"nan": "not_finite", "scale": "norm", "count": "examples", "claim": "metrics", "garbage": "malformed",
-           "big": "malformed", "huge": "no_upload"}  # fmt: skip
-
-
-@pytest.mark.parametrize("how", REASONS)
-def test_an_attack_at_the_gate_is_refused_seen_and_ended(attacked, alone, how):
-    auroc, memory = alone
-    attacked.attack(how)
+def test_every_attack_at_the_gate_is_refused_and_seen_and_costs_nothing(attacked, alone):
+    """A different attack in each round."""
+    folder, memory = alone
+    attacked.attack(" ".join([*REASONS, "nan"]))
     name = attacked.start_run(**SETTINGS)
     run = attacked.wait_over(name)
     assert run["state"] == "finished", (run["reason"], attacked.logs())
-    assert abs(attacked.auroc(attacked.folder(name)) - auroc) <= 0.02
-    reason = REASONS[how]
-    # three refusals, each with its reason and words, then the suspension; nobody else had any
+    # each refusal with its reason and in words, and nobody else had any
     refused = attacked.events(name, "refused")
-    assert [(e["clinic"], e["round"], e["reason"]) for e in refused] == [(EVIL, r, reason) for r in (1, 2, 3)]
+    expected = [*enumerate(REASONS.values(), 1), (len(REASONS) + 1, "not_finite")]
+    assert [(e["clinic"], e["round"], e["reason"]) for e in refused] == [(EVIL, *x) for x in expected]
     assert all(len(e["words"]) > 10 and e["words"].isprintable() for e in refused)
-    assert [r["refused"] for r in attacked.records(name)] == [{}] + [{EVIL: reason}] * 3 + [{}] * 2
+    assert [r["refused"] for r in attacked.records(name)] == [{}, *({EVIL: reason} for _, reason in expected)]
+    audited = [e["reason"] for e in attacked.audit("update_refused") if e["run"] == name]
+    assert audited == [reason for _, reason in expected]
+    until("the metrics say so", lambda: {
+        x.split('reason="')[1].split('"')[0] for x in attacked.metrics().splitlines()
+        if x.startswith("embryofl_updates_refused_total") and EVIL in x
+    } >= set(REASONS.values()))  # fmt: skip
+    # the model is not only as good: it is the same
+    assert (attacked.folder(name) / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
+    assert abs(attacked.auroc(attacked.folder(name)) - attacked.auroc(folder)) <= 0.02
+    for part, peak in attacked.peak_memory().items():
+        assert peak < memory[part] + MEMORY_MORE, (part, peak, memory)
+    assert list((attacked.place.hub / "uploads").iterdir()) == []
+    assert psutil.pid_exists(attacked.pid(EVIL))  # it was refused, it has not crashed
+
+
+def test_three_refusals_in_a_row_and_it_is_out_and_told(attacked, alone):
+    attacked.attack("scale")
+    folder = attacked.run(**{**SETTINGS, "rounds": 4, "suspend_after": 3})
+    assert [r["refused"] for r in attacked.records(folder.name)] == [{}] + [{EVIL: "norm"}] * 3 + [{}]
     clinic = attacked.status()["clinics"][EVIL]
     assert clinic["state"] == "suspended" and "3 answers in a row" in clinic["detail"]
     assert all(attacked.state_of(n) != "suspended" for n in HONEST)
-    assert {"run": name, "reason": reason}.items() <= attacked.audit("update_refused")[-1].items()
-    assert attacked.audit("suspended")[-1]["clinic"] == EVIL and attacked.audit("suspended")[-1]["by"] == "the gate"
-    lines = until("the metrics say so", lambda: [
-        x for x in attacked.metrics().splitlines()
-        if x.startswith("embryofl_updates_refused_total") and EVIL in x and f'"{reason}"' in x
-    ])  # fmt: skip
-    assert len(lines) == 1 and float(lines[0].split()[-1]) >= 3
-    # the clinic itself was told
+    assert (attacked.audit("suspended")[-1]["clinic"], attacked.audit("suspended")[-1]["by"]) == (EVIL, "the gate")
     until(
-        "its log says why",
-        lambda: f"round 3 of {name}" in attacked.log(EVIL) and "this clinic is suspended" in attacked.log(EVIL),
+        "its own log says why",
+        lambda: f"round 3 of {folder.name} (norm)" in attacked.log(EVIL) and "is suspended" in attacked.log(EVIL),
     )
-    for part, peak in attacked.peak_memory().items():
-        assert peak < memory[part] + MEMORY_MORE, (part, peak, memory)
 
 
-def test_turned_round_labels_do_not_move_a_robust_strategy(attacked, alone):
+def test_labels_turned_round_do_not_spoil_a_robust_strategy(attacked, alone):
     attacked.attack("flip")
     folder = attacked.run(**SETTINGS)
-    assert EVIL in attacked.records(folder.name)[-1]["clinics"]  # no gate can see it
-    assert abs(attacked.auroc(folder) - alone[0]) <= 0.02
-
-
-def test_uploads_leave_nothing_behind(attacked, alone):
-    assert list((attacked.place.hub / "uploads").iterdir()) == []
-    assert psutil.pid_exists(attacked.pid(EVIL))  # it was refused, not crashed
+    assert all(EVIL in r["clinics"] for r in attacked.records(folder.name)[1:])  # no gate can see it
+    assert abs(attacked.auroc(folder) - attacked.auroc(alone[0])) <= 0.02

@@ -14,7 +14,7 @@ from embryofl_clinic.join import tls_context
 
 log = logging.getLogger("embryofl.standing")
 
-EVERY_S = 30.0  # between two questions while nothing is asked of this clinic
+EVERY_S = 10.0  # between two questions while nothing is asked of this clinic
 SOON_S = 5.0  # after an answer: by then the hub may have refused it
 
 
