@@ -7,6 +7,7 @@ CLINICS ?=
 DATA ?=
 PORT ?= 8443
 SET ?=
+DO ?= --help
 IMAGES ?=
 comma := ,
 
@@ -51,6 +52,10 @@ watch:  ## Follow the run until it is over
 .PHONY: monitor
 monitor:  ## Prometheus of this machine's packages against `make demo`, and the way to Grafana
 	@bash scripts/monitor.sh
+
+.PHONY: hub
+hub:  ## A command of the hub's: make hub DO="suspend clinic-2" (DO=--help lists them)
+	@DO='$(subst ','\'',$(DO))' bash scripts/either.sh hub
 
 .PHONY: logs
 logs:  ## The end of every log

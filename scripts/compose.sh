@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# compose.sh up|status|watch|logs|down|clean: the federation in containers. Needs Docker, and nothing else on the host.
+# compose.sh up|status|watch|hub|logs|down|clean: the federation in containers. Needs Docker, and nothing else on the host.
 # Options of `up`, from the environment (`make up NAME=value`):
 #   CLINICS  number of clinics, 1 to 50   DATA  folder of real images   IMAGES  synthetic images of each clinic
 #   PORT     of the gateway               SET   settings of the run     GPU=1   clinics on an NVIDIA GPU
@@ -397,6 +397,12 @@ case ${1:-} in
 		need_docker
 		if is_up; then hub_show status --follow; else not_up; fi
 		;;
+	hub)
+		need_docker
+		is_up || fail "$(not_up)"
+		eval "set -- ${DO:---help}" # words and quotes as in a shell
+		hub_show "$@"
+		;;
 	logs)
 		need_docker
 		compose logs --tail "${TAIL:-15}" ${FOLLOW:+--follow}
@@ -423,5 +429,5 @@ case ${1:-} in
 		rmdir "$place" 2>/dev/null || true
 		say "Deleted. The images stay; to remove them: docker image rm embryofl-server embryofl-clinic embryofl-datagen embryofl-gateway"
 		;;
-	*) fail "compose.sh up|status|watch|logs|down|clean" ;;
+	*) fail "compose.sh up|status|watch|hub|logs|down|clean" ;;
 esac

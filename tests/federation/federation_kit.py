@@ -35,14 +35,21 @@ def until(what: str, ready: Callable[[], Any], seconds: float = WAIT_S, pause: f
         time.sleep(pause)
 
 
-def draw_clinic(root: Path, tag: str, patients: int = 24, cohort: int = 3, label: int | None = None) -> Path:
-    """A clinic's folder of small noisy images, brighter for class 1, whose every name carries `tag`."""
+def draw_clinic(
+    root: Path, tag: str, patients: int = 24, cohort: int = 3, label: int | None = None, contrast: int = 70
+) -> Path:
+    """A clinic's folder of small noisy images, brighter by `contrast` for class 1, whose every name carries `tag`.
+
+    With less contrast than by default the brightness also wanders from image to image: some are undecidable.
+    """
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(tag.encode()).digest()[:4], "big"))
     (root / "images").mkdir(parents=True)
     lines = ["image,label,patient,embryo,day"]
     for number in range(patients * cohort):
         its_label = number % 2 if label is None else label
-        pixels = rng.integers(0, 160, (56, 56, 3), dtype=np.uint8) + np.uint8(70 * its_label)
+        pixels = rng.integers(0, 160, (56, 56, 3), dtype=np.uint8) + np.uint8(contrast * its_label)
+        if contrast < 70:
+            pixels += np.uint8(np.clip(rng.normal(35, 12), 0, 80))
         name = f"FILE-{tag}-{rng.integers(1 << 40):010x}.png"
         Image.fromarray(pixels).save(root / "images" / name)
         patient, embryo = f"PATIENT-{tag}-{number // cohort:03}", f"EMBRYO-{tag}-{number:03}"
@@ -74,6 +81,7 @@ class Federation:
         root.mkdir(parents=True, exist_ok=True)
         self.stack = ViaStack(self.place, free_port())
         self.port = self.stack.ports["gateway"]
+        self._initial: dict[int, str] = {}
 
     @property
     def ca(self) -> Path:
@@ -97,7 +105,12 @@ class Federation:
         return until("the hub's status", fetch)
 
     def start_run(self, **settings: Any) -> str:
-        return self.stack.call("POST", "/control/runs", {"settings": {**SETTINGS, **settings}})["name"]
+        """Start a run. The initial model of a seed is made by the hub once: that takes seconds (PyTorch)."""
+        settings = {**SETTINGS, **settings}
+        known = self._initial.get(settings["seed"], "")
+        name: str = self.stack.call("POST", "/control/runs", {"settings": settings, "initial": known})["name"]
+        self._initial[settings["seed"]] = str(self.place.hub / "weights" / name / "round-0000.safetensors")
+        return name
 
     def wait_over(self, name: str) -> dict[str, Any]:
         def over() -> Any:
@@ -113,6 +126,16 @@ class Federation:
         assert run["state"] == "finished", (run["state"], run["reason"], self.logs())
         return self.folder(name)
 
+    def wait_online(self) -> None:
+        """Wait until all clinics are there (no run is under way)."""
+        until(
+            "all are online", lambda: all(c["state"] == "online" for c in self.status()["clinics"].values()), pause=0.5
+        )
+
+    def forget_initial_models(self) -> None:
+        """Have the hub make them again."""
+        self._initial.clear()
+
     def stop_run(self) -> None:
         """Stop a run that a failed test has left."""
         run = self.status()["run"]
@@ -126,6 +149,10 @@ class Federation:
     def events(self, run: str, kind: str) -> list[dict[str, Any]]:
         lines = (self.folder(run) / "events.jsonl").read_text().splitlines()
         return [e for e in map(json.loads, lines) if e["kind"] == kind]
+
+    def records(self, run: str) -> list[dict[str, Any]]:
+        """The rounds' records, from round 0."""
+        return [json.loads(p.read_text()) for p in sorted(self.folder(run).glob("round-*.json"))]
 
     def audit(self, event: str) -> list[dict[str, Any]]:
         lines = (self.place.hub / "audit.jsonl").read_text().splitlines()

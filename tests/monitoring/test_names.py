@@ -15,7 +15,7 @@ NOT_SHOWN = {  # exported for a person's own queries
     "embryofl_trainer_contact_timestamp_seconds", "embryofl_trainer_answers_total", "embryofl_trainer_phase",
     "embryofl_trainer_round", "embryofl_trainer_loading_seconds_total", "embryofl_trainer_train_loss",
     "embryofl_trainer_examples", "embryofl_trainer_reconnects_total", "embryofl_clinic_phase_seconds_total",
-    "embryofl_rounds_total", "embryofl_round_waiting_for",
+    "embryofl_rounds_total", "embryofl_round_waiting_for", "embryofl_trainer_suspended",
 }  # fmt: skip
 
 

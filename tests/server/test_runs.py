@@ -13,7 +13,7 @@ from embryofl_server.strategies import strategy, strategy_names
 
 def test_runs_are_numbered_and_come_back(tmp_path):
     runs = Runs(tmp_path / "runs")
-    assert runs.latest() is None and runs.unfinished() is None
+    assert runs.latest() is None and runs.next() is None and runs.current() is None
     first = runs.create(RunSettings(rounds=3, seed=7))
     assert runs.all() == []  # cut off before it had a state, it does not count
     first.set_state("queued", 0)
@@ -27,9 +27,12 @@ def test_runs_are_numbered_and_come_back(tmp_path):
 
 def test_the_oldest_unfinished_run_is_taken_up_first(tmp_path):
     runs = Runs(tmp_path)
-    for state in ("finished", "failed", "stopped", "waiting", "queued"):
+    for state in ("finished", "failed", "stopped", "paused", "waiting", "queued"):
         runs.create(RunSettings()).set_state(state, 0)
-    assert runs.unfinished().name == "run-0004"
+    assert runs.next().name == runs.current().name == "run-0005"
+    for name in ("run-0005", "run-0006"):
+        runs.get(name).set_state("finished", 1)
+    assert runs.next() is None and runs.current().name == "run-0006"
 
 
 def test_a_run_cut_off_while_it_was_made_is_never_reused(tmp_path):

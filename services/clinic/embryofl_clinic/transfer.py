@@ -4,13 +4,13 @@ import contextlib
 import hashlib
 import logging
 import threading
-import time
 from collections.abc import Iterator
 from http.client import HTTPException, HTTPSConnection
 
 import numpy as np
 
 from embryofl.messages import Download, Update
+from embryofl_clinic.clock import HubClock
 from embryofl_clinic.fleet_link import Stopped
 from embryofl_clinic.join import tls_context
 
@@ -41,10 +41,12 @@ class Transfers:
         The hub's CA certificate, PEM.
     stop : threading.Event
         Ends every wait with `Stopped`.
+    clock : HubClock, optional
+        Deadlines are in the hub's time; this machine's clock when left out.
     """
 
-    def __init__(self, hub: str, ca: str, stop: threading.Event) -> None:
-        self._hub, self._tls, self._stop = hub, tls_context(ca), stop
+    def __init__(self, hub: str, ca: str, stop: threading.Event, clock: HubClock | None = None) -> None:
+        self._hub, self._tls, self._stop, self._clock = hub, tls_context(ca), stop, clock or HubClock()
 
     @contextlib.contextmanager
     def _connection(self) -> Iterator[HTTPSConnection]:
@@ -128,7 +130,7 @@ class Transfers:
         while True:
             yield number
             number += 1
-            if time.time() > deadline:
+            if self._clock.now() > deadline:
                 return
             if self._stop.wait(delay):
                 raise Stopped

@@ -153,6 +153,7 @@ TRAINER = _table(
     ("embryofl_trainer_info", "gauge", ("clinic", "version", "protocol", "device"),
      "The clinic's version and device; always 1."),
     ("embryofl_trainer_connected", "gauge", _CLINIC, "1 while the hub can be reached."),
+    ("embryofl_trainer_suspended", "gauge", _CLINIC, "1 while the hub has suspended this clinic."),
     ("embryofl_trainer_reconnects_total", "counter", _CLINIC, "Times the hub was lost and found again."),
     ("embryofl_trainer_contact_timestamp_seconds", "gauge", _CLINIC,
      "Unix time at which the hub last answered; 0 when never."),

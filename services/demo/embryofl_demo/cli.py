@@ -200,6 +200,15 @@ def _tell_unused(console: Any, settings: dict[str, Any], run: dict[str, Any]) ->
         console.print(f"It keeps the settings it was started with: {', '.join(other)}. SET is for the next run.")
 
 
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+def hub(context: typer.Context) -> None:
+    """Run `embryofl-server ...` for the demo's hub."""
+    from embryofl_demo.stack import hub_environment, program
+
+    command = program("embryofl-server")
+    os.execve(command, [command, *context.args], {**os.environ, **hub_environment(current())})  # noqa: S606
+
+
 @app.command()
 def compare(
     clinics: Annotated[int | None, typer.Option(help="Number of clinics.")] = None,

@@ -112,7 +112,7 @@ class Stack:
         return {**home, "FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
 
     def _hub_env(self) -> dict[str, str]:
-        return {**self._flower_env(), **_environment(self.settings)}
+        return {**self._flower_env(), **hub_environment(self.place)}
 
     def start_clinic(self, name: str, command: list[str] | None = None) -> None:
         """Start a clinic; one that has not joined yet gets an invite, as a real one would."""
@@ -176,6 +176,7 @@ def hub_settings(place: Place) -> HubSettings:
     )
 
 
-def _environment(settings: HubSettings) -> dict[str, str]:
-    values = settings.model_dump(exclude_none=True)
+def hub_environment(place: Place) -> dict[str, str]:
+    """The same as environment variables."""
+    values = hub_settings(place).model_dump(exclude_none=True)
     return {f"EMBRYOFL_{k.upper()}": str(v) for k, v in values.items()}

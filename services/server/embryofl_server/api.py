@@ -19,12 +19,16 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from embryofl.errors import UserError
-from embryofl.messages import Enrolment
+from embryofl.messages import Enrolment, StandingQuestion
 from embryofl_server.blobs import BadUrl, UploadRefused
 from embryofl_server.hub import HubService
 from embryofl_server.store import Refused
 
 log = logging.getLogger("embryofl.api")
+
+
+By = Annotated[str, Header(alias="x-embryofl-by", max_length=100)]
+"""Who steers, for the audit log: what the holder of the control token says of itself."""
 
 
 class StartRun(BaseModel):
@@ -34,10 +38,17 @@ class StartRun(BaseModel):
     initial: str = ""
 
 
-class InviteRequest(BaseModel):
-    """The name of the clinic to invite."""
+class RunName(BaseModel):
+    """A run; "" means the one that is meant without saying."""
+
+    run: str = ""
+
+
+class ClinicName(BaseModel):
+    """A clinic, and why something is done with it."""
 
     name: str
+    reason: str = "Suspended by the coordinator."
 
 
 class RecentFailures:
@@ -91,9 +102,16 @@ def create_app(hub: HubService) -> FastAPI:
         if failures.too_many(x_forwarded_for):
             return JSONResponse({"error": "Too many refused attempts to join; try again in a minute."}, status_code=503)
         try:
-            return JSONResponse(hub.enrol(request))
+            return JSONResponse(hub.membership.enrol(request))
         except Refused as exc:
             failures.count(x_forwarded_for)
+            return JSONResponse({"error": str(exc)}, status_code=403)
+
+    @app.post("/v1/standing")
+    def standing(question: StandingQuestion) -> Response:
+        try:
+            return JSONResponse(hub.membership.standing(question).model_dump())
+        except Refused as exc:
             return JSONResponse({"error": str(exc)}, status_code=403)
 
     @app.put("/v1/update/{name}")
@@ -140,15 +158,31 @@ def create_app(hub: HubService) -> FastAPI:
         return [hub.run_info(r) for r in hub.runs.all()]
 
     @app.post("/control/runs", dependencies=control)
-    def start(request: StartRun) -> dict[str, Any]:
-        return hub.run_info(hub.start_run(request.settings, request.initial))
+    def start(request: StartRun, by: By = "") -> dict[str, Any]:
+        return hub.run_info(hub.start_run(request.settings, request.initial, by))
 
     @app.post("/control/stop", dependencies=control)
-    def stop() -> dict[str, Any]:
-        return hub.run_info(hub.stop_run())
+    def stop(request: RunName | None = None, by: By = "") -> dict[str, Any]:
+        return hub.run_info(hub.stop_run(request.run if request else "", by))
+
+    @app.post("/control/pause", dependencies=control)
+    def pause(request: RunName | None = None, by: By = "") -> dict[str, Any]:
+        return hub.run_info(hub.pause_run(request.run if request else "", by))
+
+    @app.post("/control/continue", dependencies=control)
+    def go_on(request: RunName | None = None, by: By = "") -> dict[str, Any]:
+        return hub.run_info(hub.continue_run(request.run if request else "", by))
 
     @app.post("/control/invites", dependencies=control)
-    def invite(request: InviteRequest) -> dict[str, str]:
-        return {"invite": hub.invite(request.name).word()}
+    def invite(request: ClinicName, by: By = "") -> dict[str, str]:
+        return {"invite": hub.membership.invite(request.name, by).word()}
+
+    @app.post("/control/suspend", dependencies=control)
+    def suspend(request: ClinicName, by: By = "") -> dict[str, Any]:
+        return {"state": hub.membership.suspend(request.name, request.reason, by).state}
+
+    @app.post("/control/resume", dependencies=control)
+    def resume(request: ClinicName, by: By = "") -> dict[str, Any]:
+        return {"state": hub.membership.resume(request.name, by).state}
 
     return app

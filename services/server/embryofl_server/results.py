@@ -35,9 +35,19 @@ def record_lines(record: dict[str, Any]) -> list[dict[str, Any]]:
             lines.append(
                 {"round": record["round"], "clinic": name, "split": "train", "day": None, "loss": c["train_loss"],
                  "n": c["examples"], "norm": c["norm"], "seconds": c["seconds"],
-                 **{k: c[k] for k in ("distance", "device", "memory_bytes", "reconnects") if k in c}}
+                 **{k: c[k] for k in ("distance", "device", "memory_bytes", "reconnects", "share", "scale") if k in c}}
             )  # fmt: skip
     return lines
+
+
+def best_round(lines: list[dict[str, Any]]) -> tuple[int, float] | None:
+    """The round whose model has the highest pooled validation AUROC over all days, and that AUROC; of equals the first."""
+    found = [
+        (x["auroc"], -x["round"])
+        for x in lines
+        if x["clinic"] == POOLED and x["split"] == "validation" and x["day"] is None and x["auroc"] is not None
+    ]
+    return (-max(found)[1], max(found)[0]) if found else None
 
 
 def final_lines(record: dict[str, Any]) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """Runs as durable objects: a folder each, with settings, state, events and metrics.
 
 runs/run-0001/settings.json   the validated settings
-runs/run-0001/state.json      queued, waiting, running, finished, stopped or failed, with the reason
+runs/run-0001/state.json      queued, waiting, running, paused, finished, stopped or failed, with the reason
 runs/run-0001/events.jsonl    what happened, for people
 runs/run-0001/metrics.jsonl   a line a clinic and round, and a pooled one
 runs/run-0001/model.safetensors, model.json   the final model
@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from embryofl.errors import UserError
 from embryofl.files import write_atomic
 from embryofl.messages import RunSettings
 
-State = Literal["queued", "waiting", "running", "finished", "stopped", "failed"]
+State = Literal["queued", "waiting", "running", "paused", "finished", "stopped", "failed"]
 OVER = ("finished", "stopped", "failed")
 
 
@@ -77,11 +78,22 @@ class Runs:
         write_atomic(run.folder / "settings.json", settings.model_dump_json(indent=1).encode())
         return run
 
-    def unfinished(self) -> Run | None:
-        """The oldest run that is not over."""
-        return next((r for r in self.all() if r.state["state"] not in OVER), None)
+    def next(self) -> Run | None:
+        """The run to conduct: the oldest that is neither over nor paused."""
+        return next((r for r in self.all() if r.state["state"] not in (*OVER, "paused")), None)
+
+    def current(self) -> Run | None:
+        """The run people mean: the one that is conducted, else the newest."""
+        return self.next() or self.latest()
 
     def latest(self) -> Run | None:
         """The newest run."""
         runs = self.all()
         return runs[-1] if runs else None
+
+    def get(self, name: str) -> Run:
+        """The run called `name`; `UserError` naming those that exist."""
+        runs = {r.name: r for r in self.all()}
+        if name not in runs:
+            raise UserError(f"There is no run {name!r}. Runs: {', '.join(runs) or 'none yet'}.")
+        return runs[name]
