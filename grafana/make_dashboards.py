@@ -57,7 +57,7 @@ def what_to_do() -> list[Any]:
     ]
 
 
-WHY = override("Reason", mappings=REASON_MAPPINGS, custom__wrapText=True)
+WHY = override("Reason", mappings=REASON_MAPPINGS, custom__width=250)
 
 
 def now(expr: str, legend: str = "") -> Any:

@@ -29,7 +29,7 @@ REASONS = {  # why answers are not taken; docs/monitoring.md says what to do
 REASON_MAPPINGS = [
     {
         "type": "value",
-        "options": {r: {"text": f"{words} ({r})", "index": i} for i, (r, words) in enumerate(REASONS.items())},
+        "options": {r: {"text": words, "index": i} for i, (r, words) in enumerate(REASONS.items())},
     }
 ]
 NO_CLINIC = "no clinic has joined yet"
