@@ -57,7 +57,7 @@ def what_to_do() -> list[Any]:
     ]
 
 
-WHY = override("Reason", mappings=REASON_MAPPINGS, custom__width=250)
+WHY = override("Reason", mappings=REASON_MAPPINGS, custom__minWidth=220)
 
 
 def now(expr: str, legend: str = "") -> Any:
@@ -214,14 +214,14 @@ def clinic() -> Any:
                  now(f"max(embryofl_clinic_images_total{{{me}}})"), w=4, unit="short", empty=NO_CLINIC),
             row("Its link"),
             stepped("Models and updates", "Bytes in accepted answers so far: models down, updates up.",
-                    query(f"max by (direction) (embryofl_clinic_transferred_bytes_total{{{me}}})", "{{direction}}"), w=8, unit="bytes",
+                    query(f"max by (direction) (embryofl_clinic_transferred_bytes_total{{{me}}})", "{{direction}}"), w=7, unit="bytes",
                     min=0, empty=NO_CLINIC),
             stepped("Answers", "By what became of them, over all runs.",
                     query(f"max by (result) (embryofl_updates_total{{{me}}})", "{{result}}"), w=8, min=0, decimals=0, empty=NO_CLINIC,
                     overrides=[override("accepted", color=GOOD), override("refused", color=BAD),
                                override("late", color=fixed("orange")), override("failed", color=fixed("dark-red"))]),
             table("Why answers were not taken", "Reasons over all runs; docs/monitoring.md explains them.", ["reason"],
-                  {"Answers": f"sum by (reason) (embryofl_updates_refused_total{{{me}}})"}, w=5, empty="all were taken", decimals=0,
+                  {"Answers": f"sum by (reason) (embryofl_updates_refused_total{{{me}}})"}, w=6, empty="all were taken", decimals=0,
                   overrides=[WHY, override("Answers", custom__width=70)]),
             stat("Connections lost", "Times its process lost the hub and found it again, as of its last answer.",
                  now(f"max(embryofl_clinic_reconnects{{{me}}})"), w=3, h=8, thresholds=steps("green", (1, "orange"), (10, "red")),
