@@ -9,7 +9,7 @@ import pytest
 for folder in ("compose", "docs"):
     sys.path.insert(0, str(Path(__file__).parents[1] / folder))
 
-from containers_kit import Containers, why_not
+from containers_kit import Containers, why_not  # noqa: E402
 
 
 @pytest.fixture(scope="session")
