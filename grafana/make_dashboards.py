@@ -57,7 +57,7 @@ def what_to_do() -> list[Any]:
     ]
 
 
-WHY = override("Reason", mappings=REASON_MAPPINGS, custom__wrapText=True)
+WHY = override("Reason", mappings=REASON_MAPPINGS, custom__minWidth=220)
 
 
 def now(expr: str, legend: str = "") -> Any:
@@ -197,27 +197,31 @@ def clinic() -> Any:
                     [query(f"max(embryofl_clinic_update_norm{{{me}}})", "from the model before"),
                      query(f"max(embryofl_clinic_update_distance{{{me}}})", "from the aggregate")], w=8, min=0, decimals=2, empty=NO_ROUND),
             stat("Speed", "Images trained on per second in the last round.",
-                 query(f"max(embryofl_clinic_images_per_second{{{me}}})"), w=5, decimals=0, spark=True, empty=NO_ROUND,
+                 query(f"max(embryofl_clinic_images_per_second{{{me}}})"), w=4, decimals=0, spark=True, empty=NO_ROUND,
                  thresholds=steps("orange", (10, "green")), unit="suffix: images/s"),
             stat("Loading images", "Share of the training time that went into reading images. Above a fifth, the cache is slow.",
                  now(f"max(embryofl_clinic_loading_last_seconds{{{me}}}) / max(embryofl_clinic_phase_last_seconds{{{me}, phase=\"train\"}})"),
-                 w=5, unit="percentunit", decimals=1, thresholds=steps("green", (0.2, "orange"), (0.5, "red")), empty=NO_ROUND),
+                 w=4, unit="percentunit", decimals=1, thresholds=steps("green", (0.2, "orange"), (0.5, "red")), empty=NO_ROUND),
             stat("Device", "What it trains on.", now(f"max by (device) (embryofl_clinic_device_info{{{me}}})", "{{device}}"), w=4,
                  show="name", empty=NO_ROUND),
             stat("Memory", "Memory of the clinic's GPU in use; without a GPU, of its process. As of its last answer.",
-                 query(f"max(embryofl_clinic_memory_bytes{{{me}}})"), w=5, unit="bytes", decimals=1, spark=True, empty=NO_ROUND),
+                 query(f"max(embryofl_clinic_memory_bytes{{{me}}})"), w=4, unit="bytes", decimals=1, spark=True, empty=NO_ROUND),
+            stat("Part in the model", "Share of its last update in the round's aggregate (0: the strategy left it out), and how much of "
+                 "the update's length was kept when long updates were shortened.",
+                 [now(f"max(embryofl_clinic_update_share{{{me}}})", "share"), now(f"max(embryofl_clinic_update_scale{{{me}}})", "length kept")],
+                 w=4, unit="percentunit", decimals=0, show="value_and_name", empty=NO_ROUND),
             stat("Images so far", "Images trained on over all runs; every epoch counts.",
-                 now(f"max(embryofl_clinic_images_total{{{me}}})"), w=5, unit="short", empty=NO_CLINIC),
+                 now(f"max(embryofl_clinic_images_total{{{me}}})"), w=4, unit="short", empty=NO_CLINIC),
             row("Its link"),
             stepped("Models and updates", "Bytes in accepted answers so far: models down, updates up.",
-                    query(f"max by (direction) (embryofl_clinic_transferred_bytes_total{{{me}}})", "{{direction}}"), w=8, unit="bytes",
+                    query(f"max by (direction) (embryofl_clinic_transferred_bytes_total{{{me}}})", "{{direction}}"), w=7, unit="bytes",
                     min=0, empty=NO_CLINIC),
             stepped("Answers", "By what became of them, over all runs.",
                     query(f"max by (result) (embryofl_updates_total{{{me}}})", "{{result}}"), w=8, min=0, decimals=0, empty=NO_CLINIC,
                     overrides=[override("accepted", color=GOOD), override("refused", color=BAD),
                                override("late", color=fixed("orange")), override("failed", color=fixed("dark-red"))]),
             table("Why answers were not taken", "Reasons over all runs; docs/monitoring.md explains them.", ["reason"],
-                  {"Answers": f"sum by (reason) (embryofl_updates_refused_total{{{me}}})"}, w=5, empty="all were taken", decimals=0,
+                  {"Answers": f"sum by (reason) (embryofl_updates_refused_total{{{me}}})"}, w=6, empty="all were taken", decimals=0,
                   overrides=[WHY, override("Answers", custom__width=70)]),
             stat("Connections lost", "Times its process lost the hub and found it again, as of its last answer.",
                  now(f"max(embryofl_clinic_reconnects{{{me}}})"), w=3, h=8, thresholds=steps("green", (1, "orange"), (10, "red")),

@@ -15,7 +15,8 @@ STATES = [  # text and colour by `embryofl:clinic_state_number`
 STATE_MAPPINGS = [
     {"type": "value", "options": {str(i): {"text": t, "color": c, "index": i} for i, (t, c) in enumerate(STATES, 1)}}
 ]
-SEVERITIES = [{"type": "value", "options": {"warning": {"text": "warning", "color": "orange", "index": 0},
+SEVERITIES = [{"type": "value", "options": {"info": {"text": "info", "color": "blue", "index": 2},
+                                            "warning": {"text": "warning", "color": "orange", "index": 0},
                                             "critical": {"text": "critical", "color": "red", "index": 1}}}]  # fmt: skip
 REASONS = {  # why answers are not taken; docs/monitoring.md says what to do
     "clinic_refused": "the clinic's own policy forbids it", "late": "no answer before the round ended",
@@ -28,7 +29,7 @@ REASONS = {  # why answers are not taken; docs/monitoring.md says what to do
 REASON_MAPPINGS = [
     {
         "type": "value",
-        "options": {r: {"text": f"{words} ({r})", "index": i} for i, (r, words) in enumerate(REASONS.items())},
+        "options": {r: {"text": words, "index": i} for i, (r, words) in enumerate(REASONS.items())},
     }
 ]
 NO_CLINIC = "no clinic has joined yet"

@@ -23,6 +23,12 @@ ELSEWHERE = {
     "AurocFallen",
     "DiskNearlyFull",
 }  # alerts of a model trained on few images, and of the testing machine's disk
+SLOW = (
+    "--set",
+    "model=small_cnn",
+    "--set",
+    "local_epochs=2",
+)  # a round of seconds, so that there is time to disturb it
 Figures = dict[tuple[str, ...], float]
 
 
@@ -104,7 +110,7 @@ def test_a_clinic_that_dies_during_a_run_is_told_of_and_nothing_else(federation:
     """All three clinics are needed: without one it is missing, and so is the quorum."""
     federation.finished()
     until("nothing is firing", lambda: not firing(federation), 60)
-    federation.hub("start", "--set", "rounds=2", "--set", "local_epochs=1", "--set", "min_clinics=3")
+    federation.hub("start", *SLOW, "--set", "rounds=2", "--set", "min_clinics=3")
     run("docker", "kill", federation.container("clinic-2"))
     expected = {("ClinicOffline", "clinic-2"), ("QuorumNotMet", "")}
     until("the alerts fire", lambda: firing(federation) == expected, 120)
@@ -118,7 +124,7 @@ def test_a_clinic_that_dies_during_a_run_is_told_of_and_nothing_else(federation:
 
 
 def test_a_restart_of_the_hub_resets_no_counter_and_no_curve(federation: Containers) -> None:
-    federation.hub("start", "--set", "rounds=5", "--set", "local_epochs=1")
+    federation.hub("start", *SLOW, "--set", "rounds=5")
     until("a round is complete", lambda: federation.status()["run"]["round"] >= 1)
     counters = '{__name__=~"embryofl_.*_(total|bucket|count|sum)", __name__!="embryofl_hub_starts_total", job="hub"}'
     labels = ("__name__", "clinic", "state", "result", "phase", "direction", "reason", "le")
