@@ -34,20 +34,24 @@ def until(what: str, ready: Callable[[], Any], seconds: float = WAIT_S, pause: f
 
 
 def draw_clinic(
-    root: Path, tag: str, patients: int = 24, cohort: int = 3, label: int | None = None, contrast: int = 70
+    root: Path, tag: str, patients: int = 24, cohort: int = 3, label: int | None = None, disc: float = 0.0
 ) -> Path:
-    """A clinic's folder of small noisy images, brighter by `contrast` for class 1, whose every name carries `tag`.
+    """A clinic's folder of small noisy images, brighter for class 1, whose every name carries `tag`.
 
-    With less contrast than by default the brightness also wanders from image to image: some are undecidable.
+    With `disc`, what tells the classes apart can be learned: a disc whose radius is larger by so many pixels for class 1,
+    and wanders by 2 from image to image.
     """
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(tag.encode()).digest()[:4], "big"))
     (root / "images").mkdir(parents=True)
     lines = ["image,label,patient,embryo,day"]
+    far = np.hypot(*np.mgrid[-28:28, -28:28])
     for number in range(patients * cohort):
         its_label = number % 2 if label is None else label
-        pixels = rng.integers(0, 160, (56, 56, 3), dtype=np.uint8) + np.uint8(contrast * its_label)
-        if contrast < 70:
-            pixels += np.uint8(np.clip(rng.normal(35, 12), 0, 80))
+        if disc:
+            pixels = rng.integers(0, 100, (56, 56, 3), dtype=np.uint8)
+            pixels[far < 11 + disc * (its_label - 0.5) + 2 * rng.normal()] += 120
+        else:
+            pixels = rng.integers(0, 160, (56, 56, 3), dtype=np.uint8) + np.uint8(70 * its_label)
         name = f"FILE-{tag}-{rng.integers(1 << 40):010x}.png"
         Image.fromarray(pixels).save(root / "images" / name)
         patient, embryo = f"PATIENT-{tag}-{number // cohort:03}", f"EMBRYO-{tag}-{number:03}"
