@@ -3,6 +3,7 @@
 # Options of `up`, from the environment (`make up NAME=value`):
 #   CLINICS  number of clinics, 1 to 50   DATA  folder of real images   IMAGES  synthetic images of each clinic
 #   PORT     of the gateway               SET   settings of the run     GPU=1   clinics on an NVIDIA GPU
+# EMBRYOFL_PROMETHEUS_PORT and EMBRYOFL_GRAFANA_PORT are theirs on this machine (default 9090 and 3000).
 # EMBRYOFL_COMPOSE_EXTRA names one more compose file, EMBRYOFL_COMPOSE_DIR the folder for what is written here.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -15,6 +16,8 @@ log=$place/last.log           # what the last long step printed
 export EMBRYOFL_PORT=${PORT:-8443}
 most_clinics=50 default_clinics=3 default_images=400 least_engine=25
 gpu=
+watched= # lines about Prometheus and Grafana
+password_words="user admin, password in $place/grafana-password"
 bold= plain=
 if [ -t 1 ]; then bold=$'\e[1m' plain=$'\e[0m'; fi
 
@@ -212,6 +215,42 @@ start_hub() {
 	fail "The hub did not come up; the messages above say why."
 }
 
+# Once: Grafana's password. Grafana's own user reads the file through its mount; the folder keeps everybody else out.
+make_password() {
+	chmod 0700 "$place"
+	[ ! -e "$place/grafana-password" ] || return 0
+	(umask 077 && head -c 18 /dev/urandom | base64 | tr '+/' '-_' >"$place/grafana-password")
+	chmod 0444 "$place/grafana-password"
+	if volumes | grep -qx "${project}_grafana"; then # Grafana takes a password when it makes its database, and then no more
+		password_words="the file with its password was lost. This sets the new one that lies there:
+          docker compose exec -T grafana grafana cli admin reset-admin-password --password-from-stdin <$place/grafana-password"
+	else
+		password_words="user admin, password (shown this once; kept in $place/grafana-password): $(cat "$place/grafana-password")"
+	fi
+}
+
+# Prometheus and Grafana. The federation does not need them: one that does not start is named, and the run goes on.
+start_monitoring() {
+	local parts part words
+	parts=$(compose config --services | grep -xE 'prometheus|grafana' | sort -r || true)
+	[ -n "$parts" ] || return 0
+	say "    Monitoring: $(echo $parts) (fetched the first time)"
+	for part in $parts; do
+		[ "$part" != grafana ] || make_password
+		if quietly compose up -d --wait --wait-timeout 120 --no-deps "$part"; then
+			case $part in
+				prometheus) words="Metrics   http://localhost:${EMBRYOFL_PROMETHEUS_PORT:-9090}   Prometheus; /alerts lists the alerts. From this machine only" ;;
+				grafana) words="Grafana   http://localhost:${EMBRYOFL_GRAFANA_PORT:-3000}   $password_words" ;;
+			esac
+		elif grep -qE 'port is already allocated|address already in use' "$log"; then
+			words="$part did not start: its port is in use. Choose another (EMBRYOFL_PROMETHEUS_PORT, EMBRYOFL_GRAFANA_PORT) and run make up again."
+		else
+			words="$part did not start: $(tail -n 1 "$log")"
+		fi
+		watched="$watched${watched:+$'\n'}$words"
+	done
+}
+
 fill_data() {
 	step 3/5 "Data of $count clinics ($images)"
 	local k volume made tty=-T command
@@ -330,12 +369,14 @@ up() {
 	start_hub
 	fill_data
 	join_clinics
+	start_monitoring
 	start_run
 	sleep 2
 	say
 	hub_show status
 	say
-	say "Gateway   https://localhost:$EMBRYOFL_PORT   where clinics join; the only port that is open"
+	say "Gateway   https://localhost:$EMBRYOFL_PORT   where clinics join; the only port that is open to others"
+	[ -z "$watched" ] || say "$watched"
 	say "Follow    make watch     a look: make status     logs: make logs"
 	say "Model     docker compose cp server:/hub/runs/$(hub runs | tail -n 1 | cut -d ' ' -f 1) .     when the run is finished"
 	say "Stop      make down      keeps everything; the next make up goes on from there"
@@ -384,7 +425,7 @@ case ${1:-} in
 		compose --progress quiet down --timeout 4 --remove-orphans --volumes
 		left=$(volumes)
 		[ -z "$left" ] || docker volume rm $left >/dev/null
-		rm -f "$generated" "$source_file" "$filled" "$log" "$place/gpu"
+		rm -f "$generated" "$source_file" "$filled" "$log" "$place/gpu" "$place/grafana-password"
 		rmdir "$place" 2>/dev/null || true
 		say "Deleted. The images stay; to remove them: docker image rm embryofl-server embryofl-clinic embryofl-datagen embryofl-gateway"
 		;;

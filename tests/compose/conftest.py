@@ -13,14 +13,14 @@ from containers_kit import Containers, why_not
 
 @pytest.fixture(scope="session")
 def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containers]:
-    """Three clinics that `make up` has started, with a run of two rounds."""
+    """Three clinics that `make up` has started, with a run of three rounds."""
     reason = why_not()
     if reason:
         pytest.skip(f"no containers here: {reason}")
     found = Containers(tmp_path_factory.mktemp("compose"))
     found.make("clean", YES=1)  # what an interrupted session left
     try:
-        found.first_words = found.make("up", CLINICS=3, IMAGES=60, SET="rounds=2,local_epochs=1")
+        found.first_words = found.make("up", CLINICS=3, IMAGES=200, SET="rounds=3,local_epochs=1")
         yield found
     finally:
         found.make("clean", YES=1)

@@ -19,7 +19,9 @@ from embryofl_demo.stack import Stack, free_port
 from embryofl_server.runs import OVER
 
 WAIT_S = 180.0  # patience for anything on a busy machine; nothing here takes a tenth of it when the machine is free
-SETTINGS = {"rounds": 2, "image_size": 48, "local_epochs": 1, "batch_size": 16, "min_clinics": 3, "seed": 1}
+SETTINGS = {
+    "model": "small_cnn", "rounds": 2, "image_size": 48, "local_epochs": 1, "batch_size": 16, "min_clinics": 3, "seed": 1
+}  # fmt: skip
 
 
 def until(what: str, ready: Callable[[], Any], seconds: float = WAIT_S, pause: float = 0.05) -> Any:

@@ -180,6 +180,15 @@ def test_a_hub_without_clinics_and_runs_exports_zeros(make_hub):
     assert empty.value("embryofl_run_state", state="none") == 1
 
 
+def test_for_whom_the_hub_waits(hub):
+    run = hub.run(1)
+    hub.service.progress.wait(["bert", "cleo"], time.time(), time.time() + 99, "")
+    awaited = {c: hub.value("embryofl_clinic_awaited", clinic=c) for c in hub.names}
+    assert awaited == {"anna": 0, "bert": 1, "cleo": 1}
+    hub.finish(run)
+    assert not any(hub.value("embryofl_clinic_awaited", clinic=c) for c in hub.names)
+
+
 def test_last_seen_outlives_the_hub(hub):
     before = time.time()
     hub.samples()

@@ -11,9 +11,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from embryofl.errors import UserError
-from embryofl.task import DEFAULT_IMAGE_SIZE, TrainSettings
+from embryofl.models import DEFAULT_MODEL, recipe
+from embryofl.task import TrainSettings
 
-_TRAIN = TrainSettings()
+_TRAIN, _RECIPE = TrainSettings(), recipe(DEFAULT_MODEL)
 
 PROTOCOL = 1  # raised when a message changes meaning; both sides refuse another number
 MAX_REPLY = 1 << 20  # bytes of JSON a reply may have
@@ -31,7 +32,8 @@ class Strict(BaseModel):
 
 
 class RunSettings(Strict):
-    """Everything that decides how a run goes; stored with the run and sent to the clinics.
+    """Everything that decides how a run goes; stored with the run and sent to the clinics. The defaults are those of the
+    default model; `run_settings` takes those of the model that is named.
 
     Times in seconds. `quorum`: 0 means as many as `min_clinics`, below 1 a share of the clinics asked, else a number of
     clinics. A round ends when every clinic asked has answered; or at `round_deadline_s` if the quorum has; or within
@@ -44,14 +46,14 @@ class RunSettings(Strict):
     beyond the second; 0 turns one off. After `suspend_after` refusals in a row a clinic is suspended; 0 never does.
     """
 
-    model: str = "small_cnn"
+    model: str = DEFAULT_MODEL
     pretrained: str = ""
-    image_size: int = Field(default=DEFAULT_IMAGE_SIZE, ge=32, le=512)
+    image_size: int = Field(default=int(_RECIPE["image_size"]), ge=32, le=512)
     rounds: int = Field(default=10, ge=1, le=10_000)
-    local_epochs: int = Field(default=_TRAIN.local_epochs, ge=1, le=100)
+    local_epochs: int = Field(default=int(_RECIPE["local_epochs"]), ge=1, le=100)
     batch_size: int = Field(default=_TRAIN.batch_size, ge=1, le=1024)
-    learning_rate: float = Field(default=_TRAIN.learning_rate, gt=0, le=10)
-    weight_decay: float = Field(default=_TRAIN.weight_decay, ge=0, le=10)
+    learning_rate: float = Field(default=_RECIPE["learning_rate"], gt=0, le=10)
+    weight_decay: float = Field(default=_RECIPE["weight_decay"], ge=0, le=10)
     optimiser: Literal["adamw", "sgd"] = _TRAIN.optimiser
     label_smoothing: float = Field(default=_TRAIN.label_smoothing, ge=0, lt=1)
     balance: float = Field(default=_TRAIN.balance, ge=0, le=1)
@@ -229,9 +231,9 @@ def explain(error: ValidationError) -> str:
 
 
 def run_settings(values: dict[str, Any]) -> RunSettings:
-    """Validate settings given by a person; raise `UserError` in words."""
+    """Validate settings given by a person; what is left out is what suits the model. `UserError` in words."""
     try:
-        return RunSettings.model_validate(values)
+        return RunSettings.model_validate({**recipe(str(values.get("model", DEFAULT_MODEL))), **values})
     except ValidationError as exc:
         known = ", ".join(RunSettings.model_fields)
         raise UserError(f"The run's settings cannot be used: {explain(exc)}. Known settings: {known}.") from exc

@@ -65,7 +65,7 @@ class Stack:
             )
         ports = {"gateway": port, "server": free_port(), "superlink": free_port(), "metrics": free_port()}
         write_atomic(place.ports_file, json.dumps(ports).encode())
-        self._targets = {"hub": f"127.0.0.1:{ports['metrics']}"}
+        self._targets: dict[str, str] = {}
         self.place, self.ports = place, ports
         self.supervisor = Supervisor(place.logs)
         self.settings = hub_settings(place)
@@ -105,6 +105,7 @@ class Stack:
         )
         self._until(lambda: not port_is_free(ports["gateway"]), "gateway")
         self._until(lambda: not port_is_free(ports["superlink"]), "superlink")
+        self._announce("hub", f"127.0.0.1:{ports['metrics']}")
 
     def _flower_env(self) -> dict[str, str]:
         home = {"FLWR_HOME": str(self.place.root / "flwr")}

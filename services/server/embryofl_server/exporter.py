@@ -149,12 +149,17 @@ class HubCollector:
         out.add("embryofl_round_quorum_possible", possible)
 
     # -- clinics ----------------------------------------------------------------------------------------------------
+    def _awaited(self, run: RunHistory | None) -> set[str]:
+        waiting = self._hub.progress.snapshot()["waiting"] if run and not run.over else None
+        return set(waiting["for_"]) if waiting else set()
+
     def _clinics(self, out: Families, clinics: dict[str, Clinic]) -> None:
         present = self._hub.presence()
         online = [name for name in clinics if present.get(name)]
         seen = self._seen.note(online)
         run = self._history.latest
         round_ = self._hub.progress.snapshot()["clinics"] if run and not run.over else {}
+        awaited = self._awaited(run)
         out.add("embryofl_hub_superlink_up", bool(present) or not clinics)
         out.add("embryofl_clinics_enrolled", len(clinics))
         out.add("embryofl_clinics_online", len(online))
@@ -171,6 +176,7 @@ class HubCollector:
             out.one_of("embryofl_clinic_state", CLINIC_STATES, state, name)
             out.add("embryofl_clinic_enrolled_timestamp_seconds", clinic.enrolled, name)
             out.add("embryofl_clinic_last_seen_timestamp_seconds", seen.get(name, clinic.enrolled), name)
+            out.add("embryofl_clinic_awaited", name in awaited, name)
             _told(out, clinic)
 
 

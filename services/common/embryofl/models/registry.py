@@ -6,7 +6,9 @@ weights came from:
 ==========================  =========================================================================================
 name                        what it is
 ==========================  =========================================================================================
-small_cnn                   the default: small convolutional network with group normalisation, made for 64-160 pixels
+lite0_head                  the default: EfficientNet-Lite0 as ImageNet made it, frozen, from a PyPI package, and a
+                            linear head, which alone is trained and travels
+small_cnn                   small convolutional network with group normalisation, from nothing, made for 64-160 pixels
 resnet18, efficientnet_b0   torchvision's, every BatchNorm replaced by GroupNorm: for training from scratch, because
                             batch statistics differ between clinics and do not average well
 resnet18_frozen_bn,         torchvision's, every BatchNorm frozen: for pretrained weights, whose running statistics
@@ -24,7 +26,13 @@ from embryofl.errors import UserError
 if TYPE_CHECKING:
     from torch import nn
 
-DEFAULT_MODEL = "small_cnn"
+DEFAULT_MODEL = "lite0_head"
+_OWN = (DEFAULT_MODEL, "small_cnn")
+_RECIPES: dict[str, dict[str, float]] = {
+    "lite0_head": {"image_size": 160, "local_epochs": 4, "learning_rate": 2e-4, "weight_decay": 0.05},
+    "small_cnn": {"image_size": 96, "local_epochs": 4, "learning_rate": 3e-3, "weight_decay": 0.05},
+}
+_TORCHVISION_RECIPE = {"image_size": 160, "local_epochs": 4, "learning_rate": 3e-4, "weight_decay": 0.05}
 _TORCHVISION = {  # name -> (torchvision's name, what becomes of BatchNorm)
     "resnet18": ("resnet18", "group"),
     "resnet18_frozen_bn": ("resnet18", "frozen"),
@@ -36,7 +44,12 @@ _TORCHVISION = {  # name -> (torchvision's name, what becomes of BatchNorm)
 
 def model_names() -> list[str]:
     """Names that `create_model` takes, the default first."""
-    return [DEFAULT_MODEL, *sorted(_TORCHVISION)]
+    return [*_OWN, *sorted(_TORCHVISION)]
+
+
+def recipe(name: str) -> dict[str, float]:
+    """Run settings that suit a model: image size in pixels, local epochs, learning rate, weight decay."""
+    return _RECIPES.get(name, _TORCHVISION_RECIPE)
 
 
 def create_model(name: str, *, pretrained: str = "", seed: int = 0) -> nn.Module:
@@ -56,7 +69,8 @@ def create_model(name: str, *, pretrained: str = "", seed: int = 0) -> nn.Module
     Returns
     -------
     torch.nn.Module
-        Images (n, 3, s, s), uint8, or float in [0, 1], to logits (n,); in training mode, on the CPU.
+        Images (n, 3, s, s), uint8, or float in [0, 1], to logits (n,); in training mode, on the CPU. One with a method
+        `embed` also takes embeddings; see `embryofl.data.embeddings`.
 
     Raises
     ------
@@ -68,18 +82,19 @@ def create_model(name: str, *, pretrained: str = "", seed: int = 0) -> nn.Module
     import torch
 
     from embryofl.models import pretrained as weights
+    from embryofl.models.frozen import FrozenLite0
     from embryofl.models.small_cnn import SmallCNN
     from embryofl.models.vision import torchvision_model
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if name == DEFAULT_MODEL:
-            model: nn.Module = SmallCNN()
+        if name in _OWN:
+            model: nn.Module = SmallCNN() if name == "small_cnn" else FrozenLite0()
         else:
             base, norm = _TORCHVISION[name]
             model = torchvision_model(base, norm)
     if pretrained == "torchvision":
-        if name == DEFAULT_MODEL:
+        if name in _OWN:
             raise UserError(
                 f"torchvision has no weights for {name}. Choose one of {', '.join(sorted(_TORCHVISION))}, name a "
                 f"file with weights, or leave 'pretrained' empty."
