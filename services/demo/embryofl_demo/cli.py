@@ -210,6 +210,22 @@ def hub(context: typer.Context) -> None:
 
 
 @app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="What `make backup` wrote.")],
+    name: Annotated[str, typer.Option(help="The demo federation it is for.")] = "synthetic",
+) -> None:
+    """Put a backup in the place of a demo's hub, which must not have a state; the next `make demo` goes on from it."""
+    from embryofl_server.backup import opened_for_reading, read_backup
+    from embryofl_server.settings import HubSettings
+
+    place = Place(base() / name)
+    with _single(place), opened_for_reading(str(file)) as source:
+        found = read_backup(HubSettings(state_dir=place.hub), source)
+    place.make_current()
+    typer.echo(f"Restored to {place.hub}: {found.runs} runs, {found.clinics} clinics. Go on with: make demo")
+
+
+@app.command()
 def compare(
     clinics: Annotated[int | None, typer.Option(help="Number of clinics.")] = None,
     data: Annotated[Path | None, typer.Option(help="Real images, as for `up`.")] = None,

@@ -156,6 +156,32 @@ def health(url: Annotated[str, typer.Argument()], ca: Annotated[Path, typer.Opti
         raise UserError(f"{url} does not answer: {getattr(exc, 'reason', exc)}.") from None
 
 
+@app.command()
+def backup(file: Annotated[str, typer.Argument(help="Where to write it; - is standard output.")]) -> None:
+    """Write the hub's whole state into one archive, also while a run goes on. It holds the hub's private keys."""
+    from embryofl_server.backup import opened_for_writing, write_backup
+    from embryofl_server.settings import load_settings
+
+    with opened_for_writing(file) as out:
+        found = write_backup(load_settings(), out)
+    typer.echo(
+        f"{found.runs} runs, {found.clinics} clinics, {found.size / 1e6:.1f} MB. The archive holds the hub's private keys: "
+        "keep it as safe as the hub itself.",
+        err=True,
+    )
+
+
+@app.command()
+def restore(file: Annotated[str, typer.Argument(help="A file that `backup` wrote; - is standard input.")]) -> None:
+    """Put a backup into this (empty) state folder. The hub has the same identity then: clinics go on unchanged."""
+    from embryofl_server.backup import opened_for_reading, read_backup
+    from embryofl_server.settings import load_settings
+
+    with opened_for_reading(file) as source:
+        found = read_backup(load_settings(), source)
+    typer.echo(f"Restored: {found.runs} runs, {found.clinics} clinics, {found.size / 1e6:.1f} MB.")
+
+
 audit = typer.Typer(help="The audit log: what happened to whom, chained line by line.", no_args_is_help=True)
 app.add_typer(audit, name="audit")
 
