@@ -139,7 +139,7 @@ def _watched(stack: Any) -> Any:
         nonlocal last
         stack.supervisor.check()
         try:
-            last = stack.call("GET", "/control/status")
+            last = stack.call("GET", "/control/status?metrics=newest")
         except UserError:
             if not last:
                 raise
@@ -179,7 +179,7 @@ def status() -> None:
 
     place, console = current(), show.make_console()
     if _running(place):
-        show.print_status(console, call(hub_settings(place), "GET", "/control/status"))
+        show.print_status(console, call(hub_settings(place), "GET", "/control/status?metrics=newest"))
         return
     console.print(f"{place.root.name} is not running. Start it with: make demo")
     run = Runs(place.hub / "runs").latest()

@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Depends, FastAPI, Header, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
@@ -150,8 +150,8 @@ def create_app(hub: HubService) -> FastAPI:
     control = [Depends(authorised)]
 
     @app.get("/control/status", dependencies=control)
-    def status() -> dict[str, Any]:
-        return hub.status()
+    def status(metrics: Literal["all", "newest"] = "all") -> dict[str, Any]:
+        return hub.status(newest=metrics == "newest")
 
     @app.get("/control/runs", dependencies=control)
     def runs() -> list[dict[str, Any]]:

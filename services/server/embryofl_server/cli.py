@@ -94,7 +94,7 @@ def status(
     from embryofl_server import show
 
     def fetch() -> Any:
-        return _call("GET", "/control/status")
+        return _call("GET", "/control/status" if json_ and not follow else "/control/status?metrics=newest")
 
     console = show.make_console()
     info = show.follow(console, fetch) if follow else fetch()
@@ -132,7 +132,7 @@ def invite(name: Annotated[str, typer.Argument(help="The clinic's name: small le
 @app.command()
 def clinics() -> None:
     """List the enrolled clinics."""
-    found = _call("GET", "/control/status")["clinics"]
+    found = _call("GET", "/control/status?metrics=newest")["clinics"]
     for name, clinic in found.items():
         line = f"{name}  {clinic['state']}  labelled embryos: {clinic['labelled'] or '-'}"
         typer.echo(f"{line}  {clinic['detail']}" if clinic["state"] == "suspended" else line)
