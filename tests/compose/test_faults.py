@@ -71,7 +71,7 @@ def test_killed_in_the_middle_of_a_run(hub: Containers, reference: str, victims:
     name = start(hub)
     under_way(hub, name, 2)
     kill(hub, *victims)
-    until("the hub is back", lambda: "embryofl" in hub.hub("--help") and name in hub.hub("runs"))
+    until("the hub is back", lambda: name in hub.inside("server", "embryofl-server", "runs", ok=False))
     assert model(hub, name) == reference
 
 
