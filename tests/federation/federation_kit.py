@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -173,6 +174,36 @@ class Federation:
         assert child.process is not None
         child.process.terminate()
         child.process.wait(WAIT_S)
+
+    def kill(self, name: str) -> None:
+        """SIGKILL; nobody starts it again."""
+        child = self.stack.supervisor._children.pop(name)
+        assert child.process is not None
+        child.process.kill()
+        child.process.wait(WAIT_S)
+
+    def restart(self, name: str, **odd: str) -> None:
+        """Kill a clinic and start it again: as an odd one (see odd_clinic.py), or as it should be."""
+        if name in self.stack.supervisor._children:
+            self.kill(name)
+        command = [
+            "env",
+            *(f"{k}={v}" for k, v in odd.items()),
+            sys.executable,
+            str(Path(__file__).parent / "odd_clinic.py"),
+        ]
+        self.stack.start_clinic(name, command if odd else None)
+
+    def under_way(self, run: str, round_: int) -> None:
+        """Wait until a round of a run is in training, or over."""
+
+        def ready() -> bool:
+            info = self.status()
+            assert info["run"]["state"] not in ("finished", "failed"), (info["run"], "the run was over too soon")
+            now = info["progress"]
+            return bool(info["run"]["name"] == run and now["round"] >= round_ and now["phase"] == "training")
+
+        until(f"round {round_} is under way", ready, pause=0.0)
 
     def log(self, name: str) -> str:
         return (self.place.logs / f"{name}.log").read_text()
