@@ -347,6 +347,10 @@ start_run() {
 	read -r name state _ <<<"$(hub runs | tail -n 1)"
 	case ${state:-none} in
 		none | finished | stopped | failed | yet*) ;;
+		paused)
+			step 5/5 "$name is paused; it goes on with: make hub DO=continue"
+			return
+			;;
 		*)
 			[ "$name" = No ] || {
 				step 5/5 "$name is $state and goes on${SET:+ (with the settings it was started with, not SET=$SET)}"

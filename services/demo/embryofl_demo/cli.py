@@ -100,7 +100,11 @@ def up(
                 stack.start_clinic(name)
             stack.wait_enrolled(names)
             info = stack.call("GET", "/control/status")
-            if info["run"] and info["run"]["state"] not in ("finished", "stopped", "failed"):
+            if info["run"] and info["run"]["state"] == "paused":
+                console.print(
+                    f"[bold]4/4[/bold] {info['run']['name']} is paused; it goes on with: make hub DO=continue"
+                )
+            elif info["run"] and info["run"]["state"] not in ("finished", "stopped", "failed"):
                 console.print(f"[bold]4/4[/bold] {info['run']['name']} goes on after round {info['run']['round']}")
                 _tell_unused(console, settings, info["run"])
             else:
