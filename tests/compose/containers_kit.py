@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from code_blocks import blocks
+
 ROOT = Path(__file__).parents[2]
 PROJECT = "embryofl-test"
 
@@ -76,6 +78,16 @@ class Containers:
         """`make TARGET NAME=value ...`"""
         words = [f"{name}={value}" for name, value in {"PORT": self.port, **options}.items()]
         return run("make", "--no-print-directory", target, *words, env=self.environment, ok=ok)
+
+    def page(self, page: str, words: str, replaced: dict[str, str] | None = None, **options: str) -> str:
+        """Run the commands of a page's block that holds `words`, with `options` in the environment, as `make` reads them."""
+        (block,) = [b for b in blocks() if b.containers and b.page == page and words in b.text]
+        text = block.text
+        for old, new in (replaced or {}).items():
+            assert old in text, (old, text)
+            text = text.replace(old, new)
+        env = {**self.environment, "PORT": str(self.port), **options}
+        return run("bash", "-euxo", "pipefail", "-c", text, env=env)
 
     def container(self, service: str) -> str:
         """The id of a service's container."""

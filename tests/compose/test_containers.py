@@ -203,10 +203,10 @@ def test_a_clinic_joins_by_hand(federation, tmp_path):
     datagen = Path(sys.executable).parent / "embryofl-datagen"
     run(str(datagen), "generate", str(data), "--only", "9", "--clinics", "9", "--images", "60")
     data.chmod(0o755)
-    invite = federation.hub("invite", "lisbon").strip()
-    run("docker", "run", "-d", "--name", f"{PROJECT}-lisbon", "--init", "--network", "host", "-v", f"{data}:/data:ro",
-        "-v", f"{PROJECT}-lisbon:/state", "-e", "EMBRYOFL_INVITE", "embryofl-clinic",
-        env={"EMBRYOFL_INVITE": invite})  # fmt: skip
+    federation.page("README.md", "docker run", {
+        "/path/to/images": str(data), "name embryofl": f"name {PROJECT}-lisbon --network host",
+        "embryofl-state": f"{PROJECT}-lisbon",
+    })  # fmt: skip
     try:
         until("lisbon has joined", lambda: "lisbon" in federation.status()["clinics"])
         federation.hub("start", "--set", "rounds=1", "--set", "local_epochs=1")

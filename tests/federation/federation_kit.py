@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,20 +37,24 @@ def until(what: str, ready: Callable[[], Any], seconds: float = WAIT_S, pause: f
 
 
 def draw_clinic(
-    root: Path, tag: str, patients: int = 24, cohort: int = 3, label: int | None = None, contrast: int = 70
+    root: Path, tag: str, patients: int = 24, cohort: int = 3, label: int | None = None, disc: float = 0.0
 ) -> Path:
-    """A clinic's folder of small noisy images, brighter by `contrast` for class 1, whose every name carries `tag`.
+    """A clinic's folder of small noisy images, brighter for class 1, whose every name carries `tag`.
 
-    With less contrast than by default the brightness also wanders from image to image: some are undecidable.
+    With `disc`, what tells the classes apart can be learned: a disc whose radius is larger by so many pixels for class 1,
+    and wanders by 2 from image to image.
     """
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(tag.encode()).digest()[:4], "big"))
     (root / "images").mkdir(parents=True)
     lines = ["image,label,patient,embryo,day"]
+    far = np.hypot(*np.mgrid[-28:28, -28:28])
     for number in range(patients * cohort):
         its_label = number % 2 if label is None else label
-        pixels = rng.integers(0, 160, (56, 56, 3), dtype=np.uint8) + np.uint8(contrast * its_label)
-        if contrast < 70:
-            pixels += np.uint8(np.clip(rng.normal(35, 12), 0, 80))
+        if disc:
+            pixels = rng.integers(0, 100, (56, 56, 3), dtype=np.uint8)
+            pixels[far < 11 + disc * (its_label - 0.5) + 2 * rng.normal()] += 120
+        else:
+            pixels = rng.integers(0, 160, (56, 56, 3), dtype=np.uint8) + np.uint8(70 * its_label)
         name = f"FILE-{tag}-{rng.integers(1 << 40):010x}.png"
         Image.fromarray(pixels).save(root / "images" / name)
         patient, embryo = f"PATIENT-{tag}-{number // cohort:03}", f"EMBRYO-{tag}-{number:03}"
@@ -169,6 +174,36 @@ class Federation:
         assert child.process is not None
         child.process.terminate()
         child.process.wait(WAIT_S)
+
+    def kill(self, name: str) -> None:
+        """SIGKILL; nobody starts it again."""
+        child = self.stack.supervisor._children.pop(name)
+        assert child.process is not None
+        child.process.kill()
+        child.process.wait(WAIT_S)
+
+    def restart(self, name: str, **odd: str) -> None:
+        """Kill a clinic and start it again: as an odd one (see odd_clinic.py), or as it should be."""
+        if name in self.stack.supervisor._children:
+            self.kill(name)
+        command = [
+            "env",
+            *(f"{k}={v}" for k, v in odd.items()),
+            sys.executable,
+            str(Path(__file__).parent / "odd_clinic.py"),
+        ]
+        self.stack.start_clinic(name, command if odd else None)
+
+    def under_way(self, run: str, round_: int) -> None:
+        """Wait until a round of a run is in training, or over."""
+
+        def ready() -> bool:
+            info = self.status()
+            assert info["run"]["state"] not in ("finished", "failed"), (info["run"], "the run was over too soon")
+            now = info["progress"]
+            return bool(info["run"]["name"] == run and now["round"] >= round_ and now["phase"] == "training")
+
+        until(f"round {round_} is under way", ready, pause=0.0)
 
     def log(self, name: str) -> str:
         return (self.place.logs / f"{name}.log").read_text()

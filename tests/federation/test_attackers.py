@@ -59,7 +59,7 @@ class Attacked(Federation):
 def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
     found = Attacked(tmp_path_factory.mktemp("attacked") / "place")
     for name in [*HONEST, EVIL]:
-        draw_clinic(found.place.data(name), f"{name}-A", patients=72, contrast=14)
+        draw_clinic(found.place.data(name), f"{name}-A", patients=56, disc=4)
     found.place.clinic(EVIL).mkdir(parents=True)
     found.attack("honest")
     try:

@@ -5,8 +5,6 @@ Each test disturbs a run of four rounds and compares its model with that of the 
 
 import os
 import signal
-import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,17 +15,6 @@ from line import Line
 
 AWAY_S = 24.0  # a node that was silent for 20 s counts as offline
 PATIENT = {"rounds": 4, "round_deadline_s": 300}
-ODD = str(Path(__file__).parent / "odd_clinic.py")
-
-
-def under_way(federation: Federation, name: str, round_: int) -> None:
-    def ready() -> bool:
-        info = federation.status()
-        assert info["run"]["state"] not in ("finished", "failed"), (info["run"], "the run was over too soon")
-        now = info["progress"]
-        return info["run"]["name"] == name and now["round"] >= round_ and now["phase"] == "training"
-
-    until(f"round {round_} is under way", ready, pause=0.0)
 
 
 def same_weights(federation: Federation, name: str, reference: Path) -> None:
@@ -39,103 +26,76 @@ def same_weights(federation: Federation, name: str, reference: Path) -> None:
     assert [r["refused"] for r in federation.records(name)] == [{}] * 5
 
 
-@pytest.fixture
-def odd(federation: Federation) -> Iterator[object]:
-    """`odd(name, **environment)`: start a clinic again as an odd one; put right afterwards."""
-    changed: list[str] = []
+class Far:
+    """clinic-3 at the end of a line that leads to whatever address the hub's name stands for."""
 
-    def make(name: str, **environment: str) -> None:
-        federation.remove(name)
-        os.environ.update(environment)
-        try:
-            federation.stack.start_clinic(name, [sys.executable, ODD])
-        finally:
-            for key in environment:
-                del os.environ[key]
-        changed.append(name)
+    def __init__(self, federation: Federation, folder: Path) -> None:
+        self._port, self._file = federation.port, folder / "address"
+        self.move("127.0.0.2")
+        federation.restart("clinic-3", ODD_ADDRESS_FILE=str(self._file))
 
-    yield make
-    for name in changed:
-        federation.remove(name)
-        federation.stack.start_clinic(name)
+    def move(self, address: str) -> None:
+        """The hub gets another address under the same name; the old one is nobody's."""
+        if hasattr(self, "line"):
+            self.line.close()
+        self.line = Line(self._port, address)
+        self._file.write_text(address)
 
 
-def test_asleep_and_cut_off_for_longer_than_it_takes_to_count_as_gone(federation, reference, odd, tmp_path):
+@pytest.fixture(scope="module")
+def far(federation: Federation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Far]:
+    found = Far(federation, tmp_path_factory.mktemp("far"))
+    yield found
+    federation.restart("clinic-3")
+    found.line.close()
+
+
+def test_asleep_and_cut_off_for_longer_than_it_takes_to_count_as_gone(federation, reference, far):
     """clinic-2's machine sleeps (SIGSTOP), clinic-3's line is dead; both at the same time, in the middle of a round."""
-    line = Line(federation.port, "127.0.0.2")
+    name = federation.start_run(**PATIENT)
+    federation.under_way(name, 2)
+    sleeper = federation.pid("clinic-2")
+    far.line.down = True
+    os.kill(sleeper, signal.SIGSTOP)
+    began = time.monotonic()
     try:
-        (tmp_path / "address").write_text("127.0.0.2")
-        odd("clinic-3", ODD_ADDRESS_FILE=str(tmp_path / "address"))
-        name = federation.start_run(**PATIENT)
-        under_way(federation, name, 2)
-        line.down = True
-        sleeper = federation.pid("clinic-2")
-        os.kill(sleeper, signal.SIGSTOP)
-        began = time.monotonic()
-        try:
-            away = until("both count as gone", lambda: (
-                s := federation.status(),
-                [n for n in ("clinic-2", "clinic-3") if s["clinics"][n]["state"] == "offline"] == ["clinic-2", "clinic-3"] and s,
-            )[1], 60)  # fmt: skip
-            assert away["run"]["state"] == "running" and set(away["progress"]["waiting"]["for_"]) >= {
-                "clinic-2",
-                "clinic-3",
-            }
-            time.sleep(max(0.0, AWAY_S - (time.monotonic() - began)))
-        finally:
-            os.kill(sleeper, signal.SIGCONT)
-            line.down = False
-        same_weights(federation, name, reference)
-        assert federation.pid("clinic-2") == sleeper  # it was not even started again
-        assert federation.events(name, "asked_again")
+
+        def gone() -> dict:
+            found = federation.status()
+            states = {found["clinics"][n]["state"] for n in ("clinic-2", "clinic-3")}
+            return found if states == {"offline"} else {}
+
+        found = until("both count as gone", gone, 60)
+        assert found["run"]["state"] == "running"
+        assert set(found["progress"]["waiting"]["for_"]) >= {"clinic-2", "clinic-3"}
+        time.sleep(max(0.0, AWAY_S - (time.monotonic() - began)))
     finally:
-        line.close()
+        os.kill(sleeper, signal.SIGCONT)
+        far.line.down = False
+    same_weights(federation, name, reference)
+    assert federation.pid("clinic-2") == sleeper  # it was not even started again
+    assert federation.events(name, "asked_again")
 
 
-def test_the_hub_moves_to_another_address_under_the_same_name(federation, reference, odd, tmp_path):
-    file, first = tmp_path / "address", Line(federation.port, "127.0.0.2")
-    file.write_text("127.0.0.2")
-    second = None
-    try:
-        odd("clinic-3", ODD_ADDRESS_FILE=str(file))
-        name = federation.start_run(**PATIENT)
-        under_way(federation, name, 2)
-        first.close()
-        second = Line(federation.port, "127.0.0.3")
-        file.write_text("127.0.0.3")
-        same_weights(federation, name, reference)
-    finally:
-        first.close()
-        if second:
-            second.close()
+def test_killed_while_it_fetches_and_while_it_sends_weights_and_then_the_hub_moves(federation, reference, far):
+    size, done = (reference / "model.safetensors").stat().st_size, []
+
+    def kill(direction: str, passed: int) -> None:
+        if size // 3 < passed < size and direction == ["down", "up", None][len(done)]:
+            done.append(direction)
+            os.kill(federation.pid("clinic-3"), signal.SIGKILL)
+
+    far.line.watch = kill
+    name = federation.start_run(**PATIENT)
+    until("it was killed twice", lambda: federation.status() and len(done) == 2)
+    federation.under_way(name, 3)
+    far.move("127.0.0.3")
+    same_weights(federation, name, reference)
+    assert list((federation.place.hub / "uploads").iterdir()) == []
 
 
-@pytest.mark.parametrize("direction", ["up", "down"])
-def test_killed_in_the_middle_of_sending_or_fetching_weights(federation, reference, odd, tmp_path, direction):
-    size = (reference / "model.safetensors").stat().st_size
-    line, killed = Line(federation.port, "127.0.0.2"), threading.Event()
-    (tmp_path / "address").write_text("127.0.0.2")
-    try:
-        odd("clinic-3", ODD_ADDRESS_FILE=str(tmp_path / "address"))
-        name = federation.start_run(**PATIENT)
-        under_way(federation, name, 2)
-
-        def kill(way: str, passed: int) -> None:
-            if way == direction and size // 3 < passed < size and not killed.is_set():
-                killed.set()
-                os.kill(federation.pid("clinic-3"), signal.SIGKILL)
-
-        line.watch = kill
-        same_weights(federation, name, reference)
-        assert killed.is_set()
-        assert list((federation.place.hub / "uploads").iterdir()) == []
-    finally:
-        line.close()
-
-
-@pytest.mark.parametrize("off", [-7200, 86_000])
-def test_a_wrong_clock(federation, reference, odd, off):
-    odd("clinic-3", ODD_CLOCK_S=str(off))
+def test_a_wrong_clock(federation, reference, far):
+    federation.restart("clinic-3", ODD_CLOCK_S="86000")
     name = federation.start_run(**PATIENT)
     same_weights(federation, name, reference)
     assert "this machine's clock" in federation.log("clinic-3")
@@ -145,7 +105,7 @@ def test_an_answer_to_a_round_that_is_over_is_refused_as_late_and_does_no_harm(f
     """clinic-2 sleeps through the end of a round; awake again it answers, which changes nothing, and it takes part."""
     federation.wait_online()
     name = federation.start_run(rounds=6, min_clinics=2, quorum=2, round_deadline_s=3, grace_s=30)
-    under_way(federation, name, 1)
+    federation.under_way(name, 1)
     sleeper = federation.pid("clinic-2")
     os.kill(sleeper, signal.SIGSTOP)
     try:

@@ -277,6 +277,19 @@ def test_whoever_guesses_at_invites_is_slowed_down_and_nobody_else(hub, api):
     assert ask("198.51.100.7") == 403
 
 
+def test_strangers_cannot_ask_for_ever_how_they_stand(hub, api):
+    key = ec.generate_private_key(ec.SECP384R1())
+    hub.membership.enrol(enrolment("anna", hub.membership.invite("anna").secret, key=key))
+    good, bad = (ask_standing(key, n).model_dump() for n in ("anna", "nobody"))
+
+    def ask(body, address):
+        return api.post("/v1/standing", json=body, headers={"X-Forwarded-For": address}).status_code
+
+    assert [ask(good, "198.51.100.7") for _ in range(30)] == [200] * 30
+    assert [ask(bad, "203.0.113.9") for _ in range(22)] == [403] * 20 + [503] * 2
+    assert ask(good, "198.51.100.7") == 200
+
+
 def test_a_flood_of_addresses_is_not_remembered_without_end():
     failures = RecentFailures()
     for number in range(failures.ADDRESSES + 100):

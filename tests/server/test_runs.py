@@ -6,7 +6,7 @@ import pytest
 
 from embryofl.errors import UserError
 from embryofl.messages import RunSettings
-from embryofl_server.runs import Runs
+from embryofl_server.runs import NewestMetrics, Runs
 from embryofl_server.start import parse_settings
 from embryofl_server.strategies import strategy, strategy_names
 
@@ -50,7 +50,25 @@ def test_events_are_added_and_metrics_replaced(tmp_path):
     run.rewrite_metrics([{"round": 9}])
     run.rewrite_metrics(lines)
     assert run.metrics() == lines
+    run.add_metrics([{"round": 3, "loss": 0.3}])
+    with run.metrics_file.open("a") as file:
+        file.write('{"round": 4, "lo')  # torn by a kill
+    assert run.metrics() == [*lines, {"round": 3, "loss": 0.3}]
     assert [json.loads(x)["round"] for x in (run.folder / "events.jsonl").read_text().splitlines()] == [1, 2]
+
+
+def test_the_newest_line_of_each_kind(tmp_path):
+    run = Runs(tmp_path).create(RunSettings())
+    newest = NewestMetrics(run)
+    assert newest.lines() == []
+    line = lambda r, **k: {"round": r, "clinic": "anna", "split": "train", "day": None, **k}  # noqa: E731
+    run.add_metrics([line(1), line(1, split="validation"), line(1, clinic="bert")])
+    run.add_metrics([line(2)])
+    assert newest.lines() == [line(1, split="validation"), line(1, clinic="bert"), line(2)]
+    run.add_metrics([line(3)])
+    assert newest.lines()[-1] == line(3) and len(newest.lines()) == 3
+    run.rewrite_metrics([line(1)])  # taken up again
+    assert newest.lines() == [line(1)]
 
 
 def test_settings_as_typed():

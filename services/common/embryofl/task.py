@@ -67,7 +67,8 @@ class TrainSettings:
     label_smoothing : float
         Labels become ``smoothing / 2`` and ``1 - smoothing / 2``.
     balance : float
-        0 counts every image once; 1 gives both classes of a day the same weight in sum; between, a power of that.
+        0 counts every image once; 1 gives days, and both classes of each, the same weight in sum; between, a power of
+        that.
     """
 
     local_epochs: int = 4
@@ -239,9 +240,9 @@ def _batches(count: int, size: int, generator: torch.Generator) -> list[torch.Te
 def _class_weights(labels: torch.Tensor, days: torch.Tensor, balance: float) -> torch.Tensor:
     """Weight of each example, float32 (n,), mean 1.
 
-    Classes are balanced within each day, and every day keeps its share: otherwise a model learns the day itself, on
-    which viability depends more than on anything in the picture. A rarer class than one in `RAREST` is not lifted
-    further, so that a single embryo cannot outweigh a day.
+    Days weigh the same in sum, and so do the classes of each day: otherwise a model learns the day itself, on which
+    viability depends more than on anything in the picture, and the day with the most images drowns the others. A rarer
+    class than one in `RAREST` is not lifted further, so that a single embryo cannot outweigh a day.
     """
     import torch
 
@@ -251,8 +252,8 @@ def _class_weights(labels: torch.Tensor, days: torch.Tensor, balance: float) -> 
         positives = labels[on_day].mean()
         frequency = torch.where(labels[on_day] == 1, positives, 1 - positives)
         lifted = frequency.clamp(min=1 / RAREST).pow(-balance)
-        weights[on_day] = lifted / lifted.mean()
-    return weights
+        weights[on_day] = lifted / lifted.mean() / on_day.float().mean() ** balance
+    return weights / weights.mean()
 
 
 def _optimiser(model: nn.Module, settings: TrainSettings, learning_rate: float) -> torch.optim.Optimizer:

@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Depends, FastAPI, Header, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
@@ -88,7 +88,7 @@ def create_app(hub: HubService) -> FastAPI:
         yield
         hub.close()
 
-    failures = RecentFailures()
+    failures, strangers = RecentFailures(), RecentFailures()
     app = FastAPI(title="EmbryoFL hub", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
 
     @app.exception_handler(UserError)
@@ -108,10 +108,13 @@ def create_app(hub: HubService) -> FastAPI:
             return JSONResponse({"error": str(exc)}, status_code=403)
 
     @app.post("/v1/standing")
-    def standing(question: StandingQuestion) -> Response:
+    def standing(question: StandingQuestion, x_forwarded_for: Annotated[str, Header()] = "") -> Response:
+        if strangers.too_many(x_forwarded_for):
+            return JSONResponse({"error": "Too many questions of strangers; try again in a minute."}, status_code=503)
         try:
             return JSONResponse(hub.membership.standing(question).model_dump())
         except Refused as exc:
+            strangers.count(x_forwarded_for)
             return JSONResponse({"error": str(exc)}, status_code=403)
 
     @app.put("/v1/update/{name}")
@@ -150,8 +153,8 @@ def create_app(hub: HubService) -> FastAPI:
     control = [Depends(authorised)]
 
     @app.get("/control/status", dependencies=control)
-    def status() -> dict[str, Any]:
-        return hub.status()
+    def status(metrics: Literal["all", "newest"] = "all") -> dict[str, Any]:
+        return hub.status(newest=metrics == "newest")
 
     @app.get("/control/runs", dependencies=control)
     def runs() -> list[dict[str, Any]]:

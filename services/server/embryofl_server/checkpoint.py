@@ -97,7 +97,7 @@ class Checkpoints:
         record = {**record, "round": round_, "sha256": digest, "size": len(data)}
         if state:
             record["state"] = self._save_state(round_, state)
-        write_atomic(self._record_path(round_), json.dumps(record, indent=1).encode())
+        write_atomic(self._record_path(round_), json.dumps(record).encode())
         self._prune(round_, best)
         return Checkpoint(round_, record, self.weights_path(round_), self._state_path(round_))
 

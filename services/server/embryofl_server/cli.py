@@ -94,7 +94,7 @@ def status(
     from embryofl_server import show
 
     def fetch() -> Any:
-        return _call("GET", "/control/status")
+        return _call("GET", "/control/status" if json_ and not follow else "/control/status?metrics=newest")
 
     console = show.make_console()
     info = show.follow(console, fetch) if follow else fetch()
@@ -132,7 +132,7 @@ def invite(name: Annotated[str, typer.Argument(help="The clinic's name: small le
 @app.command()
 def clinics() -> None:
     """List the enrolled clinics."""
-    found = _call("GET", "/control/status")["clinics"]
+    found = _call("GET", "/control/status?metrics=newest")["clinics"]
     for name, clinic in found.items():
         line = f"{name}  {clinic['state']}  labelled embryos: {clinic['labelled'] or '-'}"
         typer.echo(f"{line}  {clinic['detail']}" if clinic["state"] == "suspended" else line)
@@ -154,6 +154,32 @@ def health(url: Annotated[str, typer.Argument()], ca: Annotated[Path, typer.Opti
             raise UserError(f"{url} answers {exc.code}.") from None
     except OSError as exc:
         raise UserError(f"{url} does not answer: {getattr(exc, 'reason', exc)}.") from None
+
+
+@app.command()
+def backup(file: Annotated[str, typer.Argument(help="Where to write it; - is standard output.")]) -> None:
+    """Write the hub's whole state into one archive, also while a run goes on. It holds the hub's private keys."""
+    from embryofl_server.backup import opened_for_writing, write_backup
+    from embryofl_server.settings import load_settings
+
+    with opened_for_writing(file) as out:
+        found = write_backup(load_settings(), out)
+    typer.echo(
+        f"{found.runs} runs, {found.clinics} clinics, {found.size / 1e6:.1f} MB. The archive holds the hub's private keys: "
+        "keep it as safe as the hub itself.",
+        err=True,
+    )
+
+
+@app.command()
+def restore(file: Annotated[str, typer.Argument(help="A file that `backup` wrote; - is standard input.")]) -> None:
+    """Put a backup into this (empty) state folder. The hub has the same identity then: clinics go on unchanged."""
+    from embryofl_server.backup import opened_for_reading, read_backup
+    from embryofl_server.settings import load_settings
+
+    with opened_for_reading(file) as source:
+        found = read_backup(load_settings(), source)
+    typer.echo(f"Restored: {found.runs} runs, {found.clinics} clinics, {found.size / 1e6:.1f} MB.")
 
 
 audit = typer.Typer(help="The audit log: what happened to whom, chained line by line.", no_args_is_help=True)

@@ -25,7 +25,7 @@ from embryofl_server.lifeline import Halted, Hub
 from embryofl_server.membership import Membership
 from embryofl_server.progress import Progress
 from embryofl_server.rounds import RoundLoop
-from embryofl_server.runs import OVER, Run, Runs, State
+from embryofl_server.runs import OVER, NewestMetrics, Run, Runs, State
 from embryofl_server.settings import HubSettings
 from embryofl_server.start import check_settings
 from embryofl_server.store import Store
@@ -60,6 +60,7 @@ class HubService:
         self._halt, self._wake, self._closing = threading.Event(), threading.Event(), False
         self._asked: dict[str, tuple[State, str]] = {}  # of a run: the state it is to take, and who wants it
         self._order = threading.Lock()  # between the API's threads
+        self._newest: NewestMetrics | None = None
         self._present: tuple[float, dict[str, bool]] = (-10.0, {})
         self._exporter = Exporter(self)
         self._conductor = threading.Thread(target=self._conduct, name="conductor", daemon=True)
@@ -259,8 +260,8 @@ class HubService:
         return Invite(name=name, hubs=self.settings.addresses, ca=self.identity.ca.decode(), secret=secret)
 
     # -- what people see --------------------------------------------------------------------------------------------
-    def status(self) -> dict[str, Any]:
-        """Hub, run and clinics in one JSON-able object."""
+    def status(self, *, newest: bool = False) -> dict[str, Any]:
+        """Hub, run and clinics in one JSON-able object; of the run all metric lines, or only the `newest` of each kind."""
         run = self.runs.current()
         now = self.progress.snapshot()
         under_way = run is not None and run.state["state"] in ("queued", "waiting", "running")
@@ -283,7 +284,7 @@ class HubService:
         return {
             "time": time.time(),
             "hub": {"names": self.settings.names, "port": self.settings.public_port},
-            "run": self.run_info(run) if run else None,
+            "run": self.run_info(run, newest=newest) if run else None,
             "queued": [r.name for r in self.runs.all() if r.state["state"] == "queued" and r != run],
             "paused": [r.name for r in self.runs.all() if r.state["state"] == "paused" and r != run],
             "progress": now,
@@ -301,6 +302,9 @@ class HubService:
             self._present = (time.monotonic(), found)
         return found
 
-    def run_info(self, run: Run) -> dict[str, Any]:
-        """A run's settings, state and metric lines."""
-        return {"name": run.name, **run.state, "settings": run.settings.model_dump(), "metrics": run.metrics()}
+    def run_info(self, run: Run, *, newest: bool = False) -> dict[str, Any]:
+        """A run's settings, state and metric lines (see `status`)."""
+        if newest and (self._newest is None or self._newest.run != run):
+            self._newest = NewestMetrics(run)
+        lines = self._newest.lines() if newest and self._newest else run.metrics()
+        return {"name": run.name, **run.state, "settings": run.settings.model_dump(), "metrics": lines}

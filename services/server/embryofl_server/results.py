@@ -1,5 +1,6 @@
 """From the clinics' sums to figures: per clinic and pooled, per day and over all days."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from embryofl.metrics import ScoreSums, merge
@@ -40,14 +41,18 @@ def record_lines(record: dict[str, Any]) -> list[dict[str, Any]]:
     return lines
 
 
-def best_round(lines: list[dict[str, Any]]) -> tuple[int, float] | None:
-    """The round whose model has the highest pooled validation AUROC over all days, and that AUROC; of equals the first."""
-    found = [
-        (x["auroc"], -x["round"])
-        for x in lines
-        if x["clinic"] == POOLED and x["split"] == "validation" and x["day"] is None and x["auroc"] is not None
-    ]
-    return (-max(found)[1], max(found)[0]) if found else None
+Best = tuple[int, float]
+"""A round, and the pooled validation AUROC of its model over all days."""
+
+
+def best_round(lines: Iterable[dict[str, Any]], before: Best | None = None) -> Best | None:
+    """The round whose model has the highest pooled validation AUROC; of equals the first. `before`: the best until now."""
+    best = before
+    for x in lines:
+        counts = x["clinic"] == POOLED and x["split"] == "validation" and x["day"] is None and x["auroc"] is not None
+        if counts and (best is None or x["auroc"] > best[1]):
+            best = (x["round"], x["auroc"])
+    return best
 
 
 def final_lines(record: dict[str, Any]) -> list[dict[str, Any]]:

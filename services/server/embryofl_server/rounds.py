@@ -48,7 +48,7 @@ class RoundLoop:
         self._model: Checkpoint = latest
         self._layout = latest.layout()
         self._late: dict[str, str] = {}
-        self._lines: list[dict[str, Any]] = []  # of metrics.jsonl
+        self._best: results.Best | None = None
         self._recent: collections.deque[dict[str, Any]] = collections.deque(maxlen=AUTO_ROUNDS)
 
     def execute(self) -> str:
@@ -67,8 +67,9 @@ class RoundLoop:
             run.event("resumed", round=self._model.round)
         records = self._checkpoints.records()
         self._recent.extend(records)
-        self._lines = [line for r in records for line in results.record_lines(r)]
-        run.rewrite_metrics(self._lines)
+        lines = [line for r in records for line in results.record_lines(r)]
+        run.rewrite_metrics(lines)
+        self._best = results.best_round(lines)
         try:
             self._lifeline.open()
             for number in range(self._model.round + 1, settings.rounds + 1):
@@ -95,8 +96,8 @@ class RoundLoop:
             answers.discard()
         record = self._record(number, answers, outcome)
         record |= {"began": began, "seconds": {"clinics": round(done - began, 3)}}
-        self._lines += results.record_lines(record)
-        best = results.best_round(self._lines)
+        lines = results.record_lines(record)
+        self._best = best = results.best_round(lines, self._best)
         self._model = self._checkpoints.save(number, outcome.model, record, outcome.state, best[0] if best else None)
         self._recent.append(self._model.record)
         self._run.set_state("running", number)
@@ -104,7 +105,7 @@ class RoundLoop:
                         seconds=round(time.time() - began, 3))  # fmt: skip
         self._hub.audit("round", run=self._run.name, round=number, clinics=list(answers.accepted),
                         refused=answers.reasons, model_sent=sent, model_made=self._model.record["sha256"])  # fmt: skip
-        self._run.rewrite_metrics(self._lines)
+        self._run.add_metrics(lines)
         log.info(
             "round %d of %d: %d updates in %.1f s", number, self._settings.rounds, len(answers.accepted), done - began
         )
@@ -155,7 +156,7 @@ class RoundLoop:
         record = finish.write_model(
             self._run, self._model, evaluation=evaluation, refused=answers.reasons, incomplete=short
         )
-        self._run.rewrite_metrics([*self._lines, *results.final_lines(record)])
+        self._run.add_metrics(results.final_lines(record))
         self._run.event("finished", round=number, sha256=record["sha256"])
         return short
 

