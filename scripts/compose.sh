@@ -416,8 +416,10 @@ restore() {
 		[ -e "$generated" ] || { count=$there && write_clinics; }
 		quietly compose up -d --no-deps $(for ((k = 1; k <= there; k++)); do echo "clinic-$k"; done) || cat "$log" >&2
 	fi
+	start_monitoring
 	say
 	hub_show status
+	[ -z "$watched" ] || say $'\n'"$watched"
 }
 
 not_up() { say "The federation in containers is not running. Start it with: make up"; }
