@@ -22,6 +22,10 @@ federation=$demo/$(cat "$demo/current")
 [ -e "$federation/targets/hub.json" ] ||
 	fail "$federation has no metrics yet. Start it in another terminal: make demo KEEP=1"
 
+if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+	fail "Port $port is in use by another program (is it another make monitor?). Choose another: make monitor MONITOR_PORT=$((port + 1))"
+fi
+
 mkdir -p "$place"
 place=$(cd "$place" && pwd)
 ln -sfn "$PWD/prometheus/prometheus.yml" "$place/prometheus.yml"

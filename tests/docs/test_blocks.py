@@ -26,13 +26,15 @@ def reader(tmp_path):
         **os.environ,
         "VENV": str(BIN.parent),
         "EMBRYOFL_DEMO_DIR": str(tmp_path / "demo"),
+        "EMBRYOFL_MONITOR_DIR": str(tmp_path / "monitor"),
+        "MONITOR_PORT": str(free_port()),
         "PORT": str(free_port()),
         "SET": "rounds=1,local_epochs=1,image_size=32",
         "IMAGES": "80",
     }
     yield environment
     subprocess.run(["make", "down"], cwd=ROOT, env=environment, capture_output=True, timeout=60, check=False)
-    assert processes_of(tmp_path / "demo") == []
+    assert processes_of(tmp_path) == []
 
 
 @pytest.mark.federation
@@ -57,12 +59,16 @@ def test_commands_that_stay_are_ready_in_their_order(block, tmp_path, reader):
         for line in block.text.splitlines():
             out = tmp_path / f"{len(running)}.txt"
             with out.open("wb") as file:
-                running.append(subprocess.Popen(line.split(), cwd=ROOT, env=reader, stdout=file, stderr=file))
+                running.append(
+                    subprocess.Popen(
+                        line.split(), cwd=ROOT, env=reader, stdout=file, stderr=file, start_new_session=True
+                    )
+                )
             until(f"{line} says how it is ended: {out}", lambda out=out: "Ctrl-C" in out.read_text())
             assert [p.poll() for p in running] == [None] * len(running)
     finally:
         for process in reversed(running):
-            process.send_signal(signal.SIGINT)
+            os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C in its terminal: make's children get it too
             process.wait(30)
 
 
