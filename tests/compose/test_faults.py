@@ -18,8 +18,8 @@ NETWORK = f"{PROJECT}_clinics"
 
 @pytest.fixture(scope="module")
 def hub(federation: Containers) -> Containers:
-    """The federation, up and idle."""
-    federation.make("up", SET="model=small_cnn,image_size=48,local_epochs=1,rounds=1")
+    """The federation, up and idle. Clinics of other tests that are gone for good are not waited for."""
+    federation.make("up", SET="model=small_cnn,image_size=48,local_epochs=1,rounds=1,min_clinics=1")
     federation.finished()
     return federation
 
