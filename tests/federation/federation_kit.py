@@ -86,7 +86,7 @@ class Federation:
         root.mkdir(parents=True, exist_ok=True)
         self.stack = ViaStack(self.place, free_port())
         self.port = self.stack.ports["gateway"]
-        self._initial: dict[int, str] = {}
+        self._initial: dict[tuple[str, int], str] = {}
 
     @property
     def ca(self) -> Path:
@@ -112,9 +112,11 @@ class Federation:
     def start_run(self, **settings: Any) -> str:
         """Start a run. The initial model of a seed is made by the hub once: that takes seconds (PyTorch)."""
         settings = {**SETTINGS, **settings}
-        known = self._initial.get(settings["seed"], "")
+        known = self._initial.get((settings["model"], settings["seed"]), "")
         name: str = self.stack.call("POST", "/control/runs", {"settings": settings, "initial": known})["name"]
-        self._initial[settings["seed"]] = str(self.place.hub / "weights" / name / "round-0000.safetensors")
+        self._initial[settings["model"], settings["seed"]] = str(
+            self.place.hub / "weights" / name / "round-0000.safetensors"
+        )
         return name
 
     def wait_over(self, name: str) -> dict[str, Any]:
