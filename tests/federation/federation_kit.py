@@ -134,10 +134,13 @@ class Federation:
         return self.folder(name)
 
     def wait_online(self) -> None:
-        """Wait until all clinics are there (no run is under way)."""
-        until(
-            "all are online", lambda: all(c["state"] == "online" for c in self.status()["clinics"].values()), pause=0.5
-        )
+        """Wait until all clinics that were started are there (no run is under way)."""
+
+        def ready() -> bool:
+            clinics = self.status()["clinics"]
+            return all(clinics[n]["state"] == "online" for n in self.stack.supervisor.pids() if n in clinics)
+
+        until("all are online", ready, pause=0.5)
 
     def forget_initial_models(self) -> None:
         """Have the hub make them again."""
