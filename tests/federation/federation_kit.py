@@ -86,7 +86,7 @@ class Federation:
         root.mkdir(parents=True, exist_ok=True)
         self.stack = ViaStack(self.place, free_port())
         self.port = self.stack.ports["gateway"]
-        self._initial: dict[int, str] = {}
+        self._initial: dict[tuple[str, int], str] = {}
 
     @property
     def ca(self) -> Path:
@@ -112,9 +112,11 @@ class Federation:
     def start_run(self, **settings: Any) -> str:
         """Start a run. The initial model of a seed is made by the hub once: that takes seconds (PyTorch)."""
         settings = {**SETTINGS, **settings}
-        known = self._initial.get(settings["seed"], "")
+        known = self._initial.get((settings["model"], settings["seed"]), "")
         name: str = self.stack.call("POST", "/control/runs", {"settings": settings, "initial": known})["name"]
-        self._initial[settings["seed"]] = str(self.place.hub / "weights" / name / "round-0000.safetensors")
+        self._initial[settings["model"], settings["seed"]] = str(
+            self.place.hub / "weights" / name / "round-0000.safetensors"
+        )
         return name
 
     def wait_over(self, name: str) -> dict[str, Any]:
@@ -132,10 +134,13 @@ class Federation:
         return self.folder(name)
 
     def wait_online(self) -> None:
-        """Wait until all clinics are there (no run is under way)."""
-        until(
-            "all are online", lambda: all(c["state"] == "online" for c in self.status()["clinics"].values()), pause=0.5
-        )
+        """Wait until all clinics that were started are there (no run is under way)."""
+
+        def ready() -> bool:
+            clinics = self.status()["clinics"]
+            return all(clinics[n]["state"] == "online" for n in self.stack.supervisor.pids() if n in clinics)
+
+        until("all are online", ready, pause=0.5)
 
     def forget_initial_models(self) -> None:
         """Have the hub make them again."""

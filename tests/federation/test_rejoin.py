@@ -94,6 +94,26 @@ def test_killed_while_it_fetches_and_while_it_sends_weights_and_then_the_hub_mov
     assert list((federation.place.hub / "uploads").iterdir()) == []
 
 
+def test_a_request_whose_way_broke_off_is_sent_again(federation, reference):
+    """The SuperLink has handed it out, and the connection breaks before it comes to clinic-1, whose session goes on."""
+    lost: list[int] = []
+
+    def loses(target: str, answer: bytes) -> bool:
+        if lost or "pull-messages" not in target or len(answer) < 100:  # an empty answer is a few bytes
+            return False
+        lost.append(len(answer))
+        return True
+
+    name = federation.start_run(**PATIENT)
+    federation.under_way(name, 1)
+    federation.proxy.loses = loses
+    try:
+        same_weights(federation, name, reference)
+    finally:
+        federation.proxy.loses = lambda target, answer: False
+    assert lost and federation.events(name, "asked_again")[0]["clinics"] == ["clinic-1"]
+
+
 def test_a_wrong_clock(federation, reference, far):
     federation.restart("clinic-3", ODD_CLOCK_S="86000")
     name = federation.start_run(**PATIENT)

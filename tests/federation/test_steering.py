@@ -61,6 +61,7 @@ def test_a_second_run_is_queued_and_its_turn_comes(federation, command):
     assert state(federation, second) == "queued"
     info = federation.status()
     assert info["run"]["name"] == first and info["queued"] == [second]
+    until("a round is done", lambda: len(federation.records(first)) > 1)
     assert command("stop", first)[0] == 0
     assert federation.wait_over(second)["state"] == "finished" and state(federation, first) == "stopped"
     model = json.loads((federation.folder(first) / "model.json").read_text())  # of the last complete round

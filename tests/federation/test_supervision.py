@@ -26,7 +26,7 @@ def test_one_kill_a_round_changes_nothing(federation, reference):
         federation.stack.supervisor._children[victim].crashes = 0  # it is not at fault
     ends_as_if_nothing_had_been(federation, reference, name)
     assert federation.events(name, "resumed")
-    assert federation.events(name, "link_back")[0]["enrolled_again"] == CLINICS  # it came back empty
+    assert set(federation.events(name, "link_back")[0]["enrolled_again"]) >= set(CLINICS)  # it came back empty
 
 
 def test_everything_killed_at_once_changes_nothing(federation, reference):

@@ -28,7 +28,7 @@ def test_the_one_that_is_missing_is_named(federation):
         said = until(
             "it names clinic-2", lambda: (w := federation.status()["progress"]["waiting"]) and w["for_"] and w, 5.0
         )
-        assert said["for_"] == ["clinic-2"] and "2 of at least 3" in said["why"]
+        assert "clinic-2" in said["for_"] and "2 of at least 3" in said["why"]
     finally:
         federation.stack.start_clinic("clinic-2")
     assert federation.wait_over(name)["state"] == "finished"

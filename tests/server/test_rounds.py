@@ -5,6 +5,7 @@ import hashlib
 import itertools
 import json
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -105,8 +106,9 @@ def stage(tmp_path: Path, packed, layout, monkeypatch):
     for name in NAMES:
         store.enrol(name, store.invite(name, 1), f"key-{name}", "quality", {})
     link, runs, audit = FakeLink(uploads, packed), Runs(tmp_path / "runs"), []
+    idle: dict[str, float] = {}
     hub = Hub(link, store, SignedUrls(b"k", lambda _: True), uploads, Progress(), lambda e, **d: audit.append((e, d)),
-              lambda name, reason: store.set_state(name, "suspended", reason))  # fmt: skip
+              lambda name, reason: store.set_state(name, "suspended", reason), lambda name: idle.get(name, 0.0))  # fmt: skip
 
     def make(**settings: Any) -> SimpleNamespace:
         run = runs.create(RunSettings(**({"rounds": 3, "min_clinics": 3, "norm_clip": 0} | settings)))
@@ -119,7 +121,7 @@ def stage(tmp_path: Path, packed, layout, monkeypatch):
             return (run.folder / "model.safetensors").read_bytes()
 
         found = SimpleNamespace(run=run, go=go, link=link, audit=audit, checkpoints=checkpoints, left=uploads,
-                                store=store, progress=hub.progress, said="")  # fmt: skip
+                                store=store, progress=hub.progress, idle=idle, said="")  # fmt: skip
         return found
 
     yield make
@@ -172,6 +174,24 @@ def test_a_clinic_that_lost_its_message_is_asked_again(stage):
         what = silent(kind, name, round_)
         if what:
             found.link.activated["bert"] += 1  # it was started again
+        return what
+
+    found.link.fault = fault
+    assert found.go() == expected
+    assert found.link.sent.count(("bert", 2)) == 3  # once in the undisturbed run, twice in this one
+
+
+def test_a_clinic_that_says_it_has_nothing_to_do_is_asked_again(stage, monkeypatch):
+    """The message was handed out and lost with the gateway; the clinic's session goes on."""
+    monkeypatch.setattr(module, "UNHEARD_S", 0.05)
+    expected = stage().go()
+    found = stage()
+    silent = once("answer", "bert", 2, "silent")
+
+    def fault(kind: str, name: str, round_: int) -> Any:
+        what = silent(kind, name, round_)
+        if what:
+            found.idle["bert"] = time.time() + 0.1
         return what
 
     found.link.fault = fault

@@ -104,7 +104,9 @@ class Agent:
         self._metrics.connection(state == "up")
         if (state == "up") != self._up:
             self._up = state == "up"
-            if not self._up:
+            if self._up:
+                self._standing.soon()
+            else:
                 log.warning("the hub cannot be reached (%s): trying again until it can", reason)
 
     def _serve(self, hub: str, link: FleetLink, transfers: Transfers) -> None:

@@ -1,4 +1,7 @@
-"""How this clinic stands with its hub: suspended and why, last answer refused and why, and what time it is there."""
+"""How this clinic stands with its hub: suspended and why, last answer refused and why, and what time it is there.
+
+It asks only while it has nothing to do: a hub that waits for this clinic learns so that its request was lost on the way.
+"""
 
 import logging
 import time
@@ -39,7 +42,7 @@ class StandingDesk:
         self._off = False
 
     def soon(self) -> None:
-        """An answer was given: ask in a while whether it was taken."""
+        """An answer was given, or the hub is back: ask in a while whether something was lost or refused."""
         self._next = min(self._next, time.monotonic() + SOON_S)
 
     def look(self, hub: str, *, now: bool = False) -> Standing | None:

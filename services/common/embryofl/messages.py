@@ -170,7 +170,8 @@ class Enrolment(Strict):
 
 
 class StandingQuestion(Strict):
-    """A clinic asks how it stands with the hub (suspended? last answer refused? what time is it there?).
+    """A clinic asks how it stands with the hub (suspended? last answer refused? what time is it there?). It asks only while
+    it has nothing to do, so that the hub learns from it when a request has not reached the clinic.
 
     `proof` is an ECDSA signature, hexadecimal, over `text`. Nothing follows from an answer but what the clinic is told,
     so a question that is heard and asked again by somebody else does no harm.

@@ -22,6 +22,7 @@ from embryofl_server.terms import Terms
 
 POLL_FAST_S, POLL_SLOW_S, POLL_GROWTH = 0.05, 1.0, 1.3  # pauses between two looks for answers
 PRESENCE_S = 2.0  # between two looks at who is online
+UNHEARD_S = 5.0  # a clinic that is idle so long after it was asked has not got the message
 URL_SLACK_S = 120.0  # how much longer than the round its URLs live
 
 Kind = Literal["train", "evaluate"]
@@ -30,11 +31,12 @@ _DOING = {"train": "training", "evaluate": "evaluating"}
 
 @dataclass
 class Asked:
-    """One clinic in one exchange: what it was sent, and when it had last connected when it was sent."""
+    """One clinic in one exchange: what it was sent and when, and when it had last connected when it was sent."""
 
     name: str
     upload: str = ""
     request: Request | None = None
+    sent: float = 0.0
     activated: str = ""
     ids: list[str] = field(default_factory=list)
 
@@ -307,10 +309,11 @@ class Exchange:
                 deadline=end,
             )
             a.ids.append(self._hub.link.send(nodes[a.name], a.request.model_dump_json(), seconds, str(self._number)))
-            a.activated = nodes[a.name].activated
+            a.sent, a.activated = time.time(), nodes[a.name].activated
 
     def _see_who_is_there(self) -> None:
-        """The SuperLink hands a message out once. A clinic that has connected anew has lost it: write again."""
+        """The SuperLink hands a message out once. A clinic that has connected anew has lost it, and so has one that says
+        it has nothing to do (the answer to its call was lost with the gateway, say): write again."""
         admitted = self._hub.store.admitted()
         for name in [n for n in self._waiting if n not in admitted]:
             self._leave(name, "refused", LeftOut("suspended", "the clinic was suspended"))
@@ -319,7 +322,7 @@ class Exchange:
             node = nodes.get(a.name)
             if node is None or not node.online:
                 self._hub.progress.clinic(a.name, "offline", "not connected; it is asked again when it comes back")
-            elif node.activated != a.activated:
+            elif node.activated != a.activated or self._hub.idle_at(a.name) > a.sent + UNHEARD_S:
                 again.append(a)
         self._send(again, nodes)
         for a in again:

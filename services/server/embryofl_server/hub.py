@@ -206,7 +206,7 @@ class HubService:
     def _conduct_run(self, run: Run) -> None:
         membership = self.membership
         hub = Hub(self._link, self.store, self.urls, self.uploads, self.progress, self.audit.write,
-                  lambda name, reason: membership.suspend(name, reason, "the gate"))  # fmt: skip
+                  lambda name, reason: membership.suspend(name, reason, "the gate"), membership.idle_at)  # fmt: skip
         try:
             with self._order:
                 if self._closing or run.name in self._asked:

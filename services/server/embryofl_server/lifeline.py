@@ -28,7 +28,8 @@ class RunFailed(UserError):
 
 @dataclass
 class Hub:
-    """What a run works with. `suspend` takes a clinic out: its name and the reason in words."""
+    """What a run works with. `suspend` takes a clinic out: its name and the reason in words. `idle_at` tells when a clinic
+    last said that it has nothing to do (Unix time, 0 = never)."""
 
     link: SuperLink
     store: Store
@@ -37,6 +38,7 @@ class Hub:
     progress: Progress
     audit: Callable[..., None]
     suspend: Callable[[str, str], object]
+    idle_at: Callable[[str], float]
 
 
 class Lifeline:

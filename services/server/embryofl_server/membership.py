@@ -39,6 +39,7 @@ class Membership:
     ) -> None:  # fmt: skip
         self._store, self._audit, self._make_invite, self._admit = store, audit, make_invite, admit
         self._invite_days = invite_days
+        self._idle: dict[str, float] = {}
 
     def invite(self, name: str, by: str = "") -> Invite:
         """A one-time invite for a clinic; its secret is not kept."""
@@ -121,6 +122,11 @@ class Membership:
             key.verify(bytes.fromhex(question.proof), question.text(), ec.ECDSA(SHA256()))
         except (ValueError, InvalidSignature):
             raise Refused("This clinic is not known here by this key.") from None
+        self._idle[clinic.name] = time.time()
         newest = self._store.refusals(clinic.name)[-1:]
         refused = Refusal(**newest[0]) if newest else None
         return Standing(state=clinic.state, since=clinic.since, reason=clinic.reason, refused=refused, time=time.time())
+
+    def idle_at(self, name: str) -> float:
+        """When a clinic last asked how it stands, which it does only while it has nothing to do. 0 = never."""
+        return self._idle.get(name, 0.0)
