@@ -1,5 +1,7 @@
 # EmbryoFL. `make help` lists what there is.
 SHELL := /bin/bash
+# What `make hub` prints is the answer alone, also when make is called by make.
+MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
 VENV ?= .embryofl/venv
 BIN := $(VENV)/bin

@@ -124,7 +124,7 @@ def test_a_clinic_that_dies_during_a_run_is_told_of_and_nothing_else(federation:
 
 
 def test_a_restart_of_the_hub_resets_no_counter_and_no_curve(federation: Containers) -> None:
-    federation.hub("start", *SLOW, "--set", "rounds=5")
+    federation.hub("start", *SLOW, "--set", "rounds=60")  # so many that it is under way still when the alert is due
     until("a round is complete", lambda: federation.status()["run"]["round"] >= 1)
     counters = '{__name__=~"embryofl_.*_(total|bucket|count|sum)", __name__!="embryofl_hub_starts_total", job="hub"}'
     labels = ("__name__", "clinic", "state", "result", "phase", "direction", "reason", "le")
@@ -134,7 +134,8 @@ def test_a_restart_of_the_hub_resets_no_counter_and_no_curve(federation: Contain
     run("docker", "start", federation.container("server"))
     until("the alert fires", lambda: ("HubRestartedDuringRun", "") in firing(federation), 90)
     assert firing(federation) == {("HubRestartedDuringRun", "")}
-    federation.finished()
+    federation.hub("stop")
+    until("it has stopped", lambda: federation.status()["run"]["state"] == "stopped", 60)
     after = until("it is scraped", lambda: figures(federation, counters, *labels), 60)
     assert len(before) > 40 and all(after[key] >= value for key, value in before.items())
     for series, values in federation.history(counters, "20m"):
