@@ -22,6 +22,7 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containers]
     found.make("clean", YES=1)  # what an interrupted session left
     try:
         found.first_words = found.page("README.md", "make up", IMAGES="200", SET="rounds=3,local_epochs=1")
+        found.first_run = found.finished()
         yield found
     finally:
         found.make("clean", YES=1)
