@@ -17,7 +17,9 @@ import io
 import math
 import threading
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +41,7 @@ warnings.simplefilter("error", Image.DecompressionBombWarning)
 # Damaged metadata: what matters is reported as a problem.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 _large = threading.Lock()
+_Result = TypeVar("_Result")
 Image.preinit()  # once, before threads decode
 Image.init()
 
@@ -53,13 +56,13 @@ class DecodeError(Exception):
 
 
 @dataclass(frozen=True)
-class Decoded:
-    """A decoded image.
+class Opened:
+    """A decoded image at its own size.
 
     Attributes
     ----------
-    pixels : numpy.ndarray
-        uint8 (size, size, 3), RGB.
+    image : PIL.Image.Image
+        Mode `RGB` or `L`.
     width, height : int
         As stored in the file, after EXIF orientation.
     mode : str
@@ -67,6 +70,17 @@ class Decoded:
     note : str
         "" or what was passed over, such as further frames.
     """
+
+    image: Image.Image
+    width: int
+    height: int
+    mode: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A decoded image, squared: `pixels` is uint8 (size, size, 3), RGB; the rest as in `Opened`."""
 
     pixels: npt.NDArray[np.uint8]
     width: int
@@ -90,11 +104,23 @@ def decode_image(data: bytes, size: int) -> Decoded:
     DecodeError
         With the kind `empty`, `too_large`, `too_small`, `truncated` or `unreadable`.
     """
+    return _guarded(data, lambda image: _squared(_open(image), size))
+
+
+def open_image(data: bytes) -> Opened:
+    """Decode a file's content at its own size. Raises as `decode_image` does."""
+    return _guarded(data, _open)
+
+
+def _guarded(data: bytes, work: Callable[[Image.Image], _Result]) -> _Result:
+    """Open a file's content and work on it; large images one at a time, and every failure as a `DecodeError`."""
     if not data:
         raise DecodeError("empty", "the file has no content")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            return _decode(image, size)
+            _check_size(image)
+            with _large if image.width * image.height > LARGE_PIXELS else contextlib.nullcontext():
+                return work(image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DecodeError("too_large", f"at most {MAX_PIXELS // 10**6} million pixels are read") from error
     except MemoryError as error:
@@ -108,18 +134,16 @@ def decode_image(data: bytes, size: int) -> Decoded:
         raise DecodeError("unreadable", found) from error
 
 
-def _decode(image: Image.Image, size: int) -> Decoded:
+def _check_size(image: Image.Image) -> None:
     if image.width * image.height > MAX_PIXELS:
         raise DecodeError(
             "too_large", f"{image.width}x{image.height} pixels; at most {MAX_PIXELS // 10**6} million are read"
         )
     if min(image.width, image.height) < MIN_SIDE:
         raise DecodeError("too_small", f"{image.width}x{image.height}: less than {MIN_SIDE} pixels")
-    with _large if image.width * image.height > LARGE_PIXELS else contextlib.nullcontext():
-        return _decode_pixels(image, size)
 
 
-def _decode_pixels(image: Image.Image, size: int) -> Decoded:
+def _open(image: Image.Image) -> Opened:
     frames = getattr(image, "n_frames", 1) if image.format != "MPO" else 1
     mode = image.mode
     image.seek(0)
@@ -127,7 +151,11 @@ def _decode_pixels(image: Image.Image, size: int) -> Decoded:
     with contextlib.suppress(Exception):  # damaged EXIF data does not make the pixels useless
         ImageOps.exif_transpose(image, in_place=True)
     note = f"{frames} frames: the first one is used" if frames > 1 else ""
-    return Decoded(to_square(to_8_bits(image), size), image.width, image.height, mode, note)
+    return Opened(to_8_bits(image), image.width, image.height, mode, note)
+
+
+def _squared(opened: Opened, size: int) -> Decoded:
+    return Decoded(to_square(opened.image, size), opened.width, opened.height, opened.mode, opened.note)
 
 
 def to_8_bits(image: Image.Image) -> Image.Image:
