@@ -14,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from embryofl.data.listing import is_image_name
-from embryofl_clinic.report.burnt_text import STRIDE, normalise
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 from torch import nn
 from torch.nn import functional
+
+from embryofl.data.listing import is_image_name
+from embryofl_clinic.report.burnt_text import STRIDE, normalise
 
 SIDE = 160
 ALPHABETS = (
@@ -70,9 +71,7 @@ def texture(random_: np.random.Generator) -> Image.Image:
     return _finish(Image.fromarray(np.clip(image, 0, 255).astype(np.uint8)), random_)
 
 
-def _add_disc(
-    image: np.ndarray, random_: np.random.Generator, radius: float, place: np.ndarray | None = None
-) -> None:
+def _add_disc(image: np.ndarray, random_: np.random.Generator, radius: float, place: np.ndarray | None = None) -> None:
     """Add a disc in place: a rim that is dark, bright or both, another grey inside, often grainy or woven."""
     rows, columns = np.mgrid[:SIDE, :SIDE].astype(np.float32)
     row, column = random_.uniform(-40, SIDE + 40, size=2) if place is None else place
@@ -87,7 +86,9 @@ def _add_disc(
         image += inside * smooth_noise(random_, random_.uniform(1, 5)) * random_.uniform(2, 30)
     if random_.random() < 0.1:
         step = random_.uniform(0.5, 2.5)
-        image += inside * np.sin(rows * step) * np.sin(columns * step * random_.uniform(0.7, 1.4)) * random_.uniform(3, 35)
+        image += (
+            inside * np.sin(rows * step) * np.sin(columns * step * random_.uniform(0.7, 1.4)) * random_.uniform(3, 35)
+        )
 
 
 def _add_ripples(image: np.ndarray, random_: np.random.Generator) -> None:
@@ -174,7 +175,11 @@ def print_text(image: Image.Image, fonts: Sequence[Path], choice: random.Random)
             draw.text(place, text, fill=ink, font=font, stroke_width=1, stroke_fill=ground)
         else:
             difference = choice.uniform(30, 230)
-            ink = under + difference if under + difference <= 255 and (choice.random() < 0.5 or under < difference) else under - difference
+            ink = (
+                under + difference
+                if under + difference <= 255 and (choice.random() < 0.5 or under < difference)
+                else under - difference
+            )
             ink = int(np.clip(ink, 0, 255))
             if abs(ink - under) < 25:
                 ink = 255 if under < 128 else 0

@@ -107,7 +107,15 @@ def test_without_a_cache_nothing_is_written(root, tmp_path):
 
 def test_printed_report(root, joining):
     text = text_of(joining(root))
-    for part in ("labels.csv", "truncated", "images/61.png", "row 68", "opposite labels", "Split by patient", "can train"):
+    for part in (
+        "labels.csv",
+        "truncated",
+        "images/61.png",
+        "row 68",
+        "opposite labels",
+        "Split by patient",
+        "can train",
+    ):
         assert part in text
     assert "cannot train" not in text
 

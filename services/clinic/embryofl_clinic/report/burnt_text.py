@@ -71,7 +71,7 @@ def cell_logits(values: FloatImage) -> FloatImage:
         planes = _convolve(planes, weight, stride) + bias[:, None, None]
         if number < len(layers) - 1:
             np.maximum(planes, 0, out=planes)
-    return planes[0]
+    return np.asarray(planes[0], np.float32)
 
 
 def _convolve(planes: FloatImage, weight: FloatImage, stride: int) -> FloatImage:

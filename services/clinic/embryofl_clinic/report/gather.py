@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import signal
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -27,6 +27,8 @@ CHUNK = 8
 FILE_TIMEOUT_S = 60.0
 """An image of 50 million pixels takes a few seconds."""
 MOST_WORKERS = 4
+
+Chunks = deque[tuple[str, ...]]
 
 _large: Lock | None = None
 
@@ -46,12 +48,12 @@ def measure_files(root: Path, files: Sequence[str]) -> Iterator[Measured]:
     Measured
         One a file, in the given order.
     """
-    waiting = deque(tuple(files[start : start + CHUNK]) for start in range(0, len(files), CHUNK))
+    waiting: Chunks = deque(tuple(files[start : start + CHUNK]) for start in range(0, len(files), CHUNK))
     workers = min(MOST_WORKERS, len(os.sched_getaffinity(0)), max(1, len(waiting)))
     while waiting:
         under_way = yield from _run(root, waiting, workers)
         # What a dying worker had in hand is done again one file at a time, so that the file that killed it is known.
-        singles = deque((file,) for chunk in under_way for file in chunk)
+        singles: Chunks = deque((file,) for chunk in under_way for file in chunk)
         while singles:
             culprit = yield from _run(root, singles, 1)
             if culprit:
@@ -61,9 +63,7 @@ def measure_files(root: Path, files: Sequence[str]) -> Iterator[Measured]:
                 singles.extendleft(reversed(culprit))
 
 
-def _run(
-    root: Path, waiting: deque[tuple[str, ...]], workers: int
-) -> Iterator[Measured]:  # returns deque[tuple[str, ...]]
+def _run(root: Path, waiting: Chunks, workers: int) -> Generator[Measured, None, Chunks]:
     """Work off `waiting`. Returns the chunks that were under way when a worker died, none at the end."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["embryofl_clinic.report.measure"])

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-
 from embryofl.data.contract import DataFolder
 from embryofl.data.scan import FileInfo
 from embryofl_clinic.report.gather import measure_files

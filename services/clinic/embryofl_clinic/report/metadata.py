@@ -36,7 +36,9 @@ _TELLING_EXIF = frozenset(
         "XPTitle",
     }
 )
-_HARMLESS_TEXT = re.compile(r"(?i)software|dpi|gamma|exif|jfif.*|icc_profile|compression|progressive|date:(create|modify)")
+_HARMLESS_TEXT = re.compile(
+    r"(?i)software|dpi|gamma|exif|jfif.*|icc_profile|compression|progressive|date:(create|modify)"
+)
 """Text fields that programs write on their own and that name nobody."""
 
 
@@ -73,10 +75,11 @@ def _exif(image: Image.Image) -> set[str]:
 def _texts(image: Image.Image) -> set[str]:
     """Text chunks of PNG, and comments of JPEG and GIF."""
     found = set()
-    for name, value in image.info.items():
+    for key, value in image.info.items():
+        name = str(key)
         text = isinstance(value, str | bytes) and _filled(value) and name not in ("exif", "icc_profile", "photoshop")
         comment = name in ("comment", "Comment")
-        chunk = isinstance(name, str) and image.format == "PNG" and isinstance(value, str)
+        chunk = image.format == "PNG" and isinstance(value, str)
         if text and (comment or chunk) and not _HARMLESS_TEXT.fullmatch(name):
             found.add(name[:40])
     if image.info.get("photoshop"):

@@ -2,27 +2,10 @@
 
 import re
 from datetime import date
+from functools import cache
+from importlib import resources
 
 _SEPARATORS = re.compile(r"[^\w]|_|(?<=[a-zà-ÿ])(?=[A-Z])|(?<=\d)(?=[^\W\d])|(?<=[^\W\d])(?=\d)")
-_FIELD_WORDS = frozenset(
-    """
-    aa ab ac ba bb bc ca cb cc annotation annotated archive avi base batch bin blast blastocyst blastomere bmp bright
-    brightfield camera cell cells center centre channel class cleavage clinic cohort copy count crop cropped culture cycle
-    data dataset day depth dish donor eb eight embryo embryos embryoscope empty et evaluation example excellent expanded
-    expansion export fail fair fertilization field final five focal focus fold folder four frame fresh frozen full gardner
-    geri gold good grade graded gray grey group hatched hatching high holdout hour hours icm icsi image images img index
-    input instrument inner iui ivf jpeg jpg label labeled labelled large last left lens live low main mask mass medium
-    microscope mid miri morula negative new nonviable normal not number oocyte oocytes one original other outcome oocyte
-    part patient patients phase photo pic picture plane png pn pgt pgta poor positive pregnant pronuclear pronuclei
-    processed pt quality random raw record removed report result right rotated rotation round run sample sb scan score
-    series set shot silver six slide small snapshot split stack stage start study subject tb te test three tif tiff
-    time timelapse tm tmp top total train training transfer treatment trophectoderm two unknown unlabeled unlabelled
-    untitled upload val valid validation vertical viable video vitrified warm week well work zona zygote zygotes
-    january february march april may june july august september october november december jan feb mar apr jun jul aug sep
-    oct nov dec
-    """.split()
-)
-"""Words of the field and of file handling, which name nobody."""
 _DATES = (
     (re.compile(r"(?<!\d)(\d{4})[-_. ]?(\d{2})[-_. ]?(\d{2})(?!\d)"), "ymd"),
     (re.compile(r"(?<!\d)(\d{1,2})[-_. ](\d{1,2})[-_. ](\d{4})(?!\d)"), "dmy"),
@@ -82,8 +65,15 @@ def _has_two_names(part: str) -> bool:
 
 def _may_be_name(word: str) -> bool:
     """A capitalised word that is none of the field; in scripts without capitals any word of two letters or more."""
-    if not word.isalpha() or word.lower() in _FIELD_WORDS or word.lower().rstrip("s") in _FIELD_WORDS:
+    lower = word.lower()
+    if not word.isalpha() or lower in _field_words() or lower.removesuffix("s") in _field_words():
         return False
-    if word.lower() == word.upper():  # a script without capitals, such as Chinese or Arabic
+    if lower == word.upper():  # a script without capitals, such as Chinese or Arabic
         return len(word) >= 2
     return len(word) >= (4 if word.isupper() else 3) and word[0].isupper() and (word.isupper() or word[1:].islower())
+
+
+@cache
+def _field_words() -> frozenset[str]:
+    """Words of the field and of file handling, which name nobody."""
+    return frozenset(resources.files(__package__).joinpath("field_words.txt").read_text("utf-8").split())

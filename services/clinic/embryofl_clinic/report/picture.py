@@ -38,7 +38,11 @@ def measure_picture(image: Image.Image) -> tuple[float, ...]:
     """Measure an image of mode `RGB` or `L`; one number for each of `NAMES`."""
     scale = SIDE / max(image.size)
     size = (max(8, round(image.width * scale)), max(8, round(image.height * scale)))
-    small = image if image.size == size else image.resize(size, Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC)
+    small = (
+        image
+        if image.size == size
+        else image.resize(size, Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC)
+    )
     grey = np.asarray(small.convert("L"), np.float32)
     return (*_light(grey), *_colour(small), *_detail(grey), *_structure(grey), _vignette(grey))
 
@@ -93,7 +97,8 @@ def _structure(grey: FloatImage) -> tuple[float, ...]:
 
 def _vignette(grey: FloatImage) -> float:
     height, width = grey.shape
-    rows, columns = max(1, height // 8), max(1, width // 8)
-    corners = np.concatenate([grey[r, c].ravel() for r in (slice(rows), slice(-rows, None)) for c in (slice(columns), slice(-columns, None))])
+    top, left = max(1, height // 8), max(1, width // 8)
+    outer = np.concatenate([grey[:top], grey[-top:]])
+    corners = np.concatenate([outer[:, :left], outer[:, -left:]])
     middle = grey[3 * height // 8 : 5 * height // 8, 3 * width // 8 : 5 * width // 8]
     return float(corners.mean() - middle.mean())

@@ -39,7 +39,8 @@ def make_print(image: Image.Image) -> IntImage:
     grey = to_square(image)
     band = ndimage.gaussian_filter(grey, FINE) - ndimage.gaussian_filter(grey, COARSE)
     band /= np.sqrt(ndimage.gaussian_filter(band * band, LOCAL, truncate=3.0)) + QUIET
-    return np.rint(np.clip(_without_rings(band, symmetry_centre(grey)) / STEP, -127, 127)).astype(np.int8)
+    rest = _without_rings(band, symmetry_centre(grey))
+    return np.asarray(np.rint(np.clip(rest / STEP, -127, 127)), np.int8)
 
 
 def to_square(image: Image.Image) -> FloatImage:

@@ -99,9 +99,7 @@ def _report(study: Study, opened: int, begun: float) -> Report:
         except Exception as error:  # a report with a gap is worth more than none
             log.exception("a check failed")
             findings.append(_failed(check.__module__, error))
-    return Report(
-        study.facts, by_gravity(findings), study.measures is not None, opened, time.monotonic() - begun
-    )
+    return Report(study.facts, by_gravity(findings), study.measures is not None, opened, time.monotonic() - begun)
 
 
 def _failed(module: str, error: Exception) -> Finding:

@@ -104,7 +104,9 @@ def _connect(root: Path, cache_dir: Path | None) -> sqlite3.Connection:
     except sqlite3.DatabaseError as error:
         connection.close()
         if isinstance(error, sqlite3.OperationalError):
-            raise UserError(f"The cache file {path} cannot be used ({error}). Name another folder with --cache.") from error
+            raise UserError(
+                f"The cache file {path} cannot be used ({error}). Name another folder with --cache."
+            ) from error
         path.unlink(missing_ok=True)  # damaged: it only holds what can be measured again
         return _prepare(sqlite3.connect(path, timeout=30))
 

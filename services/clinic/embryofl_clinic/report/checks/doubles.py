@@ -45,7 +45,8 @@ def _exact(study: Study) -> Finding:
         "Every picture once. Copies stay on one side of the split, but count double; opposite labels cannot both be right.",
         "Remove copies; where labels contradict each other, find out which is right.",
         tuple(
-            Shown(tuple(study.files[index] for index in members[:4]), _note(study, members)) for members in first[:EXAMPLES]
+            Shown(tuple(study.files[index] for index in members[:4]), _note(study, members))
+            for members in first[:EXAMPLES]
         ),
         len(repeated),
         pictures=True,
@@ -66,7 +67,9 @@ def _near(study: Study) -> Finding:
         if study.infos[study.files[pair.first]].sha256 != study.infos[study.files[pair.second]].sha256
     ]
     if not pairs:
-        return Finding("near-duplicates", "One embryo, several pictures", Verdict.OK, "No two pictures show one embryo.")
+        return Finding(
+            "near-duplicates", "One embryo, several pictures", Verdict.OK, "No two pictures show one embryo."
+        )
     told = [pair for pair in pairs if _known_together(study, pair.first, pair.second)]
     opposite = [pair for pair in pairs if _opposite(study, (pair.first, pair.second))]
     across = [pair for pair in pairs if _across(study, (pair.first, pair.second))]
@@ -79,7 +82,7 @@ def _near(study: Study) -> Finding:
         f"{plural(len(pairs), 'pair')} of pictures seem to show one embryo (turned, cropped or lit differently): "
         f"{len(told)} of them under one embryo or patient in the tables, {len(opposite)} with opposite labels, "
         f"{len(across)} under two patients.",
-        "Pictures of one embryo carry one name in the column embryo or patient, so that they stay on one side of the split.",
+        "Pictures of one embryo carry one name in the column embryo or patient: then they stay on one side of the split.",
         "Look at the pairs below; give those that show one embryo one name, and decide on one label.",
         tuple(
             Shown(

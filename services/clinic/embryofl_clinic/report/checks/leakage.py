@@ -46,7 +46,10 @@ def _own_split(study: Study) -> Finding:
     ]
     if not people and not copies and not alike:
         return Finding(
-            "own-split", "The folder's own split", Verdict.OK, f"No patient stands on two sides of {study.own_split_from}."
+            "own-split",
+            "The folder's own split",
+            Verdict.OK,
+            f"No patient stands on two sides of {study.own_split_from}.",
         )
     shown = [Shown(tuple(files.values()), f"{group}: on {', '.join(files)}") for group, files in people]
     found = [
@@ -85,7 +88,10 @@ def _training_split(study: Study) -> Finding:
     ]
     if not across:
         return Finding(
-            "split", "Split for training", Verdict.OK, "No pictures of one embryo stand on two sides of training's split."
+            "split",
+            "Split for training",
+            Verdict.OK,
+            "No pictures of one embryo stand on two sides of training's split.",
         )
     return Finding(
         "split",
@@ -111,9 +117,7 @@ def _two_names(study: Study) -> Iterator[Finding]:
     shared = _shared(study)
     sizes: Mapping[str, int] = _sizes(study)
     suspects = [
-        (names, links)
-        for names, links in shared.items()
-        if len(links) >= min(2, sizes[names[0]], sizes[names[1]])
+        (names, links) for names, links in shared.items() if len(links) >= min(2, sizes[names[0]], sizes[names[1]])
     ]
     if not suspects:
         return

@@ -32,9 +32,7 @@ def check(study: Study) -> Iterator[Finding]:
 def _sizes(study: Study) -> Finding:
     sizes, modes = study.facts.sizes, study.facts.modes
     listed = some([f"{size} ({count})" for size, count in sizes.items()], 5)
-    small = [
-        file for file in study.files if max(study.infos[file].width, study.infos[file].height) < SMALL_SIDE
-    ]
+    small = [file for file in study.files if max(study.infos[file].width, study.infos[file].height) < SMALL_SIDE]
     ratios = Counter(round(study.infos[file].width / study.infos[file].height, 1) for file in study.files)
     found = f"Sizes: {listed or '-'}. Pixel formats: {some([f'{m} ({c})' for m, c in modes.items()]) or '-'}."
     mixed = len(ratios) > 1 and ratios.most_common(1)[0][1] < 0.9 * len(study.files)
@@ -61,7 +59,9 @@ def _unlike(study: Study) -> Finding:
     furthest = table.max(axis=0)
     order = [index for index in np.argsort(-furthest, kind="stable") if furthest[index] > OUTLIER]
     if not order:
-        return Finding("optics", "Colour and magnification", Verdict.OK, "Colour, contrast and magnification are of one kind.")
+        return Finding(
+            "optics", "Colour and magnification", Verdict.OK, "Colour, contrast and magnification are of one kind."
+        )
     words: Counter[str] = Counter()
     shown = []
     for index in order:
@@ -73,7 +73,7 @@ def _unlike(study: Study) -> Finding:
         "optics",
         "Pictures unlike the rest",
         Verdict.LOOK,
-        f"{plural(len(order), 'image')} differ strongly: {', '.join(f'{count} {word}' for word, count in words.most_common())}.",
+        f"{plural(len(order), 'image')} differ strongly: {some([f'{n} {word}' for word, n in words.most_common()], 8)}.",
         "Pictures of one kind: others may come from another camera, filter or export.",
         "Look at them. If they come from another microscope, note that and check the shortcuts below.",
         tuple(shown[:EXAMPLES]),

@@ -15,11 +15,11 @@ ENOUGH_TO_COMPARE = 30
 
 SMEARED = 1.9
 """log2 of the ratio of detail along the two main directions; the pictures of Hung Vuong with more are stretched."""
-BLURRED = 2.3
-"""Robust standard deviations below the folder's median sharpness."""
+BLURRED, BLURRED_LEAST = 2.3, 1.0
+"""Below the folder's median sharpness, in robust standard deviations and in log2: half of the usual fine detail."""
 COVERED_LEAST, DIAMETER_LEAST = 0.05, 0.25
 OFF_CENTRE, TOUCHING = 0.45, 0.5
-CLIPPED_BRIGHT, CLIPPED_DARK, FLAT = 0.3, 0.7, 6.0
+CLIPPED_BRIGHT, CLIPPED_DARK = 0.3, 0.7
 UNUSUAL_LIGHT = 5.0
 
 Columns = dict[str, FloatArray]
@@ -76,9 +76,12 @@ def robust_z(values: FloatArray) -> npt.NDArray[np.float64]:
     return np.asarray((values - middle) / max(spread, 1e-9, 0.02 * abs(middle)))
 
 
-def _compared(values: FloatArray, limit: float) -> FloatArray:
-    """How far below the others, in units of `limit` robust standard deviations; 0 where there are too few others."""
-    return -robust_z(values) / limit if len(values) >= ENOUGH_TO_COMPARE else np.zeros(len(values))
+def _blur(columns: Columns) -> FloatArray:
+    """Compared with the others; 0 where there are too few of them."""
+    sharpness = columns["sharpness"]
+    if len(sharpness) < ENOUGH_TO_COMPARE:
+        return np.zeros(len(sharpness))
+    return np.minimum(-robust_z(sharpness) / BLURRED, (np.median(sharpness) - sharpness) / BLURRED_LEAST)
 
 
 def _empty(columns: Columns) -> FloatArray:
@@ -92,13 +95,7 @@ def _off_frame(columns: Columns) -> FloatArray:
 
 
 def _exposure(columns: Columns) -> FloatArray:
-    worst = np.maximum.reduce(
-        [
-            columns["bright"] / CLIPPED_BRIGHT,
-            columns["dark"] / CLIPPED_DARK,
-            FLAT / np.maximum(columns["contrast"], 0.1),
-        ]
-    )
+    worst = np.maximum(columns["bright"] / CLIPPED_BRIGHT, columns["dark"] / CLIPPED_DARK)
     if len(worst) >= ENOUGH_TO_COMPARE:
         worst = np.maximum(worst, np.abs(robust_z(columns["brightness"])) / UNUSUAL_LIGHT)
     return worst
@@ -112,6 +109,15 @@ def _light_note(columns: Columns, index: int) -> str:
 
 
 TESTS = (
+    _Test(
+        "exposure",
+        "Too dark or too bright",
+        "are too dark, too bright, or lit unlike the rest",
+        "Pictures lit like the rest, with little that is fully black or white.",
+        "Export them again with the camera's usual exposure, or remove them.",
+        _exposure,
+        _light_note,
+    ),
     _Test(
         "no-embryo",
         "No embryo to be seen",
@@ -140,21 +146,12 @@ TESTS = (
         lambda columns, index: f"{columns['off_centre'][index]:.0%} off the middle",
     ),
     _Test(
-        "exposure",
-        "Too dark, too bright or flat",
-        "are too dark, too bright, without contrast, or lit unlike the rest",
-        "Pictures lit like the rest, with little that is fully black or white.",
-        "Export them again with the camera's usual exposure, or remove them.",
-        _exposure,
-        _light_note,
-    ),
-    _Test(
         "blurred",
         "Blurred pictures",
         "are much less sharp than the rest",
         "The sharpness of the rest of the folder.",
         "Look at them; take another focal plane where there is one.",
-        lambda columns: _compared(columns["sharpness"], BLURRED),
+        _blur,
         lambda columns, index: f"sharpness {columns['sharpness'][index]:.1f}",
     ),
 )
