@@ -23,6 +23,8 @@ RADII = np.linspace(4, SIDE / 2 - 2, RINGS)
 SCALES = (1.0, 1.15, 1.3)
 """Of cropped copies, which are larger. One of two is the larger one: the smaller need not be tried."""
 SMOOTH = 2.0
+BLANK = 0.1
+"""Standard deviation of a print below which the picture shows nothing; of embryos it is 0.4 and more."""
 MOST_COMMON = 6
 IMAGES_A_COMPONENT = 100
 """In a small folder a component would be mostly one picture's own."""
@@ -134,7 +136,11 @@ def _descriptors(count: int, get: GetPrint, common: _Common) -> npt.NDArray[np.f
     points = np.stack([np.outer(RADII, np.sin(angle)), np.outer(RADII, np.cos(angle))])  # (2, rings, directions)
     result = np.empty((len(SCALES), count, RINGS, DIRECTIONS), np.float32)
     for index in range(count):
-        smooth = ndimage.gaussian_filter(common.without(get(index)), SMOOTH)
+        print_ = get(index)
+        if print_.std() * STEP < BLANK:
+            result[:, index] = 0.0
+            continue
+        smooth = ndimage.gaussian_filter(common.without(print_), SMOOTH)
         for number, scale in enumerate(SCALES):
             values = ndimage.map_coordinates(smooth, middle + points / scale, order=1) * weight
             values -= values.mean()

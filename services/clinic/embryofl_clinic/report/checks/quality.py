@@ -66,7 +66,7 @@ def check(study: Study) -> Iterator[Finding]:
             values={"files": [study.files[index] for index in order]},
         )
     if fine:
-        yield Finding("quality", "Picture quality", Verdict.OK, f"No image {', or '.join(fine)}.")
+        yield Finding("quality", "Picture quality", Verdict.OK, f"No images that {', or '.join(fine)}.")
 
 
 def robust_z(values: FloatArray) -> npt.NDArray[np.float64]:
