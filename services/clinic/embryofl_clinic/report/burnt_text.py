@@ -15,9 +15,11 @@ from scipy import ndimage
 STRIDE = 8
 MOST_SIDE = 768
 """Larger images are scaled down: text as small as that would not be read on a screen either."""
+LARGE_LETTERS = 640
+"""Longer side from which letters may be too large to be seen at once: the image is looked at in half the size, too."""
 RUN = 3
 """Cells side by side that must agree: a line of text is wider than a speck."""
-NEIGHBOURHOOD = 33
+NEIGHBOURHOOD, COARSE = 36, 4
 """Pixels over which light and contrast are evened out."""
 FAINT = 6.0
 """Grey levels: contrast below this is not brought up."""
@@ -40,7 +42,7 @@ def text_score(image: Image.Image) -> float:
             (max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.BOX
         )
     best = _best_run(image)
-    if max(image.size) >= 256:  # large letters
+    if max(image.size) >= LARGE_LETTERS:
         best = max(best, _best_run(image.reduce(2)))
     return float(1 / (1 + np.exp(-best)))
 
@@ -55,12 +57,24 @@ def _best_run(image: Image.Image) -> float:
 
 
 def normalise(grey: npt.NDArray[np.uint8]) -> FloatImage:
-    """Even out light and contrast: uint8 (h, w) to float32 (h, w) of about -4 to 4."""
+    """Even out light and contrast: uint8 (h, w) to float32 (h, w) of about -4 to 4.
+
+    Mean and spread of the neighbourhood come from squares of `COARSE` pixels: they vary slowly.
+    """
+    height, width = grey.shape
     values = grey.astype(np.float32)
-    mean = ndimage.uniform_filter(values, NEIGHBOURHOOD, mode="nearest")
-    values -= mean
-    spread = np.sqrt(np.maximum(ndimage.uniform_filter(values * values, NEIGHBOURHOOD, mode="nearest"), 0))
-    return np.asarray(np.clip(values / (spread + FAINT), -4, 4), np.float32)
+    mean, square = _around(values), _around(values * values)
+    gain = 1 / (np.sqrt(np.maximum(square - mean * mean, 0)) + FAINT)
+    fine = (mean.shape[1] * COARSE, mean.shape[0] * COARSE)
+    values -= np.asarray(Image.fromarray(mean).resize(fine, Image.Resampling.BILINEAR))[:height, :width]
+    values *= gain.repeat(COARSE, axis=0).repeat(COARSE, axis=1)[:height, :width]
+    return np.asarray(np.clip(values, -4, 4), np.float32)
+
+
+def _around(values: FloatImage) -> FloatImage:
+    """Mean around every square of `COARSE` pixels, (ceil(h / COARSE), ceil(w / COARSE))."""
+    squares = np.asarray(Image.fromarray(values).reduce(COARSE))
+    return np.asarray(ndimage.uniform_filter(squares, NEIGHBOURHOOD // COARSE, mode="nearest"), np.float32)
 
 
 def cell_logits(values: FloatImage) -> FloatImage:

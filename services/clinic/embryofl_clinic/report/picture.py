@@ -54,7 +54,7 @@ def _light(grey: FloatImage) -> tuple[float, ...]:
 def _colour(image: Image.Image) -> tuple[float, ...]:
     if image.mode != "RGB":
         return 0.0, 0.0, 0.0
-    pixels = np.asarray(image.reduce(2), np.float32)
+    pixels = np.asarray(image.reduce(4), np.float32)
     red, green, blue = pixels.reshape(-1, 3).mean(axis=0)
     saturation = (pixels.max(axis=2) - pixels.min(axis=2)).mean()
     return float(red - blue), float(green - (red + blue) / 2), float(saturation)
