@@ -17,8 +17,11 @@ MOST_SIDE = 768
 """Larger images are scaled down: text as small as that would not be read on a screen either."""
 LARGE_LETTERS = 640
 """Longer side from which letters may be too large to be seen at once: the image is looked at in half the size, too."""
-RUN = 3
-"""Cells side by side that must agree: a line of text is wider than a speck."""
+RUN = 5
+"""Cells side by side whose mean counts: a line of text is wider than a speck of debris."""
+SURE = 4.0
+"""Mean logit that is scored 0.5: 96 % of 187 made-up names and dates on real images, of fonts that were not learned from
+among them, are above it, and 1.4 % of 347 real images without text."""
 NEIGHBOURHOOD, COARSE = 36, 4
 """Pixels over which light and contrast are evened out."""
 FAINT = 6.0
@@ -44,7 +47,7 @@ def text_score(image: Image.Image) -> float:
     best = _best_run(image)
     if max(image.size) >= LARGE_LETTERS:
         best = max(best, _best_run(image.reduce(2)))
-    return float(1 / (1 + np.exp(-best)))
+    return float(1 / (1 + np.exp(SURE - best)))
 
 
 def _best_run(image: Image.Image) -> float:

@@ -21,7 +21,7 @@ from embryofl_clinic.report.metadata import tags_of
 from embryofl_clinic.report.prints import SIDE, make_print
 
 MEASURES: Final = (*picture.NAMES, "text")
-MEASURE_VERSION: Final = f"1-{DECODE_VERSION}"
+MEASURE_VERSION: Final = f"2-{DECODE_VERSION}"
 """Raised when a rule of measuring changes."""
 WORKING_SIDE = 1024
 """Larger images are scaled down once and measured at this size."""

@@ -30,12 +30,14 @@ IMAGES_A_COMPONENT = 100
 """In a small folder a component would be mostly one picture's own."""
 SAMPLE = 1000
 """Prints from which the common part is told."""
-PRESELECT = 0.55
-"""Of the ring descriptors; true pairs of Hung Vuong lie above 0.65, one pair of others in a thousand above 0.6."""
-CANDIDATES = 4
+PRESELECT = 0.60
+"""Of the ring descriptors; true pairs of Hung Vuong lie above 0.68, one pair of others in a thousand above this."""
+CANDIDATES = 6
 """Of each image, at most."""
 ALIKE_PLAIN, ALIKE_GAIN = 0.76, 0.03
 """Least likeness of a pair, and how much less is enough with every common component that was taken out."""
+LARGE_GROUP = 8
+"""Pictures of one embryo from which on further pairs among them tell nothing new: time-lapse series."""
 TURNED_COMPARISONS = 8e9
 """Above this many comparisons (images squared times directions) turned copies are not searched for."""
 SHIFT = 12
@@ -73,10 +75,13 @@ def find_pairs(count: int, get: GetPrint, progress: Callable[[int, int], None] |
     align = _Aligner(get, common)
     found = []
     candidates = _candidates(descriptors, turned)
+    groups = Groups()
     for done, (first, second, pose) in enumerate(candidates):
-        likeness = align.likeness(first, second, pose, alike)
-        if likeness >= alike:
-            found.append(Pair(first, second, min(1.0, likeness)))
+        if groups.size_of_both(first, second) < LARGE_GROUP:
+            likeness = align.likeness(first, second, pose, alike)
+            if likeness >= alike:
+                found.append(Pair(first, second, min(1.0, likeness)))
+                groups.join(first, second)
         if progress:
             progress(done + 1, len(candidates))
     return Search(tuple(sorted(found, key=lambda pair: -pair.likeness)), turned)
@@ -119,11 +124,6 @@ class _Pose:
     degrees: float = 0.0
     scale: float = 1.0
 
-    def inverse(self) -> "_Pose":
-        """How the second lies against the first."""
-        degrees = self.degrees if self.mirrored else -self.degrees  # a mirrored turn is its own inverse
-        return _Pose(self.mirrored, degrees, 1 / self.scale)
-
 
 def _descriptors(count: int, get: GetPrint, common: _Common) -> npt.NDArray[np.float32]:
     """Ring descriptors at each of `SCALES`, float32 (scales, count, RINGS, DIRECTIONS).
@@ -150,38 +150,37 @@ def _descriptors(count: int, get: GetPrint, common: _Common) -> npt.NDArray[np.f
 
 
 def _candidates(descriptors: npt.NDArray[np.float32], turned: bool) -> list[tuple[int, int, _Pose]]:
-    """Likely pairs, each with the pose in which they are likeliest."""
+    """Likely pairs, first before second, each with the pose in which they are likeliest."""
     count = descriptors.shape[1]
     flat = descriptors[0].reshape(count, -1)
-    best: dict[tuple[int, int], tuple[float, _Pose]] = {}
+    found: list[tuple[int, int, _Pose]] = []
     block = max(1, min(512, 8_000_000 // count))
     for start in range(0, count, block):
         rows = descriptors[:, start : start + block]
         length = rows.shape[1]
-        score = np.full((length, count), -1.0, np.float32)
-        posed = np.zeros((length, count), np.int8)
-        poses = []
-        for number, (pose, posed_rows) in enumerate(_poses(rows, turned)):
-            poses.append(pose)
-            found = posed_rows.reshape(length, -1) @ flat.T
-            better = found > score
-            np.maximum(score, found, out=score)
-            posed[better] = number
-        score[np.arange(length), start + np.arange(length)] = -1.0
-        kept = min(CANDIDATES, count)
+        # Every pair once: only images from this block on are compared with it.
+        score = np.full((length, count - start), -1.0, np.float32)
+        product = np.empty_like(score)
+        others = flat[start:].T
+        for _, posed in _poses(rows, turned):
+            np.matmul(posed.reshape(length, -1), others, out=product)
+            np.maximum(score, product, out=score)
+        score[np.tril_indices(length, 0, score.shape[1])] = -1.0
+        kept = min(CANDIDATES, score.shape[1])
         nearest = np.argpartition(score, -kept, axis=1)[:, -kept:]
-        for row, column in zip(np.repeat(np.arange(length), kept), nearest.ravel(), strict=True):
-            likely = float(score[row, column])
-            first, second, pose = start + int(row), int(column), poses[posed[row, column]]
-            if first > second:
-                first, second, pose = second, first, pose.inverse()
-            if likely >= PRESELECT and likely > best.get((first, second), (-1.0, pose))[0]:
-                best[first, second] = (likely, pose)
-    return [(first, second, pose) for (first, second), (_, pose) in sorted(best.items())]
+        for row, columns in enumerate(nearest):
+            for column in columns[score[row, columns] >= PRESELECT]:
+                pose = _likeliest_pose(rows[:, row : row + 1], flat[start + column], turned)
+                found.append((start + row, start + int(column), pose))
+    return sorted(found, key=lambda pair: pair[:2])
+
+
+def _likeliest_pose(row: npt.NDArray[np.float32], other: npt.NDArray[np.float32], turned: bool) -> _Pose:
+    return max(_poses(row, turned), key=lambda posed: float(posed[1].ravel() @ other))[0]
 
 
 def _poses(rows: npt.NDArray[np.float32], turned: bool) -> Iterator[tuple[_Pose, npt.NDArray[np.float32]]]:
-    """The poses that are tried, at most 127, and the descriptors (rows, RINGS, DIRECTIONS) in each."""
+    """The poses that are tried, and the descriptors (rows, RINGS, DIRECTIONS) in each."""
     for number, scale in enumerate(SCALES):
         yield _Pose(scale=scale), rows[number]
     if not turned:
@@ -204,7 +203,7 @@ class _Aligner:
     def likeness(self, first: int, second: int, pose: _Pose, enough: float) -> float:
         """Largest correlation near a pose; the search ends early where it is hopeless or clear."""
         best, at = self._try(first, second, pose), pose
-        if best < enough - 0.35 or best >= enough + 0.1:
+        if best < enough - 0.3 or best >= enough + 0.1:
             return best
         for turns, scales in (((-7.5, 7.5), ()), ((), (0.91, 1.1)), ((-3.5, 3.5), ()), ((), (0.95, 1.05))):
             around = [replace(at, degrees=at.degrees + turn) for turn in turns]
@@ -258,19 +257,35 @@ def _correlate(one: Spectra, other: Spectra) -> float:
     return float((product[window] / np.maximum(scale, 1.0)).max())
 
 
-def group(pairs: Sequence[Pair]) -> list[tuple[int, ...]]:
-    """Join pairs that share an image into groups of ascending indices."""
-    parents: dict[int, int] = {}
+class Groups:
+    """Images joined into groups, pair by pair (union-find)."""
 
-    def find(node: int) -> int:
-        while parents.setdefault(node, node) != node:
-            parents[node] = parents[parents[node]]
-            node = parents[node]
+    def __init__(self, pairs: Sequence[Pair] = ()) -> None:
+        self._parents: dict[int, int] = {}
+        self._sizes: dict[int, int] = {}
+        for pair in pairs:
+            self.join(pair.first, pair.second)
+
+    def join(self, first: int, second: int) -> None:
+        """Put two images, and all that are joined to them, into one group."""
+        one, other = self._find(first), self._find(second)
+        if one != other:
+            self._sizes[one] = self._sizes.get(one, 1) + self._sizes.get(other, 1)
+            self._parents[other] = one
+
+    def size_of_both(self, first: int, second: int) -> int:
+        """Size of the group that holds both, 0 where they are in two."""
+        one = self._find(first)
+        return self._sizes.get(one, 1) if one == self._find(second) else 0
+
+    def members(self) -> list[tuple[int, ...]]:
+        """Groups of two and more, ascending."""
+        found: dict[int, list[int]] = {}
+        for node in list(self._parents):
+            found.setdefault(self._find(node), []).append(node)
+        return sorted(tuple(sorted(members)) for members in found.values() if len(members) > 1)
+
+    def _find(self, node: int) -> int:
+        while (parent := self._parents.setdefault(node, node)) != node:
+            self._parents[node] = node = self._parents[parent]
         return node
-
-    for pair in pairs:
-        parents[find(pair.second)] = find(pair.first)
-    groups: dict[int, list[int]] = {}
-    for node in list(parents):
-        groups.setdefault(find(node), []).append(node)
-    return sorted(tuple(sorted(members)) for members in groups.values())

@@ -32,10 +32,10 @@ def _exact(study: Study) -> Finding:
         return Finding("exact-duplicates", "Copies", Verdict.OK, "No two files have the same content.")
     opposite = [members for members in repeated if _opposite(study, members)]
     across = [members for members in repeated if _across(study, members)]
+    first = sorted(repeated, key=lambda members: (not _opposite(study, members), not _across(study, members)))
     files = sum(len(members) for members in repeated)
     labelled = int((study.labels >= 0).sum())
     wrong = sum(len(members) for members in opposite)
-    first = sorted(repeated, key=lambda members: (members not in opposite, members not in across))
     return Finding(
         "exact-duplicates",
         "Copies: files of the same content",
@@ -71,14 +71,13 @@ def _near(study: Study) -> Finding:
             "near-duplicates", "One embryo, several pictures", Verdict.OK, "No two pictures show one embryo."
         )
     told = [pair for pair in pairs if _known_together(study, pair.first, pair.second)]
-    opposite = [pair for pair in pairs if _opposite(study, (pair.first, pair.second))]
-    across = [pair for pair in pairs if _across(study, (pair.first, pair.second))]
-    untold = [pair for pair in pairs if pair not in set(told)]
+    opposite = {pair for pair in pairs if _opposite(study, (pair.first, pair.second))}
+    across = {pair for pair in pairs if _across(study, (pair.first, pair.second))}
     first = sorted(pairs, key=lambda pair: (pair not in opposite, pair not in across, -pair.likeness))
     return Finding(
         "near-duplicates",
         "One embryo, several pictures",
-        Verdict.LOOK if untold or opposite or across else Verdict.OK,
+        Verdict.LOOK if len(told) < len(pairs) or opposite or across else Verdict.OK,
         f"{plural(len(pairs), 'pair')} of pictures seem to show one embryo (turned, cropped or lit differently): "
         f"{len(told)} of them under one embryo or patient in the tables, {len(opposite)} with opposite labels, "
         f"{len(across)} under two patients.",

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 
 from embryofl_clinic.report.checks.doubles import contents
 from embryofl_clinic.report.finding import Finding, Shown, Verdict, plural
+from embryofl_clinic.report.neighbours import Groups
 from embryofl_clinic.report.study import Study
 
 EXAMPLES = 12
@@ -35,15 +36,12 @@ def _own_split(study: Study) -> Finding:
         for files in (tuple(study.files[index] for index in found) for found in contents(study))
         if len({study.own_split[file] for file in files if file in study.own_split}) > 1
     ]
-    alike = [
-        Shown((first, second), f"pictures of one embryo on two sides, likeness {pair.likeness:.2f}")
-        for pair in (study.measures.pairs if study.measures else ())
-        for first, second in [(study.files[pair.first], study.files[pair.second])]
-        if first in study.own_split
-        and second in study.own_split
-        and study.own_split[first] != study.own_split[second]
-        and study.infos[first].sha256 != study.infos[second].sha256
-    ]
+    alike = []
+    for group in Groups(study.measures.pairs).members() if study.measures else ():
+        files = {study.own_split.get(file, ""): file for file in (study.files[index] for index in group)}
+        files.pop("", None)
+        if len(files) > 1 and len({study.infos[file].sha256 for file in files.values()}) > 1:
+            alike.append(Shown(tuple(files.values()), f"pictures of one embryo on {', '.join(files)}"))
     if not people and not copies and not alike:
         return Finding(
             "own-split",
@@ -57,7 +55,7 @@ def _own_split(study: Study) -> Finding:
         for count, text in (
             (len(people), f"{plural(len(people), 'patient')} with images on two sides"),
             (len(copies), f"{plural(len(copies), 'file')} with copies on two sides"),
-            (len(alike), f"{plural(len(alike), 'pair')} of pictures of one embryo on two sides"),
+            (len(alike), f"{plural(len(alike), 'embryo')} with pictures on two sides"),
         )
         if count
     ]
@@ -79,13 +77,11 @@ def _own_split(study: Study) -> Finding:
 def _training_split(study: Study) -> Finding:
     """Near-duplicates that training's own split puts on two sides, because the tables name no common patient."""
     assert study.measures is not None
-    across = [
-        pair
-        for pair in study.measures.pairs
-        if pair.first in study.side_of
-        and pair.second in study.side_of
-        and study.side_of[pair.first] != study.side_of[pair.second]
-    ]
+    across = []
+    for group in Groups(study.measures.pairs).members():
+        files = {study.side_of[index]: study.files[index] for index in group if index in study.side_of}
+        if len(files) > 1:
+            across.append(Shown(tuple(files.values()), " and ".join(files)))
     if not across:
         return Finding(
             "split",
@@ -97,16 +93,10 @@ def _training_split(study: Study) -> Finding:
         "split",
         "Pictures of one embryo on two sides",
         Verdict.LOOK,
-        f"{plural(len(across), 'pair')} of pictures that seem to show one embryo stand on two sides of training's split.",
+        f"{plural(len(across), 'embryo')} seem to have pictures on two sides of training's split.",
         "Pictures of one embryo, or one patient, stand on one side: then held-out figures are honest.",
         "Give them one name in the column embryo or patient of labels.csv.",
-        tuple(
-            Shown(
-                (study.files[pair.first], study.files[pair.second]),
-                f"{study.side_of[pair.first]} and {study.side_of[pair.second]}, likeness {pair.likeness:.2f}",
-            )
-            for pair in across[:EXAMPLES]
-        ),
+        tuple(across[:EXAMPLES]),
         len(across),
         pictures=True,
     )
