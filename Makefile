@@ -7,16 +7,20 @@ CLINICS ?=
 DATA ?=
 PORT ?= 8443
 SET ?=
+DO ?= --help
+FILE ?=
+DEMO ?=
+IMAGES ?=
 comma := ,
 
-demo_options = $(if $(CLINICS),--clinics $(CLINICS)) $(if $(DATA),--data "$(DATA)") --port $(PORT) \
+demo_options = $(if $(CLINICS),--clinics $(CLINICS)) $(if $(DATA),--data "$(DATA)") $(if $(IMAGES),--images $(IMAGES)) --port $(PORT) \
 	$(foreach s,$(subst $(comma), ,$(SET)),--set $(s)) $(if $(KEEP),--keep)
 
 .PHONY: help
 help:  ## This list
 	@echo "make up      the federation in containers (needs Docker);   make demo   the same as plain processes"
-	@echo "Options: CLINICS=3  DATA=folder  PORT=8443  SET=rounds=15,seed=1  KEEP=1 (demo: stay up after the run)"
-	@echo "Only for make up: IMAGES=400 (synthetic images a clinic)  GPU=1"
+	@echo "Options: CLINICS=3  DATA=folder  IMAGES=400 (synthetic ones, a clinic)  PORT=8443  SET=rounds=15,seed=1"
+	@echo "Only for make demo: KEEP=1 (stay up after the run)   Only for make up: GPU=1"
 	@echo
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*  ## /  \1|/' | column -t -s '|'
 
@@ -33,11 +37,11 @@ demo: $(VENV)/.ready  ## Hub and clinics as plain processes, one run, results; C
 .PHONY: compare
 compare: $(VENV)/.ready  ## Federated against each clinic alone, on held-out patients (no network)
 	@$(BIN)/embryofl-demo compare $(if $(CLINICS),--clinics $(CLINICS)) $(if $(DATA),--data "$(DATA)") \
-		$(foreach s,$(subst $(comma), ,$(SET)),--set $(s))
+		$(if $(IMAGES),--images $(IMAGES)) $(foreach s,$(subst $(comma), ,$(SET)),--set $(s))
 
 .PHONY: up
 up:  ## Build images, make keys and data, start hub and clinics in containers, start a run
-	@CLINICS="$(CLINICS)" DATA="$(DATA)" PORT="$(PORT)" SET="$(SET)" bash scripts/compose.sh up
+	@CLINICS="$(CLINICS)" DATA="$(DATA)" PORT="$(PORT)" SET="$(SET)" IMAGES="$(IMAGES)" bash scripts/compose.sh up
 
 .PHONY: status
 status:  ## The run, the round, each clinic's state and last metrics, what is waited for
@@ -50,6 +54,18 @@ watch:  ## Follow the run until it is over
 .PHONY: monitor
 monitor:  ## Prometheus of this machine's packages against `make demo`, and the way to Grafana
 	@bash scripts/monitor.sh
+
+.PHONY: hub
+hub:  ## A command of the hub's: make hub DO="suspend clinic-2" (DO=--help lists them)
+	@DO='$(subst ','\'',$(DO))' bash scripts/either.sh hub
+
+.PHONY: backup
+backup:  ## The hub's whole state in one file, also while a run goes on: make backup FILE=hub.tar (holds private keys)
+	@FILE="$(FILE)" bash scripts/either.sh backup
+
+.PHONY: restore
+restore:  ## The hub of a backup, with the same identity: make restore FILE=hub.tar (DEMO=1: as plain processes)
+	@FILE="$(FILE)" PORT="$(PORT)" DEMO="$(DEMO)" bash scripts/either.sh restore
 
 .PHONY: logs
 logs:  ## The end of every log

@@ -18,7 +18,11 @@ for i in $(seq "$sets"); do
 	measure "$size-$i-2-embryofl" "$python" "$here/run_embryofl.py" "${BENCH_ROUNDS:-5}"
 	if [ "${FLARE:-1}" = 1 ]; then
 		flare=${FLARE_VENV:-$out/flare-venv}
-		[ -x "$flare/bin/python" ] || { "$python" -m venv --system-site-packages "$flare"; "$flare/bin/pip" install -q nvflare; }
+		[ -x "$flare/bin/python" ] || { 
+			"$python" -m venv "$flare"
+			"$python" -c 'import site; print(site.getsitepackages()[0])' >"$("$flare/bin/python" -c 'import site; print(site.getsitepackages()[0])')/torch.pth"
+			"$flare/bin/pip" install -q nvflare
+		}
 		measure "$size-$i-3-flare-sim" "$flare/bin/python" "$BENCH_DIR/nvf_job.py" sim
 		measure "$size-$i-4-flare-poc" env PATH="$flare/bin:$PATH" "$flare/bin/python" "$BENCH_DIR/nvf_job.py" poc
 	fi

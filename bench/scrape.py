@@ -81,13 +81,13 @@ def main() -> None:
 
         def scrape(what: str) -> None:
             time.sleep(5)  # as a scrape interval would: the store's part is brought up to date meanwhile
-            began = time.perf_counter()
+            began, worked = time.perf_counter(), time.process_time()
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
                 text = answer.read()
-            taken = time.perf_counter() - began
+            taken, worked = time.perf_counter() - began, time.process_time() - worked
             samples = sum(not x.startswith(b"#") for x in text.splitlines())
-            print(f"{what:28} {taken * 1000:6.0f} ms   {samples} samples, {len(text) / 1e6:.1f} MB of text; "
-                  f"+{memory() - before:.0f} MB of memory")  # fmt: skip
+            print(f"{what:28} {taken * 1000:6.0f} ms ({worked * 1000:.0f} ms of processor)   {samples} samples, "
+                  f"{len(text) / 1e6:.1f} MB of text; +{memory() - before:.0f} MB of memory")  # fmt: skip
 
         print(f"{CLINICS} clinics, {ROUNDS} rounds, metrics.jsonl {size:.1f} MB")
         scrape("first scrape")

@@ -1,6 +1,7 @@
 """Write the dashboards to grafana/dashboards/. Usage: python grafana/make_dashboards.py"""
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from panels import (  # noqa: E402
     NONE_IS_GOOD,
     PLAIN,
     POOLED_LINE,
+    REASON_MAPPINGS,
+    SEVERITIES,
     STATE_MAPPINGS,
     bars,
     choice,
@@ -42,6 +45,21 @@ ALL, ONE = 'clinic="pooled"', 'clinic!="pooled"'
 DAYS = 'split="validation", day="all"'
 
 
+def what_to_do() -> list[Any]:
+    """The alerts' own words on what to do, by their names."""
+    rules = (OUT.parents[1] / "prometheus" / "rules" / "alerts.yml").read_text()
+    found = re.findall(r"- alert: (\w+)\n.*?action: (.*?)\n", rules, re.S)
+    return [
+        {
+            "type": "value",
+            "options": {name: {"text": words.strip('"'), "index": i} for i, (name, words) in enumerate(found)},
+        }
+    ]
+
+
+WHY = override("Reason", mappings=REASON_MAPPINGS, custom__minWidth=220)
+
+
 def now(expr: str, legend: str = "") -> Any:
     """A query for this moment alone."""
     return query(expr, legend, now=True)
@@ -51,7 +69,7 @@ def federation() -> Any:
     """The coordinator's page."""
     run_colours = [override(s, color=c) for s, c in (
         ("running", BUSY), ("waiting", fixed("orange")), ("finished", GOOD), ("failed", BAD), ("stopped", BAD),
-        ("queued", BUSY), ("none", fixed("text")))]  # fmt: skip
+        ("queued", BUSY), ("paused", fixed("orange")))] + [override("none", color=fixed("#6e7077"), displayName="no run yet")]  # fmt: skip
     state_column = override("State", mappings=STATE_MAPPINGS, custom__cellOptions={"type": "color-text"})
     auroc_column = override("AUROC", decimals=3, min=0.5, max=1, thresholds=GOOD_AUROC, color={"mode": "thresholds"},
                             custom__cellOptions={"type": "gauge", "mode": "basic", "valueDisplayMode": "text"})  # fmt: skip
@@ -62,34 +80,36 @@ def federation() -> Any:
         [
             row("Right now"),
             stat("Run", "State of the newest run.", now("max by (state) (embryofl_run_state) == 1", "{{state}}"), w=3,
-                 show="name", coloured="background", overrides=run_colours, empty="the hub cannot be reached"),
+                 show="name", coloured="background", overrides=run_colours),
             stat("Rounds", "Complete rounds of the newest run, and how many it is to have.",
-                 [now("max(embryofl_run_rounds_done)", "done"), now("max(embryofl_run_rounds)", "planned")], w=4,
-                 show="value_and_name", empty="no run yet", mappings=zero_as("-")),
+                 [now("max(embryofl_run_rounds_done) and max(embryofl_run_rounds) > 0", "done"),
+                  now("max(embryofl_run_rounds) > 0", "planned")], w=3, show="value_and_name", empty="no run yet"),
             stat("Clinics", "Clinics that are connected, of those that have joined.",
-                 [now("max(embryofl_clinics_online)", "online"), now("max(embryofl_clinics_enrolled)", "joined")], w=4,
-                 show="value_and_name", empty=NO_CLINIC, mappings=zero_as("none yet"),
-                 thresholds=steps("orange", (1, "green"))),
+                 [now("max(embryofl_clinics_online) and max(embryofl_clinics_enrolled) > 0", "online"),
+                  now("max(embryofl_clinics_enrolled) > 0", "joined")], w=3,
+                 show="value_and_name", empty=NO_CLINIC, thresholds=steps("orange", (1, "green"))),
             stat("What it does", "Phase of the round under way.",
                  now("max by (phase) (embryofl_round_phase) == 1", "{{phase}}"), w=3, show="name",
-                 overrides=[override("waiting", color=fixed("orange")), override("idle", color=fixed("text"))],
-                 empty="the hub cannot be reached"),
+                 overrides=[override("waiting", color=fixed("orange")), override("idle", color=fixed("text"))],),
+            stat("Waits for", "The clinics whose answers (before a round: whose connections) the run is waiting for.",
+                 now("max by (clinic) (embryofl_clinic_awaited) == 1", "{{clinic}}"), w=4, show="name", empty="nobody",
+                 overrides=[override("/.*/", color=BUSY, regex=True)]),
             stat("Waits at most", "Time until the hub stops waiting for clinics in this phase.",
                  now("clamp_min(max(embryofl_round_wait_end_timestamp_seconds) - time(), 0)"), w=3, unit="s",
                  mappings=zero_as("waits for nobody"), thresholds=steps("text", (1, "blue")), decimals=0),
             stat("AUROC", "Of the newest global model on all clinics' validation patients. 0.5 is guessing; models of "
                  "outcomes honestly reach 0.6 to 0.7, models of a person's verdict more.",
-                 query(f"max(embryofl_model_auroc{{{ALL}, {DAYS}}})"), w=4, unit="none", decimals=3, spark=True,
+                 now(f"max(embryofl_model_auroc{{{ALL}, {DAYS}}})"), w=3, unit="none", decimals=3,
                  thresholds=GOOD_AUROC, empty=NO_ROUND),
             stat("Alerts", "Alerts that are firing; the Operations dashboard says which and what to do.",
-                 now('count(ALERTS{alertstate="firing"}) or vector(0)'), w=3, thresholds=NONE_IS_GOOD, coloured="background"),
+                 now('count(ALERTS{alertstate="firing"}) or vector(0)'), w=2, thresholds=NONE_IS_GOOD, coloured="background"),
             row("Who is here, and what does it wait for?"),
             timeline("What the clinics do", "State of each clinic over time. Refused: its answer was not taken.",
                      query("embryofl:clinic_state_number", "{{clinic}}"), STATE_MAPPINGS, w=15, h=8, empty=NO_CLINIC),
             stepped("Quorum", "Answers the round needs, has, and can still get from clinics that are online (before a "
                     "round: clinics online). Possible below needed means that it cannot end well.",
                     [query("max(embryofl_round_quorum_wanted)", "needed"), query("max(embryofl_round_quorum_met)", "had"),
-                     query("max(embryofl_round_quorum_possible)", "possible")], w=9, min=0, decimals=0,
+                     query("max(embryofl_round_quorum_possible)", "possible")], w=9, min=0, decimals=0, at_least=3,
                     overrides=[override("needed", color=fixed("orange"), custom__lineStyle={"fill": "dash", "dash": [10, 6]}),
                                override("had", color=GOOD), override("possible", color=BUSY)]),
             table("The clinics", "One row a clinic: what it does, what it brought, and how good the newest global model is on its "
@@ -119,7 +139,7 @@ def federation() -> Any:
                     query("max by (clinic) (embryofl_clinic_train_loss)", "{{clinic}}"), w=8, decimals=3, empty=NO_ROUND),
             stepped("Which round", "The round under way, and the round of the model whose figures are shown.",
                     [query("max(embryofl_round)", "under way"), query('max(embryofl_model_round{split="validation"})', "evaluated")],
-                    w=8, min=0, decimals=0, empty=NO_ROUND),
+                    w=8, min=0, decimals=0, at_least=3),
             stepped("Answers", "Answers of all clinics so far, by what became of them.",
                     query("sum by (result) (embryofl_updates_total)", "{{result}}"), w=8, min=0, decimals=0, empty=NO_CLINIC,
                     overrides=[override("accepted", color=GOOD), override("refused", color=BAD),
@@ -147,7 +167,7 @@ def clinic() -> Any:
                  unit="dateTimeAsIso", empty=NO_CLINIC),
             stat("Patients", "As told when it joined.", now(f"max(embryofl_clinic_patients{{{me}}})"), empty="not told"),
             stat("AUROC here", "The newest global model on this clinic's validation patients.",
-                 query(f"max(embryofl_model_auroc{{{me}, {DAYS}}})"), decimals=3, spark=True, thresholds=GOOD_AUROC,
+                 now(f"max(embryofl_model_auroc{{{me}, {DAYS}}})"), decimals=3, thresholds=GOOD_AUROC,
                  empty="not enough embryos, or no round yet"),
             stat("Answers not taken", "Answers that were refused, late or failed, over all runs.",
                  now(f'sum(embryofl_updates_total{{{me}, result!="accepted"}})'), thresholds=NONE_IS_GOOD, empty=NO_CLINIC),
@@ -177,27 +197,32 @@ def clinic() -> Any:
                     [query(f"max(embryofl_clinic_update_norm{{{me}}})", "from the model before"),
                      query(f"max(embryofl_clinic_update_distance{{{me}}})", "from the aggregate")], w=8, min=0, decimals=2, empty=NO_ROUND),
             stat("Speed", "Images trained on per second in the last round.",
-                 query(f"max(embryofl_clinic_images_per_second{{{me}}})"), w=5, decimals=0, spark=True, empty=NO_ROUND,
+                 query(f"max(embryofl_clinic_images_per_second{{{me}}})"), w=4, decimals=0, spark=True, empty=NO_ROUND,
                  thresholds=steps("orange", (10, "green")), unit="suffix: images/s"),
             stat("Loading images", "Share of the training time that went into reading images. Above a fifth, the cache is slow.",
                  now(f"max(embryofl_clinic_loading_last_seconds{{{me}}}) / max(embryofl_clinic_phase_last_seconds{{{me}, phase=\"train\"}})"),
-                 w=5, unit="percentunit", decimals=1, thresholds=steps("green", (0.2, "orange"), (0.5, "red")), empty=NO_ROUND),
+                 w=4, unit="percentunit", decimals=1, thresholds=steps("green", (0.2, "orange"), (0.5, "red")), empty=NO_ROUND),
             stat("Device", "What it trains on.", now(f"max by (device) (embryofl_clinic_device_info{{{me}}})", "{{device}}"), w=4,
                  show="name", empty=NO_ROUND),
             stat("Memory", "Memory of the clinic's GPU in use; without a GPU, of its process. As of its last answer.",
-                 query(f"max(embryofl_clinic_memory_bytes{{{me}}})"), w=5, unit="bytes", decimals=1, spark=True, empty=NO_ROUND),
+                 query(f"max(embryofl_clinic_memory_bytes{{{me}}})"), w=4, unit="bytes", decimals=1, spark=True, empty=NO_ROUND),
+            stat("Part in the model", "Share of its last update in the round's aggregate (0: the strategy left it out), and how much of "
+                 "the update's length was kept when long updates were shortened.",
+                 [now(f"max(embryofl_clinic_update_share{{{me}}})", "share"), now(f"max(embryofl_clinic_update_scale{{{me}}})", "length kept")],
+                 w=4, unit="percentunit", decimals=0, show="value_and_name", empty=NO_ROUND),
             stat("Images so far", "Images trained on over all runs; every epoch counts.",
-                 now(f"max(embryofl_clinic_images_total{{{me}}})"), w=5, unit="short", empty=NO_CLINIC),
+                 now(f"max(embryofl_clinic_images_total{{{me}}})"), w=4, unit="short", empty=NO_CLINIC),
             row("Its link"),
             stepped("Models and updates", "Bytes in accepted answers so far: models down, updates up.",
-                    query(f"max by (direction) (embryofl_clinic_transferred_bytes_total{{{me}}})", "{{direction}}"), w=8, unit="bytes",
+                    query(f"max by (direction) (embryofl_clinic_transferred_bytes_total{{{me}}})", "{{direction}}"), w=7, unit="bytes",
                     min=0, empty=NO_CLINIC),
             stepped("Answers", "By what became of them, over all runs.",
                     query(f"max by (result) (embryofl_updates_total{{{me}}})", "{{result}}"), w=8, min=0, decimals=0, empty=NO_CLINIC,
                     overrides=[override("accepted", color=GOOD), override("refused", color=BAD),
                                override("late", color=fixed("orange")), override("failed", color=fixed("dark-red"))]),
             table("Why answers were not taken", "Reasons over all runs; docs/monitoring.md explains them.", ["reason"],
-                  {"Answers": f"sum by (reason) (embryofl_updates_refused_total{{{me}}})"}, w=5, empty="all were taken", decimals=0),
+                  {"Answers": f"sum by (reason) (embryofl_updates_refused_total{{{me}}})"}, w=6, empty="all were taken", decimals=0,
+                  overrides=[WHY, override("Answers", custom__width=70)]),
             stat("Connections lost", "Times its process lost the hub and found it again, as of its last answer.",
                  now(f"max(embryofl_clinic_reconnects{{{me}}})"), w=3, h=8, thresholds=steps("green", (1, "orange"), (10, "red")),
                  empty=NO_ROUND),
@@ -246,7 +271,7 @@ def quality() -> Any:
         "The newest global model on patients it was not trained on, computed from sums. Choose the day: figures over all "
         "days mostly measure the day. Research use only.",
         [
-            row("All clinics together (day $day, $split)"),
+            row("All clinics together"),
             figure("AUROC", "Chance that a good embryo scores higher than a poor one; 0.5 is guessing.", "auroc", GOOD_AUROC),
             stat("± (95 %)", "Half the width of the AUROC's 95 % interval; embryos are taken for independent.",
                  now(f"1.96 * max(embryofl_model_auroc_error{{{everyone}}})"), w=3, decimals=3,
@@ -283,7 +308,8 @@ def quality() -> Any:
                    "Sensitivity": f"max by (clinic) (embryofl_model_sensitivity{{{at}}})",
                    "Specificity": f"max by (clinic) (embryofl_model_specificity{{{at}}})",
                    "Withheld": f"max by (clinic) (embryofl_model_withheld{{{chosen}}})"}, h=7, empty=NO_ROUND,
-                  overrides=[override(n, decimals=3) for n in ("AUPRC", "Loss", "Sensitivity", "Specificity")]
+                  overrides=[override("Clinic", mappings=[{"type": "value", "options": {"pooled": {"text": "all clinics", "index": 0}}}])]
+                  + [override(n, decimals=3) for n in ("AUPRC", "Loss", "Sensitivity", "Specificity")]
                   + [override(n, decimals=3, thresholds=t, color={"mode": "thresholds"}, custom__cellOptions={"type": "color-text"})
                      for n, t in (("AUROC", GOOD_AUROC), ("Brier", GOOD_BRIER), ("ECE", GOOD_ECE))]),
             row("Can its scores be taken at their word? (validation, all days)"),
@@ -329,23 +355,28 @@ def operations() -> Any:
         "Alerts, durations, bytes, memory, restarts.",
         [
             row("What needs attention?"),
-            table("Alerts", "Alerts that are firing. docs/monitoring.md says of each what it means and what to do.",
-                  ["alertname", "severity", "clinic", "reason"],
-                  {"Alerts": 'count by (alertname, severity, clinic, reason) (ALERTS{alertstate="firing"})'}, w=24, h=5,
-                  first=["Alert", "Severity", "Clinic", "Reason"], empty="nothing is firing", decimals=0),
+            table("Alerts", "Alerts that are firing, and what each asks of you; docs/monitoring.md says more.",
+                  ["alertname", "severity", "clinic", "reason", "todo"],
+                  {"Alerts": "count by (alertname, severity, clinic, reason, todo) "
+                             '(label_replace(ALERTS{alertstate="firing"}, "todo", "$1", "alertname", "(.*)"))'}, w=24, h=5,
+                  first=["Alert", "Severity", "Clinic", "Reason", "What to do"], empty="nothing is firing", decimals=0,
+                  overrides=[override("What to do", mappings=what_to_do(), custom__width=640, custom__wrapText=True), WHY,
+                             override("Severity", mappings=SEVERITIES, custom__cellOptions={"type": "color-text"}),
+                             override("Alerts", custom__hideFrom={"viz": True})]),
             stat("Disk free", "Free share of the disk that holds the hub's state. Below a tenth an alert fires.",
                  now("embryofl:disk_free:ratio"), w=3, unit="percentunit", decimals=0, thresholds=steps("red", (0.1, "orange"), (0.2, "green"))),
             stat("Certificates", "Time until the first of the hub's certificates ends. Restarting the hub renews them.",
                  now("min(embryofl:certificate_left_seconds)"), w=3, unit="s", decimals=0,
                  thresholds=steps("red", (30 * 86400, "orange"), (60 * 86400, "green"))),
             stat("Checkpoint's age", "Since the newest round was saved.", now("time() - max(embryofl_checkpoint_timestamp_seconds)"),
-                 w=4, unit="s", decimals=0, empty="no run yet"),
+                 w=3, unit="s", decimals=0, empty="no run yet"),
             stat("SuperLink", "Whether it answers and knows the clinics.", now("max(embryofl_hub_superlink_up)"), w=3, coloured="background",
                  thresholds=steps("red", (1, "green")),
                  mappings=[{"type": "value", "options": {"0": {"text": "away", "index": 0}, "1": {"text": "up", "index": 1}}}]),
-            stat("Interruptions", "Starts of the hub since it was made, runs taken up again, and losses of the SuperLink during runs.",
-                 [now("max(embryofl_hub_starts_total)", "hub starts"), now("max(embryofl_run_resumptions_total)", "runs resumed"),
-                  now("max(embryofl_hub_link_losses_total)", "link lost")], w=5, show="value_and_name"),
+            stat("Interruptions", "Starts of the hub since it was made, runs taken up again, losses of the SuperLink during runs, and "
+                 "connections that clinics lost (as of their last answers).",
+                 [now("max(embryofl_hub_starts_total)", "hub starts"), now("max(embryofl_run_resumptions_total)", "resumed"),
+                  now("max(embryofl_hub_link_losses_total)", "link lost"), now("sum(embryofl_clinic_reconnects) or vector(0)", "clinics lost")], w=6, show="value_and_name"),
             stat("Scraped", "Targets that Prometheus reaches: the hub, and the clinics that can be scraped.",
                  now("sum by (job) (up)", "{{job}}"), w=3, show="value_and_name", thresholds=steps("red", (1, "green"))),
             stat("Version", "Of the hub.", now("max by (version) (embryofl_hub_info)", "{{version}}"), w=3, show="name"),
@@ -357,7 +388,7 @@ def operations() -> Any:
                     [query("histogram_quantile(0.5, sum by (le) (embryofl_round_duration_seconds_bucket)) > 0", "median"),
                      query("histogram_quantile(0.95, sum by (le) (embryofl_round_duration_seconds_bucket)) > 0", "95th percentile")], w=8, unit="s",
                     min=0, empty=NO_ROUND),
-            bars("Slowest part of each clinic", "Seconds that each clinic trained in its last round: the slowest decides how long a round is.",
+            bars("Training time of each clinic", "In its last round. The slowest clinic decides how long a round takes.",
                  now('sort_desc(max by (clinic) (embryofl_clinic_phase_last_seconds{phase="train"}))', "{{clinic}}"), w=8, unit="s",
                  min=0, empty=NO_ROUND),
             row("Bytes and memory"),
@@ -370,13 +401,14 @@ def operations() -> Any:
                          "(embryofl_trainer_connected * 0 + 1))", "{{clinic}}")], w=8, unit="bytes", min=0),
             curve("Processor", "Processor cores in use by the hub's server, and by all clinics that are scraped.",
                   [query(f"sum(rate(process_cpu_seconds_total{{{hub}}}[$__rate_interval]))", "hub"),
-                   query('sum(rate(process_cpu_seconds_total{job="clinics"}[$__rate_interval]))', "clinics")], w=8, decimals=2, min=0),
+                   query('sum(rate(process_cpu_seconds_total{job="clinics"}[$__rate_interval]))', "clinics")], w=8, min=0, decimals=2, at_least=1),
             row("What went wrong?"),
             stepped("Answers not taken, by reason", "Over all clinics and runs.",
                     query("sum by (reason) (embryofl_updates_refused_total)", "{{reason}}"), w=8, min=0, decimals=0, empty="all were taken"),
             table("Answers not taken, by clinic", "Over all runs.", ["clinic", "reason"],
-                  {"Answers": "sum by (clinic, reason) (embryofl_updates_refused_total)"}, w=8, empty="all were taken", decimals=0),
-            stepped("Runs that are over", "By how they ended.", query("max by (state) (embryofl_runs_total)", "{{state}}"), w=8, min=0, decimals=0,
+                  {"Answers": "sum by (clinic, reason) (embryofl_updates_refused_total)"}, w=8, empty="all were taken", decimals=0,
+                  overrides=[WHY, override("Clinic", custom__width=110), override("Answers", custom__width=80)]),
+            stepped("Runs that are over", "By how they ended.", query("max by (state) (embryofl_runs_total)", "{{state}}"), w=8, min=0, decimals=0, at_least=3,
                     overrides=[override("finished", color=GOOD), override("failed", color=BAD), override("stopped", color=fixed("orange"))]),
         ],
     )  # fmt: skip

@@ -10,11 +10,30 @@ Json = dict[str, Any]
 STATES = [  # text and colour by `embryofl:clinic_state_number`
     ("joined", "#8e8e8e"), ("online", "green"), ("training", "blue"), ("evaluating", "purple"), ("done", "semi-dark-green"),
     ("late", "orange"), ("refused", "semi-dark-red"), ("failed", "dark-red"), ("offline", "red"),
+    ("suspended", "dark-orange"),
 ]  # fmt: skip
 STATE_MAPPINGS = [
     {"type": "value", "options": {str(i): {"text": t, "color": c, "index": i} for i, (t, c) in enumerate(STATES, 1)}}
 ]
+SEVERITIES = [{"type": "value", "options": {"info": {"text": "info", "color": "blue", "index": 2},
+                                            "warning": {"text": "warning", "color": "orange", "index": 0},
+                                            "critical": {"text": "critical", "color": "red", "index": 1}}}]  # fmt: skip
+REASONS = {  # why answers are not taken; docs/monitoring.md says what to do
+    "clinic_refused": "the clinic's own policy forbids it", "late": "no answer before the round ended",
+    "clinic_error": "the clinic's work failed", "not_finite": "numbers that are not finite",
+    "norm": "an update far longer than the others", "suspended": "suspended during the round",
+    "no_upload": "the update did not arrive", "wrong_digest": "the update arrived damaged", "wrong_size": "the update arrived damaged",
+    "wrong_run": "an answer to another question", "wrong_layout": "a model of another form", "malformed": "an answer of another form",
+    "examples": "more embryos than enrolled", "metrics": "metrics of another form",
+}  # fmt: skip
+REASON_MAPPINGS = [
+    {
+        "type": "value",
+        "options": {r: {"text": words, "index": i} for i, (r, words) in enumerate(REASONS.items())},
+    }
+]
 NO_CLINIC = "no clinic has joined yet"
+NO_HUB = "the hub cannot be reached"
 NO_ROUND = "no round is complete yet"
 
 
@@ -56,10 +75,10 @@ def lettered(queries: Sequence[Json]) -> list[Json]:
     return [{**q, "refId": chr(ord("A") + i)} for i, q in enumerate(queries)]
 
 
-def override(name: str, **properties: Any) -> Json:
-    """Properties of the field called `name`; `__` in a key stands for a dot."""
+def override(name: str, *, regex: bool = False, **properties: Any) -> Json:
+    """Properties of the field called `name` (of all that it matches, as a `regex`); `__` in a key stands for a dot."""
     values = [{"id": key.replace("__", "."), "value": value} for key, value in properties.items()]
-    return {"matcher": {"id": "byName", "options": name}, "properties": values}
+    return {"matcher": {"id": "byRegexp" if regex else "byName", "options": name}, "properties": values}
 
 
 def fixed(colour: str) -> Json:
@@ -73,17 +92,15 @@ POOLED_LINE = override(
 
 
 def panel(
-    kind: str, title: str, text: str, queries: Sequence[Json], *, unit: str = "none", w: int, h: int, empty: str = "",
+    kind: str, title: str, text: str, queries: Sequence[Json], *, unit: str = "none", w: int, h: int, empty: str = NO_HUB,
     options: Json | None = None, overrides: Sequence[Json] = (), transformations: Sequence[Json] = (), **defaults: Any,
 ) -> Json:  # fmt: skip
     """A panel; `empty` is what stands there without data."""
     found = {
         "type": kind, "title": title, "description": text, "gridPos": {"x": 0, "y": 0, "w": w, "h": h},
         "datasource": SOURCE, "targets": lettered(queries),
-        "fieldConfig": {"defaults": {"unit": unit, **defaults}, "overrides": list(overrides)}, "options": options or {},
+        "fieldConfig": {"defaults": {"unit": unit, **defaults, "noValue": empty}, "overrides": list(overrides)}, "options": options or {},
     }  # fmt: skip
-    if empty:
-        found["fieldConfig"]["defaults"]["noValue"] = empty
     if transformations:
         found["transformations"] = list(transformations)
     return found
@@ -107,10 +124,12 @@ def stat(
 
 def curve(
     title: str, text: str, queries: Json | Sequence[Json], *, w: int = 12, h: int = 8, stacked: bool = False, legend: str = "list",
-    right: bool = False, custom: Json | None = None, calcs: Sequence[str] = ("lastNotNull",), **more: Any,
+    right: bool = False, custom: Json | None = None, calcs: Sequence[str] = ("lastNotNull",), at_least: float = 0, **more: Any,
 ) -> Json:  # fmt: skip
-    """Lines over time."""
+    """Lines over time. The axis reaches up to `at_least`."""
     look: Json = {"lineWidth": 2, "fillOpacity": 0, "spanNulls": False, "showPoints": "never", **(custom or {})}
+    if at_least:
+        look["axisSoftMax"] = at_least
     if stacked:
         look |= {"stacking": {"mode": "normal", "group": "A"}, "fillOpacity": 40, "lineWidth": 1}
     options = {
@@ -134,6 +153,10 @@ def bars(title: str, text: str, queries: Json | Sequence[Json], *, w: int = 8, h
         "displayMode": "basic",
         "showUnfilled": True,
         "valueMode": "color",
+        "namePlacement": "left",
+        "maxVizHeight": 44,
+        "sizing": "auto",
+        "text": {"titleSize": 14, "valueSize": 18},
     }
     more.setdefault("thresholds", PLAIN)
     return panel(
@@ -197,7 +220,7 @@ def table(
 
 
 def timeline(
-    title: str, text: str, queries: Json, mappings: list[Json], *, w: int = 12, h: int = 8, empty: str = ""
+    title: str, text: str, queries: Json, mappings: list[Json], *, w: int = 12, h: int = 8, empty: str = NO_HUB
 ) -> Json:
     """States over time, one line a series."""
     options = {

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# compose.sh up|status|watch|logs|down|clean: the federation in containers. Needs Docker, and nothing else on the host.
+# compose.sh up|status|watch|hub|backup|restore|logs|down|clean: the federation in containers. Needs Docker, and nothing else on the host.
 # Options of `up`, from the environment (`make up NAME=value`):
 #   CLINICS  number of clinics, 1 to 50   DATA  folder of real images   IMAGES  synthetic images of each clinic
 #   PORT     of the gateway               SET   settings of the run     GPU=1   clinics on an NVIDIA GPU
+# EMBRYOFL_PROMETHEUS_PORT and EMBRYOFL_GRAFANA_PORT are theirs on this machine (default 9090 and 3000).
 # EMBRYOFL_COMPOSE_EXTRA names one more compose file, EMBRYOFL_COMPOSE_DIR the folder for what is written here.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -15,6 +16,8 @@ log=$place/last.log           # what the last long step printed
 export EMBRYOFL_PORT=${PORT:-8443}
 most_clinics=50 default_clinics=3 default_images=400 least_engine=25
 gpu=
+watched= # lines about Prometheus and Grafana
+password_words="user admin, password in $place/grafana-password"
 bold= plain=
 if [ -t 1 ]; then bold=$'\e[1m' plain=$'\e[0m'; fi
 
@@ -114,9 +117,10 @@ check_port() {
 	if (exec 3<>"/dev/tcp/127.0.0.1/$EMBRYOFL_PORT") 2>/dev/null; then port_taken; fi
 }
 
-build_images() {
-	step 1/5 "Images (the first time takes minutes)"
-	compose --progress plain build server gateway clinic datagen >"$log" 2>&1 </dev/null &
+build_images() { # STEP IMAGE...
+	step "$1" "Images (the first time takes minutes)"
+	shift
+	compose --progress plain build "$@" >"$log" 2>&1 </dev/null &
 	local job=$! began=$SECONDS said=0 now
 	trap 'kill $job 2>/dev/null; interrupted' INT TERM
 	while kill -0 $job 2>/dev/null; do
@@ -203,13 +207,49 @@ write_clinics() {
 	echo "$images" >"$source_file"
 }
 
-start_hub() {
-	step 2/5 "Hub: gateway on https://localhost:$EMBRYOFL_PORT"
+start_hub() { # STEP
+	step "$1" "Hub: gateway on https://localhost:$EMBRYOFL_PORT"
 	quietly compose up -d --wait --wait-timeout 300 server superlink gateway && return
 	if grep -qE 'port is already allocated|address already in use' "$log"; then port_taken; fi
 	cat "$log" >&2
 	compose logs --tail 20 server superlink gateway >&2
 	fail "The hub did not come up; the messages above say why."
+}
+
+# Once: Grafana's password. Grafana's own user reads the file through its mount; the folder keeps everybody else out.
+make_password() {
+	chmod 0700 "$place"
+	[ ! -e "$place/grafana-password" ] || return 0
+	(umask 077 && head -c 18 /dev/urandom | base64 | tr '+/' '-_' >"$place/grafana-password")
+	chmod 0444 "$place/grafana-password"
+	if volumes | grep -qx "${project}_grafana"; then # Grafana takes a password when it makes its database, and then no more
+		password_words="the file with its password was lost. This sets the new one that lies there:
+          docker compose exec -T grafana grafana cli admin reset-admin-password --password-from-stdin <$place/grafana-password"
+	else
+		password_words="user admin, password (shown this once; kept in $place/grafana-password): $(cat "$place/grafana-password")"
+	fi
+}
+
+# Prometheus and Grafana. The federation does not need them: one that does not start is named, and the run goes on.
+start_monitoring() {
+	local parts part words
+	parts=$(compose config --services | grep -xE 'prometheus|grafana' | sort -r || true)
+	[ -n "$parts" ] || return 0
+	say "    Monitoring: $(echo $parts) (fetched the first time)"
+	for part in $parts; do
+		[ "$part" != grafana ] || make_password
+		if quietly compose up -d --wait --wait-timeout 120 --no-deps "$part"; then
+			case $part in
+				prometheus) words="Metrics   http://localhost:${EMBRYOFL_PROMETHEUS_PORT:-9090}   Prometheus; /alerts lists the alerts. From this machine only" ;;
+				grafana) words="Grafana   http://localhost:${EMBRYOFL_GRAFANA_PORT:-3000}   $password_words" ;;
+			esac
+		elif grep -qE 'port is already allocated|address already in use' "$log"; then
+			words="$part did not start: its port is in use. Choose another (EMBRYOFL_PROMETHEUS_PORT, EMBRYOFL_GRAFANA_PORT) and run make up again."
+		else
+			words="$part did not start: $(tail -n 1 "$log")"
+		fi
+		watched="$watched${watched:+$'\n'}$words"
+	done
 }
 
 fill_data() {
@@ -307,6 +347,10 @@ start_run() {
 	read -r name state _ <<<"$(hub runs | tail -n 1)"
 	case ${state:-none} in
 		none | finished | stopped | failed | yet*) ;;
+		paused)
+			step 5/5 "$name is paused; it goes on with: make hub DO=continue"
+			return
+			;;
 		*)
 			[ "$name" = No ] || {
 				step 5/5 "$name is $state and goes on${SET:+ (with the settings it was started with, not SET=$SET)}"
@@ -324,21 +368,58 @@ up() {
 	mkdir -p "$place"
 	read_options
 	check_port
-	build_images
+	build_images 1/5 server gateway clinic datagen
 	count_clinics
 	write_clinics
-	start_hub
+	start_hub 2/5
 	fill_data
 	join_clinics
+	start_monitoring
 	start_run
 	sleep 2
 	say
 	hub_show status
 	say
-	say "Gateway   https://localhost:$EMBRYOFL_PORT   where clinics join; the only port that is open"
+	say "Gateway   https://localhost:$EMBRYOFL_PORT   where clinics join; the only port that is open to others"
+	[ -z "$watched" ] || say "$watched"
 	say "Follow    make watch     a look: make status     logs: make logs"
 	say "Model     docker compose cp server:/hub/runs/$(hub runs | tail -n 1 | cut -d ' ' -f 1) .     when the run is finished"
 	say "Stop      make down      keeps everything; the next make up goes on from there"
+}
+
+# The archive goes through standard output: where it lies is the host's business, and only its owner may read it.
+backup() {
+	local run=(compose exec -T)
+	umask 077
+	is_up || run=(compose --progress quiet run --rm --no-deps -T)
+	if [ "${run[1]}" = exec ]; then run+=(server embryofl-server); else run+=(server); fi
+	"${run[@]}" backup - </dev/null >"$FILE.part" || {
+		rm -f "$FILE.part"
+		fail "No backup was made; the message above says why."
+	}
+	mv "$FILE.part" "$FILE"
+	say "Written to $FILE."
+}
+
+restore() {
+	mkdir -p "$place"
+	read_options
+	check_port
+	build_images 1/3 server gateway
+	step 2/3 "State of $FILE"
+	if is_up; then fail "A hub is running here (project $project). A backup is restored where there is none: make down, and"\
+		"make clean if its state is to go."; fi
+	compose --progress quiet run --rm --no-deps -T server restore - <"$FILE" ||
+		fail "Nothing was restored; the message above says why."
+	start_hub 3/3
+	if [ "$there" != 0 ]; then # clinics of this machine have their own keys and data, which no backup holds
+		[ -e "$generated" ] || { count=$there && write_clinics; }
+		quietly compose up -d --no-deps $(for ((k = 1; k <= there; k++)); do echo "clinic-$k"; done) || cat "$log" >&2
+	fi
+	start_monitoring
+	say
+	hub_show status
+	[ -z "$watched" ] || say $'\n'"$watched"
 }
 
 not_up() { say "The federation in containers is not running. Start it with: make up"; }
@@ -355,6 +436,21 @@ case ${1:-} in
 	watch)
 		need_docker
 		if is_up; then hub_show status --follow; else not_up; fi
+		;;
+	hub)
+		need_docker
+		is_up || fail "$(not_up)"
+		eval "set -- ${DO:---help}" # words and quotes as in a shell
+		hub_show "$@"
+		;;
+	backup)
+		need_docker
+		backup
+		;;
+	restore)
+		trap interrupted INT TERM
+		need_docker
+		restore
 		;;
 	logs)
 		need_docker
@@ -378,9 +474,9 @@ case ${1:-} in
 		compose --progress quiet down --timeout 4 --remove-orphans --volumes
 		left=$(volumes)
 		[ -z "$left" ] || docker volume rm $left >/dev/null
-		rm -f "$generated" "$source_file" "$filled" "$log" "$place/gpu"
+		rm -f "$generated" "$source_file" "$filled" "$log" "$place/gpu" "$place/grafana-password"
 		rmdir "$place" 2>/dev/null || true
 		say "Deleted. The images stay; to remove them: docker image rm embryofl-server embryofl-clinic embryofl-datagen embryofl-gateway"
 		;;
-	*) fail "compose.sh up|status|watch|logs|down|clean" ;;
+	*) fail "compose.sh up|status|watch|hub|backup|restore|logs|down|clean" ;;
 esac

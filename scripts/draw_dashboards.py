@@ -5,11 +5,16 @@ clinic is killed and comes back, the hub is killed and comes back, and one clini
 and refuses from then on. Then every panel's query is checked and the pages are drawn by Grafana's own components.
 
     python scripts/draw_dashboards.py --grafana-check ../shared/grafana-check [--prometheus PROGRAM] [--keep FOLDER]
+
+With --url it looks at a Prometheus that is there already: it checks the queries of a federation in which nothing went
+wrong, and draws only where --out says. With --empty it starts a hub alone, which no clinic has joined, and draws that.
+
+    python scripts/draw_dashboards.py --grafana-check ../shared/grafana-check --url http://localhost:9090 [--out FOLDER]
+    python scripts/draw_dashboards.py --grafana-check ../shared/grafana-check --empty --out FOLDER
 """
 
 import argparse
 import contextlib
-import importlib.util
 import json
 import os
 import shutil
@@ -19,6 +24,8 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.parse
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,10 +39,10 @@ ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs" / "images"
 NAMES = ["clinic-1", "clinic-2", "clinic-3"]
 ROUNDS, LIMIT = 24, 16  # clinic-3 takes part in so many
-RUN = {"rounds": ROUNDS, "local_epochs": 3, "min_clinics": 2, "seed": 1}
+RUN = {"model": "small_cnn", "rounds": ROUNDS, "local_epochs": 3, "min_clinics": 2, "seed": 1}
 MOST_BYTES = 300_000
-PYTHON = sys.executable if importlib.util.find_spec("jsonschema") else "python3"  # of the tool, which needs jsonschema
-MAY_BE_EMPTY = ["Why answers were not taken"]  # of a clinic that was never refused
+MAY_BE_EMPTY = ["Waits for", "Why answers were not taken"]  # after a run; of a clinic that was never refused
+EMPTY_WHEN_ALL_IS_WELL = [*MAY_BE_EMPTY, "Alerts", "Answers not taken, by reason", "Answers not taken, by clinic"]
 
 
 @contextlib.contextmanager
@@ -96,29 +103,57 @@ def take_part(stack: Stack) -> float:
         time.sleep(0.5)
 
 
-def check(tool: Path, url: str, *more: str) -> int:
+def check(tool: Path, url: str, since: str, may_be_empty: list[str]) -> int:
     """Every panel's query has data. The tool does not know Prometheus annotations, so they are left out."""
     with tempfile.TemporaryDirectory() as folder:
         for path in sorted((ROOT / "grafana" / "dashboards").glob("*.json")):
             page = json.loads(path.read_text())
             page["annotations"] = {"list": []}
             (Path(folder) / path.name).write_text(json.dumps(page))
-        allow = [x for name in MAY_BE_EMPTY for x in ("--allow-empty", name)]
+        allow = [x for name in may_be_empty for x in ("--allow-empty", name)]
         files = sorted(map(str, Path(folder).glob("*.json")))
         return subprocess.run(
-            [PYTHON, str(tool / "check.py"), *files, "--prometheus", url, "--scrape-interval", "10s", "--datasource-uid",
-             "embryofl-prometheus", *allow, *more], check=False,
+            [sys.executable, str(tool / "check.py"), *files, "--prometheus", url, "--scrape-interval", "10s", "--datasource-uid",
+             "embryofl-prometheus", "--from", since, *allow], check=False,
         ).returncode  # fmt: skip
 
 
-def draw(tool: Path, url: str, since: str, out: Path) -> None:
-    """Draw every page and make the pictures small."""
+def marks(url: str, began: float) -> int:
+    """Every kind of mark on the curves has times of this run; the tool does not know them."""
+    page = json.loads((ROOT / "grafana" / "dashboards" / "federation.json").read_text())
+    without = 0
+    for mark in page["annotations"]["list"]:
+        asked = {
+            "query": mark["target"]["expr"],
+            "start": began,
+            "end": time.time(),
+            "step": mark["target"]["interval"],
+        }
+        with urllib.request.urlopen(f"{url}/api/v1/query_range?{urllib.parse.urlencode(asked)}") as answer:
+            found = json.loads(answer.read())["data"]["result"]
+        times = {(str(series["metric"]), value) for series in found for _, value in series["values"]}
+        print(f"marks for {mark['name']}: {len(times)}", flush=True)
+        within = all(began - 600 < float(value) / 1000 < time.time() for _, value in times)
+        without += not (times and within)
+    return min(without, 1)
+
+
+def draw(tool: Path, url: str, since: str, out: Path, clinic: str = "") -> int:
+    """Draw every page; not 0 when a panel of one shows an error."""
+    worst = 0
     for path in sorted((ROOT / "grafana" / "dashboards").glob("*.json")):
-        chosen = ["--vars", "clinic=clinic-3"] if path.stem == "clinic" else []
-        subprocess.run(
-            [PYTHON, str(tool / "render.py"), str(path), "--prometheus", url, "--scrape-interval", "10s", "--from", since,
-             "--out", str(out), *chosen], check=False,
+        chosen = ["--vars", f"clinic={clinic}"] if clinic and path.stem == "clinic" else []
+        done = subprocess.run(
+            [sys.executable, str(tool / "render.py"), str(path), "--prometheus", url, "--scrape-interval", "10s", "--from",
+             since, "--out", str(out), *chosen], check=False,
         )  # fmt: skip
+        worst = max(worst, done.returncode)
+    return worst
+
+
+def keep(out: Path) -> None:
+    """Make the pictures small and put them into the documents."""
+    for path in sorted((ROOT / "grafana" / "dashboards").glob("*.json")):
         picture = Image.open(out / f"{path.stem}.png").convert("RGB")
         target = IMAGES / f"dashboard-{path.stem}.png"
         for colours in (256, 128, 64, 32):
@@ -128,16 +163,27 @@ def draw(tool: Path, url: str, since: str, out: Path) -> None:
         print(f"{target.relative_to(ROOT)}: {target.stat().st_size / 1000:.0f} kB", flush=True)
 
 
-def main() -> int:
-    """Run, check, draw."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--grafana-check", type=Path, required=True, help="folder of check.py and render.py")
-    parser.add_argument("--prometheus", default="prometheus", help="the program")
-    parser.add_argument("--keep", type=Path, help="put the federation's state here and keep it")
-    options = parser.parse_args()
-    if shutil.which(options.prometheus) is None:
-        parser.error(f"{options.prometheus} was not found. Install Prometheus (Debian: apt-get install prometheus).")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
+def checked(options: argparse.Namespace) -> int:
+    """Check and perhaps draw what a Prometheus has that is there already."""
+    found = check(options.grafana_check, options.url, "now-15m", EMPTY_WHEN_ALL_IS_WELL)
+    return max(found, draw(options.grafana_check, options.url, "now-15m", options.out) if options.out else 0)
+
+
+def empty(options: argparse.Namespace) -> int:
+    """Draw a federation that nobody has joined."""
+    with contextlib.ExitStack() as cleanup:
+        place = Place(Path(cleanup.enter_context(tempfile.TemporaryDirectory())))
+        stack = Stack(place, free_port())
+        cleanup.callback(stack.stop)
+        stack.start_hub()
+        url = cleanup.enter_context(prometheus(options.prometheus, place))
+        time.sleep(60)
+        # 1 stands for choices without values as well, which are right here
+        return 0 if draw(options.grafana_check, url, "now-2m", options.out) < 2 else 2
+
+
+def own_run(options: argparse.Namespace) -> int:
+    """Run, check, draw, and put the pictures into the documents."""
     with contextlib.ExitStack() as cleanup:
         folder = options.keep or Path(cleanup.enter_context(tempfile.TemporaryDirectory()))
         place = Place(folder.absolute())
@@ -155,14 +201,35 @@ def main() -> int:
         began = take_part(stack)
         time.sleep(30)
         since = f"now-{int((time.time() - began) // 60) + 1}m"
-        found = check(options.grafana_check, url, "--from", since)
-        draw(options.grafana_check, url, since, place.root)
+        found = max(check(options.grafana_check, url, since, MAY_BE_EMPTY), marks(url, began))
+        found = max(found, draw(options.grafana_check, url, since, place.root, NAMES[-1]))
+        keep(place.root)
         if options.keep:
             (place.root / "url").write_text(f"{url} {since}\n")
             print("The federation stays up until Ctrl-C.", flush=True)
             with contextlib.suppress(KeyboardInterrupt):
                 signal.pause()
     return found
+
+
+def main() -> int:
+    """Run, check, draw."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--grafana-check", type=Path, required=True, help="folder of check.py and render.py")
+    parser.add_argument("--prometheus", default="prometheus", help="the program")
+    parser.add_argument("--keep", type=Path, help="put the federation's state here and keep it")
+    parser.add_argument("--url", help="of a Prometheus that watches a federation")
+    parser.add_argument("--empty", action="store_true", help="draw a federation that nobody has joined")
+    parser.add_argument("--out", type=Path, help="with --url or --empty: draw into this folder")
+    options = parser.parse_args()
+    if options.empty and not options.out:
+        parser.error("--empty needs --out FOLDER")
+    if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)
+    if not options.url and shutil.which(options.prometheus) is None:
+        parser.error(f"{options.prometheus} was not found. Install Prometheus (Debian: apt-get install prometheus).")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
+    return (checked if options.url else empty if options.empty else own_run)(options)
 
 
 if __name__ == "__main__":

@@ -6,23 +6,24 @@ WIDTH, HEIGHT = 860, 380
 OUT = Path(__file__).parents[1] / "docs" / "images" / "parts.svg"
 
 BOXES = [  # x, y, width, height, title, lines, colour
-    (20, 40, 180, 84, "clinic 1", ["trains on /data (read-only)", "own key, own cache"], "#e8f1fb"),
-    (20, 148, 180, 84, "clinic 2", ["only updates and sums", "leave"], "#e8f1fb"),
-    (20, 256, 180, 84, "clinic 3", ["..."], "#e8f1fb"),
-    (330, 128, 130, 124, "gateway", ["TLS, port 8443", "Fleet API, joining,", "weights on signed", "URLs; nothing else"], "#fdf1dc"),
+    (20, 40, 190, 84, "clinic 1", ["trains on /data (read-only)", "own key, own cache"], "#e8f1fb"),
+    (20, 148, 190, 84, "clinic 2", ["only updates and sums", "leave"], "#e8f1fb"),
+    (20, 256, 190, 84, "clinic 3", ["..."], "#e8f1fb"),
+    (330, 128, 150, 124, "gateway", ["TLS, port 8443", "Fleet API, joining,", "weights on signed", "URLs; nothing else"], "#fdf1dc"),
     (550, 60, 280, 84, "superlink", ["Flower: keys, presence, messages", "disposable state"], "#e9f5e6"),
     (550, 170, 280, 150, "server", ["round loop, gate, aggregation", "checkpoints, audit log, enrolment", "control API (embryofl-server)",
                                     "state: /hub"], "#e9f5e6"),
+    (330, 262, 180, 72, "monitoring", ["Prometheus, Grafana;", "for this machine only"], "#f3e9f7"),
 ]  # fmt: skip
-ARROWS = [((200, 82), (330, 170)), ((200, 190), (330, 190)), ((200, 298), (330, 210)),
-          ((460, 170), (550, 102)), ((460, 210), (550, 245)), ((690, 170), (690, 144))]  # fmt: skip
+ARROWS = [((510, 296), (550, 296)), ((210, 82), (330, 170)), ((210, 190), (330, 190)), ((210, 298), (330, 210)),
+          ((480, 170), (550, 102)), ((480, 210), (550, 245)), ((690, 170), (690, 144))]  # fmt: skip
 
 
 def main() -> None:
     """Write the SVG."""
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" role="img">',
-        "<title>Clinics connect by TLS to the gateway; behind it, in the hub, are SuperLink and server</title>",
+        "<title>Clinics connect by TLS to the gateway; behind it, in the hub, are SuperLink, server and monitoring</title>",
         '<defs><marker id="a" markerWidth="8" markerHeight="8" refX="7" refY="4" orient="auto">'
         '<path d="M0,0 L8,4 L0,8 z" fill="#444"/></marker></defs>',
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',

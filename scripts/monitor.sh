@@ -22,6 +22,10 @@ federation=$demo/$(cat "$demo/current")
 [ -e "$federation/targets/hub.json" ] ||
 	fail "$federation has no metrics yet. Start it in another terminal: make demo KEEP=1"
 
+if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+	fail "Port $port is in use by another program (is it another make monitor?). Choose another: make monitor MONITOR_PORT=$((port + 1))"
+fi
+
 mkdir -p "$place"
 place=$(cd "$place" && pwd)
 ln -sfn "$PWD/prometheus/prometheus.yml" "$place/prometheus.yml"
@@ -40,15 +44,18 @@ for _ in $(seq 150); do
 	sleep 0.2
 done
 
+plugins= # the deb and rpm packages put the data sources' plugins elsewhere than Grafana looks by itself
+[ ! -d /var/lib/grafana/plugins-bundled ] || plugins="GF_PATHS_BUNDLED_PLUGINS=/var/lib/grafana/plugins-bundled "
+
 cat <<TEXT
 Prometheus:  http://127.0.0.1:$port   (alerts: http://127.0.0.1:$port/alerts), watching $(basename "$federation")
-Grafana, where it is installed (https://grafana.com/grafana/download; Debian package: grafana), in another terminal:
+Grafana 13, where it is installed (https://grafana.com/grafana/download), in another terminal:
 
   EMBRYOFL_PROMETHEUS_URL=http://127.0.0.1:$port EMBRYOFL_DASHBOARDS=$PWD/grafana/dashboards \\
   GF_PATHS_PROVISIONING=$PWD/grafana/provisioning GF_PATHS_DATA=$place/grafana \\
   GF_SECURITY_ADMIN_PASSWORD=\$(cat $place/grafana-password) GF_SERVER_HTTP_ADDR=127.0.0.1 \\
   GF_ANALYTICS_REPORTING_ENABLED=false GF_ANALYTICS_CHECK_FOR_UPDATES=false \\
-  grafana server --homepath /usr/share/grafana
+  ${plugins}grafana server --homepath /usr/share/grafana
 
   then http://127.0.0.1:3000, user admin, the password in $place/grafana-password
 Ctrl-C stops Prometheus; what it has recorded stays in $place/data.

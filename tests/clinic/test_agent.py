@@ -123,7 +123,7 @@ def test_an_unknown_field_is_not_acted_on(clinic, make_request):
 def test_another_layout_is_refused_before_anything_is_fetched(clinic, make_request):
     found = clinic()
     found.say(make_request(layout="f" * 16))
-    assert "another small_cnn" in only_reply(found).refused and found.transfers.downloads == 0
+    assert "another lite0" in only_reply(found).refused and found.transfers.downloads == 0
 
 
 def test_a_transfer_that_is_not_taken_is_no_crash(clinic, make_request):

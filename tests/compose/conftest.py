@@ -6,21 +6,22 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
+for folder in ("compose", "docs"):
+    sys.path.insert(0, str(Path(__file__).parents[1] / folder))
 
-from containers_kit import Containers, why_not
+from containers_kit import Containers, why_not  # noqa: E402
 
 
 @pytest.fixture(scope="session")
 def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containers]:
-    """Three clinics that `make up` has started, with a run of two rounds."""
+    """Three clinics that `make up` has started, with a run of three rounds."""
     reason = why_not()
     if reason:
         pytest.skip(f"no containers here: {reason}")
     found = Containers(tmp_path_factory.mktemp("compose"))
     found.make("clean", YES=1)  # what an interrupted session left
     try:
-        found.first_words = found.make("up", CLINICS=3, IMAGES=60, SET="rounds=2,local_epochs=1")
+        found.first_words = found.page("README.md", "make up", IMAGES="200", SET="rounds=3,local_epochs=1")
         yield found
     finally:
         found.make("clean", YES=1)

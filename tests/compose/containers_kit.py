@@ -8,10 +8,13 @@ import ssl
 import subprocess
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from code_blocks import blocks
 
 ROOT = Path(__file__).parents[2]
 PROJECT = "embryofl-test"
@@ -61,12 +64,13 @@ class Containers:
     """`make` and `docker` for one project; its files lie in `folder`."""
 
     def __init__(self, folder: Path) -> None:
-        self.port = free_port()
+        self.port, self.prometheus_port, self.grafana_port = free_port(), free_port(), free_port()
         self.environment = {
             "COMPOSE_PROJECT_NAME": PROJECT,
             "EMBRYOFL_COMPOSE_DIR": str(folder),
             "EMBRYOFL_DEMO_DIR": str(folder / "no-demo"),
             "EMBRYOFL_HOSTNAMES": "localhost,127.0.0.1",
+            "EMBRYOFL_PROMETHEUS_PORT": str(self.prometheus_port), "EMBRYOFL_GRAFANA_PORT": str(self.grafana_port),
             "CLINICS": "", "DATA": "", "IMAGES": "", "SET": "", "GPU": "", "YES": "",
         }  # fmt: skip
 
@@ -74,6 +78,16 @@ class Containers:
         """`make TARGET NAME=value ...`"""
         words = [f"{name}={value}" for name, value in {"PORT": self.port, **options}.items()]
         return run("make", "--no-print-directory", target, *words, env=self.environment, ok=ok)
+
+    def page(self, page: str, words: str, replaced: dict[str, str] | None = None, **options: str) -> str:
+        """Run the commands of a page's block that holds `words`, with `options` in the environment, as `make` reads them."""
+        (block,) = [b for b in blocks() if b.containers and b.page == page and words in b.text]
+        text = block.text
+        for old, new in (replaced or {}).items():
+            assert old in text, (old, text)
+            text = text.replace(old, new)
+        env = {**self.environment, "PORT": str(self.port), **options}
+        return run("bash", "-euxo", "pipefail", "-c", text, env=env)
 
     def container(self, service: str) -> str:
         """The id of a service's container."""
@@ -119,6 +133,31 @@ class Containers:
         """Lines of the hub's audit log."""
         lines = [json.loads(line) for line in self.inside("server", "cat", "/hub/audit.jsonl").splitlines()]
         return [line for line in lines if line["event"] == event]
+
+    @property
+    def grafana_password(self) -> str:
+        """Made by the first `make up`."""
+        return (Path(self.environment["EMBRYOFL_COMPOSE_DIR"]) / "grafana-password").read_text().strip()
+
+    @property
+    def prometheus(self) -> str:
+        """Its address on this machine."""
+        return f"http://127.0.0.1:{self.prometheus_port}"
+
+    def _prometheus(self, expr: str) -> dict[str, Any]:
+        question = urllib.parse.urlencode({"query": expr})
+        with urllib.request.urlopen(f"{self.prometheus}/api/v1/query?{question}", timeout=10) as response:
+            answer: dict[str, Any] = json.loads(response.read())["data"]
+        return answer
+
+    def query(self, expr: str) -> list[tuple[dict[str, str], float]]:
+        """Put a PromQL question to the Prometheus of the federation: labels and value of each series."""
+        return [(series["metric"], float(series["value"][1])) for series in self._prometheus(expr)["result"]]
+
+    def history(self, selector: str, span: str) -> list[tuple[dict[str, str], list[float]]]:
+        """All values that Prometheus has of some series."""
+        answer = self._prometheus(f"{selector}[{span}]")["result"]
+        return [(series["metric"], [float(v) for _, v in series["values"]]) for series in answer]
 
     def ask(self, path: str, method: str = "GET") -> int:
         """The status code of the gateway's answer, asked from the host through its published port."""

@@ -15,13 +15,15 @@ from containers_kit import PROJECT, ROOT, run, trained, until
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1500)]  # the first one builds the images
 
 CLINICS = ["clinic-1", "clinic-2", "clinic-3"]
-PARTS = ["server", "superlink", "gateway"]
+PARTS = ["server", "superlink", "gateway", "prometheus", "grafana"]
+USERS = {"prometheus": "65534:65534", "grafana": "472:0"}  # the images' own
 
 
 def test_the_run_finishes_with_all_clinics_in_every_round(federation):
     info = federation.finished()
-    assert info["round"] == 2
-    assert [trained(info, r) for r in (1, 2)] == [set(CLINICS)] * 2
+    rounds = info["settings"]["rounds"]
+    assert info["round"] == rounds > 1
+    assert [trained(info, r) for r in range(1, rounds + 1)] == [set(CLINICS)] * rounds
     assert federation.inside("server", "ls", f"/hub/runs/{info['name']}").split().count("model.safetensors") == 1
 
 
@@ -49,7 +51,7 @@ def test_every_service_becomes_healthy(federation):
 def test_containers_are_locked_down(federation):
     for name, container in federation.containers().items():
         host = container["HostConfig"]
-        assert container["Config"]["User"] == "10001:10001", name
+        assert container["Config"]["User"] == USERS.get(name, "10001:10001"), name
         assert host["ReadonlyRootfs"] and not host["Privileged"] and host["Init"], name
         assert host["CapDrop"] == ["ALL"] and not host["CapAdd"], name
         assert host["SecurityOpt"] == ["no-new-privileges:true"], name
@@ -75,7 +77,8 @@ def test_a_clinics_images_are_mounted_for_it_alone_and_read_only(federation):
 
 
 def test_secrets_lie_with_their_owners_only(federation):
-    assert "embryofl1." not in json.dumps(federation.containers())  # the invites
+    everything = json.dumps(federation.containers())
+    assert "embryofl1." not in everything and federation.grafana_password not in everything  # nor are invites there
     assert "invite" not in federation.inside("clinic-1", "ls", "-A", "/state").split()  # used up
     mounts = {name: {m["Destination"]: m["RW"] for m in c["Mounts"]} for name, c in federation.containers().items()}
     assert mounts["superlink"] == {"/hub/identity/superlink": False}
@@ -84,16 +87,17 @@ def test_secrets_lie_with_their_owners_only(federation):
 
 def test_from_a_clinic_only_the_gateway_can_be_reached(federation):
     inside = federation.containers()
-    hosts = ["superlink", "server"]
-    for part in hosts[:2]:
+    hosts = ["superlink", "server", "prometheus", "grafana"]
+    for part in hosts[:4]:
         hosts += [n["IPAddress"] for n in inside[part]["NetworkSettings"]["Networks"].values()]
     hosts += [
         n["IPAddress"]
         for name, n in inside["gateway"]["NetworkSettings"]["Networks"].items()
         if name != f"{PROJECT}_clinics"
     ]
-    assert len(hosts) == 6 and all(hosts)
-    targets = [[host, port] for host in hosts for port in (8000, 8443, 9000)] + [["192.0.2.1", 443], ["1.1.1.1", 53]]
+    assert len(hosts) == 12 and all(hosts)
+    ports = (3000, 8000, 8443, 9000, 9090, 9100)
+    targets = [[host, port] for host in hosts for port in ports] + [["192.0.2.1", 443], ["1.1.1.1", 53]]
     code = f"""
 import socket
 for host, port in {[["gateway", 8443], *targets]}:
@@ -106,13 +110,17 @@ for host, port in {[["gateway", 8443], *targets]}:
     assert federation.python("clinic-1", code).split() == ["reached", "gateway", "8443"]
 
 
-def test_only_the_gateways_port_is_published(federation):
+def test_only_the_gateways_port_is_open_to_others(federation):
     published = {
-        name: {port: [b["HostPort"] for b in bound] for port, bound in c["NetworkSettings"]["Ports"].items() if bound}
+        (name, port): {(b["HostIp"], b["HostPort"]) for b in bound or ()}
         for name, c in federation.containers().items()
+        for port, bound in c["NetworkSettings"]["Ports"].items()
+        if bound
     }
-    assert {name: ports for name, ports in published.items() if ports} == {
-        "gateway": {"8443/tcp": [str(federation.port)]}
+    assert published == {
+        ("gateway", "8443/tcp"): {("0.0.0.0", str(federation.port))},
+        ("prometheus", "9090/tcp"): {("127.0.0.1", str(federation.prometheus_port))},
+        ("grafana", "3000/tcp"): {("127.0.0.1", str(federation.grafana_port))},
     }
 
 
@@ -173,6 +181,7 @@ def test_a_clinic_more_leaves_the_others_alone(federation):
     started = {name: federation.containers()[name]["State"]["StartedAt"] for name in before}
     federation.make("up", CLINICS=4, SET="rounds=1,local_epochs=1")
     assert trained(federation.finished(), 1) == {*CLINICS, "clinic-4"}
+    until("it is scraped", lambda: federation.query('sum(up{job="clinics"})') == [({}, 4.0)], 60)
     after = federation.containers()
     assert {name: after[name]["Id"] for name in before} == before
     assert {name: after[name]["State"]["StartedAt"] for name in before} == started
@@ -194,10 +203,10 @@ def test_a_clinic_joins_by_hand(federation, tmp_path):
     datagen = Path(sys.executable).parent / "embryofl-datagen"
     run(str(datagen), "generate", str(data), "--only", "9", "--clinics", "9", "--images", "60")
     data.chmod(0o755)
-    invite = federation.hub("invite", "lisbon").strip()
-    run("docker", "run", "-d", "--name", f"{PROJECT}-lisbon", "--init", "--network", "host", "-v", f"{data}:/data:ro",
-        "-v", f"{PROJECT}-lisbon:/state", "-e", "EMBRYOFL_INVITE", "embryofl-clinic",
-        env={"EMBRYOFL_INVITE": invite})  # fmt: skip
+    federation.page("README.md", "docker run", {
+        "/path/to/images": str(data), "name embryofl": f"name {PROJECT}-lisbon --network host",
+        "embryofl-state": f"{PROJECT}-lisbon",
+    })  # fmt: skip
     try:
         until("lisbon has joined", lambda: "lisbon" in federation.status()["clinics"])
         federation.hub("start", "--set", "rounds=1", "--set", "local_epochs=1")
@@ -221,7 +230,7 @@ def test_down_is_quick_and_the_next_up_goes_on_with_the_same_keys(federation):
     assert "not running" in federation.make("status")
 
     words = federation.make("up", SET="rounds=1,local_epochs=1,min_clinics=4")
-    assert "has joined" not in words
+    assert "has joined" not in words and federation.grafana_password not in words
     assert trained(federation.finished(), 1) == {*CLINICS, "clinic-4"}
     assert federation.inside("server", "cat", "/hub/identity/ca.crt") == authority
     assert [federation.inside(name, *key) for name in CLINICS] == keys

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +20,9 @@ from embryofl_demo.stack import Stack, free_port
 from embryofl_server.runs import OVER
 
 WAIT_S = 180.0  # patience for anything on a busy machine; nothing here takes a tenth of it when the machine is free
-SETTINGS = {"rounds": 2, "image_size": 48, "local_epochs": 1, "batch_size": 16, "min_clinics": 3, "seed": 1}
+SETTINGS = {
+    "model": "small_cnn", "rounds": 2, "image_size": 48, "local_epochs": 1, "batch_size": 16, "min_clinics": 3, "seed": 1
+}  # fmt: skip
 
 
 def until(what: str, ready: Callable[[], Any], seconds: float = WAIT_S, pause: float = 0.05) -> Any:
@@ -33,14 +36,25 @@ def until(what: str, ready: Callable[[], Any], seconds: float = WAIT_S, pause: f
         time.sleep(pause)
 
 
-def draw_clinic(root: Path, tag: str, patients: int = 24, cohort: int = 3, label: int | None = None) -> Path:
-    """A clinic's folder of small noisy images, brighter for class 1, whose every name carries `tag`."""
+def draw_clinic(
+    root: Path, tag: str, patients: int = 24, cohort: int = 3, label: int | None = None, disc: float = 0.0
+) -> Path:
+    """A clinic's folder of small noisy images, brighter for class 1, whose every name carries `tag`.
+
+    With `disc`, what tells the classes apart can be learned: a disc whose radius is larger by so many pixels for class 1,
+    and wanders by 2 from image to image.
+    """
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(tag.encode()).digest()[:4], "big"))
     (root / "images").mkdir(parents=True)
     lines = ["image,label,patient,embryo,day"]
+    far = np.hypot(*np.mgrid[-28:28, -28:28])
     for number in range(patients * cohort):
         its_label = number % 2 if label is None else label
-        pixels = rng.integers(0, 160, (56, 56, 3), dtype=np.uint8) + np.uint8(70 * its_label)
+        if disc:
+            pixels = rng.integers(0, 100, (56, 56, 3), dtype=np.uint8)
+            pixels[far < 11 + disc * (its_label - 0.5) + 2 * rng.normal()] += 120
+        else:
+            pixels = rng.integers(0, 160, (56, 56, 3), dtype=np.uint8) + np.uint8(70 * its_label)
         name = f"FILE-{tag}-{rng.integers(1 << 40):010x}.png"
         Image.fromarray(pixels).save(root / "images" / name)
         patient, embryo = f"PATIENT-{tag}-{number // cohort:03}", f"EMBRYO-{tag}-{number:03}"
@@ -72,6 +86,7 @@ class Federation:
         root.mkdir(parents=True, exist_ok=True)
         self.stack = ViaStack(self.place, free_port())
         self.port = self.stack.ports["gateway"]
+        self._initial: dict[tuple[str, int], str] = {}
 
     @property
     def ca(self) -> Path:
@@ -95,7 +110,14 @@ class Federation:
         return until("the hub's status", fetch)
 
     def start_run(self, **settings: Any) -> str:
-        return self.stack.call("POST", "/control/runs", {"settings": {**SETTINGS, **settings}})["name"]
+        """Start a run. The initial model of a seed is made by the hub once: that takes seconds (PyTorch)."""
+        settings = {**SETTINGS, **settings}
+        known = self._initial.get((settings["model"], settings["seed"]), "")
+        name: str = self.stack.call("POST", "/control/runs", {"settings": settings, "initial": known})["name"]
+        self._initial[settings["model"], settings["seed"]] = str(
+            self.place.hub / "weights" / name / "round-0000.safetensors"
+        )
+        return name
 
     def wait_over(self, name: str) -> dict[str, Any]:
         def over() -> Any:
@@ -111,6 +133,19 @@ class Federation:
         assert run["state"] == "finished", (run["state"], run["reason"], self.logs())
         return self.folder(name)
 
+    def wait_online(self) -> None:
+        """Wait until all clinics that were started are there (no run is under way)."""
+
+        def ready() -> bool:
+            clinics = self.status()["clinics"]
+            return all(clinics[n]["state"] == "online" for n in self.stack.supervisor.pids() if n in clinics)
+
+        until("all are online", ready, pause=0.5)
+
+    def forget_initial_models(self) -> None:
+        """Have the hub make them again."""
+        self._initial.clear()
+
     def stop_run(self) -> None:
         """Stop a run that a failed test has left."""
         run = self.status()["run"]
@@ -124,6 +159,10 @@ class Federation:
     def events(self, run: str, kind: str) -> list[dict[str, Any]]:
         lines = (self.folder(run) / "events.jsonl").read_text().splitlines()
         return [e for e in map(json.loads, lines) if e["kind"] == kind]
+
+    def records(self, run: str) -> list[dict[str, Any]]:
+        """The rounds' records, from round 0."""
+        return [json.loads(p.read_text()) for p in sorted(self.folder(run).glob("round-*.json"))]
 
     def audit(self, event: str) -> list[dict[str, Any]]:
         lines = (self.place.hub / "audit.jsonl").read_text().splitlines()
@@ -140,6 +179,36 @@ class Federation:
         assert child.process is not None
         child.process.terminate()
         child.process.wait(WAIT_S)
+
+    def kill(self, name: str) -> None:
+        """SIGKILL; nobody starts it again."""
+        child = self.stack.supervisor._children.pop(name)
+        assert child.process is not None
+        child.process.kill()
+        child.process.wait(WAIT_S)
+
+    def restart(self, name: str, **odd: str) -> None:
+        """Kill a clinic and start it again: as an odd one (see odd_clinic.py), or as it should be."""
+        if name in self.stack.supervisor._children:
+            self.kill(name)
+        command = [
+            "env",
+            *(f"{k}={v}" for k, v in odd.items()),
+            sys.executable,
+            str(Path(__file__).parent / "odd_clinic.py"),
+        ]
+        self.stack.start_clinic(name, command if odd else None)
+
+    def under_way(self, run: str, round_: int) -> None:
+        """Wait until a round of a run is in training, or over."""
+
+        def ready() -> bool:
+            info = self.status()
+            assert info["run"]["state"] not in ("finished", "failed"), (info["run"], "the run was over too soon")
+            now = info["progress"]
+            return bool(info["run"]["name"] == run and now["round"] >= round_ and now["phase"] == "training")
+
+        until(f"round {round_} is under way", ready, pause=0.0)
 
     def log(self, name: str) -> str:
         return (self.place.logs / f"{name}.log").read_text()

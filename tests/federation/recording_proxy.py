@@ -2,6 +2,7 @@
 
 import ssl
 import threading
+from collections.abc import Callable
 from http.client import HTTPResponse, HTTPSConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -29,6 +30,7 @@ class RecordingProxy:
             bytes, None
         ] = {}  # each once, in order: the same weights come again in the same run repeated
         self.requests: list[tuple[str, str]] = []  # method and target
+        self.loses: Callable[[str, bytes], bool] = lambda target, answer: False  # is this answer lost on its way?
         self._lock = threading.Lock()
         behind = ssl.create_default_context(cafile=str(ca))
         proxy = self
@@ -55,6 +57,9 @@ class RecordingProxy:
                     data = response.read()
                 finally:
                     upstream.close()
+                if proxy.loses(self.path, data):
+                    self.close_connection = True
+                    return
                 proxy._record(f"{response.status}\r\n{response.headers}".encode(), data)
                 self.send_response(response.status)
                 for key, value in response.getheaders():

@@ -1,5 +1,6 @@
 """`make demo` as its user meets it: it can be stopped at any time, leaves nothing behind, goes on, and says what is wrong."""
 
+import contextlib
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from federation_kit import WAIT_S, draw_clinic, processes_of, until
 
@@ -47,7 +49,11 @@ class Demo:
 
     def left(self) -> list[str]:
         """What still runs of this demo."""
-        return [" ".join(p.cmdline())[:200] for p in processes_of(self.folder / "demo")]
+        found = []
+        for process in processes_of(self.folder / "demo"):
+            with contextlib.suppress(psutil.NoSuchProcess):  # it ended since
+                found.append(" ".join(process.cmdline())[:200])
+        return found
 
     @property
     def root(self) -> Path:

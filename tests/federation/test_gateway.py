@@ -157,6 +157,9 @@ def test_a_clinic_cannot_speak_for_the_gateway(gateway):
     _, _, headers = gateway.server.seen[0]
     assert headers["x-forwarded-uri"] == "/v1/model/run-0001/round-0001.safetensors?mine"
     assert headers["x-forwarded-method"] == "GET"
+    gateway.server.seen.clear()
+    raw(gateway.port, gateway.ca, "POST /v1/enrol HTTP/1.1\r\nX-Forwarded-For: 203.0.113.9", b"{}")
+    assert gateway.server.seen[0][2]["x-forwarded-for"] == "127.0.0.1"
 
 
 def test_the_file_server_stays_in_its_folder(gateway):

@@ -73,7 +73,7 @@ class FilledHub:
         checkpoints = Checkpoints(run.folder, self.folder / "weights" / run.name, 3)
         clinics = {
             name: {
-                "examples": 100, "train_loss": 0.6, "norm": 1.5, "distance": 0.7, "device": "cuda:0", "memory_bytes": 5_000,
+                "examples": 100, "train_loss": 0.6, "norm": 1.5, "distance": 0.7, "share": 0.25, "scale": 0.5, "device": "cuda:0", "memory_bytes": 5_000,
                 "reconnects": 1, "validation": sums(i, skill).to_dict(),
                 "seconds": {"download": 0.1, "evaluate": 0.2, "train": 4.0, "loading": 0.5, "upload": 0.3},
             }

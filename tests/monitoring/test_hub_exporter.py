@@ -119,6 +119,27 @@ def test_who_is_there(hub):
     assert hub.value("embryofl_clinics_enrolled") == 3 and hub.value("embryofl_clinics_online") == 2
 
 
+def test_a_suspended_clinic_is_counted_and_says_so(hub):
+    hub.run(1)
+    hub.online = set(hub.names)
+    hub.service.membership.suspend("bert", "because", by="test")
+    assert hub.value("embryofl_clinic_state", clinic="bert", state="suspended") == 1
+    assert hub.value("embryofl_clinic_state", clinic="anna", state="suspended") == 0
+    assert hub.value("embryofl_clinics_enrolled") == 3
+
+
+def test_the_run_that_is_shown_is_the_one_under_way(hub):
+    first = hub.run(1)
+    second = hub.run(0)
+    second.set_state("queued", 0)
+    assert hub.value("embryofl_run_rounds_done") == 1
+    first.set_state("paused", 1)
+    assert hub.value("embryofl_run_state", state="queued") == 1
+    second.set_state("finished", 0)
+    first.set_state("paused", 1)
+    assert hub.value("embryofl_run_state", state="finished") == 1
+
+
 def test_a_round_and_its_quorum(hub):
     run = hub.run(1)
     progress = hub.service.progress
@@ -127,11 +148,12 @@ def test_a_round_and_its_quorum(hub):
     progress.clinic("anna", "done")
     progress.clinic("bert", "offline")
     progress.wait(["bert", "cleo"], time.time(), time.time() + 99, "")
-    assert hub.value("embryofl_round_quorum_wanted") == run.settings.min_clinics == 2
+    progress.terms(5000.0, 600.0, needed=2)
+    assert hub.value("embryofl_round_quorum_wanted") == 2
     assert hub.value("embryofl_round_quorum_met") == 1 and hub.value("embryofl_round_quorum_possible") == 2
     assert hub.value("embryofl_round_waiting_for") == 2
-    began = hub.value("embryofl_round_began_timestamp_seconds")
-    assert hub.value("embryofl_round_deadline_timestamp_seconds") == began + run.settings.round_deadline_s
+    assert hub.value("embryofl_round_deadline_timestamp_seconds") == 5000.0
+    assert hub.value("embryofl_run_deadline_seconds") == run.settings.round_deadline_s
     assert hub.value("embryofl_round") == 2 and hub.value("embryofl_run_rounds_done") == 1
 
 
@@ -156,6 +178,15 @@ def test_a_hub_without_clinics_and_runs_exports_zeros(make_hub):
     empty = make_hub()
     assert empty.value("embryofl_clinics_enrolled") == 0 and empty.value("embryofl_rounds_total") == 0
     assert empty.value("embryofl_run_state", state="none") == 1
+
+
+def test_for_whom_the_hub_waits(hub):
+    run = hub.run(1)
+    hub.service.progress.wait(["bert", "cleo"], time.time(), time.time() + 99, "")
+    awaited = {c: hub.value("embryofl_clinic_awaited", clinic=c) for c in hub.names}
+    assert awaited == {"anna": 0, "bert": 1, "cleo": 1}
+    hub.finish(run)
+    assert not any(hub.value("embryofl_clinic_awaited", clinic=c) for c in hub.names)
 
 
 def test_last_seen_outlives_the_hub(hub):

@@ -1,6 +1,7 @@
 """`make monitor` says what is missing, and what to do."""
 
 import os
+import socket
 import subprocess
 
 
@@ -13,6 +14,17 @@ def monitor(root, **env):
 def test_without_prometheus_it_names_the_package(root, tmp_path):
     done = monitor(root, PROMETHEUS="prometheus-that-is-not-there", EMBRYOFL_MONITOR_DIR=str(tmp_path / "m"))
     assert done.returncode == 2 and "apt-get install prometheus" in done.stderr
+
+
+def test_a_port_in_use_is_named(root, tmp_path):
+    (tmp_path / "one" / "targets").mkdir(parents=True)
+    (tmp_path / "one" / "targets" / "hub.json").write_text("[]")
+    (tmp_path / "current").write_text("one")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = monitor(root, PROMETHEUS="true", EMBRYOFL_DEMO_DIR=str(tmp_path), EMBRYOFL_MONITOR_DIR=str(tmp_path / "m"),
+                       MONITOR_PORT=str(port))  # fmt: skip
+    assert done.returncode == 2 and f"Port {port} is in use" in done.stderr and not (tmp_path / "m").exists()
 
 
 def test_without_a_federation_it_says_how_to_start_one(root, tmp_path):

@@ -15,7 +15,7 @@ NOT_SHOWN = {  # exported for a person's own queries
     "embryofl_trainer_contact_timestamp_seconds", "embryofl_trainer_answers_total", "embryofl_trainer_phase",
     "embryofl_trainer_round", "embryofl_trainer_loading_seconds_total", "embryofl_trainer_train_loss",
     "embryofl_trainer_examples", "embryofl_trainer_reconnects_total", "embryofl_clinic_phase_seconds_total",
-    "embryofl_rounds_total", "embryofl_round_waiting_for",
+    "embryofl_rounds_total", "embryofl_round_waiting_for", "embryofl_trainer_suspended",
 }  # fmt: skip
 
 
@@ -103,3 +103,11 @@ def test_a_dashboard_is_fixed_and_each_panel_says_what_it_shows(pages):
                 continue
             assert panel["description"] and panel["fieldConfig"]["defaults"]["unit"], panel["title"]
             assert panel["datasource"]["uid"] == "embryofl-prometheus"
+
+
+def test_a_panel_without_data_says_why(pages):
+    """In words of its own, such as "no clinic has joined yet", where Grafana would say "No data"."""
+    for name, page in pages.items():
+        for panel in page["panels"]:
+            words = panel.get("fieldConfig", {}).get("defaults", {}).get("noValue", "")
+            assert panel["type"] == "row" or len(words.split()) > 1 or words == "nobody", (name, panel["title"])

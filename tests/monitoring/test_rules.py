@@ -1,5 +1,6 @@
 """Prometheus' own tool accepts configuration and rules, and every alert fires when it should and not otherwise."""
 
+import importlib.util
 import re
 import shutil
 import subprocess
@@ -9,22 +10,18 @@ import pytest
 IMAGE = "prom/prometheus:v3.5.3"
 
 
-def _promtool(root):
-    if shutil.which("promtool"):
-        return ["promtool"]
-    if shutil.which("docker"):
-        there = subprocess.run(["docker", "image", "inspect", IMAGE], capture_output=True, check=False)
-        if there.returncode == 0:
-            return ["docker", "run", "--rm", "-v", f"{root}:/work:ro", "-w", "/work", "--entrypoint", "promtool", IMAGE]
-    return None
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=["of this machine", "of the image"])
 def promtool(request):
+    """Prometheus' tool: the packages' 2.4x, which `make monitor` uses, and that of the containers; those that are here."""
     root = request.config.rootpath
-    command = _promtool(root)
-    if command is None:
-        pytest.skip(f"neither promtool nor the image {IMAGE} is here")
+    if request.param == "of this machine":
+        command, here = ["promtool"], shutil.which("promtool")
+    else:
+        command = ["docker", "run", "--rm", "-v", f"{root}:/work:ro", "-w", "/work", "--entrypoint", "promtool", IMAGE]
+        look = ["docker", "image", "inspect", IMAGE]
+        here = shutil.which("docker") and subprocess.run(look, capture_output=True, check=False).returncode == 0
+    if not here:
+        pytest.skip(f"there is no promtool {request.param}")
 
     def run(*arguments):
         return subprocess.run([*command, *arguments], cwd=root, capture_output=True, text=True, check=False)
@@ -62,3 +59,15 @@ def test_every_alert_says_what_to_do(root):
         assert re.search(r"summary: \S", block) and re.search(r"action: \S", block)
         assert f"runbook: docs/monitoring.md#{alert.lower()}" in block
         assert f"### {alert}\n" in document
+
+
+def test_every_reason_of_a_refusal_is_in_words_and_has_advice(root):
+    """On the dashboards, and in the document's table."""
+    spec = importlib.util.spec_from_file_location("panels", root / "grafana" / "panels.py")
+    panels = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(panels)
+    document = (root / "docs" / "monitoring.md").read_text().partition("### UpdateRefused")[2].partition("\n### ")[0]
+    advised = {name for row in re.findall(r"^\| (`.*?) \|", document, re.M) for name in re.findall(r"`(\w+)`", row)}
+    code = "\n".join(p.read_text() for p in (root / "services" / "server" / "embryofl_server").glob("*.py"))
+    told = {"late", "clinic_error", "not_finite", *re.findall(r'Refusal\(\s*"(\w+)"', code)}
+    assert len(told) > 9 and told <= advised <= set(panels.REASONS)

@@ -216,6 +216,22 @@ def test_an_upload_that_ends_after_its_round_leaves_nothing(uploads, tmp_path):
     assert caught.value.status == 410 and left(tmp_path) == []
 
 
+def test_an_upload_of_which_nothing_more_comes_is_given_up_and_may_be_sent_again(uploads, tmp_path, monkeypatch):
+    """A machine that lost its power in the middle says no goodbye, and its connection stays open."""
+    monkeypatch.setattr("embryofl_server.blobs.STALL_S", 0.05)
+    path = uploads.expect("run-0001", 1, "anna", len(DATA))
+
+    async def dead():
+        yield DATA[:1000]
+        await asyncio.sleep(30)
+
+    with pytest.raises(UploadRefused) as caught:
+        asyncio.run(uploads.receive(path, len(DATA), dead()))
+    assert caught.value.status == 408 and left(tmp_path) == []
+    send(uploads, path, DATA)
+    assert uploads.collect(path) is not None
+
+
 def test_leftovers_of_an_earlier_process_go(tmp_path):
     (tmp_path / "uploads").mkdir()
     (tmp_path / "uploads" / "old").write_bytes(b"x")

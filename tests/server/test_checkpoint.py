@@ -7,6 +7,7 @@ import pytest
 
 from embryofl_server import checkpoint
 from embryofl_server.checkpoint import Checkpoints
+from embryofl_server.results import best_round
 
 
 @pytest.fixture
@@ -76,6 +77,49 @@ def test_old_weights_go_and_the_initial_model_and_all_records_stay(rounds, packe
     for number in (5, 6, 7):
         rounds.weights_path(number).write_bytes(b"damaged")
     assert rounds.latest().round == 0  # from the start again rather than not at all
+
+
+def test_the_best_weights_stay_as_long_as_they_are_the_best(rounds, packed, tmp_path):
+    def kept():
+        return sorted(int(p.stem.removeprefix("round-")) for p in (tmp_path / "weights").iterdir())
+
+    for number in range(9):
+        rounds.save(number, packed(number), {}, best=2 if number < 7 else 5)
+        if number == 6:
+            assert kept() == [0, 2, 4, 5, 6]
+    assert kept() == [0, 5, 6, 7, 8]
+
+
+def test_the_best_round_is_the_one_with_the_highest_pooled_auroc():
+    def line(round_, auroc, clinic="pooled", split="validation", day=None):
+        return {"round": round_, "clinic": clinic, "split": split, "day": day, "auroc": auroc}
+
+    lines = [line(0, 0.5), line(1, 0.7), line(2, None), line(3, 0.7), line(4, 0.6), line(5, 0.9, clinic="anna"),
+             line(6, 0.9, split="test"), line(7, 0.9, day=5)]  # fmt: skip
+    assert best_round(lines) == (1, 0.7)  # of equals the first
+    assert best_round([]) is None
+
+
+STATE = {"momentum": np.arange(6, dtype=np.float32).reshape(2, 3), "second": np.ones(4), "steps": np.array(7)}
+
+
+def test_a_strategys_state_comes_back_as_it_was_saved(rounds, packed, tmp_path):
+    for number in range(6):
+        rounds.save(number, packed(number), {}, STATE if number != 4 else {})
+    state = rounds.latest().state()
+    assert {n: (a.dtype, a.tolist()) for n, a in state.items()} == {n: (a.dtype, a.tolist()) for n, a in STATE.items()}
+    assert sorted(p.name for p in (tmp_path / "runs").glob("*.state")) == ["round-0003.state", "round-0005.state"]
+
+
+@pytest.mark.parametrize("damage", ["flip", "gone"])
+def test_a_round_whose_state_is_damaged_gives_way_to_the_one_before(rounds, packed, tmp_path, damage):
+    for number in range(3):
+        rounds.save(number, packed(number), {}, STATE)
+    path = tmp_path / "runs" / "round-0002.state"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data) if damage == "flip" else path.unlink()
+    assert rounds.latest().round == 1 and rounds.latest().state()["steps"] == 7
 
 
 def test_weights_are_ordinary_safetensors(rounds, packed, layout):

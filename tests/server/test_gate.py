@@ -70,6 +70,9 @@ def test_a_good_reply_passes_with_the_norm_of_its_update(request_, layout, packe
         ("examples", {"examples": 0}),
         ("examples", {"examples": 95}),  # 94 at most were enrolled
         ("examples", {"examples": 10**12}),
+        ("examples", {"examples": 80}),  # 80 and 20 of validation are more than 94
+        ("malformed", {"train_loss": -0.5}),
+        ("malformed", {"train_loss": 1e300}),
         ("no_upload", {"update": None}),
         ("wrong_digest", {"update": {"size": 1, "sha256": "b" * 64}}),
         ("metrics", {"validation": {"format": 1}}),
@@ -124,6 +127,47 @@ def test_an_evaluation_needs_no_update(request_, layout, packed):
     text = Reply(kind="evaluate", run="run-0001", round=2, layout=layout.id, test=sums(10)).model_dump_json()
     accepted = gate.check(gate.parse(text, asked), asked, CLINIC, None, layout, packed(0))
     assert accepted.update is None and accepted.test.summary().n == 10
+
+
+def test_a_clinic_that_may_not_take_part_is_not_listened_to(request_, layout, packed):
+    suspended = Clinic("anna", "key", "suspended", 0.0, "quality", {})
+    with pytest.raises(gate.Refusal) as caught:
+        gate.check(gate.parse(reply(request_), request_), request_, suspended, None, layout, packed(0))
+    assert caught.value.reason == "suspended" and not caught.value.fault
+
+
+# -- how long an update may be ------------------------------------------------------------------------------------------
+HONEST = {"anna": 1.0, "bert": 1.2, "cleo": 0.8}
+
+
+def test_updates_much_longer_than_the_median_are_shortened_or_refused():
+    scales, refused = gate.judge_norms({**HONEST, "dora": 8.0, "emil": 1e6}, [], clip=5, bound=50)
+    assert set(refused) == {"emil"} and "8.33e+05 times" in refused["emil"]
+    assert scales == {"anna": 1.0, "bert": 1.0, "cleo": 1.0, "dora": pytest.approx(6.0 / 8.0)}
+
+
+@pytest.mark.parametrize(("clip", "bound"), [(0, 0), (0, 50), (5, 0)])
+def test_each_can_be_turned_off(clip, bound):
+    scales, refused = gate.judge_norms({**HONEST, "emil": 1e6}, [], clip, bound)
+    assert set(refused) == ({"emil"} if bound else set())
+    assert scales.get("emil", 1) < 1 if clip else scales["anna"] == 1
+
+
+def test_two_do_not_say_who_of_them_is_wrong_but_the_round_before_does():
+    assert gate.judge_norms({"anna": 1.0, "emil": 1e6}, [], 5, 50) == ({"anna": 1.0, "emil": 1.0}, {})
+    scales, refused = gate.judge_norms({"anna": 1.0, "emil": 1e6}, [1.1, 0.9], 5, 50)
+    assert set(scales) == {"anna"} and set(refused) == {"emil"}
+
+
+def test_a_minority_of_tiny_or_long_updates_moves_no_bound():
+    for odd in (0.0, 1e12):
+        scales, _ = gate.judge_norms({**HONEST, "odd": odd}, [], 5, 50)
+        assert all(scales[name] == 1.0 for name in HONEST)
+
+
+def test_when_nothing_moved_nothing_is_judged():
+    assert gate.judge_norms(dict.fromkeys("abc", 0.0), [], 5, 50)[0] == dict.fromkeys("abc", 1.0)
+    assert gate.judge_norms({"a": 0.0, "b": 0.0, "c": 1.0}, [], 5, 50)[1] == {}
 
 
 def test_counts_told_as_too_small_to_tell_are_taken_as_the_most_they_can_be():

@@ -1,5 +1,8 @@
 """The hub without its SuperLink: enrolment, starting runs, and the API's guards."""
 
+import json
+import time
+
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
@@ -8,8 +11,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from fastapi.testclient import TestClient
 
 from embryofl.errors import UserError
-from embryofl.messages import Enrolment, proof_text
-from embryofl_server.api import create_app
+from embryofl.messages import Enrolment, StandingQuestion, proof_text, standing_text
+from embryofl_server.api import RecentFailures, create_app
+from embryofl_server.blobs import BadUrl
 from embryofl_server.hub import HubService
 from embryofl_server.settings import HubSettings
 from embryofl_server.store import Refused
@@ -34,42 +38,42 @@ def enrolment(name: str, secret: str, key=None, signer=None, **changes) -> Enrol
 
 
 def test_an_invited_clinic_with_a_key_of_its_own_joins(hub):
-    secret = hub.invite("anna").secret
-    assert hub.enrol(enrolment("anna", secret)) == {"name": "anna", "state": "enrolled"}
+    secret = hub.membership.invite("anna").secret
+    assert hub.membership.enrol(enrolment("anna", secret)) == {"name": "anna", "state": "enrolled"}
 
 
 def test_a_key_without_its_private_half_does_not(hub):
-    secret, stranger = hub.invite("anna").secret, ec.generate_private_key(ec.SECP384R1())
+    secret, stranger = hub.membership.invite("anna").secret, ec.generate_private_key(ec.SECP384R1())
     with pytest.raises(Refused, match="proof"):
-        hub.enrol(enrolment("anna", secret, signer=stranger))
+        hub.membership.enrol(enrolment("anna", secret, signer=stranger))
     for proof in ("", "zz", "00" * 50):
         with pytest.raises(Refused, match="proof"):
-            hub.enrol(enrolment("anna", secret, proof=proof))
+            hub.membership.enrol(enrolment("anna", secret, proof=proof))
     assert hub.store.clinics() == {}
 
 
 def test_a_proof_made_for_one_invite_is_not_good_for_another(hub):
-    first, second = hub.invite("anna").secret, hub.invite("bert").secret
+    first, second = hub.membership.invite("anna").secret, hub.membership.invite("bert").secret
     made = enrolment("anna", first)
     for change in ({"name": "bert", "secret": second}, {"secret": second}, {"name": "bert"}):
         with pytest.raises(Refused):
-            hub.enrol(made.model_copy(update=change))
+            hub.membership.enrol(made.model_copy(update=change))
 
 
 def test_other_kinds_of_key_are_refused(hub):
-    secret = hub.invite("anna").secret
+    secret = hub.membership.invite("anna").secret
     key = ed25519.Ed25519PrivateKey.generate()
     line = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
     proof = key.sign(proof_text("anna", secret, line)).hex()
     for public in (line, "ssh-rsa AAAA", "rubbish", ""):
         with pytest.raises(Refused):
-            hub.enrol(Enrolment(name="anna", secret=secret, public_key=public, proof=proof))
+            hub.membership.enrol(Enrolment(name="anna", secret=secret, public_key=public, proof=proof))
 
 
 @pytest.mark.parametrize("name", ["", "Anna", "pooled", "../x", "a_b", "-a", "a" * 41, "a\n"])
 def test_a_name_that_cannot_be_one_is_refused(hub, name):
     with pytest.raises(UserError, match="name"):
-        hub.invite(name)
+        hub.membership.invite(name)
 
 
 @pytest.mark.parametrize(
@@ -96,14 +100,108 @@ def test_initial_weights_that_are_none_are_refused(hub, tmp_path):
     assert hub.runs.all() == []
 
 
-def test_one_run_at_a_time(hub, tmp_path, packed):
+@pytest.fixture
+def start(hub, tmp_path, packed):
+    """Queue a run from given weights."""
     packed(0).tofile(tmp_path / "x.safetensors")
-    run = hub.start_run({"rounds": 3}, str(tmp_path / "x.safetensors"))
-    assert run.state["state"] == "queued"
-    with pytest.raises(UserError, match="run-0001"):
-        hub.start_run({}, str(tmp_path / "x.safetensors"))
-    stored = np.fromfile(hub.settings.weights / run.name / "round-0000.safetensors", np.uint8)
+    return lambda **values: hub.start_run(values, str(tmp_path / "x.safetensors"), by="somebody")
+
+
+def test_a_second_run_waits_for_its_turn(hub, start, packed):
+    first, second = start(rounds=3), start()
+    assert [r.state["state"] for r in (first, second)] == ["queued", "queued"]
+    assert hub.runs.next() == first and hub.status()["run"]["name"] == first.name
+    assert hub.status()["queued"] == [second.name]
+    first.set_state("finished", 3)
+    assert hub.runs.next() == second
+    stored = np.fromfile(hub.settings.weights / first.name / "round-0000.safetensors", np.uint8)
     assert stored.tobytes() == packed(0).tobytes()
+
+
+def test_a_paused_run_stays_paused_until_it_is_continued_and_lets_others_pass(hub, start, tmp_path):
+    first, second, third = start(), start(), start()
+    hub.pause_run(second.name, by="somebody")
+    assert second.state["state"] == "paused"
+    first.set_state("finished", 3)
+    assert hub.runs.next() == third
+    hub.store.close()
+    again = HubService(HubSettings(state_dir=tmp_path / "hub", superlink_address="127.0.0.1:9"))  # a restart
+    assert again.runs.get(second.name).state["state"] == "paused" and again.runs.next() == third
+    assert again.status()["paused"] == [second.name]
+    assert again.continue_run(by="somebody") == second and again.runs.next() == second
+    again.store.close()
+
+
+def test_a_run_in_the_queue_can_be_stopped(hub, start):
+    first, second = start(), start()
+    hub.stop_run(second.name, by="somebody")
+    assert second.state["state"] == "stopped" and hub.runs.next() == first
+    ended = [e for e in map(json.loads, (hub.settings.state_dir / "audit.jsonl").read_text().splitlines())
+             if e["event"] == "run_ended"]  # fmt: skip
+    assert [(e["run"], e["state"], e["by"]) for e in ended] == [(second.name, "stopped", "somebody")]
+
+
+def test_what_cannot_be_steered_is_said(hub, start):
+    for steer in (hub.stop_run, hub.pause_run, hub.continue_run):
+        with pytest.raises(UserError, match="nothing to"):
+            steer()
+        with pytest.raises(UserError, match="no run 'run-0009'"):
+            steer("run-0009")
+    run, other = start(), start()
+    hub.pause_run(other.name)
+    with pytest.raises(UserError, match="paused"):
+        hub.pause_run(other.name)
+    with pytest.raises(UserError, match="queued, not paused"):
+        hub.continue_run(run.name)
+    run.set_state("finished", 1)
+    for steer in (hub.stop_run, hub.pause_run):
+        with pytest.raises(UserError, match="is finished"):
+            steer(run.name)
+
+
+def test_who_starts_a_run_with_which_settings_is_in_the_audit_log(hub, start):
+    start(rounds=3, seed=5)
+    (line,) = [e for e in map(json.loads, (hub.settings.state_dir / "audit.jsonl").read_text().splitlines())
+               if e["event"] == "run_started"]  # fmt: skip
+    assert line["by"] == "somebody" and line["settings"]["rounds"] == 3 and line["settings"]["seed"] == 5
+
+
+# -- standing -----------------------------------------------------------------------------------------------------------
+def ask_standing(key, name, asked=1.5, signed_name=None):
+    proof = key.sign(standing_text(signed_name or name, asked), ec.ECDSA(SHA256())).hex()
+    return StandingQuestion(name=name, asked=asked, proof=proof)
+
+
+def test_a_suspended_clinic_is_told_why_and_nobody_else_is(hub):
+    key, other = (ec.generate_private_key(ec.SECP384R1()) for _ in range(2))
+    for name, its in (("anna", key), ("bert", other)):
+        hub.membership.enrol(enrolment(name, hub.membership.invite(name).secret, key=its))
+    hub.membership.suspend("anna", "three wild answers", by="the gate")
+    told = hub.membership.standing(ask_standing(key, "anna"))
+    assert (told.state, told.reason) == ("suspended", "three wild answers") and told.refused is None
+    assert abs(told.time - time.time()) < 60
+    assert hub.membership.standing(ask_standing(other, "bert")).state == "enrolled"
+    for question in (ask_standing(other, "anna"), ask_standing(key, "nobody"), ask_standing(key, "anna", signed_name="bert"),
+                     StandingQuestion(name="anna", asked=1.5, proof="zz"),
+                     ask_standing(key, "anna").model_copy(update={"asked": 2.5})):  # fmt: skip
+        with pytest.raises(Refused):
+            hub.membership.standing(question)
+
+
+def test_a_suspension_shuts_one_clinic_out_of_the_weights_and_no_other(hub):
+    for name in ("anna", "bert"):
+        hub.membership.enrol(enrolment(name, hub.membership.invite(name).secret))
+    urls = {n: hub.urls.sign("GET", "/v1/model/run-0001/round-0000.safetensors", n, 60) for n in ("anna", "bert")}
+    hub.membership.suspend("anna", "because", by="me")
+    with pytest.raises(BadUrl):
+        hub.urls.check("GET", urls["anna"])
+    hub.urls.check("GET", urls["bert"])
+    assert set(hub.store.keys()) == {"anna", "bert"}  # it stays connected: a key taken away could not come back
+    assert hub.status()["clinics"]["anna"]["state"] == "suspended"
+    hub.membership.resume("anna", by="me")
+    hub.urls.check("GET", urls["anna"])
+    events = [json.loads(x)["event"] for x in (hub.settings.state_dir / "audit.jsonl").read_text().splitlines()]
+    assert events[-2:] == ["suspended", "resumed"]
 
 
 @pytest.fixture
@@ -112,7 +210,8 @@ def api(hub):
 
 
 CONTROL = [("GET", "/control/status"), ("GET", "/control/runs"), ("POST", "/control/runs"), ("POST", "/control/stop"),
-           ("POST", "/control/invites")]  # fmt: skip
+           ("POST", "/control/invites"), ("POST", "/control/pause"), ("POST", "/control/continue"),
+           ("POST", "/control/suspend"), ("POST", "/control/resume")]  # fmt: skip
 
 
 @pytest.mark.parametrize(("method", "path"), CONTROL)
@@ -128,6 +227,10 @@ def test_and_open_with_it(api, hub):
     assert api.get("/control/status", headers=headers).json()["clinics"] == {}
     answer = api.post("/control/invites", json={"name": "A B"}, headers=headers)
     assert answer.status_code == 400 and "name" in answer.json()["error"]
+    for path, words in (("stop", "stop"), ("pause", "pause"), ("continue", "go on")):
+        assert words in api.post(f"/control/{path}", headers=headers).json()["error"]
+    for path in ("suspend", "resume"):
+        assert "nobody" in api.post(f"/control/{path}", json={"name": "nobody"}, headers=headers).json()["error"]
 
 
 def test_no_page_describes_the_api(api):
@@ -135,7 +238,7 @@ def test_no_page_describes_the_api(api):
 
 
 def test_a_download_is_authorised_for_the_signed_url_only(api, hub):
-    hub.enrol(enrolment("anna", hub.invite("anna").secret))
+    hub.membership.enrol(enrolment("anna", hub.membership.invite("anna").secret))
     url = hub.urls.sign("GET", "/v1/model/run-0001/round-0000.safetensors", "anna", 60)
     ask = lambda uri: api.get("/internal/authorise", headers={"X-Forwarded-Uri": uri}).status_code  # noqa: E731
     assert ask(url) == 204
@@ -146,7 +249,7 @@ def test_a_download_is_authorised_for_the_signed_url_only(api, hub):
 
 
 def test_an_upload_needs_a_signed_url_and_its_exact_size(api, hub):
-    hub.enrol(enrolment("anna", hub.invite("anna").secret))
+    hub.membership.enrol(enrolment("anna", hub.membership.invite("anna").secret))
     path = hub.uploads.expect("run-0001", 1, "anna", 100)
     url = hub.urls.sign("PUT", path, "anna", 60)
     assert api.put(path, content=b"x" * 100).status_code == 403
@@ -161,3 +264,34 @@ def test_a_refused_enrolment_is_recorded_and_says_why(api, hub):
     answer = api.post("/v1/enrol", json=enrolment("anna", "x" * 32).model_dump())
     assert answer.status_code == 403 and "invite" in answer.json()["error"]
     assert "enrolment_refused" in (hub.settings.state_dir / "audit.jsonl").read_text()
+
+
+def test_whoever_guesses_at_invites_is_slowed_down_and_nobody_else(hub, api):
+    hub.membership.invite("anna")
+    body = enrolment("anna", "x" * 32).model_dump()
+
+    def ask(address):
+        return api.post("/v1/enrol", json=body, headers={"X-Forwarded-For": address}).status_code
+
+    assert [ask("203.0.113.9") for _ in range(22)] == [403] * 20 + [503] * 2
+    assert ask("198.51.100.7") == 403
+
+
+def test_strangers_cannot_ask_for_ever_how_they_stand(hub, api):
+    key = ec.generate_private_key(ec.SECP384R1())
+    hub.membership.enrol(enrolment("anna", hub.membership.invite("anna").secret, key=key))
+    good, bad = (ask_standing(key, n).model_dump() for n in ("anna", "nobody"))
+
+    def ask(body, address):
+        return api.post("/v1/standing", json=body, headers={"X-Forwarded-For": address}).status_code
+
+    assert [ask(good, "198.51.100.7") for _ in range(30)] == [200] * 30
+    assert [ask(bad, "203.0.113.9") for _ in range(22)] == [403] * 20 + [503] * 2
+    assert ask(good, "198.51.100.7") == 200
+
+
+def test_a_flood_of_addresses_is_not_remembered_without_end():
+    failures = RecentFailures()
+    for number in range(failures.ADDRESSES + 100):
+        failures.count(str(number))
+    assert len(failures._times) == failures.ADDRESSES

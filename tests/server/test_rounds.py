@@ -2,7 +2,10 @@
 
 import asyncio
 import hashlib
+import itertools
+import json
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,16 +15,22 @@ import numpy as np
 import pytest
 
 from embryofl.messages import Reply, Request, RunSettings, Update
-from embryofl_server import rounds as module
+from embryofl.wire import Layout
+from embryofl_server import exchange as module
+from embryofl_server import strategies
 from embryofl_server.blobs import SignedUrls, Uploads
 from embryofl_server.checkpoint import Checkpoints
+from embryofl_server.lifeline import Hub, RunFailed
 from embryofl_server.progress import Progress
-from embryofl_server.rounds import Hub, RoundLoop, RunFailed
+from embryofl_server.rounds import RoundLoop
 from embryofl_server.runs import Runs
 from embryofl_server.store import Store
+from embryofl_server.strategies import Outcome, StrategySettings
+from embryofl_server.strategies.fedavg import FedAvg
 from embryofl_server.superlink import Answer, LinkLost, Node
 
 NAMES = ["anna", "bert", "cleo"]
+LAYOUT = Layout.of({"w": ("F32", (3, 50)), "b": ("F32", (7,)), "half": ("F16", (5,)), "count": ("I64", ())})
 
 
 class FakeLink:
@@ -64,6 +73,10 @@ class FakeLink:
             state = self.packed(NAMES.index(request.clinic) + 10 * request.round)
             if what == "nan":
                 state[-8 * 4 :] = 255
+            if what == "far":
+                for view in LAYOUT.section_views(state):
+                    if view.dtype == np.float32:
+                        view *= 1e6
             data = state.tobytes()
 
             async def body() -> Any:
@@ -93,22 +106,30 @@ def stage(tmp_path: Path, packed, layout, monkeypatch):
     for name in NAMES:
         store.enrol(name, store.invite(name, 1), f"key-{name}", "quality", {})
     link, runs, audit = FakeLink(uploads, packed), Runs(tmp_path / "runs"), []
-    hub = Hub(link, store, SignedUrls(b"k", lambda _: True), uploads, Progress(), lambda e, **d: audit.append((e, d)))
+    idle: dict[str, float] = {}
+    hub = Hub(link, store, SignedUrls(b"k", lambda _: True), uploads, Progress(), lambda e, **d: audit.append((e, d)),
+              lambda name, reason: store.set_state(name, "suspended", reason), lambda name: idle.get(name, 0.0))  # fmt: skip
 
     def make(**settings: Any) -> SimpleNamespace:
-        run = runs.create(RunSettings(**({"rounds": 3, "min_clinics": 3} | settings)))
+        run = runs.create(RunSettings(**({"rounds": 3, "min_clinics": 3, "norm_clip": 0} | settings)))
         checkpoints = Checkpoints(run.folder, tmp_path / "weights" / run.name, 3)
         checkpoints.save(0, packed(99), {"clinics": {}, "refused": {}})
         run.set_state("queued", 0)
 
         def go() -> bytes:
-            RoundLoop(hub, run, checkpoints, threading.Event()).execute()
+            found.said = RoundLoop(hub, run, checkpoints, threading.Event()).execute()
             return (run.folder / "model.safetensors").read_bytes()
 
-        return SimpleNamespace(run=run, go=go, link=link, audit=audit, checkpoints=checkpoints, left=uploads)
+        found = SimpleNamespace(run=run, go=go, link=link, audit=audit, checkpoints=checkpoints, left=uploads,
+                                store=store, progress=hub.progress, idle=idle, said="")  # fmt: skip
+        return found
 
     yield make
     store.close()
+
+
+def events(run: Any) -> list[dict[str, Any]]:
+    return [json.loads(x) for x in (run.folder / "events.jsonl").read_text().splitlines()]
 
 
 def once(kind: str, name: str = "", round_: int = 0, what: Any = True):
@@ -153,6 +174,24 @@ def test_a_clinic_that_lost_its_message_is_asked_again(stage):
         what = silent(kind, name, round_)
         if what:
             found.link.activated["bert"] += 1  # it was started again
+        return what
+
+    found.link.fault = fault
+    assert found.go() == expected
+    assert found.link.sent.count(("bert", 2)) == 3  # once in the undisturbed run, twice in this one
+
+
+def test_a_clinic_that_says_it_has_nothing_to_do_is_asked_again(stage, monkeypatch):
+    """The message was handed out and lost with the gateway; the clinic's session goes on."""
+    monkeypatch.setattr(module, "UNHEARD_S", 0.05)
+    expected = stage().go()
+    found = stage()
+    silent = once("answer", "bert", 2, "silent")
+
+    def fault(kind: str, name: str, round_: int) -> Any:
+        what = silent(kind, name, round_)
+        if what:
+            found.idle["bert"] = time.time() + 0.1
         return what
 
     found.link.fault = fault
@@ -239,3 +278,195 @@ def test_a_run_taken_up_after_a_damaged_checkpoint_gives_the_same_model(stage):
     for number in (3, 2):
         found.checkpoints.weights_path(number).write_bytes(b"damaged")
     assert found.go() == expected
+
+
+# -- the gate at work ---------------------------------------------------------------------------------------------------
+def always(name: str, what: Any, kinds: tuple[str, ...] = ("answer",)):
+    """A fault of one clinic in every round."""
+    return lambda kind, n, r: what if kind in kinds and n == name else None
+
+
+def test_an_update_far_longer_than_the_others_is_refused_when_the_round_closes(stage):
+    found = stage(rounds=1, quorum=2)
+    found.link.fault = once("answer", "anna", 1, "far")  # the first by name and in time
+    found.go()
+    record = found.checkpoints.records()[1]
+    assert record["refused"] == {"anna": "norm"} and set(record["clinics"]) == {"bert", "cleo"}
+    (event,) = [e for e in events(found.run) if e["kind"] == "refused"]
+    assert "median" in event["words"] and "norm_bound" in event["words"]
+    assert list(found.left._folder.iterdir()) == []
+
+
+def test_the_model_is_that_of_the_others_alone(stage, layout, packed):
+    found = stage(rounds=1, quorum=2)
+    found.link.fault = once("answer", "anna", 1, "far")
+    model = layout.tensor_views(np.frombuffer(found.go(), np.uint8))["w"]
+    others = [layout.tensor_views(packed(NAMES.index(n) + 10))["w"].astype(float) for n in ("bert", "cleo")]
+    assert np.array_equal(model, ((others[0] * 20 + others[1] * 20) / 40).astype(np.float32))
+
+
+def test_with_clipping_a_long_update_counts_a_little(stage):
+    found = stage(rounds=1, norm_clip=2, norm_bound=0)
+    found.link.fault = once("answer", "anna", 1, "far")
+    found.go()
+    record = found.checkpoints.records()[1]
+    norms = sorted(c["norm"] for c in record["clinics"].values())
+    assert record["clinics"]["anna"]["scale"] == pytest.approx(2 * norms[1] / norms[2])
+    assert "scale" not in record["clinics"]["bert"] and record["refused"] == {}
+
+
+def test_refusals_in_a_row_suspend_and_the_run_goes_on_without(stage):
+    found = stage(rounds=5, min_clinics=2, quorum=2, suspend_after=2)
+    found.link.fault = always("bert", "nan")
+    found.go()
+    assert [r["refused"] for r in found.checkpoints.records()[1:]] == [{"bert": "not_finite"}] * 2 + [{}] * 3
+    clinic = found.store.clinics()["bert"]
+    assert clinic.state == "suspended" and "2 answers in a row" in clinic.reason and "not finite" in clinic.reason
+    assert {n: c.state for n, c in found.store.clinics().items() if n != "bert"} == {
+        "anna": "enrolled",
+        "cleo": "enrolled",
+    }
+    assert ("bert", 3) not in found.link.sent
+
+
+def test_a_good_answer_between_starts_the_count_anew(stage):
+    found = stage(rounds=5, min_clinics=2, quorum=2, suspend_after=2)
+    found.link.fault = lambda kind, name, r: "nan" if kind == "answer" and name == "bert" and r in (1, 3, 5) else None
+    found.go()
+    assert found.store.clinics()["bert"].state == "enrolled"
+
+
+@pytest.mark.parametrize("what", ["refuse", "error", "silent"])
+def test_what_is_no_fault_does_not_suspend(stage, what):
+    found = stage(rounds=4, min_clinics=2, quorum=2, suspend_after=2, round_deadline_s=0.2)
+    answer = found.link._answer
+    found.link._answer = lambda m, request, kind: (
+        Answer(m, error="ValueError") if kind == "error" else answer(m, request, kind)
+    )
+    found.link.fault = always("bert", what)
+    found.go()
+    assert found.store.clinics()["bert"].state == "enrolled"
+
+
+def test_without_enough_clinics_because_of_a_suspension_the_run_says_so(stage):
+    found = stage(rounds=5, quorum=2, suspend_after=1, join_wait_s=0.2)
+    found.link.fault = always("bert", "nan")
+    with pytest.raises(RunFailed, match="2 of at least 3 clinics are online; suspended: bert"):
+        found.go()
+
+
+def test_a_clinic_suspended_in_the_middle_of_a_round_is_not_waited_for(stage):
+    found = stage(rounds=1, min_clinics=2, quorum=2)
+
+    def fault(kind: str, name: str, round_: int) -> Any:
+        if kind == "answer" and name == "bert":
+            found.store.set_state("bert", "suspended", "by hand")
+            return "silent"
+        return None
+
+    found.link.fault = fault
+    found.go()
+    assert found.checkpoints.records()[1]["refused"] == {"bert": "suspended"}
+
+
+def test_a_strategy_gets_no_fewer_than_it_needs(stage):
+    found = stage(rounds=1, strategy="median", quorum=2)
+    found.link.fault = always("bert", "nan")
+    with pytest.raises(RunFailed, match="the quorum is 3"):
+        found.go()
+
+
+# -- state of strategies ------------------------------------------------------------------------------------------------
+class Drift:
+    """A strategy with state: adds a number to the mean that doubles each round."""
+
+    NAME, SETTINGS, least_clinics = "drift", StrategySettings, 1
+
+    def __init__(self, settings: Any) -> None:
+        pass
+
+    def aggregate(self, round_: Any, state: Any) -> Outcome:
+        mean = FedAvg(self.SETTINGS()).aggregate(round_, {})
+        step = 2 * state["step"] if state else np.ones((2, 3), np.float32)
+        for view in LAYOUT.section_views(mean.model):
+            view += view.dtype.type(step[0, 0])
+        return Outcome(mean.model, {"step": step, "rounds": np.array(round_.number)})
+
+
+@pytest.fixture
+def drift(monkeypatch):
+    monkeypatch.setitem(strategies._KNOWN, "drift", Drift)
+
+
+def test_a_strategys_state_is_part_of_the_checkpoint(stage, drift, layout):
+    found = stage(rounds=4, strategy="drift")
+    expected = found.go()
+    state = found.checkpoints.latest().state()
+    assert state["step"].tolist() == [[8.0] * 3] * 2 and state["step"].dtype == np.float32 and state["rounds"] == 4
+    assert not list(stage(rounds=2).checkpoints._records.glob("*.state"))  # one without state writes none
+    for damage in ("state", "gone", "weights"):
+        for number in (4, 3):
+            path = found.run.folder / f"round-{number:04}.state"
+            if damage == "state":
+                path.write_bytes(path.read_bytes()[:-1] + b"x")
+            elif damage == "gone":
+                path.unlink()
+            else:
+                found.checkpoints.weights_path(number).write_bytes(b"x")
+        assert found.checkpoints.latest().round == 2
+        assert found.go() == expected  # taken up with the state of round 2
+
+
+# -- the end ------------------------------------------------------------------------------------------------------------
+def test_a_closing_evaluation_without_a_quorum_leaves_the_model_and_says_so(stage, layout):
+    found = stage(rounds=1, round_deadline_s=0.1, grace_s=0.1)
+
+    def fault(kind: str, name: str, round_: int) -> Any:
+        return "silent" if kind == "answer" and name != "anna" and len(found.link.sent) > 3 else None
+
+    found.link.fault = fault
+    model = found.go()
+    layout.check(np.frombuffer(model, np.uint8))
+    record = json.loads((found.run.folder / "model.json").read_text())
+    assert set(record["evaluation"]) == {"anna"} and record["refused"] == {"bert": "late", "cleo": "late"}
+    assert "closing evaluation" in found.said and "bert, cleo" in found.said and record["incomplete"] == found.said
+
+
+def test_clinics_gone_before_the_closing_evaluation_cost_the_evaluation_only(stage, layout):
+    found = stage(rounds=1, join_wait_s=0.2)
+
+    def fault(kind: str, name: str, round_: int) -> Any:
+        if kind == "answer" and name == "cleo":
+            found.link.online = {"anna"}
+        return None
+
+    found.link.fault = fault
+    layout.check(np.frombuffer(found.go(), np.uint8))
+    assert "1 of at least 3" in found.said
+
+
+# -- times --------------------------------------------------------------------------------------------------------------
+def test_each_round_is_in_the_audit_log_with_the_models_it_sent_and_made(stage):
+    found = stage(quorum=2)
+    found.link.fault = once("answer", "bert", 2, "nan")
+    found.go()
+    lines = [d for e, d in found.audit if e == "round"]
+    shas = [r["sha256"] for r in found.checkpoints.records()]
+    assert [(d["model_sent"], d["model_made"]) for d in lines] == list(itertools.pairwise(shas))
+    assert [d["clinics"] for d in lines] == [NAMES, ["anna", "cleo"], NAMES]
+    assert [d["refused"] for d in lines] == [{}, {"bert": "not_finite"}, {}]
+
+
+def test_while_it_waits_it_says_for_whom_since_when_until_when_and_what_then(stage):
+    found = stage(rounds=1, quorum=2, round_deadline_s=0.6, grace_s=50)
+    found.link.fault = once("answer", "bert", 1, "silent")
+    said: list[dict[str, Any]] = []
+    real = found.progress.wait
+    found.progress.wait = lambda *a, **k: (real(*a, **k), said.append(found.progress.snapshot()))
+    found.go()
+    said = [x for x in said if x["phase"] == "training"]
+    first, last = said[0]["waiting"], said[-1]["waiting"]
+    assert first["for_"] == NAMES and "unless 2 have answered" in first["then"]
+    assert first["until"] - first["since"] == pytest.approx(50.6)
+    assert last["for_"] == ["bert"] and last["then"] == "the round ends without them"
+    assert last["until"] - last["since"] == pytest.approx(0.6) == said[-1]["deadline_s"]

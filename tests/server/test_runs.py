@@ -6,14 +6,14 @@ import pytest
 
 from embryofl.errors import UserError
 from embryofl.messages import RunSettings
-from embryofl_server.runs import Runs
+from embryofl_server.runs import NewestMetrics, Runs
 from embryofl_server.start import parse_settings
 from embryofl_server.strategies import strategy, strategy_names
 
 
 def test_runs_are_numbered_and_come_back(tmp_path):
     runs = Runs(tmp_path / "runs")
-    assert runs.latest() is None and runs.unfinished() is None
+    assert runs.latest() is None and runs.next() is None and runs.current() is None
     first = runs.create(RunSettings(rounds=3, seed=7))
     assert runs.all() == []  # cut off before it had a state, it does not count
     first.set_state("queued", 0)
@@ -27,9 +27,12 @@ def test_runs_are_numbered_and_come_back(tmp_path):
 
 def test_the_oldest_unfinished_run_is_taken_up_first(tmp_path):
     runs = Runs(tmp_path)
-    for state in ("finished", "failed", "stopped", "waiting", "queued"):
+    for state in ("finished", "failed", "stopped", "paused", "waiting", "queued"):
         runs.create(RunSettings()).set_state(state, 0)
-    assert runs.unfinished().name == "run-0004"
+    assert runs.next().name == runs.current().name == "run-0005"
+    for name in ("run-0005", "run-0006"):
+        runs.get(name).set_state("finished", 1)
+    assert runs.next() is None and runs.current().name == "run-0006"
 
 
 def test_a_run_cut_off_while_it_was_made_is_never_reused(tmp_path):
@@ -47,7 +50,25 @@ def test_events_are_added_and_metrics_replaced(tmp_path):
     run.rewrite_metrics([{"round": 9}])
     run.rewrite_metrics(lines)
     assert run.metrics() == lines
+    run.add_metrics([{"round": 3, "loss": 0.3}])
+    with run.metrics_file.open("a") as file:
+        file.write('{"round": 4, "lo')  # torn by a kill
+    assert run.metrics() == [*lines, {"round": 3, "loss": 0.3}]
     assert [json.loads(x)["round"] for x in (run.folder / "events.jsonl").read_text().splitlines()] == [1, 2]
+
+
+def test_the_newest_line_of_each_kind(tmp_path):
+    run = Runs(tmp_path).create(RunSettings())
+    newest = NewestMetrics(run)
+    assert newest.lines() == []
+    line = lambda r, **k: {"round": r, "clinic": "anna", "split": "train", "day": None, **k}  # noqa: E731
+    run.add_metrics([line(1), line(1, split="validation"), line(1, clinic="bert")])
+    run.add_metrics([line(2)])
+    assert newest.lines() == [line(1, split="validation"), line(1, clinic="bert"), line(2)]
+    run.add_metrics([line(3)])
+    assert newest.lines()[-1] == line(3) and len(newest.lines()) == 3
+    run.rewrite_metrics([line(1)])  # taken up again
+    assert newest.lines() == [line(1)]
 
 
 def test_settings_as_typed():

@@ -93,3 +93,50 @@ def test_an_enrolment_that_fails_half_way_leaves_the_store_usable(store):
         store.enrol("anna", secret, "key-a", None, SUMMARY)  # type: ignore[arg-type]
     assert store.clinics() == {}
     assert store.enrol("anna", secret, "key-a", "quality", SUMMARY).name == "anna"
+
+
+# -- suspension ---------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def two(store):
+    for name in ("anna", "bert"):
+        store.enrol(name, store.invite(name, days=1), f"key-{name}", "quality", SUMMARY)
+    return store
+
+
+def test_a_suspended_clinic_keeps_its_key_and_takes_no_part_until_it_is_let_in_again(two, tmp_path):
+    clinic = two.set_state("anna", "suspended", "because")
+    assert (clinic.state, clinic.reason) == ("suspended", "because") and abs(clinic.since - time.time()) < 60
+    again = Store(tmp_path / "clinics.db")
+    assert again.admitted() == {"bert"} and set(again.keys()) == {"anna", "bert"}
+    again.set_state("anna", "enrolled", "")
+    assert again.admitted() == {"anna", "bert"}
+    again.close()
+
+
+def test_whom_there_is_not_and_what_is_already_is_said(two):
+    with pytest.raises(UserError, match="no clinic 'cleo'.*anna, bert"):
+        two.set_state("cleo", "suspended", "")
+    with pytest.raises(UserError, match="anna is enrolled already"):
+        two.set_state("anna", "enrolled", "")
+
+
+def test_refusals_in_a_row_are_counted_once_a_round_and_end_with_an_answer_that_counts(two):
+    bad = {"anna": ("norm", "too long")}
+    two.note_answers("run-0001", 1, ["bert"], bad)
+    two.note_answers("run-0001", 1, ["bert"], bad)  # the round was done again after a kill
+    two.note_answers("run-0001", 2, ["bert"], bad)
+    assert (two.refusals_in_a_row("anna"), two.refusals_in_a_row("bert")) == (2, 0)
+    assert [(r["run"], r["round"], r["reason"], r["words"]) for r in two.refusals("anna")] == [
+        ("run-0001", 1, "norm", "too long"), ("run-0001", 2, "norm", "too long")
+    ]  # fmt: skip
+    two.note_answers("run-0001", 3, [], {})  # it was late, or offline: that is neither
+    assert two.refusals_in_a_row("anna") == 2
+    two.note_answers("run-0002", 1, ["anna"], {})
+    assert two.refusals_in_a_row("anna") == 0
+
+
+def test_letting_a_clinic_in_again_starts_its_count_anew(two):
+    two.note_answers("run-0001", 1, [], {"anna": ("norm", "")})
+    two.set_state("anna", "suspended", "")
+    two.set_state("anna", "enrolled", "")
+    assert two.refusals_in_a_row("anna") == 0

@@ -9,12 +9,14 @@ from pydantic import ValidationError
 from embryofl.errors import DataError
 from embryofl.messages import Reply, Request, explain, round_seed
 from embryofl.wire import WireError
+from embryofl_clinic.clock import HubClock
 from embryofl_clinic.exporter import TrainerMetrics, memory
 from embryofl_clinic.fleet_link import FleetLink, Incoming, Refused, RunGone, Stopped
 from embryofl_clinic.identity import Identity, Membership
 from embryofl_clinic.join import choose_address
 from embryofl_clinic.policy import Policy
 from embryofl_clinic.settings import ClinicSettings
+from embryofl_clinic.standing import StandingDesk
 from embryofl_clinic.transfer import TransferRefused, Transfers
 from embryofl_clinic.workload import Trained, Workbench, Workload
 
@@ -52,6 +54,8 @@ class Agent:
         self._bench, self._stop = bench, stop
         self._policy = Policy(settings, membership.name)
         self._metrics = metrics or TrainerMetrics(membership.name)
+        self._clock = HubClock()
+        self._standing = StandingDesk(identity, membership, self._clock, self._metrics)
         self._last: tuple[tuple[str, int, str, str], Trained | None, Reply] | None = None
         self._up = False
 
@@ -67,19 +71,24 @@ class Agent:
                 self._settings.state_dir,
                 self._stop,
                 self._note_state,
+                self._clock,
             )
-            transfers = Transfers(hub, self._membership.ca, self._stop)
+            transfers = Transfers(hub, self._membership.ca, self._stop, self._clock)
             try:
                 link.connect()
                 log.info("connected to %s as %s", hub, self._membership.name)
                 refused_delay = REFUSED_FIRST_S
-                self._serve(link, transfers)
+                self._serve(hub, link, transfers)
             except Stopped:
                 pass
             except Refused as exc:
+                before = self._clock.offset
+                self._standing.look(hub, now=True)
+                if self._clock.off and self._clock.offset != before:
+                    continue  # that was why
                 log.warning(
-                    "the hub does not know this clinic's key right now (%s): it may have just restarted, the clinic may "
-                    "not be enrolled or be suspended, or a clock may be more than 5 minutes off; next try in %.0f s",
+                    "the hub does not know this clinic's key right now (%s): it may have just restarted, or the clinic is "
+                    "not enrolled; next try in %.0f s",
                     exc, refused_delay,
                 )  # fmt: skip
                 self._stop.wait(refused_delay)
@@ -89,26 +98,29 @@ class Agent:
                 self._stop.wait(refused_delay)
                 refused_delay = min(refused_delay * 1.6, REFUSED_MOST_S)
             finally:
-                transfers.close()
                 link.close()
 
     def _note_state(self, state: str, reason: str) -> None:
         self._metrics.connection(state == "up")
         if (state == "up") != self._up:
             self._up = state == "up"
-            if not self._up:
+            if self._up:
+                self._standing.soon()
+            else:
                 log.warning("the hub cannot be reached (%s): trying again until it can", reason)
 
-    def _serve(self, link: FleetLink, transfers: Transfers) -> None:
+    def _serve(self, hub: str, link: FleetLink, transfers: Transfers) -> None:
         delay = POLL_FAST_S
         while not self._stop.is_set():
             try:
                 incoming = link.receive()
                 if incoming is None:
+                    self._standing.look(hub)
                     self._stop.wait(delay)
                     delay = min(delay * POLL_GROWTH, POLL_SLOW_S)
                     continue
                 self._handle(link, transfers, incoming)
+                self._standing.soon()
             except RunGone:
                 log.info("the run ended while a message was in hand")
             delay = POLL_FAST_S

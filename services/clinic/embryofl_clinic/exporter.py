@@ -48,6 +48,7 @@ class TrainerMetrics:
     def __init__(self, clinic: str, contact: Path | None = None) -> None:
         self._clinic, self._contact = clinic, contact
         self._connected, self._ever, self.reconnects = False, False, 0
+        self._suspended = False
         self._phase, self._since = "idle", time.monotonic()
         self._phase_seconds = dict.fromkeys(CLINIC_PHASES, 0.0)
         self._answers: Counter[str] = Counter()
@@ -65,6 +66,10 @@ class TrainerMetrics:
             self.reconnects += self._ever
             self._ever = True
         self._connected = up
+
+    def standing(self, state: str) -> None:
+        """How the hub says this clinic stands."""
+        self._suspended = state == "suspended"
 
     def phase(self, phase: str) -> None:
         """What begins now; "idle" ends it."""
@@ -119,6 +124,7 @@ class TrainerMetrics:
         out = Families(TRAINER, self._clinic)
         out.add("embryofl_trainer_info", 1, version("embryofl-clinic"), str(PROTOCOL), self._device)
         out.add("embryofl_trainer_connected", self._connected)
+        out.add("embryofl_trainer_suspended", self._suspended)
         out.add("embryofl_trainer_reconnects_total", self.reconnects)
         contact = self._contact
         seen = contact.stat().st_mtime if contact and contact.exists() else 0.0

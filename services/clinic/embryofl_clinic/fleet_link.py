@@ -6,7 +6,9 @@ goodbye for a former self, which is what makes a restart after a kill immediate.
 (GetFab) is never made: code does not travel.
 """
 
+import base64
 import contextlib
+import datetime
 import logging
 import random
 import threading
@@ -19,7 +21,7 @@ import httpx
 from cryptography.hazmat.primitives.asymmetric import ec
 from flwr.app import ConfigRecord, Error, Message, RecordDict
 from flwr.app.message import remove_content_from_message
-from flwr.common.constant import ErrorCode
+from flwr.common.constant import TIMESTAMP_HEADER, ErrorCode
 from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto.fleet_pb2 import (
     ActivateNodeRequest,
@@ -29,6 +31,7 @@ from flwr.proto.fleet_pb2 import (
 )
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
 from flwr.proto.node_pb2 import Node
+from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER, FLEET_HTTP_SIGNATURE_HEADER
 from flwr.supercore.error import FlowerError
 from flwr.supercore.inflatable.inflatable_object import (
     get_all_nested_objects,
@@ -49,12 +52,14 @@ from flwr.supercore.inflatable.inflatable_utils import (
     push_objects,
 )
 from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
-from flwr.supercore.primitives.asymmetric import public_key_to_bytes
+from flwr.supercore.interceptors.http.utils import add_headers
+from flwr.supercore.primitives.asymmetric import public_key_to_bytes, sign_message
+from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
 from flwr.supercore.task_identity import TaskIdentity
 from flwr.supernode.fleet_http_client import FleetHttpClient
-from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from embryofl.files import write_atomic
+from embryofl_clinic.clock import HubClock
 
 log = logging.getLogger("embryofl.link")
 
@@ -85,6 +90,27 @@ class Incoming:
     message: Any
 
 
+class _Signature:
+    """flwr's `NodeAuthHttpInterceptor` by the hub's clock: it refuses signatures that are minutes old."""
+
+    def __init__(self, key: ec.EllipticCurvePrivateKey, clock: HubClock) -> None:
+        self._key, self._public, self._clock = key, public_key_to_bytes(key.public_key()), clock
+
+    def intercept(self, context: ProtobufRequestContext, call_next: ProtobufCall) -> httpx.Response:
+        """Sign the time and send the public key."""
+        moment = datetime.datetime.fromtimestamp(self._clock.now(), datetime.UTC).isoformat()
+        signature = sign_message(self._key, moment.encode("ascii"))
+        add_headers(
+            context.request,
+            {
+                FLEET_HTTP_PUBLIC_KEY_HEADER: base64.b64encode(self._public).decode("ascii"),
+                TIMESTAMP_HEADER: moment,
+                FLEET_HTTP_SIGNATURE_HEADER: base64.b64encode(signature).decode("ascii"),
+            },
+        )
+        return call_next(context)
+
+
 class FleetLink:
     """One session with the hub.
 
@@ -102,6 +128,8 @@ class FleetLink:
         Set to make every call raise `Stopped`.
     on_state : callable
         Called with ("up", "") or ("down", reason) after each call.
+    clock : HubClock, optional
+        What requests are signed by; this machine's clock when left out.
     """
 
     def __init__(
@@ -112,15 +140,16 @@ class FleetLink:
         state_dir: Path,
         stop: threading.Event,
         on_state: Callable[[str, str], None] = lambda state, reason: None,
+        clock: HubClock | None = None,
     ) -> None:
-        self._public = public_key_to_bytes(key.public_key())
+        self._public, self._clock = public_key_to_bytes(key.public_key()), clock or HubClock()
         self._client = FleetHttpClient.from_server_address(
             address,
             insecure=False,
             root_certificates=root_ca,
             interceptors=[
                 RuntimeVersionHttpInterceptor(component_name="SuperNode"),
-                NodeAuthHttpInterceptor(key, key.public_key()),
+                _Signature(key, self._clock),
             ],
         )
         self._id_file, self._alive_file = state_dir / "node_id", state_dir / "alive"
@@ -236,16 +265,19 @@ class FleetLink:
 
     def answer(self, incoming: Incoming, text: str, seconds: float) -> None:
         """Answer a message with a JSON text."""
-        self._push(Message(RecordDict({_CONTENT: ConfigRecord({_JSON: text})}), reply_to=incoming.message), seconds)
+        message = Message(RecordDict({_CONTENT: ConfigRecord({_JSON: text})}), reply_to=incoming.message)
+        self._push(message, incoming, seconds)
 
     def answer_failure(self, incoming: Incoming, kind: str, seconds: float) -> None:
         """Say that the work failed. `kind` is the name of an error's type: texts may hold paths or identifiers."""
         error = Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=kind)
-        self._push(Message(error, reply_to=incoming.message), seconds)
+        self._push(Message(error, reply_to=incoming.message), incoming, seconds)
 
-    def _push(self, message: Message, seconds: float) -> None:
+    def _push(self, message: Message, incoming: Incoming, seconds: float) -> None:
         """Send a reply. A push session lost to a SuperLink restart is begun anew."""
-        run_id = message.metadata.run_id
+        run_id, asked = message.metadata.run_id, incoming.message.metadata
+        created = self._clock.now()  # flwr takes this machine's clock
+        message.metadata.__dict__.update(_created_at=created, _ttl=asked.created_at + asked.ttl - created)
         with no_object_id_recompute():
             message.metadata.__dict__["_message_id"] = message.object_id
             tree = get_object_tree(message)

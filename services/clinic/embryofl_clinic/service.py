@@ -7,7 +7,7 @@ import threading
 
 from embryofl.errors import UserError
 from embryofl.invite import Invite
-from embryofl.task import DEFAULT_IMAGE_SIZE
+from embryofl.messages import RunSettings
 from embryofl_clinic import exporter
 from embryofl_clinic.exporter import TrainerMetrics
 from embryofl_clinic.identity import Identity, Membership
@@ -74,7 +74,7 @@ def _join(settings: ClinicSettings, identity: Identity, stop: threading.Event) -
             "for the line to run (`embryofl-server invite NAME` prints it)."
         )
     invite = Invite.parse(word)
-    report = check_to_join(settings.data_dir, settings.cache_dir, DEFAULT_IMAGE_SIZE)
+    report = check_to_join(settings.data_dir, settings.cache_dir, RunSettings().image_size)
     print_report(report, Console())
     if report.exit_code:
         raise UserError(

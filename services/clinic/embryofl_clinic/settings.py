@@ -8,6 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from embryofl.errors import UserError
 from embryofl.messages import Meaning, explain
+from embryofl.metrics import SMALLEST_COUNT
 
 
 class ClinicSettings(BaseSettings):
@@ -26,7 +27,7 @@ class ClinicSettings(BaseSettings):
     metrics_host: str = "127.0.0.1"
     metrics_port: int = Field(default=0, ge=0, le=65535)  # for Prometheus, plain HTTP; 0 = no metrics
     min_examples: int = Field(default=20, ge=1)  # policy: fewer training embryos and the clinic does not train
-    min_cell: int = Field(default=5, ge=1)  # policy: counts and metrics of fewer embryos are withheld
+    min_cell: int = Field(default=SMALLEST_COUNT, ge=1)  # policy: counts and metrics of fewer embryos are withheld
     max_rounds_a_day: int = Field(default=0, ge=0)  # policy: 0 = no limit
 
     @property

@@ -73,11 +73,14 @@ class EmbryoWorkload:
         self, run: RunSettings, data_dir: Path, cache_dir: Path, device: str, metrics: TrainerMetrics | None = None
     ) -> None:
         from embryofl.data import load_clinic_data
+        from embryofl.data.embeddings import Embedder, with_embeddings
         from embryofl.models import create_model
 
         self.device, self._metrics = device, metrics or TrainerMetrics("")
         self._data = load_clinic_data(data_dir, cache_dir, run.image_size)
         self._model = create_model(run.model).to(device)
+        if isinstance(self._model, Embedder):
+            self._data = with_embeddings(self._data, self._model, device, _EmbeddingProgress())
         self.layout = Layout.of_state(self._model.state_dict())
 
     @property
@@ -122,6 +125,18 @@ class EmbryoWorkload:
             progress=progress,
         )
         return Trained(wire.pack(self._model.state_dict(), self.layout), result.loss, result.examples)
+
+
+class _EmbeddingProgress:
+    """A line every few seconds while embeddings are computed, which happens once for a folder."""
+
+    def __init__(self) -> None:
+        self._said = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        if time.monotonic() - self._said > 5 or done == total:
+            self._said = time.monotonic()
+            log.info("features of %d of %d images computed", done, total)
 
 
 class Workbench:

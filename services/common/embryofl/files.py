@@ -43,13 +43,34 @@ def atomic(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
         sync_folder(path.parent)
     except OSError as exc:
         if exc.errno == errno.ENOSPC:
-            raise UserError(
-                f"No space left on the disk that holds {path.parent}. Free some space there and start again; "
-                "nothing that was already saved is lost."
-            ) from exc
+            raise _no_space(path) from exc
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _no_space(path: Path) -> UserError:
+    return UserError(
+        f"No space left on the disk that holds {path.parent}. Free some space there and start again; "
+        "nothing that was already saved is lost."
+    )
+
+
+def append(path: Path, text: str) -> None:
+    """Add lines to a file that is only added to. What a power cut tears off is for the reader to leave out.
+
+    Raises
+    ------
+    UserError
+        When the disk is full.
+    """
+    try:
+        with path.open("a") as file:
+            file.write(text)
+    except OSError as exc:
+        if exc.errno == errno.ENOSPC:
+            raise _no_space(path) from exc
+        raise
 
 
 def write_atomic(path: Path, data: bytes | memoryview, mode: int = 0o644) -> None:

@@ -11,9 +11,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from embryofl.errors import UserError
-from embryofl.task import DEFAULT_IMAGE_SIZE, TrainSettings
+from embryofl.models import DEFAULT_MODEL, recipe
+from embryofl.task import TrainSettings
 
-_TRAIN = TrainSettings()
+_TRAIN, _RECIPE = TrainSettings(), recipe(DEFAULT_MODEL)
 
 PROTOCOL = 1  # raised when a message changes meaning; both sides refuse another number
 MAX_REPLY = 1 << 20  # bytes of JSON a reply may have
@@ -31,29 +32,39 @@ class Strict(BaseModel):
 
 
 class RunSettings(Strict):
-    """Everything that decides how a run goes; stored with the run and sent to the clinics.
+    """Everything that decides how a run goes; stored with the run and sent to the clinics. The defaults are those of the
+    default model; `run_settings` takes those of the model that is named.
 
     Times in seconds. `quorum`: 0 means as many as `min_clinics`, below 1 a share of the clinics asked, else a number of
     clinics. A round ends when every clinic asked has answered; or at `round_deadline_s` if the quorum has; or within
-    `grace_s` more, as soon as the quorum has; else the run stops with the reason. `join_wait_s` bounds the wait for
-    `min_clinics` to be online before a round.
+    `grace_s` more, as soon as the quorum has; else the run stops with the reason. A deadline of "auto" follows from how
+    fast the clinics were in the rounds before. `join_wait_s` bounds the wait for `min_clinics` to be online before a
+    round.
+
+    `strategy_settings` are those of the strategy, defaults filled in when the run is started. `norm_clip` and
+    `norm_bound` are multiples of the round's median update norm: a longer update is shortened to the first, and refused
+    beyond the second; 0 turns one off. After `suspend_after` refusals in a row a clinic is suspended; 0 never does.
     """
 
-    model: str = "small_cnn"
+    model: str = DEFAULT_MODEL
     pretrained: str = ""
-    image_size: int = Field(default=DEFAULT_IMAGE_SIZE, ge=32, le=512)
+    image_size: int = Field(default=int(_RECIPE["image_size"]), ge=32, le=512)
     rounds: int = Field(default=10, ge=1, le=10_000)
-    local_epochs: int = Field(default=_TRAIN.local_epochs, ge=1, le=100)
+    local_epochs: int = Field(default=int(_RECIPE["local_epochs"]), ge=1, le=100)
     batch_size: int = Field(default=_TRAIN.batch_size, ge=1, le=1024)
-    learning_rate: float = Field(default=_TRAIN.learning_rate, gt=0, le=10)
-    weight_decay: float = Field(default=_TRAIN.weight_decay, ge=0, le=10)
+    learning_rate: float = Field(default=_RECIPE["learning_rate"], gt=0, le=10)
+    weight_decay: float = Field(default=_RECIPE["weight_decay"], ge=0, le=10)
     optimiser: Literal["adamw", "sgd"] = _TRAIN.optimiser
     label_smoothing: float = Field(default=_TRAIN.label_smoothing, ge=0, lt=1)
     balance: float = Field(default=_TRAIN.balance, ge=0, le=1)
     strategy: str = "fedavg"
+    strategy_settings: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    norm_clip: float = Field(default=5, ge=0)
+    norm_bound: float = Field(default=50, ge=0)
+    suspend_after: int = Field(default=3, ge=0)
     min_clinics: int = Field(default=2, ge=1, le=1000)
     quorum: float = Field(default=0, ge=0, le=1000)
-    round_deadline_s: float = Field(default=3600, gt=0)
+    round_deadline_s: Annotated[float, Field(gt=0)] | Literal["auto"] = 3600.0
     grace_s: float = Field(default=600, ge=0)
     join_wait_s: float = Field(default=86_400, gt=0)
     seed: int = Field(default=0, ge=0, lt=2**31)
@@ -69,6 +80,13 @@ class RunSettings(Strict):
     def _whole_or_share(cls, value: float) -> float:
         if value > 1 and value != int(value):
             raise ValueError(f"quorum is a whole number of clinics or a share below 1, not {value}")
+        return value
+
+    @field_validator("norm_clip", "norm_bound")
+    @classmethod
+    def _above_the_median(cls, value: float) -> float:
+        if 0 < value <= 1:
+            raise ValueError("a multiple of the median norm must be above 1 (or 0, which turns it off)")
         return value
 
 
@@ -131,7 +149,7 @@ class Reply(_Spoken):
     refused: str = Field(default="", max_length=300)
     update: Update | None = None
     examples: int = Field(default=0, ge=0)
-    train_loss: float | None = None
+    train_loss: float | None = Field(default=None, ge=0, le=1e9)
     validation: dict[str, Any] | None = None
     test: dict[str, Any] | None = None
     seconds: dict[Literal["download", "evaluate", "train", "loading", "upload"], Seconds] = Field(default_factory=dict)
@@ -149,6 +167,48 @@ class Enrolment(Strict):
     proof: str = Field(max_length=400)  # base64 ECDSA signature over `proof_text`
     meaning: Meaning = "quality"
     summary: dict[str, Any] = Field(default_factory=dict)
+
+
+class StandingQuestion(Strict):
+    """A clinic asks how it stands with the hub (suspended? last answer refused? what time is it there?). It asks only while
+    it has nothing to do, so that the hub learns from it when a request has not reached the clinic.
+
+    `proof` is an ECDSA signature, hexadecimal, over `text`. Nothing follows from an answer but what the clinic is told,
+    so a question that is heard and asked again by somebody else does no harm.
+    """
+
+    name: Name
+    asked: float  # Unix time by the clinic's clock
+    proof: str = Field(max_length=400)
+
+    def text(self) -> bytes:
+        """The bytes that are signed."""
+        return standing_text(self.name, self.asked)
+
+
+class Refusal(Strict):
+    """An answer of the clinic's that the hub did not take."""
+
+    run: Name
+    round: int
+    reason: str
+    words: str
+    time: float
+
+
+class Standing(Strict):
+    """How a clinic stands: enrolled or suspended, since when and why; its newest refusal; the hub's clock."""
+
+    state: str
+    since: float
+    reason: str
+    refused: Refusal | None
+    time: float
+
+
+def standing_text(name: str, asked: float) -> bytes:
+    """The bytes a clinic signs when it asks how it stands."""
+    return f"embryofl standing\n{name}\n{asked!r}\n".encode()
 
 
 def proof_text(name: str, secret: str, public_key: str) -> bytes:
@@ -172,9 +232,9 @@ def explain(error: ValidationError) -> str:
 
 
 def run_settings(values: dict[str, Any]) -> RunSettings:
-    """Validate settings given by a person; raise `UserError` in words."""
+    """Validate settings given by a person; what is left out is what suits the model. `UserError` in words."""
     try:
-        return RunSettings.model_validate(values)
+        return RunSettings.model_validate({**recipe(str(values.get("model", DEFAULT_MODEL))), **values})
     except ValidationError as exc:
         known = ", ".join(RunSettings.model_fields)
         raise UserError(f"The run's settings cannot be used: {explain(exc)}. Known settings: {known}.") from exc

@@ -11,10 +11,10 @@ from typing import Literal
 PREFIX = "embryofl_"
 
 CLINIC_STATES = (
-    "enrolled", "online", "training", "evaluating", "done", "late", "refused", "failed", "offline",
+    "enrolled", "online", "training", "evaluating", "done", "late", "refused", "failed", "offline", "suspended",
 )  # fmt: skip
 """`enrolled`: it is not known whether the clinic is online, since the SuperLink does not answer."""
-RUN_STATES = ("none", "queued", "waiting", "running", "finished", "stopped", "failed")
+RUN_STATES = ("none", "queued", "waiting", "running", "paused", "finished", "stopped", "failed")
 ROUND_PHASES = ("idle", "waiting", "training", "aggregating", "evaluating")
 CLINIC_PHASES = ("download", "evaluate", "train", "upload")
 TRAINER_PHASES = ("idle", *CLINIC_PHASES)
@@ -90,6 +90,7 @@ HUB = _table(
     ("embryofl_clinics_enrolled", "gauge", (), "Clinics that belong to the federation."),
     ("embryofl_clinics_online", "gauge", (), "Enrolled clinics that are connected."),
     ("embryofl_clinic_state", "gauge", ("clinic", "state"), "1 for a clinic's state, 0 for the others."),
+    ("embryofl_clinic_awaited", "gauge", _CLINIC, "1 when the hub waits for this clinic, 0 otherwise."),
     ("embryofl_clinic_enrolled_timestamp_seconds", "gauge", _CLINIC, "Unix time at which a clinic joined."),
     ("embryofl_clinic_last_seen_timestamp_seconds", "gauge", _CLINIC,
      "Unix time at which a clinic was last connected."),
@@ -102,6 +103,10 @@ HUB = _table(
      "Distance of the last accepted update from the model it began with."),
     ("embryofl_clinic_update_distance", "gauge", _CLINIC,
      "Distance of the last accepted update from the aggregate of its round (estimated to a few percent)."),
+    ("embryofl_clinic_update_share", "gauge", _CLINIC,
+     "Share of the last accepted update in the aggregate of its round, where the strategy has shares."),
+    ("embryofl_clinic_update_scale", "gauge", _CLINIC,
+     "What the last accepted update was shortened to, as a share of its length; 1 when it was not."),
     ("embryofl_clinic_phase_last_seconds", "gauge", ("clinic", "phase"),
      "Time a clinic spent on parts of its last accepted answer."),
     ("embryofl_clinic_phase_seconds_total", "counter", ("clinic", "phase"), "The same over all accepted answers."),
@@ -152,6 +157,7 @@ TRAINER = _table(
     ("embryofl_trainer_info", "gauge", ("clinic", "version", "protocol", "device"),
      "The clinic's version and device; always 1."),
     ("embryofl_trainer_connected", "gauge", _CLINIC, "1 while the hub can be reached."),
+    ("embryofl_trainer_suspended", "gauge", _CLINIC, "1 while the hub has suspended this clinic."),
     ("embryofl_trainer_reconnects_total", "counter", _CLINIC, "Times the hub was lost and found again."),
     ("embryofl_trainer_contact_timestamp_seconds", "gauge", _CLINIC,
      "Unix time at which the hub last answered; 0 when never."),

@@ -47,6 +47,8 @@ EDGES[-1] = 1.0
 CENTRES: FloatArray = (EDGES[:-1] + EDGES[1:]) / 2
 BIN_WIDTH = float(np.diff(EDGES).max())
 
+SMALLEST_COUNT = 5
+"""A clinic tells nothing about fewer embryos than this, unless its policy says otherwise."""
 CALIBRATION_BINS = 10
 SCORE_FLOOR = 1e-7
 """Scores are kept this far from 0 and 1 when the logarithm is taken."""
@@ -199,12 +201,12 @@ class ScoreSums:
         """Sums over the embryos of all; the order does not matter but for rounding in the last digit."""
         return merge((self, *others))
 
-    def suppress(self, minimum: int = 5, group: int = 3) -> ScoreSums:
+    def suppress(self, minimum: int = SMALLEST_COUNT, group: int = 3) -> ScoreSums:
         """What of these sums may leave a clinic.
 
         Parameters
         ----------
-        minimum : int (default: 5)
+        minimum : int (default: `SMALLEST_COUNT`)
             A day with a class of at least one but fewer embryos than this is withheld.
         group : int (default: 3)
             No bin of the result holds fewer embryos (both classes together) than this.

@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-DEFAULT_IMAGE_SIZE = 96
-"""Side of the images for the default model, pixels."""
+RAREST = 20
+"""A class that is rarer than one in so many on a day is weighted as if it were that frequent."""
 
 Progress = Callable[[int, int, float], None]
 """Called after each batch with the batches done, their total, and the mean loss so far."""
 
 
 class Examples(Protocol):
-    """Labelled images; what `embryofl.data` loads."""
+    """Labelled images, or what a frozen backbone made of them; what `embryofl.data` loads."""
 
     @property
-    def pixels(self) -> npt.NDArray[np.uint8]:
-        """All decoded images, uint8 (m, s, s, 3)."""
+    def pixels(self) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
+        """All decoded images, uint8 (m, s, s, 3), or all embeddings, float32 (m, d)."""
 
     @property
     def rows(self) -> npt.NDArray[np.int64]:
@@ -50,7 +50,7 @@ class Examples(Protocol):
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """How to train.
+    """How to train; what suits a model is in `embryofl.models.recipe`.
 
     Attributes
     ----------
@@ -67,7 +67,8 @@ class TrainSettings:
     label_smoothing : float
         Labels become ``smoothing / 2`` and ``1 - smoothing / 2``.
     balance : float
-        0 counts every image once; 1 gives both classes the same weight in sum; between, a power of that.
+        0 counts every image once; 1 gives days, and both classes of each, the same weight in sum; between, a power of
+        that.
     """
 
     local_epochs: int = 4
@@ -116,7 +117,7 @@ def train(
     Parameters
     ----------
     model : torch.nn.Module
-        Images (n, 3, s, s) to logits (n,); is moved to `device` and left there in training mode.
+        Images (n, 3, s, s), or embeddings (n, d), to logits (n,); is moved to `device` and left there in training mode.
     examples : Examples
         At least one.
     settings : TrainSettings
@@ -146,7 +147,7 @@ def train(
     model.to(device).train()
     optimiser = _optimiser(model, settings, settings.learning_rate * learning_rate_scale)
     labels = torch.from_numpy(np.asarray(examples.labels, np.float32))
-    weights = _class_weights(labels, settings.balance)
+    weights = _class_weights(labels, torch.from_numpy(np.asarray(examples.days)), settings.balance)
     targets = labels * (1 - settings.label_smoothing) + settings.label_smoothing / 2
     count = len(labels)
     total = settings.local_epochs * math.ceil(count / settings.batch_size)
@@ -156,7 +157,9 @@ def train(
         torch.manual_seed(seed)
         for _ in range(settings.local_epochs):
             for batch in _batches(count, settings.batch_size, generator):
-                images = augment(_images(examples, batch.numpy(), device), generator)
+                images = _inputs(examples, batch.numpy(), device)
+                if images.ndim == 4:  # an embedding has nothing to turn or flip
+                    images = augment(images, generator)
                 with _autocast(device):
                     logits = model(images)
                 losses = torch.nn.functional.binary_cross_entropy_with_logits(
@@ -195,7 +198,7 @@ def predict(
         with torch.inference_mode(), _autocast(device):
             for start in range(0, len(examples.rows), batch_size):
                 batch = np.arange(start, min(start + batch_size, len(examples.rows)))
-                logits = model(_images(examples, batch, device))
+                logits = model(_inputs(examples, batch, device))
                 scores.append(torch.sigmoid(logits.double()).cpu().numpy())
     finally:
         model.train(was_training)
@@ -218,12 +221,12 @@ def evaluate(
     return ScoreSums.from_scores(scores, examples.labels, examples.days)
 
 
-def _images(examples: Examples, batch: npt.NDArray[np.int64], device: torch.device) -> torch.Tensor:
-    """Images of a batch of indices (n,), as uint8 (n, 3, s, s) on the device."""
+def _inputs(examples: Examples, batch: npt.NDArray[np.int64], device: torch.device) -> torch.Tensor:
+    """Inputs of a batch of indices (n,) on the device: uint8 images (n, 3, s, s) or float32 embeddings (n, d)."""
     import torch
 
-    pixels = np.ascontiguousarray(examples.pixels[examples.rows[batch]])
-    return torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2)
+    taken = torch.from_numpy(np.ascontiguousarray(examples.pixels[examples.rows[batch]])).to(device)
+    return taken.permute(0, 3, 1, 2) if taken.ndim == 4 else taken
 
 
 def _batches(count: int, size: int, generator: torch.Generator) -> list[torch.Tensor]:
@@ -234,13 +237,22 @@ def _batches(count: int, size: int, generator: torch.Generator) -> list[torch.Te
     return [order[start : start + size] for start in range(0, count, size)]
 
 
-def _class_weights(labels: torch.Tensor, balance: float) -> torch.Tensor:
-    """Weight of each example, float32 (n,), mean 1."""
+def _class_weights(labels: torch.Tensor, days: torch.Tensor, balance: float) -> torch.Tensor:
+    """Weight of each example, float32 (n,), mean 1.
+
+    Days weigh the same in sum, and so do the classes of each day: otherwise a model learns the day itself, on which
+    viability depends more than on anything in the picture, and the day with the most images drowns the others. A rarer
+    class than one in `RAREST` is not lifted further, so that a single embryo cannot outweigh a day.
+    """
     import torch
 
-    positives = labels.mean()
-    frequency = torch.where(labels == 1, positives, 1 - positives)
-    weights = frequency.pow(-balance)
+    weights = torch.ones(len(labels))
+    for day in set(days.tolist()):
+        on_day = days == day
+        positives = labels[on_day].mean()
+        frequency = torch.where(labels[on_day] == 1, positives, 1 - positives)
+        lifted = frequency.clamp(min=1 / RAREST).pow(-balance)
+        weights[on_day] = lifted / lifted.mean() / on_day.float().mean() ** balance
     return weights / weights.mean()
 
 

@@ -100,8 +100,13 @@ def up(
                 stack.start_clinic(name)
             stack.wait_enrolled(names)
             info = stack.call("GET", "/control/status")
-            if info["run"] and info["run"]["state"] not in ("finished", "stopped", "failed"):
+            if info["run"] and info["run"]["state"] == "paused":
+                console.print(
+                    f"[bold]4/4[/bold] {info['run']['name']} is paused; it goes on with: make hub DO=continue"
+                )
+            elif info["run"] and info["run"]["state"] not in ("finished", "stopped", "failed"):
                 console.print(f"[bold]4/4[/bold] {info['run']['name']} goes on after round {info['run']['round']}")
+                _tell_unused(console, settings, info["run"])
             else:
                 run = stack.call("POST", "/control/runs", {"settings": settings})
                 console.print(f"[bold]4/4[/bold] {run['name']}: {run['settings']['rounds']} rounds of training")
@@ -138,7 +143,7 @@ def _watched(stack: Any) -> Any:
         nonlocal last
         stack.supervisor.check()
         try:
-            last = stack.call("GET", "/control/status")
+            last = stack.call("GET", "/control/status?metrics=newest")
         except UserError:
             if not last:
                 raise
@@ -178,7 +183,7 @@ def status() -> None:
 
     place, console = current(), show.make_console()
     if _running(place):
-        show.print_status(console, call(hub_settings(place), "GET", "/control/status"))
+        show.print_status(console, call(hub_settings(place), "GET", "/control/status?metrics=newest"))
         return
     console.print(f"{place.root.name} is not running. Start it with: make demo")
     run = Runs(place.hub / "runs").latest()
@@ -190,6 +195,38 @@ def status() -> None:
     )
     if state["state"] == "finished":
         console.print(show.results({"name": run.name, "metrics": run.metrics()}))
+
+
+def _tell_unused(console: Any, settings: dict[str, Any], run: dict[str, Any]) -> None:
+    """Settings that were given but not used, because an unfinished run has its own."""
+    other = [f"{n}={run['settings'][n]} (not {v})" for n, v in settings.items() if run["settings"].get(n) != v]
+    if other:
+        console.print(f"It keeps the settings it was started with: {', '.join(other)}. SET is for the next run.")
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+def hub(context: typer.Context) -> None:
+    """Run `embryofl-server ...` for the demo's hub."""
+    from embryofl_demo.stack import hub_environment, program
+
+    command = program("embryofl-server")
+    os.execve(command, [command, *context.args], {**os.environ, **hub_environment(current())})  # noqa: S606
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="What `make backup` wrote.")],
+    name: Annotated[str, typer.Option(help="The demo federation it is for.")] = "synthetic",
+) -> None:
+    """Put a backup in the place of a demo's hub, which must not have a state; the next `make demo` goes on from it."""
+    from embryofl_server.backup import opened_for_reading, read_backup
+    from embryofl_server.settings import HubSettings
+
+    place = Place(base() / name)
+    with _single(place), opened_for_reading(str(file)) as source:
+        found = read_backup(HubSettings(state_dir=place.hub), source)
+    place.make_current()
+    typer.echo(f"Restored to {place.hub}: {found.runs} runs, {found.clinics} clinics. Go on with: make demo")
 
 
 @app.command()

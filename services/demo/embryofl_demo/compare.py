@@ -7,6 +7,7 @@ epochs, on its own patients only. All are judged on the held-out patients of eve
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from embryofl.files import write_atomic
 from embryofl.messages import Request, RunSettings, round_seed
 from embryofl.metrics import ScoreSums, merge
 from embryofl_clinic.workload import EmbryoWorkload
-from embryofl_server.strategies import strategy
+from embryofl_server import gate
+from embryofl_server.strategies import Round, State, Update, make_strategy
 
 POOLED = "all clinics"
 
@@ -79,16 +81,22 @@ def _train(
 def _federated(
     clinics: dict[str, EmbryoWorkload], settings: RunSettings, packed: np.ndarray, say: Callable[[str], None]
 ) -> np.ndarray:
-    layout = next(iter(clinics.values())).layout
+    layout, strategy = next(iter(clinics.values())).layout, make_strategy(settings)
+    state: State = {}
+    before: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         for number in range(1, settings.rounds + 1):
-            total = strategy(settings.strategy)(layout, list(clinics))
+            sent: dict[str, Update] = {}
             for name, clinic in clinics.items():
-                update, examples = _train(clinic, packed, settings, number, name)
+                trained, examples = _train(clinic, packed, settings, number, name)
                 path = Path(folder) / name
-                write_atomic(path, update.data)
-                total.add(name, path, examples)
-            packed = total.result()
+                write_atomic(path, trained.data)
+                sent[name] = Update(name, path, examples, gate.update_norm(path, layout, packed))
+            norms = {name: u.norm for name, u in sent.items()}
+            scales, _ = gate.judge_norms(norms, before, settings.norm_clip, settings.norm_bound)
+            updates = [replace(sent[name], scale=scale) for name, scale in scales.items()]
+            made = strategy.aggregate(Round(number, layout, packed, updates), state)
+            packed, state, before = made.model, made.state, [u.norm for u in updates]
             clinics_now = merge(_evaluate(c, packed, "validation") for c in clinics.values())
             auroc = clinics_now.summary().auroc
             say(f"federated: round {number} of {settings.rounds}, validation AUROC {auroc or float('nan'):.3f}")

@@ -65,7 +65,7 @@ class Stack:
             )
         ports = {"gateway": port, "server": free_port(), "superlink": free_port(), "metrics": free_port()}
         write_atomic(place.ports_file, json.dumps(ports).encode())
-        self._targets = {"hub": f"127.0.0.1:{ports['metrics']}"}
+        self._targets: dict[str, str] = {}
         self.place, self.ports = place, ports
         self.supervisor = Supervisor(place.logs)
         self.settings = hub_settings(place)
@@ -105,13 +105,14 @@ class Stack:
         )
         self._until(lambda: not port_is_free(ports["gateway"]), "gateway")
         self._until(lambda: not port_is_free(ports["superlink"]), "superlink")
+        self._announce("hub", f"127.0.0.1:{ports['metrics']}")
 
     def _flower_env(self) -> dict[str, str]:
         home = {"FLWR_HOME": str(self.place.root / "flwr")}
         return {**home, "FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
 
     def _hub_env(self) -> dict[str, str]:
-        return {**self._flower_env(), **_environment(self.settings)}
+        return {**self._flower_env(), **hub_environment(self.place)}
 
     def start_clinic(self, name: str, command: list[str] | None = None) -> None:
         """Start a clinic; one that has not joined yet gets an invite, as a real one would."""
@@ -175,6 +176,7 @@ def hub_settings(place: Place) -> HubSettings:
     )
 
 
-def _environment(settings: HubSettings) -> dict[str, str]:
-    values = settings.model_dump(exclude_none=True)
+def hub_environment(place: Place) -> dict[str, str]:
+    """The same as environment variables."""
+    values = hub_settings(place).model_dump(exclude_none=True)
     return {f"EMBRYOFL_{k.upper()}": str(v) for k, v in values.items()}

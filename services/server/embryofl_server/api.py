@@ -9,21 +9,26 @@ import contextlib
 import errno
 import hmac
 import logging
+import threading
 import time
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from fastapi import Depends, FastAPI, Header, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from embryofl.errors import UserError
-from embryofl.messages import Enrolment
+from embryofl.messages import Enrolment, StandingQuestion
 from embryofl_server.blobs import BadUrl, UploadRefused
 from embryofl_server.hub import HubService
 from embryofl_server.store import Refused
 
 log = logging.getLogger("embryofl.api")
+
+
+By = Annotated[str, Header(alias="x-embryofl-by", max_length=100)]
+"""Who steers, for the audit log: what the holder of the control token says of itself."""
 
 
 class StartRun(BaseModel):
@@ -33,27 +38,45 @@ class StartRun(BaseModel):
     initial: str = ""
 
 
-class InviteRequest(BaseModel):
-    """The name of the clinic to invite."""
+class RunName(BaseModel):
+    """A run; "" means the one that is meant without saying."""
+
+    run: str = ""
+
+
+class ClinicName(BaseModel):
+    """A clinic, and why something is done with it."""
 
     name: str
+    reason: str = "Suspended by the coordinator."
 
 
 class RecentFailures:
-    """Slows down guessing at invites: after `MOST` refusals within a minute nobody can join for the rest of it."""
+    """Slows down guessing at invites: after `MOST` refusals within a minute an address cannot join for the rest of it.
 
-    MOST, WINDOW_S = 20, 60.0
+    The last `ADDRESSES` are remembered, so that a flood of addresses costs no memory. A secret of an invite has 128 bits
+    and more: the limit spares work and logs, it is not what keeps a guesser out.
+    """
+
+    MOST, WINDOW_S, ADDRESSES = 20, 60.0, 10_000
 
     def __init__(self) -> None:
-        self._times: collections.deque[float] = collections.deque(maxlen=self.MOST)
+        self._times: collections.OrderedDict[str, collections.deque[float]] = collections.OrderedDict()
+        self._lock = threading.Lock()  # enrolments are answered in several threads
 
-    def count(self) -> None:
-        """A refusal happened."""
-        self._times.append(time.monotonic())
+    def count(self, address: str) -> None:
+        """A refusal of `address` happened."""
+        with self._lock:
+            self._times.setdefault(address, collections.deque(maxlen=self.MOST)).append(time.monotonic())
+            self._times.move_to_end(address)
+            while len(self._times) > self.ADDRESSES:
+                self._times.popitem(last=False)
 
-    def too_many(self) -> bool:
-        """Whether the window is full."""
-        return len(self._times) == self.MOST and time.monotonic() - self._times[0] < self.WINDOW_S
+    def too_many(self, address: str) -> bool:
+        """Whether the window of `address` is full."""
+        with self._lock:
+            times = self._times.get(address)
+            return times is not None and len(times) == self.MOST and time.monotonic() - times[0] < self.WINDOW_S
 
 
 def create_app(hub: HubService) -> FastAPI:
@@ -65,7 +88,7 @@ def create_app(hub: HubService) -> FastAPI:
         yield
         hub.close()
 
-    failures = RecentFailures()
+    failures, strangers = RecentFailures(), RecentFailures()
     app = FastAPI(title="EmbryoFL hub", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
 
     @app.exception_handler(UserError)
@@ -74,13 +97,24 @@ def create_app(hub: HubService) -> FastAPI:
 
     # -- for clinics, through the gateway ---------------------------------------------------------------------------
     @app.post("/v1/enrol")
-    def enrol(request: Enrolment) -> Response:
-        if failures.too_many():
+    def enrol(request: Enrolment, x_forwarded_for: Annotated[str, Header()] = "") -> Response:
+        # The gateway replaces what a client writes here by the address it came from (Caddy trusts no client's header).
+        if failures.too_many(x_forwarded_for):
             return JSONResponse({"error": "Too many refused attempts to join; try again in a minute."}, status_code=503)
         try:
-            return JSONResponse(hub.enrol(request))
+            return JSONResponse(hub.membership.enrol(request))
         except Refused as exc:
-            failures.count()
+            failures.count(x_forwarded_for)
+            return JSONResponse({"error": str(exc)}, status_code=403)
+
+    @app.post("/v1/standing")
+    def standing(question: StandingQuestion, x_forwarded_for: Annotated[str, Header()] = "") -> Response:
+        if strangers.too_many(x_forwarded_for):
+            return JSONResponse({"error": "Too many questions of strangers; try again in a minute."}, status_code=503)
+        try:
+            return JSONResponse(hub.membership.standing(question).model_dump())
+        except Refused as exc:
+            strangers.count(x_forwarded_for)
             return JSONResponse({"error": str(exc)}, status_code=403)
 
     @app.put("/v1/update/{name}")
@@ -119,23 +153,39 @@ def create_app(hub: HubService) -> FastAPI:
     control = [Depends(authorised)]
 
     @app.get("/control/status", dependencies=control)
-    def status() -> dict[str, Any]:
-        return hub.status()
+    def status(metrics: Literal["all", "newest"] = "all") -> dict[str, Any]:
+        return hub.status(newest=metrics == "newest")
 
     @app.get("/control/runs", dependencies=control)
     def runs() -> list[dict[str, Any]]:
         return [hub.run_info(r) for r in hub.runs.all()]
 
     @app.post("/control/runs", dependencies=control)
-    def start(request: StartRun) -> dict[str, Any]:
-        return hub.run_info(hub.start_run(request.settings, request.initial))
+    def start(request: StartRun, by: By = "") -> dict[str, Any]:
+        return hub.run_info(hub.start_run(request.settings, request.initial, by))
 
     @app.post("/control/stop", dependencies=control)
-    def stop() -> dict[str, Any]:
-        return hub.run_info(hub.stop_run())
+    def stop(request: RunName | None = None, by: By = "") -> dict[str, Any]:
+        return hub.run_info(hub.stop_run(request.run if request else "", by))
+
+    @app.post("/control/pause", dependencies=control)
+    def pause(request: RunName | None = None, by: By = "") -> dict[str, Any]:
+        return hub.run_info(hub.pause_run(request.run if request else "", by))
+
+    @app.post("/control/continue", dependencies=control)
+    def go_on(request: RunName | None = None, by: By = "") -> dict[str, Any]:
+        return hub.run_info(hub.continue_run(request.run if request else "", by))
 
     @app.post("/control/invites", dependencies=control)
-    def invite(request: InviteRequest) -> dict[str, str]:
-        return {"invite": hub.invite(request.name).word()}
+    def invite(request: ClinicName, by: By = "") -> dict[str, str]:
+        return {"invite": hub.membership.invite(request.name, by).word()}
+
+    @app.post("/control/suspend", dependencies=control)
+    def suspend(request: ClinicName, by: By = "") -> dict[str, Any]:
+        return {"state": hub.membership.suspend(request.name, request.reason, by).state}
+
+    @app.post("/control/resume", dependencies=control)
+    def resume(request: ClinicName, by: By = "") -> dict[str, Any]:
+        return {"state": hub.membership.resume(request.name, by).state}
 
     return app

@@ -4,6 +4,7 @@ The gateway serves global models itself, from disk, after asking `SignedUrls.che
 server to disk, hashed on the way, and can never be larger than announced.
 """
 
+import asyncio
 import hashlib
 import hmac
 import secrets
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
 
+STALL_S = 60.0  # an upload of which nothing comes for so long is given up; the clinic may begin it anew
 MODEL_PREFIX, UPDATE_PREFIX = "/v1/model/", "/v1/update/"
 
 
@@ -119,13 +121,18 @@ class Uploads:
         part = ticket.path.with_suffix("." + secrets.token_hex(4))
         digest, got = hashlib.sha256(), 0
         try:
-            with part.open("wb") as file:
-                async for chunk in body:
-                    got += len(chunk)
-                    if got > ticket.size:
-                        raise UploadRefused(413, f"The update has more than the {ticket.size} bytes expected.")
-                    digest.update(chunk)
-                    file.write(chunk)
+            loop = asyncio.get_running_loop()
+            async with asyncio.timeout(STALL_S) as stall:
+                with part.open("wb") as file:
+                    async for chunk in body:
+                        stall.reschedule(loop.time() + STALL_S)
+                        got += len(chunk)
+                        if got > ticket.size:
+                            raise UploadRefused(413, f"The update has more than the {ticket.size} bytes expected.")
+                        if self._tickets.get(name) is not ticket:
+                            raise UploadRefused(410, "The round this update belongs to is over.")
+                        digest.update(chunk)
+                        file.write(chunk)
             if got != ticket.size:
                 raise UploadRefused(400, f"The update ended after {got} of {ticket.size} bytes.")
             with self._lock:  # one that ends late must not replace what has been checked, nor stay behind
@@ -134,6 +141,8 @@ class Uploads:
                 part.rename(ticket.path)
                 ticket.sha256 = digest.hexdigest()
             self.arrived.set()
+        except TimeoutError:  # a machine that lost its power says no goodbye
+            raise UploadRefused(408, f"Nothing came for {STALL_S:.0f} s.") from None
         finally:
             part.unlink(missing_ok=True)
 

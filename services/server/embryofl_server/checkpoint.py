@@ -1,31 +1,34 @@
 """Durable rounds. Weights first, then the JSON that names their SHA-256: a round exists when its JSON does.
 
 weights/<run>/round-0007.safetensors   also what the gateway serves to the clinics
-runs/<run>/round-0007.json             round, SHA-256, size, clinics' metrics, refusals
+runs/<run>/round-0007.state            what the strategy keeps for the next round (only if it keeps something)
+runs/<run>/round-0007.json             round, SHA-256, size, clinics' metrics, refusals; SHA-256 of the state
 """
 
 import hashlib
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from embryofl.files import write_atomic
-from embryofl.wire import Layout
+from embryofl.files import sha256_of, write_atomic
+from embryofl.wire import NAMES, Layout
 
 log = logging.getLogger("embryofl.checkpoint")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A complete round: its number, its record (the JSON), and its weights file."""
+    """A complete round: its number, its record (the JSON), its weights file, and the file of the strategy's state."""
 
     round: int
     record: dict[str, Any]
     weights: Path
+    state_file: Path
 
     def packed(self) -> np.ndarray:
         """The weights, memory-mapped: uint8 `(size,)`."""
@@ -34,6 +37,13 @@ class Checkpoint:
     def layout(self) -> Layout:
         """The layout of the weights."""
         return Layout.parse(self.packed().data)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """What the strategy keeps: named arrays; empty for a strategy that keeps nothing."""
+        if "state" not in self.record:
+            return {}
+        packed = np.fromfile(self.state_file, np.uint8)
+        return Layout.parse(packed.data).tensor_views(packed)
 
 
 class Checkpoints:
@@ -44,7 +54,7 @@ class Checkpoints:
     records, weights : Path
         Folders of the JSON records and of the weights.
     keep : int
-        How many of the newest weights stay; the initial model and every JSON stay always.
+        How many of the newest weights stay. The initial model, the best one and every JSON stay always.
     """
 
     def __init__(self, records: Path, weights: Path, keep: int) -> None:
@@ -57,20 +67,57 @@ class Checkpoints:
     def _record_path(self, round_: int) -> Path:
         return self._records / f"round-{round_:04d}.json"
 
-    def save(self, round_: int, packed: np.ndarray, record: dict[str, Any]) -> Checkpoint:
-        """Write a round; when this returns it survives a power cut."""
+    def _state_path(self, round_: int) -> Path:
+        return self._records / f"round-{round_:04d}.state"
+
+    def save(
+        self,
+        round_: int,
+        packed: np.ndarray,
+        record: dict[str, Any],
+        state: Mapping[str, np.ndarray] | None = None,
+        best: int | None = None,
+    ) -> Checkpoint:
+        """Write a round; when this returns it survives a power cut.
+
+        Parameters
+        ----------
+        round_ : int
+        packed : ndarray of uint8
+        record : dict
+            What else is to be known of the round.
+        state : mapping of str to ndarray, optional
+            What the strategy keeps for the next round.
+        best : int, optional
+            The round whose weights must not be pruned.
+        """
         data = packed.data
         digest = hashlib.sha256(data).hexdigest()
         write_atomic(self.weights_path(round_), data)
         record = {**record, "round": round_, "sha256": digest, "size": len(data)}
-        write_atomic(self._record_path(round_), json.dumps(record, indent=1).encode())
-        self._prune(round_)
-        return Checkpoint(round_, record, self.weights_path(round_))
+        if state:
+            record["state"] = self._save_state(round_, state)
+        write_atomic(self._record_path(round_), json.dumps(record).encode())
+        self._prune(round_, best)
+        return Checkpoint(round_, record, self.weights_path(round_), self._state_path(round_))
 
-    def _prune(self, newest: int) -> None:
-        for path in self._weights.glob("round-*.safetensors"):
-            if 0 < int(path.stem.removeprefix("round-")) <= newest - self._keep:
-                path.unlink()
+    def _save_state(self, round_: int, state: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        layout = Layout.of({name: (NAMES[a.dtype], a.shape) for name, a in state.items()})
+        packed = layout.empty()
+        for name, view in layout.tensor_views(packed).items():
+            view[...] = state[name]
+        write_atomic(self._state_path(round_), packed.data)
+        return {"sha256": hashlib.sha256(packed.data).hexdigest(), "size": packed.size}
+
+    def _prune(self, newest: int, best: int | None) -> None:
+        for folder, pattern, spared in (
+            (self._weights, "round-*.safetensors", (0, best)),
+            (self._records, "round-*.state", ()),
+        ):
+            for path in folder.glob(pattern):
+                number = int(path.stem.removeprefix("round-"))
+                if number <= newest - self._keep and number not in spared:
+                    path.unlink()
 
     def records(self) -> list[dict[str, Any]]:
         """The records of all complete rounds, in order."""
@@ -78,18 +125,31 @@ class Checkpoints:
         return [record for record in found if record]
 
     def latest(self) -> Checkpoint | None:
-        """The newest round whose weights are there and match their SHA-256; damaged ones are set aside with a warning."""
+        """The newest round whose files are there and match their SHA-256; damaged ones are set aside with a warning."""
         for path in sorted(self._records.glob("round-*.json"), reverse=True):
             record = _read(path)
-            weights = self.weights_path(record["round"]) if record else None
-            if record and weights and weights.exists():
-                with weights.open("rb") as file:
-                    if hashlib.file_digest(file, "sha256").hexdigest() == record["sha256"]:
-                        return Checkpoint(record["round"], record, weights)
-                log.warning("%s does not match its SHA-256: it is set aside and the round before is used", weights)
-                weights.rename(weights.with_suffix(".damaged"))
+            if record:
+                number = record["round"]
+                found = Checkpoint(number, record, self.weights_path(number), self._state_path(number))
+                files = [(found.weights, record["sha256"])]
+                if "state" in record:
+                    files.append((found.state_file, record["state"]["sha256"]))
+                if all([_matches(file, digest) for file, digest in files]):
+                    return found
             path.rename(path.with_suffix(".json.damaged"))
         return None
+
+
+def _matches(path: Path, digest: str) -> bool:
+    """Whether a file is there and is what was written; one that is not is set aside."""
+    if not path.exists():
+        log.warning("%s is missing: the round before is used", path)
+        return False
+    if sha256_of(path) != digest:
+        log.warning("%s does not match its SHA-256: it is set aside and the round before is used", path)
+        path.rename(path.with_suffix(path.suffix + ".damaged"))
+        return False
+    return True
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -34,7 +34,7 @@ def start(
     initial: Annotated[str, typer.Option(help="Start from these weights (safetensors, on the server).")] = "",
     follow: Annotated[bool, typer.Option(help="Show progress until the run is over.")] = False,
 ) -> None:
-    """Start a run with all enrolled clinics."""
+    """Start a run with all enrolled clinics; while another one is under way it waits for its turn."""
     from embryofl_server.start import parse_settings
 
     run = _call("POST", "/control/runs", {"settings": parse_settings(option or []), "initial": initial})
@@ -43,11 +43,46 @@ def start(
         status(json_=False, follow=True)
 
 
+RunArgument = Annotated[str, typer.Argument(help="The run's name, such as run-0002; by default the one under way.")]
+ClinicArgument = Annotated[str, typer.Argument(help="The clinic's name.")]
+
+
 @app.command()
-def stop() -> None:
-    """Stop the run under way for good (its last complete round is kept)."""
-    run = _call("POST", "/control/stop")
-    typer.echo(f"{run['name']} is being stopped; it keeps round {run['round']}.")
+def stop(run: RunArgument = "") -> None:
+    """Stop a run for good (its last complete round is kept)."""
+    found = _call("POST", "/control/stop", {"run": run})
+    typer.echo(f"{found['name']} is being stopped; it keeps round {found['round']}.")
+
+
+@app.command()
+def pause(run: RunArgument = "") -> None:
+    """Lay a run aside until `continue`, also across restarts of the hub. The round under way is done again then."""
+    found = _call("POST", "/control/pause", {"run": run})
+    typer.echo(f"{found['name']} is being paused after round {found['round']}. Go on with: embryofl-server continue")
+
+
+@app.command("continue")
+def continue_(run: RunArgument = "") -> None:
+    """Go on with a paused run."""
+    found = _call("POST", "/control/continue", {"run": run})
+    typer.echo(f"{found['name']} goes on after round {found['round']}.")
+
+
+@app.command()
+def suspend(
+    clinic: ClinicArgument,
+    reason: Annotated[str, typer.Option(help="Why; the clinic is told.")] = "Suspended by the coordinator.",
+) -> None:
+    """Take a clinic out of all runs until `resume`; no other clinic notices."""
+    _call("POST", "/control/suspend", {"name": clinic, "reason": reason})
+    typer.echo(f"{clinic} is suspended. Let it take part again with: embryofl-server resume {clinic}")
+
+
+@app.command()
+def resume(clinic: ClinicArgument) -> None:
+    """Lift a clinic's suspension: it takes part from the next round on. (A paused run: `continue`.)"""
+    _call("POST", "/control/resume", {"name": clinic})
+    typer.echo(f"{clinic} takes part again.")
 
 
 @app.command()
@@ -59,7 +94,7 @@ def status(
     from embryofl_server import show
 
     def fetch() -> Any:
-        return _call("GET", "/control/status")
+        return _call("GET", "/control/status" if json_ and not follow else "/control/status?metrics=newest")
 
     console = show.make_console()
     info = show.follow(console, fetch) if follow else fetch()
@@ -97,9 +132,10 @@ def invite(name: Annotated[str, typer.Argument(help="The clinic's name: small le
 @app.command()
 def clinics() -> None:
     """List the enrolled clinics."""
-    found = _call("GET", "/control/status")["clinics"]
+    found = _call("GET", "/control/status?metrics=newest")["clinics"]
     for name, clinic in found.items():
-        typer.echo(f"{name}  {clinic['state']}  labelled embryos: {clinic['labelled'] or '-'}")
+        line = f"{name}  {clinic['state']}  labelled embryos: {clinic['labelled'] or '-'}"
+        typer.echo(f"{line}  {clinic['detail']}" if clinic["state"] == "suspended" else line)
     if not found:
         typer.echo("No clinic yet. Invite one with: embryofl-server invite NAME")
 
@@ -118,6 +154,66 @@ def health(url: Annotated[str, typer.Argument()], ca: Annotated[Path, typer.Opti
             raise UserError(f"{url} answers {exc.code}.") from None
     except OSError as exc:
         raise UserError(f"{url} does not answer: {getattr(exc, 'reason', exc)}.") from None
+
+
+@app.command()
+def backup(file: Annotated[str, typer.Argument(help="Where to write it; - is standard output.")]) -> None:
+    """Write the hub's whole state into one archive, also while a run goes on. It holds the hub's private keys."""
+    from embryofl_server.backup import opened_for_writing, write_backup
+    from embryofl_server.settings import load_settings
+
+    with opened_for_writing(file) as out:
+        found = write_backup(load_settings(), out)
+    typer.echo(
+        f"{found.runs} runs, {found.clinics} clinics, {found.size / 1e6:.1f} MB. The archive holds the hub's private keys: "
+        "keep it as safe as the hub itself.",
+        err=True,
+    )
+
+
+@app.command()
+def restore(file: Annotated[str, typer.Argument(help="A file that `backup` wrote; - is standard input.")]) -> None:
+    """Put a backup into this (empty) state folder. The hub has the same identity then: clinics go on unchanged."""
+    from embryofl_server.backup import opened_for_reading, read_backup
+    from embryofl_server.settings import load_settings
+
+    with opened_for_reading(file) as source:
+        found = read_backup(load_settings(), source)
+    typer.echo(f"Restored: {found.runs} runs, {found.clinics} clinics, {found.size / 1e6:.1f} MB.")
+
+
+audit = typer.Typer(help="The audit log: what happened to whom, chained line by line.", no_args_is_help=True)
+app.add_typer(audit, name="audit")
+
+
+@audit.command("verify")
+def audit_verify() -> None:
+    """Say whether the audit log is as it was written, or where it was broken (exit code 1)."""
+    from embryofl_server.audit_log import verify_log
+    from embryofl_server.settings import load_settings
+
+    whole, words = verify_log(load_settings().state_dir)
+    typer.echo(words)
+    if not whole:
+        raise typer.Exit(1)
+
+
+@audit.command("show")
+def audit_show(
+    event: Annotated[list[str] | None, typer.Option(help="Only events of this kind. Repeatable.")] = None,
+    clinic: Annotated[str, typer.Option(help="Only what concerns this clinic.")] = "",
+    run: Annotated[str, typer.Option(help="Only what concerns this run.")] = "",
+    since: Annotated[str, typer.Option(help="Only from this day (2026-01-31) or moment (2026-01-31T12:00) on.")] = "",
+    last: Annotated[int, typer.Option(min=0, help="Only the newest so many; 0 is all.")] = 0,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
+) -> None:
+    """Print the audit log, oldest first."""
+    from embryofl_server.audit_log import Filter, as_text, chosen
+    from embryofl_server.settings import load_settings
+
+    wanted = Filter(tuple(event or ()), clinic, run, since, last)
+    for entry in chosen(load_settings().state_dir, wanted):
+        typer.echo(json.dumps(entry) if json_ else as_text(entry))
 
 
 def main() -> None:

@@ -1,6 +1,9 @@
 """The command line's side of the control API."""
 
+import getpass
 import json
+import os
+import socket
 import ssl
 import urllib.error
 import urllib.request
@@ -8,6 +11,13 @@ from typing import Any
 
 from embryofl.errors import UserError
 from embryofl_server.settings import HubSettings
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as in a container
+        return f"uid-{os.getuid()}"
 
 
 def call(settings: HubSettings, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
@@ -25,7 +35,11 @@ def call(settings: HubSettings, method: str, path: str, body: dict[str, Any] | N
         f"https://{settings.server_address}{path}",
         method=method,
         data=json.dumps(body).encode() if body is not None else None,
-        headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+        headers={
+            "Authorization": f"Bearer {token}",
+            "Content-Type": "application/json",
+            "X-Embryofl-By": f"{_user()}@{socket.gethostname()}".encode("ascii", "replace")[:100].decode(),
+        },
     )
     try:
         with urllib.request.urlopen(request, context=context, timeout=120) as response:  # noqa: S310

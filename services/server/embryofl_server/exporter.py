@@ -27,9 +27,9 @@ from embryofl.messages import PROTOCOL
 from embryofl.metric_names import CLINIC_STATES, HUB, ROUND_PHASES, RUN_STATES
 from embryofl_server.history import History, RunHistory
 from embryofl_server.presence import LastSeen
-from embryofl_server.rounds import answers_needed
 from embryofl_server.store import Clinic
 from embryofl_server.store_families import store_families
+from embryofl_server.terms import FIRST_DEADLINE_S
 
 if TYPE_CHECKING:
     from embryofl_server.hub import HubService
@@ -74,7 +74,7 @@ class HubCollector:
             return True
 
     def _enrolled(self) -> dict[str, Clinic]:
-        return {n: c for n, c in self._hub.store.clinics().items() if c.state == "enrolled"}
+        return {n: c for n, c in self._hub.store.clinics().items() if c.state in ("enrolled", "suspended")}
 
     def stored(self) -> list[Family]:
         """What the store said at the last `refresh`."""
@@ -118,7 +118,7 @@ class HubCollector:
         out.one_of("embryofl_round_phase", ROUND_PHASES, phase)
         out.add("embryofl_run_rounds", run.settings.rounds if run else 0)
         out.add("embryofl_run_rounds_done", run.state["round"] if run else 0)
-        out.add("embryofl_run_deadline_seconds", run.settings.round_deadline_s if run else 0)
+        out.add("embryofl_run_deadline_seconds", _deadline_s(run, now["deadline_s"]))
         out.add("embryofl_run_grace_seconds", run.settings.grace_s if run else 0)
         out.add("embryofl_round", (now["round"] if phase != "idle" else 0) or (run.state["round"] if run else 0))
         if run:
@@ -128,22 +128,20 @@ class HubCollector:
         began = now["round_began"] if phase != "idle" else 0.0
         out.add("embryofl_round_began_timestamp_seconds", began)
         asking = run is not None and phase in ("training", "evaluating")
-        out.add(
-            "embryofl_round_deadline_timestamp_seconds", began + run.settings.round_deadline_s if run and asking else 0
-        )
+        out.add("embryofl_round_deadline_timestamp_seconds", now["deadline"] if asking else 0)
         waiting = now["waiting"] if active else None
         out.add("embryofl_round_wait_end_timestamp_seconds", waiting["until"] if waiting else 0)
         out.add("embryofl_round_waiting_for", len(waiting["for_"]) if waiting else 0)
-        self._quorum(out, run if asking or phase == "waiting" else None, phase, now["clinics"])
+        self._quorum(out, run if asking or phase == "waiting" else None, phase, now)
 
-    def _quorum(self, out: Families, run: RunHistory | None, phase: str, clinics: dict[str, Any]) -> None:
-        states = [c["state"] for c in clinics.values()]
+    def _quorum(self, out: Families, run: RunHistory | None, phase: str, now: dict[str, Any]) -> None:
+        states = [c["state"] for c in now["clinics"].values()]
         wanted = met = possible = 0
         if run and phase == "waiting":
             wanted, met = run.settings.min_clinics, states.count("online")
             possible = met
         elif run:
-            wanted = answers_needed(run.settings.quorum, run.settings.min_clinics, len(states))
+            wanted = now["needed"]
             met = states.count("done")
             possible = met + sum(state in ("training", "evaluating") for state in states)
         out.add("embryofl_round_quorum_wanted", wanted)
@@ -151,18 +149,25 @@ class HubCollector:
         out.add("embryofl_round_quorum_possible", possible)
 
     # -- clinics ----------------------------------------------------------------------------------------------------
+    def _awaited(self, run: RunHistory | None) -> set[str]:
+        waiting = self._hub.progress.snapshot()["waiting"] if run and not run.over else None
+        return set(waiting["for_"]) if waiting else set()
+
     def _clinics(self, out: Families, clinics: dict[str, Clinic]) -> None:
         present = self._hub.presence()
         online = [name for name in clinics if present.get(name)]
         seen = self._seen.note(online)
         run = self._history.latest
         round_ = self._hub.progress.snapshot()["clinics"] if run and not run.over else {}
+        awaited = self._awaited(run)
         out.add("embryofl_hub_superlink_up", bool(present) or not clinics)
         out.add("embryofl_clinics_enrolled", len(clinics))
         out.add("embryofl_clinics_online", len(online))
         for name, clinic in clinics.items():
             state = round_[name]["state"] if name in round_ else "online"
-            if not present:
+            if clinic.state == "suspended":
+                state = "suspended"
+            elif not present:
                 state = "enrolled"
             elif not present.get(name):
                 state = "offline"
@@ -171,7 +176,16 @@ class HubCollector:
             out.one_of("embryofl_clinic_state", CLINIC_STATES, state, name)
             out.add("embryofl_clinic_enrolled_timestamp_seconds", clinic.enrolled, name)
             out.add("embryofl_clinic_last_seen_timestamp_seconds", seen.get(name, clinic.enrolled), name)
+            out.add("embryofl_clinic_awaited", name in awaited, name)
             _told(out, clinic)
+
+
+def _deadline_s(run: RunHistory | None, newest: float) -> float:
+    """The deadline that is set; one that follows from the clinics' speed is that of the newest round."""
+    if run is None:
+        return 0.0
+    fixed = run.settings.round_deadline_s
+    return fixed if fixed != "auto" else newest or FIRST_DEADLINE_S
 
 
 def _moved(run: RunHistory, now: dict[str, Any]) -> float:

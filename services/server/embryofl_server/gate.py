@@ -1,8 +1,10 @@
 """The gate: everything a clinic sends is suspect until it has passed here.
 
-A refusal has a short fixed reason (for counting) and words (for the clinic and the console).
+A refusal has a short fixed reason (for counting) and words (for the clinic and the console). How long an update may be is
+learned from the round itself, and so is judged when the round closes (`judge_norms`); all else is checked as it comes.
 """
 
+import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +14,12 @@ from pydantic import ValidationError
 from embryofl.messages import MAX_REPLY, Reply, Request
 from embryofl.metrics import ScoreSums
 from embryofl.wire import Layout, WireError
-from embryofl_server.aggregate import BLOCK
 from embryofl_server.blobs import Ticket
+from embryofl_server.sketch import sketch_file
 from embryofl_server.store import Clinic
+
+BLOCK = 1 << 18  # numbers looked at at a time
+LEAST_NORMS = 3  # a median of fewer says nothing about who is right
 
 
 class Refusal(Exception):
@@ -23,8 +28,8 @@ class Refusal(Exception):
     Parameters
     ----------
     reason : str
-        One of a fixed set: malformed, wrong_run, wrong_layout, clinic_refused, no_upload, wrong_digest, wrong_size,
-        not_finite, examples, metrics.
+        One of a fixed set: malformed, wrong_run, wrong_layout, clinic_refused, suspended, no_upload, wrong_digest,
+        wrong_size, not_finite, examples, metrics; and norm, when the round closes.
     words : str
         What was found and expected.
     """
@@ -33,16 +38,30 @@ class Refusal(Exception):
         super().__init__(words)
         self.reason = reason
 
+    @property
+    def fault(self) -> bool:
+        """Whether something is wrong with the reply, and it is not that the clinic did not want to or may not answer."""
+        return self.reason not in ("clinic_refused", "suspended")
+
 
 @dataclass(frozen=True)
 class Accepted:
-    """A reply that passed. `norm` is the Euclidean distance of the update from the global model."""
+    """A reply that passed.
+
+    Attributes
+    ----------
+    norm : float
+        Euclidean distance of the update from the global model.
+    sketch : ndarray or None
+        See `embryofl_server.sketch`.
+    """
 
     reply: Reply
     validation: ScoreSums | None
     test: ScoreSums | None
     update: Path | None
     norm: float
+    sketch: np.ndarray | None = None
 
 
 def parse(text: str, request: Request) -> Reply:
@@ -76,17 +95,62 @@ def check(
     ------
     Refusal
     """
+    if clinic.state != "enrolled":
+        raise Refusal("suspended", f"the clinic is {clinic.state}")
     validation, test = _sums(reply.validation, clinic), _sums(reply.test, clinic)
     if request.kind == "evaluate":
         return Accepted(reply, validation, test, None, 0.0)
     most = clinic.labelled
-    if reply.examples < 1 or (most is not None and reply.examples > most):
-        raise Refusal("examples", f"{reply.examples} training examples, enrolled were {most} labelled embryos")
+    if reply.examples < 1 or (most is not None and reply.examples + _count(validation) > most):
+        raise Refusal("examples", f"{reply.examples} training and {_count(validation)} validation examples, enrolled were "
+                      f"{most} labelled embryos")  # fmt: skip
     if reply.update is None or ticket is None:
         raise Refusal("no_upload", "the reply came without its uploaded update")
     if reply.update.sha256 != ticket.sha256:
         raise Refusal("wrong_digest", "the uploaded update does not match the SHA-256 in the reply")
-    return Accepted(reply, validation, test, ticket.path, _distance(ticket.path, layout, packed))
+    norm = update_norm(ticket.path, layout, packed)
+    return Accepted(reply, validation, test, ticket.path, norm, sketch_file(ticket.path, layout))
+
+
+def judge_norms(
+    norms: dict[str, float], before: list[float], clip: float, bound: float
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Which updates of a closed round count, and how much.
+
+    Parameters
+    ----------
+    norms : dict of str to float
+        Norm of each clinic's update.
+    before : list of float
+        Norms accepted in the round before; looked at only where this round has fewer than `LEAST_NORMS`.
+    clip, bound : float
+        Multiples of the median norm: longer updates are shortened to `clip`, and refused beyond `bound`. 0 = off.
+
+    Returns
+    -------
+    scales : dict of str to float
+        Of each update that counts: 1, or less where it is shortened.
+    refused : dict of str to str
+        The others, and what to say of them.
+    """
+    known = list(norms.values()) if len(norms) >= LEAST_NORMS else [*norms.values(), *before]
+    usual = statistics.median(known) if len(known) >= LEAST_NORMS else 0.0
+    if not usual > 0:
+        return dict.fromkeys(norms, 1.0), {}
+    scales, refused = {}, {}
+    for name, norm in norms.items():
+        if bound and norm > bound * usual:
+            refused[name] = (
+                f"its update is {norm / usual:.3g} times as long as the round's median ({usual:.3g}); at most {bound:g} "
+                "times is taken (norm_bound)"
+            )
+        else:
+            scales[name] = min(1.0, clip * usual / norm) if clip and norm else 1.0
+    return scales, refused
+
+
+def _count(sums: ScoreSums | None) -> int:
+    return (sums.summary().n or 0) if sums else 0
 
 
 def _sums(values: dict[str, object] | None, clinic: Clinic) -> ScoreSums | None:
@@ -96,14 +160,20 @@ def _sums(values: dict[str, object] | None, clinic: Clinic) -> ScoreSums | None:
         sums = ScoreSums.from_dict(values)
     except ValueError as exc:
         raise Refusal("metrics", f"the metrics are not of the agreed form: {exc}") from None
-    count, most = sums.summary().n or 0, clinic.labelled
+    count, most = _count(sums), clinic.labelled
     if most is not None and count > most:
         raise Refusal("metrics", f"metrics over {count} embryos, enrolled were {most} labelled ones")
     return sums
 
 
-def _distance(update: Path, layout: Layout, packed: np.ndarray) -> float:
-    """Check layout and finiteness and return the distance, in one pass over the file."""
+def update_norm(update: Path, layout: Layout, packed: np.ndarray) -> float:
+    """Euclidean distance of the packed model in a file from `packed`, over all float tensors, in one pass over the file.
+
+    Raises
+    ------
+    Refusal
+        When the file has another layout, or a number in it is not finite.
+    """
     mapped = np.memmap(update, np.uint8, "r")
     try:
         layout.check(mapped)

@@ -183,7 +183,7 @@ class RunHistory:
         """Score sums of the newest model that was evaluated: the final one, else the one before the newest round."""
         clinics: dict[str, Any] = self.record.get("clinics", {})
         with contextlib.suppress(OSError, ValueError, KeyError):
-            clinics = json.loads((self.run.folder / "model.json").read_text())["evaluation"]
+            clinics = json.loads((self.run.folder / "model.json").read_text())["evaluation"] or clinics
         found: dict[str, dict[str, ScoreSums]] = {}
         for split in ("validation", "test"):
             for name, entry in clinics.items():
@@ -237,8 +237,11 @@ class History:
 
     @property
     def latest(self) -> RunHistory | None:
-        """The newest run."""
-        return self.runs[-1] if self._known else None
+        """The run that is conducted, else the newest."""
+        runs = self.runs
+        return next(
+            (r for r in runs if r.state.get("state") not in (*OVER, "paused", None)), runs[-1] if runs else None
+        )
 
     def totals(self) -> Totals:
         """Counts over all runs."""

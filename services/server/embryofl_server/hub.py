@@ -1,7 +1,6 @@
 """The running hub: its state on disk, the thread that conducts runs, and what the API may ask of it."""
 
 import logging
-import re
 import shutil
 import subprocess
 import sys
@@ -11,26 +10,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 
 from embryofl.errors import UserError
 from embryofl.invite import Invite
-from embryofl.messages import Enrolment, RunSettings, proof_text
+from embryofl.messages import RunSettings
 from embryofl.wire import Layout, WireError
+from embryofl_server import finish, schema
 from embryofl_server.audit import AuditLog
 from embryofl_server.blobs import SignedUrls, Uploads
 from embryofl_server.checkpoint import Checkpoints
 from embryofl_server.exporter import Exporter
 from embryofl_server.identity import Identity
+from embryofl_server.lifeline import Halted, Hub
+from embryofl_server.membership import Membership
 from embryofl_server.progress import Progress
-from embryofl_server.rounds import Halted, Hub, RoundLoop
-from embryofl_server.runs import OVER, Run, Runs
+from embryofl_server.rounds import RoundLoop
+from embryofl_server.runs import OVER, NewestMetrics, Run, Runs, State
 from embryofl_server.settings import HubSettings
 from embryofl_server.start import check_settings
-from embryofl_server.store import Refused, Store
+from embryofl_server.store import Store
 from embryofl_server.superlink import LinkLost, SuperLink
 
 log = logging.getLogger("embryofl.hub")
@@ -49,16 +47,20 @@ class HubService:
         self.settings = settings
         state = settings.state_dir
         state.mkdir(parents=True, exist_ok=True)
+        schema.check_folder(state)
         self.identity = Identity(state / "identity", settings.names)
         self.store = Store(state / "clinics.db")
         self.runs = Runs(state / "runs")
-        self.audit = AuditLog(state / "audit.jsonl")
+        self.audit = AuditLog(state / "audit.jsonl", self.store)
         self.uploads = Uploads(state / "uploads")
         self.progress = Progress()
         self.urls = SignedUrls(self.identity.url_key, self._admitted)
         self._link = SuperLink(settings.superlink_address, self.identity.ca, self.identity.superexec_secret)
+        self.membership = Membership(self.store, self.audit.write, self._invite, self._admit, settings.invite_days)
         self._halt, self._wake, self._closing = threading.Event(), threading.Event(), False
-        self._stop_asked = ""
+        self._asked: dict[str, tuple[State, str]] = {}  # of a run: the state it is to take, and who wants it
+        self._order = threading.Lock()  # between the API's threads
+        self._newest: NewestMetrics | None = None
         self._present: tuple[float, dict[str, bool]] = (-10.0, {})
         self._exporter = Exporter(self)
         self._conductor = threading.Thread(target=self._conduct, name="conductor", daemon=True)
@@ -71,8 +73,9 @@ class HubService:
 
     def close(self) -> None:
         """Stop between two steps; the run under way goes on at the next start."""
-        self._closing = True
-        self._halt.set()
+        with self._order:
+            self._closing = True
+            self._halt.set()
         self._wake.set()
         if self._conductor.is_alive():
             self._conductor.join(timeout=5)
@@ -81,34 +84,28 @@ class HubService:
         self.store.close()
 
     def _admitted(self, name: str) -> bool:
-        clinic = self.store.clinics().get(name)
-        return clinic is not None and clinic.state == "enrolled"
+        return name in self.store.admitted()
 
     # -- runs -------------------------------------------------------------------------------------------------------
-    def start_run(self, values: dict[str, Any], initial: str = "") -> Run:
-        """Queue a run; `min_clinics` not given means all enrolled clinics.
+    def start_run(self, values: dict[str, Any], initial: str = "", by: str = "") -> Run:
+        """Queue a run; `min_clinics` not given means all enrolled clinics. It begins when those before it are over.
 
         Raises
         ------
         UserError
-            When settings, model, strategy or the initial weights cannot be used, or another run is not over.
+            When settings, model, strategy or the initial weights cannot be used.
         """
-        enrolled = [c for c in self.store.clinics().values() if c.state == "enrolled"]
-        values = {"min_clinics": max(1, len(enrolled)), **values}
+        values = {"min_clinics": max(1, len(self.store.admitted())), **values}
         settings = check_settings(values, any_model=bool(initial))
-        busy = self.runs.unfinished()
-        if busy:
-            raise UserError(
-                f"{busy.name} is {busy.state['state']} (round {busy.state['round']}). Wait for it, or stop it first."
-            )
-        run = self.runs.create(settings)
-        try:
-            self._initial_model(run, settings, initial)
-        except UserError:
-            shutil.rmtree(run.folder)
-            raise
-        run.set_state("queued", 0)
-        self.audit.write("run_started", run=run.name, settings=settings.model_dump())
+        with self._order:
+            run = self.runs.create(settings)
+            try:
+                self._initial_model(run, settings, initial)
+            except UserError:
+                shutil.rmtree(run.folder)
+                raise
+            run.set_state("queued", 0)
+        self.audit.write("run_started", run=run.name, settings=settings.model_dump(), by=by)
         self._wake.set()
         return run
 
@@ -138,27 +135,65 @@ class HubService:
         if not initial:
             path.unlink()
 
-    def stop_run(self) -> Run:
-        """Stop the run under way for good; its last complete round is kept.
+    def stop_run(self, name: str = "", by: str = "") -> Run:
+        """Stop a run for good, by default the one under way; its last complete round is kept.
 
         Raises
         ------
         UserError
-            When no run is under way.
+            When there is no such run, or it is over.
         """
-        run = self.runs.unfinished()
+        return self._steer(name, "stopped", by, "stop")
+
+    def pause_run(self, name: str = "", by: str = "") -> Run:
+        """Lay a run aside, by default the one under way. The round under way is done again when it goes on.
+
+        Raises
+        ------
+        UserError
+            When there is no such run, or it is over or paused.
+        """
+        return self._steer(name, "paused", by, "pause")
+
+    def _steer(self, name: str, state: State, by: str, verb: str) -> Run:
+        run = self.runs.get(name) if name else self.runs.current()
+        now = run.state["state"] if run else ""
+        if run is None or (now in OVER and not name):
+            raise UserError(f"No run is under way, so there is nothing to {verb}.")
+        if now in OVER or now == state:
+            raise UserError(f"{run.name} is {now}, so there is nothing to {verb}.")
+        with self._order:
+            if run == self.runs.next():
+                self._asked[run.name] = (state, by)
+                self._halt.set()
+                self._wake.set()
+            else:
+                self._lay_down(run, state, by)
+        return run
+
+    def continue_run(self, name: str = "", by: str = "") -> Run:
+        """Queue a paused run again, by default the newest paused one. It goes on from its last complete round.
+
+        Raises
+        ------
+        UserError
+            When there is no such run, or it is not paused.
+        """
+        paused = [r for r in self.runs.all() if r.state["state"] == "paused"]
+        run = self.runs.get(name) if name else (paused[-1] if paused else None)
         if run is None:
-            raise UserError("No run is under way, so there is nothing to stop.")
-        self._stop_asked = run.name
-        self._halt.set()
+            raise UserError("No run is paused, so there is nothing to go on with.")
+        if run not in paused:
+            raise UserError(f"{run.name} is {run.state['state']}, not paused.")
+        run.set_state("queued", run.state["round"])
+        self.audit.write("run_continued", run=run.name, by=by)
         self._wake.set()
         return run
 
     def _conduct(self) -> None:
         while not self._closing:
-            run = self.runs.unfinished()
+            run = self.runs.next()
             if run is None:
-                self._halt.clear()
                 self._wake.wait()
                 self._wake.clear()
                 continue
@@ -169,87 +204,79 @@ class HubService:
                 self._end(run, "failed", "The hub met an error of its own; its log has the details.")
 
     def _conduct_run(self, run: Run) -> None:
-        hub = Hub(self._link, self.store, self.urls, self.uploads, self.progress, self.audit.write)
+        membership = self.membership
+        hub = Hub(self._link, self.store, self.urls, self.uploads, self.progress, self.audit.write,
+                  lambda name, reason: membership.suspend(name, reason, "the gate"), membership.idle_at)  # fmt: skip
         try:
-            if self._stop_asked == run.name:
-                raise Halted
+            with self._order:
+                if self._closing or run.name in self._asked:
+                    raise Halted
+                self._halt.clear()  # of one that ended just when it was to be stopped
             log.info("%s: %s", run.name, run.settings.model_dump_json())
             run.set_state("running", run.state["round"])
-            RoundLoop(hub, run, self._checkpoints(run), self._halt).execute()
-            self._end(run, "finished", "")
+            reason = RoundLoop(hub, run, self._checkpoints(run), self._halt).execute()
+            self._end(run, "finished", reason)
         except Halted:
-            if self._stop_asked == run.name:
-                self._halt.clear()
-                self._end(run, "stopped", "Stopped by the coordinator.")
+            with self._order:
+                if run.name in self._asked:
+                    self._lay_down(run, *self._asked[run.name])
         except UserError as exc:
             self._end(run, "failed", str(exc))
+        finally:
+            self._asked.pop(run.name, None)
 
-    def _end(self, run: Run, state: Any, reason: str) -> None:
+    def _lay_down(self, run: Run, state: State, by: str) -> None:
+        if state == "paused":
+            run.set_state("paused", run.state["round"], "Paused by the coordinator.")
+            self.audit.write("run_paused", run=run.name, round=run.state["round"], by=by)
+            log.info("%s paused", run.name)
+        else:
+            self._end(run, state, "Stopped by the coordinator.", by)
+
+    def _end(self, run: Run, state: State, reason: str, by: str = "") -> None:
+        if state != "finished":
+            self._keep_model(run, state, reason)
         run.set_state(state, run.state["round"], reason)
-        self.audit.write("run_ended", run=run.name, state=state, reason=reason)
+        self.audit.write("run_ended", run=run.name, state=state, reason=reason, **({"by": by} if by else {}))
         log.info("%s %s %s", run.name, state, reason)
 
+    def _keep_model(self, run: Run, state: State, reason: str) -> None:
+        """The model of the last complete round, for a run that ended before its time."""
+        try:
+            model = self._checkpoints(run).latest()
+            if model is not None and model.round and not (run.folder / "model.json").exists():
+                finish.write_model(run, model, incomplete=f"The run has {state}. {reason}")
+        except (OSError, UserError) as exc:
+            log.error("%s: its last model cannot be written (%s); its checkpoint is kept", run.name, exc)
+
     # -- membership -------------------------------------------------------------------------------------------------
-    def invite(self, name: str) -> Invite:
-        """A one-time invite for a clinic; its secret is not kept."""
-        if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?", name) or name == "pooled":
-            raise UserError(
-                f"{name!r} cannot be a clinic's name. Use up to 40 small letters, digits and hyphens, such as 'lisbon'."
-            )
-        secret = self.store.invite(name, self.settings.invite_days)
-        self.audit.write("invited", clinic=name)
-        return Invite(name=name, hubs=self.settings.addresses, ca=self.identity.ca.decode(), secret=secret)
-
-    def enrol(self, request: Enrolment) -> dict[str, Any]:
-        """Take a clinic in.
-
-        Raises
-        ------
-        Refused
-            With the reason the clinic is told.
-        """
-        try:
-            key = load_ssh_public_key(request.public_key.encode())
-            if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in ("secp384r1", "secp256r1"):
-                raise Refused("The public key is not an EC key of 256 or 384 bits.")
-            text = proof_text(request.name, request.secret, request.public_key)
-            key.verify(bytes.fromhex(request.proof), text, ec.ECDSA(SHA256()))
-        except (ValueError, InvalidSignature):
-            self.audit.write("enrolment_refused", clinic=request.name, reason="proof")
-            raise Refused("The proof that the clinic holds its private key is not valid.") from None
-        line = " ".join(request.public_key.split()[:2])  # without the comment, which could be anything
-        new = request.name not in self.store.clinics()
-        try:
-            clinic = self.store.enrol(request.name, request.secret, line, request.meaning, request.summary)
-        except Refused as exc:
-            self.audit.write("enrolment_refused", clinic=request.name, reason=str(exc))
-            raise
-        if new:
-            self.audit.write("enrolled", clinic=clinic.name, summary=clinic.summary)
-            self._admit()
-        return {"name": clinic.name, "state": clinic.state}
-
     def _admit(self) -> None:
-        keys = {c.name: c.public_key for c in self.store.clinics().values() if c.state == "enrolled"}
         try:
-            self._link.admit(keys)
+            self._link.admit(self.store.keys())
         except LinkLost as exc:
             log.info("the SuperLink is away (%s): new keys are made known to it when a run begins", exc)
 
+    def _invite(self, name: str, secret: str) -> Invite:
+        return Invite(name=name, hubs=self.settings.addresses, ca=self.identity.ca.decode(), secret=secret)
+
     # -- what people see --------------------------------------------------------------------------------------------
-    def status(self) -> dict[str, Any]:
-        """Hub, run and clinics in one JSON-able object."""
-        run = self.runs.latest()
+    def status(self, *, newest: bool = False) -> dict[str, Any]:
+        """Hub, run and clinics in one JSON-able object; of the run all metric lines, or only the `newest` of each kind."""
+        run = self.runs.current()
         now = self.progress.snapshot()
-        over = run is None or run.state["state"] in OVER
-        present = self.presence() if over else {}
+        under_way = run is not None and run.state["state"] in ("queued", "waiting", "running")
+        present = {} if under_way else self.presence()
         clinics = {}
         for c in self.store.clinics().values():
-            live = None if over else now["clinics"].get(c.name)
+            live = now["clinics"].get(c.name) if under_way else None
             idle = "online" if present.get(c.name) else "offline" if present else c.state
+            state, detail = (live["state"], live["detail"]) if live else (idle, "")
+            if c.state == "suspended":
+                state, detail = "suspended", c.reason
             clinics[c.name] = {
-                "state": live["state"] if live else idle,
-                "detail": live["detail"] if live else "",
+                "state": state,
+                "detail": detail,
+                "since": c.since if c.state == "suspended" else live["since"] if live else None,
                 "enrolled": c.enrolled,
                 "labelled": c.labelled,
                 "summary": c.summary,
@@ -257,7 +284,9 @@ class HubService:
         return {
             "time": time.time(),
             "hub": {"names": self.settings.names, "port": self.settings.public_port},
-            "run": self.run_info(run) if run else None,
+            "run": self.run_info(run, newest=newest) if run else None,
+            "queued": [r.name for r in self.runs.all() if r.state["state"] == "queued" and r != run],
+            "paused": [r.name for r in self.runs.all() if r.state["state"] == "paused" and r != run],
             "progress": now,
             "clinics": clinics,
         }
@@ -273,6 +302,9 @@ class HubService:
             self._present = (time.monotonic(), found)
         return found
 
-    def run_info(self, run: Run) -> dict[str, Any]:
-        """A run's settings, state and metric lines."""
-        return {"name": run.name, **run.state, "settings": run.settings.model_dump(), "metrics": run.metrics()}
+    def run_info(self, run: Run, *, newest: bool = False) -> dict[str, Any]:
+        """A run's settings, state and metric lines (see `status`)."""
+        if newest and (self._newest is None or self._newest.run != run):
+            self._newest = NewestMetrics(run)
+        lines = self._newest.lines() if newest and self._newest else run.metrics()
+        return {"name": run.name, **run.state, "settings": run.settings.model_dump(), "metrics": lines}

@@ -32,6 +32,9 @@ class _Snapshot:
     round: int = 0
     rounds: int = 0
     round_began: float = 0.0
+    deadline: float = 0.0
+    deadline_s: float = 0.0
+    needed: int = 0
     clinics: dict[str, ClinicState] = field(default_factory=dict)
     waiting: Waiting | None = None
 
@@ -48,6 +51,16 @@ class Progress:
             if (phase, round_) != (self._now.phase, self._now.round):
                 self._now.round_began = time.time()
             self._now.phase, self._now.round, self._now.rounds = phase, round_, rounds
+
+    def terms(self, deadline: float, deadline_s: float, needed: int) -> None:
+        """The round's deadline (Unix time, and seconds after its beginning) and how many answers it needs."""
+        with self._lock:
+            self._now.deadline, self._now.deadline_s, self._now.needed = deadline, deadline_s, needed
+
+    def closed(self) -> None:
+        """The round waits for no deadline any more."""
+        with self._lock:
+            self._now.deadline, self._now.needed = 0.0, 0
 
     def begin(self, names: list[str], state: str) -> None:
         """A round begins with these clinics."""

@@ -1,5 +1,6 @@
 """From the clinics' sums to figures: per clinic and pooled, per day and over all days."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from embryofl.metrics import ScoreSums, merge
@@ -35,9 +36,23 @@ def record_lines(record: dict[str, Any]) -> list[dict[str, Any]]:
             lines.append(
                 {"round": record["round"], "clinic": name, "split": "train", "day": None, "loss": c["train_loss"],
                  "n": c["examples"], "norm": c["norm"], "seconds": c["seconds"],
-                 **{k: c[k] for k in ("distance", "device", "memory_bytes", "reconnects") if k in c}}
+                 **{k: c[k] for k in ("distance", "device", "memory_bytes", "reconnects", "share", "scale") if k in c}}
             )  # fmt: skip
     return lines
+
+
+Best = tuple[int, float]
+"""A round, and the pooled validation AUROC of its model over all days."""
+
+
+def best_round(lines: Iterable[dict[str, Any]], before: Best | None = None) -> Best | None:
+    """The round whose model has the highest pooled validation AUROC; of equals the first. `before`: the best until now."""
+    best = before
+    for x in lines:
+        counts = x["clinic"] == POOLED and x["split"] == "validation" and x["day"] is None and x["auroc"] is not None
+        if counts and (best is None or x["auroc"] > best[1]):
+            best = (x["round"], x["auroc"])
+    return best
 
 
 def final_lines(record: dict[str, Any]) -> list[dict[str, Any]]:

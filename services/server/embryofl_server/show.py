@@ -9,7 +9,7 @@ from rich.text import Text
 
 WIDTH = 120  # columns where the output is not a terminal
 _GOOD = {"done", "enrolled", "online", "finished"}
-_BAD = {"refused", "failed", "late", "offline", "stopped"}
+_BAD = {"refused", "failed", "late", "offline", "stopped", "suspended"}
 
 
 def _style(state: str) -> str:
@@ -65,7 +65,10 @@ def status(info: dict[str, Any]) -> RenderableType:
         parts.append(head)
         if run["reason"]:
             parts.append(Text(f"Reason: {run['reason']}", style="yellow"))
-    waiting = now["waiting"]
+    for state, go_on in (("queued", "begin when their turn comes"), ("paused", "go on with: embryofl-server continue")):
+        if info[state]:
+            parts.append(Text(f"Also {state} ({go_on}): {', '.join(info[state])}"))
+    waiting = now["waiting"] if run and run["state"] in ("running", "waiting") else None
     if waiting:
         names = ", ".join(waiting["for_"]) or "the hub itself"
         text = f"Waiting for {names}, since {_seconds(info['time'] - waiting['since'])}"

@@ -6,7 +6,7 @@ from typing import Any
 from embryofl.errors import UserError
 from embryofl.messages import RunSettings, run_settings
 from embryofl.models import model_names
-from embryofl_server.strategies import strategy
+from embryofl_server.strategies import make_strategy, strategy, strategy_names, strategy_settings
 
 
 def parse_settings(options: list[str]) -> dict[str, Any]:
@@ -32,12 +32,29 @@ def check_settings(values: dict[str, Any], *, any_model: bool = False) -> RunSet
     UserError
         When a setting, the model or the strategy does not exist or cannot be used; it names those that exist.
     """
-    settings = run_settings(values)
+    settings = run_settings(_sorted_out(values))
     if settings.model not in model_names() and not any_model:
         raise UserError(f"There is no model {settings.model!r}. Choose one of: {', '.join(model_names())}.")
-    least = strategy(settings.strategy).LEAST_CLINICS
+    least = make_strategy(settings).least_clinics
     if settings.min_clinics < least:
         raise UserError(
-            f"Strategy {settings.strategy} needs at least {least} clinics, min_clinics is {settings.min_clinics}."
+            f"Strategy {settings.strategy} needs at least {least} clinics, min_clinics is {settings.min_clinics}. Choose "
+            "another strategy, or have more clinics take part."
         )
     return settings
+
+
+def _sorted_out(values: dict[str, Any]) -> dict[str, Any]:
+    """A strategy's settings are given like all others, and kept in `strategy_settings` with their defaults."""
+    name = str(values.get("strategy", RunSettings.model_fields["strategy"].default))
+    takes = strategy(name).SETTINGS.model_fields
+    own = values.get("strategy_settings", {})
+    if not isinstance(own, dict):
+        return values  # refused with the others that cannot be
+    rest = {k: v for k, v in values.items() if k not in takes and k != "strategy_settings"}
+    for key in rest:
+        owners = [n for n in strategy_names() if key in strategy(n).SETTINGS.model_fields]
+        if owners:
+            raise UserError(f"{key} is a setting of strategy {' and '.join(owners)}, the run's strategy is {name}.")
+    own = {**own, **{k: v for k, v in values.items() if k in takes}}
+    return {**rest, "strategy_settings": strategy_settings(name, own).model_dump()}

@@ -1,4 +1,4 @@
-"""Who belongs to the federation: invites and clinics, in `clinics.db` (SQLite).
+"""Who belongs to the federation: invites, clinics, refusals in a row, in `clinics.db` (SQLite).
 
 The store holds public keys, what a clinic said about its data, and hashes of invite secrets: no secret itself.
 """
@@ -10,21 +10,16 @@ import secrets
 import sqlite3
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from embryofl.errors import UserError
+from embryofl_server import schema
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS invites (
-    name TEXT PRIMARY KEY, secret_sha256 TEXT NOT NULL, created REAL NOT NULL, expires REAL NOT NULL, used_by TEXT
-);
-CREATE TABLE IF NOT EXISTS clinics (
-    name TEXT PRIMARY KEY, public_key TEXT NOT NULL UNIQUE, state TEXT NOT NULL, enrolled REAL NOT NULL,
-    meaning TEXT NOT NULL, summary TEXT NOT NULL
-);
-"""
+_COLUMNS = "name, public_key, state, enrolled, meaning, summary, since, reason"
+_IN = ("enrolled", "suspended")  # their keys are known to the SuperLink
 
 
 class Refused(Exception):
@@ -33,7 +28,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Clinic:
-    """An enrolled clinic. `enrolled` is Unix time in seconds."""
+    """A clinic. `state`: enrolled or suspended, `since` when and for what `reason`. Times are Unix time in seconds."""
 
     name: str
     public_key: str
@@ -41,6 +36,8 @@ class Clinic:
     enrolled: float
     meaning: str
     summary: dict[str, Any]
+    since: float = 0.0
+    reason: str = ""
 
     @property
     def labelled(self) -> int | None:
@@ -53,15 +50,21 @@ class Clinic:
 
 
 class Store:
-    """Invites and clinics; safe to use from several threads."""
+    """Invites and clinics; safe to use from several threads.
+
+    Raises
+    ------
+    UserError
+        When the database is of a version that this one does not know.
+    """
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
         self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        schema.bring_up_to_date(self._db, path)
+        path.chmod(0o600)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
-        self._db.executescript(_SCHEMA)
-        path.chmod(0o600)
 
     def close(self) -> None:
         """Close the database."""
@@ -114,8 +117,8 @@ class Store:
                 self._db.execute("BEGIN IMMEDIATE")
                 try:
                     self._db.execute(
-                        "INSERT INTO clinics VALUES (?, ?, 'enrolled', ?, ?, ?)",
-                        (name, public_key, time.time(), meaning, json.dumps(summary)),
+                        f"INSERT INTO clinics ({_COLUMNS}) VALUES (?, ?, 'enrolled', ?, ?, ?, ?, '')",  # noqa: S608
+                        (name, public_key, time.time(), meaning, json.dumps(summary), time.time()),
                     )
                     self._db.execute("UPDATE invites SET used_by = ? WHERE name = ?", (public_key, name))
                     self._db.execute("COMMIT")
@@ -127,8 +130,87 @@ class Store:
     def clinics(self) -> dict[str, Clinic]:
         """All clinics by name."""
         with self._lock:
-            rows = self._db.execute("SELECT * FROM clinics ORDER BY name").fetchall()
-        return {r[0]: Clinic(r[0], r[1], r[2], r[3], r[4], json.loads(r[5])) for r in rows}
+            rows = self._db.execute(f"SELECT {_COLUMNS} FROM clinics ORDER BY name").fetchall()  # noqa: S608
+        return {r[0]: Clinic(r[0], r[1], r[2], r[3], r[4], json.loads(r[5]), r[6], r[7]) for r in rows}
+
+    def keys(self) -> dict[str, str]:
+        """Public keys by name, as the SuperLink should know them. A suspended clinic stays connected and is not asked."""
+        return {c.name: c.public_key for c in self.clinics().values() if c.state in _IN}
+
+    def admitted(self) -> set[str]:
+        """The clinics that may take part."""
+        return {c.name for c in self.clinics().values() if c.state == "enrolled"}
+
+    # -- suspension -------------------------------------------------------------------------------------------------
+    def set_state(self, name: str, state: str, reason: str) -> Clinic:
+        """Suspend a clinic (`suspended`), or let it take part again (`enrolled`), which also forgets its refusals.
+
+        Raises
+        ------
+        UserError
+            When there is no such clinic, or it is in that state already.
+        """
+        clinics = self.clinics()
+        if name not in clinics:
+            known = ", ".join(clinics) or "none yet"
+            raise UserError(f"There is no clinic {name!r}. Clinics that have joined: {known}.")
+        if clinics[name].state == state:
+            raise UserError(f"{name} is {state} already.")
+        with self._lock:
+            self._db.execute(
+                "UPDATE clinics SET state = ?, since = ?, reason = ? WHERE name = ?", (state, time.time(), reason, name)
+            )
+            if state == "enrolled":
+                self._db.execute("DELETE FROM refusals WHERE clinic = ?", (name,))
+        return self.clinics()[name]
+
+    def note_answers(self, run: str, round_: int, accepted: Iterable[str], refused: dict[str, tuple[str, str]]) -> None:
+        """Record what became of a round's answers. Noting a round again, after a resume, changes nothing.
+
+        Parameters
+        ----------
+        run : str
+        round_ : int
+        accepted : iterable of str
+            Clinics whose refusals in a row end here.
+        refused : dict of str to (str, str)
+            Short reason and words, by clinic.
+        """
+        now = time.time()
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.executemany("DELETE FROM refusals WHERE clinic = ?", [(name,) for name in accepted])
+            self._db.executemany(
+                "INSERT OR REPLACE INTO refusals VALUES (?, ?, ?, ?, ?, ?)",
+                [(name, run, round_, reason, words, now) for name, (reason, words) in refused.items()],
+            )
+            self._db.execute("COMMIT")
+
+    def refusals_in_a_row(self, clinic: str) -> int:
+        """How many of a clinic's answers were refused since the last that was accepted."""
+        return len(self.refusals(clinic))
+
+    def refusals(self, clinic: str) -> list[dict[str, Any]]:
+        """Refusals since the last answer that was accepted, oldest first: run, round, reason, words, time."""
+        names = ("run", "round", "reason", "words", "time")
+        with self._lock:
+            rows = self._db.execute(
+                f"SELECT {', '.join(names)} FROM refusals WHERE clinic = ? ORDER BY time, run, round",  # noqa: S608
+                (clinic,),
+            ).fetchall()
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    # -- facts ------------------------------------------------------------------------------------------------------
+    def fact(self, name: str) -> str:
+        """A single value kept by name; "" when there is none."""
+        with self._lock:
+            row = self._db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+        return str(row[0]) if row else ""
+
+    def set_fact(self, name: str, value: str) -> None:
+        """Keep a value by name."""
+        with self._lock:
+            self._db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
 
 
 def _digest(secret: str) -> str:

@@ -83,6 +83,8 @@ def _last_answers(out: Families, run: RunHistory) -> None:
             out.add("embryofl_clinic_images_per_second", speed, clinic)
         out.add("embryofl_clinic_loading_last_seconds", seconds.get("loading"), clinic)
         out.add("embryofl_clinic_update_distance", line.get("distance"), clinic)
+        out.add("embryofl_clinic_update_share", line.get("share"), clinic)
+        out.add("embryofl_clinic_update_scale", line.get("scale", 1), clinic)
         out.add("embryofl_clinic_memory_bytes", line.get("memory_bytes"), clinic)
         out.add("embryofl_clinic_reconnects", line.get("reconnects"), clinic)
         kind = str(line.get("device", "")).partition(":")[0]  # what a clinic says becomes no label unseen

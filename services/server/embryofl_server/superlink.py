@@ -11,6 +11,7 @@ flwr's own retry helper is left out on purpose: it sends SIGINT to its own proce
 import contextlib
 import hashlib
 import logging
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -74,9 +75,12 @@ from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supercore.task_identity import TaskIdentity
 
+from embryofl.messages import MAX_REPLY
+
 log = logging.getLogger("embryofl.superlink")
 
 MAX_OBJECTS = 8  # of an answer: a message is three small objects
+MAX_BYTES = MAX_REPLY + (64 << 10)  # of an answer's objects together
 
 HEARTBEAT_S = 10.0  # of our task; the SuperLink calls a run failed after about a minute without
 # Answers the SuperLink gives in a node's stead when it goes offline or its upload is cut: not the clinic's own word.
@@ -121,12 +125,16 @@ class Node:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back for a message: the clinic's JSON text, or an error; `lost` when the message must be sent again."""
+    """What came back for a message: the clinic's JSON text, or an error; `lost` when the message must be sent again.
+
+    `refusal` says in words why an answer was not even read; `error` is then the short reason.
+    """
 
     message_id: str
     text: str = ""
     error: str = ""
     lost: bool = False
+    refusal: str = ""
 
 
 class _Grid:
@@ -147,32 +155,40 @@ class _Grid:
         return str(begun.message_ids[0]) if begun.message_ids else ""
 
     def pull(self, message_ids: list[str]) -> list["Answer"]:
-        """The answers to these messages that have come in."""
+        """The answers to these messages that have come in. What was read, or refused unread, the SuperLink may forget."""
         response = self.client.PullMessages(PullAppMessagesRequest(message_ids=message_ids))
-        pull = make_pull_object_fn_protobuf(self.client.PullObject, self._node, self._run_id)
         answers = []
         for header, tree in zip(response.messages_list, response.message_object_trees, strict=True):
-            asked, answer_id = header.metadata.reply_to_message_id, header.metadata.message_id
-            ids = [t.object_id for t in iterate_object_tree(tree)]
-            if len(ids) > MAX_OBJECTS:
-                answers.append(Answer(asked, error="malformed"))
-                continue
-            try:
-                contents = pull_objects(ids, pull, initial_backoff=0.05)
-            except ObjectPullError:
-                answers.append(Answer(asked, lost=True))
-                continue
-            try:
-                message = inflate_object_from_contents(answer_id, contents)
-            except Exception as exc:  # a clinic's bytes: flwr raises KeyError, ValueError, TypeError, IndexError, ...
-                log.warning("an answer cannot be read (%s)", type(exc).__name__)
-                answers.append(Answer(asked, error="malformed"))
-                continue
-            self.client.ConfirmMessageReceived(
-                ConfirmMessageReceivedRequest(node=self._node, run_id=self._run_id, message_object_id=answer_id)
-            )
-            answers.append(_answer(asked, message))
+            answer = self._read(header.metadata, tree)
+            answers.append(answer)
+            if not answer.lost:
+                self.client.ConfirmMessageReceived(
+                    ConfirmMessageReceivedRequest(
+                        node=self._node, run_id=self._run_id, message_object_id=header.metadata.message_id
+                    )
+                )
         return answers
+
+    def _read(self, metadata: Any, tree: Any) -> "Answer":
+        """One answer. Its size is looked at before a byte of it is parsed."""
+        asked = metadata.reply_to_message_id
+        ids = [t.object_id for t in iterate_object_tree(tree)]
+        if len(ids) > MAX_OBJECTS:
+            return _unread(asked, f"the answer has {len(ids)} parts, at most {MAX_OBJECTS} are taken")
+        pull = make_pull_object_fn_protobuf(self.client.PullObject, self._node, self._run_id)
+        try:
+            contents = pull_objects(ids, pull, initial_backoff=0.05)
+        except ObjectPullError:
+            return Answer(asked, lost=True)
+        size = sum(map(len, contents.values()))
+        if size > MAX_BYTES:
+            return _unread(asked, f"the answer has {size} bytes, at most {MAX_BYTES} are taken")
+        try:
+            message = inflate_object_from_contents(metadata.message_id, contents)
+        except Exception as exc:  # a clinic's bytes: flwr raises KeyError, ValueError, TypeError, IndexError, ...
+            log.warning("an answer cannot be read (%s)", type(exc).__name__)
+            return _unread(asked, "the answer's bytes are no message")
+        return _answer(asked, message)
 
 
 def _node_key(line: str) -> bytes:
@@ -374,13 +390,19 @@ class SuperLink:
             return self._open_grid().pull(message_ids)
 
 
+def _unread(message_id: str, words: str) -> Answer:
+    return Answer(message_id, error="malformed", refusal=words)
+
+
 def _answer(message_id: str, reply: object) -> Answer:
     if not isinstance(reply, Message):
-        return Answer(message_id, error="malformed")
+        return _unread(message_id, "the answer is no message")
     if reply.has_error():
-        return Answer(message_id, error=str(reply.error.reason)[:100], lost=reply.error.code in _LOST)
+        kind = str(reply.error.reason)  # a clinic's word: only what can be the name of an error is repeated
+        known = re.fullmatch(r"[A-Za-z]\w{0,60}", kind)
+        return Answer(message_id, error=kind if known else "an error", lost=reply.error.code in _LOST)
     record: Any = reply.content.get(_CONTENT)
     text = record.get(_JSON) if isinstance(record, ConfigRecord) else None
     if not isinstance(text, str):
-        return Answer(message_id, error="malformed")
+        return _unread(message_id, "the answer holds no text")
     return Answer(message_id, text=text)

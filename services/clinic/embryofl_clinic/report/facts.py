@@ -13,10 +13,9 @@ from embryofl.data.dataset import split_to_train
 from embryofl.data.scan import FileInfo
 from embryofl.data.split import SIDES
 from embryofl.errors import DataError
+from embryofl.metrics import SMALLEST_COUNT
 
 NAMES_SHOWN = 5
-SMALLEST_COUNT = 5
-"""Counts below this leave a clinic as "<5" only."""
 SIZE_STEPS = (128, 256, 512, 1024)
 
 Counts = dict[str, int]

@@ -25,7 +25,8 @@ class Examples:
     Attributes
     ----------
     pixels : numpy.ndarray
-        uint8 (m, s, s, 3), memory-mapped and shared by all sides: take `pixels[rows[i]]`.
+        uint8 (m, s, s, 3), memory-mapped and shared by all sides: take `pixels[rows[i]]`. Or float32 (m, d): embeddings
+        in their place, see `embryofl.data.embeddings`.
     rows : numpy.ndarray
         int64 (n,), rows of `pixels`.
     labels : numpy.ndarray
@@ -34,7 +35,7 @@ class Examples:
         int64 (n,), 0 where unknown.
     """
 
-    pixels: npt.NDArray[np.uint8]
+    pixels: npt.NDArray[np.uint8] | npt.NDArray[np.float32]
     rows: npt.NDArray[np.int64]
     labels: npt.NDArray[np.int64]
     days: npt.NDArray[np.int64]

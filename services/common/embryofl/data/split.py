@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from embryofl.data.contract import EmbryoImage
 from embryofl.errors import DataError
+from embryofl.metrics import SMALLEST_COUNT
 
 SIDES = ("train", "validation", "test")
 
@@ -51,7 +52,8 @@ def split_by_patient(
     seed : int (default: 0)
         The same seed gives the same split.
     validation, test : float (default: 0.20 each)
-        Shares of the labelled images; 0 leaves the side empty.
+        Shares of the labelled images; 0 leaves the side empty. The test side gets more of a class and day where its
+        share would be too small to report (see `_targets`).
     links : sequence of str, optional
         One key an image, such as the SHA-256 of its content. Groups that share a key other than "" stay together.
 
@@ -142,7 +144,7 @@ def assign(
     has = sizes @ of_label.T > 0  # (units, 2)
     ranks = [hashlib.sha256(f"{seed}\0{unit.key}".encode("utf-8", "surrogateescape")).digest() for unit in units]
     order = sorted(range(len(units)), key=lambda row: (-len(units[row].members).bit_length(), ranks[row]))
-    targets = np.outer(list(shares.values()), sizes.sum(axis=0))  # (sides, strata + total)
+    targets = _targets(shares, sizes[:, :-1].sum(axis=0))  # (sides, strata + total)
 
     chosen = _greedy(order, sizes, targets, {})
     if not _complete(chosen, has, len(shares)):
@@ -153,6 +155,23 @@ def assign(
     for row, unit in enumerate(units):
         sides[names[chosen[row]]].append(unit)
     return sides
+
+
+def _targets(shares: Mapping[str, float], totals: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Images wanted on each side by stratum and in all, (sides, strata + 1), from the totals by stratum, (strata,).
+
+    A test side of fewer than `SMALLEST_COUNT` embryos of a class and day could not be reported at all. So it gets that
+    many where they are no more than a third of what there is, at the expense of the training side.
+    """
+    targets = np.outer(list(shares.values()), totals)
+    names = list(shares)
+    if "test" in shares and "train" in shares:
+        test, train = names.index("test"), names.index("train")
+        more = np.minimum(SMALLEST_COUNT, totals / 3) - targets[test]
+        more = np.clip(more, 0, targets[train] / 2)
+        targets[test] += more
+        targets[train] -= more
+    return np.column_stack([targets, targets.sum(axis=1)])
 
 
 def _greedy(

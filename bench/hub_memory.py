@@ -1,0 +1,39 @@
+"""What more clinics cost the hub in memory: peak PSS of server, SuperLink and gateway with few and with many clinics.
+
+usage: hub_memory.py [FEW MANY]      (default 3 30)      environment: BENCH_DIR, BENCH_SIZE, BENCH_INITIAL
+
+The clinics do not train (they send back what they got), the hub's work is the real one: two rounds each.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+MIB = 2**20
+
+
+def peaks(clients: int) -> dict[str, float]:
+    """Peak PSS of each part of the hub, MiB."""
+    env = {**os.environ, "BENCH_CLIENTS": str(clients), "BENCH_IDLE": "1", "BENCH_PSS": "1"}
+    command = [sys.executable, str(HERE / "run_embryofl.py"), "2"]
+    done = subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE, text=True)
+    report = json.loads(done.stdout.splitlines()[-1])
+    return {part: report["pss_mib"][part] for part in ("server", "superlink", "gateway")}
+
+
+def main(few: int, many: int) -> int:
+    model = Path(os.environ["BENCH_INITIAL"]).stat().st_size / MIB
+    rows = {n: peaks(n) for n in (few, many)}
+    print(f"{'clinics':>7} {'server':>8} {'superlink':>9} {'gateway':>8} {'hub':>8}   peak PSS, MiB")
+    for n, row in rows.items():
+        print(f"{n:7d} {row['server']:8.1f} {row['superlink']:9.1f} {row['gateway']:8.1f} {sum(row.values()):8.1f}")
+    growth = sum(rows[many].values()) - sum(rows[few].values())
+    print(f"growth {growth:.1f} MiB, one model is {model:.1f} MiB")
+    return int(growth > model)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*(int(n) for n in sys.argv[1:3])) if len(sys.argv) > 2 else main(3, 30))

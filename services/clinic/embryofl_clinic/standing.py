@@ -1,0 +1,104 @@
+"""How this clinic stands with its hub: suspended and why, last answer refused and why, and what time it is there.
+
+It asks only while it has nothing to do: a hub that waits for this clinic learns so that its request was lost on the way.
+"""
+
+import logging
+import time
+
+import httpx
+from pydantic import ValidationError
+
+from embryofl.messages import Standing, StandingQuestion, standing_text
+from embryofl_clinic.clock import HubClock
+from embryofl_clinic.exporter import TrainerMetrics
+from embryofl_clinic.identity import Identity, Membership
+from embryofl_clinic.join import tls_context
+
+log = logging.getLogger("embryofl.standing")
+
+EVERY_S = 10.0  # between two questions while nothing is asked of this clinic
+SOON_S = 5.0  # after an answer: by then the hub may have refused it
+
+
+class StandingDesk:
+    """Asks the hub and says in the log what has changed.
+
+    Parameters
+    ----------
+    identity : Identity
+    membership : Membership
+    clock : HubClock
+        Set by what the hub answers.
+    metrics : TrainerMetrics
+        Told the state.
+    """
+
+    def __init__(self, identity: Identity, membership: Membership, clock: HubClock, metrics: TrainerMetrics) -> None:
+        self._identity, self._membership, self._clock, self._metrics = identity, membership, clock, metrics
+        self._next = 0.0
+        self._said: tuple[str, str] = ("enrolled", "")
+        self._refused = 0.0  # time of the last refusal that was said
+        self._off = False
+
+    def soon(self) -> None:
+        """An answer was given, or the hub is back: ask in a while whether something was lost or refused."""
+        self._next = min(self._next, time.monotonic() + SOON_S)
+
+    def look(self, hub: str, *, now: bool = False) -> Standing | None:
+        """Ask if it is time to, or `now`; None when it is not, or nothing came back.
+
+        Parameters
+        ----------
+        hub : str
+            host:port of the gateway.
+        now : bool (default: False)
+        """
+        if not now and time.monotonic() < self._next:
+            return None
+        self._next = time.monotonic() + EVERY_S
+        found = self._ask(hub)
+        if found is not None:
+            self._say(found)
+        return found
+
+    def _ask(self, hub: str) -> Standing | None:
+        name, asked = self._membership.name, time.time()
+        question = StandingQuestion(name=name, asked=asked, proof=self._identity.sign(standing_text(name, asked)))
+        try:
+            with httpx.Client(verify=tls_context(self._membership.ca), timeout=10, trust_env=False) as client:
+                response = client.post(f"https://{hub}/v1/standing", json=question.model_dump())
+            if response.status_code != httpx.codes.OK:
+                return None  # an older hub, or one that does not know this key
+            found = Standing.model_validate_json(response.content)
+        except (httpx.HTTPError, ValidationError) as exc:
+            log.debug("the hub does not say how this clinic stands (%s)", type(exc).__name__)
+            return None
+        self._clock.set(found.time, asked, time.time())
+        return found
+
+    def _say(self, found: Standing) -> None:
+        if self._clock.off != self._off:
+            self._off = self._clock.off
+            if self._off:
+                log.warning(
+                    "this machine's clock is %.0f s %s the hub's: the hub's time is used; set the clock right",
+                    abs(self._clock.offset), "behind" if self._clock.offset > 0 else "ahead of",
+                )  # fmt: skip
+        refused = found.refused
+        if refused is not None and refused.time != self._refused:
+            self._refused = refused.time
+            log.warning(
+                "the hub did not take the answer of round %d of %s (%s): %s",
+                refused.round, refused.run, refused.reason, refused.words,
+            )  # fmt: skip
+        self._metrics.standing(found.state)
+        if (found.state, found.reason) != self._said:
+            self._said = (found.state, found.reason)
+            if found.state == "enrolled":
+                log.info("this clinic takes part again")
+            else:
+                log.warning(
+                    "this clinic is %s: %s It stays connected and takes part again when the coordinator says so",
+                    found.state, found.reason.rstrip(".") + ".",
+                )  # fmt: skip

@@ -1,0 +1,73 @@
+"""Two models on EfficientNet-Lite0: only a linear head is trained, or most of the network.
+
+A small clinic cannot train a backbone from nothing; both begin from ImageNet's weights. What is frozen is no part of the
+state dict: every clinic has it from the same file, and it does not travel.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as nnf
+
+from embryofl.models.lite import FEATURES, WEIGHTS_SHA256, EfficientNetLite0, frozen_lite0, lite0_input
+
+
+class Lite0Head(nn.Module):
+    """Images (n, 3, s, s), or their embeddings (n, 1280), to logits (n,).
+
+    Every image goes through the frozen backbone once; what is kept of it is one embedding, and a round of training on
+    embeddings takes milliseconds and a message of kilobytes.
+    """
+
+    EMBEDDING = f"lite0-{WEIGHTS_SHA256[:8]}-1"  # the last number is raised when `embed` computes something else
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = _blank_head()
+        self._backbone: list[EfficientNetLite0] = []  # in a list: not a submodule; read when first needed
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Images (n, 3, s, s), uint8 or float in [0, 1], to float32 embeddings (n, 1280) of mean 0 and variance 1."""
+        if not self._backbone:
+            self._backbone.append(frozen_lite0())
+        return _normalised(self._backbone[0].to(images.device)(images))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        embeddings = self.embed(inputs) if inputs.ndim == 4 else inputs
+        logits: Tensor = self.head(embeddings)
+        return logits.squeeze(1)
+
+
+class Lite0(nn.Module):
+    """Images (n, 3, s, s) to logits (n,). The stem and the first five blocks, which see edges and textures, are frozen."""
+
+    FROZEN = 6  # layers
+
+    def __init__(self, dropout: float = 0.2) -> None:
+        super().__init__()
+        layers = frozen_lite0().layers
+        self._front = [layers[: self.FROZEN]]  # in a list: not a submodule
+        self.back = layers[self.FROZEN :].requires_grad_(requires_grad=True)
+        self.dropout = nn.Dropout(dropout)
+        self.head = _blank_head()
+
+    def forward(self, images: Tensor) -> Tensor:
+        with torch.no_grad():
+            x = self._front[0].to(images.device)(lite0_input(images))
+        features = _normalised(self.back(x).mean(dim=(2, 3)))
+        logits: Tensor = self.head(self.dropout(features))
+        return logits.squeeze(1)
+
+
+def _blank_head() -> nn.Linear:
+    """Zero: every score begins at one half, and no direction is preferred before there is evidence for one."""
+    head = nn.Linear(FEATURES, 1)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    return head
+
+
+def _normalised(features: Tensor) -> Tensor:
+    """Each image's own features to mean 0 and variance 1: takes out what lamp and contrast do to all of them alike."""
+    return nnf.layer_norm(features, (FEATURES,))

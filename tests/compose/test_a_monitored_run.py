@@ -1,0 +1,242 @@
+"""Prometheus beside the federation: it agrees with the run's own lines, fills every panel, tells of a dead clinic and of a
+hub that was restarted, and nobody can lie to it. These tests come first in the federation's life."""
+
+import base64
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from containers_kit import PROJECT, ROOT, Containers, run, until
+
+pytestmark = [pytest.mark.containers, pytest.mark.timeout(1500)]
+TOOL = ROOT.parent / "shared" / "grafana-check"
+DRAW = os.environ.get("EMBRYOFL_PICTURES")  # a folder for pictures of the dashboards
+ELSEWHERE = {
+    "AurocFallen",
+    "DiskNearlyFull",
+}  # alerts of a model trained on few images, and of the testing machine's disk
+SLOW = (
+    "--set",
+    "model=small_cnn",
+    "--set",
+    "local_epochs=2",
+)  # a round of seconds, so that there is time to disturb it
+Figures = dict[tuple[str, ...], float]
+
+
+def figures(federation: Containers, expr: str, *labels: str) -> Figures:
+    """The answer to a question, by the values of these labels."""
+    return {tuple(m.get(label, "") for label in labels): v for m, v in federation.query(expr)}
+
+
+def firing(federation: Containers) -> set[tuple[str, ...]]:
+    """Alerts that are firing: name and clinic."""
+    found = figures(federation, 'ALERTS{alertstate="firing"}', "alertname", "clinic")
+    return {key for key in found if key[0] not in ELSEWHERE}
+
+
+def lines(federation: Containers, name: str) -> list[dict[str, Any]]:
+    """The run's own JSON lines, of all runs."""
+    text = federation.inside("server", "sh", "-c", f"cat /hub/runs/run-*/{name}")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_it_finds_the_hub_and_every_clinic(federation: Containers) -> None:
+    expected = {("hub",): 1.0, ("clinics",): 3.0}
+    until("all are scraped", lambda: figures(federation, "sum by (job) (up)", "job") == expected)
+
+
+def test_counts_and_figures_agree_with_the_runs_own_lines(federation: Containers) -> None:
+    info = federation.finished()
+    accepted: Counter[str] = Counter()
+    rounds = 0
+    for event in lines(federation, "events.jsonl"):
+        if event["kind"] == "round":
+            rounds += 1
+            accepted.update(event["accepted"])
+    assert rounds == info["round"] == 3
+    until(
+        "the end of the run is scraped",
+        lambda: ("finished",) in figures(federation, "embryofl_run_state == 1", "state"),
+        60,
+    )
+    assert figures(federation, "embryofl_rounds_total") == {(): rounds}
+    assert figures(federation, 'embryofl_updates_total{result="accepted"}', "clinic") == {
+        (c,): n for c, n in accepted.items()
+    }
+    assert sum(figures(federation, 'embryofl_updates_total{result!="accepted"}', "clinic", "result").values()) == 0
+    last = [x for x in lines(federation, "metrics.jsonl") if x["round"] == rounds]
+    trained = {(x["clinic"],): x for x in last if x["split"] == "train"}
+    assert figures(federation, "embryofl_clinic_train_loss", "clinic") == {k: x["loss"] for k, x in trained.items()}
+    assert figures(federation, "embryofl_clinic_examples", "clinic") == {k: x["n"] for k, x in trained.items()}
+    for figure in ("loss", "auroc", "auprc", "brier", "ece"):
+        wanted = {
+            (x["clinic"], x["split"], "all" if x["day"] is None else str(x["day"])): x[figure]
+            for x in last if x["split"] != "train" and x[figure] is not None
+        }  # fmt: skip
+        assert figures(federation, f"embryofl_model_{figure}", "clinic", "split", "day") == wanted
+
+
+@pytest.mark.skipif(not TOOL.is_dir(), reason="shared/grafana-check is not here")
+def test_every_panel_has_data(federation: Containers) -> None:
+    federation.finished()
+    time.sleep(20)  # a few scrapes, for rates
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "draw_dashboards.py"), "--grafana-check", str(TOOL), "--url", federation.prometheus,
+         *(["--out", DRAW] if DRAW else [])], capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_marks_on_the_curves_have_times(federation: Containers) -> None:
+    page = json.loads((ROOT / "grafana" / "dashboards" / "federation.json").read_text())
+    marks = {a["name"]: a["target"]["expr"] for a in page["annotations"]["list"]}
+    began = time.time() - 3600
+    for name in ("Runs", "Restarts"):
+        found = federation.query(marks[name])
+        assert found and all(began < milliseconds / 1000 < time.time() for _, milliseconds in found), name
+    assert federation.query(marks["Refusals"]) == []  # nobody was refused
+
+
+def test_a_clinic_that_dies_during_a_run_is_told_of_and_nothing_else(federation: Containers) -> None:
+    """All three clinics are needed: without one it is missing, and so is the quorum."""
+    federation.finished()
+    until("nothing is firing", lambda: not firing(federation), 60)
+    federation.hub("start", *SLOW, "--set", "rounds=2", "--set", "min_clinics=3")
+    run("docker", "kill", federation.container("clinic-2"))
+    expected = {("ClinicOffline", "clinic-2"), ("QuorumNotMet", "")}
+    until("the alerts fire", lambda: firing(federation) == expected, 120)
+    end = time.monotonic() + 12
+    while time.monotonic() < end:  # and no other joins them
+        assert firing(federation) == expected
+        time.sleep(2)
+    run("docker", "start", federation.container("clinic-2"))
+    until("they are over", lambda: not firing(federation), 120)
+    federation.finished()
+
+
+def test_a_restart_of_the_hub_resets_no_counter_and_no_curve(federation: Containers) -> None:
+    federation.hub("start", *SLOW, "--set", "rounds=5")
+    until("a round is complete", lambda: federation.status()["run"]["round"] >= 1)
+    counters = '{__name__=~"embryofl_.*_(total|bucket|count|sum)", __name__!="embryofl_hub_starts_total", job="hub"}'
+    labels = ("__name__", "clinic", "state", "result", "phase", "direction", "reason", "le")
+    until("it is scraped", lambda: figures(federation, "embryofl_run_rounds_done")[()] >= 1, 60)
+    before, auroc = figures(federation, counters, *labels), federation.query("embryofl_model_auroc")
+    run("docker", "kill", "--signal", "KILL", federation.container("server"))
+    run("docker", "start", federation.container("server"))
+    until("the alert fires", lambda: ("HubRestartedDuringRun", "") in firing(federation), 90)
+    assert firing(federation) == {("HubRestartedDuringRun", "")}
+    federation.finished()
+    after = until("it is scraped", lambda: figures(federation, counters, *labels), 60)
+    assert len(before) > 40 and all(after[key] >= value for key, value in before.items())
+    for series, values in federation.history(counters, "20m"):
+        assert values == sorted(values), series
+    known = {tuple(sorted(m.items())) for m, _ in federation.query("embryofl_model_auroc")}
+    assert known >= {tuple(sorted(m.items())) for m, _ in auroc}
+    until("it is over", lambda: not firing(federation), 60)
+
+
+def test_a_clinic_can_neither_fake_the_hubs_figures_nor_flood_prometheus(federation: Containers) -> None:
+    liar = """
+import http.server
+class Liar(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain; version=0.0.4")
+        self.end_headers()
+        self.wfile.write(b'embryofl_clinic_state{clinic="clinic-1",state="offline"} 1\\nembryofl_hub_superlink_up 0\\n'
+            b'embryofl_trainer_connected{clinic="liar"} 1\\n' + FLOOD)
+http.server.ThreadingHTTPServer(("0.0.0.0", 9101), Liar).serve_forever()
+"""
+    name = f"{PROJECT}-liar"
+    start = ("docker", "run", "-d", "--init", "--name", name, "--network", f"{PROJECT}_clinics", "--network-alias", "trainers",
+             "--entrypoint", "python", "embryofl-clinic", "-c")  # fmt: skip
+    try:
+        run(*start, liar.replace("FLOOD", 'b""'))
+        until("it is scraped", lambda: federation.query('embryofl_trainer_connected{clinic="liar"}'), 60)
+        assert not federation.query('{job="clinics", __name__=~"embryofl_clinic_.*|embryofl_hub_.*"}')
+        run("docker", "rm", "-f", name)
+        flood = 'b"".join(b"embryofl_trainer_batch{clinic=\\"%d\\"} 1\\n" % i for i in range(9999))'
+        run(*start, liar.replace("FLOOD", flood))
+        until("it is left out", lambda: figures(federation, 'count(up{job="clinics"} == 0)') == {(): 1.0}, 60)
+        assert figures(federation, "count(embryofl_trainer_batch)") == {(): 3.0}
+    finally:
+        run("docker", "rm", "-f", name)
+
+
+def test_prometheus_answers_no_page_in_a_browser_but_its_own(federation: Containers) -> None:
+    address = f"{federation.prometheus}/api/v1/query?query=up"
+    request = urllib.request.Request(address, headers={"Origin": "https://example.org"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        assert answer.headers["Access-Control-Allow-Origin"] is None
+
+
+def test_prometheus_holds_no_data_of_a_clinic_or_the_hub(federation: Containers) -> None:
+    container = federation.containers()["prometheus"]
+    assert {m["Destination"]: (m.get("Name") or Path(m["Source"]).name, m["RW"]) for m in container["Mounts"]} == {
+        "/etc/prometheus": ("prometheus", False),
+        "/prometheus": (f"{PROJECT}_prometheus", True),
+    }
+    assert set(container["NetworkSettings"]["Networks"]) == {f"{PROJECT}_{n}" for n in ("hub", "clinics", "desk")}
+
+
+def test_grafanas_password_is_shown_once_and_kept(federation: Containers) -> None:
+    assert len(federation.grafana_password) >= 24
+    assert federation.first_words.count(federation.grafana_password) == 1
+    folder = Path(federation.environment["EMBRYOFL_COMPOSE_DIR"])
+    assert folder.stat().st_mode & 0o077 == 0
+
+
+def test_grafanas_place_has_the_secret_and_prometheus_and_nothing_more(federation: Containers) -> None:
+    if federation.containers()["grafana"]["Config"]["Image"].startswith("grafana/"):
+        pytest.skip("Grafana itself is here, and its image has no Python")
+    addresses = [
+        network["IPAddress"]
+        for name in ("server", "superlink", "gateway", "clinic-1")
+        for network in federation.containers()[name]["NetworkSettings"]["Networks"].values()
+    ]
+    code = f"""
+import os, socket, urllib.request
+print(open("/run/secrets/grafana-admin").read().strip())
+print(sorted(os.listdir("/etc/grafana/provisioning")), len(os.listdir("/dashboards")))
+print(urllib.request.urlopen(os.environ["EMBRYOFL_PROMETHEUS_URL"] + "/-/ready", timeout=5).status)
+for host in {addresses}:
+    for port in (8000, 8443, 9000, 9100, 9101):
+        try:
+            socket.create_connection((host, port), timeout=0.3)
+            print("reached", host, port)
+        except OSError:
+            pass
+"""
+    expected = f"{federation.grafana_password}\n['dashboards', 'datasources'] 4\n200\n"
+    assert federation.python("grafana", code) == expected
+
+
+def test_grafana_asks_for_its_password_and_has_the_dashboards(federation: Containers) -> None:
+    if not federation.containers()["grafana"]["Config"]["Image"].startswith("grafana/"):
+        pytest.skip("Grafana's image cannot be had here: another stands in for it")
+    password = federation.grafana_password
+
+    def get(path: str, *login: str) -> Any:
+        request = urllib.request.Request(f"http://127.0.0.1:{federation.grafana_port}{path}")
+        if login:
+            request.add_header("Authorization", "Basic " + base64.b64encode(":".join(login).encode()).decode())
+        try:
+            with urllib.request.urlopen(request, timeout=10) as response:
+                return json.loads(response.read())
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    assert get("/api/search") == get("/api/search", "admin", "admin") == 401
+    found = {page["uid"] for page in get("/api/search?type=dash-db", "admin", password)}
+    assert found == {f"embryofl-{n}" for n in ("federation", "clinic", "quality", "operations")}
+    assert get("/api/datasources/uid/embryofl-prometheus", "admin", password)["readOnly"]
+    assert get("/api/datasources/uid/embryofl-prometheus/health", "admin", password)["status"] == "OK"

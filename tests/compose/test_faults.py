@@ -1,0 +1,144 @@
+"""Containers that are killed, paused, cut off and moved in the middle of a run, and the weights that come out are those of
+the undisturbed run, bit for bit. Then the hub's whole state is lost, and comes back from a backup."""
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from containers_kit import PROJECT, Containers, run, until
+
+pytestmark = [pytest.mark.containers, pytest.mark.timeout(1500)]
+PARTS = ("server", "superlink", "gateway")
+QUICK = {"model": "small_cnn", "image_size": 48, "batch_size": 16, "local_epochs": 1, "seed": 1, "rounds": 8}
+AWAY_S = 24.0  # a node that was silent for 20 s counts as offline
+NETWORK = f"{PROJECT}_clinics"
+
+
+@pytest.fixture(scope="module")
+def hub(federation: Containers) -> Containers:
+    """The federation, up and idle. Clinics of other tests that are gone for good are not waited for."""
+    federation.make("up", SET="model=small_cnn,image_size=48,local_epochs=1,rounds=1,min_clinics=1")
+    federation.finished()
+    return federation
+
+
+def start(hub: Containers) -> str:
+    """A run with all clinics of this machine; its name."""
+    local = {name for name in hub.containers() if name.startswith("clinic-")}
+    until(
+        "all clinics are there",
+        lambda: {n for n, c in hub.status()["clinics"].items() if c["state"] == "online"} >= local,
+    )
+    options = [f"--set={k}={v}" for k, v in {**QUICK, "min_clinics": len(local)}.items()]
+    return hub.hub("start", *options).split()[0]
+
+
+def model(hub: Containers, name: str) -> str:
+    """SHA-256 of a finished run's model. No clinic was left out of any round."""
+    hub.finished(400)
+    records = hub.inside("server", "sh", "-c", f"cat /hub/runs/{name}/events.jsonl")
+    assert '"kind": "refused"' not in records, records
+    return str(json.loads(hub.inside("server", "cat", f"/hub/runs/{name}/model.json"))["sha256"])
+
+
+@pytest.fixture(scope="module")
+def reference(hub: Containers) -> str:
+    """The model of an undisturbed run."""
+    return model(hub, start(hub))
+
+
+def under_way(hub: Containers, name: str, round_: int) -> None:
+    def ready() -> bool:
+        info = hub.status()
+        assert info["run"]["name"] == name and info["run"]["state"] not in ("finished", "failed"), info["run"]
+        return info["progress"]["round"] >= round_ and info["progress"]["phase"] == "training"
+
+    until(f"round {round_} is under way", ready)
+
+
+def kill(hub: Containers, *services: str) -> None:
+    """`docker kill`, after which the engine does not start a container again by itself, and a start at once."""
+    ids = [hub.container(s) for s in services]
+    run("docker", "kill", "-s", "KILL", *ids)
+    run("docker", "start", *ids)
+
+
+@pytest.mark.parametrize("victims", [("clinic-2",), *((p,) for p in PARTS), ("clinic-1", "clinic-2", "clinic-3", *PARTS)],
+                         ids=lambda v: v[0] if len(v) == 1 else "all at once")  # fmt: skip
+def test_killed_in_the_middle_of_a_run(hub: Containers, reference: str, victims: tuple[str, ...]) -> None:
+    name = start(hub)
+    under_way(hub, name, 2)
+    kill(hub, *victims)
+    until("the hub is back", lambda: name in hub.inside("server", "embryofl-server", "runs", ok=False))
+    assert model(hub, name) == reference
+
+
+@pytest.fixture
+def network() -> Iterator[Any]:
+    """`network(verb, container, ...)`: connect to or disconnect from the clinics' network."""
+    yield lambda verb, container, *options: run("docker", "network", verb, *options, NETWORK, container)
+
+
+def test_paused_and_cut_off_for_longer_than_it_takes_to_count_as_gone(
+    hub: Containers, reference: str, network: Any
+) -> None:
+    name = start(hub)
+    under_way(hub, name, 2)
+    asleep, cut = hub.container("clinic-3"), hub.container("clinic-2")
+    run("docker", "pause", asleep)
+    network("disconnect", cut)
+    began = time.monotonic()
+    try:
+        until(
+            "both count as gone",
+            lambda: {hub.status()["clinics"][n]["state"] for n in ("clinic-2", "clinic-3")} == {"offline"},
+        )
+        time.sleep(max(0.0, AWAY_S - (time.monotonic() - began)))
+    finally:
+        network("connect", cut)
+        run("docker", "unpause", asleep)
+    assert model(hub, name) == reference
+    assert hub.container("clinic-2") == cut
+
+
+def test_the_gateway_comes_back_at_another_address(hub: Containers, reference: str, network: Any) -> None:
+    gateway = hub.container("gateway")
+
+    def address() -> str:
+        return str(hub.containers()["gateway"]["NetworkSettings"]["Networks"][NETWORK]["IPAddress"])
+
+    name, before = start(hub), address()
+    under_way(hub, name, 2)
+    network("disconnect", gateway)
+    holder = run(
+        "docker", "run", "-d", "--rm", "--network", NETWORK, "--entrypoint", "sleep", "embryofl-gateway", "600"
+    ).strip()
+    try:
+        network("connect", gateway, "--alias", "gateway")
+        assert address() != before
+        assert model(hub, name) == reference
+    finally:
+        run("docker", "rm", "-f", holder)
+
+
+def test_the_hubs_state_is_lost_and_comes_back_from_a_backup(hub: Containers, reference: str, tmp_path: Any) -> None:
+    file = tmp_path / "hub.tar"
+    clinics = {n: c["Id"] for n, c in hub.containers().items() if n.startswith("clinic-")}
+    enrolled = hub.audit("enrolled")
+    name = start(hub)
+    under_way(hub, name, 3)
+    words = hub.make("backup", FILE=file)
+    assert "private keys" in words and file.stat().st_mode & 0o777 == 0o600
+    assert "hub is running here" in hub.make("restore", ok=False, FILE=file)
+    for part in PARTS:
+        run("docker", "rm", "-f", hub.container(part))
+    for volume in ("hub", "identity-superlink", "identity-gateway", "weights"):
+        run("docker", "volume", "rm", f"{PROJECT}_{volume}")
+
+    words = hub.make("restore", FILE=file)
+    assert "Restored" in words and name in words
+    assert model(hub, name) == reference
+    assert {n: c["Id"] for n, c in hub.containers().items() if n.startswith("clinic-")} == clinics
+    assert hub.audit("enrolled") == enrolled and "intact" in hub.hub("audit", "verify")

@@ -1,0 +1,41 @@
+"""The command blocks of README and docs, and where each is tried.
+
+A block of language `bash` is run as it stands by test_blocks.py. One that needs containers has the line
+`<!-- tried in containers -->` before it and is run by tests/compose; one with `<!-- a terminal each -->` holds commands
+that stay, a line each. Other languages are not commands.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "bench" / "README.md"]
+CONTAINERS, TERMINALS = "<!-- tried in containers -->", "<!-- a terminal each -->"
+_BLOCK = re.compile(r"^(?P<before>[^\n]*\n\n?)```bash\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Commands on a page, from `line` on."""
+
+    page: str
+    line: int
+    text: str
+    containers: bool
+    terminals: bool
+
+    def __str__(self) -> str:
+        return f"{self.page}:{self.line}"
+
+
+def blocks() -> list[Block]:
+    """All of them, in order."""
+    found = []
+    for page in PAGES:
+        content = page.read_text()
+        for match in _BLOCK.finditer(content):
+            line = content.count("\n", 0, match.start("text"))
+            where = (CONTAINERS in match["before"], TERMINALS in match["before"])
+            found.append(Block(str(page.relative_to(ROOT)), line, match["text"], *where))
+    return found

@@ -1,0 +1,88 @@
+"""What README and docs tell a reader to type works as it stands."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from code_blocks import PAGES, ROOT, blocks
+from federation_kit import draw_clinic, processes_of, until
+
+from embryofl_demo.stack import free_port
+
+BIN = Path(sys.executable).parent
+HERE = [b for b in blocks() if not b.containers]
+LIMIT_S = 500
+
+
+@pytest.fixture
+def reader(tmp_path):
+    """The environment of a reader in the checkout: small runs, another port, state of its own; stopped afterwards."""
+    environment = {
+        **os.environ,
+        "VENV": str(BIN.parent),
+        "EMBRYOFL_DEMO_DIR": str(tmp_path / "demo"),
+        "EMBRYOFL_MONITOR_DIR": str(tmp_path / "monitor"),
+        "MONITOR_PORT": str(free_port()),
+        "PORT": str(free_port()),
+        "SET": "rounds=1,local_epochs=1,image_size=32",
+        "IMAGES": "80",
+    }
+    yield environment
+    subprocess.run(["make", "down"], cwd=ROOT, env=environment, capture_output=True, timeout=60, check=False)
+    assert processes_of(tmp_path) == []
+
+
+@pytest.mark.federation
+@pytest.mark.parametrize("block", [b for b in HERE if not b.terminals], ids=str)
+def test_the_commands_of_a_page_run(block, tmp_path, reader):
+    images = draw_clinic(tmp_path / "images", "docs", patients=72)
+    text = block.text.replace("/path/to/images", str(images)).replace(".embryofl/venv/bin", str(BIN))
+    done = subprocess.run(
+        ["bash", "-euxo", "pipefail", "-c", text],
+        cwd=ROOT, env=reader, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT_S,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+
+
+@pytest.mark.federation
+@pytest.mark.parametrize("block", [b for b in HERE if b.terminals], ids=str)
+def test_commands_that_stay_are_ready_in_their_order(block, tmp_path, reader):
+    if "make monitor" in block.text and shutil.which("prometheus") is None:
+        pytest.skip("needs Debian's prometheus package")
+    running = []
+    try:
+        for line in block.text.splitlines():
+            out = tmp_path / f"{len(running)}.txt"
+            with out.open("wb") as file:
+                running.append(
+                    subprocess.Popen(
+                        line.split(), cwd=ROOT, env=reader, stdout=file, stderr=file, start_new_session=True
+                    )
+                )
+            until(f"{line} says how it is ended: {out}", lambda out=out: "Ctrl-C" in out.read_text())
+            assert [p.poll() for p in running] == [None] * len(running)
+    finally:
+        for process in reversed(running):
+            os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C in its terminal: make's children get it too
+            process.wait(30)
+
+
+def test_the_two_commands_of_the_readme_are_what_ci_runs():
+    assert "`make test`" in (ROOT / "README.md").read_text()
+    assert re.search(r"^make test$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+    assert any("make demo CLINICS=3" in b.text and b.page == "README.md" for b in HERE)
+    assert any("make up CLINICS=3" in b.text for b in blocks() if b.containers)
+
+
+def test_links_between_pages_lead_somewhere():
+    lost = []
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
+            if "://" not in target and not (page.parent / target).exists():
+                lost.append(f"{page.name}: {target}")
+    assert lost == []

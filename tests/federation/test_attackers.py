@@ -1,0 +1,142 @@
+"""One attacker among five clinics: the run ends, the model stays as good, memory stays bounded, each refusal shows."""
+
+import json
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from federation_kit import Federation, draw_clinic, until
+
+from embryofl.metrics import ScoreSums, merge
+
+HONEST = [f"clinic-{i}" for i in range(1, 5)]
+EVIL = "evil"
+HERE = Path(__file__).parent
+REASONS = {"nan": "not_finite", "scale": "norm", "count": "examples", "claim": "metrics", "garbage": "malformed",
+           "big": "malformed", "huge": "no_upload"}  # fmt: skip
+SETTINGS = {"strategy": "trimmed_mean", "min_clinics": 4, "rounds": len(REASONS) + 1, "round_deadline_s": 60, "seed": 3,
+            "local_epochs": 2, "suspend_after": 0}  # fmt: skip
+MEMORY_MORE = 150 << 20  # bytes that a part of the hub may need more because of an attack
+
+
+class Attacked(Federation):
+    """Four clinics and an attacker."""
+
+    def attack(self, how: str) -> None:
+        (self.place.clinic(EVIL) / "attack").write_text(how)
+
+    def control(self, what: str, name: str) -> None:
+        self.stack.call("POST", f"/control/{what}", {"name": name})
+
+    def state_of(self, name: str) -> str:
+        return self.status()["clinics"][name]["state"]
+
+    def peak_memory(self) -> dict[str, int]:
+        """The highest resident memory of each part of the hub so far, bytes."""
+        found = {}
+        for part in ("server", "superlink", "gateway"):
+            lines = Path(f"/proc/{self.pid(part)}/status").read_text().splitlines()
+            found[part] = next(int(x.split()[1]) << 10 for x in lines if x.startswith("VmHWM"))
+        return found
+
+    def metrics(self) -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.stack.ports['metrics']}/metrics") as answer:
+            return answer.read().decode()
+
+    def auroc(self, folder: Path) -> float:
+        """Of the final model on the honest clinics' validation and test patients."""
+        evaluation = json.loads((folder / "model.json").read_text())["evaluation"]
+        sums = [ScoreSums.from_dict(evaluation[n][split]) for n in HONEST for split in ("validation", "test")]
+        auroc = merge(sums).summary().auroc
+        assert auroc is not None
+        return auroc
+
+
+@pytest.fixture(scope="module")
+def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
+    found = Attacked(tmp_path_factory.mktemp("attacked") / "place")
+    for name in [*HONEST, EVIL]:
+        draw_clinic(found.place.data(name), f"{name}-A", patients=56, disc=4)
+    found.place.clinic(EVIL).mkdir(parents=True)
+    found.attack("honest")
+    try:
+        found.stack.start_hub()
+        for name in HONEST:
+            found.stack.start_clinic(name)
+        found.stack.start_clinic(EVIL, [sys.executable, str(HERE / "attacking_clinic.py")])
+        found.stack.wait_enrolled([*HONEST, EVIL], 180)
+        yield found
+    finally:
+        found.stack.stop()
+
+
+@pytest.fixture(scope="module")
+def alone(attacked: Attacked) -> tuple[Path, dict[str, int]]:
+    """The folder of the run without the attacker, and the memory it took."""
+    attacked.control("suspend", EVIL)
+    folder = attacked.run(**SETTINGS)
+    assert set(json.loads((folder / "model.json").read_text())["evaluation"]) == set(HONEST)
+    memory = attacked.peak_memory()
+    attacked.control("resume", EVIL)
+    assert 0.7 < attacked.auroc(folder) < 0.99, "it can be learned, and it can be spoilt"
+    return folder, memory
+
+
+@pytest.fixture(autouse=True)
+def _nobody_is_left_suspended(attacked: Attacked) -> Iterator[None]:
+    yield
+    attacked.stop_run()
+    if attacked.state_of(EVIL) == "suspended":
+        attacked.control("resume", EVIL)
+
+
+def test_every_attack_at_the_gate_is_refused_and_seen_and_costs_nothing(attacked, alone):
+    """A different attack in each round."""
+    folder, memory = alone
+    attacked.attack(" ".join([*REASONS, "nan"]))
+    name = attacked.start_run(**SETTINGS)
+    run = attacked.wait_over(name)
+    assert run["state"] == "finished", (run["reason"], attacked.logs())
+    # each refusal with its reason and in words, and nobody else had any
+    refused = attacked.events(name, "refused")
+    expected = [*enumerate(REASONS.values(), 1), (len(REASONS) + 1, "not_finite")]
+    assert [(e["clinic"], e["round"], e["reason"]) for e in refused] == [(EVIL, *x) for x in expected]
+    assert all(len(e["words"]) > 10 and e["words"].isprintable() for e in refused)
+    assert [r["refused"] for r in attacked.records(name)] == [{}, *({EVIL: reason} for _, reason in expected)]
+    audited = [e["reason"] for e in attacked.audit("update_refused") if e["run"] == name]
+    assert audited == [reason for _, reason in expected]
+    until("the metrics say so", lambda: {
+        x.split('reason="')[1].split('"')[0] for x in attacked.metrics().splitlines()
+        if x.startswith("embryofl_updates_refused_total") and EVIL in x
+    } >= set(REASONS.values()))  # fmt: skip
+    # the model is not only as good: it is the same
+    assert (attacked.folder(name) / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
+    assert abs(attacked.auroc(attacked.folder(name)) - attacked.auroc(folder)) <= 0.02
+    for part, peak in attacked.peak_memory().items():
+        assert peak < memory[part] + MEMORY_MORE, (part, peak, memory)
+    assert list((attacked.place.hub / "uploads").iterdir()) == []
+    assert psutil.pid_exists(attacked.pid(EVIL))  # it was refused, it has not crashed
+
+
+def test_three_refusals_in_a_row_and_it_is_out_and_told(attacked, alone):
+    attacked.attack("scale")
+    folder = attacked.run(**{**SETTINGS, "rounds": 4, "suspend_after": 3})
+    assert [r["refused"] for r in attacked.records(folder.name)] == [{}] + [{EVIL: "norm"}] * 3 + [{}]
+    clinic = attacked.status()["clinics"][EVIL]
+    assert clinic["state"] == "suspended" and "3 answers in a row" in clinic["detail"]
+    assert all(attacked.state_of(n) != "suspended" for n in HONEST)
+    assert (attacked.audit("suspended")[-1]["clinic"], attacked.audit("suspended")[-1]["by"]) == (EVIL, "the gate")
+    until(
+        "its own log says why",
+        lambda: f"round 3 of {folder.name} (norm)" in attacked.log(EVIL) and "is suspended" in attacked.log(EVIL),
+    )
+
+
+def test_labels_turned_round_do_not_spoil_a_robust_strategy(attacked, alone):
+    attacked.attack("flip")
+    folder = attacked.run(**SETTINGS)
+    assert all(EVIL in r["clinics"] for r in attacked.records(folder.name)[1:])  # no gate can see it
+    assert abs(attacked.auroc(folder) - attacked.auroc(alone[0])) <= 0.02

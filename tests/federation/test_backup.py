@@ -1,0 +1,40 @@
+"""A backup made in the middle of a run, restored in an empty place: the same hub to all clinics, and the run goes on."""
+
+import os
+import subprocess
+
+from federation_kit import until
+
+from embryofl_demo.stack import program
+
+
+def hub_command(federation, *words):
+    environment = {**os.environ, **federation.stack._hub_env()}
+    done = subprocess.run(
+        [program("embryofl-server"), *words], capture_output=True, text=True, env=environment, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_clinics_go_on_unchanged_with_a_hub_from_a_backup(federation, reference, tmp_path):
+    names = ["clinic-1", "clinic-2", "clinic-3"]
+    before = {n: federation.pid(n) for n in names}
+    run = federation.start_run(rounds=4)
+    until("round 2 is done", lambda: len(federation.records(run)) > 2)
+    words = hub_command(federation, "backup", str(tmp_path / "hub.tar"))
+    assert "private keys" in words and (tmp_path / "hub.tar").stat().st_mode & 0o777 == 0o600
+    federation.wait_over(run)  # the old hub went on for a while, and is then lost with its disk
+    for part in ("gateway", "superlink", "server"):
+        federation.remove(part)
+    federation.place.hub.rename(tmp_path / "lost")
+
+    assert "Restored" in hub_command(federation, "restore", str(tmp_path / "hub.tar"))
+    federation.stack.start_hub()
+    ended = federation.wait_over(run)
+    assert ended["state"] == "finished" and federation.events(run, "resumed"), (ended, federation.logs())
+    assert (federation.folder(run) / "model.safetensors").read_bytes() == (reference / "model.safetensors").read_bytes()
+    assert {n: federation.pid(n) for n in names} == before  # nobody was started again, nobody joined anew
+    enrolled = [e["clinic"] for e in federation.audit("enrolled")]
+    assert len(set(enrolled)) == len(enrolled) and set(enrolled) >= set(names)
+    assert "intact" in hub_command(federation, "audit", "verify")

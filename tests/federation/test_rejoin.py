@@ -1,0 +1,143 @@
+"""A clinic that was away is back without anybody doing anything at the hub, and the run's weights are what they were.
+
+Each test disturbs a run of four rounds and compares its model with that of the undisturbed run (`reference`).
+"""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from federation_kit import Federation, until
+from line import Line
+
+AWAY_S = 24.0  # a node that was silent for 20 s counts as offline
+PATIENT = {"rounds": 4, "round_deadline_s": 300}
+
+
+def same_weights(federation: Federation, name: str, reference: Path) -> None:
+    run = federation.wait_over(name)
+    assert run["state"] == "finished" and run["reason"] == "", (run, federation.logs())
+    assert (federation.folder(name) / "model.safetensors").read_bytes() == (
+        reference / "model.safetensors"
+    ).read_bytes()
+    assert [r["refused"] for r in federation.records(name)] == [{}] * 5
+
+
+class Far:
+    """clinic-3 at the end of a line that leads to whatever address the hub's name stands for."""
+
+    def __init__(self, federation: Federation, folder: Path) -> None:
+        self._port, self._file = federation.port, folder / "address"
+        self.move("127.0.0.2")
+        federation.restart("clinic-3", ODD_ADDRESS_FILE=str(self._file))
+
+    def move(self, address: str) -> None:
+        """The hub gets another address under the same name; the old one is nobody's."""
+        if hasattr(self, "line"):
+            self.line.close()
+        self.line = Line(self._port, address)
+        self._file.write_text(address)
+
+
+@pytest.fixture(scope="module")
+def far(federation: Federation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Far]:
+    found = Far(federation, tmp_path_factory.mktemp("far"))
+    yield found
+    federation.restart("clinic-3")
+    found.line.close()
+
+
+def test_asleep_and_cut_off_for_longer_than_it_takes_to_count_as_gone(federation, reference, far):
+    """clinic-2's machine sleeps (SIGSTOP), clinic-3's line is dead; both at the same time, in the middle of a round."""
+    name = federation.start_run(**PATIENT)
+    federation.under_way(name, 2)
+    sleeper = federation.pid("clinic-2")
+    far.line.down = True
+    os.kill(sleeper, signal.SIGSTOP)
+    began = time.monotonic()
+    try:
+
+        def gone() -> dict:
+            found = federation.status()
+            states = {found["clinics"][n]["state"] for n in ("clinic-2", "clinic-3")}
+            return found if states == {"offline"} else {}
+
+        found = until("both count as gone", gone, 60)
+        assert found["run"]["state"] == "running"
+        assert set(found["progress"]["waiting"]["for_"]) >= {"clinic-2", "clinic-3"}
+        time.sleep(max(0.0, AWAY_S - (time.monotonic() - began)))
+    finally:
+        os.kill(sleeper, signal.SIGCONT)
+        far.line.down = False
+    same_weights(federation, name, reference)
+    assert federation.pid("clinic-2") == sleeper  # it was not even started again
+    assert federation.events(name, "asked_again")
+
+
+def test_killed_while_it_fetches_and_while_it_sends_weights_and_then_the_hub_moves(federation, reference, far):
+    size, done = (reference / "model.safetensors").stat().st_size, []
+
+    def kill(direction: str, passed: int) -> None:
+        if size // 3 < passed < size and direction == ["down", "up", None][len(done)]:
+            done.append(direction)
+            os.kill(federation.pid("clinic-3"), signal.SIGKILL)
+
+    far.line.watch = kill
+    name = federation.start_run(**PATIENT)
+    until("it was killed twice", lambda: federation.status() and len(done) == 2)
+    federation.under_way(name, 3)
+    far.move("127.0.0.3")
+    same_weights(federation, name, reference)
+    assert list((federation.place.hub / "uploads").iterdir()) == []
+
+
+def test_a_request_whose_way_broke_off_is_sent_again(federation, reference):
+    """The SuperLink has handed it out, and the connection breaks before it comes to clinic-1, whose session goes on."""
+    lost: list[int] = []
+
+    def loses(target: str, answer: bytes) -> bool:
+        if lost or "pull-messages" not in target or len(answer) < 100:  # an empty answer is a few bytes
+            return False
+        lost.append(len(answer))
+        return True
+
+    name = federation.start_run(**PATIENT)
+    federation.under_way(name, 1)
+    federation.proxy.loses = loses
+    try:
+        same_weights(federation, name, reference)
+    finally:
+        federation.proxy.loses = lambda target, answer: False
+    assert lost and federation.events(name, "asked_again")[0]["clinics"] == ["clinic-1"]
+
+
+def test_a_wrong_clock(federation, reference, far):
+    federation.restart("clinic-3", ODD_CLOCK_S="86000")
+    name = federation.start_run(**PATIENT)
+    same_weights(federation, name, reference)
+    assert "this machine's clock" in federation.log("clinic-3")
+
+
+def test_an_answer_to_a_round_that_is_over_is_refused_as_late_and_does_no_harm(federation):
+    """clinic-2 sleeps through the end of a round; awake again it answers, which changes nothing, and it takes part."""
+    federation.wait_online()
+    name = federation.start_run(rounds=6, min_clinics=2, quorum=2, round_deadline_s=3, grace_s=30)
+    federation.under_way(name, 1)
+    sleeper = federation.pid("clinic-2")
+    os.kill(sleeper, signal.SIGSTOP)
+    try:
+        until("a round without clinic-2", lambda: any("clinic-2" in r["refused"] for r in federation.records(name)))
+    finally:
+        os.kill(sleeper, signal.SIGCONT)
+    run = federation.wait_over(name)
+    assert run["state"] == "finished", (run, federation.logs())
+    records = federation.records(name)[1:]
+    missed = [r["round"] for r in records if r["refused"] == {"clinic-2": "late"}]
+    assert missed and all(set(r["clinics"]) == {"clinic-1", "clinic-3"} for r in records if r["round"] in missed)
+    assert all(set(r["clinics"]) | set(r["refused"]) >= {"clinic-1", "clinic-3"} for r in records)
+    assert "clinic-2" in records[-1]["clinics"], "it is back"
+    assert any(e["clinic"] == "clinic-2" for e in federation.events(name, "late")), federation.log("clinic-2")[-2000:]
+    assert federation.status()["clinics"]["clinic-2"]["state"] != "suspended"

@@ -1,0 +1,98 @@
+"""What the coordinator does to runs and clinics: pause, go on, queue, suspend, let in again; also across restarts."""
+
+import json
+import os
+import signal
+import subprocess
+
+import pytest
+from federation_kit import until
+
+from embryofl_demo.stack import program
+
+
+@pytest.fixture
+def command(federation):
+    """`embryofl-server` as the coordinator types it."""
+
+    def run(*words: str) -> tuple[int, str]:
+        done = subprocess.run(
+            [program("embryofl-server"), *words], capture_output=True, text=True, timeout=120,
+            env={**os.environ, **federation.stack._hub_env()},
+        )  # fmt: skip
+        return done.returncode, done.stdout + done.stderr
+
+    return run
+
+
+def state(federation, name):
+    return (
+        federation.stack.call("GET", "/control/status")
+        and {r["name"]: r["state"] for r in federation.stack.call("GET", "/control/runs")}[name]
+    )
+
+
+def test_a_paused_run_stays_paused_across_a_restart_and_ends_with_the_same_weights(federation, reference, command):
+    name = federation.start_run(rounds=4)
+    until(
+        "round 1",
+        lambda: federation.events(name, "round") if (federation.folder(name) / "events.jsonl").exists() else 0,
+    )
+    code, words = command("pause")
+    assert code == 0 and name in words and "continue" in words
+    until("it is paused", lambda: state(federation, name) == "paused")
+    done = len(federation.events(name, "round"))
+    os.kill(federation.pid("server"), signal.SIGKILL)
+    assert federation.status()["run"]["state"] == "paused"  # the hub is back
+    assert len(federation.events(name, "round")) == done < 4
+    code, words = command("status")
+    assert code == 0 and "paused" in words
+    code, words = command("continue")
+    assert code == 0 and "goes on" in words
+    assert federation.wait_over(name)["state"] == "finished"
+    assert (federation.folder(name) / "model.safetensors").read_bytes() == (
+        reference / "model.safetensors"
+    ).read_bytes()
+    assert [federation.audit(e)[-1]["run"] for e in ("run_paused", "run_continued")] == [name, name]
+
+
+def test_a_second_run_is_queued_and_its_turn_comes(federation, command):
+    first, second = federation.start_run(rounds=1000), federation.start_run(rounds=1)
+    assert state(federation, second) == "queued"
+    info = federation.status()
+    assert info["run"]["name"] == first and info["queued"] == [second]
+    until("a round is done", lambda: len(federation.records(first)) > 1)
+    assert command("stop", first)[0] == 0
+    assert federation.wait_over(second)["state"] == "finished" and state(federation, first) == "stopped"
+    model = json.loads((federation.folder(first) / "model.json").read_text())  # of the last complete round
+    assert model["round"] == federation.records(first)[-1]["round"] and "stopped" in model["incomplete"]
+    assert [e["run"] for e in federation.audit("run_ended")][-2:] == [first, second]
+
+
+def test_a_suspended_clinic_is_told_and_left_out_and_comes_back_and_nobody_else_notices(federation, command):
+    before = {n: federation.pid(n) for n in ("clinic-1", "clinic-2", "clinic-3")}
+    code, words = command("suspend", "clinic-2", "--reason", "Its microscope is being repaired.")
+    assert code == 0 and "resume clinic-2" in words
+    folder = federation.run(rounds=1, min_clinics=2)
+    assert set(federation.records(folder.name)[1]["clinics"]) == {"clinic-1", "clinic-3"}
+    until("it was told why", lambda: "microscope is being repaired" in federation.log("clinic-2"), 60)
+    code, words = command("clinics")
+    assert "clinic-2  suspended" in words and "microscope" in words
+    os.kill(federation.pid("superlink"), signal.SIGKILL)  # it comes back empty and must know suspended clinics too
+    code, words = command("resume", "clinic-2")
+    assert code == 0
+    folder = federation.run(rounds=1)
+    assert set(federation.records(folder.name)[1]["clinics"]) == set(before)
+    until("it was told", lambda: "takes part again" in federation.log("clinic-2"), 60)
+    assert {n: federation.pid(n) for n in before} == before
+    assert [(e["clinic"], e["event"]) for e in [*federation.audit("suspended"), *federation.audit("resumed")]] == [
+        ("clinic-2", "suspended"), ("clinic-2", "resumed")
+    ]  # fmt: skip
+    assert federation.audit("suspended")[-1]["by"]
+
+
+def test_the_audit_log_of_all_this_is_intact(federation, reference, command):
+    code, words = command("audit", "verify")
+    assert code == 0 and "intact" in words
+    code, words = command("audit", "show", "--event", "round", "--last", "1")
+    assert code == 0 and "model_made=" in words and len(words.splitlines()) == 1
