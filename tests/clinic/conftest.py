@@ -1,6 +1,7 @@
 """Stand-ins for a clinic's surroundings: a link that hands out texts and keeps answers, transfers, a tiny workload."""
 
 import hashlib
+import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +18,8 @@ from embryofl_clinic.fleet_link import Incoming
 from embryofl_clinic.identity import Identity, Membership
 from embryofl_clinic.settings import ClinicSettings
 from embryofl_clinic.workload import Trained
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 LAYOUT = Layout.of({"w": ("F32", (4,))})
 

@@ -1,6 +1,5 @@
 """`embryofl-clinic`: what runs inside a clinic. Heavy imports happen inside the commands."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -32,18 +31,17 @@ def run(
 def check(
     folder: Annotated[Path, typer.Argument(help="The data folder to look at; it is only read.")],
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Report on a data folder. Exit code 1 when it cannot be trained on, 2 when it cannot be read at all."""
-    from rich.console import Console
+    html: Annotated[Path | None, typer.Option(help="Also write a page with pictures, for the clinic alone.")] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Folder for what was measured, so that a second look only opens what changed "
+                     "(default: the state folder's cache, where there is one)."),
+    ] = None,
+) -> None:  # fmt: skip
+    """Report on a data folder. Exit code 1 when a finding says stop or it cannot be trained on, 2 on other errors."""
+    from embryofl_clinic.check import run_check
 
-    from embryofl_clinic.check import inspect_folder, print_report
-
-    report = inspect_folder(folder)
-    if json_:
-        typer.echo(json.dumps(report.to_dict(), indent=1))
-    else:
-        print_report(report, Console())
-    raise typer.Exit(report.exit_code)
+    raise typer.Exit(run_check(folder, json_, html, cache))
 
 
 def main() -> None:

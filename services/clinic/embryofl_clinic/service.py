@@ -58,8 +58,9 @@ def serve(settings: ClinicSettings, bench: Workbench | None = None) -> None:
 def _join(settings: ClinicSettings, identity: Identity, stop: threading.Event) -> Membership:
     from rich.console import Console
 
-    from embryofl_clinic.check import data_summary, inspect_folder, print_report
     from embryofl_clinic.join import join
+    from embryofl_clinic.report import check_to_join, data_summary
+    from embryofl_clinic.report.terminal import print_report
 
     word = settings.invite
     if not word and settings.invite_file is not None:
@@ -73,13 +74,13 @@ def _join(settings: ClinicSettings, identity: Identity, stop: threading.Event) -
             "for the line to run (`embryofl-server invite NAME` prints it)."
         )
     invite = Invite.parse(word)
-    report = inspect_folder(settings.data_dir, settings.cache_dir, image_size=RunSettings().image_size)
+    report = check_to_join(settings.data_dir, settings.cache_dir, RunSettings().image_size)
     print_report(report, Console())
     if report.exit_code:
         raise UserError(
-            "This clinic does not join: its data cannot be trained on, for the reasons in the report above."
+            "This clinic does not join: its data cannot be trained on as it is, for the reasons in the report above."
         )
-    summary = data_summary(report)
+    summary = data_summary(report.facts)
     log.info("what the hub is told of the data: %s", summary)
     membership = join(identity, invite, settings.meaning, summary, stop)
     log.info("joined the hub as %s", membership.name)

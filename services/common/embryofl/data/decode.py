@@ -17,28 +17,34 @@ import io
 import math
 import threading
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import PIL
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 MAX_PIXELS = 50_000_000
 """More than any camera on a microscope has, and below the 89 million at which Pillow warns of a decompression bomb."""
-MAX_FILE_BYTES = 512 * 2**20
+MAX_FILE_BYTES = 256 * 2**20
+"""50 million pixels of 32 bits need 200 MB uncompressed."""
 MIN_SIDE = 8
 LARGE_PIXELS = 10_000_000
-"""Images above this are decoded one at a time, whatever the number of threads: one may take 0.8 GB."""
+"""Images above this are decoded one at a time, whatever the number of threads, and scaled down before anything else."""
+LARGE_SIDE = 2048
+"""Large images are scaled down by the whole number that keeps their longer side at least this long."""
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF")
 """Decoders that a file may reach, whatever its name: none that starts another program."""
-DECODE_VERSION = f"1-pillow{PIL.__version__}"
+DECODE_VERSION = f"2-pillow{PIL.__version__}"
 """Part of the cache's key: raised when a rule above changes; another Pillow may decode differently."""
 
 warnings.simplefilter("error", Image.DecompressionBombWarning)
 # Damaged metadata: what matters is reported as a problem.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 _large = threading.Lock()
+_Result = TypeVar("_Result")
 Image.preinit()  # once, before threads decode
 Image.init()
 
@@ -53,13 +59,13 @@ class DecodeError(Exception):
 
 
 @dataclass(frozen=True)
-class Decoded:
-    """A decoded image.
+class Opened:
+    """A decoded image at its own size.
 
     Attributes
     ----------
-    pixels : numpy.ndarray
-        uint8 (size, size, 3), RGB.
+    image : PIL.Image.Image
+        Mode `RGB` or `L`.
     width, height : int
         As stored in the file, after EXIF orientation.
     mode : str
@@ -67,6 +73,17 @@ class Decoded:
     note : str
         "" or what was passed over, such as further frames.
     """
+
+    image: Image.Image
+    width: int
+    height: int
+    mode: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A decoded image, squared: `pixels` is uint8 (size, size, 3), RGB; the rest as in `Opened`."""
 
     pixels: npt.NDArray[np.uint8]
     width: int
@@ -90,11 +107,23 @@ def decode_image(data: bytes, size: int) -> Decoded:
     DecodeError
         With the kind `empty`, `too_large`, `too_small`, `truncated` or `unreadable`.
     """
+    return _guarded(data, lambda image: _squared(_open(image), size))
+
+
+def open_image(data: bytes) -> Opened:
+    """Decode a file's content at its own size. Raises as `decode_image` does."""
+    return _guarded(data, _open)
+
+
+def _guarded(data: bytes, work: Callable[[Image.Image], _Result]) -> _Result:
+    """Open a file's content and work on it; large images one at a time, and every failure as a `DecodeError`."""
     if not data:
         raise DecodeError("empty", "the file has no content")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            return _decode(image, size)
+            _check_size(image)
+            with _large if image.width * image.height > LARGE_PIXELS else contextlib.nullcontext():
+                return work(image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DecodeError("too_large", f"at most {MAX_PIXELS // 10**6} million pixels are read") from error
     except MemoryError as error:
@@ -108,49 +137,95 @@ def decode_image(data: bytes, size: int) -> Decoded:
         raise DecodeError("unreadable", found) from error
 
 
-def _decode(image: Image.Image, size: int) -> Decoded:
+def _check_size(image: Image.Image) -> None:
     if image.width * image.height > MAX_PIXELS:
         raise DecodeError(
             "too_large", f"{image.width}x{image.height} pixels; at most {MAX_PIXELS // 10**6} million are read"
         )
     if min(image.width, image.height) < MIN_SIDE:
         raise DecodeError("too_small", f"{image.width}x{image.height}: less than {MIN_SIDE} pixels")
-    with _large if image.width * image.height > LARGE_PIXELS else contextlib.nullcontext():
-        return _decode_pixels(image, size)
 
 
-def _decode_pixels(image: Image.Image, size: int) -> Decoded:
+def _open(image: Image.Image) -> Opened:
     frames = getattr(image, "n_frames", 1) if image.format != "MPO" else 1
     mode = image.mode
     image.seek(0)
     image.load()
+    width, height = image.size
+    brightest = _brightest(image)
+    factor = max(image.size) // LARGE_SIDE if width * height > LARGE_PIXELS else 1
+    if factor > 1:
+        image = _reduced(image, factor)
     with contextlib.suppress(Exception):  # damaged EXIF data does not make the pixels useless
+        if image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8):
+            width, height = height, width
         ImageOps.exif_transpose(image, in_place=True)
     note = f"{frames} frames: the first one is used" if frames > 1 else ""
-    return Decoded(to_square(to_8_bits(image), size), image.width, image.height, mode, note)
+    return Opened(to_8_bits(image, brightest), width, height, mode, note)
 
 
-def to_8_bits(image: Image.Image) -> Image.Image:
-    """Convert any pixel format to the mode `RGB` or `L` by the rules of this module."""
-    if image.mode.startswith("I") or image.mode == "F":
-        return Image.fromarray(scale_to_8_bits(np.asarray(image)))
+def _brightest(image: Image.Image) -> float | None:
+    """The highest value of a deep grey image, which tells its bit depth; None for other images, or with infinities."""
+    if not _is_deep(image):
+        return None
+    highest = image.getextrema()[1]
+    return float(highest) if isinstance(highest, int | float) and math.isfinite(highest) else None
+
+
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode.startswith("I") or image.mode == "F"
+
+
+def _reduced(image: Image.Image, factor: int) -> Image.Image:
+    """Average squares of `factor` pixels, keeping what is known of the image; frees the large one."""
+    exif, info = image.getexif(), image.info
+    if image.mode.startswith("I;"):  # Pillow reduces no 16-bit images
+        pixels = np.asarray(image)
+        height, width = (side // factor * factor for side in pixels.shape)
+        blocks = pixels[:height, :width].reshape(height // factor, factor, width // factor, factor)
+        small = Image.fromarray(np.rint(blocks.mean(axis=(1, 3), dtype=np.float32)).astype(np.int32))
+    else:
+        small = (image.convert("RGB") if image.mode in ("1", "P") else image).reduce(factor)
+    small.info = info
+    small.getexif().update(exif)
+    return small
+
+
+def _squared(opened: Opened, size: int) -> Decoded:
+    return Decoded(to_square(opened.image, size), opened.width, opened.height, opened.mode, opened.note)
+
+
+def to_8_bits(image: Image.Image, brightest: float | None = None) -> Image.Image:
+    """Convert any pixel format to the mode `RGB` or `L` by the rules of this module.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        Any mode.
+    brightest : float, optional
+        Highest value of a deep grey image before it was scaled down.
+    """
+    if _is_deep(image):
+        return Image.fromarray(scale_to_8_bits(np.asarray(image), brightest))
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         return _fill_transparent(image.convert("RGBA"))
     return image if image.mode in ("RGB", "L") else image.convert("RGB")
 
 
-def scale_to_8_bits(values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
+def scale_to_8_bits(values: npt.NDArray[np.generic], brightest: float | None = None) -> npt.NDArray[np.uint8]:
     """Scale grey values of any depth to uint8 by the smallest usual bit depth that holds the brightest.
 
     Parameters
     ----------
     values : numpy.ndarray
         (h, w), any integer or float type; negative and non-finite values count as 0.
+    brightest : float, optional
+        Highest value, where it is known better than from `values`.
     """
     grey = values.astype(np.float32)
     np.nan_to_num(grey, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
     np.clip(grey, 0, None, out=grey)
-    brightest = float(grey.max())
+    brightest = float(grey.max()) if brightest is None else max(brightest, 0.0)
     if values.dtype.kind == "f" and brightest <= 1:
         full = 1.0
     else:

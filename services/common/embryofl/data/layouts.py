@@ -19,6 +19,9 @@ from embryofl.errors import DataError
 LABELS = {"1": 1, "1.0": 1, "1,0": 1, "0": 0, "0.0": 0, "0,0": 0, "": None}
 """Label cells that are understood. Spreadsheets and pandas write 1.0 for 1 in a column with gaps."""
 
+CONTRACT_PLACES = ("", "images")
+"""Where the paths of a `labels.csv` are looked up: relative to the folder, or to `images`."""
+
 CLASS_FOLDERS = ({"good": 1, "poor": 0}, {"viable": 1, "nonviable": 0}, {"1": 1, "0": 0})
 UNLABELLED_FOLDERS = frozenset({"unlabelled", "unlabeled"})
 
@@ -79,7 +82,7 @@ def labels_csv(listing: Listing) -> Found:
         for column in table.columns
         if column and column not in COLUMNS
     ]
-    images, more = _from_rows(listing, table.name, table.rows, _contract_row, ("", "images"))
+    images, more = _from_rows(listing, table.name, table.rows, _contract_row, CONTRACT_PLACES)
     return images, problems + more
 
 

@@ -144,7 +144,7 @@ def _scan(root: Path, file: str, size: int, known: Known) -> Scanned:
     if known.is_fresh(root, file):
         return Scanned(known.files[file], None)
     try:
-        data, base = _read(root, file)
+        data, base = read_file(root, file)
     except DecodeError as error:
         return Scanned(FileInfo(file=file, kind=error.kind, detail=error.detail), None)
     except OSError as error:
@@ -162,8 +162,16 @@ def _scan(root: Path, file: str, size: int, known: Known) -> Scanned:
     return Scanned(base.model_copy(update=update), image.pixels)
 
 
-def _read(root: Path, file: str) -> tuple[bytes, FileInfo]:
-    """Read a whole file; its size and time are those of the moment it was opened."""
+def read_file(root: Path, file: str) -> tuple[bytes, FileInfo]:
+    """Read a whole file; its size and time are those of the moment it was opened.
+
+    Raises
+    ------
+    DecodeError
+        When it is not a regular file, or too large.
+    OSError
+        When it cannot be opened.
+    """
     # NOFOLLOW: the listing resolved links, so one that stands here now was put there since.
     descriptor = os.open(root / file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as handle:

@@ -1,4 +1,4 @@
-"""The data report: right counts, a verdict that agrees with training, and nothing small or named in what may leave."""
+"""The report's counts: right, with a verdict that agrees with training, and nothing small or named in what may leave."""
 
 import io
 import json
@@ -12,7 +12,8 @@ from rich.console import Console
 
 from embryofl.data import load_clinic_data
 from embryofl.errors import DataError
-from embryofl_clinic.check import FolderReport, data_summary, inspect_folder, print_report
+from embryofl_clinic.report import Report, Verdict, check_folder, check_to_join, data_summary
+from embryofl_clinic.report.terminal import print_report
 
 
 def draw(path: Path, number: int) -> None:
@@ -38,24 +39,31 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
-def text_of(report: FolderReport) -> str:
+@pytest.fixture
+def joining(tmp_path: Path):
+    """The report that joining makes: everything but a close look at the images."""
+    return lambda root, seed=0: check_to_join(root, tmp_path / "cache", 16, seed)
+
+
+def text_of(report: Report) -> str:
     console = Console(file=io.StringIO(), width=200)
     print_report(report, console)
     return console.file.getvalue()
 
 
-def test_counts(root):
-    report = inspect_folder(root)
-    assert report.layout == "labels.csv"
-    assert {label: sum(day[label] for day in report.counts.values()) for label in ("1", "0", "unlabelled")} == {
+def test_counts(root, joining):
+    report = joining(root)
+    facts = report.facts
+    assert facts.layout == "labels.csv"
+    assert {label: sum(day[label] for day in facts.counts.values()) for label in ("1", "0", "unlabelled")} == {
         "1": 29,
         "0": 30,
         "unlabelled": 1,
     }
-    assert (report.patients, report.embryos, report.lone_images) == (21, 0, 0)
-    assert report.cohorts == {1: 1, 2: 1, 3: 19}
-    assert (report.sizes, report.modes) == ({"16x16": 60}, {"RGB": 60})
-    assert {problem.kind: problem.count for problem in report.problems} == {
+    assert (facts.patients, facts.embryos, facts.lone_images) == (21, 0, 0)
+    assert facts.cohorts == {1: 1, 2: 1, 3: 19}
+    assert (facts.sizes, facts.modes) == ({"16x16": 60}, {"RGB": 60})
+    assert {problem.kind: problem.count for problem in facts.problems} == {
         "missing": 1,
         "outside_folder": 1,
         "duplicate_row": 1,
@@ -64,38 +72,41 @@ def test_counts(root):
         "unreadable": 1,
         "ignored_column": 1,
     }
-    found = report.duplicates
-    assert (found.contents, found.files, found.opposite_labels, found.across_patients) == (2, 4, 1, 1)
-    assert report.can_train and report.exit_code == 0
+    copies = next(finding for finding in report.findings if finding.id == "exact-duplicates")
+    assert copies.values == {"contents": 2, "files": 4, "opposite_labels": 1, "across_patients": 1}
+    assert facts.can_train and report.exit_code == 0
 
 
-def test_split_shown_is_the_split_trained_on(root, tmp_path):
-    report = inspect_folder(root, split_seed=4)
+def test_split_shown_is_the_split_trained_on(root, joining, tmp_path):
+    facts = joining(root, 4).facts
     data = load_clinic_data(root, tmp_path / "cache", 16, split_seed=4)
     for side in ("train", "validation", "test"):
         examples = getattr(data, side)
         for label in (0, 1):
             for day in (3, 5):
-                shown = report.split[side].get(str(day), {}).get(str(label), 0)
+                shown = facts.split[side].get(str(day), {}).get(str(label), 0)
                 assert shown == ((examples.labels == label) & (examples.days == day)).sum()
 
 
-def test_with_a_cache_the_report_is_the_same_and_training_decodes_nothing(root, tmp_path):
-    report = inspect_folder(root, tmp_path / "cache", image_size=16)
-    assert report == inspect_folder(root)
+def test_joining_leaves_training_nothing_to_decode(root, joining, tmp_path):
+    joining(root)
     before = {path.name for path in (tmp_path / "cache").iterdir()}
     load_clinic_data(root, tmp_path / "cache", 16)
     assert {path.name for path in (tmp_path / "cache").iterdir()} == before
 
 
+def test_joining_and_check_count_alike(root, joining):
+    assert joining(root).facts == check_folder(root).facts
+
+
 def test_without_a_cache_nothing_is_written(root, tmp_path):
     before = sorted(tmp_path.rglob("*"))
-    inspect_folder(root)
+    check_folder(root)
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_printed_report(root):
-    text = text_of(inspect_folder(root))
+def test_printed_report(root, joining):
+    text = text_of(joining(root))
     for part in (
         "labels.csv",
         "truncated",
@@ -109,16 +120,16 @@ def test_printed_report(root):
     assert "cannot train" not in text
 
 
-def test_file_names_cannot_act_on_the_terminal(root):
+def test_file_names_cannot_act_on_the_terminal(root, joining):
     draw(root / "images/[red]\x1b]0;owned\x07.png", 1)
     (root / "images/[bold]\x1b[2Jx.png").write_text("no image")
-    text = text_of(inspect_folder(root))
+    text = text_of(joining(root))
     assert "\x1b" not in text and "\x07" not in text
     assert "[bold]?[2Jx.png" in text
 
 
 @pytest.mark.parametrize("trouble", ["missing", "one class", "one patient", "few", "no column"])
-def test_verdict_is_that_of_training(root, tmp_path, trouble):
+def test_verdict_is_that_of_training(root, joining, tmp_path, trouble):
     table = root / "labels.csv"
     lines = table.read_text().splitlines()
     if trouble == "missing":
@@ -131,22 +142,22 @@ def test_verdict_is_that_of_training(root, tmp_path, trouble):
         table.write_text("\n".join(lines[:25]))
     else:
         table.write_text("\n".join(["picture,label,patient,day,doctor", *lines[1:]]))
-    report = inspect_folder(root)
-    assert report.exit_code == 1 and not report.split
+    report = joining(root)
+    assert report.exit_code == 1 and report.verdict is Verdict.STOP and not report.facts.split
     assert "cannot train" in text_of(report)
     with pytest.raises(DataError) as error:
         load_clinic_data(root, tmp_path / "cache", 16)
     # The report also counts damaged unlabelled images, which training does not open.
-    assert str(error.value).startswith(report.reason.partition("; left out")[0])
+    assert str(error.value).startswith(report.facts.reason.partition("; left out")[0])
 
 
-def test_report_is_ready_for_json(root, tmp_path):
-    for report in (inspect_folder(root), inspect_folder(tmp_path / "nowhere")):
-        assert json.loads(json.dumps(report.to_dict()))["can_train"] == report.can_train
+def test_report_is_ready_for_json(root, joining, tmp_path):
+    for report in (joining(root), joining(tmp_path / "nowhere")):
+        assert json.loads(json.dumps(report.to_dict()))["can_train"] == report.facts.can_train
 
 
-def test_summary_holds_counts_only_and_no_small_one(root):
-    summary = data_summary(inspect_folder(root))
+def test_summary_holds_counts_only_and_no_small_one(root, joining):
+    summary = data_summary(joining(root).facts)
     assert set(summary) == {"counts", "image_sizes", "patients"}
     assert summary["patients"] == 21
     assert summary["image_sizes"]["0-127"] == 60 and summary["image_sizes"]["128-255"] == "<5"
@@ -160,5 +171,5 @@ def test_summary_holds_counts_only_and_no_small_one(root):
     assert "Anna" not in text and "png" not in text and str(root) not in text
 
 
-def test_summary_of_an_unreadable_folder(tmp_path):
-    assert data_summary(inspect_folder(tmp_path / "nowhere"))["patients"] == "<5"
+def test_summary_of_an_unreadable_folder(joining, tmp_path):
+    assert data_summary(joining(tmp_path / "nowhere").facts)["patients"] == "<5"

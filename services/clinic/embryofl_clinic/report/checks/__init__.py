@@ -1,0 +1,27 @@
+"""What is looked for: one module for each kind of finding, all of one shape, `check(study)` yields findings."""
+
+from collections.abc import Callable, Iterator
+
+from embryofl_clinic.report.checks import (
+    classes,
+    doubles,
+    leakage,
+    optics,
+    privacy,
+    problems,
+    quality,
+    shortcuts,
+)
+from embryofl_clinic.report.finding import Finding
+from embryofl_clinic.report.study import Study
+
+CHECKS: tuple[Callable[[Study], Iterator[Finding]], ...] = (
+    classes.check,
+    leakage.check,
+    problems.check,
+    doubles.check,
+    shortcuts.check,
+    privacy.check,
+    quality.check,
+    optics.check,
+)
