@@ -61,6 +61,11 @@ monitor:  ## Prometheus of this machine's packages against `make demo`, and the 
 hub:  ## A command of the hub's: make hub DO="suspend clinic-2" (DO=--help lists them)
 	@DO='$(subst ','\'',$(DO))' bash scripts/either.sh hub
 
+.PHONY: invite
+invite:  ## What to send to a new clinic: make invite CLINIC=lisbon [DAYS=7]; without CLINIC: all invites; WITHDRAW=lisbon
+	@DO='$(if $(WITHDRAW),withdraw $(WITHDRAW),$(if $(CLINIC),invite $(CLINIC) $(if $(DAYS),--days $(DAYS)),invites))' \
+		bash scripts/either.sh hub
+
 .PHONY: backup
 backup:  ## The hub's whole state in one file, also while a run goes on: make backup FILE=hub.tar (holds private keys)
 	@FILE="$(FILE)" bash scripts/either.sh backup

@@ -289,7 +289,7 @@ join_clinics() {
 				fail "The hub knows clinic-$k, but the volume with its key is gone. Start over with: make clean"
 			continue
 		fi
-		word=$(hub invite "clinic-$k")
+		word=$(hub invite --word "clinic-$k")
 		# through standard input into the clinic's own volume: never in an image, an environment or a command line
 		printf '%s' "$word" | compose --progress quiet run --rm --no-deps -T --entrypoint sh "clinic-$k" \
 			-c 'umask 077 && cat >/state/invite.part && mv /state/invite.part /state/invite'

@@ -1,5 +1,6 @@
 """Small stand-ins that the server's tests share: a layout, packed states, clinics."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import numpy as np
 import pytest
 
 from embryofl.wire import Layout
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 LAYOUT = Layout.of({"w": ("F32", (3, 50)), "b": ("F32", (7,)), "half": ("F16", (5,)), "count": ("I64", ())})
 

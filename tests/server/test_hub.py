@@ -6,12 +6,12 @@ import time
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from enrolment_kit import ask_standing, enrolment
 from fastapi.testclient import TestClient
 
 from embryofl.errors import UserError
-from embryofl.messages import Enrolment, StandingQuestion, proof_text, standing_text
+from embryofl.messages import Enrolment, StandingQuestion, proof_text
 from embryofl_server.api import RecentFailures, create_app
 from embryofl_server.blobs import BadUrl
 from embryofl_server.hub import HubService
@@ -24,17 +24,6 @@ def hub(tmp_path):
     found = HubService(HubSettings(state_dir=tmp_path / "hub", superlink_address="127.0.0.1:9"))
     yield found
     found.store.close()
-
-
-def openssh(key) -> str:
-    return key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
-
-
-def enrolment(name: str, secret: str, key=None, signer=None, **changes) -> Enrolment:
-    key = key or ec.generate_private_key(ec.SECP384R1())
-    proof = (signer or key).sign(proof_text(name, secret, openssh(key)), ec.ECDSA(SHA256())).hex()
-    body = {"name": name, "secret": secret, "public_key": openssh(key), "proof": proof, "summary": {}}
-    return Enrolment.model_validate(body | changes)
 
 
 def test_an_invited_clinic_with_a_key_of_its_own_joins(hub):
@@ -167,11 +156,6 @@ def test_who_starts_a_run_with_which_settings_is_in_the_audit_log(hub, start):
 
 
 # -- standing -----------------------------------------------------------------------------------------------------------
-def ask_standing(key, name, asked=1.5, signed_name=None):
-    proof = key.sign(standing_text(signed_name or name, asked), ec.ECDSA(SHA256())).hex()
-    return StandingQuestion(name=name, asked=asked, proof=proof)
-
-
 def test_a_suspended_clinic_is_told_why_and_nobody_else_is(hub):
     key, other = (ec.generate_private_key(ec.SECP384R1()) for _ in range(2))
     for name, its in (("anna", key), ("bert", other)):

@@ -16,7 +16,7 @@ from embryofl_clinic.identity import Identity, Membership
 from embryofl_clinic.join import choose_address
 from embryofl_clinic.policy import Policy
 from embryofl_clinic.settings import ClinicSettings
-from embryofl_clinic.standing import StandingDesk
+from embryofl_clinic.standing import GONE, StandingDesk
 from embryofl_clinic.transfer import TransferRefused, Transfers
 from embryofl_clinic.workload import Trained, Workbench, Workload
 
@@ -24,6 +24,10 @@ log = logging.getLogger("embryofl.clinic")
 
 POLL_FAST_S, POLL_SLOW_S, POLL_GROWTH = 0.1, 2.0, 1.1  # about 30 polls (20 s) from fast to slow
 REFUSED_FIRST_S, REFUSED_MOST_S = 1.0, 30.0
+WAITING_S, GONE_S = (
+    3.0,
+    600.0,
+)  # between two tries while the coordinator has not approved; when the key never works again
 
 
 class Agent:
@@ -55,7 +59,7 @@ class Agent:
         self._policy = Policy(settings, membership.name)
         self._metrics = metrics or TrainerMetrics(membership.name)
         self._clock = HubClock()
-        self._standing = StandingDesk(identity, membership, self._clock, self._metrics)
+        self._standing = StandingDesk(identity, membership, self._clock, self._metrics, self._renamed)
         self._last: tuple[tuple[str, int, str, str], Trained | None, Reply] | None = None
         self._up = False
 
@@ -83,9 +87,13 @@ class Agent:
                 pass
             except Refused as exc:
                 before = self._clock.offset
-                self._standing.look(hub, now=True)
+                found = self._standing.look(hub, now=True)
                 if self._clock.off and self._clock.offset != before:
                     continue  # that was why
+                if found is not None and found.state in (*GONE, "waiting"):  # which it has said
+                    self._metrics.connection(up=False)
+                    self._stop.wait(WAITING_S if found.state == "waiting" else GONE_S)
+                    continue
                 log.warning(
                     "the hub does not know this clinic's key right now (%s): it may have just restarted, or the clinic is "
                     "not enrolled; next try in %.0f s",
@@ -108,6 +116,12 @@ class Agent:
                 self._standing.soon()
             else:
                 log.warning("the hub cannot be reached (%s): trying again until it can", reason)
+
+    def _renamed(self, name: str) -> None:
+        self._membership = self._membership.model_copy(update={"name": name})
+        self._identity.remember(self._membership)
+        self._policy.name = name
+        self._metrics.clinic = name
 
     def _serve(self, hub: str, link: FleetLink, transfers: Transfers) -> None:
         delay = POLL_FAST_S

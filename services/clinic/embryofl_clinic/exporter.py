@@ -46,7 +46,7 @@ class TrainerMetrics:
     """
 
     def __init__(self, clinic: str, contact: Path | None = None) -> None:
-        self._clinic, self._contact = clinic, contact
+        self.clinic, self._contact = clinic, contact
         self._connected, self._ever, self.reconnects = False, False, 0
         self._suspended = False
         self._phase, self._since = "idle", time.monotonic()
@@ -121,7 +121,7 @@ class TrainerMetrics:
     # -- what a scrape reads ----------------------------------------------------------------------------------------
     def collect(self) -> Iterator[Family]:
         """All families (called by the registry)."""
-        out = Families(TRAINER, self._clinic)
+        out = Families(TRAINER, self.clinic)
         out.add("embryofl_trainer_info", 1, version("embryofl-clinic"), str(PROTOCOL), self._device)
         out.add("embryofl_trainer_connected", self._connected)
         out.add("embryofl_trainer_suspended", self._suspended)

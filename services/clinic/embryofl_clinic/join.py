@@ -79,6 +79,11 @@ def join(
                     name=invite.name, hubs=[hub, *(h for h in invite.hubs if h != hub)], ca=invite.ca
                 )
                 identity.remember(membership)
+                if _state(response) == "waiting":
+                    log.warning(
+                        "the hub has the key and the data summary of this clinic, and the coordinator still has to approve "
+                        "it: it waits, and takes part by itself after that"
+                    )
                 return membership
             if response.status_code < 500:
                 raise UserError(f"The hub at {hub} does not let this clinic join: {_reason(response)}")
@@ -86,6 +91,13 @@ def join(
         if stop.wait(delay):
             raise UserError("Stopped before the clinic had joined.")
         delay = min(delay * 1.6, RETRY_MOST_S)
+
+
+def _state(response: httpx.Response) -> str:
+    try:
+        return str(response.json()["state"])
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def _reason(response: httpx.Response) -> str:

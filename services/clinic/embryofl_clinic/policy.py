@@ -13,14 +13,14 @@ class Policy:
     """Checked before any work. Counts rounds a day in the clinic's state folder."""
 
     def __init__(self, settings: ClinicSettings, name: str) -> None:
-        self._settings, self._name = settings, name
+        self._settings, self.name = settings, name
         self._count_file = settings.state_dir / "rounds_today.json"
 
     def objection(self, request: Request, examples: int | None = None) -> str:
         """Why this request is refused, in words that may leave the clinic; empty when it is not."""
         s = self._settings
-        if request.clinic != self._name:
-            return f"the request is for clinic {request.clinic}, this is {self._name}"
+        if request.clinic != self.name:
+            return f"the request is for clinic {request.clinic}, this is {self.name}"
         if request.settings.meaning != s.meaning:
             return f"labels here mean {s.meaning}, the run's mean {request.settings.meaning}: they must not be mixed"
         if examples is not None and examples < s.min_examples:

@@ -5,6 +5,7 @@ It asks only while it has nothing to do: a hub that waits for this clinic learns
 
 import logging
 import time
+from collections.abc import Callable
 
 import httpx
 from pydantic import ValidationError
@@ -19,6 +20,7 @@ log = logging.getLogger("embryofl.standing")
 
 EVERY_S = 10.0  # between two questions while nothing is asked of this clinic
 SOON_S = 5.0  # after an answer: by then the hub may have refused it
+GONE = ("revoked", "left", "refused")  # the key never works again
 
 
 class StandingDesk:
@@ -32,10 +34,16 @@ class StandingDesk:
         Set by what the hub answers.
     metrics : TrainerMetrics
         Told the state.
+    on_name : callable, optional
+        Told the name that this clinic has at the hub, when it is another one.
     """
 
-    def __init__(self, identity: Identity, membership: Membership, clock: HubClock, metrics: TrainerMetrics) -> None:
+    def __init__(
+        self, identity: Identity, membership: Membership, clock: HubClock, metrics: TrainerMetrics,
+        on_name: Callable[[str], None] = lambda name: None,
+    ) -> None:  # fmt: skip
         self._identity, self._membership, self._clock, self._metrics = identity, membership, clock, metrics
+        self._on_name, self._name = on_name, membership.name
         self._next = 0.0
         self._said: tuple[str, str] = ("enrolled", "")
         self._refused = 0.0  # time of the last refusal that was said
@@ -63,18 +71,10 @@ class StandingDesk:
         return found
 
     def _ask(self, hub: str) -> Standing | None:
-        name, asked = self._membership.name, time.time()
-        question = StandingQuestion(name=name, asked=asked, proof=self._identity.sign(standing_text(name, asked)))
-        try:
-            with httpx.Client(verify=tls_context(self._membership.ca), timeout=10, trust_env=False) as client:
-                response = client.post(f"https://{hub}/v1/standing", json=question.model_dump())
-            if response.status_code != httpx.codes.OK:
-                return None  # an older hub, or one that does not know this key
-            found = Standing.model_validate_json(response.content)
-        except (httpx.HTTPError, ValidationError) as exc:
-            log.debug("the hub does not say how this clinic stands (%s)", type(exc).__name__)
-            return None
-        self._clock.set(found.time, asked, time.time())
+        asked = time.time()
+        found = ask_standing(self._identity, self._membership, hub, asked)
+        if found is not None:
+            self._clock.set(found.time, asked, time.time())
         return found
 
     def _say(self, found: Standing) -> None:
@@ -92,13 +92,53 @@ class StandingDesk:
                 "the hub did not take the answer of round %d of %s (%s): %s",
                 refused.round, refused.run, refused.reason, refused.words,
             )  # fmt: skip
+        if found.name and found.name != self._name:
+            log.warning(
+                "the coordinator has renamed this clinic: it is %s at the hub now, was %s", found.name, self._name
+            )
+            self._name = found.name
+            self._on_name(found.name)
         self._metrics.standing(found.state)
         if (found.state, found.reason) != self._said:
             self._said = (found.state, found.reason)
             if found.state == "enrolled":
                 log.info("this clinic takes part again")
+            elif found.state == "waiting":
+                log.warning("this clinic waits for the coordinator's approval, and takes part by itself after that")
+            elif found.state in GONE:
+                log.error("%s", gone_words(found))
             else:
                 log.warning(
                     "this clinic is %s: %s It stays connected and takes part again when the coordinator says so",
                     found.state, found.reason.rstrip(".") + ".",
                 )  # fmt: skip
+
+
+def ask_standing(identity: Identity, membership: Membership, hub: str, asked: float) -> Standing | None:
+    """Ask the hub at `hub` (host:port) how this clinic stands; None when nothing came back."""
+    name = membership.name
+    question = StandingQuestion(name=name, asked=asked, proof=identity.sign(standing_text(name, asked)))
+    try:
+        with httpx.Client(verify=tls_context(membership.ca), timeout=10, trust_env=False) as client:
+            response = client.post(f"https://{hub}/v1/standing", json=question.model_dump())
+        if response.status_code != httpx.codes.OK:
+            return None  # an older hub, or one that does not know this key
+        return Standing.model_validate_json(response.content)
+    except (httpx.HTTPError, ValidationError) as exc:
+        log.debug("the hub does not say how this clinic stands (%s)", type(exc).__name__)
+        return None
+
+
+def gone_words(found: Standing) -> str:
+    """What a clinic whose key never works again is told."""
+    day = time.strftime("%d %B %Y", time.gmtime(found.since))
+    did = {
+        "revoked": "The coordinator has ended this clinic's membership",
+        "refused": "The coordinator has not let this clinic in",
+        "left": "This clinic has left the federation",
+    }
+    return (
+        f"{did[found.state]} ({day}): {found.reason.rstrip('.')}. Its key never works again, and nothing more is sent. To "
+        "join again, ask the coordinator for a new invite and start with an empty state folder. Otherwise this program "
+        "can be stopped and removed."
+    )

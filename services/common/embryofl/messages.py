@@ -186,6 +186,19 @@ class StandingQuestion(Strict):
         return standing_text(self.name, self.asked)
 
 
+class Leaving(Strict):
+    """A clinic leaves for good. `proof` is signed over `text`; `asked` (Unix time by the hub's clock) keeps it from being
+    said again later."""
+
+    name: Name
+    asked: float
+    proof: str = Field(max_length=400)
+
+    def text(self) -> bytes:
+        """The bytes that are signed."""
+        return leaving_text(self.name, self.asked)
+
+
 class Refusal(Strict):
     """An answer of the clinic's that the hub did not take."""
 
@@ -197,18 +210,25 @@ class Refusal(Strict):
 
 
 class Standing(Strict):
-    """How a clinic stands: enrolled or suspended, since when and why; its newest refusal; the hub's clock."""
+    """How a clinic stands: enrolled, waiting, suspended, or its key never works again (revoked, left, refused); since when
+    and why; its newest refusal; the hub's clock; the clinic's name at the hub ("": of an older hub, as it was)."""
 
     state: str
     since: float
     reason: str
     refused: Refusal | None
     time: float
+    name: Name | Literal[""] = ""
 
 
 def standing_text(name: str, asked: float) -> bytes:
     """The bytes a clinic signs when it asks how it stands."""
     return f"embryofl standing\n{name}\n{asked!r}\n".encode()
+
+
+def leaving_text(name: str, asked: float) -> bytes:
+    """The bytes a clinic signs when it leaves."""
+    return f"embryofl leaving\n{name}\n{asked!r}\n".encode()
 
 
 def proof_text(name: str, secret: str, public_key: str) -> bytes:

@@ -19,16 +19,14 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from embryofl.errors import UserError
-from embryofl.messages import Enrolment, StandingQuestion
+from embryofl.messages import Enrolment, Leaving, StandingQuestion
+from embryofl_server import api_members as members
+from embryofl_server.api_members import By
 from embryofl_server.blobs import BadUrl, UploadRefused
 from embryofl_server.hub import HubService
 from embryofl_server.store import Refused
 
 log = logging.getLogger("embryofl.api")
-
-
-By = Annotated[str, Header(alias="x-embryofl-by", max_length=100)]
-"""Who steers, for the audit log: what the holder of the control token says of itself."""
 
 
 class StartRun(BaseModel):
@@ -42,13 +40,6 @@ class RunName(BaseModel):
     """A run; "" means the one that is meant without saying."""
 
     run: str = ""
-
-
-class ClinicName(BaseModel):
-    """A clinic, and why something is done with it."""
-
-    name: str
-    reason: str = "Suspended by the coordinator."
 
 
 class RecentFailures:
@@ -117,6 +108,17 @@ def create_app(hub: HubService) -> FastAPI:
             strangers.count(x_forwarded_for)
             return JSONResponse({"error": str(exc)}, status_code=403)
 
+    @app.post("/v1/leave")
+    def leave(request: Leaving, x_forwarded_for: Annotated[str, Header()] = "") -> Response:
+        if strangers.too_many(x_forwarded_for):
+            return JSONResponse({"error": "Too many questions of strangers; try again in a minute."}, status_code=503)
+        try:
+            hub.membership.leave(request)
+        except Refused as exc:
+            strangers.count(x_forwarded_for)
+            return JSONResponse({"error": str(exc)}, status_code=403)
+        return JSONResponse({"state": "left"})
+
     @app.put("/v1/update/{name}")
     async def update(request: Request) -> Response:
         try:
@@ -176,16 +178,5 @@ def create_app(hub: HubService) -> FastAPI:
     def go_on(request: RunName | None = None, by: By = "") -> dict[str, Any]:
         return hub.run_info(hub.continue_run(request.run if request else "", by))
 
-    @app.post("/control/invites", dependencies=control)
-    def invite(request: ClinicName, by: By = "") -> dict[str, str]:
-        return {"invite": hub.membership.invite(request.name, by).word()}
-
-    @app.post("/control/suspend", dependencies=control)
-    def suspend(request: ClinicName, by: By = "") -> dict[str, Any]:
-        return {"state": hub.membership.suspend(request.name, request.reason, by).state}
-
-    @app.post("/control/resume", dependencies=control)
-    def resume(request: ClinicName, by: By = "") -> dict[str, Any]:
-        return {"state": hub.membership.resume(request.name, by).state}
-
+    app.include_router(members.routes(hub), dependencies=control)
     return app

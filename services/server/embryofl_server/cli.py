@@ -7,15 +7,11 @@ from typing import Annotated, Any
 import typer
 
 from embryofl.errors import UserError, run_command
+from embryofl_server.cli_call import hub_call
+from embryofl_server.cli_members import app as members
 
 app = typer.Typer(help="The EmbryoFL hub.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-
-
-def _call(method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-    from embryofl_server.client import call
-    from embryofl_server.settings import load_settings
-
-    return call(load_settings(), method, path, body)
+app.add_typer(members)  # without a name: its commands are commands of this one
 
 
 @app.command()
@@ -37,52 +33,34 @@ def start(
     """Start a run with all enrolled clinics; while another one is under way it waits for its turn."""
     from embryofl_server.start import parse_settings
 
-    run = _call("POST", "/control/runs", {"settings": parse_settings(option or []), "initial": initial})
+    run = hub_call("POST", "/control/runs", {"settings": parse_settings(option or []), "initial": initial})
     typer.echo(f"{run['name']} is queued: {run['settings']['model']}, {run['settings']['rounds']} rounds.")
     if follow:
         status(json_=False, follow=True)
 
 
 RunArgument = Annotated[str, typer.Argument(help="The run's name, such as run-0002; by default the one under way.")]
-ClinicArgument = Annotated[str, typer.Argument(help="The clinic's name.")]
 
 
 @app.command()
 def stop(run: RunArgument = "") -> None:
     """Stop a run for good (its last complete round is kept)."""
-    found = _call("POST", "/control/stop", {"run": run})
+    found = hub_call("POST", "/control/stop", {"run": run})
     typer.echo(f"{found['name']} is being stopped; it keeps round {found['round']}.")
 
 
 @app.command()
 def pause(run: RunArgument = "") -> None:
     """Lay a run aside until `continue`, also across restarts of the hub. The round under way is done again then."""
-    found = _call("POST", "/control/pause", {"run": run})
+    found = hub_call("POST", "/control/pause", {"run": run})
     typer.echo(f"{found['name']} is being paused after round {found['round']}. Go on with: embryofl-server continue")
 
 
 @app.command("continue")
 def continue_(run: RunArgument = "") -> None:
     """Go on with a paused run."""
-    found = _call("POST", "/control/continue", {"run": run})
+    found = hub_call("POST", "/control/continue", {"run": run})
     typer.echo(f"{found['name']} goes on after round {found['round']}.")
-
-
-@app.command()
-def suspend(
-    clinic: ClinicArgument,
-    reason: Annotated[str, typer.Option(help="Why; the clinic is told.")] = "Suspended by the coordinator.",
-) -> None:
-    """Take a clinic out of all runs until `resume`; no other clinic notices."""
-    _call("POST", "/control/suspend", {"name": clinic, "reason": reason})
-    typer.echo(f"{clinic} is suspended. Let it take part again with: embryofl-server resume {clinic}")
-
-
-@app.command()
-def resume(clinic: ClinicArgument) -> None:
-    """Lift a clinic's suspension: it takes part from the next round on. (A paused run: `continue`.)"""
-    _call("POST", "/control/resume", {"name": clinic})
-    typer.echo(f"{clinic} takes part again.")
 
 
 @app.command()
@@ -94,7 +72,7 @@ def status(
     from embryofl_server import show
 
     def fetch() -> Any:
-        return _call("GET", "/control/status" if json_ and not follow else "/control/status?metrics=newest")
+        return hub_call("GET", "/control/status" if json_ and not follow else "/control/status?metrics=newest")
 
     console = show.make_console()
     info = show.follow(console, fetch) if follow else fetch()
@@ -109,7 +87,7 @@ def status(
 @app.command()
 def runs(json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List all runs."""
-    found = _call("GET", "/control/runs")
+    found = hub_call("GET", "/control/runs")
     if json_:
         typer.echo(json.dumps(found, indent=1))
         return
@@ -121,23 +99,6 @@ def runs(json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = Fa
         )
     if not found:
         typer.echo("No run yet. Start one with: embryofl-server start")
-
-
-@app.command()
-def invite(name: Annotated[str, typer.Argument(help="The clinic's name: small letters, digits, hyphens.")]) -> None:
-    """Make a one-time invite for a clinic and print it."""
-    typer.echo(_call("POST", "/control/invites", {"name": name})["invite"])
-
-
-@app.command()
-def clinics() -> None:
-    """List the enrolled clinics."""
-    found = _call("GET", "/control/status?metrics=newest")["clinics"]
-    for name, clinic in found.items():
-        line = f"{name}  {clinic['state']}  labelled embryos: {clinic['labelled'] or '-'}"
-        typer.echo(f"{line}  {clinic['detail']}" if clinic["state"] == "suspended" else line)
-    if not found:
-        typer.echo("No clinic yet. Invite one with: embryofl-server invite NAME")
 
 
 @app.command()

@@ -316,7 +316,8 @@ class Exchange:
         it has nothing to do (the answer to its call was lost with the gateway, say): write again."""
         admitted = self._hub.store.admitted()
         for name in [n for n in self._waiting if n not in admitted]:
-            self._leave(name, "refused", LeftOut("suspended", "the clinic was suspended"))
+            state = self._hub.store.clinics()[name].state
+            self._leave(name, "refused", LeftOut("suspended", f"the clinic was {state}"))
         nodes, again = self._hub.link.nodes(), []
         for a in self._waiting.values():
             node = nodes.get(a.name)

@@ -26,7 +26,6 @@ from embryofl.exposition import Families
 from embryofl.messages import PROTOCOL
 from embryofl.metric_names import CLINIC_STATES, HUB, ROUND_PHASES, RUN_STATES
 from embryofl_server.history import History, RunHistory
-from embryofl_server.presence import LastSeen
 from embryofl_server.store import Clinic
 from embryofl_server.store_families import store_families
 from embryofl_server.terms import FIRST_DEADLINE_S
@@ -53,7 +52,6 @@ class HubCollector:
     def __init__(self, hub: "HubService") -> None:
         self._hub = hub
         self._history = History(hub.runs, hub.settings.state_dir / "audit.jsonl")
-        self._seen = LastSeen(hub.settings.state_dir / "last_seen.json")
         self._lock = threading.Lock()  # scrapes may overlap
         self._stored: tuple[Any, Families] | None = None
         self._expiry: dict[Path, tuple[int, float]] = {}
@@ -156,7 +154,7 @@ class HubCollector:
     def _clinics(self, out: Families, clinics: dict[str, Clinic]) -> None:
         present = self._hub.presence()
         online = [name for name in clinics if present.get(name)]
-        seen = self._seen.note(online)
+        seen = self._hub.last_seen(online)
         run = self._history.latest
         round_ = self._hub.progress.snapshot()["clinics"] if run and not run.over else {}
         awaited = self._awaited(run)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,12 @@ from embryofl_server import finish, schema
 from embryofl_server.audit import AuditLog
 from embryofl_server.blobs import SignedUrls, Uploads
 from embryofl_server.checkpoint import Checkpoints
+from embryofl_server.doorkeeper import Doorkeeper
 from embryofl_server.exporter import Exporter
 from embryofl_server.identity import Identity
 from embryofl_server.lifeline import Halted, Hub
 from embryofl_server.membership import Membership
+from embryofl_server.presence import LastSeen
 from embryofl_server.progress import Progress
 from embryofl_server.rounds import RoundLoop
 from embryofl_server.runs import OVER, NewestMetrics, Run, Runs, State
@@ -56,12 +59,15 @@ class HubService:
         self.progress = Progress()
         self.urls = SignedUrls(self.identity.url_key, self._admitted)
         self._link = SuperLink(settings.superlink_address, self.identity.ca, self.identity.superexec_secret)
-        self.membership = Membership(self.store, self.audit.write, self._invite, self._admit, settings.invite_days)
+        self.door = Doorkeeper(self._link, self.store, lambda: self.runs.next() is None)
+        self.membership = Membership(self.store, self.audit.write, self._invite, self.door.admit, settings.invite_days,
+                                     manual=settings.approval == "manual")  # fmt: skip
         self._halt, self._wake, self._closing = threading.Event(), threading.Event(), False
         self._asked: dict[str, tuple[State, str]] = {}  # of a run: the state it is to take, and who wants it
         self._order = threading.Lock()  # between the API's threads
         self._newest: NewestMetrics | None = None
         self._present: tuple[float, dict[str, bool]] = (-10.0, {})
+        self._seen = LastSeen(state / "last_seen.json")
         self._exporter = Exporter(self)
         self._conductor = threading.Thread(target=self._conduct, name="conductor", daemon=True)
 
@@ -69,6 +75,7 @@ class HubService:
         """Begin to conduct runs; an unfinished one is taken up at once."""
         self.audit.write("hub_started")
         self._exporter.start()
+        self.door.start()
         self._conductor.start()
 
     def close(self) -> None:
@@ -80,6 +87,7 @@ class HubService:
         if self._conductor.is_alive():
             self._conductor.join(timeout=5)
         self._exporter.close()
+        self.door.close()
         self.audit.write("hub_stopped")
         self.store.close()
 
@@ -250,11 +258,21 @@ class HubService:
             log.error("%s: its last model cannot be written (%s); its checkpoint is kept", run.name, exc)
 
     # -- membership -------------------------------------------------------------------------------------------------
-    def _admit(self) -> None:
-        try:
-            self._link.admit(self.store.keys())
-        except LinkLost as exc:
-            log.info("the SuperLink is away (%s): new keys are made known to it when a run begins", exc)
+    def rename(self, old: str, new: str, by: str) -> None:
+        """Give a clinic another name.
+
+        Raises
+        ------
+        UserError
+            While a run is under way, whose record, order and seeds go by the clinics' names; and as `Membership.rename`.
+        """
+        with self._order:
+            run = self.runs.next()
+            if run is not None:
+                raise UserError(
+                    f"{run.name} is under way and goes by the clinics' names. Rename {old} when it is over."
+                )
+            self.membership.rename(old, new, by)
 
     def _invite(self, name: str, secret: str) -> Invite:
         return Invite(name=name, hubs=self.settings.addresses, ca=self.identity.ca.decode(), secret=secret)
@@ -267,7 +285,10 @@ class HubService:
         under_way = run is not None and run.state["state"] in ("queued", "waiting", "running")
         present = {} if under_way else self.presence()
         clinics = {}
-        for c in self.store.clinics().values():
+        known = self.store.clinics()
+        for c in known.values():
+            if c.state not in ("enrolled", "suspended"):
+                continue
             live = now["clinics"].get(c.name) if under_way else None
             idle = "online" if present.get(c.name) else "offline" if present else c.state
             state, detail = (live["state"], live["detail"]) if live else (idle, "")
@@ -289,6 +310,7 @@ class HubService:
             "paused": [r.name for r in self.runs.all() if r.state["state"] == "paused" and r != run],
             "progress": now,
             "clinics": clinics,
+            "to_approve": [c.name for c in known.values() if c.state == "waiting"],
         }
 
     def presence(self) -> dict[str, bool]:
@@ -301,6 +323,10 @@ class HubService:
                 found = {}
             self._present = (time.monotonic(), found)
         return found
+
+    def last_seen(self, online: Iterable[str] | None = None) -> dict[str, float]:
+        """When each clinic was last connected, Unix time in seconds; `online` are those who are, where that is known."""
+        return self._seen.note([n for n, there in self.presence().items() if there] if online is None else online)
 
     def run_info(self, run: Run, *, newest: bool = False) -> dict[str, Any]:
         """A run's settings, state and metric lines (see `status`)."""

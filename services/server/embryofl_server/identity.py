@@ -69,6 +69,10 @@ class Identity:
         """Certificate and key file of the server's own API."""
         return self.folder / "server.crt", self.folder / "server.key"
 
+    def expires(self, file: str) -> float:
+        """When a certificate ends, Unix time in seconds."""
+        return x509.load_pem_x509_certificate((self.folder / file).read_bytes()).not_valid_after_utc.timestamp()
+
     @staticmethod
     def _secret(path: Path, size: int) -> bytes:
         if not path.exists():

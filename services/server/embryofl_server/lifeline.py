@@ -82,7 +82,7 @@ class Lifeline:
         delay, since = RETRY_FIRST_S, time.time()
         while True:
             try:
-                return self._hub.link.recover(self._hub.store.keys())
+                return self._hub.link.recover(self._hub.store.keys)
             except LinkLost as exc:
                 why = f"the SuperLink is away ({exc})"
                 self._hub.progress.wait([], since, 0, "it is tried again for ever", why)

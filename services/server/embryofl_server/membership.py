@@ -1,4 +1,4 @@
-"""Who may take part: invites, enrolment, suspension, and what a clinic is told of its standing."""
+"""Who may take part: invites, enrolment, approval, suspension, revocation, and what a clinic is told of its standing."""
 
 import logging
 import re
@@ -6,17 +6,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import load_ssh_public_key
-
 from embryofl.errors import UserError
 from embryofl.invite import Invite
-from embryofl.messages import Enrolment, Refusal, Standing, StandingQuestion, proof_text
-from embryofl_server.store import Clinic, Refused, Store
+from embryofl.messages import Enrolment, Leaving, Refusal, Standing, StandingQuestion, proof_text
+from embryofl_server.proofs import fingerprint, signed_by
+from embryofl_server.store import GONE, Clinic, Refused, Store
 
 log = logging.getLogger("embryofl.membership")
+
+LEAVING_S = 300.0  # a wish to leave is good for so long
 
 
 class Membership:
@@ -30,26 +28,39 @@ class Membership:
     make_invite : callable
         From a clinic's name and secret to its invite.
     admit : callable
-        Makes new keys known to the SuperLink.
+        Makes the SuperLink's keys those of the store.
+    invite_days : float
+        For how long an invite is good, where nothing else is said.
+    manual : bool (default: False)
+        A clinic with a valid invite waits until it is approved.
     """
 
     def __init__(
         self, store: Store, audit: Callable[..., None], make_invite: Callable[[str, str], Invite],
-        admit: Callable[[], None], invite_days: float,
+        admit: Callable[[], object], invite_days: float, *, manual: bool = False,
     ) -> None:  # fmt: skip
         self._store, self._audit, self._make_invite, self._admit = store, audit, make_invite, admit
-        self._invite_days = invite_days
+        self._invite_days, self._manual = invite_days, manual
         self._idle: dict[str, float] = {}
 
-    def invite(self, name: str, by: str = "") -> Invite:
-        """A one-time invite for a clinic; its secret is not kept."""
-        if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?", name) or name == "pooled":
-            raise UserError(
-                f"{name!r} cannot be a clinic's name. Use up to 40 small letters, digits and hyphens, such as 'lisbon'."
-            )
-        secret = self._store.invite(name, self._invite_days)
-        self._audit("invited", clinic=name, by=by)
+    def invite(self, name: str, by: str = "", days: float = 0) -> Invite:
+        """A one-time invite for a clinic, good for `days` (0: what is usual here); its secret is not kept."""
+        check_name(name)
+        days = days or self._invite_days
+        secret = self._store.invite(name, days)
+        self._audit("invited", clinic=name, days=days, by=by)
         return self._make_invite(name, secret)
+
+    def withdraw_invite(self, name: str, by: str) -> None:
+        """Take an unused invite back.
+
+        Raises
+        ------
+        UserError
+            When there is none for that name.
+        """
+        self._store.withdraw_invite(name, "The coordinator took it back")
+        self._audit("invite_withdrawn", clinic=name, by=by)
 
     def enrol(self, request: Enrolment) -> dict[str, Any]:
         """Take a clinic in.
@@ -59,26 +70,107 @@ class Membership:
         Refused
             With the reason the clinic is told.
         """
-        try:
-            key = load_ssh_public_key(request.public_key.encode())
-            if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in ("secp384r1", "secp256r1"):
-                raise Refused("The public key is not an EC key of 256 or 384 bits.")
-            text = proof_text(request.name, request.secret, request.public_key)
-            key.verify(bytes.fromhex(request.proof), text, ec.ECDSA(SHA256()))
-        except (ValueError, InvalidSignature):
+        text = proof_text(request.name, request.secret, request.public_key)
+        if not signed_by(request.public_key, request.proof, text):
             self._audit("enrolment_refused", clinic=request.name, reason="proof")
-            raise Refused("The proof that the clinic holds its private key is not valid.") from None
+            raise Refused(
+                "The proof that the clinic holds the private key of its public key is not valid (expected: an EC key of "
+                "256 or 384 bits, and its signature)."
+            )
         line = " ".join(request.public_key.split()[:2])  # without the comment, which could be anything
-        new = request.name not in self._store.clinics()
+        before = self._store.clinics().get(request.name)
+        state = "waiting" if self._manual else "enrolled"
         try:
-            clinic = self._store.enrol(request.name, request.secret, line, request.meaning, request.summary)
+            clinic = self._store.enrol(request.name, request.secret, line, request.meaning, request.summary, state)
         except Refused as exc:
             self._audit("enrolment_refused", clinic=request.name, reason=str(exc))
             raise
-        if new:
-            self._audit("enrolled", clinic=clinic.name, summary=clinic.summary)
+        if before is None or before.public_key != clinic.public_key:
+            event = "asked_to_join" if clinic.state == "waiting" else "enrolled"
+            self._audit(event, clinic=clinic.name, key=fingerprint(line), summary=clinic.summary)
             self._admit()
         return {"name": clinic.name, "state": clinic.state}
+
+    def approve(self, name: str, by: str) -> Clinic:
+        """Let a clinic in that waits for approval.
+
+        Raises
+        ------
+        UserError
+            When there is no such clinic, or it does not wait.
+        """
+        self._must_wait(name)
+        clinic = self._store.set_state(name, "enrolled", "")
+        self._audit("enrolled", clinic=name, key=fingerprint(clinic.public_key), summary=clinic.summary, by=by)
+        self._admit()
+        return clinic
+
+    def refuse(self, name: str, reason: str, by: str) -> Clinic:
+        """Turn a clinic away that waits for approval; its key can not ask again.
+
+        Raises
+        ------
+        UserError
+            When there is no such clinic, or it does not wait.
+        """
+        self._must_wait(name)
+        clinic = self._store.set_state(name, "refused", reason)
+        self._audit("refused", clinic=name, reason=reason, key=fingerprint(clinic.public_key), by=by)
+        return clinic
+
+    def _must_wait(self, name: str) -> None:
+        state = self._store.clinic(name).state
+        if state != "waiting":
+            raise UserError(f"{name} is {state}, it does not wait for approval.")
+
+    def revoke(self, name: str, reason: str, by: str) -> Clinic:
+        """End a clinic's membership. Its key never works again, here or after any restart; no other clinic notices.
+
+        Raises
+        ------
+        UserError
+            When there is no such clinic, or it is gone already.
+        """
+        clinic = self._store.set_state(name, "revoked", reason)
+        self._audit("revoked", clinic=name, reason=reason, key=fingerprint(clinic.public_key), by=by)
+        log.warning("%s is revoked: %s", name, reason)
+        self._admit()
+        return clinic
+
+    def leave(self, request: Leaving) -> None:
+        """A clinic leaves by its own wish. Its key never works again.
+
+        Raises
+        ------
+        Refused
+            When it is not signed with the clinic's key, or not just now; when the clinic is gone already.
+        """
+        name = self._store.current_name(request.name)
+        clinic = self._store.clinics().get(name)
+        if clinic is None or not signed_by(clinic.public_key, request.proof, request.text()):
+            raise Refused("This clinic is not known here by this key.")
+        if clinic.state in GONE:
+            raise Refused(f"This clinic is {clinic.state} already.")
+        if abs(time.time() - request.asked) > LEAVING_S:
+            raise Refused("The wish to leave is not of now: is the clinic's clock right?")
+        self._store.set_state(name, "left", "It left by its own wish")
+        self._audit("left", clinic=name, key=fingerprint(clinic.public_key))
+        log.warning("%s has left", name)
+        self._admit()
+
+    def rename(self, old: str, new: str, by: str) -> Clinic:
+        """Give a clinic another name, which it learns at its next question.
+
+        Raises
+        ------
+        UserError
+            When there is no such clinic, or the new name cannot be used.
+        """
+        check_name(new)
+        clinic = self._store.rename(old, new)
+        self._audit("renamed", clinic=new, before=old, by=by)
+        self._admit()
+        return clinic
 
     def suspend(self, name: str, reason: str, by: str) -> Clinic:
         """Take a clinic out until it is resumed. It stays connected, and no other clinic notices anything.
@@ -106,27 +198,44 @@ class Membership:
         return clinic
 
     def standing(self, question: StandingQuestion) -> Standing:
-        """What a clinic may know of its own standing: state, since when, why, its newest refusals, and the hub's clock.
+        """What a clinic may know of its own standing: state, since when, why, its newest refusals, its name here, and the
+        hub's clock. Who holds a key that never works again is told so.
 
         Raises
         ------
         Refused
-            When the question is not signed with the key of a clinic of that name.
+            When the question is not signed with a key that is or was that of a clinic of that name.
         """
-        clinic = self._store.clinics().get(question.name)
-        try:
-            if clinic is None:
-                raise InvalidSignature
-            key = load_ssh_public_key(clinic.public_key.encode())
-            assert isinstance(key, ec.EllipticCurvePublicKey)
-            key.verify(bytes.fromhex(question.proof), question.text(), ec.ECDSA(SHA256()))
-        except (ValueError, InvalidSignature):
-            raise Refused("This clinic is not known here by this key.") from None
-        self._idle[clinic.name] = time.time()
-        newest = self._store.refusals(clinic.name)[-1:]
-        refused = Refusal(**newest[0]) if newest else None
-        return Standing(state=clinic.state, since=clinic.since, reason=clinic.reason, refused=refused, time=time.time())
+        name = self._store.current_name(question.name)
+        clinic = self._store.clinics().get(name)
+        if clinic is not None and signed_by(clinic.public_key, question.proof, question.text()):
+            if clinic.state not in GONE:
+                self._idle[name] = time.time()
+            newest = self._store.refusals(name)[-1:]
+            return Standing(
+                state=clinic.state, since=clinic.since, reason=clinic.reason, time=time.time(), name=name,
+                refused=Refusal(**newest[0]) if newest else None,
+            )  # fmt: skip
+        for dead in self._store.dead_keys(name):
+            if signed_by(dead.public_key, question.proof, question.text()):
+                return Standing(
+                    state=dead.state, since=dead.time, reason=dead.reason, refused=None, time=time.time(), name=name
+                )
+        raise Refused("This clinic is not known here by this key.")
 
     def idle_at(self, name: str) -> float:
         """When a clinic last asked how it stands, which it does only while it has nothing to do. 0 = never."""
         return self._idle.get(name, 0.0)
+
+
+def check_name(name: str) -> None:
+    """Refuse what cannot be a clinic's name.
+
+    Raises
+    ------
+    UserError
+    """
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?", name) or name == "pooled":
+        raise UserError(
+            f"{name!r} cannot be a clinic's name. Use up to 40 small letters, digits and hyphens, such as 'lisbon'."
+        )

@@ -13,12 +13,9 @@ from embryofl.errors import UserError
 
 log = logging.getLogger("embryofl.schema")
 
-CURRENT = 2
+CURRENT = 3
 
 _TABLES = """
-CREATE TABLE invites (
-    name TEXT PRIMARY KEY, secret_sha256 TEXT NOT NULL, created REAL NOT NULL, expires REAL NOT NULL, used_by TEXT
-);
 CREATE TABLE clinics (
     name TEXT PRIMARY KEY, public_key TEXT NOT NULL UNIQUE, state TEXT NOT NULL, enrolled REAL NOT NULL,
     meaning TEXT NOT NULL, summary TEXT NOT NULL,
@@ -34,13 +31,32 @@ CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 
 
+_SINCE_3 = """
+CREATE TABLE invites (
+    secret_sha256 TEXT PRIMARY KEY, name TEXT NOT NULL, created REAL NOT NULL, expires REAL NOT NULL, used_by TEXT,
+    withdrawn REAL NOT NULL DEFAULT 0, why TEXT NOT NULL DEFAULT ''
+);
+CREATE TABLE dead_keys (
+    public_key TEXT PRIMARY KEY, clinic TEXT NOT NULL, state TEXT NOT NULL, time REAL NOT NULL, reason TEXT NOT NULL
+);
+CREATE TABLE former_names (name TEXT PRIMARY KEY, clinic TEXT NOT NULL);
+"""
+
+
 def _to_2(db: sqlite3.Connection) -> None:
     """Why a clinic is in its state and since when, refusals in a row, the audit log's head."""
     _script(db, "ALTER TABLE clinics ADD COLUMN since REAL NOT NULL DEFAULT 0;"
                 "ALTER TABLE clinics ADD COLUMN reason TEXT NOT NULL DEFAULT '';" + _SINCE_2)  # fmt: skip
 
 
-_STEPS: dict[int, Callable[[sqlite3.Connection], None]] = {1: _to_2}
+def _to_3(db: sqlite3.Connection) -> None:
+    """Invites by secret and not by name, so that each is refused for its own reason; keys that never work again; names."""
+    _script(db, "ALTER TABLE invites RENAME TO invites_2;" + _SINCE_3)
+    _script(db, "INSERT INTO invites (secret_sha256, name, created, expires, used_by) "
+                "SELECT secret_sha256, name, created, expires, used_by FROM invites_2; DROP TABLE invites_2")  # fmt: skip
+
+
+_STEPS: dict[int, Callable[[sqlite3.Connection], None]] = {1: _to_2, 2: _to_3}
 
 
 def check_folder(state: Path) -> None:
@@ -76,7 +92,7 @@ def bring_up_to_date(db: sqlite3.Connection, path: Path) -> None:
     except sqlite3.DatabaseError as exc:
         raise UserError(f"{path} cannot be read ({exc}). Expected a hub's database: restore a backup.") from exc
     if version == 0 and "clinics" not in known:
-        _in_one(db, lambda db: _script(db, _TABLES + _SINCE_2), CURRENT)
+        _in_one(db, lambda db: _script(db, _TABLES + _SINCE_2 + _SINCE_3), CURRENT)
         return
     version = version or 1
     if version > CURRENT:

@@ -1,6 +1,7 @@
 """The hub's settings, from the environment (prefix `EMBRYOFL_`)."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -26,6 +27,7 @@ class HubSettings(BaseSettings):
     metrics_port: int = Field(default=0, ge=0, le=65535)  # for Prometheus, plain HTTP; 0 = no metrics
     keep_checkpoints: int = Field(default=3, ge=1)
     invite_days: float = Field(default=7, gt=0)
+    approval: Literal["auto", "manual"] = "auto"  # manual: a clinic with a valid invite waits for `approve`
 
     @property
     def weights(self) -> Path:

@@ -68,6 +68,11 @@ def status(info: dict[str, Any]) -> RenderableType:
     for state, go_on in (("queued", "begin when their turn comes"), ("paused", "go on with: embryofl-server continue")):
         if info[state]:
             parts.append(Text(f"Also {state} ({go_on}): {', '.join(info[state])}"))
+    if info.get("to_approve"):
+        names = ", ".join(info["to_approve"])
+        parts.append(
+            Text(f"Waiting for your approval: {names} (embryofl-server approve NAME, or refuse)", style="yellow")
+        )
     waiting = now["waiting"] if run and run["state"] in ("running", "waiting") else None
     if waiting:
         names = ", ".join(waiting["for_"]) or "the hub itself"

@@ -3,32 +3,32 @@
 The store holds public keys, what a clinic said about its data, and hashes of invite secrets: no secret itself.
 """
 
-import hashlib
-import hmac
+import contextlib
 import json
-import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from embryofl.errors import UserError
-from embryofl_server import schema
+from embryofl_server import invites, schema
+from embryofl_server.invites import InviteRecord, Refused
 
+__all__ = ["Clinic", "DeadKey", "Refused", "Store"]
+
+_DEAD = "public_key, clinic, state, time, reason"
 _COLUMNS = "name, public_key, state, enrolled, meaning, summary, since, reason"
 _IN = ("enrolled", "suspended")  # their keys are known to the SuperLink
-
-
-class Refused(Exception):
-    """An enrolment that is not taken; the text is the reason the clinic is told."""
+GONE = ("revoked", "left", "refused")  # their keys never work again; their names are free for another key
 
 
 @dataclass(frozen=True)
 class Clinic:
-    """A clinic. `state`: enrolled or suspended, `since` when and for what `reason`. Times are Unix time in seconds."""
+    """A clinic. `state`: enrolled, suspended, waiting (for approval), revoked, left or refused; `since` when and for what
+    `reason`. Times are Unix time in seconds."""
 
     name: str
     public_key: str
@@ -47,6 +47,26 @@ class Clinic:
             return sum(c if isinstance(c, int) else 4 for c in counts)
         except (KeyError, TypeError, AttributeError):
             return None
+
+
+@dataclass(frozen=True)
+class DeadKey:
+    """A key that never works again, whose it was, and why."""
+
+    public_key: str
+    clinic: str
+    state: str
+    time: float
+    reason: str
+
+    @property
+    def words(self) -> str:
+        """What whoever uses it is told."""
+        return (
+            f"This key never works again ({self.state} on {time.strftime('%d %B %Y', time.gmtime(self.time))}: "
+            f"{self.reason.rstrip('.')}). To join again, ask the coordinator for a new invite and start with an empty "
+            "state folder, so that a new key is made."
+        )
 
 
 class Store:
@@ -71,61 +91,83 @@ class Store:
         with self._lock:
             self._db.close()
 
+    # -- invites and enrolment --------------------------------------------------------------------------------------
     def invite(self, name: str, days: float) -> str:
         """Make (or replace) the invite of `name`; returns its secret, which is not kept.
 
         Raises
         ------
         UserError
-            When a clinic of that name is enrolled already.
+            When a clinic has or had that name. One that is gone may be invited again, and needs a new key.
         """
-        secret = secrets.token_urlsafe(24)
-        now = time.time()
+        clinics = self.clinics()
         with self._lock:
-            if self._db.execute("SELECT 1 FROM clinics WHERE name = ?", (name,)).fetchone():
+            if name in clinics and clinics[name].state not in GONE:
                 raise UserError(
-                    f"A clinic called {name!r} is enrolled already. Choose another name; its own key stays valid."
+                    f"A clinic called {name!r} is {clinics[name].state} already. Choose another name; its own key stays "
+                    "valid. If it has lost its key, revoke it first."
                 )
-            self._db.execute(
-                "INSERT OR REPLACE INTO invites VALUES (?, ?, ?, ?, NULL)",
-                (name, _digest(secret), now, now + days * 86_400),
-            )
-        return secret
+            former = self._db.execute("SELECT clinic FROM former_names WHERE name = ?", (name,)).fetchone()
+            if former:
+                raise UserError(f"{name!r} was the name of {former[0]} before. Choose another one.")
+            with self._transaction():
+                return invites.make(self._db, name, days)
 
-    def enrol(self, name: str, secret: str, public_key: str, meaning: str, summary: dict[str, Any]) -> Clinic:
+    def invites(self) -> list[InviteRecord]:
+        """All invites, the oldest first."""
+        with self._lock:
+            return invites.listing(self._db)
+
+    def withdraw_invite(self, name: str, why: str) -> None:
+        """Take the open invite of `name` back.
+
+        Raises
+        ------
+        UserError
+            When there is none.
+        """
+        with self._lock:
+            if not invites.withdraw(self._db, name, why):
+                raise UserError(f"There is no unused invite for {name!r}. See them all with: embryofl-server invites")
+
+    def enrol(  # noqa: PLR0913
+        self, name: str, secret: str, public_key: str, meaning: str, summary: dict[str, Any], state: str = "enrolled"
+    ) -> Clinic:
         """Turn a valid invite into a clinic. Repeating it with the same key is harmless.
 
         Raises
         ------
         Refused
-            With a reason in words: no such invite, expired, used by another key, key known under another name.
+            With a reason in words: what is wrong with the invite; the key is known under another name, or dead.
         """
         with self._lock:
-            row = self._db.execute(
-                "SELECT secret_sha256, expires, used_by FROM invites WHERE name = ?", (name,)
-            ).fetchone()
-            if row is None or not hmac.compare_digest(row[0], _digest(secret)):
-                raise Refused("This invite is not known here: ask the coordinator for a new one.")
-            if row[2] not in (None, public_key):
-                raise Refused("This invite was used already with another key: ask the coordinator for a new one.")
-            if row[2] is None and row[1] < time.time():
-                raise Refused("This invite has expired: ask the coordinator for a new one.")
+            dead = self._dead_key(public_key)
+            if dead is not None:
+                raise Refused(dead.words)
+            invites.check(self._db, name, secret, public_key)
             owner = self._db.execute("SELECT name FROM clinics WHERE public_key = ?", (public_key,)).fetchone()
             if owner and owner[0] != name:
                 raise Refused("This key belongs to another clinic: start with an empty state folder.")
             if not owner:
-                self._db.execute("BEGIN IMMEDIATE")
-                try:
+                now = time.time()
+                with self._transaction():
                     self._db.execute(
-                        f"INSERT INTO clinics ({_COLUMNS}) VALUES (?, ?, 'enrolled', ?, ?, ?, ?, '')",  # noqa: S608
-                        (name, public_key, time.time(), meaning, json.dumps(summary), time.time()),
+                        f"INSERT OR REPLACE INTO clinics ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, '')",  # noqa: S608
+                        (name, public_key, state, now, meaning, json.dumps(summary), now),
                     )
-                    self._db.execute("UPDATE invites SET used_by = ? WHERE name = ?", (public_key, name))
-                    self._db.execute("COMMIT")
-                except BaseException:
-                    self._db.execute("ROLLBACK")
-                    raise
+                    invites.use(self._db, secret, public_key)
         return self.clinics()[name]
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """All or nothing. The lock is held by the caller."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
 
     def clinics(self) -> dict[str, Clinic]:
         """All clinics by name."""
@@ -141,28 +183,93 @@ class Store:
         """The clinics that may take part."""
         return {c.name for c in self.clinics().values() if c.state == "enrolled"}
 
-    # -- suspension -------------------------------------------------------------------------------------------------
-    def set_state(self, name: str, state: str, reason: str) -> Clinic:
-        """Suspend a clinic (`suspended`), or let it take part again (`enrolled`), which also forgets its refusals.
+    # -- states, keys and names -------------------------------------------------------------------------------------
+    def clinic(self, name: str) -> Clinic:
+        """One clinic.
 
         Raises
         ------
         UserError
-            When there is no such clinic, or it is in that state already.
+            When there is none of that name.
         """
         clinics = self.clinics()
         if name not in clinics:
             known = ", ".join(clinics) or "none yet"
             raise UserError(f"There is no clinic {name!r}. Clinics that have joined: {known}.")
-        if clinics[name].state == state:
+        return clinics[name]
+
+    def set_state(self, name: str, state: str, reason: str) -> Clinic:
+        """Suspend a clinic, let it take part (again), which also forgets its refusals, or end its membership (a state of
+        `GONE`): then its key is dead for ever, also for an enrolment under another name.
+
+        Raises
+        ------
+        UserError
+            When there is no such clinic, or it is in that state already, or cannot come to it.
+        """
+        clinic = self.clinic(name)
+        if clinic.state == state:
             raise UserError(f"{name} is {state} already.")
-        with self._lock:
+        if clinic.state in GONE:
+            raise UserError(
+                f"{name} is {clinic.state}, and its key never works again. Let it join with a new key: "
+                f"embryofl-server invite {name}"
+            )
+        if clinic.state == "waiting" and state == "suspended":
+            raise UserError(f"{name} waits for approval: embryofl-server approve {name} (or refuse {name}).")
+        now = time.time()
+        with self._lock, self._transaction():
             self._db.execute(
-                "UPDATE clinics SET state = ?, since = ?, reason = ? WHERE name = ?", (state, time.time(), reason, name)
+                "UPDATE clinics SET state = ?, since = ?, reason = ? WHERE name = ?", (state, now, reason, name)
             )
             if state == "enrolled":
                 self._db.execute("DELETE FROM refusals WHERE clinic = ?", (name,))
+            if state in GONE:
+                self._bury(clinic, state, reason, now)
         return self.clinics()[name]
+
+    def _bury(self, clinic: Clinic, state: str, reason: str, now: float) -> None:
+        self._db.execute(
+            "INSERT OR IGNORE INTO dead_keys VALUES (?, ?, ?, ?, ?)",
+            (clinic.public_key, clinic.name, state, now, reason),
+        )
+
+    def dead_keys(self, clinic: str) -> list[DeadKey]:
+        """The keys of a clinic that never work again."""
+        with self._lock:
+            rows = self._db.execute(f"SELECT {_DEAD} FROM dead_keys WHERE clinic = ?", (clinic,)).fetchall()  # noqa: S608
+        return [DeadKey(*row) for row in rows]
+
+    def _dead_key(self, public_key: str) -> DeadKey | None:
+        row = self._db.execute(f"SELECT {_DEAD} FROM dead_keys WHERE public_key = ?", (public_key,)).fetchone()  # noqa: S608
+        return DeadKey(*row) if row else None
+
+    def rename(self, old: str, new: str) -> Clinic:
+        """Give a clinic another name; the old one leads to it for ever.
+
+        Raises
+        ------
+        UserError
+            When there is no such clinic, or the new name is or was another's.
+        """
+        self.clinic(old)
+        with self._lock:
+            for table in ("clinics", "former_names", "invites"):
+                if self._db.execute(f"SELECT 1 FROM {table} WHERE name = ?", (new,)).fetchone():  # noqa: S608
+                    raise UserError(f"{new!r} is or was the name of a clinic or of an invite. Choose another one.")
+            with self._transaction():
+                self._db.execute("UPDATE clinics SET name = ? WHERE name = ?", (new, old))
+                self._db.execute("UPDATE refusals SET clinic = ? WHERE clinic = ?", (new, old))
+                self._db.execute("UPDATE dead_keys SET clinic = ? WHERE clinic = ?", (new, old))
+                self._db.execute("UPDATE former_names SET clinic = ? WHERE clinic = ?", (new, old))
+                self._db.execute("INSERT INTO former_names VALUES (?, ?)", (old, new))
+        return self.clinics()[new]
+
+    def current_name(self, name: str) -> str:
+        """The name that a clinic called `name`, now or before, has now."""
+        with self._lock:
+            row = self._db.execute("SELECT clinic FROM former_names WHERE name = ?", (name,)).fetchone()
+        return str(row[0]) if row else name
 
     def note_answers(self, run: str, round_: int, accepted: Iterable[str], refused: dict[str, tuple[str, str]]) -> None:
         """Record what became of a round's answers. Noting a round again, after a resume, changes nothing.
@@ -177,14 +284,12 @@ class Store:
             Short reason and words, by clinic.
         """
         now = time.time()
-        with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
+        with self._lock, self._transaction():
             self._db.executemany("DELETE FROM refusals WHERE clinic = ?", [(name,) for name in accepted])
             self._db.executemany(
                 "INSERT OR REPLACE INTO refusals VALUES (?, ?, ?, ?, ?, ?)",
                 [(name, run, round_, reason, words, now) for name, (reason, words) in refused.items()],
             )
-            self._db.execute("COMMIT")
 
     def refusals_in_a_row(self, clinic: str) -> int:
         """How many of a clinic's answers were refused since the last that was accepted."""
@@ -211,7 +316,3 @@ class Store:
         """Keep a value by name."""
         with self._lock:
             self._db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
-
-
-def _digest(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()

@@ -14,7 +14,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -233,6 +233,7 @@ class SuperLink:
         self._run_id = 0
         self._heart: threading.Event | None = None
         self._admitting = threading.Lock()
+        self._names: dict[int, str] = {}  # by node id, as of the last `admit`
 
     # -- membership -------------------------------------------------------------------------------------------------
     @contextlib.contextmanager
@@ -250,22 +251,26 @@ class SuperLink:
         finally:
             client.close()
 
-    def admit(self, keys: Mapping[str, str]) -> list[str]:
-        """Make the SuperLink's list of nodes equal to `keys` (name -> OpenSSH public key line).
+    def admit(self, keys: Callable[[], Mapping[str, str]]) -> list[str]:
+        """Make the SuperLink's list of nodes equal to `keys()` (name -> OpenSSH public key line).
+
+        They are asked for when nobody else admits: a list of a moment ago would shut out who has joined since, for ever.
 
         Returns
         -------
         The names that were new to the SuperLink: all of them after it came back empty.
         """
-        wanted = {_node_key(key): name for name, key in keys.items()}
         added = []
         with self._admitting, self._control() as api:
+            wanted = {_node_key(key): name for name, key in keys().items()}
             known = {
                 n.public_key: n for n in api.ListNodes(ListNodesRequest()).nodes_info if n.status != "unregistered"
             }
             for key, node in known.items():
-                if wanted.get(key) != node.name:
+                if key not in wanted:
                     api.UnregisterNode(UnregisterNodeRequest(node_id=node.node_id))
+            # A key that was taken away cannot come back, so a clinic that was renamed keeps its first name there.
+            self._names = {node.node_id: wanted[key] for key, node in known.items() if key in wanted}
             for key, name in wanted.items():
                 if key not in known:
                     try:
@@ -279,14 +284,19 @@ class SuperLink:
         """The clinics that have connected to this SuperLink, by name."""
         with _failures():
             return {
-                n.name: Node(n.name, n.node_id, n.status == "online", n.last_activated_at)
+                name: Node(name, n.node_id, n.status == "online", n.last_activated_at)
                 for n in self._open_grid().client.GetNodes(GetNodesRequest()).nodes
+                if (name := self._names.get(n.node_id, n.name)) and n.status != "unregistered"
             }
 
     def presence(self) -> dict[str, bool]:
         """Whether each enrolled clinic is online; needs no run."""
         with self._control() as api:
-            return {n.name: n.status == "online" for n in api.ListNodes(ListNodesRequest()).nodes_info}
+            return {
+                self._names.get(n.node_id, n.name): n.status == "online"
+                for n in api.ListNodes(ListNodesRequest()).nodes_info
+                if n.status != "unregistered"
+            }
 
     # -- run --------------------------------------------------------------------------------------------------------
     def _open_grid(self) -> _Grid:
@@ -360,7 +370,7 @@ class SuperLink:
             with contextlib.suppress(RuntimeError):
                 grid.client.close()
 
-    def recover(self, keys: Mapping[str, str]) -> list[str]:
+    def recover(self, keys: Callable[[], Mapping[str, str]]) -> list[str]:
         """Bring a SuperLink that restarted (perhaps empty) to what the hub knows; returns the names enrolled anew."""
         added = self.admit(keys)
         self.open()

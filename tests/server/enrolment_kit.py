@@ -1,0 +1,23 @@
+"""Enrolments and questions as a clinic would sign them."""
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from embryofl.messages import Enrolment, StandingQuestion, proof_text, standing_text
+
+
+def openssh(key) -> str:
+    return key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+
+
+def enrolment(name: str, secret: str, key=None, signer=None, **changes) -> Enrolment:
+    key = key or ec.generate_private_key(ec.SECP384R1())
+    proof = (signer or key).sign(proof_text(name, secret, openssh(key)), ec.ECDSA(SHA256())).hex()
+    body = {"name": name, "secret": secret, "public_key": openssh(key), "proof": proof, "summary": {}}
+    return Enrolment.model_validate(body | changes)
+
+
+def ask_standing(key, name, asked=1.5, signed_name=None):
+    proof = key.sign(standing_text(signed_name or name, asked), ec.ECDSA(SHA256())).hex()
+    return StandingQuestion(name=name, asked=asked, proof=proof)

@@ -1,0 +1,216 @@
+"""Who belongs to the federation, from the invite to the revocation, without a SuperLink."""
+
+import json
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from enrolment_kit import ask_standing, enrolment, openssh
+from fastapi.testclient import TestClient
+
+from embryofl.errors import UserError
+from embryofl.invite import Invite
+from embryofl.messages import Leaving, leaving_text
+from embryofl_server.api import create_app
+from embryofl_server.hub import HubService
+from embryofl_server.proofs import fingerprint
+from embryofl_server.settings import HubSettings
+from embryofl_server.store import Refused
+
+
+@pytest.fixture
+def make_hub(tmp_path):
+    """Make (or start again) the hub of this test."""
+    made = []
+
+    def make(**settings) -> HubService:
+        if made:
+            made[-1].store.close()
+        made.append(HubService(HubSettings(state_dir=tmp_path / "hub", superlink_address="127.0.0.1:9", **settings)))
+        return made[-1]
+
+    yield make
+    made[-1].store.close()
+
+
+@pytest.fixture
+def hub(make_hub):
+    return make_hub()
+
+
+@pytest.fixture
+def key():
+    return ec.generate_private_key(ec.SECP384R1())
+
+
+def join(hub, name, key=None, secret=None):
+    return hub.membership.enrol(enrolment(name, secret or hub.membership.invite(name).secret, key=key))
+
+
+def audit(hub, event):
+    lines = map(json.loads, (hub.settings.state_dir / "audit.jsonl").read_text().splitlines())
+    return [line for line in lines if line["event"] == event]
+
+
+# -- revocation ---------------------------------------------------------------------------------------------------------
+def test_a_revoked_key_never_works_again_not_after_a_restart_nor_with_a_new_invite(make_hub, key):
+    hub = make_hub()
+    join(hub, "anna", key)
+    join(hub, "bert")
+    hub.membership.revoke("anna", "its laptop was stolen", by="me")
+    for restart in (False, True):
+        again = make_hub() if restart else hub
+        assert set(again.store.keys()) == {"bert"} and again.store.admitted() == {"bert"}
+        for name in ("anna", "cleo"):
+            with pytest.raises(Refused, match=r"never works again.*its laptop was stolen"):
+                join(again, name, key)
+        with pytest.raises(UserError, match="never works again"):
+            again.membership.resume("anna", by="me")
+    assert audit(again, "revoked")[0]["by"] == "me" and audit(again, "revoked")[0]["key"] == fingerprint(openssh(key))
+
+
+def test_a_revoked_clinic_may_come_back_with_a_new_key_and_its_old_key_stays_dead(hub, key):
+    join(hub, "anna", key)
+    hub.membership.revoke("anna", "its laptop was stolen", by="me")
+    new = ec.generate_private_key(ec.SECP384R1())
+    assert join(hub, "anna", new)["state"] == "enrolled"
+    assert list(hub.store.keys().values()) == [openssh(new)]
+    assert hub.membership.standing(ask_standing(new, "anna")).state == "enrolled"
+    told = hub.membership.standing(ask_standing(key, "anna"))
+    assert (told.state, told.reason) == ("revoked", "its laptop was stolen")
+    with pytest.raises(Refused, match="never works again"):
+        join(hub, "dora", key)
+
+
+def test_a_revoked_clinic_is_told_so_by_its_own_question_and_nobody_else_is(hub, key):
+    join(hub, "anna", key)
+    hub.membership.revoke("anna", "its laptop was stolen", by="me")
+    assert hub.membership.standing(ask_standing(key, "anna")).reason == "its laptop was stolen"
+    with pytest.raises(Refused, match="not known"):
+        hub.membership.standing(ask_standing(ec.generate_private_key(ec.SECP384R1()), "anna"))
+    with pytest.raises(UserError, match="revoked already"):
+        hub.membership.revoke("anna", "", by="me")
+
+
+# -- leaving ------------------------------------------------------------------------------------------------------------
+def leaving(key, name, asked):
+    return Leaving(name=name, asked=asked, proof=key.sign(leaving_text(name, asked), ec.ECDSA(SHA256())).hex())
+
+
+def test_a_clinic_leaves_by_its_own_signature_of_now_and_nobody_can_do_it_for_it(hub, key, monkeypatch):
+    monkeypatch.setattr("embryofl_server.membership.time.time", lambda: 1e6)
+    join(hub, "anna", key)
+    other = ec.generate_private_key(ec.SECP384R1())
+    forged = leaving(key, "anna", 1e6).model_copy(update={"asked": 1e6 + 1})
+    for wrong in (leaving(other, "anna", 1e6), leaving(key, "bert", 1e6), leaving(key, "anna", 1e6 - 1000), forged):
+        with pytest.raises(Refused):
+            hub.membership.leave(wrong)
+    assert set(hub.store.keys()) == {"anna"}
+    hub.membership.leave(leaving(key, "anna", 1e6))
+    assert hub.store.keys() == {} and hub.store.clinics()["anna"].state == "left" and len(audit(hub, "left")) == 1
+    with pytest.raises(Refused, match="left already"):
+        hub.membership.leave(leaving(key, "anna", 1e6))
+
+
+# -- names --------------------------------------------------------------------------------------------------------------
+def test_a_renamed_clinic_keeps_its_key_and_learns_its_name_when_it_asks_by_the_old_one(hub, key):
+    join(hub, "anna", key)
+    hub.rename("anna", "lisbon", by="me")
+    assert hub.store.keys() == {"lisbon": openssh(key)}
+    for asked_as in ("anna", "lisbon"):
+        assert hub.membership.standing(ask_standing(key, asked_as)).name == "lisbon"
+    hub.rename("lisbon", "porto", by="me")
+    assert hub.membership.standing(ask_standing(key, "anna")).name == "porto"
+    for taken in ("anna", "lisbon", "porto"):
+        with pytest.raises(UserError):
+            hub.membership.invite(taken)
+    with pytest.raises(UserError, match="cannot be a clinic's name"):
+        hub.rename("porto", "../x", by="me")
+    join(hub, "bert")
+    for taken in ("porto", "anna", "bert"):
+        with pytest.raises(UserError, match="is or was"):
+            hub.rename("bert", taken, by="me")
+
+
+def test_no_clinic_is_renamed_while_a_run_goes_by_its_name(hub, key, packed, tmp_path):
+    join(hub, "anna", key)
+    packed(0).tofile(tmp_path / "x.safetensors")
+    run = hub.start_run({}, str(tmp_path / "x.safetensors"))
+    with pytest.raises(UserError, match="run-0001 is under way"):
+        hub.rename("anna", "lisbon", by="me")
+    run.set_state("finished", 1)
+    hub.rename("anna", "lisbon", by="me")
+
+
+# -- approval -----------------------------------------------------------------------------------------------------------
+def test_by_hand_a_clinic_waits_until_it_is_approved_and_the_status_says_who(make_hub, key):
+    hub = make_hub(approval="manual")
+    secret = hub.membership.invite("anna").secret
+    for _ in range(2):  # asking again is harmless
+        assert join(hub, "anna", key, secret)["state"] == "waiting"
+    assert hub.store.keys() == {} and hub.store.admitted() == set()
+    assert hub.status()["to_approve"] == ["anna"] and hub.status()["clinics"] == {}
+    assert hub.membership.standing(ask_standing(key, "anna")).state == "waiting"
+    hub.membership.approve("anna", by="me")
+    assert join(hub, "anna", key, secret)["state"] == "enrolled" and set(hub.store.keys()) == {"anna"}
+    assert hub.status()["to_approve"] == [] and audit(hub, "enrolled")[0]["by"] == "me"
+    with pytest.raises(UserError, match="does not wait"):
+        hub.membership.approve("anna", by="me")
+
+
+def test_who_is_turned_away_is_told_why_and_its_key_cannot_ask_again(make_hub, key):
+    hub = make_hub(approval="manual")
+    join(hub, "anna", key)
+    hub.membership.refuse("anna", "we do not know you", by="me")
+    told = hub.membership.standing(ask_standing(key, "anna"))
+    assert (told.state, told.reason) == ("refused", "we do not know you")
+    with pytest.raises(Refused, match="we do not know you"):
+        join(hub, "anna", key)
+    assert hub.store.keys() == {}
+
+
+# -- the coordinator's side ---------------------------------------------------------------------------------------------
+@pytest.fixture
+def control(hub):
+    api, headers = TestClient(create_app(hub)), {"Authorization": f"Bearer {hub.identity.control_token}"}
+    return lambda method, path, **body: api.request(
+        method, f"/control/{path}", headers=headers, json=body or None
+    ).json()
+
+
+def test_the_list_of_clinics_names_the_key_and_what_was_told_of_the_data(hub, control, key):
+    secret = control("POST", "invites", name="anna", days=2)["invite"]
+    summary = {"counts": {"5": {"0": 10, "1": "<5"}}, "patients": 12}
+    hub.membership.enrol(enrolment("anna", Invite.parse(secret).secret, key=key, summary=summary))
+    (anna,) = control("GET", "clinics")
+    assert (anna["name"], anna["state"], anna["labelled"], anna["patients"]) == ("anna", "enrolled", 14, 12)
+    assert anna["key"] == fingerprint(openssh(key)) and anna["certificate_expires"] > anna["enrolled"]
+    assert control("POST", "revoke", name="anna", reason="over")["state"] == "revoked"
+    (anna,) = control("GET", "clinics")
+    assert (anna["state"], anna["reason"]) == ("revoked", "over")
+
+
+def test_invites_are_listed_without_their_secrets_and_can_be_withdrawn(hub, control):
+    made = control("POST", "invites", name="anna", days=2)
+    secret = Invite.parse(made["invite"]).secret
+    (listed,) = control("GET", "invites")
+    assert listed["state"] == "open" and abs(listed["expires"] - listed["created"] - 2 * 86_400) < 1
+    assert listed["expires"] == made["expires"] and secret not in json.dumps(listed)
+    control("POST", "invites/withdraw", name="anna")
+    assert control("GET", "invites")[0]["state"] == "withdrawn"
+    with pytest.raises(Refused, match="withdrawn: The coordinator took it back"):
+        hub.membership.enrol(enrolment("anna", secret))
+    assert "no unused invite" in control("POST", "invites/withdraw", name="anna")["error"]
+    for text in (hub.settings.state_dir / "audit.jsonl").read_text(), repr(hub.store.invites()):
+        assert secret not in text
+
+
+def test_what_to_send_is_a_line_for_each_way_with_the_folder_alone_to_fill_in(hub, control):
+    from embryofl_server.show_members import what_to_send
+
+    made = control("POST", "invites", name="anna")
+    text = what_to_send("anna", made["invite"], made["expires"], manual=False)
+    lines = [x for x in text.splitlines() if made["invite"] in x]
+    assert [x.split()[0] for x in lines[:2]] == ["docker", "podman"] and "embryofl-clinic run" in lines[2]
+    assert all(x.count("/PATH/TO/IMAGES") == 1 for x in lines) and len(lines) == 3
+    assert Invite.parse(made["invite"]).name == "anna" and "until" in text
