@@ -1,5 +1,7 @@
 """Clinics that are revoked, leave, are renamed or approved while the others train: at once, and nobody else notices."""
 
+import os
+import subprocess
 import threading
 
 import pytest
@@ -10,6 +12,7 @@ from embryofl.invite import Invite
 from embryofl_clinic.fleet_link import FleetLink, Refused
 from embryofl_clinic.identity import Identity
 from embryofl_clinic.join import join
+from embryofl_demo.stack import program
 
 
 def listed(federation: Federation, name: str) -> dict:
@@ -84,3 +87,69 @@ def test_a_revoked_clinic_is_out_at_once_and_for_ever_and_the_run_goes_on(federa
         until(f"the {part} is away", lambda: not online(federation, "clinic-1"), 30)
         until("the others are back", lambda: online(federation, "clinic-1", "clinic-2", "clinic-3"), 90)
         assert refused()
+
+
+def command(federation: Federation, name: str, *words: str, **env: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [program("embryofl-clinic"), *words, "--state", str(federation.place.clinic(name))],
+        env={**os.environ, "EMBRYOFL_DATA_DIR": str(federation.place.data(name)), **env},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+def test_a_clinic_sees_how_it_stands_and_leaves_by_itself(federation, guest):
+    guest("guest-2")
+    key = listed(federation, "guest-2")["key"]
+    told = command(federation, "guest-2", "status")
+    assert told.returncode == 0 and key in told.stdout and "takes part" in told.stdout and "is connected" in told.stdout
+    gone = command(federation, "guest-2", "leave", "--yes")
+    assert gone.returncode == 0 and "has left" in gone.stdout, gone.stderr
+    until("it is off", lambda: not listed(federation, "guest-2")["online"], 10)
+    assert listed(federation, "guest-2")["state"] == "left"
+    logged(federation, "guest-2", "has left the federation")
+    told = command(federation, "guest-2", "status")
+    assert told.returncode == 1 and "never works again" in told.stdout
+    again = command(federation, "guest-2", "leave", "--yes")
+    assert again.returncode == 2 and "left already" in again.stderr and "Traceback" not in again.stderr
+    assert all(online(federation, f"clinic-{i}") for i in (1, 2, 3))
+
+
+def test_the_join_command_shows_exactly_what_it_sends_and_joining_twice_is_harmless(federation):
+    draw_clinic(federation.place.data("guest-3"), "guest-3", patients=24, label=None)
+    word = federation.stack.call("POST", "/control/invites", {"name": "guest-3"})["invite"]
+    try:
+        done = command(federation, "guest-3", "join", EMBRYOFL_INVITE=word)
+        assert done.returncode == 0, done.stderr
+        sent = listed(federation, "guest-3")["summary"]
+        shown = done.stdout[done.stdout.index("This is sent to the hub now") :]
+        assert f"patients: {sent['patients']}" in shown and "unlabelled: <5" in shown
+        for day, counts in sent["counts"].items():
+            assert f"day {day}: label 1: {counts['1']}, label 0: {counts['0']}" in shown
+        assert (
+            listed(federation, "guest-3")["key"] in shown and Invite.parse(word).secret not in done.stdout + done.stderr
+        )
+        again = command(federation, "guest-3", "join", EMBRYOFL_INVITE=word)
+        assert again.returncode == 0 and "has joined already, as guest-3" in again.stdout
+        (federation.place.clinic("guest-3") / "identity" / "hub.json").unlink()  # the answer was lost
+        again = command(federation, "guest-3", "join", EMBRYOFL_INVITE=word)
+        assert again.returncode == 0 and len([c for c in federation.audit("enrolled") if c["clinic"] == "guest-3"]) == 1
+        # the same invite, another key
+        draw_clinic(federation.place.data("guest-4"), "guest-4")
+        thief = command(federation, "guest-4", "join", EMBRYOFL_INVITE=word)
+        assert thief.returncode == 2 and "used already, with another key" in thief.stderr
+    finally:
+        federation.stack.call("POST", "/control/revoke", {"name": "guest-3"})
+
+
+def test_a_renamed_clinic_goes_on_under_its_new_name_without_a_restart(federation, guest):
+    guest("guest-5")
+    pid = federation.pid("guest-5")
+    federation.stack.call("POST", "/control/rename", {"name": "guest-5", "to": "guest-6"})
+    logged(federation, "guest-5", "it is guest-6 at the hub now")
+    try:
+        until("it is online under its new name", lambda: online(federation, "guest-6"), 30)
+        run = federation.start_run(rounds=1, min_clinics=4)
+        assert federation.wait_over(run)["state"] == "finished"
+        assert "guest-6" in federation.records(run)[1]["clinics"] and federation.pid("guest-5") == pid
+    finally:
+        federation.stack.call("POST", "/control/revoke", {"name": "guest-6"})

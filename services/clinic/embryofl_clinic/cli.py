@@ -15,16 +15,67 @@ app = typer.Typer(
 DataOption = Annotated[Path | None, typer.Option("--data", help="Data folder (default: EMBRYOFL_DATA_DIR or /data).")]
 
 
+StateOption = Annotated[
+    Path | None, typer.Option("--state", help="State folder (default: EMBRYOFL_STATE_DIR or /state).")
+]
+
+
 @app.command()
-def run(
-    data: DataOption = None,
-    state: Annotated[Path | None, typer.Option(help="State folder (default: EMBRYOFL_STATE_DIR or /state).")] = None,
-) -> None:
+def run(data: DataOption = None, state: StateOption = None) -> None:
     """Join the hub (at first start, with EMBRYOFL_INVITE) and take part in its runs until told to stop."""
     from embryofl_clinic.service import serve
     from embryofl_clinic.settings import load_settings
 
     serve(load_settings(data_dir=data, state_dir=state))
+
+
+@app.command()
+def join(data: DataOption = None, state: StateOption = None) -> None:
+    """Check the data, show what will be sent of it, and join the hub of EMBRYOFL_INVITE (or EMBRYOFL_INVITE_FILE)."""
+    from embryofl_clinic.enter import enter
+    from embryofl_clinic.identity import Identity
+    from embryofl_clinic.service import begin
+    from embryofl_clinic.settings import load_settings
+
+    settings = load_settings(data_dir=data, state_dir=state)
+    identity = Identity(settings.identity_dir)
+    known = identity.membership
+    if known is not None:
+        typer.echo(f"This clinic has joined already, as {known.name}. Take part with: embryofl-clinic run")
+        return
+    membership = enter(settings, identity, begin())
+    typer.echo(f"Joined as {membership.name}, key {identity.fingerprint}. Take part with: embryofl-clinic run")
+
+
+@app.command()
+def status(
+    state: StateOption = None, json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
+) -> None:
+    """Say how this clinic stands with its hub. Exit code 1 when it does not belong to the federation (any more)."""
+    import json
+
+    from embryofl_clinic.member import status as ask
+    from embryofl_clinic.member import status_lines
+    from embryofl_clinic.settings import load_settings
+
+    info = ask(load_settings(state_dir=state))
+    typer.echo(json.dumps(info, indent=1) if json_ else "\n".join(status_lines(info)))
+    if info["state"] not in ("enrolled", "suspended", "waiting"):
+        raise typer.Exit(1)
+
+
+@app.command()
+def leave(
+    state: StateOption = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Leave the federation for good: this clinic's key never works again."""
+    from embryofl_clinic.member import leave as say
+    from embryofl_clinic.settings import load_settings
+
+    if not yes and not typer.confirm("Leave the federation for good?"):
+        raise typer.Exit(1)
+    typer.echo(say(load_settings(state_dir=state)))
 
 
 @app.command()

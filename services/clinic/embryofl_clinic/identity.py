@@ -1,5 +1,7 @@
 """The clinic's identity: a private key made here that never leaves, and what is known of the hub."""
 
+import base64
+import hashlib
 import json
 from pathlib import Path
 
@@ -61,6 +63,12 @@ class Identity:
     def public_key(self) -> str:
         """The public key as one OpenSSH line."""
         return self.key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the public key, as the coordinator's list and `ssh-keygen -l` show it."""
+        digest = hashlib.sha256(base64.b64decode(self.public_key.split()[1])).digest()
+        return "SHA256:" + base64.b64encode(digest).rstrip(b"=").decode()
 
     def sign(self, text: bytes) -> str:
         """ECDSA signature with SHA-256, hexadecimal."""

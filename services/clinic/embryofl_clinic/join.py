@@ -86,7 +86,7 @@ def join(
                     )
                 return membership
             if response.status_code < 500:
-                raise UserError(f"The hub at {hub} does not let this clinic join: {_reason(response)}")
+                raise UserError(f"The hub at {hub} does not let this clinic join: {refusal_words(response)}")
         log.info("the hub is tried again in %.0f s", delay)
         if stop.wait(delay):
             raise UserError("Stopped before the clinic had joined.")
@@ -100,7 +100,8 @@ def _state(response: httpx.Response) -> str:
         return ""
 
 
-def _reason(response: httpx.Response) -> str:
+def refusal_words(response: httpx.Response) -> str:
+    """Why the hub said no, in its words or ours."""
     try:
         return str(response.json()["error"])[:300]
     except (ValueError, KeyError, TypeError):

@@ -4,6 +4,7 @@ It asks only while it has nothing to do: a hub that waits for this clinic learns
 """
 
 import logging
+import secrets
 import time
 from collections.abc import Callable
 
@@ -44,6 +45,7 @@ class StandingDesk:
     ) -> None:  # fmt: skip
         self._identity, self._membership, self._clock, self._metrics = identity, membership, clock, metrics
         self._on_name, self._name = on_name, membership.name
+        self._session = secrets.token_hex(8)  # by which the hub notices a key that is used in two places
         self._next = 0.0
         self._said: tuple[str, str] = ("enrolled", "")
         self._refused = 0.0  # time of the last refusal that was said
@@ -72,7 +74,7 @@ class StandingDesk:
 
     def _ask(self, hub: str) -> Standing | None:
         asked = time.time()
-        found = ask_standing(self._identity, self._membership, hub, asked)
+        found = ask_standing(self._identity, self._membership, hub, asked, self._session)
         if found is not None:
             self._clock.set(found.time, asked, time.time())
         return found
@@ -114,10 +116,13 @@ class StandingDesk:
                 )  # fmt: skip
 
 
-def ask_standing(identity: Identity, membership: Membership, hub: str, asked: float) -> Standing | None:
+def ask_standing(
+    identity: Identity, membership: Membership, hub: str, asked: float, session: str = ""
+) -> Standing | None:
     """Ask the hub at `hub` (host:port) how this clinic stands; None when nothing came back."""
     name = membership.name
-    question = StandingQuestion(name=name, asked=asked, proof=identity.sign(standing_text(name, asked)))
+    proof = identity.sign(standing_text(name, asked, session))
+    question = StandingQuestion(name=name, asked=asked, session=session, proof=proof)
     try:
         with httpx.Client(verify=tls_context(membership.ca), timeout=10, trust_env=False) as client:
             response = client.post(f"https://{hub}/v1/standing", json=question.model_dump())

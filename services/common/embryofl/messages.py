@@ -179,11 +179,12 @@ class StandingQuestion(Strict):
 
     name: Name
     asked: float  # Unix time by the clinic's clock
+    session: str = Field(default="", pattern=r"^([0-9a-f]{16})?$")  # of the process that asks; "": a person asks
     proof: str = Field(max_length=400)
 
     def text(self) -> bytes:
         """The bytes that are signed."""
-        return standing_text(self.name, self.asked)
+        return standing_text(self.name, self.asked, self.session)
 
 
 class Leaving(Strict):
@@ -221,9 +222,9 @@ class Standing(Strict):
     name: Name | Literal[""] = ""
 
 
-def standing_text(name: str, asked: float) -> bytes:
+def standing_text(name: str, asked: float, session: str = "") -> bytes:
     """The bytes a clinic signs when it asks how it stands."""
-    return f"embryofl standing\n{name}\n{asked!r}\n".encode()
+    return f"embryofl standing\n{name}\n{asked!r}\n{session}\n".encode()
 
 
 def leaving_text(name: str, asked: float) -> bytes:

@@ -91,6 +91,8 @@ HUB = _table(
     ("embryofl_clinics_online", "gauge", (), "Enrolled clinics that are connected."),
     ("embryofl_clinic_state", "gauge", ("clinic", "state"), "1 for a clinic's state, 0 for the others."),
     ("embryofl_clinic_awaited", "gauge", _CLINIC, "1 when the hub waits for this clinic, 0 otherwise."),
+    ("embryofl_clinic_sessions", "gauge", _CLINIC,
+     "2 when a clinic's key was used in two places at once in the last ten minutes, 1 otherwise."),
     ("embryofl_clinic_enrolled_timestamp_seconds", "gauge", _CLINIC, "Unix time at which a clinic joined."),
     ("embryofl_clinic_last_seen_timestamp_seconds", "gauge", _CLINIC,
      "Unix time at which a clinic was last connected."),

@@ -103,7 +103,7 @@ def create_app(hub: HubService) -> FastAPI:
         if strangers.too_many(x_forwarded_for):
             return JSONResponse({"error": "Too many questions of strangers; try again in a minute."}, status_code=503)
         try:
-            return JSONResponse(hub.membership.standing(question).model_dump())
+            return JSONResponse(hub.membership.standing(question, x_forwarded_for[:100]).model_dump())
         except Refused as exc:
             strangers.count(x_forwarded_for)
             return JSONResponse({"error": str(exc)}, status_code=403)

@@ -157,7 +157,7 @@ class HubCollector:
         seen = self._hub.last_seen(online)
         run = self._history.latest
         round_ = self._hub.progress.snapshot()["clinics"] if run and not run.over else {}
-        awaited = self._awaited(run)
+        awaited, twice = self._awaited(run), self._hub.membership.sessions.twice()
         out.add("embryofl_hub_superlink_up", bool(present) or not clinics)
         out.add("embryofl_clinics_enrolled", len(clinics))
         out.add("embryofl_clinics_online", len(online))
@@ -175,6 +175,7 @@ class HubCollector:
             out.add("embryofl_clinic_enrolled_timestamp_seconds", clinic.enrolled, name)
             out.add("embryofl_clinic_last_seen_timestamp_seconds", seen.get(name, clinic.enrolled), name)
             out.add("embryofl_clinic_awaited", name in awaited, name)
+            out.add("embryofl_clinic_sessions", 2 if name in twice else 1, name)
             _told(out, clinic)
 
 

@@ -36,6 +36,8 @@ from embryofl_server.superlink import LinkLost, SuperLink
 
 log = logging.getLogger("embryofl.hub")
 
+TWICE = "its key is used in two places: was it copied?"
+
 
 class HubService:
     """Everything behind the API.
@@ -285,7 +287,7 @@ class HubService:
         under_way = run is not None and run.state["state"] in ("queued", "waiting", "running")
         present = {} if under_way else self.presence()
         clinics = {}
-        known = self.store.clinics()
+        known, twice = self.store.clinics(), self.membership.sessions.twice()
         for c in known.values():
             if c.state not in ("enrolled", "suspended"):
                 continue
@@ -294,6 +296,8 @@ class HubService:
             state, detail = (live["state"], live["detail"]) if live else (idle, "")
             if c.state == "suspended":
                 state, detail = "suspended", c.reason
+            if c.name in twice:
+                detail = f"{TWICE} ({' and '.join(sorted({*twice[c.name]}))})" + (f"; {detail}" if detail else "")
             clinics[c.name] = {
                 "state": state,
                 "detail": detail,

@@ -10,6 +10,7 @@ from embryofl.errors import UserError
 from embryofl.invite import Invite
 from embryofl.messages import Enrolment, Leaving, Refusal, Standing, StandingQuestion, proof_text
 from embryofl_server.proofs import fingerprint, signed_by
+from embryofl_server.sessions import Sessions
 from embryofl_server.store import GONE, Clinic, Refused, Store
 
 log = logging.getLogger("embryofl.membership")
@@ -42,6 +43,7 @@ class Membership:
         self._store, self._audit, self._make_invite, self._admit = store, audit, make_invite, admit
         self._invite_days, self._manual = invite_days, manual
         self._idle: dict[str, float] = {}
+        self.sessions = Sessions()
 
     def invite(self, name: str, by: str = "", days: float = 0) -> Invite:
         """A one-time invite for a clinic, good for `days` (0: what is usual here); its secret is not kept."""
@@ -197,9 +199,9 @@ class Membership:
         self._audit("resumed", clinic=name, by=by)
         return clinic
 
-    def standing(self, question: StandingQuestion) -> Standing:
+    def standing(self, question: StandingQuestion, address: str = "") -> Standing:
         """What a clinic may know of its own standing: state, since when, why, its newest refusals, its name here, and the
-        hub's clock. Who holds a key that never works again is told so.
+        hub's clock. Who holds a key that never works again is told so. `address` is where it asks from.
 
         Raises
         ------
@@ -211,6 +213,7 @@ class Membership:
         if clinic is not None and signed_by(clinic.public_key, question.proof, question.text()):
             if clinic.state not in GONE:
                 self._idle[name] = time.time()
+                self._note_session(name, question.session, address)
             newest = self._store.refusals(name)[-1:]
             return Standing(
                 state=clinic.state, since=clinic.since, reason=clinic.reason, time=time.time(), name=name,
@@ -222,6 +225,12 @@ class Membership:
                     state=dead.state, since=dead.time, reason=dead.reason, refused=None, time=time.time(), name=name
                 )
         raise Refused("This clinic is not known here by this key.")
+
+    def _note_session(self, name: str, session: str, address: str) -> None:
+        if self.sessions.heard(name, session, address):
+            where = " and ".join(sorted({*self.sessions.twice()[name]}))
+            self._audit("key_used_twice", clinic=name, where=where)
+            log.warning("the key of %s is used in two places at once (from %s): was it copied?", name, where)
 
     def idle_at(self, name: str) -> float:
         """When a clinic last asked how it stands, which it does only while it has nothing to do. 0 = never."""

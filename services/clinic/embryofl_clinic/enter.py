@@ -1,0 +1,73 @@
+"""A clinic's first step: look at the data, show what will be sent of it, and join with an invite."""
+
+import logging
+import threading
+from typing import Any
+
+from embryofl.errors import UserError
+from embryofl.invite import Invite
+from embryofl.messages import RunSettings
+from embryofl_clinic.identity import Identity, Membership
+from embryofl_clinic.settings import ClinicSettings
+
+log = logging.getLogger("embryofl.clinic")
+
+
+def enter(settings: ClinicSettings, identity: Identity, stop: threading.Event) -> Membership:
+    """Join the hub of the invite in the settings.
+
+    Raises
+    ------
+    UserError
+        When there is no invite, the data cannot be trained on, the hub refuses, or `stop` is set.
+    """
+    from rich.console import Console
+
+    from embryofl_clinic.join import join
+    from embryofl_clinic.report import check_to_join, data_summary
+    from embryofl_clinic.report.terminal import print_report
+
+    invite = Invite.parse(_word(settings))
+    console = Console()
+    report = check_to_join(settings.data_dir, settings.cache_dir, RunSettings().image_size)
+    print_report(report, console)
+    if report.exit_code:
+        raise UserError(
+            "This clinic does not join: its data cannot be trained on as it is, for the reasons in the report above."
+        )
+    summary = data_summary(report.facts)
+    console.print(
+        "\n".join(told(invite.name, settings.meaning, summary)), highlight=False, soft_wrap=True, markup=False
+    )
+    membership = join(identity, invite, settings.meaning, summary, stop)
+    log.info("joined the hub as %s", membership.name)
+    if settings.invite_file is not None and settings.invite_file.is_relative_to(settings.state_dir):
+        settings.invite_file.unlink(missing_ok=True)  # used up
+    return membership
+
+
+def _word(settings: ClinicSettings) -> str:
+    if settings.invite:
+        return settings.invite
+    if settings.invite_file is not None:
+        try:
+            return settings.invite_file.read_text()
+        except OSError as exc:
+            raise UserError(f"The invite file {settings.invite_file} cannot be read ({exc.strerror}).") from exc
+    raise UserError(
+        "This clinic has not joined a hub yet and has no invite. Expected was EMBRYOFL_INVITE: ask the coordinator "
+        "for the line to run (`make invite CLINIC=NAME` prints it)."
+    )
+
+
+def told(name: str, meaning: str, summary: dict[str, Any]) -> list[str]:
+    """Everything the hub is told when this clinic joins, in lines; counts below 5 stand as they are sent, as "<5"."""
+    lines = ["This is sent to the hub now, and nothing else of the data:", f"  name: {name}"]
+    lines.append(f"  what label 1 means: {meaning}")
+    lines.append(f"  patients: {summary['patients']}")
+    for day, counts in summary["counts"].items():
+        words = ", ".join(f"label {k}: {n}" if k in "01" else f"{k}: {n}" for k, n in counts.items())
+        lines.append(f"  day {day}: {words}")
+    sizes = ", ".join(f"{size}: {n}" for size, n in summary["image_sizes"].items())
+    lines.append(f"  images by their longer side in pixels: {sizes}")
+    return [*lines, "  the public half of a key that was made here, and the proof that the private half is here"]

@@ -1,0 +1,117 @@
+"""What a clinic asks and says by itself, from its own command line: how it stands, and that it leaves."""
+
+import time
+from typing import Any
+
+import httpx
+
+from embryofl.errors import UserError
+from embryofl.messages import Leaving, Standing, leaving_text
+from embryofl_clinic.identity import Identity, Membership
+from embryofl_clinic.join import refusal_words, tls_context
+from embryofl_clinic.settings import ClinicSettings
+from embryofl_clinic.standing import GONE, ask_standing, gone_words
+
+
+def member(settings: ClinicSettings) -> tuple[Identity, Membership]:
+    """This clinic's key and hub; nothing is made.
+
+    Raises
+    ------
+    UserError
+        When it has not joined one.
+    """
+    joined = (settings.identity_dir / "hub.json").exists() and (settings.identity_dir / "clinic.key").exists()
+    membership = Identity(settings.identity_dir).membership if joined else None
+    if membership is None:
+        raise UserError(
+            f"This clinic has not joined a hub: {settings.state_dir} holds no membership. Expected the state folder of a "
+            "clinic that has: name it with --state, or join with an invite first."
+        )
+    moved = [h.strip() for h in settings.hubs.split(",") if h.strip()]
+    return Identity(settings.identity_dir), membership.model_copy(update={"hubs": moved or membership.hubs})
+
+
+def status(settings: ClinicSettings) -> dict[str, Any]:
+    """How this clinic stands, JSON-able. The hub is asked; `state` is "" when it does not answer."""
+    identity, membership = member(settings)
+    found, hub = _ask(identity, membership)
+    alive = settings.state_dir / "alive"
+    contact = alive.stat().st_mtime if alive.exists() else 0.0
+    return {
+        "name": (found.name if found else "") or membership.name,
+        "hubs": membership.hubs,
+        "answers": hub,
+        "key": identity.fingerprint,
+        "running": time.time() - contact < 60,
+        "contact": contact,
+        "state": found.state if found else "",
+        "since": found.since if found else 0.0,
+        "reason": found.reason if found else "",
+        "refused": found.refused.model_dump() if found and found.refused else None,
+    }
+
+
+def _ask(identity: Identity, membership: Membership) -> tuple[Standing | None, str]:
+    for hub in membership.hubs:
+        found = ask_standing(identity, membership, hub, time.time())
+        if found is not None:
+            return found, hub
+    return None, ""
+
+
+def status_lines(info: dict[str, Any]) -> list[str]:
+    """The same in words."""
+    lines = [f"Clinic {info['name']}, key {info['key']}", f"Hub at {', '.join(info['hubs'])}"]
+    if not info["state"]:
+        lines.append("The hub does not answer, or does not know this key. Is its address right, and does it run?")
+    elif info["state"] in GONE:
+        standing = Standing(**{k: info[k] for k in ("state", "since", "reason")}, refused=None, time=0.0)
+        lines.append(gone_words(standing))
+    else:
+        says = {
+            "enrolled": "This clinic belongs to the federation and takes part.",
+            "waiting": "This clinic waits for the coordinator's approval, and takes part by itself after that.",
+            "suspended": f"This clinic is suspended: {info['reason'].rstrip('.')}. It takes part again when the "
+            "coordinator says so.",
+        }
+        lines.append(says.get(info["state"], f"This clinic is {info['state']}."))
+    contact = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(info["contact"])) if info["contact"] else "never"
+    lines.append(f"The trainer is {'connected' if info['running'] else 'not connected'}; last contact: {contact}.")
+    if info["refused"]:
+        r = info["refused"]
+        lines.append(
+            f"The hub did not take the answer of round {r['round']} of {r['run']} ({r['reason']}): {r['words']}."
+        )
+    return lines
+
+
+def leave(settings: ClinicSettings) -> str:
+    """Leave the federation for good; returns what to say.
+
+    Raises
+    ------
+    UserError
+        When the hub does not answer, or refuses.
+    """
+    identity, membership = member(settings)
+    for hub in membership.hubs:
+        found = ask_standing(identity, membership, hub, time.time())
+        asked = found.time if found else time.time()  # by the hub's clock
+        proof = identity.sign(leaving_text(membership.name, asked))
+        request = Leaving(name=membership.name, asked=asked, proof=proof)
+        try:
+            with httpx.Client(verify=tls_context(membership.ca), timeout=20, trust_env=False) as client:
+                response = client.post(f"https://{hub}/v1/leave", json=request.model_dump())
+        except httpx.TransportError:
+            continue
+        if response.status_code != httpx.codes.OK:
+            raise UserError(f"The hub at {hub} says no: {refusal_words(response)}")
+        return (
+            f"{membership.name} has left: its key never works again, and the hub asks it nothing more. Now stop the "
+            "trainer and remove its container and state volume. What it contributed to earlier rounds stays in those models."
+        )
+    raise UserError(
+        f"The hub does not answer at {', '.join(membership.hubs)}, so it does not know that this clinic leaves. Stopping "
+        "the trainer is enough to send nothing more; try again later, or tell the coordinator."
+    )
