@@ -1,9 +1,11 @@
 """Clinics that are revoked, leave, are renamed or approved while the others train: at once, and nobody else notices."""
 
 import os
+import shutil
 import subprocess
 import threading
 
+import httpx
 import pytest
 from federation_kit import Federation, draw_clinic, until
 
@@ -153,3 +155,23 @@ def test_a_renamed_clinic_goes_on_under_its_new_name_without_a_restart(federatio
         assert "guest-6" in federation.records(run)[1]["clinics"] and federation.pid("guest-5") == pid
     finally:
         federation.stack.call("POST", "/control/revoke", {"name": "guest-6"})
+
+
+def test_a_key_that_was_copied_and_is_used_beside_the_clinic_is_noticed(federation, guest, tmp_path):
+    guest("guest-7")
+    copy = tmp_path / "state"
+    shutil.copytree(federation.place.clinic("guest-7") / "identity", copy / "identity")
+    with (tmp_path / "log").open("wb") as log:
+        thief = subprocess.Popen(
+            [program("embryofl-clinic"), "run", "--state", str(copy)],
+            env={**os.environ, "EMBRYOFL_DATA_DIR": str(federation.place.data("guest-7"))}, stdout=log, stderr=log,
+        )  # fmt: skip
+        try:
+            until("it is seen", lambda: "two places" in federation.status()["clinics"]["guest-7"]["detail"], 120)
+        finally:
+            thief.kill()
+            thief.wait()
+    url = f"http://127.0.0.1:{federation.stack.ports['metrics']}/metrics"
+    values = [x for x in httpx.get(url).text.splitlines() if x.startswith("embryofl_clinic_sessions{")]
+    assert {x for x in values if not x.endswith(" 1.0")} == {'embryofl_clinic_sessions{clinic="guest-7"} 2.0'}
+    assert [e["clinic"] for e in federation.audit("key_used_twice")] == ["guest-7"]

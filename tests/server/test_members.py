@@ -169,6 +169,36 @@ def test_who_is_turned_away_is_told_why_and_its_key_cannot_ask_again(make_hub, k
     assert hub.store.keys() == {}
 
 
+# -- a key in two places ------------------------------------------------------------------------------------------------
+def test_a_key_used_in_two_places_is_noticed_and_a_restart_is_not(hub, key):
+    join(hub, "anna", key)
+    other = ec.generate_private_key(ec.SECP384R1())
+    join(hub, "bert", other)
+
+    def ask(session, address, key=key, name="anna"):
+        hub.membership.standing(ask_standing(key, name, session=session * 16), address)
+        return hub.membership.sessions.twice()
+
+    assert ask("a", "10.0.0.1") == ask("a", "10.0.0.1") == {}
+    assert ask("b", "10.0.0.1") == ask("b", "10.0.0.1") == {}  # started again
+    assert ask("c", "203.0.113.9") == ask("d", "10.0.0.1", other, "bert") == {}
+    hub.membership.standing(ask_standing(key, "anna"))  # a person who looks is no session
+    assert set(ask("b", "10.0.0.1")) == {"anna"}
+    for _ in range(3):
+        assert set(ask("c", "203.0.113.9")["anna"]) == {"10.0.0.1", "203.0.113.9"} and ask("b", "10.0.0.1")
+    (line,) = audit(hub, "key_used_twice")
+    assert (line["clinic"], line["where"]) == ("anna", "10.0.0.1 and 203.0.113.9")
+    clinics = hub.status()["clinics"]
+    assert "used in two places" in clinics["anna"]["detail"] and clinics["bert"]["detail"] == ""
+
+
+def test_a_session_cannot_be_named_for_another_clinic(hub, key):
+    join(hub, "anna", key)
+    told = ask_standing(key, "anna", session="a" * 16)
+    with pytest.raises(Refused):
+        hub.membership.standing(told.model_copy(update={"session": "b" * 16}))
+
+
 # -- the coordinator's side ---------------------------------------------------------------------------------------------
 @pytest.fixture
 def control(hub):

@@ -109,7 +109,7 @@ def leave(settings: ClinicSettings) -> str:
             raise UserError(f"The hub at {hub} says no: {refusal_words(response)}")
         return (
             f"{membership.name} has left: its key never works again, and the hub asks it nothing more. Now stop the "
-            "trainer and remove its container and state volume. What it contributed to earlier rounds stays in those models."
+            "trainer and remove its container and state volume. What it gave to earlier rounds stays in those models."
         )
     raise UserError(
         f"The hub does not answer at {', '.join(membership.hubs)}, so it does not know that this clinic leaves. Stopping "
