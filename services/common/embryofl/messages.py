@@ -57,6 +57,7 @@ class RunSettings(Strict):
     optimiser: Literal["adamw", "sgd"] = _TRAIN.optimiser
     label_smoothing: float = Field(default=_TRAIN.label_smoothing, ge=0, lt=1)
     balance: float = Field(default=_TRAIN.balance, ge=0, le=1)
+    proximal: float = Field(default=_TRAIN.proximal, ge=0, le=100)
     strategy: str = "fedavg"
     strategy_settings: dict[str, bool | int | float | str] = Field(default_factory=dict)
     norm_clip: float = Field(default=5, ge=0)

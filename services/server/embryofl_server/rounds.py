@@ -11,6 +11,7 @@ import threading
 import time
 from typing import Any
 
+from embryofl.task import local_steps
 from embryofl_server import finish, results
 from embryofl_server.checkpoint import Checkpoint, Checkpoints
 from embryofl_server.exchange import Answers, Exchange
@@ -112,10 +113,14 @@ class RoundLoop:
 
     def _round(self, number: int, answers: Answers) -> Round:
         updates = [
-            Update(name, a.update, a.reply.examples, a.norm, answers.scales[name])
+            Update(
+                name, a.update, a.reply.examples, a.norm, answers.scales[name],
+                local_steps(self._settings.training, a.reply.examples),
+                a.validation.summary().loss if a.validation is not None else None,
+            )
             for name, a in answers.accepted.items()
             if a.update is not None
-        ]
+        ]  # fmt: skip
         return Round(number, self._layout, self._model.packed(), updates)
 
     def _record(self, number: int, answers: Answers, outcome: Outcome) -> dict[str, Any]:
