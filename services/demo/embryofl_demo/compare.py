@@ -93,7 +93,7 @@ def _federated(
                 trained, examples = _train(clinic, packed, settings, number, name)
                 path = Path(folder) / name
                 write_atomic(path, trained.data)
-                norm, steps = gate.update_norm(path, layout, packed), local_steps(settings.training, examples)
+                norm, steps = gate.distance(path, layout, packed), local_steps(settings.training, examples)
                 sent[name] = Update(name, path, examples, norm, steps=steps, loss=loss)
             norms = {name: u.norm for name, u in sent.items()}
             scales, _ = gate.judge_norms(norms, before, settings.norm_clip, settings.norm_bound)

@@ -12,7 +12,7 @@ import numpy as np
 
 from embryofl_server.strategies.base import Round, Update
 
-BLOCK_BYTES = 16 << 20  # of all updates together, as float64
+BLOCK_BYTES = 2 << 20  # of all updates together, as float64: little enough for a processor's cache
 LEAST_NUMBERS = 1 << 15  # of each update, so that many clinics do not make very many blocks
 
 Combine = Callable[[np.ndarray, np.ndarray], np.ndarray]
