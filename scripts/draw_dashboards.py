@@ -33,7 +33,7 @@ from PIL import Image
 
 from embryofl_demo.data import prepare
 from embryofl_demo.layout import Place
-from embryofl_demo.stack import Stack, free_port, program
+from embryofl_demo.stack import Stack, free_port
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs" / "images"
@@ -69,8 +69,10 @@ def prometheus(command: str, place: Place) -> Iterator[str]:
 
 def start_clinic(stack: Stack, name: str) -> None:
     """Start a clinic; the last one with a limit of its own."""
-    limit = [f"EMBRYOFL_MAX_ROUNDS_A_DAY={LIMIT}"] if name == NAMES[-1] else []
-    stack.start_clinic(name, ["env", *limit, program("embryofl-clinic"), "run"])
+    if name == NAMES[-1]:
+        stack.place.clinic(name).mkdir(parents=True, exist_ok=True)
+        (stack.place.clinic(name) / "policy.toml").write_text(f"max_rounds_a_day = {LIMIT}\n")
+    stack.start_clinic(name)
 
 
 def round_of(stack: Stack) -> tuple[str, int]:

@@ -104,6 +104,13 @@ def test_a_clinic_sees_how_it_stands_and_leaves_by_itself(federation, guest):
     key = listed(federation, "guest-2")["key"]
     told = command(federation, "guest-2", "status")
     assert told.returncode == 0 and key in told.stdout and "takes part" in told.stdout and "is connected" in told.stdout
+    (federation.place.clinic("guest-2") / "policy.toml").write_text('models = ["resnet18"]\n')
+    run = federation.start_run(rounds=1, min_clinics=4, quorum=3)
+    assert federation.wait_over(run)["state"] == "finished"
+    (record,) = federation.records(run)[1:]
+    assert record["refused"]["guest-2"] == "clinic_refused"
+    told = command(federation, "guest-2", "status")
+    assert "models = ['resnet18']" in told.stdout and "does not train small_cnn, only resnet18" in told.stdout
     gone = command(federation, "guest-2", "leave", "--yes")
     assert gone.returncode == 0 and "has left" in gone.stdout, gone.stderr
     until("it is off", lambda: not listed(federation, "guest-2")["online"], 10)

@@ -56,7 +56,7 @@ class Agent:
     ) -> None:
         self._settings, self._identity, self._membership = settings, identity, membership
         self._bench, self._stop = bench, stop
-        self._policy = Policy(settings, membership.name)
+        self._policy = Policy(settings.state_dir, settings.meaning, membership.name)
         self._metrics = metrics or TrainerMetrics(membership.name)
         self._clock = HubClock()
         self._standing = StandingDesk(identity, membership, self._clock, self._metrics, self._renamed)
@@ -207,7 +207,7 @@ class Agent:
         metrics.transferred("down", request.model.size)
         lap("download", "evaluate")
         splits = ("validation",) if request.kind == "train" else ("validation", "test")
-        sums = {s: workload.evaluate(s).suppress(self._settings.min_cell).to_dict() for s in splits}
+        sums = {s: workload.evaluate(s).suppress(self._policy.min_cell).to_dict() for s in splits}
         lap("evaluate", "train" if request.kind == "train" else "idle")
         body: dict[str, object] = {**head, **sums, "device": workload.device}
         trained = None

@@ -9,6 +9,7 @@ from embryofl.errors import UserError
 from embryofl.messages import Leaving, Standing, leaving_text
 from embryofl_clinic.identity import Identity, Membership
 from embryofl_clinic.join import refusal_words, tls_context
+from embryofl_clinic.policy import last_refusal, load_rules, rounds_today
 from embryofl_clinic.settings import ClinicSettings
 from embryofl_clinic.standing import GONE, ask_standing, gone_words
 
@@ -48,6 +49,9 @@ def status(settings: ClinicSettings) -> dict[str, Any]:
         "state": found.state if found else "",
         "since": found.since if found else 0.0,
         "reason": found.reason if found else "",
+        "policy": load_rules(settings.state_dir).model_dump(),
+        "rounds_today": rounds_today(settings.state_dir),
+        "own_refusal": last_refusal(settings.state_dir),
         "refused": found.refused.model_dump() if found and found.refused else None,
     }
 
@@ -78,12 +82,21 @@ def status_lines(info: dict[str, Any]) -> list[str]:
         lines.append(says.get(info["state"], f"This clinic is {info['state']}."))
     contact = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(info["contact"])) if info["contact"] else "never"
     lines.append(f"The trainer is {'connected' if info['running'] else 'not connected'}; last contact: {contact}.")
+    lines.append("Own policy: " + ", ".join(_rule(k, v) for k, v in info["policy"].items()))
+    if info["own_refusal"]:
+        o = info["own_refusal"]
+        at = time.strftime("%Y-%m-%d %H:%M", time.localtime(o["time"]))
+        lines.append(f"This clinic refused round {o['round']} of {o['run']} at {at}: {o['words']}.")
     if info["refused"]:
         r = info["refused"]
         lines.append(
             f"The hub did not take the answer of round {r['round']} of {r['run']} ({r['reason']}): {r['words']}."
         )
     return lines
+
+
+def _rule(name: str, value: Any) -> str:
+    return f"{name} = {value if value not in ('', []) else 'any' if name == 'models' else 'none'}"
 
 
 def leave(settings: ClinicSettings) -> str:

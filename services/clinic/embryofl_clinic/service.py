@@ -9,6 +9,7 @@ from embryofl_clinic import exporter
 from embryofl_clinic.enter import enter
 from embryofl_clinic.exporter import TrainerMetrics
 from embryofl_clinic.identity import Identity
+from embryofl_clinic.policy import load_rules
 from embryofl_clinic.settings import ClinicSettings
 from embryofl_clinic.workload import Workbench
 
@@ -38,6 +39,7 @@ def serve(settings: ClinicSettings, bench: Workbench | None = None) -> None:
         When the data cannot be trained on, or the clinic cannot join.
     """
     stop = begin()
+    load_rules(settings.state_dir)  # a policy that cannot be read is said now
     identity = Identity(settings.identity_dir)
     membership = identity.membership or enter(settings, identity, stop)
     moved = [h.strip() for h in settings.hubs.split(",") if h.strip()]

@@ -8,11 +8,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from embryofl.errors import UserError
 from embryofl.messages import Meaning, explain
-from embryofl.metrics import SMALLEST_COUNT
 
 
 class ClinicSettings(BaseSettings):
-    """Where data and state are, how to compute, and the clinic's own policy."""
+    """Where data and state are, and how to compute. The clinic's policy is a file of its own (`policy.py`)."""
 
     model_config = SettingsConfigDict(env_prefix="EMBRYOFL_", frozen=True)
 
@@ -26,9 +25,6 @@ class ClinicSettings(BaseSettings):
     threads: int = Field(default=0, ge=0)  # CPU threads for training; 0 = as many as there are cores
     metrics_host: str = "127.0.0.1"
     metrics_port: int = Field(default=0, ge=0, le=65535)  # for Prometheus, plain HTTP; 0 = no metrics
-    min_examples: int = Field(default=20, ge=1)  # policy: fewer training embryos and the clinic does not train
-    min_cell: int = Field(default=SMALLEST_COUNT, ge=1)  # policy: counts and metrics of fewer embryos are withheld
-    max_rounds_a_day: int = Field(default=0, ge=0)  # policy: 0 = no limit
 
     @property
     def identity_dir(self) -> Path:
