@@ -1,9 +1,11 @@
 """The gateway alone, before stand-ins for SuperLink and server that note every request line that reaches them."""
 
 import os
+import socket
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -168,3 +170,67 @@ def test_the_file_server_stays_in_its_folder(gateway):
                  "%252e%252e/outside", "", "run-0001", "run-0001/"):  # fmt: skip
         answer = gateway.ask(f"GET /v1/model/{path}")
         assert status(answer) != 200 and b"OUTSIDE" not in answer and b"round-0001" not in answer, (path, answer[:300])
+
+
+def spoken(gateway: Gateway, data: bytes, seconds: float = 60) -> bytes:
+    """What comes back for these bytes over one TLS connection, until the gateway closes it or says nothing for so long."""
+    gateway.server.seen.clear()
+    gateway.superlink.seen.clear()
+    context = ssl.create_default_context(cafile=str(gateway.ca))
+    with (
+        socket.create_connection(("127.0.0.1", gateway.port), timeout=seconds) as connection,
+        context.wrap_socket(connection, server_hostname="localhost") as tls,
+    ):
+        tls.sendall(data)
+        answer = b""
+        try:
+            while chunk := tls.recv(65536):
+                answer += chunk
+        except (ConnectionResetError, TimeoutError):
+            pass
+        return answer
+
+
+HIDDEN = b"GET /control/status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+SMUGGLED = {
+    "length and chunks": b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + HIDDEN,
+    "chunks and length": b"Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n5c\r\n" + HIDDEN + b"\r\n0\r\n\r\n",
+    "two lengths": b"Content-Length: 0\r\nContent-Length: 70\r\n\r\n" + HIDDEN,
+    "a space before the colon": b"Transfer-Encoding : chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n" + HIDDEN,
+    "another coding": b"Transfer-Encoding: xchunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n" + HIDDEN,
+    "two codings": b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n" + HIDDEN,
+    "a folded header": b"Transfer-Encoding:\r\n chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n" + HIDDEN,
+    "a line feed alone": b"X: y\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n" + HIDDEN,
+}
+
+
+@pytest.mark.parametrize("way", SMUGGLED)
+@pytest.mark.parametrize("path", ["/v1/enrol", "/v1/fleet/pull-messages"])
+def test_no_second_request_is_smuggled_in_a_first(gateway, way, path):
+    """Whatever gateway and server each take for the end of a request, only paths of the clinics reach the server."""
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\n".encode()
+    answer = spoken(gateway, head + SMUGGLED[way], seconds=2)
+    reached = [target for _, target, _ in gateway.server.seen + gateway.superlink.seen]
+    assert set(reached) <= {path}, (reached, answer[:300])
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_old_versions_of_tls_are_refused(gateway, version):
+    context = ssl.create_default_context(cafile=str(gateway.ca))
+    context.minimum_version = context.maximum_version = version
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=60) as connection, pytest.raises(OSError):
+        context.wrap_socket(connection, server_hostname="localhost")
+
+
+def test_headers_without_end_are_cut_off(gateway):
+    answer = spoken(gateway, b"POST /v1/enrol HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 300_000 + b"\r\n\r\n")
+    assert status(answer) == 431 and not gateway.server.seen
+
+
+def test_who_never_finishes_a_request_is_disconnected(gateway):
+    """The gateway waits 10 s for headers; a thousand such connections would otherwise stay for ever."""
+    began = time.monotonic()
+    spoken(gateway, b"POST /v1/enrol HTTP/1.1\r\nHost: localhost\r\n", seconds=100)
+    assert time.monotonic() - began < 90 and not gateway.server.seen

@@ -182,3 +182,29 @@ def test_a_key_that_was_copied_and_is_used_beside_the_clinic_is_noticed(federati
     values = [x for x in httpx.get(url).text.splitlines() if x.startswith("embryofl_clinic_sessions{")]
     assert {x for x in values if not x.endswith(" 1.0")} == {'embryofl_clinic_sessions{clinic="guest-7"} 2.0'}
     assert [e["clinic"] for e in federation.audit("key_used_twice")] == ["guest-7"]
+
+
+def test_a_key_is_changed_in_the_middle_of_a_run_which_goes_on_and_the_old_one_is_dead(federation, guest, tmp_path):
+    guest("guest-8")
+    shutil.copytree(federation.place.clinic("guest-8") / "identity", tmp_path / "identity")
+    old, before = Identity(tmp_path / "identity"), listed(federation, "guest-8")["key"]
+    pid, run = federation.pid("guest-8"), federation.start_run(rounds=3, min_clinics=4)
+    federation.under_way(run, 1)
+    done = command(federation, "guest-8", "rotate-key")
+    assert done.returncode == 0 and before in done.stdout, done.stderr
+    assert listed(federation, "guest-8")["key"] not in ("", before)
+    over = federation.wait_over(run)
+    assert over["state"] == "finished", over["reason"]
+    assert all("guest-8" in r["clinics"] for r in federation.records(run)[1:]) and federation.pid("guest-8") == pid
+    link = FleetLink(f"localhost:{federation.port}", federation.ca.read_bytes(), old.key, tmp_path, threading.Event())
+    with pytest.raises(Refused):
+        link.connect()
+    link.close()
+    # cut off after the hub had said yes: with the old key still in place, the command is simply run again
+    place = federation.place.clinic("guest-8") / "identity"
+    (place / "clinic.key").rename(place / "clinic.key.next")
+    shutil.copy(tmp_path / "identity" / "clinic.key", place / "clinic.key")
+    assert "rotate-key` was cut off" in command(federation, "guest-8", "status").stdout
+    assert command(federation, "guest-8", "rotate-key").returncode == 0
+    assert command(federation, "guest-8", "status").returncode == 0
+    assert len(federation.audit("key_changed")) == 1

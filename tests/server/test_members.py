@@ -1,6 +1,7 @@
 """Who belongs to the federation, from the invite to the revocation, without a SuperLink."""
 
 import json
+import time
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -10,7 +11,7 @@ from fastapi.testclient import TestClient
 
 from embryofl.errors import UserError
 from embryofl.invite import Invite
-from embryofl.messages import Leaving, leaving_text
+from embryofl.messages import KeyChange, Leaving, key_change_text, leaving_text
 from embryofl_server.api import create_app
 from embryofl_server.hub import HubService
 from embryofl_server.proofs import fingerprint
@@ -110,6 +111,48 @@ def test_a_clinic_leaves_by_its_own_signature_of_now_and_nobody_can_do_it_for_it
     assert hub.store.keys() == {} and hub.store.clinics()["anna"].state == "left" and len(audit(hub, "left")) == 1
     with pytest.raises(Refused, match="left already"):
         hub.membership.leave(leaving(key, "anna", 1e6))
+
+
+# -- a new key ----------------------------------------------------------------------------------------------------------
+def change(old, new, name="anna", asked=None, **changes):
+    asked = time.time() if asked is None else asked
+    text = key_change_text(name, asked, openssh(new))
+    proofs = {"proof": old, "new_proof": new}
+    body = {k: key.sign(text, ec.ECDSA(SHA256())).hex() for k, key in proofs.items()}
+    return KeyChange.model_validate({"name": name, "asked": asked, "public_key": openssh(new), **body, **changes})
+
+
+def test_a_key_is_changed_by_both_keys_together_and_the_old_one_is_dead(hub, key):
+    join(hub, "anna", key)
+    join(hub, "bert", other := ec.generate_private_key(ec.SECP384R1()))
+    new, thief = (ec.generate_private_key(ec.SECP384R1()) for _ in range(2))
+    replayed = change(key, thief).model_copy(update={"public_key": openssh(new)})
+    for wrong in (change(thief, new), change(other, new), change(key, new, proof="00"), change(key, new, new_proof="00"),
+                  change(key, new, "bert"), change(key, new, asked=1.0), change(key, other), replayed):  # fmt: skip
+        with pytest.raises(Refused):
+            hub.membership.change_key(wrong)
+    assert hub.store.keys() == {"anna": openssh(key), "bert": openssh(other)}
+    for _ in range(2):  # an answer that was lost
+        hub.membership.change_key(change(key, new))
+    assert hub.store.keys() == {"anna": openssh(new), "bert": openssh(other)} and len(audit(hub, "key_changed")) == 1
+    assert hub.membership.standing(ask_standing(new, "anna")).state == "enrolled"
+    assert hub.membership.standing(ask_standing(key, "anna")).state == "replaced"
+    for back in (change(new, key), change(key, thief)):
+        with pytest.raises(Refused):
+            hub.membership.change_key(back)
+    with pytest.raises(Refused, match="never works again"):
+        join(hub, "cleo", key)
+
+
+def test_a_clinic_that_is_suspended_stays_so_with_a_new_key_and_one_that_is_revoked_gets_none(hub, key):
+    join(hub, "anna", key)
+    hub.membership.suspend("anna", "because", by="me")
+    new, newer = (ec.generate_private_key(ec.SECP384R1()) for _ in range(2))
+    hub.membership.change_key(change(key, new))
+    assert hub.store.clinics()["anna"].state == "suspended"
+    hub.membership.revoke("anna", "over", by="me")
+    with pytest.raises(Refused):
+        hub.membership.change_key(change(new, newer))
 
 
 # -- names --------------------------------------------------------------------------------------------------------------

@@ -67,6 +67,7 @@ class Agent:
         """Work until told to stop."""
         refused_delay = REFUSED_FIRST_S
         while not self._stop.is_set():
+            self._identity.reload()
             hub = choose_address(self._membership.hubs, self._membership.ca, self._stop)
             link = FleetLink(
                 hub,
@@ -86,6 +87,9 @@ class Agent:
             except Stopped:
                 pass
             except Refused as exc:
+                if self._identity.reload():
+                    log.info("this clinic's key was changed: it connects with the new one")
+                    continue
                 before = self._clock.offset
                 found = self._standing.look(hub, now=True)
                 if self._clock.off and self._clock.offset != before:

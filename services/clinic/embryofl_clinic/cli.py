@@ -64,6 +64,15 @@ def status(
         raise typer.Exit(1)
 
 
+@app.command("rotate-key")
+def rotate_key(state: StateOption = None) -> None:
+    """Make a new key in the place of this clinic's; the old one stops working. A trainer that runs goes on."""
+    from embryofl_clinic.member import rotate_key as say
+    from embryofl_clinic.settings import load_settings
+
+    typer.echo(say(load_settings(state_dir=state)))
+
+
 @app.command()
 def leave(
     state: StateOption = None,

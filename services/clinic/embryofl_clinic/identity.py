@@ -17,8 +17,20 @@ from cryptography.hazmat.primitives.serialization import (
 from pydantic import ValidationError
 
 from embryofl.errors import UserError
-from embryofl.files import write_atomic
+from embryofl.files import sync_folder, write_atomic
 from embryofl.messages import Strict
+
+KEY, NEXT = "clinic.key", "clinic.key.next"
+
+
+def openssh(key: ec.EllipticCurvePrivateKey) -> str:
+    """A key's public half as one OpenSSH line."""
+    return key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+
+
+def sign(key: ec.EllipticCurvePrivateKey, text: bytes) -> str:
+    """ECDSA signature with SHA-256, hexadecimal."""
+    return key.sign(text, ec.ECDSA(SHA256())).hex()
 
 
 class Membership(Strict):
@@ -42,7 +54,7 @@ class Identity:
         self._folder = folder
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self.key = self._load_or_make_key(folder / "clinic.key")
+            self.key = self._load_or_make_key(folder / KEY)
         except OSError as exc:
             raise UserError(
                 f"The clinic's state folder {folder.parent} cannot be written ({exc.strerror}). Expected a folder of the "
@@ -59,10 +71,26 @@ class Identity:
             raise UserError(f"{path} holds a key of another kind, expected an EC key. Remove it and join again.")
         return loaded
 
+    def reload(self) -> bool:
+        """Read the key again; whether it is another one now."""
+        before = self.public_key
+        self.key = self._load_or_make_key(self._folder / KEY)
+        return self.public_key != before
+
+    def next_key(self) -> ec.EllipticCurvePrivateKey:
+        """The key that is to take this one's place; made at the first call, kept until `adopt_next`."""
+        return self._load_or_make_key(self._folder / NEXT)
+
+    def adopt_next(self) -> None:
+        """Put the next key in the place of this one."""
+        (self._folder / NEXT).replace(self._folder / KEY)
+        sync_folder(self._folder)
+        self.reload()
+
     @property
     def public_key(self) -> str:
         """The public key as one OpenSSH line."""
-        return self.key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+        return openssh(self.key)
 
     @property
     def fingerprint(self) -> str:
@@ -72,7 +100,7 @@ class Identity:
 
     def sign(self, text: bytes) -> str:
         """ECDSA signature with SHA-256, hexadecimal."""
-        return self.key.sign(text, ec.ECDSA(SHA256())).hex()
+        return sign(self.key, text)
 
     @property
     def membership(self) -> Membership | None:

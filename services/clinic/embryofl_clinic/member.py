@@ -1,13 +1,14 @@
-"""What a clinic asks and says by itself, from its own command line: how it stands, and that it leaves."""
+"""What a clinic asks and says by itself, from its own command line: how it stands, a new key, that it leaves."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 
 from embryofl.errors import UserError
-from embryofl.messages import Leaving, Standing, leaving_text
-from embryofl_clinic.identity import Identity, Membership
+from embryofl.messages import KeyChange, Leaving, Standing, Strict, key_change_text, leaving_text
+from embryofl_clinic.identity import Identity, Membership, openssh, sign
 from embryofl_clinic.join import refusal_words, tls_context
 from embryofl_clinic.policy import last_refusal, load_rules, rounds_today
 from embryofl_clinic.settings import ClinicSettings
@@ -108,23 +109,61 @@ def leave(settings: ClinicSettings) -> str:
         When the hub does not answer, or refuses.
     """
     identity, membership = member(settings)
+
+    def request(now: float) -> Leaving:
+        return Leaving(name=membership.name, asked=now, proof=identity.sign(leaving_text(membership.name, now)))
+
+    _say(identity, membership, "/v1/leave", request)
+    return (
+        f"{membership.name} has left: its key never works again, and the hub asks it nothing more. Now stop the trainer "
+        "and remove its container and state volume. What it gave to earlier rounds stays in those models."
+    )
+
+
+def rotate_key(settings: ClinicSettings) -> str:
+    """Change this clinic's key; returns what to say. A trainer that runs connects with the new one by itself.
+
+    The new key is on disk before the hub hears of it, and takes the old one's place after the hub has said yes: cut off
+    anywhere between, this is simply done again.
+
+    Raises
+    ------
+    UserError
+        When the hub does not answer, or refuses.
+    """
+    identity, membership = member(settings)
+    key = identity.next_key()
+
+    def request(now: float) -> KeyChange:
+        text = key_change_text(membership.name, now, openssh(key))
+        return KeyChange(
+            name=membership.name,
+            asked=now,
+            public_key=openssh(key),
+            proof=identity.sign(text),
+            new_proof=sign(key, text),
+        )
+
+    before = identity.fingerprint
+    _say(identity, membership, "/v1/key", request)
+    identity.adopt_next()
+    return f"{membership.name} has a new key, {identity.fingerprint}. The old one, {before}, never works again."
+
+
+def _say(identity: Identity, membership: Membership, path: str, request: Callable[[float], Strict]) -> None:
+    """Tell the hub something; `request` makes it, given the hub's time."""
     for hub in membership.hubs:
         found = ask_standing(identity, membership, hub, time.time())
-        asked = found.time if found else time.time()  # by the hub's clock
-        proof = identity.sign(leaving_text(membership.name, asked))
-        request = Leaving(name=membership.name, asked=asked, proof=proof)
+        body = request(found.time if found else time.time()).model_dump()
         try:
             with httpx.Client(verify=tls_context(membership.ca), timeout=20, trust_env=False) as client:
-                response = client.post(f"https://{hub}/v1/leave", json=request.model_dump())
+                response = client.post(f"https://{hub}{path}", json=body)
         except httpx.TransportError:
             continue
         if response.status_code != httpx.codes.OK:
             raise UserError(f"The hub at {hub} says no: {refusal_words(response)}")
-        return (
-            f"{membership.name} has left: its key never works again, and the hub asks it nothing more. Now stop the "
-            "trainer and remove its container and state volume. What it gave to earlier rounds stays in those models."
-        )
+        return
     raise UserError(
-        f"The hub does not answer at {', '.join(membership.hubs)}, so it does not know that this clinic leaves. Stopping "
-        "the trainer is enough to send nothing more; try again later, or tell the coordinator."
+        f"The hub does not answer at {', '.join(membership.hubs)}, so nothing has changed. Stopping the trainer is enough "
+        "to send nothing more. Try again later."
     )

@@ -21,7 +21,7 @@ log = logging.getLogger("embryofl.standing")
 
 EVERY_S = 10.0  # between two questions while nothing is asked of this clinic
 SOON_S = 5.0  # after an answer: by then the hub may have refused it
-GONE = ("revoked", "left", "refused")  # the key never works again
+GONE = ("revoked", "left", "refused", "replaced")  # the key never works again
 
 
 class StandingDesk:
@@ -141,7 +141,13 @@ def gone_words(found: Standing) -> str:
         "revoked": "The coordinator has ended this clinic's membership",
         "refused": "The coordinator has not let this clinic in",
         "left": "This clinic has left the federation",
+        "replaced": "Another key is in the place of this one",
     }
+    if found.state == "replaced":
+        return (
+            f"{did[found.state]} ({day}). It never works again. If `embryofl-clinic rotate-key` was cut off here, run it "
+            "again; if this is a copy of a state folder, or an old one, stop this program and use the newest."
+        )
     return (
         f"{did[found.state]} ({day}): {found.reason.rstrip('.')}. Its key never works again, and nothing more is sent. To "
         "join again, ask the coordinator for a new invite and start with an empty state folder. Otherwise this program "

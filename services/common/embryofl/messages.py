@@ -209,6 +209,21 @@ class Leaving(Strict):
         return leaving_text(self.name, self.asked)
 
 
+class KeyChange(Strict):
+    """A clinic puts a new key in the place of its own. `proof` is signed with the old key, `new_proof` with the new one,
+    both over `text`; `asked` as when leaving."""
+
+    name: Name
+    asked: float
+    public_key: str = Field(max_length=1000)  # the new one, one OpenSSH line
+    proof: str = Field(max_length=400)
+    new_proof: str = Field(max_length=400)
+
+    def text(self) -> bytes:
+        """The bytes that are signed."""
+        return key_change_text(self.name, self.asked, self.public_key)
+
+
 class Refusal(Strict):
     """An answer of the clinic's that the hub did not take."""
 
@@ -239,6 +254,11 @@ def standing_text(name: str, asked: float, session: str = "") -> bytes:
 def leaving_text(name: str, asked: float) -> bytes:
     """The bytes a clinic signs when it leaves."""
     return f"embryofl leaving\n{name}\n{asked!r}\n".encode()
+
+
+def key_change_text(name: str, asked: float, public_key: str) -> bytes:
+    """The bytes a clinic signs, with both keys, to change its key."""
+    return f"embryofl key change\n{name}\n{asked!r}\n{public_key.strip()}\n".encode()
 
 
 def proof_text(name: str, secret: str, public_key: str) -> bytes:

@@ -19,7 +19,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from embryofl.errors import UserError
-from embryofl.messages import Enrolment, Leaving, StandingQuestion
+from embryofl.messages import Enrolment, KeyChange, Leaving, StandingQuestion
 from embryofl_server import api_members as members
 from embryofl_server.api_members import By
 from embryofl_server.blobs import BadUrl, UploadRefused
@@ -118,6 +118,17 @@ def create_app(hub: HubService) -> FastAPI:
             strangers.count(x_forwarded_for)
             return JSONResponse({"error": str(exc)}, status_code=403)
         return JSONResponse({"state": "left"})
+
+    @app.post("/v1/key")
+    def change_key(request: KeyChange, x_forwarded_for: Annotated[str, Header()] = "") -> Response:
+        if strangers.too_many(x_forwarded_for):
+            return JSONResponse({"error": "Too many questions of strangers; try again in a minute."}, status_code=503)
+        try:
+            hub.membership.change_key(request)
+        except Refused as exc:
+            strangers.count(x_forwarded_for)
+            return JSONResponse({"error": str(exc)}, status_code=403)
+        return JSONResponse({"state": "changed"})
 
     @app.put("/v1/update/{name}")
     async def update(request: Request) -> Response:

@@ -8,14 +8,14 @@ from typing import Any
 
 from embryofl.errors import UserError
 from embryofl.invite import Invite
-from embryofl.messages import Enrolment, Leaving, Refusal, Standing, StandingQuestion, proof_text
+from embryofl.messages import Enrolment, KeyChange, Leaving, Refusal, Standing, StandingQuestion, proof_text
 from embryofl_server.proofs import fingerprint, signed_by
 from embryofl_server.sessions import Sessions
 from embryofl_server.store import GONE, Clinic, Refused, Store
 
 log = logging.getLogger("embryofl.membership")
 
-LEAVING_S = 300.0  # a wish to leave is good for so long
+OF_NOW_S = 300.0  # a wish to leave, or to change the key, is good for so long
 
 
 class Membership:
@@ -153,11 +153,33 @@ class Membership:
             raise Refused("This clinic is not known here by this key.")
         if clinic.state in GONE:
             raise Refused(f"This clinic is {clinic.state} already.")
-        if abs(time.time() - request.asked) > LEAVING_S:
-            raise Refused("The wish to leave is not of now: is the clinic's clock right?")
+        _must_be_of_now(request.asked)
         self._store.set_state(name, "left", "It left by its own wish")
         self._audit("left", clinic=name, key=fingerprint(clinic.public_key))
         log.warning("%s has left", name)
+        self._admit()
+
+    def change_key(self, request: KeyChange) -> None:
+        """A clinic changes its key: the new one works at once, the old one never again. Saying it twice is harmless.
+
+        Raises
+        ------
+        Refused
+            When it is not signed with both keys, or not just now; when the new key cannot be used.
+        """
+        name = self._store.current_name(request.name)
+        clinic = self._store.clinics().get(name)
+        line = " ".join(request.public_key.split()[:2])
+        if clinic is None or clinic.state in GONE or not signed_by(line, request.new_proof, request.text()):
+            raise Refused("This clinic is not known here by this key.")
+        if clinic.public_key == line:
+            return  # the answer was lost
+        if not signed_by(clinic.public_key, request.proof, request.text()):
+            raise Refused("This clinic is not known here by this key.")
+        _must_be_of_now(request.asked)
+        before = fingerprint(clinic.public_key)
+        self._store.change_key(name, line)
+        self._audit("key_changed", clinic=name, before=before, key=fingerprint(line))
         self._admit()
 
     def rename(self, old: str, new: str, by: str) -> Clinic:
@@ -235,6 +257,11 @@ class Membership:
     def idle_at(self, name: str) -> float:
         """When a clinic last asked how it stands, which it does only while it has nothing to do. 0 = never."""
         return self._idle.get(name, 0.0)
+
+
+def _must_be_of_now(asked: float) -> None:
+    if abs(time.time() - asked) > OF_NOW_S:
+        raise Refused("This was not asked just now, but is said again, or the clinic's clock is wrong.")
 
 
 def check_name(name: str) -> None:

@@ -228,6 +228,26 @@ class Store:
                 self._bury(clinic, state, reason, now)
         return self.clinics()[name]
 
+    def change_key(self, name: str, public_key: str) -> Clinic:
+        """Put a new key in the place of a clinic's, which never works again.
+
+        Raises
+        ------
+        Refused
+            When the new key is dead, or another clinic's.
+        """
+        clinic = self.clinic(name)
+        with self._lock:
+            dead = self._dead_key(public_key)
+            if dead is not None:
+                raise Refused(dead.words)
+            if self._db.execute("SELECT 1 FROM clinics WHERE public_key = ?", (public_key,)).fetchone():
+                raise Refused("This key belongs to another clinic.")
+            with self._transaction():
+                self._bury(clinic, "replaced", "The clinic has changed its key", time.time())
+                self._db.execute("UPDATE clinics SET public_key = ? WHERE name = ?", (public_key, name))
+        return self.clinics()[name]
+
     def _bury(self, clinic: Clinic, state: str, reason: str, now: float) -> None:
         self._db.execute(
             "INSERT OR IGNORE INTO dead_keys VALUES (?, ?, ?, ?, ?)",
