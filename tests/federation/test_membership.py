@@ -1,5 +1,6 @@
 """Clinics that are revoked, leave, are renamed or approved while the others train: at once, and nobody else notices."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -14,7 +15,7 @@ from embryofl.invite import Invite
 from embryofl_clinic.fleet_link import FleetLink, Refused
 from embryofl_clinic.identity import Identity
 from embryofl_clinic.join import join
-from embryofl_demo.stack import program
+from embryofl_demo.stack import hub_environment, program
 
 
 def listed(federation: Federation, name: str) -> dict:
@@ -208,3 +209,36 @@ def test_a_key_is_changed_in_the_middle_of_a_run_which_goes_on_and_the_old_one_i
     assert command(federation, "guest-8", "rotate-key").returncode == 0
     assert command(federation, "guest-8", "status").returncode == 0
     assert len(federation.audit("key_changed")) == 1
+
+
+def test_the_coordinators_commands_print_what_to_send_and_list_who_is_there(federation):
+    def hub(*words: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [program("embryofl-server"), *words], env={**os.environ, **hub_environment(federation.place)},
+            capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+
+    sent = hub("invite", "porto", "--days", "3").stdout
+    docker = next(x for x in sent.splitlines() if x.startswith("docker run"))
+    word = next(x for x in docker.split() if x.startswith("EMBRYOFL_INVITE=")).partition("=")[2]
+    assert Invite.parse(word).name == "porto" and "podman run" in sent and "embryofl-clinic run" in sent
+    alone = hub("invite", "--word", "porto").stdout
+    assert Invite.parse(alone).secret != Invite.parse(word).secret and len(alone.split()) == 1
+    listed_ = hub("invites").stdout
+    assert "withdrawn" in listed_ and "open" in listed_ and Invite.parse(alone).secret not in listed_
+    assert hub("withdraw", "porto").returncode == 0
+    again = hub("withdraw", "porto")
+    assert again.returncode == 2 and "no unused invite" in again.stderr and "Traceback" not in again.stderr
+    table = hub("clinics").stdout
+    for name in ("clinic-1", "clinic-2", "clinic-3"):
+        assert f"\n{name}  " in table and listed(federation, name)["key"] in table
+    found = json.loads(hub("clinics", "--json").stdout)
+    assert {"clinic-1", "clinic-2", "clinic-3"} <= {c["name"] for c in found if c["state"] == "enrolled"}
+    for words in (
+        ("approve", "clinic-1"),
+        ("revoke", "nobody"),
+        ("rename", "clinic-1", "clinic-2"),
+        ("invite", "clinic-1"),
+    ):
+        no = hub(*words)
+        assert no.returncode == 2 and no.stderr.strip() and "Traceback" not in no.stderr, words

@@ -49,14 +49,16 @@ def what_to_send(name: str, word: str, expires: float, *, manual: bool) -> str:
 def clinics_table(clinics: list[dict[str, Any]]) -> RenderableType:
     """One line a clinic."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("clinic", "state", "since", "last seen", "data", "key"):
-        table.add_column(column, overflow="fold")
+    table.add_column("clinic", overflow="fold")
+    for column in ("state", "since", "last seen"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("data, and fingerprint of the key", overflow="fold")
     notes = []
     for c in clinics:
         seen = "now" if c["online"] else _day(c["last_seen"], "%Y-%m-%d %H:%M") if c["last_seen"] else "never"
         patients = "" if c["patients"] is None else f", {c['patients']} patients"
         data = f"{c['labelled'] if c['labelled'] is not None else '?'} labelled ({c['meaning']}){patients}"
-        table.add_row(c["name"], c["state"], _day(c["since"], "%Y-%m-%d"), seen, data, c["key"])
+        table.add_row(c["name"], c["state"], _day(c["since"], "%Y-%m-%d"), seen, f"{data}\n{c['key']}")
         if c["reason"]:
             notes.append(Text(f"{c['name']} is {c['state']}: {c['reason']}"))
         if c["state"] == "waiting":
