@@ -6,7 +6,7 @@ from pathlib import Path
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"})
 
 REQUIRED_COLUMNS = ("image", "label")
-OPTIONAL_COLUMNS = ("patient", "embryo", "day", "expansion", "icm", "te")
+OPTIONAL_COLUMNS = ("patient", "embryo", "day", "expansion", "icm", "te", "frame", "focal_plane")
 COLUMNS = REQUIRED_COLUMNS + OPTIONAL_COLUMNS
 
 PROBLEM_KINDS: dict[str, str] = {
@@ -47,6 +47,8 @@ class EmbryoImage:
         Day of development from 0 to 10, None where unknown.
     expansion, icm, te : str
         Gardner grade as written, "" where unknown.
+    frame, focal_plane : str
+        Which of several images of one embryo, in time and in depth, as written; "" where there is one.
     """
 
     file: str
@@ -57,6 +59,8 @@ class EmbryoImage:
     expansion: str = ""
     icm: str = ""
     te: str = ""
+    frame: str = ""
+    focal_plane: str = ""
 
     @property
     def group(self) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from embryofl.data.contract import IMAGE_SUFFIXES, Problem
+from embryofl.data.tables import Table, parse_table, read_table
 from embryofl.errors import DataError
 
 
@@ -31,6 +32,8 @@ class Listing:
         Sub-folders that hold a `labels.csv` or `train.csv`: the wrong folder may have been named.
     problems : list of Problem
         Links that lead nowhere or outside, folders that cannot be opened.
+    contents : dict
+        Content of tables that are no files on disk (those in an archive), by name.
     """
 
     root: Path
@@ -40,6 +43,16 @@ class Listing:
     tables: list[str] = field(default_factory=list)
     deeper: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    contents: dict[str, bytes] = field(default_factory=dict)
+
+    def table(self, name: str, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> Table | None:
+        """Read a table at the top of the folder, whatever the case of its name; None without one."""
+        path = self.top_file(name)
+        if path is None:
+            return None
+        if path.name in self.contents:
+            return parse_table(self.contents[path.name], path.name, required, optional)
+        return read_table(path, required, optional)
 
     def top_file(self, name: str) -> Path | None:
         """A table at the top of the folder by its name, whatever its case; never through a link that leads outside."""

@@ -11,7 +11,7 @@ ADVICE = {
     "bad_name": "Rename the files.",
     "bad_row": "Mend the rows in the table.",
     "contradiction": "Decide which row is right and remove the other.",
-    "dicom": "Take them in with: embryofl-clinic import SOURCE FOLDER --from dicom.",
+    "dicom": "Take them in with: embryofl-clinic import SOURCE FOLDER --layout dicom.",
     "empty": "Copy them again from their source.",
     "missing": "Copy the files into the folder, or remove the rows.",
     "outside_folder": "Copy the files themselves into the folder: links and paths that lead out are never followed.",
