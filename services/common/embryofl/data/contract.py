@@ -11,7 +11,9 @@ COLUMNS = REQUIRED_COLUMNS + OPTIONAL_COLUMNS
 
 PROBLEM_KINDS: dict[str, str] = {
     "animated": "more than one frame: the first one is used",
+    "archive": "archive: its content is not looked at",
     "bad_day": "day that is not a number from 0 to 10: the image is used, its day is unknown",
+    "dicom": "DICOM file: not read as it is",
     "duplicate_row": "row that says the same as an earlier one",
     "ignored_column": "column that is not part of the data contract",
     "bad_name": "file name that is not in UTF-8: rename the file",
@@ -22,6 +24,8 @@ PROBLEM_KINDS: dict[str, str] = {
     "missing": "file that is not there",
     "not_an_image": "file of a type that is not read",
     "outside_folder": "path that leads out of the folder",
+    "special_file": "pipe, socket or device: never opened",
+    "too_deep": "folder too many folders down",
     "too_large": "image with too many pixels or bytes",
     "too_small": "image with too few pixels",
     "truncated": "image file that ends too early",

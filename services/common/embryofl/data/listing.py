@@ -11,6 +11,17 @@ from embryofl.data.contract import IMAGE_SUFFIXES, Problem
 from embryofl.data.tables import Table, parse_table, read_table
 from embryofl.errors import DataError
 
+MOST_DEPTH = 40
+"""Folders below one another; no export has as many, and a path has to fit into 4096 bytes."""
+
+OTHER_TYPES = {
+    **dict.fromkeys((".dcm", ".dicom", ".dic"), "dicom"),
+    **dict.fromkeys((".zip", ".7z", ".rar", ".tar", ".gz", ".tgz"), "archive"),
+    **dict.fromkeys((".gif", ".webp", ".heic", ".heif", ".avif", ".jp2", ".jfif", ".psd", ".dng"), "not_an_image"),
+    **dict.fromkeys((".avi", ".mp4", ".mov", ".wmv"), "not_an_image"),
+}
+"""Files that hold images which are not read, by suffix, to the kind of problem that they are."""
+
 
 @dataclass
 class Listing:
@@ -31,7 +42,7 @@ class Listing:
     deeper : list of str
         Sub-folders that hold a `labels.csv` or `train.csv`: the wrong folder may have been named.
     problems : list of Problem
-        Links that lead nowhere or outside, folders that cannot be opened.
+        Links that lead nowhere or outside, folders that cannot be opened, files that are not read.
     contents : dict
         Content of tables that are no files on disk (those in an archive), by name.
     """
@@ -114,12 +125,16 @@ def _scan(listing: Listing, relative: str, stack: list[str], links: list[str]) -
             continue
         if entry.is_symlink():
             links.append(name)
-        elif entry.is_dir():
+        elif entry.is_dir() and name.count("/") < MOST_DEPTH:
             stack.append(name)
-        elif not entry.is_file():
-            continue  # a pipe or device would block its reader
+        elif entry.is_dir():
+            listing.problems.append(Problem(name, "too_deep", f"more than {MOST_DEPTH} folders down"))
+        elif not entry.is_file():  # a pipe or device would block its reader
+            listing.problems.append(Problem(name, "special_file", "no regular file"))
         elif is_image_name(name):
             listing.files.append(name)
+        elif kind := OTHER_TYPES.get(posixpath.splitext(name)[1].lower()):
+            listing.problems.append(Problem(name, kind, "files of this type are not read"))
         elif not relative:
             listing.tables.append(name)
         elif entry.name.lower() in ("labels.csv", "train.csv"):
