@@ -183,3 +183,14 @@ def test_embeddings_are_trained_on_as_they_are() -> None:
     model = create_model("lite0_head")
     train(model, data, TrainSettings(local_epochs=5, learning_rate=1e-3), seed=0)
     assert evaluate(model, data).summary().auroc == pytest.approx(1.0, abs=0.01)
+
+
+def test_the_proximal_term_holds_the_model_near_where_it_began() -> None:
+    begun = create_model("small_cnn", seed=1).state_dict()
+
+    def strayed(proximal: float) -> float:
+        after = weights_after(settings=replace(FAST, local_epochs=3, proximal=proximal))
+        return sum(float((after[n] - begun[n]).square().sum()) for n in begun)
+
+    assert strayed(100) < 0.5 * strayed(0)
+    assert strayed(1e-12) == pytest.approx(strayed(0), rel=1e-3)

@@ -128,7 +128,8 @@ def test_a_restart_of_the_hub_resets_no_counter_and_no_curve(federation: Contain
     until("a round is complete", lambda: federation.status()["run"]["round"] >= 1)
     counters = '{__name__=~"embryofl_.*_(total|bucket|count|sum)", __name__!="embryofl_hub_starts_total", job="hub"}'
     labels = ("__name__", "clinic", "state", "result", "phase", "direction", "reason", "le")
-    until("it is scraped", lambda: figures(federation, "embryofl_run_rounds_done")[()] >= 1, 60)
+    of_this_run = "embryofl_run_rounds_done >= 1 and embryofl_run_rounds == 60"
+    until("it is scraped", lambda: figures(federation, of_this_run), 60)
     before, auroc = figures(federation, counters, *labels), federation.query("embryofl_model_auroc")
     run("docker", "kill", "--signal", "KILL", federation.container("server"))
     run("docker", "start", federation.container("server"))

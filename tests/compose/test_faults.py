@@ -2,6 +2,7 @@
 the undisturbed run, bit for bit. Then the hub's whole state is lost, and comes back from a backup."""
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +13,7 @@ from containers_kit import PROJECT, Containers, run, until
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1500)]
 PARTS = ("server", "superlink", "gateway")
 QUICK = {"model": "small_cnn", "image_size": 48, "batch_size": 16, "local_epochs": 1, "seed": 1, "rounds": 8}
-AWAY_S = 24.0  # a node that was silent for 20 s counts as offline
+AWAY_S = float(os.environ.get("EMBRYOFL_TEST_AWAY_S", 24))  # a node that was silent for 20 s counts as offline
 NETWORK = f"{PROJECT}_clinics"
 
 

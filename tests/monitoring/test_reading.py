@@ -1,14 +1,11 @@
-"""Growing files are read once, and distances are estimated from sketches."""
+"""Growing files are read once, and who was seen when is not forgotten."""
 
 import os
 
-import numpy as np
 import pytest
 
-from embryofl.wire import Layout
 from embryofl_server.jsonlines import JsonLines
 from embryofl_server.presence import LastSeen
-from embryofl_server.sketch import distance, sketch, sketch_file
 
 
 def test_only_new_whole_lines_are_given(tmp_path):
@@ -43,26 +40,6 @@ def test_another_beginning_starts_anew(tmp_path, text):
     path.write_text(text)
     anew, lines = reader.read()
     assert anew and len(lines) == text.count("\n")
-
-
-def test_a_distance_is_known_to_a_few_percent(tmp_path):
-    layout = Layout.of({"w": ("F32", (400, 1000)), "half": ("F16", (999,)), "count": ("I64", (3,))})
-    rng = np.random.default_rng(1)
-    models = []
-    for scale in (1.0, 1.0, 0.1):
-        packed = layout.empty()
-        for view in layout.section_views(packed):
-            view[:] = rng.normal(0, scale, view.size) if view.dtype.kind == "f" else 9
-        models.append(packed)
-    for i, j in ((0, 1), (0, 2), (1, 2)):
-        parts = [
-            np.concatenate([v.astype(float) for v in layout.section_views(models[k]) if v.dtype.kind == "f"])
-            for k in (i, j)
-        ]
-        exact = np.linalg.norm(parts[0] - parts[1])
-        assert distance(sketch(models[i], layout), sketch(models[j], layout)) == pytest.approx(exact, rel=0.1)
-    models[0].tofile(tmp_path / "update")
-    assert distance(sketch_file(tmp_path / "update", layout), sketch(models[0], layout)) == 0
 
 
 def test_times_of_being_seen_are_kept(tmp_path):

@@ -7,6 +7,7 @@ import pytest
 
 from embryofl.messages import MAX_REPLY, Download, Reply, Request, RunSettings
 from embryofl.metrics import ScoreSums
+from embryofl.wire import Layout
 from embryofl_server import gate
 from embryofl_server.blobs import Ticket
 from embryofl_server.store import Clinic
@@ -173,3 +174,24 @@ def test_when_nothing_moved_nothing_is_judged():
 def test_counts_told_as_too_small_to_tell_are_taken_as_the_most_they_can_be():
     assert CLINIC.labelled == 30 + 20 + 40 + 4
     assert Clinic("a", "k", "enrolled", 0.0, "quality", {}).labelled is None
+
+
+@pytest.mark.parametrize("dtype", ["F16", "F32", "F64"])
+def test_a_distance_is_known_well_whatever_the_precision_and_the_size(tmp_path, dtype):
+    layout = Layout.of({"w": (dtype, (70_000,)), "count": ("I64", (3,))})
+    models = []
+    rng = np.random.default_rng(1)
+    for _ in range(2):
+        packed = layout.empty()
+        for view in layout.section_views(packed):
+            view[:] = rng.normal(0, 1, view.size) if view.dtype.kind == "f" else rng.integers(9)
+        models.append(packed)
+    floats = [layout.tensor_views(m)["w"].astype(np.float64) for m in models]
+    models[0].tofile(tmp_path / "update")
+    assert gate.distance(tmp_path / "update", layout, models[1]) == pytest.approx(
+        np.linalg.norm(floats[0] - floats[1]), rel=1e-5
+    )
+    if dtype != "F16":  # squares beyond single precision are a great distance, not "not finite"
+        layout.tensor_views(models[0])["w"][5] = 1e30
+        models[0].tofile(tmp_path / "update")
+        assert gate.distance(tmp_path / "update", layout, models[1]) == pytest.approx(1e30)

@@ -3,44 +3,46 @@
 from types import SimpleNamespace
 
 import pytest
-from flwr.proto.message_pb2 import Message, Metadata, ObjectTree, PullObjectResponse
+from flwr.proto.error_pb2 import Error
+from flwr.proto.message_pb2 import Message, Metadata
 from flwr.proto.runtime_pb2 import PullAppMessagesResponse
 
-from embryofl_server.superlink import MAX_OBJECTS, _Grid
-
-HOSTILE = {
-    "nothing": b"",
-    "text": b"hello",
-    "an unknown class": b"EvilClass\x00" + b"1 5\x00",
-    "no number": b"Message 0\x00abc",
-    "a header without body": b"Message 0 10\x00",
-    "a long way to the body": b"ConfigRecord 0 99999999\x00xx",
-    "a class and rubbish": b"Message 0 4\x00\xff\xff\xff\xff",
-    "a part that is not there": b"RecordDict " + b"a" * 64 + b" 2\x00{}",
-    "another object": b"ConfigRecord  2\x00{}",
-}
+from embryofl.messages import MAX_REPLY, TEXT_CODE
+from embryofl_server.superlink import _Grid
 
 
-def grid_with(contents: dict[str, bytes], first: str) -> _Grid:
-    tree = ObjectTree(object_id=first, children=[ObjectTree(object_id=i) for i in contents if i != first])
-    header = Message(metadata=Metadata(message_id=first, reply_to_message_id="asked"))
-    client = SimpleNamespace(
-        PullMessages=lambda _: PullAppMessagesResponse(messages_list=[header], message_object_trees=[tree]),
-        PullObject=lambda r: PullObjectResponse(
-            object_found=True, object_available=True, object_content=contents[r.object_id]
-        ),
-        ConfirmMessageReceived=lambda _: None,
+def pull(error: Error | None) -> tuple[list, list[str]]:
+    """What comes of one answer whose header is this, and which messages were confirmed."""
+    header = Message(metadata=Metadata(message_id="its-own", reply_to_message_id="asked"), error=error)
+    confirmed: list[str] = []
+    client = SimpleNamespace(  # no PullObject: an answer's objects are never fetched
+        PullMessages=lambda _: PullAppMessagesResponse(messages_list=[header]),
+        ConfirmMessageReceived=lambda r: confirmed.append(r.message_object_id),
     )
-    return _Grid(client, 1)  # type: ignore[arg-type]
+    return _Grid(client, 1).pull(["asked"]), confirmed  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("kind", HOSTILE)
-def test_bytes_that_are_no_message_are_a_malformed_answer(kind):
-    (answer,) = grid_with({"a" * 64: HOSTILE[kind]}, "a" * 64).pull(["asked"])
-    assert (answer.message_id, answer.error, answer.lost) == ("asked", "malformed", False)
+def test_a_text_is_the_answer():
+    (answer,), confirmed = pull(Error(code=TEXT_CODE, reason='{"kind": "train"}'))
+    assert (answer.message_id, answer.text, answer.error, answer.lost) == ("asked", '{"kind": "train"}', "", False)
+    assert confirmed == ["its-own"]
 
 
-def test_an_answer_of_many_parts_is_not_even_fetched():
-    parts = {f"{i:064x}": b"" for i in range(MAX_OBJECTS + 1)}
-    (answer,) = grid_with(parts, f"{0:064x}").pull(["asked"])
-    assert answer.error == "malformed"
+@pytest.mark.parametrize("error", [None, Error(code=TEXT_CODE, reason="x" * (MAX_REPLY + 1))], ids=["content", "long"])
+def test_what_is_no_text_or_too_long_is_a_malformed_answer(error):
+    (answer,), _ = pull(error)
+    assert (answer.message_id, answer.error, answer.text, answer.lost) == ("asked", "malformed", "", False)
+    assert answer.refusal
+
+
+@pytest.mark.parametrize(("reason", "repeated"), [("DataError", "DataError"), ("/data/anna.png is bad", "an error"),
+                                                  ("\x1b[2J", "an error"), ("", "an error")])  # fmt: skip
+def test_of_a_clinics_error_only_a_name_is_repeated(reason, repeated):
+    (answer,), _ = pull(Error(code=2, reason=reason))
+    assert (answer.error, answer.text, answer.lost) == (repeated, "", False)
+
+
+@pytest.mark.parametrize("code", [3, 4, 5])
+def test_what_the_superlink_says_in_a_clinics_stead_is_no_answer(code):
+    (answer,), confirmed = pull(Error(code=code, reason="gone"))
+    assert answer.lost and confirmed == []

@@ -19,7 +19,7 @@ from typing import Any
 
 import httpx
 from cryptography.hazmat.primitives.asymmetric import ec
-from flwr.app import ConfigRecord, Error, Message, RecordDict
+from flwr.app import Error, Message
 from flwr.app.message import remove_content_from_message
 from flwr.common.constant import TIMESTAMP_HEADER, ErrorCode
 from flwr.common.serde import message_from_proto, message_to_proto
@@ -36,21 +36,13 @@ from flwr.supercore.error import FlowerError
 from flwr.supercore.inflatable.inflatable_object import (
     get_all_nested_objects,
     get_object_tree,
-    iterate_object_tree,
     no_object_id_recompute,
 )
 from flwr.supercore.inflatable.inflatable_protobuf_utils import (
     make_confirm_message_received_fn_protobuf,
-    make_pull_object_fn_protobuf,
     make_push_object_fn_protobuf,
 )
-from flwr.supercore.inflatable.inflatable_utils import (
-    ObjectPullError,
-    ObjectPushError,
-    inflate_object_from_contents,
-    pull_objects,
-    push_objects,
-)
+from flwr.supercore.inflatable.inflatable_utils import ObjectPushError, push_objects
 from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
 from flwr.supercore.interceptors.http.utils import add_headers
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes, sign_message
@@ -59,14 +51,14 @@ from flwr.supercore.task_identity import TaskIdentity
 from flwr.supernode.fleet_http_client import FleetHttpClient
 
 from embryofl.files import write_atomic
+from embryofl.messages import TEXT_CODE
 from embryofl_clinic.clock import HubClock
 
 log = logging.getLogger("embryofl.link")
 
 HEARTBEAT_S = 10.0  # the smallest interval the SuperLink accepts; a silent node is offline after twice that
 RETRY_FIRST_S, RETRY_MOST_S, RETRY_GROWTH = 0.1, 5.0, 1.6
-MAX_OBJECTS, MAX_MESSAGE = 8, 1 << 20  # a message is three small objects; anything else is not for us
-_CONTENT, _JSON = "m", "json"
+MAX_MESSAGE = 1 << 20  # characters
 _GONE = (httpx.HTTPError, ValueError, RuntimeError)  # RuntimeError: the client was closed meanwhile
 
 
@@ -230,29 +222,13 @@ class FleetLink:
         response = self._call(self._client.PullMessages, PullMessagesRequest(node=self._node))
         if not response.messages_list:
             return None
-        header, tree = message_from_proto(response.messages_list[0]), response.message_object_trees[0]
-        run_id = header.metadata.run_id
-        ids = list(dict.fromkeys(t.object_id for t in iterate_object_tree(tree)))
-        if len(ids) > MAX_OBJECTS:
-            log.warning("dropped a message of %d parts: it is not of the agreed form", len(ids))
-            return None
-        pull = make_pull_object_fn_protobuf(lambda r: self._call(self._client.PullObject, r), self._node, run_id)
-        try:
-            contents = pull_objects(ids, pull, initial_backoff=0.05, backoff_cap=1.0)
-        except ObjectPullError:
-            log.warning("a message could not be fetched whole; the hub sends it again")
-            return None
+        message = message_from_proto(response.messages_list[0])
+        run_id, message_id = message.metadata.run_id, message.metadata.message_id
         # off the critical path: losing this call only delays the SuperLink's clean-up
-        threading.Thread(target=self._confirm, args=(run_id, tree.object_id), daemon=True).start()
-        message = inflate_object_from_contents(tree.object_id, contents)
-        if not isinstance(message, Message):
-            log.warning("dropped something that is not a message")
-            return None
-        message.metadata.__dict__["_message_id"] = tree.object_id
+        threading.Thread(target=self._confirm, args=(run_id, message_id), daemon=True).start()
         TaskIdentity.run_id = run_id
-        record = message.content.get(_CONTENT) if message.has_content() else None
-        text = record.get(_JSON) if isinstance(record, ConfigRecord) else None
-        if not isinstance(text, str) or len(text) > MAX_MESSAGE:
+        text = message.error.reason if message.has_error() and message.error.code == TEXT_CODE else None
+        if not text or len(text) > MAX_MESSAGE:
             log.warning("dropped a message that is not of the agreed form")
             return None
         return Incoming(text, message)
@@ -265,8 +241,7 @@ class FleetLink:
 
     def answer(self, incoming: Incoming, text: str, seconds: float) -> None:
         """Answer a message with a JSON text."""
-        message = Message(RecordDict({_CONTENT: ConfigRecord({_JSON: text})}), reply_to=incoming.message)
-        self._push(message, incoming, seconds)
+        self._push(Message(Error(TEXT_CODE, text), reply_to=incoming.message), incoming, seconds)
 
     def answer_failure(self, incoming: Incoming, kind: str, seconds: float) -> None:
         """Say that the work failed. `kind` is the name of an error's type: texts may hold paths or identifiers."""

@@ -18,6 +18,10 @@ _TRAIN, _RECIPE = TrainSettings(), recipe(DEFAULT_MODEL)
 
 PROTOCOL = 1  # raised when a message changes meaning; both sides refuse another number
 MAX_REPLY = 1 << 20  # bytes of JSON a reply may have
+TEXT_CODE = 7_000
+"""Our texts travel as the reason of a Flower error of this code. A message with content is three objects of Flower's, each
+an HTTP request of about 4 ms at the SuperLink on each side, and has to be put together from bytes of the other side's; an
+error is part of the message's header. flwr's own codes are below 100."""
 
 Meaning = Literal["quality", "implantation", "live_birth"]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
@@ -57,6 +61,7 @@ class RunSettings(Strict):
     optimiser: Literal["adamw", "sgd"] = _TRAIN.optimiser
     label_smoothing: float = Field(default=_TRAIN.label_smoothing, ge=0, lt=1)
     balance: float = Field(default=_TRAIN.balance, ge=0, le=1)
+    proximal: float = Field(default=_TRAIN.proximal, ge=0, le=100)
     strategy: str = "fedavg"
     strategy_settings: dict[str, bool | int | float | str] = Field(default_factory=dict)
     norm_clip: float = Field(default=5, ge=0)

@@ -102,7 +102,7 @@ HUB = _table(
     ("embryofl_clinic_update_norm", "gauge", _CLINIC,
      "Distance of the last accepted update from the model it began with."),
     ("embryofl_clinic_update_distance", "gauge", _CLINIC,
-     "Distance of the last accepted update from the aggregate of its round (estimated to a few percent)."),
+     "Distance of the last accepted update from the aggregate of its round."),
     ("embryofl_clinic_update_share", "gauge", _CLINIC,
      "Share of the last accepted update in the aggregate of its round, where the strategy has shares."),
     ("embryofl_clinic_update_scale", "gauge", _CLINIC,

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 RAREST = 20
 """A class that is rarer than one in so many on a day is weighted as if it were that frequent."""
 
+SGD_MOMENTUM = 0.9
+
 Progress = Callable[[int, int, float], None]
 """Called after each batch with the batches done, their total, and the mean loss so far."""
 
@@ -69,6 +71,9 @@ class TrainSettings:
     balance : float
         0 counts every image once; 1 gives days, and both classes of each, the same weight in sum; between, a power of
         that.
+    proximal : float
+        FedProx's mu: half of it times the squared distance from the weights at the start is added to the loss. 0 adds
+        nothing.
     """
 
     local_epochs: int = 4
@@ -78,6 +83,7 @@ class TrainSettings:
     optimiser: Literal["adamw", "sgd"] = "adamw"
     label_smoothing: float = 0.0
     balance: float = 1.0
+    proximal: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -146,6 +152,7 @@ def train(
     generator = torch.Generator().manual_seed(seed)
     model.to(device).train()
     optimiser = _optimiser(model, settings, settings.learning_rate * learning_rate_scale)
+    begun = _copy(model) if settings.proximal else []
     labels = torch.from_numpy(np.asarray(examples.labels, np.float32))
     weights = _class_weights(labels, torch.from_numpy(np.asarray(examples.days)), settings.balance)
     targets = labels * (1 - settings.label_smoothing) + settings.label_smoothing / 2
@@ -167,6 +174,8 @@ def train(
                 )
                 loss = losses.mean()
                 value = loss.item()
+                if settings.proximal:
+                    loss = loss + settings.proximal / 2 * _squared_distance(model, begun)
                 if not math.isfinite(value):
                     raise NotFiniteError(
                         f"The training loss became {value} in batch {done + 1} of {total}; expected a finite number. "
@@ -181,6 +190,32 @@ def train(
                 if progress is not None:
                     progress(done, total, sum_of_losses / done)
     return TrainResult(sum_of_losses / max(done, 1), count, done, time.monotonic() - started)
+
+
+def local_steps(settings: TrainSettings, examples: int) -> float:
+    """What the local steps of one call weigh together in the update, if all gradients were alike: for AdamW their number;
+    for SGD with momentum rho, the sum over all steps of ``(1 - rho ** steps left) / (1 - rho)``.
+
+    Wang et al., "Tackling the Objective Inconsistency Problem in Heterogeneous Federated Optimization", NeurIPS 2020,
+    https://arxiv.org/abs/2007.07481, section 4 (the norm of a_i; Nesterov's variant differs by less than one step).
+    """
+    steps = settings.local_epochs * math.ceil(max(examples, 1) / settings.batch_size)
+    if settings.optimiser != "sgd":
+        return float(steps)
+    rho = SGD_MOMENTUM
+    return (steps - rho * (1 - rho**steps) / (1 - rho)) / (1 - rho)
+
+
+def _copy(model: nn.Module) -> list[torch.Tensor]:
+    return [p.detach().clone() for p in model.parameters() if p.requires_grad]
+
+
+def _squared_distance(model: nn.Module, begun: list[torch.Tensor]) -> torch.Tensor:
+    """Squared Euclidean distance of the trained parameters from those in `begun`, ()."""
+    import torch
+
+    now = [p for p in model.parameters() if p.requires_grad]
+    return torch.stack([(p - p0).square().sum() for p, p0 in zip(now, begun, strict=True)]).sum()
 
 
 def predict(
@@ -268,7 +303,7 @@ def _optimiser(model: nn.Module, settings: TrainSettings, learning_rate: float) 
     if settings.optimiser == "adamw":
         return torch.optim.AdamW(groups, lr=learning_rate)
     if settings.optimiser == "sgd":
-        return torch.optim.SGD(groups, lr=learning_rate, momentum=0.9, nesterov=True)
+        return torch.optim.SGD(groups, lr=learning_rate, momentum=SGD_MOMENTUM, nesterov=True)
     raise UserError(f"Unknown optimiser {settings.optimiser!r}. Optimisers that exist: adamw, sgd.")
 
 

@@ -240,14 +240,13 @@ def compare(
     import json
 
     from embryofl.files import write_atomic
-    from embryofl.messages import run_settings
     from embryofl_demo import compare as comparison
     from embryofl_demo.data import choose_place, prepare
     from embryofl_server import show
-    from embryofl_server.start import parse_settings
+    from embryofl_server.start import check_settings, parse_settings
 
-    settings = run_settings(parse_settings(option or []))
     place, count = choose_place(data, clinics)
+    settings = check_settings({"min_clinics": count, **parse_settings(option or [])})
     names = [f"clinic-{i}" for i in range(1, count + 1)]
     console = show.make_console()
     prepare(place, names, data, images)

@@ -17,7 +17,8 @@ from rich.table import Table
 
 from embryofl.files import write_atomic
 from embryofl.messages import Request, RunSettings, round_seed
-from embryofl.metrics import ScoreSums, merge
+from embryofl.metrics import SMALLEST_COUNT, ScoreSums, merge
+from embryofl.task import local_steps
 from embryofl_clinic.workload import EmbryoWorkload
 from embryofl_server import gate
 from embryofl_server.strategies import Round, State, Update, make_strategy
@@ -88,10 +89,12 @@ def _federated(
         for number in range(1, settings.rounds + 1):
             sent: dict[str, Update] = {}
             for name, clinic in clinics.items():
+                loss = _evaluate(clinic, packed, "validation").suppress(SMALLEST_COUNT).summary().loss
                 trained, examples = _train(clinic, packed, settings, number, name)
                 path = Path(folder) / name
                 write_atomic(path, trained.data)
-                sent[name] = Update(name, path, examples, gate.update_norm(path, layout, packed))
+                norm, steps = gate.distance(path, layout, packed), local_steps(settings.training, examples)
+                sent[name] = Update(name, path, examples, norm, steps=steps, loss=loss)
             norms = {name: u.norm for name, u in sent.items()}
             scales, _ = gate.judge_norms(norms, before, settings.norm_clip, settings.norm_bound)
             updates = [replace(sent[name], scale=scale) for name, scale in scales.items()]

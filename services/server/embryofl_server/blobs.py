@@ -146,6 +146,11 @@ class Uploads:
         finally:
             part.unlink(missing_ok=True)
 
+    def complete(self, path: str) -> bool:
+        """Whether the whole upload at `path` is there and not collected yet."""
+        ticket = self._tickets.get(path.removeprefix(UPDATE_PREFIX))
+        return ticket is not None and bool(ticket.sha256)
+
     def collect(self, path: str) -> Ticket | None:
         """The complete upload at `path`, once; None when it has not come (whole)."""
         with self._lock:

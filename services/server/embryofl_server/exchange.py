@@ -150,12 +150,19 @@ class Exchange:
     def _collect(self, nodes: dict[str, Node]) -> str:
         """Until the terms are met: "" then, or why they cannot be."""
         arrived = self._hub.uploads.arrived
-        self._look, pause = time.time() + PRESENCE_S, POLL_FAST_S
+        self._look = time.time() + PRESENCE_S
         self._guarded(lambda: self._send(list(self._waiting.values()), nodes))
         self._say_waiting()
+        pause = self._first_pause()
         while self._waiting:
-            if self._guarded(self._read_answers):
+            self._lifeline.pause(pause, arrived)
+            pause = min(pause * POLL_GROWTH, POLL_SLOW_S)
+            if arrived.is_set():
+                arrived.clear()
                 pause = POLL_FAST_S
+                self._lifeline.pause(pause)  # the answer follows its upload
+            if self._guarded(self._read_answers):
+                pause = self._first_pause()
                 self._say_waiting()
             if self._waiting and time.time() > self._look:
                 self._look = time.time() + PRESENCE_S
@@ -166,13 +173,13 @@ class Exchange:
                 return ""
             if since > self._terms.end_s:
                 return self._too_few_in_time()
-            if arrived.is_set():
-                arrived.clear()
-                pause = POLL_FAST_S
-            if self._waiting:
-                self._lifeline.pause(pause, arrived)
-            pause = min(pause * POLL_GROWTH, POLL_SLOW_S)
         return "" if self._usable() >= self._terms.needed else self._too_few_at_all()
+
+    def _first_pause(self) -> float:
+        """A good answer to training is told by its upload, so there is nothing to look for often before one is there."""
+        uploads = [a.upload for a in self._waiting.values() if a.upload]
+        soon = not uploads or any(map(self._hub.uploads.complete, uploads))
+        return POLL_FAST_S if soon else POLL_SLOW_S
 
     def _guarded(self, step: Callable[[], object]) -> bool:
         """Do something with the SuperLink; when it is lost, bring it back and forget what was asked of the old one."""

@@ -15,10 +15,9 @@ from embryofl.messages import MAX_REPLY, Reply, Request
 from embryofl.metrics import ScoreSums
 from embryofl.wire import Layout, WireError
 from embryofl_server.blobs import Ticket
-from embryofl_server.sketch import sketch_file
 from embryofl_server.store import Clinic
 
-BLOCK = 1 << 18  # numbers looked at at a time
+BLOCK = 1 << 16  # numbers looked at at a time: they stay in a core's cache
 LEAST_NORMS = 3  # a median of fewer says nothing about who is right
 
 
@@ -52,8 +51,6 @@ class Accepted:
     ----------
     norm : float
         Euclidean distance of the update from the global model.
-    sketch : ndarray or None
-        See `embryofl_server.sketch`.
     """
 
     reply: Reply
@@ -61,7 +58,6 @@ class Accepted:
     test: ScoreSums | None
     update: Path | None
     norm: float
-    sketch: np.ndarray | None = None
 
 
 def parse(text: str, request: Request) -> Reply:
@@ -108,8 +104,7 @@ def check(
         raise Refusal("no_upload", "the reply came without its uploaded update")
     if reply.update.sha256 != ticket.sha256:
         raise Refusal("wrong_digest", "the uploaded update does not match the SHA-256 in the reply")
-    norm = update_norm(ticket.path, layout, packed)
-    return Accepted(reply, validation, test, ticket.path, norm, sketch_file(ticket.path, layout))
+    return Accepted(reply, validation, test, ticket.path, distance(ticket.path, layout, packed))
 
 
 def judge_norms(
@@ -166,8 +161,9 @@ def _sums(values: dict[str, object] | None, clinic: Clinic) -> ScoreSums | None:
     return sums
 
 
-def update_norm(update: Path, layout: Layout, packed: np.ndarray) -> float:
+def distance(update: Path, layout: Layout, packed: np.ndarray) -> float:
     """Euclidean distance of the packed model in a file from `packed`, over all float tensors, in one pass over the file.
+    Its relative error is below 1e-5: blocks are summed in the tensors' own precision, their sums in float64.
 
     Raises
     ------
@@ -186,8 +182,18 @@ def update_norm(update: Path, layout: Layout, packed: np.ndarray) -> float:
         if new.dtype.kind != "f":
             continue
         for at in range(0, new.size, BLOCK):
-            difference = new[at : at + BLOCK].astype(np.float64) - old[at : at + BLOCK]
-            total += float(np.dot(difference, difference))
+            total += _squared_distance(new[at : at + BLOCK], old[at : at + BLOCK])
     if not np.isfinite(total):
         raise Refusal("not_finite", "the update holds numbers that are not finite")
     return float(np.sqrt(total))
+
+
+def _squared_distance(new: np.ndarray, old: np.ndarray) -> float:
+    if new.dtype.itemsize >= 4:
+        with np.errstate(over="ignore", invalid="ignore"):
+            difference = new - old
+            total = float(np.dot(difference, difference))
+        if np.isfinite(total):
+            return total
+    wide = new.astype(np.float64) - old  # half precision, or too large to be squared in its own
+    return float(np.dot(wide, wide))

@@ -11,12 +11,12 @@ import threading
 import time
 from typing import Any
 
-from embryofl_server import finish, results
+from embryofl.task import local_steps
+from embryofl_server import finish, gate, results
 from embryofl_server.checkpoint import Checkpoint, Checkpoints
 from embryofl_server.exchange import Answers, Exchange
 from embryofl_server.lifeline import Hub, Lifeline, RunFailed
 from embryofl_server.runs import Run
-from embryofl_server.sketch import distance, sketch
 from embryofl_server.strategies import Outcome, Round, Update, make_strategy
 from embryofl_server.superlink import Node
 from embryofl_server.terms import AUTO_ROUNDS, round_terms
@@ -92,9 +92,9 @@ class RoundLoop:
             done = time.time()
             self._hub.progress.phase("aggregating", number, self._settings.rounds)
             outcome = self._strategy.aggregate(self._round(number, answers), self._model.state())
+            record = self._record(number, answers, outcome)
         finally:
             answers.discard()
-        record = self._record(number, answers, outcome)
         record |= {"began": began, "seconds": {"clinics": round(done - began, 3)}}
         lines = results.record_lines(record)
         self._best = best = results.best_round(lines, self._best)
@@ -112,21 +112,24 @@ class RoundLoop:
 
     def _round(self, number: int, answers: Answers) -> Round:
         updates = [
-            Update(name, a.update, a.reply.examples, a.norm, answers.scales[name])
+            Update(
+                name, a.update, a.reply.examples, a.norm, answers.scales[name],
+                local_steps(self._settings.training, a.reply.examples),
+                a.validation.summary().loss if a.validation is not None else None,
+            )
             for name, a in answers.accepted.items()
             if a.update is not None
-        ]
+        ]  # fmt: skip
         return Round(number, self._layout, self._model.packed(), updates)
 
     def _record(self, number: int, answers: Answers, outcome: Outcome) -> dict[str, Any]:
-        aggregate = sketch(outcome.model, self._layout)
         clinics = {}
         for name, a in answers.accepted.items():
             clinics[name] = {
                 "examples": a.reply.examples,
                 "train_loss": a.reply.train_loss,
                 "norm": a.norm,
-                "distance": distance(a.sketch, aggregate) if a.sketch is not None else None,
+                "distance": self._distance(a, outcome),
                 "seconds": a.reply.seconds,
                 "device": a.reply.device,
                 "memory_bytes": a.reply.memory_bytes,
@@ -138,6 +141,17 @@ class RoundLoop:
             if name in outcome.shares:
                 clinics[name]["share"] = round(outcome.shares[name], 6)
         return {"round": number, "clinics": clinics, "refused": answers.reasons}
+
+    def _distance(self, accepted: gate.Accepted, outcome: Outcome) -> float:
+        """How far a clinic's model is from the new one."""
+        assert accepted.update is not None
+        try:
+            return gate.distance(accepted.update, self._layout, outcome.model)
+        except gate.Refusal as exc:
+            raise RunFailed(
+                f"Strategy {self._settings.strategy} made a model with numbers that are not finite; the last round's model "
+                "is kept. Start a run with smaller steps (its learning rates), or with another strategy."
+            ) from exc
 
     def _closing_evaluation(self) -> str:
         """Evaluate the final model. It is written first: whatever becomes of its evaluation, the model is there."""

@@ -6,7 +6,7 @@ from typing import Any
 from embryofl.errors import UserError
 from embryofl.messages import RunSettings, run_settings
 from embryofl.models import model_names
-from embryofl_server.strategies import make_strategy, strategy, strategy_names, strategy_settings
+from embryofl_server.strategies import local_defaults, make_strategy, strategy, strategy_names, strategy_settings
 
 
 def parse_settings(options: list[str]) -> dict[str, Any]:
@@ -57,4 +57,4 @@ def _sorted_out(values: dict[str, Any]) -> dict[str, Any]:
         if owners:
             raise UserError(f"{key} is a setting of strategy {' and '.join(owners)}, the run's strategy is {name}.")
     own = {**own, **{k: v for k, v in values.items() if k in takes}}
-    return {**rest, "strategy_settings": strategy_settings(name, own).model_dump()}
+    return {**local_defaults(name), **rest, "strategy_settings": strategy_settings(name, own).model_dump()}

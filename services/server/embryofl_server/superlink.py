@@ -21,7 +21,7 @@ from typing import Any
 import httpx
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_ssh_public_key
-from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.app import Error, Message, RecordDict
 from flwr.app.message import remove_content_from_message
 from flwr.cli.build import build_fab_from_files
 from flwr.cli.cli_client_interceptor import CliClientHttpInterceptor
@@ -36,6 +36,7 @@ from flwr.proto.control_pb2 import (
     UnregisterNodeRequest,
 )
 from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest
+from flwr.proto.message_pb2 import Message as ProtoMessage
 from flwr.proto.node_pb2 import Node as NodeProto
 from flwr.proto.runtime_pb2 import (
     AcquireTaskRequest,
@@ -52,20 +53,10 @@ from flwr.supercore.fab import Fab
 from flwr.supercore.inflatable.inflatable_object import (
     get_all_nested_objects,
     get_object_tree,
-    iterate_object_tree,
     no_object_id_recompute,
 )
-from flwr.supercore.inflatable.inflatable_protobuf_utils import (
-    make_pull_object_fn_protobuf,
-    make_push_object_fn_protobuf,
-)
-from flwr.supercore.inflatable.inflatable_utils import (
-    ObjectPullError,
-    ObjectPushError,
-    inflate_object_from_contents,
-    pull_objects,
-    push_objects,
-)
+from flwr.supercore.inflatable.inflatable_protobuf_utils import make_push_object_fn_protobuf
+from flwr.supercore.inflatable.inflatable_utils import ObjectPushError, push_objects
 from flwr.supercore.interceptors import (
     RuntimeTokenHttpInterceptor,
     RuntimeVersionHttpInterceptor,
@@ -75,17 +66,13 @@ from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supercore.task_identity import TaskIdentity
 
-from embryofl.messages import MAX_REPLY
+from embryofl.messages import MAX_REPLY, TEXT_CODE
 
 log = logging.getLogger("embryofl.superlink")
-
-MAX_OBJECTS = 8  # of an answer: a message is three small objects
-MAX_BYTES = MAX_REPLY + (64 << 10)  # of an answer's objects together
 
 HEARTBEAT_S = 10.0  # of our task; the SuperLink calls a run failed after about a minute without
 # Answers the SuperLink gives in a node's stead when it goes offline or its upload is cut: not the clinic's own word.
 _LOST = {ErrorCode.NODE_UNAVAILABLE, ErrorCode.MESSAGE_UNAVAILABLE, ErrorCode.REPLY_MESSAGE_UNAVAILABLE}
-_CONTENT, _JSON = "m", "json"
 
 _BUNDLE = {
     "pyproject.toml": b"""[project]
@@ -147,7 +134,7 @@ class _Grid:
         """Send one message; returns its id, or "" when it was not taken."""
         with no_object_id_recompute():
             message.metadata.__dict__["_message_id"] = message.object_id
-            bare = message_to_proto(remove_content_from_message(message))
+            bare = message_to_proto(remove_content_from_message(message) if message.has_content() else message)
             objects, tree = get_all_nested_objects(message), get_object_tree(message)
             begun = self.client.PushMessages(PushAppMessagesRequest(messages_list=[bare], message_object_trees=[tree]))
             push = make_push_object_fn_protobuf(self.client.PushObject, self._node, self._run_id, begun.session_id)
@@ -155,11 +142,11 @@ class _Grid:
         return str(begun.message_ids[0]) if begun.message_ids else ""
 
     def pull(self, message_ids: list[str]) -> list["Answer"]:
-        """The answers to these messages that have come in. What was read, or refused unread, the SuperLink may forget."""
+        """The answers to these messages that have come in. What was read the SuperLink may forget."""
         response = self.client.PullMessages(PullAppMessagesRequest(message_ids=message_ids))
         answers = []
-        for header, tree in zip(response.messages_list, response.message_object_trees, strict=True):
-            answer = self._read(header.metadata, tree)
+        for header in response.messages_list:
+            answer = _answer(header)
             answers.append(answer)
             if not answer.lost:
                 self.client.ConfirmMessageReceived(
@@ -168,27 +155,6 @@ class _Grid:
                     )
                 )
         return answers
-
-    def _read(self, metadata: Any, tree: Any) -> "Answer":
-        """One answer. Its size is looked at before a byte of it is parsed."""
-        asked = metadata.reply_to_message_id
-        ids = [t.object_id for t in iterate_object_tree(tree)]
-        if len(ids) > MAX_OBJECTS:
-            return _unread(asked, f"the answer has {len(ids)} parts, at most {MAX_OBJECTS} are taken")
-        pull = make_pull_object_fn_protobuf(self.client.PullObject, self._node, self._run_id)
-        try:
-            contents = pull_objects(ids, pull, initial_backoff=0.05)
-        except ObjectPullError:
-            return Answer(asked, lost=True)
-        size = sum(map(len, contents.values()))
-        if size > MAX_BYTES:
-            return _unread(asked, f"the answer has {size} bytes, at most {MAX_BYTES} are taken")
-        try:
-            message = inflate_object_from_contents(metadata.message_id, contents)
-        except Exception as exc:  # a clinic's bytes: flwr raises KeyError, ValueError, TypeError, IndexError, ...
-            log.warning("an answer cannot be read (%s)", type(exc).__name__)
-            return _unread(asked, "the answer's bytes are no message")
-        return _answer(asked, message)
 
 
 def _node_key(line: str) -> bytes:
@@ -369,13 +335,8 @@ class SuperLink:
     # -- messages ---------------------------------------------------------------------------------------------------
     def send(self, node: Node, text: str, ttl_s: float, group: str) -> str:
         """Send a JSON text to one clinic; returns the message's id."""
-        message = Message(
-            RecordDict({_CONTENT: ConfigRecord({_JSON: text})}),
-            dst_node_id=node.id,
-            message_type="train",
-            group_id=group,
-            ttl=ttl_s,
-        )
+        message = Message(RecordDict(), node.id, "train", ttl=ttl_s, group_id=group)
+        message.__dict__.update(_content=None, _error=Error(TEXT_CODE, text))  # flwr makes such ones as replies only
         with _failures():
             message_id = self._open_grid().push(message)
         if not message_id:
@@ -394,15 +355,16 @@ def _unread(message_id: str, words: str) -> Answer:
     return Answer(message_id, error="malformed", refusal=words)
 
 
-def _answer(message_id: str, reply: object) -> Answer:
-    if not isinstance(reply, Message):
-        return _unread(message_id, "the answer is no message")
-    if reply.has_error():
-        kind = str(reply.error.reason)  # a clinic's word: only what can be the name of an error is repeated
-        known = re.fullmatch(r"[A-Za-z]\w{0,60}", kind)
-        return Answer(message_id, error=kind if known else "an error", lost=reply.error.code in _LOST)
-    record: Any = reply.content.get(_CONTENT)
-    text = record.get(_JSON) if isinstance(record, ConfigRecord) else None
-    if not isinstance(text, str):
-        return _unread(message_id, "the answer holds no text")
-    return Answer(message_id, text=text)
+def _answer(header: ProtoMessage) -> Answer:
+    asked = header.metadata.reply_to_message_id
+    if not header.HasField("error"):
+        return _unread(asked, "the answer holds no text")
+    code, text = header.error.code, header.error.reason
+    if code == TEXT_CODE:
+        if len(text) > MAX_REPLY:
+            return _unread(asked, f"the answer has {len(text)} characters, at most {MAX_REPLY} are taken")
+        return Answer(asked, text=text)
+    known = re.fullmatch(
+        r"[A-Za-z]\w{0,60}", text
+    )  # a clinic's word: only what can be the name of an error is repeated
+    return Answer(asked, error=text if known else "an error", lost=code in _LOST)

@@ -14,11 +14,18 @@ from embryofl.errors import UserError
 from embryofl.messages import RunSettings, explain
 from embryofl_server.strategies.base import Outcome, Round, State, Strategy, StrategySettings, Update
 from embryofl_server.strategies.clipped_fedavg import ClippedFedAvg
+from embryofl_server.strategies.fedadagrad import FedAdagrad
+from embryofl_server.strategies.fedadam import FedAdam
 from embryofl_server.strategies.fedavg import FedAvg
+from embryofl_server.strategies.fedavgm import FedAvgM
+from embryofl_server.strategies.fednova import FedNova
+from embryofl_server.strategies.fedprox import FedProx
+from embryofl_server.strategies.fedyogi import FedYogi
 from embryofl_server.strategies.geometric_median import GeometricMedian
 from embryofl_server.strategies.krum import Krum
 from embryofl_server.strategies.median import CoordinateMedian
 from embryofl_server.strategies.multi_krum import MultiKrum
+from embryofl_server.strategies.qfedavg import QFedAvg
 from embryofl_server.strategies.trimmed_mean import TrimmedMean
 
 __all__ = [
@@ -28,6 +35,7 @@ __all__ = [
     "Strategy",
     "StrategySettings",
     "Update",
+    "local_defaults",
     "make_strategy",
     "strategy",
     "strategy_names",
@@ -35,8 +43,13 @@ __all__ = [
 ]
 
 _KNOWN: dict[str, type[Strategy]] = {
-    cls.NAME: cls for cls in (FedAvg, ClippedFedAvg, CoordinateMedian, TrimmedMean, Krum, MultiKrum, GeometricMedian)
-}
+    cls.NAME: cls
+    for cls in (
+        FedAvg, FedAvgM, FedProx, FedAdagrad, FedAdam, FedYogi, FedNova, QFedAvg,
+        ClippedFedAvg, CoordinateMedian, TrimmedMean, Krum, MultiKrum, GeometricMedian,
+    )
+}  # fmt: skip
+_LOCAL = {FedProx.NAME: FedProx.LOCAL}
 
 
 def strategy_names() -> list[str]:
@@ -61,6 +74,11 @@ def strategy_settings(name: str, values: dict[str, Any]) -> StrategySettings:
         raise UserError(
             f"The settings of strategy {name} cannot be used: {explain(exc)}. Its settings: {takes}."
         ) from exc
+
+
+def local_defaults(name: str) -> dict[str, Any]:
+    """Run settings that the strategy called `name` takes where none are given: how clinics train for it."""
+    return _LOCAL.get(name, {})
 
 
 def make_strategy(settings: RunSettings) -> Strategy:

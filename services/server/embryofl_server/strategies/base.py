@@ -35,6 +35,10 @@ class Update:
         Euclidean distance from the global model, as sent.
     scale : float
         The update counts as ``model + scale * (sent - model)``: below 1 where the gate has clipped it.
+    steps : float
+        What the clinic's local steps weigh together; see `embryofl.task.local_steps`.
+    loss : float or None
+        Of the global model on the clinic's validation patients; None where the clinic withholds it.
     """
 
     clinic: str
@@ -42,6 +46,8 @@ class Update:
     examples: int
     norm: float
     scale: float = 1.0
+    steps: float = 1.0
+    loss: float | None = None
 
     @property
     def counted_norm(self) -> float:

@@ -12,7 +12,7 @@ import numpy as np
 
 from embryofl_server.strategies.base import Round, Update
 
-BLOCK_BYTES = 16 << 20  # of all updates together, as float64
+BLOCK_BYTES = 2 << 20  # of all updates together, as float64: little enough for a processor's cache
 LEAST_NUMBERS = 1 << 15  # of each update, so that many clinics do not make very many blocks
 
 Combine = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -73,8 +73,8 @@ def combine(round_: Round, function: Combine) -> np.ndarray:
     return packed
 
 
-def weighted_mean(round_: Round, weights: Sequence[float]) -> np.ndarray:
-    """The mean of the updates with these weights, (n,), as a packed model.
+def mean(updates: np.ndarray, weights: Sequence[float]) -> np.ndarray:
+    """The mean of the rows of a block, float64 (n, k), with these weights, (n,): float64 (k,). Uses up `updates`.
 
     Raises
     ------
@@ -84,16 +84,17 @@ def weighted_mean(round_: Round, weights: Sequence[float]) -> np.ndarray:
     whole = float(sum(weights))
     if not whole > 0:
         raise ValueError("no update to average")
+    total = np.zeros(updates.shape[1])
+    for row, weight in zip(updates, weights, strict=True):
+        row *= weight
+        total += row
+    total /= whole
+    return total
 
-    def mean(updates: np.ndarray, _: np.ndarray) -> np.ndarray:
-        total = np.zeros(updates.shape[1])
-        for row, weight in zip(updates, weights, strict=True):
-            row *= weight
-            total += row
-        total /= whole
-        return total
 
-    return combine(round_, mean)
+def weighted_mean(round_: Round, weights: Sequence[float]) -> np.ndarray:
+    """The mean of the updates with these weights, (n,), as a packed model; ValueError as `mean`."""
+    return combine(round_, lambda updates, _: mean(updates, weights))
 
 
 def inner_products(round_: Round) -> np.ndarray:
