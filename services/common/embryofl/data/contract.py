@@ -71,6 +71,11 @@ class EmbryoImage:
         """The unit that stays on one side of every split: the patient, else the embryo, else the file."""
         return self.patient or self.embryo or self.file
 
+    @property
+    def unit(self) -> tuple[object, ...]:
+        """What counts as one embryo: images of one embryo of one patient, on one day and with one label; else the file."""
+        return (self.patient, self.embryo, self.day, self.label) if self.embryo else (self.file,)
+
 
 @dataclass(frozen=True)
 class Problem:
