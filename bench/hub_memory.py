@@ -1,33 +1,41 @@
-"""What more clinics cost the hub in memory: peak PSS of server, SuperLink and gateway with few and with many clinics.
+"""What more clinics cost the hub in memory: peak memory of server, SuperLink and gateway with few and with many clinics.
 
-usage: hub_memory.py [FEW MANY]      (default 3 30)      environment: BENCH_DIR, BENCH_SIZE, BENCH_INITIAL
+usage: hub_memory.py [FEW MANY]      (default 3 30)      environment: BENCH_DIR (default ../shared/bench)
 
-The clinics do not train (they send back what they got), the hub's work is the real one: two rounds each.
+The model is the big one of the common workload. The clinics do not train (they send back what they got), the hub's work
+is the real one: two rounds each.
 """
 
 import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
 MIB = 2**20
 
 
-def peaks(clients: int) -> dict[str, float]:
-    """Peak PSS of each part of the hub, MiB."""
-    env = {**os.environ, "BENCH_CLIENTS": str(clients), "BENCH_IDLE": "1", "BENCH_PSS": "1"}
+def peaks(clients: int, env: dict[str, str]) -> dict[str, float]:
+    """Peak resident memory of each part of the hub, MiB."""
+    env = {**env, "BENCH_CLIENTS": str(clients), "BENCH_IDLE": "1", "BENCH_MEMORY": "1"}
     command = [sys.executable, str(HERE / "run_embryofl.py"), "2"]
     done = subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE, text=True)
     report = json.loads(done.stdout.splitlines()[-1])
-    return {part: report["pss_mib"][part] for part in ("server", "superlink", "gateway")}
+    return {part: report["peak_mib"][part] for part in ("server", "superlink", "gateway")}
 
 
 def main(few: int, many: int) -> int:
-    model = Path(os.environ["BENCH_INITIAL"]).stat().st_size / MIB
-    rows = {n: peaks(n) for n in (few, many)}
-    print(f"{'clinics':>7} {'server':>8} {'superlink':>9} {'gateway':>8} {'hub':>8}   peak PSS, MiB")
+    with tempfile.TemporaryDirectory() as folder:
+        initial = Path(folder) / "initial.safetensors"
+        common = os.environ.get("BENCH_DIR", str(HERE.parents[1] / "shared" / "bench"))
+        env = {**os.environ, "BENCH_DIR": common, "BENCH_SIZE": "big", "BENCH_INITIAL": str(initial)}
+        env |= {"BENCH_BATCHES": "1", "OMP_NUM_THREADS": "1"}
+        subprocess.run([sys.executable, str(HERE / "make_initial.py"), str(initial)], env=env, check=True)
+        model = initial.stat().st_size / MIB
+        rows = {n: peaks(n, env) for n in (few, many)}
+    print(f"{'clinics':>7} {'server':>8} {'superlink':>9} {'gateway':>8} {'hub':>8}   peak, MiB")
     for n, row in rows.items():
         print(f"{n:7d} {row['server']:8.1f} {row['superlink']:9.1f} {row['gateway']:8.1f} {sum(row.values()):8.1f}")
     growth = sum(rows[many].values()) - sum(rows[few].values())

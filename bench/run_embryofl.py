@@ -8,7 +8,6 @@ import os
 import shutil
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
@@ -25,7 +24,6 @@ def main(rounds: int, clients: int) -> int:
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
     initial = Path(os.environ["BENCH_INITIAL"])
     stack = Stack(Place(folder), free_port())
-    peaks: dict[str, float] = {}
     try:
         counting = link.count(stack.ports["gateway"])
         stack.start_hub()
@@ -33,10 +31,8 @@ def main(rounds: int, clients: int) -> int:
         for i, name in enumerate(names):
             stack.start_clinic(name, [sys.executable, str(HERE / "bench_clinic.py"), str(i)])
         stack.wait_enrolled(names)
-        if "BENCH_PSS" in os.environ:
-            threading.Thread(target=sample_pss, args=(stack, peaks), daemon=True).start()
         before = link.counted() if counting else 0
-        settings = {"rounds": rounds, "model": "bench", "min_clinics": clients}
+        settings = {"rounds": rounds, "model": "bench", "min_clinics": clients, "closing_evaluation": False}
         stack.call("POST", "/control/runs", {"settings": settings, "initial": str(initial)})
         while True:
             stack.supervisor.check()
@@ -49,7 +45,9 @@ def main(rounds: int, clients: int) -> int:
         if counting:
             moved = link.counted() - before
             report |= {"link": moved, "link_per_necessary": round(moved / necessary, 4)}
-        print(json.dumps({**report, "pss_mib": peaks} if peaks else report))
+        if "BENCH_MEMORY" in os.environ:
+            report["peak_mib"] = peak_memory(stack)
+        print(json.dumps(report))
         if os.environ.get("BENCH_KEEP"):
             shutil.copytree(folder / "logs", os.environ["BENCH_KEEP"], dirs_exist_ok=True)
         return int(run["state"] != "finished")
@@ -58,17 +56,13 @@ def main(rounds: int, clients: int) -> int:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def sample_pss(stack: Stack, peaks: dict[str, float]) -> None:
-    """Keep the highest PSS of each part, MiB, until the parts are gone."""
-    while pids := stack.supervisor.pids():
-        for name, pid in pids.items():
-            try:
-                lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-            except OSError:
-                return
-            kib = sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-            peaks[name] = max(peaks.get(name, 0.0), kib / 1024)
-        time.sleep(0.5)
+def peak_memory(stack: Stack) -> dict[str, float]:
+    """The most memory each part had in use so far, MiB: the kernel's own high-water mark."""
+    found = {}
+    for name, pid in stack.supervisor.pids().items():
+        (line,) = (x for x in Path(f"/proc/{pid}/status").read_text().splitlines() if x.startswith("VmHWM:"))
+        found[name] = int(line.split()[1]) / 1024
+    return found
 
 
 def cpu_seconds(stack: Stack) -> dict[str, float]:

@@ -445,6 +445,15 @@ def test_clinics_gone_before_the_closing_evaluation_cost_the_evaluation_only(sta
     assert "1 of at least 3" in found.said
 
 
+def test_a_run_can_do_without_its_closing_evaluation(stage):
+    model = stage(rounds=2).go()
+    without = stage(rounds=2, closing_evaluation=False)
+    asked_before = len(without.link.sent)
+    assert without.go() == model and len(without.link.sent) - asked_before == 2 * len(NAMES)
+    assert json.loads((without.run.folder / "model.json").read_text())["evaluation"] == {}
+    assert "without closing evaluation" in without.said
+
+
 # -- times --------------------------------------------------------------------------------------------------------------
 def test_each_round_is_in_the_audit_log_with_the_models_it_sent_and_made(stage):
     found = stage(quorum=2)

@@ -48,6 +48,9 @@ class RunSettings(Strict):
     `strategy_settings` are those of the strategy, defaults filled in when the run is started. `norm_clip` and
     `norm_bound` are multiples of the round's median update norm: a longer update is shortened to the first, and refused
     beyond the second; 0 turns one off. After `suspend_after` refusals in a row a clinic is suspended; 0 never does.
+
+    Without `closing_evaluation` the clinics do not get the last model and nothing is known of it on held-out patients: for
+    runs whose model is only where the next one begins.
     """
 
     model: str = DEFAULT_MODEL
@@ -72,6 +75,7 @@ class RunSettings(Strict):
     round_deadline_s: Annotated[float, Field(gt=0)] | Literal["auto"] = 3600.0
     grace_s: float = Field(default=600, ge=0)
     join_wait_s: float = Field(default=86_400, gt=0)
+    closing_evaluation: bool = True
     seed: int = Field(default=0, ge=0, lt=2**31)
     meaning: Meaning = "quality"
 

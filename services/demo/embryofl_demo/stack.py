@@ -93,6 +93,7 @@ class Stack:
             "gateway",
             [program("caddy"), "run", "--config", str(CADDYFILE), "--adapter", "caddyfile"],
             {
+                "GOGC": "50",
                 "EMBRYOFL_GATEWAY_DIR": str(identity / "gateway"),
                 "EMBRYOFL_GATEWAY_PORT": str(ports["gateway"]),
                 "EMBRYOFL_GATEWAY_BIND": "127.0.0.1",
@@ -112,7 +113,8 @@ class Stack:
         return {**home, "FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
 
     def _hub_env(self) -> dict[str, str]:
-        return {**self._flower_env(), **hub_environment(self.place)}
+        give_back = {"MALLOC_MMAP_THRESHOLD_": "131072"}  # as in compose.yaml
+        return {**self._flower_env(), **give_back, **hub_environment(self.place)}
 
     def start_clinic(self, name: str, command: list[str] | None = None) -> None:
         """Start a clinic; one that has not joined yet gets an invite, as a real one would."""

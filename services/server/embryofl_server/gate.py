@@ -4,6 +4,7 @@ A refusal has a short fixed reason (for counting) and words (for the clinic and 
 learned from the round itself, and so is judged when the round closes (`judge_norms`); all else is checked as it comes.
 """
 
+import os
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from pydantic import ValidationError
 
 from embryofl.messages import MAX_REPLY, Reply, Request
 from embryofl.metrics import ScoreSums
-from embryofl.wire import Layout, WireError
+from embryofl.wire import Layout
 from embryofl_server.blobs import Ticket
 from embryofl_server.store import Clinic
 
@@ -170,19 +171,23 @@ def distance(update: Path, layout: Layout, packed: np.ndarray) -> float:
     Refusal
         When the file has another layout, or a number in it is not finite.
     """
-    mapped = np.memmap(update, np.uint8, "r")
-    try:
-        layout.check(mapped)
-    except WireError as exc:
-        raise Refusal(
-            str(exc), f"the update has {mapped.size} bytes, expected were {layout.size} of this layout"
-        ) from exc
-    total = 0.0
-    for new, old in zip(layout.section_views(mapped), layout.section_views(packed), strict=True):
-        if new.dtype.kind != "f":
-            continue
-        for at in range(0, new.size, BLOCK):
-            total += _squared_distance(new[at : at + BLOCK], old[at : at + BLOCK])
+    size, total = update.stat().st_size, 0.0
+    with update.open(
+        "rb", buffering=0
+    ) as file:  # read and not memory-mapped, so that the memory in use is what it says
+        if size != layout.size or file.read(len(layout.header)) != layout.header:
+            reason = "wrong_size" if size != layout.size else "wrong_layout"
+            raise Refusal(reason, f"the update has {size} bytes, expected were {layout.size} of this layout")
+        for section, old in zip(layout.sections, layout.section_views(packed), strict=True):
+            if section.dtype.kind != "f":
+                file.seek(section.end - section.begin, os.SEEK_CUR)
+                continue
+            buffer = np.empty(min(BLOCK, old.size), section.dtype)
+            for at in range(0, old.size, BLOCK):
+                part = old[at : at + BLOCK]
+                new = buffer[: part.size]
+                file.readinto(new.view(np.uint8).data)
+                total += _squared_distance(new, part)
     if not np.isfinite(total):
         raise Refusal("not_finite", "the update holds numbers that are not finite")
     return float(np.sqrt(total))
