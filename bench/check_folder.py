@@ -7,7 +7,6 @@ FOLDER keeps the images for the next time (default: a temporary one). Ends with 
 """
 
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -62,7 +61,7 @@ def timed(root: Path, cache: Path) -> tuple[float, float, float]:
     """Seconds, seconds of processor, and the most memory in MB that the command and its workers held together."""
     command = [str(Path(sys.executable).parent / "embryofl-clinic"), "check", str(root), "--cache", str(cache)]
     begun, peak, over = time.monotonic(), 0.0, threading.Event()
-    before = _processor()
+    used: dict[int, float] = {}  # by process, as workers are not this process's own children
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def watch() -> None:
@@ -71,6 +70,9 @@ def timed(root: Path, cache: Path) -> tuple[float, float, float]:
             try:
                 family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
                 peak = max(peak, sum(one.memory_info().rss for one in family) / 1e6)
+                for one in family:
+                    times = one.cpu_times()
+                    used[one.pid] = times.user + times.system
             except psutil.NoSuchProcess:
                 continue
 
@@ -79,12 +81,7 @@ def timed(root: Path, cache: Path) -> tuple[float, float, float]:
     process.wait()
     over.set()
     watcher.join()
-    return time.monotonic() - begun, _processor() - before, peak
-
-
-def _processor() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+    return time.monotonic() - begun, sum(used.values()), peak
 
 
 def looked(what: str, root: Path, cache: Path) -> tuple[float, float]:
