@@ -19,8 +19,7 @@ from typing import Any
 
 import httpx
 from cryptography.hazmat.primitives.asymmetric import ec
-from flwr.app import Error, Message
-from flwr.app.message import remove_content_from_message
+from flwr.app import Error, Message, Metadata
 from flwr.common.constant import TIMESTAMP_HEADER, ErrorCode
 from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto.fleet_pb2 import (
@@ -223,21 +222,18 @@ class FleetLink:
         if not response.messages_list:
             return None
         message = message_from_proto(response.messages_list[0])
-        run_id, message_id = message.metadata.run_id, message.metadata.message_id
-        # off the critical path: losing this call only delays the SuperLink's clean-up
-        threading.Thread(target=self._confirm, args=(run_id, message_id), daemon=True).start()
-        TaskIdentity.run_id = run_id
+        TaskIdentity.run_id = message.metadata.run_id
         text = message.error.reason if message.has_error() and message.error.code == TEXT_CODE else None
         if not text or len(text) > MAX_MESSAGE:
             log.warning("dropped a message that is not of the agreed form")
             return None
         return Incoming(text, message)
 
-    def _confirm(self, run_id: int, object_id: str) -> None:
+    def _confirm(self, node: Node, asked: Metadata) -> None:
+        """Let the SuperLink forget a message. Losing this call only delays its clean-up."""
+        confirm = make_confirm_message_received_fn_protobuf(self._client.ConfirmMessageReceived, node, asked.run_id)
         with contextlib.suppress(*_GONE):
-            make_confirm_message_received_fn_protobuf(self._client.ConfirmMessageReceived, self._node, run_id)(
-                object_id
-            )
+            confirm(asked.message_id)
 
     def answer(self, incoming: Incoming, text: str, seconds: float) -> None:
         """Answer a message with a JSON text."""
@@ -249,29 +245,23 @@ class FleetLink:
         self._push(Message(error, reply_to=incoming.message), incoming, seconds)
 
     def _push(self, message: Message, incoming: Incoming, seconds: float) -> None:
-        """Send a reply. A push session lost to a SuperLink restart is begun anew."""
-        run_id, asked = message.metadata.run_id, incoming.message.metadata
+        """Send a reply. The header is the message; that its object comes too only lets the SuperLink close its books, and
+        it may have done so already. For the same reason a message is confirmed no earlier than it is answered."""
+        asked = incoming.message.metadata
         created = self._clock.now()  # flwr takes this machine's clock
         message.metadata.__dict__.update(_created_at=created, _ttl=asked.created_at + asked.ttl - created)
         with no_object_id_recompute():
             message.metadata.__dict__["_message_id"] = message.object_id
-            tree = get_object_tree(message)
-            bare = remove_content_from_message(message) if message.has_content() else message
             request = PushMessagesRequest(
                 node=self._node,
-                messages_list=[message_to_proto(bare)],
-                message_object_trees=[tree],
+                messages_list=[message_to_proto(message)],
+                message_object_trees=[get_object_tree(message)],
                 clientapp_runtime_list=[seconds],
             )
-            for attempt in range(5):
-                begun = self._call(self._client.PushMessages, request)
-                push = make_push_object_fn_protobuf(
-                    lambda r: self._call(self._client.PushObject, r), self._node, run_id, begun.session_id
-                )
-                try:
-                    push_objects(get_all_nested_objects(message), push, object_ids_to_push=set(begun.objects_to_push))
-                    return
-                except ObjectPushError:
-                    log.warning("the hub lost the answer on its way, attempt %d", attempt + 1)
-                    if self._stop.wait(0.5):
-                        raise Stopped from None
+            begun = self._call(self._client.PushMessages, request)
+            push = make_push_object_fn_protobuf(
+                lambda r: self._call(self._client.PushObject, r), self._node, asked.run_id, begun.session_id
+            )
+            with contextlib.suppress(ObjectPushError):
+                push_objects(get_all_nested_objects(message), push, object_ids_to_push=set(begun.objects_to_push))
+        threading.Thread(target=self._confirm, args=(self._node, asked), daemon=True, name="confirm").start()

@@ -129,31 +129,37 @@ class _Grid:
 
     def __init__(self, client: RuntimeHttpClient, run_id: int) -> None:
         self.client, self._run_id, self._node = client, run_id, NodeProto(node_id=SUPERLINK_NODE_ID)
+        self._read: list[str] = []  # answers of which the SuperLink does not know yet that they were read
 
     def push(self, message: Message) -> str:
-        """Send one message; returns its id, or "" when it was not taken."""
+        """Send one message; returns its id, or "" when it was not taken. The header is the message; that its object comes
+        too only lets the SuperLink close its books, and it may have done so already."""
         with no_object_id_recompute():
             message.metadata.__dict__["_message_id"] = message.object_id
             bare = message_to_proto(remove_content_from_message(message) if message.has_content() else message)
             objects, tree = get_all_nested_objects(message), get_object_tree(message)
             begun = self.client.PushMessages(PushAppMessagesRequest(messages_list=[bare], message_object_trees=[tree]))
             push = make_push_object_fn_protobuf(self.client.PushObject, self._node, self._run_id, begun.session_id)
-            push_objects(objects, push, object_ids_to_push=set(begun.objects_to_push))
+            with contextlib.suppress(ObjectPushError):
+                push_objects(objects, push, object_ids_to_push=set(begun.objects_to_push))
         return str(begun.message_ids[0]) if begun.message_ids else ""
 
     def pull(self, message_ids: list[str]) -> list["Answer"]:
-        """The answers to these messages that have come in. What was read the SuperLink may forget."""
+        """The answers to these messages that have come in. The SuperLink may forget those that were read before: of the
+        newest ones the object may still be on its way."""
+        while self._read:
+            forget = ConfirmMessageReceivedRequest(
+                node=self._node, run_id=self._run_id, message_object_id=self._read[-1]
+            )
+            self.client.ConfirmMessageReceived(forget)
+            self._read.pop()
         response = self.client.PullMessages(PullAppMessagesRequest(message_ids=message_ids))
         answers = []
         for header in response.messages_list:
             answer = _answer(header)
             answers.append(answer)
             if not answer.lost:
-                self.client.ConfirmMessageReceived(
-                    ConfirmMessageReceivedRequest(
-                        node=self._node, run_id=self._run_id, message_object_id=header.metadata.message_id
-                    )
-                )
+                self._read.append(header.metadata.message_id)
         return answers
 
 
