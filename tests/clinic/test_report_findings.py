@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageFilter
 from report_kit import clinic, embryo, jpeg, write
 
-from embryofl_clinic.report import Finding, Report, Verdict, check_folder
+from embryofl_clinic.report import Finding, Report, Verdict, check_folder, measurements
 from embryofl_clinic.report.checks import CHECKS
 
 
@@ -200,3 +200,16 @@ def test_a_quarter_turn_in_exif_does_not_hide_a_copy(root):
     embryo(3).transpose(Image.Transpose.ROTATE_90).save(root / "images/041.jpg", exif=exif)
     found = finding(check_folder(root), "near-duplicates")
     assert [pair[:2] for pair in found.values["pairs"]] == [["images/003.png", "images/041.jpg"]]
+
+
+def test_a_second_look_does_not_compare_again_what_it_compared(root, tmp_path, monkeypatch):
+    replace(root, 7, COPIES["mirrored"](embryo(2)))
+    cache = tmp_path / "cache"
+    first = check_folder(root, cache)
+    assert finding(first, "near-duplicates").values["pairs"]
+    compare = measurements.find_pairs
+    compared = []
+    monkeypatch.setattr(measurements, "find_pairs", lambda *given: compared.append(1) or compare(*given))
+    assert check_folder(root, cache).findings == first.findings and not compared
+    replace(root, 9, embryo(98))
+    assert check_folder(root, cache).findings == check_folder(root).findings and len(compared) == 2

@@ -25,6 +25,7 @@ class Drawn:
     rows: npt.NDArray[np.int64]
     labels: npt.NDArray[np.int64]
     days: npt.NDArray[np.int64]
+    embryos: npt.NDArray[np.int64]
 
 
 def draw(n: int, seed: int = 0, size: int = 64) -> Drawn:
@@ -40,7 +41,7 @@ def draw(n: int, seed: int = 0, size: int = 64) -> Drawn:
             spot = np.hypot(x - np.cos(angle) * size * 0.2, y - np.sin(angle) * size * 0.2) < size * 0.1
             image[spot] += 60
     pixels = np.repeat(np.clip(pixels, 0, 255).astype(np.uint8), 3, axis=3)
-    return Drawn(pixels, np.arange(n)[::-1].copy(), labels, np.full(n, 5))
+    return Drawn(pixels, np.arange(n)[::-1].copy(), labels, np.full(n, 5), np.arange(n))
 
 
 @pytest.fixture(autouse=True)
@@ -113,7 +114,10 @@ def test_evaluation_reads_rows_in_order_and_changes_nothing() -> None:
     before = {key: value.clone() for key, value in model.state_dict().items()}
     scores = predict(model, data, batch_size=7)
     np.testing.assert_allclose(scores, predict(model, data, batch_size=64), atol=1e-5)
-    one = predict(model, replace(data, rows=data.rows[3:4], labels=data.labels[3:4], days=data.days[3:4]))
+    one = predict(
+        model,
+        replace(data, rows=data.rows[3:4], labels=data.labels[3:4], days=data.days[3:4], embryos=np.zeros(1, np.int64)),
+    )
     assert one[0] == pytest.approx(scores[3], abs=1e-5)
     summary = evaluate(model, data).summary(5)
     assert (summary.n, summary.positives) == (30, data.labels.sum())
@@ -179,7 +183,7 @@ def test_embeddings_are_trained_on_as_they_are() -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 60)
     inputs = (rng.normal(size=(60, 1280)) + labels[:, None] * 0.2).astype(np.float32)
-    data = Drawn(inputs, np.arange(60), labels, np.full(60, 5))
+    data = Drawn(inputs, np.arange(60), labels, np.full(60, 5), np.arange(60))
     model = create_model("lite0_head")
     train(model, data, TrainSettings(local_epochs=5, learning_rate=1e-3), seed=0)
     assert evaluate(model, data).summary().auroc == pytest.approx(1.0, abs=0.01)
@@ -194,3 +198,49 @@ def test_the_proximal_term_holds_the_model_near_where_it_began() -> None:
 
     assert strayed(100) < 0.5 * strayed(0)
     assert strayed(1e-12) == pytest.approx(strayed(0), rel=1e-3)
+
+
+def views_of(data: Drawn, copies: npt.NDArray[np.int64]) -> Drawn:
+    """Every image as many times as `copies` says, as views of one embryo, in an order of its own."""
+    order = np.random.default_rng(5).permutation(np.repeat(np.arange(len(data.rows)), copies))
+    numbers = {embryo: number for number, embryo in enumerate(dict.fromkeys(order.tolist()))}
+    embryos = np.array([numbers[embryo] for embryo in order.tolist()])
+    return replace(data, rows=data.rows[order], labels=data.labels[order], days=data.days[order], embryos=embryos)
+
+
+def test_an_embryo_counts_once_however_many_images_show_it() -> None:
+    data, model = draw(30), create_model("small_cnn", seed=1)
+    once = evaluate(model, data)
+    often = evaluate(model, views_of(data, np.arange(30) % 4 + 1))
+    assert (often.summary().n, often.summary().positives) == (once.summary().n, once.summary().positives)
+    assert often.summary().auroc == pytest.approx(once.summary().auroc, abs=1e-9)
+    result = train(model, views_of(data, np.arange(30) % 4 + 1), FAST, seed=0)
+    assert (result.examples, result.batches) == (30, 2)
+
+
+def test_the_logits_of_an_embryos_images_are_averaged() -> None:
+    data, model = draw(12), create_model("small_cnn", seed=1)
+    alone = predict(model, data)
+    logits = np.log(alone / (1 - alone))
+    together = predict(model, replace(data, embryos=np.arange(12) // 3))
+    np.testing.assert_allclose(together, 1 / (1 + np.exp(-logits.reshape(4, 3).mean(axis=1))), atol=1e-6)
+
+
+def test_training_sees_every_view_in_time_and_is_repeatable() -> None:
+    data = views_of(draw(20), np.full(20, 3))
+    seen: set[int] = set()
+
+    class Watched:
+        def __getitem__(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+            seen.update(rows.tolist())
+            return data.pixels[rows]  # type: ignore[return-value]
+
+    three = replace(data, rows=np.arange(20), labels=np.arange(20) % 2, days=np.full(20, 5), embryos=np.arange(20) // 2)
+    watched = replace(three, pixels=Watched())  # type: ignore[arg-type]
+    weights = []
+    for _ in range(2):
+        model = create_model("small_cnn", seed=1)
+        train(model, watched, replace(FAST, local_epochs=12), seed=4)
+        weights.append(model.state_dict())
+    assert seen == set(range(20))
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])

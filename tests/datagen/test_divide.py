@@ -63,7 +63,11 @@ def test_clinics_hold_disjoint_patients_and_every_image_once(source, tmp_path):
         assert clinic.layout == "labels.csv" and not clinic.problems
         for image in clinic.images:
             assert (folder / image.file).read_bytes() == (source / image.file).read_bytes()
-    assert (folders[0] / "labels.csv").read_text().startswith("image,label,patient,embryo,day,expansion,icm,te\n")
+    assert (
+        (folders[0] / "labels.csv")
+        .read_text()
+        .startswith("image,label,patient,embryo,day,expansion,icm,te,frame,focal_plane\n")
+    )
 
 
 def test_labels_and_days_are_spread_evenly(source, tmp_path):

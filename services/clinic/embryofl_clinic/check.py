@@ -28,7 +28,7 @@ def run_check(folder: Path, as_json: bool, html: Path | None, cache: Path | None
     """
     if html is not None and html.resolve().is_relative_to(folder.resolve()):
         raise UserError(f"The page {html} would lie in the data folder, which is only read. Name a place elsewhere.")
-    with _progress() as told:
+    with progress_bar() as told:
         report = check_folder(folder, cache or _usual_cache(), progress=told)
     if html is not None:
         from embryofl_clinic.report.page import page
@@ -55,7 +55,7 @@ def _usual_cache() -> Path | None:
 
 
 @contextmanager
-def _progress() -> Iterator[Told]:
+def progress_bar() -> Iterator[Told]:
     """A progress bar on standard error, one line for each thing that is done."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:

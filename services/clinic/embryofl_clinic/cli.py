@@ -104,6 +104,27 @@ def check(
     raise typer.Exit(run_check(folder, json_, html, cache))
 
 
+@app.command("import")
+def import_(
+    source: Annotated[Path, typer.Argument(help="Folder or zip archive as it was published or exported; only read.")],
+    folder: Annotated[Path, typer.Argument(help="New or empty folder that takes images/, labels.csv and import.json.")],
+    layout: Annotated[str, typer.Option(help="Name of the layout (default: the one that is recognised).")] = "",
+    rule: Annotated[str, typer.Option(help="Name of the rule that makes labels, such as gardner-3bb.")] = "",
+    map_: Annotated[list[str], typer.Option("--map", help="Layout table: NAME=COLUMN, such as image=Filename.")] = [],  # noqa: B006
+    label: Annotated[list[str], typer.Option(help="Layout table: TEXT=1, TEXT=0 or TEXT= (unlabelled).")] = [],  # noqa: B006
+    table: Annotated[Path | None, typer.Option(help="A table beside the source, where the layout takes one.")] = None,
+    phases: Annotated[str, typer.Option(help="Time-lapse: phases to take, such as tB,tEB.")] = "",
+    pick: Annotated[str, typer.Option(help="Time-lapse: last, first, middle or all frames of an embryo.")] = "last",
+    before: Annotated[str, typer.Option(help="Time-lapse: only frames before this phase, or hours such as 110h.")] = "",
+    planes: Annotated[str, typer.Option(help="Time-lapse: focal planes to take, such as -15,0,15.")] = "0",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, write nothing.")] = False,
+) -> None:
+    """Take a data set in another layout into the data contract. The rule that gives labels is printed before its use."""
+    from embryofl_clinic.importing import run_import
+
+    run_import(source, folder, layout, rule, (map_, label, table, phases, pick, before, planes), dry_run)
+
+
 def main() -> None:
     """Entry point."""
     run_command(app)

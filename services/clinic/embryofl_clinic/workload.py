@@ -86,7 +86,7 @@ class EmbryoWorkload:
     @property
     def examples(self) -> int:
         """Number of training embryos."""
-        return len(self._data.train.rows)
+        return len(self._data.train)
 
     def load(self, packed: np.ndarray) -> None:
         """See `Workload`."""

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from embryofl.errors import NotFiniteError, UserError
 from embryofl.metrics import ScoreSums
+from embryofl.views import Views
 
 if TYPE_CHECKING:
     import torch
@@ -49,6 +50,10 @@ class Examples(Protocol):
     def days(self) -> npt.NDArray[np.int64]:
         """Day of culture, 0 = unknown, (n,)."""
 
+    @property
+    def embryos(self) -> npt.NDArray[np.int64]:
+        """Number of the embryo that each image shows, from 0 without gaps, (n,); see `embryofl.views`."""
+
 
 @dataclass(frozen=True)
 class TrainSettings:
@@ -57,9 +62,10 @@ class TrainSettings:
     Attributes
     ----------
     local_epochs : int
-        Passes over the clinic's images in each call.
+        Passes over the clinic's embryos in each call; each takes one image of every embryo, another one each time where
+        there are several.
     batch_size : int
-        Images a step.
+        Embryos a step.
     learning_rate : float
         At the start; see `learning_rate_scale` of `train`.
     weight_decay : float
@@ -69,7 +75,7 @@ class TrainSettings:
     label_smoothing : float
         Labels become ``smoothing / 2`` and ``1 - smoothing / 2``.
     balance : float
-        0 counts every image once; 1 gives days, and both classes of each, the same weight in sum; between, a power of
+        0 counts every embryo once; 1 gives days, and both classes of each, the same weight in sum; between, a power of
         that.
     proximal : float
         FedProx's mu: half of it times the squared distance from the weights at the start is added to the loss. 0 adds
@@ -88,7 +94,7 @@ class TrainSettings:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a training came to: mean loss over all batches, images in the set, batches and seconds."""
+    """What a training came to: mean loss over all batches, embryos in the set, batches and seconds."""
 
     loss: float
     examples: int
@@ -153,8 +159,9 @@ def train(
     model.to(device).train()
     optimiser = _optimiser(model, settings, settings.learning_rate * learning_rate_scale)
     begun = _copy(model) if settings.proximal else []
-    labels = torch.from_numpy(np.asarray(examples.labels, np.float32))
-    weights = _class_weights(labels, torch.from_numpy(np.asarray(examples.days)), settings.balance)
+    views = Views(examples.embryos)
+    labels = torch.from_numpy(np.asarray(examples.labels[views.first], np.float32))
+    weights = _class_weights(labels, torch.from_numpy(np.asarray(examples.days[views.first])), settings.balance)
     targets = labels * (1 - settings.label_smoothing) + settings.label_smoothing / 2
     count = len(labels)
     total = settings.local_epochs * math.ceil(count / settings.batch_size)
@@ -163,8 +170,11 @@ def train(
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         for _ in range(settings.local_epochs):
+            seen = views.first
+            if views.several:
+                seen = views.chosen(torch.rand(count, generator=generator, dtype=torch.float64).numpy())
             for batch in _batches(count, settings.batch_size, generator):
-                images = _inputs(examples, batch.numpy(), device)
+                images = _inputs(examples, seen[batch.numpy()], device)
                 if images.ndim == 4:  # an embedding has nothing to turn or flip
                     images = augment(images, generator)
                 with _autocast(device):
@@ -221,29 +231,34 @@ def _squared_distance(model: nn.Module, begun: list[torch.Tensor]) -> torch.Tens
 def predict(
     model: nn.Module, examples: Examples, *, device: str | torch.device = "cpu", batch_size: int = 64
 ) -> npt.NDArray[np.float64]:
-    """Scores of the examples: probabilities of class 1, float64 (n,), in their order. These stay with the clinic."""
+    """Scores of the embryos: probabilities of class 1, float64 (m,), in the order of their numbers.
+
+    The logits of an embryo's images are averaged. Scores stay with the clinic.
+    """
     import torch
 
     device = torch.device(device)
     model.to(device)
     was_training = model.training
     model.eval()
-    scores = []
+    logits = []
     try:
         with torch.inference_mode(), _autocast(device):
             for start in range(0, len(examples.rows), batch_size):
                 batch = np.arange(start, min(start + batch_size, len(examples.rows)))
-                logits = model(_inputs(examples, batch, device))
-                scores.append(torch.sigmoid(logits.double()).cpu().numpy())
+                logits.append(model(_inputs(examples, batch, device)).double().cpu().numpy())
     finally:
         model.train(was_training)
-    return np.concatenate(scores) if scores else np.zeros(0)
+    if not logits:
+        return np.zeros(0)
+    means = Views(examples.embryos).mean(np.concatenate(logits))
+    return np.asarray(torch.sigmoid(torch.from_numpy(means)).numpy())
 
 
 def evaluate(
     model: nn.Module, examples: Examples, *, device: str | torch.device = "cpu", batch_size: int = 64
 ) -> ScoreSums:
-    """Sums of the scores of the examples, by day and class.
+    """Sums of the scores of the embryos, by day and class; an embryo counts once, however many images show it.
 
     Raises
     ------
@@ -253,7 +268,8 @@ def evaluate(
     scores = predict(model, examples, device=device, batch_size=batch_size)
     if not np.all(np.isfinite(scores)):
         raise NotFiniteError("Found scores that are not numbers; expected finite weights. The model given is unusable.")
-    return ScoreSums.from_scores(scores, examples.labels, examples.days)
+    first = Views(examples.embryos).first
+    return ScoreSums.from_scores(scores, examples.labels[first], examples.days[first])
 
 
 def _inputs(examples: Examples, batch: npt.NDArray[np.int64], device: torch.device) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """Command line of the job `embryofl-datagen`."""
 
 import signal
+import sys
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -52,6 +53,26 @@ def divide(
     from .progress import Report
 
     divide_folder(source, out, clinics, seed, only, Report().line)
+
+
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="hungvuong, kromp, gomez, stork, saeedi, or drive:FILE_ID.")],
+    out: Annotated[Path, typer.Argument(help="Folder that takes the files; files brought by hand are put there, too.")],
+    also: Annotated[
+        list[str], typer.Option(help="A further file of the record, such as embryo_dataset_F15.tar.gz.")
+    ] = [],  # noqa: B006
+    accept_terms: Annotated[bool, typer.Option("--accept-terms", help="Accept the terms without being asked.")] = False,
+) -> None:
+    """Fetch a public data set from where it is published, after showing its terms. Goes on where it was interrupted."""
+    from .fetch import fetch as run
+    from .progress import Report
+
+    run(name, out, lambda text: accept_terms or _confirmed(text), Report(), also)
+
+
+def _confirmed(text: str) -> bool:
+    return sys.stdin.isatty() and typer.confirm(text, err=True)
 
 
 def _terminate(signum: int, frame: FrameType | None) -> None:

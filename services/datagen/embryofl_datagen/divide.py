@@ -313,7 +313,8 @@ def _write_clinic(folder: Path, share: Share) -> None:
 def _cells(image: EmbryoImage) -> list[str]:
     """The row of `labels.csv`, in the order of `COLUMNS`."""
     label, day = ("" if value is None else str(value) for value in (image.label, image.day))
-    return [image.file, label, image.patient, image.embryo, day, image.expansion, image.icm, image.te]
+    grade = [image.expansion, image.icm, image.te]
+    return [image.file, label, image.patient, image.embryo, day, *grade, image.frame, image.focal_plane]
 
 
 def _sha256(path: Path) -> str:

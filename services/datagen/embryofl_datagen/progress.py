@@ -17,6 +17,20 @@ class Report:
         print(text, file=self.stream, flush=True)
 
     @contextmanager
+    def receiving(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
+        """Show bytes as they come, `total` being -1 where it is not known; nothing in a log."""
+        if not self.stream.isatty():
+            yield lambda step: None
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        with Progress(*columns, console=Console(file=self.stream), transient=True) as bar:
+            task = bar.add_task(what, total=total if total >= 0 else None)
+            yield lambda step: bar.update(task, advance=step)
+
+    @contextmanager
     def counting(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
         """Count up to `total`; call what is yielded with the number done since the last call."""
         if self.stream.isatty():

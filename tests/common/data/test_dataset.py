@@ -82,3 +82,36 @@ def test_too_few_is_refused_with_counts_and_reasons(make_clinic, tmp_path):
         load_clinic_data(root, tmp_path / "cache", 16)
     for part in ("training examples remain", "of class 1", "At least 20", "1 unreadable", "23 labelled"):
         assert part in str(error.value)
+
+
+def test_images_of_one_embryo_day_and_label_are_views(make_clinic, tmp_path, draw):
+    root = make_clinic()
+    header, *lines = (root / "labels.csv").read_text().splitlines()
+    more = []
+    for number, line in enumerate(lines[:10]):
+        for plane in (-15, 15):
+            draw(root / f"images/plane{number}{plane}.png", 1000 + 100 * number + plane)
+            more.append(f"plane{number}{plane}.png," + line.split(",", 1)[1] + f",{plane}")
+    table = [header + ",focal_plane", *(line + ",0" for line in lines), *more]
+    (root / "labels.csv").write_text("\n".join(table))
+    data = load_clinic_data(root, tmp_path / "cache", 16)
+    assert not data.folder.problems
+    sides = (data.train, data.validation, data.test)
+    assert sum(len(side.rows) for side in sides) == len(lines) + 20
+    assert sum(len(side) for side in sides) == len(lines)
+    for side in sides:
+        assert sorted(set(side.embryos.tolist())) == list(range(len(side)))
+        for number in range(len(side)):
+            assert len(set(side.labels[side.embryos == number].tolist())) == 1
+            assert (side.embryos == number).sum() in (1, 3)
+
+
+def test_many_images_of_few_embryos_are_not_enough(make_clinic, tmp_path):
+    root = make_clinic(patients=15)
+    header, *lines = (root / "labels.csv").read_text().splitlines()
+    cells = [line.split(",") for line in lines]
+    load_clinic_data(root, tmp_path / "cache", 16)
+    one_a_patient = [f"{image},{label},{patient},{patient}-{label},5" for image, label, patient, _, _ in cells]
+    (root / "labels.csv").write_text("\n".join([header, *one_a_patient]))
+    with pytest.raises(DataError, match="training examples remain"):
+        load_clinic_data(root, tmp_path / "cache", 16)

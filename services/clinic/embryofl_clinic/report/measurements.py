@@ -1,5 +1,6 @@
 """Measure a folder: what is known already comes from the store, the rest is measured and put there."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from embryofl.data.contract import DataFolder
 from embryofl.data.scan import FileInfo
 from embryofl_clinic.report.gather import measure_files
 from embryofl_clinic.report.measure import columns_of
-from embryofl_clinic.report.neighbours import Search, find_pairs
+from embryofl_clinic.report.neighbours import SEARCH_VERSION, Search, find_pairs
 from embryofl_clinic.report.store import Store, open_store
 from embryofl_clinic.report.study import Measures
 
@@ -73,4 +74,13 @@ def _compare(store: Store, usable: list[str], progress: Progress | None) -> Sear
         if progress:
             progress("comparing images", done, total)
 
-    return find_pairs(len(usable), lambda index: store.get(usable[index]).print, told)
+    digest = hashlib.sha256(SEARCH_VERSION.encode())
+    for file in usable:
+        digest.update(store.get(file).print_)
+    key = digest.hexdigest()
+    known = store.compared(key)
+    if known is not None:
+        return Search.from_json(known)
+    search = find_pairs(len(usable), lambda index: store.get(usable[index]).print, told)
+    store.keep_compared(key, search.to_json())
+    return search

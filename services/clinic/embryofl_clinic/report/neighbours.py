@@ -7,6 +7,7 @@
 3. These are aligned (turned, scaled, shifted) and correlated where they overlap.
 """
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -22,6 +23,8 @@ RINGS, DIRECTIONS = 6, 24
 RADII = np.linspace(4, SIDE / 2 - 2, RINGS)
 SCALES = (1.0, 1.15, 1.3)
 """Of cropped copies, which are larger. One of two is the larger one: the smaller need not be tried."""
+SEARCH_VERSION = "1"
+"""Raised when a rule of the search changes: what was found before is then looked for again."""
 SMOOTH = 2.0
 BLANK = 0.1
 """Standard deviation of a print below which the picture shows nothing; of embryos it is 0.4 and more."""
@@ -34,6 +37,8 @@ PRESELECT = 0.60
 """Of the ring descriptors; true pairs of Hung Vuong lie above 0.68, one pair of others in a thousand above this."""
 CANDIDATES = 6
 """Of each image, at most."""
+MOST_CANDIDATES = 20_000
+"""In all: the likeliest. Pictures that are alike in everything but the cells (drawn ones) have hundreds of thousands."""
 ALIKE_PLAIN, ALIKE_GAIN = 0.76, 0.03
 """Least likeness of a pair, and how much less is enough with every common component that was taken out."""
 LARGE_GROUP = 8
@@ -52,6 +57,16 @@ class Search:
 
     pairs: tuple[Pair, ...]
     turned: bool
+
+    def to_json(self) -> str:
+        """For the store."""
+        return json.dumps([self.turned, [[pair.first, pair.second, pair.likeness] for pair in self.pairs]])
+
+    @classmethod
+    def from_json(cls, text: str) -> "Search":
+        """Back from the store."""
+        turned, pairs = json.loads(text)
+        return cls(tuple(Pair(*pair) for pair in pairs), turned)
 
 
 def find_pairs(count: int, get: GetPrint, progress: Callable[[int, int], None] | None = None) -> Search:
@@ -153,7 +168,7 @@ def _candidates(descriptors: npt.NDArray[np.float32], turned: bool) -> list[tupl
     """Likely pairs, first before second, each with the pose in which they are likeliest."""
     count = descriptors.shape[1]
     flat = descriptors[0].reshape(count, -1)
-    found: list[tuple[int, int, _Pose]] = []
+    found: list[tuple[float, int, int, _Pose]] = []
     block = max(1, min(512, 8_000_000 // count))
     for start in range(0, count, block):
         rows = descriptors[:, start : start + block]
@@ -171,8 +186,9 @@ def _candidates(descriptors: npt.NDArray[np.float32], turned: bool) -> list[tupl
         for row, columns in enumerate(nearest):
             for column in columns[score[row, columns] >= PRESELECT]:
                 pose = _likeliest_pose(rows[:, row : row + 1], flat[start + column], turned)
-                found.append((start + row, start + int(column), pose))
-    return sorted(found, key=lambda pair: pair[:2])
+                found.append((float(score[row, column]), start + row, start + int(column), pose))
+    likeliest = sorted(found, key=lambda pair: (-pair[0], *pair[1:3]))[:MOST_CANDIDATES]
+    return sorted((pair[1:] for pair in likeliest), key=lambda pair: pair[:2])
 
 
 def _likeliest_pose(row: npt.NDArray[np.float32], other: npt.NDArray[np.float32], turned: bool) -> _Pose:

@@ -8,7 +8,6 @@ import re
 from embryofl.data.contract import DataFolder
 from embryofl.data.layouts import CONTRACT_PLACES
 from embryofl.data.listing import Listing, list_images, locate
-from embryofl.data.tables import read_table
 from embryofl.errors import DataError
 
 COLUMNS = ("split", "fold", "set", "subset", "partition")
@@ -33,13 +32,12 @@ def own_split(folder: DataFolder) -> tuple[dict[str, str], str]:
 
 
 def _from_column(listing: Listing, column: str) -> dict[str, str]:
-    path = listing.top_file("labels.csv")
     try:
-        rows = read_table(path, ("image", column)).rows if path else ()
+        table = listing.table("labels.csv", ("image", column))
     except DataError:  # no such column
         return {}
     sides = {}
-    for row in rows:
+    for row in table.rows if table else ():
         place = locate(listing, row.cells["image"], CONTRACT_PLACES, f"row {row.number}")
         if isinstance(place, str) and row.cells[column]:
             sides[place] = row.cells[column]

@@ -58,6 +58,16 @@ class Store:
         gone = {file for (file,) in self._connection.execute("SELECT file FROM measured")} - set(files)
         self._connection.executemany("DELETE FROM measured WHERE file = ?", ((file,) for file in gone))
 
+    def compared(self, key: str) -> str | None:
+        """What came of comparing the very same images before, None where they were not."""
+        row = self._connection.execute("SELECT content FROM compared WHERE key = ?", (key,)).fetchone()
+        return str(row[0]) if row else None
+
+    def keep_compared(self, key: str, content: str) -> None:
+        """Keep what came of comparing all images; it takes the place of what was kept before."""
+        self._connection.execute("DELETE FROM compared")
+        self._connection.execute("INSERT INTO compared VALUES (?, ?)", (key, content))
+
     def save(self) -> None:
         """Make what was put durable."""
         self._connection.commit()
@@ -115,6 +125,7 @@ def _prepare(connection: sqlite3.Connection) -> sqlite3.Connection:
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute("CREATE TABLE IF NOT EXISTS version (text TEXT)")
+    connection.execute("CREATE TABLE IF NOT EXISTS compared (key TEXT PRIMARY KEY, content TEXT)")
     if connection.execute("SELECT text FROM version").fetchall() != [(MEASURE_VERSION,)]:
         connection.executescript(
             "DROP TABLE IF EXISTS measured; DELETE FROM version;"

@@ -6,12 +6,14 @@ from pathlib import Path
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"})
 
 REQUIRED_COLUMNS = ("image", "label")
-OPTIONAL_COLUMNS = ("patient", "embryo", "day", "expansion", "icm", "te")
+OPTIONAL_COLUMNS = ("patient", "embryo", "day", "expansion", "icm", "te", "frame", "focal_plane")
 COLUMNS = REQUIRED_COLUMNS + OPTIONAL_COLUMNS
 
 PROBLEM_KINDS: dict[str, str] = {
     "animated": "more than one frame: the first one is used",
+    "archive": "archive: its content is not looked at",
     "bad_day": "day that is not a number from 0 to 10: the image is used, its day is unknown",
+    "dicom": "DICOM file: not read as it is",
     "duplicate_row": "row that says the same as an earlier one",
     "ignored_column": "column that is not part of the data contract",
     "bad_name": "file name that is not in UTF-8: rename the file",
@@ -22,6 +24,8 @@ PROBLEM_KINDS: dict[str, str] = {
     "missing": "file that is not there",
     "not_an_image": "file of a type that is not read",
     "outside_folder": "path that leads out of the folder",
+    "special_file": "pipe, socket or device: never opened",
+    "too_deep": "folder too many folders down",
     "too_large": "image with too many pixels or bytes",
     "too_small": "image with too few pixels",
     "truncated": "image file that ends too early",
@@ -47,6 +51,8 @@ class EmbryoImage:
         Day of development from 0 to 10, None where unknown.
     expansion, icm, te : str
         Gardner grade as written, "" where unknown.
+    frame, focal_plane : str
+        Which of several images of one embryo, in time and in depth, as written; "" where there is one.
     """
 
     file: str
@@ -57,11 +63,18 @@ class EmbryoImage:
     expansion: str = ""
     icm: str = ""
     te: str = ""
+    frame: str = ""
+    focal_plane: str = ""
 
     @property
     def group(self) -> str:
         """The unit that stays on one side of every split: the patient, else the embryo, else the file."""
         return self.patient or self.embryo or self.file
+
+    @property
+    def unit(self) -> tuple[object, ...]:
+        """What counts as one embryo: images of one embryo of one patient, on one day and with one label; else the file."""
+        return (self.patient, self.embryo, self.day, self.label) if self.embryo else (self.file,)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ MIN_TRAIN = 20
 
 @dataclass(frozen=True)
 class Examples:
-    """Labelled images of one side of the split.
+    """Labelled images of one side of the split; several may be views of one embryo.
 
     Attributes
     ----------
@@ -33,15 +33,20 @@ class Examples:
         int64 (n,), 0 or 1.
     days : numpy.ndarray
         int64 (n,), 0 where unknown.
+    embryos : numpy.ndarray
+        int64 (n,), number of the embryo that an image shows, from 0 without gaps: images of one embryo, day and label are
+        views of it.
     """
 
     pixels: npt.NDArray[np.uint8] | npt.NDArray[np.float32]
     rows: npt.NDArray[np.int64]
     labels: npt.NDArray[np.int64]
     days: npt.NDArray[np.int64]
+    embryos: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
-        return len(self.rows)
+        """Number of embryos."""
+        return len(np.unique(self.embryos))
 
 
 @dataclass(frozen=True)
@@ -114,7 +119,7 @@ def split_to_train(folder: DataFolder, links: Sequence[str], split_seed: int) ->
             "Both 1 and 0 are needed to train: add images of the other class, or check the column label."
         )
     sides = split_by_patient(images, split_seed, links=links)
-    train = Counter(images[index].label for index in sides["train"])
+    train = Counter({images[index].unit: images[index].label for index in sides["train"]}.values())
     if train.total() < MIN_TRAIN or len(train) < 2:
         raise DataError(
             f"{train.total()} training examples remain in {folder.root} ({train[1]} of class 1, {train[0]} of class "
@@ -133,9 +138,11 @@ def _left_out(folder: DataFolder) -> str:
 
 
 def _examples(cache: DecodedCache, images: Sequence[EmbryoImage]) -> Examples:
+    numbers: dict[tuple[object, ...], int] = {}
     return Examples(
         cache.pixels,
         np.array([cache.rows[image.file] for image in images], np.int64),
         np.array([image.label for image in images], np.int64),
         np.array([image.day or 0 for image in images], np.int64),
+        np.array([numbers.setdefault(image.unit, len(numbers)) for image in images], np.int64),
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from embryofl.data.contract import COLUMNS, OPTIONAL_COLUMNS, REQUIRED_COLUMNS, DataFolder, EmbryoImage, Problem
 from embryofl.data.listing import Listing, list_images, locate
-from embryofl.data.tables import Row, read_table
+from embryofl.data.tables import Row
 from embryofl.errors import DataError
 
 LABELS = {"1": 1, "1.0": 1, "1,0": 1, "0": 0, "0.0": 0, "0,0": 0, "": None}
@@ -73,10 +73,9 @@ Found = tuple[list[EmbryoImage], list[Problem]] | None
 
 def labels_csv(listing: Listing) -> Found:
     """The data contract: `labels.csv`, paths relative to the folder or to `images`."""
-    path = listing.top_file("labels.csv")
-    if path is None:
+    table = listing.table("labels.csv", REQUIRED_COLUMNS, OPTIONAL_COLUMNS)
+    if table is None:
         return None
-    table = read_table(path, REQUIRED_COLUMNS, OPTIONAL_COLUMNS)
     problems = [
         Problem(table.name, "ignored_column", f"column {column!r} is ignored; known are {', '.join(COLUMNS)}")
         for column in table.columns
@@ -88,14 +87,13 @@ def labels_csv(listing: Listing) -> Found:
 
 def kaggle(listing: Listing) -> Found:
     """`train.csv` (`Image,Class`), `train/`, `test/`, and `same_embryo.csv` (`Image,Embryo`) where there is one."""
-    path = listing.top_file("train.csv")
-    if path is None:
+    table = listing.table("train.csv", ("image", "class"))
+    if table is None:
         return None
-    table = read_table(path, ("image", "class"))
     problems: list[Problem] = []
     embryos: dict[str, str] = {}
-    same = listing.top_file("same_embryo.csv")
-    for row in read_table(same, ("image", "embryo")).rows if same else ():
+    same = listing.table("same_embryo.csv", ("image", "embryo"))
+    for row in same.rows if same else ():
         name, embryo = posixpath.basename(row.cells["image"].replace("\\", "/")), row.cells["embryo"]
         if embryos.setdefault(name, embryo) != embryo:
             detail = f"{same.name if same else ''} row {row.number}: already in the group {embryos[name]}"
@@ -107,8 +105,8 @@ def kaggle(listing: Listing) -> Found:
         return EmbryoImage(file, label, embryo=embryos.get(name, ""), day=int(day[1]) if day else None), []
 
     images, more = _from_rows(listing, table.name, table.rows, make, ("train", ""), label_column="class")
-    test = listing.top_file("test.csv")
-    for row in read_table(test, ("image",)).rows if test else ():
+    test = listing.table("test.csv", ("image",))
+    for row in test.rows if test else ():
         found = locate(listing, row.cells["image"], ("test", ""), f"test.csv row {row.number}")
         if isinstance(found, Problem):
             more.append(found)

@@ -8,7 +8,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from embryofl.data.contract import IMAGE_SUFFIXES, Problem
+from embryofl.data.tables import Table, parse_table, read_table
 from embryofl.errors import DataError
+
+MOST_DEPTH = 40
+"""Folders below one another; no export has as many, and a path has to fit into 4096 bytes."""
+
+OTHER_TYPES = {
+    **dict.fromkeys((".dcm", ".dicom", ".dic"), "dicom"),
+    **dict.fromkeys((".zip", ".7z", ".rar", ".tar", ".gz", ".tgz"), "archive"),
+    **dict.fromkeys((".gif", ".webp", ".heic", ".heif", ".avif", ".jp2", ".jfif", ".psd", ".dng"), "not_an_image"),
+    **dict.fromkeys((".avi", ".mp4", ".mov", ".wmv"), "not_an_image"),
+}
+"""Files that hold images which are not read, by suffix, to the kind of problem that they are."""
 
 
 @dataclass
@@ -30,7 +42,9 @@ class Listing:
     deeper : list of str
         Sub-folders that hold a `labels.csv` or `train.csv`: the wrong folder may have been named.
     problems : list of Problem
-        Links that lead nowhere or outside, folders that cannot be opened.
+        Links that lead nowhere or outside, folders that cannot be opened, files that are not read.
+    contents : dict
+        Content of tables that are no files on disk (those in an archive), by name.
     """
 
     root: Path
@@ -40,6 +54,16 @@ class Listing:
     tables: list[str] = field(default_factory=list)
     deeper: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    contents: dict[str, bytes] = field(default_factory=dict)
+
+    def table(self, name: str, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> Table | None:
+        """Read a table at the top of the folder, whatever the case of its name; None without one."""
+        path = self.top_file(name)
+        if path is None:
+            return None
+        if path.name in self.contents:
+            return parse_table(self.contents[path.name], path.name, required, optional)
+        return read_table(path, required, optional)
 
     def top_file(self, name: str) -> Path | None:
         """A table at the top of the folder by its name, whatever its case; never through a link that leads outside."""
@@ -101,12 +125,16 @@ def _scan(listing: Listing, relative: str, stack: list[str], links: list[str]) -
             continue
         if entry.is_symlink():
             links.append(name)
-        elif entry.is_dir():
+        elif entry.is_dir() and name.count("/") < MOST_DEPTH:
             stack.append(name)
-        elif not entry.is_file():
-            continue  # a pipe or device would block its reader
+        elif entry.is_dir():
+            listing.problems.append(Problem(name, "too_deep", f"more than {MOST_DEPTH} folders down"))
+        elif not entry.is_file():  # a pipe or device would block its reader
+            listing.problems.append(Problem(name, "special_file", "no regular file"))
         elif is_image_name(name):
             listing.files.append(name)
+        elif kind := OTHER_TYPES.get(posixpath.splitext(name)[1].lower()):
+            listing.problems.append(Problem(name, kind, "files of this type are not read"))
         elif not relative:
             listing.tables.append(name)
         elif entry.name.lower() in ("labels.csv", "train.csv"):

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,20 +74,7 @@ def _encodings(data: bytes) -> tuple[str, ...]:
 
 
 def read_table(path: Path, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> Table:
-    """Read a CSV table whose header must name some columns.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    required, optional : tuple of str
-        Column names in lower case.
-
-    Raises
-    ------
-    DataError
-        When the file cannot be read as a table, lacks a required column, or has a known column twice.
-    """
+    """Read a table from a file: see `parse_table`. Also raises `DataError` when it cannot be opened or is too large."""
     name = path.name
     try:
         if path.stat().st_size > MAX_TABLE_BYTES:
@@ -94,9 +82,30 @@ def read_table(path: Path, required: tuple[str, ...], optional: tuple[str, ...] 
         data = path.read_bytes()
     except OSError as error:
         raise DataError(f"{name} cannot be read ({error.strerror}). Give the user who runs this the right.") from error
+    return parse_table(data, name, required, optional)
+
+
+def parse_table(data: bytes, name: str, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> Table:
+    """Read a CSV table whose header must name some columns.
+
+    Parameters
+    ----------
+    data : bytes
+        The table.
+    name : str
+        What it is called in messages.
+    required, optional : tuple of str
+        Column names in lower case.
+
+    Raises
+    ------
+    DataError
+        When it cannot be read as a table, lacks a required column, or has a known column twice.
+    """
     text = decode_text(data, name)
     known = required + optional
-    lines = max((_parse(text, s, name) for s in SEPARATORS), key=lambda lines: _known_columns(lines, known))
+    # By the first lines alone, and not strictly: rows that are right with one separator need not be with another.
+    lines = _parse(text, max(SEPARATORS, key=lambda separator: _known_columns(text, separator, known)), name)
     expected = ",".join(required) + (f" and, where known, {','.join(optional)}" if optional else "")
     if not lines:
         raise DataError(f"{name} is empty. Expected a first line with the columns {expected}, then a row an image.")
@@ -141,8 +150,14 @@ def _header(cells: list[str]) -> list[str]:
     return [" ".join(cell.strip().lower().split()) for cell in cells]
 
 
-def _known_columns(lines: list[tuple[int, list[str]]], known: tuple[str, ...]) -> tuple[int, int]:
-    header = _header(lines[0][1]) if lines else []
+def _known_columns(text: str, separator: str, known: tuple[str, ...]) -> tuple[int, int]:
+    """How many columns the header would have with this separator: known ones, and in all."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    try:
+        lines = (cells for cells in itertools.islice(reader, 20) if any(cell.strip() for cell in cells))
+        header = next((_header(cells) for cells in lines if not cells[0].strip().lower().startswith("sep=")), [])
+    except csv.Error:  # a cell without an end
+        return 0, 0
     return len(set(header) & set(known)), len(header)
 
 

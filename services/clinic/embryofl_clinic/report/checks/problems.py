@@ -7,13 +7,15 @@ from embryofl_clinic.report.finding import Finding, Shown, Verdict, plural
 from embryofl_clinic.report.study import Study
 
 ADVICE = {
+    "archive": "Unpack it elsewhere and look at it first, or take it in with: embryofl-clinic import SOURCE FOLDER.",
     "bad_label": "Write 1, 0 or nothing into the label cell.",
     "bad_name": "Rename the files.",
     "bad_row": "Mend the rows in the table.",
     "contradiction": "Decide which row is right and remove the other.",
-    "dicom": "Take them in with: embryofl-clinic import SOURCE FOLDER --from dicom.",
+    "dicom": "Take them in with: embryofl-clinic import SOURCE FOLDER --layout dicom.",
     "empty": "Copy them again from their source.",
     "missing": "Copy the files into the folder, or remove the rows.",
+    "not_an_image": "Export them as PNG, JPEG, TIFF or BMP.",
     "outside_folder": "Copy the files themselves into the folder: links and paths that lead out are never followed.",
     "special_file": "Remove them: pipes, sockets and devices are never opened.",
     "too_deep": "Move the images nearer to the top of the folder.",

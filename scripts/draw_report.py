@@ -1,0 +1,77 @@
+"""Draw the data report's page: docs/images/report.png, of a drawn clinic with planted troubles.
+
+    python scripts/draw_report.py [--chromium PROGRAM]
+
+A synthetic clinic is made, a name is printed into some pictures, others are copied, smeared or cut; the page is made by
+`embryofl-clinic check --html` and photographed by a browser without a window.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from embryofl.data.listing import list_images
+
+ROOT = Path(__file__).parents[1]
+BIN = Path(sys.executable).parent
+WIDTH, HEIGHT = 1000, 1500
+
+
+def plant(folder: Path) -> None:
+    """One of several troubles in some of the pictures."""
+    paths = [folder / file for file in list_images(folder).files]
+    for path in paths[10:13]:
+        image = Image.open(path).convert("L")
+        ImageDraw.Draw(image).text((6, 6), "DOE, JANE 12.03.1988", 255, font=ImageFont.load_default(16))
+        image.save(path)
+    for number, path in enumerate(paths[40:43]):
+        turned = Image.open(path).rotate(70, Image.Resampling.BICUBIC, fillcolor=Image.open(path).getpixel((2, 2)))
+        turned.save(paths[90 + number])
+    for path in paths[60:62]:
+        image = Image.open(path)
+        image.crop((0, image.height // 2, image.width, image.height // 2 + image.height // 8)).resize(image.size).save(
+            path
+        )
+    paths[70].write_bytes(paths[70].read_bytes()[:2000])
+    paths[71].rename(paths[71].with_name("Schmidt_Anna_1988-03-12" + paths[71].suffix))
+
+
+def main() -> None:
+    """Draw it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--chromium", default="chromium")
+    chromium = parser.parse_args().chromium
+    with tempfile.TemporaryDirectory() as temporary:
+        folder, page, picture = (Path(temporary) / name for name in ("clinic", "page.html", "page.png"))
+        generate = [
+            str(BIN / "embryofl-datagen"),
+            "generate",
+            str(folder),
+            "--images",
+            "240",
+            "--only",
+            "1",
+            "--size",
+            "192",
+        ]
+        subprocess.run(generate, check=True)
+        plant(folder)
+        subprocess.run(
+            [str(BIN / "embryofl-clinic"), "check", folder.name, "--html", str(page)], cwd=temporary, check=False
+        )
+        subprocess.run(
+            [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--screenshot={picture}",
+             f"--window-size={WIDTH},{HEIGHT}", page.as_uri()],
+            check=True,
+        )  # fmt: skip
+        out = ROOT / "docs" / "images" / "report.png"
+        Image.open(picture).convert("RGB").quantize(128).save(out, optimize=True)
+        print(f"{out}: {out.stat().st_size / 1e3:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()

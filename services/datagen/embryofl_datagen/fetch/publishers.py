@@ -1,0 +1,142 @@
+"""What a publisher offers: file names, addresses, sizes and checksums, and the licence as it stands there today."""
+
+import base64
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from embryofl.errors import UserError
+
+from .catalogue import DataSet
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A file to be fetched.
+
+    Attributes
+    ----------
+    name : str
+        Bare file name.
+    url : str
+        Where it lies.
+    size : int
+        Bytes, -1 where not published.
+    checksum : str
+        `md5:...` or `sha256:...`, "" where not published.
+    headers : mapping of str to str
+        What the request must carry; holds the user's token, so it is not shown.
+    """
+
+    name: str
+    url: str
+    size: int = -1
+    checksum: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What a publisher offers today; `licence` as its record says, "" where it says nothing."""
+
+    files: tuple[Remote, ...]
+    licence: str = ""
+
+
+def offer(client: httpx.Client, data_set: DataSet, hosts: Mapping[str, str]) -> Offer:
+    """Ask a publisher.
+
+    Raises
+    ------
+    httpx.HTTPError
+        When it cannot be reached or refuses.
+    UserError
+        When its answer is not understood, or a token is missing.
+    """
+    host = hosts.get(data_set.publisher, "")
+    if data_set.publisher == "kaggle":
+        url = f"{host}/api/v1/competitions/data/download-all/{data_set.place}"
+        return Offer((Remote(data_set.files[0], url, headers=_kaggle_token()),))
+    if data_set.publisher == "github":
+        return Offer((Remote(data_set.files[0], f"{host}/{data_set.place}/archive/refs/heads/master.zip"),))
+    try:
+        return _zenodo(client, data_set, host) if data_set.publisher == "zenodo" else _figshare(client, data_set, host)
+    except (KeyError, TypeError, ValueError, httpx.InvalidURL) as error:
+        raise UserError(
+            f"The answer of {host} about {data_set.name} was not understood ({error!r}). Expected the list of its files: "
+            f"its interface may have changed. Get the files from {data_set.page} by hand and start again."
+        ) from error
+
+
+def _zenodo(client: httpx.Client, data_set: DataSet, host: str) -> Offer:
+    record = _json(client, f"{host}/api/records/{data_set.place}")
+    files = tuple(
+        Remote(_bare(one["key"]), _address(one["links"]["self"], host), int(one["size"]), str(one.get("checksum", "")))
+        for one in record["files"]
+    )
+    return Offer(files, str((record["metadata"].get("license") or {}).get("id", "")))
+
+
+def _figshare(client: httpx.Client, data_set: DataSet, host: str) -> Offer:
+    record = _json(client, f"{host}/v2/articles/{data_set.place}")
+    files = tuple(
+        Remote(_bare(one["name"]), _address(one["download_url"], host), int(one["size"]), _md5(one))
+        for one in record["files"]
+    )
+    return Offer(files, str((record.get("license") or {}).get("name", "")))
+
+
+def _md5(one: Mapping[str, object]) -> str:
+    found = one.get("computed_md5") or one.get("supplied_md5")
+    return f"md5:{found}" if found else ""
+
+
+def _address(url: object, host: str) -> str:
+    """An address that is as secure as the publisher's own."""
+    if httpx.URL(str(url)).scheme != httpx.URL(host).scheme:
+        raise ValueError(f"address {url!r}")
+    return str(url)
+
+
+def _bare(name: object) -> str:
+    """A file name that cannot lead anywhere else."""
+    text = str(name)
+    if not text or text != Path(text).name or text.startswith(".") or "\\" in text:
+        raise ValueError(f"file name {text!r}")
+    return text
+
+
+def _json(client: httpx.Client, url: str) -> dict:  # type: ignore[type-arg]  # whatever the publisher says
+    answer = client.get(url)
+    answer.raise_for_status()
+    found = answer.json()
+    if not isinstance(found, dict):
+        raise TypeError("no record")
+    return found
+
+
+def _kaggle_token() -> dict[str, str]:
+    """The user's own token, from the places where Kaggle's tools look for it."""
+    if token := os.environ.get("KAGGLE_API_TOKEN", ""):
+        return {"Authorization": f"Bearer {token}"}
+    user, key = os.environ.get("KAGGLE_USERNAME", ""), os.environ.get("KAGGLE_KEY", "")
+    path = Path(os.environ.get("KAGGLE_CONFIG_DIR", Path.home() / ".kaggle")) / "kaggle.json"
+    if not (user and key) and path.is_file():
+        try:
+            found = json.loads(path.read_text())
+            user, key = str(found["username"]), str(found["key"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{path} cannot be read as Kaggle's token. Make a new one on kaggle.com, Settings."
+            ) from error
+    if not (user and key):
+        raise UserError(
+            f"Kaggle wants to know who you are, and there is no token in {path}, nor in KAGGLE_USERNAME and KAGGLE_KEY. "
+            "Make one on kaggle.com (Settings, API, Create new token), accept the competition's rules on its page, and "
+            "start again."
+        )
+    return {"Authorization": "Basic " + base64.b64encode(f"{user}:{key}".encode()).decode()}
