@@ -1,6 +1,7 @@
 """The agent: answers what is asked, repeats an answer without training again, and lets no exception's text out."""
 
 import json
+import threading
 
 import pytest
 
@@ -8,6 +9,7 @@ from embryofl.errors import DataError
 from embryofl.messages import Reply, round_seed
 from embryofl_clinic.agent import Agent
 from embryofl_clinic.fleet_link import RunGone, Stopped
+from embryofl_clinic.identity import Identity
 from embryofl_clinic.transfer import TransferDamaged, TransferRefused
 
 SECRET = "/data/images/Anna-Schmidt-1984.png"
@@ -176,3 +178,16 @@ def test_nothing_the_hub_says_ends_the_process(clinic, monkeypatch, when, error)
     assert isinstance(found.agent, Agent)
     found.agent.run()
     assert len(calls) == 3
+
+
+def test_whose_key_was_replaced_goes_on_as_soon_as_it_has_the_new_one(clinic, monkeypatch):
+    """`rotate-key` tells the hub first: for a moment the trainer's key is dead and the new one not in its place."""
+    monkeypatch.setattr("embryofl_clinic.agent.KEY_LOOK_S", 0.01)
+    found = clinic()
+    other = Identity(found.agent._settings.identity_dir)
+    resting = threading.Thread(target=found.agent._rest, args=(600,), daemon=True)
+    resting.start()
+    other.next_key()
+    other.adopt_next()
+    resting.join(30)
+    assert not resting.is_alive() and found.agent._identity.public_key == other.public_key

@@ -24,10 +24,11 @@ log = logging.getLogger("embryofl.clinic")
 
 POLL_FAST_S, POLL_SLOW_S, POLL_GROWTH = 0.1, 2.0, 1.1  # about 30 polls (20 s) from fast to slow
 REFUSED_FIRST_S, REFUSED_MOST_S = 1.0, 30.0
-WAITING_S, GONE_S = (
-    3.0,
+WAITING_S = 3.0  # between two tries while the coordinator has not approved
+GONE_S, KEY_LOOK_S = (
     600.0,
-)  # between two tries while the coordinator has not approved; when the key never works again
+    1.0,
+)  # the same when the key never works again, and between two looks whether there is another
 
 
 class Agent:
@@ -96,7 +97,7 @@ class Agent:
                     continue  # that was why
                 if found is not None and found.state in (*GONE, "waiting"):  # which it has said
                     self._metrics.connection(up=False)
-                    self._stop.wait(WAITING_S if found.state == "waiting" else GONE_S)
+                    self._rest(WAITING_S if found.state == "waiting" else GONE_S)
                     continue
                 log.warning(
                     "the hub does not know this clinic's key right now (%s): it may have just restarted, or the clinic is "
@@ -111,6 +112,13 @@ class Agent:
                 refused_delay = min(refused_delay * 1.6, REFUSED_MOST_S)
             finally:
                 link.close()
+
+    def _rest(self, seconds: float) -> None:
+        """Wait, or until this clinic's key is another one: `rotate-key` tells the hub before it changes the key here."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and not self._stop.wait(min(KEY_LOOK_S, seconds)):
+            if self._identity.reload():
+                return
 
     def _note_state(self, state: str, reason: str) -> None:
         self._metrics.connection(state == "up")
