@@ -203,6 +203,30 @@ def test_a_second_upload_cannot_replace_one_that_has_passed_the_gate(uploads, tm
     assert left(tmp_path) == [ticket.path]
 
 
+def test_of_many_uploads_at_one_address_only_the_newest_goes_on(uploads, tmp_path):
+    """Otherwise one clinic could fill the disk through a single address."""
+    path = uploads.expect("run-0001", 1, "anna", len(DATA))
+
+    async def many():
+        go = asyncio.Event()
+
+        async def slow():
+            yield DATA[:1000]
+            await go.wait()
+            yield DATA[1000:]
+
+        tasks = []
+        for _ in range(5):
+            tasks.append(asyncio.create_task(uploads.receive(path, len(DATA), slow())))
+            await asyncio.sleep(0.01)
+        go.set()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    *older, newest = asyncio.run(many())
+    assert newest is None and all(isinstance(e, UploadRefused) and e.status == 503 for e in older)
+    assert left(tmp_path) == [uploads.collect(path).path]
+
+
 def test_an_upload_that_ends_after_its_round_leaves_nothing(uploads, tmp_path):
     path = uploads.expect("run-0001", 1, "anna", len(DATA))
 

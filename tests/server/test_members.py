@@ -8,13 +8,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from enrolment_kit import ask_standing, enrolment, openssh
 from fastapi.testclient import TestClient
+from pydantic import ValidationError
 
 from embryofl.errors import UserError
 from embryofl.invite import Invite
-from embryofl.messages import KeyChange, Leaving, key_change_text, leaving_text
+from embryofl.messages import KeyChange, Leaving, key_change_text, leaving_text, proof_text
 from embryofl_server.api import create_app
 from embryofl_server.hub import HubService
-from embryofl_server.proofs import fingerprint
+from embryofl_server.proofs import canonical, fingerprint
 from embryofl_server.settings import HubSettings
 from embryofl_server.store import Refused
 
@@ -68,6 +69,63 @@ def test_a_revoked_key_never_works_again_not_after_a_restart_nor_with_a_new_invi
         with pytest.raises(UserError, match="never works again"):
             again.membership.resume("anna", by="me")
     assert audit(again, "revoked")[0]["by"] == "me" and audit(again, "revoked")[0]["key"] == fingerprint(openssh(key))
+
+
+def respelt(line: str) -> list[str]:
+    """The same public key, written in other ways that are read as it."""
+    kind, blob = line.split()[:2]
+    found = [f"{kind} {blob}=", f"{kind} {blob} anna@home", f"{kind} {blob[:40]}*{blob[40:]}", f"{kind} {blob}!!"]
+    return [x for x in found if canonical(x) == canonical(line)]
+
+
+def test_a_revoked_key_does_not_come_back_in_another_spelling(hub, key):
+    join(hub, "anna", key)
+    hub.membership.revoke("anna", "A test", "tester")
+    spellings = respelt(openssh(key))
+    assert len(spellings) > 1
+    for line in spellings:
+        secret = hub.membership.invite("anna").secret
+        proof = key.sign(proof_text("anna", secret, line), ec.ECDSA(SHA256())).hex()
+        with pytest.raises(Refused, match="never works again"):
+            hub.membership.enrol(enrolment("anna", secret, key, public_key=line, proof=proof))
+
+
+def test_a_dead_key_is_told_to_nobody_even_if_its_clinic_should_live(hub, key):
+    join(hub, "anna", key)
+    hub.membership.revoke("anna", "A test", "tester")
+    hub.store._db.execute("UPDATE clinics SET state = 'enrolled'")  # what a lost race would have left
+    assert hub.store.keys() == {}
+
+
+def test_of_two_changes_of_a_key_at_once_the_second_is_refused(hub, key):
+    join(hub, "anna", key)
+    before = hub.store.clinic("anna").public_key
+    hub.store.change_key("anna", before, "ecdsa-sha2-nistp384 AAAA")
+    with pytest.raises(Refused):
+        hub.store.change_key("anna", before, "ecdsa-sha2-nistp384 BBBB")
+    assert hub.store.clinic("anna").public_key == "ecdsa-sha2-nistp384 AAAA"
+
+
+@pytest.mark.parametrize(
+    "value", ["\ud800", 10**400, float("inf"), {"5": {"0": 10**12}}], ids=["text", "huge", "inf", "deep"]
+)
+def test_a_summary_that_could_not_be_shown_is_not_taken(value):
+    with pytest.raises(ValidationError):
+        enrolment("anna", "s" * 40, summary={"patients": value})
+
+
+def test_a_key_that_cannot_be_told_to_the_log_is_told_to_the_superlink_all_the_same(make_hub, key, monkeypatch):
+    hub, told = make_hub(), []
+    monkeypatch.setattr(hub.membership, "_admit", lambda: told.append(set(hub.store.keys())))
+    join(hub, "anna", key)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(hub.membership, "_audit", full)
+    with pytest.raises(OSError, match="no space"):
+        hub.membership.revoke("anna", "A test", "tester")
+    assert told[-1] == set()
 
 
 def test_a_revoked_clinic_may_come_back_with_a_new_key_and_its_old_key_stays_dead(hub, key):
@@ -173,6 +231,13 @@ def test_a_renamed_clinic_keeps_its_key_and_learns_its_name_when_it_asks_by_the_
     for taken in ("porto", "anna", "bert"):
         with pytest.raises(UserError, match="is or was"):
             hub.rename("bert", taken, by="me")
+
+
+def test_a_clinic_that_is_gone_is_not_renamed(hub, key):
+    join(hub, "anna", key)
+    hub.membership.revoke("anna", "A test", "tester")
+    with pytest.raises(UserError, match="revoked"):
+        hub.membership.rename("anna", "berta", "tester")
 
 
 def test_no_clinic_is_renamed_while_a_run_goes_by_its_name(hub, key, packed, tmp_path):

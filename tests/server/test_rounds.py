@@ -329,6 +329,20 @@ def test_refusals_in_a_row_suspend_and_the_run_goes_on_without(stage):
     assert ("bert", 3) not in found.link.sent
 
 
+def test_a_clinic_that_leaves_before_it_is_suspended_does_not_end_the_run(stage):
+    found = stage(rounds=3, quorum=2, suspend_after=1, min_clinics=2)
+
+    def fault(kind: str, name: str, round_: int) -> Any:
+        if kind == "answer" and name == "bert" and round_ == 1:
+            found.store.set_state("bert", "left", "It left by its own wish")
+            return "nan"
+        return None
+
+    found.link.fault = fault
+    found.go()
+    assert [set(r["clinics"]) for r in found.checkpoints.records()[1:]] == [{"anna", "cleo"}] * 3
+
+
 def test_a_good_answer_between_starts_the_count_anew(stage):
     found = stage(rounds=5, min_clinics=2, quorum=2, suspend_after=2)
     found.link.fault = lambda kind, name, r: "nan" if kind == "answer" and name == "bert" and r in (1, 3, 5) else None

@@ -62,7 +62,7 @@ class Agent:
         self._clock = HubClock()
         self._standing = StandingDesk(identity, membership, self._clock, self._metrics, self._renamed)
         self._last: tuple[tuple[str, int, str, str], Trained | None, Reply] | None = None
-        self._up = False
+        self._up, self._hub = False, ""
 
     def run(self) -> None:
         """Work until told to stop."""
@@ -79,6 +79,7 @@ class Agent:
                 self._note_state,
                 self._clock,
             )
+            self._hub = hub
             transfers = Transfers(hub, self._membership.ca, self._stop, self._clock)
             try:
                 link.connect()
@@ -185,6 +186,8 @@ class Agent:
         if self._last is not None and self._last[0] == key:
             return self._repeat(transfers, request)
         head = {"kind": request.kind, "run": request.run, "round": request.round, "layout": request.layout}
+        if request.clinic != self._policy.name:  # renamed a moment ago?
+            self._standing.look(self._hub, now=True)
         objection = self._policy.objection(request)
         workload = None
         if not objection:

@@ -1,8 +1,11 @@
 """The clinic's identity: a private key made here that never leaves, and what is known of the hub."""
 
 import base64
+import contextlib
 import hashlib
 import json
+import os
+import secrets
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -65,7 +68,16 @@ class Identity:
     def _load_or_make_key(path: Path) -> ec.EllipticCurvePrivateKey:
         if not path.exists():
             key = ec.generate_private_key(ec.SECP384R1())
-            write_atomic(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), mode=0o600)
+            made = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+            write_atomic(made, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), mode=0o600)
+            try:
+                os.link(made, path)
+            except FileExistsError:
+                pass  # of two that make one at once, both take the first's
+            except OSError:  # no hard links here
+                made.rename(path)
+            made.unlink(missing_ok=True)
+            sync_folder(path.parent)
         loaded = load_pem_private_key(path.read_bytes(), None)
         if not isinstance(loaded, ec.EllipticCurvePrivateKey):
             raise UserError(f"{path} holds a key of another kind, expected an EC key. Remove it and join again.")
@@ -82,8 +94,9 @@ class Identity:
         return self._load_or_make_key(self._folder / NEXT)
 
     def adopt_next(self) -> None:
-        """Put the next key in the place of this one."""
-        (self._folder / NEXT).replace(self._folder / KEY)
+        """Put the next key in the place of this one. Where another process has done so already, take that."""
+        with contextlib.suppress(FileNotFoundError):
+            (self._folder / NEXT).replace(self._folder / KEY)
         sync_folder(self._folder)
         self.reload()
 

@@ -158,6 +158,11 @@ def _say(identity: Identity, membership: Membership, path: str, request: Callabl
         try:
             with httpx.Client(verify=tls_context(membership.ca), timeout=20, trust_env=False) as client:
                 response = client.post(f"https://{hub}{path}", json=body)
+        except (httpx.ReadError, httpx.ReadTimeout, httpx.RemoteProtocolError):
+            raise UserError(
+                f"The hub at {hub} broke off before it answered, so this may or may not have been done. Run it again: that "
+                "does no harm."
+            ) from None
         except httpx.TransportError:
             continue
         if response.status_code != httpx.codes.OK:

@@ -5,6 +5,7 @@ refused, so that neither side ever acts on half-understood words.
 """
 
 import hashlib
+import json
 from dataclasses import fields
 from typing import Annotated, Any, Literal
 
@@ -18,6 +19,7 @@ _TRAIN, _RECIPE = TrainSettings(), recipe(DEFAULT_MODEL)
 
 PROTOCOL = 1  # raised when a message changes meaning; both sides refuse another number
 MAX_REPLY = 1 << 20  # bytes of JSON a reply may have
+MAX_COUNT = 10**9  # of anything that a clinic tells of its data
 TEXT_CODE = 7_000
 """Our texts travel as the reason of a Flower error of this code. A message with content is three objects of Flower's, each
 an HTTP request of about 4 ms at the SuperLink on each side, and has to be put together from bytes of the other side's; an
@@ -177,6 +179,18 @@ class Enrolment(Strict):
     meaning: Meaning = "quality"
     summary: dict[str, Any] = Field(default_factory=dict)
 
+    @field_validator("summary")
+    @classmethod
+    def _can_be_shown(cls, value: dict[str, Any]) -> dict[str, Any]:
+        """It is kept and shown to the coordinator: text, and numbers that a number in JSON can hold."""
+        try:
+            json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+        except ValueError:  # also a UnicodeEncodeError: half of a surrogate pair
+            raise ValueError("text that is no Unicode, or a number that is none") from None
+        if not _small_numbers(value):
+            raise ValueError(f"numbers beyond {MAX_COUNT}")
+        return value
+
 
 class StandingQuestion(Strict):
     """A clinic asks how it stands with the hub (suspended? last answer refused? what time is it there?). It asks only while
@@ -270,6 +284,14 @@ def proof_text(name: str, secret: str, public_key: str) -> bytes:
 def round_seed(seed: int, round_: int, clinic: str) -> int:
     """Seed of one clinic's work in one round: 63 bits from SHA-256, so that a resumed run repeats it exactly."""
     return int.from_bytes(hashlib.sha256(f"embryofl:{seed}:{round_}:{clinic}".encode()).digest()[:8], "big") >> 1
+
+
+def _small_numbers(value: object) -> bool:
+    if isinstance(value, dict):
+        return all(map(_small_numbers, value.values()))
+    if isinstance(value, list):
+        return all(map(_small_numbers, value))
+    return not isinstance(value, int | float) or abs(value) <= MAX_COUNT
 
 
 def explain(error: ValidationError) -> str:

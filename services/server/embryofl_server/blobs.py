@@ -77,6 +77,7 @@ class Ticket:
     path: Path
     size: int
     sha256: str = ""
+    coming: Path | None = None  # the newest upload; a clinic that tries again gives the one before up
 
 
 class UploadRefused(Exception):
@@ -118,7 +119,7 @@ class Uploads:
             raise UploadRefused(410, "The round this update belongs to is over.")
         if length != ticket.size:
             raise UploadRefused(413, f"The update has {length} bytes, expected were exactly {ticket.size}.")
-        part = ticket.path.with_suffix("." + secrets.token_hex(4))
+        part = ticket.coming = ticket.path.with_suffix("." + secrets.token_hex(4))
         digest, got = hashlib.sha256(), 0
         try:
             loop = asyncio.get_running_loop()
@@ -131,6 +132,8 @@ class Uploads:
                             raise UploadRefused(413, f"The update has more than the {ticket.size} bytes expected.")
                         if self._tickets.get(name) is not ticket:
                             raise UploadRefused(410, "The round this update belongs to is over.")
+                        if ticket.coming != part:
+                            raise UploadRefused(503, "A newer upload has taken this one's place.")
                         digest.update(chunk)
                         file.write(chunk)
             if got != ticket.size:

@@ -60,5 +60,11 @@ class Doorkeeper:
             if self._closing.is_set():
                 return
             self._due.clear()
-            if (due or self._idle()) and not self.admit():
+            try:
+                done = not (due or self._idle()) or self.admit()
+            except Exception:  # the door must not stay shut for good because of one bad moment
+                log.exception("the SuperLink could not be told the clinics' keys; tried again")
+                self._due.set()
+                done = False
+            if not done:
                 self._closing.wait(AGAIN_S)

@@ -23,7 +23,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.metrics_core import Metric as Family
 
 from embryofl.exposition import Families
-from embryofl.messages import PROTOCOL
+from embryofl.messages import MAX_COUNT, PROTOCOL
 from embryofl.metric_names import CLINIC_STATES, HUB, ROUND_PHASES, RUN_STATES
 from embryofl_server.history import History, RunHistory
 from embryofl_server.store import Clinic
@@ -197,14 +197,14 @@ def _moved(run: RunHistory, now: dict[str, Any]) -> float:
 def _told(out: Families, clinic: Clinic) -> None:
     """What a clinic said of its data when it joined: numbers under labels that we know, and nothing else of it."""
     patients, counts = clinic.summary.get("patients"), clinic.summary.get("counts")
-    if isinstance(patients, int):
+    if isinstance(patients, int) and patients <= MAX_COUNT:
         out.add("embryofl_clinic_patients", patients, clinic.name)
     if not isinstance(counts, dict):
         return
     for day, by_label in counts.items():
         for label in ("0", "1", "unlabelled"):
             count = by_label.get(label) if isinstance(by_label, dict) else None
-            if day in _DAYS and isinstance(count, int):
+            if day in _DAYS and isinstance(count, int) and count <= MAX_COUNT:
                 out.add("embryofl_clinic_embryos", count, clinic.name, day, label)
 
 

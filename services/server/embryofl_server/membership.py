@@ -9,7 +9,7 @@ from typing import Any
 from embryofl.errors import UserError
 from embryofl.invite import Invite
 from embryofl.messages import Enrolment, KeyChange, Leaving, Refusal, Standing, StandingQuestion, proof_text
-from embryofl_server.proofs import fingerprint, signed_by
+from embryofl_server.proofs import canonical, fingerprint, signed_by
 from embryofl_server.sessions import Sessions
 from embryofl_server.store import GONE, Clinic, Refused, Store
 
@@ -29,7 +29,7 @@ class Membership:
     make_invite : callable
         From a clinic's name and secret to its invite.
     admit : callable
-        Makes the SuperLink's keys those of the store.
+        Makes the SuperLink's keys those of the store; called before the audit log is written, whatever becomes of that.
     invite_days : float
         For how long an invite is good, where nothing else is said.
     manual : bool (default: False)
@@ -79,7 +79,7 @@ class Membership:
                 "The proof that the clinic holds the private key of its public key is not valid (expected: an EC key of "
                 "256 or 384 bits, and its signature)."
             )
-        line = " ".join(request.public_key.split()[:2])  # without the comment, which could be anything
+        line = canonical(request.public_key)
         before = self._store.clinics().get(request.name)
         state = "waiting" if self._manual else "enrolled"
         try:
@@ -88,9 +88,9 @@ class Membership:
             self._audit("enrolment_refused", clinic=request.name, reason=str(exc))
             raise
         if before is None or before.public_key != clinic.public_key:
+            self._admit()
             event = "asked_to_join" if clinic.state == "waiting" else "enrolled"
             self._audit(event, clinic=clinic.name, key=fingerprint(line), summary=clinic.summary)
-            self._admit()
         return {"name": clinic.name, "state": clinic.state}
 
     def approve(self, name: str, by: str) -> Clinic:
@@ -103,8 +103,8 @@ class Membership:
         """
         self._must_wait(name)
         clinic = self._store.set_state(name, "enrolled", "")
-        self._audit("enrolled", clinic=name, key=fingerprint(clinic.public_key), summary=clinic.summary, by=by)
         self._admit()
+        self._audit("enrolled", clinic=name, key=fingerprint(clinic.public_key), summary=clinic.summary, by=by)
         return clinic
 
     def refuse(self, name: str, reason: str, by: str) -> Clinic:
@@ -134,9 +134,9 @@ class Membership:
             When there is no such clinic, or it is gone already.
         """
         clinic = self._store.set_state(name, "revoked", reason)
+        self._admit()
         self._audit("revoked", clinic=name, reason=reason, key=fingerprint(clinic.public_key), by=by)
         log.warning("%s is revoked: %s", name, reason)
-        self._admit()
         return clinic
 
     def leave(self, request: Leaving) -> None:
@@ -155,9 +155,9 @@ class Membership:
             raise Refused(f"This clinic is {clinic.state} already.")
         _must_be_of_now(request.asked)
         self._store.set_state(name, "left", "It left by its own wish")
+        self._admit()
         self._audit("left", clinic=name, key=fingerprint(clinic.public_key))
         log.warning("%s has left", name)
-        self._admit()
 
     def change_key(self, request: KeyChange) -> None:
         """A clinic changes its key: the new one works at once, the old one never again. Saying it twice is harmless.
@@ -169,7 +169,7 @@ class Membership:
         """
         name = self._store.current_name(request.name)
         clinic = self._store.clinics().get(name)
-        line = " ".join(request.public_key.split()[:2])
+        line = canonical(request.public_key)
         if clinic is None or clinic.state in GONE or not signed_by(line, request.new_proof, request.text()):
             raise Refused("This clinic is not known here by this key.")
         if clinic.public_key == line:
@@ -178,9 +178,9 @@ class Membership:
             raise Refused("This clinic is not known here by this key.")
         _must_be_of_now(request.asked)
         before = fingerprint(clinic.public_key)
-        self._store.change_key(name, line)
-        self._audit("key_changed", clinic=name, before=before, key=fingerprint(line))
+        self._store.change_key(name, clinic.public_key, line)
         self._admit()
+        self._audit("key_changed", clinic=name, before=before, key=fingerprint(line))
 
     def rename(self, old: str, new: str, by: str) -> Clinic:
         """Give a clinic another name, which it learns at its next question.
@@ -192,8 +192,8 @@ class Membership:
         """
         check_name(new)
         clinic = self._store.rename(old, new)
-        self._audit("renamed", clinic=new, before=old, by=by)
         self._admit()
+        self._audit("renamed", clinic=new, before=old, by=by)
         return clinic
 
     def suspend(self, name: str, reason: str, by: str) -> Clinic:

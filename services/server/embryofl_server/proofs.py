@@ -7,7 +7,7 @@ import hashlib
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import load_ssh_public_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_public_key
 
 CURVES = ("secp384r1", "secp256r1")
 
@@ -20,14 +20,29 @@ def signed_by(public_key: str, proof: str, text: bytes) -> bool:
     public_key : str
         One OpenSSH line. Anything else, and another kind of key, gives False.
     """
+    key = _load(public_key)
+    if key is None:
+        return False
     try:
-        key = load_ssh_public_key(public_key.encode())
-        if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in CURVES:
-            return False
         key.verify(bytes.fromhex(proof), text, ec.ECDSA(SHA256()))
-    except (ValueError, InvalidSignature, UnsupportedAlgorithm):
+    except (ValueError, InvalidSignature):
         return False
     return True
+
+
+def canonical(public_key: str) -> str:
+    """An EC key that we take as the one OpenSSH line that it has, without comment: the same key can be written in many
+    ways, and a ban must hold for all. "" for anything else."""
+    key = _load(public_key)
+    return key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode() if key else ""
+
+
+def _load(public_key: str) -> ec.EllipticCurvePublicKey | None:
+    try:
+        key = load_ssh_public_key(public_key.encode())
+    except (ValueError, UnsupportedAlgorithm, NotImplementedError):  # the last: a point written in short
+        return None
+    return key if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in CURVES else None
 
 
 def fingerprint(public_key: str) -> str:

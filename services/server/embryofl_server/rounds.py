@@ -6,11 +6,13 @@ interrupted is taken up at the round under way, with the same seeds, from the la
 """
 
 import collections
+import contextlib
 import logging
 import threading
 import time
 from typing import Any
 
+from embryofl.errors import UserError
 from embryofl.task import local_steps
 from embryofl_server import finish, gate, results
 from embryofl_server.checkpoint import Checkpoint, Checkpoints
@@ -191,7 +193,9 @@ class RoundLoop:
         for name, (_, words) in sorted(faults.items()):
             in_a_row = store.refusals_in_a_row(name)
             if most and in_a_row >= most:
-                self._hub.suspend(name, f"{in_a_row} answers in a row were refused, the last because {words}")
+                # It may have left, or been suspended or revoked, meanwhile: then there is nothing more to do.
+                with contextlib.suppress(UserError):
+                    self._hub.suspend(name, f"{in_a_row} answers in a row were refused, the last because {words}")
 
     # -- who takes part ---------------------------------------------------------------------------------------------
     def _gather(self, number: int) -> dict[str, Node]:

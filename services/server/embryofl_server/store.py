@@ -79,7 +79,7 @@ class Store:
     """
 
     def __init__(self, path: Path) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # what is read to decide on a change is read under it too
         self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         schema.bring_up_to_date(self._db, path)
         path.chmod(0o600)
@@ -100,8 +100,8 @@ class Store:
         UserError
             When a clinic has or had that name. One that is gone may be invited again, and needs a new key.
         """
-        clinics = self.clinics()
         with self._lock:
+            clinics = self.clinics()
             if name in clinics and clinics[name].state not in GONE:
                 raise UserError(
                     f"A clinic called {name!r} is {clinics[name].state} already. Choose another name; its own key stays "
@@ -148,6 +148,9 @@ class Store:
             owner = self._db.execute("SELECT name FROM clinics WHERE public_key = ?", (public_key,)).fetchone()
             if owner and owner[0] != name:
                 raise Refused("This key belongs to another clinic: start with an empty state folder.")
+            there = self.clinics().get(name)
+            if there is not None and not owner and there.state not in GONE:
+                raise Refused(f"A clinic called {name} has joined already, with another key.")
             if not owner:
                 now = time.time()
                 with self._transaction():
@@ -177,7 +180,9 @@ class Store:
 
     def keys(self) -> dict[str, str]:
         """Public keys by name, as the SuperLink should know them. A suspended clinic stays connected and is not asked."""
-        return {c.name: c.public_key for c in self.clinics().values() if c.state in _IN}
+        with self._lock:
+            live = [c for c in self.clinics().values() if c.state in _IN and self._dead_key(c.public_key) is None]
+        return {c.name: c.public_key for c in live}
 
     def admitted(self) -> set[str]:
         """The clinics that may take part."""
@@ -207,37 +212,40 @@ class Store:
         UserError
             When there is no such clinic, or it is in that state already, or cannot come to it.
         """
-        clinic = self.clinic(name)
-        if clinic.state == state:
-            raise UserError(f"{name} is {state} already.")
-        if clinic.state in GONE:
-            raise UserError(
-                f"{name} is {clinic.state}, and its key never works again. Let it join with a new key: "
-                f"embryofl-server invite {name}"
-            )
-        if clinic.state == "waiting" and state == "suspended":
-            raise UserError(f"{name} waits for approval: embryofl-server approve {name} (or refuse {name}).")
-        now = time.time()
-        with self._lock, self._transaction():
-            self._db.execute(
-                "UPDATE clinics SET state = ?, since = ?, reason = ? WHERE name = ?", (state, now, reason, name)
-            )
-            if state == "enrolled":
-                self._db.execute("DELETE FROM refusals WHERE clinic = ?", (name,))
-            if state in GONE:
-                self._bury(clinic, state, reason, now)
-        return self.clinics()[name]
+        with self._lock:
+            clinic = self.clinic(name)
+            if clinic.state == state:
+                raise UserError(f"{name} is {state} already.")
+            if clinic.state in GONE:
+                raise UserError(
+                    f"{name} is {clinic.state}, and its key never works again. Let it join with a new key: "
+                    f"embryofl-server invite {name}"
+                )
+            if clinic.state == "waiting" and state == "suspended":
+                raise UserError(f"{name} waits for approval: embryofl-server approve {name} (or refuse {name}).")
+            now = time.time()
+            with self._transaction():
+                self._db.execute(
+                    "UPDATE clinics SET state = ?, since = ?, reason = ? WHERE name = ?", (state, now, reason, name)
+                )
+                if state == "enrolled":
+                    self._db.execute("DELETE FROM refusals WHERE clinic = ?", (name,))
+                if state in GONE:
+                    self._bury(clinic, state, reason, now)
+            return self.clinics()[name]
 
-    def change_key(self, name: str, public_key: str) -> Clinic:
-        """Put a new key in the place of a clinic's, which never works again.
+    def change_key(self, name: str, before: str, public_key: str) -> Clinic:
+        """Put a new key in the place of a clinic's, `before`, which never works again.
 
         Raises
         ------
         Refused
-            When the new key is dead, or another clinic's.
+            When the clinic is gone, or has another key by now; when the new key is dead, or another clinic's.
         """
-        clinic = self.clinic(name)
         with self._lock:
+            clinic = self.clinic(name)
+            if clinic.state in GONE or clinic.public_key != before:
+                raise Refused("This clinic is not known here by this key.")
             dead = self._dead_key(public_key)
             if dead is not None:
                 raise Refused(dead.words)
@@ -272,8 +280,10 @@ class Store:
         UserError
             When there is no such clinic, or the new name is or was another's.
         """
-        self.clinic(old)
         with self._lock:
+            state = self.clinic(old).state
+            if state in GONE:
+                raise UserError(f"{old} is {state}: it would never learn its new name.")
             for table in ("clinics", "former_names", "invites"):
                 if self._db.execute(f"SELECT 1 FROM {table} WHERE name = ?", (new,)).fetchone():  # noqa: S608
                     raise UserError(f"{new!r} is or was the name of a clinic or of an invite. Choose another one.")
