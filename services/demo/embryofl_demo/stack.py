@@ -113,8 +113,7 @@ class Stack:
         return {**home, "FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
 
     def _hub_env(self) -> dict[str, str]:
-        give_back = {"MALLOC_MMAP_THRESHOLD_": "131072"}  # as in compose.yaml
-        return {**self._flower_env(), **give_back, **hub_environment(self.place)}
+        return {**self._flower_env(), **hub_environment(self.place)}
 
     def start_clinic(self, name: str, command: list[str] | None = None) -> None:
         """Start a clinic; one that has not joined yet gets an invite, as a real one would."""

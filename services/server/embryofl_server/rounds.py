@@ -18,6 +18,7 @@ from embryofl_server import finish, gate, results
 from embryofl_server.checkpoint import Checkpoint, Checkpoints
 from embryofl_server.exchange import Answers, Exchange
 from embryofl_server.lifeline import Hub, Lifeline, RunFailed
+from embryofl_server.memory import give_back
 from embryofl_server.runs import Run
 from embryofl_server.strategies import Outcome, Round, Update, make_strategy
 from embryofl_server.superlink import Node
@@ -92,6 +93,7 @@ class RoundLoop:
             if answers.short:
                 raise RunFailed(answers.short)
             done = time.time()
+            give_back()
             self._hub.progress.phase("aggregating", number, self._settings.rounds)
             outcome = self._strategy.aggregate(self._round(number, answers), self._model.state())
             record = self._record(number, answers, outcome)
