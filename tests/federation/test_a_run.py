@@ -5,8 +5,12 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from federation_kit import SETTINGS
 
+from embryofl.messages import RunSettings
+from embryofl_clinic.workload import EmbryoWorkload
+from embryofl_demo import compare
 from embryofl_server.audit_log import verify_log
 from embryofl_server.checkpoint import Checkpoints
 
@@ -81,3 +85,14 @@ def test_unknown_names_are_answered_with_those_that_exist(federation, settings, 
     assert words in str(caught.value)
     after = federation.status()["run"]
     assert (after or {}).get("name") == (before or {}).get("name")  # nothing was started
+
+
+def test_make_compare_computes_the_weights_of_the_real_run(federation, reference, tmp_path):
+    torch.set_num_threads(1)
+    settings = RunSettings.model_validate_json((reference / "settings.json").read_text())
+    clinics = {
+        name: EmbryoWorkload(settings, federation.place.data(name), tmp_path / name, "cpu")
+        for name in ("clinic-1", "clinic-2", "clinic-3")
+    }
+    packed = compare.federated(clinics, settings, compare.initial(settings), print)
+    assert packed.tobytes() == (reference / "model.safetensors").read_bytes()

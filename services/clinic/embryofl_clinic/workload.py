@@ -74,13 +74,17 @@ class EmbryoWorkload:
     ) -> None:
         from embryofl.data import load_clinic_data
         from embryofl.data.embeddings import Embedder, with_embeddings
+
+        self._data = load_clinic_data(data_dir, cache_dir, run.image_size)
+        self._make_model(run, device, metrics)
+        if isinstance(self._model, Embedder):
+            self._data = with_embeddings(self._data, self._model, device, _EmbeddingProgress())
+
+    def _make_model(self, run: RunSettings, device: str, metrics: TrainerMetrics | None) -> None:
         from embryofl.models import create_model
 
         self.device, self._metrics = device, metrics or TrainerMetrics("")
-        self._data = load_clinic_data(data_dir, cache_dir, run.image_size)
         self._model = create_model(run.model).to(device)
-        if isinstance(self._model, Embedder):
-            self._data = with_embeddings(self._data, self._model, device, _EmbeddingProgress())
         self.layout = Layout.of_state(self._model.state_dict())
 
     @property

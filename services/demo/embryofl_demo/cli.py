@@ -236,7 +236,8 @@ def compare(
     images: Annotated[int, typer.Option(help="Synthetic images per clinic.")] = 400,
     option: Annotated[list[str] | None, typer.Option("--set", help="Run setting name=value. Repeatable.")] = None,
 ) -> None:
-    """Train federated, and each clinic alone for as many epochs; compare on held-out patients. Starts no federation."""
+    """Train federated, each clinic alone, pooled, and without each clinic, with the same budget; compare on held-out
+    patients. Starts no federation."""
     import json
 
     from embryofl.files import write_atomic

@@ -1,8 +1,10 @@
-"""Federated against alone, on the same folders with the same budget, in this process.
+"""Federated, alone, pooled and without one clinic, on the same folders with the same budget, in this process.
 
 The federated model is computed exactly as hub and clinics would (same seeds, same order of summing, one CPU thread), so
 its weights are those of a real run with the same settings. "Alone" is one clinic's model trained for as many local
-epochs, on its own patients only. All are judged on the held-out patients of every clinic, which nobody trained on.
+epochs, on its own patients only; "pooled" the same on the patients of all, which no federation can have. "Without
+clinic-1" is federated among the others: what its patients get from it is what a clinic that does not take part gets. All
+are judged on the held-out patients of every clinic, which nobody trained on.
 """
 
 import tempfile
@@ -15,6 +17,8 @@ import numpy as np
 from rich.console import RenderableType
 from rich.table import Table
 
+from embryofl.data import ClinicData, pool
+from embryofl.data.split import SIDES
 from embryofl.files import write_atomic
 from embryofl.messages import Request, RunSettings, round_seed
 from embryofl.metrics import SMALLEST_COUNT, ScoreSums, merge
@@ -29,7 +33,7 @@ POOLED = "all clinics"
 def compare(
     folders: dict[str, Path], cache: Path, settings: RunSettings, say: Callable[[str], None]
 ) -> dict[str, dict[str, ScoreSums]]:
-    """Train federated, then each clinic alone.
+    """Train federated, each clinic alone, pooled, and federated without each clinic.
 
     Parameters
     ----------
@@ -44,25 +48,41 @@ def compare(
     Returns
     -------
     dict
-        Model ("federated", or "clinic-1 alone") to clinic whose test patients were scored to sums; `POOLED` is their
-        merge.
+        Model ("federated", "clinic-1 alone", "pooled" or "without clinic-1") to clinic whose test patients were scored to
+        sums; `POOLED` is their merge.
     """
     import torch
 
     torch.set_num_threads(1)
     clinics = {n: EmbryoWorkload(settings, f, cache / n, "cpu") for n, f in sorted(folders.items())}
-    first = _initial(settings)
-    scored = {"federated": _test(clinics, _federated(clinics, settings, first, say))}
-    for name, clinic in clinics.items():
+    first = initial(settings)
+    scored = {"federated": _test(clinics, federated(clinics, settings, first, say))}
+    pooled = _PooledWorkload(settings, list(clinics.values()))
+    for name, clinic in {"pooled": pooled, **{f"{n} alone": c for n, c in clinics.items()}}.items():
         packed = first
         for number in range(1, settings.rounds + 1):
-            packed = _train(clinic, packed, settings, number, name)[0]
-        scored[f"{name} alone"] = _test(clinics, packed)
-        say(f"{name} alone: {settings.rounds * settings.local_epochs} epochs done")
+            packed = _train(clinic, packed, settings, number, name.removesuffix(" alone"))[0]
+        scored[name] = _test(clinics, packed)
+        say(f"{name}: {settings.rounds * settings.local_epochs} epochs done")
+    least = make_strategy(settings).least_clinics
+    for name in clinics if len(clinics) > max(least, 2) else ():
+        others = {n: c for n, c in clinics.items() if n != name}
+        scored[f"without {name}"] = _test(clinics, federated(others, settings, first, lambda _: None))
+        say(f"without {name}: {settings.rounds} rounds done")
     return scored
 
 
-def _initial(settings: RunSettings) -> np.ndarray:
+class _PooledWorkload(EmbryoWorkload):
+    """The examples of several clinics together, which only a comparison on one machine can have."""
+
+    def __init__(self, run: RunSettings, parts: list[EmbryoWorkload]) -> None:
+        first, sides = parts[0]._data, [pool([getattr(p._data, side) for p in parts]) for side in SIDES]
+        self._data = ClinicData(first.folder, first.image_size, *sides)
+        self._make_model(run, "cpu", None)
+
+
+def initial(settings: RunSettings) -> np.ndarray:
+    """The packed model, uint8 (size,), that the hub begins a run with."""
     from embryofl import wire
     from embryofl.models import create_model
 
@@ -79,9 +99,10 @@ def _train(
     return trained.packed, trained.examples
 
 
-def _federated(
+def federated(
     clinics: dict[str, EmbryoWorkload], settings: RunSettings, packed: np.ndarray, say: Callable[[str], None]
 ) -> np.ndarray:
+    """The packed model, uint8 (size,), that a federation of these clinics ends with, from the initial one."""
     layout, strategy = next(iter(clinics.values())).layout, make_strategy(settings)
     state: State = {}
     before: list[float] = []

@@ -1,7 +1,7 @@
 """A clinic's data: the folder contract, the split by patient, the cache of decoded images. No torch."""
 
 from embryofl.data.contract import DataFolder, EmbryoImage, Problem
-from embryofl.data.dataset import MIN_TRAIN, ClinicData, Examples, load_clinic_data
+from embryofl.data.dataset import MIN_TRAIN, ClinicData, Examples, load_clinic_data, pool
 from embryofl.data.layouts import read_folder
 from embryofl.data.split import split_by_patient
 
@@ -13,6 +13,7 @@ __all__ = [
     "Examples",
     "Problem",
     "load_clinic_data",
+    "pool",
     "read_folder",
     "split_by_patient",
 ]

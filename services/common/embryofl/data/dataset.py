@@ -49,6 +49,19 @@ class Examples:
         return len(np.unique(self.embryos))
 
 
+def pool(parts: Sequence[Examples]) -> Examples:
+    """The examples of several clinics as if they were one clinic's; the pixels are copied."""
+    before = np.cumsum([0, *(len(p) for p in parts)])
+    pixels = np.concatenate([p.pixels[p.rows] for p in parts])
+    return Examples(
+        pixels,
+        np.arange(len(pixels)),
+        np.concatenate([p.labels for p in parts]),
+        np.concatenate([p.days for p in parts]),
+        np.concatenate([p.embryos + start for p, start in zip(parts, before, strict=False)]),
+    )
+
+
 @dataclass(frozen=True)
 class ClinicData:
     """What a clinic trains and evaluates on. `folder` holds the images that can be used and all problems."""
