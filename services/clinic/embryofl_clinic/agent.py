@@ -25,10 +25,8 @@ log = logging.getLogger("embryofl.clinic")
 POLL_FAST_S, POLL_SLOW_S, POLL_GROWTH = 0.1, 2.0, 1.1  # about 30 polls (20 s) from fast to slow
 REFUSED_FIRST_S, REFUSED_MOST_S = 1.0, 30.0
 WAITING_S = 3.0  # between two tries while the coordinator has not approved
-GONE_S, KEY_LOOK_S = (
-    600.0,
-    1.0,
-)  # the same when the key never works again, and between two looks whether there is another
+GONE_S = 600.0  # the same when the key never works again
+KEY_LOOK_S = 1.0  # between two looks whether there is another key
 
 
 class Agent:
@@ -69,7 +67,7 @@ class Agent:
         refused_delay = REFUSED_FIRST_S
         while not self._stop.is_set():
             self._identity.reload()
-            hub = choose_address(self._membership.hubs, self._membership.ca, self._stop)
+            hub = self._hub = choose_address(self._membership.hubs, self._membership.ca, self._stop)
             link = FleetLink(
                 hub,
                 self._membership.ca.encode(),
@@ -79,13 +77,12 @@ class Agent:
                 self._note_state,
                 self._clock,
             )
-            self._hub = hub
             transfers = Transfers(hub, self._membership.ca, self._stop, self._clock)
             try:
                 link.connect()
                 log.info("connected to %s as %s", hub, self._membership.name)
                 refused_delay = REFUSED_FIRST_S
-                self._serve(hub, link, transfers)
+                self._serve(link, transfers)
             except Stopped:
                 pass
             except Refused as exc:
@@ -136,13 +133,13 @@ class Agent:
         self._policy.name = name
         self._metrics.clinic = name
 
-    def _serve(self, hub: str, link: FleetLink, transfers: Transfers) -> None:
+    def _serve(self, link: FleetLink, transfers: Transfers) -> None:
         delay = POLL_FAST_S
         while not self._stop.is_set():
             try:
                 incoming = link.receive()
                 if incoming is None:
-                    self._standing.look(hub)
+                    self._standing.look(self._hub)
                     self._stop.wait(delay)
                     delay = min(delay * POLL_GROWTH, POLL_SLOW_S)
                     continue

@@ -43,6 +43,12 @@ class Membership(Strict):
     hubs: list[str]
     ca: str
 
+    def at(self, hubs: str) -> "Membership":
+        """The same hub at other addresses (host:port, comma-separated; "": where it was). It is trusted there only with
+        the certificate of the hub that was joined."""
+        moved = [h.strip() for h in hubs.split(",") if h.strip()]
+        return self.model_copy(update={"hubs": moved}) if moved else self
+
 
 class Identity:
     """`identity/` in the clinic's state folder.

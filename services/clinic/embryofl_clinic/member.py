@@ -24,14 +24,14 @@ def member(settings: ClinicSettings) -> tuple[Identity, Membership]:
         When it has not joined one.
     """
     joined = (settings.identity_dir / "hub.json").exists() and (settings.identity_dir / "clinic.key").exists()
-    membership = Identity(settings.identity_dir).membership if joined else None
-    if membership is None:
+    identity = Identity(settings.identity_dir) if joined else None
+    membership = identity.membership if identity else None
+    if identity is None or membership is None:
         raise UserError(
             f"This clinic has not joined a hub: {settings.state_dir} holds no membership. Expected the state folder of a "
             "clinic that has: name it with --state, or join with an invite first."
         )
-    moved = [h.strip() for h in settings.hubs.split(",") if h.strip()]
-    return Identity(settings.identity_dir), membership.model_copy(update={"hubs": moved or membership.hubs})
+    return identity, membership.at(settings.hubs)
 
 
 def status(settings: ClinicSettings) -> dict[str, Any]:

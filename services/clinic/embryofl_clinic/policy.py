@@ -17,7 +17,7 @@ from embryofl.metrics import SMALLEST_COUNT
 
 log = logging.getLogger("embryofl.policy")
 
-FILE = "policy.toml"
+FILE, COUNT, REFUSED = "policy.toml", "rounds_today.json", "refused.json"
 
 
 class Rules(Strict):
@@ -85,7 +85,6 @@ class Policy:
 
     def __init__(self, state_dir: Path, meaning: Meaning, name: str) -> None:
         self._state_dir, self._meaning, self.name = state_dir, meaning, name
-        self._count_file = state_dir / "rounds_today.json"
 
     @property
     def min_cell(self) -> int:
@@ -97,7 +96,7 @@ class Policy:
         words = self._objection(request, examples)
         if words:
             note = {"time": time.time(), "run": request.run, "round": request.round, "words": words}
-            write_atomic(self._state_dir / "refused.json", json.dumps(note).encode())
+            write_atomic(self._state_dir / REFUSED, json.dumps(note).encode())
         return words
 
     def _objection(self, request: Request, examples: int | None) -> str:
@@ -129,18 +128,18 @@ class Policy:
     def count_round(self) -> None:
         """Note that a round was trained."""
         record = {"day": _day(), "rounds": rounds_today(self._state_dir) + 1}
-        write_atomic(self._count_file, json.dumps(record).encode())
+        write_atomic(self._state_dir / COUNT, json.dumps(record).encode())
 
 
 def rounds_today(state_dir: Path) -> int:
     """Rounds trained today (UTC)."""
-    record = _read(state_dir / "rounds_today.json")
+    record = _read(state_dir / COUNT)
     return int(record["rounds"]) if record.get("day") == _day() else 0
 
 
 def last_refusal(state_dir: Path) -> dict[str, Any]:
     """What this clinic refused last: time, run, round, words; empty when it never did."""
-    return _read(state_dir / "refused.json")
+    return _read(state_dir / REFUSED)
 
 
 def _hours(text: str) -> tuple[datetime.time, datetime.time] | None:

@@ -41,10 +41,7 @@ def serve(settings: ClinicSettings, bench: Workbench | None = None) -> None:
     stop = begin()
     load_rules(settings.state_dir)  # a policy that cannot be read is said now
     identity = Identity(settings.identity_dir)
-    membership = identity.membership or enter(settings, identity, stop)
-    moved = [h.strip() for h in settings.hubs.split(",") if h.strip()]
-    if moved:  # trusted only with the certificate of the hub it joined
-        membership = membership.model_copy(update={"hubs": moved})
+    membership = (identity.membership or enter(settings, identity, stop)).at(settings.hubs)
     import torch
 
     if settings.threads:

@@ -106,11 +106,12 @@ def federated(
     layout, strategy = next(iter(clinics.values())).layout, make_strategy(settings)
     state: State = {}
     before: list[float] = []
+    validation = _evaluate_all(clinics, packed, "validation")
     with tempfile.TemporaryDirectory() as folder:
         for number in range(1, settings.rounds + 1):
             sent: dict[str, Update] = {}
             for name, clinic in clinics.items():
-                loss = _evaluate(clinic, packed, "validation").suppress(SMALLEST_COUNT).summary().loss
+                loss = validation[name].suppress(SMALLEST_COUNT).summary().loss
                 trained, examples = _train(clinic, packed, settings, number, name)
                 path = Path(folder) / name
                 write_atomic(path, trained.data)
@@ -121,19 +122,22 @@ def federated(
             updates = [replace(sent[name], scale=scale) for name, scale in scales.items()]
             made = strategy.aggregate(Round(number, layout, packed, updates), state)
             packed, state, before = made.model, made.state, [u.norm for u in updates]
-            clinics_now = merge(_evaluate(c, packed, "validation") for c in clinics.values())
-            auroc = clinics_now.summary().auroc
+            validation = _evaluate_all(clinics, packed, "validation")
+            auroc = merge(validation.values()).summary().auroc
             say(f"federated: round {number} of {settings.rounds}, validation AUROC {auroc or float('nan'):.3f}")
     return packed
 
 
-def _evaluate(clinic: EmbryoWorkload, packed: np.ndarray, split: str) -> ScoreSums:
-    clinic.load(packed)
-    return clinic.evaluate(split)
+def _evaluate_all(clinics: dict[str, EmbryoWorkload], packed: np.ndarray, split: str) -> dict[str, ScoreSums]:
+    sums = {}
+    for name, clinic in clinics.items():
+        clinic.load(packed)
+        sums[name] = clinic.evaluate(split)
+    return sums
 
 
 def _test(clinics: dict[str, EmbryoWorkload], packed: np.ndarray) -> dict[str, ScoreSums]:
-    sums = {name: _evaluate(clinic, packed, "test") for name, clinic in clinics.items()}
+    sums = _evaluate_all(clinics, packed, "test")
     return {**sums, POOLED: merge(sums.values())}
 
 

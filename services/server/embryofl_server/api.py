@@ -11,7 +11,7 @@ import hmac
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any, Literal
 
 from fastapi import Depends, FastAPI, Header, HTTPException, Request, Response
@@ -27,6 +27,11 @@ from embryofl_server.hub import HubService
 from embryofl_server.store import Refused
 
 log = logging.getLogger("embryofl.api")
+
+
+Address = Annotated[str, Header()]
+"""Of `X-Forwarded-For`: the gateway replaces what a client writes there by the address it came from (Caddy trusts no
+client's header)."""
 
 
 class StartRun(BaseModel):
@@ -51,7 +56,8 @@ class RecentFailures:
 
     MOST, WINDOW_S, ADDRESSES = 20, 60.0, 10_000
 
-    def __init__(self) -> None:
+    def __init__(self, words: str = "Too many questions of strangers; try again in a minute.") -> None:
+        self.words = words  # what an address is told then
         self._times: collections.OrderedDict[str, collections.deque[float]] = collections.OrderedDict()
         self._lock = threading.Lock()  # enrolments are answered in several threads
 
@@ -70,6 +76,17 @@ class RecentFailures:
             return times is not None and len(times) == self.MOST and time.monotonic() - times[0] < self.WINDOW_S
 
 
+def _at_the_door(failures: RecentFailures, address: str, answer: Callable[[], dict[str, Any]]) -> Response:
+    """What somebody who may be a stranger is answered, unless too many from that address were refused just now."""
+    if failures.too_many(address):
+        return JSONResponse({"error": failures.words}, status_code=503)
+    try:
+        return JSONResponse(answer())
+    except Refused as exc:
+        failures.count(address)
+        return JSONResponse({"error": str(exc)}, status_code=403)
+
+
 def create_app(hub: HubService) -> FastAPI:
     """The API of one hub."""
 
@@ -79,7 +96,8 @@ def create_app(hub: HubService) -> FastAPI:
         yield
         hub.close()
 
-    failures, strangers = RecentFailures(), RecentFailures()
+    failures = RecentFailures("Too many refused attempts to join; try again in a minute.")
+    strangers = RecentFailures()
     app = FastAPI(title="EmbryoFL hub", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
 
     @app.exception_handler(UserError)
@@ -88,47 +106,31 @@ def create_app(hub: HubService) -> FastAPI:
 
     # -- for clinics, through the gateway ---------------------------------------------------------------------------
     @app.post("/v1/enrol")
-    def enrol(request: Enrolment, x_forwarded_for: Annotated[str, Header()] = "") -> Response:
-        # The gateway replaces what a client writes here by the address it came from (Caddy trusts no client's header).
-        if failures.too_many(x_forwarded_for):
-            return JSONResponse({"error": "Too many refused attempts to join; try again in a minute."}, status_code=503)
-        try:
-            return JSONResponse(hub.membership.enrol(request))
-        except Refused as exc:
-            failures.count(x_forwarded_for)
-            return JSONResponse({"error": str(exc)}, status_code=403)
+    def enrol(request: Enrolment, x_forwarded_for: Address = "") -> Response:
+        return _at_the_door(failures, x_forwarded_for, lambda: hub.membership.enrol(request))
 
     @app.post("/v1/standing")
-    def standing(question: StandingQuestion, x_forwarded_for: Annotated[str, Header()] = "") -> Response:
-        if strangers.too_many(x_forwarded_for):
-            return JSONResponse({"error": "Too many questions of strangers; try again in a minute."}, status_code=503)
-        try:
-            return JSONResponse(hub.membership.standing(question, x_forwarded_for[:100]).model_dump())
-        except Refused as exc:
-            strangers.count(x_forwarded_for)
-            return JSONResponse({"error": str(exc)}, status_code=403)
+    def standing(question: StandingQuestion, x_forwarded_for: Address = "") -> Response:
+        def answer() -> dict[str, Any]:
+            return hub.membership.standing(question, x_forwarded_for[:100]).model_dump()
+
+        return _at_the_door(strangers, x_forwarded_for, answer)
 
     @app.post("/v1/leave")
-    def leave(request: Leaving, x_forwarded_for: Annotated[str, Header()] = "") -> Response:
-        if strangers.too_many(x_forwarded_for):
-            return JSONResponse({"error": "Too many questions of strangers; try again in a minute."}, status_code=503)
-        try:
+    def leave(request: Leaving, x_forwarded_for: Address = "") -> Response:
+        def answer() -> dict[str, Any]:
             hub.membership.leave(request)
-        except Refused as exc:
-            strangers.count(x_forwarded_for)
-            return JSONResponse({"error": str(exc)}, status_code=403)
-        return JSONResponse({"state": "left"})
+            return {"state": "left"}
+
+        return _at_the_door(strangers, x_forwarded_for, answer)
 
     @app.post("/v1/key")
-    def change_key(request: KeyChange, x_forwarded_for: Annotated[str, Header()] = "") -> Response:
-        if strangers.too_many(x_forwarded_for):
-            return JSONResponse({"error": "Too many questions of strangers; try again in a minute."}, status_code=503)
-        try:
+    def change_key(request: KeyChange, x_forwarded_for: Address = "") -> Response:
+        def answer() -> dict[str, Any]:
             hub.membership.change_key(request)
-        except Refused as exc:
-            strangers.count(x_forwarded_for)
-            return JSONResponse({"error": str(exc)}, status_code=403)
-        return JSONResponse({"state": "changed"})
+            return {"state": "changed"}
+
+        return _at_the_door(strangers, x_forwarded_for, answer)
 
     @app.put("/v1/update/{name}")
     async def update(request: Request) -> Response:

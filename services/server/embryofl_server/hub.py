@@ -29,6 +29,7 @@ from embryofl_server.presence import LastSeen
 from embryofl_server.progress import Progress
 from embryofl_server.rounds import RoundLoop
 from embryofl_server.runs import OVER, NewestMetrics, Run, Runs, State
+from embryofl_server.sessions import in_words
 from embryofl_server.settings import HubSettings
 from embryofl_server.start import check_settings
 from embryofl_server.store import Store
@@ -297,7 +298,7 @@ class HubService:
             if c.state == "suspended":
                 state, detail = "suspended", c.reason
             if c.name in twice:
-                detail = f"{TWICE} ({' and '.join(sorted({*twice[c.name]}))})" + (f"; {detail}" if detail else "")
+                detail = f"{TWICE} ({in_words(twice[c.name])})" + (f"; {detail}" if detail else "")
             clinics[c.name] = {
                 "state": state,
                 "detail": detail,

@@ -10,7 +10,7 @@ from embryofl.errors import UserError
 from embryofl.invite import Invite
 from embryofl.messages import Enrolment, KeyChange, Leaving, Refusal, Standing, StandingQuestion, proof_text
 from embryofl_server.proofs import canonical, fingerprint, signed_by
-from embryofl_server.sessions import Sessions
+from embryofl_server.sessions import Sessions, in_words
 from embryofl_server.store import GONE, Clinic, Refused, Store
 
 log = logging.getLogger("embryofl.membership")
@@ -250,7 +250,7 @@ class Membership:
 
     def _note_session(self, name: str, session: str, address: str) -> None:
         if self.sessions.heard(name, session, address):
-            where = " and ".join(sorted({*self.sessions.twice()[name]}))
+            where = in_words(self.sessions.twice()[name])
             self._audit("key_used_twice", clinic=name, where=where)
             log.warning("the key of %s is used in two places at once (from %s): was it copied?", name, where)
 

@@ -42,3 +42,8 @@ class Sessions:
         """The clinics whose key is used in two places, and from which addresses."""
         with self._lock:
             return {c: where for c, (at, where) in self._twice.items() if time.time() - at <= TOLD_S}
+
+
+def in_words(where: tuple[str, str]) -> str:
+    """Two addresses as a person reads them; one, when both are the same."""
+    return " and ".join(sorted({*where}))

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 
 from embryofl.data.decode import DecodeError, decode_image
 from embryofl.errors import UserError
-from embryofl_clinic.importers.plan import LeftOut, Options
+from embryofl_clinic.importers.plan import CHECK_SIZE, LeftOut, Options
 from embryofl_clinic.importers.source import Source
 
 PICKS = ("last", "first", "middle", "all")
-CHECK_SIZE = 64
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ def _readable(source: Source, frame: Frame, left_out: list[LeftOut]) -> bool:
     try:
         decode_image(source.read(frame.file), CHECK_SIZE)
     except DecodeError as error:
-        left_out.append(LeftOut(frame.file, error.kind.replace("_", " "), str(error)))
+        left_out.append(LeftOut.of(frame.file, error))
         return False
     return True
 

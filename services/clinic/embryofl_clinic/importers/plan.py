@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from embryofl.data.decode import DecodeError
 from embryofl_clinic.importers.rules import Facts
+
+CHECK_SIZE = 64  # side in pixels to which a picture is decoded, only to see whether it can be
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,11 @@ class LeftOut:
     source: str
     reason: str
     detail: str = ""
+
+    @classmethod
+    def of(cls, source: str, error: DecodeError) -> "LeftOut":
+        """A file that cannot be decoded."""
+        return cls(source, error.kind.replace("_", " "), str(error))
 
 
 @dataclass(frozen=True)

@@ -20,14 +20,13 @@ from embryofl.data.decode import DecodeError, decode_image
 from embryofl.errors import UserError
 from embryofl.files import write_atomic
 from embryofl_clinic.importers.importer import Importer
-from embryofl_clinic.importers.plan import LeftOut, Plan, Row
+from embryofl_clinic.importers.plan import CHECK_SIZE, LeftOut, Plan, Row
 from embryofl_clinic.importers.rules import Rule
 from embryofl_clinic.importers.source import Source
 
 MANIFEST = "import.json"
 STAGING = ".importing"
 FORMAT = 1
-CHECK_SIZE = 64
 
 
 @dataclass(frozen=True)
@@ -136,7 +135,7 @@ def _write_images(
                 data = importer.convert(data) if importer.convert else data
                 decode_image(data, CHECK_SIZE)
             except DecodeError as error:
-                left_out.append(LeftOut(row.source, error.kind.replace("_", " "), str(error)))
+                left_out.append(LeftOut.of(row.source, error))
                 continue
             label, reason = rule.decide(row.facts)
             name = _free_name(row.target or row.source, names)

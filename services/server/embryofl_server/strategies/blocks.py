@@ -15,9 +15,6 @@ from embryofl_server.strategies.base import Round, Update
 BLOCK_BYTES = 2 << 20  # of all updates together, as float64: little enough for a processor's cache
 LEAST_NUMBERS = 1 << 15  # of each update, so that many clinics do not make very many blocks
 
-Combine = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""From the updates' numbers, float64 (n, k) (may be written to), and the global model's, (k,), to the new model's, (k,)."""
-
 
 @dataclass(frozen=True)
 class Block:
@@ -59,6 +56,10 @@ def _read(updates: Sequence[Update], dtype: np.dtype[Any], at: int, model: np.nd
             row += model
 
 
+Combine = Callable[[Block], np.ndarray]
+"""From the same numbers of all updates and of the global model to the new model's, float64 (k,)."""
+
+
 def combine(round_: Round, function: Combine) -> np.ndarray:
     """A new packed model, uint8 (layout.size,), number by number from those of the updates.
 
@@ -67,7 +68,7 @@ def combine(round_: Round, function: Combine) -> np.ndarray:
     packed = round_.layout.empty()
     out = round_.layout.section_views(packed)
     for block in blocks(round_):
-        new = function(block.updates, block.model)
+        new = function(block)
         target = out[block.section][block.begin : block.begin + new.size]
         target[:] = new if target.dtype.kind == "f" else np.rint(new)
     return packed
@@ -94,7 +95,7 @@ def mean(updates: np.ndarray, weights: Sequence[float]) -> np.ndarray:
 
 def weighted_mean(round_: Round, weights: Sequence[float]) -> np.ndarray:
     """The mean of the updates with these weights, (n,), as a packed model; ValueError as `mean`."""
-    return combine(round_, lambda updates, _: mean(updates, weights))
+    return combine(round_, lambda block: mean(block.updates, weights))
 
 
 def inner_products(round_: Round) -> np.ndarray:

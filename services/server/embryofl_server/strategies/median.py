@@ -24,4 +24,4 @@ class CoordinateMedian:
 
     def aggregate(self, round_: Round, state: State) -> Outcome:
         """The median of every coordinate; of an even number of clinics the mean of the middle two."""
-        return Outcome(combine(round_, lambda updates, _: np.median(updates, axis=0)))
+        return Outcome(combine(round_, lambda block: np.median(block.updates, axis=0)))

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from embryofl_server.strategies.base import Outcome, Round, State, StrategySettings
-from embryofl_server.strategies.blocks import blocks, mean, shares
+from embryofl_server.strategies.blocks import Block, combine, mean, shares
 
 Moments = Mapping[str, np.ndarray]
 Step = Callable[[np.ndarray, Moments], np.ndarray]
@@ -42,27 +42,26 @@ def optimise(round_: Round, state: State, starts: Mapping[str, float], step: Ste
         See `Step`.
     """
     weights = [float(u.examples) for u in round_.updates]
-    packed = round_.layout.empty()
-    out = round_.layout.section_views(packed)
-    floats = sum(view.size for view in out if view.dtype.kind == "f")
+    sizes = [(s.end - s.begin) // s.dtype.itemsize if s.dtype.kind == "f" else 0 for s in round_.layout.sections]
+    before = np.cumsum([0, *sizes])  # floating-point numbers before each section
     moments = {
-        name: np.array(state[name]) if name in state else np.full(floats, start, np.float32)
+        name: np.array(state[name]) if name in state else np.full(before[-1], start, np.float32)
         for name, start in starts.items()
     }
-    at = 0
-    for block in blocks(round_):
-        target = out[block.section][block.begin : block.begin + block.model.size]
+
+    def new(block: Block) -> np.ndarray:
         average = mean(block.updates, weights)
-        if target.dtype.kind != "f":
-            target[:] = np.rint(average)
-            continue
+        if not sizes[block.section]:
+            return average
+        at = before[block.section] + block.begin
         here = slice(at, at + average.size)
         wide = {name: moment[here].astype(np.float64) for name, moment in moments.items()}
-        target[:] = block.model + step(average - block.model, wide)
+        moved = block.model + step(average - block.model, wide)
         for name, moment in moments.items():
             moment[here] = wide[name]
-        at = here.stop
-    return Outcome(packed, moments, shares(round_.updates, weights))
+        return moved
+
+    return Outcome(combine(round_, new), moments, shares(round_.updates, weights))
 
 
 def adapt(

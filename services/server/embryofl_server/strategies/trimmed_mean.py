@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from embryofl_server.strategies.base import Outcome, Round, State, StrategySettings
-from embryofl_server.strategies.blocks import combine
+from embryofl_server.strategies.blocks import Block, combine
 
 
 class TrimmedMeanSettings(StrategySettings):
@@ -40,8 +40,8 @@ class TrimmedMean:
         clinics = len(round_.updates)
         out = trimmed(clinics, self._trim)
 
-        def mean(updates: np.ndarray, _: np.ndarray) -> np.ndarray:
-            updates.sort(axis=0)
-            return np.asarray(updates[out : clinics - out].mean(axis=0))
+        def mean(block: Block) -> np.ndarray:
+            block.updates.sort(axis=0)
+            return np.asarray(block.updates[out : clinics - out].mean(axis=0))
 
         return Outcome(combine(round_, mean))
