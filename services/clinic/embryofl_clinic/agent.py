@@ -11,6 +11,7 @@ from embryofl.messages import Reply, Request, explain, round_seed
 from embryofl.wire import WireError
 from embryofl_clinic.clock import HubClock
 from embryofl_clinic.exporter import TrainerMetrics, memory
+from embryofl_clinic.federation import Federation
 from embryofl_clinic.fleet_link import FleetLink, Incoming, Refused, RunGone, Stopped
 from embryofl_clinic.identity import Identity, Membership
 from embryofl_clinic.join import choose_address
@@ -58,7 +59,8 @@ class Agent:
         self._policy = Policy(settings.state_dir, settings.meaning, membership.name)
         self._metrics = metrics or TrainerMetrics(membership.name)
         self._clock = HubClock()
-        self._standing = StandingDesk(identity, membership, self._clock, self._metrics, self._renamed)
+        federation = Federation(settings.state_dir)
+        self._standing = StandingDesk(identity, membership, self._clock, self._metrics, federation, self._renamed)
         self._last: tuple[tuple[str, int, str, str], Trained | None, Reply] | None = None
         self._up, self._hub = False, ""
 

@@ -4,6 +4,7 @@ import logging
 import threading
 from typing import Any
 
+from embryofl.data_statistics import DataStatistics
 from embryofl.errors import UserError
 from embryofl.invite import Invite
 from embryofl.messages import RunSettings
@@ -68,6 +69,17 @@ def told(name: str, meaning: str, summary: dict[str, Any]) -> list[str]:
     for day, counts in summary["counts"].items():
         words = ", ".join(f"label {k}: {n}" if k in "01" else f"{k}: {n}" for k, n in counts.items())
         lines.append(f"  day {day}: {words}")
+    if "statistics" in summary:
+        lines += statistics_lines(DataStatistics.model_validate(summary["statistics"]))
     sizes = ", ".join(f"{size}: {n}" for size, n in summary["image_sizes"].items())
     lines.append(f"  images by their longer side in pixels: {sizes}")
     return [*lines, "  the public half of a key that was made here, and the proof that the private half is here"]
+
+
+def statistics_lines(own: DataStatistics) -> list[str]:
+    """What is told of light and colour, in lines."""
+    figures = ", ".join(f"{name} {m.mean:.3g} ± {m.variance**0.5:.2g}" for name, m in own.measures.items())
+    return [
+        f"  over all {own.images} images together: {figures}",
+        "  of each of these a histogram of 16 steps (fewer than 5 images in a step: told as 0), and of all grey levels",
+    ]

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from embryofl.messages import Standing, StandingQuestion, standing_text
 from embryofl_clinic.clock import HubClock
 from embryofl_clinic.exporter import TrainerMetrics
+from embryofl_clinic.federation import Federation
 from embryofl_clinic.identity import Identity, Membership
 from embryofl_clinic.join import tls_context
 
@@ -35,16 +36,19 @@ class StandingDesk:
         Set by what the hub answers.
     metrics : TrainerMetrics
         Told the state.
+    federation : Federation
+        Keeps what the hub tells of the other clinics' images.
     on_name : callable, optional
         Told the name that this clinic has at the hub, when it is another one.
     """
 
     def __init__(
         self, identity: Identity, membership: Membership, clock: HubClock, metrics: TrainerMetrics,
-        on_name: Callable[[str], None] = lambda name: None,
+        federation: Federation, on_name: Callable[[str], None] = lambda name: None,
     ) -> None:  # fmt: skip
         self._identity, self._membership, self._clock, self._metrics = identity, membership, clock, metrics
         self._on_name, self._name = on_name, membership.name
+        self._federation, self._knows = federation, federation.digest
         self._session = secrets.token_hex(8)  # by which the hub notices a key that is used in two places
         self._next = 0.0
         self._said: tuple[str, str] = ("enrolled", "")
@@ -74,7 +78,7 @@ class StandingDesk:
 
     def _ask(self, hub: str) -> Standing | None:
         asked = time.time()
-        found = ask_standing(self._identity, self._membership, hub, asked, self._session)
+        found = ask_standing(self._identity, self._membership, hub, asked, self._session, self._knows)
         if found is not None:
             self._clock.set(found.time, asked, time.time())
         return found
@@ -100,6 +104,9 @@ class StandingDesk:
             )
             self._name = found.name
             self._on_name(found.name)
+        if found.others is not None:
+            self._federation.take(found.others)
+            self._knows = found.others.digest
         self._metrics.standing(found.state)
         if (found.state, found.reason) != self._said:
             self._said = (found.state, found.reason)
@@ -117,12 +124,12 @@ class StandingDesk:
 
 
 def ask_standing(
-    identity: Identity, membership: Membership, hub: str, asked: float, session: str = ""
+    identity: Identity, membership: Membership, hub: str, asked: float, session: str = "", knows: str = ""
 ) -> Standing | None:
     """Ask the hub at `hub` (host:port) how this clinic stands; None when nothing came back."""
     name = membership.name
     proof = identity.sign(standing_text(name, asked, session))
-    question = StandingQuestion(name=name, asked=asked, session=session, proof=proof)
+    question = StandingQuestion(name=name, asked=asked, session=session, knows=knows, proof=proof)
     try:
         with httpx.Client(verify=tls_context(membership.ca), timeout=10, trust_env=False) as client:
             response = client.post(f"https://{hub}/v1/standing", json=question.model_dump())

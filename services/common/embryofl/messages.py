@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from embryofl.data_statistics import DataStatistics
 from embryofl.errors import UserError
 from embryofl.models import DEFAULT_MODEL, recipe
 from embryofl.task import TrainSettings
@@ -189,6 +190,13 @@ class Enrolment(Strict):
             raise ValueError("text that is no Unicode, or a number that is none") from None
         if not _small_numbers(value):
             raise ValueError(f"numbers beyond {MAX_COUNT}")
+        if "statistics" in value:
+            try:
+                told = DataStatistics.model_validate(value["statistics"])
+            except ValidationError as exc:
+                raise ValueError(f"statistics of another form: {explain(exc)}") from None
+            if told.clinics != 1:
+                raise ValueError("statistics of more than one clinic")
         return value
 
 
@@ -203,6 +211,7 @@ class StandingQuestion(Strict):
     name: Name
     asked: float  # Unix time by the clinic's clock
     session: str = Field(default="", pattern=r"^([0-9a-f]{16})?$")  # of the process that asks; "": a person asks
+    knows: str = Field(default="", pattern=r"^([0-9a-f]{16})?$")  # digest of the statistics that it was told last
     proof: str = Field(max_length=400)
 
     def text(self) -> bytes:
@@ -250,7 +259,8 @@ class Refusal(Strict):
 
 class Standing(Strict):
     """How a clinic stands: enrolled, waiting, suspended, or its key never works again (revoked, left, refused); since when
-    and why; its newest refusal; the hub's clock; the clinic's name at the hub ("": of an older hub, as it was)."""
+    and why; its newest refusal; the hub's clock; the clinic's name at the hub ("": of an older hub, as it was); what the
+    other clinics' images come to together, where that is news and there are enough of them."""
 
     state: str
     since: float
@@ -258,6 +268,7 @@ class Standing(Strict):
     refused: Refusal | None
     time: float
     name: Name | Literal[""] = ""
+    others: DataStatistics | None = None
 
 
 def standing_text(name: str, asked: float, session: str = "") -> bytes:

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header
 from pydantic import BaseModel, Field
 
+from embryofl_server.data_standing import standing_of_data
 from embryofl_server.hub import HubService
 from embryofl_server.roster import roster
 
@@ -55,6 +56,10 @@ def routes(hub: HubService) -> APIRouter:
     @router.get("/clinics")
     def clinics() -> list[dict[str, Any]]:
         return roster(hub)
+
+    @router.get("/statistics")
+    def statistics() -> dict[str, Any]:
+        return standing_of_data(door.statistics())
 
     @router.post("/suspend")
     def suspend(request: ClinicName, by: By = "") -> dict[str, Any]:

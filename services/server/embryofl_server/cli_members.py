@@ -45,6 +45,18 @@ def invites(json_: AsJson = False) -> None:
 
 
 @app.command()
+def statistics(json_: AsJson = False) -> None:
+    """What the clinics' images come to together: light, colour, magnification; and which clinic differs."""
+    found = hub_call("GET", "/control/statistics")
+    if json_:
+        typer.echo(json.dumps(found, indent=1))
+        return
+    from embryofl_server.show_data import statistics_table
+
+    _print(statistics_table(found) if found["all"] else "No clinic has told anything of its images yet.")
+
+
+@app.command()
 def withdraw(name: ClinicArgument) -> None:
     """Take back the unused invite of a clinic."""
     hub_call("POST", "/control/invites/withdraw", {"name": name})

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from embryofl.data_statistics import DataStatistics, others_of
 from embryofl.errors import UserError
 from embryofl.invite import Invite
 from embryofl.messages import Enrolment, KeyChange, Leaving, Refusal, Standing, StandingQuestion, proof_text
@@ -237,9 +238,11 @@ class Membership:
                 self._idle[name] = time.time()
                 self._note_session(name, question.session, address)
             newest = self._store.refusals(name)[-1:]
+            others = others_of(name, self.statistics()) if clinic.state == "enrolled" else None
             return Standing(
                 state=clinic.state, since=clinic.since, reason=clinic.reason, time=time.time(), name=name,
                 refused=Refusal(**newest[0]) if newest else None,
+                others=others if others and others.digest != question.knows else None,
             )  # fmt: skip
         for dead in self._store.dead_keys(name):
             if signed_by(dead.public_key, question.proof, question.text()):
@@ -247,6 +250,11 @@ class Membership:
                     state=dead.state, since=dead.time, reason=dead.reason, refused=None, time=time.time(), name=name
                 )
         raise Refused("This clinic is not known here by this key.")
+
+    def statistics(self) -> dict[str, DataStatistics]:
+        """What the images of each clinic that takes part come to together, of those that told it when they joined."""
+        taking_part = (c for c in self._store.clinics().values() if c.state in ("enrolled", "suspended"))
+        return {c.name: found for c in taking_part if (found := c.statistics)}
 
     def _note_session(self, name: str, session: str, address: str) -> None:
         if self.sessions.heard(name, session, address):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from embryofl.data_statistics import DataStatistics
 from embryofl.errors import UserError
 from embryofl_server import invites, schema
 from embryofl_server.invites import InviteRecord, Refused
@@ -38,6 +39,12 @@ class Clinic:
     summary: dict[str, Any]
     since: float = 0.0
     reason: str = ""
+
+    @property
+    def statistics(self) -> DataStatistics | None:
+        """What its images come to together; None where it did not tell."""
+        told = self.summary.get("statistics")
+        return DataStatistics.model_validate(told) if told else None
 
     @property
     def labelled(self) -> int | None:

@@ -12,6 +12,7 @@ from embryofl.data.contract import PROBLEM_KINDS, DataFolder, EmbryoImage, Probl
 from embryofl.data.dataset import split_to_train
 from embryofl.data.scan import FileInfo
 from embryofl.data.split import SIDES
+from embryofl.data_statistics import DataStatistics, release
 from embryofl.errors import DataError
 from embryofl.metrics import SMALLEST_COUNT
 
@@ -55,6 +56,8 @@ class FolderFacts:
         Side to day to label to images; empty where it cannot train.
     reason : str
         Why it cannot train, "" where it can.
+    statistics : DataStatistics, optional
+        Light, colour and size of all images together; None of too few.
     """
 
     root: str
@@ -69,6 +72,7 @@ class FolderFacts:
     problems: list[ProblemCount] = field(default_factory=list)
     split: dict[str, dict[str, Counts]] = field(default_factory=dict)
     reason: str = ""
+    statistics: DataStatistics | None = None
 
     @property
     def can_train(self) -> bool:
@@ -77,7 +81,8 @@ class FolderFacts:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, ready for JSON. Names files: not for sending."""
-        return {**asdict(self), "can_train": self.can_train}
+        statistics = self.statistics.model_dump() if self.statistics else None
+        return {**asdict(self), "statistics": statistics, "can_train": self.can_train}
 
 
 def usable_part(folder: DataFolder, infos: dict[str, FileInfo]) -> DataFolder:
@@ -122,6 +127,7 @@ def count_folder(
         sizes=dict(Counter(f"{info.width}x{info.height}" for info in used).most_common()),
         modes=dict(Counter(info.mode for info in used).most_common()),
         problems=_by_kind(folder.problems),
+        statistics=release([info.optics for info in used]),
     )
     try:
         sides = split_to_train(folder, [info.sha256 for info in used], split_seed)
@@ -168,7 +174,8 @@ def data_summary(facts: FolderFacts) -> dict[str, Any]:
     -------
     dict
         `counts`: day to label to count. `image_sizes`: longer side in fixed steps to count. `patients`: count of units
-        of the split. There are no totals, from which a suppressed count could be told.
+        of the split. There are no totals, from which a suppressed count could be told. `statistics`: see
+        `embryofl.data_statistics`; not of too few images.
     """
     steps: Counter[str] = Counter()
     for size, count in facts.sizes.items():
@@ -179,6 +186,7 @@ def data_summary(facts: FolderFacts) -> dict[str, Any]:
         },
         "image_sizes": {step: _suppressed(steps[step]) for step in map(_size_step, (0, *SIZE_STEPS))},
         "patients": _suppressed(facts.patients + facts.embryos + facts.lone_images),
+        **({"statistics": facts.statistics.model_dump()} if facts.statistics else {}),
     }
 
 

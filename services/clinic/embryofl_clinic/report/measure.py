@@ -14,6 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from embryofl.data.decode import DECODE_VERSION, FORMATS, DecodeError, open_image
+from embryofl.data.optics import optics_of
 from embryofl.data.scan import FileInfo, read_file
 from embryofl_clinic.report import picture
 from embryofl_clinic.report.burnt_text import text_score
@@ -94,7 +95,8 @@ def measure_file(root: Path, file: str, large: AbstractContextManager[object] | 
             with _held(large, size <= LARGE_BYTES and _pixels(data) > LARGE_PIXELS):
                 opened = open_image(data)
                 image = _working_size(opened.image)
-                found = {"width": opened.width, "height": opened.height, "mode": opened.mode, "note": opened.note}
+                found = {"width": opened.width, "height": opened.height, "mode": opened.mode, "note": opened.note,
+                         "optics": optics_of(opened.image)}  # fmt: skip
                 del opened
     except DecodeError as error:
         return _failed(root, file, error)

@@ -2,12 +2,14 @@
 
 import logging
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from embryofl.data.cache import open_cache
 from embryofl.data.contract import DataFolder
 from embryofl.data.layouts import read_folder
 from embryofl.data.scan import FileInfo
+from embryofl.data_statistics import DataStatistics
 from embryofl.errors import DataError
 from embryofl_clinic.report.checks import CHECKS
 from embryofl_clinic.report.facts import FolderFacts, count_folder, usable_part
@@ -21,8 +23,9 @@ log = logging.getLogger("embryofl.report")
 
 
 def check_folder(
-    root: Path, cache_dir: Path | None = None, split_seed: int = 0, progress: Progress | None = None
-) -> Report:
+    root: Path, cache_dir: Path | None = None, split_seed: int = 0, progress: Progress | None = None,
+    others: DataStatistics | None = None,
+) -> Report:  # fmt: skip
     """The full report: every image is read, decoded and measured, unless it is unchanged since the last report.
 
     Parameters
@@ -35,6 +38,8 @@ def check_folder(
         Seed of the split that is shown.
     progress : callable, optional
         Called with (what is being done, done, total).
+    others : DataStatistics, optional
+        Of the federation's other clinics, to compare with.
 
     Raises
     ------
@@ -47,7 +52,7 @@ def check_folder(
     except DataError as error:
         return _unreadable(root, error)
     measured = measure_folder(folder, cache_dir, progress)
-    study = _study(root, folder, measured.infos, split_seed, measured.measures)
+    study = replace(_study(root, folder, measured.infos, split_seed, measured.measures), others=others)
     return _report(study, measured.opened, begun)
 
 

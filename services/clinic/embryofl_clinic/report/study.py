@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from embryofl.data.contract import DataFolder, EmbryoImage
 from embryofl.data.scan import FileInfo
+from embryofl.data_statistics import DataStatistics
 from embryofl_clinic.report.facts import FolderFacts
 from embryofl_clinic.report.pairs import Pair
 
@@ -57,6 +58,8 @@ class Study:
         Where that split comes from: `the column split of labels.csv`, or `folder names`.
     measures : Measures, optional
         None where the images themselves were not looked at.
+    others : DataStatistics, optional
+        What the images of the federation's other clinics come to; None where the hub has told nothing.
     """
 
     folder: DataFolder
@@ -66,6 +69,7 @@ class Study:
     own_split: dict[str, str] = field(default_factory=dict)
     own_split_from: str = ""
     measures: Measures | None = None
+    others: DataStatistics | None = None
 
     @property
     def images(self) -> Sequence[EmbryoImage]:

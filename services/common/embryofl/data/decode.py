@@ -26,6 +26,9 @@ import numpy.typing as npt
 import PIL
 from PIL import ExifTags, Image, ImageOps
 
+from embryofl.data.optics import optics_of
+from embryofl.data_statistics import Optics
+
 MAX_PIXELS = 50_000_000
 """More than any camera on a microscope has, and below the 89 million at which Pillow warns of a decompression bomb."""
 MAX_FILE_BYTES = 256 * 2**20
@@ -37,7 +40,7 @@ LARGE_SIDE = 2048
 """Large images are scaled down by the whole number that keeps their longer side at least this long."""
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF")
 """Decoders that a file may reach, whatever its name: none that starts another program."""
-DECODE_VERSION = f"2-pillow{PIL.__version__}"
+DECODE_VERSION = f"3-pillow{PIL.__version__}"
 """Part of the cache's key: raised when a rule above changes; another Pillow may decode differently."""
 
 warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -83,13 +86,15 @@ class Opened:
 
 @dataclass(frozen=True)
 class Decoded:
-    """A decoded image, squared: `pixels` is uint8 (size, size, 3), RGB; the rest as in `Opened`."""
+    """A decoded image, squared: `pixels` is uint8 (size, size, 3), RGB; `optics` of it at its own size; the rest as in
+    `Opened`."""
 
     pixels: npt.NDArray[np.uint8]
     width: int
     height: int
     mode: str
     note: str
+    optics: Optics
 
 
 def decode_image(data: bytes, size: int) -> Decoded:
@@ -192,7 +197,8 @@ def _reduced(image: Image.Image, factor: int) -> Image.Image:
 
 
 def _squared(opened: Opened, size: int) -> Decoded:
-    return Decoded(to_square(opened.image, size), opened.width, opened.height, opened.mode, opened.note)
+    pixels = to_square(opened.image, size)
+    return Decoded(pixels, opened.width, opened.height, opened.mode, opened.note, optics_of(opened.image))
 
 
 def to_8_bits(image: Image.Image, brightest: float | None = None) -> Image.Image:

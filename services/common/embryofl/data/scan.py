@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from embryofl.data.contract import Problem
 from embryofl.data.decode import MAX_FILE_BYTES, DecodeError, decode_image
+from embryofl.data_statistics import Optics
 
 
 class FileInfo(BaseModel):
@@ -36,6 +37,8 @@ class FileInfo(BaseModel):
         Why it cannot be used, as in `contract.Problem`; "" where it can.
     note : str
         What was passed over, "" as a rule.
+    optics : Optics
+        Light, colour and size; empty where it was not decoded.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,6 +53,7 @@ class FileInfo(BaseModel):
     kind: str = ""
     detail: str = ""
     note: str = ""
+    optics: Optics = ()
 
     @property
     def usable(self) -> bool:
@@ -158,7 +162,13 @@ def _scan(root: Path, file: str, size: int, known: Known) -> Scanned:
         image = decode_image(data, size)
     except DecodeError as error:
         return Scanned(base.model_copy(update={"kind": error.kind, "detail": error.detail}), None)
-    update = {"width": image.width, "height": image.height, "mode": image.mode, "note": image.note}
+    update = {
+        "width": image.width,
+        "height": image.height,
+        "mode": image.mode,
+        "note": image.note,
+        "optics": image.optics,
+    }
     return Scanned(base.model_copy(update=update), image.pixels)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from embryofl_clinic.report.checks import (
     classes,
     doubles,
+    drift,
     leakage,
     optics,
     privacy,
@@ -24,4 +25,5 @@ CHECKS: tuple[Callable[[Study], Iterator[Finding]], ...] = (
     privacy.check,
     quality.check,
     optics.check,
+    drift.check,
 )

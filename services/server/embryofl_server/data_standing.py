@@ -1,0 +1,36 @@
+"""What the federation's images come to together, and where each clinic stands, for the coordinator."""
+
+from typing import Any
+
+from embryofl.data_statistics import DataStatistics, others_of, places, pool
+
+
+def standing_of_data(parts: dict[str, DataStatistics]) -> dict[str, Any]:
+    """JSON-able.
+
+    Parameters
+    ----------
+    parts : dict of str to DataStatistics
+        What each clinic told when it joined.
+
+    Returns
+    -------
+    dict
+        `all`: of all clinics, None where none told anything. `clinics`: name to what it told, and to `places`: measure to
+        own and others' mean, the others' spread, the distance in it, and words; empty while there are too few others.
+    """
+    clinics = {}
+    for name, own in sorted(parts.items()):
+        others = others_of(name, parts)
+        found = places(own, others) if others else []
+        clinics[name] = {
+            "statistics": own.model_dump(),
+            "places": {
+                p.measure: {
+                    "own": p.own, "others": p.others, "spread": p.spread, "distance": p.distance, "far": p.far,
+                    "words": p.words,
+                }
+                for p in found
+            },
+        }  # fmt: skip
+    return {"all": pool(list(parts.values())).model_dump() if parts else None, "clinics": clinics}

@@ -1,0 +1,92 @@
+"""Sums that clinics release of their images, pooled, and where a clinic stands: against numpy on all images together."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from pydantic import ValidationError
+
+from embryofl.data.optics import optics_of
+from embryofl.data_statistics import BINS, MEASURES, DataStatistics, others_of, places, pool, release
+
+
+def rows(seed: int, images: int, brightness: float = 150.0) -> list[tuple[float, ...]]:
+    rng = np.random.default_rng(seed)
+    return [
+        (rng.normal(brightness, 12), rng.normal(35, 5), rng.normal(4, 3), rng.normal(1, 2), rng.normal(14, 2),
+         rng.normal(0.6, 0.05), *rng.dirichlet(np.ones(16)) * 1000)
+        for _ in range(images)
+    ]  # fmt: skip
+
+
+def told(seed: int, images: int, brightness: float = 150.0) -> DataStatistics:
+    found = release(rows(seed, images, brightness))
+    assert found is not None
+    return found
+
+
+def test_pooled_sums_are_those_of_all_images_together() -> None:
+    parts = [rows(seed, images, 100 + 30 * seed) for seed, images in ((0, 40), (1, 200), (2, 77))]
+    released = [found for part in parts if (found := release(part)) is not None]
+    pooled, together = pool(released), np.array([row for part in parts for row in part])
+    assert (pooled.images, pooled.clinics) == (317, 3)
+    for number, name in enumerate(MEASURES):
+        assert pooled.measures[name].mean == pytest.approx(together[:, number].mean(), rel=1e-4)
+        assert pooled.measures[name].variance == pytest.approx(together[:, number].var(), rel=1e-4)
+    assert pooled.grey == pytest.approx((together[:, len(MEASURES) :].mean(axis=0) / 1000).tolist(), abs=1e-4)
+    bins = np.histogram(together[:, 0], BINS, MEASURES["brightness"])[0]
+    assert np.abs(np.array(pooled.measures["brightness"].bins) - bins).max() <= 3 * 4  # steps below 5 are told as 0
+
+
+def test_no_step_of_fewer_than_five_images_and_nothing_of_fewer_than_twenty_is_released() -> None:
+    assert release(rows(0, 19)) is None
+    assert release([()] * 100) is None  # none of them could be decoded
+    for name, spread in told(0, 20).measures.items():
+        assert all(count == 0 or count >= 5 for count in spread.bins), name
+
+
+def test_a_clinic_learns_of_no_other_alone() -> None:
+    parts = {name: told(seed, 50) for seed, name in enumerate("abc")}
+    others = others_of("a", parts)
+    assert others is not None and (others.clinics, others.images) == (2, 100)
+    assert others_of("a", {name: parts[name] for name in "ab"}) is None
+
+
+def test_a_brighter_clinic_is_said_to_be_brighter_and_nothing_else() -> None:
+    own, others = told(0, 100, 200.0), pool([told(1, 100), told(2, 80)])
+    far = [place for place in places(own, others) if place.far]
+    assert [place.measure for place in far] == ["brightness"] and "brighter than the others'" in far[0].words
+    assert not [place for place in places(told(3, 100), others) if place.far]
+
+
+def test_hostile_sums_are_refused() -> None:
+    good = told(0, 50).model_dump()
+    worse = [
+        {**good, "images": 5},
+        {**good, "measures": {}},
+        {**good, "grey": [0.0] * 4},
+        {**good, "patients": ["Anna"]},
+        {**good, "measures": {**good["measures"], "tint": {**good["measures"]["tint"], "variance": float("nan")}}},
+        {**good, "measures": {**good["measures"], "tint": {**good["measures"]["tint"], "bins": [10**8] * BINS}}},
+    ]
+    for value in worse:
+        with pytest.raises(ValidationError):
+            DataStatistics.model_validate(value)
+
+
+def ring(side: int, radius: float, ground: tuple[int, int, int]) -> Image.Image:
+    y, x = np.indices((side, side)) - side / 2
+    pixels = np.broadcast_to(np.array(ground, np.uint8), (side, side, 3)).copy()
+    pixels[np.abs(np.hypot(x, y) - radius * side) < 0.03 * side] //= 2
+    return Image.fromarray(pixels)
+
+
+def test_a_picture_is_measured_alike_at_every_size() -> None:
+    """What differs is the camera, not the export: light, colour and magnification are told apart."""
+    for side in (160, 500, 1200):
+        found = dict(zip(MEASURES, optics_of(ring(side, 0.3, (170, 160, 150))), strict=False))
+        assert found["extent"] == pytest.approx(0.6, abs=0.05)
+        assert found["warmth"] == pytest.approx(19, abs=2) and abs(found["tint"]) < 1
+    larger, bluer = optics_of(ring(500, 0.4, (170, 160, 150))), optics_of(ring(500, 0.3, (150, 160, 170)))
+    assert larger[5] > 0.7 and bluer[2] < -15
+    assert optics_of(Image.new("L", (300, 200), 90))[:6] == (90.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    assert sum(optics_of(ring(300, 0.3, (170, 160, 150)))[len(MEASURES) :]) == pytest.approx(1000, abs=10)
