@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -71,11 +72,12 @@ class Gateway:
         (folder / "outside").write_bytes(b"OUTSIDE")
         with (folder / "log").open("wb") as log:
             self._process = subprocess.Popen(
-                [program("caddy"), "run", "--config", str(CADDYFILE), "--adapter", "caddyfile"],
+                ["bash", str(CADDYFILE.with_name("gateway.sh")), str(CADDYFILE)],
                 stdout=log,
                 stderr=log,
                 env={
                     **os.environ,
+                    "PATH": f"{Path(program('caddy')).parent}:{os.environ['PATH']}",
                     "EMBRYOFL_GATEWAY_DIR": str(identity.gateway),
                     "EMBRYOFL_GATEWAY_PORT": str(self.port),
                     "EMBRYOFL_GATEWAY_BIND": "127.0.0.1",

@@ -91,8 +91,9 @@ class Stack:
         )  # fmt: skip
         self.supervisor.start(
             "gateway",
-            [program("caddy"), "run", "--config", str(CADDYFILE), "--adapter", "caddyfile"],
+            ["bash", str(CADDYFILE.with_name("gateway.sh")), str(CADDYFILE)],
             {
+                "PATH": f"{Path(program('caddy')).parent}{os.pathsep}{os.environ.get('PATH', '')}",
                 "GOGC": "50",
                 "EMBRYOFL_GATEWAY_DIR": str(identity / "gateway"),
                 "EMBRYOFL_GATEWAY_PORT": str(ports["gateway"]),

@@ -25,7 +25,7 @@ def call(settings: HubSettings, method: str, path: str, body: dict[str, Any] | N
     identity = settings.state_dir / "identity"
     try:
         token = (identity / "control.token").read_bytes().hex()
-        context = ssl.create_default_context(cafile=str(identity / "ca.crt"))
+        context = ssl.create_default_context(cafile=str(identity / "internal.crt"))
     except OSError as exc:
         raise UserError(
             f"No hub was found at {settings.state_dir} ({exc.strerror}). Expected the state folder of a hub that has "

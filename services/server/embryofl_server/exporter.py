@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("embryofl.exporter")
 
 REFRESH_S = 2.0
-_CERTIFICATES = {"ca": "ca.crt", "server": "server.crt", "superlink": "superlink/superlink.crt",
+_CERTIFICATES = {"ca": "ca.crt", "internal": "internal.crt", "server": "server.crt", "superlink": "superlink/superlink.crt",
                  "gateway": "gateway/gateway.crt"}  # fmt: skip
 _DAYS = {str(day) for day in range(15)}
 
