@@ -73,8 +73,8 @@ def draw_clinic(
 class ViaStack(Stack):
     """A stack whose clinics named in `via` are invited to another address (a proxy in front of the gateway)."""
 
-    def __init__(self, place: Place, port: int) -> None:
-        super().__init__(place, port)
+    def __init__(self, place: Place, port: int, *, ngrok: bool = False) -> None:
+        super().__init__(place, port, ngrok=ngrok)
         self.via: dict[str, int] = {}
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
@@ -88,10 +88,10 @@ class ViaStack(Stack):
 class Federation:
     """Hub and clinics as real processes below `root`."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, ngrok: bool = False) -> None:
         self.place = Place(root)
         root.mkdir(parents=True, exist_ok=True)
-        self.stack = ViaStack(self.place, free_port())
+        self.stack = ViaStack(self.place, free_port(), ngrok=ngrok)
         self.port = self.stack.ports["gateway"]
         self._initial: dict[tuple[str, int], str] = {}
 
