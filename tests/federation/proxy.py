@@ -1,6 +1,7 @@
 """A small HTTP proxy: CONNECT alone, to the names it knows, with or without a password. It remembers what was asked."""
 
 import base64
+import contextlib
 import socket
 import threading
 from types import TracebackType
@@ -78,10 +79,8 @@ class Proxy:
         except OSError:
             pass
         for end in (source, sink):
-            try:
+            with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
 
     def __enter__(self) -> "Proxy":
         return self

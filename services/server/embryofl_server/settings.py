@@ -13,7 +13,7 @@ from embryofl.messages import explain
 class HubSettings(BaseSettings):
     """Where the hub keeps its state and how its parts reach each other."""
 
-    model_config = SettingsConfigDict(env_prefix="EMBRYOFL_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="EMBRYOFL_", env_ignore_empty=True, frozen=True)
 
     state_dir: Path = Path("/hub")
     weights_dir: Path | None = None  # global models, readable by the gateway; default <state_dir>/weights
