@@ -37,7 +37,7 @@ from embryofl.files import sync_folder, write_atomic
 from embryofl.invite import HUB_NAME
 
 CA_YEARS, PARTS_DAYS = 10, 3650
-GATEWAY_DAYS = 397.0
+GATEWAY_DAYS = 360.0  # Mozilla asks for less than 366
 RENEW_DAYS = 60  # a certificate with less left, or less than a third of its life, is made anew
 INTERNAL = ("localhost", "127.0.0.1")
 BACKDATED = datetime.timedelta(days=1)  # for clinics whose clock is behind
@@ -52,7 +52,7 @@ class Identity:
         `identity/` below the hub's state folder.
     hostnames : list of str
         Names and IP addresses under which clinics reach the gateway (its certificate's SAN, beside the hub's own name).
-    days : float (default: 397)
+    days : float (default: 360)
         For how long the gateway's certificate is made.
     """
 
