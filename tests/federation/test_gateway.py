@@ -241,7 +241,10 @@ def test_who_never_finishes_a_request_is_disconnected(gateway):
     assert time.monotonic() - began < 90 and not gateway.server.seen
 
 
-@pytest.mark.skipif(shutil.which("sslyze") is None, reason="sslyze is not installed (in an environment of its own: it wants another cryptography)")
+@pytest.mark.skipif(
+    shutil.which("sslyze") is None,
+    reason="sslyze is not installed (in an environment of its own: it wants another cryptography)",
+)
 def test_a_scanner_of_tls_settings_finds_nothing_to_mend(gateway, tmp_path):
     """sslyze, against Mozilla's "intermediate" recommendations."""
     report = tmp_path / "scan.json"
