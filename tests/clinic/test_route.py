@@ -63,7 +63,10 @@ def serve():
             while True:
                 try:
                     near = context.wrap_socket(listener.accept()[0], server_side=True)
-                    heard.append(near.recv(65536))
+                    data = near.recv(65536)
+                    while data.startswith(b"POST") and b"SECRET" not in data:
+                        data += near.recv(65536)
+                    heard.append(data)
                     near.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nyes")
                     near.close()
                 except ssl.SSLError:

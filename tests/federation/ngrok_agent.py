@@ -107,7 +107,8 @@ class Tunnels:
         named = os.environ.get("NGROK_STANDIN_HOST", "")
         host, _, port = remote.rpartition(":")
         host = host or named or f"127.0.0.{self._number}"
-        self._forward = Forward("0.0.0.0" if named else host, int(port or 0), self._target)  # noqa: S104
+        numeric = host.replace(".", "").isdigit()
+        self._forward = Forward(host if numeric else "0.0.0.0", int(port or 0), self._target)  # noqa: S104
         self._url = f"tcp://{host}:{self._forward.port}"
 
     def obey(self, order: str) -> None:
