@@ -498,7 +498,7 @@ case ${1:-} in
 		[ -z "$left" ] || docker volume rm $left >/dev/null
 		rm -f "$generated" "$source_file" "$filled" "$log" "$place/gpu" "$place/ngrok" "$place/grafana-password"
 		rmdir "$place" 2>/dev/null || true
-		say "Deleted. The images stay; to remove them: docker image rm embryofl-server embryofl-clinic embryofl-datagen embryofl-gateway"
+		say "Deleted. The images stay; to remove them: docker image rm embryofl-server embryofl-clinic embryofl-datagen embryofl-gateway (and embryofl-tunnel)"
 		;;
 	*) fail "compose.sh up|status|watch|hub|backup|restore|logs|down|clean" ;;
 esac
