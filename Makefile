@@ -13,15 +13,17 @@ DO ?= --help
 FILE ?=
 DEMO ?=
 IMAGES ?=
+NGROK ?=
 comma := ,
 
 demo_options = $(if $(CLINICS),--clinics $(CLINICS)) $(if $(DATA),--data "$(DATA)") $(if $(IMAGES),--images $(IMAGES)) --port $(PORT) \
-	$(foreach s,$(subst $(comma), ,$(SET)),--set $(s)) $(if $(KEEP),--keep)
+	$(foreach s,$(subst $(comma), ,$(SET)),--set $(s)) $(if $(KEEP),--keep) $(if $(NGROK),--ngrok)
 
 .PHONY: help
 help:  ## This list
 	@echo "make up      the federation in containers (needs Docker);   make demo   the same as plain processes"
 	@echo "Options: CLINICS=3  DATA=folder  IMAGES=400 (synthetic ones, a clinic)  PORT=8443  SET=rounds=15,seed=1"
+	@echo "         NGROK=1 with NGROK_AUTHTOKEN and NGROK_AGENT in the environment: reached from outside (docs/joining.md)"
 	@echo "Only for make demo: KEEP=1 (stay up after the run)   Only for make up: GPU=1"
 	@echo
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*  ## /  \1|/' | column -t -s '|'
@@ -43,7 +45,7 @@ compare: $(VENV)/.ready  ## Federated against each clinic alone, on held-out pat
 
 .PHONY: up
 up:  ## Build images, make keys and data, start hub and clinics in containers, start a run
-	@CLINICS="$(CLINICS)" DATA="$(DATA)" PORT="$(PORT)" SET="$(SET)" IMAGES="$(IMAGES)" bash scripts/compose.sh up
+	@CLINICS="$(CLINICS)" DATA="$(DATA)" PORT="$(PORT)" SET="$(SET)" IMAGES="$(IMAGES)" NGROK="$(NGROK)" bash scripts/compose.sh up
 
 .PHONY: status
 status:  ## The run, the round, each clinic's state and last metrics, what is waited for

@@ -365,7 +365,7 @@ def operations() -> Any:
                              override("Alerts", custom__hideFrom={"viz": True})]),
             stat("Disk free", "Free share of the disk that holds the hub's state. Below a tenth an alert fires.",
                  now("embryofl:disk_free:ratio"), w=3, unit="percentunit", decimals=0, thresholds=steps("red", (0.1, "orange"), (0.2, "green"))),
-            stat("Certificates", "Time until the first of the hub's certificates ends. Restarting the hub renews them.",
+            stat("Certificates", "Time until the first of the hub's certificates ends. The hub renews its own 60 days before.",
                  now("min(embryofl:certificate_left_seconds)"), w=3, unit="s", decimals=0,
                  thresholds=steps("red", (30 * 86400, "orange"), (60 * 86400, "green"))),
             stat("Checkpoint's age", "Since the newest round was saved.", now("time() - max(embryofl_checkpoint_timestamp_seconds)"),

@@ -3,6 +3,7 @@
 # Options of `up`, from the environment (`make up NAME=value`):
 #   CLINICS  number of clinics, 1 to 50   DATA  folder of real images   IMAGES  synthetic images of each clinic
 #   PORT     of the gateway               SET   settings of the run     GPU=1   clinics on an NVIDIA GPU
+#   NGROK=1  a tunnel from outside, with NGROK_AUTHTOKEN, NGROK_AGENT (the agent) and NGROK_REMOTE_ADDR (if reserved)
 # EMBRYOFL_PROMETHEUS_PORT and EMBRYOFL_GRAFANA_PORT are theirs on this machine (default 9090 and 3000).
 # EMBRYOFL_COMPOSE_EXTRA names one more compose file, EMBRYOFL_COMPOSE_DIR the folder for what is written here.
 set -euo pipefail
@@ -14,6 +15,14 @@ source_file=$place/source     # where their images come from: "synthetic N", or 
 filled=$place/filled          # data volumes that are complete: name and time of making
 log=$place/last.log           # what the last long step printed
 export EMBRYOFL_PORT=${PORT:-8443}
+[ ! -e "$place/ngrok" ] || NGROK=${NGROK:-1}
+case ${NGROK:-} in
+	'' | 0) NGROK= ;;
+	*)
+		export EMBRYOFL_TUNNEL_FILE=/tunnel/state.json COMPOSE_PROFILES=ngrok
+		export NGROK_AGENT=${NGROK_AGENT:-$(command -v ngrok || true)}
+		;;
+esac
 most_clinics=50 default_clinics=3 default_images=400 least_engine=25
 gpu=
 watched= # lines about Prometheus and Grafana
@@ -99,6 +108,7 @@ read_options() {
 		images=$(cat "$source_file")
 	fi
 	count=${CLINICS:-$there}
+	if [ -n "$NGROK" ]; then touch "$place/ngrok"; else rm -f "$place/ngrok"; fi
 	case ${GPU:-$([ ! -e "$place/gpu" ] || echo 1)} in
 		'' | 0) gpu= && rm -f "$place/gpu" ;;
 		*) gpu=1 && touch "$place/gpu" ;;
@@ -252,6 +262,17 @@ start_monitoring() {
 	done
 }
 
+# The tunnel. One that does not open is named, and the local network goes on.
+start_tunnel() {
+	[ -n "$NGROK" ] || return 0
+	say "    Tunnel: ngrok"
+	if quietly compose up -d --wait --wait-timeout 45 --no-deps tunnel; then
+		watched="$(compose exec -T tunnel embryofl-tunnel status </dev/null)${watched:+$'\n'}$watched"
+	else
+		watched="$(compose exec -T tunnel embryofl-tunnel status 2>&1 </dev/null || true)${watched:+$'\n'}$watched"
+	fi
+}
+
 fill_data() {
 	step 3/5 "Data of $count clinics ($images)"
 	local k volume made tty=-T command
@@ -368,10 +389,11 @@ up() {
 	mkdir -p "$place"
 	read_options
 	check_port
-	build_images 1/5 server gateway clinic datagen
+	build_images 1/5 server gateway clinic datagen ${NGROK:+tunnel}
 	count_clinics
 	write_clinics
 	start_hub 2/5
+	start_tunnel
 	fill_data
 	join_clinics
 	start_monitoring
@@ -474,9 +496,9 @@ case ${1:-} in
 		compose --progress quiet down --timeout 4 --remove-orphans --volumes
 		left=$(volumes)
 		[ -z "$left" ] || docker volume rm $left >/dev/null
-		rm -f "$generated" "$source_file" "$filled" "$log" "$place/gpu" "$place/grafana-password"
+		rm -f "$generated" "$source_file" "$filled" "$log" "$place/gpu" "$place/ngrok" "$place/grafana-password"
 		rmdir "$place" 2>/dev/null || true
-		say "Deleted. The images stay; to remove them: docker image rm embryofl-server embryofl-clinic embryofl-datagen embryofl-gateway"
+		say "Deleted. The images stay; to remove them: docker image rm embryofl-server embryofl-clinic embryofl-datagen embryofl-gateway (and embryofl-tunnel)"
 		;;
 	*) fail "compose.sh up|status|watch|hub|backup|restore|logs|down|clean" ;;
 esac

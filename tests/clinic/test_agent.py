@@ -195,8 +195,6 @@ def test_whose_key_was_replaced_goes_on_as_soon_as_it_has_the_new_one(clinic, mo
 
 def test_asked_by_a_name_it_does_not_know_it_first_asks_whether_it_was_renamed(clinic, make_request, monkeypatch):
     found = clinic()
-    monkeypatch.setattr(
-        found.agent._standing, "look", lambda hub, now: found.agent._policy.__setattr__("name", "berta")
-    )
+    monkeypatch.setattr(found.agent._standing, "look", lambda now: found.agent._policy.__setattr__("name", "berta"))
     found.say(make_request(clinic="berta"))
     assert only_reply(found).refused == ""

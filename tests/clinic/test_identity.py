@@ -11,6 +11,7 @@ from embryofl.errors import UserError
 from embryofl.invite import Invite
 from embryofl.messages import Enrolment, proof_text
 from embryofl_clinic import join as module
+from embryofl_clinic import route
 from embryofl_clinic.identity import Identity, Membership
 from embryofl_clinic.join import join
 
@@ -44,13 +45,11 @@ def test_a_state_folder_that_cannot_be_written_is_said(tmp_path):
 @pytest.fixture
 def hub(monkeypatch):
     """`hub(handler)`: enrolment calls go to `handler(request)`."""
-    monkeypatch.setattr(module, "tls_context", lambda ca: True)
     monkeypatch.setattr(module, "RETRY_FIRST_S", 0.001)
     monkeypatch.setattr(module, "RETRY_MOST_S", 0.002)
-    real = httpx.Client
 
     def use(handler):
-        monkeypatch.setattr(module.httpx, "Client", lambda **_: real(transport=httpx.MockTransport(handler)))
+        monkeypatch.setattr(route._Transport, "_to", lambda self, hub: httpx.MockTransport(handler))
 
     return use
 

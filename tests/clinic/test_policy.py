@@ -36,6 +36,8 @@ def test_an_ordinary_request_meets_no_objection(policy, make_request):
         ({"meaning": "implantation"}, {}, None, "implantation"),
         ({}, {"settings": RunSettings(meaning="live_birth")}, None, "live_birth"),
         ({"min_examples": 51}, {}, 50, "51"),
+        ({"require_dp": True}, {}, 50, "differential privacy"),
+        ({"require_dp": True}, {"kind": "evaluate", "upload_url": ""}, None, "differential privacy"),
         (
             {"models": ["resnet18", "lite0_head"]},
             {"settings": RunSettings(model="small_cnn")},

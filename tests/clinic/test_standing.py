@@ -5,14 +5,17 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from embryofl.messages import Refusal, Standing, StandingQuestion
+from embryofl_clinic import route
 from embryofl_clinic import standing as module
 from embryofl_clinic.clock import HubClock
 from embryofl_clinic.exporter import TrainerMetrics, make_registry
+from embryofl_clinic.federation import Federation
 from embryofl_clinic.identity import Identity, Membership
 from embryofl_clinic.standing import StandingDesk
 
@@ -35,11 +38,13 @@ def hub(monkeypatch):
 
     hub = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     hub.asked, hub.answer = [], None
-    post = module.httpx.Client.post
-    monkeypatch.setattr(
-        module.httpx.Client, "post", lambda self, url, **k: post(self, url.replace("https", "http"), **k)
-    )
-    monkeypatch.setattr(module, "tls_context", lambda ca: True)
+
+    class Plain(httpx.HTTPTransport):
+        def handle_request(self, request):
+            request.url = request.url.copy_with(scheme="http")
+            return super().handle_request(request)
+
+    monkeypatch.setattr(route._Transport, "_to", lambda self, hub: Plain())
     threading.Thread(target=hub.serve_forever, daemon=True).start()
     yield hub
     hub.shutdown()
@@ -49,8 +54,11 @@ def hub(monkeypatch):
 @pytest.fixture
 def desk(tmp_path, hub):
     identity = Identity(tmp_path / "identity")
-    found = StandingDesk(identity, Membership(name="anna", hubs=[], ca=""), HubClock(), TrainerMetrics("anna"))
-    found.address, found.identity = f"127.0.0.1:{hub.server_address[1]}", identity
+    member = Membership(name="anna", hubs=[f"127.0.0.1:{hub.server_address[1]}"], ca="")
+    found = StandingDesk(
+        identity, member, route.Route(member), HubClock(), TrainerMetrics("anna"), Federation(tmp_path)
+    )
+    found.identity = identity
     return found
 
 
@@ -61,7 +69,7 @@ def standing(state="enrolled", reason="", refused=None, off=0.0):
 def look(desk, caplog, now=True):
     caplog.clear()
     with caplog.at_level(logging.INFO, logger="embryofl.standing"):
-        desk.look(desk.address, now=now)
+        desk.look(now=now)
     return caplog.text
 
 

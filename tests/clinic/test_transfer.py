@@ -14,9 +14,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from embryofl.messages import Download
+from embryofl.messages import Download, Link
 from embryofl_clinic import transfer as module
 from embryofl_clinic.fleet_link import Stopped
+from embryofl_clinic.route import Route
 from embryofl_clinic.transfer import TransferDamaged, TransferRefused, Transfers
 
 DATA = np.random.default_rng(0).bytes(10_000)
@@ -66,7 +67,9 @@ def transfers(monkeypatch, certificate):
         server.socket = certificate[1].wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         servers.append(server)
-        return Transfers(f"localhost:{server.server_port}", certificate[0], stop or threading.Event())
+        return Transfers(
+            Route(Link(hubs=[f"localhost:{server.server_port}"], ca=certificate[0])), stop or threading.Event()
+        )
 
     yield make
     for server in servers:
@@ -115,7 +118,7 @@ def test_other_bytes_than_announced_are_not_taken(transfers, data):
 def test_a_hub_with_another_certificate_gets_and_gives_nothing(transfers, certificate):
     calls = []
     found = transfers(calls.append)
-    found._tls = ssl.create_default_context()  # knows the public authorities, not this one
+    found._route._context = ssl.create_default_context()  # knows the public authorities, not this one
     with pytest.raises(TransferRefused, match="deadline"):
         found.upload("/v1/update/x", np.frombuffer(DATA, np.uint8), time.time() + 0.1)
     assert calls == []

@@ -150,13 +150,15 @@ def test_strangers_get_nothing(federation):
     assert federation.ask(f"/v1/model/{run_name}/round-0001.safetensors") == 403
     assert federation.ask("/v1/update/anything", "PUT") == 403
     code = """
-import json, pathlib, threading
+import pathlib, threading
 from cryptography.hazmat.primitives.asymmetric import ec
 from embryofl_clinic.fleet_link import FleetLink, Refused
-hub = json.loads(pathlib.Path("/state/identity/hub.json").read_text())
+from embryofl_clinic.identity import Membership
+from embryofl_clinic.route import Route
+hub = Membership.model_validate_json(pathlib.Path("/state/identity/hub.json").read_text())
 key = ec.generate_private_key(ec.SECP384R1())
 try:
-    FleetLink("gateway:8443", hub["ca"].encode(), key, pathlib.Path("/tmp"), threading.Event()).connect()
+    FleetLink(Route(hub), key, pathlib.Path("/tmp"), threading.Event()).connect()
     print("served")
 except Refused as reason:
     print("refused")

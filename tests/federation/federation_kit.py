@@ -14,7 +14,9 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from embryofl.invite import Invite
+from embryofl.invite import HUB_NAME, Invite
+from embryofl.messages import Link
+from embryofl_clinic.route import Route
 from embryofl_demo.layout import Place
 from embryofl_demo.stack import Stack, free_port
 from embryofl_server.runs import OVER
@@ -23,6 +25,11 @@ WAIT_S = 180.0  # patience for anything on a busy machine; nothing here takes a 
 SETTINGS = {
     "model": "small_cnn", "rounds": 2, "image_size": 48, "local_epochs": 1, "batch_size": 16, "min_clinics": 3, "seed": 1
 }  # fmt: skip
+
+
+def route_to(port: int, ca: Path) -> Route:
+    """The way to a gateway on this machine."""
+    return Route(Link(hubs=[f"localhost:{port}"], ca=ca.read_text(), server_name=HUB_NAME))
 
 
 def until(what: str, ready: Callable[[], Any], seconds: float = WAIT_S, pause: float = 0.05) -> Any:
@@ -66,8 +73,8 @@ def draw_clinic(
 class ViaStack(Stack):
     """A stack whose clinics named in `via` are invited to another address (a proxy in front of the gateway)."""
 
-    def __init__(self, place: Place, port: int) -> None:
-        super().__init__(place, port)
+    def __init__(self, place: Place, port: int, *, ngrok: bool = False) -> None:
+        super().__init__(place, port, ngrok=ngrok)
         self.via: dict[str, int] = {}
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
@@ -81,10 +88,10 @@ class ViaStack(Stack):
 class Federation:
     """Hub and clinics as real processes below `root`."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, ngrok: bool = False) -> None:
         self.place = Place(root)
         root.mkdir(parents=True, exist_ok=True)
-        self.stack = ViaStack(self.place, free_port())
+        self.stack = ViaStack(self.place, free_port(), ngrok=ngrok)
         self.port = self.stack.ports["gateway"]
         self._initial: dict[tuple[str, int], str] = {}
 

@@ -1,7 +1,8 @@
 """An honest clinic with something odd about its machine, told by environment variables. For the fault tests.
 
 ODD_CLOCK_S       its clock is off by so many seconds
-ODD_ADDRESS_FILE  its name server: `localhost` is whatever IP address this file holds now
+ODD_ADDRESS_FILE  its name server: the hub (`localhost`, 127.0.0.1) is whatever IP address this file holds now
+ODD_HUBS          it knows the hub by this address alone
 ODD_SLOW          each training takes so many times as long
 """
 
@@ -29,10 +30,11 @@ if _FILE:
     _lookup = socket.getaddrinfo
 
     def _getaddrinfo(host: Any, *args: Any, **kwargs: Any) -> Any:
-        return _lookup(Path(_FILE).read_text() if host == "localhost" else host, *args, **kwargs)
+        return _lookup(Path(_FILE).read_text() if host in ("localhost", "127.0.0.1") else host, *args, **kwargs)
 
     socket.getaddrinfo = _getaddrinfo
 
+from embryofl_clinic.identity import Identity  # noqa: E402
 from embryofl_clinic.service import serve  # noqa: E402
 from embryofl_clinic.settings import load_settings  # noqa: E402
 from embryofl_clinic.workload import Workbench  # noqa: E402
@@ -57,5 +59,8 @@ class SlowBench(Workbench):
 
 
 if __name__ == "__main__":
-    settings = load_settings()
+    settings = load_settings(hubs=os.environ.get("ODD_HUBS"))
+    if os.environ.get("ODD_HUBS"):
+        identity = Identity(settings.identity_dir)
+        identity.remember(identity.membership.model_copy(update={"hubs": [settings.hubs]}))  # type: ignore[union-attr]
     serve(settings, SlowBench(settings) if os.environ.get("ODD_SLOW") else None)

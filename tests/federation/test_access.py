@@ -8,7 +8,7 @@ import threading
 import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
-from federation_kit import until
+from federation_kit import route_to, until
 from gateway_kit import SHUT, raw, status
 
 from embryofl.errors import UserError
@@ -37,7 +37,7 @@ def urls(federation):
 
 def link_of(federation, key, folder) -> FleetLink:
     folder.mkdir(exist_ok=True)
-    return FleetLink(f"localhost:{federation.port}", federation.ca.read_bytes(), key, folder, threading.Event())
+    return FleetLink(route_to(federation.port, federation.ca), key, folder, threading.Event())
 
 
 # -- keys ---------------------------------------------------------------------------------------------------------------
@@ -223,7 +223,7 @@ def test_a_body_that_is_too_large_is_refused(federation, gateway):
 
 def test_the_servers_control_api_wants_its_token(federation):
     """Also on the hub's own network."""
-    context = ssl.create_default_context(cafile=str(federation.ca))
+    context = ssl.create_default_context(cafile=str(federation.place.hub / "identity" / "internal.crt"))
     base = f"https://{federation.stack.settings.server_address}"
     for method, path in (("GET", "/control/status"), ("POST", "/control/runs"), ("POST", "/control/stop")):
         for headers in ({}, {"Authorization": "Bearer " + "0" * 64}):

@@ -1,6 +1,8 @@
 """The gateway alone, before stand-ins for SuperLink and server that note every request line that reaches them."""
 
+import json
 import os
+import shutil
 import socket
 import ssl
 import subprocess
@@ -8,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -15,6 +18,7 @@ import pytest
 from federation_kit import until
 from gateway_kit import SHUT, raw, status
 
+from embryofl.invite import HUB_NAME
 from embryofl_demo.stack import CADDYFILE, free_port, port_is_free, program
 from embryofl_server.identity import Identity
 
@@ -71,11 +75,12 @@ class Gateway:
         (folder / "outside").write_bytes(b"OUTSIDE")
         with (folder / "log").open("wb") as log:
             self._process = subprocess.Popen(
-                [program("caddy"), "run", "--config", str(CADDYFILE), "--adapter", "caddyfile"],
+                ["bash", str(CADDYFILE.with_name("gateway.sh")), str(CADDYFILE)],
                 stdout=log,
                 stderr=log,
                 env={
                     **os.environ,
+                    "PATH": f"{Path(program('caddy')).parent}:{os.environ['PATH']}",
                     "EMBRYOFL_GATEWAY_DIR": str(identity.gateway),
                     "EMBRYOFL_GATEWAY_PORT": str(self.port),
                     "EMBRYOFL_GATEWAY_BIND": "127.0.0.1",
@@ -234,3 +239,29 @@ def test_who_never_finishes_a_request_is_disconnected(gateway):
     began = time.monotonic()
     spoken(gateway, b"POST /v1/enrol HTTP/1.1\r\nHost: localhost\r\n", seconds=100)
     assert time.monotonic() - began < 90 and not gateway.server.seen
+
+
+@pytest.mark.skipif(
+    shutil.which("sslyze") is None,
+    reason="sslyze is not installed (in an environment of its own: it wants another cryptography)",
+)
+def test_a_scanner_of_tls_settings_finds_nothing_to_mend(gateway, tmp_path):
+    """sslyze, against Mozilla's "intermediate" recommendations."""
+    report = tmp_path / "scan.json"
+    done = subprocess.run(
+        ["sslyze", "--sni", HUB_NAME, "--certinfo_ca_file", str(gateway.ca), "--mozilla_config", "intermediate",
+         "--json_out", str(report), f"127.0.0.1:{gateway.port}"],
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0 and "OK - Compliant" in done.stdout, done.stdout[-2000:]
+    (found,) = json.loads(report.read_text())["server_scan_results"]
+    scan = {k: v["result"] for k, v in found["scan_result"].items() if v and v["status"] == "COMPLETED"}
+    versions = {k for k, v in scan.items() if k.endswith("_cipher_suites") and v["is_tls_version_supported"]}
+    assert versions == {"tls_1_2_cipher_suites", "tls_1_3_cipher_suites"}
+    (shown,) = scan["certificate_info"]["certificate_deployments"]
+    assert any(p["verified_certificate_chain"] for p in shown["path_validation_results"])  # by the hub's own authority
+    assert not scan["heartbleed"]["is_vulnerable_to_heartbleed"]
+    assert not scan["openssl_ccs_injection"]["is_vulnerable_to_ccs_injection"]
+    assert scan["robot"]["robot_result"].startswith("NOT_VULNERABLE")
+    assert not scan["session_renegotiation"]["is_vulnerable_to_client_renegotiation_dos"]
+    assert not scan["tls_compression"]["supports_compression"]

@@ -8,7 +8,7 @@ import threading
 
 import httpx
 import pytest
-from federation_kit import Federation, draw_clinic, until
+from federation_kit import Federation, draw_clinic, route_to, until
 
 from embryofl.errors import UserError
 from embryofl.invite import Invite
@@ -70,9 +70,7 @@ def test_a_revoked_clinic_is_out_at_once_and_for_ever_and_the_run_goes_on(federa
     assert federation.stack.supervisor.pids() == pids  # nothing was restarted, the revoked clinic's process included
 
     def refused() -> bool:
-        link = FleetLink(
-            f"localhost:{federation.port}", federation.ca.read_bytes(), stolen.key, tmp_path, threading.Event()
-        )
+        link = FleetLink(route_to(federation.port, federation.ca), stolen.key, tmp_path, threading.Event())
         try:
             link.connect()
         except Refused:
@@ -197,7 +195,7 @@ def test_a_key_is_changed_in_the_middle_of_a_run_which_goes_on_and_the_old_one_i
     over = federation.wait_over(run)
     assert over["state"] == "finished", over["reason"]
     assert all("guest-8" in r["clinics"] for r in federation.records(run)[1:]) and federation.pid("guest-8") == pid
-    link = FleetLink(f"localhost:{federation.port}", federation.ca.read_bytes(), old.key, tmp_path, threading.Event())
+    link = FleetLink(route_to(federation.port, federation.ca), old.key, tmp_path, threading.Event())
     with pytest.raises(Refused):
         link.connect()
     link.close()

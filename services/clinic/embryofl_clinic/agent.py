@@ -1,21 +1,22 @@
 """The warm clinic process: connect, wait for requests, evaluate and train, answer. Reconnects for ever."""
 
+import contextlib
 import logging
 import threading
 import time
 
 from pydantic import ValidationError
 
-from embryofl.errors import DataError
-from embryofl.messages import Reply, Request, explain, round_seed
+from embryofl.errors import DataError, UserError
+from embryofl.messages import Link, Reply, Request, explain, round_seed
 from embryofl.wire import WireError
 from embryofl_clinic.clock import HubClock
 from embryofl_clinic.exporter import TrainerMetrics, memory
 from embryofl_clinic.federation import Federation
 from embryofl_clinic.fleet_link import FleetLink, Incoming, Refused, RunGone, Stopped
 from embryofl_clinic.identity import Identity, Membership
-from embryofl_clinic.join import choose_address
 from embryofl_clinic.policy import Policy
+from embryofl_clinic.route import Route
 from embryofl_clinic.settings import ClinicSettings
 from embryofl_clinic.standing import GONE, StandingDesk
 from embryofl_clinic.transfer import TransferRefused, Transfers
@@ -59,30 +60,29 @@ class Agent:
         self._policy = Policy(settings.state_dir, settings.meaning, membership.name)
         self._metrics = metrics or TrainerMetrics(membership.name)
         self._clock = HubClock()
-        federation = Federation(settings.state_dir)
-        self._standing = StandingDesk(identity, membership, self._clock, self._metrics, federation, self._renamed)
+        self._route = Route(membership, settings.hubs)
+        self._standing = StandingDesk(identity, membership, self._route, self._clock, self._metrics,
+                                      Federation(settings.state_dir), self._renamed, self._told)  # fmt: skip
         self._last: tuple[tuple[str, int, str, str], Trained | None, Reply] | None = None
-        self._up, self._hub = False, ""
+        self._up = False
 
     def run(self) -> None:
         """Work until told to stop."""
         refused_delay = REFUSED_FIRST_S
         while not self._stop.is_set():
             self._identity.reload()
-            hub = self._hub = choose_address(self._membership.hubs, self._membership.ca, self._stop)
             link = FleetLink(
-                hub,
-                self._membership.ca.encode(),
+                self._route,
                 self._identity.key,
                 self._settings.state_dir,
                 self._stop,
                 self._note_state,
                 self._clock,
             )
-            transfers = Transfers(hub, self._membership.ca, self._stop, self._clock)
+            transfers = Transfers(self._route, self._stop, self._clock)
             try:
                 link.connect()
-                log.info("connected to %s as %s", hub, self._membership.name)
+                log.info("connected to %s as %s", self._route.hub, self._membership.name)
                 refused_delay = REFUSED_FIRST_S
                 self._serve(link, transfers)
             except Stopped:
@@ -92,7 +92,7 @@ class Agent:
                     log.info("this clinic's key was changed: it connects with the new one")
                     continue
                 before = self._clock.offset
-                found = self._standing.look(hub, now=True)
+                found = self._standing.look(now=True)
                 if self._clock.off and self._clock.offset != before:
                     continue  # that was why
                 if found is not None and found.state in (*GONE, "waiting"):  # which it has said
@@ -107,7 +107,7 @@ class Agent:
                 self._stop.wait(refused_delay)
                 refused_delay = min(refused_delay * 1.6, REFUSED_MOST_S)
             except Exception:  # whatever comes from the hub does not end this process
-                log.exception("the session with %s broke off; a new one begins in %.0f s", hub, refused_delay)
+                log.exception("the session broke off; a new one begins in %.0f s", refused_delay)
                 self._stop.wait(refused_delay)
                 refused_delay = min(refused_delay * 1.6, REFUSED_MOST_S)
             finally:
@@ -127,10 +127,39 @@ class Agent:
             if self._up:
                 self._standing.soon()
             else:
-                log.warning("the hub cannot be reached (%s): trying again until it can", reason)
+                log.warning(
+                    "the hub cannot be reached (%s): trying again until it can. If the coordinator names another address, "
+                    "tell this clinic: embryofl-clinic hub ADDRESS:PORT", self._route.troubles() or reason,
+                )  # fmt: skip
+        if not self._up:
+            self._look_it_up()
+
+    def _look_it_up(self) -> None:
+        """While the hub is away: somebody may have told this clinic's state folder of another address."""
+        with contextlib.suppress(UserError):
+            found = self._identity.membership
+            if found is not None and found.hubs != self._membership.hubs:
+                self._membership = found
+                self._standing.membership = found
+                self._route.update(_link_of(found))
+
+    def _told(self, link: Link) -> None:
+        """The hub says how it is reached and known from now on. This came from the hub that this clinic trusts."""
+        told = self._membership.told(link, self._route.hub)
+        if {*told.hubs} == {*self._membership.hubs} and told.ca == self._membership.ca \
+                and told.server_name == self._membership.server_name:  # fmt: skip
+            return
+        log.info("the hub is reached at %s from now on", ", ".join(told.hubs))
+        if told.ca != self._membership.ca:
+            log.info("the hub's certificate authority has changed, which it says itself: what it says is trusted now")
+        self._membership = told
+        self._identity.remember(told)
+        self._standing.membership = told
+        self._route.update(_link_of(told))
 
     def _renamed(self, name: str) -> None:
         self._membership = self._membership.model_copy(update={"name": name})
+        self._standing.membership = self._membership
         self._identity.remember(self._membership)
         self._policy.name = name
         self._metrics.clinic = name
@@ -141,7 +170,7 @@ class Agent:
             try:
                 incoming = link.receive()
                 if incoming is None:
-                    self._standing.look(self._hub)
+                    self._standing.look()
                     self._stop.wait(delay)
                     delay = min(delay * POLL_GROWTH, POLL_SLOW_S)
                     continue
@@ -186,7 +215,7 @@ class Agent:
             return self._repeat(transfers, request)
         head = {"kind": request.kind, "run": request.run, "round": request.round, "layout": request.layout}
         if request.clinic != self._policy.name:  # renamed a moment ago?
-            self._standing.look(self._hub, now=True)
+            self._standing.look(now=True)
         objection = self._policy.objection(request)
         workload = None
         if not objection:
@@ -248,6 +277,10 @@ class Agent:
         if trained is not None:
             transfers.upload(request.upload_url, trained.packed, request.deadline)
         return reply
+
+
+def _link_of(membership: Membership) -> Link:
+    return Link(hubs=membership.hubs, ca=membership.ca, server_name=membership.server_name)
 
 
 def _work_of(request: Request) -> tuple[str, int, str, str]:

@@ -21,12 +21,18 @@ StateOption = Annotated[
 
 
 @app.command()
-def run(data: DataOption = None, state: StateOption = None) -> None:
+def run(
+    data: DataOption = None,
+    state: StateOption = None,
+    hub: Annotated[
+        str | None, typer.Option(help="Addresses of the hub (host:port, comma-separated) to try first.")
+    ] = None,
+) -> None:
     """Join the hub (at first start, with EMBRYOFL_INVITE) and take part in its runs until told to stop."""
     from embryofl_clinic.service import serve
     from embryofl_clinic.settings import load_settings
 
-    serve(load_settings(data_dir=data, state_dir=state))
+    serve(load_settings(data_dir=data, state_dir=state, hubs=hub))
 
 
 @app.command()
@@ -62,6 +68,18 @@ def status(
     typer.echo(json.dumps(info, indent=1) if json_ else "\n".join(status_lines(info)))
     if info["state"] not in ("enrolled", "suspended", "waiting"):
         raise typer.Exit(1)
+
+
+@app.command()
+def hub(
+    addresses: Annotated[str, typer.Argument(help="Where the hub is now: host:port, comma-separated.")],
+    state: StateOption = None,
+) -> None:
+    """Tell this clinic another address of its hub, and look whether that hub answers there. Key and membership stay."""
+    from embryofl_clinic.member import move
+    from embryofl_clinic.settings import load_settings
+
+    typer.echo(move(load_settings(state_dir=state), addresses))
 
 
 @app.command("rotate-key")

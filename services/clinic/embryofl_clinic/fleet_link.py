@@ -52,6 +52,7 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 from embryofl.files import write_atomic
 from embryofl.messages import TEXT_CODE
 from embryofl_clinic.clock import HubClock
+from embryofl_clinic.route import ANY, Route
 
 log = logging.getLogger("embryofl.link")
 
@@ -107,10 +108,8 @@ class FleetLink:
 
     Parameters
     ----------
-    address : str
-        Gateway, host:port.
-    root_ca : bytes
-        The hub's CA certificate, PEM.
+    route : Route
+        To the gateway; it may lead to another address in the middle of a session.
     key : EllipticCurvePrivateKey
         The clinic's key.
     state_dir : Path
@@ -125,8 +124,7 @@ class FleetLink:
 
     def __init__(
         self,
-        address: str,
-        root_ca: bytes,
+        route: Route,
         key: ec.EllipticCurvePrivateKey,
         state_dir: Path,
         stop: threading.Event,
@@ -134,15 +132,15 @@ class FleetLink:
         clock: HubClock | None = None,
     ) -> None:
         self._public, self._clock = public_key_to_bytes(key.public_key()), clock or HubClock()
-        self._client = FleetHttpClient.from_server_address(
-            address,
-            insecure=False,
-            root_certificates=root_ca,
+        self._client = FleetHttpClient(
+            f"https://{ANY}",
             interceptors=[
                 RuntimeVersionHttpInterceptor(component_name="SuperNode"),
                 _Signature(key, self._clock),
             ],
         )
+        self._client._client.close()
+        self._client._client = route.client(30)
         self._id_file, self._alive_file = state_dir / "node_id", state_dir / "alive"
         self._stop, self._on_state = stop, on_state
         self._session: Node | None = None

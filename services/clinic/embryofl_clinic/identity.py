@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from embryofl.errors import UserError
 from embryofl.files import sync_folder, write_atomic
-from embryofl.messages import Strict
+from embryofl.messages import Link
 
 KEY, NEXT = "clinic.key", "clinic.key.next"
 
@@ -36,18 +36,16 @@ def sign(key: ec.EllipticCurvePrivateKey, text: bytes) -> str:
     return key.sign(text, ec.ECDSA(SHA256())).hex()
 
 
-class Membership(Strict):
+class Membership(Link):
     """What the clinic knows of its hub once it has joined."""
 
     name: str
-    hubs: list[str]
-    ca: str
 
-    def at(self, hubs: str) -> "Membership":
-        """The same hub at other addresses (host:port, comma-separated; "": where it was). It is trusted there only with
-        the certificate of the hub that was joined."""
-        moved = [h.strip() for h in hubs.split(",") if h.strip()]
-        return self.model_copy(update={"hubs": moved}) if moved else self
+    def told(self, link: Link, hub: str) -> "Membership":
+        """With what the hub says of itself now. `hub`, the address in use, is kept: the hub need not know of it (a
+        forwarded port, a proxy of the clinic's)."""
+        hubs = list(dict.fromkeys([hub, *link.hubs]))
+        return self.model_copy(update={"hubs": hubs, "ca": link.ca, "server_name": link.server_name})
 
 
 class Identity:

@@ -9,14 +9,15 @@ import httpx
 from embryofl.errors import UserError
 from embryofl.messages import KeyChange, Leaving, Standing, Strict, key_change_text, leaving_text
 from embryofl_clinic.identity import Identity, Membership, openssh, sign
-from embryofl_clinic.join import refusal_words, tls_context
+from embryofl_clinic.join import refusal_words
 from embryofl_clinic.policy import last_refusal, load_rules, rounds_today
+from embryofl_clinic.route import ANY, Route, addresses_of
 from embryofl_clinic.settings import ClinicSettings
 from embryofl_clinic.standing import GONE, ask_standing, gone_words
 
 
-def member(settings: ClinicSettings) -> tuple[Identity, Membership]:
-    """This clinic's key and hub; nothing is made.
+def member(settings: ClinicSettings) -> tuple[Identity, Membership, Route]:
+    """This clinic's key and hub, and the way there; nothing is made.
 
     Raises
     ------
@@ -31,19 +32,20 @@ def member(settings: ClinicSettings) -> tuple[Identity, Membership]:
             f"This clinic has not joined a hub: {settings.state_dir} holds no membership. Expected the state folder of a "
             "clinic that has: name it with --state, or join with an invite first."
         )
-    return identity, membership.at(settings.hubs)
+    return identity, membership, Route(membership, settings.hubs)
 
 
 def status(settings: ClinicSettings) -> dict[str, Any]:
     """How this clinic stands, JSON-able. The hub is asked; `state` is "" when it does not answer."""
-    identity, membership = member(settings)
-    found, hub = _ask(identity, membership)
+    identity, membership, route = member(settings)
+    found = ask_standing(identity, membership, route, time.time())
     alive = settings.state_dir / "alive"
     contact = alive.stat().st_mtime if alive.exists() else 0.0
     return {
         "name": (found.name if found else "") or membership.name,
-        "hubs": membership.hubs,
-        "answers": hub,
+        "hubs": route.hubs,
+        "answers": route.hub if found else "",
+        "trouble": route.troubles(),
         "key": identity.fingerprint,
         "running": time.time() - contact < 60,
         "contact": contact,
@@ -57,19 +59,13 @@ def status(settings: ClinicSettings) -> dict[str, Any]:
     }
 
 
-def _ask(identity: Identity, membership: Membership) -> tuple[Standing | None, str]:
-    for hub in membership.hubs:
-        found = ask_standing(identity, membership, hub, time.time())
-        if found is not None:
-            return found, hub
-    return None, ""
-
-
 def status_lines(info: dict[str, Any]) -> list[str]:
     """The same in words."""
     lines = [f"Clinic {info['name']}, key {info['key']}", f"Hub at {', '.join(info['hubs'])}"]
     if not info["state"]:
         lines.append("The hub does not answer, or does not know this key. Is its address right, and does it run?")
+        lines += [f"{words}." for words in info["trouble"].split("; ") if words]
+        lines.append("At another address, which the coordinator knows: embryofl-clinic hub ADDRESS:PORT")
     elif info["state"] in GONE:
         standing = Standing(**{k: info[k] for k in ("state", "since", "reason")}, refused=None, time=0.0)
         lines.append(gone_words(standing))
@@ -108,12 +104,12 @@ def leave(settings: ClinicSettings) -> str:
     UserError
         When the hub does not answer, or refuses.
     """
-    identity, membership = member(settings)
+    identity, membership, route = member(settings)
 
     def request(now: float) -> Leaving:
         return Leaving(name=membership.name, asked=now, proof=identity.sign(leaving_text(membership.name, now)))
 
-    _say(identity, membership, "/v1/leave", request)
+    _say(identity, membership, route, "/v1/leave", request)
     return (
         f"{membership.name} has left: its key never works again, and the hub asks it nothing more. Now stop the trainer "
         "and remove its container and state volume. What it gave to earlier rounds stays in those models."
@@ -131,7 +127,7 @@ def rotate_key(settings: ClinicSettings) -> str:
     UserError
         When the hub does not answer, or refuses.
     """
-    identity, membership = member(settings)
+    identity, membership, route = member(settings)
     key = identity.next_key()
 
     def request(now: float) -> KeyChange:
@@ -145,30 +141,50 @@ def rotate_key(settings: ClinicSettings) -> str:
         )
 
     before = identity.fingerprint
-    _say(identity, membership, "/v1/key", request)
+    _say(identity, membership, route, "/v1/key", request)
     identity.adopt_next()
     return f"{membership.name} has a new key, {identity.fingerprint}. The old one, {before}, never works again."
 
 
-def _say(identity: Identity, membership: Membership, path: str, request: Callable[[float], Strict]) -> None:
+def move(settings: ClinicSettings, addresses: str) -> str:
+    """The hub is at other addresses (host:port, comma-separated): look whether it is, and keep them. Key and membership
+    stay; a trainer that runs and cannot reach the hub goes there by itself. Returns what to say.
+
+    Raises
+    ------
+    UserError
+        When it is no address, or this hub does not answer there.
+    """
+    identity, membership, _ = member(settings)
+    new = addresses_of(addresses)
+    route = Route(membership.model_copy(update={"hubs": new}))
+    if ask_standing(identity, membership, route, time.time()) is None:
+        raise UserError(
+            f"This clinic's hub does not answer at {', '.join(new)}: {route.troubles() or 'it does not know this key'}. "
+            "Nothing has changed."
+        )
+    identity.remember(membership.model_copy(update={"hubs": list(dict.fromkeys([*new, *membership.hubs]))}))
+    return f"The hub answers at {route.hub}, which is kept. Key and membership stay as they are."
+
+
+def _say(
+    identity: Identity, membership: Membership, route: Route, path: str, request: Callable[[float], Strict]
+) -> None:
     """Tell the hub something; `request` makes it, given the hub's time."""
-    for hub in membership.hubs:
-        found = ask_standing(identity, membership, hub, time.time())
-        body = request(found.time if found else time.time()).model_dump()
-        try:
-            with httpx.Client(verify=tls_context(membership.ca), timeout=20, trust_env=False) as client:
-                response = client.post(f"https://{hub}{path}", json=body)
-        except (httpx.ReadError, httpx.ReadTimeout, httpx.RemoteProtocolError):
-            raise UserError(
-                f"The hub at {hub} broke off before it answered, so this may or may not have been done. Run it again: that "
-                "does no harm."
-            ) from None
-        except httpx.TransportError:
-            continue
-        if response.status_code != httpx.codes.OK:
-            raise UserError(f"The hub at {hub} says no: {refusal_words(response)}")
-        return
-    raise UserError(
-        f"The hub does not answer at {', '.join(membership.hubs)}, so nothing has changed. Stopping the trainer is enough "
-        "to send nothing more. Try again later."
-    )
+    found = ask_standing(identity, membership, route, time.time())
+    body = request(found.time if found else time.time()).model_dump()
+    try:
+        with route.client(20) as client:
+            response = client.post(f"https://{ANY}{path}", json=body)
+    except (httpx.ReadError, httpx.ReadTimeout, httpx.RemoteProtocolError):
+        raise UserError(
+            f"The hub at {route.hub} broke off before it answered, so this may or may not have been done. Run it again: "
+            "that does no harm."
+        ) from None
+    except httpx.TransportError:
+        raise UserError(
+            f"The hub does not answer ({route.troubles()}), so nothing has changed. Stopping the trainer is enough to send "
+            "nothing more. Try again later."
+        ) from None
+    if response.status_code != httpx.codes.OK:
+        raise UserError(f"The hub at {route.hub} says no: {refusal_words(response)}")

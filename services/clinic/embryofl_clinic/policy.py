@@ -35,6 +35,8 @@ class Rules(Strict):
         Hours in which it does nothing, by this machine's local time, such as "22:00-06:00"; "": none.
     min_cell : int
         Counts and metrics of fewer embryos are withheld.
+    require_dp : bool
+        Only take part in runs with differential privacy. This version has none, so that every request is refused.
     """
 
     min_examples: int = Field(default=20, ge=1)
@@ -42,6 +44,7 @@ class Rules(Strict):
     max_rounds_a_day: int = Field(default=0, ge=0)
     quiet_hours: str = ""
     min_cell: int = Field(default=SMALLEST_COUNT, ge=1)
+    require_dp: bool = False
 
     @field_validator("quiet_hours")
     @classmethod
@@ -113,6 +116,8 @@ class Policy:
             return "its own policy cannot be read; its own log says why"
         if rules.models and request.settings.model not in rules.models:
             return f"the clinic does not train {request.settings.model}, only {', '.join(rules.models)}"
+        if rules.require_dp:
+            return "the clinic takes part only in runs with differential privacy, which this run has not"
         if _within(rules.quiet_hours, datetime.datetime.now().time()):  # noqa: DTZ005 - the clinic's own clock is meant
             return f"these are the clinic's quiet hours ({rules.quiet_hours})"
         if examples is not None and examples < rules.min_examples:

@@ -41,7 +41,7 @@ def serve(settings: ClinicSettings, bench: Workbench | None = None) -> None:
     stop = begin()
     load_rules(settings.state_dir)  # a policy that cannot be read is said now
     identity = Identity(settings.identity_dir)
-    membership = (identity.membership or enter(settings, identity, stop)).at(settings.hubs)
+    membership = identity.membership or enter(settings, identity, stop)
     import torch
 
     if settings.threads:

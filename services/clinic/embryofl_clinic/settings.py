@@ -19,7 +19,7 @@ class ClinicSettings(BaseSettings):
     state_dir: Path = Path("/state")
     invite: str = ""  # needed at first start only
     invite_file: Path | None = None  # the same, read from a file
-    hubs: str = ""  # where the hub is now (host:port, comma-separated), if it has moved since this clinic joined it
+    hubs: str = ""  # addresses of the hub (host:port, comma-separated) that are tried before those the clinic knows
     meaning: Meaning = "quality"  # what label 1 means here
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = Field(default=0, ge=0)  # CPU threads for training; 0 = as many as there are cores

@@ -11,12 +11,12 @@ from collections.abc import Callable
 import httpx
 from pydantic import ValidationError
 
-from embryofl.messages import Standing, StandingQuestion, standing_text
+from embryofl.messages import Link, Standing, StandingQuestion, standing_text, trust_mark
 from embryofl_clinic.clock import HubClock
 from embryofl_clinic.exporter import TrainerMetrics
 from embryofl_clinic.federation import Federation
 from embryofl_clinic.identity import Identity, Membership
-from embryofl_clinic.join import tls_context
+from embryofl_clinic.route import ANY, Route
 
 log = logging.getLogger("embryofl.standing")
 
@@ -32,6 +32,8 @@ class StandingDesk:
     ----------
     identity : Identity
     membership : Membership
+    route : Route
+        To the hub.
     clock : HubClock
         Set by what the hub answers.
     metrics : TrainerMetrics
@@ -40,14 +42,17 @@ class StandingDesk:
         Keeps what the hub tells of the other clinics' images.
     on_name : callable, optional
         Told the name that this clinic has at the hub, when it is another one.
+    on_link : callable, optional
+        Told how the hub is reached and known, with each answer.
     """
 
     def __init__(
-        self, identity: Identity, membership: Membership, clock: HubClock, metrics: TrainerMetrics,
+        self, identity: Identity, membership: Membership, route: Route, clock: HubClock, metrics: TrainerMetrics,
         federation: Federation, on_name: Callable[[str], None] = lambda name: None,
+        on_link: Callable[[Link], None] = lambda link: None,
     ) -> None:  # fmt: skip
-        self._identity, self._membership, self._clock, self._metrics = identity, membership, clock, metrics
-        self._on_name, self._name = on_name, membership.name
+        self._identity, self.membership, self._clock, self._metrics = identity, membership, clock, metrics
+        self._on_name, self._on_link, self._name, self._route = on_name, on_link, membership.name, route
         self._federation, self._knows = federation, federation.digest
         self._session = secrets.token_hex(8)  # by which the hub notices a key that is used in two places
         self._next = 0.0
@@ -59,26 +64,21 @@ class StandingDesk:
         """An answer was given, or the hub is back: ask in a while whether something was lost or refused."""
         self._next = min(self._next, time.monotonic() + SOON_S)
 
-    def look(self, hub: str, *, now: bool = False) -> Standing | None:
-        """Ask if it is time to, or `now`; None when it is not, or nothing came back.
-
-        Parameters
-        ----------
-        hub : str
-            host:port of the gateway.
-        now : bool (default: False)
-        """
+    def look(self, *, now: bool = False) -> Standing | None:
+        """Ask if it is time to, or `now`; None when it is not, or nothing came back."""
         if not now and time.monotonic() < self._next:
             return None
         self._next = time.monotonic() + EVERY_S
-        found = self._ask(hub)
+        found = self._ask()
         if found is not None:
             self._say(found)
+            if found.link is not None:
+                self._on_link(found.link)
         return found
 
-    def _ask(self, hub: str) -> Standing | None:
+    def _ask(self) -> Standing | None:
         asked = time.time()
-        found = ask_standing(self._identity, self._membership, hub, asked, self._session, self._knows)
+        found = ask_standing(self._identity, self.membership, self._route, asked, self._session, self._knows)
         if found is not None:
             self._clock.set(found.time, asked, time.time())
         return found
@@ -124,15 +124,15 @@ class StandingDesk:
 
 
 def ask_standing(
-    identity: Identity, membership: Membership, hub: str, asked: float, session: str = "", knows: str = ""
+    identity: Identity, membership: Membership, route: Route, asked: float, session: str = "", knows: str = ""
 ) -> Standing | None:
-    """Ask the hub at `hub` (host:port) how this clinic stands; None when nothing came back."""
-    name = membership.name
-    proof = identity.sign(standing_text(name, asked, session))
-    question = StandingQuestion(name=name, asked=asked, session=session, knows=knows, proof=proof)
+    """Ask the hub how this clinic stands; None when nothing came back."""
+    name, trusts = membership.name, trust_mark(membership.ca)
+    proof = identity.sign(standing_text(name, asked, session, trusts))
+    question = StandingQuestion(name=name, asked=asked, session=session, trusts=trusts, knows=knows, proof=proof)
     try:
-        with httpx.Client(verify=tls_context(membership.ca), timeout=10, trust_env=False) as client:
-            response = client.post(f"https://{hub}/v1/standing", json=question.model_dump())
+        with route.client(10) as client:
+            response = client.post(f"https://{ANY}/v1/standing", json=question.model_dump())
         if response.status_code != httpx.codes.OK:
             return None  # an older hub, or one that does not know this key
         return Standing.model_validate_json(response.content)

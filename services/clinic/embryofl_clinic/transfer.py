@@ -12,7 +12,7 @@ import numpy as np
 from embryofl.messages import Download, Update
 from embryofl_clinic.clock import HubClock
 from embryofl_clinic.fleet_link import Stopped
-from embryofl_clinic.join import tls_context
+from embryofl_clinic.route import Route
 
 log = logging.getLogger("embryofl.transfer")
 
@@ -35,24 +35,22 @@ class Transfers:
 
     Parameters
     ----------
-    hub : str
-        host:port of the gateway.
-    ca : str
-        The hub's CA certificate, PEM.
+    route : Route
+        To the gateway.
     stop : threading.Event
         Ends every wait with `Stopped`.
     clock : HubClock, optional
         Deadlines are in the hub's time; this machine's clock when left out.
     """
 
-    def __init__(self, hub: str, ca: str, stop: threading.Event, clock: HubClock | None = None) -> None:
-        self._hub, self._tls, self._stop, self._clock = hub, tls_context(ca), stop, clock or HubClock()
+    def __init__(self, route: Route, stop: threading.Event, clock: HubClock | None = None) -> None:
+        self._route, self._stop, self._clock = route, stop, clock or HubClock()
 
     @contextlib.contextmanager
     def _connection(self) -> Iterator[HTTPSConnection]:
         """The standard library's client, since it moves bytes between socket and array without copies: httpx took twice
         the processor time for a model of 43 MiB."""
-        connection = HTTPSConnection(self._hub, timeout=TIMEOUT_S, context=self._tls)
+        connection = self._route.connect(TIMEOUT_S)
         try:
             yield connection
         finally:

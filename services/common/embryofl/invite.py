@@ -7,18 +7,20 @@ import zlib
 from pydantic import ValidationError
 
 from embryofl.errors import UserError
-from embryofl.messages import Name, Strict
+from embryofl.messages import Link, Name
+
+HUB_NAME = "hub.embryofl.internal"
+"""Every hub's own name, in its certificate beside its addresses. `.internal` is kept for private use (ICANN), and a clinic
+trusts it from its own hub's authority alone, so that it need not differ from hub to hub."""
 
 _PREFIX = "embryofl1."
 _MAX = 8192  # characters
 
 
-class Invite(Strict):
-    """The hub's addresses (host:port), its CA certificate (PEM), the clinic's name, and the one-time secret."""
+class Invite(Link):
+    """How the hub is reached and known, the clinic's name, and the one-time secret."""
 
     name: Name
-    hubs: list[str]
-    ca: str
     secret: str
 
     def word(self) -> str:

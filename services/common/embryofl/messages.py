@@ -26,6 +26,8 @@ TEXT_CODE = 7_000
 an HTTP request of about 4 ms at the SuperLink on each side, and has to be put together from bytes of the other side's; an
 error is part of the message's header. flwr's own codes are below 100."""
 
+ADDRESS = r"^[A-Za-z0-9._-]{1,253}:[0-9]{1,5}$"  # host:port
+
 Meaning = Literal["quality", "implantation", "live_birth"]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
 Seconds = Annotated[float, Field(ge=0, le=1e9)]
@@ -212,11 +214,12 @@ class StandingQuestion(Strict):
     asked: float  # Unix time by the clinic's clock
     session: str = Field(default="", pattern=r"^([0-9a-f]{16})?$")  # of the process that asks; "": a person asks
     knows: str = Field(default="", pattern=r"^([0-9a-f]{16})?$")  # digest of the statistics that it was told last
+    trusts: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")  # `trust_mark` of the authorities that it trusts
     proof: str = Field(max_length=400)
 
     def text(self) -> bytes:
         """The bytes that are signed."""
-        return standing_text(self.name, self.asked, self.session)
+        return standing_text(self.name, self.asked, self.session, self.trusts)
 
 
 class Leaving(Strict):
@@ -247,6 +250,15 @@ class KeyChange(Strict):
         return key_change_text(self.name, self.asked, self.public_key)
 
 
+class Link(Strict):
+    """How the hub is reached and known: its addresses (host:port), the certificates of its authorities (PEM, one after the
+    other), and the name of its own that its certificate carries ("": of an older hub, the name that is dialled)."""
+
+    hubs: list[Annotated[str, Field(pattern=ADDRESS)]] = Field(min_length=1, max_length=50)
+    ca: str = Field(max_length=50_000)
+    server_name: str = Field(default="", max_length=200)
+
+
 class Refusal(Strict):
     """An answer of the clinic's that the hub did not take."""
 
@@ -259,8 +271,9 @@ class Refusal(Strict):
 
 class Standing(Strict):
     """How a clinic stands: enrolled, waiting, suspended, or its key never works again (revoked, left, refused); since when
-    and why; its newest refusal; the hub's clock; the clinic's name at the hub ("": of an older hub, as it was); what the
-    other clinics' images come to together, where that is news and there are enough of them."""
+    and why; its newest refusal; the hub's clock; the clinic's name at the hub ("": of an older hub, as it was); how the
+    hub is reached from now on (None: of an older hub, or to a key that never works again, as it was); what the other
+    clinics' images come to together, where that is news and there are enough of them."""
 
     state: str
     since: float
@@ -269,11 +282,17 @@ class Standing(Strict):
     time: float
     name: Name | Literal[""] = ""
     others: DataStatistics | None = None
+    link: Link | None = None
 
 
-def standing_text(name: str, asked: float, session: str = "") -> bytes:
+def standing_text(name: str, asked: float, session: str = "", trusts: str = "") -> bytes:
     """The bytes a clinic signs when it asks how it stands."""
-    return f"embryofl standing\n{name}\n{asked!r}\n{session}\n".encode()
+    return f"embryofl standing\n{name}\n{asked!r}\n{session}\n{trusts}".encode()
+
+
+def trust_mark(ca: str) -> str:
+    """By which a clinic says which authorities (PEM) it trusts."""
+    return hashlib.sha256("".join(ca.split()).encode()).hexdigest()
 
 
 def leaving_text(name: str, asked: float) -> bytes:

@@ -56,6 +56,7 @@ HUB = _table(
     ("embryofl_hub_link_losses_total", "counter", (), "Times the SuperLink was lost during a run."),
     ("embryofl_hub_certificate_expiry_timestamp_seconds", "gauge", ("certificate",),
      "Unix time at which a certificate ends."),
+    ("embryofl_hub_tunnel_up", "gauge", (), "1 when the tunnel from outside is open, or none is wanted."),
     # -- runs -------------------------------------------------------------------------------------------------------
     ("embryofl_runs_total", "counter", ("state",), "Runs that are over, by how they ended."),
     ("embryofl_run_info", "gauge", ("run", "model", "strategy"), "The newest run; always 1."),

@@ -69,6 +69,7 @@ def up(
     images: Annotated[int, typer.Option(help="Synthetic images per clinic.")] = 400,
     option: Annotated[list[str] | None, typer.Option("--set", help="Run setting name=value. Repeatable.")] = None,
     keep: Annotated[bool, typer.Option(help="Stay up after the run, until Ctrl-C or `make down`.")] = False,
+    ngrok: Annotated[bool, typer.Option(help="Open a tunnel (NGROK_AUTHTOKEN, NGROK_AGENT).")] = False,
 ) -> None:
     """Start hub and clinics, take part in a run to its end, show the results, stop."""
     from embryofl_demo.data import choose_place, prepare
@@ -93,7 +94,7 @@ def up(
             console.print(
                 f"[bold]2/4[/bold] Hub: gateway on https://localhost:{port}, logs in {place.logs}", soft_wrap=True
             )
-            stack = Stack(place, port)
+            stack = Stack(place, port, ngrok=ngrok)
             stack.start_hub()
             console.print("[bold]3/4[/bold] Clinics join with their own keys")
             for name in names:

@@ -51,6 +51,11 @@ class Place:
         return self.root / "clinics" / clinic
 
     @property
+    def tunnel(self) -> Path:
+        """What the tunnel says of itself."""
+        return self.root / "tunnel" / "state.json"
+
+    @property
     def targets(self) -> Path:
         """Where Prometheus finds hub and clinics."""
         return self.root / "targets"

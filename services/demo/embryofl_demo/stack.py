@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import sys
 import time
@@ -55,9 +56,11 @@ class Stack:
     place : Place
     port : int
         Of the gateway; the others are chosen and never leave the machine.
+    ngrok : bool (default: False)
+        Whether to open a tunnel to the gateway.
     """
 
-    def __init__(self, place: Place, port: int) -> None:
+    def __init__(self, place: Place, port: int, *, ngrok: bool = False) -> None:
         if not port_is_free(port):
             raise UserError(
                 f"Port {port} is in use by another program. Expected a free one for the gateway: stop that program, or "
@@ -68,6 +71,12 @@ class Stack:
         self._targets: dict[str, str] = {}
         self.place, self.ports = place, ports
         self.supervisor = Supervisor(place.logs)
+        self._token = os.environ.pop("NGROK_AUTHTOKEN", "")  # the tunnel's business alone
+        place.tunnel.parent.mkdir(parents=True, exist_ok=True)
+        if not ngrok:
+            place.tunnel.unlink(missing_ok=True)
+        elif not place.tunnel.exists():
+            place.tunnel.touch()
         self.settings = hub_settings(place)
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
@@ -91,8 +100,9 @@ class Stack:
         )  # fmt: skip
         self.supervisor.start(
             "gateway",
-            [program("caddy"), "run", "--config", str(CADDYFILE), "--adapter", "caddyfile"],
+            ["bash", str(CADDYFILE.with_name("gateway.sh")), str(CADDYFILE)],
             {
+                "PATH": f"{Path(program('caddy')).parent}{os.pathsep}{os.environ.get('PATH', '')}",
                 "GOGC": "50",
                 "EMBRYOFL_GATEWAY_DIR": str(identity / "gateway"),
                 "EMBRYOFL_GATEWAY_PORT": str(ports["gateway"]),
@@ -106,6 +116,17 @@ class Stack:
         )
         self._until(lambda: not port_is_free(ports["gateway"]), "gateway")
         self._until(lambda: not port_is_free(ports["superlink"]), "superlink")
+        if has_tunnel(self.place):
+            self.supervisor.start(
+                "tunnel",
+                [program("embryofl-tunnel"), "run"],
+                {
+                    "NGROK_AUTHTOKEN": self._token,
+                    "EMBRYOFL_TUNNEL_FILE": str(self.place.tunnel),
+                    "EMBRYOFL_GATEWAY_ADDRESS": f"127.0.0.1:{ports['gateway']}",
+                    "EMBRYOFL_NGROK_PATH": os.environ.get("NGROK_AGENT") or shutil.which("ngrok") or "ngrok",
+                },
+            )
         self._announce("hub", f"127.0.0.1:{ports['metrics']}")
 
     def _flower_env(self) -> dict[str, str]:
@@ -163,6 +184,11 @@ class Stack:
         self.supervisor.stop()
 
 
+def has_tunnel(place: Place) -> bool:
+    """Whether this federation was last started with a tunnel."""
+    return place.tunnel.exists()
+
+
 def hub_settings(place: Place) -> HubSettings:
     """The hub's settings with the ports it was last started with."""
     ports = place.ports
@@ -174,6 +200,7 @@ def hub_settings(place: Place) -> HubSettings:
         hostnames="localhost,127.0.0.1",
         public_port=ports["gateway"],
         metrics_port=ports.get("metrics", 0),
+        tunnel_file=place.tunnel if has_tunnel(place) else None,
     )
 
 

@@ -34,6 +34,13 @@ class Renamed(BaseModel):
     to: str
 
 
+class NewAuthority(BaseModel):
+    """Begin to change the hub's authority, or `finish` it, `without` the clinics that may be left behind."""
+
+    finish: bool = False
+    without: list[str] = Field(default=[], max_length=1000)
+
+
 def routes(hub: HubService) -> APIRouter:
     """The routes; whoever includes them sees to the token."""
     router, door = APIRouter(prefix="/control"), hub.membership
@@ -85,5 +92,10 @@ def routes(hub: HubService) -> APIRouter:
     @router.post("/refuse")
     def refuse(request: ClinicName, by: By = "") -> dict[str, Any]:
         return {"state": door.refuse(request.name, request.reason or "Refused by the coordinator.", by).state}
+
+    @router.post("/authority")
+    def authority(request: NewAuthority, by: By = "") -> dict[str, Any]:
+        change = hub.authority
+        return change.finish(by, request.without) if request.finish else change.begin(by)
 
     return router

@@ -106,10 +106,11 @@ def health(url: Annotated[str, typer.Argument()], ca: Annotated[Path, typer.Opti
     """Exit with 0 when URL answers below 500 under the certificate authority CA (used by container health checks)."""
     import ssl
     import urllib.error
-    import urllib.request
+
+    from embryofl_server.client import direct
 
     try:
-        urllib.request.urlopen(url, context=ssl.create_default_context(cafile=str(ca)), timeout=5)  # noqa: S310
+        direct(ssl.create_default_context(cafile=str(ca))).open(url, timeout=5)
     except urllib.error.HTTPError as exc:
         if exc.code >= 500:
             raise UserError(f"{url} answers {exc.code}.") from None

@@ -124,3 +124,26 @@ def rename(clinic: ClinicArgument, to: Annotated[str, typer.Argument(help="The n
     """Give a clinic another name; its key, and all else, stays. Not while a run is under way."""
     hub_call("POST", "/control/rename", {"name": clinic, "to": to})
     typer.echo(f"{clinic} is called {to} from now on.")
+
+
+@app.command("rotate-ca")
+def rotate_ca(
+    finish: Annotated[bool, typer.Option("--finish", help="End the trust in the old authority.")] = False,
+    without: Annotated[
+        list[str] | None, typer.Option(help="With --finish: a clinic that may be left behind. Repeatable.")
+    ] = None,
+) -> None:
+    """Change the authority that clinics trust: first both are, and clinics learn of it by themselves; then --finish."""
+    made = hub_call("POST", "/control/authority", {"finish": finish, "without": without or []})
+    if not finish:
+        missing = ", ".join(made["missing"]) or "nobody"
+        typer.echo(
+            f"There is a new authority. Clinics that are connected take it within seconds; missing now: {missing} (see "
+            "status). When nobody is: embryofl-server rotate-ca --finish"
+        )
+        return
+    typer.echo("The new authority is the only one now; the old one's key is deleted.")
+    if made["left_behind"]:
+        typer.echo(f"Left behind, and in need of a new invite: {', '.join(made['left_behind'])}")
+    if made["withdrawn"]:
+        typer.echo(f"Invites that carried the old one are withdrawn; make new ones for: {', '.join(made['withdrawn'])}")

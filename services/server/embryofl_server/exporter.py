@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("embryofl.exporter")
 
 REFRESH_S = 2.0
-_CERTIFICATES = {"ca": "ca.crt", "server": "server.crt", "superlink": "superlink/superlink.crt",
+_CERTIFICATES = {"ca": "ca.crt", "internal": "internal.crt", "server": "server.crt", "superlink": "superlink/superlink.crt",
                  "gateway": "gateway/gateway.crt"}  # fmt: skip
 _DAYS = {str(day) for day in range(15)}
 
@@ -94,6 +94,8 @@ class HubCollector:
         disk = shutil.disk_usage(self._hub.settings.state_dir)
         out.add("embryofl_hub_disk_free_bytes", disk.free)
         out.add("embryofl_hub_disk_size_bytes", disk.total)
+        tunnel = self._hub.tunnel.state()
+        out.add("embryofl_hub_tunnel_up", tunnel is None or tunnel["up"])
         for name, file in _CERTIFICATES.items():
             path = self._hub.identity.folder / file
             if path.exists():

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from embryofl.errors import UserError
-from embryofl.invite import Invite
-from embryofl.messages import RunSettings
+from embryofl.invite import HUB_NAME, Invite
+from embryofl.messages import Link, RunSettings
 from embryofl.wire import Layout, WireError
 from embryofl_server import finish, schema
 from embryofl_server.audit import AuditLog
+from embryofl_server.authority import Authority
 from embryofl_server.blobs import SignedUrls, Uploads
 from embryofl_server.checkpoint import Checkpoints
 from embryofl_server.doorkeeper import Doorkeeper
@@ -34,6 +35,7 @@ from embryofl_server.settings import HubSettings
 from embryofl_server.start import check_settings
 from embryofl_server.store import Store
 from embryofl_server.superlink import LinkLost, SuperLink
+from embryofl_server.tunnel import Tunnel
 
 log = logging.getLogger("embryofl.hub")
 
@@ -54,17 +56,20 @@ class HubService:
         state = settings.state_dir
         state.mkdir(parents=True, exist_ok=True)
         schema.check_folder(state)
-        self.identity = Identity(state / "identity", settings.names)
+        self.identity = Identity(state / "identity", settings.names, settings.certificate_days)
         self.store = Store(state / "clinics.db")
         self.runs = Runs(state / "runs")
         self.audit = AuditLog(state / "audit.jsonl", self.store)
         self.uploads = Uploads(state / "uploads")
         self.progress = Progress()
         self.urls = SignedUrls(self.identity.url_key, self._admitted)
-        self._link = SuperLink(settings.superlink_address, self.identity.ca, self.identity.superexec_secret)
+        self._link = SuperLink(settings.superlink_address, self.identity.internal, self.identity.superexec_secret)
         self.door = Doorkeeper(self._link, self.store, lambda: self.runs.next() is None)
+        self.authority = Authority(self.identity, self.store, self.audit.write, settings.certificate_days)
+        self.tunnel = Tunnel(settings.tunnel_file)
         self.membership = Membership(self.store, self.audit.write, self._invite, self.door.admit, settings.invite_days,
-                                     manual=settings.approval == "manual")  # fmt: skip
+                                     manual=settings.approval == "manual", link=self.link,
+                                     heard=self.authority.heard)  # fmt: skip
         self._halt, self._wake, self._closing = threading.Event(), threading.Event(), False
         self._asked: dict[str, tuple[State, str]] = {}  # of a run: the state it is to take, and who wants it
         self._order = threading.Lock()  # between the API's threads
@@ -79,6 +84,7 @@ class HubService:
         self.audit.write("hub_started")
         self._exporter.start()
         self.door.start()
+        self.authority.start()
         self._conductor.start()
 
     def close(self) -> None:
@@ -91,6 +97,7 @@ class HubService:
             self._conductor.join(timeout=5)
         self._exporter.close()
         self.door.close()
+        self.authority.close()
         self.audit.write("hub_stopped")
         self.store.close()
 
@@ -278,7 +285,12 @@ class HubService:
             self.membership.rename(old, new, by)
 
     def _invite(self, name: str, secret: str) -> Invite:
-        return Invite(name=name, hubs=self.settings.addresses, ca=self.identity.ca.decode(), secret=secret)
+        return Invite(name=name, secret=secret, **self.link().model_dump())
+
+    def link(self) -> Link:
+        """How clinics reach and know this hub, as of now: invites carry it, and clinics are told."""
+        hubs = list(dict.fromkeys([*self.settings.addresses, *self.tunnel.addresses()]))
+        return Link(hubs=hubs, ca=self.identity.ca.decode(), server_name=HUB_NAME)
 
     # -- what people see --------------------------------------------------------------------------------------------
     def status(self, *, newest: bool = False) -> dict[str, Any]:
@@ -309,7 +321,12 @@ class HubService:
             }
         return {
             "time": time.time(),
-            "hub": {"names": self.settings.names, "port": self.settings.public_port},
+            "hub": {
+                "names": self.settings.names,
+                "port": self.settings.public_port,
+                **self.authority.state(),
+                "tunnel": self.tunnel.state(),
+            },
             "run": self.run_info(run, newest=newest) if run else None,
             "queued": [r.name for r in self.runs.all() if r.state["state"] == "queued" and r != run],
             "paused": [r.name for r in self.runs.all() if r.state["state"] == "paused" and r != run],

@@ -1,9 +1,15 @@
-"""The hub's own identity: certificate authority, TLS certificates, secrets. Made at first start, kept ever after.
+"""The hub's own identity: certificate authorities, TLS certificates, secrets. Made at first start, kept ever after.
+
+Two authorities, so that the clinics' can be changed while everything runs: clinics trust `ca` and, while it is being
+changed, `ca-next` too; the parts of the hub trust each other by `internal`. The gateway's certificate carries the hub's
+own name (`HUB_NAME`), against which clinics check it wherever they find the hub.
 
 All keys are EC P-256 (an RSA key costs the SuperLink much CPU). Layout below the state folder:
 
-    identity/ca.key, ca.crt          the authority every clinic trusts
-    identity/server.crt, server.key  the server's own API (hub network)
+    identity/ca.key, ca.crt              the authority every clinic trusts; signs the gateway's certificate
+    identity/ca-next.key, ca-next.crt    the one that is to take its place, while there is one
+    identity/internal.key, internal.crt  the authority of the parts among themselves
+    identity/server.crt, server.key      the server's own API (hub network)
     identity/url.key, control.token  signs weight URLs; opens the control API
     identity/superlink/              what the SuperLink may read: its certificate and the SuperExec secret
     identity/gateway/                what the gateway may read: its certificate
@@ -12,9 +18,11 @@ All keys are EC P-256 (an RSA key costs the SuperLink much CPU). Layout below th
 import datetime
 import ipaddress
 import secrets
+import threading
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
@@ -25,11 +33,14 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from embryofl.files import write_atomic
+from embryofl.files import sync_folder, write_atomic
+from embryofl.invite import HUB_NAME
 
-CA_YEARS, SERVER_DAYS = 10, 397
-RENEW_DAYS = 30  # a server certificate with less left is made anew at the next start
+CA_YEARS, PARTS_DAYS = 10, 3650
+GATEWAY_DAYS = 360.0  # Mozilla asks for less than 366
+RENEW_DAYS = 60  # a certificate with less left, or less than a third of its life, is made anew
 INTERNAL = ("localhost", "127.0.0.1")
+BACKDATED = datetime.timedelta(days=1)  # for clinics whose clock is behind
 
 
 class Identity:
@@ -40,29 +51,71 @@ class Identity:
     folder : Path
         `identity/` below the hub's state folder.
     hostnames : list of str
-        Names and IP addresses under which clinics reach the gateway (its certificate's SAN).
+        Names and IP addresses under which clinics reach the gateway (its certificate's SAN, beside the hub's own name).
+    days : float (default: 360)
+        For how long the gateway's certificate is made.
     """
 
-    def __init__(self, folder: Path, hostnames: list[str]) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, hostnames: list[str], days: float = GATEWAY_DAYS) -> None:
+        self.folder, self._days, self._lock = folder, days, threading.RLock()
+        self._names = list(dict.fromkeys([HUB_NAME, *hostnames, "gateway", *INTERNAL]))
         self.superlink, self.gateway = folder / "superlink", folder / "gateway"
         for sub in (folder, self.superlink, self.gateway):
             sub.mkdir(parents=True, exist_ok=True)
-        self._ensure_ca()
-        self._ensure_certificate(folder, "server", ["server", *INTERNAL])
-        self._ensure_certificate(self.superlink, "superlink", ["superlink", *INTERNAL])
-        self._ensure_certificate(self.gateway, "gateway", list(dict.fromkeys([*hostnames, "gateway", *INTERNAL])))
+        self._ensure_authority("ca")
+        self._ensure_authority("internal")
+        self._complete_rotation()
+        self._ensure_certificate(folder, "server", ["server", *INTERNAL], "internal", PARTS_DAYS)
+        self._ensure_certificate(self.superlink, "superlink", ["superlink", *INTERNAL], "internal", PARTS_DAYS)
+        self.refresh()
         for sub in (self.superlink, self.gateway):
-            if not (sub / "ca.crt").exists() or (sub / "ca.crt").read_bytes() != self.ca:
-                write_atomic(sub / "ca.crt", self.ca)
+            if not (sub / "ca.crt").exists() or (sub / "ca.crt").read_bytes() != self.internal:
+                write_atomic(sub / "ca.crt", self.internal)
         self.superexec_secret = self._secret(self.superlink / "superexec.secret", 32)
         self.url_key = self._secret(folder / "url.key", 32)
         self.control_token = self._secret(folder / "control.token", 32).hex()
 
+    def refresh(self) -> bool:
+        """Renew the gateway's certificate if it is time to; whether it was. The gateway takes it by itself."""
+        with self._lock:
+            return self._ensure_certificate(self.gateway, "gateway", self._names, "ca", self._days)
+
+    # -- a new authority for the clinics ----------------------------------------------------------------------------
+    @property
+    def rotating(self) -> bool:
+        """Whether two authorities are to be trusted: the old one, and the one that takes its place."""
+        return (self.folder / "ca-next.crt").exists()
+
+    def begin_rotation(self) -> None:
+        """Make the authority that is to take the present one's place. The gateway still shows the old one's."""
+        with self._lock:
+            if not self.rotating:
+                self._ensure_authority("ca-next")
+
+    def finish_rotation(self) -> None:
+        """Let the new authority take the old one's place, whose key is deleted, and sign the gateway's certificate."""
+        with self._lock:
+            if self.rotating:
+                (self.folder / "ca-next.key").replace(self.folder / "ca.key")
+                self._complete_rotation()
+                self.refresh()
+
+    def _complete_rotation(self) -> None:
+        if self.rotating and not (self.folder / "ca-next.key").exists():  # in the middle of `finish_rotation`
+            (self.folder / "ca-next.crt").replace(self.folder / "ca.crt")
+            sync_folder(self.folder)
+
     @property
     def ca(self) -> bytes:
-        """The authority's certificate, PEM."""
-        return (self.folder / "ca.crt").read_bytes()
+        """The authorities that clinics are to trust, PEM: one, or two while one takes the other's place."""
+        with self._lock:
+            names = ["ca", "ca-next"] if self.rotating else ["ca"]
+            return b"".join((self.folder / f"{name}.crt").read_bytes() for name in names)
+
+    @property
+    def internal(self) -> bytes:
+        """The authority of the hub's parts, PEM."""
+        return (self.folder / "internal.crt").read_bytes()
 
     @property
     def certificate(self) -> tuple[Path, Path]:
@@ -79,12 +132,13 @@ class Identity:
             write_atomic(path, secrets.token_bytes(size), mode=0o600)
         return path.read_bytes()
 
-    def _ensure_ca(self) -> None:
-        key_path, crt_path = self.folder / "ca.key", self.folder / "ca.crt"
+    def _ensure_authority(self, stem: str) -> None:
+        key_path, crt_path = self.folder / f"{stem}.key", self.folder / f"{stem}.crt"
         if key_path.exists() and crt_path.exists():
             return
         key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"EmbryoFL hub {secrets.token_hex(4)}")])
+        what = "parts of hub" if stem == "internal" else "hub"
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"EmbryoFL {what} {secrets.token_hex(4)}")])
         now = datetime.datetime.now(datetime.UTC)
         certificate = (
             x509.CertificateBuilder()
@@ -92,7 +146,7 @@ class Identity:
             .issuer_name(name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(days=1))
+            .not_valid_before(now - BACKDATED)
             .not_valid_after(now + datetime.timedelta(days=365 * CA_YEARS))
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
@@ -102,14 +156,13 @@ class Identity:
         _write_key(key_path, key)
         write_atomic(crt_path, certificate.public_bytes(Encoding.PEM))
 
-    def _ensure_certificate(self, folder: Path, stem: str, names: list[str]) -> None:
-        path = folder / f"{stem}.crt"
-        if path.exists() and _still_good(path.read_bytes(), names):
-            return
-        ca_key = load_pem_private_key((self.folder / "ca.key").read_bytes(), None)
+    def _ensure_certificate(self, folder: Path, stem: str, names: list[str], authority: str, days: float) -> bool:
+        path, ca = folder / f"{stem}.crt", self._authority(authority)
+        if path.exists() and _still_good(path.read_bytes(), names, ca):
+            return False
+        ca_key = load_pem_private_key((self.folder / f"{authority}.key").read_bytes(), None)
         if not isinstance(ca_key, ec.EllipticCurvePrivateKey):
-            raise TypeError("identity/ca.key is not an EC key")
-        ca = x509.load_pem_x509_certificate(self.ca)
+            raise TypeError(f"identity/{authority}.key is not an EC key")
         key = ec.generate_private_key(ec.SECP256R1())
         now = datetime.datetime.now(datetime.UTC)
         certificate = (
@@ -118,8 +171,8 @@ class Identity:
             .issuer_name(ca.subject)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(days=1))
-            .not_valid_after(now + datetime.timedelta(days=SERVER_DAYS))
+            .not_valid_before(now - BACKDATED)
+            .not_valid_after(now + datetime.timedelta(days=days))
             .add_extension(x509.SubjectAlternativeName([_general(n) for n in names]), critical=False)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -129,6 +182,10 @@ class Identity:
         )
         _write_key(folder / f"{stem}.key", key)
         write_atomic(path, certificate.public_bytes(Encoding.PEM))
+        return True
+
+    def _authority(self, stem: str) -> x509.Certificate:
+        return x509.load_pem_x509_certificate((self.folder / f"{stem}.crt").read_bytes())
 
 
 def _usage(*, ca: bool) -> x509.KeyUsage:
@@ -157,8 +214,14 @@ def _general(name: str) -> x509.GeneralName:
         return x509.DNSName(name)
 
 
-def _still_good(pem: bytes, names: list[str]) -> bool:
+def _still_good(pem: bytes, names: list[str], ca: x509.Certificate) -> bool:
     certificate = x509.load_pem_x509_certificate(pem)
-    left = certificate.not_valid_after_utc - datetime.datetime.now(datetime.UTC)
+    try:
+        certificate.verify_directly_issued_by(ca)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    end = certificate.not_valid_after_utc
+    life = end - certificate.not_valid_before_utc - BACKDATED
+    least = min(life / 3, datetime.timedelta(days=RENEW_DAYS))
     san = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    return left.days >= RENEW_DAYS and set(san) == {_general(n) for n in names}
+    return end - datetime.datetime.now(datetime.UTC) >= least and set(san) == {_general(n) for n in names}

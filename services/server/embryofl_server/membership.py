@@ -9,7 +9,7 @@ from typing import Any
 from embryofl.data_statistics import DataStatistics, others_of
 from embryofl.errors import UserError
 from embryofl.invite import Invite
-from embryofl.messages import Enrolment, KeyChange, Leaving, Refusal, Standing, StandingQuestion, proof_text
+from embryofl.messages import Enrolment, KeyChange, Leaving, Link, Refusal, Standing, StandingQuestion, proof_text
 from embryofl_server.proofs import canonical, fingerprint, signed_by
 from embryofl_server.sessions import Sessions, in_words
 from embryofl_server.store import GONE, Clinic, Refused, Store
@@ -33,6 +33,10 @@ class Membership:
         Makes the SuperLink's keys those of the store; called before the audit log is written, whatever becomes of that.
     invite_days : float
         For how long an invite is good, where nothing else is said.
+    link : callable
+        How the hub is reached and known, as clinics are told.
+    heard : callable
+        Told a clinic's public key and what it trusts (`trust_mark`).
     manual : bool (default: False)
         A clinic with a valid invite waits until it is approved.
     """
@@ -40,7 +44,9 @@ class Membership:
     def __init__(
         self, store: Store, audit: Callable[..., None], make_invite: Callable[[str, str], Invite],
         admit: Callable[[], object], invite_days: float, *, manual: bool = False,
+        link: Callable[[], Link | None] = lambda: None, heard: Callable[[str, str], None] = lambda key, mark: None,
     ) -> None:  # fmt: skip
+        self._link, self._heard = link, heard
         self._store, self._audit, self._make_invite, self._admit = store, audit, make_invite, admit
         self._invite_days, self._manual = invite_days, manual
         self._idle: dict[str, float] = {}
@@ -237,12 +243,14 @@ class Membership:
             if clinic.state not in GONE:
                 self._idle[name] = time.time()
                 self._note_session(name, question.session, address)
+                self._heard(clinic.public_key, question.trusts)
             newest = self._store.refusals(name)[-1:]
             others = others_of(name, self.statistics()) if clinic.state == "enrolled" else None
             return Standing(
                 state=clinic.state, since=clinic.since, reason=clinic.reason, time=time.time(), name=name,
                 refused=Refusal(**newest[0]) if newest else None,
                 others=others if others and others.digest != question.knows else None,
+                link=self._link() if clinic.state not in GONE else None,
             )  # fmt: skip
         for dead in self._store.dead_keys(name):
             if signed_by(dead.public_key, question.proof, question.text()):

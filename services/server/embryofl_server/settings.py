@@ -13,7 +13,7 @@ from embryofl.messages import explain
 class HubSettings(BaseSettings):
     """Where the hub keeps its state and how its parts reach each other."""
 
-    model_config = SettingsConfigDict(env_prefix="EMBRYOFL_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="EMBRYOFL_", env_ignore_empty=True, frozen=True)
 
     state_dir: Path = Path("/hub")
     weights_dir: Path | None = None  # global models, readable by the gateway; default <state_dir>/weights
@@ -26,6 +26,8 @@ class HubSettings(BaseSettings):
     metrics_host: str = "127.0.0.1"
     metrics_port: int = Field(default=0, ge=0, le=65535)  # for Prometheus, plain HTTP; 0 = no metrics
     keep_checkpoints: int = Field(default=3, ge=1)
+    certificate_days: float = Field(default=360, gt=0)  # of the gateway; renewed while the hub runs
+    tunnel_file: Path | None = None  # what the tunnel says of itself, where there is one (`embryofl-tunnel`)
     invite_days: float = Field(default=7, gt=0)
     approval: Literal["auto", "manual"] = "auto"  # manual: a clinic with a valid invite waits for `approve`
 

@@ -7,6 +7,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from embryofl_server.show_hub import hub_words
+
 WIDTH = 120  # columns where the output is not a terminal
 _GOOD = {"done", "enrolled", "online", "finished"}
 _BAD = {"refused", "failed", "late", "offline", "stopped", "suspended"}
@@ -68,6 +70,7 @@ def status(info: dict[str, Any]) -> RenderableType:
     for state, go_on in (("queued", "begin when their turn comes"), ("paused", "go on with: embryofl-server continue")):
         if info[state]:
             parts.append(Text(f"Also {state} ({go_on}): {', '.join(info[state])}"))
+    parts += [Text(words, style="yellow") for words in hub_words(info["hub"], info["time"])]
     if info.get("to_approve"):
         names = ", ".join(info["to_approve"])
         parts.append(

@@ -1,0 +1,37 @@
+"""How long a clinic needs from the printed line to 'ready': python bench/join.py "docker run -d --name embryofl ...".
+
+Prints the seconds until the data check was done, and from there until it was connected. The line must name a container
+(`--name`), and the folder of images must be filled in; the invite is used up.
+"""
+
+import re
+import subprocess
+import sys
+import time
+
+LIMIT_S = 600.0
+CHECKED, READY = "This is sent to the hub now", "connected to "
+
+
+def main() -> None:
+    """Run the line and watch the container's log."""
+    line = sys.argv[1]
+    name = re.search(r"--name (\S+)", line)
+    if name is None:
+        sys.exit("The line names no container. Expected --name NAME in it.")
+    began, checked = time.monotonic(), 0.0
+    subprocess.run(["bash", "-c", line], check=True, stdout=subprocess.DEVNULL)
+    while time.monotonic() - began < LIMIT_S:
+        said = subprocess.run(["docker", "logs", name.group(1)], capture_output=True, text=True, check=False)
+        text, now = said.stdout + said.stderr, time.monotonic()
+        if not checked and CHECKED in text:
+            checked = now
+        if checked and READY in text:
+            print(f"data check {checked - began:.1f} s, joining {now - checked:.1f} s")
+            return
+        time.sleep(0.05)
+    sys.exit(f"Not ready after {LIMIT_S:.0f} s. See: docker logs {name.group(1)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""A clinic on a network of its own, which knows nothing but a published address, joins with the printed line.
+
+The tunnel is the container of `make up NGROK=1` with a stand-in for ngrok's agent; the clinic's network holds the tunnel's
+public end alone.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from containers_kit import PROJECT, ROOT, run, trained, until
+
+pytestmark = [pytest.mark.containers, pytest.mark.timeout(1500)]
+
+TOKEN = "2containersTOKEN_abc"
+NETWORK, CLINIC = f"{PROJECT}-far", f"{PROJECT}-far-clinic"
+
+
+def test_a_clinic_on_a_network_of_its_own_joins_through_the_tunnel_and_takes_part(federation, tmp_path):
+    agent = ROOT / "tests" / "federation" / "ngrok_agent.py"
+    federation.environment |= {
+        "NGROK_AUTHTOKEN": TOKEN, "NGROK_AGENT": str(agent), "NGROK_REMOTE_ADDR": "tunnel:20443",
+    }  # fmt: skip
+    words = federation.make("up", NGROK=1, SET="rounds=1,local_epochs=1")
+    assert "reached from outside at tunnel:20443" in words and TOKEN not in words
+    federation.finished()
+    data = tmp_path / "images"
+    data.mkdir()
+    run(str(Path(sys.executable).parent / "embryofl-datagen"), "generate", str(data), "--only", "8", "--clinics", "9",
+        "--images", "60")  # fmt: skip
+    data.chmod(0o755)
+    line = next(x for x in federation.hub("invite", "far").splitlines() if x.startswith("docker run"))
+    line = line.replace("/PATH/TO/IMAGES", str(data)).replace("--name embryofl", f"--name {CLINIC} --network {NETWORK}")
+    line = line.replace("embryofl-state:", f"{CLINIC}:")
+    run("docker", "network", "create", "--internal", NETWORK)
+    try:
+        run("docker", "network", "connect", "--alias", "tunnel", NETWORK, federation.container("tunnel"))
+        run("bash", "-c", line)
+        until("far has joined", lambda: "far" in federation.status()["clinics"])
+        assert "gateway" not in run("docker", "exec", CLINIC, "cat", "/etc/hosts")
+        federation.hub("start", "--set", "rounds=1", "--set", "local_epochs=1")
+        assert "far" in trained(federation.finished(), 1)
+        everything = federation.containers()
+        assert TOKEN in json.dumps(everything.pop("tunnel")) and TOKEN not in json.dumps(everything)
+        assert TOKEN not in federation.make("logs") + run("ps", "-eo", "args")
+    finally:
+        print(run("docker", "logs", CLINIC, ok=False))
+        run("docker", "rm", "-f", CLINIC, ok=False)
+        run("docker", "network", "disconnect", "-f", NETWORK, federation.container("tunnel"), ok=False)
+        run("docker", "network", "rm", NETWORK, ok=False)
+        run("docker", "volume", "rm", CLINIC, ok=False)
+        federation.hub("revoke", "far")
+        federation.make("up", NGROK=0)
+        run("docker", "rm", "-f", federation.container("tunnel"), ok=False)
+        for name in ("NGROK_AUTHTOKEN", "NGROK_AGENT", "NGROK_REMOTE_ADDR"):
+            federation.environment.pop(name)
+            os.environ.pop(name, None)

@@ -1,0 +1,274 @@
+"""Reaching the hub: through a tunnel that comes, moves and goes, through a proxy, across new certificates and authorities.
+
+One federation of two clinics: clinic-1 knows the hub from its invite, clinic-2 first knew the tunnel's address alone. The
+tunnel is pyngrok with a stand-in for ngrok's agent (`ngrok_agent.py`). The gateway's certificate lives for 40 seconds.
+"""
+
+import os
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from cryptography import x509
+from federation_kit import Federation, draw_clinic, until
+from proxy import Proxy
+
+from embryofl.errors import UserError
+from embryofl.invite import HUB_NAME, Invite
+from embryofl_clinic.identity import Identity
+from embryofl_clinic.join import join
+from embryofl_demo.stack import hub_environment, program
+
+TOKEN = "2abcTOKENofTheTests_xyz"
+CERTIFICATE_S = 40
+RUN = {"rounds": 4, "min_clinics": 2, "round_deadline_s": 300}
+
+
+class Reached(Federation):
+    """A federation with a tunnel."""
+
+    def order(self, what: str) -> None:
+        """Let something happen to the tunnel."""
+        (self.place.root / "standin.part").write_text(what)
+        (self.place.root / "standin.part").rename(self.place.root / "order")
+
+    def tunnel(self) -> dict:
+        found: dict = self.status()["hub"]["tunnel"]
+        return found
+
+    def address(self) -> str:
+        """The tunnel's public address, once there is a tunnel."""
+        return str(until("the tunnel is up", lambda: self.tunnel()["up"] and self.tunnel()["address"]))
+
+    def certificate(self) -> x509.Certificate:
+        """What the gateway shows now."""
+        context = ssl._create_unverified_context()
+        with (
+            socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection,
+            context.wrap_socket(connection, server_hostname=HUB_NAME) as tls,
+        ):
+            shown = tls.getpeercert(binary_form=True)
+        assert shown
+        return x509.load_der_x509_certificate(shown)
+
+    def invite(self, name: str, **changes: object) -> Invite:
+        made = Invite.parse(self.stack.call("POST", "/control/invites", {"name": name})["invite"])
+        return made.model_copy(update=changes)
+
+
+@pytest.fixture(scope="module")
+def reached(tmp_path_factory: pytest.TempPathFactory, _environment: None) -> Iterator[Reached]:
+    root = tmp_path_factory.mktemp("reach") / "reach"
+    os.environ |= {
+        "NGROK_AUTHTOKEN": TOKEN, "NGROK_STANDIN": str(root), "NGROK_AGENT": str(Path(__file__).with_name("ngrok_agent.py")),
+        "EMBRYOFL_CERTIFICATE_DAYS": str(CERTIFICATE_S / 86_400),
+    }  # fmt: skip
+    found = Reached(root, ngrok=True)
+    for name in ("clinic-1", "clinic-2"):
+        draw_clinic(found.place.data(name), name)
+    try:
+        found.stack.start_hub()
+        host, _, port = found.address().rpartition(":")
+        assert host == "127.0.0.1"
+        found.stack.via["clinic-2"] = int(port)
+        found.join(["clinic-1", "clinic-2"])
+        yield found
+    finally:
+        found.stack.stop()
+        for name in ("NGROK_STANDIN", "NGROK_AGENT", "EMBRYOFL_CERTIFICATE_DAYS"):
+            os.environ.pop(name, None)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(reached: Reached) -> bytes:
+    return (reached.run(**RUN) / "model.safetensors").read_bytes()
+
+
+def same_weights(reached: Reached, name: str, undisturbed: bytes) -> None:
+    run = reached.wait_over(name)
+    assert run["state"] == "finished", (run, reached.logs())
+    assert (reached.folder(name) / "model.safetensors").read_bytes() == undisturbed
+    assert [set(r["clinics"]) for r in reached.records(name)[1:]] == [{"clinic-1", "clinic-2"}] * RUN["rounds"]
+
+
+def known(reached: Reached, name: str) -> list[str]:
+    member = Identity(reached.place.clinic(name) / "identity").membership
+    assert member is not None
+    return member.hubs
+
+
+def test_invites_carry_the_tunnels_address_and_the_hubs_own_name(reached):
+    invite = reached.invite("lisbon")
+    assert reached.address() in invite.hubs and f"localhost:{reached.port}" in invite.hubs
+    assert invite.server_name == HUB_NAME
+    names = reached.certificate().extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert HUB_NAME in names.get_values_for_type(x509.DNSName)
+
+
+def test_the_tunnel_moves_to_another_host_and_port_in_the_middle_of_a_run(reached, undisturbed):
+    """clinic-2 came through it. It has learnt of the hub's other addresses, goes on there, and learns the new one."""
+    old, pids = reached.address(), reached.stack.supervisor.pids()
+    until("clinic-2 knows other addresses", lambda: len(known(reached, "clinic-2")) > 1)
+    assert known(reached, "clinic-2")[0].rpartition(":")[2] == old.rpartition(":")[2]  # under another name of this host
+    name = reached.start_run(**RUN)
+    reached.under_way(name, 2)
+    reached.order("move")
+    until("the hub knows", lambda: reached.tunnel()["address"] != old and reached.tunnel()["up"])
+    same_weights(reached, name, undisturbed)
+    new = reached.address()
+    assert new.rpartition(":")[0] != "127.0.0.1" and reached.tunnel()["before"] == old
+    for clinic in ("clinic-1", "clinic-2"):
+        until(f"{clinic} knows", lambda clinic=clinic: new in known(reached, clinic))
+    assert new in reached.invite("lisbon").hubs and reached.stack.supervisor.pids() == pids
+    assert f"it was {old}, it is {new}" in reached.log("tunnel")
+
+
+def test_a_tunnel_that_is_lost_or_whose_agent_dies_is_said_and_the_run_goes_on(reached, undisturbed):
+    name = reached.start_run(**RUN)
+    reached.order("lose")
+    until("it is said", lambda: "is lost" in reached.tunnel()["words"] and not reached.tunnel()["up"])
+    reached.order("back")
+    address = reached.address()
+    reached.order("die")
+    until("it is said", lambda: not reached.tunnel()["up"])
+    assert "agent has ended" in reached.tunnel()["words"]
+    same_weights(reached, name, undisturbed)
+    assert reached.address() and address
+
+
+def test_the_token_is_nowhere_to_be_seen(reached):
+    reached.address()
+    assert TOKEN.encode() not in b"".join(p.read_bytes() for p in reached.place.logs.iterdir())
+    tunnel = reached.stack.supervisor.pids()["tunnel"]
+    for process in psutil.process_iter():
+        try:
+            assert TOKEN not in " ".join(process.cmdline())
+            ours = str(reached.place.root) in " ".join(process.environ().values())
+            assert not ours or process.pid == tunnel or TOKEN not in process.environ().values(), process
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    for path in reached.place.root.rglob("*"):
+        assert not path.is_file() or path.suffix == ".png" or TOKEN.encode() not in path.read_bytes(), path
+
+
+@pytest.mark.parametrize(
+    ("token", "agent", "words"),
+    [("", "ngrok_agent.py", "There is no token"), ("malformed-" + TOKEN, "ngrok_agent.py", "ERR_NGROK_105"),
+     ("unknown-" + TOKEN, "ngrok_agent.py", "ERR_NGROK_107"), ("crowded-" + TOKEN, "ngrok_agent.py", "ERR_NGROK_108"),
+     (TOKEN, "no_agent", "agent is missing")],
+)  # fmt: skip
+def test_what_keeps_a_tunnel_from_opening_is_said_and_the_token_is_not(tmp_path, token, agent, words):
+    file = tmp_path / "state.json"
+    env = {**os.environ, "NGROK_AUTHTOKEN": token, "EMBRYOFL_TUNNEL_FILE": str(file),
+           "EMBRYOFL_NGROK_PATH": str(Path(__file__).with_name(agent))}  # fmt: skip
+    with (tmp_path / "log").open("wb") as log:
+        tunnel = subprocess.Popen([program("embryofl-tunnel"), "run"], env=env, stdout=log, stderr=log)
+        try:
+            until("it is said", lambda: file.exists() and words in file.read_text())
+        finally:
+            tunnel.terminate()
+            tunnel.wait(30)
+    said = (tmp_path / "log").read_text()
+    assert words in said and "goes on" in said and TOKEN not in said + file.read_text()
+
+
+def test_the_gateways_certificate_is_renewed_in_the_middle_of_a_run_and_nobody_notices(reached, undisturbed):
+    pids, old = reached.stack.supervisor.pids(), reached.certificate()
+    name = reached.start_run(**RUN)
+    until("a new one is shown", lambda: reached.certificate().serial_number != old.serial_number)
+    same_weights(reached, name, undisturbed)
+    until("the old one has ended", lambda: time.time() > old.not_valid_after_utc.timestamp())
+    same_weights(reached, reached.start_run(**RUN), undisturbed)
+    assert reached.stack.supervisor.pids() == pids
+
+
+def test_all_traffic_goes_through_the_clinics_proxy_which_alone_finds_the_hub(reached, undisturbed):
+    """The hub's name means something to the proxy alone, so that whatever did not go through it would find nothing."""
+    with Proxy({"hub.clinic.test": "127.0.0.1"}, name="anna", password="pSECRET") as proxy:
+        os.environ["HTTPS_PROXY"] = f"http://anna:pSECRET@127.0.0.1:{proxy.port}"
+        try:
+            reached.restart("clinic-2", ODD_HUBS=f"hub.clinic.test:{reached.port}")
+        finally:
+            del os.environ["HTTPS_PROXY"]
+        until("it is through", lambda: proxy.asked)
+        proxy.asked.clear()
+        name = reached.start_run(**RUN)
+        same_weights(reached, name, undisturbed)
+        assert set(proxy.asked) == {f"hub.clinic.test:{reached.port}"} and len(proxy.asked) >= 8  # two a round
+        assert "pSECRET" not in reached.log("clinic-2")
+    until("what is wrong is said", lambda: "through the proxy http://127.0.0.1" in reached.log("clinic-2"))
+    reached.restart("clinic-2")
+
+
+@pytest.mark.parametrize(
+    ("proxy", "words"),
+    [("http://127.0.0.1:{port}", "wants a name and password"), ("http://anna:pw@127.0.0.1:{port}", "does not let this"),
+     ("http://127.0.0.1:1", "through the proxy http://127.0.0.1:1"), ("socks5://x:1", "cannot be used")],
+)  # fmt: skip
+def test_a_proxy_that_does_not_help_is_said(reached, tmp_path, caplog, monkeypatch, proxy, words):
+    with Proxy({}, name="anna", password="pw") as found:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.format(port=found.port))
+        invite = reached.invite("lisbon", hubs=["hub.clinic.test:8443"])
+        stop = threading.Event()
+        threading.Timer(3, stop.set).start()
+        with caplog.at_level("INFO"), pytest.raises(UserError) as caught:
+            join(Identity(tmp_path / "identity"), invite, "quality", {}, stop)
+        assert words in caplog.text + str(caught.value) and ":pw@" not in caplog.text
+
+
+def test_no_proxy_is_honoured(reached, tmp_path, monkeypatch):
+    with Proxy({}) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
+        monkeypatch.setenv("NO_PROXY", ".localhost,other.test")
+        invite = reached.invite("lisbon", hubs=[f"hub.localhost:{reached.port}"])
+        monkeypatch.setattr(
+            socket, "getaddrinfo", lambda host, port, *a, **k: [(2, 1, 6, "", ("127.0.0.1", int(port)))]
+        )
+        join(Identity(tmp_path / "identity"), invite, "quality", {}, threading.Event())
+        assert proxy.asked == []
+    reached.stack.call("POST", "/control/revoke", {"name": "lisbon"})
+
+
+def command(reached: Reached, *words: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [program("embryofl-server"), *words], env={**os.environ, **hub_environment(reached.place)},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+def test_the_authority_is_changed_in_the_middle_of_a_run_without_anybody_left_behind(reached, undisturbed, tmp_path):
+    pids, before = reached.stack.supervisor.pids(), reached.invite("porto")
+    away = Identity(tmp_path / "away")  # a clinic that is not there when it happens
+    join(away, reached.invite("faro"), "quality", {}, threading.Event())
+    assert command(reached, "rotate-ca", "--finish").returncode == 2
+    name = reached.start_run(**RUN)
+    reached.under_way(name, 1)
+    begun = command(reached, "rotate-ca")
+    assert begun.returncode == 0 and "faro" in begun.stdout, begun.stderr
+    assert reached.invite("braga").ca.count("BEGIN") == 2
+    until("all others have it", lambda: reached.status()["hub"]["missing"] == ["faro"])
+    assert "still missing: faro" in command(reached, "status").stdout
+    refused = command(reached, "rotate-ca", "--finish")
+    assert refused.returncode == 2 and "faro" in refused.stderr and "left behind" in refused.stderr
+    done = command(reached, "rotate-ca", "--finish", "--without", "faro")
+    assert done.returncode == 0 and "Left behind" in done.stdout and "porto" in done.stdout, done.stderr
+    same_weights(reached, name, undisturbed)
+    new = x509.load_pem_x509_certificate(reached.ca.read_bytes())
+    until("the gateway shows it", lambda: reached.certificate().issuer == new.subject)
+    assert reached.invite("braga").ca.count("BEGIN") == 1
+    for clinic in ("clinic-1", "clinic-2"):
+        where = Identity(reached.place.clinic(clinic) / "identity")
+        until(f"{clinic} trusts only the new one", lambda w=where: w.membership.ca.count("BEGIN") == 1)  # type: ignore[union-attr]
+    same_weights(reached, reached.start_run(**RUN), undisturbed)
+    assert reached.stack.supervisor.pids() == pids
+    # who was left behind, and whoever holds an invite of before, is told in words
+    stop = threading.Event()
+    threading.Timer(2, stop.set).start()
+    with pytest.raises(UserError):
+        join(Identity(tmp_path / "porto"), before, "quality", {}, stop)
