@@ -26,6 +26,7 @@ class Drawn:
     labels: npt.NDArray[np.int64]
     days: npt.NDArray[np.int64]
     embryos: npt.NDArray[np.int64]
+    cohorts: npt.NDArray[np.int64] | None = None
 
 
 def draw(n: int, seed: int = 0, size: int = 64) -> Drawn:
