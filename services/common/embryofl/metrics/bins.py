@@ -17,7 +17,7 @@ _PER_TENTH = (52, 23, 19, 17, 17, 17, 17, 19, 23, 52)
 
 
 def _edges() -> FloatArray:
-    tenths = np.linspace(0.0, 1.0, len(_PER_TENTH) + 1)
+    tenths = np.arange(len(_PER_TENTH) + 1) / len(_PER_TENTH)
     angles = np.arcsin(np.sqrt(tenths))
     inside = [
         np.linspace(low, high, count, endpoint=False)

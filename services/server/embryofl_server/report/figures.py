@@ -47,7 +47,7 @@ def figures(sums: ScoreSums, day: int | None, calibration: Calibration | None, t
     histogram = pooled.histogram
     fpr, tpr, at = sums.roc(day)
     probabilities = calibration.apply(CENTRES) if calibration else None
-    return _rounded(
+    found: dict[str, Any] = _rounded(
         {
             "n": summary.n,
             "positives": summary.positives,
@@ -63,6 +63,7 @@ def figures(sums: ScoreSums, day: int | None, calibration: Calibration | None, t
             "ranking": ranking(pooled.ranking),
         }
     )
+    return found
 
 
 def figure(value: float | None, interval: tuple[float, float] | None) -> Figure | None:

@@ -37,7 +37,8 @@ LIMITS = (
 )
 MADE = (
     "Federated: images and labels never left the clinics. Every clinic set whole patients aside, about a fifth for "
-    "validation and a fifth or more for test; training, threshold, calibration and the choice of a round never saw a test patient."
+    "validation and a fifth or more for test; training, threshold, calibration and the choice of a round never saw a "
+    "test patient."
 )
 DATA = (
     "Counts of images as each clinic told them when it joined, and of embryos as each told them in the run. Counts below 5 "
