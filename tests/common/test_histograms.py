@@ -60,7 +60,9 @@ def test_merged_histograms_agree_with_scikit_learn(kind: str, sizes: tuple[int, 
         tied = kind == "tied"  # ties of the scores themselves are ties to scikit-learn, too
         area = reference.roc_auc_score(labels, scores)
         assert abs((found.auroc or 0) - area) <= (1e-9 if tied else max(AGREE, blur) + 1e-9)
-        if len(labels) > 250:
+        if (
+            len(labels) > 250 and kind != "sure"
+        ):  # half of those scores are nearer to 0 or 1 than the finest bin is wide
             assert found.auroc == pytest.approx(area, abs=AGREE)
             assert found.auprc == pytest.approx(reference.average_precision_score(labels, scores), abs=AGREE)
         for threshold in (0.1, 0.3, 0.5, 0.7):  # tenths are edges: exact
