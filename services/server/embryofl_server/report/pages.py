@@ -71,7 +71,7 @@ def figure(value: dict[str, Any] | None, digits: int = 3) -> str:
         return "-"
     text = f"{value['value']:.{digits}f}"
     interval = value.get("interval")
-    return f"{text} ({interval[0]:.{digits - 1}f} to {interval[1]:.{digits - 1}f})" if interval else text
+    return f"{text} ({interval[0]:.2f} to {interval[1]:.2f})" if interval else text
 
 
 def signed(value: dict[str, Any] | None) -> str:
