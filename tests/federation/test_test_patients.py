@@ -54,7 +54,7 @@ def plant(folder: Path) -> set[str]:
 def two(tmp_path: Path) -> Iterator[Federation]:
     found = Federation(tmp_path / "two")
     for name in NAMES:
-        draw_clinic(found.place.data(name), name, patients=40, disc=4)
+        draw_clinic(found.place.data(name), name, patients=70, disc=4)
     try:
         found.stack.start_hub()
         found.join(NAMES)

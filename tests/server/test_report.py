@@ -71,7 +71,6 @@ def make(tmp_path: Path, packed):
         model = checkpoints.latest()
         assert model is not None
         finish.write_model(run, model, checkpoints, known, incomplete=incomplete, **more)
-        assert not [x for x in (run.folder / "events.jsonl").read_text().splitlines()] if (run.folder / "events.jsonl").exists() else True  # fmt: skip
         return run
 
     return write_one
@@ -98,7 +97,7 @@ def test_results_hold_the_figures_of_the_pooled_scores(make):
     assert (f["n"], f["positives"]) == (550, labels.sum())
     assert f["auroc"]["value"] == pytest.approx(roc_auc_score(labels, scores), abs=0.005)
     threshold = results["calibration"]["threshold"]
-    assert f["confusion"]["threshold"] == threshold
+    assert f["confusion"]["threshold"] == pytest.approx(threshold, abs=1e-6)
     assert f["confusion"]["sensitivity"]["value"] == pytest.approx((scores >= threshold)[labels == 1].mean(), abs=0.02)
     for key in ("auroc", "auprc"):
         low, high = f[key]["interval"]
@@ -211,8 +210,9 @@ def test_written_again_the_files_are_the_same(make):
 
 def test_a_defect_in_the_card_does_not_cost_the_model(make, monkeypatch):
     monkeypatch.setattr(write, "model_card", lambda *_: {}["missing"])
-    with pytest.raises(AssertionError):  # the event that `make` finds
-        make(evaluation(anna=told(draw(1)), bert=told(draw(2))))
+    run = make(evaluation(anna=told(draw(1)), bert=told(draw(2))))
+    assert read(run, "model.json")["calibration"] and not (run.folder / "model-card.md").exists()
+    assert "card_failed" in (run.folder / "events.jsonl").read_text()
 
 
 HOSTILE = (
@@ -234,7 +234,7 @@ def test_nothing_hostile_gets_into_a_card(make):
     page, text = ((run.folder / name).read_text() for name in ("model-card.html", "model-card.md"))
     assert not re.search(r"<(script|img|iframe|link|object|embed|form|a)\b", page)
     assert not re.search(r"\b(src|href|on\w+)\s*=", re.sub(r"&[^;]*;|>[^<]*<", "><", page)) and "@import" not in page
-    assert "\u202e" not in page + text and "default-src 'none'" in page
+    assert "\u202e" not in page + text and "default-src &#39;none&#39;" in page
     assert "evil.example" in page  # the reason is shown, as text
     assert not re.search(r"(?<!\\)[<`]", text.replace("<br>", "")) and "\n# \ufffdgnp" not in text
     card = read(run, "model-card.json")
