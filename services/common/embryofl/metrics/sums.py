@@ -36,6 +36,7 @@ import numpy.typing as npt
 from embryofl.metrics import figures, reading
 from embryofl.metrics.bins import BINS, EDGES, SCORE_FLOOR, FloatArray, IntArray, bin_of, nearest_edge
 from embryofl.metrics.figures import Metrics
+from embryofl.metrics.grouping import grouped
 from embryofl.metrics.ranking import RankingSums, rank_cohorts
 from embryofl.metrics.reading import MAX_COUNT
 
@@ -185,7 +186,7 @@ class ScoreSums:
                 result[day] = DaySums(withheld=sums.withheld + 1, ranking=RankingSums(withheld=cohorts))
             else:
                 result[day] = DaySums(
-                    _grouped(sums.histogram, group), sums.log_loss, sums.squared_error, sums.withheld,
+                    grouped(sums.histogram, group), sums.log_loss, sums.squared_error, sums.withheld,
                     sums.ranking.suppress(minimum),
                 )  # fmt: skip
         return ScoreSums(result)
@@ -297,32 +298,6 @@ def merge(parts: Iterable[ScoreSums]) -> ScoreSums:
 def _by_class(labels: IntArray, values: FloatArray) -> FloatArray:
     """Sum of the values of each class, float64 (2,)."""
     return np.asarray(np.bincount(labels, weights=values, minlength=2), np.float64)
-
-
-def _grouped(histogram: IntArray, group: int) -> IntArray:
-    """Count neighbouring scores together so that no bin holds fewer than `group`; (2, BINS) to (2, BINS).
-
-    Bins are taken in ascending order into a group until it is full; what is left at the end joins the last group. A
-    group is counted in the bin of its median score, which lies between its lowest and its highest.
-    """
-    filled = np.flatnonzero(histogram.sum(axis=0))
-    groups: list[list[int]] = [[]]
-    size = 0
-    for index in filled.tolist():
-        if size >= group:
-            groups.append([])
-            size = 0
-        groups[-1].append(index)
-        size += int(histogram[:, index].sum())
-    if size < group and len(groups) > 1:
-        groups[-2].extend(groups.pop())
-    result = np.zeros_like(histogram)
-    for members in groups:
-        if members:
-            running = np.cumsum(histogram[:, members].sum(axis=0))
-            middle = members[int(np.searchsorted(running, (running[-1] + 1) // 2))]
-            result[:, middle] += histogram[:, members].sum(axis=1)
-    return result
 
 
 def _day_sums(value: object, where: str) -> DaySums:
