@@ -77,6 +77,8 @@ def test_no_test_embryo_influences_model_threshold_calibration_or_choice_of_roun
         assert models[0][key] == models[1][key], key
     assert results[0]["threshold"] == results[1]["threshold"] and results[0]["rounds"] == results[1]["rounds"]
     assert results[0]["splits"]["validation"] == results[1]["splits"]["validation"]
+    ranked = [r["splits"]["test"]["pooled"]["all"]["ranking"] for r in results]
+    assert ranked[0]["cohorts"] == ranked[1]["cohorts"] >= 10  # the clinics tell of patients' cohorts, as sums
     # What was planted was there to be seen: the test figures are others, over as many embryos.
     for name in NAMES:
         before, after = (r["splits"]["test"]["clinics"][name]["all"] for r in results)
