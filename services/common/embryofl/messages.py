@@ -51,11 +51,11 @@ class RunSettings(Strict):
     `norm_bound` are multiples of the round's median update norm: a longer update is shortened to the first, and refused
     beyond the second; 0 turns one off. After `suspend_after` refusals in a row a clinic is suspended; 0 never does.
 
-    With `threshold_sensitivity` 0 the threshold for sensitivity and specificity is the one with the highest Youden index on
-    the validation patients of all clinics; otherwise the highest one with at least this sensitivity there.
-
     Without `closing_evaluation` the clinics do not get the last model and nothing is known of it on held-out patients: for
     runs whose model is only where the next one begins.
+
+    With `threshold_sensitivity` 0 the threshold for sensitivity and specificity is the one with the highest Youden index on
+    the validation patients of all clinics; otherwise the highest one with at least this sensitivity there.
     """
 
     model: str = DEFAULT_MODEL
@@ -80,10 +80,10 @@ class RunSettings(Strict):
     round_deadline_s: Annotated[float, Field(gt=0)] | Literal["auto"] = 3600.0
     grace_s: float = Field(default=600, ge=0)
     join_wait_s: float = Field(default=86_400, gt=0)
-    threshold_sensitivity: float = Field(default=0, ge=0, lt=1)
     closing_evaluation: bool = True
     seed: int = Field(default=0, ge=0, lt=2**31)
     meaning: Meaning = "quality"
+    threshold_sensitivity: float = Field(default=0, ge=0, lt=1)
 
     @property
     def training(self) -> TrainSettings:
