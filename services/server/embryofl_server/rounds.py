@@ -182,9 +182,6 @@ class RoundLoop:
         self._run.event("finished", round=number, sha256=record["sha256"])
         return short
 
-    def _write_model(self, **more: Any) -> dict[str, Any]:
-        return finish.write_model(self._run, self._model, self._checkpoints, self._hub.store.clinics(), **more)
-
     def _exchange(self, kind: Any, number: int, nodes: dict[str, Node]) -> Answers:
         terms = round_terms(self._settings, len(nodes), self._strategy.least_clinics, self._recent)
         before = [c["norm"] for c in self._model.record.get("clinics", {}).values()]
@@ -202,6 +199,9 @@ class RoundLoop:
                 # It may have left, or been suspended or revoked, meanwhile: then there is nothing more to do.
                 with contextlib.suppress(UserError):
                     self._hub.suspend(name, f"{in_a_row} answers in a row were refused, the last because {words}")
+
+    def _write_model(self, **more: Any) -> dict[str, Any]:
+        return finish.write_model(self._run, self._model, self._checkpoints, self._hub.store.clinics(), **more)
 
     # -- who takes part ---------------------------------------------------------------------------------------------
     def _gather(self, number: int) -> dict[str, Node]:
