@@ -26,6 +26,7 @@ class Drawn:
     labels: npt.NDArray[np.int64]
     days: npt.NDArray[np.int64]
     embryos: npt.NDArray[np.int64]
+    cohorts: npt.NDArray[np.int64] | None = None
 
 
 def draw(n: int, seed: int = 0, size: int = 64) -> Drawn:
@@ -205,7 +206,10 @@ def views_of(data: Drawn, copies: npt.NDArray[np.int64]) -> Drawn:
     order = np.random.default_rng(5).permutation(np.repeat(np.arange(len(data.rows)), copies))
     numbers = {embryo: number for number, embryo in enumerate(dict.fromkeys(order.tolist()))}
     embryos = np.array([numbers[embryo] for embryo in order.tolist()])
-    return replace(data, rows=data.rows[order], labels=data.labels[order], days=data.days[order], embryos=embryos)
+    cohorts = None if data.cohorts is None else data.cohorts[order]
+    return replace(
+        data, rows=data.rows[order], labels=data.labels[order], days=data.days[order], embryos=embryos, cohorts=cohorts
+    )
 
 
 def test_an_embryo_counts_once_however_many_images_show_it() -> None:
@@ -214,6 +218,12 @@ def test_an_embryo_counts_once_however_many_images_show_it() -> None:
     often = evaluate(model, views_of(data, np.arange(30) % 4 + 1))
     assert (often.summary().n, often.summary().positives) == (once.summary().n, once.summary().positives)
     assert often.summary().auroc == pytest.approx(once.summary().auroc, abs=1e-9)
+    patients = replace(data, cohorts=np.arange(30) // 5 - 1)  # the first five of no known patient
+    ranked, seen_often = (
+        evaluate(model, x).pooled().ranking for x in (patients, views_of(patients, np.arange(30) % 4 + 1))
+    )
+    assert 0 < ranked.cohorts <= 5 and seen_often.cohorts == ranked.cohorts and seen_often.embryos == ranked.embryos
+    assert (seen_often.tau, seen_often.top) == pytest.approx((ranked.tau, ranked.top))
     result = train(model, views_of(data, np.arange(30) % 4 + 1), FAST, seed=0)
     assert (result.examples, result.batches) == (30, 2)
 

@@ -31,6 +31,13 @@ def sums(count: int) -> dict:
     return ScoreSums.from_scores(rng.random(count), np.arange(count) % 2, np.full(count, 3)).to_dict()
 
 
+def with_cohorts(cohorts: int) -> dict:
+    """Sums over 20 embryos that claim so many cohorts."""
+    value = sums(20)
+    value["days"]["3"]["ranking"] |= {"cohorts": cohorts, "embryos": 2 * cohorts}
+    return value
+
+
 def reply(request_, **changes) -> str:
     body = {
         "kind": "train", "run": "run-0001", "round": 2, "layout": request_.layout, "examples": 60, "train_loss": 0.5,
@@ -79,6 +86,7 @@ def test_a_good_reply_passes_with_the_norm_of_its_update(request_, layout, packe
         ("metrics", {"validation": {"format": 1}}),
         ("metrics", {"validation": sums(200)}),
         ("metrics", {"test": {"auroc": 1.0}}),
+        ("metrics", {"test": with_cohorts(30)}),
     ],
 )
 def test_a_wrong_reply_is_refused_with_its_reason(request_, layout, packed, update, reason, changes):

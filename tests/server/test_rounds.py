@@ -459,6 +459,17 @@ def test_clinics_gone_before_the_closing_evaluation_cost_the_evaluation_only(sta
     assert "1 of at least 3" in found.said
 
 
+def test_a_run_killed_just_before_its_end_writes_the_same_results_and_card_again(stage):
+    found = stage()
+    found.go()
+    names = ("model.json", "results.json", "model-card.json", "model-card.md", "model-card.html")
+    before = {name: (found.run.folder / name).read_bytes() for name in names}
+    (found.run.folder / "model-card.html").unlink()
+    found.run.set_state("running", 2)
+    found.go()
+    assert {name: (found.run.folder / name).read_bytes() for name in names} == before
+
+
 def test_a_run_can_do_without_its_closing_evaluation(stage):
     model = stage(rounds=2).go()
     without = stage(rounds=2, closing_evaluation=False)

@@ -56,6 +56,9 @@ class RunSettings(Strict):
 
     Without `closing_evaluation` the clinics do not get the last model and nothing is known of it on held-out patients: for
     runs whose model is only where the next one begins.
+
+    With `threshold_sensitivity` 0 the threshold for sensitivity and specificity is the one with the highest Youden index on
+    the validation patients of all clinics; otherwise the highest one with at least this sensitivity there.
     """
 
     model: str = DEFAULT_MODEL
@@ -83,6 +86,7 @@ class RunSettings(Strict):
     closing_evaluation: bool = True
     seed: int = Field(default=0, ge=0, lt=2**31)
     meaning: Meaning = "quality"
+    threshold_sensitivity: float = Field(default=0, ge=0, lt=1)
 
     @property
     def training(self) -> TrainSettings:

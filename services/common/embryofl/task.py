@@ -54,6 +54,10 @@ class Examples(Protocol):
     def embryos(self) -> npt.NDArray[np.int64]:
         """Number of the embryo that each image shows, from 0 without gaps, (n,); see `embryofl.views`."""
 
+    @property
+    def cohorts(self) -> npt.NDArray[np.int64] | None:
+        """Number of the patient of each image, (n,), -1 where it is not known; None where none is."""
+
 
 @dataclass(frozen=True)
 class TrainSettings:
@@ -258,7 +262,8 @@ def predict(
 def evaluate(
     model: nn.Module, examples: Examples, *, device: str | torch.device = "cpu", batch_size: int = 64
 ) -> ScoreSums:
-    """Sums of the scores of the embryos, by day and class; an embryo counts once, however many images show it.
+    """Sums of the scores of the embryos, by day and class, and of how they are ranked within their patient's cohort; an
+    embryo counts once, however many images show it.
 
     Raises
     ------
@@ -269,7 +274,8 @@ def evaluate(
     if not np.all(np.isfinite(scores)):
         raise NotFiniteError("Found scores that are not numbers; expected finite weights. The model given is unusable.")
     first = Views(examples.embryos).first
-    return ScoreSums.from_scores(scores, examples.labels[first], examples.days[first])
+    cohorts = None if examples.cohorts is None else examples.cohorts[first]
+    return ScoreSums.from_scores(scores, examples.labels[first], examples.days[first], cohorts)
 
 
 def _inputs(examples: Examples, batch: npt.NDArray[np.int64], device: torch.device) -> torch.Tensor:

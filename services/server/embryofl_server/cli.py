@@ -102,6 +102,22 @@ def runs(json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = Fa
 
 
 @app.command()
+def results(
+    run: Annotated[str, typer.Argument(help="The run's name; by default the newest that has results.")] = "",
+    json_: Annotated[bool, typer.Option("--json", help="Print results.json.")] = False,
+) -> None:
+    """Show a run's figures on held-out patients: with intervals, threshold, calibration, decision curve, ranking."""
+    from embryofl_server import show, show_results
+    from embryofl_server.settings import load_settings
+
+    found = show_results.read_results(load_settings().state_dir, run)
+    if json_:
+        typer.echo(json.dumps(found, indent=1))
+    else:
+        show.make_console().print(show_results.results(found))
+
+
+@app.command()
 def health(url: Annotated[str, typer.Argument()], ca: Annotated[Path, typer.Option()]) -> None:
     """Exit with 0 when URL answers below 500 under the certificate authority CA (used by container health checks)."""
     import ssl

@@ -261,9 +261,11 @@ class HubService:
     def _keep_model(self, run: Run, state: State, reason: str) -> None:
         """The model of the last complete round, for a run that ended before its time."""
         try:
-            model = self._checkpoints(run).latest()
+            checkpoints = self._checkpoints(run)
+            model = checkpoints.latest()
             if model is not None and model.round and not (run.folder / "model.json").exists():
-                finish.write_model(run, model, incomplete=f"The run has {state}. {reason}")
+                words = f"The run {'was stopped' if state == 'stopped' else 'has failed'}. {reason}"
+                finish.write_model(run, model, checkpoints, self.store.clinics(), incomplete=words)
         except (OSError, UserError) as exc:
             log.error("%s: its last model cannot be written (%s); its checkpoint is kept", run.name, exc)
 

@@ -4,22 +4,25 @@ from collections.abc import Iterable
 from typing import Any
 
 from embryofl.metrics import ScoreSums, merge
+from embryofl_server.report.calibrated import DEFAULT_THRESHOLD, threshold_of
 
 POOLED = "pooled"
 
 
-def _lines(round_: int, clinic: str, split: str, sums: ScoreSums) -> list[dict[str, Any]]:
+def _lines(round_: int, clinic: str, split: str, sums: ScoreSums, threshold: float) -> list[dict[str, Any]]:
     head = {"round": round_, "clinic": clinic, "split": split}
-    lines = [{**head, "day": None, **sums.summary().to_dict()}]
-    return lines + [{**head, "day": day, **sums.summary(day).to_dict()} for day in sorted(sums.days)]
+    days = (None, *sorted(sums.days))
+    return [{**head, "day": day, **sums.summary(day, threshold).to_dict()} for day in days]
 
 
-def split_lines(round_: int, split: str, by_clinic: dict[str, ScoreSums]) -> list[dict[str, Any]]:
+def split_lines(
+    round_: int, split: str, by_clinic: dict[str, ScoreSums], threshold: float = DEFAULT_THRESHOLD
+) -> list[dict[str, Any]]:
     """Metric lines of one split of one round's model: each clinic's, then the pooled ones."""
     if not by_clinic:
         return []
-    lines = [line for name in sorted(by_clinic) for line in _lines(round_, name, split, by_clinic[name])]
-    return lines + _lines(round_, POOLED, split, merge(by_clinic[n] for n in sorted(by_clinic)))
+    lines = [line for name in sorted(by_clinic) for line in _lines(round_, name, split, by_clinic[name], threshold)]
+    return lines + _lines(round_, POOLED, split, merge(by_clinic[n] for n in sorted(by_clinic)), threshold)
 
 
 def record_lines(record: dict[str, Any]) -> list[dict[str, Any]]:
@@ -56,9 +59,9 @@ def best_round(lines: Iterable[dict[str, Any]], before: Best | None = None) -> B
 
 
 def final_lines(record: dict[str, Any]) -> list[dict[str, Any]]:
-    """Metric lines of the closing evaluation (`model.json`)."""
+    """Metric lines of the closing evaluation (`model.json`), at the threshold that was fixed on validation patients."""
     lines = []
     for split in ("validation", "test"):
         sums = {n: ScoreSums.from_dict(c[split]) for n, c in record["evaluation"].items() if c.get(split)}
-        lines += split_lines(record["round"], split, sums)
+        lines += split_lines(record["round"], split, sums, threshold_of(record))
     return lines

@@ -159,7 +159,10 @@ class RoundLoop:
 
     def _closing_evaluation(self) -> str:
         """Evaluate the final model. It is written first: whatever becomes of its evaluation, the model is there."""
-        record = finish.write_model(self._run, self._model)
+        record = self._write_model(
+            evaluation={}, incomplete="The model is complete, its closing evaluation is not: it was cut off."
+            if self._settings.closing_evaluation else "",
+        )  # fmt: skip
         number, short = self._model.round, ""
         if not self._settings.closing_evaluation:
             self._run.event("finished", round=number, sha256=record["sha256"])
@@ -174,9 +177,7 @@ class RoundLoop:
         if short:
             short = f"The model is complete, its closing evaluation is not. {short}"
         evaluation = {n: {"validation": a.reply.validation, "test": a.reply.test} for n, a in answers.accepted.items()}
-        record = finish.write_model(
-            self._run, self._model, evaluation=evaluation, refused=answers.reasons, incomplete=short
-        )
+        record = self._write_model(evaluation=evaluation, refused=answers.reasons, incomplete=short)
         self._run.add_metrics(results.final_lines(record))
         self._run.event("finished", round=number, sha256=record["sha256"])
         return short
@@ -198,6 +199,9 @@ class RoundLoop:
                 # It may have left, or been suspended or revoked, meanwhile: then there is nothing more to do.
                 with contextlib.suppress(UserError):
                     self._hub.suspend(name, f"{in_a_row} answers in a row were refused, the last because {words}")
+
+    def _write_model(self, **more: Any) -> dict[str, Any]:
+        return finish.write_model(self._run, self._model, self._checkpoints, self._hub.store.clinics(), **more)
 
     # -- who takes part ---------------------------------------------------------------------------------------------
     def _gather(self, number: int) -> dict[str, Node]:

@@ -131,9 +131,15 @@ def results(run: dict[str, Any]) -> RenderableType:
     notes = (
         "A clinic's day with fewer than 5 embryos of a class is not released ('too few'), and is missing in 'all "
         "clinics'. A figure over all days mostly measures the day. Intervals take embryos for independent. "
+        f"{_threshold(lines)}All figures: embryofl-server results, and model-card.html beside the model. "
         "Research use only: not a medical device."
     )
     return Group(table, Text(notes, style="dim"))
+
+
+def _threshold(lines: list[dict[str, Any]]) -> str:
+    """The threshold of sensitivity and specificity, which is the same in all lines."""
+    return f"Sens. and spec. at a score of {lines[0]['threshold']:.3f}. " if lines else ""
 
 
 def print_status(console: Console, info: dict[str, Any]) -> None:

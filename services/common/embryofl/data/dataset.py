@@ -36,6 +36,8 @@ class Examples:
     embryos : numpy.ndarray
         int64 (n,), number of the embryo that an image shows, from 0 without gaps: images of one embryo, day and label are
         views of it.
+    cohorts : numpy.ndarray or None
+        int64 (n,), number of the patient whose embryo an image shows; -1 where it is not known. None: of none it is.
     """
 
     pixels: npt.NDArray[np.uint8] | npt.NDArray[np.float32]
@@ -43,6 +45,7 @@ class Examples:
     labels: npt.NDArray[np.int64]
     days: npt.NDArray[np.int64]
     embryos: npt.NDArray[np.int64]
+    cohorts: npt.NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         """Number of embryos."""
@@ -59,7 +62,18 @@ def pool(parts: Sequence[Examples]) -> Examples:
         np.concatenate([p.labels for p in parts]),
         np.concatenate([p.days for p in parts]),
         np.concatenate([p.embryos + start for p, start in zip(parts, before, strict=False)]),
+        _pooled_cohorts(parts),
     )
+
+
+def _pooled_cohorts(parts: Sequence[Examples]) -> npt.NDArray[np.int64]:
+    """Numbers of the patients of several clinics, none twice."""
+    numbers, before = [], 0
+    for part in parts:
+        own = np.full(len(part.rows), -1) if part.cohorts is None else part.cohorts
+        numbers.append(np.where(own < 0, own, own + before))
+        before += int(own.max(initial=-1)) + 1
+    return np.concatenate(numbers)
 
 
 @dataclass(frozen=True)
@@ -152,10 +166,14 @@ def _left_out(folder: DataFolder) -> str:
 
 def _examples(cache: DecodedCache, images: Sequence[EmbryoImage]) -> Examples:
     numbers: dict[tuple[object, ...], int] = {}
+    patients: dict[str, int] = {}
     return Examples(
         cache.pixels,
         np.array([cache.rows[image.file] for image in images], np.int64),
         np.array([image.label for image in images], np.int64),
         np.array([image.day or 0 for image in images], np.int64),
         np.array([numbers.setdefault(image.unit, len(numbers)) for image in images], np.int64),
+        np.array(
+            [patients.setdefault(image.patient, len(patients)) if image.patient else -1 for image in images], np.int64
+        ),
     )

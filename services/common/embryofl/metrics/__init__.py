@@ -1,0 +1,26 @@
+"""Metrics as sums over many embryos: what may leave a clinic (`sums`, `ranking`), and what the hub makes of it."""
+
+from embryofl.metrics.bins import BIN_WIDTH, BINS, CENTRES, EDGES, SCORE_FLOOR, FloatArray, IntArray, nearest_edge
+from embryofl.metrics.calibration import Calibration
+from embryofl.metrics.figures import CALIBRATION_BINS, Metrics
+from embryofl.metrics.ranking import RankingSums
+from embryofl.metrics.sums import SMALLEST_COUNT, DaySums, ScoreSums, merge
+
+__all__ = [
+    "BINS",
+    "BIN_WIDTH",
+    "CALIBRATION_BINS",
+    "CENTRES",
+    "EDGES",
+    "SCORE_FLOOR",
+    "SMALLEST_COUNT",
+    "Calibration",
+    "DaySums",
+    "FloatArray",
+    "IntArray",
+    "Metrics",
+    "RankingSums",
+    "ScoreSums",
+    "merge",
+    "nearest_edge",
+]

@@ -1,0 +1,31 @@
+"""Micro-aggregation of a histogram, so that no bin tells of one embryo (see `sums`)."""
+
+import numpy as np
+
+from embryofl.metrics.bins import IntArray
+
+
+def grouped(histogram: IntArray, group: int) -> IntArray:
+    """Count neighbouring scores together so that no bin holds fewer than `group`; (2, BINS) to (2, BINS).
+
+    Bins are taken in ascending order into a group until it is full; what is left at the end joins the last group. A
+    group is counted in the bin of its median score, which lies between its lowest and its highest.
+    """
+    filled = np.flatnonzero(histogram.sum(axis=0))
+    groups: list[list[int]] = [[]]
+    size = 0
+    for index in filled.tolist():
+        if size >= group:
+            groups.append([])
+            size = 0
+        groups[-1].append(index)
+        size += int(histogram[:, index].sum())
+    if size < group and len(groups) > 1:
+        groups[-2].extend(groups.pop())
+    result = np.zeros_like(histogram)
+    for members in groups:
+        if members:
+            running = np.cumsum(histogram[:, members].sum(axis=0))
+            middle = members[int(np.searchsorted(running, (running[-1] + 1) // 2))]
+            result[:, middle] += histogram[:, members].sum(axis=1)
+    return result

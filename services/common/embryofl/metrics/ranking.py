@@ -1,0 +1,141 @@
+"""How well a clinic's embryos are ranked within one patient's cohort: computed at the clinic, released as sums.
+
+A cohort is what an embryologist chooses from: the embryos of one patient on one day of culture. Only those that hold a
+good and a bad embryo say anything about ranking; the others do not count. An embryo with several images counts once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+
+from embryofl.metrics.bins import FloatArray, IntArray
+from embryofl.metrics.reading import MAX_COUNT, integer, mapping, number
+
+DIGITS = 2
+"""Sums are released with so many decimals: more would let single cohorts be told from them."""
+
+
+@dataclass(frozen=True)
+class RankingSums:
+    """Sums over cohorts.
+
+    Attributes
+    ----------
+    cohorts, embryos : int
+        Cohorts with a good and a bad embryo, and their embryos.
+    top, chance : float
+        Cohorts whose highest score belongs to a good embryo (of equal scores a part), and how many there would be if the
+        order were random.
+    ndcg, ndcg_squared : float
+        Normalised discounted cumulative gain of the whole order, good = 1 (Järvelin and Kekäläinen, ACM TOIS 20, 2002);
+        equal scores get their mean gain.
+    tau, tau_squared : float
+        Kendall's tau-b of scores and labels; 0 where all scores are equal.
+    critical : int
+        Cohorts in which a bad embryo is ranked above every good one.
+    withheld : int
+        Clinics (of merged sums) whose cohorts were too few to be told.
+    """
+
+    cohorts: int = 0
+    embryos: int = 0
+    top: float = 0.0
+    chance: float = 0.0
+    ndcg: float = 0.0
+    ndcg_squared: float = 0.0
+    tau: float = 0.0
+    tau_squared: float = 0.0
+    critical: int = 0
+    withheld: int = 0
+
+    def __add__(self, other: RankingSums) -> RankingSums:
+        return RankingSums(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+    def suppress(self, minimum: int) -> RankingSums:
+        """What may leave a clinic: nothing of fewer than `minimum` cohorts, and sums of `DIGITS` decimals."""
+        if self.cohorts and self.cohorts < minimum:
+            return RankingSums(withheld=self.withheld + 1)
+        return RankingSums(*(round(getattr(self, f.name), DIGITS) for f in fields(self)))
+
+    def to_dict(self) -> dict[str, int | float]:
+        """Numbers, for JSON."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    @classmethod
+    def from_dict(cls, value: object, where: str, embryos: int) -> RankingSums:
+        """Read what `to_dict` wrote; safe on input from a stranger. `embryos`: how many there are on that day.
+
+        Raises
+        ------
+        ValueError
+            On anything but the exact form, or sums that so many cohorts cannot have.
+        """
+        entry = mapping(value, {f.name for f in fields(cls)}, where)
+        cohorts = integer(entry["cohorts"], f"{where}: cohorts", embryos // 2)
+        counted = integer(entry["embryos"], f"{where}: embryos", embryos)
+        if counted < 2 * cohorts or (counted and not cohorts):
+            raise ValueError(f"{where}: expected at least two embryos in each cohort")
+        return cls(
+            cohorts,
+            counted,
+            number(entry["top"], f"{where}: top", 0, cohorts),
+            number(entry["chance"], f"{where}: chance", 0, cohorts),
+            number(entry["ndcg"], f"{where}: ndcg", 0, cohorts),
+            number(entry["ndcg_squared"], f"{where}: ndcg_squared", 0, cohorts),
+            number(entry["tau"], f"{where}: tau", -cohorts, cohorts),
+            number(entry["tau_squared"], f"{where}: tau_squared", 0, cohorts),
+            integer(entry["critical"], f"{where}: critical", cohorts),
+            integer(entry["withheld"], f"{where}: withheld", MAX_COUNT),
+        )
+
+
+def rank_cohorts(scores: FloatArray, labels: IntArray, cohorts: IntArray) -> RankingSums:
+    """Sum over the cohorts of embryos.
+
+    Parameters
+    ----------
+    scores : ndarray of float64, (n,)
+    labels : ndarray of int64, (n,)
+        0 or 1.
+    cohorts : ndarray of int64, (n,)
+        Number of the embryo's cohort; below 0 where it is not known.
+    """
+    total = RankingSums()
+    for cohort in np.unique(cohorts[cohorts >= 0]).tolist():
+        here = cohorts == cohort
+        if len(set(labels[here].tolist())) == 2:
+            total = total + _one(scores[here], labels[here])
+    return total
+
+
+def _one(scores: FloatArray, labels: IntArray) -> RankingSums:
+    """A cohort of both classes, (k,) each."""
+    good, bad = scores[labels == 1], scores[labels == 0]
+    at_top = labels[scores == scores.max()]
+    ndcg, tau = _ndcg(scores, labels), _tau(good, bad, scores)
+    return RankingSums(
+        1, len(scores), float(at_top.mean()), float(labels.mean()), ndcg, ndcg**2, tau, tau**2,
+        int(bad.max() > good.max()),
+    )  # fmt: skip
+
+
+def _ndcg(scores: FloatArray, labels: IntArray) -> float:
+    discount = 1 / np.log2(np.arange(len(scores)) + 2)
+    _, group, sizes = np.unique(-scores, return_inverse=True, return_counts=True)
+    gains = np.bincount(group, weights=labels) / sizes  # mean gain of equal scores, highest first
+    ends = np.cumsum(sizes)
+    covered = np.concatenate([[0.0], np.cumsum(discount)])
+    found = gains @ (covered[ends] - covered[ends - sizes])
+    return float(found / discount[: int(labels.sum())].sum())
+
+
+def _tau(good: FloatArray, bad: FloatArray, scores: FloatArray) -> float:
+    """Kendall's tau-b with a label of two values: pairs of a good and a bad embryo are the only ones that count."""
+    difference: npt.NDArray[np.float64] = np.sign(good[:, None] - bad[None, :])
+    n = len(scores)
+    _, sizes = np.unique(scores, return_counts=True)
+    untied = n * (n - 1) / 2 - (sizes * (sizes - 1) / 2).sum()
+    return float(difference.sum() / np.sqrt(untied * len(good) * len(bad))) if untied else 0.0

@@ -1,0 +1,65 @@
+"""Calibration and threshold of a final model, learned from the score histograms of validation patients and nothing else."""
+
+from typing import Any
+
+from embryofl.messages import RunSettings
+from embryofl.metrics import Calibration, ScoreSums, merge
+from embryofl.metrics.bins import CENTRES
+from embryofl.metrics.calibration import LEAST_IN_ROW, learn, reliability
+from embryofl.metrics.decision import choose_threshold
+
+SPLIT = "validation"
+DEFAULT_THRESHOLD = 0.5
+
+
+def learn_calibration(evaluation: dict[str, Any], settings: RunSettings) -> dict[str, Any] | None:
+    """Temperature, intercept, threshold and reliability table, or None with too few embryos of a class.
+
+    Parameters
+    ----------
+    evaluation : dict
+        The closing evaluation by clinic and split, as in `model.json`.
+    settings : RunSettings
+
+    Returns
+    -------
+    dict or None
+        `temperature` and `intercept`: a probability is ``expit(logit(score) / temperature + intercept)``
+        (`embryofl.metrics.Calibration`). `threshold`: of the model's own score, before calibration. `table`: of the
+        validation patients, by calibrated probability, rows of at least `LEAST_IN_ROW` embryos.
+    """
+    sums = [ScoreSums.from_dict(evaluation[n][SPLIT]) for n in sorted(evaluation) if evaluation[n].get(SPLIT)]
+    histogram = merge(sums).pooled().histogram
+    found, threshold = learn(histogram), choose_threshold(histogram, settings.threshold_sensitivity)
+    if found is None or threshold is None:
+        return None
+    rows = reliability(histogram, found.apply(CENTRES), LEAST_IN_ROW)
+    return {
+        "temperature": found.temperature,
+        "intercept": found.intercept,
+        "threshold": threshold,
+        "learned_on": SPLIT,
+        "table": [{key: row[key] for key in ("from", "to", "embryos", "good")} for row in rows],
+    }
+
+
+def calibration_of(record: dict[str, Any]) -> Calibration | None:
+    """The calibration in a `model.json`."""
+    found = record.get("calibration")
+    return Calibration(found["temperature"], found["intercept"]) if found else None
+
+
+def threshold_of(record: dict[str, Any]) -> float:
+    """The threshold in a `model.json`, of the model's own score; without one, `DEFAULT_THRESHOLD`."""
+    found = record.get("calibration")
+    return float(found["threshold"]) if found else DEFAULT_THRESHOLD
+
+
+def rule_in_words(record: dict[str, Any]) -> str:
+    """How the threshold was fixed."""
+    if not record.get("calibration"):
+        return "0.5, because there were too few validation embryos of a class to fix one"
+    wanted = record["settings"]["threshold_sensitivity"]
+    if wanted:
+        return f"the highest with a sensitivity of at least {wanted:g} on validation patients"
+    return "the highest Youden index (sensitivity + specificity - 1) on validation patients"

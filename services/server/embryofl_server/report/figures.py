@@ -1,0 +1,139 @@
+"""All figures of some embryos, with 95 % intervals, from their sums."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from embryofl.metrics import Calibration, ScoreSums
+from embryofl.metrics import calibration as recalibration
+from embryofl.metrics.bins import CENTRES, FloatArray, IntArray
+from embryofl.metrics.decision import confusion, decision_curve
+from embryofl.metrics.figures import (
+    Z,
+    auprc_interval,
+    auroc_blur,
+    auroc_interval,
+    bootstrap,
+    calibration_error,
+    wilson,
+)  # fmt: skip
+from embryofl.metrics.ranking import RankingSums
+
+DIGITS = 6
+"""Decimals in `results.json`."""
+
+Figure = dict[str, Any]
+
+
+def figures(sums: ScoreSums, day: int | None, calibration: Calibration | None, threshold: float) -> dict[str, Any]:
+    """Figures of one day, or of all days together.
+
+    Parameters
+    ----------
+    sums : ScoreSums
+    day : int or None
+    calibration : Calibration or None
+        Learned on validation patients.
+    threshold : float
+        Of the model's own score.
+
+    Returns
+    -------
+    dict
+        A figure is ``{"value", "interval"}``, or None where it cannot be computed.
+    """
+    pooled, summary = sums.pooled(day), sums.summary(day, threshold)
+    histogram = pooled.histogram
+    fpr, tpr, at = sums.roc(day)
+    probabilities = calibration.apply(CENTRES) if calibration else None
+    found: dict[str, Any] = _rounded(
+        {
+            "n": summary.n,
+            "positives": summary.positives,
+            "withheld": summary.withheld,
+            "auroc": figure(summary.auroc, auroc_interval(summary.auroc, summary.auroc_se)),
+            "auroc_blur": auroc_blur(histogram),
+            "auprc": figure(summary.auprc, auprc_interval(summary.auprc, summary.positives)),
+            "before": _probabilities(histogram, CENTRES),
+            "after": _probabilities(histogram, probabilities) if probabilities is not None else None,
+            "confusion": confusion(histogram, threshold) if summary.n else None,
+            "roc": _corners(fpr, tpr, at),
+            "decision": decision_curve(histogram, CENTRES if probabilities is None else probabilities),
+            "ranking": ranking(pooled.ranking),
+        }
+    )
+    return found
+
+
+def figure(value: float | None, interval: tuple[float, float] | None) -> Figure | None:
+    """A value with its interval."""
+    return None if value is None else {"value": value, "interval": list(interval) if interval else None}
+
+
+def normal(value: float, error: float) -> Figure:
+    """A value with the interval of its standard error."""
+    return {"value": value, "interval": [value - Z * error, value + Z * error]}
+
+
+def _probabilities(histogram: IntArray, scores: FloatArray) -> dict[str, Any]:
+    """What scores are worth as probabilities; `scores` are those that the bins stand for."""
+    found = recalibration.line(histogram, scores)
+    brier, brier_se = recalibration.brier(histogram, scores)
+    n = int(histogram.sum())
+    return {
+        "loss": recalibration.log_loss(histogram, scores),
+        "brier": None if brier is None or brier_se is None else normal(brier, brier_se),
+        "ece": figure(calibration_error(histogram, scores), bootstrap(histogram, scores)),
+        "mean_score": float(histogram.sum(axis=0) @ scores / n) if n else None,
+        "slope": normal(found.slope, found.slope_se) if found else None,
+        "intercept": normal(found.intercept, found.intercept_se) if found else None,
+        "in_the_large": normal(found.in_the_large, found.in_the_large_se) if found else None,
+        "reliability": [_row(row) for row in recalibration.reliability(histogram, scores)],
+    }
+
+
+def _row(row: dict[str, Any]) -> dict[str, Any]:
+    return {**row, "interval": list(wilson(row["good"], row["embryos"]) or ())}
+
+
+def _corners(fpr: FloatArray, tpr: FloatArray, thresholds: FloatArray) -> list[list[float]]:
+    """Points of the ROC curve where it turns: [1 - specificity, sensitivity, threshold]."""
+    if not len(fpr):
+        return []
+    steps = np.stack([np.diff(fpr), np.diff(tpr)], axis=1)
+    moves = np.any(steps > 0, axis=1)
+    keep = np.concatenate([[True], moves])
+    return [[float(a), float(b), float(t)] for a, b, t in zip(fpr[keep], tpr[keep], thresholds[keep], strict=True)]
+
+
+def ranking(sums: RankingSums) -> dict[str, Any]:
+    """Means over cohorts."""
+    n = sums.cohorts
+    if not n:
+        return {"cohorts": 0, "withheld": sums.withheld}
+
+    def mean(total: float, squares: float) -> Figure:
+        spread = max(squares / n - (total / n) ** 2, 0.0)
+        return normal(total / n, math.sqrt(spread / n))
+
+    return {
+        "cohorts": n,
+        "embryos": sums.embryos,
+        "withheld": sums.withheld,
+        "top": figure(sums.top / n, wilson(sums.top, n)),
+        "chance": sums.chance / n,
+        "ndcg": mean(sums.ndcg, sums.ndcg_squared),
+        "tau": mean(sums.tau, sums.tau_squared),
+        "critical": figure(sums.critical / n, wilson(sums.critical, n)),
+    }
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, DIGITS)
+    if isinstance(value, dict):
+        return {key: _rounded(x) for key, x in value.items()}
+    if isinstance(value, list):
+        return [_rounded(x) for x in value]
+    return value

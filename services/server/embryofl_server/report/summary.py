@@ -1,0 +1,58 @@
+"""`results.json`: everything a results page shows of a run that is over."""
+
+from typing import Any
+
+from embryofl.metrics import ScoreSums, merge
+from embryofl_server.report.calibrated import calibration_of, rule_in_words, threshold_of
+from embryofl_server.report.course import course
+from embryofl_server.report.figures import figures
+from embryofl_server.report.shortcuts import shortcuts
+from embryofl_server.report.warnings import warnings
+
+FORMAT = 1
+SPLITS = ("validation", "test")
+
+
+def summarise(record: dict[str, Any], records: list[dict[str, Any]]) -> dict[str, Any]:
+    """What `results.json` holds. It follows from the run's files alone, so that a resumed run writes the same.
+
+    Parameters
+    ----------
+    record : dict
+        What `model.json` holds.
+    records : list of dict
+        Records of the rounds (see `checkpoint`).
+    """
+    threshold = threshold_of(record)
+    found: dict[str, Any] = {
+        "format": FORMAT,
+        "run": record["run"],
+        "round": record["round"],
+        "sha256": record["sha256"],
+        "incomplete": record.get("incomplete", ""),
+        "refused": record.get("refused", {}),
+        "use": record["use"],
+        "meaning": record["settings"]["meaning"],
+        "settings": record["settings"],
+        "best_validation": record["best_validation"],
+        "calibration": record["calibration"],
+        "threshold": {"value": threshold, "fixed": record["calibration"] is not None, "rule": rule_in_words(record)},
+        "splits": {split: _split(record, split, threshold) for split in SPLITS},
+        "rounds": course(records, threshold),
+    }
+    return {**found, "warnings": warnings(found)}
+
+
+def _split(record: dict[str, Any], split: str, threshold: float) -> dict[str, Any]:
+    evaluation, calibration = record["evaluation"], calibration_of(record)
+    by_clinic = {n: ScoreSums.from_dict(evaluation[n][split]) for n in sorted(evaluation) if evaluation[n].get(split)}
+
+    def by_day(sums: ScoreSums) -> dict[str, Any]:
+        days = {"all": None, **{str(day): day for day in sorted(sums.days)}}
+        return {name: figures(sums, day, calibration, threshold) for name, day in days.items()}
+
+    return {
+        "pooled": by_day(merge(by_clinic.values())),
+        "clinics": {name: by_day(sums) for name, sums in by_clinic.items()},
+        "shortcuts": shortcuts(by_clinic),
+    }

@@ -1,0 +1,105 @@
+"""Figures from merged histograms are those that scikit-learn computes from the pooled scores, to 0.005; and what the
+small-count rule costs.
+
+Two embryos whose scores fall into one bin are a tie to a histogram. `auroc_blur` says how much that can be at most, which
+matters for a handful of embryos and not for the figures of a federation; it is published beside the AUROC.
+"""
+
+import numpy as np
+import pytest
+from sklearn import metrics as reference
+
+from embryofl.metrics import EDGES, SCORE_FLOOR, ScoreSums, merge
+from embryofl.metrics.bins import CENTRES
+from embryofl.metrics.figures import auroc_blur, calibration_error
+from embryofl.metrics.figures import bootstrap as ece_interval
+
+AGREE = 0.005
+
+Part = tuple[np.ndarray, np.ndarray]
+
+
+def draw(seed: int, n: int, kind: str) -> Part:
+    """Scores and labels, both classes at least once: smooth, tied (few values), sure (near 0 and 1), or of chance."""
+    rng = np.random.default_rng([seed, n, len(kind)])
+    labels = (rng.random(n) < rng.uniform(0.15, 0.7)).astype(int)
+    labels[:2] = [0, 1]
+    spread = {"smooth": 1.0, "tied": 1.0, "sure": 5.0, "chance": 1.0}[kind]
+    shift = 0.0 if kind == "chance" else 1.2
+    scores = 1 / (1 + np.exp(-spread * rng.normal(shift * (labels - 0.5), 1.0)))
+    return (np.round(scores, 1) if kind == "tied" else scores), labels
+
+
+def sums_of(part: Part) -> ScoreSums:
+    return ScoreSums.from_scores(*part, np.full(len(part[0]), 5))
+
+
+def pooled(parts: list[Part]) -> Part:
+    scores, labels = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return scores, labels
+
+
+def reference_ece(scores: np.ndarray, labels: np.ndarray) -> float:
+    tenth = np.minimum(np.searchsorted(np.arange(11) / 10, scores, side="right") - 1, 9)
+    return sum(abs(scores[tenth == b].sum() - labels[tenth == b].sum()) for b in range(10)) / len(scores)
+
+
+@pytest.mark.parametrize("kind", ["smooth", "tied", "sure", "chance"])
+@pytest.mark.parametrize("sizes", [(2,), (5, 3), (20, 12), (60, 130, 75), (400, 900)])
+def test_merged_histograms_agree_with_scikit_learn(kind: str, sizes: tuple[int, ...]) -> None:
+    for seed in range(12):
+        parts = [draw(100 * seed + i, n, kind) for i, n in enumerate(sizes)]
+        scores, labels = pooled(parts)
+        merged = merge(map(sums_of, parts))
+        histogram, found = merged.pooled().histogram, merged.summary()
+        blur = auroc_blur(histogram)
+        kept = np.clip(scores, SCORE_FLOOR, 1 - SCORE_FLOOR)  # of a score of 0 there is no logarithm
+        assert found.loss == pytest.approx(reference.log_loss(labels, kept), abs=1e-6)
+        assert found.brier == pytest.approx(reference.brier_score_loss(labels, scores), abs=1e-9)
+        assert found.ece == pytest.approx(reference_ece(scores, labels), abs=AGREE)
+        tied = kind == "tied"  # ties of the scores themselves are ties to scikit-learn, too
+        area = reference.roc_auc_score(labels, scores)
+        assert abs((found.auroc or 0) - area) <= (1e-9 if tied else max(AGREE, blur) + 1e-9)
+        if (
+            len(labels) > 250 and kind != "sure"
+        ):  # half of those scores are nearer to 0 or 1 than the finest bin is wide
+            assert found.auroc == pytest.approx(area, abs=AGREE)
+            assert found.auprc == pytest.approx(reference.average_precision_score(labels, scores), abs=AGREE)
+        for threshold in (0.1, 0.3, 0.5, 0.7):  # tenths are edges: exact
+            at = merged.summary(threshold=threshold)
+            assert at.threshold == threshold
+            assert at.sensitivity == pytest.approx((scores >= threshold)[labels == 1].mean())
+            assert at.specificity == pytest.approx((scores < threshold)[labels == 0].mean())
+
+
+def test_what_the_small_count_rule_costs() -> None:
+    """With three clinics of 40 to 130 embryos the mean cost is below 0.005 for every figure; single runs can cost more."""
+    cost: dict[str, list[float]] = {name: [] for name in ("auroc", "auprc", "ece", "sensitivity", "specificity")}
+    for seed in range(40):
+        parts = [sums_of(draw(1000 * seed + i, n, "smooth")) for i, n in enumerate((40, 130, 75))]
+        before, after = merge(parts).summary().to_dict(), merge(p.suppress() for p in parts).summary().to_dict()
+        assert (after["n"], after["loss"], after["brier"]) == (before["n"], before["loss"], before["brier"])  # exact
+        for name, values in cost.items():
+            values.append(abs((after[name] or 0) - (before[name] or 0)))
+    print({name: (round(float(np.mean(v)), 4), round(max(v), 4)) for name, v in cost.items()})
+    assert all(np.mean(values) < AGREE for name, values in cost.items() if name in ("auroc", "ece"))
+    assert all(max(values) < 0.06 for values in cost.values())
+
+
+def test_with_the_rule_a_figure_of_a_tiny_set_is_withheld_and_not_wrong() -> None:
+    scores, labels = draw(1, 40, "smooth")
+    few = np.concatenate([np.flatnonzero(labels == 1)[:4], np.flatnonzero(labels == 0)])
+    assert sums_of((scores[few], labels[few])).suppress().summary().auroc is None
+
+
+def test_every_tenth_is_the_edge_of_a_bin() -> None:
+    assert set(np.round(np.arange(11) / 10, 10)) <= set(np.round(EDGES, 10))
+    assert np.all(np.diff(EDGES) > 0) and EDGES[0] == 0 and EDGES[-1] == 1 and len(EDGES) == 257
+    assert np.allclose(EDGES, 1 - EDGES[::-1])
+
+
+def test_the_interval_of_the_calibration_error_covers_what_embryos_drawn_again_give() -> None:
+    histogram = sums_of(draw(3, 300, "smooth")).pooled().histogram
+    low, high = ece_interval(histogram) or (1.0, 0.0)
+    assert low < (calibration_error(histogram, CENTRES) or 0) + 0.02 and high > (calibration_error(histogram) or 0)
+    assert ece_interval(histogram) == (low, high)  # no chance in it: a resumed run writes the same

@@ -1,0 +1,86 @@
+"""Nothing about test patients reaches the model, its threshold, its calibration or the choice of a round.
+
+Two runs with one seed: before the second, the pictures of all test embryos of all clinics are replaced by ones that nobody
+could overlook, and their labels change places within each patient (so that the split stays what it was).
+"""
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from federation_kit import Federation, draw_clinic
+from PIL import Image
+
+from embryofl.data.dataset import split_to_train
+from embryofl.data.layouts import read_folder
+
+NAMES = ["anna", "bert"]
+
+
+def sides(folder: Path) -> dict[str, list[str]]:
+    """Files on each side of the clinic's own split."""
+    found = read_folder(folder)
+    split = split_to_train(found, [""] * len(found.images), 0)
+    return {side: [found.images[index].file for index in members] for side, members in split.items()}
+
+
+def plant(folder: Path) -> set[str]:
+    """White pictures with a black bar, and rotated labels, for all test embryos; returns their files."""
+    before = sides(folder)
+    test = set(before["test"])
+    for number, file in enumerate(sorted(test)):
+        pixels = np.full((56, 56, 3), 255, np.uint8)
+        pixels[:, 20:30] = number  # none is another's copy
+        Image.fromarray(pixels).save(folder / file)
+    with (folder / "labels.csv").open() as file_:
+        rows = list(csv.DictReader(file_))
+    for patient in {row["patient"] for row in rows if row["image"] in test}:
+        hers = [row for row in rows if row["patient"] == patient]
+        labels = [row["label"] for row in hers]
+        for row, label in zip(hers, labels[-1:] + labels[:-1], strict=True):
+            row["label"] = label
+    with (folder / "labels.csv").open("w") as file_:
+        writer = csv.DictWriter(file_, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    assert sides(folder) == before
+    return test
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Iterator[Federation]:
+    found = Federation(tmp_path / "two")
+    for name in NAMES:
+        draw_clinic(found.place.data(name), name, patients=70, disc=4)
+    try:
+        found.stack.start_hub()
+        found.join(NAMES)
+        yield found
+    finally:
+        found.stack.stop()
+
+
+def test_no_test_embryo_influences_model_threshold_calibration_or_choice_of_round(two):
+    settings = {"rounds": 3, "min_clinics": 2, "learning_rate": 0.003}
+    plain = two.run(**settings)
+    planted = {name: plant(two.place.data(name)) for name in NAMES}
+    assert all(planted.values())
+    again = two.run(**settings)
+    assert (plain / "model.safetensors").read_bytes() == (again / "model.safetensors").read_bytes()
+    models = [json.loads((f / "model.json").read_text()) for f in (plain, again)]
+    results = [json.loads((f / "results.json").read_text()) for f in (plain, again)]
+    assert models[0]["calibration"] is not None
+    for key in ("calibration", "best_validation", "round", "sha256", "settings"):
+        assert models[0][key] == models[1][key], key
+    assert results[0]["threshold"] == results[1]["threshold"] and results[0]["rounds"] == results[1]["rounds"]
+    assert results[0]["splits"]["validation"] == results[1]["splits"]["validation"]
+    ranked = [r["splits"]["test"]["pooled"]["all"]["ranking"] for r in results]
+    assert ranked[0]["cohorts"] == ranked[1]["cohorts"] >= 10  # the clinics tell of patients' cohorts, as sums
+    # What was planted was there to be seen: the test figures are others, over as many embryos.
+    for name in NAMES:
+        before, after = (r["splits"]["test"]["clinics"][name]["all"] for r in results)
+        assert before["n"] == after["n"] and before["auroc"] != after["auroc"]
+        assert before["before"]["brier"] != after["before"]["brier"]
