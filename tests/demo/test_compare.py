@@ -41,9 +41,9 @@ def test_pooled_examples_are_those_of_the_clinics_one_after_the_other():
         n = len(rows)
         return Examples(
             np.array(pixels, np.uint8).reshape(-1, 1, 1, 1), np.array(rows), np.arange(n) % 2, np.full(n, 5),
-            np.array(embryos),
+            np.array(embryos), np.array(embryos),
         )  # fmt: skip
 
     both = pool([part([1, 2, 3], [2, 0], [0, 0]), part([4, 5], [1, 0], [1, 0])])
     assert both.pixels[both.rows].ravel().tolist() == [3, 1, 5, 4]
-    assert both.embryos.tolist() == [0, 0, 2, 1] and len(both) == 3
+    assert both.embryos.tolist() == both.groups.tolist() == [0, 0, 2, 1] and len(both) == 3

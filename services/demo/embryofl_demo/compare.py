@@ -7,9 +7,7 @@ clinic-1" is federated among the others: what its patients get from it is what a
 are judged on the held-out patients of every clinic, which nobody trained on.
 """
 
-import tempfile
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +15,11 @@ import numpy as np
 from rich.console import RenderableType
 from rich.table import Table
 
-from embryofl.data import ClinicData, pool
-from embryofl.data.split import SIDES
-from embryofl.files import write_atomic
-from embryofl.messages import Request, RunSettings, round_seed
-from embryofl.metrics import SMALLEST_COUNT, ScoreSums, merge
-from embryofl.task import local_steps
-from embryofl_clinic.workload import EmbryoWorkload
-from embryofl_server import gate
-from embryofl_server.strategies import Round, State, Update, make_strategy
+from embryofl.data import load_clinic_data
+from embryofl.messages import RunSettings
+from embryofl.metrics import ScoreSums, merge
+from embryofl_demo.inprocess import LoadedWorkload, alone, evaluate_all, federated, initial, pooled, prepared
+from embryofl_server.strategies import make_strategy
 
 POOLED = "all clinics"
 
@@ -54,90 +48,24 @@ def compare(
     import torch
 
     torch.set_num_threads(1)
-    clinics = {n: EmbryoWorkload(settings, f, cache / n, "cpu") for n, f in sorted(folders.items())}
+    data = {n: load_clinic_data(f, cache / n, settings.image_size) for n, f in sorted(folders.items())}
+    clinics = {n: LoadedWorkload(settings, prepared(settings, d)) for n, d in data.items()}
     first = initial(settings)
-    scored = {"federated": _test(clinics, federated(clinics, settings, first, say))}
-    pooled = _PooledWorkload(settings, list(clinics.values()))
-    for name, clinic in {"pooled": pooled, **{f"{n} alone": c for n, c in clinics.items()}}.items():
-        packed = first
-        for number in range(1, settings.rounds + 1):
-            packed = _train(clinic, packed, settings, number, name.removesuffix(" alone"))[0]
-        scored[name] = _test(clinics, packed)
+    scored = {"federated": _test(clinics, federated(clinics, settings, first, say).packed)}
+    together = LoadedWorkload(settings, pooled([c.data for c in clinics.values()]))
+    for name, clinic in {"pooled": together, **{f"{n} alone": c for n, c in clinics.items()}}.items():
+        scored[name] = _test(clinics, alone(clinic, name.removesuffix(" alone"), settings, first))
         say(f"{name}: {settings.rounds * settings.local_epochs} epochs done")
     least = make_strategy(settings).least_clinics
     for name in clinics if len(clinics) > max(least, 2) else ():
         others = {n: c for n, c in clinics.items() if n != name}
-        scored[f"without {name}"] = _test(clinics, federated(others, settings, first, lambda _: None))
+        scored[f"without {name}"] = _test(clinics, federated(others, settings, first, lambda _: None).packed)
         say(f"without {name}: {settings.rounds} rounds done")
     return scored
 
 
-class _PooledWorkload(EmbryoWorkload):
-    """The examples of several clinics together, which only a comparison on one machine can have."""
-
-    def __init__(self, run: RunSettings, parts: list[EmbryoWorkload]) -> None:
-        first, sides = parts[0]._data, [pool([getattr(p._data, side) for p in parts]) for side in SIDES]
-        self._data = ClinicData(first.folder, first.image_size, *sides)
-        self._make_model(run, "cpu", None)
-
-
-def initial(settings: RunSettings) -> np.ndarray:
-    """The packed model, uint8 (size,), that the hub begins a run with."""
-    from embryofl import wire
-    from embryofl.models import create_model
-
-    model = create_model(settings.model, pretrained=settings.pretrained, seed=settings.seed)
-    return wire.pack(model.state_dict())
-
-
-def _train(
-    clinic: EmbryoWorkload, packed: np.ndarray, settings: RunSettings, number: int, name: str
-) -> tuple[np.ndarray, int]:
-    clinic.load(packed)
-    request = Request.model_construct(settings=settings, round=number)
-    trained = clinic.train(request, round_seed(settings.seed, number, name))
-    return trained.packed, trained.examples
-
-
-def federated(
-    clinics: dict[str, EmbryoWorkload], settings: RunSettings, packed: np.ndarray, say: Callable[[str], None]
-) -> np.ndarray:
-    """The packed model, uint8 (size,), that a federation of these clinics ends with, from the initial one."""
-    layout, strategy = next(iter(clinics.values())).layout, make_strategy(settings)
-    state: State = {}
-    before: list[float] = []
-    validation = _evaluate_all(clinics, packed, "validation")
-    with tempfile.TemporaryDirectory() as folder:
-        for number in range(1, settings.rounds + 1):
-            sent: dict[str, Update] = {}
-            for name, clinic in clinics.items():
-                loss = validation[name].suppress(SMALLEST_COUNT).summary().loss
-                trained, examples = _train(clinic, packed, settings, number, name)
-                path = Path(folder) / name
-                write_atomic(path, trained.data)
-                norm, steps = gate.distance(path, layout, packed), local_steps(settings.training, examples)
-                sent[name] = Update(name, path, examples, norm, steps=steps, loss=loss)
-            norms = {name: u.norm for name, u in sent.items()}
-            scales, _ = gate.judge_norms(norms, before, settings.norm_clip, settings.norm_bound)
-            updates = [replace(sent[name], scale=scale) for name, scale in scales.items()]
-            made = strategy.aggregate(Round(number, layout, packed, updates), state)
-            packed, state, before = made.model, made.state, [u.norm for u in updates]
-            validation = _evaluate_all(clinics, packed, "validation")
-            auroc = merge(validation.values()).summary().auroc
-            say(f"federated: round {number} of {settings.rounds}, validation AUROC {auroc or float('nan'):.3f}")
-    return packed
-
-
-def _evaluate_all(clinics: dict[str, EmbryoWorkload], packed: np.ndarray, split: str) -> dict[str, ScoreSums]:
-    sums = {}
-    for name, clinic in clinics.items():
-        clinic.load(packed)
-        sums[name] = clinic.evaluate(split)
-    return sums
-
-
-def _test(clinics: dict[str, EmbryoWorkload], packed: np.ndarray) -> dict[str, ScoreSums]:
-    sums = _evaluate_all(clinics, packed, "test")
+def _test(clinics: dict[str, LoadedWorkload], packed: np.ndarray) -> dict[str, ScoreSums]:
+    sums = evaluate_all(clinics, packed, "test")
     return {**sums, POOLED: merge(sums.values())}
 
 

@@ -36,6 +36,9 @@ class Examples:
     embryos : numpy.ndarray
         int64 (n,), number of the embryo that an image shows, from 0 without gaps: images of one embryo, day and label are
         views of it.
+    groups : numpy.ndarray
+        int64 (n,), number of the patient (else embryo, else image) that an image belongs to, from 0 without gaps: what an
+        interval by patient resamples.
     """
 
     pixels: npt.NDArray[np.uint8] | npt.NDArray[np.float32]
@@ -43,6 +46,7 @@ class Examples:
     labels: npt.NDArray[np.int64]
     days: npt.NDArray[np.int64]
     embryos: npt.NDArray[np.int64]
+    groups: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
         """Number of embryos."""
@@ -52,6 +56,7 @@ class Examples:
 def pool(parts: Sequence[Examples]) -> Examples:
     """The examples of several clinics as if they were one clinic's; the pixels are copied."""
     before = np.cumsum([0, *(len(p) for p in parts)])
+    groups = np.cumsum([0, *(len(np.unique(p.groups)) for p in parts)])
     pixels = np.concatenate([p.pixels[p.rows] for p in parts])
     return Examples(
         pixels,
@@ -59,6 +64,7 @@ def pool(parts: Sequence[Examples]) -> Examples:
         np.concatenate([p.labels for p in parts]),
         np.concatenate([p.days for p in parts]),
         np.concatenate([p.embryos + start for p, start in zip(parts, before, strict=False)]),
+        np.concatenate([p.groups + start for p, start in zip(parts, groups, strict=False)]),
     )
 
 
@@ -152,10 +158,12 @@ def _left_out(folder: DataFolder) -> str:
 
 def _examples(cache: DecodedCache, images: Sequence[EmbryoImage]) -> Examples:
     numbers: dict[tuple[object, ...], int] = {}
+    groups: dict[str, int] = {}
     return Examples(
         cache.pixels,
         np.array([cache.rows[image.file] for image in images], np.int64),
         np.array([image.label for image in images], np.int64),
         np.array([image.day or 0 for image in images], np.int64),
         np.array([numbers.setdefault(image.unit, len(numbers)) for image in images], np.int64),
+        np.array([groups.setdefault(image.group, len(groups)) for image in images], np.int64),
     )

@@ -1,0 +1,37 @@
+"""Which jobs the table is made of, and about how long each takes."""
+
+from datasets import FOLDS, REAL_SHARES, SYNTHETIC
+from jobs import POOLED, Job
+
+WAYS = [
+    "fedavg", "fedavgm", "fedprox", "fedprox proximal=0.1", "fedadam", "fedyogi", "fedadagrad", "fednova", "qfedavg",
+    "clipped_fedavg", "median", "trimmed_mean", "geometric_median",
+]  # fmt: skip
+COSTLY = ["fedavg", "fedprox proximal=0.1", "fedadam", "fednova", "qfedavg", "median"]
+"""What is measured with the models that take minutes; the head alone is trained in seconds with every strategy."""
+
+SECONDS = {("day5", "lite0"): 60, ("day3", "lite0"): 120, ("synthetic", "lite0"): 280,
+           ("day5", "small_cnn"): 60, ("day3", "small_cnn"): 120, ("synthetic", "small_cnn"): 280}  # fmt: skip
+
+
+def jobs() -> list[Job]:
+    """All of them."""
+    found = []
+    for data in ("day5", "day3", "synthetic"):
+        clinics = [f"clinic-{k}" for k in range(1, 1 + len(SYNTHETIC if data == "synthetic" else REAL_SHARES))]
+        for model in ("lite0_head", "lite0", "small_cnn") if data == "day5" else ("lite0_head", "lite0"):
+            ways = [*{"lite0_head": WAYS, "lite0": COSTLY, "small_cnn": ["fedavg"]}[model], POOLED]
+            ways += [f"{how} {clinic}" for how in ("alone", "alone-long") for clinic in clinics]
+            found += [Job(data, model, way, fold) for way in ways for fold in range(FOLDS)]
+    return found
+
+
+def rank(job: Job) -> int:
+    """What comes first when there may be too little time: the default model, and what everything is compared with."""
+    return {"lite0_head": 0, "lite0": 1, "small_cnn": 2}[job.model]
+
+
+def minutes(job: Job) -> float:
+    """Rough core-minutes of a job."""
+    seconds = SECONDS.get((job.data, job.model), 15.0)
+    return seconds * (0.4 if job.way.startswith("alone ") else 1.0) / 60
