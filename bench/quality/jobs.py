@@ -51,9 +51,11 @@ def run(job: Job, data_dir: Path, cache_dir: Path, out: Path) -> dict[str, Any]:
     clinics = {n: inprocess.LoadedWorkload(settings, inprocess.prepared(settings, d)) for n, d in loaded.items()}
     first = inprocess.initial(settings)
     validation: list[float | None] = []
+    personal: dict[str, Any] = {}
     if federates:
         made = inprocess.federated(clinics, settings, first, lambda _: None)
         packed, validation = made.packed, made.validation
+        personal = inprocess.personal_scores(clinics, settings, made, "test")
     else:
         whom = options[0] if options else POOLED
         together = inprocess.pooled([c.data for c in clinics.values()])
@@ -63,6 +65,7 @@ def run(job: Job, data_dir: Path, cache_dir: Path, out: Path) -> dict[str, Any]:
             settings = settings.model_copy(update={"rounds": round(settings.rounds * max(1.0, steps))})
         packed = inprocess.alone(worker, whom, settings, first)
     result = {**asdict(job), "validation": validation, "test": _test(clinics, packed)}
+    result["personal"] = {n: {**result["test"][n], "scores": s.round(7).tolist()} for n, s in personal.items()}
     result["seconds"] = round(time.monotonic() - began, 1)
     temporary = out / (job.file + f".{os.getpid()}.tmp")
     temporary.write_text(json.dumps(result))

@@ -76,7 +76,7 @@ def auroc(scored: Scored, weights: np.ndarray) -> np.ndarray:
         order = (difference > 0) + 0.5 * (difference == 0)
         right += ((each[:, good] @ order) * each[:, other]).sum(axis=1)
         pairs += each[:, good].sum(axis=1) * each[:, other].sum(axis=1)
-    return np.divide(right, pairs, out=np.full(len(weights), np.nan), where=pairs > 0)
+    return np.asarray(np.divide(right, pairs, out=np.full(len(weights), np.nan), where=pairs > 0))
 
 
 def draws(patients: int, seed: int, count: int = DRAWS) -> np.ndarray:
@@ -96,7 +96,8 @@ def sampled(folds: Mapping[int, Scored], seed: int = 0) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         known = np.isfinite(values)
         total = np.where(known, values, 0).sum(axis=0)
-    return np.divide(total, known.sum(axis=0), out=np.full(total.shape, np.nan), where=known.sum(axis=0) > 0)
+    count = known.sum(axis=0)
+    return np.asarray(np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0))
 
 
 def figure(samples: np.ndarray) -> Figure:
