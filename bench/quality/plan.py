@@ -14,7 +14,7 @@ COSTLY = {
     "day3": ["fedavg", "fedavg choose=best", "ditto"],
     "synthetic": ["fedavg", "fedavg choose=best", "fednova", "scaffold", "ditto", "finetuned_heads"],
 }  # fmt: skip
-"""What is measured with the default model, which takes minutes; the head alone is trained in seconds with every strategy."""
+"""What is measured with the default model, which takes minutes; the head alone trains in seconds with every one."""
 
 SECONDS = {("day5", "lite0"): 60, ("day3", "lite0"): 120, ("synthetic", "lite0"): 280,
            ("day5", "small_cnn"): 60, ("day3", "small_cnn"): 120, ("synthetic", "small_cnn"): 280}  # fmt: skip

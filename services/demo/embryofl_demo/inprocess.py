@@ -90,8 +90,8 @@ def _train(
 
 
 class _Course:
-    """How long a training goes on, and which of its models is the final one: as `rounds.RoundLoop` decides it, who knows the
-    validation figures of a round's model only when the next round is over."""
+    """How long a training goes on, and which of its models is the final one: as `rounds.RoundLoop` decides it,
+    which knows the validation figures of a round's model only when the next round is over."""
 
     def __init__(self, settings: RunSettings) -> None:
         self._settings = settings

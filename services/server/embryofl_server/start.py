@@ -55,8 +55,7 @@ def _check_ways(settings: RunSettings) -> None:
         raise UserError(f"Strategy {name} divides by its alpha, which is proximal: expected more than 0, such as 0.01.")
     if settings.choose == "best" and settings.personal:
         raise UserError(
-            f"choose=best cannot be used with {name}, whose clinics keep models of the last round. Leave it "
-            "out."
+            f"choose=best cannot be used with {name}, whose clinics keep models of the last round. Leave it out."
         )
     if settings.personal == "norms" and not has_norms(settings.model):
         raise UserError(
