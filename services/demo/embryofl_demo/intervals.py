@@ -86,13 +86,21 @@ def draws(patients: int, seed: int, count: int = DRAWS) -> np.ndarray:
     return np.vstack([np.ones((1, patients)), drawn]).astype(np.float64)
 
 
-def sampled(folds: Mapping[int, Scored], seed: int = 0) -> np.ndarray:
+def sampled(folds: Mapping[int, Scored], *, same_patients: bool = False) -> np.ndarray:
     """The mean of the folds' (or seeds') AUROC, as it is and for each draw: float64 (1 + draws,).
 
-    Folds are drawn independently of each other, each with draws of its own: right where a patient is held out in one fold
-    only. The same seed draws the same patients, so that two models' samples may be subtracted.
+    Parameters
+    ----------
+    folds : mapping of int to Scored
+    same_patients : bool (default: False)
+        All hold the same patients (seeds): a draw takes the same ones in each. Else (folds) each is drawn by itself.
+
+    Notes
+    -----
+    Two models' samples over the same embryos are of the same draws, so that they may be subtracted.
     """
-    values = [auroc(s, draws(int(s.patients.max(initial=-1)) + 1, seed + 1000 * f)) for f, s in sorted(folds.items())]
+    seeds = {f: 0 if same_patients else f for f in folds}
+    values = [auroc(s, draws(int(s.patients.max(initial=-1)) + 1, seeds[f])) for f, s in sorted(folds.items())]
     with np.errstate(invalid="ignore"):
         known = np.isfinite(values)
         total = np.where(known, values, 0).sum(axis=0)

@@ -218,7 +218,10 @@ class RoundLoop:
         record = finish.write_model(
             self._run, self._model, evaluation=evaluation, refused=answers.reasons, incomplete=short
         )
-        self._run.add_metrics(results.final_lines(record))
+        # Choosing the best round has brought validation figures already.
+        known = {(x["round"], x["clinic"], x["split"]) for x in self._run.metrics()}
+        lines = results.final_lines(record)
+        self._run.add_metrics([x for x in lines if (x["round"], x["clinic"], x["split"]) not in known])
         self._run.event("finished", round=number, sha256=record["sha256"])
         return short
 
