@@ -29,8 +29,8 @@ class Job:
         return f"{self.data}--{self.model}--{self.way.replace(' ', '_')}--{self.fold}.json"
 
 
-def run(job: Job, data_dir: Path, cache_dir: Path, out: Path) -> dict[str, Any]:
-    """Do the job and write its result; returns it."""
+def run(job: Job, data_dir: Path, cache_dir: Path, out: Path, **less: Any) -> dict[str, Any]:
+    """Do the job and write its result; returns it. `less`: run settings for a quick try."""
     os.environ["OMP_NUM_THREADS"] = "1"
     import torch
 
@@ -45,7 +45,7 @@ def run(job: Job, data_dir: Path, cache_dir: Path, out: Path) -> dict[str, Any]:
     values = parse_settings(options) if federates else {}
     settings = check_settings(
         {"model": job.model, "rounds": ROUNDS[job.model], "seed": job.fold, "min_clinics": len(folders),
-         "strategy": name if federates else "fedavg", **values}
+         "strategy": name if federates else "fedavg", **values, **less}
     )  # fmt: skip
     loaded = {n: datasets.load(f, cache_dir / job.data, settings.image_size, job.fold) for n, f in folders.items()}
     clinics = {n: inprocess.LoadedWorkload(settings, inprocess.prepared(settings, d)) for n, d in loaded.items()}
