@@ -48,11 +48,3 @@ def test_dittos_own_models_stay_and_are_released_as_sums_under_their_own_name(fe
         own = federation.place.clinic(name) / "personal" / run / "round-0003.safetensors"
         assert own.read_bytes() == (tmp_path / name / "personal" / "run-0001" / own.name).read_bytes()
         assert np.any(np.fromfile(own, np.uint8) != made.packed)
-
-
-def test_the_best_round_is_the_final_model(federation, tmp_path):
-    folder = federation.run(rounds=3, choose="best")
-    made = in_one_process(federation, folder, tmp_path)
-    assert made.packed.tobytes() == (folder / "model.safetensors").read_bytes()
-    best = int(np.argmax([a if a is not None else -1.0 for a in made.validation]))
-    assert json.loads((folder / "model.json").read_text())["round"] == best

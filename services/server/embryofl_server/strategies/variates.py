@@ -66,10 +66,10 @@ class Variates:
             if view.dtype.kind != "f":
                 view[:] = 0
                 continue
-            size = BLOCK_BYTES // 8
+            size, most = BLOCK_BYTES // 8, np.finfo(view.dtype).max  # half precision holds less than what is kept
             for begin in range(0, view.size, size):
                 end, base = min(begin + size, view.size), self._starts[number]
-                view[begin:end] = part(slice(base + begin, base + end))
+                view[begin:end] = np.clip(part(slice(base + begin, base + end)), -most, most)
         return out
 
 
