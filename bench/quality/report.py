@@ -58,7 +58,8 @@ def _table(data: str, model: str, results: Results) -> str:
     for way in sorted(federated, key=lambda w: (w != "fedavg", w)):
         for label, key in ((way, "test"), (f"{way}, personal", "personal")):
             folds = {f: r for f, r in results[way].items() if r.get(key)}
-            if folds:
+            same = key == "test" and any(r.get("personal") for r in folds.values())  # the global model is fedavg's
+            if folds and not (same and way.split()[0] != "fedbn" and "fedavg" in results):
                 rows.append(_row(label, folds, key, clinics, own, pooled))
     return head + "\n" + "\n".join(_line(r, i) for i, r in enumerate(rows)) + "\n\n" + _missing(results)
 
@@ -69,6 +70,8 @@ def _row(
     gains = [figure(_samples(folds, [c], key) - own[c]) for c in clinics]
     all_ = _samples(folds, clinics, key)
     gap = figure(pooled - all_)
+    if not np.isfinite([g.value for g in gains]).all() or len(folds) < datasets.FOLDS:
+        return [label, *map(_difference, gains), _one(figure(all_)), _difference(gap), "not all was run"]
     worst = min(g.value for g in gains)
     said = "met" if worst >= 0 and gap.value <= BAR else "; ".join(
         ([f"{-worst:.3f} short of alone at {clinics[int(np.argmin([g.value for g in gains]))]}"] if worst < 0 else [])
@@ -89,8 +92,9 @@ def _scored(lists: dict[str, list]) -> Scored:
 def _better_alone(results: Results, clinic: str) -> np.ndarray:
     """A clinic's own model: trained for as many epochs as the federation, or as many steps as the pooled training, the
     better of the two on these very embryos. That flatters being alone."""
-    tried = [_samples(results[w], [clinic]) for w in (f"alone {clinic}", f"alone-long {clinic}") if w in results]
-    if not tried:
+    ways = (f"alone {clinic}", f"alone-long {clinic}")
+    tried = [_samples(results[w], [clinic]) for w in ways if len(results.get(w, {})) == datasets.FOLDS]
+    if len(tried) < len(ways):
         return np.full(1, np.nan)
     return max(tried, key=lambda s: s[0])
 
@@ -101,11 +105,11 @@ def _counts(results: Results, clinics: list[str]) -> str:
 
 
 def _one(f: Figure) -> str:
-    return f"{f.value:.3f} ({f.low:.2f} to {f.high:.2f})"
+    return f"{f.value:.3f} ({f.low:.2f} to {f.high:.2f})" if np.isfinite(f.value) else "not run"
 
 
 def _difference(f: Figure) -> str:
-    return f"{f.value:+.3f} ({f.low:+.2f} to {f.high:+.2f})"
+    return f"{f.value:+.3f} ({f.low:+.2f} to {f.high:+.2f})" if np.isfinite(f.value) else "not run"
 
 
 def _line(cells: list[str], number: int) -> str:
