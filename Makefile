@@ -12,6 +12,7 @@ SET ?=
 DO ?= --help
 FILE ?=
 DEMO ?=
+SEEDS ?=
 IMAGES ?=
 NGROK ?=
 comma := ,
@@ -39,9 +40,9 @@ demo: $(VENV)/.ready  ## Hub and clinics as plain processes, one run, results; C
 	@exec $(BIN)/embryofl-demo up $(demo_options)
 
 .PHONY: compare
-compare: $(VENV)/.ready  ## Federated against each clinic alone, on held-out patients (no network)
+compare: $(VENV)/.ready  ## Federated against each clinic alone and pooled, on held-out patients: SEEDS=3
 	@$(BIN)/embryofl-demo compare $(if $(CLINICS),--clinics $(CLINICS)) $(if $(DATA),--data "$(DATA)") \
-		$(if $(IMAGES),--images $(IMAGES)) $(foreach s,$(subst $(comma), ,$(SET)),--set $(s))
+		$(if $(IMAGES),--images $(IMAGES)) $(if $(SEEDS),--seeds $(SEEDS)) $(foreach s,$(subst $(comma), ,$(SET)),--set $(s))
 
 .PHONY: up
 up:  ## Build images, make keys and data, start hub and clinics in containers, start a run

@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from embryofl.data import Examples, pool
-from embryofl_demo.compare import POOLED, compare
+from embryofl_demo.compare import POOLED, compare, figures
+from embryofl_demo.intervals import Scored, auroc, draws, figure, sampled
+from embryofl_demo.plot import svg
 from embryofl_server.start import check_settings
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "federation"))
@@ -27,13 +29,38 @@ def test_four_ways_of_training_are_judged_at_every_clinic(tmp_path):
     folders = {name: draw_clinic(tmp_path / name, name, patients=30) for name in names}
     settings = check_settings({"model": "small_cnn", "image_size": 32, "rounds": 1, "local_epochs": 1})
     said: list[str] = []
-    scored = compare(folders, tmp_path / "cache", settings, said.append)
+    scores = compare(folders, tmp_path / "cache", settings, said.append, seeds=2)
     ways = ["federated", "pooled", *(f"{n} alone" for n in names), *(f"without {n}" for n in names)]
-    assert list(scored) == ways and len(said) == len(ways)
-    assert all(list(sums) == [*names, POOLED] for sums in scored.values())
-    seen = {name: scored["federated"][name].summary().n for name in names}
-    assert all(sums[name].summary().n == seen[name] > 0 for sums in scored.values() for name in names)
-    assert all(sums[POOLED].summary().n == sum(seen.values()) for sums in scored.values())
+    assert list(scores) == ways and len(said) == 2 * (len(ways) + 1)
+    for by_clinic in scores.values():
+        assert list(by_clinic) == names and all(list(by_seed) == [0, 1] for by_seed in by_clinic.values())
+    assert (scores["federated"]["clinic-1"][0].scores != scores["federated"]["clinic-1"][1].scores).any()
+    told = figures(scores)
+    gain = told["federated"]["clinic-2"].value - told["clinic-2 alone"]["clinic-2"].value
+    assert told["federated - alone"]["clinic-2"].value == pytest.approx(gain)
+    assert list(told["federated - pooled"]) == [*names, POOLED]
+    assert svg(told, "a < b").count("<circle") == len(ways) * 4 and "a &lt; b" in svg(told, "a < b")
+
+
+def test_auroc_is_that_of_pairs_within_a_day_and_its_interval_that_of_patients():
+    from sklearn.metrics import roc_auc_score
+
+    rng = np.random.default_rng(0)
+    days, labels, patients = np.repeat([3, 5], 40), np.arange(80) % 2, np.arange(80) // 4
+    scores = np.round(rng.random(80) + 0.3 * labels + (days == 5), 1)  # ties, and a day that scores higher
+    whole = auroc(Scored(scores, labels, days, patients), np.ones((1, 20)))
+    assert whole == pytest.approx(np.mean([roc_auc_score(labels[days == d], scores[days == d]) for d in (3, 5)]))
+    weights = draws(20, 0)[7:8]
+    repeated = np.repeat(np.arange(80), weights[0].astype(int)[patients])  # each patient as often as it was drawn
+    one_day = np.zeros(80, int)
+    drawn = auroc(Scored(scores, labels, one_day, patients), weights)
+    assert drawn == pytest.approx(roc_auc_score(labels[repeated], scores[repeated]))
+    found = figure(sampled({0: Scored(scores, labels, days, patients)}))
+    assert found.low < found.value < found.high
+    same = sampled({0: Scored(scores, labels, days, patients)}) - sampled(
+        {0: Scored(scores * 2, labels, days, patients)}
+    )
+    assert figure(same).low == figure(same).high == 0  # the same patients are drawn for both
 
 
 def test_pooled_examples_are_those_of_the_clinics_one_after_the_other():
@@ -41,10 +68,10 @@ def test_pooled_examples_are_those_of_the_clinics_one_after_the_other():
         n = len(rows)
         return Examples(
             np.array(pixels, np.uint8).reshape(-1, 1, 1, 1), np.array(rows), np.arange(n) % 2, np.full(n, 5),
-            np.array(embryos), np.array(embryos) - 1,
+            np.array(embryos), np.array(embryos), np.array(embryos) - 1,
         )  # fmt: skip
 
     both = pool([part([1, 2, 3], [2, 0], [0, 0]), part([4, 5], [1, 0], [1, 0])])
     assert both.pixels[both.rows].ravel().tolist() == [3, 1, 5, 4]
-    assert both.embryos.tolist() == [0, 0, 2, 1] and len(both) == 3
+    assert both.embryos.tolist() == both.groups.tolist() == [0, 0, 2, 1] and len(both) == 3
     assert both.cohorts.tolist() == [-1, -1, 0, -1]  # an unknown patient stays unknown

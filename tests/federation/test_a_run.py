@@ -10,7 +10,7 @@ from federation_kit import SETTINGS
 
 from embryofl.messages import RunSettings
 from embryofl_clinic.workload import EmbryoWorkload
-from embryofl_demo import compare
+from embryofl_demo import inprocess
 from embryofl_server.audit_log import verify_log
 from embryofl_server.checkpoint import Checkpoints
 
@@ -94,5 +94,5 @@ def test_make_compare_computes_the_weights_of_the_real_run(federation, reference
         name: EmbryoWorkload(settings, federation.place.data(name), tmp_path / name, "cpu")
         for name in ("clinic-1", "clinic-2", "clinic-3")
     }
-    packed = compare.federated(clinics, settings, compare.initial(settings), print)
-    assert packed.tobytes() == (reference / "model.safetensors").read_bytes()
+    made = inprocess.federated(clinics, settings, inprocess.initial(settings), print)
+    assert made.packed.tobytes() == (reference / "model.safetensors").read_bytes()

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from embryofl.messages import Reply, Request, RunSettings, Update
+from embryofl.metrics import ScoreSums
 from embryofl.wire import Layout
 from embryofl_server import exchange as module
 from embryofl_server import strategies
@@ -44,6 +45,17 @@ class FakeLink:
         self.ready: dict[str, Answer] = {}
         self.sent: list[tuple[str, int]] = []
         self.recovered = 0
+        self.right: dict[int, int] = {}  # of ten good embryos, how many each round's model puts above the others
+        self.asked: list[tuple[str, int]] = []
+
+    def _figures(self, request: Request) -> dict[str, Any]:
+        self.asked.append((request.kind, request.round))
+        if not self.right:
+            return {}
+        above = self.right[request.round - (request.kind == "train")]
+        scores = [0.9] * above + [0.1] * (10 - above) + [0.5] * 10
+        sums = ScoreSums.from_scores(scores, [1] * 10 + [0] * 10, [5] * 20).to_dict()
+        return {"validation": sums} | ({"test": sums} if request.kind == "evaluate" else {})
 
     def recover(self, keys: Any) -> list[str]:
         self.recovered += 1
@@ -86,7 +98,7 @@ class FakeLink:
             update = Update(size=len(data), sha256=hashlib.sha256(data).hexdigest())
         reply = Reply(
             kind=request.kind, run=request.run, round=request.round, layout=request.layout, examples=20,
-            train_loss=0.5, update=update, refused="not today" if what == "refuse" else "",
+            train_loss=0.5, update=update, refused="not today" if what == "refuse" else "", **self._figures(request),
         )  # fmt: skip
         return Answer(message, text=reply.model_dump_json())
 
@@ -504,3 +516,61 @@ def test_while_it_waits_it_says_for_whom_since_when_until_when_and_what_then(sta
     assert first["until"] - first["since"] == pytest.approx(50.6)
     assert last["for_"] == ["bert"] and last["then"] == "the round ends without them"
     assert last["until"] - last["since"] == pytest.approx(0.6) == said[-1]["deadline_s"]
+
+
+@pytest.mark.parametrize(
+    ("right", "chosen"), [([5, 9, 6, 7], 1), ([5, 6, 7, 9], 3), ([5, 9, 9, 9], 1), ([9, 5, 6, 7], 0)]
+)
+def test_the_final_model_is_that_of_the_best_round_and_test_patients_are_asked_of_no_other(stage, right, chosen):
+    s = stage(choose="best")
+    s.link.right = dict(enumerate(right))
+    model = s.go()
+    assert model == s.checkpoints.weights_path(chosen).read_bytes()
+    assert json.loads((s.run.folder / "model.json").read_text())["round"] == chosen
+    assert {a for a in s.link.asked if a[0] != "train"} == {("validate", 3), ("evaluate", chosen)}
+    lines = [(x["round"], x["clinic"], x["split"], x["day"]) for x in s.run.metrics()]
+    assert len(set(lines)) == len(lines)
+    s.link.right = {}
+
+
+def test_without_a_choice_the_final_model_is_the_last_one(stage):
+    s = stage()
+    s.link.right = dict(enumerate([5, 9, 6, 7]))
+    assert s.go() == s.checkpoints.weights_path(3).read_bytes()
+    assert ("validate", 3) not in s.link.asked
+
+
+def test_training_ends_early_when_validation_gets_no_better(stage):
+    s = stage(rounds=9, patience=2, choose="best")
+    s.link.right = dict(enumerate([5, 6, 9, 7, 8, 9, 10, 10, 10, 10]))
+    assert s.go() == s.checkpoints.weights_path(2).read_bytes()
+    stopped = [e for e in events(s.run) if e["kind"] == "stopped_early"]
+    assert [(e["round"], e["best"]) for e in stopped] == [(5, 2)]  # the figures of round 4's model came with round 5
+    assert max(r for k, r in s.link.asked if k == "train") == 5
+
+
+def test_a_best_round_whose_weights_are_gone_is_said(stage):
+    s = stage(choose="best")
+    s.link.right = dict(enumerate([5, 9, 6, 7]))
+    s.link.fault = lambda kind, name, round_: (
+        s.checkpoints.weights_path(1).unlink(missing_ok=True) if (kind, round_) == ("send", 3) else None
+    )
+    assert s.go() == s.checkpoints.weights_path(3).read_bytes()
+    assert "round 1, is damaged or gone" in s.said
+
+
+def test_a_steered_clinic_is_sent_a_file_of_its_own_and_one_that_missed_a_round_is_steered_still(stage):
+    s, seen = stage(strategy="scaffold", quorum=2, round_deadline_s=0.3, strategy_settings={}), []
+
+    def fault(kind, name, round_):
+        if kind == "answer":
+            sent = sorted(p.name for p in s.checkpoints.weights_path(0).parent.glob("*-for-*"))
+            seen.append((round_, name, f"round-{round_:04d}-for-{name}.safetensors" in sent))
+            return "silent" if (name, round_) == ("bert", 2) else None
+        return None
+
+    s.link.fault = fault
+    s.go()
+    assert set(seen[:-3]) == {(r, n, r > 1) for r in (1, 2, 3) for n in NAMES}
+    assert set(seen[-3:]) == {(3, n, False) for n in NAMES}  # the closing evaluation steers nobody
+    assert not list(s.checkpoints.weights_path(0).parent.glob("*-for-*"))

@@ -245,18 +245,24 @@ class Agent:
         metrics.phase("download")
         try:
             workload.load(transfers.download(request.model, request.deadline))
+            control = transfers.download(request.control, request.deadline) if request.control else None
         except WireError as exc:
             raise TransferRefused(str(exc)) from exc
         metrics.transferred("down", request.model.size)
         lap("download", "evaluate")
-        splits = ("validation",) if request.kind == "train" else ("validation", "test")
+        splits = ("validation", "test") if request.kind == "evaluate" else ("validation",)
         sums = {s: workload.evaluate(s).suppress(self._policy.min_cell).to_dict() for s in splits}
+        seed = round_seed(request.settings.seed, request.round, self._membership.name)
+        personal = {}
+        # A head is fine-tuned for the final model only; the others are there after every round but the first.
+        if request.settings.personal and (request.kind == "evaluate" or request.settings.personal != "head"):
+            found = workload.evaluate_personal(request, splits, seed)
+            personal = {s: one.suppress(self._policy.min_cell).to_dict() for s, one in found.items()}
         lap("evaluate", "train" if request.kind == "train" else "idle")
-        body: dict[str, object] = {**head, **sums, "device": workload.device}
+        body: dict[str, object] = {**head, **sums, "personal": personal, "device": workload.device}
         trained = None
         if request.kind == "train":
-            name = self._membership.name
-            trained = workload.train(request, round_seed(request.settings.seed, request.round, name))
+            trained = workload.train(request, seed) if control is None else workload.train(request, seed, control)
             lap("train", "upload")
             loading = round(metrics.take_loading(), 3)
             body |= {"examples": trained.examples, "train_loss": trained.loss}

@@ -1,10 +1,12 @@
 """What a clinic computes: the model and the data it keeps warm between rounds. Free of transport."""
 
+import contextlib
 import logging
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -13,6 +15,10 @@ from embryofl.metrics import ScoreSums
 from embryofl.wire import Layout
 from embryofl_clinic.exporter import TrainerMetrics
 from embryofl_clinic.settings import ClinicSettings
+
+if TYPE_CHECKING:
+    from embryofl import task
+    from embryofl_clinic.personal import Personal
 
 log = logging.getLogger("embryofl.workload")
 
@@ -42,8 +48,11 @@ class Workload(Protocol):
     def evaluate(self, split: str) -> ScoreSums:
         """Sums over the embryos of a split: ``validation`` or ``test``."""
 
-    def train(self, request: Request, seed: int) -> Trained:
-        """Train from the loaded model."""
+    def train(self, request: Request, seed: int, control: np.ndarray | None = None) -> Trained:
+        """Train from the loaded model, steered by `control` (packed like the model) where the run's settings say so."""
+
+    def evaluate_personal(self, request: Request, splits: Sequence[str], seed: int) -> dict[str, ScoreSums]:
+        """Sums by split of the clinic's own model that goes with the loaded one; leaves the loaded one in place."""
 
 
 def pick_device(wanted: str) -> str:
@@ -70,12 +79,14 @@ class EmbryoWorkload:
     """
 
     def __init__(
-        self, run: RunSettings, data_dir: Path, cache_dir: Path, device: str, metrics: TrainerMetrics | None = None
-    ) -> None:
+        self, run: RunSettings, data_dir: Path, cache_dir: Path, device: str, metrics: TrainerMetrics | None = None,
+        personal_dir: Path | None = None,
+    ) -> None:  # fmt: skip
         from embryofl.data import load_clinic_data
         from embryofl.data.embeddings import Embedder, with_embeddings
 
         self._data = load_clinic_data(data_dir, cache_dir, run.image_size)
+        self._personal_dir = personal_dir or cache_dir / "personal"
         self._make_model(run, device, metrics)
         if isinstance(self._model, Embedder):
             self._data = with_embeddings(self._data, self._model, device, _EmbeddingProgress())
@@ -104,11 +115,38 @@ class EmbryoWorkload:
 
         return task.evaluate(self._model, getattr(self._data, split), device=self.device)
 
-    def train(self, request: Request, seed: int) -> Trained:
+    def _personal(self, request: Request) -> "Personal":
+        from embryofl_clinic.personal import Personal, PersonalStore
+
+        return Personal(PersonalStore(self._personal_dir), request.run, request.settings, self._model, self.layout)
+
+    def evaluate_personal(self, request: Request, splits: Sequence[str], seed: int) -> dict[str, ScoreSums]:
+        """See `Workload`."""
+        with self.wearing(request, seed):
+            return {split: self.evaluate(split) for split in splits}
+
+    @contextlib.contextmanager
+    def wearing(self, request: Request, seed: int) -> Iterator[None]:
+        """For a while the model is the clinic's own that goes with the loaded one."""
+        from embryofl import wire
+
+        # A training reply of round r speaks of the model of round r - 1.
+        number = request.round - 1 if request.kind == "train" else request.round
+        kept = self._personal(request).put_on(number, self._data.train, seed)
+        try:
+            yield
+        finally:
+            wire.load(kept, self.layout, self._model.state_dict())
+
+    def train(self, request: Request, seed: int, control: np.ndarray | None = None) -> Trained:
         """See `Workload`. A line of progress every few seconds."""
         from embryofl import task, wire
 
         run, said = request.settings, time.monotonic()
+        scale = task.rate_scale(run.schedule, request.round, run.rounds)
+        personal = self._personal(request) if run.personal else None
+        begun = wire.pack(self._model.state_dict(), self.layout) if run.personal == "model" else None
+        sent = personal.before_training(request.round) if personal else None
 
         self._metrics.begin_training(self.examples, run.batch_size, run.local_epochs)
 
@@ -125,10 +163,27 @@ class EmbryoWorkload:
             run.training,
             seed=seed,
             device=self.device,
-            learning_rate_scale=task.cosine_scale(request.round, run.rounds),
+            learning_rate_scale=scale,
             progress=progress,
+            control=self._control(run, control),
         )
-        return Trained(wire.pack(self._model.state_dict(), self.layout), result.loss, result.examples)
+        packed = wire.pack(self._model.state_dict(), self.layout)
+        if personal:
+            packed = personal.after_training(request.round, sent, packed)
+        if personal and begun is not None:
+            personal.train_beside(request.round, begun, self._data.train, seed, scale)
+        return Trained(packed, result.loss, result.examples)
+
+    def _control(self, run: RunSettings, packed: np.ndarray | None) -> "task.Control | None":
+        if packed is None or not run.control:
+            return None
+        import torch
+
+        from embryofl import task
+
+        self.layout.check(packed)
+        tensors = {n: torch.from_numpy(v.copy()) for n, v in self.layout.tensor_views(packed).items()}
+        return task.Control(run.control, tensors)
 
 
 class _EmbeddingProgress:
@@ -159,8 +214,9 @@ class Workbench:
             self._current = None  # free the old model first
             device = pick_device(self._settings.device)
             self._current = EmbryoWorkload(
-                run, self._settings.data_dir, self._settings.cache_dir, device, self._metrics
-            )
+                run, self._settings.data_dir, self._settings.cache_dir, device, self._metrics,
+                self._settings.state_dir / "personal",
+            )  # fmt: skip
             self._key = key
         return self._current
 

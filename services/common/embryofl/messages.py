@@ -54,6 +54,13 @@ class RunSettings(Strict):
     `norm_bound` are multiples of the round's median update norm: a longer update is shortened to the first, and refused
     beyond the second; 0 turns one off. After `suspend_after` refusals in a row a clinic is suspended; 0 never does.
 
+    `choose` says which model is the final one: that of the last round, or the one with the best pooled validation AUROC.
+    After `patience` rounds without a better one the run ends early; 0 never does. `schedule` is how the learning rate
+    falls over the rounds. `mixed_precision` is for clinics that train on CUDA.
+
+    `control`, `personal`, `personal_pull` and `personal_epochs` are how clinics train for the strategy, which decides the
+    first two: whether their steps are steered, and which model of their own they keep (see `embryofl_clinic.personal`).
+
     Without `closing_evaluation` the clinics do not get the last model and nothing is known of it on held-out patients: for
     runs whose model is only where the next one begins.
 
@@ -73,6 +80,14 @@ class RunSettings(Strict):
     label_smoothing: float = Field(default=_TRAIN.label_smoothing, ge=0, lt=1)
     balance: float = Field(default=_TRAIN.balance, ge=0, le=1)
     proximal: float = Field(default=_TRAIN.proximal, ge=0, le=100)
+    mixed_precision: bool = _TRAIN.mixed_precision
+    schedule: Literal["cosine", "constant"] = "cosine"
+    choose: Literal["last", "best"] = "last"
+    patience: int = Field(default=0, ge=0, le=10_000)
+    control: Literal["", "steps", "gradients"] = ""
+    personal: Literal["", "norms", "model", "head"] = ""
+    personal_pull: float = Field(default=0.1, ge=0, le=100)
+    personal_epochs: int = Field(default=1, ge=1, le=100)
     strategy: str = "fedavg"
     strategy_settings: dict[str, bool | int | float | str] = Field(default_factory=dict)
     norm_clip: float = Field(default=5, ge=0)
@@ -132,17 +147,18 @@ class _Spoken(Strict):
 class Request(_Spoken):
     """The hub asks one clinic for one round.
 
-    ``train``: evaluate the model of the last round on validation patients, then train from it. ``evaluate``: the run's
-    closing evaluation, on validation and test patients, without training.
+    ``train``: evaluate the model of the last round on validation patients, then train from it. ``validate``: only the
+    former, to choose the final model. ``evaluate``: the run's closing evaluation, on validation and test patients.
     """
 
-    kind: Literal["train", "evaluate"]
+    kind: Literal["train", "validate", "evaluate"]
     run: Name
     round: int = Field(ge=0)
     clinic: Name
     settings: RunSettings
     layout: str = Field(pattern=r"^[0-9a-f]{16}$")
     model: Download
+    control: Download | None = None  # what steers this clinic's steps (`RunSettings.control`), in the model's layout
     upload_url: str = Field(default="", pattern=r"^(/v1/.*)?$", max_length=1000)
     deadline: float  # Unix time in seconds after which a reply is late
 
@@ -160,7 +176,7 @@ class Reply(_Spoken):
     `refused` is set, and everything else empty, when the clinic's own policy forbids the request.
     """
 
-    kind: Literal["train", "evaluate"]
+    kind: Literal["train", "validate", "evaluate"]
     run: Name
     round: int = Field(ge=0)
     layout: str = Field(pattern=r"^[0-9a-f]{16}$")
@@ -170,6 +186,7 @@ class Reply(_Spoken):
     train_loss: float | None = Field(default=None, ge=0, le=1e9)
     validation: dict[str, Any] | None = None
     test: dict[str, Any] | None = None
+    personal: dict[Literal["validation", "test"], dict[str, Any]] = Field(default_factory=dict)  # of its own model
     seconds: dict[Literal["download", "evaluate", "train", "loading", "upload"], Seconds] = Field(default_factory=dict)
     device: str = Field(default="", max_length=40)
     memory_bytes: int = Field(default=0, ge=0, le=1 << 50)  # of the GPU; without one, of the process

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -82,8 +82,10 @@ class TrainSettings:
         0 counts every embryo once; 1 gives days, and both classes of each, the same weight in sum; between, a power of
         that.
     proximal : float
-        FedProx's mu: half of it times the squared distance from the weights at the start is added to the loss. 0 adds
-        nothing.
+        FedProx's mu: half of it times the squared distance from the weights at the start (or from `anchor`) is added to
+        the loss. 0 adds nothing.
+    mixed_precision : bool
+        Half precision where it is enough, on CUDA only; elsewhere it changes nothing.
     """
 
     local_epochs: int = 4
@@ -94,6 +96,25 @@ class TrainSettings:
     label_smoothing: float = 0.0
     balance: float = 1.0
     proximal: float = 0.0
+    mixed_precision: bool = False
+
+
+@dataclass(frozen=True)
+class Control:
+    """What steers the local steps beside the clinic's own gradients.
+
+    Attributes
+    ----------
+    how : {"steps", "gradients"}
+        Whether the tensors are added to each step of the optimiser, whatever the optimiser made of the gradient (as
+        SCAFFOLD's control variates, which for plain SGD is the paper's y - lr (g + c - c_i)), or to the gradient (as
+        FedDyn's linear term).
+    tensors : mapping of str to torch.Tensor
+        By parameter; those that are not trained are not looked at.
+    """
+
+    how: Literal["steps", "gradients"]
+    tensors: Mapping[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -115,6 +136,11 @@ def cosine_scale(round_number: int, rounds: int, floor: float = 0.05) -> float:
     return floor + (1 - floor) * (1 + math.cos(math.pi * done)) / 2
 
 
+def rate_scale(schedule: str, round_number: int, rounds: int) -> float:
+    """Learning rate scale of a round under a schedule: "cosine" (see `cosine_scale`) or "constant"."""
+    return cosine_scale(round_number, rounds) if schedule == "cosine" else 1.0
+
+
 def train(
     model: nn.Module,
     examples: Examples,
@@ -124,6 +150,8 @@ def train(
     device: str | torch.device = "cpu",
     learning_rate_scale: float = 1.0,
     progress: Progress | None = None,
+    anchor: Mapping[str, torch.Tensor] | None = None,
+    control: Control | None = None,
 ) -> TrainResult:
     """Train a model in place.
 
@@ -140,11 +168,13 @@ def train(
     seed : int
         Fixes the order of images, the augmentation and the dropout.
     device : str or torch.device (default: "cpu")
-        Mixed precision is used on CUDA only.
     learning_rate_scale : float (default: 1.0)
         Factor for the learning rate of this call, for a schedule over calls such as `cosine_scale`.
     progress : callable, optional
         See `Progress`.
+    anchor : mapping of str to torch.Tensor, optional
+        By parameter: what `settings.proximal` pulls towards; the weights at the start if left out.
+    control : Control, optional
 
     Raises
     ------
@@ -162,7 +192,8 @@ def train(
     generator = torch.Generator().manual_seed(seed)
     model.to(device).train()
     optimiser = _optimiser(model, settings, settings.learning_rate * learning_rate_scale)
-    begun = _copy(model) if settings.proximal else []
+    begun = _trained(model, anchor) if settings.proximal else []
+    steering = [t.to(device) for t in _trained(model, control.tensors)] if control else []
     views = Views(examples.embryos)
     labels = torch.from_numpy(np.asarray(examples.labels[views.first], np.float32))
     weights = _class_weights(labels, torch.from_numpy(np.asarray(examples.days[views.first])), settings.balance)
@@ -170,7 +201,8 @@ def train(
     count = len(labels)
     total = settings.local_epochs * math.ceil(count / settings.batch_size)
     done, sum_of_losses = 0, 0.0
-    scaler = torch.amp.GradScaler(device.type, enabled=_precision(device) is torch.float16)
+    precision = _precision(device) if settings.mixed_precision else None
+    scaler = torch.amp.GradScaler(device.type, enabled=precision is torch.float16)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         for _ in range(settings.local_epochs):
@@ -181,7 +213,7 @@ def train(
                 images = _inputs(examples, seen[batch.numpy()], device)
                 if images.ndim == 4:  # an embedding has nothing to turn or flip
                     images = augment(images, generator)
-                with _autocast(device):
+                with torch.autocast(device.type, dtype=precision, enabled=precision is not None):
                     logits = model(images)
                 losses = torch.nn.functional.binary_cross_entropy_with_logits(
                     logits.float(), targets[batch].to(device), weight=weights[batch].to(device), reduction="none"
@@ -197,8 +229,14 @@ def train(
                     )
                 optimiser.zero_grad(set_to_none=True)
                 scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+                if control and control.how == "gradients":
+                    scaler.unscale_(optimiser)
+                    _add([p.grad for p in model.parameters() if p.requires_grad], steering, 1.0)
                 scaler.step(optimiser)
                 scaler.update()
+                if control and control.how == "steps":
+                    rate = settings.learning_rate * learning_rate_scale
+                    _add([p for p in model.parameters() if p.requires_grad], steering, -rate)
                 done += 1
                 sum_of_losses += value
                 if progress is not None:
@@ -220,8 +258,31 @@ def local_steps(settings: TrainSettings, examples: int) -> float:
     return (steps - rho * (1 - rho**steps) / (1 - rho)) / (1 - rho)
 
 
-def _copy(model: nn.Module) -> list[torch.Tensor]:
-    return [p.detach().clone() for p in model.parameters() if p.requires_grad]
+def local_travel(settings: TrainSettings, examples: int, scale: float) -> float:
+    """The sum of the learning rates of the local steps of one call: SCAFFOLD's K times eta.
+
+    Parameters
+    ----------
+    scale : float
+        Of the learning rate in this call; see `rate_scale`.
+    """
+    steps = settings.local_epochs * math.ceil(max(examples, 1) / settings.batch_size)
+    return steps * settings.learning_rate * scale
+
+
+def _trained(model: nn.Module, source: Mapping[str, torch.Tensor] | None) -> list[torch.Tensor]:
+    """Copies of the trained parameters, or of the tensors of their names in `source`, in the model's order."""
+    found = ((n, p) for n, p in model.named_parameters() if p.requires_grad)
+    return [(p if source is None else source[n]).detach().clone().to(p.device) for n, p in found]
+
+
+def _add(to: Iterable[torch.Tensor | None], what: Iterable[torch.Tensor], factor: float) -> None:
+    import torch
+
+    with torch.no_grad():
+        for tensor, addition in zip(to, what, strict=True):
+            if tensor is not None:  # a parameter without a gradient in this step
+                tensor.add_(addition, alpha=factor)
 
 
 def _squared_distance(model: nn.Module, begun: list[torch.Tensor]) -> torch.Tensor:
@@ -247,7 +308,7 @@ def predict(
     model.eval()
     logits = []
     try:
-        with torch.inference_mode(), _autocast(device):
+        with torch.inference_mode():
             for start in range(0, len(examples.rows), batch_size):
                 batch = np.arange(start, min(start + batch_size, len(examples.rows)))
                 logits.append(model(_inputs(examples, batch, device)).double().cpu().numpy())
@@ -336,10 +397,3 @@ def _precision(device: torch.device) -> torch.dtype | None:
     if device.type != "cuda":
         return None
     return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-
-
-def _autocast(device: torch.device) -> torch.autocast:
-    import torch
-
-    dtype = _precision(device)
-    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)

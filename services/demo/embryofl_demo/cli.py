@@ -236,6 +236,7 @@ def compare(
     data: Annotated[Path | None, typer.Option(help="Real images, as for `up`.")] = None,
     images: Annotated[int, typer.Option(help="Synthetic images per clinic.")] = 400,
     option: Annotated[list[str] | None, typer.Option("--set", help="Run setting name=value. Repeatable.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Trainings with other random numbers, averaged.")] = 1,
 ) -> None:
     """Train federated, each clinic alone, pooled, and without each clinic, with the same budget; compare on held-out
     patients. Starts no federation."""
@@ -244,6 +245,7 @@ def compare(
     from embryofl.files import write_atomic
     from embryofl_demo import compare as comparison
     from embryofl_demo.data import choose_place, prepare
+    from embryofl_demo.plot import svg
     from embryofl_server import show
     from embryofl_server.start import check_settings, parse_settings
 
@@ -253,12 +255,15 @@ def compare(
     console = show.make_console()
     prepare(place, names, data, images)
     folders = {n: place.data(n) for n in names}
-    scored = comparison.compare(folders, place.root / "compare-cache", settings, console.print)
-    console.print(comparison.table(scored))
+    scored = comparison.compare(folders, place.root / "compare-cache", settings, console.print, seeds)
+    told = comparison.figures(scored)
+    console.print(comparison.table(told))
     out = place.root / "compare.json"
-    figures = {"settings": settings.model_dump(), "models": comparison.as_json(scored)}
+    figures = {"settings": settings.model_dump(), "seeds": seeds, **comparison.as_json(scored, told)}
     write_atomic(out, json.dumps(figures, indent=1).encode())
-    console.print(f"All figures: {out}", soft_wrap=True)
+    title = f"AUROC by patient, {settings.model}, {settings.strategy}, {settings.rounds} rounds, {seeds} seed(s)"
+    write_atomic(place.root / "compare.svg", svg(told, title).encode())
+    console.print(f"All figures: {out}, and as a plot: {out.with_suffix('.svg')}", soft_wrap=True)
 
 
 @app.command()

@@ -7,9 +7,8 @@ clinic-1" is federated among the others: what its patients get from it is what a
 are judged on the held-out patients of every clinic, which nobody trained on.
 """
 
-import tempfile
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +16,24 @@ import numpy as np
 from rich.console import RenderableType
 from rich.table import Table
 
-from embryofl.data import ClinicData, pool
-from embryofl.data.split import SIDES
-from embryofl.files import write_atomic
-from embryofl.messages import Request, RunSettings, round_seed
-from embryofl.metrics import SMALLEST_COUNT, ScoreSums, merge
-from embryofl.task import local_steps
-from embryofl_clinic.workload import EmbryoWorkload
-from embryofl_server import gate
-from embryofl_server.strategies import Round, State, Update, make_strategy
+from embryofl.data import ClinicData, load_clinic_data
+from embryofl.messages import RunSettings
+from embryofl.metrics import ScoreSums
+from embryofl.views import Views
+from embryofl_demo.inprocess import LoadedWorkload, alone, federated, initial, personal_scores, pooled, prepared
+from embryofl_demo.intervals import Figure, Scored, figure, sampled, stack
+from embryofl_server.strategies import make_strategy
 
 POOLED = "all clinics"
 
 
+Scores = dict[str, dict[str, dict[int, Scored]]]
+"""Model to clinic to seed to what the model says of that clinic's held-out patients."""
+
+
 def compare(
-    folders: dict[str, Path], cache: Path, settings: RunSettings, say: Callable[[str], None]
-) -> dict[str, dict[str, ScoreSums]]:
+    folders: dict[str, Path], cache: Path, settings: RunSettings, say: Callable[[str], None], seeds: int = 1
+) -> Scores:
     """Train federated, each clinic alone, pooled, and federated without each clinic.
 
     Parameters
@@ -42,133 +43,118 @@ def compare(
     cache : Path
         For decoded images.
     settings : RunSettings
+        Its seed is the first one.
     say : callable
         Takes a line of progress.
+    seeds : int (default: 1)
+        How many, one after the other.
 
     Returns
     -------
     dict
-        Model ("federated", "clinic-1 alone", "pooled" or "without clinic-1") to clinic whose test patients were scored to
-        sums; `POOLED` is their merge.
+        See `Scores`. Models are "federated", "clinic-1 alone", "pooled", "without clinic-1", and "own models" where the
+        strategy keeps models at the clinics.
     """
     import torch
 
     torch.set_num_threads(1)
-    clinics = {n: EmbryoWorkload(settings, f, cache / n, "cpu") for n, f in sorted(folders.items())}
+    data = {n: load_clinic_data(f, cache / n, settings.image_size) for n, f in sorted(folders.items())}
+    data = {n: prepared(settings, d) for n, d in data.items()}
+    found: Scores = {}
+    for seed in range(settings.seed, settings.seed + seeds):
+        if seeds > 1:
+            say(f"seed {seed}")
+        for model, by_clinic in _one_seed(data, settings.model_copy(update={"seed": seed}), say).items():
+            for clinic, scored in by_clinic.items():
+                found.setdefault(model, {}).setdefault(clinic, {})[seed] = scored
+    return found
+
+
+def _one_seed(
+    data: dict[str, ClinicData], settings: RunSettings, say: Callable[[str], None]
+) -> dict[str, dict[str, Scored]]:
+    clinics = {n: LoadedWorkload(settings, d) for n, d in data.items()}
     first = initial(settings)
-    scored = {"federated": _test(clinics, federated(clinics, settings, first, say))}
-    pooled = _PooledWorkload(settings, list(clinics.values()))
-    for name, clinic in {"pooled": pooled, **{f"{n} alone": c for n, c in clinics.items()}}.items():
-        packed = first
-        for number in range(1, settings.rounds + 1):
-            packed = _train(clinic, packed, settings, number, name.removesuffix(" alone"))[0]
-        scored[name] = _test(clinics, packed)
+    made = federated(clinics, settings, first, say)
+    scored = {"federated": _test(clinics, made.packed)}
+    if settings.personal:
+        own = personal_scores(clinics, settings, made, "test")
+        scored["own models"] = {n: replace(scored["federated"][n], scores=s) for n, s in own.items()}
+    together = LoadedWorkload(settings, pooled(list(data.values())))
+    for name, clinic in {"pooled": together, **{f"{n} alone": c for n, c in clinics.items()}}.items():
+        scored[name] = _test(clinics, alone(clinic, name.removesuffix(" alone"), settings, first))
         say(f"{name}: {settings.rounds * settings.local_epochs} epochs done")
     least = make_strategy(settings).least_clinics
     for name in clinics if len(clinics) > max(least, 2) else ():
         others = {n: c for n, c in clinics.items() if n != name}
-        scored[f"without {name}"] = _test(clinics, federated(others, settings, first, lambda _: None))
+        scored[f"without {name}"] = _test(clinics, federated(others, settings, first, lambda _: None).packed)
         say(f"without {name}: {settings.rounds} rounds done")
     return scored
 
 
-class _PooledWorkload(EmbryoWorkload):
-    """The examples of several clinics together, which only a comparison on one machine can have."""
-
-    def __init__(self, run: RunSettings, parts: list[EmbryoWorkload]) -> None:
-        first, sides = parts[0]._data, [pool([getattr(p._data, side) for p in parts]) for side in SIDES]
-        self._data = ClinicData(first.folder, first.image_size, *sides)
-        self._make_model(run, "cpu", None)
-
-
-def initial(settings: RunSettings) -> np.ndarray:
-    """The packed model, uint8 (size,), that the hub begins a run with."""
-    from embryofl import wire
-    from embryofl.models import create_model
-
-    model = create_model(settings.model, pretrained=settings.pretrained, seed=settings.seed)
-    return wire.pack(model.state_dict())
-
-
-def _train(
-    clinic: EmbryoWorkload, packed: np.ndarray, settings: RunSettings, number: int, name: str
-) -> tuple[np.ndarray, int]:
-    clinic.load(packed)
-    request = Request.model_construct(settings=settings, round=number)
-    trained = clinic.train(request, round_seed(settings.seed, number, name))
-    return trained.packed, trained.examples
-
-
-def federated(
-    clinics: dict[str, EmbryoWorkload], settings: RunSettings, packed: np.ndarray, say: Callable[[str], None]
-) -> np.ndarray:
-    """The packed model, uint8 (size,), that a federation of these clinics ends with, from the initial one."""
-    layout, strategy = next(iter(clinics.values())).layout, make_strategy(settings)
-    state: State = {}
-    before: list[float] = []
-    validation = _evaluate_all(clinics, packed, "validation")
-    with tempfile.TemporaryDirectory() as folder:
-        for number in range(1, settings.rounds + 1):
-            sent: dict[str, Update] = {}
-            for name, clinic in clinics.items():
-                loss = validation[name].suppress(SMALLEST_COUNT).summary().loss
-                trained, examples = _train(clinic, packed, settings, number, name)
-                path = Path(folder) / name
-                write_atomic(path, trained.data)
-                norm, steps = gate.distance(path, layout, packed), local_steps(settings.training, examples)
-                sent[name] = Update(name, path, examples, norm, steps=steps, loss=loss)
-            norms = {name: u.norm for name, u in sent.items()}
-            scales, _ = gate.judge_norms(norms, before, settings.norm_clip, settings.norm_bound)
-            updates = [replace(sent[name], scale=scale) for name, scale in scales.items()]
-            made = strategy.aggregate(Round(number, layout, packed, updates), state)
-            packed, state, before = made.model, made.state, [u.norm for u in updates]
-            validation = _evaluate_all(clinics, packed, "validation")
-            auroc = merge(validation.values()).summary().auroc
-            say(f"federated: round {number} of {settings.rounds}, validation AUROC {auroc or float('nan'):.3f}")
-    return packed
-
-
-def _evaluate_all(clinics: dict[str, EmbryoWorkload], packed: np.ndarray, split: str) -> dict[str, ScoreSums]:
-    sums = {}
+def _test(clinics: dict[str, LoadedWorkload], packed: np.ndarray) -> dict[str, Scored]:
+    found = {}
     for name, clinic in clinics.items():
         clinic.load(packed)
-        sums[name] = clinic.evaluate(split)
-    return sums
+        side = clinic.data.test
+        first = Views(side.embryos).first
+        found[name] = Scored(clinic.scores("test"), side.labels[first], side.days[first], side.groups[first])
+    return found
 
 
-def _test(clinics: dict[str, EmbryoWorkload], packed: np.ndarray) -> dict[str, ScoreSums]:
-    sums = _evaluate_all(clinics, packed, "test")
-    return {**sums, POOLED: merge(sums.values())}
+def samples(by_clinic: Mapping[str, Mapping[int, Scored]], clinic: str) -> np.ndarray:
+    """Samples of a model's AUROC at a clinic, or at all of them (`POOLED`); see `intervals.sampled`."""
+    if clinic != POOLED:
+        return sampled(by_clinic[clinic], same_patients=True)
+    seeds = next(iter(by_clinic.values()))
+    return sampled({s: stack([c[s] for c in by_clinic.values()]) for s in seeds}, same_patients=True)
 
 
-def table(scored: dict[str, dict[str, ScoreSums]]) -> RenderableType:
-    """AUROC on held-out patients: a row a model, a column a clinic and one for all together."""
-    columns = list(next(iter(scored.values())))
-    out = Table(title="AUROC on held-out patients (all days)", title_justify="left", box=None, header_style="bold")
+def figures(scores: Scores) -> dict[str, dict[str, Figure]]:
+    """AUROC of each model, and the federated model's gain over each clinic alone ("federated - alone") and over pooled
+    training ("federated - pooled"), per clinic and for all."""
+    clinics = [*next(iter(scores.values())), POOLED]
+    found = {m: {c: samples(by_clinic, c) for c in clinics} for m, by_clinic in scores.items()}
+    told = {m: {c: figure(s) for c, s in row.items()} for m, row in found.items()}
+    alone_at = {c: found[f"{c} alone"][c] for c in clinics if c != POOLED}
+    told["federated - alone"] = {c: figure(found["federated"][c] - s) for c, s in alone_at.items()}
+    if "own models" in found:
+        told["own models - alone"] = {c: figure(found["own models"][c] - s) for c, s in alone_at.items()}
+    told["federated - pooled"] = {c: figure(found["federated"][c] - found["pooled"][c]) for c in clinics}
+    return told
+
+
+def table(told: dict[str, dict[str, Figure]]) -> RenderableType:
+    """A row a model or difference, a column a clinic and one for all together."""
+    columns = list(told["federated"])
+    out = Table(
+        title="AUROC on held-out patients, embryos of one day against each other (95 % interval by patient)",
+        title_justify="left", box=None, header_style="bold",
+    )  # fmt: skip
     out.add_column("model")
     for column in columns:
         out.add_column(f"patients of {column}", justify="right")
-    for model, sums in scored.items():
-        out.add_row(model, *(_interval(sums[c]) for c in columns))
+    for model, row in told.items():
+        form = "+.3f" if " - " in model else ".3f"
+        out.add_row(model, *(_words(row.get(c), form) for c in columns))
     return out
 
 
-def _interval(sums: ScoreSums) -> str:
-    figures = sums.summary()
-    if figures.auroc is None:
+def _words(f: Figure | None, form: str) -> str:
+    if f is None or not np.isfinite(f.value):
         return "-"
-    return f"{figures.auroc:.3f} ± {1.96 * (figures.auroc_se or 0):.3f}"
+    return f"{f.value:{form}} ({f.low:{form}} to {f.high:{form}})"
 
 
-def as_json(scored: dict[str, dict[str, ScoreSums]]) -> dict[str, Any]:
-    """The figures, per model, clinic and day (``all`` for all days)."""
-    return {
-        model: {
-            clinic: {
-                "all": s.summary().to_dict(),
-                **{str(day): s.summary(day).to_dict() for day in sorted(s.days)},
-            }
-            for clinic, s in sums.items()
-        }
-        for model, sums in scored.items()
+def as_json(scores: Scores, told: dict[str, dict[str, Figure]]) -> dict[str, Any]:
+    """The figures with their intervals; and per model, clinic, seed and day (``all`` for all days) what sums say."""
+    sums = {
+        model: {clinic: {seed: _sums(s) for seed, s in by_seed.items()} for clinic, by_seed in by_clinic.items()}
+        for model, by_clinic in scores.items()
     }
+    return {"auroc": {m: {c: asdict(f) for c, f in row.items()} for m, row in told.items()}, "models": sums}
+
+
+def _sums(s: Scored) -> dict[str, Any]:
+    sums = ScoreSums.from_scores(s.scores, s.labels, s.strata)
+    return {"all": sums.summary().to_dict()} | {str(day): sums.summary(day).to_dict() for day in sorted(sums.days)}

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from embryofl.files import sha256_of, write_atomic
+from embryofl.files import atomic, sha256_of, write_atomic
 from embryofl.wire import NAMES, Layout
 
 log = logging.getLogger("embryofl.checkpoint")
@@ -42,8 +42,17 @@ class Checkpoint:
         """What the strategy keeps: named arrays; empty for a strategy that keeps nothing."""
         if "state" not in self.record:
             return {}
-        packed = np.fromfile(self.state_file, np.uint8)
+        packed = np.memmap(self.state_file, np.uint8, "r")  # some keep as many models as there are clinics
         return Layout.parse(packed.data).tensor_views(packed)
+
+
+@dataclass(frozen=True)
+class Control:
+    """A file for one clinic, beside the model of a round: its name in the same folder, size and SHA-256."""
+
+    file: str
+    size: int
+    sha256: str
 
 
 class Checkpoints:
@@ -103,11 +112,14 @@ class Checkpoints:
 
     def _save_state(self, round_: int, state: Mapping[str, np.ndarray]) -> dict[str, Any]:
         layout = Layout.of({name: (NAMES[a.dtype], a.shape) for name, a in state.items()})
-        packed = layout.empty()
-        for name, view in layout.tensor_views(packed).items():
-            view[...] = state[name]
-        write_atomic(self._state_path(round_), packed.data)
-        return {"sha256": hashlib.sha256(packed.data).hexdigest(), "size": packed.size}
+        digest = hashlib.sha256(layout.header)
+        with atomic(self._state_path(round_)) as file:
+            file.write(layout.header)
+            for tensor in layout.tensors:
+                data = np.ascontiguousarray(state[tensor.name]).reshape(-1).view(np.uint8).data
+                file.write(data)
+                digest.update(data)
+        return {"sha256": digest.hexdigest(), "size": layout.size}
 
     def _prune(self, newest: int, best: int | None) -> None:
         for folder, pattern, spared in (
@@ -115,9 +127,25 @@ class Checkpoints:
             (self._records, "round-*.state", ()),
         ):
             for path in folder.glob(pattern):
-                number = int(path.stem.removeprefix("round-"))
-                if number <= newest - self._keep and number not in spared:
+                number = int(path.stem.removeprefix("round-").partition("-")[0])
+                if "-for-" in path.stem:
+                    path.unlink()  # of an exchange that is over
+                elif number <= newest - self._keep and number not in spared:
                     path.unlink()
+
+    def save_control(self, round_: int, clinic: str, packed: np.ndarray) -> Control:
+        """Write what one clinic is sent beside the model of a round. It can be made again, so it need not survive a power
+        cut; `save` of the next round removes it."""
+        path = self._weights / f"round-{round_:04d}-for-{clinic}.safetensors"
+        path.write_bytes(packed.data)
+        return Control(path.name, packed.size, hashlib.sha256(packed.data).hexdigest())
+
+    def at(self, round_: int) -> Checkpoint | None:
+        """A round whose files are there and match their SHA-256."""
+        record = _read(self._record_path(round_)) if self._record_path(round_).exists() else None
+        if record is None or not _matches(self.weights_path(round_), record["sha256"]):
+            return None
+        return Checkpoint(round_, record, self.weights_path(round_), self._state_path(round_))
 
     def records(self) -> list[dict[str, Any]]:
         """The records of all complete rounds, in order."""

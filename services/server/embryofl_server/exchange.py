@@ -6,7 +6,7 @@ arrive changes nothing.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -14,7 +14,7 @@ from embryofl.errors import NotFiniteError
 from embryofl.messages import Download, Request
 from embryofl_server import gate
 from embryofl_server.blobs import MODEL_PREFIX
-from embryofl_server.checkpoint import Checkpoint
+from embryofl_server.checkpoint import Checkpoint, Control
 from embryofl_server.lifeline import Hub, Lifeline
 from embryofl_server.runs import Run
 from embryofl_server.superlink import Answer, LinkLost, Node
@@ -25,8 +25,8 @@ PRESENCE_S = 2.0  # between two looks at who is online
 UNHEARD_S = 5.0  # a clinic that is idle so long after it was asked has not got the message
 URL_SLACK_S = 120.0  # how much longer than the round its URLs live
 
-Kind = Literal["train", "evaluate"]
-_DOING = {"train": "training", "evaluate": "evaluating"}
+Kind = Literal["train", "validate", "evaluate"]
+_DOING = {"train": "training", "validate": "evaluating", "evaluate": "evaluating"}
 
 
 @dataclass
@@ -100,12 +100,15 @@ class Exchange:
         Messages of closed exchanges that were never answered, and their clinics. Added to, and taken from.
     norms_before : list of float
         Norms of the last round's accepted updates.
+    controls : mapping of str to Control, optional
+        What clinics are sent beside the model.
     """
 
     def __init__(  # noqa: PLR0913
         self, hub: Hub, run: Run, lifeline: Lifeline, model: Checkpoint, kind: Kind, number: int, terms: Terms,
-        late: dict[str, str], norms_before: list[float],
+        late: dict[str, str], norms_before: list[float], controls: Mapping[str, Control] | None = None,
     ) -> None:  # fmt: skip
+        self._controls = controls or {}
         self._hub, self._run, self._lifeline, self._model = hub, run, lifeline, model
         self._kind, self._number, self._terms, self._late = kind, number, terms, late
         self._settings, self._layout = run.settings, model.layout()
@@ -300,9 +303,12 @@ class Exchange:
     def _send(self, clinics: list[Asked], nodes: dict[str, Node]) -> None:
         end = self._began + self._terms.end_s
         seconds = max(1.0, end - time.time())
-        path = f"{MODEL_PREFIX}{self._run.name}/{self._model.weights.name}"
+        folder = f"{MODEL_PREFIX}{self._run.name}/"
+        path = folder + self._model.weights.name
         for a in clinics:
             url = self._hub.urls.sign("GET", path, a.name, seconds + URL_SLACK_S)
+            control = self._controls.get(a.name)
+            steer = self._hub.urls.sign("GET", folder + control.file, a.name, seconds + URL_SLACK_S) if control else ""
             put = self._hub.urls.sign("PUT", a.upload, a.name, seconds + URL_SLACK_S) if a.upload else ""
             a.request = Request(
                 kind=self._kind,
@@ -312,6 +318,7 @@ class Exchange:
                 settings=self._settings,
                 layout=self._layout.id,
                 model=Download(url=url, size=self._model.record["size"], sha256=self._model.record["sha256"]),
+                control=Download(url=steer, size=control.size, sha256=control.sha256) if control else None,
                 upload_url=put,
                 deadline=end,
             )

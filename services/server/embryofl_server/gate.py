@@ -95,7 +95,9 @@ def check(
     if clinic.state != "enrolled":
         raise Refusal("suspended", f"the clinic is {clinic.state}")
     validation, test = _sums(reply.validation, clinic), _sums(reply.test, clinic)
-    if request.kind == "evaluate":
+    for sums in reply.personal.values():
+        _sums(sums, clinic)
+    if request.kind != "train":
         return Accepted(reply, validation, test, None, 0.0)
     most = clinic.labelled
     if reply.examples < 1 or (most is not None and reply.examples + _count(validation) > most):

@@ -7,6 +7,7 @@ from embryofl.metrics import ScoreSums, merge
 from embryofl_server.report.calibrated import DEFAULT_THRESHOLD, threshold_of
 
 POOLED = "pooled"
+PERSONAL = "personal_"  # of the clinics' own models: each on its own clinic's patients
 
 
 def _lines(round_: int, clinic: str, split: str, sums: ScoreSums, threshold: float) -> list[dict[str, Any]]:
@@ -33,6 +34,8 @@ def record_lines(record: dict[str, Any]) -> list[dict[str, Any]]:
     clinics: dict[str, Any] = record.get("clinics", {})
     validation = {n: ScoreSums.from_dict(c["validation"]) for n, c in clinics.items() if c.get("validation")}
     lines = split_lines(record["round"] - 1, "validation", validation)
+    personal = {n: ScoreSums.from_dict(c["personal"]) for n, c in clinics.items() if c.get("personal")}
+    lines += split_lines(record["round"] - 1, PERSONAL + "validation", personal)
     for name in sorted(clinics):
         c = clinics[name]
         if c.get("train_loss") is not None:
@@ -64,4 +67,21 @@ def final_lines(record: dict[str, Any]) -> list[dict[str, Any]]:
     for split in ("validation", "test"):
         sums = {n: ScoreSums.from_dict(c[split]) for n, c in record["evaluation"].items() if c.get(split)}
         lines += split_lines(record["round"], split, sums, threshold_of(record))
+        own = {n: c.get("personal") or {} for n, c in record["evaluation"].items()}
+        sums = {n: ScoreSums.from_dict(p[split]) for n, p in own.items() if p.get(split)}
+        lines += split_lines(record["round"], PERSONAL + split, sums)
     return lines
+
+
+def no_better_since(best: Best | None, newest: int, patience: int) -> bool:
+    """Whether training may end: the newest `patience` models that were validated are no better than one before them.
+
+    Parameters
+    ----------
+    best : Best or None
+    newest : int
+        Round of the newest model that was validated.
+    patience : int
+        0 never ends it.
+    """
+    return bool(patience) and best is not None and newest - best[0] >= patience

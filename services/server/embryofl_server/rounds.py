@@ -13,14 +13,14 @@ import time
 from typing import Any
 
 from embryofl.errors import UserError
-from embryofl.task import local_steps
+from embryofl.task import local_steps, local_travel, rate_scale
 from embryofl_server import finish, gate, results
-from embryofl_server.checkpoint import Checkpoint, Checkpoints
+from embryofl_server.checkpoint import Checkpoint, Checkpoints, Control
 from embryofl_server.exchange import Answers, Exchange
 from embryofl_server.lifeline import Hub, Lifeline, RunFailed
 from embryofl_server.memory import give_back
 from embryofl_server.runs import Run
-from embryofl_server.strategies import Outcome, Round, Update, make_strategy
+from embryofl_server.strategies import Outcome, Round, Steering, Update, make_strategy
 from embryofl_server.superlink import Node
 from embryofl_server.terms import AUTO_ROUNDS, round_terms
 
@@ -76,8 +76,12 @@ class RoundLoop:
         try:
             self._lifeline.open()
             for number in range(self._model.round + 1, settings.rounds + 1):
+                if results.no_better_since(self._best, self._model.round - 1, settings.patience):
+                    run.event("stopped_early", round=self._model.round, best=self._best[0] if self._best else None)
+                    break
                 self._train_round(number)
-            return self._closing_evaluation()
+            chosen = self._choose() if settings.choose == "best" else ""
+            return " ".join(filter(None, (chosen, self._closing_evaluation())))
         finally:
             self._lifeline.close()
             self._hub.progress.phase("idle", self._model.round, settings.rounds)
@@ -87,7 +91,7 @@ class RoundLoop:
     def _train_round(self, number: int) -> None:
         nodes = self._gather(number)
         began, sent = time.time(), self._model.record["sha256"]
-        answers = self._exchange("train", number, nodes)
+        answers = self._exchange("train", number, nodes, self._controls(number, nodes))
         try:
             self._note_refusals(number, answers)
             if answers.short:
@@ -114,17 +118,48 @@ class RoundLoop:
             "round %d of %d: %d updates in %.1f s", number, self._settings.rounds, len(answers.accepted), done - began
         )
 
+    def _controls(self, number: int, nodes: dict[str, Node]) -> dict[str, Control]:
+        """What the strategy has for each clinic beside the model, as files that the gateway serves."""
+        if not isinstance(self._strategy, Steering):
+            return {}
+        state, found = self._model.state(), {}
+        for name in sorted(nodes):
+            packed = self._strategy.control(self._layout, state, name)
+            if packed is not None:
+                found[name] = self._checkpoints.save_control(number, name, packed)
+        return found
+
+    def _choose(self) -> str:
+        """Make the model with the best validation figures the final one; says so where its weights are gone. The last
+        model's are asked for here, those of the others came with the rounds; nothing of the test patients is looked at."""
+        answers = self._exchange("validate", self._model.round, self._gather(self._model.round))
+        sums = {n: a.validation for n, a in answers.accepted.items() if a.validation is not None}
+        lines = results.split_lines(self._model.round, "validation", sums)
+        self._run.add_metrics(lines)
+        self._best = best = results.best_round(lines, self._best)
+        if best is None or best[0] == self._model.round:
+            return ""
+        found = self._checkpoints.at(best[0])
+        if found is None:
+            return f"The best model, that of round {best[0]}, is damaged or gone: the last one was taken."
+        self._run.event("chosen", round=best[0], auroc=best[1], last=self._model.round)
+        self._model = found
+        return ""
+
     def _round(self, number: int, answers: Answers) -> Round:
+        scale = rate_scale(self._settings.schedule, number, self._settings.rounds)
         updates = [
             Update(
                 name, a.update, a.reply.examples, a.norm, answers.scales[name],
                 local_steps(self._settings.training, a.reply.examples),
                 a.validation.summary().loss if a.validation is not None else None,
+                local_travel(self._settings.training, a.reply.examples, scale),
+                a.reply.train_loss,
             )
             for name, a in answers.accepted.items()
             if a.update is not None
         ]  # fmt: skip
-        return Round(number, self._layout, self._model.packed(), updates)
+        return Round(number, self._layout, self._model.packed(), updates, self._settings.proximal)
 
     def _record(self, number: int, answers: Answers, outcome: Outcome) -> dict[str, Any]:
         clinics = {}
@@ -140,6 +175,8 @@ class RoundLoop:
                 "reconnects": a.reply.reconnects,
                 "validation": a.reply.validation,
             }
+            if a.reply.personal:
+                clinics[name]["personal"] = a.reply.personal.get("validation")
             if answers.scales[name] < 1:
                 clinics[name]["scale"] = answers.scales[name]
             if name in outcome.shares:
@@ -176,16 +213,27 @@ class RoundLoop:
             short = str(exc)
         if short:
             short = f"The model is complete, its closing evaluation is not. {short}"
-        evaluation = {n: {"validation": a.reply.validation, "test": a.reply.test} for n, a in answers.accepted.items()}
+        evaluation = {
+            n: {"validation": a.reply.validation, "test": a.reply.test}
+            | ({"personal": a.reply.personal} if a.reply.personal else {})
+            for n, a in answers.accepted.items()
+        }
         record = self._write_model(evaluation=evaluation, refused=answers.reasons, incomplete=short)
-        self._run.add_metrics(results.final_lines(record))
+        # Choosing the best round has brought validation figures already.
+        known = {(x["round"], x["clinic"], x["split"]) for x in self._run.metrics()}
+        lines = results.final_lines(record)
+        self._run.add_metrics([x for x in lines if (x["round"], x["clinic"], x["split"]) not in known])
         self._run.event("finished", round=number, sha256=record["sha256"])
         return short
 
-    def _exchange(self, kind: Any, number: int, nodes: dict[str, Node]) -> Answers:
+    def _exchange(
+        self, kind: Any, number: int, nodes: dict[str, Node], controls: dict[str, Control] | None = None
+    ) -> Answers:
         terms = round_terms(self._settings, len(nodes), self._strategy.least_clinics, self._recent)
         before = [c["norm"] for c in self._model.record.get("clinics", {}).values()]
-        exchange = Exchange(self._hub, self._run, self._lifeline, self._model, kind, number, terms, self._late, before)
+        exchange = Exchange(
+            self._hub, self._run, self._lifeline, self._model, kind, number, terms, self._late, before, controls
+        )
         return exchange.hold(nodes)
 
     def _note_refusals(self, number: int, answers: Answers) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from embryofl.errors import UserError
 from embryofl.messages import RunSettings, run_settings
-from embryofl.models import model_names
+from embryofl.models import has_norms, model_names
 from embryofl_server.strategies import local_defaults, make_strategy, strategy, strategy_names, strategy_settings
 
 
@@ -35,6 +35,7 @@ def check_settings(values: dict[str, Any], *, any_model: bool = False) -> RunSet
     settings = run_settings(_sorted_out(values))
     if settings.model not in model_names() and not any_model:
         raise UserError(f"There is no model {settings.model!r}. Choose one of: {', '.join(model_names())}.")
+    _check_ways(settings)
     least = make_strategy(settings).least_clinics
     if settings.min_clinics < least:
         raise UserError(
@@ -42,6 +43,25 @@ def check_settings(values: dict[str, Any], *, any_model: bool = False) -> RunSet
             "another strategy, or have more clinics take part."
         )
     return settings
+
+
+def _check_ways(settings: RunSettings) -> None:
+    """What only a strategy may decide, and what does not go together."""
+    local, name = local_defaults(settings.strategy), settings.strategy
+    for key in ("control", "personal"):
+        if getattr(settings, key) != local.get(key, ""):
+            raise UserError(f"{key} follows from the strategy; with {name} it is {local.get(key, '')!r}. Leave it out.")
+    if settings.control == "gradients" and not settings.proximal > 0:
+        raise UserError(f"Strategy {name} divides by its alpha, which is proximal: expected more than 0, such as 0.01.")
+    if settings.choose == "best" and settings.personal:
+        raise UserError(
+            f"choose=best cannot be used with {name}, whose clinics keep models of the last round. Leave it out."
+        )
+    if settings.personal == "norms" and not has_norms(settings.model):
+        raise UserError(
+            f"Strategy {name} keeps normalisation layers at the clinics, and {settings.model} has none that are trained. "
+            f"Choose a model that has, such as small_cnn, or another strategy, such as ditto."
+        )
 
 
 def _sorted_out(values: dict[str, Any]) -> dict[str, Any]:

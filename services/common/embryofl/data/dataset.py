@@ -36,6 +36,9 @@ class Examples:
     embryos : numpy.ndarray
         int64 (n,), number of the embryo that an image shows, from 0 without gaps: images of one embryo, day and label are
         views of it.
+    groups : numpy.ndarray
+        int64 (n,), number of the patient (else embryo, else image) that an image belongs to, from 0 without gaps: what an
+        interval by patient resamples.
     cohorts : numpy.ndarray or None
         int64 (n,), number of the patient whose embryo an image shows; -1 where it is not known. None: of none it is.
     """
@@ -45,6 +48,7 @@ class Examples:
     labels: npt.NDArray[np.int64]
     days: npt.NDArray[np.int64]
     embryos: npt.NDArray[np.int64]
+    groups: npt.NDArray[np.int64]
     cohorts: npt.NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
@@ -55,6 +59,7 @@ class Examples:
 def pool(parts: Sequence[Examples]) -> Examples:
     """The examples of several clinics as if they were one clinic's; the pixels are copied."""
     before = np.cumsum([0, *(len(p) for p in parts)])
+    groups = np.cumsum([0, *(len(np.unique(p.groups)) for p in parts)])
     pixels = np.concatenate([p.pixels[p.rows] for p in parts])
     return Examples(
         pixels,
@@ -62,6 +67,7 @@ def pool(parts: Sequence[Examples]) -> Examples:
         np.concatenate([p.labels for p in parts]),
         np.concatenate([p.days for p in parts]),
         np.concatenate([p.embryos + start for p, start in zip(parts, before, strict=False)]),
+        np.concatenate([p.groups + start for p, start in zip(parts, groups, strict=False)]),
         _pooled_cohorts(parts),
     )
 
@@ -167,12 +173,14 @@ def _left_out(folder: DataFolder) -> str:
 def _examples(cache: DecodedCache, images: Sequence[EmbryoImage]) -> Examples:
     numbers: dict[tuple[object, ...], int] = {}
     patients: dict[str, int] = {}
+    groups: dict[str, int] = {}
     return Examples(
         cache.pixels,
         np.array([cache.rows[image.file] for image in images], np.int64),
         np.array([image.label for image in images], np.int64),
         np.array([image.day or 0 for image in images], np.int64),
         np.array([numbers.setdefault(image.unit, len(numbers)) for image in images], np.int64),
+        np.array([groups.setdefault(image.group, len(groups)) for image in images], np.int64),
         np.array(
             [patients.setdefault(image.patient, len(patients)) if image.patient else -1 for image in images], np.int64
         ),

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from embryofl.errors import UserError
+from embryofl.models.parts import HEADS
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
 DOWNLOAD_TIMEOUT_S = 15.0
-_HEADS = ("body.fc.", "body.classifier.", "head.")
 _STATISTICS = (".running_mean", ".running_var", ".num_batches_tracked")
 
 
@@ -100,10 +100,10 @@ def load(model: nn.Module, state: dict[str, Tensor], source: str) -> None:
         name = key if key in own else f"body.{key}"
         if name in own and own[name].shape == tensor.shape:
             fitting[name] = tensor
-        elif not name.startswith(_HEADS) and not key.startswith(_HEADS) and not key.endswith(_STATISTICS):
+        elif not name.startswith(HEADS) and not key.startswith(HEADS) and not key.endswith(_STATISTICS):
             shape = f" {tuple(own[name].shape)}" if name in own else ""
             foreign.append(f"{key} {tuple(tensor.shape)}" + (f" instead of{shape}" if shape else ""))
-    missing = [name for name in own if name not in fitting and not name.startswith(_HEADS)]
+    missing = [name for name in own if name not in fitting and not name.startswith(HEADS)]
     if foreign or missing:
         raise UserError(
             f"The weights in {source} do not fit the model: found {len(state)} tensors, {len(foreign)} of them foreign"

@@ -50,6 +50,11 @@ def model_names() -> list[str]:
     return [*_OWN, *sorted(_TORCHVISION)]
 
 
+def has_norms(name: str) -> bool:
+    """Whether a model has normalisation layers that are trained."""
+    return name not in ("lite0", "lite0_head") and not name.endswith("_frozen_bn")
+
+
 def recipe(name: str) -> dict[str, float]:
     """Run settings that suit a model: image size in pixels, local epochs, learning rate, weight decay."""
     return _RECIPES.get(name, _TORCHVISION_RECIPE)

@@ -12,26 +12,33 @@ from pydantic import ValidationError
 
 from embryofl.errors import UserError
 from embryofl.messages import RunSettings, explain
-from embryofl_server.strategies.base import Outcome, Round, State, Strategy, StrategySettings, Update
+from embryofl_server.strategies.base import Outcome, Round, State, Steering, Strategy, StrategySettings, Update
 from embryofl_server.strategies.clipped_fedavg import ClippedFedAvg
+from embryofl_server.strategies.ditto import Ditto
 from embryofl_server.strategies.fedadagrad import FedAdagrad
 from embryofl_server.strategies.fedadam import FedAdam
 from embryofl_server.strategies.fedavg import FedAvg
 from embryofl_server.strategies.fedavgm import FedAvgM
+from embryofl_server.strategies.fedbn import FedBN
+from embryofl_server.strategies.feddyn import FedDyn
+from embryofl_server.strategies.fedembryo import FedEmbryo
 from embryofl_server.strategies.fednova import FedNova
 from embryofl_server.strategies.fedprox import FedProx
 from embryofl_server.strategies.fedyogi import FedYogi
+from embryofl_server.strategies.finetuned_heads import FineTunedHeads
 from embryofl_server.strategies.geometric_median import GeometricMedian
 from embryofl_server.strategies.krum import Krum
 from embryofl_server.strategies.median import CoordinateMedian
 from embryofl_server.strategies.multi_krum import MultiKrum
 from embryofl_server.strategies.qfedavg import QFedAvg
+from embryofl_server.strategies.scaffold import Scaffold
 from embryofl_server.strategies.trimmed_mean import TrimmedMean
 
 __all__ = [
     "Outcome",
     "Round",
     "State",
+    "Steering",
     "Strategy",
     "StrategySettings",
     "Update",
@@ -46,10 +53,10 @@ _KNOWN: dict[str, type[Strategy]] = {
     cls.NAME: cls
     for cls in (
         FedAvg, FedAvgM, FedProx, FedAdagrad, FedAdam, FedYogi, FedNova, QFedAvg,
+        Scaffold, FedDyn, FedBN, Ditto, FineTunedHeads, FedEmbryo,
         ClippedFedAvg, CoordinateMedian, TrimmedMean, Krum, MultiKrum, GeometricMedian,
     )
 }  # fmt: skip
-_LOCAL = {FedProx.NAME: FedProx.LOCAL}
 
 
 def strategy_names() -> list[str]:
@@ -78,7 +85,7 @@ def strategy_settings(name: str, values: dict[str, Any]) -> StrategySettings:
 
 def local_defaults(name: str) -> dict[str, Any]:
     """Run settings that the strategy called `name` takes where none are given: how clinics train for it."""
-    return _LOCAL.get(name, {})
+    return dict(getattr(_KNOWN.get(name), "LOCAL", {}))
 
 
 def make_strategy(settings: RunSettings) -> Strategy:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -39,6 +39,10 @@ class Update:
         What the clinic's local steps weigh together; see `embryofl.task.local_steps`.
     loss : float or None
         Of the global model on the clinic's validation patients; None where the clinic withholds it.
+    travel : float
+        Sum of the learning rates of the clinic's local steps; see `embryofl.task.local_travel`.
+    train_loss : float or None
+        Mean loss of the clinic's local training.
     """
 
     clinic: str
@@ -48,6 +52,8 @@ class Update:
     scale: float = 1.0
     steps: float = 1.0
     loss: float | None = None
+    travel: float = 1.0
+    train_loss: float | None = None
 
     @property
     def counted_norm(self) -> float:
@@ -68,12 +74,15 @@ class Round:
         The packed global model the clinics began with; must not be changed.
     updates : sequence of Update
         In the order of the clinics' names; at least the strategy's `least_clinics`.
+    proximal : float
+        FedProx's mu that the clinics trained with.
     """
 
     number: int
     layout: Layout
     model: np.ndarray
     updates: Sequence[Update]
+    proximal: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -104,6 +113,9 @@ class Strategy(Protocol):
         As in the run's settings.
     SETTINGS : type of StrategySettings
         What it can be set to; validated when a run is started and stored with it.
+
+    A class may have `LOCAL`: run settings that it takes where none are given, which is how clinics train for it. Where that
+    says `control`, the class has a method `control`, see `Steering`.
     """
 
     NAME: ClassVar[str]
@@ -118,3 +130,11 @@ class Strategy(Protocol):
     def aggregate(self, round_: Round, state: State) -> Outcome:
         """The new model, and the new state. Reads the updates in blocks (`blocks`), holds no more than a few models
         whatever the number of clinics, and depends on nothing but its arguments."""
+
+
+@runtime_checkable
+class Steering(Protocol):
+    """A strategy that steers the clinics' steps (`RunSettings.control`)."""
+
+    def control(self, layout: Layout, state: State, clinic: str) -> np.ndarray | None:
+        """What a clinic is sent beside the model, packed like it, uint8 (layout.size,); None where that is 0."""

@@ -1,0 +1,100 @@
+"""Run the jobs of the table, several at a time with one thread each; what is done already is not done again.
+
+    python bench/quality/run.py --jobs 16 [--real FOLDER] [--only lite0_head] [--minutes 15] [--out FOLDER]
+    python bench/quality/run.py --table
+
+Stop it whenever you like: the next call goes on. See README.md beside this file.
+"""
+
+import argparse
+import concurrent.futures
+import multiprocessing
+import os
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+for service in ("common", "server", "clinic", "datagen", "demo"):  # a bare machine need not have installed them
+    sys.path.append(str(ROOT / "services" / service))
+sys.path.insert(0, str(HERE))
+
+import datasets  # noqa: E402
+import jobs  # noqa: E402
+import plan  # noqa: E402
+
+
+def main() -> int:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="at a time")
+    parser.add_argument("--real", type=Path, default=ROOT.parent / "shared" / "data" / "hungvuong")
+    parser.add_argument("--only", default="", help="only jobs whose name holds one of these words, with commas")
+    parser.add_argument("--minutes", type=float, default=0, help="begin no job after so long (0: no limit)")
+    parser.add_argument("--out", type=Path, default=ROOT / ".embryofl" / "quality")
+    parser.add_argument("--list", action="store_true", help="say what there is to do, and stop")
+    parser.add_argument("--table", action="store_true", help="write the table from what is done, and stop")
+    args = parser.parse_args()
+    results = args.out / "results"
+    results.mkdir(parents=True, exist_ok=True)
+    if args.table:
+        import report
+
+        print(report.tables(results))
+        return 0
+    words = [w for w in args.only.split(",") if w]
+    wanted = [j for j in plan.jobs() if not words or any(w in j.file for w in words)]
+    todo = [j for j in wanted if not (results / j.file).exists()]
+    print(f"{len(todo)} of {len(wanted)} jobs to do, about {sum(map(plan.minutes, todo)):.0f} core-minutes", flush=True)
+    if args.list or not todo:
+        print("\n".join(j.file for j in todo))
+        return 0
+    return _work(todo, args, results)
+
+
+def _work(todo: list[jobs.Job], args: argparse.Namespace, results: Path) -> int:
+    began, failed = time.monotonic(), 0
+    for name in sorted({j.data for j in todo}):
+        datasets.prepare(name, args.out / "data" / name, args.real, args.jobs)
+    context = multiprocessing.get_context("spawn")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    with concurrent.futures.ProcessPoolExecutor(args.jobs, mp_context=context) as pool:
+        warm = sorted({(j.data, j.model) for j in todo})
+        list(pool.map(_warm, warm, [args.out] * len(warm)))
+        print(f"data ready after {time.monotonic() - began:.0f} s", flush=True)
+        waiting = sorted(todo, key=lambda j: (plan.rank(j), -plan.minutes(j)))
+        running: dict[concurrent.futures.Future[dict], jobs.Job] = {}
+        while waiting or running:
+            late = args.minutes and time.monotonic() - began > 60 * args.minutes
+            while waiting and len(running) < args.jobs and not late:
+                job = waiting.pop(0)
+                running[pool.submit(jobs.run, job, args.out / "data", args.out / "cache", results)] = job
+            if not running:
+                break
+            done, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
+            for future in done:
+                job = running.pop(future)
+                try:
+                    print(f"{time.monotonic() - began:6.0f} s  {job.file}: {future.result()['seconds']} s", flush=True)
+                except Exception as exc:  # the others go on
+                    failed += 1
+                    print(f"{job.file} failed: {type(exc).__name__}: {exc}", flush=True)
+        if waiting:
+            print(f"{len(waiting)} jobs were not begun in {args.minutes:g} minutes", flush=True)
+    return 1 if failed else 0
+
+
+def _warm(what: tuple[str, str], out: Path) -> None:
+    """Decode the images, and compute embeddings, once."""
+    from embryofl.messages import run_settings
+    from embryofl_demo.inprocess import prepared
+
+    name, model = what
+    settings = run_settings({"model": model})
+    for folder in datasets.clinics(out / "data" / name).values():
+        prepared(settings, datasets.load(folder, out / "cache" / name, settings.image_size, 0))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""bench/quality: what is held out is held out once and nowhere seen, and a job's result becomes a row of the table."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "federation"))
+from federation_kit import draw_clinic  # noqa: E402
+
+
+@pytest.fixture
+def quality(monkeypatch):
+    """The bench's modules."""
+    monkeypatch.syspath_prepend(str(ROOT / "bench" / "quality"))
+    import datasets
+    import jobs
+    import report
+
+    yield datasets, jobs, report
+    for name in ("datasets", "jobs", "report", "plan"):
+        sys.modules.pop(name, None)
+
+
+def test_each_image_is_held_out_in_one_fold_and_never_on_two_sides(quality, tmp_path):
+    datasets = quality[0]
+    folder = draw_clinic(tmp_path / "clinic-1", "clinic-1", patients=30)
+    held_out = []
+    for fold in range(datasets.FOLDS):
+        data = datasets.load(folder, tmp_path / "cache", 32, fold)
+        sides = [set(s.rows.tolist()) for s in (data.train, data.validation, data.test)]
+        assert all(sides) and not (sides[0] & sides[1] or sides[0] & sides[2] or sides[1] & sides[2])
+        held_out.append(sides[2])
+        everything = set().union(*sides)
+    assert sum(map(len, held_out)) == len(everything) == len(set().union(*held_out))
+
+
+def test_jobs_become_a_table_that_says_what_is_missing(quality, tmp_path):
+    _, jobs, report = quality
+    for name in ("clinic-1", "clinic-2"):
+        draw_clinic(tmp_path / "data" / "day5" / name, name, patients=30)
+    ways = ["fedavg", "ditto", "pooled", *(f"{how} clinic-{k}" for how in ("alone", "alone-long") for k in (1, 2))]
+    small = {"image_size": 32, "local_epochs": 1}
+    out = tmp_path / "results"
+    out.mkdir()
+    for way in ways:
+        result = jobs.run(
+            jobs.Job("day5", "small_cnn", way, 0), tmp_path / "data", tmp_path / "cache", out, rounds=1, **small
+        )
+        assert json.loads((out / jobs.Job("day5", "small_cnn", way, 0).file).read_text()) == result
+        assert bool(result["personal"]) == (way == "ditto")
+        assert all(
+            np.isfinite(c["scores"]).all() and len(c["scores"]) == len(c["patients"]) for c in result["test"].values()
+        )
+    text = report.tables(out)
+    assert "| fedavg |" in text and "| ditto, personal |" in text and "1 of 3 folds" in text

@@ -1,0 +1,50 @@
+"""Strategies that steer clinics or keep models there, with real processes: what is killed comes back, and the weights are
+those of the same run in one process, bit for bit."""
+
+import json
+import os
+import signal
+
+import numpy as np
+import torch
+
+from embryofl.messages import RunSettings
+from embryofl_clinic.workload import EmbryoWorkload
+from embryofl_demo import inprocess
+
+NAMES = ("clinic-1", "clinic-2", "clinic-3")
+
+
+def in_one_process(federation, folder, scratch):
+    torch.set_num_threads(1)
+    settings = RunSettings.model_validate_json((folder / "settings.json").read_text())
+    clinics = {n: EmbryoWorkload(settings, federation.place.data(n), scratch / n, "cpu") for n in NAMES}
+    return inprocess.federated(clinics, settings, inprocess.initial(settings), print)
+
+
+def test_scaffold_goes_on_after_kills_of_hub_and_clinic(federation, tmp_path):
+    run = federation.start_run(rounds=4, strategy="scaffold")
+    for round_, victim in ((2, "server"), (3, "clinic-2")):
+        federation.under_way(run, round_)
+        os.kill(federation.pid(victim), signal.SIGKILL)
+    federation.wait_over(run)
+    folder = federation.folder(run)
+    made = in_one_process(federation, folder, tmp_path)
+    assert made.packed.tobytes() == (folder / "model.safetensors").read_bytes()
+    assert not list((federation.place.hub / "weights" / run).glob("*-for-*"))
+
+
+def test_dittos_own_models_stay_and_are_released_as_sums_under_their_own_name(federation, tmp_path):
+    run = federation.start_run(rounds=3, strategy="ditto")
+    federation.under_way(run, 2)
+    os.kill(federation.pid("clinic-3"), signal.SIGKILL)
+    federation.wait_over(run)
+    folder = federation.folder(run)
+    made = in_one_process(federation, folder, tmp_path)
+    assert made.packed.tobytes() == (folder / "model.safetensors").read_bytes()
+    lines = [json.loads(x) for x in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert {x["clinic"] for x in lines if x["split"] == "personal_test"} == {*NAMES, "pooled"}
+    for name in NAMES:
+        own = federation.place.clinic(name) / "personal" / run / "round-0003.safetensors"
+        assert own.read_bytes() == (tmp_path / name / "personal" / "run-0001" / own.name).read_bytes()
+        assert np.any(np.fromfile(own, np.uint8) != made.packed)
