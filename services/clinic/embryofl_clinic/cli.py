@@ -125,6 +125,31 @@ def import_(
     run_import(source, folder, layout, rule, (map_, label, table, phases, pick, before, planes), dry_run)
 
 
+RunOption = Annotated[str, typer.Option("--run", help="A finished run, such as run-0001 (default: the newest).")]
+ModelOption = Annotated[
+    list[Path],
+    typer.Option("--model", help="A model.safetensors with its model.json beside it, or their folder."),
+]
+
+
+@app.command()
+def score(
+    folder: Annotated[Path, typer.Argument(help="Images to score, labelled or not; the folder is only read.")],
+    state: StateOption = None,
+    run: RunOption = "",
+    model: ModelOption = [],  # noqa: B006
+    form: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
+    out: Annotated[Path | None, typer.Option("--out", help="Write to this file (csv, or json with --format).")] = None,
+) -> None:
+    """Score embryos with the model of a finished run: a row an embryo, ranked within its cohort. Research use only.
+
+    The cohort is the patient of labels.csv, else the sub-folder. With several --model (seeds) low and high are their range.
+    """
+    from embryofl_clinic.scoring.command import run_score
+
+    run_score(folder, state, run, model, form, out)
+
+
 def main() -> None:
     """Entry point."""
     run_command(app)
