@@ -150,6 +150,22 @@ def score(
     run_score(folder, state, run, model, form, out)
 
 
+@app.command()
+def export(
+    onnx: Annotated[Path | None, typer.Option("--onnx", help="Write ONNX here, checked against PyTorch.")] = None,
+    safetensors: Annotated[Path | None, typer.Option("--safetensors", help="Write the weights here.")] = None,
+    state: StateOption = None,
+    run: RunOption = "",
+    model: Annotated[Path | None, typer.Option("--model", help="A model.safetensors with its model.json.")] = None,
+) -> None:
+    """Write the model of a finished run for other programs. Research use only."""
+    from embryofl_clinic.scoring.command import chosen_models
+    from embryofl_clinic.scoring.export import run_export
+
+    (finished,) = chosen_models(state, run, [model] if model else [])
+    typer.echo("\n".join(run_export(finished, onnx, safetensors)))
+
+
 def main() -> None:
     """Entry point."""
     run_command(app)

@@ -30,6 +30,15 @@ class Network:
         self.card: Card = finished.card
         self.device = device
         self.model: nn.Module = _built(finished).to(device).eval()
+        self._begin()
+
+    def _begin(self) -> None:
+        """Run once outside inference mode: `lite0_head` reads its backbone then, and its weights must allow gradients
+        for heat maps."""
+        import torch
+
+        with torch.no_grad():
+            self.model(torch.zeros(1, 3, self.image_size, self.image_size, device=self.device))
 
     @property
     def image_size(self) -> int:

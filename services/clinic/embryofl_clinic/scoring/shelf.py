@@ -67,8 +67,8 @@ class Finished:
         try:
             if sha256_of(self.weights) != self.card.sha256:
                 raise UserError(
-                    f"{self.weights} is not the file that its {CARD} describes (another SHA-256). Expected the two files of "
-                    "one run side by side: copy both again."
+                    f"{self.weights} is not the file that its {CARD} describes (another SHA-256). Expected the two files "
+                    "of one run side by side: copy both again."
                 )
             packed = np.fromfile(self.weights, np.uint8)
             Layout.parse(packed.data).check(packed)
