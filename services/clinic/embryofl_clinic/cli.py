@@ -166,6 +166,22 @@ def export(
     typer.echo("\n".join(run_export(finished, onnx, safetensors)))
 
 
+@app.command("app")
+def app_(
+    data: DataOption = None,
+    state: StateOption = None,
+    host: Annotated[
+        str, typer.Option(help="Loopback; in a container 0.0.0.0, published on the host's loopback.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8088,
+) -> None:
+    """Serve this clinic's own page on this machine alone: score a cohort, what was sent, data report."""
+    from embryofl_clinic.app.serve import serve
+    from embryofl_clinic.settings import load_settings
+
+    serve(load_settings(data_dir=data, state_dir=state), host, port)
+
+
 def main() -> None:
     """Entry point."""
     run_command(app)

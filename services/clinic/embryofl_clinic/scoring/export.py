@@ -115,9 +115,7 @@ def _whole(model: "torch.nn.Module") -> "torch.nn.Module":
             super().__init__()
             self.model = model
             hidden = [v for v in vars(model).values() if isinstance(v, list)]
-            self.hidden = torch.nn.ModuleList(
-                [m for found in hidden for m in found if isinstance(m, torch.nn.Module)]
-            )
+            self.hidden = torch.nn.ModuleList([m for found in hidden for m in found if isinstance(m, torch.nn.Module)])
 
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return self.model(images)  # type: ignore[no-any-return]
@@ -127,7 +125,11 @@ def _whole(model: "torch.nn.Module") -> "torch.nn.Module":
 
 @contextlib.contextmanager
 def _quietly() -> Any:
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
         warnings.simplefilter("ignore")
         yield
 
@@ -168,5 +170,7 @@ def run_export(finished: Finished, onnx: Path | None, safetensors: Path | None) 
         said.append(f"{safetensors}: {card.settings.model} of {card.run}, SHA-256 {card.sha256}")
     if onnx is not None:
         difference = export_onnx(finished, onnx)
-        said.append(f"{onnx}: {card.settings.model} of {card.run}; {size}; largest difference of a logit {difference:.1e}")
+        said.append(
+            f"{onnx}: {card.settings.model} of {card.run}; {size}; largest difference of a logit {difference:.1e}"
+        )
     return [*said, RESEARCH_USE]
