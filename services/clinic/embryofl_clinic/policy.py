@@ -35,6 +35,8 @@ class Rules(Strict):
         Hours in which it does nothing, by this machine's local time, such as "22:00-06:00"; "": none.
     min_cell : int
         Counts and metrics of fewer embryos are withheld.
+    keep_models : int
+        Models of finished runs that are fetched and kept, the newest; 0: none is fetched.
     """
 
     min_examples: int = Field(default=20, ge=1)
@@ -42,6 +44,7 @@ class Rules(Strict):
     max_rounds_a_day: int = Field(default=0, ge=0)
     quiet_hours: str = ""
     min_cell: int = Field(default=SMALLEST_COUNT, ge=1)
+    keep_models: int = Field(default=5, ge=0)
 
     @field_validator("quiet_hours")
     @classmethod

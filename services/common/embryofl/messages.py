@@ -248,9 +248,18 @@ class Refusal(Strict):
     time: float
 
 
+class FinishedModel(Strict):
+    """The model of the newest finished run that a clinic took part in: its weights, and a `model.json` for clinics."""
+
+    run: Name
+    weights: Download
+    card: Download
+
+
 class Standing(Strict):
     """How a clinic stands: enrolled, waiting, suspended, or its key never works again (revoked, left, refused); since when
-    and why; its newest refusal; the hub's clock; the clinic's name at the hub ("": of an older hub, as it was)."""
+    and why; its newest refusal; the hub's clock; the clinic's name at the hub ("": of an older hub, as it was); the newest
+    finished model that it may fetch."""
 
     state: str
     since: float
@@ -258,6 +267,7 @@ class Standing(Strict):
     refused: Refusal | None
     time: float
     name: Name | Literal[""] = ""
+    finished: FinishedModel | None = None
 
 
 def standing_text(name: str, asked: float, session: str = "") -> bytes:

@@ -22,6 +22,7 @@ from embryofl_server.blobs import SignedUrls, Uploads
 from embryofl_server.checkpoint import Checkpoints
 from embryofl_server.doorkeeper import Doorkeeper
 from embryofl_server.exporter import Exporter
+from embryofl_server.finished import FinishedModels
 from embryofl_server.identity import Identity
 from embryofl_server.lifeline import Halted, Hub
 from embryofl_server.membership import Membership
@@ -61,6 +62,7 @@ class HubService:
         self.uploads = Uploads(state / "uploads")
         self.progress = Progress()
         self.urls = SignedUrls(self.identity.url_key, self._admitted)
+        self.finished = FinishedModels(self.runs, settings.weights, self.urls)
         self._link = SuperLink(settings.superlink_address, self.identity.ca, self.identity.superexec_secret)
         self.door = Doorkeeper(self._link, self.store, lambda: self.runs.next() is None)
         self.membership = Membership(self.store, self.audit.write, self._invite, self.door.admit, settings.invite_days,
