@@ -25,7 +25,7 @@ from embryofl_clinic.scoring.shelf import Shelf
 SIDE = 320
 """Of the pictures that are shown, in pixels."""
 MOST_FILES = 60
-MOST_FILE_BYTES = 32 * 2**20
+MOST_FILE_BYTES = 32 * 10**6
 RECENT = 8
 """Cohorts whose pictures stay in memory while the page runs."""
 VIEW = "@"
@@ -101,7 +101,7 @@ class ScoringDesk:
 
 def _look(upload: Upload, sides: Sequence[int]) -> Look:
     if len(upload.data) > MOST_FILE_BYTES:
-        return Look(problem=f"too large: {len(upload.data) >> 20} MiB; at most {MOST_FILE_BYTES >> 20} are taken here")
+        return Look(problem=f"too large: more than {MOST_FILE_BYTES // 10**6} MB, the most that is taken here")
     return look_at(upload.data, sides)
 
 
