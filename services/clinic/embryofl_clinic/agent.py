@@ -13,10 +13,12 @@ from embryofl.wire import WireError
 from embryofl_clinic.clock import HubClock
 from embryofl_clinic.exporter import TrainerMetrics, memory
 from embryofl_clinic.federation import Federation
+from embryofl_clinic.fetching import Fetcher
 from embryofl_clinic.fleet_link import FleetLink, Incoming, Refused, RunGone, Stopped
 from embryofl_clinic.identity import Identity, Membership
 from embryofl_clinic.policy import Policy
 from embryofl_clinic.route import Route
+from embryofl_clinic.sent import SentLog
 from embryofl_clinic.settings import ClinicSettings
 from embryofl_clinic.standing import GONE, StandingDesk
 from embryofl_clinic.transfer import TransferRefused, Transfers
@@ -63,6 +65,7 @@ class Agent:
         self._route = Route(membership, settings.hubs)
         self._standing = StandingDesk(identity, membership, self._route, self._clock, self._metrics,
                                       Federation(settings.state_dir), self._renamed, self._told)  # fmt: skip
+        self._sent, self._fetcher = SentLog(settings.state_dir), Fetcher(settings.state_dir, self._clock)
         self._last: tuple[tuple[str, int, str, str], Trained | None, Reply] | None = None
         self._up = False
 
@@ -170,7 +173,8 @@ class Agent:
             try:
                 incoming = link.receive()
                 if incoming is None:
-                    self._standing.look()
+                    found = self._standing.look()
+                    self._fetcher.consider(found.finished if found else None, transfers)
                     self._stop.wait(delay)
                     delay = min(delay * POLL_GROWTH, POLL_SLOW_S)
                     continue
@@ -199,9 +203,12 @@ class Agent:
         except Exception as exc:  # the text stays here, in the clinic's own log
             log.exception("round %d failed", request.round)
             link.answer_failure(incoming, type(exc).__name__, time.monotonic() - began)
+            self._sent.note("failure", len(type(exc).__name__), request.run, request.round)
             self._metrics.answered("failed")
         else:
-            link.answer(incoming, reply.model_dump_json(), time.monotonic() - began)
+            text = reply.model_dump_json()
+            link.answer(incoming, text, time.monotonic() - began)
+            self._sent.note_answer(reply, text)
             self._metrics.answered("refused" if reply.refused else "trained" if reply.update else "evaluated")
             log.info(
                 "round %d of %d: %s in %.1f s%s", request.round, request.settings.rounds,
@@ -268,6 +275,7 @@ class Agent:
             body |= {"examples": trained.examples, "train_loss": trained.loss}
             body["update"] = transfers.upload(request.upload_url, trained.packed, request.deadline)
             metrics.transferred("up", len(trained.packed))
+            self._sent.note("update", len(trained.packed), request.run, request.round)
             lap("upload")
             seconds["loading"] = loading
             self._policy.count_round()
@@ -282,6 +290,7 @@ class Agent:
         _, trained, reply = self._last
         if trained is not None:
             transfers.upload(request.upload_url, trained.packed, request.deadline)
+            self._sent.note("update", len(trained.packed), request.run, request.round)
         return reply
 
 

@@ -143,6 +143,63 @@ def import_(
     run_import(source, folder, layout, rule, (map_, label, table, phases, pick, before, planes), dry_run)
 
 
+RunOption = Annotated[str, typer.Option("--run", help="A finished run, such as run-0001 (default: the newest).")]
+ModelOption = Annotated[
+    list[Path],
+    typer.Option("--model", help="A model.safetensors with its model.json beside it, or their folder."),
+]
+
+
+@app.command()
+def score(
+    folder: Annotated[Path, typer.Argument(help="Images to score, labelled or not; the folder is only read.")],
+    state: StateOption = None,
+    run: RunOption = "",
+    model: ModelOption = [],  # noqa: B006
+    form: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
+    out: Annotated[Path | None, typer.Option("--out", help="Write to this file (csv, or json with --format).")] = None,
+) -> None:
+    """Score embryos with the model of a finished run: a row an embryo, ranked within its cohort. Research use only.
+
+    The cohort is the patient of labels.csv, else the sub-folder. With several --model (seeds) low and high are their range.
+    """
+    from embryofl_clinic.scoring.command import run_score
+
+    run_score(folder, state, run, model, form, out)
+
+
+@app.command()
+def export(
+    onnx: Annotated[Path | None, typer.Option("--onnx", help="Write ONNX here, checked against PyTorch.")] = None,
+    safetensors: Annotated[Path | None, typer.Option("--safetensors", help="Write the weights here.")] = None,
+    state: StateOption = None,
+    run: RunOption = "",
+    model: Annotated[Path | None, typer.Option("--model", help="A model.safetensors with its model.json.")] = None,
+) -> None:
+    """Write the model of a finished run for other programs. Research use only."""
+    from embryofl_clinic.scoring.command import chosen_models
+    from embryofl_clinic.scoring.export import run_export
+
+    (finished,) = chosen_models(state, run, [model] if model else [])
+    typer.echo("\n".join(run_export(finished, onnx, safetensors)))
+
+
+@app.command("app")
+def app_(
+    data: DataOption = None,
+    state: StateOption = None,
+    host: Annotated[
+        str, typer.Option(help="Loopback; in a container 0.0.0.0, published on the host's loopback.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8088,
+) -> None:
+    """Serve this clinic's own page on this machine alone: score a cohort, what was sent, data report."""
+    from embryofl_clinic.app.serve import serve
+    from embryofl_clinic.settings import load_settings
+
+    serve(load_settings(data_dir=data, state_dir=state), host, port)
+
+
 def main() -> None:
     """Entry point."""
     run_command(app)

@@ -1,5 +1,6 @@
 """A clinic's first step: look at the data, show what will be sent of it, and join with an invite."""
 
+import json
 import logging
 import threading
 from typing import Any
@@ -9,6 +10,7 @@ from embryofl.errors import UserError
 from embryofl.invite import Invite
 from embryofl.messages import RunSettings
 from embryofl_clinic.identity import Identity, Membership
+from embryofl_clinic.sent import SentLog
 from embryofl_clinic.settings import ClinicSettings
 
 log = logging.getLogger("embryofl.clinic")
@@ -41,6 +43,9 @@ def enter(settings: ClinicSettings, identity: Identity, stop: threading.Event) -
         "\n".join(told(invite.name, settings.meaning, summary)), highlight=False, soft_wrap=True, markup=False
     )
     membership = join(identity, invite, settings.meaning, summary, stop)
+    SentLog(settings.state_dir).note(
+        "enrolment", len(json.dumps(summary)) + len(identity.public_key) + len(invite.name)
+    )
     log.info("joined the hub as %s", membership.name)
     if settings.invite_file is not None and settings.invite_file.is_relative_to(settings.state_dir):
         settings.invite_file.unlink(missing_ok=True)  # used up

@@ -37,6 +37,8 @@ class Rules(Strict):
         Counts and metrics of fewer embryos are withheld.
     require_dp : bool
         Only take part in runs with differential privacy. This version has none, so that every request is refused.
+    keep_models : int
+        Models of finished runs that are fetched and kept, the newest; 0: none is fetched.
     """
 
     min_examples: int = Field(default=20, ge=1)
@@ -45,6 +47,7 @@ class Rules(Strict):
     quiet_hours: str = ""
     min_cell: int = Field(default=SMALLEST_COUNT, ge=1)
     require_dp: bool = False
+    keep_models: int = Field(default=5, ge=0)
 
     @field_validator("quiet_hours")
     @classmethod

@@ -18,7 +18,7 @@ from embryofl.task import TrainSettings
 
 _TRAIN, _RECIPE = TrainSettings(), recipe(DEFAULT_MODEL)
 
-PROTOCOL = 1  # raised when a message changes meaning; both sides refuse another number
+PROTOCOL = 2  # raised when a message changes meaning; both sides refuse another number
 MAX_REPLY = 1 << 20  # bytes of JSON a reply may have
 MAX_COUNT = 10**9  # of anything that a clinic tells of its data
 TEXT_CODE = 7_000
@@ -290,11 +290,20 @@ class Refusal(Strict):
     time: float
 
 
+class FinishedModel(Strict):
+    """The model of the newest finished run that a clinic took part in: its weights, and a `model.json` for clinics."""
+
+    run: Name
+    weights: Download
+    card: Download
+
+
 class Standing(Strict):
     """How a clinic stands: enrolled, waiting, suspended, or its key never works again (revoked, left, refused); since when
     and why; its newest refusal; the hub's clock; the clinic's name at the hub ("": of an older hub, as it was); how the
     hub is reached from now on (None: of an older hub, or to a key that never works again, as it was); what the other
-    clinics' images come to together, where that is news and there are enough of them."""
+    clinics' images come to together, where that is news and there are enough of them; the newest finished model that it may
+    fetch."""
 
     state: str
     since: float
@@ -304,6 +313,7 @@ class Standing(Strict):
     name: Name | Literal[""] = ""
     others: DataStatistics | None = None
     link: Link | None = None
+    finished: FinishedModel | None = None
 
 
 def standing_text(name: str, asked: float, session: str = "", trusts: str = "") -> bytes:

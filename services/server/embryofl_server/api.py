@@ -112,7 +112,9 @@ def create_app(hub: HubService) -> FastAPI:
     @app.post("/v1/standing")
     def standing(question: StandingQuestion, x_forwarded_for: Address = "") -> Response:
         def answer() -> dict[str, Any]:
-            return hub.membership.standing(question, x_forwarded_for[:100]).model_dump()
+            found = hub.membership.standing(question, x_forwarded_for[:100])
+            offer = hub.finished.offer(found.name) if found.state == "enrolled" else None
+            return found.model_copy(update={"finished": offer}).model_dump()
 
         return _at_the_door(strangers, x_forwarded_for, answer)
 

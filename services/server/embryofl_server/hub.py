@@ -23,6 +23,7 @@ from embryofl_server.blobs import SignedUrls, Uploads
 from embryofl_server.checkpoint import Checkpoints
 from embryofl_server.doorkeeper import Doorkeeper
 from embryofl_server.exporter import Exporter
+from embryofl_server.finished import FinishedModels
 from embryofl_server.identity import Identity
 from embryofl_server.lifeline import Halted, Hub
 from embryofl_server.membership import Membership
@@ -63,6 +64,7 @@ class HubService:
         self.uploads = Uploads(state / "uploads")
         self.progress = Progress()
         self.urls = SignedUrls(self.identity.url_key, self._admitted)
+        self.finished = FinishedModels(self.runs, settings.weights, self.urls)
         self._link = SuperLink(settings.superlink_address, self.identity.internal, self.identity.superexec_secret)
         self.door = Doorkeeper(self._link, self.store, lambda: self.runs.next() is None)
         self.authority = Authority(self.identity, self.store, self.audit.write, settings.certificate_days)

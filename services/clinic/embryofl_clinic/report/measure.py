@@ -94,7 +94,7 @@ def measure_file(root: Path, file: str, large: AbstractContextManager[object] | 
             data, info = read_file(root, file)
             with _held(large, size <= LARGE_BYTES and _pixels(data) > LARGE_PIXELS):
                 opened = open_image(data)
-                image = _working_size(opened.image)
+                image = working_size(opened.image)
                 found = {"width": opened.width, "height": opened.height, "mode": opened.mode, "note": opened.note,
                          "optics": optics_of(opened.image)}  # fmt: skip
                 del opened
@@ -128,7 +128,8 @@ def _pixels(data: bytes) -> int:
     return 0
 
 
-def _working_size(image: Image.Image) -> Image.Image:
+def working_size(image: Image.Image) -> Image.Image:
+    """The image, or a smaller one of at most `WORKING_SIDE` pixels, at which pictures are measured."""
     side = max(image.size)
     if side <= WORKING_SIDE:
         return image

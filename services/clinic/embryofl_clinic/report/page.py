@@ -9,6 +9,7 @@ import hashlib
 from importlib import resources
 
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
 
 from embryofl_clinic.report.finding import Finding
 from embryofl_clinic.report.report import Report
@@ -31,21 +32,30 @@ def page(report: Report, thumbnails: Thumbnails) -> str:
     package = resources.files(__package__)
     style = package.joinpath("page.css").read_text("utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["clean"] = clean
-    template = environment.from_string(package.joinpath("page.html.j2").read_text("utf-8"))
+    template = _environment().from_string(package.joinpath("page.html.j2").read_text("utf-8"))
+    return template.render(
+        body=Markup(body(report, thumbnails)),  # noqa: S704 - made by a template that escapes
+        facts=report.facts,
+        style=style,
+        policy=f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'",
+    )
+
+
+def body(report: Report, thumbnails: Thumbnails) -> str:
+    """What stands below the page's heading, escaped: for the clinic's own page too."""
+    template = _environment().from_string(resources.files(__package__).joinpath("body.html.j2").read_text("utf-8"))
     left = MOST_PICTURES
     findings = []
     for finding in report.findings:
         rows, left = _rows(finding, thumbnails, left)
         findings.append((finding, rows))
-    return template.render(
-        report=report,
-        facts=report.facts,
-        findings=findings,
-        style=style,
-        policy=f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'",
-    )
+    return template.render(report=report, facts=report.facts, findings=findings)
+
+
+def _environment() -> Environment:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["clean"] = clean
+    return environment
 
 
 def _rows(finding: Finding, thumbnails: Thumbnails, left: int) -> tuple[list[dict[str, object]], int]:

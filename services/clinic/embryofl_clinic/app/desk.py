@@ -1,0 +1,142 @@
+"""Scores a cohort that was dropped onto the page: decode, score, rank, heat maps. One cohort at a time."""
+
+import base64
+import hashlib
+import io
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import PurePosixPath
+
+import numpy as np
+from PIL import Image
+
+from embryofl.errors import UserError
+from embryofl_clinic.app.records import Pictures, Record, Records, new_id
+from embryofl_clinic.scoring.folder import Picture
+from embryofl_clinic.scoring.look import Look, in_order, look_at
+from embryofl_clinic.scoring.network import Network
+from embryofl_clinic.scoring.score import BATCH, combine, score_looks
+from embryofl_clinic.scoring.shelf import Shelf
+
+SIDE = 320
+"""Of the pictures that are shown, in pixels."""
+MOST_FILES = 60
+MOST_FILE_BYTES = 32 * 10**6
+RECENT = 8
+"""Cohorts whose pictures stay in memory while the page runs."""
+VIEW = "@"
+"""`E1@1.png` and `E1@2.png` are two views of embryo E1."""
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file as it was dropped: its name, which nobody can trust, and its content."""
+
+    name: str
+    data: bytes
+
+
+class ScoringDesk:
+    """Keeps the newest model warm.
+
+    Parameters
+    ----------
+    shelf : Shelf
+    records : Records
+    device : str
+    """
+
+    def __init__(self, shelf: Shelf, records: Records, device: str) -> None:
+        self._shelf, self._records, self._device = shelf, records, device
+        self._busy = threading.Lock()
+        self._network: Network | None = None
+        self._recent: OrderedDict[str, Record] = OrderedDict()
+
+    def score(self, uploads: Sequence[Upload], cohort: str, run: str, *, keep: bool) -> Record:
+        """Score one cohort and keep its record.
+
+        Raises
+        ------
+        UserError
+            When there is no file, or too many, no model, or the record cannot be written.
+        """
+        if not uploads:
+            raise UserError("No image was chosen. Expected the images of one patient's cohort.")
+        if len(uploads) > MOST_FILES:
+            raise UserError(f"{len(uploads)} files were chosen; at most {MOST_FILES} are taken at once.")
+        with self._busy:
+            network = self._ready(run)
+            return self._scored(network, _distinct(uploads), cohort or "cohort", keep=keep)
+
+    def _ready(self, run: str) -> Network:
+        finished = self._shelf.get(run)
+        if self._network is None or self._network.card != finished.card:
+            self._network = None  # free the old one first
+            self._network = Network(finished, self._device)
+        return self._network
+
+    def _scored(self, network: Network, uploads: list[Upload], cohort: str, *, keep: bool) -> Record:
+        sides = sorted({SIDE, network.image_size})
+        looks = list(in_order([partial(_look, upload, sides) for upload in uploads]))
+        pictures = [Picture(u.name, cohort, _embryo(u.name)) for u in uploads]
+        scores = combine(pictures, looks, score_looks(looks, [network]), [network])
+        record = Record(
+            new_id(), time.time(), cohort, scores.to_dict(),
+            {u.name: hashlib.sha256(u.data).hexdigest() for u in uploads}, _pictures(network, uploads, looks),
+        )  # fmt: skip
+        self._records.put(record, pictures=keep)
+        self._recent[record.id] = record
+        while len(self._recent) > RECENT:
+            self._recent.popitem(last=False)
+        return record
+
+    def find(self, id_: str) -> Record | None:
+        """A record, with its pictures where they are still in memory or were kept."""
+        return self._recent.get(id_) or self._records.get(id_)
+
+
+def _look(upload: Upload, sides: Sequence[int]) -> Look:
+    if len(upload.data) > MOST_FILE_BYTES:
+        return Look(problem=f"too large: more than {MOST_FILE_BYTES // 10**6} MB, the most that is taken here")
+    return look_at(upload.data, sides)
+
+
+def _distinct(uploads: Sequence[Upload]) -> list[Upload]:
+    """The same files under names that differ, without folders, of bounded length."""
+    seen: dict[str, int] = {}
+    found = []
+    for upload in uploads:
+        path = PurePosixPath(upload.name.replace("\\", "/"))
+        name = (path.name or "image")[-120:]
+        count = seen[name] = seen.get(name, 0) + 1
+        found.append(replace(upload, name=name if count == 1 else f"{name} ({count})"))
+    return found
+
+
+def _embryo(name: str) -> str:
+    return PurePosixPath(name).stem.rpartition(VIEW)[0]
+
+
+def _pictures(network: Network, uploads: Sequence[Upload], looks: Sequence[Look]) -> dict[str, Pictures]:
+    from embryofl_clinic.scoring.heatmap import heat_maps, overlay
+
+    usable = [i for i, look in enumerate(looks) if not look.problem]
+    found = {}
+    for at in range(0, len(usable), BATCH):
+        part = usable[at : at + BATCH]
+        squares = np.stack([looks[i].squares[network.image_size] for i in part])
+        for i, heat in zip(part, heat_maps(network.model, squares, network.device), strict=True):
+            large = looks[i].squares[SIDE]
+            found[uploads[i].name] = Pictures(_jpeg(Image.fromarray(large)), _jpeg(overlay(large, heat)))
+    return found
+
+
+def _jpeg(image: Image.Image) -> str:
+    """A picture made anew, without anything else of the file, as a `data:` address."""
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=82)
+    return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()

@@ -1,0 +1,152 @@
+"""The page's door: who may come in, and what every answer carries. An ASGI layer around the whole page.
+
+Threats it is made for: other people on the machine's network (only loopback names are answered), web pages open in the
+same browser (DNS rebinding: the Host; cross-site requests: the Origin, a SameSite cookie), other users of the machine
+(nothing without the link that was printed here), and large bodies.
+"""
+
+import hashlib
+import hmac
+import re
+import secrets
+import time
+from collections.abc import Callable
+from urllib.parse import parse_qs
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+COOKIE = "embryofl_clinic"
+SESSION_S = 12 * 3600.0
+MOST_SESSIONS = 16
+MOST_BYTES = 256 * 2**20
+"""Of one request: a cohort in uncompressed images."""
+ENTER = "/enter"
+_LOOPBACK = re.compile(r"(?:127\.0\.0\.1|localhost|\[::1\])(?::\d{1,5})?")
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    # same-origin and not no-referrer: with the latter browsers send `Origin: null` with a form
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+    "Cache-Control": "no-store",
+    "Server": "EmbryoFL",
+}
+
+Words = Callable[[str], str]
+
+
+class Door:
+    """Nothing is answered without a session, which begins with a link that works once.
+
+    Parameters
+    ----------
+    app : ASGI application
+        The page.
+    on_link : callable
+        Told the path of the link that works next, at the start and whenever one was used.
+    page : callable
+        Makes a whole page of the key of a text: `locked`, `host`, `origin`, `method`, `too_large`, `used` or `enter`.
+    """
+
+    def __init__(self, app: ASGIApp, on_link: Callable[[str], None], page: Words) -> None:
+        self._app, self._on_link, self._page = app, on_link, page
+        self._token = ""
+        self._sessions: dict[str, float] = {}  # SHA-256 of the cookie's value to when it ends
+
+    def new_link(self) -> None:
+        """Make the link that works next; the one before ends."""
+        self._token = secrets.token_urlsafe(32)
+        self._on_link(f"{ENTER}?token={self._token}")
+
+    def forget(self, cookie: str) -> None:
+        """End a session."""
+        self._sessions.pop(_digest(cookie), None)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See the class."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+        elif scope["type"] == "http":
+            request = Request(scope)
+            refusal = self._refusal(request)
+            if refusal is not None:
+                await refusal(scope, receive, _with_headers(send))
+            else:
+                await self._app(scope, receive, _with_headers(send))
+        # anything else (a web socket) gets no answer
+
+    def _refusal(self, request: Request) -> Response | None:
+        """The answer to a request that does not reach the page; None for one that does."""
+        host = request.headers.getlist("host")
+        if len(host) != 1 or not _LOOPBACK.fullmatch(host[0]):
+            return self._say("host", 403)
+        if request.method not in ("GET", "HEAD", "POST"):
+            return self._say("method", 405)
+        if self._foreign(request, host[0]):
+            return self._say("origin", 403)
+        if request.method == "POST" and not self._fits(request):
+            return self._say("too_large", 413)
+        if request.url.path == ENTER:
+            return self._enter(request)
+        if not self._known(request.cookies.get(COOKIE, "")):
+            return self._say("locked", 401)
+        return None
+
+    @staticmethod
+    def _foreign(request: Request, host: str) -> bool:
+        """Whether another site's page sent this. A link or an address typed may come from anywhere: it changes nothing."""
+        if request.method == "POST":
+            return request.headers.getlist("origin") != [f"http://{host}"]
+        site, mode = request.headers.get("sec-fetch-site", "none"), request.headers.get("sec-fetch-mode", "navigate")
+        return site not in ("none", "same-origin") and mode != "navigate"
+
+    @staticmethod
+    def _fits(request: Request) -> bool:
+        length = request.headers.get("content-length", "")
+        chunked = "transfer-encoding" in request.headers
+        return length.isdecimal() and int(length) <= MOST_BYTES and not chunked
+
+    def _enter(self, request: Request) -> Response:
+        given = parse_qs(request.url.query).get("token", [""])[0]
+        if request.method != "GET" or not self._token or not hmac.compare_digest(given.encode(), self._token.encode()):
+            return self._say("used", 403)
+        cookie = secrets.token_urlsafe(32)
+        now = time.monotonic()
+        self._sessions = {k: end for k, end in self._sessions.items() if end > now}
+        while len(self._sessions) >= MOST_SESSIONS:
+            self._sessions.pop(min(self._sessions, key=self._sessions.__getitem__))
+        self._sessions[_digest(cookie)] = now + SESSION_S
+        self.new_link()
+        # A page and no redirect: a browser that was sent here by another program would hold a strict cookie back from it.
+        response = self._say("enter", 200)
+        response.set_cookie(COOKIE, cookie, max_age=int(SESSION_S), httponly=True, samesite="strict", path="/")
+        return response
+
+    def _known(self, cookie: str) -> bool:
+        return self._sessions.get(_digest(cookie), 0.0) > time.monotonic()
+
+    def _say(self, key: str, status: int) -> Response:
+        return HTMLResponse(self._page(key), status, headers={"Connection": "close"} if status == 413 else None)
+
+
+def _digest(cookie: str) -> str:
+    return hashlib.sha256(cookie.encode()).hexdigest()
+
+
+def _with_headers(send: Send) -> Send:
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            ours = {name.lower().encode(): value.encode() for name, value in HEADERS.items()}
+            theirs = [(name, value) for name, value in message.get("headers", []) if name.lower() not in ours]
+            message = {**message, "headers": [*theirs, *ours.items()]}
+        await send(message)
+
+    return sending

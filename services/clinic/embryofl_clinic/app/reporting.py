@@ -1,0 +1,62 @@
+"""The data report on the page: made in the background when asked for, shown until the next one."""
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from embryofl.errors import UserError
+from embryofl_clinic.report import check_folder
+from embryofl_clinic.report.page import body
+from embryofl_clinic.report.thumbnails import Thumbnails
+
+log = logging.getLogger("embryofl.app")
+
+
+@dataclass(frozen=True)
+class ReportState:
+    """`doing` says how far it is ("": nothing is under way); `html` is the last one, made at `time`; `error` in words."""
+
+    doing: str = ""
+    html: str = ""
+    time: float = 0.0
+    error: str = ""
+
+
+class ReportDesk:
+    """Makes one report at a time.
+
+    Parameters
+    ----------
+    data_dir, cache_dir : Path
+    """
+
+    def __init__(self, data_dir: Path, cache_dir: Path) -> None:
+        self._data_dir, self._cache_dir = data_dir, cache_dir
+        self._lock = threading.Lock()
+        self.state = ReportState()
+
+    def begin(self) -> None:
+        """Make a report, unless one is under way."""
+        with self._lock:
+            if self.state.doing:
+                return
+            self.state = ReportState("reading", self.state.html, self.state.time)
+        threading.Thread(target=self._make, name="report", daemon=True).start()
+
+    def _make(self) -> None:
+        def told(what: str, done: int, total: int) -> None:
+            self.state = ReportState(f"{what}: {done} of {total}", before.html, before.time)
+
+        before = self.state
+        try:
+            report = check_folder(self._data_dir, self._cache_dir, progress=told)
+            html = body(report, Thumbnails(self._data_dir.resolve()))
+            self.state = ReportState(html=html, time=time.time())
+        except UserError as exc:
+            self.state = ReportState(html=before.html, time=before.time, error=str(exc))
+        except Exception:
+            log.exception("the report failed")
+            words = "The report failed; the program's own log says why."
+            self.state = ReportState(html=before.html, time=before.time, error=words)

@@ -1,0 +1,71 @@
+"""`embryofl-clinic score` and `export`: what the command line asks for, done and said."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+from rich.console import Console
+
+from embryofl.errors import UserError
+from embryofl.files import write_atomic
+from embryofl_clinic.scoring.shelf import Finished, Shelf, read_model
+from embryofl_clinic.scoring.wording import RESEARCH_USE
+from embryofl_clinic.settings import load_settings
+
+
+def chosen_models(state: Path | None, run: str, files: Sequence[Path]) -> list[Finished]:
+    """The models that were asked for; without a word, that of the newest finished run.
+
+    Raises
+    ------
+    UserError
+        When both a run and files are named, or there is no such model.
+    """
+    if run and files:
+        raise UserError("Found both --run and --model. Expected one of them.")
+    if files:
+        return [read_model(path / "model.safetensors" if path.is_dir() else path) for path in files]
+    return [Shelf(load_settings(state_dir=state).state_dir).get(run)]
+
+
+def run_score(folder: Path, state: Path | None, run: str, files: Sequence[Path], form: str, out: Path | None) -> None:
+    """Score a folder and show or write the result.
+
+    Raises
+    ------
+    UserError
+    """
+    from embryofl_clinic.check import progress_bar
+    from embryofl_clinic.scoring import output
+    from embryofl_clinic.scoring.folder import read_pictures
+    from embryofl_clinic.scoring.network import load_networks
+    from embryofl_clinic.scoring.score import score_folder
+    from embryofl_clinic.workload import pick_device
+
+    forms = {"table": None, "csv": output.as_csv, "json": output.as_json}
+    if form not in forms:
+        raise UserError(f"Found --format {form!r}. Expected table, csv or json.")
+    if out is not None and out.resolve().is_relative_to(folder.resolve()):
+        raise UserError(f"The file {out} would lie in the data folder, which is only read. Name a place elsewhere.")
+    models = chosen_models(state, run, files)
+    pictures, problems = read_pictures(folder)
+    networks = load_networks(models, pick_device(load_settings(state_dir=state).device))
+    notes = [f"{p.file}: {p.detail}" for p in problems if p.leaves_out]
+    with progress_bar() as told:
+        scores = score_folder(
+            folder.resolve(), pictures, networks, notes, lambda done, total: told("scoring images", done, total)
+        )
+    write = forms[form]
+    if out is not None:
+        text = (write or output.as_csv)(scores)
+        try:
+            write_atomic(out, text.encode("utf-8", "replace"), 0o600)
+        except OSError as error:
+            raise UserError(f"The file {out} cannot be written ({error.strerror}). Name another place.") from error
+        typer.echo(f"{len(scores.embryos)} embryos scored: {out}. {RESEARCH_USE}")
+    elif write is None:
+        output.print_scores(scores, Console())
+    else:
+        typer.echo(write(scores), nl=False)
+        if form == "csv":
+            typer.echo(RESEARCH_USE, err=True)

@@ -1,0 +1,91 @@
+"""Any folder of images, labelled or not, as embryos in cohorts: what is to be scored."""
+
+import posixpath
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from embryofl.data.contract import COLUMNS, EmbryoImage, Problem
+from embryofl.data.layouts import CONTRACT_PLACES, read_folder
+from embryofl.data.listing import Listing, list_images, locate
+from embryofl.data.tables import Row
+from embryofl.errors import DataError
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image to score.
+
+    Attributes
+    ----------
+    file : str
+        Relative to the folder.
+    cohort : str
+        The patient, or the sub-folder; "" where unknown: then there is no rank.
+    embryo : str
+        Images of one embryo of one cohort on one day are views of it; "" where an image is an embryo of its own.
+    day : int or None
+    """
+
+    file: str
+    cohort: str = ""
+    embryo: str = ""
+    day: int | None = None
+
+    @property
+    def unit(self) -> tuple[object, ...]:
+        """What counts as one embryo."""
+        return (self.cohort, self.embryo, self.day) if self.embryo else (self.file,)
+
+
+def read_pictures(root: Path) -> tuple[list[Picture], list[Problem]]:
+    """All images of a folder in the order of their files, and what could not be taken as it stands.
+
+    A `labels.csv` tells patient, embryo and day; its column `label` may be missing and is never looked at. Of folders
+    without one the sub-folder is the cohort, unless the sub-folders are classes (`good/`, `poor/`).
+
+    Raises
+    ------
+    DataError
+        When the folder cannot be read, holds no image, or its `labels.csv` is no table.
+    """
+    listing = list_images(root)
+    if not listing.files:
+        raise DataError(f"There is no image in {root}. Expected image files of the types png, jpg, tif or bmp.")
+    if listing.top_file("labels.csv") is not None:
+        return _by_table(listing)
+    try:
+        folder = read_folder(root)
+    except DataError:  # no layout that tells labels: none is needed
+        return [Picture(file, _sub_folder(file)) for file in listing.files], list(listing.problems)
+    return [Picture(i.file, i.patient, i.embryo, i.day) for i in folder.images], list(folder.problems)
+
+
+def _sub_folder(file: str) -> str:
+    """The cohort of an image without a table: where it lies; images beside each other at the top are one cohort."""
+    return posixpath.dirname(file).removeprefix("images/") or "images"
+
+
+def _by_table(listing: Listing) -> tuple[list[Picture], list[Problem]]:
+    table = listing.table("labels.csv", ("image",), tuple(c for c in COLUMNS if c != "image"))
+    assert table is not None
+    rows: dict[str, Row] = {}
+    problems = list(listing.problems)
+    for row in table.rows:
+        file = locate(listing, row.cells["image"], CONTRACT_PLACES, f"{table.name} row {row.number}")
+        if isinstance(file, Problem):
+            problems.append(file)
+        elif rows.setdefault(file, row).number != row.number and _described(file, rows[file]) != _described(file, row):
+            problems.append(
+                Problem(file, "contradiction", f"rows {rows[file].number} and {row.number}: the first counts")
+            )
+    unnamed = Row(0, {}, False)
+    files = sorted({*listing.files, *rows})
+    return [_described(file, rows.get(file, unnamed)) for file in files], problems
+
+
+def _described(file: str, row: Row) -> Picture:
+    day = re.fullmatch(r"(?:d|day)?\s*(\d{1,2})(?:[.,]0+)?", row.cells.get("day", "").lower())
+    number = int(day[1]) if day and int(day[1]) <= 10 else None
+    image = EmbryoImage(file, patient=row.cells.get("patient", ""), embryo=row.cells.get("embryo", ""))
+    return Picture(file, image.patient, image.embryo, number)

@@ -1,0 +1,115 @@
+"""Where in a picture a score came from: HiResCAM, computed here, as a colour-blind safe overlay.
+
+Draelos and Carin, "Use HiResCAM instead of Grad-CAM for faithful explanations of convolutional neural networks" (2020),
+https://arxiv.org/abs/2011.08891: at a convolutional layer, activation times gradient of the logit, summed over channels.
+Orange raised the score, blue lowered it. It illustrates what this model looked at; it proves nothing about an embryo.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+if TYPE_CHECKING:
+    import torch
+
+CELLS = 16
+"""The layer is the last whose map has at least one cell for each so many pixels: fine enough to point, deep enough to
+mean something."""
+RAISED, LOWERED = (230, 97, 1), (41, 98, 180)
+"""Orange and blue: told apart with every common colour vision deficiency, and by the contour's absence in grey print."""
+STRONGEST = 0.75
+"""Opacity where a map is strongest."""
+SHOWN = 0.15
+"""Below this part of the strongest nothing is painted."""
+
+Floats = npt.NDArray[np.float32]
+
+
+def heat_maps(model: "torch.nn.Module", pixels: npt.NDArray[np.uint8], device: str = "cpu") -> list[Floats]:
+    """Signed maps of some pictures, float32 (h, w) each of a few cells, scaled so that the strongest is 1 or -1.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Images (n, 3, s, s) to logits (n,), in evaluation mode.
+    pixels : numpy.ndarray
+        uint8 (n, s, s, 3).
+    device : str (default: "cpu")
+    """
+    import torch
+
+    images = torch.from_numpy(np.ascontiguousarray(pixels)).to(device).permute(0, 3, 1, 2)
+    layer = _layer(model, images[:1])
+    kept: list[torch.Tensor] = []
+
+    def cut(_module: Any, _inputs: Any, output: "torch.Tensor") -> "torch.Tensor":
+        kept[:] = [output.detach().requires_grad_()]
+        return kept[0].clone()  # a network may write into what it is given
+
+    handle = layer.register_forward_hook(cut)
+    try:
+        with torch.enable_grad():
+            logits = model(images)
+            (gradient,) = torch.autograd.grad(logits.sum(), kept[0])
+    finally:
+        handle.remove()
+    maps = (kept[0] * gradient).sum(dim=1).detach().float().cpu().numpy()
+    return [_scaled(each) for each in maps]
+
+
+def _layer(model: "torch.nn.Module", image: "torch.Tensor") -> "torch.nn.Module":
+    """The last module, by order of running, whose output is a map of enough cells."""
+    import torch
+
+    found: list[torch.nn.Module] = []
+    least = max(2, image.shape[-1] // CELLS)
+
+    def note(module: torch.nn.Module, _inputs: Any, output: Any) -> None:
+        if isinstance(output, torch.Tensor) and output.ndim == 4 and min(output.shape[-2:]) >= least:
+            found.append(module)
+
+    with torch.no_grad():
+        model(image)  # `lite0_head` reads its backbone when first needed
+    modules = [*model.modules(), *(m for part in _hidden(model) for m in part.modules())]
+    handles = [module.register_forward_hook(note) for module in modules]
+    try:
+        with torch.inference_mode():
+            model(image)
+    finally:
+        for handle in handles:
+            handle.remove()
+    ran = [m for m in found if sum(1 for other in found if other is m) == 1]  # one that runs twice has two outputs
+    return ran[-1]
+
+
+def _hidden(model: "torch.nn.Module") -> list["torch.nn.Module"]:
+    """Networks that a model keeps out of its own weights (`lite0_head` keeps its frozen backbone in a list)."""
+    import torch
+
+    lists = [value for value in vars(model).values() if isinstance(value, list)]
+    return [m for found in lists for m in found if isinstance(m, torch.nn.Module) and not m.training]
+
+
+def _scaled(values: Floats) -> Floats:
+    strongest = float(np.abs(values).max())
+    return np.asarray(values / strongest if strongest > 0 else values, np.float32)
+
+
+def overlay(pixels: npt.NDArray[np.uint8], heat: Floats) -> Image.Image:
+    """Paint a map over a picture.
+
+    Parameters
+    ----------
+    pixels : numpy.ndarray
+        uint8 (s, s, 3).
+    heat : numpy.ndarray
+        float32 (h, w), from -1 to 1.
+    """
+    side = (pixels.shape[1], pixels.shape[0])
+    wide = np.asarray(Image.fromarray(heat).resize(side, Image.Resampling.BICUBIC))
+    strength = np.clip((np.abs(wide) - SHOWN) / (1 - SHOWN), 0, 1)[..., None] * STRONGEST
+    colour = np.where(wide[..., None] > 0, np.array(RAISED, np.float32), np.array(LOWERED, np.float32))
+    grey = pixels.mean(axis=2, keepdims=True)  # so that the only colours are those of the map
+    return Image.fromarray(np.clip(grey * (1 - strength) + colour * strength, 0, 255).astype(np.uint8))

@@ -1,0 +1,97 @@
+"""Look at images once: decode for the model, and measure for the quality warnings. A few threads, in order."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from embryofl.data.decode import DecodeError, open_image, to_square
+from embryofl.data.scan import read_file
+from embryofl_clinic.report import picture
+from embryofl_clinic.report.checks.quality import BLURRED_LEAST, ENOUGH_TO_COMPARE, TESTS
+from embryofl_clinic.report.measure import working_size
+
+FEWEST_TO_COMPARE = 4
+"""Pictures of a small cohort from which on one is called blurred beside the others."""
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was seen of one image.
+
+    Attributes
+    ----------
+    squares : dict of int to numpy.ndarray
+        Side in pixels to uint8 (side, side, 3), as in training; empty where it cannot be used.
+    values : tuple of float
+        As `picture.NAMES`; empty where it cannot be used.
+    problem : str
+        Why it cannot be used, in words; "" where it can.
+    """
+
+    squares: dict[int, Pixels] = field(default_factory=dict)
+    values: tuple[float, ...] = ()
+    problem: str = ""
+
+
+def look_at(data: bytes, sides: Sequence[int]) -> Look:
+    """Decode a file's content with the hardened decoder; never raises for what the content is."""
+    try:
+        image = open_image(data).image
+    except DecodeError as error:
+        return Look(problem=f"cannot be used ({error.kind.replace('_', ' ')}): {error.detail}")
+    return Look({side: to_square(image, side) for side in sides}, picture.measure_picture(working_size(image)))
+
+
+def look_at_file(root: Path, file: str, sides: Sequence[int]) -> Look:
+    """The same of a file of a folder."""
+    try:
+        data, _ = read_file(root, file)
+    except DecodeError as error:
+        return Look(problem=f"cannot be used: {error.detail}")
+    except OSError as error:
+        return Look(problem=f"cannot be opened: {error.strerror}")
+    return look_at(data, sides)
+
+
+def in_order(work: Sequence[Callable[[], Look]]) -> Iterator[Look]:
+    """Results in the given order; those that wait are bounded, so that memory does not grow with the folder."""
+    workers = min(4, os.cpu_count() or 1)
+    with ThreadPoolExecutor(workers, thread_name_prefix="look") as pool:
+        waiting: deque[Future[Look]] = deque()
+        for job in work:
+            waiting.append(pool.submit(job))
+            if len(waiting) > 4 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def warnings(values: Sequence[tuple[float, ...]]) -> list[list[str]]:
+    """The report's quality checks on every usable image of a batch: what each seems to suffer from, in words.
+
+    Parameters
+    ----------
+    values : sequence of tuple of float
+        As in `Look`, one an image.
+    """
+    found: list[list[str]] = [[] for _ in values]
+    if not values:
+        return found
+    table = np.array(values, np.float64)
+    columns = {name: table[:, number] for number, name in enumerate(picture.NAMES)}
+    for test in TESTS:
+        for index in np.flatnonzero(test.severity(columns) > 1):
+            found[index].append(f"{test.title.lower()}: {test.note(columns, int(index))}")
+    sharpness = columns["sharpness"]
+    if FEWEST_TO_COMPARE <= len(sharpness) < ENOUGH_TO_COMPARE:  # the report compares in larger folders only
+        for index in np.flatnonzero(np.median(sharpness) - sharpness > 1.5 * BLURRED_LEAST):
+            found[index].append("much less sharp than the others")
+    return found

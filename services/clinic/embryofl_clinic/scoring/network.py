@@ -1,0 +1,95 @@
+"""A finished run's model, ready to score: the network that its card names, with its weights."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from embryofl.errors import UserError
+from embryofl_clinic.scoring.shelf import Card, Finished
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class Network:
+    """One model.
+
+    Parameters
+    ----------
+    finished : Finished
+    device : str (default: "cpu")
+
+    Raises
+    ------
+    UserError
+        When this version does not know the network, or the weights have another layout or are not finite.
+    """
+
+    def __init__(self, finished: Finished, device: str = "cpu") -> None:
+        self.card: Card = finished.card
+        self.device = device
+        self.model: nn.Module = _built(finished).to(device).eval()
+        self._begin()
+
+    def _begin(self) -> None:
+        """Run once outside inference mode: `lite0_head` reads its backbone then, and its weights must allow gradients
+        for heat maps."""
+        import torch
+
+        with torch.no_grad():
+            self.model(torch.zeros(1, 3, self.image_size, self.image_size, device=self.device))
+
+    @property
+    def image_size(self) -> int:
+        """Side of the squares that it takes, in pixels."""
+        return self.card.settings.image_size
+
+    def logits(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+        """Images, uint8 (n, s, s, 3), to logits, float64 (n,)."""
+        import torch
+
+        with torch.inference_mode():
+            images = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device).permute(0, 3, 1, 2)
+            return np.asarray(self.model(images).double().cpu().numpy())
+
+
+def _built(finished: Finished) -> "nn.Module":
+    from embryofl import wire
+    from embryofl.models import create_model, model_names
+
+    card, packed = finished.card, finished.packed()
+    name = card.settings.model
+    if name not in model_names():
+        raise UserError(
+            f"The model of {card.run} is a {name[:40]!r}, which this version does not know. It knows "
+            f"{', '.join(model_names())}. Update this program."
+        )
+    model = create_model(name)
+    layout = wire.Layout.of_state(model.state_dict())
+    if wire.Layout.parse(packed.data).id != layout.id:
+        raise UserError(
+            f"The weights of {card.run} have another layout than the {name} of this version ({layout.parameters:,} "
+            "numbers). Expected a model that was trained by the same version: update the older of hub and clinic."
+        )
+    wire.load(packed, layout, model.state_dict())
+    if not all(bool(t.isfinite().all()) for t in model.state_dict().values() if t.is_floating_point()):
+        raise UserError(f"The weights of {card.run} hold numbers that are not finite: the model is unusable.")
+    return model
+
+
+def load_networks(models: list[Finished], device: str = "cpu") -> list[Network]:
+    """Several models of one task, such as the same run with several seeds.
+
+    Raises
+    ------
+    UserError
+        When they answer different questions, or one cannot be used.
+    """
+    meanings = sorted({m.card.settings.meaning for m in models})
+    if len(meanings) > 1:
+        raise UserError(
+            f"The models answer different questions: their labels mean {' and '.join(meanings)}. Expected models of one "
+            "meaning: score with each on its own."
+        )
+    return [Network(m, device) for m in models]

@@ -1,0 +1,222 @@
+"""Scores of embryos: several images of one count once, several models give an interval, ranks within a cohort."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from embryofl.views import Views
+from embryofl_clinic.scoring.calibration import sigmoid, wilson
+from embryofl_clinic.scoring.folder import Picture
+from embryofl_clinic.scoring.look import Look, in_order, look_at_file, warnings
+from embryofl_clinic.scoring.network import Network
+from embryofl_clinic.scoring.wording import RESEARCH_USE
+
+BATCH = 32
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was seen at validation patients with scores like this: of `embryos` the share `share` had label 1, with the
+    95 % interval from `low` to `high`."""
+
+    share: float
+    low: float
+    high: float
+    embryos: int
+
+
+@dataclass(frozen=True)
+class EmbryoScore:
+    """One embryo.
+
+    Attributes
+    ----------
+    cohort, embryo, day
+        As in `Picture`.
+    files : tuple of str
+        All its images.
+    score : float or None
+        Of the mean logit over its usable images and all models; None without a usable image.
+    low, high : float or None
+        The lowest and the highest score of several models; None with one.
+    calibrated : float or None
+        Probability of label 1; None without a calibration.
+    seen : Seen or None
+        None without a calibration, or where too few validation embryos had such a score.
+    rank, of : int or None
+        1 is the highest of the cohort's `of` scored embryos, equals share a rank; None where the cohort is unknown.
+    warnings : tuple of str
+    """
+
+    cohort: str
+    embryo: str
+    day: int | None
+    files: tuple[str, ...]
+    score: float | None = None
+    low: float | None = None
+    high: float | None = None
+    calibrated: float | None = None
+    seen: Seen | None = None
+    rank: int | None = None
+    of: int | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Scores:
+    """All embryos: cohort by cohort, each from the highest score down, those without a score last."""
+
+    embryos: tuple[EmbryoScore, ...]
+    models: tuple[dict[str, Any], ...]
+    meaning: str
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON. Names files: for the clinic alone."""
+        from dataclasses import asdict
+
+        return {"format": 1, "use": RESEARCH_USE, **asdict(self)}
+
+
+def score_folder(
+    root: Path, pictures: Sequence[Picture], networks: Sequence[Network], notes: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> Scores:  # fmt: skip
+    """Score the images of a folder; it is only read."""
+    sides = sorted({n.image_size for n in networks})
+    work = [partial(look_at_file, root, p.file, sides) for p in pictures]
+    logits: list[list[float]] = []
+    looks: list[Look] = []
+    batch: list[Look] = []
+
+    def flush() -> None:
+        logits.extend(score_looks(batch, networks))
+        looks.extend(Look({}, look.values, look.problem) for look in batch)  # the pixels are let go
+        batch.clear()
+        if progress:
+            progress(len(looks), len(pictures))
+
+    for look in in_order(work):
+        batch.append(look)
+        if len(batch) == BATCH:
+            flush()
+    flush()
+    return combine(pictures, looks, logits, networks, notes)
+
+
+def score_looks(looks: Sequence[Look], networks: Sequence[Network]) -> list[list[float]]:
+    """Logits of every image by every model; NaN for an image that cannot be used."""
+    found = np.full((len(looks), len(networks)), np.nan)
+    usable = [i for i, look in enumerate(looks) if not look.problem]
+    for at in range(0, len(usable), BATCH):
+        part = usable[at : at + BATCH]
+        for number, network in enumerate(networks):
+            found[part, number] = network.logits(np.stack([looks[i].squares[network.image_size] for i in part]))
+    return [list(map(float, row)) for row in found]
+
+
+def combine(
+    pictures: Sequence[Picture], looks: Sequence[Look], logits: Sequence[Sequence[float]],
+    networks: Sequence[Network], notes: Sequence[str] = (),
+) -> Scores:  # fmt: skip
+    """From images to embryos, ranks and words.
+
+    Parameters
+    ----------
+    pictures, looks : sequence
+        Of the images, in one order.
+    logits : sequence of sequence of float
+        For each image one of each model.
+    networks : sequence of Network
+    notes : sequence of str
+        What else is to be said.
+    """
+    usable = [i for i, look in enumerate(looks) if not look.problem]
+    troubles: dict[int, list[str]] = dict(zip(usable, warnings([looks[i].values for i in usable]), strict=True))
+    troubles |= {i: [look.problem] for i, look in enumerate(looks) if look.problem}
+    units: dict[tuple[object, ...], list[int]] = {}
+    for i, picture in enumerate(pictures):
+        units.setdefault(picture.unit, []).append(i)
+    means = _means(list(units.values()), np.array(logits, np.float64).reshape(len(pictures), len(networks)))
+    embryos = []
+    for members, mean in zip(units.values(), means, strict=True):
+        first = pictures[members[0]]
+        words = tuple(_named(pictures[i].file, w, several=len(members) > 1) for i in members for w in troubles[i])
+        files = tuple(pictures[i].file for i in members)
+        embryos.append(_embryo(first, files, mean, networks, words))
+    cards = [n.card for n in networks]
+    models = tuple(
+        {"run": c.run, "round": c.round, "sha256": c.sha256, "model": c.settings.model,
+         "calibrated": c.calibration is not None} for c in cards
+    )  # fmt: skip
+    return Scores(ranked(embryos), models, cards[0].settings.meaning, tuple(notes))
+
+
+def _means(units: list[list[int]], logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Mean over each unit's usable images: (n, k) to (m, k); NaN for a unit without one."""
+    found = np.full((len(units), logits.shape[1]), np.nan)
+    belongs = [(row, i) for row, members in enumerate(units) for i in members if not np.isnan(logits[i, 0])]
+    if belongs:
+        rows, numbers = np.unique([row for row, _ in belongs], return_inverse=True)
+        views, chosen = Views(numbers), [i for _, i in belongs]
+        for k in range(logits.shape[1]):
+            found[rows, k] = views.mean(logits[chosen, k])
+    return found
+
+
+def _named(file: str, words: str, *, several: bool) -> str:
+    return f"{file}: {words}" if several else words
+
+
+def _embryo(
+    first: Picture, files: tuple[str, ...], logits: npt.NDArray[np.float64], networks: Sequence[Network],
+    words: tuple[str, ...],
+) -> EmbryoScore:  # fmt: skip
+    if np.isnan(logits[0]):
+        return EmbryoScore(first.cohort, first.embryo, first.day, files, warnings=words)
+    scores = [sigmoid(float(x)) for x in logits]
+    several = len(scores) > 1
+    calibrations = [n.card.calibration for n in networks]
+    calibrated, seen = None, None
+    if all(c is not None for c in calibrations):
+        known = [(c, float(x)) for c, x in zip(calibrations, logits, strict=True) if c is not None]
+        calibrated = math.fsum(c.probability(x) for c, x in known) / len(known)
+        seen = _seen([c.seen(x) for c, x in known])
+    return EmbryoScore(
+        first.cohort, first.embryo, first.day, files, sigmoid(float(logits.mean())),
+        min(scores) if several else None, max(scores) if several else None, calibrated, seen, warnings=words,
+    )  # fmt: skip
+
+
+def _seen(rows: Sequence[Any]) -> Seen | None:
+    """Mean share over the models' rows; the interval of the least certain of them."""
+    if any(row is None for row in rows):
+        return None
+    least = min(rows, key=lambda row: row.embryos)
+    share = math.fsum(min(row.good / row.embryos, 1.0) for row in rows) / len(rows)
+    low, high = wilson(share * least.embryos, least.embryos)
+    return Seen(share, low, high, round(least.embryos))
+
+
+def ranked(embryos: Sequence[EmbryoScore]) -> tuple[EmbryoScore, ...]:
+    """Put embryos in order and give ranks within known cohorts."""
+    from dataclasses import replace
+
+    cohorts: dict[str, list[EmbryoScore]] = {}
+    for embryo in embryos:
+        cohorts.setdefault(embryo.cohort, []).append(embryo)
+    found = []
+    for name, members in cohorts.items():
+        scored = sorted((e for e in members if e.score is not None), key=lambda e: -(e.score or 0.0))
+        for embryo in scored:
+            rank = 1 + sum(1 for other in scored if (other.score or 0.0) > (embryo.score or 0.0)) if name else None
+            found.append(replace(embryo, rank=rank, of=len(scored) if name else None))
+        found += [e for e in members if e.score is None]
+    return tuple(found)

@@ -1,0 +1,183 @@
+"""Models of finished runs at the clinic: `models/RUN/model.safetensors` and `model.json` in the state folder.
+
+A model is there when its JSON is: the weights are written first, and the JSON names their SHA-256. Both are data; nothing
+of them is ever run.
+"""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from embryofl.errors import UserError
+from embryofl.files import sha256_of, write_atomic
+from embryofl.messages import Meaning, Name, Sha256, explain
+from embryofl.wire import Layout, WireError
+from embryofl_clinic.scoring.calibration import Calibration
+
+WEIGHTS, CARD = "model.safetensors", "model.json"
+MOST_CARD_BYTES = 1 << 20
+MOST_WEIGHTS_BYTES = 4 << 30
+JOIN_ONE = (
+    "Take part in a run: its model comes by itself within a minute after it has finished. Or name a file with --model."
+)
+
+
+class CardSettings(BaseModel):
+    """The part of a run's settings that scoring needs."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    model: Annotated[str, Field(max_length=100)]
+    image_size: Annotated[int, Field(ge=32, le=512)]
+    meaning: Meaning = "quality"
+
+
+class Card(BaseModel):
+    """What `model.json` says of a finished run's model; what scoring does not need is passed over."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    run: Name
+    round: Annotated[int, Field(ge=0)]
+    sha256: Sha256
+    settings: CardSettings
+    calibration: Calibration | None = None
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A model on disk: its card, and the file with its weights."""
+
+    card: Card
+    weights: Path
+
+    def packed(self) -> np.ndarray:
+        """The weights, uint8 (size,), checked against the card.
+
+        Raises
+        ------
+        UserError
+            When the file is not the one that the card names, or no packed model.
+        """
+        try:
+            if sha256_of(self.weights) != self.card.sha256:
+                raise UserError(
+                    f"{self.weights} is not the file that its {CARD} describes (another SHA-256). Expected the two files "
+                    "of one run side by side: copy both again."
+                )
+            packed = np.fromfile(self.weights, np.uint8)
+            Layout.parse(packed.data).check(packed)
+        except WireError as exc:
+            raise UserError(
+                f"{self.weights} is no model of EmbryoFL ({exc}). Expected the model.safetensors of a finished run."
+            ) from exc
+        except OSError as exc:
+            raise UserError(f"{self.weights} cannot be read ({exc.strerror}).") from exc
+        return packed
+
+
+def read_model(weights: Path) -> Finished:
+    """A model by its weights file, with `model.json` beside it.
+
+    Raises
+    ------
+    UserError
+        When one of them is missing, or the card cannot be used.
+    """
+    card = weights.with_name(CARD)
+    for path in (weights, card):
+        if not path.is_file():
+            raise UserError(
+                f"There is no file {path}. Expected a run's model.safetensors with its {CARD} beside it: the card says "
+                "which network it is and how large its images are."
+            )
+    return Finished(_card(card), weights)
+
+
+def _card(path: Path) -> Card:
+    try:
+        if path.stat().st_size > MOST_CARD_BYTES:
+            raise UserError(f"{path} is larger than {MOST_CARD_BYTES >> 20} MiB. Expected the {CARD} of a run.")
+        return Card.model_validate_json(path.read_bytes())
+    except ValidationError as exc:
+        raise UserError(f"{path} cannot be used: {explain(exc)}. Expected the {CARD} of a finished run.") from exc
+    except OSError as exc:
+        raise UserError(f"{path} cannot be read ({exc.strerror}).") from exc
+
+
+class Shelf:
+    """The models of finished runs in a clinic's state folder.
+
+    Parameters
+    ----------
+    state_dir : Path
+    """
+
+    def __init__(self, state_dir: Path) -> None:
+        self.folder = state_dir / "models"
+
+    def all(self) -> list[Finished]:
+        """The newest first, by when they came; damaged ones are passed over."""
+        found = []
+        for path in self.folder.glob(f"run-*/{CARD}"):
+            try:
+                found.append((path.stat().st_mtime_ns, read_model(path.with_name(WEIGHTS))))
+            except (OSError, UserError):
+                continue
+        return [model for _, model in sorted(found, key=lambda pair: pair[0], reverse=True)]
+
+    def get(self, run: str = "") -> Finished:
+        """The model of a run, by default of the newest.
+
+        Raises
+        ------
+        UserError
+            When there is none; names those that are there.
+        """
+        models = self.all()
+        if run:
+            models = [m for m in models if m.card.run == run]
+        if not models:
+            names = ", ".join(m.card.run for m in self.all())
+            of = f" of {run}" if run else ""
+            raise UserError(f"No model{of} is in {self.folder} (there: {names or 'none'}). {JOIN_ONE}")
+        return models[0]
+
+    def has(self, run: str, card_sha256: str) -> bool:
+        """Whether this very card, and weights, of a run are here."""
+        folder = self.folder / run
+        return (folder / WEIGHTS).is_file() and (folder / CARD).is_file() and sha256_of(folder / CARD) == card_sha256
+
+    def put(self, run: str, weights: np.ndarray, card: bytes) -> Card:
+        """Keep a model.
+
+        Raises
+        ------
+        UserError
+            When card and weights are not of one another or of this run, or the disk is full.
+        """
+        try:
+            said = Card.model_validate(json.loads(card))
+            Layout.parse(weights.data).check(weights)
+        except (ValueError, WireError) as exc:  # ValidationError is a ValueError
+            words = explain(exc) if isinstance(exc, ValidationError) else str(exc)[:200]
+            raise UserError(f"The model of {run} that the hub offers cannot be used: {words}.") from exc
+        import hashlib
+
+        if said.run != run or said.sha256 != hashlib.sha256(weights.data).hexdigest():
+            raise UserError(f"The model of {run} that the hub offers cannot be used: its card is of another model.")
+        folder = self.folder / run
+        (folder / CARD).unlink(missing_ok=True)  # of before: a card must never stand beside other weights
+        write_atomic(folder / WEIGHTS, weights.data)
+        write_atomic(folder / CARD, card)
+        return said
+
+    def prune(self, keep: int) -> None:
+        """Remove all but the `keep` newest."""
+        for model in self.all()[keep:]:
+            shutil.rmtree(model.weights.parent, ignore_errors=True)

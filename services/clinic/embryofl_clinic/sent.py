@@ -1,0 +1,105 @@
+"""What this clinic has sent to its hub: a small log in the state folder, for the clinic's own eyes (`sent.jsonl`).
+
+A line for every upload, answer and enrolment, with what kind of thing it was and how large. Never what was in it.
+"""
+
+import fcntl
+import json
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from embryofl.errors import UserError
+from embryofl.files import write_atomic
+from embryofl.messages import Reply, Strict
+
+log = logging.getLogger("embryofl.sent")
+
+FILE = "sent.jsonl"
+MOST = 2000
+"""Lines that are kept, the newest: 300 kB, and more rounds than most runs have."""
+
+Kind = Literal["enrolment", "update", "answer", "failure", "leaving", "key"]
+Part = Literal["validation", "test", "examples", "train_loss", "refused", "seconds", "device"]
+
+
+class Sent(Strict):
+    """One thing that was sent.
+
+    Attributes
+    ----------
+    time : float
+        Unix time in seconds.
+    kind : str
+        An enrolment (name, key, counts), an update (weights), an answer (sums), the type of an error, that the clinic
+        leaves, or a new public key.
+    bytes : int
+        Of its content, without what the network adds.
+    run, round : str, int
+        "" and 0 where it belongs to none.
+    holds : tuple of str
+        Of an answer: which of its fields were filled in.
+    """
+
+    time: float
+    kind: Kind
+    bytes: int
+    run: str = ""
+    round: int = 0
+    holds: tuple[Part, ...] = ()
+
+
+class SentLog:
+    """Writes and reads the log. Processes of one clinic take turns; a full disk costs lines and nothing else.
+
+    Parameters
+    ----------
+    state_dir : Path
+    """
+
+    def __init__(self, state_dir: Path) -> None:
+        self._path = state_dir / FILE
+
+    def note(self, kind: Kind, size: int, run: str = "", round_: int = 0, holds: tuple[Part, ...] = ()) -> None:
+        """Add a line. Never raises: what is sent does not hang on its record."""
+        line = Sent(time=time.time(), kind=kind, bytes=size, run=run, round=round_, holds=holds)
+        try:
+            with self._turn():
+                lines = [*self._lines(), line.model_dump_json()][-MOST:]
+                write_atomic(self._path, ("\n".join(lines) + "\n").encode(), 0o600)
+        except (OSError, UserError) as exc:
+            log.error("the record of what was sent cannot be written (%s)", exc)
+
+    def note_answer(self, reply: Reply, text: str) -> None:
+        """Add an answer."""
+        holds: list[Part] = [p for p in ("validation", "test", "train_loss") if getattr(reply, p) is not None]
+        holds += [p for p in ("examples", "refused", "seconds", "device") if getattr(reply, p)]
+        self.note("answer", len(text.encode()), reply.run, reply.round, tuple(holds))
+
+    def read(self) -> list[Sent]:
+        """All lines, oldest first; damaged ones are passed over."""
+        found = []
+        for line in self._lines():
+            try:
+                found.append(Sent.model_validate(json.loads(line)))
+            except (ValueError, ValidationError):
+                continue
+        return found
+
+    def _lines(self) -> list[str]:
+        try:
+            return self._path.read_text("utf-8", "replace").splitlines()
+        except OSError:
+            return []
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.with_suffix(".lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
