@@ -34,5 +34,5 @@ fi
 echo "Installing into $venv (once; a few minutes)..."
 cd "$here"
 "$venv/bin/python" -m pip install -q --disable-pip-version-check --retries 2 -c constraints.txt "${index[@]}" \
-	-e 'services/common[train]' -e services/server -e services/clinic -e services/datagen -e services/demo
+	-e 'services/common[train]' -e services/server -e services/clinic -e services/datagen -e services/demo -e services/console
 touch "$venv/.ready"

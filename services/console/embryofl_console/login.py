@@ -4,7 +4,8 @@ import html
 
 from embryofl_console import texts
 
-CSS = """body { font: 1rem/1.5 system-ui, sans-serif; max-width: 24rem; margin: 4rem auto; padding: 0 1rem; color: #1b2733; }
+CSS = """body { font: 1rem/1.5 system-ui, sans-serif; max-width: 24rem; margin: 4rem auto;
+  padding: 0 1rem; color: #1b2733; }
 input, button { font: inherit; width: 100%; box-sizing: border-box; padding: .6rem; margin: .3rem 0 1rem; }
 button { background: #005a8c; color: #fff; border: 0; border-radius: .3rem; } .wrong { color: #9c3d00; }
 """
