@@ -5,6 +5,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -54,10 +56,11 @@ class Console:
     def client(self) -> httpx.Client:
         return httpx.Client(base_url=self.url, headers={"Origin": self.url})
 
-    def logged_in(self) -> httpx.Client:
-        found = self.client()
-        assert found.post("/login", data={"password": self.password}).status_code == 303
-        return found
+    @contextmanager
+    def logged_in(self) -> Iterator[httpx.Client]:
+        with self.client() as found:
+            assert found.post("/login", data={"password": self.password}).status_code == 303
+            yield found
 
 
 @pytest.fixture(scope="module")
