@@ -139,7 +139,7 @@ class Stack:
 
         Another port is taken when this one is in use.
         """
-        port = port if port_is_free(port) else free_port()
+        port = port if port and port_is_free(port) else free_port()
         env = {
             "EMBRYOFL_CONSOLE_PORT": str(port),
             "EMBRYOFL_CONSOLE_HUB": self.settings.server_address,
