@@ -16,7 +16,7 @@ from embryofl_console import views
 from embryofl_console.door import MOST_TRIES, Door, new_password
 from embryofl_server.identity import Identity
 
-PROGRAM = Path(sys.executable).parent / "embryofl-console"
+PROGRAM = Path(sys.prefix) / "console" / "bin" / "embryofl-console"
 GRADIO = [
     "/config", "/theme.css", "/gradio_api/info", "/gradio_api/file=/etc/passwd", "/gradio_api/startup-events",
     "/gradio_api/queue/data?session_hash=x", "/gradio_api/heartbeat/x", "/assets/x.js", "/static/img/logo.svg",

@@ -29,6 +29,14 @@ def program(name: str) -> str:
     return str(path)
 
 
+def console_program() -> str:
+    """The console's command, in its own environment (scripts/setup.sh)."""
+    path = Path(sys.prefix) / "console" / "bin" / "embryofl-console"
+    if not path.exists():
+        raise UserError(f"{path} was not found. Complete the set-up: make setup")
+    return str(path)
+
+
 def port_is_free(port: int) -> bool:
     """Whether a server could listen on this loopback port now."""
     with socket.socket() as probe:
@@ -147,13 +155,13 @@ class Stack:
             "EMBRYOFL_CONSOLE_STATE": str(self.place.root / "console"),
         }
         made = subprocess.run(
-            [program("embryofl-console"), "password"],
+            [console_program(), "password"],
             env={**os.environ, **env},
             capture_output=True,
             text=True,
             check=True,
         )
-        self.supervisor.start("console", [program("embryofl-console"), "serve"], env, needed=False)
+        self.supervisor.start("console", [console_program(), "serve"], env, needed=False)
         return f"http://localhost:{port}", made.stdout.strip()
 
     def _announce(self, name: str, address: str) -> None:
