@@ -100,6 +100,9 @@ def up(
             for name in names:
                 stack.start_clinic(name)
             stack.wait_enrolled(names)
+            address, password = stack.start_console()
+            known = f"password, shown this once: {password}" if password else "with the password it was given at first"
+            console.print(f"    Console: {address}, {known}", soft_wrap=True, highlight=False, markup=False)
             info = stack.call("GET", "/control/status")
             if info["run"] and info["run"]["state"] == "paused":
                 console.print(

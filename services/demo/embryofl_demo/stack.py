@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -26,6 +27,14 @@ def program(name: str) -> str:
     path = Path(sys.executable).parent / name
     if not path.exists():
         raise UserError(f"{name} was not found beside {sys.executable}. Run `make demo` again to complete the set-up.")
+    return str(path)
+
+
+def console_program() -> str:
+    """The console's command, in its own environment (scripts/setup.sh)."""
+    path = Path(sys.prefix) / "console" / "bin" / "embryofl-console"
+    if not path.exists():
+        raise UserError(f"{path} was not found. Complete the set-up: make setup")
     return str(path)
 
 
@@ -153,6 +162,28 @@ class Stack:
         env["EMBRYOFL_METRICS_PORT"] = str(metrics)
         self._announce(name, f"127.0.0.1:{metrics}")
         self.supervisor.start(name, command or [program("embryofl-clinic"), "run"], env)
+
+    def start_console(self, port: int = 7860) -> tuple[str, str]:
+        """Start the coordinator's console; its address, and its password when it was made now (else "").
+
+        Another port is taken when this one is in use.
+        """
+        port = port if port and port_is_free(port) else free_port()
+        env = {
+            "EMBRYOFL_CONSOLE_PORT": str(port),
+            "EMBRYOFL_CONSOLE_HUB": self.settings.server_address,
+            "EMBRYOFL_CONSOLE_IDENTITY": str(self.place.hub / "identity"),
+            "EMBRYOFL_CONSOLE_STATE": str(self.place.root / "console"),
+        }
+        made = subprocess.run(
+            [console_program(), "password"],
+            env={**os.environ, **env},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        self.supervisor.start("console", [console_program(), "serve"], env, needed=False)
+        return f"http://localhost:{port}", made.stdout.strip()
 
     def _announce(self, name: str, address: str) -> None:
         """Tell Prometheus (`make monitor`) where metrics are."""

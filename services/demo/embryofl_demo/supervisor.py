@@ -29,6 +29,7 @@ class _Child:
     env: Mapping[str, str]
     log: Path
     last: bool = False
+    needed: bool = True
     process: subprocess.Popen[bytes] | None = None
     began: float = 0.0
     crashes: int = 0
@@ -49,9 +50,11 @@ class Supervisor:
         logs.mkdir(parents=True, exist_ok=True)
         self._children: dict[str, _Child] = {}
 
-    def start(self, name: str, command: list[str], env: Mapping[str, str], *, last: bool = False) -> None:
-        """Start a child; `last` ones are stopped after all others."""
-        child = _Child(name, command, env, self._logs / f"{name}.log", last)
+    def start(
+        self, name: str, command: list[str], env: Mapping[str, str], *, last: bool = False, needed: bool = True
+    ) -> None:
+        """Start a child; `last` ones are stopped after all others. Without one that is not `needed` the rest goes on."""
+        child = _Child(name, command, env, self._logs / f"{name}.log", last, needed)
         self._children[name] = child
         self._spawn(child)
 
@@ -79,13 +82,16 @@ class Supervisor:
         for child in self._children.values():
             assert child.process is not None
             code = child.process.poll()
-            if code is None:
+            if code is None or (child.crashes >= CRASHES and not child.needed):
                 continue
             now = time.monotonic()
             if child.restart_at == 0.0:
-                if code == USER_ERROR:
+                if code == USER_ERROR and child.needed:
                     raise UserError(f"{child.name} cannot go on:\n{last_lines(child.log)}")
                 child.crashes = 1 if now - child.began > STEADY_S else child.crashes + 1
+                if child.crashes >= CRASHES and not child.needed:
+                    log.warning("%s ended %d times in a row and is left out; see %s", child.name, CRASHES, child.log)
+                    continue
                 if child.crashes >= CRASHES:
                     raise UserError(
                         f"{child.name} ended {CRASHES} times in a row (exit code {code}). The end of {child.log}:\n"

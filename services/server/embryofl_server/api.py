@@ -20,6 +20,7 @@ from pydantic import BaseModel
 
 from embryofl.errors import UserError
 from embryofl.messages import Enrolment, KeyChange, Leaving, StandingQuestion
+from embryofl_server import api_console as console
 from embryofl_server import api_members as members
 from embryofl_server.api_members import By
 from embryofl_server.blobs import BadUrl, UploadRefused
@@ -195,4 +196,5 @@ def create_app(hub: HubService) -> FastAPI:
         return hub.run_info(hub.continue_run(request.run if request else "", by))
 
     app.include_router(members.routes(hub), dependencies=control)
+    app.include_router(console.routes(hub), dependencies=control)
     return app

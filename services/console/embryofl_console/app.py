@@ -1,0 +1,69 @@
+"""The console's web application: the guard in front, login, and Gradio's pages behind."""
+
+import os
+from importlib.resources import files
+
+# Before Gradio is imported: nothing is sent or looked up elsewhere.
+os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_OFFLINE="1", GRADIO_SHARE="False", GRADIO_SSR_MODE="False")
+
+import gradio as gr
+from fastapi import FastAPI, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from starlette.types import ASGIApp
+
+from embryofl_console import login, texts
+from embryofl_console.door import SESSION_S, Door
+from embryofl_console.guard import COOKIE, Guard, session_of
+from embryofl_console.hub import Follower, HubClient
+from embryofl_console.pages import build
+from embryofl_console.settings import ConsoleSettings
+
+_FONTS = ("system-ui", "-apple-system", "Segoe UI", "sans-serif")
+_MONO = ("ui-monospace", "Consolas", "monospace")
+
+
+def create_app(settings: ConsoleSettings, client: HubClient) -> ASGIApp:
+    """The console of one hub."""
+    door, follower = Door(settings.state / "password"), Follower(client)
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.get("/healthz")
+    def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/login")
+    def ask() -> HTMLResponse:
+        return HTMLResponse(login.page())
+
+    @app.get("/login.css")
+    def login_css() -> Response:
+        return Response(login.CSS, media_type="text/css")
+
+    @app.post("/login")
+    async def enter(request: Request) -> Response:
+        if door.too_many():
+            return HTMLResponse(login.page(texts.TOO_MANY), 429)
+        form = await request.form(max_files=0, max_fields=2)
+        session = door.enter(str(form.get("password", "")))
+        if not session:
+            return HTMLResponse(login.page(texts.WRONG_PASSWORD), 403)
+        answer = RedirectResponse("/", 303)
+        answer.set_cookie(COOKIE, session, max_age=int(SESSION_S), httponly=True, samesite="strict")
+        return answer
+
+    @app.get("/logout")
+    def leave(request: Request) -> Response:
+        door.leave(session_of(request.headers.get("cookie", "")))
+        return RedirectResponse("/login", 303)
+
+    @app.get("/console.js")
+    def script() -> Response:
+        return Response((files("embryofl_console") / "console.js").read_text(), media_type="text/javascript")
+
+    theme = gr.themes.Base(font=_FONTS, font_mono=_MONO)
+    gr.mount_gradio_app(
+        app, build(client, follower), path="/", theme=theme, footer_links=[], show_error=False, max_file_size=1,
+        ssr_mode=False, enable_monitoring=False, pwa=False, mcp_server=False, blocked_paths=["/"],
+        css=(files("embryofl_console") / "console.css").read_text(), head='<script src="/console.js" defer></script>',
+    )  # fmt: skip
+    return Guard(app, door, [n.strip() for n in settings.names.split(",") if n.strip()])

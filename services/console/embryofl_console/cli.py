@@ -1,0 +1,46 @@
+"""`embryofl-console`: serve the console, or make its password."""
+
+import logging
+from typing import Annotated
+
+import typer
+
+from embryofl.errors import UserError, run_command
+from embryofl_console.settings import ConsoleSettings
+
+app = typer.Typer(help="The coordinator's console.", no_args_is_help=True, add_completion=False,
+                  pretty_exceptions_enable=False)  # fmt: skip
+
+
+@app.command()
+def serve() -> None:
+    """Serve until SIGTERM or SIGINT."""
+    import uvicorn
+
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    settings = ConsoleSettings()
+    if not (settings.state / "password").exists():
+        raise UserError(f"There is no password in {settings.state} yet. Make one: embryofl-console password")
+    from embryofl_console.app import create_app
+    from embryofl_console.hub import HubClient
+
+    web = create_app(settings, HubClient(settings))
+    uvicorn.run(web, host=settings.host, port=settings.port, log_level="warning", access_log=False,
+                server_header=False, ws="none", timeout_graceful_shutdown=1)  # fmt: skip
+
+
+@app.command()
+def password(
+    new: Annotated[bool, typer.Option("--new", help="Another one in place of the one there is.")] = False,
+) -> None:
+    """Make the password and print it, this once; nothing is printed when there is one already."""
+    from embryofl_console.door import new_password
+
+    path = ConsoleSettings().state / "password"
+    if new or not path.exists():
+        typer.echo(new_password(path))
+
+
+def main() -> None:
+    """Entry point."""
+    run_command(app)

@@ -1,0 +1,72 @@
+"""Who may come in: the password (scrypt at rest), sessions (random, in memory), and how often one may try."""
+
+import collections
+import hashlib
+import hmac
+import secrets
+import time
+from pathlib import Path
+
+from embryofl.files import write_atomic
+
+_N, _R, _P = 2**14, 8, 1  # scrypt's cost: RFC 7914's for interactive logins, 16 MiB
+SESSION_S = 12 * 3600.0
+SESSIONS = 100  # the oldest goes when there are more
+MOST_TRIES, WINDOW_S = 10, 60.0
+
+
+def new_password(path: Path) -> str:
+    """Make a password and keep its hash; what is returned is told once and kept nowhere."""
+    password, salt = secrets.token_urlsafe(18), secrets.token_bytes(16)
+    write_atomic(path, f"{salt.hex()} {_hash(password, salt).hex()}".encode(), mode=0o600)
+    return password
+
+
+def _hash(password: str, salt: bytes) -> bytes:
+    return hashlib.scrypt(password.encode("utf-8", "replace"), salt=salt, n=_N, r=_R, p=_P)
+
+
+class Door:
+    """Logins and sessions.
+
+    Parameters
+    ----------
+    path : Path
+        The password's hash, as `new_password` writes it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._sessions: dict[str, float] = {}
+        self._failed: collections.deque[float] = collections.deque(maxlen=MOST_TRIES)
+
+    def too_many(self) -> bool:
+        """Whether there were so many wrong passwords within a minute that nobody may try now.
+
+        For all addresses together: the console listens on loopback, where all have the same.
+        """
+        return len(self._failed) == MOST_TRIES and time.monotonic() - self._failed[0] < WINDOW_S
+
+    def enter(self, password: str) -> str:
+        """A new session's name, or "" for a wrong password."""
+        salt, _, digest = self._path.read_text().partition(" ")
+        if not hmac.compare_digest(_hash(password[:200], bytes.fromhex(salt)), bytes.fromhex(digest)):
+            self._failed.append(time.monotonic())
+            return ""
+        name = secrets.token_urlsafe(32)
+        self._sessions[_key(name)] = time.monotonic() + SESSION_S
+        while len(self._sessions) > SESSIONS:
+            del self._sessions[next(iter(self._sessions))]
+        return name
+
+    def knows(self, session: str) -> bool:
+        """Whether this session is one, and not over."""
+        return self._sessions.get(_key(session), 0.0) > time.monotonic()
+
+    def leave(self, session: str) -> None:
+        """End a session."""
+        self._sessions.pop(_key(session), None)
+
+
+def _key(session: str) -> str:
+    return hashlib.sha256(session.encode("utf-8", "replace")).hexdigest()

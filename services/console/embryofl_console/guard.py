@@ -1,0 +1,125 @@
+"""What stands before every request: Host, Origin, session, the few routes that are needed, and security headers."""
+
+import re
+from http.cookies import CookieError, SimpleCookie
+
+from starlette.datastructures import MutableHeaders
+from starlette.responses import PlainTextResponse, RedirectResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from embryofl_console import texts
+from embryofl_console.door import Door
+
+COOKIE = "embryofl_console"
+_OPEN = {("GET", "/login"), ("POST", "/login"), ("GET", "/healthz"), ("GET", "/login.css")}
+# All that a page of Gradio without files needs. Uploads, files, proxies, streams, the API's listing: not there.
+_ROUTES = re.compile(
+    r"/|/config|/theme\.css|/favicon\.ico|/manifest\.json|/logout|/console\.(js|css)|/(assets|static)/[\w./@-]+"
+    r"|/gradio_api/(info|startup-events|theme\.css|heartbeat/\w+|queue/(join|data)|run/\w+|reset|cancel)/?"
+)
+MOST_BYTES = 1 << 16  # of a request's body: there are only forms
+# Gradio sets styles from scripts and puts its settings into the page as an inline script.
+POLICY = (
+    "default-src 'none'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; font-src 'self'; connect-src 'self'; manifest-src 'self'; form-action 'self'; "
+    "base-uri 'self'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",  # with no-referrer a form's Origin would be "null"
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+}
+
+
+class Guard:
+    """ASGI middleware around the whole console.
+
+    Parameters
+    ----------
+    app : ASGIApp
+    door : Door
+    names : list of str
+        What a browser may call this host; another name is one that somebody has pointed here (DNS rebinding).
+    """
+
+    def __init__(self, app: ASGIApp, door: Door, names: list[str]) -> None:
+        self._app, self._door, self._names = app, door, names
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, refuse, or pass on."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":  # no web sockets here
+            return
+        sender = _with_headers(send)
+        refusal = self._refusal(scope)
+        if refusal is not None:
+            await refusal(scope, receive, sender)
+            return
+        await self._app(scope, _bounded(receive), sender)
+
+    def _refusal(self, scope: Scope) -> ASGIApp | None:
+        headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
+        host = headers.get("host", "")
+        if host.rpartition(":")[0] not in self._names and host not in self._names:
+            return PlainTextResponse(texts.WRONG_HOST, 421)
+        method, path = scope["method"], scope["path"]
+        if method not in ("GET", "HEAD", "POST"):
+            return PlainTextResponse(texts.NOT_HERE, 405)
+        if "origin" in headers and headers["origin"] not in (f"http://{host}", f"https://{host}"):
+            return PlainTextResponse(texts.OTHER_SITE, 403)
+        if headers.get("sec-fetch-site") in ("cross-site", "same-site") and path != "/":
+            return PlainTextResponse(texts.OTHER_SITE, 403)
+        if method == "POST" and "origin" not in headers:  # every browser sends it
+            return PlainTextResponse(texts.OTHER_SITE, 403)
+        length = headers.get("content-length", "0")
+        if not length.isdecimal() or int(length) > MOST_BYTES:
+            return PlainTextResponse(texts.TOO_LARGE, 413)
+        if (method, path) in _OPEN:
+            return None
+        if not self._door.knows(session_of(headers.get("cookie", ""))):
+            return RedirectResponse("/login", 303) if path == "/" else PlainTextResponse(texts.LOG_IN_FIRST, 401)
+        if ".." in path or not _ROUTES.fullmatch(path):
+            return PlainTextResponse(texts.NOT_HERE, 404)
+        return None
+
+
+def session_of(cookies: str) -> str:
+    """The session's name in a Cookie header, or ""."""
+    try:
+        found = SimpleCookie(cookies).get(COOKIE)
+    except CookieError:
+        return ""
+    return found.value if found else ""
+
+
+def _bounded(receive: Receive) -> Receive:
+    """Also a body without a stated length is bounded: what is beyond is cut off."""
+    left = MOST_BYTES
+
+    async def bounded() -> Message:
+        nonlocal left
+        message = await receive()
+        left -= len(message.get("body", b""))
+        return message if left >= 0 else {"type": "http.disconnect"}
+
+    return bounded
+
+
+def _with_headers(send: Send) -> Send:
+    async def with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in _HEADERS.items():
+                headers[name] = value
+            headers.setdefault("Cache-Control", "no-store")
+            for name in [n for n in headers if n.startswith("access-control-")]:
+                del headers[name]
+        await send(message)
+
+    return with_headers

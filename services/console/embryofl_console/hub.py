@@ -1,0 +1,89 @@
+"""The hub's control API, and what the console knows of it: one look a second, however many pages are open."""
+
+import ssl
+import threading
+import time
+from typing import Any
+
+import httpx
+
+from embryofl.errors import UserError
+from embryofl_console.settings import ConsoleSettings
+
+LOOK_S, UNWATCHED_S = 1.0, 5.0
+
+
+class HubClient:
+    """Calls with the control token."""
+
+    def __init__(self, settings: ConsoleSettings) -> None:
+        try:
+            token = (settings.identity / "control.token").read_bytes().hex()
+            context = ssl.create_default_context(cafile=str(settings.identity / "ca.crt"))
+        except OSError as exc:
+            raise UserError(
+                f"The hub's control token was not found in {settings.identity} ({exc.strerror}). Expected ca.crt and "
+                "control.token: start the hub first, or set EMBRYOFL_CONSOLE_IDENTITY."
+            ) from exc
+        self._http = httpx.Client(
+            base_url=f"https://{settings.hub}", verify=context, timeout=120, trust_env=False,
+            headers={"Authorization": f"Bearer {token}", "X-Embryofl-By": "console"},
+        )  # fmt: skip
+
+    def ask(self, method: str, path: str, body: dict[str, Any] | None = None, version: str = "") -> httpx.Response:
+        """One call; an answer that says no, or none, is a `UserError` in the hub's words."""
+        try:
+            answer = self._http.request(method, path, json=body, headers={"If-None-Match": version} if version else {})
+        except httpx.HTTPError:
+            raise UserError("The hub does not answer. Is it being started? What is shown is from before.") from None
+        if answer.status_code >= 400:
+            try:
+                found = answer.json()
+                words = found.get("error") or found.get("detail") or answer.text
+            except ValueError:
+                words = answer.text
+            raise UserError(str(words)[:500])
+        return answer
+
+    def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        """The same, as JSON."""
+        return self.ask(method, path, body).json()
+
+
+class Follower:
+    """The hub's state, looked up once a second while a page is open."""
+
+    def __init__(self, client: HubClient) -> None:
+        self._client = client
+        self._wanted, self._wake = 0.0, threading.Event()
+        self.state: dict[str, Any] | None = None
+        self.tag, self.trouble, self.version = "", "", 0
+        threading.Thread(target=self._follow, name="follower", daemon=True).start()
+
+    def now(self) -> tuple[int, dict[str, Any] | None, str]:
+        """Version, the newest state (None before the first), and what is wrong with the connection."""
+        self._wanted = time.monotonic()
+        self._wake.set()
+        return self.version, self.state, self.trouble
+
+    def _follow(self) -> None:
+        while True:
+            self._wake.wait()
+            if time.monotonic() - self._wanted > UNWATCHED_S:
+                self._wake.clear()
+                continue
+            self.look()
+            time.sleep(LOOK_S)
+
+    def look(self) -> None:
+        """Look now."""
+        try:
+            answer = self._client.ask("GET", "/control/state", version=self.tag)
+        except UserError as exc:
+            if self.trouble != str(exc):
+                self.trouble, self.version = str(exc), self.version + 1
+            return
+        if answer.status_code != 304 or self.trouble:
+            if answer.status_code != 304:
+                self.state, self.tag = answer.json(), answer.headers.get("etag", "")
+            self.trouble, self.version = "", self.version + 1

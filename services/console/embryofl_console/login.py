@@ -1,0 +1,24 @@
+"""The page that asks for the password: plain HTML, no script."""
+
+import html
+
+from embryofl_console import texts
+
+CSS = """body { font: 1rem/1.5 system-ui, sans-serif; max-width: 24rem; margin: 4rem auto;
+  padding: 0 1rem; color: #1b2733; }
+input, button { font: inherit; width: 100%; box-sizing: border-box; padding: .6rem; margin: .3rem 0 1rem; }
+button { background: #005a8c; color: #fff; border: 0; border-radius: .3rem; } .wrong { color: #9c3d00; }
+"""
+
+
+def page(words: str = "") -> str:
+    """The page, with what went wrong."""
+    wrong = f'<p class="wrong" role="alert">{html.escape(words)}</p>' if words else ""
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{texts.TITLE}</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="stylesheet" href="/login.css">'
+        f"</head><body><main><h1>{texts.TITLE}</h1>{wrong}"
+        f'<form method="post" action="/login"><label for="password">{texts.PASSWORD}</label>'
+        '<input id="password" name="password" type="password" autocomplete="current-password" required autofocus>'
+        f"<button>{texts.LOG_IN}</button></form><p>{texts.RESEARCH}</p></main></body></html>"
+    )
