@@ -7,7 +7,9 @@ import pytest
 from PIL import Image, ImageFilter
 from report_kit import clinic, embryo, jpeg, write
 
-from embryofl_clinic.report import Finding, Report, Verdict, check_folder, measurements
+from embryofl.data_statistics import pool, release
+from embryofl_clinic.enter import told as lines_told
+from embryofl_clinic.report import Finding, Report, Verdict, check_folder, check_to_join, data_summary, measurements
 from embryofl_clinic.report.checks import CHECKS
 
 
@@ -213,3 +215,32 @@ def test_a_second_look_does_not_compare_again_what_it_compared(root, tmp_path, m
     assert check_folder(root, cache).findings == first.findings and not compared
     replace(root, 9, embryo(98))
     assert check_folder(root, cache).findings == check_folder(root).findings and len(compared) == 2
+
+
+def told(brightness: float, images: int = 60):
+    """What a clinic whose pictures are so bright tells."""
+    optics = [
+        (brightness + n % 7, 30 + n % 5, 0.0, 0.0, 0.0, 0.6 + 0.01 * (n % 9), *([62.5] * 16)) for n in range(images)
+    ]
+    return release(optics)
+
+
+def test_it_says_where_the_clinic_stands_among_the_others(root):
+    own = check_folder(root).facts.statistics
+    assert not [found for found in check_folder(root).findings if found.id == "drift"]  # nobody to compare with
+    alike = finding(check_folder(root, others=pool([own, own])), "drift")
+    assert alike.verdict is Verdict.OK and alike.values["brightness"]["distance"] == 0
+    darker = pool([told(own.measures["brightness"].mean - 60), told(own.measures["brightness"].mean - 50)])
+    found = finding(check_folder(root, others=darker), "drift")
+    assert found.verdict is Verdict.LOOK and "brightness brighter than the others'" in found.found
+    assert "lamp and exposure" in found.advice and "2 other clinics" in found.found
+
+
+def test_what_is_told_when_joining_is_shown_and_holds_no_small_count(root):
+    summary = data_summary(check_to_join(root, root.parent / "cache", 64).facts)
+    shown = "\n".join(lines_told("anna", "quality", summary))
+    assert "brightness" in shown and f"over all {summary['statistics']['images']} images" in shown
+    for measure in summary["statistics"]["measures"].values():
+        assert not [count for count in measure["bins"] if 0 < count < 5]
+    quick, close = summary["statistics"], check_folder(root).facts.statistics.model_dump()
+    assert quick == close  # the same pictures, measured the same way when joining and in the report
