@@ -265,8 +265,11 @@ class Agent:
         if request.settings.personal and (request.kind == "evaluate" or request.settings.personal != "head"):
             found = workload.evaluate_personal(request, splits, seed)
             personal = {s: one.suppress(self._policy.min_cell).to_dict() for s, one in found.items()}
+        grades = {}
+        if request.settings.grades and request.kind == "evaluate":
+            grades = {s: workload.evaluate_grades(s, self._policy.min_cell) for s in splits}
         lap("evaluate", "train" if request.kind == "train" else "idle")
-        body: dict[str, object] = {**head, **sums, "personal": personal, "device": workload.device}
+        body: dict[str, object] = {**head, **sums, "personal": personal, "grades": grades, "device": workload.device}
         trained = None
         if request.kind == "train":
             trained = workload.train(request, seed) if control is None else workload.train(request, seed, control)

@@ -18,6 +18,7 @@ from embryofl_clinic.settings import ClinicSettings
 
 if TYPE_CHECKING:
     from embryofl import task
+    from embryofl.gardner import Agreement, Target
     from embryofl_clinic.personal import Personal
 
 log = logging.getLogger("embryofl.workload")
@@ -53,6 +54,9 @@ class Workload(Protocol):
 
     def evaluate_personal(self, request: Request, splits: Sequence[str], seed: int) -> dict[str, ScoreSums]:
         """Sums by split of the clinic's own model that goes with the loaded one; leaves the loaded one in place."""
+
+    def evaluate_grades(self, split: str, fewest: int) -> "dict[Target, Agreement]":
+        """How predicted Gardner grades agree with given ones over the embryos of a split, none of fewer than `fewest`."""
 
 
 def pick_device(wanted: str) -> str:
@@ -95,7 +99,7 @@ class EmbryoWorkload:
         from embryofl.models import create_model
 
         self.device, self._metrics = device, metrics or TrainerMetrics("")
-        self._model = create_model(run.model).to(device)
+        self._model = create_model(run.model, grades=bool(run.grades)).to(device)
         self.layout = Layout.of_state(self._model.state_dict())
 
     @property
@@ -114,6 +118,12 @@ class EmbryoWorkload:
         from embryofl import task
 
         return task.evaluate(self._model, getattr(self._data, split), device=self.device)
+
+    def evaluate_grades(self, split: str, fewest: int) -> "dict[Target, Agreement]":
+        """See `Workload`."""
+        from embryofl import task
+
+        return task.evaluate_grades(self._model, getattr(self._data, split), fewest, device=self.device)
 
     def _personal(self, request: Request) -> "Personal":
         from embryofl_clinic.personal import Personal, PersonalStore

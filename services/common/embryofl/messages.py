@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from embryofl.data_statistics import DataStatistics
 from embryofl.errors import UserError
+from embryofl.gardner import Agreement, Target
 from embryofl.models import DEFAULT_MODEL, recipe
 from embryofl.task import TrainSettings
 
@@ -61,6 +62,9 @@ class RunSettings(Strict):
     `control`, `personal`, `personal_pull` and `personal_epochs` are how clinics train for the strategy, which decides the
     first two: whether their steps are steered, and which model of their own they keep (see `embryofl_clinic.personal`).
 
+    `grades` is the weight of the Gardner grades (expansion, ICM, TE) that are learned beside the label, where a clinic has
+    them; a clinic that lacks one takes part all the same.
+
     Without `closing_evaluation` the clinics do not get the last model and nothing is known of it on held-out patients: for
     runs whose model is only where the next one begins.
 
@@ -81,6 +85,7 @@ class RunSettings(Strict):
     balance: float = Field(default=_TRAIN.balance, ge=0, le=1)
     proximal: float = Field(default=_TRAIN.proximal, ge=0, le=100)
     mixed_precision: bool = _TRAIN.mixed_precision
+    grades: float = Field(default=_TRAIN.grades, ge=0, le=10)
     schedule: Literal["cosine", "constant"] = "cosine"
     choose: Literal["last", "best"] = "last"
     patience: int = Field(default=0, ge=0, le=10_000)
@@ -187,6 +192,7 @@ class Reply(_Spoken):
     validation: dict[str, Any] | None = None
     test: dict[str, Any] | None = None
     personal: dict[Literal["validation", "test"], dict[str, Any]] = Field(default_factory=dict)  # of its own model
+    grades: dict[Literal["validation", "test"], dict[Target, Agreement]] = Field(default_factory=dict)
     seconds: dict[Literal["download", "evaluate", "train", "loading", "upload"], Seconds] = Field(default_factory=dict)
     device: str = Field(default="", max_length=40)
     memory_bytes: int = Field(default=0, ge=0, le=1 << 50)  # of the GPU; without one, of the process

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embryofl.errors import NotFiniteError, UserError
+from embryofl.gardner import STEPS, Agreement, Target, agreement
 from embryofl.metrics import ScoreSums
 from embryofl.views import Views
 
@@ -58,6 +59,10 @@ class Examples(Protocol):
     def cohorts(self) -> npt.NDArray[np.int64] | None:
         """Number of the patient of each image, (n,), -1 where it is not known; None where none is."""
 
+    @property
+    def grades(self) -> npt.NDArray[np.float32] | None:
+        """Steps of the Gardner grades, (n, STEPS), NaN where not known; see `embryofl.gardner`."""
+
 
 @dataclass(frozen=True)
 class TrainSettings:
@@ -81,6 +86,8 @@ class TrainSettings:
     balance : float
         0 counts every embryo once; 1 gives days, and both classes of each, the same weight in sum; between, a power of
         that.
+    grades : float
+        Weight of the Gardner grades beside the label, on embryos that have them; 0: they are not learned.
     proximal : float
         FedProx's mu: half of it times the squared distance from the weights at the start (or from `anchor`) is added to
         the loss. 0 adds nothing.
@@ -97,6 +104,7 @@ class TrainSettings:
     balance: float = 1.0
     proximal: float = 0.0
     mixed_precision: bool = False
+    grades: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -183,6 +191,7 @@ def train(
     """
     import torch
 
+    from embryofl.models.grades import grade_loss, with_grades
     from embryofl.transforms import augment
 
     if len(examples.rows) == 0:
@@ -195,6 +204,7 @@ def train(
     begun = _trained(model, anchor) if settings.proximal else []
     steering = [t.to(device) for t in _trained(model, control.tensors)] if control else []
     views = Views(examples.embryos)
+    steps = torch.from_numpy(_steps(examples, views)) if settings.grades else None
     labels = torch.from_numpy(np.asarray(examples.labels[views.first], np.float32))
     weights = _class_weights(labels, torch.from_numpy(np.asarray(examples.days[views.first])), settings.balance)
     targets = labels * (1 - settings.label_smoothing) + settings.label_smoothing / 2
@@ -214,12 +224,15 @@ def train(
                 if images.ndim == 4:  # an embedding has nothing to turn or flip
                     images = augment(images, generator)
                 with torch.autocast(device.type, dtype=precision, enabled=precision is not None):
-                    logits = model(images)
+                    logits, graded = (model(images), None) if steps is None else with_grades(model, images)
                 losses = torch.nn.functional.binary_cross_entropy_with_logits(
                     logits.float(), targets[batch].to(device), weight=weights[batch].to(device), reduction="none"
                 )
                 loss = losses.mean()
                 value = loss.item()
+                further = None if graded is None else grade_loss(graded.float(), steps[batch].to(device))
+                if further is not None:
+                    loss = loss + settings.grades * further
                 if settings.proximal:
                     loss = loss + settings.proximal / 2 * _squared_distance(model, begun)
                 if not math.isfinite(value):
@@ -337,6 +350,36 @@ def evaluate(
     first = Views(examples.embryos).first
     cohorts = None if examples.cohorts is None else examples.cohorts[first]
     return ScoreSums.from_scores(scores, examples.labels[first], examples.days[first], cohorts)
+
+
+def evaluate_grades(
+    model: nn.Module, examples: Examples, fewest: int, *, device: str | torch.device = "cpu", batch_size: int = 64
+) -> dict[Target, Agreement]:
+    """How the Gardner grades that a model with the head for them predicts agree with the given ones: sums over embryos,
+    none of fewer than `fewest`."""
+    import torch
+
+    from embryofl.models.grades import with_grades
+
+    device, views, was_training = torch.device(device), Views(examples.embryos), model.training
+    model.to(device).eval()
+    logits = [np.zeros((0, STEPS))]
+    try:
+        with torch.inference_mode():
+            for start in range(0, len(examples.rows), batch_size):
+                batch = np.arange(start, min(start + batch_size, len(examples.rows)))
+                logits.append(with_grades(model, _inputs(examples, batch, device))[1].double().cpu().numpy())
+    finally:
+        model.train(was_training)
+    means = np.stack([views.mean(column) for column in np.concatenate(logits).T], axis=1)
+    return agreement(means, _steps(examples, views), fewest)
+
+
+def _steps(examples: Examples, views: Views) -> npt.NDArray[np.float32]:
+    """The grades' steps of each embryo, float32 (m, STEPS), NaN where not known."""
+    if examples.grades is None:
+        return np.full((len(views), STEPS), np.nan, np.float32)
+    return np.asarray(examples.grades[views.first], np.float32)
 
 
 def _inputs(examples: Examples, batch: npt.NDArray[np.int64], device: torch.device) -> torch.Tensor:

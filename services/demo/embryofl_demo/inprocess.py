@@ -73,7 +73,9 @@ def initial(settings: RunSettings) -> np.ndarray:
     from embryofl import wire
     from embryofl.models import create_model
 
-    model = create_model(settings.model, pretrained=settings.pretrained, seed=settings.seed)
+    model = create_model(
+        settings.model, pretrained=settings.pretrained, seed=settings.seed, grades=bool(settings.grades)
+    )
     return wire.pack(model.state_dict())
 
 

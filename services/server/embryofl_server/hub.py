@@ -138,7 +138,7 @@ class HubService:
         if not initial:
             made = subprocess.run(
                 [sys.executable, "-m", "embryofl.models.initial", settings.model, settings.pretrained,
-                 str(settings.seed), str(path)],
+                 str(settings.seed), "1" if settings.grades else "0", str(path)],
                 capture_output=True, text=True, check=False,
             )  # fmt: skip
             if made.returncode:

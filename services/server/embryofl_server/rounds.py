@@ -216,6 +216,7 @@ class RoundLoop:
         evaluation = {
             n: {"validation": a.reply.validation, "test": a.reply.test}
             | ({"personal": a.reply.personal} if a.reply.personal else {})
+            | ({"grades": a.reply.model_dump()["grades"]} if a.reply.grades else {})
             for n, a in answers.accepted.items()
         }
         record = self._write_model(evaluation=evaluation, refused=answers.reasons, incomplete=short)

@@ -52,6 +52,7 @@ def results(found: dict[str, Any]) -> RenderableType:
         )
     if test["pooled"]["all"]["n"]:
         parts += [_figures(found), _calibration(found), *_decision(test), *_ranking(test)]
+    parts += _grades(found["grades"]["test"])
     parts.append(Text("Intervals are of 95 % and take embryos for independent. " + found["use"], style="dim"))
     return Group(*parts)
 
@@ -111,6 +112,17 @@ def _decision(test: dict[str, Any]) -> Iterator[Table]:
             table.add_row(name, *(f"{at[p]['model']:+.3f}" for p in CURVE))
     at = {row["p"]: row for row in test["pooled"]["all"]["decision"]}
     table.add_row("all called good", *(f"{at[p]['all']:+.3f}" for p in CURVE), style="dim")
+    yield table
+
+
+def _grades(test: dict[str, Any]) -> Iterator[Table]:
+    if not test:
+        return
+    table = _table("\nGardner grades", "clinic", "grade", "embryos", "agree exactly", "mean distance in levels")
+    for name, targets in test.items():
+        for target, a in targets.items():
+            clinic = "all clinics" if name == "pooled" else name
+            table.add_row(clinic, target, str(a["embryos"]), f"{a['exact']:.2f}", f"{a['distance']:.2f}")
     yield table
 
 

@@ -65,7 +65,7 @@ def _built(finished: Finished) -> "nn.Module":
             f"The model of {card.run} is a {name[:40]!r}, which this version does not know. It knows "
             f"{', '.join(model_names())}. Update this program."
         )
-    model = create_model(name)
+    model = create_model(name, grades=bool(card.settings.grades))
     layout = wire.Layout.of_state(model.state_dict())
     if wire.Layout.parse(packed.data).id != layout.id:
         raise UserError(

@@ -13,6 +13,7 @@ from embryofl.data.contract import DataFolder, EmbryoImage
 from embryofl.data.layouts import read_folder
 from embryofl.data.split import SIDES, split_by_patient
 from embryofl.errors import DataError
+from embryofl.gardner import STEPS, steps_of
 
 MIN_TRAIN = 20
 """Least number of training examples with which a clinic takes part."""
@@ -41,6 +42,8 @@ class Examples:
         interval by patient resamples.
     cohorts : numpy.ndarray or None
         int64 (n,), number of the patient whose embryo an image shows; -1 where it is not known. None: of none it is.
+    grades : numpy.ndarray or None
+        float32 (n, STEPS), steps of the Gardner grades (`embryofl.gardner`), NaN where not known. None: of none it is.
     """
 
     pixels: npt.NDArray[np.uint8] | npt.NDArray[np.float32]
@@ -50,6 +53,7 @@ class Examples:
     embryos: npt.NDArray[np.int64]
     groups: npt.NDArray[np.int64]
     cohorts: npt.NDArray[np.int64] | None = None
+    grades: npt.NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         """Number of embryos."""
@@ -69,6 +73,7 @@ def pool(parts: Sequence[Examples]) -> Examples:
         np.concatenate([p.embryos + start for p, start in zip(parts, before, strict=False)]),
         np.concatenate([p.groups + start for p, start in zip(parts, groups, strict=False)]),
         _pooled_cohorts(parts),
+        np.concatenate([np.full((len(p.rows), STEPS), np.nan) if p.grades is None else p.grades for p in parts]),
     )
 
 
@@ -184,4 +189,5 @@ def _examples(cache: DecodedCache, images: Sequence[EmbryoImage]) -> Examples:
         np.array(
             [patients.setdefault(image.patient, len(patients)) if image.patient else -1 for image in images], np.int64
         ),
+        np.array([steps_of(image.expansion, image.icm, image.te) for image in images], np.float32).reshape(-1, STEPS),
     )

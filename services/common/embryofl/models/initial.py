@@ -1,4 +1,4 @@
-"""Write a run's initial model: ``python -m embryofl.models.initial MODEL PRETRAINED SEED FILE``.
+"""Write a run's initial model: ``python -m embryofl.models.initial MODEL PRETRAINED SEED GRADES FILE`` (GRADES: 1 or 0).
 
 A process of its own, so that the hub never holds PyTorch.
 """
@@ -15,9 +15,9 @@ def main(arguments: list[str]) -> int:
     from embryofl.models import create_model
     from embryofl.wire import pack
 
-    name, pretrained, seed, path = arguments
+    name, pretrained, seed, grades, path = arguments
     try:
-        model = create_model(name, pretrained=pretrained, seed=int(seed))
+        model = create_model(name, pretrained=pretrained, seed=int(seed), grades=grades == "1")
         write_atomic(Path(path), pack(model.state_dict()).data)
     except UserError as exc:
         print(exc, file=sys.stderr)

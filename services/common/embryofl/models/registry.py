@@ -60,7 +60,7 @@ def recipe(name: str) -> dict[str, float]:
     return _RECIPES.get(name, _TORCHVISION_RECIPE)
 
 
-def create_model(name: str, *, pretrained: str = "", seed: int = 0) -> nn.Module:
+def create_model(name: str, *, pretrained: str = "", seed: int = 0, grades: bool = False) -> nn.Module:
     """Make a model.
 
     Parameters
@@ -73,6 +73,8 @@ def create_model(name: str, *, pretrained: str = "", seed: int = 0) -> nn.Module
         EmbryoFL saves models. A head made for another number of classes is left out.
     seed : int (default: 0)
         Random weights depend on the name and on this alone; PyTorch's global generator is left as it was.
+    grades : bool (default: False)
+        With the head of `embryofl.models.grades` for Gardner grades.
 
     Returns
     -------
@@ -90,6 +92,7 @@ def create_model(name: str, *, pretrained: str = "", seed: int = 0) -> nn.Module
     import torch
 
     from embryofl.models import pretrained as weights
+    from embryofl.models.grades import add_grades
     from embryofl.models.lite_models import Lite0, Lite0Head
     from embryofl.models.small_cnn import SmallCNN
     from embryofl.models.vision import torchvision_model
@@ -111,4 +114,6 @@ def create_model(name: str, *, pretrained: str = "", seed: int = 0) -> nn.Module
         weights.load(model, weights.from_torchvision(_TORCHVISION[name][0]), "torchvision's weights")
     elif pretrained:
         weights.load(model, weights.from_file(pretrained), pretrained)
+    if grades:
+        add_grades(model)
     return model.train()

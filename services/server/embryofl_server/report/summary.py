@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from embryofl.gardner import Agreement, added
 from embryofl.metrics import ScoreSums, merge
 from embryofl_server.report.calibrated import calibration_of, rule_in_words, threshold_of
 from embryofl_server.report.course import course
@@ -38,9 +39,24 @@ def summarise(record: dict[str, Any], records: list[dict[str, Any]]) -> dict[str
         "calibration": record["calibration"],
         "threshold": {"value": threshold, "fixed": record["calibration"] is not None, "rule": rule_in_words(record)},
         "splits": {split: _split(record, split, threshold) for split in SPLITS},
+        "grades": {split: _grades(record, split) for split in SPLITS},
         "rounds": course(records, threshold),
     }
     return {**found, "warnings": warnings(found)}
+
+
+def _grades(record: dict[str, Any], split: str) -> dict[str, Any]:
+    """Clinic (and "pooled") to Gardner target to embryos, share that agrees exactly, mean distance in levels."""
+    told = {n: c["grades"].get(split, {}) for n, c in sorted(record["evaluation"].items()) if c.get("grades")}
+    sums = {n: {t: Agreement.model_validate(a) for t, a in by_target.items()} for n, by_target in told.items()}
+    return {
+        name: {
+            target: {"embryos": a.embryos, "exact": a.exact / a.embryos, "distance": a.distance / a.embryos}
+            for target, a in by_target.items()
+        }
+        for name, by_target in {**sums, "pooled": added(list(sums.values()))}.items()
+        if by_target
+    }
 
 
 def _split(record: dict[str, Any], split: str, threshold: float) -> dict[str, Any]:
