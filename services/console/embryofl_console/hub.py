@@ -19,10 +19,10 @@ class HubClient:
     def __init__(self, settings: ConsoleSettings) -> None:
         try:
             token = (settings.identity / "control.token").read_bytes().hex()
-            context = ssl.create_default_context(cafile=str(settings.identity / "ca.crt"))
+            context = ssl.create_default_context(cafile=str(settings.identity / "internal.crt"))
         except OSError as exc:
             raise UserError(
-                f"The hub's control token was not found in {settings.identity} ({exc.strerror}). Expected ca.crt and "
+                f"The hub's control token was not found in {settings.identity} ({exc.strerror}). Expected internal.crt and "
                 "control.token: start the hub first, or set EMBRYOFL_CONSOLE_IDENTITY."
             ) from exc
         self._http = httpx.Client(

@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class ConsoleSettings(BaseSettings):
     """Where the console listens, and where it finds the hub.
 
-    `identity` is a folder with `ca.crt` and `control.token`; `state` keeps the password's hash.
+    `identity` is a folder with `internal.crt` and `control.token`; `state` keeps the password's hash.
     """
 
     model_config = SettingsConfigDict(env_prefix="EMBRYOFL_CONSOLE_", frozen=True)
