@@ -44,16 +44,17 @@ def until(what: str, ready: Callable[[], Any], seconds: float = WAIT_S, pause: f
 
 
 def draw_clinic(
-    root: Path, tag: str, patients: int = 24, cohort: int = 3, label: int | None = None, disc: float = 0.0
-) -> Path:
+    root: Path, tag: str, patients: int = 24, cohort: int = 3, label: int | None = None, disc: float = 0.0,
+    *, graded: bool = False,
+) -> Path:  # fmt: skip
     """A clinic's folder of small noisy images, brighter for class 1, whose every name carries `tag`.
 
     With `disc`, what tells the classes apart can be learned: a disc whose radius is larger by so many pixels for class 1,
-    and wanders by 2 from image to image.
+    and wanders by 2 from image to image. With `graded`, every embryo has Gardner grades that go with its label.
     """
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(tag.encode()).digest()[:4], "big"))
     (root / "images").mkdir(parents=True)
-    lines = ["image,label,patient,embryo,day"]
+    lines = ["image,label,patient,embryo,day" + (",expansion,icm,te" if graded else "")]
     far = np.hypot(*np.mgrid[-28:28, -28:28])
     for number in range(patients * cohort):
         its_label = number % 2 if label is None else label
@@ -65,7 +66,8 @@ def draw_clinic(
         name = f"FILE-{tag}-{rng.integers(1 << 40):010x}.png"
         Image.fromarray(pixels).save(root / "images" / name)
         patient, embryo = f"PATIENT-{tag}-{number // cohort:03}", f"EMBRYO-{tag}-{number:03}"
-        lines.append(f"images/{name},{its_label},{patient},{embryo},{3 if number // cohort % 2 else 5}")
+        lines.append(f"images/{name},{its_label},{patient},{embryo},{3 if number // cohort % 2 else 5}"
+                     + (f",{2 + 3 * its_label},{'CA'[its_label]}," if graded else ""))  # fmt: skip
     (root / "labels.csv").write_text("\n".join(lines) + "\n")
     return root
 
