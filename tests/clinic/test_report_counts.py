@@ -158,7 +158,9 @@ def test_report_is_ready_for_json(root, joining, tmp_path):
 
 def test_summary_holds_counts_only_and_no_small_one(root, joining):
     summary = data_summary(joining(root).facts)
-    assert set(summary) == {"counts", "image_sizes", "patients"}
+    assert set(summary) == {"counts", "image_sizes", "patients", "statistics"}
+    statistics = summary.pop("statistics")  # sums over all images: see test_data_statistics
+    assert statistics["images"] >= 60 and not any(0 < n < 5 for m in statistics["measures"].values() for n in m["bins"])
     assert summary["patients"] == 21
     assert summary["image_sizes"]["0-127"] == 60 and summary["image_sizes"]["128-255"] == "<5"
     assert summary["counts"]["3"]["unlabelled"] == "<5"

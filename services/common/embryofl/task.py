@@ -230,7 +230,9 @@ def train(
                 )
                 loss = losses.mean()
                 value = loss.item()
-                further = None if graded is None else grade_loss(graded.float(), steps[batch].to(device))
+                further = None
+                if graded is not None and steps is not None:
+                    further = grade_loss(graded.float(), steps[batch].to(device))
                 if further is not None:
                     loss = loss + settings.grades * further
                 if settings.proximal:

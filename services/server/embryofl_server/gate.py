@@ -97,6 +97,9 @@ def check(
     validation, test = _sums(reply.validation, clinic), _sums(reply.test, clinic)
     for sums in reply.personal.values():
         _sums(sums, clinic)
+    graded = max((a.embryos for by_target in reply.grades.values() for a in by_target.values()), default=0)
+    if clinic.labelled is not None and graded > clinic.labelled:
+        raise Refusal("metrics", f"grades of {graded} embryos, enrolled were {clinic.labelled} labelled ones")
     if request.kind != "train":
         return Accepted(reply, validation, test, None, 0.0)
     most = clinic.labelled

@@ -35,6 +35,7 @@ class CardSettings(BaseModel):
     model: Annotated[str, Field(max_length=100)]
     image_size: Annotated[int, Field(ge=32, le=512)]
     meaning: Meaning = "quality"
+    grades: Annotated[float, Field(ge=0, le=10)] = 0.0
 
 
 class Card(BaseModel):
