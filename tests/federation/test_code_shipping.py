@@ -37,7 +37,7 @@ def evaluate(message, context):
     identity = federation.place.hub / "identity"
     link = SuperLink(
         federation.stack.settings.superlink_address,
-        federation.ca.read_bytes(),
+        (identity / "internal.crt").read_bytes(),
         (identity / "superlink" / "superexec.secret").read_bytes(),
     )
     link.open()
