@@ -10,7 +10,10 @@ from federation_kit import until
 COMMAND = str(Path(sys.executable).parent / "embryofl-clinic")
 
 
-def test_a_clinic_gets_the_model_scores_with_it_and_knows_what_it_has_sent(federation, reference):
+def test_a_clinic_gets_the_model_scores_with_it_and_knows_what_it_has_sent(federation):
+    name = federation.start_run(rounds=4)  # the newest: a clinic is offered no older one
+    assert federation.wait_over(name)["state"] == "finished"
+    reference = federation.folder(name)
     state = federation.place.clinic("clinic-1")
     card = state / "models" / reference.name / "model.json"
     until("the model is at the clinic", card.exists, pause=0.5)
