@@ -48,12 +48,18 @@ class Reached(Federation):
 
     def certificate(self) -> x509.Certificate:
         """What the gateway shows now."""
+        return until("the gateway shows its certificate", self._shown)
+
+    def _shown(self) -> x509.Certificate | None:
         context = ssl._create_unverified_context()
-        with (
-            socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection,
-            context.wrap_socket(connection, server_hostname=HUB_NAME) as tls,
-        ):
-            shown = tls.getpeercert(binary_form=True)
+        try:
+            with (
+                socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection,
+                context.wrap_socket(connection, server_hostname=HUB_NAME) as tls,
+            ):
+                shown = tls.getpeercert(binary_form=True)
+        except ConnectionResetError:  # not yet accepted when the gateway changed its listener; clinics try again, too
+            return None
         assert shown
         return x509.load_der_x509_certificate(shown)
 
@@ -181,14 +187,7 @@ def test_what_keeps_a_tunnel_from_opening_is_said_and_the_token_is_not(tmp_path,
 def test_the_gateways_certificate_is_renewed_in_the_middle_of_a_run_and_nobody_notices(reached, undisturbed):
     pids, old = reached.stack.supervisor.pids(), reached.certificate()
     name = reached.start_run(**RUN)
-
-    def renewed() -> bool:
-        try:
-            return reached.certificate().serial_number != old.serial_number
-        except ConnectionResetError:  # not yet accepted when the gateway changed its listener; clinics try again, too
-            return False
-
-    until("a new one is shown", renewed)
+    until("a new one is shown", lambda: reached.certificate().serial_number != old.serial_number)
     same_weights(reached, name, undisturbed)
     until("the old one has ended", lambda: time.time() > old.not_valid_after_utc.timestamp())
     same_weights(reached, reached.start_run(**RUN), undisturbed)
