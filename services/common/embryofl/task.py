@@ -317,18 +317,7 @@ def predict(
     """
     import torch
 
-    device = torch.device(device)
-    model.to(device)
-    was_training = model.training
-    model.eval()
-    logits = []
-    try:
-        with torch.inference_mode():
-            for start in range(0, len(examples.rows), batch_size):
-                batch = np.arange(start, min(start + batch_size, len(examples.rows)))
-                logits.append(model(_inputs(examples, batch, device)).double().cpu().numpy())
-    finally:
-        model.train(was_training)
+    logits = _outputs(model, examples, model, torch.device(device), batch_size)
     if not logits:
         return np.zeros(0)
     means = Views(examples.embryos).mean(np.concatenate(logits))
@@ -363,16 +352,11 @@ def evaluate_grades(
 
     from embryofl.models.grades import with_grades
 
-    device, views, was_training = torch.device(device), Views(examples.embryos), model.training
-    model.to(device).eval()
-    logits = [np.zeros((0, STEPS))]
-    try:
-        with torch.inference_mode():
-            for start in range(0, len(examples.rows), batch_size):
-                batch = np.arange(start, min(start + batch_size, len(examples.rows)))
-                logits.append(with_grades(model, _inputs(examples, batch, device))[1].double().cpu().numpy())
-    finally:
-        model.train(was_training)
+    def steps(inputs: torch.Tensor) -> torch.Tensor:
+        return with_grades(model, inputs)[1]
+
+    views = Views(examples.embryos)
+    logits = [np.zeros((0, STEPS)), *_outputs(model, examples, steps, torch.device(device), batch_size)]
     means = np.stack([views.mean(column) for column in np.concatenate(logits).T], axis=1)
     return agreement(means, _steps(examples, views), fewest)
 
@@ -382,6 +366,24 @@ def _steps(examples: Examples, views: Views) -> npt.NDArray[np.float32]:
     if examples.grades is None:
         return np.full((len(views), STEPS), np.nan, np.float32)
     return np.asarray(examples.grades[views.first], np.float32)
+
+
+def _outputs(
+    model: nn.Module, examples: Examples, give: Callable[[torch.Tensor], torch.Tensor], device: torch.device, size: int
+) -> list[npt.NDArray[np.float64]]:
+    """What `give` makes of the inputs of all images, the model in evaluation mode: batches, float64 (n, ...) each."""
+    import torch
+
+    was_training, found = model.training, []
+    model.to(device).eval()
+    try:
+        with torch.inference_mode():
+            for start in range(0, len(examples.rows), size):
+                batch = np.arange(start, min(start + size, len(examples.rows)))
+                found.append(give(_inputs(examples, batch, device)).double().cpu().numpy())
+    finally:
+        model.train(was_training)
+    return found
 
 
 def _inputs(examples: Examples, batch: npt.NDArray[np.int64], device: torch.device) -> torch.Tensor:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from embryofl.data_statistics import WORDS
 from embryofl_clinic.report.checks.quality import robust_z
 from embryofl_clinic.report.finding import Finding, Shown, Verdict, plural, some
 from embryofl_clinic.report.study import Study
@@ -14,12 +15,7 @@ SMALL_SIDE = 128
 """Training scales to this: a smaller picture is enlarged and shows less than the others."""
 OUTLIER = 5.0
 """Robust standard deviations."""
-MEANINGS = {
-    "warmth": ("bluer", "redder"),
-    "tint": ("more purple", "greener"),
-    "contrast": ("flatter", "of more contrast"),
-    "diameter": ("less magnified", "more magnified"),
-}
+MEANINGS = {**{name: WORDS[name] for name in ("warmth", "tint", "contrast")}, "diameter": WORDS["extent"]}
 
 
 def check(study: Study) -> Iterator[Finding]:
