@@ -3,7 +3,7 @@
 from typing import Any
 
 from embryofl.gardner import Agreement, added
-from embryofl.metrics import ScoreSums, merge
+from embryofl.metrics import ScoreSums
 from embryofl_server.report.calibrated import calibration_of, rule_in_words, threshold_of
 from embryofl_server.report.course import course
 from embryofl_server.report.figures import figures
@@ -63,12 +63,12 @@ def _split(record: dict[str, Any], split: str, threshold: float) -> dict[str, An
     evaluation, calibration = record["evaluation"], calibration_of(record)
     by_clinic = {n: ScoreSums.from_dict(evaluation[n][split]) for n in sorted(evaluation) if evaluation[n].get(split)}
 
-    def by_day(sums: ScoreSums) -> dict[str, Any]:
-        days = {"all": None, **{str(day): day for day in sorted(sums.days)}}
-        return {name: figures(sums, day, calibration, threshold) for name, day in days.items()}
+    def by_day(*clinics: ScoreSums) -> dict[str, Any]:
+        days = {"all": None, **{str(day): day for day in sorted({day for sums in clinics for day in sums.days})}}
+        return {name: figures(clinics, day, calibration, threshold) for name, day in days.items()}
 
     return {
-        "pooled": by_day(merge(by_clinic.values())),
+        "pooled": by_day(*by_clinic.values()),
         "clinics": {name: by_day(sums) for name, sums in by_clinic.items()},
         "shortcuts": shortcuts(by_clinic),
     }
