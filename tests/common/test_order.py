@@ -174,6 +174,15 @@ def test_the_order_of_two_days_cannot_be_told_beyond_what_their_bins_allow() -> 
         ScoreSums.from_dict(told)
 
 
+@pytest.mark.parametrize("above", range(11))
+def test_ties_of_the_scores_themselves_are_told_and_taken(above: int) -> None:
+    scores = np.r_[np.full(above, 0.9), np.full(10 - above, 0.1), np.full(10, 0.5)]
+    part = scores, np.repeat([1, 0], 10), np.full(20, 5)
+    for sums in (sent(part), ScoreSums.from_dict(ScoreSums.from_scores(*part).to_dict())):
+        found = sums.summary()
+        assert (found.auroc, found.auprc) == pytest.approx(truth([part]), abs=1e-3)
+
+
 def test_nothing_is_told_of_no_embryos() -> None:
     assert "order" not in ScoreSums.from_scores([], [], []).to_dict()
     with pytest.raises(ValueError, match="expected"):

@@ -178,9 +178,9 @@ def precisions_range(parts: Sequence[IntArray]) -> tuple[float, float]:
         for g in np.flatnonzero(counts[1]).tolist():
             p = int(counts[1, g])
             edges = np.linspace(0, p, min(p, BINS) + 1).astype(np.int64)
-            least, most, each = surely[1, g] + edges[:-1] + 1, perhaps[1, g] - p + edges[1:], np.diff(edges)
-            low += float((each * (least / (least + perhaps[0, g]))).sum())
-            high += float((each * (most / (most + surely[0, g]))).sum())
+            least, most = surely[1, g] + edges[:-1] + 1, int(perhaps[1, g])  # most: good embryos of one score
+            low += float((np.diff(edges) * (least / (least + perhaps[0, g]))).sum())
+            high += p * most / (most + int(surely[0, g]))
     return low, high
 
 
