@@ -10,6 +10,7 @@ import pytest
 from embryofl.wire import Layout
 
 sys.path.insert(0, str(Path(__file__).parent))
+from rounds_kit import stages
 
 LAYOUT = Layout.of({"w": ("F32", (3, 50)), "b": ("F32", (7,)), "half": ("F16", (5,)), "count": ("I64", ())})
 
@@ -44,3 +45,9 @@ def update(tmp_path: Path, packed: Callable[..., np.ndarray]) -> Callable[..., P
         return path
 
     return make
+
+
+@pytest.fixture
+def stage(tmp_path: Path, packed: Callable[..., np.ndarray], monkeypatch: pytest.MonkeyPatch):
+    """`stage(**settings)`: a run ready to be executed with `stage.go()`."""
+    yield from stages(tmp_path, packed, monkeypatch)
