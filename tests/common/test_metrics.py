@@ -151,7 +151,7 @@ def test_sums_survive_json() -> None:
         read = ScoreSums.from_dict(told)
         assert read.to_dict() == told and set(read.days) == set(sums.days)
         before, after = sums.summary().to_dict(), read.summary().to_dict()
-        assert after.pop("auprc") == pytest.approx(before.pop("auprc"), abs=1e-4)  # its sum travels with two decimals
+        assert after.pop("auprc") == pytest.approx(before.pop("auprc"), abs=0.002)  # its sum travels with one decimal
         assert after == before
 
 

@@ -1,4 +1,4 @@
-"""A clinic's own AUROC and AUPRC are those of its scores, however few its embryos are; of several clinics' together it is
+"""A clinic's own AUROC and (but for rounding) AUPRC are those of its scores, however few its embryos are; of several clinics' together it is
 known how far they can be off. And the two sums by which this is so are refused where no scores have them.
 """
 
@@ -53,8 +53,8 @@ def test_a_clinics_own_figures_are_those_of_its_scores(kind: str, n: int) -> Non
             found = sums.summary(day)
             good = found.positives
             assert found.auroc == pytest.approx(area, abs=1e-9)
-            assert found.auprc == pytest.approx(precision, abs=0.005 / good + 1e-9)
-            assert order_blur([sums], day) == pytest.approx((0.0, 0.005 / good))
+            assert found.auprc == pytest.approx(precision, abs=0.05 / good + 1e-9)
+            assert order_blur([sums], day) == pytest.approx((0.0, 0.05 / good))
 
 
 @pytest.mark.parametrize("kind", ["smooth", "tied", "sure", "narrow"])
@@ -143,7 +143,7 @@ def test_what_leaves_holds_the_two_sums_and_no_score() -> None:
     assert set(told) == {"format", "bins", "days", "order"}
     for order in (told["order"], told["days"]["5"]["order"]):
         assert set(order) == {"half_pairs", "precisions"}
-        assert type(order["half_pairs"]) is int and order["precisions"] == round(order["precisions"], 2)
+        assert type(order["half_pairs"]) is int and order["precisions"] == round(order["precisions"], 1)
     assert not any(repr(score) in json.dumps(told) for score in scores.tolist())
     assert "_scored" not in repr(ScoreSums.from_scores(scores, labels, days))  # nor does a log of the object
 
@@ -187,7 +187,8 @@ def test_ties_of_the_scores_themselves_are_told_and_taken(above: int) -> None:
     part = scores, np.repeat([1, 0], 10), np.full(20, 5)
     for sums in (sent(part), ScoreSums.from_dict(ScoreSums.from_scores(*part).to_dict())):
         found = sums.summary()
-        assert (found.auroc, found.auprc) == pytest.approx(truth([part]), abs=1e-3)
+        area, precision = truth([part])
+        assert found.auroc == pytest.approx(area) and found.auprc == pytest.approx(precision, abs=0.05 / 10 + 1e-9)
 
 
 def test_nothing_is_told_of_no_embryos() -> None:

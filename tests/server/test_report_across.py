@@ -103,9 +103,10 @@ def test_a_later_run_changes_no_earlier_report(make):
     assert (first.folder / "results.json").read_bytes() == before
 
 
-def test_results_of_a_run_that_cannot_be_read_cost_nothing_but_their_line(make):
+@pytest.mark.parametrize("found", ["{", "{}", "[]", '{"meaning": "quality", "incomplete": ""}'])
+def test_results_of_a_run_that_cannot_be_read_cost_nothing_but_their_line(make, found):
     first = make(scored(0), seed=0)
-    (first.folder / "results.json").write_text("{")
+    (first.folder / "results.json").write_text(found)
     assert len(read(make(scored(1), seed=1), "results.json")["across_runs"]["over_time"]) == 1
 
 

@@ -10,8 +10,8 @@ What travels, for each day of culture and each class:
   width);
 * the sum of the log losses and the sum of the squared errors;
 * sums over the cohorts of patients, which say how well embryos are ranked within one (`ranking`);
-* two sums over the order of the scores, of each day and of all days together, by which AUROC and AUPRC of a clinic are
-  exact although the histogram is not (`order` says what they reveal).
+* two sums over the order of the scores, of each day and of all days together, by which a clinic's AUROC is exact, and its
+  AUPRC nearly, although the histogram is not (`order` says what they reveal).
 
 What a count of one would reveal: the score of one embryo to within a bin. Whoever holds both the model and a candidate
 image could then tell whether that image was among those evaluated. `ScoreSums.suppress` therefore does three things

@@ -27,7 +27,8 @@ def earlier_results(run: Run) -> list[Results]:
     for one in before[-MOST_RUNS:]:
         try:
             results = json.loads((one.folder / "results.json").read_text())
-        except (OSError, ValueError) as exc:
+            across_runs(results, [])  # of another version?
+        except (OSError, ValueError, KeyError, TypeError) as exc:
             log.warning(
                 "%s: results.json cannot be read (%s): left out beside %s", one.name, type(exc).__name__, run.name
             )
@@ -63,7 +64,7 @@ def across_runs(results: Results, earlier: list[Results]) -> dict[str, Any]:
         "over_time": [
             {
                 "run": one["run"],
-                "date": one["date"],
+                "date": one.get("date", ""),
                 "seed": one["settings"]["seed"],
                 "changed": _changed(one["settings"], results["settings"]),
                 "figures": {

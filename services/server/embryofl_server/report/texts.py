@@ -30,9 +30,9 @@ LIMITS = (
     "Intervals take embryos for independent; those of one patient are not quite, so that they are somewhat too narrow.",
     "Pictures of good and of poor embryos can differ in more than the embryo (day, device, light). A warning looks for day "
     "and clinic; it cannot see the rest.",
-    "Figures come from sums that clinics release: days on which a class has fewer than 5 embryos are missing. AUROC and "
-    "AUPRC of one clinic are exact; those of all clinics together, and calibration error, sensitivity and specificity, "
-    "come from bins of 3 embryos and more.",
+    "Figures come from sums that clinics release: days on which a class has fewer than 5 embryos are missing. AUROC of one "
+    "clinic is exact, and AUPRC but for rounding; those of all clinics together, and calibration error, sensitivity and "
+    "specificity, come from bins of 3 embryos and more.",
     "Nothing is known of age, diagnosis, origin or treatment of the patients, so that fairness has not been looked at.",
     "A picture that is no embryo, or a spoilt one, gets a score all the same.",
 )
