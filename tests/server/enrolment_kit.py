@@ -18,6 +18,6 @@ def enrolment(name: str, secret: str, key=None, signer=None, **changes) -> Enrol
     return Enrolment.model_validate(body | changes)
 
 
-def ask_standing(key, name, asked=1.5, signed_name=None, session="", knows=""):
-    proof = key.sign(standing_text(signed_name or name, asked, session), ec.ECDSA(SHA256())).hex()
-    return StandingQuestion(name=name, asked=asked, session=session, knows=knows, proof=proof)
+def ask_standing(key, name, asked=1.5, signed_name=None, session="", knows="", shows=None):
+    proof = key.sign(standing_text(signed_name or name, asked, session, shows=shows), ec.ECDSA(SHA256())).hex()
+    return StandingQuestion(name=name, asked=asked, session=session, knows=knows, shows=shows, proof=proof)

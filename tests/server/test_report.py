@@ -20,7 +20,12 @@ from embryofl_server.runs import Run, Runs
 from embryofl_server.store import Clinic
 
 FILES = ("model.safetensors", "model.json", "results.json", "model-card.json", "model-card.md", "model-card.html")
-SUMMARY = {"counts": {"5": {"1": 40, "0": 60, "unlabelled": "<5"}}, "image_sizes": {}, "patients": 20}
+SUMMARY = {
+    "counts": {"5": {"1": 40, "0": 60, "unlabelled": "<5"}},
+    "image_sizes": {},
+    "patients": 20,
+    "shows_metrics": True,
+}
 
 Scores = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
@@ -228,8 +233,11 @@ def test_nothing_hostile_gets_into_a_card(make):
         "3": [HOSTILE],
         "4": {},
     }
-    bad = Clinic("anna", "key", "enrolled", 0.0, "quality", {"counts": counts, "patients": HOSTILE, "x": HOSTILE})
-    worse = Clinic("bert", "key", "enrolled", 0.0, "quality", {"counts": HOSTILE})
+    shown = {"shows_metrics": True}
+    bad = Clinic(
+        "anna", "key", "enrolled", 0.0, "quality", {"counts": counts, "patients": HOSTILE, "x": HOSTILE, **shown}
+    )
+    worse = Clinic("bert", "key", "enrolled", 0.0, "quality", {"counts": HOSTILE, **shown})
     run = make(evaluation(anna=told(draw(1)), bert=told(draw(2))), {"anna": bad, "bert": worse}, incomplete=HOSTILE)
     page, text = ((run.folder / name).read_text() for name in ("model-card.html", "model-card.md"))
     assert not re.search(r"<(script|img|iframe|link|object|embed|form|a)\b", page)
@@ -250,10 +258,9 @@ def test_the_page_needs_nothing_but_itself(make):
 
 
 def test_small_counts_are_not_told_whatever_a_clinic_sent(make):
-    clinic = Clinic(
-        "anna", "key", "enrolled", 0.0, "quality", {"counts": {"5": {"1": 3, "0": 0, "unlabelled": 5}}, "patients": 2}
-    )
-    card = read(make(evaluation(anna=told(draw(1))), {"anna": clinic}), "model-card.json")
+    summary = {"counts": {"5": {"1": 3, "0": 0, "unlabelled": 5}}, "patients": 2, "shows_metrics": True}
+    known = {n: Clinic(n, "key", "enrolled", 0.0, "quality", summary) for n in ("anna", "bert")}
+    card = read(make(evaluation(anna=told(draw(1))), known), "model-card.json")
     anna = card["data"]["clinics"][0]
     assert anna["images"]["5"] == {"1": "<5", "0": "0", "unlabelled": "5"} and anna["patients"] == "<5"
 

@@ -8,8 +8,9 @@ from typing import Any
 from embryofl.data_statistics import DataStatistics
 from embryofl.errors import UserError
 from embryofl.invite import Invite
-from embryofl.messages import RunSettings
+from embryofl.messages import SHOWS, RunSettings
 from embryofl_clinic.identity import Identity, Membership
+from embryofl_clinic.policy import shown_words, shows_metrics
 from embryofl_clinic.sent import SentLog
 from embryofl_clinic.settings import ClinicSettings
 
@@ -38,7 +39,7 @@ def enter(settings: ClinicSettings, identity: Identity, stop: threading.Event) -
         raise UserError(
             "This clinic does not join: its data cannot be trained on as it is, for the reasons in the report above."
         )
-    summary = data_summary(report.facts)
+    summary = {**data_summary(report.facts), SHOWS: shows_metrics(settings.state_dir)}
     console.print(
         "\n".join(told(invite.name, settings.meaning, summary)), highlight=False, soft_wrap=True, markup=False
     )
@@ -78,6 +79,7 @@ def told(name: str, meaning: str, summary: dict[str, Any]) -> list[str]:
         lines += statistics_lines(DataStatistics.model_validate(summary["statistics"]))
     sizes = ", ".join(f"{size}: {n}" for size, n in summary["image_sizes"].items())
     lines.append(f"  images by their longer side in pixels: {sizes}")
+    lines.append(f"  {shown_words(bool(summary.get(SHOWS)))}")
     return [*lines, "  the public half of a key that was made here, and the proof that the private half is here"]
 
 

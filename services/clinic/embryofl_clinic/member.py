@@ -10,7 +10,7 @@ from embryofl.errors import UserError
 from embryofl.messages import KeyChange, Leaving, Standing, Strict, key_change_text, leaving_text
 from embryofl_clinic.identity import Identity, Membership, openssh, sign
 from embryofl_clinic.join import refusal_words
-from embryofl_clinic.policy import last_refusal, load_rules, rounds_today
+from embryofl_clinic.policy import last_refusal, load_rules, rounds_today, shown_words, shows_metrics
 from embryofl_clinic.route import ANY, Route, addresses_of
 from embryofl_clinic.settings import ClinicSettings
 from embryofl_clinic.standing import GONE, ask_standing, gone_words
@@ -38,7 +38,7 @@ def member(settings: ClinicSettings) -> tuple[Identity, Membership, Route]:
 def status(settings: ClinicSettings) -> dict[str, Any]:
     """How this clinic stands, JSON-able. The hub is asked; `state` is "" when it does not answer."""
     identity, membership, route = member(settings)
-    found = ask_standing(identity, membership, route, time.time())
+    found = ask_standing(identity, membership, route, time.time(), shows=shows_metrics(settings.state_dir))
     alive = settings.state_dir / "alive"
     contact = alive.stat().st_mtime if alive.exists() else 0.0
     return {
@@ -80,6 +80,7 @@ def status_lines(info: dict[str, Any]) -> list[str]:
     contact = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(info["contact"])) if info["contact"] else "never"
     lines.append(f"The trainer is {'connected' if info['running'] else 'not connected'}; last contact: {contact}.")
     lines.append("Own policy: " + ", ".join(_rule(k, v) for k, v in info["policy"].items()))
+    lines.append(shown_words(info["policy"]["show_metrics"]))
     if info["own_refusal"]:
         o = info["own_refusal"]
         at = time.strftime("%Y-%m-%d %H:%M", time.localtime(o["time"]))

@@ -244,6 +244,7 @@ class Membership:
                 self._idle[name] = time.time()
                 self._note_session(name, question.session, address)
                 self._heard(clinic.public_key, question.trusts)
+                self._note_policy(clinic, question)
             newest = self._store.refusals(name)[-1:]
             others = others_of(name, self.statistics()) if clinic.state == "enrolled" else None
             return Standing(
@@ -258,6 +259,15 @@ class Membership:
                     state=dead.state, since=dead.time, reason=dead.reason, refused=None, time=time.time(), name=name
                 )
         raise Refused("This clinic is not known here by this key.")
+
+    def _note_policy(self, clinic: Clinic, question: StandingQuestion) -> None:
+        """A no counts at once. A yes counts only of now, so that an old one that is said again takes no no back."""
+        if question.shows is None or question.shows == clinic.shows_metrics:
+            return
+        if question.shows and abs(time.time() - question.asked) > OF_NOW_S:
+            return
+        self._store.set_shows(clinic.name, question.shows)
+        self._audit("showing_changed", clinic=clinic.name, shows_metrics=question.shows)
 
     def statistics(self) -> dict[str, DataStatistics]:
         """What the images of each clinic that takes part come to together, of those that told it when they joined."""

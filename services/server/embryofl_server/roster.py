@@ -29,6 +29,7 @@ def roster(hub: "HubService") -> list[dict[str, Any]]:
             "labelled": c.labelled,
             "patients": c.summary.get("patients"),
             "summary": c.summary,
+            "shows_metrics": c.shows_metrics,
             "key": fingerprint(c.public_key),
             "certificate_expires": expires,
         }

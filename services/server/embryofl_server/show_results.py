@@ -53,6 +53,13 @@ def results(found: dict[str, Any]) -> RenderableType:
     if test["pooled"]["all"]["n"]:
         parts += [_figures(found), _calibration(found), *_decision(test), *_ranking(test)]
     parts += _grades(found["grades"]["test"])
+    if held := found.get("held_back"):
+        parts.append(
+            Text(
+                f"For you alone are the figures of single clinics: {', '.join(held)}. What others may see is the model "
+                "card, and results-public.json."
+            )
+        )
     parts.append(Text("Intervals are of 95 % and take embryos for independent. " + found["use"], style="dim"))
     return Group(*parts)
 

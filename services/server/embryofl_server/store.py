@@ -15,6 +15,7 @@ from typing import Any
 
 from embryofl.data_statistics import DataStatistics
 from embryofl.errors import UserError
+from embryofl.messages import SHOWS
 from embryofl_server import invites, schema
 from embryofl_server.invites import InviteRecord, Refused
 
@@ -45,6 +46,11 @@ class Clinic:
         """What its images come to together; None where it did not tell."""
         told = self.summary.get("statistics")
         return DataStatistics.model_validate(told) if told else None
+
+    @property
+    def shows_metrics(self) -> bool:
+        """Whether others may see its figures on their own; not where it did not say."""
+        return self.summary.get(SHOWS) is True
 
     @property
     def labelled(self) -> int | None:
@@ -262,6 +268,12 @@ class Store:
                 self._bury(clinic, "replaced", "The clinic has changed its key", time.time())
                 self._db.execute("UPDATE clinics SET public_key = ? WHERE name = ?", (public_key, name))
         return self.clinics()[name]
+
+    def set_shows(self, name: str, shows: bool) -> None:
+        """Whether others may see a clinic's figures on their own."""
+        with self._lock:
+            summary = {**self.clinic(name).summary, SHOWS: shows}
+            self._db.execute("UPDATE clinics SET summary = ? WHERE name = ?", (json.dumps(summary), name))
 
     def _bury(self, clinic: Clinic, state: str, reason: str, now: float) -> None:
         self._db.execute(
