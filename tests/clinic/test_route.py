@@ -151,7 +151,11 @@ def test_an_update_keeps_the_address_in_use(authority):
     ("hub", "no_proxy", "through"),
     [("hub.example:8443", "", True), ("hub.example:8443", "other.test", True), ("hub.example:8443", "hub.example", False),
      ("hub.example:8443", ".example", False), ("hub.example:8443", "*", False), ("localhost:8443", "", False),
-     ("127.0.0.1:8443", "", False)],
+     ("127.0.0.1:8443", "", False), ("a.hub.example:8443", "hub.example", False), ("nohub.example:1", "hub.example", True),
+     ("a.hub.example:8443", "*.hub.example", False), ("hub.example:8443", "other.test, HUB.example:8443", False),
+     ("hub.example:8443", "hub.example:443", True), ("10.1.2.3:8443", "10.1.2.3", False),
+     ("10.1.2.3:8443", "10.0.0.0/8,192.168.0.0/16", False), ("11.1.2.3:8443", "10.0.0.0/8", True),
+     ("10.1.2.3:8443", "10.1.2.3:8443", False), ("hub.example:8443", "10.0.0.0/8,nonsense/99,,", True)],
 )  # fmt: skip
 def test_which_addresses_are_reached_through_the_proxy(monkeypatch, hub, no_proxy, through):
     for name in ("https_proxy", "no_proxy", "all_proxy", "ALL_PROXY"):

@@ -139,10 +139,10 @@ class Agent:
             self._look_it_up()
 
     def _look_it_up(self) -> None:
-        """While the hub is away: somebody may have told this clinic's state folder of another address."""
+        """While the hub is away: somebody may have told this clinic's state folder of another address or authority."""
         with contextlib.suppress(UserError):
             found = self._identity.membership
-            if found is not None and found.hubs != self._membership.hubs:
+            if found is not None and found != self._membership:
                 self._membership = found
                 self._standing.membership = found
                 self._route.update(_link_of(found))

@@ -47,10 +47,29 @@ def enter(settings: ClinicSettings, identity: Identity, stop: threading.Event) -
     SentLog(settings.state_dir).note(
         "enrolment", len(json.dumps(summary)) + len(identity.public_key) + len(invite.name)
     )
+    identity.note_used(invite.secret)
     log.info("joined the hub as %s", membership.name)
     if settings.invite_file is not None and settings.invite_file.is_relative_to(settings.state_dir):
         settings.invite_file.unlink(missing_ok=True)  # used up
     return membership
+
+
+def news_of(settings: ClinicSettings, identity: Identity, known: Membership) -> Invite | None:
+    """The invite of a clinic that has joined, if it is a new one that names a way to the hub, or an authority, that is not
+    known here. An invite that was used here is none, whatever it names: that authority may have been changed since.
+
+    Raises
+    ------
+    UserError
+        When there is an invite that cannot be read.
+    """
+    if not settings.invite and (settings.invite_file is None or not settings.invite_file.exists()):
+        return None
+    invite = Invite.parse(_word(settings))
+    if identity.has_used(invite.secret):
+        return None
+    same = invite.ca in known.ca and set(invite.hubs) <= set(known.hubs) and invite.server_name == known.server_name
+    return None if same else invite
 
 
 def _word(settings: ClinicSettings) -> str:

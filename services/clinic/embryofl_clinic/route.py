@@ -5,6 +5,8 @@ certificate there must be one of the hub's authority and carry the hub's own nam
 that a tunnel's host name, which changes, need not be in any certificate.
 """
 
+import contextlib
+import ipaddress
 import logging
 import re
 import socket
@@ -64,7 +66,7 @@ def proxy_for(hub: str) -> str:
     host = hub.rpartition(":")[0]
     found = urllib.request.getproxies_environment()
     proxy = found.get("https") or found.get("all") or ""
-    if not proxy or host.startswith(_LOOPBACK) or urllib.request.proxy_bypass(hub, found):
+    if not proxy or host.startswith(_LOOPBACK) or _bypassed(hub, found):
         return ""
     proxy = proxy if "://" in proxy else f"http://{proxy}"
     parts = urllib.parse.urlsplit(proxy)
@@ -78,6 +80,21 @@ def proxy_for(hub: str) -> str:
             "http://proxy.example:3128; hosts that are reached without it stand in NO_PROXY."
         )
     return proxy
+
+
+def _bypassed(hub: str, found: dict[str, str]) -> bool:
+    """Whether NO_PROXY names an address (host:port): as the standard library reads it (names, domains with and without a
+    dot before, with a port, `*`), and besides `*.domain` and ranges of IP addresses. No name is looked up for a range."""
+    if urllib.request.proxy_bypass_environment(hub, found):  # type: ignore[attr-defined]
+        return True
+    host = hub.rpartition(":")[0].lower()
+    for word in (w.strip().lower() for w in found.get("no", "").split(",")):
+        if word.startswith("*.") and host.endswith(word[1:]):
+            return True
+        with contextlib.suppress(ValueError):  # no address, or no range
+            if ipaddress.ip_address(host) in ipaddress.ip_network(word, strict=False):
+                return True
+    return False
 
 
 def addresses_of(text: str) -> list[str]:
@@ -278,7 +295,7 @@ def trouble(hub: str, exc: Exception) -> str:
         return (
             f"somebody answers there, with a certificate that is not this hub's{through}. Is something on the way that "
             "opens TLS, or has the hub's authority changed while this clinic was away? Then ask the coordinator for a "
-            "new invite"
+            "new invite (embryofl-server invite NAME --again), with which key and membership stay"
         )
     if any(isinstance(c, TimeoutError | httpx.TimeoutException) for c in causes):
         return f"no answer within {CONNECT_S:.0f} s{through}"

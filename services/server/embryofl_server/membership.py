@@ -2,6 +2,7 @@
 
 import logging
 import re
+import secrets
 import time
 from collections.abc import Callable
 from typing import Any
@@ -59,6 +60,24 @@ class Membership:
         secret = self._store.invite(name, days)
         self._audit("invited", clinic=name, days=days, by=by)
         return self._make_invite(name, secret)
+
+    def invite_again(self, name: str, by: str = "") -> Invite:
+        """For a clinic that has joined and no longer finds or trusts this hub: addresses and authorities as of now. Its
+        own key makes it a member; the secret is known to nobody, so that no other clinic can be made with this.
+
+        Raises
+        ------
+        UserError
+            When there is no such clinic, or it is gone.
+        """
+        state = self._store.clinic(name).state
+        if state in GONE:
+            raise UserError(
+                f"{name} is {state}, and its key never works again. Let it join with a new key: "
+                f"embryofl-server invite {name}"
+            )
+        self._audit("invited_again", clinic=name, by=by)
+        return self._make_invite(name, secrets.token_urlsafe(24))
 
     def withdraw_invite(self, name: str, by: str) -> None:
         """Take an unused invite back.

@@ -46,6 +46,25 @@ def what_to_send(name: str, word: str, expires: float, *, manual: bool) -> str:
     return "\n".join(lines)
 
 
+def what_to_send_again(name: str, word: str) -> str:
+    """The message to a clinic that has joined before: where the hub is found, and what is trusted, from now on."""
+    return "\n".join(
+        [
+            f"For {name}, which has joined before: where the hub is, and which authority to trust. Its key and membership "
+            "stay as they are; without that key it is worth nothing. One of these lines, beside the trainer that runs:",
+            "",
+            "Docker:",
+            f"docker exec -e EMBRYOFL_INVITE={word} embryofl embryofl-clinic join",
+            "",
+            "Podman:",
+            f"podman exec -e EMBRYOFL_INVITE={word} embryofl embryofl-clinic join",
+            "",
+            "Without containers:",
+            f"EMBRYOFL_INVITE={word} embryofl-clinic join --state embryofl-state",
+        ]
+    )
+
+
 def clinics_table(clinics: list[dict[str, Any]]) -> RenderableType:
     """One line a clinic."""
     table = Table(box=None, pad_edge=False, header_style="bold")

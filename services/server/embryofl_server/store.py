@@ -117,8 +117,9 @@ class Store:
             clinics = self.clinics()
             if name in clinics and clinics[name].state not in GONE:
                 raise UserError(
-                    f"A clinic called {name!r} is {clinics[name].state} already. Choose another name; its own key stays "
-                    "valid. If it has lost its key, revoke it first."
+                    f"A clinic called {name!r} is {clinics[name].state} already. Choose another name for another clinic. "
+                    f"If this one no longer finds or trusts the hub: embryofl-server invite {name} --again, with which its "
+                    "key and membership stay. If it has lost its key, revoke it first."
                 )
             former = self._db.execute("SELECT clinic FROM former_names WHERE name = ?", (name,)).fetchone()
             if former:
