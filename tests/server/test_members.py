@@ -1,7 +1,9 @@
 """Who belongs to the federation, from the invite to the revocation, without a SuperLink."""
 
+import hashlib
 import io
 import json
+import ssl
 import time
 
 import pytest
@@ -22,6 +24,7 @@ from embryofl_server.hub import HubService
 from embryofl_server.proofs import canonical, fingerprint
 from embryofl_server.settings import HubSettings
 from embryofl_server.show_data import statistics_table
+from embryofl_server.show_members import clinics_table
 from embryofl_server.store import Refused
 
 
@@ -328,6 +331,14 @@ def test_the_list_of_clinics_names_the_key_and_what_was_told_of_the_data(hub, co
     (anna,) = control("GET", "clinics")
     assert (anna["name"], anna["state"], anna["labelled"], anna["patients"]) == ("anna", "enrolled", 14, 12)
     assert anna["key"] == fingerprint(openssh(key)) and anna["certificate_expires"] > anna["enrolled"]
+    shown = ssl.PEM_cert_to_DER_cert((hub.settings.state_dir / "identity" / "gateway" / "gateway.crt").read_text())
+    assert anna["certificate"].replace(":", "").lower() == hashlib.sha256(shown).hexdigest()
+    console = Console(file=io.StringIO(), width=200)
+    console.print(clinics_table([anna]))
+    table = console.file.getvalue()
+    for words in ("anna", "enrolled", "never", "14 labelled (quality), 12 patients; day 5: <5 good, 10 other", anna["key"],
+                  anna["certificate"], "not for others"):  # fmt: skip
+        assert words in table, words
     assert control("POST", "revoke", name="anna", reason="over")["state"] == "revoked"
     (anna,) = control("GET", "clinics")
     assert (anna["state"], anna["reason"]) == ("revoked", "over")

@@ -7,6 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+_DAYS = {*map(str, range(15)), "unknown"}
 _FOLDER = "/PATH/TO/IMAGES"
 _RUN = (
     "run -d --name embryofl --restart unless-stopped{more} -v {folder}:/data:ro -v embryofl-state:/state "
@@ -32,14 +33,18 @@ def what_to_send(name: str, word: str, expires: float, *, manual: bool) -> str:
         f"For {name}, to join once, until {_day(expires, '%d %B %Y, %H:%M UTC')}. Send it so that only they can read it.",
         f"Put the folder of images in the place of {_FOLDER}; it is only read. One of these lines:",
         "",
-        "Docker:",
+        "Docker (once before: docker load -i embryofl-clinic.tar.gz):",
         f"docker {docker}",
         "",
-        "Podman:",
+        "Podman (once before: podman load -i embryofl-clinic.tar.gz):",
         f"podman {podman}",
         "",
-        "Without containers (Linux, Python 3.11, pip install embryofl-clinic):",
+        "Without containers (Linux, Python 3.11, EmbryoFL installed from its source as docs/joining.md says):",
         f"EMBRYOFL_INVITE={word} embryofl-clinic run --data {_FOLDER} --state embryofl-state",
+    ]
+    lines += [
+        "",
+        "The image, where they have none, goes with it: docker save embryofl-clinic | gzip > embryofl-clinic.tar.gz",
     ]
     if manual:
         lines += ["", f"Then it waits for you: embryofl-server approve {name}"]
@@ -77,6 +82,9 @@ def clinics_table(clinics: list[dict[str, Any]]) -> RenderableType:
         seen = "now" if c["online"] else _day(c["last_seen"], "%Y-%m-%d %H:%M") if c["last_seen"] else "never"
         patients = "" if c["patients"] is None else f", {c['patients']} patients"
         data = f"{c['labelled'] if c['labelled'] is not None else '?'} labelled ({c['meaning']}){patients}"
+        data += _days(c["summary"])
+        if not c["shows_metrics"]:
+            data += "\nits figures on their own are not for others"
         table.add_row(c["name"], c["state"], _day(c["since"], "%Y-%m-%d"), seen, f"{data}\n{c['key']}")
         if c["reason"]:
             notes.append(Text(f"{c['name']} is {c['state']}: {c['reason']}"))
@@ -85,7 +93,17 @@ def clinics_table(clinics: list[dict[str, Any]]) -> RenderableType:
                 Text(f"{c['name']} waits for you: embryofl-server approve {c['name']} (or refuse {c['name']})")
             )
     expires = _day(clinics[0]["certificate_expires"], "%Y-%m-%d")
-    return Group(table, *notes, Text(f"The gateway's certificate, which all trust, ends on {expires}.", style="dim"))
+    certificate = f"The gateway's certificate, which all trust, ends on {expires}. SHA-256 {clinics[0]['certificate']}"
+    return Group(table, *notes, Text(certificate, style="dim"))
+
+
+def _days(summary: dict[str, Any]) -> str:
+    """`; day 5: 40 good, 60 other`, of what a clinic told of its data; whatever else it wrote there is left out."""
+    counts = summary.get("counts")
+    if not isinstance(counts, dict):
+        return ""
+    rows = [(day, n) for day, n in counts.items() if isinstance(n, dict) and day in _DAYS]
+    return "".join(f"; day {day}: {n.get('1', 0)} good, {n.get('0', 0)} other"[:80] for day, n in rows)
 
 
 def invites_table(invites: list[dict[str, Any]]) -> RenderableType:
