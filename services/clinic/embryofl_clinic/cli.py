@@ -50,7 +50,7 @@ def join(data: DataOption = None, state: StateOption = None) -> None:
     settings = load_settings(data_dir=data, state_dir=state)
     identity = Identity(settings.identity_dir)
     known = identity.membership
-    if known is not None and (invite := news_of(settings, identity, known)):
+    if known is not None and (invite := news_of(settings, identity)):
         typer.echo(follow(identity, known, invite))
         return
     if known is not None:

@@ -54,9 +54,9 @@ def enter(settings: ClinicSettings, identity: Identity, stop: threading.Event) -
     return membership
 
 
-def news_of(settings: ClinicSettings, identity: Identity, known: Membership) -> Invite | None:
-    """The invite of a clinic that has joined, if it is a new one that names a way to the hub, or an authority, that is not
-    known here. An invite that was used here is none, whatever it names: that authority may have been changed since.
+def news_of(settings: ClinicSettings, identity: Identity) -> Invite | None:
+    """The invite that a clinic which has joined is given, if it is a new one. One that was used here is none, whatever it
+    names: that authority may have been changed since.
 
     Raises
     ------
@@ -66,10 +66,7 @@ def news_of(settings: ClinicSettings, identity: Identity, known: Membership) -> 
     if not settings.invite and (settings.invite_file is None or not settings.invite_file.exists()):
         return None
     invite = Invite.parse(_word(settings))
-    if identity.has_used(invite.secret):
-        return None
-    same = invite.ca in known.ca and set(invite.hubs) <= set(known.hubs) and invite.server_name == known.server_name
-    return None if same else invite
+    return None if identity.has_used(invite.secret) else invite
 
 
 def _word(settings: ClinicSettings) -> str:

@@ -196,7 +196,11 @@ class Membership:
         name = self._store.current_name(request.name)
         clinic = self._store.clinics().get(name)
         line = canonical(request.public_key)
-        if clinic is None or clinic.state in GONE or not signed_by(line, request.new_proof, request.text()):
+        if clinic is None or not signed_by(line, request.new_proof, request.text()):
+            raise Refused("This clinic is not known here by this key.")
+        if clinic.state in GONE and signed_by(clinic.public_key, request.proof, request.text()):
+            raise Refused(f"This clinic is {clinic.state}: its key never works again, and no other takes its place.")
+        if clinic.state in GONE:
             raise Refused("This clinic is not known here by this key.")
         if clinic.public_key == line:
             return  # the answer was lost
