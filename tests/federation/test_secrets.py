@@ -80,7 +80,7 @@ def test_metrics_and_scrape_targets_hold_no_secret(federation, secrets, referenc
             answered += 1
         except httpx.TransportError:  # of a clinic of another test, that is gone
             continue
-    assert answered >= 4 and b"embryofl_clinic_examples" in text and b"embryofl_trainer" in text
+    assert answered >= 4 and b"embryofl_rounds_total" in text and b"embryofl_trainer" in text
     assert seen(secrets, text) == set()
     for port in (
         federation.stack.ports["superlink"],

@@ -16,11 +16,9 @@ from rich.console import Console
 
 from embryofl.metrics import ScoreSums, merge
 from embryofl_server import show_results
-from embryofl_server.hub import HubService
 from embryofl_server.report.card import model_card
 from embryofl_server.report.published import LEAST, published
 from embryofl_server.report.summary import summarise
-from embryofl_server.settings import HubSettings
 from embryofl_server.store import Clinic
 
 NAMES = ("anna", "bert", "cleo", "dora", "ella")
@@ -143,13 +141,6 @@ def test_the_coordinator_sees_every_clinic_and_is_told_whose_figures_are_not_to_
 
 
 # -- what a clinic says of it -----------------------------------------------------------------------------------------------
-@pytest.fixture
-def hub(tmp_path):
-    found = HubService(HubSettings(state_dir=tmp_path / "hub", superlink_address="127.0.0.1:9"))
-    yield found
-    found.store.close()
-
-
 def test_a_clinic_that_said_nothing_is_hidden_and_the_newest_word_counts(hub):
     """An old yes that is heard and said again later does not take a no back; a no always counts."""
     key = ec.generate_private_key(ec.SECP384R1())
