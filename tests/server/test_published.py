@@ -14,6 +14,7 @@ from enrolment_kit import ask_standing, enrolment
 from pydantic import ValidationError
 from rich.console import Console
 
+from embryofl.messages import RunSettings
 from embryofl.metrics import ScoreSums, merge
 from embryofl_server import show_results
 from embryofl_server.report.card import model_card
@@ -39,17 +40,27 @@ def results_of(days: dict[str, tuple[int, ...]]) -> tuple[dict[str, Any], list[d
     """`model.json`, the rounds' records and `results.json` of a run of the clinics named."""
     sums = {n: told(i, d) for i, (n, d) in enumerate(days.items())}
     grade = {"expansion": {"embryos": 40, "exact": 20, "distance": 30}}
-    evaluation = {n: {"validation": s, "test": s, "grades": {"validation": {}, "test": grade}} for n, s in sums.items()}
+    evaluation = {
+        n: {
+            "validation": s,
+            "test": s,
+            "personal": {"validation": s, "test": s},
+            "grades": {"validation": {}, "test": grade},
+        }
+        for n, s in sums.items()
+    }
     record = {
-        "run": "run-0001", "round": 1, "sha256": "0" * 64, "settings": {"meaning": "quality", "threshold_sensitivity": 0,
-        "image_size": 32, "model": "small_cnn", "strategy": "fedavg"}, "parameters": 5, "evaluation": evaluation,
-        "best_validation": None, "calibration": None, "use": "Research use only",
+        "run": "run-0002", "round": 1, "sha256": "0" * 64, "settings": RunSettings(personal="model", seed=2).model_dump(),
+        "parameters": 5, "evaluation": evaluation, "best_validation": None, "calibration": None, "use": "Research use only",
     }  # fmt: skip
     clinics = {
         n: {"examples": 90, "train_loss": 0.6, "norm": 1.0, "distance": 0.5, "validation": s} for n, s in sums.items()
     }
     records: list[dict[str, Any]] = [{"round": 1, "clinics": clinics}]
-    return record, records, summarise(record, records)
+    first = summarise({**record, "run": "run-0001", "settings": RunSettings(personal="model").model_dump()}, records)
+    results = summarise(record, records, [{**first, "date": "2026-01-01"}])
+    assert results["across_runs"]["seeds"] and results["personal"]["splits"]["test"]["clinics"].keys() == days.keys()
+    return record, records, results
 
 
 @functools.cache
@@ -66,9 +77,12 @@ def clinics(names: tuple[str, ...], shown: tuple[str, ...]) -> dict[str, Clinic]
 def counted(found: dict[str, Any]) -> list[tuple[str, int]]:
     """Every count of embryos that is shown, of a clinic or of all, by split and day, and of the rounds."""
     out = []
-    for split, parts in found["splits"].items():
+    own = {f"own {split}": parts for split, parts in found["personal"]["splits"].items()}
+    for split, parts in {**found["splits"], **own}.items():
         for name, days in {"pooled": parts["pooled"], **parts["clinics"]}.items():
             out += [(f"{split} {name} {day}", f["n"]) for day, f in days.items()]
+    for run in found["across_runs"]["over_time"]:
+        out += [(f"{run['run']} {n} {day}", f["n"]) for n, days in run["figures"].items() for day, f in days.items()]
     for entry in found["rounds"]:
         out += [(f"round {n}", f["n"]) for n, f in {"pooled": entry["pooled"], **entry["clinics"]}.items()]
     return out
@@ -95,6 +109,7 @@ def test_no_hidden_clinics_figures_follow_from_what_is_shown(shown):
     for n in hidden:
         auroc = json.dumps(results["splits"]["test"]["clinics"][n]["all"]["auroc"])
         assert "interval" in auroc and auroc not in text and n not in found["rounds"][0]["training"]
+        assert n not in found["across_runs"]["seeds"]["figures"]
 
 
 def test_all_count_in_the_pooled_figures_and_with_enough_hidden_the_others_are_shown():
@@ -110,6 +125,12 @@ def test_all_count_in_the_pooled_figures_and_with_enough_hidden_the_others_are_s
     assert set(found["rounds"][0]["clinics"]) == set(found["rounds"][0]["training"]) == {"anna", "bert"}
     fewer = published(results, clinics(NAMES, ("anna", "bert", "cleo")))
     assert fewer["splits"]["test"]["clinics"] == {} and fewer["held_back"] == list(NAMES)
+    for public, names in ((found, {"anna", "bert", "pooled"}), (fewer, {"pooled"})):
+        across = public["across_runs"]
+        assert (
+            set(across["seeds"]["figures"]) == names and [set(r["figures"]) for r in across["over_time"]] == [names] * 2
+        )
+        assert set(public["personal"]["splits"]["test"]["clinics"]) == names - {"pooled"}
     everybody = published(results, clinics(NAMES, NAMES))
     assert everybody["held_back"] == [] and everybody["splits"] == results["splits"]
 

@@ -66,6 +66,8 @@ def model_card(
         "calibration": results["calibration"],
         "figures": results["splits"]["test"],
         "held_back": {"clinics": results["held_back"], "words": held_back_words(results["held_back"])},
+        "personal": _own_models(results),
+        "across_runs": {**results["across_runs"], "words": {"seeds": texts.SEEDS, "over_time": texts.OVER_TIME}},
         "best_validation": results["best_validation"],
         "limits": list(texts.LIMITS),
         "licence": texts.LICENCE,
@@ -73,6 +75,15 @@ def model_card(
         "versions": _versions(),
         "tripod_ai": tripod.items(),
     }
+
+
+def _own_models(results: dict[str, Any]) -> dict[str, Any] | None:
+    """The clinics' own models on held-out patients, beside the global one's figures on the same patients."""
+    own = results["personal"]
+    if own is None:
+        return None
+    test = own["splits"]["test"]["clinics"]
+    return {"kind": own["kind"], "words": texts.PERSONAL[own["kind"]], "clinics": test}
 
 
 def _dates(trained: list[dict[str, Any]]) -> dict[str, str]:

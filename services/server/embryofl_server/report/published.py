@@ -17,7 +17,6 @@ of both. Nothing but not publishing helps there.
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from embryofl.metrics import merge
 from embryofl_server.report.figures import figures
 from embryofl_server.report.warnings import warnings
 from embryofl_server.store import Clinic
@@ -28,7 +27,7 @@ POOLED = 2
 """Clinics behind a figure of all together, where one of them is hidden."""
 KEPT = (
     "format", "run", "round", "sha256", "incomplete", "refused", "use", "meaning", "settings", "best_validation",
-    "calibration", "threshold",
+    "calibration", "threshold", "date",
 )  # fmt: skip
 """What is of no single clinic. A part that is new in `results.json` is published once it is named here or handled below."""
 
@@ -44,14 +43,20 @@ def published(results: Results, clinics: Mapping[str, Clinic]) -> Results:
     """What others may see of `results` (what `results.json` holds), and `held_back`: the clinics that are not shown."""
     names = {n for split in results["splits"].values() for n in split["clinics"]}
     names |= {n for entry in results["rounds"] for n in (*entry["clinics"], *entry["training"])}
-    hidden = hidden_among(names, clinics)
+    before = {n for run in results["across_runs"]["over_time"] for n in run["figures"] if n != "pooled"}
+    hidden = hidden_among(names | before, clinics)
     if not hidden:
         return {**results, "held_back": []}
     found: Results = {key: results[key] for key in KEPT}
-    at = results["threshold"]["value"]
+    at, own = results["threshold"]["value"], results["personal"]
     found["splits"] = {name: _split(split, hidden, at) for name, split in results["splits"].items()}
+    if own is not None:
+        splits = {name: _tables(split, hidden, own["threshold"])[0] for name, split in own["splits"].items()}
+        own = {"kind": own["kind"], "threshold": own["threshold"], "splits": splits}
+    found["personal"] = own
     found["grades"] = {name: _grades(by_clinic, hidden) for name, by_clinic in results["grades"].items()}
     found["rounds"] = [entry for found in results["rounds"] for entry in _round(found, hidden)]
+    found["across_runs"] = _across(results["across_runs"], hidden, found["splits"]["test"])
     if not found["splits"]["validation"]["pooled"]["all"]["n"]:
         found |= {"calibration": None, "best_validation": None}
     found["held_back"] = sorted(_held(hidden, names))
@@ -71,18 +76,53 @@ def _enough(hidden: frozenset[str], told: Collection[str], held: frozenset[str])
     return len(held & set(told)) >= (LEAST if set(told) - held else POOLED)
 
 
-def _split(split: dict[str, Any], hidden: frozenset[str], threshold: float) -> dict[str, Any]:
+def _tables(split: dict[str, Any], hidden: frozenset[str], threshold: float) -> tuple[dict[str, Any], bool]:
+    """`pooled` and `clinics` of a split, and whether the days are shown."""
     clinics, pooled = split["clinics"], split["pooled"]
+    days, held = _days(pooled, clinics, hidden)
+    shown = {n: {day: f[day] for day in days or ["all"] if day in f} for n, f in clinics.items() if n not in held}
+    if not days:
+        return {"pooled": {"all": figures([], None, None, threshold)}, "clinics": shown}, False
+    return {"pooled": {day: pooled[day] for day in days}, "clinics": shown}, len(days) == len(pooled)
+
+
+def _days(
+    pooled: Collection[str], clinics: Mapping[str, Any], hidden: frozenset[str]
+) -> tuple[list[str], frozenset[str]]:
+    """The days (and "all") of which figures are shown, none where nothing is; and who is not shown."""
     held = _held(hidden, clinics)
     told = {day: {n for n, days in clinics.items() if day in days and days[day]["n"]} for day in pooled}
-    by_day = all(_enough(hidden, names, held) for day, names in told.items() if day != "all")
-    days = [day for day in pooled if by_day or day == "all"]
-    shown = {n: {day: f[day] for day in days if day in f} for n, f in clinics.items() if n not in held}
-    if not _enough(hidden, told["all"], held):
-        return {"pooled": {"all": figures(merge(()), None, None, threshold)}, "clinics": shown,
-                "shortcuts": {"day": _NOTHING, "clinic": _NOTHING}}  # fmt: skip
-    shortcuts = split["shortcuts"] if by_day else {**split["shortcuts"], "day": _NOTHING}
-    return {"pooled": {day: pooled[day] for day in days}, "clinics": shown, "shortcuts": shortcuts}
+    if "all" in told and not _enough(hidden, told["all"], held):
+        return [], held
+    each = all(_enough(hidden, names, held) for day, names in told.items() if day != "all")
+    return [day for day in pooled if each or day == "all"], held
+
+
+def _split(split: dict[str, Any], hidden: frozenset[str], threshold: float) -> dict[str, Any]:
+    found, by_day = _tables(split, hidden, threshold)
+    some = bool(found["pooled"]["all"]["n"])
+    told = split["shortcuts"]
+    shortcuts = {kind: told[kind] if some and (by_day or kind == "clinic") else _NOTHING for kind in told}
+    return {**found, "shortcuts": shortcuts}
+
+
+def _across(across: dict[str, Any], hidden: frozenset[str], test: dict[str, Any]) -> dict[str, Any]:
+    """Spread over seeds: of whom and what day this run shows. Earlier runs: each by who took part in it."""
+    seeds = across["seeds"]
+    if seeds is not None:
+        shown = {"pooled": test["pooled"], **test["clinics"]}
+        kept = {
+            n: {d: f for d, f in days.items() if d in shown[n]} for n, days in seeds["figures"].items() if n in shown
+        }
+        seeds = {"runs": seeds["runs"], "figures": kept} if test["pooled"]["all"]["n"] else None
+    return {"seeds": seeds, "over_time": [_earlier(run, hidden) for run in across["over_time"]]}
+
+
+def _earlier(run: dict[str, Any], hidden: frozenset[str]) -> dict[str, Any]:
+    clinics = {n: days for n, days in run["figures"].items() if n != "pooled"}
+    days, held = _days(run["figures"].get("pooled", {}), clinics, hidden)
+    shown = {n: {d: f[d] for d in days if d in f} for n, f in run["figures"].items() if n not in held}
+    return {**{key: run[key] for key in ("run", "date", "seed", "changed")}, "figures": shown}
 
 
 _NOTHING = {"all": None, "within": None, "alone": None}

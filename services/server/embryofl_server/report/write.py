@@ -6,6 +6,7 @@ from typing import Any
 
 from embryofl.files import write_atomic
 from embryofl_server.report import pages
+from embryofl_server.report.across import earlier_results
 from embryofl_server.report.card import model_card
 from embryofl_server.report.published import published
 from embryofl_server.report.summary import summarise
@@ -27,7 +28,7 @@ def write_report(
         Records of the rounds.
     clinics : mapping of str to Clinic
     """
-    results = summarise(record, records)
+    results = summarise(record, records, earlier_results(run))
     public = published(results, clinics)
     card = model_card(record, public, records, clinics)
     for name, text in (
