@@ -51,6 +51,18 @@ def test_the_list_of_clinics_names_the_key_and_what_was_told_of_the_data(hub, co
     assert (anna["state"], anna["reason"]) == ("revoked", "over")
 
 
+def test_what_a_clinic_wrote_into_its_summary_does_nothing_to_the_coordinators_terminal(hub, control):
+    """Markup, and what is no markup, of the library that prints the list; escape sequences."""
+    hostile = "[/red] [link=https://evil.example]x[/link] \x1b[2J"
+    summary = {"counts": {"5": {"0": hostile, "1": 10}, hostile: {"0": 1, "1": 1}}, "patients": hostile}
+    hub.membership.enrol(enrolment("anna", hub.membership.invite("anna").secret, summary=summary))
+    console = Console(file=io.StringIO(), width=200)
+    console.print(clinics_table(control("GET", "clinics")))
+    table = console.file.getvalue()
+    assert "anna" in table and "? patients; day 5: 10 good, ? other" in table
+    assert "evil" not in table and "\x1b" not in table and "red" not in table
+
+
 def test_invites_are_listed_without_their_secrets_and_can_be_withdrawn(hub, control):
     made = control("POST", "invites", name="anna", days=2)
     secret = Invite.parse(made["invite"]).secret

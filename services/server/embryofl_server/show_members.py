@@ -7,6 +7,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from embryofl.metrics import SMALLEST_COUNT
+
 _DAYS = {*map(str, range(15)), "unknown"}
 _FOLDER = "/PATH/TO/IMAGES"
 _RUN = (
@@ -80,7 +82,7 @@ def clinics_table(clinics: list[dict[str, Any]]) -> RenderableType:
     notes = []
     for c in clinics:
         seen = "now" if c["online"] else _day(c["last_seen"], "%Y-%m-%d %H:%M") if c["last_seen"] else "never"
-        patients = "" if c["patients"] is None else f", {c['patients']} patients"
+        patients = "" if c["patients"] is None else f", {_count(c['patients'])} patients"
         data = f"{c['labelled'] if c['labelled'] is not None else '?'} labelled ({c['meaning']}){patients}"
         data += _days(c["summary"])
         if not c["shows_metrics"]:
@@ -103,7 +105,11 @@ def _days(summary: dict[str, Any]) -> str:
     if not isinstance(counts, dict):
         return ""
     rows = [(day, n) for day, n in counts.items() if isinstance(n, dict) and day in _DAYS]
-    return "".join(f"; day {day}: {n.get('1', 0)} good, {n.get('0', 0)} other"[:80] for day, n in rows)
+    return "".join(f"; day {day}: {_count(n.get('1', 0))} good, {_count(n.get('0', 0))} other" for day, n in rows)
+
+
+def _count(value: object) -> str:
+    return str(value) if type(value) is int or value == f"<{SMALLEST_COUNT}" else "?"
 
 
 def invites_table(invites: list[dict[str, Any]]) -> RenderableType:
