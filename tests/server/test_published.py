@@ -69,6 +69,12 @@ def uneven() -> dict[str, Any]:
     return results_of({"anna": (3, 5), "bert": (5,), "cleo": (3, 5), "dora": (5,), "ella": (5, 6)})[2]
 
 
+@functools.cache
+def even() -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any]]:
+    """Of clinics that all have the same day."""
+    return results_of(dict.fromkeys(NAMES, (5,)))
+
+
 def clinics(names: tuple[str, ...], shown: tuple[str, ...]) -> dict[str, Clinic]:
     summary = {"counts": {"5": {"1": 777, "0": 60, "unlabelled": 0}}, "patients": 20}
     return {n: Clinic(n, "k", "enrolled", 0.0, "quality", {**summary, "shows_metrics": n in shown}) for n in names}
@@ -113,7 +119,7 @@ def test_no_hidden_clinics_figures_follow_from_what_is_shown(shown):
 
 
 def test_all_count_in_the_pooled_figures_and_with_enough_hidden_the_others_are_shown():
-    _, _, results = results_of(dict.fromkeys(NAMES, (5,)))
+    _, _, results = even()
     found = published(results, clinics(NAMES, ("anna", "bert")))
     assert set(found["splits"]["test"]["clinics"]) == {"anna", "bert"} and found["held_back"] == [
         "cleo",
@@ -144,7 +150,7 @@ def test_of_a_federation_of_one_that_does_not_want_it_nothing_is_shown():
 
 
 def test_the_card_says_that_a_clinic_took_part_and_no_count_of_its_data():
-    record, records, results = results_of(dict.fromkeys(NAMES, (5,)))
+    record, records, results = even()
     known = clinics(NAMES, ("anna", "bert"))
     card = model_card(record, published(results, known), records, known)
     rows = {c["clinic"]: c for c in card["data"]["clinics"]}
@@ -154,7 +160,7 @@ def test_the_card_says_that_a_clinic_took_part_and_no_count_of_its_data():
 
 
 def test_the_coordinator_sees_every_clinic_and_is_told_whose_figures_are_not_to_be_passed_on():
-    _, _, results = results_of(dict.fromkeys(NAMES, (5,)))
+    _, _, results = even()
     console = Console(file=io.StringIO(), width=200)
     console.print(show_results.results({**results, "held_back": ["cleo"]}))
     text = console.file.getvalue()  # type: ignore[attr-defined]
