@@ -16,6 +16,7 @@ from embryofl.errors import UserError
 from embryofl.gardner import Agreement, Target
 from embryofl.models import DEFAULT_MODEL, recipe
 from embryofl.task import TrainSettings
+from embryofl.weighting import TEMPERATURE, TaskLosses
 
 _TRAIN, _RECIPE = TrainSettings(), recipe(DEFAULT_MODEL)
 
@@ -113,6 +114,14 @@ class RunSettings(Strict):
     def training(self) -> TrainSettings:
         """The part that decides local training."""
         return TrainSettings(**{f.name: getattr(self, f.name) for f in fields(TrainSettings)})
+
+    @property
+    def tasks(self) -> TaskLosses | None:
+        """Before the first local epoch: label and grades weighted by how their losses change, which FedEmbryo does (its
+        temperature is that of the clinics' weights, too); None where their weights are fixed."""
+        if self.strategy != "fedembryo" or not self.grades:
+            return None
+        return TaskLosses(temperature=float(self.strategy_settings.get("temperature", TEMPERATURE)))
 
     @field_validator("quorum")
     @classmethod
