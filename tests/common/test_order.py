@@ -110,6 +110,13 @@ def test_an_older_clinics_figures_are_those_of_its_histogram() -> None:
     assert area > 0 and abs((sums.summary().auroc or 0) - truth([part])[0]) <= area
 
 
+def test_of_one_day_all_days_are_that_day() -> None:
+    told = sent(draw(np.random.default_rng(7), 40)).to_dict()
+    del told["order"]
+    sums = ScoreSums.from_dict(told)
+    assert sums.summary() == sums.summary(5) and order_blur([sums]) == order_blur([sums], 5)
+
+
 def test_a_day_that_is_withheld_is_in_no_sum() -> None:
     rng = np.random.default_rng(2)
     scores, labels, days = draw(rng, 40)

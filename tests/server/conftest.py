@@ -13,6 +13,7 @@ from embryofl_server.hub import HubService
 from embryofl_server.settings import HubSettings
 
 sys.path.insert(0, str(Path(__file__).parent))
+from rounds_kit import stages
 
 LAYOUT = Layout.of({"w": ("F32", (3, 50)), "b": ("F32", (7,)), "half": ("F16", (5,)), "count": ("I64", ())})
 
@@ -72,3 +73,9 @@ def hub(make_hub):
 @pytest.fixture
 def key():
     return ec.generate_private_key(ec.SECP384R1())
+
+
+@pytest.fixture
+def stage(tmp_path: Path, packed: Callable[..., np.ndarray], monkeypatch: pytest.MonkeyPatch):
+    """`stage(**settings)`: a run ready to be executed with `stage.go()`."""
+    yield from stages(tmp_path, packed, monkeypatch)

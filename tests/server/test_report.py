@@ -202,7 +202,19 @@ def test_small_counts_are_not_told_whatever_a_clinic_sent(make):
 
 def test_the_card_names_every_item_of_tripod_ai_and_who_answers_it(make):
     items = [item["item"] for item in read(make(None), "model-card.json")["tripod_ai"]]
-    assert {re.match(r"\d+", i)[0] for i in items} == {str(n) for n in range(1, 28)} and len(set(items)) == len(items)  # type: ignore[index]
+    parts = {
+        3: "abc",
+        5: "ab",
+        6: "abc",
+        8: "abc",
+        9: "abc",
+        12: "abcdefg",
+        18: "abcdef",
+        20: "abc",
+        23: "ab",
+        27: "abc",
+    }
+    assert items == [f"{n}{part}" for n in range(1, 28) for part in parts.get(n, [""])]  # as published, 52 of them
     assert {item.covered for item in tripod.ITEMS} == {"card", "partly", "person"}
     assert all(item.where for item in tripod.ITEMS)
 

@@ -256,7 +256,7 @@ class Agent:
             control = transfers.download(request.control, request.deadline) if request.control else None
         except WireError as exc:
             raise TransferRefused(str(exc)) from exc
-        metrics.transferred("down", request.model.size)
+        metrics.transferred("down", request.model.size + (request.control.size if request.control else 0))
         lap("download", "evaluate")
         splits = ("validation", "test") if request.kind == "evaluate" else ("validation",)
         sums = {s: workload.evaluate(s).suppress(self._policy.min_cell).to_dict() for s in splits}

@@ -21,7 +21,7 @@ def order_blur(clinics: Sequence[ScoreSums], day: int | None = None) -> tuple[fl
         days = sums.days.values() if day is None else [sums.days[day]] if day in sums.days else []
         told = [one for one in days if one.counts.sum()]
         histograms += [one.histogram for one in told]
-        if told and (day is None and sums.together is not None or day is not None and told[0].order is not None):
+        if told and (sums.together is not None if day is None and len(told) > 1 else told[0].order is not None):
             known += unknown_half_pairs([one.histogram for one in told])
         else:
             known += sum(unknown_half_pairs([one.histogram]) for one in told if one.order is not None)

@@ -173,7 +173,9 @@ class ScoreSums:
             total = total + sums
         if self.together is not None:
             return replace(total, order=self.together)
-        return total if total.order is None else replace(total, order=total.order.of_days())
+        if total.order is None or sum(bool(sums.counts.sum()) for sums in self.days.values()) == 1:
+            return total
+        return replace(total, order=total.order.of_days())
 
     def summary(self, day: int | None = None, threshold: float = 0.5) -> Metrics:
         """Metrics of one day, or of all days together; see `Metrics`."""
