@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from report_kit import FILES, draw, evaluation, maker, read, told
+from run_report_kit import FILES, draw, evaluation, maker, read, told
 from sklearn.metrics import roc_auc_score
 
 from embryofl.messages import RunSettings
@@ -168,8 +168,11 @@ def test_nothing_hostile_gets_into_a_card(make):
         "3": [HOSTILE],
         "4": {},
     }
-    bad = Clinic("anna", "key", "enrolled", 0.0, "quality", {"counts": counts, "patients": HOSTILE, "x": HOSTILE})
-    worse = Clinic("bert", "key", "enrolled", 0.0, "quality", {"counts": HOSTILE})
+    shown = {"shows_metrics": True}
+    bad = Clinic(
+        "anna", "key", "enrolled", 0.0, "quality", {"counts": counts, "patients": HOSTILE, "x": HOSTILE, **shown}
+    )
+    worse = Clinic("bert", "key", "enrolled", 0.0, "quality", {"counts": HOSTILE, **shown})
     run = make(evaluation(anna=told(draw(1)), bert=told(draw(2))), {"anna": bad, "bert": worse}, incomplete=HOSTILE)
     page, text = ((run.folder / name).read_text() for name in ("model-card.html", "model-card.md"))
     assert not re.search(r"<(script|img|iframe|link|object|embed|form|a)\b", page)
@@ -190,10 +193,9 @@ def test_the_page_needs_nothing_but_itself(make):
 
 
 def test_small_counts_are_not_told_whatever_a_clinic_sent(make):
-    clinic = Clinic(
-        "anna", "key", "enrolled", 0.0, "quality", {"counts": {"5": {"1": 3, "0": 0, "unlabelled": 5}}, "patients": 2}
-    )
-    card = read(make(evaluation(anna=told(draw(1))), {"anna": clinic}), "model-card.json")
+    summary = {"counts": {"5": {"1": 3, "0": 0, "unlabelled": 5}}, "patients": 2, "shows_metrics": True}
+    known = {n: Clinic(n, "key", "enrolled", 0.0, "quality", summary) for n in ("anna", "bert")}
+    card = read(make(evaluation(anna=told(draw(1))), known), "model-card.json")
     anna = card["data"]["clinics"][0]
     assert anna["images"]["5"] == {"1": "<5", "0": "0", "unlabelled": "5"} and anna["patients"] == "<5"
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from report_kit import draw, evaluation, maker, read, told
+from run_report_kit import draw, evaluation, maker, read, told
 from sklearn.metrics import roc_auc_score
 
 from embryofl_server import show, show_results

@@ -37,15 +37,22 @@ def run(
 
 @app.command()
 def join(data: DataOption = None, state: StateOption = None) -> None:
-    """Check the data, show what will be sent of it, and join the hub of EMBRYOFL_INVITE (or EMBRYOFL_INVITE_FILE)."""
-    from embryofl_clinic.enter import enter
+    """Check the data, show what will be sent of it, and join the hub of EMBRYOFL_INVITE (or EMBRYOFL_INVITE_FILE).
+
+    A clinic that has joined takes from a new invite only where its hub is and whom to trust.
+    """
+    from embryofl_clinic.enter import enter, news_of
     from embryofl_clinic.identity import Identity
+    from embryofl_clinic.member import follow
     from embryofl_clinic.service import begin
     from embryofl_clinic.settings import load_settings
 
     settings = load_settings(data_dir=data, state_dir=state)
     identity = Identity(settings.identity_dir)
     known = identity.membership
+    if known is not None and (invite := news_of(settings, identity)):
+        typer.echo(follow(identity, known, invite))
+        return
     if known is not None:
         typer.echo(f"This clinic has joined already, as {known.name}. Take part with: embryofl-clinic run")
         return

@@ -7,10 +7,11 @@ from typing import Any
 import httpx
 
 from embryofl.errors import UserError
+from embryofl.invite import Invite
 from embryofl.messages import KeyChange, Leaving, Standing, Strict, key_change_text, leaving_text
 from embryofl_clinic.identity import Identity, Membership, openssh, sign
 from embryofl_clinic.join import refusal_words
-from embryofl_clinic.policy import last_refusal, load_rules, rounds_today
+from embryofl_clinic.policy import last_refusal, load_rules, rounds_today, shown_words, shows_metrics
 from embryofl_clinic.route import ANY, Route, addresses_of
 from embryofl_clinic.settings import ClinicSettings
 from embryofl_clinic.standing import GONE, ask_standing, gone_words
@@ -38,7 +39,7 @@ def member(settings: ClinicSettings) -> tuple[Identity, Membership, Route]:
 def status(settings: ClinicSettings) -> dict[str, Any]:
     """How this clinic stands, JSON-able. The hub is asked; `state` is "" when it does not answer."""
     identity, membership, route = member(settings)
-    found = ask_standing(identity, membership, route, time.time())
+    found = ask_standing(identity, membership, route, time.time(), shows=shows_metrics(settings.state_dir))
     alive = settings.state_dir / "alive"
     contact = alive.stat().st_mtime if alive.exists() else 0.0
     return {
@@ -80,6 +81,7 @@ def status_lines(info: dict[str, Any]) -> list[str]:
     contact = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(info["contact"])) if info["contact"] else "never"
     lines.append(f"The trainer is {'connected' if info['running'] else 'not connected'}; last contact: {contact}.")
     lines.append("Own policy: " + ", ".join(_rule(k, v) for k, v in info["policy"].items()))
+    lines.append(shown_words(info["policy"]["show_metrics"]))
     if info["own_refusal"]:
         o = info["own_refusal"]
         at = time.strftime("%Y-%m-%d %H:%M", time.localtime(o["time"]))
@@ -165,6 +167,34 @@ def move(settings: ClinicSettings, addresses: str) -> str:
         )
     identity.remember(membership.model_copy(update={"hubs": list(dict.fromkeys([*new, *membership.hubs]))}))
     return f"The hub answers at {route.hub}, which is kept. Key and membership stay as they are."
+
+
+def follow(identity: Identity, membership: Membership, invite: Invite) -> str:
+    """Take from a new invite where the hub is and whom to trust, if the hub there knows this clinic's key. Key and
+    membership stay, and nothing is sent but the question how this clinic stands. Returns what to say.
+
+    Raises
+    ------
+    UserError
+        When nobody there knows this clinic; nothing has changed then.
+    """
+    route = Route(invite)
+    found = ask_standing(identity, membership.told(invite, route.hub), route, time.time())
+    if found is None:
+        raise UserError(
+            f"This clinic has joined already, as {membership.name}, and the hub of this invite does not know it: "
+            f"{route.troubles() or 'it answers, and its answer is no'}. Expected an invite of the same hub, made with "
+            f"`embryofl-server invite {membership.name} --again`. Nothing has changed. To join another hub, use an empty "
+            "state folder."
+        )
+    if found.state in GONE:
+        raise UserError(gone_words(found))
+    identity.remember(membership.told(invite, route.hub))
+    identity.note_used(invite.secret)
+    return (
+        f"The hub answers at {route.hub} and knows this clinic, as {found.name or membership.name}. Its addresses and its "
+        "authority are kept; key and membership stay as they are. A trainer that runs goes there by itself."
+    )
 
 
 def _say(

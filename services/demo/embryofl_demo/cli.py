@@ -72,7 +72,7 @@ def up(
     ngrok: Annotated[bool, typer.Option(help="Open a tunnel (NGROK_AUTHTOKEN, NGROK_AGENT).")] = False,
 ) -> None:
     """Start hub and clinics, take part in a run to its end, show the results, stop."""
-    from embryofl_demo.data import choose_place, prepare
+    from embryofl_demo.data import choose_place, prepare, show_figures
     from embryofl_demo.stack import Stack
     from embryofl_server import show
     from embryofl_server.start import check_settings, parse_settings
@@ -98,6 +98,7 @@ def up(
             stack.start_hub()
             console.print("[bold]3/4[/bold] Clinics join with their own keys")
             for name in names:
+                show_figures(place.clinic(name))
                 stack.start_clinic(name)
             stack.wait_enrolled(names)
             address, password = stack.start_console()

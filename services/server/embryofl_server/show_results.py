@@ -55,6 +55,13 @@ def results(found: dict[str, Any]) -> RenderableType:
     parts += _own_models(found)
     parts += _grades(found["grades"]["test"])
     parts += _across_runs(found.get("across_runs"))
+    if held := found.get("held_back"):
+        parts.append(
+            Text(
+                f"For you alone are the figures of single clinics: {', '.join(held)}. What others may see is the model "
+                "card, and results-public.json."
+            )
+        )
     parts.append(Text("Intervals are of 95 % and take embryos for independent. " + found["use"], style="dim"))
     return Group(*parts)
 
