@@ -41,6 +41,8 @@ def create_app(settings: ConsoleSettings, client: HubClient) -> ASGIApp:
 
     @app.post("/login")
     async def enter(request: Request) -> Response:
+        if not door.has_password():
+            return HTMLResponse(login.page(texts.NO_PASSWORD), 403)
         if door.too_many():
             return HTMLResponse(login.page(texts.TOO_MANY), 429)
         form = await request.form(max_files=0, max_fields=2)
@@ -66,4 +68,4 @@ def create_app(settings: ConsoleSettings, client: HubClient) -> ASGIApp:
         ssr_mode=False, enable_monitoring=False, pwa=False, mcp_server=False, blocked_paths=["/"],
         css=(files("embryofl_console") / "console.css").read_text(), head='<script src="/console.js" defer></script>',
     )  # fmt: skip
-    return Guard(app, door, [n.strip() for n in settings.names.split(",") if n.strip()])
+    return Guard(app, door, settings.allowed)

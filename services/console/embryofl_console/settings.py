@@ -25,3 +25,8 @@ class ConsoleSettings(BaseSettings):
     mode: Literal["demo", "compose"] = "compose"
     grafana_url: str = ""  # as the coordinator's browser reaches it; "" = there is none
     prometheus_url: str = ""
+
+    @property
+    def allowed(self) -> list[str]:
+        """The names in `names`."""
+        return [n.strip() for n in self.names.split(",") if n.strip()]
