@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from contextlib import closing
 
 import httpx
 import pytest
@@ -33,7 +34,7 @@ def enter(address, word):
 
 def test_only_the_login_page_is_served_without_the_password(address, password):
     nobody, status = enter(address, "x" + password)
-    with nobody:
+    with closing(nobody):
         assert status == 403 and nobody.get("/").headers["location"] == "/login"
         assert nobody.get("/config").status_code == 401 and "password" in nobody.get("/login").text
 
@@ -120,7 +121,7 @@ def test_the_password_is_kept_nowhere(federation, password):
 
 def test_another_password_shuts_out_whoever_had_the_first(federation, address, password):
     before, status = enter(address, password)
-    with before:
+    with closing(before):
         assert status == 303 and before.get("/config").status_code == 200
         ((_, another),) = SHOWN.findall(federation.make("console-password"))
         assert before.get("/config").status_code == 401

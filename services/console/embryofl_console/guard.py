@@ -15,7 +15,7 @@ COOKIE = "embryofl_console"
 _OPEN = {("GET", "/login"), ("POST", "/login"), ("GET", "/healthz"), ("GET", "/login.css")}
 # All that a page of Gradio without files needs. Uploads, files, proxies, streams, the API's listing: not there.
 _ROUTES = re.compile(
-    r"/|/config|/theme\.css|/favicon\.ico|/manifest\.json|/logout|/console\.(js|css)|/(assets|static)/[\w./@-]+"
+    r"/|/config|/theme\.css|/favicon\.ico|/manifest\.json|/logout|/here|/console\.(js|css)|/(assets|static)/[\w./@-]+"
     r"|/gradio_api/(info|startup-events|theme\.css|heartbeat/\w+|queue/(join|data)|run/\w+|reset|cancel)/?"
 )
 MOST_BYTES = 1 << 16  # of a request's body: there are only forms
