@@ -174,6 +174,7 @@ class Stack:
             "EMBRYOFL_CONSOLE_HUB": self.settings.server_address,
             "EMBRYOFL_CONSOLE_IDENTITY": str(self.place.hub / "identity"),
             "EMBRYOFL_CONSOLE_STATE": str(self.place.root / "console"),
+            "EMBRYOFL_CONSOLE_MODE": "demo",
         }
         made = subprocess.run(
             [console_program(), "password"],
