@@ -12,7 +12,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-from embryofl_console import views
 from embryofl_console.door import MOST_TRIES, Door, new_password
 from embryofl_server.identity import Identity
 
@@ -138,16 +137,3 @@ def test_only_a_hash_of_the_password_is_kept_and_it_is_told_once(console):
     file = console.state / "password"
     assert console.password and console.again == ""
     assert console.password not in file.read_text() and file.stat().st_mode & 0o077 == 0
-
-
-def test_what_clinics_write_is_text_and_no_html():
-    evil = "<script>alert(1)</script>${constructor}{{x}}\"'"
-    state = {
-        "run": {"name": evil, "state": "failed", "round": 0, "reason": evil, "settings": {"rounds": 1}, "metrics": []},
-        "progress": {"round": 0, "phase": "idle", "waiting": None, "deadline": 0}, "to_approve": [], "paused": [], "curve": [],
-        "clinics": {evil: {"state": evil, "detail": evil, "labelled": None}}, "runs": [],
-        "roster": [{"name": evil, "state": "left", "reason": evil, "online": False, "last_seen": 0, "labelled": evil,
-                    "patients": evil, "meaning": evil, "key": evil}],
-    }  # fmt: skip
-    for page in (views.now(state, evil), views.clinics(state)):
-        assert "<script" not in page and "${" not in page and "{{" not in page

@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp
 
-from embryofl_console import login, texts
+from embryofl_console import downloads, login, texts
 from embryofl_console.door import SESSION_S, Door
 from embryofl_console.guard import COOKIE, Guard, session_of
 from embryofl_console.hub import Follower, HubClient
@@ -60,9 +60,10 @@ def create_app(settings: ConsoleSettings, client: HubClient) -> ASGIApp:
     def script() -> Response:
         return Response((files("embryofl_console") / "console.js").read_text(), media_type="text/javascript")
 
+    app.include_router(downloads.routes(client))
     theme = gr.themes.Base(font=_FONTS, font_mono=_MONO)
     gr.mount_gradio_app(
-        app, build(client, follower), path="/", theme=theme, footer_links=[], show_error=False, max_file_size=1,
+        app, build(client, follower, settings), path="/", theme=theme, footer_links=[], show_error=False, max_file_size=1,
         ssr_mode=False, enable_monitoring=False, pwa=False, mcp_server=False, blocked_paths=["/"],
         css=(files("embryofl_console") / "console.css").read_text(), head='<script src="/console.js" defer></script>',
     )  # fmt: skip
