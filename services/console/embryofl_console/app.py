@@ -1,5 +1,6 @@
 """The console's web application: the guard in front, login, and Gradio's pages behind."""
 
+import html
 import os
 from importlib.resources import files
 
@@ -19,6 +20,14 @@ from embryofl_console.pages import build
 from embryofl_console.settings import ConsoleSettings
 
 _FONTS = ("system-ui", "-apple-system", "Segoe UI", "sans-serif")
+# The theme's own primary button has white on a light colour, and is hard to read.
+_COLOURS = {
+    "background_fill": "#005a8c",
+    "background_fill_hover": "#00466d",
+    "border_color": "#005a8c",
+    "text_color": "white",
+}
+_PRIMARY = {f"button_primary_{part}{dark}": colour for part, colour in _COLOURS.items() for dark in ("", "_dark")}
 _MONO = ("ui-monospace", "Consolas", "monospace")
 
 
@@ -32,8 +41,8 @@ def create_app(settings: ConsoleSettings, client: HubClient) -> ASGIApp:
         return {"status": "ok"}
 
     @app.get("/login")
-    def ask() -> HTMLResponse:
-        return HTMLResponse(login.page())
+    def ask(request: Request) -> HTMLResponse:
+        return HTMLResponse(login.page(texts.AGAIN if "again" in request.query_params else ""))
 
     @app.get("/login.css")
     def login_css() -> Response:
@@ -41,6 +50,8 @@ def create_app(settings: ConsoleSettings, client: HubClient) -> ASGIApp:
 
     @app.post("/login")
     async def enter(request: Request) -> Response:
+        if not door.has_password():
+            return HTMLResponse(login.page(texts.NO_PASSWORD), 403)
         if door.too_many():
             return HTMLResponse(login.page(texts.TOO_MANY), 429)
         form = await request.form(max_files=0, max_fields=2)
@@ -56,15 +67,20 @@ def create_app(settings: ConsoleSettings, client: HubClient) -> ASGIApp:
         door.leave(session_of(request.headers.get("cookie", "")))
         return RedirectResponse("/login", 303)
 
+    @app.get("/here", status_code=204)
+    def here() -> None:
+        """Whether the console is there and the session goes on: an open page asks."""
+
     @app.get("/console.js")
     def script() -> Response:
         return Response((files("embryofl_console") / "console.js").read_text(), media_type="text/javascript")
 
     app.include_router(downloads.routes(client))
-    theme = gr.themes.Base(font=_FONTS, font_mono=_MONO)
+    script_tag = f'<script src="/console.js" defer data-away="{html.escape(texts.AWAY)}"></script>'
+    theme = gr.themes.Base(font=_FONTS, font_mono=_MONO).set(**_PRIMARY)
     gr.mount_gradio_app(
         app, build(client, follower, settings), path="/", theme=theme, footer_links=[], show_error=False, max_file_size=1,
         ssr_mode=False, enable_monitoring=False, pwa=False, mcp_server=False, blocked_paths=["/"],
-        css=(files("embryofl_console") / "console.css").read_text(), head='<script src="/console.js" defer></script>',
+        css=(files("embryofl_console") / "console.css").read_text(), head=script_tag,
     )  # fmt: skip
-    return Guard(app, door, [n.strip() for n in settings.names.split(",") if n.strip()])
+    return Guard(app, door, settings.allowed)

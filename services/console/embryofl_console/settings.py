@@ -26,3 +26,8 @@ class ConsoleSettings(BaseSettings):
     grafana_url: str = ""  # as the coordinator's browser reaches it; "" = there is none
     prometheus_url: str = ""
     demo_socket: Path | None = None  # where `make demo` starts and stops its clinics for the console
+
+    @property
+    def allowed(self) -> list[str]:
+        """The names in `names`."""
+        return [n.strip() for n in self.names.split(",") if n.strip()]

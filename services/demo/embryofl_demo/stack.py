@@ -175,8 +175,8 @@ class Stack:
         env = {
             "EMBRYOFL_CONSOLE_PORT": str(port),
             "EMBRYOFL_CONSOLE_HUB": self.settings.server_address,
-            "EMBRYOFL_CONSOLE_IDENTITY": str(self.place.hub / "identity"),
-            "EMBRYOFL_CONSOLE_STATE": str(self.place.root / "console"),
+            "EMBRYOFL_CONSOLE_IDENTITY": str(self.place.hub / "identity" / "console"),
+            "EMBRYOFL_CONSOLE_STATE": str(console_state(self.place)),
             "EMBRYOFL_CONSOLE_MODE": "demo",
             "EMBRYOFL_CONSOLE_DEMO_SOCKET": str(self._control.socket),
         }
@@ -220,6 +220,18 @@ class Stack:
         if self._control is not None:
             self._control.close()
         self.supervisor.stop()
+
+
+def console_state(place: Place) -> Path:
+    """Where the console keeps the hash of its password."""
+    return place.root / "console"
+
+
+def new_password(place: Place) -> str:
+    """Another password for the console, which need not run; its own program makes it."""
+    command = [console_program(), "password", "--new"]
+    env = {**os.environ, "EMBRYOFL_CONSOLE_STATE": str(console_state(place))}
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def has_tunnel(place: Place) -> bool:
