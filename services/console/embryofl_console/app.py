@@ -8,7 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp
 
-from embryofl_console import login, texts
+from embryofl_console import downloads, login, texts
 from embryofl_console.door import SESSION_S, Door
 from embryofl_console.guard import COOKIE, Guard, session_of
 from embryofl_console.hub import Follower, HubClient
@@ -71,9 +71,10 @@ def create_app(settings: ConsoleSettings, client: HubClient) -> ASGIApp:
     def script() -> Response:
         return Response((files("embryofl_console") / "console.js").read_text(), media_type="text/javascript")
 
+    app.include_router(downloads.routes(client))
     script_tag = f'<script src="/console.js" defer data-away="{html.escape(texts.AWAY)}"></script>'
     theme = gr.themes.Base(font=_FONTS, font_mono=_MONO).set(**_PRIMARY)
-    pages = build(client, follower)
+    pages = build(client, follower, settings)
     pages.has_launched = True  # only then Gradio checks files that a request names; mounting does not set it (6.31)
     gr.mount_gradio_app(
         app, pages, path="/", theme=theme, footer_links=[], show_error=False, max_file_size=1,

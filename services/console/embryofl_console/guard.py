@@ -17,6 +17,7 @@ _OPEN = {("GET", "/login"), ("POST", "/login"), ("GET", "/healthz"), ("GET", "/l
 _ROUTES = re.compile(
     r"/|/config|/theme\.css|/favicon\.ico|/manifest\.json|/logout|/here|/console\.(js|css)|/(assets|static)/[\w./@-]+"
     r"|/gradio_api/(info|startup-events|theme\.css|heartbeat/\w+|queue/(join|data)|run/\w+|reset|cancel)/?"
+    r"|/download/run-[0-9]{4,9}/[a-z-]+\.[a-z]+"
 )
 MOST_BYTES = 1 << 16  # of a request's body: there are only forms
 _HEADERS = {

@@ -25,6 +25,7 @@ class ConsoleSettings(BaseSettings):
     mode: Literal["demo", "compose"] = "compose"
     grafana_url: str = ""  # as the coordinator's browser reaches it; "" = there is none
     prometheus_url: str = ""
+    demo_socket: Path | None = None  # where `make demo` starts and stops its clinics for the console
 
     @property
     def allowed(self) -> list[str]:

@@ -8,12 +8,14 @@ if TYPE_CHECKING:
     from embryofl_server.hub import HubService
 
 
-def roster(hub: "HubService") -> list[dict[str, Any]]:
+def roster(hub: "HubService", now: dict[str, Any] | None = None) -> list[dict[str, Any]]:
     """All clinics that ever joined, by name. Times are Unix time in seconds; `last_seen` 0 is never.
 
     A clinic has a key and no certificate of its own: `certificate_expires` is when the hub's, which it trusts, ends.
+    `now` are the clinics of a status that the caller has already.
     """
-    now, seen, present = hub.status(newest=True)["clinics"], hub.last_seen(), hub.presence()
+    now = hub.status(newest=True)["clinics"] if now is None else now
+    seen, present = hub.last_seen(), hub.presence()
     expires = hub.identity.expires("gateway/gateway.crt")
     return [
         {

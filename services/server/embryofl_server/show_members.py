@@ -7,11 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-_FOLDER = "/PATH/TO/IMAGES"
-_RUN = (
-    "run -d --name embryofl --restart unless-stopped{more} -v {folder}:/data:ro -v embryofl-state:/state "
-    "-e EMBRYOFL_INVITE={word} embryofl-clinic"
-)
+from embryofl_server.invite_lines import FOLDER, lines_to_run
 
 
 def what_to_send(name: str, word: str, expires: float, *, manual: bool) -> str:
@@ -26,20 +22,19 @@ def what_to_send(name: str, word: str, expires: float, *, manual: bool) -> str:
     manual : bool
         Whether the coordinator still has to approve it.
     """
-    # Podman on a machine with SELinux: the images keep their label, and are read all the same.
-    docker, podman = (_RUN.format(more=m, folder=_FOLDER, word=word) for m in ("", " --security-opt label=disable"))
+    run = lines_to_run(word)
     lines = [
         f"For {name}, to join once, until {_day(expires, '%d %B %Y, %H:%M UTC')}. Send it so that only they can read it.",
-        f"Put the folder of images in the place of {_FOLDER}; it is only read. One of these lines:",
+        f"Put the folder of images in the place of {FOLDER}; it is only read. One of these lines:",
         "",
         "Docker:",
-        f"docker {docker}",
+        run["docker"],
         "",
         "Podman:",
-        f"podman {podman}",
+        run["podman"],
         "",
         "Without containers (Linux, Python 3.11, pip install embryofl-clinic):",
-        f"EMBRYOFL_INVITE={word} embryofl-clinic run --data {_FOLDER} --state embryofl-state",
+        run["pip"],
     ]
     if manual:
         lines += ["", f"Then it waits for you: embryofl-server approve {name}"]

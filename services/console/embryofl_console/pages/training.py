@@ -1,0 +1,198 @@
+"""The page Training: choose, see what it will cost, start; pause, go on, stop; compare runs."""
+
+import json
+from typing import Any
+from urllib.parse import quote
+
+import gradio as gr
+
+from embryofl.errors import UserError
+from embryofl_console import texts
+from embryofl_console.pages.desk import Desk, State
+from embryofl_console.views import compare as compare_view
+from embryofl_console.views import training as view
+from embryofl_console.views.parts import done, trouble
+
+OWN = 3  # settings that a strategy has at most, each with a field of its own
+MOST_COMPARED = 6
+
+
+def build(desk: Desk) -> None:
+    """Put the page together."""
+    desk.follow(gr.HTML(), lambda state, _: view.runs(state))
+    with gr.Accordion(texts.STEER_TITLE, open=True):
+        _steer(desk)
+    with gr.Accordion(texts.NEW_RUN_TITLE, open=True):
+        _new(desk)
+    with gr.Accordion(texts.COMPARE_TITLE, open=False):
+        _compare(desk)
+
+
+class Offers:
+    """What the server has; asked once, and again while the hub was away."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._found: State = {"models": [], "strategies": [], "defaults": {}}
+
+    def get(self) -> State:
+        """The offers; without any when the hub is away."""
+        if not self._found["models"]:
+            try:
+                self._found = self._desk.client.call("GET", "/control/offers")
+            except UserError:  # the page says that the hub is away
+                return self._found
+        return self._found
+
+    def one(self, kind: str, name: str) -> State:
+        """One model or strategy."""
+        return next((x for x in self.get()[kind] if x["name"] == name), {})
+
+
+def _steer(desk: Desk) -> None:
+    run = gr.Dropdown([], label=texts.WHICH_RUN, info=texts.WHICH_RUN_INFO)
+    desk.follow(run, lambda state, _: gr.update(choices=view.not_over(state)))
+    with gr.Row():
+        pause, go_on = gr.Button(texts.PAUSE), gr.Button(texts.GO_ON)
+    with gr.Row():
+        sure = gr.Textbox(label=texts.STOP_SURE, max_length=10)
+        stop = gr.Button(texts.STOP, variant="stop")
+    said = gr.HTML()
+    pause.click(lambda r: desk.act("/control/pause", {"run": r or ""}, texts.PAUSING), run, said)
+    go_on.click(lambda r: desk.act("/control/continue", {"run": r or ""}, texts.GOES_ON), run, said)
+
+    def end(name: str | None, typed: str) -> str:
+        if typed.strip().lower() != texts.STOP_WORD:
+            return trouble(texts.NOT_STOPPED)
+        return desk.act("/control/stop", {"run": name or ""}, texts.STOPPING)
+
+    stop.click(end, [run, sure], said)
+
+
+def _new(desk: Desk) -> None:
+    offers = Offers(desk)
+    with gr.Row():
+        model = gr.Dropdown([], label=texts.MODEL, value=None)
+        strategy = gr.Dropdown([], label=texts.STRATEGY, value=None)
+    about = gr.HTML()
+    own = [gr.Textbox(label="-", visible=False, max_length=20) for _ in range(OWN)]
+    with gr.Row():
+        rounds = gr.Number(10, label=texts.ROUNDS, precision=0, minimum=1, maximum=10_000)
+        epochs = gr.Number(1, label=texts.EPOCHS, precision=0, minimum=1, maximum=100, info=texts.EPOCHS_INFO)
+        seed = gr.Number(0, label=texts.SEED, precision=0, minimum=0, info=texts.SEED_INFO)
+    with gr.Row():
+        least = gr.Number(0, label=texts.LEAST, precision=0, minimum=0, maximum=1000, info=texts.LEAST_INFO)
+        quorum = gr.Number(0, label=texts.QUORUM, minimum=0, maximum=1000, info=texts.QUORUM_INFO)
+        deadline = gr.Number(60, label=texts.DEADLINE_MIN, minimum=0, info=texts.DEADLINE_INFO)
+    with gr.Accordion(texts.PRIVACY_TITLE, open=False):
+        gr.HTML(f"<p>{texts.PRIVACY}</p>")
+        with gr.Row():
+            clip = gr.Number(5, label=texts.CLIP, minimum=0, info=texts.CLIP_INFO)
+            bound = gr.Number(50, label=texts.BOUND, minimum=0, info=texts.BOUND_INFO)
+            suspend = gr.Number(3, label=texts.SUSPEND_AFTER, precision=0, minimum=0, info=texts.SUSPEND_AFTER_INFO)
+    with gr.Accordion(texts.MORE_TITLE, open=False):
+        more = gr.Textbox(
+            label=texts.MORE, lines=3, max_length=2000, placeholder="learning_rate=0.0003\nschedule=constant"
+        )
+        every = gr.HTML()
+    cost = gr.HTML(elem_classes="cost")
+    with gr.Row():
+        again, start = gr.Button(texts.ESTIMATE), gr.Button(texts.START, variant="primary")
+    said = gr.HTML()
+    fields = [model, strategy, rounds, epochs, seed, least, quorum, deadline, clip, bound, suspend, more, *own]
+
+    def collect(*values: Any) -> dict[str, Any]:
+        return collected(offers.one("strategies", values[1] or ""), *values)
+
+    def price(*values: Any) -> str:
+        if not values[0]:
+            return ""
+        try:
+            return view.estimate(desk.client.call("POST", "/control/estimate", {"settings": collect(*values)}))
+        except UserError as exc:
+            return trouble(exc)
+
+    def begin(*values: Any) -> str:
+        try:
+            found = desk.client.call("POST", "/control/runs", {"settings": collect(*values)})
+        except UserError as exc:
+            return trouble(exc)
+        return done(texts.STARTED.format(name=found["name"]))
+
+    def chosen(of_model: str, of_strategy: str) -> list[Any]:
+        """The words for what is chosen, and fields for what the strategy can be set to."""
+        found = offers.one("strategies", of_strategy)
+        takes = found.get("settings", [])
+        boxes = [gr.update(visible=n < len(takes), label=takes[n]["name"] if n < len(takes) else "-",
+                           value=str(takes[n]["default"]) if n < len(takes) else "") for n in range(OWN)]  # fmt: skip
+        return [view.about(offers.one("models", of_model), found), *boxes]
+
+    def recipe(of_model: str) -> Any:
+        found = offers.one("models", of_model)
+        return gr.update(value=int(found["recipe"]["local_epochs"])) if found else gr.skip()
+
+    # Filled when the page is opened, and when the hub is back. The choice of who looks at the page is kept.
+    desk.follow(model, lambda state, _: view.choices(offers.get()["models"], state))
+    desk.follow(strategy, lambda state, _: view.choices(offers.get()["strategies"], state))
+    desk.follow(every, lambda state, _: view.settings(offers.get()["defaults"] if state else {}))
+    model.change(recipe, model, epochs, show_progress="hidden")
+    gr.on([model.change, strategy.change], chosen, [model, strategy], [about, *own], show_progress="hidden")
+    gr.on([f.change for f in fields[:11]], price, fields, cost, show_progress="hidden", trigger_mode="always_last")
+    again.click(price, fields, cost)
+    start.click(begin, fields, said)
+
+
+def collected(strategy: State, *values: Any) -> dict[str, Any]:
+    """The form's fields as run settings. What is left at its neutral value is left out, for the server to decide.
+
+    Raises
+    ------
+    UserError
+        When a line of the further settings is none.
+    """
+    model, name, rounds, epochs, seed, least, quorum, deadline, clip, bound, suspend, more, *own = values
+    numbers = {"rounds": rounds, "local_epochs": epochs, "seed": seed, "quorum": quorum, "norm_clip": clip,
+               "norm_bound": bound, "suspend_after": suspend}  # fmt: skip
+    found: dict[str, Any] = {"model": model, "strategy": name, **{k: v for k, v in numbers.items() if v is not None}}
+    if least:
+        found["min_clinics"] = least
+    if deadline is not None:
+        found["round_deadline_s"] = deadline * 60 if deadline else "auto"
+    for setting, text in zip(strategy.get("settings", []), own, strict=False):
+        if text.strip():
+            found[setting["name"]] = _value(text)
+    for line in more.splitlines():
+        key, sign, text = line.partition("=")
+        if line.strip() and (not sign or not key.strip()):
+            raise UserError(texts.NO_SETTING.format(line=line.strip()[:60]))
+        if line.strip():
+            found[key.strip()] = _value(text)
+    return found
+
+
+def _value(text: str) -> Any:
+    """Numbers and booleans as in JSON, anything else as text."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text.strip()
+    return value if isinstance(value, (int, float, bool)) else text.strip()
+
+
+def _compare(desk: Desk) -> None:
+    names = gr.Dropdown([], label=texts.COMPARE, multiselect=True, max_choices=MOST_COMPARED, info=texts.COMPARE_INFO)
+    desk.follow(
+        names, lambda state, _: gr.update(choices=[r["name"] for r in reversed((state or {"runs": []})["runs"])])
+    )
+    found = gr.HTML()
+
+    def show(wanted: list[str] | None) -> str:
+        if not wanted or len(wanted) < 2:
+            return ""
+        try:
+            outlines = [desk.client.call("GET", f"/control/runs/{quote(n, safe='')}/outline") for n in sorted(wanted)]
+        except UserError as exc:
+            return trouble(exc)
+        return compare_view.compared(outlines)
+
+    names.change(show, names, found)
