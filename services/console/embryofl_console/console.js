@@ -13,6 +13,19 @@
   setInterval(write, 500);
 })();
 
+// Lines for a terminal: copied where the browser allows it, else selected for the person to copy.
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest?.("button[data-copy]");
+  const line = button && document.getElementById(button.dataset.copy);
+  if (!line) return;
+  try {
+    await navigator.clipboard.writeText(line.textContent);
+    button.textContent = button.dataset.copied;
+  } catch {
+    getSelection().selectAllChildren(line);
+  }
+});
+
 // Whether the console is still there: a page whose session is over asks to log in, one that is cut off says so.
 (() => {
   const away = document.createElement("div");

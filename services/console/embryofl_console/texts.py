@@ -71,6 +71,7 @@ APPROVE, REFUSE, REFUSE_REASON = "Approve", "Refuse", "Reason for a refusal (the
 ONE_CLINIC = "One clinic"
 REASON = "Reason (the clinic is told)"
 SUSPEND, RESUME = "Suspend", "Let take part again"
+RENAME_OR_REVOKE = "Rename, or revoke for good"
 NEW_NAME, RENAME = "New name (small letters, digits, hyphens)", "Rename"
 REVOKE, REVOKE_SURE = "Revoke for good", "Type the name again to revoke; its key never works again"
 NOT_THE_SAME = "Nothing was done: choose a clinic and type the same name to revoke it."
@@ -100,8 +101,9 @@ SEND_SAFELY = (
     "/PATH/TO/IMAGES, which is only read."
 )
 INVITED_MANUAL = "After it has joined it waits for you, at the top of this page."
-SEND_DOCKER, SEND_PODMAN = "Send this to the clinic: Docker", "Podman"
-SEND_PIP = "Without containers (Linux, Python 3.11, pip install embryofl-clinic)"
+WAYS = {"docker": "With Docker", "podman": "With Podman",
+        "pip": "Without containers (Linux, Python 3.11, pip install embryofl-clinic)"}  # fmt: skip
+COPY, COPIED = "Copy", "Copied"
 NO_INVITES = "No invite is open."
 INVITES_TITLE, INVITES = "Open invites", ("Clinic", "Made", "Good until")
 OPEN_INVITE, WITHDRAW = "Open invite", "Take it back"
@@ -136,6 +138,7 @@ STOP_WORD = "stop"
 STOP_SURE = "Type 'stop' to stop the run for good"
 NOT_STOPPED = "Nothing was done: type 'stop' to stop the run."
 NEW_RUN_TITLE = "Start a run"
+ROUNDS_INFO = "In each, every clinic trains and the hub makes one model of them"
 EPOCHS, EPOCHS_INFO = "Local epochs", "How often a clinic goes through its images in a round"
 SEED, SEED_INFO = "Seed", "The same seed on the same machine gives the same model"
 LEAST, LEAST_INFO = "Least clinics", "A round begins when so many are online; 0: all that belong to it"
@@ -243,9 +246,7 @@ APPROVAL = "Who joins with an invite"
 APPROVALS = {"auto": "takes part at once", "manual": "waits for approval"}
 VERSION = "Hub's version"
 MONITORING, GRAFANA, PROMETHEUS = "Monitoring", "Grafana: dashboards and alerts", "Prometheus"
-NO_MONITORING = (
-    "No Grafana is known here. With containers it comes with `make up`; beside `make demo`, with `make monitor`."
-)
+NO_MONITORING = "No Grafana is known here. With containers it comes with make up; beside make demo, with make monitor."
 AUDIT_TITLE = "Audit log"
 AUDIT = ("Line", "When", "What", "Details")
 ANY, EVENT, LAST = "all", "What", "The newest"

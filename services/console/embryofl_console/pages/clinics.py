@@ -7,7 +7,7 @@ import gradio as gr
 
 from embryofl.errors import UserError
 from embryofl_console import texts
-from embryofl_console.pages.desk import Desk, names_of
+from embryofl_console.pages.desk import Desk, names_of, text
 from embryofl_console.views import clinics as view
 from embryofl_console.views.parts import done, trouble
 
@@ -35,7 +35,7 @@ def _approve(desk: Desk) -> None:
     with gr.Group(visible=False) as group:
         gr.HTML(f"<h3>{texts.APPROVE_TITLE}</h3>")
         name = _chooser(desk, texts.WHO_WAITS, "waiting")
-        reason = gr.Textbox(label=texts.REFUSE_REASON, max_length=300)
+        reason = text(texts.REFUSE_REASON, 300)
         with gr.Row():
             approve, refuse = gr.Button(texts.APPROVE, variant="primary"), gr.Button(texts.REFUSE)
         said = gr.HTML()
@@ -48,15 +48,16 @@ def _one(desk: Desk) -> None:
     """One clinic: its record, and what can be done with it."""
     name = _chooser(desk, texts.CLINIC)
     record = gr.HTML()
-    reason = gr.Textbox(label=texts.REASON, max_length=300)
+    reason = text(texts.REASON, 300)
     with gr.Row():
         suspend, resume = gr.Button(texts.SUSPEND), gr.Button(texts.RESUME)
-    with gr.Row():
-        to = gr.Textbox(label=texts.NEW_NAME, max_length=40)
-        rename = gr.Button(texts.RENAME)
-    with gr.Row():
-        again = gr.Textbox(label=texts.REVOKE_SURE, max_length=40)
-        revoke = gr.Button(texts.REVOKE, variant="stop")
+    with gr.Accordion(texts.RENAME_OR_REVOKE, open=False):
+        with gr.Row(elem_classes="inline"):
+            to = text(texts.NEW_NAME, 40, scale=3)
+            rename = gr.Button(texts.RENAME, scale=1)
+        with gr.Row(elem_classes="inline"):
+            again = text(texts.REVOKE_SURE, 40, scale=3)
+            revoke = gr.Button(texts.REVOKE, variant="stop", scale=1)
     said = gr.HTML()
 
     def show(clinic: str | None) -> str:
@@ -80,27 +81,24 @@ def _one(desk: Desk) -> None:
 def _invite(desk: Desk) -> None:
     gr.HTML(f"<p>{texts.INVITE_WORDS}</p>")
     with gr.Row():
-        name = gr.Textbox(label=texts.NAME, max_length=40, placeholder="lisbon")
+        name = text(texts.NAME, 40, placeholder="lisbon")
         days = gr.Number(7, label=texts.DAYS, minimum=1, maximum=366, precision=0)
     make = gr.Button(texts.INVITE, variant="primary")
     said = gr.HTML()
-    lines = [gr.Textbox(label=label, interactive=False, lines=3, buttons=["copy"], visible=False)
-             for label in (texts.SEND_DOCKER, texts.SEND_PODMAN, texts.SEND_PIP)]  # fmt: skip
     desk.follow(gr.HTML(), lambda state, _: view.invites(state))
-    with gr.Row():
-        taken = gr.Dropdown([], label=texts.OPEN_INVITE)
-        withdraw = gr.Button(texts.WITHDRAW)
+    with gr.Row(elem_classes="inline"):
+        taken = gr.Dropdown([], label=texts.OPEN_INVITE, scale=3)
+        withdraw = gr.Button(texts.WITHDRAW, scale=1)
     desk.follow(taken, lambda state, _: gr.update(choices=view.open_invites(state)))
 
-    def invite(clinic: str, good_for: float) -> list[Any]:
+    def invite(clinic: str, good_for: float) -> str:
         try:
             found = desk.client.call("POST", "/control/invites", {"name": clinic.strip(), "days": good_for or 0})
         except UserError as exc:
-            return [trouble(exc), *[gr.skip()] * len(lines)]
-        ways = [gr.update(value=found["lines"][way], visible=True) for way in ("docker", "podman", "pip")]
-        return [view.invited(clinic.strip(), found), *ways]
+            return trouble(exc)
+        return view.invited(clinic.strip(), found)
 
-    make.click(invite, [name, days], [said, *lines])
+    make.click(invite, [name, days], said)
     withdraw.click(lambda n: desk.act("/control/invites/withdraw", {"name": n or ""}), taken, said)
 
 

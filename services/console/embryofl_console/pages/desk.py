@@ -52,6 +52,11 @@ class Desk:
             return trouble(exc)
 
 
+def text(label: str, most: int, **more: Any) -> gr.Textbox:
+    """A field for text of at most so many characters; empty at first."""
+    return gr.Textbox("", label=label, max_length=most, **more)
+
+
 def names_of(*states: str) -> View:
     """A dropdown's choices: the clinics in these states (all without any)."""
 

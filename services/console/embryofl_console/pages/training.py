@@ -8,7 +8,7 @@ import gradio as gr
 
 from embryofl.errors import UserError
 from embryofl_console import texts
-from embryofl_console.pages.desk import Desk, State
+from embryofl_console.pages.desk import Desk, State, text
 from embryofl_console.views import compare as compare_view
 from embryofl_console.views import training as view
 from embryofl_console.views.parts import done, trouble
@@ -54,9 +54,9 @@ def _steer(desk: Desk) -> None:
     desk.follow(run, lambda state, _: gr.update(choices=view.not_over(state)))
     with gr.Row():
         pause, go_on = gr.Button(texts.PAUSE), gr.Button(texts.GO_ON)
-    with gr.Row():
-        sure = gr.Textbox(label=texts.STOP_SURE, max_length=10)
-        stop = gr.Button(texts.STOP, variant="stop")
+    with gr.Row(elem_classes="inline"):
+        sure = text(texts.STOP_SURE, 10, scale=3)
+        stop = gr.Button(texts.STOP, variant="stop", scale=1)
     said = gr.HTML()
     pause.click(lambda r: desk.act("/control/pause", {"run": r or ""}, texts.PAUSING), run, said)
     go_on.click(lambda r: desk.act("/control/continue", {"run": r or ""}, texts.GOES_ON), run, said)
@@ -75,9 +75,9 @@ def _new(desk: Desk) -> None:
         model = gr.Dropdown([], label=texts.MODEL, value=None)
         strategy = gr.Dropdown([], label=texts.STRATEGY, value=None)
     about = gr.HTML()
-    own = [gr.Textbox(label="-", visible=False, max_length=20) for _ in range(OWN)]
+    own = [text("-", 20, visible=False) for _ in range(OWN)]
     with gr.Row():
-        rounds = gr.Number(10, label=texts.ROUNDS, precision=0, minimum=1, maximum=10_000)
+        rounds = gr.Number(10, label=texts.ROUNDS, precision=0, minimum=1, maximum=10_000, info=texts.ROUNDS_INFO)
         epochs = gr.Number(1, label=texts.EPOCHS, precision=0, minimum=1, maximum=100, info=texts.EPOCHS_INFO)
         seed = gr.Number(0, label=texts.SEED, precision=0, minimum=0, info=texts.SEED_INFO)
     with gr.Row():
@@ -91,9 +91,7 @@ def _new(desk: Desk) -> None:
             bound = gr.Number(50, label=texts.BOUND, minimum=0, info=texts.BOUND_INFO)
             suspend = gr.Number(3, label=texts.SUSPEND_AFTER, precision=0, minimum=0, info=texts.SUSPEND_AFTER_INFO)
     with gr.Accordion(texts.MORE_TITLE, open=False):
-        more = gr.Textbox(
-            label=texts.MORE, lines=3, max_length=2000, placeholder="learning_rate=0.0003\nschedule=constant"
-        )
+        more = text(texts.MORE, 2000, lines=3, placeholder="learning_rate=0.0003\nschedule=constant")
         every = gr.HTML()
     cost = gr.HTML(elem_classes="cost")
     with gr.Row():
@@ -158,25 +156,25 @@ def collected(strategy: State, *values: Any) -> dict[str, Any]:
         found["min_clinics"] = least
     if deadline is not None:
         found["round_deadline_s"] = deadline * 60 if deadline else "auto"
-    for setting, text in zip(strategy.get("settings", []), own, strict=False):
-        if text.strip():
-            found[setting["name"]] = _value(text)
+    for setting, typed in zip(strategy.get("settings", []), own, strict=False):
+        if typed.strip():
+            found[setting["name"]] = _value(typed)
     for line in more.splitlines():
-        key, sign, text = line.partition("=")
+        key, sign, typed = line.partition("=")
         if line.strip() and (not sign or not key.strip()):
             raise UserError(texts.NO_SETTING.format(line=line.strip()[:60]))
         if line.strip():
-            found[key.strip()] = _value(text)
+            found[key.strip()] = _value(typed)
     return found
 
 
-def _value(text: str) -> Any:
+def _value(typed: str) -> Any:
     """Numbers and booleans as in JSON, anything else as text."""
     try:
-        value = json.loads(text)
+        value = json.loads(typed)
     except ValueError:
-        return text.strip()
-    return value if isinstance(value, (int, float, bool)) else text.strip()
+        return typed.strip()
+    return value if isinstance(value, (int, float, bool)) else typed.strip()
 
 
 def _compare(desk: Desk) -> None:

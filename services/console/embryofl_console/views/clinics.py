@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from embryofl_console import texts
-from embryofl_console.views.parts import e, facts, mark, p, seconds, size, table, when
+from embryofl_console.views.parts import e, facts, mark, p, seconds, size, table, to_copy, when
 
 State = dict[str, Any]
 _LABELS = ("1", "0", "unlabelled")
@@ -93,7 +93,9 @@ def _rounds(rounds: list[State]) -> str:
 def invited(name: str, found: State) -> str:
     """What there is to know of an invite that was made now."""
     words = f"{e(texts.INVITED.format(name=name))} {when(found['expires'])}. {e(texts.SEND_SAFELY)}"
-    return f'<p class="done" role="status">{words}</p>' + (p(texts.INVITED_MANUAL) if found["manual"] else "")
+    parts = [f'<p class="done" role="status">{words}</p>', p(texts.INVITED_MANUAL) if found["manual"] else ""]
+    parts += [to_copy(f"line-{way}", label, found["lines"][way]) for way, label in texts.WAYS.items()]
+    return "".join(parts)
 
 
 def open_invites(state: State | None) -> list[str]:
@@ -119,5 +121,5 @@ def local(states: Mapping[str, str]) -> str:
 
 def compose_lines() -> str:
     """What to type where clinics are containers: the console holds no way to start anything there."""
-    lines = "".join(f"<dt>{e(words)}</dt><dd><code>{e(line)}</code></dd>" for words, line in texts.COMPOSE_LINES)
-    return p(texts.COMPOSE_WORDS) + f'<dl class="lines">{lines}</dl>'
+    lines = (to_copy(f"compose-{n}", words, line) for n, (words, line) in enumerate(texts.COMPOSE_LINES))
+    return p(texts.COMPOSE_WORDS) + "".join(lines)

@@ -46,7 +46,7 @@ def now(state: State | None, problem: str) -> str:
     parts.append(p(texts.NO_RUN) if state["run"] is None else _run(state))
     if state["clinics"]:
         rows = [_clinic(n, c, state) for n, c in state["clinics"].items()]
-        parts += [f"<h3>{e(texts.WHO_IS_IN)}</h3>", table(texts.COLUMNS, rows, texts.WHO_IS_IN)]
+        parts.append(table(texts.COLUMNS, rows, texts.WHO_IS_IN))
     return "".join([*parts, curve(state["curve"])])
 
 

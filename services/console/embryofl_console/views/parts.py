@@ -59,6 +59,15 @@ def mark(state: str) -> str:
     return f'<span class="state {e(state)}">{e(texts.STATES.get(state, state))}</span>'
 
 
+def to_copy(name: str, label: str, line: str) -> str:
+    """A line for a terminal, with a button that copies it (console.js)."""
+    return (
+        f'<div class="line"><span id="{e(name)}-label">{e(label)}</span>'
+        f'<button type="button" data-copy="{e(name)}" data-copied="{e(texts.COPIED)}">{e(texts.COPY)}</button>'
+        f'<pre id="{e(name)}" tabindex="0" role="region" aria-labelledby="{e(name)}-label">{e(line)}</pre></div>'
+    )
+
+
 def seconds(value: float) -> str:
     """A length of time in words."""
     if value < 120:

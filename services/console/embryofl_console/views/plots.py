@@ -59,7 +59,7 @@ def chart(title: str, said: str, x: Axis, y: Axis, series: Sequence[Series]) -> 
     Parameters
     ----------
     title : str
-        Stands below it.
+        Stands above it.
     said : str
         The same in words, for who cannot see it.
     x, y : Axis
@@ -77,11 +77,12 @@ def chart(title: str, said: str, x: Axis, y: Axis, series: Sequence[Series]) -> 
     for line in series:
         colour, pattern = (_GREY, "3 3") if line.reference else next(styles)
         shapes.append(_line(line, colour, pattern, at))
-        legend.append(_entry(line.name, colour, pattern))
+        legend.append(_entry(line, colour, pattern))
     return (
-        f'<figure class="chart"><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{e(f"{title}. {said}")}">'
+        f'<figure class="chart"><figcaption>{e(title)}</figcaption>'
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{e(title)}. {e(said)}">'
         f"<title>{e(title)}</title><desc>{e(said)}</desc>{''.join(shapes)}</svg>"
-        f'<ul class="legend">{"".join(legend)}</ul><figcaption>{e(title)}</figcaption></figure>'
+        f'<ul class="legend">{"".join(legend)}</ul></figure>'
     )
 
 
@@ -127,9 +128,9 @@ def _line(line: Series, colour: str, pattern: str, at: object) -> str:
     return "".join(parts)
 
 
-def _entry(name: str, colour: str, pattern: str) -> str:
+def _entry(line: Series, colour: str, pattern: str) -> str:
     dashes = f' stroke-dasharray="{pattern}"' if pattern else ""
-    return (
-        f'<li><svg viewBox="0 0 34 8" width="34" height="8" aria-hidden="true"><line x1="0" x2="34" y1="4" y2="4" '
-        f'stroke="{colour}" stroke-width="2.4"{dashes}/></svg>{e(name)}</li>'
-    )
+    shape = f'<line x1="0" x2="34" y1="4" y2="4" stroke="{colour}" stroke-width="2.4"{dashes}/>'
+    if len(line.points) == 1:
+        shape = f'<circle cx="17" cy="4" r="3.6" fill="{colour}"/>'
+    return f'<li><svg viewBox="0 0 34 8" width="34" height="8" aria-hidden="true">{shape}</svg>{e(line.name)}</li>'
