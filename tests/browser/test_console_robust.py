@@ -120,8 +120,10 @@ def test_logging_in_and_starting_a_run_take_no_mouse(hub, page):
     reach(page, page.get_by_role("tab", name=texts.TRAINING))
     page.keyboard.press("Enter")
     api.expect(page.get_by_role("tab", name=texts.TRAINING)).to_have_attribute("aria-selected", "true")
+    api.expect(page.get_by_label(texts.MODEL, exact=True)).not_to_have_value("")  # filled from what the hub has
     reach(page, page.get_by_role("button", name=texts.START, exact=True))
     page.keyboard.press("Enter")
+    api.expect(page.locator(".done")).to_contain_text("run-0001", timeout=PATIENCE)
     reach(page, page.get_by_role("tab", name=texts.NOW), backwards=True)
     page.keyboard.press("Enter")
     api.expect(page.get_by_role("heading", name="run-0001")).to_be_visible(timeout=PATIENCE)

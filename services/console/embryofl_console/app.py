@@ -16,7 +16,7 @@ from embryofl_console.pages import build
 from embryofl_console.settings import ConsoleSettings
 
 _FONTS = ("system-ui", "-apple-system", "Segoe UI", "sans-serif")
-# The theme's own primary button has white on a light colour, and is hard to read.
+# The theme's own main button has white on a light colour, and its subdued words grey on grey: both are hard to read.
 _COLOURS = {
     "background_fill": "#005a8c",
     "background_fill_hover": "#00466d",
@@ -73,7 +73,7 @@ def create_app(settings: ConsoleSettings, client: HubClient) -> ASGIApp:
 
     app.include_router(downloads.routes(client))
     script_tag = f'<script src="/console.js" defer data-away="{html.escape(texts.AWAY)}"></script>'
-    theme = gr.themes.Base(font=_FONTS, font_mono=_MONO).set(**_PRIMARY)
+    theme = gr.themes.Base(font=_FONTS, font_mono=_MONO).set(body_text_color_subdued="*neutral_600", **_PRIMARY)
     pages = build(client, follower, settings)
     pages.has_launched = True  # only then Gradio checks files that a request names; mounting does not set it (6.31)
     gr.mount_gradio_app(
