@@ -1,6 +1,5 @@
 """The page Training: choose, see what it will cost, start; pause, go on, stop; compare runs."""
 
-import json
 from typing import Any
 from urllib.parse import quote
 
@@ -8,6 +7,7 @@ import gradio as gr
 
 from embryofl.errors import UserError
 from embryofl_console import texts
+from embryofl_console.form import collected
 from embryofl_console.pages.desk import Desk, State, text
 from embryofl_console.views import compare as compare_view
 from embryofl_console.views import training as view
@@ -130,8 +130,8 @@ def _new(desk: Desk) -> None:
         return gr.update(value=int(found["recipe"]["local_epochs"])) if found else gr.skip()
 
     # Filled when the page is opened, and when the hub is back. The choice of who looks at the page is kept.
-    desk.follow(model, lambda state, _: view.choices(offers.get()["models"], state))
-    desk.follow(strategy, lambda state, _: view.choices(offers.get()["strategies"], state))
+    desk.follow(model, lambda state, _: _choices(offers.get()["models"], state))
+    desk.follow(strategy, lambda state, _: _choices(offers.get()["strategies"], state))
     desk.follow(every, lambda state, _: view.settings(offers.get()["defaults"] if state else {}))
     model.change(recipe, model, epochs, show_progress="hidden")
     gr.on([model.change, strategy.change], chosen, [model, strategy], [about, *own], show_progress="hidden")
@@ -140,41 +140,12 @@ def _new(desk: Desk) -> None:
     start.click(begin, fields, said)
 
 
-def collected(strategy: State, *values: Any) -> dict[str, Any]:
-    """The form's fields as run settings. What is left at its neutral value is left out, for the server to decide.
-
-    Raises
-    ------
-    UserError
-        When a line of the further settings is none.
-    """
-    model, name, rounds, epochs, seed, least, quorum, deadline, clip, bound, suspend, more, *own = values
-    numbers = {"rounds": rounds, "local_epochs": epochs, "seed": seed, "quorum": quorum, "norm_clip": clip,
-               "norm_bound": bound, "suspend_after": suspend}  # fmt: skip
-    found: dict[str, Any] = {"model": model, "strategy": name, **{k: v for k, v in numbers.items() if v is not None}}
-    if least:
-        found["min_clinics"] = least
-    if deadline is not None:
-        found["round_deadline_s"] = deadline * 60 if deadline else "auto"
-    for setting, typed in zip(strategy.get("settings", []), own, strict=False):
-        if typed.strip():
-            found[setting["name"]] = _value(typed)
-    for line in more.splitlines():
-        key, sign, typed = line.partition("=")
-        if line.strip() and (not sign or not key.strip()):
-            raise UserError(texts.NO_SETTING.format(line=line.strip()[:60]))
-        if line.strip():
-            found[key.strip()] = _value(typed)
-    return found
-
-
-def _value(typed: str) -> Any:
-    """Numbers and booleans as in JSON, anything else as text."""
-    try:
-        value = json.loads(typed)
-    except ValueError:
-        return typed.strip()
-    return value if isinstance(value, (int, float, bool)) else typed.strip()
+def _choices(offered: list[State], state: State | None) -> Any:
+    """A dropdown of what is offered; federated averaging, or else the first, is chosen."""
+    names = [x["name"] for x in offered]
+    if not names or state is None:
+        return gr.skip()
+    return gr.update(choices=names, value="fedavg" if "fedavg" in names else names[0])
 
 
 def _compare(desk: Desk) -> None:
