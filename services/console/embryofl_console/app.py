@@ -1,11 +1,7 @@
 """The console's web application: the guard in front, login, and Gradio's pages behind."""
 
 import html
-import os
 from importlib.resources import files
-
-# Before Gradio is imported: nothing is sent or looked up elsewhere.
-os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_OFFLINE="1", GRADIO_SHARE="False", GRADIO_SSR_MODE="False")
 
 import gradio as gr
 from fastapi import FastAPI, Request
@@ -78,8 +74,10 @@ def create_app(settings: ConsoleSettings, client: HubClient) -> ASGIApp:
     app.include_router(downloads.routes(client))
     script_tag = f'<script src="/console.js" defer data-away="{html.escape(texts.AWAY)}"></script>'
     theme = gr.themes.Base(font=_FONTS, font_mono=_MONO).set(**_PRIMARY)
+    pages = build(client, follower, settings)
+    pages.has_launched = True  # only then Gradio checks files that a request names; mounting does not set it (6.31)
     gr.mount_gradio_app(
-        app, build(client, follower, settings), path="/", theme=theme, footer_links=[], show_error=False, max_file_size=1,
+        app, pages, path="/", theme=theme, footer_links=[], show_error=False, max_file_size=1,
         ssr_mode=False, enable_monitoring=False, pwa=False, mcp_server=False, blocked_paths=["/"],
         css=(files("embryofl_console") / "console.css").read_text(), head=script_tag,
     )  # fmt: skip

@@ -58,7 +58,7 @@ class Guard:
         if refusal is not None:
             await refusal(scope, receive, sender)
             return
-        await self._app(scope, _bounded(receive), sender)
+        await self._app(scope, receive, sender)
 
     def _refusal(self, scope: Scope) -> ASGIApp | None:
         headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
@@ -74,6 +74,8 @@ class Guard:
             return PlainTextResponse(texts.OTHER_SITE, 403)
         if method == "POST" and "origin" not in headers:  # every browser sends it
             return PlainTextResponse(texts.OTHER_SITE, 403)
+        if "transfer-encoding" in headers:  # a body of no stated length, which no browser sends
+            return PlainTextResponse(texts.TOO_LARGE, 411)
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > MOST_BYTES:
             return PlainTextResponse(texts.TOO_LARGE, 413)
@@ -93,19 +95,6 @@ def session_of(cookies: str) -> str:
     except CookieError:
         return ""
     return found.value if found else ""
-
-
-def _bounded(receive: Receive) -> Receive:
-    """Also a body without a stated length is bounded: what is beyond is cut off."""
-    left = MOST_BYTES
-
-    async def bounded() -> Message:
-        nonlocal left
-        message = await receive()
-        left -= len(message.get("body", b""))
-        return message if left >= 0 else {"type": "http.disconnect"}
-
-    return bounded
 
 
 def _with_headers(send: Send, *, is_page: bool) -> Send:
