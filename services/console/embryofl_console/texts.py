@@ -138,15 +138,15 @@ STOP_WORD = "stop"
 STOP_SURE = "Type 'stop' to stop the run for good"
 NOT_STOPPED = "Nothing was done: type 'stop' to stop the run."
 NEW_RUN_TITLE = "Start a run"
-ROUNDS_INFO = "In each, every clinic trains and the hub makes one model of them"
+ROUNDS_INFO = "In each the clinics train and the hub makes one model"
 EPOCHS, EPOCHS_INFO = "Local epochs", "How often a clinic goes through its images in a round"
 SEED, SEED_INFO = "Seed", "The same seed on the same machine gives the same model"
-LEAST, LEAST_INFO = "Least clinics", "A round begins when so many are online; 0: all that belong to it"
+LEAST, LEAST_INFO = "Least clinics", "So many must be online to begin; 0: all"
 QUORUM, QUORUM_INFO = (
     "Quorum",
-    "So many answers are enough at the deadline; 0: as many as least clinics; below 1: a share",
+    "Enough at the deadline; 0: least clinics; below 1: a share",
 )
-DEADLINE_MIN, DEADLINE_INFO = "Round's deadline (minutes)", "0: by how fast the clinics were in the rounds before"
+DEADLINE_MIN, DEADLINE_INFO = "Round's deadline (minutes)", "0: by how fast the rounds before were"
 PRIVACY_TITLE = "Privacy and protection"
 PRIVACY = (
     "Images, labels and scores of single embryos never leave a clinic, whatever is chosen here. Model updates are not "
