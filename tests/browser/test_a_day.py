@@ -7,6 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "federation"))
@@ -214,6 +215,16 @@ def test_results_show_what_the_server_computed_and_can_be_taken_away(federation,
         assert download.value.suggested_filename == f"run-0001-{name}"
         taken = Path(download.value.path()).read_bytes()
         assert hashlib.sha256(taken).digest() == hashlib.sha256((folder / name).read_bytes()).digest()
+
+
+def test_files_are_for_who_is_logged_in_and_never_opened_as_a_page(federation, desk):
+    url = f"{federation.address}/download/run-0001"
+    answer = desk.page.request.get(f"{url}/model-card.html")
+    assert answer.headers["content-disposition"].startswith("attachment")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    for path in ("settings.json", "round-0001.json", "..%2f..%2fidentity%2fcontrol.token", "model.json%00"):
+        assert desk.page.request.get(f"{url}/{path}").status == 404, path
+    assert httpx.get(f"{url}/model.safetensors").status_code == 401
 
 
 def test_runs_are_compared_side_by_side(desk):

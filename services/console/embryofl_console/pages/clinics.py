@@ -105,7 +105,7 @@ def _invite(desk: Desk) -> None:
 def _local(desk: Desk) -> None:
     """Test clinics on this machine: started and stopped here in `make demo`, by a line for a terminal in containers."""
     if not desk.local.here:
-        gr.HTML(view.compose_lines())
+        gr.HTML(view.compose_lines() if desk.settings.mode == "compose" else f"<p>{texts.NO_LOCAL}</p>")
         return
     listed = gr.HTML()
     name = gr.Dropdown([], label=texts.LOCAL_CLINIC)
