@@ -8,7 +8,7 @@ import gradio as gr
 from embryofl.errors import UserError
 from embryofl_console import texts
 from embryofl_console.form import collected
-from embryofl_console.pages.desk import Desk, State, text
+from embryofl_console.pages.desk import Desk, State, chooser, text
 from embryofl_console.views import compare as compare_view
 from embryofl_console.views import training as view
 from embryofl_console.views.parts import done, trouble
@@ -50,7 +50,7 @@ class Offers:
 
 
 def _steer(desk: Desk) -> None:
-    run = gr.Dropdown([], label=texts.WHICH_RUN, info=texts.WHICH_RUN_INFO)
+    run = chooser(texts.WHICH_RUN, info=texts.WHICH_RUN_INFO)
     desk.follow(run, lambda state, _: gr.update(choices=view.not_over(state)))
     with gr.Row():
         pause, go_on = gr.Button(texts.PAUSE), gr.Button(texts.GO_ON)
