@@ -120,8 +120,8 @@ DEMO_AWAY = "The demo does not answer. Is `make demo` still running?"
 COMPOSE_WORDS = "The console cannot start or stop containers. Type this where the federation was started:"
 COMPOSE_LINES = (
     ("Four test clinics in place of fewer", "make up CLINICS=4"),
-    ("Stop one", "docker compose -p embryofl stop clinic-2"),
-    ("Start it again", "docker compose -p embryofl start clinic-2"),
+    ("Stop one", "docker stop embryofl-clinic-2-1"),
+    ("Start it again", "docker start embryofl-clinic-2-1"),
     ("What it says", "make logs"),
 )
 
@@ -168,7 +168,9 @@ TIME, TRAFFIC_NAME, ABOUT, NOT_KNOWN = "Time", "Traffic", "about {n}.", "not kno
 TRAFFIC = (
     "{one} for each of {clinics} clinics, {total} through the hub: a model of {model} to and fro in {rounds} rounds."
 )
-TIME_FROM_RUN = "{each} a round, as the last {rounds} rounds of {run} took with this model and these clinics' machines."
+TIME_FROM_RUN = (
+    "{each} a round, as measured in {run} (rounds measured: {rounds}) with this model on these clinics' machines."
+)
 TIME_SCALED = "Training was reckoned up for other local epochs or another image size."
 TIME_ROUGH = (
     "A rough figure, {each} a round, until a run has been measured: the largest clinic's {images} labelled images, about "
