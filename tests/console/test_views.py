@@ -4,6 +4,7 @@ import copy
 import re
 from html.parser import HTMLParser
 
+import httpx
 import numpy as np
 import pytest
 
@@ -12,6 +13,7 @@ from embryofl.messages import RunSettings
 from embryofl.metrics import ScoreSums
 from embryofl_console import texts
 from embryofl_console.form import collected
+from embryofl_console.hub import _must_be_good
 from embryofl_console.views import clinics, compare, connection, now, results, training
 from embryofl_console.views.plots import Axis, Series, chart
 from embryofl_server.report.calibrated import learn_calibration
@@ -250,3 +252,11 @@ def test_the_form_becomes_settings_that_the_server_checks():
     values[11] = "rounds"
     with pytest.raises(UserError, match="name=value"):
         collected({}, *values)
+
+
+def test_what_the_hub_says_of_a_value_that_cannot_be_is_words():
+    detail = [{"loc": ["body", "days"], "msg": "Input should be less than or equal to 366", "type": "x"}]
+    with pytest.raises(UserError, match="^days: Input should be less than or equal to 366$"):
+        _must_be_good(httpx.Response(422, json={"detail": detail}))
+    with pytest.raises(UserError, match="^There is no run$"):
+        _must_be_good(httpx.Response(400, json={"error": "There is no run"}))
