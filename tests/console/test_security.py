@@ -28,7 +28,7 @@ GRADIO = [
 # What a page of Gradio without files needs, and the console's own.
 NEEDED = {
     "/", "/config", "/config/", "/theme.css", "/favicon.ico", "/manifest.json", "/assets/{path:path}", "/static/{path:path}",
-    "/login", "/login.css", "/logout", "/healthz", "/here", "/console.js", "/gradio_api/info", "/gradio_api/info/",
+    "/login", "/login.css", "/logout", "/healthz", "/here", "/console.css", "/console.js", "/gradio_api/info", "/gradio_api/info/",
     "/gradio_api/startup-events", "/gradio_api/theme.css", "/gradio_api/heartbeat/{session_hash}", "/gradio_api/queue/join",
     "/gradio_api/queue/data", "/gradio_api/run/{api_name}", "/gradio_api/run/{api_name}/", "/gradio_api/reset",
     "/gradio_api/reset/", "/gradio_api/cancel",

@@ -71,6 +71,10 @@ def create_app(settings: ConsoleSettings, client: HubClient) -> ASGIApp:
     def script() -> Response:
         return Response((files("embryofl_console") / "console.js").read_text(), media_type="text/javascript")
 
+    @app.get("/console.css")
+    def style() -> Response:
+        return Response((files("embryofl_console") / "console.css").read_text(), media_type="text/css")
+
     app.include_router(downloads.routes(client))
     script_tag = f'<script src="/console.js" defer data-away="{html.escape(texts.AWAY)}"></script>'
     theme = gr.themes.Base(font=_FONTS, font_mono=_MONO).set(body_text_color_subdued="*neutral_600", **_PRIMARY)
@@ -79,6 +83,6 @@ def create_app(settings: ConsoleSettings, client: HubClient) -> ASGIApp:
     gr.mount_gradio_app(
         app, pages, path="/", theme=theme, footer_links=[], show_error=False, max_file_size=1,
         ssr_mode=False, enable_monitoring=False, pwa=False, mcp_server=False, blocked_paths=["/"],
-        css=(files("embryofl_console") / "console.css").read_text(), head=script_tag,
+        head=f'<link rel="stylesheet" href="/console.css">{script_tag}',
     )  # fmt: skip
     return Guard(app, door, settings.allowed)

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Path
 from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 
 from embryofl.errors import UserError
+from embryofl_console import texts
 from embryofl_console.hub import HubClient
 
 KINDS = {
@@ -26,7 +27,7 @@ def routes(client: HubClient) -> APIRouter:
     @router.get("/download/{run}/{name}")
     def download(run: Annotated[str, Path(pattern=r"^run-[0-9]{4,9}$")], name: str) -> Response:
         if name not in KINDS:
-            return PlainTextResponse(f"There is no such file. Files: {', '.join(KINDS)}.", 404)
+            return PlainTextResponse(texts.NO_FILE.format(names=", ".join(KINDS)), 404)
         try:
             length, chunks = client.stream(f"/control/runs/{run}/files/{name}")
         except UserError as exc:

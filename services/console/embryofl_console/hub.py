@@ -9,10 +9,10 @@ from typing import Any
 import httpx
 
 from embryofl.errors import UserError
+from embryofl_console import texts
 from embryofl_console.settings import ConsoleSettings
 
 LOOK_S, UNWATCHED_S = 1.0, 5.0
-_AWAY = "The hub does not answer. Is it being started? What is shown is from before."
 
 
 class HubClient:
@@ -37,7 +37,7 @@ class HubClient:
         try:
             answer = self._http.request(method, path, json=body, headers={"If-None-Match": version} if version else {})
         except httpx.HTTPError:
-            raise UserError(_AWAY) from None
+            raise UserError(texts.HUB_AWAY) from None
         _must_be_good(answer)
         return answer
 
@@ -53,7 +53,7 @@ class HubClient:
                 answer.read()
                 answer.close()
         except httpx.HTTPError:
-            raise UserError(_AWAY) from None
+            raise UserError(texts.HUB_AWAY) from None
         _must_be_good(answer)
         length = answer.headers.get("content-length", "")
 
@@ -72,6 +72,8 @@ def _must_be_good(answer: httpx.Response) -> None:
     try:
         found = answer.json()
         words = found.get("error") or found.get("detail") or answer.text
+        if isinstance(words, list):  # FastAPI's, of a value that cannot be
+            words = "; ".join(f"{w['loc'][-1]}: {w['msg']}" for w in words)
     except ValueError:
         words = answer.text
     raise UserError(str(words)[:500])

@@ -15,6 +15,8 @@ OTHER_SITE = "This request comes from another site, or from no page of this one.
 TOO_LARGE = "This request is too large; the console takes no files."
 LOG_IN_FIRST = "Log in first."
 NOT_HERE = "There is no such page."
+HUB_AWAY = "The hub does not answer. Is it being started? What is shown is from before."
+NO_FILE = "There is no such file. Files: {names}."
 LOADING = "Looking at the hub..."
 DONE = "Done."
 SECONDS, MINUTES, HOURS = "{n} s", "{n} min", "{n} h"
@@ -120,8 +122,8 @@ DEMO_AWAY = "The demo does not answer. Is `make demo` still running?"
 COMPOSE_WORDS = "The console cannot start or stop containers. Type this where the federation was started:"
 COMPOSE_LINES = (
     ("Four test clinics in place of fewer", "make up CLINICS=4"),
-    ("Stop one", "docker compose -p embryofl stop clinic-2"),
-    ("Start it again", "docker compose -p embryofl start clinic-2"),
+    ("Stop one", "docker stop embryofl-clinic-2-1"),
+    ("Start it again", "docker start embryofl-clinic-2-1"),
     ("What it says", "make logs"),
 )
 
@@ -138,15 +140,15 @@ STOP_WORD = "stop"
 STOP_SURE = "Type 'stop' to stop the run for good"
 NOT_STOPPED = "Nothing was done: type 'stop' to stop the run."
 NEW_RUN_TITLE = "Start a run"
-ROUNDS_INFO = "In each, every clinic trains and the hub makes one model of them"
+ROUNDS_INFO = "In each the clinics train and the hub makes one model"
 EPOCHS, EPOCHS_INFO = "Local epochs", "How often a clinic goes through its images in a round"
 SEED, SEED_INFO = "Seed", "The same seed on the same machine gives the same model"
-LEAST, LEAST_INFO = "Least clinics", "A round begins when so many are online; 0: all that belong to it"
+LEAST, LEAST_INFO = "Least clinics", "So many must be online to begin; 0: all"
 QUORUM, QUORUM_INFO = (
     "Quorum",
-    "So many answers are enough at the deadline; 0: as many as least clinics; below 1: a share",
+    "Enough at the deadline; 0: least clinics; below 1: a share",
 )
-DEADLINE_MIN, DEADLINE_INFO = "Round's deadline (minutes)", "0: by how fast the clinics were in the rounds before"
+DEADLINE_MIN, DEADLINE_INFO = "Round's deadline (minutes)", "0: by how fast the rounds before were"
 PRIVACY_TITLE = "Privacy and protection"
 PRIVACY = (
     "Images, labels and scores of single embryos never leave a clinic, whatever is chosen here. Model updates are not "
@@ -168,7 +170,9 @@ TIME, TRAFFIC_NAME, ABOUT, NOT_KNOWN = "Time", "Traffic", "about {n}.", "not kno
 TRAFFIC = (
     "{one} for each of {clinics} clinics, {total} through the hub: a model of {model} to and fro in {rounds} rounds."
 )
-TIME_FROM_RUN = "{each} a round, as the last {rounds} rounds of {run} took with this model and these clinics' machines."
+TIME_FROM_RUN = (
+    "{each} a round, as measured in {run} (rounds measured: {rounds}) with this model on these clinics' machines."
+)
 TIME_SCALED = "Training was reckoned up for other local epochs or another image size."
 TIME_ROUGH = (
     "A rough figure, {each} a round, until a run has been measured: the largest clinic's {images} labelled images, about "

@@ -53,7 +53,7 @@ class Supervisor:
         self._logs = logs
         logs.mkdir(parents=True, exist_ok=True)
         self._children: dict[str, _Child] = {}
-        self._lock = threading.Lock()  # of `want`, which is called from another thread
+        self._lock = threading.Lock()  # between `check` and `want`, which is called from another thread
 
     def start(
         self, name: str, command: list[str], env: Mapping[str, str], *, last: bool = False, needed: bool = True,
@@ -87,30 +87,34 @@ class Supervisor:
             When a child says that the user must act (exit code 2), or crashes again and again.
         """
         for child in self._children.values():
-            assert child.process is not None
-            code, now = child.process.poll(), time.monotonic()
-            if code is None and child.kill_at and now > child.kill_at:
-                child.process.kill()
-            if not child.wanted or code is None or (child.crashes >= CRASHES and not child.needed):
-                continue
-            if child.restart_at == 0.0:
-                if code == USER_ERROR and child.needed:
-                    raise UserError(f"{child.name} cannot go on:\n{last_lines(child.log)}")
-                child.crashes = 1 if now - child.began > STEADY_S else child.crashes + 1
-                if child.crashes >= CRASHES and not child.needed:
-                    log.warning("%s ended %d times in a row and is left out; see %s", child.name, CRASHES, child.log)
-                    continue
-                if child.crashes >= CRASHES:
-                    raise UserError(
-                        f"{child.name} ended {CRASHES} times in a row (exit code {code}). The end of {child.log}:\n"
-                        f"{last_lines(child.log)}"
-                    )
-                delay = min(RESTART_FIRST_S * 2 ** (child.crashes - 1), RESTART_MOST_S)
-                log.warning("%s ended (exit code %s); it is started again in %.1f s", child.name, code, delay)
-                child.restart_at = now + delay
-            elif now >= child.restart_at:
-                child.restart_at = 0.0
-                self._spawn(child)
+            with self._lock:
+                self._look_after(child)
+
+    def _look_after(self, child: _Child) -> None:
+        assert child.process is not None
+        code, now = child.process.poll(), time.monotonic()
+        if code is None and child.kill_at and now > child.kill_at:
+            child.process.kill()
+        if not child.wanted or code is None or (child.crashes >= CRASHES and not child.needed):
+            return
+        if child.restart_at == 0.0:
+            if code == USER_ERROR and child.needed:
+                raise UserError(f"{child.name} cannot go on:\n{last_lines(child.log)}")
+            child.crashes = 1 if now - child.began > STEADY_S else child.crashes + 1
+            if child.crashes >= CRASHES and not child.needed:
+                log.warning("%s ended %d times in a row and is left out; see %s", child.name, CRASHES, child.log)
+                return
+            if child.crashes >= CRASHES:
+                raise UserError(
+                    f"{child.name} ended {CRASHES} times in a row (exit code {code}). The end of {child.log}:\n"
+                    f"{last_lines(child.log)}"
+                )
+            delay = min(RESTART_FIRST_S * 2 ** (child.crashes - 1), RESTART_MOST_S)
+            log.warning("%s ended (exit code %s); it is started again in %.1f s", child.name, code, delay)
+            child.restart_at = now + delay
+        elif now >= child.restart_at:
+            child.restart_at = 0.0
+            self._spawn(child)
 
     def want(self, name: str, *, running: bool) -> None:
         """Have a steered child stopped, or started again at the next `check`. That it is away then is no crash.

@@ -7,7 +7,7 @@ import gradio as gr
 
 from embryofl.errors import UserError
 from embryofl_console import texts
-from embryofl_console.pages.desk import Desk, names_of, text
+from embryofl_console.pages.desk import Desk, chooser, names_of, text
 from embryofl_console.views import clinics as view
 from embryofl_console.views.parts import done, trouble
 
@@ -25,7 +25,7 @@ def build(desk: Desk) -> None:
 
 
 def _chooser(desk: Desk, label: str, *states: str) -> gr.Dropdown:
-    found = gr.Dropdown([], label=label)
+    found = chooser(label)
     desk.follow(found, names_of(*states))
     return found
 
@@ -87,7 +87,7 @@ def _invite(desk: Desk) -> None:
     said = gr.HTML()
     desk.follow(gr.HTML(), lambda state, _: view.invites(state))
     with gr.Row(elem_classes="inline"):
-        taken = gr.Dropdown([], label=texts.OPEN_INVITE, scale=3)
+        taken = chooser(texts.OPEN_INVITE, scale=3)
         withdraw = gr.Button(texts.WITHDRAW, scale=1)
     desk.follow(taken, lambda state, _: gr.update(choices=view.open_invites(state)))
 
@@ -105,10 +105,10 @@ def _invite(desk: Desk) -> None:
 def _local(desk: Desk) -> None:
     """Test clinics on this machine: started and stopped here in `make demo`, by a line for a terminal in containers."""
     if not desk.local.here:
-        gr.HTML(view.compose_lines())
+        gr.HTML(view.compose_lines() if desk.settings.mode == "compose" else f"<p>{texts.NO_LOCAL}</p>")
         return
     listed = gr.HTML()
-    name = gr.Dropdown([], label=texts.LOCAL_CLINIC)
+    name = chooser(texts.LOCAL_CLINIC)
     with gr.Row():
         start, stop = gr.Button(texts.LOCAL_START), gr.Button(texts.LOCAL_STOP)
     look = gr.Button(texts.LOOK_AGAIN, size="sm")

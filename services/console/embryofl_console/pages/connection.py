@@ -7,7 +7,7 @@ import gradio as gr
 
 from embryofl.errors import UserError
 from embryofl_console import texts
-from embryofl_console.pages.desk import Desk, names_of
+from embryofl_console.pages.desk import Desk, chooser, names_of
 from embryofl_console.views import connection as view
 from embryofl_console.views.parts import trouble
 
@@ -22,9 +22,9 @@ def build(desk: Desk) -> None:
 
 def _audit(desk: Desk) -> None:
     with gr.Row():
-        event = gr.Dropdown([texts.ANY], value=texts.ANY, label=texts.EVENT)
-        clinic = gr.Dropdown([], label=texts.CLINIC)
-        run = gr.Dropdown([], label=texts.RUN)
+        event = gr.Dropdown([texts.ANY], value=texts.ANY, label=texts.EVENT, allow_custom_value=True)
+        clinic = chooser(texts.CLINIC)
+        run = chooser(texts.RUN)
         last = gr.Number(50, label=texts.LAST, minimum=1, maximum=500, precision=0)
     desk.follow(clinic, names_of())
     desk.follow(run, lambda state, _: gr.update(choices=[r["name"] for r in reversed((state or {"runs": []})["runs"])]))

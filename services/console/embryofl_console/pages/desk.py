@@ -57,6 +57,11 @@ def text(label: str, most: int, **more: Any) -> gr.Textbox:
     return gr.Textbox("", label=label, max_length=most, **more)
 
 
+def chooser(label: str, **more: Any) -> gr.Dropdown:
+    """A list that follows the hub. What was chosen and has gone since is passed on, for the hub to say what it is."""
+    return gr.Dropdown([], label=label, allow_custom_value=True, **more)
+
+
 def names_of(*states: str) -> View:
     """A dropdown's choices: the clinics in these states (all without any)."""
 

@@ -7,7 +7,7 @@ import gradio as gr
 
 from embryofl.errors import UserError
 from embryofl_console import texts
-from embryofl_console.pages.desk import Desk, State
+from embryofl_console.pages.desk import Desk, State, chooser
 from embryofl_console.views import results as view
 from embryofl_console.views.parts import trouble
 
@@ -37,7 +37,7 @@ def build(desk: Desk) -> None:
     none = gr.HTML()
     desk.follow(none, lambda state, _: "" if view.with_results(state) else f"<p>{texts.NO_RESULTS}</p>")
     with gr.Row():
-        run = gr.Dropdown([], label=texts.RUN)
+        run = chooser(texts.RUN)
         split = gr.Dropdown([(texts.TEST, "test"), (texts.VALIDATION, "validation")], value="test", label=texts.SPLIT)
     with gr.Row():
         clinic = gr.Dropdown([(texts.ALL_CLINICS, "pooled")], value="pooled", label=texts.WHOSE)

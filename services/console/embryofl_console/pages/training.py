@@ -1,6 +1,5 @@
 """The page Training: choose, see what it will cost, start; pause, go on, stop; compare runs."""
 
-import json
 from typing import Any
 from urllib.parse import quote
 
@@ -8,7 +7,8 @@ import gradio as gr
 
 from embryofl.errors import UserError
 from embryofl_console import texts
-from embryofl_console.pages.desk import Desk, State, text
+from embryofl_console.form import collected
+from embryofl_console.pages.desk import Desk, State, chooser, text
 from embryofl_console.views import compare as compare_view
 from embryofl_console.views import training as view
 from embryofl_console.views.parts import done, trouble
@@ -50,7 +50,7 @@ class Offers:
 
 
 def _steer(desk: Desk) -> None:
-    run = gr.Dropdown([], label=texts.WHICH_RUN, info=texts.WHICH_RUN_INFO)
+    run = chooser(texts.WHICH_RUN, info=texts.WHICH_RUN_INFO)
     desk.follow(run, lambda state, _: gr.update(choices=view.not_over(state)))
     with gr.Row():
         pause, go_on = gr.Button(texts.PAUSE), gr.Button(texts.GO_ON)
@@ -70,12 +70,38 @@ def _steer(desk: Desk) -> None:
 
 
 def _new(desk: Desk) -> None:
-    offers = Offers(desk)
+    """The form of a new run: what there is to choose, what it will cost, and the start."""
+    form = _Form(desk)
     with gr.Row():
         model = gr.Dropdown([], label=texts.MODEL, value=None)
         strategy = gr.Dropdown([], label=texts.STRATEGY, value=None)
     about = gr.HTML()
     own = [text("-", 20, visible=False) for _ in range(OWN)]
+    numbers = _numbers()
+    with gr.Accordion(texts.MORE_TITLE, open=False):
+        more = text(texts.MORE, 2000, lines=3, placeholder="learning_rate=0.0003\nschedule=constant")
+        every = gr.HTML()
+    cost = gr.HTML()
+    with gr.Row():
+        again, start = gr.Button(texts.ESTIMATE), gr.Button(texts.START, variant="primary")
+    said = gr.HTML()
+    fields = [model, strategy, *numbers, more, *own]
+    epochs = numbers[1]
+
+    # Filled when the page is opened, or as soon as the hub is there.
+    desk.follow(model, lambda state, _: _choices(form.offers.get()["models"], state))
+    desk.follow(strategy, lambda state, _: _choices(form.offers.get()["strategies"], state))
+    desk.follow(every, lambda state, _: view.settings(form.offers.get()["defaults"] if state else {}))
+    model.change(form.recipe, model, epochs, show_progress="hidden")
+    gr.on([model.change, strategy.change], form.chosen, [model, strategy], [about, *own], show_progress="hidden")
+    changes = [field.change for field in (model, strategy, *numbers)]
+    gr.on(changes, form.price, fields, cost, show_progress="hidden", trigger_mode="always_last")
+    again.click(form.price, fields, cost)
+    start.click(form.begin, fields, said)
+
+
+def _numbers() -> list[gr.Number]:
+    """The fields for numbers, in the order in which `collected` takes them."""
     with gr.Row():
         rounds = gr.Number(10, label=texts.ROUNDS, precision=0, minimum=1, maximum=10_000, info=texts.ROUNDS_INFO)
         epochs = gr.Number(1, label=texts.EPOCHS, precision=0, minimum=1, maximum=100, info=texts.EPOCHS_INFO)
@@ -90,91 +116,53 @@ def _new(desk: Desk) -> None:
             clip = gr.Number(5, label=texts.CLIP, minimum=0, info=texts.CLIP_INFO)
             bound = gr.Number(50, label=texts.BOUND, minimum=0, info=texts.BOUND_INFO)
             suspend = gr.Number(3, label=texts.SUSPEND_AFTER, precision=0, minimum=0, info=texts.SUSPEND_AFTER_INFO)
-    with gr.Accordion(texts.MORE_TITLE, open=False):
-        more = text(texts.MORE, 2000, lines=3, placeholder="learning_rate=0.0003\nschedule=constant")
-        every = gr.HTML()
-    cost = gr.HTML(elem_classes="cost")
-    with gr.Row():
-        again, start = gr.Button(texts.ESTIMATE), gr.Button(texts.START, variant="primary")
-    said = gr.HTML()
-    fields = [model, strategy, rounds, epochs, seed, least, quorum, deadline, clip, bound, suspend, more, *own]
+    return [rounds, epochs, seed, least, quorum, deadline, clip, bound, suspend]
 
-    def collect(*values: Any) -> dict[str, Any]:
-        return collected(offers.one("strategies", values[1] or ""), *values)
 
-    def price(*values: Any) -> str:
-        if not values[0]:
-            return ""
+class _Form:
+    """What the form's fields do. `values` are all fields, as `collected` takes them."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk, self.offers = desk, Offers(desk)
+
+    def _ask(self, path: str, values: tuple[Any, ...]) -> Any:
+        settings = collected(self.offers.one("strategies", values[1] or ""), *values)
+        return self._desk.client.call("POST", path, {"settings": settings})
+
+    def price(self, *values: Any) -> str:
+        """What the run will cost."""
         try:
-            return view.estimate(desk.client.call("POST", "/control/estimate", {"settings": collect(*values)}))
+            return view.estimate(self._ask("/control/estimate", values)) if values[0] else ""
         except UserError as exc:
             return trouble(exc)
 
-    def begin(*values: Any) -> str:
+    def begin(self, *values: Any) -> str:
+        """Start the run."""
         try:
-            found = desk.client.call("POST", "/control/runs", {"settings": collect(*values)})
+            return done(texts.STARTED.format(name=self._ask("/control/runs", values)["name"]))
         except UserError as exc:
             return trouble(exc)
-        return done(texts.STARTED.format(name=found["name"]))
 
-    def chosen(of_model: str, of_strategy: str) -> list[Any]:
+    def chosen(self, model: str, strategy: str) -> list[Any]:
         """The words for what is chosen, and fields for what the strategy can be set to."""
-        found = offers.one("strategies", of_strategy)
-        takes = found.get("settings", [])
-        boxes = [gr.update(visible=n < len(takes), label=takes[n]["name"] if n < len(takes) else "-",
-                           value=str(takes[n]["default"]) if n < len(takes) else "") for n in range(OWN)]  # fmt: skip
-        return [view.about(offers.one("models", of_model), found), *boxes]
+        found = self.offers.one("strategies", strategy)
+        takes = found.get("settings", [])[:OWN]
+        boxes = [gr.update(visible=True, label=t["name"], value=str(t["default"])) for t in takes]
+        boxes += [gr.update(visible=False, label="-", value="")] * (OWN - len(takes))
+        return [view.about(self.offers.one("models", model), found), *boxes]
 
-    def recipe(of_model: str) -> Any:
-        found = offers.one("models", of_model)
+    def recipe(self, model: str) -> Any:
+        """The local epochs that suit the model."""
+        found = self.offers.one("models", model)
         return gr.update(value=int(found["recipe"]["local_epochs"])) if found else gr.skip()
 
-    # Filled when the page is opened, and when the hub is back. The choice of who looks at the page is kept.
-    desk.follow(model, lambda state, _: view.choices(offers.get()["models"], state))
-    desk.follow(strategy, lambda state, _: view.choices(offers.get()["strategies"], state))
-    desk.follow(every, lambda state, _: view.settings(offers.get()["defaults"] if state else {}))
-    model.change(recipe, model, epochs, show_progress="hidden")
-    gr.on([model.change, strategy.change], chosen, [model, strategy], [about, *own], show_progress="hidden")
-    gr.on([f.change for f in fields[:11]], price, fields, cost, show_progress="hidden", trigger_mode="always_last")
-    again.click(price, fields, cost)
-    start.click(begin, fields, said)
 
-
-def collected(strategy: State, *values: Any) -> dict[str, Any]:
-    """The form's fields as run settings. What is left at its neutral value is left out, for the server to decide.
-
-    Raises
-    ------
-    UserError
-        When a line of the further settings is none.
-    """
-    model, name, rounds, epochs, seed, least, quorum, deadline, clip, bound, suspend, more, *own = values
-    numbers = {"rounds": rounds, "local_epochs": epochs, "seed": seed, "quorum": quorum, "norm_clip": clip,
-               "norm_bound": bound, "suspend_after": suspend}  # fmt: skip
-    found: dict[str, Any] = {"model": model, "strategy": name, **{k: v for k, v in numbers.items() if v is not None}}
-    if least:
-        found["min_clinics"] = least
-    if deadline is not None:
-        found["round_deadline_s"] = deadline * 60 if deadline else "auto"
-    for setting, typed in zip(strategy.get("settings", []), own, strict=False):
-        if typed.strip():
-            found[setting["name"]] = _value(typed)
-    for line in more.splitlines():
-        key, sign, typed = line.partition("=")
-        if line.strip() and (not sign or not key.strip()):
-            raise UserError(texts.NO_SETTING.format(line=line.strip()[:60]))
-        if line.strip():
-            found[key.strip()] = _value(typed)
-    return found
-
-
-def _value(typed: str) -> Any:
-    """Numbers and booleans as in JSON, anything else as text."""
-    try:
-        value = json.loads(typed)
-    except ValueError:
-        return typed.strip()
-    return value if isinstance(value, (int, float, bool)) else typed.strip()
+def _choices(offered: list[State], state: State | None) -> Any:
+    """A dropdown of what is offered; federated averaging, or else the first, is chosen."""
+    names = [x["name"] for x in offered]
+    if not names or state is None:
+        return gr.skip()
+    return gr.update(choices=names, value="fedavg" if "fedavg" in names else names[0])
 
 
 def _compare(desk: Desk) -> None:

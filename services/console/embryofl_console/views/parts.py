@@ -42,10 +42,10 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], caption: str = ""
     body = "".join(
         f'<tr><th scope="row">{row[0]}</th>' + "".join(f"<td>{c}</td>" for c in row[1:]) + "</tr>" for row in rows
     )
-    title = f"<caption>{e(caption)}</caption>" if caption else ""
+    title = f'<p class="caption">{e(caption)}</p>' if caption else ""  # it stays where it is when the table scrolls
     return (
-        f'<div class="scroll {kind}" tabindex="0" role="region" aria-label="{e(caption or heads[0])}">'
-        f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        f'{title}<div class="scroll {kind}" tabindex="0" role="region" aria-label="{e(caption or heads[0])}">'
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 

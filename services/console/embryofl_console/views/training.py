@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import gradio as gr
-
 from embryofl_console import texts
 from embryofl_console.views.parts import e, facts, mark, p, seconds, size, table, when
 
@@ -32,14 +30,6 @@ def not_over(state: State | None) -> list[tuple[str, str]]:
         (texts.UNDER_WAY, ""),
         *((f"{r['name']} ({texts.STATES.get(r['state'], r['state'])})", r["name"]) for r in open_),
     ]
-
-
-def choices(offered: list[State], state: State | None) -> Any:
-    """A dropdown of what is offered; the first, or federated averaging, is chosen."""
-    names = [x["name"] for x in offered]
-    if not names or state is None:
-        return gr.skip()
-    return gr.update(choices=names, value="fedavg" if "fedavg" in names else names[0])
 
 
 def about(model: State, strategy: State) -> str:
