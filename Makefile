@@ -69,6 +69,10 @@ invite:  ## What to send to a new clinic: make invite CLINIC=lisbon [DAYS=7] [AG
 	@DO='$(if $(WITHDRAW),withdraw $(WITHDRAW),$(if $(CLINIC),invite $(CLINIC) $(if $(DAYS),--days $(DAYS)) $(if $(AGAIN),--again),invites))' \
 		bash scripts/either.sh hub
 
+.PHONY: console-password
+console-password:  ## Another password for the console, printed once; who was logged in is out
+	@bash scripts/either.sh password
+
 .PHONY: backup
 backup:  ## The hub's whole state in one file, also while a run goes on: make backup FILE=hub.tar (holds private keys)
 	@FILE="$(FILE)" bash scripts/either.sh backup

@@ -219,6 +219,14 @@ def hub(context: typer.Context) -> None:
 
 
 @app.command()
+def console_password() -> None:
+    """Another password for the console, printed this once; who was logged in is out."""
+    from embryofl_demo.stack import new_password
+
+    typer.echo(f"New password of {current().root.name}'s console (shown this once): {new_password(current())}")
+
+
+@app.command()
 def restore(
     file: Annotated[Path, typer.Argument(help="What `make backup` wrote.")],
     name: Annotated[str, typer.Option(help="The demo federation it is for.")] = "synthetic",

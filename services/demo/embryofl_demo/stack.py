@@ -13,6 +13,7 @@ from typing import Any
 
 from embryofl.errors import UserError
 from embryofl.files import write_atomic
+from embryofl_demo.control import Control
 from embryofl_demo.layout import Place
 from embryofl_demo.supervisor import Supervisor, last_lines
 from embryofl_server.client import call
@@ -87,6 +88,7 @@ class Stack:
         elif not place.tunnel.exists():
             place.tunnel.touch()
         self.settings = hub_settings(place)
+        self._control: Control | None = None
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """The hub's control API."""
@@ -161,7 +163,7 @@ class Stack:
         metrics = free_port()
         env["EMBRYOFL_METRICS_PORT"] = str(metrics)
         self._announce(name, f"127.0.0.1:{metrics}")
-        self.supervisor.start(name, command or [program("embryofl-clinic"), "run"], env)
+        self.supervisor.start(name, command or [program("embryofl-clinic"), "run"], env, steered=True)
 
     def start_console(self, port: int = 7860) -> tuple[str, str]:
         """Start the coordinator's console; its address, and its password when it was made now (else "").
@@ -169,11 +171,14 @@ class Stack:
         Another port is taken when this one is in use.
         """
         port = port if port and port_is_free(port) else free_port()
+        self._control = Control(self.supervisor)
         env = {
             "EMBRYOFL_CONSOLE_PORT": str(port),
             "EMBRYOFL_CONSOLE_HUB": self.settings.server_address,
-            "EMBRYOFL_CONSOLE_IDENTITY": str(self.place.hub / "identity"),
-            "EMBRYOFL_CONSOLE_STATE": str(self.place.root / "console"),
+            "EMBRYOFL_CONSOLE_IDENTITY": str(self.place.hub / "identity" / "console"),
+            "EMBRYOFL_CONSOLE_STATE": str(console_state(self.place)),
+            "EMBRYOFL_CONSOLE_MODE": "demo",
+            "EMBRYOFL_CONSOLE_DEMO_SOCKET": str(self._control.socket),
         }
         made = subprocess.run(
             [console_program(), "password"],
@@ -212,7 +217,21 @@ class Stack:
 
     def stop(self) -> None:
         """Stop everything; the state stays."""
+        if self._control is not None:
+            self._control.close()
         self.supervisor.stop()
+
+
+def console_state(place: Place) -> Path:
+    """Where the console keeps the hash of its password."""
+    return place.root / "console"
+
+
+def new_password(place: Place) -> str:
+    """Another password for the console, which need not run; its own program makes it."""
+    command = [console_program(), "password", "--new"]
+    env = {**os.environ, "EMBRYOFL_CONSOLE_STATE": str(console_state(place))}
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def has_tunnel(place: Place) -> bool:

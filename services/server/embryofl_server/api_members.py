@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 
 from embryofl_server.data_standing import standing_of_data
 from embryofl_server.hub import HubService
+from embryofl_server.invite_lines import lines_to_run
 from embryofl_server.roster import roster
 
 By = Annotated[str, Header(alias="x-embryofl-by", max_length=100)]
@@ -52,7 +53,8 @@ def routes(hub: HubService) -> APIRouter:
             return {"invite": door.invite_again(request.name, by).word(), "expires": 0.0, "manual": False}
         word = door.invite(request.name, by, request.days).word()
         expires = max(i.expires for i in hub.store.invites() if i.name == request.name and i.state == "open")
-        return {"invite": word, "expires": expires, "manual": hub.settings.approval == "manual"}
+        manual = hub.settings.approval == "manual"
+        return {"invite": word, "expires": expires, "manual": manual, "lines": lines_to_run(word)}
 
     @router.get("/invites")
     def invites() -> list[dict[str, Any]]:

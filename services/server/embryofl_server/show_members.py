@@ -8,13 +8,9 @@ from rich.table import Table
 from rich.text import Text
 
 from embryofl.metrics import SMALLEST_COUNT
+from embryofl_server.invite_lines import FOLDER, lines_to_run
 
 _DAYS = {*map(str, range(15)), "unknown"}
-_FOLDER = "/PATH/TO/IMAGES"
-_RUN = (
-    "run -d --name embryofl --restart unless-stopped{more} -v {folder}:/data:ro -v embryofl-state:/state "
-    "-e EMBRYOFL_INVITE={word} embryofl-clinic"
-)
 
 
 def what_to_send(name: str, word: str, expires: float, *, manual: bool) -> str:
@@ -29,20 +25,19 @@ def what_to_send(name: str, word: str, expires: float, *, manual: bool) -> str:
     manual : bool
         Whether the coordinator still has to approve it.
     """
-    # Podman on a machine with SELinux: the images keep their label, and are read all the same.
-    docker, podman = (_RUN.format(more=m, folder=_FOLDER, word=word) for m in ("", " --security-opt label=disable"))
+    run = lines_to_run(word)
     lines = [
         f"For {name}, to join once, until {_day(expires, '%d %B %Y, %H:%M UTC')}. Send it so that only they can read it.",
-        f"Put the folder of images in the place of {_FOLDER}; it is only read. One of these lines:",
+        f"Put the folder of images in the place of {FOLDER}; it is only read. One of these lines:",
         "",
         "Docker (once before: docker load -i embryofl-clinic.tar.gz):",
-        f"docker {docker}",
+        run["docker"],
         "",
         "Podman (once before: podman load -i embryofl-clinic.tar.gz):",
-        f"podman {podman}",
+        run["podman"],
         "",
         "Without containers (Linux, Python 3.11, EmbryoFL installed from its source as docs/joining.md says):",
-        f"EMBRYOFL_INVITE={word} embryofl-clinic run --data {_FOLDER} --state embryofl-state",
+        run["pip"],
     ]
     lines += [
         "",
