@@ -118,6 +118,8 @@ def up(
             show.print_status(console, info)
             run_folder = place.hub / "runs" / info["run"]["name"]
             console.print(f"\nModel, metrics and settings: {run_folder}", soft_wrap=True)
+            if info["run"]["state"] == "finished":
+                _await_models(console, stack, info["run"]["name"], names)
             if keep:
                 console.print("The federation stays up until Ctrl-C or `make down`.")
                 while True:
@@ -133,6 +135,16 @@ def up(
                 signal.signal(number, signal.SIG_IGN)  # stopping is under way and bounded
             if stack is not None:
                 stack.stop()
+
+
+def _await_models(console: Any, stack: Any, run: str, names: list[str]) -> None:
+    """A federation that stops the moment its run is over would leave the clinics without the model that they trained."""
+    missing = stack.wait_models(run, names)
+    if missing:
+        words = f"Without the model so far: {', '.join(missing)}. They fetch it while the federation is up (KEEP=1)."
+    else:
+        words = f"The model is at the clinics, too. To score with it: make app CLINIC={names[0]}"
+    console.print(words, soft_wrap=True)
 
 
 def _interrupt(*_: Any) -> None:
