@@ -14,14 +14,16 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
 from embryofl.errors import UserError
-from embryofl_clinic.app import text
+from embryofl_clinic import text
 from embryofl_clinic.app.desk import MOST_FILE_BYTES, MOST_FILES, ScoringDesk, Upload
 from embryofl_clinic.app.door import COOKIE, Door
 from embryofl_clinic.app.records import MOST, Pictures, Record, Records
 from embryofl_clinic.app.reporting import ReportDesk
+from embryofl_clinic.identity import Membership
 from embryofl_clinic.report.page import clean
+from embryofl_clinic.scoring.calibration import FEW
 from embryofl_clinic.scoring.shelf import Shelf
-from embryofl_clinic.sent import SentLog
+from embryofl_clinic.sent import SentLog, by_round, by_run
 from embryofl_clinic.settings import ClinicSettings
 
 log = logging.getLogger("embryofl.app")
@@ -80,15 +82,35 @@ class Pages:
         alive = self.settings.state_dir / "alive"
         return self.show(
             "home", text.texts()["home"]["title"], model=models[0].card if models else None, sent=sent,
+            member=self._member(),
             sent_bytes=sum(s.bytes for s in sent), records=records,
             contact=alive.stat().st_mtime if alive.exists() else 0.0, connected=_fresh(alive),
         )  # fmt: skip
 
     def result(self, record: Record) -> Response:
         """One scored cohort."""
+        shown = record.scores["embryos"]
         pictures = {name: record.pictures.get(name, Pictures()) for name in record.digests}
         title = text.fill(text.texts()["result"]["title"], cohort=clean(record.cohort))
-        return self.show("result", title, record=record, scores=record.scores, pictures=pictures)
+        return self.show(
+            "result", title, record=record, scores=record.scores, pictures=pictures, few=FEW,
+            calibrated=any(e["calibrated"] is not None for e in shown), overlapping=_overlapping(shown),
+        )  # fmt: skip
+
+    def _member(self) -> Membership | None:
+        """Name and hub of this clinic, once it has joined; no key is read."""
+        try:
+            return Membership.model_validate_json((self.settings.identity_dir / "hub.json").read_bytes())
+        except (OSError, ValueError):
+            return None
+
+
+def _overlapping(embryos: list[dict[str, Any]]) -> list[str]:
+    """Which embryos' intervals reach that of the first one."""
+    seen = [e for e in embryos if e["rank"] and e["seen"]]
+    if not seen or seen[0]["rank"] != 1:
+        return []
+    return [e["embryo"] or e["files"][0] for e in seen[1:] if e["seen"]["high"] >= seen[0]["seen"]["low"]]
 
 
 def _fresh(alive: Path) -> bool:
@@ -149,7 +171,9 @@ def create_app(pages: Pages, on_link: Any) -> Door:
     @app.get("/sent")
     def sent() -> Response:
         lines = pages.sent.read()
-        return pages.show("sent", t["sent"]["title"], lines=lines[::-1], bytes=sum(s.bytes for s in lines))
+        return pages.show(
+            "sent", t["sent"]["title"], groups=by_round(lines), runs=by_run(lines), bytes=sum(s.bytes for s in lines)
+        )
 
     @app.get("/report")
     def report() -> Response:
