@@ -26,7 +26,7 @@ def size(count: float) -> str:
         if count < 1000 or unit == "GB":
             break
         count /= 1000
-    return f"{count:.1f}".removesuffix(".0") + f" {unit or texts()['unit_bytes']}"
+    return f"{count:.{0 if count == int(count) else 1}f} {unit or texts()['unit_bytes']}"
 
 
 def local(seconds: float) -> str:

@@ -23,7 +23,7 @@ from embryofl_clinic.identity import Membership
 from embryofl_clinic.report.page import clean
 from embryofl_clinic.scoring.calibration import FEW
 from embryofl_clinic.scoring.shelf import Shelf
-from embryofl_clinic.sent import SentLog, by_round, by_run
+from embryofl_clinic.sent import Sent, SentLog, by_round, by_run
 from embryofl_clinic.settings import ClinicSettings
 
 log = logging.getLogger("embryofl.app")
@@ -56,7 +56,9 @@ class Pages:
             loader=PackageLoader("embryofl_clinic.app"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
             lstrip_blocks=True,
         )  # fmt: skip
-        self._templates.filters.update(clean=clean, fill=text.fill, size=text.size, local=text.local, iso=text.iso)
+        self._templates.filters.update(
+            clean=clean, fill=text.fill, said=_said, size=text.size, local=text.local, iso=text.iso
+        )
         self._templates.globals.update(t=text.texts())
 
     def show(self, name: str, title: str, status: int = 200, **values: Any) -> HTMLResponse:
@@ -111,6 +113,14 @@ def _overlapping(embryos: list[dict[str, Any]]) -> list[str]:
     if not seen or seen[0]["rank"] != 1:
         return []
     return [e["embryo"] or e["files"][0] for e in seen[1:] if e["seen"]["high"] >= seen[0]["seen"]["low"]]
+
+
+def _said(line: Sent) -> str:
+    """What was sent, in plain words."""
+    t = text.texts()
+    parts = t["sent"]["and"].join(t["part"][part] for part in line.holds)
+    what = text.fill(t["sent"]["holding"], what=t["kind"][line.kind], parts=parts) if parts else t["kind"][line.kind]
+    return text.fill(t["sent"]["item"], what=what, size=text.size(line.bytes))
 
 
 def _fresh(alive: Path) -> bool:
