@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-sys.path[:0] = [str(Path(__file__).parents[1] / "clinic"), str(Path(__file__).parent)]
+sys.path.insert(0, str(Path(__file__).parents[1] / "clinic"))
+sys.path.insert(0, str(Path(__file__).parent))
 
 from page_kit import CHROMIUM, browser_page, enter, look, running_app
 from scoring_kit import draw_embryo, finished_model
