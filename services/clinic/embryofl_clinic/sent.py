@@ -29,7 +29,7 @@ Part = Literal[
     "validation", "test", "personal", "grades", "examples", "train_loss", "refused", "seconds", "device", "memory_bytes",
     "reconnects",
 ]  # fmt: skip
-FRAME = ("kind", "run", "round", "layout", "update")
+FRAME = ("protocol", "kind", "run", "round", "layout", "update")
 """The rest of an answer: which question it answers, and size and SHA-256 of the update, which has a line of its own."""
 
 
