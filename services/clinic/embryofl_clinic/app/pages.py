@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+from python_multipart.exceptions import FormParserError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
@@ -137,8 +138,14 @@ def create_app(pages: Pages, on_link: Any) -> Door:
 
     @app.exception_handler(HTTPException)
     def http_error(_: Request, exc: HTTPException) -> Response:
-        words = t["error"]["not_found"] if exc.status_code == 404 else t["error"]["upload"].format(words=exc.detail)
-        return pages.error(words, exc.status_code)
+        if exc.status_code == 404:
+            return pages.error(t["error"]["not_found"], 404)
+        return refused_form(None, exc)
+
+    @app.exception_handler(FormParserError)  # Starlette lets some of the parser's errors through
+    def refused_form(_: Request | None, exc: Exception) -> Response:
+        words = text.fill(t["error"]["upload"], files=MOST_FILES, size=text.size(MOST_FILE_BYTES))
+        return pages.error(words, getattr(exc, "status_code", 400))
 
     @app.exception_handler(UserError)
     def user_error(_: Request, exc: UserError) -> Response:
