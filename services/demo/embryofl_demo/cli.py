@@ -229,6 +229,25 @@ def hub(context: typer.Context) -> None:
     os.execve(command, [command, *context.args], {**os.environ, **hub_environment(current())})  # noqa: S606
 
 
+@app.command("app")
+def app_(
+    clinic: Annotated[str, typer.Argument(help="The clinic, such as clinic-1.")] = "clinic-1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8088,
+) -> None:
+    """Run `embryofl-clinic app` with the state and the images of one of the demo's clinics."""
+    from embryofl_demo.stack import program
+
+    place = current()
+    known = sorted(path.name for path in place.clinic(".").glob("*") if path.is_dir())
+    if clinic not in known:
+        raise UserError(
+            f"There is no clinic {clinic!r} in {place.root.name}. Expected one of: {', '.join(known) or 'none yet'}."
+        )
+    words = ["app", "--state", str(place.clinic(clinic)), "--data", str(place.data(clinic)), "--port", str(port)]
+    command = program("embryofl-clinic")
+    os.execv(command, [command, *words])  # noqa: S606
+
+
 @app.command()
 def restore(
     file: Annotated[Path, typer.Argument(help="What `make backup` wrote.")],
