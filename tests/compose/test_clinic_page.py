@@ -22,9 +22,8 @@ NAME = f"{PROJECT}-app-clinic-1"
 
 @pytest.fixture
 def page(federation):
-    """Address and link of clinic-1's page, once the model of the newest run is there."""
-    newest, port = federation.finished()["name"], free_port()
-    card = f"/state/models/{newest}/model.json"
+    """Address and link of clinic-1's page, once the model of the first run is there."""
+    card, port = f"/state/models/{federation.first_run['name']}/model.json", free_port()
     until("the model is at the clinic", lambda: "run" in federation.inside("clinic-1", "cat", card, ok=False))
     words = ["make", "--no-print-directory", "app", "CLINIC=clinic-1", f"APP_PORT={port}"]
     process = subprocess.Popen(
@@ -72,6 +71,7 @@ def test_a_clinics_page_in_a_container_is_for_this_machine_alone_and_scores_a_co
         assert enter(shown, link) == base
         shown.goto(f"{base}/score")
         shown.get_by_label("Images of the cohort").set_input_files(files)
+        shown.get_by_label("Model").select_option(federation.first_run["name"])
         shown.get_by_role("button", name="Score").click()
         shown.wait_for_url("**/scored/2*")
         words = shown.inner_text("main")

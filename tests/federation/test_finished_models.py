@@ -95,9 +95,11 @@ def test_a_cohort_is_scored_on_the_clinics_page(finished, tmp_path):
         assert names == [e["files"][0] for e in expected]
         for shown, e in zip(page.locator(".embryo").all(), expected, strict=True):
             words, seen = shown.inner_text(), e["seen"]
+            meaning = "no calibration with this model"  # too few validation embryos here to learn one
+            if seen is not None:
+                meaning = f"Of 100 embryos scored like this, about {100 * seen['share']:.0f} were graded good."
             assert f"Rank {e['rank']} of 6" in words and f"{e['score']:.3f}" in words
-            assert f"Of 100 embryos scored like this, about {100 * seen['share']:.0f} were graded good." in words
-            assert f"from {seen['embryos']} validation embryos of all clinics" in words
+            assert meaning in words
         assert page.evaluate("[...document.querySelectorAll('main img')].every((i) => i.naturalWidth > 0)")
         assert page.locator("main img").count() == 12 and "does not prove" in page.inner_text("main")
         look(page)
