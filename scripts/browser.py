@@ -49,7 +49,7 @@ def photograph(page: "Page", name: str, colours: int = 128, most_height: int = 0
     if most_height:
         image = image.crop((0, 0, image.width, min(image.height, most_height)))
     out = IMAGES / f"{name}.png"
-    image.quantize(colours).save(out, optimize=True)
+    image.quantize(colours, Image.Quantize.MAXCOVERAGE).save(out, optimize=True)  # keeps small bright marks
     print(f"{out}: {image.width} x {image.height}, {out.stat().st_size / 1e3:.0f} kB")
     if out.stat().st_size > MOST_BYTES:
         raise SystemExit(f"{out} is larger than {MOST_BYTES / 1e3:.0f} kB: take fewer colours or less of the page.")

@@ -89,7 +89,7 @@ def main() -> None:
         with running(state, shown) as link, browser_page(given.chromium, WIDTH) as page:
             base = link.split("/enter")[0]
             page.goto(base)
-            photograph(page, "app-locked", 64)
+            photograph(page, "app-locked", 64, 360)
             page.goto(link)
             page.wait_for_url(f"{base}/")
             page.goto(f"{base}/score")

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from embryofl.errors import UserError
 from embryofl_clinic import text
 from embryofl_clinic.app.desk import MOST_FILE_BYTES, MOST_FILES, ScoringDesk, Upload
-from embryofl_clinic.app.door import COOKIE, Door
+from embryofl_clinic.app.door import COOKIE, STYLE, Door
 from embryofl_clinic.app.records import MOST, Pictures, Record, Records
 from embryofl_clinic.app.reporting import ReportDesk
 from embryofl_clinic.identity import Membership
@@ -73,7 +73,8 @@ class Pages:
     def door_page(self, key: str) -> str:
         """What the door says; see `Door`."""
         words = text.texts()["door"]
-        return self.render("door", words[f"{key}_title"], words=words[key], entered=key == "enter")
+        style = Markup(STYLE)  # noqa: S704 - our own file
+        return self.render("door", words[f"{key}_title"], words=words[key], entered=key == "enter", style=style)
 
     def error(self, words: str, status: int) -> HTMLResponse:
         """A page that says what went wrong."""
