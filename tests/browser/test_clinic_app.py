@@ -92,7 +92,7 @@ def test_a_cohort_is_scored_by_the_keyboard_alone(data, cohort, tmp_path):
         page.wait_for_url(f"{base}/score")
         tab_to("#images")
         page.keyboard.press("Space")  # opens the browser's own dialogue, which is answered as soon as it is there
-        page.wait_for_function("document.querySelector('#images').files.length === 4")
+        page.locator("#chosen", has_text="E4.png").wait_for()
         tab_to("#cohort")
         page.keyboard.type("Cohort 8")
         tab_to("#keep")
