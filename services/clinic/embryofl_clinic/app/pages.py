@@ -24,6 +24,7 @@ from embryofl_clinic.identity import Membership
 from embryofl_clinic.report.page import clean
 from embryofl_clinic.scoring.calibration import FEW
 from embryofl_clinic.scoring.shelf import Shelf
+from embryofl_clinic.sent import MOST as MOST_SENT
 from embryofl_clinic.sent import Sent, SentLog, by_round, by_run
 from embryofl_clinic.settings import ClinicSettings
 
@@ -190,8 +191,9 @@ def create_app(pages: Pages, on_link: Any) -> Door:
     def sent() -> Response:
         lines = pages.sent.read()
         return pages.show(
-            "sent", t["sent"]["title"], groups=by_round(lines), runs=by_run(lines), bytes=sum(s.bytes for s in lines)
-        )
+            "sent", t["sent"]["title"], groups=by_round(lines), runs=by_run(lines), bytes=sum(s.bytes for s in lines),
+            most=MOST_SENT,
+        )  # fmt: skip
 
     @app.get("/report")
     def report() -> Response:
