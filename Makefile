@@ -73,6 +73,10 @@ invite:  ## What to send to a new clinic: make invite CLINIC=lisbon [DAYS=7] [AG
 console-password:  ## Another password for the console, printed once; who was logged in is out
 	@bash scripts/either.sh password
 
+.PHONY: app
+app:  ## The own page of a local clinic, to score a cohort: make app CLINIC=clinic-1 [APP_PORT=8088]; Ctrl-C stops
+	@CLINIC="$(CLINIC)" APP_PORT="$(APP_PORT)" bash scripts/app.sh
+
 .PHONY: backup
 backup:  ## The hub's whole state in one file, also while a run goes on: make backup FILE=hub.tar (holds private keys)
 	@FILE="$(FILE)" bash scripts/either.sh backup

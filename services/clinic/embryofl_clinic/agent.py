@@ -200,6 +200,7 @@ class Agent:
         except TransferRefused as exc:
             log.warning("round %d: the hub takes nothing more for it (%s)", request.round, exc)
             link.answer_failure(incoming, "TransferRefused", time.monotonic() - began)
+            self._sent.note("failure", len("TransferRefused"), request.run, request.round)
             self._metrics.answered("failed")
         except Exception as exc:  # the text stays here, in the clinic's own log
             log.exception("round %d failed", request.round)

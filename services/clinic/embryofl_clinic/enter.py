@@ -1,6 +1,5 @@
 """A clinic's first step: look at the data, show what will be sent of it, and join with an invite."""
 
-import json
 import logging
 import threading
 from typing import Any
@@ -43,10 +42,8 @@ def enter(settings: ClinicSettings, identity: Identity, stop: threading.Event) -
     console.print(
         "\n".join(told(invite.name, settings.meaning, summary)), highlight=False, soft_wrap=True, markup=False
     )
-    membership = join(identity, invite, settings.meaning, summary, stop)
-    SentLog(settings.state_dir).note(
-        "enrolment", len(json.dumps(summary)) + len(identity.public_key) + len(invite.name)
-    )
+    sent = SentLog(settings.state_dir)
+    membership = join(identity, invite, settings.meaning, summary, stop, lambda size: sent.note("enrolment", size))
     identity.note_used(invite.secret)
     log.info("joined the hub as %s", membership.name)
     if settings.invite_file is not None and settings.invite_file.is_relative_to(settings.state_dir):

@@ -13,6 +13,7 @@ from embryofl_clinic.identity import Identity, Membership, openssh, sign
 from embryofl_clinic.join import refusal_words
 from embryofl_clinic.policy import last_refusal, load_rules, rounds_today, shown_words, shows_metrics
 from embryofl_clinic.route import ANY, Route, addresses_of
+from embryofl_clinic.sent import SentLog
 from embryofl_clinic.settings import ClinicSettings
 from embryofl_clinic.standing import GONE, ask_standing, gone_words
 
@@ -111,7 +112,7 @@ def leave(settings: ClinicSettings) -> str:
     def request(now: float) -> Leaving:
         return Leaving(name=membership.name, asked=now, proof=identity.sign(leaving_text(membership.name, now)))
 
-    _say(identity, membership, route, "/v1/leave", request)
+    SentLog(settings.state_dir).note("leaving", _say(identity, membership, route, "/v1/leave", request))
     return (
         f"{membership.name} has left: its key never works again, and the hub asks it nothing more. Now stop the trainer "
         "and remove its container and state volume. What it gave to earlier rounds stays in those models."
@@ -143,7 +144,7 @@ def rotate_key(settings: ClinicSettings) -> str:
         )
 
     before = identity.fingerprint
-    _say(identity, membership, route, "/v1/key", request)
+    SentLog(settings.state_dir).note("key", _say(identity, membership, route, "/v1/key", request))
     identity.adopt_next()
     return f"{membership.name} has a new key, {identity.fingerprint}. The old one, {before}, never works again."
 
@@ -199,8 +200,8 @@ def follow(identity: Identity, membership: Membership, invite: Invite) -> str:
 
 def _say(
     identity: Identity, membership: Membership, route: Route, path: str, request: Callable[[float], Strict]
-) -> None:
-    """Tell the hub something; `request` makes it, given the hub's time."""
+) -> int:
+    """Tell the hub something; `request` makes it, given the hub's time. Returns how many bytes it was."""
     found = ask_standing(identity, membership, route, time.time())
     body = request(found.time if found else time.time()).model_dump()
     try:
@@ -218,3 +219,4 @@ def _say(
         ) from None
     if response.status_code != httpx.codes.OK:
         raise UserError(f"The hub at {route.hub} says no: {refusal_words(response)}")
+    return len(response.request.content)
