@@ -11,7 +11,7 @@ from federation_kit import Federation, until
 from embryofl_demo.stack import program
 
 NAMES = ("clinic-1", "clinic-2", "clinic-3")
-PUBLIC = ("results-public.json", "model-card.json", "model-card.md", "model-card.html")
+PUBLIC = ("results-public.json", *(f"model-card-public.{kind}" for kind in ("json", "md", "html")))
 
 
 @pytest.fixture
@@ -52,6 +52,9 @@ def test_others_see_a_clinics_figures_only_if_it_says_so_and_never_by_subtractio
         text = (folder / name).read_text()
         assert len(own) == 3 and not any(loss in text for loss in own), name
         assert "not shown on their own" in text or name == "results-public.json"
+    for kind in ("json", "md", "html"):  # the coordinator's own, which says for whom it is
+        text = (folder / f"model-card.{kind}").read_text()
+        assert "For the coordinator alone" in text and "not shown on their own" not in text
     told = subprocess.run(
         [program("embryofl-clinic"), "status", "--state", str(federation.place.clinic("clinic-1"))],
         env=os.environ, capture_output=True, text=True, timeout=120, check=True,

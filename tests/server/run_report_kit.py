@@ -13,7 +13,8 @@ from embryofl_server.checkpoint import Checkpoints
 from embryofl_server.runs import Run, Runs
 from embryofl_server.store import Clinic
 
-FILES = ("model.safetensors", "model.json", "results.json", "model-card.json", "model-card.md", "model-card.html")
+REPORT = ("results.json", "model-card.json", "model-card.md", "model-card.html")
+FILES = ("model.safetensors", "model.json", *REPORT, *(name.replace(".", "-public.") for name in REPORT))
 SUMMARY = {"counts": {"5": {"1": 40, "0": 60, "unlabelled": "<5"}}, "image_sizes": {}, "patients": 20,
            "shows_metrics": True}  # fmt: skip
 

@@ -145,14 +145,15 @@ def test_of_a_federation_of_one_that_does_not_want_it_nothing_is_shown():
     record, records, results = results_of({"anna": (5,)})
     found = published({**results, "calibration": {"threshold": 0.4}}, clinics(("anna",), ()))
     assert {n for _, n in counted(found)} == {0} and found["rounds"] == [] and found["calibration"] is None
-    card = model_card(record, found, records, clinics(("anna",), ()))
+    card = model_card(record, found, records, clinics(("anna",), ()), found["held_back"])
     assert card["figures"]["clinics"] == {} and "anna" in card["held_back"]["words"]
 
 
 def test_the_card_says_that_a_clinic_took_part_and_no_count_of_its_data():
     record, records, results = even()
     known = clinics(NAMES, ("anna", "bert"))
-    card = model_card(record, published(results, known), records, known)
+    found = published(results, known)
+    card = model_card(record, found, records, known, found["held_back"])
     rows = {c["clinic"]: c for c in card["data"]["clinics"]}
     assert set(rows) == set(NAMES) and rows["anna"]["images"]["5"]["1"] == "777" and rows["cleo"]["rounds"] == 1
     assert rows["cleo"]["images"] == {} and rows["cleo"]["training"] == rows["cleo"]["test"]["embryos"] == "-"

@@ -9,14 +9,13 @@ from embryofl.errors import UserError
 from embryofl_console import texts
 from embryofl_console.hub import HubClient
 
-KINDS = {
-    "results.json": "application/json",
-    "model-card.json": "application/json",
-    "model-card.md": "text/markdown; charset=utf-8",
-    "model-card.html": "text/html; charset=utf-8",
-    "model.json": "application/json",
-    "model.safetensors": "application/octet-stream",
+_MEDIA = {
+    "json": "application/json",
+    "md": "text/markdown; charset=utf-8",
+    "html": "text/html; charset=utf-8",
+    "safetensors": "application/octet-stream",
 }
+KINDS = {name: _MEDIA[name.rpartition(".")[2]] for name in texts.FILES}
 """What may be had. Always as a file to keep and never as a page: the card's HTML is shown in a frame of its own."""
 
 

@@ -198,8 +198,11 @@ MODEL_OF, THRESHOLD = "Model of round", "Threshold"
 DOWNLOADS = "Downloads"
 FILES = {
     "model-card.html": "model card as a page", "model-card.md": "model card as text",
-    "model-card.json": "model card as data",
-    "results.json": "all figures", "model.json": "how the model is to be used: settings, calibration, threshold",
+    "model-card.json": "model card as data", "results.json": "all figures",
+    "model-card-public.html": "model card to pass on: without what clinics do not want others to see",
+    "model-card-public.md": "the same as text", "model-card-public.json": "the same as data",
+    "results-public.json": "figures to pass on",
+    "model.json": "how the model is to be used: settings, calibration, threshold",
     "model.safetensors": "the model's weights",
 }  # fmt: skip
 FIGURES_TITLE = "Figures on {split}"

@@ -15,11 +15,10 @@ from embryofl_server.results import POOLED
 from embryofl_server.runs import Run
 from embryofl_server.start import check_settings
 
+_CARD = {"json": "application/json", "md": "text/markdown; charset=utf-8", "html": "text/html; charset=utf-8"}
 FILES = {
-    "results.json": "application/json",
-    "model-card.json": "application/json",
-    "model-card.md": "text/markdown; charset=utf-8",
-    "model-card.html": "text/html; charset=utf-8",
+    **{f"results{whose}.json": "application/json" for whose in ("", "-public")},
+    **{f"model-card{whose}.{kind}": media for whose in ("", "-public") for kind, media in _CARD.items()},
     "model.json": "application/json",
     "model.safetensors": "application/octet-stream",
 }

@@ -8,7 +8,6 @@ from embryofl_console.views import curves
 from embryofl_console.views.parts import e, facts, p, table
 
 State = dict[str, Any]
-FILES = ("model-card.html", "model-card.md", "model-card.json", "results.json", "model.json", "model.safetensors")
 
 
 def with_results(state: State | None) -> list[str]:
@@ -66,7 +65,8 @@ def head(name: str, found: State) -> str:
         )
     )
     links = "".join(
-        f'<li><a href="/download/{e(name)}/{file}" download>{e(file)}</a> {e(texts.FILES[file])}</li>' for file in FILES
+        f'<li><a href="/download/{e(name)}/{file}" download>{e(file)}</a> {e(words)}</li>'
+        for file, words in texts.FILES.items()
     )
     return "".join(parts) + f'<h3>{e(texts.DOWNLOADS)}</h3><ul class="files">{links}</ul>'
 

@@ -5,14 +5,14 @@ gives the same files.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from platform import python_version
 from typing import Any
 
 from embryofl.metrics import SMALLEST_COUNT
 from embryofl_server.report import texts, tripod
-from embryofl_server.report.published import held_back_words
+from embryofl_server.report.published import held_back_words, not_for_others_words
 from embryofl_server.store import Clinic
 
 FORMAT = 1
@@ -22,8 +22,9 @@ _LABELS = ("1", "0", "unlabelled")
 
 
 def model_card(
-    record: dict[str, Any], results: dict[str, Any], records: list[dict[str, Any]], clinics: Mapping[str, Clinic]
-) -> dict[str, Any]:
+    record: dict[str, Any], results: dict[str, Any], records: list[dict[str, Any]], clinics: Mapping[str, Clinic],
+    held_back: Sequence[str],
+) -> dict[str, Any]:  # fmt: skip
     """The card of a run.
 
     Parameters
@@ -31,11 +32,13 @@ def model_card(
     record : dict
         What `model.json` holds.
     results : dict
-        What others may see of `results.json` (`published`).
+        What `results.json` holds, or what others may see of it (`published`).
     records : list of dict
         Records of the rounds.
     clinics : mapping of str to Clinic
         All enrolled ones; only those that took part are told of.
+    held_back : sequence of str
+        Clinics whose figures others do not see: the coordinator's card, which has them, says so.
     """
     settings = record["settings"]
     trained = [r for r in records if r["round"] > 0]
@@ -65,7 +68,10 @@ def model_card(
         "threshold": results["threshold"],
         "calibration": results["calibration"],
         "figures": results["splits"]["test"],
-        "held_back": {"clinics": results["held_back"], "words": held_back_words(results["held_back"])},
+        "held_back": {
+            "clinics": results["held_back"],
+            "words": held_back_words(held_back) if results["held_back"] else not_for_others_words(held_back),
+        },
         "personal": _own_models(results),
         "across_runs": {**results["across_runs"], "words": {"seeds": texts.SEEDS, "over_time": texts.OVER_TIME}},
         "best_validation": results["best_validation"],

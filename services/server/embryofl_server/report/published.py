@@ -1,7 +1,7 @@
-"""What of a run's results may be shown to others: the model card, and `results-public.json`.
+"""What of a run's results may be shown to others: `results-public.json` and `model-card-public`.
 
 Others are the other clinics, and whoever reads what is published. A clinic whose policy does not say `show_metrics = true`
-counts in the figures of all clinics together, and has none of its own here. The coordinator's own `results.json`, console,
+counts in the figures of all clinics together, and has none of its own here. The coordinator's own `results.json`, model card, console,
 commands and dashboards show every clinic.
 
 So that nobody finds a hidden figure by subtraction, of whatever has a figure of all clinics together:
@@ -154,4 +154,14 @@ def held_back_words(held: Collection[str]) -> str:
     return (
         f"Counted in the figures of all clinics and not shown on their own: {', '.join(held)}. A clinic's policy may ask "
         f"for that, and fewer than {LEAST} are never left out alone, since their figures would follow from the others'."
+    )
+
+
+def not_for_others_words(held: Collection[str]) -> str:
+    """What the coordinator is told on a card that has them."""
+    if not held:
+        return ""
+    return (
+        f"For the coordinator alone: it shows figures that are not for others, on their own, of {', '.join(held)}. What may "
+        "be passed on is model-card-public and results-public.json."
     )

@@ -1,4 +1,4 @@
-"""Writing `results.json` (the coordinator's), `results-public.json` and the model card (for others) beside a model."""
+"""Writing results and model card beside a model: the coordinator's, and the same for others (`-public`)."""
 
 import json
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from embryofl_server.store import Clinic
 def write_report(
     run: Run, record: dict[str, Any], records: list[dict[str, Any]], clinics: Mapping[str, Clinic]
 ) -> None:
-    """Write `results.json`, `results-public.json` and `model-card.json`, `.md` and `.html`.
+    """Write `results.json` and `model-card.json`, `.md` and `.html`; with `-public` in their names what others may see.
 
     Parameters
     ----------
@@ -30,12 +30,13 @@ def write_report(
     """
     results = summarise(record, records, earlier_results(run))
     public = published(results, clinics)
-    card = model_card(record, public, records, clinics)
-    for name, text in (
-        ("results.json", json.dumps({**results, "held_back": public["held_back"]})),
-        ("results-public.json", json.dumps(public)),
-        ("model-card.json", json.dumps(card, indent=1)),
-        ("model-card.md", pages.markdown(card)),
-        ("model-card.html", pages.html(card, public)),
-    ):
+    texts = {"results.json": {**results, "held_back": public["held_back"]}, "results-public.json": public}
+    files = {name: json.dumps(value) for name, value in texts.items()}
+    whole = {**results, "held_back": []}
+    for name, shown in (("model-card", whole), ("model-card-public", public)):
+        card = model_card(record, shown, records, clinics, public["held_back"])
+        files[f"{name}.json"] = json.dumps(card, indent=1)
+        files[f"{name}.md"] = pages.markdown(card)
+        files[f"{name}.html"] = pages.html(card, shown)
+    for name, text in files.items():
         write_atomic(run.folder / name, text.encode())
