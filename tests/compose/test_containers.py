@@ -7,6 +7,8 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.parse
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -77,6 +79,16 @@ def test_a_clinics_images_are_mounted_for_it_alone_and_read_only(federation):
     assert "Read-only file system" in federation.inside("clinic-1", "sh", "-c", "touch /data/x", ok=False)
 
 
+def secrets_of_the_parts(federation) -> list[str]:
+    """What no other part may know: the hub's secrets in hexadecimal, and the lines of private keys."""
+    code = "import pathlib, sys; print(*[pathlib.Path(p).read_bytes().hex() for p in sys.argv[1:]])"
+    paths = [f"/hub/identity/{name}" for name in ("control.token", "url.key", "superlink/superexec.secret")]
+    found = federation.inside("server", "python", "-c", code, *paths).split()
+    for service, path in (("server", "/hub/identity/ca.key"), ("clinic-1", "/state/identity/clinic.key")):
+        found += [x for x in federation.inside(service, "cat", path).splitlines() if "-----" not in x]
+    return found
+
+
 def test_secrets_lie_with_their_owners_only(federation):
     everything = json.dumps(federation.containers())
     assert "embryofl1." not in everything and federation.grafana_password not in everything  # nor are invites there
@@ -84,6 +96,15 @@ def test_secrets_lie_with_their_owners_only(federation):
     mounts = {name: {m["Destination"]: m["RW"] for m in c["Mounts"]} for name, c in federation.containers().items()}
     assert mounts["superlink"] == {"/hub/identity/superlink": False}
     assert mounts["gateway"] == {"/hub/identity/gateway": False, "/hub/weights": False}
+    # nor in what Prometheus knows: its settings, its targets, every series with its labels
+    secrets = secrets_of_the_parts(federation)
+    match = urllib.parse.urlencode({"match[]": '{__name__=~".+"}'})
+    known = ""
+    for what in ("targets", "status/config", "status/flags", f"series?{match}"):
+        with urllib.request.urlopen(f"{federation.prometheus}/api/v1/{what}", timeout=30) as answer:
+            known += answer.read().decode()
+    assert "embryofl_trainer" in known and "embryofl_rounds_total" in known and len(secrets) >= 8
+    assert not [s for s in ["embryofl1.", federation.grafana_password, *secrets] if s in known + everything]
 
 
 def test_from_a_clinic_only_the_gateway_can_be_reached(federation):

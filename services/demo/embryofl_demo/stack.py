@@ -20,6 +20,8 @@ from embryofl_server.client import call
 from embryofl_server.settings import HubSettings
 
 READY_S = 60.0
+MODELS_S = 25.0
+"""A clinic asks how it stands 5 s after its last answer, then every 10 s, and learns of a finished model then."""
 CADDYFILE = Path(__file__).parents[2] / "gateway" / "Caddyfile"  # the demo runs from a checkout
 
 
@@ -204,6 +206,16 @@ class Stack:
             return set(names) <= set(self.call("GET", "/control/status")["clinics"])
 
         self._until(joined, ", ".join(names), seconds, pause=0.5)
+
+    def wait_models(self, run: str, names: list[str], seconds: float = MODELS_S) -> list[str]:
+        """Wait until these clinics have fetched a finished run's model; returns those that have not."""
+        end = time.monotonic() + seconds
+        while missing := [n for n in names if not (self.place.clinic(n) / "models" / run / "model.json").exists()]:
+            if time.monotonic() > end:
+                break
+            self.supervisor.check()
+            time.sleep(0.2)
+        return missing
 
     def _until(self, ready: Callable[[], bool], what: str, seconds: float = READY_S, pause: float = 0.1) -> None:
         end = time.monotonic() + seconds

@@ -127,6 +127,11 @@ class Identity:
         """When a certificate ends, Unix time in seconds."""
         return x509.load_pem_x509_certificate((self.folder / file).read_bytes()).not_valid_after_utc.timestamp()
 
+    def fingerprint(self, file: str) -> str:
+        """SHA-256 of a certificate, as `openssl x509 -fingerprint -sha256` and browsers show it."""
+        digest = x509.load_pem_x509_certificate((self.folder / file).read_bytes()).fingerprint(hashes.SHA256())
+        return digest.hex(":").upper()
+
     @staticmethod
     def _secret(path: Path, size: int) -> bytes:
         if not path.exists():
