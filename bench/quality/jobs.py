@@ -48,7 +48,9 @@ def run(job: Job, data_dir: Path, cache_dir: Path, out: Path, device: str = "cpu
          "strategy": name if federates else "fedavg", **values, **less}
     )  # fmt: skip
     loaded = {n: datasets.load(f, cache_dir / job.data, settings.image_size, job.fold) for n, f in folders.items()}
-    clinics = {n: inprocess.LoadedWorkload(settings, inprocess.prepared(settings, d), device) for n, d in loaded.items()}
+    clinics = {
+        n: inprocess.LoadedWorkload(settings, inprocess.prepared(settings, d), device) for n, d in loaded.items()
+    }
     first = inprocess.initial(settings)
     validation: list[float | None] = []
     personal: dict[str, Any] = {}

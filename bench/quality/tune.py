@@ -4,7 +4,7 @@
 
 A line of the file is a recipe: settings with spaces between ("local_epochs=2 learning_rate=6e-4"), or nothing for the
 default one. Each is tried federated, pooled and alone, on inner folds of the training patients of each fold of day 5 and
-on synthetic clinics of other seeds. Results go to OUT/tune.jsonl, one line a training; `--table` sums them up.
+on synthetic clinics of other seeds. Results go to OUT/tune.jsonl, one line a training; what is there already is not done again.
 """
 
 import argparse
@@ -14,17 +14,14 @@ import multiprocessing
 import os
 import sys
 import time
-from collections import defaultdict
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from run import HERE, ROOT  # also makes the packages importable
-
 import datasets
 import numpy as np
+from run import ROOT  # also makes the packages importable
 
-TAILS, TURNS = (1,), (1, 4)
 Unit = tuple[str, str, int, int, str]  # recipe, data, fold, inner fold, way
 
 
@@ -42,7 +39,7 @@ def units(recipes: list[str], alone: bool) -> list[Unit]:
 
 
 def train(unit: Unit, out: Path, device: str) -> dict[str, Any]:
-    """Do one training; AUROC of the held-out embryos of each clinic and all, by rounds averaged and turns of the image."""
+    """Do one training; AUROC of the held-out embryos of each clinic and of all."""
     import torch
 
     from embryofl_demo import inprocess
@@ -51,13 +48,7 @@ def train(unit: Unit, out: Path, device: str) -> dict[str, Any]:
     torch.set_num_threads(1)
     recipe, data, fold, inner, way = unit
     values = {"model": "lite0", "rounds": 15, "seed": 1000 + 10 * fold + inner} | parse_settings(recipe.split())
-    frozen, scale = values.pop("frozen", 6), values.pop("augment", 1.0)
-    from embryofl.models.lite_models import Lite0
-
-    Lite0.FROZEN = frozen
-    _augmentation(scale)
     folders = datasets.clinics(out / "data" / data)
-    values["patience"] = 9_999  # so that every model of the course is seen; never ends it
     settings = check_settings({**values, "min_clinics": len(folders)})
     began = time.monotonic()
     loaded = {
@@ -65,96 +56,31 @@ def train(unit: Unit, out: Path, device: str) -> dict[str, Any]:
         for n, f in folders.items()
     }
     clinics = {n: inprocess.LoadedWorkload(settings, d, device) for n, d in loaded.items()}
-    _format(clinics.values())
-    course: list[np.ndarray] = []
-
-    class Watched(inprocess._Course):
-        def add(self, packed: Any, sums: Any) -> None:
-            course.append(packed)
-            super().add(packed, sums)
-
-    inprocess._Course = Watched  # type: ignore[misc]
     first = inprocess.initial(settings)
     if way == "fed":
-        inprocess.federated(clinics, settings, first, lambda _: None)
+        packed = inprocess.federated(clinics, settings, first, lambda _: None).packed
     elif way == "pooled":
         together = inprocess.LoadedWorkload(settings, inprocess.pooled(list(loaded.values())), device)
-        _format([together])
-        inprocess.alone(together, "pooled", settings, first)
+        packed = inprocess.alone(together, "pooled", settings, first)
     else:
-        inprocess.alone(clinics[way], way, settings, first)
+        packed = inprocess.alone(clinics[way], way, settings, first)
     at = clinics if way in ("fed", "pooled") else {way: clinics[way]}
-    found: dict[str, dict[str, float]] = {}
-    for tail in [t for t in TAILS if t <= settings.rounds]:
-        packed = averaged(course[-tail:], next(iter(clinics.values())).layout)
-        for turns, by_clinic in judged(at, packed, device).items():
-            found[f"tail{tail}-turn{turns}"] = by_clinic
-    return {"unit": unit, "seconds": round(time.monotonic() - began, 1), "auroc": found}
+    return {"unit": unit, "seconds": round(time.monotonic() - began, 1), "auroc": judged(at, packed)}
 
 
-def _format(clinics: Any) -> None:
-    import torch
-
-    from embryofl.models import lite, lite_models
-
-    if not Path("/tmp/format").exists() or Path("/tmp/format").read_text() != "nchw":
-        return
-    lite_models.lite0_input = lambda x: (lite.as_float(x) * 255 - 127) / 128
-    for c in clinics:
-        c._model.to(memory_format=torch.contiguous_format)
-        c._model._front[0].to(memory_format=torch.contiguous_format)
-
-
-def _augmentation(scale: float) -> None:
-    from embryofl import transforms
-
-    base = transforms.Augmentation
-    if scale != 1.0:
-        transforms.Augmentation = lambda: base(0.2 * scale, 0.08 * scale, 0.1 * scale, 0.3 * scale, 0.5)  # type: ignore
-
-
-def averaged(models: list[np.ndarray], layout: Any) -> np.ndarray:
-    """Mean of packed models."""
-    packed = layout.empty()
-    for n, out in enumerate(layout.section_views(packed)):
-        out[:] = np.mean([layout.section_views(m)[n].astype(np.float64) for m in models], axis=0)
-    return packed
-
-
-def judged(clinics: Any, packed: np.ndarray, device: str) -> dict[int, dict[str, float]]:
-    """AUROC by number of turns, at each clinic and at all."""
-    import torch
-
-    from embryofl import task
+def judged(clinics: Any, packed: np.ndarray) -> dict[str, float]:
+    """AUROC at each clinic and at all."""
     from embryofl.views import Views
     from embryofl_demo.intervals import Scored, auroc, stack
 
-    scored: dict[int, dict[str, Scored]] = defaultdict(dict)
+    scored: dict[str, Scored] = {}
     for name, clinic in clinics.items():
         clinic.load(packed)
         side = clinic.data.test
-        logits = []
-        for turn in range(max(TURNS)):
-            def give(x: Any, turn: int = turn) -> Any:
-                x = torch.rot90(x, turn % 4, (2, 3))
-                return clinic._model(x.flip(3) if turn > 3 else x)
-
-            logits.append(np.concatenate(task._outputs(clinic._model, side, give, torch.device(device), 64)))
-        views = Views(side.embryos)
-        first = views.first
-        for turns in TURNS:
-            scored[turns][name] = Scored(
-                views.mean(np.mean(logits[:turns], axis=0)), side.labels[first], side.days[first], side.groups[first]
-            )
-    found = {}
-    for turns, by_clinic in scored.items():
-        parts = {**by_clinic, "all": stack(list(by_clinic.values()))}
-        found[turns] = {n: _auroc(s, auroc) for n, s in parts.items()}
-    return found
-
-
-def _auroc(s: Any, auroc: Any) -> float:
-    return round(float(auroc(s, np.ones((1, int(s.patients.max()) + 1)))[0]), 5)
+        first = Views(side.embryos).first
+        scored[name] = Scored(clinic.scores("test"), side.labels[first], side.days[first], side.groups[first])
+    parts = {**scored, "all": stack(list(scored.values()))}
+    return {n: round(float(auroc(s, np.ones((1, int(s.patients.max()) + 1)))[0]), 5) for n, s in parts.items()}
 
 
 def main() -> int:
@@ -192,9 +118,8 @@ def main() -> int:
                     with log.open("a") as file:
                         file.write(json.dumps(future.result()) + "\n")
                     count += 1
-                    if count % 20 == 1:
-                        print(f"{time.monotonic() - began:.0f} s {count}/{len(todo)} {future.result()['unit']} {future.result()['seconds']}", flush=True)
-                except Exception as exc:
+                    print(f"{time.monotonic() - began:.0f} s {count} of {len(todo)}", flush=True)
+                except Exception as exc:  # the others go on
                     print(f"failed: {type(exc).__name__}: {exc}", flush=True)
     print(f"{len(waiting)} not begun; {time.monotonic() - began:.0f} s", flush=True)
     return 0
