@@ -9,7 +9,8 @@ WAYS = [
     "geometric_median",
 ]  # fmt: skip
 COSTLY = {
-    "day5": ["fedavg", "fednova", "fedavg choose=best", "fednova choose=best", "scaffold", "feddyn", "ditto", "finetuned_heads", "fedembryo",
+    "day5": ["fedavg", "fednova", "fedavg choose=best", "fednova choose=best", "scaffold", "feddyn",
+             "ditto", "finetuned_heads", "fedembryo",
              "fedadam"],
     "day3": ["fedavg", "fednova", "fedavg choose=best", "ditto"],
     "synthetic": ["fedavg", "fedavg choose=best", "fednova", "scaffold", "ditto", "finetuned_heads"],

@@ -4,7 +4,7 @@
 
 A line of the file is a recipe: settings with spaces between ("local_epochs=2 learning_rate=6e-4"), or nothing for the
 default one. Each is tried federated, pooled and alone, on inner folds of the training patients of each fold of day 5 and
-on synthetic clinics of other seeds. Results go to OUT/tune.jsonl, one line a training; what is there already is not done again.
+on synthetic clinics of other seeds. Results go to OUT/tune.jsonl, a line a training; what is there is not done again.
 """
 
 import argparse

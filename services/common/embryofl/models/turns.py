@@ -34,7 +34,7 @@ def upright(model: nn.Module) -> Iterator[None]:
     if before is None:
         yield
         return
-    model.turns = 1
+    model.turns = 1  # type: ignore[assignment]
     try:
         yield
     finally:
