@@ -65,9 +65,17 @@ hub:  ## A command of the hub's: make hub DO="suspend clinic-2" (DO=--help lists
 	@DO='$(subst ','\'',$(DO))' bash scripts/either.sh hub
 
 .PHONY: invite
-invite:  ## What to send to a new clinic: make invite CLINIC=lisbon [DAYS=7]; without CLINIC: all invites; WITHDRAW=lisbon
-	@DO='$(if $(WITHDRAW),withdraw $(WITHDRAW),$(if $(CLINIC),invite $(CLINIC) $(if $(DAYS),--days $(DAYS)),invites))' \
+invite:  ## What to send to a new clinic: make invite CLINIC=lisbon [DAYS=7] [AGAIN=1]; without CLINIC: all invites; WITHDRAW=lisbon
+	@DO='$(if $(WITHDRAW),withdraw $(WITHDRAW),$(if $(CLINIC),invite $(CLINIC) $(if $(DAYS),--days $(DAYS)) $(if $(AGAIN),--again),invites))' \
 		bash scripts/either.sh hub
+
+.PHONY: console-password
+console-password:  ## Another password for the console, printed once; who was logged in is out
+	@bash scripts/either.sh password
+
+.PHONY: app
+app:  ## The own page of a local clinic, to score a cohort: make app CLINIC=clinic-1 [APP_PORT=8088]; Ctrl-C stops
+	@CLINIC="$(CLINIC)" APP_PORT="$(APP_PORT)" bash scripts/app.sh
 
 .PHONY: backup
 backup:  ## The hub's whole state in one file, also while a run goes on: make backup FILE=hub.tar (holds private keys)

@@ -1,57 +1,172 @@
-"""What an open page of the console costs the hub: processor time of one look at the state, 50 clinics, a run of 100 rounds.
+"""What an open page of the console costs the hub, and how soon it shows a change: real hub, console and browser.
 
-Usage: .embryofl/venv/bin/python bench/console.py [CLINICS]. In one process, without a SuperLink (its presence is asked
-for at most every 2 s in any case); a look a second is what open pages cost together, however many there are.
+Usage: .embryofl/venv/bin/python bench/console.py [CLINICS] [SECONDS]. A hub (server, SuperLink, gateway as processes) that
+has CLINICS clinics (default 50) and a finished run of 100 rounds in its state; the clinics themselves do not run. A
+clinic is suspended, with a reason that the page must show, and let take part again; the time is taken from the call to
+the words in the browser's page. The hub's processor time is taken over SECONDS (default 30) each: without a page, with
+one, with three, and the same while one clinic a second is suspended or let take part again.
 """
 
+import contextlib
+import ssl
+import statistics
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "server"))
 
+import httpx
+import psutil
 from cryptography.hazmat.primitives.asymmetric import ec
 from enrolment_kit import openssh
-from fastapi import FastAPI
-from fastapi.testclient import TestClient
+from playwright.sync_api import Browser, Error, sync_playwright
 
 from embryofl.messages import run_settings
-from embryofl_server import api_console
-from embryofl_server.hub import HubService
-from embryofl_server.settings import HubSettings
+from embryofl_demo.layout import Place
+from embryofl_demo.stack import Stack, free_port
+from embryofl_server.runs import Runs
+from embryofl_server.store import Store
 
-LOOKS, ROUNDS = 50, 100
+CHANGES, ROUNDS = 20, 100
+PARTS = ("server", "superlink", "gateway")
+
+
+def fill(hub: Path, names: list[str]) -> None:
+    """The state of a hub with these clinics and a finished run."""
+    store = Store(hub / "clinics.db")
+    for name in names:
+        key = openssh(ec.generate_private_key(ec.SECP256R1()))
+        counts = {"counts": {"5": {"0": 100, "1": 100}}, "patients": 50}
+        store.enrol(name, store.invite(name, 7), key, "quality", counts, "enrolled")
+    store.close()
+    run = Runs(hub / "runs").create(run_settings({"min_clinics": len(names)}))
+    run.set_state("finished", ROUNDS)
+    line = {"split": "validation", "day": None, "auroc": 0.8, "auroc_se": 0.02, "loss": 0.5, "n": 40}
+    run.add_metrics([{**line, "round": r, "clinic": c} for r in range(ROUNDS) for c in [*names, "pooled"]])
+
+
+def open_page(browser: Browser, address: str, password: str) -> Any:
+    """A page of its own session, logged in."""
+    page = browser.new_context().new_page()
+    end = time.monotonic() + 60
+    while True:
+        with contextlib.suppress(Error):
+            page.goto(f"{address}/login")
+            break
+        if time.monotonic() > end:
+            raise SystemExit(f"The console at {address} did not come up within 60 s.")
+        time.sleep(0.5)
+    page.fill("#password", password)
+    page.get_by_role("button").click()
+    page.wait_for_selector(".next", timeout=60_000)
+    return page
+
+
+class Changes:
+    """Suspends one clinic or lets it take part again, each second while `going`."""
+
+    def __init__(self, stack: Stack) -> None:
+        identity = stack.place.hub / "identity"
+        token = (identity / "control.token").read_bytes().hex()
+        self._http = httpx.Client(
+            base_url=f"https://{stack.settings.server_address}", headers={"Authorization": f"Bearer {token}"},
+            verify=ssl.create_default_context(cafile=str(identity / "internal.crt")), trust_env=False, timeout=30,
+        )  # fmt: skip
+
+    def __call__(self, what: str, **body: str) -> None:
+        self._http.post(f"/control/{what}", json={"name": "clinic-1", **body}).raise_for_status()
+
+    @contextlib.contextmanager
+    def going(self) -> Iterator[None]:
+        """One a second, in the background."""
+        over = threading.Event()
+
+        def work() -> None:
+            number = 0
+            while not over.wait(1.0):
+                number += 1
+                if number % 2:
+                    self("suspend", reason="bench")
+                else:
+                    self("resume")
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+
+def delays(page: Any, change: Changes) -> list[float]:
+    """Seconds from each call to what it changed, in the page."""
+    found = []
+    for number in range(CHANGES):
+        word = f"bench-{number:04d}"
+        began = time.monotonic()
+        change("suspend", reason=word)
+        page.wait_for_function("word => document.body.textContent.includes(word)", arg=word, timeout=30_000)
+        found.append(time.monotonic() - began)
+        change("resume")
+        time.sleep(0.37 * (number % 4))  # at another moment of the page's second each time
+    return found
+
+
+def cost(stack: Stack, seconds: float) -> dict[str, float]:
+    """Processor time of the hub's parts in percent of a core."""
+    parts = {name: psutil.Process(stack.supervisor.pids()[name]) for name in PARTS}
+
+    def used() -> dict[str, float]:
+        """With the children, such as Caddy below its script."""
+        return {n: sum(sum(q.cpu_times()[:2]) for q in (p, *p.children(recursive=True))) for n, p in parts.items()}
+
+    before, began = used(), time.monotonic()
+    time.sleep(seconds)
+    took = time.monotonic() - began
+    return {name: 100 * (now - before[name]) / took for name, now in used().items()}
 
 
 def main() -> None:
     """Measure and print."""
-    clinics = int(sys.argv[1]) if len(sys.argv) > 1 else 50
-    with tempfile.TemporaryDirectory() as folder:
-        hub = HubService(HubSettings(state_dir=Path(folder)))
-        names = [f"clinic-{i}" for i in range(clinics)]
-        for name in names:
-            key = openssh(ec.generate_private_key(ec.SECP256R1()))
-            counts = {"counts": {"5": {"0": 100, "1": 100}}, "patients": 50}
-            hub.store.enrol(name, hub.store.invite(name, 7), key, "quality", counts, "enrolled")
-        run = hub.runs.create(run_settings({"min_clinics": clinics}))
-        run.set_state("finished", ROUNDS)
-        line = {"split": "validation", "day": None, "auroc": 0.8, "auroc_se": 0.02, "loss": 0.5, "n": 40}
-        run.add_metrics([{**line, "round": r, "clinic": c} for r in range(ROUNDS) for c in [*names, "pooled"]])
-        hub.presence = lambda: dict.fromkeys(names, True)  # type: ignore[method-assign]
-        app = FastAPI()
-        app.include_router(api_console.routes(hub))
-        client = TestClient(app)
-        first = client.get("/control/state")
-        tag = first.headers["etag"]
-        client.get("/control/state", headers={"If-None-Match": tag})
-        began = time.process_time()
-        codes = [client.get("/control/state", headers={"If-None-Match": tag}).status_code for _ in range(LOOKS)]
-        each = (time.process_time() - began) / LOOKS
-        print(
-            f"{clinics} clinics: {len(first.content) / 1e3:.0f} kB of state; a look takes {1e3 * each:.1f} ms, "
-            f"{100 * each:.1f} % of a core at one a second; {codes.count(304)} of {LOOKS} unchanged"
+    count, seconds = int(sys.argv[1]) if len(sys.argv) > 1 else 50, float(sys.argv[2]) if len(sys.argv) > 2 else 30.0
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as left:
+        place = Place(Path(folder) / "demo")
+        place.hub.mkdir(parents=True)
+        fill(place.hub, [f"clinic-{i}" for i in range(1, count + 1)])
+        stack = Stack(place, free_port())
+        left.callback(stack.stop)
+        stack.start_hub()
+        address, password = stack.start_console(0)
+        browser = left.enter_context(sync_playwright()).chromium.launch(
+            executable_path="/usr/bin/chromium", args=["--no-sandbox"]
         )
+        left.callback(browser.close)
+        change = Changes(stack)
+        none = cost(stack, seconds)
+        with change.going():
+            none_changing = cost(stack, seconds)
+        page = open_page(browser, address, password)
+        taken = delays(page, change)
+        rows = [("no page", none, none_changing)]
+        for name, more in (("one page", 0), ("three pages", 2)):
+            for _ in range(more):
+                open_page(browser, address, password)
+            quiet = cost(stack, seconds)
+            with change.going():
+                rows.append((name, quiet, cost(stack, seconds)))
+        print(f"{count} clinics, a run of {ROUNDS} rounds; load of this machine {psutil.getloadavg()[0]:.1f}")
+        print(f"change to page, {len(taken)} times: median {statistics.median(taken):.2f} s, most {max(taken):.2f} s")
+        print(
+            "processor of the hub, % of a core: " + ", ".join(PARTS) + "; while a state changes each second: the same"
+        )
+        for name, *both in rows:
+            print(f"{name:12}", *("  ".join(f"{found[p]:5.1f}" for p in PARTS) + "   " for found in both))
 
 
 if __name__ == "__main__":

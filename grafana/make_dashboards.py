@@ -392,7 +392,7 @@ def operations() -> Any:
                  now('sort_desc(max by (clinic) (embryofl_clinic_phase_last_seconds{phase="train"}))', "{{clinic}}"), w=8, unit="s",
                  min=0, empty=NO_ROUND),
             row("Bytes and memory"),
-            stepped("Models and updates", "Bytes of models (down) and updates (up) in accepted answers, all clinics, all runs.",
+            stepped("Models and updates", "Bytes of models and what steers steps (down), updates (up), of accepted answers; all clinics, all runs.",
                     query("sum by (direction) (embryofl_clinic_transferred_bytes_total)", "{{direction}}"), w=8, unit="bytes", min=0,
                     empty=NO_CLINIC),
             curve("Memory", "Resident memory of the hub's server, and of each clinic that is scraped.",

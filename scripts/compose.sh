@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# compose.sh up|status|watch|hub|backup|restore|logs|down|clean: the federation in containers. Needs Docker, and nothing else on the host.
+# compose.sh up|status|watch|hub|password|backup|restore|logs|down|clean: the federation in containers. Needs Docker, and nothing else on the host.
 # Options of `up`, from the environment (`make up NAME=value`):
 #   CLINICS  number of clinics, 1 to 50   DATA  folder of real images   IMAGES  synthetic images of each clinic
 #   PORT     of the gateway               SET   settings of the run     GPU=1   clinics on an NVIDIA GPU
 #   NGROK=1  a tunnel from outside, with NGROK_AUTHTOKEN, NGROK_AGENT (the agent) and NGROK_REMOTE_ADDR (if reserved)
-# EMBRYOFL_PROMETHEUS_PORT and EMBRYOFL_GRAFANA_PORT are theirs on this machine (default 9090 and 3000).
+# EMBRYOFL_CONSOLE_PORT, EMBRYOFL_PROMETHEUS_PORT and EMBRYOFL_GRAFANA_PORT are theirs on this machine (default 7860, 9090
+# and 3000).
 # EMBRYOFL_COMPOSE_EXTRA names one more compose file, EMBRYOFL_COMPOSE_DIR the folder for what is written here.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -25,7 +26,8 @@ case ${NGROK:-} in
 esac
 most_clinics=50 default_clinics=3 default_images=400 least_engine=25
 gpu=
-watched= # lines about Prometheus and Grafana
+console=http://localhost:${EMBRYOFL_CONSOLE_PORT:-7860}
+watched= # lines about console, Prometheus and Grafana
 password_words="user admin, password in $place/grafana-password"
 bold= plain=
 if [ -t 1 ]; then bold=$'\e[1m' plain=$'\e[0m'; fi
@@ -240,6 +242,32 @@ make_password() {
 	fi
 }
 
+# The coordinator's console. The federation runs without it, too. Its password comes from within, so that no process here has
+# it as an argument, and by exec, whose output the engine does not log; it is told when it is made, and kept as a hash.
+start_console() {
+	local password words="what runs, who is in, what to do next. From this machine only"
+	compose config --services | grep -qx console || return 0
+	if quietly compose up -d --wait --wait-timeout 120 --no-deps console; then
+		if ! password=$(compose exec -T console embryofl-console password </dev/null); then
+			words="is up, but has no password: the message above says why. Try: make console-password"
+		elif [ -n "$password" ]; then
+			say "    Console: $console, password (shown this once; another: make console-password): $password"
+		fi
+	elif grep -qE 'port is already allocated|address already in use' "$log"; then
+		words="did not start: its port is in use (by make demo?). Choose another (EMBRYOFL_CONSOLE_PORT) and run make up again."
+	else
+		words="did not start: $(tail -n 1 "$log")"
+	fi
+	watched="Console   $console   $words${watched:+$'\n'}$watched"
+}
+
+new_password() {
+	local password
+	password=$(compose exec -T console embryofl-console password --new </dev/null) ||
+		fail "There is no new password; the message above says why. Is the console up? make logs"
+	say "Console: $console, new password (shown this once; who was logged in is out): $password"
+}
+
 # Prometheus and Grafana. The federation does not need them: one that does not start is named, and the run goes on.
 start_monitoring() {
 	local parts part words
@@ -389,10 +417,11 @@ up() {
 	mkdir -p "$place"
 	read_options
 	check_port
-	build_images 1/5 server gateway clinic datagen ${NGROK:+tunnel}
+	build_images 1/5 server gateway console clinic datagen ${NGROK:+tunnel}
 	count_clinics
 	write_clinics
 	start_hub 2/5
+	start_console
 	start_tunnel
 	fill_data
 	join_clinics
@@ -427,13 +456,14 @@ restore() {
 	mkdir -p "$place"
 	read_options
 	check_port
-	build_images 1/3 server gateway
+	build_images 1/3 server gateway console
 	step 2/3 "State of $FILE"
 	if is_up; then fail "A hub is running here (project $project). A backup is restored where there is none: make down, and"\
 		"make clean if its state is to go."; fi
 	compose --progress quiet run --rm --no-deps -T server restore - <"$FILE" ||
 		fail "Nothing was restored; the message above says why."
 	start_hub 3/3
+	start_console
 	if [ "$there" != 0 ]; then # clinics of this machine have their own keys and data, which no backup holds
 		[ -e "$generated" ] || { count=$there && write_clinics; }
 		quietly compose up -d --no-deps $(for ((k = 1; k <= there; k++)); do echo "clinic-$k"; done) || cat "$log" >&2
@@ -464,6 +494,11 @@ case ${1:-} in
 		is_up || fail "$(not_up)"
 		eval "set -- ${DO:---help}" # words and quotes as in a shell
 		hub_show "$@"
+		;;
+	password)
+		need_docker
+		is_up || fail "$(not_up)"
+		new_password
 		;;
 	backup)
 		need_docker
@@ -498,7 +533,7 @@ case ${1:-} in
 		[ -z "$left" ] || docker volume rm $left >/dev/null
 		rm -f "$generated" "$source_file" "$filled" "$log" "$place/gpu" "$place/ngrok" "$place/grafana-password"
 		rmdir "$place" 2>/dev/null || true
-		say "Deleted. The images stay; to remove them: docker image rm embryofl-server embryofl-clinic embryofl-datagen embryofl-gateway (and embryofl-tunnel)"
+		say "Deleted. The images stay; to remove them: docker image rm embryofl-server embryofl-clinic embryofl-datagen embryofl-console embryofl-gateway (and embryofl-tunnel)"
 		;;
-	*) fail "compose.sh up|status|watch|hub|backup|restore|logs|down|clean" ;;
+	*) fail "compose.sh up|status|watch|hub|password|backup|restore|logs|down|clean" ;;
 esac

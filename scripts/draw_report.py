@@ -12,13 +12,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+from browser import browser_page, photograph
 from PIL import Image, ImageDraw, ImageFont
 
 from embryofl.data.listing import list_images
 
-ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
-WIDTH, HEIGHT = 1000, 1500
+MOST_HEIGHT = 1500
 
 
 def plant(folder: Path) -> None:
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--chromium", default="chromium")
     chromium = parser.parse_args().chromium
     with tempfile.TemporaryDirectory() as temporary:
-        folder, page, picture = (Path(temporary) / name for name in ("clinic", "page.html", "page.png"))
+        folder, page = (Path(temporary) / name for name in ("clinic", "page.html"))
         generate = [
             str(BIN / "embryofl-datagen"),
             "generate",
@@ -63,14 +63,9 @@ def main() -> None:
         subprocess.run(
             [str(BIN / "embryofl-clinic"), "check", folder.name, "--html", str(page)], cwd=temporary, check=False
         )
-        subprocess.run(
-            [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--screenshot={picture}",
-             f"--window-size={WIDTH},{HEIGHT}", page.as_uri()],
-            check=True,
-        )  # fmt: skip
-        out = ROOT / "docs" / "images" / "report.png"
-        Image.open(picture).convert("RGB").quantize(128).save(out, optimize=True)
-        print(f"{out}: {out.stat().st_size / 1e3:.0f} kB")
+        with browser_page(chromium) as shown:
+            shown.goto(page.as_uri())
+            photograph(shown, "report", most_height=MOST_HEIGHT)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# either.sh status|watch|logs|down|clean|hub|backup|restore: for whichever federation there is, in containers or as plain processes.
+# either.sh status|watch|logs|down|clean|hub|password|backup|restore: for whichever federation there is, in containers or as plain processes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 action=$1
@@ -8,13 +8,14 @@ demo=${VENV:-.embryofl/venv}/bin/embryofl-demo
 done=
 # For one of them: the one in containers, if there is one.
 case $action in
-	hub | backup)
+	hub | password | backup)
 		export FILE=${FILE:-embryofl-backup-$(date +%Y%m%d-%H%M%S).tar}
 		if [ -e "${EMBRYOFL_COMPOSE_DIR:-.embryofl/compose}/clinics.yaml" ]; then exec bash scripts/compose.sh "$action"; fi
 		if [ ! -x "$demo" ] || [ ! -d "${EMBRYOFL_DEMO_DIR:-.embryofl/demo}" ]; then
 			echo "$there" >&2
 			exit 2
 		fi
+		if [ "$action" = password ]; then exec "$demo" console-password; fi
 		if [ "$action" = backup ]; then
 			"$demo" hub backup "$FILE" && echo "Written to $FILE."
 			exit

@@ -1,92 +1,105 @@
-"""The clinic's page in a real browser: the real command, a link, a cohort, every page looked at by axe-core."""
+"""The clinic's page in a real browser: the real command, a link, a cohort, every page looked at by axe-core.
 
-import os
-import shutil
-import subprocess
+With the model of a real federation: `tests/federation/test_finished_models.py`.
+"""
+
 import sys
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "clinic"))
+sys.path.insert(0, str(Path(__file__).parent))
 
+from page_kit import CHROMIUM, browser_page, enter, look, running_app
 from scoring_kit import draw_embryo, finished_model
 
-CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium package")
-api = pytest.importorskip("playwright.sync_api", reason="needs playwright (requirements-dev.txt)")
-COMMAND = str(Path(sys.executable).parent / "embryofl-clinic")
-PICTURES = os.environ.get("EMBRYOFL_PICTURES", "")
+pytest.importorskip("playwright.sync_api", reason="needs playwright (requirements-dev.txt)")
 
 
 @pytest.fixture
-def link(tmp_path):
-    """The link that the running command prints."""
-    finished_model(tmp_path / "state" / "models" / "run-0001")
-    (tmp_path / "data" / "good").mkdir(parents=True)
-    (tmp_path / "data" / "poor").mkdir()
+def data(tmp_path):
+    """A folder of 60 drawn embryos in two classes."""
     for number in range(60):
-        (tmp_path / "data" / ("good" if number % 2 else "poor") / f"{number}.png").write_bytes(draw_embryo(number))
-    words = [COMMAND, "app", "--port", "0", "--state", str(tmp_path / "state"), "--data", str(tmp_path / "data")]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
-    try:
-        yield process.stdout.readline().rsplit(" ", 1)[-1].strip()
-    finally:
-        process.terminate()
-        process.wait(20)
+        folder = tmp_path / "data" / ("good" if number % 2 else "poor")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number}.png").write_bytes(draw_embryo(number))
+    return tmp_path / "data"
 
 
-def faults(page):
-    """Serious and critical faults that axe-core finds."""
-    from axe_playwright_python.sync_playwright import Axe
-
-    found = Axe().run(page).response["violations"]
-    return [(v["id"], v["nodes"][0]["html"]) for v in found if v["impact"] in ("serious", "critical")]
-
-
-def look(page, name):
-    if PICTURES:
-        page.screenshot(path=Path(PICTURES) / f"app-{name}.png", full_page=True)
-    assert faults(page) == []
-    assert "Research use only" in page.inner_text("body")
+@pytest.fixture
+def cohort(tmp_path):
+    """Files of four embryos, and of one whose end is missing."""
+    (tmp_path / "cohort").mkdir()
+    files = [tmp_path / "cohort" / f"E{number}.png" for number in range(1, 6)]
+    for number, file in enumerate(files):
+        file.write_bytes(draw_embryo(number + 20, 256)[: 900 if number == 4 else None])
+    return [str(file) for file in files]
 
 
-def test_a_cohort_is_scored_by_hand_and_every_page_is_accessible(link, tmp_path):
-    base = link.split("/enter")[0]
-    cohort = tmp_path / "cohort"
-    cohort.mkdir()
-    for number in range(4):
-        (cohort / f"E{number + 1}.png").write_bytes(draw_embryo(number + 20, 256))
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1100, "height": 800})
-        wrong = []
-        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
-        page.goto(base)
+def test_every_page_is_accessible_without_anything_and_with_a_cohort(data, cohort, tmp_path):
+    (tmp_path / "state").mkdir()
+    with running_app(tmp_path / "state", data) as link, browser_page() as page:
+        page.goto(link.split("/enter")[0])
         assert "link" in page.inner_text("main")
-        look(page, "locked")
-        wrong.clear()  # the browser itself logs the 401
-        page.goto(link)
-        page.wait_for_url(f"{base}/")
-        look(page, "overview")
-        page.get_by_role("link", name="Score a cohort").first.click()
-        look(page, "score")
-        page.get_by_label("Images of the cohort").set_input_files([str(p) for p in sorted(cohort.iterdir())])
-        page.get_by_label("Name of the cohort").fill("Cohort 7")
-        page.get_by_role("button", name="Score").click()
-        page.wait_for_url("**/scored/2*", timeout=60_000)
-        assert page.get_by_text("Rank 1 of 4").count() == 1 and page.locator("img").count() == 8
-        look(page, "result")
-        page.set_viewport_size({"width": 390, "height": 800})
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390
-        look(page, "result-phone")
-        page.set_viewport_size({"width": 1100, "height": 800})
-        for name, path in (("records", "/scored"), ("sent", "/sent")):
+        assert page.evaluate("getComputedStyle(document.body).maxWidth") != "none"  # it has its style without any file
+        look(page)
+        assert [w for w in page.wrong if "401" not in w] == []  # the browser itself logs that one
+        page.wrong.clear()
+        base = enter(page, link)
+        for path, words in {"/": "No model", "/score": "No model", "/scored": "No cohort", "/sent": "Nothing"}.items():
             page.goto(base + path)
-            look(page, name)
-        page.goto(base + "/report")
+            assert words in page.inner_text("main")
+            look(page)
+        finished_model(tmp_path / "state" / "models" / "run-0001")  # it comes while the page is open
+        page.goto(f"{base}/score")
+        page.get_by_label("Images of the cohort").set_input_files(cohort)
+        page.get_by_label("Name of the cohort").fill("Cohort 7")
+        look(page)
+        page.get_by_role("button", name="Score").click()
+        page.wait_for_url("**/scored/2*")
+        assert page.get_by_text("Rank 1 of 4").count() == 1 and page.locator("main img").count() == 8
+        assert "truncated" in page.locator(".order tr", has_text="E5.png").inner_text()
+        look(page)
+        page.goto(f"{base}/scored")
+        look(page)
+        page.goto(f"{base}/report")
+        look(page)
         page.get_by_role("button", name="Look at the folder").click()
-        page.get_by_role("heading", name="Findings").wait_for(timeout=90_000)
-        look(page, "report")
-        assert wrong == []
-        browser.close()
+        page.get_by_role("heading", name="Findings").wait_for()
+        look(page)
+        assert page.wrong == [] and page.asked == {base.removeprefix("http://")}
+
+
+def test_a_cohort_is_scored_by_the_keyboard_alone(data, cohort, tmp_path):
+    finished_model(tmp_path / "state" / "models" / "run-0001")
+    with running_app(tmp_path / "state", data) as link, browser_page() as page:
+        page.on("filechooser", lambda chooser: chooser.set_files(cohort[:4]))
+        base = enter(page, link)
+
+        def tab_to(selector):
+            for _ in range(30):
+                page.keyboard.press("Tab")
+                if page.evaluate("s => document.activeElement.matches(s)", selector):
+                    return
+            raise AssertionError(f"{selector} cannot be reached by Tab")
+
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.className") == "skip"
+        tab_to("nav a[href='/score']")
+        page.keyboard.press("Enter")
+        page.wait_for_url(f"{base}/score")
+        tab_to("#images")
+        page.keyboard.press("Space")  # opens the browser's own dialogue, which is answered as soon as it is there
+        page.locator("#chosen", has_text="E4.png").wait_for()
+        tab_to("#cohort")
+        page.keyboard.type("Cohort 8")
+        tab_to("#keep")
+        page.keyboard.press("Space")
+        tab_to("#go")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/scored/2*")
+        tab_to(".order a")
+        page.keyboard.press("Enter")
+        assert page.url.endswith("#embryo-1") and page.get_by_role("heading", name="Cohort 8").count() == 1

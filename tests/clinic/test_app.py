@@ -11,8 +11,8 @@ from scoring_kit import draw_embryo, finished_model, png
 from starlette.testclient import TestClient
 
 from embryofl.errors import UserError
+from embryofl_clinic.app import desk, serve
 from embryofl_clinic.app import door as door_module
-from embryofl_clinic.app import serve
 from embryofl_clinic.app.pages import Pages, create_app
 from embryofl_clinic.settings import ClinicSettings
 
@@ -52,15 +52,32 @@ PATHS = [
     "/static/app.css",
     "/scored/20260101-000000-00000000",
     "/nothing",
+    "/static/report.css",
+    "/enter",
+    "/enter?token=",
+    "/enter?token=guessed",
 ]
 
 
 @pytest.mark.parametrize("path", PATHS)
 def test_without_the_link_nothing_is_served(page, path):
     answer = page.get(path)
-    assert answer.status_code == 401 and "link" in answer.text and "run-0001" not in answer.text
-    page.cookies.set(door_module.COOKIE, "guessed")
-    assert page.get(path).status_code == 401
+    refused = 403 if path.startswith("/enter") else 401
+    assert answer.status_code == refused and "link" in answer.text and "run-0001" not in answer.text
+    for guess in ("guessed", "", "0" * 43, door_module._digest("guessed")):
+        page.cookies.set(door_module.COOKIE, guess)
+        assert page.get(path).status_code == page.head(path).status_code == refused
+        assert page.post(path, headers=POST, content=b"").status_code in (401, 403)
+
+
+def test_a_session_ends_by_itself_and_the_oldest_of_too_many_does(page, monkeypatch):
+    clients = [TestClient(page.door, base_url=BASE) for _ in range(door_module.MOST_SESSIONS + 1)]
+    for client in clients:
+        client.get(page.links[-1])
+    assert [c.get("/").status_code for c in clients] == [401] + [200] * door_module.MOST_SESSIONS
+    now = door_module.time.monotonic()
+    monkeypatch.setattr(door_module.time, "monotonic", lambda: now + door_module.SESSION_S + 60)
+    assert {c.get("/").status_code for c in clients} == {401}
 
 
 def test_a_link_works_once_and_its_cookie_is_out_of_reach_of_scripts_and_other_sites(page):
@@ -131,6 +148,12 @@ def test_pictures_are_kept_when_asked_for(inside):
     assert "data:image/jpeg" in TestClientAgain(inside).get(answer.headers["location"]).text
 
 
+def drawn(form, size, **options):
+    out = io.BytesIO()
+    Image.new("L", size, 90).save(out, form, **options)
+    return out.getvalue()
+
+
 BOMB = b"\x89PNG\r\n\x1a\n" + png(30000, 30000)
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
 HTML = b"<!doctype html><script>alert(1)</script>"
@@ -143,7 +166,13 @@ HTML = b"<!doctype html><script>alert(1)</script>"
         ("html.png", HTML, "no image of a known type"),
         ("bomb.png", BOMB, "too large"),
         ("cut.png", draw_embryo(1)[:900], "truncated"),
+        ("cut.jpg", drawn("JPEG", (900, 900))[:700], "truncated"),
         ("empty.png", b"", "no content"),
+        ("wide.png", drawn("PNG", (60_000, 1000)), "too large"),  # a whole and valid one of 60 million pixels in 60 kB
+        ("long.tif", drawn("TIFF", (1000, 60_000), compression="tiff_lzw"), "too large"),
+        ("dot.png", drawn("PNG", (1, 1)), "too small"),
+        ("archive.png", b"PK\x03\x04" + b"\0" * 100, "no image of a known type"),
+        ("page.jpg", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 90 90\n", "no image of a known type"),
         ("<img src=x onerror=alert(1)>.png", HTML, "no image of a known type"),
     ],
 )
@@ -154,14 +183,36 @@ def test_a_hostile_file_is_refused_in_words_and_never_comes_back(inside, name, d
     assert "alert(1)</script>" not in shown and "<img src=x" not in shown
 
 
-def test_a_file_name_cannot_lead_anywhere(inside):
-    answer = send(inside, [("../../etc/passwd.png", draw_embryo(1)), ("x/../E.png", draw_embryo(2))])
-    assert "../" not in inside.get(answer.headers["location"]).text
+NAMES = [
+    "../../etc/passwd.png", "x/../E.png", "..\\..\\identity\\clinic.key", "/etc/shadow", "C:\\E.png", "..", ".", "a\0b.png",
+    "E.png", "E.png", "x" * 3000 + ".png", "\u202egnp.E", "'\"><script>alert(1)</script>.png", "@.png", "{0.__class__}.png",
+]  # fmt: skip
+
+
+def test_a_file_name_cannot_lead_anywhere_nor_break_the_page(inside):
+    before = sorted(p for p in inside.state.rglob("*") if p.is_file())
+    answer = send(inside, [(name, draw_embryo(n)) for n, name in enumerate(NAMES)], cohort="{t.door}\u202e</title>")
+    shown = inside.get(answer.headers["location"]).text
+    assert (
+        "../" not in shown
+        and "<script>alert" not in shown
+        and "\u202e" not in shown
+        and "</title></title>" not in shown
+    )
+    (record,) = [p for p in inside.state.rglob("*") if p.is_file() and p not in before]
+    names = list(json.loads(record.read_text())["digests"])
+    assert record.parent.name == "scored" and len(names) == len(NAMES) and max(map(len, names)) < 130
+    assert not any("/" in name or "\\" in name for name in names)
 
 
 def test_too_many_and_too_much_are_refused_in_words(inside, monkeypatch):
     answer = send(inside, [(f"{n}.png", b"x") for n in range(61)])
     assert answer.status_code == 400 and "at most 60" in answer.text
+    answer = send(inside, [(f"{n}.png", b"x") for n in range(10_000)])
+    assert answer.status_code == 400 and "at most 60" in answer.text and not (inside.state / "scored").exists()
+    monkeypatch.setattr(desk, "MOST_FILE_BYTES", 1000)
+    shown = inside.get(send(inside, [("a.png", draw_embryo(1))]).headers["location"]).text
+    assert "the most that is taken here" in shown and "data:image" not in shown
     assert "No image was chosen" in inside.post("/score", data={"cohort": "A"}, headers=POST).text
     monkeypatch.setattr(door_module, "MOST_BYTES", 1000)
     answer = send(inside, [("a.png", b"x" * 2000)])
@@ -170,9 +221,34 @@ def test_too_many_and_too_much_are_refused_in_words(inside, monkeypatch):
     assert chunked.status_code == 413
 
 
-@pytest.mark.parametrize("id_", ["..%2f..%2fidentity%2fhub", "20260101-000000-zzzzzzzz", "x"])
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("multipart/form-data", b"junk"),
+        ("multipart/form-data; boundary=x", b"junk"),
+        (
+            "multipart/form-data; boundary=x",
+            b'--x\r\nContent-Disposition: form-data; name="images"; filename="' + b"x" * 5000,
+        ),
+        ("multipart/form-data; boundary=x", b"--x\r\n" + b"a: b\r\n" * 500),
+        ("application/json", b'{"images": ["file:///etc/passwd"]}'),
+        ("application/x-www-form-urlencoded", b"images=/etc/passwd&" + b"a=b&" * 5000),
+        (
+            "multipart/form-data; boundary=x",
+            b'--x\r\nContent-Disposition: form-data; name="cohort"\r\n\r\n' + b"x" * (2 << 20),
+        ),
+    ],
+)
+def test_a_form_that_no_browser_sends_is_refused_in_words(inside, kind, body):
+    answer = inside.post("/score", content=body, headers={**POST, "Content-Type": kind})
+    assert answer.status_code == 400 and ("Expected" in answer.text) and "Traceback" not in answer.text
+    assert not (inside.state / "scored").exists()
+
+
+@pytest.mark.parametrize("id_", ["..%2f..%2fidentity%2fhub", "20260101-000000-zzzzzzzz", "x", "%2e%2e/%2e%2e/identity"])
 def test_a_record_is_found_by_its_id_alone(inside, id_):
     assert inside.get(f"/scored/{id_}").status_code == 404
+    assert inside.get(f"/static/{id_}").status_code == 404
 
 
 @pytest.mark.parametrize("host", ["192.168.1.7", "example.org", "::", "0.0.0.0"])

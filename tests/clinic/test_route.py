@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from embryofl.errors import UserError
 from embryofl.messages import Link
-from embryofl_clinic.route import ANY, Route, proxy_for
+from embryofl_clinic.proxy import proxy_for
+from embryofl_clinic.route import ANY, Route
 
 NAME = "hub.embryofl.internal"
 
@@ -29,8 +30,8 @@ class Authority:
         )
         self.pem = self._make(self.name, self.key, x509.BasicConstraints(ca=True, path_length=0)).decode()
 
-    def _make(self, subject, key, *extensions):
-        now = datetime.datetime.now(datetime.UTC)
+    def _make(self, subject, key, *extensions, days=0):
+        now = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days)
         made = x509.CertificateBuilder(self.name, subject, key.public_key(), x509.random_serial_number())
         made = made.not_valid_before(now - datetime.timedelta(hours=1)).not_valid_after(
             now + datetime.timedelta(hours=1)
@@ -39,10 +40,10 @@ class Authority:
             made = made.add_extension(extension, critical=False)
         return made.sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM)
 
-    def context(self, folder, name):
-        """Of a server that shows a certificate for `name`."""
+    def context(self, folder, name, days=0):
+        """Of a server that shows a certificate for `name`, that was made in so many days."""
         key = ec.generate_private_key(ec.SECP256R1())
-        pem = self._make(x509.Name([]), key, x509.SubjectAlternativeName([x509.DNSName(name)]))
+        pem = self._make(x509.Name([]), key, x509.SubjectAlternativeName([x509.DNSName(name)]), days=days)
         path = folder / f"{name}-{x509.random_serial_number()}.pem"
         path.write_bytes(pem + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -121,6 +122,41 @@ def test_nobody_else_hears_a_word(serve, authority, tmp_path, wrong):
     assert heard == [] and "not this hub's" in route.troubles()
 
 
+def closed_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [("nobody", "ask whoever looks after the network to allow TCP to"), ("a name nobody knows", "is it spelt right"),
+     ("no TLS", "speaks no tls"), ("silence", "no answer within 10 s: a firewall may swallow it"),
+     ("a clock behind", "set its clock right"), ("a clock ahead", "set its clock right")],
+)  # fmt: skip
+def test_what_is_wrong_on_the_way_is_said_with_what_to_do(serve, authority, tmp_path, monkeypatch, what, words):
+    host = "127.0.0.1"
+    if what == "a name nobody knows":
+        host, port = "no-such-host.invalid", 8443
+    elif what.startswith("a clock"):
+        port, _ = serve(authority.context(tmp_path, NAME, days={"behind": 9, "ahead": -9}[what.split()[-1]]))
+    elif what == "nobody":
+        port = closed_port()
+    else:
+        listener = socket.create_server(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+        if what == "silence":
+            monkeypatch.setattr("embryofl_clinic.route.CONNECT_S", 0.2)
+        else:
+            threading.Thread(
+                target=lambda: listener.accept()[0].sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n"), daemon=True
+            ).start()
+    route = Route(Link(hubs=[f"{host}:{port}"], ca=authority.pem, server_name=NAME))
+    with pytest.raises((httpx.TransportError, OSError)):
+        list(both_ways(route))[1]()
+    assert words in route.troubles().lower() or words in route.troubles(), route.troubles()
+    assert "Errno" not in route.troubles() and "_ssl.c" not in route.troubles()
+
+
 def test_the_next_address_is_taken_within_a_request_and_kept(serve, authority, tmp_path):
     good, heard = serve(authority.context(tmp_path, NAME))
     strange, _ = serve(Authority().context(tmp_path, NAME))
@@ -151,7 +187,11 @@ def test_an_update_keeps_the_address_in_use(authority):
     ("hub", "no_proxy", "through"),
     [("hub.example:8443", "", True), ("hub.example:8443", "other.test", True), ("hub.example:8443", "hub.example", False),
      ("hub.example:8443", ".example", False), ("hub.example:8443", "*", False), ("localhost:8443", "", False),
-     ("127.0.0.1:8443", "", False)],
+     ("127.0.0.1:8443", "", False), ("a.hub.example:8443", "hub.example", False), ("nohub.example:1", "hub.example", True),
+     ("a.hub.example:8443", "*.hub.example", False), ("hub.example:8443", "other.test, HUB.example:8443", False),
+     ("hub.example:8443", "hub.example:443", True), ("10.1.2.3:8443", "10.1.2.3", False),
+     ("10.1.2.3:8443", "10.0.0.0/8,192.168.0.0/16", False), ("11.1.2.3:8443", "10.0.0.0/8", True),
+     ("10.1.2.3:8443", "10.1.2.3:8443", False), ("hub.example:8443", "10.0.0.0/8,nonsense/99,,", True)],
 )  # fmt: skip
 def test_which_addresses_are_reached_through_the_proxy(monkeypatch, hub, no_proxy, through):
     for name in ("https_proxy", "no_proxy", "all_proxy", "ALL_PROXY"):

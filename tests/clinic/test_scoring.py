@@ -14,6 +14,7 @@ from embryofl.data import load_clinic_data
 from embryofl.errors import UserError
 from embryofl_clinic.fetching import Fetcher
 from embryofl_clinic.scoring import output
+from embryofl_clinic.scoring.command import chosen_models
 from embryofl_clinic.scoring.folder import read_pictures
 from embryofl_clinic.scoring.network import Network, load_networks
 from embryofl_clinic.scoring.score import score_folder
@@ -89,6 +90,17 @@ def test_several_models_give_an_interval_around_the_score(folder, tmp_path):
     )
     with pytest.raises(UserError, match="different questions"):
         score(folder, models[0], other)
+
+
+def test_several_runs_of_the_shelf_are_scored_with_together_and_a_missing_one_is_named(tmp_path):
+    state = tmp_path / "state"
+    for number in (1, 2):
+        finished_model(state / "models" / f"run-000{number}", seed=number, run=f"run-000{number}")
+    chosen = chosen_models(state, ["run-0001", "run-0002", "run-0001"], [])
+    assert [m.card.run for m in chosen] == ["run-0001", "run-0002"]
+    assert [m.card.run for m in chosen_models(state, [], [])] == ["run-0002"]
+    with pytest.raises(UserError, match="No model of run-0009 .* run-0002, run-0001"):
+        chosen_models(state, ["run-0001", "run-0009"], [])
 
 
 def test_a_folder_without_a_table_has_its_sub_folders_as_cohorts_and_names_what_cannot_be_scored(tmp_path):

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from embryofl.data.dataset import Examples, pool
 from embryofl.gardner import COLUMNS, STEPS, Agreement, added, agreement, steps_of
 from embryofl.models import create_model, model_names
-from embryofl.models.grades import grade_loss, with_grades
+from embryofl.models.grades import grade_losses, with_grades
 from embryofl.task import TrainSettings, evaluate_grades, predict, train
 
 NAN = float("nan")
@@ -40,7 +40,9 @@ def test_agreement_by_hand_and_pooled() -> None:
 def test_the_loss_is_masked() -> None:
     logits = torch.randn(3, STEPS, generator=torch.Generator().manual_seed(1), requires_grad=True)
     steps = torch.tensor([steps_of("3", "", ""), steps_of("", "", ""), steps_of("", "A", "")])
-    loss = grade_loss(logits, steps)
+    found = grade_losses(logits, steps)
+    loss = sum(share * one for one, _, share in found.values())
+    assert {target: count for target, (_, count, _) in found.items()} == {"expansion": 5, "icm": 2}
     p = torch.sigmoid(logits.detach()).numpy().astype(float)
     by_hand = -np.mean(np.log([p[0, 0], p[0, 1], 1 - p[0, 2], 1 - p[0, 3], 1 - p[0, 4], p[2, 5], p[2, 6]]))
     assert loss.item() == pytest.approx(by_hand, rel=1e-5)
@@ -48,7 +50,7 @@ def test_the_loss_is_masked() -> None:
     assert (
         logits.grad[1].abs().sum() == 0 and logits.grad[2, :5].abs().sum() == 0 and logits.grad[:, 7:].abs().sum() == 0
     )
-    assert grade_loss(logits, torch.full((3, STEPS), NAN)) is None
+    assert grade_losses(logits, torch.full((3, STEPS), NAN)) == {}
 
 
 @pytest.mark.parametrize("name", [n for n in model_names() if "lite0" not in n] + ["lite0"])

@@ -12,7 +12,9 @@ from torchvision import models as zoo
 
 from embryofl.errors import UserError
 from embryofl.models import DEFAULT_MODEL, create_model, model_names
+from embryofl.models.facts import FACTS
 from embryofl.models.turns import upright
+from embryofl.wire import pack
 
 GROUPED = ["small_cnn", "resnet18", "efficientnet_b0", "convnext_tiny"]
 FROZEN = ["resnet18_frozen_bn", "efficientnet_b0_frozen_bn"]
@@ -243,3 +245,8 @@ def test_weights_that_cannot_be_had_say_what_to_do(tmp_path: Path, monkeypatch: 
         create_model("resnet18_frozen_bn", pretrained="torchvision")
     with pytest.raises(UserError, match="no weights for small_cnn"):
         create_model("small_cnn", pretrained="torchvision")
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_what_is_said_to_travel_of_a_model_is_what_travels(name: str) -> None:
+    assert pack(create_model(name).state_dict()).nbytes == FACTS[name].size and FACTS[name].words

@@ -64,12 +64,13 @@ class Containers:
     """`make` and `docker` for one project; its files lie in `folder`."""
 
     def __init__(self, folder: Path) -> None:
-        self.port, self.prometheus_port, self.grafana_port = free_port(), free_port(), free_port()
+        self.port, self.prometheus_port, self.grafana_port, self.console_port = (free_port() for _ in range(4))
         self.environment = {
             "COMPOSE_PROJECT_NAME": PROJECT,
             "EMBRYOFL_COMPOSE_DIR": str(folder),
             "EMBRYOFL_DEMO_DIR": str(folder / "no-demo"),
             "EMBRYOFL_HOSTNAMES": "localhost,127.0.0.1",
+            "EMBRYOFL_CONSOLE_PORT": str(self.console_port),
             "EMBRYOFL_PROMETHEUS_PORT": str(self.prometheus_port), "EMBRYOFL_GRAFANA_PORT": str(self.grafana_port),
             "CLINICS": "", "DATA": "", "IMAGES": "", "SET": "", "GPU": "", "YES": "",
         }  # fmt: skip

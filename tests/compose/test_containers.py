@@ -7,6 +7,8 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.parse
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from containers_kit import PROJECT, ROOT, run, trained, until
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1500)]  # the first one builds the images
 
 CLINICS = ["clinic-1", "clinic-2", "clinic-3"]
-PARTS = ["server", "superlink", "gateway", "prometheus", "grafana"]
+PARTS = ["server", "superlink", "gateway", "console", "prometheus", "grafana"]
 USERS = {"prometheus": "65534:65534", "grafana": "472:0"}  # the images' own
 
 
@@ -77,6 +79,16 @@ def test_a_clinics_images_are_mounted_for_it_alone_and_read_only(federation):
     assert "Read-only file system" in federation.inside("clinic-1", "sh", "-c", "touch /data/x", ok=False)
 
 
+def secrets_of_the_parts(federation) -> list[str]:
+    """What no other part may know: the hub's secrets in hexadecimal, and the lines of private keys."""
+    code = "import pathlib, sys; print(*[pathlib.Path(p).read_bytes().hex() for p in sys.argv[1:]])"
+    paths = [f"/hub/identity/{name}" for name in ("control.token", "url.key", "superlink/superexec.secret")]
+    found = federation.inside("server", "python", "-c", code, *paths).split()
+    for service, path in (("server", "/hub/identity/ca.key"), ("clinic-1", "/state/identity/clinic.key")):
+        found += [x for x in federation.inside(service, "cat", path).splitlines() if "-----" not in x]
+    return found
+
+
 def test_secrets_lie_with_their_owners_only(federation):
     everything = json.dumps(federation.containers())
     assert "embryofl1." not in everything and federation.grafana_password not in everything  # nor are invites there
@@ -84,20 +96,30 @@ def test_secrets_lie_with_their_owners_only(federation):
     mounts = {name: {m["Destination"]: m["RW"] for m in c["Mounts"]} for name, c in federation.containers().items()}
     assert mounts["superlink"] == {"/hub/identity/superlink": False}
     assert mounts["gateway"] == {"/hub/identity/gateway": False, "/hub/weights": False}
+    # nor in what Prometheus knows: its settings, its targets, every series with its labels
+    secrets = secrets_of_the_parts(federation)
+    match = urllib.parse.urlencode({"match[]": '{__name__=~".+"}'})
+    known = ""
+    for what in ("targets", "status/config", "status/flags", f"series?{match}"):
+        with urllib.request.urlopen(f"{federation.prometheus}/api/v1/{what}", timeout=30) as answer:
+            known += answer.read().decode()
+    assert "embryofl_trainer" in known and "embryofl_rounds_total" in known and len(secrets) >= 8
+    assert not [s for s in ["embryofl1.", federation.grafana_password, *secrets] if s in known + everything]
 
 
 def test_from_a_clinic_only_the_gateway_can_be_reached(federation):
     inside = federation.containers()
-    hosts = ["superlink", "server", "prometheus", "grafana"]
-    for part in hosts[:4]:
+    parts = ["superlink", "server", "prometheus", "grafana", "console"]
+    hosts = list(parts)
+    for part in parts:
         hosts += [n["IPAddress"] for n in inside[part]["NetworkSettings"]["Networks"].values()]
     hosts += [
         n["IPAddress"]
         for name, n in inside["gateway"]["NetworkSettings"]["Networks"].items()
         if name != f"{PROJECT}_clinics"
     ]
-    assert len(hosts) == 12 and all(hosts)
-    ports = (3000, 8000, 8443, 9000, 9090, 9100)
+    assert len(hosts) == 15 and all(hosts)
+    ports = (3000, 7860, 8000, 8443, 9000, 9090, 9100)
     targets = [[host, port] for host in hosts for port in ports] + [["192.0.2.1", 443], ["1.1.1.1", 53]]
     code = f"""
 import socket
@@ -122,6 +144,7 @@ def test_only_the_gateways_port_is_open_to_others(federation):
         ("gateway", "8443/tcp"): {("0.0.0.0", str(federation.port))},
         ("prometheus", "9090/tcp"): {("127.0.0.1", str(federation.prometheus_port))},
         ("grafana", "3000/tcp"): {("127.0.0.1", str(federation.grafana_port))},
+        ("console", "7860/tcp"): {("127.0.0.1", str(federation.console_port))},
     }
 
 
@@ -191,7 +214,9 @@ def test_a_clinic_more_leaves_the_others_alone(federation):
 
 
 def test_fewer_clinics_are_not_thrown_out(federation):
-    assert "4 clinics belong to this federation and stay" in federation.make("up", CLINICS=2, SET="rounds=1")
+    words = federation.make("up", CLINICS=2, SET="rounds=1")
+    assert "4 clinics belong to this federation and stay" in words
+    assert str(federation.console_port) in words and "shown this once" not in words  # no password is told twice
     federation.finished()
 
 

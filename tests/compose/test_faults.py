@@ -133,13 +133,13 @@ def test_the_hubs_state_is_lost_and_comes_back_from_a_backup(hub: Containers, re
     words = hub.make("backup", FILE=file)
     assert "private keys" in words and file.stat().st_mode & 0o777 == 0o600
     assert "hub is running here" in hub.make("restore", ok=False, FILE=file)
-    for part in PARTS:
+    for part in (*PARTS, "console"):
         run("docker", "rm", "-f", hub.container(part))
-    for volume in ("hub", "identity-superlink", "identity-gateway", "weights"):
+    for volume in ("hub", "identity-superlink", "identity-gateway", "identity-console", "weights", "console"):
         run("docker", "volume", "rm", f"{PROJECT}_{volume}")
 
     words = hub.make("restore", FILE=file)
-    assert "Restored" in words and name in words
+    assert "Restored" in words and name in words and "Console: http://localhost" in words
     assert model(hub, name) == reference
     assert {n: c["Id"] for n, c in hub.containers().items() if n.startswith("clinic-")} == clinics
     assert hub.audit("enrolled") == enrolled and "intact" in hub.hub("audit", "verify")

@@ -1,6 +1,8 @@
 """The console's door: nothing without login, nothing for other sites, other names of the host, uploads or shares."""
 
+import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -10,9 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
-from embryofl_console import views
+from embryofl_console import door
 from embryofl_console.door import MOST_TRIES, Door, new_password
 from embryofl_server.identity import Identity
 
@@ -22,6 +25,21 @@ GRADIO = [
     "/gradio_api/queue/data?session_hash=x", "/gradio_api/heartbeat/x", "/assets/x.js", "/static/img/logo.svg",
     "/console.js", "/gradio_api/app_id", "/gradio_api/proxy=https://example.org", "/anything",
 ]  # fmt: skip
+# What a page of Gradio without files needs, and the console's own.
+NEEDED = {
+    "/", "/config", "/config/", "/theme.css", "/favicon.ico", "/manifest.json", "/assets/{path:path}", "/static/{path:path}",
+    "/login", "/login.css", "/logout", "/healthz", "/here", "/console.css", "/console.js", "/gradio_api/info", "/gradio_api/info/",
+    "/gradio_api/startup-events", "/gradio_api/theme.css", "/gradio_api/heartbeat/{session_hash}", "/gradio_api/queue/join",
+    "/gradio_api/queue/data", "/gradio_api/run/{api_name}", "/gradio_api/run/{api_name}/", "/gradio_api/reset",
+    "/gradio_api/reset/", "/gradio_api/cancel",
+}  # fmt: skip
+# What Gradio takes from the environment, and a console must not.
+SWITCHES = {
+    "GRADIO_SHARE": "1",
+    "GRADIO_SERVER_NAME": "0.0.0.0",
+    "GRADIO_ALLOWED_PATHS": "/etc",
+    "GRADIO_MCP_SERVER": "True",
+}
 UPLOADS = ["/gradio_api/upload", "/upload", "/gradio_api/queue/join", "/gradio_api/run/tick", "/gradio_api/stream/x"]
 
 
@@ -30,12 +48,14 @@ class Console:
 
     def __init__(self, root: Path) -> None:
         Identity(root / "identity", ["localhost"])
+        self.temporary = root / "gradio"
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        env = {
+        self.env = env = {
             **os.environ, "EMBRYOFL_CONSOLE_PORT": str(port), "EMBRYOFL_CONSOLE_HUB": "127.0.0.1:1",
-            "EMBRYOFL_CONSOLE_IDENTITY": str(root / "identity"), "EMBRYOFL_CONSOLE_STATE": str(root / "state"),
+            "EMBRYOFL_CONSOLE_IDENTITY": str(root / "identity" / "console"),
+            "EMBRYOFL_CONSOLE_STATE": str(root / "state"), "GRADIO_TEMP_DIR": str(self.temporary), **SWITCHES,
         }  # fmt: skip
         made = [
             subprocess.run([PROGRAM, "password"], env=env, capture_output=True, text=True, check=True).stdout
@@ -127,11 +147,21 @@ def test_there_is_no_upload_no_file_and_no_listing_of_the_api_beyond_what_a_page
 
 def test_guessing_is_slowed_down(tmp_path):
     password = new_password(tmp_path / "password")
-    door = Door(tmp_path / "password")
-    assert door.knows(door.enter(password)) and not door.too_many()
+    found = Door(tmp_path / "password")
+    assert found.knows(found.enter(password)) and not found.too_many()
     for _ in range(MOST_TRIES):
-        assert door.enter("guess") == ""
-    assert door.too_many()
+        assert found.enter("guess") == ""
+    assert found.too_many()
+
+
+def test_another_password_ends_the_sessions_of_the_one_before(tmp_path):
+    first = new_password(tmp_path / "password")
+    found = Door(tmp_path / "password")
+    session = found.enter(first)
+    second = new_password(tmp_path / "password")
+    assert not found.knows(session) and found.enter(first) == "" and found.knows(found.enter(second))
+    (tmp_path / "password").unlink()
+    assert not found.has_password() and found.enter(second) == found.enter("") == ""
 
 
 def test_only_a_hash_of_the_password_is_kept_and_it_is_told_once(console):
@@ -140,14 +170,97 @@ def test_only_a_hash_of_the_password_is_kept_and_it_is_told_once(console):
     assert console.password not in file.read_text() and file.stat().st_mode & 0o077 == 0
 
 
-def test_what_clinics_write_is_text_and_no_html():
-    evil = "<script>alert(1)</script>${constructor}{{x}}\"'"
-    state = {
-        "run": {"name": evil, "state": "failed", "round": 0, "reason": evil, "settings": {"rounds": 1}, "metrics": []},
-        "progress": {"round": 0, "phase": "idle", "waiting": None, "deadline": 0}, "to_approve": [], "paused": [], "curve": [],
-        "clinics": {evil: {"state": evil, "detail": evil, "labelled": None}}, "runs": [],
-        "roster": [{"name": evil, "state": "left", "reason": evil, "online": False, "last_seen": 0, "labelled": evil,
-                    "patients": evil, "meaning": evil, "key": evil}],
-    }  # fmt: skip
-    for page in (views.now(state, evil), views.clinics(state)):
-        assert "<script" not in page and "${" not in page and "{{" not in page
+@pytest.fixture(scope="module")
+def routes(console):
+    """Every route that the application has, Gradio's own with it: methods, and path with its parameters' names."""
+    script = Path(__file__).with_name("console_routes.py")
+    done = subprocess.run(
+        [PROGRAM.with_name("python"), script], env=console.env, capture_output=True, text=True, check=True
+    )
+    found = [(method, path) for methods, path in map(json.loads, done.stdout.splitlines()) for method in methods]
+    assert len(found) > 60 and ("POST", "/gradio_api/upload") in found and ("POST", "/login") in found
+    return found
+
+
+def filled(path):
+    return re.sub(r"{[^}]+}", "x", path)
+
+
+def test_no_route_of_gradio_answers_without_login(console, routes):
+    with console.client() as nobody:
+        answers = {(m, p): nobody.request(m, filled(p)).status_code for m, p in routes}
+    opened = {("GET", "/login"): 200, ("POST", "/login"): 403, ("GET", "/login.css"): 200, ("GET", "/healthz"): 200}
+    to_login = {("GET", "/"): 303, ("HEAD", "/"): 303}
+    assert {a: s for a, s in answers.items() if s != 401} == {**opened, **to_login}
+
+
+def test_with_login_there_is_what_a_page_needs_and_nothing_more(console, routes):
+    with console.logged_in() as found:
+        others = {(m, p) for m, p in routes if p not in NEEDED}
+        assert len(others) > 40
+        answers = {a: found.request(a[0], filled(a[1])).status_code for a in others}
+        assert {a: s for a, s in answers.items() if s != 404} == {}
+        assert found.get("/here").status_code == 204
+
+
+def test_a_hostile_upload_finds_nobody_to_take_it(console):
+    bomb = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (60_000).to_bytes(4) * 2 + b"\x08\x02\0\0\0" + b"\0" * 40_000
+    files = {"embryo.svg": b"<svg onload=alert(1)>", "embryo.png": b"<html><script>alert(1)</script>", "bomb.png": bomb}
+    with console.logged_in() as found:
+        for name, data in files.items():
+            for path in ("/gradio_api/upload", "/upload", "/gradio_api/process_recording"):
+                assert found.post(path, files={"files": (name, data, "image/png")}).status_code == 404
+        for number in range(8):  # a file of this machine in the place of a text
+            body = {"fn_index": number, "session_hash": "x", "data": [
+                {"path": "/etc/passwd", "orig_name": "x.png", "meta": {"_type": "gradio.FileData"}}
+            ] * 3}  # fmt: skip
+            assert "root:" not in found.post("/gradio_api/run/predict", json=body).text
+    assert not [p for p in console.temporary.rglob("*") if p.is_file()]
+
+
+def test_a_body_that_is_too_large_or_of_no_stated_length_is_not_read(console):
+    with console.client() as nobody:
+        assert nobody.post("/login", content=b"x" * 100_000).status_code == 413
+        assert nobody.post("/login", content=iter([b"x" * 50_000] * 4)).status_code == 411
+
+
+def test_another_site_can_neither_log_in_nor_out(console):
+    with console.logged_in() as found:
+        evil = {"Origin": "http://evil.example"}
+        assert found.post("/login", data={"password": console.password}, headers=evil).status_code == 403
+        assert found.get("/logout", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+        assert found.get("/here").status_code == 204
+
+
+def test_scripts_that_are_not_gradios_own_do_not_run(console):
+    with console.logged_in() as found:
+        page = found.get("/", headers={"Accept-Encoding": "gzip, br"})
+        (scripts,) = [d for d in page.headers["content-security-policy"].split("; ") if d.startswith("script-src")]
+        assert "sha256-" in scripts and "unsafe-inline" not in scripts and "http" not in scripts
+        login = found.get("/login").headers["content-security-policy"]
+        assert "script-src 'self';" in login
+
+
+def test_no_switch_shares_it(console):
+    """Neither the environment (it runs with `SWITCHES`), nor an argument, nor the code: no tunnel, no other address."""
+    process = psutil.Process(console.process.pid)
+    assert {c.laddr.ip for c in process.net_connections() if c.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
+    assert process.children() == []
+    with console.logged_in() as found:
+        config = found.get("/config").json()
+        assert not config.get("share_url") and not config.get("mcp_server")
+    for words in (["serve", "--share"], ["--share", "serve"], ["serve", "share"]):
+        done = subprocess.run([PROGRAM, *words], env=console.env, capture_output=True, text=True)
+        assert done.returncode == 2 and "share" in done.stderr
+    package = Path(door.__file__).parent
+    code = "".join(p.read_text() for p in package.rglob("*.py"))
+    assert "gr.Blocks(" in code and ".launch(" not in code and "share=True" not in code
+
+
+def test_after_ten_wrong_passwords_the_right_one_does_not_open_it_either(console):
+    """The last one: the door stays shut for a minute. Who is in stays in."""
+    with console.logged_in() as inside, console.client() as other:
+        answers = [other.post("/login", data={"password": f"guess {n}"}).status_code for n in range(MOST_TRIES + 1)]
+        assert answers[-1] == 429 and set(answers) == {403, 429}
+        assert other.post("/login", data={"password": console.password}).status_code == 429
+        assert inside.get("/here").status_code == 204

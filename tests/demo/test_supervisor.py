@@ -7,11 +7,13 @@ import sys
 import time
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
 from embryofl.errors import UserError
 from embryofl_demo import supervisor as module
+from embryofl_demo.control import Control
 from embryofl_demo.supervisor import Supervisor, last_lines
 
 WAIT_S = 60.0
@@ -144,6 +146,7 @@ def test_children_end_when_the_supervisor_is_killed(tmp_path):
     code = f"""
 import sys, time
 from pathlib import Path
+from embryofl_demo.control import Control
 from embryofl_demo.supervisor import Supervisor
 s = Supervisor(Path({str(tmp_path)!r}))
 s.start('stubborn', [sys.executable, '-c', {STUBBORN!r}], {{}})
@@ -162,3 +165,47 @@ time.sleep(600)
 def test_the_end_of_a_log(tmp_path: Path):
     (tmp_path / "log").write_bytes(b"one\n\ntwo\n\xff three\n\n")
     assert last_lines(tmp_path / "log", 2).splitlines()[0] == "two"
+
+
+def test_a_clinic_that_is_stopped_on_purpose_stays_away_and_comes_back_when_wanted(supervisor, monkeypatch):
+    monkeypatch.setattr(module, "STOP_S", 0.2)
+    supervisor.start("clinic-1", python("import signal, time; signal.signal(15, lambda *_: 0)\nwhile 1: time.sleep(1)"), {}, steered=True)  # fmt: skip
+    first = supervisor.pids()["clinic-1"]
+    supervisor.want("clinic-1", running=False)
+
+    def stopped() -> bool:
+        supervisor.check()
+        return supervisor.steerable() == {"clinic-1": "stopped"}
+
+    until(stopped)  # also one that does not listen to SIGTERM
+    for _ in range(20):
+        supervisor.check()
+        time.sleep(0.01)
+    assert gone(first) and supervisor.pids()["clinic-1"] == first  # not taken for a crash
+    supervisor.want("clinic-1", running=True)
+    assert supervisor.steerable() == {"clinic-1": "starting"}
+    supervisor.check()
+    assert supervisor.steerable() == {"clinic-1": "running"} and supervisor.pids()["clinic-1"] != first
+
+
+def test_the_demos_socket_is_for_this_user_and_for_its_clinics_alone(supervisor):
+    supervisor.start("clinic-1", python("import time; time.sleep(600)"), {}, steered=True)
+    supervisor.start("server", python("import time; time.sleep(600)"), {})
+    control = Control(supervisor)
+    try:
+        until(control.socket.exists)
+        assert control.socket.parent.stat().st_mode & 0o077 == 0
+        transport = httpx.HTTPTransport(uds=str(control.socket))
+        with httpx.Client(transport=transport, base_url="http://demo") as client:
+            assert client.get("/clinics").json() == {"clinic-1": "running"}
+            for name in ("server", "nobody", "..%2fserver"):
+                answer = client.post(f"/clinics/{name}/stop")
+                assert answer.status_code in (400, 404), name
+            assert "Those here: clinic-1." in client.post("/clinics/server/stop").json()["error"]
+            client.post("/clinics/clinic-1/stop")
+            until(lambda: client.get("/clinics").json() == {"clinic-1": "stopped"})
+        supervisor.check()
+        assert not gone(supervisor.pids()["server"])
+    finally:
+        control.close()
+    assert not control.socket.parent.exists()

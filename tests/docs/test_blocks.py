@@ -1,4 +1,4 @@
-"""What README and docs tell a reader to type works as it stands."""
+"""What README and docs tell a reader to type works as it stands, and the tests that they name are there."""
 
 import os
 import re
@@ -89,3 +89,17 @@ def test_links_between_pages_lead_somewhere():
             if "://" not in target and not (page.parent / target).exists():
                 lost.append(f"{page.name}: {target}")
     assert lost == []
+
+
+def test_every_test_that_a_page_names_exists():
+    """Of a page that says that something was tried: by a test's name, or its file's."""
+    files = {path: path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
+    known = {path.name for path in files} | {str(path.relative_to(ROOT)) for path in files}
+    known |= {name for text in files.values() for name in re.findall(r"^def (test_\w+)", text, re.MULTILINE)}
+    named = {
+        (page.name, n)
+        for page in PAGES
+        for n in re.findall(r"`((?:tests/[\w/]+/)?test_\w+(?:\.py)?)`", page.read_text())
+    }
+    assert len(named) > 40
+    assert sorted(f"{page}: {name}" for page, name in named if name not in known) == []

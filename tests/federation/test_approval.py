@@ -1,13 +1,31 @@
 """Approval by hand, and the line for a plain process as it is printed: both on real processes."""
 
+import json
 import os
 import signal
+import ssl
 import subprocess
 from pathlib import Path
 
+import httpx
 from federation_kit import Federation, draw_clinic, until
 
 from embryofl_demo.stack import hub_environment, program
+
+
+def guessing_is_slowed_down(federation: Federation) -> None:
+    """Through the gateway, whose clients cannot say that they come from elsewhere; who belongs goes on."""
+    body = json.dumps({"name": "porto", "secret": "x" * 32, "public_key": "k", "proof": "00"})
+    context = ssl.create_default_context(cafile=str(federation.ca))
+
+    def ask(number: int) -> int:
+        headers = {"X-Forwarded-For": f"203.0.113.{number}", "Content-Type": "application/json"}
+        return httpx.post(
+            f"https://localhost:{federation.port}/v1/enrol", content=body, headers=headers, verify=context
+        ).status_code
+
+    assert [ask(n) for n in range(25)] == [403] * 20 + [503] * 5
+    assert federation.status()["clinics"]["lisbon"]["state"] == "online"
 
 
 def test_with_the_printed_line_a_clinic_joins_waits_until_it_is_approved_and_then_takes_part(
@@ -47,6 +65,7 @@ def test_with_the_printed_line_a_clinic_joins_waits_until_it_is_approved_and_the
         until("it is there", lambda: federation.status()["clinics"]["lisbon"]["state"] == "online")
         run = federation.run(rounds=1, min_clinics=1)
         assert federation.records(run.name)[1]["clinics"].keys() == {"lisbon"}
+        guessing_is_slowed_down(federation)
     finally:
         if clinic is not None:
             os.killpg(clinic.pid, signal.SIGKILL)

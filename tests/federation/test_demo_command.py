@@ -133,6 +133,34 @@ def test_stopped_in_any_way_it_leaves_no_process_and_goes_on_where_it_was(demo, 
     assert code == 0 and "No demo" in text
 
 
+def test_it_ends_with_the_model_at_the_clinics_which_make_app_opens(demo, two_clinics):
+    code, text = demo.run("app", "clinic-1")
+    assert code == 2 and "make demo" in text
+    words = [
+        "up",
+        "--data",
+        str(two_clinics),
+        "--port",
+        str(free_port()),
+        "--set",
+        "rounds=1",
+        "--set",
+        "model=small_cnn",
+    ]
+    code, text = demo.run(*words, *SMALL)
+    assert code == 0 and "The model is at the clinics, too" in text, text
+    weights = {p.read_bytes() for p in demo.root.glob("clinics/*/models/run-0001/model.safetensors")}
+    assert weights == {(demo.root / "hub" / "runs" / "run-0001" / "model.safetensors").read_bytes()}
+    assert len(list(demo.root.glob("clinics/*/models/run-0001/model.json"))) == 2 and demo.left() == []
+    code, text = demo.run("app", "berlin")
+    assert code == 2 and "clinic-1, clinic-2" in text and "Traceback" not in text
+    with socket.create_server(
+        ("127.0.0.1", 0)
+    ) as taken:  # it is the page: it says of itself that it cannot listen here
+        code, text = demo.run("app", "clinic-2", "--port", str(taken.getsockname()[1]))
+    assert code == 2 and "name another --port" in text
+
+
 def test_a_second_one_at_the_same_time_is_refused(demo, two_clinics):
     words = ["--data", str(two_clinics), "--set", "rounds=1000", *SMALL]
     demo.start(*words)

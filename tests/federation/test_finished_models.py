@@ -1,37 +1,117 @@
 """The model of a finished run comes to the clinics that took part, and they score with it."""
 
+import csv
 import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
 from federation_kit import until
 
-COMMAND = str(Path(sys.executable).parent / "embryofl-clinic")
+from embryofl_clinic.sent import FRAME
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "browser"))
+
+from page_kit import CHROMIUM, COMMAND, browser_page, enter, look, running_app
 
 
-def test_a_clinic_gets_the_model_scores_with_it_and_knows_what_it_has_sent(federation):
-    name = federation.start_run(rounds=4)  # the newest: a clinic is offered no older one
-    assert federation.wait_over(name)["state"] == "finished"
-    reference = federation.folder(name)
+@pytest.fixture(scope="module")
+def finished(federation):
+    """A finished run of four rounds whose model has come to clinic-1 by itself; the clinic's newest."""
+    run = federation.start_run(rounds=4)  # the newest: a clinic is offered no older one
+    assert federation.wait_over(run)["state"] == "finished"
     state = federation.place.clinic("clinic-1")
-    card = state / "models" / reference.name / "model.json"
+    card = state / "models" / run / "model.json"
     until("the model is at the clinic", card.exists, pause=0.5)
-    said = json.loads(card.read_text())
-    assert card.with_name("model.safetensors").read_bytes() == (reference / "model.safetensors").read_bytes()
-    assert said["run"] == reference.name and "clinic-2" not in card.read_text() and "evaluation" not in said
+    return SimpleNamespace(run=run, hub=federation.folder(run), state=state, card=card,
+                           data=federation.place.data("clinic-1"))  # fmt: skip
+
+
+def scored(finished, folder):
+    """What `embryofl-clinic score` says of a folder."""
     done = subprocess.run(
-        [COMMAND, "score", str(federation.place.data("clinic-1")), "--state", str(state), "--run", reference.name,
-         "--format", "json"],
+        [COMMAND, "score", str(folder), "--state", str(finished.state), "--run", finished.run, "--format", "json"],
         capture_output=True, text=True, timeout=120, check=True,
     )  # fmt: skip
-    scores = json.loads(done.stdout)
+    return json.loads(done.stdout)
+
+
+def test_a_clinic_gets_the_model_and_scores_with_it(finished):
+    said = json.loads(finished.card.read_text())
+    assert (
+        finished.card.with_name("model.safetensors").read_bytes() == (finished.hub / "model.safetensors").read_bytes()
+    )
+    assert said["run"] == finished.run and "clinic-2" not in finished.card.read_text() and "evaluation" not in said
+    scores = scored(finished, finished.data)
     assert len(scores["embryos"]) == 72 and scores["models"][0]["sha256"] == said["sha256"]
     assert all(e["of"] == 3 and 0 <= e["score"] <= 1 for e in scores["embryos"])
-    sent = [json.loads(line) for line in (state / "sent.jsonl").read_text().splitlines()]
-    updates = [s for s in sent if s["kind"] == "update" and s["run"] == reference.name]
-    size = (reference / "model.safetensors").stat().st_size
-    assert sent[0]["kind"] == "enrolment" and [s["round"] for s in updates] == [1, 2, 3, 4]
-    assert {s["bytes"] for s in updates} == {size}
-    answers = [s for s in sent if s["kind"] == "answer" and s["run"] == reference.name]
+
+
+def test_what_was_sent_is_what_crossed_the_wire(federation, finished):
+    sent = [json.loads(line) for line in (finished.state / "sent.jsonl").read_text().splitlines()]
+    of_run = [s for s in sent if s["run"] == finished.run]
+    size = (finished.hub / "model.safetensors").stat().st_size
+    updates = [s for s in of_run if s["kind"] == "update"]
+    assert [s["round"] for s in updates] == [1, 2, 3, 4] and {s["bytes"] for s in updates} == {size}
+    answers = [s for s in of_run if s["kind"] == "answer"]
     assert "test" in answers[-1]["holds"] and len(answers) == 5
+    recorded = federation.proxy.everything()
+    for answer in answers:  # each stands in the record of the wire with just as many bytes, and says what the log says
+        kind = "evaluate" if "test" in answer["holds"] else "train"
+        head = f'"kind":"{kind}","run":"{finished.run}","round":{answer["round"]},"layout":'.encode()
+        begin = recorded.rindex(b"{", 0, recorded.index(head))
+        text = recorded[begin : begin + answer["bytes"]]
+        holds = {key for key, value in json.loads(text).items() if value not in (None, "", 0, {})}
+        assert holds - set(FRAME) == set(answer["holds"])
+    joined = sent[0]
+    body = recorded[recorded.index(b'{"name":"clinic-1","secret"') :][: joined["bytes"]]
+    assert joined["kind"] == "enrolment" and json.loads(body)["summary"]["counts"]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium package")
+def test_a_cohort_is_scored_on_the_clinics_page(finished, tmp_path):
+    with (finished.data / "labels.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))[:6]
+    cohort = tmp_path / "cohort"
+    cohort.mkdir()
+    for row in rows:
+        (cohort / f"E{row['embryo'][-3:]}.png").write_bytes((finished.data / row["image"]).read_bytes())
+    expected = scored(finished, cohort)["embryos"]
+    files = sorted(str(path) for path in cohort.iterdir())
+    with running_app(finished.state, finished.data) as link, browser_page() as page:
+        base = enter(page, link)
+        home = page.inner_text("main")
+        assert finished.run in home and "This is clinic-1" in home and "It is connected" in home
+        page.goto(f"{base}/score")
+        page.get_by_label("Images of the cohort").set_input_files(files)
+        page.get_by_label("Name of the cohort").fill("Cohort 7")
+        page.get_by_label("Model").select_option(finished.run)
+        page.get_by_role("button", name="Score").click()
+        page.wait_for_url("**/scored/2*")
+        # order, scores and their meaning are those of the command line
+        names = page.locator(".embryo h3 .name").all_inner_texts()
+        assert names == [e["files"][0] for e in expected]
+        for shown, e in zip(page.locator(".embryo").all(), expected, strict=True):
+            words, seen = shown.inner_text(), e["seen"]
+            meaning = "no calibration with this model"  # too few validation embryos here to learn one
+            if seen is not None:
+                meaning = f"Of 100 embryos scored like this, about {100 * seen['share']:.0f} were graded good."
+            assert f"Rank {e['rank']} of 6" in words and f"{e['score']:.3f}" in words
+            assert meaning in words
+        assert page.evaluate("[...document.querySelectorAll('main img')].every((i) => i.naturalWidth > 0)")
+        assert page.locator("main img").count() == 12 and "does not prove" in page.inner_text("main")
+        look(page)
+        page.emulate_media(media="print")
+        assert not page.locator("nav").is_visible() and not page.locator("#print").is_visible()
+        assert page.locator(".embryo .printonly").first.is_visible()
+        assert page.pdf(format="A4").startswith(b"%PDF")
+        page.emulate_media(media="screen")
+        page.goto(f"{base}/sent")
+        assert f"{finished.run}, round 4" in page.inner_text("main") and "validation embryos" in page.inner_text("main")
+        look(page)
+        assert page.wrong == [] and page.asked == {base.removeprefix("http://")}
+    (record,) = [json.loads(path.read_text()) for path in (finished.state / "scored").glob("*.json")]
+    assert record["cohort"] == "Cohort 7" and record["pictures"] == {} and len(record["digests"]) == 6
+    assert record["scores"]["models"][0]["sha256"] == json.loads(finished.card.read_text())["sha256"]

@@ -117,6 +117,8 @@ def test_a_clinic_sees_how_it_stands_and_leaves_by_itself(federation, guest):
     logged(federation, "guest-2", "has left the federation")
     told = command(federation, "guest-2", "status")
     assert told.returncode == 1 and "never works again" in told.stdout
+    last = json.loads((federation.place.clinic("guest-2") / "sent.jsonl").read_text().splitlines()[-1])
+    assert last["kind"] == "leaving" and last["bytes"] > 200  # the clinic's own record says so, too
     again = command(federation, "guest-2", "leave", "--yes")
     assert again.returncode == 2 and "left already" in again.stderr and "Traceback" not in again.stderr
     assert all(online(federation, f"clinic-{i}") for i in (1, 2, 3))
@@ -192,6 +194,7 @@ def test_a_key_is_changed_in_the_middle_of_a_run_which_goes_on_and_the_old_one_i
     done = command(federation, "guest-8", "rotate-key")
     assert done.returncode == 0 and before in done.stdout, done.stderr
     assert listed(federation, "guest-8")["key"] not in ("", before)
+    assert '"kind":"key"' in (federation.place.clinic("guest-8") / "sent.jsonl").read_text()
     over = federation.wait_over(run)
     assert over["state"] == "finished", over["reason"]
     assert all("guest-8" in r["clinics"] for r in federation.records(run)[1:]) and federation.pid("guest-8") == pid

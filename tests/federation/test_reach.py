@@ -248,9 +248,39 @@ def command(reached: Reached, *words: str) -> subprocess.CompletedProcess:
     )  # fmt: skip
 
 
+def left_behind_comes_back(reached: Reached, folder: Path) -> None:
+    """A clinic that was left behind is told so, and with a new invite it is the same clinic again, with the same key."""
+
+    def clinic(*words: str, **env: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [program("embryofl-clinic"), *words], env={**os.environ, **env}, cwd=folder,
+            capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+
+    state = ("--state", str(folder / "away"))
+    key = Identity(folder / "away" / "identity").fingerprint
+    lost = clinic("status", *state)
+    assert lost.returncode == 1 and "authority changed" in lost.stdout and "invite NAME --again" in lost.stdout
+    no = command(reached, "invite", "faro")
+    assert no.returncode == 2 and "invite faro --again" in no.stderr
+    sent = command(reached, "invite", "faro", "--again").stdout
+    assert "docker exec -e EMBRYOFL_INVITE=" in sent and "podman exec" in sent
+    word = next(x for x in sent.splitlines() if x.startswith("EMBRYOFL_INVITE=")).split()[0].partition("=")[2]
+    with pytest.raises(UserError, match="not known here"):  # found by somebody else, it makes no clinic
+        join(Identity(folder / "thief"), Invite.parse(word), "quality", {}, threading.Event())
+    back = clinic("join", *state, EMBRYOFL_INVITE=word)
+    assert back.returncode == 0 and "key and membership stay" in back.stdout, back.stderr
+    told = clinic("status", *state)
+    assert told.returncode == 0 and "takes part" in told.stdout and key in told.stdout
+    (entry,) = [c for c in reached.stack.call("GET", "/control/clinics") if c["name"] == "faro"]
+    assert entry["key"] == key and entry["state"] == "enrolled"
+    assert len([e for e in reached.audit("enrolled") if e["clinic"] == "faro"]) == 1
+    assert "has joined already" in clinic("join", *state, EMBRYOFL_INVITE=word).stdout
+
+
 def test_the_authority_is_changed_in_the_middle_of_a_run_without_anybody_left_behind(reached, undisturbed, tmp_path):
     pids, before = reached.stack.supervisor.pids(), reached.invite("porto")
-    away = Identity(tmp_path / "away")  # a clinic that is not there when it happens
+    away = Identity(tmp_path / "away" / "identity")  # a clinic that is not there when it happens
     join(away, reached.invite("faro"), "quality", {}, threading.Event())
     assert command(reached, "rotate-ca", "--finish").returncode == 2
     name = reached.start_run(**RUN)
@@ -273,7 +303,8 @@ def test_the_authority_is_changed_in_the_middle_of_a_run_without_anybody_left_be
         until(f"{clinic} trusts only the new one", lambda w=where: w.membership.ca.count("BEGIN") == 1)  # type: ignore[union-attr]
     same_weights(reached, reached.start_run(**RUN), undisturbed)
     assert reached.stack.supervisor.pids() == pids
-    # who was left behind, and whoever holds an invite of before, is told in words
+    left_behind_comes_back(reached, tmp_path)
+    # whoever holds an invite of before is told in words
     stop = threading.Event()
     threading.Timer(2, stop.set).start()
     with pytest.raises(UserError):

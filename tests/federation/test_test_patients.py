@@ -1,7 +1,8 @@
 """Nothing about test patients reaches the model, its threshold, its calibration or the choice of a round.
 
-Two runs with one seed: before the second, the pictures of all test embryos of all clinics are replaced by ones that nobody
-could overlook, and their labels change places within each patient (so that the split stays what it was).
+Runs with one seed, before and after: between, the pictures of all test embryos of all clinics are replaced by ones that nobody
+could overlook, and their labels change places within each patient (so that the split stays what it was). One pair takes the
+last model, the other the best of all rounds, stops early, and fixes its threshold by a wanted sensitivity.
 """
 
 import csv
@@ -63,24 +64,46 @@ def two(tmp_path: Path) -> Iterator[Federation]:
         found.stack.stop()
 
 
-def test_no_test_embryo_influences_model_threshold_calibration_or_choice_of_round(two):
-    settings = {"rounds": 3, "min_clinics": 2, "learning_rate": 0.003}
-    plain = two.run(**settings)
-    planted = {name: plant(two.place.data(name)) for name in NAMES}
-    assert all(planted.values())
-    again = two.run(**settings)
+LAST = {"rounds": 3, "min_clinics": 2, "learning_rate": 0.003}
+BEST = {
+    "rounds": 5, "min_clinics": 2, "learning_rate": 0.02, "schedule": "constant", "choose": "best", "patience": 1,
+    "threshold_sensitivity": 0.9,
+}  # fmt: skip
+
+
+def told(folder: Path, *kinds: str) -> list[dict[str, object]]:
+    """Events of these kinds, without their time."""
+    found = map(json.loads, (folder / "events.jsonl").read_text().splitlines())
+    return [{k: v for k, v in event.items() if k != "time"} for event in found if event["kind"] in kinds]
+
+
+def same_but_for_test_patients(plain: Path, again: Path) -> tuple[dict, dict]:
+    """All that training, choosing and calibrating made is the same; returns both results."""
     assert (plain / "model.safetensors").read_bytes() == (again / "model.safetensors").read_bytes()
     models = [json.loads((f / "model.json").read_text()) for f in (plain, again)]
     results = [json.loads((f / "results.json").read_text()) for f in (plain, again)]
     assert models[0]["calibration"] is not None
     for key in ("calibration", "best_validation", "round", "sha256", "settings"):
         assert models[0][key] == models[1][key], key
-    assert results[0]["threshold"] == results[1]["threshold"] and results[0]["rounds"] == results[1]["rounds"]
+    for key in ("threshold", "calibration", "rounds", "round"):
+        assert results[0][key] == results[1][key], key
     assert results[0]["splits"]["validation"] == results[1]["splits"]["validation"]
-    ranked = [r["splits"]["test"]["pooled"]["all"]["ranking"] for r in results]
-    assert ranked[0]["cohorts"] == ranked[1]["cohorts"] >= 10  # the clinics tell of patients' cohorts, as sums
+    assert told(plain, "stopped_early", "chosen") == told(again, "stopped_early", "chosen")
     # What was planted was there to be seen: the test figures are others, over as many embryos.
     for name in NAMES:
         before, after = (r["splits"]["test"]["clinics"][name]["all"] for r in results)
         assert before["n"] == after["n"] and before["auroc"] != after["auroc"]
         assert before["before"]["brier"] != after["before"]["brier"]
+    return results[0], results[1]
+
+
+def test_no_test_embryo_influences_model_threshold_calibration_early_stopping_or_choice_of_round(two):
+    plain, best = two.run(**LAST), two.run(**BEST)
+    planted = {name: plant(two.place.data(name)) for name in NAMES}
+    assert all(planted.values())
+    results = same_but_for_test_patients(plain, two.run(**LAST))
+    ranked = [r["splits"]["test"]["pooled"]["all"]["ranking"] for r in results]
+    assert ranked[0]["cohorts"] == ranked[1]["cohorts"] >= 10  # the clinics tell of patients' cohorts, as sums
+    chosen, _ = same_but_for_test_patients(best, two.run(**BEST))
+    assert told(best, "stopped_early", "chosen"), "a run in which nothing was chosen would show nothing"
+    assert chosen["threshold"]["rule"].startswith("the highest with a sensitivity of at least 0.9")

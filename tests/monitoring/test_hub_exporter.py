@@ -38,6 +38,17 @@ def test_counts_agree_with_the_runs_own_lines(hub):
     assert hub.value("embryofl_clinic_phase_seconds_total", clinic="anna", phase="train") == pytest.approx(seconds)
 
 
+def test_what_steers_a_clinics_steps_counts_as_fetched(hub):
+    run = hub.run(2)
+    before = hub.value("embryofl_clinic_transferred_bytes_total", clinic="anna", direction="down")
+    size = json.loads((run.folder / "round-0002.json").read_text())["size"]
+    assert before == 2 * size
+    run.event("round", round=3, accepted=["anna"], refused={}, seconds=1.0, control_bytes={"anna": 700})
+    assert hub.value("embryofl_clinic_transferred_bytes_total", clinic="anna", direction="down") == before + size + 700
+    assert hub.value("embryofl_clinic_transferred_bytes_total", clinic="anna", direction="up") == 3 * size
+    assert hub.value("embryofl_clinic_transferred_bytes_total", clinic="bert", direction="down") == before
+
+
 def test_figures_of_the_model_are_those_of_the_newest_lines(hub):
     run = hub.run(4)
     newest = [x for x in run.metrics() if x["split"] == "validation" and x["round"] == 3]

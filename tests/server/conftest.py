@@ -6,10 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from embryofl.wire import Layout
+from embryofl_server.hub import HubService
+from embryofl_server.settings import HubSettings
 
 sys.path.insert(0, str(Path(__file__).parent))
+from rounds_kit import stages
 
 LAYOUT = Layout.of({"w": ("F32", (3, 50)), "b": ("F32", (7,)), "half": ("F16", (5,)), "count": ("I64", ())})
 
@@ -44,3 +48,34 @@ def update(tmp_path: Path, packed: Callable[..., np.ndarray]) -> Callable[..., P
         return path
 
     return make
+
+
+@pytest.fixture
+def make_hub(tmp_path: Path):
+    """Make (or start again) the hub of this test."""
+    made = []
+
+    def make(**settings) -> HubService:
+        if made:
+            made[-1].store.close()
+        made.append(HubService(HubSettings(state_dir=tmp_path / "hub", superlink_address="127.0.0.1:9", **settings)))
+        return made[-1]
+
+    yield make
+    made[-1].store.close()
+
+
+@pytest.fixture
+def hub(make_hub):
+    return make_hub()
+
+
+@pytest.fixture
+def key():
+    return ec.generate_private_key(ec.SECP384R1())
+
+
+@pytest.fixture
+def stage(tmp_path: Path, packed: Callable[..., np.ndarray], monkeypatch: pytest.MonkeyPatch):
+    """`stage(**settings)`: a run ready to be executed with `stage.go()`."""
+    yield from stages(tmp_path, packed, monkeypatch)

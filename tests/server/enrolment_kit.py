@@ -1,5 +1,7 @@
 """Enrolments and questions as a clinic would sign them."""
 
+import json
+
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -18,6 +20,15 @@ def enrolment(name: str, secret: str, key=None, signer=None, **changes) -> Enrol
     return Enrolment.model_validate(body | changes)
 
 
-def ask_standing(key, name, asked=1.5, signed_name=None, session="", knows=""):
-    proof = key.sign(standing_text(signed_name or name, asked, session), ec.ECDSA(SHA256())).hex()
-    return StandingQuestion(name=name, asked=asked, session=session, knows=knows, proof=proof)
+def ask_standing(key, name, asked=1.5, signed_name=None, session="", knows="", shows=None):
+    proof = key.sign(standing_text(signed_name or name, asked, session, shows=shows), ec.ECDSA(SHA256())).hex()
+    return StandingQuestion(name=name, asked=asked, session=session, knows=knows, shows=shows, proof=proof)
+
+
+def join(hub, name, key=None, secret=None):
+    return hub.membership.enrol(enrolment(name, secret or hub.membership.invite(name).secret, key=key))
+
+
+def audit(hub, event):
+    lines = map(json.loads, (hub.settings.state_dir / "audit.jsonl").read_text().splitlines())
+    return [line for line in lines if line["event"] == event]

@@ -137,7 +137,7 @@ def test_a_hub_of_before_keeps_the_authority_that_its_clinics_trust(folder):
 def test_keys_and_secrets_are_readable_by_their_owner_only(folder):
     Identity(folder, [])
     private = [p for p in folder.rglob("*") if p.suffix in (".key", ".secret", ".token")]
-    assert len(private) == 8 and all(p.stat().st_mode & 0o777 == 0o600 for p in private)
+    assert len(private) == 9 and all(p.stat().st_mode & 0o777 == 0o600 for p in private)
 
 
 def test_what_the_gateway_and_the_superlink_may_read_is_no_more_than_they_need(folder):

@@ -1,62 +1,17 @@
 """Who belongs to the federation, from the invite to the revocation, without a SuperLink."""
 
-import io
-import json
 import time
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
-from enrolment_kit import ask_standing, enrolment, openssh
-from fastapi.testclient import TestClient
+from enrolment_kit import ask_standing, audit, enrolment, join, openssh
 from pydantic import ValidationError
-from rich.console import Console
 
-from embryofl.data_statistics import release
 from embryofl.errors import UserError
-from embryofl.invite import Invite
 from embryofl.messages import KeyChange, Leaving, key_change_text, leaving_text, proof_text
-from embryofl_server.api import create_app
-from embryofl_server.data_standing import standing_of_data
-from embryofl_server.hub import HubService
 from embryofl_server.proofs import canonical, fingerprint
-from embryofl_server.settings import HubSettings
-from embryofl_server.show_data import statistics_table
 from embryofl_server.store import Refused
-
-
-@pytest.fixture
-def make_hub(tmp_path):
-    """Make (or start again) the hub of this test."""
-    made = []
-
-    def make(**settings) -> HubService:
-        if made:
-            made[-1].store.close()
-        made.append(HubService(HubSettings(state_dir=tmp_path / "hub", superlink_address="127.0.0.1:9", **settings)))
-        return made[-1]
-
-    yield make
-    made[-1].store.close()
-
-
-@pytest.fixture
-def hub(make_hub):
-    return make_hub()
-
-
-@pytest.fixture
-def key():
-    return ec.generate_private_key(ec.SECP384R1())
-
-
-def join(hub, name, key=None, secret=None):
-    return hub.membership.enrol(enrolment(name, secret or hub.membership.invite(name).secret, key=key))
-
-
-def audit(hub, event):
-    lines = map(json.loads, (hub.settings.state_dir / "audit.jsonl").read_text().splitlines())
-    return [line for line in lines if line["event"] == event]
 
 
 # -- revocation ---------------------------------------------------------------------------------------------------------
@@ -310,101 +265,3 @@ def test_a_session_cannot_be_named_for_another_clinic(hub, key):
     told = ask_standing(key, "anna", session="a" * 16)
     with pytest.raises(Refused):
         hub.membership.standing(told.model_copy(update={"session": "b" * 16}))
-
-
-# -- the coordinator's side ---------------------------------------------------------------------------------------------
-@pytest.fixture
-def control(hub):
-    api, headers = TestClient(create_app(hub)), {"Authorization": f"Bearer {hub.identity.control_token}"}
-    return lambda method, path, **body: api.request(
-        method, f"/control/{path}", headers=headers, json=body or None
-    ).json()
-
-
-def test_the_list_of_clinics_names_the_key_and_what_was_told_of_the_data(hub, control, key):
-    secret = control("POST", "invites", name="anna", days=2)["invite"]
-    summary = {"counts": {"5": {"0": 10, "1": "<5"}}, "patients": 12}
-    hub.membership.enrol(enrolment("anna", Invite.parse(secret).secret, key=key, summary=summary))
-    (anna,) = control("GET", "clinics")
-    assert (anna["name"], anna["state"], anna["labelled"], anna["patients"]) == ("anna", "enrolled", 14, 12)
-    assert anna["key"] == fingerprint(openssh(key)) and anna["certificate_expires"] > anna["enrolled"]
-    assert control("POST", "revoke", name="anna", reason="over")["state"] == "revoked"
-    (anna,) = control("GET", "clinics")
-    assert (anna["state"], anna["reason"]) == ("revoked", "over")
-
-
-def test_invites_are_listed_without_their_secrets_and_can_be_withdrawn(hub, control):
-    made = control("POST", "invites", name="anna", days=2)
-    secret = Invite.parse(made["invite"]).secret
-    (listed,) = control("GET", "invites")
-    assert listed["state"] == "open" and abs(listed["expires"] - listed["created"] - 2 * 86_400) < 1
-    assert listed["expires"] == made["expires"] and secret not in json.dumps(listed)
-    control("POST", "invites/withdraw", name="anna")
-    assert control("GET", "invites")[0]["state"] == "withdrawn"
-    with pytest.raises(Refused, match="withdrawn: The coordinator took it back"):
-        hub.membership.enrol(enrolment("anna", secret))
-    assert "no unused invite" in control("POST", "invites/withdraw", name="anna")["error"]
-    for text in (hub.settings.state_dir / "audit.jsonl").read_text(), repr(hub.store.invites()):
-        assert secret not in text
-
-
-def test_what_to_send_is_a_line_for_each_way_with_the_folder_alone_to_fill_in(hub, control):
-    from embryofl_server.show_members import what_to_send
-
-    made = control("POST", "invites", name="anna")
-    text = what_to_send("anna", made["invite"], made["expires"], manual=False)
-    lines = [x for x in text.splitlines() if made["invite"] in x]
-    assert [x.split()[0] for x in lines[:2]] == ["docker", "podman"] and "embryofl-clinic run" in lines[2]
-    assert all(x.count("/PATH/TO/IMAGES") == 1 for x in lines) and len(lines) == 3
-    assert Invite.parse(made["invite"]).name == "anna" and "until" in text
-
-
-# -- statistics of the images ---------------------------------------------------------------------------------------------
-def told(brightness: float) -> dict[str, object]:
-    rows = [(brightness + n % 9, 30 + n % 5, 1.0, 1.0, 9.0, 0.6 + 0.01 * (n % 9), *([62.5] * 16)) for n in range(40)]
-    statistics = release(rows)
-    assert statistics is not None
-    return {"patients": 40, "counts": {}, "statistics": statistics.model_dump()}
-
-
-def test_a_clinic_is_told_what_the_others_come_to_once_and_never_of_one_alone(hub):
-    keys = {name: ec.generate_private_key(ec.SECP384R1()) for name in ("anna", "bert", "cleo")}
-    for name, brightness in (("anna", 100.0), ("bert", 150.0), ("cleo", 170.0)):
-        secret = hub.membership.invite(name).secret
-        hub.membership.enrol(enrolment(name, secret, key=keys[name], summary=told(brightness)))
-        if name == "bert":
-            assert hub.membership.standing(ask_standing(keys["anna"], "anna")).others is None  # only of bert
-    others = hub.membership.standing(ask_standing(keys["anna"], "anna")).others
-    assert (others.clinics, others.images) == (2, 80) and others.measures["brightness"].mean == pytest.approx(
-        164, abs=0.5
-    )
-    assert hub.membership.standing(ask_standing(keys["anna"], "anna", knows=others.digest)).others is None
-    hub.membership.suspend("anna", "why", by="me")
-    assert hub.membership.standing(ask_standing(keys["anna"], "anna")).others is None
-    hub.membership.revoke("cleo", "gone", by="me")
-    assert hub.membership.standing(ask_standing(keys["bert"], "bert")).others is None  # anna alone is left
-
-    found = standing_of_data(hub.membership.statistics())
-    assert found["all"]["images"] == 80 and set(found["clinics"]) == {"anna", "bert"}
-
-
-def test_the_coordinator_sees_which_clinic_differs(hub):
-    for name, brightness in (("anna", 100.0), ("bert", 150.0), ("cleo", 151.0)):
-        hub.membership.enrol(enrolment(name, hub.membership.invite(name).secret, summary=told(brightness)))
-    with TestClient(create_app(hub)) as client:
-        token = {"Authorization": f"Bearer {hub.identity.control_token}"}
-        assert client.get("/control/statistics").status_code == 401
-        found = client.get("/control/statistics", headers=token).json()
-    console = Console(file=io.StringIO(), width=160)
-    console.print(statistics_table(found))
-    words = console.file.getvalue()
-    assert "anna: brightness darker than the others'" in words and "brightness" in words and "█" in words
-    assert found["clinics"]["anna"]["places"]["brightness"]["far"]
-
-
-def test_statistics_of_another_form_are_refused_in_words(hub):
-    worse = told(100.0)
-    worse["statistics"]["clinics"] = 5
-    for summary in (worse, {"statistics": {"images": 3}}, {"statistics": "many"}):
-        with pytest.raises(ValidationError, match="statistics of"):
-            enrolment("anna", "s" * 24, summary=summary)

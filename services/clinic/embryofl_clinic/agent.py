@@ -16,7 +16,7 @@ from embryofl_clinic.federation import Federation
 from embryofl_clinic.fetching import Fetcher
 from embryofl_clinic.fleet_link import FleetLink, Incoming, Refused, RunGone, Stopped
 from embryofl_clinic.identity import Identity, Membership
-from embryofl_clinic.policy import Policy
+from embryofl_clinic.policy import Policy, shows_metrics
 from embryofl_clinic.route import Route
 from embryofl_clinic.sent import SentLog
 from embryofl_clinic.settings import ClinicSettings
@@ -64,7 +64,8 @@ class Agent:
         self._clock = HubClock()
         self._route = Route(membership, settings.hubs)
         self._standing = StandingDesk(identity, membership, self._route, self._clock, self._metrics,
-                                      Federation(settings.state_dir), self._renamed, self._told)  # fmt: skip
+                                      Federation(settings.state_dir), self._renamed, self._told,
+                                      lambda: shows_metrics(settings.state_dir))  # fmt: skip
         self._sent, self._fetcher = SentLog(settings.state_dir), Fetcher(settings.state_dir, self._clock)
         self._last: tuple[tuple[str, int, str, str], Trained | None, Reply] | None = None
         self._up = False
@@ -138,10 +139,10 @@ class Agent:
             self._look_it_up()
 
     def _look_it_up(self) -> None:
-        """While the hub is away: somebody may have told this clinic's state folder of another address."""
+        """While the hub is away: somebody may have told this clinic's state folder of another address or authority."""
         with contextlib.suppress(UserError):
             found = self._identity.membership
-            if found is not None and found.hubs != self._membership.hubs:
+            if found is not None and found != self._membership:
                 self._membership = found
                 self._standing.membership = found
                 self._route.update(_link_of(found))
@@ -199,6 +200,7 @@ class Agent:
         except TransferRefused as exc:
             log.warning("round %d: the hub takes nothing more for it (%s)", request.round, exc)
             link.answer_failure(incoming, "TransferRefused", time.monotonic() - began)
+            self._sent.note("failure", len("TransferRefused"), request.run, request.round)
             self._metrics.answered("failed")
         except Exception as exc:  # the text stays here, in the clinic's own log
             log.exception("round %d failed", request.round)
@@ -255,7 +257,7 @@ class Agent:
             control = transfers.download(request.control, request.deadline) if request.control else None
         except WireError as exc:
             raise TransferRefused(str(exc)) from exc
-        metrics.transferred("down", request.model.size)
+        metrics.transferred("down", request.model.size + (request.control.size if request.control else 0))
         lap("download", "evaluate")
         splits = ("validation", "test") if request.kind == "evaluate" else ("validation",)
         sums = {s: workload.evaluate(s).suppress(self._policy.min_cell).to_dict() for s in splits}

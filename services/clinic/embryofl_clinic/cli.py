@@ -37,15 +37,22 @@ def run(
 
 @app.command()
 def join(data: DataOption = None, state: StateOption = None) -> None:
-    """Check the data, show what will be sent of it, and join the hub of EMBRYOFL_INVITE (or EMBRYOFL_INVITE_FILE)."""
-    from embryofl_clinic.enter import enter
+    """Check the data, show what will be sent of it, and join the hub of EMBRYOFL_INVITE (or EMBRYOFL_INVITE_FILE).
+
+    A clinic that has joined takes from a new invite only where its hub is and whom to trust.
+    """
+    from embryofl_clinic.enter import enter, news_of
     from embryofl_clinic.identity import Identity
+    from embryofl_clinic.member import follow
     from embryofl_clinic.service import begin
     from embryofl_clinic.settings import load_settings
 
     settings = load_settings(data_dir=data, state_dir=state)
     identity = Identity(settings.identity_dir)
     known = identity.membership
+    if known is not None and (invite := news_of(settings, identity)):
+        typer.echo(follow(identity, known, invite))
+        return
     if known is not None:
         typer.echo(f"This clinic has joined already, as {known.name}. Take part with: embryofl-clinic run")
         return
@@ -143,7 +150,9 @@ def import_(
     run_import(source, folder, layout, rule, (map_, label, table, phases, pick, before, planes), dry_run)
 
 
-RunOption = Annotated[str, typer.Option("--run", help="A finished run, such as run-0001 (default: the newest).")]
+RUN_WORDS = "A finished run, such as run-0001 (default: the newest)."
+RunOption = Annotated[str, typer.Option("--run", help=RUN_WORDS)]
+RunsOption = Annotated[list[str], typer.Option("--run", help=f"{RUN_WORDS} Repeatable.")]
 ModelOption = Annotated[
     list[Path],
     typer.Option("--model", help="A model.safetensors with its model.json beside it, or their folder."),
@@ -154,14 +163,15 @@ ModelOption = Annotated[
 def score(
     folder: Annotated[Path, typer.Argument(help="Images to score, labelled or not; the folder is only read.")],
     state: StateOption = None,
-    run: RunOption = "",
+    run: RunsOption = [],  # noqa: B006
     model: ModelOption = [],  # noqa: B006
     form: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
     out: Annotated[Path | None, typer.Option("--out", help="Write to this file (csv, or json with --format).")] = None,
 ) -> None:
     """Score embryos with the model of a finished run: a row an embryo, ranked within its cohort. Research use only.
 
-    The cohort is the patient of labels.csv, else the sub-folder. With several --model (seeds) low and high are their range.
+    The cohort is the patient of labels.csv, else the sub-folder. With several --run or --model (seeds) the score is that of
+    the mean logit, and low and high are their range.
     """
     from embryofl_clinic.scoring.command import run_score
 
@@ -180,7 +190,7 @@ def export(
     from embryofl_clinic.scoring.command import chosen_models
     from embryofl_clinic.scoring.export import run_export
 
-    (finished,) = chosen_models(state, run, [model] if model else [])
+    (finished,) = chosen_models(state, [run] if run else [], [model] if model else [])
     typer.echo("\n".join(run_export(finished, onnx, safetensors)))
 
 

@@ -1,6 +1,5 @@
 """A clinic's first step: look at the data, show what will be sent of it, and join with an invite."""
 
-import json
 import logging
 import threading
 from typing import Any
@@ -8,8 +7,9 @@ from typing import Any
 from embryofl.data_statistics import DataStatistics
 from embryofl.errors import UserError
 from embryofl.invite import Invite
-from embryofl.messages import RunSettings
+from embryofl.messages import SHOWS, RunSettings
 from embryofl_clinic.identity import Identity, Membership
+from embryofl_clinic.policy import shown_words, shows_metrics
 from embryofl_clinic.sent import SentLog
 from embryofl_clinic.settings import ClinicSettings
 
@@ -38,18 +38,32 @@ def enter(settings: ClinicSettings, identity: Identity, stop: threading.Event) -
         raise UserError(
             "This clinic does not join: its data cannot be trained on as it is, for the reasons in the report above."
         )
-    summary = data_summary(report.facts)
+    summary = {**data_summary(report.facts), SHOWS: shows_metrics(settings.state_dir)}
     console.print(
         "\n".join(told(invite.name, settings.meaning, summary)), highlight=False, soft_wrap=True, markup=False
     )
-    membership = join(identity, invite, settings.meaning, summary, stop)
-    SentLog(settings.state_dir).note(
-        "enrolment", len(json.dumps(summary)) + len(identity.public_key) + len(invite.name)
-    )
+    sent = SentLog(settings.state_dir)
+    membership = join(identity, invite, settings.meaning, summary, stop, lambda size: sent.note("enrolment", size))
+    identity.note_used(invite.secret)
     log.info("joined the hub as %s", membership.name)
     if settings.invite_file is not None and settings.invite_file.is_relative_to(settings.state_dir):
         settings.invite_file.unlink(missing_ok=True)  # used up
     return membership
+
+
+def news_of(settings: ClinicSettings, identity: Identity) -> Invite | None:
+    """The invite that a clinic which has joined is given, if it is a new one. One that was used here is none, whatever it
+    names: that authority may have been changed since.
+
+    Raises
+    ------
+    UserError
+        When there is an invite that cannot be read.
+    """
+    if not settings.invite and (settings.invite_file is None or not settings.invite_file.exists()):
+        return None
+    invite = Invite.parse(_word(settings))
+    return None if identity.has_used(invite.secret) else invite
 
 
 def _word(settings: ClinicSettings) -> str:
@@ -78,6 +92,7 @@ def told(name: str, meaning: str, summary: dict[str, Any]) -> list[str]:
         lines += statistics_lines(DataStatistics.model_validate(summary["statistics"]))
     sizes = ", ".join(f"{size}: {n}" for size, n in summary["image_sizes"].items())
     lines.append(f"  images by their longer side in pixels: {sizes}")
+    lines.append(f"  {shown_words(bool(summary.get(SHOWS)))}")
     return [*lines, "  the public half of a key that was made here, and the proof that the private half is here"]
 
 

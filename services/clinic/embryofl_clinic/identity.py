@@ -24,6 +24,7 @@ from embryofl.files import sync_folder, write_atomic
 from embryofl.messages import Link
 
 KEY, NEXT = "clinic.key", "clinic.key.next"
+USED = "invites.used"  # SHA-256 of the secrets of invites that were used here
 
 
 def openssh(key: ec.EllipticCurvePrivateKey) -> str:
@@ -129,6 +130,17 @@ class Identity:
             return Membership.model_validate_json(path.read_text())
         except ValidationError as exc:
             raise UserError(f"{path} is damaged. Remove it and join again with a new invite.") from exc
+
+    def note_used(self, secret: str) -> None:
+        """An invite was used here. Once is enough: its authority may be one that is trusted no more."""
+        path = self._folder / USED
+        before = path.read_text() if path.exists() else ""
+        write_atomic(path, f"{before}{hashlib.sha256(secret.encode()).hexdigest()}\n".encode(), mode=0o600)
+
+    def has_used(self, secret: str) -> bool:
+        """Whether an invite was used here."""
+        path = self._folder / USED
+        return path.exists() and hashlib.sha256(secret.encode()).hexdigest() in path.read_text().split()
 
     def remember(self, membership: Membership) -> None:
         """Keep what is known of the hub."""

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -18,9 +19,10 @@ RETRY_FIRST_S, RETRY_MOST_S = 0.5, 10.0
 
 
 def join(
-    identity: Identity, invite: Invite, meaning: Meaning, summary: dict[str, Any], stop: threading.Event
-) -> Membership:
-    """Send key, proof, summary and secret; retries while the hub is away.
+    identity: Identity, invite: Invite, meaning: Meaning, summary: dict[str, Any], stop: threading.Event,
+    on_sent: Callable[[int], None] = lambda size: None,
+) -> Membership:  # fmt: skip
+    """Send key, proof, summary and secret; retries while the hub is away. `on_sent` is told how many bytes were taken.
 
     Raises
     ------
@@ -44,6 +46,7 @@ def join(
                 log.info("the hub does not answer (%s)", route.troubles() or exc)
             else:
                 if response.status_code == httpx.codes.OK:
+                    on_sent(len(response.request.content))
                     return _joined(identity, invite, route.hub, response)
                 if response.status_code < 500:
                     raise UserError(f"The hub at {route.hub} does not let this clinic join: {refusal_words(response)}")

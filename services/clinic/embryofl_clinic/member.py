@@ -7,11 +7,13 @@ from typing import Any
 import httpx
 
 from embryofl.errors import UserError
+from embryofl.invite import Invite
 from embryofl.messages import KeyChange, Leaving, Standing, Strict, key_change_text, leaving_text
 from embryofl_clinic.identity import Identity, Membership, openssh, sign
 from embryofl_clinic.join import refusal_words
-from embryofl_clinic.policy import last_refusal, load_rules, rounds_today
+from embryofl_clinic.policy import last_refusal, load_rules, rounds_today, shown_words, shows_metrics
 from embryofl_clinic.route import ANY, Route, addresses_of
+from embryofl_clinic.sent import SentLog
 from embryofl_clinic.settings import ClinicSettings
 from embryofl_clinic.standing import GONE, ask_standing, gone_words
 
@@ -38,7 +40,7 @@ def member(settings: ClinicSettings) -> tuple[Identity, Membership, Route]:
 def status(settings: ClinicSettings) -> dict[str, Any]:
     """How this clinic stands, JSON-able. The hub is asked; `state` is "" when it does not answer."""
     identity, membership, route = member(settings)
-    found = ask_standing(identity, membership, route, time.time())
+    found = ask_standing(identity, membership, route, time.time(), shows=shows_metrics(settings.state_dir))
     alive = settings.state_dir / "alive"
     contact = alive.stat().st_mtime if alive.exists() else 0.0
     return {
@@ -80,6 +82,7 @@ def status_lines(info: dict[str, Any]) -> list[str]:
     contact = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(info["contact"])) if info["contact"] else "never"
     lines.append(f"The trainer is {'connected' if info['running'] else 'not connected'}; last contact: {contact}.")
     lines.append("Own policy: " + ", ".join(_rule(k, v) for k, v in info["policy"].items()))
+    lines.append(shown_words(info["policy"]["show_metrics"]))
     if info["own_refusal"]:
         o = info["own_refusal"]
         at = time.strftime("%Y-%m-%d %H:%M", time.localtime(o["time"]))
@@ -109,7 +112,7 @@ def leave(settings: ClinicSettings) -> str:
     def request(now: float) -> Leaving:
         return Leaving(name=membership.name, asked=now, proof=identity.sign(leaving_text(membership.name, now)))
 
-    _say(identity, membership, route, "/v1/leave", request)
+    SentLog(settings.state_dir).note("leaving", _say(identity, membership, route, "/v1/leave", request))
     return (
         f"{membership.name} has left: its key never works again, and the hub asks it nothing more. Now stop the trainer "
         "and remove its container and state volume. What it gave to earlier rounds stays in those models."
@@ -141,7 +144,7 @@ def rotate_key(settings: ClinicSettings) -> str:
         )
 
     before = identity.fingerprint
-    _say(identity, membership, route, "/v1/key", request)
+    SentLog(settings.state_dir).note("key", _say(identity, membership, route, "/v1/key", request))
     identity.adopt_next()
     return f"{membership.name} has a new key, {identity.fingerprint}. The old one, {before}, never works again."
 
@@ -167,10 +170,38 @@ def move(settings: ClinicSettings, addresses: str) -> str:
     return f"The hub answers at {route.hub}, which is kept. Key and membership stay as they are."
 
 
+def follow(identity: Identity, membership: Membership, invite: Invite) -> str:
+    """Take from a new invite where the hub is and whom to trust, if the hub there knows this clinic's key. Key and
+    membership stay, and nothing is sent but the question how this clinic stands. Returns what to say.
+
+    Raises
+    ------
+    UserError
+        When nobody there knows this clinic; nothing has changed then.
+    """
+    route = Route(invite)
+    found = ask_standing(identity, membership.told(invite, route.hub), route, time.time())
+    if found is None:
+        raise UserError(
+            f"This clinic has joined already, as {membership.name}, and the hub of this invite does not know it: "
+            f"{route.troubles() or 'it answers, and its answer is no'}. Expected an invite of the same hub, made with "
+            f"`embryofl-server invite {membership.name} --again`. Nothing has changed. To join another hub, use an empty "
+            "state folder."
+        )
+    if found.state in GONE:
+        raise UserError(gone_words(found))
+    identity.remember(membership.told(invite, route.hub))
+    identity.note_used(invite.secret)
+    return (
+        f"The hub answers at {route.hub} and knows this clinic, as {found.name or membership.name}. Its addresses and its "
+        "authority are kept; key and membership stay as they are. A trainer that runs goes there by itself."
+    )
+
+
 def _say(
     identity: Identity, membership: Membership, route: Route, path: str, request: Callable[[float], Strict]
-) -> None:
-    """Tell the hub something; `request` makes it, given the hub's time."""
+) -> int:
+    """Tell the hub something; `request` makes it, given the hub's time. Returns how many bytes it was."""
     found = ask_standing(identity, membership, route, time.time())
     body = request(found.time if found else time.time()).model_dump()
     try:
@@ -188,3 +219,4 @@ def _say(
         ) from None
     if response.status_code != httpx.codes.OK:
         raise UserError(f"The hub at {route.hub} says no: {refusal_words(response)}")
+    return len(response.request.content)

@@ -37,6 +37,9 @@ class Rules(Strict):
         Counts and metrics of fewer embryos are withheld.
     require_dp : bool
         Only take part in runs with differential privacy. This version has none, so that every request is refused.
+    show_metrics : bool
+        Others (the other clinics, and whoever reads what is published of a run) may see this clinic's figures on their own.
+        Where not, they only count in the figures of all clinics together. The coordinator sees them in any case.
     keep_models : int
         Models of finished runs that are fetched and kept, the newest; 0: none is fetched.
     """
@@ -47,6 +50,7 @@ class Rules(Strict):
     quiet_hours: str = ""
     min_cell: int = Field(default=SMALLEST_COUNT, ge=1)
     require_dp: bool = False
+    show_metrics: bool = False
     keep_models: int = Field(default=5, ge=0)
 
     @field_validator("quiet_hours")
@@ -75,6 +79,21 @@ def load_rules(state_dir: Path) -> Rules:
         f"The clinic's policy {path} cannot be used: {words}. Expected {', '.join(Rules.model_fields)}, each optional; "
         "put it right, or remove the file. Until then every request is refused."
     )
+
+
+def shows_metrics(state_dir: Path) -> bool:
+    """Whether others may see this clinic's figures on their own, as of now; not while the policy cannot be read."""
+    try:
+        return load_rules(state_dir).show_metrics
+    except UserError:
+        return False
+
+
+def shown_words(shows: bool) -> str:
+    """What that means, in words."""
+    if shows:
+        return "Figures of this clinic on its own may be shown to others (show_metrics)."
+    return "Figures of this clinic on its own are not shown to others, only to the coordinator (show_metrics)."
 
 
 class Policy:

@@ -11,21 +11,19 @@ import socket
 import ssl
 import threading
 import urllib.parse
-import urllib.request
 from base64 import b64encode
-from collections.abc import Iterable
 from http.client import HTTPException, HTTPSConnection
 
 import httpx
 
 from embryofl.errors import UserError
 from embryofl.messages import ADDRESS, Link
+from embryofl_clinic.proxy import proxy_for
+from embryofl_clinic.trouble import CONNECT_S, trouble
 
 log = logging.getLogger("embryofl.route")
 
-CONNECT_S = 10.0  # for a connection and its TLS; an address that takes longer is left for the next
 ANY = "hub.embryofl.internal"  # what stands for the host in a URL: it is never looked up
-_LOOPBACK = ("localhost", "127.", "::1", "[::1]")
 
 
 class HubContext(ssl.SSLContext):
@@ -52,34 +50,6 @@ class HubContext(ssl.SSLContext):
         return super().wrap_socket(sock, server_side, do_handshake_on_connect, suppress_ragged_eofs, name, session)
 
 
-def proxy_for(hub: str) -> str:
-    """The proxy on the way to an address (host:port), from HTTPS_PROXY, ALL_PROXY and NO_PROXY; "" when there is none.
-    This machine itself is never reached through a proxy.
-
-    Raises
-    ------
-    UserError
-        When it is no HTTP proxy.
-    """
-    host = hub.rpartition(":")[0]
-    found = urllib.request.getproxies_environment()
-    proxy = found.get("https") or found.get("all") or ""
-    if not proxy or host.startswith(_LOOPBACK) or urllib.request.proxy_bypass(hub, found):
-        return ""
-    proxy = proxy if "://" in proxy else f"http://{proxy}"
-    parts = urllib.parse.urlsplit(proxy)
-    try:
-        whole = parts.scheme == "http" and parts.hostname and (parts.port or 80)
-    except ValueError:
-        whole = None
-    if not whole:
-        raise UserError(
-            f"HTTPS_PROXY names {_shown(proxy)}, which cannot be used. Expected the address of an HTTP proxy, such as "
-            "http://proxy.example:3128; hosts that are reached without it stand in NO_PROXY."
-        )
-    return proxy
-
-
 def addresses_of(text: str) -> list[str]:
     """Addresses as a person types them, comma-separated.
 
@@ -93,12 +63,6 @@ def addresses_of(text: str) -> list[str]:
         if not re.fullmatch(ADDRESS, hub):
             raise UserError(f"{hub!r} is no address of a hub. Expected host:port, such as hub.example.org:8443.")
     return found
-
-
-def _shown(proxy: str) -> str:
-    """A proxy without its password."""
-    parts = urllib.parse.urlsplit(proxy)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 class Route:
@@ -261,31 +225,3 @@ class _Transport(httpx.BaseTransport):
     def close(self) -> None:
         for inner in self._inner.values():
             inner.close()
-
-
-def trouble(hub: str, exc: Exception) -> str:
-    """Why an address does not lead to the hub, in words."""
-    proxy = proxy_for(hub)
-    through = f" (through the proxy {_shown(proxy)} that HTTPS_PROXY names)" if proxy else ""
-    causes = list(_causes(exc))
-    text = " ".join(str(c) for c in causes)
-    if isinstance(exc, httpx.ProxyError) or "Tunnel connection failed" in text:
-        if "407" in text:
-            return f"the proxy {_shown(proxy)} wants a name and password: HTTPS_PROXY=http://name:password@host:port"
-        said = text.replace("Tunnel connection failed: ", "")
-        return f"the proxy {_shown(proxy)} does not let this connection through ({said}). Ask for {hub} to be allowed"
-    if "CERTIFICATE_VERIFY_FAILED" in text:
-        return (
-            f"somebody answers there, with a certificate that is not this hub's{through}. Is something on the way that "
-            "opens TLS, or has the hub's authority changed while this clinic was away? Then ask the coordinator for a "
-            "new invite"
-        )
-    if any(isinstance(c, TimeoutError | httpx.TimeoutException) for c in causes):
-        return f"no answer within {CONNECT_S:.0f} s{through}"
-    return f"{exc or type(exc).__name__}{through}"
-
-
-def _causes(exc: BaseException | None) -> Iterable[BaseException]:
-    while exc is not None:
-        yield exc
-        exc = exc.__cause__ or exc.__context__

@@ -7,10 +7,10 @@ import fcntl
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import ValidationError
 
@@ -25,7 +25,12 @@ MOST = 2000
 """Lines that are kept, the newest: 300 kB, and more rounds than most runs have."""
 
 Kind = Literal["enrolment", "update", "answer", "failure", "leaving", "key"]
-Part = Literal["validation", "test", "examples", "train_loss", "refused", "seconds", "device"]
+Part = Literal[
+    "validation", "test", "personal", "grades", "examples", "train_loss", "refused", "seconds", "device", "memory_bytes",
+    "reconnects",
+]  # fmt: skip
+FRAME = ("protocol", "kind", "run", "round", "layout", "update")
+"""The rest of an answer: which question it answers, and size and SHA-256 of the update, which has a line of its own."""
 
 
 class Sent(Strict):
@@ -77,8 +82,7 @@ class SentLog:
 
     def note_answer(self, reply: Reply, text: str) -> None:
         """Add an answer."""
-        holds: list[Part] = [p for p in ("validation", "test", "train_loss") if getattr(reply, p) is not None]
-        holds += [p for p in ("examples", "refused", "seconds", "device") if getattr(reply, p)]
+        holds: list[Part] = [p for p in get_args(Part) if getattr(reply, p) not in (None, "", 0, {})]
         self.note("answer", len(text.encode()), reply.run, reply.round, tuple(holds))
 
     def read(self) -> list[Sent]:
@@ -103,3 +107,19 @@ class SentLog:
         with self._path.with_suffix(".lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
+
+
+def by_round(lines: Sequence[Sent]) -> list[list[Sent]]:
+    """What belongs to one round of one run together, and whatever belongs to none by itself; the newest first."""
+    groups: dict[object, list[Sent]] = {}
+    for number, line in enumerate(lines):
+        groups.setdefault((line.run, line.round) if line.run else number, []).append(line)
+    return sorted(groups.values(), key=lambda group: group[-1].time, reverse=True)
+
+
+def by_run(lines: Sequence[Sent]) -> dict[str, int]:
+    """Bytes by run, the newest first; "" for what belongs to none."""
+    found: dict[str, int] = {}
+    for line in reversed(lines):
+        found[line.run] = found.get(line.run, 0) + line.bytes
+    return found

@@ -44,13 +44,16 @@ class StandingDesk:
         Told the name that this clinic has at the hub, when it is another one.
     on_link : callable, optional
         Told how the hub is reached and known, with each answer.
+    shows : callable, optional
+        Whether others may see this clinic's figures on their own, which the hub is told with each question.
     """
 
     def __init__(
         self, identity: Identity, membership: Membership, route: Route, clock: HubClock, metrics: TrainerMetrics,
         federation: Federation, on_name: Callable[[str], None] = lambda name: None,
-        on_link: Callable[[Link], None] = lambda link: None,
+        on_link: Callable[[Link], None] = lambda link: None, shows: Callable[[], bool] = lambda: False,
     ) -> None:  # fmt: skip
+        self._shows = shows
         self._identity, self.membership, self._clock, self._metrics = identity, membership, clock, metrics
         self._on_name, self._on_link, self._name, self._route = on_name, on_link, membership.name, route
         self._federation, self._knows = federation, federation.digest
@@ -78,7 +81,10 @@ class StandingDesk:
 
     def _ask(self) -> Standing | None:
         asked = time.time()
-        found = ask_standing(self._identity, self.membership, self._route, asked, self._session, self._knows)
+        found = ask_standing(
+            self._identity, self.membership, self._route, asked + self._clock.offset, self._session, self._knows,
+            self._shows(),
+        )  # fmt: skip
         if found is not None:
             self._clock.set(found.time, asked, time.time())
         return found
@@ -124,15 +130,20 @@ class StandingDesk:
 
 
 def ask_standing(
-    identity: Identity, membership: Membership, route: Route, asked: float, session: str = "", knows: str = ""
-) -> Standing | None:
+    identity: Identity, membership: Membership, route: Route, asked: float, session: str = "", knows: str = "",
+    shows: bool | None = None,
+) -> Standing | None:  # fmt: skip
     """Ask the hub how this clinic stands; None when nothing came back."""
     name, trusts = membership.name, trust_mark(membership.ca)
-    proof = identity.sign(standing_text(name, asked, session, trusts))
-    question = StandingQuestion(name=name, asked=asked, session=session, trusts=trusts, knows=knows, proof=proof)
+    proof = identity.sign(standing_text(name, asked, session, trusts, shows))
+    question = StandingQuestion(
+        name=name, asked=asked, session=session, trusts=trusts, knows=knows, shows=shows, proof=proof
+    )
     try:
         with route.client(10) as client:
-            response = client.post(f"https://{ANY}/v1/standing", json=question.model_dump())
+            response = client.post(f"https://{ANY}/v1/standing", json=question.model_dump(exclude_none=True))
+        if response.status_code == httpx.codes.UNPROCESSABLE_ENTITY and shows is not None:  # an older hub
+            return ask_standing(identity, membership, route, asked, session, knows)
         if response.status_code != httpx.codes.OK:
             return None  # an older hub, or one that does not know this key
         return Standing.model_validate_json(response.content)

@@ -15,6 +15,7 @@ from embryofl.metrics import ScoreSums
 from embryofl.wire import Layout
 from embryofl_clinic.exporter import TrainerMetrics
 from embryofl_clinic.settings import ClinicSettings
+from embryofl_clinic.task_losses import TaskLossStore
 
 if TYPE_CHECKING:
     from embryofl import task
@@ -158,6 +159,9 @@ class EmbryoWorkload:
         begun = wire.pack(self._model.state_dict(), self.layout) if run.personal == "model" else None
         sent = personal.before_training(request.round) if personal else None
 
+        tasks, kept = run.tasks, TaskLossStore(self._personal_dir / request.run)
+        if tasks is not None:
+            tasks = kept.newest(request.round - 1, tasks)
         self._metrics.begin_training(self.examples, run.batch_size, run.local_epochs)
 
         def progress(done: int, total: int, loss: float) -> None:
@@ -176,7 +180,10 @@ class EmbryoWorkload:
             learning_rate_scale=scale,
             progress=progress,
             control=self._control(run, control),
+            tasks=tasks,
         )
+        if result.tasks is not None:
+            kept.save(request.round, result.tasks)
         packed = wire.pack(self._model.state_dict(), self.layout)
         if personal:
             packed = personal.after_training(request.round, sent, packed)

@@ -16,12 +16,14 @@ from embryofl.errors import UserError
 from embryofl.gardner import Agreement, Target
 from embryofl.models import DEFAULT_MODEL, recipe
 from embryofl.task import TrainSettings
+from embryofl.weighting import TEMPERATURE, TaskLosses
 
 _TRAIN, _RECIPE = TrainSettings(), recipe(DEFAULT_MODEL)
 
 PROTOCOL = 2  # raised when a message changes meaning; both sides refuse another number
 MAX_REPLY = 1 << 20  # bytes of JSON a reply may have
 MAX_COUNT = 10**9  # of anything that a clinic tells of its data
+SHOWS = "shows_metrics"  # in what a clinic tells when it joins: whether others may see its figures on their own
 TEXT_CODE = 7_000
 """Our texts travel as the reason of a Flower error of this code. A message with content is three objects of Flower's, each
 an HTTP request of about 4 ms at the SuperLink on each side, and has to be put together from bytes of the other side's; an
@@ -112,6 +114,14 @@ class RunSettings(Strict):
     def training(self) -> TrainSettings:
         """The part that decides local training."""
         return TrainSettings(**{f.name: getattr(self, f.name) for f in fields(TrainSettings)})
+
+    @property
+    def tasks(self) -> TaskLosses | None:
+        """Before the first local epoch: label and grades weighted by how their losses change, which FedEmbryo does (its
+        temperature is that of the clinics' weights, too); None where their weights are fixed."""
+        if self.strategy != "fedembryo" or not self.grades:
+            return None
+        return TaskLosses(temperature=float(self.strategy_settings.get("temperature", TEMPERATURE)))
 
     @field_validator("quorum")
     @classmethod
@@ -219,6 +229,8 @@ class Enrolment(Strict):
             raise ValueError("text that is no Unicode, or a number that is none") from None
         if not _small_numbers(value):
             raise ValueError(f"numbers beyond {MAX_COUNT}")
+        if not isinstance(value.get(SHOWS, False), bool):
+            raise ValueError(f"{SHOWS} that is neither true nor false")
         if "statistics" in value:
             try:
                 told = DataStatistics.model_validate(value["statistics"])
@@ -234,7 +246,8 @@ class StandingQuestion(Strict):
     it has nothing to do, so that the hub learns from it when a request has not reached the clinic.
 
     `proof` is an ECDSA signature, hexadecimal, over `text`. Nothing follows from an answer but what the clinic is told,
-    so a question that is heard and asked again by somebody else does no harm.
+    and a `shows` of true counts only if it was asked just now, so a question that is heard and asked again later by
+    somebody else does no harm.
     """
 
     name: Name
@@ -242,11 +255,12 @@ class StandingQuestion(Strict):
     session: str = Field(default="", pattern=r"^([0-9a-f]{16})?$")  # of the process that asks; "": a person asks
     knows: str = Field(default="", pattern=r"^([0-9a-f]{16})?$")  # digest of the statistics that it was told last
     trusts: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")  # `trust_mark` of the authorities that it trusts
+    shows: bool | None = None  # whether others may see its figures on their own (its policy); None: of an older clinic
     proof: str = Field(max_length=400)
 
     def text(self) -> bytes:
         """The bytes that are signed."""
-        return standing_text(self.name, self.asked, self.session, self.trusts)
+        return standing_text(self.name, self.asked, self.session, self.trusts, self.shows)
 
 
 class Leaving(Strict):
@@ -322,9 +336,10 @@ class Standing(Strict):
     finished: FinishedModel | None = None
 
 
-def standing_text(name: str, asked: float, session: str = "", trusts: str = "") -> bytes:
+def standing_text(name: str, asked: float, session: str = "", trusts: str = "", shows: bool | None = None) -> bytes:
     """The bytes a clinic signs when it asks how it stands."""
-    return f"embryofl standing\n{name}\n{asked!r}\n{session}\n{trusts}".encode()
+    more = "" if shows is None else f"\nshows {shows}"  # an older clinic signs without
+    return f"embryofl standing\n{name}\n{asked!r}\n{session}\n{trusts}{more}".encode()
 
 
 def trust_mark(ca: str) -> str:

@@ -126,7 +126,7 @@ HUB = _table(
     ("embryofl_clinic_device_info", "gauge", ("clinic", "device"),
      "Device the clinic last trained on (cpu, cuda or other); always 1."),
     ("embryofl_clinic_transferred_bytes_total", "counter", ("clinic", "direction"),
-     "Bytes of models (down) and updates (up) in accepted answers."),
+     "Bytes of models and of what steers a clinic's steps (down), and of updates (up), in accepted answers."),
     ("embryofl_updates_total", "counter", ("clinic", "result"), "Answers by what became of them."),
     ("embryofl_updates_refused_total", "counter", ("clinic", "reason"), "Answers that were not taken, by reason."),
     ("embryofl_clinic_refusal_timestamp_seconds", "gauge", ("clinic", "reason"),
@@ -180,7 +180,7 @@ TRAINER = _table(
     ("embryofl_trainer_device_memory_bytes", "gauge", _CLINIC,
      "Memory of the GPU in use by this process; without a GPU, of the process."),
     ("embryofl_trainer_transferred_bytes_total", "counter", ("clinic", "direction"),
-     "Bytes of models fetched (down) and updates sent (up)."),
+     "Bytes of models, and of what steers the steps, fetched (down), and of updates sent (up)."),
 )  # fmt: skip
 """Metrics of a clinic's exporter."""
 

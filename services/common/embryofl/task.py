@@ -1,6 +1,7 @@
 """Train and evaluate a model on one clinic's images. Knows nothing of rounds, hubs or other clinics.
 
-PyTorch is imported when a function is called, so that settings can be had without it.
+Evaluation is in `embryofl.evaluation`, and its functions are had from here, too. PyTorch is imported when a function is
+called, so that settings can be had without it.
 """
 
 from __future__ import annotations
@@ -9,19 +10,35 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from embryofl.errors import NotFiniteError, UserError
-from embryofl.gardner import STEPS, Agreement, Target, agreement
-from embryofl.metrics import ScoreSums
+from embryofl.evaluation import evaluate, evaluate_grades, predict
+from embryofl.examples import Examples, graded_steps, inputs_of
 from embryofl.views import Views
+from embryofl.weighting import LABEL, TaskLosses, TaskMeans
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
+
+__all__ = [
+    "SGD_MOMENTUM",
+    "Control",
+    "Examples",
+    "TrainResult",
+    "TrainSettings",
+    "cosine_scale",
+    "evaluate",
+    "evaluate_grades",
+    "local_steps",
+    "local_travel",
+    "predict",
+    "rate_scale",
+    "train",
+]
 
 RAREST = 20
 """A class that is rarer than one in so many on a day is weighted as if it were that frequent."""
@@ -30,38 +47,6 @@ SGD_MOMENTUM = 0.9
 
 Progress = Callable[[int, int, float], None]
 """Called after each batch with the batches done, their total, and the mean loss so far."""
-
-
-class Examples(Protocol):
-    """Labelled images, or what a frozen backbone made of them; what `embryofl.data` loads."""
-
-    @property
-    def pixels(self) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
-        """All decoded images, uint8 (m, s, s, 3), or all embeddings, float32 (m, d)."""
-
-    @property
-    def rows(self) -> npt.NDArray[np.int64]:
-        """Rows of `pixels` that belong to this set, (n,)."""
-
-    @property
-    def labels(self) -> npt.NDArray[np.int64]:
-        """0 or 1, (n,)."""
-
-    @property
-    def days(self) -> npt.NDArray[np.int64]:
-        """Day of culture, 0 = unknown, (n,)."""
-
-    @property
-    def embryos(self) -> npt.NDArray[np.int64]:
-        """Number of the embryo that each image shows, from 0 without gaps, (n,); see `embryofl.views`."""
-
-    @property
-    def cohorts(self) -> npt.NDArray[np.int64] | None:
-        """Number of the patient of each image, (n,), -1 where it is not known; None where none is."""
-
-    @property
-    def grades(self) -> npt.NDArray[np.float32] | None:
-        """Steps of the Gardner grades, (n, STEPS), NaN where not known; see `embryofl.gardner`."""
 
 
 @dataclass(frozen=True)
@@ -127,12 +112,14 @@ class Control:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a training came to: mean loss over all batches, embryos in the set, batches and seconds."""
+    """What a training came to: mean loss over all batches, embryos in the set, batches and seconds; and the losses of the
+    tasks, where they are weighted by them."""
 
     loss: float
     examples: int
     batches: int
     seconds: float
+    tasks: TaskLosses | None = None
 
 
 def cosine_scale(round_number: int, rounds: int, floor: float = 0.05) -> float:
@@ -160,6 +147,7 @@ def train(
     progress: Progress | None = None,
     anchor: Mapping[str, torch.Tensor] | None = None,
     control: Control | None = None,
+    tasks: TaskLosses | None = None,
 ) -> TrainResult:
     """Train a model in place.
 
@@ -183,6 +171,9 @@ def train(
     anchor : mapping of str to torch.Tensor, optional
         By parameter: what `settings.proximal` pulls towards; the weights at the start if left out.
     control : Control, optional
+    tasks : TaskLosses, optional
+        Of the local epochs before: label and grades are weighted by how their losses change, and the losses of this
+        call's epochs are in the result. None: the weights are fixed.
 
     Raises
     ------
@@ -191,7 +182,7 @@ def train(
     """
     import torch
 
-    from embryofl.models.grades import grade_loss, with_grades
+    from embryofl.models.grades import grade_losses, with_grades
     from embryofl.transforms import augment
 
     if len(examples.rows) == 0:
@@ -204,7 +195,7 @@ def train(
     begun = _trained(model, anchor) if settings.proximal else []
     steering = [t.to(device) for t in _trained(model, control.tensors)] if control else []
     views = Views(examples.embryos)
-    steps = torch.from_numpy(_steps(examples, views)) if settings.grades else None
+    steps = torch.from_numpy(graded_steps(examples, views)) if settings.grades else None
     labels = torch.from_numpy(np.asarray(examples.labels[views.first], np.float32))
     weights = _class_weights(labels, torch.from_numpy(np.asarray(examples.days[views.first])), settings.balance)
     targets = labels * (1 - settings.label_smoothing) + settings.label_smoothing / 2
@@ -216,11 +207,12 @@ def train(
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         for _ in range(settings.local_epochs):
+            epoch = TaskMeans(tasks)
             seen = views.first
             if views.several:
                 seen = views.chosen(torch.rand(count, generator=generator, dtype=torch.float64).numpy())
             for batch in _batches(count, settings.batch_size, generator):
-                images = _inputs(examples, seen[batch.numpy()], device)
+                images = inputs_of(examples, seen[batch.numpy()], device)
                 if images.ndim == 4:  # an embedding has nothing to turn or flip
                     images = augment(images, generator)
                 with torch.autocast(device.type, dtype=precision, enabled=precision is not None):
@@ -230,11 +222,12 @@ def train(
                 )
                 loss = losses.mean()
                 value = loss.item()
-                further = None
+                loss = epoch.weighted(LABEL, loss, len(batch))
                 if graded is not None and steps is not None:
-                    further = grade_loss(graded.float(), steps[batch].to(device))
-                if further is not None:
-                    loss = loss + settings.grades * further
+                    for target, (further, known, share) in grade_losses(
+                        graded.float(), steps[batch].to(device)
+                    ).items():
+                        loss = loss + settings.grades * share * epoch.weighted(target, further, known)
                 if settings.proximal:
                     loss = loss + settings.proximal / 2 * _squared_distance(model, begun)
                 if not math.isfinite(value):
@@ -256,7 +249,8 @@ def train(
                 sum_of_losses += value
                 if progress is not None:
                     progress(done, total, sum_of_losses / done)
-    return TrainResult(sum_of_losses / max(done, 1), count, done, time.monotonic() - started)
+            tasks = tasks and tasks.then(epoch.means())
+    return TrainResult(sum_of_losses / max(done, 1), count, done, time.monotonic() - started, tasks)
 
 
 def local_steps(settings: TrainSettings, examples: int) -> float:
@@ -306,92 +300,6 @@ def _squared_distance(model: nn.Module, begun: list[torch.Tensor]) -> torch.Tens
 
     now = [p for p in model.parameters() if p.requires_grad]
     return torch.stack([(p - p0).square().sum() for p, p0 in zip(now, begun, strict=True)]).sum()
-
-
-def predict(
-    model: nn.Module, examples: Examples, *, device: str | torch.device = "cpu", batch_size: int = 64
-) -> npt.NDArray[np.float64]:
-    """Scores of the embryos: probabilities of class 1, float64 (m,), in the order of their numbers.
-
-    The logits of an embryo's images are averaged. Scores stay with the clinic.
-    """
-    import torch
-
-    logits = _outputs(model, examples, model, torch.device(device), batch_size)
-    if not logits:
-        return np.zeros(0)
-    means = Views(examples.embryos).mean(np.concatenate(logits))
-    return np.asarray(torch.sigmoid(torch.from_numpy(means)).numpy())
-
-
-def evaluate(
-    model: nn.Module, examples: Examples, *, device: str | torch.device = "cpu", batch_size: int = 64
-) -> ScoreSums:
-    """Sums of the scores of the embryos, by day and class, and of how they are ranked within their patient's cohort; an
-    embryo counts once, however many images show it.
-
-    Raises
-    ------
-    UserError
-        If a score is not a number: the weights are not finite.
-    """
-    scores = predict(model, examples, device=device, batch_size=batch_size)
-    if not np.all(np.isfinite(scores)):
-        raise NotFiniteError("Found scores that are not numbers; expected finite weights. The model given is unusable.")
-    first = Views(examples.embryos).first
-    cohorts = None if examples.cohorts is None else examples.cohorts[first]
-    return ScoreSums.from_scores(scores, examples.labels[first], examples.days[first], cohorts)
-
-
-def evaluate_grades(
-    model: nn.Module, examples: Examples, fewest: int, *, device: str | torch.device = "cpu", batch_size: int = 64
-) -> dict[Target, Agreement]:
-    """How the Gardner grades that a model with the head for them predicts agree with the given ones: sums over embryos,
-    none of fewer than `fewest`."""
-    import torch
-
-    from embryofl.models.grades import with_grades
-
-    def steps(inputs: torch.Tensor) -> torch.Tensor:
-        return with_grades(model, inputs)[1]
-
-    views = Views(examples.embryos)
-    logits = [np.zeros((0, STEPS)), *_outputs(model, examples, steps, torch.device(device), batch_size)]
-    means = np.stack([views.mean(column) for column in np.concatenate(logits).T], axis=1)
-    return agreement(means, _steps(examples, views), fewest)
-
-
-def _steps(examples: Examples, views: Views) -> npt.NDArray[np.float32]:
-    """The grades' steps of each embryo, float32 (m, STEPS), NaN where not known."""
-    if examples.grades is None:
-        return np.full((len(views), STEPS), np.nan, np.float32)
-    return np.asarray(examples.grades[views.first], np.float32)
-
-
-def _outputs(
-    model: nn.Module, examples: Examples, give: Callable[[torch.Tensor], torch.Tensor], device: torch.device, size: int
-) -> list[npt.NDArray[np.float64]]:
-    """What `give` makes of the inputs of all images, the model in evaluation mode: batches, float64 (n, ...) each."""
-    import torch
-
-    was_training, found = model.training, []
-    model.to(device).eval()
-    try:
-        with torch.inference_mode():
-            for start in range(0, len(examples.rows), size):
-                batch = np.arange(start, min(start + size, len(examples.rows)))
-                found.append(give(_inputs(examples, batch, device)).double().cpu().numpy())
-    finally:
-        model.train(was_training)
-    return found
-
-
-def _inputs(examples: Examples, batch: npt.NDArray[np.int64], device: torch.device) -> torch.Tensor:
-    """Inputs of a batch of indices (n,) on the device: uint8 images (n, 3, s, s) or float32 embeddings (n, d)."""
-    import torch
-
-    taken = torch.from_numpy(np.ascontiguousarray(examples.pixels[examples.rows[batch]])).to(device)
-    return taken.permute(0, 3, 1, 2) if taken.ndim == 4 else taken
 
 
 def _batches(count: int, size: int, generator: torch.Generator) -> list[torch.Tensor]:

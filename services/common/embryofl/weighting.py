@@ -4,10 +4,19 @@ See `embryofl_server.strategies.fedembryo` for the paper. The formula is that of
 Davison, "End-to-End Multi-Task Learning with Attention", CVPR 2019, https://arxiv.org/abs/1803.10704, equation 7.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TEMPERATURE = 4.0
+LABEL = "label"
+"""The label as a task; the others are the targets in `embryofl.gardner`."""
 
 
 def loss_ratio_weights(ratios: Sequence[float], temperature: float = TEMPERATURE) -> list[float]:
@@ -32,3 +41,57 @@ def task_weights(
     known = {n: newer.get(n, 0.0) > 0 and older.get(n, 0.0) > 0 for n in names}
     weights = loss_ratio_weights([newer[n] / older[n] if known[n] else 1.0 for n in names], temperature)
     return {n: w * len(names) for n, w in zip(names, weights, strict=True)}
+
+
+@dataclass(frozen=True)
+class TaskLosses:
+    """Mean losses of a clinic's tasks in its two newest local epochs, wherever a round ended between them.
+
+    (The authors' program begins anew in each round, so that with one or two local epochs a round nothing would ever be
+    weighted.)
+
+    Attributes
+    ----------
+    older, newer : mapping of str to float
+        Of the epoch before the last and of the last one; empty before there was one.
+    temperature : float
+    """
+
+    older: Mapping[str, float] = field(default_factory=dict)
+    newer: Mapping[str, float] = field(default_factory=dict)
+    temperature: float = TEMPERATURE
+
+    def then(self, losses: Mapping[str, float]) -> TaskLosses:
+        """After another epoch with these losses."""
+        return TaskLosses(self.newer, losses, self.temperature)
+
+    def weights(self) -> dict[str, float]:
+        """Of the tasks in the epoch that comes; 1 each in the first two."""
+        return task_weights(self.older, self.newer, self.temperature) if self.older and self.newer else {}
+
+
+class TaskMeans:
+    """The losses of one local epoch as they come, and the weights they have in it.
+
+    Parameters
+    ----------
+    tasks : TaskLosses or None
+        None: nothing is weighted, and nothing kept.
+    """
+
+    def __init__(self, tasks: TaskLosses | None) -> None:
+        self._weights = None if tasks is None else tasks.weights()
+        self._sums: dict[str, float] = {}
+        self._counts: dict[str, int] = {}
+
+    def weighted(self, task: str, loss: Tensor, count: int) -> Tensor:
+        """A batch's mean loss of a task over `count` labels, times the task's weight."""
+        if self._weights is None:
+            return loss
+        self._sums[task] = self._sums.get(task, 0.0) + loss.item() * count
+        self._counts[task] = self._counts.get(task, 0) + count
+        return loss * self._weights.get(task, 1.0)
+
+    def means(self) -> dict[str, float]:
+        """Mean loss of each task that had a label in this epoch."""
+        return {task: self._sums[task] / self._counts[task] for task in self._sums}

@@ -1,17 +1,14 @@
 """The console's web application: the guard in front, login, and Gradio's pages behind."""
 
-import os
+import html
 from importlib.resources import files
-
-# Before Gradio is imported: nothing is sent or looked up elsewhere.
-os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_OFFLINE="1", GRADIO_SHARE="False", GRADIO_SSR_MODE="False")
 
 import gradio as gr
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp
 
-from embryofl_console import login, texts
+from embryofl_console import downloads, login, texts
 from embryofl_console.door import SESSION_S, Door
 from embryofl_console.guard import COOKIE, Guard, session_of
 from embryofl_console.hub import Follower, HubClient
@@ -19,6 +16,14 @@ from embryofl_console.pages import build
 from embryofl_console.settings import ConsoleSettings
 
 _FONTS = ("system-ui", "-apple-system", "Segoe UI", "sans-serif")
+# The theme's own main button has white on a light colour, and its subdued words grey on grey: both are hard to read.
+_COLOURS = {
+    "background_fill": "#005a8c",
+    "background_fill_hover": "#00466d",
+    "border_color": "#005a8c",
+    "text_color": "white",
+}
+_PRIMARY = {f"button_primary_{part}{dark}": colour for part, colour in _COLOURS.items() for dark in ("", "_dark")}
 _MONO = ("ui-monospace", "Consolas", "monospace")
 
 
@@ -32,8 +37,8 @@ def create_app(settings: ConsoleSettings, client: HubClient) -> ASGIApp:
         return {"status": "ok"}
 
     @app.get("/login")
-    def ask() -> HTMLResponse:
-        return HTMLResponse(login.page())
+    def ask(request: Request) -> HTMLResponse:
+        return HTMLResponse(login.page(texts.AGAIN if "again" in request.query_params else ""))
 
     @app.get("/login.css")
     def login_css() -> Response:
@@ -41,6 +46,8 @@ def create_app(settings: ConsoleSettings, client: HubClient) -> ASGIApp:
 
     @app.post("/login")
     async def enter(request: Request) -> Response:
+        if not door.has_password():
+            return HTMLResponse(login.page(texts.NO_PASSWORD), 403)
         if door.too_many():
             return HTMLResponse(login.page(texts.TOO_MANY), 429)
         form = await request.form(max_files=0, max_fields=2)
@@ -56,14 +63,26 @@ def create_app(settings: ConsoleSettings, client: HubClient) -> ASGIApp:
         door.leave(session_of(request.headers.get("cookie", "")))
         return RedirectResponse("/login", 303)
 
+    @app.get("/here", status_code=204)
+    def here() -> None:
+        """Whether the console is there and the session goes on: an open page asks."""
+
     @app.get("/console.js")
     def script() -> Response:
         return Response((files("embryofl_console") / "console.js").read_text(), media_type="text/javascript")
 
-    theme = gr.themes.Base(font=_FONTS, font_mono=_MONO)
+    @app.get("/console.css")
+    def style() -> Response:
+        return Response((files("embryofl_console") / "console.css").read_text(), media_type="text/css")
+
+    app.include_router(downloads.routes(client))
+    script_tag = f'<script src="/console.js" defer data-away="{html.escape(texts.AWAY)}"></script>'
+    theme = gr.themes.Base(font=_FONTS, font_mono=_MONO).set(body_text_color_subdued="*neutral_600", **_PRIMARY)
+    pages = build(client, follower, settings)
+    pages.has_launched = True  # only then Gradio checks files that a request names; mounting does not set it (6.31)
     gr.mount_gradio_app(
-        app, build(client, follower), path="/", theme=theme, footer_links=[], show_error=False, max_file_size=1,
+        app, pages, path="/", theme=theme, footer_links=[], show_error=False, max_file_size=1,
         ssr_mode=False, enable_monitoring=False, pwa=False, mcp_server=False, blocked_paths=["/"],
-        css=(files("embryofl_console") / "console.css").read_text(), head='<script src="/console.js" defer></script>',
+        head=f'<link rel="stylesheet" href="/console.css">{script_tag}',
     )  # fmt: skip
-    return Guard(app, door, [n.strip() for n in settings.names.split(",") if n.strip()])
+    return Guard(app, door, settings.allowed)

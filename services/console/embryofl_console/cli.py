@@ -1,6 +1,7 @@
 """`embryofl-console`: serve the console, or make its password."""
 
 import logging
+from http import HTTPStatus
 from typing import Annotated
 
 import typer
@@ -14,19 +15,33 @@ app = typer.Typer(help="The coordinator's console.", no_args_is_help=True, add_c
 
 @app.command()
 def serve() -> None:
-    """Serve until SIGTERM or SIGINT."""
+    """Serve until SIGTERM or SIGINT. Without a password nobody can log in."""
     import uvicorn
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings = ConsoleSettings()
-    if not (settings.state / "password").exists():
-        raise UserError(f"There is no password in {settings.state} yet. Make one: embryofl-console password")
     from embryofl_console.app import create_app
     from embryofl_console.hub import HubClient
 
     web = create_app(settings, HubClient(settings))
     uvicorn.run(web, host=settings.host, port=settings.port, log_level="warning", access_log=False,
                 server_header=False, ws="none", timeout_graceful_shutdown=1)  # fmt: skip
+
+
+@app.command()
+def health() -> None:
+    """End with 0 if the console answers at its own address."""
+    import http.client
+
+    settings = ConsoleSettings()
+    connection = http.client.HTTPConnection(settings.host, settings.port, timeout=4)
+    try:
+        connection.request("GET", "/healthz", headers={"Host": settings.allowed[0]})
+        status = connection.getresponse().status
+    except OSError as exc:
+        raise UserError(f"The console at {settings.host}:{settings.port} does not answer ({exc}).") from exc
+    if status != HTTPStatus.OK:
+        raise UserError(f"The console at {settings.host}:{settings.port} answers with {status}, expected 200.")
 
 
 @app.command()

@@ -32,12 +32,13 @@ class Door:
     Parameters
     ----------
     path : Path
-        The password's hash, as `new_password` writes it.
+        The password's hash, as `new_password` writes it. Another password ends the sessions of the one before.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._sessions: dict[str, float] = {}
+        self._opened_by = ""  # the hash that the sessions were opened with
         self._failed: collections.deque[float] = collections.deque(maxlen=MOST_TRIES)
 
     def too_many(self) -> bool:
@@ -47,12 +48,20 @@ class Door:
         """
         return len(self._failed) == MOST_TRIES and time.monotonic() - self._failed[0] < WINDOW_S
 
+    def has_password(self) -> bool:
+        """Whether there is a password; without one nobody can come in."""
+        return self._path.exists()
+
     def enter(self, password: str) -> str:
         """A new session's name, or "" for a wrong password."""
-        salt, _, digest = self._path.read_text().partition(" ")
+        kept = self._kept()
+        salt, _, digest = kept.partition(" ")
         if not hmac.compare_digest(_hash(password[:200], bytes.fromhex(salt)), bytes.fromhex(digest)):
             self._failed.append(time.monotonic())
             return ""
+        if kept != self._opened_by:
+            self._sessions.clear()
+            self._opened_by = kept
         name = secrets.token_urlsafe(32)
         self._sessions[_key(name)] = time.monotonic() + SESSION_S
         while len(self._sessions) > SESSIONS:
@@ -61,7 +70,13 @@ class Door:
 
     def knows(self, session: str) -> bool:
         """Whether this session is one, and not over."""
-        return self._sessions.get(_key(session), 0.0) > time.monotonic()
+        return self._sessions.get(_key(session), 0.0) > time.monotonic() and self._kept() == self._opened_by
+
+    def _kept(self) -> str:
+        try:
+            return self._path.read_text()
+        except FileNotFoundError:
+            return ""
 
     def leave(self, session: str) -> None:
         """End a session."""

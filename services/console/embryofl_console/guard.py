@@ -9,23 +9,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from embryofl_console import texts
 from embryofl_console.door import Door
+from embryofl_console.policy import policy
 
 COOKIE = "embryofl_console"
 _OPEN = {("GET", "/login"), ("POST", "/login"), ("GET", "/healthz"), ("GET", "/login.css")}
 # All that a page of Gradio without files needs. Uploads, files, proxies, streams, the API's listing: not there.
 _ROUTES = re.compile(
-    r"/|/config|/theme\.css|/favicon\.ico|/manifest\.json|/logout|/console\.(js|css)|/(assets|static)/[\w./@-]+"
+    r"/|/config|/theme\.css|/favicon\.ico|/manifest\.json|/logout|/here|/console\.(js|css)|/(assets|static)/[\w./@-]+"
     r"|/gradio_api/(info|startup-events|theme\.css|heartbeat/\w+|queue/(join|data)|run/\w+|reset|cancel)/?"
+    r"|/download/run-[0-9]{4,9}/[a-z-]+\.[a-z]+"
 )
 MOST_BYTES = 1 << 16  # of a request's body: there are only forms
-# Gradio sets styles from scripts and puts its settings into the page as an inline script.
-POLICY = (
-    "default-src 'none'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data:; font-src 'self'; connect-src 'self'; manifest-src 'self'; form-action 'self'; "
-    "base-uri 'self'; frame-ancestors 'none'"
-)
 _HEADERS = {
-    "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "same-origin",  # with no-referrer a form's Origin would be "null"
@@ -56,12 +51,14 @@ class Guard:
             return
         if scope["type"] != "http":  # no web sockets here
             return
-        sender = _with_headers(send)
+        sender = _with_headers(send, is_page=scope["path"] == "/")
+        if scope["path"] == "/":  # its scripts are read on the way out, so it must not be compressed
+            scope["headers"] = [h for h in scope["headers"] if h[0].lower() != b"accept-encoding"]
         refusal = self._refusal(scope)
         if refusal is not None:
             await refusal(scope, receive, sender)
             return
-        await self._app(scope, _bounded(receive), sender)
+        await self._app(scope, receive, sender)
 
     def _refusal(self, scope: Scope) -> ASGIApp | None:
         headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
@@ -77,6 +74,8 @@ class Guard:
             return PlainTextResponse(texts.OTHER_SITE, 403)
         if method == "POST" and "origin" not in headers:  # every browser sends it
             return PlainTextResponse(texts.OTHER_SITE, 403)
+        if "transfer-encoding" in headers:  # a body of no stated length, which no browser sends
+            return PlainTextResponse(texts.TOO_LARGE, 411)
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > MOST_BYTES:
             return PlainTextResponse(texts.TOO_LARGE, 413)
@@ -98,20 +97,10 @@ def session_of(cookies: str) -> str:
     return found.value if found else ""
 
 
-def _bounded(receive: Receive) -> Receive:
-    """Also a body without a stated length is bounded: what is beyond is cut off."""
-    left = MOST_BYTES
+def _with_headers(send: Send, *, is_page: bool) -> Send:
+    """Add the headers; of a page hold back its start until all of it is there, since its policy names its scripts."""
+    held: list[Message] = []
 
-    async def bounded() -> Message:
-        nonlocal left
-        message = await receive()
-        left -= len(message.get("body", b""))
-        return message if left >= 0 else {"type": "http.disconnect"}
-
-    return bounded
-
-
-def _with_headers(send: Send) -> Send:
     async def with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
@@ -120,6 +109,15 @@ def _with_headers(send: Send) -> Send:
             headers.setdefault("Cache-Control", "no-store")
             for name in [n for n in headers if n.startswith("access-control-")]:
                 del headers[name]
-        await send(message)
+            headers["Content-Security-Policy"] = policy()
+        if not is_page:
+            await send(message)
+            return
+        held.append(message)
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            body = b"".join(m.get("body", b"") for m in held)
+            MutableHeaders(scope=held[0])["Content-Security-Policy"] = policy(body)
+            for each in held:
+                await send(each)
 
     return with_headers

@@ -3,11 +3,13 @@
 import ssl
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
 
 from embryofl.errors import UserError
+from embryofl_console import texts
 from embryofl_console.settings import ConsoleSettings
 
 LOOK_S, UNWATCHED_S = 1.0, 5.0
@@ -35,19 +37,46 @@ class HubClient:
         try:
             answer = self._http.request(method, path, json=body, headers={"If-None-Match": version} if version else {})
         except httpx.HTTPError:
-            raise UserError("The hub does not answer. Is it being started? What is shown is from before.") from None
-        if answer.status_code >= 400:
-            try:
-                found = answer.json()
-                words = found.get("error") or found.get("detail") or answer.text
-            except ValueError:
-                words = answer.text
-            raise UserError(str(words)[:500])
+            raise UserError(texts.HUB_AWAY) from None
+        _must_be_good(answer)
         return answer
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """The same, as JSON."""
         return self.ask(method, path, body).json()
+
+    def stream(self, path: str) -> tuple[dict[str, str], Iterator[bytes]]:
+        """A file, bit by bit: its length as a header, where known, and its bytes. `UserError` as for `ask`."""
+        try:
+            answer = self._http.send(self._http.build_request("GET", path), stream=True)
+            if answer.status_code >= 400:
+                answer.read()
+                answer.close()
+        except httpx.HTTPError:
+            raise UserError(texts.HUB_AWAY) from None
+        _must_be_good(answer)
+        length = answer.headers.get("content-length", "")
+
+        def chunks() -> Iterator[bytes]:
+            try:
+                yield from answer.iter_bytes(1 << 18)
+            finally:
+                answer.close()
+
+        return ({"Content-Length": length} if length.isdecimal() else {}), chunks()
+
+
+def _must_be_good(answer: httpx.Response) -> None:
+    if answer.status_code < 400:
+        return
+    try:
+        found = answer.json()
+        words = found.get("error") or found.get("detail") or answer.text
+        if isinstance(words, list):  # FastAPI's, of a value that cannot be
+            words = "; ".join(f"{w['loc'][-1]}: {w['msg']}" for w in words)
+    except ValueError:
+        words = answer.text
+    raise UserError(str(words)[:500])
 
 
 class Follower:

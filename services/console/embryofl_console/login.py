@@ -16,7 +16,8 @@ def page(words: str = "") -> str:
     wrong = f'<p class="wrong" role="alert">{html.escape(words)}</p>' if words else ""
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{texts.TITLE}</title>'
-        '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="stylesheet" href="/login.css">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
+        '<link rel="stylesheet" href="/login.css">'
         f"</head><body><main><h1>{texts.TITLE}</h1>{wrong}"
         f'<form method="post" action="/login"><label for="password">{texts.PASSWORD}</label>'
         '<input id="password" name="password" type="password" autocomplete="current-password" required autofocus>'

@@ -72,7 +72,7 @@ def up(
     ngrok: Annotated[bool, typer.Option(help="Open a tunnel (NGROK_AUTHTOKEN, NGROK_AGENT).")] = False,
 ) -> None:
     """Start hub and clinics, take part in a run to its end, show the results, stop."""
-    from embryofl_demo.data import choose_place, prepare
+    from embryofl_demo.data import choose_place, prepare, show_figures
     from embryofl_demo.stack import Stack
     from embryofl_server import show
     from embryofl_server.start import check_settings, parse_settings
@@ -98,6 +98,7 @@ def up(
             stack.start_hub()
             console.print("[bold]3/4[/bold] Clinics join with their own keys")
             for name in names:
+                show_figures(place.clinic(name))
                 stack.start_clinic(name)
             stack.wait_enrolled(names)
             address, password = stack.start_console()
@@ -118,6 +119,8 @@ def up(
             show.print_status(console, info)
             run_folder = place.hub / "runs" / info["run"]["name"]
             console.print(f"\nModel, metrics and settings: {run_folder}", soft_wrap=True)
+            if info["run"]["state"] == "finished":
+                _await_models(console, stack, info["run"]["name"], names)
             if keep:
                 console.print("The federation stays up until Ctrl-C or `make down`.")
                 while True:
@@ -133,6 +136,16 @@ def up(
                 signal.signal(number, signal.SIG_IGN)  # stopping is under way and bounded
             if stack is not None:
                 stack.stop()
+
+
+def _await_models(console: Any, stack: Any, run: str, names: list[str]) -> None:
+    """A federation that stops the moment its run is over would leave the clinics without the model that they trained."""
+    missing = stack.wait_models(run, names)
+    if missing:
+        words = f"Without the model so far: {', '.join(missing)}. They fetch it while the federation is up (KEEP=1)."
+    else:
+        words = f"The model is at the clinics, too. To score with it: make app CLINIC={names[0]}"
+    console.print(words, soft_wrap=True)
 
 
 def _interrupt(*_: Any) -> None:
@@ -215,6 +228,33 @@ def hub(context: typer.Context) -> None:
 
     command = program("embryofl-server")
     os.execve(command, [command, *context.args], {**os.environ, **hub_environment(current())})  # noqa: S606
+
+
+@app.command("app")
+def app_(
+    clinic: Annotated[str, typer.Argument(help="The clinic, such as clinic-1.")] = "clinic-1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8088,
+) -> None:
+    """Run `embryofl-clinic app` with the state and the images of one of the demo's clinics."""
+    from embryofl_demo.stack import program
+
+    place = current()
+    known = sorted(path.name for path in place.clinic(".").glob("*") if path.is_dir())
+    if clinic not in known:
+        raise UserError(
+            f"There is no clinic {clinic!r} in {place.root.name}. Expected one of: {', '.join(known) or 'none yet'}."
+        )
+    words = ["app", "--state", str(place.clinic(clinic)), "--data", str(place.data(clinic)), "--port", str(port)]
+    command = program("embryofl-clinic")
+    os.execv(command, [command, *words])  # noqa: S606
+
+
+@app.command()
+def console_password() -> None:
+    """Another password for the console, printed this once; who was logged in is out."""
+    from embryofl_demo.stack import new_password
+
+    typer.echo(f"New password of {current().root.name}'s console (shown this once): {new_password(current())}")
 
 
 @app.command()

@@ -49,3 +49,12 @@ def prepare(place: Place, names: list[str], data: Path | None, images: int) -> N
             command = ["divide", str(data), str(out), "--only", str(number), "--clinics", str(len(names))]
         if subprocess.run([program("embryofl-datagen"), *command], check=False).returncode:
             raise UserError(f"The data of {name} could not be prepared; the message above says why.")
+
+
+def show_figures(state: Path) -> None:
+    """Let the model card show a clinic's figures on its own: a demo's clinics are all of one person. A policy that is there
+    stays as it is."""
+    policy = state / "policy.toml"
+    if not policy.exists():
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        policy.write_text("show_metrics = true  # this clinic's figures may stand in the model card\n")

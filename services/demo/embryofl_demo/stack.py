@@ -13,12 +13,15 @@ from typing import Any
 
 from embryofl.errors import UserError
 from embryofl.files import write_atomic
+from embryofl_demo.control import Control
 from embryofl_demo.layout import Place
 from embryofl_demo.supervisor import Supervisor, last_lines
 from embryofl_server.client import call
 from embryofl_server.settings import HubSettings
 
 READY_S = 60.0
+MODELS_S = 25.0
+"""A clinic asks how it stands 5 s after its last answer, then every 10 s, and learns of a finished model then."""
 CADDYFILE = Path(__file__).parents[2] / "gateway" / "Caddyfile"  # the demo runs from a checkout
 
 
@@ -87,6 +90,7 @@ class Stack:
         elif not place.tunnel.exists():
             place.tunnel.touch()
         self.settings = hub_settings(place)
+        self._control: Control | None = None
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """The hub's control API."""
@@ -161,7 +165,7 @@ class Stack:
         metrics = free_port()
         env["EMBRYOFL_METRICS_PORT"] = str(metrics)
         self._announce(name, f"127.0.0.1:{metrics}")
-        self.supervisor.start(name, command or [program("embryofl-clinic"), "run"], env)
+        self.supervisor.start(name, command or [program("embryofl-clinic"), "run"], env, steered=True)
 
     def start_console(self, port: int = 7860) -> tuple[str, str]:
         """Start the coordinator's console; its address, and its password when it was made now (else "").
@@ -169,11 +173,14 @@ class Stack:
         Another port is taken when this one is in use.
         """
         port = port if port and port_is_free(port) else free_port()
+        self._control = Control(self.supervisor)
         env = {
             "EMBRYOFL_CONSOLE_PORT": str(port),
             "EMBRYOFL_CONSOLE_HUB": self.settings.server_address,
-            "EMBRYOFL_CONSOLE_IDENTITY": str(self.place.hub / "identity"),
-            "EMBRYOFL_CONSOLE_STATE": str(self.place.root / "console"),
+            "EMBRYOFL_CONSOLE_IDENTITY": str(self.place.hub / "identity" / "console"),
+            "EMBRYOFL_CONSOLE_STATE": str(console_state(self.place)),
+            "EMBRYOFL_CONSOLE_MODE": "demo",
+            "EMBRYOFL_CONSOLE_DEMO_SOCKET": str(self._control.socket),
         }
         made = subprocess.run(
             [console_program(), "password"],
@@ -200,6 +207,16 @@ class Stack:
 
         self._until(joined, ", ".join(names), seconds, pause=0.5)
 
+    def wait_models(self, run: str, names: list[str], seconds: float = MODELS_S) -> list[str]:
+        """Wait until these clinics have fetched a finished run's model; returns those that have not."""
+        end = time.monotonic() + seconds
+        while missing := [n for n in names if not (self.place.clinic(n) / "models" / run / "model.json").exists()]:
+            if time.monotonic() > end:
+                break
+            self.supervisor.check()
+            time.sleep(0.2)
+        return missing
+
     def _until(self, ready: Callable[[], bool], what: str, seconds: float = READY_S, pause: float = 0.1) -> None:
         end = time.monotonic() + seconds
         while not ready():
@@ -212,7 +229,21 @@ class Stack:
 
     def stop(self) -> None:
         """Stop everything; the state stays."""
+        if self._control is not None:
+            self._control.close()
         self.supervisor.stop()
+
+
+def console_state(place: Place) -> Path:
+    """Where the console keeps the hash of its password."""
+    return place.root / "console"
+
+
+def new_password(place: Place) -> str:
+    """Another password for the console, which need not run; its own program makes it."""
+    command = [console_program(), "password", "--new"]
+    env = {**os.environ, "EMBRYOFL_CONSOLE_STATE": str(console_state(place))}
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def has_tunnel(place: Place) -> bool:

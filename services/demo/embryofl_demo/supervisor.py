@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -34,6 +35,9 @@ class _Child:
     began: float = 0.0
     crashes: int = 0
     restart_at: float = field(default=0.0)
+    steered: bool = False  # may be stopped and started again by `want`
+    wanted: bool = True
+    kill_at: float = 0.0  # of one that was told to stop: when patience ends
 
 
 class Supervisor:
@@ -49,12 +53,15 @@ class Supervisor:
         self._logs = logs
         logs.mkdir(parents=True, exist_ok=True)
         self._children: dict[str, _Child] = {}
+        self._lock = threading.Lock()  # between `check` and `want`, which is called from another thread
 
     def start(
-        self, name: str, command: list[str], env: Mapping[str, str], *, last: bool = False, needed: bool = True
-    ) -> None:
-        """Start a child; `last` ones are stopped after all others. Without one that is not `needed` the rest goes on."""
-        child = _Child(name, command, env, self._logs / f"{name}.log", last, needed)
+        self, name: str, command: list[str], env: Mapping[str, str], *, last: bool = False, needed: bool = True,
+        steered: bool = False,
+    ) -> None:  # fmt: skip
+        """Start a child; `last` ones are stopped after all others. Without one that is not `needed` the rest goes on; one
+        that is `steered` may be stopped for a while (`want`)."""
+        child = _Child(name, command, env, self._logs / f"{name}.log", last, needed, steered=steered)
         self._children[name] = child
         self._spawn(child)
 
@@ -69,7 +76,7 @@ class Supervisor:
                 start_new_session=True,  # Ctrl-C is for the supervisor, which stops the children in order
                 preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
             )
-        child.began = time.monotonic()
+        child.began, child.kill_at = time.monotonic(), 0.0
 
     def check(self) -> None:
         """Start again what has died.
@@ -80,29 +87,65 @@ class Supervisor:
             When a child says that the user must act (exit code 2), or crashes again and again.
         """
         for child in self._children.values():
+            with self._lock:
+                self._look_after(child)
+
+    def _look_after(self, child: _Child) -> None:
+        assert child.process is not None
+        code, now = child.process.poll(), time.monotonic()
+        if code is None and child.kill_at and now > child.kill_at:
+            child.process.kill()
+        if not child.wanted or code is None or (child.crashes >= CRASHES and not child.needed):
+            return
+        if child.restart_at == 0.0:
+            if code == USER_ERROR and child.needed:
+                raise UserError(f"{child.name} cannot go on:\n{last_lines(child.log)}")
+            child.crashes = 1 if now - child.began > STEADY_S else child.crashes + 1
+            if child.crashes >= CRASHES and not child.needed:
+                log.warning("%s ended %d times in a row and is left out; see %s", child.name, CRASHES, child.log)
+                return
+            if child.crashes >= CRASHES:
+                raise UserError(
+                    f"{child.name} ended {CRASHES} times in a row (exit code {code}). The end of {child.log}:\n"
+                    f"{last_lines(child.log)}"
+                )
+            delay = min(RESTART_FIRST_S * 2 ** (child.crashes - 1), RESTART_MOST_S)
+            log.warning("%s ended (exit code %s); it is started again in %.1f s", child.name, code, delay)
+            child.restart_at = now + delay
+        elif now >= child.restart_at:
+            child.restart_at = 0.0
+            self._spawn(child)
+
+    def want(self, name: str, *, running: bool) -> None:
+        """Have a steered child stopped, or started again at the next `check`. That it is away then is no crash.
+
+        May be called from any thread. Nothing is started here: Linux would end the child with the calling thread.
+
+        Raises
+        ------
+        UserError
+            When there is no such child.
+        """
+        with self._lock:
+            child = self._children.get(name)
+            if child is None or not child.steered:
+                raise UserError(
+                    f"There is no test clinic {name!r}. Those here: {', '.join(self.steerable()) or 'none'}."
+                )
             assert child.process is not None
-            code = child.process.poll()
-            if code is None or (child.crashes >= CRASHES and not child.needed):
-                continue
-            now = time.monotonic()
-            if child.restart_at == 0.0:
-                if code == USER_ERROR and child.needed:
-                    raise UserError(f"{child.name} cannot go on:\n{last_lines(child.log)}")
-                child.crashes = 1 if now - child.began > STEADY_S else child.crashes + 1
-                if child.crashes >= CRASHES and not child.needed:
-                    log.warning("%s ended %d times in a row and is left out; see %s", child.name, CRASHES, child.log)
-                    continue
-                if child.crashes >= CRASHES:
-                    raise UserError(
-                        f"{child.name} ended {CRASHES} times in a row (exit code {code}). The end of {child.log}:\n"
-                        f"{last_lines(child.log)}"
-                    )
-                delay = min(RESTART_FIRST_S * 2 ** (child.crashes - 1), RESTART_MOST_S)
-                log.warning("%s ended (exit code %s); it is started again in %.1f s", child.name, code, delay)
-                child.restart_at = now + delay
-            elif now >= child.restart_at:
-                child.restart_at = 0.0
-                self._spawn(child)
+            if running == child.wanted:
+                return
+            if running:
+                child.crashes, child.restart_at = 0, time.monotonic()
+            elif child.process.poll() is None:
+                child.kill_at = time.monotonic() + STOP_S
+                child.process.terminate()
+            child.wanted = running
+
+    def steerable(self) -> dict[str, str]:
+        """State of the steered children: running, stopping, starting, stopped, or failed again and
+        again."""
+        return {c.name: _state_of(c) for c in list(self._children.values()) if c.steered and c.process is not None}
 
     def pids(self) -> dict[str, int]:
         """Process ids of the children, by name."""
@@ -112,6 +155,16 @@ class Supervisor:
         """Stop everything, first all but the `last` ones; nothing is left after 2 x (STOP_S + KILL_S) seconds at most."""
         for batch in (False, True):
             _stop([c.process for c in self._children.values() if c.last is batch and c.process is not None])
+
+
+def _state_of(child: _Child) -> str:
+    assert child.process is not None
+    alive = child.process.poll() is None
+    if not child.wanted:
+        return "stopping" if alive else "stopped"
+    if alive:
+        return "running"
+    return "failed" if child.crashes >= CRASHES else "starting"
 
 
 def _stop(processes: list[subprocess.Popen[bytes]]) -> None:

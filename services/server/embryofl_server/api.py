@@ -22,6 +22,7 @@ from embryofl.errors import UserError
 from embryofl.messages import Enrolment, KeyChange, Leaving, StandingQuestion
 from embryofl_server import api_console as console
 from embryofl_server import api_members as members
+from embryofl_server import api_runs
 from embryofl_server.api_members import By
 from embryofl_server.blobs import BadUrl, UploadRefused
 from embryofl_server.hub import HubService
@@ -197,4 +198,5 @@ def create_app(hub: HubService) -> FastAPI:
 
     app.include_router(members.routes(hub), dependencies=control)
     app.include_router(console.routes(hub), dependencies=control)
+    app.include_router(api_runs.routes(hub), dependencies=control)
     return app

@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 
 from embryofl_server.data_standing import standing_of_data
 from embryofl_server.hub import HubService
+from embryofl_server.invite_lines import lines_to_run
 from embryofl_server.roster import roster
 
 By = Annotated[str, Header(alias="x-embryofl-by", max_length=100)]
@@ -14,10 +15,11 @@ By = Annotated[str, Header(alias="x-embryofl-by", max_length=100)]
 
 
 class Invited(BaseModel):
-    """A clinic to be, and for how many days its invite is good (0: what is usual here)."""
+    """A clinic to be, and for how many days its invite is good (0: what is usual here); `again`: it has joined before."""
 
     name: str
     days: float = Field(default=0, ge=0, le=366)
+    again: bool = False
 
 
 class ClinicName(BaseModel):
@@ -47,9 +49,12 @@ def routes(hub: HubService) -> APIRouter:
 
     @router.post("/invites")
     def invite(request: Invited, by: By = "") -> dict[str, Any]:
+        if request.again:
+            return {"invite": door.invite_again(request.name, by).word(), "expires": 0.0, "manual": False}
         word = door.invite(request.name, by, request.days).word()
         expires = max(i.expires for i in hub.store.invites() if i.name == request.name and i.state == "open")
-        return {"invite": word, "expires": expires, "manual": hub.settings.approval == "manual"}
+        manual = hub.settings.approval == "manual"
+        return {"invite": word, "expires": expires, "manual": manual, "lines": lines_to_run(word)}
 
     @router.get("/invites")
     def invites() -> list[dict[str, Any]]:

@@ -103,8 +103,12 @@ def chosen(state: Path, wanted: Filter) -> list[dict[str, Any]]:
 def as_text(entry: dict[str, Any]) -> str:
     """One event on one line."""
     when = datetime.datetime.fromtimestamp(entry.get("time", 0)).astimezone().isoformat(" ", "seconds")
-    rest = " ".join(f"{k}={_short(v)}" for k, v in entry.items() if k not in _NOT_SHOWN and v not in ("", {}, []))
-    return f"{entry['line']:>5}  {when}  {entry.get('event', '?')}  {rest}".rstrip()
+    return f"{entry['line']:>5}  {when}  {entry.get('event', '?')}  {details(entry)}".rstrip()
+
+
+def details(entry: dict[str, Any]) -> str:
+    """What an event says besides its kind and time, on one line."""
+    return " ".join(f"{k}={_short(v)}" for k, v in entry.items() if k not in _NOT_SHOWN and v not in ("", {}, []))
 
 
 def _short(value: object) -> str:

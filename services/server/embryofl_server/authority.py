@@ -134,8 +134,9 @@ class Authority:
             return "All clinics have taken the new one. End it with: embryofl-server rotate-ca --finish"
         without = " ".join(f"--without {n}" for n in missing)
         return (
-            f"Wait until {', '.join(missing)} has been connected once, or leave it behind by name (it then needs a new "
-            f"invite and joins with a new key): embryofl-server rotate-ca --finish {without}"
+            f"Wait until {', '.join(missing)} has been connected once, or leave behind by name, which then needs a new "
+            f"invite (embryofl-server invite NAME --again; its key and membership stay): embryofl-server rotate-ca "
+            f"--finish {without}"
         )
 
 

@@ -21,14 +21,20 @@ def invite(
         float, typer.Option(min=0, max=366, help="Days until it expires; 0: EMBRYOFL_INVITE_DAYS (7).")
     ] = 0,
     word: Annotated[bool, typer.Option("--word", help="Print the invite alone, and not what to send.")] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="For a clinic that has joined and no longer finds or trusts the hub.")
+    ] = False,
 ) -> None:
     """Make a one-time invite for a clinic and print what to send."""
-    made = hub_call("POST", "/control/invites", {"name": name, "days": days})
+    made = hub_call("POST", "/control/invites", {"name": name, "days": days, "again": again})
     if word:
         typer.echo(made["invite"])
         return
-    from embryofl_server.show_members import what_to_send
+    from embryofl_server.show_members import what_to_send, what_to_send_again
 
+    if again:
+        typer.echo(what_to_send_again(name, made["invite"]))
+        return
     typer.echo(what_to_send(name, made["invite"], made["expires"], manual=made["manual"]))
 
 
@@ -144,6 +150,8 @@ def rotate_ca(
         return
     typer.echo("The new authority is the only one now; the old one's key is deleted.")
     if made["left_behind"]:
-        typer.echo(f"Left behind, and in need of a new invite: {', '.join(made['left_behind'])}")
+        typer.echo(f"Left behind: {', '.join(made['left_behind'])}. With a new invite, key and membership stay:")
+        for name in made["left_behind"]:
+            typer.echo(f"  embryofl-server invite {name} --again")
     if made["withdrawn"]:
         typer.echo(f"Invites that carried the old one are withdrawn; make new ones for: {', '.join(made['withdrawn'])}")

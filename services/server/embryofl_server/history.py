@@ -138,6 +138,7 @@ class RunHistory:
             totals.round_seconds += seconds
             totals.round_buckets[bisect.bisect_left(ROUND_BUCKETS_S, seconds)] += 1
             totals.results.update((clinic, "accepted") for clinic in event["accepted"])
+            totals.down.update(event.get("control_bytes", {}))
             self.last_round = event
         elif kind == "refused":
             clinic, reason = str(event["clinic"]), str(event["reason"])

@@ -13,6 +13,7 @@ All keys are EC P-256 (an RSA key costs the SuperLink much CPU). Layout below th
     identity/url.key, control.token  signs weight URLs; opens the control API
     identity/superlink/              what the SuperLink may read: its certificate and the SuperExec secret
     identity/gateway/                what the gateway may read: its certificate
+    identity/console/                what the console may read: copies of internal.crt and control.token
 """
 
 import datetime
@@ -59,8 +60,8 @@ class Identity:
     def __init__(self, folder: Path, hostnames: list[str], days: float = GATEWAY_DAYS) -> None:
         self.folder, self._days, self._lock = folder, days, threading.RLock()
         self._names = list(dict.fromkeys([HUB_NAME, *hostnames, "gateway", *INTERNAL]))
-        self.superlink, self.gateway = folder / "superlink", folder / "gateway"
-        for sub in (folder, self.superlink, self.gateway):
+        self.superlink, self.gateway, self.console = folder / "superlink", folder / "gateway", folder / "console"
+        for sub in (folder, self.superlink, self.gateway, self.console):
             sub.mkdir(parents=True, exist_ok=True)
         self._ensure_authority("ca")
         self._ensure_authority("internal")
@@ -68,12 +69,12 @@ class Identity:
         self._ensure_certificate(folder, "server", ["server", *INTERNAL], "internal", PARTS_DAYS)
         self._ensure_certificate(self.superlink, "superlink", ["superlink", *INTERNAL], "internal", PARTS_DAYS)
         self.refresh()
-        for sub in (self.superlink, self.gateway):
-            if not (sub / "ca.crt").exists() or (sub / "ca.crt").read_bytes() != self.internal:
-                write_atomic(sub / "ca.crt", self.internal)
+        for copy in (self.superlink / "ca.crt", self.gateway / "ca.crt", self.console / "internal.crt"):
+            _same(copy, self.internal)
         self.superexec_secret = self._secret(self.superlink / "superexec.secret", 32)
         self.url_key = self._secret(folder / "url.key", 32)
         self.control_token = self._secret(folder / "control.token", 32).hex()
+        _same(self.console / "control.token", bytes.fromhex(self.control_token), mode=0o600)
 
     def refresh(self) -> bool:
         """Renew the gateway's certificate if it is time to; whether it was. The gateway takes it by itself."""
@@ -125,6 +126,11 @@ class Identity:
     def expires(self, file: str) -> float:
         """When a certificate ends, Unix time in seconds."""
         return x509.load_pem_x509_certificate((self.folder / file).read_bytes()).not_valid_after_utc.timestamp()
+
+    def fingerprint(self, file: str) -> str:
+        """SHA-256 of a certificate, as `openssl x509 -fingerprint -sha256` and browsers show it."""
+        digest = x509.load_pem_x509_certificate((self.folder / file).read_bytes()).fingerprint(hashes.SHA256())
+        return digest.hex(":").upper()
 
     @staticmethod
     def _secret(path: Path, size: int) -> bytes:
@@ -186,6 +192,11 @@ class Identity:
 
     def _authority(self, stem: str) -> x509.Certificate:
         return x509.load_pem_x509_certificate((self.folder / f"{stem}.crt").read_bytes())
+
+
+def _same(copy: Path, data: bytes, mode: int = 0o644) -> None:
+    if not copy.exists() or copy.read_bytes() != data:
+        write_atomic(copy, data, mode=mode)
 
 
 def _usage(*, ca: bool) -> x509.KeyUsage:

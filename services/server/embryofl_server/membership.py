@@ -2,6 +2,7 @@
 
 import logging
 import re
+import secrets
 import time
 from collections.abc import Callable
 from typing import Any
@@ -59,6 +60,24 @@ class Membership:
         secret = self._store.invite(name, days)
         self._audit("invited", clinic=name, days=days, by=by)
         return self._make_invite(name, secret)
+
+    def invite_again(self, name: str, by: str = "") -> Invite:
+        """For a clinic that has joined and no longer finds or trusts this hub: addresses and authorities as of now. Its
+        own key makes it a member; the secret is known to nobody, so that no other clinic can be made with this.
+
+        Raises
+        ------
+        UserError
+            When there is no such clinic, or it is gone.
+        """
+        state = self._store.clinic(name).state
+        if state in GONE:
+            raise UserError(
+                f"{name} is {state}, and its key never works again. Let it join with a new key: "
+                f"embryofl-server invite {name}"
+            )
+        self._audit("invited_again", clinic=name, by=by)
+        return self._make_invite(name, secrets.token_urlsafe(24))
 
     def withdraw_invite(self, name: str, by: str) -> None:
         """Take an unused invite back.
@@ -177,7 +196,11 @@ class Membership:
         name = self._store.current_name(request.name)
         clinic = self._store.clinics().get(name)
         line = canonical(request.public_key)
-        if clinic is None or clinic.state in GONE or not signed_by(line, request.new_proof, request.text()):
+        if clinic is None or not signed_by(line, request.new_proof, request.text()):
+            raise Refused("This clinic is not known here by this key.")
+        if clinic.state in GONE and signed_by(clinic.public_key, request.proof, request.text()):
+            raise Refused(f"This clinic is {clinic.state}: its key never works again, and no other takes its place.")
+        if clinic.state in GONE:
             raise Refused("This clinic is not known here by this key.")
         if clinic.public_key == line:
             return  # the answer was lost
@@ -244,6 +267,7 @@ class Membership:
                 self._idle[name] = time.time()
                 self._note_session(name, question.session, address)
                 self._heard(clinic.public_key, question.trusts)
+                self._note_policy(clinic, question)
             newest = self._store.refusals(name)[-1:]
             others = others_of(name, self.statistics()) if clinic.state == "enrolled" else None
             return Standing(
@@ -258,6 +282,15 @@ class Membership:
                     state=dead.state, since=dead.time, reason=dead.reason, refused=None, time=time.time(), name=name
                 )
         raise Refused("This clinic is not known here by this key.")
+
+    def _note_policy(self, clinic: Clinic, question: StandingQuestion) -> None:
+        """A no counts at once. A yes counts only of now, so that an old one that is said again takes no no back."""
+        if question.shows is None or question.shows == clinic.shows_metrics:
+            return
+        if question.shows and abs(time.time() - question.asked) > OF_NOW_S:
+            return
+        self._store.set_shows(clinic.name, question.shows)
+        self._audit("showing_changed", clinic=clinic.name, shows_metrics=question.shows)
 
     def statistics(self) -> dict[str, DataStatistics]:
         """What the images of each clinic that takes part come to together, of those that told it when they joined."""

@@ -8,13 +8,15 @@ if TYPE_CHECKING:
     from embryofl_server.hub import HubService
 
 
-def roster(hub: "HubService") -> list[dict[str, Any]]:
+def roster(hub: "HubService", now: dict[str, Any] | None = None) -> list[dict[str, Any]]:
     """All clinics that ever joined, by name. Times are Unix time in seconds; `last_seen` 0 is never.
 
-    A clinic has a key and no certificate of its own: `certificate_expires` is when the hub's, which it trusts, ends.
+    A clinic has a key and no certificate of its own: `certificate` is the SHA-256 fingerprint of the hub's, which it
+    trusts, and `certificate_expires` when that ends. `now` are the clinics of a status that the caller has already.
     """
-    now, seen, present = hub.status(newest=True)["clinics"], hub.last_seen(), hub.presence()
-    expires = hub.identity.expires("gateway/gateway.crt")
+    now = hub.status(newest=True)["clinics"] if now is None else now
+    seen, present = hub.last_seen(), hub.presence()
+    expires, shown = hub.identity.expires("gateway/gateway.crt"), hub.identity.fingerprint("gateway/gateway.crt")
     return [
         {
             "name": c.name,
@@ -29,7 +31,9 @@ def roster(hub: "HubService") -> list[dict[str, Any]]:
             "labelled": c.labelled,
             "patients": c.summary.get("patients"),
             "summary": c.summary,
+            "shows_metrics": c.shows_metrics,
             "key": fingerprint(c.public_key),
+            "certificate": shown,
             "certificate_expires": expires,
         }
         for c in hub.store.clinics().values()

@@ -91,7 +91,8 @@ class RoundLoop:
     def _train_round(self, number: int) -> None:
         nodes = self._gather(number)
         began, sent = time.time(), self._model.record["sha256"]
-        answers = self._exchange("train", number, nodes, self._controls(number, nodes))
+        controls = self._controls(number, nodes)
+        answers = self._exchange("train", number, nodes, controls)
         try:
             self._note_refusals(number, answers)
             if answers.short:
@@ -109,8 +110,10 @@ class RoundLoop:
         self._model = self._checkpoints.save(number, outcome.model, record, outcome.state, best[0] if best else None)
         self._recent.append(self._model.record)
         self._run.set_state("running", number)
+        control = {n: controls[n].size for n in answers.accepted if n in controls}
+        more = {"control_bytes": control} if control else {}
         self._run.event("round", round=number, accepted=list(answers.accepted), refused=answers.reasons,
-                        seconds=round(time.time() - began, 3))  # fmt: skip
+                        seconds=round(time.time() - began, 3), **more)  # fmt: skip
         self._hub.audit("round", run=self._run.name, round=number, clinics=list(answers.accepted),
                         refused=answers.reasons, model_sent=sent, model_made=self._model.record["sha256"])  # fmt: skip
         self._run.add_metrics(lines)

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from embryofl.errors import UserError
-from embryofl_server.report.pages import figure, signed
+from embryofl_server.report.pages import figure, signed, spread
 from embryofl_server.runs import Runs
 
 CURVE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
@@ -52,7 +52,16 @@ def results(found: dict[str, Any]) -> RenderableType:
         )
     if test["pooled"]["all"]["n"]:
         parts += [_figures(found), _calibration(found), *_decision(test), *_ranking(test)]
+    parts += _own_models(found)
     parts += _grades(found["grades"]["test"])
+    parts += _across_runs(found.get("across_runs"))
+    if held := found.get("held_back"):
+        parts.append(
+            Text(
+                f"For you alone are the figures of single clinics: {', '.join(held)}. What others may see is the model "
+                "card, and results-public.json."
+            )
+        )
     parts.append(Text("Intervals are of 95 % and take embryos for independent. " + found["use"], style="dim"))
     return Group(*parts)
 
@@ -113,6 +122,42 @@ def _decision(test: dict[str, Any]) -> Iterator[Table]:
     at = {row["p"]: row for row in test["pooled"]["all"]["decision"]}
     table.add_row("all called good", *(f"{at[p]['all']:+.3f}" for p in CURVE), style="dim")
     yield table
+
+
+def _own_models(found: dict[str, Any]) -> Iterator[Table]:
+    own = found.get("personal")
+    if not own or not own["splits"]["test"]["clinics"]:
+        return
+    table = _table("\nThe clinics' own models, each on its own clinic's patients", "clinic", "day", "embryos", "good",
+                   "AUROC, own", "AUROC, global")  # fmt: skip
+    for name, days in own["splits"]["test"]["clinics"].items():
+        for day, f in days.items():
+            shared = found["splits"]["test"]["clinics"].get(name, {}).get(day, {}).get("auroc")
+            if f["n"]:
+                table.add_row(name, "?" if day == "0" else day, str(f["n"]), str(f["positives"]), figure(f["auroc"]),
+                              figure(shared))  # fmt: skip
+    yield table
+
+
+def _across_runs(found: dict[str, Any] | None) -> Iterator[Table]:
+    if found and found["seeds"]:
+        runs = ", ".join(f"{r['run']} (seed {r['seed']})" for r in found["seeds"]["runs"])
+        table = _table(f"\nSpread over seeds: mean ± standard deviation (lowest to highest) of {runs}", "clinic", "day",
+                       "AUROC", "AUPRC")  # fmt: skip
+        for name, days in found["seeds"]["figures"].items():
+            for day, f in days.items():
+                clinic = "all clinics" if name == "pooled" else name
+                table.add_row(clinic, "?" if day == "0" else day, spread(f.get("auroc")), spread(f.get("auprc")))
+        yield table
+    if found and len(found["over_time"]) > 1:
+        table = _table("\nOver time, all clinics", "run", "date", "day", "embryos", "AUROC", "other settings")
+        for one in found["over_time"]:
+            changed = ", ".join(f"{key}: {value}" for key, value in one["changed"].items())
+            for day, f in one["figures"].get("pooled", {}).items():
+                table.add_row(
+                    one["run"], one["date"], "?" if day == "0" else day, str(f["n"]), figure(f["auroc"]), changed
+                )
+        yield table
 
 
 def _grades(test: dict[str, Any]) -> Iterator[Table]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from embryofl.data_statistics import DataStatistics
 from embryofl.errors import UserError
+from embryofl.messages import SHOWS
 from embryofl_server import invites, schema
 from embryofl_server.invites import InviteRecord, Refused
 
@@ -45,6 +46,11 @@ class Clinic:
         """What its images come to together; None where it did not tell."""
         told = self.summary.get("statistics")
         return DataStatistics.model_validate(told) if told else None
+
+    @property
+    def shows_metrics(self) -> bool:
+        """Whether others may see its figures on their own; not where it did not say."""
+        return self.summary.get(SHOWS) is True
 
     @property
     def labelled(self) -> int | None:
@@ -111,8 +117,9 @@ class Store:
             clinics = self.clinics()
             if name in clinics and clinics[name].state not in GONE:
                 raise UserError(
-                    f"A clinic called {name!r} is {clinics[name].state} already. Choose another name; its own key stays "
-                    "valid. If it has lost its key, revoke it first."
+                    f"A clinic called {name!r} is {clinics[name].state} already. Choose another name for another clinic. "
+                    f"If this one no longer finds or trusts the hub: embryofl-server invite {name} --again, with which its "
+                    "key and membership stay. If it has lost its key, revoke it first."
                 )
             former = self._db.execute("SELECT clinic FROM former_names WHERE name = ?", (name,)).fetchone()
             if former:
@@ -262,6 +269,12 @@ class Store:
                 self._bury(clinic, "replaced", "The clinic has changed its key", time.time())
                 self._db.execute("UPDATE clinics SET public_key = ? WHERE name = ?", (public_key, name))
         return self.clinics()[name]
+
+    def set_shows(self, name: str, shows: bool) -> None:
+        """Whether others may see a clinic's figures on their own."""
+        with self._lock:
+            summary = {**self.clinic(name).summary, SHOWS: shows}
+            self._db.execute("UPDATE clinics SET summary = ? WHERE name = ?", (json.dumps(summary), name))
 
     def _bury(self, clinic: Clinic, state: str, reason: str, now: float) -> None:
         self._db.execute(

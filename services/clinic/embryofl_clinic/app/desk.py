@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from embryofl.errors import UserError
+from embryofl_clinic import text
 from embryofl_clinic.app.records import Pictures, Record, Records, new_id
 from embryofl_clinic.scoring.folder import Picture
 from embryofl_clinic.scoring.look import Look, in_order, look_at
@@ -26,6 +27,8 @@ SIDE = 320
 """Of the pictures that are shown, in pixels."""
 MOST_FILES = 60
 MOST_FILE_BYTES = 32 * 10**6
+MOST_NAME = 120
+"""Characters of a file's name; what stands before is cut."""
 RECENT = 8
 """Cohorts whose pictures stay in memory while the page runs."""
 VIEW = "@"
@@ -65,12 +68,12 @@ class ScoringDesk:
             When there is no file, or too many, no model, or the record cannot be written.
         """
         if not uploads:
-            raise UserError("No image was chosen. Expected the images of one patient's cohort.")
+            raise UserError(text.texts()["score"]["no_image"])
         if len(uploads) > MOST_FILES:
-            raise UserError(f"{len(uploads)} files were chosen; at most {MOST_FILES} are taken at once.")
+            raise UserError(text.fill(text.texts()["score"]["many"], count=len(uploads), most=MOST_FILES))
         with self._busy:
             network = self._ready(run)
-            return self._scored(network, _distinct(uploads), cohort or "cohort", keep=keep)
+            return self._scored(network, _distinct(uploads), cohort or text.texts()["score"]["unnamed"], keep=keep)
 
     def _ready(self, run: str) -> Network:
         finished = self._shelf.get(run)
@@ -101,7 +104,7 @@ class ScoringDesk:
 
 def _look(upload: Upload, sides: Sequence[int]) -> Look:
     if len(upload.data) > MOST_FILE_BYTES:
-        return Look(problem=f"too large: more than {MOST_FILE_BYTES // 10**6} MB, the most that is taken here")
+        return Look(problem=text.fill(text.texts()["unusable"]["too_large_upload"], size=text.size(MOST_FILE_BYTES)))
     return look_at(upload.data, sides)
 
 
@@ -111,7 +114,7 @@ def _distinct(uploads: Sequence[Upload]) -> list[Upload]:
     found = []
     for upload in uploads:
         path = PurePosixPath(upload.name.replace("\\", "/"))
-        name = (path.name or "image")[-120:]
+        name = (path.name or text.texts()["score"]["unnamed_image"])[-MOST_NAME:]
         count = seen[name] = seen.get(name, 0) + 1
         found.append(replace(upload, name=name if count == 1 else f"{name} ({count})"))
     return found

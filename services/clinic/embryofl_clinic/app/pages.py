@@ -9,19 +9,23 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+from python_multipart.exceptions import FormParserError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
 from embryofl.errors import UserError
-from embryofl_clinic.app import text
+from embryofl_clinic import text
 from embryofl_clinic.app.desk import MOST_FILE_BYTES, MOST_FILES, ScoringDesk, Upload
-from embryofl_clinic.app.door import COOKIE, Door
+from embryofl_clinic.app.door import COOKIE, STYLE, Door
 from embryofl_clinic.app.records import MOST, Pictures, Record, Records
 from embryofl_clinic.app.reporting import ReportDesk
+from embryofl_clinic.identity import Membership
 from embryofl_clinic.report.page import clean
+from embryofl_clinic.scoring.calibration import FEW
 from embryofl_clinic.scoring.shelf import Shelf
-from embryofl_clinic.sent import SentLog
+from embryofl_clinic.sent import MOST as MOST_SENT
+from embryofl_clinic.sent import Sent, SentLog, by_round, by_run
 from embryofl_clinic.settings import ClinicSettings
 
 log = logging.getLogger("embryofl.app")
@@ -54,7 +58,9 @@ class Pages:
             loader=PackageLoader("embryofl_clinic.app"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
             lstrip_blocks=True,
         )  # fmt: skip
-        self._templates.filters.update(clean=clean, fill=text.fill, size=text.size, local=text.local, iso=text.iso)
+        self._templates.filters.update(
+            clean=clean, fill=text.fill, said=_said, size=text.size, local=text.local, iso=text.iso
+        )
         self._templates.globals.update(t=text.texts())
 
     def show(self, name: str, title: str, status: int = 200, **values: Any) -> HTMLResponse:
@@ -68,7 +74,8 @@ class Pages:
     def door_page(self, key: str) -> str:
         """What the door says; see `Door`."""
         words = text.texts()["door"]
-        return self.render("door", words[f"{key}_title"], words=words[key], entered=key == "enter")
+        style = Markup(STYLE)  # noqa: S704 - our own file
+        return self.render("door", words[f"{key}_title"], words=words[key], entered=key == "enter", style=style)
 
     def error(self, words: str, status: int) -> HTMLResponse:
         """A page that says what went wrong."""
@@ -80,15 +87,43 @@ class Pages:
         alive = self.settings.state_dir / "alive"
         return self.show(
             "home", text.texts()["home"]["title"], model=models[0].card if models else None, sent=sent,
+            member=self._member(),
             sent_bytes=sum(s.bytes for s in sent), records=records,
             contact=alive.stat().st_mtime if alive.exists() else 0.0, connected=_fresh(alive),
         )  # fmt: skip
 
     def result(self, record: Record) -> Response:
         """One scored cohort."""
+        shown = record.scores["embryos"]
         pictures = {name: record.pictures.get(name, Pictures()) for name in record.digests}
         title = text.fill(text.texts()["result"]["title"], cohort=clean(record.cohort))
-        return self.show("result", title, record=record, scores=record.scores, pictures=pictures)
+        return self.show(
+            "result", title, record=record, scores=record.scores, pictures=pictures, few=FEW,
+            calibrated=any(e["calibrated"] is not None for e in shown), overlapping=_overlapping(shown),
+        )  # fmt: skip
+
+    def _member(self) -> Membership | None:
+        """Name and hub of this clinic, once it has joined; no key is read."""
+        try:
+            return Membership.model_validate_json((self.settings.identity_dir / "hub.json").read_bytes())
+        except (OSError, ValueError):
+            return None
+
+
+def _overlapping(embryos: list[dict[str, Any]]) -> list[str]:
+    """Which embryos' intervals reach that of the first one."""
+    seen = [e for e in embryos if e["rank"] and e["seen"]]
+    if not seen or seen[0]["rank"] != 1:
+        return []
+    return [e["embryo"] or e["files"][0] for e in seen[1:] if e["seen"]["high"] >= seen[0]["seen"]["low"]]
+
+
+def _said(line: Sent) -> str:
+    """What was sent, in plain words."""
+    t = text.texts()
+    parts = t["sent"]["and"].join(t["part"][part] for part in line.holds)
+    what = text.fill(t["sent"]["holding"], what=t["kind"][line.kind], parts=parts) if parts else t["kind"][line.kind]
+    return text.fill(t["sent"]["item"], what=what, size=text.size(line.bytes))
 
 
 def _fresh(alive: Path) -> bool:
@@ -105,8 +140,14 @@ def create_app(pages: Pages, on_link: Any) -> Door:
 
     @app.exception_handler(HTTPException)
     def http_error(_: Request, exc: HTTPException) -> Response:
-        words = t["error"]["not_found"] if exc.status_code == 404 else t["error"]["upload"].format(words=exc.detail)
-        return pages.error(words, exc.status_code)
+        if exc.status_code == 404:
+            return pages.error(t["error"]["not_found"], 404)
+        return refused_form(None, exc)
+
+    @app.exception_handler(FormParserError)  # Starlette lets some of the parser's errors through
+    def refused_form(_: Request | None, exc: Exception) -> Response:
+        words = text.fill(t["error"]["upload"], files=MOST_FILES, size=text.size(MOST_FILE_BYTES))
+        return pages.error(words, getattr(exc, "status_code", 400))
 
     @app.exception_handler(UserError)
     def user_error(_: Request, exc: UserError) -> Response:
@@ -149,7 +190,10 @@ def create_app(pages: Pages, on_link: Any) -> Door:
     @app.get("/sent")
     def sent() -> Response:
         lines = pages.sent.read()
-        return pages.show("sent", t["sent"]["title"], lines=lines[::-1], bytes=sum(s.bytes for s in lines))
+        return pages.show(
+            "sent", t["sent"]["title"], groups=by_round(lines), runs=by_run(lines), bytes=sum(s.bytes for s in lines),
+            most=MOST_SENT,
+        )  # fmt: skip
 
     @app.get("/report")
     def report() -> Response:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embryofl.errors import UserError
+from embryofl_clinic import text
 from embryofl_clinic.report import check_folder
 from embryofl_clinic.report.page import body
 from embryofl_clinic.report.thumbnails import Thumbnails
@@ -42,12 +43,13 @@ class ReportDesk:
         with self._lock:
             if self.state.doing:
                 return
-            self.state = ReportState("reading", self.state.html, self.state.time)
+            self.state = ReportState(text.texts()["report"]["reading"], self.state.html, self.state.time)
         threading.Thread(target=self._make, name="report", daemon=True).start()
 
     def _make(self) -> None:
         def told(what: str, done: int, total: int) -> None:
-            self.state = ReportState(f"{what}: {done} of {total}", before.html, before.time)
+            step = text.fill(text.texts()["report"]["step"], what=what, done=done, total=total)
+            self.state = ReportState(step, before.html, before.time)
 
         before = self.state
         try:
@@ -58,5 +60,5 @@ class ReportDesk:
             self.state = ReportState(html=before.html, time=before.time, error=str(exc))
         except Exception:
             log.exception("the report failed")
-            words = "The report failed; the program's own log says why."
+            words = text.texts()["report"]["failed"]
             self.state = ReportState(html=before.html, time=before.time, error=words)

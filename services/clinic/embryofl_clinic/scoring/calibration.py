@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 FEW = 30
-"""With fewer embryos behind it a share is uncertain by more than a sixth either way."""
+"""With fewer embryos behind it a share is uncertain by more than a sixth either way: said where it is shown."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[float, Field(ge=0, le=1e9)]

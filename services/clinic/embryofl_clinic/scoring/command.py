@@ -13,22 +13,25 @@ from embryofl_clinic.scoring.wording import RESEARCH_USE
 from embryofl_clinic.settings import load_settings
 
 
-def chosen_models(state: Path | None, run: str, files: Sequence[Path]) -> list[Finished]:
-    """The models that were asked for; without a word, that of the newest finished run.
+def chosen_models(state: Path | None, runs: Sequence[str], files: Sequence[Path]) -> list[Finished]:
+    """The models that were asked for, each once; without a word, that of the newest finished run.
 
     Raises
     ------
     UserError
-        When both a run and files are named, or there is no such model.
+        When both runs and files are named, or there is no such model.
     """
-    if run and files:
+    if runs and files:
         raise UserError("Found both --run and --model. Expected one of them.")
     if files:
         return [read_model(path / "model.safetensors" if path.is_dir() else path) for path in files]
-    return [Shelf(load_settings(state_dir=state).state_dir).get(run)]
+    shelf = Shelf(load_settings(state_dir=state).state_dir)
+    return [shelf.get(run) for run in dict.fromkeys(runs)] or [shelf.get()]
 
 
-def run_score(folder: Path, state: Path | None, run: str, files: Sequence[Path], form: str, out: Path | None) -> None:
+def run_score(
+    folder: Path, state: Path | None, runs: Sequence[str], files: Sequence[Path], form: str, out: Path | None
+) -> None:
     """Score a folder and show or write the result.
 
     Raises
@@ -47,7 +50,7 @@ def run_score(folder: Path, state: Path | None, run: str, files: Sequence[Path],
         raise UserError(f"Found --format {form!r}. Expected table, csv or json.")
     if out is not None and out.resolve().is_relative_to(folder.resolve()):
         raise UserError(f"The file {out} would lie in the data folder, which is only read. Name a place elsewhere.")
-    models = chosen_models(state, run, files)
+    models = chosen_models(state, runs, files)
     pictures, problems = read_pictures(folder)
     networks = load_networks(models, pick_device(load_settings(state_dir=state).device))
     notes = [f"{p.file}: {p.detail}" for p in problems if p.leaves_out]

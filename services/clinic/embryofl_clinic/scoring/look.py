@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from embryofl.data.decode import DecodeError, open_image, to_square
 from embryofl.data.scan import read_file
+from embryofl_clinic import text
 from embryofl_clinic.report import picture
 from embryofl_clinic.report.checks.quality import BLURRED_LEAST, ENOUGH_TO_COMPARE, TESTS
 from embryofl_clinic.report.measure import working_size
@@ -46,7 +47,7 @@ def look_at(data: bytes, sides: Sequence[int]) -> Look:
     try:
         image = open_image(data).image
     except DecodeError as error:
-        return Look(problem=f"cannot be used ({error.kind.replace('_', ' ')}): {error.detail}")
+        return Look(problem=unusable(error))
     return Look({side: to_square(image, side) for side in sides}, picture.measure_picture(working_size(image)))
 
 
@@ -55,10 +56,15 @@ def look_at_file(root: Path, file: str, sides: Sequence[int]) -> Look:
     try:
         data, _ = read_file(root, file)
     except DecodeError as error:
-        return Look(problem=f"cannot be used: {error.detail}")
+        return Look(problem=unusable(error))
     except OSError as error:
-        return Look(problem=f"cannot be opened: {error.strerror}")
+        return Look(problem=text.fill(text.texts()["unusable"]["closed"], detail=error.strerror))
     return look_at(data, sides)
+
+
+def unusable(error: DecodeError) -> str:
+    """Why a file cannot be used, in words."""
+    return text.fill(text.texts()["unusable"][error.kind], detail=error.detail)
 
 
 def in_order(work: Sequence[Callable[[], Look]]) -> Iterator[Look]:
@@ -87,11 +93,13 @@ def warnings(values: Sequence[tuple[float, ...]]) -> list[list[str]]:
         return found
     table = np.array(values, np.float64)
     columns = {name: table[:, number] for number, name in enumerate(picture.NAMES)}
+    words = text.texts()["quality"]
     for test in TESTS:
         for index in np.flatnonzero(test.severity(columns) > 1):
-            found[index].append(f"{test.title.lower()}: {test.note(columns, int(index))}")
+            seen = {name: float(column[index]) for name, column in columns.items()}
+            found[index].append(text.fill(words[test.id], stretch=2 ** seen["smear"], **seen))
     sharpness = columns["sharpness"]
     if FEWEST_TO_COMPARE <= len(sharpness) < ENOUGH_TO_COMPARE:  # the report compares in larger folders only
         for index in np.flatnonzero(np.median(sharpness) - sharpness > 1.5 * BLURRED_LEAST):
-            found[index].append("much less sharp than the others")
+            found[index].append(words["blurred"])
     return found

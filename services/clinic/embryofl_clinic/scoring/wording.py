@@ -1,11 +1,8 @@
 """What a score means, in words. Research use only: said wherever a score is shown."""
 
 from embryofl.messages import Meaning
+from embryofl_clinic.text import texts
 
-RESEARCH_USE = "Research use only: not a medical device."
-GOOD: dict[Meaning, str] = {
-    "quality": "were graded good",
-    "implantation": "implanted",
-    "live_birth": "led to a live birth",
-}
+RESEARCH_USE: str = texts()["research_short"]
+GOOD: dict[Meaning, str] = texts()["became"]
 """What became of an embryo with label 1, by what labels mean in the run."""

@@ -92,7 +92,8 @@ def list_images(root: Path) -> Listing:
             pass
     except OSError as error:
         raise DataError(
-            f"The folder {root} cannot be opened ({error.strerror}). Give the user who runs this the right to read it."
+            f"The folder {root} cannot be opened ({error.strerror}). Give the user who runs this (number {os.getuid()}) "
+            "the right to read it and all that is in it."
         ) from error
     links: list[str] = []
     stack = [""]

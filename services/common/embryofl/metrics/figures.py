@@ -58,7 +58,10 @@ class Metrics:
 
 
 def auroc(histogram: IntArray) -> tuple[float | None, float | None]:
-    """Mann-Whitney statistic with ties counted half, and DeLong's standard error, from counts (2, BINS)."""
+    """Mann-Whitney statistic with ties counted half, and DeLong's standard error, from counts (2, BINS).
+
+    Two embryos in one bin are a tie; `embryofl.metrics.DaySums.auroc` knows better.
+    """
     negatives, positives = histogram.astype(np.float64)
     n0, n1 = negatives.sum(), positives.sum()
     if not n0 or not n1:
@@ -71,21 +74,6 @@ def auroc(histogram: IntArray) -> tuple[float | None, float | None]:
         return area, None
     variance = positives @ (beats - area) ** 2 / (n1 - 1) / n1 + negatives @ (loses - area) ** 2 / (n0 - 1) / n0
     return area, float(math.sqrt(max(variance, 0.0)))
-
-
-def auroc_blur(histogram: IntArray) -> float:
-    """How far the AUROC of counts (2, BINS) can be from that of the scores: half of the pairs that share a bin."""
-    n0, n1 = histogram.sum(axis=1).tolist()
-    return float(histogram[0] @ histogram[1]) / (2 * n0 * n1) if n0 and n1 else 0.0
-
-
-def average_precision(histogram: IntArray) -> float | None:
-    """Mean over the positives of the precision at their score, from counts (2, BINS)."""
-    negatives, positives = np.cumsum(histogram[:, ::-1].astype(np.float64), axis=1)
-    if not negatives[-1] or not positives[-1]:
-        return None
-    precision = positives / np.maximum(positives + negatives, 1)
-    return float(histogram[1, ::-1] @ precision / positives[-1])
 
 
 def tenth_of(scores: FloatArray) -> IntArray:

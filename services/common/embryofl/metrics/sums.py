@@ -9,7 +9,9 @@ What travels, for each day of culture and each class:
 * counts of scores in `BINS` fixed bins (integers, no bin sums, so that no bin reveals a score more finely than its
   width);
 * the sum of the log losses and the sum of the squared errors;
-* sums over the cohorts of patients, which say how well embryos are ranked within one (`ranking`).
+* sums over the cohorts of patients, which say how well embryos are ranked within one (`ranking`);
+* two sums over the order of the scores, of each day and of all days together, by which a clinic's AUROC is exact, and its
+  AUPRC nearly, although the histogram is not (`order` says what they reveal).
 
 What a count of one would reveal: the score of one embryo to within a bin. Whoever holds both the model and a candidate
 image could then tell whether that image was among those evaluated. `ScoreSums.suppress` therefore does three things
@@ -25,9 +27,8 @@ before sums leave a clinic:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -35,8 +36,10 @@ import numpy.typing as npt
 
 from embryofl.metrics import figures, reading
 from embryofl.metrics.bins import BINS, EDGES, SCORE_FLOOR, FloatArray, IntArray, bin_of, nearest_edge
+from embryofl.metrics.day import DaySums, added, read_day
 from embryofl.metrics.figures import Metrics
 from embryofl.metrics.grouping import grouped
+from embryofl.metrics.order import Correction
 from embryofl.metrics.ranking import RankingSums, rank_cohorts
 from embryofl.metrics.reading import MAX_COUNT
 
@@ -44,53 +47,10 @@ FORMAT = 1
 SMALLEST_COUNT = 5
 """A clinic tells nothing about fewer embryos than this, unless its policy says otherwise."""
 MAX_DAY = 14
-_MAX_LOG_LOSS = -math.log(SCORE_FLOOR)
 
 
-@dataclass(frozen=True)
-class DaySums:
-    """Sums over the embryos of one day of culture.
-
-    Attributes
-    ----------
-    histogram : ndarray of int64, (2, BINS)
-        Number of scores in each bin, of class 0 and of class 1.
-    log_loss, squared_error : ndarray of float64, (2,)
-        Sums over the embryos of each class, natural logarithm.
-    withheld : int
-        How many clinics (merged sums) left this day out because a class was too small to be told.
-    ranking : RankingSums
-        Of the cohorts of this day.
-    """
-
-    histogram: IntArray = field(default_factory=lambda: np.zeros((2, BINS), np.int64))
-    log_loss: FloatArray = field(default_factory=lambda: np.zeros(2))
-    squared_error: FloatArray = field(default_factory=lambda: np.zeros(2))
-    withheld: int = 0
-    ranking: RankingSums = field(default_factory=RankingSums)
-
-    @property
-    def counts(self) -> IntArray:
-        """Number of embryos of class 0 and of class 1, int64 (2,)."""
-        return np.asarray(self.histogram.sum(axis=1), np.int64)
-
-    def __add__(self, other: DaySums) -> DaySums:
-        return DaySums(
-            self.histogram + other.histogram,
-            self.log_loss + other.log_loss,
-            self.squared_error + other.squared_error,
-            self.withheld + other.withheld,
-            self.ranking + other.ranking,
-        )
-
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, DaySums)
-            and (self.withheld, self.ranking) == (other.withheld, other.ranking)
-            and np.array_equal(self.histogram, other.histogram)
-            and np.array_equal(self.log_loss, other.log_loss)
-            and np.array_equal(self.squared_error, other.squared_error)
-        )
+_Scored = tuple[FloatArray, IntArray, IntArray]
+"""Scores, labels and days of embryos, (n,) each."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +60,13 @@ class ScoreSums:
     Attributes
     ----------
     days : dict of int to DaySums
+    together : Correction, optional
+        What the histogram of all days together loses of the order of the scores; None: nobody has told.
     """
 
     days: Mapping[int, DaySums] = field(default_factory=dict)
+    together: Correction | None = None
+    _scored: _Scored | None = field(default=None, repr=False, compare=False)  # for `suppress`; never leaves this object
 
     @classmethod
     def from_scores(
@@ -150,13 +114,15 @@ class ScoreSums:
         for value in np.unique(day).tolist():
             here = day == value
             flat = np.bincount(label[here] * BINS + bins[here], minlength=2 * BINS)
+            histogram = flat.astype(np.int64).reshape(2, BINS)
             sums[value] = DaySums(
-                flat.astype(np.int64).reshape(2, BINS),
+                histogram,
                 _by_class(label[here], log_loss[here]),
                 _by_class(label[here], squared[here]),
                 ranking=rank_cohorts(score[here], label[here], cohort[here]),
+                order=Correction.of_scores(score[here], label[here], histogram),
             )
-        return cls(sums)
+        return cls(sums, _together((score, label, day), sums), (score, label, day))
 
     def merge(self, *others: ScoreSums) -> ScoreSums:
         """Sums over the embryos of all; the order does not matter but for rounding in the last digit."""
@@ -185,11 +151,15 @@ class ScoreSums:
                 cohorts = sums.ranking.withheld + (sums.ranking.cohorts > 0)
                 result[day] = DaySums(withheld=sums.withheld + 1, ranking=RankingSums(withheld=cohorts))
             else:
+                histogram = grouped(sums.histogram, group)
                 result[day] = DaySums(
-                    grouped(sums.histogram, group), sums.log_loss, sums.squared_error, sums.withheld,
-                    sums.ranking.suppress(minimum),
+                    histogram, sums.log_loss, sums.squared_error, sums.withheld, sums.ranking.suppress(minimum),
+                    sums.order.moved(sums.histogram, histogram) if sums.order and _enough(counts) else None,
                 )  # fmt: skip
-        return ScoreSums(result)
+        few = any(np.any((sums.counts > 0) & (sums.counts < SMALLEST_COUNT)) for sums in result.values())
+        if not self._scored or few or not _enough(ScoreSums(result).pooled().counts):
+            return ScoreSums(result)
+        return ScoreSums(result, _together(self._scored, result))
 
     def pooled(self, day: int | None = None) -> DaySums:
         """Sums of one day, or of all days together.
@@ -201,7 +171,11 @@ class ScoreSums:
         total = DaySums()
         for sums in self.days.values():
             total = total + sums
-        return total
+        if self.together is not None:
+            return replace(total, order=self.together)
+        if total.order is None or sum(bool(sums.counts.sum()) for sums in self.days.values()) == 1:
+            return total
+        return replace(total, order=total.order.of_days())
 
     def summary(self, day: int | None = None, threshold: float = 0.5) -> Metrics:
         """Metrics of one day, or of all days together; see `Metrics`."""
@@ -210,7 +184,7 @@ class ScoreSums:
         n = negatives + positives
         cut = nearest_edge(threshold)
         below = sums.histogram[:, :cut].sum(axis=1)
-        auroc, auroc_se = figures.auroc(sums.histogram)
+        auroc, auroc_se = sums.auroc()
         return Metrics(
             n=n,
             positives=positives,
@@ -218,7 +192,7 @@ class ScoreSums:
             loss=float(sums.log_loss.sum() / n) if n else None,
             auroc=auroc,
             auroc_se=auroc_se,
-            auprc=figures.average_precision(sums.histogram),
+            auprc=sums.auprc(),
             brier=float(sums.squared_error.sum() / n) if n else None,
             ece=figures.calibration_error(sums.histogram),
             threshold=float(EDGES[cut]),
@@ -243,9 +217,11 @@ class ScoreSums:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists and numbers, for JSON; `from_dict` reads it back."""
+        together = {} if self.together is None else {"order": self.together.to_dict(self.pooled().histogram)}
         return {
             "format": FORMAT,
             "bins": BINS,
+            **together,
             "days": {
                 str(day): {
                     "histogram": sums.histogram.tolist(),
@@ -253,6 +229,7 @@ class ScoreSums:
                     "squared_error": sums.squared_error.tolist(),
                     "withheld": sums.withheld,
                     "ranking": sums.ranking.to_dict(),
+                    **({} if sums.order is None else {"order": sums.order.to_dict(sums.histogram)}),
                 }
                 for day, sums in sorted(self.days.items())
             },
@@ -266,10 +243,10 @@ class ScoreSums:
         ------
         ValueError
             On anything but the exact form: unknown or missing keys, wrong sizes, numbers that are no integers
-            (``True`` and ``1.0`` included), negative, not finite or larger than can be. The sums over cohorts may be
-            missing: older clinics do not send them.
+            (``True`` and ``1.0`` included), negative, not finite or larger than can be. The sums over cohorts
+            and over the order of scores may be missing: older clinics do not send them.
         """
-        top = reading.mapping(value, {"format", "bins", "days"}, "metrics")
+        top = reading.mapping(value, {"format", "bins", "days"}, "metrics", optional=frozenset({"order"}))
         if reading.integer(top["format"], "format", MAX_COUNT) != FORMAT:
             raise ValueError(f"metrics: found format {top['format']}, expected {FORMAT}")
         if reading.integer(top["bins"], "bins", MAX_COUNT) != BINS:
@@ -282,43 +259,38 @@ class ScoreSums:
         for key, entry in days.items():
             if key not in known:
                 raise ValueError(f"metrics: found a day that is not one of 0 to {MAX_DAY}")
-            result[known[key]] = _day_sums(entry, f"day {key}")
-        return cls(result)
+            result[known[key]] = read_day(entry, f"day {key}")
+        if "order" not in top:
+            return cls(result)
+        return cls(result, Correction.from_dict(top["order"], "order", [sums.histogram for sums in result.values()]))
 
 
 def merge(parts: Iterable[ScoreSums]) -> ScoreSums:
     """Sums over the embryos of all parts."""
     total: dict[int, DaySums] = {}
+    together: Correction | None = None
     for part in parts:
+        together = added(together, part.pooled().order)
         for day, sums in part.days.items():
             total[day] = total[day] + sums if day in total else sums
-    return ScoreSums(dict(sorted(total.items())))
+    return ScoreSums(dict(sorted(total.items())), together)
+
+
+def _enough(counts: IntArray) -> bool:
+    """Whether so many embryos of each class allow the sums over their order to be told, whatever else a clinic allows."""
+    return bool(np.all(counts >= SMALLEST_COUNT))
+
+
+def _together(scored: _Scored, days: Mapping[int, DaySums]) -> Correction | None:
+    """The correction of all days that have embryos in the sums, against the histogram of these days together."""
+    score, label, day = scored
+    told = np.isin(day, [number for number, sums in days.items() if sums.counts.sum()])
+    if not told.any():
+        return None
+    histogram = sum((sums.histogram for sums in days.values()), np.zeros((2, BINS), np.int64))
+    return Correction.of_scores(score[told], label[told], histogram)
 
 
 def _by_class(labels: IntArray, values: FloatArray) -> FloatArray:
     """Sum of the values of each class, float64 (2,)."""
     return np.asarray(np.bincount(labels, weights=values, minlength=2), np.float64)
-
-
-def _day_sums(value: object, where: str) -> DaySums:
-    keys = {"histogram", "log_loss", "squared_error", "withheld"}
-    entry = reading.mapping(value, keys, where, optional=frozenset({"ranking"}))
-    rows = reading.array(entry["histogram"], 2, f"{where}: histogram")
-    histogram = np.array(
-        [
-            [reading.integer(x, f"{where}: count", MAX_COUNT) for x in reading.array(row, BINS, f"{where}: histogram")]
-            for row in rows
-        ],
-        np.int64,
-    )
-    counts = histogram.sum(axis=1)
-    n = int(counts.sum())
-    if n > MAX_COUNT:
-        raise ValueError(f"{where}: found {n} embryos, expected at most {MAX_COUNT}")
-    return DaySums(
-        histogram,
-        reading.sums(entry["log_loss"], counts * _MAX_LOG_LOSS, f"{where}: log_loss"),
-        reading.sums(entry["squared_error"], counts.astype(np.float64), f"{where}: squared_error"),
-        reading.integer(entry["withheld"], f"{where}: withheld", MAX_COUNT),
-        RankingSums.from_dict(entry["ranking"], f"{where}: ranking", n) if "ranking" in entry else RankingSums(),
-    )

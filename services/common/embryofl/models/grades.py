@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from embryofl.gardner import STEPS
+from embryofl.gardner import COLUMNS, STEPS, Target
 
 
 def add_grades(model: nn.Module) -> None:
@@ -30,8 +30,11 @@ def with_grades(model: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:
     return logits, model.get_submodule("grades")(features[0])
 
 
-def grade_loss(logits: Tensor, steps: Tensor) -> Tensor | None:
-    """Mean binary cross entropy over the steps that are known, (); None where none is.
+def grade_losses(logits: Tensor, steps: Tensor) -> dict[Target, tuple[Tensor, int, float]]:
+    """Of each target with known steps: mean binary cross entropy over these, (), how many they are, and their share of all.
+
+    The losses times their shares add up to the mean over all known steps. Empty where none is known: then there is no
+    gradient either, so that the optimiser leaves the head alone.
 
     Parameters
     ----------
@@ -39,9 +42,15 @@ def grade_loss(logits: Tensor, steps: Tensor) -> Tensor | None:
         (n, STEPS); a step is 1, 0 or NaN.
     """
     known = ~torch.isnan(steps)
-    if not bool(known.any()):
-        return None  # and no gradient, so that the optimiser leaves the head alone
-    return nn.functional.binary_cross_entropy_with_logits(logits[known], steps[known])
+    total = int(known.sum())
+    found: dict[Target, tuple[Tensor, int, float]] = {}
+    for target, columns in COLUMNS.items():
+        here = known[:, columns]
+        count = int(here.sum())
+        if count:
+            loss = nn.functional.binary_cross_entropy_with_logits(logits[:, columns][here], steps[:, columns][here])
+            found[target] = loss, count, count / total
+    return found
 
 
 def _last(model: nn.Module) -> nn.Linear:

@@ -12,6 +12,7 @@ from typing import Any
 
 from embryofl.metrics import SMALLEST_COUNT
 from embryofl_server.report import texts, tripod
+from embryofl_server.report.published import held_back_words
 from embryofl_server.store import Clinic
 
 FORMAT = 1
@@ -30,7 +31,7 @@ def model_card(
     record : dict
         What `model.json` holds.
     results : dict
-        What `results.json` holds.
+        What others may see of `results.json` (`published`).
     records : list of dict
         Records of the rounds.
     clinics : mapping of str to Clinic
@@ -64,6 +65,9 @@ def model_card(
         "threshold": results["threshold"],
         "calibration": results["calibration"],
         "figures": results["splits"]["test"],
+        "held_back": {"clinics": results["held_back"], "words": held_back_words(results["held_back"])},
+        "personal": _own_models(results),
+        "across_runs": {**results["across_runs"], "words": {"seeds": texts.SEEDS, "over_time": texts.OVER_TIME}},
         "best_validation": results["best_validation"],
         "limits": list(texts.LIMITS),
         "licence": texts.LICENCE,
@@ -71,6 +75,15 @@ def model_card(
         "versions": _versions(),
         "tripod_ai": tripod.items(),
     }
+
+
+def _own_models(results: dict[str, Any]) -> dict[str, Any] | None:
+    """The clinics' own models on held-out patients, beside the global one's figures on the same patients."""
+    own = results["personal"]
+    if own is None:
+        return None
+    test = own["splits"]["test"]["clinics"]
+    return {"kind": own["kind"], "words": texts.PERSONAL[own["kind"]], "clinics": test}
 
 
 def _dates(trained: list[dict[str, Any]]) -> dict[str, str]:
@@ -83,7 +96,12 @@ def _dates(trained: list[dict[str, Any]]) -> dict[str, str]:
 
 
 def _clinic(name: str, trained: list[dict[str, Any]], results: dict[str, Any], clinic: Clinic | None) -> dict[str, Any]:
-    """What is told of one clinic's data."""
+    """What is told of one clinic's data: of one that is held back, only that it took part."""
+    if name in results["held_back"]:
+        rounds = sum(name in r.get("clinics", {}) for r in trained)
+        none = {"embryos": "-", "good": "-"}
+        return {"clinic": name, "images": {}, "patients": "-", "training": "-", "rounds": rounds,
+                "validation": none, "test": none}  # fmt: skip
     examples = [r["clinics"][name]["examples"] for r in trained if name in r.get("clinics", {})]
     summary = clinic.summary if clinic else {}
     return {

@@ -1,18 +1,18 @@
 """All figures of some embryos, with 95 % intervals, from their sums."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from embryofl.metrics import Calibration, ScoreSums
+from embryofl.metrics import Calibration, ScoreSums, merge, order_blur
 from embryofl.metrics import calibration as recalibration
 from embryofl.metrics.bins import CENTRES, FloatArray, IntArray
 from embryofl.metrics.decision import confusion, decision_curve
 from embryofl.metrics.figures import (
     Z,
     auprc_interval,
-    auroc_blur,
     auroc_interval,
     bootstrap,
     calibration_error,
@@ -26,12 +26,15 @@ DIGITS = 6
 Figure = dict[str, Any]
 
 
-def figures(sums: ScoreSums, day: int | None, calibration: Calibration | None, threshold: float) -> dict[str, Any]:
+def figures(
+    clinics: Sequence[ScoreSums], day: int | None, calibration: Calibration | None, threshold: float
+) -> dict[str, Any]:
     """Figures of one day, or of all days together.
 
     Parameters
     ----------
-    sums : ScoreSums
+    clinics : sequence of ScoreSums
+        Of one clinic, or of several whose embryos are taken together.
     day : int or None
     calibration : Calibration or None
         Learned on validation patients.
@@ -43,7 +46,9 @@ def figures(sums: ScoreSums, day: int | None, calibration: Calibration | None, t
     dict
         A figure is ``{"value", "interval"}``, or None where it cannot be computed.
     """
+    sums = merge(clinics)
     pooled, summary = sums.pooled(day), sums.summary(day, threshold)
+    auroc_blur, auprc_blur = order_blur(clinics, day)
     histogram = pooled.histogram
     fpr, tpr, at = sums.roc(day)
     probabilities = calibration.apply(CENTRES) if calibration else None
@@ -53,8 +58,9 @@ def figures(sums: ScoreSums, day: int | None, calibration: Calibration | None, t
             "positives": summary.positives,
             "withheld": summary.withheld,
             "auroc": figure(summary.auroc, auroc_interval(summary.auroc, summary.auroc_se)),
-            "auroc_blur": auroc_blur(histogram),
+            "auroc_blur": auroc_blur,
             "auprc": figure(summary.auprc, auprc_interval(summary.auprc, summary.positives)),
+            "auprc_blur": auprc_blur,
             "before": _probabilities(histogram, CENTRES),
             "after": _probabilities(histogram, probabilities) if probabilities is not None else None,
             "confusion": confusion(histogram, threshold) if summary.n else None,

@@ -43,7 +43,7 @@ def _render(name: str, *, autoescape: bool, **values: Any) -> str:
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
         finalize=clean if autoescape else escape,
     )  # fmt: skip
-    environment.filters |= {"figure": figure, "signed": signed, "percent": percent}
+    environment.filters |= {"figure": figure, "signed": signed, "percent": percent, "spread": spread}
     return environment.from_string(_resource(name)).render(**values)
 
 
@@ -77,6 +77,13 @@ def figure(value: dict[str, Any] | None, digits: int = 3) -> str:
 def signed(value: dict[str, Any] | None) -> str:
     """The same for figures that may be negative, with two decimals."""
     return figure(value, 2)
+
+
+def spread(value: dict[str, Any] | None) -> str:
+    """`0.812 ± 0.013 (0.801 to 0.826)` of several runs, or `-`."""
+    if not value:
+        return "-"
+    return f"{value['mean']:.3f} ± {value['sd']:.3f} ({value['low']:.3f} to {value['high']:.3f})"
 
 
 def percent(value: float | None) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from embryofl.metrics import DaySums, ScoreSums
+from embryofl.metrics import DaySums, ScoreSums, merge
 from embryofl.metrics.figures import auroc
 
 MARGIN = 0.05
@@ -21,29 +21,26 @@ def shortcuts(by_clinic: dict[str, ScoreSums]) -> dict[str, dict[str, float | No
 
     All three over the same embryos. `within` weighs each by its pairs of a good and a bad embryo.
     """
-    days: dict[int, DaySums] = {}
-    for sums in by_clinic.values():
-        for day, found in sums.days.items():
-            days[day] = days[day] + found if day in days else found
+    together = merge(by_clinic[name] for name in sorted(by_clinic))
+    everything = together.pooled()
     return {
-        "day": _compare(days.values()),
-        "clinic": _compare(by_clinic[name].pooled() for name in sorted(by_clinic)),
+        "day": _compare(everything, together.days.values()),
+        "clinic": _compare(everything, [by_clinic[name].pooled() for name in sorted(by_clinic)]),
     }
 
 
-def _compare(parts: Iterable[DaySums]) -> dict[str, float | None]:
+def _compare(everything: DaySums, parts: Iterable[DaySums]) -> dict[str, float | None]:
     found = [part for part in parts if part.counts.sum()]
     if len(found) < 2:
         return {"all": None, "within": None, "alone": None}
     pairs = np.array([float(part.counts.prod()) for part in found])
-    areas = [auroc(part.histogram)[0] for part in found]
+    areas = [part.auroc()[0] for part in found]
     within = (
         sum(p * a for p, a in zip(pairs, areas, strict=True) if a is not None) / pairs.sum() if pairs.sum() else None
     )
     counts = np.stack([part.counts for part in found], axis=1)  # (2, parts)
     by_prevalence = counts[:, np.argsort(counts[1] / counts.sum(axis=0), kind="stable")]
-    total = sum((part.histogram for part in found[1:]), found[0].histogram)
-    return {"all": auroc(total)[0], "within": within, "alone": auroc(by_prevalence)[0]}
+    return {"all": everything.auroc()[0], "within": within, "alone": auroc(by_prevalence)[0]}
 
 
 def explained(found: dict[str, float | None]) -> bool:

@@ -1,10 +1,13 @@
 """`results.json`: everything a results page shows of a run that is over."""
 
+import time
+from collections.abc import Sequence
 from typing import Any
 
 from embryofl.gardner import Agreement, added
-from embryofl.metrics import ScoreSums, merge
-from embryofl_server.report.calibrated import calibration_of, rule_in_words, threshold_of
+from embryofl.metrics import Calibration, ScoreSums
+from embryofl_server.report.across import across_runs
+from embryofl_server.report.calibrated import DEFAULT_THRESHOLD, calibration_of, rule_in_words, threshold_of
 from embryofl_server.report.course import course
 from embryofl_server.report.figures import figures
 from embryofl_server.report.shortcuts import shortcuts
@@ -14,8 +17,11 @@ FORMAT = 1
 SPLITS = ("validation", "test")
 
 
-def summarise(record: dict[str, Any], records: list[dict[str, Any]]) -> dict[str, Any]:
-    """What `results.json` holds. It follows from the run's files alone, so that a resumed run writes the same.
+def summarise(
+    record: dict[str, Any], records: list[dict[str, Any]], earlier: Sequence[dict[str, Any]] = ()
+) -> dict[str, Any]:
+    """What `results.json` holds. It follows from the run's files and those of earlier runs: a resumed run writes
+    the same.
 
     Parameters
     ----------
@@ -23,11 +29,14 @@ def summarise(record: dict[str, Any], records: list[dict[str, Any]]) -> dict[str
         What `model.json` holds.
     records : list of dict
         Records of the rounds (see `checkpoint`).
+    earlier : sequence of dict
+        See `across.earlier_results`.
     """
     threshold = threshold_of(record)
     found: dict[str, Any] = {
         "format": FORMAT,
         "run": record["run"],
+        "date": _date(records),
         "round": record["round"],
         "sha256": record["sha256"],
         "incomplete": record.get("incomplete", ""),
@@ -39,10 +48,32 @@ def summarise(record: dict[str, Any], records: list[dict[str, Any]]) -> dict[str
         "calibration": record["calibration"],
         "threshold": {"value": threshold, "fixed": record["calibration"] is not None, "rule": rule_in_words(record)},
         "splits": {split: _split(record, split, threshold) for split in SPLITS},
+        "personal": _personal(record),
         "grades": {split: _grades(record, split) for split in SPLITS},
         "rounds": course(records, threshold),
     }
+    found["across_runs"] = across_runs(found, list(earlier))
     return {**found, "warnings": warnings(found)}
+
+
+def _date(records: list[dict[str, Any]]) -> str:
+    """The day on which the last round began, UTC; "" where it is not known."""
+    began = [r["began"] for r in records if "began" in r]
+    return time.strftime("%Y-%m-%d", time.gmtime(max(began))) if began else ""
+
+
+def _personal(record: dict[str, Any]) -> dict[str, Any] | None:
+    """The clinics' own models, each on its own clinic's patients, at a score of 0.5; None where the run had none."""
+    kind = record["settings"].get("personal", "")
+    if not kind:
+        return None
+    own = {n: c["personal"] for n, c in sorted(record["evaluation"].items()) if c.get("personal")}
+    told = {split: {n: ScoreSums.from_dict(p[split]) for n, p in own.items() if p.get(split)} for split in SPLITS}
+    return {
+        "kind": kind,
+        "threshold": DEFAULT_THRESHOLD,
+        "splits": {s: _figures(t, None, DEFAULT_THRESHOLD) for s, t in told.items()},
+    }
 
 
 def _grades(record: dict[str, Any], split: str) -> dict[str, Any]:
@@ -62,13 +93,15 @@ def _grades(record: dict[str, Any], split: str) -> dict[str, Any]:
 def _split(record: dict[str, Any], split: str, threshold: float) -> dict[str, Any]:
     evaluation, calibration = record["evaluation"], calibration_of(record)
     by_clinic = {n: ScoreSums.from_dict(evaluation[n][split]) for n in sorted(evaluation) if evaluation[n].get(split)}
+    return {**_figures(by_clinic, calibration, threshold), "shortcuts": shortcuts(by_clinic)}
 
-    def by_day(sums: ScoreSums) -> dict[str, Any]:
-        days = {"all": None, **{str(day): day for day in sorted(sums.days)}}
-        return {name: figures(sums, day, calibration, threshold) for name, day in days.items()}
+
+def _figures(by_clinic: dict[str, ScoreSums], calibration: Calibration | None, threshold: float) -> dict[str, Any]:
+    def by_day(*clinics: ScoreSums) -> dict[str, Any]:
+        days = {"all": None, **{str(day): day for day in sorted({day for sums in clinics for day in sums.days})}}
+        return {name: figures(clinics, day, calibration, threshold) for name, day in days.items()}
 
     return {
-        "pooled": by_day(merge(by_clinic.values())),
+        "pooled": by_day(*by_clinic.values()),
         "clinics": {name: by_day(sums) for name, sums in by_clinic.items()},
-        "shortcuts": shortcuts(by_clinic),
     }

@@ -30,8 +30,9 @@ LIMITS = (
     "Intervals take embryos for independent; those of one patient are not quite, so that they are somewhat too narrow.",
     "Pictures of good and of poor embryos can differ in more than the embryo (day, device, light). A warning looks for day "
     "and clinic; it cannot see the rest.",
-    "Figures come from sums that clinics release: days on which a class has fewer than 5 embryos are missing, and scores "
-    "are counted in 256 bins.",
+    "Figures come from sums that clinics release: days on which a class has fewer than 5 embryos are missing. AUROC of one "
+    "clinic is exact, and AUPRC but for rounding; those of all clinics together, and calibration error, sensitivity and "
+    "specificity, come from bins of 3 embryos and more.",
     "Nothing is known of age, diagnosis, origin or treatment of the patients, so that fairness has not been looked at.",
     "A picture that is no embryo, or a spoilt one, gets a score all the same.",
 )
@@ -45,3 +46,16 @@ DATA = (
     "are not told."
 )
 LICENCE = "Code: MIT. Weights and data: as the clinics that took part agree; fill this in."
+PERSONAL = {
+    "norms": "Every clinic keeps normalisation layers of its own (FedBN).",
+    "model": "Every clinic trains a whole model of its own beside the global one, which pulls it (Ditto).",
+    "head": "Every clinic trains the last layer of the final model further on its own patients.",
+}
+SEEDS = (
+    "Runs with the same settings, clinics and held-out embryos that differ in the seed alone: what chance in training does "
+    "to the figures. It says nothing of other patients; the intervals do."
+)
+OVER_TIME = (
+    "Finished runs with the same label, each on the patients that were held out then. Drift of the data shows here, and so "
+    "do changed settings."
+)

@@ -1,4 +1,4 @@
-"""Writing `results.json` and the model card beside a run's model."""
+"""Writing `results.json` (the coordinator's), `results-public.json` and the model card (for others) beside a model."""
 
 import json
 from collections.abc import Mapping
@@ -6,7 +6,9 @@ from typing import Any
 
 from embryofl.files import write_atomic
 from embryofl_server.report import pages
+from embryofl_server.report.across import earlier_results
 from embryofl_server.report.card import model_card
+from embryofl_server.report.published import published
 from embryofl_server.report.summary import summarise
 from embryofl_server.runs import Run
 from embryofl_server.store import Clinic
@@ -15,7 +17,7 @@ from embryofl_server.store import Clinic
 def write_report(
     run: Run, record: dict[str, Any], records: list[dict[str, Any]], clinics: Mapping[str, Clinic]
 ) -> None:
-    """Write `results.json` and `model-card.json`, `.md` and `.html`.
+    """Write `results.json`, `results-public.json` and `model-card.json`, `.md` and `.html`.
 
     Parameters
     ----------
@@ -26,12 +28,14 @@ def write_report(
         Records of the rounds.
     clinics : mapping of str to Clinic
     """
-    results = summarise(record, records)
-    card = model_card(record, results, records, clinics)
+    results = summarise(record, records, earlier_results(run))
+    public = published(results, clinics)
+    card = model_card(record, public, records, clinics)
     for name, text in (
-        ("results.json", json.dumps(results)),
+        ("results.json", json.dumps({**results, "held_back": public["held_back"]})),
+        ("results-public.json", json.dumps(public)),
         ("model-card.json", json.dumps(card, indent=1)),
         ("model-card.md", pages.markdown(card)),
-        ("model-card.html", pages.html(card, results)),
+        ("model-card.html", pages.html(card, public)),
     ):
         write_atomic(run.folder / name, text.encode())

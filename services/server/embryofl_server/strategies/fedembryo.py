@@ -5,8 +5,9 @@ Medicine 2025, https://doi.org/10.1038/s43856-025-01182-1. The formula is that o
 (github.com/TianrunGaoBupt/FedEmbryo, read, not copied): in the first two rounds the plain mean; then clinic i weighs
 exp(r_i / T) / sum_j exp(r_j / T) with r_i its training loss in the round before over that of the round before; T = 4.
 Examples do not count. A clinic whose loss is not known for two rounds has r = 1; one that missed rounds keeps its newest
-two. Between tasks, inside a clinic, it is the same formula over local epochs, times the number of tasks:
-`embryofl.weighting.task_weights`.
+two. Between tasks (the label and the Gardner grades, where the run's `grades` is above 0 and the clinic has them) it is the
+same formula inside each clinic, over its local epochs, times the number of tasks: `embryofl.weighting`. The losses for that
+stay at the clinic (`embryofl_clinic.task_losses`).
 """
 
 from typing import ClassVar
@@ -22,7 +23,7 @@ LOSSES = "losses/"
 
 
 class FedEmbryoSettings(StrategySettings):
-    """`temperature`: the paper's T; the larger, the more alike do clinics count."""
+    """`temperature`: the paper's T; the larger, the more alike do clinics, and inside a clinic tasks, count."""
 
     temperature: float = Field(default=4.0, gt=0, le=1000)
 

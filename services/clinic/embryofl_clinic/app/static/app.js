@@ -37,7 +37,7 @@ if (form) {
     });
   form.addEventListener("submit", () => {
     const go = form.querySelector("#go");
-    go.textContent = form.dataset.busy;
+    form.querySelector("#busy").textContent = form.dataset.busy;
     go.setAttribute("aria-disabled", "true");
   });
 }

@@ -1,4 +1,4 @@
-"""The page's texts and what fills them: numbers, sizes, times."""
+"""The texts of page and scores (`texts.toml`), and what fills them: numbers, sizes, times."""
 
 import time
 import tomllib
@@ -21,12 +21,12 @@ def fill(text: str, **values: object) -> str:
 
 
 def size(count: float) -> str:
-    """`13.2 MB`, in powers of 1000."""
-    for unit in ("bytes", "kB", "MB", "GB"):
+    """`13.2 MB`, in powers of 1000; a whole number without its point."""
+    for unit in ("", "kB", "MB", "GB"):
         if count < 1000 or unit == "GB":
-            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+            break
         count /= 1000
-    return ""
+    return f"{count:.{0 if count == int(count) else 1}f} {unit or texts()['unit_bytes']}"
 
 
 def local(seconds: float) -> str:

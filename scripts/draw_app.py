@@ -1,0 +1,116 @@
+"""Draw the clinic's own page: docs/images/app-*.png, with the model of a finished `make demo` and drawn embryos.
+
+    make demo CLINICS=3
+    python scripts/draw_app.py [FEDERATION] [--chromium PROGRAM]
+
+FEDERATION is the folder of a demo on synthetic clinics (default .embryofl/demo/synthetic). What is shown is a copy of
+clinic-1's state: nothing of the federation is changed. The cohort is one drawn patient's embryos.
+"""
+
+import argparse
+import csv
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from browser import browser_page, photograph
+from PIL import Image, ImageFilter
+
+COMMAND = str(Path(sys.executable).parent / "embryofl-clinic")
+SHOWN = ("models", "sent.jsonl", "alive")  # of the clinic's state; no key is copied
+WIDTH, PHONE = 1100, 390
+COHORT = 4
+
+
+def state_of(clinic: Path, place: Path) -> Path:
+    """A copy of what the page reads."""
+    place.mkdir()
+    if not list(clinic.glob("models/run-*/model.json")):
+        raise SystemExit(f"There is no finished model in {clinic}. Run make demo first.")
+    for name in SHOWN:
+        source = clinic / name
+        if source.is_dir():
+            shutil.copytree(source, place / name)
+        elif source.exists():
+            shutil.copy2(source, place / name)
+    (place / "alive").touch()
+    return place
+
+
+def cohort_of(data: Path, place: Path) -> list[Path]:
+    """One patient's embryos of one day, the last of them out of focus, under plain names."""
+    if not (data / "datagen.json").exists():
+        raise SystemExit(f"{data} is not one of the synthetic clinics. Pictures of real embryos are never drawn here.")
+    cohorts: dict[tuple[str, str], list[str]] = defaultdict(list)
+    with (data / "labels.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            cohorts[row["patient"], row["day"]].append(row["image"])
+    chosen = next(c for (_, day), c in sorted(cohorts.items()) if day == "5" and len(c) >= COHORT)
+    place.mkdir()
+    found = []
+    for number, file in enumerate(chosen[:COHORT], 1):
+        found.append(place / f"E{number}.png")
+        image = Image.open(data / file)
+        (image.filter(ImageFilter.GaussianBlur(4)) if number == COHORT else image).save(found[-1])
+    return found
+
+
+@contextmanager
+def running(state: Path, data: Path) -> Iterator[str]:
+    """`embryofl-clinic app` on any free port; gives the link that it prints."""
+    words = [COMMAND, "app", "--port", "0", "--state", str(state), "--data", str(data)]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+    try:
+        assert process.stdout is not None
+        yield process.stdout.readline().rsplit(" ", 1)[-1].strip()
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def main() -> None:
+    """Draw them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("federation", type=Path, nargs="?", default=Path(".embryofl/demo/synthetic"))
+    parser.add_argument("--chromium", default="chromium")
+    given = parser.parse_args()
+    data = given.federation.resolve() / "data" / "clinic-1"
+    with tempfile.TemporaryDirectory() as temporary:
+        state = state_of(given.federation / "clinics" / "clinic-1", Path(temporary) / "state")
+        files = cohort_of(data, Path(temporary) / "cohort")
+        shown = Path(temporary) / "clinic-1"
+        shown.symlink_to(data)
+        with running(state, shown) as link, browser_page(given.chromium, WIDTH) as page:
+            base = link.split("/enter")[0]
+            page.goto(base)
+            photograph(page, "app-locked", 64, 360)
+            page.goto(link)
+            page.wait_for_url(f"{base}/")
+            page.goto(f"{base}/score")
+            page.set_input_files("#images", files)
+            page.fill("#cohort", "Cohort 7")
+            photograph(page, "app-score", 64)
+            page.click("#go")
+            page.wait_for_url("**/scored/2*", timeout=60_000)
+            photograph(page, "app-result", 200)
+            page.set_viewport_size({"width": PHONE, "height": 800})
+            photograph(page, "app-phone", 160, 1700)
+            page.set_viewport_size({"width": WIDTH, "height": 800})
+            for name, path in (("home", "/"), ("records", "/scored"), ("sent", "/sent")):
+                page.goto(base + path)
+                photograph(page, f"app-{name}", 64)
+            page.goto(f"{base}/report")
+            page.click("main button")
+            page.locator("#doing").wait_for(state="detached", timeout=120_000)
+            page.get_by_role("heading", name="Findings").wait_for(timeout=120_000)
+            photograph(page, "app-report", 160, 1500)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""Draw the console from a real run: docs/images/console-*.png, every page, and the first one as on a phone. About two minutes.
+
+A federation of three synthetic clinics is started as plain processes, with its console; a run is trained to its end, a
+fourth clinic is invited, and another run is begun that is photographed in its midst. Nothing that is shown is anybody's.
+
+    python scripts/draw_console.py [--chromium PROGRAM] [--keep FOLDER]
+"""
+
+import argparse
+import contextlib
+import io
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from playwright.sync_api import Error, Page, sync_playwright
+
+from embryofl_demo.data import prepare
+from embryofl_demo.layout import Place
+from embryofl_demo.stack import Stack, free_port
+
+IMAGES = Path(__file__).parents[1] / "docs" / "images"
+NAMES = ["clinic-1", "clinic-2", "clinic-3"]
+RUN = {"model": "small_cnn", "local_epochs": 1, "min_clinics": 3, "seed": 1}
+ROUNDS, MIDST = 6, 4  # of the run that is over; of the one that is photographed when so many are
+WIDTH, HEIGHT, PHONE = 1200, 900, {"width": 390, "height": 844}
+PATIENCE_S = 300
+
+
+def until(what: str, ready: Callable[[], Any]) -> Any:
+    """Wait for something to come true."""
+    end = time.monotonic() + PATIENCE_S
+    while not (found := ready()):
+        if time.monotonic() > end:
+            raise SystemExit(f"Not within {PATIENCE_S} s: {what}")
+        time.sleep(0.3)
+    return found
+
+
+def run_state(stack: Stack) -> tuple[str, int]:
+    """State and complete rounds of the newest run."""
+    stack.supervisor.check()
+    run = stack.call("GET", "/control/status")["run"]
+    return run["state"], run["round"]
+
+
+@contextlib.contextmanager
+def federation(folder: Path) -> Iterator[tuple[Stack, str, str]]:
+    """A federation with a run that is over and another one in its midst; its stack, and the console's address and password."""
+    place = Place(folder)
+    prepare(place, NAMES, None, 400)
+    stack = Stack(place, free_port())
+    try:
+        stack.start_hub()
+        for name in NAMES:
+            stack.start_clinic(name)
+        stack.wait_enrolled(NAMES)
+        address, password = stack.start_console(0)
+        stack.call("POST", "/control/runs", {"settings": {**RUN, "rounds": ROUNDS}})
+        until("the run is over", lambda: run_state(stack) == ("finished", ROUNDS))
+        stack.call("POST", "/control/invites", {"name": "lisbon"})
+        stack.call("POST", "/control/runs", {"settings": {**RUN, "rounds": 100, "seed": 2}})
+        until("the next run is in its midst", lambda: run_state(stack)[1] >= MIDST and run_state(stack)[0] == "running")
+        yield stack, address, password
+    finally:
+        stack.stop()
+
+
+def log_in(page: Page, address: str, password: str) -> None:
+    """Open the console."""
+
+    def answers() -> bool:
+        with contextlib.suppress(Error):
+            page.goto(f"{address}/login")
+            return True
+        return False
+
+    until("the console answers", answers)
+    shoot(page, "login")
+    page.fill("#password", password)
+    page.get_by_role("button").click()
+    page.wait_for_selector(".next")
+
+
+def shoot(page: Page, name: str) -> None:
+    """The whole of what is open now."""
+    page.wait_for_load_state("networkidle") if name == "login" else time.sleep(2.5)  # the page follows each second
+    picture = Image.open(io.BytesIO(page.screenshot(full_page=True, animations="disabled")))
+    out = IMAGES / f"console-{name}.png"
+    picture.convert("RGB").quantize(64).save(out, optimize=True)
+    print(f"{out}: {picture.width}x{picture.height}, {out.stat().st_size / 1e3:.0f} kB")
+
+
+def main() -> None:
+    """Draw them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--chromium", default=shutil.which("chromium"))
+    parser.add_argument("--keep", type=Path, help="Keep the federation's state there.")
+    given = parser.parse_args()
+    if not given.chromium:
+        sys.exit(
+            "There is no chromium here. Install it (Debian: apt-get install chromium), or name one with --chromium."
+        )
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    with tempfile.TemporaryDirectory() as temporary, federation(given.keep or Path(temporary) / "demo") as found:
+        stack, address, password = found
+        with sync_playwright() as driver:
+            browser = driver.chromium.launch(executable_path=given.chromium, args=["--no-sandbox"])
+            page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, reduced_motion="reduce")
+            log_in(page, address, password)
+            tabs = page.get_by_role("tab").all_inner_texts()
+            for name in tabs:
+                page.get_by_role("tab", name=name, exact=True).click()
+                shoot(page, re.sub(r"[^a-z]+", "-", name.lower()))
+            page.set_viewport_size(PHONE)  # type: ignore[arg-type]
+            page.get_by_role("tab", name=tabs[0], exact=True).click()
+            shoot(page, "phone")
+            browser.close()
+        stack.call("POST", "/control/stop")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""Labelled examples as a model takes them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from embryofl.gardner import STEPS
+from embryofl.views import Views
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Examples(Protocol):
+    """Labelled images, or what a frozen backbone made of them; what `embryofl.data` loads."""
+
+    @property
+    def pixels(self) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
+        """All decoded images, uint8 (m, s, s, 3), or all embeddings, float32 (m, d)."""
+
+    @property
+    def rows(self) -> npt.NDArray[np.int64]:
+        """Rows of `pixels` that belong to this set, (n,)."""
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64]:
+        """0 or 1, (n,)."""
+
+    @property
+    def days(self) -> npt.NDArray[np.int64]:
+        """Day of culture, 0 = unknown, (n,)."""
+
+    @property
+    def embryos(self) -> npt.NDArray[np.int64]:
+        """Number of the embryo that each image shows, from 0 without gaps, (n,); see `embryofl.views`."""
+
+    @property
+    def cohorts(self) -> npt.NDArray[np.int64] | None:
+        """Number of the patient of each image, (n,), -1 where it is not known; None where none is."""
+
+    @property
+    def grades(self) -> npt.NDArray[np.float32] | None:
+        """Steps of the Gardner grades, (n, STEPS), NaN where not known; see `embryofl.gardner`."""
+
+
+def graded_steps(examples: Examples, views: Views) -> npt.NDArray[np.float32]:
+    """The grades' steps of each embryo, float32 (m, STEPS), NaN where not known."""
+    if examples.grades is None:
+        return np.full((len(views), STEPS), np.nan, np.float32)
+    return np.asarray(examples.grades[views.first], np.float32)
+
+
+def inputs_of(examples: Examples, batch: npt.NDArray[np.int64], device: torch.device) -> torch.Tensor:
+    """Inputs of a batch of indices (n,) on the device: uint8 images (n, 3, s, s) or float32 embeddings (n, d)."""
+    import torch
+
+    taken = torch.from_numpy(np.ascontiguousarray(examples.pixels[examples.rows[batch]])).to(device)
+    return taken.permute(0, 3, 1, 2) if taken.ndim == 4 else taken

@@ -1,0 +1,136 @@
+"""Line charts as SVG, for all kinds of colour vision: each line has a colour and a pattern of its own, and a text."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from embryofl_console.views.parts import e
+
+_WIDTH, _HEIGHT = 460, 320
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 10, 44
+# Okabe and Ito, "Color Universal Design" (2008); their yellow cannot be seen on white.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "currentColor", "#E69F00", "#56B4E9")
+_PATTERNS = ("", "7 4", "2 3", "9 3 2 3", "12 4", "1 5", "5 2")
+_GREY = "#8a8a8a"
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Series:
+    """A line of a chart. `bars`: (x, low, high). `reference`: a thin grey line to compare with."""
+
+    name: str
+    points: Sequence[Point]
+    bars: Sequence[tuple[float, float, float]] = field(default_factory=list)
+    reference: bool = False
+    dots: bool = False
+
+
+@dataclass(frozen=True)
+class Axis:
+    """An axis: what it shows, from where to where, and at what it has marks."""
+
+    name: str
+    low: float = 0.0
+    high: float = 1.0
+    marks: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0)
+    digits: int = 2
+
+
+def rounds_axis(name: str, last: float) -> Axis:
+    """An axis of rounds, from 0 to the last, with about five marks."""
+    last = max(1, int(last))
+    step = next(s * 10**k for k in range(8) for s in (1, 2, 5) if last / (s * 10**k) <= 6)
+    return Axis(name, 0, last, [float(n) for n in range(0, last + 1, step)], 0)
+
+
+def fitted(name: str, values: Sequence[float], *, low: float | None = None, high: float | None = None) -> Axis:
+    """An axis that these values fit on."""
+    least = min(values, default=0.0) if low is None else low
+    most = max(values, default=1.0) if high is None else high
+    if most - least < 1e-6:
+        least, most = least - 0.5, most + 0.5
+    return Axis(name, least, most, [least + (most - least) * n / 4 for n in range(5)])
+
+
+def chart(title: str, said: str, x: Axis, y: Axis, series: Sequence[Series]) -> str:
+    """A chart with its legend.
+
+    Parameters
+    ----------
+    title : str
+        Stands above it.
+    said : str
+        The same in words, for who cannot see it.
+    x, y : Axis
+    series : sequence of Series
+    """
+
+    def at(point: Point) -> Point:
+        across = (min(max(point[0], x.low), x.high) - x.low) / (x.high - x.low)
+        up = (min(max(point[1], y.low), y.high) - y.low) / (y.high - y.low)
+        return _LEFT + across * (_WIDTH - _LEFT - _RIGHT), _HEIGHT - _BOTTOM - up * (_HEIGHT - _TOP - _BOTTOM)
+
+    shapes = [_grid(x, y, at)]
+    styles = iter(zip(_COLOURS * 9, _PATTERNS * 9, strict=True))
+    legend = []
+    for line in series:
+        colour, pattern = (_GREY, "3 3") if line.reference else next(styles)
+        shapes.append(_line(line, colour, pattern, at))
+        legend.append(_entry(line, colour, pattern))
+    return (
+        f'<figure class="chart"><figcaption>{e(title)}</figcaption>'
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{e(title)}. {e(said)}">'
+        f"<title>{e(title)}</title><desc>{e(said)}</desc>{''.join(shapes)}</svg>"
+        f'<ul class="legend">{"".join(legend)}</ul></figure>'
+    )
+
+
+def _grid(x: Axis, y: Axis, at: object) -> str:
+    assert callable(at)
+    right, bottom = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
+    parts = []
+    for mark in y.marks:
+        height = at((x.low, mark))[1]
+        parts.append(
+            f'<line x1="{_LEFT}" x2="{right}" y1="{height:.1f}" y2="{height:.1f}" class="grid"/>'
+            f'<text x="{_LEFT - 6}" y="{height + 4:.1f}" text-anchor="end">{mark:.{y.digits}f}</text>'
+        )
+    for mark in x.marks:
+        across = at((mark, y.low))[0]
+        parts.append(
+            f'<line x1="{across:.1f}" x2="{across:.1f}" y1="{bottom}" y2="{bottom + 4}" class="axis"/>'
+            f'<text x="{across:.1f}" y="{bottom + 17}" text-anchor="middle">{mark:.{x.digits}f}</text>'
+        )
+    middle = (_TOP + bottom) / 2
+    parts.append(
+        f'<line x1="{_LEFT}" x2="{right}" y1="{bottom}" y2="{bottom}" class="axis"/>'
+        f'<text x="{(_LEFT + right) / 2}" y="{_HEIGHT - 6}" text-anchor="middle" class="name">{e(x.name)}</text>'
+        f'<text transform="translate(13 {middle}) rotate(-90)" text-anchor="middle" class="name">{e(y.name)}</text>'
+    )
+    return "".join(parts)
+
+
+def _line(line: Series, colour: str, pattern: str, at: object) -> str:
+    assert callable(at)
+    points = [at(p) for p in line.points]
+    width = 1.2 if line.reference else 2.4
+    parts = []
+    for across, low, high in line.bars:
+        (px, a), (_, b) = at((across, low)), at((across, high))
+        parts.append(f'<line x1="{px:.1f}" x2="{px:.1f}" y1="{a:.1f}" y2="{b:.1f}" stroke="{colour}" opacity=".6"/>')
+    if len(points) > 1:
+        path = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
+        dashes = f' stroke-dasharray="{pattern}"' if pattern else ""
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="{width}"{dashes}/>')
+    if line.dots or len(points) == 1:
+        parts += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3.4" fill="{colour}"/>' for a, b in points]
+    return "".join(parts)
+
+
+def _entry(line: Series, colour: str, pattern: str) -> str:
+    dashes = f' stroke-dasharray="{pattern}"' if pattern else ""
+    shape = f'<line x1="0" x2="34" y1="4" y2="4" stroke="{colour}" stroke-width="2.4"{dashes}/>'
+    if len(line.points) == 1:
+        shape = f'<circle cx="17" cy="4" r="3.6" fill="{colour}"/>'
+    return f'<li><svg viewBox="0 0 34 8" width="34" height="8" aria-hidden="true">{shape}</svg>{e(line.name)}</li>'

@@ -1,0 +1,72 @@
+"""What tests of the clinic's page share: the real command, a browser, and what axe-core says of a page."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+CHROMIUM = shutil.which("chromium")
+COMMAND = str(Path(sys.executable).parent / "embryofl-clinic")
+PHONE, DESK = {"width": 390, "height": 800}, {"width": 1100, "height": 800}
+WAIT_MS = 90_000
+
+
+@contextlib.contextmanager
+def running_app(state: Path, data: Path) -> Iterator[str]:
+    """`embryofl-clinic app` on any free port; gives the link that it prints."""
+    words = [COMMAND, "app", "--port", "0", "--state", str(state), "--data", str(data)]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+    try:
+        assert process.stdout is not None
+        yield process.stdout.readline().rsplit(" ", 1)[-1].strip()
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@contextlib.contextmanager
+def browser_page() -> Iterator[Any]:
+    """A page of a real browser; `page.wrong` are the errors that its console shows, `page.asked` the hosts it asks."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport=DESK)
+        page.set_default_timeout(WAIT_MS)
+        page.wrong, page.asked = [], set()
+        page.on("console", lambda message: page.wrong.append(message.text) if message.type == "error" else None)
+        page.on("request", lambda request: page.asked.add(request.url.split("/")[2]) if "://" in request.url else None)
+        yield page
+        browser.close()
+
+
+def enter(page: Any, link: str) -> str:
+    """Come in; gives the page's address."""
+    base = link.split("/enter")[0]
+    page.goto(link)
+    page.wait_for_url(f"{base}/")
+    return base
+
+
+def faults(page: Any) -> list[tuple[str, str]]:
+    """Serious and critical faults that axe-core finds."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page).response["violations"]
+    return [(v["id"], v["nodes"][0]["html"]) for v in found if v["impact"] in ("serious", "critical")]
+
+
+def look(page: Any) -> None:
+    """No serious fault, in light and dark; nothing to scroll sideways on a phone; research use is said."""
+    assert "Research use only" in page.inner_text("body")
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        assert faults(page) == [], (page.url, scheme)
+    page.emulate_media(color_scheme="light")
+    page.set_viewport_size(PHONE)
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], page.url
+    page.set_viewport_size(DESK)

@@ -1,0 +1,204 @@
+"""The console in a real browser when things go wrong, for hands that use no mouse, on a phone, and with hostile words."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "federation"))
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "server"))
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from enrolment_kit import openssh
+from federation_kit import WAIT_S, Federation, clean_environment, until
+
+from embryofl.messages import run_settings
+from embryofl_console import texts
+from embryofl_server.runs import Runs
+from embryofl_server.store import Store
+
+api = pytest.importorskip("playwright.sync_api", reason="needs playwright (requirements-dev.txt)")
+CHROMIUM = shutil.which("chromium")
+pytestmark = [
+    pytest.mark.federation,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here (Debian: apt-get install chromium)"),
+]
+PATIENCE = WAIT_S * 1000
+EVIL = "<img src=x onerror=\"document.title='evil'\"><b id=evil>${document.title='evil'}{{evil}}</b><script>evil()</script>"
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory):
+    """A hub that no clinic has joined, and its console."""
+    with clean_environment():
+        found = Federation(tmp_path_factory.mktemp("robust") / "demo")
+        try:
+            found.stack.start_hub()
+            found.address, found.password = found.stack.start_console(0)
+            yield found
+        finally:
+            found.stack.stop()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with api.sync_playwright() as driver:
+        found = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def page(hub, browser):
+    """A browser at the login page."""
+    context = browser.new_context(base_url=hub.address)
+    found = context.new_page()
+    found.set_default_timeout(PATIENCE)
+    until("the console answers", lambda: answers(found), pause=0.5)
+    yield found
+    context.close()
+
+
+def answers(page):
+    try:
+        page.goto("/login")
+    except api.Error:
+        return False
+    return True
+
+
+def log_in(page, hub):
+    page.fill("#password", hub.password)
+    page.get_by_role("button", name="Log in").click()
+    page.wait_for_selector(".next")
+
+
+def each_page(page):
+    """Open one page of the console after the other; yields their names."""
+    names = page.get_by_role("tab").all_inner_texts()
+    assert len(names) >= 3
+    for name in names:
+        page.get_by_role("tab", name=name, exact=True).click()
+        api.expect(page.get_by_role("tab", name=name, exact=True)).to_have_attribute("aria-selected", "true")
+        yield name
+
+
+def faults(page):
+    """Serious and critical faults that axe-core finds."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page).response["violations"]
+    return [(v["id"], n["html"]) for v in found if v["impact"] in ("serious", "critical") for n in v["nodes"]]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_serious_fault_on_any_page(hub, page, scheme):
+    page.emulate_media(color_scheme=scheme)
+    assert faults(page) == []
+    log_in(page, hub)
+    assert {name: faults(page) for name in each_page(page) if faults(page)} == {}
+
+
+def test_no_page_scrolls_sideways_on_a_phone(hub, page):
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert width(page) == 390
+    log_in(page, hub)
+    assert {name: width(page) for name in each_page(page) if width(page) != 390} == {}
+
+
+def width(page):
+    return page.evaluate("document.scrollingElement.scrollWidth")
+
+
+def test_logging_in_and_starting_a_run_take_no_mouse(hub, page):
+    reach(page, page.locator("#password"))
+    page.keyboard.type(hub.password)
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".next")
+    reach(page, page.get_by_role("tab", name=texts.TRAINING))
+    page.keyboard.press("Enter")
+    api.expect(page.get_by_role("tab", name=texts.TRAINING)).to_have_attribute("aria-selected", "true")
+    api.expect(page.get_by_label(texts.MODEL, exact=True)).not_to_have_value("")  # filled from what the hub has
+    reach(page, page.get_by_role("button", name=texts.START, exact=True))
+    page.keyboard.press("Enter")
+    api.expect(page.locator(".done")).to_contain_text("run-0001", timeout=PATIENCE)
+    reach(page, page.get_by_role("tab", name=texts.NOW), backwards=True)
+    page.keyboard.press("Enter")
+    api.expect(page.get_by_role("heading", name="run-0001")).to_be_visible(timeout=PATIENCE)
+    assert [r["name"] for r in hub.stack.call("GET", "/control/state")["runs"]] == ["run-0001"]
+    hub.stop_run()
+
+
+def reach(page, wanted, *, backwards=False):
+    """Press the tabulator until something has the focus, and can be seen to have it."""
+    for _ in range(150):
+        if wanted.evaluate("e => e === document.activeElement"):
+            break
+        page.keyboard.press("Shift+Tab" if backwards else "Tab")
+    shown = wanted.evaluate("e => { const s = getComputedStyle(e); return s.outlineStyle + s.boxShadow }")
+    assert wanted.evaluate("e => e === document.activeElement") and shown != "nonenone"
+
+
+def kill(hub, name):
+    """SIGKILL; it is started again when `start` looks after it."""
+    process = hub.stack.supervisor._children[name].process
+    process.kill()
+    process.wait(WAIT_S)
+
+
+def start(hub, name):
+    before = hub.stack.supervisor.pids()[name]
+
+    def again():
+        hub.stack.supervisor.check()
+        return hub.stack.supervisor.pids()[name] != before
+
+    until(f"{name} is started again", again)
+
+
+def test_an_open_page_says_that_the_hub_is_away_and_is_right_again_when_it_is_back(hub, page):
+    log_in(page, hub)
+    loads = []
+    page.on("load", lambda found: loads.append(found.url))
+    kill(hub, "server")
+    api.expect(page.get_by_role("alert")).to_contain_text("The hub does not answer", timeout=PATIENCE)
+    start(hub, "server")
+    api.expect(page.locator(".trouble")).to_have_count(0, timeout=PATIENCE)
+    hub.stack.call("POST", "/control/invites", {"name": "porto"})
+    run = hub.start_run(min_clinics=7)
+    api.expect(page.get_by_role("heading", name=run)).to_be_visible(timeout=PATIENCE)
+    assert loads == []
+    hub.stop_run()
+
+
+def test_an_open_page_asks_to_log_in_again_when_the_console_was_started_anew(hub, page):
+    log_in(page, hub)
+    kill(hub, "console")
+    api.expect(page.get_by_role("alert").filter(has_text=texts.AWAY)).to_be_visible(timeout=PATIENCE)
+    start(hub, "console")
+    page.wait_for_url("**/login?again")
+    api.expect(page.get_by_role("alert")).to_contain_text(texts.AGAIN)
+    log_in(page, hub)
+
+
+def test_html_in_names_and_reasons_is_text_on_every_page(hub, page):
+    """The last one: the hub's own state is made hostile below it, as its own checks would not let anybody."""
+    kill(hub, "server")
+    store = Store(hub.place.hub / "clinics.db")
+    key = openssh(ec.generate_private_key(ec.SECP384R1()))
+    counts = {"counts": {"5": {"0": 30, "1": 30}}, "patients": 20}
+    store.enrol(EVIL, store.invite(EVIL, 7), key, "quality", counts, "enrolled")
+    store.set_state(EVIL, "suspended", EVIL)
+    store.invite(EVIL + "2", 7)
+    store.close()
+    run = Runs(hub.place.hub / "runs").create(run_settings({"min_clinics": 2}))
+    run.set_state("failed", 0, EVIL)
+    run.folder.rename(run.folder.with_name(run.name + EVIL.replace("/", "")))
+    start(hub, "server")
+    log_in(page, hub)
+    api.expect(page.locator("body")).to_contain_text("<img src=x", timeout=PATIENCE)  # it has come to the page, as text
+    for _ in each_page(page):
+        assert page.locator("#evil, img[src=x]").count() == 0
+    assert "evil" not in page.title()

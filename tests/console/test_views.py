@@ -1,0 +1,262 @@
+"""What the pages show: text stays text, what is missing is said, figures are those of the server."""
+
+import copy
+import re
+from html.parser import HTMLParser
+
+import httpx
+import numpy as np
+import pytest
+
+from embryofl.errors import UserError
+from embryofl.messages import RunSettings
+from embryofl.metrics import ScoreSums
+from embryofl_console import texts
+from embryofl_console.form import collected
+from embryofl_console.hub import _must_be_good
+from embryofl_console.views import clinics, compare, connection, now, results, training
+from embryofl_console.views.plots import Axis, Series, chart
+from embryofl_server.report.calibrated import learn_calibration
+from embryofl_server.report.summary import summarise
+
+EVIL = "<script>alert(1)</script>${constructor}{{x}}\"'><img src=x onerror=y>"
+IDLE = {"round": 0, "phase": "idle", "waiting": None, "deadline": 0}
+HUB = {
+    "port": 8443, "addresses": ["localhost:8443"], "certificate_names": ["hub.embryofl.internal"], "version": "0.1.0",
+    "certificate_ends": 4e9, "authority_ends": 4e9, "rotating": False, "missing": [], "tunnel": None, "approval": "auto",
+}  # fmt: skip
+EMPTY = {
+    "run": None, "progress": IDLE, "to_approve": [], "paused": [], "queued": [], "curve": [], "clinics": {}, "runs": [],
+    "roster": [], "invites": [], "hub": HUB, "pace": {"round_s": 0.0, "rounds": 0, "last": 0.0},
+}  # fmt: skip
+
+
+def told(*days: int, seed: int = 0, n: int = 120) -> dict:
+    """Score sums as a clinic sends them."""
+    rng = np.random.default_rng(seed)
+    labels = (rng.random(n) < 0.4).astype(int)
+    scores = 1 / (1 + np.exp(-rng.normal(1.5 * (labels - 0.5), 1.0)))
+    return ScoreSums.from_scores(scores, labels, np.resize(days, n), np.arange(n) // 6).suppress().to_dict()
+
+
+def found_of(evaluation: dict) -> dict:
+    """`results.json` as the server writes it."""
+    settings = RunSettings(rounds=2)
+    record = {
+        "run": "run-0001", "round": 2, "sha256": "0" * 64, "use": "", "settings": settings.model_dump(),
+        "evaluation": evaluation, "best_validation": None, "calibration": learn_calibration(evaluation, settings),
+    }  # fmt: skip
+    return summarise(record, [])
+
+
+@pytest.fixture(scope="module")
+def found():
+    return found_of({name: {"validation": told(3, 5, seed=i), "test": told(3, 5, seed=9 + i)}
+                     for i, name in enumerate(("oslo", "porto"))})  # fmt: skip
+
+
+class Tags(HTMLParser):
+    """All tags, and those that are not closed."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.seen, self.open = set(), []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.add(tag)
+        if tag not in ("circle", "line", "polyline", "img", "br"):
+            self.open.append(tag)
+        assert not [k for k, _ in attrs if k.startswith("on")]
+
+    def handle_endtag(self, tag):
+        if tag not in ("circle", "line", "polyline"):
+            assert self.open.pop() == tag
+
+
+def evil(value):
+    """The same with every text replaced by a hostile one."""
+    if isinstance(value, dict):
+        return {EVIL if k in ("oslo", "porto") else k: evil(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [evil(v) for v in value]
+    return EVIL if isinstance(value, str) else value
+
+
+def safe(page: str) -> None:
+    assert not Tags(page).open
+    assert not {"script", "img"} & Tags(page).seen and "${" not in page and "{{" not in page
+
+
+def test_what_clinics_and_people_write_is_text_and_no_html(found):
+    clinic = {"name": EVIL, "state": EVIL, "does": EVIL, "reason": EVIL, "online": False, "last_seen": 0, "labelled": EVIL,
+              "patients": EVIL, "meaning": EVIL, "key": EVIL, "since": 0}  # fmt: skip
+    run = {"name": EVIL, "state": "running", "round": 0, "reason": EVIL, "metrics": [], "since": 0,
+           "settings": {"rounds": 1, "model": EVIL, "strategy": EVIL}}  # fmt: skip
+    waiting = {"for_": [EVIL], "why": EVIL, "until": 9.0, "then": EVIL}
+    state = EMPTY | {
+        "run": run, "progress": {"round": 1, "phase": EVIL, "waiting": waiting, "deadline": 9}, "to_approve": [EVIL],
+        "clinics": {EVIL: {"state": EVIL, "detail": EVIL, "labelled": None}}, "roster": [clinic], "queued": [EVIL],
+        "runs": [{**run, "rounds": 1, "model": EVIL, "strategy": EVIL, "results": True}],
+        "invites": [{"name": EVIL, "state": "open", "created": 1, "expires": 2}],
+        "hub": HUB | {"tunnel": {"up": True, "address": EVIL, "before": EVIL, "words": EVIL}, "addresses": [EVIL]},
+    }  # fmt: skip
+    record = clinic | {
+        "summary": {"counts": {EVIL: {"1": EVIL}}}, "warnings": [EVIL], "link": dict.fromkeys(
+            ("down_rate", "up_rate", "reconnects")),
+        "rounds": [{"run": EVIL, "round": 1, "result": "refused", "words": EVIL}],
+    }  # fmt: skip
+    hostile = evil(copy.deepcopy(found))
+    hostile["warnings"] = [{"level": "warn", "words": EVIL}]
+    outline = {"name": EVIL, "state": EVIL, "round": 1, "settings": {"rounds": 1, "strategy": EVIL}, "curve": [],
+               "final": {"test": {EVIL: {"auroc": {"value": 0.5, "interval": None}}}}}  # fmt: skip
+    other = outline | {"settings": {"rounds": 2, "strategy": "x"}}
+    for page in (
+        now.now(state, EVIL), clinics.roster(state), clinics.record(record), clinics.invites(state),
+        clinics.local({EVIL: EVIL}), clinics.invited(EVIL, {"expires": 1, "manual": True, "lines": dict.fromkeys(
+            ("docker", "podman", "pip"), EVIL)}),
+        training.runs(state), training.about({"name": EVIL, "words": EVIL, "size": 1}, {}), connection.connection(state),
+        connection.audit([{"line": 1, "time": 1, "event": EVIL, "words": EVIL}]), connection.monitoring(EVIL, EVIL),
+        results.head(EVIL, hostile), results.page(hostile, "test", "pooled", "all"), results.page(hostile, "test", EVIL, "3"),
+        compare.compared([outline, other]), results.card(EVIL, EVIL),
+    ):  # fmt: skip
+        safe(page)
+
+
+def test_the_card_is_shown_where_no_script_runs_and_nothing_is_sent():
+    page = results.card("run-0001", "<script>alert(1)</script>")
+    assert re.search(r'<iframe [^>]*sandbox=""', page) and "&lt;script" in page
+
+
+def test_links_to_monitoring_are_of_the_web_alone():
+    page = connection.monitoring("javascript:alert(1)", "http://localhost:9090")
+    assert "javascript" not in page and 'href="http://localhost:9090"' in page
+
+
+@pytest.mark.parametrize("state", [None, EMPTY])
+def test_a_hub_that_is_away_or_new_has_pages_that_say_so(state):
+    for page in (now.now(state, ""), clinics.roster(state), training.runs(state), connection.connection(state)):
+        assert not Tags(page).open and page
+    assert results.with_results(state) == [] == clinics.open_invites(state)
+    if state:
+        assert texts.INVITE_NEXT in now.now(state, "") and texts.NO_CLINIC in clinics.roster(state)
+    assert "Is it being started?" in now.now(state, "The hub does not answer. Is it being started?")
+
+
+def test_the_next_step_names_who_is_missing_and_who_was_suspended():
+    run = {"name": "run-0001", "state": "running", "round": 0, "reason": "", "metrics": [],
+           "settings": {"rounds": 3, "model": "lite0", "strategy": "fedavg"}}  # fmt: skip
+    waiting = {"for_": ["oslo"], "why": "2 of 3 are online", "until": 0, "then": ""}
+    state = EMPTY | {"run": run, "progress": IDLE | {"phase": "waiting", "waiting": waiting}}
+    away = {"oslo": {"state": "offline", "detail": "", "labelled": 3}, "porto": {"state": "suspended", "detail": "its labels", "labelled": 3}}  # fmt: skip
+    page = now.now(state | {"clinics": away}, "")
+    assert texts.SWITCH_ON_NEXT.format(names="oslo") in page and "its labels" in page and "2 of 3 are online" in page
+    away["oslo"]["state"] = "online"
+    assert texts.SUSPENDED_NEXT.format(names="porto") in now.now(state | {"clinics": away}, "")
+
+
+def test_the_end_of_a_run_is_told_from_the_rounds_it_has_had():
+    run = {"name": "run-0001", "state": "running", "round": 4, "reason": "", "metrics": [],
+           "settings": {"rounds": 10, "model": "lite0", "strategy": "fedavg"}}  # fmt: skip
+    state = EMPTY | {"run": run, "progress": IDLE | {"phase": "training", "round": 5}}
+    assert texts.END_UNKNOWN in now.now(state, "")
+    page = now.now(state | {"pace": {"round_s": 20.0, "rounds": 4, "last": 1000.0}}, "")
+    assert 'data-t="1120"' in page and "by the last 4" in page
+
+
+def test_figures_are_those_of_results_json_with_their_intervals(found):
+    for split, clinic, day in (("test", "pooled", "all"), ("validation", "oslo", "5")):
+        page = results.page(found, split, clinic, day)
+        of = found["splits"][split]["pooled" if clinic == "pooled" else "clinics"]
+        figures = (of if clinic == "pooled" else of[clinic])[day]
+        low, high = figures["auroc"]["interval"]
+        assert f'{figures["auroc"]["value"]:.3f} <span class="interval">({low:.2f} to {high:.2f})' in page
+        confusion = figures["confusion"]
+        assert f"<td>{confusion['true_positives']}</td><td>{confusion['false_negatives']}</td>" in page
+        assert page.count("<figure") == 3 and page.count(texts.RESEARCH) == 1 and not Tags(page).open
+    assert [v for _, v in results.clinics(found)] == ["pooled", "oslo", "porto"]
+    assert [v for _, v in results.days(found)] == ["all", "3", "5"]
+
+
+def test_withheld_and_missing_figures_are_said_and_not_drawn():
+    few = found_of({"oslo": {"validation": told(5), "test": told(3, n=6)}})
+    assert few["splits"]["test"]["clinics"]["oslo"]["3"]["withheld"]
+    page = results.page(few, "test", "oslo", "3")
+    assert texts.WITHHELD in page and texts.TOO_FEW in page and "<figure" not in page
+    nothing = found_of({})
+    for split in ("test", "validation"):
+        assert texts.NOTHING_OF in results.page(nothing, split, "pooled", "all")
+    assert texts.NOTHING_OF in results.page(few, "test", "gone", "all")
+    assert not Tags(results.head("run-0001", nothing)).open
+
+
+def test_lines_of_a_chart_differ_by_more_than_colour_and_it_is_told_in_words():
+    lines = [Series(f"run {n}", [(0, 0.5), (1, 0.7)]) for n in range(7)]
+    page = chart("AUROC", "run 1: 0.7", Axis("Round"), Axis("AUROC"), lines)
+    drawn = re.findall(r'<polyline [^>]*stroke="([^"]+)"[^>]*?(?:stroke-dasharray="([^"]+)")?/>', page)
+    assert len({colour for colour, _ in drawn}) == len({pattern for _, pattern in drawn}) == 7
+    assert "<title>AUROC</title><desc>run 1: 0.7</desc>" in page and 'role="img"' in page
+
+
+def test_the_estimate_says_where_it_comes_from():
+    cost = {"clinics": 3, "model_bytes": 2e6, "clinic_bytes": 42e6, "total_bytes": 126e6, "rounds": 10, "round_s": 6.0,
+            "total_s": 60.0, "from": "run", "run": "run-0004", "run_rounds": 5, "scaled": True}  # fmt: skip
+    page = training.estimate(cost)
+    assert "about 60 s" in page and "run-0004" in page and "126 MB" in page and texts.TIME_SCALED in page
+    rough = training.estimate(cost | {"from": "images", "images": 400, "image_s": 0.024})
+    assert "rough" in rough and "400" in rough and "24 ms" in rough
+    unknown = training.estimate(cost | {"from": "nothing", "total_s": None, "round_s": None})
+    assert texts.TIME_UNKNOWN in unknown and texts.NOT_KNOWN in unknown
+
+
+def test_runs_side_by_side_show_what_differs_and_where_figures_are_missing():
+    settings = {"rounds": 3, "model": "lite0", "strategy": "fedavg"}
+    final = {
+        "test": {"pooled": {"auroc": {"value": 0.8, "interval": [0.7, 0.9]}, "auprc": None, "brier": None, "ece": None}}
+    }
+    one = {"name": "run-0001", "state": "finished", "round": 3, "settings": settings, "curve": [[0, 0.5, 0.7], [1, 0.6, 0.6]],
+           "final": final}  # fmt: skip
+    two = one | {"name": "run-0002", "state": "running", "settings": settings | {"strategy": "scaffold"}, "final": None}
+    page = compare.compared([one, two])
+    assert "scaffold" in page and "0.800" in page and ">lite0<" not in page and page.count("<figure") == 2
+    assert texts.NO_FINALS in compare.compared([two, two | {"curve": []}])
+    assert texts.SAME_SETTINGS in compare.compared([one, one])
+
+
+def test_the_form_becomes_settings_that_the_server_checks():
+    strategy = {"settings": [{"name": "temperature", "default": 4.0}]}
+    values = [
+        "lite0",
+        "fedembryo",
+        5,
+        2,
+        7,
+        0,
+        0.5,
+        0,
+        5,
+        50,
+        3,
+        "schedule=constant\n\nlearning_rate = 0.001",
+        "2.5",
+        "",
+        "",
+    ]
+    assert collected(strategy, *values) == {
+        "model": "lite0", "strategy": "fedembryo", "rounds": 5, "local_epochs": 2, "seed": 7, "quorum": 0.5,
+        "round_deadline_s": "auto", "norm_clip": 5, "norm_bound": 50, "suspend_after": 3, "schedule": "constant",
+        "learning_rate": 0.001, "temperature": 2.5,
+    }  # fmt: skip
+    values[5], values[7] = 2, 30
+    assert collected({}, *values)["min_clinics"] == 2 and collected({}, *values)["round_deadline_s"] == 1800
+    values[11] = "rounds"
+    with pytest.raises(UserError, match="name=value"):
+        collected({}, *values)
+
+
+def test_what_the_hub_says_of_a_value_that_cannot_be_is_words():
+    detail = [{"loc": ["body", "days"], "msg": "Input should be less than or equal to 366", "type": "x"}]
+    with pytest.raises(UserError, match="^days: Input should be less than or equal to 366$"):
+        _must_be_good(httpx.Response(422, json={"detail": detail}))
+    with pytest.raises(UserError, match="^There is no run$"):
+        _must_be_good(httpx.Response(400, json={"error": "There is no run"}))

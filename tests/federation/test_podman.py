@@ -1,0 +1,53 @@
+"""The line for Podman as it is printed. It needs the image: docker save embryofl-clinic | podman load."""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+from federation_kit import Federation, draw_clinic, until
+
+from embryofl_demo.stack import hub_environment, program
+
+NAME = "embryofl-test-podman"
+
+
+def podman(*words: str) -> subprocess.CompletedProcess:
+    return subprocess.run(["podman", *words], capture_output=True, text=True, timeout=120, check=False)
+
+
+def why_not() -> str:
+    if shutil.which("podman") is None:
+        return "Podman is not installed"
+    if podman("image", "exists", "embryofl-clinic").returncode:
+        return "Podman has no image embryofl-clinic"
+    probe = podman("run", "--rm", "--network", "host", "embryofl-clinic", "--help")
+    return f"Podman runs no container here: {probe.stderr.strip()[-200:]}" if probe.returncode else ""
+
+
+def test_with_the_line_for_podman_a_clinic_joins_and_leaves(federation: Federation):
+    if reason := why_not():
+        pytest.skip(reason)
+    data = draw_clinic(federation.place.data("podman-1"), "podman-1")
+    for path in (federation.place.root, *data.parents, data):
+        if str(path).startswith(str(federation.place.root.parents[1])):
+            path.chmod(0o755)  # the container's user is another one
+    sent = subprocess.run(
+        [program("embryofl-server"), "invite", "podman-1"], env={**os.environ, **hub_environment(federation.place)},
+        capture_output=True, text=True, timeout=120, check=True,
+    ).stdout  # fmt: skip
+    line = next(x for x in sent.splitlines() if x.startswith("podman run"))
+    line = line.replace("/PATH/TO/IMAGES", str(data)).replace("--name embryofl", f"--name {NAME} --network host")
+    line = line.replace("embryofl-state:", f"{NAME}:")  # on the hub's own machine, beside other tests
+    try:
+        done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+        until("it is there", lambda: federation.status()["clinics"].get("podman-1", {}).get("state") == "online", 120)
+        told = podman("exec", NAME, "embryofl-clinic", "status")
+        assert told.returncode == 0 and "takes part" in told.stdout, told.stderr
+        left = podman("exec", NAME, "embryofl-clinic", "leave", "--yes")
+        assert left.returncode == 0 and "has left" in left.stdout, left.stderr
+    finally:
+        print(podman("logs", NAME).stdout)
+        podman("rm", "-f", NAME)
+        podman("volume", "rm", NAME)

@@ -1,0 +1,114 @@
+"""Invites, keys and tokens are nowhere but with their owners: not in logs, metrics, scrape targets, audit log or `ps`."""
+
+import base64
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from federation_kit import Federation, draw_clinic, processes_of
+
+from embryofl.invite import Invite
+from embryofl_demo.stack import program
+
+
+def spellings(secret: bytes) -> set[bytes]:
+    """A secret as it may be written."""
+    return {
+        secret,
+        secret.hex().encode(),
+        base64.b64encode(secret).rstrip(b"="),
+        base64.urlsafe_b64encode(secret).rstrip(b"="),
+    }
+
+
+def key_lines(path: Path) -> set[bytes]:
+    """The lines of a private key, but for its frame."""
+    return {line for line in path.read_bytes().splitlines() if b"-----" not in line and len(line) > 20}
+
+
+@pytest.fixture(scope="module")
+def secrets(federation: Federation) -> dict[str, set[bytes]]:
+    """All that must not be seen, by what it is; among them an invite that is open and one that is used."""
+    hub = federation.place.hub / "identity"
+    words = [federation.stack.call("POST", "/control/invites", {"name": n})["invite"] for n in ("used-1", "open-1")]
+    draw_clinic(federation.place.data("used-1"), "used-1")
+    done = subprocess.run(
+        [program("embryofl-clinic"), "join", "--state", str(federation.place.clinic("used-1"))],
+        env={**os.environ, "EMBRYOFL_DATA_DIR": str(federation.place.data("used-1")), "EMBRYOFL_INVITE": words[0]},
+        capture_output=True, timeout=120, check=True,
+    )  # fmt: skip
+    (federation.place.logs / "used-1.log").write_bytes(done.stdout + done.stderr)
+    federation.stack.call("POST", "/control/revoke", {"name": "used-1"})
+    found = {
+        "invites": {w.encode() for word in words for w in (word, Invite.parse(word).secret)},
+        "control token": spellings((hub / "control.token").read_bytes()),
+        "key of signed addresses": spellings((hub / "url.key").read_bytes()),
+        "SuperExec secret": spellings((hub / "superlink" / "superexec.secret").read_bytes()),
+    }
+    keys = [*hub.rglob("*.key"), *federation.place.root.glob("clinics/*/identity/clinic.key")]
+    for path in keys:
+        if path.name != "url.key":
+            found[str(path.relative_to(federation.place.root))] = key_lines(path)
+    assert all(found.values()) and len(found) >= 9
+    return found
+
+
+def seen(secrets: dict[str, set[bytes]], text: bytes) -> set[str]:
+    return {what for what, words in secrets.items() if any(w in text for w in words)}
+
+
+def test_the_search_finds_each_secret_where_there_is_one(federation, secrets):
+    everything = b"".join(p.read_bytes() for p in federation.place.hub.joinpath("identity").rglob("*") if p.is_file())
+    assert {"control token", "SuperExec secret", "hub/identity/ca.key"} <= seen(secrets, everything)
+
+
+def test_metrics_and_scrape_targets_hold_no_secret(federation, secrets, reference):
+    """Of the hub and of every clinic, as Prometheus would get them; SuperLink and gateway have none."""
+    targets = {p.stem: json.loads(p.read_text()) for p in federation.place.targets.glob("*.json")}
+    addresses = [a for found in targets.values() for entry in found for a in entry["targets"]]
+    alive = [a for a in addresses if ":" in a]
+    assert set(targets) == {"hub", "clinics"} and len(alive) >= 4
+    text = json.dumps(targets).encode()
+    answered = 0
+    for address in alive:
+        try:
+            text += httpx.get(f"http://{address}/metrics", timeout=10).content
+            answered += 1
+        except httpx.TransportError:  # of a clinic of another test, that is gone
+            continue
+    assert answered >= 4 and b"embryofl_rounds_total" in text and b"embryofl_trainer" in text
+    assert seen(secrets, text) == set()
+    for port in (
+        federation.stack.ports["superlink"],
+        federation.stack.ports["gateway"],
+        federation.stack.ports["server"],
+    ):
+        with pytest.raises(httpx.HTTPError):
+            httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=10).raise_for_status()
+
+
+def test_logs_audit_log_and_database_hold_no_secret(federation, secrets, reference):
+    logs = b"".join(p.read_bytes() for p in federation.place.logs.iterdir())
+    assert b"joined the hub as" in logs
+    assert seen(secrets, logs) == set()
+    assert seen(secrets, (federation.place.hub / "audit.jsonl").read_bytes()) == set()
+    kept = b"".join(p.read_bytes() for p in federation.place.hub.glob("clinics.db*"))
+    runs = b"".join(p.read_bytes() for p in (federation.place.hub / "runs").rglob("*.json*"))
+    assert seen(secrets, kept + runs) == set()
+
+
+def test_no_process_is_started_with_a_secret_on_its_command_line(federation, secrets):
+    """And an invite is in the environment of its own clinic alone."""
+    ours = processes_of(federation.place.root)
+    assert len(ours) >= 6
+    for process in ours:
+        try:
+            assert seen(secrets, " ".join(process.cmdline()).encode()) == set(), process
+            others = {k: v for k, v in process.environ().items() if k != "EMBRYOFL_INVITE"}
+            assert seen(secrets, json.dumps(others).encode()) == set(), process
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
