@@ -25,6 +25,7 @@ VALIDATION = 0.2
 REAL_SHARES = (0.5, 0.3, 0.2)  # of the patients
 SYNTHETIC = ((300, 0.45), (240, 0.20), (180, 0.60), (120, 0.30), (90, 0.50))  # embryos and prevalence of each clinic
 SYNTHETIC_SEED, SYNTHETIC_SIDE, BEST_AUC = 11, 192, 0.90
+TUNING_SEEDS = {"synthetic-21": 21, "synthetic-22": 22}  # other embryos and microscopes: see tune.py
 DONE = "prepared.json"
 
 
@@ -44,8 +45,8 @@ def prepare(name: str, root: Path, real: Path, workers: int) -> None:
         return
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir(parents=True)
-    if name == "synthetic":
-        _synthetic(root, workers)
+    if name.startswith("synthetic"):
+        _synthetic(root, TUNING_SEEDS.get(name, SYNTHETIC_SEED), workers)
     else:
         _real(root, real, int(name[-1]))
     counts = {}
@@ -66,7 +67,7 @@ def _real(root: Path, source: Path, day: int) -> None:
         _write(root / f"clinic-{number}", folder.root, sorted(members, key=lambda i: i.file))
 
 
-def _synthetic(root: Path, workers: int) -> None:
+def _synthetic(root: Path, seed: int, workers: int) -> None:
     """Five microscopes of embryofl-datagen, thinned to the prevalence of each clinic."""
     from embryofl_datagen.job import generate
     from embryofl_datagen.plan import Settings
@@ -74,7 +75,7 @@ def _synthetic(root: Path, workers: int) -> None:
 
     for number, (count, prevalence) in enumerate(SYNTHETIC, 1):
         drawn = root / f"drawn-{number}"
-        settings = Settings(count * 2, SYNTHETIC_SIDE, SYNTHETIC_SEED, BEST_AUC)
+        settings = Settings(count * 2, SYNTHETIC_SIDE, seed, BEST_AUC)
         generate(drawn, len(SYNTHETIC), settings, number, Report(), workers)
         images, left = read_folder(drawn).images, {1: round(count * prevalence), 0: count - round(count * prevalence)}
         kept = []
@@ -102,8 +103,12 @@ def _write(folder: Path, source: Path, images: Sequence[EmbryoImage]) -> None:
             table.writerow({c: "" if value is None else value for c, value in row.items()})
 
 
-def load(folder: Path, cache: Path, side: int, fold: int) -> ClinicData:
-    """A clinic's examples with the patients of one fold held out."""
+def load(folder: Path, cache: Path, side: int, fold: int, inner: int | None = None) -> ClinicData:
+    """A clinic's examples with the patients of one fold held out.
+
+    With `inner` those are left out altogether, and in their place a third of the others is held out: to choose settings
+    by, without a look at the patients that the table is about.
+    """
     found = read_folder(folder)
     decoded = open_cache(folder, [i.file for i in found.images], cache, side)
     images = [i for i in found.images if i.file in decoded.rows]
@@ -111,8 +116,13 @@ def load(folder: Path, cache: Path, side: int, fold: int) -> ClinicData:
     units, strata = join_groups(images, links), [stratum(i) for i in images]
     parts = assign(units, strata, {str(k): 1 / FOLDS for k in range(FOLDS)}, 0)
     rest = [u for part, members in parts.items() if part != str(fold) for u in members]
+    held_out = parts[str(fold)]
+    if inner is not None:
+        parts = assign(rest, strata, {str(k): 1 / FOLDS for k in range(FOLDS)}, 100 + fold)
+        held_out = parts[str(inner)]
+        rest = [u for part, members in parts.items() if part != str(inner) for u in members]
     sides = assign(rest, strata, {"train": 1 - VALIDATION, "validation": VALIDATION}, fold)
-    sides["test"] = parts[str(fold)]
+    sides["test"] = held_out
     examples = {
         side: _examples(decoded, [images[i] for i in sorted(i for u in units for i in u.members)])
         for side, units in sides.items()

@@ -29,7 +29,7 @@ class Job:
         return f"{self.data}--{self.model}--{self.way.replace(' ', '_')}--{self.fold}.json"
 
 
-def run(job: Job, data_dir: Path, cache_dir: Path, out: Path, **less: Any) -> dict[str, Any]:
+def run(job: Job, data_dir: Path, cache_dir: Path, out: Path, device: str = "cpu", **less: Any) -> dict[str, Any]:
     """Do the job and write its result; returns it. `less`: run settings for a quick try."""
     os.environ["OMP_NUM_THREADS"] = "1"
     import torch
@@ -48,7 +48,9 @@ def run(job: Job, data_dir: Path, cache_dir: Path, out: Path, **less: Any) -> di
          "strategy": name if federates else "fedavg", **values, **less}
     )  # fmt: skip
     loaded = {n: datasets.load(f, cache_dir / job.data, settings.image_size, job.fold) for n, f in folders.items()}
-    clinics = {n: inprocess.LoadedWorkload(settings, inprocess.prepared(settings, d)) for n, d in loaded.items()}
+    clinics = {
+        n: inprocess.LoadedWorkload(settings, inprocess.prepared(settings, d), device) for n, d in loaded.items()
+    }
     first = inprocess.initial(settings)
     validation: list[float | None] = []
     personal: dict[str, Any] = {}
@@ -59,18 +61,27 @@ def run(job: Job, data_dir: Path, cache_dir: Path, out: Path, **less: Any) -> di
     else:
         whom = options[0] if options else POOLED
         together = inprocess.pooled([c.data for c in clinics.values()])
-        worker = clinics[whom] if options else inprocess.LoadedWorkload(settings, together)
+        worker = clinics[whom] if options else inprocess.LoadedWorkload(settings, together, device)
         if name == "alone-long":
             steps = -(-len(together.train) // settings.batch_size) / -(-worker.examples // settings.batch_size)
             settings = settings.model_copy(update={"rounds": round(settings.rounds * max(1.0, steps))})
         packed = inprocess.alone(worker, whom, settings, first)
-    result = {**asdict(job), "validation": validation, "test": _test(clinics, packed)}
+    result = {**asdict(job), "device": device, "validation": validation, "test": _test(clinics, packed)}
+    if name.startswith("alone"):
+        result["own_validation"] = _validation(clinics[options[0]], packed)
     result["personal"] = {n: {**result["test"][n], "scores": s.round(7).tolist()} for n, s in personal.items()}
     result["seconds"] = round(time.monotonic() - began, 1)
     temporary = out / (job.file + f".{os.getpid()}.tmp")
     temporary.write_text(json.dumps(result))
     temporary.replace(out / job.file)
     return result
+
+
+def _validation(clinic: Any, packed: Any) -> float | None:
+    """AUROC on the clinic's own validation patients, by which it would choose between two models of its own."""
+    clinic.load(packed)
+    auroc: float | None = clinic.evaluate("validation").summary().auroc
+    return auroc
 
 
 def _test(clinics: Any, packed: Any) -> dict[str, dict[str, list[float]]]:

@@ -9,9 +9,10 @@ WAYS = [
     "geometric_median",
 ]  # fmt: skip
 COSTLY = {
-    "day5": ["fedavg", "fedavg choose=best", "fednova", "scaffold", "feddyn", "ditto", "finetuned_heads", "fedembryo",
+    "day5": ["fedavg", "fednova", "fedavg choose=best", "fednova choose=best", "scaffold", "feddyn",
+             "ditto", "finetuned_heads", "fedembryo",
              "fedadam"],
-    "day3": ["fedavg", "fedavg choose=best", "ditto"],
+    "day3": ["fedavg", "fednova", "fedavg choose=best", "ditto"],
     "synthetic": ["fedavg", "fedavg choose=best", "fednova", "scaffold", "ditto", "finetuned_heads"],
 }  # fmt: skip
 """What is measured with the default model, which takes minutes; the head alone trains in seconds with every one."""
@@ -34,7 +35,7 @@ def jobs() -> list[Job]:
 
 def rank(job: Job) -> int:
     """What comes first when there may be too little time: the default model, and what everything is compared with."""
-    needed = job.way in ("fedavg", POOLED) or job.way.startswith("alone")
+    needed = job.way in ("fedavg", "fednova", POOLED) or job.way.startswith("alone")
     return {"lite0": 1 if needed else 2, "lite0_head": 0, "small_cnn": 3}[job.model]
 
 

@@ -29,6 +29,7 @@ def main() -> int:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="at a time")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--real", type=Path, default=ROOT.parent / "shared" / "data" / "hungvuong")
     parser.add_argument("--only", default="", help="only jobs whose name holds one of these words, with commas")
     parser.add_argument("--minutes", type=float, default=0, help="begin no job after so long (0: no limit)")
@@ -69,7 +70,7 @@ def _work(todo: list[jobs.Job], args: argparse.Namespace, results: Path) -> int:
             late = args.minutes and time.monotonic() - began > 60 * args.minutes
             while waiting and len(running) < args.jobs and not late:
                 job = waiting.pop(0)
-                running[pool.submit(jobs.run, job, args.out / "data", args.out / "cache", results)] = job
+                running[pool.submit(jobs.run, job, args.out / "data", args.out / "cache", results, args.device)] = job
             if not running:
                 break
             done, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)

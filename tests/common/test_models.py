@@ -13,6 +13,7 @@ from torchvision import models as zoo
 from embryofl.errors import UserError
 from embryofl.models import DEFAULT_MODEL, create_model, model_names
 from embryofl.models.facts import FACTS
+from embryofl.models.turns import upright
 from embryofl.wire import pack
 
 GROUPED = ["small_cnn", "resnet18", "efficientnet_b0", "convnext_tiny"]
@@ -45,9 +46,22 @@ def test_the_default_model_begins_from_imagenet_and_trains_its_later_layers() ->
         model.head.weight.copy_(torch.linspace(-1, 1, 1280)[None])
     head = create_model("lite0_head").eval()
     head.head.load_state_dict(model.head.state_dict())
-    torch.testing.assert_close(model(images), head(images), rtol=1e-4, atol=1e-3)  # the same network
+    with upright(model):
+        torch.testing.assert_close(model(images), head(images), rtol=1e-4, atol=1e-3)  # the same network
     size = sum(p.numel() for p in model.parameters())
     assert 3.0e6 < size < 3.5e6
+
+
+def test_the_default_model_scores_an_embryo_alike_however_it_lies() -> None:
+    model = create_model("lite0").eval()
+    with torch.no_grad():
+        model.head.weight.copy_(torch.linspace(-1, 1, 1280)[None])
+        images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+        turned = torch.rot90(images, 1, (2, 3))
+        torch.testing.assert_close(model(images), model(turned), rtol=1e-4, atol=1e-3)
+        with upright(model):
+            assert (model(images) - model(turned)).abs().min() > 1e-2
+        torch.testing.assert_close(model(images), model(turned), rtol=1e-4, atol=1e-3)
 
 
 def test_an_embedding_tells_images_apart_and_not_lamps() -> None:

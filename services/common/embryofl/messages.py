@@ -77,7 +77,7 @@ class RunSettings(Strict):
     model: str = DEFAULT_MODEL
     pretrained: str = ""
     image_size: int = Field(default=int(_RECIPE["image_size"]), ge=32, le=512)
-    rounds: int = Field(default=10, ge=1, le=10_000)
+    rounds: int = Field(default=15, ge=1, le=10_000)
     local_epochs: int = Field(default=int(_RECIPE["local_epochs"]), ge=1, le=100)
     batch_size: int = Field(default=_TRAIN.batch_size, ge=1, le=1024)
     learning_rate: float = Field(default=_RECIPE["learning_rate"], gt=0, le=10)
@@ -95,7 +95,7 @@ class RunSettings(Strict):
     personal: Literal["", "norms", "model", "head"] = ""
     personal_pull: float = Field(default=0.1, ge=0, le=100)
     personal_epochs: int = Field(default=1, ge=1, le=100)
-    strategy: str = "fedavg"
+    strategy: str = "fednova"
     strategy_settings: dict[str, bool | int | float | str] = Field(default_factory=dict)
     norm_clip: float = Field(default=5, ge=0)
     norm_bound: float = Field(default=50, ge=0)

@@ -40,7 +40,16 @@ def heat_maps(model: "torch.nn.Module", pixels: npt.NDArray[np.uint8], device: s
     """
     import torch
 
+    from embryofl.models.turns import upright
+
     images = torch.from_numpy(np.ascontiguousarray(pixels)).to(device).permute(0, 3, 1, 2)
+    with upright(model):
+        return _maps(model, images)
+
+
+def _maps(model: "torch.nn.Module", images: "torch.Tensor") -> list[Floats]:
+    import torch
+
     layer = _layer(model, images[:1])
     kept: list[torch.Tensor] = []
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as nnf
 
 from embryofl.models.lite import FEATURES, WEIGHTS_SHA256, EfficientNetLite0, frozen_lite0, lite0_input
+from embryofl.models.turns import TURNS, over_turns
 
 
 class Lite0Head(nn.Module):
@@ -51,13 +52,18 @@ class Lite0(nn.Module):
         self.back = layers[self.FROZEN :].requires_grad_(requires_grad=True)
         self.dropout = nn.Dropout(dropout)
         self.head = _blank_head()
+        self.turns = TURNS
 
     def forward(self, images: Tensor) -> Tensor:
-        with torch.no_grad():
-            x = self._front[0].to(images.device)(lite0_input(images))
-        features = _normalised(self.back(x).mean(dim=(2, 3)))
+        # In training every image comes in a random position anyway (`embryofl.transforms`).
+        features = over_turns(self._features, images, 1 if self.training else self.turns)
         logits: Tensor = self.head(self.dropout(features))
         return logits.squeeze(1)
+
+    def _features(self, images: Tensor) -> Tensor:
+        with torch.no_grad():
+            x = self._front[0].to(images.device)(lite0_input(images))
+        return _normalised(self.back(x).mean(dim=(2, 3)))
 
 
 def _blank_head() -> nn.Linear:
