@@ -58,8 +58,8 @@ def results(found: dict[str, Any]) -> RenderableType:
     if held := found.get("held_back"):
         parts.append(
             Text(
-                f"For you alone are the figures of single clinics: {', '.join(held)}. What others may see is the model "
-                "card, and results-public.json."
+                f"For you alone are the figures of single clinics: {', '.join(held)}. What others may see is "
+                "model-card-public and results-public.json."
             )
         )
     parts.append(Text("Intervals are of 95 % and take embryos for independent. " + found["use"], style="dim"))

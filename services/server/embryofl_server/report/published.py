@@ -1,8 +1,8 @@
 """What of a run's results may be shown to others: `results-public.json` and `model-card-public`.
 
 Others are the other clinics, and whoever reads what is published. A clinic whose policy does not say `show_metrics = true`
-counts in the figures of all clinics together, and has none of its own here. The coordinator's own `results.json`, model card, console,
-commands and dashboards show every clinic.
+counts in the figures of all clinics together, and has none of its own here. The coordinator's own `results.json`, model
+card, console, commands and dashboards show every clinic.
 
 So that nobody finds a hidden figure by subtraction, of whatever has a figure of all clinics together:
 
@@ -162,6 +162,6 @@ def not_for_others_words(held: Collection[str]) -> str:
     if not held:
         return ""
     return (
-        f"For the coordinator alone: it shows figures that are not for others, on their own, of {', '.join(held)}. What may "
-        "be passed on is model-card-public and results-public.json."
+        f"For the coordinator alone, since it shows figures that are not for others: those of {', '.join(held)} on their "
+        "own. What may be passed on is model-card-public and results-public.json."
     )
