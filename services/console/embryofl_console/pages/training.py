@@ -6,6 +6,7 @@ from urllib.parse import quote
 import gradio as gr
 
 from embryofl.errors import UserError
+from embryofl.messages import RunSettings
 from embryofl_console import texts
 from embryofl_console.form import collected
 from embryofl_console.pages.desk import Desk, State, chooser, text
@@ -89,8 +90,8 @@ def _new(desk: Desk) -> None:
     epochs = numbers[1]
 
     # Filled when the page is opened, or as soon as the hub is there.
-    desk.follow(model, lambda state, _: _choices(form.offers.get()["models"], state))
-    desk.follow(strategy, lambda state, _: _choices(form.offers.get()["strategies"], state))
+    desk.follow(model, lambda state, _: _choices(form.offers.get(), "models", state))
+    desk.follow(strategy, lambda state, _: _choices(form.offers.get(), "strategies", state))
     desk.follow(every, lambda state, _: view.settings(form.offers.get()["defaults"] if state else {}))
     model.change(form.recipe, model, epochs, show_progress="hidden")
     gr.on([model.change, strategy.change], form.chosen, [model, strategy], [about, *own], show_progress="hidden")
@@ -102,20 +103,27 @@ def _new(desk: Desk) -> None:
 
 def _numbers() -> list[gr.Number]:
     """The fields for numbers, in the order in which `collected` takes them."""
+    usual = RunSettings()
     with gr.Row():
-        rounds = gr.Number(10, label=texts.ROUNDS, precision=0, minimum=1, maximum=10_000, info=texts.ROUNDS_INFO)
-        epochs = gr.Number(1, label=texts.EPOCHS, precision=0, minimum=1, maximum=100, info=texts.EPOCHS_INFO)
-        seed = gr.Number(0, label=texts.SEED, precision=0, minimum=0, info=texts.SEED_INFO)
+        rounds = gr.Number(
+            usual.rounds, label=texts.ROUNDS, precision=0, minimum=1, maximum=10_000, info=texts.ROUNDS_INFO
+        )
+        epochs = gr.Number(
+            usual.local_epochs, label=texts.EPOCHS, precision=0, minimum=1, maximum=100, info=texts.EPOCHS_INFO
+        )
+        seed = gr.Number(usual.seed, label=texts.SEED, precision=0, minimum=0, info=texts.SEED_INFO)
     with gr.Row():
         least = gr.Number(0, label=texts.LEAST, precision=0, minimum=0, maximum=1000, info=texts.LEAST_INFO)
         quorum = gr.Number(0, label=texts.QUORUM, minimum=0, maximum=1000, info=texts.QUORUM_INFO)
-        deadline = gr.Number(60, label=texts.DEADLINE_MIN, minimum=0, info=texts.DEADLINE_INFO)
+        deadline = gr.Number(usual.round_deadline_s / 60, label=texts.DEADLINE_MIN, minimum=0, info=texts.DEADLINE_INFO)
     with gr.Accordion(texts.PRIVACY_TITLE, open=False):
         gr.HTML(f"<p>{texts.PRIVACY}</p>")
         with gr.Row():
-            clip = gr.Number(5, label=texts.CLIP, minimum=0, info=texts.CLIP_INFO)
-            bound = gr.Number(50, label=texts.BOUND, minimum=0, info=texts.BOUND_INFO)
-            suspend = gr.Number(3, label=texts.SUSPEND_AFTER, precision=0, minimum=0, info=texts.SUSPEND_AFTER_INFO)
+            clip = gr.Number(usual.norm_clip, label=texts.CLIP, minimum=0, info=texts.CLIP_INFO)
+            bound = gr.Number(usual.norm_bound, label=texts.BOUND, minimum=0, info=texts.BOUND_INFO)
+            suspend = gr.Number(
+                usual.suspend_after, label=texts.SUSPEND_AFTER, precision=0, minimum=0, info=texts.SUSPEND_AFTER_INFO
+            )
     return [rounds, epochs, seed, least, quorum, deadline, clip, bound, suspend]
 
 
@@ -157,12 +165,12 @@ class _Form:
         return gr.update(value=int(found["recipe"]["local_epochs"])) if found else gr.skip()
 
 
-def _choices(offered: list[State], state: State | None) -> Any:
-    """A dropdown of what is offered; federated averaging, or else the first, is chosen."""
-    names = [x["name"] for x in offered]
+def _choices(offers: State, kind: str, state: State | None) -> Any:
+    """A dropdown of what is offered, with what a run takes where nothing is said."""
+    names = [x["name"] for x in offers[kind]]
     if not names or state is None:
         return gr.skip()
-    return gr.update(choices=names, value="fedavg" if "fedavg" in names else names[0])
+    return gr.update(choices=names, value=offers["defaults"][{"models": "model", "strategies": "strategy"}[kind]])
 
 
 def _compare(desk: Desk) -> None:
