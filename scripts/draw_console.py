@@ -89,6 +89,38 @@ def log_in(page: Page, address: str, password: str) -> None:
     page.wait_for_selector(".next")
 
 
+def choose(page: Page, label: str, option: str) -> None:
+    """In a drop-down list of the page that is open."""
+    page.get_by_label(label, exact=True).locator("visible=true").first.click()
+    page.get_by_role("option", name=option, exact=True).locator("visible=true").click()
+
+
+def press(page: Page, name: str) -> None:
+    """A button of the page that is open."""
+    page.get_by_role("button", name=name, exact=True).locator("visible=true").click()
+
+
+def fill_in(page: Page, tab: str) -> None:
+    """What a coordinator would have chosen on this page."""
+    if tab == "Clinics":
+        choose(page, "Clinic", NAMES[0])
+        page.get_by_text("Last rounds, newest first").wait_for()
+        press(page, "Test clinics on this machine ▼")
+    elif tab == "Training":
+        press(page, "Compare runs ▼")
+        for name in ("run-0001", "run-0002"):
+            choose(page, "Runs to compare", name)
+        page.keyboard.press("Escape")
+        page.get_by_text("Settings that differ").wait_for()
+    elif tab == "Results":
+        choose(page, "Run", "run-0001")
+        page.get_by_text("Decision curve", exact=True).wait_for()
+    elif tab == "Connection":
+        press(page, "Show")
+        press(page, "Verify that it is whole")
+        page.get_by_text("The audit log is whole.").wait_for()
+
+
 def shoot(page: Page, name: str) -> None:
     """The whole of what is open now."""
     page.wait_for_load_state("networkidle") if name == "login" else time.sleep(2.5)  # the page follows each second
@@ -118,6 +150,7 @@ def main() -> None:
             tabs = page.get_by_role("tab").all_inner_texts()
             for name in tabs:
                 page.get_by_role("tab", name=name, exact=True).click()
+                fill_in(page, name)
                 shoot(page, re.sub(r"[^a-z]+", "-", name.lower()))
             page.set_viewport_size(PHONE)  # type: ignore[arg-type]
             page.get_by_role("tab", name=tabs[0], exact=True).click()

@@ -1,4 +1,4 @@
-"""The hub's control API, and what the console knows of it: one look a second, however many pages are open."""
+"""The hub's control API, and what the console knows of it: a look each half second, however many pages are open."""
 
 import ssl
 import threading
@@ -12,7 +12,7 @@ from embryofl.errors import UserError
 from embryofl_console import texts
 from embryofl_console.settings import ConsoleSettings
 
-LOOK_S, UNWATCHED_S = 1.0, 5.0
+LOOK_S, UNWATCHED_S = 0.5, 5.0
 
 
 class HubClient:
@@ -80,7 +80,7 @@ def _must_be_good(answer: httpx.Response) -> None:
 
 
 class Follower:
-    """The hub's state, looked up once a second while a page is open."""
+    """The hub's state, looked up each half second while a page is open."""
 
     def __init__(self, client: HubClient) -> None:
         self._client = client

@@ -40,7 +40,7 @@ ON_VALIDATION = "validation patients, by round"
 
 # -- Now ------------------------------------------------------------------------------------------------------------------
 NEXT = "Next:"
-NO_RUN = "No run yet. Start one on the page Training."
+NO_RUN, NO_RUN_HERE = "No run yet. Start one on the page Training.", "No run yet. Start one below."
 ALL_WELL = "Nothing to do."
 APPROVE_NEXT = "Approve or refuse on the page Clinics: {names}."
 INVITE_NEXT = "Invite clinics on the page Clinics."
@@ -57,7 +57,8 @@ PHASE, DEADLINE, ENDS, PROGRESS = "Now", "Round's deadline", "Likely end", "Roun
 PHASES = {"idle": "between two rounds", "waiting": "waits for clinics", "training": "clinics evaluate and train",
           "aggregating": "the hub makes the new model", "evaluating": "closing evaluation"}  # fmt: skip
 END_UNKNOWN = "known after the first round"
-END_FROM = "({each} a round, by the last {count})"
+END_FROM = "({each} a round, by {count})"
+LAST_ROUNDS = ("the last one", "the last {n}")
 QUEUED = "After it: {names}."
 WHO_IS_IN = "Who is in"
 COLUMNS = ("Clinic", "State", "Labelled images", "Validation AUROC", "Why")
@@ -167,9 +168,8 @@ ESTIMATE, START = "Estimate again", "Start the run"
 STARTED = "{name} is queued; follow it on the page Now."
 ESTIMATE_TITLE = "What it will cost, about"
 TIME, TRAFFIC_NAME, ABOUT, NOT_KNOWN = "Time", "Traffic", "about {n}.", "not known."
-TRAFFIC = (
-    "{one} for each of {clinics} clinics, {total} through the hub: a model of {model} to and fro in {rounds} rounds."
-)
+TRAFFIC = "{one} for {clinics}, {total} through the hub: a model of {model} to and fro in {rounds}."
+EACH_CLINIC, ROUNDS_OF_RUN = ("the one clinic", "each of {n} clinics"), ("one round", "{n} rounds")
 TIME_FROM_RUN = (
     "{each} a round, as measured in {run} (rounds measured: {rounds}) with this model on these clinics' machines."
 )
@@ -190,6 +190,7 @@ NO_FINALS = "None of these runs has final figures yet."
 
 # -- Results --------------------------------------------------------------------------------------------------------------
 NO_RESULTS = "No run has results yet. A run has them when it is over and has had a round."
+RESULTS_OF = "Choose one that is over"
 SPLIT, TEST, VALIDATION = "On", "held-out patients (test)", "validation patients"
 SPLITS = {"test": "held-out patients (test)", "validation": "validation patients"}
 WHOSE, WHICH_DAY = "Charts and tables of", "Day of culture"

@@ -37,7 +37,7 @@ def build(desk: Desk) -> None:
     none = gr.HTML()
     desk.follow(none, lambda state, _: "" if view.with_results(state) else f"<p>{texts.NO_RESULTS}</p>")
     with gr.Row():
-        run = chooser(texts.RUN)
+        run = chooser(texts.RUN, info=texts.RESULTS_OF)
         split = gr.Dropdown([(texts.TEST, "test"), (texts.VALIDATION, "validation")], value="test", label=texts.SPLIT)
     with gr.Row():
         clinic = gr.Dropdown([(texts.ALL_CLINICS, "pooled")], value="pooled", label=texts.WHOSE)

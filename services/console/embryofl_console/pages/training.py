@@ -21,8 +21,7 @@ MOST_COMPARED = 6
 def build(desk: Desk) -> None:
     """Put the page together."""
     desk.follow(gr.HTML(), lambda state, _: view.runs(state))
-    with gr.Accordion(texts.STEER_TITLE, open=True):
-        _steer(desk)
+    _steer(desk)
     with gr.Accordion(texts.NEW_RUN_TITLE, open=True):
         _new(desk)
     with gr.Accordion(texts.COMPARE_TITLE, open=False):
@@ -51,14 +50,17 @@ class Offers:
 
 
 def _steer(desk: Desk) -> None:
-    run = chooser(texts.WHICH_RUN, info=texts.WHICH_RUN_INFO)
-    desk.follow(run, lambda state, _: gr.update(choices=view.not_over(state)))
-    with gr.Row():
-        pause, go_on = gr.Button(texts.PAUSE), gr.Button(texts.GO_ON)
-    with gr.Row(elem_classes="inline"):
-        sure = text(texts.STOP_SURE, 10, scale=3)
-        stop = gr.Button(texts.STOP, variant="stop", scale=1)
+    """Only there while there is a run that is not over; what was done stays to be read."""
+    with gr.Accordion(texts.STEER_TITLE, open=True, visible=False) as box:
+        run = chooser(texts.WHICH_RUN, info=texts.WHICH_RUN_INFO)
+        with gr.Row():
+            pause, go_on = gr.Button(texts.PAUSE), gr.Button(texts.GO_ON)
+        with gr.Row(elem_classes="inline"):
+            sure = text(texts.STOP_SURE, 10, scale=3)
+            stop = gr.Button(texts.STOP, variant="stop", scale=1)
     said = gr.HTML()
+    desk.follow(box, lambda state, _: gr.update(visible=len(view.not_over(state)) > 1))
+    desk.follow(run, lambda state, _: gr.update(choices=view.not_over(state)))
     pause.click(lambda r: desk.act("/control/pause", {"run": r or ""}, texts.PAUSING), run, said)
     go_on.click(lambda r: desk.act("/control/continue", {"run": r or ""}, texts.GOES_ON), run, said)
 

@@ -72,7 +72,7 @@ def audit(entries: list[State]) -> str:
          f"<code>{e(entry['words'])}</code>"]
         for entry in reversed(entries)
     ]  # fmt: skip
-    return table(texts.AUDIT, rows, texts.AUDIT_TITLE, "tall")
+    return table(texts.AUDIT, rows, texts.AUDIT_TITLE, "tall", headed=True)
 
 
 def verified(found: State) -> str:

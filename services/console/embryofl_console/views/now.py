@@ -3,8 +3,8 @@
 from typing import Any
 
 from embryofl_console import texts
-from embryofl_console.views.parts import e, facts, mark, p, seconds, table, trouble, until, when
-from embryofl_console.views.plots import Axis, Series, chart, rounds_axis
+from embryofl_console.views.parts import counted, e, facts, mark, p, seconds, table, trouble, until, when
+from embryofl_console.views.plots import Series, chart, fitted, rounds_axis
 
 State = dict[str, Any]
 UNDER_WAY = ("running", "waiting")
@@ -80,7 +80,7 @@ def _end(state: State) -> str:
     if not pace["round_s"] or state["progress"]["phase"] == "waiting":
         return e(texts.END_UNKNOWN)
     return f"{when(pace['last'] + left * pace['round_s'])} " + e(
-        texts.END_FROM.format(each=seconds(pace["round_s"]), count=pace["rounds"])
+        texts.END_FROM.format(each=seconds(pace["round_s"]), count=counted(texts.LAST_ROUNDS, pace["rounds"]))
     )
 
 
@@ -109,7 +109,6 @@ def curve(points: list[list[Any]]) -> str:
     if len(found) < 2:
         return p(texts.NO_CURVE)
     said = ", ".join(texts.ROUND_IS.format(round=int(r), value=f"{v:.3f}") for r, v in found[-5:])
-    low = min(0.5, *(v for _, v in found))
-    high = [low + (1 - low) * n / 4 for n in range(5)]
+    up = fitted(texts.AUROC, [], low=min(0.5, *(v for _, v in found)), high=1.0)
     line = Series(texts.ALL_CLINICS, found, dots=len(found) <= 30)
-    return chart(texts.CURVE, said, rounds_axis(texts.ROUND, found[-1][0]), Axis(texts.AUROC, low, 1.0, high), [line])
+    return chart(texts.CURVE, said, rounds_axis(texts.ROUND, found[-1][0]), up, [line])

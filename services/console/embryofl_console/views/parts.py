@@ -36,13 +36,16 @@ def until(moment: float) -> str:
     return f'<span class="left" data-t="{float(moment):.0f}"></span>'
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "", kind: str = "") -> str:
-    """A table; cells are HTML. The first cell of a row is its head. It scrolls by itself where it is too wide."""
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "", kind: str = "", *, headed: bool = False) -> str:
+    """A table; cells are HTML. The first cell of a row is its head. It scrolls by itself where it is too wide.
+
+    `headed`: the caption stands right above it already; it is told to screen readers only.
+    """
     head = "".join(f'<th scope="col">{e(h)}</th>' for h in heads)
     body = "".join(
         f'<tr><th scope="row">{row[0]}</th>' + "".join(f"<td>{c}</td>" for c in row[1:]) + "</tr>" for row in rows
     )
-    title = f'<p class="caption">{e(caption)}</p>' if caption else ""  # it stays where it is when the table scrolls
+    title = f'<p class="caption">{e(caption)}</p>' if caption and not headed else ""  # it stays where it is when the table scrolls
     return (
         f'{title}<div class="scroll {kind}" tabindex="0" role="region" aria-label="{e(caption or heads[0])}">'
         f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
@@ -66,6 +69,11 @@ def to_copy(name: str, label: str, line: str) -> str:
         f'<button type="button" data-copy="{e(name)}" data-copied="{e(texts.COPIED)}">{e(texts.COPY)}</button>'
         f'<pre id="{e(name)}" tabindex="0" role="region" aria-labelledby="{e(name)}-label">{e(line)}</pre></div>'
     )
+
+
+def counted(words: tuple[str, str], n: int) -> str:
+    """The words for one, or those for more."""
+    return words[n != 1].format(n=n)
 
 
 def seconds(value: float) -> str:

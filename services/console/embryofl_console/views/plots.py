@@ -1,5 +1,6 @@
 """Line charts as SVG, for all kinds of colour vision: each line has a colour and a pattern of its own, and a text."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -45,12 +46,15 @@ def rounds_axis(name: str, last: float) -> Axis:
 
 
 def fitted(name: str, values: Sequence[float], *, low: float | None = None, high: float | None = None) -> Axis:
-    """An axis that these values fit on."""
+    """An axis that these values fit on, with round marks."""
     least = min(values, default=0.0) if low is None else low
     most = max(values, default=1.0) if high is None else high
     if most - least < 1e-6:
         least, most = least - 0.5, most + 0.5
-    return Axis(name, least, most, [least + (most - least) * n / 4 for n in range(5)])
+    step = next(s * 10.0**k for k in range(-8, 12) for s in (1, 2, 5) if (most - least) / (s * 10.0**k) <= 6)
+    first, last = math.floor(least / step + 1e-9), math.ceil(most / step - 1e-9)
+    marks = [n * step for n in range(first, last + 1)]
+    return Axis(name, marks[0], marks[-1], marks, max(0, -math.floor(math.log10(step) + 1e-9)))
 
 
 def chart(title: str, said: str, x: Axis, y: Axis, series: Sequence[Series]) -> str:

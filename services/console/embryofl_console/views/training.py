@@ -3,7 +3,7 @@
 from typing import Any
 
 from embryofl_console import texts
-from embryofl_console.views.parts import e, facts, mark, p, seconds, size, table, when
+from embryofl_console.views.parts import counted, e, facts, mark, p, seconds, size, table, when
 
 State = dict[str, Any]
 OVER = ("finished", "stopped", "failed")
@@ -14,7 +14,7 @@ def runs(state: State | None) -> str:
     if state is None:
         return p(texts.LOADING)
     if not state["runs"]:
-        return p(texts.NO_RUN)
+        return p(texts.NO_RUN_HERE)
     rows = [
         [e(r["name"]), mark(r["state"]), e(texts.OF.format(n=r["round"], of=r["rounds"])), e(r["model"]),
          e(r["strategy"]), when(r["since"]), e(r["reason"] or "-")]
@@ -56,8 +56,8 @@ def settings(defaults: State) -> str:
 def estimate(found: State) -> str:
     """What a run will cost, and where the figures come from."""
     traffic = texts.TRAFFIC.format(
-        one=size(found["clinic_bytes"]), total=size(found["total_bytes"]), clinics=found["clinics"],
-        rounds=found["rounds"], model=size(found["model_bytes"]),
+        one=size(found["clinic_bytes"]), total=size(found["total_bytes"]), model=size(found["model_bytes"]),
+        clinics=counted(texts.EACH_CLINIC, found["clinics"]), rounds=counted(texts.ROUNDS_OF_RUN, found["rounds"]),
     )  # fmt: skip
     if found["from"] == "run":
         source = texts.TIME_FROM_RUN.format(
