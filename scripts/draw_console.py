@@ -10,7 +10,6 @@ import argparse
 import contextlib
 import io
 import os
-import re
 import shutil
 import sys
 import tempfile
@@ -19,8 +18,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-from playwright.sync_api import Error, Page, sync_playwright
+from PIL import Image, ImageOps
+from playwright.sync_api import Error, Locator, Page, sync_playwright
 
 from embryofl_demo.data import prepare
 from embryofl_demo.layout import Place
@@ -83,7 +82,6 @@ def log_in(page: Page, address: str, password: str) -> None:
         return False
 
     until("the console answers", answers)
-    shoot(page, "login")
     page.fill("#password", password)
     page.get_by_role("button").click()
     page.wait_for_selector(".next")
@@ -105,28 +103,37 @@ def fill_in(page: Page, tab: str) -> None:
     if tab == "Clinics":
         choose(page, "Clinic", NAMES[0])
         page.get_by_text("Last rounds, newest first").wait_for()
-        press(page, "Test clinics on this machine ▼")
-    elif tab == "Training":
-        press(page, "Compare runs ▼")
-        for name in ("run-0001", "run-0002"):
-            choose(page, "Runs to compare", name)
-        page.keyboard.press("Escape")
-        page.get_by_text("Settings that differ").wait_for()
+        press(page, "Invite a clinic ▼")
     elif tab == "Results":
         choose(page, "Run", "run-0001")
-        page.get_by_text("Decision curve", exact=True).wait_for()
+        page.get_by_role("figure", name="Decision curve").wait_for()
     elif tab == "Connection":
         press(page, "Show")
         press(page, "Verify that it is whole")
         page.get_by_text("The audit log is whole.").wait_for()
 
 
-def shoot(page: Page, name: str) -> None:
-    """The whole of what is open now."""
-    page.wait_for_load_state("networkidle") if name == "login" else time.sleep(2.5)  # the page follows each second
-    picture = Image.open(io.BytesIO(page.screenshot(full_page=True, animations="disabled")))
+def compare(page: Page) -> None:
+    """Two runs side by side, on the page Training."""
+    page.get_by_role("tab", name="Training", exact=True).click()
+    press(page, "Compare runs ▼")
+    for name in ("run-0001", "run-0002"):
+        choose(page, "Runs to compare", name)
+    page.keyboard.press("Escape")
+    found = page.get_by_role("region", name="Settings that differ")
+    found.wait_for()
+    shoot(page, "compare", found.locator("xpath=ancestor::*[contains(@class, 'prose')][1]"))
+
+
+def shoot(page: Page, name: str, part: Locator | None = None) -> None:
+    """The whole of what is open now, or a part of it."""
+    time.sleep(2.5)  # the page follows each second
+    whole = page.screenshot(full_page=True, animations="disabled") if part is None else part.screenshot()
+    picture = Image.open(io.BytesIO(whole)).convert("RGB")
+    if part is not None:
+        picture = ImageOps.expand(picture, 24, "white")
     out = IMAGES / f"console-{name}.png"
-    picture.convert("RGB").quantize(64).save(out, optimize=True)
+    picture.quantize(256).save(out, optimize=True)
     print(f"{out}: {picture.width}x{picture.height}, {out.stat().st_size / 1e3:.0f} kB")
 
 
@@ -151,7 +158,8 @@ def main() -> None:
             for name in tabs:
                 page.get_by_role("tab", name=name, exact=True).click()
                 fill_in(page, name)
-                shoot(page, re.sub(r"[^a-z]+", "-", name.lower()))
+                shoot(page, name.lower())
+            compare(page)
             page.set_viewport_size(PHONE)  # type: ignore[arg-type]
             page.get_by_role("tab", name=tabs[0], exact=True).click()
             shoot(page, "phone")

@@ -11,6 +11,7 @@
     }
   };
   setInterval(write, 500);
+  new MutationObserver(write).observe(document.body, { childList: true, subtree: true });  // before it is painted
 })();
 
 // Lines for a terminal: copied where the browser allows it, else selected for the person to copy.

@@ -190,7 +190,7 @@ NO_FINALS = "None of these runs has final figures yet."
 
 # -- Results --------------------------------------------------------------------------------------------------------------
 NO_RESULTS = "No run has results yet. A run has them when it is over and has had a round."
-RESULTS_OF = "Choose one that is over"
+RESULTS_OF, SPLIT_INFO = "Choose one that is over", "Whose embryos the figures are of"
 SPLIT, TEST, VALIDATION = "On", "held-out patients (test)", "validation patients"
 SPLITS = {"test": "held-out patients (test)", "validation": "validation patients"}
 WHOSE, WHICH_DAY = "Charts and tables of", "Day of culture"
@@ -213,7 +213,7 @@ TOO_FEW = "too few"
 WITHHELD = "Too few embryos of a class: clinics do not release figures of fewer than 5."
 NOTHING_OF = "Nothing is known of these embryos."
 SENSITIVITY, SPECIFICITY = "Sensitivity", "Specificity"
-PPV, NPV = "Called good and good", "Called not good and not good"
+PPV, NPV = "Good among those called good", "Not good among those called not good"
 CONFUSION_AT = "Embryos at a threshold of {threshold}, fixed on validation patients"
 CONFUSION = ("Label", "Called good", "Called not good")
 REALLY_GOOD, REALLY_NOT = "Label 1 (good)", "Label 0"
@@ -265,6 +265,6 @@ EVENTS = {
     "hub_started": "hub started", "hub_stopped": "hub stopped", "invited": "invited",
     "invite_withdrawn": "invite taken back", "enrolled": "joined", "asked_to_join": "asked to join",
     "enrolment_refused": "not let in", "run_started": "run queued", "run_paused": "run paused",
-    "run_continued": "run goes on", "run_ended": "run over", "key_changed": "key changed",
+    "run_continued": "run goes on", "run_ended": "run over", "round": "round over", "key_changed": "key changed",
     "certificate_renewed": "certificate renewed",
 }  # fmt: skip

@@ -22,7 +22,7 @@ def build(client: HubClient, follower: Follower, settings: ConsoleSettings) -> g
     with gr.Blocks(title=texts.TITLE, analytics_enabled=False) as blocks:
         gr.HTML(
             f'<header class="top"><h1>{texts.TITLE}</h1><p>{texts.RESEARCH}</p>'
-            f'<p><a href="/logout">{texts.LOG_OUT}</a></p></header>'
+            f'<p class="out"><a href="/logout">{texts.LOG_OUT}</a></p></header>'
         )
         for name, page in PAGES:
             with gr.Tab(name):

@@ -38,7 +38,9 @@ def build(desk: Desk) -> None:
     desk.follow(none, lambda state, _: "" if view.with_results(state) else f"<p>{texts.NO_RESULTS}</p>")
     with gr.Row():
         run = chooser(texts.RUN, info=texts.RESULTS_OF)
-        split = gr.Dropdown([(texts.TEST, "test"), (texts.VALIDATION, "validation")], value="test", label=texts.SPLIT)
+        split = gr.Dropdown(
+            [(texts.TEST, "test"), (texts.VALIDATION, "validation")], value="test", label=texts.SPLIT, info=texts.SPLIT_INFO
+        )
     with gr.Row():
         clinic = gr.Dropdown([(texts.ALL_CLINICS, "pooled")], value="pooled", label=texts.WHOSE)
         day = gr.Dropdown([(texts.ALL_DAYS, "all")], value="all", label=texts.WHICH_DAY)

@@ -37,7 +37,7 @@ def record(found: State) -> str:
     """One clinic."""
     link = found["link"]
     parts = [f"<h3>{e(found['name'])}</h3>"]
-    parts += [f'<p class="warn">{e(words)}</p>' for words in found["warnings"]]
+    parts += [f'<p class="warn">{e(words[:1].upper() + words[1:])}</p>' for words in found["warnings"]]
     parts.append(
         facts(
             [

@@ -1,5 +1,6 @@
 """The page Connection: how the hub is reached and known, and what happened to whom."""
 
+import re
 import time
 from typing import Any
 from urllib.parse import urlsplit
@@ -9,6 +10,7 @@ from embryofl_console.views.parts import e, facts, p, table, when
 
 State = dict[str, Any]
 SOON_S = 30 * 86_400.0
+_DIGEST, _SHORT = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b"), "\\1..."  # SHA-256, which stands whole in the file
 
 
 def connection(state: State | None) -> str:
@@ -69,7 +71,7 @@ def audit(entries: list[State]) -> str:
         return p(texts.NO_ENTRIES)
     rows = [
         [e(entry["line"]), when(entry["time"]), e(texts.EVENTS.get(entry["event"], entry["event"])),
-         f"<code>{e(entry['words'])}</code>"]
+         f"<code>{e(_DIGEST.sub(_SHORT, entry['words']))}</code>"]
         for entry in reversed(entries)
     ]  # fmt: skip
     return table(texts.AUDIT, rows, texts.AUDIT_TITLE, "tall", headed=True)

@@ -98,7 +98,7 @@ def _rows(of_split: State) -> Iterator[tuple[str, str, State]]:
 def _figures(of_split: State) -> str:
     rows = []
     for name, day, f in _rows(of_split):
-        head = [e(name), e(day_name(day))]
+        head = [e(name), e(day_name(day)).replace(" ", "&nbsp;")]
         if f["n"]:
             at = f["confusion"]
             best = f["after"] or f["before"]
@@ -106,7 +106,9 @@ def _figures(of_split: State) -> str:
                          figure(at["sensitivity"]), figure(at["specificity"])])  # fmt: skip
         elif f["withheld"]:
             rows.append([*head, e(texts.TOO_FEW), *["-"] * 6])
-    return table(texts.FIGURES, rows, texts.FIGURES_CAPTION) if rows else p(texts.NOTHING_OF)
+    if not rows:
+        return p(texts.NOTHING_OF)
+    return p(texts.FIGURES_CAPTION, "use") + table(texts.FIGURES, rows, texts.FIGURES_CAPTION, headed=True)
 
 
 def _confusion(f: State) -> str:
