@@ -39,7 +39,10 @@ def build(desk: Desk) -> None:
     with gr.Row():
         run = chooser(texts.RUN, info=texts.RESULTS_OF)
         split = gr.Dropdown(
-            [(texts.TEST, "test"), (texts.VALIDATION, "validation")], value="test", label=texts.SPLIT, info=texts.SPLIT_INFO
+            [(texts.TEST, "test"), (texts.VALIDATION, "validation")],
+            value="test",
+            label=texts.SPLIT,
+            info=texts.SPLIT_INFO,
         )
     with gr.Row():
         clinic = gr.Dropdown([(texts.ALL_CLINICS, "pooled")], value="pooled", label=texts.WHOSE)

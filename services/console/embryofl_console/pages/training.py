@@ -117,7 +117,8 @@ def _numbers() -> list[gr.Number]:
     with gr.Row():
         least = gr.Number(0, label=texts.LEAST, precision=0, minimum=0, maximum=1000, info=texts.LEAST_INFO)
         quorum = gr.Number(0, label=texts.QUORUM, minimum=0, maximum=1000, info=texts.QUORUM_INFO)
-        deadline = gr.Number(usual.round_deadline_s / 60, label=texts.DEADLINE_MIN, minimum=0, info=texts.DEADLINE_INFO)
+        minutes = 0 if usual.round_deadline_s == "auto" else usual.round_deadline_s / 60
+        deadline = gr.Number(minutes, label=texts.DEADLINE_MIN, minimum=0, info=texts.DEADLINE_INFO)
     with gr.Accordion(texts.PRIVACY_TITLE, open=False):
         gr.HTML(f"<p>{texts.PRIVACY}</p>")
         with gr.Row():

@@ -116,7 +116,8 @@ def local(states: Mapping[str, str]) -> str:
     """The demo's clinics."""
     if not states:
         return p(texts.NO_LOCAL_YET)
-    return table(texts.LOCALS, [[e(n), mark(s)] for n, s in sorted(states.items())], texts.LOCAL_TITLE, "narrow", headed=True)
+    rows = [[e(n), mark(s)] for n, s in sorted(states.items())]
+    return table(texts.LOCALS, rows, texts.LOCAL_TITLE, "narrow", headed=True)
 
 
 def compose_lines() -> str:

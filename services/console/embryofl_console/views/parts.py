@@ -36,7 +36,9 @@ def until(moment: float) -> str:
     return f'<span class="left" data-t="{float(moment):.0f}"></span>'
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "", kind: str = "", *, headed: bool = False) -> str:
+def table(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "", kind: str = "", *, headed: bool = False
+) -> str:
     """A table; cells are HTML. The first cell of a row is its head. It scrolls by itself where it is too wide.
 
     `headed`: the caption stands right above it already; it is told to screen readers only.
@@ -45,7 +47,8 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], caption: str = ""
     body = "".join(
         f'<tr><th scope="row">{row[0]}</th>' + "".join(f"<td>{c}</td>" for c in row[1:]) + "</tr>" for row in rows
     )
-    title = f'<p class="caption">{e(caption)}</p>' if caption and not headed else ""  # it stays where it is when the table scrolls
+    # Outside the part that scrolls, so that it stays where it is.
+    title = f'<p class="caption">{e(caption)}</p>' if caption and not headed else ""
     return (
         f'{title}<div class="scroll {kind}" tabindex="0" role="region" aria-label="{e(caption or heads[0])}">'
         f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
