@@ -13,8 +13,8 @@ BOXES = [  # x, y, width, height, title, lines, colour
     (550, 60, 280, 84, "superlink", ["Flower: keys, presence, messages", "disposable state"], "#e9f5e6"),
     (550, 180, 280, 150, "server", ["round loop, gate, aggregation", "checkpoints, audit log, enrolment", "control API (embryofl-server)",
                                     "state: /hub"], "#e9f5e6"),
-    (330, 264, 180, 72, "console", ["the coordinator's pages;", "for this machine only"], "#f3e9f7"),
-    (330, 346, 180, 72, "monitoring", ["Prometheus, Grafana;", "for this machine only"], "#f3e9f7"),
+    (330, 262, 180, 78, "console", ["the coordinator's pages;", "for this machine only"], "#f3e9f7"),
+    (330, 346, 180, 78, "monitoring", ["Prometheus, Grafana;", "for this machine only"], "#f3e9f7"),
 ]  # fmt: skip
 ARROWS = [((510, 300), (550, 290)), ((510, 372), (550, 318)), ((210, 82), (330, 170)), ((210, 190), (330, 190)), ((210, 298), (330, 210)),
           ((480, 170), (550, 102)), ((480, 210), (550, 245)), ((690, 180), (690, 144))]  # fmt: skip
@@ -28,7 +28,7 @@ def main() -> None:
         '<defs><marker id="a" markerWidth="8" markerHeight="8" refX="7" refY="4" orient="auto">'
         '<path d="M0,0 L8,4 L0,8 z" fill="#444"/></marker></defs>',
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
-        '<rect x="312" y="20" width="534" height="408" rx="10" fill="none" stroke="#888" stroke-dasharray="6 4"/>',
+        '<rect x="312" y="20" width="534" height="412" rx="10" fill="none" stroke="#888" stroke-dasharray="6 4"/>',
         '<text x="326" y="42" font-size="14" fill="#555">hub (compose.yaml)</text>',
     ]
     for x, y, w, h, title, lines, colour in BOXES:

@@ -141,8 +141,10 @@ def test_a_run_is_started_and_watched_to_its_end(federation, desk):
     desk.open("Training")
     desk.choose("Model", "small_cnn")
     desk.sees("A small network trained from nothing.")
+    desk.sees("No run yet. Start one below.")
+    assert not desk.page.get_by_role("button", name="Pause", exact=True).is_visible()  # there is none to be paused
     desk.fill("Rounds", "3")
-    desk.fill("Local epochs", "1")
+    desk.fill("Local epochs", "8")  # a round then outlasts the second after which a page looks again
     desk.unfold("More settings")
     desk.fill("One a line, name=value", "image_size=48\nbatch_size=16\nlerning_rate=1")
     desk.press("Estimate again")

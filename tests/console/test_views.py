@@ -15,7 +15,7 @@ from embryofl_console import texts
 from embryofl_console.form import collected
 from embryofl_console.hub import _must_be_good
 from embryofl_console.views import clinics, compare, connection, now, results, training
-from embryofl_console.views.plots import Axis, Series, chart
+from embryofl_console.views.plots import Axis, Series, chart, fitted
 from embryofl_server.report.calibrated import learn_calibration
 from embryofl_server.report.summary import summarise
 
@@ -207,6 +207,36 @@ def test_the_estimate_says_where_it_comes_from():
     assert "rough" in rough and "400" in rough and "24 ms" in rough
     unknown = training.estimate(cost | {"from": "nothing", "total_s": None, "round_s": None})
     assert texts.TIME_UNKNOWN in unknown and texts.NOT_KNOWN in unknown
+
+
+def test_what_there_is_one_of_is_not_said_in_the_plural():
+    cost = {"clinics": 1, "model_bytes": 2e6, "clinic_bytes": 6e6, "total_bytes": 6e6, "rounds": 1, "round_s": None,
+            "total_s": None, "from": "nothing"}  # fmt: skip
+    assert "6 MB for the one clinic," in (one := training.estimate(cost)) and "to and fro in one round." in one
+    many = training.estimate(cost | {"clinics": 3, "rounds": 10})
+    assert "6 MB for each of 3 clinics," in many and "to and fro in 10 rounds." in many
+
+
+@pytest.mark.parametrize(
+    ("values", "most", "marks"),
+    [
+        ([0.447, 0.81], 1.0, [0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]),
+        ([0.53, 0.81], None, [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85]),
+        ([0.7, 0.7], None, [0.2, 0.4, 0.6, 0.8, 1.0, 1.2]),
+        ([3.0, 4100.0], None, [0, 1000, 2000, 3000, 4000, 5000]),
+    ],
+)
+def test_an_axis_has_round_marks_around_its_values(values, most, marks):
+    axis = fitted("Loss", values, high=most)
+    assert list(axis.marks) == pytest.approx(marks) and (axis.low, axis.high) == pytest.approx((marks[0], marks[-1]))
+    assert [float(f"{m:.{axis.digits}f}") for m in axis.marks] == pytest.approx(marks)
+
+
+def test_the_audit_log_shows_the_beginning_of_a_digest():
+    page = connection.audit(
+        [{"line": 1, "time": 1.0, "event": "round", "words": f"round=1 model_made={'0123456789abcdef' * 4}"}]
+    )
+    assert "model_made=0123456789ab...<" in page
 
 
 def test_runs_side_by_side_show_what_differs_and_where_figures_are_missing():

@@ -265,6 +265,6 @@ EVENTS = {
     "hub_started": "hub started", "hub_stopped": "hub stopped", "invited": "invited",
     "invite_withdrawn": "invite taken back", "enrolled": "joined", "asked_to_join": "asked to join",
     "enrolment_refused": "not let in", "run_started": "run queued", "run_paused": "run paused",
-    "run_continued": "run goes on", "run_ended": "run over", "round": "round over", "key_changed": "key changed",
+    "run_continued": "run goes on", "run_ended": "run over", "round": "round", "key_changed": "key changed",
     "certificate_renewed": "certificate renewed",
 }  # fmt: skip

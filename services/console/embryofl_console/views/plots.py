@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from embryofl_console.views.parts import e
 
 _WIDTH, _HEIGHT = 460, 320
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 10, 44
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 16, 10, 44
 # Okabe and Ito, "Color Universal Design" (2008); their yellow cannot be seen on white.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "currentColor", "#E69F00", "#56B4E9")
 _PATTERNS = ("", "7 4", "2 3", "9 3 2 3", "12 4", "1 5", "5 2")
