@@ -109,7 +109,8 @@ def _validated(result: dict) -> float:
 
 
 def _better(results: Results, clinic: str) -> np.ndarray:
-    """The better of the two budgets on these very embryos, which flatters being alone: an upper bound."""
+    """The better of the two budgets on these very embryos, which no clinic can know. `_own`, a choice fold by fold, can
+    still be better."""
     tried = [results.get(f"{budget} {clinic}", {}) for budget in BUDGETS]
     if min(map(len, tried)) < datasets.FOLDS:
         return np.full(1, np.nan)

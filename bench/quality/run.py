@@ -61,7 +61,8 @@ def _work(todo: list[jobs.Job], args: argparse.Namespace, results: Path) -> int:
     context = multiprocessing.get_context("spawn")
     os.environ["OMP_NUM_THREADS"] = "1"
     with concurrent.futures.ProcessPoolExecutor(args.jobs, mp_context=context) as pool:
-        warm = sorted({(j.data, j.model) for j in todo})
+        kinds = sorted({(j.data, j.model) for j in todo})
+        warm = [(*kind, folder) for kind in kinds for folder in datasets.clinics(args.out / "data" / kind[0]).values()]
         list(pool.map(_warm, warm, [args.out] * len(warm)))
         print(f"data ready after {time.monotonic() - began:.0f} s", flush=True)
         waiting = sorted(todo, key=lambda j: (plan.rank(j), -plan.minutes(j)))
@@ -86,15 +87,17 @@ def _work(todo: list[jobs.Job], args: argparse.Namespace, results: Path) -> int:
     return 1 if failed else 0
 
 
-def _warm(what: tuple[str, str], out: Path) -> None:
-    """Decode the images, and compute embeddings, once."""
+def _warm(what: tuple[str, str, Path], out: Path) -> None:
+    """Decode a clinic's images, and compute their embeddings, once."""
+    import torch
+
     from embryofl.messages import run_settings
     from embryofl_demo.inprocess import prepared
 
-    name, model = what
+    torch.set_num_threads(1)
+    name, model, folder = what
     settings = run_settings({"model": model})
-    for folder in datasets.clinics(out / "data" / name).values():
-        prepared(settings, datasets.load(folder, out / "cache" / name, settings.image_size, 0))
+    prepared(settings, datasets.load(folder, out / "cache" / name, settings.image_size, 0))
 
 
 if __name__ == "__main__":

@@ -18,13 +18,14 @@ from embryofl.wire import pack
 
 GROUPED = ["small_cnn", "resnet18", "efficientnet_b0", "convnext_tiny"]
 FROZEN = ["resnet18_frozen_bn", "efficientnet_b0_frozen_bn"]
+LITE0 = ["lite0_head", "lite0_last", "lite0", "lite0_full"]  # the less is trained the earlier
 
 
 def test_names_need_no_pytorch() -> None:
     code = "import sys; from embryofl.models import model_names; model_names(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     assert model_names()[0] == DEFAULT_MODEL == "lite0"
-    assert sorted(model_names()) == sorted(["lite0", "lite0_head", *GROUPED, *FROZEN])
+    assert sorted(model_names()) == sorted([*LITE0, *GROUPED, *FROZEN])
 
 
 def test_a_frozen_backbone_neither_travels_nor_learns() -> None:
@@ -50,6 +51,20 @@ def test_the_default_model_begins_from_imagenet_and_trains_its_later_layers() ->
         torch.testing.assert_close(model(images), head(images), rtol=1e-4, atol=1e-3)  # the same network
     size = sum(p.numel() for p in model.parameters())
     assert 3.0e6 < size < 3.5e6
+
+
+def test_the_levels_train_more_and_more_of_the_same_network() -> None:
+    models = [create_model(name).eval() for name in LITE0]
+    sizes = [sum(p.numel() for p in model.parameters()) for model in models]
+    assert sizes == sorted(sizes) and len(set(sizes)) == len(sizes) and sizes[0] < 2000 and sizes[1] < sizes[2] / 2
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for model in models:
+            model.head.weight.copy_(torch.linspace(-1, 1, 1280)[None])
+        first = models[0](images)
+        for model in models[1:]:
+            with upright(model):
+                torch.testing.assert_close(model(images), first, rtol=1e-4, atol=1e-3)
 
 
 def test_the_default_model_scores_an_embryo_alike_however_it_lies() -> None:
@@ -99,7 +114,7 @@ def test_the_recipe_of_a_model_is_what_a_run_takes() -> None:
     assert run_settings({"model": "small_cnn", "image_size": 64}).image_size == 64
 
 
-@pytest.mark.parametrize("name", GROUPED + FROZEN + ["lite0", "lite0_head"])
+@pytest.mark.parametrize("name", GROUPED + FROZEN + LITE0)
 def test_every_model_gives_one_logit_and_learns(name: str) -> None:
     model = create_model(name, seed=1)
     images = torch.rand(2, 3, 64, 64)

@@ -57,3 +57,19 @@ def test_jobs_become_a_table_that_says_what_is_missing(quality, tmp_path):
         )
     text = report.tables(out)
     assert "| fedavg |" in text and "| ditto, personal |" in text and "1 of 3 folds" in text
+
+
+def test_alone_is_what_the_clinics_own_validation_patients_prefer(quality):
+    report = quality[2]
+
+    def result(scores: list[float], own: float | None) -> dict:
+        test = {"scores": scores, "labels": [1, 0, 1, 0], "strata": [5] * 4, "patients": [0, 1, 2, 3]}
+        return {"test": {"clinic-1": test}, "own_validation": own}
+
+    right, wrong = [0.9, 0.1, 0.8, 0.2], [0.1, 0.9, 0.2, 0.8]
+    alone = {0: result(right, 0.6), 1: result(wrong, 0.5), 2: result(right, None)}
+    long = {0: result(wrong, 0.7), 1: result(right, 0.4), 2: result(wrong, None)}
+    results = {"alone clinic-1": alone, "alone-long clinic-1": long}
+    assert report._own(results, "clinic-1")[0] == pytest.approx(1 / 3)  # the longer one in fold 0, wrongly
+    assert report._better(results, "clinic-1")[0] == pytest.approx(2 / 3)
+    assert np.isnan(report._own({"alone clinic-1": alone}, "clinic-1")).all()

@@ -18,6 +18,8 @@ FACTS = {
                         13_195_604, 0.024),
     "lite0_head": ModelFacts("The same network kept as it is, with a small head that alone is trained: quick, and next to "
                              "nothing travels.", 5_276, 0.012),
+    "lite0_last": ModelFacts("The same network, of which the last block is trained.", 4_060_820, 0.011),
+    "lite0_full": ModelFacts("The same network, all of it trained.", 13_414_524, 0.032),
     "small_cnn": ModelFacts("A small network trained from nothing.", 1_959_588, 0.012),
     "resnet18": ModelFacts("ResNet-18 with group normalisation, trained from nothing.", 44_713_844),
     "resnet18_frozen_bn": ModelFacts("ResNet-18 for pretrained weights, whose normalisation stays as it is.", 44_756_092),

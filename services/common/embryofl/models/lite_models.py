@@ -1,6 +1,6 @@
-"""Two models on EfficientNet-Lite0: only a linear head is trained, or most of the network.
+"""Models on EfficientNet-Lite0: only a linear head is trained, the last block, most of the network, or all of it.
 
-A small clinic cannot train a backbone from nothing; both begin from ImageNet's weights. What is frozen is no part of the
+A small clinic cannot train a backbone from nothing; all begin from ImageNet's weights. What is frozen is no part of the
 state dict: every clinic has it from the same file, and it does not travel.
 """
 
@@ -41,15 +41,23 @@ class Lite0Head(nn.Module):
 
 
 class Lite0(nn.Module):
-    """Images (n, 3, s, s) to logits (n,). The stem and the first five blocks, which see edges and textures, are frozen."""
+    """Images (n, 3, s, s) to logits (n,).
 
-    FROZEN = 6  # layers
+    Parameters
+    ----------
+    frozen : int (default: `EDGES`)
+        So many of the 18 layers (stem, 16 blocks, last convolution) stay as they are.
+    dropout : float (default: 0.2)
+    """
 
-    def __init__(self, dropout: float = 0.2) -> None:
+    EDGES, LAST = 6, 16
+    """The stem and the first five blocks, which see edges and textures; all but the last block and what follows it."""
+
+    def __init__(self, frozen: int = EDGES, dropout: float = 0.2) -> None:
         super().__init__()
         layers = frozen_lite0().layers
-        self._front = [layers[: self.FROZEN]]  # in a list: not a submodule
-        self.back = layers[self.FROZEN :].requires_grad_(requires_grad=True)
+        self._front = [layers[:frozen]]  # in a list: not a submodule
+        self.back = layers[frozen:].requires_grad_(requires_grad=True)
         self.dropout = nn.Dropout(dropout)
         self.head = _blank_head()
         self.turns = TURNS

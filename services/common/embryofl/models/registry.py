@@ -10,6 +10,8 @@ lite0                       the default: EfficientNet-Lite0 with ImageNet's weig
                             sixth layer on
 lite0_head                  the same network frozen, and a linear head, which alone is trained and travels: a round in
                             milliseconds and kilobytes
+lite0_last                  the same network, its last block trained
+lite0_full                  the same network, all of it trained
 small_cnn                   small convolutional network with group normalisation, from nothing, made for 64-160 pixels
 resnet18, efficientnet_b0   torchvision's, every BatchNorm replaced by GroupNorm: for training from scratch, because
                             batch statistics differ between clinics and do not average well
@@ -21,6 +23,8 @@ convnext_tiny               torchvision's, as it is: it has layer normalisation
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from embryofl.errors import UserError
@@ -29,10 +33,13 @@ if TYPE_CHECKING:
     from torch import nn
 
 DEFAULT_MODEL = "lite0"
-_OWN = ("lite0", "lite0_head", "small_cnn")
+_OWN = ("lite0", "lite0_head", "lite0_last", "lite0_full", "small_cnn")
+_LITE0 = {"image_size": 160, "local_epochs": 1, "learning_rate": 3e-4, "weight_decay": 0.05}
 _RECIPES: dict[str, dict[str, float]] = {
     "lite0_head": {"image_size": 160, "local_epochs": 4, "learning_rate": 2e-4, "weight_decay": 0.05},
-    "lite0": {"image_size": 160, "local_epochs": 1, "learning_rate": 3e-4, "weight_decay": 0.05},
+    "lite0": _LITE0,
+    "lite0_last": _LITE0,
+    "lite0_full": _LITE0,
     "small_cnn": {"image_size": 96, "local_epochs": 4, "learning_rate": 3e-3, "weight_decay": 0.05},
 }
 _TORCHVISION_RECIPE = {"image_size": 160, "local_epochs": 4, "learning_rate": 3e-4, "weight_decay": 0.05}
@@ -52,7 +59,7 @@ def model_names() -> list[str]:
 
 def has_norms(name: str) -> bool:
     """Whether a model has normalisation layers that are trained."""
-    return name not in ("lite0", "lite0_head") and not name.endswith("_frozen_bn")
+    return not name.startswith("lite0") and not name.endswith("_frozen_bn")
 
 
 def recipe(name: str) -> dict[str, float]:
@@ -100,8 +107,14 @@ def create_model(name: str, *, pretrained: str = "", seed: int = 0, grades: bool
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if name in _OWN:
-            own = {"lite0_head": Lite0Head, "lite0": Lite0, "small_cnn": SmallCNN}
-            model: nn.Module = own[name]()
+            own: dict[str, Callable[[], nn.Module]] = {
+                "lite0": Lite0,
+                "lite0_head": Lite0Head,
+                "lite0_last": partial(Lite0, Lite0.LAST),
+                "lite0_full": partial(Lite0, 0),
+                "small_cnn": SmallCNN,
+            }
+            model = own[name]()
         else:
             base, norm = _TORCHVISION[name]
             model = torchvision_model(base, norm)
