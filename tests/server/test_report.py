@@ -10,9 +10,11 @@ from run_report_kit import FILES, draw, evaluation, maker, read, told
 from sklearn.metrics import roc_auc_score
 
 from embryofl.messages import RunSettings
+from embryofl.metrics.ranking import RankingSums
 from embryofl_server import show, show_results
 from embryofl_server.report import tripod, write
 from embryofl_server.report.calibrated import learn_calibration
+from embryofl_server.report.figures import ranking
 from embryofl_server.report.warnings import LEAK_AUROC
 from embryofl_server.runs import Run
 from embryofl_server.store import Clinic
@@ -230,3 +232,11 @@ def test_the_results_can_be_printed(make, tmp_path):
     with console.capture() as captured:
         console.print(show_results.results(read(make(None, incomplete="The run was stopped."), "results.json")))
     assert "Stop: The run was stopped." in captured.get()
+
+
+def test_no_interval_of_a_ranking_leaves_what_can_be():
+    few = RankingSums(
+        cohorts=6, embryos=30, top=5, chance=2, ndcg=5.6, ndcg_squared=5.4, tau=5.5, tau_squared=5.3, critical=1
+    )
+    found = ranking(few)
+    assert found["ndcg"]["interval"][1] == found["tau"]["interval"][1] == 1.0

@@ -26,7 +26,7 @@ def clinic_record(hub: "HubService", name: str) -> dict[str, Any]:
     found = next(c for c in roster(hub) if c["name"] == name)
     rounds = [r for run in reversed(hub.runs.all()[-LAST_RUNS:]) for r in _rounds(run, name)][:LAST_ROUNDS]
     told = standing_of_data(hub.membership.statistics())["clinics"].get(name, {}).get("places", {})
-    warnings = [place["words"] for place in told.values() if place["far"]]
+    warnings = [f"Its images are {place['words']}" for place in told.values() if place["far"]]
     if name in hub.membership.sessions.twice():
         warnings.insert(0, "Its key is used in two places: was it copied?")
     summary = {k: v for k, v in found.pop("summary").items() if k != "statistics"}

@@ -119,9 +119,10 @@ def ranking(sums: RankingSums) -> dict[str, Any]:
     if not n:
         return {"cohorts": 0, "withheld": sums.withheld}
 
-    def mean(total: float, squares: float) -> Figure:
+    def mean(total: float, squares: float, least: float) -> Figure:
         spread = max(squares / n - (total / n) ** 2, 0.0)
-        return normal(total / n, math.sqrt(spread / n))
+        found = normal(total / n, math.sqrt(spread / n))
+        return {**found, "interval": [min(max(x, least), 1.0) for x in found["interval"]]}  # no cohort has more
 
     return {
         "cohorts": n,
@@ -129,8 +130,8 @@ def ranking(sums: RankingSums) -> dict[str, Any]:
         "withheld": sums.withheld,
         "top": figure(sums.top / n, wilson(sums.top, n)),
         "chance": sums.chance / n,
-        "ndcg": mean(sums.ndcg, sums.ndcg_squared),
-        "tau": mean(sums.tau, sums.tau_squared),
+        "ndcg": mean(sums.ndcg, sums.ndcg_squared, 0.0),
+        "tau": mean(sums.tau, sums.tau_squared, -1.0),
         "critical": figure(sums.critical / n, wilson(sums.critical, n)),
     }
 
