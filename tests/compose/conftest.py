@@ -19,10 +19,10 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containers]
     if reason:
         pytest.skip(f"no containers here: {reason}")
     found = Containers(tmp_path_factory.mktemp("compose"))
-    found.make("clean", YES=1)  # what an interrupted session left
+    found.clean()
     try:
         found.first_words = found.page("README.md", "make up", IMAGES="200", SET="rounds=3,local_epochs=1")
         found.first_run = found.finished()
         yield found
     finally:
-        found.make("clean", YES=1)
+        found.clean()

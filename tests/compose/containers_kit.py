@@ -80,6 +80,10 @@ class Containers:
         words = [f"{name}={value}" for name, value in {"PORT": self.port, **options}.items()]
         return run("make", "--no-print-directory", target, *words, env=self.environment, ok=ok)
 
+    def clean(self) -> None:
+        """`make clean` for containers, also of what an interrupted session left, whose notes lie in another folder."""
+        run("bash", "scripts/compose.sh", "clean", env={**self.environment, "YES": "1"})
+
     def page(self, page: str, words: str, replaced: dict[str, str] | None = None, **options: str) -> str:
         """Run the commands of a page's block that holds `words`, with `options` in the environment, as `make` reads them."""
         (block,) = [b for b in blocks() if b.containers and b.page == page and words in b.text]

@@ -1,6 +1,7 @@
 """Invites, keys and tokens are nowhere but with their owners: not in logs, metrics, scrape targets, audit log or `ps`."""
 
 import base64
+import contextlib
 import json
 import os
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from federation_kit import Federation, draw_clinic, processes_of
+from federation_kit import Federation, draw_clinic, processes_of, until
 
 from embryofl.invite import Invite
 from embryofl_demo.stack import program
@@ -72,15 +73,18 @@ def test_metrics_and_scrape_targets_hold_no_secret(federation, secrets, referenc
     addresses = [a for found in targets.values() for entry in found for a in entry["targets"]]
     alive = [a for a in addresses if ":" in a]
     assert set(targets) == {"hub", "clinics"} and len(alive) >= 4
-    text = json.dumps(targets).encode()
-    answered = 0
-    for address in alive:
-        try:
-            text += httpx.get(f"http://{address}/metrics", timeout=10).content
-            answered += 1
-        except httpx.TransportError:  # of a clinic of another test, that is gone
-            continue
-    assert answered >= 4 and b"embryofl_rounds_total" in text and b"embryofl_trainer" in text
+
+    def pages() -> list[bytes]:
+        found = []
+        for address in alive:
+            with contextlib.suppress(
+                httpx.TransportError
+            ):  # of a clinic of another test, that is gone; or just restarted
+                found.append(httpx.get(f"http://{address}/metrics", timeout=10).content)
+        return found if len(found) >= 4 else []
+
+    text = json.dumps(targets).encode() + b"".join(until("hub and three clinics answer", pages, pause=1))
+    assert b"embryofl_rounds_total" in text and b"embryofl_trainer" in text
     assert seen(secrets, text) == set()
     for port in (
         federation.stack.ports["superlink"],
