@@ -9,20 +9,18 @@ clinic-1's state: nothing of the federation is changed. The cohort is one drawn 
 
 import argparse
 import csv
-import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "browser"))
+
 from browser import browser_page, photograph
+from page_kit import running_app
 from PIL import Image, ImageFilter
 
-COMMAND = str(Path(sys.executable).parent / "embryofl-clinic")
 SHOWN = ("models", "sent.jsonl", "alive")  # of the clinic's state; no key is copied
 WIDTH, PHONE = 1100, 390
 COHORT = 4
@@ -61,19 +59,6 @@ def cohort_of(data: Path, place: Path) -> list[Path]:
     return found
 
 
-@contextmanager
-def running(state: Path, data: Path) -> Iterator[str]:
-    """`embryofl-clinic app` on any free port; gives the link that it prints."""
-    words = [COMMAND, "app", "--port", "0", "--state", str(state), "--data", str(data)]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
-    try:
-        assert process.stdout is not None
-        yield process.stdout.readline().rsplit(" ", 1)[-1].strip()
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
 def main() -> None:
     """Draw them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -86,7 +71,7 @@ def main() -> None:
         files = cohort_of(data, Path(temporary) / "cohort")
         shown = Path(temporary) / "clinic-1"
         shown.symlink_to(data)
-        with running(state, shown) as link, browser_page(given.chromium, WIDTH) as page:
+        with running_app(state, shown) as link, browser_page(given.chromium, WIDTH) as page:
             base = link.split("/enter")[0]
             page.goto(base)
             photograph(page, "app-locked", 64, 360)

@@ -12,7 +12,8 @@ from embryofl import task, wire
 from embryofl.data import load_clinic_data
 from embryofl.models.parts import head_parameters, norm_tensors
 from embryofl.weighting import loss_ratio_weights, task_weights
-from embryofl_clinic.personal import KEEP_ROUNDS, PersonalStore
+from embryofl_clinic.personal import PersonalStore
+from embryofl_clinic.round_files import KEEP_ROUNDS
 from embryofl_demo import inprocess
 from embryofl_server.start import check_settings
 

@@ -16,7 +16,8 @@ from embryofl.data import load_clinic_data
 from embryofl.gardner import STEPS, steps_of
 from embryofl.models.grades import add_grades
 from embryofl.weighting import TaskLosses
-from embryofl_clinic.task_losses import KEEP_ROUNDS, TaskLossStore
+from embryofl_clinic.round_files import KEEP_ROUNDS
+from embryofl_clinic.task_losses import TaskLossStore
 from embryofl_demo import inprocess
 from embryofl_server.start import check_settings
 

@@ -18,16 +18,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from embryofl import task, wire
-from embryofl.files import write_atomic
 from embryofl.messages import RunSettings
 from embryofl.models.parts import head_parameters, norm_tensors
 from embryofl.wire import Layout
+from embryofl_clinic.round_files import RoundFiles
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-KEEP_ROUNDS, KEEP_RUNS = 3, 5
+KEEP_RUNS = 5
 
 
 class PersonalStore:
@@ -42,26 +42,20 @@ class PersonalStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def _rounds(self, run: str) -> dict[int, Path]:
-        found = (self._folder / run).glob("round-*.safetensors")
-        return {int(p.stem.removeprefix("round-")): p for p in sorted(found)}
+    def _of(self, run: str) -> RoundFiles:
+        return RoundFiles(self._folder / run, "round", "safetensors")
 
     def save(self, run: str, round_: int, packed: np.ndarray) -> None:
-        """Keep the model after a round; later ones, of a course that is done again, go, and so do old ones."""
-        (self._folder / run).mkdir(parents=True, exist_ok=True)
-        write_atomic(self._folder / run / f"round-{round_:04d}.safetensors", packed.data)
-        rounds = self._rounds(run)
-        until_now = [number for number in rounds if number <= round_]
-        for number in {*rounds} - {*until_now[-KEEP_ROUNDS:]}:
-            rounds[number].unlink()
+        """Keep the model after a round (`RoundFiles.save`), and the newest runs alone."""
+        self._of(run).save(round_, packed.data)
         runs = sorted((p for p in self._folder.iterdir() if p.is_dir()), key=lambda p: p.stat().st_mtime)
         for old in runs[:-KEEP_RUNS]:
             shutil.rmtree(old, ignore_errors=True)
 
     def newest(self, run: str, up_to: int) -> np.ndarray | None:
         """The model of the newest round that is not later than `up_to`, or None."""
-        known = [number for number in self._rounds(run) if number <= up_to]
-        return np.fromfile(self._rounds(run)[max(known)], np.uint8) if known else None
+        path = self._of(run).newest(up_to)
+        return None if path is None else np.fromfile(path, np.uint8)
 
 
 class Personal:

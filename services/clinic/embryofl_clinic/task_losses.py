@@ -10,10 +10,8 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from embryofl.files import write_atomic
 from embryofl.weighting import TaskLosses
-
-KEEP_ROUNDS = 3
+from embryofl_clinic.round_files import RoundFiles
 
 
 class TaskLossStore:
@@ -26,26 +24,16 @@ class TaskLossStore:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def _rounds(self) -> dict[int, Path]:
-        return {int(p.stem.removeprefix("tasks-")): p for p in sorted(self._folder.glob("tasks-*.json"))}
+        self._files = RoundFiles(folder, "tasks", "json")
 
     def newest(self, up_to: int, begin: TaskLosses) -> TaskLosses:
         """The losses of the newest round that is not later than `up_to`; `begin` where there is none."""
-        rounds = self._rounds()
-        known = [number for number in rounds if number <= up_to]
-        if not known:
+        path = self._files.newest(up_to)
+        if path is None:
             return begin
-        kept = json.loads(rounds[max(known)].read_text())
+        kept = json.loads(path.read_text())
         return replace(begin, older=kept["older"], newer=kept["newer"])
 
     def save(self, round_: int, losses: TaskLosses) -> None:
-        """Keep the losses after a round; later ones, of a course that is done again, go, and so do old ones."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({"older": dict(losses.older), "newer": dict(losses.newer)})
-        write_atomic(self._folder / f"tasks-{round_:04d}.json", text.encode())
-        rounds = self._rounds()
-        until_now = [number for number in rounds if number <= round_]
-        for number in {*rounds} - {*until_now[-KEEP_ROUNDS:]}:
-            rounds[number].unlink()
+        """Keep the losses after a round (`RoundFiles.save`)."""
+        self._files.save(round_, json.dumps({"older": dict(losses.older), "newer": dict(losses.newer)}).encode())

@@ -1,0 +1,44 @@
+"""What a clinic keeps from round to round of a run: one file a round, of the newest few.
+
+A round that is done again begins from what that round began from; a round that was missed is simply not there.
+"""
+
+from pathlib import Path
+
+from embryofl.files import write_atomic
+
+KEEP_ROUNDS = 3
+
+
+class RoundFiles:
+    """Files of one kind in one run's folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the run; made when first needed.
+    kind, ending : str
+        A round's file is called `<kind>-0007.<ending>`.
+    """
+
+    def __init__(self, folder: Path, kind: str, ending: str) -> None:
+        self._folder, self._kind, self._ending = folder, kind, ending
+
+    def _rounds(self) -> dict[int, Path]:
+        found = self._folder.glob(f"{self._kind}-*.{self._ending}")
+        return {int(p.stem.removeprefix(f"{self._kind}-")): p for p in sorted(found)}
+
+    def newest(self, up_to: int) -> Path | None:
+        """The file of the newest round that is not later than `up_to`, or None."""
+        rounds = self._rounds()
+        known = [number for number in rounds if number <= up_to]
+        return rounds[max(known)] if known else None
+
+    def save(self, round_: int, data: bytes | memoryview) -> None:
+        """Keep what a round ended with; later ones, of a course that is done again, go, and so do old ones."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(self._folder / f"{self._kind}-{round_:04d}.{self._ending}", data)
+        rounds = self._rounds()
+        until_now = [number for number in rounds if number <= round_]
+        for number in {*rounds} - {*until_now[-KEEP_ROUNDS:]}:
+            rounds[number].unlink()
