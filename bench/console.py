@@ -83,7 +83,7 @@ class Changes:
 
     @contextlib.contextmanager
     def going(self) -> Iterator[None]:
-        """One a second, in the background."""
+        """One a second, in the background; at the end the clinic takes part."""
         over = threading.Event()
 
         def work() -> None:
@@ -94,6 +94,8 @@ class Changes:
                     self("suspend", reason="bench")
                 else:
                     self("resume")
+            if number % 2:  # it ends as it began
+                self("resume")
 
         thread = threading.Thread(target=work)
         thread.start()
