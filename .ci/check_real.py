@@ -3,7 +3,7 @@
 import sys
 
 from embryofl_demo.layout import current
-from embryofl_server.runs import Runs
+from embryofl_server.runs.log import Runs
 
 bar = float(sys.argv[1])
 run = Runs(current().hub / "runs").latest()

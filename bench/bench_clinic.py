@@ -6,23 +6,23 @@ import sys
 import threading
 
 sys.path.insert(0, os.environ["BENCH_DIR"])
-import common  # noqa: E402  (the workload: model, batches, timed_epoch)
 import numpy as np
 import torch
 
+import common  # noqa: E402  (the workload: model, batches, timed_epoch)
 from embryofl import wire
 from embryofl.invite import Invite
 from embryofl.messages import Request
 from embryofl.metrics import ScoreSums
-from embryofl_clinic.agent import Agent
-from embryofl_clinic.identity import Identity
-from embryofl_clinic.join import join
+from embryofl_clinic.joining.identity import Identity
+from embryofl_clinic.joining.join import join
 from embryofl_clinic.settings import load_settings
-from embryofl_clinic.workload import Trained, Workbench
+from embryofl_clinic.trainer import Agent
+from embryofl_clinic.workload.embryo import Trained, Workbench
 
 
 class BenchWorkload:
-    """See `embryofl_clinic.workload.Workload`."""
+    """See `embryofl_clinic.workload.embryo.Workload`."""
 
     device = "cpu"
 

@@ -29,8 +29,8 @@ from playwright.sync_api import Browser, Error, sync_playwright
 from embryofl.messages import run_settings
 from embryofl_demo.layout import Place
 from embryofl_demo.stack import Stack, free_port
-from embryofl_server.runs import Runs
-from embryofl_server.store import Store
+from embryofl_server.members.store import Store
+from embryofl_server.runs.log import Runs
 
 CHANGES, ROUNDS = 20, 100
 PARTS = ("server", "superlink", "gateway")

@@ -18,10 +18,10 @@ from embryofl.messages import RunSettings
 from embryofl.metrics import ScoreSums
 from embryofl.wire import Layout
 from embryofl_demo.stack import free_port
-from embryofl_server import results
-from embryofl_server.checkpoint import Checkpoints
-from embryofl_server.exporter import Exporter
+from embryofl_server.federation.checkpoint import Checkpoints
 from embryofl_server.hub import HubService
+from embryofl_server.monitor.exporter import Exporter
+from embryofl_server.runs import metric_lines
 from embryofl_server.settings import HubSettings
 
 CLINICS, ROUNDS = (int(x) for x in [*sys.argv[1:], "100", "20"][:2])
@@ -67,7 +67,7 @@ def main() -> None:
             }  # fmt: skip
             record = {"clinics": clinics, "refused": {}, "began": 0.0, "seconds": {"clinics": 5.0}}
             checkpoints.save(number, packed, record)
-            lines.extend(results.record_lines({**record, "round": number}))
+            lines.extend(metric_lines.record_lines({**record, "round": number}))
             run.event("round", round=number, accepted=NAMES, refused={}, seconds=9.0)
             run.rewrite_metrics(lines)
             run.set_state("running", number)
@@ -99,7 +99,7 @@ def main() -> None:
         (run.folder / "model.json").write_text(json.dumps(
             {"evaluation": {n: {"validation": sums(i), "test": sums(i + 7)} for i, n in enumerate(NAMES)}}))  # fmt: skip
         final = {"round": ROUNDS + 3, **json.loads((run.folder / "model.json").read_text())}
-        run.rewrite_metrics([*lines, *results.final_lines(final)])
+        run.rewrite_metrics([*lines, *metric_lines.final_lines(final)])
         run.event("finished", round=ROUNDS + 3, sha256="")
         run.set_state("finished", ROUNDS + 3)
         scrape("scrape after the run's end")

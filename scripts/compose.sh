@@ -177,7 +177,7 @@ count_clinics() {
 import sys
 from pathlib import Path
 from embryofl.errors import UserError
-from embryofl_datagen.divide import clinic_folders
+from embryofl_data.dividing import clinic_folders
 try:
     print(len(clinic_folders(Path("/source")) or []))
 except (UserError, OSError) as error:

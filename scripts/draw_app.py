@@ -17,9 +17,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "browser"))
 
-from browser import browser_page, photograph
 from page_kit import running_app
 from PIL import Image, ImageFilter
+
+from browser import browser_page, photograph
 
 SHOWN = ("models", "sent.jsonl", "alive")  # of the clinic's state; no key is copied
 WIDTH, PHONE = 1100, 390

@@ -12,10 +12,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from browser import browser_page, photograph
 from PIL import Image, ImageDraw, ImageFont
 
-from embryofl.data.listing import list_images
+from browser import browser_page, photograph
+from embryofl_data.reading.listing import list_images
 
 BIN = Path(sys.executable).parent
 MOST_HEIGHT = 1500

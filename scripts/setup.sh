@@ -34,7 +34,7 @@ fi
 echo "Installing into $venv (once; a few minutes)..."
 cd "$here"
 "$venv/bin/python" -m pip install -q --disable-pip-version-check --retries 2 -c constraints.txt "${index[@]}" \
-	-e 'services/common[train]' -e services/server -e services/clinic -e services/datagen -e services/tunnel -e services/demo
+	-e 'services/common[train]' -e 'services/data[report]' -e services/server -e services/clinic -e services/datagen -e services/tunnel -e services/demo
 # The console has an environment of its own: Gradio takes no Pillow 13, without which clinics cannot read some TIFF files.
 "$python" -m venv "$venv/console"
 grep -v "^pillow=" constraints.txt >"$venv/console/constraints.txt"

@@ -1,4 +1,4 @@
-"""Train the detector of burnt-in text (`embryofl_clinic/report/burnt_text.npz`).
+"""Train the detector of burnt-in text (`embryofl_data/report/burnt_text.npz`).
 
     python scripts/train_text_detector.py EMBRYOS FONTS [FONTS ...] --out burnt_text.npz
 
@@ -18,8 +18,8 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 from torch import nn
 from torch.nn import functional
 
-from embryofl.data.listing import is_image_name
-from embryofl_clinic.report.burnt_text import STRIDE, normalise
+from embryofl_data.reading.listing import is_image_name
+from embryofl_data.report.burnt_text import STRIDE, normalise
 
 SIDE = 160
 ALPHABETS = (

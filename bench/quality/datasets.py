@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from embryofl.data import ClinicData
-from embryofl.data.cache import open_cache
-from embryofl.data.contract import COLUMNS, EmbryoImage
-from embryofl.data.dataset import _examples
-from embryofl.data.layouts import read_folder
-from embryofl.data.split import assign, join_groups, stratum
+from embryofl_data import ClinicData
+from embryofl_data.cache import open_cache
+from embryofl_data.dataset import _examples
+from embryofl_data.reading.contract import COLUMNS, EmbryoImage
+from embryofl_data.reading.layouts import read_folder
+from embryofl_data.split import assign, join_groups, stratum
 
 FOLDS = 3
 VALIDATION = 0.2
@@ -69,9 +69,9 @@ def _real(root: Path, source: Path, day: int) -> None:
 
 def _synthetic(root: Path, seed: int, workers: int) -> None:
     """Five microscopes of embryofl-datagen, thinned to the prevalence of each clinic."""
+    from embryofl_data.progress import Report
     from embryofl_datagen.job import generate
     from embryofl_datagen.plan import Settings
-    from embryofl_datagen.progress import Report
 
     for number, (count, prevalence) in enumerate(SYNTHETIC, 1):
         drawn = root / f"drawn-{number}"

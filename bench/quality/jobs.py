@@ -35,7 +35,7 @@ def run(job: Job, data_dir: Path, cache_dir: Path, out: Path, device: str = "cpu
     import torch
 
     from embryofl_demo import inprocess
-    from embryofl_server.start import check_settings, parse_settings
+    from embryofl_server.federation.run_settings import check_settings, parse_settings
 
     torch.set_num_threads(1)
     began = time.monotonic()

@@ -46,7 +46,7 @@ def train(unit: Unit, out: Path, device: str) -> dict[str, Any]:
     import torch
 
     from embryofl_demo import inprocess
-    from embryofl_server.start import check_settings, parse_settings
+    from embryofl_server.federation.run_settings import check_settings, parse_settings
 
     torch.set_num_threads(1)
     recipe, data, fold, inner, way = unit

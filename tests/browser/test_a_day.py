@@ -10,9 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "federation"))
-
-from federation_kit import WAIT_S, Federation, clean_environment, draw_clinic, until
+from kits.federation import WAIT_S, Federation, clean_environment, draw_clinic, until
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium")

@@ -3,16 +3,10 @@
 With the model of a real federation: `tests/federation/test_finished_models.py`.
 """
 
-import sys
-from pathlib import Path
-
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "clinic"))
-sys.path.insert(0, str(Path(__file__).parent))
-
-from page_kit import CHROMIUM, browser_page, enter, look, running_app
-from scoring_kit import draw_embryo, finished_model
+from kits.browser import CHROMIUM, browser_page, enter, look, running_app
+from kits.scoring import draw_embryo, finished_model
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium package")
 pytest.importorskip("playwright.sync_api", reason="needs playwright (requirements-dev.txt)")

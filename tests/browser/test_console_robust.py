@@ -1,23 +1,16 @@
 """The console in a real browser when things go wrong, for hands that use no mouse, on a phone, and with hostile words."""
 
 import shutil
-import sys
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "federation"))
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "server"))
-
 from cryptography.hazmat.primitives.asymmetric import ec
-from enrolment_kit import openssh
-from federation_kit import WAIT_S, Federation, clean_environment, until
 
 from embryofl.messages import run_settings
 from embryofl_console import texts
-from embryofl_server.runs import Runs
-from embryofl_server.store import Store
+from embryofl_server.members.store import Store
+from embryofl_server.runs.log import Runs
+from kits.enrolment import openssh
+from kits.federation import WAIT_S, Federation, clean_environment, until
 
 api = pytest.importorskip("playwright.sync_api", reason="needs playwright (requirements-dev.txt)")
 CHROMIUM = shutil.which("chromium")

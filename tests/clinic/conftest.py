@@ -1,7 +1,6 @@
 """Stand-ins for a clinic's surroundings: a link that hands out texts and keeps answers, transfers, a tiny workload."""
 
 import hashlib
-import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,13 +12,11 @@ import pytest
 from embryofl.messages import Download, Request, RunSettings, Update
 from embryofl.metrics import ScoreSums
 from embryofl.wire import Layout
-from embryofl_clinic.agent import Agent
-from embryofl_clinic.fleet_link import Incoming
-from embryofl_clinic.identity import Identity, Membership
+from embryofl_clinic.joining.identity import Identity, Membership
+from embryofl_clinic.link.fleet_link import Incoming
 from embryofl_clinic.settings import ClinicSettings
-from embryofl_clinic.workload import Trained
-
-sys.path.insert(0, str(Path(__file__).parent))
+from embryofl_clinic.trainer import Agent
+from embryofl_clinic.workload.embryo import Trained
 
 LAYOUT = Layout.of({"w": ("F32", (4,))})
 

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from embryofl.data.optics import optics_of
 from embryofl.data_statistics import BINS, MEASURES, DataStatistics, others_of, places, pool, release
+from embryofl_data.reading.optics import optics_of
 
 
 def rows(seed: int, images: int, brightness: float = 150.0) -> list[tuple[float, ...]]:

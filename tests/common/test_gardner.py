@@ -5,11 +5,11 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from embryofl.data.dataset import Examples, pool
 from embryofl.gardner import COLUMNS, STEPS, Agreement, added, agreement, steps_of
 from embryofl.models import create_model, model_names
 from embryofl.models.grades import grade_losses, with_grades
 from embryofl.task import TrainSettings, evaluate_grades, predict, train
+from embryofl_data.dataset import Examples, pool
 
 NAN = float("nan")
 

@@ -19,7 +19,7 @@ FAST = TrainSettings(local_epochs=1, batch_size=16)
 
 @dataclass(frozen=True)
 class Drawn:
-    """Stands in for embryofl.data's Examples: the same fields, pictures drawn here."""
+    """Stands in for embryofl_data's Examples: the same fields, pictures drawn here."""
 
     pixels: npt.NDArray[np.uint8] | npt.NDArray[np.float32]
     rows: npt.NDArray[np.int64]

@@ -1,15 +1,10 @@
 """One federation in containers for the whole session."""
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-for folder in ("compose", "docs"):
-    sys.path.insert(0, str(Path(__file__).parents[1] / folder))
-
-from containers_kit import Containers, why_not  # noqa: E402
+from kits.containers import Containers, why_not
 
 
 @pytest.fixture(scope="session")

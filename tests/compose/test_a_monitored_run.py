@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from containers_kit import PROJECT, ROOT, Containers, run, until
+
+from kits.containers import PROJECT, ROOT, Containers, run, until
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1500)]
 TOOL = ROOT.parent / "shared" / "grafana-check"

@@ -4,17 +4,14 @@ import json
 import os
 import re
 import subprocess
-import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 import pytest
-from containers_kit import PROJECT, ROOT, free_port, run, until
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "browser"))
-
-from page_kit import CHROMIUM, browser_page, enter
+from kits.browser import CHROMIUM, browser_page, enter
+from kits.containers import PROJECT, ROOT, free_port, run, until
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(600)]
 NAME = f"{PROJECT}-app-clinic-1"

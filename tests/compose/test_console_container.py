@@ -7,7 +7,8 @@ from contextlib import closing
 
 import httpx
 import pytest
-from containers_kit import PROJECT, run
+
+from kits.containers import PROJECT, run
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1500)]
 SHOWN = re.compile(r"Console: (http://localhost:\d+), .*shown this once.*: ([\w-]{20,})$", re.M)

@@ -12,7 +12,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from containers_kit import PROJECT, ROOT, run, trained, until
+
+from kits.containers import PROJECT, ROOT, run, trained, until
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1500)]  # the first one builds the images
 
@@ -175,9 +176,9 @@ def test_strangers_get_nothing(federation):
     code = """
 import pathlib, threading
 from cryptography.hazmat.primitives.asymmetric import ec
-from embryofl_clinic.fleet_link import FleetLink, Refused
-from embryofl_clinic.identity import Membership
-from embryofl_clinic.route import Route
+from embryofl_clinic.link.fleet_link import FleetLink, Refused
+from embryofl_clinic.joining.identity import Membership
+from embryofl_clinic.joining.route import Route
 hub = Membership.model_validate_json(pathlib.Path("/state/identity/hub.json").read_text())
 key = ec.generate_private_key(ec.SECP384R1())
 try:

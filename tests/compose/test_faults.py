@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from containers_kit import PROJECT, Containers, run, until
+
+from kits.containers import PROJECT, Containers, run, until
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1500)]
 PARTS = ("server", "superlink", "gateway")

@@ -10,7 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from containers_kit import PROJECT, ROOT, run, trained, until
+
+from kits import KITS
+from kits.containers import PROJECT, run, trained, until
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1500)]
 
@@ -19,7 +21,7 @@ NETWORK, CLINIC = f"{PROJECT}-far", f"{PROJECT}-far-clinic"
 
 
 def test_a_clinic_on_a_network_of_its_own_joins_through_the_tunnel_and_takes_part(federation, tmp_path):
-    agent = ROOT / "tests" / "federation" / "ngrok_agent.py"
+    agent = KITS / "ngrok_agent.py"
     federation.environment |= {
         "NGROK_AUTHTOKEN": TOKEN, "NGROK_AGENT": str(agent), "NGROK_REMOTE_ADDR": "tunnel:20443",
     }  # fmt: skip

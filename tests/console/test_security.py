@@ -17,7 +17,8 @@ import pytest
 
 from embryofl_console import door
 from embryofl_console.door import MOST_TRIES, Door, new_password
-from embryofl_server.identity import Identity
+from embryofl_server.members.identity import Identity
+from kits import KITS
 
 PROGRAM = Path(sys.prefix) / "console" / "bin" / "embryofl-console"
 GRADIO = [
@@ -173,7 +174,7 @@ def test_only_a_hash_of_the_password_is_kept_and_it_is_told_once(console):
 @pytest.fixture(scope="module")
 def routes(console):
     """Every route that the application has, Gradio's own with it: methods, and path with its parameters' names."""
-    script = Path(__file__).with_name("console_routes.py")
+    script = KITS / "console_routes.py"
     done = subprocess.run(
         [PROGRAM.with_name("python"), script], env=console.env, capture_output=True, text=True, check=True
     )

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from embryofl.errors import UserError
+from embryofl_data.progress import Report
 from embryofl_datagen.job import generate
 from embryofl_datagen.plan import HEADER, Settings
-from embryofl_datagen.progress import Report
 
 SMALL = Settings(images=24, size=64, seed=5, best_auc=0.9)
 
@@ -72,7 +72,7 @@ def test_rows_follow_the_data_contract(clinics: list[Path]) -> None:
 
 
 def test_the_reader_of_the_clinics_takes_the_folder_without_a_complaint(clinics: list[Path]) -> None:
-    contract = pytest.importorskip("embryofl.data.layouts")
+    contract = pytest.importorskip("embryofl_data.reading.layouts")
     for folder in clinics:
         data = contract.read_folder(folder)
         assert len(data.images) == SMALL.images

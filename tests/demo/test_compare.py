@@ -1,20 +1,15 @@
 """`make compare` in small: every way of training is judged on every clinic's held-out patients, and pooling mixes nobody up."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
-from embryofl.data import Examples, pool
+from embryofl_data import Examples, pool
 from embryofl_demo.compare import POOLED, compare, figures
 from embryofl_demo.intervals import Scored, auroc, draws, figure, sampled
 from embryofl_demo.plot import svg
-from embryofl_server.start import check_settings
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "federation"))
-from federation_kit import draw_clinic
+from embryofl_server.federation.run_settings import check_settings
+from kits.federation import draw_clinic
 
 
 @pytest.fixture(autouse=True)

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kits.federation import draw_clinic
+
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "federation"))
-from federation_kit import draw_clinic  # noqa: E402
 
 
 @pytest.fixture

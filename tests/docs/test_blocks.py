@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from code_blocks import PAGES, ROOT, blocks
-from federation_kit import processes_of, until
 
 from embryofl_demo.stack import free_port
+from kits.code_blocks import PAGES, ROOT, blocks
+from kits.federation import processes_of, until
 
 BIN = Path(sys.executable).parent
 HERE = [b for b in blocks() if not b.containers]

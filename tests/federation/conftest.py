@@ -1,15 +1,12 @@
 """One federation of three clinics for the whole session; clinic-1 is connected through a recording proxy."""
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from federation_kit import Federation, clean_environment, draw_clinic
-from recording_proxy import RecordingProxy
+from kits.federation import Federation, clean_environment, draw_clinic
+from kits.recording_proxy import RecordingProxy
 
 NAMES = ["clinic-1", "clinic-2", "clinic-3"]
 _HERE = Path(__file__).parent

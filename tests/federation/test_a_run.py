@@ -6,13 +6,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from federation_kit import SETTINGS
 
 from embryofl.messages import RunSettings
-from embryofl_clinic.workload import EmbryoWorkload
+from embryofl_clinic.workload.embryo import EmbryoWorkload
 from embryofl_demo import inprocess
-from embryofl_server.audit_log import verify_log
-from embryofl_server.checkpoint import Checkpoints
+from embryofl_server.audit.reading import verify_log
+from embryofl_server.federation.checkpoint import Checkpoints
+from kits.federation import SETTINGS
 
 
 def test_the_run_ends_with_a_model_any_tool_can_read(federation, reference):

@@ -8,16 +8,16 @@ import threading
 import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
-from federation_kit import route_to, until
-from gateway_kit import SHUT, raw, status
 
 from embryofl.errors import UserError
 from embryofl.files import write_atomic
 from embryofl.invite import Invite
-from embryofl_clinic.fleet_link import FleetLink, Refused
-from embryofl_clinic.identity import Identity
-from embryofl_clinic.join import join
-from embryofl_server.blobs import SignedUrls
+from embryofl_clinic.joining.identity import Identity
+from embryofl_clinic.joining.join import join
+from embryofl_clinic.link.fleet_link import FleetLink, Refused
+from embryofl_server.federation.blobs import SignedUrls
+from kits.federation import route_to, until
+from kits.gateway import SHUT, raw, status
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_no_message_is_handed_out_to_a_key_that_is_not_its_clinics(federation, t
 def test_nobody_registers_a_key_through_the_gateway(federation, tmp_path):
     from flwr.proto.fleet_pb2 import RegisterNodeFleetRequest
 
-    from embryofl_server.superlink import _node_key
+    from embryofl_server.federation.superlink import _node_key
 
     key = ec.generate_private_key(ec.SECP384R1())
     identity = Identity(tmp_path / "identity")
@@ -115,7 +115,7 @@ def test_another_clinics_used_invite_is_worth_nothing(federation, tmp_path):
 
 def test_a_stranger_in_the_middle_is_not_trusted(federation, tmp_path):
     """Under the hub's address but with another certificate: the clinic does not even send its secret."""
-    from embryofl_server.identity import Identity as HubIdentity
+    from embryofl_server.members.identity import Identity as HubIdentity
 
     HubIdentity(tmp_path / "other", ["localhost"])
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

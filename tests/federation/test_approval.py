@@ -8,9 +8,9 @@ import subprocess
 from pathlib import Path
 
 import httpx
-from federation_kit import Federation, draw_clinic, until
 
 from embryofl_demo.stack import hub_environment, program
+from kits.federation import Federation, draw_clinic, until
 
 
 def guessing_is_slowed_down(federation: Federation) -> None:

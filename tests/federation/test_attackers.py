@@ -8,13 +8,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from federation_kit import Federation, draw_clinic, until
 
 from embryofl.metrics import ScoreSums, merge
+from kits import KITS
+from kits.federation import Federation, draw_clinic, until
 
 HONEST = [f"clinic-{i}" for i in range(1, 5)]
 EVIL = "evil"
-HERE = Path(__file__).parent
 REASONS = {"nan": "not_finite", "scale": "norm", "count": "examples", "claim": "metrics", "garbage": "malformed",
            "big": "malformed", "huge": "no_upload"}  # fmt: skip
 SETTINGS = {"strategy": "trimmed_mean", "min_clinics": 4, "rounds": len(REASONS) + 1, "round_deadline_s": 60, "seed": 3,
@@ -66,7 +66,7 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
         found.stack.start_hub()
         for name in HONEST:
             found.stack.start_clinic(name)
-        found.stack.start_clinic(EVIL, [sys.executable, str(HERE / "attacking_clinic.py")])
+        found.stack.start_clinic(EVIL, [sys.executable, str(KITS / "attacking_clinic.py")])
         found.stack.wait_enrolled([*HONEST, EVIL], 180)
         yield found
     finally:

@@ -3,9 +3,8 @@
 import os
 import subprocess
 
-from federation_kit import until
-
 from embryofl_demo.stack import program
+from kits.federation import until
 
 
 def hub_command(federation, *words):

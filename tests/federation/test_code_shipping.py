@@ -8,10 +8,10 @@ import time
 
 import numpy as np
 import pytest
-from federation_kit import until
 
-from embryofl_server import superlink as module
-from embryofl_server.superlink import SuperLink
+from embryofl_server.federation import superlink as module
+from embryofl_server.federation.superlink import SuperLink
+from kits.federation import until
 
 
 @pytest.fixture

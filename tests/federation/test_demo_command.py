@@ -11,9 +11,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from federation_kit import WAIT_S, draw_clinic, processes_of, until
 
 from embryofl_demo.stack import free_port, program
+from kits.federation import WAIT_S, draw_clinic, processes_of, until
 
 SMALL = ["--set", "image_size=48", "--set", "local_epochs=1", "--set", "batch_size=16"]
 STOP_S = 10.0 + 3.0  # the promise, and what a busy machine may add

@@ -3,18 +3,13 @@
 import csv
 import json
 import subprocess
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from federation_kit import until
 
-from embryofl_clinic.sent import FRAME
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "browser"))
-
-from page_kit import CHROMIUM, COMMAND, browser_page, enter, look, running_app
+from embryofl_clinic.policy.sent import FRAME
+from kits.browser import CHROMIUM, COMMAND, browser_page, enter, look, running_app
+from kits.federation import until
 
 
 @pytest.fixture(scope="module")

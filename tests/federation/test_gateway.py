@@ -15,12 +15,12 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from federation_kit import until
-from gateway_kit import SHUT, raw, status
 
 from embryofl.invite import HUB_NAME
 from embryofl_demo.stack import CADDYFILE, free_port, port_is_free, program
-from embryofl_server.identity import Identity
+from embryofl_server.members.identity import Identity
+from kits.federation import until
+from kits.gateway import SHUT, raw, status
 
 
 class Upstream:

@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from federation_kit import SETTINGS, Federation, clean_environment, draw_clinic
+
+from kits.federation import SETTINGS, Federation, clean_environment, draw_clinic
 
 NAMES = ["clinic-1", "clinic-2", "clinic-3"]
 pytestmark = [pytest.mark.federation, pytest.mark.timeout(300)]

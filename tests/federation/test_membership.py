@@ -8,14 +8,14 @@ import threading
 
 import httpx
 import pytest
-from federation_kit import Federation, draw_clinic, route_to, until
 
 from embryofl.errors import UserError
 from embryofl.invite import Invite
-from embryofl_clinic.fleet_link import FleetLink, Refused
-from embryofl_clinic.identity import Identity
-from embryofl_clinic.join import join
+from embryofl_clinic.joining.identity import Identity
+from embryofl_clinic.joining.join import join
+from embryofl_clinic.link.fleet_link import FleetLink, Refused
 from embryofl_demo.stack import hub_environment, program
+from kits.federation import Federation, draw_clinic, route_to, until
 
 
 def listed(federation: Federation, name: str) -> dict:

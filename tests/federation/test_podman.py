@@ -5,9 +5,9 @@ import shutil
 import subprocess
 
 import pytest
-from federation_kit import Federation, draw_clinic, until
 
 from embryofl_demo.stack import hub_environment, program
+from kits.federation import Federation, draw_clinic, until
 
 NAME = "embryofl-test-podman"
 

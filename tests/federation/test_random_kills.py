@@ -5,7 +5,7 @@ import random
 import signal
 import time
 
-from federation_kit import until
+from kits.federation import until
 
 KILLS, ROUNDS, MOST_S = 20, 16, 1.5
 SETTINGS = {"rounds": ROUNDS, "strategy": "fedadam"}  # its moments have to survive as well

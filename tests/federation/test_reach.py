@@ -16,14 +16,15 @@ from pathlib import Path
 import psutil
 import pytest
 from cryptography import x509
-from federation_kit import Federation, draw_clinic, until
-from proxy import Proxy
 
 from embryofl.errors import UserError
 from embryofl.invite import HUB_NAME, Invite
-from embryofl_clinic.identity import Identity
-from embryofl_clinic.join import join
+from embryofl_clinic.joining.identity import Identity
+from embryofl_clinic.joining.join import join
 from embryofl_demo.stack import hub_environment, program
+from kits import KITS
+from kits.federation import Federation, draw_clinic, until
+from kits.proxy import Proxy
 
 TOKEN = "2abcTOKENofTheTests_xyz"
 CERTIFICATE_S = 40
@@ -72,7 +73,7 @@ class Reached(Federation):
 def reached(tmp_path_factory: pytest.TempPathFactory, _environment: None) -> Iterator[Reached]:
     root = tmp_path_factory.mktemp("reach") / "reach"
     os.environ |= {
-        "NGROK_AUTHTOKEN": TOKEN, "NGROK_STANDIN": str(root), "NGROK_AGENT": str(Path(__file__).with_name("ngrok_agent.py")),
+        "NGROK_AUTHTOKEN": TOKEN, "NGROK_STANDIN": str(root), "NGROK_AGENT": str(KITS / "ngrok_agent.py"),
         "EMBRYOFL_CERTIFICATE_DAYS": str(CERTIFICATE_S / 86_400),
     }  # fmt: skip
     found = Reached(root, ngrok=True)
@@ -172,7 +173,7 @@ def test_the_token_is_nowhere_to_be_seen(reached):
 def test_what_keeps_a_tunnel_from_opening_is_said_and_the_token_is_not(tmp_path, token, agent, words):
     file = tmp_path / "state.json"
     env = {**os.environ, "NGROK_AUTHTOKEN": token, "EMBRYOFL_TUNNEL_FILE": str(file),
-           "EMBRYOFL_NGROK_PATH": str(Path(__file__).with_name(agent))}  # fmt: skip
+           "EMBRYOFL_NGROK_PATH": str(KITS / agent)}  # fmt: skip
     with (tmp_path / "log").open("wb") as log:
         tunnel = subprocess.Popen([program("embryofl-tunnel"), "run"], env=env, stdout=log, stderr=log)
         try:

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from federation_kit import Federation, until
-from line import Line
+
+from kits.federation import Federation, until
+from kits.line import Line
 
 AWAY_S = 24.0  # a node that was silent for 20 s counts as offline
 PATIENT = {"rounds": 4, "round_deadline_s": 300}

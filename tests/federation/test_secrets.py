@@ -10,10 +10,10 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from federation_kit import Federation, draw_clinic, processes_of, until
 
 from embryofl.invite import Invite
 from embryofl_demo.stack import program
+from kits.federation import Federation, draw_clinic, processes_of, until
 
 
 def spellings(secret: bytes) -> set[bytes]:

@@ -6,9 +6,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from federation_kit import Federation, until
 
 from embryofl_demo.stack import program
+from kits.federation import Federation, until
 
 NAMES = ("clinic-1", "clinic-2", "clinic-3")
 PUBLIC = ("results-public.json", *(f"model-card-public.{kind}" for kind in ("json", "md", "html")))

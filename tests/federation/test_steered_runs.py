@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from embryofl.messages import RunSettings
-from embryofl_clinic.workload import EmbryoWorkload
+from embryofl_clinic.workload.embryo import EmbryoWorkload
 from embryofl_demo import inprocess
 
 NAMES = ("clinic-1", "clinic-2", "clinic-3")

@@ -6,9 +6,9 @@ import signal
 import subprocess
 
 import pytest
-from federation_kit import until
 
 from embryofl_demo.stack import program
+from kits.federation import until
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from federation_kit import Federation, draw_clinic
 from PIL import Image
 
-from embryofl.data.dataset import split_to_train
-from embryofl.data.layouts import read_folder
+from embryofl_data.dataset import split_to_train
+from embryofl_data.reading.layouts import read_folder
+from kits.federation import Federation, draw_clinic
 
 NAMES = ["anna", "bert"]
 

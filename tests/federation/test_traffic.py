@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from federation_kit import SETTINGS, draw_clinic, until
-from leak_scanner import Secrets
-from recording_proxy import RecordingProxy
+
+from kits import KITS
+from kits.federation import SETTINGS, draw_clinic, until
+from kits.leak_scanner import Secrets
+from kits.recording_proxy import RecordingProxy
 
 SIZES = (SETTINGS["image_size"], 96)
 
@@ -16,8 +18,8 @@ SIZES = (SETTINGS["image_size"], 96)
 def scores_of(weights: Path, data: Path, cache: Path) -> np.ndarray:
     """Scores of all the clinic's labelled embryos under the model in `weights`."""
     from embryofl import task, wire
-    from embryofl.data import load_clinic_data
     from embryofl.models import create_model
+    from embryofl_data import load_clinic_data
 
     model = create_model("small_cnn")
     packed = np.fromfile(weights, np.uint8)
@@ -78,7 +80,7 @@ def test_a_leak_would_be_found(federation, reference, tmp_path):
     proxy = RecordingProxy(gateway / "gateway.crt", gateway / "gateway.key", federation.ca, federation.port)
     federation.stack.via["leaky"] = proxy.port
     draw_clinic(federation.place.data("leaky"), "leaky-SECRET")
-    entry = Path(__file__).parent / "leaky_clinic.py"
+    entry = KITS / "leaky_clinic.py"
     try:
         federation.join(["leaky"], [sys.executable, str(entry)])
         until("the leaky clinic is connected", lambda: "connected to" in federation.log("leaky"))

@@ -2,7 +2,7 @@
 
 import time
 
-from federation_kit import until
+from kits.federation import until
 
 SLACK_S = 5.0  # what a busy machine may add
 

@@ -11,10 +11,10 @@ from prometheus_client import CollectorRegistry
 from embryofl.messages import RunSettings
 from embryofl.metrics import ScoreSums
 from embryofl.wire import Layout
-from embryofl_server import results
-from embryofl_server.checkpoint import Checkpoints
-from embryofl_server.exporter import make_registry
+from embryofl_server.federation.checkpoint import Checkpoints
 from embryofl_server.hub import HubService
+from embryofl_server.monitor.exporter import make_registry
+from embryofl_server.runs import metric_lines
 from embryofl_server.settings import HubSettings
 
 ROOT = Path(__file__).parents[2]
@@ -85,7 +85,7 @@ class FilledHub:
         checkpoints.save(number, np.asarray(LAYOUT.empty()), record)
         run.set_state("running", number)
         run.event("round", round=number, accepted=sorted(clinics), refused=refused, seconds=5.5)
-        run.rewrite_metrics([line for r in checkpoints.records() for line in results.record_lines(r)])
+        run.rewrite_metrics([line for r in checkpoints.records() for line in metric_lines.record_lines(r)])
 
     def finish(self, run) -> None:
         """The closing evaluation."""
@@ -94,7 +94,7 @@ class FilledHub:
         }
         record = {"round": run.state["round"], "evaluation": evaluation}
         (run.folder / "model.json").write_text(json.dumps(record))
-        run.rewrite_metrics([*run.metrics(), *results.final_lines({**record, "evaluation": {
+        run.rewrite_metrics([*run.metrics(), *metric_lines.final_lines({**record, "evaluation": {
             n: {k: v for k, v in e.items()} for n, e in evaluation.items()}})])  # fmt: skip
         run.event("finished", round=record["round"], sha256="")
         run.set_state("finished", record["round"])

@@ -9,8 +9,8 @@ import pytest
 
 from embryofl.metric_names import CLINIC_STATES, HUB, ROUND_PHASES, RUN_STATES
 from embryofl_demo.stack import free_port
-from embryofl_server.exporter import Exporter
 from embryofl_server.hub import HubService
+from embryofl_server.monitor.exporter import Exporter
 from embryofl_server.settings import HubSettings
 
 

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from embryofl_server.jsonlines import JsonLines
-from embryofl_server.presence import LastSeen
+from embryofl_server.members.presence import LastSeen
+from embryofl_server.runs.jsonlines import JsonLines
 
 
 def test_only_new_whole_lines_are_given(tmp_path):

@@ -1,6 +1,5 @@
 """Small stand-ins that the server's tests share: a layout, packed states, clinics."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,9 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from embryofl.wire import Layout
 from embryofl_server.hub import HubService
 from embryofl_server.settings import HubSettings
-
-sys.path.insert(0, str(Path(__file__).parent))
-from rounds_kit import stages
+from kits.rounds import stages
 
 LAYOUT = Layout.of({"w": ("F32", (3, 50)), "b": ("F32", (7,)), "half": ("F16", (5,)), "count": ("I64", ())})
 

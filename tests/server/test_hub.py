@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from enrolment_kit import ask_standing, enrolment
 from fastapi.testclient import TestClient
 
 from embryofl.errors import UserError
 from embryofl.messages import Enrolment, StandingQuestion, proof_text
-from embryofl_server.api import RecentFailures, create_app
-from embryofl_server.blobs import BadUrl
+from embryofl_server.api.app import RecentFailures, create_app
+from embryofl_server.federation.blobs import BadUrl
 from embryofl_server.hub import HubService
+from embryofl_server.members.store import Refused
 from embryofl_server.settings import HubSettings
-from embryofl_server.store import Refused
+from kits.enrolment import ask_standing, enrolment
 
 
 @pytest.fixture

@@ -26,8 +26,8 @@ from embryofl.messages import PROTOCOL
 from embryofl.metric_names import CLINIC_PHASES, TRAINER, TRAINER_PHASES
 
 if TYPE_CHECKING:
-    from embryofl.data import Examples
     from embryofl_clinic.settings import ClinicSettings
+    from embryofl_data import Examples
 
 log = logging.getLogger("embryofl.exporter")
 

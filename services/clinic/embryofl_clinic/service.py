@@ -6,12 +6,12 @@ import signal
 import threading
 
 from embryofl_clinic import exporter
-from embryofl_clinic.enter import enter
 from embryofl_clinic.exporter import TrainerMetrics
-from embryofl_clinic.identity import Identity
-from embryofl_clinic.policy import load_rules
+from embryofl_clinic.joining.enter import enter
+from embryofl_clinic.joining.identity import Identity
+from embryofl_clinic.policy.rules import load_rules
 from embryofl_clinic.settings import ClinicSettings
-from embryofl_clinic.workload import Workbench
+from embryofl_clinic.workload.embryo import Workbench
 
 # Before flwr is imported: no telemetry, no look for updates.
 os.environ.update(FLWR_TELEMETRY_ENABLED="0", FLWR_DISABLE_UPDATE_CHECK="1")
@@ -52,7 +52,7 @@ def serve(settings: ClinicSettings, bench: Workbench | None = None) -> None:
     bench = bench or Workbench(settings, metrics)
     if own:
         bench.warm_up()
-    from embryofl_clinic.agent import Agent
+    from embryofl_clinic.trainer import Agent
 
     Agent(settings, identity, membership, bench, stop, metrics).run()
     log.info("stopped")

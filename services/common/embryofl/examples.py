@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Examples(Protocol):
-    """Labelled images, or what a frozen backbone made of them; what `embryofl.data` loads."""
+    """Labelled images, or what a frozen backbone made of them; what `embryofl_data` loads."""
 
     @property
     def pixels(self) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:

@@ -62,7 +62,8 @@ class RunSettings(Strict):
     falls over the rounds. `mixed_precision` is for clinics that train on CUDA.
 
     `control`, `personal`, `personal_pull` and `personal_epochs` are how clinics train for the strategy, which decides the
-    first two: whether their steps are steered, and which model of their own they keep (see `embryofl_clinic.personal`).
+    first two: whether their steps are steered, and which model of their own they keep (see
+    `embryofl_clinic.workload.personal`).
 
     `grades` is the weight of the Gardner grades (expansion, ICM, TE) that are learned beside the label, where a clinic has
     them; a clinic that lacks one takes part all the same.

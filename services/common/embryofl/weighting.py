@@ -1,7 +1,8 @@
 """Weights from how losses change: FedEmbryo's hierarchical dynamic weighting adaptation, of clinics and of tasks.
 
-See `embryofl_server.strategies.fedembryo` for the paper. The formula is that of dynamic weight averaging: Liu, Johns and
-Davison, "End-to-End Multi-Task Learning with Attention", CVPR 2019, https://arxiv.org/abs/1803.10704, equation 7.
+See `embryofl_server.federation.strategies.fedembryo` for the paper. The formula is that of dynamic weight averaging:
+Liu, Johns and Davison, "End-to-End Multi-Task Learning with Attention", CVPR 2019,
+https://arxiv.org/abs/1803.10704, equation 7.
 """
 
 from __future__ import annotations

@@ -33,9 +33,10 @@ def generate(
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; one for each core by default.")] = None,
 ) -> None:
     """Draw synthetic clinics: images, labels.csv and datagen.json, which tells the best possible AUROC."""
+    from embryofl_data.progress import Report
+
     from .job import generate as run
     from .plan import Settings
-    from .progress import Report
 
     run(out, clinics, Settings(images, size, seed, best_auc), only, Report(), workers)
 
@@ -49,8 +50,8 @@ def divide(
     only: Annotated[int | None, typer.Option(help="Write this clinic alone, straight into OUT.")] = None,
 ) -> None:
     """Divide one folder of real images over clinics, patient by patient."""
-    from .divide import divide_folder
-    from .progress import Report
+    from embryofl_data.dividing import divide_folder
+    from embryofl_data.progress import Report
 
     divide_folder(source, out, clinics, seed, only, Report().line)
 
@@ -65,8 +66,8 @@ def fetch(
     accept_terms: Annotated[bool, typer.Option("--accept-terms", help="Accept the terms without being asked.")] = False,
 ) -> None:
     """Fetch a public data set from where it is published, after showing its terms. Goes on where it was interrupted."""
-    from .fetch import fetch as run
-    from .progress import Report
+    from embryofl_data.fetching import fetch as run
+    from embryofl_data.progress import Report
 
     run(name, out, lambda text: accept_terms or _confirmed(text), Report(), also)
 

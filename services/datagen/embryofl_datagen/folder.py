@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embryofl.errors import UserError
+from embryofl_data.progress import Report
 
 from .plan import FORMAT, Settings, parameters
-from .progress import Report
 
 SUMMARY, LABELS, IMAGES = "datagen.json", "labels.csv", "images"
 # There from the first byte to the last; a folder that has it is not finished.

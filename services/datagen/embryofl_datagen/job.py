@@ -19,10 +19,10 @@ from PIL import Image
 
 from embryofl.errors import UserError
 from embryofl.files import sync_folder
+from embryofl_data.progress import Report
 
 from .folder import IMAGES, LABELS, SUMMARY, UNFINISHED, Target, check_parent, is_finished, marks
 from .plan import HEADER, ClinicPlan, Settings, check_clinics, plan_clinic
-from .progress import Report
 from .scene import draw_picture
 
 # Pixels drawn by one process in one go: a fraction of a second, so that a stopped job ends soon.

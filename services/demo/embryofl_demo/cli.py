@@ -74,8 +74,8 @@ def up(
     """Start hub and clinics, take part in a run to its end, show the results, stop."""
     from embryofl_demo.data import choose_place, prepare, show_figures
     from embryofl_demo.stack import Stack
-    from embryofl_server import show
-    from embryofl_server.start import check_settings, parse_settings
+    from embryofl_server.cli import show
+    from embryofl_server.federation.run_settings import check_settings, parse_settings
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -194,9 +194,9 @@ def _places() -> list[Place]:
 def status() -> None:
     """The run, the round, each clinic's state and last metrics, and what is being waited for."""
     from embryofl_demo.stack import hub_settings
-    from embryofl_server import show
-    from embryofl_server.client import call
-    from embryofl_server.runs import Runs
+    from embryofl_server.api.client import call
+    from embryofl_server.cli import show
+    from embryofl_server.runs.log import Runs
 
     place, console = current(), show.make_console()
     if _running(place):
@@ -263,8 +263,8 @@ def restore(
     name: Annotated[str, typer.Option(help="The demo federation it is for.")] = "synthetic",
 ) -> None:
     """Put a backup in the place of a demo's hub, which must not have a state; the next `make demo` goes on from it."""
-    from embryofl_server.backup import opened_for_reading, read_backup
     from embryofl_server.settings import HubSettings
+    from embryofl_server.state.backup import opened_for_reading, read_backup
 
     place = Place(base() / name)
     with _single(place), opened_for_reading(str(file)) as source:
@@ -289,8 +289,8 @@ def compare(
     from embryofl_demo import compare as comparison
     from embryofl_demo.data import choose_place, prepare
     from embryofl_demo.plot import svg
-    from embryofl_server import show
-    from embryofl_server.start import check_settings, parse_settings
+    from embryofl_server.cli import show
+    from embryofl_server.federation.run_settings import check_settings, parse_settings
 
     place, count = choose_place(data, clinics)
     settings = check_settings({"min_clinics": count, **parse_settings(option or [])})

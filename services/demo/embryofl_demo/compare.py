@@ -16,13 +16,13 @@ import numpy as np
 from rich.console import RenderableType
 from rich.table import Table
 
-from embryofl.data import ClinicData, load_clinic_data
 from embryofl.messages import RunSettings
 from embryofl.metrics import ScoreSums
 from embryofl.views import Views
+from embryofl_data import ClinicData, load_clinic_data
 from embryofl_demo.inprocess import LoadedWorkload, alone, federated, initial, personal_scores, pooled, prepared
 from embryofl_demo.intervals import Figure, Scored, figure, sampled, stack
-from embryofl_server.strategies import make_strategy
+from embryofl_server.federation.strategies import make_strategy
 
 POOLED = "all clinics"
 

@@ -22,7 +22,7 @@ def choose_place(data: Path | None, clinics: int | None) -> tuple[Place, int]:
         return Place(base() / "synthetic"), clinics or DEFAULT_CLINICS
     if not data.is_dir():
         raise UserError(f"DATA={data} is not a folder. Expected a folder of images, or one sub-folder per clinic.")
-    from embryofl_datagen.divide import clinic_folders
+    from embryofl_data.dividing import clinic_folders
 
     count = clinics or len(clinic_folders(data) or []) or DEFAULT_CLINICS
     stem = re.sub(r"[^a-z0-9]+", "-", data.resolve().name.lower()).strip("-") or "data"

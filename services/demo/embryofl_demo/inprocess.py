@@ -10,15 +10,16 @@ from pathlib import Path
 
 import numpy as np
 
-from embryofl.data import ClinicData, pool
-from embryofl.data.split import SIDES
 from embryofl.files import write_atomic
 from embryofl.messages import Request, RunSettings, round_seed
 from embryofl.metrics import SMALLEST_COUNT, ScoreSums, merge
 from embryofl.task import local_steps, local_travel, rate_scale
-from embryofl_clinic.workload import EmbryoWorkload, Trained
-from embryofl_server import gate, results
-from embryofl_server.strategies import Round, State, Steering, Update, make_strategy
+from embryofl_clinic.workload.embryo import EmbryoWorkload, Trained
+from embryofl_data import ClinicData, pool
+from embryofl_data.split import SIDES
+from embryofl_server.federation import gate
+from embryofl_server.federation.strategies import Round, State, Steering, Update, make_strategy
+from embryofl_server.runs import metric_lines
 
 Say = Callable[[str], None]
 Clinics = Mapping[str, "LoadedWorkload"]
@@ -55,8 +56,8 @@ class LoadedWorkload(EmbryoWorkload):
 
 def prepared(run: RunSettings, data: ClinicData) -> ClinicData:
     """The data as the run's model takes it: embeddings in the place of images where it has a frozen backbone."""
-    from embryofl.data.embeddings import Embedder, with_embeddings
     from embryofl.models import create_model
+    from embryofl_data.embeddings import Embedder, with_embeddings
 
     model = create_model(run.model)
     return with_embeddings(data, model, "cpu") if isinstance(model, Embedder) else data
@@ -97,9 +98,9 @@ class _Course:
 
     def __init__(self, settings: RunSettings) -> None:
         self._settings = settings
-        self._best: results.Best | None = None
+        self._best: metric_lines.Best | None = None
         self._kept = np.zeros(0, np.uint8)
-        self._bests: list[results.Best | None] = []
+        self._bests: list[metric_lines.Best | None] = []
         self.aurocs: list[float | None] = []
 
     def add(self, packed: np.ndarray, sums: Iterable[ScoreSums]) -> None:
@@ -113,7 +114,7 @@ class _Course:
     def ends_before(self, number: int) -> bool:
         """Whether training ends before this round."""
         known = number - 2  # the newest model that has been validated by then
-        return known >= 0 and results.no_better_since(self._bests[known], known, self._settings.patience)
+        return known >= 0 and metric_lines.no_better_since(self._bests[known], known, self._settings.patience)
 
     def final(self, last: np.ndarray) -> np.ndarray:
         """The final model."""

@@ -16,7 +16,7 @@ from embryofl.files import write_atomic
 from embryofl_demo.control import Control
 from embryofl_demo.layout import Place
 from embryofl_demo.supervisor import Supervisor, last_lines
-from embryofl_server.client import call
+from embryofl_server.api.client import call
 from embryofl_server.settings import HubSettings
 
 READY_S = 60.0

@@ -16,27 +16,28 @@ from embryofl.errors import UserError
 from embryofl.invite import HUB_NAME, Invite
 from embryofl.messages import Link, RunSettings
 from embryofl.wire import Layout, WireError
-from embryofl_server import finish, schema
-from embryofl_server.audit import AuditLog
-from embryofl_server.authority import Authority
-from embryofl_server.blobs import SignedUrls, Uploads
-from embryofl_server.checkpoint import Checkpoints
-from embryofl_server.doorkeeper import Doorkeeper
-from embryofl_server.exporter import Exporter
-from embryofl_server.finished import FinishedModels
-from embryofl_server.identity import Identity
-from embryofl_server.lifeline import Halted, Hub
-from embryofl_server.membership import Membership
-from embryofl_server.presence import LastSeen
-from embryofl_server.progress import Progress
-from embryofl_server.rounds import RoundLoop
-from embryofl_server.runs import OVER, NewestMetrics, Run, Runs, State
-from embryofl_server.sessions import in_words
+from embryofl_server.audit.log import AuditLog
+from embryofl_server.federation import final_model
+from embryofl_server.federation.blobs import SignedUrls, Uploads
+from embryofl_server.federation.checkpoint import Checkpoints
+from embryofl_server.federation.lifeline import Halted, Hub
+from embryofl_server.federation.loop import RoundLoop
+from embryofl_server.federation.model_distribution import FinishedModels
+from embryofl_server.federation.run_settings import check_settings
+from embryofl_server.federation.superlink import LinkLost, SuperLink
+from embryofl_server.members.authority import Authority
+from embryofl_server.members.identity import Identity
+from embryofl_server.members.keys import Doorkeeper
+from embryofl_server.members.membership import Membership
+from embryofl_server.members.presence import LastSeen
+from embryofl_server.members.sessions import in_words
+from embryofl_server.members.store import Store
+from embryofl_server.members.tunnel import Tunnel
+from embryofl_server.monitor.exporter import Exporter
+from embryofl_server.runs.log import OVER, NewestMetrics, Run, Runs, State
+from embryofl_server.runs.progress import Progress
 from embryofl_server.settings import HubSettings
-from embryofl_server.start import check_settings
-from embryofl_server.store import Store
-from embryofl_server.superlink import LinkLost, SuperLink
-from embryofl_server.tunnel import Tunnel
+from embryofl_server.state import schema
 
 log = logging.getLogger("embryofl.hub")
 
@@ -267,7 +268,7 @@ class HubService:
             model = checkpoints.latest()
             if model is not None and model.round and not (run.folder / "model.json").exists():
                 words = f"The run {'was stopped' if state == 'stopped' else 'has failed'}. {reason}"
-                finish.write_model(run, model, checkpoints, self.store.clinics(), incomplete=words)
+                final_model.write_model(run, model, checkpoints, self.store.clinics(), incomplete=words)
         except (OSError, UserError) as exc:
             log.error("%s: its last model cannot be written (%s); its checkpoint is kept", run.name, exc)
 

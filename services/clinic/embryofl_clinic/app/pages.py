@@ -20,13 +20,13 @@ from embryofl_clinic.app.desk import MOST_FILE_BYTES, MOST_FILES, ScoringDesk, U
 from embryofl_clinic.app.door import COOKIE, STYLE, Door
 from embryofl_clinic.app.records import MOST, Pictures, Record, Records
 from embryofl_clinic.app.reporting import ReportDesk
-from embryofl_clinic.identity import Membership
-from embryofl_clinic.report.page import clean
+from embryofl_clinic.joining.identity import Membership
+from embryofl_clinic.policy.sent import MOST as MOST_SENT
+from embryofl_clinic.policy.sent import Sent, SentLog, by_round, by_run
 from embryofl_clinic.scoring.calibration import FEW
 from embryofl_clinic.scoring.shelf import Shelf
-from embryofl_clinic.sent import MOST as MOST_SENT
-from embryofl_clinic.sent import Sent, SentLog, by_round, by_run
 from embryofl_clinic.settings import ClinicSettings
+from embryofl_data.report.page import clean
 
 log = logging.getLogger("embryofl.app")
 
@@ -215,7 +215,7 @@ def create_app(pages: Pages, on_link: Any) -> Door:
     def static(name: str) -> Response:
         if name not in STATIC:
             raise HTTPException(404)
-        package = "embryofl_clinic.report" if name == "report.css" else "embryofl_clinic.app"
+        package = "embryofl_data.report" if name == "report.css" else "embryofl_clinic.app"
         path = "page.css" if name == "report.css" else f"static/{name}"
         return Response(resources.files(package).joinpath(path).read_bytes(), media_type=STATIC[name])
 

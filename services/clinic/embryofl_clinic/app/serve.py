@@ -63,7 +63,7 @@ def serve(settings: ClinicSettings, host: str, port: int) -> None:
             "trainer: name it with --state, or mount its volume at /state."
         )
     from embryofl_clinic.app.pages import Pages, create_app
-    from embryofl_clinic.workload import pick_device
+    from embryofl_clinic.workload.embryo import pick_device
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:

@@ -38,12 +38,12 @@ def run_score(
     ------
     UserError
     """
-    from embryofl_clinic.check import progress_bar
+    from embryofl_clinic.cli.check import progress_bar
     from embryofl_clinic.scoring import output
     from embryofl_clinic.scoring.folder import read_pictures
     from embryofl_clinic.scoring.network import load_networks
     from embryofl_clinic.scoring.score import score_folder
-    from embryofl_clinic.workload import pick_device
+    from embryofl_clinic.workload.embryo import pick_device
 
     forms = {"table": None, "csv": output.as_csv, "json": output.as_json}
     if form not in forms:

@@ -5,11 +5,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from embryofl.data.contract import COLUMNS, EmbryoImage, Problem
-from embryofl.data.layouts import CONTRACT_PLACES, read_folder
-from embryofl.data.listing import Listing, list_images, locate
-from embryofl.data.tables import Row
 from embryofl.errors import DataError
+from embryofl_data.reading.contract import COLUMNS, EmbryoImage, Problem
+from embryofl_data.reading.layouts import CONTRACT_PLACES, read_folder
+from embryofl_data.reading.listing import Listing, list_images, locate
+from embryofl_data.reading.tables import Row
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from embryofl.data.decode import DecodeError, open_image, to_square
-from embryofl.data.scan import read_file
 from embryofl_clinic import text
-from embryofl_clinic.report import picture
-from embryofl_clinic.report.checks.quality import BLURRED_LEAST, ENOUGH_TO_COMPARE, TESTS
-from embryofl_clinic.report.measure import working_size
+from embryofl_data.reading.decode import DecodeError, open_image, to_square
+from embryofl_data.reading.scan import read_file
+from embryofl_data.report import picture
+from embryofl_data.report.checks.quality import BLURRED_LEAST, ENOUGH_TO_COMPARE, TESTS
+from embryofl_data.report.measure import working_size
 
 FEWEST_TO_COMPARE = 4
 """Pictures of a small cohort from which on one is called blurred beside the others."""

@@ -7,9 +7,9 @@ import json
 from rich.console import Console
 from rich.table import Table
 
-from embryofl_clinic.report.terminal import shown
 from embryofl_clinic.scoring.score import EmbryoScore, Scores
 from embryofl_clinic.scoring.wording import GOOD, RESEARCH_USE
+from embryofl_data.report.terminal import shown
 
 COLUMNS = (
     "cohort", "embryo", "day", "files", "score", "low", "high", "calibrated", "good_of_100", "seen_low", "seen_high",

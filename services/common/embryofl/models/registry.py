@@ -87,7 +87,7 @@ def create_model(name: str, *, pretrained: str = "", seed: int = 0, grades: bool
     -------
     torch.nn.Module
         Images (n, 3, s, s), uint8, or float in [0, 1], to logits (n,); in training mode, on the CPU. One with a method
-        `embed` also takes embeddings; see `embryofl.data.embeddings`.
+        `embed` also takes embeddings; see `embryofl_data.embeddings`.
 
     Raises
     ------

@@ -9,7 +9,7 @@ import statistics
 import time
 from typing import Any
 
-from embryofl_server.runs import Run, Runs
+from embryofl_server.runs.log import Run, Runs
 
 log = logging.getLogger("embryofl.report")
 

@@ -11,9 +11,9 @@ from platform import python_version
 from typing import Any
 
 from embryofl.metrics import SMALLEST_COUNT
+from embryofl_server.members.store import Clinic
 from embryofl_server.report import texts, tripod
 from embryofl_server.report.published import held_back_words, not_for_others_words
-from embryofl_server.store import Clinic
 
 FORMAT = 1
 PACKAGES = ("embryofl-server", "embryofl", "flwr", "numpy", "torch")

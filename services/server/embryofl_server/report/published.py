@@ -17,9 +17,9 @@ of both. Nothing but not publishing helps there.
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from embryofl_server.members.store import Clinic
 from embryofl_server.report.figures import figures
 from embryofl_server.report.warnings import warnings
-from embryofl_server.store import Clinic
 
 LEAST = 3
 """Clinics that are held back together where others are shown: one that subtracts its own still finds a sum of two."""

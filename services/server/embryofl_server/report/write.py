@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from embryofl.files import write_atomic
+from embryofl_server.members.store import Clinic
 from embryofl_server.report import pages
 from embryofl_server.report.across import earlier_results
 from embryofl_server.report.card import model_card
 from embryofl_server.report.published import published
 from embryofl_server.report.summary import summarise
-from embryofl_server.runs import Run
-from embryofl_server.store import Clinic
+from embryofl_server.runs.log import Run
 
 
 def write_report(

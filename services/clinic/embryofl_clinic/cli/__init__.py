@@ -1,0 +1,5 @@
+"""`embryofl-clinic`: the command line."""
+
+from embryofl_clinic.cli.commands import main
+
+__all__ = ["main"]

@@ -1,5 +1,0 @@
-"""Importers: other layouts into the data contract, with a stated rule for every label. The source is only read."""
-
-from embryofl_clinic.importers.run import import_source
-
-__all__ = ["import_source"]

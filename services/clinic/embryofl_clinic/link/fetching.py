@@ -1,0 +1,68 @@
+"""Fetch the model of a finished run beside everything else that the trainer does; once, and only if the policy lets it."""
+
+import logging
+import threading
+from pathlib import Path
+
+from embryofl.errors import UserError
+from embryofl.messages import FinishedModel
+from embryofl_clinic.joining.clock import HubClock
+from embryofl_clinic.link.fleet_link import Stopped
+from embryofl_clinic.link.transfer import TransferDamaged, TransferRefused, Transfers
+from embryofl_clinic.policy.rules import load_rules
+from embryofl_clinic.scoring.shelf import MOST_CARD_BYTES, MOST_WEIGHTS_BYTES, Shelf
+
+log = logging.getLogger("embryofl.fetching")
+
+WITHIN_S = 900.0
+
+
+class Fetcher:
+    """Puts finished models on the clinic's shelf.
+
+    Parameters
+    ----------
+    state_dir : Path
+    clock : HubClock
+    """
+
+    def __init__(self, state_dir: Path, clock: HubClock) -> None:
+        self._state_dir, self._clock = state_dir, clock
+        self._shelf = Shelf(state_dir)
+        self._thread: threading.Thread | None = None
+        self._given_up: set[str] = set()  # cards whose model cannot be used: they are not fetched again
+
+    def consider(self, offer: FinishedModel | None, transfers: Transfers) -> None:
+        """Fetch what is offered, in a thread of its own, unless it is here, unwanted or under way."""
+        if offer is None or offer.card.sha256 in self._given_up or (self._thread and self._thread.is_alive()):
+            return
+        try:
+            keep = load_rules(self._state_dir).keep_models
+        except UserError:
+            return  # a policy that cannot be read forbids everything; the agent says so
+        if keep == 0 or self._shelf.has(offer.run, offer.card.sha256):
+            return
+        if offer.card.size > MOST_CARD_BYTES or offer.weights.size > MOST_WEIGHTS_BYTES:
+            self._give_up(offer, "it is too large")
+            return
+        self._thread = threading.Thread(target=self._fetch, args=(offer, transfers, keep), name="fetch", daemon=True)
+        self._thread.start()
+
+    def _fetch(self, offer: FinishedModel, transfers: Transfers, keep: int) -> None:
+        deadline = self._clock.now() + WITHIN_S
+        try:
+            card = transfers.download(offer.card, deadline).tobytes()
+            weights = transfers.download(offer.weights, deadline)
+            said = self._shelf.put(offer.run, weights, card)
+            self._shelf.prune(keep)
+            log.info("the model of %s is here (SHA-256 %s...): embryofl-clinic score", said.run, said.sha256[:12])
+        except Stopped:
+            pass
+        except UserError as exc:
+            self._give_up(offer, str(exc))
+        except (TransferRefused, TransferDamaged, OSError) as exc:
+            log.info("the model of %s could not be fetched (%s): tried again", offer.run, exc)
+
+    def _give_up(self, offer: FinishedModel, words: str) -> None:
+        self._given_up.add(offer.card.sha256)
+        log.warning("the model of %s is not kept: %s", offer.run, words)

@@ -1,0 +1,265 @@
+"""The clinic's link to the hub: EVERYTHING on the clinic's side that touches flwr's internals lives in this file.
+
+Built on flwr 1.41.0's `FleetHttpClient`, one class below the context manager that the stock SuperNode uses. That one ends
+the process when activation fails, sends SIGINT to itself on a 401, swallows exceptions of its body, and cannot say
+goodbye for a former self, which is what makes a restart after a kill immediate. The call that fetches an app bundle
+(GetFab) is never made: code does not travel.
+"""
+
+import base64
+import contextlib
+import datetime
+import logging
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from cryptography.hazmat.primitives.asymmetric import ec
+from flwr.app import Error, Message, Metadata
+from flwr.common.constant import TIMESTAMP_HEADER, ErrorCode
+from flwr.common.serde import message_from_proto, message_to_proto
+from flwr.proto.fleet_pb2 import (
+    ActivateNodeRequest,
+    DeactivateNodeRequest,
+    PullMessagesRequest,
+    PushMessagesRequest,
+)
+from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
+from flwr.proto.node_pb2 import Node
+from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER, FLEET_HTTP_SIGNATURE_HEADER
+from flwr.supercore.error import FlowerError
+from flwr.supercore.inflatable.inflatable_object import (
+    get_all_nested_objects,
+    get_object_tree,
+    no_object_id_recompute,
+)
+from flwr.supercore.inflatable.inflatable_protobuf_utils import (
+    make_confirm_message_received_fn_protobuf,
+    make_push_object_fn_protobuf,
+)
+from flwr.supercore.inflatable.inflatable_utils import ObjectPushError, push_objects
+from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
+from flwr.supercore.interceptors.http.utils import add_headers
+from flwr.supercore.primitives.asymmetric import public_key_to_bytes, sign_message
+from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
+from flwr.supercore.task_identity import TaskIdentity
+from flwr.supernode.fleet_http_client import FleetHttpClient
+
+from embryofl.files import write_atomic
+from embryofl.messages import TEXT_CODE
+from embryofl_clinic.joining.clock import HubClock
+from embryofl_clinic.joining.route import ANY, Route
+
+log = logging.getLogger("embryofl.link")
+
+HEARTBEAT_S = 10.0  # the smallest interval the SuperLink accepts; a silent node is offline after twice that
+RETRY_FIRST_S, RETRY_MOST_S, RETRY_GROWTH = 0.1, 5.0, 1.6
+MAX_MESSAGE = 1 << 20  # characters
+_GONE = (httpx.HTTPError, ValueError, RuntimeError)  # RuntimeError: the client was closed meanwhile
+
+
+class Stopped(Exception):
+    """The process was asked to stop."""
+
+
+class RunGone(Exception):
+    """The run is no longer under way: drop the message."""
+
+
+class Refused(Exception):
+    """The hub does not accept this clinic: key not enrolled (yet), revoked, or a clock more than 5 minutes off."""
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """A message from the hub: its JSON text, and what is needed to answer it."""
+
+    text: str
+    message: Any
+
+
+class _Signature:
+    """flwr's `NodeAuthHttpInterceptor` by the hub's clock: it refuses signatures that are minutes old."""
+
+    def __init__(self, key: ec.EllipticCurvePrivateKey, clock: HubClock) -> None:
+        self._key, self._public, self._clock = key, public_key_to_bytes(key.public_key()), clock
+
+    def intercept(self, context: ProtobufRequestContext, call_next: ProtobufCall) -> httpx.Response:
+        """Sign the time and send the public key."""
+        moment = datetime.datetime.fromtimestamp(self._clock.now(), datetime.UTC).isoformat()
+        signature = sign_message(self._key, moment.encode("ascii"))
+        add_headers(
+            context.request,
+            {
+                FLEET_HTTP_PUBLIC_KEY_HEADER: base64.b64encode(self._public).decode("ascii"),
+                TIMESTAMP_HEADER: moment,
+                FLEET_HTTP_SIGNATURE_HEADER: base64.b64encode(signature).decode("ascii"),
+            },
+        )
+        return call_next(context)
+
+
+class FleetLink:
+    """One session with the hub.
+
+    Parameters
+    ----------
+    route : Route
+        To the gateway; it may lead to another address in the middle of a session.
+    key : EllipticCurvePrivateKey
+        The clinic's key.
+    state_dir : Path
+        Where the node id of this session is remembered, and where `alive` tells when the hub last answered.
+    stop : threading.Event
+        Set to make every call raise `Stopped`.
+    on_state : callable
+        Called with ("up", "") or ("down", reason) after each call.
+    clock : HubClock, optional
+        What requests are signed by; this machine's clock when left out.
+    """
+
+    def __init__(
+        self,
+        route: Route,
+        key: ec.EllipticCurvePrivateKey,
+        state_dir: Path,
+        stop: threading.Event,
+        on_state: Callable[[str, str], None] = lambda state, reason: None,
+        clock: HubClock | None = None,
+    ) -> None:
+        self._public, self._clock = public_key_to_bytes(key.public_key()), clock or HubClock()
+        self._client = FleetHttpClient(
+            f"https://{ANY}",
+            interceptors=[
+                RuntimeVersionHttpInterceptor(component_name="SuperNode"),
+                _Signature(key, self._clock),
+            ],
+        )
+        self._client._client.close()
+        self._client._client = route.client(30)
+        self._id_file, self._alive_file = state_dir / "node_id", state_dir / "alive"
+        self._stop, self._on_state = stop, on_state
+        self._session: Node | None = None
+
+    @property
+    def _node(self) -> Node:
+        if self._session is None:
+            raise Refused("no_session")
+        return self._session
+
+    def _call(self, method: Callable[[Any], Any], request: Any) -> Any:
+        """Call the hub; outages are retried for ever with a growing pause, refusals are raised."""
+        delay = RETRY_FIRST_S
+        while True:
+            try:
+                response = method(request)
+                self._on_state("up", "")
+                return response
+            except httpx.TransportError as exc:
+                reason = type(exc).__name__
+            except httpx.HTTPStatusError as exc:
+                status = exc.response.status_code
+                if status == httpx.codes.UNAUTHORIZED:
+                    raise Refused("unauthorised") from None
+                if status == httpx.codes.FORBIDDEN:
+                    raise RunGone from None
+                if status < 500:
+                    error = FlowerError.from_json(exc.response.text)
+                    raise Refused(f"code_{error.code}" if error else f"http_{status}") from None
+                reason = f"http_{status}"
+            self._on_state("down", reason)
+            if self._stop.wait(delay * random.uniform(0.8, 1.2)):  # noqa: S311
+                raise Stopped
+            delay = min(delay * RETRY_GROWTH, RETRY_MOST_S)
+
+    # -- session ----------------------------------------------------------------------------------------------------
+    def connect(self) -> None:
+        """Begin a session. A node killed without goodbye counts as online for up to twice the heartbeat, and would be
+        refused; saying goodbye for our former self first makes a restart immediate."""
+        if self._id_file.exists():
+            with contextlib.suppress(Refused, RunGone, ValueError):  # already offline, or the hub has forgotten us
+                self._call(self._client.DeactivateNode, DeactivateNodeRequest(node_id=int(self._id_file.read_text())))
+        response = self._call(
+            self._client.ActivateNode, ActivateNodeRequest(public_key=self._public, heartbeat_interval=HEARTBEAT_S)
+        )
+        self._session = Node(node_id=response.node_id)
+        write_atomic(self._id_file, str(response.node_id).encode())
+        TaskIdentity.node_id, TaskIdentity.task_id = response.node_id, 1  # Message(reply_to=...) reads these
+        self._note_contact()
+        threading.Thread(target=self._heartbeats, args=(self._node,), daemon=True, name="heartbeat").start()
+
+    def _heartbeats(self, node: Node) -> None:
+        request = SendNodeHeartbeatRequest(node=node, heartbeat_interval=HEARTBEAT_S)
+        while not self._stop.wait(HEARTBEAT_S * random.uniform(0.35, 0.45)) and node is self._session:  # noqa: S311
+            with contextlib.suppress(*_GONE):  # the main loop reports and retries
+                self._client.SendNodeHeartbeat(request)
+                self._note_contact()
+
+    def _note_contact(self) -> None:
+        """Touch the file whose age tells a health check when the hub last answered."""
+        with contextlib.suppress(OSError):  # a full disk is no reason to fall silent
+            self._alive_file.touch()
+
+    def close(self) -> None:
+        """End the session, with a goodbye if the hub can be reached."""
+        node, self._session = self._session, None
+        if node is not None:
+            with contextlib.suppress(*_GONE):
+                self._client.DeactivateNode(DeactivateNodeRequest(node_id=node.node_id))
+        self._client.close()
+
+    # -- messages ---------------------------------------------------------------------------------------------------
+    def receive(self) -> Incoming | None:
+        """The next message, or None. It is handed out once: if we die after this call the hub notices the new session
+        and sends it again. A message of another form than ours is dropped with a warning."""
+        response = self._call(self._client.PullMessages, PullMessagesRequest(node=self._node))
+        if not response.messages_list:
+            return None
+        message = message_from_proto(response.messages_list[0])
+        TaskIdentity.run_id = message.metadata.run_id
+        text = message.error.reason if message.has_error() and message.error.code == TEXT_CODE else None
+        if not text or len(text) > MAX_MESSAGE:
+            log.warning("dropped a message that is not of the agreed form")
+            return None
+        return Incoming(text, message)
+
+    def _confirm(self, node: Node, asked: Metadata) -> None:
+        """Let the SuperLink forget a message. Losing this call only delays its clean-up."""
+        confirm = make_confirm_message_received_fn_protobuf(self._client.ConfirmMessageReceived, node, asked.run_id)
+        with contextlib.suppress(*_GONE):
+            confirm(asked.message_id)
+
+    def answer(self, incoming: Incoming, text: str, seconds: float) -> None:
+        """Answer a message with a JSON text."""
+        self._push(Message(Error(TEXT_CODE, text), reply_to=incoming.message), incoming, seconds)
+
+    def answer_failure(self, incoming: Incoming, kind: str, seconds: float) -> None:
+        """Say that the work failed. `kind` is the name of an error's type: texts may hold paths or identifiers."""
+        error = Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=kind)
+        self._push(Message(error, reply_to=incoming.message), incoming, seconds)
+
+    def _push(self, message: Message, incoming: Incoming, seconds: float) -> None:
+        """Send a reply. The header is the message; that its object comes too only lets the SuperLink close its books, and
+        it may have done so already. For the same reason a message is confirmed no earlier than it is answered."""
+        asked = incoming.message.metadata
+        created = self._clock.now()  # flwr takes this machine's clock
+        message.metadata.__dict__.update(_created_at=created, _ttl=asked.created_at + asked.ttl - created)
+        with no_object_id_recompute():
+            message.metadata.__dict__["_message_id"] = message.object_id
+            request = PushMessagesRequest(
+                node=self._node,
+                messages_list=[message_to_proto(message)],
+                message_object_trees=[get_object_tree(message)],
+                clientapp_runtime_list=[seconds],
+            )
+            begun = self._call(self._client.PushMessages, request)
+            push = make_push_object_fn_protobuf(
+                lambda r: self._call(self._client.PushObject, r), self._node, asked.run_id, begun.session_id
+            )
+            with contextlib.suppress(ObjectPushError):
+                push_objects(get_all_nested_objects(message), push, object_ids_to_push=set(begun.objects_to_push))
+        threading.Thread(target=self._confirm, args=(self._node, asked), daemon=True, name="confirm").start()

@@ -1,0 +1,193 @@
+"""A clinic's examples, ready to train: folder read, images decoded, patients split."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from embryofl.errors import DataError
+from embryofl.gardner import STEPS, steps_of
+from embryofl_data.cache import DecodedCache, Progress, open_cache
+from embryofl_data.reading.contract import DataFolder, EmbryoImage
+from embryofl_data.reading.layouts import read_folder
+from embryofl_data.split import SIDES, split_by_patient
+
+MIN_TRAIN = 20
+"""Least number of training examples with which a clinic takes part."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Labelled images of one side of the split; several may be views of one embryo.
+
+    Attributes
+    ----------
+    pixels : numpy.ndarray
+        uint8 (m, s, s, 3), memory-mapped and shared by all sides: take `pixels[rows[i]]`. Or float32 (m, d): embeddings
+        in their place, see `embryofl_data.embeddings`.
+    rows : numpy.ndarray
+        int64 (n,), rows of `pixels`.
+    labels : numpy.ndarray
+        int64 (n,), 0 or 1.
+    days : numpy.ndarray
+        int64 (n,), 0 where unknown.
+    embryos : numpy.ndarray
+        int64 (n,), number of the embryo that an image shows, from 0 without gaps: images of one embryo, day and label are
+        views of it.
+    groups : numpy.ndarray
+        int64 (n,), number of the patient (else embryo, else image) that an image belongs to, from 0 without gaps: what an
+        interval by patient resamples.
+    cohorts : numpy.ndarray or None
+        int64 (n,), number of the patient whose embryo an image shows; -1 where it is not known. None: of none it is.
+    grades : numpy.ndarray or None
+        float32 (n, STEPS), steps of the Gardner grades (`embryofl.gardner`), NaN where not known. None: of none it is.
+    """
+
+    pixels: npt.NDArray[np.uint8] | npt.NDArray[np.float32]
+    rows: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int64]
+    days: npt.NDArray[np.int64]
+    embryos: npt.NDArray[np.int64]
+    groups: npt.NDArray[np.int64]
+    cohorts: npt.NDArray[np.int64] | None = None
+    grades: npt.NDArray[np.float32] | None = None
+
+    def __len__(self) -> int:
+        """Number of embryos."""
+        return len(np.unique(self.embryos))
+
+
+def pool(parts: Sequence[Examples]) -> Examples:
+    """The examples of several clinics as if they were one clinic's; the pixels are copied."""
+    before = np.cumsum([0, *(len(p) for p in parts)])
+    groups = np.cumsum([0, *(len(np.unique(p.groups)) for p in parts)])
+    pixels = np.concatenate([p.pixels[p.rows] for p in parts])
+    return Examples(
+        pixels,
+        np.arange(len(pixels)),
+        np.concatenate([p.labels for p in parts]),
+        np.concatenate([p.days for p in parts]),
+        np.concatenate([p.embryos + start for p, start in zip(parts, before, strict=False)]),
+        np.concatenate([p.groups + start for p, start in zip(parts, groups, strict=False)]),
+        _pooled_cohorts(parts),
+        np.concatenate([np.full((len(p.rows), STEPS), np.nan) if p.grades is None else p.grades for p in parts]),
+    )
+
+
+def _pooled_cohorts(parts: Sequence[Examples]) -> npt.NDArray[np.int64]:
+    """Numbers of the patients of several clinics, none twice."""
+    numbers, before = [], 0
+    for part in parts:
+        own = np.full(len(part.rows), -1) if part.cohorts is None else part.cohorts
+        numbers.append(np.where(own < 0, own, own + before))
+        before += int(own.max(initial=-1)) + 1
+    return np.concatenate(numbers)
+
+
+@dataclass(frozen=True)
+class ClinicData:
+    """What a clinic trains and evaluates on. `folder` holds the images that can be used and all problems."""
+
+    folder: DataFolder
+    image_size: int
+    train: Examples
+    validation: Examples
+    test: Examples
+
+
+def load_clinic_data(
+    root: Path, cache_dir: Path, image_size: int, split_seed: int = 0, progress: Progress | None = None
+) -> ClinicData:
+    """Read, decode and split a clinic's folder.
+
+    Parameters
+    ----------
+    root : Path
+        Data folder, only read.
+    cache_dir : Path
+        Where decoded images are kept.
+    image_size : int
+        Side of the decoded square in pixels.
+    split_seed : int (default: 0)
+        Seed of the split by patient. Files of the same content stay on one side.
+    progress : callable, optional
+        Called with (done, total) files while decoding.
+
+    Raises
+    ------
+    DataError
+        When the folder cannot be read, or when it is not enough to train: see `refusal`.
+    UserError
+        When the cache cannot be written.
+    """
+    folder = read_folder(root)
+    labelled = [image.file for image in folder.images if image.label is not None]
+    cache = open_cache(root, labelled, cache_dir, image_size, progress)
+    problems = [problem for info in cache.infos.values() if (problem := info.problem)]
+    images = tuple(image for image in folder.images if image.label is None or image.file in cache.rows)
+    folder = replace(folder, images=images, problems=folder.problems + tuple(problems))
+    links = [cache.infos[image.file].sha256 if image.file in cache.infos else "" for image in images]
+    sides = split_to_train(folder, links, split_seed)
+    examples = {side: _examples(cache, [images[index] for index in sides[side]]) for side in SIDES}
+    return ClinicData(folder, image_size, examples["train"], examples["validation"], examples["test"])
+
+
+def split_to_train(folder: DataFolder, links: Sequence[str], split_seed: int) -> dict[str, list[int]]:
+    """Split a folder's usable images, or say why it cannot train.
+
+    Raises
+    ------
+    DataError
+        No label, one class only, too few patients, or too few training examples.
+    """
+    images = folder.images
+    labels = Counter(image.label for image in images if image.label is not None)
+    left_out = _left_out(folder)
+    if not labels:
+        raise DataError(
+            f"None of the {len(images)} usable images in {folder.root} has a label{left_out}. At least {MIN_TRAIN} "
+            "training examples of both classes are needed: fill in the column label of labels.csv with 1 and 0."
+        )
+    if len(labels) == 1:
+        raise DataError(
+            f"All {labels.total()} labelled images in {folder.root} have the label {next(iter(labels))}{left_out}. "
+            "Both 1 and 0 are needed to train: add images of the other class, or check the column label."
+        )
+    sides = split_by_patient(images, split_seed, links=links)
+    train = Counter({images[index].unit: images[index].label for index in sides["train"]}.values())
+    if train.total() < MIN_TRAIN or len(train) < 2:
+        raise DataError(
+            f"{train.total()} training examples remain in {folder.root} ({train[1]} of class 1, {train[0]} of class "
+            f"0), out of {labels.total()} labelled images, after whole patients were set aside for validation "
+            f"({len(sides['validation'])}) and test ({len(sides['test'])}){left_out}. At least {MIN_TRAIN} with both "
+            "classes are needed: add labelled patients."
+        )
+    return sides
+
+
+def _left_out(folder: DataFolder) -> str:
+    """`; left out were: 3 unreadable, 1 missing`, or nothing."""
+    kinds = Counter(problem.kind for problem in folder.problems if problem.leaves_out)
+    listed = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in kinds.most_common())
+    return f"; left out were: {listed}" if listed else ""
+
+
+def _examples(cache: DecodedCache, images: Sequence[EmbryoImage]) -> Examples:
+    numbers: dict[tuple[object, ...], int] = {}
+    patients: dict[str, int] = {}
+    groups: dict[str, int] = {}
+    return Examples(
+        cache.pixels,
+        np.array([cache.rows[image.file] for image in images], np.int64),
+        np.array([image.label for image in images], np.int64),
+        np.array([image.day or 0 for image in images], np.int64),
+        np.array([numbers.setdefault(image.unit, len(numbers)) for image in images], np.int64),
+        np.array([groups.setdefault(image.group, len(groups)) for image in images], np.int64),
+        np.array(
+            [patients.setdefault(image.patient, len(patients)) if image.patient else -1 for image in images], np.int64
+        ),
+        np.array([steps_of(image.expansion, image.icm, image.te) for image in images], np.float32).reshape(-1, STEPS),
+    )

@@ -1,0 +1,224 @@
+"""The files of a source: a folder, and the zip archives at its top, or one archive. Nothing is unpacked or followed.
+
+An archive's entries are read where they lie, so that no name in it can become a path on this machine, and a data set
+that is published as archives needs no room for a second copy.
+"""
+
+import os
+import stat
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+from embryofl.errors import UserError
+from embryofl_data.importers.plan import LeftOut
+from embryofl_data.reading.decode import MAX_FILE_BYTES, DecodeError
+from embryofl_data.reading.listing import Listing, is_image_name
+from embryofl_data.reading.scan import read_file
+from embryofl_data.reading.tables import Table, parse_table
+
+MOST_DEPTH = 40
+MOST_FILES = 5_000_000
+
+Entry = tuple[zipfile.ZipFile, zipfile.ZipInfo] | None
+"""Where a file lies: in an archive, or (None) in the folder."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is to be imported.
+
+    Attributes
+    ----------
+    root : Path
+        The folder, or the folder that holds the archive.
+    entries : mapping of str to Entry
+        POSIX paths of all regular files in their order; hidden ones and `__MACOSX` left aside.
+    left_out : tuple of LeftOut
+        Links, devices, unreadable folders.
+    """
+
+    root: Path
+    entries: Mapping[str, Entry]
+    left_out: tuple[LeftOut, ...] = ()
+
+    @cached_property
+    def files(self) -> tuple[str, ...]:
+        """All files."""
+        return tuple(self.entries)
+
+    @cached_property
+    def images(self) -> tuple[str, ...]:
+        """Files named like images."""
+        return tuple(file for file in self.entries if is_image_name(file))
+
+    def named(self, name: str) -> str | None:
+        """The file of this bare name, whatever its case and folder, the one nearest to the top; None without one."""
+        return self._by_name.get(name.lower())
+
+    @cached_property
+    def _by_name(self) -> dict[str, str]:
+        deepest_first = sorted(self.entries, key=lambda file: (file.count("/"), file), reverse=True)
+        return {file.rsplit("/", 1)[-1].lower(): file for file in deepest_first}
+
+    def read(self, file: str) -> bytes:
+        """The content of a file.
+
+        Raises
+        ------
+        DecodeError
+            When it is too large, damaged in its archive, or cannot be opened.
+        """
+        entry = self.entries[file]
+        try:
+            return read_file(self.root, file)[0] if entry is None else _read_entry(*entry)
+        except OSError as error:
+            raise DecodeError("unreadable", f"cannot be opened: {error.strerror or error}") from error
+
+    def table(self, file: str, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> Table:
+        """Read a table; raises `UserError` where that is not possible."""
+        return parse_table(self.text_bytes(file), file, required, optional)
+
+    def text_bytes(self, file: str) -> bytes:
+        """The content of a table; raises `UserError`."""
+        try:
+            return self.read(file)
+        except DecodeError as error:
+            raise UserError(f"{file} cannot be read ({error}). Get it again from its publisher.") from error
+
+    def listing(self, base: str) -> Listing:
+        """The part below the folder `base` ("" or ending in /) as `embryofl_data.reading.layouts` takes it."""
+        inside = [file for file in self.images if file.startswith(base)]
+        files = [file[len(base) :] for file in inside]
+        tops = [file for file in self.entries if file.startswith(base) and "/" not in file[len(base) :]]
+        tables = {file[len(base) :]: file for file in tops if not is_image_name(file)}
+        contents = {name: self.text_bytes(file) for name, file in tables.items() if name.lower().endswith(".csv")}
+        known = {file: file for file in files}
+        return Listing(self.root / base, files, known, tables=sorted(tables), contents=contents)
+
+
+def _read_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    too_large = DecodeError("too_large", f"at most {MAX_FILE_BYTES >> 20} MiB are read")
+    if info.file_size > MAX_FILE_BYTES:
+        raise too_large
+    try:
+        with archive.open(info) as handle:
+            data = handle.read(MAX_FILE_BYTES + 1)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+        raise DecodeError("unreadable", f"damaged in its archive: {error}") from error
+    if len(data) > MAX_FILE_BYTES:  # the archive lied about its size
+        raise too_large
+    return data
+
+
+def open_source(place: Path) -> Source:
+    """List a source.
+
+    Raises
+    ------
+    UserError
+        When it is missing, neither a folder nor a zip archive, or an archive that names files outside itself.
+    """
+    if not place.exists():
+        raise UserError(
+            f"{place} does not exist. Expected a folder, or a zip archive, with a data set: check the path."
+        )
+    entries: dict[str, Entry] = {}
+    left_out: list[LeftOut] = []
+    if place.is_dir():
+        root, stack = place.resolve(), [""]
+        while stack:
+            _list(root, stack.pop(), stack, entries, left_out)
+        archives = [file for file in entries if "/" not in file and file.lower().endswith(".zip")]
+    else:
+        root, archives = place.resolve().parent, [place.name]
+    for name in sorted(archives):
+        entries.pop(name, None)
+        _add_archive(root / name, name, entries, left_out)
+    ordered = {file: entries[file] for file in sorted(entries)}
+    return Source(root, ordered, tuple(sorted(left_out, key=lambda item: item.source)))
+
+
+def _list(root: Path, below: str, stack: list[str], entries: dict[str, Entry], left_out: list[LeftOut]) -> None:
+    try:
+        found = sorted(os.scandir(root / below), key=lambda entry: entry.name)
+    except OSError as error:
+        left_out.append(LeftOut(_shown(below), "folder cannot be opened", error.strerror or ""))
+        return
+    for entry in found:
+        name = f"{below}/{entry.name}" if below else entry.name
+        if _is_aside(entry.name):
+            continue
+        try:
+            mode = entry.stat(follow_symlinks=False).st_mode
+        except OSError as error:
+            left_out.append(LeftOut(_shown(name), "cannot be looked at", error.strerror or ""))
+            continue
+        if _shown(name) != name:
+            left_out.append(LeftOut(_shown(name), "the file name is not in UTF-8"))
+        elif stat.S_ISLNK(mode):
+            left_out.append(LeftOut(name, "symbolic link: links are not followed"))
+        elif stat.S_ISDIR(mode):
+            if name.count("/") < MOST_DEPTH:
+                stack.append(name)
+            else:
+                left_out.append(LeftOut(name, f"more than {MOST_DEPTH} folders deep"))
+        elif stat.S_ISREG(mode):
+            entries[name] = None
+        else:
+            left_out.append(LeftOut(name, "pipe, socket or device"))
+
+
+def _add_archive(path: Path, name: str, entries: dict[str, Entry], left_out: list[LeftOut]) -> None:
+    try:
+        archive = zipfile.ZipFile(path)  # stays open as long as the source is read
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise UserError(
+            f"{path} cannot be read as a zip archive ({error}). Expected a folder or a zip archive with a data set: it "
+            "may not be complete, get it again from its publisher."
+        ) from error
+    infos = archive.infolist()
+    if len(infos) > MOST_FILES:
+        raise UserError(f"{path} holds {len(infos)} files. Expected at most {MOST_FILES}: unpack the part you need.")
+    for info in infos:
+        file = _safe_name(info, path)
+        mode = info.external_attr >> 16
+        if info.is_dir() or any(_is_aside(part) for part in file.split("/")):
+            continue
+        if stat.S_ISLNK(mode):
+            left_out.append(LeftOut(file, "symbolic link: links are not followed", name))
+        elif info.flag_bits & 1:
+            left_out.append(LeftOut(file, "encrypted in its archive", name))
+        elif file in entries:
+            left_out.append(LeftOut(file, "there is another file of this name", name))
+        else:
+            entries[file] = (archive, info)
+
+
+def _safe_name(info: zipfile.ZipInfo, path: Path) -> str:
+    """An entry's name as a path inside the source.
+
+    Raises
+    ------
+    UserError
+        When it leads out: no published data set does that, so nothing of such an archive is taken.
+    """
+    parts = PurePosixPath(info.orig_filename.replace("\\", "/")).parts
+    leads_out = any(part == ".." or "\0" in part for part in parts) or (parts and (parts[0] == "/" or ":" in parts[0]))
+    if leads_out:
+        raise UserError(
+            f"{path} holds a file named {info.orig_filename[:80]!r}, which leads out of the archive. Such an archive was "
+            "made to overwrite files: nothing was taken from it. Get the data set again from its publisher."
+        )
+    return "/".join(part for part in parts if part != ".")
+
+
+def _is_aside(part: str) -> bool:
+    return part.startswith(".") or part == "__MACOSX"
+
+
+def _shown(name: str) -> str:
+    return name.encode("utf-8", "replace").decode()

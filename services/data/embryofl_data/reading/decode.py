@@ -1,0 +1,285 @@
+"""From the bytes of an image file to a square uint8 RGB array, or the reason why not.
+
+Rules, all of them functions of the file's content alone:
+
+- EXIF orientation is applied. The first frame of an animation or stack is used, with a note.
+- 16-bit, 32-bit and float grey: microscope cameras write 10, 12 or 14 bits into 16. The bit depth is taken as the
+  smallest of 8, 10, 12, 14 and 16 that holds the brightest pixel, and values are divided by its full range. So a 12-bit
+  image is neither nearly black (as it would be when divided by 65535) nor stretched to its own extremes, and exposures
+  of one camera stay comparable. Float images up to 1 are multiplied by 255.
+- Transparent pixels are filled with the median colour of the visible ones.
+- The longer side is scaled to the wanted size with antialiasing, and the shorter is padded on both sides with the
+  image's median colour: embryos are not distorted, and no edge is made where the dish's background goes on.
+"""
+
+import contextlib
+import io
+import math
+import threading
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import PIL
+from PIL import ExifTags, Image, ImageOps
+
+from embryofl.data_statistics import Optics
+from embryofl_data.reading.optics import optics_of
+
+MAX_PIXELS = 50_000_000
+"""More than any camera on a microscope has, and below the 89 million at which Pillow warns of a decompression bomb."""
+MAX_FILE_BYTES = 256 * 2**20
+"""50 million pixels of 32 bits need 200 MB uncompressed."""
+MIN_SIDE = 8
+LARGE_PIXELS = 10_000_000
+"""Images above this are decoded one at a time, whatever the number of threads, and scaled down before anything else."""
+LARGE_SIDE = 2048
+"""Large images are scaled down by the whole number that keeps their longer side at least this long."""
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF")
+"""Decoders that a file may reach, whatever its name: none that starts another program."""
+DECODE_VERSION = f"3-pillow{PIL.__version__}"
+"""Part of the cache's key: raised when a rule above changes; another Pillow may decode differently."""
+
+warnings.simplefilter("error", Image.DecompressionBombWarning)
+# Damaged metadata: what matters is reported as a problem.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+_large = threading.Lock()
+_Result = TypeVar("_Result")
+Image.preinit()  # once, before threads decode
+Image.init()
+
+
+class DecodeError(Exception):
+    """An image that cannot be used; `kind` is one of `contract.PROBLEM_KINDS`."""
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.detail = detail
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A decoded image at its own size.
+
+    Attributes
+    ----------
+    image : PIL.Image.Image
+        Mode `RGB` or `L`.
+    width, height : int
+        As stored in the file, after EXIF orientation.
+    mode : str
+        Pillow's name of the stored pixel format, such as `RGB`, `L`, `I;16`, `CMYK`.
+    note : str
+        "" or what was passed over, such as further frames.
+    """
+
+    image: Image.Image
+    width: int
+    height: int
+    mode: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A decoded image, squared: `pixels` is uint8 (size, size, 3), RGB; `optics` of it at its own size; the rest as in
+    `Opened`."""
+
+    pixels: npt.NDArray[np.uint8]
+    width: int
+    height: int
+    mode: str
+    note: str
+    optics: Optics
+
+
+def decode_image(data: bytes, size: int) -> Decoded:
+    """Decode a file's content to a square of `size` pixels.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+    size : int
+        Side of the result in pixels.
+
+    Raises
+    ------
+    DecodeError
+        With the kind `empty`, `too_large`, `too_small`, `truncated` or `unreadable`.
+    """
+    return _guarded(data, lambda image: _squared(_open(image), size))
+
+
+def open_image(data: bytes) -> Opened:
+    """Decode a file's content at its own size. Raises as `decode_image` does."""
+    return _guarded(data, _open)
+
+
+def _guarded(data: bytes, work: Callable[[Image.Image], _Result]) -> _Result:
+    """Open a file's content and work on it; large images one at a time, and every failure as a `DecodeError`."""
+    if not data:
+        raise DecodeError("empty", "the file has no content")
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            _check_size(image)
+            with _large if image.width * image.height > LARGE_PIXELS else contextlib.nullcontext():
+                return work(image)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DecodeError("too_large", f"at most {MAX_PIXELS // 10**6} million pixels are read") from error
+    except MemoryError as error:
+        raise DecodeError("too_large", "not enough memory to decode it") from error
+    except DecodeError:
+        raise
+    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and others
+        if _cut_short(data, error):
+            raise DecodeError("truncated", "the file ends too early; copy it again from its source") from error
+        found = "no image of a known type" if isinstance(error, PIL.UnidentifiedImageError) else str(error)[:200]
+        raise DecodeError("unreadable", found) from error
+
+
+def _check_size(image: Image.Image) -> None:
+    if image.width * image.height > MAX_PIXELS:
+        raise DecodeError(
+            "too_large", f"{image.width}x{image.height} pixels; at most {MAX_PIXELS // 10**6} million are read"
+        )
+    if min(image.width, image.height) < MIN_SIDE:
+        raise DecodeError("too_small", f"{image.width}x{image.height}: less than {MIN_SIDE} pixels")
+
+
+def _open(image: Image.Image) -> Opened:
+    frames = getattr(image, "n_frames", 1) if image.format != "MPO" else 1
+    mode = image.mode
+    image.seek(0)
+    image.load()
+    width, height = image.size
+    brightest = _brightest(image)
+    factor = max(image.size) // LARGE_SIDE if width * height > LARGE_PIXELS else 1
+    if factor > 1:
+        image = _reduced(image, factor)
+    with contextlib.suppress(Exception):  # damaged EXIF data does not make the pixels useless
+        if image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8):
+            width, height = height, width
+        ImageOps.exif_transpose(image, in_place=True)
+    note = f"{frames} frames: the first one is used" if frames > 1 else ""
+    return Opened(to_8_bits(image, brightest), width, height, mode, note)
+
+
+def _brightest(image: Image.Image) -> float | None:
+    """The highest value of a deep grey image, which tells its bit depth; None for other images, or with infinities."""
+    if not _is_deep(image):
+        return None
+    highest = image.getextrema()[1]
+    return float(highest) if isinstance(highest, int | float) and math.isfinite(highest) else None
+
+
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode.startswith("I") or image.mode == "F"
+
+
+def _reduced(image: Image.Image, factor: int) -> Image.Image:
+    """Average squares of `factor` pixels, keeping what is known of the image; frees the large one."""
+    exif, info = image.getexif(), image.info
+    if image.mode.startswith("I;"):  # Pillow reduces no 16-bit images
+        pixels = np.asarray(image)
+        height, width = (side // factor * factor for side in pixels.shape)
+        blocks = pixels[:height, :width].reshape(height // factor, factor, width // factor, factor)
+        small = Image.fromarray(np.rint(blocks.mean(axis=(1, 3), dtype=np.float32)).astype(np.int32))
+    else:
+        small = (image.convert("RGB") if image.mode in ("1", "P") else image).reduce(factor)
+    small.info = info
+    small.getexif().update(exif)
+    return small
+
+
+def _squared(opened: Opened, size: int) -> Decoded:
+    pixels = to_square(opened.image, size)
+    return Decoded(pixels, opened.width, opened.height, opened.mode, opened.note, optics_of(opened.image))
+
+
+def to_8_bits(image: Image.Image, brightest: float | None = None) -> Image.Image:
+    """Convert any pixel format to the mode `RGB` or `L` by the rules of this module.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        Any mode.
+    brightest : float, optional
+        Highest value of a deep grey image before it was scaled down.
+    """
+    if _is_deep(image):
+        return Image.fromarray(scale_to_8_bits(np.asarray(image), brightest))
+    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+        return _fill_transparent(image.convert("RGBA"))
+    return image if image.mode in ("RGB", "L") else image.convert("RGB")
+
+
+def scale_to_8_bits(values: npt.NDArray[np.generic], brightest: float | None = None) -> npt.NDArray[np.uint8]:
+    """Scale grey values of any depth to uint8 by the smallest usual bit depth that holds the brightest.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        (h, w), any integer or float type; negative and non-finite values count as 0.
+    brightest : float, optional
+        Highest value, where it is known better than from `values`.
+    """
+    grey = values.astype(np.float32)
+    np.nan_to_num(grey, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+    np.clip(grey, 0, None, out=grey)
+    brightest = float(grey.max()) if brightest is None else max(brightest, 0.0)
+    if values.dtype.kind == "f" and brightest <= 1:
+        full = 1.0
+    else:
+        depth = next((bits for bits in (8, 10, 12, 14, 16) if brightest <= 2**bits - 1), 0)
+        full = float(2**depth - 1) if depth else brightest
+    np.multiply(grey, np.float32(255.0 / full), out=grey)
+    return np.rint(grey, out=grey).clip(max=255, out=grey).astype(np.uint8)
+
+
+def _fill_transparent(image: Image.Image) -> Image.Image:
+    alpha = np.asarray(image.getchannel("A"))
+    if alpha.min() == 255:
+        return image.convert("RGB")
+    visible = np.asarray(image)[alpha > 0][:, :3]
+    fill = _median(visible) if len(visible) else (0, 0, 0)
+    return Image.alpha_composite(Image.new("RGBA", image.size, (*fill, 255)), image).convert("RGB")
+
+
+def to_square(image: Image.Image, size: int) -> npt.NDArray[np.uint8]:
+    """Scale an `RGB` or `L` image to fit a square and pad it with its median colour: uint8 (size, size, 3)."""
+    scale = size / max(image.size)
+    width, height = (max(1, min(size, math.floor(side * scale + 0.5))) for side in image.size)
+    fitted = image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BICUBIC)
+    pixels = np.asarray(fitted.convert("RGB"))
+    if (width, height) != (size, size):
+        square = np.empty((size, size, 3), np.uint8)
+        square[:] = _median(pixels.reshape(-1, 3))
+        top, left = (size - height) // 2, (size - width) // 2
+        square[top : top + height, left : left + width] = pixels
+        pixels = square
+    return np.ascontiguousarray(pixels)
+
+
+def _median(colours: npt.NDArray[np.uint8]) -> tuple[int, int, int]:
+    """Median of uint8 (n, 3) by channel; the lower one of two."""
+    red, green, blue = (int(c) for c in np.percentile(colours, 50, axis=0, method="lower"))
+    return red, green, blue
+
+
+def _cut_short(data: bytes, error: Exception) -> bool:
+    """Whether a file that cannot be decoded lacks its end."""
+    text = str(error).lower()
+    if any(word in text for word in ("truncat", "premature", "unexpected end", "not enough image data")):
+        return True
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return b"IEND" not in data[-64:]
+    if data.startswith(b"\xff\xd8\xff"):
+        return b"\xff\xd9" not in data[-1024:]
+    if data.startswith((b"GIF87a", b"GIF89a")):
+        return b"\x3b" not in data[-2:]
+    return False

@@ -1,0 +1,228 @@
+"""The image files below a folder, and the path from a table's row to one of them. Nothing outside is ever opened."""
+
+import os
+import posixpath
+import re
+import unicodedata
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from embryofl.errors import DataError
+from embryofl_data.reading.contract import IMAGE_SUFFIXES, Problem
+from embryofl_data.reading.tables import Table, parse_table, read_table
+
+MOST_DEPTH = 40
+"""Folders below one another; no export has as many, and a path has to fit into 4096 bytes."""
+
+OTHER_TYPES = {
+    **dict.fromkeys((".dcm", ".dicom", ".dic"), "dicom"),
+    **dict.fromkeys((".zip", ".7z", ".rar", ".tar", ".gz", ".tgz"), "archive"),
+    **dict.fromkeys((".gif", ".webp", ".heic", ".heif", ".avif", ".jp2", ".jfif", ".psd", ".dng"), "not_an_image"),
+    **dict.fromkeys((".avi", ".mp4", ".mov", ".wmv"), "not_an_image"),
+}
+"""Files that hold images which are not read, by suffix, to the kind of problem that they are."""
+
+
+@dataclass
+class Listing:
+    """Image files below `root`.
+
+    Attributes
+    ----------
+    root : Path
+        The folder with symbolic links resolved.
+    files : list of str
+        Relative POSIX paths of regular image files, sorted, without symbolic links.
+    known : dict
+        Every spelling that a table may use (links inside the folder, Unicode NFC) to the file.
+    escapes : set of str
+        Links that lead out of the folder.
+    tables : list of str
+        Names of other files at the top, sorted.
+    deeper : list of str
+        Sub-folders that hold a `labels.csv` or `train.csv`: the wrong folder may have been named.
+    problems : list of Problem
+        Links that lead nowhere or outside, folders that cannot be opened, files that are not read.
+    contents : dict
+        Content of tables that are no files on disk (those in an archive), by name.
+    """
+
+    root: Path
+    files: list[str] = field(default_factory=list)
+    known: dict[str, str] = field(default_factory=dict)
+    escapes: set[str] = field(default_factory=set)
+    tables: list[str] = field(default_factory=list)
+    deeper: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    contents: dict[str, bytes] = field(default_factory=dict)
+
+    def table(self, name: str, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> Table | None:
+        """Read a table at the top of the folder, whatever the case of its name; None without one."""
+        path = self.top_file(name)
+        if path is None:
+            return None
+        if path.name in self.contents:
+            return parse_table(self.contents[path.name], path.name, required, optional)
+        return read_table(path, required, optional)
+
+    def top_file(self, name: str) -> Path | None:
+        """A table at the top of the folder by its name, whatever its case; never through a link that leads outside."""
+        match = next((t for t in self.tables if t.lower() == name), None)
+        return self.root / match if match else None
+
+
+def list_images(root: Path) -> Listing:
+    """List the image files below a folder; hidden files and `__MACOSX` are passed over.
+
+    Raises
+    ------
+    DataError
+        When the folder is missing, not a folder, or cannot be opened.
+    """
+    if not root.exists():
+        raise DataError(
+            f"There is no folder {root}. A folder with images and a labels.csv was expected: check the path, "
+            "and in a container that the folder is mounted."
+        )
+    if not root.is_dir():
+        raise DataError(f"{root} is a file. A folder with images and a labels.csv was expected: name the folder.")
+    listing = Listing(root.resolve())
+    try:
+        with os.scandir(listing.root):
+            pass
+    except OSError as error:
+        raise DataError(
+            f"The folder {root} cannot be opened ({error.strerror}). Give the user who runs this (number {os.getuid()}) "
+            "the right to read it and all that is in it."
+        ) from error
+    links: list[str] = []
+    stack = [""]
+    while stack:
+        _scan(listing, stack.pop(), stack, links)
+    listing.files.sort()
+    for name in listing.files:
+        listing.known[name] = name
+        listing.known.setdefault(unicodedata.normalize("NFC", name), name)
+    for link in sorted(links):
+        _follow(listing, link)
+    listing.tables.sort()
+    return listing
+
+
+def _scan(listing: Listing, relative: str, stack: list[str], links: list[str]) -> None:
+    """List one directory: add its files, push its sub-directories, collect its links."""
+    try:
+        entries = list(os.scandir(listing.root / relative))
+    except OSError as error:
+        listing.problems.append(Problem(relative, "unreadable", f"folder cannot be opened: {error.strerror}"))
+        return
+    for entry in entries:
+        if entry.name.startswith(".") or entry.name == "__MACOSX":
+            continue
+        name = posixpath.join(relative, entry.name)
+        if not _is_utf8(name):
+            shown = name.encode("utf-8", "replace").decode()
+            listing.problems.append(Problem(shown, "bad_name", "the file name is not in UTF-8: rename the file"))
+            continue
+        if entry.is_symlink():
+            links.append(name)
+        elif entry.is_dir() and name.count("/") < MOST_DEPTH:
+            stack.append(name)
+        elif entry.is_dir():
+            listing.problems.append(Problem(name, "too_deep", f"more than {MOST_DEPTH} folders down"))
+        elif not entry.is_file():  # a pipe or device would block its reader
+            listing.problems.append(Problem(name, "special_file", "no regular file"))
+        elif is_image_name(name):
+            listing.files.append(name)
+        elif kind := OTHER_TYPES.get(posixpath.splitext(name)[1].lower()):
+            listing.problems.append(Problem(name, kind, "files of this type are not read"))
+        elif not relative:
+            listing.tables.append(name)
+        elif entry.name.lower() in ("labels.csv", "train.csv"):
+            listing.deeper.append(relative)
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _follow(listing: Listing, link: str) -> None:
+    """Take up a symbolic link to an image file inside the folder; note one that leads outside or nowhere."""
+    path = listing.root / link
+    try:
+        target = path.resolve(strict=True)
+    except (OSError, RuntimeError):
+        if is_image_name(link):
+            listing.problems.append(Problem(link, "missing", "symbolic link that leads nowhere"))
+        return
+    if not target.is_relative_to(listing.root):
+        if is_image_name(link) or target.is_dir():
+            listing.escapes.add(link)
+            listing.problems.append(Problem(link, "outside_folder", "symbolic link that leads out of the folder"))
+        return
+    if target.is_file() and is_image_name(target.name):
+        listing.known.setdefault(link, target.relative_to(listing.root).as_posix())
+    elif target.is_file() and "/" not in link:
+        listing.tables.append(link)
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file name ends like an image that is read."""
+    return posixpath.splitext(name)[1].lower() in IMAGE_SUFFIXES
+
+
+def locate(listing: Listing, written: str, below: tuple[str, ...], where: str) -> str | Problem:
+    """Find the file that a table's row names.
+
+    Parameters
+    ----------
+    listing : Listing
+        The folder.
+    written : str
+        The path as written; backslashes count as separators.
+    below : tuple of str
+        Sub-folders in which the path is looked up, in this order; "" is the folder itself.
+    where : str
+        Table and row, for the problem's text.
+
+    Returns
+    -------
+    str or Problem
+        The file relative to the folder, or why there is none.
+    """
+    text = written.strip().replace("\\", "/")
+    if not text or "\0" in text:
+        return Problem(written, "bad_row", f"{where}: no image is named")
+    if text.startswith("/") or re.match(r"[A-Za-z]:", text):
+        return Problem(written, "outside_folder", f"{where}: absolute path; write it relative to the folder")
+    text = posixpath.normpath(text)
+    if text == ".." or text.startswith("../"):
+        return Problem(written, "outside_folder", f"{where}: the path leads out of the folder")
+    for prefix in below:
+        candidate = posixpath.join(prefix, text)
+        known = listing.known.get(candidate) or listing.known.get(unicodedata.normalize("NFC", candidate))
+        if known:
+            return known
+    return _locate_on_disk(listing, written, text, below, where)
+
+
+def _locate_on_disk(listing: Listing, written: str, text: str, below: tuple[str, ...], where: str) -> str | Problem:
+    """Find a file that the listing does not hold: through a linked folder, hidden, or of another type."""
+    for prefix in below:
+        try:
+            target = (listing.root / prefix / text).resolve(strict=True)
+            is_file = target.is_file()
+        except (OSError, RuntimeError, ValueError):
+            continue
+        if not target.is_relative_to(listing.root):
+            return Problem(written, "outside_folder", f"{where}: a symbolic link leads out of the folder")
+        if is_file and is_image_name(target.name):
+            return target.relative_to(listing.root).as_posix()
+        if is_file:
+            types = ", ".join(sorted(IMAGE_SUFFIXES))
+            return Problem(written, "not_an_image", f"{where}: only files of the types {types} are read")
+    return Problem(written, "missing", f"{where}: there is no such file in the folder")

@@ -1,0 +1,195 @@
+"""Read, hash and decode the files of a folder, in order, on a few threads; skip what is known already."""
+
+import hashlib
+import os
+import stat
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence, Set
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+
+from embryofl.data_statistics import Optics
+from embryofl_data.reading.contract import Problem
+from embryofl_data.reading.decode import MAX_FILE_BYTES, DecodeError, decode_image
+
+
+class FileInfo(BaseModel):
+    """What is known of one image file.
+
+    Attributes
+    ----------
+    file : str
+        Relative to the data folder.
+    size_bytes, mtime_ns : int
+        Size and modification time when it was read; -1 where it could not be opened.
+    sha256 : str
+        Of the content, hex; "" where it was not read.
+    width, height : int
+        Pixels, 0 where it was not decoded.
+    mode : str
+        Stored pixel format, "" where it was not decoded.
+    kind, detail : str
+        Why it cannot be used, as in `contract.Problem`; "" where it can.
+    note : str
+        What was passed over, "" as a rule.
+    optics : Optics
+        Light, colour and size; empty where it was not decoded.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: str
+    size_bytes: int = -1
+    mtime_ns: int = -1
+    sha256: str = ""
+    width: int = 0
+    height: int = 0
+    mode: str = ""
+    kind: str = ""
+    detail: str = ""
+    note: str = ""
+    optics: Optics = ()
+
+    @property
+    def usable(self) -> bool:
+        """Whether the file was decoded."""
+        return not self.kind
+
+    @property
+    def problem(self) -> Problem | None:
+        """The problem or note, None where all is well."""
+        if self.kind:
+            return Problem(self.file, self.kind, self.detail)
+        return Problem(self.file, "animated", self.note) if self.note else None
+
+
+class Known:
+    """Files seen before, by the same decode version and size.
+
+    Parameters
+    ----------
+    files : mapping of str to FileInfo
+        File to what is known of it.
+    contents : set of str
+        SHA-256 of the contents whose pixels are at hand.
+    """
+
+    def __init__(self, files: Mapping[str, FileInfo] | None = None, contents: Set[str] = frozenset()) -> None:
+        self.files = files or {}
+        self._by_content = {
+            info.sha256: info for info in self.files.values() if info.sha256 and (info.kind or info.sha256 in contents)
+        }
+
+    def is_fresh(self, root: Path, file: str) -> bool:
+        """Whether the file has the size and modification time at which it was read."""
+        info = self.files.get(file)
+        if info is None or info.mtime_ns < 0:
+            return False
+        try:
+            found = (root / file).stat()
+        except OSError:
+            return False
+        return (found.st_size, found.st_mtime_ns) == (info.size_bytes, info.mtime_ns)
+
+    def content(self, sha256: str) -> FileInfo | None:
+        """What is known of a content, None when its pixels would have to be decoded."""
+        return self._by_content.get(sha256)
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """One file's information, and its pixels, uint8 (size, size, 3), where they were decoded just now."""
+
+    info: FileInfo
+    pixels: npt.NDArray[np.uint8] | None
+
+
+def scan_files(root: Path, files: Sequence[str], size: int, known: Known | None = None) -> Iterator[Scanned]:
+    """Scan files in the given order; Pillow and hashlib release the interpreter lock, so threads suffice.
+
+    Parameters
+    ----------
+    root : Path
+        The data folder.
+    files : sequence of str
+        Relative to it.
+    size : int
+        Side of the decoded square in pixels.
+    known : Known, optional
+        Files that are unchanged are not opened, contents that are known not decoded.
+
+    Yields
+    ------
+    Scanned
+        One a file. Results that wait are bounded, so that memory does not grow with the folder.
+    """
+    known = known or Known()
+    workers = min(4, os.cpu_count() or 1)
+    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
+        waiting: deque[Future[Scanned]] = deque()
+        try:
+            for file in files:
+                waiting.append(pool.submit(_scan, root, file, size, known))
+                if len(waiting) > 4 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _scan(root: Path, file: str, size: int, known: Known) -> Scanned:
+    if known.is_fresh(root, file):
+        return Scanned(known.files[file], None)
+    try:
+        data, base = read_file(root, file)
+    except DecodeError as error:
+        return Scanned(FileInfo(file=file, kind=error.kind, detail=error.detail), None)
+    except OSError as error:
+        kind = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
+        return Scanned(FileInfo(file=file, kind=kind, detail=f"cannot be opened: {error.strerror}"), None)
+    twin = known.content(base.sha256)
+    if twin:
+        update = {"file": file, "size_bytes": base.size_bytes, "mtime_ns": base.mtime_ns}
+        return Scanned(twin.model_copy(update=update), None)
+    try:
+        image = decode_image(data, size)
+    except DecodeError as error:
+        return Scanned(base.model_copy(update={"kind": error.kind, "detail": error.detail}), None)
+    update = {
+        "width": image.width,
+        "height": image.height,
+        "mode": image.mode,
+        "note": image.note,
+        "optics": image.optics,
+    }
+    return Scanned(base.model_copy(update=update), image.pixels)
+
+
+def read_file(root: Path, file: str) -> tuple[bytes, FileInfo]:
+    """Read a whole file; its size and time are those of the moment it was opened.
+
+    Raises
+    ------
+    DecodeError
+        When it is not a regular file, or too large.
+    OSError
+        When it cannot be opened.
+    """
+    # NOFOLLOW: the listing resolved links, so one that stands here now was put there since.
+    descriptor = os.open(root / file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as handle:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise DecodeError("unreadable", "not a regular file")
+        if found.st_size > MAX_FILE_BYTES:
+            raise DecodeError("too_large", f"{found.st_size >> 20} MiB; at most {MAX_FILE_BYTES >> 20} are read")
+        data = handle.read()
+    sha256 = hashlib.sha256(data).hexdigest()
+    return data, FileInfo(file=file, size_bytes=found.st_size, mtime_ns=found.st_mtime_ns, sha256=sha256)

@@ -1,0 +1,200 @@
+"""What a data folder holds, counted: the part of the report from which `data_summary` makes what may leave the clinic.
+
+Everything else here names files and may name patients: it is for the clinic alone.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from embryofl.data_statistics import DataStatistics, release
+from embryofl.errors import DataError
+from embryofl.metrics import SMALLEST_COUNT
+from embryofl_data.dataset import split_to_train
+from embryofl_data.reading.contract import PROBLEM_KINDS, DataFolder, EmbryoImage, Problem
+from embryofl_data.reading.scan import FileInfo
+from embryofl_data.split import SIDES
+
+NAMES_SHOWN = 5
+SIZE_STEPS = (128, 256, 512, 1024)
+
+Counts = dict[str, int]
+
+
+@dataclass(frozen=True)
+class ProblemCount:
+    """Problems of one kind; `files` are the first few, `details` what was found there."""
+
+    kind: str
+    meaning: str
+    leaves_out: bool
+    count: int
+    files: list[str]
+    details: list[str]
+
+
+@dataclass(frozen=True)
+class FolderFacts:
+    """What a data folder holds. Counts are of images that can be used, unless said otherwise.
+
+    Attributes
+    ----------
+    root, layout : str
+        The folder, and the layout it was read in ("" where it could not be read).
+    counts : dict
+        Day (or `unknown`) to label (`1`, `0`, `unlabelled`) to images.
+    patients, embryos, lone_images : int
+        Patients; embryos of no known patient; images of which neither is known. Each is one unit of the split.
+    cohorts : dict
+        Number of images of a unit to units.
+    sizes, modes : dict
+        `width x height` and stored pixel format to images.
+    problems : list of ProblemCount
+        By kind, those that leave images out first.
+    split : dict
+        Side to day to label to images; empty where it cannot train.
+    reason : str
+        Why it cannot train, "" where it can.
+    statistics : DataStatistics, optional
+        Light, colour and size of all images together; None of too few.
+    """
+
+    root: str
+    layout: str = ""
+    counts: dict[str, Counts] = field(default_factory=dict)
+    patients: int = 0
+    embryos: int = 0
+    lone_images: int = 0
+    cohorts: dict[int, int] = field(default_factory=dict)
+    sizes: Counts = field(default_factory=dict)
+    modes: Counts = field(default_factory=dict)
+    problems: list[ProblemCount] = field(default_factory=list)
+    split: dict[str, dict[str, Counts]] = field(default_factory=dict)
+    reason: str = ""
+    statistics: DataStatistics | None = None
+
+    @property
+    def can_train(self) -> bool:
+        """Whether a clinic with this folder can train."""
+        return not self.reason
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, ready for JSON. Names files: not for sending."""
+        statistics = self.statistics.model_dump() if self.statistics else None
+        return {**asdict(self), "statistics": statistics, "can_train": self.can_train}
+
+
+def usable_part(folder: DataFolder, infos: dict[str, FileInfo]) -> DataFolder:
+    """The folder with the images that could be decoded, and with the problems of those that could not."""
+    usable = tuple(image for image in folder.images if infos[image.file].usable)
+    problems = [*folder.problems, *(problem for info in infos.values() if (problem := info.problem))]
+    return replace(folder, images=usable, problems=tuple(problems))
+
+
+def count_folder(
+    root: str, folder: DataFolder, infos: dict[str, FileInfo], split_seed: int
+) -> tuple[FolderFacts, dict[str, list[int]]]:
+    """Count a folder and split it as training would.
+
+    Parameters
+    ----------
+    root : str
+        The folder as the user names it.
+    folder : DataFolder
+        Its usable part.
+    infos : dict of str to FileInfo
+        Of every file, usable or not.
+    split_seed : int
+        Seed of the split.
+
+    Returns
+    -------
+    FolderFacts
+    dict of str to list of int
+        Side of the split to indices of images, empty where it cannot train.
+    """
+    images = folder.images
+    used = [infos[image.file] for image in images]
+    facts = FolderFacts(
+        root=root,
+        layout=folder.layout,
+        counts=by_day(images),
+        patients=len({image.patient for image in images if image.patient}),
+        embryos=len({image.embryo for image in images if image.embryo and not image.patient}),
+        lone_images=sum(1 for image in images if not image.patient and not image.embryo),
+        cohorts=dict(sorted(Counter(Counter(image.group for image in images).values()).items())),
+        sizes=dict(Counter(f"{info.width}x{info.height}" for info in used).most_common()),
+        modes=dict(Counter(info.mode for info in used).most_common()),
+        problems=_by_kind(folder.problems),
+        statistics=release([info.optics for info in used]),
+    )
+    try:
+        sides = split_to_train(folder, [info.sha256 for info in used], split_seed)
+    except DataError as error:
+        return replace(facts, reason=str(error)), {}
+    split = {side: by_day([images[index] for index in sides[side]]) for side in SIDES}
+    return replace(facts, split=split), sides
+
+
+def by_day(images: Iterable[EmbryoImage]) -> dict[str, Counts]:
+    """Count images by day and label."""
+    counts: dict[int, Counter[str]] = defaultdict(Counter)
+    for image in images:
+        label = "unlabelled" if image.label is None else str(image.label)
+        counts[99 if image.day is None else image.day][label] += 1
+    return {
+        "unknown" if day == 99 else str(day): {label: found[label] for label in ("1", "0", "unlabelled")}
+        for day, found in sorted(counts.items())
+    }
+
+
+def _by_kind(problems: Sequence[Problem]) -> list[ProblemCount]:
+    kinds: dict[str, list[Problem]] = defaultdict(list)
+    for problem in problems:
+        kinds[problem.kind].append(problem)
+    ordered = sorted(kinds.items(), key=lambda item: (not item[1][0].leaves_out, -len(item[1]), item[0]))
+    return [
+        ProblemCount(
+            kind,
+            PROBLEM_KINDS[kind],
+            found[0].leaves_out,
+            len(found),
+            [problem.file for problem in found[:NAMES_SHOWN]],
+            [problem.detail for problem in found[:NAMES_SHOWN]],
+        )
+        for kind, found in ordered
+    ]
+
+
+def data_summary(facts: FolderFacts) -> dict[str, Any]:
+    """What enrolment may send about a folder: counts alone, each below 5 as "<5".
+
+    Returns
+    -------
+    dict
+        `counts`: day to label to count. `image_sizes`: longer side in fixed steps to count. `patients`: count of units
+        of the split. There are no totals, from which a suppressed count could be told. `statistics`: see
+        `embryofl.data_statistics`; not of too few images.
+    """
+    steps: Counter[str] = Counter()
+    for size, count in facts.sizes.items():
+        steps[_size_step(max(int(side) for side in size.split("x")))] += count
+    return {
+        "counts": {
+            day: {label: _suppressed(count) for label, count in labels.items()} for day, labels in facts.counts.items()
+        },
+        "image_sizes": {step: _suppressed(steps[step]) for step in map(_size_step, (0, *SIZE_STEPS))},
+        "patients": _suppressed(facts.patients + facts.embryos + facts.lone_images),
+        **({"statistics": facts.statistics.model_dump()} if facts.statistics else {}),
+    }
+
+
+def _size_step(side: int) -> str:
+    below = [step for step in SIZE_STEPS if step <= side]
+    above = [step for step in SIZE_STEPS if step > side]
+    return f"{below[-1] if below else 0}-{above[0] - 1}" if above else f"{below[-1]} and more"
+
+
+def _suppressed(count: int) -> int | str:
+    return count if count >= SMALLEST_COUNT else f"<{SMALLEST_COUNT}"

@@ -1,0 +1,122 @@
+"""Measure many files on a few processes: in order, in bounded memory, and to the end whatever a file does.
+
+Each file is read, decoded and measured in a worker process. A worker that a file kills (a decoder that crashes, memory
+that runs out) is replaced, the file is named as unreadable, and the rest goes on. A file that takes too long is given
+up. So one bad file never ends the report.
+"""
+
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing.synchronize import Lock
+from pathlib import Path
+from types import FrameType
+
+from threadpoolctl import threadpool_limits
+
+from embryofl_data.reading.scan import FileInfo
+from embryofl_data.report.measure import Measured, measure_file
+
+CHUNK = 8
+"""Files a task: enough that handing them over costs little, few enough that a progress bar moves."""
+FILE_TIMEOUT_S = 60.0
+"""An image of 50 million pixels takes a few seconds."""
+MOST_WORKERS = 4
+
+Chunks = deque[tuple[str, ...]]
+
+_large: Lock | None = None
+
+
+def measure_files(root: Path, files: Sequence[str]) -> Iterator[Measured]:
+    """Measure files of a data folder.
+
+    Parameters
+    ----------
+    root : Path
+        The data folder.
+    files : sequence of str
+        Relative to it.
+
+    Yields
+    ------
+    Measured
+        One a file, in the given order.
+    """
+    waiting: Chunks = deque(tuple(files[start : start + CHUNK]) for start in range(0, len(files), CHUNK))
+    workers = min(MOST_WORKERS, len(os.sched_getaffinity(0)), max(1, len(waiting)))
+    while waiting:
+        under_way = yield from _run(root, waiting, workers)
+        # What a dying worker had in hand is done again one file at a time, so that the file that killed it is known.
+        singles: Chunks = deque((file,) for chunk in under_way for file in chunk)
+        while singles:
+            culprit = yield from _run(root, singles, 1)
+            if culprit:
+                (file,) = culprit.popleft()
+                detail = "reading it ended the process that did (a damaged file, or too little memory)"
+                yield Measured(FileInfo(file=file, kind="unreadable", detail=detail))
+                singles.extendleft(reversed(culprit))
+
+
+def _run(root: Path, waiting: Chunks, workers: int) -> Generator[Measured, None, Chunks]:
+    """Work off `waiting`. Returns the chunks that were under way when a worker died, none at the end."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["embryofl_data.report.measure"])
+    under_way: deque[tuple[tuple[str, ...], Future[list[Measured]]]] = deque()
+    with ProcessPoolExecutor(workers, context, _begin, (context.Lock(),)) as pool:
+        try:
+            while waiting or under_way:
+                while waiting and len(under_way) < 3 * workers:
+                    chunk = waiting.popleft()
+                    under_way.append((chunk, pool.submit(_measure, root, chunk)))
+                measured = under_way[0][1].result()
+                under_way.popleft()
+                yield from measured
+        except BrokenProcessPool:
+            return deque(chunk for chunk, _ in under_way)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+    return deque()
+
+
+def _begin(large: Lock) -> None:
+    """Set up a worker: one thread, so that workers do not fight over cores; Ctrl-C is the parent's business."""
+    global _large
+    _large = large
+    threadpool_limits(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGALRM, _too_long)
+
+
+class _TooLong(BaseException):  # passes through the decoder's own `except Exception`
+    pass
+
+
+def _too_long(signum: int, frame: FrameType | None) -> None:
+    raise _TooLong
+
+
+@contextmanager
+def _deadline(seconds: float) -> Iterator[None]:
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _measure(root: Path, files: tuple[str, ...]) -> list[Measured]:
+    measured = []
+    for file in files:
+        try:
+            with _deadline(FILE_TIMEOUT_S):
+                measured.append(measure_file(root, file, _large))
+        except _TooLong:
+            detail = f"reading it took longer than {FILE_TIMEOUT_S:.0f} s"
+            measured.append(Measured(FileInfo(file=file, kind="unreadable", detail=detail)))
+    return measured

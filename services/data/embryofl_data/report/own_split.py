@@ -1,0 +1,44 @@
+"""A split that a folder brings along: a column in `labels.csv`, or folders named train and test.
+
+EmbryoFL does not use it (it splits by patient itself), but figures published with it are worth nothing when it leaks.
+"""
+
+import re
+
+from embryofl.errors import DataError
+from embryofl_data.reading.contract import DataFolder
+from embryofl_data.reading.layouts import CONTRACT_PLACES
+from embryofl_data.reading.listing import Listing, list_images, locate
+
+COLUMNS = ("split", "fold", "set", "subset", "partition")
+FOLDERS = re.compile(r"(?i)(train|training|val|valid|validation|test|testing|holdout)")
+
+
+def own_split(folder: DataFolder) -> tuple[dict[str, str], str]:
+    """File to side, and where that comes from; both empty where the folder has no split of its own."""
+    if folder.layout == "labels.csv":
+        listing = list_images(folder.root)
+        for column in COLUMNS:
+            sides = _from_column(listing, column)
+            if len(set(sides.values())) > 1:
+                return sides, f"the column {column} of labels.csv"
+    sides = {
+        image.file: part.lower()
+        for image in folder.images
+        for part in image.file.split("/")[:-1]
+        if FOLDERS.fullmatch(part)
+    }
+    return (sides, "folder names") if len(set(sides.values())) > 1 else ({}, "")
+
+
+def _from_column(listing: Listing, column: str) -> dict[str, str]:
+    try:
+        table = listing.table("labels.csv", ("image", column))
+    except DataError:  # no such column
+        return {}
+    sides = {}
+    for row in table.rows if table else ():
+        place = locate(listing, row.cells["image"], CONTRACT_PLACES, f"row {row.number}")
+        if isinstance(place, str) and row.cells[column]:
+            sides[place] = row.cells[column]
+    return sides

@@ -1,0 +1,73 @@
+"""The report as one HTML page that needs nothing else: opened offline, it loads nothing and runs no script.
+
+Every text is escaped by Jinja2, control and direction characters are replaced, pictures are made anew from decoded
+pixels (nothing of the original file travels), and the page's own policy forbids everything but its style and pictures.
+"""
+
+import base64
+import hashlib
+from importlib import resources
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from embryofl_data.report.finding import Finding
+from embryofl_data.report.report import Report
+from embryofl_data.report.thumbnails import Thumbnails
+
+MOST_PICTURES = 240
+"""Over the whole page, so that it stays a few MB."""
+
+
+def page(report: Report, thumbnails: Thumbnails) -> str:
+    """Make the page.
+
+    Parameters
+    ----------
+    report : Report
+        The report.
+    thumbnails : Thumbnails
+        Source of the pictures; a file that has gone since has none.
+    """
+    package = resources.files(__package__)
+    style = package.joinpath("page.css").read_text("utf-8")
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    template = _environment().from_string(package.joinpath("page.html.j2").read_text("utf-8"))
+    return template.render(
+        body=Markup(body(report, thumbnails)),  # noqa: S704 - made by a template that escapes
+        facts=report.facts,
+        style=style,
+        policy=f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'",
+    )
+
+
+def body(report: Report, thumbnails: Thumbnails) -> str:
+    """What stands below the page's heading, escaped: for the clinic's own page too."""
+    template = _environment().from_string(resources.files(__package__).joinpath("body.html.j2").read_text("utf-8"))
+    left = MOST_PICTURES
+    findings = []
+    for finding in report.findings:
+        rows, left = _rows(finding, thumbnails, left)
+        findings.append((finding, rows))
+    return template.render(report=report, facts=report.facts, findings=findings)
+
+
+def _environment() -> Environment:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["clean"] = clean
+    return environment
+
+
+def _rows(finding: Finding, thumbnails: Thumbnails, left: int) -> tuple[list[dict[str, object]], int]:
+    """Rows of a finding for the template, and how many pictures may still follow."""
+    rows: list[dict[str, object]] = []
+    for shown in finding.shown:
+        pictures = [thumbnails.data_uri(file) for file in shown.files[:4]] if finding.pictures and left > 0 else []
+        left -= len(pictures)
+        rows.append({"files": shown.files, "note": shown.note, "pictures": pictures})
+    return rows, left
+
+
+def clean(text: str) -> str:
+    """Text from file names, without control or direction characters."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

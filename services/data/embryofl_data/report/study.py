@@ -1,0 +1,97 @@
+"""What all checks look at: the folder, what is known of each file, and the measurements as columns."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from embryofl.data_statistics import DataStatistics
+from embryofl_data.reading.contract import DataFolder, EmbryoImage
+from embryofl_data.reading.scan import FileInfo
+from embryofl_data.report.facts import FolderFacts
+from embryofl_data.report.pairs import Pair
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Measures:
+    """Measurements of the usable images, in their order.
+
+    Attributes
+    ----------
+    columns : dict of str to numpy.ndarray
+        Name, as in `measure.MEASURES`, to float64 (n,).
+    tags : dict of str to tuple of str
+        File to the names of metadata fields that may identify somebody; files without any are not in it.
+    pairs : tuple of Pair
+        Near-duplicates, the surest first.
+    turned : bool
+        Whether turned and mirrored copies were searched for, too.
+    """
+
+    columns: dict[str, FloatArray]
+    tags: dict[str, tuple[str, ...]]
+    pairs: tuple[Pair, ...]
+    turned: bool = True
+
+
+@dataclass(frozen=True)
+class Study:
+    """A folder under study.
+
+    Attributes
+    ----------
+    folder : DataFolder
+        Its usable images, and all problems.
+    infos : dict of str to FileInfo
+        Of every file that was opened.
+    facts : FolderFacts
+        Counts.
+    sides : dict of str to list of int
+        The split as training makes it, empty where it cannot train.
+    own_split : dict of str to str
+        File to its side in a split that the folder brings along, empty where it has none.
+    own_split_from : str
+        Where that split comes from: `the column split of labels.csv`, or `folder names`.
+    measures : Measures, optional
+        None where the images themselves were not looked at.
+    others : DataStatistics, optional
+        What the images of the federation's other clinics come to; None where the hub has told nothing.
+    """
+
+    folder: DataFolder
+    infos: dict[str, FileInfo]
+    facts: FolderFacts
+    sides: dict[str, list[int]] = field(default_factory=dict)
+    own_split: dict[str, str] = field(default_factory=dict)
+    own_split_from: str = ""
+    measures: Measures | None = None
+    others: DataStatistics | None = None
+
+    @property
+    def images(self) -> Sequence[EmbryoImage]:
+        """Usable images."""
+        return self.folder.images
+
+    @cached_property
+    def files(self) -> tuple[str, ...]:
+        """Their files."""
+        return tuple(image.file for image in self.images)
+
+    @cached_property
+    def labels(self) -> npt.NDArray[np.int64]:
+        """int64 (n,), -1 where unlabelled."""
+        return np.array([-1 if image.label is None else image.label for image in self.images], np.int64)
+
+    @cached_property
+    def days(self) -> npt.NDArray[np.int64]:
+        """int64 (n,), -1 where unknown."""
+        return np.array([-1 if image.day is None else image.day for image in self.images], np.int64)
+
+    @cached_property
+    def side_of(self) -> dict[int, str]:
+        """Index of an image to its side in training's split."""
+        return {index: side for side, members in self.sides.items() for index in members}

@@ -1,0 +1,139 @@
+"""The audit log: one JSON line per event, each carrying the hash of the line before, so that a change shows.
+
+A log cut off at its end is still a whole chain. So the number of lines and the hash of the last are kept outside the log
+as well (its head, in the hub's database): whoever removes the newest lines would have to change both.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+log = logging.getLogger("embryofl.audit")
+
+_START = "0" * 64
+DAMAGED = "audit_damaged"
+
+
+class Head(Protocol):
+    """Where the log's head is kept: `embryofl_server.members.store.Store`."""
+
+    def fact(self, name: str) -> str:
+        """The value, or ""."""
+
+    def set_fact(self, name: str, value: str) -> None:
+        """Keep a value."""
+
+
+@dataclass(frozen=True)
+class Break:
+    """Where a log is broken: the number of the first line (from 1) that cannot be trusted, and why."""
+
+    line: int
+    words: str
+
+
+class AuditLog:
+    """Append-only `audit.jsonl`.
+
+    Parameters
+    ----------
+    path : Path
+    head : Head
+    """
+
+    def __init__(self, path: Path, head: Head) -> None:
+        self._path, self._head, self._lock = path, head, threading.Lock()
+        self._drop_torn_line()
+        self._lines, self._last = 0, _START
+        broken = verify(path, head) if path.exists() or head.fact("audit_head") else None
+        for _, line in _lines(path):
+            self._lines, self._last = self._lines + 1, _hash(line)
+        if broken and not self._noted(broken):
+            log.error("the audit log is broken at line %d: %s", broken.line, broken.words)
+            self.write(DAMAGED, line=broken.line, words=broken.words)
+
+    def _noted(self, broken: Break) -> bool:
+        """Whether this damage is in the log already."""
+        return broken.words.startswith(_NOTED) or any(
+            e.get("event") == DAMAGED and (e.get("line"), e.get("words")) == (broken.line, broken.words)
+            for e in entries(self._path)
+        )
+
+    def _drop_torn_line(self) -> None:
+        """A line cut off by a power failure never counted: drop it before going on."""
+        data = self._path.read_bytes() if self._path.exists() else b""
+        if data and not data.endswith(b"\n"):
+            with self._path.open("r+b") as file:
+                file.truncate(data.rfind(b"\n") + 1)
+
+    def write(self, event: str, **details: Any) -> None:
+        """Append an event; details are JSON values and name no patient and no file of a clinic."""
+        with self._lock:
+            line = json.dumps(
+                {"time": round(time.time(), 3), "event": event, **details, "previous": self._last}
+            ).encode()
+            with self._path.open("ab") as file:
+                file.write(line + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            self._lines, self._last = self._lines + 1, _hash(line)
+            self._head.set_fact("audit_head", f"{self._lines} {self._last}")
+
+
+def verify(path: Path, head: Head) -> Break | None:
+    """Where the log is broken; None when it is whole.
+
+    A line that was changed shows at the next one, whose hash no longer fits, and the newest at the head. Lines that are
+    newer than the head are in order: the hub may have been cut off between writing a line and its head.
+    """
+    count, _, digest = head.fact("audit_head").partition(" ")
+    known = int(count or 0)
+    last, number, noted = _START, 0, None
+    for number, line in _lines(path):
+        try:
+            entry = json.loads(line)
+            fits = entry["previous"] == last
+        except (ValueError, KeyError, TypeError):
+            return Break(number, "the line is damaged")
+        if not fits:
+            return Break(number, "the line before it was changed, or lines before it were removed or put in")
+        last = _hash(line)
+        if number == known and last != digest:
+            return Break(number, "the newest line that the hub's database knows of was changed")
+        if entry.get("event") == DAMAGED and noted is None:
+            noted = Break(int(entry["line"]), f"{_NOTED} at a start of the hub (line {number}): {entry['words']}")
+    if number < known:
+        return Break(number + 1, f"the log ends after {number} lines; the hub's database knows of {known}")
+    return noted
+
+
+_NOTED = "this was found"
+
+
+def entries(path: Path) -> Iterator[dict[str, Any]]:
+    """The events, oldest first, each with its `line` number; lines that are none are left out."""
+    for number, line in _lines(path):
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict):
+            yield {"line": number, **entry}
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    if path.exists():
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                yield number, line.rstrip(b"\n")
+
+
+def _hash(line: bytes) -> str:
+    return hashlib.sha256(line).hexdigest()

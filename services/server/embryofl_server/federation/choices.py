@@ -1,0 +1,38 @@
+"""What a run can be made of: models, strategies and settings with their words and defaults, for who chooses."""
+
+import inspect
+import sys
+from typing import Any
+
+from embryofl.messages import RunSettings
+from embryofl.models import model_names, recipe
+from embryofl.models.facts import FACTS, ModelFacts
+from embryofl_server.federation.strategies import local_defaults, strategy, strategy_names
+
+
+def offers() -> dict[str, Any]:
+    """JSON-able: `models`, `strategies`, and `defaults`, the run settings where nothing is said."""
+    return {
+        "models": [_model(name) for name in model_names()],
+        "strategies": [_strategy(name) for name in strategy_names()],
+        "defaults": RunSettings().model_dump(),
+    }
+
+
+def _model(name: str) -> dict[str, Any]:
+    found = FACTS.get(name, ModelFacts("", 0))
+    return {"name": name, "words": found.words, "size": found.size, "recipe": recipe(name)}
+
+
+def _strategy(name: str) -> dict[str, Any]:
+    kind = strategy(name)
+    words = (sys.modules[kind.__module__].__doc__ or "").partition("\n")[0]
+    fields = kind.SETTINGS.model_fields
+    return {
+        "name": name,
+        "words": words,
+        "least_clinics": kind(kind.SETTINGS()).least_clinics,
+        "settings": [{"name": key, "default": field.default} for key, field in fields.items()],
+        "settings_words": " ".join((inspect.getdoc(kind.SETTINGS) or "").replace("`", "").split()) if fields else "",
+        "local": local_defaults(name),
+    }

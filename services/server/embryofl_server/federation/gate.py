@@ -1,0 +1,209 @@
+"""The gate: everything a clinic sends is suspect until it has passed here.
+
+A refusal has a short fixed reason (for counting) and words (for the clinic and the console). How long an update may be is
+learned from the round itself, and so is judged when the round closes (`judge_norms`); all else is checked as it comes.
+"""
+
+import os
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import ValidationError
+
+from embryofl.messages import MAX_REPLY, Reply, Request
+from embryofl.metrics import ScoreSums
+from embryofl.wire import Layout
+from embryofl_server.federation.blobs import Ticket
+from embryofl_server.members.store import Clinic
+
+BLOCK = 1 << 16  # numbers looked at at a time: they stay in a core's cache
+LEAST_NORMS = 3  # a median of fewer says nothing about who is right
+
+
+class Refusal(Exception):
+    """One clinic's reply is not taken; the round goes on.
+
+    Parameters
+    ----------
+    reason : str
+        One of a fixed set: malformed, wrong_run, wrong_layout, clinic_refused, suspended, no_upload, wrong_digest,
+        wrong_size, not_finite, examples, metrics; and norm, when the round closes.
+    words : str
+        What was found and expected.
+    """
+
+    def __init__(self, reason: str, words: str) -> None:
+        super().__init__(words)
+        self.reason = reason
+
+    @property
+    def fault(self) -> bool:
+        """Whether something is wrong with the reply, and it is not that the clinic did not want to or may not answer."""
+        return self.reason not in ("clinic_refused", "suspended")
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A reply that passed.
+
+    Attributes
+    ----------
+    norm : float
+        Euclidean distance of the update from the global model.
+    """
+
+    reply: Reply
+    validation: ScoreSums | None
+    test: ScoreSums | None
+    update: Path | None
+    norm: float
+
+
+def parse(text: str, request: Request) -> Reply:
+    """A reply that has the agreed form and answers this request."""
+    if len(text) > MAX_REPLY:
+        raise Refusal("malformed", f"the reply has {len(text)} characters, at most {MAX_REPLY} are taken")
+    try:
+        reply = Reply.model_validate_json(text)
+    except ValidationError as exc:
+        fields = sorted({".".join(map(str, e["loc"])) for e in exc.errors()})
+        raise Refusal("malformed", f"the reply's fields {fields[:5]} are not of the agreed form") from None
+    if (reply.run, reply.round, reply.kind) != (request.run, request.round, request.kind):
+        raise Refusal(
+            "wrong_run",
+            f"the reply is for {reply.kind} in round {reply.round} of {reply.run}, asked was {request.kind} in round "
+            f"{request.round} of {request.run}",
+        )
+    if reply.refused:
+        raise Refusal("clinic_refused", reply.refused)
+    if reply.layout != request.layout:
+        raise Refusal("wrong_layout", f"the reply's model layout is {reply.layout}, the run's is {request.layout}")
+    return reply
+
+
+def check(
+    reply: Reply, request: Request, clinic: Clinic, ticket: Ticket | None, layout: Layout, packed: np.ndarray
+) -> Accepted:
+    """Check a parsed reply and, for training, its uploaded update against the global model `packed`.
+
+    Raises
+    ------
+    Refusal
+    """
+    if clinic.state != "enrolled":
+        raise Refusal("suspended", f"the clinic is {clinic.state}")
+    validation, test = _sums(reply.validation, clinic), _sums(reply.test, clinic)
+    for sums in reply.personal.values():
+        _sums(sums, clinic)
+    graded = max((a.embryos for by_target in reply.grades.values() for a in by_target.values()), default=0)
+    if clinic.labelled is not None and graded > clinic.labelled:
+        raise Refusal("metrics", f"grades of {graded} embryos, enrolled were {clinic.labelled} labelled ones")
+    if request.kind != "train":
+        return Accepted(reply, validation, test, None, 0.0)
+    most = clinic.labelled
+    if reply.examples < 1 or (most is not None and reply.examples + _count(validation) > most):
+        raise Refusal("examples", f"{reply.examples} training and {_count(validation)} validation examples, enrolled were "
+                      f"{most} labelled embryos")  # fmt: skip
+    if reply.update is None or ticket is None:
+        raise Refusal("no_upload", "the reply came without its uploaded update")
+    if reply.update.sha256 != ticket.sha256:
+        raise Refusal("wrong_digest", "the uploaded update does not match the SHA-256 in the reply")
+    return Accepted(reply, validation, test, ticket.path, distance(ticket.path, layout, packed))
+
+
+def judge_norms(
+    norms: dict[str, float], before: list[float], clip: float, bound: float
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Which updates of a closed round count, and how much.
+
+    Parameters
+    ----------
+    norms : dict of str to float
+        Norm of each clinic's update.
+    before : list of float
+        Norms accepted in the round before; looked at only where this round has fewer than `LEAST_NORMS`.
+    clip, bound : float
+        Multiples of the median norm: longer updates are shortened to `clip`, and refused beyond `bound`. 0 = off.
+
+    Returns
+    -------
+    scales : dict of str to float
+        Of each update that counts: 1, or less where it is shortened.
+    refused : dict of str to str
+        The others, and what to say of them.
+    """
+    known = list(norms.values()) if len(norms) >= LEAST_NORMS else [*norms.values(), *before]
+    usual = statistics.median(known) if len(known) >= LEAST_NORMS else 0.0
+    if not usual > 0:
+        return dict.fromkeys(norms, 1.0), {}
+    scales, refused = {}, {}
+    for name, norm in norms.items():
+        if bound and norm > bound * usual:
+            refused[name] = (
+                f"its update is {norm / usual:.3g} times as long as the round's median ({usual:.3g}); at most {bound:g} "
+                "times is taken (norm_bound)"
+            )
+        else:
+            scales[name] = min(1.0, clip * usual / norm) if clip and norm else 1.0
+    return scales, refused
+
+
+def _count(sums: ScoreSums | None) -> int:
+    return (sums.summary().n or 0) if sums else 0
+
+
+def _sums(values: dict[str, object] | None, clinic: Clinic) -> ScoreSums | None:
+    if values is None:
+        return None
+    try:
+        sums = ScoreSums.from_dict(values)
+    except ValueError as exc:
+        raise Refusal("metrics", f"the metrics are not of the agreed form: {exc}") from None
+    count, most = _count(sums), clinic.labelled
+    if most is not None and count > most:
+        raise Refusal("metrics", f"metrics over {count} embryos, enrolled were {most} labelled ones")
+    return sums
+
+
+def distance(update: Path, layout: Layout, packed: np.ndarray) -> float:
+    """Euclidean distance of the packed model in a file from `packed`, over all float tensors, in one pass over the file.
+    Its relative error is below 1e-5: blocks are summed in the tensors' own precision, their sums in float64.
+
+    Raises
+    ------
+    Refusal
+        When the file has another layout, or a number in it is not finite.
+    """
+    size, total = update.stat().st_size, 0.0
+    with update.open(
+        "rb", buffering=0
+    ) as file:  # read and not memory-mapped, so that the memory in use is what it says
+        if size != layout.size or file.read(len(layout.header)) != layout.header:
+            reason = "wrong_size" if size != layout.size else "wrong_layout"
+            raise Refusal(reason, f"the update has {size} bytes, expected were {layout.size} of this layout")
+        for section, old in zip(layout.sections, layout.section_views(packed), strict=True):
+            if section.dtype.kind != "f":
+                file.seek(section.end - section.begin, os.SEEK_CUR)
+                continue
+            buffer = np.empty(min(BLOCK, old.size), section.dtype)
+            for at in range(0, old.size, BLOCK):
+                part = old[at : at + BLOCK]
+                new = buffer[: part.size]
+                file.readinto(new.view(np.uint8).data)
+                total += _squared_distance(new, part)
+    if not np.isfinite(total):
+        raise Refusal("not_finite", "the update holds numbers that are not finite")
+    return float(np.sqrt(total))
+
+
+def _squared_distance(new: np.ndarray, old: np.ndarray) -> float:
+    if new.dtype.itemsize >= 4:
+        with np.errstate(over="ignore", invalid="ignore"):
+            difference = new - old
+            total = float(np.dot(difference, difference))
+        if np.isfinite(total):
+            return total
+    wide = new.astype(np.float64) - old  # half precision, or too large to be squared in its own
+    return float(np.dot(wide, wide))

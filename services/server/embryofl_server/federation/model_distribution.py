@@ -1,0 +1,112 @@
+"""Models of finished runs on their way to the clinics that took part: which one a clinic is offered, and at what address.
+
+The gateway serves `weights/RUN/model.safetensors` and `weights/RUN/model.json` as it serves a round's model. That card is a
+shorter `model.json`: other clinics' names and figures are not in it.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from embryofl.files import sha256_of, write_atomic
+from embryofl.messages import Download, FinishedModel
+from embryofl_server.federation.blobs import MODEL_PREFIX, SignedUrls
+from embryofl_server.runs.log import Run, Runs
+
+log = logging.getLogger("embryofl.finished")
+
+GOOD_FOR_S = 3600.0
+LOOK_S = 5.0  # between two looks for a newly finished run: every clinic asks every ten seconds
+KEPT = (
+    "run", "round", "sha256", "layout", "parameters", "settings", "calibration", "best_validation", "use",
+)  # fmt: skip
+"""What of `model.json` goes to the clinics."""
+
+
+@dataclass(frozen=True)
+class _Offer:
+    run: str
+    clinics: frozenset[str]
+    weights: tuple[int, str]  # size, SHA-256
+    card: tuple[int, str]
+
+
+class FinishedModels:
+    """What a hub has to offer.
+
+    Parameters
+    ----------
+    runs : Runs
+    weights : Path
+        The folder that the gateway serves.
+    urls : SignedUrls
+    """
+
+    def __init__(self, runs: Runs, weights: Path, urls: SignedUrls) -> None:
+        self._runs, self._weights, self._urls = runs, weights, urls
+        self._offers: dict[str, tuple[int, _Offer]] = {}  # run to its card's time of change, and what is offered
+        self._looked, self._lock = -LOOK_S, threading.Lock()
+
+    def offer(self, clinic: str) -> FinishedModel | None:
+        """The newest finished run's model that a clinic took part in; None when there is none. Never raises."""
+        with self._lock:
+            if time.monotonic() - self._looked >= LOOK_S:
+                self._looked = time.monotonic()
+                for run in self._runs.all():
+                    self._look_at(run)
+            offers = [o for _, (_, o) in sorted(self._offers.items()) if clinic in o.clinics]
+        if not offers:
+            return None
+        newest = offers[-1]
+
+        def download(name: str, found: tuple[int, str]) -> Download:
+            url = self._urls.sign("GET", f"{MODEL_PREFIX}{newest.run}/{name}", clinic, GOOD_FOR_S)
+            return Download(url=url, size=found[0], sha256=found[1])
+
+        return FinishedModel(
+            run=newest.run,
+            weights=download("model.safetensors", newest.weights),
+            card=download("model.json", newest.card),
+        )
+
+    def _look_at(self, run: Run) -> None:
+        path = run.folder / "model.json"
+        try:
+            changed = path.stat().st_mtime_ns
+            if run.name in self._offers and self._offers[run.name][0] == changed:
+                return
+            if run.state["state"] == "finished":
+                self._offers[run.name] = changed, self._publish(run, json.loads(path.read_text()))
+        except (OSError, ValueError, KeyError, TypeError) as exc:
+            log.debug("%s has no model to offer (%s)", run.name, type(exc).__name__)
+
+    def _publish(self, run: Run, record: dict[str, Any]) -> _Offer:
+        """Put card and weights where the gateway serves them."""
+        folder = self._weights / run.name
+        weights = folder / "model.safetensors"
+        if not weights.exists() or sha256_of(weights) != record["sha256"]:
+            weights.unlink(missing_ok=True)
+            source = folder / f"round-{record['round']:04d}.safetensors"
+            if source.exists() and sha256_of(source) == record["sha256"]:
+                os.link(source, weights)  # the same bytes, once on disk
+            else:
+                write_atomic(weights, (run.folder / "model.safetensors").read_bytes())
+        card = json.dumps({key: record[key] for key in KEPT if key in record}).encode()
+        write_atomic(folder / "model.json", card)
+        clinics = frozenset(record.get("evaluation") or {}) | _took_part(run)
+        sizes = weights.stat().st_size, len(card)
+        return _Offer(run.name, clinics, (sizes[0], record["sha256"]), (sizes[1], hashlib.sha256(card).hexdigest()))
+
+
+def _took_part(run: Run) -> frozenset[str]:
+    """Clinics whose update counted in any round."""
+    found: set[str] = set()
+    for path in run.folder.glob("round-*.json"):
+        found |= set(json.loads(path.read_text()).get("clinics", {}))
+    return frozenset(found)

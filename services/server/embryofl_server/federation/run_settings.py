@@ -1,0 +1,86 @@
+"""Run settings as a person types them, ``name=value``, and whether they can be used."""
+
+import json
+from typing import Any
+
+from embryofl.errors import UserError
+from embryofl.messages import RunSettings, run_settings
+from embryofl.models import has_norms, model_names
+from embryofl_server.federation.strategies import (
+    local_defaults,
+    make_strategy,
+    strategy,
+    strategy_names,
+    strategy_settings,
+)
+
+
+def parse_settings(options: list[str]) -> dict[str, Any]:
+    """``["rounds=15", "model=resnet18"]`` to a dict; numbers and booleans as in JSON, anything else as text."""
+    values: dict[str, Any] = {}
+    for option in options:
+        name, sign, text = option.partition("=")
+        if not sign or not name.strip():
+            raise UserError(f"{option!r} is not a setting. Write it as name=value, such as rounds=15.")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        values[name.strip()] = value if isinstance(value, (int, float, bool)) else text
+    return values
+
+
+def check_settings(values: dict[str, Any], *, any_model: bool = False) -> RunSettings:
+    """Validate a run's settings; `any_model` where the initial weights are given.
+
+    Raises
+    ------
+    UserError
+        When a setting, the model or the strategy does not exist or cannot be used; it names those that exist.
+    """
+    settings = run_settings(_sorted_out(values))
+    if settings.model not in model_names() and not any_model:
+        raise UserError(f"There is no model {settings.model!r}. Choose one of: {', '.join(model_names())}.")
+    _check_ways(settings)
+    least = make_strategy(settings).least_clinics
+    if settings.min_clinics < least:
+        raise UserError(
+            f"Strategy {settings.strategy} needs at least {least} clinics, min_clinics is {settings.min_clinics}. Choose "
+            "another strategy, or have more clinics take part."
+        )
+    return settings
+
+
+def _check_ways(settings: RunSettings) -> None:
+    """What only a strategy may decide, and what does not go together."""
+    local, name = local_defaults(settings.strategy), settings.strategy
+    for key in ("control", "personal"):
+        if getattr(settings, key) != local.get(key, ""):
+            raise UserError(f"{key} follows from the strategy; with {name} it is {local.get(key, '')!r}. Leave it out.")
+    if settings.control == "gradients" and not settings.proximal > 0:
+        raise UserError(f"Strategy {name} divides by its alpha, which is proximal: expected more than 0, such as 0.01.")
+    if settings.choose == "best" and settings.personal:
+        raise UserError(
+            f"choose=best cannot be used with {name}, whose clinics keep models of the last round. Leave it out."
+        )
+    if settings.personal == "norms" and not has_norms(settings.model):
+        raise UserError(
+            f"Strategy {name} keeps normalisation layers at the clinics, and {settings.model} has none that are trained. "
+            f"Choose a model that has, such as small_cnn, or another strategy, such as ditto."
+        )
+
+
+def _sorted_out(values: dict[str, Any]) -> dict[str, Any]:
+    """A strategy's settings are given like all others, and kept in `strategy_settings` with their defaults."""
+    name = str(values.get("strategy", RunSettings.model_fields["strategy"].default))
+    takes = strategy(name).SETTINGS.model_fields
+    own = values.get("strategy_settings", {})
+    if not isinstance(own, dict):
+        return values  # refused with the others that cannot be
+    rest = {k: v for k, v in values.items() if k not in takes and k != "strategy_settings"}
+    for key in rest:
+        owners = [n for n in strategy_names() if key in strategy(n).SETTINGS.model_fields]
+        if owners:
+            raise UserError(f"{key} is a setting of strategy {' and '.join(owners)}, the run's strategy is {name}.")
+    own = {**own, **{k: v for k, v in values.items() if k in takes}}
+    return {**local_defaults(name), **rest, "strategy_settings": strategy_settings(name, own).model_dump()}

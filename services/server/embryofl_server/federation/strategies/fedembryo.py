@@ -1,0 +1,52 @@
+"""FedEmbryo's hierarchical dynamic weighting, at the level of clinics: whose loss falls slowly counts for more.
+
+Wang et al., "Federated task-adaptive learning for personalized selection of human IVF-derived embryos", Communications
+Medicine 2025, https://doi.org/10.1038/s43856-025-01182-1. The formula is that of the authors' published program
+(github.com/TianrunGaoBupt/FedEmbryo, read, not copied): in the first two rounds the plain mean; then clinic i weighs
+exp(r_i / T) / sum_j exp(r_j / T) with r_i its training loss in the round before over that of the round before; T = 4.
+Examples do not count. A clinic whose loss is not known for two rounds has r = 1; one that missed rounds keeps its newest
+two. Between tasks (the label and the Gardner grades, where the run's `grades` is above 0 and the clinic has them) it is the
+same formula inside each clinic, over its local epochs, times the number of tasks: `embryofl.weighting`. The losses for that
+stay at the clinic (`embryofl_clinic.workload.task_losses`).
+"""
+
+from typing import ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from embryofl.weighting import loss_ratio_weights
+from embryofl_server.federation.strategies.base import Outcome, Round, State, StrategySettings
+from embryofl_server.federation.strategies.blocks import shares, weighted_mean
+
+LOSSES = "losses/"
+
+
+class FedEmbryoSettings(StrategySettings):
+    """`temperature`: the paper's T; the larger, the more alike do clinics, and inside a clinic tasks, count."""
+
+    temperature: float = Field(default=4.0, gt=0, le=1000)
+
+
+class FedEmbryo:
+    """See `embryofl_server.federation.strategies.base.Strategy`."""
+
+    NAME: ClassVar[str] = "fedembryo"
+    SETTINGS: ClassVar[type[StrategySettings]] = FedEmbryoSettings
+    least_clinics = 1
+
+    def __init__(self, settings: FedEmbryoSettings) -> None:
+        self._temperature = settings.temperature
+
+    def aggregate(self, round_: Round, state: State) -> Outcome:
+        """The mean weighted by how the clinics' training losses have changed until the round before."""
+        before = {
+            u.clinic: state.get(LOSSES + u.clinic, np.zeros(2)) for u in round_.updates
+        }  # (older, newer); 0 = none
+        ratios = [float(b[1] / b[0]) if b[0] > 0 and b[1] > 0 else 1.0 for b in before.values()]
+        weights = loss_ratio_weights(ratios, self._temperature)
+        new = {name: np.array(losses) for name, losses in state.items()}
+        for u in round_.updates:
+            if u.train_loss:
+                new[LOSSES + u.clinic] = np.array([before[u.clinic][1], u.train_loss])
+        return Outcome(weighted_mean(round_, weights), new, shares(round_.updates, weights))

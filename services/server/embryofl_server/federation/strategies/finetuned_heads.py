@@ -1,0 +1,18 @@
+"""Federated averaging, and at the end each clinic fine-tunes the head on its own patients.
+
+Wang et al., "Federated Evaluation of On-device Personalization", 2019, https://arxiv.org/abs/1910.10252, for the head alone
+as in Arivazhagan et al., "Federated Learning with Personalization Layers", 2019, https://arxiv.org/abs/1912.00818. The
+clinics do it when the final model is evaluated (`embryofl_clinic.workload.personal`, `personal_epochs`); nothing is kept
+from round to round, and what is fine-tuned never leaves.
+"""
+
+from typing import Any, ClassVar
+
+from embryofl_server.federation.strategies.fedavg import FedAvg
+
+
+class FineTunedHeads(FedAvg):
+    """See `embryofl_server.federation.strategies.base.Strategy`. `LOCAL`: how its clinics train."""
+
+    NAME: ClassVar[str] = "finetuned_heads"
+    LOCAL: ClassVar[dict[str, Any]] = {"personal": "head", "personal_epochs": 5}

@@ -1,0 +1,27 @@
+"""Coordinate-wise median: each number of the new model is the median of the clinics' numbers. Examples do not count.
+
+Yin et al., "Byzantine-Robust Distributed Learning: Towards Optimal Statistical Rates", ICML 2018,
+https://arxiv.org/abs/1803.01498, definition 1. Holds against fewer than half of the clinics.
+"""
+
+from typing import ClassVar
+
+import numpy as np
+
+from embryofl_server.federation.strategies.base import Outcome, Round, State, StrategySettings
+from embryofl_server.federation.strategies.blocks import combine
+
+
+class CoordinateMedian:
+    """See `base.Strategy`. The median of two is their mean: one attacker would have half."""
+
+    NAME: ClassVar[str] = "median"
+    SETTINGS: ClassVar[type[StrategySettings]] = StrategySettings
+    least_clinics = 3
+
+    def __init__(self, settings: StrategySettings) -> None:
+        pass
+
+    def aggregate(self, round_: Round, state: State) -> Outcome:
+        """The median of every coordinate; of an even number of clinics the mean of the middle two."""
+        return Outcome(combine(round_, lambda block: np.median(block.updates, axis=0)))

@@ -1,0 +1,129 @@
+"""Runs as durable objects: a folder each, with settings, state, events and metrics.
+
+runs/run-0001/settings.json   the validated settings
+runs/run-0001/state.json      queued, waiting, running, paused, finished, stopped or failed, with the reason
+runs/run-0001/events.jsonl    what happened, for people
+runs/run-0001/metrics.jsonl   a line a clinic and round, and a pooled one
+runs/run-0001/model.safetensors, model.json   the final model
+"""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from embryofl.errors import UserError
+from embryofl.files import append, write_atomic
+from embryofl.messages import RunSettings
+from embryofl_server.runs.jsonlines import JsonLines
+
+State = Literal["queued", "waiting", "running", "paused", "finished", "stopped", "failed"]
+OVER = ("finished", "stopped", "failed")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run's folder."""
+
+    name: str
+    folder: Path
+
+    @property
+    def settings(self) -> RunSettings:
+        """The run's settings."""
+        return RunSettings.model_validate_json((self.folder / "settings.json").read_text())
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """`state`, `reason`, `round`, `since` (Unix time)."""
+        state: dict[str, Any] = json.loads((self.folder / "state.json").read_text())
+        return state
+
+    def set_state(self, state: State, round_: int, reason: str = "") -> None:
+        """Record where the run stands."""
+        record = {"state": state, "round": round_, "reason": reason, "since": time.time()}
+        write_atomic(self.folder / "state.json", json.dumps(record).encode())
+
+    def event(self, kind: str, **details: Any) -> None:
+        """Append to `events.jsonl`."""
+        append(
+            self.folder / "events.jsonl", json.dumps({"time": round(time.time(), 3), "kind": kind, **details}) + "\n"
+        )
+
+    @property
+    def metrics_file(self) -> Path:
+        """`metrics.jsonl`."""
+        return self.folder / "metrics.jsonl"
+
+    def add_metrics(self, lines: list[dict[str, Any]]) -> None:
+        """Append to `metrics.jsonl`."""
+        append(self.metrics_file, "".join(json.dumps(x) + "\n" for x in lines))
+
+    def rewrite_metrics(self, lines: list[dict[str, Any]]) -> None:
+        """Write `metrics.jsonl` whole, so that a resumed run has each line once."""
+        write_atomic(self.metrics_file, "".join(json.dumps(x) + "\n" for x in lines).encode())
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of `metrics.jsonl`."""
+        return JsonLines(self.metrics_file).read()[1]
+
+
+class NewestMetrics:
+    """The newest metric line of each clinic, split and day of a run, read as the file grows."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self._file = JsonLines(run.metrics_file)
+        self._found: dict[tuple[Any, ...], dict[str, Any]] = {}
+
+    def lines(self) -> list[dict[str, Any]]:
+        """In the order in which they came."""
+        anew, lines = self._file.read()
+        if anew:
+            self._found.clear()
+        for line in lines:
+            key = (line.get("clinic"), line.get("split"), line.get("day"))
+            self._found.pop(key, None)
+            self._found[key] = line
+        return list(self._found.values())
+
+
+class Runs:
+    """All runs of a hub."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def all(self) -> list[Run]:
+        """The runs, oldest first. A folder without a state was cut off while being made and does not count."""
+        return [Run(p.name, p) for p in sorted(self._folder.glob("run-*")) if (p / "state.json").exists()]
+
+    def create(self, settings: RunSettings) -> Run:
+        """Make a new run's folder. It does not count as a run until it has a state."""
+        number = max((int(p.name.removeprefix("run-")) for p in self._folder.glob("run-*")), default=0) + 1
+        run = Run(f"run-{number:04d}", self._folder / f"run-{number:04d}")
+        run.folder.mkdir()
+        write_atomic(run.folder / "settings.json", settings.model_dump_json(indent=1).encode())
+        return run
+
+    def next(self) -> Run | None:
+        """The run to conduct: the oldest that is neither over nor paused."""
+        return next((r for r in self.all() if r.state["state"] not in (*OVER, "paused")), None)
+
+    def current(self) -> Run | None:
+        """The run people mean: the one that is conducted, else the newest."""
+        return self.next() or self.latest()
+
+    def latest(self) -> Run | None:
+        """The newest run."""
+        runs = self.all()
+        return runs[-1] if runs else None
+
+    def get(self, name: str) -> Run:
+        """The run called `name`; `UserError` naming those that exist."""
+        runs = {r.name: r for r in self.all()}
+        if name not in runs:
+            raise UserError(f"There is no run {name!r}. Runs: {', '.join(runs) or 'none yet'}.")
+        return runs[name]

@@ -1,0 +1,280 @@
+"""The clinic's own page: who gets in, what hostile uploads come to, and what a scored cohort shows."""
+
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+from embryofl.errors import UserError
+from embryofl_clinic.app import desk, serve
+from embryofl_clinic.app import door as door_module
+from embryofl_clinic.app.pages import Pages, create_app
+from embryofl_clinic.settings import ClinicSettings
+from kits.scoring import draw_embryo, finished_model, png
+
+BASE = "http://127.0.0.1:8088"
+POST = {"Origin": BASE}
+
+
+@pytest.fixture
+def page(tmp_path):
+    """A page with a model; `page.links` are those that were printed, `page.state` its state folder."""
+    state = tmp_path / "state"
+    finished_model(state / "models" / "run-0001")
+    links = []
+    app = create_app(Pages(ClinicSettings(state_dir=state, data_dir=tmp_path / "data")), links.append)
+    app.new_link()
+    client = TestClient(app, base_url=BASE, follow_redirects=False)
+    client.links, client.state, client.door = links, state, app
+    return client
+
+
+@pytest.fixture
+def inside(page):
+    page.get(page.links[-1])
+    return page
+
+
+def send(client, files, **fields):
+    return client.post("/score", files=[("images", f) for f in files], data=fields, headers=POST)
+
+
+PATHS = [
+    "/",
+    "/score",
+    "/scored",
+    "/sent",
+    "/report",
+    "/static/app.css",
+    "/scored/20260101-000000-00000000",
+    "/nothing",
+    "/static/report.css",
+    "/enter",
+    "/enter?token=",
+    "/enter?token=guessed",
+]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_without_the_link_nothing_is_served(page, path):
+    answer = page.get(path)
+    refused = 403 if path.startswith("/enter") else 401
+    assert answer.status_code == refused and "link" in answer.text and "run-0001" not in answer.text
+    for guess in ("guessed", "", "0" * 43, door_module._digest("guessed")):
+        page.cookies.set(door_module.COOKIE, guess)
+        assert page.get(path).status_code == page.head(path).status_code == refused
+        assert page.post(path, headers=POST, content=b"").status_code in (401, 403)
+
+
+def test_a_session_ends_by_itself_and_the_oldest_of_too_many_does(page, monkeypatch):
+    clients = [TestClient(page.door, base_url=BASE) for _ in range(door_module.MOST_SESSIONS + 1)]
+    for client in clients:
+        client.get(page.links[-1])
+    assert [c.get("/").status_code for c in clients] == [401] + [200] * door_module.MOST_SESSIONS
+    now = door_module.time.monotonic()
+    monkeypatch.setattr(door_module.time, "monotonic", lambda: now + door_module.SESSION_S + 60)
+    assert {c.get("/").status_code for c in clients} == {401}
+
+
+def test_a_link_works_once_and_its_cookie_is_out_of_reach_of_scripts_and_other_sites(page):
+    link = page.links[-1]
+    cookie = page.get(link).headers["set-cookie"].lower()
+    assert "httponly" in cookie and "samesite=strict" in cookie
+    assert page.get("/").status_code == 200
+    stranger = TestClient(page.door, base_url=BASE)
+    assert stranger.get(link).status_code == 403 and stranger.get("/").status_code == 401
+    assert page.links[-1] != link and stranger.get(page.links[-1]).status_code == 200
+    page.post("/leave", headers=POST)
+    assert page.get("/").status_code == 401
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "192.168.1.7:8088", "localhost.", ""])
+def test_another_host_name_is_not_answered(inside, host):
+    answer = inside.get("/", headers={"Host": host})
+    assert answer.status_code == 403 and "run-0001" not in answer.text
+
+
+@pytest.mark.parametrize(
+    "origin", [None, "null", "http://evil.example", "http://127.0.0.1:3000", "https://127.0.0.1:8088"]
+)
+def test_another_pages_request_does_nothing(inside, origin):
+    headers = {} if origin is None else {"Origin": origin}
+    answer = inside.post("/score", files=[("images", ("a.png", draw_embryo(1)))], headers=headers)
+    assert answer.status_code == 403 and not (inside.state / "scored").exists()
+
+
+def test_another_page_cannot_read_or_frame_this_one(inside):
+    assert inside.get("/", headers={"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "cors"}).status_code == 403
+    headers = inside.get("/").headers
+    policy = headers["content-security-policy"]
+    assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy and "unsafe" not in policy
+    assert headers["x-frame-options"] == "DENY" and headers["cache-control"] == "no-store"
+    assert "access-control-allow-origin" not in headers
+    assert all(not re.search(r"(src|href|action)=[\"']?(https?:)?//", inside.get(p).text) for p in PATHS[:5])
+
+
+def test_a_cohort_is_ordered_with_pictures_made_anew_and_nothing_of_it_is_kept(inside):
+    data = draw_embryo(3)
+    answer = send(inside, [("E1.png", data), ("E2.png", draw_embryo(4)), ("E3@1.png", draw_embryo(5)), ("E3@2.png", draw_embryo(6))], cohort="<b>A</b>")  # fmt: skip
+    assert answer.status_code == 303
+    shown = inside.get(answer.headers["location"]).text
+    assert (
+        "Rank 1 of 3" in shown and "Research use only" in shown and "of 100 embryos scored like this" in shown.lower()
+    )
+    assert "<b>A" not in shown and "&lt;b&gt;A" in shown and "does not prove" in shown
+    assert shown.count("data:image/jpeg;base64,") == 8 and "data:image/png" not in shown
+    (record,) = (inside.state / "scored").iterdir()
+    kept = json.loads(record.read_text())
+    assert kept["pictures"] == {} and "base64" not in record.read_text()
+    assert kept["scores"]["models"][0]["run"] == "run-0001" and len(kept["digests"]) == 4
+    assert "were not kept" in TestClientAgain(inside).get(answer.headers["location"]).text
+
+
+def TestClientAgain(before):  # noqa: N802 - a page that was started again
+    links = []
+    app = create_app(Pages(ClinicSettings(state_dir=before.state)), links.append)
+    app.new_link()
+    client = TestClient(app, base_url=BASE)
+    client.get(links[-1])
+    return client
+
+
+def test_pictures_are_kept_when_asked_for(inside):
+    answer = send(inside, [("E1.png", draw_embryo(1))], keep="yes")
+    assert "data:image/jpeg" in TestClientAgain(inside).get(answer.headers["location"]).text
+
+
+def drawn(form, size, **options):
+    out = io.BytesIO()
+    Image.new("L", size, 90).save(out, form, **options)
+    return out.getvalue()
+
+
+BOMB = b"\x89PNG\r\n\x1a\n" + png(30000, 30000)
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
+HTML = b"<!doctype html><script>alert(1)</script>"
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "words"),
+    [
+        ("a.svg", SVG, "no image of a known type"),
+        ("html.png", HTML, "no image of a known type"),
+        ("bomb.png", BOMB, "too large"),
+        ("cut.png", draw_embryo(1)[:900], "truncated"),
+        ("cut.jpg", drawn("JPEG", (900, 900))[:700], "truncated"),
+        ("empty.png", b"", "no content"),
+        ("wide.png", drawn("PNG", (60_000, 1000)), "too large"),  # a whole and valid one of 60 million pixels in 60 kB
+        ("long.tif", drawn("TIFF", (1000, 60_000), compression="tiff_lzw"), "too large"),
+        ("dot.png", drawn("PNG", (1, 1)), "too small"),
+        ("archive.png", b"PK\x03\x04" + b"\0" * 100, "no image of a known type"),
+        ("page.jpg", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 90 90\n", "no image of a known type"),
+        ("<img src=x onerror=alert(1)>.png", HTML, "no image of a known type"),
+    ],
+)
+def test_a_hostile_file_is_refused_in_words_and_never_comes_back(inside, name, data, words):
+    answer = send(inside, [(name, data), ("good.png", draw_embryo(2))])
+    shown = inside.get(answer.headers["location"]).text
+    assert words in shown and "Rank 1 of 1" in shown
+    assert "alert(1)</script>" not in shown and "<img src=x" not in shown
+
+
+NAMES = [
+    "../../etc/passwd.png", "x/../E.png", "..\\..\\identity\\clinic.key", "/etc/shadow", "C:\\E.png", "..", ".", "a\0b.png",
+    "E.png", "E.png", "x" * 3000 + ".png", "\u202egnp.E", "'\"><script>alert(1)</script>.png", "@.png", "{0.__class__}.png",
+]  # fmt: skip
+
+
+def test_a_file_name_cannot_lead_anywhere_nor_break_the_page(inside):
+    before = sorted(p for p in inside.state.rglob("*") if p.is_file())
+    answer = send(inside, [(name, draw_embryo(n)) for n, name in enumerate(NAMES)], cohort="{t.door}\u202e</title>")
+    shown = inside.get(answer.headers["location"]).text
+    assert (
+        "../" not in shown
+        and "<script>alert" not in shown
+        and "\u202e" not in shown
+        and "</title></title>" not in shown
+    )
+    (record,) = [p for p in inside.state.rglob("*") if p.is_file() and p not in before]
+    names = list(json.loads(record.read_text())["digests"])
+    assert record.parent.name == "scored" and len(names) == len(NAMES) and max(map(len, names)) < 130
+    assert not any("/" in name or "\\" in name for name in names)
+
+
+def test_too_many_and_too_much_are_refused_in_words(inside, monkeypatch):
+    answer = send(inside, [(f"{n}.png", b"x") for n in range(61)])
+    assert answer.status_code == 400 and "at most 60" in answer.text
+    answer = send(inside, [(f"{n}.png", b"x") for n in range(10_000)])
+    assert answer.status_code == 400 and "at most 60" in answer.text and not (inside.state / "scored").exists()
+    monkeypatch.setattr(desk, "MOST_FILE_BYTES", 1000)
+    shown = inside.get(send(inside, [("a.png", draw_embryo(1))]).headers["location"]).text
+    assert "the most that is taken here" in shown and "data:image" not in shown
+    assert "No image was chosen" in inside.post("/score", data={"cohort": "A"}, headers=POST).text
+    monkeypatch.setattr(door_module, "MOST_BYTES", 1000)
+    answer = send(inside, [("a.png", b"x" * 2000)])
+    assert answer.status_code == 413 and "256 MiB" in answer.text
+    chunked = inside.post("/score", content=iter([b"x"]), headers={**POST, "Content-Type": "multipart/form-data"})
+    assert chunked.status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("multipart/form-data", b"junk"),
+        ("multipart/form-data; boundary=x", b"junk"),
+        (
+            "multipart/form-data; boundary=x",
+            b'--x\r\nContent-Disposition: form-data; name="images"; filename="' + b"x" * 5000,
+        ),
+        ("multipart/form-data; boundary=x", b"--x\r\n" + b"a: b\r\n" * 500),
+        ("application/json", b'{"images": ["file:///etc/passwd"]}'),
+        ("application/x-www-form-urlencoded", b"images=/etc/passwd&" + b"a=b&" * 5000),
+        (
+            "multipart/form-data; boundary=x",
+            b'--x\r\nContent-Disposition: form-data; name="cohort"\r\n\r\n' + b"x" * (2 << 20),
+        ),
+    ],
+)
+def test_a_form_that_no_browser_sends_is_refused_in_words(inside, kind, body):
+    answer = inside.post("/score", content=body, headers={**POST, "Content-Type": kind})
+    assert answer.status_code == 400 and ("Expected" in answer.text) and "Traceback" not in answer.text
+    assert not (inside.state / "scored").exists()
+
+
+@pytest.mark.parametrize("id_", ["..%2f..%2fidentity%2fhub", "20260101-000000-zzzzzzzz", "x", "%2e%2e/%2e%2e/identity"])
+def test_a_record_is_found_by_its_id_alone(inside, id_):
+    assert inside.get(f"/scored/{id_}").status_code == 404
+    assert inside.get(f"/static/{id_}").status_code == 404
+
+
+@pytest.mark.parametrize("host", ["192.168.1.7", "example.org", "::", "0.0.0.0"])
+def test_it_binds_loopback_alone(host, monkeypatch):
+    monkeypatch.setattr(serve, "in_container", lambda: False)
+    with pytest.raises(UserError, match="loopback"):
+        serve.check_host(host)
+    serve.check_host("127.0.0.1")
+
+
+def test_a_container_of_its_own_network_may_be_published_and_one_of_the_hosts_may_not(monkeypatch):
+    monkeypatch.setattr(serve, "in_container", lambda: True)
+    monkeypatch.setattr(serve.socket, "if_nameindex", lambda: [(1, "lo"), (2, "eth0")])
+    serve.check_host("0.0.0.0")
+    monkeypatch.setattr(serve.socket, "if_nameindex", lambda: [(1, "lo"), (2, "wlp3s0"), (3, "docker0")])
+    with pytest.raises(UserError, match="network host"):
+        serve.check_host("0.0.0.0")
+
+
+def test_a_picture_says_nothing_of_its_camera(inside):
+    image = Image.fromarray(np.full((64, 64, 3), 90, np.uint8))
+    exif, out = Image.Exif(), io.BytesIO()
+    exif[0x010E] = "DOE, JANE"
+    image.save(out, "JPEG", exif=exif)
+    import base64
+
+    shown = inside.get(send(inside, [("a.jpg", out.getvalue())]).headers["location"]).text
+    for found in re.findall(r"base64,([^\"]+)", shown):
+        assert b"JANE" not in base64.b64decode(found)

@@ -1,0 +1,112 @@
+"""The clinic's identity and its way in."""
+
+import threading
+
+import httpx
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from embryofl.errors import UserError
+from embryofl.invite import Invite
+from embryofl.messages import Enrolment, proof_text
+from embryofl_clinic.joining import join as module
+from embryofl_clinic.joining import route
+from embryofl_clinic.joining.identity import Identity, Membership
+from embryofl_clinic.joining.join import join
+
+INVITE = Invite(name="anna", hubs=["one:1", "two:2"], ca="pem", secret="s" * 32)
+
+
+def test_the_key_is_made_once_and_is_private(tmp_path):
+    first, second = Identity(tmp_path / "identity"), Identity(tmp_path / "identity")
+    assert first.public_key == second.public_key
+    assert (tmp_path / "identity" / "clinic.key").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "identity").stat().st_mode & 0o777 == 0o700
+    assert Identity(tmp_path / "other").public_key != first.public_key
+
+
+def test_a_membership_is_remembered(tmp_path):
+    identity, member = Identity(tmp_path / "identity"), Membership(name="anna", hubs=["a:1"], ca="pem")
+    assert identity.membership is None
+    identity.remember(member)
+    assert Identity(tmp_path / "identity").membership == member
+    (tmp_path / "identity" / "hub.json").write_text("{")
+    with pytest.raises(UserError, match="damaged"):
+        _ = identity.membership
+
+
+def test_a_state_folder_that_cannot_be_written_is_said(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        Identity(tmp_path / "file" / "identity")
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """`hub(handler)`: enrolment calls go to `handler(request)`."""
+    monkeypatch.setattr(module, "RETRY_FIRST_S", 0.001)
+    monkeypatch.setattr(module, "RETRY_MOST_S", 0.002)
+
+    def use(handler):
+        monkeypatch.setattr(route._Transport, "_to", lambda self, hub: httpx.MockTransport(handler))
+
+    return use
+
+
+def test_joining_proves_the_key_and_sends_no_private_half(hub, tmp_path):
+    identity, asked = Identity(tmp_path / "identity"), []
+
+    def take(request):
+        asked.append(request)
+        return httpx.Response(200, json={"name": "anna"})
+
+    hub(take)
+    member = join(identity, INVITE, "quality", {"counts": {}}, threading.Event())
+    assert member == identity.membership and member.hubs == ["one:1", "two:2"]
+    sent = Enrolment.model_validate_json(asked[0].content)
+    text = proof_text("anna", INVITE.secret, sent.public_key)
+    identity.key.public_key().verify(bytes.fromhex(sent.proof), text, ec.ECDSA(SHA256()))
+    private = identity.key.private_numbers().private_value
+    for form in (str(private).encode(), f"{private:x}".encode(), b"PRIVATE"):
+        assert form not in asked[0].content
+
+
+def test_the_hub_that_answers_is_used_first(hub, tmp_path):
+    def second_only(request):
+        if request.url.host == "one":
+            raise httpx.ConnectError("refused")
+        return httpx.Response(200, json={})
+
+    hub(second_only)
+    assert join(Identity(tmp_path / "i"), INVITE, "quality", {}, threading.Event()).hubs == ["two:2", "one:1"]
+
+
+def test_a_hub_that_is_away_is_tried_again(hub, tmp_path):
+    turn = iter([502, 503, 502, 503, 200])
+    hub(lambda request: httpx.Response(next(turn), json={}))
+    assert join(Identity(tmp_path / "i"), INVITE, "quality", {}, threading.Event()).name == "anna"
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (httpx.Response(403, json={"error": "This invite has expired: ask for a new one."}), "expired"),
+        (httpx.Response(404, text="Nothing here."), "404"),
+        (httpx.Response(404, json=[1]), "404"),
+    ],
+)
+def test_a_refusal_is_told_and_ends_it(hub, tmp_path, answer, words):
+    hub(lambda request: answer)
+    identity = Identity(tmp_path / "i")
+    with pytest.raises(UserError, match=words):
+        join(identity, INVITE, "quality", {}, threading.Event())
+    assert identity.membership is None
+
+
+def test_a_stop_ends_the_wait_for_the_hub(hub, tmp_path):
+    stop = threading.Event()
+    stop.set()
+    hub(lambda request: httpx.Response(502))
+    with pytest.raises(UserError, match="Stopped"):
+        join(Identity(tmp_path / "i"), INVITE, "quality", {}, stop)

@@ -1,0 +1,129 @@
+"""The clinic's own rules hold whatever the hub asks."""
+
+import datetime
+import json
+
+import pytest
+
+from embryofl.errors import UserError
+from embryofl.messages import Reply, RunSettings
+from embryofl_clinic.policy import rules as module
+from embryofl_clinic.policy.rules import Policy, last_refusal, load_rules
+
+
+@pytest.fixture
+def policy(tmp_path):
+    def make(meaning="quality", **rules):
+        write_rules(tmp_path, **rules)
+        return Policy(tmp_path, meaning, "anna")
+
+    return make
+
+
+def write_rules(state, **rules):
+    state.mkdir(exist_ok=True)
+    (state / "policy.toml").write_text("".join(f"{k} = {json.dumps(v)}\n" for k, v in rules.items()))
+
+
+def test_an_ordinary_request_meets_no_objection(policy, make_request):
+    assert policy().objection(make_request(), 100) == ""
+
+
+@pytest.mark.parametrize(
+    ("settings", "change", "examples", "words"),
+    [
+        ({}, {"clinic": "bert"}, None, "bert"),
+        ({"meaning": "implantation"}, {}, None, "implantation"),
+        ({}, {"settings": RunSettings(meaning="live_birth")}, None, "live_birth"),
+        ({"min_examples": 51}, {}, 50, "51"),
+        ({"require_dp": True}, {}, 50, "differential privacy"),
+        ({"require_dp": True}, {"kind": "evaluate", "upload_url": ""}, None, "differential privacy"),
+        (
+            {"models": ["resnet18", "lite0_head"]},
+            {"settings": RunSettings(model="small_cnn")},
+            None,
+            "resnet18, lite0_head",
+        ),
+    ],
+)
+def test_what_breaks_a_rule_is_refused_with_the_rule(policy, make_request, settings, change, examples, words):
+    assert words in policy(**settings).objection(make_request(**change), examples)
+
+
+def test_an_objection_does_not_tell_how_many_embryos_there_are(policy, make_request):
+    assert "37" not in policy(min_examples=50).objection(make_request(), 37)
+
+
+def test_rounds_a_day_are_counted_across_restarts_and_begin_anew(policy, make_request, monkeypatch):
+    for _ in range(2):
+        found = policy(max_rounds_a_day=2)
+        assert found.objection(make_request()) == ""
+        found.count_round()
+    found = policy(max_rounds_a_day=2)
+    assert "2 rounds a day" in found.objection(make_request())
+    assert found.objection(make_request(kind="evaluate", upload_url="")) == ""
+    tomorrow = (datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=1)).date().isoformat()
+    monkeypatch.setattr(module, "_day", lambda: tomorrow)
+    assert found.objection(make_request()) == ""
+
+
+@pytest.mark.parametrize(
+    ("hours", "quiet", "loud"),
+    [("22:00-06:00", ["22:00", "23:59", "00:00", "05:59"], ["06:00", "21:59", "12:00"]),
+     ("08:30-17:00", ["08:30", "16:59"], ["08:29", "17:00", "00:00"]), ("", [], ["00:00", "12:00"])],
+)  # fmt: skip
+def test_in_its_quiet_hours_it_neither_trains_nor_evaluates(policy, make_request, monkeypatch, hours, quiet, loud):
+    found = policy(quiet_hours=hours)
+
+    class At(datetime.datetime):
+        clock = ""
+
+        @classmethod
+        def now(cls, tz=None):
+            return cls.fromisoformat(f"2026-01-31T{cls.clock}").replace(tzinfo=tz)
+
+    monkeypatch.setattr(module.datetime, "datetime", At)
+    for kind in ("train", "evaluate"):
+        for At.clock in quiet:
+            assert "quiet hours" in found.objection(make_request(kind=kind))
+        for At.clock in loud:
+            assert found.objection(make_request(kind=kind)) == ""
+
+
+@pytest.mark.parametrize(
+    "text", ["min_examples = 0", "max_rounds = 3", "quiet_hours = '25:00-6'", "quiet_hours = '8'", "= ="]
+)
+def test_with_a_policy_that_cannot_be_read_nothing_is_done(policy, make_request, tmp_path, text):
+    found = policy()
+    (tmp_path / "policy.toml").write_text(text)
+    assert "policy cannot be read" in found.objection(make_request())
+    with pytest.raises(UserError, match="every request is refused"):
+        load_rules(tmp_path)
+
+
+def test_a_changed_policy_holds_from_the_next_request_on_and_a_refusal_is_remembered(policy, make_request, tmp_path):
+    found = policy()
+    assert found.objection(make_request()) == "" and last_refusal(tmp_path) == {}
+    write_rules(tmp_path, models=["resnet18"])
+    words = found.objection(make_request(round=7))
+    assert last_refusal(tmp_path)["words"] == words and last_refusal(tmp_path)["round"] == 7
+
+
+def test_a_refusal_reaches_the_hub_in_words_and_nothing_is_computed(clinic, make_request, tmp_path):
+    found = clinic()
+    write_rules(tmp_path / "state", min_examples=51)
+    found.say(make_request())
+    reply = Reply.model_validate_json(found.link.answers[0])
+    assert "fewer than 51" in reply.refused and reply.update is None and reply.validation is None
+    assert found.workload.trained == 0 and found.transfers.downloads == 0
+
+
+def test_asked_again_only_one_round_is_counted(clinic, make_request, tmp_path):
+    found = clinic()
+    write_rules(tmp_path / "state", max_rounds_a_day=2)
+    for _ in range(3):
+        found.say(make_request())
+    found.say(make_request(round=2))
+    assert Reply.model_validate_json(found.link.answers[-1]).refused == ""
+    found.say(make_request(round=3))
+    assert "a day" in Reply.model_validate_json(found.link.answers[-1]).refused

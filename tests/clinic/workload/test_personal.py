@@ -1,0 +1,197 @@
+"""What clinics do for strategies that steer their steps or keep a model at the clinic, on drawn images and real trainings."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from embryofl import task, wire
+from embryofl.models.parts import head_parameters, norm_tensors
+from embryofl.weighting import loss_ratio_weights, task_weights
+from embryofl_clinic.workload.personal import PersonalStore
+from embryofl_clinic.workload.round_files import KEEP_ROUNDS
+from embryofl_data import load_clinic_data
+from embryofl_demo import inprocess
+from embryofl_server.federation.run_settings import check_settings
+from kits.federation import draw_clinic
+
+
+class Rows:
+    """Embeddings of four embryos."""
+
+    pixels = np.array([[1, 0], [0, 1], [1, 1], [2, 1]], np.float32)
+    rows, labels = np.arange(4), np.array([1, 0, 1, 0])
+    days = np.full(4, 5)
+    embryos = groups = np.arange(4)
+
+
+class Logits(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(2, 1)
+        nn.init.constant_(self.head.weight, 0.3)
+        nn.init.constant_(self.head.bias, -0.1)
+
+    def forward(self, x):
+        return self.head(x).squeeze(1)
+
+
+def trained(optimiser="sgd", proximal=0.0, **more):
+    model = Logits()
+    how = task.TrainSettings(1, 4, 0.1, 0.0, optimiser, proximal=proximal)
+    task.train(model, Rows(), how, seed=1, **more)
+    return model.head.weight.detach().double().numpy().ravel()
+
+
+def test_steering_is_added_to_the_step_or_to_the_gradient():
+    c = {"head.weight": torch.tensor([[0.5, -1.0]]), "head.bias": torch.zeros(1)}
+    steps, gradients = task.Control("steps", c), task.Control("gradients", c)
+    plain = trained()
+    assert trained(control=steps) - plain == pytest.approx([-0.1 * 0.5, 0.1 * 1.0], abs=1e-6)
+    # Nesterov's first step with momentum 0.9 is 1.9 times the gradient
+    assert trained(control=gradients) - plain == pytest.approx([-0.19 * 0.5, 0.19 * 1.0], abs=1e-6)
+    assert trained("adamw", control=steps) - trained("adamw") == pytest.approx([-0.05, 0.1], abs=1e-6)
+
+
+def test_the_proximal_term_pulls_towards_the_anchor():
+    """Ditto: lambda (v - w) is added to the gradient."""
+    anchor = {"head.weight": torch.tensor([[1.3, 0.3]]), "head.bias": torch.tensor([-0.1])}
+    assert trained(proximal=0.5, anchor=anchor) - trained() == pytest.approx([0.19 * 0.5 * 1.0, 0], abs=1e-6)
+
+
+def test_travel_is_the_sum_of_the_learning_rates_of_all_steps():
+    how = task.TrainSettings(local_epochs=3, batch_size=32, learning_rate=0.01)
+    assert task.local_travel(how, 65, 0.5) == pytest.approx(9 * 0.01 * 0.5)
+
+
+def test_task_weights_are_fedembryos():
+    a, b, c = np.exp(0.5 / 4), np.exp(1.5 / 4), np.exp(1 / 4)
+    found = task_weights({"icm": 2.0, "te": 2.0}, {"icm": 1.0, "te": 3.0, "expansion": 1.0})
+    assert found == {n: pytest.approx(3 * v / (a + b + c)) for n, v in (("icm", a), ("te", b), ("expansion", c))}
+    assert loss_ratio_weights([1.0, 1.0]) == [0.5, 0.5]
+
+
+def test_the_store_forgets_what_comes_after_a_round_that_is_done_again(tmp_path):
+    store = PersonalStore(tmp_path)
+    assert store.newest("run-0001", 9) is None
+    for number in (1, 2, 4, 5):
+        store.save("run-0001", number, np.full(3, number, np.uint8))
+    assert store.newest("run-0001", 3)[0] == 2 and store.newest("run-0001", 1) is None and KEEP_ROUNDS == 3
+    store.save("run-0001", 4, np.full(3, 44, np.uint8))
+    assert store.newest("run-0001", 9)[0] == 44
+
+
+@pytest.fixture(scope="module")
+def clinics(tmp_path_factory):
+    """`clinics(settings, names)`: workloads anew on the same drawn folders."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("drawn")
+    names = ("clinic-1", "clinic-2", "large")
+    paths = {n: draw_clinic(folder / n, n, patients=120 if n == "large" else 30) for n in names}
+
+    def make(settings, names=names[:2]):
+        data = {n: load_clinic_data(paths[n], folder / "cache" / n, settings.image_size) for n in names}
+        return {n: inprocess.LoadedWorkload(settings, d) for n, d in data.items()}
+
+    return make
+
+
+def set_up(strategy, **more):
+    values = {"model": "small_cnn", "image_size": 32, "rounds": 2, "local_epochs": 1, "min_clinics": 1, "batch_size": 8}
+    return check_settings({**values, "strategy": strategy, **more})
+
+
+def quiet(line):
+    pass
+
+
+def test_scaffold_among_one_clinic_is_federated_averaging_to_the_last_bit(clinics):
+    made = [
+        inprocess.federated(clinics(s, ["clinic-1"]), s, inprocess.initial(s), quiet).packed
+        for s in (set_up("fedavg", rounds=3), set_up("scaffold", rounds=3))
+    ]
+    assert made[0].tobytes() == made[1].tobytes()
+
+
+def test_scaffold_among_two_steers(clinics):
+    fedavg, scaffold = (
+        inprocess.federated(clinics(s), s, inprocess.initial(s), quiet).packed
+        for s in (set_up("fedavg"), set_up("scaffold"))
+    )
+    assert fedavg.tobytes() != scaffold.tobytes()
+
+
+def test_fedbn_sends_nothing_of_its_normalisation_and_evaluates_with_its_own(clinics):
+    settings = set_up("fedbn")
+    workloads, first = clinics(settings), inprocess.initial(settings)
+    made = inprocess.federated(workloads, settings, first, quiet)
+    one = workloads["clinic-1"]
+    norms = norm_tensors(one._model)
+    before, after = one.layout.tensor_views(first), one.layout.tensor_views(made.packed)
+    assert norms and all((before[n] == after[n]).all() for n in norms)
+    assert any((before[n] != after[n]).any() for n in before if n not in norms)
+    own = inprocess.personal_scores(workloads, settings, made, "test")
+    one.load(made.packed)
+    assert set(own) == {"clinic-1", "clinic-2"} and (own["clinic-1"] != one.scores("test")).any()
+    kept = PersonalStore(one._personal_dir).newest("run-0001", 2)
+    assert any((one.layout.tensor_views(kept)[n] != before[n]).any() for n in norms)
+
+
+def test_ditto_without_pull_is_being_alone_and_does_not_touch_the_global_model(clinics):
+    settings = set_up("ditto", personal_pull=0.0)
+    workloads, first = clinics(settings), inprocess.initial(settings)
+    made = inprocess.federated(workloads, settings, first, quiet)
+    plain = set_up("fedavg")
+    assert made.packed.tobytes() == inprocess.federated(clinics(plain), plain, first, quiet).packed.tobytes()
+    alone = clinics(plain)["clinic-2"]
+    own = PersonalStore(workloads["clinic-2"]._personal_dir).newest("run-0001", 2)
+    assert own.tobytes() == inprocess.alone(alone, "clinic-2", plain, first).tobytes()
+
+
+def test_a_round_that_is_done_again_gives_the_same_own_model(clinics):
+    settings = set_up("ditto", personal_pull=1.0)
+    one, first = clinics(settings)["clinic-1"], inprocess.initial(settings)
+    store = PersonalStore(one._personal_dir)
+    for number in (1, 3):  # round 2 was missed
+        inprocess._train(one, first, settings, number, "clinic-1")
+    whole = store.newest("run-0001", 3)
+    inprocess._train(one, first, settings, 3, "clinic-1")
+    assert store.newest("run-0001", 3).tobytes() == whole.tobytes() != store.newest("run-0001", 2).tobytes()
+
+
+def test_a_fine_tuned_head_differs_in_the_head_alone_and_stays(clinics):
+    settings = set_up("finetuned_heads")
+    workloads, first = clinics(settings), inprocess.initial(settings)
+    made = inprocess.federated(workloads, settings, first, quiet)
+    one = workloads["clinic-1"]
+    inprocess.personal_scores(workloads, settings, made, "test")
+    own = one.layout.tensor_views(PersonalStore(one._personal_dir).newest("run-0001", 2))
+    shared = one.layout.tensor_views(made.packed)
+    changed = [n for n in own if (own[n] != shared[n]).any()]
+    assert changed == head_parameters(one._model) == ["head.weight", "head.bias"]
+    assert wire.pack(one._model.state_dict()).tobytes() == made.packed.tobytes()  # the global one is back
+
+
+def test_the_best_round_by_validation_is_chosen_and_training_ends_early(clinics):
+    settings = set_up("fedavg", rounds=4, choose="best", patience=1, learning_rate=0.03)
+    made = inprocess.federated(clinics(settings, ["large"]), settings, inprocess.initial(settings), quiet)
+    best = int(np.argmax(made.validation))
+    shorter = settings.model_copy(update={"choose": "last", "patience": 0})
+    every = inprocess.federated(clinics(shorter, ["large"]), shorter, inprocess.initial(shorter), quiet)
+    assert made.validation == every.validation[: len(made.validation)]
+    first_worse = next(i for i in range(1, 9) if i == 4 or every.validation[i] <= max(every.validation[:i]))
+    assert made.rounds == min(4, first_worse + 1)  # a round's figures are known one round later
+    assert (made.packed.tobytes() == every.packed.tobytes()) == (best == 4)
+
+
+def test_mixed_precision_changes_nothing_without_a_gpu(clinics):
+    one, two = (
+        inprocess.federated(clinics(s, ["clinic-1"]), s, inprocess.initial(s), quiet).packed
+        for s in (set_up("fedavg", rounds=1), set_up("fedavg", rounds=1, mixed_precision=True))
+    )
+    assert one.tobytes() == two.tobytes()
+
+
+def test_the_schedule_of_the_learning_rate():
+    assert task.rate_scale("constant", 7, 10) == 1.0
+    assert task.rate_scale("cosine", 1, 10) == 1.0 > task.rate_scale("cosine", 10, 10)

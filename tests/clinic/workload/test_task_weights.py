@@ -1,0 +1,184 @@
+"""FedEmbryo inside a clinic: label and Gardner grades are weighted by how their losses change, after the formula by hand;
+a round that is done again, a clinic that joins late or misses rounds, and one without grades.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from embryofl import task
+from embryofl.gardner import STEPS, steps_of
+from embryofl.models.grades import add_grades
+from embryofl.weighting import TaskLosses
+from embryofl_clinic.workload.round_files import KEEP_ROUNDS
+from embryofl_clinic.workload.task_losses import TaskLossStore
+from embryofl_data import load_clinic_data
+from embryofl_demo import inprocess
+from embryofl_server.federation.run_settings import check_settings
+from kits.federation import draw_clinic
+
+RATE, GRADES, T = 0.1, 0.5, 4.0
+HOW = task.TrainSettings(1, 4, RATE, 0.0, "sgd", balance=0.0, grades=GRADES)
+
+
+class Rows:
+    """Embeddings of four embryos; expansion of three is known, ICM of one, TE of none."""
+
+    pixels = np.array([[1, 0], [0, 1], [1, 1], [2, 1]], np.float32)
+    rows, labels = np.arange(4), np.array([1, 0, 1, 0])
+    days = np.full(4, 5)
+    embryos = np.arange(4)
+    cohorts = None
+    grades = np.array(
+        [steps_of("3", "A", ""), steps_of("5", "", ""), steps_of("", "", ""), steps_of("1", "", "")], np.float32
+    )
+
+
+class Ungraded(Rows):
+    grades = np.full((4, STEPS), np.nan, np.float32)
+
+
+class Logits(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(2, 1)
+        nn.init.constant_(self.head.weight, 0.3)
+        nn.init.constant_(self.head.bias, -0.1)
+        add_grades(self)
+
+    def forward(self, x):
+        return self.head(x).squeeze(1)
+
+
+def trained(rows, tasks, how=HOW):
+    model = Logits()
+    found = task.train(model, rows, how, seed=1, tasks=tasks)
+    return {name: p.detach().double().numpy() for name, p in model.named_parameters()}, found.tasks
+
+
+def test_the_step_is_that_of_the_formula_by_hand():
+    before = TaskLosses({"label": 0.8, "expansion": 0.6, "icm": 0.5}, {"label": 0.6, "expansion": 0.6, "icm": 1.0}, T)
+    raised = {"label": np.exp(0.75 / T), "expansion": np.exp(1.0 / T), "icm": np.exp(2.0 / T)}
+    weight = {name: 3 * value / sum(raised.values()) for name, value in raised.items()}
+
+    x, y = Rows.pixels.astype(float), Rows.labels
+    p = 1 / (1 + np.exp(-(x @ [0.3, 0.3] - 0.1)))
+    label = weight["label"] * ((p - y)[:, None] * x).mean(axis=0)
+    # Every step begins at one half. Expansion is known of embryos 0, 1 and 3 (15 steps), ICM of embryo 0 (2 of 17).
+    known = [0, 1, 3]
+    expansion = weight["expansion"] * GRADES * (0.5 - Rows.grades[known, :5]).T @ x[known] / 17
+    icm = weight["icm"] * GRADES * (0.5 - Rows.grades[[0], 5:7]).T @ x[[0]] / 17
+
+    after, tasks = trained(Rows, before)
+    step = RATE * 1.9  # Nesterov's first with momentum 0.9
+    assert after["head.weight"].ravel() == pytest.approx(np.array([0.3, 0.3]) - step * label, abs=1e-6)
+    assert after["grades.weight"][:5] == pytest.approx(-step * expansion, abs=1e-6)
+    assert after["grades.weight"][5:7] == pytest.approx(-step * icm, abs=1e-6)
+    assert not after["grades.weight"][7:].any()  # nobody knows TE
+    # What the next epoch's weights follow from: the losses before any weight.
+    bce = -np.mean(y * np.log(p) + (1 - y) * np.log(1 - p))
+    assert tasks.older == before.newer
+    assert tasks.newer == pytest.approx({"label": bce, "expansion": np.log(2), "icm": np.log(2)})
+
+
+def test_the_first_two_epochs_are_as_with_fixed_weights_and_the_third_is_not():
+    for epochs, same in ((1, True), (2, True), (3, False)):
+        how = replace(HOW, local_epochs=epochs)
+        fixed, dynamic = trained(Rows, None, how)[0], trained(Rows, TaskLosses(), how)[0]
+        assert all((fixed[n] == dynamic[n]).all() for n in fixed) == same
+
+
+def test_epochs_of_several_rounds_are_counted_on():
+    """Three rounds of one epoch each weigh the third as one round of three epochs does."""
+    found = TaskLosses()
+    for _ in range(2):
+        _, found = trained(Rows, found)
+    _, whole = trained(Rows, TaskLosses(), replace(HOW, local_epochs=2))
+    assert set(found.weights()) == {"label", "expansion", "icm"} and len(whole.weights()) == 3
+    assert sum(found.weights().values()) == pytest.approx(3)
+
+
+def test_a_task_that_a_clinic_has_no_labels_for_is_none_of_its_tasks():
+    odd = TaskLosses({"label": 0.8}, {"label": 0.4})
+    plain, dynamic = trained(Ungraded, None)[0], trained(Ungraded, odd)[0]
+    assert odd.weights() == {"label": 1.0} and all((plain[n] == dynamic[n]).all() for n in plain)
+
+
+def test_the_store_forgets_what_comes_after_a_round_that_is_done_again(tmp_path):
+    store, begin = TaskLossStore(tmp_path / "run-0001"), TaskLosses(temperature=2.0)
+    assert store.newest(9, begin) == begin
+    for number in (1, 2, 4, 5):
+        store.save(number, TaskLosses({"label": 1.0}, {"label": float(number)}))
+    assert store.newest(3, begin) == TaskLosses({"label": 1.0}, {"label": 2.0}, 2.0) and KEEP_ROUNDS == 3
+    store.save(4, TaskLosses({}, {"label": 44.0}))
+    assert store.newest(9, begin).newer == {"label": 44.0}
+
+
+@pytest.fixture(scope="module")
+def clinic(tmp_path_factory):
+    """`clinic(settings, graded)`: a workload anew on the same drawn folder."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("drawn")
+    paths = {graded: draw_clinic(folder / str(graded), "anna", 30, graded=graded) for graded in (True, False)}
+
+    def make(settings, graded=True):
+        data = load_clinic_data(paths[graded], folder / "cache" / str(graded), settings.image_size)
+        return inprocess.LoadedWorkload(settings, data)
+
+    return make
+
+
+def set_up(strategy="fedembryo", **more):
+    values = {"model": "small_cnn", "image_size": 32, "rounds": 4, "local_epochs": 1, "min_clinics": 1, "batch_size": 8}
+    return check_settings({**values, "strategy": strategy, "grades": 0.5, **more})
+
+
+def course(one, settings, rounds, packed=None):
+    """The packed model after these rounds of one clinic."""
+    packed = inprocess.initial(settings) if packed is None else packed
+    for number in rounds:
+        packed = inprocess._train(one, packed, settings, number, "anna").packed
+    return packed
+
+
+def test_the_run_weighs_tasks_from_the_third_epoch_on_and_no_other_strategy_does(clinic):
+    fedembryo, fedavg = set_up(), set_up("fedavg")
+    assert fedavg.tasks is None and set_up(grades=0).tasks is None and set_up(temperature=2.0).tasks.temperature == 2.0
+    first, other = (course(clinic(s), s, (1, 2)) for s in (fedembryo, fedavg))
+    assert first.tobytes() == other.tobytes()
+    whole, plain = (course(clinic(s), s, (1, 2, 3)) for s in (fedembryo, fedavg))
+    assert whole.tobytes() != plain.tobytes()
+
+
+def test_a_round_that_is_done_again_gives_the_same_bits_after_a_restart_too(clinic):
+    settings = set_up()
+    one = clinic(settings)
+    two = course(one, settings, (1, 2))
+    three = course(one, settings, (3,), two)
+    again = course(one, settings, (3,), two)
+    after = clinic(settings)  # another process, which has the clinic's state folder
+    after._personal_dir = one._personal_dir
+    assert three.tobytes() == again.tobytes() == course(after, settings, (3,), two).tobytes()
+    forgetful = course(clinic(settings), settings, (3,), two)  # without it, it would begin anew
+    assert forgetful.tobytes() != three.tobytes()
+
+
+def test_a_clinic_that_joins_late_begins_as_all_did_and_one_that_missed_a_round_goes_on(clinic):
+    settings, plain = set_up(), set_up("fedavg")
+    start = inprocess.initial(settings)
+    late, usual = (course(clinic(s), s, (3, 4), start) for s in (settings, plain))
+    assert late.tobytes() == usual.tobytes()  # its first two epochs
+    one = clinic(settings)
+    course(one, settings, (1, 2))
+    kept = TaskLossStore(one._personal_dir / "run-0001").newest(9, TaskLosses())
+    course(one, settings, (4,), start)  # round 3 was missed
+    assert TaskLossStore(one._personal_dir / "run-0001").newest(9, TaskLosses()).older == kept.newer
+
+
+def test_a_clinic_without_grades_trains_as_with_fixed_weights(clinic):
+    settings, plain = set_up(), set_up("fedavg")
+    made = [course(clinic(s, graded=False), s, (1, 2, 3)) for s in (settings, plain)]
+    assert made[0].tobytes() == made[1].tobytes()

@@ -1,0 +1,163 @@
+"""A clinic's own layouts: file names, folders, tables, DICOM, time-lapse exports."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+from embryofl.errors import UserError
+from kits.importing import bring_in, tree
+
+
+def test_a_file_without_a_label_is_unlabelled(tmp_path):
+    root = tree(
+        tmp_path / "in",
+        {
+            "embryo_0001_label_1.png": 1,
+            "embryo_0002_label_0.png": 2,
+            "embryo_0003.png": 3,
+            "embryo_0004_label_2.png": 4,
+        },
+    )
+    found = bring_in(root, tmp_path / "out")
+    assert {name: row["label"] for name, row in found.rows.items()} == {
+        "images/embryo_0001_label_1.png": "1",
+        "images/embryo_0002_label_0.png": "0",
+        "images/embryo_0003.png": "",
+    }
+    assert found.row("0001_label_1.png")["embryo"] == "embryo_0001"
+    assert "label '2'" in found.left_out("0004_label_2.png")
+
+
+def test_folders_are_classes_only_where_both_are_known(tmp_path):
+    root = tree(tmp_path / "in", {"set/good/a.png": 1, "set/poor/b.png": 2, "set/unlabelled/c.png": 3, "set/d.png": 4})
+    found = bring_in(root, tmp_path / "out")
+    assert [row["label"] for row in found.rows.values()] == ["", "1", "0", ""]
+    other = tree(tmp_path / "other", {"fair/a.png": 1, "good/b.png": 2})
+    with pytest.raises(UserError, match="not known"):
+        bring_in(other, tmp_path / "out2")
+
+
+TABLE = (
+    "Dateiname;Urteil;Pat-ID;Tag;Grad\n"
+    "a.png;gut;7;5;4AB\n"
+    "b.png;schlecht;7;5;2\n"
+    "c.png;mittel;8;5;\n"
+    "d.png;;8;3;3CA\n"
+    "e.png;gut;9;5;4BB\ne.png;schlecht;9;5;4BB\n"
+    "nowhere.png;gut;9;5;4BB\n"
+    "../../etc/passwd.png;gut;9;5;4BB\n"
+)
+COLUMNS = {"image": "Dateiname", "label": "Urteil", "patient": "Pat-ID", "day": "Tag", "grade": "Grad"}
+
+
+@pytest.fixture
+def german(tmp_path):
+    return tree(
+        tmp_path / "in", {"Bilder/a.png": 1, **{f"{n}.png": i for i, n in enumerate("bcdef")}, "liste.csv": TABLE}
+    )
+
+
+def test_a_table_with_any_columns_and_words(german, tmp_path):
+    found = bring_in(german, tmp_path / "out", "table", columns=COLUMNS, labels={"gut": 1, "schlecht": 0})
+    assert {name.rsplit("/", 1)[-1]: (row["label"], row["patient"], row["day"]) for name, row in found.rows.items()} == {
+        "a.png": ("1", "7", "5"), "b.png": ("0", "7", "5"), "c.png": ("", "8", "5"), "d.png": ("", "8", "3"),
+    }  # fmt: skip
+    assert found.manifest["unlabelled_because"] == {
+        "the label 'mittel' is not understood": 1,
+        "the source states no label": 1,
+    }
+    assert "contradict" in found.left_out("e.png") and "not in the table" in found.left_out("f.png")
+    assert "leads out" in found.left_out("passwd.png") and "missing" in found.left_out("nowhere.png")
+    assert (found.row("a.png")["expansion"], found.row("a.png")["icm"], found.row("a.png")["te"]) == ("4", "A", "B")
+
+
+def test_a_table_of_grades_needs_a_rule_and_keeps_gaps(german, tmp_path):
+    found = bring_in(german, tmp_path / "out", "table", "gardner-3bb", columns=COLUMNS)
+    labels = {name.rsplit("/", 1)[-1]: row["label"] for name, row in found.rows.items()}
+    assert labels == {"a.png": "1", "b.png": "", "c.png": "", "d.png": "0"}  # "2" alone is no whole grade
+
+
+def test_a_table_says_what_it_needs(german, tmp_path):
+    with pytest.raises(UserError, match="No --map image=COLUMN"):
+        bring_in(german, tmp_path / "out", "table", columns={"label": "Urteil"})
+    with pytest.raises(UserError, match="no column file"):
+        bring_in(german, tmp_path / "out", "table", columns={"image": "File"})
+
+
+def dicom(number: int, patient: str, photometric: str = "MONOCHROME2", **tags: str) -> bytes:
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.77.1.4"
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
+    data.SOPClassUID, data.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    data.PatientName, data.PatientID, data.PatientBirthDate = "Doe^Jane", patient, "19800101"
+    data.InstitutionName, data.AccessionNumber = "Secret Clinic", "ACC123"
+    for name, value in tags.items():
+        setattr(data, name, value)
+    pixels = np.random.default_rng(number).integers(0, 4000, (20, 24)).astype(np.uint16)
+    data.Rows, data.Columns, data.SamplesPerPixel = 20, 24, 1
+    data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 16, 12, 11, 0
+    data.PhotometricInterpretation = photometric
+    data.PixelData = pixels.tobytes()
+    buffer = io.BytesIO()
+    data.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def test_dicom_leaves_everything_that_identifies_behind(tmp_path):
+    root = tree(
+        tmp_path / "in",
+        {
+            "DOE_JANE_19800101/1.dcm": dicom(1, "4711"),
+            "DOE_JANE_19800101/2.dcm": dicom(2, "4711", "MONOCHROME1"),
+            "ROE/3.dcm": dicom(3, "4712", BurnedInAnnotation="YES"),
+            "ROE/broken.dcm": dicom(4, "4712")[:700],
+            "ROE/none.dcm": b"no DICOM",
+        },
+    )
+    table = tmp_path / "labels.csv"
+    table.write_text("image,label,day\n1.dcm,1,5\n2.dcm,0,5\n")
+    found = bring_in(root, tmp_path / "out", table=table)
+    assert [(row["label"], row["patient"], row["day"]) for row in found.rows.values()] == [
+        ("1", "p0001", "5"), ("0", "p0001", "5"), ("", "p0002", ""),
+    ]  # fmt: skip
+    for secret in (b"Doe", b"4711", b"1980", b"Secret", b"ACC123"):
+        for path in (tmp_path / "out").rglob("images/**/*"):
+            assert path.is_dir() or secret not in path.read_bytes()
+        assert secret not in (tmp_path / "out/labels.csv").read_bytes()
+    assert not any("JANE" in str(path) for path in (tmp_path / "out").rglob("*"))
+    assert any("burnt" in line for line in found.said)
+    assert {item["source"] for item in found.manifest["left_out"]} == {"ROE/broken.dcm", "ROE/none.dcm"}
+    images = [np.asarray(Image.open(tmp_path / "out" / name)) for name in found.rows]
+    assert images[0].shape == (20, 24) and images[0].dtype == np.uint8 and images[0].std() > 40
+
+
+@pytest.mark.parametrize(
+    "name", ["D2020.03.01_S0101_I7_WELL{w}/D2020.03.01_S0101_I7_WELL{w}_RUN{f}.jpg", "S0101/WELL{w}/F0/{f}.jpg"]
+)
+def test_time_lapse_export_takes_one_frame_a_well(tmp_path, name):
+    files = {name.format(w=well, f=frame): 100 * well + frame for well in (1, 2, 10) for frame in (1, 2, 10)}
+    root = tree(tmp_path / "in", {**files, "notes/photo.jpg": 1})
+    found = bring_in(root, tmp_path / "out", "embryoscope")
+    assert [row["frame"] for row in found.rows.values()] == ["10"] * 3
+    assert len({row["embryo"] for row in found.rows.values()}) == 3
+    assert len({row["patient"] for row in found.rows.values()}) == 1
+    assert {row["label"] for row in found.rows.values()} == {""}
+    assert "no frame" in found.left_out("photo.jpg")
+
+
+def test_time_lapse_export_with_focal_planes_and_labels(tmp_path):
+    files = {f"S1/WELL3/F{plane}/{frame}.jpg": 50 * frame + plane for plane in (-15, 0, 15) for frame in (1, 2)}
+    table = tmp_path / "outcomes.csv"
+    table.write_text("embryo,label\nWELL3,1\nWELL9,maybe\n")
+    root = tree(tmp_path / "in", files)
+    found = bring_in(root, tmp_path / "out", "embryoscope", planes=("-15", "0", "15"), pick="first", table=table)
+    assert sorted((row["focal_plane"], row["frame"], row["label"]) for row in found.rows.values()) == [
+        ("-15", "1", "1"), ("0", "1", "1"), ("15", "1", "1"),
+    ]  # fmt: skip
+    assert "maybe" in found.left_out("WELL9")

@@ -1,0 +1,146 @@
+"""An import changes nothing but its own folder, whatever the source holds, and survives being interrupted."""
+
+import io
+import os
+import stat
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from embryofl.errors import UserError
+from embryofl_data import read_folder
+from embryofl_data.importers import import_source
+from embryofl_data.importers.plan import Options
+from kits.importing import bring_in, fingerprint, picture, tree
+
+COMMAND = str(Path(sys.executable).parent / "embryofl-clinic")
+
+
+def archive(path: Path, files: dict[str, bytes], link: str = "") -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as out:
+        for name, content in files.items():
+            info = zipfile.ZipInfo(name)
+            info.filename = name  # the constructor would mend it
+            out.writestr(info, content)
+        if link:
+            info = zipfile.ZipInfo(link)
+            info.external_attr = (stat.S_IFLNK | 0o777) << 16
+            out.writestr(info, "/etc/passwd")
+    return path
+
+
+KAGGLE = {
+    "train.csv": b"Image,Class\nD5_1.png,1\nD5_2.png,0\n",
+    "train/D5_1.png": picture(1),
+    "train/D5_2.png": picture(2),
+}
+
+
+def test_an_archive_is_read_as_its_folder_would_be(tmp_path):
+    packed = bring_in(archive(tmp_path / "set.zip", {f"set/{n}": c for n, c in KAGGLE.items()}), tmp_path / "a")
+    plain = bring_in(tree(tmp_path / "in", {f"set/{n}": c for n, c in KAGGLE.items()}), tmp_path / "b")
+    assert packed.rows == plain.rows and [row["label"] for row in packed.rows.values()] == ["1", "0"]
+
+
+def test_archives_at_the_top_of_a_folder_are_read_in_place(tmp_path):
+    (tmp_path / "in").mkdir()
+    frame = "AA1-1/D2013.01.28_S0717_I132_WELL1_RUN3.jpeg"
+    archive(tmp_path / "in/embryo_dataset.zip", {f"embryo_dataset/{frame}": picture(1, "JPEG")})
+    archive(tmp_path / "in/annotations.zip", {"embryo_dataset_annotations/AA1-1_phases.csv": b"tPB2,1,5\n"})
+    found = bring_in(tmp_path / "in", tmp_path / "out", rule="none", phases=("tPB2",))
+    assert [row["frame"] for row in found.rows.values()] == ["3"]
+
+
+@pytest.mark.parametrize(
+    "name", ["../../evil.png", "/evil.png", "C:\\evil.png", "train\\..\\..\\evil.png", "..\\evil.png"]
+)
+def test_zip_slip_is_refused(tmp_path, name):
+    (tmp_path / "in").mkdir()
+    source = archive(tmp_path / "in/set.zip", {**KAGGLE, name: picture(3)})
+    before = fingerprint(tmp_path)
+    with pytest.raises(UserError, match="leads out of the archive"):
+        bring_in(source, tmp_path / "out")
+    assert fingerprint(tmp_path) == before
+
+
+def test_odd_entries_of_an_archive_are_left_out(tmp_path):
+    bomb = io.BytesIO()
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as out:
+        for name, content in KAGGLE.items():
+            out.writestr(name, content)
+        with out.open("train/D5_3.png", "w", force_zip64=True) as entry:
+            for _ in range(300):
+                entry.write(bytes(2**20))
+        info = zipfile.ZipInfo("train/D5_4.png")
+        info.external_attr = (stat.S_IFLNK | 0o777) << 16
+        out.writestr(info, "/etc/passwd")
+    (tmp_path / "set.zip").write_bytes(bomb.getvalue())
+    found = bring_in(tmp_path / "set.zip", tmp_path / "out")
+    assert len(found.rows) == 2
+    assert "too large" in found.left_out("D5_3.png") and "link" in found.left_out("D5_4.png")
+
+
+def test_a_damaged_archive_is_named(tmp_path):
+    source = archive(tmp_path / "set.zip", KAGGLE)
+    source.write_bytes(source.read_bytes()[:-30])
+    with pytest.raises(UserError, match="zip archive"):
+        bring_in(source, tmp_path / "out")
+
+
+def test_links_and_pipes_of_a_folder_are_never_opened(tmp_path):
+    root = tree(tmp_path / "in", {"good/a.png": 1, "poor/b.png": 2})
+    tree(tmp_path, {"secret.png": 3})
+    (root / "good/c.png").symlink_to(tmp_path / "secret.png")
+    (root / "good/up").symlink_to(tmp_path)
+    os.mkfifo(root / "good/d.png")
+    said: list[str] = []
+    import_source(root, tmp_path / "out", "", "", Options(), False, said.append)
+    assert sorted(p.name for p in (tmp_path / "out").rglob("*.png")) == ["a.png", "b.png"]
+    assert any("links are not followed" in line for line in said) and any("pipe" in line for line in said)
+
+
+def test_any_name_can_be_read_back(tmp_path):
+    names = ["胚胎.png", "a\nb.png", " c.png", "d\\e.png", "Müller, Anna.png", '"q".png', "A.PNG", "a.png"]
+    root = tree(tmp_path / "in", {f"{side}/{name}": i for side in ("good", "poor") for i, name in enumerate(names)})
+    found = bring_in(root, tmp_path / "out")
+    folder = read_folder(tmp_path / "out")
+    assert len(folder.images) == len(found.rows) == 2 * len(names) and not folder.problems
+    assert all((image.label == 1) == image.file.startswith("images/good/") for image in folder.images)
+
+
+@pytest.mark.parametrize("out", ["in", "in/inside", "."])
+def test_the_source_is_never_written_to(tmp_path, out):
+    root = tree(tmp_path / "in", {"good/a.png": 1, "poor/b.png": 2})
+    with pytest.raises(UserError, match="lie in one another"):
+        bring_in(root, tmp_path / out)
+
+
+def test_a_folder_that_holds_something_is_left_alone(tmp_path):
+    root = tree(tmp_path / "in", {"good/a.png": 1, "poor/b.png": 2})
+    tree(tmp_path / "out", {"mine.txt": "x"})
+    with pytest.raises(UserError, match=r"holds mine\.txt"):
+        bring_in(root, tmp_path / "out")
+
+
+def test_an_interrupted_import_is_done_again(tmp_path):
+    root = tree(tmp_path / "in", {"good/a.png": 1, "poor/b.png": 2})
+    tree(tmp_path / "out", {".importing/labels.csv": "image", "images/good/half.png": 3})
+    assert len(bring_in(root, tmp_path / "out").rows) == 2
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["images", "import.json", "labels.csv"]
+
+
+def test_the_command_prints_rule_and_counts_before_it_writes(tmp_path):
+    root = tree(tmp_path / "in", {"1_0_3AA.jpg": 1, "2_0_1BB.jpg": 2, "3_0_4CC.jpg": 3})
+    arguments = ["import", str(root), str(tmp_path / "out"), "--rule", "stork"]
+    dry = subprocess.run([COMMAND, *arguments, "--dry-run"], capture_output=True, text=True, check=True).stdout
+    assert not (tmp_path / "out").exists()
+    assert (
+        "Rule stork v1: 1: 3AA or 3AB. 0: 1BB or 2BB" in dry and "1 with label 1, 1 with label 0, 1 unlabelled" in dry
+    )
+    done = subprocess.run([COMMAND, *arguments], capture_output=True, text=True, check=True).stdout
+    assert done.index("Rule stork v1") < done.index("written to")
+    wrong = subprocess.run([COMMAND, *arguments[:-1], "gess"], capture_output=True, text=True, check=False)
+    assert wrong.returncode == 2 and "The rule gess was asked for" in wrong.stderr and "Traceback" not in wrong.stderr

@@ -1,0 +1,246 @@
+"""What the report finds in a folder, each finding provoked by the one thing that it is about."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+from embryofl.data_statistics import pool, release
+from embryofl_clinic.joining.enter import told as lines_told
+from embryofl_data.report import Finding, Report, Verdict, check_folder, check_to_join, data_summary, measurements
+from embryofl_data.report.checks import CHECKS
+from kits.reports import clinic, embryo, jpeg, write
+
+
+@pytest.fixture
+def root(tmp_path):
+    root = tmp_path / "data"
+    clinic(root)
+    return root
+
+
+def finding(report: Report, name: str) -> Finding:
+    return next(found for found in report.findings if found.id == name)
+
+
+def replace(root, number: int, image: Image.Image) -> str:
+    image.save(root / f"images/{number:03}.png")
+    return f"images/{number:03}.png"
+
+
+def test_a_clean_folder_has_nothing_to_stop_for(root):
+    report = check_folder(root)
+    assert report.exit_code == 0
+    assert {found.id for found in report.findings if found.verdict is Verdict.STOP} == set()
+    for name in ("exact-duplicates", "near-duplicates", "names", "metadata", "text", "left-out", "shortcuts"):
+        assert finding(report, name).verdict is Verdict.OK, finding(report, name)
+    assert json.loads(json.dumps(report.to_dict()))["verdict"] == report.verdict
+
+
+COPIES = {
+    "turned": lambda image: image.rotate(71, Image.Resampling.BICUBIC, fillcolor=165),
+    "mirrored": lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+    "cropped": lambda image: image.crop((6, 2, 154, 150)),
+    "lit": lambda image: image.point(lambda value: value * 0.6 + 60),
+    "focused elsewhere": lambda image: jpeg(image.filter(ImageFilter.GaussianBlur(1.5)), 60),
+    "another size": lambda image: image.resize((320, 320), Image.Resampling.BICUBIC),
+}
+
+
+def test_other_pictures_of_one_embryo_are_found(root):
+    expected = set()
+    for number, change in enumerate(COPIES.values()):
+        # of another patient, with the other label
+        expected.add(
+            (f"images/{4 * number:03}.png", replace(root, 4 * number + 31 - number % 2, change(embryo(4 * number))))
+        )
+    found = finding(check_folder(root), "near-duplicates")
+    assert found.verdict is Verdict.LOOK
+    assert {tuple(pair[:2]) for pair in found.values["pairs"]} == expected
+    assert found.values["across_patients"] == len(COPIES) and found.values["opposite_labels"] > 0
+
+
+BAD = {
+    "blurred": lambda image: image.filter(ImageFilter.GaussianBlur(2.5)),
+    "smeared": lambda image: image.crop((0, 60, 160, 80)).resize((160, 160)),
+    "no-embryo": lambda image: Image.new("L", (160, 160), 150),
+    "exposure": lambda image: image.point(lambda value: min(255, value * 4)),
+    "off-frame": lambda image: shifted(image),
+}
+
+
+def test_bad_pictures_are_named(root):
+    expected = {
+        name: replace(root, 20 + 3 * number, change(embryo(200 + number)))
+        for number, (name, change) in enumerate(BAD.items())
+    }
+    report = check_folder(root)
+    for name, file in expected.items():
+        found = finding(report, name)
+        assert found.values["files"] == [file] and found.shown[0].files == (file,), name
+
+
+def shifted(image: Image.Image) -> Image.Image:
+    moved = Image.new("L", image.size, 165)
+    moved.paste(image, (75, 75))
+    return moved
+
+
+def test_metadata_is_named_but_not_read_out(root):
+    exif = Image.Exif()
+    exif[0x013B] = "Dr. Secret"  # Artist
+    embryo(1).save(root / "images/001.jpg", exif=exif)
+    info = __import__("PIL.PngImagePlugin", fromlist=["PngInfo"]).PngInfo()
+    info.add_text("Patient", "Maria Secret")
+    embryo(2).save(root / "images/002.png", pnginfo=info)
+    report = check_folder(root)
+    found = finding(report, "metadata")
+    assert found.verdict is Verdict.LOOK and found.values["fields"] == {"Artist": 1, "Patient": 1}
+    assert "Secret" not in json.dumps(report.to_dict())
+
+
+def test_names_and_birth_dates_in_file_names(root):
+    for name in ("Maria_Gonzalez_1.png", "embryo_1984-03-12.png", "SCHMIDT ANNA 2.png", "DOB 121084.png"):
+        embryo(70).save(root / "images" / name)
+    report = check_folder(root)
+    found = finding(report, "names")
+    assert {shown.files[0] for shown in found.shown} == {
+        "images/Maria_Gonzalez_1.png",
+        "images/embryo_1984-03-12.png",
+        "images/SCHMIDT ANNA 2.png",
+        "images/DOB 121084.png",
+    }
+
+
+def test_a_patient_on_two_sides_of_the_folders_own_split_stops(tmp_path):
+    root = tmp_path / "data"
+    lines = clinic(root, extra="split")
+    sides = ["train" if number // 2 < 20 else "test" for number in range(60)]
+    write(root, [lines[0], *(f"{line},{side}" for line, side in zip(lines[1:], sides, strict=True))])
+    assert finding(check_folder(root), "own-split").verdict is Verdict.OK
+    for number in (6, 14):  # by hand: one of two pictures of these patients goes to the other side
+        sides[number] = "test"
+    write(root, [lines[0], *(f"{line},{side}" for line, side in zip(lines[1:], sides, strict=True))])
+    report = check_folder(root)
+    found = finding(report, "own-split")
+    assert found.verdict is Verdict.STOP and report.exit_code == 1
+    assert found.values["patients"] == 2 and {shown.note.split(":")[0] for shown in found.shown} == {"p3", "p7"}
+
+
+@pytest.mark.parametrize("exact", [True, False], ids=["same files", "exported again"])
+def test_a_patient_under_two_names_stops(tmp_path, exact):
+    root = tmp_path / "data"
+    clinic(root)
+    for source, copy in ((8, 50), (9, 51)):  # p4 comes again as p25
+        image = embryo(source)
+        replace(root, copy, image if exact else image.point(lambda value: value * 0.8 + 20))
+    report = check_folder(root)
+    found = finding(report, "two-names")
+    assert found.verdict is Verdict.STOP and report.exit_code == 1
+    assert "p25 and p4" in found.found
+
+
+def test_size_that_gives_the_label_away_is_a_shortcut(tmp_path):
+    root = tmp_path / "data"
+    clinic(root)
+    for number in range(60):
+        side = 160 if number // 2 % 2 else 224
+        embryo(number, side).save(root / f"images/{number:03}.png")
+    found = finding(check_folder(root), "shortcuts")
+    assert found.verdict is Verdict.STOP and "the size of the picture" in found.found
+    assert found.values["the size of the picture"]["auroc"] > 0.97
+
+
+def test_a_rare_class_is_told(root):
+    lines = (root / "labels.csv").read_text().splitlines()
+    write(
+        root,
+        [lines[0], *(line if number < 14 else line.replace(",1,", ",0,") for number, line in enumerate(lines[1:]))],
+    )
+    assert finding(check_folder(root), "rare-class").values == {"label_1": 6, "label_0": 54}
+
+
+def test_a_second_look_opens_only_what_changed(root, tmp_path):
+    cache = tmp_path / "cache"
+    first = check_folder(root, cache)
+    assert first.measured == 60
+    replace(root, 5, embryo(99))
+    (root / "images/006.png").unlink()
+    embryo(100).save(root / "images/new.png")
+    second = check_folder(root, cache)
+    assert second.measured == 2
+    assert second.findings == check_folder(root).findings
+
+
+def test_a_damaged_store_is_made_anew(root, tmp_path):
+    cache = tmp_path / "cache"
+    check_folder(root, cache)
+    (store,) = cache.glob("report-*.sqlite")
+    store.write_bytes(b"no database" * 1000)
+    assert check_folder(root, cache).measured == 60
+    assert check_folder(root, cache).measured == 0
+
+
+def test_a_failing_check_does_not_end_the_report(root, monkeypatch):
+    def broken(study):
+        raise ZeroDivisionError("of ours")
+
+    monkeypatch.setattr("embryofl_data.report.run.CHECKS", (broken, *CHECKS))
+    report = check_folder(root)
+    assert any(found.id.startswith("failed-") for found in report.findings)
+    assert finding(report, "near-duplicates").verdict is Verdict.OK
+
+
+def test_a_quarter_turn_in_exif_does_not_hide_a_copy(root):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    np.testing.assert_array_equal(embryo(3).size, (160, 160))
+    (root / "images/041.png").unlink()
+    lines = (root / "labels.csv").read_text().replace("041.png", "041.jpg").splitlines()
+    write(root, lines)
+    embryo(3).transpose(Image.Transpose.ROTATE_90).save(root / "images/041.jpg", exif=exif)
+    found = finding(check_folder(root), "near-duplicates")
+    assert [pair[:2] for pair in found.values["pairs"]] == [["images/003.png", "images/041.jpg"]]
+
+
+def test_a_second_look_does_not_compare_again_what_it_compared(root, tmp_path, monkeypatch):
+    replace(root, 7, COPIES["mirrored"](embryo(2)))
+    cache = tmp_path / "cache"
+    first = check_folder(root, cache)
+    assert finding(first, "near-duplicates").values["pairs"]
+    compare = measurements.find_pairs
+    compared = []
+    monkeypatch.setattr(measurements, "find_pairs", lambda *given: compared.append(1) or compare(*given))
+    assert check_folder(root, cache).findings == first.findings and not compared
+    replace(root, 9, embryo(98))
+    assert check_folder(root, cache).findings == check_folder(root).findings and len(compared) == 2
+
+
+def told(brightness: float, images: int = 60):
+    """What a clinic whose pictures are so bright tells."""
+    optics = [
+        (brightness + n % 7, 30 + n % 5, 0.0, 0.0, 0.0, 0.6 + 0.01 * (n % 9), *([62.5] * 16)) for n in range(images)
+    ]
+    return release(optics)
+
+
+def test_it_says_where_the_clinic_stands_among_the_others(root):
+    own = check_folder(root).facts.statistics
+    assert not [found for found in check_folder(root).findings if found.id == "drift"]  # nobody to compare with
+    alike = finding(check_folder(root, others=pool([own, own])), "drift")
+    assert alike.verdict is Verdict.OK and alike.values["brightness"]["distance"] == 0
+    darker = pool([told(own.measures["brightness"].mean - 60), told(own.measures["brightness"].mean - 50)])
+    found = finding(check_folder(root, others=darker), "drift")
+    assert found.verdict is Verdict.LOOK and "brightness brighter than the others'" in found.found
+    assert "lamp and exposure" in found.advice and "2 other clinics" in found.found
+
+
+def test_what_is_told_when_joining_is_shown_and_holds_no_small_count(root):
+    summary = data_summary(check_to_join(root, root.parent / "cache", 64).facts)
+    shown = "\n".join(lines_told("anna", "quality", summary))
+    assert "brightness" in shown and f"over all {summary['statistics']['images']} images" in shown
+    for measure in summary["statistics"]["measures"].values():
+        assert not [count for count in measure["bins"] if 0 < count < 5]
+    quick, close = summary["statistics"], check_folder(root).facts.statistics.model_dump()
+    assert quick == close  # the same pictures, measured the same way when joining and in the report

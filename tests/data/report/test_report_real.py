@@ -1,0 +1,107 @@
+"""What the report says of real images, where they are at hand."""
+
+import csv
+import random
+import shutil
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageDraw, ImageFont
+
+from embryofl_data.reading.listing import list_images
+from embryofl_data.report import Report, check_folder
+from embryofl_data.report.burnt_text import text_score
+from kits.importing import SHARED
+
+HUNGVUONG = SHARED / "hungvuong"
+pytestmark = pytest.mark.skipif(not HUNGVUONG.is_dir(), reason="needs ../shared/data")
+
+ALSO_ONE_EMBRYO = (
+    "D3_228 D3_229", "D5_345 D5_346", "D5_351 D5_352", "D5_045 D5_049", "D3_374 D3_375", "D5_337 D5_338",
+    "D5_165 D5_166", "D3_224 D3_225", "D3_020 D3_021",
+)  # fmt: skip
+"""Pairs that are not in same_embryo.csv and show one embryo, as a person saw who looked at each side by side."""
+SMEARED = ["D3_385", "D5_175", "D5_180", "D5_341", "D3_580", "D5_328", "D3_473", "D5_209", "D5_089", "D3_541"]
+"""Seen by a person to be smeared or stretched."""
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory) -> Report:
+    """Of the images and labels alone: without the table that says which show one embryo."""
+    root = tmp_path_factory.mktemp("hungvuong") / "data"
+    shutil.copytree(HUNGVUONG, root, ignore=shutil.ignore_patterns("same_embryo.csv"))
+    return check_folder(root)
+
+
+def finding(report: Report, name: str):
+    return next(found for found in report.findings if found.id == name)
+
+
+def stems(files) -> frozenset[str]:
+    return frozenset(Path(file).stem for file in files)
+
+
+def test_pictures_of_one_embryo_are_found(report):
+    with (HUNGVUONG / "same_embryo.csv").open() as table:
+        rows = [(row["Embryo"], Path(row["Image"]).stem) for row in csv.DictReader(table)]
+    listed = {frozenset((a, b)) for (one, a), (two, b) in combinations(rows, 2) if one == two}
+    pairs = finding(report, "near-duplicates").values["pairs"]
+    # the list is about the labelled images, which lie in train
+    found = {stems(pair[:2]) for pair in pairs if all(file.startswith("train/") for file in pair[:2])}
+    assert len(found & listed) >= 0.9 * len(listed)
+    right = listed | {frozenset(pair.split()) for pair in ALSO_ONE_EMBRYO}
+    assert len(found & right) >= 0.9 * len(found)
+
+
+def test_the_day_is_named_as_a_shortcut(report):
+    found = finding(report, "shortcuts")
+    assert "the day alone" in found.found
+    assert found.values["the day alone"]["auroc"] == pytest.approx(0.79, abs=0.02)
+
+
+def test_smeared_and_empty_pictures_are_listed(report):
+    named = stems(finding(report, "smeared").values["files"])
+    assert named >= set(SMEARED) and len(named) <= 30
+    assert stems(finding(report, "no-embryo").values["files"]) == {"D3_557"}
+    assert stems(finding(report, "off-frame").values["files"]) >= {"D3_575", "D3_379", "D3_485", "D3_483", "D3_388"}
+
+
+FONTS = sorted(Path("/usr/share/fonts/truetype").rglob("*.ttf"))
+NAMES = ("Anna Schmidt", "GARCIA, MARIA", "Nguyen Thi Lan", "K. Yilmaz", "O'Brien Siobhan", "DOE^JANE", "Sato Yuki")
+
+
+def printed(image: Image.Image, choice: random.Random) -> Image.Image:
+    """A picture with a name and a date printed on it, as an instrument would."""
+    image = image.copy()
+    size = choice.randint(11, 26)
+    # DejaVu, or Pillow's own font
+    font = ImageFont.truetype(str(choice.choice(FONTS)), size) if FONTS and choice.random() < 0.5 else None
+    font = font or ImageFont.load_default(size)
+    born = f"{choice.randint(1, 28):02}{choice.choice('./-')}{choice.randint(1, 12):02}.{choice.randint(1975, 2001)}"
+    text = f"{choice.choice(NAMES)} {born}"
+    draw = ImageDraw.Draw(image)
+    left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
+    room = max(1, image.width - int(right - left) - 4), max(1, image.height - int(bottom - top) - 8)
+    place = choice.randint(2, room[0] + 1), choice.choice([2, room[1]])
+    ink = choice.choice([0, 255])
+    if choice.random() < 0.3:
+        draw.rectangle(draw.textbbox(place, text, font=font), fill=255 - ink)
+    draw.text(place, text, ink, font=font)
+    return image
+
+
+def test_printed_names_are_found_and_embryos_are_not_taken_for_text(report):
+    choice = random.Random(3)
+    files = [path for name in ("hungvuong", "stork", "kromp") for path in _images(SHARED / name)]
+    sample = choice.sample(files, 150)
+    images = [Image.open(file).convert("L") for file in sample]
+    scores = [text_score(printed(image, choice)) for image in images if min(image.size) >= 200]
+    assert sum(score >= 0.5 for score in scores) >= 0.95 * len(scores)
+    alarms = finding(report, "text").count
+    others = [text_score(Image.open(f).convert("L")) >= 0.5 for f in files if HUNGVUONG not in f.parents]
+    assert alarms + sum(others) <= 0.02 * len(files)
+
+
+def _images(root: Path) -> list[Path]:
+    return [root / file for file in list_images(root).files]

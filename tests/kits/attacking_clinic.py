@@ -1,0 +1,120 @@
+"""A clinic that attacks: how is in the file `attack` in its state folder, a word for each round, the last for all others.
+
+honest   like any other              nan     an update of numbers that are none
+scale    an update 1e6 times as far  flip    trained on labels turned round
+count    claims 10^12 embryos        claim   metrics over more embryos than it has
+garbage  a reply that is no JSON     big     a reply of 1.5 MB
+huge     2 GB into the upload, and 2 GB as a message, then a reply without an update
+"""
+
+import json
+import os
+import ssl
+from http.client import HTTPSConnection
+from typing import Any
+
+import numpy as np
+
+from embryofl_clinic.link.fleet_link import FleetLink, Incoming
+from embryofl_clinic.link.transfer import Transfers
+from embryofl_clinic.service import serve
+from embryofl_clinic.settings import load_settings
+from embryofl_clinic.workload.embryo import Trained, Workbench
+
+SETTINGS = load_settings()
+CHUNK = b"\0" * (1 << 20)
+
+
+ROUND = [1]
+
+
+def attack() -> str:
+    words = (SETTINGS.state_dir / "attack").read_text().split()
+    return words[min(ROUND[0], len(words)) - 1]
+
+
+class AttackingBench(Workbench):
+    """Bends what was trained."""
+
+    def get(self, request: Any) -> Any:
+        workload = super().get(request)
+        if hasattr(workload, "honest"):
+            return workload
+        workload.honest = True
+        load, train = workload.load, workload.train
+        labels = {name: getattr(workload._data, name).labels for name in ("train", "validation", "test")}
+
+        def bent_load(packed: np.ndarray) -> None:
+            workload.before = packed.copy()
+            load(packed)
+
+        def bent_train(request: Any, seed: int) -> Trained:
+            ROUND[0] = request.round
+            how = attack()
+            values = labels["train"]
+            original = values.copy()
+            if how == "flip":
+                values[:] = 1 - values
+            try:
+                trained = train(request, seed)
+            finally:
+                values[:] = original
+            for new, old in zip(
+                workload.layout.section_views(trained.packed),
+                workload.layout.section_views(workload.before),
+                strict=True,
+            ):
+                if new.dtype.kind == "f" and how in ("nan", "scale"):
+                    new[:] = np.nan if how == "nan" else old + 1e6 * (new - old)
+            return Trained(trained.packed, trained.loss, 10**12 if how == "count" else trained.examples)
+
+        workload.load, workload.train = bent_load, bent_train
+        return workload
+
+
+def flood(hub: str, ca: str, method: str, path: str) -> None:
+    """2 GB at once; how far they come is the hub's business."""
+    connection = HTTPSConnection(hub, timeout=20, context=ssl.create_default_context(cadata=ca))
+    try:
+        connection.request(method, path, (CHUNK for _ in range(2048)), {"Content-Length": str(2 << 30)})
+        connection.getresponse().read()
+    except OSError:
+        pass
+    finally:
+        connection.close()
+
+
+_upload = Transfers.upload
+
+
+def _bent_upload(self: Transfers, url: str, data: np.ndarray, deadline: float) -> Any:
+    if attack() == "huge":
+        member = json.loads((SETTINGS.identity_dir / "hub.json").read_text())
+        hub = os.environ.get("EMBRYOFL_HUBS") or member["hubs"][0]
+        flood(hub, member["ca"], "PUT", url)
+        flood(hub, member["ca"], "POST", "/v1/fleet/push-object")
+        return None
+    return _upload(self, url, data, deadline)
+
+
+_answer = FleetLink.answer
+
+
+def _bent_answer(self: FleetLink, incoming: Incoming, text: str, seconds: float) -> None:
+    how = attack()
+    if how == "garbage":
+        text = "\x1b[2J" + "garbage" * 100
+    elif how == "big":
+        text = json.dumps({**json.loads(text), "device": "x" * 1_500_000})
+    elif how == "claim":
+        body = json.loads(text)
+        for day in body["validation"]["days"].values():
+            day["histogram"] = [[1000 for _ in row] for row in day["histogram"]]
+        text = json.dumps(body)
+    _answer(self, incoming, text, seconds)
+
+
+Transfers.upload = _bent_upload  # type: ignore[method-assign]
+FleetLink.answer = _bent_answer  # type: ignore[method-assign]
+if __name__ == "__main__":
+    serve(SETTINGS, AttackingBench(SETTINGS))

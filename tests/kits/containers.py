@@ -1,0 +1,181 @@
+"""A federation in real containers, as `make up` starts it, under a project name and a port of its own."""
+
+import json
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from kits.code_blocks import blocks
+
+ROOT = Path(__file__).parents[2]
+PROJECT = "embryofl-test"
+
+
+def why_not() -> str:
+    """Why there can be no containers here, "" when there can."""
+    if shutil.which("docker") is None:
+        return "Docker is not installed"
+    for command, reason in (
+        (["docker", "compose", "version"], "Docker has no Compose plugin"),
+        (["docker", "info"], "Docker's engine does not answer"),
+    ):
+        if subprocess.run(command, capture_output=True, check=False).returncode:
+            return reason
+    return ""
+
+
+def run(*command: str, env: dict[str, str] | None = None, stdin: str = "", ok: bool = True) -> str:
+    """Run a command, return what it printed (both streams); AssertionError with that when it fails and `ok`."""
+    done = subprocess.run(
+        command, input=stdin, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+        cwd=ROOT, env={**os.environ, **(env or {})},
+    )  # fmt: skip
+    assert not ok or done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stdout}"
+    return done.stdout
+
+
+def until(what: str, ready: Callable[[], Any], seconds: float = 120.0) -> Any:
+    """Wait for something to come true, and return it."""
+    end = time.monotonic() + seconds
+    while not (found := ready()):
+        assert time.monotonic() < end, f"not after {seconds:.0f} s: {what}"
+        time.sleep(0.5)
+    return found
+
+
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        number: int = probe.getsockname()[1]
+        return number
+
+
+class Containers:
+    """`make` and `docker` for one project; its files lie in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port, self.prometheus_port, self.grafana_port, self.console_port = (free_port() for _ in range(4))
+        self.environment = {
+            "COMPOSE_PROJECT_NAME": PROJECT,
+            "EMBRYOFL_COMPOSE_DIR": str(folder),
+            "EMBRYOFL_DEMO_DIR": str(folder / "no-demo"),
+            "EMBRYOFL_HOSTNAMES": "localhost,127.0.0.1",
+            "EMBRYOFL_CONSOLE_PORT": str(self.console_port),
+            "EMBRYOFL_PROMETHEUS_PORT": str(self.prometheus_port), "EMBRYOFL_GRAFANA_PORT": str(self.grafana_port),
+            "CLINICS": "", "DATA": "", "IMAGES": "", "SET": "", "GPU": "", "YES": "",
+        }  # fmt: skip
+
+    def make(self, target: str, ok: bool = True, **options: str | int) -> str:
+        """`make TARGET NAME=value ...`"""
+        words = [f"{name}={value}" for name, value in {"PORT": self.port, **options}.items()]
+        return run("make", "--no-print-directory", target, *words, env=self.environment, ok=ok)
+
+    def clean(self) -> None:
+        """`make clean` for containers, also of what an interrupted session left, whose notes lie in another folder."""
+        run("bash", "scripts/compose.sh", "clean", env={**self.environment, "YES": "1"})
+
+    def page(self, page: str, words: str, replaced: dict[str, str] | None = None, **options: str) -> str:
+        """Run the commands of a page's block that holds `words`, with `options` in the environment, as `make` reads them."""
+        (block,) = [b for b in blocks() if b.containers and b.page == page and words in b.text]
+        text = block.text
+        for old, new in (replaced or {}).items():
+            assert old in text, (old, text)
+            text = text.replace(old, new)
+        env = {**self.environment, "PORT": str(self.port), **options}
+        return run("bash", "-euxo", "pipefail", "-c", text, env=env)
+
+    def container(self, service: str) -> str:
+        """The id of a service's container."""
+        label = "label=com.docker.compose"
+        return run("docker", "ps", "-aq", "--no-trunc", "--filter", f"{label}.project={PROJECT}", "--filter",
+                   f"{label}.service={service}").strip()  # fmt: skip
+
+    def containers(self) -> dict[str, dict[str, Any]]:
+        """`docker inspect` of all containers of the project, by service."""
+        ids = run("docker", "ps", "-aq", "--filter", f"label=com.docker.compose.project={PROJECT}").split()
+        found = json.loads(run("docker", "inspect", *ids)) if ids else []
+        return {c["Config"]["Labels"]["com.docker.compose.service"]: c for c in found}
+
+    def inside(self, service: str, *command: str, ok: bool = True) -> str:
+        """Run something in a service's container."""
+        return run("docker", "exec", self.container(service), *command, ok=ok)
+
+    def python(self, service: str, code: str) -> str:
+        """Run Python in a service's container."""
+        return self.inside(service, "python", "-c", code)
+
+    def hub(self, *command: str) -> str:
+        """The hub's command line."""
+        return self.inside("server", "embryofl-server", *command)
+
+    def status(self) -> dict[str, Any]:
+        """The hub's status."""
+        found: dict[str, Any] = json.loads(self.hub("status", "--json"))
+        return found
+
+    def finished(self, seconds: float = 240.0) -> dict[str, Any]:
+        """The newest run, once it is over."""
+
+        def over() -> Any:
+            found = self.status()["run"]
+            return found if found["state"] in ("finished", "stopped", "failed") else None
+
+        newest: dict[str, Any] = until("the run is over", over, seconds)
+        assert newest["state"] == "finished", (newest["reason"], self.make("logs"))
+        return newest
+
+    def audit(self, event: str) -> list[dict[str, Any]]:
+        """Lines of the hub's audit log."""
+        lines = [json.loads(line) for line in self.inside("server", "cat", "/hub/audit.jsonl").splitlines()]
+        return [line for line in lines if line["event"] == event]
+
+    @property
+    def grafana_password(self) -> str:
+        """Made by the first `make up`."""
+        return (Path(self.environment["EMBRYOFL_COMPOSE_DIR"]) / "grafana-password").read_text().strip()
+
+    @property
+    def prometheus(self) -> str:
+        """Its address on this machine."""
+        return f"http://127.0.0.1:{self.prometheus_port}"
+
+    def _prometheus(self, expr: str) -> dict[str, Any]:
+        question = urllib.parse.urlencode({"query": expr})
+        with urllib.request.urlopen(f"{self.prometheus}/api/v1/query?{question}", timeout=10) as response:
+            answer: dict[str, Any] = json.loads(response.read())["data"]
+        return answer
+
+    def query(self, expr: str) -> list[tuple[dict[str, str], float]]:
+        """Put a PromQL question to the Prometheus of the federation: labels and value of each series."""
+        return [(series["metric"], float(series["value"][1])) for series in self._prometheus(expr)["result"]]
+
+    def history(self, selector: str, span: str) -> list[tuple[dict[str, str], list[float]]]:
+        """All values that Prometheus has of some series."""
+        answer = self._prometheus(f"{selector}[{span}]")["result"]
+        return [(series["metric"], [float(v) for _, v in series["values"]]) for series in answer]
+
+    def ask(self, path: str, method: str = "GET") -> int:
+        """The status code of the gateway's answer, asked from the host through its published port."""
+        context = ssl.create_default_context(cadata=self.inside("server", "cat", "/hub/identity/ca.crt"))
+        body = b"{}" if method in ("POST", "PUT") else None
+        request = urllib.request.Request(f"https://localhost:{self.port}{path}", method=method, data=body)
+        try:
+            with urllib.request.urlopen(request, context=context, timeout=10) as response:
+                return int(response.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+
+
+def trained(run_info: dict[str, Any], round_: int) -> set[str]:
+    """The clinics whose update a round counted."""
+    return {x["clinic"] for x in run_info["metrics"] if x["split"] == "train" and x["round"] == round_}

@@ -1,0 +1,254 @@
+"""What the federation tests share: clinics with drawn images, a federation of real processes, and waiting for things."""
+
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from PIL import Image
+
+from embryofl.invite import HUB_NAME, Invite
+from embryofl.messages import Link
+from embryofl_clinic.joining.route import Route
+from embryofl_demo.layout import Place
+from embryofl_demo.stack import Stack, free_port
+from embryofl_server.runs.log import OVER
+
+WAIT_S = 180.0  # patience for anything on a busy machine; nothing here takes a tenth of it when the machine is free
+SETTINGS = {
+    "model": "small_cnn", "rounds": 2, "image_size": 48, "local_epochs": 1, "batch_size": 16, "min_clinics": 3, "seed": 1
+}  # fmt: skip
+
+
+def route_to(port: int, ca: Path) -> Route:
+    """The way to a gateway on this machine."""
+    return Route(Link(hubs=[f"localhost:{port}"], ca=ca.read_text(), server_name=HUB_NAME))
+
+
+def until(what: str, ready: Callable[[], Any], seconds: float = WAIT_S, pause: float = 0.05) -> Any:
+    """Wait until `ready()` is true and return its value; fail by name otherwise."""
+    end = time.monotonic() + seconds
+    while True:
+        value = ready()
+        if value:
+            return value
+        assert time.monotonic() < end, f"{what}: not within {seconds:.0f} s"
+        time.sleep(pause)
+
+
+def draw_clinic(
+    root: Path, tag: str, patients: int = 24, cohort: int = 3, label: int | None = None, disc: float = 0.0,
+    *, graded: bool = False,
+) -> Path:  # fmt: skip
+    """A clinic's folder of small noisy images, brighter for class 1, whose every name carries `tag`.
+
+    With `disc`, what tells the classes apart can be learned: a disc whose radius is larger by so many pixels for class 1,
+    and wanders by 2 from image to image. With `graded`, every embryo has Gardner grades that go with its label.
+    """
+    rng = np.random.default_rng(int.from_bytes(hashlib.sha256(tag.encode()).digest()[:4], "big"))
+    (root / "images").mkdir(parents=True)
+    lines = ["image,label,patient,embryo,day" + (",expansion,icm,te" if graded else "")]
+    far = np.hypot(*np.mgrid[-28:28, -28:28])
+    for number in range(patients * cohort):
+        its_label = number % 2 if label is None else label
+        if disc:
+            pixels = rng.integers(0, 100, (56, 56, 3), dtype=np.uint8)
+            pixels[far < 11 + disc * (its_label - 0.5) + 2 * rng.normal()] += 120
+        else:
+            pixels = rng.integers(0, 160, (56, 56, 3), dtype=np.uint8) + np.uint8(70 * its_label)
+        name = f"FILE-{tag}-{rng.integers(1 << 40):010x}.png"
+        Image.fromarray(pixels).save(root / "images" / name)
+        patient, embryo = f"PATIENT-{tag}-{number // cohort:03}", f"EMBRYO-{tag}-{number:03}"
+        lines.append(f"images/{name},{its_label},{patient},{embryo},{3 if number // cohort % 2 else 5}"
+                     + (f",{2 + 3 * its_label},{'CA'[its_label]}," if graded else ""))  # fmt: skip
+    (root / "labels.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+class ViaStack(Stack):
+    """A stack whose clinics named in `via` are invited to another address (a proxy in front of the gateway)."""
+
+    def __init__(self, place: Place, port: int, *, ngrok: bool = False) -> None:
+        super().__init__(place, port, ngrok=ngrok)
+        self.via: dict[str, int] = {}
+
+    def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        result = super().call(method, path, body)
+        if path == "/control/invites" and body and body["name"] in self.via:
+            invite = Invite.parse(result["invite"])
+            result = {"invite": invite.model_copy(update={"hubs": [f"localhost:{self.via[body['name']]}"]}).word()}
+        return result
+
+
+class Federation:
+    """Hub and clinics as real processes below `root`."""
+
+    def __init__(self, root: Path, *, ngrok: bool = False) -> None:
+        self.place = Place(root)
+        root.mkdir(parents=True, exist_ok=True)
+        self.stack = ViaStack(self.place, free_port(), ngrok=ngrok)
+        self.port = self.stack.ports["gateway"]
+        self._initial: dict[tuple[str, int], str] = {}
+
+    @property
+    def ca(self) -> Path:
+        return self.place.hub / "identity" / "ca.crt"
+
+    def join(self, names: list[str], command: list[str] | None = None) -> None:
+        for name in names:
+            self.stack.start_clinic(name, command)
+        self.stack.wait_enrolled(names, WAIT_S)
+
+    def status(self) -> dict[str, Any]:
+        """The hub's status, also while the server is being started again."""
+
+        def fetch() -> Any:
+            self.stack.supervisor.check()
+            try:
+                return self.stack.call("GET", "/control/status")
+            except Exception:
+                return None
+
+        return until("the hub's status", fetch)
+
+    def start_run(self, **settings: Any) -> str:
+        """Start a run. The initial model of a seed is made by the hub once: that takes seconds (PyTorch)."""
+        settings = {**SETTINGS, **settings}
+        known = self._initial.get((settings["model"], settings["seed"]), "")
+        name: str = self.stack.call("POST", "/control/runs", {"settings": settings, "initial": known})["name"]
+        self._initial[settings["model"], settings["seed"]] = str(
+            self.place.hub / "weights" / name / "round-0000.safetensors"
+        )
+        return name
+
+    def wait_over(self, name: str) -> dict[str, Any]:
+        def over() -> Any:
+            run = self.status()["run"]
+            return run if run["name"] == name and run["state"] in OVER else None
+
+        return until(f"{name} is over", over)
+
+    def run(self, **settings: Any) -> Path:
+        """A run to its good end; returns its folder."""
+        name = self.start_run(**settings)
+        run = self.wait_over(name)
+        assert run["state"] == "finished", (run["state"], run["reason"], self.logs())
+        return self.folder(name)
+
+    def wait_online(self) -> None:
+        """Wait until all clinics that were started are there (no run is under way)."""
+
+        def ready() -> bool:
+            clinics = self.status()["clinics"]
+            return all(clinics[n]["state"] == "online" for n in self.stack.supervisor.pids() if n in clinics)
+
+        until("all are online", ready, pause=0.5)
+
+    def forget_initial_models(self) -> None:
+        """Have the hub make them again."""
+        self._initial.clear()
+
+    def stop_run(self) -> None:
+        """Stop a run that a failed test has left."""
+        run = self.status()["run"]
+        if run and run["state"] not in OVER:
+            self.stack.call("POST", "/control/stop")
+            self.wait_over(run["name"])
+
+    def folder(self, run: str) -> Path:
+        return self.place.hub / "runs" / run
+
+    def events(self, run: str, kind: str) -> list[dict[str, Any]]:
+        lines = (self.folder(run) / "events.jsonl").read_text().splitlines()
+        return [e for e in map(json.loads, lines) if e["kind"] == kind]
+
+    def records(self, run: str) -> list[dict[str, Any]]:
+        """The rounds' records, from round 0."""
+        return [json.loads(p.read_text()) for p in sorted(self.folder(run).glob("round-*.json"))]
+
+    def audit(self, event: str) -> list[dict[str, Any]]:
+        lines = (self.place.hub / "audit.jsonl").read_text().splitlines()
+        return [e for e in map(json.loads, lines) if e["event"] == event]
+
+    def pid(self, name: str) -> int:
+        process = self.stack.supervisor._children[name].process
+        assert process is not None
+        return process.pid
+
+    def remove(self, name: str) -> None:
+        """Stop one child for good, with its goodbye to the hub."""
+        child = self.stack.supervisor._children.pop(name)
+        assert child.process is not None
+        child.process.terminate()
+        child.process.wait(WAIT_S)
+
+    def kill(self, name: str) -> None:
+        """SIGKILL; nobody starts it again."""
+        child = self.stack.supervisor._children.pop(name)
+        assert child.process is not None
+        child.process.kill()
+        child.process.wait(WAIT_S)
+
+    def restart(self, name: str, **odd: str) -> None:
+        """Kill a clinic and start it again: as an odd one (see odd_clinic.py), or as it should be."""
+        if name in self.stack.supervisor._children:
+            self.kill(name)
+        command = [
+            "env",
+            *(f"{k}={v}" for k, v in odd.items()),
+            sys.executable,
+            str(Path(__file__).parent / "odd_clinic.py"),
+        ]
+        self.stack.start_clinic(name, command if odd else None)
+
+    def under_way(self, run: str, round_: int) -> None:
+        """Wait until a round of a run is in training, or over."""
+
+        def ready() -> bool:
+            info = self.status()
+            assert info["run"]["state"] not in ("finished", "failed"), (info["run"], "the run was over too soon")
+            now = info["progress"]
+            return bool(info["run"]["name"] == run and now["round"] >= round_ and now["phase"] == "training")
+
+        until(f"round {round_} is under way", ready, pause=0.0)
+
+    def log(self, name: str) -> str:
+        return (self.place.logs / f"{name}.log").read_text()
+
+    def logs(self) -> str:
+        return "\n".join(f"== {p.name}\n{p.read_text()[-3000:]}" for p in sorted(self.place.logs.glob("*.log")))
+
+
+@contextmanager
+def clean_environment() -> Iterator[None]:
+    """No EMBRYOFL_ or FLWR_ variable of the caller's, one thread."""
+    saved = dict(os.environ)
+    for key in saved:
+        if key.startswith(("EMBRYOFL_", "FLWR_")):
+            del os.environ[key]
+    os.environ["OMP_NUM_THREADS"] = "1"
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(saved)
+
+
+def processes_of(root: Path) -> list[psutil.Process]:
+    """All live processes whose environment or command line names a path below `root`, except this one."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            words = [*process.cmdline(), *process.environ().values()]
+            if process.pid != os.getpid() and process.status() != "zombie" and any(str(root) in w for w in words):
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found

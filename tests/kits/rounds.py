@@ -1,0 +1,154 @@
+"""Stand-ins for SuperLink and clinics, for tests of the round loop."""
+
+import asyncio
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from embryofl.messages import Reply, Request, RunSettings, Update
+from embryofl.metrics import ScoreSums
+from embryofl.wire import Layout
+from embryofl_server.federation import exchange as module
+from embryofl_server.federation.blobs import SignedUrls, Uploads
+from embryofl_server.federation.checkpoint import Checkpoints
+from embryofl_server.federation.lifeline import Hub
+from embryofl_server.federation.loop import RoundLoop
+from embryofl_server.federation.superlink import Answer, LinkLost, Node
+from embryofl_server.members.store import Store
+from embryofl_server.runs.log import Runs
+from embryofl_server.runs.progress import Progress
+
+NAMES = ["anna", "bert", "cleo"]
+LAYOUT = Layout.of({"w": ("F32", (3, 50)), "b": ("F32", (7,)), "half": ("F16", (5,)), "count": ("I64", ())})
+
+
+class FakeLink:
+    """A SuperLink with clinics behind it that answer at once. `fault(kind, name, round)` is asked before each step."""
+
+    def __init__(self, uploads: Uploads, packed: Callable[..., np.ndarray]) -> None:
+        self.uploads, self.packed = uploads, packed
+        self.fault: Callable[[str, str, int], Any] = lambda *_: None
+        self.activated = dict.fromkeys(NAMES, 1)
+        self.online = set(NAMES)
+        self.ready: dict[str, Answer] = {}
+        self.sent: list[tuple[str, int]] = []
+        self.recovered = 0
+        self.right: dict[int, int] = {}  # of ten good embryos, how many each round's model puts above the others
+        self.asked: list[tuple[str, int]] = []
+
+    def _figures(self, request: Request) -> dict[str, Any]:
+        self.asked.append((request.kind, request.round))
+        if not self.right:
+            return {}
+        above = self.right[request.round - (request.kind == "train")]
+        scores = [0.9] * above + [0.1] * (10 - above) + [0.5] * 10
+        sums = ScoreSums.from_scores(scores, [1] * 10 + [0] * 10, [5] * 20).to_dict()
+        return {"validation": sums} | ({"test": sums} if request.kind == "evaluate" else {})
+
+    def recover(self, keys: Any) -> list[str]:
+        self.recovered += 1
+        self.ready.clear()
+        return []
+
+    def close(self, details: str = "") -> None:
+        pass
+
+    def nodes(self) -> dict[str, Node]:
+        return {n: Node(n, i, n in self.online, str(self.activated[n])) for i, n in enumerate(NAMES)}
+
+    def send(self, node: Node, text: str, ttl_s: float, group: str) -> str:
+        request = Request.model_validate_json(text)
+        if self.fault("send", node.name, request.round):
+            raise LinkLost("gone")
+        self.sent.append((node.name, request.round))
+        message = f"m{len(self.sent)}"
+        what = self.fault("answer", node.name, request.round)
+        if what != "silent":
+            self.ready[message] = what if isinstance(what, Answer) else self._answer(message, request, what)
+        return message
+
+    def _answer(self, message: str, request: Request, what: Any) -> Answer:
+        update = None
+        if request.kind == "train":
+            state = self.packed(NAMES.index(request.clinic) + 10 * request.round)
+            if what == "nan":
+                state[-8 * 4 :] = 255
+            if what == "far":
+                for view in LAYOUT.section_views(state):
+                    if view.dtype == np.float32:
+                        view *= 1e6
+            data = state.tobytes()
+
+            async def body() -> Any:
+                yield data
+
+            asyncio.run(self.uploads.receive(request.upload_url.split("?")[0], len(data), body()))
+            update = Update(size=len(data), sha256=hashlib.sha256(data).hexdigest())
+        reply = Reply(
+            kind=request.kind, run=request.run, round=request.round, layout=request.layout, examples=20,
+            train_loss=0.5, update=update, refused="not today" if what == "refuse" else "", **self._figures(request),
+        )  # fmt: skip
+        return Answer(message, text=reply.model_dump_json())
+
+    def answers(self, ids: list[str]) -> list[Answer]:
+        if self.fault("pull", "", 0):
+            raise LinkLost("gone")
+        found = [self.ready.pop(i) for i in ids if i in self.ready]
+        return [Answer(i, a.text, a.error, a.lost) for i, a in zip([a.message_id for a in found], found, strict=True)]
+
+
+def stages(tmp_path: Path, packed: Any, monkeypatch: Any) -> Iterator[Any]:
+    """`stage(**settings)`: a run ready to be executed with `stage.go()`."""
+    monkeypatch.setattr(module, "PRESENCE_S", 0.02)
+    uploads = Uploads(tmp_path / "uploads")
+    store = Store(tmp_path / "clinics.db")
+    for name in NAMES:
+        store.enrol(name, store.invite(name, 1), f"key-{name}", "quality", {})
+    link, runs, audit = FakeLink(uploads, packed), Runs(tmp_path / "runs"), []
+    idle: dict[str, float] = {}
+    hub = Hub(link, store, SignedUrls(b"k", lambda _: True), uploads, Progress(), lambda e, **d: audit.append((e, d)),
+              lambda name, reason: store.set_state(name, "suspended", reason), lambda name: idle.get(name, 0.0))  # fmt: skip
+
+    def make(**settings: Any) -> SimpleNamespace:
+        run = runs.create(RunSettings(**({"rounds": 3, "min_clinics": 3, "norm_clip": 0} | settings)))
+        checkpoints = Checkpoints(run.folder, tmp_path / "weights" / run.name, 3)
+        checkpoints.save(0, packed(99), {"clinics": {}, "refused": {}})
+        run.set_state("queued", 0)
+
+        def go() -> bytes:
+            found.said = RoundLoop(hub, run, checkpoints, threading.Event()).execute()
+            return (run.folder / "model.safetensors").read_bytes()
+
+        found = SimpleNamespace(run=run, go=go, link=link, audit=audit, checkpoints=checkpoints, left=uploads,
+                                store=store, progress=hub.progress, idle=idle, said="")  # fmt: skip
+        return found
+
+    yield make
+    store.close()
+
+
+def events(run: Any) -> list[dict[str, Any]]:
+    return [json.loads(x) for x in (run.folder / "events.jsonl").read_text().splitlines()]
+
+
+def once(kind: str, name: str = "", round_: int = 0, what: Any = True):
+    """A fault that happens once."""
+    left = [what]
+
+    def fault(k: str, n: str, r: int) -> Any:
+        if k == kind and name in ("", n) and round_ in (0, r) and left:
+            return left.pop()
+        return None
+
+    return fault
+
+
+def always(name: str, what: Any, kinds: tuple[str, ...] = ("answer",)):
+    """A fault of one clinic in every round."""
+    return lambda kind, n, r: what if kind in kinds and n == name else None

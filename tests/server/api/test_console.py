@@ -1,0 +1,187 @@
+"""The control API's routes for the console: what they tell, how little the common one costs, and what they do not give."""
+
+import hashlib
+import json
+
+import pytest
+from fastapi.testclient import TestClient
+
+from embryofl.messages import RunSettings
+from embryofl.models import model_names
+from embryofl.models.facts import FACTS
+from embryofl_server.api.app import create_app
+from embryofl_server.api.runs import FILES
+from embryofl_server.federation.strategies import strategy_names
+from embryofl_server.hub import HubService
+from embryofl_server.runs.estimate import TRAINING_SHARE
+from embryofl_server.runs.live_run import MOST_POINTS, LiveRun
+from embryofl_server.settings import HubSettings
+from kits.enrolment import enrolment
+
+SUMMARY = {"counts": {"5": {"1": 40, "0": 60, "unlabelled": "<5"}}, "patients": 20}
+ROUTES = ["state", "offers", "audit", "audit/verify", "clinics/oslo", "runs/run-0001/results", "runs/run-0001/outline",
+          "runs/run-0001/files/model.safetensors"]  # fmt: skip
+
+
+@pytest.fixture
+def hub(tmp_path):
+    found = HubService(HubSettings(state_dir=tmp_path / "hub", superlink_address="127.0.0.1:9"))
+    for name in ("oslo", "porto"):
+        found.membership.enrol(enrolment(name, found.membership.invite(name).secret, summary=SUMMARY))
+    yield found
+    found.store.close()
+
+
+@pytest.fixture
+def stranger(hub):
+    return TestClient(create_app(hub))
+
+
+@pytest.fixture
+def client(hub):
+    return TestClient(create_app(hub), headers={"Authorization": f"Bearer {hub.identity.control_token}"})
+
+
+@pytest.fixture
+def run(hub):
+    """A finished run of two rounds, in which porto was refused once."""
+    found = hub.runs.create(RunSettings(model="small_cnn", rounds=2, local_epochs=4, image_size=96))
+    seconds = {"download": 0.5, "train": 6.0, "upload": 1.0}
+    lines = []
+    for number in (1, 2):
+        found.event("round", round=number, accepted=["oslo"], refused={}, seconds=10.0)
+        lines.append(
+            {"round": number - 1, "clinic": "pooled", "split": "validation", "day": None, "auroc": 0.6, "loss": 0.7}
+        )
+        for name in ("oslo", "porto")[:number]:
+            lines.append({"round": number, "clinic": name, "split": "train", "day": None, "loss": 0.6, "n": 60,
+                          "seconds": seconds, "device": "cpu", "reconnects": 2})  # fmt: skip
+    found.event(
+        "refused", round=1, clinic="porto", reason="norm", words="Its update is 60 times as long as the others'."
+    )
+    found.add_metrics(lines)
+    for name in FILES:
+        (found.folder / name).write_bytes(b'{"splits": {}}' if name.endswith("json") else b"\x00" * 1000)
+    (found.folder / "notes.txt").write_text("of nobody's business")
+    found.set_state("finished", 2)
+    return found
+
+
+def test_all_of_it_needs_the_control_token(stranger, run):
+    for route in ROUTES:
+        assert stranger.get(f"/control/{route}").status_code == 401, route
+    assert stranger.post("/control/estimate", json={}).status_code == 401
+
+
+def test_the_state_has_a_version_and_is_sent_again_only_when_it_changes(client, hub, run):
+    first = client.get("/control/state")
+    found = first.json()
+    assert found["curve"] == [[0, 0.6, 0.7], [1, 0.6, 0.7]] and found["pace"]["round_s"] == 10.0
+    assert [(r["name"], r["results"], r["model"]) for r in found["runs"]] == [("run-0001", True, "small_cnn")]
+    assert "hub.embryofl.internal" in found["hub"]["certificate_names"] and found["hub"]["addresses"] == [
+        "localhost:8443"
+    ]
+    tag = {"If-None-Match": first.headers["etag"]}
+    assert client.get("/control/state", headers=tag).status_code == 304
+    hub.membership.suspend("oslo", "looked at", "me")
+    again = client.get("/control/state", headers=tag)
+    assert again.status_code == 200 and again.json()["clinics"]["oslo"]["state"] == "suspended"
+
+
+def test_the_state_stays_small_whatever_clinics_tell_and_however_long_a_run_is(client, hub, run):
+    run.add_metrics([{"round": n, "clinic": "pooled", "split": "validation", "day": None, "auroc": 0.5, "loss": 0.5}
+                     for n in range(2, 5000)])  # fmt: skip
+    answer = client.get("/control/state")
+    assert "counts" not in answer.text and "strategies" not in answer.text and len(answer.content) < 20_000
+    live = LiveRun(run)
+    live.refresh()
+    assert len(live.curve) == MOST_POINTS and live.curve[0][0] == 0 and live.curve[-1][0] == 4999
+
+
+def test_offers_name_all_there_is_with_words_and_defaults(client):
+    found = client.get("/control/offers").json()
+    assert [m["name"] for m in found["models"]] == model_names()
+    assert [s["name"] for s in found["strategies"]] == strategy_names()
+    assert all(x["words"] for x in found["models"] + found["strategies"])
+    krum = next(s for s in found["strategies"] if s["name"] == "krum")
+    assert krum["least_clinics"] == 5 and krum["settings"] == [{"name": "attackers", "default": 1}]
+    assert "attackers: how many clinics may lie" in krum["settings_words"]
+    assert found["defaults"]["rounds"] == RunSettings().rounds
+
+
+def test_a_first_run_is_estimated_from_images_and_the_model(client):
+    found = client.post("/control/estimate", json={"settings": {"model": "small_cnn", "rounds": 5}}).json()
+    size = FACTS["small_cnn"].size
+    assert (found["clinics"], found["clinic_bytes"], found["total_bytes"]) == (2, 11 * size, 22 * size)
+    assert found["from"] == "images" and found["images"] == 100
+    assert found["total_s"] == pytest.approx(5 * 100 * TRAINING_SHARE * 4 * FACTS["small_cnn"].image_s)
+    unknown = client.post("/control/estimate", json={"settings": {"model": "convnext_tiny"}}).json()
+    assert unknown["from"] == "nothing" and unknown["total_s"] is None
+
+
+def test_a_later_run_is_estimated_from_rounds_that_were_measured(client, run):
+    wanted = {"model": "small_cnn", "rounds": 10, "local_epochs": 4, "image_size": 96}
+    found = client.post("/control/estimate", json={"settings": wanted}).json()
+    assert (found["from"], found["run"], found["round_s"], found["total_s"]) == ("run", "run-0001", 10.0, 100.0)
+    assert found["model_bytes"] == 1000 and not found["scaled"]
+    longer = client.post("/control/estimate", json={"settings": wanted | {"local_epochs": 8}}).json()
+    assert longer["round_s"] == pytest.approx(4 + 2 * 6) and longer["scaled"]  # only the training takes twice as long
+    steered = client.post("/control/estimate", json={"settings": wanted | {"strategy": "scaffold"}}).json()
+    assert steered["clinic_bytes"] == 10 * 3 * 1000 + 1000  # what steers the steps travels beside the model
+
+
+def test_settings_that_cannot_be_used_are_refused_in_words_before_a_run_is_started(client, hub):
+    for settings, words in (({"model": "gpt"}, "no model 'gpt'"), ({"strategy": "krum"}, "at least 5 clinics"),
+                            ({"round_deadline_s": -1}, "round_deadline_s")):  # fmt: skip
+        answer = client.post("/control/estimate", json={"settings": settings})
+        assert answer.status_code == 400 and words in answer.json()["error"]
+    assert hub.runs.all() == []
+
+
+def test_files_of_a_run_are_given_as_they_are_and_nothing_else(client, hub, run):
+    for name in FILES:
+        answer = client.get(f"/control/runs/run-0001/files/{name}")
+        assert answer.status_code == 200 and answer.content == (run.folder / name).read_bytes()
+        assert answer.headers["content-disposition"] == f'attachment; filename="run-0001-{name}"'
+    for path in ("run-0001/files/notes.txt", "run-0001/files/settings.json", "run-0001/files/..%2f..%2fclinics.db",
+                 "run-0001/files/%2fetc%2fpasswd", "..%2fidentity/files/model.json", "run-1/results"):  # fmt: skip
+        answer = client.get(f"/control/runs/{path}")
+        assert answer.status_code in (404, 422), path
+    hub.runs.create(RunSettings()).set_state("queued", 0)
+    for path, words in (("run-0002/results", "it is queued"), ("run-0009/results", "There is no run")):
+        answer = client.get(f"/control/runs/{path}")
+        assert answer.status_code == 400 and words in answer.json()["error"]
+
+
+def test_a_clinics_record_tells_its_rounds_its_line_and_why_it_was_refused(client, run):
+    found = client.get("/control/clinics/porto").json()
+    assert found["summary"] == SUMMARY and [r["round"] for r in found["rounds"]] == [2, 1]
+    assert found["rounds"][0]["answer_s"] == 7.5 and found["rounds"][1]["result"] == "refused"
+    assert "60 times as long" in found["rounds"][1]["words"]
+    assert found["link"] == {"down_rate": 2000.0, "up_rate": 1000.0, "reconnects": 2}
+    assert client.get("/control/clinics/nobody").status_code == 400
+
+
+def test_the_audit_log_can_be_filtered_and_verified(client, hub, run):
+    found = client.get("/control/audit", params={"event": "enrolled", "clinic": "oslo"}).json()
+    assert [e["event"] for e in found["entries"]] == ["enrolled"] and {"invited", "enrolled"} <= set(found["events"])
+    assert len(client.get("/control/audit", params={"last": 1}).json()["entries"]) == 1
+    assert client.get("/control/audit", params={"since": "yesterday"}).status_code == 400
+    assert client.get("/control/audit/verify").json()["whole"]
+    log = hub.settings.state_dir / "audit.jsonl"
+    log.write_bytes(log.read_bytes().replace(b"oslo", b"rome", 1))
+    broken = client.get("/control/audit/verify").json()
+    assert not broken["whole"] and "line" in broken["words"]
+
+
+def test_an_outline_has_what_runs_are_compared_by(client, run):
+    found = client.get("/control/runs/run-0001/outline").json()
+    assert found["settings"]["local_epochs"] == 4 and found["curve"] == [[0, 0.6, 0.7], [1, 0.6, 0.7]]
+    assert found["final"] == {} and found["state"] == "finished"
+
+
+def test_an_invite_comes_with_a_line_for_each_way_to_run_a_clinic(client):
+    found = client.post("/control/invites", json={"name": "lisbon"}).json()
+    assert set(found["lines"]) == {"docker", "podman", "pip"}
+    assert all(found["invite"] in line and "/PATH/TO/IMAGES" in line for line in found["lines"].values())
+    assert hashlib.sha256(found["invite"].encode()).hexdigest() not in json.dumps(client.get("/control/state").json())

@@ -1,0 +1,161 @@
+"""What the coordinator sees and does of clinics: invites, the list, statistics of their images, without a SuperLink."""
+
+import hashlib
+import io
+import json
+import ssl
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from fastapi.testclient import TestClient
+from pydantic import ValidationError
+from rich.console import Console
+
+from embryofl.data_statistics import release
+from embryofl.errors import UserError
+from embryofl.invite import Invite
+from embryofl_server.api.app import create_app
+from embryofl_server.cli.show_data import statistics_table
+from embryofl_server.cli.show_members import clinics_table
+from embryofl_server.members.image_statistics import standing_of_data
+from embryofl_server.members.proofs import fingerprint
+from embryofl_server.members.store import Refused
+from kits.enrolment import ask_standing, audit, enrolment, join, openssh
+
+
+@pytest.fixture
+def control(hub):
+    api, headers = TestClient(create_app(hub)), {"Authorization": f"Bearer {hub.identity.control_token}"}
+    return lambda method, path, **body: api.request(
+        method, f"/control/{path}", headers=headers, json=body or None
+    ).json()
+
+
+def test_the_list_of_clinics_names_the_key_and_what_was_told_of_the_data(hub, control, key):
+    secret = control("POST", "invites", name="anna", days=2)["invite"]
+    summary = {"counts": {"5": {"0": 10, "1": "<5"}}, "patients": 12}
+    hub.membership.enrol(enrolment("anna", Invite.parse(secret).secret, key=key, summary=summary))
+    (anna,) = control("GET", "clinics")
+    assert (anna["name"], anna["state"], anna["labelled"], anna["patients"]) == ("anna", "enrolled", 14, 12)
+    assert anna["key"] == fingerprint(openssh(key)) and anna["certificate_expires"] > anna["enrolled"]
+    shown = ssl.PEM_cert_to_DER_cert((hub.settings.state_dir / "identity" / "gateway" / "gateway.crt").read_text())
+    assert anna["certificate"].replace(":", "").lower() == hashlib.sha256(shown).hexdigest()
+    console = Console(file=io.StringIO(), width=200)
+    console.print(clinics_table([anna]))
+    table = console.file.getvalue()
+    for words in ("anna", "enrolled", "never", "14 labelled (quality), 12 patients; day 5: <5 good, 10 other", anna["key"],
+                  anna["certificate"], "not for others"):  # fmt: skip
+        assert words in table, words
+    assert control("POST", "revoke", name="anna", reason="over")["state"] == "revoked"
+    (anna,) = control("GET", "clinics")
+    assert (anna["state"], anna["reason"]) == ("revoked", "over")
+
+
+def test_what_a_clinic_wrote_into_its_summary_does_nothing_to_the_coordinators_terminal(hub, control):
+    """Markup, and what is no markup, of the library that prints the list; escape sequences."""
+    hostile = "[/red] [link=https://evil.example]x[/link] \x1b[2J"
+    summary = {"counts": {"5": {"0": hostile, "1": 10}, hostile: {"0": 1, "1": 1}}, "patients": hostile}
+    hub.membership.enrol(enrolment("anna", hub.membership.invite("anna").secret, summary=summary))
+    console = Console(file=io.StringIO(), width=200)
+    console.print(clinics_table(control("GET", "clinics")))
+    table = console.file.getvalue()
+    assert "anna" in table and "? patients; day 5: 10 good, ? other" in table
+    assert "evil" not in table and "\x1b" not in table and "red" not in table
+
+
+def test_invites_are_listed_without_their_secrets_and_can_be_withdrawn(hub, control):
+    made = control("POST", "invites", name="anna", days=2)
+    secret = Invite.parse(made["invite"]).secret
+    (listed,) = control("GET", "invites")
+    assert listed["state"] == "open" and abs(listed["expires"] - listed["created"] - 2 * 86_400) < 1
+    assert listed["expires"] == made["expires"] and secret not in json.dumps(listed)
+    control("POST", "invites/withdraw", name="anna")
+    assert control("GET", "invites")[0]["state"] == "withdrawn"
+    with pytest.raises(Refused, match="withdrawn: The coordinator took it back"):
+        hub.membership.enrol(enrolment("anna", secret))
+    assert "no unused invite" in control("POST", "invites/withdraw", name="anna")["error"]
+    for text in (hub.settings.state_dir / "audit.jsonl").read_text(), repr(hub.store.invites()):
+        assert secret not in text
+
+
+def test_what_to_send_is_a_line_for_each_way_with_the_folder_alone_to_fill_in(hub, control):
+    from embryofl_server.cli.show_members import what_to_send
+
+    made = control("POST", "invites", name="anna")
+    text = what_to_send("anna", made["invite"], made["expires"], manual=False)
+    lines = [x for x in text.splitlines() if made["invite"] in x]
+    assert [x.split()[0] for x in lines[:2]] == ["docker", "podman"] and "embryofl-clinic run" in lines[2]
+    assert all(x.count("/PATH/TO/IMAGES") == 1 for x in lines) and len(lines) == 3
+    assert Invite.parse(made["invite"]).name == "anna" and "until" in text
+
+
+# -- statistics of the images ---------------------------------------------------------------------------------------------
+def told(brightness: float) -> dict[str, object]:
+    rows = [(brightness + n % 9, 30 + n % 5, 1.0, 1.0, 9.0, 0.6 + 0.01 * (n % 9), *([62.5] * 16)) for n in range(40)]
+    statistics = release(rows)
+    assert statistics is not None
+    return {"patients": 40, "counts": {}, "statistics": statistics.model_dump()}
+
+
+def test_a_clinic_is_told_what_the_others_come_to_once_and_never_of_one_alone(hub):
+    keys = {name: ec.generate_private_key(ec.SECP384R1()) for name in ("anna", "bert", "cleo")}
+    for name, brightness in (("anna", 100.0), ("bert", 150.0), ("cleo", 170.0)):
+        secret = hub.membership.invite(name).secret
+        hub.membership.enrol(enrolment(name, secret, key=keys[name], summary=told(brightness)))
+        if name == "bert":
+            assert hub.membership.standing(ask_standing(keys["anna"], "anna")).others is None  # only of bert
+    others = hub.membership.standing(ask_standing(keys["anna"], "anna")).others
+    assert (others.clinics, others.images) == (2, 80) and others.measures["brightness"].mean == pytest.approx(
+        164, abs=0.5
+    )
+    assert hub.membership.standing(ask_standing(keys["anna"], "anna", knows=others.digest)).others is None
+    hub.membership.suspend("anna", "why", by="me")
+    assert hub.membership.standing(ask_standing(keys["anna"], "anna")).others is None
+    hub.membership.revoke("cleo", "gone", by="me")
+    assert hub.membership.standing(ask_standing(keys["bert"], "bert")).others is None  # anna alone is left
+
+    found = standing_of_data(hub.membership.statistics())
+    assert found["all"]["images"] == 80 and set(found["clinics"]) == {"anna", "bert"}
+
+
+def test_the_coordinator_sees_which_clinic_differs(hub):
+    for name, brightness in (("anna", 100.0), ("bert", 150.0), ("cleo", 151.0)):
+        hub.membership.enrol(enrolment(name, hub.membership.invite(name).secret, summary=told(brightness)))
+    with TestClient(create_app(hub)) as client:
+        token = {"Authorization": f"Bearer {hub.identity.control_token}"}
+        assert client.get("/control/statistics").status_code == 401
+        found = client.get("/control/statistics", headers=token).json()
+    console = Console(file=io.StringIO(), width=160)
+    console.print(statistics_table(found))
+    words = console.file.getvalue()
+    assert "anna: brightness darker than the others'" in words and "brightness" in words and "█" in words
+    assert found["clinics"]["anna"]["places"]["brightness"]["far"]
+
+
+def test_statistics_of_another_form_are_refused_in_words(hub):
+    worse = told(100.0)
+    worse["statistics"]["clinics"] = 5
+    for summary in (worse, {"statistics": {"images": 3}}, {"statistics": "many"}):
+        with pytest.raises(ValidationError, match="statistics of"):
+            enrolment("anna", "s" * 24, summary=summary)
+
+
+# -- an invite for one that has joined --------------------------------------------------------------------------------------
+def test_an_invite_for_one_that_has_joined_makes_no_clinic(hub, control, key):
+    """Not while it is there, nor after it is gone, when its name is free; its own key stands as before."""
+    join(hub, "anna", key)
+    assert "invite anna --again" in control("POST", "invites", name="anna")["error"]
+    word = control("POST", "invites", name="anna", again=True)["invite"]
+    again = Invite.parse(word)
+    assert again.name == "anna" and again.ca == hub.link().ca and again.hubs == hub.link().hubs
+    assert [i["state"] for i in control("GET", "invites")] == ["used"]
+    assert hub.membership.standing(ask_standing(key, "anna")).state == "enrolled"
+    for gone in (False, True):
+        if gone:
+            hub.membership.revoke("anna", "gone", by="me")
+        with pytest.raises(Refused, match="not known here"):
+            hub.membership.enrol(enrolment("anna", again.secret))
+    with pytest.raises(UserError, match="never works again"):
+        hub.membership.invite_again("anna")
+    assert "no clinic 'nobody'" in control("POST", "invites", name="nobody", again=True)["error"]
+    assert [e["clinic"] for e in audit(hub, "invited_again")] == ["anna"]

@@ -1,0 +1,153 @@
+"""The audit log: whatever is changed, removed or put in shows, also where the end is cut off."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from embryofl_server.audit.log import DAMAGED, AuditLog, Break, verify
+from embryofl_server.audit.reading import Filter, as_text, chosen
+from embryofl_server.cli import commands
+from embryofl_server.members.store import Store
+
+
+@pytest.fixture
+def head(tmp_path):
+    found = Store(tmp_path / "clinics.db")
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def path(tmp_path, head):
+    log = AuditLog(tmp_path / "audit.jsonl", head)
+    for number in range(5):
+        log.write("round", number=number, words="so — ünïcode")
+    return tmp_path / "audit.jsonl"
+
+
+def lines(path):
+    return path.read_bytes().splitlines(keepends=True)
+
+
+def line_of(broken: Break | None) -> int | None:
+    return broken.line if broken else None
+
+
+def test_a_whole_log_is_whole_also_across_restarts(path, head):
+    assert verify(path, head) is None
+    AuditLog(path, head).write("hub_started")
+    assert verify(path, head) is None
+    assert [json.loads(x)["event"] for x in lines(path)] == ["round"] * 5 + ["hub_started"]
+
+
+TAMPERED = {
+    "changed": (lambda x: [*x[:2], x[2].replace(b'"number": 2', b'"number": 7'), *x[3:]], 4),
+    "first removed": (lambda x: x[1:], 1),
+    "removed": (lambda x: [*x[:2], *x[3:]], 3),
+    "repeated": (lambda x: [*x[:2], x[1], *x[2:]], 3),
+    "inserted": (lambda x: [*x[:2], json.dumps({**json.loads(x[2]), "number": 9}).encode() + b"\n", *x[2:]], 4),
+    "swapped": (lambda x: [x[1], x[0], *x[2:]], 1),
+    "not JSON": (lambda x: [*x[:3], b"no json\n", *x[3:]], 4),
+    "no object": (lambda x: [*x[:3], b"[1]\n", *x[3:]], 4),
+    "empty line": (lambda x: [*x[:3], b"\n", *x[3:]], 4),
+    "last changed": (lambda x: [*x[:4], x[4].replace(b'"number": 4', b'"number": 7')], 5),
+    "last removed": (lambda x: x[:4], 5),
+    "last two removed": (lambda x: x[:3], 4),
+    "emptied": (lambda x: [], 1),
+}
+
+
+@pytest.mark.parametrize("how", TAMPERED)
+def test_tampering_is_found_where_it_happened(path, head, how):
+    tamper, where = TAMPERED[how]
+    path.write_bytes(b"".join(tamper(lines(path))))
+    assert line_of(verify(path, head)) == where
+
+
+@pytest.mark.parametrize("how", TAMPERED)
+def test_it_still_shows_after_the_hub_has_gone_on(path, head, how):
+    tamper, _ = TAMPERED[how]
+    path.write_bytes(b"".join(tamper(lines(path))))
+    broken = verify(path, head)
+    for _ in range(2):
+        AuditLog(path, head).write("hub_started")
+        assert verify(path, head) is not None
+    found = [json.loads(x) for x in lines(path) if DAMAGED.encode() in x]
+    assert [(e["line"], e["words"]) for e in found] == [(broken.line, broken.words)]  # said once
+
+
+def test_a_log_that_is_gone_is_found_too(path, head):
+    path.unlink()
+    assert line_of(verify(path, head)) == 1
+    AuditLog(path, head).write("hub_started")
+    assert verify(path, head) is not None
+
+
+def test_a_line_torn_by_a_power_cut_is_dropped_and_the_log_goes_on(path, head):
+    whole, known = lines(path), head.fact("audit_head")
+    digest = json.loads(whole[4])["previous"]
+    head.set_fact("audit_head", f"4 {digest}")  # cut off while the fifth was written
+    path.write_bytes(b"".join(whole[:4]) + whole[4][: len(whole[4]) // 2])
+    AuditLog(path, head).write("hub_started")
+    assert verify(path, head) is None
+    assert [json.loads(x).get("number") for x in lines(path)] == [0, 1, 2, 3, None]
+    assert head.fact("audit_head") != known
+
+
+def test_a_line_whose_head_was_not_written_yet_counts(path, head):
+    digest = json.loads(lines(path)[4])["previous"]
+    head.set_fact("audit_head", f"4 {digest}")
+    assert verify(path, head) is None
+    AuditLog(path, head).write("hub_started")
+    assert verify(path, head) is None and len(lines(path)) == 6
+
+
+def test_only_a_torn_line(tmp_path, head):
+    path = tmp_path / "audit.jsonl"
+    path.write_bytes(b'{"time": 1')
+    AuditLog(path, head).write("hub_started")
+    assert verify(path, head) is None and len(lines(path)) == 1
+
+
+# -- the command --------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def command(tmp_path, monkeypatch):
+    monkeypatch.setenv("EMBRYOFL_STATE_DIR", str(tmp_path))
+    return lambda *words: CliRunner().invoke(commands.app, ["audit", *words])
+
+
+def test_verify_says_intact_or_where_it_was_broken(path, command):
+    done = command("verify")
+    assert done.exit_code == 0 and "intact: 5 lines" in done.output
+    path.write_bytes(b"".join(TAMPERED["changed"][0](lines(path))))
+    done = command("verify")
+    assert done.exit_code == 1 and "broken at line 4" in done.output
+
+
+def test_show_filters(path, head, command, tmp_path):
+    log = AuditLog(path, head)
+    log.write("enrolled", clinic="anna", summary={"patients": 3})
+    log.write("round", run="run-0002", clinics=["anna", "bert"], refused={"cleo": "norm"})
+    log.write("update_refused", run="run-0002", clinic="cleo", reason="norm")
+    assert [e["line"] for e in chosen(tmp_path, Filter(events=("enrolled",)))] == [6]
+    assert [e["line"] for e in chosen(tmp_path, Filter(clinic="anna"))] == [6, 7]
+    assert [e["line"] for e in chosen(tmp_path, Filter(clinic="cleo"))] == [7, 8]
+    assert [e["line"] for e in chosen(tmp_path, Filter(run="run-0002", last=1))] == [8]
+    assert chosen(tmp_path, Filter(since="2999-01-01")) == []
+    assert len(chosen(tmp_path, Filter(since="2000-01-01"))) == 8
+    words = command("show", "--clinic", "cleo").output
+    assert "update_refused" in words and "reason=norm" in words and "enrolled" not in words
+    assert json.loads(command("show", "--event", "enrolled", "--json").output)["clinic"] == "anna"
+    bad = command("show", "--since", "yesterday")
+    assert "yesterday" in str(bad.exception)
+
+
+def test_what_a_log_says_cannot_steer_the_terminal():
+    words = as_text({"line": 1, "time": 0, "event": "enrolment_refused", "clinic": "\x1b[2Jx", "reason": "a b"})
+    assert "\x1b" not in words and '"a b"' in words
+
+
+def test_without_a_log_it_says_where_it_looked(command):
+    done = command("verify")
+    assert done.exit_code != 0 and "no audit log" in str(done.exception)

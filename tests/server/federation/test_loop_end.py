@@ -1,0 +1,190 @@
+"""A strategy's state from round to round, the choice of the final model and the end of a run, among stand-ins for clinics."""
+
+import itertools
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from embryofl_server.federation import strategies
+from embryofl_server.federation.strategies import Outcome, StrategySettings
+from embryofl_server.federation.strategies.fedavg import FedAvg
+from kits.rounds import LAYOUT, NAMES, events, once
+
+
+# -- state of strategies ------------------------------------------------------------------------------------------------
+class Drift:
+    """A strategy with state: adds a number to the mean that doubles each round."""
+
+    NAME, SETTINGS, least_clinics = "drift", StrategySettings, 1
+
+    def __init__(self, settings: Any) -> None:
+        pass
+
+    def aggregate(self, round_: Any, state: Any) -> Outcome:
+        mean = FedAvg(self.SETTINGS()).aggregate(round_, {})
+        step = 2 * state["step"] if state else np.ones((2, 3), np.float32)
+        for view in LAYOUT.section_views(mean.model):
+            view += view.dtype.type(step[0, 0])
+        return Outcome(mean.model, {"step": step, "rounds": np.array(round_.number)})
+
+
+@pytest.fixture
+def drift(monkeypatch):
+    monkeypatch.setitem(strategies._KNOWN, "drift", Drift)
+
+
+def test_a_strategys_state_is_part_of_the_checkpoint(stage, drift, layout):
+    found = stage(rounds=4, strategy="drift")
+    expected = found.go()
+    state = found.checkpoints.latest().state()
+    assert state["step"].tolist() == [[8.0] * 3] * 2 and state["step"].dtype == np.float32 and state["rounds"] == 4
+    assert not list(stage(rounds=2).checkpoints._records.glob("*.state"))  # one without state writes none
+    for damage in ("state", "gone", "weights"):
+        for number in (4, 3):
+            path = found.run.folder / f"round-{number:04}.state"
+            if damage == "state":
+                path.write_bytes(path.read_bytes()[:-1] + b"x")
+            elif damage == "gone":
+                path.unlink()
+            else:
+                found.checkpoints.weights_path(number).write_bytes(b"x")
+        assert found.checkpoints.latest().round == 2
+        assert found.go() == expected  # taken up with the state of round 2
+
+
+# -- the end ------------------------------------------------------------------------------------------------------------
+def test_a_closing_evaluation_without_a_quorum_leaves_the_model_and_says_so(stage, layout):
+    found = stage(rounds=1, round_deadline_s=0.1, grace_s=0.1)
+
+    def fault(kind: str, name: str, round_: int) -> Any:
+        return "silent" if kind == "answer" and name != "anna" and len(found.link.sent) > 3 else None
+
+    found.link.fault = fault
+    model = found.go()
+    layout.check(np.frombuffer(model, np.uint8))
+    record = json.loads((found.run.folder / "model.json").read_text())
+    assert set(record["evaluation"]) == {"anna"} and record["refused"] == {"bert": "late", "cleo": "late"}
+    assert "closing evaluation" in found.said and "bert, cleo" in found.said and record["incomplete"] == found.said
+
+
+def test_clinics_gone_before_the_closing_evaluation_cost_the_evaluation_only(stage, layout):
+    found = stage(rounds=1, join_wait_s=0.2)
+
+    def fault(kind: str, name: str, round_: int) -> Any:
+        if kind == "answer" and name == "cleo":
+            found.link.online = {"anna"}
+        return None
+
+    found.link.fault = fault
+    layout.check(np.frombuffer(found.go(), np.uint8))
+    assert "1 of at least 3" in found.said
+
+
+def test_a_run_killed_just_before_its_end_writes_the_same_results_and_card_again(stage):
+    found = stage()
+    found.go()
+    names = ("model.json", "results.json", "model-card.json", "model-card.md", "model-card.html")
+    before = {name: (found.run.folder / name).read_bytes() for name in names}
+    (found.run.folder / "model-card.html").unlink()
+    found.run.set_state("running", 2)
+    found.go()
+    assert {name: (found.run.folder / name).read_bytes() for name in names} == before
+
+
+def test_a_run_can_do_without_its_closing_evaluation(stage):
+    model = stage(rounds=2).go()
+    without = stage(rounds=2, closing_evaluation=False)
+    asked_before = len(without.link.sent)
+    assert without.go() == model and len(without.link.sent) - asked_before == 2 * len(NAMES)
+    assert json.loads((without.run.folder / "model.json").read_text())["evaluation"] == {}
+    assert "without closing evaluation" in without.said
+
+
+# -- times --------------------------------------------------------------------------------------------------------------
+def test_each_round_is_in_the_audit_log_with_the_models_it_sent_and_made(stage):
+    found = stage(quorum=2)
+    found.link.fault = once("answer", "bert", 2, "nan")
+    found.go()
+    lines = [d for e, d in found.audit if e == "round"]
+    shas = [r["sha256"] for r in found.checkpoints.records()]
+    assert [(d["model_sent"], d["model_made"]) for d in lines] == list(itertools.pairwise(shas))
+    assert [d["clinics"] for d in lines] == [NAMES, ["anna", "cleo"], NAMES]
+    assert [d["refused"] for d in lines] == [{}, {"bert": "not_finite"}, {}]
+
+
+def test_while_it_waits_it_says_for_whom_since_when_until_when_and_what_then(stage):
+    found = stage(rounds=1, quorum=2, round_deadline_s=0.6, grace_s=50)
+    found.link.fault = once("answer", "bert", 1, "silent")
+    said: list[dict[str, Any]] = []
+    real = found.progress.wait
+    found.progress.wait = lambda *a, **k: (real(*a, **k), said.append(found.progress.snapshot()))
+    found.go()
+    said = [x for x in said if x["phase"] == "training"]
+    first, last = said[0]["waiting"], said[-1]["waiting"]
+    assert first["for_"] == NAMES and "unless 2 have answered" in first["then"]
+    assert first["until"] - first["since"] == pytest.approx(50.6)
+    assert last["for_"] == ["bert"] and last["then"] == "the round ends without them"
+    assert last["until"] - last["since"] == pytest.approx(0.6) == said[-1]["deadline_s"]
+
+
+@pytest.mark.parametrize(
+    ("right", "chosen"), [([5, 9, 6, 7], 1), ([5, 6, 7, 9], 3), ([5, 9, 9, 9], 1), ([9, 5, 6, 7], 0)]
+)
+def test_the_final_model_is_that_of_the_best_round_and_test_patients_are_asked_of_no_other(stage, right, chosen):
+    s = stage(choose="best")
+    s.link.right = dict(enumerate(right))
+    model = s.go()
+    assert model == s.checkpoints.weights_path(chosen).read_bytes()
+    assert json.loads((s.run.folder / "model.json").read_text())["round"] == chosen
+    assert {a for a in s.link.asked if a[0] != "train"} == {("validate", 3), ("evaluate", chosen)}
+    lines = [(x["round"], x["clinic"], x["split"], x["day"]) for x in s.run.metrics()]
+    assert len(set(lines)) == len(lines)
+    s.link.right = {}
+
+
+def test_without_a_choice_the_final_model_is_the_last_one(stage):
+    s = stage()
+    s.link.right = dict(enumerate([5, 9, 6, 7]))
+    assert s.go() == s.checkpoints.weights_path(3).read_bytes()
+    assert ("validate", 3) not in s.link.asked
+
+
+def test_training_ends_early_when_validation_gets_no_better(stage):
+    s = stage(rounds=9, patience=2, choose="best")
+    s.link.right = dict(enumerate([5, 6, 9, 7, 8, 9, 10, 10, 10, 10]))
+    assert s.go() == s.checkpoints.weights_path(2).read_bytes()
+    stopped = [e for e in events(s.run) if e["kind"] == "stopped_early"]
+    assert [(e["round"], e["best"]) for e in stopped] == [(5, 2)]  # the figures of round 4's model came with round 5
+    assert max(r for k, r in s.link.asked if k == "train") == 5
+
+
+def test_a_best_round_whose_weights_are_gone_is_said(stage):
+    s = stage(choose="best")
+    s.link.right = dict(enumerate([5, 9, 6, 7]))
+    s.link.fault = lambda kind, name, round_: (
+        s.checkpoints.weights_path(1).unlink(missing_ok=True) if (kind, round_) == ("send", 3) else None
+    )
+    assert s.go() == s.checkpoints.weights_path(3).read_bytes()
+    assert "round 1, is damaged or gone" in s.said
+
+
+def test_a_steered_clinic_is_sent_a_file_of_its_own_and_one_that_missed_a_round_is_steered_still(stage):
+    s, seen = stage(strategy="scaffold", quorum=2, round_deadline_s=0.3, strategy_settings={}), []
+
+    def fault(kind, name, round_):
+        if kind == "answer":
+            sent = sorted(p.name for p in s.checkpoints.weights_path(0).parent.glob("*-for-*"))
+            seen.append((round_, name, f"round-{round_:04d}-for-{name}.safetensors" in sent))
+            return "silent" if (name, round_) == ("bert", 2) else None
+        return None
+
+    s.link.fault = fault
+    s.go()
+    assert set(seen[:-3]) == {(r, n, r > 1) for r in (1, 2, 3) for n in NAMES}
+    assert set(seen[-3:]) == {(3, n, False) for n in NAMES}  # the closing evaluation steers nobody
+    # And what was fetched is told for the metrics: nothing in round 1, a file a clinic that answered afterwards.
+    told = [e.get("control_bytes", {}) for e in events(s.run) if e["kind"] == "round"]
+    assert told == [{}, dict.fromkeys(["anna", "cleo"], LAYOUT.size), dict.fromkeys(NAMES, LAYOUT.size)]
+    assert not list(s.checkpoints.weights_path(0).parent.glob("*-for-*"))

@@ -1,0 +1,52 @@
+"""What a clinic sends in the place of an answer cannot end a run."""
+
+from types import SimpleNamespace
+
+import pytest
+from flwr.proto.error_pb2 import Error
+from flwr.proto.message_pb2 import Message, Metadata
+from flwr.proto.runtime_pb2 import PullAppMessagesResponse
+
+from embryofl.messages import MAX_REPLY, TEXT_CODE
+from embryofl_server.federation.superlink import _Grid
+
+
+def pull(error: Error | None) -> tuple[list, list[str]]:
+    """What comes of one answer whose header is this, and which messages were confirmed."""
+    header = Message(metadata=Metadata(message_id="its-own", reply_to_message_id="asked"), error=error)
+    confirmed: list[str] = []
+    client = SimpleNamespace(  # no PullObject: an answer's objects are never fetched
+        PullMessages=lambda _: PullAppMessagesResponse(messages_list=[header]),
+        ConfirmMessageReceived=lambda r: confirmed.append(r.message_object_id),
+    )
+    grid = _Grid(client, 1)  # type: ignore[arg-type]
+    answers = grid.pull(["asked"])
+    assert confirmed == []  # its object may still be on its way
+    grid.pull(["asked"])
+    return answers, confirmed
+
+
+def test_a_text_is_the_answer():
+    (answer,), confirmed = pull(Error(code=TEXT_CODE, reason='{"kind": "train"}'))
+    assert (answer.message_id, answer.text, answer.error, answer.lost) == ("asked", '{"kind": "train"}', "", False)
+    assert confirmed == ["its-own"]
+
+
+@pytest.mark.parametrize("error", [None, Error(code=TEXT_CODE, reason="x" * (MAX_REPLY + 1))], ids=["content", "long"])
+def test_what_is_no_text_or_too_long_is_a_malformed_answer(error):
+    (answer,), _ = pull(error)
+    assert (answer.message_id, answer.error, answer.text, answer.lost) == ("asked", "malformed", "", False)
+    assert answer.refusal
+
+
+@pytest.mark.parametrize(("reason", "repeated"), [("DataError", "DataError"), ("/data/anna.png is bad", "an error"),
+                                                  ("\x1b[2J", "an error"), ("", "an error")])  # fmt: skip
+def test_of_a_clinics_error_only_a_name_is_repeated(reason, repeated):
+    (answer,), _ = pull(Error(code=2, reason=reason))
+    assert (answer.error, answer.text, answer.lost) == (repeated, "", False)
+
+
+@pytest.mark.parametrize("code", [3, 4, 5])
+def test_what_the_superlink_says_in_a_clinics_stead_is_no_answer(code):
+    (answer,), confirmed = pull(Error(code=code, reason="gone"))
+    assert answer.lost and confirmed == []

@@ -1,0 +1,50 @@
+"""When a round ends."""
+
+import pytest
+
+from embryofl.messages import RunSettings
+from embryofl_server.federation.terms import (
+    AUTO_LEAST_S,
+    FIRST_DEADLINE_S,
+    answers_needed,
+    deadline_seconds,
+    round_terms,
+)
+
+
+@pytest.mark.parametrize(
+    ("quorum", "min_clinics", "asked", "needed"),
+    [(0, 3, 5, 3), (0, 3, 2, 2), (0.5, 2, 5, 3), (0.5, 2, 4, 2), (0.66, 1, 3, 2), (0.01, 1, 3, 1), (1, 2, 5, 1),
+     (4, 2, 5, 4)],
+)  # fmt: skip
+def test_answers_needed(quorum, min_clinics, asked, needed):
+    assert answers_needed(quorum, min_clinics, asked) == needed
+
+
+def test_never_fewer_than_the_strategy_needs():
+    terms = round_terms(RunSettings(quorum=2, grace_s=7), asked=6, least=5, records=[])
+    assert (terms.needed, terms.deadline_s, terms.end_s) == (5, 3600, 3607)
+
+
+def took(**clinics):
+    return {"clinics": {n: {"seconds": {"download": 1, "evaluate": 1, "train": s - 3, "loading": 99, "upload": 1}}
+                        for n, s in clinics.items()}}  # fmt: skip
+
+
+AUTO = RunSettings(round_deadline_s="auto")
+
+
+def test_an_automatic_deadline_follows_the_clinics():
+    assert deadline_seconds(AUTO, []) == deadline_seconds(AUTO, [{"round": 0}]) == FIRST_DEADLINE_S
+    assert deadline_seconds(AUTO, [took(anna=100, bert=110, cleo=90)]) == 300
+    assert deadline_seconds(AUTO, [took(anna=4, bert=5)]) == AUTO_LEAST_S
+
+
+@pytest.mark.parametrize("odd", [1000, 10**9, 3])
+def test_one_clinic_that_is_slow_or_lies_does_not_move_it(odd):
+    assert 270 <= deadline_seconds(AUTO, [took(anna=100, bert=110, cleo=90, odd=odd)]) <= 330
+
+
+def test_one_slow_round_does_not_move_it():
+    records = [took(anna=100, bert=100, cleo=100)] * 3 + [took(anna=900, bert=900, cleo=900)]
+    assert deadline_seconds(AUTO, records) == 300

@@ -1,0 +1,267 @@
+"""Who belongs to the federation, from the invite to the revocation, without a SuperLink."""
+
+import time
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from pydantic import ValidationError
+
+from embryofl.errors import UserError
+from embryofl.messages import KeyChange, Leaving, key_change_text, leaving_text, proof_text
+from embryofl_server.members.proofs import canonical, fingerprint
+from embryofl_server.members.store import Refused
+from kits.enrolment import ask_standing, audit, enrolment, join, openssh
+
+
+# -- revocation ---------------------------------------------------------------------------------------------------------
+def test_a_revoked_key_never_works_again_not_after_a_restart_nor_with_a_new_invite(make_hub, key):
+    hub = make_hub()
+    join(hub, "anna", key)
+    join(hub, "bert")
+    hub.membership.revoke("anna", "its laptop was stolen", by="me")
+    for restart in (False, True):
+        again = make_hub() if restart else hub
+        assert set(again.store.keys()) == {"bert"} and again.store.admitted() == {"bert"}
+        for name in ("anna", "cleo"):
+            with pytest.raises(Refused, match=r"never works again.*its laptop was stolen"):
+                join(again, name, key)
+        with pytest.raises(UserError, match="never works again"):
+            again.membership.resume("anna", by="me")
+    assert audit(again, "revoked")[0]["by"] == "me" and audit(again, "revoked")[0]["key"] == fingerprint(openssh(key))
+
+
+def respelt(line: str) -> list[str]:
+    """The same public key, written in other ways that are read as it."""
+    kind, blob = line.split()[:2]
+    found = [f"{kind} {blob}=", f"{kind} {blob} anna@home", f"{kind} {blob[:40]}*{blob[40:]}", f"{kind} {blob}!!"]
+    return [x for x in found if canonical(x) == canonical(line)]
+
+
+def test_a_revoked_key_does_not_come_back_in_another_spelling(hub, key):
+    join(hub, "anna", key)
+    hub.membership.revoke("anna", "A test", "tester")
+    spellings = respelt(openssh(key))
+    assert len(spellings) > 1
+    for line in spellings:
+        secret = hub.membership.invite("anna").secret
+        proof = key.sign(proof_text("anna", secret, line), ec.ECDSA(SHA256())).hex()
+        with pytest.raises(Refused, match="never works again"):
+            hub.membership.enrol(enrolment("anna", secret, key, public_key=line, proof=proof))
+
+
+def test_a_dead_key_is_told_to_nobody_even_if_its_clinic_should_live(hub, key):
+    join(hub, "anna", key)
+    hub.membership.revoke("anna", "A test", "tester")
+    hub.store._db.execute("UPDATE clinics SET state = 'enrolled'")  # what a lost race would have left
+    assert hub.store.keys() == {}
+
+
+def test_of_two_changes_of_a_key_at_once_the_second_is_refused(hub, key):
+    join(hub, "anna", key)
+    before = hub.store.clinic("anna").public_key
+    hub.store.change_key("anna", before, "ecdsa-sha2-nistp384 AAAA")
+    with pytest.raises(Refused):
+        hub.store.change_key("anna", before, "ecdsa-sha2-nistp384 BBBB")
+    assert hub.store.clinic("anna").public_key == "ecdsa-sha2-nistp384 AAAA"
+
+
+@pytest.mark.parametrize(
+    "value", ["\ud800", 10**400, float("inf"), {"5": {"0": 10**12}}], ids=["text", "huge", "inf", "deep"]
+)
+def test_a_summary_that_could_not_be_shown_is_not_taken(value):
+    with pytest.raises(ValidationError):
+        enrolment("anna", "s" * 40, summary={"patients": value})
+
+
+def test_a_key_that_cannot_be_told_to_the_log_is_told_to_the_superlink_all_the_same(make_hub, key, monkeypatch):
+    hub, told = make_hub(), []
+    monkeypatch.setattr(hub.membership, "_admit", lambda: told.append(set(hub.store.keys())))
+    join(hub, "anna", key)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(hub.membership, "_audit", full)
+    with pytest.raises(OSError, match="no space"):
+        hub.membership.revoke("anna", "A test", "tester")
+    assert told[-1] == set()
+
+
+def test_a_revoked_clinic_may_come_back_with_a_new_key_and_its_old_key_stays_dead(hub, key):
+    join(hub, "anna", key)
+    hub.membership.revoke("anna", "its laptop was stolen", by="me")
+    new = ec.generate_private_key(ec.SECP384R1())
+    assert join(hub, "anna", new)["state"] == "enrolled"
+    assert list(hub.store.keys().values()) == [openssh(new)]
+    assert hub.membership.standing(ask_standing(new, "anna")).state == "enrolled"
+    told = hub.membership.standing(ask_standing(key, "anna"))
+    assert (told.state, told.reason) == ("revoked", "its laptop was stolen")
+    with pytest.raises(Refused, match="never works again"):
+        join(hub, "dora", key)
+
+
+def test_a_revoked_clinic_is_told_so_by_its_own_question_and_nobody_else_is(hub, key):
+    join(hub, "anna", key)
+    hub.membership.revoke("anna", "its laptop was stolen", by="me")
+    assert hub.membership.standing(ask_standing(key, "anna")).reason == "its laptop was stolen"
+    with pytest.raises(Refused, match="not known"):
+        hub.membership.standing(ask_standing(ec.generate_private_key(ec.SECP384R1()), "anna"))
+    with pytest.raises(UserError, match="revoked already"):
+        hub.membership.revoke("anna", "", by="me")
+
+
+# -- leaving ------------------------------------------------------------------------------------------------------------
+def leaving(key, name, asked):
+    return Leaving(name=name, asked=asked, proof=key.sign(leaving_text(name, asked), ec.ECDSA(SHA256())).hex())
+
+
+def test_a_clinic_leaves_by_its_own_signature_of_now_and_nobody_can_do_it_for_it(hub, key, monkeypatch):
+    monkeypatch.setattr("embryofl_server.members.membership.time.time", lambda: 1e6)
+    join(hub, "anna", key)
+    other = ec.generate_private_key(ec.SECP384R1())
+    forged = leaving(key, "anna", 1e6).model_copy(update={"asked": 1e6 + 1})
+    for wrong in (leaving(other, "anna", 1e6), leaving(key, "bert", 1e6), leaving(key, "anna", 1e6 - 1000), forged):
+        with pytest.raises(Refused):
+            hub.membership.leave(wrong)
+    assert set(hub.store.keys()) == {"anna"}
+    hub.membership.leave(leaving(key, "anna", 1e6))
+    assert hub.store.keys() == {} and hub.store.clinics()["anna"].state == "left" and len(audit(hub, "left")) == 1
+    with pytest.raises(Refused, match="left already"):
+        hub.membership.leave(leaving(key, "anna", 1e6))
+
+
+# -- a new key ----------------------------------------------------------------------------------------------------------
+def change(old, new, name="anna", asked=None, **changes):
+    asked = time.time() if asked is None else asked
+    text = key_change_text(name, asked, openssh(new))
+    proofs = {"proof": old, "new_proof": new}
+    body = {k: key.sign(text, ec.ECDSA(SHA256())).hex() for k, key in proofs.items()}
+    return KeyChange.model_validate({"name": name, "asked": asked, "public_key": openssh(new), **body, **changes})
+
+
+def test_a_key_is_changed_by_both_keys_together_and_the_old_one_is_dead(hub, key):
+    join(hub, "anna", key)
+    join(hub, "bert", other := ec.generate_private_key(ec.SECP384R1()))
+    new, thief = (ec.generate_private_key(ec.SECP384R1()) for _ in range(2))
+    replayed = change(key, thief).model_copy(update={"public_key": openssh(new)})
+    for wrong in (change(thief, new), change(other, new), change(key, new, proof="00"), change(key, new, new_proof="00"),
+                  change(key, new, "bert"), change(key, new, asked=1.0), change(key, other), replayed):  # fmt: skip
+        with pytest.raises(Refused):
+            hub.membership.change_key(wrong)
+    assert hub.store.keys() == {"anna": openssh(key), "bert": openssh(other)}
+    for _ in range(2):  # an answer that was lost
+        hub.membership.change_key(change(key, new))
+    assert hub.store.keys() == {"anna": openssh(new), "bert": openssh(other)} and len(audit(hub, "key_changed")) == 1
+    assert hub.membership.standing(ask_standing(new, "anna")).state == "enrolled"
+    assert hub.membership.standing(ask_standing(key, "anna")).state == "replaced"
+    for back in (change(new, key), change(key, thief)):
+        with pytest.raises(Refused):
+            hub.membership.change_key(back)
+    with pytest.raises(Refused, match="never works again"):
+        join(hub, "cleo", key)
+
+
+def test_a_clinic_that_is_suspended_stays_so_with_a_new_key_and_one_that_is_revoked_gets_none(hub, key):
+    join(hub, "anna", key)
+    hub.membership.suspend("anna", "because", by="me")
+    new, newer = (ec.generate_private_key(ec.SECP384R1()) for _ in range(2))
+    hub.membership.change_key(change(key, new))
+    assert hub.store.clinics()["anna"].state == "suspended"
+    hub.membership.revoke("anna", "over", by="me")
+    with pytest.raises(Refused):
+        hub.membership.change_key(change(new, newer))
+
+
+# -- names --------------------------------------------------------------------------------------------------------------
+def test_a_renamed_clinic_keeps_its_key_and_learns_its_name_when_it_asks_by_the_old_one(hub, key):
+    join(hub, "anna", key)
+    hub.rename("anna", "lisbon", by="me")
+    assert hub.store.keys() == {"lisbon": openssh(key)}
+    for asked_as in ("anna", "lisbon"):
+        assert hub.membership.standing(ask_standing(key, asked_as)).name == "lisbon"
+    hub.rename("lisbon", "porto", by="me")
+    assert hub.membership.standing(ask_standing(key, "anna")).name == "porto"
+    for taken in ("anna", "lisbon", "porto"):
+        with pytest.raises(UserError):
+            hub.membership.invite(taken)
+    with pytest.raises(UserError, match="cannot be a clinic's name"):
+        hub.rename("porto", "../x", by="me")
+    join(hub, "bert")
+    for taken in ("porto", "anna", "bert"):
+        with pytest.raises(UserError, match="is or was"):
+            hub.rename("bert", taken, by="me")
+
+
+def test_a_clinic_that_is_gone_is_not_renamed(hub, key):
+    join(hub, "anna", key)
+    hub.membership.revoke("anna", "A test", "tester")
+    with pytest.raises(UserError, match="revoked"):
+        hub.membership.rename("anna", "berta", "tester")
+
+
+def test_no_clinic_is_renamed_while_a_run_goes_by_its_name(hub, key, packed, tmp_path):
+    join(hub, "anna", key)
+    packed(0).tofile(tmp_path / "x.safetensors")
+    run = hub.start_run({}, str(tmp_path / "x.safetensors"))
+    with pytest.raises(UserError, match="run-0001 is under way"):
+        hub.rename("anna", "lisbon", by="me")
+    run.set_state("finished", 1)
+    hub.rename("anna", "lisbon", by="me")
+
+
+# -- approval -----------------------------------------------------------------------------------------------------------
+def test_by_hand_a_clinic_waits_until_it_is_approved_and_the_status_says_who(make_hub, key):
+    hub = make_hub(approval="manual")
+    secret = hub.membership.invite("anna").secret
+    for _ in range(2):  # asking again is harmless
+        assert join(hub, "anna", key, secret)["state"] == "waiting"
+    assert hub.store.keys() == {} and hub.store.admitted() == set()
+    assert hub.status()["to_approve"] == ["anna"] and hub.status()["clinics"] == {}
+    assert hub.membership.standing(ask_standing(key, "anna")).state == "waiting"
+    hub.membership.approve("anna", by="me")
+    assert join(hub, "anna", key, secret)["state"] == "enrolled" and set(hub.store.keys()) == {"anna"}
+    assert hub.status()["to_approve"] == [] and audit(hub, "enrolled")[0]["by"] == "me"
+    with pytest.raises(UserError, match="does not wait"):
+        hub.membership.approve("anna", by="me")
+
+
+def test_who_is_turned_away_is_told_why_and_its_key_cannot_ask_again(make_hub, key):
+    hub = make_hub(approval="manual")
+    join(hub, "anna", key)
+    hub.membership.refuse("anna", "we do not know you", by="me")
+    told = hub.membership.standing(ask_standing(key, "anna"))
+    assert (told.state, told.reason) == ("refused", "we do not know you")
+    with pytest.raises(Refused, match="we do not know you"):
+        join(hub, "anna", key)
+    assert hub.store.keys() == {}
+
+
+# -- a key in two places ------------------------------------------------------------------------------------------------
+def test_a_key_used_in_two_places_is_noticed_and_a_restart_is_not(hub, key):
+    join(hub, "anna", key)
+    other = ec.generate_private_key(ec.SECP384R1())
+    join(hub, "bert", other)
+
+    def ask(session, address, key=key, name="anna"):
+        hub.membership.standing(ask_standing(key, name, session=session * 16), address)
+        return hub.membership.sessions.twice()
+
+    assert ask("a", "10.0.0.1") == ask("a", "10.0.0.1") == {}
+    assert ask("b", "10.0.0.1") == ask("b", "10.0.0.1") == {}  # started again
+    assert ask("c", "203.0.113.9") == ask("d", "10.0.0.1", other, "bert") == {}
+    hub.membership.standing(ask_standing(key, "anna"))  # a person who looks is no session
+    assert set(ask("b", "10.0.0.1")) == {"anna"}
+    for _ in range(3):
+        assert set(ask("c", "203.0.113.9")["anna"]) == {"10.0.0.1", "203.0.113.9"} and ask("b", "10.0.0.1")
+    (line,) = audit(hub, "key_used_twice")
+    assert (line["clinic"], line["where"]) == ("anna", "10.0.0.1 and 203.0.113.9")
+    clinics = hub.status()["clinics"]
+    assert "used in two places" in clinics["anna"]["detail"] and clinics["bert"]["detail"] == ""
+
+
+def test_a_session_cannot_be_named_for_another_clinic(hub, key):
+    join(hub, "anna", key)
+    told = ask_standing(key, "anna", session="a" * 16)
+    with pytest.raises(Refused):
+        hub.membership.standing(told.model_copy(update={"session": "b" * 16}))

@@ -1,0 +1,196 @@
+"""What others see of a run holds no figure of a clinic that does not want it, and none from which it would follow."""
+
+import functools
+import io
+import itertools
+import json
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from pydantic import ValidationError
+from rich.console import Console
+
+from embryofl.messages import RunSettings
+from embryofl.metrics import ScoreSums, merge
+from embryofl_server.cli import show_results
+from embryofl_server.members.store import Clinic
+from embryofl_server.report.card import model_card
+from embryofl_server.report.published import LEAST, published
+from embryofl_server.report.summary import summarise
+from kits.enrolment import ask_standing, enrolment
+
+NAMES = ("anna", "bert", "cleo", "dora", "ella")
+
+
+def told(seed: int, days: tuple[int, ...] = (5,)) -> dict[str, Any]:
+    """Sums of a clinic with 120 embryos on each day."""
+    rng = np.random.default_rng(seed)
+    parts = []
+    for day in days:
+        labels = (rng.random(120 + seed) < 0.4).astype(int)
+        scores = 1 / (1 + np.exp(-rng.normal(1.5 * labels - 0.7, 1.0)))
+        parts.append(ScoreSums.from_scores(scores, labels, np.full(len(labels), day), np.arange(len(labels)) // 5))
+    return merge(parts).suppress().to_dict()
+
+
+def results_of(days: dict[str, tuple[int, ...]]) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any]]:
+    """`model.json`, the rounds' records and `results.json` of a run of the clinics named."""
+    sums = {n: told(i, d) for i, (n, d) in enumerate(days.items())}
+    grade = {"expansion": {"embryos": 40, "exact": 20, "distance": 30}}
+    evaluation = {
+        n: {
+            "validation": s,
+            "test": s,
+            "personal": {"validation": s, "test": s},
+            "grades": {"validation": {}, "test": grade},
+        }
+        for n, s in sums.items()
+    }
+    record = {
+        "run": "run-0002", "round": 1, "sha256": "0" * 64, "settings": RunSettings(personal="model", seed=2).model_dump(),
+        "parameters": 5, "evaluation": evaluation, "best_validation": None, "calibration": None, "use": "Research use only",
+    }  # fmt: skip
+    clinics = {
+        n: {"examples": 90, "train_loss": 0.6, "norm": 1.0, "distance": 0.5, "validation": s} for n, s in sums.items()
+    }
+    records: list[dict[str, Any]] = [{"round": 1, "clinics": clinics}]
+    first = summarise({**record, "run": "run-0001", "settings": RunSettings(personal="model").model_dump()}, records)
+    results = summarise(record, records, [{**first, "date": "2026-01-01"}])
+    assert results["across_runs"]["seeds"] and results["personal"]["splits"]["test"]["clinics"].keys() == days.keys()
+    return record, records, results
+
+
+@functools.cache
+def uneven() -> dict[str, Any]:
+    """Of clinics that have not the same days."""
+    return results_of({"anna": (3, 5), "bert": (5,), "cleo": (3, 5), "dora": (5,), "ella": (5, 6)})[2]
+
+
+@functools.cache
+def even() -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any]]:
+    """Of clinics that all have the same day."""
+    return results_of(dict.fromkeys(NAMES, (5,)))
+
+
+def clinics(names: tuple[str, ...], shown: tuple[str, ...]) -> dict[str, Clinic]:
+    summary = {"counts": {"5": {"1": 777, "0": 60, "unlabelled": 0}}, "patients": 20}
+    return {n: Clinic(n, "k", "enrolled", 0.0, "quality", {**summary, "shows_metrics": n in shown}) for n in names}
+
+
+def counted(found: dict[str, Any]) -> list[tuple[str, int]]:
+    """Every count of embryos that is shown, of a clinic or of all, by split and day, and of the rounds."""
+    out = []
+    own = {f"own {split}": parts for split, parts in found["personal"]["splits"].items()}
+    for split, parts in {**found["splits"], **own}.items():
+        for name, days in {"pooled": parts["pooled"], **parts["clinics"]}.items():
+            out += [(f"{split} {name} {day}", f["n"]) for day, f in days.items()]
+    for run in found["across_runs"]["over_time"]:
+        out += [(f"{run['run']} {n} {day}", f["n"]) for n, days in run["figures"].items() for day, f in days.items()]
+    for entry in found["rounds"]:
+        out += [(f"round {n}", f["n"]) for n, f in {"pooled": entry["pooled"], **entry["clinics"]}.items()]
+    return out
+
+
+@pytest.mark.parametrize("shown", [s for k in range(5) for s in itertools.combinations(NAMES, k)], ids="-".join)
+def test_no_hidden_clinics_figures_follow_from_what_is_shown(shown):
+    """Whatever sums and differences of shown figures are formed: embryos are told of no hidden clinic alone, by any day."""
+    results = uneven()
+    found = published(results, clinics(NAMES, shown))
+    hidden = set(NAMES) - set(shown)
+    names = set(found["splits"]["test"]["clinics"])
+    assert names <= set(shown) and not names & set(found["held_back"])
+    own = {n: {d: f["n"] for d, f in results["splits"]["test"]["clinics"][n].items()} for n in hidden}
+    test = found["splits"]["test"]
+    for day, pooled in test["pooled"].items():
+        rest = pooled["n"] - sum(f[day]["n"] for f in test["clinics"].values() if day in f)
+        assert rest in (0, pooled["n"]) or sum(day in days for days in own.values()) >= LEAST or day == "all"
+        for n in hidden:
+            assert rest != own[n].get(day) and pooled["n"] != own[n].get(day), (day, n)
+    for days_of in own.values():
+        assert not set(days_of.values()) & {count for _, count in counted(found)}
+    text = json.dumps(found)
+    for n in hidden:
+        auroc = json.dumps(results["splits"]["test"]["clinics"][n]["all"]["auroc"])
+        assert "interval" in auroc and auroc not in text and n not in found["rounds"][0]["training"]
+        assert n not in found["across_runs"]["seeds"]["figures"]
+
+
+def test_all_count_in_the_pooled_figures_and_with_enough_hidden_the_others_are_shown():
+    _, _, results = even()
+    found = published(results, clinics(NAMES, ("anna", "bert")))
+    assert set(found["splits"]["test"]["clinics"]) == {"anna", "bert"} and found["held_back"] == [
+        "cleo",
+        "dora",
+        "ella",
+    ]
+    assert found["splits"]["test"]["pooled"] == results["splits"]["test"]["pooled"]
+    assert set(found["grades"]["test"]) == {"anna", "bert", "pooled"}
+    assert set(found["rounds"][0]["clinics"]) == set(found["rounds"][0]["training"]) == {"anna", "bert"}
+    fewer = published(results, clinics(NAMES, ("anna", "bert", "cleo")))
+    assert fewer["splits"]["test"]["clinics"] == {} and fewer["held_back"] == list(NAMES)
+    for public, names in ((found, {"anna", "bert", "pooled"}), (fewer, {"pooled"})):
+        across = public["across_runs"]
+        assert (
+            set(across["seeds"]["figures"]) == names and [set(r["figures"]) for r in across["over_time"]] == [names] * 2
+        )
+        assert set(public["personal"]["splits"]["test"]["clinics"]) == names - {"pooled"}
+    everybody = published(results, clinics(NAMES, NAMES))
+    assert everybody["held_back"] == [] and everybody["splits"] == results["splits"]
+
+
+def test_of_a_federation_of_one_that_does_not_want_it_nothing_is_shown():
+    record, records, results = results_of({"anna": (5,)})
+    found = published({**results, "calibration": {"threshold": 0.4}}, clinics(("anna",), ()))
+    assert {n for _, n in counted(found)} == {0} and found["rounds"] == [] and found["calibration"] is None
+    card = model_card(record, found, records, clinics(("anna",), ()), found["held_back"])
+    assert card["figures"]["clinics"] == {} and "anna" in card["held_back"]["words"]
+
+
+def test_the_card_says_that_a_clinic_took_part_and_no_count_of_its_data():
+    record, records, results = even()
+    known = clinics(NAMES, ("anna", "bert"))
+    found = published(results, known)
+    card = model_card(record, found, records, known, found["held_back"])
+    rows = {c["clinic"]: c for c in card["data"]["clinics"]}
+    assert set(rows) == set(NAMES) and rows["anna"]["images"]["5"]["1"] == "777" and rows["cleo"]["rounds"] == 1
+    assert rows["cleo"]["images"] == {} and rows["cleo"]["training"] == rows["cleo"]["test"]["embryos"] == "-"
+    assert "cleo, dora, ella" in card["held_back"]["words"]
+
+
+def test_the_coordinator_sees_every_clinic_and_is_told_whose_figures_are_not_to_be_passed_on():
+    _, _, results = even()
+    console = Console(file=io.StringIO(), width=200)
+    console.print(show_results.results({**results, "held_back": ["cleo"]}))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "\ncleo " in text and "For you alone are the figures of single clinics: cleo" in text
+
+
+# -- what a clinic says of it -----------------------------------------------------------------------------------------------
+def test_a_clinic_that_said_nothing_is_hidden_and_the_newest_word_counts(hub):
+    """An old yes that is heard and said again later does not take a no back; a no always counts."""
+    key = ec.generate_private_key(ec.SECP384R1())
+    hub.membership.enrol(enrolment("anna", hub.membership.invite("anna").secret, key=key))
+
+    def after(shows: bool | None, asked: float) -> bool:
+        hub.membership.standing(ask_standing(key, "anna", asked, shows=shows))
+        return hub.store.clinics()["anna"].shows_metrics
+
+    now = time.time()
+    assert not after(None, now) and after(True, now) and after(None, now)
+    assert not after(False, 1.5) and not after(True, now - 1000) and after(True, now)
+    lines = map(json.loads, (hub.settings.state_dir / "audit.jsonl").read_text().splitlines())
+    assert [e["shows_metrics"] for e in lines if e["event"] == "showing_changed"] == [True, False, True]
+    forged = ask_standing(key, "anna", now, shows=False).model_copy(update={"shows": True})
+    with pytest.raises(Exception, match="not known"):
+        hub.membership.standing(forged)
+
+
+def test_a_clinic_says_it_when_it_joins_and_nothing_but_yes_or_no_is_taken(hub):
+    secret = hub.membership.invite("anna").secret
+    with pytest.raises(ValidationError, match="neither true nor false"):
+        enrolment("anna", secret, summary={"shows_metrics": "yes"})
+    hub.membership.enrol(enrolment("anna", secret, summary={"shows_metrics": True}))
+    assert hub.store.clinics()["anna"].shows_metrics

@@ -1,0 +1,242 @@
+"""What a finished run leaves to be read: the right figures, the right warnings, safe pages, the same files again."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from embryofl.messages import RunSettings
+from embryofl.metrics.ranking import RankingSums
+from embryofl_server.cli import show, show_results
+from embryofl_server.members.store import Clinic
+from embryofl_server.report import tripod, write
+from embryofl_server.report.calibrated import learn_calibration
+from embryofl_server.report.figures import ranking
+from embryofl_server.report.warnings import LEAK_AUROC
+from embryofl_server.runs.log import Run
+from kits.run_reports import FILES, draw, evaluation, maker, read, told
+
+
+@pytest.fixture
+def make(tmp_path: Path, packed):
+    return maker(tmp_path, packed)
+
+
+def kinds(run: Run) -> set[str]:
+    return {w["kind"] for w in read(run, "results.json")["warnings"]}
+
+
+def test_results_hold_the_figures_of_the_pooled_scores(make):
+    parts = {"anna": draw(1), "bert": draw(2, n=400)}
+    results = read(make(evaluation(**{n: told(p) for n, p in parts.items()})), "results.json")
+    scores, labels = (np.concatenate([parts[n][i] for n in parts]) for i in (0, 1))
+    pooled = results["splits"]["test"]["pooled"]
+    assert set(pooled) == {"all", "5"} and set(results["splits"]["test"]["clinics"]) == {"anna", "bert"}
+    f = pooled["all"]
+    assert (f["n"], f["positives"]) == (550, labels.sum())
+    assert f["auroc"]["value"] == pytest.approx(roc_auc_score(labels, scores), abs=0.005)
+    threshold = results["calibration"]["threshold"]
+    assert f["confusion"]["threshold"] == pytest.approx(threshold, abs=1e-6)
+    assert f["confusion"]["sensitivity"]["value"] == pytest.approx((scores >= threshold)[labels == 1].mean(), abs=0.02)
+    for key in ("auroc", "auprc"):
+        low, high = f[key]["interval"]
+        assert low < f[key]["value"] < high
+    assert f["roc"][0][:2] == [0, 0] and f["roc"][-1][:2] == [1, 1]
+    assert f["ranking"]["cohorts"] > 60 and f["ranking"]["top"]["value"] > f["ranking"]["chance"]
+    assert sum(row["embryos"] for row in f["after"]["reliability"]) == 550
+    assert [r["round"] for r in results["rounds"]] == [0, 1]
+    assert results["rounds"][1]["training"]["anna"]["distance"] == 0.5
+
+
+def test_nothing_of_test_patients_is_in_threshold_or_calibration(make):
+    one = evaluation(anna=told(draw(1)), bert=told(draw(2)))
+    other = evaluation(anna=told(draw(3, separation=-2.0, good=0.8)), bert=told(draw(4, n=20)))
+    for settings in (RunSettings(), RunSettings(threshold_sensitivity=0.9)):
+        learned = learn_calibration(one, settings)
+        assert learned is not None and learned == learn_calibration(other, settings)
+    found = [read(make(e), "results.json") for e in (one, other)]
+    assert found[0]["threshold"] == found[1]["threshold"] and found[0]["rounds"] == found[1]["rounds"]
+    assert found[0]["splits"]["test"] != found[1]["splits"]["test"]
+
+
+def test_a_target_sensitivity_is_met_on_validation(make):
+    run = make(evaluation(anna=told(draw(1)), bert=told(draw(2))), threshold_sensitivity=0.95)
+    results = read(run, "results.json")
+    reached = results["splits"]["validation"]["pooled"]["all"]["confusion"]["sensitivity"]["value"]
+    assert 0.95 <= reached < 1 and "0.95" in results["threshold"]["rule"]
+
+
+def test_too_few_validation_embryos_leave_the_model_without_calibration_and_say_so(make):
+    found = {"anna": {"validation": None, "test": told(draw(1))}}
+    run = make(found)
+    assert read(run, "model.json")["calibration"] is None and "not_calibrated" in kinds(run)
+    results = read(run, "results.json")
+    assert results["threshold"]["value"] == 0.5 and results["splits"]["test"]["pooled"]["all"]["after"] is None
+
+
+@pytest.mark.parametrize("meaning", ["quality", "implantation", "live_birth"])
+def test_an_outcome_model_that_is_too_good_is_a_leak_until_shown_otherwise(make, meaning):
+    good, fair = told(draw(1, separation=2.5)), told(draw(2, separation=0.5))
+    run = make(evaluation(anna=good, bert=fair), meaning=meaning)
+    assert ("leak" in kinds(run)) == (meaning != "quality")
+    if meaning != "quality":
+        first = read(run, "results.json")["warnings"][0]
+        assert first["level"] == "stop" and str(LEAK_AUROC) in first["words"] and "anna" in first["words"]
+        assert "bert" not in first["words"] and first["words"] in read(run, "model-card.json")["warnings"][0]["words"]
+        assert "leak" not in kinds(make(evaluation(anna=fair, bert=fair), meaning=meaning))
+
+
+def test_a_model_that_tells_the_day_and_nothing_else_is_found_out(make):
+    def by_day(seed: int) -> dict[str, Any]:
+        three, five = draw(seed, 200, 0.0, good=0.15, day=3), draw(seed + 1, 200, 0.0, good=0.6, day=5)
+        return told((three[0] * 0.5, *three[1:]), (0.5 + five[0] * 0.5, *five[1:]))
+
+    run = make(evaluation(anna=by_day(1), bert=by_day(3)))
+    assert "shortcut_day" in kinds(run) and "shortcut_clinic" not in kinds(run)
+    found = read(run, "results.json")["splits"]["test"]["shortcuts"]["day"]
+    assert (
+        found["all"] > 0.65
+        and abs(found["within"] - 0.5) < 0.06
+        and found["alone"] == pytest.approx(found["all"], abs=0.05)
+    )
+    honest = evaluation(anna=told(draw(1), draw(2, day=3)), bert=told(draw(3)))
+    assert "shortcut_day" not in kinds(make(honest))
+
+
+def test_a_model_that_tells_the_clinic_is_found_out(make):
+    low, high = draw(1, 200, 0.0, good=0.15), draw(2, 200, 0.0, good=0.7)
+    run = make(evaluation(anna=told((low[0] * 0.5, *low[1:])), bert=told((0.5 + high[0] * 0.5, *high[1:]))))
+    assert "shortcut_clinic" in kinds(run) and "shortcut_day" not in kinds(run)
+
+
+def test_calibration_that_does_not_hold_on_test_patients_is_told(make):
+    off = draw(1, 400)
+    assert "calibration" in kinds(make(evaluation(anna=told((off[0] ** 3, *off[1:])), bert=told(draw(2)))))
+    assert "calibration" not in kinds(make(evaluation(anna=told(draw(5, 400)), bert=told(draw(6, 400)))))
+
+
+def test_few_embryos_and_withheld_days_are_told(make):
+    run = make(evaluation(anna=told(draw(1, 30)), bert=told(draw(2, 40), draw(3, 12, good=0.2, day=3))))
+    assert {"wide", "withheld"} <= kinds(run)
+    assert not {"wide", "withheld", "chance"} & kinds(
+        make(evaluation(anna=told(draw(1, 400)), bert=told(draw(2, 400))))
+    )
+    assert "chance" in kinds(
+        make(evaluation(anna=told(draw(1, 60, separation=0.0)), bert=told(draw(2, 60, separation=0.0))))
+    )
+
+
+def test_a_run_that_was_cut_short_has_a_card_that_says_so(make):
+    run = make(None, incomplete="The run was stopped. Stopped by the coordinator.")
+    card = read(run, "model-card.json")
+    assert not card["complete"] and card["warnings"][0] == {
+        "kind": "incomplete", "level": "stop", "words": "The run was stopped. Stopped by the coordinator."
+    }  # fmt: skip
+    for name in ("model-card.md", "model-card.html"):
+        text = (run.folder / name).read_text()
+        assert "Stopped by the coordinator" in text and "not evaluated on held-out patients" in text
+
+
+def test_written_again_the_files_are_the_same(make):
+    found = evaluation(anna=told(draw(1)), bert=told(draw(2)))
+    run = make(found)
+    before = {name: (run.folder / name).read_bytes() for name in FILES}
+    make(None, run=run, incomplete="cut off")  # what is there while the closing evaluation is done again
+    assert (run.folder / "model-card.md").read_bytes() != before["model-card.md"]
+    make(found, run=run)
+    assert {name: (run.folder / name).read_bytes() for name in FILES} == before
+
+
+def test_a_defect_in_the_card_does_not_cost_the_model(make, monkeypatch):
+    monkeypatch.setattr(write, "model_card", lambda *_: {}["missing"])
+    run = make(evaluation(anna=told(draw(1)), bert=told(draw(2))))
+    assert read(run, "model.json")["calibration"] and not (run.folder / "model-card.md").exists()
+    assert "card_failed" in (run.folder / "events.jsonl").read_text()
+
+
+HOSTILE = (
+    "<script>alert(1)</script><img src=http://evil.example/x onerror=alert(2)>`|[x](javascript:alert(3))\n# \u202egnp"
+)
+
+
+def test_nothing_hostile_gets_into_a_card(make):
+    """A clinic writes what it likes into its summary; reasons are words of others."""
+    counts = {
+        HOSTILE: {"1": 7},
+        "5": {"1": HOSTILE, "0": 10**400, "unlabelled": -3, HOSTILE: 5},
+        "3": [HOSTILE],
+        "4": {},
+    }
+    shown = {"shows_metrics": True}
+    bad = Clinic(
+        "anna", "key", "enrolled", 0.0, "quality", {"counts": counts, "patients": HOSTILE, "x": HOSTILE, **shown}
+    )
+    worse = Clinic("bert", "key", "enrolled", 0.0, "quality", {"counts": HOSTILE, **shown})
+    run = make(evaluation(anna=told(draw(1)), bert=told(draw(2))), {"anna": bad, "bert": worse}, incomplete=HOSTILE)
+    page, text = ((run.folder / name).read_text() for name in ("model-card.html", "model-card.md"))
+    assert not re.search(r"<(script|img|iframe|link|object|embed|form|a)\b", page)
+    assert not re.search(r"\b(src|href|on\w+)\s*=", re.sub(r"&[^;]*;|>[^<]*<", "><", page)) and "@import" not in page
+    assert "\u202e" not in page + text and "default-src &#39;none&#39;" in page
+    assert "evil.example" in page  # the reason is shown, as text
+    assert not re.search(r"(?<!\\)[<`]", text.replace("<br>", "")) and "\n# \ufffdgnp" not in text
+    card = read(run, "model-card.json")
+    assert card["data"]["clinics"][0]["images"] == {
+        "4": {"1": "-", "0": "-", "unlabelled": "-"}, "5": {"1": "-", "0": str(10**400), "unlabelled": "-"}
+    }  # fmt: skip
+
+
+def test_the_page_needs_nothing_but_itself(make):
+    page = (make(evaluation(anna=told(draw(1)), bert=told(draw(2)))).folder / "model-card.html").read_text()
+    assert not re.search(r"https?:|url\(|@import|<script|<link", page)
+    assert page.count("<svg") == 4 and "nan" not in page.lower().replace("finance", "")
+
+
+def test_small_counts_are_not_told_whatever_a_clinic_sent(make):
+    summary = {"counts": {"5": {"1": 3, "0": 0, "unlabelled": 5}}, "patients": 2, "shows_metrics": True}
+    known = {n: Clinic(n, "key", "enrolled", 0.0, "quality", summary) for n in ("anna", "bert")}
+    card = read(make(evaluation(anna=told(draw(1))), known), "model-card.json")
+    anna = card["data"]["clinics"][0]
+    assert anna["images"]["5"] == {"1": "<5", "0": "0", "unlabelled": "5"} and anna["patients"] == "<5"
+
+
+def test_the_card_names_every_item_of_tripod_ai_and_who_answers_it(make):
+    items = [item["item"] for item in read(make(None), "model-card.json")["tripod_ai"]]
+    parts = {
+        3: "abc",
+        5: "ab",
+        6: "abc",
+        8: "abc",
+        9: "abc",
+        12: "abcdefg",
+        18: "abcdef",
+        20: "abc",
+        23: "ab",
+        27: "abc",
+    }
+    assert items == [f"{n}{part}" for n in range(1, 28) for part in parts.get(n, [""])]  # as published, 52 of them
+    assert {item.covered for item in tripod.ITEMS} == {"card", "partly", "person"}
+    assert all(item.where for item in tripod.ITEMS)
+
+
+def test_the_results_can_be_printed(make, tmp_path):
+    run = make(evaluation(anna=told(draw(1)), bert=told(draw(2), draw(3, 12, good=0.2, day=3))))
+    console = show.make_console()
+    with console.capture() as captured:
+        console.print(show_results.results(show_results.read_results(tmp_path)))
+    text = captured.get()
+    for words in (run.name, "Youden", "too few", "calibrated", "Net benefit", "critical error", "Research use only"):
+        assert words in text
+    with console.capture() as captured:
+        console.print(show_results.results(read(make(None, incomplete="The run was stopped."), "results.json")))
+    assert "Stop: The run was stopped." in captured.get()
+
+
+def test_no_interval_of_a_ranking_leaves_what_can_be():
+    few = RankingSums(
+        cohorts=6, embryos=30, top=5, chance=2, ndcg=5.6, ndcg_squared=5.4, tau=5.5, tau_squared=5.3, critical=1
+    )
+    found = ranking(few)
+    assert found["ndcg"]["interval"][1] == found["tau"]["interval"][1] == 1.0

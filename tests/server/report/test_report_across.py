@@ -1,0 +1,136 @@
+"""What a report says of other models than the run's own: the clinics' own ones, runs with another seed, earlier runs."""
+
+import statistics
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from embryofl_server.cli import show, show_results
+from embryofl_server.runs.log import Run
+from kits.run_reports import draw, evaluation, maker, read, told
+
+
+@pytest.fixture
+def make(tmp_path: Path, packed):
+    return maker(tmp_path, packed)
+
+
+def scored(number: int, **how: Any) -> dict[str, Any]:
+    """Both clinics, as many embryos of each class whatever the number."""
+    return evaluation(anna=told(alike(number, **how)), bert=told(alike(number + 50, n=200, **how)))
+
+
+def alike(number: int, n: int = 150, separation: float = 1.2) -> Any:
+    """Of a third the label is 1."""
+    scores, _, days, patients = draw(number, n, 0.0)
+    labels = (np.arange(n) % 3 == 0).astype(int)
+    log_odds = np.log(scores / (1 - scores)) + separation * (labels - 0.5)
+    return 1 / (1 + np.exp(-log_odds)), labels, days, patients
+
+
+def printed(found: dict[str, Any]) -> str:
+    console = show.make_console()
+    with console.capture() as captured:
+        console.print(show_results.results(found))
+    return captured.get()
+
+
+def area(run: Run, who: str = "pooled") -> float:
+    test = read(run, "results.json")["splits"]["test"]
+    return (test["pooled"] if who == "pooled" else test["clinics"][who])["all"]["auroc"]["value"]
+
+
+def test_runs_that_differ_in_the_seed_alone_are_told_with_mean_and_spread(make):
+    runs = [make(scored(seed), seed=seed) for seed in range(3)]
+    newest = read(runs[-1], "results.json")["across_runs"]["seeds"]
+    assert [r["seed"] for r in newest["runs"]] == [0, 1, 2] and {r["run"] for r in newest["runs"]} == {
+        r.name for r in runs
+    }
+    for who in ("pooled", "anna", "bert"):
+        areas = [area(run, who) for run in runs]
+        found = newest["figures"][who]["all"]["auroc"]
+        assert found["mean"] == pytest.approx(statistics.mean(areas), abs=1e-5)
+        assert found["sd"] == pytest.approx(statistics.stdev(areas), abs=1e-5)
+        assert (found["low"], found["high"], found["runs"]) == (min(areas), max(areas), 3)
+    assert set(newest["figures"]["pooled"]["5"]) == {"auroc", "auprc", "brier", "ece", "sensitivity", "specificity"}
+    assert read(runs[0], "results.json")["across_runs"]["seeds"] is None
+    for text in ((runs[-1].folder / "model-card.md").read_text(), (runs[-1].folder / "model-card.html").read_text(),
+                 printed(read(runs[-1], "results.json"))):  # fmt: skip
+        assert "Spread over seeds" in text and "±" in text and runs[0].name in text
+
+
+@pytest.mark.parametrize("change", ["setting", "clinics", "embryos", "stopped", "cut short", "same seed"])
+def test_what_is_no_repetition_with_another_seed_is_in_no_spread(make, change):
+    other = {
+        "clinics": {"anna": {"validation": told(draw(50)), "test": told(alike(0))}},
+        "embryos": evaluation(anna=told(alike(0, n=90)), bert=told(alike(50, n=200))),
+    }.get(change, scored(0))
+    settings = {"local_epochs": 2} if change == "setting" else {}
+    first = make(
+        other, seed=1 if change == "same seed" else 0, incomplete="cut" if change == "cut short" else "", **settings
+    )
+    if change == "stopped":
+        first.set_state("stopped", 2)
+    assert read(make(scored(1), seed=1), "results.json")["across_runs"]["seeds"] is None
+
+
+def test_earlier_runs_are_told_with_date_and_what_was_set_otherwise(make):
+    first = make(scored(0, separation=2.0), local_epochs=7)
+    make(scored(1), meaning="implantation")  # another label: no part of this course
+    last = make(scored(2, separation=0.8))
+    course = read(last, "results.json")["across_runs"]["over_time"]
+    assert [one["run"] for one in course] == [first.name, last.name]
+    assert course[0]["changed"] == {"local_epochs": 7} and course[1]["changed"] == {}
+    assert course[0]["date"] == course[1]["date"] == "2023-11-14"  # when the last round began
+    for run, one in zip((first, last), course, strict=True):
+        assert one["figures"]["pooled"]["all"]["auroc"]["value"] == area(run)
+        assert one["figures"]["anna"]["5"]["n"] == 150
+    assert area(first) > area(last) + 0.05
+    text = (last.folder / "model-card.md").read_text()
+    assert "Over time" in text and "local\\_epochs: 7" in text and "Over time" in printed(read(last, "results.json"))
+    assert "Over time" not in (first.folder / "model-card.md").read_text()
+
+
+def test_a_later_run_changes_no_earlier_report(make):
+    found = scored(0)
+    first = make(found, seed=0)
+    before = (first.folder / "results.json").read_bytes()
+    make(scored(1), seed=1)
+    make(found, run=first)
+    assert (first.folder / "results.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("found", ["{", "{}", "[]", '{"meaning": "quality", "incomplete": ""}'])
+def test_results_of_a_run_that_cannot_be_read_cost_nothing_but_their_line(make, found):
+    first = make(scored(0), seed=0)
+    (first.folder / "results.json").write_text(found)
+    assert len(read(make(scored(1), seed=1), "results.json")["across_runs"]["over_time"]) == 1
+
+
+def test_the_clinics_own_models_are_told_apart_from_the_global_one(make):
+    own, shared = alike(3, separation=2.5), alike(3, separation=0.5)
+    found = evaluation(anna=told(shared), bert=told(alike(4)))
+    found["anna"]["personal"] = {"validation": told(draw(60)), "test": told(own)}
+    run = make(found, personal="model", strategy="ditto")
+    results = read(run, "results.json")
+    test = results["personal"]["splits"]["test"]
+    assert results["personal"]["kind"] == "model" and set(test["clinics"]) == {"anna"}
+    mine = test["clinics"]["anna"]["5"]["auroc"]["value"]
+    assert mine == pytest.approx(roc_auc_score(own[1], own[0]), abs=1e-6)
+    assert area(run, "anna") == pytest.approx(roc_auc_score(shared[1], shared[0]), abs=1e-6) and mine > area(
+        run, "anna"
+    )
+    card = read(run, "model-card.json")["personal"]
+    assert card["clinics"]["anna"]["5"]["auroc"]["value"] == mine and "Ditto" in card["words"]
+    for text in (
+        (run.folder / "model-card.md").read_text(),
+        (run.folder / "model-card.html").read_text(),
+        printed(results),
+    ):
+        assert "own models" in text and f"{mine:.3f}" in text
+    plain = make(evaluation(anna=told(shared)))
+    assert read(plain, "results.json")["personal"] is None
+    assert "own models" not in (plain.folder / "model-card.html").read_text()

@@ -1,0 +1,93 @@
+"""Runs on disk, and settings as a person types them."""
+
+import json
+
+import pytest
+
+from embryofl.errors import UserError
+from embryofl.messages import RunSettings
+from embryofl_server.federation.run_settings import parse_settings
+from embryofl_server.federation.strategies import strategy, strategy_names
+from embryofl_server.runs.log import NewestMetrics, Runs
+
+
+def test_runs_are_numbered_and_come_back(tmp_path):
+    runs = Runs(tmp_path / "runs")
+    assert runs.latest() is None and runs.next() is None and runs.current() is None
+    first = runs.create(RunSettings(rounds=3, seed=7))
+    assert runs.all() == []  # cut off before it had a state, it does not count
+    first.set_state("queued", 0)
+    second = runs.create(RunSettings())
+    second.set_state("running", 4, "why")
+    again = Runs(tmp_path / "runs")
+    assert [r.name for r in again.all()] == ["run-0001", "run-0002"]
+    assert again.all()[0].settings == RunSettings(rounds=3, seed=7)
+    assert again.latest().state["round"] == 4 and again.latest().state["reason"] == "why"
+
+
+def test_the_oldest_unfinished_run_is_taken_up_first(tmp_path):
+    runs = Runs(tmp_path)
+    for state in ("finished", "failed", "stopped", "paused", "waiting", "queued"):
+        runs.create(RunSettings()).set_state(state, 0)
+    assert runs.next().name == runs.current().name == "run-0005"
+    for name in ("run-0005", "run-0006"):
+        runs.get(name).set_state("finished", 1)
+    assert runs.next() is None and runs.current().name == "run-0006"
+
+
+def test_a_run_cut_off_while_it_was_made_is_never_reused(tmp_path):
+    runs = Runs(tmp_path)
+    runs.create(RunSettings())  # no state
+    assert runs.create(RunSettings()).name == "run-0002"
+
+
+def test_events_are_added_and_metrics_replaced(tmp_path):
+    run = Runs(tmp_path).create(RunSettings())
+    assert run.metrics() == []
+    run.event("round", round=1)
+    run.event("round", round=2)
+    lines = [{"round": 1, "loss": 0.5}, {"round": 2, "loss": 0.4}]
+    run.rewrite_metrics([{"round": 9}])
+    run.rewrite_metrics(lines)
+    assert run.metrics() == lines
+    run.add_metrics([{"round": 3, "loss": 0.3}])
+    with run.metrics_file.open("a") as file:
+        file.write('{"round": 4, "lo')  # torn by a kill
+    assert run.metrics() == [*lines, {"round": 3, "loss": 0.3}]
+    assert [json.loads(x)["round"] for x in (run.folder / "events.jsonl").read_text().splitlines()] == [1, 2]
+
+
+def test_the_newest_line_of_each_kind(tmp_path):
+    run = Runs(tmp_path).create(RunSettings())
+    newest = NewestMetrics(run)
+    assert newest.lines() == []
+    line = lambda r, **k: {"round": r, "clinic": "anna", "split": "train", "day": None, **k}  # noqa: E731
+    run.add_metrics([line(1), line(1, split="validation"), line(1, clinic="bert")])
+    run.add_metrics([line(2)])
+    assert newest.lines() == [line(1, split="validation"), line(1, clinic="bert"), line(2)]
+    run.add_metrics([line(3)])
+    assert newest.lines()[-1] == line(3) and len(newest.lines()) == 3
+    run.rewrite_metrics([line(1)])  # taken up again
+    assert newest.lines() == [line(1)]
+
+
+def test_settings_as_typed():
+    typed = ["rounds=15", "learning_rate=1e-3", "model=resnet18", " seed = 3", "pretrained=", "pretrained=a=b"]
+    assert parse_settings(typed) == {
+        "rounds": 15, "learning_rate": 0.001, "model": "resnet18", "seed": 3, "pretrained": "a=b"
+    }  # fmt: skip
+    assert parse_settings(["x=null", "y=[1]", 'z="a"', "w=true"]) == {"x": "null", "y": "[1]", "z": '"a"', "w": True}
+
+
+@pytest.mark.parametrize("typed", ["rounds", "=3", " =3", ""])
+def test_what_is_no_setting_is_said(typed):
+    with pytest.raises(UserError, match="name=value"):
+        parse_settings([typed])
+
+
+def test_an_unknown_strategy_is_answered_with_those_that_exist():
+    for name in strategy_names():
+        assert name == strategy(name).NAME
+    with pytest.raises(UserError) as caught:
+        strategy("fedmagic")
+    assert "fedmagic" in str(caught.value) and all(n in str(caught.value) for n in strategy_names())

@@ -1,0 +1,194 @@
+"""Backup and restore: the whole state, made while the hub works; damaged, foreign and hostile archives are refused."""
+
+import io
+import json
+import tarfile
+import threading
+
+import pytest
+from typer.testing import CliRunner
+
+from embryofl.errors import UserError
+from embryofl.messages import RunSettings
+from embryofl_server.audit.reading import verify_log
+from embryofl_server.cli import commands
+from embryofl_server.federation.checkpoint import Checkpoints
+from embryofl_server.hub import HubService
+from embryofl_server.members.store import Store
+from embryofl_server.settings import HubSettings
+from embryofl_server.state import schema
+from embryofl_server.state.backup import MANIFEST, SUMS, read_backup, write_backup
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return HubSettings(state_dir=tmp_path / "hub", superlink_address="127.0.0.1:9")
+
+
+@pytest.fixture
+def hub(settings, packed):
+    """A hub with a clinic and a run of eight rounds."""
+    found = HubService(settings)
+    found.store.enrol("anna", found.store.invite("anna", 1), "key-a", "quality", {"counts": {"5": {"0": 9, "1": 9}}})
+    run = found.runs.create(RunSettings(rounds=9))
+    rounds = Checkpoints(run.folder, settings.weights / run.name, 3)
+    for number in range(9):
+        rounds.save(number, packed(number), {"clinics": {}}, {"momentum": packed(number)})
+        run.event("round", round=number)
+    run.set_state("running", 8)
+    found.audit.write("round", run=run.name, round=8)
+    yield found
+    found.store.close()
+
+
+def archive(settings) -> bytes:
+    out = io.BytesIO()
+    write_backup(settings, out)
+    return out.getvalue()
+
+
+def elsewhere(tmp_path):
+    return HubSettings(state_dir=tmp_path / "elsewhere" / "hub", superlink_address="127.0.0.1:9")
+
+
+def test_what_comes_back_is_the_same_hub(hub, settings, tmp_path, packed):
+    other = elsewhere(tmp_path)
+    found = read_backup(other, io.BytesIO(archive(settings)))
+    assert (found.runs, found.clinics) == (1, 1)
+    again = HubService(other)
+    assert again.identity.ca == hub.identity.ca and again.identity.url_key == hub.identity.url_key
+    assert again.identity.superexec_secret == hub.identity.superexec_secret
+    assert again.store.clinics() == hub.store.clinics()
+    run = again.runs.get("run-0001")
+    latest = Checkpoints(run.folder, other.weights / run.name, 3).latest()
+    assert latest.round == 8 and latest.packed().tobytes() == packed(8).tobytes()
+    assert latest.state()["momentum"].tobytes() == packed(8).tobytes()
+    assert run.state == hub.runs.get("run-0001").state and verify_log(other.state_dir)[0]
+    for path in sorted((settings.state_dir / "identity").rglob("*")):
+        if path.is_file():
+            twin = other.state_dir / path.relative_to(settings.state_dir)
+            assert twin.read_bytes() == path.read_bytes() and twin.stat().st_mode == path.stat().st_mode
+    assert not list(other.state_dir.glob(".restore-*"))
+    again.store.close()
+
+
+def test_a_backup_in_the_middle_of_work_is_whole(hub, settings, tmp_path, packed):
+    """Rounds are saved and pruned, clinics join and the log grows as fast as they can while archives are made."""
+    run, stop = hub.runs.get("run-0001"), threading.Event()
+    rounds = Checkpoints(run.folder, settings.weights / run.name, 2)
+
+    def work() -> None:
+        number = 9
+        while not stop.is_set():
+            rounds.save(number, packed(number), {"clinics": {}}, {"momentum": packed(number)})
+            run.set_state("running", number)
+            run.event("round", round=number)
+            hub.store.enrol(f"c{number}", hub.store.invite(f"c{number}", 1), f"key-{number}", "quality", {})
+            hub.audit.write("round", run=run.name, round=number)
+            number += 1
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        for turn in range(5):
+            other = HubSettings(state_dir=tmp_path / f"copy-{turn}")
+            read_backup(other, io.BytesIO(archive(settings)))
+            copy = Store(other.state_dir / "clinics.db")
+            assert "anna" in copy.clinics() and verify_log(other.state_dir)[0], verify_log(other.state_dir)
+            copy.close()
+            folder = other.state_dir / "runs" / run.name
+            newest = max(int(p.stem[-4:]) for p in folder.glob("round-*.json"))
+            latest = Checkpoints(folder, other.weights / run.name, 2).latest()
+            assert latest.round == newest and latest.packed().tobytes() == packed(newest).tobytes()
+            assert [json.loads(x)["kind"] for x in (folder / "events.jsonl").read_text().splitlines()]
+    finally:
+        stop.set()
+        worker.join()
+
+
+def test_nothing_is_overwritten(hub, settings):
+    with pytest.raises(UserError, match=r"holds a hub's state already \(clinics.db"):
+        read_backup(settings, io.BytesIO(archive(settings)))
+    assert hub.store.clinics()
+
+
+def entries(data: bytes) -> dict[str, bytes]:
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        return {e.name: tar.extractfile(e).read() for e in tar}
+
+
+def made_of(files: dict[str, bytes], special: tarfile.TarInfo | None = None) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for name, data in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+        if special:
+            tar.addfile(special)
+    return out.getvalue()
+
+
+def link(name: str, kind: bytes, target: str = "/etc/passwd") -> tarfile.TarInfo:
+    entry = tarfile.TarInfo(name)
+    entry.type, entry.linkname = kind, target
+    return entry
+
+
+BAD = {
+    "cut off": lambda f, d: d[: len(d) // 2],
+    "nothing": lambda f, d: b"",
+    "no archive": lambda f, d: b"hello" * 1000,
+    "without sums": lambda f, d: made_of({n: x for n, x in f.items() if n != SUMS}),
+    "a file changed": lambda f, d: made_of({**f, "identity/ca.key": b"another"}),
+    "a file more": lambda f, d: made_of({**f, "runs/run-0001/extra": b"x"}),
+    "a file less": lambda f, d: made_of({n: x for n, x in f.items() if n != "audit.jsonl"}),
+    "another order": lambda f, d: made_of(dict(reversed(f.items()))),
+    "no manifest": lambda f, d: made_of({**f, MANIFEST: b"{}"}),
+    "a newer state": lambda f, d: made_of(
+        {**f, MANIFEST: json.dumps({"format": 1, "schema": schema.CURRENT + 1}).encode()}
+    ),
+    "outside": lambda f, d: made_of({**f, "../evil": b"x"}),
+    "absolute": lambda f, d: made_of({**f, "/tmp/evil": b"x"}),
+    "elsewhere": lambda f, d: made_of({**f, "cron.d/evil": b"x"}),
+    "a link": lambda f, d: made_of(f, link("identity/evil", tarfile.SYMTYPE)),
+    "a hard link": lambda f, d: made_of(f, link("identity/evil", tarfile.LNKTYPE)),
+    "a device": lambda f, d: made_of(f, link("runs/null", tarfile.CHRTYPE)),
+}
+
+
+@pytest.mark.parametrize("how", BAD)
+def test_an_archive_that_is_not_whole_and_ours_is_refused_and_touches_nothing(hub, settings, tmp_path, how):
+    data, other = archive(settings), elsewhere(tmp_path)
+    with pytest.raises(UserError) as caught:
+        read_backup(other, io.BytesIO(BAD[how](entries(data), data)))
+    assert "archive" in str(caught.value) and len(str(caught.value)) < 400
+    assert list(other.state_dir.iterdir()) == [] and not (tmp_path / "elsewhere" / "evil").exists()
+
+
+def test_an_archive_of_an_older_state_is_brought_up_to_date(hub, settings, tmp_path):
+    files = entries(archive(settings))
+    manifest = {**json.loads(files[MANIFEST]), "schema": 1}
+    sums = json.loads(files[SUMS])
+    del sums[MANIFEST]
+    import hashlib
+
+    files[MANIFEST] = json.dumps(manifest).encode()
+    files[SUMS] = json.dumps({**sums, MANIFEST: hashlib.sha256(files[MANIFEST]).hexdigest()}).encode()
+    read_backup(elsewhere(tmp_path), io.BytesIO(made_of(files)))
+    assert elsewhere(tmp_path).state_dir.joinpath("clinics.db").exists()
+
+
+def test_the_file_is_its_owners_alone_and_says_what_it_holds(hub, settings, tmp_path, monkeypatch):
+    monkeypatch.setenv("EMBRYOFL_STATE_DIR", str(settings.state_dir))
+    file = tmp_path / "backup.tar"
+    done = CliRunner().invoke(commands.app, ["backup", str(file)])
+    assert done.exit_code == 0 and "private keys" in done.output and "1 runs, 1 clinics" in done.output
+    assert file.stat().st_mode & 0o777 == 0o600
+    monkeypatch.setenv("EMBRYOFL_STATE_DIR", str(tmp_path / "new"))
+    done = CliRunner().invoke(commands.app, ["restore", str(file)])
+    assert done.exit_code == 0 and "1 runs, 1 clinics" in done.output
+    assert "no file" in str(CliRunner().invoke(commands.app, ["restore", str(tmp_path / "missing")]).exception)
+    monkeypatch.setenv("EMBRYOFL_STATE_DIR", str(tmp_path / "nobody"))
+    assert "no hub's state" in str(CliRunner().invoke(commands.app, ["backup", str(tmp_path / "x")]).exception)
+    assert not (tmp_path / "x").exists()
