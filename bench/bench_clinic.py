@@ -14,11 +14,11 @@ from embryofl import wire
 from embryofl.invite import Invite
 from embryofl.messages import Request
 from embryofl.metrics import ScoreSums
-from embryofl_clinic.joining.identity import Identity
+from embryofl_clinic.joining.identity import ClinicIdentity
 from embryofl_clinic.joining.join import join
 from embryofl_clinic.settings import load_settings
-from embryofl_clinic.trainer import Agent
-from embryofl_clinic.workload.embryo import Trained, Workbench
+from embryofl_clinic.trainer import Trainer
+from embryofl_clinic.workload.embryo import Trained, WorkloadCache
 
 
 class BenchWorkload:
@@ -46,7 +46,7 @@ class BenchWorkload:
         return Trained(wire.pack(self.model.state_dict(), self.layout), loss, self.examples)
 
 
-class Bench(Workbench):
+class Bench(WorkloadCache):
     """Always the same workload."""
 
     def __init__(self, site: int) -> None:
@@ -60,9 +60,9 @@ def main(site: int) -> None:
     settings, stop = load_settings(), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    identity = Identity(settings.identity_dir)
+    identity = ClinicIdentity(settings.identity_dir)
     membership = identity.membership or join(identity, Invite.parse(settings.invite), settings.meaning, {}, stop)
-    Agent(settings, identity, membership, Bench(site), stop).run()
+    Trainer(settings, identity, membership, Bench(site), stop).run()
 
 
 if __name__ == "__main__":

@@ -27,9 +27,9 @@ from enrolment_kit import openssh
 from playwright.sync_api import Browser, Error, sync_playwright
 
 from embryofl.messages import run_settings
-from embryofl_demo.layout import Place
+from embryofl_demo.layout import DemoFolder
 from embryofl_demo.stack import Stack, free_port
-from embryofl_server.members.store import Store
+from embryofl_server.members.store import ClinicStore
 from embryofl_server.runs.log import Runs
 
 CHANGES, ROUNDS = 20, 100
@@ -38,7 +38,7 @@ PARTS = ("server", "superlink", "gateway")
 
 def fill(hub: Path, names: list[str]) -> None:
     """The state of a hub with these clinics and a finished run."""
-    store = Store(hub / "clinics.db")
+    store = ClinicStore(hub / "clinics.db")
     for name in names:
         key = openssh(ec.generate_private_key(ec.SECP256R1()))
         counts = {"counts": {"5": {"0": 100, "1": 100}}, "patients": 50}
@@ -74,9 +74,12 @@ class Changes:
         identity = stack.place.hub / "identity"
         token = (identity / "control.token").read_bytes().hex()
         self._http = httpx.Client(
-            base_url=f"https://{stack.settings.server_address}", headers={"Authorization": f"Bearer {token}"},
-            verify=ssl.create_default_context(cafile=str(identity / "internal.crt")), trust_env=False, timeout=30,
-        )  # fmt: skip
+            base_url=f"https://{stack.settings.server_address}",
+            headers={"Authorization": f"Bearer {token}"},
+            verify=ssl.create_default_context(cafile=str(identity / "internal.crt")),
+            trust_env=False,
+            timeout=30,
+        )
 
     def __call__(self, what: str, **body: str) -> None:
         self._http.post(f"/control/{what}", json={"name": "clinic-1", **body}).raise_for_status()
@@ -138,7 +141,7 @@ def main() -> None:
     """Measure and print."""
     count, seconds = int(sys.argv[1]) if len(sys.argv) > 1 else 50, float(sys.argv[2]) if len(sys.argv) > 2 else 30.0
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as left:
-        place = Place(Path(folder) / "demo")
+        place = DemoFolder(Path(folder) / "demo")
         place.hub.mkdir(parents=True)
         fill(place.hub, [f"clinic-{i}" for i in range(1, count + 1)])
         stack = Stack(place, free_port())

@@ -14,7 +14,7 @@ from pathlib import Path
 import link
 import psutil
 
-from embryofl_demo.layout import Place
+from embryofl_demo.layout import DemoFolder
 from embryofl_demo.stack import Stack, free_port
 
 HERE = Path(__file__).parent
@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 def main(rounds: int, clients: int) -> int:
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
     initial = Path(os.environ["BENCH_INITIAL"])
-    stack = Stack(Place(folder), free_port())
+    stack = Stack(DemoFolder(folder), free_port())
     try:
         counting = link.count(stack.ports["gateway"])
         stack.start_hub()

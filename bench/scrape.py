@@ -19,7 +19,7 @@ from embryofl.metrics import ScoreSums
 from embryofl.wire import Layout
 from embryofl_demo.stack import free_port
 from embryofl_server.federation.checkpoint import Checkpoints
-from embryofl_server.hub import HubService
+from embryofl_server.hub import Hub
 from embryofl_server.monitor.exporter import Exporter
 from embryofl_server.runs import metric_lines
 from embryofl_server.settings import HubSettings
@@ -50,7 +50,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         state = Path(folder) / "hub"
         port = free_port()
-        hub = HubService(HubSettings(state_dir=state, superlink_address="127.0.0.1:9", metrics_port=port))
+        hub = Hub(HubSettings(state_dir=state, superlink_address="127.0.0.1:9", metrics_port=port))
         hub.presence = lambda: dict.fromkeys(NAMES, True)  # type: ignore[method-assign]
         for name in NAMES:
             hub.store.enrol(name, hub.store.invite(name, 1.0), f"key of {name}", "quality", SUMMARY)
@@ -62,9 +62,19 @@ def main() -> None:
 
         def add(number: int) -> None:
             clinics = {
-                n: {"examples": 200, "train_loss": 0.6, "norm": 1.0, "distance": 0.5, "device": "cpu", "memory_bytes": 5,
-                    "reconnects": 0, "seconds": SECONDS, "validation": sums(i + number)} for i, n in enumerate(NAMES)
-            }  # fmt: skip
+                n: {
+                    "examples": 200,
+                    "train_loss": 0.6,
+                    "norm": 1.0,
+                    "distance": 0.5,
+                    "device": "cpu",
+                    "memory_bytes": 5,
+                    "reconnects": 0,
+                    "seconds": SECONDS,
+                    "validation": sums(i + number),
+                }
+                for i, n in enumerate(NAMES)
+            }
             record = {"clinics": clinics, "refused": {}, "began": 0.0, "seconds": {"clinics": 5.0}}
             checkpoints.save(number, packed, record)
             lines.extend(metric_lines.record_lines({**record, "round": number}))
@@ -86,8 +96,10 @@ def main() -> None:
                 text = answer.read()
             taken, worked = time.perf_counter() - began, time.process_time() - worked
             samples = sum(not x.startswith(b"#") for x in text.splitlines())
-            print(f"{what:28} {taken * 1000:6.0f} ms ({worked * 1000:.0f} ms of processor)   {samples} samples, "
-                  f"{len(text) / 1e6:.1f} MB of text; +{memory() - before:.0f} MB of memory")  # fmt: skip
+            print(
+                f"{what:28} {taken * 1000:6.0f} ms ({worked * 1000:.0f} ms of processor)   {samples} samples, "
+                f"{len(text) / 1e6:.1f} MB of text; +{memory() - before:.0f} MB of memory"
+            )
 
         print(f"{CLINICS} clinics, {ROUNDS} rounds, metrics.jsonl {size:.1f} MB")
         scrape("first scrape")
@@ -96,8 +108,9 @@ def main() -> None:
         for number in range(ROUNDS + 1, ROUNDS + 4):
             add(number)
             scrape("scrape after a round")
-        (run.folder / "model.json").write_text(json.dumps(
-            {"evaluation": {n: {"validation": sums(i), "test": sums(i + 7)} for i, n in enumerate(NAMES)}}))  # fmt: skip
+        (run.folder / "model.json").write_text(
+            json.dumps({"evaluation": {n: {"validation": sums(i), "test": sums(i + 7)} for i, n in enumerate(NAMES)}})
+        )
         final = {"round": ROUNDS + 3, **json.loads((run.folder / "model.json").read_text())}
         run.rewrite_metrics([*lines, *metric_lines.final_lines(final)])
         run.event("finished", round=ROUNDS + 3, sha256="")

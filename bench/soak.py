@@ -28,7 +28,7 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from embryofl_demo.layout import Place
+from embryofl_demo.layout import DemoFolder
 from embryofl_demo.stack import Stack, free_port
 
 BOUND_MB, BOUND_FILES, BOUND_DATABASE_KB, BOUND_WAL_KB, BOUND_DISK_KB, BOUND_MODELS = 24.0, 5, 256.0, 4300.0, 60.0, 5
@@ -86,7 +86,7 @@ def look(stack: Stack, round_: int) -> Sample:
 def soak(rounds: int, clinics: int) -> list[Sample]:
     """Run to the end and look on the way."""
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
-    stack = Stack(Place(folder), free_port())
+    stack = Stack(DemoFolder(folder), free_port())
     names, samples = [f"clinic-{i + 1}" for i in range(clinics)], []
     try:
         for i, name in enumerate(names):
@@ -140,12 +140,16 @@ def judge(samples: list[Sample], clinics: int) -> list[str]:
     database = settled[-1].database - settled[0].database
     disk = (settled[-1].disk - settled[0].disk) / rounds
     wal, models = max(s.wal for s in samples), max(s.models for s in samples)
-    print(f"database {database:+.1f} KB, its log at most {wal:.0f} KB; records and logs {disk:.1f} KB a round; "
-          f"at most {models} models")  # fmt: skip
+    print(
+        f"database {database:+.1f} KB, its log at most {wal:.0f} KB; records and logs {disk:.1f} KB a round; "
+        f"at most {models} models"
+    )
     for what, found, bound in (
-        ("KB of database more", database, BOUND_DATABASE_KB), ("KB of its write-ahead log", wal, BOUND_WAL_KB),
-        ("KB of records a round", disk, BOUND_DISK_KB), ("models", models, BOUND_MODELS),
-    ):  # fmt: skip
+        ("KB of database more", database, BOUND_DATABASE_KB),
+        ("KB of its write-ahead log", wal, BOUND_WAL_KB),
+        ("KB of records a round", disk, BOUND_DISK_KB),
+        ("models", models, BOUND_MODELS),
+    ):
         if found > bound:
             broken.append(f"{found:.1f} {what}, the bound is {bound}")
     return broken

@@ -8,29 +8,48 @@ SOURCE = {"type": "prometheus", "uid": UID}
 Json = dict[str, Any]
 
 STATES = [  # text and colour by `embryofl:clinic_state_number`
-    ("joined", "#8e8e8e"), ("online", "green"), ("training", "blue"), ("evaluating", "purple"), ("done", "semi-dark-green"),
-    ("late", "orange"), ("refused", "semi-dark-red"), ("failed", "dark-red"), ("offline", "red"),
+    ("joined", "#8e8e8e"),
+    ("online", "green"),
+    ("training", "blue"),
+    ("evaluating", "purple"),
+    ("done", "semi-dark-green"),
+    ("late", "orange"),
+    ("refused", "semi-dark-red"),
+    ("failed", "dark-red"),
+    ("offline", "red"),
     ("suspended", "dark-orange"),
-]  # fmt: skip
+]
 STATE_MAPPINGS = [
     {"type": "value", "options": {str(i): {"text": t, "color": c, "index": i} for i, (t, c) in enumerate(STATES, 1)}}
 ]
-SEVERITIES = [{"type": "value", "options": {"info": {"text": "info", "color": "blue", "index": 2},
-                                            "warning": {"text": "warning", "color": "orange", "index": 0},
-                                            "critical": {"text": "critical", "color": "red", "index": 1}}}]  # fmt: skip
-REASONS = {  # why answers are not taken; docs/monitoring.md says what to do
-    "clinic_refused": "the clinic's own policy forbids it", "late": "no answer before the round ended",
-    "clinic_error": "the clinic's work failed", "not_finite": "numbers that are not finite",
-    "norm": "an update far longer than the others", "suspended": "suspended during the round",
-    "no_upload": "the update did not arrive", "wrong_digest": "the update arrived damaged", "wrong_size": "the update arrived damaged",
-    "wrong_run": "an answer to another question", "wrong_layout": "a model of another form", "malformed": "an answer of another form",
-    "examples": "more embryos than enrolled", "metrics": "metrics of another form",
-}  # fmt: skip
-REASON_MAPPINGS = [
+SEVERITIES = [
     {
         "type": "value",
-        "options": {r: {"text": words, "index": i} for i, (r, words) in enumerate(REASONS.items())},
+        "options": {
+            "info": {"text": "info", "color": "blue", "index": 2},
+            "warning": {"text": "warning", "color": "orange", "index": 0},
+            "critical": {"text": "critical", "color": "red", "index": 1},
+        },
     }
+]
+REASONS = {  # why answers are not taken; docs/monitoring.md says what to do
+    "clinic_refused": "the clinic's own policy forbids it",
+    "late": "no answer before the round ended",
+    "clinic_error": "the clinic's work failed",
+    "not_finite": "numbers that are not finite",
+    "norm": "an update far longer than the others",
+    "suspended": "suspended during the round",
+    "no_upload": "the update did not arrive",
+    "wrong_digest": "the update arrived damaged",
+    "wrong_size": "the update arrived damaged",
+    "wrong_run": "an answer to another question",
+    "wrong_layout": "a model of another form",
+    "malformed": "an answer of another form",
+    "examples": "more embryos than enrolled",
+    "metrics": "metrics of another form",
+}
+REASON_MAPPINGS = [
+    {"type": "value", "options": {r: {"text": words, "index": i} for i, (r, words) in enumerate(REASONS.items())}}
 ]
 NO_CLINIC = "no clinic has joined yet"
 NO_HUB = "the hub cannot be reached"
@@ -92,15 +111,31 @@ POOLED_LINE = override(
 
 
 def panel(
-    kind: str, title: str, text: str, queries: Sequence[Json], *, unit: str = "none", w: int, h: int, empty: str = NO_HUB,
-    options: Json | None = None, overrides: Sequence[Json] = (), transformations: Sequence[Json] = (), **defaults: Any,
-) -> Json:  # fmt: skip
+    kind: str,
+    title: str,
+    text: str,
+    queries: Sequence[Json],
+    *,
+    unit: str = "none",
+    w: int,
+    h: int,
+    empty: str = NO_HUB,
+    options: Json | None = None,
+    overrides: Sequence[Json] = (),
+    transformations: Sequence[Json] = (),
+    **defaults: Any,
+) -> Json:
     """A panel; `empty` is what stands there without data."""
     found = {
-        "type": kind, "title": title, "description": text, "gridPos": {"x": 0, "y": 0, "w": w, "h": h},
-        "datasource": SOURCE, "targets": lettered(queries),
-        "fieldConfig": {"defaults": {"unit": unit, **defaults, "noValue": empty}, "overrides": list(overrides)}, "options": options or {},
-    }  # fmt: skip
+        "type": kind,
+        "title": title,
+        "description": text,
+        "gridPos": {"x": 0, "y": 0, "w": w, "h": h},
+        "datasource": SOURCE,
+        "targets": lettered(queries),
+        "fieldConfig": {"defaults": {"unit": unit, **defaults, "noValue": empty}, "overrides": list(overrides)},
+        "options": options or {},
+    }
     if transformations:
         found["transformations"] = list(transformations)
     return found
@@ -110,12 +145,25 @@ _LAST: Json = {"calcs": ["lastNotNull"], "fields": "", "values": False}
 
 
 def stat(
-    title: str, text: str, queries: Json | Sequence[Json], *, w: int = 4, h: int = 4, show: str = "value", spark: bool = False,
-    coloured: str = "value", **more: Any,
-) -> Json:  # fmt: skip
+    title: str,
+    text: str,
+    queries: Json | Sequence[Json],
+    *,
+    w: int = 4,
+    h: int = 4,
+    show: str = "value",
+    spark: bool = False,
+    coloured: str = "value",
+    **more: Any,
+) -> Json:
     """One or a few numbers. `show`: value, name, value_and_name."""
-    options = {"reduceOptions": _LAST, "graphMode": "area" if spark else "none", "colorMode": coloured, "textMode": show,
-               "justifyMode": "center"}  # fmt: skip
+    options = {
+        "reduceOptions": _LAST,
+        "graphMode": "area" if spark else "none",
+        "colorMode": coloured,
+        "textMode": show,
+        "justifyMode": "center",
+    }
     more.setdefault("thresholds", PLAIN)
     return panel(
         "stat", title, text, [queries] if isinstance(queries, dict) else queries, w=w, h=h, options=options, **more
@@ -123,9 +171,20 @@ def stat(
 
 
 def curve(
-    title: str, text: str, queries: Json | Sequence[Json], *, w: int = 12, h: int = 8, stacked: bool = False, legend: str = "list",
-    right: bool = False, custom: Json | None = None, calcs: Sequence[str] = ("lastNotNull",), at_least: float = 0, **more: Any,
-) -> Json:  # fmt: skip
+    title: str,
+    text: str,
+    queries: Json | Sequence[Json],
+    *,
+    w: int = 12,
+    h: int = 8,
+    stacked: bool = False,
+    legend: str = "list",
+    right: bool = False,
+    custom: Json | None = None,
+    calcs: Sequence[str] = ("lastNotNull",),
+    at_least: float = 0,
+    **more: Any,
+) -> Json:
     """Lines over time. The axis reaches up to `at_least`."""
     look: Json = {"lineWidth": 2, "fillOpacity": 0, "spanNulls": False, "showPoints": "never", **(custom or {})}
     if at_least:
@@ -133,11 +192,25 @@ def curve(
     if stacked:
         look |= {"stacking": {"mode": "normal", "group": "A"}, "fillOpacity": 40, "lineWidth": 1}
     options = {
-        "legend": {"displayMode": legend, "placement": "right" if right else "bottom", "showLegend": True, "calcs": list(calcs)},
+        "legend": {
+            "displayMode": legend,
+            "placement": "right" if right else "bottom",
+            "showLegend": True,
+            "calcs": list(calcs),
+        },
         "tooltip": {"mode": "multi", "sort": "desc"},
-    }  # fmt: skip
-    return panel("timeseries", title, text, [queries] if isinstance(queries, dict) else queries, w=w, h=h, options=options,
-                 custom=look, **more)  # fmt: skip
+    }
+    return panel(
+        "timeseries",
+        title,
+        text,
+        [queries] if isinstance(queries, dict) else queries,
+        w=w,
+        h=h,
+        options=options,
+        custom=look,
+        **more,
+    )
 
 
 def stepped(*args: Any, **more: Any) -> Json:
@@ -189,18 +262,41 @@ def columns(
     ]
     options = {
         "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []},
-        "tooltip": {"mode": "multi", "sort": "desc"}, "xField": by, "orientation": "vertical", "showValue": "auto",
-        "groupWidth": 0.7, "barWidth": 0.95,
-    }  # fmt: skip
+        "tooltip": {"mode": "multi", "sort": "desc"},
+        "xField": by,
+        "orientation": "vertical",
+        "showValue": "auto",
+        "groupWidth": 0.7,
+        "barWidth": 0.95,
+    }
     overrides = [override(n, color=fixed(c)) for n, c in zip(named, colours, strict=False)]
-    return panel("barchart", title, text, queries, w=w, h=h, options=options, transformations=transformations,
-                 overrides=overrides, custom={"fillOpacity": 80}, **more)  # fmt: skip
+    return panel(
+        "barchart",
+        title,
+        text,
+        queries,
+        w=w,
+        h=h,
+        options=options,
+        transformations=transformations,
+        overrides=overrides,
+        custom={"fillOpacity": 80},
+        **more,
+    )
 
 
 def table(
-    title: str, text: str, by: Sequence[str], named: dict[str, str], *, w: int = 24, h: int = 8, first: Sequence[str] = (),
-    overrides: Sequence[Json] = (), **more: Any,
-) -> Json:  # fmt: skip
+    title: str,
+    text: str,
+    by: Sequence[str],
+    named: dict[str, str],
+    *,
+    w: int = 24,
+    h: int = 8,
+    first: Sequence[str] = (),
+    overrides: Sequence[Json] = (),
+    **more: Any,
+) -> Json:
     """One row for each value of the labels `by`, a column for each query."""
     queries = [query(expr, table=True) for expr in named.values()]
     single = len(named) == 1
@@ -215,8 +311,19 @@ def table(
     ]
     options = {"showHeader": True, "cellHeight": "sm", "sortBy": [{"displayName": rename[by[0]], "desc": False}]}
     custom = {"align": "auto", "minWidth": 70, "cellOptions": {"type": "auto"}}
-    return panel("table", title, text, queries, w=w, h=h, options=options, transformations=transformations,
-                 overrides=overrides, custom=custom, **more)  # fmt: skip
+    return panel(
+        "table",
+        title,
+        text,
+        queries,
+        w=w,
+        h=h,
+        options=options,
+        transformations=transformations,
+        overrides=overrides,
+        custom=custom,
+        **more,
+    )
 
 
 def timeline(
@@ -225,10 +332,24 @@ def timeline(
     """States over time, one line a series."""
     options = {
         "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []},
-        "tooltip": {"mode": "multi", "sort": "desc"}, "showValue": "never", "mergeValues": True, "rowHeight": 0.85, "alignValue": "left",
-    }  # fmt: skip
-    return panel("state-timeline", title, text, [queries], w=w, h=h, options=options, mappings=mappings, empty=empty,
-                 custom={"fillOpacity": 80, "lineWidth": 0})  # fmt: skip
+        "tooltip": {"mode": "multi", "sort": "desc"},
+        "showValue": "never",
+        "mergeValues": True,
+        "rowHeight": 0.85,
+        "alignValue": "left",
+    }
+    return panel(
+        "state-timeline",
+        title,
+        text,
+        [queries],
+        w=w,
+        h=h,
+        options=options,
+        mappings=mappings,
+        empty=empty,
+        custom={"fillOpacity": 80, "lineWidth": 0},
+    )
 
 
 def row(title: str) -> Json:
@@ -245,9 +366,20 @@ def row(title: str) -> Json:
 def variable(name: str, label: str, expr: str, *, first: str = "") -> Json:
     """A choice from a label's values."""
     found: Json = {
-        "name": name, "label": label, "type": "query", "datasource": SOURCE, "query": {"query": expr, "refId": name},
-        "definition": expr, "refresh": 2, "sort": 1, "multi": False, "includeAll": False, "hide": 0, "regex": "", "options": [],
-    }  # fmt: skip
+        "name": name,
+        "label": label,
+        "type": "query",
+        "datasource": SOURCE,
+        "query": {"query": expr, "refId": name},
+        "definition": expr,
+        "refresh": 2,
+        "sort": 1,
+        "multi": False,
+        "includeAll": False,
+        "hide": 0,
+        "regex": "",
+        "options": [],
+    }
     if first:
         found["current"] = {"text": first, "value": first}
     return found
@@ -255,25 +387,44 @@ def variable(name: str, label: str, expr: str, *, first: str = "") -> Json:
 
 def choice(name: str, label: str, values: Sequence[str], first: str) -> Json:
     """A choice from fixed values."""
-    return {"name": name, "label": label, "type": "custom", "query": ",".join(values),
-            "current": {"text": first, "value": first}, "options": [], "hide": 0}  # fmt: skip
+    return {
+        "name": name,
+        "label": label,
+        "type": "custom",
+        "query": ",".join(values),
+        "current": {"text": first, "value": first},
+        "options": [],
+        "hide": 0,
+    }
 
 
 def _marks(name: str, colour: str, expr: str, title: str, text: str) -> Json:
     """Annotations at times that are a metric's values."""
     return {
-        "name": name, "enable": True, "hide": False, "iconColor": colour, "datasource": SOURCE,
+        "name": name,
+        "enable": True,
+        "hide": False,
+        "iconColor": colour,
+        "datasource": SOURCE,
         "target": {"refId": "Anno", "expr": f"{expr} * 1000", "interval": "10s"},
-        "titleFormat": title, "textFormat": text, "tagKeys": "", "useValueForTime": True,
-    }  # fmt: skip
+        "titleFormat": title,
+        "textFormat": text,
+        "tagKeys": "",
+        "useValueForTime": True,
+    }
 
 
 MARKS = [
     _marks("Runs", "blue", "max by (run) (embryofl_run_started_timestamp_seconds)", "{{run}} began", ""),
-    _marks("Refusals", "red", "max by (clinic, reason) (embryofl_clinic_refusal_timestamp_seconds)",
-           "{{clinic}}: answer not taken", "{{reason}}"),
+    _marks(
+        "Refusals",
+        "red",
+        "max by (clinic, reason) (embryofl_clinic_refusal_timestamp_seconds)",
+        "{{clinic}}: answer not taken",
+        "{{reason}}",
+    ),
     _marks("Restarts", "orange", "max(embryofl_hub_start_timestamp_seconds)", "the hub started", ""),
-]  # fmt: skip
+]
 
 
 def page(uid: str, title: str, text: str, panels: Sequence[Json], variables: Sequence[Json] = ()) -> Json:
@@ -286,10 +437,35 @@ def page(uid: str, title: str, text: str, panels: Sequence[Json], variables: Seq
             x, y, height = 0, y + height, 0
         placed.append({"id": number, **found, "gridPos": {**found["gridPos"], "x": x, "y": y}})
         x, height = x + width, max(height, found["gridPos"]["h"])
-    links = [{"type": "dashboards", "title": "EmbryoFL", "tags": ["embryofl"], "asDropdown": False, "icon": "external link",
-              "includeVars": False, "keepTime": True, "targetBlank": False, "tooltip": "", "url": ""}]  # fmt: skip
+    links = [
+        {
+            "type": "dashboards",
+            "title": "EmbryoFL",
+            "tags": ["embryofl"],
+            "asDropdown": False,
+            "icon": "external link",
+            "includeVars": False,
+            "keepTime": True,
+            "targetBlank": False,
+            "tooltip": "",
+            "url": "",
+        }
+    ]
     return {
-        "uid": uid, "title": title, "description": text, "tags": ["embryofl"], "timezone": "browser", "editable": False,
-        "graphTooltip": 1, "schemaVersion": 41, "version": 1, "refresh": "10s", "time": {"from": "now-1h", "to": "now"},
-        "timepicker": {}, "annotations": {"list": MARKS}, "links": links, "templating": {"list": list(variables)}, "panels": placed,
-    }  # fmt: skip
+        "uid": uid,
+        "title": title,
+        "description": text,
+        "tags": ["embryofl"],
+        "timezone": "browser",
+        "editable": False,
+        "graphTooltip": 1,
+        "schemaVersion": 41,
+        "version": 1,
+        "refresh": "10s",
+        "time": {"from": "now-1h", "to": "now"},
+        "timepicker": {},
+        "annotations": {"list": MARKS},
+        "links": links,
+        "templating": {"list": list(variables)},
+        "panels": placed,
+    }

@@ -22,7 +22,7 @@ from PIL import Image, ImageOps
 from playwright.sync_api import Error, Locator, Page, sync_playwright
 
 from embryofl_demo.data import prepare
-from embryofl_demo.layout import Place
+from embryofl_demo.layout import DemoFolder
 from embryofl_demo.stack import Stack, free_port
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
@@ -53,7 +53,7 @@ def run_state(stack: Stack) -> tuple[str, int]:
 @contextlib.contextmanager
 def federation(folder: Path) -> Iterator[tuple[Stack, str, str]]:
     """A federation with a run that is over and another one in its midst; its stack, and the console's address and password."""
-    place = Place(folder)
+    place = DemoFolder(folder)
     prepare(place, NAMES, None, 400)
     stack = Stack(place, free_port())
     try:

@@ -32,7 +32,7 @@ from pathlib import Path
 from PIL import Image
 
 from embryofl_demo.data import prepare
-from embryofl_demo.layout import Place
+from embryofl_demo.layout import DemoFolder
 from embryofl_demo.stack import Stack, free_port
 
 ROOT = Path(__file__).parents[1]
@@ -46,20 +46,29 @@ EMPTY_WHEN_ALL_IS_WELL = [*MAY_BE_EMPTY, "Alerts", "Answers not taken, by reason
 
 
 @contextlib.contextmanager
-def prometheus(command: str, place: Place) -> Iterator[str]:
+def prometheus(command: str, place: DemoFolder) -> Iterator[str]:
     """Prometheus with the project's configuration against this federation; gives its address."""
     folder, port = place.root / "monitor", free_port()
     folder.mkdir(exist_ok=True)
-    for name, target in (("prometheus.yml", ROOT / "prometheus/prometheus.yml"), ("rules", ROOT / "prometheus/rules"),
-                         ("targets", place.targets)):  # fmt: skip
+    for name, target in (
+        ("prometheus.yml", ROOT / "prometheus/prometheus.yml"),
+        ("rules", ROOT / "prometheus/rules"),
+        ("targets", place.targets),
+    ):
         (folder / name).unlink(missing_ok=True)
         (folder / name).symlink_to(target.absolute())
     with (folder / "log").open("ab") as log:
         process = subprocess.Popen(
-            [command, f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data",
-             f"--web.listen-address=127.0.0.1:{port}", "--log.level=error"],
-            stdout=log, stderr=log,
-        )  # fmt: skip
+            [
+                command,
+                f"--config.file={folder}/prometheus.yml",
+                f"--storage.tsdb.path={folder}/data",
+                f"--web.listen-address=127.0.0.1:{port}",
+                "--log.level=error",
+            ],
+            stdout=log,
+            stderr=log,
+        )
     try:
         yield f"http://127.0.0.1:{port}"
     finally:
@@ -115,9 +124,22 @@ def check(tool: Path, url: str, since: str, may_be_empty: list[str]) -> int:
         allow = [x for name in may_be_empty for x in ("--allow-empty", name)]
         files = sorted(map(str, Path(folder).glob("*.json")))
         return subprocess.run(
-            [sys.executable, str(tool / "check.py"), *files, "--prometheus", url, "--scrape-interval", "10s", "--datasource-uid",
-             "embryofl-prometheus", "--from", since, *allow], check=False,
-        ).returncode  # fmt: skip
+            [
+                sys.executable,
+                str(tool / "check.py"),
+                *files,
+                "--prometheus",
+                url,
+                "--scrape-interval",
+                "10s",
+                "--datasource-uid",
+                "embryofl-prometheus",
+                "--from",
+                since,
+                *allow,
+            ],
+            check=False,
+        ).returncode
 
 
 def marks(url: str, began: float) -> int:
@@ -146,9 +168,22 @@ def draw(tool: Path, url: str, since: str, out: Path, clinic: str = "") -> int:
     for path in sorted((ROOT / "grafana" / "dashboards").glob("*.json")):
         chosen = ["--vars", f"clinic={clinic}"] if clinic and path.stem == "clinic" else []
         done = subprocess.run(
-            [sys.executable, str(tool / "render.py"), str(path), "--prometheus", url, "--scrape-interval", "10s", "--from",
-             since, "--out", str(out), *chosen], check=False,
-        )  # fmt: skip
+            [
+                sys.executable,
+                str(tool / "render.py"),
+                str(path),
+                "--prometheus",
+                url,
+                "--scrape-interval",
+                "10s",
+                "--from",
+                since,
+                "--out",
+                str(out),
+                *chosen,
+            ],
+            check=False,
+        )
         worst = max(worst, done.returncode)
     return worst
 
@@ -174,7 +209,7 @@ def checked(options: argparse.Namespace) -> int:
 def empty(options: argparse.Namespace) -> int:
     """Draw a federation that nobody has joined."""
     with contextlib.ExitStack() as cleanup:
-        place = Place(Path(cleanup.enter_context(tempfile.TemporaryDirectory())))
+        place = DemoFolder(Path(cleanup.enter_context(tempfile.TemporaryDirectory())))
         stack = Stack(place, free_port())
         cleanup.callback(stack.stop)
         stack.start_hub()
@@ -188,7 +223,7 @@ def own_run(options: argparse.Namespace) -> int:
     """Run, check, draw, and put the pictures into the documents."""
     with contextlib.ExitStack() as cleanup:
         folder = options.keep or Path(cleanup.enter_context(tempfile.TemporaryDirectory()))
-        place = Place(folder.absolute())
+        place = DemoFolder(folder.absolute())
         place.root.mkdir(parents=True, exist_ok=True)
         prepare(place, NAMES, None, 400)
         stack = Stack(place, free_port())

@@ -9,15 +9,43 @@ BOXES = [  # x, y, width, height, title, lines, colour
     (20, 40, 190, 84, "clinic 1", ["trains on /data (read-only)", "own key, own cache"], "#e8f1fb"),
     (20, 148, 190, 84, "clinic 2", ["only updates and sums", "leave"], "#e8f1fb"),
     (20, 256, 190, 84, "clinic 3", ["..."], "#e8f1fb"),
-    (330, 128, 150, 124, "gateway", ["TLS, port 8443", "Fleet API, joining,", "weights on signed", "URLs; nothing else"], "#fdf1dc"),
+    (
+        330,
+        128,
+        150,
+        124,
+        "gateway",
+        ["TLS, port 8443", "Fleet API, joining,", "weights on signed", "URLs; nothing else"],
+        "#fdf1dc",
+    ),
     (550, 60, 280, 84, "superlink", ["Flower: keys, presence, messages", "disposable state"], "#e9f5e6"),
-    (550, 180, 280, 150, "server", ["round loop, gate, aggregation", "checkpoints, audit log, enrolment", "control API (embryofl-server)",
-                                    "state: /hub"], "#e9f5e6"),
+    (
+        550,
+        180,
+        280,
+        150,
+        "server",
+        [
+            "round loop, gate, aggregation",
+            "checkpoints, audit log, enrolment",
+            "control API (embryofl-server)",
+            "state: /hub",
+        ],
+        "#e9f5e6",
+    ),
     (330, 262, 180, 78, "console", ["the coordinator's pages;", "for this machine only"], "#f3e9f7"),
     (330, 346, 180, 78, "monitoring", ["Prometheus, Grafana;", "for this machine only"], "#f3e9f7"),
-]  # fmt: skip
-ARROWS = [((510, 300), (550, 290)), ((510, 372), (550, 318)), ((210, 82), (330, 170)), ((210, 190), (330, 190)), ((210, 298), (330, 210)),
-          ((480, 170), (550, 102)), ((480, 210), (550, 245)), ((690, 180), (690, 144))]  # fmt: skip
+]
+ARROWS = [
+    ((510, 300), (550, 290)),
+    ((510, 372), (550, 318)),
+    ((210, 82), (330, 170)),
+    ((210, 190), (330, 190)),
+    ((210, 298), (330, 210)),
+    ((480, 170), (550, 102)),
+    ((480, 210), (550, 245)),
+    ((690, 180), (690, 144)),
+]
 
 
 def main() -> None:

@@ -52,8 +52,11 @@ def prepare(name: str, root: Path, real: Path, workers: int) -> None:
     counts = {}
     for clinic, folder in clinics(root).items():
         images = read_folder(folder).images
-        counts[clinic] = {"embryos": len(images), "good": sum(i.label == 1 for i in images),
-                          "patients": len({i.group for i in images})}  # fmt: skip
+        counts[clinic] = {
+            "embryos": len(images),
+            "good": sum(i.label == 1 for i in images),
+            "patients": len({i.group for i in images}),
+        }
     (root / DONE).write_text(json.dumps(counts, indent=1))
 
 
@@ -69,14 +72,14 @@ def _real(root: Path, source: Path, day: int) -> None:
 
 def _synthetic(root: Path, seed: int, workers: int) -> None:
     """Five microscopes of embryofl-datagen, thinned to the prevalence of each clinic."""
-    from embryofl_data.progress import Report
+    from embryofl_data.progress import ProgressPrinter
     from embryofl_datagen.job import generate
     from embryofl_datagen.plan import Settings
 
     for number, (count, prevalence) in enumerate(SYNTHETIC, 1):
         drawn = root / f"drawn-{number}"
         settings = Settings(count * 2, SYNTHETIC_SIDE, seed, BEST_AUC)
-        generate(drawn, len(SYNTHETIC), settings, number, Report(), workers)
+        generate(drawn, len(SYNTHETIC), settings, number, ProgressPrinter(), workers)
         images, left = read_folder(drawn).images, {1: round(count * prevalence), 0: count - round(count * prevalence)}
         kept = []
         for index in np.random.default_rng(number).permutation(len(images)):

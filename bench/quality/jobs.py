@@ -44,9 +44,16 @@ def run(job: Job, data_dir: Path, cache_dir: Path, out: Path, device: str = "cpu
     federates = name not in (POOLED, "alone", "alone-long")
     values = parse_settings(options) if federates else {}
     settings = check_settings(
-        {"model": job.model, "rounds": ROUNDS[job.model], "seed": job.fold, "min_clinics": len(folders),
-         "strategy": name if federates else "fedavg", **values, **less}
-    )  # fmt: skip
+        {
+            "model": job.model,
+            "rounds": ROUNDS[job.model],
+            "seed": job.fold,
+            "min_clinics": len(folders),
+            "strategy": name if federates else "fedavg",
+            **values,
+            **less,
+        }
+    )
     loaded = {n: datasets.load(f, cache_dir / job.data, settings.image_size, job.fold) for n, f in folders.items()}
     clinics = {
         n: inprocess.LoadedWorkload(settings, inprocess.prepared(settings, d), device) for n, d in loaded.items()

@@ -4,21 +4,51 @@ from datasets import FOLDS, REAL_SHARES, SYNTHETIC
 from jobs import POOLED, Job
 
 WAYS = [
-    "fedavg", "fedavgm", "fedprox", "fedprox proximal=0.1", "fedadam", "fedyogi", "fedadagrad", "fednova", "qfedavg",
-    "scaffold", "feddyn", "ditto", "finetuned_heads", "fedembryo", "clipped_fedavg", "median", "trimmed_mean",
+    "fedavg",
+    "fedavgm",
+    "fedprox",
+    "fedprox proximal=0.1",
+    "fedadam",
+    "fedyogi",
+    "fedadagrad",
+    "fednova",
+    "qfedavg",
+    "scaffold",
+    "feddyn",
+    "ditto",
+    "finetuned_heads",
+    "fedembryo",
+    "clipped_fedavg",
+    "median",
+    "trimmed_mean",
     "geometric_median",
-]  # fmt: skip
+]
 COSTLY = {
-    "day5": ["fedavg", "fednova", "fedavg choose=best", "fednova choose=best", "scaffold", "feddyn",
-             "ditto", "finetuned_heads", "fedembryo",
-             "fedadam"],
+    "day5": [
+        "fedavg",
+        "fednova",
+        "fedavg choose=best",
+        "fednova choose=best",
+        "scaffold",
+        "feddyn",
+        "ditto",
+        "finetuned_heads",
+        "fedembryo",
+        "fedadam",
+    ],
     "day3": ["fedavg", "fednova", "fedavg choose=best", "ditto"],
     "synthetic": ["fedavg", "fedavg choose=best", "fednova", "scaffold", "ditto", "finetuned_heads"],
-}  # fmt: skip
+}
 """What is measured with the default model, which takes minutes; the head alone trains in seconds with every one."""
 
-SECONDS = {("day5", "lite0"): 60, ("day3", "lite0"): 120, ("synthetic", "lite0"): 280,
-           ("day5", "small_cnn"): 60, ("day3", "small_cnn"): 120, ("synthetic", "small_cnn"): 280}  # fmt: skip
+SECONDS = {
+    ("day5", "lite0"): 60,
+    ("day3", "lite0"): 120,
+    ("synthetic", "lite0"): 280,
+    ("day5", "small_cnn"): 60,
+    ("day3", "small_cnn"): 120,
+    ("synthetic", "small_cnn"): 280,
+}
 
 
 def jobs() -> list[Job]:

@@ -74,10 +74,18 @@ def _row(
     if not np.isfinite([g.value for g in gains]).all() or len(folds) < datasets.FOLDS:
         return [label, *map(_difference, gains), _one(figure(all_)), _difference(gap), "not all was run"]
     worst = min(g.value for g in gains)
-    said = "met" if worst >= 0 and gap.value <= BAR else "; ".join(
-        ([f"{-worst:.3f} short of alone at {clinics[int(np.argmin([g.value for g in gains]))]}"] if worst < 0 else [])
-        + ([f"{gap.value:.3f} below pooled"] if gap.value > BAR else [])
-    )  # fmt: skip
+    said = (
+        "met"
+        if worst >= 0 and gap.value <= BAR
+        else "; ".join(
+            (
+                [f"{-worst:.3f} short of alone at {clinics[int(np.argmin([g.value for g in gains]))]}"]
+                if worst < 0
+                else []
+            )
+            + ([f"{gap.value:.3f} below pooled"] if gap.value > BAR else [])
+        )
+    )
     return [label, *map(_difference, gains), _one(figure(all_)), _difference(gap), said]
 
 

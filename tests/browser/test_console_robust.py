@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from embryofl.messages import run_settings
 from embryofl_console import texts
-from embryofl_server.members.store import Store
+from embryofl_server.members.store import ClinicStore
 from embryofl_server.runs.log import Runs
 from kits.enrolment import openssh
 from kits.federation import WAIT_S, Federation, clean_environment, until
@@ -179,7 +179,7 @@ def test_an_open_page_asks_to_log_in_again_when_the_console_was_started_anew(hub
 def test_html_in_names_and_reasons_is_text_on_every_page(hub, page):
     """The last one: the hub's own state is made hostile below it, as its own checks would not let anybody."""
     kill(hub, "server")
-    store = Store(hub.place.hub / "clinics.db")
+    store = ClinicStore(hub.place.hub / "clinics.db")
     key = openssh(ec.generate_private_key(ec.SECP384R1()))
     counts = {"counts": {"5": {"0": 30, "1": 30}}, "patients": 20}
     store.enrol(EVIL, store.invite(EVIL, 7), key, "quality", counts, "enrolled")

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embryofl.messages import Download, Request, RunSettings, Update
+from embryofl.messages import Download, Request, RunSettings, UploadReceipt
 from embryofl.metrics import ScoreSums
 from embryofl.wire import Layout
-from embryofl_clinic.joining.identity import Identity, Membership
+from embryofl_clinic.joining.identity import ClinicIdentity, JoinedHub
 from embryofl_clinic.link.fleet_link import Incoming
 from embryofl_clinic.settings import ClinicSettings
-from embryofl_clinic.trainer import Agent
+from embryofl_clinic.trainer import Trainer
 from embryofl_clinic.workload.embryo import Trained
 
 LAYOUT = Layout.of({"w": ("F32", (4,))})
@@ -55,9 +55,9 @@ class FakeTransfers:
             raise self.broken
         return packed(0.0)
 
-    def upload(self, url: str, data: np.ndarray, deadline: float) -> Update:
+    def upload(self, url: str, data: np.ndarray, deadline: float) -> UploadReceipt:
         self.uploads.append((url, data.tobytes()))
-        return Update(size=data.size, sha256=hashlib.sha256(data).hexdigest())
+        return UploadReceipt(size=data.size, sha256=hashlib.sha256(data).hexdigest())
 
 
 class FakeWorkload:
@@ -89,10 +89,16 @@ def make_request() -> Any:
 
     def make(**changes: Any) -> Request:
         body: dict[str, Any] = {
-            "kind": "train", "run": "run-0001", "round": 1, "clinic": "anna", "settings": RunSettings(),
-            "layout": LAYOUT.id, "model": Download(url="/v1/model/x", size=LAYOUT.size, sha256="a" * 64),
-            "upload_url": "/v1/update/first", "deadline": 1e12,
-        }  # fmt: skip
+            "kind": "train",
+            "run": "run-0001",
+            "round": 1,
+            "clinic": "anna",
+            "settings": RunSettings(),
+            "layout": LAYOUT.id,
+            "model": Download(url="/v1/model/x", size=LAYOUT.size, sha256="a" * 64),
+            "upload_url": "/v1/update/first",
+            "deadline": 1e12,
+        }
         return Request(**(body | changes))
 
     return make
@@ -104,11 +110,11 @@ def clinic(tmp_path: Path) -> Any:
 
     def make(**settings: Any) -> SimpleNamespace:
         found = ClinicSettings(state_dir=tmp_path / "state", data_dir=tmp_path / "data", **settings)
-        identity = Identity(found.identity_dir)
+        identity = ClinicIdentity(found.identity_dir)
         link, transfers, workload, stop = FakeLink(), FakeTransfers(), FakeWorkload(), threading.Event()
         bench = SimpleNamespace(get=lambda request: workload)
-        member = Membership(name="anna", hubs=["localhost:1"], ca="")
-        agent = Agent(found, identity, member, bench, stop)  # type: ignore[arg-type]
+        member = JoinedHub(name="anna", hubs=["localhost:1"], ca="")
+        agent = Trainer(found, identity, member, bench, stop)  # type: ignore[arg-type]
 
         def say(request: Request | str) -> None:
             text = request if isinstance(request, str) else request.model_dump_json()

@@ -7,10 +7,10 @@ import pytest
 
 from embryofl.errors import DataError
 from embryofl.messages import Reply, round_seed
-from embryofl_clinic.joining.identity import Identity
+from embryofl_clinic.joining.identity import ClinicIdentity
 from embryofl_clinic.link.fleet_link import RunGone, Stopped
 from embryofl_clinic.link.transfer import TransferDamaged, TransferRefused
-from embryofl_clinic.trainer import Agent
+from embryofl_clinic.trainer import Trainer
 
 SECRET = "/data/images/Anna-Schmidt-1984.png"
 
@@ -175,7 +175,7 @@ def test_nothing_the_hub_says_ends_the_process(clinic, monkeypatch, when, error)
     monkeypatch.setattr("embryofl_clinic.trainer.FleetLink", Link)
     monkeypatch.setattr("embryofl_clinic.trainer.Transfers", lambda *_: Link())
     monkeypatch.setattr("embryofl_clinic.trainer.REFUSED_FIRST_S", 0.01)
-    assert isinstance(found.agent, Agent)
+    assert isinstance(found.agent, Trainer)
     found.agent.run()
     assert len(calls) == 3
 
@@ -184,7 +184,7 @@ def test_whose_key_was_replaced_goes_on_as_soon_as_it_has_the_new_one(clinic, mo
     """`rotate-key` tells the hub first: for a moment the trainer's key is dead and the new one not in its place."""
     monkeypatch.setattr("embryofl_clinic.trainer.KEY_LOOK_S", 0.01)
     found = clinic()
-    other = Identity(found.agent._settings.identity_dir)
+    other = ClinicIdentity(found.agent._settings.identity_dir)
     resting = threading.Thread(target=found.agent._rest, args=(600,), daemon=True)
     resting.start()
     other.next_key()

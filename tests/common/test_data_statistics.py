@@ -5,17 +5,24 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from embryofl.data_statistics import BINS, MEASURES, DataStatistics, others_of, places, pool, release
+from embryofl.data_statistics import BINS, MEASURES, DataStatistics, deviations, others_of, pool, release
 from embryofl_data.reading.optics import optics_of
 
 
 def rows(seed: int, images: int, brightness: float = 150.0) -> list[tuple[float, ...]]:
     rng = np.random.default_rng(seed)
     return [
-        (rng.normal(brightness, 12), rng.normal(35, 5), rng.normal(4, 3), rng.normal(1, 2), rng.normal(14, 2),
-         rng.normal(0.6, 0.05), *rng.dirichlet(np.ones(16)) * 1000)
+        (
+            rng.normal(brightness, 12),
+            rng.normal(35, 5),
+            rng.normal(4, 3),
+            rng.normal(1, 2),
+            rng.normal(14, 2),
+            rng.normal(0.6, 0.05),
+            *rng.dirichlet(np.ones(16)) * 1000,
+        )
         for _ in range(images)
-    ]  # fmt: skip
+    ]
 
 
 def told(seed: int, images: int, brightness: float = 150.0) -> DataStatistics:
@@ -53,9 +60,9 @@ def test_a_clinic_learns_of_no_other_alone() -> None:
 
 def test_a_brighter_clinic_is_said_to_be_brighter_and_nothing_else() -> None:
     own, others = told(0, 100, 200.0), pool([told(1, 100), told(2, 80)])
-    far = [place for place in places(own, others) if place.far]
+    far = [place for place in deviations(own, others) if place.far]
     assert [place.measure for place in far] == ["brightness"] and "brighter than the others'" in far[0].words
-    assert not [place for place in places(told(3, 100), others) if place.far]
+    assert not [place for place in deviations(told(3, 100), others) if place.far]
 
 
 def test_hostile_sums_are_refused() -> None:

@@ -9,7 +9,7 @@ from embryofl.gardner import COLUMNS, STEPS, Agreement, added, agreement, steps_
 from embryofl.models import create_model, model_names
 from embryofl.models.grades import grade_losses, with_grades
 from embryofl.task import TrainSettings, evaluate_grades, predict, train
-from embryofl_data.dataset import Examples, pool
+from embryofl_data.dataset import ImageExamples, pool
 
 NAN = float("nan")
 
@@ -28,8 +28,9 @@ def test_agreement_by_hand_and_pooled() -> None:
     )
     found = agreement(logits, steps, fewest=2)
     assert found == {
-        "expansion": Agreement(embryos=3, exact=2, distance=3), "icm": Agreement(embryos=2, exact=1, distance=2),
-    }  # fmt: skip
+        "expansion": Agreement(embryos=3, exact=2, distance=3),
+        "icm": Agreement(embryos=2, exact=1, distance=2),
+    }
     assert set(agreement(logits, steps, fewest=3)) == {"expansion"}  # fewer are not told
     assert added([found, found, {}])["icm"] == Agreement(embryos=4, exact=2, distance=4)
     for wrong in ((3, 4, 0), (3, 1, 1), (3, 2, 9)):
@@ -66,7 +67,7 @@ def test_the_label_is_told_as_without_grades(name: str) -> None:
     )
 
 
-def drawn(count: int, graded: bool) -> Examples:
+def drawn(count: int, graded: bool) -> ImageExamples:
     """A wider disc for a higher expansion; the label says whether it is 4 and above."""
     expansion = np.arange(count) % 6 + 1
     y, x = np.indices((32, 32)) - 15.5
@@ -75,7 +76,7 @@ def drawn(count: int, graded: bool) -> Examples:
     pixels = np.repeat(np.where(discs, 90, 160).astype(np.uint8)[..., None] + grain, 3, axis=3)
     steps = np.array([steps_of(str(e) if graded else "", "", "") for e in expansion], np.float32)
     ids = np.arange(count)
-    return Examples(pixels, ids, (expansion >= 4).astype(np.int64), np.full(count, 5), ids, ids, None, steps)
+    return ImageExamples(pixels, ids, (expansion >= 4).astype(np.int64), np.full(count, 5), ids, ids, None, steps)
 
 
 def test_grades_are_learned_beside_the_label_and_a_clinic_without_them_leaves_their_head_alone() -> None:

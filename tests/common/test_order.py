@@ -63,8 +63,12 @@ def test_what_clinics_together_can_be_off_is_bounded(kind: str) -> None:
     off = []
     for seed in range(60):
         rng = np.random.default_rng([seed, len(kind)])
-        parts = [draw(rng, int(rng.integers(40, 101)), kind, (3, 5)) if rng.random() < 0.4 else
-                 draw(rng, int(rng.integers(14, 101)), kind) for _ in range(3)]  # fmt: skip
+        parts = [
+            draw(rng, int(rng.integers(40, 101)), kind, (3, 5))
+            if rng.random() < 0.4
+            else draw(rng, int(rng.integers(14, 101)), kind)
+            for _ in range(3)
+        ]
         sums = [sent(part) if rng.random() < 0.8 else older(sent(part)) for part in parts]
         for day in (None, 5):
             area, precision = truth(parts, day)
@@ -89,8 +93,10 @@ def test_how_far_three_clinics_together_are_off_as_a_rule() -> None:
             area.append(abs((found.auroc or 0) - want[0]))
             precision.append(abs((found.auprc or 0) - want[1]))
             before.append(abs((merge(map(older, told)).summary().auroc or 0) - want[0]))
-        print(f"{sizes}: AUROC {np.mean(area):.4f} ({max(area):.4f}), within 0.005 {np.mean(np.array(area) <= 0.005):.0%}, "
-              f"without the order {np.mean(before):.4f}; AUPRC {np.mean(precision):.4f} ({max(precision):.4f})")  # fmt: skip
+        print(
+            f"{sizes}: AUROC {np.mean(area):.4f} ({max(area):.4f}), within 0.005 {np.mean(np.array(area) <= 0.005):.0%}, "
+            f"without the order {np.mean(before):.4f}; AUPRC {np.mean(precision):.4f} ({max(precision):.4f})"
+        )
         assert np.mean(area) < most and np.mean(area) < np.mean(before)
 
 
@@ -152,11 +158,21 @@ def test_what_leaves_holds_the_two_sums_and_no_score() -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("half_pairs", -1), ("half_pairs", 0), ("half_pairs", 10**9), ("half_pairs", 1.0), ("half_pairs", True),
-        ("half_pairs", None), ("precisions", float("nan")), ("precisions", float("inf")), ("precisions", -0.1),
-        ("precisions", 0.0), ("precisions", 10**30), ("precisions", "1"), ("more", 1),
+        ("half_pairs", -1),
+        ("half_pairs", 0),
+        ("half_pairs", 10**9),
+        ("half_pairs", 1.0),
+        ("half_pairs", True),
+        ("half_pairs", None),
+        ("precisions", float("nan")),
+        ("precisions", float("inf")),
+        ("precisions", -0.1),
+        ("precisions", 0.0),
+        ("precisions", 10**30),
+        ("precisions", "1"),
+        ("more", 1),
     ],
-)  # fmt: skip
+)
 def test_sums_that_no_scores_have_are_refused(where: list[str], key: str, value: Any) -> None:
     told = ScoreSums.from_scores(*draw(np.random.default_rng(5), 60)).suppress().to_dict()
     ScoreSums.from_dict(told)

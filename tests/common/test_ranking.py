@@ -89,12 +89,28 @@ def test_old_answers_without_cohorts_are_read() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"cohorts": 10**6}, {"cohorts": -1}, {"cohorts": True}, {"cohorts": 2.0}, {"embryos": 10**6}, {"embryos": 3},
-        {"top": -0.1}, {"top": 1e6}, {"top": float("nan")}, {"chance": float("inf")}, {"ndcg": "1"}, {"ndcg_squared": -1},
-        {"tau": -1e3}, {"tau_squared": 1e3}, {"critical": 0.5}, {"critical": 10**6}, {"withheld": -1}, {"names": ["a"]},
-        {"cohorts": 0}, {"tau": None},
+        {"cohorts": 10**6},
+        {"cohorts": -1},
+        {"cohorts": True},
+        {"cohorts": 2.0},
+        {"embryos": 10**6},
+        {"embryos": 3},
+        {"top": -0.1},
+        {"top": 1e6},
+        {"top": float("nan")},
+        {"chance": float("inf")},
+        {"ndcg": "1"},
+        {"ndcg_squared": -1},
+        {"tau": -1e3},
+        {"tau_squared": 1e3},
+        {"critical": 0.5},
+        {"critical": 10**6},
+        {"withheld": -1},
+        {"names": ["a"]},
+        {"cohorts": 0},
+        {"tau": None},
     ],
-)  # fmt: skip
+)
 def test_sums_that_so_many_cohorts_cannot_have_are_refused(change: dict[str, Any]) -> None:
     value = big(4, 40).to_dict()
     ScoreSums.from_dict(value)

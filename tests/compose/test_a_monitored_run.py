@@ -81,8 +81,9 @@ def test_counts_and_figures_agree_with_the_runs_own_lines(federation: Containers
     for figure in ("loss", "auroc", "auprc", "brier", "ece"):
         wanted = {
             (x["clinic"], x["split"], "all" if x["day"] is None else str(x["day"])): x[figure]
-            for x in last if x["split"] != "train" and x[figure] is not None
-        }  # fmt: skip
+            for x in last
+            if x["split"] != "train" and x[figure] is not None
+        }
         assert figures(federation, f"embryofl_model_{figure}", "clinic", "split", "day") == wanted
 
 
@@ -91,9 +92,19 @@ def test_every_panel_has_data(federation: Containers) -> None:
     federation.finished()
     time.sleep(20)  # a few scrapes, for rates
     done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "draw_dashboards.py"), "--grafana-check", str(TOOL), "--url", federation.prometheus,
-         *(["--out", DRAW] if DRAW else [])], capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            str(ROOT / "scripts" / "draw_dashboards.py"),
+            "--grafana-check",
+            str(TOOL),
+            "--url",
+            federation.prometheus,
+            *(["--out", DRAW] if DRAW else []),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -160,8 +171,22 @@ class Liar(http.server.BaseHTTPRequestHandler):
 http.server.ThreadingHTTPServer(("0.0.0.0", 9101), Liar).serve_forever()
 """
     name = f"{PROJECT}-liar"
-    start = ("docker", "run", "-d", "--init", "--name", name, "--network", f"{PROJECT}_clinics", "--network-alias", "trainers",
-             "--entrypoint", "python", "embryofl-clinic", "-c")  # fmt: skip
+    start = (
+        "docker",
+        "run",
+        "-d",
+        "--init",
+        "--name",
+        name,
+        "--network",
+        f"{PROJECT}_clinics",
+        "--network-alias",
+        "trainers",
+        "--entrypoint",
+        "python",
+        "embryofl-clinic",
+        "-c",
+    )
     try:
         run(*start, liar.replace("FLOOD", 'b""'))
         until("it is scraped", lambda: federation.query('embryofl_trainer_connected{clinic="liar"}'), 60)

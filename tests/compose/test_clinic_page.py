@@ -24,9 +24,14 @@ def page(federation):
     until("the model is at the clinic", lambda: '"sha256"' in federation.inside("clinic-1", "cat", card, ok=False))
     words = ["make", "--no-print-directory", "app", "CLINIC=clinic-1", f"APP_PORT={port}"]
     process = subprocess.Popen(
-        words, cwd=ROOT, env={**os.environ, **federation.environment}, text=True, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+        words,
+        cwd=ROOT,
+        env={**os.environ, **federation.environment},
+        text=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     try:
         line = process.stdout.readline()
         assert f"http://127.0.0.1:{port}/enter?token=" in line, line + process.stdout.read()

@@ -158,13 +158,23 @@ def test_the_gateway_refuses_plain_http(federation):
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("POST", "/v1/control/list-nodes"), ("POST", "/v1/control/start-run"), ("POST", "/v1/runtime/acquire-task"),
-        ("GET", "/control/status"), ("POST", "/control/invites"), ("POST", "/control/runs"),
-        ("GET", "/internal/authorise"), ("GET", "/healthz"), ("GET", "/docs"), ("GET", "/openapi.json"), ("GET", "/"),
-        ("GET", "/v1/fleet/../control/status"), ("POST", "/v1/fleet/../control/list-nodes"),
-        ("POST", "/v1/fleet/%2e%2e/control/list-nodes"), ("POST", "/v1/fleet/..%2fcontrol/list-nodes"),
+        ("POST", "/v1/control/list-nodes"),
+        ("POST", "/v1/control/start-run"),
+        ("POST", "/v1/runtime/acquire-task"),
+        ("GET", "/control/status"),
+        ("POST", "/control/invites"),
+        ("POST", "/control/runs"),
+        ("GET", "/internal/authorise"),
+        ("GET", "/healthz"),
+        ("GET", "/docs"),
+        ("GET", "/openapi.json"),
+        ("GET", "/"),
+        ("GET", "/v1/fleet/../control/status"),
+        ("POST", "/v1/fleet/../control/list-nodes"),
+        ("POST", "/v1/fleet/%2e%2e/control/list-nodes"),
+        ("POST", "/v1/fleet/..%2fcontrol/list-nodes"),
     ],
-)  # fmt: skip
+)
 def test_the_gateway_passes_on_nothing_but_what_clinics_need(federation, method, path):
     assert federation.ask(path, method) == 404
 
@@ -232,10 +242,15 @@ def test_a_clinic_joins_by_hand(federation, tmp_path):
     datagen = Path(sys.executable).parent / "embryofl-datagen"
     run(str(datagen), "generate", str(data), "--only", "9", "--clinics", "9", "--images", "60")
     data.chmod(0o755)
-    federation.page("README.md", "docker run", {
-        "/path/to/images": str(data), "name embryofl": f"name {PROJECT}-lisbon --network host",
-        "embryofl-state": f"{PROJECT}-lisbon",
-    })  # fmt: skip
+    federation.page(
+        "README.md",
+        "docker run",
+        {
+            "/path/to/images": str(data),
+            "name embryofl": f"name {PROJECT}-lisbon --network host",
+            "embryofl-state": f"{PROJECT}-lisbon",
+        },
+    )
     try:
         until("lisbon has joined", lambda: "lisbon" in federation.status()["clinics"])
         federation.hub("start", "--set", "rounds=1", "--set", "local_epochs=1")
@@ -273,8 +288,11 @@ def _is_free(port):
 
 def test_a_port_in_use_is_named(federation):
     federation.make("down")
-    other = subprocess.Popen([sys.executable, "-m", "http.server", str(federation.port), "--bind", "127.0.0.1"],
-                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    other = subprocess.Popen(
+        [sys.executable, "-m", "http.server", str(federation.port), "--bind", "127.0.0.1"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         until("the port is taken", lambda: not _is_free(federation.port))
         words = federation.make("up", ok=False)

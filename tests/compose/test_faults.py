@@ -67,8 +67,11 @@ def kill(hub: Containers, *services: str) -> None:
     run("docker", "start", *ids)
 
 
-@pytest.mark.parametrize("victims", [("clinic-2",), *((p,) for p in PARTS), ("clinic-1", "clinic-2", "clinic-3", *PARTS)],
-                         ids=lambda v: v[0] if len(v) == 1 else "all at once")  # fmt: skip
+@pytest.mark.parametrize(
+    "victims",
+    [("clinic-2",), *((p,) for p in PARTS), ("clinic-1", "clinic-2", "clinic-3", *PARTS)],
+    ids=lambda v: v[0] if len(v) == 1 else "all at once",
+)
 def test_killed_in_the_middle_of_a_run(hub: Containers, reference: str, victims: tuple[str, ...]) -> None:
     name = start(hub)
     under_way(hub, name, 2)

@@ -22,17 +22,24 @@ NETWORK, CLINIC = f"{PROJECT}-far", f"{PROJECT}-far-clinic"
 
 def test_a_clinic_on_a_network_of_its_own_joins_through_the_tunnel_and_takes_part(federation, tmp_path):
     agent = KITS / "ngrok_agent.py"
-    federation.environment |= {
-        "NGROK_AUTHTOKEN": TOKEN, "NGROK_AGENT": str(agent), "NGROK_REMOTE_ADDR": "tunnel:20443",
-    }  # fmt: skip
+    federation.environment |= {"NGROK_AUTHTOKEN": TOKEN, "NGROK_AGENT": str(agent), "NGROK_REMOTE_ADDR": "tunnel:20443"}
     # Clinics of other tests that are gone for good are not waited for.
     words = federation.make("up", NGROK=1, SET="rounds=1,local_epochs=1,min_clinics=1")
     assert "reached from outside at tunnel:20443" in words and TOKEN not in words
     federation.finished()
     data = tmp_path / "images"
     data.mkdir()
-    run(str(Path(sys.executable).parent / "embryofl-datagen"), "generate", str(data), "--only", "8", "--clinics", "9",
-        "--images", "60")  # fmt: skip
+    run(
+        str(Path(sys.executable).parent / "embryofl-datagen"),
+        "generate",
+        str(data),
+        "--only",
+        "8",
+        "--clinics",
+        "9",
+        "--images",
+        "60",
+    )
     data.chmod(0o755)
     line = next(x for x in federation.hub("invite", "far").splitlines() if x.startswith("docker run"))
     line = line.replace("/PATH/TO/IMAGES", str(data)).replace("--name embryofl", f"--name {CLINIC} --network {NETWORK}")

@@ -71,9 +71,16 @@ def test_without_a_usable_docker_it_names_make_demo(programs, script, word):
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("CLINICS", "0"), ("CLINICS", "51"), ("CLINICS", "three"), ("PORT", "0"), ("PORT", "65536"), ("PORT", "http"),
-     ("DATA", "/no/such/folder")],
-)  # fmt: skip
+    [
+        ("CLINICS", "0"),
+        ("CLINICS", "51"),
+        ("CLINICS", "three"),
+        ("PORT", "0"),
+        ("PORT", "65536"),
+        ("PORT", "http"),
+        ("DATA", "/no/such/folder"),
+    ],
+)
 def test_an_option_that_cannot_be_used_is_named_before_anything_happens(programs, option, value):
     docker(programs, f'echo "$*" >>{programs.parent}/calls\n{ENGINE}')
     done = up(programs, **{option: value})

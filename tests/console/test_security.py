@@ -16,24 +16,56 @@ import psutil
 import pytest
 
 from embryofl_console import door
-from embryofl_console.door import MOST_TRIES, Door, new_password
-from embryofl_server.members.identity import Identity
+from embryofl_console.door import MOST_TRIES, LoginSessions, new_password
+from embryofl_server.members.identity import HubIdentity
 from kits import KITS
 
 PROGRAM = Path(sys.prefix) / "console" / "bin" / "embryofl-console"
 GRADIO = [
-    "/config", "/theme.css", "/gradio_api/info", "/gradio_api/file=/etc/passwd", "/gradio_api/startup-events",
-    "/gradio_api/queue/data?session_hash=x", "/gradio_api/heartbeat/x", "/assets/x.js", "/static/img/logo.svg",
-    "/console.js", "/gradio_api/app_id", "/gradio_api/proxy=https://example.org", "/anything",
-]  # fmt: skip
+    "/config",
+    "/theme.css",
+    "/gradio_api/info",
+    "/gradio_api/file=/etc/passwd",
+    "/gradio_api/startup-events",
+    "/gradio_api/queue/data?session_hash=x",
+    "/gradio_api/heartbeat/x",
+    "/assets/x.js",
+    "/static/img/logo.svg",
+    "/console.js",
+    "/gradio_api/app_id",
+    "/gradio_api/proxy=https://example.org",
+    "/anything",
+]
 # What a page of Gradio without files needs, and the console's own.
 NEEDED = {
-    "/", "/config", "/config/", "/theme.css", "/favicon.ico", "/manifest.json", "/assets/{path:path}", "/static/{path:path}",
-    "/login", "/login.css", "/logout", "/healthz", "/here", "/console.css", "/console.js", "/gradio_api/info", "/gradio_api/info/",
-    "/gradio_api/startup-events", "/gradio_api/theme.css", "/gradio_api/heartbeat/{session_hash}", "/gradio_api/queue/join",
-    "/gradio_api/queue/data", "/gradio_api/run/{api_name}", "/gradio_api/run/{api_name}/", "/gradio_api/reset",
-    "/gradio_api/reset/", "/gradio_api/cancel",
-}  # fmt: skip
+    "/",
+    "/config",
+    "/config/",
+    "/theme.css",
+    "/favicon.ico",
+    "/manifest.json",
+    "/assets/{path:path}",
+    "/static/{path:path}",
+    "/login",
+    "/login.css",
+    "/logout",
+    "/healthz",
+    "/here",
+    "/console.css",
+    "/console.js",
+    "/gradio_api/info",
+    "/gradio_api/info/",
+    "/gradio_api/startup-events",
+    "/gradio_api/theme.css",
+    "/gradio_api/heartbeat/{session_hash}",
+    "/gradio_api/queue/join",
+    "/gradio_api/queue/data",
+    "/gradio_api/run/{api_name}",
+    "/gradio_api/run/{api_name}/",
+    "/gradio_api/reset",
+    "/gradio_api/reset/",
+    "/gradio_api/cancel",
+}
 # What Gradio takes from the environment, and a console must not.
 SWITCHES = {
     "GRADIO_SHARE": "1",
@@ -48,16 +80,20 @@ class Console:
     """A real process, with a hub that is away."""
 
     def __init__(self, root: Path) -> None:
-        Identity(root / "identity", ["localhost"])
+        HubIdentity(root / "identity", ["localhost"])
         self.temporary = root / "gradio"
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         self.env = env = {
-            **os.environ, "EMBRYOFL_CONSOLE_PORT": str(port), "EMBRYOFL_CONSOLE_HUB": "127.0.0.1:1",
+            **os.environ,
+            "EMBRYOFL_CONSOLE_PORT": str(port),
+            "EMBRYOFL_CONSOLE_HUB": "127.0.0.1:1",
             "EMBRYOFL_CONSOLE_IDENTITY": str(root / "identity" / "console"),
-            "EMBRYOFL_CONSOLE_STATE": str(root / "state"), "GRADIO_TEMP_DIR": str(self.temporary), **SWITCHES,
-        }  # fmt: skip
+            "EMBRYOFL_CONSOLE_STATE": str(root / "state"),
+            "GRADIO_TEMP_DIR": str(self.temporary),
+            **SWITCHES,
+        }
         made = [
             subprocess.run([PROGRAM, "password"], env=env, capture_output=True, text=True, check=True).stdout
             for _ in "12"
@@ -140,15 +176,21 @@ def test_there_is_no_upload_no_file_and_no_listing_of_the_api_beyond_what_a_page
         svg = {"files": ("embryo.png", b"<svg onload=alert(1)>", "image/svg+xml")}
         assert found.post("/gradio_api/upload", files=svg).status_code == 404
         assert found.post("/gradio_api/queue/join", content=b"x" * 100_000).status_code == 413
-        for path in ("/gradio_api/file=/etc/passwd", "/gradio_api/proxy=https://example.org", "/monitoring",
-                     "/static/../../etc/passwd", "/gradio_api/openapi.json", "/gradio_api/deep_link"):  # fmt: skip
+        for path in (
+            "/gradio_api/file=/etc/passwd",
+            "/gradio_api/proxy=https://example.org",
+            "/monitoring",
+            "/static/../../etc/passwd",
+            "/gradio_api/openapi.json",
+            "/gradio_api/deep_link",
+        ):
             assert found.get(path).status_code == 404, path
         assert found.put("/config").status_code == 405
 
 
 def test_guessing_is_slowed_down(tmp_path):
     password = new_password(tmp_path / "password")
-    found = Door(tmp_path / "password")
+    found = LoginSessions(tmp_path / "password")
     assert found.knows(found.enter(password)) and not found.too_many()
     for _ in range(MOST_TRIES):
         assert found.enter("guess") == ""
@@ -157,7 +199,7 @@ def test_guessing_is_slowed_down(tmp_path):
 
 def test_another_password_ends_the_sessions_of_the_one_before(tmp_path):
     first = new_password(tmp_path / "password")
-    found = Door(tmp_path / "password")
+    found = LoginSessions(tmp_path / "password")
     session = found.enter(first)
     second = new_password(tmp_path / "password")
     assert not found.knows(session) and found.enter(first) == "" and found.knows(found.enter(second))
@@ -212,9 +254,11 @@ def test_a_hostile_upload_finds_nobody_to_take_it(console):
             for path in ("/gradio_api/upload", "/upload", "/gradio_api/process_recording"):
                 assert found.post(path, files={"files": (name, data, "image/png")}).status_code == 404
         for number in range(8):  # a file of this machine in the place of a text
-            body = {"fn_index": number, "session_hash": "x", "data": [
-                {"path": "/etc/passwd", "orig_name": "x.png", "meta": {"_type": "gradio.FileData"}}
-            ] * 3}  # fmt: skip
+            body = {
+                "fn_index": number,
+                "session_hash": "x",
+                "data": [{"path": "/etc/passwd", "orig_name": "x.png", "meta": {"_type": "gradio.FileData"}}] * 3,
+            }
             assert "root:" not in found.post("/gradio_api/run/predict", json=body).text
     assert not [p for p in console.temporary.rglob("*") if p.is_file()]
 

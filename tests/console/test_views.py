@@ -22,13 +22,31 @@ from embryofl_server.report.summary import summarise
 EVIL = "<script>alert(1)</script>${constructor}{{x}}\"'><img src=x onerror=y>"
 IDLE = {"round": 0, "phase": "idle", "waiting": None, "deadline": 0}
 HUB = {
-    "port": 8443, "addresses": ["localhost:8443"], "certificate_names": ["hub.embryofl.internal"], "version": "0.1.0",
-    "certificate_ends": 4e9, "authority_ends": 4e9, "rotating": False, "missing": [], "tunnel": None, "approval": "auto",
-}  # fmt: skip
+    "port": 8443,
+    "addresses": ["localhost:8443"],
+    "certificate_names": ["hub.embryofl.internal"],
+    "version": "0.1.0",
+    "certificate_ends": 4e9,
+    "authority_ends": 4e9,
+    "rotating": False,
+    "missing": [],
+    "tunnel": None,
+    "approval": "auto",
+}
 EMPTY = {
-    "run": None, "progress": IDLE, "to_approve": [], "paused": [], "queued": [], "curve": [], "clinics": {}, "runs": [],
-    "roster": [], "invites": [], "hub": HUB, "pace": {"round_s": 0.0, "rounds": 0, "last": 0.0},
-}  # fmt: skip
+    "run": None,
+    "progress": IDLE,
+    "to_approve": [],
+    "paused": [],
+    "queued": [],
+    "curve": [],
+    "clinics": {},
+    "runs": [],
+    "roster": [],
+    "invites": [],
+    "hub": HUB,
+    "pace": {"round_s": 0.0, "rounds": 0, "last": 0.0},
+}
 
 
 def told(*days: int, seed: int = 0, n: int = 120) -> dict:
@@ -43,16 +61,26 @@ def found_of(evaluation: dict) -> dict:
     """`results.json` as the server writes it."""
     settings = RunSettings(rounds=2)
     record = {
-        "run": "run-0001", "round": 2, "sha256": "0" * 64, "use": "", "settings": settings.model_dump(),
-        "evaluation": evaluation, "best_validation": None, "calibration": learn_calibration(evaluation, settings),
-    }  # fmt: skip
+        "run": "run-0001",
+        "round": 2,
+        "sha256": "0" * 64,
+        "use": "",
+        "settings": settings.model_dump(),
+        "evaluation": evaluation,
+        "best_validation": None,
+        "calibration": learn_calibration(evaluation, settings),
+    }
     return summarise(record, [])
 
 
 @pytest.fixture(scope="module")
 def found():
-    return found_of({name: {"validation": told(3, 5, seed=i), "test": told(3, 5, seed=9 + i)}
-                     for i, name in enumerate(("oslo", "porto"))})  # fmt: skip
+    return found_of(
+        {
+            name: {"validation": told(3, 5, seed=i), "test": told(3, 5, seed=9 + i)}
+            for i, name in enumerate(("oslo", "porto"))
+        }
+    )
 
 
 class Tags(HTMLParser):
@@ -89,37 +117,77 @@ def safe(page: str) -> None:
 
 
 def test_what_clinics_and_people_write_is_text_and_no_html(found):
-    clinic = {"name": EVIL, "state": EVIL, "does": EVIL, "reason": EVIL, "online": False, "last_seen": 0, "labelled": EVIL,
-              "patients": EVIL, "meaning": EVIL, "key": EVIL, "since": 0}  # fmt: skip
-    run = {"name": EVIL, "state": "running", "round": 0, "reason": EVIL, "metrics": [], "since": 0,
-           "settings": {"rounds": 1, "model": EVIL, "strategy": EVIL}}  # fmt: skip
+    clinic = {
+        "name": EVIL,
+        "state": EVIL,
+        "does": EVIL,
+        "reason": EVIL,
+        "online": False,
+        "last_seen": 0,
+        "labelled": EVIL,
+        "patients": EVIL,
+        "meaning": EVIL,
+        "key": EVIL,
+        "since": 0,
+    }
+    run = {
+        "name": EVIL,
+        "state": "running",
+        "round": 0,
+        "reason": EVIL,
+        "metrics": [],
+        "since": 0,
+        "settings": {"rounds": 1, "model": EVIL, "strategy": EVIL},
+    }
     waiting = {"for_": [EVIL], "why": EVIL, "until": 9.0, "then": EVIL}
     state = EMPTY | {
-        "run": run, "progress": {"round": 1, "phase": EVIL, "waiting": waiting, "deadline": 9}, "to_approve": [EVIL],
-        "clinics": {EVIL: {"state": EVIL, "detail": EVIL, "labelled": None}}, "roster": [clinic], "queued": [EVIL],
+        "run": run,
+        "progress": {"round": 1, "phase": EVIL, "waiting": waiting, "deadline": 9},
+        "to_approve": [EVIL],
+        "clinics": {EVIL: {"state": EVIL, "detail": EVIL, "labelled": None}},
+        "roster": [clinic],
+        "queued": [EVIL],
         "runs": [{**run, "rounds": 1, "model": EVIL, "strategy": EVIL, "results": True}],
         "invites": [{"name": EVIL, "state": "open", "created": 1, "expires": 2}],
         "hub": HUB | {"tunnel": {"up": True, "address": EVIL, "before": EVIL, "words": EVIL}, "addresses": [EVIL]},
-    }  # fmt: skip
+    }
     record = clinic | {
-        "summary": {"counts": {EVIL: {"1": EVIL}}}, "warnings": [EVIL], "link": dict.fromkeys(
-            ("down_rate", "up_rate", "reconnects")),
+        "summary": {"counts": {EVIL: {"1": EVIL}}},
+        "warnings": [EVIL],
+        "link": dict.fromkeys(("down_rate", "up_rate", "reconnects")),
         "rounds": [{"run": EVIL, "round": 1, "result": "refused", "words": EVIL}],
-    }  # fmt: skip
+    }
     hostile = evil(copy.deepcopy(found))
     hostile["warnings"] = [{"level": "warn", "words": EVIL}]
-    outline = {"name": EVIL, "state": EVIL, "round": 1, "settings": {"rounds": 1, "strategy": EVIL}, "curve": [],
-               "final": {"test": {EVIL: {"auroc": {"value": 0.5, "interval": None}}}}}  # fmt: skip
+    outline = {
+        "name": EVIL,
+        "state": EVIL,
+        "round": 1,
+        "settings": {"rounds": 1, "strategy": EVIL},
+        "curve": [],
+        "final": {"test": {EVIL: {"auroc": {"value": 0.5, "interval": None}}}},
+    }
     other = outline | {"settings": {"rounds": 2, "strategy": "x"}}
     for page in (
-        now.now(state, EVIL), clinics.roster(state), clinics.record(record), clinics.invites(state),
-        clinics.local({EVIL: EVIL}), clinics.invited(EVIL, {"expires": 1, "manual": True, "lines": dict.fromkeys(
-            ("docker", "podman", "pip"), EVIL)}),
-        training.runs(state), training.about({"name": EVIL, "words": EVIL, "size": 1}, {}), connection.connection(state),
-        connection.audit([{"line": 1, "time": 1, "event": EVIL, "words": EVIL}]), connection.monitoring(EVIL, EVIL),
-        results.head(EVIL, hostile), results.page(hostile, "test", "pooled", "all"), results.page(hostile, "test", EVIL, "3"),
-        compare.compared([outline, other]), results.card(EVIL, EVIL),
-    ):  # fmt: skip
+        now.now(state, EVIL),
+        clinics.roster(state),
+        clinics.record(record),
+        clinics.invites(state),
+        clinics.local({EVIL: EVIL}),
+        clinics.invited(
+            EVIL, {"expires": 1, "manual": True, "lines": dict.fromkeys(("docker", "podman", "pip"), EVIL)}
+        ),
+        training.runs(state),
+        training.about({"name": EVIL, "words": EVIL, "size": 1}, {}),
+        connection.connection(state),
+        connection.audit([{"line": 1, "time": 1, "event": EVIL, "words": EVIL}]),
+        connection.monitoring(EVIL, EVIL),
+        results.head(EVIL, hostile),
+        results.page(hostile, "test", "pooled", "all"),
+        results.page(hostile, "test", EVIL, "3"),
+        compare.compared([outline, other]),
+        results.card(EVIL, EVIL),
+    ):
         safe(page)
 
 
@@ -144,11 +212,20 @@ def test_a_hub_that_is_away_or_new_has_pages_that_say_so(state):
 
 
 def test_the_next_step_names_who_is_missing_and_who_was_suspended():
-    run = {"name": "run-0001", "state": "running", "round": 0, "reason": "", "metrics": [],
-           "settings": {"rounds": 3, "model": "lite0", "strategy": "fedavg"}}  # fmt: skip
+    run = {
+        "name": "run-0001",
+        "state": "running",
+        "round": 0,
+        "reason": "",
+        "metrics": [],
+        "settings": {"rounds": 3, "model": "lite0", "strategy": "fedavg"},
+    }
     waiting = {"for_": ["oslo"], "why": "2 of 3 are online", "until": 0, "then": ""}
     state = EMPTY | {"run": run, "progress": IDLE | {"phase": "waiting", "waiting": waiting}}
-    away = {"oslo": {"state": "offline", "detail": "", "labelled": 3}, "porto": {"state": "suspended", "detail": "its labels", "labelled": 3}}  # fmt: skip
+    away = {
+        "oslo": {"state": "offline", "detail": "", "labelled": 3},
+        "porto": {"state": "suspended", "detail": "its labels", "labelled": 3},
+    }
     page = now.now(state | {"clinics": away}, "")
     assert texts.SWITCH_ON_NEXT.format(names="oslo") in page and "its labels" in page and "2 of 3 are online" in page
     away["oslo"]["state"] = "online"
@@ -156,8 +233,14 @@ def test_the_next_step_names_who_is_missing_and_who_was_suspended():
 
 
 def test_the_end_of_a_run_is_told_from_the_rounds_it_has_had():
-    run = {"name": "run-0001", "state": "running", "round": 4, "reason": "", "metrics": [],
-           "settings": {"rounds": 10, "model": "lite0", "strategy": "fedavg"}}  # fmt: skip
+    run = {
+        "name": "run-0001",
+        "state": "running",
+        "round": 4,
+        "reason": "",
+        "metrics": [],
+        "settings": {"rounds": 10, "model": "lite0", "strategy": "fedavg"},
+    }
     state = EMPTY | {"run": run, "progress": IDLE | {"phase": "training", "round": 5}}
     assert texts.END_UNKNOWN in now.now(state, "")
     page = now.now(state | {"pace": {"round_s": 20.0, "rounds": 4, "last": 1000.0}}, "")
@@ -199,8 +282,19 @@ def test_lines_of_a_chart_differ_by_more_than_colour_and_it_is_told_in_words():
 
 
 def test_the_estimate_says_where_it_comes_from():
-    cost = {"clinics": 3, "model_bytes": 2e6, "clinic_bytes": 42e6, "total_bytes": 126e6, "rounds": 10, "round_s": 6.0,
-            "total_s": 60.0, "from": "run", "run": "run-0004", "run_rounds": 5, "scaled": True}  # fmt: skip
+    cost = {
+        "clinics": 3,
+        "model_bytes": 2e6,
+        "clinic_bytes": 42e6,
+        "total_bytes": 126e6,
+        "rounds": 10,
+        "round_s": 6.0,
+        "total_s": 60.0,
+        "from": "run",
+        "run": "run-0004",
+        "run_rounds": 5,
+        "scaled": True,
+    }
     page = training.estimate(cost)
     assert "about 60 s" in page and "run-0004" in page and "126 MB" in page and texts.TIME_SCALED in page
     rough = training.estimate(cost | {"from": "images", "images": 400, "image_s": 0.024})
@@ -210,8 +304,16 @@ def test_the_estimate_says_where_it_comes_from():
 
 
 def test_what_there_is_one_of_is_not_said_in_the_plural():
-    cost = {"clinics": 1, "model_bytes": 2e6, "clinic_bytes": 6e6, "total_bytes": 6e6, "rounds": 1, "round_s": None,
-            "total_s": None, "from": "nothing"}  # fmt: skip
+    cost = {
+        "clinics": 1,
+        "model_bytes": 2e6,
+        "clinic_bytes": 6e6,
+        "total_bytes": 6e6,
+        "rounds": 1,
+        "round_s": None,
+        "total_s": None,
+        "from": "nothing",
+    }
     assert "6 MB for the one clinic," in (one := training.estimate(cost)) and "to and fro in one round." in one
     many = training.estimate(cost | {"clinics": 3, "rounds": 10})
     assert "6 MB for each of 3 clinics," in many and "to and fro in 10 rounds." in many
@@ -244,8 +346,14 @@ def test_runs_side_by_side_show_what_differs_and_where_figures_are_missing():
     final = {
         "test": {"pooled": {"auroc": {"value": 0.8, "interval": [0.7, 0.9]}, "auprc": None, "brier": None, "ece": None}}
     }
-    one = {"name": "run-0001", "state": "finished", "round": 3, "settings": settings, "curve": [[0, 0.5, 0.7], [1, 0.6, 0.6]],
-           "final": final}  # fmt: skip
+    one = {
+        "name": "run-0001",
+        "state": "finished",
+        "round": 3,
+        "settings": settings,
+        "curve": [[0, 0.5, 0.7], [1, 0.6, 0.6]],
+        "final": final,
+    }
     two = one | {"name": "run-0002", "state": "running", "settings": settings | {"strategy": "scaffold"}, "final": None}
     page = compare.compared([one, two])
     assert "scaffold" in page and "0.800" in page and ">lite0<" not in page and page.count("<figure") == 2
@@ -273,10 +381,20 @@ def test_the_form_becomes_settings_that_the_server_checks():
         "",
     ]
     assert collected(strategy, *values) == {
-        "model": "lite0", "strategy": "fedembryo", "rounds": 5, "local_epochs": 2, "seed": 7, "quorum": 0.5,
-        "round_deadline_s": "auto", "norm_clip": 5, "norm_bound": 50, "suspend_after": 3, "schedule": "constant",
-        "learning_rate": 0.001, "temperature": 2.5,
-    }  # fmt: skip
+        "model": "lite0",
+        "strategy": "fedembryo",
+        "rounds": 5,
+        "local_epochs": 2,
+        "seed": 7,
+        "quorum": 0.5,
+        "round_deadline_s": "auto",
+        "norm_clip": 5,
+        "norm_bound": 50,
+        "suspend_after": 3,
+        "schedule": "constant",
+        "learning_rate": 0.001,
+        "temperature": 2.5,
+    }
     values[5], values[7] = 2, 30
     assert collected({}, *values)["min_clinics"] == 2 and collected({}, *values)["round_deadline_s"] == 1800
     values[11] = "rounds"

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from embryofl.errors import UserError
-from embryofl_data.progress import Report
+from embryofl_data.progress import ProgressPrinter
 from embryofl_datagen.job import generate
 from embryofl_datagen.plan import HEADER, Settings
 
@@ -23,7 +23,7 @@ def made(
     out: Path, settings: Settings = SMALL, clinics: int = 2, only: int | None = None, workers: int = 1
 ) -> tuple[list[Path], str]:
     told = io.StringIO()
-    return generate(out, clinics, settings, only, Report(told), workers), told.getvalue()
+    return generate(out, clinics, settings, only, ProgressPrinter(told), workers), told.getvalue()
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from embryofl_data import Examples, pool
+from embryofl_data import ImageExamples, pool
 from embryofl_demo.compare import POOLED, compare, figures
 from embryofl_demo.intervals import Scored, auroc, draws, figure, sampled
 from embryofl_demo.plot import svg
@@ -59,12 +59,17 @@ def test_auroc_is_that_of_pairs_within_a_day_and_its_interval_that_of_patients()
 
 
 def test_pooled_examples_are_those_of_the_clinics_one_after_the_other():
-    def part(pixels: list[int], rows: list[int], embryos: list[int]) -> Examples:
+    def part(pixels: list[int], rows: list[int], embryos: list[int]) -> ImageExamples:
         n = len(rows)
-        return Examples(
-            np.array(pixels, np.uint8).reshape(-1, 1, 1, 1), np.array(rows), np.arange(n) % 2, np.full(n, 5),
-            np.array(embryos), np.array(embryos), np.array(embryos) - 1,
-        )  # fmt: skip
+        return ImageExamples(
+            np.array(pixels, np.uint8).reshape(-1, 1, 1, 1),
+            np.array(rows),
+            np.arange(n) % 2,
+            np.full(n, 5),
+            np.array(embryos),
+            np.array(embryos),
+            np.array(embryos) - 1,
+        )
 
     both = pool([part([1, 2, 3], [2, 0], [0, 0]), part([4, 5], [1, 0], [1, 0])])
     assert both.pixels[both.rows].ravel().tolist() == [3, 1, 5, 4]

@@ -6,7 +6,7 @@ import pytest
 
 from embryofl.errors import UserError
 from embryofl_demo.data import choose_place
-from embryofl_demo.layout import Place, base, current
+from embryofl_demo.layout import DemoFolder, base, current
 from embryofl_demo.stack import Stack, free_port, port_is_free
 
 
@@ -22,16 +22,16 @@ def test_no_federation_yet():
 
 def test_the_one_used_last_is_meant():
     for name in ("synthetic", "other-3"):
-        Place(base() / name).make_current()
+        DemoFolder(base() / name).make_current()
         assert current().root == base() / name
 
 
 def test_each_data_folder_and_number_of_clinics_is_a_federation_of_its_own(tmp_path):
     folder = tmp_path / "My Images!"
     folder.mkdir()
-    assert choose_place(None, None) == (Place(base() / "synthetic"), 3)
-    assert choose_place(None, 5) == (Place(base() / "synthetic"), 5)
-    assert choose_place(folder, 4) == (Place(base() / "my-images-4"), 4)
+    assert choose_place(None, None) == (DemoFolder(base() / "synthetic"), 3)
+    assert choose_place(None, 5) == (DemoFolder(base() / "synthetic"), 5)
+    assert choose_place(folder, 4) == (DemoFolder(base() / "my-images-4"), 4)
     assert choose_place(folder, None)[1] == 3
 
 
@@ -53,5 +53,5 @@ def test_a_port_in_use_is_said_with_what_to_do():
         port = taken.getsockname()[1]
         assert not port_is_free(port)
         with pytest.raises(UserError, match=f"Port {port} is in use.*PORT={port + 1}"):
-            Stack(Place(base() / "x"), port)
+            Stack(DemoFolder(base() / "x"), port)
     assert port_is_free(free_port())

@@ -13,7 +13,7 @@ import pytest
 
 from embryofl.errors import UserError
 from embryofl_demo import supervisor as module
-from embryofl_demo.control import Control
+from embryofl_demo.control import ControlSocket
 from embryofl_demo.supervisor import Supervisor, last_lines
 
 WAIT_S = 60.0
@@ -169,7 +169,12 @@ def test_the_end_of_a_log(tmp_path: Path):
 
 def test_a_clinic_that_is_stopped_on_purpose_stays_away_and_comes_back_when_wanted(supervisor, monkeypatch):
     monkeypatch.setattr(module, "STOP_S", 0.2)
-    supervisor.start("clinic-1", python("import signal, time; signal.signal(15, lambda *_: 0)\nwhile 1: time.sleep(1)"), {}, steered=True)  # fmt: skip
+    supervisor.start(
+        "clinic-1",
+        python("import signal, time; signal.signal(15, lambda *_: 0)\nwhile 1: time.sleep(1)"),
+        {},
+        steered=True,
+    )
     first = supervisor.pids()["clinic-1"]
     supervisor.want("clinic-1", running=False)
 
@@ -191,7 +196,7 @@ def test_a_clinic_that_is_stopped_on_purpose_stays_away_and_comes_back_when_want
 def test_the_demos_socket_is_for_this_user_and_for_its_clinics_alone(supervisor):
     supervisor.start("clinic-1", python("import time; time.sleep(600)"), {}, steered=True)
     supervisor.start("server", python("import time; time.sleep(600)"), {})
-    control = Control(supervisor)
+    control = ControlSocket(supervisor)
     try:
         until(control.socket.exists)
         assert control.socket.parent.stat().st_mode & 0o077 == 0

@@ -47,8 +47,13 @@ def test_the_commands_of_a_page_run(block, tmp_path, reader):
     text = block.text.replace("/path/to/images", str(images)).replace(".embryofl/venv/bin", str(BIN))
     done = subprocess.run(
         ["bash", "-euxo", "pipefail", "-c", text],
-        cwd=ROOT, env=reader, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT_S,
-    )  # fmt: skip
+        cwd=ROOT,
+        env=reader,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+    )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
 

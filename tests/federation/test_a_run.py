@@ -25,7 +25,10 @@ def test_the_run_ends_with_a_model_any_tool_can_read(federation, reference):
     assert all(bool(t.isfinite().all()) for t in state.values())
     record = json.loads((reference / "model.json").read_text())
     assert record["round"] == 4 and record["settings"]["seed"] == SETTINGS["seed"]
-    assert record["sha256"] == Checkpoints(reference, federation.place.hub / "weights" / reference.name, 3).latest().record["sha256"]  # fmt: skip
+    assert (
+        record["sha256"]
+        == Checkpoints(reference, federation.place.hub / "weights" / reference.name, 3).latest().record["sha256"]
+    )
 
 
 def test_metrics_have_a_line_for_each_clinic_and_one_for_all(federation, reference):

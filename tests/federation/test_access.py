@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from embryofl.errors import UserError
 from embryofl.files import write_atomic
 from embryofl.invite import Invite
-from embryofl_clinic.joining.identity import Identity
+from embryofl_clinic.joining.identity import ClinicIdentity
 from embryofl_clinic.joining.join import join
-from embryofl_clinic.link.fleet_link import FleetLink, Refused
+from embryofl_clinic.link.fleet_link import FleetLink, KeyRejected
 from embryofl_server.federation.blobs import SignedUrls
 from kits.federation import route_to, until
 from kits.gateway import SHUT, raw, status
@@ -43,7 +43,7 @@ def link_of(federation, key, folder) -> FleetLink:
 # -- keys ---------------------------------------------------------------------------------------------------------------
 def test_a_key_that_is_not_enrolled_is_refused(federation, tmp_path):
     link = link_of(federation, ec.generate_private_key(ec.SECP384R1()), tmp_path / "state")
-    with pytest.raises(Refused):
+    with pytest.raises(KeyRejected):
         link.connect()
     link.close()
 
@@ -55,7 +55,7 @@ def test_no_message_is_handed_out_to_a_key_that_is_not_its_clinics(federation, t
 
     key = ec.generate_private_key(ec.SECP384R1())
     if whose == "another clinic's":
-        key = Identity(federation.place.clinic("clinic-2") / "identity").key
+        key = ClinicIdentity(federation.place.clinic("clinic-2") / "identity").key
     file = federation.place.clinic("clinic-1") / "node_id"
     victim = int(until("clinic-1 has connected", lambda: file.exists() and file.read_text()))
     link = link_of(federation, key, tmp_path / "state")
@@ -77,13 +77,13 @@ def test_nobody_registers_a_key_through_the_gateway(federation, tmp_path):
     from embryofl_server.federation.superlink import _node_key
 
     key = ec.generate_private_key(ec.SECP384R1())
-    identity = Identity(tmp_path / "identity")
+    identity = ClinicIdentity(tmp_path / "identity")
     link = link_of(federation, key, tmp_path / "state")
     try:
         with pytest.raises(httpx.HTTPStatusError) as caught:
             link._client.RegisterNode(RegisterNodeFleetRequest(public_key=link._public))
         assert 400 <= caught.value.response.status_code < 500
-        with pytest.raises(Refused):
+        with pytest.raises(KeyRejected):
             link.connect()
     finally:
         link.close()
@@ -96,7 +96,7 @@ def invite_for(federation, name: str, secret: str) -> Invite:
 
 @pytest.mark.parametrize("name", ["clinic-1", "nobody"])
 def test_a_wrong_secret_lets_nobody_in(federation, tmp_path, name):
-    identity = Identity(tmp_path / "identity")
+    identity = ClinicIdentity(tmp_path / "identity")
     with pytest.raises(UserError, match="not known"):
         join(identity, invite_for(federation, name, secrets.token_urlsafe(24)), "quality", {}, threading.Event())
     assert identity.membership is None
@@ -104,7 +104,7 @@ def test_a_wrong_secret_lets_nobody_in(federation, tmp_path, name):
 
 def test_another_clinics_used_invite_is_worth_nothing(federation, tmp_path):
     """Somebody finds the invite of a clinic that has joined, and comes with a key of his own."""
-    honest, thief = Identity(tmp_path / "honest"), Identity(tmp_path / "thief")
+    honest, thief = ClinicIdentity(tmp_path / "honest"), ClinicIdentity(tmp_path / "thief")
     invite = Invite.parse(federation.stack.call("POST", "/control/invites", {"name": "visitor"})["invite"])
     join(honest, invite, "quality", {}, threading.Event())
     with pytest.raises(UserError, match="another key"):
@@ -115,7 +115,7 @@ def test_another_clinics_used_invite_is_worth_nothing(federation, tmp_path):
 
 def test_a_stranger_in_the_middle_is_not_trusted(federation, tmp_path):
     """Under the hub's address but with another certificate: the clinic does not even send its secret."""
-    from embryofl_server.members.identity import Identity as HubIdentity
+    from embryofl_server.members.identity import ClinicIdentity as HubIdentity
 
     HubIdentity(tmp_path / "other", ["localhost"])
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -137,7 +137,7 @@ def test_a_stranger_in_the_middle_is_not_trusted(federation, tmp_path):
         invite = invite_for(federation, "clinic-1", "s" * 32)
         invite = invite.model_copy(update={"hubs": [f"localhost:{server.getsockname()[1]}"]})
         with pytest.raises(UserError, match="Stopped"):
-            join(Identity(tmp_path / "identity"), invite, "quality", {}, stop)
+            join(ClinicIdentity(tmp_path / "identity"), invite, "quality", {}, stop)
     assert got == [b""]
 
 
@@ -169,8 +169,13 @@ def test_a_signed_url_opens_its_file_and_no_change_of_it_does(federation, refere
 
 def test_even_a_good_signature_opens_nothing_outside_the_models(federation, reference, urls):
     """Were a path like this ever signed, the file server would still not leave its folder."""
-    for path in ("/v1/model/../identity/ca.key", "/v1/model/%2e%2e/identity/ca.key", "/v1/model/..%2fidentity%2fca.key",
-                 "/v1/model//etc/passwd", f"/v1/model/{reference.name}/"):  # fmt: skip
+    for path in (
+        "/v1/model/../identity/ca.key",
+        "/v1/model/%2e%2e/identity/ca.key",
+        "/v1/model/..%2fidentity%2fca.key",
+        "/v1/model//etc/passwd",
+        f"/v1/model/{reference.name}/",
+    ):
         answer = raw(federation.port, federation.ca, f"GET {urls.sign('GET', path, 'clinic-1', 600)} HTTP/1.1")
         assert status(answer) in (400, 403, 404), (path, answer[:200])
         assert b"PRIVATE KEY" not in answer and b"root:" not in answer and b"round-0000" not in answer

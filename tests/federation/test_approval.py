@@ -37,9 +37,13 @@ def test_with_the_printed_line_a_clinic_joins_waits_until_it_is_approved_and_the
 
     def hub(*words: str) -> str:
         done = subprocess.run(
-            [program("embryofl-server"), *words], env={**os.environ, **hub_environment(federation.place)},
-            capture_output=True, text=True, timeout=120, check=True,
-        )  # fmt: skip
+            [program("embryofl-server"), *words],
+            env={**os.environ, **hub_environment(federation.place)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        )
         return done.stdout
 
     clinic = None

@@ -15,10 +15,24 @@ from kits.federation import Federation, draw_clinic, until
 
 HONEST = [f"clinic-{i}" for i in range(1, 5)]
 EVIL = "evil"
-REASONS = {"nan": "not_finite", "scale": "norm", "count": "examples", "claim": "metrics", "garbage": "malformed",
-           "big": "malformed", "huge": "no_upload"}  # fmt: skip
-SETTINGS = {"strategy": "trimmed_mean", "min_clinics": 4, "rounds": len(REASONS) + 1, "round_deadline_s": 60, "seed": 3,
-            "local_epochs": 2, "suspend_after": 0}  # fmt: skip
+REASONS = {
+    "nan": "not_finite",
+    "scale": "norm",
+    "count": "examples",
+    "claim": "metrics",
+    "garbage": "malformed",
+    "big": "malformed",
+    "huge": "no_upload",
+}
+SETTINGS = {
+    "strategy": "trimmed_mean",
+    "min_clinics": 4,
+    "rounds": len(REASONS) + 1,
+    "round_deadline_s": 60,
+    "seed": 3,
+    "local_epochs": 2,
+    "suspend_after": 0,
+}
 MEMORY_MORE = 150 << 20  # bytes that a part of the hub may need more because of an attack
 
 
@@ -108,10 +122,17 @@ def test_every_attack_at_the_gate_is_refused_and_seen_and_costs_nothing(attacked
     assert [r["refused"] for r in attacked.records(name)] == [{}, *({EVIL: reason} for _, reason in expected)]
     audited = [e["reason"] for e in attacked.audit("update_refused") if e["run"] == name]
     assert audited == [reason for _, reason in expected]
-    until("the metrics say so", lambda: {
-        x.split('reason="')[1].split('"')[0] for x in attacked.metrics().splitlines()
-        if x.startswith("embryofl_updates_refused_total") and EVIL in x
-    } >= set(REASONS.values()))  # fmt: skip
+    until(
+        "the metrics say so",
+        lambda: (
+            {
+                x.split('reason="')[1].split('"')[0]
+                for x in attacked.metrics().splitlines()
+                if x.startswith("embryofl_updates_refused_total") and EVIL in x
+            }
+            >= set(REASONS.values())
+        ),
+    )
     # the model is not only as good: it is the same
     assert (attacked.folder(name) / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
     assert abs(attacked.auroc(attacked.folder(name)) - attacked.auroc(folder)) <= 0.02

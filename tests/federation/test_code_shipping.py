@@ -66,10 +66,16 @@ def our_words(federation, run: str):
     """Texts in the place of ours: not JSON, unknown fields, another clinic, paths and addresses of elsewhere."""
     settings = json.loads((federation.folder(run) / "settings.json").read_text())
     good = {
-        "kind": "train", "run": run, "round": 1, "clinic": "clinic-1", "settings": settings, "layout": "0" * 16,
-        "model": {"url": "/v1/model/x", "size": 10, "sha256": "a" * 64}, "upload_url": "/v1/update/x",
+        "kind": "train",
+        "run": run,
+        "round": 1,
+        "clinic": "clinic-1",
+        "settings": settings,
+        "layout": "0" * 16,
+        "model": {"url": "/v1/model/x", "size": 10, "sha256": "a" * 64},
+        "upload_url": "/v1/update/x",
         "deadline": time.time() + 60,
-    }  # fmt: skip
+    }
     yield "import os"
     yield "[" * 10_000
     yield json.dumps(good | {"code": "__import__('os').system('x')"})

@@ -187,9 +187,15 @@ def test_a_port_in_use_is_said(demo, two_clinics):
 
 @pytest.mark.parametrize(
     ("setting", "words"),
-    [("ronuds=3", "rounds"), ("model=resnet999", "small_cnn"), ("strategy=fedmagic", "fedavg"), ("rounds", "name=value"),
-     ("rounds=many", "rounds"), ("learning_rate=-1", "learning_rate")],
-)  # fmt: skip
+    [
+        ("ronuds=3", "rounds"),
+        ("model=resnet999", "small_cnn"),
+        ("strategy=fedmagic", "fedavg"),
+        ("rounds", "name=value"),
+        ("rounds=many", "rounds"),
+        ("learning_rate=-1", "learning_rate"),
+    ],
+)
 def test_a_setting_that_cannot_be_is_said_before_anything_is_started(demo, two_clinics, setting, words):
     code, text = demo.run("up", "--data", str(two_clinics), "--set", setting)
     assert code == 2 and setting.split("=")[0] in text and words in text and "Traceback" not in text

@@ -20,16 +20,20 @@ def finished(federation):
     state = federation.place.clinic("clinic-1")
     card = state / "models" / run / "model.json"
     until("the model is at the clinic", card.exists, pause=0.5)
-    return SimpleNamespace(run=run, hub=federation.folder(run), state=state, card=card,
-                           data=federation.place.data("clinic-1"))  # fmt: skip
+    return SimpleNamespace(
+        run=run, hub=federation.folder(run), state=state, card=card, data=federation.place.data("clinic-1")
+    )
 
 
 def scored(finished, folder):
     """What `embryofl-clinic score` says of a folder."""
     done = subprocess.run(
         [COMMAND, "score", str(folder), "--state", str(finished.state), "--run", finished.run, "--format", "json"],
-        capture_output=True, text=True, timeout=120, check=True,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
     return json.loads(done.stdout)
 
 

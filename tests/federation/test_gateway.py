@@ -18,7 +18,7 @@ import pytest
 
 from embryofl.invite import HUB_NAME
 from embryofl_demo.stack import CADDYFILE, free_port, port_is_free, program
-from embryofl_server.members.identity import Identity
+from embryofl_server.members.identity import HubIdentity
 from kits.federation import until
 from kits.gateway import SHUT, raw, status
 
@@ -64,7 +64,7 @@ class Gateway:
     """Caddy with the project's own configuration."""
 
     def __init__(self, folder: Any) -> None:
-        identity = Identity(folder / "identity", ["localhost"])
+        identity = HubIdentity(folder / "identity", ["localhost"])
         self.ca, self.port = folder / "identity" / "ca.crt", free_port()
         self.server = Upstream(*map(str, identity.certificate))
         place = identity.superlink
@@ -171,8 +171,17 @@ def test_a_clinic_cannot_speak_for_the_gateway(gateway):
 
 def test_the_file_server_stays_in_its_folder(gateway):
     """Even where the signature check says yes to everything, as this stand-in does."""
-    for path in ("../outside", "%2e%2e/outside", "..%2foutside", "run-0001/../../outside", "run-0001/..%2f..%2foutside",
-                 "%252e%252e/outside", "", "run-0001", "run-0001/"):  # fmt: skip
+    for path in (
+        "../outside",
+        "%2e%2e/outside",
+        "..%2foutside",
+        "run-0001/../../outside",
+        "run-0001/..%2f..%2foutside",
+        "%252e%252e/outside",
+        "",
+        "run-0001",
+        "run-0001/",
+    ):
         answer = gateway.ask(f"GET /v1/model/{path}")
         assert status(answer) != 200 and b"OUTSIDE" not in answer and b"round-0001" not in answer, (path, answer[:300])
 
@@ -249,10 +258,23 @@ def test_a_scanner_of_tls_settings_finds_nothing_to_mend(gateway, tmp_path):
     """sslyze, against Mozilla's "intermediate" recommendations."""
     report = tmp_path / "scan.json"
     done = subprocess.run(
-        ["sslyze", "--sni", HUB_NAME, "--certinfo_ca_file", str(gateway.ca), "--mozilla_config", "intermediate",
-         "--json_out", str(report), f"127.0.0.1:{gateway.port}"],
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+        [
+            "sslyze",
+            "--sni",
+            HUB_NAME,
+            "--certinfo_ca_file",
+            str(gateway.ca),
+            "--mozilla_config",
+            "intermediate",
+            "--json_out",
+            str(report),
+            f"127.0.0.1:{gateway.port}",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     assert done.returncode == 0 and "OK - Compliant" in done.stdout, done.stdout[-2000:]
     (found,) = json.loads(report.read_text())["server_scan_results"]
     scan = {k: v["result"] for k, v in found["scan_result"].items() if v and v["status"] == "COMPLETED"}

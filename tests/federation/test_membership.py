@@ -11,9 +11,9 @@ import pytest
 
 from embryofl.errors import UserError
 from embryofl.invite import Invite
-from embryofl_clinic.joining.identity import Identity
+from embryofl_clinic.joining.identity import ClinicIdentity
 from embryofl_clinic.joining.join import join
-from embryofl_clinic.link.fleet_link import FleetLink, Refused
+from embryofl_clinic.link.fleet_link import FleetLink, KeyRejected
 from embryofl_demo.stack import hub_environment, program
 from kits.federation import Federation, draw_clinic, route_to, until
 
@@ -57,7 +57,7 @@ def guest(federation):
 
 def test_a_revoked_clinic_is_out_at_once_and_for_ever_and_the_run_goes_on(federation, guest, tmp_path):
     guest("guest-1")
-    stolen = Identity(federation.place.clinic("guest-1") / "identity")
+    stolen = ClinicIdentity(federation.place.clinic("guest-1") / "identity")
     run = federation.start_run(rounds=3, min_clinics=3)
     federation.under_way(run, 1)
     pids = federation.stack.supervisor.pids()
@@ -73,7 +73,7 @@ def test_a_revoked_clinic_is_out_at_once_and_for_ever_and_the_run_goes_on(federa
         link = FleetLink(route_to(federation.port, federation.ca), stolen.key, tmp_path, threading.Event())
         try:
             link.connect()
-        except Refused:
+        except KeyRejected:
             return True
         finally:
             link.close()
@@ -94,8 +94,11 @@ def command(federation: Federation, name: str, *words: str, **env: str) -> subpr
     return subprocess.run(
         [program("embryofl-clinic"), *words, "--state", str(federation.place.clinic(name))],
         env={**os.environ, "EMBRYOFL_DATA_DIR": str(federation.place.data(name)), **env},
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
 
 
 def test_a_clinic_sees_how_it_stands_and_leaves_by_itself(federation, guest):
@@ -172,8 +175,10 @@ def test_a_key_that_was_copied_and_is_used_beside_the_clinic_is_noticed(federati
     with (tmp_path / "log").open("wb") as log:
         thief = subprocess.Popen(
             [program("embryofl-clinic"), "run", "--state", str(copy)],
-            env={**os.environ, "EMBRYOFL_DATA_DIR": str(federation.place.data("guest-7"))}, stdout=log, stderr=log,
-        )  # fmt: skip
+            env={**os.environ, "EMBRYOFL_DATA_DIR": str(federation.place.data("guest-7"))},
+            stdout=log,
+            stderr=log,
+        )
         try:
             until("it is seen", lambda: "two places" in federation.status()["clinics"]["guest-7"]["detail"], 120)
         finally:
@@ -188,7 +193,7 @@ def test_a_key_that_was_copied_and_is_used_beside_the_clinic_is_noticed(federati
 def test_a_key_is_changed_in_the_middle_of_a_run_which_goes_on_and_the_old_one_is_dead(federation, guest, tmp_path):
     guest("guest-8")
     shutil.copytree(federation.place.clinic("guest-8") / "identity", tmp_path / "identity")
-    old, before = Identity(tmp_path / "identity"), listed(federation, "guest-8")["key"]
+    old, before = ClinicIdentity(tmp_path / "identity"), listed(federation, "guest-8")["key"]
     pid, run = federation.pid("guest-8"), federation.start_run(rounds=3, min_clinics=4)
     federation.under_way(run, 1)
     done = command(federation, "guest-8", "rotate-key")
@@ -199,7 +204,7 @@ def test_a_key_is_changed_in_the_middle_of_a_run_which_goes_on_and_the_old_one_i
     assert over["state"] == "finished", over["reason"]
     assert all("guest-8" in r["clinics"] for r in federation.records(run)[1:]) and federation.pid("guest-8") == pid
     link = FleetLink(route_to(federation.port, federation.ca), old.key, tmp_path, threading.Event())
-    with pytest.raises(Refused):
+    with pytest.raises(KeyRejected):
         link.connect()
     link.close()
     # cut off after the hub had said yes: with the old key still in place, the command is simply run again
@@ -215,9 +220,13 @@ def test_a_key_is_changed_in_the_middle_of_a_run_which_goes_on_and_the_old_one_i
 def test_the_coordinators_commands_print_what_to_send_and_list_who_is_there(federation):
     def hub(*words: str) -> subprocess.CompletedProcess:
         return subprocess.run(
-            [program("embryofl-server"), *words], env={**os.environ, **hub_environment(federation.place)},
-            capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
+            [program("embryofl-server"), *words],
+            env={**os.environ, **hub_environment(federation.place)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
 
     sent = hub("invite", "porto", "--days", "3").stdout
     docker = next(x for x in sent.splitlines() if x.startswith("docker run"))

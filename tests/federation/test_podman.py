@@ -33,9 +33,13 @@ def test_with_the_line_for_podman_a_clinic_joins_and_leaves(federation: Federati
         if str(path).startswith(str(federation.place.root.parents[1])):
             path.chmod(0o755)  # the container's user is another one
     sent = subprocess.run(
-        [program("embryofl-server"), "invite", "podman-1"], env={**os.environ, **hub_environment(federation.place)},
-        capture_output=True, text=True, timeout=120, check=True,
-    ).stdout  # fmt: skip
+        [program("embryofl-server"), "invite", "podman-1"],
+        env={**os.environ, **hub_environment(federation.place)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    ).stdout
     line = next(x for x in sent.splitlines() if x.startswith("podman run"))
     line = line.replace("/PATH/TO/IMAGES", str(data)).replace("--name embryofl", f"--name {NAME} --network host")
     line = line.replace("embryofl-state:", f"{NAME}:")  # on the hub's own machine, beside other tests

@@ -19,7 +19,7 @@ from cryptography import x509
 
 from embryofl.errors import UserError
 from embryofl.invite import HUB_NAME, Invite
-from embryofl_clinic.joining.identity import Identity
+from embryofl_clinic.joining.identity import ClinicIdentity
 from embryofl_clinic.joining.join import join
 from embryofl_demo.stack import hub_environment, program
 from kits import KITS
@@ -73,9 +73,11 @@ class Reached(Federation):
 def reached(tmp_path_factory: pytest.TempPathFactory, _environment: None) -> Iterator[Reached]:
     root = tmp_path_factory.mktemp("reach") / "reach"
     os.environ |= {
-        "NGROK_AUTHTOKEN": TOKEN, "NGROK_STANDIN": str(root), "NGROK_AGENT": str(KITS / "ngrok_agent.py"),
+        "NGROK_AUTHTOKEN": TOKEN,
+        "NGROK_STANDIN": str(root),
+        "NGROK_AGENT": str(KITS / "ngrok_agent.py"),
         "EMBRYOFL_CERTIFICATE_DAYS": str(CERTIFICATE_S / 86_400),
-    }  # fmt: skip
+    }
     found = Reached(root, ngrok=True)
     for name in ("clinic-1", "clinic-2"):
         draw_clinic(found.place.data(name), name)
@@ -105,7 +107,7 @@ def same_weights(reached: Reached, name: str, undisturbed: bytes) -> None:
 
 
 def known(reached: Reached, name: str) -> list[str]:
-    member = Identity(reached.place.clinic(name) / "identity").membership
+    member = ClinicIdentity(reached.place.clinic(name) / "identity").membership
     assert member is not None
     return member.hubs
 
@@ -166,14 +168,22 @@ def test_the_token_is_nowhere_to_be_seen(reached):
 
 @pytest.mark.parametrize(
     ("token", "agent", "words"),
-    [("", "ngrok_agent.py", "There is no token"), ("malformed-" + TOKEN, "ngrok_agent.py", "ERR_NGROK_105"),
-     ("unknown-" + TOKEN, "ngrok_agent.py", "ERR_NGROK_107"), ("crowded-" + TOKEN, "ngrok_agent.py", "ERR_NGROK_108"),
-     (TOKEN, "no_agent", "agent is missing")],
-)  # fmt: skip
+    [
+        ("", "ngrok_agent.py", "There is no token"),
+        ("malformed-" + TOKEN, "ngrok_agent.py", "ERR_NGROK_105"),
+        ("unknown-" + TOKEN, "ngrok_agent.py", "ERR_NGROK_107"),
+        ("crowded-" + TOKEN, "ngrok_agent.py", "ERR_NGROK_108"),
+        (TOKEN, "no_agent", "agent is missing"),
+    ],
+)
 def test_what_keeps_a_tunnel_from_opening_is_said_and_the_token_is_not(tmp_path, token, agent, words):
     file = tmp_path / "state.json"
-    env = {**os.environ, "NGROK_AUTHTOKEN": token, "EMBRYOFL_TUNNEL_FILE": str(file),
-           "EMBRYOFL_NGROK_PATH": str(KITS / agent)}  # fmt: skip
+    env = {
+        **os.environ,
+        "NGROK_AUTHTOKEN": token,
+        "EMBRYOFL_TUNNEL_FILE": str(file),
+        "EMBRYOFL_NGROK_PATH": str(KITS / agent),
+    }
     with (tmp_path / "log").open("wb") as log:
         tunnel = subprocess.Popen([program("embryofl-tunnel"), "run"], env=env, stdout=log, stderr=log)
         try:
@@ -215,9 +225,13 @@ def test_all_traffic_goes_through_the_clinics_proxy_which_alone_finds_the_hub(re
 
 @pytest.mark.parametrize(
     ("proxy", "words"),
-    [("http://127.0.0.1:{port}", "wants a name and password"), ("http://anna:pw@127.0.0.1:{port}", "does not let this"),
-     ("http://127.0.0.1:1", "through the proxy http://127.0.0.1:1"), ("socks5://x:1", "cannot be used")],
-)  # fmt: skip
+    [
+        ("http://127.0.0.1:{port}", "wants a name and password"),
+        ("http://anna:pw@127.0.0.1:{port}", "does not let this"),
+        ("http://127.0.0.1:1", "through the proxy http://127.0.0.1:1"),
+        ("socks5://x:1", "cannot be used"),
+    ],
+)
 def test_a_proxy_that_does_not_help_is_said(reached, tmp_path, caplog, monkeypatch, proxy, words):
     with Proxy({}, name="anna", password="pw") as found:
         monkeypatch.setenv("HTTPS_PROXY", proxy.format(port=found.port))
@@ -225,7 +239,7 @@ def test_a_proxy_that_does_not_help_is_said(reached, tmp_path, caplog, monkeypat
         stop = threading.Event()
         threading.Timer(3, stop.set).start()
         with caplog.at_level("INFO"), pytest.raises(UserError) as caught:
-            join(Identity(tmp_path / "identity"), invite, "quality", {}, stop)
+            join(ClinicIdentity(tmp_path / "identity"), invite, "quality", {}, stop)
         assert words in caplog.text + str(caught.value) and ":pw@" not in caplog.text
 
 
@@ -237,16 +251,20 @@ def test_no_proxy_is_honoured(reached, tmp_path, monkeypatch):
         monkeypatch.setattr(
             socket, "getaddrinfo", lambda host, port, *a, **k: [(2, 1, 6, "", ("127.0.0.1", int(port)))]
         )
-        join(Identity(tmp_path / "identity"), invite, "quality", {}, threading.Event())
+        join(ClinicIdentity(tmp_path / "identity"), invite, "quality", {}, threading.Event())
         assert proxy.asked == []
     reached.stack.call("POST", "/control/revoke", {"name": "lisbon"})
 
 
 def command(reached: Reached, *words: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [program("embryofl-server"), *words], env={**os.environ, **hub_environment(reached.place)},
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+        [program("embryofl-server"), *words],
+        env={**os.environ, **hub_environment(reached.place)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
 
 
 def left_behind_comes_back(reached: Reached, folder: Path) -> None:
@@ -254,12 +272,17 @@ def left_behind_comes_back(reached: Reached, folder: Path) -> None:
 
     def clinic(*words: str, **env: str) -> subprocess.CompletedProcess:
         return subprocess.run(
-            [program("embryofl-clinic"), *words], env={**os.environ, **env}, cwd=folder,
-            capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
+            [program("embryofl-clinic"), *words],
+            env={**os.environ, **env},
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
 
     state = ("--state", str(folder / "away"))
-    key = Identity(folder / "away" / "identity").fingerprint
+    key = ClinicIdentity(folder / "away" / "identity").fingerprint
     lost = clinic("status", *state)
     assert lost.returncode == 1 and "authority changed" in lost.stdout and "invite NAME --again" in lost.stdout
     no = command(reached, "invite", "faro")
@@ -268,7 +291,7 @@ def left_behind_comes_back(reached: Reached, folder: Path) -> None:
     assert "docker exec -e EMBRYOFL_INVITE=" in sent and "podman exec" in sent
     word = next(x for x in sent.splitlines() if x.startswith("EMBRYOFL_INVITE=")).split()[0].partition("=")[2]
     with pytest.raises(UserError, match="not known here"):  # found by somebody else, it makes no clinic
-        join(Identity(folder / "thief"), Invite.parse(word), "quality", {}, threading.Event())
+        join(ClinicIdentity(folder / "thief"), Invite.parse(word), "quality", {}, threading.Event())
     back = clinic("join", *state, EMBRYOFL_INVITE=word)
     assert back.returncode == 0 and "key and membership stay" in back.stdout, back.stderr
     told = clinic("status", *state)
@@ -281,7 +304,7 @@ def left_behind_comes_back(reached: Reached, folder: Path) -> None:
 
 def test_the_authority_is_changed_in_the_middle_of_a_run_without_anybody_left_behind(reached, undisturbed, tmp_path):
     pids, before = reached.stack.supervisor.pids(), reached.invite("porto")
-    away = Identity(tmp_path / "away" / "identity")  # a clinic that is not there when it happens
+    away = ClinicIdentity(tmp_path / "away" / "identity")  # a clinic that is not there when it happens
     join(away, reached.invite("faro"), "quality", {}, threading.Event())
     assert command(reached, "rotate-ca", "--finish").returncode == 2
     name = reached.start_run(**RUN)
@@ -300,7 +323,7 @@ def test_the_authority_is_changed_in_the_middle_of_a_run_without_anybody_left_be
     until("the gateway shows it", lambda: reached.certificate().issuer == new.subject)
     assert reached.invite("braga").ca.count("BEGIN") == 1
     for clinic in ("clinic-1", "clinic-2"):
-        where = Identity(reached.place.clinic(clinic) / "identity")
+        where = ClinicIdentity(reached.place.clinic(clinic) / "identity")
         until(f"{clinic} trusts only the new one", lambda w=where: w.membership.ca.count("BEGIN") == 1)  # type: ignore[union-attr]
     same_weights(reached, reached.start_run(**RUN), undisturbed)
     assert reached.stack.supervisor.pids() == pids
@@ -309,4 +332,4 @@ def test_the_authority_is_changed_in_the_middle_of_a_run_without_anybody_left_be
     stop = threading.Event()
     threading.Timer(2, stop.set).start()
     with pytest.raises(UserError):
-        join(Identity(tmp_path / "porto"), before, "quality", {}, stop)
+        join(ClinicIdentity(tmp_path / "porto"), before, "quality", {}, stop)

@@ -40,8 +40,10 @@ def secrets(federation: Federation) -> dict[str, set[bytes]]:
     done = subprocess.run(
         [program("embryofl-clinic"), "join", "--state", str(federation.place.clinic("used-1"))],
         env={**os.environ, "EMBRYOFL_DATA_DIR": str(federation.place.data("used-1")), "EMBRYOFL_INVITE": words[0]},
-        capture_output=True, timeout=120, check=True,
-    )  # fmt: skip
+        capture_output=True,
+        timeout=120,
+        check=True,
+    )
     (federation.place.logs / "used-1.log").write_bytes(done.stdout + done.stderr)
     federation.stack.call("POST", "/control/revoke", {"name": "used-1"})
     found = {

@@ -57,8 +57,12 @@ def test_others_see_a_clinics_figures_only_if_it_says_so_and_never_by_subtractio
         assert "For the coordinator alone" in text and "not shown on their own" not in text
     told = subprocess.run(
         [program("embryofl-clinic"), "status", "--state", str(federation.place.clinic("clinic-1"))],
-        env=os.environ, capture_output=True, text=True, timeout=120, check=True,
-    )  # fmt: skip
+        env=os.environ,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
     assert "may be shown to others" in told.stdout and "show_metrics = True" in told.stdout
     # what clinics get of the finished model has no clinic's figures
     card = federation.place.clinic("clinic-2") / "models" / folder.name / "model.json"

@@ -17,9 +17,12 @@ def command(federation):
 
     def run(*words: str) -> tuple[int, str]:
         done = subprocess.run(
-            [program("embryofl-server"), *words], capture_output=True, text=True, timeout=120,
+            [program("embryofl-server"), *words],
+            capture_output=True,
+            text=True,
+            timeout=120,
             env={**os.environ, **federation.stack._hub_env()},
-        )  # fmt: skip
+        )
         return done.returncode, done.stdout + done.stderr
 
     return run
@@ -86,8 +89,9 @@ def test_a_suspended_clinic_is_told_and_left_out_and_comes_back_and_nobody_else_
     until("it was told", lambda: "takes part again" in federation.log("clinic-2"), 60)
     assert {n: federation.pid(n) for n in before} == before
     assert [(e["clinic"], e["event"]) for e in [*federation.audit("suspended"), *federation.audit("resumed")]] == [
-        ("clinic-2", "suspended"), ("clinic-2", "resumed")
-    ]  # fmt: skip
+        ("clinic-2", "suspended"),
+        ("clinic-2", "resumed"),
+    ]
     assert federation.audit("suspended")[-1]["by"]
 
 

@@ -66,9 +66,14 @@ def two(tmp_path: Path) -> Iterator[Federation]:
 
 LAST = {"rounds": 3, "min_clinics": 2, "learning_rate": 0.003}
 BEST = {
-    "rounds": 5, "min_clinics": 2, "learning_rate": 0.02, "schedule": "constant", "choose": "best", "patience": 1,
+    "rounds": 5,
+    "min_clinics": 2,
+    "learning_rate": 0.02,
+    "schedule": "constant",
+    "choose": "best",
+    "patience": 1,
     "threshold_sensitivity": 0.9,
-}  # fmt: skip
+}
 
 
 def told(folder: Path, *kinds: str) -> list[dict[str, object]]:

@@ -19,7 +19,7 @@ from embryofl_clinic.link.fleet_link import FleetLink, Incoming
 from embryofl_clinic.link.transfer import Transfers
 from embryofl_clinic.service import serve
 from embryofl_clinic.settings import load_settings
-from embryofl_clinic.workload.embryo import Trained, Workbench
+from embryofl_clinic.workload.embryo import Trained, WorkloadCache
 
 SETTINGS = load_settings()
 CHUNK = b"\0" * (1 << 20)
@@ -33,7 +33,7 @@ def attack() -> str:
     return words[min(ROUND[0], len(words)) - 1]
 
 
-class AttackingBench(Workbench):
+class AttackingBench(WorkloadCache):
     """Bends what was trained."""
 
     def get(self, request: Any) -> Any:

@@ -36,9 +36,15 @@ def why_not() -> str:
 def run(*command: str, env: dict[str, str] | None = None, stdin: str = "", ok: bool = True) -> str:
     """Run a command, return what it printed (both streams); AssertionError with that when it fails and `ok`."""
     done = subprocess.run(
-        command, input=stdin, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
-        cwd=ROOT, env={**os.environ, **(env or {})},
-    )  # fmt: skip
+        command,
+        input=stdin,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, **(env or {})},
+    )
     assert not ok or done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stdout}"
     return done.stdout
 
@@ -71,9 +77,15 @@ class Containers:
             "EMBRYOFL_DEMO_DIR": str(folder / "no-demo"),
             "EMBRYOFL_HOSTNAMES": "localhost,127.0.0.1",
             "EMBRYOFL_CONSOLE_PORT": str(self.console_port),
-            "EMBRYOFL_PROMETHEUS_PORT": str(self.prometheus_port), "EMBRYOFL_GRAFANA_PORT": str(self.grafana_port),
-            "CLINICS": "", "DATA": "", "IMAGES": "", "SET": "", "GPU": "", "YES": "",
-        }  # fmt: skip
+            "EMBRYOFL_PROMETHEUS_PORT": str(self.prometheus_port),
+            "EMBRYOFL_GRAFANA_PORT": str(self.grafana_port),
+            "CLINICS": "",
+            "DATA": "",
+            "IMAGES": "",
+            "SET": "",
+            "GPU": "",
+            "YES": "",
+        }
 
     def make(self, target: str, ok: bool = True, **options: str | int) -> str:
         """`make TARGET NAME=value ...`"""
@@ -97,8 +109,16 @@ class Containers:
     def container(self, service: str) -> str:
         """The id of a service's container."""
         label = "label=com.docker.compose"
-        return run("docker", "ps", "-aq", "--no-trunc", "--filter", f"{label}.project={PROJECT}", "--filter",
-                   f"{label}.service={service}").strip()  # fmt: skip
+        return run(
+            "docker",
+            "ps",
+            "-aq",
+            "--no-trunc",
+            "--filter",
+            f"{label}.project={PROJECT}",
+            "--filter",
+            f"{label}.service={service}",
+        ).strip()
 
     def containers(self) -> dict[str, dict[str, Any]]:
         """`docker inspect` of all containers of the project, by service."""

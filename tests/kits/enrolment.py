@@ -6,7 +6,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from embryofl.messages import Enrolment, StandingQuestion, proof_text, standing_text
+from embryofl.messages import Enrolment, StatusRequest, proof_text, status_text
 
 
 def openssh(key) -> str:
@@ -21,8 +21,8 @@ def enrolment(name: str, secret: str, key=None, signer=None, **changes) -> Enrol
 
 
 def ask_standing(key, name, asked=1.5, signed_name=None, session="", knows="", shows=None):
-    proof = key.sign(standing_text(signed_name or name, asked, session, shows=shows), ec.ECDSA(SHA256())).hex()
-    return StandingQuestion(name=name, asked=asked, session=session, knows=knows, shows=shows, proof=proof)
+    proof = key.sign(status_text(signed_name or name, asked, session, shows=shows), ec.ECDSA(SHA256())).hex()
+    return StatusRequest(name=name, asked=asked, session=session, knows=knows, shows=shows, proof=proof)
 
 
 def join(hub, name, key=None, secret=None):

@@ -15,21 +15,27 @@ import psutil
 from PIL import Image
 
 from embryofl.invite import HUB_NAME, Invite
-from embryofl.messages import Link
+from embryofl.messages import HubContact
 from embryofl_clinic.joining.route import Route
-from embryofl_demo.layout import Place
+from embryofl_demo.layout import DemoFolder
 from embryofl_demo.stack import Stack, free_port
 from embryofl_server.runs.log import OVER
 
 WAIT_S = 180.0  # patience for anything on a busy machine; nothing here takes a tenth of it when the machine is free
 SETTINGS = {
-    "model": "small_cnn", "rounds": 2, "image_size": 48, "local_epochs": 1, "batch_size": 16, "min_clinics": 3, "seed": 1
-}  # fmt: skip
+    "model": "small_cnn",
+    "rounds": 2,
+    "image_size": 48,
+    "local_epochs": 1,
+    "batch_size": 16,
+    "min_clinics": 3,
+    "seed": 1,
+}
 
 
 def route_to(port: int, ca: Path) -> Route:
     """The way to a gateway on this machine."""
-    return Route(Link(hubs=[f"localhost:{port}"], ca=ca.read_text(), server_name=HUB_NAME))
+    return Route(HubContact(hubs=[f"localhost:{port}"], ca=ca.read_text(), server_name=HUB_NAME))
 
 
 def until(what: str, ready: Callable[[], Any], seconds: float = WAIT_S, pause: float = 0.05) -> Any:
@@ -44,9 +50,15 @@ def until(what: str, ready: Callable[[], Any], seconds: float = WAIT_S, pause: f
 
 
 def draw_clinic(
-    root: Path, tag: str, patients: int = 24, cohort: int = 3, label: int | None = None, disc: float = 0.0,
-    *, graded: bool = False,
-) -> Path:  # fmt: skip
+    root: Path,
+    tag: str,
+    patients: int = 24,
+    cohort: int = 3,
+    label: int | None = None,
+    disc: float = 0.0,
+    *,
+    graded: bool = False,
+) -> Path:
     """A clinic's folder of small noisy images, brighter for class 1, whose every name carries `tag`.
 
     With `disc`, what tells the classes apart can be learned: a disc whose radius is larger by so many pixels for class 1,
@@ -66,8 +78,10 @@ def draw_clinic(
         name = f"FILE-{tag}-{rng.integers(1 << 40):010x}.png"
         Image.fromarray(pixels).save(root / "images" / name)
         patient, embryo = f"PATIENT-{tag}-{number // cohort:03}", f"EMBRYO-{tag}-{number:03}"
-        lines.append(f"images/{name},{its_label},{patient},{embryo},{3 if number // cohort % 2 else 5}"
-                     + (f",{2 + 3 * its_label},{'CA'[its_label]}," if graded else ""))  # fmt: skip
+        lines.append(
+            f"images/{name},{its_label},{patient},{embryo},{3 if number // cohort % 2 else 5}"
+            + (f",{2 + 3 * its_label},{'CA'[its_label]}," if graded else "")
+        )
     (root / "labels.csv").write_text("\n".join(lines) + "\n")
     return root
 
@@ -75,7 +89,7 @@ def draw_clinic(
 class ViaStack(Stack):
     """A stack whose clinics named in `via` are invited to another address (a proxy in front of the gateway)."""
 
-    def __init__(self, place: Place, port: int, *, ngrok: bool = False) -> None:
+    def __init__(self, place: DemoFolder, port: int, *, ngrok: bool = False) -> None:
         super().__init__(place, port, ngrok=ngrok)
         self.via: dict[str, int] = {}
 
@@ -91,7 +105,7 @@ class Federation:
     """Hub and clinics as real processes below `root`."""
 
     def __init__(self, root: Path, *, ngrok: bool = False) -> None:
-        self.place = Place(root)
+        self.place = DemoFolder(root)
         root.mkdir(parents=True, exist_ok=True)
         self.stack = ViaStack(self.place, free_port(), ngrok=ngrok)
         self.port = self.stack.ports["gateway"]

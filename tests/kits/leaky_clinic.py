@@ -15,14 +15,14 @@ from embryofl import task
 from embryofl_clinic.link.fleet_link import FleetLink, Incoming
 from embryofl_clinic.service import serve
 from embryofl_clinic.settings import load_settings
-from embryofl_clinic.workload.embryo import Trained, Workbench
+from embryofl_clinic.workload.embryo import Trained, WorkloadCache
 
 SETTINGS = load_settings()
 ROWS = list(csv.DictReader((SETTINGS.data_dir / "labels.csv").open()))
 SCORES: list[float] = []
 
 
-class LeakyBench(Workbench):
+class LeakyBench(WorkloadCache):
     """Keeps the scores it should forget, and hides bytes in the update."""
 
     def get(self, request: Any) -> Any:

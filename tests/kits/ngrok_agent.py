@@ -96,9 +96,14 @@ class Tunnels:
         self._target, name = str(options["addr"]), options["name"]
         self._listen(options.get("remote_addr", ""))
         self.found[name] = {
-            "name": name, "ID": "x", "uri": f"/api/tunnels/{name}", "proto": "tcp", "public_url": self._url,
-            "config": {"addr": self._target, "inspect": False}, "metrics": {},
-        }  # fmt: skip
+            "name": name,
+            "ID": "x",
+            "uri": f"/api/tunnels/{name}",
+            "proto": "tcp",
+            "public_url": self._url,
+            "config": {"addr": self._target, "inspect": False},
+            "metrics": {},
+        }
         say("info", "started tunnel", obj="tunnels", name=name, addr=self._target, url=self._url)
         return self.found[name]
 

@@ -34,13 +34,13 @@ if _FILE:
 
     socket.getaddrinfo = _getaddrinfo
 
-from embryofl_clinic.joining.identity import Identity  # noqa: E402
+from embryofl_clinic.joining.identity import ClinicIdentity  # noqa: E402
 from embryofl_clinic.service import serve  # noqa: E402
 from embryofl_clinic.settings import load_settings  # noqa: E402
-from embryofl_clinic.workload.embryo import Workbench  # noqa: E402
+from embryofl_clinic.workload.embryo import WorkloadCache  # noqa: E402
 
 
-class SlowBench(Workbench):
+class SlowBench(WorkloadCache):
     """The same work, slowly."""
 
     def get(self, request: Any) -> Any:
@@ -61,6 +61,6 @@ class SlowBench(Workbench):
 if __name__ == "__main__":
     settings = load_settings(hubs=os.environ.get("ODD_HUBS"))
     if os.environ.get("ODD_HUBS"):
-        identity = Identity(settings.identity_dir)
+        identity = ClinicIdentity(settings.identity_dir)
         identity.remember(identity.membership.model_copy(update={"hubs": [settings.hubs]}))  # type: ignore[union-attr]
     serve(settings, SlowBench(settings) if os.environ.get("ODD_SLOW") else None)

@@ -11,16 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from embryofl.messages import Reply, Request, RunSettings, Update
+from embryofl.messages import Reply, Request, RunSettings, UploadReceipt
 from embryofl.metrics import ScoreSums
 from embryofl.wire import Layout
 from embryofl_server.federation import exchange as module
 from embryofl_server.federation.blobs import SignedUrls, Uploads
 from embryofl_server.federation.checkpoint import Checkpoints
-from embryofl_server.federation.lifeline import Hub
+from embryofl_server.federation.lifeline import RunContext
 from embryofl_server.federation.loop import RoundLoop
 from embryofl_server.federation.superlink import Answer, LinkLost, Node
-from embryofl_server.members.store import Store
+from embryofl_server.members.store import ClinicStore
 from embryofl_server.runs.log import Runs
 from embryofl_server.runs.progress import Progress
 
@@ -89,11 +89,18 @@ class FakeLink:
                 yield data
 
             asyncio.run(self.uploads.receive(request.upload_url.split("?")[0], len(data), body()))
-            update = Update(size=len(data), sha256=hashlib.sha256(data).hexdigest())
+            update = UploadReceipt(size=len(data), sha256=hashlib.sha256(data).hexdigest())
         reply = Reply(
-            kind=request.kind, run=request.run, round=request.round, layout=request.layout, examples=20,
-            train_loss=0.5, update=update, refused="not today" if what == "refuse" else "", **self._figures(request),
-        )  # fmt: skip
+            kind=request.kind,
+            run=request.run,
+            round=request.round,
+            layout=request.layout,
+            examples=20,
+            train_loss=0.5,
+            update=update,
+            refused="not today" if what == "refuse" else "",
+            **self._figures(request),
+        )
         return Answer(message, text=reply.model_dump_json())
 
     def answers(self, ids: list[str]) -> list[Answer]:
@@ -107,13 +114,21 @@ def stages(tmp_path: Path, packed: Any, monkeypatch: Any) -> Iterator[Any]:
     """`stage(**settings)`: a run ready to be executed with `stage.go()`."""
     monkeypatch.setattr(module, "PRESENCE_S", 0.02)
     uploads = Uploads(tmp_path / "uploads")
-    store = Store(tmp_path / "clinics.db")
+    store = ClinicStore(tmp_path / "clinics.db")
     for name in NAMES:
         store.enrol(name, store.invite(name, 1), f"key-{name}", "quality", {})
     link, runs, audit = FakeLink(uploads, packed), Runs(tmp_path / "runs"), []
     idle: dict[str, float] = {}
-    hub = Hub(link, store, SignedUrls(b"k", lambda _: True), uploads, Progress(), lambda e, **d: audit.append((e, d)),
-              lambda name, reason: store.set_state(name, "suspended", reason), lambda name: idle.get(name, 0.0))  # fmt: skip
+    hub = RunContext(
+        link,
+        store,
+        SignedUrls(b"k", lambda _: True),
+        uploads,
+        Progress(),
+        lambda e, **d: audit.append((e, d)),
+        lambda name, reason: store.set_state(name, "suspended", reason),
+        lambda name: idle.get(name, 0.0),
+    )
 
     def make(**settings: Any) -> SimpleNamespace:
         run = runs.create(RunSettings(**({"rounds": 3, "min_clinics": 3, "norm_clip": 0} | settings)))
@@ -125,8 +140,18 @@ def stages(tmp_path: Path, packed: Any, monkeypatch: Any) -> Iterator[Any]:
             found.said = RoundLoop(hub, run, checkpoints, threading.Event()).execute()
             return (run.folder / "model.safetensors").read_bytes()
 
-        found = SimpleNamespace(run=run, go=go, link=link, audit=audit, checkpoints=checkpoints, left=uploads,
-                                store=store, progress=hub.progress, idle=idle, said="")  # fmt: skip
+        found = SimpleNamespace(
+            run=run,
+            go=go,
+            link=link,
+            audit=audit,
+            checkpoints=checkpoints,
+            left=uploads,
+            store=store,
+            progress=hub.progress,
+            idle=idle,
+            said="",
+        )
         return found
 
     yield make

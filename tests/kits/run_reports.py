@@ -15,8 +15,12 @@ from embryofl_server.runs.log import Run, Runs
 
 REPORT = ("results.json", "model-card.json", "model-card.md", "model-card.html")
 FILES = ("model.safetensors", "model.json", *REPORT, *(name.replace(".", "-public.") for name in REPORT))
-SUMMARY = {"counts": {"5": {"1": 40, "0": 60, "unlabelled": "<5"}}, "image_sizes": {}, "patients": 20,
-           "shows_metrics": True}  # fmt: skip
+SUMMARY = {
+    "counts": {"5": {"1": 40, "0": 60, "unlabelled": "<5"}},
+    "image_sizes": {},
+    "patients": 20,
+    "shows_metrics": True,
+}
 
 Scores = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
@@ -43,9 +47,12 @@ def maker(folder: Path, packed: Any) -> Any:
     runs = Runs(folder / "runs")
 
     def write_one(
-        found: dict[str, Any] | None, clinics: dict[str, Clinic] | None = None, run: Run | None = None,
-        incomplete: str = "", **settings: Any,
-    ) -> Run:  # fmt: skip
+        found: dict[str, Any] | None,
+        clinics: dict[str, Clinic] | None = None,
+        run: Run | None = None,
+        incomplete: str = "",
+        **settings: Any,
+    ) -> Run:
         run = run or runs.create(RunSettings(rounds=2, **settings))
         checkpoints = Checkpoints(run.folder, folder / "weights" / run.name, 3)
         if checkpoints.latest() is None:

@@ -47,8 +47,12 @@ def finished_model(folder: Path, seed: int = 1, model: str = "small_cnn", **card
     packed = wire.pack(create_model(model, seed=seed).state_dict())
     (folder / "model.safetensors").write_bytes(packed)
     said = {
-        "run": "run-0001", "round": 4, "sha256": hashlib.sha256(packed).hexdigest(), "calibration": CALIBRATION,
-        "settings": {"model": model, "image_size": 64, "meaning": "quality", "rounds": 4}, "use": "Research use only",
-    } | card  # fmt: skip
+        "run": "run-0001",
+        "round": 4,
+        "sha256": hashlib.sha256(packed).hexdigest(),
+        "calibration": CALIBRATION,
+        "settings": {"model": model, "image_size": 64, "meaning": "quality", "rounds": 4},
+        "use": "Research use only",
+    } | card
     (folder / "model.json").write_text(json.dumps(said))
     return folder / "model.safetensors"

@@ -12,7 +12,7 @@ from embryofl.messages import RunSettings
 from embryofl.metrics import ScoreSums
 from embryofl.wire import Layout
 from embryofl_server.federation.checkpoint import Checkpoints
-from embryofl_server.hub import HubService
+from embryofl_server.hub import Hub
 from embryofl_server.monitor.exporter import make_registry
 from embryofl_server.runs import metric_lines
 from embryofl_server.settings import HubSettings
@@ -46,7 +46,7 @@ class FilledHub:
 
     def open(self) -> None:
         """Start the hub (again), with its exporter."""
-        self.service = HubService(HubSettings(state_dir=self.folder, superlink_address="127.0.0.1:9"))
+        self.service = Hub(HubSettings(state_dir=self.folder, superlink_address="127.0.0.1:9"))
         self.service.presence = lambda: {n: n in self.online for n in self.names}
         self.registry = make_registry(self.service)
 
@@ -73,12 +73,21 @@ class FilledHub:
         checkpoints = Checkpoints(run.folder, self.folder / "weights" / run.name, 3)
         clinics = {
             name: {
-                "examples": 100, "train_loss": 0.6, "norm": 1.5, "distance": 0.7, "share": 0.25, "scale": 0.5, "device": "cuda:0", "memory_bytes": 5_000,
-                "reconnects": 1, "validation": sums(i, skill).to_dict(),
+                "examples": 100,
+                "train_loss": 0.6,
+                "norm": 1.5,
+                "distance": 0.7,
+                "share": 0.25,
+                "scale": 0.5,
+                "device": "cuda:0",
+                "memory_bytes": 5_000,
+                "reconnects": 1,
+                "validation": sums(i, skill).to_dict(),
                 "seconds": {"download": 0.1, "evaluate": 0.2, "train": 4.0, "loading": 0.5, "upload": 0.3},
             }
-            for i, name in enumerate(self.names) if name not in refused
-        }  # fmt: skip
+            for i, name in enumerate(self.names)
+            if name not in refused
+        }
         for name, reason in refused.items():
             run.event("refused", round=number, clinic=name, reason=reason, words="")
         record = {"clinics": clinics, "refused": refused, "began": 0.0, "seconds": {"clinics": 5.0}}
@@ -94,8 +103,14 @@ class FilledHub:
         }
         record = {"round": run.state["round"], "evaluation": evaluation}
         (run.folder / "model.json").write_text(json.dumps(record))
-        run.rewrite_metrics([*run.metrics(), *metric_lines.final_lines({**record, "evaluation": {
-            n: {k: v for k, v in e.items()} for n, e in evaluation.items()}})])  # fmt: skip
+        run.rewrite_metrics(
+            [
+                *run.metrics(),
+                *metric_lines.final_lines(
+                    {**record, "evaluation": {n: {k: v for k, v in e.items()} for n, e in evaluation.items()}}
+                ),
+            ]
+        )
         run.event("finished", round=record["round"], sha256="")
         run.set_state("finished", record["round"])
 
@@ -112,8 +127,9 @@ def read(registry: CollectorRegistry) -> dict[str, float]:
     """Everything a registry exports."""
     return {
         s.name + "{" + ",".join(f'{k}="{v}"' for k, v in sorted(s.labels.items())) + "}": s.value
-        for family in registry.collect() for s in family.samples
-    }  # fmt: skip
+        for family in registry.collect()
+        for s in family.samples
+    }
 
 
 def names_of(registry: CollectorRegistry) -> set[str]:

@@ -9,7 +9,7 @@ import pytest
 
 from embryofl.metric_names import CLINIC_STATES, HUB, ROUND_PHASES, RUN_STATES
 from embryofl_demo.stack import free_port
-from embryofl_server.hub import HubService
+from embryofl_server.hub import Hub
 from embryofl_server.monitor.exporter import Exporter
 from embryofl_server.settings import HubSettings
 
@@ -180,8 +180,9 @@ def test_a_round_that_is_over_waits_for_nobody(hub):
 def test_enumerations_have_one_value(hub):
     hub.run(1)
     for name, label, known in (
-        ("embryofl_run_state", "state", RUN_STATES), ("embryofl_round_phase", "phase", ROUND_PHASES),
-    ):  # fmt: skip
+        ("embryofl_run_state", "state", RUN_STATES),
+        ("embryofl_round_phase", "phase", ROUND_PHASES),
+    ):
         assert sum(hub.value(name, **{label: v}) for v in known) == 1
 
 
@@ -241,7 +242,7 @@ def test_a_damaged_line_does_not_take_the_metrics_away(hub):
 
 def test_the_exporter_listens_where_it_is_told_and_only_then(tmp_path):
     port = free_port()
-    hub = HubService(HubSettings(state_dir=tmp_path / "hub", superlink_address="127.0.0.1:9", metrics_port=port))
+    hub = Hub(HubSettings(state_dir=tmp_path / "hub", superlink_address="127.0.0.1:9", metrics_port=port))
     exporter = Exporter(hub)
     exporter.start()
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
@@ -249,7 +250,7 @@ def test_the_exporter_listens_where_it_is_told_and_only_then(tmp_path):
     exporter.close()
     with pytest.raises(OSError):
         urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics")
-    silent = Exporter(HubService(HubSettings(state_dir=tmp_path / "other", superlink_address="127.0.0.1:9")))
+    silent = Exporter(Hub(HubSettings(state_dir=tmp_path / "other", superlink_address="127.0.0.1:9")))
     silent.start()
     silent.close()
 
@@ -259,7 +260,7 @@ def test_a_port_that_is_taken_is_said_and_harms_nothing(tmp_path, caplog):
 
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        hub = HubService(HubSettings(state_dir=tmp_path / "hub", superlink_address="127.0.0.1:9", metrics_port=port))
+        hub = Hub(HubSettings(state_dir=tmp_path / "hub", superlink_address="127.0.0.1:9", metrics_port=port))
         exporter = Exporter(hub)
         exporter.start()
         exporter.close()

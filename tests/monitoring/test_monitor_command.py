@@ -22,8 +22,13 @@ def test_a_port_in_use_is_named(root, tmp_path):
     (tmp_path / "current").write_text("one")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        done = monitor(root, PROMETHEUS="true", EMBRYOFL_DEMO_DIR=str(tmp_path), EMBRYOFL_MONITOR_DIR=str(tmp_path / "m"),
-                       MONITOR_PORT=str(port))  # fmt: skip
+        done = monitor(
+            root,
+            PROMETHEUS="true",
+            EMBRYOFL_DEMO_DIR=str(tmp_path),
+            EMBRYOFL_MONITOR_DIR=str(tmp_path / "m"),
+            MONITOR_PORT=str(port),
+        )
     assert done.returncode == 2 and f"Port {port} is in use" in done.stderr and not (tmp_path / "m").exists()
 
 

@@ -11,12 +11,23 @@ from embryofl.metric_names import HUB, PROCESS, TRAINER
 WORD = re.compile(r"\b(?:embryofl|process)_\w+")
 RECORDED = re.compile(r"\bembryofl:\w+(?::\w+)?")
 NOT_SHOWN = {  # exported for a person's own queries
-    "embryofl_hub_start_timestamp_seconds", "embryofl_run_info", "embryofl_checkpoint_size_bytes", "embryofl_trainer_info",
-    "embryofl_trainer_contact_timestamp_seconds", "embryofl_trainer_answers_total", "embryofl_trainer_phase",
-    "embryofl_trainer_round", "embryofl_trainer_loading_seconds_total", "embryofl_trainer_train_loss",
-    "embryofl_trainer_examples", "embryofl_trainer_reconnects_total", "embryofl_clinic_phase_seconds_total",
-    "embryofl_rounds_total", "embryofl_round_waiting_for", "embryofl_trainer_suspended",
-}  # fmt: skip
+    "embryofl_hub_start_timestamp_seconds",
+    "embryofl_run_info",
+    "embryofl_checkpoint_size_bytes",
+    "embryofl_trainer_info",
+    "embryofl_trainer_contact_timestamp_seconds",
+    "embryofl_trainer_answers_total",
+    "embryofl_trainer_phase",
+    "embryofl_trainer_round",
+    "embryofl_trainer_loading_seconds_total",
+    "embryofl_trainer_train_loss",
+    "embryofl_trainer_examples",
+    "embryofl_trainer_reconnects_total",
+    "embryofl_clinic_phase_seconds_total",
+    "embryofl_rounds_total",
+    "embryofl_round_waiting_for",
+    "embryofl_trainer_suspended",
+}
 
 
 def strings(value):

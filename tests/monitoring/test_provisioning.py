@@ -17,8 +17,11 @@ TEXT, YES, NO = {"type": "string", "minLength": 1}, {"const": True}, {"const": F
 def only(required, **optional):
     """An object with these fields and no others."""
     return {
-        "type": "object", "properties": {**required, **optional}, "required": list(required), "additionalProperties": False,
-    }  # fmt: skip
+        "type": "object",
+        "properties": {**required, **optional},
+        "required": list(required),
+        "additionalProperties": False,
+    }
 
 
 def several(item):
@@ -32,11 +35,18 @@ SCHEMAS = {
             "datasources": several(
                 only(
                     {
-                        "name": TEXT, "uid": TEXT, "type": {"const": "prometheus"}, "access": {"const": "proxy"}, "url": TEXT,
-                        "isDefault": YES, "editable": NO,
+                        "name": TEXT,
+                        "uid": TEXT,
+                        "type": {"const": "prometheus"},
+                        "access": {"const": "proxy"},
+                        "url": TEXT,
+                        "isDefault": YES,
+                        "editable": NO,
                     },
                     orgId={"type": "integer"},
-                    jsonData=only({}, timeInterval=TEXT, httpMethod={"enum": ["GET", "POST"]}, manageAlerts={"type": "boolean"}),
+                    jsonData=only(
+                        {}, timeInterval=TEXT, httpMethod={"enum": ["GET", "POST"]}, manageAlerts={"type": "boolean"}
+                    ),
                 )
             ),
         },
@@ -48,15 +58,21 @@ SCHEMAS = {
             "providers": several(
                 only(
                     {
-                        "name": TEXT, "type": {"const": "file"}, "disableDeletion": YES, "allowUiUpdates": NO,
+                        "name": TEXT,
+                        "type": {"const": "file"},
+                        "disableDeletion": YES,
+                        "allowUiUpdates": NO,
                         "options": only({"path": TEXT}, foldersFromFilesStructure={"type": "boolean"}),
                     },
-                    orgId={"type": "integer"}, folder={"type": "string"}, folderUid=TEXT, updateIntervalSeconds={"type": "integer"},
+                    orgId={"type": "integer"},
+                    folder={"type": "string"},
+                    folderUid=TEXT,
+                    updateIntervalSeconds={"type": "integer"},
                 )
             ),
         }
     ),
-}  # fmt: skip
+}
 
 
 @pytest.fixture

@@ -75,8 +75,14 @@ def test_everything_in_the_table_is_exported_and_nothing_else(metrics, exported)
 def test_the_clinic_is_the_only_name_in_a_label():
     assert all(m.labels[0] == "clinic" for m in TRAINER.values())
     assert {label for m in TRAINER.values() for label in m.labels} == {
-        "clinic", "version", "protocol", "device", "result", "phase", "direction",
-    }  # fmt: skip
+        "clinic",
+        "version",
+        "protocol",
+        "device",
+        "result",
+        "phase",
+        "direction",
+    }
 
 
 def test_memory_is_that_of_the_process_without_a_gpu():

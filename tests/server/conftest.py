@@ -8,7 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from embryofl.wire import Layout
-from embryofl_server.hub import HubService
+from embryofl_server.hub import Hub
 from embryofl_server.settings import HubSettings
 from kits.rounds import stages
 
@@ -52,10 +52,10 @@ def make_hub(tmp_path: Path):
     """Make (or start again) the hub of this test."""
     made = []
 
-    def make(**settings) -> HubService:
+    def make(**settings) -> Hub:
         if made:
             made[-1].store.close()
-        made.append(HubService(HubSettings(state_dir=tmp_path / "hub", superlink_address="127.0.0.1:9", **settings)))
+        made.append(Hub(HubSettings(state_dir=tmp_path / "hub", superlink_address="127.0.0.1:9", **settings)))
         return made[-1]
 
     yield make

@@ -10,18 +10,18 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from fastapi.testclient import TestClient
 
 from embryofl.errors import UserError
-from embryofl.messages import Enrolment, StandingQuestion, proof_text
+from embryofl.messages import Enrolment, StatusRequest, proof_text
 from embryofl_server.api.app import RecentFailures, create_app
 from embryofl_server.federation.blobs import BadUrl
-from embryofl_server.hub import HubService
-from embryofl_server.members.store import Refused
+from embryofl_server.hub import Hub
+from embryofl_server.members.store import EnrolmentRejected
 from embryofl_server.settings import HubSettings
 from kits.enrolment import ask_standing, enrolment
 
 
 @pytest.fixture
 def hub(tmp_path):
-    found = HubService(HubSettings(state_dir=tmp_path / "hub", superlink_address="127.0.0.1:9"))
+    found = Hub(HubSettings(state_dir=tmp_path / "hub", superlink_address="127.0.0.1:9"))
     yield found
     found.store.close()
 
@@ -33,10 +33,10 @@ def test_an_invited_clinic_with_a_key_of_its_own_joins(hub):
 
 def test_a_key_without_its_private_half_does_not(hub):
     secret, stranger = hub.membership.invite("anna").secret, ec.generate_private_key(ec.SECP384R1())
-    with pytest.raises(Refused, match="proof"):
+    with pytest.raises(EnrolmentRejected, match="proof"):
         hub.membership.enrol(enrolment("anna", secret, signer=stranger))
     for proof in ("", "zz", "00" * 50):
-        with pytest.raises(Refused, match="proof"):
+        with pytest.raises(EnrolmentRejected, match="proof"):
             hub.membership.enrol(enrolment("anna", secret, proof=proof))
     assert hub.store.clinics() == {}
 
@@ -45,7 +45,7 @@ def test_a_proof_made_for_one_invite_is_not_good_for_another(hub):
     first, second = hub.membership.invite("anna").secret, hub.membership.invite("bert").secret
     made = enrolment("anna", first)
     for change in ({"name": "bert", "secret": second}, {"secret": second}, {"name": "bert"}):
-        with pytest.raises(Refused):
+        with pytest.raises(EnrolmentRejected):
             hub.membership.enrol(made.model_copy(update=change))
 
 
@@ -55,7 +55,7 @@ def test_other_kinds_of_key_are_refused(hub):
     line = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
     proof = key.sign(proof_text("anna", secret, line)).hex()
     for public in (line, "ssh-rsa AAAA", "rubbish", ""):
-        with pytest.raises(Refused):
+        with pytest.raises(EnrolmentRejected):
             hub.membership.enrol(Enrolment(name="anna", secret=secret, public_key=public, proof=proof))
 
 
@@ -114,7 +114,7 @@ def test_a_paused_run_stays_paused_until_it_is_continued_and_lets_others_pass(hu
     first.set_state("finished", 3)
     assert hub.runs.next() == third
     hub.store.close()
-    again = HubService(HubSettings(state_dir=tmp_path / "hub", superlink_address="127.0.0.1:9"))  # a restart
+    again = Hub(HubSettings(state_dir=tmp_path / "hub", superlink_address="127.0.0.1:9"))  # a restart
     assert again.runs.get(second.name).state["state"] == "paused" and again.runs.next() == third
     assert again.status()["paused"] == [second.name]
     assert again.continue_run(by="somebody") == second and again.runs.next() == second
@@ -125,8 +125,11 @@ def test_a_run_in_the_queue_can_be_stopped(hub, start):
     first, second = start(), start()
     hub.stop_run(second.name, by="somebody")
     assert second.state["state"] == "stopped" and hub.runs.next() == first
-    ended = [e for e in map(json.loads, (hub.settings.state_dir / "audit.jsonl").read_text().splitlines())
-             if e["event"] == "run_ended"]  # fmt: skip
+    ended = [
+        e
+        for e in map(json.loads, (hub.settings.state_dir / "audit.jsonl").read_text().splitlines())
+        if e["event"] == "run_ended"
+    ]
     assert [(e["run"], e["state"], e["by"]) for e in ended] == [(second.name, "stopped", "somebody")]
 
 
@@ -150,8 +153,11 @@ def test_what_cannot_be_steered_is_said(hub, start):
 
 def test_who_starts_a_run_with_which_settings_is_in_the_audit_log(hub, start):
     start(rounds=3, seed=5)
-    (line,) = [e for e in map(json.loads, (hub.settings.state_dir / "audit.jsonl").read_text().splitlines())
-               if e["event"] == "run_started"]  # fmt: skip
+    (line,) = [
+        e
+        for e in map(json.loads, (hub.settings.state_dir / "audit.jsonl").read_text().splitlines())
+        if e["event"] == "run_started"
+    ]
     assert line["by"] == "somebody" and line["settings"]["rounds"] == 3 and line["settings"]["seed"] == 5
 
 
@@ -165,10 +171,14 @@ def test_a_suspended_clinic_is_told_why_and_nobody_else_is(hub):
     assert (told.state, told.reason) == ("suspended", "three wild answers") and told.refused is None
     assert abs(told.time - time.time()) < 60
     assert hub.membership.standing(ask_standing(other, "bert")).state == "enrolled"
-    for question in (ask_standing(other, "anna"), ask_standing(key, "nobody"), ask_standing(key, "anna", signed_name="bert"),
-                     StandingQuestion(name="anna", asked=1.5, proof="zz"),
-                     ask_standing(key, "anna").model_copy(update={"asked": 2.5})):  # fmt: skip
-        with pytest.raises(Refused):
+    for question in (
+        ask_standing(other, "anna"),
+        ask_standing(key, "nobody"),
+        ask_standing(key, "anna", signed_name="bert"),
+        StatusRequest(name="anna", asked=1.5, proof="zz"),
+        ask_standing(key, "anna").model_copy(update={"asked": 2.5}),
+    ):
+        with pytest.raises(EnrolmentRejected):
             hub.membership.standing(question)
 
 
@@ -193,9 +203,17 @@ def api(hub):
     return TestClient(create_app(hub))  # without its life span: no conductor, no SuperLink
 
 
-CONTROL = [("GET", "/control/status"), ("GET", "/control/runs"), ("POST", "/control/runs"), ("POST", "/control/stop"),
-           ("POST", "/control/invites"), ("POST", "/control/pause"), ("POST", "/control/continue"),
-           ("POST", "/control/suspend"), ("POST", "/control/resume")]  # fmt: skip
+CONTROL = [
+    ("GET", "/control/status"),
+    ("GET", "/control/runs"),
+    ("POST", "/control/runs"),
+    ("POST", "/control/stop"),
+    ("POST", "/control/invites"),
+    ("POST", "/control/pause"),
+    ("POST", "/control/continue"),
+    ("POST", "/control/suspend"),
+    ("POST", "/control/resume"),
+]
 
 
 @pytest.mark.parametrize(("method", "path"), CONTROL)

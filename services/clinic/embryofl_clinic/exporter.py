@@ -27,7 +27,7 @@ from embryofl.metric_names import CLINIC_PHASES, TRAINER, TRAINER_PHASES
 
 if TYPE_CHECKING:
     from embryofl_clinic.settings import ClinicSettings
-    from embryofl_data import Examples
+    from embryofl_data import ImageExamples
 
 log = logging.getLogger("embryofl.exporter")
 
@@ -105,7 +105,7 @@ class TrainerMetrics:
         whole, more = divmod(done, an_epoch)
         self._images = self._images_before + whole * self._examples + min(more * self._batch_size, self._examples)
 
-    def timed(self, examples: "Examples") -> "Examples":
+    def timed(self, examples: "ImageExamples") -> "ImageExamples":
         """The same examples; the time of reading their pixels is counted as loading."""
         return dataclasses.replace(examples, pixels=cast(np.ndarray, _TimedPixels(examples.pixels, self)))
 
@@ -137,10 +137,17 @@ class TrainerMetrics:
             running = time.monotonic() - since if name == phase else 0.0
             out.add("embryofl_trainer_phase_seconds_total", self._phase_seconds[name] + running, name)
         for name, value in (
-            ("round", self._round), ("epoch", self._epoch), ("epochs", self._epochs), ("batch", self._batch),
-            ("batches", self._batches), ("images_total", self._images), ("loading_seconds_total", self._loading),
-            ("train_loss", self._loss), ("examples", self._examples), ("device_memory_bytes", memory(self._device)),
-        ):  # fmt: skip
+            ("round", self._round),
+            ("epoch", self._epoch),
+            ("epochs", self._epochs),
+            ("batch", self._batch),
+            ("batches", self._batches),
+            ("images_total", self._images),
+            ("loading_seconds_total", self._loading),
+            ("train_loss", self._loss),
+            ("examples", self._examples),
+            ("device_memory_bytes", memory(self._device)),
+        ):
             out.add(f"embryofl_trainer_{name}", value)
         for direction in ("down", "up"):
             out.add("embryofl_trainer_transferred_bytes_total", self._bytes[direction], direction)
@@ -188,5 +195,7 @@ def start(settings: "ClinicSettings", metrics: TrainerMetrics) -> None:
     except OSError as exc:
         log.error(
             "no metrics: %s:%d cannot be listened on (%s). Free the port or choose another with EMBRYOFL_METRICS_PORT.",
-            settings.metrics_host, settings.metrics_port, exc.strerror,
-        )  # fmt: skip
+            settings.metrics_host,
+            settings.metrics_port,
+            exc.strerror,
+        )

@@ -7,11 +7,11 @@ import threading
 
 from embryofl_clinic import exporter
 from embryofl_clinic.exporter import TrainerMetrics
-from embryofl_clinic.joining.enter import enter
-from embryofl_clinic.joining.identity import Identity
+from embryofl_clinic.joining.enter import join_federation
+from embryofl_clinic.joining.identity import ClinicIdentity
 from embryofl_clinic.policy.rules import load_rules
 from embryofl_clinic.settings import ClinicSettings
-from embryofl_clinic.workload.embryo import Workbench
+from embryofl_clinic.workload.embryo import WorkloadCache
 
 # Before flwr is imported: no telemetry, no look for updates.
 os.environ.update(FLWR_TELEMETRY_ENABLED="0", FLWR_DISABLE_UPDATE_CHECK="1")
@@ -19,7 +19,7 @@ os.environ.update(FLWR_TELEMETRY_ENABLED="0", FLWR_DISABLE_UPDATE_CHECK="1")
 log = logging.getLogger("embryofl.clinic")
 
 
-def begin() -> threading.Event:
+def setup_logging_and_signals() -> threading.Event:
     """Set up logging; returns an event that SIGTERM and SIGINT set."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for noisy in ("httpx", "httpcore", "flwr"):
@@ -30,7 +30,7 @@ def begin() -> threading.Event:
     return stop
 
 
-def serve(settings: ClinicSettings, bench: Workbench | None = None) -> None:
+def serve(settings: ClinicSettings, bench: WorkloadCache | None = None) -> None:
     """Run one clinic in this process.
 
     Raises
@@ -38,10 +38,10 @@ def serve(settings: ClinicSettings, bench: Workbench | None = None) -> None:
     UserError
         When the data cannot be trained on, or the clinic cannot join.
     """
-    stop = begin()
+    stop = setup_logging_and_signals()
     load_rules(settings.state_dir)  # a policy that cannot be read is said now
-    identity = Identity(settings.identity_dir)
-    membership = identity.membership or enter(settings, identity, stop)
+    identity = ClinicIdentity(settings.identity_dir)
+    membership = identity.membership or join_federation(settings, identity, stop)
     import torch
 
     if settings.threads:
@@ -49,10 +49,10 @@ def serve(settings: ClinicSettings, bench: Workbench | None = None) -> None:
     own = bench is None
     metrics = TrainerMetrics(membership.name, settings.state_dir / "alive")
     exporter.start(settings, metrics)
-    bench = bench or Workbench(settings, metrics)
+    bench = bench or WorkloadCache(settings, metrics)
     if own:
         bench.warm_up()
-    from embryofl_clinic.trainer import Agent
+    from embryofl_clinic.trainer import Trainer
 
-    Agent(settings, identity, membership, bench, stop, metrics).run()
+    Trainer(settings, identity, membership, bench, stop, metrics).run()
     log.info("stopped")

@@ -8,21 +8,21 @@ import time
 from pydantic import ValidationError
 
 from embryofl.errors import DataError, UserError
-from embryofl.messages import Link, Reply, Request, explain, round_seed
+from embryofl.messages import HubContact, Reply, Request, explain, round_seed
 from embryofl.wire import WireError
 from embryofl_clinic.exporter import TrainerMetrics, memory
 from embryofl_clinic.joining.clock import HubClock
-from embryofl_clinic.joining.identity import Identity, Membership
-from embryofl_clinic.joining.others import Federation
+from embryofl_clinic.joining.identity import ClinicIdentity, JoinedHub
+from embryofl_clinic.joining.others import OthersStatistics
 from embryofl_clinic.joining.route import Route
-from embryofl_clinic.joining.standing import GONE, StandingDesk
+from embryofl_clinic.joining.standing import GONE, StatusPoller
 from embryofl_clinic.link.fetching import Fetcher
-from embryofl_clinic.link.fleet_link import FleetLink, Incoming, Refused, RunGone, Stopped
+from embryofl_clinic.link.fleet_link import FleetLink, Incoming, KeyRejected, RunGone, Stopped
 from embryofl_clinic.link.transfer import TransferRefused, Transfers
 from embryofl_clinic.policy.rules import Policy, shows_metrics
 from embryofl_clinic.policy.sent import SentLog
 from embryofl_clinic.settings import ClinicSettings
-from embryofl_clinic.workload.embryo import Trained, Workbench, Workload
+from embryofl_clinic.workload.embryo import Trained, Workload, WorkloadCache
 
 log = logging.getLogger("embryofl.clinic")
 
@@ -33,15 +33,15 @@ GONE_S = 600.0  # the same when the key never works again
 KEY_LOOK_S = 1.0  # between two looks whether there is another key
 
 
-class Agent:
+class Trainer:
     """One clinic at work.
 
     Parameters
     ----------
     settings : ClinicSettings
-    identity : Identity
-    membership : Membership
-    bench : Workbench
+    identity : ClinicIdentity
+    membership : JoinedHub
+    bench : WorkloadCache
         Gives the workload for a request; another one can be put in its place to run another workload.
     stop : threading.Event
     metrics : TrainerMetrics, optional
@@ -51,9 +51,9 @@ class Agent:
     def __init__(
         self,
         settings: ClinicSettings,
-        identity: Identity,
-        membership: Membership,
-        bench: Workbench,
+        identity: ClinicIdentity,
+        membership: JoinedHub,
+        bench: WorkloadCache,
         stop: threading.Event,
         metrics: TrainerMetrics | None = None,
     ) -> None:
@@ -63,9 +63,17 @@ class Agent:
         self._metrics = metrics or TrainerMetrics(membership.name)
         self._clock = HubClock()
         self._route = Route(membership, settings.hubs)
-        self._standing = StandingDesk(identity, membership, self._route, self._clock, self._metrics,
-                                      Federation(settings.state_dir), self._renamed, self._told,
-                                      lambda: shows_metrics(settings.state_dir))  # fmt: skip
+        self._standing = StatusPoller(
+            identity,
+            membership,
+            self._route,
+            self._clock,
+            self._metrics,
+            OthersStatistics(settings.state_dir),
+            self._renamed,
+            self._told,
+            lambda: shows_metrics(settings.state_dir),
+        )
         self._sent, self._fetcher = SentLog(settings.state_dir), Fetcher(settings.state_dir, self._clock)
         self._last: tuple[tuple[str, int, str, str], Trained | None, Reply] | None = None
         self._up = False
@@ -76,12 +84,7 @@ class Agent:
         while not self._stop.is_set():
             self._identity.reload()
             link = FleetLink(
-                self._route,
-                self._identity.key,
-                self._settings.state_dir,
-                self._stop,
-                self._note_state,
-                self._clock,
+                self._route, self._identity.key, self._settings.state_dir, self._stop, self._note_state, self._clock
             )
             transfers = Transfers(self._route, self._stop, self._clock)
             try:
@@ -91,7 +94,7 @@ class Agent:
                 self._serve(link, transfers)
             except Stopped:
                 pass
-            except Refused as exc:
+            except KeyRejected as exc:
                 if self._identity.reload():
                     log.info("this clinic's key was changed: it connects with the new one")
                     continue
@@ -106,8 +109,9 @@ class Agent:
                 log.warning(
                     "the hub does not know this clinic's key right now (%s): it may have just restarted, or the clinic is "
                     "not enrolled; next try in %.0f s",
-                    exc, refused_delay,
-                )  # fmt: skip
+                    exc,
+                    refused_delay,
+                )
                 self._stop.wait(refused_delay)
                 refused_delay = min(refused_delay * 1.6, REFUSED_MOST_S)
             except Exception:  # whatever comes from the hub does not end this process
@@ -133,8 +137,9 @@ class Agent:
             else:
                 log.warning(
                     "the hub cannot be reached (%s): trying again until it can. If the coordinator names another address, "
-                    "tell this clinic: embryofl-clinic hub ADDRESS:PORT", self._route.troubles() or reason,
-                )  # fmt: skip
+                    "tell this clinic: embryofl-clinic hub ADDRESS:PORT",
+                    self._route.troubles() or reason,
+                )
         if not self._up:
             self._look_it_up()
 
@@ -147,11 +152,14 @@ class Agent:
                 self._standing.membership = found
                 self._route.update(_link_of(found))
 
-    def _told(self, link: Link) -> None:
+    def _told(self, link: HubContact) -> None:
         """The hub says how it is reached and known from now on. This came from the hub that this clinic trusts."""
         told = self._membership.told(link, self._route.hub)
-        if {*told.hubs} == {*self._membership.hubs} and told.ca == self._membership.ca \
-                and told.server_name == self._membership.server_name:  # fmt: skip
+        if (
+            {*told.hubs} == {*self._membership.hubs}
+            and told.ca == self._membership.ca
+            and told.server_name == self._membership.server_name
+        ):
             return
         log.info("the hub is reached at %s from now on", ", ".join(told.hubs))
         if told.ca != self._membership.ca:
@@ -213,10 +221,13 @@ class Agent:
             self._sent.note_answer(reply, text)
             self._metrics.answered("refused" if reply.refused else "trained" if reply.update else "evaluated")
             log.info(
-                "round %d of %d: %s in %.1f s%s", request.round, request.settings.rounds,
+                "round %d of %d: %s in %.1f s%s",
+                request.round,
+                request.settings.rounds,
                 "trained" if reply.update else f"refused, {reply.refused}" if reply.refused else "evaluated",
-                time.monotonic() - began, f", loss {reply.train_loss:.4f}" if reply.train_loss is not None else "",
-            )  # fmt: skip
+                time.monotonic() - began,
+                f", loss {reply.train_loss:.4f}" if reply.train_loss is not None else "",
+            )
 
     def _answer(self, transfers: Transfers, request: Request) -> Reply:
         key = _work_of(request)
@@ -299,8 +310,8 @@ class Agent:
         return reply
 
 
-def _link_of(membership: Membership) -> Link:
-    return Link(hubs=membership.hubs, ca=membership.ca, server_name=membership.server_name)
+def _link_of(membership: JoinedHub) -> HubContact:
+    return HubContact(hubs=membership.hubs, ca=membership.ca, server_name=membership.server_name)
 
 
 def _work_of(request: Request) -> tuple[str, int, str, str]:

@@ -1,7 +1,7 @@
 """Statistics of the federation's images, from sums that clinics release: mean, variance and histogram of a few measures.
 
 A clinic tells the hub, when it joins, what its images come to together (`release`). The hub pools what clinics told
-(`pool`) and tells each of them what the others come to, from which it sees where it stands (`places`).
+(`pool`) and tells each of them what the others come to, from which it sees where it stands (`deviations`).
 
 Small counts: nothing is released of fewer than `FEWEST_IMAGES` images, and a step of a histogram with fewer than 5 is
 told as 0. A clinic learns of at least `FEWEST_CLINICS` others together, never of one alone.
@@ -86,7 +86,7 @@ class DataStatistics(_Strict):
 
 
 @dataclass(frozen=True)
-class Place:
+class Deviation:
     """Where one clinic's images stand in one measure.
 
     Attributes
@@ -169,9 +169,9 @@ def others_of(name: str, parts: dict[str, DataStatistics]) -> DataStatistics | N
     return pool(others) if len(others) >= FEWEST_CLINICS else None
 
 
-def places(own: DataStatistics, others: DataStatistics) -> list[Place]:
+def deviations(own: DataStatistics, others: DataStatistics) -> list[Deviation]:
     """Where a clinic stands among others, measure by measure."""
     return [
-        Place(name, own.measures[name].mean, spread.mean, float(np.sqrt(spread.variance)))
+        Deviation(name, own.measures[name].mean, spread.mean, float(np.sqrt(spread.variance)))
         for name, spread in others.measures.items()
     ]

@@ -3,11 +3,7 @@ clinic depend on."""
 
 from collections.abc import Iterator, Mapping
 
-from prometheus_client.metrics_core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-)
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 
 from embryofl.metric_names import Metric

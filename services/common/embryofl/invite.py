@@ -7,7 +7,7 @@ import zlib
 from pydantic import ValidationError
 
 from embryofl.errors import UserError
-from embryofl.messages import Link, Name
+from embryofl.messages import HubContact, Name
 
 HUB_NAME = "hub.embryofl.internal"
 """Every hub's own name, in its certificate beside its addresses. `.internal` is kept for private use (ICANN), and a clinic
@@ -17,7 +17,7 @@ _PREFIX = "embryofl1."
 _MAX = 8192  # characters
 
 
-class Invite(Link):
+class Invite(HubContact):
     """How the hub is reached and known, the clinic's name, and the one-time secret."""
 
     name: Name

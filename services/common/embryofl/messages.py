@@ -147,7 +147,7 @@ class Download(Strict):
     sha256: Sha256
 
 
-class _Spoken(Strict):
+class _Versioned(Strict):
     """A message of the protocol this version speaks."""
 
     protocol: int = PROTOCOL
@@ -160,7 +160,7 @@ class _Spoken(Strict):
         return value
 
 
-class Request(_Spoken):
+class Request(_Versioned):
     """The hub asks one clinic for one round.
 
     ``train``: evaluate the model of the last round on validation patients, then train from it. ``validate``: only the
@@ -179,14 +179,14 @@ class Request(_Spoken):
     deadline: float  # Unix time in seconds after which a reply is late
 
 
-class Update(Strict):
+class UploadReceipt(Strict):
     """The uploaded update: size in bytes and SHA-256."""
 
     size: int = Field(ge=1)
     sha256: Sha256
 
 
-class Reply(_Spoken):
+class Reply(_Versioned):
     """A clinic's answer. Metrics are sums over many embryos (`embryofl.metrics.ScoreSums` as a dict), never a score.
 
     `refused` is set, and everything else empty, when the clinic's own policy forbids the request.
@@ -197,7 +197,7 @@ class Reply(_Spoken):
     round: int = Field(ge=0)
     layout: str = Field(pattern=r"^[0-9a-f]{16}$")
     refused: str = Field(default="", max_length=300)
-    update: Update | None = None
+    update: UploadReceipt | None = None
     examples: int = Field(default=0, ge=0)
     train_loss: float | None = Field(default=None, ge=0, le=1e9)
     validation: dict[str, Any] | None = None
@@ -242,7 +242,7 @@ class Enrolment(Strict):
         return value
 
 
-class StandingQuestion(Strict):
+class StatusRequest(Strict):
     """A clinic asks how it stands with the hub (suspended? last answer refused? what time is it there?). It asks only while
     it has nothing to do, so that the hub learns from it when a request has not reached the clinic.
 
@@ -261,10 +261,10 @@ class StandingQuestion(Strict):
 
     def text(self) -> bytes:
         """The bytes that are signed."""
-        return standing_text(self.name, self.asked, self.session, self.trusts, self.shows)
+        return status_text(self.name, self.asked, self.session, self.trusts, self.shows)
 
 
-class Leaving(Strict):
+class LeaveRequest(Strict):
     """A clinic leaves for good. `proof` is signed over `text`; `asked` (Unix time by the hub's clock) keeps it from being
     said again later."""
 
@@ -292,7 +292,7 @@ class KeyChange(Strict):
         return key_change_text(self.name, self.asked, self.public_key)
 
 
-class Link(Strict):
+class HubContact(Strict):
     """How the hub is reached and known: its addresses (host:port), the certificates of its authorities (PEM, one after the
     other), and the name of its own that its certificate carries ("": of an older hub, the name that is dialled)."""
 
@@ -301,7 +301,7 @@ class Link(Strict):
     server_name: str = Field(default="", max_length=200)
 
 
-class Refusal(Strict):
+class RejectedReply(Strict):
     """An answer of the clinic's that the hub did not take."""
 
     run: Name
@@ -319,7 +319,7 @@ class FinishedModel(Strict):
     card: Download
 
 
-class Standing(Strict):
+class MembershipStatus(Strict):
     """How a clinic stands: enrolled, waiting, suspended, or its key never works again (revoked, left, refused); since when
     and why; its newest refusal; the hub's clock; the clinic's name at the hub ("": of an older hub, as it was); how the
     hub is reached from now on (None: of an older hub, or to a key that never works again, as it was); what the other
@@ -329,15 +329,15 @@ class Standing(Strict):
     state: str
     since: float
     reason: str
-    refused: Refusal | None
+    refused: RejectedReply | None
     time: float
     name: Name | Literal[""] = ""
     others: DataStatistics | None = None
-    link: Link | None = None
+    link: HubContact | None = None
     finished: FinishedModel | None = None
 
 
-def standing_text(name: str, asked: float, session: str = "", trusts: str = "", shows: bool | None = None) -> bytes:
+def status_text(name: str, asked: float, session: str = "", trusts: str = "", shows: bool | None = None) -> bytes:
     """The bytes a clinic signs when it asks how it stands."""
     more = "" if shows is None else f"\nshows {shows}"  # an older clinic signs without
     return f"embryofl standing\n{name}\n{asked!r}\n{session}\n{trusts}{more}".encode()

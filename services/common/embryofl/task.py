@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SGD_MOMENTUM",
-    "Control",
+    "StepCorrection",
     "Examples",
     "TrainResult",
     "TrainSettings",
@@ -93,7 +93,7 @@ class TrainSettings:
 
 
 @dataclass(frozen=True)
-class Control:
+class StepCorrection:
     """What steers the local steps beside the clinic's own gradients.
 
     Attributes
@@ -146,7 +146,7 @@ def train(
     learning_rate_scale: float = 1.0,
     progress: Progress | None = None,
     anchor: Mapping[str, torch.Tensor] | None = None,
-    control: Control | None = None,
+    control: StepCorrection | None = None,
     tasks: TaskLosses | None = None,
 ) -> TrainResult:
     """Train a model in place.
@@ -170,7 +170,7 @@ def train(
         See `Progress`.
     anchor : mapping of str to torch.Tensor, optional
         By parameter: what `settings.proximal` pulls towards; the weights at the start if left out.
-    control : Control, optional
+    control : StepCorrection, optional
     tasks : TaskLosses, optional
         Of the local epochs before: label and grades are weighted by how their losses change, and the losses of this
         call's epochs are in the result. None: the weights are fixed.

@@ -9,7 +9,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp
 
 from embryofl_console import downloads, login, texts
-from embryofl_console.door import SESSION_S, Door
+from embryofl_console.door import SESSION_S, LoginSessions
 from embryofl_console.guard import COOKIE, Guard, session_of
 from embryofl_console.hub import Follower, HubClient
 from embryofl_console.pages import build
@@ -29,7 +29,7 @@ _MONO = ("ui-monospace", "Consolas", "monospace")
 
 def create_app(settings: ConsoleSettings, client: HubClient) -> ASGIApp:
     """The console of one hub."""
-    door, follower = Door(settings.state / "password"), Follower(client)
+    door, follower = LoginSessions(settings.state / "password"), Follower(client)
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.get("/healthz")
@@ -81,8 +81,18 @@ def create_app(settings: ConsoleSettings, client: HubClient) -> ASGIApp:
     pages = build(client, follower, settings)
     pages.has_launched = True  # only then Gradio checks files that a request names; mounting does not set it (6.31)
     gr.mount_gradio_app(
-        app, pages, path="/", theme=theme, footer_links=[], show_error=False, max_file_size=1,
-        ssr_mode=False, enable_monitoring=False, pwa=False, mcp_server=False, blocked_paths=["/"],
+        app,
+        pages,
+        path="/",
+        theme=theme,
+        footer_links=[],
+        show_error=False,
+        max_file_size=1,
+        ssr_mode=False,
+        enable_monitoring=False,
+        pwa=False,
+        mcp_server=False,
+        blocked_paths=["/"],
         head=f'<link rel="stylesheet" href="/console.css">{script_tag}',
-    )  # fmt: skip
+    )
     return Guard(app, door, settings.allowed)

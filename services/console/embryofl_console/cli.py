@@ -9,8 +9,9 @@ import typer
 from embryofl.errors import UserError, run_command
 from embryofl_console.settings import ConsoleSettings
 
-app = typer.Typer(help="The coordinator's console.", no_args_is_help=True, add_completion=False,
-                  pretty_exceptions_enable=False)  # fmt: skip
+app = typer.Typer(
+    help="The coordinator's console.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
 
 
 @app.command()
@@ -24,8 +25,16 @@ def serve() -> None:
     from embryofl_console.hub import HubClient
 
     web = create_app(settings, HubClient(settings))
-    uvicorn.run(web, host=settings.host, port=settings.port, log_level="warning", access_log=False,
-                server_header=False, ws="none", timeout_graceful_shutdown=1)  # fmt: skip
+    uvicorn.run(
+        web,
+        host=settings.host,
+        port=settings.port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        ws="none",
+        timeout_graceful_shutdown=1,
+    )
 
 
 @app.command()

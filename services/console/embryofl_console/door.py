@@ -26,7 +26,7 @@ def _hash(password: str, salt: bytes) -> bytes:
     return hashlib.scrypt(password.encode("utf-8", "replace"), salt=salt, n=_N, r=_R, p=_P)
 
 
-class Door:
+class LoginSessions:
     """Logins and sessions.
 
     Parameters

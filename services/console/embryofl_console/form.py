@@ -18,8 +18,15 @@ def collected(strategy: State, *values: Any) -> dict[str, Any]:
         When a line of the further settings is none.
     """
     model, name, rounds, epochs, seed, least, quorum, deadline, clip, bound, suspend, more, *own = values
-    numbers = {"rounds": rounds, "local_epochs": epochs, "seed": seed, "quorum": quorum, "norm_clip": clip,
-               "norm_bound": bound, "suspend_after": suspend}  # fmt: skip
+    numbers = {
+        "rounds": rounds,
+        "local_epochs": epochs,
+        "seed": seed,
+        "quorum": quorum,
+        "norm_clip": clip,
+        "norm_bound": bound,
+        "suspend_after": suspend,
+    }
     found: dict[str, Any] = {"model": model, "strategy": name, **{k: v for k, v in numbers.items() if v is not None}}
     if least:
         found["min_clinics"] = least

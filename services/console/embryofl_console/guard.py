@@ -8,7 +8,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from embryofl_console import texts
-from embryofl_console.door import Door
+from embryofl_console.door import LoginSessions
 from embryofl_console.policy import policy
 
 COOKIE = "embryofl_console"
@@ -36,12 +36,12 @@ class Guard:
     Parameters
     ----------
     app : ASGIApp
-    door : Door
+    door : LoginSessions
     names : list of str
         What a browser may call this host; another name is one that somebody has pointed here (DNS rebinding).
     """
 
-    def __init__(self, app: ASGIApp, door: Door, names: list[str]) -> None:
+    def __init__(self, app: ASGIApp, door: LoginSessions, names: list[str]) -> None:
         self._app, self._door, self._names = app, door, names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

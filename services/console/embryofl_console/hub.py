@@ -28,9 +28,12 @@ class HubClient:
                 "control.token: start the hub first, or set EMBRYOFL_CONSOLE_IDENTITY."
             ) from exc
         self._http = httpx.Client(
-            base_url=f"https://{settings.hub}", verify=context, timeout=120, trust_env=False,
+            base_url=f"https://{settings.hub}",
+            verify=context,
+            timeout=120,
+            trust_env=False,
             headers={"Authorization": f"Bearer {token}", "X-Embryofl-By": "console"},
-        )  # fmt: skip
+        )
 
     def ask(self, method: str, path: str, body: dict[str, Any] | None = None, version: str = "") -> httpx.Response:
         """One call; an answer that says no, or none, is a `UserError` in the hub's words."""

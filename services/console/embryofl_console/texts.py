@@ -24,12 +24,27 @@ TO = "to"
 OF = "{n} of {of}"
 JUST_NOW = "now"
 STATES = {
-    "done": "has answered", "training": "trains", "online": "online", "offline": "missing", "late": "late",
-    "refused": "refused", "failed": "failed", "suspended": "suspended", "enrolled": "belongs to it",
-    "evaluating": "evaluates", "waiting": "waits", "queued": "waits for its turn", "running": "runs", "paused": "paused",
-    "finished": "finished", "stopped": "stopped", "revoked": "revoked", "left": "has left", "stopping": "stops",
+    "done": "has answered",
+    "training": "trains",
+    "online": "online",
+    "offline": "missing",
+    "late": "late",
+    "refused": "refused",
+    "failed": "failed",
+    "suspended": "suspended",
+    "enrolled": "belongs to it",
+    "evaluating": "evaluates",
+    "waiting": "waits",
+    "queued": "waits for its turn",
+    "running": "runs",
+    "paused": "paused",
+    "finished": "finished",
+    "stopped": "stopped",
+    "revoked": "revoked",
+    "left": "has left",
+    "stopping": "stops",
     "starting": "starts",
-}  # fmt: skip
+}
 MEANINGS = {"quality": "quality: a person's verdict", "implantation": "implantation", "live_birth": "live birth"}
 STATE, SINCE, RUN, CLINIC, ROUND = "State", "Since", "Run", "Clinic", "Round"
 MODEL, STRATEGY, ROUNDS = "Model", "Strategy", "Rounds"
@@ -54,8 +69,13 @@ RUN_AT = "{name}: {state}, round {round} of {rounds}"
 WAITING = "Waiting for {names}"
 ITSELF = "the hub itself"
 PHASE, DEADLINE, ENDS, PROGRESS = "Now", "Round's deadline", "Likely end", "Rounds done"
-PHASES = {"idle": "between two rounds", "waiting": "waits for clinics", "training": "clinics evaluate and train",
-          "aggregating": "the hub makes the new model", "evaluating": "closing evaluation"}  # fmt: skip
+PHASES = {
+    "idle": "between two rounds",
+    "waiting": "waits for clinics",
+    "training": "clinics evaluate and train",
+    "aggregating": "the hub makes the new model",
+    "evaluating": "closing evaluation",
+}
 END_UNKNOWN = "known after the first round"
 END_FROM = "({each} a round, by {count})"
 LAST_ROUNDS = ("the last one", "the last {n}")
@@ -104,8 +124,11 @@ SEND_SAFELY = (
     "/PATH/TO/IMAGES, which is only read."
 )
 INVITED_MANUAL = "After it has joined it waits for you, at the top of this page."
-WAYS = {"docker": "With Docker", "podman": "With Podman",
-        "pip": "Without containers (Linux, Python 3.11, pip install embryofl-clinic)"}  # fmt: skip
+WAYS = {
+    "docker": "With Docker",
+    "podman": "With Podman",
+    "pip": "Without containers (Linux, Python 3.11, pip install embryofl-clinic)",
+}
 COPY, COPIED = "Copy", "Copied"
 NO_INVITES = "No invite is open."
 INVITES_TITLE, INVITES = "Open invites", ("Clinic", "Made", "Good until")
@@ -145,10 +168,7 @@ ROUNDS_INFO = "In each the clinics train and the hub makes one model"
 EPOCHS, EPOCHS_INFO = "Local epochs", "How often a clinic goes through its images in a round"
 SEED, SEED_INFO = "Seed", "The same seed on the same machine gives the same model"
 LEAST, LEAST_INFO = "Least clinics", "So many must be online to begin; 0: all"
-QUORUM, QUORUM_INFO = (
-    "Quorum",
-    "Enough at the deadline; 0: least clinics; below 1: a share",
-)
+QUORUM, QUORUM_INFO = ("Quorum", "Enough at the deadline; 0: least clinics; below 1: a share")
 DEADLINE_MIN, DEADLINE_INFO = "Round's deadline (minutes)", "0: by how fast the rounds before were"
 PRIVACY_TITLE = "Privacy and protection"
 PRIVACY = (
@@ -198,14 +218,17 @@ WARNING, STOP_FIRST = "Warning.", "Do not use these figures before this is settl
 MODEL_OF, THRESHOLD = "Model of round", "Threshold"
 DOWNLOADS = "Downloads"
 FILES = {
-    "model-card.html": "model card as a page", "model-card.md": "model card as text",
-    "model-card.json": "model card as data", "results.json": "all figures",
+    "model-card.html": "model card as a page",
+    "model-card.md": "model card as text",
+    "model-card.json": "model card as data",
+    "results.json": "all figures",
     "model-card-public.html": "model card to pass on: without what clinics do not want others to see",
-    "model-card-public.md": "the same as text", "model-card-public.json": "the same as data",
+    "model-card-public.md": "the same as text",
+    "model-card-public.json": "the same as data",
     "results-public.json": "figures to pass on",
     "model.json": "how the model is to be used: settings, calibration, threshold",
     "model.safetensors": "the model's weights",
-}  # fmt: skip
+}
 FIGURES_TITLE = "Figures on {split}"
 FIGURES_CAPTION = "Per clinic and pooled, with 95 % intervals; sensitivity and specificity at the threshold"
 FIGURES = ("Clinic", "Day", "Embryos", "Good", AUROC, AUPRC, BRIER, "Sensitivity", "Specificity")
@@ -262,9 +285,18 @@ SHOW_AUDIT, VERIFY = "Show", "Verify that it is whole"
 NO_ENTRIES = "Nothing of that kind is in the log."
 WHOLE, BROKEN = "The audit log is whole.", "The audit log is broken."
 EVENTS = {
-    "hub_started": "hub started", "hub_stopped": "hub stopped", "invited": "invited",
-    "invite_withdrawn": "invite taken back", "enrolled": "joined", "asked_to_join": "asked to join",
-    "enrolment_refused": "not let in", "run_started": "run queued", "run_paused": "run paused",
-    "run_continued": "run goes on", "run_ended": "run over", "round": "round", "key_changed": "key changed",
+    "hub_started": "hub started",
+    "hub_stopped": "hub stopped",
+    "invited": "invited",
+    "invite_withdrawn": "invite taken back",
+    "enrolled": "joined",
+    "asked_to_join": "asked to join",
+    "enrolment_refused": "not let in",
+    "run_started": "run queued",
+    "run_paused": "run paused",
+    "run_continued": "run goes on",
+    "run_ended": "run over",
+    "round": "round",
+    "key_changed": "key changed",
     "certificate_renewed": "certificate renewed",
-}  # fmt: skip
+}

@@ -20,7 +20,7 @@ MIN_TRAIN = 20
 
 
 @dataclass(frozen=True)
-class Examples:
+class ImageExamples:
     """Labelled images of one side of the split; several may be views of one embryo.
 
     Attributes
@@ -60,12 +60,12 @@ class Examples:
         return len(np.unique(self.embryos))
 
 
-def pool(parts: Sequence[Examples]) -> Examples:
+def pool(parts: Sequence[ImageExamples]) -> ImageExamples:
     """The examples of several clinics as if they were one clinic's; the pixels are copied."""
     before = np.cumsum([0, *(len(p) for p in parts)])
     groups = np.cumsum([0, *(len(np.unique(p.groups)) for p in parts)])
     pixels = np.concatenate([p.pixels[p.rows] for p in parts])
-    return Examples(
+    return ImageExamples(
         pixels,
         np.arange(len(pixels)),
         np.concatenate([p.labels for p in parts]),
@@ -77,7 +77,7 @@ def pool(parts: Sequence[Examples]) -> Examples:
     )
 
 
-def _pooled_cohorts(parts: Sequence[Examples]) -> npt.NDArray[np.int64]:
+def _pooled_cohorts(parts: Sequence[ImageExamples]) -> npt.NDArray[np.int64]:
     """Numbers of the patients of several clinics, none twice."""
     numbers, before = [], 0
     for part in parts:
@@ -93,9 +93,9 @@ class ClinicData:
 
     folder: DataFolder
     image_size: int
-    train: Examples
-    validation: Examples
-    test: Examples
+    train: ImageExamples
+    validation: ImageExamples
+    test: ImageExamples
 
 
 def load_clinic_data(
@@ -175,11 +175,11 @@ def _left_out(folder: DataFolder) -> str:
     return f"; left out were: {listed}" if listed else ""
 
 
-def _examples(cache: DecodedCache, images: Sequence[EmbryoImage]) -> Examples:
+def _examples(cache: DecodedCache, images: Sequence[EmbryoImage]) -> ImageExamples:
     numbers: dict[tuple[object, ...], int] = {}
     patients: dict[str, int] = {}
     groups: dict[str, int] = {}
-    return Examples(
+    return ImageExamples(
         cache.pixels,
         np.array([cache.rows[image.file] for image in images], np.int64),
         np.array([image.label for image in images], np.int64),

@@ -40,12 +40,7 @@ class Share:
 
 
 def divide_folder(
-    source: Path,
-    out: Path,
-    clinics: int,
-    seed: int = 0,
-    only: int | None = None,
-    log: Callable[[str], object] = print,
+    source: Path, out: Path, clinics: int, seed: int = 0, only: int | None = None, log: Callable[[str], object] = print
 ) -> list[Path]:
     """Write the folders of several clinics from real images.
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embryofl.files import atomic
-from embryofl_data.dataset import ClinicData, Examples
+from embryofl_data.dataset import ClinicData, ImageExamples
 
 if TYPE_CHECKING:
     import torch
@@ -65,7 +65,7 @@ def with_embeddings(
         with atomic(path) as file:
             np.save(file, embeddings)
 
-    def swap(examples: Examples) -> Examples:
+    def swap(examples: ImageExamples) -> ImageExamples:
         return replace(examples, pixels=embeddings)
 
     return replace(data, train=swap(data.train), validation=swap(data.validation), test=swap(data.test))

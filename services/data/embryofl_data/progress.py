@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TextIO
 
 
-class Report:
+class ProgressPrinter:
     """Messages on one stream, standard error by default."""
 
     def __init__(self, stream: TextIO | None = None) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from .canvas import Canvas, Outline, Plane, cap, smoothstep
 from .cohort import Morphology
 from .packing import pack
-from .zona import Frame, draw_zona
+from .zona import EmbryoCircle, draw_zona
 
 # Gardner's grades at which the blastocyst leaves its zona, and has left it.
 HATCHING, HATCHED = 5.0, 6.0
@@ -28,7 +28,7 @@ class _Body:
 
 
 def draw_blastocyst(
-    canvas: Canvas, rng: np.random.Generator, morphology: Morphology, frame: Frame, textures: list[Plane]
+    canvas: Canvas, rng: np.random.Generator, morphology: Morphology, frame: EmbryoCircle, textures: list[Plane]
 ) -> None:
     """Draw a blastocyst of the given morphology into the frame.
 
@@ -58,7 +58,9 @@ def draw_blastocyst(
     canvas.tissue += inside * (0.35 + 0.65 * (1 - hole))
 
 
-def _draw_shell(canvas: Canvas, rng: np.random.Generator, expansion: float, frame: Frame, coarse: Plane) -> _Body:
+def _draw_shell(
+    canvas: Canvas, rng: np.random.Generator, expansion: float, frame: EmbryoCircle, coarse: Plane
+) -> _Body:
     """Draw the zona, thinner as the embryo grows, and what has come out of it; return the room inside."""
     growth = float(np.clip((expansion - 2.5) / 3.0, 0, 1))
     thickness = 0.17 - 0.125 * growth + rng.uniform(-0.01, 0.01)
@@ -67,7 +69,9 @@ def _draw_shell(canvas: Canvas, rng: np.random.Generator, expansion: float, fram
     exit_angle = pole + rng.uniform(1.0, 2 * np.pi - 1.0)
     if expansion >= HATCHED:
         return _Body(frame.x, frame.y, radius * 0.97, pole)
-    inner = draw_zona(canvas, rng, Frame(frame.x, frame.y, radius), thickness, coarse, strength=1.0 - 0.4 * growth)
+    inner = draw_zona(
+        canvas, rng, EmbryoCircle(frame.x, frame.y, radius), thickness, coarse, strength=1.0 - 0.4 * growth
+    )
     body = _Body(frame.x, frame.y, inner * 0.985, pole)
     if expansion >= HATCHING:
         _bleb(canvas, rng, *body.at(exit_angle, body.radius), body.radius * (0.14 + 0.24 * (expansion - HATCHING)))

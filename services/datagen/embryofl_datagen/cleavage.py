@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from .canvas import Canvas, Outline, Plane, cap, smoothstep
 from .cohort import Morphology
 from .packing import Points, pack
-from .zona import Frame, draw_zona
+from .zona import EmbryoCircle, draw_zona
 
 # Share of the room inside the zona that blastomeres and fragments fill.
 FULLNESS = 0.80
@@ -23,7 +23,7 @@ class _Relief:
 
 
 def draw_cleavage(
-    canvas: Canvas, rng: np.random.Generator, morphology: Morphology, frame: Frame, textures: list[Plane]
+    canvas: Canvas, rng: np.random.Generator, morphology: Morphology, frame: EmbryoCircle, textures: list[Plane]
 ) -> None:
     """Draw a cleavage-stage embryo of the given morphology into the frame.
 
@@ -61,7 +61,7 @@ def _radii(rng: np.random.Generator, morphology: Morphology, room: float) -> NDA
 
 
 def _blastomere(
-    canvas: Canvas, rng: np.random.Generator, frame: Frame, place: Points, radius: float, relief: _Relief
+    canvas: Canvas, rng: np.random.Generator, frame: EmbryoCircle, place: Points, radius: float, relief: _Relief
 ) -> None:
     x, y = frame.x + place[0], frame.y + place[1]
     outline = Outline.draw(rng, rng.uniform(1.0, 1.14), 0.02)
@@ -82,7 +82,7 @@ def _blastomere(
 
 
 def _fragments(
-    canvas: Canvas, rng: np.random.Generator, frame: Frame, share: float, room: float, relief: _Relief
+    canvas: Canvas, rng: np.random.Generator, frame: EmbryoCircle, share: float, room: float, relief: _Relief
 ) -> None:
     """Anucleate fragments in three clusters, more and larger as their share of the volume grows."""
     centres = rng.standard_normal((3, 2))

@@ -33,12 +33,12 @@ def generate(
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; one for each core by default.")] = None,
 ) -> None:
     """Draw synthetic clinics: images, labels.csv and datagen.json, which tells the best possible AUROC."""
-    from embryofl_data.progress import Report
+    from embryofl_data.progress import ProgressPrinter
 
     from .job import generate as run
     from .plan import Settings
 
-    run(out, clinics, Settings(images, size, seed, best_auc), only, Report(), workers)
+    run(out, clinics, Settings(images, size, seed, best_auc), only, ProgressPrinter(), workers)
 
 
 @app.command()
@@ -51,9 +51,9 @@ def divide(
 ) -> None:
     """Divide one folder of real images over clinics, patient by patient."""
     from embryofl_data.dividing import divide_folder
-    from embryofl_data.progress import Report
+    from embryofl_data.progress import ProgressPrinter
 
-    divide_folder(source, out, clinics, seed, only, Report().line)
+    divide_folder(source, out, clinics, seed, only, ProgressPrinter().line)
 
 
 @app.command()
@@ -67,9 +67,9 @@ def fetch(
 ) -> None:
     """Fetch a public data set from where it is published, after showing its terms. Goes on where it was interrupted."""
     from embryofl_data.fetching import fetch as run
-    from embryofl_data.progress import Report
+    from embryofl_data.progress import ProgressPrinter
 
-    run(name, out, lambda text: accept_terms or _confirmed(text), Report(), also)
+    run(name, out, lambda text: accept_terms or _confirmed(text), ProgressPrinter(), also)
 
 
 def _confirmed(text: str) -> bool:

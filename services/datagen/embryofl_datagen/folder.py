@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embryofl.errors import UserError
-from embryofl_data.progress import Report
+from embryofl_data.progress import ProgressPrinter
 
 from .plan import FORMAT, Settings, parameters
 
@@ -54,7 +54,7 @@ def _some(names: list[str]) -> str:
     return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
 
 
-def is_finished(target: Target, settings: Settings, report: Report) -> bool:
+def is_finished(target: Target, settings: Settings, report: ProgressPrinter) -> bool:
     """Whether the folder already holds this clinic; `UserError` when it holds anything else."""
     folder = target.folder
     if not folder.exists():

@@ -19,7 +19,7 @@ from PIL import Image
 
 from embryofl.errors import UserError
 from embryofl.files import sync_folder
-from embryofl_data.progress import Report
+from embryofl_data.progress import ProgressPrinter
 
 from .folder import IMAGES, LABELS, SUMMARY, UNFINISHED, Target, check_parent, is_finished, marks
 from .plan import HEADER, ClinicPlan, Settings, check_clinics, plan_clinic
@@ -30,7 +30,7 @@ _CHUNK_PIXELS = 6 * 256 * 256
 
 
 def generate(
-    out: Path, clinics: int, settings: Settings, only: int | None, report: Report, workers: int | None = None
+    out: Path, clinics: int, settings: Settings, only: int | None, report: ProgressPrinter, workers: int | None = None
 ) -> list[Path]:
     """Write synthetic clinics; return the folders, finished earlier or now.
 
@@ -61,7 +61,7 @@ def generate(
     return [target.folder for target in targets]
 
 
-def _write_clinic(target: Target, settings: Settings, report: Report, workers: int) -> None:
+def _write_clinic(target: Target, settings: Settings, report: ProgressPrinter, workers: int) -> None:
     folder = target.folder
     plan = plan_clinic(target.clinic, settings)
     folder.mkdir(parents=True, exist_ok=True)

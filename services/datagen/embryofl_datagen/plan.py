@@ -11,7 +11,7 @@ from . import __version__
 from .cohort import Embryo, Morphology, draw_embryos
 from .profiles import ClinicProfile, clinic_profile
 from .streams import stream
-from .viability import HIGHEST_AUC, LOWEST_AUC, Outcome, auroc, draw_outcomes, expected_auroc
+from .viability import HIGHEST_AUC, LOWEST_AUC, SimulatedLabels, auroc, draw_outcomes, expected_auroc
 
 # Raised whenever the same settings give other bytes.
 FORMAT = 1
@@ -62,7 +62,7 @@ class ClinicPlan:
     settings: Settings
     profile: ClinicProfile
     embryos: tuple[Embryo, ...]
-    outcome: Outcome
+    outcome: SimulatedLabels
 
     def picture_stream(self, index: int) -> np.random.Generator:
         """Random numbers of one picture, independent of all others."""

@@ -11,7 +11,7 @@ from .cohort import Morphology
 from .optics import photograph
 from .profiles import ClinicProfile
 from .surroundings import draw_debris, draw_dish_edge, draw_well
-from .zona import Frame
+from .zona import EmbryoCircle
 
 # Border drawn around the picture and cut off, in shares of its side.
 _MARGIN = 0.05
@@ -36,7 +36,7 @@ def draw_picture(
     radius = native * optics.magnification * rng.uniform(0.94, 1.06)
     slack = native * (0.06 if optics.well else 0.045)
     x, y = canvas.side / 2 + slack * rng.uniform(-1, 1, 2)
-    frame = Frame(float(x), float(y), float(radius))
+    frame = EmbryoCircle(float(x), float(y), float(radius))
     textures = bands(rng, canvas.side, tuple(grain * native for grain in _GRAINS))
     draw = draw_cleavage if morphology.day == 3 else draw_blastocyst
     draw(canvas, rng, morphology, frame, textures)

@@ -3,10 +3,10 @@
 import numpy as np
 
 from .canvas import Canvas, Outline, cap, smoothstep
-from .zona import Frame
+from .zona import EmbryoCircle
 
 
-def draw_debris(canvas: Canvas, rng: np.random.Generator, amount: float, frame: Frame, native: int) -> None:
+def draw_debris(canvas: Canvas, rng: np.random.Generator, amount: float, frame: EmbryoCircle, native: int) -> None:
     """Grains on the zona, specks in the medium and clumps of corona cells.
 
     Parameters
@@ -40,7 +40,7 @@ def draw_debris(canvas: Canvas, rng: np.random.Generator, amount: float, frame: 
         canvas.density[window] += np.float32(dark) * height
 
 
-def _grains(canvas: Canvas, rng: np.random.Generator, amount: float, frame: Frame, native: int) -> None:
+def _grains(canvas: Canvas, rng: np.random.Generator, amount: float, frame: EmbryoCircle, native: int) -> None:
     """Remains of the corona on the outer face of the zona."""
     count = int(rng.poisson(40 + 120 * amount))
     turns = rng.uniform(0, 2 * np.pi, count)

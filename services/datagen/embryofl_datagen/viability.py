@@ -16,7 +16,7 @@ DAY5_ADVANTAGE = 0.2
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SimulatedLabels:
     """Labels of a clinic's embryos and what could be known about them.
 
     Attributes
@@ -93,7 +93,7 @@ def _probability(score: Floats, slope: float, prevalence: float) -> Floats:
 
 def draw_outcomes(
     morphologies: Sequence[Morphology], prevalence: float, best_auc: float, rng: np.random.Generator
-) -> Outcome:
+) -> SimulatedLabels:
     """Label a clinic's embryos so that the best possible AUROC is `best_auc` in expectation.
 
     The slope of the logistic model is found by bisection: a steeper one leaves less to chance. Labels are drawn by
@@ -115,4 +115,4 @@ def draw_outcomes(
     label = np.zeros(len(score), dtype=np.int64)
     label[order] = np.diff(steps, prepend=0.0) >= 1
     expected = expected_auroc(score, probability)
-    return Outcome(probability, label, best_auc if expected is None else expected)
+    return SimulatedLabels(probability, label, best_auc if expected is None else expected)

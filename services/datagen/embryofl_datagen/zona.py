@@ -8,7 +8,7 @@ from .canvas import Canvas, Outline, Plane, cap, smoothstep
 
 
 @dataclass(frozen=True)
-class Frame:
+class EmbryoCircle:
     """Place of the embryo in pixels: centre and outer radius of the zona pellucida."""
 
     x: float
@@ -17,7 +17,12 @@ class Frame:
 
 
 def draw_zona(
-    canvas: Canvas, rng: np.random.Generator, frame: Frame, thickness: float, texture: Plane, strength: float = 1.0
+    canvas: Canvas,
+    rng: np.random.Generator,
+    frame: EmbryoCircle,
+    thickness: float,
+    texture: Plane,
+    strength: float = 1.0,
 ) -> float:
     """Draw the shell; return the radius of the room inside, in pixels.
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from embryofl.errors import UserError, run_command
-from embryofl_demo.layout import Place, base, current
+from embryofl_demo.layout import DemoFolder, base, current
 
 app = typer.Typer(
     help="EmbryoFL as plain processes.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
@@ -27,7 +27,7 @@ class _Interrupted(Exception):
 
 
 @contextlib.contextmanager
-def _single(place: Place) -> Iterator[None]:
+def _single(place: DemoFolder) -> Iterator[None]:
     """Hold the federation's lock; its file names this process."""
     place.root.mkdir(parents=True, exist_ok=True)
     with place.pid_file.open("a+") as file:
@@ -44,7 +44,7 @@ def _single(place: Place) -> Iterator[None]:
         file.truncate(0)
 
 
-def _running(place: Place) -> int | None:
+def _running(place: DemoFolder) -> int | None:
     """The supervisor's process id, if it runs."""
     if not place.pid_file.exists():
         return None
@@ -186,8 +186,8 @@ def down() -> None:
         typer.echo("No demo federation is running.")
 
 
-def _places() -> list[Place]:
-    return [Place(p.parent) for p in sorted(base().glob("*/supervisor.pid"))]
+def _places() -> list[DemoFolder]:
+    return [DemoFolder(p.parent) for p in sorted(base().glob("*/supervisor.pid"))]
 
 
 @app.command()
@@ -266,7 +266,7 @@ def restore(
     from embryofl_server.settings import HubSettings
     from embryofl_server.state.backup import opened_for_reading, read_backup
 
-    place = Place(base() / name)
+    place = DemoFolder(base() / name)
     with _single(place), opened_for_reading(str(file)) as source:
         found = read_backup(HubSettings(state_dir=place.hub), source)
     place.make_current()

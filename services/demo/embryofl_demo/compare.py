@@ -129,8 +129,10 @@ def table(told: dict[str, dict[str, Figure]]) -> RenderableType:
     columns = list(told["federated"])
     out = Table(
         title="AUROC on held-out patients, embryos of one day against each other (95 % interval by patient)",
-        title_justify="left", box=None, header_style="bold",
-    )  # fmt: skip
+        title_justify="left",
+        box=None,
+        header_style="bold",
+    )
     out.add_column("model")
     for column in columns:
         out.add_column(f"patients of {column}", justify="right")

@@ -44,7 +44,7 @@ def create_app(supervisor: Supervisor) -> FastAPI:
     return app
 
 
-class Control:
+class ControlSocket:
     """The open socket.
 
     Parameters
@@ -59,8 +59,14 @@ class Control:
     def __init__(self, supervisor: Supervisor) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="embryofl-"))  # mode 0700; short, as a socket's path has to be
         self.socket = self._folder / "demo.sock"
-        config: Any = uvicorn.Config(create_app(supervisor), uds=str(self.socket), log_level="warning", access_log=False,
-                                     server_header=False, timeout_graceful_shutdown=1)  # fmt: skip
+        config: Any = uvicorn.Config(
+            create_app(supervisor),
+            uds=str(self.socket),
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=1,
+        )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, name="control", daemon=True)
         self._thread.start()

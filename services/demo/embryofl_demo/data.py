@@ -5,13 +5,13 @@ import subprocess
 from pathlib import Path
 
 from embryofl.errors import UserError
-from embryofl_demo.layout import Place, base
+from embryofl_demo.layout import DemoFolder, base
 from embryofl_demo.stack import program
 
 DEFAULT_CLINICS, MOST_CLINICS = 3, 50
 
 
-def choose_place(data: Path | None, clinics: int | None) -> tuple[Place, int]:
+def choose_place(data: Path | None, clinics: int | None) -> tuple[DemoFolder, int]:
     """The federation for this data, and its number of clinics.
 
     Synthetic clinics may be added later; a divided folder is another federation for another number of clinics.
@@ -19,17 +19,17 @@ def choose_place(data: Path | None, clinics: int | None) -> tuple[Place, int]:
     if clinics is not None and not 1 <= clinics <= MOST_CLINICS:
         raise UserError(f"CLINICS={clinics} cannot be used. Expected a number from 1 to {MOST_CLINICS}.")
     if data is None:
-        return Place(base() / "synthetic"), clinics or DEFAULT_CLINICS
+        return DemoFolder(base() / "synthetic"), clinics or DEFAULT_CLINICS
     if not data.is_dir():
         raise UserError(f"DATA={data} is not a folder. Expected a folder of images, or one sub-folder per clinic.")
     from embryofl_data.dividing import clinic_folders
 
     count = clinics or len(clinic_folders(data) or []) or DEFAULT_CLINICS
     stem = re.sub(r"[^a-z0-9]+", "-", data.resolve().name.lower()).strip("-") or "data"
-    return Place(base() / f"{stem}-{count}"), count
+    return DemoFolder(base() / f"{stem}-{count}"), count
 
 
-def prepare(place: Place, names: list[str], data: Path | None, images: int) -> None:
+def prepare(place: DemoFolder, names: list[str], data: Path | None, images: int) -> None:
     """Fill each clinic's folder once; a folder that is complete stays as it is."""
     for number, name in enumerate(names, 1):
         out = place.data(name)

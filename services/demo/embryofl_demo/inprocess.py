@@ -18,7 +18,7 @@ from embryofl_clinic.workload.embryo import EmbryoWorkload, Trained
 from embryofl_data import ClinicData, pool
 from embryofl_data.split import SIDES
 from embryofl_server.federation import gate
-from embryofl_server.federation.strategies import Round, State, Steering, Update, make_strategy
+from embryofl_server.federation.strategies import ClinicUpdate, Round, State, Steering, make_strategy
 from embryofl_server.runs import metric_lines
 
 Say = Callable[[str], None]
@@ -85,9 +85,13 @@ def _request(settings: RunSettings, number: int, kind: str = "train") -> Request
 
 
 def _train(
-    clinic: EmbryoWorkload, packed: np.ndarray, settings: RunSettings, number: int, name: str,
+    clinic: EmbryoWorkload,
+    packed: np.ndarray,
+    settings: RunSettings,
+    number: int,
+    name: str,
     control: np.ndarray | None = None,
-) -> Trained:  # fmt: skip
+) -> Trained:
     clinic.load(packed)
     return clinic.train(_request(settings, number), round_seed(settings.seed, number, name), control)
 
@@ -139,7 +143,7 @@ def alone(clinic: EmbryoWorkload, name: str, settings: RunSettings, packed: np.n
 
 
 @dataclass(frozen=True)
-class Outcome:
+class FederationResult:
     """What a federation ends with.
 
     Attributes
@@ -157,7 +161,7 @@ class Outcome:
     rounds: int
 
 
-def federated(clinics: Clinics, settings: RunSettings, packed: np.ndarray, say: Say) -> Outcome:
+def federated(clinics: Clinics, settings: RunSettings, packed: np.ndarray, say: Say) -> FederationResult:
     """Conduct a run among these clinics from the initial model."""
     layout, strategy = next(iter(clinics.values())).layout, make_strategy(settings)
     state: State = {}
@@ -170,7 +174,7 @@ def federated(clinics: Clinics, settings: RunSettings, packed: np.ndarray, say: 
                 number -= 1
                 break
             scale = rate_scale(settings.schedule, number, settings.rounds)
-            sent: dict[str, Update] = {}
+            sent: dict[str, ClinicUpdate] = {}
             for name, clinic in clinics.items():
                 loss = validation[name].suppress(SMALLEST_COUNT).summary().loss
                 control = strategy.control(layout, state, name) if isinstance(strategy, Steering) else None
@@ -179,7 +183,7 @@ def federated(clinics: Clinics, settings: RunSettings, packed: np.ndarray, say: 
                 write_atomic(path, trained.packed.data)
                 norm, steps = gate.distance(path, layout, packed), local_steps(settings.training, trained.examples)
                 travel = local_travel(settings.training, trained.examples, scale)
-                sent[name] = Update(name, path, trained.examples, norm, 1.0, steps, loss, travel, trained.loss)
+                sent[name] = ClinicUpdate(name, path, trained.examples, norm, 1.0, steps, loss, travel, trained.loss)
             norms = {name: u.norm for name, u in sent.items()}
             scales, _ = gate.judge_norms(norms, before, settings.norm_clip, settings.norm_bound)
             updates = [replace(sent[name], scale=scale) for name, scale in scales.items()]
@@ -189,7 +193,7 @@ def federated(clinics: Clinics, settings: RunSettings, packed: np.ndarray, say: 
             course.add(packed, validation.values())
             auroc = course.aurocs[-1]
             say(f"federated: round {number} of {settings.rounds}, validation AUROC {auroc or float('nan'):.3f}")
-    return Outcome(course.final(packed), course.aurocs, number)
+    return FederationResult(course.final(packed), course.aurocs, number)
 
 
 def evaluate_all(clinics: Mapping[str, EmbryoWorkload], packed: np.ndarray, split: str) -> dict[str, ScoreSums]:
@@ -201,7 +205,9 @@ def evaluate_all(clinics: Mapping[str, EmbryoWorkload], packed: np.ndarray, spli
     return sums
 
 
-def personal_scores(clinics: Clinics, settings: RunSettings, made: Outcome, split: str) -> dict[str, np.ndarray]:
+def personal_scores(
+    clinics: Clinics, settings: RunSettings, made: FederationResult, split: str
+) -> dict[str, np.ndarray]:
     """Scores by each clinic's own model after a run, float64 (n,) each; empty where the strategy has none."""
     scores = {}
     for name, clinic in clinics.items() if settings.personal else ():

@@ -22,7 +22,7 @@ def base() -> Path:
 
 
 @dataclass(frozen=True)
-class Place:
+class DemoFolder:
     """The folder of one demo federation."""
 
     root: Path
@@ -76,9 +76,9 @@ class Place:
         write_atomic(base() / "current", self.root.name.encode())
 
 
-def current() -> Place:
+def current() -> DemoFolder:
     """The federation used last; `UserError` when there is none."""
     path = base() / "current"
     if not path.exists():
         raise UserError("There is no demo federation yet. Start one with: make demo")
-    return Place(base() / path.read_text())
+    return DemoFolder(base() / path.read_text())

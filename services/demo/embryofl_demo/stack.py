@@ -13,8 +13,8 @@ from typing import Any
 
 from embryofl.errors import UserError
 from embryofl.files import write_atomic
-from embryofl_demo.control import Control
-from embryofl_demo.layout import Place
+from embryofl_demo.control import ControlSocket
+from embryofl_demo.layout import DemoFolder
 from embryofl_demo.supervisor import Supervisor, last_lines
 from embryofl_server.api.client import call
 from embryofl_server.settings import HubSettings
@@ -65,14 +65,14 @@ class Stack:
 
     Parameters
     ----------
-    place : Place
+    place : DemoFolder
     port : int
         Of the gateway; the others are chosen and never leave the machine.
     ngrok : bool (default: False)
         Whether to open a tunnel to the gateway.
     """
 
-    def __init__(self, place: Place, port: int, *, ngrok: bool = False) -> None:
+    def __init__(self, place: DemoFolder, port: int, *, ngrok: bool = False) -> None:
         if not port_is_free(port):
             raise UserError(
                 f"Port {port} is in use by another program. Expected a free one for the gateway: stop that program, or "
@@ -90,7 +90,7 @@ class Stack:
         elif not place.tunnel.exists():
             place.tunnel.touch()
         self.settings = hub_settings(place)
-        self._control: Control | None = None
+        self._control: ControlSocket | None = None
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """The hub's control API."""
@@ -104,13 +104,28 @@ class Stack:
         superlink = identity / "superlink"
         self.supervisor.start(
             "superlink",
-            [program("flower-superlink"), "--host", "127.0.0.1", "--port", str(ports["superlink"]),
-             "--ssl-ca-certfile", str(superlink / "ca.crt"), "--ssl-certfile", str(superlink / "superlink.crt"),
-             "--ssl-keyfile", str(superlink / "superlink.key"), "--enable-supernode-auth", "--isolation", "process",
-             "--disable-runtime-dependency-installation",
-             "--superexec-auth-secret-file", str(superlink / "superexec.secret")],
-            self._flower_env(), last=True,
-        )  # fmt: skip
+            [
+                program("flower-superlink"),
+                "--host",
+                "127.0.0.1",
+                "--port",
+                str(ports["superlink"]),
+                "--ssl-ca-certfile",
+                str(superlink / "ca.crt"),
+                "--ssl-certfile",
+                str(superlink / "superlink.crt"),
+                "--ssl-keyfile",
+                str(superlink / "superlink.key"),
+                "--enable-supernode-auth",
+                "--isolation",
+                "process",
+                "--disable-runtime-dependency-installation",
+                "--superexec-auth-secret-file",
+                str(superlink / "superexec.secret"),
+            ],
+            self._flower_env(),
+            last=True,
+        )
         self.supervisor.start(
             "gateway",
             ["bash", str(CADDYFILE.with_name("gateway.sh")), str(CADDYFILE)],
@@ -173,7 +188,7 @@ class Stack:
         Another port is taken when this one is in use.
         """
         port = port if port and port_is_free(port) else free_port()
-        self._control = Control(self.supervisor)
+        self._control = ControlSocket(self.supervisor)
         env = {
             "EMBRYOFL_CONSOLE_PORT": str(port),
             "EMBRYOFL_CONSOLE_HUB": self.settings.server_address,
@@ -183,11 +198,7 @@ class Stack:
             "EMBRYOFL_CONSOLE_DEMO_SOCKET": str(self._control.socket),
         }
         made = subprocess.run(
-            [console_program(), "password"],
-            env={**os.environ, **env},
-            capture_output=True,
-            text=True,
-            check=True,
+            [console_program(), "password"], env={**os.environ, **env}, capture_output=True, text=True, check=True
         )
         self.supervisor.start("console", [console_program(), "serve"], env, needed=False)
         return f"http://localhost:{port}", made.stdout.strip()
@@ -234,24 +245,24 @@ class Stack:
         self.supervisor.stop()
 
 
-def console_state(place: Place) -> Path:
+def console_state(place: DemoFolder) -> Path:
     """Where the console keeps the hash of its password."""
     return place.root / "console"
 
 
-def new_password(place: Place) -> str:
+def new_password(place: DemoFolder) -> str:
     """Another password for the console, which need not run; its own program makes it."""
     command = [console_program(), "password", "--new"]
     env = {**os.environ, "EMBRYOFL_CONSOLE_STATE": str(console_state(place))}
     return subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def has_tunnel(place: Place) -> bool:
+def has_tunnel(place: DemoFolder) -> bool:
     """Whether this federation was last started with a tunnel."""
     return place.tunnel.exists()
 
 
-def hub_settings(place: Place) -> HubSettings:
+def hub_settings(place: DemoFolder) -> HubSettings:
     """The hub's settings with the ports it was last started with."""
     ports = place.ports
     return HubSettings(
@@ -266,7 +277,7 @@ def hub_settings(place: Place) -> HubSettings:
     )
 
 
-def hub_environment(place: Place) -> dict[str, str]:
+def hub_environment(place: DemoFolder) -> dict[str, str]:
     """The same as environment variables."""
     values = hub_settings(place).model_dump(exclude_none=True)
     return {f"EMBRYOFL_{k.upper()}": str(v) for k, v in values.items()}

@@ -56,9 +56,15 @@ class Supervisor:
         self._lock = threading.Lock()  # between `check` and `want`, which is called from another thread
 
     def start(
-        self, name: str, command: list[str], env: Mapping[str, str], *, last: bool = False, needed: bool = True,
+        self,
+        name: str,
+        command: list[str],
+        env: Mapping[str, str],
+        *,
+        last: bool = False,
+        needed: bool = True,
         steered: bool = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Start a child; `last` ones are stopped after all others. Without one that is not `needed` the rest goes on; one
         that is `steered` may be stopped for a while (`want`)."""
         child = _Child(name, command, env, self._logs / f"{name}.log", last, needed, steered=steered)

@@ -14,24 +14,24 @@ import numpy as np
 
 from embryofl.errors import UserError
 from embryofl.invite import HUB_NAME, Invite
-from embryofl.messages import Link, RunSettings
+from embryofl.messages import HubContact, RunSettings
 from embryofl.wire import Layout, WireError
 from embryofl_server.audit.log import AuditLog
 from embryofl_server.federation import final_model
 from embryofl_server.federation.blobs import SignedUrls, Uploads
 from embryofl_server.federation.checkpoint import Checkpoints
-from embryofl_server.federation.lifeline import Halted, Hub
+from embryofl_server.federation.lifeline import Halted, RunContext
 from embryofl_server.federation.loop import RoundLoop
-from embryofl_server.federation.model_distribution import FinishedModels
+from embryofl_server.federation.model_distribution import ModelDistribution
 from embryofl_server.federation.run_settings import check_settings
 from embryofl_server.federation.superlink import LinkLost, SuperLink
 from embryofl_server.members.authority import Authority
-from embryofl_server.members.identity import Identity
-from embryofl_server.members.keys import Doorkeeper
-from embryofl_server.members.membership import Membership
+from embryofl_server.members.identity import HubIdentity
+from embryofl_server.members.keys import KeySync
+from embryofl_server.members.membership import MembershipService
 from embryofl_server.members.presence import LastSeen
 from embryofl_server.members.sessions import in_words
-from embryofl_server.members.store import Store
+from embryofl_server.members.store import ClinicStore
 from embryofl_server.members.tunnel import Tunnel
 from embryofl_server.monitor.exporter import Exporter
 from embryofl_server.runs.log import OVER, NewestMetrics, Run, Runs, State
@@ -44,7 +44,7 @@ log = logging.getLogger("embryofl.hub")
 TWICE = "its key is used in two places: was it copied?"
 
 
-class HubService:
+class Hub:
     """Everything behind the API.
 
     Parameters
@@ -58,21 +58,28 @@ class HubService:
         state = settings.state_dir
         state.mkdir(parents=True, exist_ok=True)
         schema.check_folder(state)
-        self.identity = Identity(state / "identity", settings.names, settings.certificate_days)
-        self.store = Store(state / "clinics.db")
+        self.identity = HubIdentity(state / "identity", settings.names, settings.certificate_days)
+        self.store = ClinicStore(state / "clinics.db")
         self.runs = Runs(state / "runs")
         self.audit = AuditLog(state / "audit.jsonl", self.store)
         self.uploads = Uploads(state / "uploads")
         self.progress = Progress()
         self.urls = SignedUrls(self.identity.url_key, self._admitted)
-        self.finished = FinishedModels(self.runs, settings.weights, self.urls)
+        self.finished = ModelDistribution(self.runs, settings.weights, self.urls)
         self._link = SuperLink(settings.superlink_address, self.identity.internal, self.identity.superexec_secret)
-        self.door = Doorkeeper(self._link, self.store, lambda: self.runs.next() is None)
+        self.door = KeySync(self._link, self.store, lambda: self.runs.next() is None)
         self.authority = Authority(self.identity, self.store, self.audit.write, settings.certificate_days)
         self.tunnel = Tunnel(settings.tunnel_file)
-        self.membership = Membership(self.store, self.audit.write, self._invite, self.door.admit, settings.invite_days,
-                                     manual=settings.approval == "manual", link=self.link,
-                                     heard=self.authority.heard)  # fmt: skip
+        self.membership = MembershipService(
+            self.store,
+            self.audit.write,
+            self._invite,
+            self.door.admit,
+            settings.invite_days,
+            manual=settings.approval == "manual",
+            link=self.link,
+            heard=self.authority.heard,
+        )
         self._halt, self._wake, self._closing = threading.Event(), threading.Event(), False
         self._asked: dict[str, tuple[State, str]] = {}  # of a run: the state it is to take, and who wants it
         self._order = threading.Lock()  # between the API's threads
@@ -138,10 +145,20 @@ class HubService:
         path = Path(initial) if initial else run.folder / "initial.safetensors"
         if not initial:
             made = subprocess.run(
-                [sys.executable, "-m", "embryofl.models.initial", settings.model, settings.pretrained,
-                 str(settings.seed), "1" if settings.grades else "0", str(path)],
-                capture_output=True, text=True, check=False,
-            )  # fmt: skip
+                [
+                    sys.executable,
+                    "-m",
+                    "embryofl.models.initial",
+                    settings.model,
+                    settings.pretrained,
+                    str(settings.seed),
+                    "1" if settings.grades else "0",
+                    str(path),
+                ],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
             if made.returncode:
                 words = made.stderr.strip().splitlines() or [f"exit code {made.returncode}"]
                 raise UserError(f"The initial {settings.model} cannot be made: {words[-1]}")
@@ -226,8 +243,16 @@ class HubService:
 
     def _conduct_run(self, run: Run) -> None:
         membership = self.membership
-        hub = Hub(self._link, self.store, self.urls, self.uploads, self.progress, self.audit.write,
-                  lambda name, reason: membership.suspend(name, reason, "the gate"), membership.idle_at)  # fmt: skip
+        hub = RunContext(
+            self._link,
+            self.store,
+            self.urls,
+            self.uploads,
+            self.progress,
+            self.audit.write,
+            lambda name, reason: membership.suspend(name, reason, "the gate"),
+            membership.idle_at,
+        )
         try:
             with self._order:
                 if self._closing or run.name in self._asked:
@@ -279,7 +304,8 @@ class HubService:
         Raises
         ------
         UserError
-            While a run is under way, whose record, order and seeds go by the clinics' names; and as `Membership.rename`.
+            While a run is under way, whose record, order and seeds go by the clinics' names; and as
+            `MembershipService.rename`.
         """
         with self._order:
             run = self.runs.next()
@@ -292,10 +318,10 @@ class HubService:
     def _invite(self, name: str, secret: str) -> Invite:
         return Invite(name=name, secret=secret, **self.link().model_dump())
 
-    def link(self) -> Link:
+    def link(self) -> HubContact:
         """How clinics reach and know this hub, as of now: invites carry it, and clinics are told."""
         hubs = list(dict.fromkeys([*self.settings.addresses, *self.tunnel.addresses()]))
-        return Link(hubs=hubs, ca=self.identity.ca.decode(), server_name=HUB_NAME)
+        return HubContact(hubs=hubs, ca=self.identity.ca.decode(), server_name=HUB_NAME)
 
     # -- what people see --------------------------------------------------------------------------------------------
     def status(self, *, newest: bool = False) -> dict[str, Any]:

@@ -26,7 +26,7 @@ _WORDS = {
     "ERR_NGROK_108": f"This ngrok account may not have more agents: stop one ({DASHBOARD}/agents), or take another plan.",
     "ERR_NGROK_302": f"This ngrok account may not open TCP tunnels yet: add what ngrok asks for at {DASHBOARD}.",
     "ERR_NGROK_334": "Another agent uses this address already: stop that one, or reserve another address.",
-}  # fmt: skip
+}
 _LOST = ("session closed, starting reconnect loop", "failed to reconnect session", "heartbeat timeout")
 _BACK = ("client session established", "tunnel session started")
 
@@ -35,7 +35,7 @@ class TunnelError(Exception):
     """There is no tunnel; the text says why, and what to do."""
 
 
-class Agent:
+class NgrokAgent:
     """One agent and its tunnel.
 
     Parameters
@@ -61,9 +61,13 @@ class Agent:
         with os.fdopen(os.open(config, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(f'version: "2"\nauthtoken: {json.dumps(token)}\n')  # JSON is YAML
         self._config = conf.PyngrokConfig(
-            ngrok_path=str(path), config_path=str(config), config_version="2", log_event_callback=self._heard,
-            monitor_thread=True, request_timeout=20,
-        )  # fmt: skip
+            ngrok_path=str(path),
+            config_path=str(config),
+            config_version="2",
+            log_event_callback=self._heard,
+            monitor_thread=True,
+            request_timeout=20,
+        )
 
     def _heard(self, line: NgrokLog) -> None:
         said = line.msg or ""

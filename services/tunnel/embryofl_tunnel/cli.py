@@ -5,9 +5,11 @@ import typer
 from embryofl.errors import UserError, run_command
 
 app = typer.Typer(
-    help="A way to the hub from outside, through ngrok.", no_args_is_help=True, add_completion=False,
+    help="A way to the hub from outside, through ngrok.",
+    no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
-)  # fmt: skip
+)
 
 
 @app.command()

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from embryofl.files import write_atomic
 from embryofl.tunnel import TunnelState
-from embryofl_tunnel.agent import Agent, TunnelError
+from embryofl_tunnel.agent import NgrokAgent, TunnelError
 from embryofl_tunnel.settings import TunnelSettings, take_token
 
 log = logging.getLogger("embryofl.tunnel")
@@ -22,7 +22,7 @@ UNNAMED = (
 LOST = "The connection to ngrok is lost; its agent tries to come back."
 
 
-class Teller:
+class TunnelStateWriter:
     """Writes the state file, and says in the log what has changed.
 
     Parameters
@@ -66,7 +66,7 @@ def serve(settings: TunnelSettings) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    token, teller, delay = take_token(), Teller(settings), RETRY_FIRST_S
+    token, teller, delay = take_token(), TunnelStateWriter(settings), RETRY_FIRST_S
     while not stop.is_set():
         try:
             if not token:
@@ -82,9 +82,11 @@ def serve(settings: TunnelSettings) -> None:
     teller.down("The tunnel was stopped.")
 
 
-def _hold(settings: TunnelSettings, token: str, teller: Teller, stop: threading.Event, delay: float) -> float:
+def _hold(
+    settings: TunnelSettings, token: str, teller: TunnelStateWriter, stop: threading.Event, delay: float
+) -> float:
     """Open a tunnel and watch it until it is gone (TunnelError) or `stop` is set; returns the next pause, in seconds."""
-    agent = Agent(settings.ngrok_path, token)
+    agent = NgrokAgent(settings.ngrok_path, token)
     try:
         teller.up(agent.open(settings.gateway_address, settings.remote_addr))
         while not stop.wait(LOOK_S):

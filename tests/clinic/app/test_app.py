@@ -119,7 +119,11 @@ def test_another_page_cannot_read_or_frame_this_one(inside):
 
 def test_a_cohort_is_ordered_with_pictures_made_anew_and_nothing_of_it_is_kept(inside):
     data = draw_embryo(3)
-    answer = send(inside, [("E1.png", data), ("E2.png", draw_embryo(4)), ("E3@1.png", draw_embryo(5)), ("E3@2.png", draw_embryo(6))], cohort="<b>A</b>")  # fmt: skip
+    answer = send(
+        inside,
+        [("E1.png", data), ("E2.png", draw_embryo(4)), ("E3@1.png", draw_embryo(5)), ("E3@2.png", draw_embryo(6))],
+        cohort="<b>A</b>",
+    )
     assert answer.status_code == 303
     shown = inside.get(answer.headers["location"]).text
     assert (
@@ -184,9 +188,22 @@ def test_a_hostile_file_is_refused_in_words_and_never_comes_back(inside, name, d
 
 
 NAMES = [
-    "../../etc/passwd.png", "x/../E.png", "..\\..\\identity\\clinic.key", "/etc/shadow", "C:\\E.png", "..", ".", "a\0b.png",
-    "E.png", "E.png", "x" * 3000 + ".png", "\u202egnp.E", "'\"><script>alert(1)</script>.png", "@.png", "{0.__class__}.png",
-]  # fmt: skip
+    "../../etc/passwd.png",
+    "x/../E.png",
+    "..\\..\\identity\\clinic.key",
+    "/etc/shadow",
+    "C:\\E.png",
+    "..",
+    ".",
+    "a\0b.png",
+    "E.png",
+    "E.png",
+    "x" * 3000 + ".png",
+    "\u202egnp.E",
+    "'\"><script>alert(1)</script>.png",
+    "@.png",
+    "{0.__class__}.png",
+]
 
 
 def test_a_file_name_cannot_lead_anywhere_nor_break_the_page(inside):

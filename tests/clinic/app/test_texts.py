@@ -95,5 +95,5 @@ def test_texts_are_plain_and_their_braces_are_whole():
 def test_a_translated_file_is_what_the_page_speaks(monkeypatch):
     other = {**text.texts(), "unusable": {**text.texts()["unusable"], "empty": "leer"}}
     monkeypatch.setattr(look.text, "texts", lambda: other)
-    assert look.look_at(b"", [64]).problem == "leer"
+    assert look.inspect_image(b"", [64]).problem == "leer"
     assert resources.files("embryofl_clinic").joinpath("texts.toml").is_file()

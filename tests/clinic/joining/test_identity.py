@@ -12,25 +12,25 @@ from embryofl.invite import Invite
 from embryofl.messages import Enrolment, proof_text
 from embryofl_clinic.joining import join as module
 from embryofl_clinic.joining import route
-from embryofl_clinic.joining.identity import Identity, Membership
+from embryofl_clinic.joining.identity import ClinicIdentity, JoinedHub
 from embryofl_clinic.joining.join import join
 
 INVITE = Invite(name="anna", hubs=["one:1", "two:2"], ca="pem", secret="s" * 32)
 
 
 def test_the_key_is_made_once_and_is_private(tmp_path):
-    first, second = Identity(tmp_path / "identity"), Identity(tmp_path / "identity")
+    first, second = ClinicIdentity(tmp_path / "identity"), ClinicIdentity(tmp_path / "identity")
     assert first.public_key == second.public_key
     assert (tmp_path / "identity" / "clinic.key").stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "identity").stat().st_mode & 0o777 == 0o700
-    assert Identity(tmp_path / "other").public_key != first.public_key
+    assert ClinicIdentity(tmp_path / "other").public_key != first.public_key
 
 
 def test_a_membership_is_remembered(tmp_path):
-    identity, member = Identity(tmp_path / "identity"), Membership(name="anna", hubs=["a:1"], ca="pem")
+    identity, member = ClinicIdentity(tmp_path / "identity"), JoinedHub(name="anna", hubs=["a:1"], ca="pem")
     assert identity.membership is None
     identity.remember(member)
-    assert Identity(tmp_path / "identity").membership == member
+    assert ClinicIdentity(tmp_path / "identity").membership == member
     (tmp_path / "identity" / "hub.json").write_text("{")
     with pytest.raises(UserError, match="damaged"):
         _ = identity.membership
@@ -39,7 +39,7 @@ def test_a_membership_is_remembered(tmp_path):
 def test_a_state_folder_that_cannot_be_written_is_said(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
-        Identity(tmp_path / "file" / "identity")
+        ClinicIdentity(tmp_path / "file" / "identity")
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def hub(monkeypatch):
 
 
 def test_joining_proves_the_key_and_sends_no_private_half(hub, tmp_path):
-    identity, asked = Identity(tmp_path / "identity"), []
+    identity, asked = ClinicIdentity(tmp_path / "identity"), []
 
     def take(request):
         asked.append(request)
@@ -79,13 +79,13 @@ def test_the_hub_that_answers_is_used_first(hub, tmp_path):
         return httpx.Response(200, json={})
 
     hub(second_only)
-    assert join(Identity(tmp_path / "i"), INVITE, "quality", {}, threading.Event()).hubs == ["two:2", "one:1"]
+    assert join(ClinicIdentity(tmp_path / "i"), INVITE, "quality", {}, threading.Event()).hubs == ["two:2", "one:1"]
 
 
 def test_a_hub_that_is_away_is_tried_again(hub, tmp_path):
     turn = iter([502, 503, 502, 503, 200])
     hub(lambda request: httpx.Response(next(turn), json={}))
-    assert join(Identity(tmp_path / "i"), INVITE, "quality", {}, threading.Event()).name == "anna"
+    assert join(ClinicIdentity(tmp_path / "i"), INVITE, "quality", {}, threading.Event()).name == "anna"
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_hub_that_is_away_is_tried_again(hub, tmp_path):
 )
 def test_a_refusal_is_told_and_ends_it(hub, tmp_path, answer, words):
     hub(lambda request: answer)
-    identity = Identity(tmp_path / "i")
+    identity = ClinicIdentity(tmp_path / "i")
     with pytest.raises(UserError, match=words):
         join(identity, INVITE, "quality", {}, threading.Event())
     assert identity.membership is None
@@ -109,4 +109,4 @@ def test_a_stop_ends_the_wait_for_the_hub(hub, tmp_path):
     stop.set()
     hub(lambda request: httpx.Response(502))
     with pytest.raises(UserError, match="Stopped"):
-        join(Identity(tmp_path / "i"), INVITE, "quality", {}, stop)
+        join(ClinicIdentity(tmp_path / "i"), INVITE, "quality", {}, stop)

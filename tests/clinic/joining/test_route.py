@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from embryofl.errors import UserError
-from embryofl.messages import Link
+from embryofl.messages import HubContact
 from embryofl_clinic.joining.proxy import proxy_for
 from embryofl_clinic.joining.route import ANY, Route
 
@@ -106,7 +106,7 @@ def both_ways(route):
 def test_the_hub_is_known_by_its_own_name_under_any_address(serve, authority, tmp_path):
     port, _ = serve(authority.context(tmp_path, NAME))
     for address in (f"localhost:{port}", f"127.0.0.1:{port}"):
-        for ask in both_ways(Route(Link(hubs=[address], ca=authority.pem, server_name=NAME))):
+        for ask in both_ways(Route(HubContact(hubs=[address], ca=authority.pem, server_name=NAME))):
             assert ask() == "yes"
 
 
@@ -115,7 +115,7 @@ def test_nobody_else_hears_a_word(serve, authority, tmp_path, wrong):
     """A certificate for the dialled name does not help: not of another part of the hub, nor of a proxy that opens TLS."""
     context = authority.context(tmp_path, "localhost") if "name" in wrong else Authority().context(tmp_path, NAME)
     port, heard = serve(context)
-    route = Route(Link(hubs=[f"localhost:{port}"], ca=authority.pem, server_name=NAME))
+    route = Route(HubContact(hubs=[f"localhost:{port}"], ca=authority.pem, server_name=NAME))
     for ask in both_ways(route):
         with pytest.raises((httpx.ConnectError, OSError)):
             ask()
@@ -129,10 +129,15 @@ def closed_port():
 
 @pytest.mark.parametrize(
     ("what", "words"),
-    [("nobody", "ask whoever looks after the network to allow TCP to"), ("a name nobody knows", "is it spelt right"),
-     ("no TLS", "speaks no tls"), ("silence", "no answer within 10 s: a firewall may swallow it"),
-     ("a clock behind", "set its clock right"), ("a clock ahead", "set its clock right")],
-)  # fmt: skip
+    [
+        ("nobody", "ask whoever looks after the network to allow TCP to"),
+        ("a name nobody knows", "is it spelt right"),
+        ("no TLS", "speaks no tls"),
+        ("silence", "no answer within 10 s: a firewall may swallow it"),
+        ("a clock behind", "set its clock right"),
+        ("a clock ahead", "set its clock right"),
+    ],
+)
 def test_what_is_wrong_on_the_way_is_said_with_what_to_do(serve, authority, tmp_path, monkeypatch, what, words):
     host = "127.0.0.1"
     if what == "a name nobody knows":
@@ -150,7 +155,7 @@ def test_what_is_wrong_on_the_way_is_said_with_what_to_do(serve, authority, tmp_
             threading.Thread(
                 target=lambda: listener.accept()[0].sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n"), daemon=True
             ).start()
-    route = Route(Link(hubs=[f"{host}:{port}"], ca=authority.pem, server_name=NAME))
+    route = Route(HubContact(hubs=[f"{host}:{port}"], ca=authority.pem, server_name=NAME))
     with pytest.raises((httpx.TransportError, OSError)):
         list(both_ways(route))[1]()
     assert words in route.troubles().lower() or words in route.troubles(), route.troubles()
@@ -162,7 +167,7 @@ def test_the_next_address_is_taken_within_a_request_and_kept(serve, authority, t
     strange, _ = serve(Authority().context(tmp_path, NAME))
     hubs = ["127.0.0.1:1", f"127.0.0.1:{strange}", f"127.0.0.1:{good}"]
     for number in (0, 1):
-        route = Route(Link(hubs=hubs, ca=authority.pem, server_name=NAME))
+        route = Route(HubContact(hubs=hubs, ca=authority.pem, server_name=NAME))
         ask = list(both_ways(route))[number]
         if number == 0:
             with route.client(10) as client:
@@ -174,25 +179,37 @@ def test_the_next_address_is_taken_within_a_request_and_kept(serve, authority, t
 
 
 def test_an_update_keeps_the_address_in_use(authority):
-    route = Route(Link(hubs=["a:1", "b:2"], ca=authority.pem), first="c:3")
+    route = Route(HubContact(hubs=["a:1", "b:2"], ca=authority.pem), first="c:3")
     assert route.hubs == ["c:3", "a:1", "b:2"] and route.hub == "c:3"
     route.failed("c:3", OSError("away"))
-    route.update(Link(hubs=["d:4", "a:1"], ca=authority.pem))
+    route.update(HubContact(hubs=["d:4", "a:1"], ca=authority.pem))
     assert route.hub == "a:1" and route.hubs == ["c:3", "d:4", "a:1"]
     with pytest.raises(UserError, match="host:port"):
-        Route(Link(hubs=["a:1"], ca=""), first="https://a")
+        Route(HubContact(hubs=["a:1"], ca=""), first="https://a")
 
 
 @pytest.mark.parametrize(
     ("hub", "no_proxy", "through"),
-    [("hub.example:8443", "", True), ("hub.example:8443", "other.test", True), ("hub.example:8443", "hub.example", False),
-     ("hub.example:8443", ".example", False), ("hub.example:8443", "*", False), ("localhost:8443", "", False),
-     ("127.0.0.1:8443", "", False), ("a.hub.example:8443", "hub.example", False), ("nohub.example:1", "hub.example", True),
-     ("a.hub.example:8443", "*.hub.example", False), ("hub.example:8443", "other.test, HUB.example:8443", False),
-     ("hub.example:8443", "hub.example:443", True), ("10.1.2.3:8443", "10.1.2.3", False),
-     ("10.1.2.3:8443", "10.0.0.0/8,192.168.0.0/16", False), ("11.1.2.3:8443", "10.0.0.0/8", True),
-     ("10.1.2.3:8443", "10.1.2.3:8443", False), ("hub.example:8443", "10.0.0.0/8,nonsense/99,,", True)],
-)  # fmt: skip
+    [
+        ("hub.example:8443", "", True),
+        ("hub.example:8443", "other.test", True),
+        ("hub.example:8443", "hub.example", False),
+        ("hub.example:8443", ".example", False),
+        ("hub.example:8443", "*", False),
+        ("localhost:8443", "", False),
+        ("127.0.0.1:8443", "", False),
+        ("a.hub.example:8443", "hub.example", False),
+        ("nohub.example:1", "hub.example", True),
+        ("a.hub.example:8443", "*.hub.example", False),
+        ("hub.example:8443", "other.test, HUB.example:8443", False),
+        ("hub.example:8443", "hub.example:443", True),
+        ("10.1.2.3:8443", "10.1.2.3", False),
+        ("10.1.2.3:8443", "10.0.0.0/8,192.168.0.0/16", False),
+        ("11.1.2.3:8443", "10.0.0.0/8", True),
+        ("10.1.2.3:8443", "10.1.2.3:8443", False),
+        ("hub.example:8443", "10.0.0.0/8,nonsense/99,,", True),
+    ],
+)
 def test_which_addresses_are_reached_through_the_proxy(monkeypatch, hub, no_proxy, through):
     for name in ("https_proxy", "no_proxy", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)

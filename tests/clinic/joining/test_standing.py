@@ -10,14 +10,14 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from embryofl.messages import Refusal, Standing, StandingQuestion
+from embryofl.messages import MembershipStatus, RejectedReply, StatusRequest
 from embryofl_clinic.exporter import TrainerMetrics, make_registry
 from embryofl_clinic.joining import route
 from embryofl_clinic.joining import standing as module
 from embryofl_clinic.joining.clock import HubClock
-from embryofl_clinic.joining.identity import Identity, Membership
-from embryofl_clinic.joining.others import Federation
-from embryofl_clinic.joining.standing import StandingDesk
+from embryofl_clinic.joining.identity import ClinicIdentity, JoinedHub
+from embryofl_clinic.joining.others import OthersStatistics
+from embryofl_clinic.joining.standing import StatusPoller
 
 
 @pytest.fixture
@@ -53,17 +53,17 @@ def hub(monkeypatch):
 
 @pytest.fixture
 def desk(tmp_path, hub):
-    identity = Identity(tmp_path / "identity")
-    member = Membership(name="anna", hubs=[f"127.0.0.1:{hub.server_address[1]}"], ca="")
-    found = StandingDesk(
-        identity, member, route.Route(member), HubClock(), TrainerMetrics("anna"), Federation(tmp_path)
+    identity = ClinicIdentity(tmp_path / "identity")
+    member = JoinedHub(name="anna", hubs=[f"127.0.0.1:{hub.server_address[1]}"], ca="")
+    found = StatusPoller(
+        identity, member, route.Route(member), HubClock(), TrainerMetrics("anna"), OthersStatistics(tmp_path)
     )
     found.identity = identity
     return found
 
 
 def standing(state="enrolled", reason="", refused=None, off=0.0):
-    return Standing(state=state, since=1.0, reason=reason, refused=refused, time=time.time() + off)
+    return MembershipStatus(state=state, since=1.0, reason=reason, refused=refused, time=time.time() + off)
 
 
 def look(desk, caplog, now=True):
@@ -90,7 +90,7 @@ def test_it_says_when_it_is_suspended_and_why_once_and_when_it_is_let_in_again(d
 
 
 def test_it_says_which_answer_was_refused_once(desk, hub, caplog):
-    refused = Refusal(run="run-0001", round=3, reason="norm", words="far too long", time=7.0)
+    refused = RejectedReply(run="run-0001", round=3, reason="norm", words="far too long", time=7.0)
     hub.answer = standing(refused=refused)
     text = look(desk, caplog)
     assert "round 3 of run-0001" in text and "norm" in text and "far too long" in text
@@ -102,7 +102,7 @@ def test_it_says_which_answer_was_refused_once(desk, hub, caplog):
 def test_the_question_is_signed_with_the_clinics_own_key(desk, hub, caplog):
     hub.answer = standing()
     look(desk, caplog)
-    question = StandingQuestion.model_validate_json(hub.asked[0])
+    question = StatusRequest.model_validate_json(hub.asked[0])
     desk.identity.key.public_key().verify(bytes.fromhex(question.proof), question.text(), ec.ECDSA(SHA256()))
     assert question.name == "anna"
 

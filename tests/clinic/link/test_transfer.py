@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from embryofl.messages import Download, Link
+from embryofl.messages import Download, HubContact
 from embryofl_clinic.joining.route import Route
 from embryofl_clinic.link import transfer as module
 from embryofl_clinic.link.fleet_link import Stopped
@@ -68,7 +68,7 @@ def transfers(monkeypatch, certificate):
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         servers.append(server)
         return Transfers(
-            Route(Link(hubs=[f"localhost:{server.server_port}"], ca=certificate[0])), stop or threading.Event()
+            Route(HubContact(hubs=[f"localhost:{server.server_port}"], ca=certificate[0])), stop or threading.Event()
         )
 
     yield make

@@ -69,9 +69,12 @@ def test_rounds_a_day_are_counted_across_restarts_and_begin_anew(policy, make_re
 
 @pytest.mark.parametrize(
     ("hours", "quiet", "loud"),
-    [("22:00-06:00", ["22:00", "23:59", "00:00", "05:59"], ["06:00", "21:59", "12:00"]),
-     ("08:30-17:00", ["08:30", "16:59"], ["08:29", "17:00", "00:00"]), ("", [], ["00:00", "12:00"])],
-)  # fmt: skip
+    [
+        ("22:00-06:00", ["22:00", "23:59", "00:00", "05:59"], ["06:00", "21:59", "12:00"]),
+        ("08:30-17:00", ["08:30", "16:59"], ["08:29", "17:00", "00:00"]),
+        ("", [], ["00:00", "12:00"]),
+    ],
+)
 def test_in_its_quiet_hours_it_neither_trains_nor_evaluates(policy, make_request, monkeypatch, hours, quiet, loud):
     found = policy(quiet_hours=hours)
 

@@ -16,7 +16,7 @@ from embryofl_clinic.scoring.command import chosen_models
 from embryofl_clinic.scoring.folder import read_pictures
 from embryofl_clinic.scoring.network import Network, load_networks
 from embryofl_clinic.scoring.score import score_folder
-from embryofl_clinic.scoring.shelf import Shelf, read_model
+from embryofl_clinic.scoring.shelf import ModelStore, read_model
 from embryofl_data import load_clinic_data
 from kits.scoring import CALIBRATION, draw_embryo, finished_model
 
@@ -42,8 +42,11 @@ def score(root, *models):
 def test_one_row_an_embryo_ranked_within_its_patient(folder, tmp_path):
     found = score(folder, finished_model(tmp_path / "m"))
     assert sorted((e.cohort, e.embryo, len(e.files)) for e in found.embryos) == [
-        ("p1", "a", 2), ("p1", "b", 1), ("p2", "c", 1), ("p2", "d", 1)
-    ]  # fmt: skip
+        ("p1", "a", 2),
+        ("p1", "b", 1),
+        ("p2", "c", 1),
+        ("p2", "d", 1),
+    ]
     for cohort in ("p1", "p2"):
         rows = [e for e in found.embryos if e.cohort == cohort]
         assert [e.rank for e in rows] == [1, 2] and rows[0].score >= rows[1].score and rows[0].of == 2
@@ -59,7 +62,11 @@ def test_scores_are_those_of_training_with_views_averaged(tmp_path):
     (root / "labels.csv").write_text("\n".join(rows))
     model = finished_model(tmp_path / "m")
     data = load_clinic_data(root, tmp_path / "cache", 64)
-    expected = np.sort(np.concatenate([task.predict(Network(read_model(model)).model, getattr(data, s)) for s in ("train", "validation", "test")]))  # fmt: skip
+    expected = np.sort(
+        np.concatenate(
+            [task.predict(Network(read_model(model)).model, getattr(data, s)) for s in ("train", "validation", "test")]
+        )
+    )
     found = np.sort([e.score for e in score(root, model).embryos])
     assert len(found) == 40 and np.allclose(found, expected, atol=1e-5)
 
@@ -112,8 +119,12 @@ def test_a_folder_without_a_table_has_its_sub_folders_as_cohorts_and_names_what_
     (root / "anna" / "cut.png").write_bytes(draw_embryo(9)[:700])
     found = score(root, finished_model(tmp_path / "m"))
     assert [(e.cohort, e.rank, e.of) for e in found.embryos] == [
-        ("anna", 1, 2), ("anna", 2, 2), ("anna", None, None), ("berta", 1, 2), ("berta", 2, 2)
-    ]  # fmt: skip
+        ("anna", 1, 2),
+        ("anna", 2, 2),
+        ("anna", None, None),
+        ("berta", 1, 2),
+        ("berta", 2, 2),
+    ]
     assert "truncated" in found.embryos[2].warnings[0] and found.embryos[2].score is None
 
 
@@ -156,7 +167,7 @@ def test_a_model_that_cannot_be_used_is_refused_in_words(folder, tmp_path, chang
 
 def test_without_any_model_it_says_how_to_get_one(tmp_path):
     with pytest.raises(UserError, match="Take part in a run"):
-        Shelf(tmp_path).get()
+        ModelStore(tmp_path).get()
 
 
 class FakeHub:
@@ -189,7 +200,7 @@ def fetch(state, offer, hub):
         fetcher.consider(offer, hub)
         if fetcher._thread:
             fetcher._thread.join(20)
-    return [m.card.run for m in Shelf(state).all()]
+    return [m.card.run for m in ModelStore(state).all()]
 
 
 def test_a_finished_model_is_fetched_once(tmp_path):

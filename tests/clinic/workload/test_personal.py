@@ -45,7 +45,7 @@ def trained(optimiser="sgd", proximal=0.0, **more):
 
 def test_steering_is_added_to_the_step_or_to_the_gradient():
     c = {"head.weight": torch.tensor([[0.5, -1.0]]), "head.bias": torch.zeros(1)}
-    steps, gradients = task.Control("steps", c), task.Control("gradients", c)
+    steps, gradients = task.StepCorrection("steps", c), task.StepCorrection("gradients", c)
     plain = trained()
     assert trained(control=steps) - plain == pytest.approx([-0.1 * 0.5, 0.1 * 1.0], abs=1e-6)
     # Nesterov's first step with momentum 0.9 is 1.9 times the gradient

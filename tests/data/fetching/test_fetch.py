@@ -15,7 +15,7 @@ import pytest
 
 from embryofl.errors import UserError
 from embryofl_data.fetching import fetch
-from embryofl_data.progress import Report
+from embryofl_data.progress import ProgressPrinter
 
 
 def zipped(size: int = 300_000) -> bytes:
@@ -155,7 +155,7 @@ class Fetching:
             self.asked += 1
             return self.accepts
 
-        fetch(name, out, ask, Report(self.said), also, self.hosts, pause_s=0.001)
+        fetch(name, out, ask, ProgressPrinter(self.said), also, self.hosts, pause_s=0.001)
 
 
 @pytest.fixture

@@ -63,9 +63,9 @@ def german(tmp_path):
 
 def test_a_table_with_any_columns_and_words(german, tmp_path):
     found = bring_in(german, tmp_path / "out", "table", columns=COLUMNS, labels={"gut": 1, "schlecht": 0})
-    assert {name.rsplit("/", 1)[-1]: (row["label"], row["patient"], row["day"]) for name, row in found.rows.items()} == {
-        "a.png": ("1", "7", "5"), "b.png": ("0", "7", "5"), "c.png": ("", "8", "5"), "d.png": ("", "8", "3"),
-    }  # fmt: skip
+    assert {
+        name.rsplit("/", 1)[-1]: (row["label"], row["patient"], row["day"]) for name, row in found.rows.items()
+    } == {"a.png": ("1", "7", "5"), "b.png": ("0", "7", "5"), "c.png": ("", "8", "5"), "d.png": ("", "8", "3")}
     assert found.manifest["unlabelled_because"] == {
         "the label 'mittel' is not understood": 1,
         "the source states no label": 1,
@@ -124,8 +124,10 @@ def test_dicom_leaves_everything_that_identifies_behind(tmp_path):
     table.write_text("image,label,day\n1.dcm,1,5\n2.dcm,0,5\n")
     found = bring_in(root, tmp_path / "out", table=table)
     assert [(row["label"], row["patient"], row["day"]) for row in found.rows.values()] == [
-        ("1", "p0001", "5"), ("0", "p0001", "5"), ("", "p0002", ""),
-    ]  # fmt: skip
+        ("1", "p0001", "5"),
+        ("0", "p0001", "5"),
+        ("", "p0002", ""),
+    ]
     for secret in (b"Doe", b"4711", b"1980", b"Secret", b"ACC123"):
         for path in (tmp_path / "out").rglob("images/**/*"):
             assert path.is_dir() or secret not in path.read_bytes()
@@ -158,6 +160,8 @@ def test_time_lapse_export_with_focal_planes_and_labels(tmp_path):
     root = tree(tmp_path / "in", files)
     found = bring_in(root, tmp_path / "out", "embryoscope", planes=("-15", "0", "15"), pick="first", table=table)
     assert sorted((row["focal_plane"], row["frame"], row["label"]) for row in found.rows.values()) == [
-        ("-15", "1", "1"), ("0", "1", "1"), ("15", "1", "1"),
-    ]  # fmt: skip
+        ("-15", "1", "1"),
+        ("0", "1", "1"),
+        ("15", "1", "1"),
+    ]
     assert "maybe" in found.left_out("WELL9")

@@ -127,9 +127,12 @@ def test_gomez_takes_the_last_whole_frame_and_never_reads_na_as_a_grade(gomez, t
         ({"phases": ("tPB2", "tPNa")}, [("AA83-2", 6, "0"), ("AA83-7", 8, "0")]),
         ({"phases": ("tPNa",), "pick": "first"}, [("AA83-7", 5, "0")]),
         ({"planes": ("0", "-15"), "before": "tPNa"}, [("AA83-7", 4, "-15"), ("AA83-7", 4, "0")]),
-        ({"phases": ("t2",), "pick": "all"}, [("AA83-2", n, "0") for n in range(7, 13)] + [("AA83-7", n, "0") for n in (9, 10, 11)]),
+        (
+            {"phases": ("t2",), "pick": "all"},
+            [("AA83-2", n, "0") for n in range(7, 13)] + [("AA83-7", n, "0") for n in (9, 10, 11)],
+        ),
     ],
-)  # fmt: skip
+)
 def test_gomez_frames_by_phase_time_and_plane(gomez, tmp_path, options, expected):
     found = frames(bring_in(gomez, tmp_path / "out", rule="none", **options))
     if options.get("planes"):  # an embryo that never reached the phase keeps all its frames
@@ -164,8 +167,12 @@ def stork(tmp_path):
 def test_stork_takes_each_embryo_once_and_the_stated_verdict(stork, tmp_path):
     found = bring_in(stork, tmp_path / "out")
     assert {row["embryo"]: row["label"] for row in found.rows.values()} == {
-        "11": "1", "12": "0", "13": "1", "14": "", "15": "",
-    }  # fmt: skip
+        "11": "1",
+        "12": "0",
+        "13": "1",
+        "14": "",
+        "15": "",
+    }
     assert "copy" in found.left_out("11_-45_3AA-.jpg") and "copy" in found.left_out("11_15_3AA-.jpg")
     assert any("different" in item["reason"] for item in found.manifest["left_out"])
 

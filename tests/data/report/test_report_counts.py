@@ -12,7 +12,7 @@ from rich.console import Console
 
 from embryofl.errors import DataError
 from embryofl_data import load_clinic_data
-from embryofl_data.report import Report, Verdict, check_folder, check_to_join, data_summary
+from embryofl_data.report import DataReport, Verdict, check_folder, check_to_join, data_summary
 from embryofl_data.report.terminal import print_report
 
 
@@ -45,7 +45,7 @@ def joining(tmp_path: Path):
     return lambda root, seed=0: check_to_join(root, tmp_path / "cache", 16, seed)
 
 
-def text_of(report: Report) -> str:
+def text_of(report: DataReport) -> str:
     console = Console(file=io.StringIO(), width=200)
     print_report(report, console)
     return console.file.getvalue()

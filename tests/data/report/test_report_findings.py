@@ -7,8 +7,8 @@ import pytest
 from PIL import Image, ImageFilter
 
 from embryofl.data_statistics import pool, release
-from embryofl_clinic.joining.enter import told as lines_told
-from embryofl_data.report import Finding, Report, Verdict, check_folder, check_to_join, data_summary, measurements
+from embryofl_clinic.joining.enter import enrolment_preview as lines_told
+from embryofl_data.report import DataReport, Finding, Verdict, check_folder, check_to_join, data_summary, measurements
 from embryofl_data.report.checks import CHECKS
 from kits.reports import clinic, embryo, jpeg, write
 
@@ -20,7 +20,7 @@ def root(tmp_path):
     return root
 
 
-def finding(report: Report, name: str) -> Finding:
+def finding(report: DataReport, name: str) -> Finding:
     return next(found for found in report.findings if found.id == name)
 
 

@@ -70,8 +70,15 @@ def test_nothing_but_style_and_inline_pictures(made):
     assert not {"script", "link", "iframe", "object", "embed", "form", "base"} & set(found.tags)
     assert all(value.startswith("data:image/jpeg;base64,") for name, value in found.attributes if name == "src")
     assert {name for name, _ in found.attributes} <= {
-        "lang", "charset", "http-equiv", "content", "name", "class", "src", "alt",
-    }  # fmt: skip
+        "lang",
+        "charset",
+        "http-equiv",
+        "content",
+        "name",
+        "class",
+        "src",
+        "alt",
+    }
     policy = next(value for name, value in found.attributes if name == "content" and "default-src" in value)
     assert policy.startswith("default-src 'none'") and "unsafe" not in policy and "http" not in policy
     assert found.tags.count("img") >= 2 * len(NAMES)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from embryofl_data.reading.listing import list_images
-from embryofl_data.report import Report, check_folder
+from embryofl_data.report import DataReport, check_folder
 from embryofl_data.report.burnt_text import text_score
 from kits.importing import SHARED
 
@@ -18,23 +18,30 @@ HUNGVUONG = SHARED / "hungvuong"
 pytestmark = pytest.mark.skipif(not HUNGVUONG.is_dir(), reason="needs ../shared/data")
 
 ALSO_ONE_EMBRYO = (
-    "D3_228 D3_229", "D5_345 D5_346", "D5_351 D5_352", "D5_045 D5_049", "D3_374 D3_375", "D5_337 D5_338",
-    "D5_165 D5_166", "D3_224 D3_225", "D3_020 D3_021",
-)  # fmt: skip
+    "D3_228 D3_229",
+    "D5_345 D5_346",
+    "D5_351 D5_352",
+    "D5_045 D5_049",
+    "D3_374 D3_375",
+    "D5_337 D5_338",
+    "D5_165 D5_166",
+    "D3_224 D3_225",
+    "D3_020 D3_021",
+)
 """Pairs that are not in same_embryo.csv and show one embryo, as a person saw who looked at each side by side."""
 SMEARED = ["D3_385", "D5_175", "D5_180", "D5_341", "D3_580", "D5_328", "D3_473", "D5_209", "D5_089", "D3_541"]
 """Seen by a person to be smeared or stretched."""
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory) -> Report:
+def report(tmp_path_factory) -> DataReport:
     """Of the images and labels alone: without the table that says which show one embryo."""
     root = tmp_path_factory.mktemp("hungvuong") / "data"
     shutil.copytree(HUNGVUONG, root, ignore=shutil.ignore_patterns("same_embryo.csv"))
     return check_folder(root)
 
 
-def finding(report: Report, name: str):
+def finding(report: DataReport, name: str):
     return next(found for found in report.findings if found.id == name)
 
 

@@ -12,20 +12,28 @@ from embryofl.models.facts import FACTS
 from embryofl_server.api.app import create_app
 from embryofl_server.api.runs import FILES
 from embryofl_server.federation.strategies import strategy_names
-from embryofl_server.hub import HubService
+from embryofl_server.hub import Hub
 from embryofl_server.runs.estimate import TRAINING_SHARE
 from embryofl_server.runs.live_run import MOST_POINTS, LiveRun
 from embryofl_server.settings import HubSettings
 from kits.enrolment import enrolment
 
 SUMMARY = {"counts": {"5": {"1": 40, "0": 60, "unlabelled": "<5"}}, "patients": 20}
-ROUTES = ["state", "offers", "audit", "audit/verify", "clinics/oslo", "runs/run-0001/results", "runs/run-0001/outline",
-          "runs/run-0001/files/model.safetensors"]  # fmt: skip
+ROUTES = [
+    "state",
+    "offers",
+    "audit",
+    "audit/verify",
+    "clinics/oslo",
+    "runs/run-0001/results",
+    "runs/run-0001/outline",
+    "runs/run-0001/files/model.safetensors",
+]
 
 
 @pytest.fixture
 def hub(tmp_path):
-    found = HubService(HubSettings(state_dir=tmp_path / "hub", superlink_address="127.0.0.1:9"))
+    found = Hub(HubSettings(state_dir=tmp_path / "hub", superlink_address="127.0.0.1:9"))
     for name in ("oslo", "porto"):
         found.membership.enrol(enrolment(name, found.membership.invite(name).secret, summary=SUMMARY))
     yield found
@@ -54,8 +62,19 @@ def run(hub):
             {"round": number - 1, "clinic": "pooled", "split": "validation", "day": None, "auroc": 0.6, "loss": 0.7}
         )
         for name in ("oslo", "porto")[:number]:
-            lines.append({"round": number, "clinic": name, "split": "train", "day": None, "loss": 0.6, "n": 60,
-                          "seconds": seconds, "device": "cpu", "reconnects": 2})  # fmt: skip
+            lines.append(
+                {
+                    "round": number,
+                    "clinic": name,
+                    "split": "train",
+                    "day": None,
+                    "loss": 0.6,
+                    "n": 60,
+                    "seconds": seconds,
+                    "device": "cpu",
+                    "reconnects": 2,
+                }
+            )
     found.event(
         "refused", round=1, clinic="porto", reason="norm", words="Its update is 60 times as long as the others'."
     )
@@ -89,8 +108,12 @@ def test_the_state_has_a_version_and_is_sent_again_only_when_it_changes(client, 
 
 
 def test_the_state_stays_small_whatever_clinics_tell_and_however_long_a_run_is(client, hub, run):
-    run.add_metrics([{"round": n, "clinic": "pooled", "split": "validation", "day": None, "auroc": 0.5, "loss": 0.5}
-                     for n in range(2, 5000)])  # fmt: skip
+    run.add_metrics(
+        [
+            {"round": n, "clinic": "pooled", "split": "validation", "day": None, "auroc": 0.5, "loss": 0.5}
+            for n in range(2, 5000)
+        ]
+    )
     answer = client.get("/control/state")
     assert "counts" not in answer.text and "strategies" not in answer.text and len(answer.content) < 20_000
     live = LiveRun(run)
@@ -131,8 +154,11 @@ def test_a_later_run_is_estimated_from_rounds_that_were_measured(client, run):
 
 
 def test_settings_that_cannot_be_used_are_refused_in_words_before_a_run_is_started(client, hub):
-    for settings, words in (({"model": "gpt"}, "no model 'gpt'"), ({"strategy": "krum"}, "at least 5 clinics"),
-                            ({"round_deadline_s": -1}, "round_deadline_s")):  # fmt: skip
+    for settings, words in (
+        ({"model": "gpt"}, "no model 'gpt'"),
+        ({"strategy": "krum"}, "at least 5 clinics"),
+        ({"round_deadline_s": -1}, "round_deadline_s"),
+    ):
         answer = client.post("/control/estimate", json={"settings": settings})
         assert answer.status_code == 400 and words in answer.json()["error"]
     assert hub.runs.all() == []
@@ -143,8 +169,14 @@ def test_files_of_a_run_are_given_as_they_are_and_nothing_else(client, hub, run)
         answer = client.get(f"/control/runs/run-0001/files/{name}")
         assert answer.status_code == 200 and answer.content == (run.folder / name).read_bytes()
         assert answer.headers["content-disposition"] == f'attachment; filename="run-0001-{name}"'
-    for path in ("run-0001/files/notes.txt", "run-0001/files/settings.json", "run-0001/files/..%2f..%2fclinics.db",
-                 "run-0001/files/%2fetc%2fpasswd", "..%2fidentity/files/model.json", "run-1/results"):  # fmt: skip
+    for path in (
+        "run-0001/files/notes.txt",
+        "run-0001/files/settings.json",
+        "run-0001/files/..%2f..%2fclinics.db",
+        "run-0001/files/%2fetc%2fpasswd",
+        "..%2fidentity/files/model.json",
+        "run-1/results",
+    ):
         answer = client.get(f"/control/runs/{path}")
         assert answer.status_code in (404, 422), path
     hub.runs.create(RunSettings()).set_state("queued", 0)

@@ -17,9 +17,9 @@ from embryofl.invite import Invite
 from embryofl_server.api.app import create_app
 from embryofl_server.cli.show_data import statistics_table
 from embryofl_server.cli.show_members import clinics_table
-from embryofl_server.members.image_statistics import standing_of_data
+from embryofl_server.members.image_statistics import image_statistics
 from embryofl_server.members.proofs import fingerprint
-from embryofl_server.members.store import Refused
+from embryofl_server.members.store import EnrolmentRejected
 from kits.enrolment import ask_standing, audit, enrolment, join, openssh
 
 
@@ -43,8 +43,15 @@ def test_the_list_of_clinics_names_the_key_and_what_was_told_of_the_data(hub, co
     console = Console(file=io.StringIO(), width=200)
     console.print(clinics_table([anna]))
     table = console.file.getvalue()
-    for words in ("anna", "enrolled", "never", "14 labelled (quality), 12 patients; day 5: <5 good, 10 other", anna["key"],
-                  anna["certificate"], "not for others"):  # fmt: skip
+    for words in (
+        "anna",
+        "enrolled",
+        "never",
+        "14 labelled (quality), 12 patients; day 5: <5 good, 10 other",
+        anna["key"],
+        anna["certificate"],
+        "not for others",
+    ):
         assert words in table, words
     assert control("POST", "revoke", name="anna", reason="over")["state"] == "revoked"
     (anna,) = control("GET", "clinics")
@@ -71,7 +78,7 @@ def test_invites_are_listed_without_their_secrets_and_can_be_withdrawn(hub, cont
     assert listed["expires"] == made["expires"] and secret not in json.dumps(listed)
     control("POST", "invites/withdraw", name="anna")
     assert control("GET", "invites")[0]["state"] == "withdrawn"
-    with pytest.raises(Refused, match="withdrawn: The coordinator took it back"):
+    with pytest.raises(EnrolmentRejected, match="withdrawn: The coordinator took it back"):
         hub.membership.enrol(enrolment("anna", secret))
     assert "no unused invite" in control("POST", "invites/withdraw", name="anna")["error"]
     for text in (hub.settings.state_dir / "audit.jsonl").read_text(), repr(hub.store.invites()):
@@ -114,7 +121,7 @@ def test_a_clinic_is_told_what_the_others_come_to_once_and_never_of_one_alone(hu
     hub.membership.revoke("cleo", "gone", by="me")
     assert hub.membership.standing(ask_standing(keys["bert"], "bert")).others is None  # anna alone is left
 
-    found = standing_of_data(hub.membership.statistics())
+    found = image_statistics(hub.membership.statistics())
     assert found["all"]["images"] == 80 and set(found["clinics"]) == {"anna", "bert"}
 
 
@@ -153,7 +160,7 @@ def test_an_invite_for_one_that_has_joined_makes_no_clinic(hub, control, key):
     for gone in (False, True):
         if gone:
             hub.membership.revoke("anna", "gone", by="me")
-        with pytest.raises(Refused, match="not known here"):
+        with pytest.raises(EnrolmentRejected, match="not known here"):
             hub.membership.enrol(enrolment("anna", again.secret))
     with pytest.raises(UserError, match="never works again"):
         hub.membership.invite_again("anna")

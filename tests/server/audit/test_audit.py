@@ -8,12 +8,12 @@ from typer.testing import CliRunner
 from embryofl_server.audit.log import DAMAGED, AuditLog, Break, verify
 from embryofl_server.audit.reading import Filter, as_text, chosen
 from embryofl_server.cli import commands
-from embryofl_server.members.store import Store
+from embryofl_server.members.store import ClinicStore
 
 
 @pytest.fixture
 def head(tmp_path):
-    found = Store(tmp_path / "clinics.db")
+    found = ClinicStore(tmp_path / "clinics.db")
     yield found
     found.close()
 

@@ -94,8 +94,16 @@ def test_the_best_round_is_the_one_with_the_highest_pooled_auroc():
     def line(round_, auroc, clinic="pooled", split="validation", day=None):
         return {"round": round_, "clinic": clinic, "split": split, "day": day, "auroc": auroc}
 
-    lines = [line(0, 0.5), line(1, 0.7), line(2, None), line(3, 0.7), line(4, 0.6), line(5, 0.9, clinic="anna"),
-             line(6, 0.9, split="test"), line(7, 0.9, day=5)]  # fmt: skip
+    lines = [
+        line(0, 0.5),
+        line(1, 0.7),
+        line(2, None),
+        line(3, 0.7),
+        line(4, 0.6),
+        line(5, 0.9, clinic="anna"),
+        line(6, 0.9, split="test"),
+        line(7, 0.9, day=5),
+    ]
     assert best_round(lines) == (1, 0.7)  # of equals the first
     assert best_round([]) is None
 

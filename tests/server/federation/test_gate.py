@@ -9,7 +9,7 @@ from embryofl.messages import MAX_REPLY, Download, Reply, Request, RunSettings
 from embryofl.metrics import ScoreSums
 from embryofl.wire import Layout
 from embryofl_server.federation import gate
-from embryofl_server.federation.blobs import Ticket
+from embryofl_server.federation.blobs import ExpectedUpload
 from embryofl_server.members.store import Clinic
 
 SHA = "a" * 64
@@ -21,9 +21,16 @@ CLINIC = Clinic(
 @pytest.fixture
 def request_(layout):
     return Request(
-        kind="train", run="run-0001", round=2, clinic="anna", settings=RunSettings(), layout=layout.id,
-        model=Download(url="/v1/model/x", size=layout.size, sha256=SHA), upload_url="/v1/update/x", deadline=1e9,
-    )  # fmt: skip
+        kind="train",
+        run="run-0001",
+        round=2,
+        clinic="anna",
+        settings=RunSettings(),
+        layout=layout.id,
+        model=Download(url="/v1/model/x", size=layout.size, sha256=SHA),
+        upload_url="/v1/update/x",
+        deadline=1e9,
+    )
 
 
 def sums(count: int) -> dict:
@@ -40,9 +47,15 @@ def with_cohorts(cohorts: int) -> dict:
 
 def reply(request_, **changes) -> str:
     body = {
-        "kind": "train", "run": "run-0001", "round": 2, "layout": request_.layout, "examples": 60, "train_loss": 0.5,
-        "update": {"size": request_.model.size, "sha256": SHA}, "validation": sums(20),
-    }  # fmt: skip
+        "kind": "train",
+        "run": "run-0001",
+        "round": 2,
+        "layout": request_.layout,
+        "examples": 60,
+        "train_loss": 0.5,
+        "update": {"size": request_.model.size, "sha256": SHA},
+        "validation": sums(20),
+    }
     return json.dumps(body | changes)
 
 
@@ -50,7 +63,7 @@ def pass_gate(request_, layout, packed, update, text, sha=SHA, state=None):
     path = update(1)
     if state is not None:
         np.asarray(state).tofile(path)
-    ticket = Ticket(path, layout.size, sha)
+    ticket = ExpectedUpload(path, layout.size, sha)
     return gate.check(gate.parse(text, request_), request_, CLINIC, ticket, layout, packed(0))
 
 
@@ -90,7 +103,7 @@ def test_a_good_reply_passes_with_the_norm_of_its_update(request_, layout, packe
     ],
 )
 def test_a_wrong_reply_is_refused_with_its_reason(request_, layout, packed, update, reason, changes):
-    with pytest.raises(gate.Refusal) as caught:
+    with pytest.raises(gate.ReplyRejected) as caught:
         pass_gate(request_, layout, packed, update, reply(request_, **changes))
     assert caught.value.reason == reason
     assert 10 < len(str(caught.value)) < 400  # words for the console
@@ -98,13 +111,13 @@ def test_a_wrong_reply_is_refused_with_its_reason(request_, layout, packed, upda
 
 @pytest.mark.parametrize("text", ["", "null", "[]", "{", '{"kind": NaN}', "[" * 100_000, '"\\ud800"'])
 def test_what_is_no_reply_at_all_is_malformed(request_, text):
-    with pytest.raises(gate.Refusal) as caught:
+    with pytest.raises(gate.ReplyRejected) as caught:
         gate.parse(text, request_)
     assert caught.value.reason == "malformed"
 
 
 def test_a_reply_without_an_upload_is_refused(request_, layout, packed):
-    with pytest.raises(gate.Refusal) as caught:
+    with pytest.raises(gate.ReplyRejected) as caught:
         gate.check(gate.parse(reply(request_), request_), request_, CLINIC, None, layout, packed(0))
     assert caught.value.reason == "no_upload"
 
@@ -114,7 +127,7 @@ def test_a_reply_without_an_upload_is_refused(request_, layout, packed):
 def test_one_number_that_is_not_finite_refuses_the_update(request_, layout, packed, update, value, tensor):
     state = packed(1)
     layout.tensor_views(state)[tensor].flat[-1] = value
-    with pytest.raises(gate.Refusal) as caught:
+    with pytest.raises(gate.ReplyRejected) as caught:
         pass_gate(request_, layout, packed, update, reply(request_), state=state)
     assert caught.value.reason == "not_finite"
 
@@ -126,7 +139,7 @@ def test_an_update_of_another_layout_is_refused(request_, layout, packed, update
         state = state[:-8]
     else:
         state[12] ^= 1
-    with pytest.raises(gate.Refusal) as caught:
+    with pytest.raises(gate.ReplyRejected) as caught:
         pass_gate(request_, layout, packed, update, reply(request_), state=state)
     assert caught.value.reason == reason
 
@@ -140,7 +153,7 @@ def test_an_evaluation_needs_no_update(request_, layout, packed):
 
 def test_a_clinic_that_may_not_take_part_is_not_listened_to(request_, layout, packed):
     suspended = Clinic("anna", "key", "suspended", 0.0, "quality", {})
-    with pytest.raises(gate.Refusal) as caught:
+    with pytest.raises(gate.ReplyRejected) as caught:
         gate.check(gate.parse(reply(request_), request_), request_, suspended, None, layout, packed(0))
     assert caught.value.reason == "suspended" and not caught.value.fault
 

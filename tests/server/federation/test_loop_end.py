@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from embryofl_server.federation import strategies
-from embryofl_server.federation.strategies import Outcome, StrategySettings
+from embryofl_server.federation.strategies import Aggregation, StrategySettings
 from embryofl_server.federation.strategies.fedavg import FedAvg
 from kits.rounds import LAYOUT, NAMES, events, once
 
@@ -22,12 +22,12 @@ class Drift:
     def __init__(self, settings: Any) -> None:
         pass
 
-    def aggregate(self, round_: Any, state: Any) -> Outcome:
+    def aggregate(self, round_: Any, state: Any) -> Aggregation:
         mean = FedAvg(self.SETTINGS()).aggregate(round_, {})
         step = 2 * state["step"] if state else np.ones((2, 3), np.float32)
         for view in LAYOUT.section_views(mean.model):
             view += view.dtype.type(step[0, 0])
-        return Outcome(mean.model, {"step": step, "rounds": np.array(round_.number)})
+        return Aggregation(mean.model, {"step": step, "rounds": np.array(round_.number)})
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from embryofl.messages import RunSettings
 from embryofl_server.federation import model_distribution as module
 from embryofl_server.federation.blobs import SignedUrls
-from embryofl_server.federation.model_distribution import FinishedModels
+from embryofl_server.federation.model_distribution import ModelDistribution
 from embryofl_server.runs.log import Runs
 
 
@@ -20,14 +20,21 @@ def hub(tmp_path, monkeypatch):
     def finish(*clinics, state="finished"):
         run = runs.create(RunSettings())
         data = run.name.encode()
-        card = {"run": run.name, "round": 2, "sha256": hashlib.sha256(data).hexdigest(), "evaluation": {c: {} for c in clinics}, "metrics": [{"clinic": c} for c in clinics], "calibration": None}  # fmt: skip
+        card = {
+            "run": run.name,
+            "round": 2,
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "evaluation": {c: {} for c in clinics},
+            "metrics": [{"clinic": c} for c in clinics],
+            "calibration": None,
+        }
         (tmp_path / "weights" / run.name).mkdir(parents=True)
         (tmp_path / "weights" / run.name / "round-0002.safetensors").write_bytes(data)
         (run.folder / "model.json").write_text(json.dumps(card))
         run.set_state(state, 2)
         return run.name
 
-    return FinishedModels(runs, tmp_path / "weights", urls), finish, urls, tmp_path / "weights"
+    return ModelDistribution(runs, tmp_path / "weights", urls), finish, urls, tmp_path / "weights"
 
 
 def test_a_clinic_is_offered_the_newest_finished_model_it_took_part_in(hub):

@@ -10,7 +10,7 @@ from embryofl.messages import RunSettings
 from embryofl.wire import Layout
 from embryofl_server.federation.checkpoint import Checkpoints
 from embryofl_server.federation.run_settings import check_settings
-from embryofl_server.federation.strategies import Round, Update, make_strategy
+from embryofl_server.federation.strategies import ClinicUpdate, Round, make_strategy
 
 LAYOUT = Layout.of({"x": ("F32", (2,)), "count": ("I64", ())})
 ALPHA = 0.25
@@ -47,7 +47,7 @@ def federation(tmp_path):
                 state.tofile(tmp_path / name)
                 n = examples[name] if isinstance(examples, dict) else examples
                 updates.append(
-                    Update(name, tmp_path / name, n, 1.0, travel=travel, train_loss=(losses or {}).get(name))
+                    ClinicUpdate(name, tmp_path / name, n, 1.0, travel=travel, train_loss=(losses or {}).get(name))
                 )
             round_ = Round(latest.round + 1, LAYOUT, latest.packed(), updates, ALPHA)
             made = make_strategy(self.settings).aggregate(round_, latest.state())

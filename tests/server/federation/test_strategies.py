@@ -12,7 +12,7 @@ from embryofl.messages import RunSettings
 from embryofl.task import TrainSettings, local_steps
 from embryofl.wire import Layout
 from embryofl_server.federation.run_settings import check_settings
-from embryofl_server.federation.strategies import Round, Update, make_strategy, strategy, strategy_names
+from embryofl_server.federation.strategies import ClinicUpdate, Round, make_strategy, strategy, strategy_names
 from embryofl_server.federation.strategies import blocks as blocks_module
 from embryofl_server.federation.strategies.geometric_median import weiszfeld
 from embryofl_server.federation.strategies.trimmed_mean import trimmed
@@ -37,7 +37,9 @@ def toy(tmp_path):
             path = tmp_path / NAMES[i]
             state.tofile(path)
             norm = float(np.linalg.norm(point))
-            updates.append(Update(NAMES[i], path, examples[i] if examples else 10, norm, scales[i] if scales else 1.0))
+            updates.append(
+                ClinicUpdate(NAMES[i], path, examples[i] if examples else 10, norm, scales[i] if scales else 1.0)
+            )
         return Round(1, TOY, model, updates, 0.1)
 
     return make
@@ -90,8 +92,10 @@ def test_trimmed_mean_leaves_out_the_ends_of_each_coordinate(toy):
     assert run("trimmed_mean", toy(points), trim=0.4)[0] == [3, 30]  # two at each end: the median
 
 
-@pytest.mark.parametrize(("clinics", "trim", "out"), [(3, 0.2, 1), (4, 0.2, 1), (5, 0.2, 1), (6, 0.2, 2), (10, 0.2, 2),
-                                                      (10, 0.45, 4), (4, 0.49, 1), (100, 0.01, 1)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("clinics", "trim", "out"),
+    [(3, 0.2, 1), (4, 0.2, 1), (5, 0.2, 1), (6, 0.2, 2), (10, 0.2, 2), (10, 0.45, 4), (4, 0.49, 1), (100, 0.01, 1)],
+)
 def test_at_least_one_is_left_out_at_each_end_and_at_least_one_stays(clinics, trim, out):
     assert trimmed(clinics, trim) == out
 
@@ -251,7 +255,7 @@ def big(tmp_path, layout, packed):
         for i in range(clinics):
             path = tmp_path / f"big-{i}"
             packed(i, count=10 + i).tofile(path)
-            updates.append(Update(NAMES[i], path, 10 + i, 1.0 + i))
+            updates.append(ClinicUpdate(NAMES[i], path, 10 + i, 1.0 + i))
         return Round(3, layout, packed(99, count=7), updates, 0.1)
 
     return make
@@ -322,7 +326,7 @@ def test_memory_does_not_grow_with_the_clinics(name, tmp_path, monkeypatch):
         updates = []
         for i in range(clinics):
             state.tofile(tmp_path / f"{i}")
-            updates.append(Update(f"c{i:03}", tmp_path / f"{i}", 10, 1.0))
+            updates.append(ClinicUpdate(f"c{i:03}", tmp_path / f"{i}", 10, 1.0))
         tracemalloc.start()
         make_strategy(RunSettings(strategy=name)).aggregate(Round(1, layout, state, updates, 0.1), {})
         peaks.append(tracemalloc.get_traced_memory()[1])
@@ -368,11 +372,19 @@ def test_settings_that_cannot_be_are_answered_with_what_can(values, words):
 
 @pytest.mark.parametrize(
     ("values", "least"),
-    [({"strategy": "median"}, 3), ({"strategy": "trimmed_mean"}, 3), ({"strategy": "geometric_median"}, 3),
-     ({"strategy": "krum"}, 5), ({"strategy": "krum", "attackers": 2}, 7), ({"strategy": "multi_krum"}, 5),
-     ({"strategy": "multi_krum", "keep": 6}, 9), ({"strategy": "clipped_fedavg"}, 3),
-     ({"strategy": "clipped_fedavg", "max_norm": 2.0}, 1), ({"strategy": "fedavg"}, 1)],
-)  # fmt: skip
+    [
+        ({"strategy": "median"}, 3),
+        ({"strategy": "trimmed_mean"}, 3),
+        ({"strategy": "geometric_median"}, 3),
+        ({"strategy": "krum"}, 5),
+        ({"strategy": "krum", "attackers": 2}, 7),
+        ({"strategy": "multi_krum"}, 5),
+        ({"strategy": "multi_krum", "keep": 6}, 9),
+        ({"strategy": "clipped_fedavg"}, 3),
+        ({"strategy": "clipped_fedavg", "max_norm": 2.0}, 1),
+        ({"strategy": "fedavg"}, 1),
+    ],
+)
 def test_fewer_clinics_than_a_strategy_needs_are_refused_in_words(values, least):
     assert check_settings({**values, "min_clinics": least}).min_clinics == least
     if least > 1:

@@ -39,8 +39,10 @@ def test_what_is_no_text_or_too_long_is_a_malformed_answer(error):
     assert answer.refusal
 
 
-@pytest.mark.parametrize(("reason", "repeated"), [("DataError", "DataError"), ("/data/anna.png is bad", "an error"),
-                                                  ("\x1b[2J", "an error"), ("", "an error")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("reason", "repeated"),
+    [("DataError", "DataError"), ("/data/anna.png is bad", "an error"), ("\x1b[2J", "an error"), ("", "an error")],
+)
 def test_of_a_clinics_error_only_a_name_is_repeated(reason, repeated):
     (answer,), _ = pull(Error(code=2, reason=reason))
     assert (answer.error, answer.text, answer.lost) == (repeated, "", False)

@@ -8,27 +8,39 @@ from embryofl_server.federation.terms import (
     FIRST_DEADLINE_S,
     answers_needed,
     deadline_seconds,
-    round_terms,
+    round_limits,
 )
 
 
 @pytest.mark.parametrize(
     ("quorum", "min_clinics", "asked", "needed"),
-    [(0, 3, 5, 3), (0, 3, 2, 2), (0.5, 2, 5, 3), (0.5, 2, 4, 2), (0.66, 1, 3, 2), (0.01, 1, 3, 1), (1, 2, 5, 1),
-     (4, 2, 5, 4)],
-)  # fmt: skip
+    [
+        (0, 3, 5, 3),
+        (0, 3, 2, 2),
+        (0.5, 2, 5, 3),
+        (0.5, 2, 4, 2),
+        (0.66, 1, 3, 2),
+        (0.01, 1, 3, 1),
+        (1, 2, 5, 1),
+        (4, 2, 5, 4),
+    ],
+)
 def test_answers_needed(quorum, min_clinics, asked, needed):
     assert answers_needed(quorum, min_clinics, asked) == needed
 
 
 def test_never_fewer_than_the_strategy_needs():
-    terms = round_terms(RunSettings(quorum=2, grace_s=7), asked=6, least=5, records=[])
+    terms = round_limits(RunSettings(quorum=2, grace_s=7), asked=6, least=5, records=[])
     assert (terms.needed, terms.deadline_s, terms.end_s) == (5, 3600, 3607)
 
 
 def took(**clinics):
-    return {"clinics": {n: {"seconds": {"download": 1, "evaluate": 1, "train": s - 3, "loading": 99, "upload": 1}}
-                        for n, s in clinics.items()}}  # fmt: skip
+    return {
+        "clinics": {
+            n: {"seconds": {"download": 1, "evaluate": 1, "train": s - 3, "loading": 99, "upload": 1}}
+            for n, s in clinics.items()
+        }
+    }
 
 
 AUTO = RunSettings(round_deadline_s="auto")

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from embryofl.invite import HUB_NAME
-from embryofl_server.members.identity import Identity
+from embryofl_server.members.identity import HubIdentity
 
 
 def handshake(certificate, key, ca: bytes, name: str) -> None:
@@ -40,18 +40,27 @@ def folder(tmp_path):
 
 @pytest.mark.parametrize(
     ("part", "name"),
-    [("gateway", "hub.example"), ("gateway", "10.1.2.3"), ("gateway", "localhost"), ("gateway", "127.0.0.1"),
-     ("gateway", HUB_NAME), ("superlink", "superlink"), ("superlink", "127.0.0.1"), ("server", "server"), ("server", "localhost")],
-)  # fmt: skip
+    [
+        ("gateway", "hub.example"),
+        ("gateway", "10.1.2.3"),
+        ("gateway", "localhost"),
+        ("gateway", "127.0.0.1"),
+        ("gateway", HUB_NAME),
+        ("superlink", "superlink"),
+        ("superlink", "127.0.0.1"),
+        ("server", "server"),
+        ("server", "localhost"),
+    ],
+)
 def test_each_certificate_is_good_for_its_names(folder, part, name):
-    found = Identity(folder, ["hub.example", "10.1.2.3"])
+    found = HubIdentity(folder, ["hub.example", "10.1.2.3"])
     place = folder if part == "server" else folder / part
     trusted = found.ca if part == "gateway" else found.internal
     handshake(place / f"{part}.crt", place / f"{part}.key", trusted, name)
 
 
 def test_and_for_no_other_name_and_under_no_other_authority(folder, tmp_path):
-    found, other = Identity(folder, ["hub.example"]), Identity(tmp_path / "other", ["hub.example"])
+    found, other = HubIdentity(folder, ["hub.example"]), HubIdentity(tmp_path / "other", ["hub.example"])
     shown = (folder / "gateway" / "gateway.crt", folder / "gateway" / "gateway.key")
     with pytest.raises(ssl.SSLCertVerificationError):
         handshake(*shown, found.ca, "evil.example")
@@ -60,17 +69,17 @@ def test_and_for_no_other_name_and_under_no_other_authority(folder, tmp_path):
 
 
 def test_a_second_start_changes_nothing(folder):
-    first = Identity(folder, ["hub.example"])
+    first = HubIdentity(folder, ["hub.example"])
     before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-    second = Identity(folder, ["hub.example"])
+    second = HubIdentity(folder, ["hub.example"])
     assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
     assert (first.url_key, first.control_token) == (second.url_key, second.control_token)
 
 
 def test_a_new_hostname_renews_the_gateways_certificate_and_not_the_authority(folder):
-    ca = Identity(folder, ["hub.example"]).ca
+    ca = HubIdentity(folder, ["hub.example"]).ca
     others = [(folder / "server.crt").read_bytes(), (folder / "superlink" / "superlink.crt").read_bytes()]
-    found = Identity(folder, ["hub.example", "new.example"])
+    found = HubIdentity(folder, ["hub.example", "new.example"])
     assert found.ca == ca and (folder / "gateway" / "ca.crt").read_bytes() == found.internal
     assert [(folder / "server.crt").read_bytes(), (folder / "superlink" / "superlink.crt").read_bytes()] == others
     for name in ("hub.example", "new.example"):
@@ -79,12 +88,12 @@ def test_a_new_hostname_renews_the_gateways_certificate_and_not_the_authority(fo
 
 @pytest.mark.parametrize("restarted", [True, False])
 def test_a_certificate_about_to_expire_is_renewed_at_a_start_and_while_the_hub_runs(folder, restarted):
-    found = Identity(folder, [], days=3 / 86_400)
+    found = HubIdentity(folder, [], days=3 / 86_400)
     ca, old = found.ca, shown_by(folder)[0].read_bytes()
     assert not found.refresh()
     time.sleep(2.5)
     if restarted:
-        Identity(folder, [], days=3 / 86_400)
+        HubIdentity(folder, [], days=3 / 86_400)
     else:
         assert found.refresh()
     assert shown_by(folder)[0].read_bytes() != old and found.ca == ca
@@ -97,58 +106,61 @@ def shown_by(folder):
 
 
 def test_while_the_authority_is_changed_both_are_trusted_and_then_only_the_new_one(folder):
-    found = Identity(folder, [])
+    found = HubIdentity(folder, [])
     old = found.ca
     found.begin_rotation()
     both = found.ca
     assert both.startswith(old) and both != old
     handshake(*shown_by(folder), old, HUB_NAME)  # nobody is shut out yet
     handshake(*shown_by(folder), both, HUB_NAME)
-    assert Identity(folder, []).ca == both  # also after a restart
+    assert HubIdentity(folder, []).ca == both  # also after a restart
     found.finish_rotation()
     assert both == old + found.ca
     for trusted in (both, found.ca):
         handshake(*shown_by(folder), trusted, HUB_NAME)
     with pytest.raises(ssl.SSLCertVerificationError):
         handshake(*shown_by(folder), old, HUB_NAME)
-    assert not list(folder.glob("ca-next*")) and Identity(folder, []).ca == found.ca
+    assert not list(folder.glob("ca-next*")) and HubIdentity(folder, []).ca == found.ca
 
 
 def test_a_hub_that_dies_while_it_ends_the_change_ends_it_at_its_next_start(folder):
-    found = Identity(folder, [])
+    found = HubIdentity(folder, [])
     found.begin_rotation()
     new = (folder / "ca-next.crt").read_bytes()
     (folder / "ca-next.key").replace(folder / "ca.key")  # and then it died
-    again = Identity(folder, [])
+    again = HubIdentity(folder, [])
     assert again.ca == new and not again.rotating
     handshake(*shown_by(folder), new, HUB_NAME)
 
 
 def test_a_hub_of_before_keeps_the_authority_that_its_clinics_trust(folder):
     """It had one authority for clinics and its own parts, and no name of its own in the gateway's certificate."""
-    found = Identity(folder, [])
+    found = HubIdentity(folder, [])
     for stem in ("internal.key", "internal.crt"):
         (folder / stem).unlink()
-    again = Identity(folder, [])
+    again = HubIdentity(folder, [])
     assert again.ca == found.ca
     handshake(folder / "server.crt", folder / "server.key", again.internal, "server")
 
 
 def test_keys_and_secrets_are_readable_by_their_owner_only(folder):
-    Identity(folder, [])
+    HubIdentity(folder, [])
     private = [p for p in folder.rglob("*") if p.suffix in (".key", ".secret", ".token")]
     assert len(private) == 9 and all(p.stat().st_mode & 0o777 == 0o600 for p in private)
 
 
 def test_what_the_gateway_and_the_superlink_may_read_is_no_more_than_they_need(folder):
-    Identity(folder, [])
+    HubIdentity(folder, [])
     assert {p.name for p in (folder / "gateway").iterdir()} == {"gateway.crt", "gateway.key", "ca.crt"}
     assert {p.name for p in (folder / "superlink").iterdir()} == {
-        "superlink.crt", "superlink.key", "ca.crt", "superexec.secret"
-    }  # fmt: skip
+        "superlink.crt",
+        "superlink.key",
+        "ca.crt",
+        "superexec.secret",
+    }
 
 
 def test_two_hubs_have_nothing_in_common(tmp_path):
-    a, b = Identity(tmp_path / "a", []), Identity(tmp_path / "b", [])
+    a, b = HubIdentity(tmp_path / "a", []), HubIdentity(tmp_path / "b", [])
     assert a.ca != b.ca and a.url_key != b.url_key and a.superexec_secret != b.superexec_secret
     assert len(a.control_token) == 64 and a.control_token != b.control_token

@@ -8,9 +8,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from pydantic import ValidationError
 
 from embryofl.errors import UserError
-from embryofl.messages import KeyChange, Leaving, key_change_text, leaving_text, proof_text
+from embryofl.messages import KeyChange, LeaveRequest, key_change_text, leaving_text, proof_text
 from embryofl_server.members.proofs import canonical, fingerprint
-from embryofl_server.members.store import Refused
+from embryofl_server.members.store import EnrolmentRejected
 from kits.enrolment import ask_standing, audit, enrolment, join, openssh
 
 
@@ -24,7 +24,7 @@ def test_a_revoked_key_never_works_again_not_after_a_restart_nor_with_a_new_invi
         again = make_hub() if restart else hub
         assert set(again.store.keys()) == {"bert"} and again.store.admitted() == {"bert"}
         for name in ("anna", "cleo"):
-            with pytest.raises(Refused, match=r"never works again.*its laptop was stolen"):
+            with pytest.raises(EnrolmentRejected, match=r"never works again.*its laptop was stolen"):
                 join(again, name, key)
         with pytest.raises(UserError, match="never works again"):
             again.membership.resume("anna", by="me")
@@ -46,7 +46,7 @@ def test_a_revoked_key_does_not_come_back_in_another_spelling(hub, key):
     for line in spellings:
         secret = hub.membership.invite("anna").secret
         proof = key.sign(proof_text("anna", secret, line), ec.ECDSA(SHA256())).hex()
-        with pytest.raises(Refused, match="never works again"):
+        with pytest.raises(EnrolmentRejected, match="never works again"):
             hub.membership.enrol(enrolment("anna", secret, key, public_key=line, proof=proof))
 
 
@@ -61,7 +61,7 @@ def test_of_two_changes_of_a_key_at_once_the_second_is_refused(hub, key):
     join(hub, "anna", key)
     before = hub.store.clinic("anna").public_key
     hub.store.change_key("anna", before, "ecdsa-sha2-nistp384 AAAA")
-    with pytest.raises(Refused):
+    with pytest.raises(EnrolmentRejected):
         hub.store.change_key("anna", before, "ecdsa-sha2-nistp384 BBBB")
     assert hub.store.clinic("anna").public_key == "ecdsa-sha2-nistp384 AAAA"
 
@@ -97,7 +97,7 @@ def test_a_revoked_clinic_may_come_back_with_a_new_key_and_its_old_key_stays_dea
     assert hub.membership.standing(ask_standing(new, "anna")).state == "enrolled"
     told = hub.membership.standing(ask_standing(key, "anna"))
     assert (told.state, told.reason) == ("revoked", "its laptop was stolen")
-    with pytest.raises(Refused, match="never works again"):
+    with pytest.raises(EnrolmentRejected, match="never works again"):
         join(hub, "dora", key)
 
 
@@ -105,7 +105,7 @@ def test_a_revoked_clinic_is_told_so_by_its_own_question_and_nobody_else_is(hub,
     join(hub, "anna", key)
     hub.membership.revoke("anna", "its laptop was stolen", by="me")
     assert hub.membership.standing(ask_standing(key, "anna")).reason == "its laptop was stolen"
-    with pytest.raises(Refused, match="not known"):
+    with pytest.raises(EnrolmentRejected, match="not known"):
         hub.membership.standing(ask_standing(ec.generate_private_key(ec.SECP384R1()), "anna"))
     with pytest.raises(UserError, match="revoked already"):
         hub.membership.revoke("anna", "", by="me")
@@ -113,7 +113,7 @@ def test_a_revoked_clinic_is_told_so_by_its_own_question_and_nobody_else_is(hub,
 
 # -- leaving ------------------------------------------------------------------------------------------------------------
 def leaving(key, name, asked):
-    return Leaving(name=name, asked=asked, proof=key.sign(leaving_text(name, asked), ec.ECDSA(SHA256())).hex())
+    return LeaveRequest(name=name, asked=asked, proof=key.sign(leaving_text(name, asked), ec.ECDSA(SHA256())).hex())
 
 
 def test_a_clinic_leaves_by_its_own_signature_of_now_and_nobody_can_do_it_for_it(hub, key, monkeypatch):
@@ -122,12 +122,12 @@ def test_a_clinic_leaves_by_its_own_signature_of_now_and_nobody_can_do_it_for_it
     other = ec.generate_private_key(ec.SECP384R1())
     forged = leaving(key, "anna", 1e6).model_copy(update={"asked": 1e6 + 1})
     for wrong in (leaving(other, "anna", 1e6), leaving(key, "bert", 1e6), leaving(key, "anna", 1e6 - 1000), forged):
-        with pytest.raises(Refused):
+        with pytest.raises(EnrolmentRejected):
             hub.membership.leave(wrong)
     assert set(hub.store.keys()) == {"anna"}
     hub.membership.leave(leaving(key, "anna", 1e6))
     assert hub.store.keys() == {} and hub.store.clinics()["anna"].state == "left" and len(audit(hub, "left")) == 1
-    with pytest.raises(Refused, match="left already"):
+    with pytest.raises(EnrolmentRejected, match="left already"):
         hub.membership.leave(leaving(key, "anna", 1e6))
 
 
@@ -145,9 +145,17 @@ def test_a_key_is_changed_by_both_keys_together_and_the_old_one_is_dead(hub, key
     join(hub, "bert", other := ec.generate_private_key(ec.SECP384R1()))
     new, thief = (ec.generate_private_key(ec.SECP384R1()) for _ in range(2))
     replayed = change(key, thief).model_copy(update={"public_key": openssh(new)})
-    for wrong in (change(thief, new), change(other, new), change(key, new, proof="00"), change(key, new, new_proof="00"),
-                  change(key, new, "bert"), change(key, new, asked=1.0), change(key, other), replayed):  # fmt: skip
-        with pytest.raises(Refused):
+    for wrong in (
+        change(thief, new),
+        change(other, new),
+        change(key, new, proof="00"),
+        change(key, new, new_proof="00"),
+        change(key, new, "bert"),
+        change(key, new, asked=1.0),
+        change(key, other),
+        replayed,
+    ):
+        with pytest.raises(EnrolmentRejected):
             hub.membership.change_key(wrong)
     assert hub.store.keys() == {"anna": openssh(key), "bert": openssh(other)}
     for _ in range(2):  # an answer that was lost
@@ -156,9 +164,9 @@ def test_a_key_is_changed_by_both_keys_together_and_the_old_one_is_dead(hub, key
     assert hub.membership.standing(ask_standing(new, "anna")).state == "enrolled"
     assert hub.membership.standing(ask_standing(key, "anna")).state == "replaced"
     for back in (change(new, key), change(key, thief)):
-        with pytest.raises(Refused):
+        with pytest.raises(EnrolmentRejected):
             hub.membership.change_key(back)
-    with pytest.raises(Refused, match="never works again"):
+    with pytest.raises(EnrolmentRejected, match="never works again"):
         join(hub, "cleo", key)
 
 
@@ -169,7 +177,7 @@ def test_a_clinic_that_is_suspended_stays_so_with_a_new_key_and_one_that_is_revo
     hub.membership.change_key(change(key, new))
     assert hub.store.clinics()["anna"].state == "suspended"
     hub.membership.revoke("anna", "over", by="me")
-    with pytest.raises(Refused):
+    with pytest.raises(EnrolmentRejected):
         hub.membership.change_key(change(new, newer))
 
 
@@ -232,7 +240,7 @@ def test_who_is_turned_away_is_told_why_and_its_key_cannot_ask_again(make_hub, k
     hub.membership.refuse("anna", "we do not know you", by="me")
     told = hub.membership.standing(ask_standing(key, "anna"))
     assert (told.state, told.reason) == ("refused", "we do not know you")
-    with pytest.raises(Refused, match="we do not know you"):
+    with pytest.raises(EnrolmentRejected, match="we do not know you"):
         join(hub, "anna", key)
     assert hub.store.keys() == {}
 
@@ -263,5 +271,5 @@ def test_a_key_used_in_two_places_is_noticed_and_a_restart_is_not(hub, key):
 def test_a_session_cannot_be_named_for_another_clinic(hub, key):
     join(hub, "anna", key)
     told = ask_standing(key, "anna", session="a" * 16)
-    with pytest.raises(Refused):
+    with pytest.raises(EnrolmentRejected):
         hub.membership.standing(told.model_copy(update={"session": "b" * 16}))

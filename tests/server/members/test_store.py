@@ -6,14 +6,14 @@ import time
 import pytest
 
 from embryofl.errors import UserError
-from embryofl_server.members.store import Refused, Store
+from embryofl_server.members.store import ClinicStore, EnrolmentRejected
 
 SUMMARY = {"counts": {"5": {"0": 10, "1": 12}}}
 
 
 @pytest.fixture
 def store(tmp_path):
-    found = Store(tmp_path / "clinics.db")
+    found = ClinicStore(tmp_path / "clinics.db")
     yield found
     found.close()
 
@@ -22,7 +22,7 @@ def test_an_invite_makes_a_clinic_that_is_there_after_a_restart(store, tmp_path)
     secret = store.invite("anna", days=1)
     clinic = store.enrol("anna", secret, "key-a", "quality", SUMMARY)
     assert (clinic.name, clinic.state, clinic.labelled) == ("anna", "enrolled", 22)
-    again = Store(tmp_path / "clinics.db")
+    again = ClinicStore(tmp_path / "clinics.db")
     assert again.clinics()["anna"] == clinic
     again.close()
 
@@ -39,7 +39,7 @@ def test_without_the_secret_there_is_no_way_in(store, secret):
     store.invite("anna", days=1)
     wanted = store.invite("bert", days=1) if secret is None else secret  # another clinic's secret
     for name in ("anna", "nobody"):
-        with pytest.raises(Refused, match="is for bert" if secret is None else "not known"):
+        with pytest.raises(EnrolmentRejected, match="is for bert" if secret is None else "not known"):
             store.enrol(name, wanted, "key-x", "quality", {})
     assert store.clinics() == {}
 
@@ -47,14 +47,14 @@ def test_without_the_secret_there_is_no_way_in(store, secret):
 def test_an_invite_serves_one_key_only(store):
     secret = store.invite("anna", days=1)
     store.enrol("anna", secret, "key-a", "quality", SUMMARY)
-    with pytest.raises(Refused, match="another key"):
+    with pytest.raises(EnrolmentRejected, match="another key"):
         store.enrol("anna", secret, "key-x", "quality", SUMMARY)
     assert store.clinics()["anna"].public_key == "key-a"
 
 
 def test_a_key_serves_one_clinic_only(store):
     store.enrol("anna", store.invite("anna", days=1), "key-a", "quality", SUMMARY)
-    with pytest.raises(Refused, match="another clinic"):
+    with pytest.raises(EnrolmentRejected, match="another clinic"):
         store.enrol("bert", store.invite("bert", days=1), "key-a", "quality", SUMMARY)
     assert set(store.clinics()) == {"anna"}
 
@@ -64,14 +64,14 @@ def test_an_invite_expires_but_not_for_a_clinic_that_has_used_it(store, monkeypa
     store.enrol("bert", used, "key-b", "quality", SUMMARY)
     later = time.time() + 90_000
     monkeypatch.setattr("embryofl_server.members.invites.time.time", lambda: later)
-    with pytest.raises(Refused, match="expired"):
+    with pytest.raises(EnrolmentRejected, match="expired"):
         store.enrol("anna", unused, "key-a", "quality", SUMMARY)
     assert store.enrol("bert", used, "key-b", "quality", SUMMARY).name == "bert"
 
 
 def test_a_new_invite_replaces_the_old_one_until_the_clinic_is_enrolled(store):
     old, new = store.invite("anna", days=1), store.invite("anna", days=1)
-    with pytest.raises(Refused, match="withdrawn: A newer invite was made"):
+    with pytest.raises(EnrolmentRejected, match="withdrawn: A newer invite was made"):
         store.enrol("anna", old, "key-a", "quality", SUMMARY)
     store.enrol("anna", new, "key-a", "quality", SUMMARY)
     with pytest.raises(UserError, match="enrolled already"):
@@ -105,7 +105,7 @@ def two(store):
 def test_a_suspended_clinic_keeps_its_key_and_takes_no_part_until_it_is_let_in_again(two, tmp_path):
     clinic = two.set_state("anna", "suspended", "because")
     assert (clinic.state, clinic.reason) == ("suspended", "because") and abs(clinic.since - time.time()) < 60
-    again = Store(tmp_path / "clinics.db")
+    again = ClinicStore(tmp_path / "clinics.db")
     assert again.admitted() == {"bert"} and set(again.keys()) == {"anna", "bert"}
     again.set_state("anna", "enrolled", "")
     assert again.admitted() == {"anna", "bert"}
@@ -126,8 +126,9 @@ def test_refusals_in_a_row_are_counted_once_a_round_and_end_with_an_answer_that_
     two.note_answers("run-0001", 2, ["bert"], bad)
     assert (two.refusals_in_a_row("anna"), two.refusals_in_a_row("bert")) == (2, 0)
     assert [(r["run"], r["round"], r["reason"], r["words"]) for r in two.refusals("anna")] == [
-        ("run-0001", 1, "norm", "too long"), ("run-0001", 2, "norm", "too long")
-    ]  # fmt: skip
+        ("run-0001", 1, "norm", "too long"),
+        ("run-0001", 2, "norm", "too long"),
+    ]
     two.note_answers("run-0001", 3, [], {})  # it was late, or offline: that is neither
     assert two.refusals_in_a_row("anna") == 2
     two.note_answers("run-0002", 1, ["anna"], {})

@@ -50,9 +50,16 @@ def results_of(days: dict[str, tuple[int, ...]]) -> tuple[dict[str, Any], list[d
         for n, s in sums.items()
     }
     record = {
-        "run": "run-0002", "round": 1, "sha256": "0" * 64, "settings": RunSettings(personal="model", seed=2).model_dump(),
-        "parameters": 5, "evaluation": evaluation, "best_validation": None, "calibration": None, "use": "Research use only",
-    }  # fmt: skip
+        "run": "run-0002",
+        "round": 1,
+        "sha256": "0" * 64,
+        "settings": RunSettings(personal="model", seed=2).model_dump(),
+        "parameters": 5,
+        "evaluation": evaluation,
+        "best_validation": None,
+        "calibration": None,
+        "use": "Research use only",
+    }
     clinics = {
         n: {"examples": 90, "train_loss": 0.6, "norm": 1.0, "distance": 0.5, "validation": s} for n, s in sums.items()
     }

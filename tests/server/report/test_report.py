@@ -133,8 +133,10 @@ def test_a_run_that_was_cut_short_has_a_card_that_says_so(make):
     run = make(None, incomplete="The run was stopped. Stopped by the coordinator.")
     card = read(run, "model-card.json")
     assert not card["complete"] and card["warnings"][0] == {
-        "kind": "incomplete", "level": "stop", "words": "The run was stopped. Stopped by the coordinator."
-    }  # fmt: skip
+        "kind": "incomplete",
+        "level": "stop",
+        "words": "The run was stopped. Stopped by the coordinator.",
+    }
     for name in ("model-card.md", "model-card.html"):
         text = (run.folder / name).read_text()
         assert "Stopped by the coordinator" in text and "not evaluated on held-out patients" in text
@@ -184,8 +186,9 @@ def test_nothing_hostile_gets_into_a_card(make):
     assert not re.search(r"(?<!\\)[<`]", text.replace("<br>", "")) and "\n# \ufffdgnp" not in text
     card = read(run, "model-card.json")
     assert card["data"]["clinics"][0]["images"] == {
-        "4": {"1": "-", "0": "-", "unlabelled": "-"}, "5": {"1": "-", "0": str(10**400), "unlabelled": "-"}
-    }  # fmt: skip
+        "4": {"1": "-", "0": "-", "unlabelled": "-"},
+        "5": {"1": "-", "0": str(10**400), "unlabelled": "-"},
+    }
 
 
 def test_the_page_needs_nothing_but_itself(make):

@@ -57,8 +57,11 @@ def test_runs_that_differ_in_the_seed_alone_are_told_with_mean_and_spread(make):
         assert (found["low"], found["high"], found["runs"]) == (min(areas), max(areas), 3)
     assert set(newest["figures"]["pooled"]["5"]) == {"auroc", "auprc", "brier", "ece", "sensitivity", "specificity"}
     assert read(runs[0], "results.json")["across_runs"]["seeds"] is None
-    for text in ((runs[-1].folder / "model-card.md").read_text(), (runs[-1].folder / "model-card.html").read_text(),
-                 printed(read(runs[-1], "results.json"))):  # fmt: skip
+    for text in (
+        (runs[-1].folder / "model-card.md").read_text(),
+        (runs[-1].folder / "model-card.html").read_text(),
+        printed(read(runs[-1], "results.json")),
+    ):
         assert "Spread over seeds" in text and "±" in text and runs[0].name in text
 
 

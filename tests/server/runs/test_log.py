@@ -74,8 +74,12 @@ def test_the_newest_line_of_each_kind(tmp_path):
 def test_settings_as_typed():
     typed = ["rounds=15", "learning_rate=1e-3", "model=resnet18", " seed = 3", "pretrained=", "pretrained=a=b"]
     assert parse_settings(typed) == {
-        "rounds": 15, "learning_rate": 0.001, "model": "resnet18", "seed": 3, "pretrained": "a=b"
-    }  # fmt: skip
+        "rounds": 15,
+        "learning_rate": 0.001,
+        "model": "resnet18",
+        "seed": 3,
+        "pretrained": "a=b",
+    }
     assert parse_settings(["x=null", "y=[1]", 'z="a"', "w=true"]) == {"x": "null", "y": "[1]", "z": '"a"', "w": True}
 
 

@@ -13,8 +13,8 @@ from embryofl.messages import RunSettings
 from embryofl_server.audit.reading import verify_log
 from embryofl_server.cli import commands
 from embryofl_server.federation.checkpoint import Checkpoints
-from embryofl_server.hub import HubService
-from embryofl_server.members.store import Store
+from embryofl_server.hub import Hub
+from embryofl_server.members.store import ClinicStore
 from embryofl_server.settings import HubSettings
 from embryofl_server.state import schema
 from embryofl_server.state.backup import MANIFEST, SUMS, read_backup, write_backup
@@ -28,7 +28,7 @@ def settings(tmp_path):
 @pytest.fixture
 def hub(settings, packed):
     """A hub with a clinic and a run of eight rounds."""
-    found = HubService(settings)
+    found = Hub(settings)
     found.store.enrol("anna", found.store.invite("anna", 1), "key-a", "quality", {"counts": {"5": {"0": 9, "1": 9}}})
     run = found.runs.create(RunSettings(rounds=9))
     rounds = Checkpoints(run.folder, settings.weights / run.name, 3)
@@ -55,7 +55,7 @@ def test_what_comes_back_is_the_same_hub(hub, settings, tmp_path, packed):
     other = elsewhere(tmp_path)
     found = read_backup(other, io.BytesIO(archive(settings)))
     assert (found.runs, found.clinics) == (1, 1)
-    again = HubService(other)
+    again = Hub(other)
     assert again.identity.ca == hub.identity.ca and again.identity.url_key == hub.identity.url_key
     assert again.identity.superexec_secret == hub.identity.superexec_secret
     assert again.store.clinics() == hub.store.clinics()
@@ -93,7 +93,7 @@ def test_a_backup_in_the_middle_of_work_is_whole(hub, settings, tmp_path, packed
         for turn in range(5):
             other = HubSettings(state_dir=tmp_path / f"copy-{turn}")
             read_backup(other, io.BytesIO(archive(settings)))
-            copy = Store(other.state_dir / "clinics.db")
+            copy = ClinicStore(other.state_dir / "clinics.db")
             assert "anna" in copy.clinics() and verify_log(other.state_dir)[0], verify_log(other.state_dir)
             copy.close()
             folder = other.state_dir / "runs" / run.name

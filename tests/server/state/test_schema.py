@@ -6,8 +6,8 @@ import sqlite3
 import pytest
 
 from embryofl.errors import UserError
-from embryofl_server.hub import HubService
-from embryofl_server.members.store import Store
+from embryofl_server.hub import Hub
+from embryofl_server.members.store import ClinicStore
 from embryofl_server.settings import HubSettings
 from embryofl_server.state.schema import CURRENT, check_folder
 
@@ -40,12 +40,12 @@ def old(tmp_path):
 
 
 def test_a_new_store_is_of_the_current_version(tmp_path):
-    Store(tmp_path / "clinics.db").close()
+    ClinicStore(tmp_path / "clinics.db").close()
     assert version(tmp_path / "clinics.db") == CURRENT
 
 
 def test_an_older_one_is_brought_up_to_date_and_kept_as_it_was(old):
-    store = Store(old)
+    store = ClinicStore(old)
     clinic = store.clinics()["anna"]
     assert (clinic.state, clinic.enrolled, clinic.labelled, clinic.reason) == ("enrolled", 5.0, 22, "")
     store.set_state("anna", "suspended", "because")
@@ -59,7 +59,7 @@ def test_an_older_one_is_brought_up_to_date_and_kept_as_it_was(old):
     with sqlite3.connect(kept) as db:
         assert db.execute("SELECT name, state FROM clinics").fetchall() == [("anna", "enrolled")]
         assert db.execute("SELECT name FROM invites").fetchall() == [("bert",)]
-    Store(old).close()  # and again: nothing more to do
+    ClinicStore(old).close()  # and again: nothing more to do
 
 
 def test_a_migration_that_is_cut_off_leaves_the_old_version_whole(old, monkeypatch):
@@ -71,39 +71,39 @@ def test_a_migration_that_is_cut_off_leaves_the_old_version_whole(old, monkeypat
 
     monkeypatch.setitem(schema._STEPS, 1, cut)
     with pytest.raises(SystemExit):
-        Store(old)
+        ClinicStore(old)
     monkeypatch.undo()
     with sqlite3.connect(old) as db:
         assert "reason" not in [row[1] for row in db.execute("PRAGMA table_info(clinics)")]
-    Store(old).close()
+    ClinicStore(old).close()
     assert version(old) == CURRENT
 
 
 def test_a_newer_one_is_refused_and_not_touched(tmp_path):
     path = tmp_path / "clinics.db"
-    Store(path).close()
+    ClinicStore(path).close()
     with sqlite3.connect(path) as db:
         db.execute(f"PRAGMA user_version = {CURRENT + 1}")
     before = path.read_bytes()
     with pytest.raises(UserError, match=f"version {CURRENT + 1}.*up to {CURRENT}"):
-        Store(path)
+        ClinicStore(path)
     assert path.read_bytes() == before
 
 
 def test_what_is_no_database_is_refused(tmp_path):
     (tmp_path / "clinics.db").write_bytes(b"hello" * 1000)
     with pytest.raises(UserError, match="restore a backup"):
-        Store(tmp_path / "clinics.db")
+        ClinicStore(tmp_path / "clinics.db")
 
 
 def test_a_state_without_its_database_is_refused_and_not_begun_anew(tmp_path):
     state = tmp_path / "hub"
     check_folder(state)
-    HubService(HubSettings(state_dir=state)).store.close()
+    Hub(HubSettings(state_dir=state)).store.close()
     check_folder(state)
     (state / "audit.jsonl").write_text("{}\n")
     for name in ("clinics.db", "clinics.db-wal", "clinics.db-shm"):
         (state / name).unlink(missing_ok=True)
     with pytest.raises(UserError, match=r"audit.jsonl but no clinics.db"):
-        HubService(HubSettings(state_dir=state))
+        Hub(HubSettings(state_dir=state))
     assert not (state / "clinics.db").exists()

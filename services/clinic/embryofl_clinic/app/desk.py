@@ -18,10 +18,10 @@ from embryofl.errors import UserError
 from embryofl_clinic import text
 from embryofl_clinic.app.records import Pictures, Record, Records, new_id
 from embryofl_clinic.scoring.folder import Picture
-from embryofl_clinic.scoring.look import Look, in_order, look_at
+from embryofl_clinic.scoring.look import ImageCheck, in_order, inspect_image
 from embryofl_clinic.scoring.network import Network
 from embryofl_clinic.scoring.score import BATCH, combine, score_looks
-from embryofl_clinic.scoring.shelf import Shelf
+from embryofl_clinic.scoring.shelf import ModelStore
 
 SIDE = 320
 """Of the pictures that are shown, in pixels."""
@@ -43,17 +43,17 @@ class Upload:
     data: bytes
 
 
-class ScoringDesk:
+class ScoringService:
     """Keeps the newest model warm.
 
     Parameters
     ----------
-    shelf : Shelf
+    shelf : ModelStore
     records : Records
     device : str
     """
 
-    def __init__(self, shelf: Shelf, records: Records, device: str) -> None:
+    def __init__(self, shelf: ModelStore, records: Records, device: str) -> None:
         self._shelf, self._records, self._device = shelf, records, device
         self._busy = threading.Lock()
         self._network: Network | None = None
@@ -88,9 +88,13 @@ class ScoringDesk:
         pictures = [Picture(u.name, cohort, _embryo(u.name)) for u in uploads]
         scores = combine(pictures, looks, score_looks(looks, [network]), [network])
         record = Record(
-            new_id(), time.time(), cohort, scores.to_dict(),
-            {u.name: hashlib.sha256(u.data).hexdigest() for u in uploads}, _pictures(network, uploads, looks),
-        )  # fmt: skip
+            new_id(),
+            time.time(),
+            cohort,
+            scores.to_dict(),
+            {u.name: hashlib.sha256(u.data).hexdigest() for u in uploads},
+            _pictures(network, uploads, looks),
+        )
         self._records.put(record, pictures=keep)
         self._recent[record.id] = record
         while len(self._recent) > RECENT:
@@ -102,10 +106,12 @@ class ScoringDesk:
         return self._recent.get(id_) or self._records.get(id_)
 
 
-def _look(upload: Upload, sides: Sequence[int]) -> Look:
+def _look(upload: Upload, sides: Sequence[int]) -> ImageCheck:
     if len(upload.data) > MOST_FILE_BYTES:
-        return Look(problem=text.fill(text.texts()["unusable"]["too_large_upload"], size=text.size(MOST_FILE_BYTES)))
-    return look_at(upload.data, sides)
+        return ImageCheck(
+            problem=text.fill(text.texts()["unusable"]["too_large_upload"], size=text.size(MOST_FILE_BYTES))
+        )
+    return inspect_image(upload.data, sides)
 
 
 def _distinct(uploads: Sequence[Upload]) -> list[Upload]:
@@ -124,7 +130,7 @@ def _embryo(name: str) -> str:
     return PurePosixPath(name).stem.rpartition(VIEW)[0]
 
 
-def _pictures(network: Network, uploads: Sequence[Upload], looks: Sequence[Look]) -> dict[str, Pictures]:
+def _pictures(network: Network, uploads: Sequence[Upload], looks: Sequence[ImageCheck]) -> dict[str, Pictures]:
     from embryofl_clinic.scoring.heatmap import heat_maps, overlay
 
     usable = [i for i, look in enumerate(looks) if not look.problem]

@@ -48,7 +48,7 @@ HEADERS = {
 Words = Callable[[str], str]
 
 
-class Door:
+class AccessGuard:
     """Nothing is answered without a session, which begins with a link that works once.
 
     Parameters

@@ -16,15 +16,15 @@ from starlette.exceptions import HTTPException
 
 from embryofl.errors import UserError
 from embryofl_clinic import text
-from embryofl_clinic.app.desk import MOST_FILE_BYTES, MOST_FILES, ScoringDesk, Upload
-from embryofl_clinic.app.door import COOKIE, STYLE, Door
+from embryofl_clinic.app.desk import MOST_FILE_BYTES, MOST_FILES, ScoringService, Upload
+from embryofl_clinic.app.door import COOKIE, STYLE, AccessGuard
 from embryofl_clinic.app.records import MOST, Pictures, Record, Records
-from embryofl_clinic.app.reporting import ReportDesk
-from embryofl_clinic.joining.identity import Membership
+from embryofl_clinic.app.reporting import ReportService
+from embryofl_clinic.joining.identity import JoinedHub
 from embryofl_clinic.policy.sent import MOST as MOST_SENT
 from embryofl_clinic.policy.sent import Sent, SentLog, by_round, by_run
 from embryofl_clinic.scoring.calibration import FEW
-from embryofl_clinic.scoring.shelf import Shelf
+from embryofl_clinic.scoring.shelf import ModelStore
 from embryofl_clinic.settings import ClinicSettings
 from embryofl_data.report.page import clean
 
@@ -48,16 +48,19 @@ class Pages:
     def __init__(self, settings: ClinicSettings, device: str = "cpu") -> None:
         self.settings = settings
         self.shelf, self.records, self.sent = (
-            Shelf(settings.state_dir),
+            ModelStore(settings.state_dir),
             Records(settings.state_dir),
             SentLog(settings.state_dir),
         )
-        self.desk = ScoringDesk(self.shelf, self.records, device)
-        self.reports = ReportDesk(settings.data_dir, settings.cache_dir)
+        self.desk = ScoringService(self.shelf, self.records, device)
+        self.reports = ReportService(settings.data_dir, settings.cache_dir)
         self._templates = Environment(
-            loader=PackageLoader("embryofl_clinic.app"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+            loader=PackageLoader("embryofl_clinic.app"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
             lstrip_blocks=True,
-        )  # fmt: skip
+        )
         self._templates.filters.update(
             clean=clean, fill=text.fill, said=_said, size=text.size, local=text.local, iso=text.iso
         )
@@ -72,7 +75,7 @@ class Pages:
         return self._templates.get_template(f"{name}.html.j2").render(here=name, title=title, **values)
 
     def door_page(self, key: str) -> str:
-        """What the door says; see `Door`."""
+        """What the door says; see `AccessGuard`."""
         words = text.texts()["door"]
         style = Markup(STYLE)  # noqa: S704 - our own file
         return self.render("door", words[f"{key}_title"], words=words[key], entered=key == "enter", style=style)
@@ -86,11 +89,16 @@ class Pages:
         models, sent, records = self.shelf.all(), self.sent.read(), self.records.all()
         alive = self.settings.state_dir / "alive"
         return self.show(
-            "home", text.texts()["home"]["title"], model=models[0].card if models else None, sent=sent,
+            "home",
+            text.texts()["home"]["title"],
+            model=models[0].card if models else None,
+            sent=sent,
             member=self._member(),
-            sent_bytes=sum(s.bytes for s in sent), records=records,
-            contact=alive.stat().st_mtime if alive.exists() else 0.0, connected=_fresh(alive),
-        )  # fmt: skip
+            sent_bytes=sum(s.bytes for s in sent),
+            records=records,
+            contact=alive.stat().st_mtime if alive.exists() else 0.0,
+            connected=_fresh(alive),
+        )
 
     def result(self, record: Record) -> Response:
         """One scored cohort."""
@@ -98,14 +106,20 @@ class Pages:
         pictures = {name: record.pictures.get(name, Pictures()) for name in record.digests}
         title = text.fill(text.texts()["result"]["title"], cohort=clean(record.cohort))
         return self.show(
-            "result", title, record=record, scores=record.scores, pictures=pictures, few=FEW,
-            calibrated=any(e["calibrated"] is not None for e in shown), overlapping=_overlapping(shown),
-        )  # fmt: skip
+            "result",
+            title,
+            record=record,
+            scores=record.scores,
+            pictures=pictures,
+            few=FEW,
+            calibrated=any(e["calibrated"] is not None for e in shown),
+            overlapping=_overlapping(shown),
+        )
 
-    def _member(self) -> Membership | None:
+    def _member(self) -> JoinedHub | None:
         """Name and hub of this clinic, once it has joined; no key is read."""
         try:
-            return Membership.model_validate_json((self.settings.identity_dir / "hub.json").read_bytes())
+            return JoinedHub.model_validate_json((self.settings.identity_dir / "hub.json").read_bytes())
         except (OSError, ValueError):
             return None
 
@@ -132,11 +146,11 @@ def _fresh(alive: Path) -> bool:
     return alive.exists() and time.time() - alive.stat().st_mtime < 60
 
 
-def create_app(pages: Pages, on_link: Any) -> Door:
+def create_app(pages: Pages, on_link: Any) -> AccessGuard:
     """The whole page behind its door."""
     t = text.texts()
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    door = Door(app, on_link, pages.door_page)
+    door = AccessGuard(app, on_link, pages.door_page)
 
     @app.exception_handler(HTTPException)
     def http_error(_: Request, exc: HTTPException) -> Response:
@@ -164,9 +178,13 @@ def create_app(pages: Pages, on_link: Any) -> Door:
     @app.get("/score")
     def score_form() -> Response:
         return pages.show(
-            "score", t["score"]["title"], models=[m.card for m in pages.shelf.all()], most_files=MOST_FILES,
-            most_bytes=MOST_FILE_BYTES, names=NAMES,
-        )  # fmt: skip
+            "score",
+            t["score"]["title"],
+            models=[m.card for m in pages.shelf.all()],
+            most_files=MOST_FILES,
+            most_bytes=MOST_FILE_BYTES,
+            names=NAMES,
+        )
 
     @app.post("/score")
     async def score(request: Request) -> Response:
@@ -191,9 +209,13 @@ def create_app(pages: Pages, on_link: Any) -> Door:
     def sent() -> Response:
         lines = pages.sent.read()
         return pages.show(
-            "sent", t["sent"]["title"], groups=by_round(lines), runs=by_run(lines), bytes=sum(s.bytes for s in lines),
+            "sent",
+            t["sent"]["title"],
+            groups=by_round(lines),
+            runs=by_run(lines),
+            bytes=sum(s.bytes for s in lines),
             most=MOST_SENT,
-        )  # fmt: skip
+        )
 
     @app.get("/report")
     def report() -> Response:

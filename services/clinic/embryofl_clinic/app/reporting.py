@@ -25,7 +25,7 @@ class ReportState:
     error: str = ""
 
 
-class ReportDesk:
+class ReportService:
     """Makes one report at a time.
 
     Parameters

@@ -83,8 +83,16 @@ def serve(settings: ClinicSettings, host: str, port: int) -> None:
     door = create_app(pages, on_link)
     door.new_link()
     config = uvicorn.Config(
-        door, log_level="warning", access_log=False, server_header=False, date_header=False, lifespan="off",
-        proxy_headers=False, ws="none", limit_concurrency=40, timeout_keep_alive=10,
-    )  # fmt: skip
+        door,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        lifespan="off",
+        proxy_headers=False,
+        ws="none",
+        limit_concurrency=40,
+        timeout_keep_alive=10,
+    )
     with listening:
         uvicorn.Server(config).run(sockets=[listening])

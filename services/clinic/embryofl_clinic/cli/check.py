@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from embryofl.errors import UserError
 from embryofl.files import write_atomic
-from embryofl_clinic.joining.others import Federation
+from embryofl_clinic.joining.others import OthersStatistics
 from embryofl_clinic.settings import load_settings
 from embryofl_data.report import check_folder
 from embryofl_data.report.measurements import Progress as Told
@@ -29,7 +29,7 @@ def run_check(folder: Path, as_json: bool, html: Path | None, cache: Path | None
     """
     if html is not None and html.resolve().is_relative_to(folder.resolve()):
         raise UserError(f"The page {html} would lie in the data folder, which is only read. Name a place elsewhere.")
-    others = Federation(load_settings().state_dir).others
+    others = OthersStatistics(load_settings().state_dir).others
     with progress_bar() as told:
         report = check_folder(folder, cache or _usual_cache(), progress=told, others=others)
     if html is not None:

@@ -8,9 +8,11 @@ import typer
 from embryofl.errors import run_command
 
 app = typer.Typer(
-    help="The EmbryoFL trainer inside a clinic.", no_args_is_help=True, add_completion=False,
+    help="The EmbryoFL trainer inside a clinic.",
+    no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
-)  # fmt: skip
+)
 
 DataOption = Annotated[Path | None, typer.Option("--data", help="Data folder (default: EMBRYOFL_DATA_DIR or /data).")]
 
@@ -41,22 +43,22 @@ def join(data: DataOption = None, state: StateOption = None) -> None:
 
     A clinic that has joined takes from a new invite only where its hub is and whom to trust.
     """
-    from embryofl_clinic.joining.enter import enter, news_of
-    from embryofl_clinic.joining.identity import Identity
-    from embryofl_clinic.joining.member import follow
-    from embryofl_clinic.service import begin
+    from embryofl_clinic.joining.enter import join_federation, reconnect_invite
+    from embryofl_clinic.joining.identity import ClinicIdentity
+    from embryofl_clinic.joining.member import apply_reconnect_invite
+    from embryofl_clinic.service import setup_logging_and_signals
     from embryofl_clinic.settings import load_settings
 
     settings = load_settings(data_dir=data, state_dir=state)
-    identity = Identity(settings.identity_dir)
+    identity = ClinicIdentity(settings.identity_dir)
     known = identity.membership
-    if known is not None and (invite := news_of(settings, identity)):
-        typer.echo(follow(identity, known, invite))
+    if known is not None and (invite := reconnect_invite(settings, identity)):
+        typer.echo(apply_reconnect_invite(identity, known, invite))
         return
     if known is not None:
         typer.echo(f"This clinic has joined already, as {known.name}. Take part with: embryofl-clinic run")
         return
-    membership = enter(settings, identity, begin())
+    membership = join_federation(settings, identity, setup_logging_and_signals())
     typer.echo(f"Joined as {membership.name}, key {identity.fingerprint}. Take part with: embryofl-clinic run")
 
 
@@ -83,10 +85,10 @@ def hub(
     state: StateOption = None,
 ) -> None:
     """Tell this clinic another address of its hub, and look whether that hub answers there. Key and membership stay."""
-    from embryofl_clinic.joining.member import move
+    from embryofl_clinic.joining.member import change_address
     from embryofl_clinic.settings import load_settings
 
-    typer.echo(move(load_settings(state_dir=state), addresses))
+    typer.echo(change_address(load_settings(state_dir=state), addresses))
 
 
 @app.command("rotate-key")
@@ -99,10 +101,7 @@ def rotate_key(state: StateOption = None) -> None:
 
 
 @app.command()
-def leave(
-    state: StateOption = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-) -> None:
+def leave(state: StateOption = None, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
     """Leave the federation for good: this clinic's key never works again."""
     from embryofl_clinic.joining.member import leave as say
     from embryofl_clinic.settings import load_settings
@@ -119,10 +118,12 @@ def check(
     html: Annotated[Path | None, typer.Option(help="Also write a page with pictures, for the clinic alone.")] = None,
     cache: Annotated[
         Path | None,
-        typer.Option(help="Folder for what was measured, so that a second look only opens what changed "
-                     "(default: the state folder's cache, where there is one)."),
+        typer.Option(
+            help="Folder for what was measured, so that a second look only opens what changed "
+            "(default: the state folder's cache, where there is one)."
+        ),
     ] = None,
-) -> None:  # fmt: skip
+) -> None:
     """Report on a data folder. Exit code 1 when a finding says stop or it cannot be trained on, 2 on other errors."""
     from embryofl_clinic.cli.check import run_check
 
@@ -154,8 +155,7 @@ RUN_WORDS = "A finished run, such as run-0001 (default: the newest)."
 RunOption = Annotated[str, typer.Option("--run", help=RUN_WORDS)]
 RunsOption = Annotated[list[str], typer.Option("--run", help=f"{RUN_WORDS} Repeatable.")]
 ModelOption = Annotated[
-    list[Path],
-    typer.Option("--model", help="A model.safetensors with its model.json beside it, or their folder."),
+    list[Path], typer.Option("--model", help="A model.safetensors with its model.json beside it, or their folder.")
 ]
 
 

@@ -8,7 +8,7 @@ from embryofl.data_statistics import DataStatistics
 from embryofl.errors import UserError
 from embryofl.invite import Invite
 from embryofl.messages import SHOWS, RunSettings
-from embryofl_clinic.joining.identity import Identity, Membership
+from embryofl_clinic.joining.identity import ClinicIdentity, JoinedHub
 from embryofl_clinic.policy.rules import shown_words, shows_metrics
 from embryofl_clinic.policy.sent import SentLog
 from embryofl_clinic.settings import ClinicSettings
@@ -16,7 +16,7 @@ from embryofl_clinic.settings import ClinicSettings
 log = logging.getLogger("embryofl.clinic")
 
 
-def enter(settings: ClinicSettings, identity: Identity, stop: threading.Event) -> Membership:
+def join_federation(settings: ClinicSettings, identity: ClinicIdentity, stop: threading.Event) -> JoinedHub:
     """Join the hub of the invite in the settings.
 
     Raises
@@ -40,7 +40,10 @@ def enter(settings: ClinicSettings, identity: Identity, stop: threading.Event) -
         )
     summary = {**data_summary(report.facts), SHOWS: shows_metrics(settings.state_dir)}
     console.print(
-        "\n".join(told(invite.name, settings.meaning, summary)), highlight=False, soft_wrap=True, markup=False
+        "\n".join(enrolment_preview(invite.name, settings.meaning, summary)),
+        highlight=False,
+        soft_wrap=True,
+        markup=False,
     )
     sent = SentLog(settings.state_dir)
     membership = join(identity, invite, settings.meaning, summary, stop, lambda size: sent.note("enrolment", size))
@@ -51,7 +54,7 @@ def enter(settings: ClinicSettings, identity: Identity, stop: threading.Event) -
     return membership
 
 
-def news_of(settings: ClinicSettings, identity: Identity) -> Invite | None:
+def reconnect_invite(settings: ClinicSettings, identity: ClinicIdentity) -> Invite | None:
     """The invite that a clinic which has joined is given, if it is a new one. One that was used here is none, whatever it
     names: that authority may have been changed since.
 
@@ -80,7 +83,7 @@ def _word(settings: ClinicSettings) -> str:
     )
 
 
-def told(name: str, meaning: str, summary: dict[str, Any]) -> list[str]:
+def enrolment_preview(name: str, meaning: str, summary: dict[str, Any]) -> list[str]:
     """Everything the hub is told when this clinic joins, in lines; counts below 5 stand as they are sent, as "<5"."""
     lines = ["This is sent to the hub now, and nothing else of the data:", f"  name: {name}"]
     lines.append(f"  what label 1 means: {meaning}")

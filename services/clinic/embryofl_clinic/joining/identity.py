@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from embryofl.errors import UserError
 from embryofl.files import sync_folder, write_atomic
-from embryofl.messages import Link
+from embryofl.messages import HubContact
 
 KEY, NEXT = "clinic.key", "clinic.key.next"
 USED = "invites.used"  # SHA-256 of the secrets of invites that were used here
@@ -37,19 +37,19 @@ def sign(key: ec.EllipticCurvePrivateKey, text: bytes) -> str:
     return key.sign(text, ec.ECDSA(SHA256())).hex()
 
 
-class Membership(Link):
+class JoinedHub(HubContact):
     """What the clinic knows of its hub once it has joined."""
 
     name: str
 
-    def told(self, link: Link, hub: str) -> "Membership":
+    def told(self, link: HubContact, hub: str) -> "JoinedHub":
         """With what the hub says of itself now. `hub`, the address in use, is kept: the hub need not know of it (a
         forwarded port, a proxy of the clinic's)."""
         hubs = list(dict.fromkeys([hub, *link.hubs]))
         return self.model_copy(update={"hubs": hubs, "ca": link.ca, "server_name": link.server_name})
 
 
-class Identity:
+class ClinicIdentity:
     """`identity/` in the clinic's state folder.
 
     Parameters
@@ -121,13 +121,13 @@ class Identity:
         return sign(self.key, text)
 
     @property
-    def membership(self) -> Membership | None:
+    def membership(self) -> JoinedHub | None:
         """The hub this clinic has joined, if it has."""
         path = self._folder / "hub.json"
         if not path.exists():
             return None
         try:
-            return Membership.model_validate_json(path.read_text())
+            return JoinedHub.model_validate_json(path.read_text())
         except ValidationError as exc:
             raise UserError(f"{path} is damaged. Remove it and join again with a new invite.") from exc
 
@@ -142,6 +142,6 @@ class Identity:
         path = self._folder / USED
         return path.exists() and hashlib.sha256(secret.encode()).hexdigest() in path.read_text().split()
 
-    def remember(self, membership: Membership) -> None:
+    def remember(self, membership: JoinedHub) -> None:
         """Keep what is known of the hub."""
         write_atomic(self._folder / "hub.json", json.dumps(membership.model_dump()).encode(), mode=0o600)

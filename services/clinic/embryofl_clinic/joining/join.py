@@ -10,7 +10,7 @@ import httpx
 from embryofl.errors import UserError
 from embryofl.invite import Invite
 from embryofl.messages import Enrolment, Meaning, proof_text
-from embryofl_clinic.joining.identity import Identity, Membership
+from embryofl_clinic.joining.identity import ClinicIdentity, JoinedHub
 from embryofl_clinic.joining.route import ANY, Route
 
 log = logging.getLogger("embryofl.join")
@@ -19,9 +19,13 @@ RETRY_FIRST_S, RETRY_MOST_S = 0.5, 10.0
 
 
 def join(
-    identity: Identity, invite: Invite, meaning: Meaning, summary: dict[str, Any], stop: threading.Event,
+    identity: ClinicIdentity,
+    invite: Invite,
+    meaning: Meaning,
+    summary: dict[str, Any],
+    stop: threading.Event,
     on_sent: Callable[[int], None] = lambda size: None,
-) -> Membership:  # fmt: skip
+) -> JoinedHub:
     """Send key, proof, summary and secret; retries while the hub is away. `on_sent` is told how many bytes were taken.
 
     Raises
@@ -56,8 +60,8 @@ def join(
             delay = min(delay * 1.6, RETRY_MOST_S)
 
 
-def _joined(identity: Identity, invite: Invite, hub: str, response: httpx.Response) -> Membership:
-    membership = Membership(name=invite.name, **invite.model_dump(include={"hubs", "ca", "server_name"}))
+def _joined(identity: ClinicIdentity, invite: Invite, hub: str, response: httpx.Response) -> JoinedHub:
+    membership = JoinedHub(name=invite.name, **invite.model_dump(include={"hubs", "ca", "server_name"}))
     membership = membership.told(invite, hub)
     identity.remember(membership)
     if _state(response) == "waiting":

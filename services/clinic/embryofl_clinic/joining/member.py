@@ -8,17 +8,17 @@ import httpx
 
 from embryofl.errors import UserError
 from embryofl.invite import Invite
-from embryofl.messages import KeyChange, Leaving, Standing, Strict, key_change_text, leaving_text
-from embryofl_clinic.joining.identity import Identity, Membership, openssh, sign
+from embryofl.messages import KeyChange, LeaveRequest, MembershipStatus, Strict, key_change_text, leaving_text
+from embryofl_clinic.joining.identity import ClinicIdentity, JoinedHub, openssh, sign
 from embryofl_clinic.joining.join import refusal_words
 from embryofl_clinic.joining.route import ANY, Route, addresses_of
-from embryofl_clinic.joining.standing import GONE, ask_standing, gone_words
+from embryofl_clinic.joining.standing import GONE, ask_status, gone_words
 from embryofl_clinic.policy.rules import last_refusal, load_rules, rounds_today, shown_words, shows_metrics
 from embryofl_clinic.policy.sent import SentLog
 from embryofl_clinic.settings import ClinicSettings
 
 
-def member(settings: ClinicSettings) -> tuple[Identity, Membership, Route]:
+def member(settings: ClinicSettings) -> tuple[ClinicIdentity, JoinedHub, Route]:
     """This clinic's key and hub, and the way there; nothing is made.
 
     Raises
@@ -27,7 +27,7 @@ def member(settings: ClinicSettings) -> tuple[Identity, Membership, Route]:
         When it has not joined one.
     """
     joined = (settings.identity_dir / "hub.json").exists() and (settings.identity_dir / "clinic.key").exists()
-    identity = Identity(settings.identity_dir) if joined else None
+    identity = ClinicIdentity(settings.identity_dir) if joined else None
     membership = identity.membership if identity else None
     if identity is None or membership is None:
         raise UserError(
@@ -40,7 +40,7 @@ def member(settings: ClinicSettings) -> tuple[Identity, Membership, Route]:
 def status(settings: ClinicSettings) -> dict[str, Any]:
     """How this clinic stands, JSON-able. The hub is asked; `state` is "" when it does not answer."""
     identity, membership, route = member(settings)
-    found = ask_standing(identity, membership, route, time.time(), shows=shows_metrics(settings.state_dir))
+    found = ask_status(identity, membership, route, time.time(), shows=shows_metrics(settings.state_dir))
     alive = settings.state_dir / "alive"
     contact = alive.stat().st_mtime if alive.exists() else 0.0
     return {
@@ -69,7 +69,7 @@ def status_lines(info: dict[str, Any]) -> list[str]:
         lines += [f"{words}." for words in info["trouble"].split("; ") if words]
         lines.append("At another address, which the coordinator knows: embryofl-clinic hub ADDRESS:PORT")
     elif info["state"] in GONE:
-        standing = Standing(**{k: info[k] for k in ("state", "since", "reason")}, refused=None, time=0.0)
+        standing = MembershipStatus(**{k: info[k] for k in ("state", "since", "reason")}, refused=None, time=0.0)
         lines.append(gone_words(standing))
     else:
         says = {
@@ -109,8 +109,8 @@ def leave(settings: ClinicSettings) -> str:
     """
     identity, membership, route = member(settings)
 
-    def request(now: float) -> Leaving:
-        return Leaving(name=membership.name, asked=now, proof=identity.sign(leaving_text(membership.name, now)))
+    def request(now: float) -> LeaveRequest:
+        return LeaveRequest(name=membership.name, asked=now, proof=identity.sign(leaving_text(membership.name, now)))
 
     SentLog(settings.state_dir).note("leaving", _say(identity, membership, route, "/v1/leave", request))
     return (
@@ -149,7 +149,7 @@ def rotate_key(settings: ClinicSettings) -> str:
     return f"{membership.name} has a new key, {identity.fingerprint}. The old one, {before}, never works again."
 
 
-def move(settings: ClinicSettings, addresses: str) -> str:
+def change_address(settings: ClinicSettings, addresses: str) -> str:
     """The hub is at other addresses (host:port, comma-separated): look whether it is, and keep them. Key and membership
     stay; a trainer that runs and cannot reach the hub goes there by itself. Returns what to say.
 
@@ -161,7 +161,7 @@ def move(settings: ClinicSettings, addresses: str) -> str:
     identity, membership, _ = member(settings)
     new = addresses_of(addresses)
     route = Route(membership.model_copy(update={"hubs": new}))
-    if ask_standing(identity, membership, route, time.time()) is None:
+    if ask_status(identity, membership, route, time.time()) is None:
         raise UserError(
             f"This clinic's hub does not answer at {', '.join(new)}: {route.troubles() or 'it does not know this key'}. "
             "Nothing has changed."
@@ -170,7 +170,7 @@ def move(settings: ClinicSettings, addresses: str) -> str:
     return f"The hub answers at {route.hub}, which is kept. Key and membership stay as they are."
 
 
-def follow(identity: Identity, membership: Membership, invite: Invite) -> str:
+def apply_reconnect_invite(identity: ClinicIdentity, membership: JoinedHub, invite: Invite) -> str:
     """Take from a new invite where the hub is and whom to trust, if the hub there knows this clinic's key. Key and
     membership stay, and nothing is sent but the question how this clinic stands. Returns what to say.
 
@@ -180,7 +180,7 @@ def follow(identity: Identity, membership: Membership, invite: Invite) -> str:
         When nobody there knows this clinic; nothing has changed then.
     """
     route = Route(invite)
-    found = ask_standing(identity, membership.told(invite, route.hub), route, time.time())
+    found = ask_status(identity, membership.told(invite, route.hub), route, time.time())
     if found is None:
         raise UserError(
             f"This clinic has joined already, as {membership.name}, and the hub of this invite does not know it: "
@@ -199,10 +199,10 @@ def follow(identity: Identity, membership: Membership, invite: Invite) -> str:
 
 
 def _say(
-    identity: Identity, membership: Membership, route: Route, path: str, request: Callable[[float], Strict]
+    identity: ClinicIdentity, membership: JoinedHub, route: Route, path: str, request: Callable[[float], Strict]
 ) -> int:
     """Tell the hub something; `request` makes it, given the hub's time. Returns how many bytes it was."""
-    found = ask_standing(identity, membership, route, time.time())
+    found = ask_status(identity, membership, route, time.time())
     body = request(found.time if found else time.time()).model_dump()
     try:
         with route.client(20) as client:

@@ -11,7 +11,7 @@ from embryofl.files import write_atomic
 log = logging.getLogger("embryofl.federation")
 
 
-class Federation:
+class OthersStatistics:
     """`federation.json` in a clinic's state folder: the newest statistics of the other clinics' images."""
 
     def __init__(self, state_dir: Path) -> None:

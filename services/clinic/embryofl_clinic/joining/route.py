@@ -17,7 +17,7 @@ from http.client import HTTPException, HTTPSConnection
 import httpx
 
 from embryofl.errors import UserError
-from embryofl.messages import ADDRESS, Link
+from embryofl.messages import ADDRESS, HubContact
 from embryofl_clinic.joining.proxy import proxy_for
 from embryofl_clinic.joining.trouble import CONNECT_S, trouble
 
@@ -41,10 +41,14 @@ class HubContext(ssl.SSLContext):
         return context
 
     def wrap_socket(  # noqa: PLR0913 - the standard library's signature
-        self, sock: socket.socket, server_side: bool = False, do_handshake_on_connect: bool = True,
-        suppress_ragged_eofs: bool = True, server_hostname: str | bytes | None = None,
+        self,
+        sock: socket.socket,
+        server_side: bool = False,
+        do_handshake_on_connect: bool = True,
+        suppress_ragged_eofs: bool = True,
+        server_hostname: str | bytes | None = None,
         session: ssl.SSLSession | None = None,
-    ) -> ssl.SSLSocket:  # fmt: skip
+    ) -> ssl.SSLSocket:
         """TLS in which the certificate is checked against the hub's name."""
         name = self.hub_name or server_hostname
         return super().wrap_socket(sock, server_side, do_handshake_on_connect, suppress_ragged_eofs, name, session)
@@ -70,13 +74,13 @@ class Route:
 
     Parameters
     ----------
-    link : Link
+    link : HubContact
         Addresses, authorities and name of the hub.
     first : str (default: "")
         Addresses (host:port, comma-separated) that are tried before those.
     """
 
-    def __init__(self, link: Link, first: str = "") -> None:
+    def __init__(self, link: HubContact, first: str = "") -> None:
         self._lock = threading.Lock()
         self._first = addresses_of(first)
         self._at, self._hubs = 0, [""]
@@ -84,7 +88,7 @@ class Route:
         self.version = 0
         self._take(link)
 
-    def _take(self, link: Link) -> None:
+    def _take(self, link: HubContact) -> None:
         self._link = link
         self._hubs = list(dict.fromkeys([*self._first, *link.hubs]))
         for hub in self._hubs:
@@ -99,7 +103,7 @@ class Route:
             self._context = HubContext.of(self._link.ca, self._link.server_name)
         return self._context
 
-    def update(self, link: Link) -> None:
+    def update(self, link: HubContact) -> None:
         """The hub has other addresses or authorities; the address in use stays in use while it is among them."""
         with self._lock:
             if link == self._link:

@@ -11,11 +11,11 @@ from collections.abc import Callable
 import httpx
 from pydantic import ValidationError
 
-from embryofl.messages import Link, Standing, StandingQuestion, standing_text, trust_mark
+from embryofl.messages import HubContact, MembershipStatus, StatusRequest, status_text, trust_mark
 from embryofl_clinic.exporter import TrainerMetrics
 from embryofl_clinic.joining.clock import HubClock
-from embryofl_clinic.joining.identity import Identity, Membership
-from embryofl_clinic.joining.others import Federation
+from embryofl_clinic.joining.identity import ClinicIdentity, JoinedHub
+from embryofl_clinic.joining.others import OthersStatistics
 from embryofl_clinic.joining.route import ANY, Route
 
 log = logging.getLogger("embryofl.standing")
@@ -25,20 +25,20 @@ SOON_S = 5.0  # after an answer: by then the hub may have refused it
 GONE = ("revoked", "left", "refused", "replaced")  # the key never works again
 
 
-class StandingDesk:
+class StatusPoller:
     """Asks the hub and says in the log what has changed.
 
     Parameters
     ----------
-    identity : Identity
-    membership : Membership
+    identity : ClinicIdentity
+    membership : JoinedHub
     route : Route
         To the hub.
     clock : HubClock
         Set by what the hub answers.
     metrics : TrainerMetrics
         Told the state.
-    federation : Federation
+    federation : OthersStatistics
         Keeps what the hub tells of the other clinics' images.
     on_name : callable, optional
         Told the name that this clinic has at the hub, when it is another one.
@@ -49,10 +49,17 @@ class StandingDesk:
     """
 
     def __init__(
-        self, identity: Identity, membership: Membership, route: Route, clock: HubClock, metrics: TrainerMetrics,
-        federation: Federation, on_name: Callable[[str], None] = lambda name: None,
-        on_link: Callable[[Link], None] = lambda link: None, shows: Callable[[], bool] = lambda: False,
-    ) -> None:  # fmt: skip
+        self,
+        identity: ClinicIdentity,
+        membership: JoinedHub,
+        route: Route,
+        clock: HubClock,
+        metrics: TrainerMetrics,
+        federation: OthersStatistics,
+        on_name: Callable[[str], None] = lambda name: None,
+        on_link: Callable[[HubContact], None] = lambda link: None,
+        shows: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._shows = shows
         self._identity, self.membership, self._clock, self._metrics = identity, membership, clock, metrics
         self._on_name, self._on_link, self._name, self._route = on_name, on_link, membership.name, route
@@ -67,7 +74,7 @@ class StandingDesk:
         """An answer was given, or the hub is back: ask in a while whether something was lost or refused."""
         self._next = min(self._next, time.monotonic() + SOON_S)
 
-    def look(self, *, now: bool = False) -> Standing | None:
+    def look(self, *, now: bool = False) -> MembershipStatus | None:
         """Ask if it is time to, or `now`; None when it is not, or nothing came back."""
         if not now and time.monotonic() < self._next:
             return None
@@ -79,31 +86,40 @@ class StandingDesk:
                 self._on_link(found.link)
         return found
 
-    def _ask(self) -> Standing | None:
+    def _ask(self) -> MembershipStatus | None:
         asked = time.time()
-        found = ask_standing(
-            self._identity, self.membership, self._route, asked + self._clock.offset, self._session, self._knows,
+        found = ask_status(
+            self._identity,
+            self.membership,
+            self._route,
+            asked + self._clock.offset,
+            self._session,
+            self._knows,
             self._shows(),
-        )  # fmt: skip
+        )
         if found is not None:
             self._clock.set(found.time, asked, time.time())
         return found
 
-    def _say(self, found: Standing) -> None:
+    def _say(self, found: MembershipStatus) -> None:
         if self._clock.off != self._off:
             self._off = self._clock.off
             if self._off:
                 log.warning(
                     "this machine's clock is %.0f s %s the hub's: the hub's time is used; set the clock right",
-                    abs(self._clock.offset), "behind" if self._clock.offset > 0 else "ahead of",
-                )  # fmt: skip
+                    abs(self._clock.offset),
+                    "behind" if self._clock.offset > 0 else "ahead of",
+                )
         refused = found.refused
         if refused is not None and refused.time != self._refused:
             self._refused = refused.time
             log.warning(
                 "the hub did not take the answer of round %d of %s (%s): %s",
-                refused.round, refused.run, refused.reason, refused.words,
-            )  # fmt: skip
+                refused.round,
+                refused.run,
+                refused.reason,
+                refused.words,
+            )
         if found.name and found.name != self._name:
             log.warning(
                 "the coordinator has renamed this clinic: it is %s at the hub now, was %s", found.name, self._name
@@ -125,34 +141,40 @@ class StandingDesk:
             else:
                 log.warning(
                     "this clinic is %s: %s It stays connected and takes part again when the coordinator says so",
-                    found.state, found.reason.rstrip(".") + ".",
-                )  # fmt: skip
+                    found.state,
+                    found.reason.rstrip(".") + ".",
+                )
 
 
-def ask_standing(
-    identity: Identity, membership: Membership, route: Route, asked: float, session: str = "", knows: str = "",
+def ask_status(
+    identity: ClinicIdentity,
+    membership: JoinedHub,
+    route: Route,
+    asked: float,
+    session: str = "",
+    knows: str = "",
     shows: bool | None = None,
-) -> Standing | None:  # fmt: skip
+) -> MembershipStatus | None:
     """Ask the hub how this clinic stands; None when nothing came back."""
     name, trusts = membership.name, trust_mark(membership.ca)
-    proof = identity.sign(standing_text(name, asked, session, trusts, shows))
-    question = StandingQuestion(
+    proof = identity.sign(status_text(name, asked, session, trusts, shows))
+    question = StatusRequest(
         name=name, asked=asked, session=session, trusts=trusts, knows=knows, shows=shows, proof=proof
     )
     try:
         with route.client(10) as client:
             response = client.post(f"https://{ANY}/v1/standing", json=question.model_dump(exclude_none=True))
         if response.status_code == httpx.codes.UNPROCESSABLE_ENTITY and shows is not None:  # an older hub
-            return ask_standing(identity, membership, route, asked, session, knows)
+            return ask_status(identity, membership, route, asked, session, knows)
         if response.status_code != httpx.codes.OK:
             return None  # an older hub, or one that does not know this key
-        return Standing.model_validate_json(response.content)
+        return MembershipStatus.model_validate_json(response.content)
     except (httpx.HTTPError, ValidationError) as exc:
         log.debug("the hub does not say how this clinic stands (%s)", type(exc).__name__)
         return None
 
 
-def gone_words(found: Standing) -> str:
+def gone_words(found: MembershipStatus) -> str:
     """What a clinic whose key never works again is told."""
     day = time.strftime("%d %B %Y", time.gmtime(found.since))
     did = {

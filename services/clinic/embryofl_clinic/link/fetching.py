@@ -10,7 +10,7 @@ from embryofl_clinic.joining.clock import HubClock
 from embryofl_clinic.link.fleet_link import Stopped
 from embryofl_clinic.link.transfer import TransferDamaged, TransferRefused, Transfers
 from embryofl_clinic.policy.rules import load_rules
-from embryofl_clinic.scoring.shelf import MOST_CARD_BYTES, MOST_WEIGHTS_BYTES, Shelf
+from embryofl_clinic.scoring.shelf import MOST_CARD_BYTES, MOST_WEIGHTS_BYTES, ModelStore
 
 log = logging.getLogger("embryofl.fetching")
 
@@ -28,7 +28,7 @@ class Fetcher:
 
     def __init__(self, state_dir: Path, clock: HubClock) -> None:
         self._state_dir, self._clock = state_dir, clock
-        self._shelf = Shelf(state_dir)
+        self._shelf = ModelStore(state_dir)
         self._thread: threading.Thread | None = None
         self._given_up: set[str] = set()  # cards whose model cannot be used: they are not fetched again
 

@@ -22,21 +22,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from flwr.app import Error, Message, Metadata
 from flwr.common.constant import TIMESTAMP_HEADER, ErrorCode
 from flwr.common.serde import message_from_proto, message_to_proto
-from flwr.proto.fleet_pb2 import (
-    ActivateNodeRequest,
-    DeactivateNodeRequest,
-    PullMessagesRequest,
-    PushMessagesRequest,
-)
+from flwr.proto.fleet_pb2 import ActivateNodeRequest, DeactivateNodeRequest, PullMessagesRequest, PushMessagesRequest
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
 from flwr.proto.node_pb2 import Node
 from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER, FLEET_HTTP_SIGNATURE_HEADER
 from flwr.supercore.error import FlowerError
-from flwr.supercore.inflatable.inflatable_object import (
-    get_all_nested_objects,
-    get_object_tree,
-    no_object_id_recompute,
-)
+from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_tree, no_object_id_recompute
 from flwr.supercore.inflatable.inflatable_protobuf_utils import (
     make_confirm_message_received_fn_protobuf,
     make_push_object_fn_protobuf,
@@ -70,7 +61,7 @@ class RunGone(Exception):
     """The run is no longer under way: drop the message."""
 
 
-class Refused(Exception):
+class KeyRejected(Exception):
     """The hub does not accept this clinic: key not enrolled (yet), revoked, or a clock more than 5 minutes off."""
 
 
@@ -134,10 +125,7 @@ class FleetLink:
         self._public, self._clock = public_key_to_bytes(key.public_key()), clock or HubClock()
         self._client = FleetHttpClient(
             f"https://{ANY}",
-            interceptors=[
-                RuntimeVersionHttpInterceptor(component_name="SuperNode"),
-                _Signature(key, self._clock),
-            ],
+            interceptors=[RuntimeVersionHttpInterceptor(component_name="SuperNode"), _Signature(key, self._clock)],
         )
         self._client._client.close()
         self._client._client = route.client(30)
@@ -148,7 +136,7 @@ class FleetLink:
     @property
     def _node(self) -> Node:
         if self._session is None:
-            raise Refused("no_session")
+            raise KeyRejected("no_session")
         return self._session
 
     def _call(self, method: Callable[[Any], Any], request: Any) -> Any:
@@ -164,12 +152,12 @@ class FleetLink:
             except httpx.HTTPStatusError as exc:
                 status = exc.response.status_code
                 if status == httpx.codes.UNAUTHORIZED:
-                    raise Refused("unauthorised") from None
+                    raise KeyRejected("unauthorised") from None
                 if status == httpx.codes.FORBIDDEN:
                     raise RunGone from None
                 if status < 500:
                     error = FlowerError.from_json(exc.response.text)
-                    raise Refused(f"code_{error.code}" if error else f"http_{status}") from None
+                    raise KeyRejected(f"code_{error.code}" if error else f"http_{status}") from None
                 reason = f"http_{status}"
             self._on_state("down", reason)
             if self._stop.wait(delay * random.uniform(0.8, 1.2)):  # noqa: S311
@@ -181,7 +169,7 @@ class FleetLink:
         """Begin a session. A node killed without goodbye counts as online for up to twice the heartbeat, and would be
         refused; saying goodbye for our former self first makes a restart immediate."""
         if self._id_file.exists():
-            with contextlib.suppress(Refused, RunGone, ValueError):  # already offline, or the hub has forgotten us
+            with contextlib.suppress(KeyRejected, RunGone, ValueError):  # already offline, or the hub has forgotten us
                 self._call(self._client.DeactivateNode, DeactivateNodeRequest(node_id=int(self._id_file.read_text())))
         response = self._call(
             self._client.ActivateNode, ActivateNodeRequest(public_key=self._public, heartbeat_interval=HEARTBEAT_S)

@@ -9,7 +9,7 @@ from http.client import HTTPException, HTTPSConnection
 
 import numpy as np
 
-from embryofl.messages import Download, Update
+from embryofl.messages import Download, UploadReceipt
 from embryofl_clinic.joining.clock import HubClock
 from embryofl_clinic.joining.route import Route
 from embryofl_clinic.link.fleet_link import Stopped
@@ -88,7 +88,7 @@ class Transfers:
                 return data
         raise TransferRefused("deadline")
 
-    def upload(self, url: str, data: np.ndarray, deadline: float) -> Update:
+    def upload(self, url: str, data: np.ndarray, deadline: float) -> UploadReceipt:
         """Send a packed update, whole or not at all.
 
         Raises
@@ -102,7 +102,7 @@ class Transfers:
                 log.info("upload broken off (%s)", type(exc).__name__)
                 continue
             if 200 <= status < 300:
-                return Update(size=len(data), sha256=digest)
+                return UploadReceipt(size=len(data), sha256=digest)
             if status < 500:
                 raise TransferRefused(f"http_{status}")
         raise TransferRefused("deadline")

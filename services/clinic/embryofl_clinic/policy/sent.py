@@ -26,9 +26,18 @@ MOST = 2000
 
 Kind = Literal["enrolment", "update", "answer", "failure", "leaving", "key"]
 Part = Literal[
-    "validation", "test", "personal", "grades", "examples", "train_loss", "refused", "seconds", "device", "memory_bytes",
+    "validation",
+    "test",
+    "personal",
+    "grades",
+    "examples",
+    "train_loss",
+    "refused",
+    "seconds",
+    "device",
+    "memory_bytes",
     "reconnects",
-]  # fmt: skip
+]
 FRAME = ("protocol", "kind", "run", "round", "layout", "update")
 """The rest of an answer: which question it answers, and size and SHA-256 of the update, which has a line of its own."""
 

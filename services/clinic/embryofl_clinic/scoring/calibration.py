@@ -12,7 +12,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[float, Field(ge=0, le=1e9)]
 
 
-class Row(BaseModel):
+class CalibrationBin(BaseModel):
     """Validation embryos whose calibrated probability lay between `begin` and `end`, and how many were good."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
@@ -23,7 +23,7 @@ class Row(BaseModel):
     good: Count
 
 
-class Calibration(BaseModel):
+class CardCalibration(BaseModel):
     """From a score to a probability, ``sigmoid(logit / temperature + intercept)``, and what was seen at it.
 
     `threshold` is of the score itself. `table` is by calibrated probability.
@@ -34,13 +34,13 @@ class Calibration(BaseModel):
     temperature: float = Field(gt=0, le=1e3)
     intercept: float = Field(ge=-1e3, le=1e3)
     threshold: Share
-    table: tuple[Row, ...] = Field(default=(), max_length=1000)
+    table: tuple[CalibrationBin, ...] = Field(default=(), max_length=1000)
 
     def probability(self, logit: float) -> float:
         """The calibrated probability of class 1."""
         return sigmoid(logit / self.temperature + self.intercept)
 
-    def seen(self, logit: float) -> Row | None:
+    def seen(self, logit: float) -> CalibrationBin | None:
         """The row of the table that a score falls into; None where no row holds it or it holds no embryo."""
         at = self.probability(logit)
         last = max((row.end for row in self.table), default=0.0)

@@ -8,12 +8,12 @@ from rich.console import Console
 
 from embryofl.errors import UserError
 from embryofl.files import write_atomic
-from embryofl_clinic.scoring.shelf import Finished, Shelf, read_model
+from embryofl_clinic.scoring.shelf import ModelStore, StoredModel, read_model
 from embryofl_clinic.scoring.wording import RESEARCH_USE
 from embryofl_clinic.settings import load_settings
 
 
-def chosen_models(state: Path | None, runs: Sequence[str], files: Sequence[Path]) -> list[Finished]:
+def chosen_models(state: Path | None, runs: Sequence[str], files: Sequence[Path]) -> list[StoredModel]:
     """The models that were asked for, each once; without a word, that of the newest finished run.
 
     Raises
@@ -25,7 +25,7 @@ def chosen_models(state: Path | None, runs: Sequence[str], files: Sequence[Path]
         raise UserError("Found both --run and --model. Expected one of them.")
     if files:
         return [read_model(path / "model.safetensors" if path.is_dir() else path) for path in files]
-    shelf = Shelf(load_settings(state_dir=state).state_dir)
+    shelf = ModelStore(load_settings(state_dir=state).state_dir)
     return [shelf.get(run) for run in dict.fromkeys(runs)] or [shelf.get()]
 
 

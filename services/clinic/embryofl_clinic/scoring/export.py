@@ -15,7 +15,7 @@ import numpy as np
 from embryofl.errors import UserError
 from embryofl.files import atomic
 from embryofl_clinic.scoring.network import Network
-from embryofl_clinic.scoring.shelf import Finished
+from embryofl_clinic.scoring.shelf import StoredModel
 from embryofl_clinic.scoring.wording import RESEARCH_USE
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ TOLERANCE = 1e-4
 NEEDED = ("onnx", "onnxruntime", "onnxscript")
 
 
-def export_onnx(finished: Finished, path: Path) -> float:
+def export_onnx(finished: StoredModel, path: Path) -> float:
     """Write a model as ONNX: `images`, float32 (n, 3, s, s) in [0, 1], to `logits`, float32 (n,), for any n.
 
     The run's name, SHA-256 and image size stand in the file's metadata.
@@ -57,9 +57,16 @@ def export_onnx(finished: Finished, path: Path) -> float:
         card = network.card
         onnx.helper.set_model_props(
             model,
-            {"run": card.run, "round": str(card.round), "sha256": card.sha256, "model": card.settings.model,
-             "image_size": str(card.settings.image_size), "meaning": card.settings.meaning, "use": RESEARCH_USE},
-        )  # fmt: skip
+            {
+                "run": card.run,
+                "round": str(card.round),
+                "sha256": card.sha256,
+                "model": card.settings.model,
+                "image_size": str(card.settings.image_size),
+                "meaning": card.settings.meaning,
+                "use": RESEARCH_USE,
+            },
+        )
         onnx.checker.check_model(model)
         data = model.SerializeToString()
     difference = _difference(network, data)
@@ -72,7 +79,7 @@ def export_onnx(finished: Finished, path: Path) -> float:
     return difference
 
 
-def copy_safetensors(finished: Finished, path: Path) -> None:
+def copy_safetensors(finished: StoredModel, path: Path) -> None:
     """Copy the weights, checked against their card. Raises `UserError`."""
     finished.packed()
     with finished.weights.open("rb") as source:
@@ -95,9 +102,15 @@ def _export(network: Network, path: Path) -> None:
     try:
         with _quietly():
             torch.onnx.export(
-                _whole(model), (example,), str(path), input_names=["images"], output_names=["logits"],
-                dynamic_shapes=({0: torch.export.Dim("n", min=1, max=4096)},), dynamo=True, external_data=False,
-            )  # fmt: skip
+                _whole(model),
+                (example,),
+                str(path),
+                input_names=["images"],
+                output_names=["logits"],
+                dynamic_shapes=({0: torch.export.Dim("n", min=1, max=4096)},),
+                dynamo=True,
+                external_data=False,
+            )
     except Exception as exc:  # the exporter raises many kinds; whichever it is, there is no file
         logging.getLogger("embryofl.export").debug("the exporter failed", exc_info=exc)
         raise UserError(
@@ -164,7 +177,7 @@ def _difference(network: Network, data: bytes) -> float:
     return worst
 
 
-def run_export(finished: Finished, onnx: Path | None, safetensors: Path | None) -> list[str]:
+def run_export(finished: StoredModel, onnx: Path | None, safetensors: Path | None) -> list[str]:
     """Write what was asked for; returns what to say.
 
     Raises

@@ -9,7 +9,7 @@ from embryofl.errors import DataError
 from embryofl_data.reading.contract import COLUMNS, EmbryoImage, Problem
 from embryofl_data.reading.layouts import CONTRACT_PLACES, read_folder
 from embryofl_data.reading.listing import Listing, list_images, locate
-from embryofl_data.reading.tables import Row
+from embryofl_data.reading.tables import TableRow
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def _sub_folder(file: str) -> str:
 def _by_table(listing: Listing) -> tuple[list[Picture], list[Problem]]:
     table = listing.table("labels.csv", ("image",), tuple(c for c in COLUMNS if c != "image"))
     assert table is not None
-    rows: dict[str, Row] = {}
+    rows: dict[str, TableRow] = {}
     problems = list(listing.problems)
     for row in table.rows:
         file = locate(listing, row.cells["image"], CONTRACT_PLACES, f"{table.name} row {row.number}")
@@ -79,12 +79,12 @@ def _by_table(listing: Listing) -> tuple[list[Picture], list[Problem]]:
             problems.append(
                 Problem(file, "contradiction", f"rows {rows[file].number} and {row.number}: the first counts")
             )
-    unnamed = Row(0, {}, False)
+    unnamed = TableRow(0, {}, False)
     files = sorted({*listing.files, *rows})
     return [_described(file, rows.get(file, unnamed)) for file in files], problems
 
 
-def _described(file: str, row: Row) -> Picture:
+def _described(file: str, row: TableRow) -> Picture:
     day = re.fullmatch(r"(?:d|day)?\s*(\d{1,2})(?:[.,]0+)?", row.cells.get("day", "").lower())
     number = int(day[1]) if day and int(day[1]) <= 10 else None
     image = EmbryoImage(file, patient=row.cells.get("patient", ""), embryo=row.cells.get("embryo", ""))

@@ -24,7 +24,7 @@ Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Look:
+class ImageCheck:
     """What was seen of one image.
 
     Attributes
@@ -42,24 +42,24 @@ class Look:
     problem: str = ""
 
 
-def look_at(data: bytes, sides: Sequence[int]) -> Look:
+def inspect_image(data: bytes, sides: Sequence[int]) -> ImageCheck:
     """Decode a file's content with the hardened decoder; never raises for what the content is."""
     try:
         image = open_image(data).image
     except DecodeError as error:
-        return Look(problem=unusable(error))
-    return Look({side: to_square(image, side) for side in sides}, picture.measure_picture(working_size(image)))
+        return ImageCheck(problem=unusable(error))
+    return ImageCheck({side: to_square(image, side) for side in sides}, picture.measure_picture(working_size(image)))
 
 
-def look_at_file(root: Path, file: str, sides: Sequence[int]) -> Look:
+def look_at_file(root: Path, file: str, sides: Sequence[int]) -> ImageCheck:
     """The same of a file of a folder."""
     try:
         data, _ = read_file(root, file)
     except DecodeError as error:
-        return Look(problem=unusable(error))
+        return ImageCheck(problem=unusable(error))
     except OSError as error:
-        return Look(problem=text.fill(text.texts()["unusable"]["closed"], detail=error.strerror))
-    return look_at(data, sides)
+        return ImageCheck(problem=text.fill(text.texts()["unusable"]["closed"], detail=error.strerror))
+    return inspect_image(data, sides)
 
 
 def unusable(error: DecodeError) -> str:
@@ -67,11 +67,11 @@ def unusable(error: DecodeError) -> str:
     return text.fill(text.texts()["unusable"][error.kind], detail=error.detail)
 
 
-def in_order(work: Sequence[Callable[[], Look]]) -> Iterator[Look]:
+def in_order(work: Sequence[Callable[[], ImageCheck]]) -> Iterator[ImageCheck]:
     """Results in the given order; those that wait are bounded, so that memory does not grow with the folder."""
     workers = min(4, os.cpu_count() or 1)
     with ThreadPoolExecutor(workers, thread_name_prefix="look") as pool:
-        waiting: deque[Future[Look]] = deque()
+        waiting: deque[Future[ImageCheck]] = deque()
         for job in work:
             waiting.append(pool.submit(job))
             if len(waiting) > 4 * workers:
@@ -86,7 +86,7 @@ def warnings(values: Sequence[tuple[float, ...]]) -> list[list[str]]:
     Parameters
     ----------
     values : sequence of tuple of float
-        As in `Look`, one an image.
+        As in `ImageCheck`, one an image.
     """
     found: list[list[str]] = [[] for _ in values]
     if not values:

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embryofl.errors import UserError
-from embryofl_clinic.scoring.shelf import Card, Finished
+from embryofl_clinic.scoring.shelf import Card, StoredModel
 
 if TYPE_CHECKING:
     from torch import nn
@@ -17,7 +17,7 @@ class Network:
 
     Parameters
     ----------
-    finished : Finished
+    finished : StoredModel
     device : str (default: "cpu")
 
     Raises
@@ -26,7 +26,7 @@ class Network:
         When this version does not know the network, or the weights have another layout or are not finite.
     """
 
-    def __init__(self, finished: Finished, device: str = "cpu") -> None:
+    def __init__(self, finished: StoredModel, device: str = "cpu") -> None:
         self.card: Card = finished.card
         self.device = device
         self.model: nn.Module = _built(finished).to(device).eval()
@@ -54,7 +54,7 @@ class Network:
             return np.asarray(self.model(images).double().cpu().numpy())
 
 
-def _built(finished: Finished) -> "nn.Module":
+def _built(finished: StoredModel) -> "nn.Module":
     from embryofl import wire
     from embryofl.models import create_model, model_names
 
@@ -78,7 +78,7 @@ def _built(finished: Finished) -> "nn.Module":
     return model
 
 
-def load_networks(models: list[Finished], device: str = "cpu") -> list[Network]:
+def load_networks(models: list[StoredModel], device: str = "cpu") -> list[Network]:
     """Several models of one task, such as the same run with several seeds.
 
     Raises

@@ -12,9 +12,24 @@ from embryofl_clinic.scoring.wording import GOOD, RESEARCH_USE
 from embryofl_data.report.terminal import shown
 
 COLUMNS = (
-    "cohort", "embryo", "day", "files", "score", "low", "high", "calibrated", "good_of_100", "seen_low", "seen_high",
-    "seen_embryos", "rank", "of", "warnings", "model_sha256", "use",
-)  # fmt: skip
+    "cohort",
+    "embryo",
+    "day",
+    "files",
+    "score",
+    "low",
+    "high",
+    "calibrated",
+    "good_of_100",
+    "seen_low",
+    "seen_high",
+    "seen_embryos",
+    "rank",
+    "of",
+    "warnings",
+    "model_sha256",
+    "use",
+)
 
 
 def as_json(scores: Scores) -> str:
@@ -31,10 +46,24 @@ def as_csv(scores: Scores) -> str:
     for e in scores.embryos:
         seen = e.seen
         row = [
-            e.cohort, e.embryo, e.day, " ".join(e.files), e.score, e.low, e.high, e.calibrated,
-            round(100 * seen.share) if seen else None, seen.low if seen else None, seen.high if seen else None,
-            seen.embryos if seen else None, e.rank, e.of, "; ".join(e.warnings), models, "research use only",
-        ]  # fmt: skip
+            e.cohort,
+            e.embryo,
+            e.day,
+            " ".join(e.files),
+            e.score,
+            e.low,
+            e.high,
+            e.calibrated,
+            round(100 * seen.share) if seen else None,
+            seen.low if seen else None,
+            seen.high if seen else None,
+            seen.embryos if seen else None,
+            e.rank,
+            e.of,
+            "; ".join(e.warnings),
+            models,
+            "research use only",
+        ]
         writer.writerow([_cell(value) for value in row])
     return out.getvalue()
 

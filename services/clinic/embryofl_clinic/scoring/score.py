@@ -13,7 +13,7 @@ import numpy.typing as npt
 from embryofl.views import Views
 from embryofl_clinic.scoring.calibration import sigmoid, wilson
 from embryofl_clinic.scoring.folder import Picture
-from embryofl_clinic.scoring.look import Look, in_order, look_at_file, warnings
+from embryofl_clinic.scoring.look import ImageCheck, in_order, look_at_file, warnings
 from embryofl_clinic.scoring.network import Network
 from embryofl_clinic.scoring.wording import RESEARCH_USE
 
@@ -22,7 +22,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Seen:
+class ObservedShare:
     """What was seen at validation patients with scores like this: of `embryos` the share `share` had label 1, with the
     95 % interval from `low` to `high`."""
 
@@ -48,7 +48,7 @@ class EmbryoScore:
         The lowest and the highest score of several models; None with one.
     calibrated : float or None
         Probability of label 1; None without a calibration.
-    seen : Seen or None
+    seen : ObservedShare or None
         None without a calibration, or where too few validation embryos had such a score.
     rank, of : int or None
         1 is the highest of the cohort's `of` scored embryos, equals share a rank; None where the cohort is unknown.
@@ -63,7 +63,7 @@ class EmbryoScore:
     low: float | None = None
     high: float | None = None
     calibrated: float | None = None
-    seen: Seen | None = None
+    seen: ObservedShare | None = None
     rank: int | None = None
     of: int | None = None
     warnings: tuple[str, ...] = ()
@@ -86,19 +86,22 @@ class Scores:
 
 
 def score_folder(
-    root: Path, pictures: Sequence[Picture], networks: Sequence[Network], notes: Sequence[str] = (),
+    root: Path,
+    pictures: Sequence[Picture],
+    networks: Sequence[Network],
+    notes: Sequence[str] = (),
     progress: Progress | None = None,
-) -> Scores:  # fmt: skip
+) -> Scores:
     """Score the images of a folder; it is only read."""
     sides = sorted({n.image_size for n in networks})
     work = [partial(look_at_file, root, p.file, sides) for p in pictures]
     logits: list[list[float]] = []
-    looks: list[Look] = []
-    batch: list[Look] = []
+    looks: list[ImageCheck] = []
+    batch: list[ImageCheck] = []
 
     def flush() -> None:
         logits.extend(score_looks(batch, networks))
-        looks.extend(Look({}, look.values, look.problem) for look in batch)  # the pixels are let go
+        looks.extend(ImageCheck({}, look.values, look.problem) for look in batch)  # the pixels are let go
         batch.clear()
         if progress:
             progress(len(looks), len(pictures))
@@ -111,7 +114,7 @@ def score_folder(
     return combine(pictures, looks, logits, networks, notes)
 
 
-def score_looks(looks: Sequence[Look], networks: Sequence[Network]) -> list[list[float]]:
+def score_looks(looks: Sequence[ImageCheck], networks: Sequence[Network]) -> list[list[float]]:
     """Logits of every image by every model; NaN for an image that cannot be used."""
     found = np.full((len(looks), len(networks)), np.nan)
     usable = [i for i, look in enumerate(looks) if not look.problem]
@@ -123,9 +126,12 @@ def score_looks(looks: Sequence[Look], networks: Sequence[Network]) -> list[list
 
 
 def combine(
-    pictures: Sequence[Picture], looks: Sequence[Look], logits: Sequence[Sequence[float]],
-    networks: Sequence[Network], notes: Sequence[str] = (),
-) -> Scores:  # fmt: skip
+    pictures: Sequence[Picture],
+    looks: Sequence[ImageCheck],
+    logits: Sequence[Sequence[float]],
+    networks: Sequence[Network],
+    notes: Sequence[str] = (),
+) -> Scores:
     """From images to embryos, ranks and words.
 
     Parameters
@@ -153,9 +159,15 @@ def combine(
         embryos.append(_embryo(first, files, mean, networks, words))
     cards = [n.card for n in networks]
     models = tuple(
-        {"run": c.run, "round": c.round, "sha256": c.sha256, "model": c.settings.model,
-         "calibrated": c.calibration is not None} for c in cards
-    )  # fmt: skip
+        {
+            "run": c.run,
+            "round": c.round,
+            "sha256": c.sha256,
+            "model": c.settings.model,
+            "calibrated": c.calibration is not None,
+        }
+        for c in cards
+    )
     return Scores(ranked(embryos), models, cards[0].settings.meaning, tuple(notes))
 
 
@@ -176,9 +188,12 @@ def _named(file: str, words: str, *, several: bool) -> str:
 
 
 def _embryo(
-    first: Picture, files: tuple[str, ...], logits: npt.NDArray[np.float64], networks: Sequence[Network],
+    first: Picture,
+    files: tuple[str, ...],
+    logits: npt.NDArray[np.float64],
+    networks: Sequence[Network],
     words: tuple[str, ...],
-) -> EmbryoScore:  # fmt: skip
+) -> EmbryoScore:
     if np.isnan(logits[0]):
         return EmbryoScore(first.cohort, first.embryo, first.day, files, warnings=words)
     scores = [sigmoid(float(x)) for x in logits]
@@ -190,19 +205,27 @@ def _embryo(
         calibrated = math.fsum(c.probability(x) for c, x in known) / len(known)
         seen = _seen([c.seen(x) for c, x in known])
     return EmbryoScore(
-        first.cohort, first.embryo, first.day, files, sigmoid(float(logits.mean())),
-        min(scores) if several else None, max(scores) if several else None, calibrated, seen, warnings=words,
-    )  # fmt: skip
+        first.cohort,
+        first.embryo,
+        first.day,
+        files,
+        sigmoid(float(logits.mean())),
+        min(scores) if several else None,
+        max(scores) if several else None,
+        calibrated,
+        seen,
+        warnings=words,
+    )
 
 
-def _seen(rows: Sequence[Any]) -> Seen | None:
+def _seen(rows: Sequence[Any]) -> ObservedShare | None:
     """Mean share over the models' rows; the interval of the least certain of them."""
     if any(row is None for row in rows):
         return None
     least = min(rows, key=lambda row: row.embryos)
     share = math.fsum(min(row.good / row.embryos, 1.0) for row in rows) / len(rows)
     low, high = wilson(share * least.embryos, least.embryos)
-    return Seen(share, low, high, round(least.embryos))
+    return ObservedShare(share, low, high, round(least.embryos))
 
 
 def ranked(embryos: Sequence[EmbryoScore]) -> tuple[EmbryoScore, ...]:

@@ -17,7 +17,7 @@ from embryofl.errors import UserError
 from embryofl.files import sha256_of, write_atomic
 from embryofl.messages import Meaning, Name, Sha256, explain
 from embryofl.wire import Layout, WireError
-from embryofl_clinic.scoring.calibration import Calibration
+from embryofl_clinic.scoring.calibration import CardCalibration
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
 MOST_CARD_BYTES = 1 << 20
@@ -47,11 +47,11 @@ class Card(BaseModel):
     round: Annotated[int, Field(ge=0)]
     sha256: Sha256
     settings: CardSettings
-    calibration: Calibration | None = None
+    calibration: CardCalibration | None = None
 
 
 @dataclass(frozen=True)
-class Finished:
+class StoredModel:
     """A model on disk: its card, and the file with its weights."""
 
     card: Card
@@ -82,7 +82,7 @@ class Finished:
         return packed
 
 
-def read_model(weights: Path) -> Finished:
+def read_model(weights: Path) -> StoredModel:
     """A model by its weights file, with `model.json` beside it.
 
     Raises
@@ -97,7 +97,7 @@ def read_model(weights: Path) -> Finished:
                 f"There is no file {path}. Expected a run's model.safetensors with its {CARD} beside it: the card says "
                 "which network it is and how large its images are."
             )
-    return Finished(_card(card), weights)
+    return StoredModel(_card(card), weights)
 
 
 def _card(path: Path) -> Card:
@@ -111,7 +111,7 @@ def _card(path: Path) -> Card:
         raise UserError(f"{path} cannot be read ({exc.strerror}).") from exc
 
 
-class Shelf:
+class ModelStore:
     """The models of finished runs in a clinic's state folder.
 
     Parameters
@@ -122,7 +122,7 @@ class Shelf:
     def __init__(self, state_dir: Path) -> None:
         self.folder = state_dir / "models"
 
-    def all(self) -> list[Finished]:
+    def all(self) -> list[StoredModel]:
         """The newest first, by when they came; damaged ones are passed over."""
         found = []
         for path in self.folder.glob(f"run-*/{CARD}"):
@@ -132,7 +132,7 @@ class Shelf:
                 continue
         return [model for _, model in sorted(found, key=lambda pair: pair[0], reverse=True)]
 
-    def get(self, run: str = "") -> Finished:
+    def get(self, run: str = "") -> StoredModel:
         """The model of a run, by default of the newest.
 
         Raises

@@ -84,9 +84,14 @@ class EmbryoWorkload:
     """
 
     def __init__(
-        self, run: RunSettings, data_dir: Path, cache_dir: Path, device: str, metrics: TrainerMetrics | None = None,
+        self,
+        run: RunSettings,
+        data_dir: Path,
+        cache_dir: Path,
+        device: str,
+        metrics: TrainerMetrics | None = None,
         personal_dir: Path | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         from embryofl_data import load_clinic_data
         from embryofl_data.embeddings import Embedder, with_embeddings
 
@@ -191,7 +196,7 @@ class EmbryoWorkload:
             personal.train_beside(request.round, begun, self._data.train, seed, scale)
         return Trained(packed, result.loss, result.examples)
 
-    def _control(self, run: RunSettings, packed: np.ndarray | None) -> "task.Control | None":
+    def _control(self, run: RunSettings, packed: np.ndarray | None) -> "task.StepCorrection | None":
         if packed is None or not run.control:
             return None
         import torch
@@ -200,7 +205,7 @@ class EmbryoWorkload:
 
         self.layout.check(packed)
         tensors = {n: torch.from_numpy(v.copy()) for n, v in self.layout.tensor_views(packed).items()}
-        return task.Control(run.control, tensors)
+        return task.StepCorrection(run.control, tensors)
 
 
 class _EmbeddingProgress:
@@ -215,7 +220,7 @@ class _EmbeddingProgress:
             log.info("features of %d of %d images computed", done, total)
 
 
-class Workbench:
+class WorkloadCache:
     """Keeps one workload warm: rebuilt when a run brings another model or image size, or a new run begins."""
 
     def __init__(self, settings: ClinicSettings, metrics: TrainerMetrics | None = None) -> None:
@@ -231,9 +236,13 @@ class Workbench:
             self._current = None  # free the old model first
             device = pick_device(self._settings.device)
             self._current = EmbryoWorkload(
-                run, self._settings.data_dir, self._settings.cache_dir, device, self._metrics,
+                run,
+                self._settings.data_dir,
+                self._settings.cache_dir,
+                device,
+                self._metrics,
                 self._settings.state_dir / "personal",
-            )  # fmt: skip
+            )
             self._key = key
         return self._current
 

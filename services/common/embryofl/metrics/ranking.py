@@ -117,9 +117,16 @@ def _one(scores: FloatArray, labels: IntArray) -> RankingSums:
     at_top = labels[scores == scores.max()]
     ndcg, tau = _ndcg(scores, labels), _tau(good, bad, scores)
     return RankingSums(
-        1, len(scores), float(at_top.mean()), float(labels.mean()), ndcg, ndcg**2, tau, tau**2,
+        1,
+        len(scores),
+        float(at_top.mean()),
+        float(labels.mean()),
+        ndcg,
+        ndcg**2,
+        tau,
+        tau**2,
         int(bad.max() > good.max()),
-    )  # fmt: skip
+    )
 
 
 def _ndcg(scores: FloatArray, labels: IntArray) -> float:

@@ -153,9 +153,13 @@ class ScoreSums:
             else:
                 histogram = grouped(sums.histogram, group)
                 result[day] = DaySums(
-                    histogram, sums.log_loss, sums.squared_error, sums.withheld, sums.ranking.suppress(minimum),
+                    histogram,
+                    sums.log_loss,
+                    sums.squared_error,
+                    sums.withheld,
+                    sums.ranking.suppress(minimum),
                     sums.order.moved(sums.histogram, histogram) if sums.order and _enough(counts) else None,
-                )  # fmt: skip
+                )
         few = any(np.any((sums.counts > 0) & (sums.counts < SMALLEST_COUNT)) for sums in result.values())
         if not self._scored or few or not _enough(ScoreSums(result).pooled().counts):
             return ScoreSums(result)

@@ -8,17 +8,22 @@ from embryofl_console import texts
 from embryofl_console.hub import Follower, HubClient
 from embryofl_console.local_clinics import LocalClinics
 from embryofl_console.pages import clinics, connection, now, results, training
-from embryofl_console.pages.desk import Desk
+from embryofl_console.pages.desk import PageContext
 from embryofl_console.settings import ConsoleSettings
 
 TICK_S = 1.0
-PAGES = ((texts.NOW, now), (texts.CLINICS, clinics), (texts.TRAINING, training), (texts.RESULTS, results),
-         (texts.CONNECTION, connection))  # fmt: skip
+PAGES = (
+    (texts.NOW, now),
+    (texts.CLINICS, clinics),
+    (texts.TRAINING, training),
+    (texts.RESULTS, results),
+    (texts.CONNECTION, connection),
+)
 
 
 def build(client: HubClient, follower: Follower, settings: ConsoleSettings) -> gr.Blocks:
     """All pages."""
-    desk = Desk(client, settings, LocalClinics(settings.demo_socket))
+    desk = PageContext(client, settings, LocalClinics(settings.demo_socket))
     with gr.Blocks(title=texts.TITLE, analytics_enabled=False) as blocks:
         gr.HTML(
             f'<header class="top"><h1>{texts.TITLE}</h1><p>{texts.RESEARCH}</p>'
@@ -31,7 +36,7 @@ def build(client: HubClient, follower: Follower, settings: ConsoleSettings) -> g
     return blocks
 
 
-def _follow(blocks: gr.Blocks, follower: Follower, desk: Desk) -> None:
+def _follow(blocks: gr.Blocks, follower: Follower, desk: PageContext) -> None:
     """Once a second each open page takes what has changed, and nothing else: a selection or a scroll place stays."""
     seen = gr.State((-1, {}))
 

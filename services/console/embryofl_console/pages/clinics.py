@@ -7,12 +7,12 @@ import gradio as gr
 
 from embryofl.errors import UserError
 from embryofl_console import texts
-from embryofl_console.pages.desk import Desk, chooser, names_of, text
+from embryofl_console.pages.desk import PageContext, chooser, names_of, text
 from embryofl_console.views import clinics as view
 from embryofl_console.views.parts import done, trouble
 
 
-def build(desk: Desk) -> None:
+def build(desk: PageContext) -> None:
     """Put the page together."""
     desk.follow(gr.HTML(), lambda state, _: view.roster(state))
     _approve(desk)
@@ -24,13 +24,13 @@ def build(desk: Desk) -> None:
         _local(desk)
 
 
-def _chooser(desk: Desk, label: str, *states: str) -> gr.Dropdown:
+def _chooser(desk: PageContext, label: str, *states: str) -> gr.Dropdown:
     found = chooser(label)
     desk.follow(found, names_of(*states))
     return found
 
 
-def _approve(desk: Desk) -> None:
+def _approve(desk: PageContext) -> None:
     """Only there while somebody waits."""
     with gr.Group(visible=False) as group:
         gr.HTML(f"<h3>{texts.APPROVE_TITLE}</h3>")
@@ -44,7 +44,7 @@ def _approve(desk: Desk) -> None:
     refuse.click(lambda n, r: desk.act("/control/refuse", {"name": n or "", "reason": r}), [name, reason], said)
 
 
-def _one(desk: Desk) -> None:
+def _one(desk: PageContext) -> None:
     """One clinic: its record, and what can be done with it."""
     name = _chooser(desk, texts.CLINIC)
     record = gr.HTML()
@@ -78,7 +78,7 @@ def _one(desk: Desk) -> None:
         button.click(does, takes, said).then(show, name, record, show_progress="hidden")
 
 
-def _invite(desk: Desk) -> None:
+def _invite(desk: PageContext) -> None:
     gr.HTML(f"<p>{texts.INVITE_WORDS}</p>")
     with gr.Row():
         name = text(texts.NAME, 40, placeholder="lisbon")
@@ -102,7 +102,7 @@ def _invite(desk: Desk) -> None:
     withdraw.click(lambda n: desk.act("/control/invites/withdraw", {"name": n or ""}), taken, said)
 
 
-def _local(desk: Desk) -> None:
+def _local(desk: PageContext) -> None:
     """Test clinics on this machine: started and stopped here in `make demo`, by a line for a terminal in containers."""
     if not desk.local.here:
         gr.HTML(view.compose_lines() if desk.settings.mode == "compose" else f"<p>{texts.NO_LOCAL}</p>")
@@ -136,7 +136,7 @@ def _local(desk: Desk) -> None:
     look.click(states, None, [name, listed])
 
 
-def _local_states(desk: Desk) -> dict[str, str]:
+def _local_states(desk: PageContext) -> dict[str, str]:
     try:
         return desk.local.states()
     except UserError:  # said where it is asked for

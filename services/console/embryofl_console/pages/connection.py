@@ -7,12 +7,12 @@ import gradio as gr
 
 from embryofl.errors import UserError
 from embryofl_console import texts
-from embryofl_console.pages.desk import Desk, chooser, names_of
+from embryofl_console.pages.desk import PageContext, chooser, names_of
 from embryofl_console.views import connection as view
 from embryofl_console.views.parts import trouble
 
 
-def build(desk: Desk) -> None:
+def build(desk: PageContext) -> None:
     """Put the page together."""
     desk.follow(gr.HTML(), lambda state, _: view.connection(state))
     gr.HTML(view.monitoring(desk.settings.grafana_url, desk.settings.prometheus_url))
@@ -20,7 +20,7 @@ def build(desk: Desk) -> None:
         _audit(desk)
 
 
-def _audit(desk: Desk) -> None:
+def _audit(desk: PageContext) -> None:
     with gr.Row():
         event = gr.Dropdown([texts.ANY], value=texts.ANY, label=texts.EVENT, allow_custom_value=True)
         clinic = chooser(texts.CLINIC)
@@ -33,8 +33,12 @@ def _audit(desk: Desk) -> None:
     verdict, listed = gr.HTML(), gr.HTML()
 
     def look(of_event: str, of_clinic: str | None, of_run: str | None, count: float) -> list[Any]:
-        wanted = {"event": "" if of_event in (None, texts.ANY) else of_event, "clinic": of_clinic or "",
-                  "run": of_run or "", "last": int(count or 50)}  # fmt: skip
+        wanted = {
+            "event": "" if of_event in (None, texts.ANY) else of_event,
+            "clinic": of_clinic or "",
+            "run": of_run or "",
+            "last": int(count or 50),
+        }
         try:
             found = desk.client.call("GET", f"/control/audit?{urlencode(wanted)}")
         except UserError as exc:

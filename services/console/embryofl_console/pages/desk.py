@@ -18,7 +18,7 @@ View = Callable[[State | None, str], Any]
 
 
 @dataclass
-class Desk:
+class PageContext:
     """The pages' common ground.
 
     Attributes

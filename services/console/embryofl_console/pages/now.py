@@ -3,10 +3,10 @@
 import gradio as gr
 
 from embryofl_console import texts
-from embryofl_console.pages.desk import Desk
+from embryofl_console.pages.desk import PageContext
 from embryofl_console.views import now as view
 
 
-def build(desk: Desk) -> None:
+def build(desk: PageContext) -> None:
     """Put the page together."""
     desk.follow(gr.HTML(texts.LOADING), view.now)

@@ -7,17 +7,17 @@ import gradio as gr
 
 from embryofl.errors import UserError
 from embryofl_console import texts
-from embryofl_console.pages.desk import Desk, State, chooser
+from embryofl_console.pages.desk import PageContext, State, chooser
 from embryofl_console.views import results as view
 from embryofl_console.views.parts import trouble
 
 KEPT = 4  # runs whose results are kept here, for who looks at one clinic after the other
 
 
-class _Shelf:
+class _ResultsCache:
     """Results that were asked for just now: they do not change once a run is over."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: PageContext) -> None:
         self._desk = desk
         self._found: dict[str, State] = {}
 
@@ -31,9 +31,9 @@ class _Shelf:
         return self._found[run]
 
 
-def build(desk: Desk) -> None:
+def build(desk: PageContext) -> None:
     """Put the page together."""
-    shelf = _Shelf(desk)
+    shelf = _ResultsCache(desk)
     none = gr.HTML()
     desk.follow(none, lambda state, _: "" if view.with_results(state) else f"<p>{texts.NO_RESULTS}</p>")
     with gr.Row():
@@ -69,8 +69,11 @@ def build(desk: Desk) -> None:
             found = shelf.get(name)
         except UserError as exc:
             return [gr.skip(), gr.skip(), trouble(exc)]
-        return [gr.update(choices=view.clinics(found), value="pooled"), gr.update(choices=view.days(found), value="all"),
-                view.head(name, found)]  # fmt: skip
+        return [
+            gr.update(choices=view.clinics(found), value="pooled"),
+            gr.update(choices=view.days(found), value="all"),
+            view.head(name, found),
+        ]
 
     def read_card(name: str | None) -> str:
         if not name:

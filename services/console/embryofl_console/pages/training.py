@@ -9,7 +9,7 @@ from embryofl.errors import UserError
 from embryofl.messages import RunSettings
 from embryofl_console import texts
 from embryofl_console.form import collected
-from embryofl_console.pages.desk import Desk, State, chooser, text
+from embryofl_console.pages.desk import PageContext, State, chooser, text
 from embryofl_console.views import compare as compare_view
 from embryofl_console.views import training as view
 from embryofl_console.views.parts import done, trouble
@@ -18,7 +18,7 @@ OWN = 3  # settings that a strategy has at most, each with a field of its own
 MOST_COMPARED = 6
 
 
-def build(desk: Desk) -> None:
+def build(desk: PageContext) -> None:
     """Put the page together."""
     desk.follow(gr.HTML(), lambda state, _: view.runs(state))
     _steer(desk)
@@ -31,7 +31,7 @@ def build(desk: Desk) -> None:
 class Offers:
     """What the server has; asked once, and again while the hub was away."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: PageContext) -> None:
         self._desk = desk
         self._found: State = {"models": [], "strategies": [], "defaults": {}}
 
@@ -49,7 +49,7 @@ class Offers:
         return next((x for x in self.get()[kind] if x["name"] == name), {})
 
 
-def _steer(desk: Desk) -> None:
+def _steer(desk: PageContext) -> None:
     """Only there while there is a run that is not over; what was done stays to be read."""
     with gr.Accordion(texts.STEER_TITLE, open=True, visible=False) as box:
         run = chooser(texts.WHICH_RUN, info=texts.WHICH_RUN_INFO)
@@ -72,7 +72,7 @@ def _steer(desk: Desk) -> None:
     stop.click(end, [run, sure], said)
 
 
-def _new(desk: Desk) -> None:
+def _new(desk: PageContext) -> None:
     """The form of a new run: what there is to choose, what it will cost, and the start."""
     form = _Form(desk)
     with gr.Row():
@@ -133,7 +133,7 @@ def _numbers() -> list[gr.Number]:
 class _Form:
     """What the form's fields do. `values` are all fields, as `collected` takes them."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: PageContext) -> None:
         self._desk, self.offers = desk, Offers(desk)
 
     def _ask(self, path: str, values: tuple[Any, ...]) -> Any:
@@ -176,7 +176,7 @@ def _choices(offers: State, kind: str, state: State | None) -> Any:
     return gr.update(choices=names, value=offers["defaults"][{"models": "model", "strategies": "strategy"}[kind]])
 
 
-def _compare(desk: Desk) -> None:
+def _compare(desk: PageContext) -> None:
     names = gr.Dropdown([], label=texts.COMPARE, multiselect=True, max_choices=MOST_COMPARED, info=texts.COMPARE_INFO)
     desk.follow(
         names, lambda state, _: gr.update(choices=[r["name"] for r in reversed((state or {"runs": []})["runs"])])

@@ -17,10 +17,16 @@ def roster(state: State | None) -> str:
     if not state["roster"]:
         return p(texts.NO_CLINIC)
     rows = [
-        [e(c["name"]), _standing(c), e(texts.JUST_NOW) if c["online"] else when(c["last_seen"]), _count(c["labelled"]),
-         _count(c["patients"]), e(texts.MEANINGS.get(c["meaning"], c["meaning"]))]
+        [
+            e(c["name"]),
+            _standing(c),
+            e(texts.JUST_NOW) if c["online"] else when(c["last_seen"]),
+            _count(c["labelled"]),
+            _count(c["patients"]),
+            e(texts.MEANINGS.get(c["meaning"], c["meaning"])),
+        ]
         for c in state["roster"]
-    ]  # fmt: skip
+    ]
     return table(texts.ROSTER, rows, texts.CLINICS)
 
 
@@ -69,10 +75,12 @@ def _data(summary: State) -> str:
     if not isinstance(counts, dict) or not counts:
         return p(texts.NO_COUNTS)
     rows = [
-        [e(texts.DAY_UNKNOWN if day == "unknown" else texts.DAY.format(day=day)),
-         *(_count(by.get(label, 0) if isinstance(by, dict) else None) for label in _LABELS)]
+        [
+            e(texts.DAY_UNKNOWN if day == "unknown" else texts.DAY.format(day=day)),
+            *(_count(by.get(label, 0) if isinstance(by, dict) else None) for label in _LABELS),
+        ]
         for day, by in sorted(counts.items(), key=lambda item: str(item[0]))
-    ]  # fmt: skip
+    ]
     return table(texts.COUNTS, rows, texts.COUNTS_TITLE, "narrow")
 
 

@@ -30,9 +30,11 @@ def compared(runs: list[State]) -> str:
 
 def _settings(runs: list[State], heads: list[str]) -> str:
     keys = [k for k in runs[0]["settings"] if len({repr(r["settings"].get(k)) for r in runs}) > 1]
-    rows = [[e(texts.STATE), *(mark(r["state"]) for r in runs)],
-            [e(texts.ROUNDS_DONE), *(e(texts.OF.format(n=r["round"], of=r["settings"]["rounds"])) for r in runs)],
-            *([e(k), *(e(_words(r["settings"].get(k))) for r in runs)] for k in keys)]  # fmt: skip
+    rows = [
+        [e(texts.STATE), *(mark(r["state"]) for r in runs)],
+        [e(texts.ROUNDS_DONE), *(e(texts.OF.format(n=r["round"], of=r["settings"]["rounds"])) for r in runs)],
+        *([e(k), *(e(_words(r["settings"].get(k))) for r in runs)] for k in keys),
+    ]
     words = "" if keys else p(texts.SAME_SETTINGS)
     return table([texts.SETTING, *heads], rows, texts.DIFFERENT) + words
 

@@ -70,10 +70,14 @@ def audit(entries: list[State]) -> str:
     if not entries:
         return p(texts.NO_ENTRIES)
     rows = [
-        [e(entry["line"]), when(entry["time"]), e(texts.EVENTS.get(entry["event"], entry["event"])),
-         f"<code>{e(_DIGEST.sub(_SHORT, entry['words']))}</code>"]
+        [
+            e(entry["line"]),
+            when(entry["time"]),
+            e(texts.EVENTS.get(entry["event"], entry["event"])),
+            f"<code>{e(_DIGEST.sub(_SHORT, entry['words']))}</code>",
+        ]
         for entry in reversed(entries)
-    ]  # fmt: skip
+    ]
     return table(texts.AUDIT, rows, texts.AUDIT_TITLE, "tall", headed=True)
 
 

@@ -49,10 +49,14 @@ def decision(f: State) -> str:
     model, all_ = ([(r["p"], r[key]) for r in rows] for key in ("model", "all"))
     high = max(0.05, *(y for _, y in [*model, *all_]))
     said = ", ".join(texts.BENEFIT_AT.format(p=f"{x:.2f}", benefit=f"{y:+.3f}") for x, y in model[1::4])
-    series = [Series(texts.BY_MODEL, model), Series(texts.CALL_ALL, all_), Series(texts.CALL_NONE, [(0, 0), (1, 0)],
-              reference=True)]  # fmt: skip
-    return chart(texts.DECISION_TITLE, said, Axis(texts.THRESHOLD_P), fitted(texts.BENEFIT, [], low=-high / 3, high=high),
-                 series)  # fmt: skip
+    series = [
+        Series(texts.BY_MODEL, model),
+        Series(texts.CALL_ALL, all_),
+        Series(texts.CALL_NONE, [(0, 0), (1, 0)], reference=True),
+    ]
+    return chart(
+        texts.DECISION_TITLE, said, Axis(texts.THRESHOLD_P), fitted(texts.BENEFIT, [], low=-high / 3, high=high), series
+    )
 
 
 def course(rounds: list[State]) -> list[str]:

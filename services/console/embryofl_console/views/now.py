@@ -53,8 +53,12 @@ def now(state: State | None, problem: str) -> str:
 def _run(state: State) -> str:
     run, at = state["run"], state["progress"]
     round_ = at["round"] or run["round"]
-    title = texts.RUN_AT.format(name=run["name"], state=texts.STATES.get(run["state"], run["state"]), round=round_,
-                                rounds=run["settings"]["rounds"])  # fmt: skip
+    title = texts.RUN_AT.format(
+        name=run["name"],
+        state=texts.STATES.get(run["state"], run["state"]),
+        round=round_,
+        rounds=run["settings"]["rounds"],
+    )
     parts = [f"<h2>{e(title)}</h2>"]
     if run["reason"]:
         parts.append(p(run["reason"]))

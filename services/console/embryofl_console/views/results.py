@@ -51,8 +51,10 @@ def head(name: str, found: State) -> str:
     parts = [f"<h2>{e(name)}</h2>", p(texts.RESEARCH, "use")]
     for warning in found["warnings"]:
         stop = warning["level"] == "stop"
-        parts.append(f'<p class="warn{" stop" if stop else ""}"><strong>{e(texts.STOP_FIRST if stop else texts.WARNING)}'
-                     f"</strong> {e(warning['words'])}</p>")  # fmt: skip
+        parts.append(
+            f'<p class="warn{" stop" if stop else ""}"><strong>{e(texts.STOP_FIRST if stop else texts.WARNING)}'
+            f"</strong> {e(warning['words'])}</p>"
+        )
     parts.append(
         facts(
             [
@@ -102,8 +104,18 @@ def _figures(of_split: State) -> str:
         if f["n"]:
             at = f["confusion"]
             best = f["after"] or f["before"]
-            rows.append([*head, e(f["n"]), e(f["positives"]), figure(f["auroc"]), figure(f["auprc"]), figure(best["brier"]),
-                         figure(at["sensitivity"]), figure(at["specificity"])])  # fmt: skip
+            rows.append(
+                [
+                    *head,
+                    e(f["n"]),
+                    e(f["positives"]),
+                    figure(f["auroc"]),
+                    figure(f["auprc"]),
+                    figure(best["brier"]),
+                    figure(at["sensitivity"]),
+                    figure(at["specificity"]),
+                ]
+            )
         elif f["withheld"]:
             rows.append([*head, e(texts.TOO_FEW), *["-"] * 6])
     if not rows:
@@ -113,10 +125,16 @@ def _figures(of_split: State) -> str:
 
 def _confusion(f: State) -> str:
     at = f["confusion"]
-    counts = [[e(texts.REALLY_GOOD), e(at["true_positives"]), e(at["false_negatives"])],
-              [e(texts.REALLY_NOT), e(at["false_positives"]), e(at["true_negatives"])]]  # fmt: skip
-    rates = [(texts.SENSITIVITY, "sensitivity"), (texts.SPECIFICITY, "specificity"),
-             (texts.PPV, "positive_predictive_value"), (texts.NPV, "negative_predictive_value")]  # fmt: skip
+    counts = [
+        [e(texts.REALLY_GOOD), e(at["true_positives"]), e(at["false_negatives"])],
+        [e(texts.REALLY_NOT), e(at["false_positives"]), e(at["true_negatives"])],
+    ]
+    rates = [
+        (texts.SENSITIVITY, "sensitivity"),
+        (texts.SPECIFICITY, "specificity"),
+        (texts.PPV, "positive_predictive_value"),
+        (texts.NPV, "negative_predictive_value"),
+    ]
     return table(
         texts.CONFUSION, counts, texts.CONFUSION_AT.format(threshold=f"{at['threshold']:.3f}"), "narrow"
     ) + facts([(name, figure(at[key])) for name, key in rates])
@@ -144,8 +162,17 @@ def _ranking(of_split: State) -> str:
         if day != "all":
             continue
         if r["cohorts"]:
-            rows.append([e(name), e(r["cohorts"]), figure(r["top"], 2), e(f"{r['chance']:.2f}"), figure(r["ndcg"], 2),
-                         figure(r["tau"], 2), figure(r["critical"], 2)])  # fmt: skip
+            rows.append(
+                [
+                    e(name),
+                    e(r["cohorts"]),
+                    figure(r["top"], 2),
+                    e(f"{r['chance']:.2f}"),
+                    figure(r["ndcg"], 2),
+                    figure(r["tau"], 2),
+                    figure(r["critical"], 2),
+                ]
+            )
         elif r["withheld"]:
             rows.append([e(name), e(texts.TOO_FEW), *["-"] * 5])
     return table(texts.RANKING, rows, texts.RANKING_TITLE) if rows else p(texts.NO_RANKING)
@@ -153,10 +180,16 @@ def _ranking(of_split: State) -> str:
 
 def _grades(found: State) -> str:
     rows = [
-        [e(texts.ALL_CLINICS if name == "pooled" else name), e(target), e(a["embryos"]), f"{a['exact']:.2f}",
-         f"{a['distance']:.2f}"]
-        for name, targets in found.items() for target, a in targets.items()
-    ]  # fmt: skip
+        [
+            e(texts.ALL_CLINICS if name == "pooled" else name),
+            e(target),
+            e(a["embryos"]),
+            f"{a['exact']:.2f}",
+            f"{a['distance']:.2f}",
+        ]
+        for name, targets in found.items()
+        for target, a in targets.items()
+    ]
     return table(texts.GRADES, rows, texts.GRADES_TITLE) if rows else ""
 
 

@@ -16,10 +16,17 @@ def runs(state: State | None) -> str:
     if not state["runs"]:
         return p(texts.NO_RUN_HERE)
     rows = [
-        [e(r["name"]), mark(r["state"]), e(texts.OF.format(n=r["round"], of=r["rounds"])), e(r["model"]),
-         e(r["strategy"]), when(r["since"]), e(r["reason"] or "-")]
+        [
+            e(r["name"]),
+            mark(r["state"]),
+            e(texts.OF.format(n=r["round"], of=r["rounds"])),
+            e(r["model"]),
+            e(r["strategy"]),
+            when(r["since"]),
+            e(r["reason"] or "-"),
+        ]
         for r in reversed(state["runs"])
-    ]  # fmt: skip
+    ]
     return table(texts.RUNS, rows, texts.RUNS_TITLE, "tall")
 
 
@@ -56,17 +63,21 @@ def settings(defaults: State) -> str:
 def estimate(found: State) -> str:
     """What a run will cost, and where the figures come from."""
     traffic = texts.TRAFFIC.format(
-        one=size(found["clinic_bytes"]), total=size(found["total_bytes"]), model=size(found["model_bytes"]),
-        clinics=counted(texts.EACH_CLINIC, found["clinics"]), rounds=counted(texts.ROUNDS_OF_RUN, found["rounds"]),
-    )  # fmt: skip
+        one=size(found["clinic_bytes"]),
+        total=size(found["total_bytes"]),
+        model=size(found["model_bytes"]),
+        clinics=counted(texts.EACH_CLINIC, found["clinics"]),
+        rounds=counted(texts.ROUNDS_OF_RUN, found["rounds"]),
+    )
     if found["from"] == "run":
         source = texts.TIME_FROM_RUN.format(
             run=found["run"], rounds=found["run_rounds"], each=seconds(found["round_s"])
         )
         source += " " + texts.TIME_SCALED if found["scaled"] else ""
     elif found["from"] == "images":
-        source = texts.TIME_ROUGH.format(images=found["images"], ms=f"{1000 * found['image_s']:.0f}",
-                                         each=seconds(found["round_s"]))  # fmt: skip
+        source = texts.TIME_ROUGH.format(
+            images=found["images"], ms=f"{1000 * found['image_s']:.0f}", each=seconds(found["round_s"])
+        )
     else:
         source = texts.TIME_UNKNOWN
     total = texts.ABOUT.format(n=seconds(found["total_s"])) if found["total_s"] is not None else texts.NOT_KNOWN

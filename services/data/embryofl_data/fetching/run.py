@@ -11,7 +11,7 @@ import httpx
 from embryofl.errors import UserError
 from embryofl.files import write_atomic
 
-from ..progress import Report
+from ..progress import ProgressPrinter
 from .catalogue import HOSTS, DataSet, find
 from .drive import fetch_from_drive
 from .publishers import Offer, Remote, offer
@@ -26,9 +26,14 @@ Ask = Callable[[str], bool]
 
 
 def fetch(
-    name: str, out: Path, ask: Ask, report: Report, also: Sequence[str] = (), hosts: Mapping[str, str] = HOSTS,
+    name: str,
+    out: Path,
+    ask: Ask,
+    report: ProgressPrinter,
+    also: Sequence[str] = (),
+    hosts: Mapping[str, str] = HOSTS,
     pause_s: float = PAUSE_S,
-) -> None:  # fmt: skip
+) -> None:
     """Fetch a public data set.
 
     Parameters
@@ -39,7 +44,7 @@ def fetch(
         Folder; files that are there already are checked and kept.
     ask : callable
         Shown the terms before the first use, True to go on.
-    report : Report
+    report : ProgressPrinter
         Receives lines for a person.
     also : sequence of str
         Further files of the record, such as other focal planes.
@@ -71,9 +76,15 @@ def fetch(
 
 
 def _fetch(
-    client: httpx.Client, data_set: DataSet, wanted: Sequence[str], out: Path, ask: Ask, report: Report,
-    hosts: Mapping[str, str], pause_s: float,
-) -> None:  # fmt: skip
+    client: httpx.Client,
+    data_set: DataSet,
+    wanted: Sequence[str],
+    out: Path,
+    ask: Ask,
+    report: ProgressPrinter,
+    hosts: Mapping[str, str],
+    pause_s: float,
+) -> None:
     found: Offer | None = None
     problem = ""
     try:
@@ -103,7 +114,7 @@ def _fetch(
             raise _bring(data_set, missing, out, _why(error)) from error
 
 
-def _download(client: httpx.Client, remote: Remote, target: Path, report: Report, pause_s: float) -> None:
+def _download(client: httpx.Client, remote: Remote, target: Path, report: ProgressPrinter, pause_s: float) -> None:
     size = f" ({remote.size / 1e6:.0f} MB)" if remote.size >= 0 else ""
     report.line(f"fetching {remote.name}{size}")
     with report.receiving(remote.name, remote.size) as told:
@@ -111,7 +122,7 @@ def _download(client: httpx.Client, remote: Remote, target: Path, report: Report
     report.line(f"{remote.name}: {'checksum is right' if remote.checksum else 'the publisher states no checksum'}")
 
 
-def _checked(path: Path, remote: Remote | None, report: Report) -> None:
+def _checked(path: Path, remote: Remote | None, report: ProgressPrinter) -> None:
     """A file that is there already, fetched before or brought by hand."""
     if remote is not None and remote.checksum:
         check(path, remote)
@@ -120,7 +131,7 @@ def _checked(path: Path, remote: Remote | None, report: Report) -> None:
         report.line(f"{path.name} is there; its checksum is not known here")
 
 
-def _consent(data_set: DataSet, licence: str, out: Path, ask: Ask, report: Report) -> None:
+def _consent(data_set: DataSet, licence: str, out: Path, ask: Ask, report: ProgressPrinter) -> None:
     terms = {"data_set": data_set.name, "terms": data_set.terms, "licence": licence, "page": data_set.page}
     report.line(f"{data_set.title}\n  {data_set.page}\n  Terms: {data_set.terms}.")
     if licence:
@@ -164,7 +175,7 @@ def _bring(data_set: DataSet, missing: Sequence[str], out: Path, why: str) -> Us
     )
 
 
-def _unpack(out: Path, name: str, report: Report) -> None:
+def _unpack(out: Path, name: str, report: ProgressPrinter) -> None:
     """Unpack a tar archive; zip archives stay as they are, as the import reads them in place."""
     path = out / name
     if name.endswith(".zip"):

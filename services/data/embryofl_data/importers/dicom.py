@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from embryofl_data.importers.importer import Importer
-from embryofl_data.importers.plan import LeftOut, Options, Plan, Row
+from embryofl_data.importers.plan import Options, Plan, PlannedImage, SkippedFile
 from embryofl_data.importers.rules import Facts
 from embryofl_data.importers.source import Source
 from embryofl_data.reading.decode import MAX_PIXELS, DecodeError, scale_to_8_bits
@@ -34,24 +34,24 @@ def plan(source: Source, options: Options) -> Plan:
     """Every DICOM file; the patients are numbered in the order of the files."""
     told = _told(options)
     patients: dict[str, str] = {}
-    rows: list[Row] = []
+    rows: list[PlannedImage] = []
     left_out, burnt = list(source.left_out), 0
     for file in source.files:
         if not file.lower().endswith(SUFFIXES):
             if not file.lower().endswith((".csv", ".txt")):
-                left_out.append(LeftOut(file, "not named like a DICOM file"))
+                left_out.append(SkippedFile(file, "not named like a DICOM file"))
             continue
         try:
             header = _header(source.read(file))
         except DecodeError as error:
-            left_out.append(LeftOut(file, str(error)))
+            left_out.append(SkippedFile(file, str(error)))
             continue
         who = str(header.get("PatientID", "") or header.get("PatientName", ""))
         patient = patients.setdefault(who, f"p{len(patients) + 1:04}") if who else ""
         burnt += str(header.get("BurnedInAnnotation", "")).upper() == "YES"
         facts, embryo, day = told.get(file.rsplit("/", 1)[-1], (Facts(), "", ""))
         name = f"dicom/{len(rows) + 1:06}.png"
-        rows.append(Row(file, facts, patient, embryo, day, target=name))
+        rows.append(PlannedImage(file, facts, patient, embryo, day, target=name))
     notes = ["all tags dropped; patients and files are numbered; of several frames the first is taken"]
     if burnt:
         notes.append(f"{burnt} file(s) say that text is burnt into the picture: look at them before anything else")

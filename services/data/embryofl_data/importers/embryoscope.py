@@ -8,9 +8,9 @@ states no labels; `--table` may name a table with the columns embryo and label.
 import re
 from collections import defaultdict
 
-from embryofl_data.importers.frames import Frame, choose
+from embryofl_data.importers.frames import TimelapseFrame, choose
 from embryofl_data.importers.importer import Importer
-from embryofl_data.importers.plan import LeftOut, Options, Plan, Row
+from embryofl_data.importers.plan import Options, Plan, PlannedImage, SkippedFile
 from embryofl_data.importers.rules import Facts
 from embryofl_data.importers.source import Source
 from embryofl_data.reading.layouts import LABELS
@@ -30,20 +30,22 @@ def plan(source: Source, options: Options) -> Plan:
     """The chosen frames of every well; the slide, where a folder or name tells it, is the patient."""
     left_out = list(source.left_out)
     labels = _labels(options, left_out)
-    wells: dict[str, list[Frame]] = defaultdict(list)
+    wells: dict[str, list[TimelapseFrame]] = defaultdict(list)
     for file in source.images:
         embryo, number = _embryo(file), _number(file)
         if not embryo or number is None:
-            left_out.append(LeftOut(file, "no frame in the folder of a well"))
+            left_out.append(SkippedFile(file, "no frame in the folder of a well"))
         else:
             plane = PLANE.findall(file[len(embryo) :])
-            wells[embryo].append(Frame(file, number, str(int(plane[-1])) if plane else "0"))
+            wells[embryo].append(TimelapseFrame(file, number, str(int(plane[-1])) if plane else "0"))
     rows = []
     for embryo, frames in sorted(wells.items()):
         for frame in choose(source, frames, options, (), left_out):
             facts = labels.get(embryo) or labels.get(embryo.rsplit("/", 1)[-1]) or Facts()
             patient = WELL.sub("", embryo).strip("/_-. ")
-            rows.append(Row(frame.file, facts, patient, embryo, frame=str(frame.number), focal_plane=frame.plane))
+            rows.append(
+                PlannedImage(frame.file, facts, patient, embryo, frame=str(frame.number), focal_plane=frame.plane)
+            )
     notes = (
         f"of each well and focal plane {', '.join(options.planes)}: {options.pick} frame(s); a slide is a patient",
     )
@@ -61,7 +63,7 @@ def _number(file: str) -> int | None:
     return int(numbers[-1][:15]) if numbers else None
 
 
-def _labels(options: Options, left_out: list[LeftOut]) -> dict[str, Facts]:
+def _labels(options: Options, left_out: list[SkippedFile]) -> dict[str, Facts]:
     found = {}
     for row in read_table(options.table, ("embryo", "label")).rows if options.table else ():
         label = row.cells["label"]
@@ -69,7 +71,7 @@ def _labels(options: Options, left_out: list[LeftOut]) -> dict[str, Facts]:
             found[row.cells["embryo"]] = Facts(stated=LABELS[label], stated_by=f"table row {row.number}")
         else:
             detail = f"table row {row.number}: {label[:20]!r}"
-            left_out.append(LeftOut(row.cells["embryo"], "label other than 1, 0 or empty", detail))
+            left_out.append(SkippedFile(row.cells["embryo"], "label other than 1, 0 or empty", detail))
     return found
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from embryofl.errors import UserError
-from embryofl_data.importers.plan import CHECK_SIZE, LeftOut, Options
+from embryofl_data.importers.plan import CHECK_SIZE, Options, SkippedFile
 from embryofl_data.importers.source import Source
 from embryofl_data.reading.decode import DecodeError, decode_image
 
@@ -12,7 +12,7 @@ PICKS = ("last", "first", "middle", "all")
 
 
 @dataclass(frozen=True)
-class Frame:
+class TimelapseFrame:
     """One picture of a time-lapse.
 
     Attributes
@@ -37,8 +37,12 @@ class Frame:
 
 
 def choose(
-    source: Source, frames: Iterable[Frame], options: Options, order: Sequence[str], left_out: list[LeftOut]
-) -> list[Frame]:
+    source: Source,
+    frames: Iterable[TimelapseFrame],
+    options: Options,
+    order: Sequence[str],
+    left_out: list[SkippedFile],
+) -> list[TimelapseFrame]:
     """The frames of one embryo that the options ask for, each plane by itself, in the order of their numbers.
 
     A frame that cannot be decoded is left out and its neighbour taken.
@@ -47,16 +51,16 @@ def choose(
     ----------
     source : Source
         Where the files are.
-    frames : iterable of Frame
+    frames : iterable of TimelapseFrame
         Of one embryo.
     options : Options
         `phases`, `planes`, `before` and `pick`.
     order : sequence of str
         The phases in their order.
-    left_out : list of LeftOut
+    left_out : list of SkippedFile
         Damaged frames are added.
     """
-    chosen: list[Frame] = []
+    chosen: list[TimelapseFrame] = []
     for plane in options.planes:
         here = sorted((frame for frame in frames if frame.plane == plane), key=lambda frame: (frame.number, frame.file))
         here = _before(here, options.before, order)
@@ -66,7 +70,7 @@ def choose(
     return chosen
 
 
-def _before(frames: list[Frame], before: str, order: Sequence[str]) -> list[Frame]:
+def _before(frames: list[TimelapseFrame], before: str, order: Sequence[str]) -> list[TimelapseFrame]:
     """Frames before a phase begins, or before so many hours; those of which it is not known are not taken."""
     if not before:
         return frames
@@ -83,7 +87,9 @@ def _before(frames: list[Frame], before: str, order: Sequence[str]) -> list[Fram
     return [frame for frame in frames if frame.hours is not None and frame.hours < hours]
 
 
-def _picked(source: Source, frames: list[Frame], pick: str, left_out: list[LeftOut]) -> list[Frame]:
+def _picked(
+    source: Source, frames: list[TimelapseFrame], pick: str, left_out: list[SkippedFile]
+) -> list[TimelapseFrame]:
     if pick == "all":
         return [frame for frame in frames if _readable(source, frame, left_out)]
     if pick not in PICKS:
@@ -97,11 +103,11 @@ def _picked(source: Source, frames: list[Frame], pick: str, left_out: list[LeftO
     return next(([frame] for frame in ranked if _readable(source, frame, left_out)), [])
 
 
-def _readable(source: Source, frame: Frame, left_out: list[LeftOut]) -> bool:
+def _readable(source: Source, frame: TimelapseFrame, left_out: list[SkippedFile]) -> bool:
     try:
         decode_image(source.read(frame.file), CHECK_SIZE)
     except DecodeError as error:
-        left_out.append(LeftOut.of(frame.file, error))
+        left_out.append(SkippedFile.of(frame.file, error))
         return False
     return True
 

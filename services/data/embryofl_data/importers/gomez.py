@@ -10,16 +10,14 @@ import contextlib
 import re
 from collections import defaultdict
 
-from embryofl_data.importers.frames import Frame, check_phases, choose
+from embryofl_data.importers.frames import TimelapseFrame, check_phases, choose
 from embryofl_data.importers.importer import Importer
-from embryofl_data.importers.plan import LeftOut, Options, Plan, Row
+from embryofl_data.importers.plan import Options, Plan, PlannedImage, SkippedFile
 from embryofl_data.importers.rules import Facts
 from embryofl_data.importers.source import Source
 from embryofl_data.reading.tables import decode_text
 
-PHASES = (
-    "tPB2", "tPNa", "tPNf", "t2", "t3", "t4", "t5", "t6", "t7", "t8", "t9+", "tM", "tSB", "tB", "tEB", "tHB",
-)  # fmt: skip
+PHASES = ("tPB2", "tPNa", "tPNf", "t2", "t3", "t4", "t5", "t6", "t7", "t8", "t9+", "tM", "tSB", "tB", "tEB", "tHB")
 FRAME = re.compile(r"(?:^|/)embryo_dataset(?:_F(-?\d+))?/([^/]+)/[^/]*RUN(\d+)\.jpe?g", re.IGNORECASE)
 
 
@@ -34,15 +32,17 @@ def plan(source: Source, options: Options) -> Plan:
     check_phases(options, PHASES)
     left_out = list(source.left_out)
     grades = _grades(source)
-    rows: list[Row] = []
+    rows: list[PlannedImage] = []
     for embryo, frames in sorted(_frames(source, left_out).items()):
         chosen = choose(source, frames, options, PHASES, left_out)
         if not chosen:
-            left_out.append(LeftOut(embryo, "no frame as asked for by --phases, --before and --planes"))
+            left_out.append(SkippedFile(embryo, "no frame as asked for by --phases, --before and --planes"))
         for frame in chosen:
             facts = grades.get(embryo, Facts())
             patient = embryo.rpartition("-")[0]
-            rows.append(Row(frame.file, facts, patient, embryo, frame=str(frame.number), focal_plane=frame.plane))
+            rows.append(
+                PlannedImage(frame.file, facts, patient, embryo, frame=str(frame.number), focal_plane=frame.plane)
+            )
     notes = (
         f"of each embryo and focal plane {', '.join(options.planes)}: {options.pick} frame(s)"
         + (f" of {', '.join(options.phases)}" if options.phases else "")
@@ -52,25 +52,25 @@ def plan(source: Source, options: Options) -> Plan:
     return Plan(tuple(rows), tuple(left_out), notes)
 
 
-def _frames(source: Source, left_out: list[LeftOut]) -> dict[str, list[Frame]]:
-    found: dict[str, list[Frame]] = defaultdict(list)
+def _frames(source: Source, left_out: list[SkippedFile]) -> dict[str, list[TimelapseFrame]]:
+    found: dict[str, list[TimelapseFrame]] = defaultdict(list)
     phases: dict[str, list[tuple[str, int, int]]] = {}
     hours: dict[str, dict[int, float]] = {}
     for file in source.images:
         match = FRAME.search(file)
         if match is None:
-            left_out.append(LeftOut(file, "no frame of embryo_dataset"))
+            left_out.append(SkippedFile(file, "no frame of embryo_dataset"))
             continue
         plane, embryo, number = match[1] or "0", match[2], int(match[3])
         if embryo not in phases:
             phases[embryo] = _phases(source, embryo, left_out)
             hours[embryo] = _hours(source, embryo)
         phase = next((name for name, first, last in phases[embryo] if first <= number <= last), "")
-        found[embryo].append(Frame(file, number, plane, phase, hours[embryo].get(number)))
+        found[embryo].append(TimelapseFrame(file, number, plane, phase, hours[embryo].get(number)))
     return found
 
 
-def _phases(source: Source, embryo: str, left_out: list[LeftOut]) -> list[tuple[str, int, int]]:
+def _phases(source: Source, embryo: str, left_out: list[SkippedFile]) -> list[tuple[str, int, int]]:
     table = source.named(f"{embryo}_phases.csv")
     if table is None:
         return []
@@ -80,7 +80,7 @@ def _phases(source: Source, embryo: str, left_out: list[LeftOut]) -> list[tuple[
         if len(cells) >= 3 and cells[0] in PHASES and cells[1].isdigit() and cells[2].isdigit():
             found.append((cells[0], int(cells[1]), int(cells[2])))
         elif line.strip():
-            left_out.append(LeftOut(table, "row is no phase", f"row {number}: {line[:40]!r}"))
+            left_out.append(SkippedFile(table, "row is no phase", f"row {number}: {line[:40]!r}"))
     return found
 
 

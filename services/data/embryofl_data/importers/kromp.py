@@ -13,10 +13,10 @@ from collections import defaultdict
 from dataclasses import replace
 
 from embryofl_data.importers.importer import Importer
-from embryofl_data.importers.plan import LeftOut, Options, Plan, Row
+from embryofl_data.importers.plan import Options, Plan, PlannedImage, SkippedFile
 from embryofl_data.importers.rules import GARDNER_RULES, OUTCOMES, Facts
 from embryofl_data.importers.source import Source
-from embryofl_data.reading.tables import Row as Line
+from embryofl_data.reading.tables import TableRow
 from embryofl_data.reading.tables import decode_text
 
 GOLD = "Gardner_test_gold_onlyGardnerScores.csv"
@@ -45,13 +45,13 @@ def plan(source: Source, options: Options) -> Plan:
     silver = _grades(source, SILVER, left_out, notes)
     outcomes = _outcomes(source, left_out)
     for key in sorted((gold.keys() | silver.keys() | outcomes.keys()) - files.keys() - doubtful):
-        left_out.append(LeftOut(f"{key[0]}_{key[1]}", "in a table, but there is no such image"))
+        left_out.append(SkippedFile(f"{key[0]}_{key[1]}", "in a table, but there is no such image"))
     rows = []
     for key, file in sorted(files.items(), key=lambda item: item[1]):
         grade, contradicted = gold.get(key) or silver.get(key) or (("", "", ""), False)
         facts = Facts() if contradicted else _facts(grade)
         facts = replace(facts, outcomes=outcomes.get(key, {}))
-        rows.append(Row(file, facts, patient=str(key[0]), embryo=f"{key[0]}_{key[1]}"))
+        rows.append(PlannedImage(file, facts, patient=str(key[0]), embryo=f"{key[0]}_{key[1]}"))
     notes.append("expansion 0 to 4 is read as Gardner's 1 to 5; the number before _ is the patient")
     return Plan(tuple(rows), tuple(left_out), tuple(notes))
 
@@ -62,21 +62,21 @@ def _key(file: str) -> Key | None:
     return (int(match[1]), int(match[2])) if match else None
 
 
-def _files(source: Source, left_out: list[LeftOut]) -> tuple[dict[Key, str], set[Key]]:
+def _files(source: Source, left_out: list[SkippedFile]) -> tuple[dict[Key, str], set[Key]]:
     found: dict[Key, list[str]] = defaultdict(list)
     for file in source.images:
         key = _key(file)
         if key is None:
-            left_out.append(LeftOut(file, "not named PATIENT_NUMBER"))
+            left_out.append(SkippedFile(file, "not named PATIENT_NUMBER"))
         else:
             found[key].append(file)
     doubtful = {key for key, files in found.items() if len(files) > 1}
-    left_out += [LeftOut(file, "two files of this patient and number") for key in doubtful for file in found[key]]
+    left_out += [SkippedFile(file, "two files of this patient and number") for key in doubtful for file in found[key]]
     return {key: files[0] for key, files in found.items() if key not in doubtful}, doubtful
 
 
 def _grades(
-    source: Source, tables: tuple[str, ...], left_out: list[LeftOut], notes: list[str]
+    source: Source, tables: tuple[str, ...], left_out: list[SkippedFile], notes: list[str]
 ) -> dict[Key, tuple[Grade, bool]]:
     """Grade of each image, and whether tables contradict each other about it (then it counts as not graded)."""
     found: dict[Key, tuple[Grade, bool]] = {}
@@ -88,10 +88,10 @@ def _grades(
         for where, image, grade in _graded_lines(source, path):
             key = _key(image)
             if key is None:
-                left_out.append(LeftOut(image, "row of a table not named PATIENT_NUMBER", where))
+                left_out.append(SkippedFile(image, "row of a table not named PATIENT_NUMBER", where))
             elif key in found and found[key][0] != grade:
                 detail = f"{where}: {'/'.join(grade)} after {'/'.join(found[key][0])}"
-                left_out.append(LeftOut(image, "grade that contradicts another one: counts as not graded", detail))
+                left_out.append(SkippedFile(image, "grade that contradicts another one: counts as not graded", detail))
                 found[key] = (found[key][0], True)
             else:
                 found.setdefault(key, (grade, False))
@@ -118,7 +118,7 @@ def _headless_lines(source: Source, path: str) -> list[tuple[str, str, Grade]]:
     return lines
 
 
-def _cell(line: Line, kind: str) -> str:
+def _cell(line: TableRow, kind: str) -> str:
     """The cell of `EXP_silver`, `EXP_gold` or `EXP`."""
     return next((_code(cell) for column, cell in line.cells.items() if column.split("_")[0] == kind), "")
 
@@ -136,14 +136,14 @@ def _facts(grade: Grade) -> Facts:
     )
 
 
-def _outcomes(source: Source, left_out: list[LeftOut]) -> dict[Key, dict[str, int | None]]:
+def _outcomes(source: Source, left_out: list[SkippedFile]) -> dict[Key, dict[str, int | None]]:
     path = source.named(CLINICAL)
     found: dict[Key, dict[str, int | None]] = {}
     for line in source.table(path, ("image",)).rows if path else ():
         key = _key(line.cells["image"])
         if key is None:
             left_out.append(
-                LeftOut(line.cells["image"], "row of a table not named PATIENT_NUMBER", f"{path} row {line.number}")
+                SkippedFile(line.cells["image"], "row of a table not named PATIENT_NUMBER", f"{path} row {line.number}")
             )
             continue
         codes = {name: _code(line.cells.get(column, "")) for column, name in OUTCOME_COLUMNS.items()}

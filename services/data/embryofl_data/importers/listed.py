@@ -6,7 +6,7 @@ Hung Vuong / Kaggle (`train.csv`, `Image,Class`), labels in file names (`embryo_
 from collections.abc import Callable
 
 from embryofl_data.importers.importer import Importer
-from embryofl_data.importers.plan import LeftOut, Options, Plan, Row
+from embryofl_data.importers.plan import Options, Plan, PlannedImage, SkippedFile
 from embryofl_data.importers.rules import Facts
 from embryofl_data.importers.source import Source
 from embryofl_data.reading.contract import EmbryoImage, Problem
@@ -47,11 +47,11 @@ def _importer(name: str, title: str, reader: Reader, table: str, stated_by: str,
         if found is None:
             return Plan((), source.left_out)
         base, images, problems = found
-        left_out = [LeftOut(problem.file, problem.detail) for problem in problems if problem.leaves_out]
+        left_out = [SkippedFile(problem.file, problem.detail) for problem in problems if problem.leaves_out]
         outside = [file for file in source.images if not file.startswith(base)]
-        left_out += [LeftOut(file, f"outside the folder {base}") for file in outside]
+        left_out += [SkippedFile(file, f"outside the folder {base}") for file in outside]
         rows = [
-            Row(
+            PlannedImage(
                 base + image.file,
                 Facts(stated=image.label, stated_by=stated_by if image.label is not None else ""),
                 image.patient,

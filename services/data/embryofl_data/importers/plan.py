@@ -11,7 +11,7 @@ CHECK_SIZE = 64  # side in pixels to which a picture is decoded, only to see whe
 
 
 @dataclass(frozen=True)
-class Row:
+class PlannedImage:
     """One image to be taken over.
 
     Attributes
@@ -41,7 +41,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class SkippedFile:
     """Something in the source that is not taken over, why (in words that many share), and what was found there."""
 
     source: str
@@ -49,7 +49,7 @@ class LeftOut:
     detail: str = ""
 
     @classmethod
-    def of(cls, source: str, error: DecodeError) -> "LeftOut":
+    def of(cls, source: str, error: DecodeError) -> "SkippedFile":
         """A file that cannot be decoded."""
         return cls(source, error.kind.replace("_", " "), str(error))
 
@@ -60,16 +60,16 @@ class Plan:
 
     Attributes
     ----------
-    rows : tuple of Row
+    rows : tuple of PlannedImage
         In the order of their sources, every source once.
-    left_out : tuple of LeftOut
+    left_out : tuple of SkippedFile
         What is not taken over.
     notes : tuple of str
         What a person should know: which tables were read, what was chosen.
     """
 
-    rows: tuple[Row, ...]
-    left_out: tuple[LeftOut, ...] = ()
+    rows: tuple[PlannedImage, ...]
+    left_out: tuple[SkippedFile, ...] = ()
     notes: tuple[str, ...] = ()
 
 

@@ -181,13 +181,7 @@ RULES: dict[str, Rule] = {
             _both_graded_b,
         ),
         *(
-            Rule(
-                name,
-                1,
-                f"1: {name.replace('-', ' ')}. 0: none. Unlabelled: not known.",
-                meaning,
-                _outcome(name),
-            )
+            Rule(name, 1, f"1: {name.replace('-', ' ')}. 0: none. Unlabelled: not known.", meaning, _outcome(name))
             for name, meaning in (
                 ("biochemical-pregnancy", "implantation"),
                 ("clinical-pregnancy", "implantation"),

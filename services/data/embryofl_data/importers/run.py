@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from embryofl.errors import UserError
-from embryofl_data.importers.plan import LeftOut, Options
+from embryofl_data.importers.plan import Options, SkippedFile
 from embryofl_data.importers.registry import choose_importer
 from embryofl_data.importers.rules import find_rule
 from embryofl_data.importers.source import open_source
@@ -16,9 +16,15 @@ REASONS_SHOWN = 12
 
 
 def import_source(
-    place: Path, out: Path, layout: str, rule_name: str, options: Options, dry_run: bool, say: Say,
+    place: Path,
+    out: Path,
+    layout: str,
+    rule_name: str,
+    options: Options,
+    dry_run: bool,
+    say: Say,
     told: Callable[[int, int], None] = lambda done, total: None,
-) -> None:  # fmt: skip
+) -> None:
     """Import a source into a data folder.
 
     Parameters
@@ -73,7 +79,7 @@ def import_source(
     say(f"Next: embryofl-clinic check {out}")
 
 
-def _reasons(left_out: Iterable[LeftOut]) -> list[tuple[str, int]]:
+def _reasons(left_out: Iterable[SkippedFile]) -> list[tuple[str, int]]:
     return Counter(item.reason for item in left_out).most_common()
 
 

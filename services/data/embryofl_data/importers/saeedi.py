@@ -7,7 +7,7 @@ Grades are taken from a table (columns image, expansion, icm, te) where `--table
 import re
 
 from embryofl_data.importers.importer import Importer
-from embryofl_data.importers.plan import LeftOut, Options, Plan, Row
+from embryofl_data.importers.plan import Options, Plan, PlannedImage, SkippedFile
 from embryofl_data.importers.rules import GARDNER_RULES, Facts, parse_gardner
 from embryofl_data.importers.source import Source
 from embryofl_data.reading.tables import read_table
@@ -31,11 +31,11 @@ def plan(source: Source, options: Options) -> Plan:
         name = file.rsplit("/", 1)[-1]
         match = NAME.fullmatch(name)
         if OUTLINES.search(file):
-            left_out.append(LeftOut(file, "outline, no picture of an embryo"))
+            left_out.append(SkippedFile(file, "outline, no picture of an embryo"))
         elif match is None:
-            left_out.append(LeftOut(file, "not named Blast_PCRM_NUMBER"))
+            left_out.append(SkippedFile(file, "not named Blast_PCRM_NUMBER"))
         else:
-            rows.append(Row(file, grades.get(name.lower(), Facts()), embryo=match[1], day=match[2] or ""))
+            rows.append(PlannedImage(file, grades.get(name.lower(), Facts()), embryo=match[1], day=match[2] or ""))
     return Plan(tuple(rows), tuple(left_out), (str(options.table),) if options.table else ())
 
 

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from embryofl.errors import UserError
-from embryofl_data.importers.plan import LeftOut
+from embryofl_data.importers.plan import SkippedFile
 from embryofl_data.reading.decode import MAX_FILE_BYTES, DecodeError
 from embryofl_data.reading.listing import Listing, is_image_name
 from embryofl_data.reading.scan import read_file
@@ -37,13 +37,13 @@ class Source:
         The folder, or the folder that holds the archive.
     entries : mapping of str to Entry
         POSIX paths of all regular files in their order; hidden ones and `__MACOSX` left aside.
-    left_out : tuple of LeftOut
+    left_out : tuple of SkippedFile
         Links, devices, unreadable folders.
     """
 
     root: Path
     entries: Mapping[str, Entry]
-    left_out: tuple[LeftOut, ...] = ()
+    left_out: tuple[SkippedFile, ...] = ()
 
     @cached_property
     def files(self) -> tuple[str, ...]:
@@ -127,7 +127,7 @@ def open_source(place: Path) -> Source:
             f"{place} does not exist. Expected a folder, or a zip archive, with a data set: check the path."
         )
     entries: dict[str, Entry] = {}
-    left_out: list[LeftOut] = []
+    left_out: list[SkippedFile] = []
     if place.is_dir():
         root, stack = place.resolve(), [""]
         while stack:
@@ -142,11 +142,11 @@ def open_source(place: Path) -> Source:
     return Source(root, ordered, tuple(sorted(left_out, key=lambda item: item.source)))
 
 
-def _list(root: Path, below: str, stack: list[str], entries: dict[str, Entry], left_out: list[LeftOut]) -> None:
+def _list(root: Path, below: str, stack: list[str], entries: dict[str, Entry], left_out: list[SkippedFile]) -> None:
     try:
         found = sorted(os.scandir(root / below), key=lambda entry: entry.name)
     except OSError as error:
-        left_out.append(LeftOut(_shown(below), "folder cannot be opened", error.strerror or ""))
+        left_out.append(SkippedFile(_shown(below), "folder cannot be opened", error.strerror or ""))
         return
     for entry in found:
         name = f"{below}/{entry.name}" if below else entry.name
@@ -155,24 +155,24 @@ def _list(root: Path, below: str, stack: list[str], entries: dict[str, Entry], l
         try:
             mode = entry.stat(follow_symlinks=False).st_mode
         except OSError as error:
-            left_out.append(LeftOut(_shown(name), "cannot be looked at", error.strerror or ""))
+            left_out.append(SkippedFile(_shown(name), "cannot be looked at", error.strerror or ""))
             continue
         if _shown(name) != name:
-            left_out.append(LeftOut(_shown(name), "the file name is not in UTF-8"))
+            left_out.append(SkippedFile(_shown(name), "the file name is not in UTF-8"))
         elif stat.S_ISLNK(mode):
-            left_out.append(LeftOut(name, "symbolic link: links are not followed"))
+            left_out.append(SkippedFile(name, "symbolic link: links are not followed"))
         elif stat.S_ISDIR(mode):
             if name.count("/") < MOST_DEPTH:
                 stack.append(name)
             else:
-                left_out.append(LeftOut(name, f"more than {MOST_DEPTH} folders deep"))
+                left_out.append(SkippedFile(name, f"more than {MOST_DEPTH} folders deep"))
         elif stat.S_ISREG(mode):
             entries[name] = None
         else:
-            left_out.append(LeftOut(name, "pipe, socket or device"))
+            left_out.append(SkippedFile(name, "pipe, socket or device"))
 
 
-def _add_archive(path: Path, name: str, entries: dict[str, Entry], left_out: list[LeftOut]) -> None:
+def _add_archive(path: Path, name: str, entries: dict[str, Entry], left_out: list[SkippedFile]) -> None:
     try:
         archive = zipfile.ZipFile(path)  # stays open as long as the source is read
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
@@ -189,11 +189,11 @@ def _add_archive(path: Path, name: str, entries: dict[str, Entry], left_out: lis
         if info.is_dir() or any(_is_aside(part) for part in file.split("/")):
             continue
         if stat.S_ISLNK(mode):
-            left_out.append(LeftOut(file, "symbolic link: links are not followed", name))
+            left_out.append(SkippedFile(file, "symbolic link: links are not followed", name))
         elif info.flag_bits & 1:
-            left_out.append(LeftOut(file, "encrypted in its archive", name))
+            left_out.append(SkippedFile(file, "encrypted in its archive", name))
         elif file in entries:
-            left_out.append(LeftOut(file, "there is another file of this name", name))
+            left_out.append(SkippedFile(file, "there is another file of this name", name))
         else:
             entries[file] = (archive, info)
 

@@ -8,7 +8,7 @@ import re
 from collections import defaultdict
 
 from embryofl_data.importers.importer import Importer
-from embryofl_data.importers.plan import LeftOut, Options, Plan, Row
+from embryofl_data.importers.plan import Options, Plan, PlannedImage, SkippedFile
 from embryofl_data.importers.rules import GARDNER_RULES, Facts, parse_gardner
 from embryofl_data.importers.source import Source
 
@@ -29,20 +29,20 @@ def plan(source: Source, options: Options) -> Plan:
     for file in source.images:
         match = NAME.fullmatch(file.rsplit("/", 1)[-1])
         if match is None:
-            left_out.append(LeftOut(file, "not named EMBRYO_ROTATION_GRADE"))
+            left_out.append(SkippedFile(file, "not named EMBRYO_ROTATION_GRADE"))
         else:
             copies[match[2]].append((int(match[3]), file))
     rows = []
     for embryo, found in sorted(copies.items()):
         found.sort(key=lambda copy: (abs(copy[0]), copy))
         file = found[0][1]
-        left_out += [LeftOut(copy, "turned copy", f"of {file}, by {angle} degrees") for angle, copy in found[1:]]
+        left_out += [SkippedFile(copy, "turned copy", f"of {file}, by {angle} degrees") for angle, copy in found[1:]]
         verdicts = {verdict for _, copy in found for verdict in _verdicts(copy)}
         grades = {_grade(copy) for _, copy in found}
         if len(grades) > 1 or len(verdicts) > 1:
-            left_out.append(LeftOut(file, "its copies state different grades or verdicts"))
+            left_out.append(SkippedFile(file, "its copies state different grades or verdicts"))
         else:
-            rows.append(Row(file, _facts(grades.pop(), verdicts), embryo=embryo, day="5"))
+            rows.append(PlannedImage(file, _facts(grades.pop(), verdicts), embryo=embryo, day="5"))
     return Plan(tuple(rows), tuple(left_out), ("STORK's pictures are of day 5 (110 hours)",))
 
 

@@ -8,17 +8,28 @@ from collections.abc import Mapping
 
 from embryofl.errors import UserError
 from embryofl_data.importers.importer import Importer
-from embryofl_data.importers.plan import LeftOut, Options, Plan, Row
+from embryofl_data.importers.plan import Options, Plan, PlannedImage, SkippedFile
 from embryofl_data.importers.rules import GARDNER_RULES, OUTCOMES, Facts, parse_gardner
 from embryofl_data.importers.source import Source
 from embryofl_data.reading.layouts import LABELS
 from embryofl_data.reading.listing import Listing, locate
-from embryofl_data.reading.tables import Row as Line
+from embryofl_data.reading.tables import TableRow
 from embryofl_data.reading.tables import read_table
 
 COLUMNS = (
-    "image", "label", "patient", "embryo", "day", "grade", "expansion", "icm", "te", "frame", "focal_plane", *OUTCOMES,
-)  # fmt: skip
+    "image",
+    "label",
+    "patient",
+    "embryo",
+    "day",
+    "grade",
+    "expansion",
+    "icm",
+    "te",
+    "frame",
+    "focal_plane",
+    *OUTCOMES,
+)
 YES_NO = {"1": 1, "0": 0, "1.0": 1, "0.0": 0}
 
 
@@ -33,19 +44,19 @@ def plan(source: Source, options: Options) -> Plan:
     name, lines = _lines(source, options, columns)
     listing = Listing(source.root, list(source.images), {file: file for file in source.images})
     folders = ("", posixpath.dirname(name), *sorted({posixpath.dirname(file) for file in source.images}))
-    rows: dict[str, Row] = {}
+    rows: dict[str, PlannedImage] = {}
     left_out, contradicted = list(source.left_out), set()
     for line in lines:
         file = locate(listing, line.cells[columns["image"]], folders, f"{name} row {line.number}")
         if not isinstance(file, str):
-            left_out.append(LeftOut(file.file, "row of the table: " + file.kind.replace("_", " "), file.detail))
+            left_out.append(SkippedFile(file.file, "row of the table: " + file.kind.replace("_", " "), file.detail))
             continue
         row = _row(file, line.cells, columns, options)
         if file in rows and rows[file] != row:
             contradicted.add(file)
         rows.setdefault(file, row)
-    left_out += [LeftOut(file, "rows of the table contradict each other") for file in sorted(contradicted)]
-    left_out += [LeftOut(file, "not in the table") for file in source.images if file not in rows]
+    left_out += [SkippedFile(file, "rows of the table contradict each other") for file in sorted(contradicted)]
+    left_out += [SkippedFile(file, "not in the table") for file in source.images if file not in rows]
     kept = tuple(rows[file] for file in sorted(rows) if file not in contradicted)
     mapped = ", ".join(f"{ours} from {theirs!r}" for ours, theirs in columns.items())
     return Plan(kept, tuple(left_out), (f"{name}: {mapped}",))
@@ -62,7 +73,7 @@ def _columns(options: Options) -> dict[str, str]:
     return {ours: " ".join(theirs.lower().split()) for ours, theirs in options.columns.items()}
 
 
-def _lines(source: Source, options: Options, columns: Mapping[str, str]) -> tuple[str, tuple[Line, ...]]:
+def _lines(source: Source, options: Options, columns: Mapping[str, str]) -> tuple[str, tuple[TableRow, ...]]:
     wanted = tuple(dict.fromkeys(columns.values()))
     if options.table is not None:
         return options.table.name, read_table(options.table, wanted).rows
@@ -72,7 +83,7 @@ def _lines(source: Source, options: Options, columns: Mapping[str, str]) -> tupl
     return tables[0], source.table(tables[0], wanted).rows
 
 
-def _row(file: str, cells: Mapping[str, str], columns: Mapping[str, str], options: Options) -> Row:
+def _row(file: str, cells: Mapping[str, str], columns: Mapping[str, str], options: Options) -> PlannedImage:
     def cell(ours: str) -> str:
         return cells.get(columns.get(ours, ""), "")
 
@@ -81,7 +92,7 @@ def _row(file: str, cells: Mapping[str, str], columns: Mapping[str, str], option
     facts = Facts(
         expansion, icm, te, label, why, {name: YES_NO.get(cell(name)) for name in OUTCOMES if name in columns}
     )
-    return Row(file, facts, cell("patient"), cell("embryo"), cell("day"), cell("frame"), cell("focal_plane"))
+    return PlannedImage(file, facts, cell("patient"), cell("embryo"), cell("day"), cell("frame"), cell("focal_plane"))
 
 
 def _label(written: str, labels: Mapping[str, int | None]) -> tuple[int | None, str]:

@@ -18,7 +18,7 @@ from typing import Any
 from embryofl.errors import UserError
 from embryofl.files import write_atomic
 from embryofl_data.importers.importer import Importer
-from embryofl_data.importers.plan import CHECK_SIZE, LeftOut, Plan, Row
+from embryofl_data.importers.plan import CHECK_SIZE, Plan, PlannedImage, SkippedFile
 from embryofl_data.importers.rules import Rule
 from embryofl_data.importers.source import Source
 from embryofl_data.reading.contract import COLUMNS
@@ -30,7 +30,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Taken:
+class ImportedImage:
     """An image that was written: its name in `labels.csv`, where it came from, its SHA-256, its label and why."""
 
     image: str
@@ -68,7 +68,7 @@ def prepare(source: Path, out: Path) -> None:
 
 def carry_out(
     source: Source, importer: Importer, plan: Plan, rule: Rule, out: Path, told: Callable[[int, int], None]
-) -> tuple[list[Taken], list[LeftOut]]:
+) -> tuple[list[ImportedImage], list[SkippedFile]]:
     """Write the data folder.
 
     Parameters
@@ -121,8 +121,8 @@ def carry_out(
 
 def _write_images(
     source: Source, importer: Importer, plan: Plan, rule: Rule, staging: Path, told: Callable[[int, int], None]
-) -> tuple[list[Taken], list[LeftOut]]:
-    taken: list[Taken] = []
+) -> tuple[list[ImportedImage], list[SkippedFile]]:
+    taken: list[ImportedImage] = []
     left_out = list(plan.left_out)
     names: set[str] = set()
     with (staging / "labels.csv").open("w", encoding="utf-8", newline="") as handle:
@@ -135,7 +135,7 @@ def _write_images(
                 data = importer.convert(data) if importer.convert else data
                 decode_image(data, CHECK_SIZE)
             except DecodeError as error:
-                left_out.append(LeftOut.of(row.source, error))
+                left_out.append(SkippedFile.of(row.source, error))
                 continue
             label, reason = rule.decide(row.facts)
             name = _free_name(row.target or row.source, names)
@@ -143,7 +143,7 @@ def _write_images(
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(data)
             table.writerow(_cells(name, label, row))
-            taken.append(Taken(name, row.source, hashlib.sha256(data).hexdigest(), label, rule.id, reason))
+            taken.append(ImportedImage(name, row.source, hashlib.sha256(data).hexdigest(), label, rule.id, reason))
     return taken, left_out
 
 
@@ -161,7 +161,7 @@ def _free_name(source: str, names: set[str]) -> str:
     return name
 
 
-def _cells(name: str, label: int | None, row: Row) -> list[str]:
+def _cells(name: str, label: int | None, row: PlannedImage) -> list[str]:
     facts = row.facts
     cells = {
         "image": name,
@@ -178,12 +178,12 @@ def _cells(name: str, label: int | None, row: Row) -> list[str]:
     return [cells[column] for column in COLUMNS]
 
 
-def _first(left_out: list[LeftOut]) -> str:
+def _first(left_out: list[SkippedFile]) -> str:
     return f"{left_out[0].source}: {left_out[0].reason}" if left_out else "none"
 
 
 def _manifest(
-    source: Source, importer: Importer, plan: Plan, rule: Rule, taken: list[Taken], left_out: list[LeftOut]
+    source: Source, importer: Importer, plan: Plan, rule: Rule, taken: list[ImportedImage], left_out: list[SkippedFile]
 ) -> dict[str, Any]:
     return {
         "format": FORMAT,

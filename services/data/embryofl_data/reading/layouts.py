@@ -14,7 +14,7 @@ from pathlib import Path
 from embryofl.errors import DataError
 from embryofl_data.reading.contract import COLUMNS, OPTIONAL_COLUMNS, REQUIRED_COLUMNS, DataFolder, EmbryoImage, Problem
 from embryofl_data.reading.listing import Listing, list_images, locate
-from embryofl_data.reading.tables import Row
+from embryofl_data.reading.tables import TableRow
 
 LABELS = {"1": 1, "1.0": 1, "1,0": 1, "0": 0, "0.0": 0, "0,0": 0, "": None}
 """Label cells that are understood. Spreadsheets and pandas write 1.0 for 1 in a column with gaps."""
@@ -99,7 +99,7 @@ def kaggle(listing: Listing) -> Found:
             detail = f"{same.name if same else ''} row {row.number}: already in the group {embryos[name]}"
             problems.append(Problem(row.cells["image"], "duplicate_row", detail))
 
-    def make(file: str, label: int | None, _row: Row) -> tuple[EmbryoImage, list[Problem]]:
+    def make(file: str, label: int | None, _row: TableRow) -> tuple[EmbryoImage, list[Problem]]:
         name = posixpath.basename(file)
         day = re.match(r"[Dd](\d)_", name)
         return EmbryoImage(file, label, embryo=embryos.get(name, ""), day=int(day[1]) if day else None), []
@@ -178,8 +178,8 @@ def _no_layout(listing: Listing) -> DataError:
 def _from_rows(
     listing: Listing,
     table: str,
-    rows: tuple[Row, ...],
-    make: Callable[[str, int | None, Row], tuple[EmbryoImage, list[Problem]]],
+    rows: tuple[TableRow, ...],
+    make: Callable[[str, int | None, TableRow], tuple[EmbryoImage, list[Problem]]],
     below: tuple[str, ...],
     label_column: str = "label",
 ) -> tuple[list[EmbryoImage], list[Problem]]:
@@ -215,11 +215,11 @@ def _from_rows(
                 left_out.add(file)
     for file in listing.files:
         if file not in images and file not in left_out:
-            images[file] = make(file, None, Row(0, {}, False))[0], 0
+            images[file] = make(file, None, TableRow(0, {}, False))[0], 0
     return [image for file, (image, _) in images.items() if file not in left_out], problems
 
 
-def _contract_row(file: str, label: int | None, row: Row) -> tuple[EmbryoImage, list[Problem]]:
+def _contract_row(file: str, label: int | None, row: TableRow) -> tuple[EmbryoImage, list[Problem]]:
     cells = {column: row.cells.get(column, "") for column in OPTIONAL_COLUMNS}
     written = cells.pop("day")
     match = re.fullmatch(r"(?:d|day)?\s*(\d{1,2})(?:[.,]0+)?", written.lower())

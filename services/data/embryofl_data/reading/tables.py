@@ -13,7 +13,7 @@ MAX_TABLE_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One row of a table.
 
     Attributes
@@ -37,7 +37,7 @@ class Table:
 
     name: str
     columns: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
 
 
 def decode_text(data: bytes, name: str) -> str:
@@ -161,7 +161,7 @@ def _known_columns(text: str, separator: str, known: tuple[str, ...]) -> tuple[i
     return len(set(header) & set(known)), len(header)
 
 
-def _row(number: int, cells: list[str], header: list[str]) -> Row:
+def _row(number: int, cells: list[str], header: list[str]) -> TableRow:
     padded = [cell.strip() for cell in cells] + [""] * (len(header) - len(cells))
     named = {column: cell for column, cell in zip(header, padded, strict=False) if column}
-    return Row(number, named, any(padded[len(header) :]))
+    return TableRow(number, named, any(padded[len(header) :]))

@@ -23,7 +23,7 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict:
 
 
 @dataclass(frozen=True)
-class Shown:
+class Example:
     """One or more files that show a finding, side by side.
 
     Attributes
@@ -54,7 +54,7 @@ class Finding:
         What was found and what was expected, a sentence each; `expected` is "" where there is nothing to compare with.
     advice : str
         What to do, "" where nothing is to be done.
-    shown : tuple of Shown
+    shown : tuple of Example
         The first few examples, the most telling first.
     count : int
         How many there are in all (files, pairs or whatever `shown` lists).
@@ -70,7 +70,7 @@ class Finding:
     found: str
     expected: str = ""
     advice: str = ""
-    shown: tuple[Shown, ...] = ()
+    shown: tuple[Example, ...] = ()
     count: int = 0
     pictures: bool = False
     values: dict[str, Any] = field(default_factory=dict)

@@ -95,8 +95,13 @@ def measure_file(root: Path, file: str, large: AbstractContextManager[object] | 
             with _held(large, size <= LARGE_BYTES and _pixels(data) > LARGE_PIXELS):
                 opened = open_image(data)
                 image = working_size(opened.image)
-                found = {"width": opened.width, "height": opened.height, "mode": opened.mode, "note": opened.note,
-                         "optics": optics_of(opened.image)}  # fmt: skip
+                found = {
+                    "width": opened.width,
+                    "height": opened.height,
+                    "mode": opened.mode,
+                    "note": opened.note,
+                    "optics": optics_of(opened.image),
+                }
                 del opened
     except DecodeError as error:
         return _failed(root, file, error)

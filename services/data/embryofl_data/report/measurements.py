@@ -10,7 +10,7 @@ from embryofl_data.reading.scan import FileInfo
 from embryofl_data.report.gather import measure_files
 from embryofl_data.report.measure import columns_of
 from embryofl_data.report.neighbours import SEARCH_VERSION, Search, find_pairs
-from embryofl_data.report.store import Store, open_store
+from embryofl_data.report.store import MeasurementStore, open_store
 from embryofl_data.report.study import Measures
 
 Progress = Callable[[str, int, int], None]
@@ -69,7 +69,7 @@ def measure_folder(folder: DataFolder, cache_dir: Path | None, progress: Progres
     return FolderMeasures(infos, Measures(columns_of(rows), tags, search.pairs, search.turned), len(stale))
 
 
-def _compare(store: Store, usable: list[str], progress: Progress | None) -> Search:
+def _compare(store: MeasurementStore, usable: list[str], progress: Progress | None) -> Search:
     def told(done: int, total: int) -> None:
         if progress:
             progress("comparing images", done, total)

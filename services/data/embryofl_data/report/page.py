@@ -12,19 +12,19 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from embryofl_data.report.finding import Finding
-from embryofl_data.report.report import Report
+from embryofl_data.report.report import DataReport
 from embryofl_data.report.thumbnails import Thumbnails
 
 MOST_PICTURES = 240
 """Over the whole page, so that it stays a few MB."""
 
 
-def page(report: Report, thumbnails: Thumbnails) -> str:
+def page(report: DataReport, thumbnails: Thumbnails) -> str:
     """Make the page.
 
     Parameters
     ----------
-    report : Report
+    report : DataReport
         The report.
     thumbnails : Thumbnails
         Source of the pictures; a file that has gone since has none.
@@ -41,7 +41,7 @@ def page(report: Report, thumbnails: Thumbnails) -> str:
     )
 
 
-def body(report: Report, thumbnails: Thumbnails) -> str:
+def body(report: DataReport, thumbnails: Thumbnails) -> str:
     """What stands below the page's heading, escaped: for the clinic's own page too."""
     template = _environment().from_string(resources.files(__package__).joinpath("body.html.j2").read_text("utf-8"))
     left = MOST_PICTURES

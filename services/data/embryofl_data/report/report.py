@@ -11,7 +11,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Report:
+class DataReport:
     """What a data folder is worth.
 
     Attributes

@@ -16,16 +16,19 @@ from embryofl_data.report.facts import FolderFacts, count_folder, usable_part
 from embryofl_data.report.finding import Finding, Verdict
 from embryofl_data.report.measurements import Progress, measure_folder
 from embryofl_data.report.own_split import own_split
-from embryofl_data.report.report import Report, by_gravity
+from embryofl_data.report.report import DataReport, by_gravity
 from embryofl_data.report.study import Measures, Study
 
 log = logging.getLogger("embryofl.report")
 
 
 def check_folder(
-    root: Path, cache_dir: Path | None = None, split_seed: int = 0, progress: Progress | None = None,
+    root: Path,
+    cache_dir: Path | None = None,
+    split_seed: int = 0,
+    progress: Progress | None = None,
     others: DataStatistics | None = None,
-) -> Report:  # fmt: skip
+) -> DataReport:
     """The full report: every image is read, decoded and measured, unless it is unchanged since the last report.
 
     Parameters
@@ -58,7 +61,7 @@ def check_folder(
 
 def check_to_join(
     root: Path, cache_dir: Path, image_size: int, split_seed: int = 0, progress: Progress | None = None
-) -> Report:
+) -> DataReport:
     """What joining a hub needs: the same report without looking at the images closely.
 
     Decoded images are kept in `cache_dir` for training with `image_size`, so that nothing is decoded twice.
@@ -82,9 +85,9 @@ def check_to_join(
     return _report(_study(root, folder, infos, split_seed), len(infos), begun)
 
 
-def _unreadable(root: Path, error: DataError) -> Report:
+def _unreadable(root: Path, error: DataError) -> DataReport:
     facts = FolderFacts(str(root), reason=str(error))
-    return Report(facts, (Finding("cannot-read", "The folder cannot be used", Verdict.STOP, str(error)),))
+    return DataReport(facts, (Finding("cannot-read", "The folder cannot be used", Verdict.STOP, str(error)),))
 
 
 def _study(
@@ -96,7 +99,7 @@ def _study(
     return Study(folder, infos, facts, sides, split, split_from, measures)
 
 
-def _report(study: Study, opened: int, begun: float) -> Report:
+def _report(study: Study, opened: int, begun: float) -> DataReport:
     findings: list[Finding] = []
     for check in CHECKS:
         try:
@@ -104,7 +107,7 @@ def _report(study: Study, opened: int, begun: float) -> Report:
         except Exception as error:  # a report with a gap is worth more than none
             log.exception("a check failed")
             findings.append(_failed(check.__module__, error))
-    return Report(study.facts, by_gravity(findings), study.measures is not None, opened, time.monotonic() - begun)
+    return DataReport(study.facts, by_gravity(findings), study.measures is not None, opened, time.monotonic() - begun)
 
 
 def _failed(module: str, error: Exception) -> Finding:

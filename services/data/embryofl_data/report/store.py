@@ -18,7 +18,7 @@ from embryofl_data.report.measure import MEASURE_VERSION, Measured
 COMMIT_EVERY = 256
 
 
-class Store:
+class MeasurementStore:
     """Measurements by file.
 
     Parameters
@@ -75,7 +75,7 @@ class Store:
 
 
 @contextmanager
-def open_store(root: Path, cache_dir: Path | None) -> Iterator[Store]:
+def open_store(root: Path, cache_dir: Path | None) -> Iterator[MeasurementStore]:
     """Open the store of a data folder below `cache_dir`; without one it is a temporary file that goes with the process.
 
     Raises
@@ -85,7 +85,7 @@ def open_store(root: Path, cache_dir: Path | None) -> Iterator[Store]:
     """
     connection = _connect(root, cache_dir)
     try:
-        store = Store(connection)
+        store = MeasurementStore(connection)
         yield store
         store.save()
     except sqlite3.OperationalError as error:

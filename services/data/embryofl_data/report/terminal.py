@@ -7,13 +7,13 @@ from rich.table import Table
 
 from embryofl_data.report.facts import Counts, FolderFacts
 from embryofl_data.report.finding import Finding, Verdict
-from embryofl_data.report.report import Report
+from embryofl_data.report.report import DataReport
 
 EXAMPLES = 4
 STYLES = {Verdict.OK: "green", Verdict.LOOK: "yellow", Verdict.STOP: "bold red"}
 
 
-def print_report(report: Report, console: Console) -> None:
+def print_report(report: DataReport, console: Console) -> None:
     """Print a report for a person at the clinic."""
     facts = report.facts
     console.print(f"[bold]Data folder[/bold] {shown(facts.root)}", soft_wrap=True)

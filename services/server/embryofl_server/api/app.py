@@ -19,12 +19,12 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from embryofl.errors import UserError
-from embryofl.messages import Enrolment, KeyChange, Leaving, StandingQuestion
+from embryofl.messages import Enrolment, KeyChange, LeaveRequest, StatusRequest
 from embryofl_server.api import console, members, runs
 from embryofl_server.api.members import By
 from embryofl_server.federation.blobs import BadUrl, UploadRefused
-from embryofl_server.hub import HubService
-from embryofl_server.members.store import Refused
+from embryofl_server.hub import Hub
+from embryofl_server.members.store import EnrolmentRejected
 
 log = logging.getLogger("embryofl.api")
 
@@ -82,12 +82,12 @@ def _at_the_door(failures: RecentFailures, address: str, answer: Callable[[], di
         return JSONResponse({"error": failures.words}, status_code=503)
     try:
         return JSONResponse(answer())
-    except Refused as exc:
+    except EnrolmentRejected as exc:
         failures.count(address)
         return JSONResponse({"error": str(exc)}, status_code=403)
 
 
-def create_app(hub: HubService) -> FastAPI:
+def create_app(hub: Hub) -> FastAPI:
     """The API of one hub."""
 
     @contextlib.asynccontextmanager
@@ -110,7 +110,7 @@ def create_app(hub: HubService) -> FastAPI:
         return _at_the_door(failures, x_forwarded_for, lambda: hub.membership.enrol(request))
 
     @app.post("/v1/standing")
-    def standing(question: StandingQuestion, x_forwarded_for: Address = "") -> Response:
+    def standing(question: StatusRequest, x_forwarded_for: Address = "") -> Response:
         def answer() -> dict[str, Any]:
             found = hub.membership.standing(question, x_forwarded_for[:100])
             offer = hub.finished.offer(found.name) if found.state == "enrolled" else None
@@ -119,7 +119,7 @@ def create_app(hub: HubService) -> FastAPI:
         return _at_the_door(strangers, x_forwarded_for, answer)
 
     @app.post("/v1/leave")
-    def leave(request: Leaving, x_forwarded_for: Address = "") -> Response:
+    def leave(request: LeaveRequest, x_forwarded_for: Address = "") -> Response:
         def answer() -> dict[str, Any]:
             hub.membership.leave(request)
             return {"state": "left"}

@@ -11,7 +11,7 @@ from cryptography import x509
 from fastapi import APIRouter, Header, Query, Response
 
 from embryofl_server.audit.reading import Filter, chosen, details, verify_log
-from embryofl_server.hub import HubService
+from embryofl_server.hub import Hub
 from embryofl_server.members.roster import roster
 from embryofl_server.runs.clinic_record import clinic_record
 from embryofl_server.runs.live_run import LiveRun
@@ -64,7 +64,7 @@ class CertificateNames:
         return self._names
 
 
-def routes(hub: HubService) -> APIRouter:
+def routes(hub: Hub) -> APIRouter:
     """The routes; whoever includes them sees to the token."""
     router = APIRouter(prefix="/control")
     runs, release = _Runs(), version("embryofl-server")
@@ -83,8 +83,12 @@ def routes(hub: HubService) -> APIRouter:
                 clinic["last_seen"] = 0.0  # it is now, and would change each answer
         found["invites"] = [i.to_dict() for i in hub.store.invites()]
         found["runs"] = [runs.line(r) for r in hub.runs.all()]
-        found["hub"] |= {"addresses": hub.link().hubs, "version": release, "approval": hub.settings.approval,
-                         "certificate_names": names.read()}  # fmt: skip
+        found["hub"] |= {
+            "addresses": hub.link().hubs,
+            "version": release,
+            "approval": hub.settings.approval,
+            "certificate_names": names.read(),
+        }
         body = json.dumps(found).encode()
         tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
         if if_none_match == tag:
@@ -97,10 +101,12 @@ def routes(hub: HubService) -> APIRouter:
 
     @router.get("/audit")
     def audit(
-        event: Annotated[str, Query(max_length=60)] = "", clinic: Annotated[str, Query(max_length=60)] = "",
-        run: Annotated[str, Query(max_length=60)] = "", since: Annotated[str, Query(max_length=40)] = "",
+        event: Annotated[str, Query(max_length=60)] = "",
+        clinic: Annotated[str, Query(max_length=60)] = "",
+        run: Annotated[str, Query(max_length=60)] = "",
+        since: Annotated[str, Query(max_length=40)] = "",
         last: Annotated[int, Query(ge=1, le=MOST_ENTRIES)] = 100,
-    ) -> dict[str, Any]:  # fmt: skip
+    ) -> dict[str, Any]:
         folder = hub.settings.state_dir
         found = chosen(folder, Filter((event,) if event else (), clinic, run, since, last))
         kinds = sorted({str(e.get("event", "")) for e in chosen(folder, Filter())})

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header
 from pydantic import BaseModel, Field
 
-from embryofl_server.hub import HubService
-from embryofl_server.members.image_statistics import standing_of_data
+from embryofl_server.hub import Hub
+from embryofl_server.members.image_statistics import image_statistics
 from embryofl_server.members.invite_lines import lines_to_run
 from embryofl_server.members.roster import roster
 
@@ -43,7 +43,7 @@ class NewAuthority(BaseModel):
     without: list[str] = Field(default=[], max_length=1000)
 
 
-def routes(hub: HubService) -> APIRouter:
+def routes(hub: Hub) -> APIRouter:
     """The routes; whoever includes them sees to the token."""
     router, door = APIRouter(prefix="/control"), hub.membership
 
@@ -71,7 +71,7 @@ def routes(hub: HubService) -> APIRouter:
 
     @router.get("/statistics")
     def statistics() -> dict[str, Any]:
-        return standing_of_data(door.statistics())
+        return image_statistics(door.statistics())
 
     @router.post("/suspend")
     def suspend(request: ClinicName, by: By = "") -> dict[str, Any]:

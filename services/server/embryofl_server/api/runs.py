@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from embryofl.errors import UserError
 from embryofl_server.federation.choices import offers
 from embryofl_server.federation.run_settings import check_settings
-from embryofl_server.hub import HubService
+from embryofl_server.hub import Hub
 from embryofl_server.runs.estimate import estimate
 from embryofl_server.runs.log import Run
 from embryofl_server.runs.metric_lines import POOLED
@@ -28,13 +28,13 @@ MOST_POINTS = 300
 RunPath = Annotated[str, Path(pattern=r"^run-[0-9]{4,9}$")]
 
 
-class Wanted(BaseModel):
+class RunDraft(BaseModel):
     """Settings of a run that may be started."""
 
     settings: dict[str, Any] = {}
 
 
-def routes(hub: HubService) -> APIRouter:
+def routes(hub: Hub) -> APIRouter:
     """The routes; whoever includes them sees to the token."""
     router = APIRouter(prefix="/control")
 
@@ -43,7 +43,7 @@ def routes(hub: HubService) -> APIRouter:
         return offers()
 
     @router.post("/estimate")
-    def cost(wanted: Wanted) -> dict[str, Any]:
+    def cost(wanted: RunDraft) -> dict[str, Any]:
         clinics = {c.name: c.labelled for c in hub.store.clinics().values() if c.state == "enrolled"}
         settings = check_settings({"min_clinics": max(1, len(clinics)), **wanted.settings})
         return {**estimate(settings, clinics, hub.runs.all()), "settings": settings.model_dump()}
@@ -68,8 +68,9 @@ def routes(hub: HubService) -> APIRouter:
 def _file(run: Run, name: str) -> FileResponse:
     path = run.folder / name
     if not path.is_file():
-        raise UserError(f"{run.name} has no {name}: it is {run.state['state']}. A run has it when it is over and has had a "
-                        "round.")  # fmt: skip
+        raise UserError(
+            f"{run.name} has no {name}: it is {run.state['state']}. A run has it when it is over and has had a round."
+        )
     return FileResponse(path, media_type=FILES[name], filename=f"{run.name}-{name}")
 
 
@@ -100,5 +101,10 @@ def run_outline(run: Run) -> dict[str, Any]:
 
 def _short(figures: dict[str, Any]) -> dict[str, Any]:
     after = figures["after"] or figures["before"]
-    return {"n": figures["n"], "auroc": figures["auroc"], "auprc": figures["auprc"], "brier": after["brier"],
-            "ece": after["ece"]}  # fmt: skip
+    return {
+        "n": figures["n"],
+        "auroc": figures["auroc"],
+        "auprc": figures["auprc"],
+        "brier": after["brier"],
+        "ece": after["ece"],
+    }

@@ -1,4 +1,4 @@
-"""The server process: logging, TLS, and the HTTP server around `HubService`."""
+"""The server process: logging, TLS, and the HTTP server around `Hub`."""
 
 import logging
 import os
@@ -12,14 +12,14 @@ os.environ.update(FLWR_TELEMETRY_ENABLED="0", FLWR_DISABLE_UPDATE_CHECK="1")
 def serve() -> None:
     """Serve until SIGTERM or SIGINT."""
     from embryofl_server.api.app import create_app
-    from embryofl_server.hub import HubService
+    from embryofl_server.hub import Hub
     from embryofl_server.settings import load_settings
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for noisy in ("httpx", "httpcore"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     settings = load_settings()
-    hub = HubService(settings)
+    hub = Hub(settings)
     certificate, key = hub.identity.certificate
     uvicorn.run(
         create_app(hub),

@@ -113,8 +113,11 @@ def results(run: dict[str, Any]) -> RenderableType:
     lines = [x for x in run["metrics"] if x["split"] == "test"]
     table = Table(
         title=f"{run['name']}: the final model on held-out patients (test), AUROC with 95 % interval",
-        title_justify="left", box=None, pad_edge=False, header_style="bold",
-    )  # fmt: skip
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        header_style="bold",
+    )
     for column in ("clinic", "day", "embryos", "good", "AUROC", "AUPRC", "Brier", "ECE", "sens.", "spec."):
         table.add_column(column)
     order = [c for c in dict.fromkeys(x["clinic"] for x in lines) if c != "pooled"]
@@ -124,10 +127,17 @@ def results(run: dict[str, Any]) -> RenderableType:
                 continue
             day = "all" if x["day"] is None else str(x["day"] or "?")
             table.add_row(
-                "all clinics" if clinic == "pooled" else clinic, day,
-                str(x["n"] or "<5 of a class"), str(x["positives"]) if x["n"] else "", _auroc(x), _figure(x["auprc"]),
-                _figure(x["brier"]), _figure(x["ece"]), _figure(x["sensitivity"]), _figure(x["specificity"]),
-            )  # fmt: skip
+                "all clinics" if clinic == "pooled" else clinic,
+                day,
+                str(x["n"] or "<5 of a class"),
+                str(x["positives"]) if x["n"] else "",
+                _auroc(x),
+                _figure(x["auprc"]),
+                _figure(x["brier"]),
+                _figure(x["ece"]),
+                _figure(x["sensitivity"]),
+                _figure(x["specificity"]),
+            )
     notes = (
         "A clinic's day with fewer than 5 embryos of a class is not released ('too few'), and is missing in 'all "
         "clinics'. A figure over all days mostly measures the day. Intervals take embryos for independent. "

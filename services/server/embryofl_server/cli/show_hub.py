@@ -31,9 +31,10 @@ def hub_words(hub: dict[str, Any], now: float) -> list[str]:
     if hub.get("rotating"):
         missing = hub["missing"]
         lines.append(
-            f"The authority is being changed; still missing: {', '.join(missing)}" if missing
+            f"The authority is being changed; still missing: {', '.join(missing)}"
+            if missing
             else "All clinics have taken the new authority: embryofl-server rotate-ca --finish"
-        )  # fmt: skip
+        )
     for key, what in (("certificate_ends", "gateway's certificate"), ("authority_ends", "hub's authority")):
         if hub.get(key) and hub[key] - now < 0:
             lines.append(f"The {what} has ended ({time.strftime('%d %B %Y', time.gmtime(hub[key]))}).")

@@ -106,8 +106,14 @@ def _calibration(found: dict[str, Any]) -> Table:
             continue
         for words, part in (("as they are", f["before"]), ("calibrated", f["after"])):
             if part:
-                table.add_row(name, words, signed(part["slope"]), signed(part["in_the_large"]), figure(part["ece"]),
-                              figure(part["brier"]))  # fmt: skip
+                table.add_row(
+                    name,
+                    words,
+                    signed(part["slope"]),
+                    signed(part["in_the_large"]),
+                    figure(part["ece"]),
+                    figure(part["brier"]),
+                )
     return table
 
 
@@ -128,22 +134,40 @@ def _own_models(found: dict[str, Any]) -> Iterator[Table]:
     own = found.get("personal")
     if not own or not own["splits"]["test"]["clinics"]:
         return
-    table = _table("\nThe clinics' own models, each on its own clinic's patients", "clinic", "day", "embryos", "good",
-                   "AUROC, own", "AUROC, global")  # fmt: skip
+    table = _table(
+        "\nThe clinics' own models, each on its own clinic's patients",
+        "clinic",
+        "day",
+        "embryos",
+        "good",
+        "AUROC, own",
+        "AUROC, global",
+    )
     for name, days in own["splits"]["test"]["clinics"].items():
         for day, f in days.items():
             shared = found["splits"]["test"]["clinics"].get(name, {}).get(day, {}).get("auroc")
             if f["n"]:
-                table.add_row(name, "?" if day == "0" else day, str(f["n"]), str(f["positives"]), figure(f["auroc"]),
-                              figure(shared))  # fmt: skip
+                table.add_row(
+                    name,
+                    "?" if day == "0" else day,
+                    str(f["n"]),
+                    str(f["positives"]),
+                    figure(f["auroc"]),
+                    figure(shared),
+                )
     yield table
 
 
 def _across_runs(found: dict[str, Any] | None) -> Iterator[Table]:
     if found and found["seeds"]:
         runs = ", ".join(f"{r['run']} (seed {r['seed']})" for r in found["seeds"]["runs"])
-        table = _table(f"\nSpread over seeds: mean ± standard deviation (lowest to highest) of {runs}", "clinic", "day",
-                       "AUROC", "AUPRC")  # fmt: skip
+        table = _table(
+            f"\nSpread over seeds: mean ± standard deviation (lowest to highest) of {runs}",
+            "clinic",
+            "day",
+            "AUROC",
+            "AUPRC",
+        )
         for name, days in found["seeds"]["figures"].items():
             for day, f in days.items():
                 clinic = "all clinics" if name == "pooled" else name
@@ -175,15 +199,30 @@ def _ranking(test: dict[str, Any]) -> Iterator[Table]:
     pooled = test["pooled"]["all"]["ranking"]
     if not pooled["cohorts"] and not pooled["withheld"]:
         return
-    table = _table("\nRanking within cohorts (one patient's embryos of one day, good and other ones among them)",
-                   "clinic", "cohorts", "best is good", "by chance", "NDCG", "tau", "critical error")  # fmt: skip
+    table = _table(
+        "\nRanking within cohorts (one patient's embryos of one day, good and other ones among them)",
+        "clinic",
+        "cohorts",
+        "best is good",
+        "by chance",
+        "NDCG",
+        "tau",
+        "critical error",
+    )
     for name, day, f in _rows(test):
         r = f["ranking"]
         if day != "all":
             continue
         if r["cohorts"]:
-            table.add_row(name, str(r["cohorts"]), signed(r["top"]), f"{r['chance']:.2f}", signed(r["ndcg"]),
-                          signed(r["tau"]), signed(r["critical"]))  # fmt: skip
+            table.add_row(
+                name,
+                str(r["cohorts"]),
+                signed(r["top"]),
+                f"{r['chance']:.2f}",
+                signed(r["ndcg"]),
+                signed(r["tau"]),
+                signed(r["critical"]),
+            )
         elif r["withheld"]:
             table.add_row(name, "too few")
     yield table

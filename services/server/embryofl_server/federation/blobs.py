@@ -71,7 +71,7 @@ class SignedUrls:
 
 
 @dataclass
-class Ticket:
+class ExpectedUpload:
     """An upload that is expected: exactly `size` bytes into `path`. `sha256` is set when it is complete."""
 
     path: Path
@@ -96,14 +96,14 @@ class Uploads:
         folder.mkdir(parents=True, exist_ok=True)
         for left in folder.iterdir():  # of rounds that ended with an earlier process
             left.unlink()
-        self._tickets: dict[str, Ticket] = {}
+        self._tickets: dict[str, ExpectedUpload] = {}
         self._lock = threading.Lock()  # between the server's event loop and the round loop
         self.arrived = threading.Event()  # set whenever an upload is complete: the round loop need not poll hard
 
     def expect(self, run: str, round_: int, clinic: str, size: int) -> str:
         """Announce an upload; returns its path (unguessable, for one use)."""
         name = f"{run}-{round_:04d}-{clinic}-{secrets.token_hex(16)}"
-        self._tickets[name] = Ticket(self._folder / name, size)
+        self._tickets[name] = ExpectedUpload(self._folder / name, size)
         return UPDATE_PREFIX + name
 
     async def receive(self, path: str, length: int | None, body: AsyncIterator[bytes]) -> None:
@@ -154,7 +154,7 @@ class Uploads:
         ticket = self._tickets.get(path.removeprefix(UPDATE_PREFIX))
         return ticket is not None and bool(ticket.sha256)
 
-    def collect(self, path: str) -> Ticket | None:
+    def collect(self, path: str) -> ExpectedUpload | None:
         """The complete upload at `path`, once; None when it has not come (whole)."""
         with self._lock:
             ticket = self._tickets.pop(path.removeprefix(UPDATE_PREFIX), None)

@@ -47,7 +47,7 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
-class Control:
+class CorrectionFile:
     """A file for one clinic, beside the model of a round: its name in the same folder, size and SHA-256."""
 
     file: str
@@ -133,12 +133,12 @@ class Checkpoints:
                 elif number <= newest - self._keep and number not in spared:
                     path.unlink()
 
-    def save_control(self, round_: int, clinic: str, packed: np.ndarray) -> Control:
+    def save_control(self, round_: int, clinic: str, packed: np.ndarray) -> CorrectionFile:
         """Write what one clinic is sent beside the model of a round. It can be made again, so it need not survive a power
         cut; `save` of the next round removes it."""
         path = self._weights / f"round-{round_:04d}-for-{clinic}.safetensors"
         path.write_bytes(packed.data)
-        return Control(path.name, packed.size, hashlib.sha256(packed.data).hexdigest())
+        return CorrectionFile(path.name, packed.size, hashlib.sha256(packed.data).hexdigest())
 
     def at(self, round_: int) -> Checkpoint | None:
         """A round whose files are there and match their SHA-256."""

@@ -14,10 +14,10 @@ from embryofl.errors import NotFiniteError
 from embryofl.messages import Download, Request
 from embryofl_server.federation import gate
 from embryofl_server.federation.blobs import MODEL_PREFIX
-from embryofl_server.federation.checkpoint import Checkpoint, Control
-from embryofl_server.federation.lifeline import Hub, Lifeline
+from embryofl_server.federation.checkpoint import Checkpoint, CorrectionFile
+from embryofl_server.federation.lifeline import RunContext, SuperLinkSession
 from embryofl_server.federation.superlink import Answer, LinkLost, Node
-from embryofl_server.federation.terms import Terms
+from embryofl_server.federation.terms import RoundLimits
 from embryofl_server.runs.log import Run
 
 POLL_FAST_S, POLL_SLOW_S, POLL_GROWTH = 0.05, 1.0, 1.3  # pauses between two looks for answers
@@ -30,7 +30,7 @@ _DOING = {"train": "training", "validate": "evaluating", "evaluate": "evaluating
 
 
 @dataclass
-class Asked:
+class PendingReply:
     """One clinic in one exchange: what it was sent and when, and when it had last connected when it was sent."""
 
     name: str
@@ -42,7 +42,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class ExcludedReply:
     """Why a clinic's answer does not count. `fault`: it was refused at the gate, which counts towards suspension."""
 
     reason: str
@@ -51,7 +51,7 @@ class LeftOut:
 
 
 @dataclass
-class Answers:
+class ExchangeResult:
     """What an exchange brought.
 
     Attributes
@@ -60,14 +60,14 @@ class Answers:
         By clinic, in the order of names.
     scales : dict of str to float
         How much of each accepted update counts (the gate's clipping).
-    left_out : dict of str to LeftOut
+    left_out : dict of str to ExcludedReply
     short : str
         Why there are too few; empty when there are enough.
     """
 
     accepted: dict[str, gate.Accepted]
     scales: dict[str, float]
-    left_out: dict[str, LeftOut]
+    left_out: dict[str, ExcludedReply]
     short: str = ""
 
     @property
@@ -87,39 +87,48 @@ class Exchange:
 
     Parameters
     ----------
-    hub : Hub
+    hub : RunContext
     run : Run
-    lifeline : Lifeline
+    lifeline : SuperLinkSession
     model : Checkpoint
         The global model that is sent.
     kind : {"train", "evaluate"}
     number : int
         Of the round.
-    terms : Terms
+    terms : RoundLimits
     late : dict of str to str
         Messages of closed exchanges that were never answered, and their clinics. Added to, and taken from.
     norms_before : list of float
         Norms of the last round's accepted updates.
-    controls : mapping of str to Control, optional
+    controls : mapping of str to CorrectionFile, optional
         What clinics are sent beside the model.
     """
 
     def __init__(  # noqa: PLR0913
-        self, hub: Hub, run: Run, lifeline: Lifeline, model: Checkpoint, kind: Kind, number: int, terms: Terms,
-        late: dict[str, str], norms_before: list[float], controls: Mapping[str, Control] | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        hub: RunContext,
+        run: Run,
+        lifeline: SuperLinkSession,
+        model: Checkpoint,
+        kind: Kind,
+        number: int,
+        terms: RoundLimits,
+        late: dict[str, str],
+        norms_before: list[float],
+        controls: Mapping[str, CorrectionFile] | None = None,
+    ) -> None:
         self._controls = controls or {}
         self._hub, self._run, self._lifeline, self._model = hub, run, lifeline, model
         self._kind, self._number, self._terms, self._late = kind, number, terms, late
         self._settings, self._layout = run.settings, model.layout()
         self._norms_before = norms_before
         self._accepted: dict[str, gate.Accepted] = {}
-        self._left_out: dict[str, LeftOut] = {}
-        self._waiting: dict[str, Asked] = {}
+        self._left_out: dict[str, ExcludedReply] = {}
+        self._waiting: dict[str, PendingReply] = {}
         self._asked = 0
         self._began = self._look = 0.0
 
-    def hold(self, nodes: dict[str, Node]) -> Answers:
+    def hold(self, nodes: dict[str, Node]) -> ExchangeResult:
         """Ask, wait, check.
 
         Raises
@@ -128,7 +137,7 @@ class Exchange:
         """
         uploads, progress = self._hub.uploads, self._hub.progress
         for name in sorted(nodes):
-            self._waiting[name] = Asked(name)
+            self._waiting[name] = PendingReply(name)
             if self._kind == "train":
                 upload = uploads.expect(self._run.name, self._number, name, self._layout.size)
                 self._waiting[name].upload = upload
@@ -142,7 +151,7 @@ class Exchange:
             short = self._collect(nodes)
             return self._close(short)
         except BaseException:
-            Answers(self._accepted, {}, {}).discard()
+            ExchangeResult(self._accepted, {}, {}).discard()
             raise
         finally:
             uploads.forget(tickets)
@@ -214,13 +223,13 @@ class Exchange:
 
     def _take_error(self, name: str, answer: Answer) -> None:
         if answer.refusal:
-            self._leave(name, "refused", LeftOut(answer.error, answer.refusal, fault=True))
+            self._leave(name, "refused", ExcludedReply(answer.error, answer.refusal, fault=True))
             return
         reason = "not_finite" if answer.error == NotFiniteError.__name__ else "clinic_error"
         words = f"the clinic failed with {answer.error}; its own log says more"
-        self._leave(name, "failed", LeftOut(reason, words))
+        self._leave(name, "failed", ExcludedReply(reason, words))
 
-    def _take(self, asked: Asked, text: str) -> None:
+    def _take(self, asked: PendingReply, text: str) -> None:
         assert asked.request is not None
         try:
             reply = gate.parse(text, asked.request)
@@ -228,12 +237,12 @@ class Exchange:
             ticket = self._hub.uploads.collect(asked.upload) if asked.upload else None
             try:
                 result = gate.check(reply, asked.request, clinic, ticket, self._layout, self._model.packed())
-            except gate.Refusal:
+            except gate.ReplyRejected:
                 if ticket:
                     ticket.path.unlink(missing_ok=True)
                 raise
-        except gate.Refusal as exc:
-            self._leave(asked.name, "refused", LeftOut(exc.reason, str(exc), exc.fault))
+        except gate.ReplyRejected as exc:
+            self._leave(asked.name, "refused", ExcludedReply(exc.reason, str(exc), exc.fault))
             return
         del self._waiting[asked.name]
         self._accepted[asked.name] = result
@@ -245,7 +254,7 @@ class Exchange:
             words = "its answer came after its round was over"
             self._run.event("late", round=self._number, clinic=name, words=words)
 
-    def _leave(self, name: str, state: str, why: LeftOut) -> None:
+    def _leave(self, name: str, state: str, why: ExcludedReply) -> None:
         """The clinic does not count in this round."""
         self._waiting.pop(name, None)
         self._left_out[name] = why
@@ -263,18 +272,18 @@ class Exchange:
     def _usable(self) -> int:
         return len(self._judge()[0])
 
-    def _close(self, short: str) -> Answers:
+    def _close(self, short: str) -> ExchangeResult:
         for name in list(self._waiting):
             self._late.update(dict.fromkeys(self._waiting[name].ids, name))
-            self._leave(name, "late", LeftOut("late", f"no answer within {time.time() - self._began:.0f} s"))
+            self._leave(name, "late", ExcludedReply("late", f"no answer within {time.time() - self._began:.0f} s"))
         scales, too_long = self._judge()
         for name, words in too_long.items():
-            Answers({name: self._accepted.pop(name)}, {}, {}).discard()
-            self._leave(name, "refused", LeftOut("norm", words, fault=True))
+            ExchangeResult({name: self._accepted.pop(name)}, {}, {}).discard()
+            self._leave(name, "refused", ExcludedReply("norm", words, fault=True))
         for name, scale in scales.items():
             if scale < 1:
                 self._run.event("clipped", round=self._number, clinic=name, scale=scale)
-        return Answers(dict(sorted(self._accepted.items())), scales, self._left_out, short)
+        return ExchangeResult(dict(sorted(self._accepted.items())), scales, self._left_out, short)
 
     def _too_few_in_time(self) -> str:
         terms = self._terms
@@ -300,7 +309,7 @@ class Exchange:
         self._hub.progress.wait(sorted(self._waiting), self._began, until, then)
 
     # -- asking -----------------------------------------------------------------------------------------------------
-    def _send(self, clinics: list[Asked], nodes: dict[str, Node]) -> None:
+    def _send(self, clinics: list[PendingReply], nodes: dict[str, Node]) -> None:
         end = self._began + self._terms.end_s
         seconds = max(1.0, end - time.time())
         folder = f"{MODEL_PREFIX}{self._run.name}/"
@@ -331,7 +340,7 @@ class Exchange:
         admitted = self._hub.store.admitted()
         for name in [n for n in self._waiting if n not in admitted]:
             state = self._hub.store.clinics()[name].state
-            self._leave(name, "refused", LeftOut("suspended", f"the clinic was {state}"))
+            self._leave(name, "refused", ExcludedReply("suspended", f"the clinic was {state}"))
         nodes, again = self._hub.link.nodes(), []
         for a in self._waiting.values():
             node = nodes.get(a.name)

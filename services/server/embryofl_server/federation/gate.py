@@ -15,14 +15,14 @@ from pydantic import ValidationError
 from embryofl.messages import MAX_REPLY, Reply, Request
 from embryofl.metrics import ScoreSums
 from embryofl.wire import Layout
-from embryofl_server.federation.blobs import Ticket
+from embryofl_server.federation.blobs import ExpectedUpload
 from embryofl_server.members.store import Clinic
 
 BLOCK = 1 << 16  # numbers looked at at a time: they stay in a core's cache
 LEAST_NORMS = 3  # a median of fewer says nothing about who is right
 
 
-class Refusal(Exception):
+class ReplyRejected(Exception):
     """One clinic's reply is not taken; the round goes on.
 
     Parameters
@@ -64,52 +64,57 @@ class Accepted:
 def parse(text: str, request: Request) -> Reply:
     """A reply that has the agreed form and answers this request."""
     if len(text) > MAX_REPLY:
-        raise Refusal("malformed", f"the reply has {len(text)} characters, at most {MAX_REPLY} are taken")
+        raise ReplyRejected("malformed", f"the reply has {len(text)} characters, at most {MAX_REPLY} are taken")
     try:
         reply = Reply.model_validate_json(text)
     except ValidationError as exc:
         fields = sorted({".".join(map(str, e["loc"])) for e in exc.errors()})
-        raise Refusal("malformed", f"the reply's fields {fields[:5]} are not of the agreed form") from None
+        raise ReplyRejected("malformed", f"the reply's fields {fields[:5]} are not of the agreed form") from None
     if (reply.run, reply.round, reply.kind) != (request.run, request.round, request.kind):
-        raise Refusal(
+        raise ReplyRejected(
             "wrong_run",
             f"the reply is for {reply.kind} in round {reply.round} of {reply.run}, asked was {request.kind} in round "
             f"{request.round} of {request.run}",
         )
     if reply.refused:
-        raise Refusal("clinic_refused", reply.refused)
+        raise ReplyRejected("clinic_refused", reply.refused)
     if reply.layout != request.layout:
-        raise Refusal("wrong_layout", f"the reply's model layout is {reply.layout}, the run's is {request.layout}")
+        raise ReplyRejected(
+            "wrong_layout", f"the reply's model layout is {reply.layout}, the run's is {request.layout}"
+        )
     return reply
 
 
 def check(
-    reply: Reply, request: Request, clinic: Clinic, ticket: Ticket | None, layout: Layout, packed: np.ndarray
+    reply: Reply, request: Request, clinic: Clinic, ticket: ExpectedUpload | None, layout: Layout, packed: np.ndarray
 ) -> Accepted:
     """Check a parsed reply and, for training, its uploaded update against the global model `packed`.
 
     Raises
     ------
-    Refusal
+    ReplyRejected
     """
     if clinic.state != "enrolled":
-        raise Refusal("suspended", f"the clinic is {clinic.state}")
+        raise ReplyRejected("suspended", f"the clinic is {clinic.state}")
     validation, test = _sums(reply.validation, clinic), _sums(reply.test, clinic)
     for sums in reply.personal.values():
         _sums(sums, clinic)
     graded = max((a.embryos for by_target in reply.grades.values() for a in by_target.values()), default=0)
     if clinic.labelled is not None and graded > clinic.labelled:
-        raise Refusal("metrics", f"grades of {graded} embryos, enrolled were {clinic.labelled} labelled ones")
+        raise ReplyRejected("metrics", f"grades of {graded} embryos, enrolled were {clinic.labelled} labelled ones")
     if request.kind != "train":
         return Accepted(reply, validation, test, None, 0.0)
     most = clinic.labelled
     if reply.examples < 1 or (most is not None and reply.examples + _count(validation) > most):
-        raise Refusal("examples", f"{reply.examples} training and {_count(validation)} validation examples, enrolled were "
-                      f"{most} labelled embryos")  # fmt: skip
+        raise ReplyRejected(
+            "examples",
+            f"{reply.examples} training and {_count(validation)} validation examples, enrolled were "
+            f"{most} labelled embryos",
+        )
     if reply.update is None or ticket is None:
-        raise Refusal("no_upload", "the reply came without its uploaded update")
+        raise ReplyRejected("no_upload", "the reply came without its uploaded update")
     if reply.update.sha256 != ticket.sha256:
-        raise Refusal("wrong_digest", "the uploaded update does not match the SHA-256 in the reply")
+        raise ReplyRejected("wrong_digest", "the uploaded update does not match the SHA-256 in the reply")
     return Accepted(reply, validation, test, ticket.path, distance(ticket.path, layout, packed))
 
 
@@ -160,10 +165,10 @@ def _sums(values: dict[str, object] | None, clinic: Clinic) -> ScoreSums | None:
     try:
         sums = ScoreSums.from_dict(values)
     except ValueError as exc:
-        raise Refusal("metrics", f"the metrics are not of the agreed form: {exc}") from None
+        raise ReplyRejected("metrics", f"the metrics are not of the agreed form: {exc}") from None
     count, most = _count(sums), clinic.labelled
     if most is not None and count > most:
-        raise Refusal("metrics", f"metrics over {count} embryos, enrolled were {most} labelled ones")
+        raise ReplyRejected("metrics", f"metrics over {count} embryos, enrolled were {most} labelled ones")
     return sums
 
 
@@ -173,7 +178,7 @@ def distance(update: Path, layout: Layout, packed: np.ndarray) -> float:
 
     Raises
     ------
-    Refusal
+    ReplyRejected
         When the file has another layout, or a number in it is not finite.
     """
     size, total = update.stat().st_size, 0.0
@@ -182,7 +187,7 @@ def distance(update: Path, layout: Layout, packed: np.ndarray) -> float:
     ) as file:  # read and not memory-mapped, so that the memory in use is what it says
         if size != layout.size or file.read(len(layout.header)) != layout.header:
             reason = "wrong_size" if size != layout.size else "wrong_layout"
-            raise Refusal(reason, f"the update has {size} bytes, expected were {layout.size} of this layout")
+            raise ReplyRejected(reason, f"the update has {size} bytes, expected were {layout.size} of this layout")
         for section, old in zip(layout.sections, layout.section_views(packed), strict=True):
             if section.dtype.kind != "f":
                 file.seek(section.end - section.begin, os.SEEK_CUR)
@@ -194,7 +199,7 @@ def distance(update: Path, layout: Layout, packed: np.ndarray) -> float:
                 file.readinto(new.view(np.uint8).data)
                 total += _squared_distance(new, part)
     if not np.isfinite(total):
-        raise Refusal("not_finite", "the update holds numbers that are not finite")
+        raise ReplyRejected("not_finite", "the update holds numbers that are not finite")
     return float(np.sqrt(total))
 
 

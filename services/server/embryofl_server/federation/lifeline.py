@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from embryofl.errors import UserError
 from embryofl_server.federation.blobs import SignedUrls, Uploads
 from embryofl_server.federation.superlink import LinkLost, Node, SuperLink
-from embryofl_server.members.store import Store
+from embryofl_server.members.store import ClinicStore
 from embryofl_server.runs.log import Run
 from embryofl_server.runs.progress import Progress
 
@@ -27,12 +27,12 @@ class RunFailed(UserError):
 
 
 @dataclass
-class Hub:
+class RunContext:
     """What a run works with. `suspend` takes a clinic out: its name and the reason in words. `idle_at` tells when a clinic
     last said that it has nothing to do (Unix time, 0 = never)."""
 
     link: SuperLink
-    store: Store
+    store: ClinicStore
     urls: SignedUrls
     uploads: Uploads
     progress: Progress
@@ -41,12 +41,12 @@ class Hub:
     idle_at: Callable[[str], float]
 
 
-class Lifeline:
+class SuperLinkSession:
     """One run's connection.
 
     Parameters
     ----------
-    hub : Hub
+    hub : RunContext
     run : Run
     halt : threading.Event
         Once set, every wait here ends with `Halted`.
@@ -57,7 +57,7 @@ class Lifeline:
         How often the SuperLink came back. What was asked before has to be asked again.
     """
 
-    def __init__(self, hub: Hub, run: Run, halt: threading.Event) -> None:
+    def __init__(self, hub: RunContext, run: Run, halt: threading.Event) -> None:
         self._hub, self._run, self._halt = hub, run, halt
         self.losses = 0
 

@@ -15,13 +15,13 @@ from typing import Any
 from embryofl.errors import UserError
 from embryofl.task import local_steps, local_travel, rate_scale
 from embryofl_server.federation import final_model, gate
-from embryofl_server.federation.checkpoint import Checkpoint, Checkpoints, Control
-from embryofl_server.federation.exchange import Answers, Exchange
-from embryofl_server.federation.lifeline import Hub, Lifeline, RunFailed
-from embryofl_server.federation.memory import give_back
-from embryofl_server.federation.strategies import Outcome, Round, Steering, Update, make_strategy
+from embryofl_server.federation.checkpoint import Checkpoint, Checkpoints, CorrectionFile
+from embryofl_server.federation.exchange import Exchange, ExchangeResult
+from embryofl_server.federation.lifeline import RunContext, RunFailed, SuperLinkSession
+from embryofl_server.federation.memory import trim_heap
+from embryofl_server.federation.strategies import Aggregation, ClinicUpdate, Round, Steering, make_strategy
 from embryofl_server.federation.superlink import Node
-from embryofl_server.federation.terms import AUTO_ROUNDS, round_terms
+from embryofl_server.federation.terms import AUTO_ROUNDS, round_limits
 from embryofl_server.runs import metric_lines
 from embryofl_server.runs.log import Run
 
@@ -33,7 +33,7 @@ class RoundLoop:
 
     Parameters
     ----------
-    hub : Hub
+    hub : RunContext
     run : Run
     checkpoints : Checkpoints
         Must hold at least the initial model (round 0).
@@ -41,9 +41,9 @@ class RoundLoop:
         Set from outside to stop between two steps.
     """
 
-    def __init__(self, hub: Hub, run: Run, checkpoints: Checkpoints, halt: threading.Event) -> None:
+    def __init__(self, hub: RunContext, run: Run, checkpoints: Checkpoints, halt: threading.Event) -> None:
         self._hub, self._run, self._checkpoints = hub, run, checkpoints
-        self._lifeline = Lifeline(hub, run, halt)
+        self._lifeline = SuperLinkSession(hub, run, halt)
         self._settings = run.settings
         self._strategy = make_strategy(self._settings)
         latest = checkpoints.latest()
@@ -99,7 +99,7 @@ class RoundLoop:
             if answers.short:
                 raise RunFailed(answers.short)
             done = time.time()
-            give_back()
+            trim_heap()
             self._hub.progress.phase("aggregating", number, self._settings.rounds)
             outcome = self._strategy.aggregate(self._round(number, answers), self._model.state())
             record = self._record(number, answers, outcome)
@@ -113,16 +113,29 @@ class RoundLoop:
         self._run.set_state("running", number)
         control = {n: controls[n].size for n in answers.accepted if n in controls}
         more = {"control_bytes": control} if control else {}
-        self._run.event("round", round=number, accepted=list(answers.accepted), refused=answers.reasons,
-                        seconds=round(time.time() - began, 3), **more)  # fmt: skip
-        self._hub.audit("round", run=self._run.name, round=number, clinics=list(answers.accepted),
-                        refused=answers.reasons, model_sent=sent, model_made=self._model.record["sha256"])  # fmt: skip
+        self._run.event(
+            "round",
+            round=number,
+            accepted=list(answers.accepted),
+            refused=answers.reasons,
+            seconds=round(time.time() - began, 3),
+            **more,
+        )
+        self._hub.audit(
+            "round",
+            run=self._run.name,
+            round=number,
+            clinics=list(answers.accepted),
+            refused=answers.reasons,
+            model_sent=sent,
+            model_made=self._model.record["sha256"],
+        )
         self._run.add_metrics(lines)
         log.info(
             "round %d of %d: %d updates in %.1f s", number, self._settings.rounds, len(answers.accepted), done - began
         )
 
-    def _controls(self, number: int, nodes: dict[str, Node]) -> dict[str, Control]:
+    def _controls(self, number: int, nodes: dict[str, Node]) -> dict[str, CorrectionFile]:
         """What the strategy has for each clinic beside the model, as files that the gateway serves."""
         if not isinstance(self._strategy, Steering):
             return {}
@@ -150,11 +163,15 @@ class RoundLoop:
         self._model = found
         return ""
 
-    def _round(self, number: int, answers: Answers) -> Round:
+    def _round(self, number: int, answers: ExchangeResult) -> Round:
         scale = rate_scale(self._settings.schedule, number, self._settings.rounds)
         updates = [
-            Update(
-                name, a.update, a.reply.examples, a.norm, answers.scales[name],
+            ClinicUpdate(
+                name,
+                a.update,
+                a.reply.examples,
+                a.norm,
+                answers.scales[name],
                 local_steps(self._settings.training, a.reply.examples),
                 a.validation.summary().loss if a.validation is not None else None,
                 local_travel(self._settings.training, a.reply.examples, scale),
@@ -162,10 +179,10 @@ class RoundLoop:
             )
             for name, a in answers.accepted.items()
             if a.update is not None
-        ]  # fmt: skip
+        ]
         return Round(number, self._layout, self._model.packed(), updates, self._settings.proximal)
 
-    def _record(self, number: int, answers: Answers, outcome: Outcome) -> dict[str, Any]:
+    def _record(self, number: int, answers: ExchangeResult, outcome: Aggregation) -> dict[str, Any]:
         clinics = {}
         for name, a in answers.accepted.items():
             clinics[name] = {
@@ -187,12 +204,12 @@ class RoundLoop:
                 clinics[name]["share"] = round(outcome.shares[name], 6)
         return {"round": number, "clinics": clinics, "refused": answers.reasons}
 
-    def _distance(self, accepted: gate.Accepted, outcome: Outcome) -> float:
+    def _distance(self, accepted: gate.Accepted, outcome: Aggregation) -> float:
         """How far a clinic's model is from the new one."""
         assert accepted.update is not None
         try:
             return gate.distance(accepted.update, self._layout, outcome.model)
-        except gate.Refusal as exc:
+        except gate.ReplyRejected as exc:
             raise RunFailed(
                 f"Strategy {self._settings.strategy} made a model with numbers that are not finite; the last round's model "
                 "is kept. Start a run with smaller steps (its learning rates), or with another strategy."
@@ -201,14 +218,16 @@ class RoundLoop:
     def _closing_evaluation(self) -> str:
         """Evaluate the final model. It is written first: whatever becomes of its evaluation, the model is there."""
         record = self._write_model(
-            evaluation={}, incomplete="The model is complete, its closing evaluation is not: it was cut off."
-            if self._settings.closing_evaluation else "",
-        )  # fmt: skip
+            evaluation={},
+            incomplete="The model is complete, its closing evaluation is not: it was cut off."
+            if self._settings.closing_evaluation
+            else "",
+        )
         number, short = self._model.round, ""
         if not self._settings.closing_evaluation:
             self._run.event("finished", round=number, sha256=record["sha256"])
             return "without closing evaluation, as it was set"
-        answers = Answers({}, {}, {})
+        answers = ExchangeResult({}, {}, {})
         try:
             answers = self._exchange("evaluate", number, self._gather(number))
             self._note_refusals(number, answers)
@@ -232,16 +251,16 @@ class RoundLoop:
         return short
 
     def _exchange(
-        self, kind: Any, number: int, nodes: dict[str, Node], controls: dict[str, Control] | None = None
-    ) -> Answers:
-        terms = round_terms(self._settings, len(nodes), self._strategy.least_clinics, self._recent)
+        self, kind: Any, number: int, nodes: dict[str, Node], controls: dict[str, CorrectionFile] | None = None
+    ) -> ExchangeResult:
+        terms = round_limits(self._settings, len(nodes), self._strategy.least_clinics, self._recent)
         before = [c["norm"] for c in self._model.record.get("clinics", {}).values()]
         exchange = Exchange(
             self._hub, self._run, self._lifeline, self._model, kind, number, terms, self._late, before, controls
         )
         return exchange.hold(nodes)
 
-    def _note_refusals(self, number: int, answers: Answers) -> None:
+    def _note_refusals(self, number: int, answers: ExchangeResult) -> None:
         """Count refusals in a row; too many and the clinic is out until the coordinator lets it in again."""
         store, most = self._hub.store, self._settings.suspend_after
         faults = {n: (why.reason, why.words) for n, why in answers.left_out.items() if why.fault}

@@ -9,7 +9,7 @@ import contextlib
 import ctypes
 
 
-def give_back() -> None:
+def trim_heap() -> None:
     """Ask the C library to return what is free; where it cannot (no glibc), nothing happens."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

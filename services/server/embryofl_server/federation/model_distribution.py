@@ -23,9 +23,7 @@ log = logging.getLogger("embryofl.finished")
 
 GOOD_FOR_S = 3600.0
 LOOK_S = 5.0  # between two looks for a newly finished run: every clinic asks every ten seconds
-KEPT = (
-    "run", "round", "sha256", "layout", "parameters", "settings", "calibration", "best_validation", "use",
-)  # fmt: skip
+KEPT = ("run", "round", "sha256", "layout", "parameters", "settings", "calibration", "best_validation", "use")
 """What of `model.json` goes to the clinics."""
 
 
@@ -37,7 +35,7 @@ class _Offer:
     card: tuple[int, str]
 
 
-class FinishedModels:
+class ModelDistribution:
     """What a hub has to offer.
 
     Parameters

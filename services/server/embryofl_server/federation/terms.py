@@ -14,7 +14,7 @@ _PARTS = ("download", "evaluate", "train", "upload")
 
 
 @dataclass(frozen=True)
-class Terms:
+class RoundLimits:
     """`needed` answers, by `deadline_s`, or within `grace_s` more (seconds from the round's beginning)."""
 
     needed: int
@@ -36,7 +36,7 @@ def answers_needed(quorum: float, min_clinics: int, asked: int) -> int:
     return int(quorum)
 
 
-def round_terms(settings: RunSettings, asked: int, least: int, records: Iterable[Mapping[str, Any]]) -> Terms:
+def round_limits(settings: RunSettings, asked: int, least: int, records: Iterable[Mapping[str, Any]]) -> RoundLimits:
     """The terms of a round.
 
     Parameters
@@ -50,7 +50,7 @@ def round_terms(settings: RunSettings, asked: int, least: int, records: Iterable
         Records of the newest rounds (see `checkpoint`), which say how long each clinic took.
     """
     needed = max(least, answers_needed(settings.quorum, settings.min_clinics, asked))
-    return Terms(needed, deadline_seconds(settings, records), settings.grace_s)
+    return RoundLimits(needed, deadline_seconds(settings, records), settings.grace_s)
 
 
 def deadline_seconds(settings: RunSettings, records: Iterable[Mapping[str, Any]]) -> float:

@@ -10,9 +10,9 @@ from typing import Any
 from embryofl.errors import UserError
 from embryofl.files import write_atomic
 from embryofl.messages import trust_mark
-from embryofl_server.members.identity import Identity
+from embryofl_server.members.identity import HubIdentity
 from embryofl_server.members.proofs import fingerprint
-from embryofl_server.members.store import GONE, Store
+from embryofl_server.members.store import GONE, ClinicStore
 
 log = logging.getLogger("embryofl.authority")
 
@@ -26,15 +26,15 @@ class Authority:
 
     Parameters
     ----------
-    identity : Identity
-    store : Store
+    identity : HubIdentity
+    store : ClinicStore
     audit : callable
         Writes to the audit log.
     days : float
         For which the gateway's certificate is made.
     """
 
-    def __init__(self, identity: Identity, store: Store, audit: Callable[..., None], days: float) -> None:
+    def __init__(self, identity: HubIdentity, store: ClinicStore, audit: Callable[..., None], days: float) -> None:
         self._identity, self._store, self._audit = identity, store, audit
         self._look_s = min(LOOK_S, days * 86_400 / 12)
         self._path = identity.folder / "trusts.json"  # by fingerprint of a clinic's key: the mark of what it trusts

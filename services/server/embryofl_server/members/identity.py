@@ -26,12 +26,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from embryofl.files import sync_folder, write_atomic
@@ -44,7 +39,7 @@ INTERNAL = ("localhost", "127.0.0.1")
 BACKDATED = datetime.timedelta(days=1)  # for clinics whose clock is behind
 
 
-class Identity:
+class HubIdentity:
     """Paths and secrets of one hub; missing pieces are made when it is opened.
 
     Parameters

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from embryofl.data_statistics import DataStatistics, others_of, places, pool
+from embryofl.data_statistics import DataStatistics, deviations, others_of, pool
 
 
-def standing_of_data(parts: dict[str, DataStatistics]) -> dict[str, Any]:
+def image_statistics(parts: dict[str, DataStatistics]) -> dict[str, Any]:
     """JSON-able.
 
     Parameters
@@ -16,21 +16,25 @@ def standing_of_data(parts: dict[str, DataStatistics]) -> dict[str, Any]:
     Returns
     -------
     dict
-        `all`: of all clinics, None where none told anything. `clinics`: name to what it told, and to `places`: measure to
-        own and others' mean, the others' spread, the distance in it, and words; empty while there are too few others.
+        `all`: of all clinics, None if none reported any. `clinics`: by name, the reported `statistics`, and `places`: measure
+        to own and others' mean, the others' spread, the distance in it, and words; empty while there are too few others.
     """
     clinics = {}
     for name, own in sorted(parts.items()):
         others = others_of(name, parts)
-        found = places(own, others) if others else []
+        found = deviations(own, others) if others else []
         clinics[name] = {
             "statistics": own.model_dump(),
             "places": {
                 p.measure: {
-                    "own": p.own, "others": p.others, "spread": p.spread, "distance": p.distance, "far": p.far,
+                    "own": p.own,
+                    "others": p.others,
+                    "spread": p.spread,
+                    "distance": p.distance,
+                    "far": p.far,
                     "words": p.words,
                 }
                 for p in found
             },
-        }  # fmt: skip
+        }
     return {"all": pool(list(parts.values())).model_dump() if parts else None, "clinics": clinics}

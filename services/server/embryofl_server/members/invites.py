@@ -10,7 +10,7 @@ from typing import Any
 _COLUMNS = "name, created, expires, used_by, withdrawn, why"
 
 
-class Refused(Exception):
+class EnrolmentRejected(Exception):
     """An enrolment that is not taken; the text is the reason the clinic is told."""
 
 
@@ -67,24 +67,26 @@ def check(db: sqlite3.Connection, name: str, secret: str, public_key: str) -> No
 
     Raises
     ------
-    Refused
+    EnrolmentRejected
         With a reason of its own for each: foreign, of another name, withdrawn, used by another key, expired.
     """
     ask = "Ask the coordinator for a new one."
     found = _read(db, "WHERE secret_sha256 = ?", digest(secret))
     if not found:
-        raise Refused(
+        raise EnrolmentRejected(
             f"This invite is not known here: it was made by another hub, or by this one in another life. {ask}"
         )
     invite = found[0]
     if invite.name != name:
-        raise Refused(f"This invite is for {invite.name}, not for {name}. {ask}")
+        raise EnrolmentRejected(f"This invite is for {invite.name}, not for {name}. {ask}")
     if invite.used_by is not None and invite.used_by != public_key:
-        raise Refused(f"This invite was used already, with another key. {ask}")
+        raise EnrolmentRejected(f"This invite was used already, with another key. {ask}")
     if invite.withdrawn:
-        raise Refused(f"This invite was withdrawn: {invite.why}. {ask}")
+        raise EnrolmentRejected(f"This invite was withdrawn: {invite.why}. {ask}")
     if invite.used_by is None and invite.expires < time.time():
-        raise Refused(f"This invite has expired on {time.strftime('%d %B %Y', time.gmtime(invite.expires))}. {ask}")
+        raise EnrolmentRejected(
+            f"This invite has expired on {time.strftime('%d %B %Y', time.gmtime(invite.expires))}. {ask}"
+        )
 
 
 def use(db: sqlite3.Connection, secret: str, public_key: str) -> None:

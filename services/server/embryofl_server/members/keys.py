@@ -8,25 +8,25 @@ import threading
 from collections.abc import Callable
 
 from embryofl_server.federation.superlink import LinkLost, SuperLink
-from embryofl_server.members.store import Store
+from embryofl_server.members.store import ClinicStore
 
 log = logging.getLogger("embryofl.door")
 
 AGAIN_S, LOOK_S = 1.0, 5.0
 
 
-class Doorkeeper:
+class KeySync:
     """A thread that tells the SuperLink what it does not know yet.
 
     Parameters
     ----------
     link : SuperLink
-    store : Store
+    store : ClinicStore
     idle : callable
         Whether no run is under way.
     """
 
-    def __init__(self, link: SuperLink, store: Store, idle: Callable[[], bool]) -> None:
+    def __init__(self, link: SuperLink, store: ClinicStore, idle: Callable[[], bool]) -> None:
         self._link, self._store, self._idle = link, store, idle
         self._due, self._closing = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._keep_trying, name="door", daemon=True)

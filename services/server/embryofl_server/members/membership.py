@@ -10,22 +10,31 @@ from typing import Any
 from embryofl.data_statistics import DataStatistics, others_of
 from embryofl.errors import UserError
 from embryofl.invite import Invite
-from embryofl.messages import Enrolment, KeyChange, Leaving, Link, Refusal, Standing, StandingQuestion, proof_text
+from embryofl.messages import (
+    Enrolment,
+    HubContact,
+    KeyChange,
+    LeaveRequest,
+    MembershipStatus,
+    RejectedReply,
+    StatusRequest,
+    proof_text,
+)
 from embryofl_server.members.proofs import canonical, fingerprint, signed_by
 from embryofl_server.members.sessions import Sessions, in_words
-from embryofl_server.members.store import GONE, Clinic, Refused, Store
+from embryofl_server.members.store import GONE, Clinic, ClinicStore, EnrolmentRejected
 
 log = logging.getLogger("embryofl.membership")
 
 OF_NOW_S = 300.0  # a wish to leave, or to change the key, is good for so long
 
 
-class Membership:
+class MembershipService:
     """The federation's door.
 
     Parameters
     ----------
-    store : Store
+    store : ClinicStore
     audit : callable
         Writes to the audit log.
     make_invite : callable
@@ -43,10 +52,17 @@ class Membership:
     """
 
     def __init__(
-        self, store: Store, audit: Callable[..., None], make_invite: Callable[[str, str], Invite],
-        admit: Callable[[], object], invite_days: float, *, manual: bool = False,
-        link: Callable[[], Link | None] = lambda: None, heard: Callable[[str, str], None] = lambda key, mark: None,
-    ) -> None:  # fmt: skip
+        self,
+        store: ClinicStore,
+        audit: Callable[..., None],
+        make_invite: Callable[[str, str], Invite],
+        admit: Callable[[], object],
+        invite_days: float,
+        *,
+        manual: bool = False,
+        link: Callable[[], HubContact | None] = lambda: None,
+        heard: Callable[[str, str], None] = lambda key, mark: None,
+    ) -> None:
         self._link, self._heard = link, heard
         self._store, self._audit, self._make_invite, self._admit = store, audit, make_invite, admit
         self._invite_days, self._manual = invite_days, manual
@@ -95,13 +111,13 @@ class Membership:
 
         Raises
         ------
-        Refused
+        EnrolmentRejected
             With the reason the clinic is told.
         """
         text = proof_text(request.name, request.secret, request.public_key)
         if not signed_by(request.public_key, request.proof, text):
             self._audit("enrolment_refused", clinic=request.name, reason="proof")
-            raise Refused(
+            raise EnrolmentRejected(
                 "The proof that the clinic holds the private key of its public key is not valid (expected: an EC key of "
                 "256 or 384 bits, and its signature)."
             )
@@ -110,7 +126,7 @@ class Membership:
         state = "waiting" if self._manual else "enrolled"
         try:
             clinic = self._store.enrol(request.name, request.secret, line, request.meaning, request.summary, state)
-        except Refused as exc:
+        except EnrolmentRejected as exc:
             self._audit("enrolment_refused", clinic=request.name, reason=str(exc))
             raise
         if before is None or before.public_key != clinic.public_key:
@@ -165,20 +181,20 @@ class Membership:
         log.warning("%s is revoked: %s", name, reason)
         return clinic
 
-    def leave(self, request: Leaving) -> None:
+    def leave(self, request: LeaveRequest) -> None:
         """A clinic leaves by its own wish. Its key never works again.
 
         Raises
         ------
-        Refused
+        EnrolmentRejected
             When it is not signed with the clinic's key, or not just now; when the clinic is gone already.
         """
         name = self._store.current_name(request.name)
         clinic = self._store.clinics().get(name)
         if clinic is None or not signed_by(clinic.public_key, request.proof, request.text()):
-            raise Refused("This clinic is not known here by this key.")
+            raise EnrolmentRejected("This clinic is not known here by this key.")
         if clinic.state in GONE:
-            raise Refused(f"This clinic is {clinic.state} already.")
+            raise EnrolmentRejected(f"This clinic is {clinic.state} already.")
         _must_be_of_now(request.asked)
         self._store.set_state(name, "left", "It left by its own wish")
         self._admit()
@@ -190,22 +206,24 @@ class Membership:
 
         Raises
         ------
-        Refused
+        EnrolmentRejected
             When it is not signed with both keys, or not just now; when the new key cannot be used.
         """
         name = self._store.current_name(request.name)
         clinic = self._store.clinics().get(name)
         line = canonical(request.public_key)
         if clinic is None or not signed_by(line, request.new_proof, request.text()):
-            raise Refused("This clinic is not known here by this key.")
+            raise EnrolmentRejected("This clinic is not known here by this key.")
         if clinic.state in GONE and signed_by(clinic.public_key, request.proof, request.text()):
-            raise Refused(f"This clinic is {clinic.state}: its key never works again, and no other takes its place.")
+            raise EnrolmentRejected(
+                f"This clinic is {clinic.state}: its key never works again, and no other takes its place."
+            )
         if clinic.state in GONE:
-            raise Refused("This clinic is not known here by this key.")
+            raise EnrolmentRejected("This clinic is not known here by this key.")
         if clinic.public_key == line:
             return  # the answer was lost
         if not signed_by(clinic.public_key, request.proof, request.text()):
-            raise Refused("This clinic is not known here by this key.")
+            raise EnrolmentRejected("This clinic is not known here by this key.")
         _must_be_of_now(request.asked)
         before = fingerprint(clinic.public_key)
         self._store.change_key(name, clinic.public_key, line)
@@ -251,13 +269,13 @@ class Membership:
         self._audit("resumed", clinic=name, by=by)
         return clinic
 
-    def standing(self, question: StandingQuestion, address: str = "") -> Standing:
+    def standing(self, question: StatusRequest, address: str = "") -> MembershipStatus:
         """What a clinic may know of its own standing: state, since when, why, its newest refusals, its name here, and the
         hub's clock. Who holds a key that never works again is told so. `address` is where it asks from.
 
         Raises
         ------
-        Refused
+        EnrolmentRejected
             When the question is not signed with a key that is or was that of a clinic of that name.
         """
         name = self._store.current_name(question.name)
@@ -270,20 +288,24 @@ class Membership:
                 self._note_policy(clinic, question)
             newest = self._store.refusals(name)[-1:]
             others = others_of(name, self.statistics()) if clinic.state == "enrolled" else None
-            return Standing(
-                state=clinic.state, since=clinic.since, reason=clinic.reason, time=time.time(), name=name,
-                refused=Refusal(**newest[0]) if newest else None,
+            return MembershipStatus(
+                state=clinic.state,
+                since=clinic.since,
+                reason=clinic.reason,
+                time=time.time(),
+                name=name,
+                refused=RejectedReply(**newest[0]) if newest else None,
                 others=others if others and others.digest != question.knows else None,
                 link=self._link() if clinic.state not in GONE else None,
-            )  # fmt: skip
+            )
         for dead in self._store.dead_keys(name):
             if signed_by(dead.public_key, question.proof, question.text()):
-                return Standing(
+                return MembershipStatus(
                     state=dead.state, since=dead.time, reason=dead.reason, refused=None, time=time.time(), name=name
                 )
-        raise Refused("This clinic is not known here by this key.")
+        raise EnrolmentRejected("This clinic is not known here by this key.")
 
-    def _note_policy(self, clinic: Clinic, question: StandingQuestion) -> None:
+    def _note_policy(self, clinic: Clinic, question: StatusRequest) -> None:
         """A no counts at once. A yes counts only of now, so that an old one that is said again takes no no back."""
         if question.shows is None or question.shows == clinic.shows_metrics:
             return
@@ -310,7 +332,7 @@ class Membership:
 
 def _must_be_of_now(asked: float) -> None:
     if abs(time.time() - asked) > OF_NOW_S:
-        raise Refused("This was not asked just now, but is said again, or the clinic's clock is wrong.")
+        raise EnrolmentRejected("This was not asked just now, but is said again, or the clinic's clock is wrong.")
 
 
 def check_name(name: str) -> None:

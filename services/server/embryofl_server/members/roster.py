@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 from embryofl_server.members.proofs import fingerprint
 
 if TYPE_CHECKING:
-    from embryofl_server.hub import HubService
+    from embryofl_server.hub import Hub
 
 
-def roster(hub: "HubService", now: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+def roster(hub: "Hub", now: dict[str, Any] | None = None) -> list[dict[str, Any]]:
     """All clinics that ever joined, by name. Times are Unix time in seconds; `last_seen` 0 is never.
 
     A clinic has a key and no certificate of its own: `certificate` is the SHA-256 fingerprint of the hub's, which it

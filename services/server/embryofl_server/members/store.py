@@ -17,10 +17,10 @@ from embryofl.data_statistics import DataStatistics
 from embryofl.errors import UserError
 from embryofl.messages import SHOWS
 from embryofl_server.members import invites
-from embryofl_server.members.invites import InviteRecord, Refused
+from embryofl_server.members.invites import EnrolmentRejected, InviteRecord
 from embryofl_server.state import schema
 
-__all__ = ["Clinic", "DeadKey", "Refused", "Store"]
+__all__ = ["Clinic", "DeadKey", "EnrolmentRejected", "ClinicStore"]
 
 _DEAD = "public_key, clinic, state, time, reason"
 _COLUMNS = "name, public_key, state, enrolled, meaning, summary, since, reason"
@@ -83,7 +83,7 @@ class DeadKey:
         )
 
 
-class Store:
+class ClinicStore:
     """Invites and clinics; safe to use from several threads.
 
     Raises
@@ -152,20 +152,20 @@ class Store:
 
         Raises
         ------
-        Refused
+        EnrolmentRejected
             With a reason in words: what is wrong with the invite; the key is known under another name, or dead.
         """
         with self._lock:
             dead = self._dead_key(public_key)
             if dead is not None:
-                raise Refused(dead.words)
+                raise EnrolmentRejected(dead.words)
             invites.check(self._db, name, secret, public_key)
             owner = self._db.execute("SELECT name FROM clinics WHERE public_key = ?", (public_key,)).fetchone()
             if owner and owner[0] != name:
-                raise Refused("This key belongs to another clinic: start with an empty state folder.")
+                raise EnrolmentRejected("This key belongs to another clinic: start with an empty state folder.")
             there = self.clinics().get(name)
             if there is not None and not owner and there.state not in GONE:
-                raise Refused(f"A clinic called {name} has joined already, with another key.")
+                raise EnrolmentRejected(f"A clinic called {name} has joined already, with another key.")
             if not owner:
                 now = time.time()
                 with self._transaction():
@@ -254,18 +254,18 @@ class Store:
 
         Raises
         ------
-        Refused
+        EnrolmentRejected
             When the clinic is gone, or has another key by now; when the new key is dead, or another clinic's.
         """
         with self._lock:
             clinic = self.clinic(name)
             if clinic.state in GONE or clinic.public_key != before:
-                raise Refused("This clinic is not known here by this key.")
+                raise EnrolmentRejected("This clinic is not known here by this key.")
             dead = self._dead_key(public_key)
             if dead is not None:
-                raise Refused(dead.words)
+                raise EnrolmentRejected(dead.words)
             if self._db.execute("SELECT 1 FROM clinics WHERE public_key = ?", (public_key,)).fetchone():
-                raise Refused("This key belongs to another clinic.")
+                raise EnrolmentRejected("This key belongs to another clinic.")
             with self._transaction():
                 self._bury(clinic, "replaced", "The clinic has changed its key", time.time())
                 self._db.execute("UPDATE clinics SET public_key = ? WHERE name = ?", (public_key, name))

@@ -31,13 +31,18 @@ from embryofl_server.monitor.run_metrics import store_families
 from embryofl_server.runs.history import History, RunHistory
 
 if TYPE_CHECKING:
-    from embryofl_server.hub import HubService
+    from embryofl_server.hub import Hub
 
 log = logging.getLogger("embryofl.exporter")
 
 REFRESH_S = 2.0
-_CERTIFICATES = {"ca": "ca.crt", "internal": "internal.crt", "server": "server.crt", "superlink": "superlink/superlink.crt",
-                 "gateway": "gateway/gateway.crt"}  # fmt: skip
+_CERTIFICATES = {
+    "ca": "ca.crt",
+    "internal": "internal.crt",
+    "server": "server.crt",
+    "superlink": "superlink/superlink.crt",
+    "gateway": "gateway/gateway.crt",
+}
 _DAYS = {str(day) for day in range(15)}
 
 
@@ -46,10 +51,10 @@ class HubCollector:
 
     Parameters
     ----------
-    hub : HubService
+    hub : Hub
     """
 
-    def __init__(self, hub: "HubService") -> None:
+    def __init__(self, hub: "Hub") -> None:
         self._hub = hub
         self._history = History(hub.runs, hub.settings.state_dir / "audit.jsonl")
         self._lock = threading.Lock()  # scrapes may overlap
@@ -210,7 +215,7 @@ def _told(out: Families, clinic: Clinic) -> None:
                 out.add("embryofl_clinic_embryos", count, clinic.name, day, label)
 
 
-def make_registry(hub: "HubService") -> CollectorRegistry:
+def make_registry(hub: "Hub") -> CollectorRegistry:
     """A registry of its own for one hub."""
     registry = CollectorRegistry(auto_describe=False)
     ProcessCollector(registry=registry)
@@ -218,7 +223,7 @@ def make_registry(hub: "HubService") -> CollectorRegistry:
     return registry
 
 
-class _Given:
+class _StaticCollector:
     """Families as a registry would give them."""
 
     def __init__(self, give: Callable[[], list[Family]]) -> None:
@@ -231,14 +236,14 @@ class _Given:
 class Exporter:
     """Serves a hub's metrics; nothing when the port is 0."""
 
-    def __init__(self, hub: "HubService") -> None:
+    def __init__(self, hub: "Hub") -> None:
         self._hub, self._collector = hub, HubCollector(hub)
         self._server: ThreadingHTTPServer | None = None
         self._closing = threading.Event()
         self._stored_text = b""
         live = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=live)
-        live.register(_Given(self._collector.live))
+        live.register(_StaticCollector(self._collector.live))
         self._live = live
 
     def text(self) -> bytes:
@@ -248,7 +253,7 @@ class Exporter:
     def refresh(self) -> None:
         """Bring the store's part up to date."""
         if self._collector.refresh():
-            self._stored_text = generate_latest(_Given(self._collector.stored))
+            self._stored_text = generate_latest(_StaticCollector(self._collector.stored))
 
     def start(self) -> None:
         """Listen. A port that is taken is said and does not keep the hub from its work."""
@@ -260,8 +265,11 @@ class Exporter:
         except OSError as exc:
             log.error(
                 "no metrics: %s:%d cannot be listened on (%s). Free the port or choose another with "
-                "EMBRYOFL_METRICS_PORT.", settings.metrics_host, settings.metrics_port, exc.strerror,
-            )  # fmt: skip
+                "EMBRYOFL_METRICS_PORT.",
+                settings.metrics_host,
+                settings.metrics_port,
+                exc.strerror,
+            )
             return
         threading.Thread(target=self._keep_fresh, name="metrics-store", daemon=True).start()
         threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True).start()

@@ -3,15 +3,7 @@
 import numpy as np
 
 from embryofl.exposition import Families
-from embryofl.metric_names import (
-    ALL_DAYS,
-    CLINIC_PHASES,
-    HUB,
-    POOLED,
-    ROUND_BUCKETS_S,
-    THRESHOLDS,
-    UPDATE_RESULTS,
-)
+from embryofl.metric_names import ALL_DAYS, CLINIC_PHASES, HUB, POOLED, ROUND_BUCKETS_S, THRESHOLDS, UPDATE_RESULTS
 from embryofl.metrics import CALIBRATION_BINS, CENTRES, ScoreSums, nearest_edge
 from embryofl_server.runs.history import History, RunHistory, Totals
 from embryofl_server.runs.log import OVER

@@ -98,9 +98,13 @@ def _values(f: Results) -> dict[str, float]:
     """The figures of some embryos that can be computed; of probabilities the calibrated ones, where there are any."""
     probabilities, counts = f["after"] or f["before"], f["confusion"] or {}
     found = {
-        "auroc": f["auroc"], "auprc": f["auprc"], "brier": probabilities["brier"], "ece": probabilities["ece"],
-        "sensitivity": counts.get("sensitivity"), "specificity": counts.get("specificity"),
-    }  # fmt: skip
+        "auroc": f["auroc"],
+        "auprc": f["auprc"],
+        "brier": probabilities["brier"],
+        "ece": probabilities["ece"],
+        "sensitivity": counts.get("sensitivity"),
+        "specificity": counts.get("specificity"),
+    }
     return {name: figure["value"] for name, figure in found.items() if figure}
 
 

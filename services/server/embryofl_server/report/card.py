@@ -22,9 +22,12 @@ _LABELS = ("1", "0", "unlabelled")
 
 
 def model_card(
-    record: dict[str, Any], results: dict[str, Any], records: list[dict[str, Any]], clinics: Mapping[str, Clinic],
+    record: dict[str, Any],
+    results: dict[str, Any],
+    records: list[dict[str, Any]],
+    clinics: Mapping[str, Clinic],
     held_back: Sequence[str],
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """The card of a run.
 
     Parameters
@@ -106,8 +109,15 @@ def _clinic(name: str, trained: list[dict[str, Any]], results: dict[str, Any], c
     if name in results["held_back"]:
         rounds = sum(name in r.get("clinics", {}) for r in trained)
         none = {"embryos": "-", "good": "-"}
-        return {"clinic": name, "images": {}, "patients": "-", "training": "-", "rounds": rounds,
-                "validation": none, "test": none}  # fmt: skip
+        return {
+            "clinic": name,
+            "images": {},
+            "patients": "-",
+            "training": "-",
+            "rounds": rounds,
+            "validation": none,
+            "test": none,
+        }
     examples = [r["clinics"][name]["examples"] for r in trained if name in r.get("clinics", {})]
     summary = clinic.summary if clinic else {}
     return {

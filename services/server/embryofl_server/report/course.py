@@ -36,12 +36,17 @@ def course(records: list[dict[str, Any]], threshold: float) -> list[dict[str, An
                 "pooled": _figures(merge(sums.values()), threshold),
                 "clinics": {name: _figures(found, threshold) for name, found in sums.items()},
                 "training": {
-                    name: {"round": record["round"], "loss": c.get("train_loss"), "distance": c.get("distance"),
-                           "norm": c.get("norm"), "examples": c.get("examples")}
+                    name: {
+                        "round": record["round"],
+                        "loss": c.get("train_loss"),
+                        "distance": c.get("distance"),
+                        "norm": c.get("norm"),
+                        "examples": c.get("examples"),
+                    }
                     for name, c in sorted(clinics.items())
                 },
             }
-        )  # fmt: skip
+        )
     return rounds
 
 

@@ -10,14 +10,7 @@ from embryofl.metrics import Calibration, ScoreSums, merge, order_blur
 from embryofl.metrics import calibration as recalibration
 from embryofl.metrics.bins import CENTRES, FloatArray, IntArray
 from embryofl.metrics.decision import confusion, decision_curve
-from embryofl.metrics.figures import (
-    Z,
-    auprc_interval,
-    auroc_interval,
-    bootstrap,
-    calibration_error,
-    wilson,
-)  # fmt: skip
+from embryofl.metrics.figures import Z, auprc_interval, auroc_interval, bootstrap, calibration_error, wilson
 from embryofl.metrics.ranking import RankingSums
 
 DIGITS = 6

@@ -40,9 +40,12 @@ def markdown(card: dict[str, Any]) -> str:
 def _render(name: str, *, autoescape: bool, **values: Any) -> str:
     environment = Environment(
         autoescape=autoescape,  # noqa: S701  (Markdown has an escape of its own)
-        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
         finalize=clean if autoescape else escape,
-    )  # fmt: skip
+    )
     environment.filters |= {"figure": figure, "signed": signed, "percent": percent, "spread": spread}
     return environment.from_string(_resource(name)).render(**values)
 

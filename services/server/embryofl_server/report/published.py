@@ -26,9 +26,20 @@ LEAST = 3
 POOLED = 2
 """Clinics behind a figure of all together, where one of them is hidden."""
 KEPT = (
-    "format", "run", "round", "sha256", "incomplete", "refused", "use", "meaning", "settings", "best_validation",
-    "calibration", "threshold", "date",
-)  # fmt: skip
+    "format",
+    "run",
+    "round",
+    "sha256",
+    "incomplete",
+    "refused",
+    "use",
+    "meaning",
+    "settings",
+    "best_validation",
+    "calibration",
+    "threshold",
+    "date",
+)
 """What is of no single clinic. A part that is new in `results.json` is published once it is named here or handled below."""
 
 Results = dict[str, Any]

@@ -101,7 +101,4 @@ def _figures(by_clinic: dict[str, ScoreSums], calibration: Calibration | None, t
         days = {"all": None, **{str(day): day for day in sorted({day for sums in clinics for day in sums.days})}}
         return {name: figures(clinics, day, calibration, threshold) for name, day in days.items()}
 
-    return {
-        "pooled": by_day(*by_clinic.values()),
-        "clinics": {name: by_day(sums) for name, sums in by_clinic.items()},
-    }
+    return {"pooled": by_day(*by_clinic.values()), "clinics": {name: by_day(sums) for name, sums in by_clinic.items()}}

@@ -29,8 +29,14 @@ def warnings(results: dict[str, Any]) -> list[Warned]:
     list of dict
         `kind`, `level` (``stop``: do not use the figures before this is settled; ``warn``), and `words`.
     """
-    found = [*_incomplete(results), *_leak(results), *_shortcuts(results), *_calibration(results), *_few(results),
-             *_rounds(results)]  # fmt: skip
+    found = [
+        *_incomplete(results),
+        *_leak(results),
+        *_shortcuts(results),
+        *_calibration(results),
+        *_few(results),
+        *_rounds(results),
+    ]
     return sorted(found, key=lambda w: w["level"] != "stop")
 
 
@@ -45,8 +51,13 @@ def _incomplete(results: dict[str, Any]) -> Iterator[Warned]:
     if not test["n"] and not results["incomplete"]:
         yield _make("no_test", "stop", "Nothing is known of this model on held-out patients.")
     if results["refused"]:
-        yield _make("missing_clinics", "warn", "These figures leave out: " + ", ".join(
-            f"{name} ({why})" for name, why in sorted(results["refused"].items())) + ".")  # fmt: skip
+        yield _make(
+            "missing_clinics",
+            "warn",
+            "These figures leave out: "
+            + ", ".join(f"{name} ({why})" for name, why in sorted(results["refused"].items()))
+            + ".",
+        )
 
 
 def _leak(results: dict[str, Any]) -> Iterator[Warned]:
@@ -61,21 +72,23 @@ def _leak(results: dict[str, Any]) -> Iterator[Warned]:
     ]
     if high:
         yield _make(
-            "leak", "stop",
+            "leak",
+            "stop",
             f"AUROC above {LEAK_AUROC} on an outcome ({results['meaning'].replace('_', ' ')}) is a leak until shown "
             f"otherwise; found {'; '.join(high[:5])}. Look for what tells the outcome besides the embryo: text or marks in "
             "the picture, another device or day for embryos that were transferred, one patient on two sides of the split.",
-        )  # fmt: skip
+        )
 
 
 def _shortcuts(results: dict[str, Any]) -> Iterator[Warned]:
     for kind, found in results["splits"]["test"]["shortcuts"].items():
         if shortcuts.explained(found):
             yield _make(
-                f"shortcut_{kind}", "warn",
+                f"shortcut_{kind}",
+                "warn",
                 f"The {kind} explains part of the score: {shortcuts.words(kind, found)} Judge the model by the figures "
                 f"within each {kind}.",
-            )  # fmt: skip
+            )
 
 
 def _calibration(results: dict[str, Any]) -> Iterator[Warned]:
@@ -84,20 +97,29 @@ def _calibration(results: dict[str, Any]) -> Iterator[Warned]:
         return
     if results["calibration"] is None:
         yield _make(
-            "not_calibrated", "warn",
+            "not_calibrated",
+            "warn",
             "There were too few validation embryos of a class to learn a calibration and a threshold: scores are an order, "
             "not probabilities, and the threshold is 0.5.",
-        )  # fmt: skip
+        )
     found = test["after"] or test["before"]
     slope, large = found["slope"], found["in_the_large"]
     if slope and not slope["interval"][0] <= 1 <= slope["interval"][1]:
         much = "too extreme" if slope["value"] < 1 else "too timid"
-        yield _make("calibration", "warn", f"Calibration is off on held-out patients: scores are {much} (calibration slope "
-                    f"{_words(slope)}, expected 1).")  # fmt: skip
+        yield _make(
+            "calibration",
+            "warn",
+            f"Calibration is off on held-out patients: scores are {much} (calibration slope "
+            f"{_words(slope)}, expected 1).",
+        )
     if large and not large["interval"][0] <= 0 <= large["interval"][1]:
         much = "too high" if large["value"] < 0 else "too low"
-        yield _make("calibration", "warn", f"Calibration is off on held-out patients: scores are {much} on average "
-                    f"(calibration in the large {_words(large)}, expected 0).")  # fmt: skip
+        yield _make(
+            "calibration",
+            "warn",
+            f"Calibration is off on held-out patients: scores are {much} on average "
+            f"(calibration in the large {_words(large)}, expected 0).",
+        )
 
 
 def _few(results: dict[str, Any]) -> Iterator[Warned]:
@@ -105,8 +127,9 @@ def _few(results: dict[str, Any]) -> Iterator[Warned]:
     pooled = test["pooled"]["all"]
     interval = (pooled["auroc"] or {}).get("interval")
     if interval and interval[0] <= 0.5:
-        yield _make("chance", "warn", f"AUROC {_words(pooled['auroc'])}: that it is no better than chance cannot be "
-                    "ruled out.")  # fmt: skip
+        yield _make(
+            "chance", "warn", f"AUROC {_words(pooled['auroc'])}: that it is no better than chance cannot be ruled out."
+        )
     wide = [
         name
         for name, days in {"all clinics": test["pooled"], **test["clinics"]}.items()
@@ -114,19 +137,30 @@ def _few(results: dict[str, Any]) -> Iterator[Warned]:
         if a and a["interval"] and a["interval"][1] - a["interval"][0] > WIDE_INTERVAL
     ]
     if wide:
-        yield _make("wide", "warn", f"There are few held-out embryos, so that AUROC is known to no better than "
-                    f"{WIDE_INTERVAL:g} for {', '.join(wide)}.")  # fmt: skip
+        yield _make(
+            "wide",
+            "warn",
+            f"There are few held-out embryos, so that AUROC is known to no better than "
+            f"{WIDE_INTERVAL:g} for {', '.join(wide)}.",
+        )
     held = [name for name, days in test["clinics"].items() if any(f["withheld"] for f in days.values())]
     if held:
-        yield _make("withheld", "warn", "Days with too few embryos of a class are not released and are missing in all "
-                    f"figures: {', '.join(held)}.")  # fmt: skip
+        yield _make(
+            "withheld",
+            "warn",
+            f"Days with too few embryos of a class are not released and are missing in all figures: {', '.join(held)}.",
+        )
 
 
 def _rounds(results: dict[str, Any]) -> Iterator[Warned]:
     best, last = results["best_validation"], results["splits"]["validation"]["pooled"]["all"]["auroc"]
     if best and last and best["auroc"] - last["value"] > PAST_BEST:
-        yield _make("past_best", "warn", f"The model of round {best['round']} was better on validation patients (AUROC "
-                    f"{best['auroc']:.3f}) than this one of round {results['round']} ({last['value']:.3f}).")  # fmt: skip
+        yield _make(
+            "past_best",
+            "warn",
+            f"The model of round {best['round']} was better on validation patients (AUROC "
+            f"{best['auroc']:.3f}) than this one of round {results['round']} ({last['value']:.3f}).",
+        )
 
 
 def _words(figure: dict[str, Any]) -> str:

@@ -3,18 +3,18 @@
 import json
 from typing import TYPE_CHECKING, Any
 
-from embryofl_server.members.image_statistics import standing_of_data
+from embryofl_server.members.image_statistics import image_statistics
 from embryofl_server.members.roster import roster
 from embryofl_server.runs.jsonlines import JsonLines
 from embryofl_server.runs.log import Run
 
 if TYPE_CHECKING:
-    from embryofl_server.hub import HubService
+    from embryofl_server.hub import Hub
 
 LAST_ROUNDS, LAST_RUNS = 12, 3
 
 
-def clinic_record(hub: "HubService", name: str) -> dict[str, Any]:
+def clinic_record(hub: "Hub", name: str) -> dict[str, Any]:
     """JSON-able: the line of `roster`, `warnings`, `rounds` (newest first) and `link`.
 
     Raises
@@ -25,7 +25,7 @@ def clinic_record(hub: "HubService", name: str) -> dict[str, Any]:
     hub.store.clinic(name)
     found = next(c for c in roster(hub) if c["name"] == name)
     rounds = [r for run in reversed(hub.runs.all()[-LAST_RUNS:]) for r in _rounds(run, name)][:LAST_ROUNDS]
-    told = standing_of_data(hub.membership.statistics())["clinics"].get(name, {}).get("places", {})
+    told = image_statistics(hub.membership.statistics())["clinics"].get(name, {}).get("places", {})
     warnings = [f"Its images are {place['words']}" for place in told.values() if place["far"]]
     if name in hub.membership.sessions.twice():
         warnings.insert(0, "Its key is used in two places: was it copied?")
@@ -40,16 +40,24 @@ def _rounds(run: Run, name: str) -> list[dict[str, Any]]:
     for event in JsonLines(run.folder / "events.jsonl").read()[1]:
         if event.get("kind") == "refused" and event.get("clinic") == name:
             found[event["round"]] = {
-                "result": "late" if event["reason"] == "late" else "refused", "words": str(event.get("words", ""))[:300]
-            }  # fmt: skip
+                "result": "late" if event["reason"] == "late" else "refused",
+                "words": str(event.get("words", ""))[:300],
+            }
     for line in run.metrics():
         if line.get("split") == "train" and line.get("clinic") == name:
             spent = line.get("seconds") or {}
             found[line["round"]] = {
-                "result": "done", "words": "", "seconds": spent, "answer_s": sum(spent.values()), "examples": line["n"],
-                "loss": line.get("loss"), "device": line.get("device", ""), "reconnects": line.get("reconnects", 0),
-                "down": size, "up": size,
-            }  # fmt: skip
+                "result": "done",
+                "words": "",
+                "seconds": spent,
+                "answer_s": sum(spent.values()),
+                "examples": line["n"],
+                "loss": line.get("loss"),
+                "device": line.get("device", ""),
+                "reconnects": line.get("reconnects", 0),
+                "down": size,
+                "up": size,
+            }
     return [{"run": run.name, "round": number, **found[number]} for number in sorted(found, reverse=True)]
 
 

@@ -68,25 +68,43 @@ def estimate(settings: RunSettings, clinics: dict[str, int | None], earlier: lis
     down = size * (2 if settings.control else 1)
     one = settings.rounds * (down + size) + (size if settings.closing_evaluation else 0)
     found: dict[str, Any] = {
-        "clinics": count, "model_bytes": size, "clinic_bytes": one, "total_bytes": one * count, "size_from": source,
-        "rounds": settings.rounds, "round_s": None, "total_s": None, "from": "nothing",
-    }  # fmt: skip
+        "clinics": count,
+        "model_bytes": size,
+        "clinic_bytes": one,
+        "total_bytes": one * count,
+        "size_from": source,
+        "rounds": settings.rounds,
+        "round_s": None,
+        "total_s": None,
+        "from": "nothing",
+    }
     for run in reversed(earlier):
         before = run.settings
         pace = pace_of(run) if before.model == settings.model else None
         if pace is not None:
             more = settings.local_epochs / before.local_epochs * (settings.image_size / before.image_size) ** 2
             round_s = max(0.0, pace.round_s - pace.training_s) + pace.training_s * more
-            return found | {"from": "run", "run": pace.run, "run_rounds": pace.rounds, "scaled": abs(more - 1) > 1e-9,
-                            "round_s": round_s, "total_s": round_s * settings.rounds}  # fmt: skip
+            return found | {
+                "from": "run",
+                "run": pace.run,
+                "run_rounds": pace.rounds,
+                "scaled": abs(more - 1) > 1e-9,
+                "round_s": round_s,
+                "total_s": round_s * settings.rounds,
+            }
     images = max((n for n in clinics.values() if n), default=0)
     facts = FACTS.get(settings.model)
     if not images or facts is None or not facts.image_s:
         return found
     image_s = facts.image_s * (settings.image_size / recipe(settings.model)["image_size"]) ** 2
     round_s = images * TRAINING_SHARE * settings.local_epochs * image_s
-    return found | {"from": "images", "images": images, "image_s": image_s, "round_s": round_s,
-                    "total_s": round_s * settings.rounds}  # fmt: skip
+    return found | {
+        "from": "images",
+        "images": images,
+        "image_s": image_s,
+        "round_s": round_s,
+        "total_s": round_s * settings.rounds,
+    }
 
 
 def _size(settings: RunSettings, earlier: list[Run]) -> tuple[int, str]:

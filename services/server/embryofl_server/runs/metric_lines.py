@@ -40,10 +40,22 @@ def record_lines(record: dict[str, Any]) -> list[dict[str, Any]]:
         c = clinics[name]
         if c.get("train_loss") is not None:
             lines.append(
-                {"round": record["round"], "clinic": name, "split": "train", "day": None, "loss": c["train_loss"],
-                 "n": c["examples"], "norm": c["norm"], "seconds": c["seconds"],
-                 **{k: c[k] for k in ("distance", "device", "memory_bytes", "reconnects", "share", "scale") if k in c}}
-            )  # fmt: skip
+                {
+                    "round": record["round"],
+                    "clinic": name,
+                    "split": "train",
+                    "day": None,
+                    "loss": c["train_loss"],
+                    "n": c["examples"],
+                    "norm": c["norm"],
+                    "seconds": c["seconds"],
+                    **{
+                        k: c[k]
+                        for k in ("distance", "device", "memory_bytes", "reconnects", "share", "scale")
+                        if k in c
+                    },
+                }
+            )
     return lines
 
 

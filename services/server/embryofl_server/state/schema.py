@@ -45,15 +45,21 @@ CREATE TABLE former_names (name TEXT PRIMARY KEY, clinic TEXT NOT NULL);
 
 def _to_2(db: sqlite3.Connection) -> None:
     """Why a clinic is in its state and since when, refusals in a row, the audit log's head."""
-    _script(db, "ALTER TABLE clinics ADD COLUMN since REAL NOT NULL DEFAULT 0;"
-                "ALTER TABLE clinics ADD COLUMN reason TEXT NOT NULL DEFAULT '';" + _SINCE_2)  # fmt: skip
+    _script(
+        db,
+        "ALTER TABLE clinics ADD COLUMN since REAL NOT NULL DEFAULT 0;"
+        "ALTER TABLE clinics ADD COLUMN reason TEXT NOT NULL DEFAULT '';" + _SINCE_2,
+    )
 
 
 def _to_3(db: sqlite3.Connection) -> None:
     """Invites by secret and not by name, so that each is refused for its own reason; keys that never work again; names."""
     _script(db, "ALTER TABLE invites RENAME TO invites_2;" + _SINCE_3)
-    _script(db, "INSERT INTO invites (secret_sha256, name, created, expires, used_by) "
-                "SELECT secret_sha256, name, created, expires, used_by FROM invites_2; DROP TABLE invites_2")  # fmt: skip
+    _script(
+        db,
+        "INSERT INTO invites (secret_sha256, name, created, expires, used_by) "
+        "SELECT secret_sha256, name, created, expires, used_by FROM invites_2; DROP TABLE invites_2",
+    )
 
 
 _STEPS: dict[int, Callable[[sqlite3.Connection], None]] = {1: _to_2, 2: _to_3}

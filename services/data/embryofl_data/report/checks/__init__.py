@@ -2,17 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from embryofl_data.report.checks import (
-    classes,
-    doubles,
-    drift,
-    leakage,
-    optics,
-    privacy,
-    problems,
-    quality,
-    shortcuts,
-)
+from embryofl_data.report.checks import classes, doubles, drift, leakage, optics, privacy, problems, quality, shortcuts
 from embryofl_data.report.finding import Finding
 from embryofl_data.report.study import Study
 

@@ -16,12 +16,7 @@ FEW_TO_JUDGE = 20
 def check(study: Study) -> Iterator[Finding]:
     """Training possible at all, classes, classes within a day, unlabelled images."""
     if not study.facts.can_train:
-        yield Finding(
-            "cannot-train",
-            "Cannot train",
-            Verdict.STOP,
-            study.facts.reason,
-        )
+        yield Finding("cannot-train", "Cannot train", Verdict.STOP, study.facts.reason)
     labels, days = study.labels, study.days
     counts = {label: int((labels == label).sum()) for label in (1, 0)}
     if min(counts.values()) < FEW_TO_LEARN:

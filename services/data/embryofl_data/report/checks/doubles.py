@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-from embryofl_data.report.finding import Finding, Shown, Verdict, plural
+from embryofl_data.report.finding import Example, Finding, Verdict, plural
 from embryofl_data.report.study import Study
 
 EXAMPLES = 24
@@ -45,7 +45,7 @@ def _exact(study: Study) -> Finding:
         "Every picture once. Copies stay on one side of the split, but count double; opposite labels cannot both be right.",
         "Remove copies; where labels contradict each other, find out which is right.",
         tuple(
-            Shown(tuple(study.files[index] for index in members[:4]), _note(study, members))
+            Example(tuple(study.files[index] for index in members[:4]), _note(study, members))
             for members in first[:EXAMPLES]
         ),
         len(repeated),
@@ -84,7 +84,7 @@ def _near(study: Study) -> Finding:
         "Pictures of one embryo carry one name in the column embryo or patient: then they stay on one side of the split.",
         "Look at the pairs below; give those that show one embryo one name, and decide on one label.",
         tuple(
-            Shown(
+            Example(
                 (study.files[pair.first], study.files[pair.second]),
                 f"likeness {pair.likeness:.2f}{_marks(study, (pair.first, pair.second))}",
             )

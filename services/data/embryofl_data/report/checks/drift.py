@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from embryofl.data_statistics import Place, places
+from embryofl.data_statistics import Deviation, deviations
 from embryofl_data.report.finding import Finding, Verdict, plural
 from embryofl_data.report.study import Study
 
@@ -21,15 +21,18 @@ def check(study: Study) -> Iterator[Finding]:
     own, others = study.facts.statistics, study.others
     if own is None or others is None:
         return
-    found = places(own, others)
+    found = deviations(own, others)
     far = sorted((place for place in found if place.far), key=lambda place: -abs(place.distance))
     whom = f"{plural(others.images, 'image')} of {others.clinics} other clinics"
     values = {place.measure: _values(place) for place in found}
     if not far:
         yield Finding(
-            "drift", "Like the other clinics' pictures", Verdict.OK,
-            f"Light, colour and magnification are like those of {whom}.", values=values,
-        )  # fmt: skip
+            "drift",
+            "Like the other clinics' pictures",
+            Verdict.OK,
+            f"Light, colour and magnification are like those of {whom}.",
+            values=values,
+        )
         return
     yield Finding(
         "drift",
@@ -44,8 +47,10 @@ def check(study: Study) -> Iterator[Finding]:
     )
 
 
-def _values(place: Place) -> dict[str, float]:
+def _values(place: Deviation) -> dict[str, float]:
     return {
-        "own": round(place.own, 3), "others": round(place.others, 3), "spread": round(place.spread, 3),
+        "own": round(place.own, 3),
+        "others": round(place.others, 3),
+        "spread": round(place.spread, 3),
         "distance": round(place.distance, 2),
-    }  # fmt: skip
+    }

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
 from embryofl_data.report.checks.doubles import contents
-from embryofl_data.report.finding import Finding, Shown, Verdict, plural
+from embryofl_data.report.finding import Example, Finding, Verdict, plural
 from embryofl_data.report.neighbours import Groups
 from embryofl_data.report.study import Study
 
@@ -32,7 +32,7 @@ def _own_split(study: Study) -> Finding:
             sides[image.group].setdefault(side, image.file)
     people = [(group, files) for group, files in sides.items() if len(files) > 1]
     copies = [
-        Shown(files, "the same file on two sides")
+        Example(files, "the same file on two sides")
         for files in (tuple(study.files[index] for index in found) for found in contents(study))
         if len({study.own_split[file] for file in files if file in study.own_split}) > 1
     ]
@@ -41,7 +41,7 @@ def _own_split(study: Study) -> Finding:
         files = {study.own_split.get(file, ""): file for file in (study.files[index] for index in group)}
         files.pop("", None)
         if len(files) > 1 and len({study.infos[file].sha256 for file in files.values()}) > 1:
-            alike.append(Shown(tuple(files.values()), f"pictures of one embryo on {', '.join(files)}"))
+            alike.append(Example(tuple(files.values()), f"pictures of one embryo on {', '.join(files)}"))
     if not people and not copies and not alike:
         return Finding(
             "own-split",
@@ -49,7 +49,7 @@ def _own_split(study: Study) -> Finding:
             Verdict.OK,
             f"No patient stands on two sides of {study.own_split_from}.",
         )
-    shown = [Shown(tuple(files.values()), f"{group}: on {', '.join(files)}") for group, files in people]
+    shown = [Example(tuple(files.values()), f"{group}: on {', '.join(files)}") for group, files in people]
     found = [
         text
         for count, text in (
@@ -81,7 +81,7 @@ def _training_split(study: Study) -> Finding:
     for group in Groups(study.measures.pairs).members():
         files = {study.side_of[index]: study.files[index] for index in group if index in study.side_of}
         if len(files) > 1:
-            across.append(Shown(tuple(files.values()), " and ".join(files)))
+            across.append(Example(tuple(files.values()), " and ".join(files)))
     if not across:
         return Finding(
             "split",
@@ -120,7 +120,7 @@ def _two_names(study: Study) -> Iterator[Finding]:
         + ".",
         "A picture belongs to one patient. Otherwise one patient is trained on and held out at once.",
         "Give the patient one name in the column patient of labels.csv, or remove the copies.",
-        tuple(Shown(links[0], f"{names[0]} and {names[1]}") for names, links in suspects[:EXAMPLES]),
+        tuple(Example(links[0], f"{names[0]} and {names[1]}") for names, links in suspects[:EXAMPLES]),
         len(suspects),
         pictures=True,
     )

@@ -7,7 +7,7 @@ import numpy as np
 
 from embryofl.data_statistics import WORDS
 from embryofl_data.report.checks.quality import robust_z
-from embryofl_data.report.finding import Finding, Shown, Verdict, plural, some
+from embryofl_data.report.finding import Example, Finding, Verdict, plural, some
 from embryofl_data.report.study import Study
 
 EXAMPLES = 12
@@ -41,7 +41,7 @@ def _sizes(study: Study) -> Finding:
         found + (f" {plural(len(small), 'image')} smaller than {SMALL_SIDE} pixels." if small else ""),
         f"One shape from one export, at least {SMALL_SIDE} pixels: size must not tell which camera or day it was.",
         "Export all pictures the same way where that is possible.",
-        tuple(Shown((file,), f"{study.infos[file].width}x{study.infos[file].height}") for file in small[:EXAMPLES]),
+        tuple(Example((file,), f"{study.infos[file].width}x{study.infos[file].height}") for file in small[:EXAMPLES]),
         len(small),
         values={"sizes": sizes, "modes": modes},
     )
@@ -64,7 +64,7 @@ def _unlike(study: Study) -> Finding:
         name = list(MEANINGS)[int(table[:, index].argmax())]
         word = MEANINGS[name][int(z[name][index] > 0)]
         words[word] += 1
-        shown.append(Shown((study.files[index],), f"{word} than the rest"))
+        shown.append(Example((study.files[index],), f"{word} than the rest"))
     return Finding(
         "optics",
         "Pictures unlike the rest",

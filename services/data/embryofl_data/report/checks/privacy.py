@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from embryofl_data.report.finding import Finding, Shown, Verdict, plural, some
+from embryofl_data.report.finding import Example, Finding, Verdict, plural, some
 from embryofl_data.report.names import looks_like
 from embryofl_data.report.study import Study
 
@@ -21,9 +21,9 @@ def check(study: Study) -> Iterator[Finding]:
 
 
 def _names(study: Study) -> Finding:
-    suspects = [Shown((file,), f"looks like {what}") for file in study.files if (what := looks_like(file))]
+    suspects = [Example((file,), f"looks like {what}") for file in study.files if (what := looks_like(file))]
     people = sorted({image.patient for image in study.images if looks_like(image.patient)})
-    suspects += [Shown((patient,), "in the column patient") for patient in people]
+    suspects += [Example((patient,), "in the column patient") for patient in people]
     if not suspects:
         return Finding("names", "File names", Verdict.OK, "No file name looks like a person's name or a date of birth.")
     return Finding(
@@ -52,7 +52,7 @@ def _tags(study: Study) -> Finding:
         f"{plural(len(tags), 'image')} carry such fields: {listed}. What they say was not read out.",
         "Images without descriptions, names, dates, places and serial numbers.",
         "Export the images anew without metadata. Training does not use it, and it does not leave the clinic.",
-        tuple(Shown((file,), ", ".join(found)) for file, found in list(tags.items())[:EXAMPLES]),
+        tuple(Example((file,), ", ".join(found)) for file, found in list(tags.items())[:EXAMPLES]),
         len(tags),
         values={"fields": dict(fields)},
     )
@@ -71,7 +71,7 @@ def _text(study: Study) -> Finding:
         f"{plural(len(found), 'image')} seem to have text burnt in.",
         "Images of nothing but the embryo: names and dates in them identify patients, and a network learns to read them.",
         "Look at them below. Export such images without the overlay, or crop it off.",
-        tuple(Shown((study.files[index],)) for index in found[:EXAMPLES]),
+        tuple(Example((study.files[index],)) for index in found[:EXAMPLES]),
         len(found),
         pictures=True,
         values={"files": [study.files[index] for index in found]},

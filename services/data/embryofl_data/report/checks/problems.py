@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from embryofl_data.report.facts import ProblemCount
-from embryofl_data.report.finding import Finding, Shown, Verdict, plural
+from embryofl_data.report.finding import Example, Finding, Verdict, plural
 from embryofl_data.report.study import Study
 
 ADVICE = {
@@ -43,6 +43,6 @@ def _finding(problem: ProblemCount) -> Finding:
         verdict=Verdict.LOOK if problem.leaves_out else Verdict.OK,
         found=f"{plural(problem.count, 'time')}: {problem.meaning}.",
         advice=ADVICE.get(problem.kind, "") if problem.leaves_out else "",
-        shown=tuple(Shown((file,), detail) for file, detail in zip(problem.files, problem.details, strict=True)),
+        shown=tuple(Example((file,), detail) for file, detail in zip(problem.files, problem.details, strict=True)),
         count=problem.count,
     )

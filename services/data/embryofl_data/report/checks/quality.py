@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from embryofl_data.report.finding import Finding, Shown, Verdict, plural
+from embryofl_data.report.finding import Example, Finding, Verdict, plural
 from embryofl_data.report.study import FloatArray, Measures, Study
 
 EXAMPLES = 24
@@ -60,7 +60,7 @@ def check(study: Study) -> Iterator[Finding]:
             f"{plural(len(order), 'image')} {test.what} ({len(order) / len(study.files):.1%}).",
             test.expected,
             test.advice,
-            tuple(Shown((study.files[index],), test.note(measures.columns, index)) for index in order[:EXAMPLES]),
+            tuple(Example((study.files[index],), test.note(measures.columns, index)) for index in order[:EXAMPLES]),
             len(order),
             pictures=True,
             values={"files": [study.files[index] for index in order]},

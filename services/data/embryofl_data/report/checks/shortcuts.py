@@ -282,10 +282,7 @@ def auroc(scores: FloatArray, labels: npt.NDArray[np.int64]) -> float:
 
 
 def _area(
-    scores: FloatArray,
-    labels: npt.NDArray[np.int64],
-    blocks: npt.NDArray[np.int64],
-    rows: npt.NDArray[np.int64],
+    scores: FloatArray, labels: npt.NDArray[np.int64], blocks: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
 ) -> float | None:
     """AUROC over the pairs of images of one block (a fold, or a day in a fold), as scores of two folds do not compare.
 

@@ -13,13 +13,13 @@ from pydantic import ValidationError
 from embryofl.errors import UserError
 from embryofl.messages import RunSettings, explain
 from embryofl_server.federation.strategies.base import (
-    Outcome,
+    Aggregation,
+    ClinicUpdate,
     Round,
     State,
     Steering,
     Strategy,
     StrategySettings,
-    Update,
 )
 from embryofl_server.federation.strategies.clipped_fedavg import ClippedFedAvg
 from embryofl_server.federation.strategies.ditto import Ditto
@@ -43,13 +43,13 @@ from embryofl_server.federation.strategies.scaffold import Scaffold
 from embryofl_server.federation.strategies.trimmed_mean import TrimmedMean
 
 __all__ = [
-    "Outcome",
+    "Aggregation",
     "Round",
     "State",
     "Steering",
     "Strategy",
     "StrategySettings",
-    "Update",
+    "ClinicUpdate",
     "local_defaults",
     "make_strategy",
     "strategy",
@@ -60,11 +60,28 @@ __all__ = [
 _KNOWN: dict[str, type[Strategy]] = {
     cls.NAME: cls
     for cls in (
-        FedAvg, FedAvgM, FedProx, FedAdagrad, FedAdam, FedYogi, FedNova, QFedAvg,
-        Scaffold, FedDyn, FedBN, Ditto, FineTunedHeads, FedEmbryo,
-        ClippedFedAvg, CoordinateMedian, TrimmedMean, Krum, MultiKrum, GeometricMedian,
+        FedAvg,
+        FedAvgM,
+        FedProx,
+        FedAdagrad,
+        FedAdam,
+        FedYogi,
+        FedNova,
+        QFedAvg,
+        Scaffold,
+        FedDyn,
+        FedBN,
+        Ditto,
+        FineTunedHeads,
+        FedEmbryo,
+        ClippedFedAvg,
+        CoordinateMedian,
+        TrimmedMean,
+        Krum,
+        MultiKrum,
+        GeometricMedian,
     )
-}  # fmt: skip
+}
 
 
 def strategy_names() -> list[str]:

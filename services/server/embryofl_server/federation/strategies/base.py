@@ -21,7 +21,7 @@ class StrategySettings(BaseModel):
 
 
 @dataclass(frozen=True)
-class Update:
+class ClinicUpdate:
     """A clinic's update that has passed the gate.
 
     Attributes
@@ -72,7 +72,7 @@ class Round:
     layout : Layout
     model : ndarray of uint8, (layout.size,)
         The packed global model the clinics began with; must not be changed.
-    updates : sequence of Update
+    updates : sequence of ClinicUpdate
         In the order of the clinics' names; at least the strategy's `least_clinics`.
     proximal : float
         FedProx's mu that the clinics trained with.
@@ -81,12 +81,12 @@ class Round:
     number: int
     layout: Layout
     model: np.ndarray
-    updates: Sequence[Update]
+    updates: Sequence[ClinicUpdate]
     proximal: float = 0.0
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Aggregation:
     """What a strategy made of a round.
 
     Attributes
@@ -127,7 +127,7 @@ class Strategy(Protocol):
     def least_clinics(self) -> int:
         """Fewer updates than this it does not aggregate; a run that cannot have them is refused."""
 
-    def aggregate(self, round_: Round, state: State) -> Outcome:
+    def aggregate(self, round_: Round, state: State) -> Aggregation:
         """The new model, and the new state. Reads the updates in blocks (`blocks`), holds no more than a few models
         whatever the number of clinics, and depends on nothing but its arguments."""
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from embryofl_server.federation.strategies.base import Round, Update
+from embryofl_server.federation.strategies.base import ClinicUpdate, Round
 
 BLOCK_BYTES = 2 << 20  # of all updates together, as float64: little enough for a processor's cache
 LEAST_NUMBERS = 1 << 15  # of each update, so that many clinics do not make very many blocks
@@ -47,7 +47,7 @@ def blocks(round_: Round, *, floats_only: bool = False) -> Iterator[Block]:
             yield Block(number, begin, values, model)
 
 
-def _read(updates: Sequence[Update], dtype: np.dtype[Any], at: int, model: np.ndarray, out: np.ndarray) -> None:
+def _read(updates: Sequence[ClinicUpdate], dtype: np.dtype[Any], at: int, model: np.ndarray, out: np.ndarray) -> None:
     for row, update in zip(out, updates, strict=True):
         row[:] = np.fromfile(update.path, dtype, model.size, offset=at)
         if update.scale != 1.0:
@@ -116,7 +116,7 @@ def squared_distances(products: np.ndarray) -> np.ndarray:
     return np.asarray(np.maximum(norms[:, None] + norms[None, :] - 2 * products, 0.0))
 
 
-def shares(updates: Sequence[Update], weights: Sequence[float]) -> dict[str, float]:
+def shares(updates: Sequence[ClinicUpdate], weights: Sequence[float]) -> dict[str, float]:
     """What part of a weighted mean each clinic has."""
     whole = float(sum(weights))
     return {u.clinic: float(w) / whole for u, w in zip(updates, weights, strict=True)}

@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from embryofl_server.federation.strategies.base import Outcome, Round, State, StrategySettings
+from embryofl_server.federation.strategies.base import Aggregation, Round, State, StrategySettings
 from embryofl_server.federation.strategies.blocks import shares, weighted_mean
 
 
@@ -35,9 +35,9 @@ class ClippedFedAvg:
         """Three, or one where the bound is given."""
         return 1 if self._max_norm else 3
 
-    def aggregate(self, round_: Round, state: State) -> Outcome:
+    def aggregate(self, round_: Round, state: State) -> Aggregation:
         """Longer updates are shortened to the bound, then averaged by examples."""
         bound = self._max_norm or float(np.median([u.counted_norm for u in round_.updates]))
         updates = [replace(u, scale=u.scale * min(1.0, bound / (u.counted_norm or 1.0))) for u in round_.updates]
         weights = [float(u.examples) for u in updates]
-        return Outcome(weighted_mean(replace(round_, updates=updates), weights), shares=shares(updates, weights))
+        return Aggregation(weighted_mean(replace(round_, updates=updates), weights), shares=shares(updates, weights))

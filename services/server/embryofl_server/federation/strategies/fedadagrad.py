@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from embryofl_server.federation.strategies.base import Outcome, Round, State, StrategySettings
+from embryofl_server.federation.strategies.base import Aggregation, Round, State, StrategySettings
 from embryofl_server.federation.strategies.server_optimiser import AdaptiveSettings, adapt
 
 
@@ -21,7 +21,7 @@ class FedAdagrad:
     def __init__(self, settings: AdaptiveSettings) -> None:
         self._settings = settings
 
-    def aggregate(self, round_: Round, state: State) -> Outcome:
+    def aggregate(self, round_: Round, state: State) -> Aggregation:
         """The second moment is the sum of the squared updates."""
 
         def grow(second: np.ndarray, squared: np.ndarray) -> None:

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from embryofl_server.federation.strategies.base import Outcome, Round, State, StrategySettings
+from embryofl_server.federation.strategies.base import Aggregation, Round, State, StrategySettings
 from embryofl_server.federation.strategies.server_optimiser import AdaptiveSettings, adapt
 
 
@@ -28,7 +28,7 @@ class FedAdam:
     def __init__(self, settings: FedAdamSettings) -> None:
         self._settings = settings
 
-    def aggregate(self, round_: Round, state: State) -> Outcome:
+    def aggregate(self, round_: Round, state: State) -> Aggregation:
         """The second moment is a decaying mean of the squared update."""
         beta = self._settings.beta_2
 

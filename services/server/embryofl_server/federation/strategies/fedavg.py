@@ -6,7 +6,7 @@ https://arxiv.org/abs/1602.05629, algorithm 1.
 
 from typing import ClassVar
 
-from embryofl_server.federation.strategies.base import Outcome, Round, State, StrategySettings
+from embryofl_server.federation.strategies.base import Aggregation, Round, State, StrategySettings
 from embryofl_server.federation.strategies.blocks import shares, weighted_mean
 
 
@@ -20,7 +20,7 @@ class FedAvg:
     def __init__(self, settings: StrategySettings) -> None:
         pass
 
-    def aggregate(self, round_: Round, state: State) -> Outcome:
+    def aggregate(self, round_: Round, state: State) -> Aggregation:
         """The mean weighted by examples."""
         weights = [float(u.examples) for u in round_.updates]
-        return Outcome(weighted_mean(round_, weights), shares=shares(round_.updates, weights))
+        return Aggregation(weighted_mean(round_, weights), shares=shares(round_.updates, weights))

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from embryofl_server.federation.strategies.base import Outcome, Round, State, StrategySettings
+from embryofl_server.federation.strategies.base import Aggregation, Round, State, StrategySettings
 from embryofl_server.federation.strategies.server_optimiser import Moments, optimise
 
 
@@ -30,7 +30,7 @@ class FedAvgM:
     def __init__(self, settings: FedAvgMSettings) -> None:
         self._settings = settings
 
-    def aggregate(self, round_: Round, state: State) -> Outcome:
+    def aggregate(self, round_: Round, state: State) -> Aggregation:
         """The model moves by the decaying sum of the mean updates so far."""
         settings = self._settings
 

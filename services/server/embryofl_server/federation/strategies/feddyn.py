@@ -13,7 +13,7 @@ import numpy as np
 
 from embryofl.errors import UserError
 from embryofl.wire import Layout
-from embryofl_server.federation.strategies.base import Outcome, Round, State, StrategySettings
+from embryofl_server.federation.strategies.base import Aggregation, Round, State, StrategySettings
 from embryofl_server.federation.strategies.blocks import Block, shares
 from embryofl_server.federation.strategies.variates import Variates, aggregate
 
@@ -34,7 +34,7 @@ class FedDyn:
         kept = Variates(state, layout)
         return kept.packed(layout, lambda here: -kept.at(clinic, here)) if clinic in kept.vectors else None
 
-    def aggregate(self, round_: Round, state: State) -> Outcome:
+    def aggregate(self, round_: Round, state: State) -> Aggregation:
         """The mean by examples less h / alpha, and each clinic's new linear term."""
         alpha, kept = round_.proximal, Variates(state, round_.layout)
         if not alpha > 0:
@@ -48,4 +48,4 @@ class FedDyn:
             return np.asarray(average - after.mean_at(here) / alpha)
 
         model, new = aggregate(round_, kept, change, join)
-        return Outcome(model, new, shares(round_.updates, [float(u.examples) for u in round_.updates]))
+        return Aggregation(model, new, shares(round_.updates, [float(u.examples) for u in round_.updates]))

@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from embryofl.weighting import loss_ratio_weights
-from embryofl_server.federation.strategies.base import Outcome, Round, State, StrategySettings
+from embryofl_server.federation.strategies.base import Aggregation, Round, State, StrategySettings
 from embryofl_server.federation.strategies.blocks import shares, weighted_mean
 
 LOSSES = "losses/"
@@ -38,7 +38,7 @@ class FedEmbryo:
     def __init__(self, settings: FedEmbryoSettings) -> None:
         self._temperature = settings.temperature
 
-    def aggregate(self, round_: Round, state: State) -> Outcome:
+    def aggregate(self, round_: Round, state: State) -> Aggregation:
         """The mean weighted by how the clinics' training losses have changed until the round before."""
         before = {
             u.clinic: state.get(LOSSES + u.clinic, np.zeros(2)) for u in round_.updates
@@ -49,4 +49,4 @@ class FedEmbryo:
         for u in round_.updates:
             if u.train_loss:
                 new[LOSSES + u.clinic] = np.array([before[u.clinic][1], u.train_loss])
-        return Outcome(weighted_mean(round_, weights), new, shares(round_.updates, weights))
+        return Aggregation(weighted_mean(round_, weights), new, shares(round_.updates, weights))

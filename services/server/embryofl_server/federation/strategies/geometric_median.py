@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from embryofl_server.federation.strategies.base import Outcome, Round, State, StrategySettings
+from embryofl_server.federation.strategies.base import Aggregation, Round, State, StrategySettings
 from embryofl_server.federation.strategies.blocks import inner_products, shares, weighted_mean
 
 
@@ -53,8 +53,8 @@ class GeometricMedian:
     def __init__(self, settings: GeometricMedianSettings) -> None:
         self._settings = settings
 
-    def aggregate(self, round_: Round, state: State) -> Outcome:
+    def aggregate(self, round_: Round, state: State) -> Aggregation:
         """The mean with Weiszfeld's weights."""
         s = self._settings
         weights = weiszfeld(inner_products(round_), s.iterations, s.smoothing).tolist()
-        return Outcome(weighted_mean(round_, weights), shares=shares(round_.updates, weights))
+        return Aggregation(weighted_mean(round_, weights), shares=shares(round_.updates, weights))

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from embryofl_server.federation.strategies.base import Outcome, Round, State, StrategySettings
+from embryofl_server.federation.strategies.base import Aggregation, Round, State, StrategySettings
 from embryofl_server.federation.strategies.blocks import inner_products, squared_distances, weighted_mean
 
 
@@ -36,13 +36,13 @@ def krum_scores(products: np.ndarray, attackers: int) -> np.ndarray:
     return np.asarray(distances[:, : len(products) - attackers - 2].sum(axis=1))
 
 
-def mean_of_lowest(round_: Round, attackers: int, count: int) -> Outcome:
+def mean_of_lowest(round_: Round, attackers: int, count: int) -> Aggregation:
     """The plain mean of the `count` updates with the lowest scores; of equals the first by name."""
     scores = krum_scores(inner_products(round_), attackers)
     chosen = sorted(np.argsort(scores, kind="stable")[:count].tolist())
     kept = replace(round_, updates=[round_.updates[i] for i in chosen])
     shares = {u.clinic: (1 / count if i in chosen else 0.0) for i, u in enumerate(round_.updates)}
-    return Outcome(weighted_mean(kept, [1.0] * count), shares=shares)
+    return Aggregation(weighted_mean(kept, [1.0] * count), shares=shares)
 
 
 class Krum:
@@ -59,6 +59,6 @@ class Krum:
         """2f + 3."""
         return 2 * self._attackers + 3
 
-    def aggregate(self, round_: Round, state: State) -> Outcome:
+    def aggregate(self, round_: Round, state: State) -> Aggregation:
         """The model of the clinic with the lowest score."""
         return mean_of_lowest(round_, self._attackers, 1)

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from embryofl_server.federation.strategies.base import Outcome, Round, State, StrategySettings
+from embryofl_server.federation.strategies.base import Aggregation, Round, State, StrategySettings
 from embryofl_server.federation.strategies.blocks import combine
 
 
@@ -22,6 +22,6 @@ class CoordinateMedian:
     def __init__(self, settings: StrategySettings) -> None:
         pass
 
-    def aggregate(self, round_: Round, state: State) -> Outcome:
+    def aggregate(self, round_: Round, state: State) -> Aggregation:
         """The median of every coordinate; of an even number of clinics the mean of the middle two."""
-        return Outcome(combine(round_, lambda block: np.median(block.updates, axis=0)))
+        return Aggregation(combine(round_, lambda block: np.median(block.updates, axis=0)))

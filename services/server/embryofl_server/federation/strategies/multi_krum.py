@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from embryofl_server.federation.strategies.base import Outcome, Round, State, StrategySettings
+from embryofl_server.federation.strategies.base import Aggregation, Round, State, StrategySettings
 from embryofl_server.federation.strategies.krum import KrumSettings, mean_of_lowest
 
 
@@ -33,7 +33,7 @@ class MultiKrum:
         """2f + 3, and enough to keep `keep` of them."""
         return max(2 * self._attackers + 3, self._keep + self._attackers + 2)
 
-    def aggregate(self, round_: Round, state: State) -> Outcome:
+    def aggregate(self, round_: Round, state: State) -> Aggregation:
         """The mean of the models with the lowest scores."""
         most = len(round_.updates) - self._attackers - 2
         return mean_of_lowest(round_, self._attackers, self._keep or most)

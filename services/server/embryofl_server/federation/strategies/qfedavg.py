@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from embryofl_server.federation.strategies.base import Outcome, Round, State, StrategySettings
+from embryofl_server.federation.strategies.base import Aggregation, Round, State, StrategySettings
 from embryofl_server.federation.strategies.blocks import shares, weighted_mean
 
 LEAST_LOSS = 1e-10  # as in the authors' code: a loss of 0 to the power q - 1
@@ -35,7 +35,7 @@ class QFedAvg:
     def __init__(self, settings: QFedAvgSettings) -> None:
         self._q, self._lipschitz = settings.q, settings.lipschitz
 
-    def aggregate(self, round_: Round, state: State) -> Outcome:
+    def aggregate(self, round_: Round, state: State) -> Aggregation:
         """The model moves by the sum of F^q L du over the sum of q F^(q-1) |L du|^2 + L F^q."""
         q, lipschitz = self._q, self._lipschitz
         known = [u.loss for u in round_.updates if u.loss is not None]
@@ -48,4 +48,4 @@ class QFedAvg:
         )
         count = len(pull)
         updates = [replace(u, scale=u.scale * count * p / bound) for u, p in zip(round_.updates, pull, strict=True)]
-        return Outcome(weighted_mean(replace(round_, updates=updates), [1.0] * count), shares=shares(updates, pull))
+        return Aggregation(weighted_mean(replace(round_, updates=updates), [1.0] * count), shares=shares(updates, pull))

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from embryofl.wire import Layout
-from embryofl_server.federation.strategies.base import Outcome, Round, State, StrategySettings
+from embryofl_server.federation.strategies.base import Aggregation, Round, State, StrategySettings
 from embryofl_server.federation.strategies.blocks import Block, shares
 from embryofl_server.federation.strategies.variates import Variates, aggregate
 
@@ -42,7 +42,7 @@ class Scaffold:
             return None
         return kept.packed(layout, lambda here: kept.mean_at(here) - kept.at(clinic, here))
 
-    def aggregate(self, round_: Round, state: State) -> Outcome:
+    def aggregate(self, round_: Round, state: State) -> Aggregation:
         """The mean by examples, and each clinic's new variate."""
         kept = Variates(state, round_.layout)
 
@@ -55,4 +55,4 @@ class Scaffold:
             return average if self._rate == 1 else block.model + self._rate * (average - block.model)
 
         model, new = aggregate(round_, kept, change, join)
-        return Outcome(model, new, shares(round_.updates, [float(u.examples) for u in round_.updates]))
+        return Aggregation(model, new, shares(round_.updates, [float(u.examples) for u in round_.updates]))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from pydantic import Field
 
-from embryofl_server.federation.strategies.base import Outcome, Round, State, StrategySettings
+from embryofl_server.federation.strategies.base import Aggregation, Round, State, StrategySettings
 from embryofl_server.federation.strategies.blocks import Block, combine, mean, shares
 
 Moments = Mapping[str, np.ndarray]
@@ -28,7 +28,7 @@ class AdaptiveSettings(StrategySettings):
     tau: float = Field(default=1e-3, gt=0, le=1)
 
 
-def optimise(round_: Round, state: State, starts: Mapping[str, float], step: Step) -> Outcome:
+def optimise(round_: Round, state: State, starts: Mapping[str, float], step: Step) -> Aggregation:
     """The new model after one step; integer tensors (counters) take the mean.
 
     Parameters
@@ -61,12 +61,12 @@ def optimise(round_: Round, state: State, starts: Mapping[str, float], step: Ste
             moment[here] = wide[name]
         return moved
 
-    return Outcome(combine(round_, new), moments, shares(round_.updates, weights))
+    return Aggregation(combine(round_, new), moments, shares(round_.updates, weights))
 
 
 def adapt(
     round_: Round, state: State, settings: AdaptiveSettings, grow: Callable[[np.ndarray, np.ndarray], None]
-) -> Outcome:
+) -> Aggregation:
     """A step that is shorter where updates were long.
 
     Parameters

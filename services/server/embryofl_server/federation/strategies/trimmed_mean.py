@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from embryofl_server.federation.strategies.base import Outcome, Round, State, StrategySettings
+from embryofl_server.federation.strategies.base import Aggregation, Round, State, StrategySettings
 from embryofl_server.federation.strategies.blocks import Block, combine
 
 
@@ -35,7 +35,7 @@ class TrimmedMean:
     def __init__(self, settings: TrimmedMeanSettings) -> None:
         self._trim = settings.trim
 
-    def aggregate(self, round_: Round, state: State) -> Outcome:
+    def aggregate(self, round_: Round, state: State) -> Aggregation:
         """The mean of what is left of every coordinate."""
         clinics = len(round_.updates)
         out = trimmed(clinics, self._trim)
@@ -44,4 +44,4 @@ class TrimmedMean:
             block.updates.sort(axis=0)
             return np.asarray(block.updates[out : clinics - out].mean(axis=0))
 
-        return Outcome(combine(round_, mean))
+        return Aggregation(combine(round_, mean))
