@@ -16,8 +16,7 @@ from embryofl_data.importers.importer import Importer
 from embryofl_data.importers.plan import Options, Plan, PlannedImage, SkippedFile
 from embryofl_data.importers.rules import GARDNER_RULES, OUTCOMES, Facts
 from embryofl_data.importers.source import Source
-from embryofl_data.reading.tables import TableRow
-from embryofl_data.reading.tables import decode_text
+from embryofl_data.reading.tables import TableRow, decode_text
 
 GOLD = "Gardner_test_gold_onlyGardnerScores.csv"
 SILVER = ("Gardner_train_silver.csv", "complete.csv", "Clincial_annotations.csv")

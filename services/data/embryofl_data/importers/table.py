@@ -13,8 +13,7 @@ from embryofl_data.importers.rules import GARDNER_RULES, OUTCOMES, Facts, parse_
 from embryofl_data.importers.source import Source
 from embryofl_data.reading.layouts import LABELS
 from embryofl_data.reading.listing import Listing, locate
-from embryofl_data.reading.tables import TableRow
-from embryofl_data.reading.tables import read_table
+from embryofl_data.reading.tables import TableRow, read_table
 
 COLUMNS = (
     "image",

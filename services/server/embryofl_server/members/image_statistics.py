@@ -16,8 +16,8 @@ def image_statistics(parts: dict[str, DataStatistics]) -> dict[str, Any]:
     Returns
     -------
     dict
-        `all`: of all clinics, None if none reported any. `clinics`: by name, the reported `statistics`, and `places`: measure
-        to own and others' mean, the others' spread, the distance in it, and words; empty while there are too few others.
+        `all`: of all clinics, None if none reported any. `clinics`: by name, the reported `statistics`, and `places`:
+        measure to own and others' mean, the others' spread, the distance in it, and words; empty if too few others.
     """
     clinics = {}
     for name, own in sorted(parts.items()):
