@@ -25,12 +25,12 @@ COMMAND = str(Path(sys.executable).parent / "embryofl-clinic")
 COHORT_CODE = """
 import sys
 from pathlib import Path
-from embryofl_clinic.app.desk import ScoringDesk, Upload
+from embryofl_clinic.app.desk import ScoringService, Upload
 from embryofl_clinic.app.records import Records
-from embryofl_clinic.scoring.shelf import Shelf
+from embryofl_clinic.scoring.shelf import ModelStore
 state, folder = map(Path, sys.argv[1:3])
 uploads = [Upload(p.name, p.read_bytes()) for p in sorted(folder.iterdir())[:int(sys.argv[3])]]
-record = ScoringDesk(Shelf(state), Records(state), "cpu").score(uploads, "bench", "", keep=False)
+record = ScoringService(ModelStore(state), Records(state), "cpu").score(uploads, "bench", "", keep=False)
 assert sum(bool(p.heat) for p in record.pictures.values()) == len(uploads)
 """
 

@@ -186,15 +186,15 @@ def test_strangers_get_nothing(federation):
     code = """
 import pathlib, threading
 from cryptography.hazmat.primitives.asymmetric import ec
-from embryofl_clinic.link.fleet_link import FleetLink, Refused
-from embryofl_clinic.joining.identity import Membership
+from embryofl_clinic.link.fleet_link import FleetLink, KeyRejected
+from embryofl_clinic.joining.identity import JoinedHub
 from embryofl_clinic.joining.route import Route
-hub = Membership.model_validate_json(pathlib.Path("/state/identity/hub.json").read_text())
+hub = JoinedHub.model_validate_json(pathlib.Path("/state/identity/hub.json").read_text())
 key = ec.generate_private_key(ec.SECP384R1())
 try:
     FleetLink(Route(hub), key, pathlib.Path("/tmp"), threading.Event()).connect()
     print("served")
-except Refused as reason:
+except KeyRejected as reason:
     print("refused")
 """
     assert federation.python("clinic-1", code).split()[-1] == "refused"

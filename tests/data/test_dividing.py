@@ -158,12 +158,12 @@ def test_interrupted_division_is_done_again(source, tmp_path, monkeypatch):
     for kept in range(0, 90, 17):
         out = tmp_path / f"out-{kept}"
         code = (
-            "import os, shutil, sys; from pathlib import Path; from embryofl_datagen import divide\n"
+            "import os, shutil, sys; from pathlib import Path; from embryofl_data import dividing\n"
             "left = int(sys.argv[3]); copy = shutil.copyfile; rename = Path.rename\n"
             "def tick():\n    global left\n    left -= 1\n    left < 0 and os._exit(9)\n"
             "shutil.copyfile = lambda *a: (tick(), copy(*a))\n"
             "Path.rename = lambda *a: (tick(), rename(*a))\n"
-            "divide.divide_folder(Path(sys.argv[1]), Path(sys.argv[2]), 3)"
+            "dividing.divide_folder(Path(sys.argv[1]), Path(sys.argv[2]), 3)"
         )
         ended = subprocess.run([sys.executable, "-c", code, str(source), str(out), str(kept + 6)], capture_output=True)
         assert ended.returncode == 9 and not (out / "divide.json").exists()

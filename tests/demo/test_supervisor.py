@@ -146,7 +146,7 @@ def test_children_end_when_the_supervisor_is_killed(tmp_path):
     code = f"""
 import sys, time
 from pathlib import Path
-from embryofl_demo.control import Control
+from embryofl_demo.control import ControlSocket
 from embryofl_demo.supervisor import Supervisor
 s = Supervisor(Path({str(tmp_path)!r}))
 s.start('stubborn', [sys.executable, '-c', {STUBBORN!r}], {{}})

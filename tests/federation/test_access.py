@@ -115,7 +115,7 @@ def test_another_clinics_used_invite_is_worth_nothing(federation, tmp_path):
 
 def test_a_stranger_in_the_middle_is_not_trusted(federation, tmp_path):
     """Under the hub's address but with another certificate: the clinic does not even send its secret."""
-    from embryofl_server.members.identity import ClinicIdentity as HubIdentity
+    from embryofl_server.members.identity import HubIdentity
 
     HubIdentity(tmp_path / "other", ["localhost"])
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

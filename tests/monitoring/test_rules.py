@@ -68,6 +68,6 @@ def test_every_reason_of_a_refusal_is_in_words_and_has_advice(root):
     spec.loader.exec_module(panels)
     document = (root / "docs" / "monitoring.md").read_text().partition("### UpdateRefused")[2].partition("\n### ")[0]
     advised = {name for row in re.findall(r"^\| (`.*?) \|", document, re.M) for name in re.findall(r"`(\w+)`", row)}
-    code = "\n".join(p.read_text() for p in (root / "services" / "server" / "embryofl_server").glob("*.py"))
-    told = {"late", "clinic_error", "not_finite", *re.findall(r'Refusal\(\s*"(\w+)"', code)}
+    code = "\n".join(p.read_text() for p in (root / "services" / "server" / "embryofl_server").rglob("*.py"))
+    told = {"late", "clinic_error", "not_finite", *re.findall(r'ReplyRejected\(\s*"(\w+)"', code)}
     assert len(told) > 9 and told <= advised <= set(panels.REASONS)

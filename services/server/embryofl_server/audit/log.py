@@ -22,7 +22,7 @@ DAMAGED = "audit_damaged"
 
 
 class Head(Protocol):
-    """Where the log's head is kept: `embryofl_server.members.store.Store`."""
+    """Where the log's head is kept: `embryofl_server.members.store.ClinicStore`."""
 
     def fact(self, name: str) -> str:
         """The value, or ""."""
