@@ -3,8 +3,8 @@
 Karimireddy et al., "SCAFFOLD: Stochastic Controlled Averaging for Federated Learning", ICML 2020,
 https://arxiv.org/abs/1910.06378, algorithm 1 with option II: a clinic's steps are y - eta (g + c - c_i), and afterwards
 c_i becomes c_i - c + (x - y_i) / (K eta). c is the mean of the c_i, here weighted by examples as the model is, over the
-clinics that have taken part so far. With an optimiser other than plain SGD the variates are those of its steps and not of
-gradients (`embryofl.task.StepCorrection`), for which the same identities hold. Who keeps what, and what it costs: `variates`.
+clinics that have taken part so far. With an optimiser other than plain SGD the variates are those of its steps, not of
+gradients (`embryofl.task.StepCorrection`), for which the same identities hold. Who keeps what, and its cost: `variates`.
 """
 
 from typing import Any, ClassVar
