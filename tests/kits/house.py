@@ -1,0 +1,102 @@
+"""The packages below services/ as their source says: which module imports which, and where."""
+
+import ast
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SERVICES = ROOT / "services"
+MAP = tomllib.loads((ROOT / "docs" / "house.toml").read_text())
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported name: `target` is the module, or the package's module that the name is."""
+
+    source: str
+    target: str
+    place: str  # file:line
+    in_function: bool
+
+
+def folder_of(package: str) -> Path:
+    """The package's folder."""
+    [folder] = SERVICES.glob(f"*/{package}")
+    return folder
+
+
+@cache
+def modules() -> dict[str, Path]:
+    """All modules of all packages: dotted name and file."""
+    names = {}
+    for package in MAP["packages"]:
+        folder = folder_of(package)
+        for path in sorted(folder.rglob("*.py")):
+            parts = path.relative_to(folder.parent).with_suffix("").parts
+            names[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return names
+
+
+@cache
+def imports() -> tuple[Import, ...]:
+    """Every import statement of every module, name by name."""
+    return tuple(found for name, path in modules().items() for found in _imports_of(name, path))
+
+
+def _imports_of(name: str, path: Path) -> Iterator[Import]:
+    tree = ast.parse(path.read_text())
+    functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+    late = {id(node) for function in functions for node in ast.walk(function)}
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            targets = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")[: len(package.split(".")) + 1 - node.level] if node.level else []
+            module = ".".join([*parents, *([node.module] if node.module else [])])
+            targets = [f"{module}.{a.name}" if f"{module}.{a.name}" in modules() else module for a in node.names]
+        else:
+            continue
+        place = f"{path.relative_to(ROOT)}:{node.lineno}"
+        for target in dict.fromkeys(targets):
+            yield Import(name, target, place, id(node) in late)
+
+
+def floor_entry(module: str) -> str:
+    """The folder or module right below the package's root that a module lies in; "" for the package itself."""
+    return module.split(".")[1] if "." in module else ""
+
+
+def circles() -> list[list[str]]:
+    """Groups of modules that import each other, directly or through others (Tarjan's algorithm)."""
+    arrows: dict[str, set[str]] = {name: set() for name in modules()}
+    for found in imports():
+        if found.target in arrows and found.target != found.source:
+            arrows[found.source].add(found.target)
+    order: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    stack: list[str] = []
+    groups: list[list[str]] = []
+
+    def visit(module: str) -> None:
+        order[module] = lowest[module] = len(order)
+        stack.append(module)
+        for target in arrows[module]:
+            if target not in order:
+                visit(target)
+                lowest[module] = min(lowest[module], lowest[target])
+            elif target in stack:
+                lowest[module] = min(lowest[module], order[target])
+        if lowest[module] == order[module]:
+            group = stack[stack.index(module) :]
+            del stack[stack.index(module) :]
+            if len(group) > 1:
+                groups.append(sorted(group))
+
+    for module in arrows:
+        if module not in order:
+            visit(module)
+    return groups
