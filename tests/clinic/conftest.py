@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embryofl.messages import Download, Request, RunSettings, UploadReceipt
+from embryofl.messages import Request, RunSettings, UploadReceipt
 from embryofl.metrics import ScoreSums
+from embryofl.schema import Download
 from embryofl.wire import Layout
 from embryofl_clinic.joining.identity import ClinicIdentity, JoinedHub
 from embryofl_clinic.link.fleet_link import Incoming

@@ -7,7 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from embryofl.errors import UserError
-from embryofl.messages import PROTOCOL, Enrolment, Reply, Request, RunSettings, proof_text, round_seed, run_settings
+from embryofl.membership import Enrolment, proof_text
+from embryofl.messages import PROTOCOL, Reply, Request, RunSettings, round_seed, run_settings
 
 SHA = "a" * 64
 

@@ -6,7 +6,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from embryofl.messages import Enrolment, StatusRequest, proof_text, status_text
+from embryofl.membership import Enrolment, StatusRequest, proof_text, status_text
 
 
 def openssh(key) -> str:

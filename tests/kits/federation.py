@@ -15,7 +15,7 @@ import psutil
 from PIL import Image
 
 from embryofl.invite import HUB_NAME, Invite
-from embryofl.messages import HubContact
+from embryofl.membership import HubContact
 from embryofl_clinic.joining.route import Route
 from embryofl_demo.layout import DemoFolder
 from embryofl_demo.stack import Stack, free_port

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from fastapi.testclient import TestClient
 
 from embryofl.errors import UserError
-from embryofl.messages import Enrolment, StatusRequest, proof_text
+from embryofl.membership import Enrolment, StatusRequest, proof_text
 from embryofl_server.api.app import RecentFailures, create_app
 from embryofl_server.federation.blobs import BadUrl
 from embryofl_server.hub import Hub

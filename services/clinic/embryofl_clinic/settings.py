@@ -7,7 +7,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from embryofl.errors import UserError
-from embryofl.messages import Meaning, explain
+from embryofl.schema import Meaning, explain
 
 
 class ClinicSettings(BaseSettings):

@@ -8,7 +8,9 @@ import time
 from pydantic import ValidationError
 
 from embryofl.errors import DataError, UserError
-from embryofl.messages import HubContact, Reply, Request, explain, round_seed
+from embryofl.membership import HubContact
+from embryofl.messages import Reply, Request, round_seed
+from embryofl.schema import explain
 from embryofl.wire import WireError
 from embryofl_clinic.exporter import TrainerMetrics, memory
 from embryofl_clinic.joining.clock import HubClock

@@ -7,7 +7,8 @@ import zlib
 from pydantic import ValidationError
 
 from embryofl.errors import UserError
-from embryofl.messages import HubContact, Name
+from embryofl.membership import HubContact
+from embryofl.schema import Name
 
 HUB_NAME = "hub.embryofl.internal"
 """Every hub's own name, in its certificate beside its addresses. `.internal` is kept for private use (ICANN), and a clinic

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from embryofl.messages import ADDRESS, Strict
+from embryofl.schema import ADDRESS, Strict
 
 
 class TunnelState(Strict):

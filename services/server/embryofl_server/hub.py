@@ -14,7 +14,8 @@ import numpy as np
 
 from embryofl.errors import UserError
 from embryofl.invite import HUB_NAME, Invite
-from embryofl.messages import HubContact, RunSettings
+from embryofl.membership import HubContact
+from embryofl.messages import RunSettings
 from embryofl.wire import Layout, WireError
 from embryofl_server.audit.log import AuditLog
 from embryofl_server.federation import final_model

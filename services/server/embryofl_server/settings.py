@@ -7,7 +7,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from embryofl.errors import UserError
-from embryofl.messages import explain
+from embryofl.schema import explain
 
 
 class HubSettings(BaseSettings):

@@ -7,7 +7,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from embryofl.errors import UserError
-from embryofl.messages import ADDRESS, explain
+from embryofl.schema import ADDRESS, explain
 
 
 class TunnelSettings(BaseSettings):

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from embryofl.errors import UserError
 from embryofl.invite import Invite
-from embryofl.messages import Enrolment, proof_text
+from embryofl.membership import Enrolment, proof_text
 from embryofl_clinic.joining import join as module
 from embryofl_clinic.joining import route
 from embryofl_clinic.joining.identity import ClinicIdentity, JoinedHub

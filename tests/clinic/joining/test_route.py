@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from embryofl.errors import UserError
-from embryofl.messages import HubContact
+from embryofl.membership import HubContact
 from embryofl_clinic.joining.proxy import proxy_for
 from embryofl_clinic.joining.route import ANY, Route
 

@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from embryofl.messages import MembershipStatus, RejectedReply, StatusRequest
+from embryofl.membership import MembershipStatus, RejectedReply, StatusRequest
 from embryofl_clinic.exporter import TrainerMetrics, make_registry
 from embryofl_clinic.joining import route
 from embryofl_clinic.joining import standing as module

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from embryofl.messages import Download, HubContact
+from embryofl.membership import HubContact
+from embryofl.schema import Download
 from embryofl_clinic.joining.route import Route
 from embryofl_clinic.link import transfer as module
 from embryofl_clinic.link.fleet_link import Stopped

@@ -184,7 +184,8 @@ class FakeHub:
 def offer_of(model, run="run-0001"):
     import hashlib
 
-    from embryofl.messages import Download, FinishedModel
+    from embryofl.membership import FinishedModel
+    from embryofl.schema import Download
 
     files = {"/v1/model/w": model.read_bytes(), "/v1/model/c": model.with_name("model.json").read_bytes()}
     at = [Download(url=u, size=len(d), sha256=hashlib.sha256(d).hexdigest()) for u, d in files.items()]

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from pydantic import ValidationError
 
 from embryofl.errors import UserError
-from embryofl.messages import KeyChange, LeaveRequest, key_change_text, leaving_text, proof_text
+from embryofl.membership import KeyChange, LeaveRequest, key_change_text, leaving_text, proof_text
 from embryofl_server.members.proofs import canonical, fingerprint
 from embryofl_server.members.store import EnrolmentRejected
 from kits.enrolment import ask_standing, audit, enrolment, join, openssh

@@ -7,7 +7,8 @@ from typing import Any
 from embryofl.data_statistics import DataStatistics
 from embryofl.errors import UserError
 from embryofl.invite import Invite
-from embryofl.messages import SHOWS, RunSettings
+from embryofl.membership import SHOWS
+from embryofl.messages import RunSettings
 from embryofl_clinic.joining.identity import ClinicIdentity, JoinedHub
 from embryofl_clinic.policy.rules import shown_words, shows_metrics
 from embryofl_clinic.policy.sent import SentLog

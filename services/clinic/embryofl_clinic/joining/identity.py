@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from embryofl.errors import UserError
 from embryofl.files import sync_folder, write_atomic
-from embryofl.messages import HubContact
+from embryofl.membership import HubContact
 
 KEY, NEXT = "clinic.key", "clinic.key.next"
 USED = "invites.used"  # SHA-256 of the secrets of invites that were used here

@@ -9,7 +9,8 @@ import httpx
 
 from embryofl.errors import UserError
 from embryofl.invite import Invite
-from embryofl.messages import Enrolment, Meaning, proof_text
+from embryofl.membership import Enrolment, proof_text
+from embryofl.schema import Meaning
 from embryofl_clinic.joining.identity import ClinicIdentity, JoinedHub
 from embryofl_clinic.joining.route import ANY, Route
 

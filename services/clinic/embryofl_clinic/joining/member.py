@@ -8,7 +8,8 @@ import httpx
 
 from embryofl.errors import UserError
 from embryofl.invite import Invite
-from embryofl.messages import KeyChange, LeaveRequest, MembershipStatus, Strict, key_change_text, leaving_text
+from embryofl.membership import KeyChange, LeaveRequest, MembershipStatus, key_change_text, leaving_text
+from embryofl.schema import Strict
 from embryofl_clinic.joining.identity import ClinicIdentity, JoinedHub, openssh, sign
 from embryofl_clinic.joining.join import refusal_words
 from embryofl_clinic.joining.route import ANY, Route, addresses_of

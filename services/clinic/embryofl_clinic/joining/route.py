@@ -17,7 +17,8 @@ from http.client import HTTPException, HTTPSConnection
 import httpx
 
 from embryofl.errors import UserError
-from embryofl.messages import ADDRESS, HubContact
+from embryofl.membership import HubContact
+from embryofl.schema import ADDRESS
 from embryofl_clinic.joining.proxy import proxy_for
 from embryofl_clinic.joining.trouble import CONNECT_S, trouble
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import httpx
 from pydantic import ValidationError
 
-from embryofl.messages import HubContact, MembershipStatus, StatusRequest, status_text, trust_mark
+from embryofl.membership import HubContact, MembershipStatus, StatusRequest, status_text, trust_mark
 from embryofl_clinic.exporter import TrainerMetrics
 from embryofl_clinic.joining.clock import HubClock
 from embryofl_clinic.joining.identity import ClinicIdentity, JoinedHub

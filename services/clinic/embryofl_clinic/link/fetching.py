@@ -5,7 +5,7 @@ import threading
 from pathlib import Path
 
 from embryofl.errors import UserError
-from embryofl.messages import FinishedModel
+from embryofl.membership import FinishedModel
 from embryofl_clinic.joining.clock import HubClock
 from embryofl_clinic.link.fleet_link import Stopped
 from embryofl_clinic.link.transfer import TransferDamaged, TransferRefused, Transfers

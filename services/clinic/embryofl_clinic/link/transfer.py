@@ -9,7 +9,8 @@ from http.client import HTTPException, HTTPSConnection
 
 import numpy as np
 
-from embryofl.messages import Download, UploadReceipt
+from embryofl.messages import UploadReceipt
+from embryofl.schema import Download
 from embryofl_clinic.joining.clock import HubClock
 from embryofl_clinic.joining.route import Route
 from embryofl_clinic.link.fleet_link import Stopped

@@ -12,8 +12,9 @@ from pydantic import Field, ValidationError, field_validator
 
 from embryofl.errors import UserError
 from embryofl.files import write_atomic
-from embryofl.messages import Meaning, Request, Strict, explain
+from embryofl.messages import Request
 from embryofl.metrics import SMALLEST_COUNT
+from embryofl.schema import Meaning, Strict, explain
 
 log = logging.getLogger("embryofl.policy")
 

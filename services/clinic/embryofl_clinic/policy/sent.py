@@ -16,7 +16,8 @@ from pydantic import ValidationError
 
 from embryofl.errors import UserError
 from embryofl.files import write_atomic
-from embryofl.messages import Reply, Strict
+from embryofl.messages import Reply
+from embryofl.schema import Strict
 
 log = logging.getLogger("embryofl.sent")
 

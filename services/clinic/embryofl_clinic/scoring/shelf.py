@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from embryofl.errors import UserError
 from embryofl.files import sha256_of, write_atomic
-from embryofl.messages import Meaning, Name, Sha256, explain
+from embryofl.schema import Meaning, Name, Sha256, explain
 from embryofl.wire import Layout, WireError
 from embryofl_clinic.scoring.calibration import CardCalibration
 

@@ -1,6 +1,6 @@
 """What a score means, in words. Research use only: said wherever a score is shown."""
 
-from embryofl.messages import Meaning
+from embryofl.schema import Meaning
 from embryofl_clinic.text import texts
 
 RESEARCH_USE: str = texts()["research_short"]

@@ -19,7 +19,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from embryofl.errors import UserError
-from embryofl.messages import Enrolment, KeyChange, LeaveRequest, StatusRequest
+from embryofl.membership import Enrolment, KeyChange, LeaveRequest, StatusRequest
 from embryofl_server.api import console, members, runs
 from embryofl_server.api.members import By
 from embryofl_server.federation.blobs import BadUrl, UploadRefused

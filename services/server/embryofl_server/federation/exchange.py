@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from embryofl.errors import NotFiniteError
-from embryofl.messages import Download, Request
+from embryofl.messages import Request
+from embryofl.schema import Download
 from embryofl_server.federation import gate
 from embryofl_server.federation.blobs import MODEL_PREFIX
 from embryofl_server.federation.checkpoint import Checkpoint, CorrectionFile

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from embryofl.files import sha256_of, write_atomic
-from embryofl.messages import Download, FinishedModel
+from embryofl.membership import FinishedModel
+from embryofl.schema import Download
 from embryofl_server.federation.blobs import MODEL_PREFIX, SignedUrls
 from embryofl_server.runs.log import Run, Runs
 

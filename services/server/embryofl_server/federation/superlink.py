@@ -63,6 +63,7 @@ from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supercore.task_identity import TaskIdentity
 
 from embryofl.messages import MAX_REPLY, TEXT_CODE
+from embryofl_server.members.keys import RegistryUnreachable
 
 log = logging.getLogger("embryofl.superlink")
 
@@ -92,7 +93,7 @@ clientapp = "marker:app"
 }
 
 
-class LinkLost(Exception):
+class LinkLost(RegistryUnreachable):
     """The SuperLink cannot be reached, has forgotten us, or has stopped our run. `recover` puts it right."""
 
 

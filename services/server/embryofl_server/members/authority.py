@@ -9,7 +9,7 @@ from typing import Any
 
 from embryofl.errors import UserError
 from embryofl.files import write_atomic
-from embryofl.messages import trust_mark
+from embryofl.membership import trust_mark
 from embryofl_server.members.identity import HubIdentity
 from embryofl_server.members.proofs import fingerprint
 from embryofl_server.members.store import GONE, ClinicStore

@@ -5,14 +5,25 @@ A SuperLink that restarts comes back empty. A run notices by itself; while there
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
-from embryofl_server.federation.superlink import LinkLost, SuperLink
 from embryofl_server.members.store import ClinicStore
 
-log = logging.getLogger("embryofl.door")
+log = logging.getLogger("embryofl.keys")
 
 AGAIN_S, LOOK_S = 1.0, 5.0
+
+
+class RegistryUnreachable(Exception):
+    """The register of keys cannot be reached, or did not accept a call."""
+
+
+class KeyRegistry(Protocol):
+    """Where the keys of the clinics are that may connect (the SuperLink)."""
+
+    def admit(self, keys: Callable[[], Mapping[str, str]]) -> object:
+        """Make the registered keys equal to `keys()`: clinic to OpenSSH line. Raises `RegistryUnreachable`."""
 
 
 class KeySync:
@@ -20,16 +31,16 @@ class KeySync:
 
     Parameters
     ----------
-    link : SuperLink
+    registry : KeyRegistry
     store : ClinicStore
     idle : callable
         Whether no run is under way.
     """
 
-    def __init__(self, link: SuperLink, store: ClinicStore, idle: Callable[[], bool]) -> None:
-        self._link, self._store, self._idle = link, store, idle
+    def __init__(self, registry: KeyRegistry, store: ClinicStore, idle: Callable[[], bool]) -> None:
+        self._registry, self._store, self._idle = registry, store, idle
         self._due, self._closing = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._keep_trying, name="door", daemon=True)
+        self._thread = threading.Thread(target=self._keep_trying, name="key-sync", daemon=True)
 
     def start(self) -> None:
         """Begin; keys that changed while no hub was there are told the SuperLink too."""
@@ -46,8 +57,8 @@ class KeySync:
     def admit(self) -> bool:
         """Tell the SuperLink all keys now; whether it took them. If not, it is tried until it does."""
         try:
-            self._link.admit(self._store.keys)
-        except LinkLost as exc:
+            self._registry.admit(self._store.keys)
+        except RegistryUnreachable as exc:
             if not self._due.is_set():
                 log.info("the SuperLink is away (%s): it is told the clinics' keys as soon as it is back", exc)
             self._due.set()
@@ -62,7 +73,7 @@ class KeySync:
             self._due.clear()
             try:
                 done = not (due or self._idle()) or self.admit()
-            except Exception:  # the door must not stay shut for good because of one bad moment
+            except Exception:  # one bad moment must not keep clinics out for good
                 log.exception("the SuperLink could not be told the clinics' keys; tried again")
                 self._due.set()
                 done = False

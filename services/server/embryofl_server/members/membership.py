@@ -10,7 +10,7 @@ from typing import Any
 from embryofl.data_statistics import DataStatistics, others_of
 from embryofl.errors import UserError
 from embryofl.invite import Invite
-from embryofl.messages import (
+from embryofl.membership import (
     Enrolment,
     HubContact,
     KeyChange,

@@ -15,7 +15,7 @@ from typing import Any
 
 from embryofl.data_statistics import DataStatistics
 from embryofl.errors import UserError
-from embryofl.messages import SHOWS
+from embryofl.membership import SHOWS
 from embryofl_server.members import invites
 from embryofl_server.members.invites import EnrolmentRejected, InviteRecord
 from embryofl_server.state import schema

@@ -23,7 +23,8 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.metrics_core import Metric as Family
 
 from embryofl.exposition import Families
-from embryofl.messages import MAX_COUNT, PROTOCOL
+from embryofl.membership import MAX_COUNT
+from embryofl.messages import PROTOCOL
 from embryofl.metric_names import CLINIC_STATES, HUB, ROUND_PHASES, RUN_STATES
 from embryofl_server.federation.terms import FIRST_DEADLINE_S
 from embryofl_server.members.store import Clinic
