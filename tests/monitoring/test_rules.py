@@ -7,6 +7,8 @@ import subprocess
 
 import pytest
 
+from embryofl import states
+
 IMAGE = "prom/prometheus:v3.5.3"
 
 
@@ -38,6 +40,12 @@ def test_the_configuration_is_valid(promtool):
 def test_rules_do_what_they_should(promtool, name):
     done = promtool("test", "rules", f"prometheus/tests/{name}.yml")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_recording_rule_numbers_clinic_states_in_their_order(root):
+    rule = (root / "prometheus/rules/recording.yml").read_text().partition("record: embryofl:clinic_state_number")[2]
+    numbers = re.findall(r'state="(\w+)"} \* (\d+)', rule)
+    assert numbers == [(state, str(number)) for number, state in enumerate(states.CLINIC, 1)]
 
 
 def test_every_alert_is_tested_both_ways(root):

@@ -8,23 +8,13 @@ name, and words and numbers from the fixed sets below. Nothing about a patient o
 from dataclasses import dataclass
 from typing import Literal
 
+from embryofl import states
+
 PREFIX = "embryofl_"
 
-CLINIC_STATES = (
-    "enrolled",
-    "online",
-    "training",
-    "evaluating",
-    "done",
-    "late",
-    "refused",
-    "failed",
-    "offline",
-    "suspended",
-)
-"""`enrolled`: it is not known whether the clinic is online, since the SuperLink does not answer."""
-RUN_STATES = ("none", "queued", "waiting", "running", "paused", "finished", "stopped", "failed")
-ROUND_PHASES = ("idle", "waiting", "training", "aggregating", "evaluating")
+CLINIC_STATES = tuple(states.CLINIC)
+RUN_STATES = ("none", *states.RUN)
+ROUND_PHASES = tuple(states.PHASE)
 CLINIC_PHASES = ("download", "evaluate", "train", "upload")
 TRAINER_PHASES = ("idle", *CLINIC_PHASES)
 UPDATE_RESULTS = ("accepted", "refused", "late", "failed")
