@@ -15,6 +15,7 @@ DEMO ?=
 SEEDS ?=
 IMAGES ?=
 NGROK ?=
+WORKERS ?= -n logical --dist loadgroup
 comma := ,
 
 demo_options = $(if $(CLINICS),--clinics $(CLINICS)) $(if $(DATA),--data "$(DATA)") $(if $(IMAGES),--images $(IMAGES)) --port $(PORT) \
@@ -105,11 +106,11 @@ lint: $(VENV)/.ready-dev  ## Style and types
 
 .PHONY: test
 test: $(VENV)/.ready-dev  ## Unit tests, and federations of real processes
-	$(BIN)/python -m pytest -m "not containers"
+	$(BIN)/python -m pytest $(WORKERS) -m "not containers"
 
 .PHONY: test-unit
 test-unit: $(VENV)/.ready-dev  ## Unit tests only
-	$(BIN)/python -m pytest -m "not containers and not federation"
+	$(BIN)/python -m pytest $(WORKERS) -m "not containers and not federation"
 
 .PHONY: test-containers
 test-containers: $(VENV)/.ready-dev  ## The federation in real containers (needs Docker)
