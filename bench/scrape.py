@@ -20,7 +20,6 @@ from embryofl.wire import Layout
 from embryofl_demo.stack import free_port
 from embryofl_server.federation.checkpoint import Checkpoints
 from embryofl_server.hub import Hub
-from embryofl_server.monitor.exporter import Exporter
 from embryofl_server.runs import metric_lines
 from embryofl_server.settings import HubSettings
 
@@ -51,7 +50,7 @@ def main() -> None:
         state = Path(folder) / "hub"
         port = free_port()
         hub = Hub(HubSettings(state_dir=state, superlink_address="127.0.0.1:9", metrics_port=port))
-        hub.presence = lambda: dict.fromkeys(NAMES, True)  # type: ignore[method-assign]
+        hub.presence.look = lambda: dict.fromkeys(NAMES, True)
         for name in NAMES:
             hub.store.enrol(name, hub.store.invite(name, 1.0), f"key of {name}", "quality", SUMMARY)
         run = hub.runs.create(RunSettings(rounds=10_000, min_clinics=2))
@@ -86,7 +85,7 @@ def main() -> None:
             add(number)
         size = (run.folder / "metrics.jsonl").stat().st_size / 1e6
         before = memory()
-        exporter = Exporter(hub)
+        exporter = hub.exporter
         exporter.start()
 
         def scrape(what: str) -> None:

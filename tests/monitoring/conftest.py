@@ -13,8 +13,8 @@ from embryofl.metrics import ScoreSums
 from embryofl.wire import Layout
 from embryofl_server.federation.checkpoint import Checkpoints
 from embryofl_server.hub import Hub
-from embryofl_server.monitor.exporter import make_registry
 from embryofl_server.runs import metric_lines
+from embryofl_server.runs.view import RunView
 from embryofl_server.settings import HubSettings
 
 ROOT = Path(__file__).parents[2]
@@ -47,8 +47,9 @@ class FilledHub:
     def open(self) -> None:
         """Start the hub (again), with its exporter."""
         self.service = Hub(HubSettings(state_dir=self.folder, superlink_address="127.0.0.1:9"))
-        self.service.presence = lambda: {n: n in self.online for n in self.names}
-        self.registry = make_registry(self.service)
+        presence = self.service.presence
+        presence.look, presence.every_s = lambda: {n: n in self.online for n in self.names}, 0.0
+        self.registry = self.service.exporter.registry()
 
     def restart(self) -> None:
         """A new process on the same store."""
@@ -103,14 +104,7 @@ class FilledHub:
         }
         record = {"round": run.state["round"], "evaluation": evaluation}
         (run.folder / "model.json").write_text(json.dumps(record))
-        run.rewrite_metrics(
-            [
-                *run.metrics(),
-                *metric_lines.final_lines(
-                    {**record, "evaluation": {n: {k: v for k, v in e.items()} for n, e in evaluation.items()}}
-                ),
-            ]
-        )
+        run.rewrite_metrics([*RunView(run).lines(), *metric_lines.final_lines(record)])
         run.event("finished", round=record["round"], sha256="")
         run.set_state("finished", record["round"])
 
@@ -130,11 +124,6 @@ def read(registry: CollectorRegistry) -> dict[str, float]:
         for family in registry.collect()
         for s in family.samples
     }
-
-
-def names_of(registry: CollectorRegistry) -> set[str]:
-    """Names of the metrics, without a histogram's endings."""
-    return {re.sub(r"_(bucket|count|sum)$", "", s.name) for family in registry.collect() for s in family.samples}
 
 
 @pytest.fixture
@@ -157,9 +146,17 @@ def hub(make_hub):
 
 
 @pytest.fixture
-def exported():
-    """Names of the metrics that a registry exports."""
-    return names_of
+def catalogue():
+    """Name of each exported metric to its labels, in order."""
+
+    def of(registry: CollectorRegistry) -> dict[str, tuple[str, ...]]:
+        return {
+            re.sub(r"_(bucket|count|sum)$", "", s.name): tuple(k for k in s.labels if k != "le")
+            for family in registry.collect()
+            for s in family.samples
+        }
+
+    return of
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from collections import Counter
 
 import pytest
 
-from embryofl.metric_names import CLINIC_STATES, HUB, ROUND_PHASES, RUN_STATES
+from embryofl.metric_names import CLINIC_STATES, ROUND_PHASES, RUN_STATES
 from embryofl_demo.stack import free_port
 from embryofl_server.hub import Hub
-from embryofl_server.monitor.exporter import Exporter
+from embryofl_server.runs.view import RunView
 from embryofl_server.settings import HubSettings
 
 
@@ -51,7 +51,7 @@ def test_what_steers_a_clinics_steps_counts_as_fetched(hub):
 
 def test_figures_of_the_model_are_those_of_the_newest_lines(hub):
     run = hub.run(4)
-    newest = [x for x in run.metrics() if x["split"] == "validation" and x["round"] == 3]
+    newest = [x for x in RunView(run).lines() if x["split"] == "validation" and x["round"] == 3]
     for line in newest:
         labels = {
             "clinic": line["clinic"],
@@ -68,7 +68,7 @@ def test_figures_of_the_model_are_those_of_the_newest_lines(hub):
 def test_the_best_auroc_stays_when_the_model_gets_worse(hub):
     run = hub.run(5, skill=lambda r: [0.2, 1.5, 0.8, 0.1, 0.0][r])
     pooled = {"clinic": "pooled", "split": "validation", "day": "all"}
-    by_round = {x["round"]: x["auroc"] for x in run.metrics() if x["clinic"] == "pooled" and x["day"] is None}
+    by_round = {x["round"]: x["auroc"] for x in RunView(run).lines() if x["clinic"] == "pooled" and x["day"] is None}
     assert hub.value("embryofl_model_auroc_best", **pooled) == by_round[1] == max(by_round.values())
     assert hub.value("embryofl_model_auroc_best_round", **pooled) == 1
     assert hub.value("embryofl_model_auroc", **pooled) == by_round[4] < by_round[1]
@@ -112,7 +112,7 @@ def test_a_resumed_run_counts_each_round_once(hub):
     hub.samples()
     run.set_state("running", 2)
     run.event("resumed", round=2)
-    run.rewrite_metrics([x for x in run.metrics() if x["split"] != "test"][:-3])  # shorter than what was read
+    run.rewrite_metrics([x for x in RunView(run).lines() if x["split"] != "test"][:-3])  # shorter than what was read
     hub.add_round(run, 3)
     assert hub.value("embryofl_clinic_images_total", clinic="anna") == 3 * 100 * run.settings.local_epochs
     assert hub.value("embryofl_run_resumptions_total") == 1
@@ -224,10 +224,10 @@ def test_what_a_clinic_told_becomes_no_label_of_its_own_making(make_hub):
     assert found.value("embryofl_clinic_embryos", clinic="anna", day="5", label="1") is None
 
 
-def test_labels_are_names_of_clinics_and_words_that_are_fixed(hub):
+def test_labels_are_clinic_names_and_fixed_words(hub, catalogue):
     hub.finish(hub.run(2, refuse={2: {"bert": "late"}}))
-    found = {label for m in HUB.values() for label in m.labels}
-    assert not found & {"patient", "image", "file", "embryo", "path"}
+    labels = {label for names in catalogue(hub.registry).values() for label in names}
+    assert not labels & {"patient", "image", "file", "embryo", "path"}
     assert hub.value("embryofl_clinic_device_info", clinic="anna", device="cuda") == 1
 
 
@@ -243,14 +243,14 @@ def test_a_damaged_line_does_not_take_the_metrics_away(hub):
 def test_the_exporter_listens_where_it_is_told_and_only_then(tmp_path):
     port = free_port()
     hub = Hub(HubSettings(state_dir=tmp_path / "hub", superlink_address="127.0.0.1:9", metrics_port=port))
-    exporter = Exporter(hub)
+    exporter = hub.exporter
     exporter.start()
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
         assert b"embryofl_hub_info" in answer.read()
     exporter.close()
     with pytest.raises(OSError):
         urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics")
-    silent = Exporter(Hub(HubSettings(state_dir=tmp_path / "other", superlink_address="127.0.0.1:9")))
+    silent = Hub(HubSettings(state_dir=tmp_path / "other", superlink_address="127.0.0.1:9")).exporter
     silent.start()
     silent.close()
 
@@ -261,7 +261,6 @@ def test_a_port_that_is_taken_is_said_and_harms_nothing(tmp_path, caplog):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         hub = Hub(HubSettings(state_dir=tmp_path / "hub", superlink_address="127.0.0.1:9", metrics_port=port))
-        exporter = Exporter(hub)
-        exporter.start()
-        exporter.close()
+        hub.exporter.start()
+        hub.exporter.close()
     assert f"127.0.0.1:{port}" in caplog.text and "EMBRYOFL_METRICS_PORT" in caplog.text

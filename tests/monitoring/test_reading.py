@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from embryofl_server.members.presence import LastSeen
+from embryofl_server.monitor.presence import LastSeen
 from embryofl_server.runs.jsonlines import JsonLines
 
 

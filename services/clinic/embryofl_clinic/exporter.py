@@ -1,8 +1,8 @@
 """The clinic's own metrics: what it does right now, for the clinic's own Prometheus. Plain HTTP, off unless a port is set.
 
-The agent and the workload say what they do to a `TrainerMetrics`; a scrape reads it. What the hub should know as well
-travels in the replies (`seconds`, `memory_bytes`, `reconnects`), so that a clinic that nobody can scrape is not missing
-on the coordinator's dashboards.
+Trainer and workload report to a `TrainerMetrics`; a scrape reads it. What the hub should know as well travels in the
+replies (`seconds`, `memory_bytes`, `reconnects`), so that a clinic that nobody can scrape is not missing on the
+coordinator's dashboards.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ from prometheus_client.metrics_core import Metric as Family
 
 from embryofl.exposition import Families
 from embryofl.messages import PROTOCOL
-from embryofl.metric_names import CLINIC_PHASES, TRAINER, TRAINER_PHASES
+from embryofl.metric_names import CLINIC_PHASES, TRAINER_PHASES
 
 if TYPE_CHECKING:
     from embryofl_clinic.settings import ClinicSettings
@@ -35,14 +35,14 @@ RESULTS = ("trained", "evaluated", "refused", "failed")
 
 
 class TrainerMetrics:
-    """What one clinic's process does; written by one thread, read by the exporter's.
+    """What one clinic's process is doing; written by one thread, read by the exporter's.
 
     Parameters
     ----------
     clinic : str
         The clinic's name: the first label of every metric.
     contact : Path, optional
-        File whose age tells when the hub last answered.
+        File whose time of change is when the hub last replied.
     """
 
     def __init__(self, clinic: str, contact: Path | None = None) -> None:
@@ -61,25 +61,25 @@ class TrainerMetrics:
 
     # -- what happens -----------------------------------------------------------------------------------------------
     def connection(self, up: bool) -> None:
-        """The hub answered, or cannot be reached."""
+        """The hub replied, or cannot be reached."""
         if up and not self._connected:
             self.reconnects += self._ever
             self._ever = True
         self._connected = up
 
     def standing(self, state: str) -> None:
-        """How the hub says this clinic stands."""
+        """The state of its membership, as the hub reports it."""
         self._suspended = state == "suspended"
 
     def phase(self, phase: str) -> None:
-        """What begins now; "idle" ends it."""
+        """A phase begins; "idle" ends it."""
         now = time.monotonic()
         if self._phase != "idle":
             self._phase_seconds[self._phase] += now - self._since
         self._phase, self._since = phase, now
 
     def work(self, round_: int, device: str) -> None:
-        """A request for a round is worked on."""
+        """Work on a request for a round begins."""
         self._round, self._device = round_, device
 
     def transferred(self, direction: str, size: int) -> None:
@@ -98,15 +98,15 @@ class TrainerMetrics:
         self._batches = epochs * math.ceil(examples / batch_size)
 
     def progress(self, done: int, total: int, loss: float) -> None:
-        """So many of the round's batches are done; the mean loss so far."""
-        an_epoch = max(1, total // max(1, self._epochs))
+        """`done` of the round's `total` batches are done, with this mean loss so far."""
+        per_epoch = max(1, total // max(1, self._epochs))
         self._batch, self._batches, self._loss = done, total, loss
-        self._epoch = min(self._epochs, (done - 1) // an_epoch + 1)
-        whole, more = divmod(done, an_epoch)
-        self._images = self._images_before + whole * self._examples + min(more * self._batch_size, self._examples)
+        self._epoch = min(self._epochs, (done - 1) // per_epoch + 1)
+        epochs, more = divmod(done, per_epoch)
+        self._images = self._images_before + epochs * self._examples + min(more * self._batch_size, self._examples)
 
     def timed(self, examples: "ImageExamples") -> "ImageExamples":
-        """The same examples; the time of reading their pixels is counted as loading."""
+        """The same examples; the time that reading their pixels takes is counted as loading."""
         return dataclasses.replace(examples, pixels=cast(np.ndarray, _TimedPixels(examples.pixels, self)))
 
     def loaded(self, seconds: float) -> None:
@@ -114,61 +114,75 @@ class TrainerMetrics:
         self._loading += seconds
 
     def take_loading(self) -> float:
-        """Seconds of loading since this was last asked."""
+        """Seconds of loading since the last call."""
         taken, self._loading_taken = self._loading - self._loading_taken, self._loading
         return taken
 
     # -- what a scrape reads ----------------------------------------------------------------------------------------
     def collect(self) -> Iterator[Family]:
         """All families (called by the registry)."""
-        out = Families(TRAINER, self.clinic)
-        out.add("embryofl_trainer_info", 1, version("embryofl-clinic"), str(PROTOCOL), self._device)
-        out.add("embryofl_trainer_connected", self._connected)
-        out.add("embryofl_trainer_suspended", self._suspended)
-        out.add("embryofl_trainer_reconnects_total", self.reconnects)
-        contact = self._contact
-        seen = contact.stat().st_mtime if contact and contact.exists() else 0.0
-        out.add("embryofl_trainer_contact_timestamp_seconds", seen)
+        out, contact = Families(clinic=self.clinic), self._contact
+        info = {"version": version("embryofl-clinic"), "protocol": str(PROTOCOL), "device": self._device}
+        out.gauge("embryofl_trainer_info", "The clinic's version and device; always 1.", 1, **info)
+        out.gauges(
+            ("embryofl_trainer_connected", "1 while the hub can be reached.", self._connected),
+            ("embryofl_trainer_suspended", "1 while the hub has suspended this clinic.", self._suspended),
+            (
+                "embryofl_trainer_contact_timestamp_seconds",
+                "Unix time at which the hub last answered; 0 when never.",
+                contact.stat().st_mtime if contact and contact.exists() else 0,
+            ),
+            ("embryofl_trainer_round", "Round last worked on.", self._round),
+            ("embryofl_trainer_epoch", "Local epoch under way, from 1; 0 before the first training.", self._epoch),
+            ("embryofl_trainer_epochs", "Local epochs of the round.", self._epochs),
+            ("embryofl_trainer_batch", "Batches of the round that are done.", self._batch),
+            ("embryofl_trainer_batches", "Batches of the round.", self._batches),
+            ("embryofl_trainer_train_loss", "Mean training loss (nats) of the round so far.", self._loss),
+            ("embryofl_trainer_examples", "Embryos to train on.", self._examples),
+            (
+                "embryofl_trainer_device_memory_bytes",
+                "Memory of the GPU in use by this process; without a GPU, of the process.",
+                memory(self._device),
+            ),
+        )
+        text = "Times the hub was lost and found again."
+        out.counter("embryofl_trainer_reconnects_total", text, self.reconnects)
+        out.counter("embryofl_trainer_images_total", "Images trained on.", self._images)
+        text = "Time of training that went into loading images."
+        out.counter("embryofl_trainer_loading_seconds_total", text, self._loading)
         for result in RESULTS:
-            out.add("embryofl_trainer_answers_total", self._answers[result], result)
-        phase, since = self._phase, self._since
-        out.one_of("embryofl_trainer_phase", TRAINER_PHASES, phase)
-        for name in CLINIC_PHASES:
-            running = time.monotonic() - since if name == phase else 0.0
-            out.add("embryofl_trainer_phase_seconds_total", self._phase_seconds[name] + running, name)
-        for name, value in (
-            ("round", self._round),
-            ("epoch", self._epoch),
-            ("epochs", self._epochs),
-            ("batch", self._batch),
-            ("batches", self._batches),
-            ("images_total", self._images),
-            ("loading_seconds_total", self._loading),
-            ("train_loss", self._loss),
-            ("examples", self._examples),
-            ("device_memory_bytes", memory(self._device)),
-        ):
-            out.add(f"embryofl_trainer_{name}", value)
+            text = "Requests answered: trained, evaluated, refused, failed."
+            out.counter("embryofl_trainer_answers_total", text, self._answers[result], result=result)
         for direction in ("down", "up"):
-            out.add("embryofl_trainer_transferred_bytes_total", self._bytes[direction], direction)
+            text = "Bytes of models, and of what steers the steps, fetched (down), and of updates sent (up)."
+            sizes = self._bytes[direction]
+            out.counter("embryofl_trainer_transferred_bytes_total", text, sizes, direction=direction)
+        phase, since = self._phase, self._since
+        text = "1 for what the clinic does, 0 for the others."
+        out.one_of("embryofl_trainer_phase", text, "phase", TRAINER_PHASES, phase)
+        for name in CLINIC_PHASES:
+            spent = self._phase_seconds[name] + (time.monotonic() - since if name == phase else 0.0)
+            out.counter(
+                "embryofl_trainer_phase_seconds_total", "Time spent on each part of the work.", spent, phase=name
+            )
         return iter(out)
 
 
 class _TimedPixels:
-    """Pixels that count the time of reading them."""
+    """Pixels that measure the time of reading them."""
 
     def __init__(self, pixels: np.ndarray, metrics: TrainerMetrics) -> None:
         self._pixels, self._metrics = pixels, metrics
 
     def __getitem__(self, rows: Any) -> np.ndarray:
         began = time.monotonic()
-        found = np.array(self._pixels[rows])
+        pixels = np.array(self._pixels[rows])
         self._metrics.loaded(time.monotonic() - began)
-        return found
+        return pixels
 
 
 def memory(device: str) -> int:
-    """Bytes of GPU memory in use by this process; without a GPU, its resident memory (0 where it cannot be told)."""
+    """Bytes of GPU memory in use by this process; without a GPU, its resident memory (0 if unknown)."""
     torch = sys.modules.get("torch")
     if device.startswith("cuda") and torch is not None:
         return int(torch.cuda.memory_reserved())
@@ -194,7 +208,7 @@ def start(settings: "ClinicSettings", metrics: TrainerMetrics) -> None:
         start_http_server(settings.metrics_port, settings.metrics_host, make_registry(metrics))
     except OSError as exc:
         log.error(
-            "no metrics: %s:%d cannot be listened on (%s). Free the port or choose another with EMBRYOFL_METRICS_PORT.",
+            "No metrics: cannot listen on %s:%d (%s). Free the port, or choose another with EMBRYOFL_METRICS_PORT.",
             settings.metrics_host,
             settings.metrics_port,
             exc.strerror,

@@ -197,6 +197,7 @@ def status() -> None:
     from embryofl_server.api.client import call
     from embryofl_server.cli import show
     from embryofl_server.runs.log import Runs
+    from embryofl_server.runs.view import RunView
 
     place, console = current(), show.make_console()
     if _running(place):
@@ -211,7 +212,7 @@ def status() -> None:
         f"Its last run: {run.name}, {state['state']}, round {state['round']} of {run.settings.rounds}. {state['reason']}"
     )
     if state["state"] == "finished":
-        console.print(show.results({"name": run.name, "metrics": run.metrics()}))
+        console.print(show.results({"name": run.name, "metrics": RunView(run).lines()}))
 
 
 def _tell_unused(console: Any, settings: dict[str, Any], run: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from embryofl_server.api.runs import FILES
 from embryofl_server.federation.strategies import strategy_names
 from embryofl_server.hub import Hub
 from embryofl_server.runs.estimate import TRAINING_SHARE
-from embryofl_server.runs.live_run import MOST_POINTS, LiveRun
+from embryofl_server.runs.view import MOST_POINTS, RunView
 from embryofl_server.settings import HubSettings
 from kits.enrolment import enrolment
 
@@ -116,9 +116,8 @@ def test_the_state_stays_small_whatever_clinics_tell_and_however_long_a_run_is(c
     )
     answer = client.get("/control/state")
     assert "counts" not in answer.text and "strategies" not in answer.text and len(answer.content) < 20_000
-    live = LiveRun(run)
-    live.refresh()
-    assert len(live.curve) == MOST_POINTS and live.curve[0][0] == 0 and live.curve[-1][0] == 4999
+    curve = RunView(run).refresh().curve()
+    assert len(curve) == MOST_POINTS and curve[0][0] == 0 and curve[-1][0] == 4999
 
 
 def test_offers_name_all_there_is_with_words_and_defaults(client):

@@ -154,7 +154,7 @@ def test_an_invite_for_one_that_has_joined_makes_no_clinic(hub, control, key):
     assert "invite anna --again" in control("POST", "invites", name="anna")["error"]
     word = control("POST", "invites", name="anna", again=True)["invite"]
     again = Invite.parse(word)
-    assert again.name == "anna" and again.ca == hub.link().ca and again.hubs == hub.link().hubs
+    assert again.name == "anna" and again.ca == hub.contact().ca and again.hubs == hub.contact().hubs
     assert [i["state"] for i in control("GET", "invites")] == ["used"]
     assert hub.membership.standing(ask_standing(key, "anna")).state == "enrolled"
     for gone in (False, True):

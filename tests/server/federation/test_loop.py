@@ -10,6 +10,7 @@ from embryofl.messages import Request
 from embryofl_server.federation import exchange as module
 from embryofl_server.federation.lifeline import RunFailed
 from embryofl_server.federation.superlink import Answer
+from embryofl_server.runs.view import RunView
 from kits.rounds import NAMES, once
 
 
@@ -137,7 +138,7 @@ def test_a_run_taken_up_says_where_it_really_is(stage):
     found.run.set_state("running", 2)
     assert found.go() == expected
     assert found.run.state["round"] == 3
-    lines = [(x["round"], x["clinic"], x["split"], x["day"]) for x in found.run.metrics()]
+    lines = [(x["round"], x["clinic"], x["split"], x["day"]) for x in RunView(found.run).lines()]
     assert len(set(lines)) == len(lines)
 
 

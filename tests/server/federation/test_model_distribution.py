@@ -10,6 +10,7 @@ from embryofl_server.federation import model_distribution as module
 from embryofl_server.federation.blobs import SignedUrls
 from embryofl_server.federation.model_distribution import ModelDistribution
 from embryofl_server.runs.log import Runs
+from embryofl_server.runs.view import RunViews
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def hub(tmp_path, monkeypatch):
         run.set_state(state, 2)
         return run.name
 
-    return ModelDistribution(runs, tmp_path / "weights", urls), finish, urls, tmp_path / "weights"
+    return ModelDistribution(RunViews(runs), tmp_path / "weights", urls), finish, urls, tmp_path / "weights"
 
 
 def test_a_clinic_is_offered_the_newest_finished_model_it_took_part_in(hub):

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from embryofl.errors import UserError
 from embryofl.membership import KeyChange, LeaveRequest, key_change_text, leaving_text, proof_text
+from embryofl_server.api.status import status
 from embryofl_server.members.proofs import canonical, fingerprint
 from embryofl_server.members.store import EnrolmentRejected
 from kits.enrolment import ask_standing, audit, enrolment, join, openssh
@@ -211,7 +212,7 @@ def test_a_clinic_that_is_gone_is_not_renamed(hub, key):
 def test_no_clinic_is_renamed_while_a_run_goes_by_its_name(hub, key, packed, tmp_path):
     join(hub, "anna", key)
     packed(0).tofile(tmp_path / "x.safetensors")
-    run = hub.start_run({}, str(tmp_path / "x.safetensors"))
+    run = hub.conductor.queue({}, str(tmp_path / "x.safetensors"))
     with pytest.raises(UserError, match="run-0001 is under way"):
         hub.rename("anna", "lisbon", by="me")
     run.set_state("finished", 1)
@@ -225,11 +226,12 @@ def test_by_hand_a_clinic_waits_until_it_is_approved_and_the_status_says_who(mak
     for _ in range(2):  # asking again is harmless
         assert join(hub, "anna", key, secret)["state"] == "waiting"
     assert hub.store.keys() == {} and hub.store.admitted() == set()
-    assert hub.status()["to_approve"] == ["anna"] and hub.status()["clinics"] == {}
+    shown = status(hub, hub.overview.now())
+    assert shown["to_approve"] == ["anna"] and shown["clinics"] == {}
     assert hub.membership.standing(ask_standing(key, "anna")).state == "waiting"
     hub.membership.approve("anna", by="me")
     assert join(hub, "anna", key, secret)["state"] == "enrolled" and set(hub.store.keys()) == {"anna"}
-    assert hub.status()["to_approve"] == [] and audit(hub, "enrolled")[0]["by"] == "me"
+    assert status(hub, hub.overview.now())["to_approve"] == [] and audit(hub, "enrolled")[0]["by"] == "me"
     with pytest.raises(UserError, match="does not wait"):
         hub.membership.approve("anna", by="me")
 
@@ -264,7 +266,7 @@ def test_a_key_used_in_two_places_is_noticed_and_a_restart_is_not(hub, key):
         assert set(ask("c", "203.0.113.9")["anna"]) == {"10.0.0.1", "203.0.113.9"} and ask("b", "10.0.0.1")
     (line,) = audit(hub, "key_used_twice")
     assert (line["clinic"], line["where"]) == ("anna", "10.0.0.1 and 203.0.113.9")
-    clinics = hub.status()["clinics"]
+    clinics = status(hub, hub.overview.now())["clinics"]
     assert "used in two places" in clinics["anna"]["detail"] and clinics["bert"]["detail"] == ""
 
 

@@ -8,7 +8,8 @@ from embryofl.errors import UserError
 from embryofl.messages import RunSettings
 from embryofl_server.federation.run_settings import parse_settings
 from embryofl_server.federation.strategies import strategy, strategy_names
-from embryofl_server.runs.log import NewestMetrics, Runs
+from embryofl_server.runs.log import Runs
+from embryofl_server.runs.view import RunView
 
 
 def test_runs_are_numbered_and_come_back(tmp_path):
@@ -43,32 +44,34 @@ def test_a_run_cut_off_while_it_was_made_is_never_reused(tmp_path):
 
 def test_events_are_added_and_metrics_replaced(tmp_path):
     run = Runs(tmp_path).create(RunSettings())
-    assert run.metrics() == []
+    assert RunView(run).lines() == []
     run.event("round", round=1)
     run.event("round", round=2)
     lines = [{"round": 1, "loss": 0.5}, {"round": 2, "loss": 0.4}]
     run.rewrite_metrics([{"round": 9}])
     run.rewrite_metrics(lines)
-    assert run.metrics() == lines
+    assert RunView(run).lines() == lines
     run.add_metrics([{"round": 3, "loss": 0.3}])
-    with run.metrics_file.open("a") as file:
+    with (run.folder / "metrics.jsonl").open("a") as file:
         file.write('{"round": 4, "lo')  # torn by a kill
-    assert run.metrics() == [*lines, {"round": 3, "loss": 0.3}]
+    assert RunView(run).lines() == [*lines, {"round": 3, "loss": 0.3}]
     assert [json.loads(x)["round"] for x in (run.folder / "events.jsonl").read_text().splitlines()] == [1, 2]
 
 
 def test_the_newest_line_of_each_kind(tmp_path):
     run = Runs(tmp_path).create(RunSettings())
-    newest = NewestMetrics(run)
-    assert newest.lines() == []
+    run.set_state("running", 0)
+    view = RunView(run)
+    newest = lambda: view.refresh().newest_lines()  # noqa: E731
+    assert newest() == []
     line = lambda r, **k: {"round": r, "clinic": "anna", "split": "train", "day": None, **k}  # noqa: E731
     run.add_metrics([line(1), line(1, split="validation"), line(1, clinic="bert")])
     run.add_metrics([line(2)])
-    assert newest.lines() == [line(1, split="validation"), line(1, clinic="bert"), line(2)]
+    assert newest() == [line(1, split="validation"), line(1, clinic="bert"), line(2)]
     run.add_metrics([line(3)])
-    assert newest.lines()[-1] == line(3) and len(newest.lines()) == 3
+    assert newest()[-1] == line(3) and len(newest()) == 3
     run.rewrite_metrics([line(1)])  # taken up again
-    assert newest.lines() == [line(1)]
+    assert newest() == [line(1)]
 
 
 def test_settings_as_typed():

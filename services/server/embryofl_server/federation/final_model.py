@@ -14,6 +14,7 @@ from embryofl_server.report.calibrated import learn_calibration
 from embryofl_server.report.write import write_report
 from embryofl_server.runs import metric_lines
 from embryofl_server.runs.log import Run
+from embryofl_server.runs.view import RunView
 
 log = logging.getLogger("embryofl.finish")
 
@@ -35,7 +36,7 @@ def write_model(
         What else is known: the closing evaluation by clinic and split (`evaluation`), who is missing in it, and why.
     """
     layout = model.layout()
-    best = metric_lines.best_round(run.metrics())
+    best = RunView(run).refresh().best_validation
     record = {
         "run": run.name,
         "round": model.round,

@@ -24,6 +24,7 @@ from embryofl_server.federation.superlink import Node
 from embryofl_server.federation.terms import AUTO_ROUNDS, round_limits
 from embryofl_server.runs import metric_lines
 from embryofl_server.runs.log import Run
+from embryofl_server.runs.view import RunView
 
 log = logging.getLogger("embryofl.rounds")
 
@@ -244,7 +245,7 @@ class RoundLoop:
         }
         record = self._write_model(evaluation=evaluation, refused=answers.reasons, incomplete=short)
         # Choosing the best round has brought validation figures already.
-        known = {(x["round"], x["clinic"], x["split"]) for x in self._run.metrics()}
+        known = {(x["round"], x["clinic"], x["split"]) for x in RunView(self._run).lines()}
         lines = metric_lines.final_lines(record)
         self._run.add_metrics([x for x in lines if (x["round"], x["clinic"], x["split"]) not in known])
         self._run.event("finished", round=number, sha256=record["sha256"])

@@ -18,7 +18,7 @@ from embryofl.files import sha256_of, write_atomic
 from embryofl.membership import FinishedModel
 from embryofl.schema import Download
 from embryofl_server.federation.blobs import MODEL_PREFIX, SignedUrls
-from embryofl_server.runs.log import Run, Runs
+from embryofl_server.runs.view import RunView, RunViews
 
 log = logging.getLogger("embryofl.finished")
 
@@ -41,14 +41,14 @@ class ModelDistribution:
 
     Parameters
     ----------
-    runs : Runs
+    views : RunViews
     weights : Path
         The folder that the gateway serves.
     urls : SignedUrls
     """
 
-    def __init__(self, runs: Runs, weights: Path, urls: SignedUrls) -> None:
-        self._runs, self._weights, self._urls = runs, weights, urls
+    def __init__(self, views: RunViews, weights: Path, urls: SignedUrls) -> None:
+        self._views, self._weights, self._urls = views, weights, urls
         self._offers: dict[str, tuple[int, _Offer]] = {}  # run to its card's time of change, and what is offered
         self._looked, self._lock = -LOOK_S, threading.Lock()
 
@@ -57,8 +57,8 @@ class ModelDistribution:
         with self._lock:
             if time.monotonic() - self._looked >= LOOK_S:
                 self._looked = time.monotonic()
-                for run in self._runs.all():
-                    self._look_at(run)
+                for view in self._views.all():
+                    self._look_at(view)
             offers = [o for _, (_, o) in sorted(self._offers.items()) if clinic in o.clinics]
         if not offers:
             return None
@@ -74,18 +74,18 @@ class ModelDistribution:
             card=download("model.json", newest.card),
         )
 
-    def _look_at(self, run: Run) -> None:
-        path = run.folder / "model.json"
+    def _look_at(self, run: RunView) -> None:
+        path = run.run.folder / "model.json"
         try:
             changed = path.stat().st_mtime_ns
             if run.name in self._offers and self._offers[run.name][0] == changed:
                 return
             if run.state["state"] == "finished":
-                self._offers[run.name] = changed, self._publish(run, json.loads(path.read_text()))
+                self._offers[run.name] = changed, self._publish(run, run.model())
         except (OSError, ValueError, KeyError, TypeError) as exc:
             log.debug("%s has no model to offer (%s)", run.name, type(exc).__name__)
 
-    def _publish(self, run: Run, record: dict[str, Any]) -> _Offer:
+    def _publish(self, run: RunView, record: dict[str, Any]) -> _Offer:
         """Put card and weights where the gateway serves them."""
         folder = self._weights / run.name
         weights = folder / "model.safetensors"
@@ -95,17 +95,9 @@ class ModelDistribution:
             if source.exists() and sha256_of(source) == record["sha256"]:
                 os.link(source, weights)  # the same bytes, once on disk
             else:
-                write_atomic(weights, (run.folder / "model.safetensors").read_bytes())
+                write_atomic(weights, (run.run.folder / "model.safetensors").read_bytes())
         card = json.dumps({key: record[key] for key in KEPT if key in record}).encode()
         write_atomic(folder / "model.json", card)
-        clinics = frozenset(record.get("evaluation") or {}) | _took_part(run)
+        clinics = frozenset(record.get("evaluation") or {}) | run.took_part
         sizes = weights.stat().st_size, len(card)
         return _Offer(run.name, clinics, (sizes[0], record["sha256"]), (sizes[1], hashlib.sha256(card).hexdigest()))
-
-
-def _took_part(run: Run) -> frozenset[str]:
-    """Clinics whose update counted in any round."""
-    found: set[str] = set()
-    for path in run.folder.glob("round-*.json"):
-        found |= set(json.loads(path.read_text()).get("clinics", {}))
-    return frozenset(found)

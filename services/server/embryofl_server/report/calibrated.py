@@ -9,7 +9,6 @@ from embryofl.metrics.calibration import LEAST_IN_ROW, learn, reliability
 from embryofl.metrics.decision import choose_threshold
 
 SPLIT = "validation"
-DEFAULT_THRESHOLD = 0.5
 
 
 def learn_calibration(evaluation: dict[str, Any], settings: RunSettings) -> dict[str, Any] | None:
@@ -47,12 +46,6 @@ def calibration_of(record: dict[str, Any]) -> Calibration | None:
     """The calibration in a `model.json`."""
     found = record.get("calibration")
     return Calibration(found["temperature"], found["intercept"]) if found else None
-
-
-def threshold_of(record: dict[str, Any]) -> float:
-    """The threshold in a `model.json`, of the model's own score; without one, `DEFAULT_THRESHOLD`."""
-    found = record.get("calibration")
-    return float(found["threshold"]) if found else DEFAULT_THRESHOLD
 
 
 def rule_in_words(record: dict[str, Any]) -> str:

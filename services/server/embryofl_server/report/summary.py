@@ -7,11 +7,12 @@ from typing import Any
 from embryofl.gardner import Agreement, added
 from embryofl.metrics import Calibration, ScoreSums
 from embryofl_server.report.across import across_runs
-from embryofl_server.report.calibrated import DEFAULT_THRESHOLD, calibration_of, rule_in_words, threshold_of
+from embryofl_server.report.calibrated import calibration_of, rule_in_words
 from embryofl_server.report.course import course
 from embryofl_server.report.figures import figures
 from embryofl_server.report.shortcuts import shortcuts
 from embryofl_server.report.warnings import warnings
+from embryofl_server.runs.metric_lines import DEFAULT_THRESHOLD, threshold_of
 
 FORMAT = 1
 SPLITS = ("validation", "test")

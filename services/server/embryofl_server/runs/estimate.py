@@ -4,48 +4,19 @@ Traffic follows from the model's size. Time follows from an earlier run of the s
 rough figure, from the clinics' counts of images and the time that one image takes on one processor core.
 """
 
-import statistics
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 from embryofl.messages import RunSettings
 from embryofl.models import recipe
 from embryofl.models.facts import FACTS
-from embryofl_server.runs.jsonlines import JsonLines
-from embryofl_server.runs.log import Run
+from embryofl_server.runs.view import RunView
 
 TRAINING_SHARE = 0.6
 """Of a clinic's labelled images about so many are trained on: a fifth or more each is set aside for validation and test."""
-_NEWEST = 10  # rounds of an earlier run that count
 
 
-@dataclass(frozen=True)
-class Pace:
-    """How fast rounds were: of which run and of how many rounds, the median seconds of a round, and of its slowest
-    clinic's training."""
-
-    run: str
-    rounds: int
-    round_s: float
-    training_s: float
-
-
-def pace_of(run: Run) -> Pace | None:
-    """The pace of a run's newest rounds; None when it has had none."""
-    events = [e for e in JsonLines(run.folder / "events.jsonl").read()[1] if e.get("kind") == "round"][-_NEWEST:]
-    if not events:
-        return None
-    trained: dict[int, float] = {}
-    for line in run.metrics():
-        if line.get("split") == "train":
-            spent = float((line.get("seconds") or {}).get("train", 0.0))
-            trained[line["round"]] = max(spent, trained.get(line["round"], 0.0))
-    training = [trained.get(e["round"], 0.0) for e in events]
-    median = statistics.median(float(e["seconds"]) for e in events)
-    return Pace(run.name, len(events), median, statistics.median(training))
-
-
-def estimate(settings: RunSettings, clinics: dict[str, int | None], earlier: list[Run]) -> dict[str, Any]:
+def estimate(settings: RunSettings, clinics: dict[str, int | None], earlier: Sequence[RunView]) -> dict[str, Any]:
     """Traffic and time of a run.
 
     Parameters
@@ -53,7 +24,7 @@ def estimate(settings: RunSettings, clinics: dict[str, int | None], earlier: lis
     settings : RunSettings
     clinics : dict of str to int or None
         Labelled images of the clinics that would take part; None where not told.
-    earlier : list of Run
+    earlier : sequence of RunView
         The hub's runs, oldest first.
 
     Returns
@@ -80,13 +51,13 @@ def estimate(settings: RunSettings, clinics: dict[str, int | None], earlier: lis
     }
     for run in reversed(earlier):
         before = run.settings
-        pace = pace_of(run) if before.model == settings.model else None
+        pace = run.pace() if before.model == settings.model else None
         if pace is not None:
             more = settings.local_epochs / before.local_epochs * (settings.image_size / before.image_size) ** 2
             round_s = max(0.0, pace.round_s - pace.training_s) + pace.training_s * more
             return found | {
                 "from": "run",
-                "run": pace.run,
+                "run": run.name,
                 "run_rounds": pace.rounds,
                 "scaled": abs(more - 1) > 1e-9,
                 "round_s": round_s,
@@ -107,12 +78,11 @@ def estimate(settings: RunSettings, clinics: dict[str, int | None], earlier: lis
     }
 
 
-def _size(settings: RunSettings, earlier: list[Run]) -> tuple[int, str]:
+def _size(settings: RunSettings, earlier: Sequence[RunView]) -> tuple[int, str]:
     """Bytes of the packed model, and the run it is known from ("": by the model's name)."""
     for run in reversed(earlier):
         before = run.settings
-        weights = run.folder / "model.safetensors"
-        if (before.model, before.grades > 0) == (settings.model, settings.grades > 0) and weights.exists():
-            return weights.stat().st_size, run.name
+        if (before.model, before.grades > 0) == (settings.model, settings.grades > 0) and run.model_bytes:
+            return run.model_bytes, run.name
     facts = FACTS.get(settings.model)
     return (facts.size if facts else 0), ""

@@ -1,10 +1,12 @@
-"""Runs as durable objects: a folder each, with settings, state, events and metrics.
+"""Runs as durable objects: a folder each. All that is written there beside checkpoints and weights goes through `Run`.
 
 runs/run-0001/settings.json   the validated settings
 runs/run-0001/state.json      queued, waiting, running, paused, finished, stopped or failed, with the reason
 runs/run-0001/events.jsonl    what happened, for people
-runs/run-0001/metrics.jsonl   a line a clinic and round, and a pooled one
-runs/run-0001/model.safetensors, model.json   the final model
+runs/run-0001/metrics.jsonl   a line for each clinic and round, and a pooled one
+runs/run-0001/model.safetensors, model.json, results.json, model-card.*   the final model, its results and its card
+
+`view` reads all of it.
 """
 
 import json
@@ -16,7 +18,6 @@ from typing import Any, Literal
 from embryofl.errors import UserError
 from embryofl.files import append, write_atomic
 from embryofl.messages import RunSettings
-from embryofl_server.runs.jsonlines import JsonLines
 
 State = Literal["queued", "waiting", "running", "paused", "finished", "stopped", "failed"]
 OVER = ("finished", "stopped", "failed")
@@ -41,52 +42,25 @@ class Run:
         return state
 
     def set_state(self, state: State, round_: int, reason: str = "") -> None:
-        """Record where the run stands."""
-        record = {"state": state, "round": round_, "reason": reason, "since": time.time()}
-        write_atomic(self.folder / "state.json", json.dumps(record).encode())
+        """Record the run's state and its last complete round."""
+        self.write("state.json", json.dumps({"state": state, "round": round_, "reason": reason, "since": time.time()}))
 
     def event(self, kind: str, **details: Any) -> None:
         """Append to `events.jsonl`."""
-        append(
-            self.folder / "events.jsonl", json.dumps({"time": round(time.time(), 3), "kind": kind, **details}) + "\n"
-        )
-
-    @property
-    def metrics_file(self) -> Path:
-        """`metrics.jsonl`."""
-        return self.folder / "metrics.jsonl"
+        line = json.dumps({"time": round(time.time(), 3), "kind": kind, **details})
+        append(self.folder / "events.jsonl", line + "\n")
 
     def add_metrics(self, lines: list[dict[str, Any]]) -> None:
         """Append to `metrics.jsonl`."""
-        append(self.metrics_file, "".join(json.dumps(x) + "\n" for x in lines))
+        append(self.folder / "metrics.jsonl", "".join(json.dumps(x) + "\n" for x in lines))
 
     def rewrite_metrics(self, lines: list[dict[str, Any]]) -> None:
-        """Write `metrics.jsonl` whole, so that a resumed run has each line once."""
-        write_atomic(self.metrics_file, "".join(json.dumps(x) + "\n" for x in lines).encode())
+        """Replace `metrics.jsonl`, so that a resumed run has each line once."""
+        self.write("metrics.jsonl", "".join(json.dumps(x) + "\n" for x in lines))
 
-    def metrics(self) -> list[dict[str, Any]]:
-        """The lines of `metrics.jsonl`."""
-        return JsonLines(self.metrics_file).read()[1]
-
-
-class NewestMetrics:
-    """The newest metric line of each clinic, split and day of a run, read as the file grows."""
-
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        self._file = JsonLines(run.metrics_file)
-        self._found: dict[tuple[Any, ...], dict[str, Any]] = {}
-
-    def lines(self) -> list[dict[str, Any]]:
-        """In the order in which they came."""
-        anew, lines = self._file.read()
-        if anew:
-            self._found.clear()
-        for line in lines:
-            key = (line.get("clinic"), line.get("split"), line.get("day"))
-            self._found.pop(key, None)
-            self._found[key] = line
-        return list(self._found.values())
+    def write(self, name: str, text: str) -> None:
+        """Replace a file of the run's folder, durably."""
+        write_atomic(self.folder / name, text.encode())
 
 
 class Runs:
@@ -97,7 +71,7 @@ class Runs:
         folder.mkdir(parents=True, exist_ok=True)
 
     def all(self) -> list[Run]:
-        """The runs, oldest first. A folder without a state was cut off while being made and does not count."""
+        """The runs, oldest first. A folder without a state was interrupted while being made and does not count."""
         return [Run(p.name, p) for p in sorted(self._folder.glob("run-*")) if (p / "state.json").exists()]
 
     def create(self, settings: RunSettings) -> Run:
@@ -105,7 +79,7 @@ class Runs:
         number = max((int(p.name.removeprefix("run-")) for p in self._folder.glob("run-*")), default=0) + 1
         run = Run(f"run-{number:04d}", self._folder / f"run-{number:04d}")
         run.folder.mkdir()
-        write_atomic(run.folder / "settings.json", settings.model_dump_json(indent=1).encode())
+        run.write("settings.json", settings.model_dump_json(indent=1))
         return run
 
     def next(self) -> Run | None:
@@ -113,7 +87,7 @@ class Runs:
         return next((r for r in self.all() if r.state["state"] not in (*OVER, "paused")), None)
 
     def current(self) -> Run | None:
-        """The run people mean: the one that is conducted, else the newest."""
+        """The run people mean: the one under way, else the newest."""
         return self.next() or self.latest()
 
     def latest(self) -> Run | None:

@@ -1,13 +1,19 @@
-"""From the clinics' sums to figures: per clinic and pooled, per day and over all days."""
+"""From the clinics' score sums to metric lines: by clinic and pooled, by day and over all days."""
 
 from collections.abc import Iterable
 from typing import Any
 
+from embryofl.metric_names import POOLED
 from embryofl.metrics import ScoreSums, merge
-from embryofl_server.report.calibrated import DEFAULT_THRESHOLD, threshold_of
 
-POOLED = "pooled"
-PERSONAL = "personal_"  # of the clinics' own models: each on its own clinic's patients
+PERSONAL = "personal_"  # of the clinics' personal models: each on its own clinic's patients
+DEFAULT_THRESHOLD = 0.5
+
+
+def threshold_of(record: dict[str, Any]) -> float:
+    """The threshold in a `model.json`, of the model's own score; without one, `DEFAULT_THRESHOLD`."""
+    calibration = record.get("calibration")
+    return float(calibration["threshold"]) if calibration else DEFAULT_THRESHOLD
 
 
 def _lines(round_: int, clinic: str, split: str, sums: ScoreSums, threshold: float) -> list[dict[str, Any]]:
@@ -74,7 +80,7 @@ def best_round(lines: Iterable[dict[str, Any]], before: Best | None = None) -> B
 
 
 def final_lines(record: dict[str, Any]) -> list[dict[str, Any]]:
-    """Metric lines of the closing evaluation (`model.json`), at the threshold that was fixed on validation patients."""
+    """Metric lines of the final evaluation (`model.json`), at the threshold that was fixed on validation patients."""
     lines = []
     for split in ("validation", "test"):
         sums = {n: ScoreSums.from_dict(c[split]) for n, c in record["evaluation"].items() if c.get(split)}

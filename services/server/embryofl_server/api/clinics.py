@@ -1,0 +1,78 @@
+"""The API for clinics, through the gateway: enrolment, membership, uploads; and the gateway's question about downloads."""
+
+import errno
+import logging
+from typing import Any
+
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
+
+from embryofl.membership import Enrolment, KeyChange, LeaveRequest, StatusRequest
+from embryofl_server.api.deps import Address, CurrentHub, rate_limited
+from embryofl_server.federation.blobs import BadUrl, UploadRefused
+
+log = logging.getLogger("embryofl.api")
+router = APIRouter()
+_TO_JOIN = Depends(rate_limited("join", "Too many rejected attempts to join; try again in a minute."))
+_STRANGERS = Depends(rate_limited("strangers", "Too many requests from strangers; try again in a minute."))
+
+
+@router.post("/v1/enrol", dependencies=[_TO_JOIN])
+def enrol(request: Enrolment, hub: CurrentHub) -> dict[str, Any]:
+    """Join with an invite."""
+    return hub.membership.enrol(request)
+
+
+@router.post("/v1/standing", dependencies=[_STRANGERS])
+def standing(question: StatusRequest, hub: CurrentHub, address: Address = "") -> dict[str, Any]:
+    """How a clinic's membership stands, and the finished model that it may fetch."""
+    found = hub.membership.standing(question, address[:100])
+    offer = hub.finished.offer(found.name) if found.state == "enrolled" else None
+    return found.model_copy(update={"finished": offer}).model_dump()
+
+
+@router.post("/v1/leave", dependencies=[_STRANGERS])
+def leave(request: LeaveRequest, hub: CurrentHub) -> dict[str, str]:
+    """Leave the federation."""
+    hub.membership.leave(request)
+    return {"state": "left"}
+
+
+@router.post("/v1/key", dependencies=[_STRANGERS])
+def change_key(request: KeyChange, hub: CurrentHub) -> dict[str, str]:
+    """Replace a clinic's key."""
+    hub.membership.change_key(request)
+    return {"state": "changed"}
+
+
+@router.put("/v1/update/{name}")
+async def update(request: Request, hub: CurrentHub) -> Response:
+    """Upload an update to a signed URL."""
+    try:
+        path = hub.urls.check("PUT", f"{request.url.path}?{request.url.query}")
+        length = request.headers.get("content-length", "")
+        await hub.uploads.receive(path, int(length) if length.isdecimal() else None, request.stream())
+    except BadUrl as exc:
+        raise HTTPException(403, f"This upload address is not valid ({exc}).") from None
+    except UploadRefused as exc:
+        raise HTTPException(exc.status, str(exc)) from None
+    except OSError as exc:  # the clinic tries again until its deadline
+        log.error("an update cannot be stored: %s", exc.strerror)
+        raise HTTPException(507 if exc.errno == errno.ENOSPC else 500, "The hub cannot store it now.") from None
+    # Closed, so that its buffers (a megabyte) are free before the round closes.
+    return Response(status_code=201, headers={"Connection": "close"})
+
+
+@router.get("/internal/authorise")
+def authorise(request: Request, hub: CurrentHub) -> Response:
+    """Whether a signed download may go ahead (asked by the gateway)."""
+    try:
+        hub.urls.check("GET", request.headers.get("x-forwarded-uri", ""))
+    except BadUrl as exc:
+        raise HTTPException(403, f"This download address is not valid ({exc}).") from None
+    return Response(status_code=204)
+
+
+@router.get("/healthz")
+def health() -> dict[str, str]:
+    """Whether the server answers."""
+    return {"status": "ok"}

@@ -1,0 +1,238 @@
+"""Runs one after another: queueing, starting, pausing, resuming and stopping them, and the thread that conducts them."""
+
+import contextlib
+import logging
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from embryofl.errors import UserError
+from embryofl.messages import RunSettings
+from embryofl.wire import Layout, WireError
+from embryofl_server.federation import final_model
+from embryofl_server.federation.checkpoint import Checkpoints
+from embryofl_server.federation.lifeline import Halted, RunContext
+from embryofl_server.federation.loop import RoundLoop
+from embryofl_server.federation.run_settings import check_settings
+from embryofl_server.runs.log import OVER, Run, Runs, State
+
+log = logging.getLogger("embryofl.hub")
+
+
+class Conductor:
+    """Conducts a hub's runs.
+
+    Parameters
+    ----------
+    runs : Runs
+    context : RunContext
+        What each run works with.
+    weights : Path
+        Folder of the global models.
+    keep_checkpoints : int
+        How many rounds' weights of a run are kept.
+    """
+
+    def __init__(self, runs: Runs, context: RunContext, weights: Path, keep_checkpoints: int) -> None:
+        self._runs, self._context, self._weights, self._keep = runs, context, weights, keep_checkpoints
+        self._halt, self._wake, self._closing = threading.Event(), threading.Event(), False
+        self._requests: dict[str, tuple[State, str]] = {}  # of a run: the state it is to take, and who asked for it
+        self._order = threading.Lock()  # between the API's threads
+        self._thread = threading.Thread(target=self._conduct, name="conductor", daemon=True)
+
+    def start(self) -> None:
+        """Begin; an unfinished run is resumed at once."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop between two steps; the run under way is resumed at the next start."""
+        with self._order:
+            self._closing = True
+            self._halt.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=5)
+
+    # -- what the coordinator may ask -------------------------------------------------------------------------------
+    def queue(self, values: dict[str, Any], initial: str = "", by: str = "") -> Run:
+        """Queue a run; `min_clinics` defaults to all enrolled clinics. It begins when those before it are over.
+
+        Raises
+        ------
+        UserError
+            When settings, model, strategy or the initial weights cannot be used.
+        """
+        values = {"min_clinics": max(1, len(self._context.store.admitted())), **values}
+        settings = check_settings(values, any_model=bool(initial))
+        with self._order:
+            run = self._runs.create(settings)
+            try:
+                self._save_initial_model(run, settings, initial)
+            except UserError:
+                shutil.rmtree(run.folder)
+                raise
+            run.set_state("queued", 0)
+        self._context.audit("run_started", run=run.name, settings=settings.model_dump(), by=by)
+        self._wake.set()
+        return run
+
+    def stop(self, name: str = "", by: str = "") -> Run:
+        """Stop a run for good, by default the one under way; its last complete round is kept.
+
+        Raises
+        ------
+        UserError
+            When there is no such run, or it is over.
+        """
+        return self._interrupt(name, "stopped", by, "stop")
+
+    def pause(self, name: str = "", by: str = "") -> Run:
+        """Pause a run, by default the one under way. The interrupted round is repeated when it is resumed.
+
+        Raises
+        ------
+        UserError
+            When there is no such run, or it is over or paused.
+        """
+        return self._interrupt(name, "paused", by, "pause")
+
+    def _interrupt(self, name: str, state: State, by: str, verb: str) -> Run:
+        run = self._runs.get(name) if name else self._runs.current()
+        now = run.state["state"] if run else ""
+        if run is None or (now in OVER and not name):
+            raise UserError(f"No run is under way, so there is nothing to {verb}.")
+        if now in OVER or now == state:
+            raise UserError(f"{run.name} is {now}, so there is nothing to {verb}.")
+        with self._order:
+            if run == self._runs.next():
+                self._requests[run.name] = (state, by)
+                self._halt.set()
+                self._wake.set()
+            else:
+                self._set_interrupted(run, state, by)
+        return run
+
+    def resume(self, name: str = "", by: str = "") -> Run:
+        """Queue a paused run again, by default the newest paused one. It resumes after its last complete round.
+
+        Raises
+        ------
+        UserError
+            When there is no such run, or it is not paused.
+        """
+        paused = [r for r in self._runs.all() if r.state["state"] == "paused"]
+        run = self._runs.get(name) if name else (paused[-1] if paused else None)
+        if run is None:
+            raise UserError("No run is paused, so there is nothing to resume.")
+        if run not in paused:
+            raise UserError(f"{run.name} is {run.state['state']}, not paused.")
+        run.set_state("queued", run.state["round"])
+        self._context.audit("run_continued", run=run.name, by=by)
+        self._wake.set()
+        return run
+
+    @contextlib.contextmanager
+    def between_runs(self, then: str) -> Iterator[None]:
+        """Do something that no run may be under way for; none begins meanwhile.
+
+        Raises
+        ------
+        UserError
+            While a run is under way; it ends with `then`.
+        """
+        with self._order:
+            run = self._runs.next()
+            if run is not None:
+                raise UserError(f"{run.name} is under way. {then}")
+            yield
+
+    # -- the thread -------------------------------------------------------------------------------------------------
+    def _conduct(self) -> None:
+        while not self._closing:
+            run = self._runs.next()
+            if run is None:
+                self._wake.wait()
+                self._wake.clear()
+                continue
+            try:
+                self._conduct_run(run)
+            except Exception:  # a defect of ours: the run's state reports it, the hub stays up
+                log.exception("%s failed", run.name)
+                self._end(run, "failed", "Internal error in the hub. See the hub's log for details.")
+
+    def _conduct_run(self, run: Run) -> None:
+        try:
+            with self._order:
+                if self._closing or run.name in self._requests:
+                    raise Halted
+                self._halt.clear()  # set for a run that ended just when it was to be stopped
+            log.info("%s: %s", run.name, run.settings.model_dump_json())
+            run.set_state("running", run.state["round"])
+            reason = RoundLoop(self._context, run, self._checkpoints(run), self._halt).execute()
+            self._end(run, "finished", reason)
+        except Halted:
+            with self._order:
+                if run.name in self._requests:
+                    self._set_interrupted(run, *self._requests[run.name])
+        except UserError as exc:
+            self._end(run, "failed", str(exc))
+        finally:
+            self._requests.pop(run.name, None)
+
+    def _set_interrupted(self, run: Run, state: State, by: str) -> None:
+        if state == "paused":
+            run.set_state("paused", run.state["round"], "Paused by the coordinator.")
+            self._context.audit("run_paused", run=run.name, round=run.state["round"], by=by)
+            log.info("%s paused", run.name)
+        else:
+            self._end(run, state, "Stopped by the coordinator.", by)
+
+    def _end(self, run: Run, state: State, reason: str, by: str = "") -> None:
+        if state != "finished":
+            self._keep_model(run, state, reason)
+        run.set_state(state, run.state["round"], reason)
+        self._context.audit("run_ended", run=run.name, state=state, reason=reason, **({"by": by} if by else {}))
+        log.info("%s %s %s", run.name, state, reason)
+
+    # -- models -----------------------------------------------------------------------------------------------------
+    def _checkpoints(self, run: Run) -> Checkpoints:
+        return Checkpoints(run.folder, self._weights / run.name, self._keep)
+
+    def _save_initial_model(self, run: Run, settings: RunSettings, initial: str) -> None:
+        """Round 0. Made in a process of its own, so that the hub never holds PyTorch."""
+        path = Path(initial) if initial else run.folder / "initial.safetensors"
+        if not initial:
+            options = [settings.model, settings.pretrained, str(settings.seed), "1" if settings.grades else "0"]
+            command = [sys.executable, "-m", "embryofl.models.initial", *options, str(path)]
+            made = subprocess.run(command, capture_output=True, text=True, check=False)
+            if made.returncode:
+                error = made.stderr.strip().splitlines() or [f"exit code {made.returncode}"]
+                raise UserError(f"The initial {settings.model} could not be made: {error[-1]}")
+        try:
+            packed = np.fromfile(path, np.uint8)
+            Layout.parse(packed.data).check(packed)
+        except (OSError, WireError) as exc:
+            raise UserError(
+                f"The initial weights {path} cannot be used ({exc}). Expected a safetensors file written by EmbryoFL."
+            ) from exc
+        self._checkpoints(run).save(0, packed, {"clinics": {}, "refused": {}, "initial": initial or settings.model})
+        if not initial:
+            path.unlink()
+
+    def _keep_model(self, run: Run, state: State, reason: str) -> None:
+        """The model of the last complete round, for a run that was stopped or has failed."""
+        try:
+            checkpoints = self._checkpoints(run)
+            model = checkpoints.latest()
+            if model is not None and model.round and not (run.folder / "model.json").exists():
+                incomplete = f"The run {'was stopped' if state == 'stopped' else 'has failed'}. {reason}"
+                clinics = self._context.store.clinics()
+                final_model.write_model(run, model, checkpoints, clinics, incomplete=incomplete)
+        except (OSError, UserError) as exc:
+            log.error("%s: its last model cannot be written (%s); its checkpoint is kept", run.name, exc)
