@@ -95,7 +95,7 @@ class ClinicStore:
     def __init__(self, path: Path) -> None:
         self._lock = threading.RLock()  # what is read to decide on a change is read under it too
         self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        schema.bring_up_to_date(self._db, path)
+        schema.prepare(self._db, path)
         path.chmod(0o600)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")

@@ -1,12 +1,12 @@
-"""One archive of a hub's whole state, made while the hub works, and the way back.
+"""Back up a hub's state into one archive while the hub is running, and restore it.
 
-A tar file: `embryofl-backup.json` first (what it is, and the version of the state), then the state's files under the
-names they have below the state folder (`weights/` wherever it is kept), and `SHA256SUMS` last: an archive that was cut off
-or changed is refused whole.
+The archive is a tar file: `embryofl-backup.json` first (format and state version), then the state's files under their names
+below the state folder (`weights/` wherever it is kept), and `SHA256SUMS` last, so that an archive that was cut off or
+changed is refused.
 
-The hub need not stand still. Files are replaced whole or only added to, so what decides is the order: the database before
-the audit log (a log may be ahead of its head, not behind), and each round's record together with its weights, newest
-first, before pruning can come to them. What a run had in hand is done again after a restore, as after a kill.
+The hub may keep running because files are replaced atomically or only appended to. The order matters: the database before
+the audit log (the log may be ahead of its head, never behind), and each round's record with its weights, newest first,
+before pruning removes them. After a restore the interrupted round is repeated, as after a kill.
 """
 
 import contextlib
@@ -16,6 +16,7 @@ import json
 import os
 import shutil
 import sqlite3
+import sys
 import tarfile
 import tempfile
 import time
@@ -33,13 +34,13 @@ from embryofl_server.state import schema
 FORMAT = 1
 MANIFEST, SUMS, DATABASE = "embryofl-backup.json", "SHA256SUMS", "clinics.db"
 _TOP = (MANIFEST, SUMS, DATABASE, "audit.jsonl", "last_seen.json", "identity", "runs", "weights")
-_LINES = (".jsonl",)  # files that are added to: taken up to their last whole line
+_LINES = (".jsonl",)  # append-only files: read up to their last complete line
 _CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What an archive holds: runs, clinics, files and bytes."""
+    """Counts of an archive: runs, clinics, files and bytes."""
 
     runs: int
     clinics: int
@@ -48,7 +49,7 @@ class Contents:
 
 
 class _Writer:
-    """Files into a tar stream, each with its SHA-256 remembered."""
+    """Writes files into a tar stream and records the SHA-256 of each."""
 
     def __init__(self, out: BinaryIO) -> None:
         self._tar = tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT)  # noqa: SIM115
@@ -56,11 +57,11 @@ class _Writer:
         self.size = 0
 
     def data(self, name: str, data: bytes, mode: int = 0o600) -> None:
-        """A file from memory."""
+        """Add a file from memory."""
         self.stream(name, io.BytesIO(data), len(data), mode)
 
     def stream(self, name: str, file: BinaryIO, size: int, mode: int) -> None:
-        """A file of which `size` bytes are read."""
+        """Add the first `size` bytes of a file."""
         entry = tarfile.TarInfo(name)
         entry.size, entry.mode, entry.mtime = size, mode & 0o777, int(time.time())
         reader = _Hashing(file)
@@ -70,39 +71,38 @@ class _Writer:
         self.size += size
 
     def close(self) -> int:
-        """Write the sums and end the archive; returns the number of files."""
+        """Write the checksums and close the archive; returns the number of files."""
         self.data(SUMS, json.dumps(self._sums, indent=1).encode())
         self._tar.close()
         return len(self._sums)
 
 
 class _Hashing:
-    """Hashes what is read through it."""
+    """A readable file that hashes what passes through it."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self.digest = file, hashlib.sha256()
 
     def read(self, size: int = -1) -> bytes:
-        """As a file's."""
+        """Read and hash up to `size` bytes."""
         data = self._file.read(size)
         self.digest.update(data)
         return data
 
 
-# -- making -------------------------------------------------------------------------------------------------------------
 def write_backup(settings: HubSettings, out: BinaryIO) -> Contents:
     """Write a hub's state as an archive.
 
     Raises
     ------
     UserError
-        When there is no hub at the settings' state folder.
+        If the state folder of the settings is not a hub's.
     """
     state = settings.state_dir
     if not (state / DATABASE).exists():
-        raise UserError(f"There is no hub's state in {state}. Expected a hub's: set EMBRYOFL_STATE_DIR.")
+        raise UserError(f"{state} is not a hub's state folder. Set EMBRYOFL_STATE_DIR to one.")
     writer = _Writer(out)
-    manifest = {"format": FORMAT, "schema": schema.CURRENT, "version": version("embryofl-server"), "made": time.time()}
+    manifest = {"format": FORMAT, "schema": schema.VERSION, "version": version("embryofl-server"), "made": time.time()}
     writer.data(MANIFEST, json.dumps(manifest).encode())
     writer.data(DATABASE, _snapshot(state / DATABASE))
     for name in ("audit.jsonl", "last_seen.json"):
@@ -117,7 +117,7 @@ def write_backup(settings: HubSettings, out: BinaryIO) -> Contents:
 
 
 def _snapshot(path: Path) -> bytes:
-    """A consistent copy of the database, whoever is writing to it."""
+    """A consistent copy of the database, even while it is being written to."""
     with (
         contextlib.closing(sqlite3.connect(path, timeout=30)) as source,
         contextlib.closing(sqlite3.connect(":memory:")) as copy,
@@ -132,7 +132,7 @@ def _count_clinics(path: Path) -> int:
 
 
 def _add(writer: _Writer, path: Path, name: str) -> bool:
-    """Add a file if it is (still) there."""
+    """Add a file if it (still) exists."""
     try:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
@@ -144,7 +144,7 @@ def _add(writer: _Writer, path: Path, name: str) -> bool:
 
 
 def _whole_lines(file: BinaryIO, size: int) -> int:
-    """Bytes up to the end of the last whole line; the file is at its beginning afterwards."""
+    """Bytes up to the end of the last complete line; leaves the file at its start."""
     end, block = size, 1 << 16
     while end > 0:
         begin = max(0, end - block)
@@ -162,7 +162,7 @@ def _add_run(writer: _Writer, run: Path, weights: Path) -> None:
     name = f"runs/{run.name}"
     for record in sorted(run.glob("round-*.json"), reverse=True):
         state, packed = record.with_suffix(".state"), weights / f"{record.stem}.safetensors"
-        _add(writer, packed, f"weights/{run.name}/{packed.name}")  # of older rounds there is none any more
+        _add(writer, packed, f"weights/{run.name}/{packed.name}")  # pruned for older rounds
         _add(writer, state, f"{name}/{state.name}")
         _add(writer, record, f"{name}/{record.name}")
     for path in sorted(run.iterdir()):
@@ -171,28 +171,27 @@ def _add_run(writer: _Writer, run: Path, weights: Path) -> None:
             _add(writer, path, f"{name}/{path.name}")
 
 
-# -- going back ---------------------------------------------------------------------------------------------------------
 def read_backup(settings: HubSettings, source: BinaryIO) -> Contents:
-    """Put an archive's state into the settings' (empty) state folder. Nothing is touched before all of it was checked.
+    """Restore an archive into the (empty) state folder of the settings. The archive is checked completely first.
 
     Raises
     ------
     UserError
-        When there is a hub's state already, or the archive is none, damaged, or of a newer version.
+        If the folder already holds a hub's state, or the archive is foreign, damaged or of another version.
     """
     state = settings.state_dir
-    there = [n for n in (DATABASE, "audit.jsonl", "identity/ca.key", "runs") if (state / n).exists()]
-    if there:
+    existing = [n for n in (DATABASE, "audit.jsonl", "identity/ca.key", "runs") if (state / n).exists()]
+    if existing:
         raise UserError(
-            f"{state} holds a hub's state already ({', '.join(there)}). Expected an empty folder, so that nothing is "
-            "overwritten: move it away first."
+            f"{state} already holds a hub's state ({', '.join(existing)}). Expected an empty folder, so that nothing is "
+            "overwritten. Move the old state away first."
         )
     state.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(dir=state, prefix=".restore-"))
     try:
         names = _unpack(source, staging)
         order = sorted(n for n in names if n not in (MANIFEST, SUMS, DATABASE))
-        for name in [*order, DATABASE]:  # last: a state without its database is refused, not taken for a new one
+        for name in [*order, DATABASE]:  # last: the hub refuses a state without its database
             _put(staging / name, _place(settings, name))
         size = sum((staging / n).stat().st_size for n in names)
         runs = {PurePosixPath(n).parts[1] for n in names if n.startswith("runs/")}
@@ -212,14 +211,14 @@ def _put(source: Path, target: Path) -> None:
 
 
 def _unpack(source: BinaryIO, staging: Path) -> list[str]:
-    """Into `staging`, checked; returns the names."""
-    found: dict[str, str] = {}
+    """Extract into `staging` and check; returns the names."""
+    digests: dict[str, str] = {}
     try:
         with tarfile.open(fileobj=source, mode="r|") as tar:
             for entry in tar:
-                if not found and entry.name != MANIFEST:
-                    raise UserError(f"The archive begins with {entry.name!r}, expected was {MANIFEST}. {_OTHER}")
-                found[entry.name] = _take(tar, entry, staging)
+                if not digests and entry.name != MANIFEST:
+                    raise UserError(f"The archive begins with {entry.name!r} instead of {MANIFEST}. {_OTHER}")
+                digests[entry.name] = _extract(tar, entry, staging)
                 if entry.name == MANIFEST:
                     _check_manifest((staging / MANIFEST).read_bytes())
     except (tarfile.TarError, EOFError, OSError) as exc:
@@ -227,22 +226,22 @@ def _unpack(source: BinaryIO, staging: Path) -> list[str]:
     try:
         sums = json.loads((staging / SUMS).read_text())
     except (OSError, ValueError):
-        raise UserError(f"The archive has no end: it was cut off. {_OTHER}") from None
-    wrong = sorted(set(sums) ^ (set(found) - {SUMS}) | {n for n, digest in sums.items() if found.get(n) != digest})
+        raise UserError(f"The archive is incomplete. {_OTHER}") from None
+    wrong = sorted(set(sums) ^ (set(digests) - {SUMS}) | {n for n, digest in sums.items() if digests.get(n) != digest})
     if wrong:
         raise UserError(f"The archive is damaged: {', '.join(wrong[:5])}. {_OTHER}")
-    return list(found)
+    return list(digests)
 
 
-_OTHER = "Expected was a whole file that `make backup` wrote: take another backup."
+_OTHER = "Expected a complete file written by `make backup`. Use another backup."
 
 
-def _take(tar: tarfile.TarFile, entry: tarfile.TarInfo, staging: Path) -> str:
-    """One file; returns its SHA-256. Whatever a stranger could have put into an archive is not followed."""
+def _extract(tar: tarfile.TarFile, entry: tarfile.TarInfo, staging: Path) -> str:
+    """Extract one file and return its SHA-256. Only regular files at known paths: the archive may be hostile."""
     path = PurePosixPath(entry.name)
     parts = path.parts
     if not entry.isreg() or path.is_absolute() or ".." in parts or not parts or parts[0] not in _TOP or len(parts) > 4:
-        raise UserError(f"The archive holds {entry.name!r}, which is no part of a hub's state. {_OTHER}")
+        raise UserError(f"The archive holds {entry.name!r}, which is not part of a hub's state. {_OTHER}")
     target = staging / entry.name
     target.parent.mkdir(parents=True, exist_ok=True)
     file = tar.extractfile(entry)
@@ -260,20 +259,18 @@ def _check_manifest(data: bytes) -> None:
         manifest = json.loads(data)
         form, its_schema = int(manifest["format"]), int(manifest["schema"])
     except (ValueError, KeyError, TypeError):
-        raise UserError(f"The archive does not say what it is. {_OTHER}") from None
-    if form > FORMAT or its_schema > schema.CURRENT:
+        raise UserError(f"The archive's {MANIFEST} is damaged. {_OTHER}") from None
+    if (form, its_schema) != (FORMAT, schema.VERSION):
         raise UserError(
-            f"The archive is of a newer EmbryoFL (state version {its_schema}); this one knows versions up to "
-            f"{schema.CURRENT}. Install that version or a newer one, then restore."
+            f"The archive is of another EmbryoFL (state version {its_schema}). This one restores version "
+            f"{schema.VERSION} only. Install the EmbryoFL that wrote the archive, then restore."
         )
 
 
 @contextlib.contextmanager
 def opened_for_writing(path: str) -> Iterator[BinaryIO]:
-    """The archive's file, readable by its owner only and there only when it is whole; "-" is standard output."""
+    """The archive's file, readable by its owner only and created only when complete; "-" is standard output."""
     if path == "-":
-        import sys
-
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
@@ -285,11 +282,9 @@ def opened_for_writing(path: str) -> Iterator[BinaryIO]:
 def opened_for_reading(path: str) -> Iterator[BinaryIO]:
     """The archive's file; "-" is standard input."""
     if path == "-":
-        import sys
-
         yield sys.stdin.buffer
         return
     if not Path(path).is_file():
-        raise UserError(f"There is no file {path}. Expected one that `make backup` wrote.")
+        raise UserError(f"{path} is not a file. Expected an archive written by make backup.")
     with Path(path).open("rb") as file:
         yield file
