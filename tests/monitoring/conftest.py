@@ -2,11 +2,13 @@
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from embryofl.messages import RunSettings
 from embryofl.metrics import ScoreSums
@@ -49,7 +51,6 @@ class FilledHub:
         self.service = Hub(HubSettings(state_dir=self.folder, superlink_address="127.0.0.1:9"))
         presence = self.service.presence
         presence.look, presence.every_s = lambda: {n: n in self.online for n in self.names}, 0.0
-        self.registry = self.service.exporter.registry()
 
     def restart(self) -> None:
         """A new process on the same store."""
@@ -110,20 +111,20 @@ class FilledHub:
 
     def samples(self) -> dict[str, float]:
         """All samples: `name{label="value",...}` to value."""
-        return read(self.registry)
+        return {
+            s.name + "{" + ",".join(f'{k}="{v}"' for k, v in sorted(s.labels.items())) + "}": s.value
+            for s in self.scrape()
+        }
+
+    def scrape(self) -> list[Sample]:
+        """What a scrape gets, read up to now."""
+        self.service.exporter.refresh()
+        families = text_string_to_metric_families(self.service.exporter.text().decode())
+        return [sample for family in families for sample in family.samples]
 
     def value(self, name: str, **labels: str) -> float | None:
         """One sample."""
-        return self.registry.get_sample_value(name, labels)
-
-
-def read(registry: CollectorRegistry) -> dict[str, float]:
-    """Everything a registry exports."""
-    return {
-        s.name + "{" + ",".join(f'{k}="{v}"' for k, v in sorted(s.labels.items())) + "}": s.value
-        for family in registry.collect()
-        for s in family.samples
-    }
+        return next((s.value for s in self.scrape() if s.name == name and s.labels == labels), None)
 
 
 @pytest.fixture
@@ -147,14 +148,10 @@ def hub(make_hub):
 
 @pytest.fixture
 def catalogue():
-    """Name of each exported metric to its labels, in order."""
+    """Name of each metric among samples to its labels, in order."""
 
-    def of(registry: CollectorRegistry) -> dict[str, tuple[str, ...]]:
-        return {
-            re.sub(r"_(bucket|count|sum)$", "", s.name): tuple(k for k in s.labels if k != "le")
-            for family in registry.collect()
-            for s in family.samples
-        }
+    def of(samples: Iterable[Sample]) -> dict[str, tuple[str, ...]]:
+        return {re.sub(r"_(bucket|count|sum)$", "", s.name): tuple(k for k in s.labels if k != "le") for s in samples}
 
     return of
 

@@ -226,7 +226,7 @@ def test_what_a_clinic_told_becomes_no_label_of_its_own_making(make_hub):
 
 def test_labels_are_clinic_names_and_fixed_words(hub, catalogue):
     hub.finish(hub.run(2, refuse={2: {"bert": "late"}}))
-    labels = {label for names in catalogue(hub.registry).values() for label in names}
+    labels = {label for names in catalogue(hub.scrape()).values() for label in names}
     assert not labels & {"patient", "image", "file", "embryo", "path"}
     assert hub.value("embryofl_clinic_device_info", clinic="anna", device="cuda") == 1
 

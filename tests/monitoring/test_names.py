@@ -66,7 +66,7 @@ def exported(hub, catalogue):
     hub.finish(hub.run(3, refuse={2: {"bert": "late"}}))
     metrics = TrainerMetrics("anna")
     metrics.progress(1, 2, 0.5)
-    found = catalogue(hub.registry) | catalogue(make_registry(metrics))
+    found = catalogue(hub.scrape()) | catalogue(s for f in make_registry(metrics).collect() for s in f.samples)
     return {name: labels for name, labels in found.items() if name not in PROCESS}
 
 

@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from embryofl_server.monitor.presence import LastSeen
+from embryofl_server.federation.superlink import LinkLost
+from embryofl_server.monitor.presence import Presence
 from embryofl_server.runs.jsonlines import JsonLines
 
 
@@ -42,9 +43,25 @@ def test_another_beginning_starts_anew(tmp_path, text):
     assert anew and len(lines) == text.count("\n")
 
 
-def test_times_of_being_seen_are_kept(tmp_path):
+def test_last_seen_times_outlive_a_restart_and_a_damaged_file(tmp_path):
     path = tmp_path / "last_seen.json"
-    at = LastSeen(path).note(["anna"])["anna"]
-    assert LastSeen(path).note([]) == {"anna": at}
+    online, seen = Presence(lambda: {"anna": True, "bert": False}, path).now()
+    assert online == {"anna": True, "bert": False} and set(seen) == {"anna"}
+    assert Presence(dict, path).now() == ({}, seen)
     path.write_text("damaged")
-    assert LastSeen(path).note([]) == {}
+    assert Presence(dict, path).now() == ({}, {})
+
+
+def test_superlink_that_does_not_reply_is_told_apart_from_nobody_online(tmp_path):
+    def away():
+        raise LinkLost("away")
+
+    assert Presence(away, tmp_path / "last_seen.json").now() == (None, {})
+
+
+def test_superlink_is_asked_once_for_all_who_want_to_know(tmp_path):
+    asked = []
+    presence = Presence(lambda: asked.append(1) or {}, tmp_path / "last_seen.json")
+    for _ in range(5):
+        presence.now()
+    assert len(asked) == 1

@@ -165,7 +165,7 @@ class TrainerMetrics:
             out.counter(
                 "embryofl_trainer_phase_seconds_total", "Time spent on each part of the work.", spent, phase=name
             )
-        return iter(out)
+        return out.collect()
 
 
 class _TimedPixels:

@@ -64,5 +64,6 @@ class Families:
             buckets.append((bound, float(below)))
         self._families[name] = HistogramMetricFamily(name, text, buckets=buckets, sum_value=total), ()
 
-    def __iter__(self) -> Iterator[Family]:
+    def collect(self) -> Iterator[Family]:
+        """All families, as a collector gives them."""
         return (family for family, _ in self._families.values())

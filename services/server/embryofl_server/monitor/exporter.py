@@ -10,13 +10,12 @@ into text by a thread when they have changed (`REFRESH_S`), so that a scrape of 
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
-from prometheus_client.metrics_core import Metric as Family
 
 from embryofl.exposition import Families
 from embryofl_server.members.tunnel import Tunnel
@@ -28,60 +27,6 @@ from embryofl_server.settings import HubSettings
 log = logging.getLogger("embryofl.exporter")
 
 REFRESH_S = 2.0
-
-
-class HubCollector:
-    """Gathers a hub's metrics.
-
-    Parameters
-    ----------
-    overview : Overview
-    hub : HubItself
-    """
-
-    def __init__(self, overview: Overview, hub: HubItself) -> None:
-        self._overview, self._hub = overview, hub
-        self._lock = threading.Lock()  # scrapes may overlap
-        self._stored: tuple[Any, Families] = (None, Families())
-
-    def collect(self) -> Iterator[Family]:
-        """All families, as of now (called by a registry)."""
-        self.refresh()
-        return iter([*self.live(), *self.stored()])
-
-    def refresh(self) -> bool:
-        """Read what is new in the runs' files; whether `stored` has changed."""
-        with self._lock:
-            views = self._overview.views
-            runs, current, members = views.all(), views.current(), list(self._overview.now().members)
-            key = ([(run.name, run.version) for run in runs], current and current.name, members)
-            if self._stored[0] == key:
-                return False
-            self._stored = (key, stored_metrics(runs, current, members))
-            return True
-
-    def stored(self) -> list[Family]:
-        """What the runs' files said at the last `refresh`."""
-        return list(self._stored[1])
-
-    def live(self) -> list[Family]:
-        """What changes by the second."""
-        with self._lock:
-            out, now = Families(), self._overview.now()
-            self._hub.add(out)
-            add_round(out, now)
-            add_clinics(out, now)
-            return list(out)
-
-
-class _StaticCollector:
-    """Families as a registry would give them."""
-
-    def __init__(self, give: Callable[[], list[Family]]) -> None:
-        self._give = give
-
-    def collect(self) -> list[Family]:
-        return self._give()
 
 
 class Exporter:
@@ -96,29 +41,30 @@ class Exporter:
 
     def __init__(self, settings: HubSettings, overview: Overview, tunnel: Tunnel) -> None:
         self._address = settings.metrics_host, settings.metrics_port
-        self._collector = HubCollector(overview, HubItself(settings.state_dir, tunnel))
+        self._overview, self._hub = overview, HubItself(settings.state_dir, tunnel)
+        self._process = CollectorRegistry(auto_describe=False)
+        ProcessCollector(registry=self._process)
+        self._lock = threading.Lock()  # scrapes may overlap
+        self._stored: tuple[Any, bytes] = (None, b"")
         self._server: ThreadingHTTPServer | None = None
         self._closing = threading.Event()
-        self._stored_text = b""
-        self._live = CollectorRegistry(auto_describe=False)
-        ProcessCollector(registry=self._live)
-        self._live.register(_StaticCollector(self._collector.live))
-
-    def registry(self) -> CollectorRegistry:
-        """A registry of its own, for a reader that wants samples and not text."""
-        registry = CollectorRegistry(auto_describe=False)
-        ProcessCollector(registry=registry)
-        registry.register(self._collector)
-        return registry
 
     def text(self) -> bytes:
         """What a scrape gets."""
-        return generate_latest(self._live) + self._stored_text
+        with self._lock:
+            live, now = Families(), self._overview.now()
+            self._hub.add(live)
+            add_round(live, now)
+            add_clinics(live, now)
+        return generate_latest(self._process) + generate_latest(live) + self._stored[1]
 
     def refresh(self) -> None:
-        """Bring the part from the runs' files up to date."""
-        if self._collector.refresh():
-            self._stored_text = generate_latest(_StaticCollector(self._collector.stored))
+        """Bring the part that comes from the runs' files up to date."""
+        views, members = self._overview.views, list(self._overview.now().members)
+        runs, current = views.all(), views.current()
+        key = ([(run.name, run.version) for run in runs], current and current.name, members)
+        if self._stored[0] != key:
+            self._stored = (key, generate_latest(stored_metrics(runs, current, members)))
 
     def start(self) -> None:
         """Listen. A port that is taken is logged and does not keep the hub from its work."""

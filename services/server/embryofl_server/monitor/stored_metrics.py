@@ -8,7 +8,7 @@ from embryofl.exposition import Families
 from embryofl.metric_names import ALL_DAYS, CLINIC_PHASES, POOLED, ROUND_BUCKETS_S, THRESHOLDS, UPDATE_RESULTS
 from embryofl.metrics import CALIBRATION_BINS, CENTRES, ScoreSums, nearest_edge
 from embryofl_server.runs.log import OVER
-from embryofl_server.runs.tallies import Totals
+from embryofl_server.runs.tallies import Counts
 from embryofl_server.runs.view import RunView
 
 RUNS_SHOWN = 20
@@ -16,12 +16,17 @@ RUNS_SHOWN = 20
 
 def stored_metrics(runs: list[RunView], current: RunView | None, enrolled: Iterable[str]) -> Families:
     """All of them. Clinics that have not done anything yet count 0."""
-    out, totals = Families(), Totals()
+    out, counts = Families(), Counts()
+    rejected_at: dict[str, tuple[float, str]] = {}
     for run in runs:
-        totals.add(run.totals)
+        counts.update(run.counts())
+        rejected_at.update(run.rejected_at())
     _add_runs(out, runs)
-    _add_rounds(out, totals, current)
-    _add_replies(out, totals, enrolled)
+    _add_rounds(out, counts, current)
+    _add_replies(out, counts, enrolled)
+    for clinic, (at, reason) in sorted(rejected_at.items()):
+        text = "Unix time of a clinic's last answer that was not taken."
+        out.gauge("embryofl_clinic_refusal_timestamp_seconds", text, at, clinic=clinic, reason=reason)
     if current:
         _add_last_replies(out, current)
         _add_quality(out, current)
@@ -39,14 +44,15 @@ def _add_runs(out: Families, runs: list[RunView]) -> None:
         out.gauge("embryofl_run_started_timestamp_seconds", text, run.started, run=run.name)
 
 
-def _add_rounds(out: Families, totals: Totals, current: RunView | None) -> None:
-    out.counter("embryofl_rounds_total", "Complete rounds of all runs.", totals.rounds)
+def _add_rounds(out: Families, counts: Counts, current: RunView | None) -> None:
+    out.counter("embryofl_rounds_total", "Complete rounds of all runs.", counts["rounds",])
     text = "Times a run was taken up again after an interruption."
-    out.counter("embryofl_run_resumptions_total", text, totals.resumptions)
+    out.counter("embryofl_run_resumptions_total", text, counts["resumptions",])
     text = "Times the SuperLink was lost during a run."
-    out.counter("embryofl_hub_link_losses_total", text, totals.link_losses)
-    text, buckets = "Durations of the complete rounds of all runs.", totals.round_buckets
-    out.histogram("embryofl_round_duration_seconds", text, ROUND_BUCKETS_S, buckets, totals.round_seconds)
+    out.counter("embryofl_hub_link_losses_total", text, counts["link_losses",])
+    text, total_s = "Durations of the complete rounds of all runs.", counts["round_seconds",]
+    buckets = [counts["round_bucket", str(number)] for number in range(len(ROUND_BUCKETS_S) + 1)]
+    out.histogram("embryofl_round_duration_seconds", text, ROUND_BUCKETS_S, buckets, total_s)
     record = current.record if current else {}
     if current and current.last_round and record.get("seconds"):
         clinics = float(record["seconds"]["clinics"])
@@ -64,28 +70,25 @@ def _add_rounds(out: Families, totals: Totals, current: RunView | None) -> None:
         out.gauge("embryofl_checkpoint_size_bytes", "Size of the newest checkpoint's weights.", record["size"])
 
 
-def _add_replies(out: Families, totals: Totals, enrolled: Iterable[str]) -> None:
+def _add_replies(out: Families, counts: Counts, enrolled: Iterable[str]) -> None:
     for clinic in enrolled:
         for result in UPDATE_RESULTS:
-            text, count = "Answers by what became of them.", totals.results[clinic, result]
-            out.counter("embryofl_updates_total", text, count, clinic=clinic, result=result)
+            text, replies = "Answers by what became of them.", counts["results", clinic, result]
+            out.counter("embryofl_updates_total", text, replies, clinic=clinic, result=result)
         for phase in CLINIC_PHASES:
-            text, seconds = "The same over all accepted answers.", totals.phase_seconds[clinic, phase]
+            text, seconds = "The same over all accepted answers.", counts["phase_seconds", clinic, phase]
             out.counter("embryofl_clinic_phase_seconds_total", text, seconds, clinic=clinic, phase=phase)
         text = "Images trained on, over all accepted answers (epochs count)."
-        out.counter("embryofl_clinic_images_total", text, totals.images[clinic], clinic=clinic)
-        for direction, sizes in (("down", totals.down), ("up", totals.up)):
+        out.counter("embryofl_clinic_images_total", text, counts["images", clinic], clinic=clinic)
+        for direction in ("down", "up"):
             text = (
                 "Bytes of models and of what steers a clinic's steps (down), and of updates (up), in accepted answers."
             )
             labels = {"clinic": clinic, "direction": direction}
-            out.counter("embryofl_clinic_transferred_bytes_total", text, sizes[clinic], **labels)
-    for (clinic, reason), count in sorted(totals.reasons.items()):
+            out.counter("embryofl_clinic_transferred_bytes_total", text, counts[direction, clinic], **labels)
+    for key in sorted(key for key in counts if key[0] == "reasons"):
         text = "Answers that were not taken, by reason."
-        out.counter("embryofl_updates_refused_total", text, count, clinic=clinic, reason=reason)
-    for clinic, (at, reason) in sorted(totals.refused_at.items()):
-        text = "Unix time of a clinic's last answer that was not taken."
-        out.gauge("embryofl_clinic_refusal_timestamp_seconds", text, at, clinic=clinic, reason=reason)
+        out.counter("embryofl_updates_refused_total", text, counts[key], clinic=key[1], reason=key[2])
 
 
 def _add_last_replies(out: Families, run: RunView) -> None:

@@ -18,7 +18,7 @@ from embryofl.metrics import ScoreSums, merge
 from embryofl_server.runs.jsonlines import JsonLines
 from embryofl_server.runs.log import OVER, Run, Runs
 from embryofl_server.runs.metric_lines import Best
-from embryofl_server.runs.tallies import LAST_ROUNDS, PACE_ROUNDS, EventTally, Line, LineTally, Totals
+from embryofl_server.runs.tallies import LAST_ROUNDS, PACE_ROUNDS, Counts, EventTally, Line, LineTally
 
 MOST_POINTS = 300
 
@@ -98,19 +98,21 @@ class RunView:
         return self.state.get("state") in OVER
 
     # -- rounds -----------------------------------------------------------------------------------------------------
-    @property
-    def totals(self) -> Totals:
+    def counts(self) -> Counts:
         """Counts so far. Bytes: each accepted reply has fetched and sent a model, each test result has fetched one."""
         with self._lock:
-            total, size = Totals(), int(self.record.get("size", 0))
-            total.add(self._events.totals)
-            total.add(self._lines.totals)
+            counts, size = self._events.counts + self._lines.counts, int(self.record.get("size", 0))
             tested = {clinic for split, clinic, _ in self._lines.newest if split == "test"}
-            for (clinic, result), count in self._events.totals.results.items():
-                if result == "accepted":
-                    total.up[clinic] += count * size
-                    total.down[clinic] += (count + (clinic in tested)) * size
-            return total
+            accepted = {key[1]: count for key, count in counts.items() if key[0] == "results" and key[2] == "accepted"}
+        for clinic, count in accepted.items():
+            counts["up", clinic] += count * size
+            counts["down", clinic] += (count + (clinic in tested)) * size
+        return counts
+
+    def rejected_at(self) -> dict[str, tuple[float, str]]:
+        """Clinic to Unix time and reason of its newest rejected reply."""
+        with self._lock:
+            return dict(self._events.rejected_at)
 
     @property
     def last_round(self) -> Line:
@@ -129,7 +131,7 @@ class RunView:
     def rounds_of(self, clinic: str) -> list[Line]:
         """A clinic's newest rounds, newest first: what it replied, or why the reply was rejected."""
         with self._lock:
-            size, found = self.model_bytes, dict(self._events.refused.get(clinic, {}))
+            size, found = self.model_bytes, dict(self._events.rejected.get(clinic, {}))
             for number, line in self._lines.done.get(clinic, {}).items():
                 spent = line.get("seconds") or {}
                 found[number] = {
