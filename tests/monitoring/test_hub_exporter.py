@@ -18,7 +18,7 @@ def lines(run, name):
     return [json.loads(x) for x in (run.folder / name).read_text().splitlines()]
 
 
-def test_counts_agree_with_the_runs_own_lines(hub):
+def test_counts_equal_those_in_the_runs_files(hub):
     first = hub.run(4, refuse={2: {"bert": "wrong_digest"}, 3: {"bert": "late", "cleo": "clinic_error"}})
     hub.finish(first)
     second = hub.run(2, refuse={2: {"anna": "wrong_digest"}})
@@ -38,7 +38,7 @@ def test_counts_agree_with_the_runs_own_lines(hub):
     assert hub.value("embryofl_clinic_phase_seconds_total", clinic="anna", phase="train") == pytest.approx(seconds)
 
 
-def test_what_steers_a_clinics_steps_counts_as_fetched(hub):
+def test_drift_correction_counts_as_downloaded(hub):
     run = hub.run(2)
     before = hub.value("embryofl_clinic_transferred_bytes_total", clinic="anna", direction="down")
     size = json.loads((run.folder / "round-0002.json").read_text())["size"]
@@ -49,7 +49,7 @@ def test_what_steers_a_clinics_steps_counts_as_fetched(hub):
     assert hub.value("embryofl_clinic_transferred_bytes_total", clinic="bert", direction="down") == before
 
 
-def test_figures_of_the_model_are_those_of_the_newest_lines(hub):
+def test_model_metrics_are_those_of_the_newest_lines(hub):
     run = hub.run(4)
     newest = [x for x in RunView(run).lines() if x["split"] == "validation" and x["round"] == 3]
     for line in newest:
@@ -65,7 +65,7 @@ def test_figures_of_the_model_are_those_of_the_newest_lines(hub):
     assert hub.value("embryofl_model_round", split="validation") == 3
 
 
-def test_the_best_auroc_stays_when_the_model_gets_worse(hub):
+def test_best_auroc_stays_when_the_model_gets_worse(hub):
     run = hub.run(5, skill=lambda r: [0.2, 1.5, 0.8, 0.1, 0.0][r])
     pooled = {"clinic": "pooled", "split": "validation", "day": "all"}
     by_round = {x["round"]: x["auroc"] for x in RunView(run).lines() if x["clinic"] == "pooled" and x["day"] is None}
@@ -74,7 +74,7 @@ def test_the_best_auroc_stays_when_the_model_gets_worse(hub):
     assert hub.value("embryofl_model_auroc", **pooled) == by_round[4] < by_round[1]
 
 
-def test_a_restart_of_the_hub_resets_nothing(hub):
+def test_restart_of_the_hub_resets_nothing(hub):
     hub.service.audit.write("hub_started")
     run = hub.run(3, refuse={2: {"bert": "not_finite"}})
     before = hub.samples()
@@ -94,7 +94,7 @@ def test_a_restart_of_the_hub_resets_nothing(hub):
     assert run.state["state"] == "running"
 
 
-def test_rounds_that_come_later_are_added_to_what_was_read(hub):
+def test_later_rounds_are_added_to_those_already_read(hub):
     run = hub.run(2)
     hub.samples()
     hub.add_round(run, 3)
@@ -106,7 +106,7 @@ def test_rounds_that_come_later_are_added_to_what_was_read(hub):
         assert anew[name] == grown[name]
 
 
-def test_a_resumed_run_counts_each_round_once(hub):
+def test_resumed_run_counts_each_round_once(hub):
     run = hub.run(2)
     hub.finish(run)
     hub.samples()
@@ -118,7 +118,7 @@ def test_a_resumed_run_counts_each_round_once(hub):
     assert hub.value("embryofl_run_resumptions_total") == 1
 
 
-def test_who_is_there(hub):
+def test_clinic_states_while_a_round_is_under_way(hub):
     hub.run(1)
     hub.online = {"anna", "bert"}
     progress = hub.service.progress
@@ -130,7 +130,7 @@ def test_who_is_there(hub):
     assert hub.value("embryofl_clinics_enrolled") == 3 and hub.value("embryofl_clinics_online") == 2
 
 
-def test_a_suspended_clinic_is_counted_and_says_so(hub):
+def test_suspended_clinic_is_counted_and_shown_as_suspended(hub):
     hub.run(1)
     hub.online = set(hub.names)
     hub.service.membership.suspend("bert", "because", by="test")
@@ -139,7 +139,7 @@ def test_a_suspended_clinic_is_counted_and_says_so(hub):
     assert hub.value("embryofl_clinics_enrolled") == 3
 
 
-def test_the_run_that_is_shown_is_the_one_under_way(hub):
+def test_run_under_way_is_the_one_shown(hub):
     first = hub.run(1)
     second = hub.run(0)
     second.set_state("queued", 0)
@@ -151,7 +151,7 @@ def test_the_run_that_is_shown_is_the_one_under_way(hub):
     assert hub.value("embryofl_run_state", state="finished") == 1
 
 
-def test_a_round_and_its_quorum(hub):
+def test_round_and_its_quorum(hub):
     run = hub.run(1)
     progress = hub.service.progress
     progress.phase("training", 2, 10)
@@ -168,7 +168,7 @@ def test_a_round_and_its_quorum(hub):
     assert hub.value("embryofl_round") == 2 and hub.value("embryofl_run_rounds_done") == 1
 
 
-def test_a_round_that_is_over_waits_for_nobody(hub):
+def test_finished_run_waits_for_nobody(hub):
     run = hub.run(1)
     hub.service.progress.phase("training", 1, 10)
     hub.service.progress.wait(["anna"], time.time(), time.time() + 99, "")
@@ -177,7 +177,7 @@ def test_a_round_that_is_over_waits_for_nobody(hub):
         assert hub.value(f"embryofl_round_{name}") == 0
 
 
-def test_enumerations_have_one_value(hub):
+def test_enumerations_have_exactly_one_value_set(hub):
     hub.run(1)
     for name, label, known in (
         ("embryofl_run_state", "state", RUN_STATES),
@@ -186,13 +186,13 @@ def test_enumerations_have_one_value(hub):
         assert sum(hub.value(name, **{label: v}) for v in known) == 1
 
 
-def test_a_hub_without_clinics_and_runs_exports_zeros(make_hub):
+def test_hub_without_clinics_and_runs_exports_zeros(make_hub):
     empty = make_hub()
     assert empty.value("embryofl_clinics_enrolled") == 0 and empty.value("embryofl_rounds_total") == 0
     assert empty.value("embryofl_run_state", state="none") == 1
 
 
-def test_for_whom_the_hub_waits(hub):
+def test_awaited_clinics_are_marked(hub):
     run = hub.run(1)
     hub.service.progress.wait(["bert", "cleo"], time.time(), time.time() + 99, "")
     awaited = {c: hub.value("embryofl_clinic_awaited", clinic=c) for c in hub.names}
@@ -210,7 +210,7 @@ def test_last_seen_outlives_the_hub(hub):
     assert hub.value("embryofl_clinic_state", clinic="cleo", state="offline") == 1
 
 
-def test_what_a_clinic_told_becomes_no_label_of_its_own_making(make_hub):
+def test_reported_data_counts_become_no_labels_of_the_clinics_making(make_hub):
     found = make_hub()
     told = {
         "counts": {"Anna Schmidt": {"0": 5, "1": 6}, "5": {"0": 7, "image-17.png": 8, "1": "<5"}, "3": 4},
@@ -231,7 +231,7 @@ def test_labels_are_clinic_names_and_fixed_words(hub, catalogue):
     assert hub.value("embryofl_clinic_device_info", clinic="anna", device="cuda") == 1
 
 
-def test_a_damaged_line_does_not_take_the_metrics_away(hub):
+def test_damaged_line_does_not_take_the_metrics_away(hub):
     run = hub.run(2)
     with (run.folder / "events.jsonl").open("a") as file:
         file.write('{"kind": "round"}\n{"time": 1, "kind": "refused"}\nnot json\n[1]\n')
@@ -240,7 +240,7 @@ def test_a_damaged_line_does_not_take_the_metrics_away(hub):
     assert hub.value("embryofl_clinic_patients", clinic="anna") == 31
 
 
-def test_the_exporter_listens_where_it_is_told_and_only_then(tmp_path):
+def test_exporter_listens_on_the_set_port_and_only_if_one_is_set(tmp_path):
     port = free_port()
     hub = Hub(HubSettings(state_dir=tmp_path / "hub", superlink_address="127.0.0.1:9", metrics_port=port))
     exporter = hub.exporter
@@ -255,7 +255,7 @@ def test_the_exporter_listens_where_it_is_told_and_only_then(tmp_path):
     silent.close()
 
 
-def test_a_port_that_is_taken_is_said_and_harms_nothing(tmp_path, caplog):
+def test_port_in_use_is_logged_and_harms_nothing(tmp_path, caplog):
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -70,7 +70,7 @@ def exported(hub, catalogue):
     return {name: labels for name, labels in found.items() if name not in PROCESS}
 
 
-def test_rules_and_dashboards_speak_only_of_what_is_exported(root, spoken_of, exported):
+def test_rules_and_dashboards_use_only_exported_metrics(root, spoken_of, exported):
     for file, text in spoken_of.items():
         unknown = {n for n in map(base, WORD.findall(text)) if n not in {*exported, *PROCESS}}
         assert not unknown - {"embryofl_recording", "embryofl_alerts"}, f"{file} speaks of {unknown}"
@@ -79,7 +79,7 @@ def test_rules_and_dashboards_speak_only_of_what_is_exported(root, spoken_of, ex
     assert used == recorded
 
 
-def test_what_is_exported_is_shown_or_named_as_not_shown(spoken_of, exported):
+def test_exported_metrics_are_used_or_listed_as_unused(spoken_of, exported):
     used = {base(n) for text in spoken_of.values() for n in WORD.findall(text)}
     assert exported.keys() - used == NOT_SHOWN - used and exported.keys() >= NOT_SHOWN
 
@@ -91,12 +91,12 @@ def test_labels_in_queries_exist(spoken_of, exported):
                 assert label in (*exported[base(name)], "job", "le"), f"{file}: {name} has no label {label}"
 
 
-def test_every_metric_is_described_in_the_document(root, exported):
+def test_every_metric_is_documented(root, exported):
     text = (root / "docs" / "monitoring.md").read_text()
     assert not [n for n in exported if f"`{n}`" not in text]
 
 
-def test_the_dashboards_are_what_their_source_makes(root):
+def test_dashboards_are_up_to_date_with_their_source(root):
     spec = importlib.util.spec_from_file_location("make_dashboards", root / "grafana" / "make_dashboards.py")
     made = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(made)
@@ -105,7 +105,7 @@ def test_the_dashboards_are_what_their_source_makes(root):
         assert written == made.text_of(name), f"{name}.json is out of date: python grafana/make_dashboards.py"
 
 
-def test_a_dashboard_is_fixed_and_each_panel_says_what_it_shows(pages):
+def test_dashboards_are_read_only_and_each_panel_has_a_description(pages):
     assert set(pages) == {"federation", "clinic", "quality", "operations"}
     for page in pages.values():
         assert page["editable"] is False and "?" in page["title"]
@@ -117,7 +117,7 @@ def test_a_dashboard_is_fixed_and_each_panel_says_what_it_shows(pages):
             assert panel["datasource"]["uid"] == "embryofl-prometheus"
 
 
-def test_a_panel_without_data_says_why(pages):
+def test_panel_without_data_gives_the_reason(pages):
     """In words of its own, such as "no clinic has joined yet", where Grafana would say "No data"."""
     for name, page in pages.items():
         for panel in page["panels"]:

@@ -9,7 +9,7 @@ from embryofl_server.monitor.presence import Presence
 from embryofl_server.runs.jsonlines import JsonLines
 
 
-def test_only_new_whole_lines_are_given(tmp_path):
+def test_only_new_complete_lines_are_returned(tmp_path):
     path = tmp_path / "lines"
     reader = JsonLines(path)
     assert reader.read() == (False, [])
@@ -21,7 +21,7 @@ def test_only_new_whole_lines_are_given(tmp_path):
     assert reader.read() == (False, [])
 
 
-def test_a_file_rewritten_with_more_at_its_end_goes_on(tmp_path):
+def test_file_replaced_by_a_longer_one_is_continued(tmp_path):
     path = tmp_path / "lines"
     path.write_text('{"a": 1}\n')
     reader = JsonLines(path)
@@ -33,7 +33,7 @@ def test_a_file_rewritten_with_more_at_its_end_goes_on(tmp_path):
 
 
 @pytest.mark.parametrize("text", ['{"b": 1}\n{"b": 2}\n{"b": 3}\n', '{"a": 1}\n', ""])
-def test_another_beginning_starts_anew(tmp_path, text):
+def test_different_beginning_starts_afresh(tmp_path, text):
     path = tmp_path / "lines"
     path.write_text('{"a": 1}\n{"a": 2}\n')
     reader = JsonLines(path)

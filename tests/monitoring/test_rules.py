@@ -59,7 +59,7 @@ def test_every_alert_is_tested_both_ways(root):
         assert " []" in checks, f"no test in which {alert} does not fire"
 
 
-def test_every_alert_says_what_to_do(root):
+def test_every_alert_gives_advice(root):
     rules = (root / "prometheus/rules/alerts.yml").read_text()
     document = (root / "docs" / "monitoring.md").read_text()
     for block in re.split(r"- alert: ", rules)[1:]:
@@ -69,7 +69,7 @@ def test_every_alert_says_what_to_do(root):
         assert f"### {alert}\n" in document
 
 
-def test_every_reason_of_a_refusal_is_in_words_and_has_advice(root):
+def test_every_reason_for_a_rejection_has_a_description_and_advice(root):
     """On the dashboards, and in the document's table."""
     spec = importlib.util.spec_from_file_location("panels", root / "grafana" / "panels.py")
     panels = importlib.util.module_from_spec(spec)

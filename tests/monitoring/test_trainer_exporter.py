@@ -41,7 +41,7 @@ def test_progress_through_epochs_and_images(metrics):
     assert value(metrics, "images_total") == 116 and value(metrics, "epoch") == 1
 
 
-def test_reading_images_is_counted_and_changes_nothing(metrics):
+def test_time_of_reading_images_is_measured_and_pixels_are_unchanged(metrics):
     pixels = np.arange(24, dtype=np.uint8).reshape(2, 2, 2, 3)
     timed = metrics.timed(Examples(pixels))
     assert np.array_equal(timed.pixels[np.array([1, 0])], pixels[[1, 0]])
@@ -50,7 +50,7 @@ def test_reading_images_is_counted_and_changes_nothing(metrics):
     assert value(metrics, "loading_seconds_total") == first
 
 
-def test_a_first_connection_is_no_reconnect(metrics):
+def test_first_connection_is_not_a_reconnect(metrics):
     for up in (False, True, True, False, False, True):
         metrics.connection(up)
     assert value(metrics, "reconnects_total") == metrics.reconnects == 1
@@ -89,7 +89,7 @@ def test_memory_is_that_of_the_process_without_a_gpu():
     assert memory("cpu") > 1_000_000
 
 
-def test_it_is_served_on_the_port_that_was_set(tmp_path, metrics):
+def test_metrics_are_served_on_the_set_port(tmp_path, metrics):
     port = free_port()
     exporter.start(ClinicSettings(state_dir=tmp_path, metrics_port=port), metrics)
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:

@@ -28,12 +28,12 @@ def hub(tmp_path):
     found.store.close()
 
 
-def test_an_invited_clinic_with_a_key_of_its_own_joins(hub):
+def test_invited_clinic_with_its_own_key_joins(hub):
     secret = hub.membership.invite("anna").secret
     assert hub.membership.enrol(enrolment("anna", secret)) == {"name": "anna", "state": "enrolled"}
 
 
-def test_a_key_without_its_private_half_does_not(hub):
+def test_key_without_its_private_half_is_rejected(hub):
     secret, stranger = hub.membership.invite("anna").secret, ec.generate_private_key(ec.SECP384R1())
     with pytest.raises(EnrolmentRejected, match="proof"):
         hub.membership.enrol(enrolment("anna", secret, signer=stranger))
@@ -43,7 +43,7 @@ def test_a_key_without_its_private_half_does_not(hub):
     assert hub.store.clinics() == {}
 
 
-def test_a_proof_made_for_one_invite_is_not_good_for_another(hub):
+def test_proof_for_one_invite_is_rejected_for_another(hub):
     first, second = hub.membership.invite("anna").secret, hub.membership.invite("bert").secret
     made = enrolment("anna", first)
     for change in ({"name": "bert", "secret": second}, {"secret": second}, {"name": "bert"}):
@@ -51,7 +51,7 @@ def test_a_proof_made_for_one_invite_is_not_good_for_another(hub):
             hub.membership.enrol(made.model_copy(update=change))
 
 
-def test_other_kinds_of_key_are_refused(hub):
+def test_other_kinds_of_key_are_rejected(hub):
     secret = hub.membership.invite("anna").secret
     key = ed25519.Ed25519PrivateKey.generate()
     line = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
@@ -62,7 +62,7 @@ def test_other_kinds_of_key_are_refused(hub):
 
 
 @pytest.mark.parametrize("name", ["", "Anna", "pooled", "../x", "a_b", "-a", "a" * 41, "a\n"])
-def test_a_name_that_cannot_be_one_is_refused(hub, name):
+def test_unusable_name_is_rejected(hub, name):
     with pytest.raises(UserError, match="name"):
         hub.membership.invite(name)
 
@@ -76,14 +76,14 @@ def test_a_name_that_cannot_be_one_is_refused(hub, name):
         ({"pretrained": "/nowhere.safetensors"}, ["/nowhere.safetensors"]),
     ],
 )
-def test_a_run_that_cannot_be_is_refused_in_words_and_leaves_nothing(hub, values, words):
+def test_unusable_run_is_rejected_and_leaves_nothing(hub, values, words):
     with pytest.raises(UserError) as caught:
         hub.conductor.queue(values)
     assert all(w in str(caught.value) for w in words)
     assert hub.runs.all() == [] and list((hub.settings.state_dir / "runs").iterdir()) == []
 
 
-def test_initial_weights_that_are_none_are_refused(hub, tmp_path):
+def test_unusable_initial_weights_are_rejected(hub, tmp_path):
     (tmp_path / "x.safetensors").write_bytes(b"hello")
     for path in (tmp_path / "x.safetensors", tmp_path / "missing", tmp_path):
         with pytest.raises(UserError, match="cannot be used"):
@@ -98,7 +98,7 @@ def start(hub, tmp_path, packed):
     return lambda **values: hub.conductor.queue(values, str(tmp_path / "x.safetensors"), by="somebody")
 
 
-def test_a_second_run_waits_for_its_turn(hub, start, packed):
+def test_second_run_is_queued(hub, start, packed):
     first, second = start(rounds=3), start()
     assert [r.state["state"] for r in (first, second)] == ["queued", "queued"]
     assert hub.runs.next() == first and status(hub, hub.overview.now())["run"]["name"] == first.name
@@ -109,7 +109,7 @@ def test_a_second_run_waits_for_its_turn(hub, start, packed):
     assert stored.tobytes() == packed(0).tobytes()
 
 
-def test_a_paused_run_stays_paused_until_resumed_and_lets_others_pass(hub, start, tmp_path):
+def test_paused_run_stays_paused_until_resumed_and_lets_others_pass(hub, start, tmp_path):
     first, second, third = start(), start(), start()
     hub.conductor.pause(second.name, by="somebody")
     assert second.state["state"] == "paused"
@@ -123,7 +123,7 @@ def test_a_paused_run_stays_paused_until_resumed_and_lets_others_pass(hub, start
     again.store.close()
 
 
-def test_a_run_in_the_queue_can_be_stopped(hub, start):
+def test_queued_run_can_be_stopped(hub, start):
     first, second = start(), start()
     hub.conductor.stop(second.name, by="somebody")
     assert second.state["state"] == "stopped" and hub.runs.next() == first
@@ -135,7 +135,7 @@ def test_a_run_in_the_queue_can_be_stopped(hub, start):
     assert [(e["run"], e["state"], e["by"]) for e in ended] == [(second.name, "stopped", "somebody")]
 
 
-def test_what_cannot_be_steered_is_said(hub, start):
+def test_runs_that_cannot_be_stopped_paused_or_resumed_are_named(hub, start):
     for steer in (hub.conductor.stop, hub.conductor.pause, hub.conductor.resume):
         with pytest.raises(UserError, match="nothing to"):
             steer()
@@ -153,7 +153,7 @@ def test_what_cannot_be_steered_is_said(hub, start):
             steer(run.name)
 
 
-def test_who_starts_a_run_with_which_settings_is_in_the_audit_log(hub, start):
+def test_start_of_a_run_is_in_the_audit_log_with_person_and_settings(hub, start):
     start(rounds=3, seed=5)
     (line,) = [
         e
@@ -164,7 +164,7 @@ def test_who_starts_a_run_with_which_settings_is_in_the_audit_log(hub, start):
 
 
 # -- standing -----------------------------------------------------------------------------------------------------------
-def test_a_suspended_clinic_is_told_why_and_nobody_else_is(hub):
+def test_only_the_suspended_clinic_is_told_why(hub):
     key, other = (ec.generate_private_key(ec.SECP384R1()) for _ in range(2))
     for name, its in (("anna", key), ("bert", other)):
         hub.membership.enrol(enrolment(name, hub.membership.invite(name).secret, key=its))
@@ -184,7 +184,7 @@ def test_a_suspended_clinic_is_told_why_and_nobody_else_is(hub):
             hub.membership.standing(question)
 
 
-def test_a_suspension_shuts_one_clinic_out_of_the_weights_and_no_other(hub):
+def test_suspension_shuts_only_that_clinic_out_of_the_weights(hub):
     for name in ("anna", "bert"):
         hub.membership.enrol(enrolment(name, hub.membership.invite(name).secret))
     urls = {n: hub.urls.sign("GET", "/v1/model/run-0001/round-0000.safetensors", n, 60) for n in ("anna", "bert")}
@@ -220,13 +220,13 @@ CONTROL = [
 
 @pytest.mark.parametrize(("method", "path"), CONTROL)
 @pytest.mark.parametrize("token", [None, "", "Bearer ", "Bearer x", "Bearer é", "Basic eDp4"])
-def test_the_control_api_is_shut_without_its_token(api, hub, method, path, token):
+def test_control_api_is_closed_without_its_token(api, hub, method, path, token):
     headers = {} if token is None else {"Authorization": token.encode()}
     assert api.request(method, path, json={"name": "anna"}, headers=headers).status_code == 401
     assert hub.store.clinics() == {} and hub.runs.all() == []
 
 
-def test_and_open_with_it(api, hub):
+def test_control_api_is_open_with_its_token(api, hub):
     headers = {"Authorization": f"Bearer {hub.identity.control_token}"}
     assert api.get("/control/status", headers=headers).json()["clinics"] == {}
     answer = api.post("/control/invites", json={"name": "A B"}, headers=headers)
@@ -237,11 +237,11 @@ def test_and_open_with_it(api, hub):
         assert "nobody" in api.post(f"/control/{path}", json={"name": "nobody"}, headers=headers).json()["error"]
 
 
-def test_no_page_describes_the_api(api):
+def test_api_has_no_description_pages(api):
     assert {api.get(p).status_code for p in ("/docs", "/redoc", "/openapi.json")} == {404}
 
 
-def test_a_download_is_authorised_for_the_signed_url_only(api, hub):
+def test_only_the_signed_download_url_is_authorised(api, hub):
     hub.membership.enrol(enrolment("anna", hub.membership.invite("anna").secret))
     url = hub.urls.sign("GET", "/v1/model/run-0001/round-0000.safetensors", "anna", 60)
     ask = lambda uri: api.get("/internal/authorise", headers={"X-Forwarded-Uri": uri}).status_code  # noqa: E731
@@ -252,7 +252,7 @@ def test_a_download_is_authorised_for_the_signed_url_only(api, hub):
     assert api.get("/internal/authorise").status_code == 403
 
 
-def test_an_upload_needs_a_signed_url_and_its_exact_size(api, hub):
+def test_upload_needs_a_signed_url_and_its_exact_size(api, hub):
     hub.membership.enrol(enrolment("anna", hub.membership.invite("anna").secret))
     path = hub.uploads.expect("run-0001", 1, "anna", 100)
     url = hub.urls.sign("PUT", path, "anna", 60)
@@ -264,13 +264,13 @@ def test_an_upload_needs_a_signed_url_and_its_exact_size(api, hub):
     assert api.put(url, content=b"x" * 100).status_code == 410
 
 
-def test_a_refused_enrolment_is_recorded_and_says_why(api, hub):
+def test_rejected_enrolment_is_recorded_with_its_reason(api, hub):
     answer = api.post("/v1/enrol", json=enrolment("anna", "x" * 32).model_dump())
     assert answer.status_code == 403 and "invite" in answer.json()["error"]
     assert "enrolment_refused" in (hub.settings.state_dir / "audit.jsonl").read_text()
 
 
-def test_whoever_guesses_at_invites_is_slowed_down_and_nobody_else(hub, api):
+def test_only_the_address_that_guesses_at_invites_is_slowed_down(hub, api):
     hub.membership.invite("anna")
     body = enrolment("anna", "x" * 32).model_dump()
 
@@ -281,7 +281,7 @@ def test_whoever_guesses_at_invites_is_slowed_down_and_nobody_else(hub, api):
     assert ask("198.51.100.7") == 403
 
 
-def test_strangers_cannot_ask_for_ever_how_they_stand(hub, api):
+def test_strangers_status_requests_are_rate_limited(hub, api):
     key = ec.generate_private_key(ec.SECP384R1())
     hub.membership.enrol(enrolment("anna", hub.membership.invite("anna").secret, key=key))
     good, bad = (ask_standing(key, n).model_dump() for n in ("anna", "nobody"))
@@ -294,7 +294,7 @@ def test_strangers_cannot_ask_for_ever_how_they_stand(hub, api):
     assert ask(good, "198.51.100.7") == 200
 
 
-def test_a_flood_of_addresses_is_not_remembered_without_end():
+def test_only_the_last_addresses_are_remembered():
     failures = RecentFailures()
     for number in range(failures.ADDRESSES + 100):
         failures.count(str(number))

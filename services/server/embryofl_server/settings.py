@@ -19,7 +19,7 @@ class HubSettings(BaseSettings):
     weights_dir: Path | None = None  # global models, readable by the gateway; default <state_dir>/weights
     listen_host: str = "127.0.0.1"
     listen_port: int = Field(default=9000, ge=1, le=65535)
-    server_address: str = "127.0.0.1:9000"  # where the command line finds the server's API
+    server_address: str = "127.0.0.1:9000"  # of the server's API, for the command line
     superlink_address: str = "127.0.0.1:8000"
     hostnames: str = "localhost"  # of the gateway, comma-separated; name:port where the port is not the public one
     public_port: int = Field(default=8443, ge=1, le=65535)
@@ -27,9 +27,9 @@ class HubSettings(BaseSettings):
     metrics_port: int = Field(default=0, ge=0, le=65535)  # for Prometheus, plain HTTP; 0 = no metrics
     keep_checkpoints: int = Field(default=3, ge=1)
     certificate_days: float = Field(default=360, gt=0)  # of the gateway; renewed while the hub runs
-    tunnel_file: Path | None = None  # what the tunnel says of itself, where there is one (`embryofl-tunnel`)
+    tunnel_file: Path | None = None  # state of the tunnel, if there is one (`embryofl-tunnel`)
     invite_days: float = Field(default=7, gt=0)
-    approval: Literal["auto", "manual"] = "auto"  # manual: a clinic with a valid invite waits for `approve`
+    approval: Literal["auto", "manual"] = "auto"  # manual: a clinic that joins waits for `approve`
 
     @property
     def weights(self) -> Path:
@@ -38,7 +38,7 @@ class HubSettings(BaseSettings):
 
     @property
     def addresses(self) -> list[str]:
-        """host:port under which clinics look for the gateway, in this order."""
+        """Hub addresses (host:port) that clinics try, in this order."""
         entries = [n.strip() for n in self.hostnames.split(",") if n.strip()]
         return [n if n.count(":") == 1 else f"{n}:{self.public_port}" for n in entries]
 
@@ -49,7 +49,7 @@ class HubSettings(BaseSettings):
 
 
 def load_settings() -> HubSettings:
-    """Read the settings; raise `UserError` in words when one cannot be used."""
+    """Read the settings; `UserError` naming one that cannot be used."""
     try:
         return HubSettings()
     except ValidationError as exc:

@@ -86,13 +86,13 @@ def run(hub):
     return found
 
 
-def test_all_of_it_needs_the_control_token(stranger, run):
+def test_every_route_needs_the_control_token(stranger, run):
     for route in ROUTES:
         assert stranger.get(f"/control/{route}").status_code == 401, route
     assert stranger.post("/control/estimate", json={}).status_code == 401
 
 
-def test_the_state_has_a_version_and_is_sent_again_only_when_it_changes(client, hub, run):
+def test_state_is_sent_again_only_when_it_has_changed(client, hub, run):
     first = client.get("/control/state")
     found = first.json()
     assert found["curve"] == [[0, 0.6, 0.7], [1, 0.6, 0.7]] and found["pace"]["round_s"] == 10.0
@@ -107,7 +107,7 @@ def test_the_state_has_a_version_and_is_sent_again_only_when_it_changes(client, 
     assert again.status_code == 200 and again.json()["clinics"]["oslo"]["state"] == "suspended"
 
 
-def test_the_state_stays_small_whatever_clinics_tell_and_however_long_a_run_is(client, hub, run):
+def test_state_stays_small_whatever_clinics_report_and_however_long_a_run_is(client, hub, run):
     run.add_metrics(
         [
             {"round": n, "clinic": "pooled", "split": "validation", "day": None, "auroc": 0.5, "loss": 0.5}
@@ -120,7 +120,7 @@ def test_the_state_stays_small_whatever_clinics_tell_and_however_long_a_run_is(c
     assert len(curve) == MOST_POINTS and curve[0][0] == 0 and curve[-1][0] == 4999
 
 
-def test_offers_name_all_there_is_with_words_and_defaults(client):
+def test_offers_list_all_models_and_strategies_with_descriptions_and_defaults(client):
     found = client.get("/control/offers").json()
     assert [m["name"] for m in found["models"]] == model_names()
     assert [s["name"] for s in found["strategies"]] == strategy_names()
@@ -131,7 +131,7 @@ def test_offers_name_all_there_is_with_words_and_defaults(client):
     assert found["defaults"]["rounds"] == RunSettings().rounds
 
 
-def test_a_first_run_is_estimated_from_images_and_the_model(client):
+def test_first_run_is_estimated_from_images_and_model(client):
     found = client.post("/control/estimate", json={"settings": {"model": "small_cnn", "rounds": 5}}).json()
     size = FACTS["small_cnn"].size
     assert (found["clinics"], found["clinic_bytes"], found["total_bytes"]) == (2, 11 * size, 22 * size)
@@ -141,7 +141,7 @@ def test_a_first_run_is_estimated_from_images_and_the_model(client):
     assert unknown["from"] == "nothing" and unknown["total_s"] is None
 
 
-def test_a_later_run_is_estimated_from_rounds_that_were_measured(client, run):
+def test_later_run_is_estimated_from_measured_rounds(client, run):
     wanted = {"model": "small_cnn", "rounds": 10, "local_epochs": 4, "image_size": 96}
     found = client.post("/control/estimate", json={"settings": wanted}).json()
     assert (found["from"], found["run"], found["round_s"], found["total_s"]) == ("run", "run-0001", 10.0, 100.0)
@@ -152,7 +152,7 @@ def test_a_later_run_is_estimated_from_rounds_that_were_measured(client, run):
     assert steered["clinic_bytes"] == 10 * 3 * 1000 + 1000  # what steers the steps travels beside the model
 
 
-def test_settings_that_cannot_be_used_are_refused_in_words_before_a_run_is_started(client, hub):
+def test_unusable_settings_are_rejected_before_a_run_is_started(client, hub):
     for settings, words in (
         ({"model": "gpt"}, "no model 'gpt'"),
         ({"strategy": "krum"}, "at least 5 clinics"),
@@ -163,7 +163,7 @@ def test_settings_that_cannot_be_used_are_refused_in_words_before_a_run_is_start
     assert hub.runs.all() == []
 
 
-def test_files_of_a_run_are_given_as_they_are_and_nothing_else(client, hub, run):
+def test_only_listed_files_of_a_run_can_be_downloaded(client, hub, run):
     for name in FILES:
         answer = client.get(f"/control/runs/run-0001/files/{name}")
         assert answer.status_code == 200 and answer.content == (run.folder / name).read_bytes()
@@ -184,7 +184,7 @@ def test_files_of_a_run_are_given_as_they_are_and_nothing_else(client, hub, run)
         assert answer.status_code == 400 and words in answer.json()["error"]
 
 
-def test_a_clinics_record_tells_its_rounds_its_line_and_why_it_was_refused(client, run):
+def test_clinic_record_has_rounds_network_speed_and_reasons_for_rejection(client, run):
     found = client.get("/control/clinics/porto").json()
     assert found["summary"] == SUMMARY and [r["round"] for r in found["rounds"]] == [2, 1]
     assert found["rounds"][0]["answer_s"] == 7.5 and found["rounds"][1]["result"] == "refused"
@@ -193,7 +193,7 @@ def test_a_clinics_record_tells_its_rounds_its_line_and_why_it_was_refused(clien
     assert client.get("/control/clinics/nobody").status_code == 400
 
 
-def test_the_audit_log_can_be_filtered_and_verified(client, hub, run):
+def test_audit_log_can_be_filtered_and_verified(client, hub, run):
     found = client.get("/control/audit", params={"event": "enrolled", "clinic": "oslo"}).json()
     assert [e["event"] for e in found["entries"]] == ["enrolled"] and {"invited", "enrolled"} <= set(found["events"])
     assert len(client.get("/control/audit", params={"last": 1}).json()["entries"]) == 1
@@ -205,13 +205,13 @@ def test_the_audit_log_can_be_filtered_and_verified(client, hub, run):
     assert not broken["whole"] and "line" in broken["words"]
 
 
-def test_an_outline_has_what_runs_are_compared_by(client, run):
+def test_outline_has_what_runs_are_compared_by(client, run):
     found = client.get("/control/runs/run-0001/outline").json()
     assert found["settings"]["local_epochs"] == 4 and found["curve"] == [[0, 0.6, 0.7], [1, 0.6, 0.7]]
     assert found["final"] == {} and found["state"] == "finished"
 
 
-def test_an_invite_comes_with_a_line_for_each_way_to_run_a_clinic(client):
+def test_invite_comes_with_a_command_for_each_way_to_run_a_clinic(client):
     found = client.post("/control/invites", json={"name": "lisbon"}).json()
     assert set(found["lines"]) == {"docker", "podman", "pip"}
     assert all(found["invite"] in line and "/PATH/TO/IMAGES" in line for line in found["lines"].values())

@@ -31,7 +31,7 @@ def control(hub):
     ).json()
 
 
-def test_the_list_of_clinics_names_the_key_and_what_was_told_of_the_data(hub, control, key):
+def test_clinic_list_has_the_key_and_the_reported_data_counts(hub, control, key):
     secret = control("POST", "invites", name="anna", days=2)["invite"]
     summary = {"counts": {"5": {"0": 10, "1": "<5"}}, "patients": 12}
     hub.membership.enrol(enrolment("anna", Invite.parse(secret).secret, key=key, summary=summary))
@@ -58,7 +58,7 @@ def test_the_list_of_clinics_names_the_key_and_what_was_told_of_the_data(hub, co
     assert (anna["state"], anna["reason"]) == ("revoked", "over")
 
 
-def test_what_a_clinic_wrote_into_its_summary_does_nothing_to_the_coordinators_terminal(hub, control):
+def test_hostile_summary_does_nothing_to_the_coordinators_terminal(hub, control):
     """Markup, and what is no markup, of the library that prints the list; escape sequences."""
     hostile = "[/red] [link=https://evil.example]x[/link] \x1b[2J"
     summary = {"counts": {"5": {"0": hostile, "1": 10}, hostile: {"0": 1, "1": 1}}, "patients": hostile}
@@ -70,7 +70,7 @@ def test_what_a_clinic_wrote_into_its_summary_does_nothing_to_the_coordinators_t
     assert "evil" not in table and "\x1b" not in table and "red" not in table
 
 
-def test_invites_are_listed_without_their_secrets_and_can_be_withdrawn(hub, control):
+def test_invites_are_listed_without_secrets_and_can_be_withdrawn(hub, control):
     made = control("POST", "invites", name="anna", days=2)
     secret = Invite.parse(made["invite"]).secret
     (listed,) = control("GET", "invites")
@@ -85,7 +85,7 @@ def test_invites_are_listed_without_their_secrets_and_can_be_withdrawn(hub, cont
         assert secret not in text
 
 
-def test_what_to_send_is_a_line_for_each_way_with_the_folder_alone_to_fill_in(hub, control):
+def test_commands_to_send_leave_only_the_folder_to_fill_in(hub, control):
     from embryofl_server.cli.show_members import what_to_send
 
     made = control("POST", "invites", name="anna")
@@ -104,7 +104,7 @@ def told(brightness: float) -> dict[str, object]:
     return {"patients": 40, "counts": {}, "statistics": statistics.model_dump()}
 
 
-def test_a_clinic_is_told_what_the_others_come_to_once_and_never_of_one_alone(hub):
+def test_clinic_receives_pooled_statistics_of_others_once_and_never_of_a_single_clinic(hub):
     keys = {name: ec.generate_private_key(ec.SECP384R1()) for name in ("anna", "bert", "cleo")}
     for name, brightness in (("anna", 100.0), ("bert", 150.0), ("cleo", 170.0)):
         secret = hub.membership.invite(name).secret
@@ -125,7 +125,7 @@ def test_a_clinic_is_told_what_the_others_come_to_once_and_never_of_one_alone(hu
     assert found["all"]["images"] == 80 and set(found["clinics"]) == {"anna", "bert"}
 
 
-def test_the_coordinator_sees_which_clinic_differs(hub):
+def test_coordinator_sees_which_clinic_differs(hub):
     for name, brightness in (("anna", 100.0), ("bert", 150.0), ("cleo", 151.0)):
         hub.membership.enrol(enrolment(name, hub.membership.invite(name).secret, summary=told(brightness)))
     with TestClient(create_app(hub)) as client:
@@ -139,7 +139,7 @@ def test_the_coordinator_sees_which_clinic_differs(hub):
     assert found["clinics"]["anna"]["places"]["brightness"]["far"]
 
 
-def test_statistics_of_another_form_are_refused_in_words(hub):
+def test_malformed_statistics_are_rejected(hub):
     worse = told(100.0)
     worse["statistics"]["clinics"] = 5
     for summary in (worse, {"statistics": {"images": 3}}, {"statistics": "many"}):
@@ -148,7 +148,7 @@ def test_statistics_of_another_form_are_refused_in_words(hub):
 
 
 # -- an invite for one that has joined --------------------------------------------------------------------------------------
-def test_an_invite_for_one_that_has_joined_makes_no_clinic(hub, control, key):
+def test_reconnect_invite_enrols_no_clinic(hub, control, key):
     """Not while it is there, nor after it is gone, when its name is free; its own key stands as before."""
     join(hub, "anna", key)
     assert "invite anna --again" in control("POST", "invites", name="anna")["error"]

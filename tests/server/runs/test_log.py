@@ -26,7 +26,7 @@ def test_runs_are_numbered_and_come_back(tmp_path):
     assert again.latest().state["round"] == 4 and again.latest().state["reason"] == "why"
 
 
-def test_the_oldest_unfinished_run_is_taken_up_first(tmp_path):
+def test_oldest_unfinished_run_is_resumed_first(tmp_path):
     runs = Runs(tmp_path)
     for state in ("finished", "failed", "stopped", "paused", "waiting", "queued"):
         runs.create(RunSettings()).set_state(state, 0)
@@ -36,13 +36,13 @@ def test_the_oldest_unfinished_run_is_taken_up_first(tmp_path):
     assert runs.next() is None and runs.current().name == "run-0006"
 
 
-def test_a_run_cut_off_while_it_was_made_is_never_reused(tmp_path):
+def test_run_interrupted_while_being_made_is_never_reused(tmp_path):
     runs = Runs(tmp_path)
     runs.create(RunSettings())  # no state
     assert runs.create(RunSettings()).name == "run-0002"
 
 
-def test_events_are_added_and_metrics_replaced(tmp_path):
+def test_events_are_appended_and_metrics_replaced(tmp_path):
     run = Runs(tmp_path).create(RunSettings())
     assert RunView(run).lines() == []
     run.event("round", round=1)
@@ -58,7 +58,7 @@ def test_events_are_added_and_metrics_replaced(tmp_path):
     assert [json.loads(x)["round"] for x in (run.folder / "events.jsonl").read_text().splitlines()] == [1, 2]
 
 
-def test_the_newest_line_of_each_kind(tmp_path):
+def test_newest_line_of_each_kind(tmp_path):
     run = Runs(tmp_path).create(RunSettings())
     run.set_state("running", 0)
     view = RunView(run)
@@ -74,7 +74,7 @@ def test_the_newest_line_of_each_kind(tmp_path):
     assert newest() == [line(1)]
 
 
-def test_settings_as_typed():
+def test_typed_settings_are_parsed():
     typed = ["rounds=15", "learning_rate=1e-3", "model=resnet18", " seed = 3", "pretrained=", "pretrained=a=b"]
     assert parse_settings(typed) == {
         "rounds": 15,
@@ -87,12 +87,12 @@ def test_settings_as_typed():
 
 
 @pytest.mark.parametrize("typed", ["rounds", "=3", " =3", ""])
-def test_what_is_no_setting_is_said(typed):
+def test_text_that_is_not_a_setting_is_rejected(typed):
     with pytest.raises(UserError, match="name=value"):
         parse_settings([typed])
 
 
-def test_an_unknown_strategy_is_answered_with_those_that_exist():
+def test_unknown_strategy_is_rejected_with_a_list_of_those_that_exist():
     for name in strategy_names():
         assert name == strategy(name).NAME
     with pytest.raises(UserError) as caught:

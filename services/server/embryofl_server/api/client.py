@@ -21,12 +21,12 @@ def _user() -> str:
 
 
 def direct(context: ssl.SSLContext) -> urllib.request.OpenerDirector:
-    """Opens URLs of the hub's own parts: never through a proxy."""
+    """Opens URLs of the hub's own parts, never through a proxy."""
     return urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
 
 
 def call(settings: HubSettings, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-    """Call the running server; raise `UserError` when it is away or says no."""
+    """Call the running server; `UserError` if it does not reply or rejects the call."""
     identity = settings.state_dir / "identity"
     try:
         token = (identity / "control.token").read_bytes().hex()
@@ -60,5 +60,5 @@ def call(settings: HubSettings, method: str, path: str, body: dict[str, Any] | N
     except OSError as exc:
         reason = getattr(exc, "reason", exc)
         raise UserError(
-            f"The server at {settings.server_address} does not answer ({reason}). Is the hub running? See `make status`."
+            f"The server at {settings.server_address} did not reply ({reason}). Check that the hub is running: make status."
         ) from None

@@ -18,28 +18,25 @@ _STRANGERS = Depends(rate_limited("strangers", "Too many requests from strangers
 
 @router.post("/v1/enrol", dependencies=[_TO_JOIN])
 def enrol(request: Enrolment, hub: CurrentHub) -> dict[str, Any]:
-    """Join with an invite."""
     return hub.membership.enrol(request)
 
 
 @router.post("/v1/standing", dependencies=[_STRANGERS])
 def standing(question: StatusRequest, hub: CurrentHub, address: Address = "") -> dict[str, Any]:
     """How a clinic's membership stands, and the finished model that it may fetch."""
-    found = hub.membership.standing(question, address[:100])
-    offer = hub.finished.offer(found.name) if found.state == "enrolled" else None
-    return found.model_copy(update={"finished": offer}).model_dump()
+    now = hub.membership.standing(question, address[:100])
+    offer = hub.finished.offer(now.name) if now.state == "enrolled" else None
+    return now.model_copy(update={"finished": offer}).model_dump()
 
 
 @router.post("/v1/leave", dependencies=[_STRANGERS])
 def leave(request: LeaveRequest, hub: CurrentHub) -> dict[str, str]:
-    """Leave the federation."""
     hub.membership.leave(request)
     return {"state": "left"}
 
 
 @router.post("/v1/key", dependencies=[_STRANGERS])
 def change_key(request: KeyChange, hub: CurrentHub) -> dict[str, str]:
-    """Replace a clinic's key."""
     hub.membership.change_key(request)
     return {"state": "changed"}
 
@@ -74,5 +71,4 @@ def authorise(request: Request, hub: CurrentHub) -> Response:
 
 @router.get("/healthz")
 def health() -> dict[str, str]:
-    """Whether the server answers."""
     return {"status": "ok"}

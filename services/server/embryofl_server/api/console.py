@@ -31,32 +31,33 @@ def _certificate_names(path: Path, changed: int) -> list[str]:
 @router.get("/state")
 def state(hub: CurrentHub, if_none_match: Annotated[str, Header()] = "") -> Response:
     """Everything the console shows; 304 while it is unchanged."""
-    now = hub.overview.now()
-    found = status(hub, now, newest=True)
-    del found["time"]
+    now, certificate = hub.overview.now(), hub.identity.gateway / "gateway.crt"
+    everything = status(hub, now, newest=True)
+    del everything["time"]
     pace = now.run.pace(PACE_ROUNDS) if now.run else None
-    found["curve"] = now.run.curve() if now.run else []
-    found["pace"] = {
-        "round_s": round(pace.round_s, 3) if pace else 0.0,
-        "rounds": pace.rounds if pace else 0,
-        "last": pace.last if pace else 0.0,
+    everything |= {
+        "curve": now.run.curve() if now.run else [],
+        "pace": {
+            "round_s": round(pace.round_s, 3) if pace else 0.0,
+            "rounds": pace.rounds if pace else 0,
+            "last": pace.last if pace else 0.0,
+        },
+        "roster": roster(hub, now),
+        "invites": [invite.to_dict() for invite in hub.store.invites()],
+        "runs": [run.summary() for run in hub.views.all()],
     }
-    found["roster"] = roster(hub, now)
-    for clinic in [*found["roster"], *found["clinics"].values()]:
-        del clinic["summary"]  # large; see /control/clinics/{name}
-    for clinic in found["roster"]:
-        if clinic["online"]:
-            clinic["last_seen"] = 0.0  # it is now, and would change each answer
-    found["invites"] = [i.to_dict() for i in hub.store.invites()]
-    found["runs"] = [run.summary() for run in hub.views.all()]
-    certificate = hub.identity.gateway / "gateway.crt"
-    found["hub"] |= {
+    everything["hub"] |= {
         "addresses": hub.contact().hubs,
         "version": version("embryofl-server"),
         "approval": hub.settings.approval,
         "certificate_names": _certificate_names(certificate, certificate.stat().st_mtime_ns),
     }
-    body = json.dumps(found).encode()
+    for clinic in [*everything["roster"], *everything["clinics"].values()]:
+        del clinic["summary"]  # large; see /control/clinics/{name}
+    for clinic in everything["roster"]:
+        if clinic["online"]:
+            clinic["last_seen"] = 0.0  # it is now, and would change each answer
+    body = json.dumps(everything).encode()
     tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     if if_none_match == tag:
         return Response(status_code=304, headers={"ETag": tag})
@@ -65,7 +66,6 @@ def state(hub: CurrentHub, if_none_match: Annotated[str, Header()] = "") -> Resp
 
 @router.get("/clinics/{name}")
 def clinic(name: str, hub: CurrentHub) -> dict[str, Any]:
-    """What the hub knows of one clinic."""
     return clinic_record(hub, name)
 
 
@@ -91,6 +91,5 @@ def audit(
 
 @router.get("/audit/verify")
 def verify(hub: CurrentHub) -> dict[str, Any]:
-    """Whether the audit log is intact."""
     intact, words = verify_log(hub.settings.state_dir)
     return {"whole": intact, "words": words}

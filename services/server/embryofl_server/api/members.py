@@ -14,7 +14,7 @@ router = APIRouter()
 
 
 class Invited(BaseModel):
-    """A clinic to be, and for how many days its invite is good (0: what is usual here); `again`: it has joined before."""
+    """A clinic to invite, and days until the invite expires (0: the default). `again`: a reconnect invite."""
 
     name: str
     days: float = Field(default=0, ge=0, le=366)
@@ -22,7 +22,7 @@ class Invited(BaseModel):
 
 
 class ClinicName(BaseModel):
-    """A clinic, and why something is done with it."""
+    """A clinic, and the reason for what is done."""
 
     name: str
     reason: str = Field(default="", max_length=300)
@@ -36,7 +36,7 @@ class Renamed(BaseModel):
 
 
 class NewAuthority(BaseModel):
-    """Begin to change the hub's authority, or `finish` it, `without` the clinics that may be left behind."""
+    """Begin to replace the hub's certificate authority, or `finish`, `without` the clinics that may be left behind."""
 
     finish: bool = False
     without: list[str] = Field(default=[], max_length=1000)

@@ -50,49 +50,41 @@ class RunName(BaseModel):
 
 @router.get("/status")
 def status(hub: CurrentHub, metrics: Literal["all", "newest"] = "all") -> dict[str, Any]:
-    """Hub, run and clinics."""
     return status_of(hub, hub.overview.now(), newest=metrics == "newest")
 
 
 @router.get("/runs")
 def all_runs(hub: CurrentHub) -> list[dict[str, Any]]:
-    """All runs, with all their metric lines."""
     return [run_info(run) for run in hub.views.all()]
 
 
 @router.post("/runs")
 def start(request: StartRun, hub: CurrentHub, by: By = "") -> dict[str, Any]:
-    """Queue a run."""
     return _info(hub, hub.conductor.queue(request.settings, request.initial, by))
 
 
 @router.post("/stop")
 def stop(hub: CurrentHub, request: RunName | None = None, by: By = "") -> dict[str, Any]:
-    """Stop a run for good."""
     return _info(hub, hub.conductor.stop(request.run if request else "", by))
 
 
 @router.post("/pause")
 def pause(hub: CurrentHub, request: RunName | None = None, by: By = "") -> dict[str, Any]:
-    """Pause a run."""
     return _info(hub, hub.conductor.pause(request.run if request else "", by))
 
 
 @router.post("/continue")
 def resume(hub: CurrentHub, request: RunName | None = None, by: By = "") -> dict[str, Any]:
-    """Resume a paused run."""
     return _info(hub, hub.conductor.resume(request.run if request else "", by))
 
 
 @router.get("/offers")
 def choices() -> dict[str, Any]:
-    """Models, strategies and settings that a run can be made of."""
     return offers()
 
 
 @router.post("/estimate")
 def cost(draft: RunDraft, hub: CurrentHub) -> dict[str, Any]:
-    """What a run will cost in traffic and time."""
     clinics = {c.name: c.labelled for c in hub.store.clinics().values() if c.state == "enrolled"}
     settings = check_settings({"min_clinics": max(1, len(clinics)), **draft.settings})
     return {**estimate(settings, clinics, hub.views.all()), "settings": settings.model_dump()}
@@ -100,7 +92,6 @@ def cost(draft: RunDraft, hub: CurrentHub) -> dict[str, Any]:
 
 @router.get("/runs/{run}/results")
 def results(run: RunPath, hub: CurrentHub) -> FileResponse:
-    """A run's results.json."""
     return _file(hub.runs.get(run), "results.json")
 
 
@@ -114,7 +105,6 @@ def file(run: RunPath, name: str, hub: CurrentHub) -> FileResponse:
 
 @router.get("/runs/{run}/outline")
 def outline(run: RunPath, hub: CurrentHub) -> dict[str, Any]:
-    """What runs are compared by."""
     return hub.views.get(run).outline()
 
 

@@ -1,4 +1,4 @@
-"""Metrics that change by the second: the hub itself, the round under way, and who is there."""
+"""Metrics that change by the second: the hub itself, the round under way, and which clinics are online."""
 
 import shutil
 from importlib.metadata import version
@@ -159,7 +159,7 @@ def _moved(run: RunView, progress: dict[str, Any]) -> float:
 
 
 def add_clinics(out: Families, now: Moment) -> None:
-    """Who is there, and what the hub waits for."""
+    """Which clinics are online, and which of them the hub waits for."""
     members, waiting = now.members, now.progress["waiting"]
     awaited = waiting["for_"] if waiting else ()
     online = sum(c.online for c in members.values())
@@ -187,7 +187,7 @@ def add_clinics(out: Families, now: Moment) -> None:
 
 
 def _add_data_counts(out: Families, clinic: Clinic) -> None:
-    """What a clinic reported of its data when it joined: numbers under labels that we know, and nothing else of it."""
+    """What a clinic reported of its data when it joined: only numbers, and only under labels known here."""
     patients, counts = clinic.summary.get("patients"), clinic.summary.get("counts")
     if isinstance(patients, int) and patients <= MAX_COUNT:
         text = "Patients in a clinic's data, as told when it joined."

@@ -1,7 +1,7 @@
 """What a run will cost in traffic and time, before it is started.
 
-Traffic follows from the model's size. Time follows from an earlier run of the same model, where there is one; else it is a
-rough figure, from the clinics' counts of images and the time that one image takes on one processor core.
+Traffic follows from the model's size. Time follows from an earlier run of the same model, if there is one; otherwise it is
+a rough estimate from the clinics' image counts and the time that one image takes on one processor core.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from embryofl.models.facts import FACTS
 from embryofl_server.runs.view import RunView
 
 TRAINING_SHARE = 0.6
-"""Of a clinic's labelled images about so many are trained on: a fifth or more each is set aside for validation and test."""
+"""Share of a clinic's labelled images that is trained on: validation and test patients have a fifth or more each."""
 
 
 def estimate(settings: RunSettings, clinics: dict[str, int | None], earlier: Sequence[RunView]) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def estimate(settings: RunSettings, clinics: dict[str, int | None], earlier: Seq
     ----------
     settings : RunSettings
     clinics : dict of str to int or None
-        Labelled images of the clinics that would take part; None where not told.
+        Labelled images of the clinics that would take part; None if not reported.
     earlier : sequence of RunView
         The hub's runs, oldest first.
 
@@ -31,14 +31,14 @@ def estimate(settings: RunSettings, clinics: dict[str, int | None], earlier: Seq
     -------
     dict
         `clinics`, `model_bytes`, `clinic_bytes` (to and from one clinic), `total_bytes` (through the hub); `round_s` and
-        `total_s` (None: not known); `from`: "run" with its name, rounds and whether epochs or image size were another,
-        "images" with the largest count and the seconds for one image, or "nothing".
+        `total_s` (None: unknown); `from`: "run" with its name, rounds and whether epochs or image size differ, "images"
+        with the largest count and the seconds for one image, or "nothing".
     """
     count = max(len(clinics), settings.min_clinics)
     size, source = _size(settings, earlier)
     down = size * (2 if settings.control else 1)
     one = settings.rounds * (down + size) + (size if settings.closing_evaluation else 0)
-    found: dict[str, Any] = {
+    cost: dict[str, Any] = {
         "clinics": count,
         "model_bytes": size,
         "clinic_bytes": one,
@@ -55,7 +55,7 @@ def estimate(settings: RunSettings, clinics: dict[str, int | None], earlier: Seq
         if pace is not None:
             more = settings.local_epochs / before.local_epochs * (settings.image_size / before.image_size) ** 2
             round_s = max(0.0, pace.round_s - pace.training_s) + pace.training_s * more
-            return found | {
+            return cost | {
                 "from": "run",
                 "run": run.name,
                 "run_rounds": pace.rounds,
@@ -66,10 +66,10 @@ def estimate(settings: RunSettings, clinics: dict[str, int | None], earlier: Seq
     images = max((n for n in clinics.values() if n), default=0)
     facts = FACTS.get(settings.model)
     if not images or facts is None or not facts.image_s:
-        return found
+        return cost
     image_s = facts.image_s * (settings.image_size / recipe(settings.model)["image_size"]) ** 2
     round_s = images * TRAINING_SHARE * settings.local_epochs * image_s
-    return found | {
+    return cost | {
         "from": "images",
         "images": images,
         "image_s": image_s,
@@ -79,7 +79,7 @@ def estimate(settings: RunSettings, clinics: dict[str, int | None], earlier: Seq
 
 
 def _size(settings: RunSettings, earlier: Sequence[RunView]) -> tuple[int, str]:
-    """Bytes of the packed model, and the run it is known from ("": by the model's name)."""
+    """Bytes of the packed model, and the run they are known from ("": from the model's name)."""
     for run in reversed(earlier):
         before = run.settings
         if (before.model, before.grades > 0) == (settings.model, settings.grades > 0) and run.model_bytes:

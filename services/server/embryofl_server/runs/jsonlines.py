@@ -1,14 +1,14 @@
-"""Reading a growing file of JSON lines bit by bit, so that what was read once is not parsed again."""
+"""Incremental reading of a growing file of JSON lines: nothing is parsed twice."""
 
 import json
 from pathlib import Path
 from typing import Any
 
-_TAIL = 256  # bytes before the place reached that must not have changed
+_TAIL = 256  # bytes before the position reached that must not have changed
 
 
 class JsonLines:
-    """The lines of a file that is appended to, or rewritten with more at its end.
+    """The lines of a file that is appended to, or replaced by one with more lines at its end.
 
     Parameters
     ----------
@@ -20,13 +20,13 @@ class JsonLines:
         self._path, self._at, self._seen, self._tail = path, 0, (0, 0), b""
 
     def read(self) -> tuple[bool, list[dict[str, Any]]]:
-        """Whether the file was begun anew (what was taken from it before does not count), and its new whole lines."""
+        """Whether the file was started afresh (what was read before no longer counts), and its new complete lines."""
         try:
             stat = self._path.stat()
             if (stat.st_mtime_ns, stat.st_size) == self._seen:
                 return False, []
             with self._path.open("rb") as file:
-                anew = self._at > 0 and not self._goes_on(file, stat.st_size)
+                anew = self._at > 0 and not self._continues(file, stat.st_size)
                 if anew:
                     self._at, self._tail = 0, b""
                 file.seek(self._at)
@@ -35,12 +35,12 @@ class JsonLines:
             anew, self._at, self._seen, self._tail = self._at > 0, 0, (0, 0), b""
             return anew, []
         self._seen = (stat.st_mtime_ns, stat.st_size)
-        whole = data[: data.rfind(b"\n") + 1]
-        self._at += len(whole)
-        self._tail = (self._tail + whole)[-_TAIL:]
-        return anew, [line for line in map(_parse, whole.splitlines()) if line is not None]
+        complete = data[: data.rfind(b"\n") + 1]
+        self._at += len(complete)
+        self._tail = (self._tail + complete)[-_TAIL:]
+        return anew, [line for line in map(_parse, complete.splitlines()) if line is not None]
 
-    def _goes_on(self, file: Any, size: int) -> bool:
+    def _continues(self, file: Any, size: int) -> bool:
         if size < self._at:
             return False
         file.seek(self._at - len(self._tail))
@@ -48,7 +48,7 @@ class JsonLines:
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:
-    """A line, or None when it is damaged."""
+    """A line, or None if it is damaged."""
     try:
         value = json.loads(line)
     except ValueError:

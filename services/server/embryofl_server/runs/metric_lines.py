@@ -70,7 +70,7 @@ Best = tuple[int, float]
 
 
 def best_round(lines: Iterable[dict[str, Any]], before: Best | None = None) -> Best | None:
-    """The round whose model has the highest pooled validation AUROC; of equals the first. `before`: the best until now."""
+    """The round whose model has the highest pooled validation AUROC, the first of equals; `before`: the best so far."""
     best = before
     for x in lines:
         counts = x["clinic"] == POOLED and x["split"] == "validation" and x["day"] is None and x["auroc"] is not None
@@ -92,14 +92,14 @@ def final_lines(record: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def no_better_since(best: Best | None, newest: int, patience: int) -> bool:
-    """Whether training may end: the newest `patience` models that were validated are no better than one before them.
+    """Whether training may end: the newest `patience` validated models are no better than one before them.
 
     Parameters
     ----------
     best : Best or None
     newest : int
-        Round of the newest model that was validated.
+        Round of the newest validated model.
     patience : int
-        0 never ends it.
+        0 = never.
     """
     return bool(patience) and best is not None and newest - best[0] >= patience

@@ -1,4 +1,4 @@
-"""Where a run stands, for people: what is under way, who has answered, for whom it waits, until when, and what then."""
+"""What the round loop is doing: phase, each clinic's state, and what it waits for, until when, and what happens then."""
 
 import threading
 import time
@@ -17,7 +17,7 @@ class ClinicState:
 
 @dataclass
 class Waiting:
-    """What is being waited for: names, since and until (Unix times), and what happens at `until`."""
+    """What the run waits for: clinics, since and until (Unix times), and what happens at `until`."""
 
     for_: list[str]
     since: float
@@ -40,25 +40,25 @@ class _Snapshot:
 
 
 class Progress:
-    """Written by the round loop, read by the control API; safe across threads."""
+    """Written by the round loop, read by `Overview`; safe across threads."""
 
     def __init__(self) -> None:
         self._lock, self._now = threading.Lock(), _Snapshot()
 
     def phase(self, phase: str, round_: int, rounds: int) -> None:
-        """Enter a phase: waiting, training, aggregating, evaluating, idle."""
+        """Enter a phase: a key of `embryofl.states.PHASE`."""
         with self._lock:
             if (phase, round_) != (self._now.phase, self._now.round):
                 self._now.round_began = time.time()
             self._now.phase, self._now.round, self._now.rounds = phase, round_, rounds
 
     def terms(self, deadline: float, deadline_s: float, needed: int) -> None:
-        """The round's deadline (Unix time, and seconds after its beginning) and how many answers it needs."""
+        """The round's deadline (Unix time, and seconds after its start) and how many replies it needs."""
         with self._lock:
             self._now.deadline, self._now.deadline_s, self._now.needed = deadline, deadline_s, needed
 
     def closed(self) -> None:
-        """The round waits for no deadline any more."""
+        """The round has ended: no deadline, no quorum."""
         with self._lock:
             self._now.deadline, self._now.needed = 0.0, 0
 
@@ -70,17 +70,17 @@ class Progress:
     def clinic(self, name: str, state: str, detail: str = "") -> None:
         """A clinic's state in this round."""
         with self._lock:
-            known = self._now.clinics.get(name)
-            if known is None or (known.state, known.detail) != (state, detail):
+            last = self._now.clinics.get(name)
+            if last is None or (last.state, last.detail) != (state, detail):
                 self._now.clinics[name] = ClinicState(state, time.time(), detail)
 
     def wait(self, names: list[str], since: float, until: float, then: str, why: str = "") -> None:
-        """Say for whom the run waits."""
+        """The run waits for these clinics."""
         with self._lock:
             self._now.waiting = Waiting(names, since, until, then, why) if names or why else None
 
     def go_on(self) -> None:
-        """Nothing is waited for."""
+        """The run waits for nothing."""
         with self._lock:
             self._now.waiting = None
 

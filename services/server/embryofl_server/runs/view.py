@@ -57,10 +57,8 @@ class RunView:
         self.state: Line = {}
         self.version = 0
         self._lock = threading.RLock()
-        self._event_file, self._line_file = (
-            JsonLines(run.folder / "events.jsonl"),
-            JsonLines(run.folder / "metrics.jsonl"),
-        )
+        self._event_file = JsonLines(run.folder / "events.jsonl")
+        self._line_file = JsonLines(run.folder / "metrics.jsonl")
         self._events, self._lines = EventTally(), LineTally(self.settings.local_epochs)
         self._state_seen: tuple[int, int] | None = None
         self._record: tuple[Any, Line] = (None, {})
@@ -131,10 +129,10 @@ class RunView:
     def rounds_of(self, clinic: str) -> list[Line]:
         """A clinic's newest rounds, newest first: what it replied, or why the reply was rejected."""
         with self._lock:
-            size, found = self.model_bytes, dict(self._events.rejected.get(clinic, {}))
+            size, rounds = self.model_bytes, dict(self._events.rejected.get(clinic, {}))
             for number, line in self._lines.done.get(clinic, {}).items():
                 spent = line.get("seconds") or {}
-                found[number] = {
+                rounds[number] = {
                     "result": "done",
                     "words": "",
                     "seconds": spent,
@@ -146,7 +144,7 @@ class RunView:
                     "down": size,
                     "up": size,
                 }
-        return [{"run": self.name, "round": n, **found[n]} for n in sorted(found, reverse=True)][:LAST_ROUNDS]
+        return [{"run": self.name, "round": n, **rounds[n]} for n in sorted(rounds, reverse=True)][:LAST_ROUNDS]
 
     # -- metrics ----------------------------------------------------------------------------------------------------
     def lines(self) -> list[Line]:
@@ -176,8 +174,8 @@ class RunView:
     @property
     def best_validation(self) -> Best | None:
         """Round and pooled validation AUROC of the best model."""
-        found = self._lines.best.get(("validation", POOLED, ALL_DAYS))
-        return (found[1], found[0]) if found else None
+        best = self._lines.best.get(("validation", POOLED, ALL_DAYS))
+        return (best[1], best[0]) if best else None
 
     def curve(self) -> list[list[float | None]]:
         """[round, pooled AUROC, pooled loss] on validation patients; of many rounds, `MOST_POINTS` evenly spaced."""
@@ -229,9 +227,9 @@ class RunView:
             record, stamp = self.record, _stamp(self.run.folder / "model.json")
             if (key := (self._record[0], stamp)) != self._sums[0]:
                 clinics: Line = self.model().get("evaluation") or record.get("clinics", {})
-                found = {split: _sums_of(clinics, split) for split in ("validation", "test")}
-                found = {split: by_clinic for split, by_clinic in found.items() if by_clinic}
-                self._sums = key, found or self._sums[1]  # the record of round 0 has none
+                by_split = {split: _sums_of(clinics, split) for split in ("validation", "test")}
+                sums = {split: by_clinic for split, by_clinic in by_split.items() if by_clinic}
+                self._sums = key, sums or self._sums[1]  # the record of round 0 has none
             return self._sums[1]
 
     # -- for people -------------------------------------------------------------------------------------------------
@@ -284,12 +282,12 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 
 
 def _sums_of(clinics: Line, split: str) -> dict[str, ScoreSums]:
-    found = {}
+    sums = {}
     for name, entry in clinics.items():
         with contextlib.suppress(ValueError):
             if entry.get(split):
-                found[name] = ScoreSums.from_dict(entry[split])
-    return {**found, POOLED: merge(found.values())} if found else {}
+                sums[name] = ScoreSums.from_dict(entry[split])
+    return {**sums, POOLED: merge(sums.values())} if sums else {}
 
 
 def _short(results: Line) -> Line:
