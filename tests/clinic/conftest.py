@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from embryofl.invite import HUB_NAME
 from embryofl.messages import Request, RunSettings, UploadReceipt
 from embryofl.metrics import ScoreSums
 from embryofl.schema import Download
@@ -114,7 +115,7 @@ def clinic(tmp_path: Path) -> Any:
         identity = ClinicIdentity(found.identity_dir)
         link, transfers, workload, stop = FakeLink(), FakeTransfers(), FakeWorkload(), threading.Event()
         bench = SimpleNamespace(get=lambda request: workload)
-        member = JoinedHub(name="anna", hubs=["localhost:1"], ca="")
+        member = JoinedHub(name="anna", hubs=["localhost:1"], ca="", server_name=HUB_NAME)
         agent = Trainer(found, identity, member, bench, stop)  # type: ignore[arg-type]
 
         def say(request: Request | str) -> None:

@@ -7,9 +7,15 @@ import zlib
 import pytest
 
 from embryofl.errors import UserError
-from embryofl.invite import Invite
+from embryofl.invite import HUB_NAME, Invite
 
-INVITE = Invite(name="lisbon", hubs=["hub.example:8443", "10.0.0.1:8443"], ca="-----BEGIN...\n" * 30, secret="s" * 32)
+INVITE = Invite(
+    name="lisbon",
+    hubs=["hub.example:8443", "10.0.0.1:8443"],
+    ca="-----BEGIN...\n" * 30,
+    secret="s" * 32,
+    server_name=HUB_NAME,
+)
 
 
 def test_round_trip_in_one_shell_word():

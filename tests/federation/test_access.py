@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from embryofl.errors import UserError
 from embryofl.files import write_atomic
-from embryofl.invite import Invite
+from embryofl.invite import HUB_NAME, Invite
 from embryofl_clinic.joining.identity import ClinicIdentity
 from embryofl_clinic.joining.join import join
 from embryofl_clinic.link.fleet_link import FleetLink, KeyRejected
@@ -91,7 +91,13 @@ def test_nobody_registers_a_key_through_the_gateway(federation, tmp_path):
 
 
 def invite_for(federation, name: str, secret: str) -> Invite:
-    return Invite(name=name, hubs=[f"localhost:{federation.port}"], ca=federation.ca.read_text(), secret=secret)
+    return Invite(
+        name=name,
+        hubs=[f"localhost:{federation.port}"],
+        ca=federation.ca.read_text(),
+        server_name=HUB_NAME,
+        secret=secret,
+    )
 
 
 @pytest.mark.parametrize("name", ["clinic-1", "nobody"])

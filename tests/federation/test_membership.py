@@ -149,7 +149,7 @@ def test_the_join_command_shows_exactly_what_it_sends_and_joining_twice_is_harml
         # the same invite, another key
         draw_clinic(federation.place.data("guest-4"), "guest-4")
         thief = command(federation, "guest-4", "join", EMBRYOFL_INVITE=word)
-        assert thief.returncode == 2 and "used already, with another key" in thief.stderr
+        assert thief.returncode == 2 and "already been used with another key" in thief.stderr
     finally:
         federation.stack.call("POST", "/control/revoke", {"name": "guest-3"})
 

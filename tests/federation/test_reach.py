@@ -284,13 +284,13 @@ def left_behind_comes_back(reached: Reached, folder: Path) -> None:
     state = ("--state", str(folder / "away"))
     key = ClinicIdentity(folder / "away" / "identity").fingerprint
     lost = clinic("status", *state)
-    assert lost.returncode == 1 and "authority changed" in lost.stdout and "invite NAME --again" in lost.stdout
+    assert lost.returncode == 1 and "authority changed" in lost.stdout and "invite NAME --reconnect" in lost.stdout
     no = command(reached, "invite", "faro")
-    assert no.returncode == 2 and "invite faro --again" in no.stderr
-    sent = command(reached, "invite", "faro", "--again").stdout
+    assert no.returncode == 2 and "invite faro --reconnect" in no.stderr
+    sent = command(reached, "invite", "faro", "--reconnect").stdout
     assert "docker exec -e EMBRYOFL_INVITE=" in sent and "podman exec" in sent
     word = next(x for x in sent.splitlines() if x.startswith("EMBRYOFL_INVITE=")).split()[0].partition("=")[2]
-    with pytest.raises(UserError, match="not known here"):  # found by somebody else, it makes no clinic
+    with pytest.raises(UserError, match="does not recognise"):  # found by somebody else, it makes no clinic
         join(ClinicIdentity(folder / "thief"), Invite.parse(word), "quality", {}, threading.Event())
     back = clinic("join", *state, EMBRYOFL_INVITE=word)
     assert back.returncode == 0 and "key and membership stay" in back.stdout, back.stderr

@@ -6,7 +6,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from embryofl.membership import Enrolment, StatusRequest, proof_text, status_text
+from embryofl.membership import Enrolment, StatusRequest, proof_text, status_text, trust_mark
+
+TRUSTS = trust_mark("an authority")
 
 
 def openssh(key) -> str:
@@ -20,9 +22,10 @@ def enrolment(name: str, secret: str, key=None, signer=None, **changes) -> Enrol
     return Enrolment.model_validate(body | changes)
 
 
-def ask_standing(key, name, asked=1.5, signed_name=None, session="", knows="", shows=None):
-    proof = key.sign(status_text(signed_name or name, asked, session, shows=shows), ec.ECDSA(SHA256())).hex()
-    return StatusRequest(name=name, asked=asked, session=session, knows=knows, shows=shows, proof=proof)
+def ask_status(key, name, asked=1.5, signed_name=None, session="", knows="", shows=False):
+    text = status_text(signed_name or name, asked, session, TRUSTS, shows)
+    proof = key.sign(text, ec.ECDSA(SHA256())).hex()
+    return StatusRequest(name=name, asked=asked, session=session, knows=knows, trusts=TRUSTS, shows=shows, proof=proof)
 
 
 def join(hub, name, key=None, secret=None):

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from fastapi.testclient import TestClient
 
 from embryofl.errors import UserError
-from embryofl.membership import Enrolment, StatusRequest, proof_text
+from embryofl.membership import Enrolment, proof_text
 from embryofl_server.api.app import create_app
 from embryofl_server.api.deps import RecentFailures
 from embryofl_server.api.status import status
@@ -18,7 +18,7 @@ from embryofl_server.federation.blobs import BadUrl
 from embryofl_server.hub import Hub
 from embryofl_server.members.store import EnrolmentRejected
 from embryofl_server.settings import HubSettings
-from kits.enrolment import ask_standing, enrolment
+from kits.enrolment import ask_status, enrolment
 
 
 @pytest.fixture
@@ -169,19 +169,19 @@ def test_only_the_suspended_clinic_is_told_why(hub):
     for name, its in (("anna", key), ("bert", other)):
         hub.membership.enrol(enrolment(name, hub.membership.invite(name).secret, key=its))
     hub.membership.suspend("anna", "three wild answers", by="the gate")
-    told = hub.membership.standing(ask_standing(key, "anna"))
+    told = hub.membership.status(ask_status(key, "anna"))
     assert (told.state, told.reason) == ("suspended", "three wild answers") and told.refused is None
     assert abs(told.time - time.time()) < 60
-    assert hub.membership.standing(ask_standing(other, "bert")).state == "enrolled"
+    assert hub.membership.status(ask_status(other, "bert")).state == "enrolled"
     for question in (
-        ask_standing(other, "anna"),
-        ask_standing(key, "nobody"),
-        ask_standing(key, "anna", signed_name="bert"),
-        StatusRequest(name="anna", asked=1.5, proof="zz"),
-        ask_standing(key, "anna").model_copy(update={"asked": 2.5}),
+        ask_status(other, "anna"),
+        ask_status(key, "nobody"),
+        ask_status(key, "anna", signed_name="bert"),
+        ask_status(key, "anna").model_copy(update={"proof": "zz"}),
+        ask_status(key, "anna").model_copy(update={"asked": 2.5}),
     ):
         with pytest.raises(EnrolmentRejected):
-            hub.membership.standing(question)
+            hub.membership.status(question)
 
 
 def test_suspension_shuts_only_that_clinic_out_of_the_weights(hub):
@@ -194,7 +194,7 @@ def test_suspension_shuts_only_that_clinic_out_of_the_weights(hub):
     hub.urls.check("GET", urls["bert"])
     assert set(hub.store.keys()) == {"anna", "bert"}  # it stays connected: a key taken away could not come back
     assert status(hub, hub.overview.now())["clinics"]["anna"]["state"] == "suspended"
-    hub.membership.resume("anna", by="me")
+    hub.membership.reinstate("anna", by="me")
     hub.urls.check("GET", urls["anna"])
     events = [json.loads(x)["event"] for x in (hub.settings.state_dir / "audit.jsonl").read_text().splitlines()]
     assert events[-2:] == ["suspended", "resumed"]
@@ -284,7 +284,7 @@ def test_only_the_address_that_guesses_at_invites_is_slowed_down(hub, api):
 def test_strangers_status_requests_are_rate_limited(hub, api):
     key = ec.generate_private_key(ec.SECP384R1())
     hub.membership.enrol(enrolment("anna", hub.membership.invite("anna").secret, key=key))
-    good, bad = (ask_standing(key, n).model_dump() for n in ("anna", "nobody"))
+    good, bad = (ask_status(key, n).model_dump() for n in ("anna", "nobody"))
 
     def ask(body, address):
         return api.post("/v1/standing", json=body, headers={"X-Forwarded-For": address}).status_code

@@ -1,19 +1,19 @@
-"""What a clinic and its hub say to each other about membership: enrolment, status requests, a new key, leaving.
+"""What a clinic sends to its hub about its membership, and the hub's status: enrolment, status, a new key, leaving.
 
 Everything is signed with the clinic's key over the bytes of the `*_text` functions.
 """
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, field_validator
 
 from embryofl.data_statistics import DataStatistics
-from embryofl.schema import ADDRESS, Download, Meaning, Name, Strict, explain
+from embryofl.schema import ADDRESS, Download, Meaning, Name, Sha256, Strict, explain
 
-MAX_COUNT = 10**9  # of anything that a clinic tells of its data
-SHOWS = "shows_metrics"  # in what a clinic tells when it joins: whether others may see its figures on their own
+MAX_COUNT = 10**9  # of anything that a clinic reports of its data
+SHOWS = "shows_metrics"  # key of the enrolment's summary: whether other clinics may see this clinic's own metrics
 
 
 class Enrolment(Strict):
@@ -22,47 +22,46 @@ class Enrolment(Strict):
     name: Name
     secret: str = Field(min_length=20, max_length=100)
     public_key: str = Field(max_length=1000)  # one OpenSSH line
-    proof: str = Field(max_length=400)  # base64 ECDSA signature over `proof_text`
+    proof: str = Field(max_length=400)  # ECDSA signature, hexadecimal, over `proof_text`
     meaning: Meaning = "quality"
     summary: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("summary")
     @classmethod
     def _can_be_shown(cls, value: dict[str, Any]) -> dict[str, Any]:
-        """It is kept and shown to the coordinator: text, and numbers that a number in JSON can hold."""
+        """It is stored and shown to the coordinator, so it must hold nothing but Unicode text and finite numbers."""
         try:
             json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
         except ValueError:  # also a UnicodeEncodeError: half of a surrogate pair
-            raise ValueError("text that is no Unicode, or a number that is none") from None
+            raise ValueError("text that is not Unicode, or a number that is not finite") from None
         if not _small_numbers(value):
             raise ValueError(f"numbers beyond {MAX_COUNT}")
         if not isinstance(value.get(SHOWS, False), bool):
             raise ValueError(f"{SHOWS} that is neither true nor false")
         if "statistics" in value:
             try:
-                told = DataStatistics.model_validate(value["statistics"])
+                reported = DataStatistics.model_validate(value["statistics"])
             except ValidationError as exc:
                 raise ValueError(f"statistics of another form: {explain(exc)}") from None
-            if told.clinics != 1:
+            if reported.clinics != 1:
                 raise ValueError("statistics of more than one clinic")
         return value
 
 
 class StatusRequest(Strict):
-    """A clinic asks how it stands with the hub (suspended? last answer refused? what time is it there?). It asks only while
-    it has nothing to do, so that the hub learns from it when a request has not reached the clinic.
+    """A clinic asks for its status: suspended, last reply rejected, the hub's time. It asks only while it has nothing to
+    do, so that the hub notices when a request has not reached the clinic.
 
-    `proof` is an ECDSA signature, hexadecimal, over `text`. Nothing follows from an answer but what the clinic is told,
-    and a `shows` of true counts only if it was asked just now, so a question that is heard and asked again later by
-    somebody else does no harm.
+    `proof` is an ECDSA signature, hexadecimal, over `text`. Replaying a request does no harm: it changes nothing but
+    `shows`, and there an opt-in counts only if it was signed just now.
     """
 
     name: Name
     asked: float  # Unix time by the clinic's clock
-    session: str = Field(default="", pattern=r"^([0-9a-f]{16})?$")  # of the process that asks; "": a person asks
-    knows: str = Field(default="", pattern=r"^([0-9a-f]{16})?$")  # digest of the statistics that it was told last
-    trusts: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")  # `trust_mark` of the authorities that it trusts
-    shows: bool | None = None  # whether others may see its figures on their own (its policy); None: of an older clinic
+    session: str = Field(default="", pattern=r"^([0-9a-f]{16})?$")  # of the trainer's process; "": a command asks
+    knows: str = Field(default="", pattern=r"^([0-9a-f]{16})?$")  # digest of the others' statistics it has; "": none
+    trusts: Sha256  # `trust_mark` of the authorities that it trusts
+    shows: bool  # whether other clinics may see its own metrics (its policy)
     proof: str = Field(max_length=400)
 
     def text(self) -> bytes:
@@ -71,8 +70,7 @@ class StatusRequest(Strict):
 
 
 class LeaveRequest(Strict):
-    """A clinic leaves for good. `proof` is signed over `text`; `asked` (Unix time by the hub's clock) keeps it from being
-    said again later."""
+    """A clinic leaves for good. `proof` is signed over `text`; `asked` (Unix time by the hub's clock) prevents a replay."""
 
     name: Name
     asked: float
@@ -84,8 +82,8 @@ class LeaveRequest(Strict):
 
 
 class KeyChange(Strict):
-    """A clinic puts a new key in the place of its own. `proof` is signed with the old key, `new_proof` with the new one,
-    both over `text`; `asked` as when leaving."""
+    """A clinic replaces its key. `proof` is signed with the old key, `new_proof` with the new one, both over `text`;
+    `asked` as when leaving."""
 
     name: Name
     asked: float
@@ -99,16 +97,16 @@ class KeyChange(Strict):
 
 
 class HubContact(Strict):
-    """How the hub is reached and known: its addresses (host:port), the certificates of its authorities (PEM, one after the
-    other), and the name of its own that its certificate carries ("": of an older hub, the name that is dialled)."""
+    """How to reach and trust the hub: its addresses (host:port), the certificates of its authorities (PEM, one after the
+    other), and the name that its own certificate carries."""
 
     hubs: list[Annotated[str, Field(pattern=ADDRESS)]] = Field(min_length=1, max_length=50)
     ca: str = Field(max_length=50_000)
-    server_name: str = Field(default="", max_length=200)
+    server_name: str = Field(min_length=1, max_length=200)
 
 
 class RejectedReply(Strict):
-    """An answer of the clinic's that the hub did not take."""
+    """A reply of the clinic's that the hub rejected."""
 
     run: Name
     round: int
@@ -118,7 +116,7 @@ class RejectedReply(Strict):
 
 
 class FinishedModel(Strict):
-    """The model of the newest finished run that a clinic took part in: its weights, and a `model.json` for clinics."""
+    """The final model of the newest finished run that a clinic took part in: weights, and a `model.json` for clinics."""
 
     run: Name
     weights: Download
@@ -126,31 +124,46 @@ class FinishedModel(Strict):
 
 
 class MembershipStatus(Strict):
-    """How a clinic stands: enrolled, waiting, suspended, or its key never works again (revoked, left, refused); since when
-    and why; its newest refusal; the hub's clock; the clinic's name at the hub ("": of an older hub, as it was); how the
-    hub is reached from now on (None: of an older hub, or to a key that never works again, as it was); what the other
-    clinics' images come to together, where that is news and there are enough of them; the newest finished model that it may
-    fetch."""
+    """A clinic's status.
+
+    Attributes
+    ----------
+    state : str
+        enrolled, waiting, suspended; or the key never works again: revoked, left, refused, replaced.
+    since, reason : float, str
+        Since when (Unix time) and why.
+    refused : RejectedReply or None
+        Its newest rejected reply.
+    time : float
+        The hub's clock.
+    name : str
+        The clinic's name at the hub.
+    others : DataStatistics or None
+        The other clinics' pooled image statistics, if they are new and there are enough of them.
+    link : HubContact or None
+        How to reach the hub from now on; None for a key that never works again.
+    finished : FinishedModel or None
+        The newest final model that it may download.
+    """
 
     state: str
     since: float
     reason: str
     refused: RejectedReply | None
     time: float
-    name: Name | Literal[""] = ""
+    name: Name
     others: DataStatistics | None = None
     link: HubContact | None = None
     finished: FinishedModel | None = None
 
 
-def status_text(name: str, asked: float, session: str = "", trusts: str = "", shows: bool | None = None) -> bytes:
-    """The bytes a clinic signs when it asks how it stands."""
-    more = "" if shows is None else f"\nshows {shows}"  # an older clinic signs without
-    return f"embryofl standing\n{name}\n{asked!r}\n{session}\n{trusts}{more}".encode()
+def status_text(name: str, asked: float, session: str, trusts: str, shows: bool) -> bytes:
+    """The bytes a clinic signs when it asks for its status."""
+    return f"embryofl standing\n{name}\n{asked!r}\n{session}\n{trusts}\nshows {shows}".encode()
 
 
 def trust_mark(ca: str) -> str:
-    """By which a clinic says which authorities (PEM) it trusts."""
+    """Digest by which a clinic names the authorities (PEM) it trusts."""
     return hashlib.sha256("".join(ca.split()).encode()).hexdigest()
 
 

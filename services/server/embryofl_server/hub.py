@@ -1,7 +1,5 @@
 """The running hub: its parts, and how they are wired."""
 
-from embryofl.invite import HUB_NAME, Invite
-from embryofl.membership import HubContact
 from embryofl_server.audit.log import AuditLog
 from embryofl_server.federation.blobs import SignedUrls, Uploads
 from embryofl_server.federation.conductor import Conductor
@@ -9,11 +7,11 @@ from embryofl_server.federation.lifeline import RunContext
 from embryofl_server.federation.model_distribution import ModelDistribution
 from embryofl_server.federation.superlink import SuperLink
 from embryofl_server.members.authority import Authority
+from embryofl_server.members.contact import Contact
 from embryofl_server.members.identity import HubIdentity
 from embryofl_server.members.keys import KeySync
 from embryofl_server.members.membership import MembershipService
 from embryofl_server.members.store import ClinicStore
-from embryofl_server.members.tunnel import Tunnel
 from embryofl_server.monitor.exporter import Exporter
 from embryofl_server.monitor.overview import Overview
 from embryofl_server.monitor.presence import Presence
@@ -50,18 +48,17 @@ class Hub:
         superlink = SuperLink(settings.superlink_address, self.identity.internal, self.identity.superexec_secret)
 
         # members
-        self.tunnel = Tunnel(settings.tunnel_file)
-        self.authority = Authority(self.identity, self.store, self.audit.write, settings.certificate_days)
+        self.contact = Contact(settings.addresses, settings.tunnel_file, self.identity)
+        self.authority = Authority(self.identity, self.store, self.audit, settings.certificate_days)
         self.key_sync = KeySync(superlink, self.store, lambda: self.runs.next() is None)
         self.membership = MembershipService(
             self.store,
-            self.audit.write,
-            lambda name, secret: Invite(name=name, secret=secret, **self.contact().model_dump()),
-            self.key_sync.admit,
+            self.audit,
+            self.key_sync,
+            self.authority,
+            self.contact,
             settings.invite_days,
             manual=settings.approval == "manual",
-            link=self.contact,
-            heard=self.authority.heard,
         )
 
         # runs
@@ -80,7 +77,7 @@ class Hub:
         # what people see
         self.presence = Presence(superlink.presence, state / "last_seen.json")
         self.overview = Overview(self.views, self.progress, self.store, self.presence, self.membership.sessions)
-        self.exporter = Exporter(settings, self.overview, self.tunnel)
+        self.exporter = Exporter(settings, self.overview, self.contact)
 
     def start(self) -> None:
         """Begin to conduct runs; an unfinished one is resumed at once."""
@@ -94,11 +91,6 @@ class Hub:
             part.close()
         self.audit.write("hub_stopped")
         self.store.close()
-
-    def contact(self) -> HubContact:
-        """How clinics reach and recognise this hub: invites carry it, and clinics are told when it changes."""
-        hubs = list(dict.fromkeys([*self.settings.addresses, *self.tunnel.addresses()]))
-        return HubContact(hubs=hubs, ca=self.identity.ca.decode(), server_name=HUB_NAME)
 
     def rename(self, old: str, new: str, by: str) -> None:
         """Give a clinic another name.

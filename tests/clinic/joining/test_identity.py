@@ -8,14 +8,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from embryofl.errors import UserError
-from embryofl.invite import Invite
+from embryofl.invite import HUB_NAME, Invite
 from embryofl.membership import Enrolment, proof_text
 from embryofl_clinic.joining import join as module
 from embryofl_clinic.joining import route
 from embryofl_clinic.joining.identity import ClinicIdentity, JoinedHub
 from embryofl_clinic.joining.join import join
 
-INVITE = Invite(name="anna", hubs=["one:1", "two:2"], ca="pem", secret="s" * 32)
+INVITE = Invite(name="anna", hubs=["one:1", "two:2"], ca="pem", server_name=HUB_NAME, secret="s" * 32)
 
 
 def test_the_key_is_made_once_and_is_private(tmp_path):
@@ -27,7 +27,10 @@ def test_the_key_is_made_once_and_is_private(tmp_path):
 
 
 def test_a_membership_is_remembered(tmp_path):
-    identity, member = ClinicIdentity(tmp_path / "identity"), JoinedHub(name="anna", hubs=["a:1"], ca="pem")
+    identity, member = (
+        ClinicIdentity(tmp_path / "identity"),
+        JoinedHub(name="anna", hubs=["a:1"], ca="pem", server_name=HUB_NAME),
+    )
     assert identity.membership is None
     identity.remember(member)
     assert ClinicIdentity(tmp_path / "identity").membership == member

@@ -179,13 +179,13 @@ def test_the_next_address_is_taken_within_a_request_and_kept(serve, authority, t
 
 
 def test_an_update_keeps_the_address_in_use(authority):
-    route = Route(HubContact(hubs=["a:1", "b:2"], ca=authority.pem), first="c:3")
+    route = Route(HubContact(hubs=["a:1", "b:2"], ca=authority.pem, server_name=NAME), first="c:3")
     assert route.hubs == ["c:3", "a:1", "b:2"] and route.hub == "c:3"
     route.failed("c:3", OSError("away"))
-    route.update(HubContact(hubs=["d:4", "a:1"], ca=authority.pem))
+    route.update(HubContact(hubs=["d:4", "a:1"], ca=authority.pem, server_name=NAME))
     assert route.hub == "a:1" and route.hubs == ["c:3", "d:4", "a:1"]
     with pytest.raises(UserError, match="host:port"):
-        Route(HubContact(hubs=["a:1"], ca=""), first="https://a")
+        Route(HubContact(hubs=["a:1"], ca="", server_name=NAME), first="https://a")
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 
+from embryofl.invite import HUB_NAME
 from embryofl.membership import MembershipStatus, RejectedReply, StatusRequest
 from embryofl_clinic.exporter import TrainerMetrics, make_registry
 from embryofl_clinic.joining import route
@@ -54,7 +55,7 @@ def hub(monkeypatch):
 @pytest.fixture
 def desk(tmp_path, hub):
     identity = ClinicIdentity(tmp_path / "identity")
-    member = JoinedHub(name="anna", hubs=[f"127.0.0.1:{hub.server_address[1]}"], ca="")
+    member = JoinedHub(name="anna", hubs=[f"127.0.0.1:{hub.server_address[1]}"], ca="", server_name=HUB_NAME)
     found = StatusPoller(
         identity, member, route.Route(member), HubClock(), TrainerMetrics("anna"), OthersStatistics(tmp_path)
     )
@@ -63,7 +64,7 @@ def desk(tmp_path, hub):
 
 
 def standing(state="enrolled", reason="", refused=None, off=0.0):
-    return MembershipStatus(state=state, since=1.0, reason=reason, refused=refused, time=time.time() + off)
+    return MembershipStatus(state=state, since=1.0, reason=reason, refused=refused, time=time.time() + off, name="anna")
 
 
 def look(desk, caplog, now=True):

@@ -69,7 +69,8 @@ def transfers(monkeypatch, certificate):
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         servers.append(server)
         return Transfers(
-            Route(HubContact(hubs=[f"localhost:{server.server_port}"], ca=certificate[0])), stop or threading.Event()
+            Route(HubContact(hubs=[f"localhost:{server.server_port}"], ca=certificate[0], server_name="localhost")),
+            stop or threading.Event(),
         )
 
     yield make

@@ -20,7 +20,7 @@ from embryofl_server.cli.show_members import clinics_table
 from embryofl_server.members.image_statistics import image_statistics
 from embryofl_server.members.proofs import fingerprint
 from embryofl_server.members.store import EnrolmentRejected
-from kits.enrolment import ask_standing, audit, enrolment, join, openssh
+from kits.enrolment import ask_status, audit, enrolment, join, openssh
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_invites_are_listed_without_secrets_and_can_be_withdrawn(hub, control):
     assert listed["expires"] == made["expires"] and secret not in json.dumps(listed)
     control("POST", "invites/withdraw", name="anna")
     assert control("GET", "invites")[0]["state"] == "withdrawn"
-    with pytest.raises(EnrolmentRejected, match="withdrawn: The coordinator took it back"):
+    with pytest.raises(EnrolmentRejected, match="withdrawn: The coordinator withdrew it"):
         hub.membership.enrol(enrolment("anna", secret))
     assert "no unused invite" in control("POST", "invites/withdraw", name="anna")["error"]
     for text in (hub.settings.state_dir / "audit.jsonl").read_text(), repr(hub.store.invites()):
@@ -110,16 +110,16 @@ def test_clinic_receives_pooled_statistics_of_others_once_and_never_of_a_single_
         secret = hub.membership.invite(name).secret
         hub.membership.enrol(enrolment(name, secret, key=keys[name], summary=told(brightness)))
         if name == "bert":
-            assert hub.membership.standing(ask_standing(keys["anna"], "anna")).others is None  # only of bert
-    others = hub.membership.standing(ask_standing(keys["anna"], "anna")).others
+            assert hub.membership.status(ask_status(keys["anna"], "anna")).others is None  # only of bert
+    others = hub.membership.status(ask_status(keys["anna"], "anna")).others
     assert (others.clinics, others.images) == (2, 80) and others.measures["brightness"].mean == pytest.approx(
         164, abs=0.5
     )
-    assert hub.membership.standing(ask_standing(keys["anna"], "anna", knows=others.digest)).others is None
+    assert hub.membership.status(ask_status(keys["anna"], "anna", knows=others.digest)).others is None
     hub.membership.suspend("anna", "why", by="me")
-    assert hub.membership.standing(ask_standing(keys["anna"], "anna")).others is None
+    assert hub.membership.status(ask_status(keys["anna"], "anna")).others is None
     hub.membership.revoke("cleo", "gone", by="me")
-    assert hub.membership.standing(ask_standing(keys["bert"], "bert")).others is None  # anna alone is left
+    assert hub.membership.status(ask_status(keys["bert"], "bert")).others is None  # anna alone is left
 
     found = image_statistics(hub.membership.statistics())
     assert found["all"]["images"] == 80 and set(found["clinics"]) == {"anna", "bert"}
@@ -151,18 +151,18 @@ def test_malformed_statistics_are_rejected(hub):
 def test_reconnect_invite_enrols_no_clinic(hub, control, key):
     """Not while it is there, nor after it is gone, when its name is free; its own key stands as before."""
     join(hub, "anna", key)
-    assert "invite anna --again" in control("POST", "invites", name="anna")["error"]
+    assert "invite anna --reconnect" in control("POST", "invites", name="anna")["error"]
     word = control("POST", "invites", name="anna", again=True)["invite"]
     again = Invite.parse(word)
-    assert again.name == "anna" and again.ca == hub.contact().ca and again.hubs == hub.contact().hubs
+    assert again.name == "anna" and again.ca == hub.contact.current().ca and again.hubs == hub.contact.current().hubs
     assert [i["state"] for i in control("GET", "invites")] == ["used"]
-    assert hub.membership.standing(ask_standing(key, "anna")).state == "enrolled"
+    assert hub.membership.status(ask_status(key, "anna")).state == "enrolled"
     for gone in (False, True):
         if gone:
             hub.membership.revoke("anna", "gone", by="me")
-        with pytest.raises(EnrolmentRejected, match="not known here"):
+        with pytest.raises(EnrolmentRejected, match="does not recognise"):
             hub.membership.enrol(enrolment("anna", again.secret))
     with pytest.raises(UserError, match="never works again"):
-        hub.membership.invite_again("anna")
+        hub.membership.reconnect_invite("anna")
     assert "no clinic 'nobody'" in control("POST", "invites", name="nobody", again=True)["error"]
     assert [e["clinic"] for e in audit(hub, "invited_again")] == ["anna"]

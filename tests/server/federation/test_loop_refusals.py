@@ -58,7 +58,7 @@ def test_a_clinic_that_leaves_before_it_is_suspended_does_not_end_the_run(stage)
 
     def fault(kind: str, name: str, round_: int) -> Any:
         if kind == "answer" and name == "bert" and round_ == 1:
-            found.store.set_state("bert", "left", "It left by its own wish")
+            found.store.set_state("bert", "left", "The clinic left")
             return "nan"
         return None
 

@@ -133,8 +133,7 @@ def test_a_hub_that_dies_while_it_ends_the_change_ends_it_at_its_next_start(fold
     handshake(*shown_by(folder), new, HUB_NAME)
 
 
-def test_a_hub_of_before_keeps_the_authority_that_its_clinics_trust(folder):
-    """It had one authority for clinics and its own parts, and no name of its own in the gateway's certificate."""
+def test_lost_internal_authority_is_made_again_and_the_clinics_authority_stays(folder):
     found = HubIdentity(folder, [])
     for stem in ("internal.key", "internal.crt"):
         (folder / stem).unlink()

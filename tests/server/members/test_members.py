@@ -1,4 +1,4 @@
-"""Who belongs to the federation, from the invite to the revocation, without a SuperLink."""
+"""Membership from the invite to the revocation, without a SuperLink."""
 
 import time
 
@@ -12,7 +12,7 @@ from embryofl.membership import KeyChange, LeaveRequest, key_change_text, leavin
 from embryofl_server.api.status import status
 from embryofl_server.members.proofs import canonical, fingerprint
 from embryofl_server.members.store import EnrolmentRejected
-from kits.enrolment import ask_standing, audit, enrolment, join, openssh
+from kits.enrolment import ask_status, audit, enrolment, join, openssh
 
 
 # -- revocation ---------------------------------------------------------------------------------------------------------
@@ -28,7 +28,7 @@ def test_a_revoked_key_never_works_again_not_after_a_restart_nor_with_a_new_invi
             with pytest.raises(EnrolmentRejected, match=r"never works again.*its laptop was stolen"):
                 join(again, name, key)
         with pytest.raises(UserError, match="never works again"):
-            again.membership.resume("anna", by="me")
+            again.membership.reinstate("anna", by="me")
     assert audit(again, "revoked")[0]["by"] == "me" and audit(again, "revoked")[0]["key"] == fingerprint(openssh(key))
 
 
@@ -51,7 +51,7 @@ def test_a_revoked_key_does_not_come_back_in_another_spelling(hub, key):
             hub.membership.enrol(enrolment("anna", secret, key, public_key=line, proof=proof))
 
 
-def test_a_dead_key_is_told_to_nobody_even_if_its_clinic_should_live(hub, key):
+def test_retired_key_is_never_sent_to_the_superlink_even_if_its_clinic_is_enrolled(hub, key):
     join(hub, "anna", key)
     hub.membership.revoke("anna", "A test", "tester")
     hub.store._db.execute("UPDATE clinics SET state = 'enrolled'")  # what a lost race would have left
@@ -70,23 +70,23 @@ def test_of_two_changes_of_a_key_at_once_the_second_is_refused(hub, key):
 @pytest.mark.parametrize(
     "value", ["\ud800", 10**400, float("inf"), {"5": {"0": 10**12}}], ids=["text", "huge", "inf", "deep"]
 )
-def test_a_summary_that_could_not_be_shown_is_not_taken(value):
+def test_summary_that_could_not_be_shown_is_rejected(value):
     with pytest.raises(ValidationError):
         enrolment("anna", "s" * 40, summary={"patients": value})
 
 
-def test_a_key_that_cannot_be_told_to_the_log_is_told_to_the_superlink_all_the_same(make_hub, key, monkeypatch):
-    hub, told = make_hub(), []
-    monkeypatch.setattr(hub.membership, "_admit", lambda: told.append(set(hub.store.keys())))
+def test_keys_reach_the_superlink_even_if_the_audit_log_cannot_be_written(make_hub, key, monkeypatch):
+    hub, sent = make_hub(), []
+    monkeypatch.setattr(hub.key_sync, "admit", lambda: sent.append(set(hub.store.keys())))
     join(hub, "anna", key)
 
     def full(*_: object, **__: object) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr(hub.membership, "_audit", full)
+    monkeypatch.setattr(hub.audit, "write", full)
     with pytest.raises(OSError, match="no space"):
         hub.membership.revoke("anna", "A test", "tester")
-    assert told[-1] == set()
+    assert sent[-1] == set()
 
 
 def test_a_revoked_clinic_may_come_back_with_a_new_key_and_its_old_key_stays_dead(hub, key):
@@ -95,20 +95,20 @@ def test_a_revoked_clinic_may_come_back_with_a_new_key_and_its_old_key_stays_dea
     new = ec.generate_private_key(ec.SECP384R1())
     assert join(hub, "anna", new)["state"] == "enrolled"
     assert list(hub.store.keys().values()) == [openssh(new)]
-    assert hub.membership.standing(ask_standing(new, "anna")).state == "enrolled"
-    told = hub.membership.standing(ask_standing(key, "anna"))
+    assert hub.membership.status(ask_status(new, "anna")).state == "enrolled"
+    told = hub.membership.status(ask_status(key, "anna"))
     assert (told.state, told.reason) == ("revoked", "its laptop was stolen")
     with pytest.raises(EnrolmentRejected, match="never works again"):
         join(hub, "dora", key)
 
 
-def test_a_revoked_clinic_is_told_so_by_its_own_question_and_nobody_else_is(hub, key):
+def test_revoked_clinic_learns_it_from_its_status_and_no_other_key_does(hub, key):
     join(hub, "anna", key)
     hub.membership.revoke("anna", "its laptop was stolen", by="me")
-    assert hub.membership.standing(ask_standing(key, "anna")).reason == "its laptop was stolen"
-    with pytest.raises(EnrolmentRejected, match="not known"):
-        hub.membership.standing(ask_standing(ec.generate_private_key(ec.SECP384R1()), "anna"))
-    with pytest.raises(UserError, match="revoked already"):
+    assert hub.membership.status(ask_status(key, "anna")).reason == "its laptop was stolen"
+    with pytest.raises(EnrolmentRejected, match="does not recognise"):
+        hub.membership.status(ask_status(ec.generate_private_key(ec.SECP384R1()), "anna"))
+    with pytest.raises(UserError, match="already revoked"):
         hub.membership.revoke("anna", "", by="me")
 
 
@@ -128,7 +128,7 @@ def test_a_clinic_leaves_by_its_own_signature_of_now_and_nobody_can_do_it_for_it
     assert set(hub.store.keys()) == {"anna"}
     hub.membership.leave(leaving(key, "anna", 1e6))
     assert hub.store.keys() == {} and hub.store.clinics()["anna"].state == "left" and len(audit(hub, "left")) == 1
-    with pytest.raises(EnrolmentRejected, match="left already"):
+    with pytest.raises(EnrolmentRejected, match="already left"):
         hub.membership.leave(leaving(key, "anna", 1e6))
 
 
@@ -162,8 +162,8 @@ def test_a_key_is_changed_by_both_keys_together_and_the_old_one_is_dead(hub, key
     for _ in range(2):  # an answer that was lost
         hub.membership.change_key(change(key, new))
     assert hub.store.keys() == {"anna": openssh(new), "bert": openssh(other)} and len(audit(hub, "key_changed")) == 1
-    assert hub.membership.standing(ask_standing(new, "anna")).state == "enrolled"
-    assert hub.membership.standing(ask_standing(key, "anna")).state == "replaced"
+    assert hub.membership.status(ask_status(new, "anna")).state == "enrolled"
+    assert hub.membership.status(ask_status(key, "anna")).state == "replaced"
     for back in (change(new, key), change(key, thief)):
         with pytest.raises(EnrolmentRejected):
             hub.membership.change_key(back)
@@ -188,9 +188,9 @@ def test_a_renamed_clinic_keeps_its_key_and_learns_its_name_when_it_asks_by_the_
     hub.rename("anna", "lisbon", by="me")
     assert hub.store.keys() == {"lisbon": openssh(key)}
     for asked_as in ("anna", "lisbon"):
-        assert hub.membership.standing(ask_standing(key, asked_as)).name == "lisbon"
+        assert hub.membership.status(ask_status(key, asked_as)).name == "lisbon"
     hub.rename("lisbon", "porto", by="me")
-    assert hub.membership.standing(ask_standing(key, "anna")).name == "porto"
+    assert hub.membership.status(ask_status(key, "anna")).name == "porto"
     for taken in ("anna", "lisbon", "porto"):
         with pytest.raises(UserError):
             hub.membership.invite(taken)
@@ -220,7 +220,7 @@ def test_no_clinic_is_renamed_while_a_run_goes_by_its_name(hub, key, packed, tmp
 
 
 # -- approval -----------------------------------------------------------------------------------------------------------
-def test_by_hand_a_clinic_waits_until_it_is_approved_and_the_status_says_who(make_hub, key):
+def test_with_manual_approval_a_clinic_waits_until_it_is_approved_and_the_status_lists_it(make_hub, key):
     hub = make_hub(approval="manual")
     secret = hub.membership.invite("anna").secret
     for _ in range(2):  # asking again is harmless
@@ -228,19 +228,19 @@ def test_by_hand_a_clinic_waits_until_it_is_approved_and_the_status_says_who(mak
     assert hub.store.keys() == {} and hub.store.admitted() == set()
     shown = status(hub, hub.overview.now())
     assert shown["to_approve"] == ["anna"] and shown["clinics"] == {}
-    assert hub.membership.standing(ask_standing(key, "anna")).state == "waiting"
+    assert hub.membership.status(ask_status(key, "anna")).state == "waiting"
     hub.membership.approve("anna", by="me")
     assert join(hub, "anna", key, secret)["state"] == "enrolled" and set(hub.store.keys()) == {"anna"}
     assert status(hub, hub.overview.now())["to_approve"] == [] and audit(hub, "enrolled")[0]["by"] == "me"
-    with pytest.raises(UserError, match="does not wait"):
+    with pytest.raises(UserError, match="not awaiting approval"):
         hub.membership.approve("anna", by="me")
 
 
-def test_who_is_turned_away_is_told_why_and_its_key_cannot_ask_again(make_hub, key):
+def test_declined_clinic_learns_why_and_its_key_cannot_ask_again(make_hub, key):
     hub = make_hub(approval="manual")
     join(hub, "anna", key)
-    hub.membership.refuse("anna", "we do not know you", by="me")
-    told = hub.membership.standing(ask_standing(key, "anna"))
+    hub.membership.decline("anna", "we do not know you", by="me")
+    told = hub.membership.status(ask_status(key, "anna"))
     assert (told.state, told.reason) == ("refused", "we do not know you")
     with pytest.raises(EnrolmentRejected, match="we do not know you"):
         join(hub, "anna", key)
@@ -254,13 +254,13 @@ def test_a_key_used_in_two_places_is_noticed_and_a_restart_is_not(hub, key):
     join(hub, "bert", other)
 
     def ask(session, address, key=key, name="anna"):
-        hub.membership.standing(ask_standing(key, name, session=session * 16), address)
+        hub.membership.status(ask_status(key, name, session=session * 16), address)
         return hub.membership.sessions.twice()
 
     assert ask("a", "10.0.0.1") == ask("a", "10.0.0.1") == {}
     assert ask("b", "10.0.0.1") == ask("b", "10.0.0.1") == {}  # started again
     assert ask("c", "203.0.113.9") == ask("d", "10.0.0.1", other, "bert") == {}
-    hub.membership.standing(ask_standing(key, "anna"))  # a person who looks is no session
+    hub.membership.status(ask_status(key, "anna"))  # a command's request has no session
     assert set(ask("b", "10.0.0.1")) == {"anna"}
     for _ in range(3):
         assert set(ask("c", "203.0.113.9")["anna"]) == {"10.0.0.1", "203.0.113.9"} and ask("b", "10.0.0.1")
@@ -272,6 +272,6 @@ def test_a_key_used_in_two_places_is_noticed_and_a_restart_is_not(hub, key):
 
 def test_a_session_cannot_be_named_for_another_clinic(hub, key):
     join(hub, "anna", key)
-    told = ask_standing(key, "anna", session="a" * 16)
+    told = ask_status(key, "anna", session="a" * 16)
     with pytest.raises(EnrolmentRejected):
-        hub.membership.standing(told.model_copy(update={"session": "b" * 16}))
+        hub.membership.status(told.model_copy(update={"session": "b" * 16}))

@@ -27,7 +27,7 @@ def test_an_invite_makes_a_clinic_that_is_there_after_a_restart(store, tmp_path)
     again.close()
 
 
-def test_the_same_key_may_ask_again_because_an_answer_can_be_lost(store):
+def test_enrolment_may_be_repeated_with_the_same_key_because_a_response_can_be_lost(store):
     secret = store.invite("anna", days=1)
     first = store.enrol("anna", secret, "key-a", "quality", SUMMARY)
     assert store.enrol("anna", secret, "key-a", "quality", {"other": 1}) == first
@@ -35,11 +35,11 @@ def test_the_same_key_may_ask_again_because_an_answer_can_be_lost(store):
 
 
 @pytest.mark.parametrize("secret", ["", "wrong", None])
-def test_without_the_secret_there_is_no_way_in(store, secret):
+def test_enrolment_needs_the_invites_secret(store, secret):
     store.invite("anna", days=1)
     wanted = store.invite("bert", days=1) if secret is None else secret  # another clinic's secret
     for name in ("anna", "nobody"):
-        with pytest.raises(EnrolmentRejected, match="is for bert" if secret is None else "not known"):
+        with pytest.raises(EnrolmentRejected, match="is for bert" if secret is None else "does not recognise"):
             store.enrol(name, wanted, "key-x", "quality", {})
     assert store.clinics() == {}
 
@@ -74,7 +74,7 @@ def test_a_new_invite_replaces_the_old_one_until_the_clinic_is_enrolled(store):
     with pytest.raises(EnrolmentRejected, match="withdrawn: A newer invite was made"):
         store.enrol("anna", old, "key-a", "quality", SUMMARY)
     store.enrol("anna", new, "key-a", "quality", SUMMARY)
-    with pytest.raises(UserError, match="enrolled already"):
+    with pytest.raises(UserError, match="already a clinic"):
         store.invite("anna", days=1)
 
 
@@ -102,7 +102,7 @@ def two(store):
     return store
 
 
-def test_a_suspended_clinic_keeps_its_key_and_takes_no_part_until_it_is_let_in_again(two, tmp_path):
+def test_suspended_clinic_keeps_its_key_and_takes_no_part_until_it_is_reinstated(two, tmp_path):
     clinic = two.set_state("anna", "suspended", "because")
     assert (clinic.state, clinic.reason) == ("suspended", "because") and abs(clinic.since - time.time()) < 60
     again = ClinicStore(tmp_path / "clinics.db")
@@ -112,31 +112,31 @@ def test_a_suspended_clinic_keeps_its_key_and_takes_no_part_until_it_is_let_in_a
     again.close()
 
 
-def test_whom_there_is_not_and_what_is_already_is_said(two):
+def test_unknown_clinic_and_unchanged_state_are_errors_that_name_them(two):
     with pytest.raises(UserError, match="no clinic 'cleo'.*anna, bert"):
         two.set_state("cleo", "suspended", "")
-    with pytest.raises(UserError, match="anna is enrolled already"):
+    with pytest.raises(UserError, match="anna is already enrolled"):
         two.set_state("anna", "enrolled", "")
 
 
-def test_refusals_in_a_row_are_counted_once_a_round_and_end_with_an_answer_that_counts(two):
+def test_rejections_in_a_row_count_once_a_round_and_end_with_an_accepted_reply(two):
     bad = {"anna": ("norm", "too long")}
-    two.note_answers("run-0001", 1, ["bert"], bad)
-    two.note_answers("run-0001", 1, ["bert"], bad)  # the round was done again after a kill
-    two.note_answers("run-0001", 2, ["bert"], bad)
-    assert (two.refusals_in_a_row("anna"), two.refusals_in_a_row("bert")) == (2, 0)
-    assert [(r["run"], r["round"], r["reason"], r["words"]) for r in two.refusals("anna")] == [
+    two.record_replies("run-0001", 1, ["bert"], bad)
+    two.record_replies("run-0001", 1, ["bert"], bad)  # the round was done again after a kill
+    two.record_replies("run-0001", 2, ["bert"], bad)
+    assert (len(two.rejections("anna")), len(two.rejections("bert"))) == (2, 0)
+    assert [(r["run"], r["round"], r["reason"], r["words"]) for r in two.rejections("anna")] == [
         ("run-0001", 1, "norm", "too long"),
         ("run-0001", 2, "norm", "too long"),
     ]
-    two.note_answers("run-0001", 3, [], {})  # it was late, or offline: that is neither
-    assert two.refusals_in_a_row("anna") == 2
-    two.note_answers("run-0002", 1, ["anna"], {})
-    assert two.refusals_in_a_row("anna") == 0
+    two.record_replies("run-0001", 3, [], {})  # it was late, or offline: that is neither
+    assert len(two.rejections("anna")) == 2
+    two.record_replies("run-0002", 1, ["anna"], {})
+    assert len(two.rejections("anna")) == 0
 
 
-def test_letting_a_clinic_in_again_starts_its_count_anew(two):
-    two.note_answers("run-0001", 1, [], {"anna": ("norm", "")})
+def test_reinstating_a_clinic_resets_its_rejections(two):
+    two.record_replies("run-0001", 1, [], {"anna": ("norm", "")})
     two.set_state("anna", "suspended", "")
     two.set_state("anna", "enrolled", "")
-    assert two.refusals_in_a_row("anna") == 0
+    assert len(two.rejections("anna")) == 0

@@ -20,7 +20,7 @@ from embryofl_server.members.store import Clinic
 from embryofl_server.report.card import model_card
 from embryofl_server.report.published import LEAST, published
 from embryofl_server.report.summary import summarise
-from kits.enrolment import ask_standing, enrolment
+from kits.enrolment import ask_status, enrolment
 
 NAMES = ("anna", "bert", "cleo", "dora", "ella")
 
@@ -176,23 +176,23 @@ def test_the_coordinator_sees_every_clinic_and_is_told_whose_figures_are_not_to_
 
 
 # -- what a clinic says of it -----------------------------------------------------------------------------------------------
-def test_a_clinic_that_said_nothing_is_hidden_and_the_newest_word_counts(hub):
-    """An old yes that is heard and said again later does not take a no back; a no always counts."""
+def test_metrics_are_hidden_by_default_and_latest_choice_wins(hub):
+    """A replayed opt-in does not undo a later opt-out; an opt-out always counts."""
     key = ec.generate_private_key(ec.SECP384R1())
     hub.membership.enrol(enrolment("anna", hub.membership.invite("anna").secret, key=key))
 
-    def after(shows: bool | None, asked: float) -> bool:
-        hub.membership.standing(ask_standing(key, "anna", asked, shows=shows))
+    def after(shows: bool, asked: float) -> bool:
+        hub.membership.status(ask_status(key, "anna", asked, shows=shows))
         return hub.store.clinics()["anna"].shows_metrics
 
     now = time.time()
-    assert not after(None, now) and after(True, now) and after(None, now)
+    assert not after(False, now) and after(True, now)
     assert not after(False, 1.5) and not after(True, now - 1000) and after(True, now)
     lines = map(json.loads, (hub.settings.state_dir / "audit.jsonl").read_text().splitlines())
     assert [e["shows_metrics"] for e in lines if e["event"] == "showing_changed"] == [True, False, True]
-    forged = ask_standing(key, "anna", now, shows=False).model_copy(update={"shows": True})
-    with pytest.raises(Exception, match="not known"):
-        hub.membership.standing(forged)
+    forged = ask_status(key, "anna", now, shows=False).model_copy(update={"shows": True})
+    with pytest.raises(Exception, match="does not recognise"):
+        hub.membership.status(forged)
 
 
 def test_a_clinic_says_it_when_it_joins_and_nothing_but_yes_or_no_is_taken(hub):

@@ -45,7 +45,7 @@ def status(settings: ClinicSettings) -> dict[str, Any]:
     alive = settings.state_dir / "alive"
     contact = alive.stat().st_mtime if alive.exists() else 0.0
     return {
-        "name": (found.name if found else "") or membership.name,
+        "name": found.name if found else membership.name,
         "hubs": route.hubs,
         "answers": route.hub if found else "",
         "trouble": route.troubles(),
@@ -70,7 +70,9 @@ def status_lines(info: dict[str, Any]) -> list[str]:
         lines += [f"{words}." for words in info["trouble"].split("; ") if words]
         lines.append("At another address, which the coordinator knows: embryofl-clinic hub ADDRESS:PORT")
     elif info["state"] in GONE:
-        standing = MembershipStatus(**{k: info[k] for k in ("state", "since", "reason")}, refused=None, time=0.0)
+        standing = MembershipStatus(
+            **{k: info[k] for k in ("state", "since", "reason")}, refused=None, time=0.0, name=info["name"]
+        )
         lines.append(gone_words(standing))
     else:
         says = {
@@ -186,15 +188,15 @@ def apply_reconnect_invite(identity: ClinicIdentity, membership: JoinedHub, invi
         raise UserError(
             f"This clinic has joined already, as {membership.name}, and the hub of this invite does not know it: "
             f"{route.troubles() or 'it answers, and its answer is no'}. Expected an invite of the same hub, made with "
-            f"`embryofl-server invite {membership.name} --again`. Nothing has changed. To join another hub, use an empty "
-            "state folder."
+            f"`embryofl-server invite {membership.name} --reconnect`. Nothing has changed. To join another hub, use an "
+            "empty state folder."
         )
     if found.state in GONE:
         raise UserError(gone_words(found))
     identity.remember(membership.told(invite, route.hub))
     identity.note_used(invite.secret)
     return (
-        f"The hub answers at {route.hub} and knows this clinic, as {found.name or membership.name}. Its addresses and its "
+        f"The hub answers at {route.hub} and knows this clinic, as {found.name}. Its addresses and its "
         "authority are kept; key and membership stay as they are. A trainer that runs goes there by itself."
     )
 

@@ -34,7 +34,7 @@ class HubContext(ssl.SSLContext):
 
     @classmethod
     def of(cls, ca: str, name: str) -> "HubContext":
-        """From authorities (PEM) and a name; "" is a hub that shows the dialled name, as older ones do."""
+        """From authorities (PEM) and the hub's name."""
         context = cls(ssl.PROTOCOL_TLS_CLIENT)
         context.load_verify_locations(cadata=ca)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -51,7 +51,7 @@ class HubContext(ssl.SSLContext):
         session: ssl.SSLSession | None = None,
     ) -> ssl.SSLSocket:
         """TLS in which the certificate is checked against the hub's name."""
-        name = self.hub_name or server_hostname
+        name = self.hub_name
         return super().wrap_socket(sock, server_side, do_handshake_on_connect, suppress_ragged_eofs, name, session)
 
 

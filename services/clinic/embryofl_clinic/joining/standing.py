@@ -120,7 +120,7 @@ class StatusPoller:
                 refused.reason,
                 refused.words,
             )
-        if found.name and found.name != self._name:
+        if found.name != self._name:
             log.warning(
                 "the coordinator has renamed this clinic: it is %s at the hub now, was %s", found.name, self._name
             )
@@ -153,7 +153,7 @@ def ask_status(
     asked: float,
     session: str = "",
     knows: str = "",
-    shows: bool | None = None,
+    shows: bool = False,
 ) -> MembershipStatus | None:
     """Ask the hub how this clinic stands; None when nothing came back."""
     name, trusts = membership.name, trust_mark(membership.ca)
@@ -163,11 +163,9 @@ def ask_status(
     )
     try:
         with route.client(10) as client:
-            response = client.post(f"https://{ANY}/v1/standing", json=question.model_dump(exclude_none=True))
-        if response.status_code == httpx.codes.UNPROCESSABLE_ENTITY and shows is not None:  # an older hub
-            return ask_status(identity, membership, route, asked, session, knows)
+            response = client.post(f"https://{ANY}/v1/standing", json=question.model_dump())
         if response.status_code != httpx.codes.OK:
-            return None  # an older hub, or one that does not know this key
+            return None  # the hub does not recognise this key
         return MembershipStatus.model_validate_json(response.content)
     except (httpx.HTTPError, ValidationError) as exc:
         log.debug("the hub does not say how this clinic stands (%s)", type(exc).__name__)

@@ -47,7 +47,7 @@ def _of_tls(text: str, through: str) -> str:
         return (
             f"somebody answers there, with a certificate that is not this hub's{through}. Is something on the way that "
             "opens TLS, or has the hub's authority changed while this clinic was away? Then ask the coordinator for a "
-            "new invite (embryofl-server invite NAME --again), with which key and membership stay"
+            "new invite (embryofl-server invite NAME --reconnect), with which key and membership stay"
         )
     return (
         f"what answers there speaks no TLS that is taken here{through}. Expected the hub's gateway: is the port right?"

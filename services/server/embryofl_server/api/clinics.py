@@ -24,7 +24,7 @@ def enrol(request: Enrolment, hub: CurrentHub) -> dict[str, Any]:
 @router.post("/v1/standing", dependencies=[_STRANGERS])
 def standing(question: StatusRequest, hub: CurrentHub, address: Address = "") -> dict[str, Any]:
     """How a clinic's membership stands, and the finished model that it may fetch."""
-    now = hub.membership.standing(question, address[:100])
+    now = hub.membership.status(question, address[:100])
     offer = hub.finished.offer(now.name) if now.state == "enrolled" else None
     return now.model_copy(update={"finished": offer}).model_dump()
 

@@ -47,7 +47,7 @@ def state(hub: CurrentHub, if_none_match: Annotated[str, Header()] = "") -> Resp
         "runs": [run.summary() for run in hub.views.all()],
     }
     everything["hub"] |= {
-        "addresses": hub.contact().hubs,
+        "addresses": hub.contact.current().hubs,
         "version": version("embryofl-server"),
         "approval": hub.settings.approval,
         "certificate_names": _certificate_names(certificate, certificate.stat().st_mtime_ns),

@@ -45,7 +45,7 @@ class NewAuthority(BaseModel):
 @router.post("/invites")
 def invite(request: Invited, hub: CurrentHub, by: By = "") -> dict[str, Any]:
     if request.again:
-        return {"invite": hub.membership.invite_again(request.name, by).word(), "expires": 0.0, "manual": False}
+        return {"invite": hub.membership.reconnect_invite(request.name, by).word(), "expires": 0.0, "manual": False}
     word = hub.membership.invite(request.name, by, request.days).word()
     expires = max(i.expires for i in hub.store.invites() if i.name == request.name and i.state == "open")
     manual = hub.settings.approval == "manual"
@@ -80,7 +80,7 @@ def suspend(request: ClinicName, hub: CurrentHub, by: By = "") -> dict[str, Any]
 
 @router.post("/resume")
 def resume(request: ClinicName, hub: CurrentHub, by: By = "") -> dict[str, Any]:
-    return {"state": hub.membership.resume(request.name, by).state}
+    return {"state": hub.membership.reinstate(request.name, by).state}
 
 
 @router.post("/revoke")
@@ -101,7 +101,7 @@ def approve(request: ClinicName, hub: CurrentHub, by: By = "") -> dict[str, Any]
 
 @router.post("/refuse")
 def refuse(request: ClinicName, hub: CurrentHub, by: By = "") -> dict[str, Any]:
-    return {"state": hub.membership.refuse(request.name, request.reason or "Refused by the coordinator.", by).state}
+    return {"state": hub.membership.decline(request.name, request.reason or "Refused by the coordinator.", by).state}
 
 
 @router.post("/authority")

@@ -6,7 +6,7 @@ from typing import Any
 from embryofl_server.hub import Hub
 from embryofl_server.members.image_statistics import image_statistics
 from embryofl_server.members.proofs import fingerprint
-from embryofl_server.members.sessions import in_words
+from embryofl_server.members.sessions import describe_addresses
 from embryofl_server.monitor.overview import Moment
 from embryofl_server.runs.tallies import LAST_ROUNDS
 from embryofl_server.runs.view import RunView
@@ -27,7 +27,7 @@ def status(hub: Hub, now: Moment, *, newest: bool = False) -> dict[str, Any]:
     for name, c in now.members.items():
         detail = c.detail
         if c.twice:
-            detail = f"{TWICE} ({in_words(c.twice)})" + (f"; {detail}" if detail else "")
+            detail = f"{TWICE} ({describe_addresses(c.twice)})" + (f"; {detail}" if detail else "")
         clinics[name] = {
             "state": c.state,
             "detail": detail,
@@ -43,7 +43,7 @@ def status(hub: Hub, now: Moment, *, newest: bool = False) -> dict[str, Any]:
             "names": hub.settings.names,
             "port": hub.settings.public_port,
             **hub.authority.state(),
-            "tunnel": hub.tunnel.state(),
+            "tunnel": hub.contact.tunnel(),
         },
         "run": run_info(now.run, newest=newest) if now.run else None,
         "queued": [name for name, state in others.items() if state == "queued"],

@@ -22,7 +22,8 @@ def invite(
     ] = 0,
     word: Annotated[bool, typer.Option("--word", help="Print the invite alone, and not what to send.")] = False,
     again: Annotated[
-        bool, typer.Option("--again", help="For a clinic that has joined and no longer finds or trusts the hub.")
+        bool,
+        typer.Option("--reconnect", "--again", help="For an enrolled clinic that no longer finds or trusts the hub."),
     ] = False,
 ) -> None:
     """Make a one-time invite for a clinic and print what to send."""
@@ -152,6 +153,6 @@ def rotate_ca(
     if made["left_behind"]:
         typer.echo(f"Left behind: {', '.join(made['left_behind'])}. With a new invite, key and membership stay:")
         for name in made["left_behind"]:
-            typer.echo(f"  embryofl-server invite {name} --again")
+            typer.echo(f"  embryofl-server invite {name} --reconnect")
     if made["withdrawn"]:
         typer.echo(f"Invites that carried the old one are withdrawn; make new ones for: {', '.join(made['withdrawn'])}")

@@ -265,9 +265,9 @@ class RoundLoop:
         """Count refusals in a row; too many and the clinic is out until the coordinator lets it in again."""
         store, most = self._hub.store, self._settings.suspend_after
         faults = {n: (why.reason, why.words) for n, why in answers.left_out.items() if why.fault}
-        store.note_answers(self._run.name, number, answers.accepted, faults)
+        store.record_replies(self._run.name, number, answers.accepted, faults)
         for name, (_, words) in sorted(faults.items()):
-            in_a_row = store.refusals_in_a_row(name)
+            in_a_row = len(store.rejections(name))
             if most and in_a_row >= most:
                 # It may have left, or been suspended or revoked, meanwhile: then there is nothing more to do.
                 with contextlib.suppress(UserError):

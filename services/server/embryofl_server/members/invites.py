@@ -1,4 +1,4 @@
-"""Invites in `clinics.db`: each makes one clinic, once. Only the SHA-256 of a secret is kept (it has 192 random bits)."""
+"""Invites in `clinics.db`: each enrols one clinic, once. Only the SHA-256 of a secret is kept (it has 192 random bits)."""
 
 import hashlib
 import secrets
@@ -11,12 +11,12 @@ _COLUMNS = "name, created, expires, used_by, withdrawn, why"
 
 
 class EnrolmentRejected(Exception):
-    """An enrolment that is not taken; the text is the reason the clinic is told."""
+    """A request that the hub rejects; the text is the reason that the clinic is given."""
 
 
 @dataclass(frozen=True)
 class InviteRecord:
-    """What is known of an invite. `id` is the beginning of its secret's hash. Times are Unix time in seconds, 0 = never."""
+    """A stored invite. `id` is the beginning of its secret's hash. Times are Unix time in seconds, 0 = never."""
 
     id: str
     name: str
@@ -36,7 +36,7 @@ class InviteRecord:
         return "expired" if self.expires < time.time() else "open"
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON; the key that used it is left out."""
+        """For JSON, without the key that used it."""
         return {**{k: v for k, v in asdict(self).items() if k != "used_by"}, "state": self.state}
 
 
@@ -46,7 +46,7 @@ def digest(secret: str) -> str:
 
 
 def make(db: sqlite3.Connection, name: str, days: float) -> str:
-    """A new invite in the place of those of `name` that are unused; returns its secret."""
+    """A new invite, which replaces the unused ones of `name`; returns its secret."""
     secret, now = secrets.token_urlsafe(24), time.time()
     withdraw(db, name, "A newer invite was made")
     db.execute("INSERT INTO invites VALUES (?, ?, ?, ?, NULL, 0, '')", (digest(secret), name, now, now + days * 86_400))
@@ -54,7 +54,7 @@ def make(db: sqlite3.Connection, name: str, days: float) -> str:
 
 
 def withdraw(db: sqlite3.Connection, name: str, why: str) -> int:
-    """Take the unused invites of `name` back; returns how many there were."""
+    """Cancel the unused invites of `name`; returns how many there were."""
     done = db.execute(
         "UPDATE invites SET withdrawn = ?, why = ? WHERE name = ? AND used_by IS NULL AND withdrawn = 0",
         (time.time(), why, name),
@@ -63,39 +63,33 @@ def withdraw(db: sqlite3.Connection, name: str, why: str) -> int:
 
 
 def check(db: sqlite3.Connection, name: str, secret: str, public_key: str) -> None:
-    """Whether this key may join with this secret.
-
-    Raises
-    ------
-    EnrolmentRejected
-        With a reason of its own for each: foreign, of another name, withdrawn, used by another key, expired.
-    """
-    ask = "Ask the coordinator for a new one."
-    found = _read(db, "WHERE secret_sha256 = ?", digest(secret))
-    if not found:
+    """Raise `EnrolmentRejected` unless this key may join with this secret; each fault has its own reason."""
+    new = "Ask the coordinator for a new invite."
+    matching = _read(db, "WHERE secret_sha256 = ?", digest(secret))
+    if not matching:
         raise EnrolmentRejected(
-            f"This invite is not known here: it was made by another hub, or by this one in another life. {ask}"
+            "This hub does not recognise the invite: it was issued by another hub, or before this hub's state was reset. "
+            + new
         )
-    invite = found[0]
+    invite = matching[0]
     if invite.name != name:
-        raise EnrolmentRejected(f"This invite is for {invite.name}, not for {name}. {ask}")
+        raise EnrolmentRejected(f"This invite is for {invite.name}, not for {name}. {new}")
     if invite.used_by is not None and invite.used_by != public_key:
-        raise EnrolmentRejected(f"This invite was used already, with another key. {ask}")
+        raise EnrolmentRejected(f"This invite has already been used with another key. {new}")
     if invite.withdrawn:
-        raise EnrolmentRejected(f"This invite was withdrawn: {invite.why}. {ask}")
+        raise EnrolmentRejected(f"This invite was withdrawn: {invite.why}. {new}")
     if invite.used_by is None and invite.expires < time.time():
-        raise EnrolmentRejected(
-            f"This invite has expired on {time.strftime('%d %B %Y', time.gmtime(invite.expires))}. {ask}"
-        )
+        day = time.strftime("%d %B %Y", time.gmtime(invite.expires))
+        raise EnrolmentRejected(f"This invite expired on {day}. {new}")
 
 
 def use(db: sqlite3.Connection, secret: str, public_key: str) -> None:
-    """The invite has made a clinic."""
+    """Mark the invite as used by a clinic's key."""
     db.execute("UPDATE invites SET used_by = ? WHERE secret_sha256 = ?", (public_key, digest(secret)))
 
 
 def listing(db: sqlite3.Connection) -> list[InviteRecord]:
-    """All invites, the oldest first."""
+    """All invites, oldest first."""
     return _read(db, "ORDER BY created")
 
 

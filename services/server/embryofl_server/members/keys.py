@@ -1,6 +1,6 @@
-"""Keeps the SuperLink's list of keys equal to the store's: at once where it can, else as soon as the SuperLink is back.
+"""Keeps the SuperLink's list of keys equal to the store's: at once if possible, else as soon as the SuperLink is back.
 
-A SuperLink that restarts comes back empty. A run notices by itself; while there is none, this looks every few seconds.
+A SuperLink that restarts comes back empty. A run notices that; while there is none, this checks every few seconds.
 """
 
 import logging
@@ -12,7 +12,7 @@ from embryofl_server.members.store import ClinicStore
 
 log = logging.getLogger("embryofl.keys")
 
-AGAIN_S, LOOK_S = 1.0, 5.0
+RETRY_S, CHECK_S = 1.0, 5.0
 
 
 class RegistryUnreachable(Exception):
@@ -20,14 +20,14 @@ class RegistryUnreachable(Exception):
 
 
 class KeyRegistry(Protocol):
-    """Where the keys of the clinics are that may connect (the SuperLink)."""
+    """Holds the keys of the clinics that may connect (the SuperLink)."""
 
     def admit(self, keys: Callable[[], Mapping[str, str]]) -> object:
         """Make the registered keys equal to `keys()`: clinic to OpenSSH line. Raises `RegistryUnreachable`."""
 
 
 class KeySync:
-    """A thread that tells the SuperLink what it does not know yet.
+    """Sends the store's keys to the registry, and a thread that retries.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class KeySync:
         self._thread = threading.Thread(target=self._keep_trying, name="key-sync", daemon=True)
 
     def start(self) -> None:
-        """Begin; keys that changed while no hub was there are told the SuperLink too."""
+        """Begin with the keys that changed while the hub was down."""
         self._due.set()
         self._thread.start()
 
@@ -55,27 +55,27 @@ class KeySync:
             self._thread.join(timeout=5)
 
     def admit(self) -> bool:
-        """Tell the SuperLink all keys now; whether it took them. If not, it is tried until it does."""
+        """Send all keys now; whether they were accepted. If not, the thread retries until they are."""
         try:
             self._registry.admit(self._store.keys)
         except RegistryUnreachable as exc:
             if not self._due.is_set():
-                log.info("the SuperLink is away (%s): it is told the clinics' keys as soon as it is back", exc)
+                log.info("the SuperLink is unreachable (%s): it gets the clinics' keys as soon as it is back", exc)
             self._due.set()
             return False
         return True
 
     def _keep_trying(self) -> None:
         while not self._closing.is_set():
-            due = self._due.wait(LOOK_S)
+            due = self._due.wait(CHECK_S)
             if self._closing.is_set():
                 return
             self._due.clear()
             try:
                 done = not (due or self._idle()) or self.admit()
             except Exception:  # one bad moment must not keep clinics out for good
-                log.exception("the SuperLink could not be told the clinics' keys; tried again")
+                log.exception("the clinics' keys could not be sent to the SuperLink; trying again")
                 self._due.set()
                 done = False
             if not done:
-                self._closing.wait(AGAIN_S)
+                self._closing.wait(RETRY_S)

@@ -1,7 +1,7 @@
-"""Notices a key that is used in two places: a process of the clinic's that is heard again after another one was.
+"""Detects a key in use by two processes: an earlier session polls again after a newer one did.
 
-Each process of a clinic's names a random session when it asks how the clinic stands. A process that is started anew takes
-the place of the one before, which is never heard again; where it is, two are at work with one key.
+Each trainer process names a random session in its status requests. A restarted trainer replaces the session before it,
+which then never asks again; if it does, two processes share one key.
 """
 
 import threading
@@ -9,7 +9,7 @@ import time
 from collections import OrderedDict
 
 REMEMBERED = 8  # sessions of a clinic
-TOLD_S = 600.0  # so long after the last sign of two it is told
+REPORTED_S = 600.0  # after the last sign
 
 
 class Sessions:
@@ -17,33 +17,33 @@ class Sessions:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._heard: dict[str, OrderedDict[str, str]] = {}  # clinic: session to address, the newest last
+        self._sessions: dict[str, OrderedDict[str, str]] = {}  # clinic: session to address, the newest last
         self._twice: dict[str, tuple[float, tuple[str, str]]] = {}
 
-    def heard(self, clinic: str, session: str, address: str) -> bool:
-        """A session asked from an address; whether that is the first sign of a second place."""
+    def record_session(self, clinic: str, session: str, address: str) -> bool:
+        """Record a status request; whether it is the first sign of a second process. A person's has no session."""
         if not session:
             return False
         with self._lock:
-            known = self._heard.setdefault(clinic, OrderedDict())
-            newest = next(reversed(known), session)
-            again = session in known and newest != session
-            known[session] = address
-            known.move_to_end(session)
-            while len(known) > REMEMBERED:
-                known.popitem(last=False)
+            sessions = self._sessions.setdefault(clinic, OrderedDict())
+            newest = next(reversed(sessions), session)
+            again = session in sessions and newest != session
+            sessions[session] = address
+            sessions.move_to_end(session)
+            while len(sessions) > REMEMBERED:
+                sessions.popitem(last=False)
             if not again:
                 return False
             before = self._twice.get(clinic)
-            self._twice[clinic] = (time.time(), (known[newest], address))
-            return before is None or time.time() - before[0] > TOLD_S
+            self._twice[clinic] = (time.time(), (sessions[newest], address))
+            return before is None or time.time() - before[0] > REPORTED_S
 
     def twice(self) -> dict[str, tuple[str, str]]:
-        """The clinics whose key is used in two places, and from which addresses."""
+        """The clinics whose key is in use by two processes, and the addresses of both."""
         with self._lock:
-            return {c: where for c, (at, where) in self._twice.items() if time.time() - at <= TOLD_S}
+            return {c: where for c, (at, where) in self._twice.items() if time.time() - at <= REPORTED_S}
 
 
-def in_words(where: tuple[str, str]) -> str:
+def describe_addresses(where: tuple[str, str]) -> str:
     """Two addresses as a person reads them; one, when both are the same."""
     return " and ".join(sorted({*where}))

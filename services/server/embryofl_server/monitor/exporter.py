@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
 from embryofl.exposition import Families
-from embryofl_server.members.tunnel import Tunnel
+from embryofl_server.members.contact import Contact
 from embryofl_server.monitor.live_metrics import HubItself, add_clinics, add_round
 from embryofl_server.monitor.overview import Overview
 from embryofl_server.monitor.stored_metrics import stored_metrics
@@ -36,12 +36,12 @@ class Exporter:
     ----------
     settings : HubSettings
     overview : Overview
-    tunnel : Tunnel
+    contact : Contact
     """
 
-    def __init__(self, settings: HubSettings, overview: Overview, tunnel: Tunnel) -> None:
+    def __init__(self, settings: HubSettings, overview: Overview, contact: Contact) -> None:
         self._address = settings.metrics_host, settings.metrics_port
-        self._overview, self._hub = overview, HubItself(settings.state_dir, tunnel)
+        self._overview, self._hub = overview, HubItself(settings.state_dir, contact)
         self._process = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self._process)
         self._lock = threading.Lock()  # scrapes may overlap

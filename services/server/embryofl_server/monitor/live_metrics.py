@@ -12,8 +12,8 @@ from embryofl.membership import MAX_COUNT
 from embryofl.messages import PROTOCOL
 from embryofl.metric_names import CLINIC_STATES, ROUND_PHASES, RUN_STATES
 from embryofl_server.federation.terms import FIRST_DEADLINE_S
+from embryofl_server.members.contact import Contact
 from embryofl_server.members.store import Clinic
-from embryofl_server.members.tunnel import Tunnel
 from embryofl_server.monitor.overview import Moment
 from embryofl_server.runs.jsonlines import JsonLines
 from embryofl_server.runs.view import RunView
@@ -35,18 +35,18 @@ class HubItself:
     ----------
     state_dir : Path
         With the audit log and the folder `identity`.
-    tunnel : Tunnel
+    contact : Contact
     """
 
-    def __init__(self, state_dir: Path, tunnel: Tunnel) -> None:
-        self._folder, self._tunnel, self._audit = state_dir, tunnel, JsonLines(state_dir / "audit.jsonl")
+    def __init__(self, state_dir: Path, contact: Contact) -> None:
+        self._folder, self._contact, self._audit = state_dir, contact, JsonLines(state_dir / "audit.jsonl")
         self._starts, self._started = 0, 0.0
         self._expiry: dict[Path, tuple[int, float]] = {}
 
     def add(self, out: Families) -> None:
         """Add them."""
         self._read_starts()
-        disk, tunnel = shutil.disk_usage(self._folder), self._tunnel.state()
+        disk, tunnel = shutil.disk_usage(self._folder), self._contact.tunnel()
         info = {"version": version("embryofl-server"), "protocol": str(PROTOCOL)}
         out.gauge("embryofl_hub_info", "The hub's version; always 1.", 1, **info)
         text = "Starts of the hub since it was made (from the audit log)."
