@@ -25,9 +25,9 @@ COMMAND = str(Path(sys.executable).parent / "embryofl-clinic")
 COHORT_CODE = """
 import sys
 from pathlib import Path
-from embryofl_clinic.app.desk import ScoringService, Upload
+from embryofl_clinic.app.scoring_service import ScoringService, Upload
 from embryofl_clinic.app.records import Records
-from embryofl_clinic.scoring.shelf import ModelStore
+from embryofl_clinic.scoring.model_store import ModelStore
 state, folder = map(Path, sys.argv[1:3])
 uploads = [Upload(p.name, p.read_bytes()) for p in sorted(folder.iterdir())[:int(sys.argv[3])]]
 record = ScoringService(ModelStore(state), Records(state), "cpu").score(uploads, "bench", "", keep=False)

@@ -15,8 +15,8 @@ import httpx
 import psutil
 import pytest
 
-from embryofl_console import door
-from embryofl_console.door import MOST_TRIES, LoginSessions, new_password
+from embryofl_console import login_sessions
+from embryofl_console.login_sessions import MOST_TRIES, LoginSessions, new_password
 from embryofl_server.members.identity import HubIdentity
 from kits import KITS
 
@@ -297,7 +297,7 @@ def test_no_switch_shares_it(console):
     for words in (["serve", "--share"], ["--share", "serve"], ["serve", "share"]):
         done = subprocess.run([PROGRAM, *words], env=console.env, capture_output=True, text=True)
         assert done.returncode == 2 and "share" in done.stderr
-    package = Path(door.__file__).parent
+    package = Path(login_sessions.__file__).parent
     code = "".join(p.read_text() for p in package.rglob("*.py"))
     assert "gr.Blocks(" in code and ".launch(" not in code and "share=True" not in code
 

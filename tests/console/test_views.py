@@ -14,7 +14,7 @@ from embryofl.metrics import ScoreSums
 from embryofl_console import texts
 from embryofl_console.form import collected
 from embryofl_console.hub import _must_be_good
-from embryofl_console.views import clinics, compare, connection, now, results, training
+from embryofl_console.views import clinics, compare, hub, overview, results, runs
 from embryofl_console.views.plots import Axis, Series, chart, fitted
 from embryofl_server.report.calibrated import learn_calibration
 from embryofl_server.report.summary import summarise
@@ -169,7 +169,7 @@ def test_what_clinics_and_people_write_is_text_and_no_html(found):
     }
     other = outline | {"settings": {"rounds": 2, "strategy": "x"}}
     for page in (
-        now.now(state, EVIL),
+        overview.now(state, EVIL),
         clinics.roster(state),
         clinics.record(record),
         clinics.invites(state),
@@ -177,11 +177,11 @@ def test_what_clinics_and_people_write_is_text_and_no_html(found):
         clinics.invited(
             EVIL, {"expires": 1, "manual": True, "lines": dict.fromkeys(("docker", "podman", "pip"), EVIL)}
         ),
-        training.runs(state),
-        training.about({"name": EVIL, "words": EVIL, "size": 1}, {}),
-        connection.connection(state),
-        connection.audit([{"line": 1, "time": 1, "event": EVIL, "words": EVIL}]),
-        connection.monitoring(EVIL, EVIL),
+        runs.runs(state),
+        runs.about({"name": EVIL, "words": EVIL, "size": 1}, {}),
+        hub.connection(state),
+        hub.audit([{"line": 1, "time": 1, "event": EVIL, "words": EVIL}]),
+        hub.monitoring(EVIL, EVIL),
         results.head(EVIL, hostile),
         results.page(hostile, "test", "pooled", "all"),
         results.page(hostile, "test", EVIL, "3"),
@@ -197,18 +197,18 @@ def test_the_card_is_shown_where_no_script_runs_and_nothing_is_sent():
 
 
 def test_links_to_monitoring_are_of_the_web_alone():
-    page = connection.monitoring("javascript:alert(1)", "http://localhost:9090")
+    page = hub.monitoring("javascript:alert(1)", "http://localhost:9090")
     assert "javascript" not in page and 'href="http://localhost:9090"' in page
 
 
 @pytest.mark.parametrize("state", [None, EMPTY])
 def test_a_hub_that_is_away_or_new_has_pages_that_say_so(state):
-    for page in (now.now(state, ""), clinics.roster(state), training.runs(state), connection.connection(state)):
+    for page in (overview.now(state, ""), clinics.roster(state), runs.runs(state), hub.connection(state)):
         assert not Tags(page).open and page
     assert results.with_results(state) == [] == clinics.open_invites(state)
     if state:
-        assert texts.INVITE_NEXT in now.now(state, "") and texts.NO_CLINIC in clinics.roster(state)
-    assert "Is it being started?" in now.now(state, "The hub does not answer. Is it being started?")
+        assert texts.INVITE_NEXT in overview.now(state, "") and texts.NO_CLINIC in clinics.roster(state)
+    assert "Is it being started?" in overview.now(state, "The hub does not answer. Is it being started?")
 
 
 def test_the_next_step_names_who_is_missing_and_who_was_suspended():
@@ -226,10 +226,10 @@ def test_the_next_step_names_who_is_missing_and_who_was_suspended():
         "oslo": {"state": "offline", "detail": "", "labelled": 3},
         "porto": {"state": "suspended", "detail": "its labels", "labelled": 3},
     }
-    page = now.now(state | {"clinics": away}, "")
+    page = overview.now(state | {"clinics": away}, "")
     assert texts.SWITCH_ON_NEXT.format(names="oslo") in page and "its labels" in page and "2 of 3 are online" in page
     away["oslo"]["state"] = "online"
-    assert texts.SUSPENDED_NEXT.format(names="porto") in now.now(state | {"clinics": away}, "")
+    assert texts.SUSPENDED_NEXT.format(names="porto") in overview.now(state | {"clinics": away}, "")
 
 
 def test_the_end_of_a_run_is_told_from_the_rounds_it_has_had():
@@ -242,8 +242,8 @@ def test_the_end_of_a_run_is_told_from_the_rounds_it_has_had():
         "settings": {"rounds": 10, "model": "lite0", "strategy": "fedavg"},
     }
     state = EMPTY | {"run": run, "progress": IDLE | {"phase": "training", "round": 5}}
-    assert texts.END_UNKNOWN in now.now(state, "")
-    page = now.now(state | {"pace": {"round_s": 20.0, "rounds": 4, "last": 1000.0}}, "")
+    assert texts.END_UNKNOWN in overview.now(state, "")
+    page = overview.now(state | {"pace": {"round_s": 20.0, "rounds": 4, "last": 1000.0}}, "")
     assert 'data-t="1120"' in page and "by the last 4" in page
 
 
@@ -295,11 +295,11 @@ def test_the_estimate_says_where_it_comes_from():
         "run_rounds": 5,
         "scaled": True,
     }
-    page = training.estimate(cost)
+    page = runs.estimate(cost)
     assert "about 60 s" in page and "run-0004" in page and "126 MB" in page and texts.TIME_SCALED in page
-    rough = training.estimate(cost | {"from": "images", "images": 400, "image_s": 0.024})
+    rough = runs.estimate(cost | {"from": "images", "images": 400, "image_s": 0.024})
     assert "rough" in rough and "400" in rough and "24 ms" in rough
-    unknown = training.estimate(cost | {"from": "nothing", "total_s": None, "round_s": None})
+    unknown = runs.estimate(cost | {"from": "nothing", "total_s": None, "round_s": None})
     assert texts.TIME_UNKNOWN in unknown and texts.NOT_KNOWN in unknown
 
 
@@ -314,8 +314,8 @@ def test_what_there_is_one_of_is_not_said_in_the_plural():
         "total_s": None,
         "from": "nothing",
     }
-    assert "6 MB for the one clinic," in (one := training.estimate(cost)) and "to and fro in one round." in one
-    many = training.estimate(cost | {"clinics": 3, "rounds": 10})
+    assert "6 MB for the one clinic," in (one := runs.estimate(cost)) and "to and fro in one round." in one
+    many = runs.estimate(cost | {"clinics": 3, "rounds": 10})
     assert "6 MB for each of 3 clinics," in many and "to and fro in 10 rounds." in many
 
 
@@ -335,7 +335,7 @@ def test_an_axis_has_round_marks_around_its_values(values, most, marks):
 
 
 def test_the_audit_log_shows_the_beginning_of_a_digest():
-    page = connection.audit(
+    page = hub.audit(
         [{"line": 1, "time": 1.0, "event": "round", "words": f"round=1 model_made={'0123456789abcdef' * 4}"}]
     )
     assert "model_made=0123456789ab...<" in page

@@ -9,9 +9,9 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp
 
 from embryofl_console import downloads, login, texts
-from embryofl_console.door import SESSION_S, LoginSessions
 from embryofl_console.guard import COOKIE, Guard, session_of
 from embryofl_console.hub import Follower, HubClient
+from embryofl_console.login_sessions import SESSION_S, LoginSessions
 from embryofl_console.pages import build
 from embryofl_console.settings import ConsoleSettings
 

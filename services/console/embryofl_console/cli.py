@@ -58,7 +58,7 @@ def password(
     new: Annotated[bool, typer.Option("--new", help="Another one in place of the one there is.")] = False,
 ) -> None:
     """Make the password and print it, this once; nothing is printed when there is one already."""
-    from embryofl_console.door import new_password
+    from embryofl_console.login_sessions import new_password
 
     path = ConsoleSettings().state / "password"
     if new or not path.exists():

@@ -8,7 +8,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from embryofl_console import texts
-from embryofl_console.door import LoginSessions
+from embryofl_console.login_sessions import LoginSessions
 from embryofl_console.policy import policy
 
 COOKIE = "embryofl_console"

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from embryofl.files import write_atomic
 from embryofl.tunnel import TunnelState
-from embryofl_tunnel.agent import NgrokAgent, TunnelError
+from embryofl_tunnel.ngrok_agent import NgrokAgent, TunnelError
 from embryofl_tunnel.settings import TunnelSettings, take_token
 
 log = logging.getLogger("embryofl.tunnel")

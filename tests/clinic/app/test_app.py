@@ -10,8 +10,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from embryofl.errors import UserError
-from embryofl_clinic.app import desk, serve
-from embryofl_clinic.app import door as door_module
+from embryofl_clinic.app import access, scoring_service, serve
 from embryofl_clinic.app.pages import Pages, create_app
 from embryofl_clinic.settings import ClinicSettings
 from kits.scoring import draw_embryo, finished_model, png
@@ -64,19 +63,19 @@ def test_without_the_link_nothing_is_served(page, path):
     answer = page.get(path)
     refused = 403 if path.startswith("/enter") else 401
     assert answer.status_code == refused and "link" in answer.text and "run-0001" not in answer.text
-    for guess in ("guessed", "", "0" * 43, door_module._digest("guessed")):
-        page.cookies.set(door_module.COOKIE, guess)
+    for guess in ("guessed", "", "0" * 43, access._digest("guessed")):
+        page.cookies.set(access.COOKIE, guess)
         assert page.get(path).status_code == page.head(path).status_code == refused
         assert page.post(path, headers=POST, content=b"").status_code in (401, 403)
 
 
 def test_a_session_ends_by_itself_and_the_oldest_of_too_many_does(page, monkeypatch):
-    clients = [TestClient(page.door, base_url=BASE) for _ in range(door_module.MOST_SESSIONS + 1)]
+    clients = [TestClient(page.door, base_url=BASE) for _ in range(access.MOST_SESSIONS + 1)]
     for client in clients:
         client.get(page.links[-1])
-    assert [c.get("/").status_code for c in clients] == [401] + [200] * door_module.MOST_SESSIONS
-    now = door_module.time.monotonic()
-    monkeypatch.setattr(door_module.time, "monotonic", lambda: now + door_module.SESSION_S + 60)
+    assert [c.get("/").status_code for c in clients] == [401] + [200] * access.MOST_SESSIONS
+    now = access.time.monotonic()
+    monkeypatch.setattr(access.time, "monotonic", lambda: now + access.SESSION_S + 60)
     assert {c.get("/").status_code for c in clients} == {401}
 
 
@@ -227,11 +226,11 @@ def test_too_many_and_too_much_are_refused_in_words(inside, monkeypatch):
     assert answer.status_code == 400 and "at most 60" in answer.text
     answer = send(inside, [(f"{n}.png", b"x") for n in range(10_000)])
     assert answer.status_code == 400 and "at most 60" in answer.text and not (inside.state / "scored").exists()
-    monkeypatch.setattr(desk, "MOST_FILE_BYTES", 1000)
+    monkeypatch.setattr(scoring_service, "MOST_FILE_BYTES", 1000)
     shown = inside.get(send(inside, [("a.png", draw_embryo(1))]).headers["location"]).text
     assert "the most that is taken here" in shown and "data:image" not in shown
     assert "No image was chosen" in inside.post("/score", data={"cohort": "A"}, headers=POST).text
-    monkeypatch.setattr(door_module, "MOST_BYTES", 1000)
+    monkeypatch.setattr(access, "MOST_BYTES", 1000)
     answer = send(inside, [("a.png", b"x" * 2000)])
     assert answer.status_code == 413 and "256 MiB" in answer.text
     chunked = inside.post("/score", content=iter([b"x"]), headers={**POST, "Content-Type": "multipart/form-data"})

@@ -12,7 +12,7 @@ import embryofl_clinic
 from embryofl.messages import Reply
 from embryofl_clinic import text
 from embryofl_clinic.policy import sent
-from embryofl_clinic.scoring import look
+from embryofl_clinic.scoring import image_check
 from embryofl_data.report.checks.quality import TESTS
 
 ROOT = Path(embryofl_clinic.__file__).parent
@@ -47,7 +47,7 @@ def test_the_script_and_the_style_have_no_words_of_their_own():
 
 
 @pytest.mark.parametrize(
-    "name", ["app/desk.py", "app/pages.py", "app/records.py", "app/reporting.py", "scoring/look.py"]
+    "name", ["app/scoring_service.py", "app/pages.py", "app/records.py", "app/reporting.py", "scoring/image_check.py"]
 )
 def test_a_module_of_the_page_has_no_words_of_its_own(name):
     """Strings with words in them are docstrings, log lines or fixed forms; `serve.py` speaks to a terminal."""
@@ -94,6 +94,6 @@ def test_texts_are_plain_and_their_braces_are_whole():
 
 def test_a_translated_file_is_what_the_page_speaks(monkeypatch):
     other = {**text.texts(), "unusable": {**text.texts()["unusable"], "empty": "leer"}}
-    monkeypatch.setattr(look.text, "texts", lambda: other)
-    assert look.inspect_image(b"", [64]).problem == "leer"
+    monkeypatch.setattr(image_check.text, "texts", lambda: other)
+    assert image_check.inspect_image(b"", [64]).problem == "leer"
     assert resources.files("embryofl_clinic").joinpath("texts.toml").is_file()

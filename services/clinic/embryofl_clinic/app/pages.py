@@ -1,4 +1,4 @@
-"""The pages of the clinic's own page. The door is around them: see `door.py`."""
+"""The pages of the clinic's own page. The door is around them: see `access.py`."""
 
 import logging
 from importlib import resources
@@ -16,15 +16,15 @@ from starlette.exceptions import HTTPException
 
 from embryofl.errors import UserError
 from embryofl_clinic import text
-from embryofl_clinic.app.desk import MOST_FILE_BYTES, MOST_FILES, ScoringService, Upload
-from embryofl_clinic.app.door import COOKIE, STYLE, AccessGuard
+from embryofl_clinic.app.access import COOKIE, STYLE, AccessGuard
 from embryofl_clinic.app.records import MOST, Pictures, Record, Records
 from embryofl_clinic.app.reporting import ReportService
+from embryofl_clinic.app.scoring_service import MOST_FILE_BYTES, MOST_FILES, ScoringService, Upload
 from embryofl_clinic.joining.identity import JoinedHub
 from embryofl_clinic.policy.sent import MOST as MOST_SENT
 from embryofl_clinic.policy.sent import Sent, SentLog, by_round, by_run
 from embryofl_clinic.scoring.calibration import FEW
-from embryofl_clinic.scoring.shelf import ModelStore
+from embryofl_clinic.scoring.model_store import ModelStore
 from embryofl_clinic.settings import ClinicSettings
 from embryofl_data.report.page import clean
 
@@ -78,7 +78,7 @@ class Pages:
         """What the door says; see `AccessGuard`."""
         words = text.texts()["door"]
         style = Markup(STYLE)  # noqa: S704 - our own file
-        return self.render("door", words[f"{key}_title"], words=words[key], entered=key == "enter", style=style)
+        return self.render("access", words[f"{key}_title"], words=words[key], entered=key == "enter", style=style)
 
     def error(self, words: str, status: int) -> HTMLResponse:
         """A page that says what went wrong."""

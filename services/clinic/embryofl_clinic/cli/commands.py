@@ -173,7 +173,7 @@ def score(
     The cohort is the patient of labels.csv, else the sub-folder. With several --run or --model (seeds) the score is that of
     the mean logit, and low and high are their range.
     """
-    from embryofl_clinic.scoring.command import run_score
+    from embryofl_clinic.cli.scoring import run_score
 
     run_score(folder, state, run, model, form, out)
 
@@ -187,7 +187,7 @@ def export(
     model: Annotated[Path | None, typer.Option("--model", help="A model.safetensors with its model.json.")] = None,
 ) -> None:
     """Write the model of a finished run for other programs. Research use only."""
-    from embryofl_clinic.scoring.command import chosen_models
+    from embryofl_clinic.cli.scoring import chosen_models
     from embryofl_clinic.scoring.export import run_export
 
     (finished,) = chosen_models(state, [run] if run else [], [model] if model else [])

@@ -10,7 +10,7 @@ from embryofl_clinic.joining.clock import HubClock
 from embryofl_clinic.link.fleet_link import Stopped
 from embryofl_clinic.link.transfer import TransferDamaged, TransferRefused, Transfers
 from embryofl_clinic.policy.rules import load_rules
-from embryofl_clinic.scoring.shelf import MOST_CARD_BYTES, MOST_WEIGHTS_BYTES, ModelStore
+from embryofl_clinic.scoring.model_store import MOST_CARD_BYTES, MOST_WEIGHTS_BYTES, ModelStore
 
 log = logging.getLogger("embryofl.fetching")
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from embryofl.errors import UserError
 from embryofl.files import atomic
+from embryofl_clinic.scoring.model_store import StoredModel
 from embryofl_clinic.scoring.network import Network
-from embryofl_clinic.scoring.shelf import StoredModel
 from embryofl_clinic.scoring.wording import RESEARCH_USE
 
 if TYPE_CHECKING:

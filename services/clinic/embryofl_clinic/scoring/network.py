@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embryofl.errors import UserError
-from embryofl_clinic.scoring.shelf import Card, StoredModel
+from embryofl_clinic.scoring.model_store import Card, StoredModel
 
 if TYPE_CHECKING:
     from torch import nn

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from embryofl.views import Views
 from embryofl_clinic.scoring.calibration import sigmoid, wilson
 from embryofl_clinic.scoring.folder import Picture
-from embryofl_clinic.scoring.look import ImageCheck, in_order, look_at_file, warnings
+from embryofl_clinic.scoring.image_check import ImageCheck, in_order, look_at_file, warnings
 from embryofl_clinic.scoring.network import Network
 from embryofl_clinic.scoring.wording import RESEARCH_USE
 

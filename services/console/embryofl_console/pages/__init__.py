@@ -7,17 +7,17 @@ import gradio as gr
 from embryofl_console import texts
 from embryofl_console.hub import Follower, HubClient
 from embryofl_console.local_clinics import LocalClinics
-from embryofl_console.pages import clinics, connection, now, results, training
-from embryofl_console.pages.desk import PageContext
+from embryofl_console.pages import clinics, hub, overview, results, runs
+from embryofl_console.pages.context import PageContext
 from embryofl_console.settings import ConsoleSettings
 
 TICK_S = 1.0
 PAGES = (
-    (texts.NOW, now),
+    (texts.NOW, overview),
     (texts.CLINICS, clinics),
-    (texts.TRAINING, training),
+    (texts.TRAINING, runs),
     (texts.RESULTS, results),
-    (texts.CONNECTION, connection),
+    (texts.CONNECTION, hub),
 )
 
 

@@ -7,7 +7,7 @@ import gradio as gr
 
 from embryofl.errors import UserError
 from embryofl_console import texts
-from embryofl_console.pages.desk import PageContext, chooser, names_of, text
+from embryofl_console.pages.context import PageContext, chooser, names_of, text
 from embryofl_console.views import clinics as view
 from embryofl_console.views.parts import done, trouble
 

@@ -7,7 +7,7 @@ import gradio as gr
 
 from embryofl.errors import UserError
 from embryofl_console import texts
-from embryofl_console.pages.desk import PageContext, State, chooser
+from embryofl_console.pages.context import PageContext, State, chooser
 from embryofl_console.views import results as view
 from embryofl_console.views.parts import trouble
 

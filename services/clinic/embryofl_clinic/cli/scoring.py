@@ -8,7 +8,7 @@ from rich.console import Console
 
 from embryofl.errors import UserError
 from embryofl.files import write_atomic
-from embryofl_clinic.scoring.shelf import ModelStore, StoredModel, read_model
+from embryofl_clinic.scoring.model_store import ModelStore, StoredModel, read_model
 from embryofl_clinic.scoring.wording import RESEARCH_USE
 from embryofl_clinic.settings import load_settings
 

@@ -9,9 +9,9 @@ from embryofl.errors import UserError
 from embryofl.messages import RunSettings
 from embryofl_console import texts
 from embryofl_console.form import collected
-from embryofl_console.pages.desk import PageContext, State, chooser, text
+from embryofl_console.pages.context import PageContext, State, chooser, text
 from embryofl_console.views import compare as compare_view
-from embryofl_console.views import training as view
+from embryofl_console.views import runs as view
 from embryofl_console.views.parts import done, trouble
 
 OWN = 3  # settings that a strategy has at most, each with a field of its own

@@ -7,8 +7,8 @@ import gradio as gr
 
 from embryofl.errors import UserError
 from embryofl_console import texts
-from embryofl_console.pages.desk import PageContext, chooser, names_of
-from embryofl_console.views import connection as view
+from embryofl_console.pages.context import PageContext, chooser, names_of
+from embryofl_console.views import hub as view
 from embryofl_console.views.parts import trouble
 
 

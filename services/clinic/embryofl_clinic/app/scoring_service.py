@@ -18,10 +18,10 @@ from embryofl.errors import UserError
 from embryofl_clinic import text
 from embryofl_clinic.app.records import Pictures, Record, Records, new_id
 from embryofl_clinic.scoring.folder import Picture
-from embryofl_clinic.scoring.look import ImageCheck, in_order, inspect_image
+from embryofl_clinic.scoring.image_check import ImageCheck, in_order, inspect_image
+from embryofl_clinic.scoring.model_store import ModelStore
 from embryofl_clinic.scoring.network import Network
 from embryofl_clinic.scoring.score import BATCH, combine, score_looks
-from embryofl_clinic.scoring.shelf import ModelStore
 
 SIDE = 320
 """Of the pictures that are shown, in pixels."""

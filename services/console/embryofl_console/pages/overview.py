@@ -3,8 +3,8 @@
 import gradio as gr
 
 from embryofl_console import texts
-from embryofl_console.pages.desk import PageContext
-from embryofl_console.views import now as view
+from embryofl_console.pages.context import PageContext
+from embryofl_console.views import overview as view
 
 
 def build(desk: PageContext) -> None:
