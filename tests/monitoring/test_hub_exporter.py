@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from embryofl.metric_names import CLINIC_STATES, ROUND_PHASES, RUN_STATES
+from embryofl.metric_labels import CLINIC_STATES, ROUND_PHASES, RUN_STATES
 from embryofl_demo.stack import free_port
 from embryofl_server.hub import Hub
 from embryofl_server.runs.view import RunView

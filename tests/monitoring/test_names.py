@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from embryofl.metric_names import PROCESS
+from embryofl.metric_labels import PROCESS
 from embryofl_clinic.exporter import TrainerMetrics, make_registry
 
 WORD = re.compile(r"\b(?:embryofl|process)_\w+")

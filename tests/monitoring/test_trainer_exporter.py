@@ -6,7 +6,7 @@ import urllib.request
 import numpy as np
 import pytest
 
-from embryofl.metric_names import PROCESS
+from embryofl.metric_labels import PROCESS
 from embryofl_clinic import exporter
 from embryofl_clinic.exporter import TrainerMetrics, make_registry, memory
 from embryofl_clinic.settings import ClinicSettings

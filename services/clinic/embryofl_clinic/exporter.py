@@ -23,7 +23,7 @@ from prometheus_client.metrics_core import Metric as Family
 
 from embryofl.exposition import Families
 from embryofl.messages import PROTOCOL
-from embryofl.metric_names import CLINIC_PHASES, TRAINER_PHASES
+from embryofl.metric_labels import CLINIC_PHASES, TRAINER_PHASES
 
 if TYPE_CHECKING:
     from embryofl_clinic.settings import ClinicSettings

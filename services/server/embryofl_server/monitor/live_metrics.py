@@ -10,7 +10,7 @@ from cryptography import x509
 from embryofl.exposition import Families
 from embryofl.membership import MAX_COUNT
 from embryofl.messages import PROTOCOL
-from embryofl.metric_names import CLINIC_STATES, ROUND_PHASES, RUN_STATES
+from embryofl.metric_labels import CLINIC_STATES, ROUND_PHASES, RUN_STATES
 from embryofl_server.federation.terms import FIRST_DEADLINE_S
 from embryofl_server.members.contact import Contact
 from embryofl_server.members.store import Clinic

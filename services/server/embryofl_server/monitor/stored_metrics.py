@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from embryofl.exposition import Families
-from embryofl.metric_names import ALL_DAYS, CLINIC_PHASES, POOLED, ROUND_BUCKETS_S, THRESHOLDS, UPDATE_RESULTS
+from embryofl.metric_labels import ALL_DAYS, CLINIC_PHASES, POOLED, ROUND_BUCKETS_S, THRESHOLDS, UPDATE_RESULTS
 from embryofl.metrics import CALIBRATION_BINS, CENTRES, ScoreSums, nearest_edge
 from embryofl_server.runs.log import OVER
 from embryofl_server.runs.tallies import Counts

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from embryofl.metric_names import POOLED
+from embryofl.metric_labels import POOLED
 from embryofl.metrics import ScoreSums, merge
 
 PERSONAL = "personal_"  # of the clinics' personal models: each on its own clinic's patients

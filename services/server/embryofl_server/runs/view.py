@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from embryofl.metric_names import ALL_DAYS, POOLED
+from embryofl.metric_labels import ALL_DAYS, POOLED
 from embryofl.metrics import ScoreSums, merge
 from embryofl_server.runs.jsonlines import JsonLines
 from embryofl_server.runs.log import OVER, Run, Runs

@@ -1,0 +1,130 @@
+"""The guards of the API: control token, signed addresses, and the limit on rejected attempts."""
+
+import json
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from fastapi.testclient import TestClient
+
+from embryofl_server.api.app import create_app
+from embryofl_server.api.deps import RecentFailures
+from embryofl_server.api.status import status
+from embryofl_server.federation.blobs import BadUrl
+from kits.enrolment import ask_status, enrolment
+
+
+def test_suspension_shuts_only_that_clinic_out_of_the_weights(hub):
+    for name in ("anna", "bert"):
+        hub.membership.enrol(enrolment(name, hub.membership.invite(name).secret))
+    urls = {n: hub.urls.sign("GET", "/v1/model/run-0001/round-0000.safetensors", n, 60) for n in ("anna", "bert")}
+    hub.membership.suspend("anna", "because", by="me")
+    with pytest.raises(BadUrl):
+        hub.urls.check("GET", urls["anna"])
+    hub.urls.check("GET", urls["bert"])
+    assert set(hub.store.keys()) == {"anna", "bert"}  # it stays connected: a key taken away could not come back
+    assert status(hub, hub.overview.now())["clinics"]["anna"]["state"] == "suspended"
+    hub.membership.reinstate("anna", by="me")
+    hub.urls.check("GET", urls["anna"])
+    events = [json.loads(x)["event"] for x in (hub.settings.state_dir / "audit.jsonl").read_text().splitlines()]
+    assert events[-2:] == ["suspended", "resumed"]
+
+
+@pytest.fixture
+def api(hub):
+    return TestClient(create_app(hub))  # without its life span: no conductor, no SuperLink
+
+
+CONTROL = [
+    ("GET", "/control/status"),
+    ("GET", "/control/runs"),
+    ("POST", "/control/runs"),
+    ("POST", "/control/stop"),
+    ("POST", "/control/invites"),
+    ("POST", "/control/pause"),
+    ("POST", "/control/continue"),
+    ("POST", "/control/suspend"),
+    ("POST", "/control/resume"),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), CONTROL)
+@pytest.mark.parametrize("token", [None, "", "Bearer ", "Bearer x", "Bearer é", "Basic eDp4"])
+def test_control_api_is_closed_without_its_token(api, hub, method, path, token):
+    headers = {} if token is None else {"Authorization": token.encode()}
+    assert api.request(method, path, json={"name": "anna"}, headers=headers).status_code == 401
+    assert hub.store.clinics() == {} and hub.runs.all() == []
+
+
+def test_control_api_is_open_with_its_token(api, hub):
+    headers = {"Authorization": f"Bearer {hub.identity.control_token}"}
+    assert api.get("/control/status", headers=headers).json()["clinics"] == {}
+    answer = api.post("/control/invites", json={"name": "A B"}, headers=headers)
+    assert answer.status_code == 400 and "name" in answer.json()["error"]
+    for path, words in (("stop", "stop"), ("pause", "pause"), ("continue", "resume")):
+        assert words in api.post(f"/control/{path}", headers=headers).json()["error"]
+    for path in ("suspend", "resume"):
+        assert "nobody" in api.post(f"/control/{path}", json={"name": "nobody"}, headers=headers).json()["error"]
+
+
+def test_api_has_no_description_pages(api):
+    assert {api.get(p).status_code for p in ("/docs", "/redoc", "/openapi.json")} == {404}
+
+
+def test_only_the_signed_download_url_is_authorised(api, hub):
+    hub.membership.enrol(enrolment("anna", hub.membership.invite("anna").secret))
+    url = hub.urls.sign("GET", "/v1/model/run-0001/round-0000.safetensors", "anna", 60)
+    ask = lambda uri: api.get("/internal/authorise", headers={"X-Forwarded-Uri": uri}).status_code  # noqa: E731
+    assert ask(url) == 204
+    assert {
+        ask(u) for u in (url.replace("0000", "0001"), url[:-1], "", "//[", hub.urls.sign("PUT", "/v1/x", "anna", 60))
+    } == {403}
+    assert api.get("/internal/authorise").status_code == 403
+
+
+def test_upload_needs_a_signed_url_and_its_exact_size(api, hub):
+    hub.membership.enrol(enrolment("anna", hub.membership.invite("anna").secret))
+    path = hub.uploads.expect("run-0001", 1, "anna", 100)
+    url = hub.urls.sign("PUT", path, "anna", 60)
+    assert api.put(path, content=b"x" * 100).status_code == 403
+    assert api.put(url, content=b"x" * 99).status_code == 413
+    assert api.put(url, content=iter([b"x" * 100])).status_code == 413  # chunked: no length announced
+    assert api.put(url, content=b"x" * 100).status_code == 201
+    hub.uploads.forget([path])
+    assert api.put(url, content=b"x" * 100).status_code == 410
+
+
+def test_rejected_enrolment_is_recorded_with_its_reason(api, hub):
+    answer = api.post("/v1/enrol", json=enrolment("anna", "x" * 32).model_dump())
+    assert answer.status_code == 403 and "invite" in answer.json()["error"]
+    assert "enrolment_refused" in (hub.settings.state_dir / "audit.jsonl").read_text()
+
+
+def test_only_the_address_that_guesses_at_invites_is_slowed_down(hub, api):
+    hub.membership.invite("anna")
+    body = enrolment("anna", "x" * 32).model_dump()
+
+    def ask(address):
+        return api.post("/v1/enrol", json=body, headers={"X-Forwarded-For": address}).status_code
+
+    assert [ask("203.0.113.9") for _ in range(22)] == [403] * 20 + [503] * 2
+    assert ask("198.51.100.7") == 403
+
+
+def test_strangers_status_requests_are_rate_limited(hub, api):
+    key = ec.generate_private_key(ec.SECP384R1())
+    hub.membership.enrol(enrolment("anna", hub.membership.invite("anna").secret, key=key))
+    good, bad = (ask_status(key, n).model_dump() for n in ("anna", "nobody"))
+
+    def ask(body, address):
+        return api.post("/v1/standing", json=body, headers={"X-Forwarded-For": address}).status_code
+
+    assert [ask(good, "198.51.100.7") for _ in range(30)] == [200] * 30
+    assert [ask(bad, "203.0.113.9") for _ in range(22)] == [403] * 20 + [503] * 2
+    assert ask(good, "198.51.100.7") == 200
+
+
+def test_only_the_last_addresses_are_remembered():
+    failures = RecentFailures()
+    for number in range(failures.ADDRESSES + 100):
+        failures.count(str(number))
+    assert len(failures) == failures.ADDRESSES

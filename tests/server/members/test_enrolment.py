@@ -1,0 +1,71 @@
+"""Who may join, and what each clinic is told of its own membership."""
+
+import time
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from embryofl.errors import UserError
+from embryofl.membership import Enrolment, proof_text
+from embryofl_server.members.store import EnrolmentRejected
+from kits.enrolment import ask_status, enrolment
+
+
+def test_invited_clinic_with_its_own_key_joins(hub):
+    secret = hub.membership.invite("anna").secret
+    assert hub.membership.enrol(enrolment("anna", secret)) == {"name": "anna", "state": "enrolled"}
+
+
+def test_key_without_its_private_half_is_rejected(hub):
+    secret, stranger = hub.membership.invite("anna").secret, ec.generate_private_key(ec.SECP384R1())
+    with pytest.raises(EnrolmentRejected, match="proof"):
+        hub.membership.enrol(enrolment("anna", secret, signer=stranger))
+    for proof in ("", "zz", "00" * 50):
+        with pytest.raises(EnrolmentRejected, match="proof"):
+            hub.membership.enrol(enrolment("anna", secret, proof=proof))
+    assert hub.store.clinics() == {}
+
+
+def test_proof_for_one_invite_is_rejected_for_another(hub):
+    first, second = hub.membership.invite("anna").secret, hub.membership.invite("bert").secret
+    made = enrolment("anna", first)
+    for change in ({"name": "bert", "secret": second}, {"secret": second}, {"name": "bert"}):
+        with pytest.raises(EnrolmentRejected):
+            hub.membership.enrol(made.model_copy(update=change))
+
+
+def test_other_kinds_of_key_are_rejected(hub):
+    secret = hub.membership.invite("anna").secret
+    key = ed25519.Ed25519PrivateKey.generate()
+    line = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+    proof = key.sign(proof_text("anna", secret, line)).hex()
+    for public in (line, "ssh-rsa AAAA", "rubbish", ""):
+        with pytest.raises(EnrolmentRejected):
+            hub.membership.enrol(Enrolment(name="anna", secret=secret, public_key=public, proof=proof))
+
+
+@pytest.mark.parametrize("name", ["", "Anna", "pooled", "../x", "a_b", "-a", "a" * 41, "a\n"])
+def test_unusable_name_is_rejected(hub, name):
+    with pytest.raises(UserError, match="name"):
+        hub.membership.invite(name)
+
+
+def test_only_the_suspended_clinic_is_told_why(hub):
+    key, other = (ec.generate_private_key(ec.SECP384R1()) for _ in range(2))
+    for name, its in (("anna", key), ("bert", other)):
+        hub.membership.enrol(enrolment(name, hub.membership.invite(name).secret, key=its))
+    hub.membership.suspend("anna", "three wild answers", by="the gate")
+    told = hub.membership.status(ask_status(key, "anna"))
+    assert (told.state, told.reason) == ("suspended", "three wild answers") and told.refused is None
+    assert abs(told.time - time.time()) < 60
+    assert hub.membership.status(ask_status(other, "bert")).state == "enrolled"
+    for question in (
+        ask_status(other, "anna"),
+        ask_status(key, "nobody"),
+        ask_status(key, "anna", signed_name="bert"),
+        ask_status(key, "anna").model_copy(update={"proof": "zz"}),
+        ask_status(key, "anna").model_copy(update={"asked": 2.5}),
+    ):
+        with pytest.raises(EnrolmentRejected):
+            hub.membership.status(question)
