@@ -66,8 +66,8 @@ hub:  ## A command of the hub's: make hub DO="suspend clinic-2" (DO=--help lists
 	@DO='$(subst ','\'',$(DO))' bash scripts/either.sh hub
 
 .PHONY: invite
-invite:  ## What to send to a new clinic: make invite CLINIC=lisbon [DAYS=7] [AGAIN=1]; without CLINIC: all invites; WITHDRAW=lisbon
-	@DO='$(if $(WITHDRAW),withdraw $(WITHDRAW),$(if $(CLINIC),invite $(CLINIC) $(if $(DAYS),--days $(DAYS)) $(if $(AGAIN),--again),invites))' \
+invite:  ## What to send to a new clinic: make invite CLINIC=lisbon [DAYS=7] [RECONNECT=1]; without CLINIC: all invites; WITHDRAW=lisbon
+	@DO='$(if $(WITHDRAW),withdraw $(WITHDRAW),$(if $(CLINIC),invite $(CLINIC) $(if $(DAYS),--days $(DAYS)) $(if $(RECONNECT),--reconnect),invites))' \
 		bash scripts/either.sh hub
 
 .PHONY: console-password

@@ -338,7 +338,7 @@ join_clinics() {
 				fail "The hub knows clinic-$k, but the volume with its key is gone. Start over with: make clean"
 			continue
 		fi
-		word=$(hub invite --word "clinic-$k")
+		word=$(hub invite --code "clinic-$k")
 		# through standard input into the clinic's own volume: never in an image, an environment or a command line
 		printf '%s' "$word" | compose --progress quiet run --rm --no-deps -T --entrypoint sh "clinic-$k" \
 			-c 'umask 077 && cat >/state/invite.part && mv /state/invite.part /state/invite'
@@ -397,7 +397,7 @@ start_run() {
 	case ${state:-none} in
 		none | finished | stopped | failed | yet*) ;;
 		paused)
-			step 5/5 "$name is paused; it goes on with: make hub DO=continue"
+			step 5/5 "$name is paused; resume it with: make hub DO=resume"
 			return
 			;;
 		*)

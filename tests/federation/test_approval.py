@@ -64,8 +64,8 @@ def test_with_the_printed_line_a_clinic_joins_waits_until_it_is_approved_and_the
             )
         until("it waits", lambda: federation.status()["to_approve"] == ["lisbon"])
         until("it says so", lambda: "still has to approve" in (tmp_path / "log").read_text())
-        assert "lisbon" not in federation.status()["clinics"] and "Waiting for your approval: lisbon" in hub("status")
-        assert "belongs to the federation" in hub("approve", "lisbon")
+        assert "lisbon" not in federation.status()["clinics"] and "Awaiting approval: lisbon" in hub("status")
+        assert "lisbon is enrolled" in hub("approve", "lisbon")
         until("it is there", lambda: federation.status()["clinics"]["lisbon"]["state"] == "online")
         run = federation.run(rounds=1, min_clinics=1)
         assert federation.records(run.name)[1]["clinics"].keys() == {"lisbon"}

@@ -232,10 +232,10 @@ def test_the_coordinators_commands_print_what_to_send_and_list_who_is_there(fede
     docker = next(x for x in sent.splitlines() if x.startswith("docker run"))
     word = next(x for x in docker.split() if x.startswith("EMBRYOFL_INVITE=")).partition("=")[2]
     assert Invite.parse(word).name == "porto" and "podman run" in sent and "embryofl-clinic run" in sent
-    alone = hub("invite", "--word", "porto").stdout
+    alone = hub("invite", "--code", "porto").stdout
     assert Invite.parse(alone).secret != Invite.parse(word).secret and len(alone.split()) == 1
     listed_ = hub("invites").stdout
-    assert "withdrawn" in listed_ and "open" in listed_ and Invite.parse(alone).secret not in listed_
+    assert "Withdrawn" in listed_ and "Open" in listed_ and Invite.parse(alone).secret not in listed_
     assert hub("withdraw", "porto").returncode == 0
     again = hub("withdraw", "porto")
     assert again.returncode == 2 and "no unused invite" in again.stderr and "Traceback" not in again.stderr

@@ -42,16 +42,16 @@ def test_a_paused_run_stays_paused_across_a_restart_and_ends_with_the_same_weigh
         lambda: federation.events(name, "round") if (federation.folder(name) / "events.jsonl").exists() else 0,
     )
     code, words = command("pause")
-    assert code == 0 and name in words and "continue" in words
+    assert code == 0 and name in words and f"resume {name}" in words
     until("it is paused", lambda: state(federation, name) == "paused")
     done = len(federation.events(name, "round"))
     os.kill(federation.pid("server"), signal.SIGKILL)
     assert federation.status()["run"]["state"] == "paused"  # the hub is back
     assert len(federation.events(name, "round")) == done < 4
     code, words = command("status")
-    assert code == 0 and "paused" in words
-    code, words = command("continue")
-    assert code == 0 and "goes on" in words
+    assert code == 0 and "Paused" in words
+    code, words = command("resume", name)
+    assert code == 0 and "is resumed" in words
     assert federation.wait_over(name)["state"] == "finished"
     assert (federation.folder(name) / "model.safetensors").read_bytes() == (
         reference / "model.safetensors"
@@ -75,14 +75,16 @@ def test_a_second_run_is_queued_and_its_turn_comes(federation, command):
 def test_a_suspended_clinic_is_told_and_left_out_and_comes_back_and_nobody_else_notices(federation, command):
     before = {n: federation.pid(n) for n in ("clinic-1", "clinic-2", "clinic-3")}
     code, words = command("suspend", "clinic-2", "--reason", "Its microscope is being repaired.")
-    assert code == 0 and "resume clinic-2" in words
+    assert code == 0 and "reinstate clinic-2" in words
     folder = federation.run(rounds=1, min_clinics=2)
     assert set(federation.records(folder.name)[1]["clinics"]) == {"clinic-1", "clinic-3"}
     until("it was told why", lambda: "microscope is being repaired" in federation.log("clinic-2"), 60)
     code, words = command("clinics")
-    assert "clinic-2  suspended" in words and "microscope" in words
+    assert "clinic-2  Suspended" in words and "microscope" in words
     os.kill(federation.pid("superlink"), signal.SIGKILL)  # it comes back empty and must know suspended clinics too
     code, words = command("resume", "clinic-2")
+    assert code == 2 and "reinstate clinic-2" in words
+    code, words = command("reinstate", "clinic-2")
     assert code == 0
     folder = federation.run(rounds=1)
     assert set(federation.records(folder.name)[1]["clinics"]) == set(before)

@@ -1,19 +1,21 @@
 """Errors whose text is meant for a person.
 
-Every message says what was found, what was expected, and what to do, in that order. Command lines print the text of a
-`UserError` without a traceback; anything else is a defect of ours.
+Every message says what happened, what was expected, and what to do. Command lines print the text of a `UserError` without a
+traceback; any other exception is a defect of EmbryoFL.
 """
 
 import sys
 from collections.abc import Callable
 
+from embryofl import exits
+
 
 class UserError(Exception):
-    """Something the user can put right; the text says how."""
+    """Something the user can fix; the text says how."""
 
 
 class NotFiniteError(UserError):
-    """Training or a model gave numbers that are not finite. The hub knows this kind of failure by its name."""
+    """Training or a model produced numbers that are not finite. The hub recognises this failure by its name."""
 
 
 class DataError(UserError):
@@ -21,9 +23,11 @@ class DataError(UserError):
 
 
 def run_command(command: Callable[[], object]) -> None:
-    """Run a command line; a `UserError` is printed as its text and ends the process with exit code 2."""
+    """Run a command line; a `UserError` is printed as its text. Exit codes: see `embryofl.exits`."""
     try:
         command()
     except UserError as exc:
         print(exc, file=sys.stderr)
-        sys.exit(2)
+        sys.exit(exits.USER_ERROR)
+    except KeyboardInterrupt:
+        sys.exit(exits.INTERRUPTED)

@@ -106,9 +106,7 @@ def up(
             console.print(f"    Console: {address}, {known}", soft_wrap=True, highlight=False, markup=False)
             info = stack.call("GET", "/control/status")
             if info["run"] and info["run"]["state"] == "paused":
-                console.print(
-                    f"[bold]4/4[/bold] {info['run']['name']} is paused; it goes on with: make hub DO=continue"
-                )
+                console.print(f"[bold]4/4[/bold] {info['run']['name']} is paused; resume it with: make hub DO=resume")
             elif info["run"] and info["run"]["state"] not in ("finished", "stopped", "failed"):
                 console.print(f"[bold]4/4[/bold] {info['run']['name']} goes on after round {info['run']['round']}")
                 _tell_unused(console, settings, info["run"])

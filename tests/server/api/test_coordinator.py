@@ -45,12 +45,12 @@ def test_clinic_list_has_the_key_and_the_reported_data_counts(hub, control, key)
     table = console.file.getvalue()
     for words in (
         "anna",
-        "enrolled",
+        "Enrolled",
         "never",
-        "14 labelled (quality), 12 patients; day 5: <5 good, 10 other",
+        "14 labelled (quality), 12 patients; day 5: <5 label 1, 10 label 0",
         anna["key"],
         anna["certificate"],
-        "not for others",
+        "hidden from other clinics",
     ):
         assert words in table, words
     assert control("POST", "revoke", name="anna", reason="over")["state"] == "revoked"
@@ -66,7 +66,7 @@ def test_hostile_summary_does_nothing_to_the_coordinators_terminal(hub, control)
     console = Console(file=io.StringIO(), width=200)
     console.print(clinics_table(control("GET", "clinics")))
     table = console.file.getvalue()
-    assert "anna" in table and "? patients; day 5: 10 good, ? other" in table
+    assert "anna" in table and "? patients; day 5: 10 label 1, ? label 0" in table
     assert "evil" not in table and "\x1b" not in table and "red" not in table
 
 
@@ -86,10 +86,10 @@ def test_invites_are_listed_without_secrets_and_can_be_withdrawn(hub, control):
 
 
 def test_commands_to_send_leave_only_the_folder_to_fill_in(hub, control):
-    from embryofl_server.cli.show_members import what_to_send
+    from embryofl_server.cli.show_members import invite_text
 
     made = control("POST", "invites", name="anna")
-    text = what_to_send("anna", made["invite"], made["expires"], manual=False)
+    text = invite_text("anna", made["invite"], made["expires"], manual=False)
     lines = [x for x in text.splitlines() if made["invite"] in x]
     assert [x.split()[0] for x in lines[:2]] == ["docker", "podman"] and "embryofl-clinic run" in lines[2]
     assert all(x.count("/PATH/TO/IMAGES") == 1 for x in lines) and len(lines) == 3

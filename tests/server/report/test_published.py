@@ -172,7 +172,7 @@ def test_the_coordinator_sees_every_clinic_and_is_told_whose_figures_are_not_to_
     console = Console(file=io.StringIO(), width=200)
     console.print(show_results.results({**results, "held_back": ["cleo"]}))
     text = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "\ncleo " in text and "For you alone are the figures of single clinics: cleo" in text
+    assert "\ncleo " in text and "For the coordinator only: results of single clinics that hide them: cleo" in text
 
 
 # -- what a clinic says of it -----------------------------------------------------------------------------------------------

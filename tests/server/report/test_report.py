@@ -12,9 +12,10 @@ from embryofl.messages import RunSettings
 from embryofl.metrics.ranking import RankingSums
 from embryofl_server.cli import show, show_results
 from embryofl_server.members.store import Clinic
-from embryofl_server.report import tripod, write
+from embryofl_server.report import write
 from embryofl_server.report.calibrated import learn_calibration
 from embryofl_server.report.figures import ranking
+from embryofl_server.report.texts import TRIPOD
 from embryofl_server.report.warnings import LEAK_AUROC
 from embryofl_server.runs.log import Run
 from kits.run_reports import FILES, draw, evaluation, maker, read, told
@@ -139,7 +140,7 @@ def test_a_run_that_was_cut_short_has_a_card_that_says_so(make):
     }
     for name in ("model-card.md", "model-card.html"):
         text = (run.folder / name).read_text()
-        assert "Stopped by the coordinator" in text and "not evaluated on held-out patients" in text
+        assert "Stopped by the coordinator" in text and "not evaluated on test patients" in text
 
 
 def test_written_again_the_files_are_the_same(make):
@@ -220,8 +221,8 @@ def test_the_card_names_every_item_of_tripod_ai_and_who_answers_it(make):
         27: "abc",
     }
     assert items == [f"{n}{part}" for n in range(1, 28) for part in parts.get(n, [""])]  # as published, 52 of them
-    assert {item.covered for item in tripod.ITEMS} == {"card", "partly", "person"}
-    assert all(item.where for item in tripod.ITEMS)
+    assert {item["covered"] for item in TRIPOD} == {"card", "partly", "person"}
+    assert all(item["where"] for item in TRIPOD)
 
 
 def test_the_results_can_be_printed(make, tmp_path):
@@ -230,7 +231,7 @@ def test_the_results_can_be_printed(make, tmp_path):
     with console.capture() as captured:
         console.print(show_results.results(show_results.read_results(tmp_path)))
     text = captured.get()
-    for words in (run.name, "Youden", "too few", "calibrated", "Net benefit", "critical error", "Research use only"):
+    for words in (run.name, "Youden", "withheld", "calibrated", "Net benefit", "critical error", "Research use only"):
         assert words in text
     with console.capture() as captured:
         console.print(show_results.results(read(make(None, incomplete="The run was stopped."), "results.json")))

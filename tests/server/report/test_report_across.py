@@ -133,7 +133,7 @@ def test_the_clinics_own_models_are_told_apart_from_the_global_one(make):
         (run.folder / "model-card.html").read_text(),
         printed(results),
     ):
-        assert "own models" in text and f"{mine:.3f}" in text
+        assert "ersonal models" in text and f"{mine:.3f}" in text
     plain = make(evaluation(anna=told(shared)))
     assert read(plain, "results.json")["personal"] is None
     assert "own models" not in (plain.folder / "model-card.html").read_text()

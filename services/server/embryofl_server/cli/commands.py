@@ -1,14 +1,25 @@
-"""`embryofl-server`: run the hub, and steer it from a terminal. Heavy imports happen inside the commands."""
+"""`embryofl-server`: run the hub, and control it from a terminal."""
 
 import json
+import re
+import ssl
+import urllib.error
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from embryofl import exits, states
 from embryofl.errors import UserError, run_command
-from embryofl_server.cli.call import hub_call
+from embryofl_server.api.client import direct
+from embryofl_server.audit.reading import Filter, as_text, chosen, verify_log
+from embryofl_server.cli import show
+from embryofl_server.cli.call import AsJson, hub_call, print_json, print_text
 from embryofl_server.cli.members import app as members
+from embryofl_server.cli.show_results import read_results
+from embryofl_server.cli.show_results import results as results_text
+from embryofl_server.settings import load_settings
+from embryofl_server.state.backup import opened_for_reading, opened_for_writing, read_backup, write_backup
 
 app = typer.Typer(help="The EmbryoFL hub.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(members)  # without a name: its commands are commands of this one
@@ -16,8 +27,8 @@ app.add_typer(members)  # without a name: its commands are commands of this one
 
 @app.command()
 def serve() -> None:
-    """Run the hub's server until it is told to stop."""
-    from embryofl_server.api.serve import serve as run
+    """Run the hub's server until it is stopped."""
+    from embryofl_server.api.serve import serve as run  # FastAPI and flwr: a second that no other command needs
 
     run()
 
@@ -30,8 +41,8 @@ def start(
     initial: Annotated[str, typer.Option(help="Start from these weights (safetensors, on the server).")] = "",
     follow: Annotated[bool, typer.Option(help="Show progress until the run is over.")] = False,
 ) -> None:
-    """Start a run with all enrolled clinics; while another one is under way it waits for its turn."""
-    from embryofl_server.federation.run_settings import parse_settings
+    """Start a run with all enrolled clinics. It is queued while another run is under way."""
+    from embryofl_server.federation.run_settings import parse_settings  # all strategies, for one command
 
     run = hub_call("POST", "/control/runs", {"settings": parse_settings(option or []), "initial": initial})
     typer.echo(f"{run['name']} is queued: {run['settings']['model']}, {run['settings']['rounds']} rounds.")
@@ -39,37 +50,40 @@ def start(
         status(json_=False, follow=True)
 
 
-RunArgument = Annotated[str, typer.Argument(help="The run's name, such as run-0002; by default the one under way.")]
+RunArgument = Annotated[str, typer.Argument(help="The run's name, such as run-0002; by default the current one.")]
 
 
 @app.command()
 def stop(run: RunArgument = "") -> None:
-    """Stop a run for good (its last complete round is kept)."""
-    found = hub_call("POST", "/control/stop", {"run": run})
-    typer.echo(f"{found['name']} is being stopped; it keeps round {found['round']}.")
+    """Stop a run permanently. Its last complete round is kept."""
+    stopped = hub_call("POST", "/control/stop", {"run": run})
+    typer.echo(f"{stopped['name']} is being stopped; it keeps round {stopped['round']}.")
 
 
 @app.command()
 def pause(run: RunArgument = "") -> None:
-    """Lay a run aside until `continue`, also across restarts of the hub. The round under way is done again then."""
-    found = hub_call("POST", "/control/pause", {"run": run})
-    typer.echo(f"{found['name']} is being paused after round {found['round']}. Go on with: embryofl-server continue")
+    """Pause a run until `resume`, even across hub restarts. The interrupted round is then repeated."""
+    paused = hub_call("POST", "/control/pause", {"run": run})
+    name = paused["name"]
+    typer.echo(f"{name} is being paused after round {paused['round']}. To resume it: embryofl-server resume {name}")
 
 
-@app.command("continue")
-def continue_(run: RunArgument = "") -> None:
-    """Go on with a paused run."""
-    found = hub_call("POST", "/control/continue", {"run": run})
-    typer.echo(f"{found['name']} goes on after round {found['round']}.")
+@app.command()
+@app.command("continue", hidden=True)
+def resume(run: RunArgument = "") -> None:
+    """Resume a paused run. (To lift a clinic's suspension: `reinstate`.)"""
+    is_run = not run or re.fullmatch(r"run-\d+", run)
+    if not is_run and run in [clinic["name"] for clinic in hub_call("GET", "/control/clinics")]:
+        raise UserError(f"{run} is a clinic. To lift its suspension: reinstate {run}")
+    resumed = hub_call("POST", "/control/continue", {"run": run})
+    typer.echo(f"{resumed['name']} is resumed after round {resumed['round']}.")
 
 
 @app.command()
 def status(
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    follow: Annotated[bool, typer.Option(help="Show progress until the run is over.")] = False,
+    json_: AsJson = False, follow: Annotated[bool, typer.Option(help="Show progress until the run is over.")] = False
 ) -> None:
-    """Show the run, the round, each clinic's state and last metrics, and what is being waited for."""
-    from embryofl_server.cli import show
+    """Show run, round, clinics and their latest metrics, and what the hub is waiting for."""
 
     def fetch() -> Any:
         return hub_call("GET", "/control/status" if json_ and not follow else "/control/status?metrics=newest")
@@ -77,28 +91,28 @@ def status(
     console = show.make_console()
     info = show.follow(console, fetch) if follow else fetch()
     if json_:
-        typer.echo(json.dumps(info, indent=1))
+        print_json(info)
     else:
         show.print_status(console, info)
     if follow and info["run"] and info["run"]["state"] != "finished":
-        raise typer.Exit(1)
+        raise typer.Exit(exits.NO)
 
 
 @app.command()
-def runs(json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def runs(json_: AsJson = False) -> None:
     """List all runs."""
-    found = hub_call("GET", "/control/runs")
+    runs = hub_call("GET", "/control/runs")
     if json_:
-        typer.echo(json.dumps(found, indent=1))
+        print_json(runs)
         return
-    for run in found:
-        s = run["settings"]
+    for run in runs:
+        s, state = run["settings"], states.label(states.RUN, run["state"])
         typer.echo(
-            f"{run['name']}  {run['state']:9} round {run['round']}/{s['rounds']}  {s['model']} {s['strategy']} "
+            f"{run['name']}  {state:9} round {run['round']}/{s['rounds']}  {s['model']} {s['strategy']} "
             f"seed {s['seed']}  {run['reason']}".rstrip()
         )
-    if not found:
-        typer.echo("No run yet. Start one with: embryofl-server start")
+    if not runs:
+        typer.echo("No run yet. Start one: embryofl-server start")
 
 
 @app.command()
@@ -106,91 +120,76 @@ def results(
     run: Annotated[str, typer.Argument(help="The run's name; by default the newest that has results.")] = "",
     json_: Annotated[bool, typer.Option("--json", help="Print results.json.")] = False,
 ) -> None:
-    """Show a run's figures on held-out patients: with intervals, threshold, calibration, decision curve, ranking."""
-    from embryofl_server.cli import show, show_results
-    from embryofl_server.settings import load_settings
-
-    found = show_results.read_results(load_settings().state_dir, run)
+    """Show a run's results on test patients: intervals, threshold, calibration, decision curve, ranking."""
+    results = read_results(load_settings().state_dir, run)
     if json_:
-        typer.echo(json.dumps(found, indent=1))
+        print_json(results)
     else:
-        show.make_console().print(show_results.results(found))
+        print_text(results_text(results))
 
 
 @app.command()
 def health(url: Annotated[str, typer.Argument()], ca: Annotated[Path, typer.Option()]) -> None:
-    """Exit with 0 when URL answers below 500 under the certificate authority CA (used by container health checks)."""
-    import ssl
-    import urllib.error
-
-    from embryofl_server.api.client import direct
-
+    """Check that URL replies with a status below 500 under the certificate authority CA (for container health checks)."""
     try:
         direct(ssl.create_default_context(cafile=str(ca))).open(url, timeout=5)
     except urllib.error.HTTPError as exc:
         if exc.code >= 500:
-            raise UserError(f"{url} answers {exc.code}.") from None
+            _unhealthy(f"{url} replies with status {exc.code}.")
     except OSError as exc:
-        raise UserError(f"{url} does not answer: {getattr(exc, 'reason', exc)}.") from None
+        _unhealthy(f"{url} does not reply: {getattr(exc, 'reason', exc)}.")
+
+
+def _unhealthy(text: str) -> None:
+    typer.echo(text, err=True)
+    raise typer.Exit(exits.NO)
 
 
 @app.command()
-def backup(file: Annotated[str, typer.Argument(help="Where to write it; - is standard output.")]) -> None:
-    """Write the hub's whole state into one archive, also while a run goes on. It holds the hub's private keys."""
-    from embryofl_server.settings import load_settings
-    from embryofl_server.state.backup import opened_for_writing, write_backup
-
+def backup(file: Annotated[str, typer.Argument(help="The archive to write; - is standard output.")]) -> None:
+    """Write the hub's complete state into one archive, even during a run. It holds the hub's private keys."""
     with opened_for_writing(file) as out:
-        found = write_backup(load_settings(), out)
+        contents = write_backup(load_settings(), out)
     typer.echo(
-        f"{found.runs} runs, {found.clinics} clinics, {found.size / 1e6:.1f} MB. The archive holds the hub's private keys: "
-        "keep it as safe as the hub itself.",
+        f"{contents.runs} runs, {contents.clinics} clinics, {contents.size / 1e6:.1f} MB. The archive holds the hub's "
+        "private keys: keep it as safe as the hub itself.",
         err=True,
     )
 
 
 @app.command()
-def restore(file: Annotated[str, typer.Argument(help="A file that `backup` wrote; - is standard input.")]) -> None:
-    """Put a backup into this (empty) state folder. The hub has the same identity then: clinics go on unchanged."""
-    from embryofl_server.settings import load_settings
-    from embryofl_server.state.backup import opened_for_reading, read_backup
-
+def restore(file: Annotated[str, typer.Argument(help="An archive written by `backup`; - is standard input.")]) -> None:
+    """Restore a backup into this (empty) state folder. The hub keeps its identity, so clinics reconnect unchanged."""
     with opened_for_reading(file) as source:
-        found = read_backup(load_settings(), source)
-    typer.echo(f"Restored: {found.runs} runs, {found.clinics} clinics, {found.size / 1e6:.1f} MB.")
+        contents = read_backup(load_settings(), source)
+    typer.echo(f"Restored: {contents.runs} runs, {contents.clinics} clinics, {contents.size / 1e6:.1f} MB.")
 
 
-audit = typer.Typer(help="The audit log: what happened to whom, chained line by line.", no_args_is_help=True)
+audit = typer.Typer(help="The audit log: every event, chained line by line.", no_args_is_help=True)
 app.add_typer(audit, name="audit")
 
 
 @audit.command("verify")
 def audit_verify() -> None:
-    """Say whether the audit log is as it was written, or where it was broken (exit code 1)."""
-    from embryofl_server.audit.reading import verify_log
-    from embryofl_server.settings import load_settings
-
-    whole, words = verify_log(load_settings().state_dir)
-    typer.echo(words)
-    if not whole:
-        raise typer.Exit(1)
+    """Check whether the audit log is intact; if it is broken, show where (exit code 1)."""
+    intact, text = verify_log(load_settings().state_dir)
+    typer.echo(text)
+    if not intact:
+        raise typer.Exit(exits.NO)
 
 
 @audit.command("show")
 def audit_show(
     event: Annotated[list[str] | None, typer.Option(help="Only events of this kind. Repeatable.")] = None,
-    clinic: Annotated[str, typer.Option(help="Only what concerns this clinic.")] = "",
-    run: Annotated[str, typer.Option(help="Only what concerns this run.")] = "",
-    since: Annotated[str, typer.Option(help="Only from this day (2026-01-31) or moment (2026-01-31T12:00) on.")] = "",
-    last: Annotated[int, typer.Option(min=0, help="Only the newest so many; 0 is all.")] = 0,
+    clinic: Annotated[str, typer.Option(help="Only events about this clinic.")] = "",
+    run: Annotated[str, typer.Option(help="Only events about this run.")] = "",
+    since: Annotated[str, typer.Option(help="Only from this day (2026-01-31) or time (2026-01-31T12:00) on.")] = "",
+    last: Annotated[int, typer.Option(min=0, help="Only the newest events, this many. 0 = all.")] = 0,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
 ) -> None:
     """Print the audit log, oldest first."""
-    from embryofl_server.audit.reading import Filter, as_text, chosen
-    from embryofl_server.settings import load_settings
-
-    wanted = Filter(tuple(event or ()), clinic, run, since, last)
-    for entry in chosen(load_settings().state_dir, wanted):
+    selected = Filter(tuple(event or ()), clinic, run, since, last)
+    for entry in chosen(load_settings().state_dir, selected):
         typer.echo(json.dumps(entry) if json_ else as_text(entry))
 
 

@@ -1,158 +1,147 @@
-"""`embryofl-server`'s commands about clinics: invite, approve, list, suspend, revoke, rename."""
+"""`embryofl-server`'s commands about clinics: invite, approve, list, suspend, reinstate, revoke, rename."""
 
-import json
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from embryofl_server.cli.call import hub_call
+from embryofl_server.cli.call import AsJson, hub_call, print_json, print_text
+from embryofl_server.cli.show_data import statistics_table
+from embryofl_server.cli.show_members import clinics_table, invite_text, invites_table, reconnect_text
 
 app = typer.Typer()
 
 ClinicArgument = Annotated[str, typer.Argument(help="The clinic's name.")]
-Reason = Annotated[str, typer.Option(help="Why; the clinic is told.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Reason = Annotated[str, typer.Option(help="The reason, which the clinic receives.")]
 
 
 @app.command()
 def invite(
     name: Annotated[str, typer.Argument(help="The clinic's name: small letters, digits, hyphens.")],
     days: Annotated[
-        float, typer.Option(min=0, max=366, help="Days until it expires; 0: EMBRYOFL_INVITE_DAYS (7).")
+        float, typer.Option(min=0, max=366, help="Days until it expires. 0 = EMBRYOFL_INVITE_DAYS (7).")
     ] = 0,
-    word: Annotated[bool, typer.Option("--word", help="Print the invite alone, and not what to send.")] = False,
-    again: Annotated[
-        bool,
-        typer.Option("--reconnect", "--again", help="For an enrolled clinic that no longer finds or trusts the hub."),
+    code: Annotated[bool, typer.Option("--code", help="Print the invite code only.")] = False,
+    reconnect: Annotated[
+        bool, typer.Option("--reconnect", help="For an enrolled clinic that no longer finds or trusts the hub.")
     ] = False,
 ) -> None:
-    """Make a one-time invite for a clinic and print what to send."""
-    made = hub_call("POST", "/control/invites", {"name": name, "days": days, "again": again})
-    if word:
-        typer.echo(made["invite"])
-        return
-    from embryofl_server.cli.show_members import what_to_send, what_to_send_again
-
-    if again:
-        typer.echo(what_to_send_again(name, made["invite"]))
-        return
-    typer.echo(what_to_send(name, made["invite"], made["expires"], manual=made["manual"]))
+    """Create a one-time invite for a clinic and print what to send."""
+    invite = hub_call("POST", "/control/invites", {"name": name, "days": days, "again": reconnect})
+    if code:
+        typer.echo(invite["invite"])
+    elif reconnect:
+        typer.echo(reconnect_text(name, invite["invite"]))
+    else:
+        typer.echo(invite_text(name, invite["invite"], invite["expires"], manual=invite["manual"]))
 
 
 @app.command()
 def invites(json_: AsJson = False) -> None:
-    """List all invites: open, used, expired or withdrawn. Their secrets are not kept."""
-    found = hub_call("GET", "/control/invites")
+    """List all invites: open, used, expired or withdrawn. Their secrets are not stored."""
+    invites = hub_call("GET", "/control/invites")
     if json_:
-        typer.echo(json.dumps(found, indent=1))
-        return
-    from embryofl_server.cli.show_members import invites_table
-
-    _print(invites_table(found) if found else "No invite yet. Make one with: embryofl-server invite NAME")
+        print_json(invites)
+    else:
+        print_text(invites_table(invites) if invites else "No invite yet. Create one: embryofl-server invite NAME")
 
 
 @app.command()
 def statistics(json_: AsJson = False) -> None:
-    """What the clinics' images come to together: light, colour, magnification; and which clinic differs."""
-    found = hub_call("GET", "/control/statistics")
+    """Show the clinics' pooled image statistics (light, colour, magnification) and which clinics differ."""
+    statistics = hub_call("GET", "/control/statistics")
     if json_:
-        typer.echo(json.dumps(found, indent=1))
-        return
-    from embryofl_server.cli.show_data import statistics_table
-
-    _print(statistics_table(found) if found["all"] else "No clinic has told anything of its images yet.")
+        print_json(statistics)
+    else:
+        print_text(
+            statistics_table(statistics) if statistics["all"] else "No clinic has reported image statistics yet."
+        )
 
 
 @app.command()
 def withdraw(name: ClinicArgument) -> None:
-    """Take back the unused invite of a clinic."""
+    """Withdraw the unused invite of a clinic."""
     hub_call("POST", "/control/invites/withdraw", {"name": name})
     typer.echo(f"The invite for {name} is withdrawn: nobody can join with it.")
 
 
 @app.command()
 def clinics(json_: AsJson = False) -> None:
-    """List all clinics: state, since when, last seen, what their data is said to be, key, certificate."""
-    found = hub_call("GET", "/control/clinics")
+    """List all clinics: state, since when, last seen, reported data, key, certificate."""
+    clinics = hub_call("GET", "/control/clinics")
     if json_:
-        typer.echo(json.dumps(found, indent=1))
-        return
-    from embryofl_server.cli.show_members import clinics_table
-
-    _print(clinics_table(found) if found else "No clinic yet. Invite one with: embryofl-server invite NAME")
-
-
-def _print(what: Any) -> None:
-    from embryofl_server.cli.show import make_console
-
-    make_console().print(what, soft_wrap=isinstance(what, str))
+        print_json(clinics)
+    else:
+        print_text(clinics_table(clinics) if clinics else "No clinic yet. Invite one: embryofl-server invite NAME")
 
 
 @app.command()
 def approve(clinic: ClinicArgument) -> None:
-    """Let a clinic in that waits for approval (EMBRYOFL_APPROVAL=manual)."""
+    """Approve a clinic that is awaiting approval (EMBRYOFL_APPROVAL=manual)."""
     hub_call("POST", "/control/approve", {"name": clinic})
-    typer.echo(f"{clinic} belongs to the federation and takes part from the next round on.")
+    typer.echo(f"{clinic} is enrolled and takes part from the next round on.")
 
 
 @app.command()
-def refuse(clinic: ClinicArgument, reason: Reason = "") -> None:
-    """Turn a clinic away that waits for approval; its key cannot ask again."""
+def decline(clinic: ClinicArgument, reason: Reason = "") -> None:
+    """Decline a clinic that is awaiting approval. Its key cannot be used to ask again."""
     hub_call("POST", "/control/refuse", {"name": clinic, "reason": reason})
-    typer.echo(f"{clinic} is refused.")
+    typer.echo(f"{clinic} is declined.")
 
 
 @app.command()
 def suspend(clinic: ClinicArgument, reason: Reason = "") -> None:
-    """Take a clinic out of all runs until `resume`; no other clinic notices."""
+    """Take a clinic out of all runs until `reinstate`. Other clinics do not notice."""
     hub_call("POST", "/control/suspend", {"name": clinic, "reason": reason})
-    typer.echo(f"{clinic} is suspended. Let it take part again with: embryofl-server resume {clinic}")
+    typer.echo(f"{clinic} is suspended. To lift the suspension: embryofl-server reinstate {clinic}")
 
 
 @app.command()
-def resume(clinic: ClinicArgument) -> None:
-    """Lift a clinic's suspension: it takes part from the next round on. (A paused run: `continue`.)"""
+def reinstate(clinic: ClinicArgument) -> None:
+    """Lift a clinic's suspension: it takes part from the next round on."""
     hub_call("POST", "/control/resume", {"name": clinic})
-    typer.echo(f"{clinic} takes part again.")
+    typer.echo(f"{clinic} is reinstated.")
 
 
 @app.command()
 def revoke(clinic: ClinicArgument, reason: Reason = "") -> None:
-    """End a clinic's membership for good: its key never works again. No other clinic notices."""
+    """End a clinic's membership permanently: its key never works again. Other clinics do not notice."""
     hub_call("POST", "/control/revoke", {"name": clinic, "reason": reason})
     typer.echo(
-        f"{clinic} is revoked, and its key never works again. To have it back, with a new key: "
+        f"{clinic} is revoked, and its key never works again. To enrol it again with a new key: "
         f"embryofl-server invite {clinic}"
     )
 
 
 @app.command()
 def rename(clinic: ClinicArgument, to: Annotated[str, typer.Argument(help="The new name.")]) -> None:
-    """Give a clinic another name; its key, and all else, stays. Not while a run is under way."""
+    """Rename a clinic; its key and everything else stay. Not possible during a run."""
     hub_call("POST", "/control/rename", {"name": clinic, "to": to})
-    typer.echo(f"{clinic} is called {to} from now on.")
+    typer.echo(f"{clinic} is now called {to}.")
 
 
 @app.command("rotate-ca")
 def rotate_ca(
-    finish: Annotated[bool, typer.Option("--finish", help="End the trust in the old authority.")] = False,
+    finish: Annotated[bool, typer.Option("--finish", help="End the trust in the old certificate authority.")] = False,
     without: Annotated[
         list[str] | None, typer.Option(help="With --finish: a clinic that may be left behind. Repeatable.")
     ] = None,
 ) -> None:
-    """Change the authority that clinics trust: first both are, and clinics learn of it by themselves; then --finish."""
-    made = hub_call("POST", "/control/authority", {"finish": finish, "without": without or []})
+    """Replace the certificate authority: at first clinics trust the old and the new one; --finish ends the old one."""
+    change = hub_call("POST", "/control/authority", {"finish": finish, "without": without or []})
     if not finish:
-        missing = ", ".join(made["missing"]) or "nobody"
+        missing = ", ".join(change["missing"]) or "none"
         typer.echo(
-            f"There is a new authority. Clinics that are connected take it within seconds; missing now: {missing} (see "
-            "status). When nobody is: embryofl-server rotate-ca --finish"
+            "There is a new certificate authority. Connected clinics receive it within seconds; clinics without it: "
+            f"{missing} (see status). When there are none, run: embryofl-server rotate-ca --finish"
         )
         return
-    typer.echo("The new authority is the only one now; the old one's key is deleted.")
-    if made["left_behind"]:
-        typer.echo(f"Left behind: {', '.join(made['left_behind'])}. With a new invite, key and membership stay:")
-        for name in made["left_behind"]:
+    typer.echo("The new certificate authority is now the only one; the old one's key is deleted.")
+    if change["left_behind"]:
+        typer.echo(
+            f"Left behind: {', '.join(change['left_behind'])}. With a reconnect invite, key and membership stay:"
+        )
+        for name in change["left_behind"]:
             typer.echo(f"  embryofl-server invite {name} --reconnect")
-    if made["withdrawn"]:
-        typer.echo(f"Invites that carried the old one are withdrawn; make new ones for: {', '.join(made['withdrawn'])}")
+    if change["withdrawn"]:
+        names = ", ".join(change["withdrawn"])
+        typer.echo(f"Invites that carried the old one are withdrawn. Create new ones for: {names}")

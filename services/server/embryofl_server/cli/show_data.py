@@ -3,40 +3,40 @@
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
+
+from embryofl_server.cli.text import table
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
-def statistics_table(found: dict[str, Any]) -> RenderableType:
-    """Per measure: all images (mean, standard deviation, histogram), and each clinic's mean; what is far is marked.
+def statistics_table(statistics: dict[str, Any]) -> RenderableType:
+    """Per measure: all images (mean, standard deviation, histogram), and each clinic's mean; clinics that differ are noted.
 
     Parameters
     ----------
-    found : dict
-        As `data_standing.standing_of_data` returns it, with at least one clinic.
+    statistics : dict
+        As `members.image_statistics` returns it, with at least one clinic.
     """
-    whole, clinics = found["all"], found["clinics"]
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("measure", f"all {whole['images']} images", "histogram", *clinics):
-        table.add_column(column, no_wrap=column == "histogram")
+    pooled, clinics = statistics["all"], statistics["clinics"]
+    shown = table("measure", f"all {pooled['images']} images", "histogram", *clinics)
+    shown.columns[2].no_wrap = True
     notes = []
-    for measure, spread in whole["measures"].items():
+    for measure, spread in pooled["measures"].items():
         cells = [measure, f"{spread['mean']:.3g} ± {spread['variance'] ** 0.5:.2g}", bars(spread["bins"])]
         for name, clinic in clinics.items():
+            cell = f"{clinic['statistics']['measures'][measure]['mean']:.3g}"
             place = clinic["places"].get(measure)
-            far = bool(place and place["far"])
-            mean = clinic["statistics"]["measures"][measure]["mean"]
-            cells.append(f"{mean:.3g} ({place['distance']:+.1f})" if far else f"{mean:.3g}")
-            if far:
+            if place and place["far"]:
+                cell += f" ({place['distance']:+.1f})"
                 notes.append(Text(f"{name}: {measure} {place['words']}"))
-        table.add_row(*cells)
+            cells.append(cell)
+        shown.add_row(*cells)
     counts = ", ".join(f"{name} {clinic['statistics']['images']}" for name, clinic in clinics.items())
     notes.append(
-        Text(f"Images: {counts}. In brackets: standard deviations from the other clinics' mean, beyond 1.", "dim")
+        Text(f"Images: {counts}. In brackets: standard deviations from the other clinics' mean, if more than 1.", "dim")
     )
-    return Group(table, *notes)
+    return Group(shown, *notes)
 
 
 def bars(counts: list[int]) -> str:

@@ -10,219 +10,174 @@ from rich.table import Table
 from rich.text import Text
 
 from embryofl.errors import UserError
-from embryofl_server.report.pages import figure, signed, spread
+from embryofl_server.cli.text import table
+from embryofl_server.report.numbers import clinic_label, day_label, figure, number, signed, spread
 from embryofl_server.runs.log import Runs
 
 CURVE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 """Threshold probabilities of the decision curve that are printed."""
+_WHEN = "They appear when a run has ended after at least one complete round."
+
+Results = dict[str, Any]
 
 
-def read_results(state_dir: Path, run: str = "") -> dict[str, Any]:
+def read_results(state_dir: Path, run: str = "") -> Results:
     """The results of a run, by default of the newest one that has any.
 
     Raises
     ------
     UserError
-        When there are none.
+        If there are none.
     """
     runs = Runs(state_dir / "runs")
-    wanted = [runs.get(run)] if run else runs.all()
-    for found in reversed(wanted):
-        file = found.folder / "results.json"
+    candidates = [runs.get(run)] if run else runs.all()
+    for candidate in reversed(candidates):
+        file = candidate.folder / "results.json"
         if file.exists():
-            results: dict[str, Any] = json.loads(file.read_text())
+            results: Results = json.loads(file.read_text())
             return results
     if run:
-        raise UserError(
-            f"{run} has no results: it is {wanted[0].state['state']}. A run has them when it is over and has had a round."
-        )
-    raise UserError("No run has results yet. A run has them when it is over and has had a round.")
+        raise UserError(f"{run} has no results: it is {candidates[0].state['state']}. {_WHEN}")
+    raise UserError(f"No results yet. {_WHEN}")
 
 
-def results(found: dict[str, Any]) -> RenderableType:
-    """Warnings, then figures on held-out patients: discrimination, threshold, calibration, decision curve, ranking."""
+def results(found: Results) -> RenderableType:
+    """Warnings, then results on test patients: discrimination, threshold, calibration, decision curve, ranking."""
     test = found["splits"]["test"]
-    parts: list[RenderableType] = [
-        Text(f"{found['run']}: the model of round {found['round']} on held-out patients (test)")
-    ]
+    parts: list[RenderableType] = [Text(f"{found['run']}: the model of round {found['round']} on test patients")]
     for warning in found["warnings"]:
         stop = warning["level"] == "stop"
         parts.append(
             Text(f"{'Stop' if stop else 'Warning'}: {warning['words']}", style="bold red" if stop else "yellow")
         )
     if test["pooled"]["all"]["n"]:
-        parts += [_figures(found), _calibration(found), *_decision(test), *_ranking(test)]
-    parts += _own_models(found)
-    parts += _grades(found["grades"]["test"])
-    parts += _across_runs(found.get("across_runs"))
-    if held := found.get("held_back"):
+        parts += [_discrimination(found), _calibration(found), *_decision(test), *_ranking(test)]
+    parts += [*_personal(found), *_grades(found["grades"]["test"]), *_across_runs(found["across_runs"])]
+    if hidden := found.get("held_back"):
         parts.append(
             Text(
-                f"For you alone are the figures of single clinics: {', '.join(held)}. What others may see is "
-                "model-card-public and results-public.json."
+                f"For the coordinator only: results of single clinics that hide them: {', '.join(hidden)}. What others may "
+                "see is in model-card-public and results-public.json."
             )
         )
-    parts.append(Text("Intervals are of 95 % and take embryos for independent. " + found["use"], style="dim"))
+    parts.append(Text("Intervals are 95 % and treat embryos as independent. " + found["use"], style="dim"))
     return Group(*parts)
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column)
-    return table
-
-
-def _rows(test: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+def _rows(test: Results) -> Iterator[tuple[str, str, Results]]:
     """Clinics and days in the order in which they are shown."""
     for name, days in [*test["clinics"].items(), ("all clinics", test["pooled"])]:
-        for day, figures in days.items():
-            yield name, "?" if day == "0" else day, figures
+        for day, f in days.items():
+            yield name, day_label(day), f
 
 
-def _figures(found: dict[str, Any]) -> Table:
+def _discrimination(found: Results) -> Table:
     threshold = found["threshold"]
-    title = f"\nSensitivity and specificity at a score of {threshold['value']:.3f}: {threshold['rule']}"
-    table = _table(title, "clinic", "day", "embryos", "good", "AUROC", "AUPRC", "sensitivity", "specificity")
+    title = f"\nSensitivity and specificity at a score of {number(threshold['value'])}: {threshold['rule']}"
+    columns = ("clinic", "day", "embryos", "label 1", "AUROC", "AUPRC", "sensitivity", "specificity")
+    shown = table(*columns, title=title)
     for name, day, f in _rows(found["splits"]["test"]):
         if f["n"]:
-            rates = [figure(f["confusion"][key]) for key in ("sensitivity", "specificity")]
-            table.add_row(name, day, str(f["n"]), str(f["positives"]), figure(f["auroc"]), figure(f["auprc"]), *rates)
+            values = (f["auroc"], f["auprc"], f["confusion"]["sensitivity"], f["confusion"]["specificity"])
+            shown.add_row(name, day, str(f["n"]), str(f["positives"]), *map(figure, values))
         elif f["withheld"]:
-            table.add_row(name, day, "too few")
-    return table
+            shown.add_row(name, day, "withheld")
+    return shown
 
 
-def _calibration(found: dict[str, Any]) -> Table:
+def _calibration(found: Results) -> Table:
     learned = found["calibration"]
-    title = "\nCalibration" + (
-        f": log odds / {learned['temperature']:.3f} {learned['intercept']:+.3f}, learned on validation patients"
-        if learned
-        else ": none was learned"
-    )
-    table = _table(title, "clinic", "scores", "slope (1)", "in the large (0)", "ECE (0)", "Brier")
+    title = "\nCalibration: none was learned"
+    if learned:
+        formula = f"log odds / {learned['temperature']:.3f} {learned['intercept']:+.3f}"
+        title = f"\nCalibration: {formula}, learned on validation patients"
+    shown = table("clinic", "scores", "slope (1)", "in the large (0)", "ECE (0)", "Brier", title=title)
     for name, day, f in _rows(found["splits"]["test"]):
-        if day != "all" or not f["n"]:
-            continue
-        for words, part in (("as they are", f["before"]), ("calibrated", f["after"])):
-            if part:
-                table.add_row(
-                    name,
-                    words,
+        for scores, part in (("uncalibrated", f["before"]), ("calibrated", f["after"])):
+            if day == "all" and f["n"] and part:
+                values = (
                     signed(part["slope"]),
                     signed(part["in_the_large"]),
                     figure(part["ece"]),
                     figure(part["brier"]),
                 )
-    return table
+                shown.add_row(name, scores, *values)
+    return shown
 
 
-def _decision(test: dict[str, Any]) -> Iterator[Table]:
+def _decision(test: Results) -> Iterator[Table]:
     if not test["pooled"]["all"]["decision"]:
         return
-    table = _table("\nNet benefit by threshold probability", "clinic", *(f"{p:g}" for p in CURVE))
+    shown = table("clinic", *(f"{p:g}" for p in CURVE), title="\nNet benefit by threshold probability")
+
+    def row(name: str, f: Results, key: str, style: str | None = None) -> None:
+        at = {row["p"]: row for row in f["decision"]}
+        shown.add_row(name, *(f"{at[p][key]:+.3f}" for p in CURVE), style=style)
+
     for name, day, f in _rows(test):
         if day == "all" and f["decision"]:
-            at = {row["p"]: row for row in f["decision"]}
-            table.add_row(name, *(f"{at[p]['model']:+.3f}" for p in CURVE))
-    at = {row["p"]: row for row in test["pooled"]["all"]["decision"]}
-    table.add_row("all called good", *(f"{at[p]['all']:+.3f}" for p in CURVE), style="dim")
-    yield table
+            row(name, f, "model")
+    row("all predicted 1", test["pooled"]["all"], "all", "dim")
+    yield shown
 
 
-def _own_models(found: dict[str, Any]) -> Iterator[Table]:
-    own = found.get("personal")
-    if not own or not own["splits"]["test"]["clinics"]:
-        return
-    table = _table(
-        "\nThe clinics' own models, each on its own clinic's patients",
-        "clinic",
-        "day",
-        "embryos",
-        "good",
-        "AUROC, own",
-        "AUROC, global",
-    )
-    for name, days in own["splits"]["test"]["clinics"].items():
-        for day, f in days.items():
-            shared = found["splits"]["test"]["clinics"].get(name, {}).get(day, {}).get("auroc")
-            if f["n"]:
-                table.add_row(
-                    name,
-                    "?" if day == "0" else day,
-                    str(f["n"]),
-                    str(f["positives"]),
-                    figure(f["auroc"]),
-                    figure(shared),
-                )
-    yield table
-
-
-def _across_runs(found: dict[str, Any] | None) -> Iterator[Table]:
-    if found and found["seeds"]:
-        runs = ", ".join(f"{r['run']} (seed {r['seed']})" for r in found["seeds"]["runs"])
-        table = _table(
-            f"\nSpread over seeds: mean ± standard deviation (lowest to highest) of {runs}",
-            "clinic",
-            "day",
-            "AUROC",
-            "AUPRC",
-        )
-        for name, days in found["seeds"]["figures"].items():
-            for day, f in days.items():
-                clinic = "all clinics" if name == "pooled" else name
-                table.add_row(clinic, "?" if day == "0" else day, spread(f.get("auroc")), spread(f.get("auprc")))
-        yield table
-    if found and len(found["over_time"]) > 1:
-        table = _table("\nOver time, all clinics", "run", "date", "day", "embryos", "AUROC", "other settings")
-        for one in found["over_time"]:
-            changed = ", ".join(f"{key}: {value}" for key, value in one["changed"].items())
-            for day, f in one["figures"].get("pooled", {}).items():
-                table.add_row(
-                    one["run"], one["date"], "?" if day == "0" else day, str(f["n"]), figure(f["auroc"]), changed
-                )
-        yield table
-
-
-def _grades(test: dict[str, Any]) -> Iterator[Table]:
-    if not test:
-        return
-    table = _table("\nGardner grades", "clinic", "grade", "embryos", "agree exactly", "mean distance in levels")
-    for name, targets in test.items():
-        for target, a in targets.items():
-            clinic = "all clinics" if name == "pooled" else name
-            table.add_row(clinic, target, str(a["embryos"]), f"{a['exact']:.2f}", f"{a['distance']:.2f}")
-    yield table
-
-
-def _ranking(test: dict[str, Any]) -> Iterator[Table]:
+def _ranking(test: Results) -> Iterator[Table]:
     pooled = test["pooled"]["all"]["ranking"]
     if not pooled["cohorts"] and not pooled["withheld"]:
         return
-    table = _table(
-        "\nRanking within cohorts (one patient's embryos of one day, good and other ones among them)",
-        "clinic",
-        "cohorts",
-        "best is good",
-        "by chance",
-        "NDCG",
-        "tau",
-        "critical error",
-    )
+    columns = ("clinic", "cohorts", "best has label 1", "by chance", "NDCG", "tau", "critical error")
+    shown = table(*columns, title="\nRanking within mixed cohorts (one patient's embryos of one day, with both labels)")
     for name, day, f in _rows(test):
         r = f["ranking"]
-        if day != "all":
-            continue
-        if r["cohorts"]:
-            table.add_row(
-                name,
-                str(r["cohorts"]),
-                signed(r["top"]),
-                f"{r['chance']:.2f}",
-                signed(r["ndcg"]),
-                signed(r["tau"]),
-                signed(r["critical"]),
-            )
-        elif r["withheld"]:
-            table.add_row(name, "too few")
-    yield table
+        if day == "all" and r["cohorts"]:
+            rest = (r["ndcg"], r["tau"], r["critical"])
+            shown.add_row(name, str(r["cohorts"]), signed(r["top"]), number(r["chance"], 2), *map(signed, rest))
+        elif day == "all" and r["withheld"]:
+            shown.add_row(name, "withheld")
+    yield shown
+
+
+def _personal(found: Results) -> Iterator[Table]:
+    personal = found["personal"]
+    if not personal or not personal["splits"]["test"]["clinics"]:
+        return
+    title = "\nPersonal models, each on its own clinic's test patients"
+    shown = table("clinic", "day", "embryos", "label 1", "AUROC, personal", "AUROC, global", title=title)
+    for name, days in personal["splits"]["test"]["clinics"].items():
+        for day, f in days.items():
+            shared = found["splits"]["test"]["clinics"].get(name, {}).get(day, {}).get("auroc")
+            if f["n"]:
+                aurocs = (figure(f["auroc"]), figure(shared))
+                shown.add_row(name, day_label(day), str(f["n"]), str(f["positives"]), *aurocs)
+    yield shown
+
+
+def _grades(test: Results) -> Iterator[Table]:
+    if not test:
+        return
+    columns = ("clinic", "grade", "embryos", "exact agreement", "mean distance in levels")
+    shown = table(*columns, title="\nGardner grades")
+    for name, targets in test.items():
+        for target, a in targets.items():
+            agreement = (number(a["exact"], 2), number(a["distance"], 2))
+            shown.add_row(clinic_label(name), target, str(a["embryos"]), *agreement)
+    yield shown
+
+
+def _across_runs(across: Results) -> Iterator[Table]:
+    if across["seeds"]:
+        runs = ", ".join(f"{r['run']} (seed {r['seed']})" for r in across["seeds"]["runs"])
+        title = f"\nSpread over seeds: mean ± standard deviation (lowest to highest) of {runs}"
+        shown = table("clinic", "day", "AUROC", "AUPRC", title=title)
+        for name, days in across["seeds"]["figures"].items():
+            for day, f in days.items():
+                shown.add_row(clinic_label(name), day_label(day), spread(f.get("auroc")), spread(f.get("auprc")))
+        yield shown
+    if len(across["over_time"]) > 1:
+        columns = ("run", "date", "day", "embryos", "AUROC", "other settings")
+        shown = table(*columns, title="\nOver time, all clinics")
+        for run in across["over_time"]:
+            changed = ", ".join(f"{key}: {value}" for key, value in run["changed"].items())
+            for day, f in run["figures"].get("pooled", {}).items():
+                shown.add_row(run["run"], run["date"], day_label(day), str(f["n"]), figure(f["auroc"]), changed)
+        yield shown

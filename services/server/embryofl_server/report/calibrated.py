@@ -1,4 +1,4 @@
-"""Calibration and threshold of a final model, learned from the score histograms of validation patients and nothing else."""
+"""Calibration and threshold of a final model, learned only from the score histograms of validation patients."""
 
 from typing import Any
 
@@ -12,12 +12,12 @@ SPLIT = "validation"
 
 
 def learn_calibration(evaluation: dict[str, Any], settings: RunSettings) -> dict[str, Any] | None:
-    """Temperature, intercept, threshold and reliability table, or None with too few embryos of a class.
+    """Temperature, intercept, threshold and reliability table, or None with too few embryos of a label.
 
     Parameters
     ----------
     evaluation : dict
-        The closing evaluation by clinic and split, as in `model.json`.
+        The final evaluation by clinic and split, as in `model.json`.
     settings : RunSettings
 
     Returns
@@ -29,13 +29,13 @@ def learn_calibration(evaluation: dict[str, Any], settings: RunSettings) -> dict
     """
     sums = [ScoreSums.from_dict(evaluation[n][SPLIT]) for n in sorted(evaluation) if evaluation[n].get(SPLIT)]
     histogram = merge(sums).pooled().histogram
-    found, threshold = learn(histogram), choose_threshold(histogram, settings.threshold_sensitivity)
-    if found is None or threshold is None:
+    learned, threshold = learn(histogram), choose_threshold(histogram, settings.threshold_sensitivity)
+    if learned is None or threshold is None:
         return None
-    rows = reliability(histogram, found.apply(CENTRES), LEAST_IN_ROW)
+    rows = reliability(histogram, learned.apply(CENTRES), LEAST_IN_ROW)
     return {
-        "temperature": found.temperature,
-        "intercept": found.intercept,
+        "temperature": learned.temperature,
+        "intercept": learned.intercept,
         "threshold": threshold,
         "learned_on": SPLIT,
         "table": [{key: row[key] for key in ("from", "to", "embryos", "good")} for row in rows],
@@ -48,10 +48,10 @@ def calibration_of(record: dict[str, Any]) -> Calibration | None:
     return Calibration(found["temperature"], found["intercept"]) if found else None
 
 
-def rule_in_words(record: dict[str, Any]) -> str:
-    """How the threshold was fixed."""
+def describe_rule(record: dict[str, Any]) -> str:
+    """How the threshold was chosen."""
     if not record.get("calibration"):
-        return "0.5, because there were too few validation embryos of a class to fix one"
+        return "0.5, because there were too few validation embryos of a label to choose one"
     wanted = record["settings"]["threshold_sensitivity"]
     if wanted:
         return f"the highest with a sensitivity of at least {wanted:g} on validation patients"

@@ -1,6 +1,6 @@
 """The model card as one object, from which its JSON, Markdown and HTML are written.
 
-It follows from the run's files, the clinics' enrolment and the installed versions alone: writing it again after a kill
+It depends only on the run's files, the clinics' enrolment and the installed versions, so writing it again after a kill
 gives the same files.
 """
 
@@ -12,8 +12,8 @@ from typing import Any
 
 from embryofl.metrics import SMALLEST_COUNT
 from embryofl_server.members.store import Clinic
-from embryofl_server.report import texts, tripod
-from embryofl_server.report.published import held_back_words, not_for_others_words
+from embryofl_server.report.published import coordinator_note, hidden_note
+from embryofl_server.report.texts import TEXTS, TRIPOD
 
 FORMAT = 1
 PACKAGES = ("embryofl-server", "embryofl", "flwr", "numpy", "torch")
@@ -39,9 +39,9 @@ def model_card(
     records : list of dict
         Records of the rounds.
     clinics : mapping of str to Clinic
-        All enrolled ones; only those that took part are told of.
+        All enrolled clinics; the card names only those that took part.
     held_back : sequence of str
-        Clinics whose figures others do not see: the coordinator's card, which has them, says so.
+        Clinics whose own results are hidden from others: the coordinator's card, which has them, says so.
     """
     settings = record["settings"]
     trained = [r for r in records if r["round"] > 0]
@@ -52,14 +52,14 @@ def model_card(
         "run": record["run"],
         "complete": not results["incomplete"],
         "incomplete": results["incomplete"],
-        "use": {"intended": texts.USE, "users": texts.USERS, "not_for": texts.NOT_FOR},
-        "label": {"meaning": settings["meaning"], "words": texts.LABELS[settings["meaning"]]},
+        "use": {"intended": TEXTS["use"], "users": TEXTS["users"], "not_for": TEXTS["not_for"]},
+        "label": {"meaning": settings["meaning"], "words": TEXTS["labels"][settings["meaning"]]},
         "warnings": results["warnings"],
         "made": {
-            "words": texts.MADE,
+            "words": TEXTS["made"],
             "model": settings["model"],
-            "input": f"one picture of one embryo, {settings['image_size']} x {settings['image_size']} pixels; of several "
-            "pictures of an embryo the log odds are averaged",
+            "input": f"one image of one embryo, {settings['image_size']} x {settings['image_size']} pixels; for several "
+            "images of an embryo the log odds are averaged",
             "output": "a score from 0 to 1, higher for label 1",
             "strategy": settings["strategy"],
             "rounds": record["round"],
@@ -67,32 +67,31 @@ def model_card(
             "sha256": record["sha256"],
             "trained": _dates(trained),
         },
-        "data": {"words": texts.DATA, "clinics": [_clinic(n, trained, results, clinics.get(n)) for n in names]},
+        "data": {"words": TEXTS["data"], "clinics": [_clinic(n, trained, results, clinics.get(n)) for n in names]},
         "threshold": results["threshold"],
         "calibration": results["calibration"],
         "figures": results["splits"]["test"],
         "held_back": {
             "clinics": results["held_back"],
-            "words": held_back_words(held_back) if results["held_back"] else not_for_others_words(held_back),
+            "words": hidden_note(held_back) if results["held_back"] else coordinator_note(held_back),
         },
-        "personal": _own_models(results),
-        "across_runs": {**results["across_runs"], "words": {"seeds": texts.SEEDS, "over_time": texts.OVER_TIME}},
+        "personal": _personal(results["personal"]),
+        "across_runs": {**results["across_runs"], "words": {key: TEXTS[key] for key in ("seeds", "over_time")}},
         "best_validation": results["best_validation"],
-        "limits": list(texts.LIMITS),
-        "licence": texts.LICENCE,
+        "limits": TEXTS["limits"],
+        "licence": TEXTS["licence"],
         "settings": settings,
         "versions": _versions(),
-        "tripod_ai": tripod.items(),
+        "tripod_ai": TRIPOD,
     }
 
 
-def _own_models(results: dict[str, Any]) -> dict[str, Any] | None:
-    """The clinics' own models on held-out patients, beside the global one's figures on the same patients."""
-    own = results["personal"]
-    if own is None:
+def _personal(personal: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The personal models' results on test patients."""
+    if personal is None:
         return None
-    test = own["splits"]["test"]["clinics"]
-    return {"kind": own["kind"], "words": texts.PERSONAL[own["kind"]], "clinics": test}
+    kind, test = personal["kind"], personal["splits"]["test"]["clinics"]
+    return {"kind": kind, "words": TEXTS["personal"][kind], "clinics": test}
 
 
 def _dates(trained: list[dict[str, Any]]) -> dict[str, str]:
@@ -105,38 +104,28 @@ def _dates(trained: list[dict[str, Any]]) -> dict[str, str]:
 
 
 def _clinic(name: str, trained: list[dict[str, Any]], results: dict[str, Any], clinic: Clinic | None) -> dict[str, Any]:
-    """What is told of one clinic's data: of one that is held back, only that it took part."""
-    if name in results["held_back"]:
-        rounds = sum(name in r.get("clinics", {}) for r in trained)
-        none = {"embryos": "-", "good": "-"}
-        return {
-            "clinic": name,
-            "images": {},
-            "patients": "-",
-            "training": "-",
-            "rounds": rounds,
-            "validation": none,
-            "test": none,
-        }
+    """One clinic's data; of a clinic that hides its results, only that it took part."""
     examples = [r["clinics"][name]["examples"] for r in trained if name in r.get("clinics", {})]
+    shown = {"clinic": name, "images": {}, "patients": "-", "training": "-", "rounds": len(examples)}
+    if name in results["held_back"]:
+        return {**shown, **dict.fromkeys(("validation", "test"), {"embryos": "-", "good": "-"})}
     summary = clinic.summary if clinic else {}
     return {
-        "clinic": name,
+        **shown,
         "images": _counts(summary.get("counts")),
         "patients": _count(summary.get("patients")),
         "training": _count(max(examples, default=0)),
-        "rounds": len(examples),
         **{split: _evaluated(results, split, name) for split in ("validation", "test")},
     }
 
 
 def _evaluated(results: dict[str, Any], split: str, name: str) -> dict[str, int]:
-    found = results["splits"][split]["clinics"].get(name, {}).get("all", {})
-    return {"embryos": found.get("n", 0), "good": found.get("positives", 0)}
+    evaluated = results["splits"][split]["clinics"].get(name, {}).get("all", {})
+    return {"embryos": evaluated.get("n", 0), "good": evaluated.get("positives", 0)}
 
 
 def _counts(value: object) -> dict[str, dict[str, str]]:
-    """Counts by day and label as text; whatever else a clinic wrote into its summary is left out."""
+    """Counts by day and label as text; anything else in a clinic's summary is ignored."""
     if not isinstance(value, dict):
         return {}
     return {
@@ -147,7 +136,7 @@ def _counts(value: object) -> dict[str, dict[str, str]]:
 
 
 def _count(value: object) -> str:
-    """A count by the small-count rule: its number, "<5", or "-" where it is none."""
+    """A count by the small-count rule: its number, "<5", or "-" if it is not a count."""
     if type(value) is int and value >= 0:
         return str(value) if value == 0 or value >= SMALLEST_COUNT else f"<{SMALLEST_COUNT}"
     return f"<{SMALLEST_COUNT}" if value == f"<{SMALLEST_COUNT}" else "-"

@@ -1,4 +1,4 @@
-"""Small charts as SVG paths: only numbers go into them."""
+"""The model card's charts as SVG points: only numbers go into them."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any

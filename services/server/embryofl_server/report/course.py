@@ -1,7 +1,7 @@
-"""How a run went, round by round: figures of each round's model on validation patients, and drift.
+"""How a run went, round by round: results of each round's model on validation patients, and drift.
 
-Drift of the data is seen in how the scores and labels of a clinic's validation patients move against each other; drift of
-a clinic's updates in how far its model is from the others' (`distance`).
+Drift of the data shows in how the scores and labels of a clinic's validation patients move against each other; drift of a
+clinic's updates in how far its model is from the others' (`distance`).
 """
 
 from typing import Any
@@ -11,11 +11,11 @@ from embryofl.metrics.bins import CENTRES
 from embryofl.metrics.calibration import line
 
 MOST_ROUNDS = 200
-"""Rounds in `results.json`; of more, so many that are evenly spaced, with the first and the last."""
+"""Rounds in `results.json`; of more rounds, this many evenly spaced ones, with the first and the last."""
 
 
 def course(records: list[dict[str, Any]], threshold: float) -> list[dict[str, Any]]:
-    """One entry a round whose model was evaluated: `round`, `pooled` and `clinics` (figures), and `training`.
+    """One entry per round whose model was evaluated: `round`, `pooled` and `clinics` (results), and `training`.
 
     Parameters
     ----------
@@ -24,46 +24,35 @@ def course(records: list[dict[str, Any]], threshold: float) -> list[dict[str, An
     threshold : float
         The final model's.
     """
-    rounds = []
-    for record in _spaced([r for r in records if r["round"] > 0]):
-        clinics: dict[str, Any] = record.get("clinics", {})
-        sums = {
-            n: ScoreSums.from_dict(clinics[n]["validation"]) for n in sorted(clinics) if clinics[n].get("validation")
+    return [_entry(record, threshold) for record in _spaced([r for r in records if r["round"] > 0])]
+
+
+def _entry(record: dict[str, Any], threshold: float) -> dict[str, Any]:
+    clinics = dict(sorted(record.get("clinics", {}).items()))
+    sums = {name: ScoreSums.from_dict(c["validation"]) for name, c in clinics.items() if c.get("validation")}
+    training = {
+        name: {
+            "round": record["round"],
+            "loss": c.get("train_loss"),
+            **{key: c.get(key) for key in ("distance", "norm", "examples")},
         }
-        rounds.append(
-            {
-                "round": record["round"] - 1,
-                "pooled": _figures(merge(sums.values()), threshold),
-                "clinics": {name: _figures(found, threshold) for name, found in sums.items()},
-                "training": {
-                    name: {
-                        "round": record["round"],
-                        "loss": c.get("train_loss"),
-                        "distance": c.get("distance"),
-                        "norm": c.get("norm"),
-                        "examples": c.get("examples"),
-                    }
-                    for name, c in sorted(clinics.items())
-                },
-            }
-        )
-    return rounds
-
-
-def _figures(sums: ScoreSums, threshold: float) -> dict[str, Any]:
-    found, histogram = sums.summary(threshold=threshold), sums.pooled().histogram
-    fit = line(histogram)
+        for name, c in clinics.items()
+    }
     return {
-        "n": found.n,
-        "positives": found.positives,
-        "auroc": found.auroc,
-        "auroc_se": found.auroc_se,
-        "loss": found.loss,
-        "brier": found.brier,
-        "ece": found.ece,
-        "sensitivity": found.sensitivity,
-        "specificity": found.specificity,
-        "mean_score": float(histogram.sum(axis=0) @ CENTRES / found.n) if found.n else None,
+        "round": record["round"] - 1,
+        "pooled": _results(merge(sums.values()), threshold),
+        "clinics": {name: _results(clinic_sums, threshold) for name, clinic_sums in sums.items()},
+        "training": training,
+    }
+
+
+def _results(sums: ScoreSums, threshold: float) -> dict[str, Any]:
+    summary, histogram = sums.summary(threshold=threshold), sums.pooled().histogram
+    fit = line(histogram)
+    metrics = ("n", "positives", "auroc", "auroc_se", "loss", "brier", "ece", "sensitivity", "specificity")
+    return {
+        **{name: getattr(summary, name) for name in metrics},
+        "mean_score": float(histogram.sum(axis=0) @ CENTRES / summary.n) if summary.n else None,
         "slope": fit.slope if fit else None,
         "in_the_large": fit.in_the_large if fit else None,
     }

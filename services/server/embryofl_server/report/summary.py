@@ -1,4 +1,4 @@
-"""`results.json`: everything a results page shows of a run that is over."""
+"""`results.json`: everything a results page shows of a finished run."""
 
 import time
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import Any
 from embryofl.gardner import Agreement, added
 from embryofl.metrics import Calibration, ScoreSums
 from embryofl_server.report.across import across_runs
-from embryofl_server.report.calibrated import calibration_of, rule_in_words
+from embryofl_server.report.calibrated import calibration_of, describe_rule
 from embryofl_server.report.course import course
 from embryofl_server.report.figures import figures
 from embryofl_server.report.shortcuts import shortcuts
@@ -21,8 +21,7 @@ SPLITS = ("validation", "test")
 def summarise(
     record: dict[str, Any], records: list[dict[str, Any]], earlier: Sequence[dict[str, Any]] = ()
 ) -> dict[str, Any]:
-    """What `results.json` holds. It follows from the run's files and those of earlier runs: a resumed run writes
-    the same.
+    """What `results.json` holds. It depends only on the files of this and earlier runs, so a resumed run writes the same.
 
     Parameters
     ----------
@@ -34,7 +33,7 @@ def summarise(
         See `across.earlier_results`.
     """
     threshold = threshold_of(record)
-    found: dict[str, Any] = {
+    results: dict[str, Any] = {
         "format": FORMAT,
         "run": record["run"],
         "date": _date(records),
@@ -47,40 +46,40 @@ def summarise(
         "settings": record["settings"],
         "best_validation": record["best_validation"],
         "calibration": record["calibration"],
-        "threshold": {"value": threshold, "fixed": record["calibration"] is not None, "rule": rule_in_words(record)},
+        "threshold": {"value": threshold, "fixed": record["calibration"] is not None, "rule": describe_rule(record)},
         "splits": {split: _split(record, split, threshold) for split in SPLITS},
         "personal": _personal(record),
         "grades": {split: _grades(record, split) for split in SPLITS},
         "rounds": course(records, threshold),
     }
-    found["across_runs"] = across_runs(found, list(earlier))
-    return {**found, "warnings": warnings(found)}
+    results["across_runs"] = across_runs(results, list(earlier))
+    return {**results, "warnings": warnings(results)}
 
 
 def _date(records: list[dict[str, Any]]) -> str:
-    """The day on which the last round began, UTC; "" where it is not known."""
+    """The day on which the last round began, UTC; "" if unknown."""
     began = [r["began"] for r in records if "began" in r]
     return time.strftime("%Y-%m-%d", time.gmtime(max(began))) if began else ""
 
 
 def _personal(record: dict[str, Any]) -> dict[str, Any] | None:
-    """The clinics' own models, each on its own clinic's patients, at a score of 0.5; None where the run had none."""
+    """The personal models, each on its own clinic's patients, at a score of 0.5; None for a run without any."""
     kind = record["settings"].get("personal", "")
     if not kind:
         return None
-    own = {n: c["personal"] for n, c in sorted(record["evaluation"].items()) if c.get("personal")}
-    told = {split: {n: ScoreSums.from_dict(p[split]) for n, p in own.items() if p.get(split)} for split in SPLITS}
+    personal = {n: c["personal"] for n, c in sorted(record["evaluation"].items()) if c.get("personal")}
+    sums = {split: {n: ScoreSums.from_dict(p[split]) for n, p in personal.items() if p.get(split)} for split in SPLITS}
     return {
         "kind": kind,
         "threshold": DEFAULT_THRESHOLD,
-        "splits": {s: _figures(t, None, DEFAULT_THRESHOLD) for s, t in told.items()},
+        "splits": {s: _figures(t, None, DEFAULT_THRESHOLD) for s, t in sums.items()},
     }
 
 
 def _grades(record: dict[str, Any], split: str) -> dict[str, Any]:
     """Clinic (and "pooled") to Gardner target to embryos, share that agrees exactly, mean distance in levels."""
-    told = {n: c["grades"].get(split, {}) for n, c in sorted(record["evaluation"].items()) if c.get("grades")}
-    sums = {n: {t: Agreement.model_validate(a) for t, a in by_target.items()} for n, by_target in told.items()}
+    grades = {n: c["grades"].get(split, {}) for n, c in sorted(record["evaluation"].items()) if c.get("grades")}
+    sums = {n: {t: Agreement.model_validate(a) for t, a in by_target.items()} for n, by_target in grades.items()}
     return {
         name: {
             target: {"embryos": a.embryos, "exact": a.exact / a.embryos, "distance": a.distance / a.embryos}

@@ -1,4 +1,4 @@
-"""Writing results and model card beside a model: the coordinator's, and the same for others (`-public`)."""
+"""Write results and model card next to a model: the coordinator's, and a copy that others may see (`-public`)."""
 
 import json
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from embryofl_server.runs.log import Run
 def write_report(
     run: Run, record: dict[str, Any], records: list[dict[str, Any]], clinics: Mapping[str, Clinic]
 ) -> None:
-    """Write `results.json` and `model-card.json`, `.md` and `.html`; with `-public` in their names what others may see.
+    """Write `results.json` and `model-card.json`, `.md` and `.html`, and the `-public` copies that others may see.
 
     Parameters
     ----------
@@ -30,10 +30,11 @@ def write_report(
     """
     results = summarise(record, records, earlier_results(run))
     public = published(results, clinics)
-    texts = {"results.json": {**results, "held_back": public["held_back"]}, "results-public.json": public}
-    files = {name: json.dumps(value) for name, value in texts.items()}
-    whole = {**results, "held_back": []}
-    for name, shown in (("model-card", whole), ("model-card-public", public)):
+    files = {
+        "results.json": json.dumps({**results, "held_back": public["held_back"]}),
+        "results-public.json": json.dumps(public),
+    }
+    for name, shown in (("model-card", {**results, "held_back": []}), ("model-card-public", public)):
         card = model_card(record, shown, records, clinics, public["held_back"])
         files[f"{name}.json"] = json.dumps(card, indent=1)
         files[f"{name}.md"] = pages.markdown(card)

@@ -1,0 +1,108 @@
+"""The commands of `embryofl-server`: what each asks of the hub, what it prints, and its exit code."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from embryofl import states
+from embryofl.errors import UserError
+from embryofl_server.audit.log import AuditLog
+from embryofl_server.cli import call, commands, members, show
+from embryofl_server.runs.log import OVER
+
+RUN = {"name": "run-0002", "round": 3, "state": "paused", "reason": "", "settings": {"rounds": 9}, "metrics": []}
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A hub that records each call and replies as `replies` says."""
+    calls, replies = [], {"/control/clinics": [{"name": "clinic-2"}]}
+
+    def hub_call(method, path, body=None):
+        calls.append((path, body))
+        return replies.get(path, RUN)
+
+    for module in (commands, members, call):
+        monkeypatch.setattr(module, "hub_call", hub_call)
+    hub_call.calls, hub_call.replies = calls, replies
+    return hub_call
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(commands.app, arguments)
+
+
+@pytest.mark.parametrize("name", ["resume", "continue"])
+@pytest.mark.parametrize("run", [(), ("run-0002",)])
+def test_resume_and_its_alias_resume_a_run(hub, name, run):
+    done = invoke(name, *run)
+    assert done.exit_code == 0 and "run-0002 is resumed after round 3" in done.output
+    assert hub.calls == [("/control/continue", {"run": "".join(run)})]
+
+
+def test_resume_of_a_clinic_names_the_right_command_and_changes_nothing(hub):
+    done = invoke("resume", "clinic-2")
+    assert isinstance(done.exception, UserError)
+    assert str(done.exception) == "clinic-2 is a clinic. To lift its suspension: reinstate clinic-2"
+    assert [path for path, _ in hub.calls] == ["/control/clinics"]
+
+
+def test_reinstate_lifts_a_suspension(hub):
+    assert "clinic-2 is reinstated" in invoke("reinstate", "clinic-2").output
+    assert hub.calls == [("/control/resume", {"name": "clinic-2"})]
+
+
+def test_invite_code_alone_and_reconnect_invite(hub):
+    hub.replies["/control/invites"] = {"invite": "embryofl1.code", "expires": 0.0, "manual": False}
+    assert invoke("invite", "porto", "--code").output == "embryofl1.code\n"
+    text = invoke("invite", "porto", "--reconnect").output
+    assert text.count("EMBRYOFL_INVITE=embryofl1.code") == 3 and "Key and membership stay" in text
+    assert [body["again"] for _, body in hub.calls] == [False, True]
+
+
+def test_every_final_state_has_a_label_and_a_colour():
+    assert set(OVER) <= set(states.RUN)
+    assert {str(show.state_text(states.RUN, state)) for state in OVER} == {"Finished", "Stopped", "Failed"}
+
+
+def test_audit_verify_exits_with_1_if_the_log_is_broken(tmp_path, monkeypatch):
+    class Head(dict):
+        def set_fact(self, name, value):
+            self[name] = value
+
+        def fact(self, name):
+            return self.get(name, "")
+
+    monkeypatch.setenv("EMBRYOFL_STATE_DIR", str(tmp_path))
+    log = AuditLog(tmp_path / "audit.jsonl", Head())
+    for number in range(3):
+        log.write("round", round=number)
+    assert invoke("audit", "verify").exit_code == 0
+    path = tmp_path / "audit.jsonl"
+    path.write_text(path.read_text().replace('"round": 1', '"round": 7'))
+    done = invoke("audit", "verify")
+    assert done.exit_code == 1 and "broken at line 3" in done.output
+
+
+def test_health_exits_with_1_if_nothing_replies(tmp_path, make_hub):
+    identity = make_hub().settings.state_dir / "identity"
+    done = invoke("health", "https://127.0.0.1:9/healthz", "--ca", str(identity / "internal.crt"))
+    assert done.exit_code == 1 and "does not reply" in done.output
+
+
+def test_following_a_run_that_did_not_finish_exits_with_1(hub):
+    hub.replies["/control/status?metrics=newest"] = {
+        "time": 0.0,
+        "run": {**RUN, "state": "failed", "reason": "No clinic."},
+        "progress": {"round": 3, "phase": "idle", "round_began": 0.0, "waiting": None},
+        **{key: [] for key in ("queued", "paused", "to_approve")},
+        "hub": {"tunnel": {}},
+        "clinics": {"anna": {"state": "done", "labelled": None, "detail": ""}},
+    }
+    done = invoke("status", "--follow")
+    assert done.exit_code == 1 and "Failed" in done.output and "Replied" in done.output
+
+
+def test_json_is_what_the_hub_replies(hub):
+    assert json.loads(invoke("runs", "--json").output) == RUN
