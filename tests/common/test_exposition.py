@@ -10,10 +10,19 @@ def text(out):
     return generate_latest(out).decode()
 
 
-def test_a_metric_is_declared_with_kind_help_and_labels_where_its_value_is():
-    out = Families(clinic="anna")
-    out.counter("embryofl_x_total", "What x counts.", 3, result="done")
-    out.gauges(("embryofl_y", "What y is.", True), ("embryofl_z", "Unknown.", None))
+TABLE = {
+    "embryofl_x_total": ["What x counts.", "clinic", "result"],
+    "embryofl_y": ["What y is.", "clinic"],
+    "embryofl_z": ["Unknown.", "clinic"],
+    "embryofl_s": ["Seconds."],
+    "embryofl_state": ["State.", "state"],
+}
+
+
+def test_sample_has_the_tables_help_text_and_labels_and_the_kind_that_its_name_says():
+    out = Families(TABLE, "anna")
+    out.add("embryofl_x_total", 3, "done")
+    out.add_all({"embryofl_y": True, "embryofl_z": None})
     assert text(out).splitlines() == [
         "# HELP embryofl_x_total What x counts.",
         "# TYPE embryofl_x_total counter",
@@ -24,20 +33,20 @@ def test_a_metric_is_declared_with_kind_help_and_labels_where_its_value_is():
     ]
 
 
-def test_samples_of_one_metric_have_the_same_labels():
-    out = Families()
-    out.gauge("embryofl_x", "", 1, clinic="anna")
-    with pytest.raises(ValueError, match="embryofl_x has the labels"):
-        out.gauge("embryofl_x", "", 1, state="done")
+def test_metric_or_label_that_the_table_lacks_is_an_error_even_without_a_value():
+    with pytest.raises(KeyError):
+        Families(TABLE).add("embryofl_w", None)
+    with pytest.raises(ValueError, match="embryofl_y has the labels"):
+        Families(TABLE).add("embryofl_y", None)
 
 
 def test_enumeration_has_a_sample_for_each_known_value():
-    out = Families()
-    out.one_of("embryofl_state", "", "state", ("on", "off"), "off")
-    assert [line[-12:] for line in text(out).splitlines()[2:]] == ['te="on"} 0.0', 'e="off"} 1.0']
+    out = Families(TABLE)
+    out.one_of("embryofl_state", ("on", "off"), "off")
+    assert text(out).splitlines()[2:] == ['embryofl_state{state="on"} 0.0', 'embryofl_state{state="off"} 1.0']
 
 
 def test_histogram_buckets_are_cumulative():
-    out = Families()
-    out.histogram("embryofl_s", "", (1, 5), [2, 0, 1], 9.5)
+    out = Families(TABLE)
+    out.histogram("embryofl_s", (1, 5), [2, 0, 1], 9.5)
     assert [line.split()[-1] for line in text(out).splitlines()[2:]] == ["2.0", "2.0", "3.0", "3.0", "9.5"]

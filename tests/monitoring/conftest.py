@@ -1,8 +1,6 @@
 """A hub whose store holds a run, without a SuperLink; and reading what it exports."""
 
 import json
-import re
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -144,16 +142,6 @@ def make_hub(tmp_path):
 @pytest.fixture
 def hub(make_hub):
     return make_hub("anna", "bert", "cleo")
-
-
-@pytest.fixture
-def catalogue():
-    """Name of each metric among samples to its labels, in order."""
-
-    def of(samples: Iterable[Sample]) -> dict[str, tuple[str, ...]]:
-        return {re.sub(r"_(bucket|count|sum)$", "", s.name): tuple(k for k in s.labels if k != "le") for s in samples}
-
-    return of
 
 
 @pytest.fixture

@@ -15,22 +15,21 @@ from collections import Counter
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 from prometheus_client.metrics_core import Metric as Family
 
-from embryofl.exposition import Families
+from embryofl.exposition import Families, read_table
 from embryofl.messages import PROTOCOL
 from embryofl.metric_labels import CLINIC_PHASES, TRAINER_PHASES
-
-if TYPE_CHECKING:
-    from embryofl_clinic.settings import ClinicSettings
-    from embryofl_data import ImageExamples
+from embryofl_clinic.settings import ClinicSettings
+from embryofl_data import ImageExamples
 
 log = logging.getLogger("embryofl.exporter")
 
+METRICS = read_table(Path(__file__).with_name("metrics.toml"))
 RESULTS = ("trained", "evaluated", "refused", "failed")
 
 
@@ -105,7 +104,7 @@ class TrainerMetrics:
         epochs, more = divmod(done, per_epoch)
         self._images = self._images_before + epochs * self._examples + min(more * self._batch_size, self._examples)
 
-    def timed(self, examples: "ImageExamples") -> "ImageExamples":
+    def timed(self, examples: ImageExamples) -> ImageExamples:
         """The same examples; the time that reading their pixels takes is counted as loading."""
         return dataclasses.replace(examples, pixels=cast(np.ndarray, _TimedPixels(examples.pixels, self)))
 
@@ -121,50 +120,35 @@ class TrainerMetrics:
     # -- what a scrape reads ----------------------------------------------------------------------------------------
     def collect(self) -> Iterator[Family]:
         """All families (called by the registry)."""
-        out, contact = Families(clinic=self.clinic), self._contact
-        info = {"version": version("embryofl-clinic"), "protocol": str(PROTOCOL), "device": self._device}
-        out.gauge("embryofl_trainer_info", "The clinic's version and device; always 1.", 1, **info)
-        out.gauges(
-            ("embryofl_trainer_connected", "1 while the hub can be reached.", self._connected),
-            ("embryofl_trainer_suspended", "1 while the hub has suspended this clinic.", self._suspended),
-            (
-                "embryofl_trainer_contact_timestamp_seconds",
-                "Unix time at which the hub last answered; 0 when never.",
-                contact.stat().st_mtime if contact and contact.exists() else 0,
-            ),
-            ("embryofl_trainer_round", "Round last worked on.", self._round),
-            ("embryofl_trainer_epoch", "Local epoch under way, from 1; 0 before the first training.", self._epoch),
-            ("embryofl_trainer_epochs", "Local epochs of the round.", self._epochs),
-            ("embryofl_trainer_batch", "Batches of the round that are done.", self._batch),
-            ("embryofl_trainer_batches", "Batches of the round.", self._batches),
-            ("embryofl_trainer_train_loss", "Mean training loss (nats) of the round so far.", self._loss),
-            ("embryofl_trainer_examples", "Embryos to train on.", self._examples),
-            (
-                "embryofl_trainer_device_memory_bytes",
-                "Memory of the GPU in use by this process; without a GPU, of the process.",
-                memory(self._device),
-            ),
-        )
-        text = "Times the hub was lost and found again."
-        out.counter("embryofl_trainer_reconnects_total", text, self.reconnects)
-        out.counter("embryofl_trainer_images_total", "Images trained on.", self._images)
-        text = "Time of training that went into loading images."
-        out.counter("embryofl_trainer_loading_seconds_total", text, self._loading)
+        out, contact = Families(METRICS, self.clinic), self._contact
+        seen = contact.stat().st_mtime if contact and contact.exists() else 0
+        values = {
+            "embryofl_trainer_connected": self._connected,
+            "embryofl_trainer_suspended": self._suspended,
+            "embryofl_trainer_reconnects_total": self.reconnects,
+            "embryofl_trainer_contact_timestamp_seconds": seen,
+            "embryofl_trainer_round": self._round,
+            "embryofl_trainer_epoch": self._epoch,
+            "embryofl_trainer_epochs": self._epochs,
+            "embryofl_trainer_batch": self._batch,
+            "embryofl_trainer_batches": self._batches,
+            "embryofl_trainer_images_total": self._images,
+            "embryofl_trainer_loading_seconds_total": self._loading,
+            "embryofl_trainer_train_loss": self._loss,
+            "embryofl_trainer_examples": self._examples,
+            "embryofl_trainer_device_memory_bytes": memory(self._device),
+        }
+        out.add_all(values)
+        out.add("embryofl_trainer_info", 1, version("embryofl-clinic"), str(PROTOCOL), self._device)
         for result in RESULTS:
-            text = "Requests answered: trained, evaluated, refused, failed."
-            out.counter("embryofl_trainer_answers_total", text, self._answers[result], result=result)
+            out.add("embryofl_trainer_answers_total", self._answers[result], result)
         for direction in ("down", "up"):
-            text = "Bytes of models, and of what steers the steps, fetched (down), and of updates sent (up)."
-            sizes = self._bytes[direction]
-            out.counter("embryofl_trainer_transferred_bytes_total", text, sizes, direction=direction)
+            out.add("embryofl_trainer_transferred_bytes_total", self._bytes[direction], direction)
         phase, since = self._phase, self._since
-        text = "1 for what the clinic does, 0 for the others."
-        out.one_of("embryofl_trainer_phase", text, "phase", TRAINER_PHASES, phase)
+        out.one_of("embryofl_trainer_phase", TRAINER_PHASES, phase)
         for name in CLINIC_PHASES:
-            spent = self._phase_seconds[name] + (time.monotonic() - since if name == phase else 0.0)
-            out.counter(
-                "embryofl_trainer_phase_seconds_total", "Time spent on each part of the work.", spent, phase=name
-            )
+            running = time.monotonic() - since if name == phase else 0.0
+            out.add("embryofl_trainer_phase_seconds_total", self._phase_seconds[name] + running, name)
         return out.collect()
 
 
@@ -200,7 +184,7 @@ def make_registry(metrics: TrainerMetrics) -> CollectorRegistry:
     return registry
 
 
-def start(settings: "ClinicSettings", metrics: TrainerMetrics) -> None:
+def start(settings: ClinicSettings, metrics: TrainerMetrics) -> None:
     """Serve the metrics until the process ends; nothing when the port is 0."""
     if not settings.metrics_port:
         return

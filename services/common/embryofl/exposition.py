@@ -1,10 +1,23 @@
-"""What an exporter gives `prometheus_client`: each metric is declared where its value is computed, in one call with its
-kind, name, help text, value and labels. Needs `prometheus_client`, which server and clinic depend on."""
+"""From values to what `prometheus_client` exposes. Needs `prometheus_client`, which server and clinic depend on.
 
-from collections.abc import Iterator
+Each exporter has a table of its metrics beside it (`metrics.toml`): name, help text and labels. A name that ends in
+`_total` is a counter, any other a gauge.
+"""
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric as Family
+
+Table = Mapping[str, list[str]]
+"""Name to help text and labels."""
+
+
+def read_table(path: Path) -> Table:
+    """The metrics in a `metrics.toml`."""
+    return tomllib.loads(path.read_text())
 
 
 class Families:
@@ -12,58 +25,47 @@ class Families:
 
     Parameters
     ----------
-    **leading : str
-        Labels that every sample has before its own.
+    table : Table
+        The metrics that may be added.
+    *leading : str
+        Values of every metric's first labels, put before those given to `add`.
     """
 
-    def __init__(self, **leading: str) -> None:
-        self._leading = leading
-        self._families: dict[str, tuple[Family, tuple[str, ...]]] = {}
+    def __init__(self, table: Table, *leading: str) -> None:
+        self._table, self._leading = table, leading
+        self._families: dict[str, Family] = {}
 
-    def gauge(self, name: str, text: str, value: float | None, /, **labels: str) -> None:
-        """One sample of a gauge; None adds nothing."""
-        self._add(GaugeMetricFamily, name, text, value, labels)
-
-    def gauges(self, *rows: tuple[str, str, float | None], **labels: str) -> None:
-        """Gauges that share their labels: name, help text and value of each."""
-        for name, text, value in rows:
-            self.gauge(name, text, value, **labels)
-
-    def counter(self, name: str, text: str, value: float | None, /, **labels: str) -> None:
-        """One sample of a counter; None adds nothing."""
-        self._add(CounterMetricFamily, name, text, value, labels)
-
-    def _add(
-        self,
-        kind: type[GaugeMetricFamily | CounterMetricFamily],
-        name: str,
-        text: str,
-        value: float | None,
-        labels: dict[str, str],
-    ) -> None:
+    def add(self, name: str, value: float | None, *labels: str) -> None:
+        """One sample; None adds nothing. `KeyError` for a name that the table lacks."""
+        text, *names = self._table[name]
+        values = [*self._leading, *labels]
+        if len(values) != len(names):
+            raise ValueError(f"{name} has the labels {names}, given were {values}")
         if value is None:
             return
-        labels = {**self._leading, **labels}
         if name not in self._families:
-            self._families[name] = kind(name, text, labels=list(labels)), tuple(labels)
-        family, names = self._families[name]
-        if names != tuple(labels):
-            raise ValueError(f"{name} has the labels {names}, given were {tuple(labels)}")
-        family.add_metric(list(labels.values()), float(value))  # type: ignore[attr-defined]
+            make = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+            self._families[name] = make(name, text, labels=names)
+        self._families[name].add_metric(values, float(value))  # type: ignore[attr-defined]
 
-    def one_of(self, name: str, text: str, label: str, known: tuple[str, ...], now: str, /, **labels: str) -> None:
-        """An enumeration: a gauge for each known value of `label`, 1 for the present one and 0 for the others."""
+    def add_all(self, values: Mapping[str, float | None], *labels: str) -> None:
+        """A sample of each of several metrics with the same labels."""
+        for name, value in values.items():
+            self.add(name, value, *labels)
+
+    def one_of(self, name: str, known: tuple[str, ...], now: str, *labels: str) -> None:
+        """An enumeration: a sample for each known value, 1 for the present one and 0 for the others."""
         for value in known:
-            self.gauge(name, text, value == now, **labels, **{label: value})
+            self.add(name, value == now, *labels, value)
 
-    def histogram(self, name: str, text: str, bounds: tuple[float, ...], counts: list[int], total: float, /) -> None:
+    def histogram(self, name: str, bounds: tuple[float, ...], counts: list[int], total: float) -> None:
         """A histogram without labels: `counts` of each bucket, the last one without an upper bound."""
         buckets, below = [], 0
         for bound, count in zip([*map(str, map(float, bounds)), "+Inf"], counts, strict=True):
             below += count
             buckets.append((bound, float(below)))
-        self._families[name] = HistogramMetricFamily(name, text, buckets=buckets, sum_value=total), ()
+        self._families[name] = HistogramMetricFamily(name, self._table[name][0], buckets=buckets, sum_value=total)
 
     def collect(self) -> Iterator[Family]:
         """All families, as a collector gives them."""
-        return (family for family, _ in self._families.values())
+        return iter(self._families.values())

@@ -19,7 +19,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 
 from embryofl.exposition import Families
 from embryofl_server.members.contact import Contact
-from embryofl_server.monitor.live_metrics import HubItself, add_clinics, add_round
+from embryofl_server.monitor.live_metrics import METRICS, HubItself, add_clinics, add_round
 from embryofl_server.monitor.overview import Overview
 from embryofl_server.monitor.stored_metrics import stored_metrics
 from embryofl_server.settings import HubSettings
@@ -52,7 +52,7 @@ class Exporter:
     def text(self) -> bytes:
         """What a scrape gets."""
         with self._lock:
-            live, now = Families(), self._overview.now()
+            live, now = Families(METRICS), self._overview.now()
             self._hub.add(live)
             add_round(live, now)
             add_clinics(live, now)
