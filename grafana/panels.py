@@ -3,38 +3,36 @@
 from collections.abc import Sequence
 from typing import Any
 
+from embryofl import states
+
 UID = "embryofl-prometheus"
 SOURCE = {"type": "prometheus", "uid": UID}
 Json = dict[str, Any]
 
-STATES = [  # text and colour by `embryofl:clinic_state_number`
-    ("joined", "#8e8e8e"),
-    ("online", "green"),
-    ("training", "blue"),
-    ("evaluating", "purple"),
-    ("done", "semi-dark-green"),
-    ("late", "orange"),
-    ("refused", "semi-dark-red"),
-    ("failed", "dark-red"),
-    ("offline", "red"),
-    ("suspended", "dark-orange"),
-]
-STATE_MAPPINGS = [
-    {"type": "value", "options": {str(i): {"text": t, "color": c, "index": i} for i, (t, c) in enumerate(STATES, 1)}}
-]
-SEVERITIES = [
-    {
-        "type": "value",
-        "options": {
-            "info": {"text": "info", "color": "blue", "index": 2},
-            "warning": {"text": "warning", "color": "orange", "index": 0},
-            "critical": {"text": "critical", "color": "red", "index": 1},
-        },
-    }
-]
-REASONS = {  # why answers are not taken; docs/monitoring.md says what to do
-    "clinic_refused": "the clinic's own policy forbids it",
-    "late": "no answer before the round ended",
+CLINIC_COLOURS = {
+    "enrolled": "#8e8e8e",
+    "online": "green",
+    "training": "blue",
+    "evaluating": "purple",
+    "done": "semi-dark-green",
+    "late": "orange",
+    "refused": "semi-dark-red",
+    "failed": "dark-red",
+    "offline": "red",
+    "suspended": "dark-orange",
+}
+RUN_COLOURS = {
+    "queued": "blue",
+    "waiting": "orange",
+    "running": "blue",
+    "paused": "orange",
+    "finished": "green",
+    "stopped": "red",
+    "failed": "red",
+}
+REASONS = {  # why replies are rejected; docs/monitoring.md says what to do
+    "clinic_refused": "blocked by the clinic's policy",
+    "late": "no reply before the round ended",
     "clinic_error": "the clinic's work failed",
     "not_finite": "numbers that are not finite",
     "norm": "an update far longer than the others",
@@ -42,61 +40,74 @@ REASONS = {  # why answers are not taken; docs/monitoring.md says what to do
     "no_upload": "the update did not arrive",
     "wrong_digest": "the update arrived damaged",
     "wrong_size": "the update arrived damaged",
-    "wrong_run": "an answer to another question",
+    "wrong_run": "a reply to another request",
     "wrong_layout": "a model of another form",
-    "malformed": "an answer of another form",
-    "examples": "more embryos than enrolled",
+    "malformed": "a reply of another form",
+    "examples": "more images than enrolled",
     "metrics": "metrics of another form",
 }
-REASON_MAPPINGS = [
-    {"type": "value", "options": {r: {"text": words, "index": i} for i, (r, words) in enumerate(REASONS.items())}}
-]
-NO_CLINIC = "no clinic has joined yet"
-NO_HUB = "the hub cannot be reached"
-NO_ROUND = "no round is complete yet"
 
 
-def zero_as(text: str) -> list[Json]:
-    """Show a zero as words."""
-    return [{"type": "value", "options": {"0": {"text": text, "index": 0}}}]
+def mapping(texts: dict[str, str], colours: dict[str, str] | None = None) -> list[Json]:
+    """Show values as texts, in this order, with colours if given."""
+    coloured = {key: {"color": colour} for key, colour in (colours or {}).items()}
+    options = {v: {"text": text, **coloured.get(v, {}), "index": i} for i, (v, text) in enumerate(texts.items())}
+    return [{"type": "value", "options": options}]
+
+
+_NUMBERED = list(enumerate(states.CLINIC, 1))  # as in `embryofl:clinic_state_number`
+MAPPINGS = {
+    "states": mapping(
+        {str(n): states.CLINIC[state] for n, state in _NUMBERED},
+        {str(n): CLINIC_COLOURS[state] for n, state in _NUMBERED},
+    ),
+    "severities": mapping(
+        {"warning": "Warning", "critical": "Critical", "info": "Info"},
+        {"warning": "orange", "critical": "red", "info": "blue"},
+    ),
+    "reasons": mapping(REASONS),
+}
+EMPTY = {
+    "no_clinic": "no clinic has joined yet",
+    "no_hub": "the hub cannot be reached",
+    "no_round": "no round is complete yet",
+    "not_scraped": "this clinic is not scraped",
+    "none_rejected": "no reply was rejected",
+}
 
 
 def steps(base: str, *more: tuple[float, str]) -> Json:
     """Thresholds: the colour below all of them, then (from value, colour)."""
-    found = [{"color": base, "value": None}, *({"color": c, "value": v} for v, c in more)]
-    return {"mode": "absolute", "steps": found}
+    marks = [{"color": base, "value": None}, *({"color": c, "value": v} for v, c in more)]
+    return {"mode": "absolute", "steps": marks}
 
 
-GOOD_AUROC = steps("red", (0.6, "orange"), (0.7, "green"))
-"""0.5 is guessing; published viability models on outcomes reach 0.6 to 0.7, on quality more."""
-GOOD_ECE = steps("green", (0.1, "orange"), (0.2, "red"))
-GOOD_BRIER = steps("green", (0.2, "orange"), (0.25, "red"))
-"""0.25 is the Brier score of answering 0.5 to everything."""
-GOOD_RATE = steps("red", (0.5, "orange"), (0.7, "green"))
-NONE_IS_GOOD = steps("green", (1, "red"))
 PLAIN = steps("text")
+THRESHOLDS = {
+    "good_auroc": steps("red", (0.6, "orange"), (0.7, "green")),  # 0.5 is guessing; outcome models reach 0.6 to 0.7
+    "good_ece": steps("green", (0.1, "orange"), (0.2, "red")),
+    "good_brier": steps("green", (0.2, "orange"), (0.25, "red")),  # always predicting 0.5 gives 0.25
+    "good_rate": steps("red", (0.5, "orange"), (0.7, "green")),
+    "none_is_good": steps("green", (1, "red")),
+    "plain": PLAIN,
+}
 
 
-def query(expr: str, legend: str = "", *, now: bool = False, table: bool = False, ref: str = "A") -> Json:
+def query(expr: str, legend: str = "", *, now: bool = False, table: bool = False) -> Json:
     """A Prometheus query: over the range, or `now` alone (also as a table)."""
-    found: Json = {"refId": ref, "datasource": SOURCE, "expr": expr}
+    made: Json = {"refId": "A", "datasource": SOURCE, "expr": expr}
     if legend:
-        found["legendFormat"] = legend
+        made["legendFormat"] = legend
     if now or table:
-        found |= {"instant": True, "range": False}
+        made |= {"instant": True, "range": False}
     if table:
-        found["format"] = "table"
-    return found
-
-
-def lettered(queries: Sequence[Json]) -> list[Json]:
-    """Queries with refIds A, B, C..."""
-    return [{**q, "refId": chr(ord("A") + i)} for i, q in enumerate(queries)]
+        made["format"] = "table"
+    return made
 
 
 def override(name: str, *, regex: bool = False, **properties: Any) -> Json:
-    """Properties of the field called `name` (of all that it matches, as a `regex`); `__` in a key stands for a dot."""
-    values = [{"id": key.replace("__", "."), "value": value} for key, value in properties.items()]
+    """Properties of the field called `name` (or of all that it matches, as a `regex`)."""
+    values = [{"id": key, "value": value} for key, value in properties.items()]
     return {"matcher": {"id": "byRegexp" if regex else "byName", "options": name}, "properties": values}
 
 
@@ -106,7 +117,8 @@ def fixed(colour: str) -> Json:
 
 
 POOLED_LINE = override(
-    "all clinics", color=fixed("text"), custom__lineWidth=3, custom__lineStyle={"fill": "dash", "dash": [10, 6]}
+    "all clinics",
+    **{"color": fixed("text"), "custom.lineWidth": 3, "custom.lineStyle": {"fill": "dash", "dash": [10, 6]}},
 )
 
 
@@ -116,46 +128,38 @@ def panel(
     text: str,
     queries: Sequence[Json],
     *,
-    unit: str = "none",
     w: int,
     h: int,
-    empty: str = NO_HUB,
+    unit: str = "none",
+    empty: str = EMPTY["no_hub"],
     options: Json | None = None,
     overrides: Sequence[Json] = (),
     transformations: Sequence[Json] = (),
     **defaults: Any,
 ) -> Json:
-    """A panel; `empty` is what stands there without data."""
-    found = {
+    """A panel; `empty` is shown in place of missing data."""
+    made = {
         "type": kind,
         "title": title,
         "description": text,
         "gridPos": {"x": 0, "y": 0, "w": w, "h": h},
         "datasource": SOURCE,
-        "targets": lettered(queries),
+        "targets": [{**q, "refId": chr(ord("A") + i)} for i, q in enumerate(queries)],
         "fieldConfig": {"defaults": {"unit": unit, **defaults, "noValue": empty}, "overrides": list(overrides)},
         "options": options or {},
     }
-    if transformations:
-        found["transformations"] = list(transformations)
-    return found
+    return {**made, "transformations": list(transformations)} if transformations else made
 
 
 _LAST: Json = {"calcs": ["lastNotNull"], "fields": "", "values": False}
+_TOOLTIP = {"mode": "multi", "sort": "desc"}
 
 
-def stat(
-    title: str,
-    text: str,
-    queries: Json | Sequence[Json],
-    *,
-    w: int = 4,
-    h: int = 4,
-    show: str = "value",
-    spark: bool = False,
-    coloured: str = "value",
-    **more: Any,
-) -> Json:
+def _legend(calcs: Sequence[str] = ()) -> Json:
+    return {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": list(calcs)}
+
+
+def stat(*args: Any, show: str = "value", spark: bool = False, coloured: str = "value", **more: Any) -> Json:
     """One or a few numbers. `show`: value, name, value_and_name."""
     options = {
         "reduceOptions": _LAST,
@@ -164,62 +168,36 @@ def stat(
         "textMode": show,
         "justifyMode": "center",
     }
-    more.setdefault("thresholds", PLAIN)
-    return panel(
-        "stat", title, text, [queries] if isinstance(queries, dict) else queries, w=w, h=h, options=options, **more
-    )
+    return panel("stat", *args, options=options, **{"thresholds": PLAIN, **more})
 
 
 def curve(
-    title: str,
-    text: str,
-    queries: Json | Sequence[Json],
-    *,
-    w: int = 12,
-    h: int = 8,
+    *args: Any,
     stacked: bool = False,
-    legend: str = "list",
-    right: bool = False,
-    custom: Json | None = None,
-    calcs: Sequence[str] = ("lastNotNull",),
+    stepped: bool = False,
     at_least: float = 0,
+    custom: Json | None = None,
     **more: Any,
 ) -> Json:
-    """Lines over time. The axis reaches up to `at_least`."""
-    look: Json = {"lineWidth": 2, "fillOpacity": 0, "spanNulls": False, "showPoints": "never", **(custom or {})}
+    """Lines over time; `stepped` if they change only now and then. The axis reaches up to `at_least`."""
+    look: Json = {"lineWidth": 2, "fillOpacity": 0, "spanNulls": False, "showPoints": "never"}
+    if stepped:
+        look["lineInterpolation"] = "stepAfter"
     if at_least:
         look["axisSoftMax"] = at_least
     if stacked:
         look |= {"stacking": {"mode": "normal", "group": "A"}, "fillOpacity": 40, "lineWidth": 1}
-    options = {
-        "legend": {
-            "displayMode": legend,
-            "placement": "right" if right else "bottom",
-            "showLegend": True,
-            "calcs": list(calcs),
-        },
-        "tooltip": {"mode": "multi", "sort": "desc"},
-    }
-    return panel(
-        "timeseries",
-        title,
-        text,
-        [queries] if isinstance(queries, dict) else queries,
-        w=w,
-        h=h,
-        options=options,
-        custom=look,
-        **more,
-    )
+    options = {"legend": _legend(["lastNotNull"]), "tooltip": _TOOLTIP}
+    return panel("timeseries", *args, options=options, custom={**look, **(custom or {})}, **more)
 
 
 def stepped(*args: Any, **more: Any) -> Json:
     """Lines that change only now and then."""
-    return curve(*args, custom={"lineInterpolation": "stepAfter"}, **more)
+    return curve(*args, stepped=True, **more)
 
 
-def bars(title: str, text: str, queries: Json | Sequence[Json], *, w: int = 8, h: int = 8, **more: Any) -> Json:
-    """One horizontal bar a series, as of now."""
+def bars(*args: Any, **more: Any) -> Json:
+    """One horizontal bar per series, as of now."""
     options = {
         "reduceOptions": _LAST,
         "orientation": "horizontal",
@@ -231,125 +209,75 @@ def bars(title: str, text: str, queries: Json | Sequence[Json], *, w: int = 8, h
         "sizing": "auto",
         "text": {"titleSize": 14, "valueSize": 18},
     }
-    more.setdefault("thresholds", PLAIN)
-    return panel(
-        "bargauge", title, text, [queries] if isinstance(queries, dict) else queries, w=w, h=h, options=options, **more
-    )
+    return panel("bargauge", *args, options=options, **{"thresholds": PLAIN, **more})
 
 
-def columns(
-    title: str,
-    text: str,
-    by: str,
-    named: dict[str, str],
-    *,
-    w: int = 12,
-    h: int = 8,
-    colours: Sequence[str] = (),
-    **more: Any,
-) -> Json:
+def _value_names(names: Sequence[str]) -> list[str]:
+    """How Grafana calls the value columns of several table queries, or of a single one."""
+    return ["Value"] if len(names) == 1 else [f"Value #{chr(ord('A') + i)}" for i in range(len(names))]
+
+
+def _renamed(names: Sequence[str]) -> dict[str, str]:
+    only = {"Value #A": names[0]} if len(names) == 1 else {}
+    return {**dict(zip(_value_names(names), names, strict=True)), **only}
+
+
+def columns(title: str, text: str, by: str, named: dict[str, str], *, colours: Sequence[str] = (), **more: Any) -> Json:
     """Upright bars side by side, one group for each value of the label `by`; `named` gives queries by their names."""
-    queries = [query(expr, table=True) for expr in named.values()]
     exclude = {"Time": True} | {f"Time {i}": True for i in range(1, len(named) + 1)}
-    single = len(named) == 1
-    rename = {("Value" if single else f"Value #{chr(65 + i)}"): n for i, n in enumerate(named)}
-    if single:
-        rename["Value #A"] = next(iter(named))
     transformations = [
         {"id": "joinByField", "options": {"byField": by, "mode": "outer"}},
         {"id": "sortBy", "options": {"fields": {}, "sort": [{"field": by, "desc": False}]}},
-        {"id": "organize", "options": {"excludeByName": exclude, "renameByName": rename, "indexByName": {}}},
+        {
+            "id": "organize",
+            "options": {"excludeByName": exclude, "renameByName": _renamed(list(named)), "indexByName": {}},
+        },
     ]
     options = {
-        "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []},
-        "tooltip": {"mode": "multi", "sort": "desc"},
+        "legend": _legend(),
+        "tooltip": _TOOLTIP,
         "xField": by,
         "orientation": "vertical",
         "showValue": "auto",
         "groupWidth": 0.7,
         "barWidth": 0.95,
     }
+    queries = [query(expr, table=True) for expr in named.values()]
     overrides = [override(n, color=fixed(c)) for n, c in zip(named, colours, strict=False)]
-    return panel(
-        "barchart",
-        title,
-        text,
-        queries,
-        w=w,
-        h=h,
-        options=options,
-        transformations=transformations,
-        overrides=overrides,
-        custom={"fillOpacity": 80},
-        **more,
-    )
+    more |= {"options": options, "transformations": transformations, "overrides": overrides}
+    return panel("barchart", title, text, queries, custom={"fillOpacity": 80}, **more)
 
 
 def table(
-    title: str,
-    text: str,
-    by: Sequence[str],
-    named: dict[str, str],
-    *,
-    w: int = 24,
-    h: int = 8,
-    first: Sequence[str] = (),
-    overrides: Sequence[Json] = (),
-    **more: Any,
+    title: str, text: str, by: Sequence[str], named: dict[str, str], *, first: Sequence[str] = (), **more: Any
 ) -> Json:
-    """One row for each value of the labels `by`, a column for each query."""
-    queries = [query(expr, table=True) for expr in named.values()]
-    single = len(named) == 1
-    values = ["Value" if single else f"Value #{chr(65 + i)}" for i in range(len(named))]
-    rename = dict(zip(values, named, strict=True)) | dict(zip(by, first or [b.capitalize() for b in by], strict=True))
-    if single:
-        rename["Value #A"] = next(iter(named))
-    order = {name: i for i, name in enumerate([*by, *values])}
-    transformations = [
-        {"id": "merge", "options": {}},
-        {"id": "organize", "options": {"excludeByName": {"Time": True}, "renameByName": rename, "indexByName": order}},
-    ]
-    options = {"showHeader": True, "cellHeight": "sm", "sortBy": [{"displayName": rename[by[0]], "desc": False}]}
-    custom = {"align": "auto", "minWidth": 70, "cellOptions": {"type": "auto"}}
-    return panel(
-        "table",
-        title,
-        text,
-        queries,
-        w=w,
-        h=h,
-        options=options,
-        transformations=transformations,
-        overrides=overrides,
-        custom=custom,
-        **more,
-    )
+    """One row for each value of the labels `by`, a column for each query; `first` names the label columns."""
+    names = list(named)
+    rename = _renamed(names) | dict(zip(by, first or [b.capitalize() for b in by], strict=True))
+    organize = {
+        "excludeByName": {"Time": True},
+        "renameByName": rename,
+        "indexByName": {name: i for i, name in enumerate([*by, *_value_names(names)])},
+    }
+    more |= {
+        "options": {"showHeader": True, "cellHeight": "sm", "sortBy": [{"displayName": rename[by[0]], "desc": False}]},
+        "transformations": [{"id": "merge", "options": {}}, {"id": "organize", "options": organize}],
+        "custom": {"align": "auto", "minWidth": 70, "cellOptions": {"type": "auto"}},
+    }
+    return panel("table", title, text, [query(expr, table=True) for expr in named.values()], **more)
 
 
-def timeline(
-    title: str, text: str, queries: Json, mappings: list[Json], *, w: int = 12, h: int = 8, empty: str = NO_HUB
-) -> Json:
-    """States over time, one line a series."""
+def timeline(*args: Any, **more: Any) -> Json:
+    """States over time, one line per series."""
     options = {
-        "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []},
-        "tooltip": {"mode": "multi", "sort": "desc"},
+        "legend": _legend(),
+        "tooltip": _TOOLTIP,
         "showValue": "never",
         "mergeValues": True,
         "rowHeight": 0.85,
         "alignValue": "left",
     }
-    return panel(
-        "state-timeline",
-        title,
-        text,
-        [queries],
-        w=w,
-        h=h,
-        options=options,
-        mappings=mappings,
-        empty=empty,
-        custom={"fillOpacity": 80, "lineWidth": 0},
-    )
+    return panel("state-timeline", *args, options=options, custom={"fillOpacity": 80, "lineWidth": 0}, **more)
 
 
 def row(title: str) -> Json:
@@ -365,7 +293,7 @@ def row(title: str) -> Json:
 
 def variable(name: str, label: str, expr: str, *, first: str = "") -> Json:
     """A choice from a label's values."""
-    found: Json = {
+    made: Json = {
         "name": name,
         "label": label,
         "type": "query",
@@ -380,9 +308,7 @@ def variable(name: str, label: str, expr: str, *, first: str = "") -> Json:
         "regex": "",
         "options": [],
     }
-    if first:
-        found["current"] = {"text": first, "value": first}
-    return found
+    return {**made, "current": {"text": first, "value": first}} if first else made
 
 
 def choice(name: str, label: str, values: Sequence[str], first: str) -> Json:
@@ -398,7 +324,7 @@ def choice(name: str, label: str, values: Sequence[str], first: str) -> Json:
     }
 
 
-def _marks(name: str, colour: str, expr: str, title: str, text: str) -> Json:
+def _marks(name: str, colour: str, expr: str, title: str, text: str = "") -> Json:
     """Annotations at times that are a metric's values."""
     return {
         "name": name,
@@ -415,42 +341,40 @@ def _marks(name: str, colour: str, expr: str, title: str, text: str) -> Json:
 
 
 MARKS = [
-    _marks("Runs", "blue", "max by (run) (embryofl_run_started_timestamp_seconds)", "{{run}} began", ""),
+    _marks("Runs", "blue", "max by (run) (embryofl_run_started_timestamp_seconds)", "{{run}} started"),
     _marks(
-        "Refusals",
+        "Rejected replies",
         "red",
         "max by (clinic, reason) (embryofl_clinic_refusal_timestamp_seconds)",
-        "{{clinic}}: answer not taken",
+        "{{clinic}}: reply rejected",
         "{{reason}}",
     ),
-    _marks("Restarts", "orange", "max(embryofl_hub_start_timestamp_seconds)", "the hub started", ""),
+    _marks("Restarts", "orange", "max(embryofl_hub_start_timestamp_seconds)", "the hub started"),
 ]
+LINK = {
+    "type": "dashboards",
+    "title": "EmbryoFL",
+    "tags": ["embryofl"],
+    "asDropdown": False,
+    "icon": "external link",
+    "includeVars": False,
+    "keepTime": True,
+    "targetBlank": False,
+    "tooltip": "",
+    "url": "",
+}
 
 
 def page(uid: str, title: str, text: str, panels: Sequence[Json], variables: Sequence[Json] = ()) -> Json:
     """A dashboard: panels in reading order, from left to right until a line of 24 columns is full."""
     x = y = height = 0
     placed = []
-    for number, found in enumerate(panels, 1):
-        width = found["gridPos"]["w"]
-        if x + width > 24:
+    for number, made in enumerate(panels, 1):
+        size = made["gridPos"]
+        if x + size["w"] > 24:
             x, y, height = 0, y + height, 0
-        placed.append({"id": number, **found, "gridPos": {**found["gridPos"], "x": x, "y": y}})
-        x, height = x + width, max(height, found["gridPos"]["h"])
-    links = [
-        {
-            "type": "dashboards",
-            "title": "EmbryoFL",
-            "tags": ["embryofl"],
-            "asDropdown": False,
-            "icon": "external link",
-            "includeVars": False,
-            "keepTime": True,
-            "targetBlank": False,
-            "tooltip": "",
-            "url": "",
-        }
-    ]
+        placed.append({"id": number, **made, "gridPos": {**size, "x": x, "y": y}})
+        x, height = x + size["w"], max(height, size["h"])
     return {
         "uid": uid,
         "title": title,
@@ -465,7 +389,7 @@ def page(uid: str, title: str, text: str, panels: Sequence[Json], variables: Seq
         "time": {"from": "now-1h", "to": "now"},
         "timepicker": {},
         "annotations": {"list": MARKS},
-        "links": links,
+        "links": [LINK],
         "templating": {"list": list(variables)},
         "panels": placed,
     }

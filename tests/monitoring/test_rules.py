@@ -1,10 +1,10 @@
 """Prometheus' own tool accepts configuration and rules, and every alert fires when it should and not otherwise."""
 
-import importlib.util
 import re
 import shutil
 import subprocess
 
+import panels
 import pytest
 
 from embryofl import states
@@ -71,9 +71,6 @@ def test_every_alert_gives_advice(root):
 
 def test_every_reason_for_a_rejection_has_a_description_and_advice(root):
     """On the dashboards, and in the document's table."""
-    spec = importlib.util.spec_from_file_location("panels", root / "grafana" / "panels.py")
-    panels = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(panels)
     document = (root / "docs" / "monitoring.md").read_text().partition("### UpdateRefused")[2].partition("\n### ")[0]
     advised = {name for row in re.findall(r"^\| (`.*?) \|", document, re.M) for name in re.findall(r"`(\w+)`", row)}
     code = "\n".join(p.read_text() for p in (root / "services" / "server" / "embryofl_server").rglob("*.py"))
