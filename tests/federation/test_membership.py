@@ -123,7 +123,7 @@ def test_a_clinic_sees_how_it_stands_and_leaves_by_itself(federation, guest):
     last = json.loads((federation.place.clinic("guest-2") / "sent.jsonl").read_text().splitlines()[-1])
     assert last["kind"] == "leaving" and last["bytes"] > 200  # the clinic's own record says so, too
     again = command(federation, "guest-2", "leave", "--yes")
-    assert again.returncode == 2 and "left already" in again.stderr and "Traceback" not in again.stderr
+    assert again.returncode == 2 and "already left" in again.stderr and "Traceback" not in again.stderr
     assert all(online(federation, f"clinic-{i}") for i in (1, 2, 3))
 
 

@@ -1,6 +1,5 @@
 """A run's `results.json` as text for a terminal."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from embryofl.errors import UserError
 from embryofl_server.cli.text import table
 from embryofl_server.report.numbers import clinic_label, day_label, figure, number, signed, spread
 from embryofl_server.runs.log import Runs
+from embryofl_server.runs.view import RunView
 
 CURVE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 """Threshold probabilities of the decision curve that are printed."""
@@ -32,9 +32,7 @@ def read_results(state_dir: Path, run: str = "") -> Results:
     runs = Runs(state_dir / "runs")
     candidates = [runs.get(run)] if run else runs.all()
     for candidate in reversed(candidates):
-        file = candidate.folder / "results.json"
-        if file.exists():
-            results: Results = json.loads(file.read_text())
+        if results := RunView(candidate).results():
             return results
     if run:
         raise UserError(f"{run} has no results: it is {candidates[0].state['state']}. {_WHEN}")

@@ -3,13 +3,13 @@
 Only runs that finished before this one was created count, so that a report that is written again stays the same.
 """
 
-import json
 import logging
 import statistics
 import time
 from typing import Any
 
 from embryofl_server.runs.log import Run, Runs
+from embryofl_server.runs.view import RunView
 
 log = logging.getLogger("embryofl.report")
 
@@ -26,9 +26,9 @@ def earlier_results(run: Run) -> list[Results]:
     before = [r for r in Runs(run.folder.parent).all() if r.name < run.name and r.state["state"] == "finished"]
     for one in before[-MOST_RUNS:]:
         try:
-            results = json.loads((one.folder / "results.json").read_text())
+            results = RunView(one).results()
             across_runs(results, [])  # damaged?
-        except (OSError, ValueError, KeyError, TypeError) as exc:
+        except (OSError, KeyError, TypeError) as exc:
             log.warning(
                 "%s: results.json cannot be read (%s): excluded next to %s", one.name, type(exc).__name__, run.name
             )

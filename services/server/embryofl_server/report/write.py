@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from embryofl.files import write_atomic
 from embryofl_server.members.store import Clinic
 from embryofl_server.report import pages
 from embryofl_server.report.across import earlier_results
@@ -40,4 +39,4 @@ def write_report(
         files[f"{name}.md"] = pages.markdown(card)
         files[f"{name}.html"] = pages.html(card, shown)
     for name, text in files.items():
-        write_atomic(run.folder / name, text.encode())
+        run.write(name, text)
