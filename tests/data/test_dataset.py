@@ -80,7 +80,7 @@ def test_too_few_is_refused_with_counts_and_reasons(make_clinic, tmp_path):
     (root / "images/000.png").write_text("no image")
     with pytest.raises(DataError) as error:
         load_clinic_data(root, tmp_path / "cache", 16)
-    for part in ("training examples remain", "of class 1", "At least 20", "1 unreadable", "23 labelled"):
+    for part in ("11 training embryos", "with label 1", "at least 20", "1 unreadable", "23 labelled"):
         assert part in str(error.value)
 
 
@@ -113,5 +113,5 @@ def test_many_images_of_few_embryos_are_not_enough(make_clinic, tmp_path):
     load_clinic_data(root, tmp_path / "cache", 16)
     one_a_patient = [f"{image},{label},{patient},{patient}-{label},5" for image, label, patient, _, _ in cells]
     (root / "labels.csv").write_text("\n".join([header, *one_a_patient]))
-    with pytest.raises(DataError, match="training examples remain"):
+    with pytest.raises(DataError, match="18 training embryos"):
         load_clinic_data(root, tmp_path / "cache", 16)

@@ -190,7 +190,7 @@ def test_one_folder_per_clinic_is_taken_as_it_is(tmp_path):
         assert read_folder(folder).images == read_folder(tmp_path / "source" / name).images
     described = json.loads((tmp_path / "out" / "divide.json").read_text())
     assert [clinic["name"] for clinic in described["clinics"]] == ["clinic-2", "clinic-10", "north"]
-    with pytest.raises(DataError, match="3 clinics .*2 clinics were asked for"):
+    with pytest.raises(DataError, match="3 clinics .*2 clinics were requested"):
         divide_folder(tmp_path / "source", tmp_path / "other", 2, log=quiet)
 
 
@@ -199,7 +199,7 @@ def test_image_in_two_clinics_is_warned_of(tmp_path):
         make(tmp_path / "source" / name, patients=5)
     lines: list[str] = []
     divide_folder(tmp_path / "source", tmp_path / "out", 2, log=lines.append)
-    assert any("15 image(s) lie in more than one clinic" in line for line in lines)
+    assert any("15 image(s) are in more than one clinic" in line for line in lines)
 
 
 def test_sub_folder_that_is_no_clinic_is_named(tmp_path):
@@ -229,7 +229,7 @@ def test_left_out_images_are_told_not_divided(source, tmp_path):
 def test_output_in_or_around_the_source_is_refused(source, where):
     out = {"inside": source / "out", "same": source, "around": source.parent}[where]
     before = tree(source)
-    with pytest.raises(UserError, match="lie in one another"):
+    with pytest.raises(UserError, match="contain one another"):
         divide_folder(source, out, 2, log=quiet)
     assert tree(source) == before
 

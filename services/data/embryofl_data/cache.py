@@ -1,18 +1,17 @@
 """Decoded images on disk, so that no epoch and no second start decodes a file twice.
 
-Below the cache folder lie, for one data folder and image size:
+The cache folder holds, for one data folder and image size:
 
 - `<size>px-<folder>.json`: the index: for each file its size, modification time, SHA-256 and row, or why it has none;
-- `<size>px-<folder>-<content>.u8`: raw uint8 (n, size, size, 3), one row a content, memory-mapped.
+- `<size>px-<folder>-<content>.u8`: raw uint8 (n, size, size, 3), one row per content, memory-mapped.
 
-A file whose size and time are as in the index is not opened. Otherwise it is hashed, and only content that was not
-seen before (by this decode version) is decoded; all other rows are copied. The pixels are written beside the old ones
-and renamed, then the index is replaced, so that a kill at any time leaves the old state or the new one. A lock makes a
-second process wait and then find the work done. A damaged index is rebuilt.
+A file whose size and time are as in the index is not opened. Otherwise it is hashed, and only new content (for this
+decode version) is decoded; all other rows are copied. The pixels are written to a new file, then the index is replaced,
+so that a kill at any time leaves the old state or the new one. A lock makes a second process wait and then find the work
+done. A damaged index is rebuilt.
 """
 
 import contextlib
-import errno
 import fcntl
 import hashlib
 import os
@@ -28,11 +27,12 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from embryofl.errors import UserError
+from embryofl.files import write_atomic
+from embryofl_data.output import NO_SPACE
 from embryofl_data.reading.decode import DECODE_VERSION
-from embryofl_data.reading.scan import FileInfo, Known, Scanned, scan_files
+from embryofl_data.reading.scan import FileInfo, Known, scan_files
 
 Progress = Callable[[int, int], None]
-NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class _Index(BaseModel):
@@ -72,18 +72,14 @@ class DecodedCache:
 def open_cache(
     root: Path, files: Sequence[str], cache_dir: Path, image_size: int, progress: Progress | None = None
 ) -> DecodedCache:
-    """Open the cache of a data folder, decoding what is not in it yet.
+    """Open the cache of a data folder, decoding to squares of `image_size` pixels what is not in it yet.
 
     Parameters
     ----------
-    root : Path
-        The data folder.
     files : sequence of str
-        Files relative to it. Others that the cache holds are kept as long as they are unchanged.
+        Relative to `root`. Others that the cache holds are kept as long as they are unchanged.
     cache_dir : Path
         Created when missing. May be shared by folders and image sizes.
-    image_size : int
-        Side of the decoded square in pixels.
     progress : callable, optional
         Called with (done, total) files.
 
@@ -103,7 +99,7 @@ def open_cache(
             raise _no_space(cache_dir, len(wanted) * image_size * image_size * 3) from error
         raise UserError(
             f"The cache folder {cache_dir} cannot be written ({error.strerror or error}). Expected a folder of its own "
-            "that the user who runs this may write to: change its owner or name another."
+            "that the user who runs this may write to. Change its owner or name another."
         ) from error
 
 
@@ -137,13 +133,12 @@ def _build(
     known: Known,
     progress: Progress | None,
 ) -> tuple[_Index, int]:
-    """Write pixels and index anew: known content is copied row by row, the rest decoded."""
+    """Write new pixels and index: known content is copied row by row, the rest decoded."""
     old_pixels = _map(cache_dir / old.pixels, len(old.rows), size) if old else None
     rows: dict[str, int] = {}
     infos: dict[str, FileInfo] = {}
     decoded = 0
     with _replacing(cache_dir, stem) as (handle, temporary):
-        scanned: Scanned
         for done, scanned in enumerate(scan_files(root, files, size, known), 1):
             info = scanned.info
             infos[info.file] = info
@@ -165,11 +160,7 @@ def _build(
         name = f"{stem}-{content}.u8"
         temporary.replace(cache_dir / name)
     index = _Index(version=DECODE_VERSION, image_size=size, pixels=name, rows=rows, files=infos)
-    with _replacing(cache_dir, stem) as (handle, temporary):
-        handle.write(index.model_dump_json().encode())
-        handle.flush()
-        os.fsync(handle.fileno())
-        temporary.replace(cache_dir / f"{stem}.json")
+    write_atomic(cache_dir / f"{stem}.json", index.model_dump_json().encode(), 0o600)  # it names files
     return index, decoded
 
 
@@ -191,7 +182,7 @@ def _read_index(cache_dir: Path, stem: str, size: int) -> _Index | None:
     try:
         index = _Index.model_validate_json((cache_dir / f"{stem}.json").read_bytes())
         path = cache_dir / index.pixels
-        whole = path.parent == cache_dir and path.stat().st_size == len(index.rows) * size * size * 3
+        complete = path.parent == cache_dir and path.stat().st_size == len(index.rows) * size * size * 3
     except (OSError, ValidationError, ValueError):
         return None
     consistent = (
@@ -200,7 +191,7 @@ def _read_index(cache_dir: Path, stem: str, size: int) -> _Index | None:
         and sorted(index.rows.values()) == list(range(len(index.rows)))
         and all(info.sha256 in index.rows for info in index.files.values() if info.usable)
     )
-    return index if whole and consistent else None
+    return index if complete and consistent else None
 
 
 @contextlib.contextmanager
@@ -217,9 +208,9 @@ def _replacing(folder: Path, stem: str) -> Iterator[tuple[IO[bytes], Path]]:
 
 @contextlib.contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock; the kernel frees it when the process ends, however it ends."""
+    """Hold an exclusive lock; the kernel releases it however the process ends."""
     with path.open("ab") as handle:
-        # Some network file systems have no locks; writes are atomic there too, work may be done twice.
+        # Some network file systems have no locks: writes are atomic there too, but work may be done twice.
         with contextlib.suppress(OSError):
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
@@ -227,7 +218,7 @@ def _lock(path: Path) -> Iterator[None]:
 
 def _sweep(cache_dir: Path, stem: str, keep: str) -> None:
     """Remove pixel files and temporary files that no index names any more (readers keep their maps)."""
-    for path in cache_dir.glob(f"{stem}-*"):
+    for path in (*cache_dir.glob(f"{stem}-*"), *cache_dir.glob(f".{stem}.*")):
         if path.name != keep:
             path.unlink(missing_ok=True)
 

@@ -1,7 +1,7 @@
 """A clinic's examples, ready to train: folder read, images decoded, patients split."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,13 +21,13 @@ MIN_TRAIN = 20
 
 @dataclass(frozen=True)
 class ImageExamples:
-    """Labelled images of one side of the split; several may be views of one embryo.
+    """Labelled images of one of the three splits; several may be views of one embryo.
 
     Attributes
     ----------
     pixels : numpy.ndarray
-        uint8 (m, s, s, 3), memory-mapped and shared by all sides: take `pixels[rows[i]]`. Or float32 (m, d): embeddings
-        in their place, see `embryofl_data.embeddings`.
+        uint8 (m, s, s, 3), memory-mapped and shared by all splits: take `pixels[rows[i]]`. Or float32 (m, d):
+        embeddings instead, see `embryofl_data.embeddings`.
     rows : numpy.ndarray
         int64 (n,), rows of `pixels`.
     labels : numpy.ndarray
@@ -35,15 +35,14 @@ class ImageExamples:
     days : numpy.ndarray
         int64 (n,), 0 where unknown.
     embryos : numpy.ndarray
-        int64 (n,), number of the embryo that an image shows, from 0 without gaps: images of one embryo, day and label are
-        views of it.
+        int64 (n,), number of the embryo in an image, from 0 without gaps: images of one embryo, day and label are views.
     groups : numpy.ndarray
-        int64 (n,), number of the patient (else embryo, else image) that an image belongs to, from 0 without gaps: what an
-        interval by patient resamples.
+        int64 (n,), number of the patient (else embryo, else image), from 0 without gaps: what an interval by patient
+        resamples.
     cohorts : numpy.ndarray or None
-        int64 (n,), number of the patient whose embryo an image shows; -1 where it is not known. None: of none it is.
+        int64 (n,), number of the patient; -1 where it is unknown. None: unknown for all.
     grades : numpy.ndarray or None
-        float32 (n, STEPS), steps of the Gardner grades (`embryofl.gardner`), NaN where not known. None: of none it is.
+        float32 (n, STEPS), steps of the Gardner grades (`embryofl.gardner`), NaN where unknown. None: unknown for all.
     """
 
     pixels: npt.NDArray[np.uint8] | npt.NDArray[np.float32]
@@ -89,7 +88,7 @@ def _pooled_cohorts(parts: Sequence[ImageExamples]) -> npt.NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class ClinicData:
-    """What a clinic trains and evaluates on. `folder` holds the images that can be used and all problems."""
+    """What a clinic trains and evaluates on. `folder` holds the usable images and all problems."""
 
     folder: DataFolder
     image_size: int
@@ -101,25 +100,14 @@ class ClinicData:
 def load_clinic_data(
     root: Path, cache_dir: Path, image_size: int, split_seed: int = 0, progress: Progress | None = None
 ) -> ClinicData:
-    """Read, decode and split a clinic's folder.
+    """Read, decode and split a clinic's folder, which is only read; files of the same content stay in one split.
 
-    Parameters
-    ----------
-    root : Path
-        Data folder, only read.
-    cache_dir : Path
-        Where decoded images are kept.
-    image_size : int
-        Side of the decoded square in pixels.
-    split_seed : int (default: 0)
-        Seed of the split by patient. Files of the same content stay on one side.
-    progress : callable, optional
-        Called with (done, total) files while decoding.
+    Images are decoded to squares of `image_size` pixels and kept in `cache_dir`.
 
     Raises
     ------
     DataError
-        When the folder cannot be read, or when it is not enough to train: see `refusal`.
+        When the folder cannot be read, or is not enough to train: see `split_to_train`.
     UserError
         When the cache cannot be written.
     """
@@ -145,49 +133,50 @@ def split_to_train(folder: DataFolder, links: Sequence[str], split_seed: int) ->
     """
     images = folder.images
     labels = Counter(image.label for image in images if image.label is not None)
-    left_out = _left_out(folder)
+    skipped = _skipped(folder)
     if not labels:
         raise DataError(
-            f"None of the {len(images)} usable images in {folder.root} has a label{left_out}. At least {MIN_TRAIN} "
-            "training examples of both classes are needed: fill in the column label of labels.csv with 1 and 0."
+            f"None of the {len(images)} usable images in {folder.root} has a label{skipped}. Expected at least {MIN_TRAIN} "
+            "training embryos, of both classes. Fill in the column label of labels.csv with 1 and 0."
         )
     if len(labels) == 1:
         raise DataError(
-            f"All {labels.total()} labelled images in {folder.root} have the label {next(iter(labels))}{left_out}. "
-            "Both 1 and 0 are needed to train: add images of the other class, or check the column label."
+            f"All {labels.total()} labelled images in {folder.root} have the label {next(iter(labels))}{skipped}. "
+            "Expected both 1 and 0. Add images of the other class, or check the column label."
         )
     sides = split_by_patient(images, split_seed, links=links)
     train = Counter({images[index].unit: images[index].label for index in sides["train"]}.values())
     if train.total() < MIN_TRAIN or len(train) < 2:
         raise DataError(
-            f"{train.total()} training examples remain in {folder.root} ({train[1]} of class 1, {train[0]} of class "
-            f"0), out of {labels.total()} labelled images, after whole patients were set aside for validation "
-            f"({len(sides['validation'])}) and test ({len(sides['test'])}){left_out}. At least {MIN_TRAIN} with both "
-            "classes are needed: add labelled patients."
+            f"{folder.root} has {train.total()} training embryos ({train[1]} with label 1, {train[0]} with label 0) out of "
+            f"{labels.total()} labelled images; validation patients have {len(sides['validation'])} images and test "
+            f"patients {len(sides['test'])}{skipped}. Expected at least {MIN_TRAIN} training embryos, of both classes. Add "
+            "labelled patients."
         )
     return sides
 
 
-def _left_out(folder: DataFolder) -> str:
-    """`; left out were: 3 unreadable, 1 missing`, or nothing."""
+def _skipped(folder: DataFolder) -> str:
+    """`; skipped: 3 unreadable, 1 missing`, or nothing."""
     kinds = Counter(problem.kind for problem in folder.problems if problem.leaves_out)
     listed = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in kinds.most_common())
-    return f"; left out were: {listed}" if listed else ""
+    return f"; skipped: {listed}" if listed else ""
 
 
 def _examples(cache: DecodedCache, images: Sequence[EmbryoImage]) -> ImageExamples:
-    numbers: dict[tuple[object, ...], int] = {}
-    patients: dict[str, int] = {}
-    groups: dict[str, int] = {}
     return ImageExamples(
         cache.pixels,
         np.array([cache.rows[image.file] for image in images], np.int64),
         np.array([image.label for image in images], np.int64),
         np.array([image.day or 0 for image in images], np.int64),
-        np.array([numbers.setdefault(image.unit, len(numbers)) for image in images], np.int64),
-        np.array([groups.setdefault(image.group, len(groups)) for image in images], np.int64),
-        np.array(
-            [patients.setdefault(image.patient, len(patients)) if image.patient else -1 for image in images], np.int64
-        ),
+        _numbers([image.unit for image in images]),
+        _numbers([image.group for image in images]),
+        _numbers([image.patient or None for image in images]),
         np.array([steps_of(image.expansion, image.icm, image.te) for image in images], np.float32).reshape(-1, STEPS),
     )
+
+
+def _numbers(names: Sequence[Hashable]) -> npt.NDArray[np.int64]:
+    """Numbers of names in the order of their first appearance, -1 for None."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([-1 if name is None else numbers.setdefault(name, len(numbers)) for name in names], np.int64)

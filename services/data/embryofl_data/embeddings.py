@@ -1,31 +1,27 @@
-"""Embeddings of decoded images on disk: what a frozen backbone makes of an image is computed once.
+"""Embeddings of decoded images on disk, so that the output of a frozen backbone is computed once per image.
 
-Beside a cache's pixels `<size>px-<folder>-<content>.u8` lies `embeddings-<name>-<size>px-<folder>-<content>.npy`, float32
-(n, d), a row for each row of pixels. Other content has another name, so that a file is right or not there.
+Next to a cache's pixels `<size>px-<folder>-<content>.u8` is `embeddings-<name>-<size>px-<folder>-<content>.npy`, float32
+(n, d), a row for each row of pixels. Other content has another name, so that a file is valid or missing.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from embryofl.files import atomic
 from embryofl_data.dataset import ClinicData, ImageExamples
-
-if TYPE_CHECKING:
-    import torch
 
 BATCH = 32
 
 
 @runtime_checkable
 class Embedder(Protocol):
-    """A model that takes embeddings in the place of images."""
+    """A model that takes embeddings instead of images."""
 
     EMBEDDING: str
     """Names what `embed` computes: embeddings of different names must not be mixed."""
@@ -37,17 +33,10 @@ class Embedder(Protocol):
 def with_embeddings(
     data: ClinicData, model: Embedder, device: str, progress: Callable[[int, int], None] | None = None
 ) -> ClinicData:
-    """The same examples with embeddings, float32 (m, d), in the place of pixels, uint8 (m, s, s, 3).
+    """The same examples with embeddings, float32 (m, d), instead of pixels, uint8 (m, s, s, 3).
 
-    Parameters
-    ----------
-    data : ClinicData
-        As `load_clinic_data` gives it: its pixels are a memory map of a file in the cache.
-    model : Embedder
-    device : str
-        Where to compute them.
-    progress : callable, optional
-        Called with (done, total) images while computing.
+    The pixels of `data` must be a memory map of a file in the cache, as `load_clinic_data` gives them. `progress` is
+    called with (done, total) images.
 
     Raises
     ------
@@ -73,17 +62,15 @@ def with_embeddings(
 
 def _read(path: Path, rows: int) -> npt.NDArray[np.float32] | None:
     try:
-        found: npt.NDArray[np.float32] = np.load(path, allow_pickle=False)
+        stored: npt.NDArray[np.float32] = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
-    return found if found.dtype == np.float32 and found.ndim == 2 and len(found) == rows else None
+    return stored if stored.dtype == np.float32 and stored.ndim == 2 and len(stored) == rows else None
 
 
 def _compute(
     pixels: npt.NDArray[Any], model: Embedder, device: str, progress: Callable[[int, int], None] | None
 ) -> npt.NDArray[np.float32]:
-    import torch
-
     parts = []
     with torch.inference_mode():
         for at in range(0, len(pixels), BATCH):

@@ -1,53 +1,54 @@
-"""What the job tells while it works: a bar for a person at a terminal, plain lines for a log."""
+"""Progress of a job on standard error: a bar for a person at a terminal, plain lines for a log."""
 
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, ProgressColumn, TextColumn, TransferSpeedColumn
+
 
 class ProgressPrinter:
-    """Messages on one stream, standard error by default."""
+    """Messages and progress on one stream, standard error by default."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self.stream = sys.stderr if stream is None else stream
 
     def line(self, text: str) -> None:
-        """Say one line."""
+        """Print one line."""
         print(text, file=self.stream, flush=True)
 
     @contextmanager
     def receiving(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
-        """Show bytes as they come, `total` being -1 where it is not known; nothing in a log."""
+        """Show bytes as they arrive, `total` being -1 where it is unknown; nothing in a log."""
         if not self.stream.isatty():
             yield lambda step: None
             return
-        from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-        with Progress(*columns, console=Console(file=self.stream), transient=True) as bar:
-            task = bar.add_task(what, total=total if total >= 0 else None)
-            yield lambda step: bar.update(task, advance=step)
+        with self._bar(what, total if total >= 0 else None, *columns) as on_step:
+            yield on_step
 
     @contextmanager
     def counting(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
-        """Count up to `total`; call what is yielded with the number done since the last call."""
+        """Count images up to `total`; call what is yielded with the number done since the last call."""
         if self.stream.isatty():
-            from rich.console import Console
-            from rich.progress import Progress
-
-            with Progress(console=Console(file=self.stream), transient=True) as bar:
-                task = bar.add_task(what, total=total)
-                yield lambda step: bar.update(task, advance=step)
+            with self._bar(what, total) as on_step:
+                yield on_step
             return
-        done, told = 0, 0
+        done, quarters = 0, 0
 
         def advance(step: int) -> None:
-            nonlocal done, told
+            nonlocal done, quarters
             done += step
-            if (quarter := 4 * done // total) > told:
-                told = quarter
+            if (quarter := 4 * done // total) > quarters:
+                quarters = quarter
                 self.line(f"{what}: {done} of {total} images")
 
         yield advance
+
+    @contextmanager
+    def _bar(self, what: str, total: int | None, *columns: ProgressColumn) -> Iterator[Callable[[int], None]]:
+        with Progress(*columns, console=Console(file=self.stream), transient=True) as bar:
+            task = bar.add_task(what, total=total)
+            yield lambda step: bar.update(task, advance=step)

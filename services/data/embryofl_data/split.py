@@ -7,8 +7,10 @@ chi-square distance between the counts of a side and its targets. This is the gr
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,19 +20,12 @@ from embryofl.metrics import SMALLEST_COUNT
 from embryofl_data.reading.contract import EmbryoImage
 
 SIDES = ("train", "validation", "test")
+T = TypeVar("T", bound=Any)
 
 
 @dataclass(frozen=True)
 class Unit:
-    """Images that must stay together.
-
-    Attributes
-    ----------
-    key : str
-        First of the groups in the unit by name; unique.
-    members : tuple of int
-        Indices of its images, ascending.
-    """
+    """Images that must stay together: ascending indices `members`; `key` is the first of their groups by name."""
 
     key: str
     members: tuple[int, ...]
@@ -55,7 +50,7 @@ def split_by_patient(
         Shares of the labelled images; 0 leaves the side empty. The test side gets more of a class and day where its
         share would be too small to report (see `_targets`).
     links : sequence of str, optional
-        One key an image, such as the SHA-256 of its content. Groups that share a key other than "" stay together.
+        One key per image, such as the SHA-256 of its content. Groups that share a key other than "" stay together.
 
     Returns
     -------
@@ -80,34 +75,59 @@ def split_by_patient(
     shares = {side: share for side, share in shares.items() if share > 0}
     if len(units) < len(shares):
         raise DataError(
-            f"The {len(labelled)} labelled images belong to {len(units)} patient(s). At least {len(shares)} are "
-            f"needed, one each for {', '.join(shares)}, because one patient's embryos never stand on two sides. Add "
-            "patients; if there are more, check the columns patient and embryo of labels.csv."
+            f"The {len(labelled)} labelled images belong to {len(units)} patient(s). Expected at least {len(shares)}, one "
+            f"each for {', '.join(shares)}: a patient's embryos all stay in one split. Add patients; if there are more, "
+            "check the columns patient and embryo of labels.csv."
         )
     sides = assign(units, [stratum(image) for image in images], shares, seed)
     return {side: sorted(index for unit in sides.get(side, []) for index in unit.members) for side in SIDES}
 
 
-def join_groups(images: Sequence[EmbryoImage], links: Sequence[str] | None = None) -> list[Unit]:
-    """Join images into units by group and, transitively, by link; ordered by key."""
-    parents: dict[str, str] = {}
+class Groups(Generic[T]):
+    """Things joined into groups, pair by pair (union-find)."""
 
-    def find(node: str) -> str:
-        while parents.setdefault(node, node) != node:
-            parents[node] = parents[parents[node]]
-            node = parents[node]
+    def __init__(self, pairs: Iterable[tuple[T, T]] = ()) -> None:
+        self._parents: dict[T, T] = {}
+        self._sizes: dict[T, int] = {}
+        for first, second in pairs:
+            self.join(first, second)
+
+    def join(self, first: T, second: T) -> None:
+        """Put two things, and all that are joined to them, into one group."""
+        one, other = self.find(first), self.find(second)
+        if one != other:
+            self._sizes[one] = self._sizes.get(one, 1) + self._sizes.get(other, 1)
+            self._parents[other] = one
+
+    def find(self, node: T) -> T:
+        """The thing that stands for the group of another."""
+        while (parent := self._parents.setdefault(node, node)) != node:
+            self._parents[node] = node = self._parents[parent]
         return node
 
+    def size_of_both(self, first: T, second: T) -> int:
+        """Size of the group that holds both, 0 where they are in two."""
+        one = self.find(first)
+        return self._sizes.get(one, 1) if one == self.find(second) else 0
+
+    def members(self) -> list[tuple[T, ...]]:
+        """Groups of two and more, ascending."""
+        groups: dict[T, list[T]] = defaultdict(list)
+        for node in sorted(self._parents):
+            groups[self.find(node)].append(node)
+        return sorted(tuple(members) for members in groups.values() if len(members) > 1)
+
+
+def join_groups(images: Sequence[EmbryoImage], links: Sequence[str] | None = None) -> list[Unit]:
+    """Join images into units by group and, transitively, by link; ordered by key."""
+    groups: Groups[str] = Groups()
     for image, link in zip(images, links if links is not None else [""] * len(images), strict=True):
-        group = "group " + image.group
         if link:
-            parents[find("link " + link)] = find(group)
-        else:
-            find(group)
-    members: dict[str, list[int]] = {}
+            groups.join("group " + image.group, "link " + link)
+    members: dict[str, list[int]] = defaultdict(list)
     for index, image in enumerate(images):
-        members.setdefault(find("group " + image.group), []).append(index)
-    units = [Unit(min(images[index].group for index in found), tuple(found)) for found in members.values()]
+        members[groups.find("group " + image.group)].append(index)
+    units = [Unit(min(images[index].group for index in joined), tuple(joined)) for joined in members.values()]
     return sorted(units, key=lambda unit: unit.key)
 
 
@@ -121,7 +141,7 @@ def assign(
     units : sequence of Unit
         At least as many as sides.
     strata : sequence of (label, day)
-        One an image; label -1 is unlabelled, day -1 unknown.
+        One per image; label -1 is unlabelled, day -1 unknown.
     shares : mapping of str to float
         Sides to shares, which add up to 1. When both classes cannot be on every side, earlier sides get them first.
     seed : int
@@ -161,7 +181,7 @@ def _targets(shares: Mapping[str, float], totals: npt.NDArray[np.float64]) -> np
     """Images wanted on each side by stratum and in all, (sides, strata + 1), from the totals by stratum, (strata,).
 
     A test side of fewer than `SMALLEST_COUNT` embryos of a class and day could not be reported at all. So it gets that
-    many where they are no more than a third of what there is, at the expense of the training side.
+    many where they are at most a third of all, at the expense of the training side.
     """
     targets = np.outer(list(shares.values()), totals)
     names = list(shares)

@@ -14,7 +14,7 @@ import zipfile
 import pytest
 
 from embryofl.errors import UserError
-from embryofl_data.fetching import fetch
+from embryofl_data.fetching import drive, fetch
 from embryofl_data.progress import ProgressPrinter
 
 
@@ -171,7 +171,7 @@ def test_a_broken_download_goes_on_and_is_checked(publisher, fetching, tmp_path)
     assert (tmp_path / "Blastocyst_Dataset.zip").read_bytes() == content
     assert [headers.get("Range") for headers in publisher.asked("/f/1")] == [None, "bytes=100000-", "bytes=150000-"]
     assert not list(tmp_path.glob("*.part*"))
-    assert "checksum is right" in fetching.said.getvalue() and "embryofl-clinic import" in fetching.said.getvalue()
+    assert "checksum is correct" in fetching.said.getvalue() and "embryofl-clinic import" in fetching.said.getvalue()
 
 
 def test_an_interrupted_fetch_goes_on_in_another_process(publisher, fetching, tmp_path):
@@ -222,7 +222,7 @@ def test_nothing_is_fetched_without_consent(publisher, fetching, tmp_path):
 
 def test_what_is_not_as_published_is_not_kept(publisher, fetching, tmp_path):
     figshare(publisher, zipped(), md5="0" * 32)
-    with pytest.raises(UserError, match="not what was published"):
+    with pytest.raises(UserError, match="not as published"):
         fetching("kromp", tmp_path)
     assert not (tmp_path / "Blastocyst_Dataset.zip").exists() and not list(tmp_path.glob("*.part"))
 
@@ -230,7 +230,7 @@ def test_what_is_not_as_published_is_not_kept(publisher, fetching, tmp_path):
 def test_a_file_brought_by_hand_is_checked_too(publisher, fetching, tmp_path):
     figshare(publisher, zipped())
     (tmp_path / "Blastocyst_Dataset.zip").write_bytes(b"half of it")
-    with pytest.raises(UserError, match=r"10 bytes, published are.*after removing"):
+    with pytest.raises(UserError, match=r"10 bytes instead of.*after removing"):
         fetching("kromp", tmp_path)
 
 
@@ -278,7 +278,7 @@ def test_a_publisher_cannot_name_a_place(publisher, fetching, tmp_path, name):
     figshare(publisher, zipped())
     page = publisher.pages["/v2/articles/20123153"]
     publisher.pages["/v2/articles/20123153"] = page.replace(b"Blastocyst_Dataset.zip", json.dumps(name)[1:-1].encode())
-    with pytest.raises(UserError, match="not understood"):
+    with pytest.raises(UserError, match="cannot be read"):
         fetching("kromp", tmp_path / "out")
 
 
@@ -305,12 +305,12 @@ def test_kaggle_without_token_or_consent_to_its_rules(publisher, fetching, tmp_p
     for name in ("KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_API_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path / "none"))
-    with pytest.raises(UserError, match=r"(?s)no token.*Bring.*classification\.zip"):
+    with pytest.raises(UserError, match=r"(?s)No Kaggle token.*Download.*classification\.zip"):
         fetching("hungvuong", tmp_path / "out")
     (tmp_path / "none").mkdir()
     (tmp_path / "none/kaggle.json").write_text('{"username": "anna", "key": "sesame"}')
     publisher.pages[KAGGLE], publisher.status = b"", 403
-    with pytest.raises(UserError, match="answered 403: accept its rules") as error:
+    with pytest.raises(UserError, match="replied 403: accept its rules") as error:
         fetching("hungvuong", tmp_path / "out")
     assert "sesame" not in str(error.value)
 
@@ -322,11 +322,11 @@ def test_google_drive_goes_through_gdown(fetching, tmp_path, monkeypatch):
             file.write(zipped())
         return output
 
-    monkeypatch.setitem(sys.modules, "gdown", types.SimpleNamespace(download=download))
+    monkeypatch.setattr(drive, "gdown", types.SimpleNamespace(download=download))
     fetching("drive:abc", tmp_path / "a")
     assert zipfile.is_zipfile(tmp_path / "a/drive.zip")
-    monkeypatch.setitem(sys.modules, "gdown", None)
-    with pytest.raises(UserError, match="not installed.*put it into"):
+    monkeypatch.setattr(drive, "gdown", None)
+    with pytest.raises(UserError, match="not installed.*save it as"):
         fetching("drive:abc", tmp_path / "b")
 
 

@@ -66,10 +66,7 @@ def test_a_table_with_any_columns_and_words(german, tmp_path):
     assert {
         name.rsplit("/", 1)[-1]: (row["label"], row["patient"], row["day"]) for name, row in found.rows.items()
     } == {"a.png": ("1", "7", "5"), "b.png": ("0", "7", "5"), "c.png": ("", "8", "5"), "d.png": ("", "8", "3")}
-    assert found.manifest["unlabelled_because"] == {
-        "the label 'mittel' is not understood": 1,
-        "the source states no label": 1,
-    }
+    assert found.manifest["unlabelled_because"] == {"the label 'mittel' is unknown": 1, "the source states no label": 1}
     assert "contradict" in found.left_out("e.png") and "not in the table" in found.left_out("f.png")
     assert "leads out" in found.left_out("passwd.png") and "missing" in found.left_out("nowhere.png")
     assert (found.row("a.png")["expansion"], found.row("a.png")["icm"], found.row("a.png")["te"]) == ("4", "A", "B")
@@ -150,7 +147,7 @@ def test_time_lapse_export_takes_one_frame_a_well(tmp_path, name):
     assert len({row["embryo"] for row in found.rows.values()}) == 3
     assert len({row["patient"] for row in found.rows.values()}) == 1
     assert {row["label"] for row in found.rows.values()} == {""}
-    assert "no frame" in found.left_out("photo.jpg")
+    assert "not a frame" in found.left_out("photo.jpg")
 
 
 def test_time_lapse_export_with_focal_planes_and_labels(tmp_path):

@@ -190,7 +190,7 @@ def test_one_grade_means_another_label_under_another_rule(stork, tmp_path, rule,
     assert {row["embryo"]: row["label"] for row in found.rows.values()} == expected
 
 
-def test_saeedi_takes_pictures_and_no_outlines(tmp_path):
+def test_saeedi_imports_images_but_no_outlines(tmp_path):
     root = tree(
         tmp_path / "saeedi",
         {
@@ -208,7 +208,7 @@ def test_saeedi_takes_pictures_and_no_outlines(tmp_path):
         "Blast_PCRM_R14-0411a.BMP": "",
     }
     assert found.row("1201754 D5.BMP")["day"] == "5"
-    assert found.manifest["left_out_because"] == {"outline, no picture of an embryo": 2}
+    assert found.manifest["left_out_because"] == {"outline, not an image of an embryo": 2}
 
 
 @pytest.mark.parametrize("above", ["", "world-championship/"])

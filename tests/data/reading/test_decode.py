@@ -36,7 +36,7 @@ def refusal(data: bytes) -> str:
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_16_bit_grey_keeps_its_brightness_whatever_the_camera_depth(bits, kind):
     decoded = decode_image(encode(Image.fromarray(ramp(2**bits - 1, np.uint16)), kind), 32)
-    assert decoded.mode.startswith("I")
+    assert decoded.opened.mode.startswith("I")
     assert np.abs(decoded.pixels[..., 0].astype(int) - ramp(255, np.float64)).max() <= 1
 
 
@@ -101,7 +101,7 @@ def test_exif_orientation():
     exif = Image.Exif()
     exif[0x0112] = 6  # shown turned by 90 degrees: bright at the top
     decoded = decode_image(encode(image, "JPEG", exif=exif, quality=95), 32)
-    assert (decoded.width, decoded.height) == (16, 32)
+    assert (decoded.opened.width, decoded.opened.height) == (16, 32)
     assert decoded.pixels[4, 16, 0] > 200 and decoded.pixels[28, 16, 0] < 50
 
 
@@ -117,7 +117,7 @@ def test_animation_gives_its_first_frame_and_a_note(kind):
     frames = [Image.new("RGB", (32, 32), (shade, shade, shade)) for shade in (10, 200, 250)]
     decoded = decode_image(encode(frames[0], kind, save_all=True, append_images=frames[1:]), 32)
     assert np.abs(decoded.pixels.astype(int) - 10).max() <= 1
-    assert "3 frames" in decoded.note
+    assert "3 frames" in decoded.opened.note
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "GIF"])

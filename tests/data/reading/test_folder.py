@@ -239,7 +239,7 @@ def test_other_folders_are_refused_by_name(tmp_path, draw, folders):
 def test_table_one_level_deeper_is_pointed_out(tmp_path, draw):
     draw(tmp_path / "export" / "images" / "a.png", 1)
     write(tmp_path / "export", "image,label\nimages/a.png,1\n")
-    with pytest.raises(DataError, match="A table lies deeper, in export"):
+    with pytest.raises(DataError, match="a table in its sub-folder export"):
         read_folder(tmp_path)
 
 
@@ -259,5 +259,5 @@ def test_real_hung_vuong():
     assert sum(image.label is None for image in folder.images) == 60
     assert not folder.problems
     for other in ("stork", "gomez", "kromp"):
-        with pytest.raises(DataError, match="nothing that tells their labels"):
+        with pytest.raises(DataError, match="nothing that gives their labels"):
             read_folder(SHARED / other)

@@ -12,7 +12,9 @@ from rich.console import Console
 
 from embryofl.errors import DataError
 from embryofl_data import load_clinic_data
-from embryofl_data.report import DataReport, Verdict, check_folder, check_to_join, data_summary
+from embryofl_data.report.facts import data_summary
+from embryofl_data.report.report import DataReport, Verdict
+from embryofl_data.report.run import check_folder, check_to_join
 from embryofl_data.report.terminal import print_report
 
 
@@ -113,11 +115,11 @@ def test_printed_report(root, joining):
         "images/61.png",
         "row 68",
         "opposite labels",
-        "Split by patient",
-        "can train",
+        "Training, validation and test patients",
+        "Can train",
     ):
         assert part in text
-    assert "cannot train" not in text
+    assert "Cannot train" not in text
 
 
 def test_file_names_cannot_act_on_the_terminal(root, joining):
@@ -144,11 +146,11 @@ def test_verdict_is_that_of_training(root, joining, tmp_path, trouble):
         table.write_text("\n".join(["picture,label,patient,day,doctor", *lines[1:]]))
     report = joining(root)
     assert report.exit_code == 1 and report.verdict is Verdict.STOP and not report.facts.split
-    assert "cannot train" in text_of(report)
+    assert "Cannot train" in text_of(report)
     with pytest.raises(DataError) as error:
         load_clinic_data(root, tmp_path / "cache", 16)
     # The report also counts damaged unlabelled images, which training does not open.
-    assert str(error.value).startswith(report.facts.reason.partition("; left out")[0])
+    assert str(error.value).startswith(report.facts.reason.partition("; skipped")[0])
 
 
 def test_report_is_ready_for_json(root, joining, tmp_path):

@@ -8,8 +8,10 @@ from PIL import Image, ImageFilter
 
 from embryofl.data_statistics import pool, release
 from embryofl_clinic.joining.enter import enrolment_preview as lines_told
-from embryofl_data.report import DataReport, Finding, Verdict, check_folder, check_to_join, data_summary, measurements
-from embryofl_data.report.checks import CHECKS
+from embryofl_data.report import measurements
+from embryofl_data.report.facts import data_summary
+from embryofl_data.report.report import DataReport, Finding, Verdict
+from embryofl_data.report.run import CHECKS, check_folder, check_to_join
 from kits.reports import clinic, embryo, jpeg, write
 
 
@@ -148,7 +150,7 @@ def test_size_that_gives_the_label_away_is_a_shortcut(tmp_path):
         side = 160 if number // 2 % 2 else 224
         embryo(number, side).save(root / f"images/{number:03}.png")
     found = finding(check_folder(root), "shortcuts")
-    assert found.verdict is Verdict.STOP and "the size of the picture" in found.found
+    assert found.verdict is Verdict.STOP and "the size of the image" in found.found
     assert found.values["the size of the picture"]["auroc"] > 0.97
 
 

@@ -20,7 +20,7 @@ MOST_MB = 1000
 CHECK = """
 import json, os, resource, sys, time
 from pathlib import Path
-from embryofl_data.report import check_folder
+from embryofl_data.report.run import check_folder
 import threading
 
 peak = 0

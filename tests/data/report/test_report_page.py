@@ -10,8 +10,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from embryofl_clinic.cli.commands import app
-from embryofl_data.report import check_folder
 from embryofl_data.report.page import page
+from embryofl_data.report.run import check_folder
 from embryofl_data.report.thumbnails import Thumbnails
 from kits.reports import clinic, embryo
 

@@ -10,8 +10,9 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from embryofl_data.reading.listing import list_images
-from embryofl_data.report import DataReport, check_folder
 from embryofl_data.report.burnt_text import text_score
+from embryofl_data.report.report import DataReport
+from embryofl_data.report.run import check_folder
 from kits.importing import SHARED
 
 HUNGVUONG = SHARED / "hungvuong"

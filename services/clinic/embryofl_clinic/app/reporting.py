@@ -8,8 +8,8 @@ from pathlib import Path
 
 from embryofl.errors import UserError
 from embryofl_clinic import text
-from embryofl_data.report import check_folder
 from embryofl_data.report.page import body
+from embryofl_data.report.run import check_folder
 from embryofl_data.report.thumbnails import Thumbnails
 
 log = logging.getLogger("embryofl.app")

@@ -7,8 +7,7 @@ import typer
 
 from embryofl.errors import UserError
 from embryofl_clinic.cli.check import progress_bar
-from embryofl_data.importers import import_source
-from embryofl_data.importers.plan import Options
+from embryofl_data.importers import Options, import_source
 from embryofl_data.reading.layouts import LABELS
 
 Typed = tuple[Sequence[str], Sequence[str], Path | None, str, str, str, str]
@@ -16,44 +15,32 @@ Typed = tuple[Sequence[str], Sequence[str], Path | None, str, str, str, str]
 
 
 def run_import(source: Path, folder: Path, layout: str, rule: str, typed: Typed, dry_run: bool) -> None:
-    """Import, telling on standard output what is done.
+    """Import, reporting on standard output.
 
     Raises
     ------
     UserError
-        When an option cannot be understood, or something has to be decided or mended first.
+        When an option cannot be read, or something has to be decided or corrected first.
     """
     maps, labels, table, phases, pick, before, planes = typed
-    options = Options(
-        table=table,
-        columns=dict(_pair(text, "--map", "NAME=COLUMN") for text in maps),
-        labels=_labels(labels),
-        phases=_listed(phases),
-        pick=pick,
-        before=before,
-        planes=_listed(planes),
-    )
-    with progress_bar() as told:
-        import_source(
-            source,
-            folder,
-            layout,
-            rule,
-            options,
-            dry_run,
-            typer.echo,
-            lambda done, total: told("importing", done, total),
-        )
+    columns = dict(_pair(text, "--map", "NAME=COLUMN") for text in maps)
+    options = Options(table, columns, _labels(labels), _listed(phases), pick, before, _listed(planes))
+    with progress_bar() as bar:
+
+        def on_progress(done: int, total: int) -> None:
+            bar("importing", done, total)
+
+        import_source(source, folder, layout, rule, options, dry_run, typer.echo, on_progress)
 
 
 def _labels(texts: Sequence[str]) -> dict[str, int | None]:
-    found = {}
+    labels = {}
     for text in texts:
         written, label = _pair(text, "--label", "TEXT=1, TEXT=0 or TEXT=")
         if label not in LABELS:
             raise UserError(f"--label {text} was given. Expected TEXT=1, TEXT=0 or TEXT= (unlabelled).")
-        found[written] = LABELS[label]
-    return found
+        labels[written] = LABELS[label]
+    return labels
 
 
 def _pair(text: str, option: str, form: str) -> tuple[str, str]:

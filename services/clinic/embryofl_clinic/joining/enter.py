@@ -28,7 +28,8 @@ def join_federation(settings: ClinicSettings, identity: ClinicIdentity, stop: th
     from rich.console import Console
 
     from embryofl_clinic.joining.join import join
-    from embryofl_data.report import check_to_join, data_summary
+    from embryofl_data.report.facts import data_summary
+    from embryofl_data.report.run import check_to_join
     from embryofl_data.report.terminal import print_report
 
     invite = Invite.parse(_word(settings))

@@ -1,5 +1,5 @@
 """Public embryo data sets from their published addresses."""
 
-from .run import fetch
+from embryofl_data.fetching.run import fetch
 
 __all__ = ["fetch"]

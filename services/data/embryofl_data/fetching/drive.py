@@ -1,38 +1,37 @@
-"""Google Drive, through gdown: large files there come behind pages that ask for a confirmation."""
+"""Google Drive, through gdown: it hides large files behind pages that ask for a confirmation."""
 
 from pathlib import Path
 
 from embryofl.errors import UserError
 
+try:
+    import gdown
+except ImportError:  # the extra `drive` is not installed
+    gdown = None
+
 
 def fetch_from_drive(file_id: str, target: Path) -> None:
-    """Fetch a shared file; what came of it so far is gone on with.
+    """Fetch a shared file, continuing an interrupted download.
 
     Raises
     ------
     UserError
         When gdown is not installed or the file cannot be fetched.
     """
-    try:
-        import gdown
-    except ImportError:
+    if gdown is None:
         raise UserError(
             "Google Drive needs the package gdown, which is not installed. Install it (pip install "
-            "'embryofl-data[drive]'), or fetch the file in a browser, name it "
-            f"{target.name}, put it into {target.parent}, and start again."
-        ) from None
-    part = target.with_name(target.name + ".part")
-    try:
-        found = gdown.download(id=file_id, output=str(part), resume=True)
-    except Exception as error:  # gdown raises errors of its own, of requests, and of the system
-        found = None
-        why = str(error).strip().splitlines()
-    else:
-        why = []
-    if found is None or not part.exists():
-        raise UserError(
-            f"The file {file_id} could not be fetched from Google Drive ({why[0] if why else 'no answer'}). Fetch it in a "
-            f"browser from https://drive.google.com/file/d/{file_id}/view, name it {target.name}, put it into "
-            f"{target.parent.resolve()}, and start again: it goes on from there."
+            f"'embryofl-data[drive]'). Or download the file in a browser, save it as {target}, and start again."
         )
-    part.replace(target)
+    part = target.with_name(target.name + ".part")
+    reason = "no reply"
+    try:
+        if gdown.download(id=file_id, output=str(part), resume=True) is not None and part.exists():
+            part.replace(target)
+            return
+    except Exception as error:  # gdown raises errors of its own, of requests, and of the system
+        reason = (str(error).strip().splitlines() or [reason])[0]
+    raise UserError(
+        f"The file {file_id} could not be fetched from Google Drive ({reason}). Download it in a browser from "
+        f"https://drive.google.com/file/d/{file_id}/view, save it as {target.resolve()}, and start the same command again."
+    )

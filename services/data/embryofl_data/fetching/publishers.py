@@ -1,4 +1,4 @@
-"""What a publisher offers: file names, addresses, sizes and checksums, and the licence as it stands there today."""
+"""What a publisher offers: file names, addresses, sizes and checksums, and the current licence."""
 
 import base64
 import json
@@ -10,8 +10,7 @@ from pathlib import Path
 import httpx
 
 from embryofl.errors import UserError
-
-from .catalogue import DataSet
+from embryofl_data.fetching.catalogue import DataSet
 
 
 @dataclass(frozen=True)
@@ -21,15 +20,13 @@ class Remote:
     Attributes
     ----------
     name : str
-        Bare file name.
-    url : str
-        Where it lies.
+        Without a folder.
     size : int
         Bytes, -1 where not published.
     checksum : str
         `md5:...` or `sha256:...`, "" where not published.
     headers : mapping of str to str
-        What the request must carry; holds the user's token, so it is not shown.
+        Of the request; may hold the user's token, so it is not shown.
     """
 
     name: str
@@ -41,7 +38,7 @@ class Remote:
 
 @dataclass(frozen=True)
 class Offer:
-    """What a publisher offers today; `licence` as its record says, "" where it says nothing."""
+    """What a publisher offers; `licence` as in its record, "" where there is none."""
 
     files: tuple[Remote, ...]
     licence: str = ""
@@ -53,9 +50,9 @@ def offer(client: httpx.Client, data_set: DataSet, hosts: Mapping[str, str]) -> 
     Raises
     ------
     httpx.HTTPError
-        When it cannot be reached or refuses.
+        When it cannot be reached or rejects the request.
     UserError
-        When its answer is not understood, or a token is missing.
+        When its reply cannot be read, or a token is missing.
     """
     host = hosts.get(data_set.publisher, "")
     if data_set.publisher == "kaggle":
@@ -67,8 +64,8 @@ def offer(client: httpx.Client, data_set: DataSet, hosts: Mapping[str, str]) -> 
         return _zenodo(client, data_set, host) if data_set.publisher == "zenodo" else _figshare(client, data_set, host)
     except (KeyError, TypeError, ValueError, httpx.InvalidURL) as error:
         raise UserError(
-            f"The answer of {host} about {data_set.name} was not understood ({error!r}). Expected the list of its files: "
-            f"its interface may have changed. Get the files from {data_set.page} by hand and start again."
+            f"The reply of {host} about {data_set.name} cannot be read ({error!r}). Expected the list of its files; its "
+            f"interface may have changed. Download the files from {data_set.page} in a browser and start again."
         ) from error
 
 
@@ -91,8 +88,8 @@ def _figshare(client: httpx.Client, data_set: DataSet, host: str) -> Offer:
 
 
 def _md5(one: Mapping[str, object]) -> str:
-    found = one.get("computed_md5") or one.get("supplied_md5")
-    return f"md5:{found}" if found else ""
+    md5 = one.get("computed_md5") or one.get("supplied_md5")
+    return f"md5:{md5}" if md5 else ""
 
 
 def _address(url: object, host: str) -> str:
@@ -111,32 +108,29 @@ def _bare(name: object) -> str:
 
 
 def _json(client: httpx.Client, url: str) -> dict:  # type: ignore[type-arg]  # whatever the publisher says
-    answer = client.get(url)
-    answer.raise_for_status()
-    found = answer.json()
-    if not isinstance(found, dict):
-        raise TypeError("no record")
-    return found
+    record = client.get(url).raise_for_status().json()
+    if not isinstance(record, dict):
+        raise TypeError("not a record")
+    return record
 
 
 def _kaggle_token() -> dict[str, str]:
-    """The user's own token, from the places where Kaggle's tools look for it."""
+    """The user's token, from the places where Kaggle's own tools look for it."""
     if token := os.environ.get("KAGGLE_API_TOKEN", ""):
         return {"Authorization": f"Bearer {token}"}
     user, key = os.environ.get("KAGGLE_USERNAME", ""), os.environ.get("KAGGLE_KEY", "")
     path = Path(os.environ.get("KAGGLE_CONFIG_DIR", Path.home() / ".kaggle")) / "kaggle.json"
     if not (user and key) and path.is_file():
         try:
-            found = json.loads(path.read_text())
-            user, key = str(found["username"]), str(found["key"])
+            token_file = json.loads(path.read_text())
+            user, key = str(token_file["username"]), str(token_file["key"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
-                f"{path} cannot be read as Kaggle's token. Make a new one on kaggle.com, Settings."
+                f"{path} is not a Kaggle token. Create a new one on kaggle.com (Settings, API, Create new token)."
             ) from error
     if not (user and key):
         raise UserError(
-            f"Kaggle wants to know who you are, and there is no token in {path}, nor in KAGGLE_USERNAME and KAGGLE_KEY. "
-            "Make one on kaggle.com (Settings, API, Create new token), accept the competition's rules on its page, and "
-            "start again."
+            f"No Kaggle token was found in {path} or in KAGGLE_USERNAME and KAGGLE_KEY. Kaggle requires one. Create it on "
+            "kaggle.com (Settings, API, Create new token), accept the competition's rules on its page, and start again."
         )
     return {"Authorization": "Basic " + base64.b64encode(f"{user}:{key}".encode()).decode()}

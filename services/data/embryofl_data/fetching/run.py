@@ -4,31 +4,29 @@ import json
 import tarfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
 from embryofl.errors import UserError
 from embryofl.files import write_atomic
-
-from ..progress import ProgressPrinter
-from .catalogue import HOSTS, DataSet, find
-from .drive import fetch_from_drive
-from .publishers import Offer, Remote, offer
-from .transfer import PAUSE_S, check, download
+from embryofl_data.fetching.catalogue import HOSTS, DataSet, find
+from embryofl_data.fetching.drive import fetch_from_drive
+from embryofl_data.fetching.publishers import Remote, offer
+from embryofl_data.fetching.transfer import PAUSE_S, check, download
+from embryofl_data.progress import ProgressPrinter
 
 CONSENT = "terms.json"
 UNPACKING = ".unpacking"
 DONE = ".unpacked"
 TIMEOUT_S = 30.0
 
-Ask = Callable[[str], bool]
-
 
 def fetch(
     name: str,
     out: Path,
-    ask: Ask,
+    ask: Callable[[str], bool],
     report: ProgressPrinter,
     also: Sequence[str] = (),
     hosts: Mapping[str, str] = HOSTS,
@@ -41,138 +39,134 @@ def fetch(
     name : str
         Of the catalogue, or `drive:FILE_ID`.
     out : Path
-        Folder; files that are there already are checked and kept.
+        Folder; existing files are checked and kept.
     ask : callable
-        Shown the terms before the first use, True to go on.
-    report : ProgressPrinter
-        Receives lines for a person.
+        Called before the first fetch with the question whether to accept the terms.
     also : sequence of str
         Further files of the record, such as other focal planes.
     hosts : mapping of str to str
-        Where publishers answer.
+        Addresses of the publishers.
     pause_s : float
-        Before another attempt after the connection broke.
+        Before the next attempt after the connection broke.
 
     Raises
     ------
     UserError
-        When the terms are declined; when the publisher cannot be reached, with what to bring and where to put it.
+        When the terms are declined, or the publisher cannot be reached: which files to put where.
     """
     data_set = find(name)
-    wanted = (*data_set.files, *also)
     for file in also:
         if file != Path(file).name or file.startswith("."):
             raise UserError(f"--also {file} was given. Expected the name of a file of the record, without a folder.")
     try:
         out.mkdir(parents=True, exist_ok=True)
         with httpx.Client(follow_redirects=True, timeout=TIMEOUT_S) as client:
-            _fetch(client, data_set, wanted, out, ask, report, hosts, pause_s)
-        for file in wanted:
+            _Fetch(client, data_set, (*data_set.files, *also), out, report, pause_s).run(ask, hosts)
+        for file in (*data_set.files, *also):
             _unpack(out, file, report)
     except OSError as error:
-        raise UserError(f"{out} cannot be written ({error.strerror or error}). Name a folder that can.") from error
+        raise UserError(
+            f"{out} cannot be written ({error.strerror or error}). Name a folder that you may write to."
+        ) from error
     report.line(f"{out} holds {data_set.title}.")
     report.line(f"Next: embryofl-clinic import {out} FOLDER {data_set.next}".rstrip())
 
 
-def _fetch(
-    client: httpx.Client,
-    data_set: DataSet,
-    wanted: Sequence[str],
-    out: Path,
-    ask: Ask,
-    report: ProgressPrinter,
-    hosts: Mapping[str, str],
-    pause_s: float,
-) -> None:
-    found: Offer | None = None
-    problem = ""
-    try:
-        if data_set.publisher not in ("request", "drive"):
-            found = offer(client, data_set, hosts)
-    except httpx.HTTPError as error:
-        problem = _why(error)
-    except UserError as error:
-        problem = str(error)
-    _consent(data_set, found.licence if found else "", out, ask, report)
-    remotes = {remote.name: remote for remote in found.files} if found else {}
-    missing = []
-    for file in wanted:
-        if (out / file).exists():
-            _checked(out / file, remotes.get(file), report)
-        else:
-            missing.append(file)
-    for file in missing:
+@dataclass(frozen=True)
+class _Fetch:
+    """Fetches the wanted files of one data set."""
+
+    client: httpx.Client
+    data_set: DataSet
+    wanted: Sequence[str]
+    out: Path
+    report: ProgressPrinter
+    pause_s: float
+
+    def run(self, ask: Callable[[str], bool], hosts: Mapping[str, str]) -> None:
+        remotes: dict[str, Remote] = {}
+        licence = problem = ""
         try:
-            if data_set.publisher == "drive":
-                fetch_from_drive(data_set.place, out / file)
-            elif file in remotes:
-                _download(client, remotes[file], out / file, report, pause_s)
-            else:
-                raise _bring(data_set, missing, out, problem or _not_offered(data_set, file, remotes))
+            if self.data_set.publisher not in ("request", "drive"):
+                offered = offer(self.client, self.data_set, hosts)
+                remotes, licence = {remote.name: remote for remote in offered.files}, offered.licence
         except httpx.HTTPError as error:
-            raise _bring(data_set, missing, out, _why(error)) from error
+            problem = _describe(error)
+        except UserError as error:
+            problem = str(error)
+        self._consent(licence, ask)
+        missing = [file for file in self.wanted if not (self.out / file).exists()]
+        for file in self.wanted:
+            if file not in missing:
+                self._check_existing(self.out / file, remotes.get(file))
+        for file in missing:
+            try:
+                if self.data_set.publisher == "drive":
+                    fetch_from_drive(self.data_set.place, self.out / file)
+                elif file in remotes:
+                    self._download(remotes[file])
+                else:
+                    raise self._by_hand(missing, problem or self._not_offered(file, remotes))
+            except httpx.HTTPError as error:
+                raise self._by_hand(missing, _describe(error)) from error
 
+    def _consent(self, licence: str, ask: Callable[[str], bool]) -> None:
+        data_set, path = self.data_set, self.out / CONSENT
+        terms = {"data_set": data_set.name, "terms": data_set.terms, "licence": licence, "page": data_set.page}
+        self.report.line(f"{data_set.title}\n  {data_set.page}\n  Terms: {data_set.terms}.")
+        if licence:
+            self.report.line(f"  The publisher's record says: {licence}.")
+        try:
+            accepted = json.loads(path.read_text())
+        except (OSError, ValueError):
+            accepted = None
+        # A licence that cannot be read again, being offline, counts as unchanged.
+        if isinstance(accepted, dict) and accepted == {**terms, "licence": licence or accepted.get("licence", "")}:
+            return
+        if not ask("Do you accept these terms?"):
+            raise UserError(
+                "The terms were not accepted, so nothing was fetched. To accept them, start again with --accept-terms."
+            )
+        write_atomic(path, (json.dumps(terms, indent=1) + "\n").encode())
 
-def _download(client: httpx.Client, remote: Remote, target: Path, report: ProgressPrinter, pause_s: float) -> None:
-    size = f" ({remote.size / 1e6:.0f} MB)" if remote.size >= 0 else ""
-    report.line(f"fetching {remote.name}{size}")
-    with report.receiving(remote.name, remote.size) as told:
-        download(client, remote, target, told, pause_s)
-    report.line(f"{remote.name}: {'checksum is right' if remote.checksum else 'the publisher states no checksum'}")
+    def _check_existing(self, path: Path, remote: Remote | None) -> None:
+        """A file that was fetched before or downloaded by hand."""
+        if remote is not None and remote.checksum:
+            check(path, remote)
+            self.report.line(f"{path.name} exists, and its checksum is correct")
+        else:
+            self.report.line(f"{path.name} exists; its checksum is not known")
 
+    def _download(self, remote: Remote) -> None:
+        size = f" ({remote.size / 1e6:.0f} MB)" if remote.size >= 0 else ""
+        self.report.line(f"fetching {remote.name}{size}")
+        with self.report.receiving(remote.name, remote.size) as on_bytes:
+            download(self.client, remote, self.out / remote.name, on_bytes, self.pause_s)
+        checked = "checksum is correct" if remote.checksum else "the publisher states no checksum"
+        self.report.line(f"{remote.name}: {checked}")
 
-def _checked(path: Path, remote: Remote | None, report: ProgressPrinter) -> None:
-    """A file that is there already, fetched before or brought by hand."""
-    if remote is not None and remote.checksum:
-        check(path, remote)
-        report.line(f"{path.name} is there, its checksum is right")
-    else:
-        report.line(f"{path.name} is there; its checksum is not known here")
+    def _not_offered(self, file: str, remotes: Mapping[str, Remote]) -> str:
+        if self.data_set.publisher == "request":
+            return "this data set has no public address; its authors send it"
+        return f"the record has no {file}, only {', '.join(remotes)}"
 
-
-def _consent(data_set: DataSet, licence: str, out: Path, ask: Ask, report: ProgressPrinter) -> None:
-    terms = {"data_set": data_set.name, "terms": data_set.terms, "licence": licence, "page": data_set.page}
-    report.line(f"{data_set.title}\n  {data_set.page}\n  Terms: {data_set.terms}.")
-    if licence:
-        report.line(f"  The publisher's record says: {licence}.")
-    path = out / CONSENT
-    try:
-        accepted = json.loads(path.read_text())
-    except (OSError, ValueError):
-        accepted = None
-    # A licence that could not be read again, being offline, is no other licence.
-    if isinstance(accepted, dict) and accepted == {**terms, "licence": licence or accepted.get("licence", "")}:
-        return
-    if not ask("Do you accept these terms?"):
-        raise UserError(
-            "The terms were not accepted, and nothing was fetched. Start again with --accept-terms to accept."
+    def _by_hand(self, missing: Sequence[str], reason: str) -> UserError:
+        listed = "\n".join(f"  {file}" for file in missing)
+        return UserError(
+            f"{self.data_set.name} could not be fetched: {reason.rstrip('.')}.\nDownload from {self.data_set.page} the "
+            f"files\n{listed}\nput them into {self.out.resolve()}, and start the same command again."
         )
-    write_atomic(path, (json.dumps(terms, indent=1) + "\n").encode())
 
 
-def _why(error: httpx.HTTPError) -> str:
+def _describe(error: httpx.HTTPError) -> str:
+    host = error.request.url.host
     if isinstance(error, httpx.HTTPStatusError):
         status = error.response.status_code
         hint = (
-            ": accept its rules on its page, and look whether your token is still valid" if status in (401, 403) else ""
+            ": accept its rules on its page, and check that your token is still valid" if status in (401, 403) else ""
         )
-        return f"{error.request.url.host} answered {status}{hint}"
-    return f"{error.request.url.host} cannot be reached ({type(error).__name__})"
-
-
-def _not_offered(data_set: DataSet, file: str, remotes: Mapping[str, Remote]) -> str:
-    if data_set.publisher == "request":
-        return "this data set has no public address, its authors send it"
-    return f"the record holds no {file}, but {', '.join(remotes)}"
-
-
-def _bring(data_set: DataSet, missing: Sequence[str], out: Path, why: str) -> UserError:
-    listed = "\n".join(f"  {file}" for file in missing)
-    return UserError(
-        f"{data_set.name} could not be fetched: {why.rstrip('.')}.\nBring, from {data_set.page}, the files\n{listed}\ninto "
-        f"{out.resolve()} and start the same command again: it goes on from there."
-    )
+        return f"{host} replied {status}{hint}"
+    return f"{host} cannot be reached ({type(error).__name__})"
 
 
 def _unpack(out: Path, name: str, report: ProgressPrinter) -> None:
@@ -180,7 +174,7 @@ def _unpack(out: Path, name: str, report: ProgressPrinter) -> None:
     path = out / name
     if name.endswith(".zip"):
         if not zipfile.is_zipfile(path):
-            raise UserError(f"{path} is no zip archive. Remove it and start again, or bring it again.")
+            raise UserError(f"{path} is not a zip archive. Remove it and start again, or download it again.")
         return
     if not name.endswith((".tar.gz", ".tgz", ".tar")) or (out / f"{DONE}-{name}").exists():
         return
@@ -188,23 +182,23 @@ def _unpack(out: Path, name: str, report: ProgressPrinter) -> None:
     staging = out / UNPACKING
     try:
         with tarfile.open(path) as archive:
-            archive.extractall(staging, filter="data")  # refuses what leads out, links and devices
+            archive.extractall(staging, filter="data")  # rejects what leads out, links and devices
         for inside in sorted(staging.iterdir()):
-            _join(inside, out / inside.name)
+            _move(inside, out / inside.name)
         staging.rmdir()
     except (tarfile.TarError, EOFError, ValueError) as error:
         raise UserError(
-            f"{path} cannot be unpacked ({error}). Expected the archive as published: remove it and start again, or bring "
-            "it again."
+            f"{path} cannot be unpacked ({error}). Expected the archive as published. Remove it and start again, or "
+            "download it again."
         ) from error
     (out / f"{DONE}-{name}").touch()
 
 
-def _join(inside: Path, target: Path) -> None:
-    """Move what was unpacked to its place, into folders that are there already."""
+def _move(inside: Path, target: Path) -> None:
+    """Move what was unpacked to its place, into existing folders."""
     if inside.is_dir() and target.is_dir():
         for path in sorted(inside.iterdir()):
-            _join(path, target / path.name)
+            _move(path, target / path.name)
         inside.rmdir()
     else:
         inside.replace(target)

@@ -1,4 +1,4 @@
-"""Download a file: whole and checked, or kept in part so that the next attempt goes on where this one stopped."""
+"""Download a file: complete and checked, or kept in part so that the next attempt continues."""
 
 import hashlib
 import shutil
@@ -9,44 +9,39 @@ from pathlib import Path
 import httpx
 
 from embryofl.errors import UserError
-
-from .publishers import Remote
+from embryofl_data.fetching.publishers import Remote
 
 ATTEMPTS = 5
 PAUSE_S = 2.0
 
-Told = Callable[[int], object]
+OnBytes = Callable[[int], object]
 
 
-def download(client: httpx.Client, remote: Remote, target: Path, told: Told, pause_s: float = PAUSE_S) -> None:
-    """Fetch a file to `target`; what came of it so far lies beside it as `NAME.part`.
+def download(client: httpx.Client, remote: Remote, target: Path, on_bytes: OnBytes, pause_s: float = PAUSE_S) -> None:
+    """Fetch a file to `target`; until it is complete and checked, it is called `NAME.part`.
 
     Parameters
     ----------
     client : httpx.Client
         Follows redirects.
-    remote : Remote
-        Size and checksum are checked where they are known.
-    target : Path
-        Takes its name when the whole file is there and right.
-    told : callable
+    on_bytes : callable
         Called with the number of bytes since the last call.
     pause_s : float
-        Before another attempt after the connection broke; it doubles each time.
+        Before the next attempt after the connection broke; it doubles each time.
 
     Raises
     ------
     httpx.HTTPError
-        When it cannot be reached after several attempts that brought nothing, or is refused.
+        When several attempts in a row brought nothing, or the request is rejected.
     UserError
-        When what came is not what was published, or the disk is full.
+        When the file is not as published, or the disk is full.
     """
     part = target.with_name(target.name + ".part")
     failures = 0
     while True:
         before = part.stat().st_size if part.exists() else 0
         try:
-            _go_on(client, remote, part, told)
+            _continue(client, remote, part, on_bytes)
             break
         except httpx.TransportError:
             got = part.stat().st_size if part.exists() else 0
@@ -63,7 +58,7 @@ def _tag_of(part: Path) -> Path:
     return part.with_name(part.name + ".etag")
 
 
-def _go_on(client: httpx.Client, remote: Remote, part: Path, told: Told) -> None:
+def _continue(client: httpx.Client, remote: Remote, part: Path, on_bytes: OnBytes) -> None:
     """One request for what is missing."""
     have = part.stat().st_size if part.exists() else 0
     if 0 <= remote.size <= have:
@@ -72,25 +67,25 @@ def _go_on(client: httpx.Client, remote: Remote, part: Path, told: Told) -> None
     headers = {**remote.headers, "Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
-        if _tag_of(part).exists():  # another version of the file comes whole
+        if _tag_of(part).exists():  # another version of the file is sent from its start
             headers["If-Range"] = _tag_of(part).read_text()
-    with client.stream("GET", remote.url, headers=headers) as answer:
-        if answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and remote.size < 0:
+    with client.stream("GET", remote.url, headers=headers) as response:
+        if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and remote.size < 0:
             return  # there is no more
-        answer.raise_for_status()
-        goes_on = answer.status_code == httpx.codes.PARTIAL_CONTENT
-        if goes_on and not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
-            raise UserError(f"{remote.name}: the publisher sent another part than was asked for. Start again later.")
-        if tag := answer.headers.get("ETag", ""):
+        response.raise_for_status()
+        continues = response.status_code == httpx.codes.PARTIAL_CONTENT
+        if continues and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+            raise UserError(f"{remote.name}: the publisher sent another part than requested. Start again later.")
+        if tag := response.headers.get("ETag", ""):
             _tag_of(part).write_text(tag)
         try:
-            with part.open("ab" if goes_on else "wb") as file:
-                for block in answer.iter_bytes():
+            with part.open("ab" if continues else "wb") as file:
+                for block in response.iter_bytes():
                     file.write(block)
-                    told(len(block))
+                    on_bytes(len(block))
         except OSError as error:
             raise UserError(
-                f"{part} cannot be written ({error.strerror}). Make room there and start again: what came so far is kept."
+                f"{part} cannot be written ({error.strerror}). Free some space and start again; the download continues."
             ) from error
 
 
@@ -98,8 +93,8 @@ def _check_room(part: Path, needed: int) -> None:
     free = shutil.disk_usage(part.parent).free
     if needed > free:
         raise UserError(
-            f"{part.name} needs {needed / 1e9:.1f} GB more, and {part.parent} has {free / 1e9:.1f} GB free. Make room, or "
-            "name a folder on another disk."
+            f"{part.name} needs {needed / 1e9:.1f} GB more, and {part.parent} has {free / 1e9:.1f} GB free. Free some "
+            "space, or name a folder on another disk."
         )
 
 
@@ -109,20 +104,20 @@ def check(path: Path, remote: Remote) -> None:
     Raises
     ------
     UserError
-        When it differs; the file is removed if it was fetched by us (`.part`), so that the next attempt starts anew.
+        When it differs. A download (`.part`) is removed, so that the next attempt starts again.
     """
     size = path.stat().st_size
-    wrong = "" if remote.size in (-1, size) else f"{size} bytes, published are {remote.size}"
+    wrong = "" if remote.size in (-1, size) else f"{size} bytes instead of {remote.size}"
     kind, _, published = remote.checksum.partition(":")
     if not wrong and published and kind in ("md5", "sha256", "sha512"):
         with path.open("rb") as file:
-            found = hashlib.file_digest(file, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
-        wrong = "" if found == published.lower() else f"{kind} {found}, published is {published}"
+            digest = hashlib.file_digest(file, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
+        wrong = "" if digest == published.lower() else f"{kind} {digest} instead of {published}"
     if wrong:
         if path.suffix == ".part":
             path.unlink()
             _tag_of(path).unlink(missing_ok=True)
         raise UserError(
-            f"{remote.name} is not what was published ({wrong}). Start again to fetch it anew"
+            f"{remote.name} is not as published ({wrong}). Start again to fetch it again"
             + ("." if path.suffix == ".part" else f", after removing {path}.")
         )

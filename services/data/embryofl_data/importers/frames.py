@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from embryofl.errors import UserError
-from embryofl_data.importers.plan import CHECK_SIZE, Options, SkippedFile
+from embryofl_data.importers.plan import CHECK_SIZE, Options, Plan, PlannedImage
+from embryofl_data.importers.rules import Facts
 from embryofl_data.importers.source import Source
 from embryofl_data.reading.decode import DecodeError, decode_image
 
@@ -13,18 +14,16 @@ PICKS = ("last", "first", "middle", "all")
 
 @dataclass(frozen=True)
 class TimelapseFrame:
-    """One picture of a time-lapse.
+    """One image of a time-lapse.
 
     Attributes
     ----------
-    file : str
-        Relative to the source.
     number : int
-        Counted by the instrument.
+        As counted by the instrument.
     plane : str
         Focal plane, `0` in the middle.
     phase : str
-        Phase that annotations give it, "" where none does.
+        As annotated, "" where it is not.
     hours : float or None
         Since fertilisation, where known.
     """
@@ -36,42 +35,35 @@ class TimelapseFrame:
     hours: float | None = None
 
 
-def choose(
+def add_embryo(
+    plan: Plan,
     source: Source,
-    frames: Iterable[TimelapseFrame],
     options: Options,
-    order: Sequence[str],
-    left_out: list[SkippedFile],
-) -> list[TimelapseFrame]:
-    """The frames of one embryo that the options ask for, each plane by itself, in the order of their numbers.
+    frames: Iterable[TimelapseFrame],
+    facts: Facts,
+    patient: str,
+    embryo: str,
+    order: Sequence[str] = (),
+) -> int:
+    """Plan the frames of one embryo that the options ask for, each focal plane separately, in the order of their numbers.
 
-    A frame that cannot be decoded is left out and its neighbour taken.
-
-    Parameters
-    ----------
-    source : Source
-        Where the files are.
-    frames : iterable of TimelapseFrame
-        Of one embryo.
-    options : Options
-        `phases`, `planes`, `before` and `pick`.
-    order : sequence of str
-        The phases in their order.
-    left_out : list of SkippedFile
-        Damaged frames are added.
+    A frame that cannot be decoded is skipped and its neighbour used. `order`: the phases. Returns the number of frames.
     """
-    chosen: list[TimelapseFrame] = []
+    count = len(plan.images)
     for plane in options.planes:
-        here = sorted((frame for frame in frames if frame.plane == plane), key=lambda frame: (frame.number, frame.file))
-        here = _before(here, options.before, order)
+        ordered = sorted((frame for frame in frames if frame.plane == plane), key=lambda each: (each.number, each.file))
+        ordered = _before(ordered, options.before, order)
         if options.phases:
-            here = [frame for frame in here if frame.phase in options.phases]
-        chosen += _picked(source, here, options.pick, left_out)
-    return chosen
+            ordered = [frame for frame in ordered if frame.phase in options.phases]
+        for frame in _picked(source, ordered, options.pick, plan):
+            number = str(frame.number)
+            image = PlannedImage(frame.file, facts, patient, embryo, frame=number, focal_plane=frame.plane)
+            plan.images.append(image)
+    return len(plan.images) - count
 
 
 def _before(frames: list[TimelapseFrame], before: str, order: Sequence[str]) -> list[TimelapseFrame]:
-    """Frames before a phase begins, or before so many hours; those of which it is not known are not taken."""
+    """Frames before a phase begins, or before a number of hours; frames of unknown time are not included."""
     if not before:
         return frames
     if before in order:
@@ -87,11 +79,9 @@ def _before(frames: list[TimelapseFrame], before: str, order: Sequence[str]) -> 
     return [frame for frame in frames if frame.hours is not None and frame.hours < hours]
 
 
-def _picked(
-    source: Source, frames: list[TimelapseFrame], pick: str, left_out: list[SkippedFile]
-) -> list[TimelapseFrame]:
+def _picked(source: Source, frames: list[TimelapseFrame], pick: str, plan: Plan) -> list[TimelapseFrame]:
     if pick == "all":
-        return [frame for frame in frames if _readable(source, frame, left_out)]
+        return [frame for frame in frames if _readable(source, frame, plan)]
     if pick not in PICKS:
         raise UserError(f"--pick {pick} was given. Expected one of {', '.join(PICKS)}.")
     middle = len(frames) // 2
@@ -100,20 +90,20 @@ def _picked(
         "first": frames,
         "middle": sorted(frames, key=lambda frame: abs(frames.index(frame) - middle)),
     }[pick]
-    return next(([frame] for frame in ranked if _readable(source, frame, left_out)), [])
+    return next(([frame] for frame in ranked if _readable(source, frame, plan)), [])
 
 
-def _readable(source: Source, frame: TimelapseFrame, left_out: list[SkippedFile]) -> bool:
+def _readable(source: Source, frame: TimelapseFrame, plan: Plan) -> bool:
     try:
         decode_image(source.read(frame.file), CHECK_SIZE)
     except DecodeError as error:
-        left_out.append(SkippedFile.of(frame.file, error))
+        plan.skip_damaged(frame.file, error)
         return False
     return True
 
 
 def check_phases(options: Options, order: Sequence[str]) -> None:
-    """Raise `UserError` when a phase was asked for that does not exist."""
+    """Raise `UserError` when a phase was requested that does not exist."""
     unknown = [phase for phase in options.phases if phase not in order]
     if unknown:
         raise UserError(f"--phases {','.join(unknown)} was given. Expected some of {', '.join(order)}.")

@@ -2,31 +2,31 @@
 
 `Images/NNNN_NN.png` (`NNN_NN.png` from 201 on), the part before `_` being the patient. Expansion is written 0 to 4 for
 Gardner's 1 to 5 (0 and 1 have no ICM and TE grade, as Gardner grades these from 3 on); ICM and TE are 0 = A, 1 = B, 2 = C,
-3 or ND = not defined, -1 or NA = not available. Columns that the contract does not hold (AMH, Endo, COC ..., in which a
-German spreadsheet made dates of numbers) are not read at all.
+3 or ND = not defined, -1 or NA = not available. Columns that are not in the contract (AMH, Endo, COC ..., in which a German
+spreadsheet turned numbers into dates) are not read at all.
 """
 
 import csv
 import io
 import re
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import replace
 
-from embryofl_data.importers.importer import Importer
-from embryofl_data.importers.plan import Options, Plan, PlannedImage, SkippedFile
+from embryofl_data.importers.plan import Importer, Options, Plan, PlannedImage, bare
 from embryofl_data.importers.rules import GARDNER_RULES, OUTCOMES, Facts
 from embryofl_data.importers.source import Source
 from embryofl_data.reading.tables import TableRow, decode_text
 
 GOLD = "Gardner_test_gold_onlyGardnerScores.csv"
-SILVER = ("Gardner_train_silver.csv", "complete.csv", "Clincial_annotations.csv")
 CLINICAL = "Clincial_annotations.csv"  # spelled so by the publisher
+SILVER = ("Gardner_train_silver.csv", "complete.csv", CLINICAL)
 LETTERS = {"0": "A", "1": "B", "2": "C"}
 OUTCOME_COLUMNS = {"ss": "biochemical-pregnancy", "ha": "clinical-pregnancy", "lb": "live-birth"}
 
 Key = tuple[int, int]
 Grade = tuple[str, str, str]
-"""Codes of expansion, ICM and TE as written, decimals dropped."""
+"""Codes of expansion, ICM and TE as written, without decimals."""
 
 
 def detect(source: Source) -> str:
@@ -37,89 +37,78 @@ def detect(source: Source) -> str:
 
 def plan(source: Source, options: Options) -> Plan:
     """Every image with its grades and outcomes; gold (several experts) before silver (one)."""
-    left_out = list(source.left_out)
-    files, doubtful = _files(source, left_out)
-    notes: list[str] = []
-    gold = _grades(source, (GOLD,), left_out, notes)
-    silver = _grades(source, SILVER, left_out, notes)
-    outcomes = _outcomes(source, left_out)
-    for key in sorted((gold.keys() | silver.keys() | outcomes.keys()) - files.keys() - doubtful):
-        left_out.append(SkippedFile(f"{key[0]}_{key[1]}", "in a table, but there is no such image"))
-    rows = []
+    plan = Plan.of(source)
+    files, ambiguous = _files(source, plan)
+    gold, silver = _grades(source, (GOLD,), plan), _grades(source, SILVER, plan)
+    outcomes = _outcomes(source, plan)
+    for patient, number in sorted((gold.keys() | silver.keys() | outcomes.keys()) - files.keys() - ambiguous):
+        plan.skip(f"{patient}_{number}", "in a table, but there is no such image")
     for key, file in sorted(files.items(), key=lambda item: item[1]):
         grade, contradicted = gold.get(key) or silver.get(key) or (("", "", ""), False)
-        facts = Facts() if contradicted else _facts(grade)
-        facts = replace(facts, outcomes=outcomes.get(key, {}))
-        rows.append(PlannedImage(file, facts, patient=str(key[0]), embryo=f"{key[0]}_{key[1]}"))
-    notes.append("expansion 0 to 4 is read as Gardner's 1 to 5; the number before _ is the patient")
-    return Plan(tuple(rows), tuple(left_out), tuple(notes))
+        facts = replace(Facts() if contradicted else _facts(grade), outcomes=outcomes.get(key, {}))
+        plan.images.append(PlannedImage(file, facts, patient=str(key[0]), embryo=f"{key[0]}_{key[1]}"))
+    plan.notes.append("expansion 0 to 4 is read as Gardner's 1 to 5; the number before _ is the patient")
+    return plan
 
 
 def _key(file: str) -> Key | None:
-    """Patient and number, zeros before them left aside: `187_1.png` and `187_01.png` are one image."""
-    match = re.fullmatch(r"(\d{1,6})_(\d{1,4})(\.\w+)?", file.rsplit("/", 1)[-1].strip())
+    """Patient and number without leading zeros: `187_1.png` and `187_01.png` are one image."""
+    match = re.fullmatch(r"(\d{1,6})_(\d{1,4})(\.\w+)?", bare(file).strip())
     return (int(match[1]), int(match[2])) if match else None
 
 
-def _files(source: Source, left_out: list[SkippedFile]) -> tuple[dict[Key, str], set[Key]]:
-    found: dict[Key, list[str]] = defaultdict(list)
+def _row_key(image: str, where: str, plan: Plan) -> Key | None:
+    key = _key(image)
+    if key is None:
+        plan.skip(image, "row of a table not named PATIENT_NUMBER", where)
+    return key
+
+
+def _files(source: Source, plan: Plan) -> tuple[dict[Key, str], set[Key]]:
+    by_key: dict[Key, list[str]] = defaultdict(list)
     for file in source.images:
-        key = _key(file)
-        if key is None:
-            left_out.append(SkippedFile(file, "not named PATIENT_NUMBER"))
+        if key := _key(file):
+            by_key[key].append(file)
         else:
-            found[key].append(file)
-    doubtful = {key for key, files in found.items() if len(files) > 1}
-    left_out += [SkippedFile(file, "two files of this patient and number") for key in doubtful for file in found[key]]
-    return {key: files[0] for key, files in found.items() if key not in doubtful}, doubtful
+            plan.skip(file, "not named PATIENT_NUMBER")
+    ambiguous = {key for key, files in by_key.items() if len(files) > 1}
+    for file in (file for key in ambiguous for file in by_key[key]):
+        plan.skip(file, "two files of this patient and number")
+    return {key: files[0] for key, files in by_key.items() if key not in ambiguous}, ambiguous
 
 
-def _grades(
-    source: Source, tables: tuple[str, ...], left_out: list[SkippedFile], notes: list[str]
-) -> dict[Key, tuple[Grade, bool]]:
+def _grades(source: Source, tables: tuple[str, ...], plan: Plan) -> dict[Key, tuple[Grade, bool]]:
     """Grade of each image, and whether tables contradict each other about it (then it counts as not graded)."""
-    found: dict[Key, tuple[Grade, bool]] = {}
-    for table in tables:
-        path = source.named(table)
-        if path is None:
-            continue
-        notes.append(path)
+    grades: dict[Key, tuple[Grade, bool]] = {}
+    for path in filter(None, map(source.named, tables)):
+        plan.notes.append(path)
         for where, image, grade in _graded_lines(source, path):
-            key = _key(image)
+            key = _row_key(image, where, plan)
             if key is None:
-                left_out.append(SkippedFile(image, "row of a table not named PATIENT_NUMBER", where))
-            elif key in found and found[key][0] != grade:
-                detail = f"{where}: {'/'.join(grade)} after {'/'.join(found[key][0])}"
-                left_out.append(SkippedFile(image, "grade that contradicts another one: counts as not graded", detail))
-                found[key] = (found[key][0], True)
-            else:
-                found.setdefault(key, (grade, False))
-    return found
+                continue
+            first, contradicted = grades.setdefault(key, (grade, False))
+            if first != grade:
+                detail = f"{where}: {'/'.join(grade)} after {'/'.join(first)}"
+                plan.skip(image, "grade that contradicts another one: counts as not graded", detail)
+                grades[key] = (first, True)
+    return grades
 
 
-def _graded_lines(source: Source, path: str) -> list[tuple[str, str, Grade]]:
-    if path.rsplit("/", 1)[-1].lower() == "complete.csv":
-        return _headless_lines(source, path)
-    lines = []
-    for line in source.table(path, ("image",)).rows:
-        grade = (_cell(line, "exp"), _cell(line, "icm"), _cell(line, "te"))
-        lines.append((f"{path} row {line.number}", line.cells["image"], grade))
-    return lines
+def _graded_lines(source: Source, path: str) -> Iterator[tuple[str, str, Grade]]:
+    """Place in the table, image and grade."""
+    if bare(path).lower() == "complete.csv":  # without a header
+        text = decode_text(source.text_bytes(path), path)
+        for number, cells in enumerate(csv.reader(io.StringIO(text), skipinitialspace=True), 1):
+            if len(cells) >= 4:
+                yield f"{path} row {number}", cells[0].strip(), (_code(cells[1]), _code(cells[2]), _code(cells[3]))
+        return
+    for row in source.rows(path, "image"):
+        yield f"{path} row {row.number}", row.cells["image"], (_cell(row, "exp"), _cell(row, "icm"), _cell(row, "te"))
 
 
-def _headless_lines(source: Source, path: str) -> list[tuple[str, str, Grade]]:
-    text = decode_text(source.text_bytes(path), path)
-    lines = []
-    for number, cells in enumerate(csv.reader(io.StringIO(text), skipinitialspace=True), 1):
-        if len(cells) >= 4:
-            grade = (_code(cells[1]), _code(cells[2]), _code(cells[3]))
-            lines.append((f"{path} row {number}", cells[0].strip(), grade))
-    return lines
-
-
-def _cell(line: TableRow, kind: str) -> str:
+def _cell(row: TableRow, kind: str) -> str:
     """The cell of `EXP_silver`, `EXP_gold` or `EXP`."""
-    return next((_code(cell) for column, cell in line.cells.items() if column.split("_")[0] == kind), "")
+    return next((_code(cell) for column, cell in row.cells.items() if column.split("_")[0] == kind), "")
 
 
 def _code(cell: str) -> str:
@@ -135,19 +124,14 @@ def _facts(grade: Grade) -> Facts:
     )
 
 
-def _outcomes(source: Source, left_out: list[SkippedFile]) -> dict[Key, dict[str, int | None]]:
+def _outcomes(source: Source, plan: Plan) -> dict[Key, dict[str, int | None]]:
     path = source.named(CLINICAL)
-    found: dict[Key, dict[str, int | None]] = {}
-    for line in source.table(path, ("image",)).rows if path else ():
-        key = _key(line.cells["image"])
-        if key is None:
-            left_out.append(
-                SkippedFile(line.cells["image"], "row of a table not named PATIENT_NUMBER", f"{path} row {line.number}")
-            )
-            continue
-        codes = {name: _code(line.cells.get(column, "")) for column, name in OUTCOME_COLUMNS.items()}
-        found[key] = {name: int(code) if code in ("0", "1") else None for name, code in codes.items()}
-    return found
+    outcomes: dict[Key, dict[str, int | None]] = {}
+    for row in source.rows(path, "image"):
+        if key := _row_key(row.cells["image"], f"{path} row {row.number}", plan):
+            codes = {name: _code(row.cells.get(column, "")) for column, name in OUTCOME_COLUMNS.items()}
+            outcomes[key] = {name: int(code) if code in ("0", "1") else None for name, code in codes.items()}
+    return outcomes
 
 
 IMPORTER = Importer("kromp", "Kromp et al. 2023 / figshare", (*GARDNER_RULES, *OUTCOMES, "none"), "", detect, plan)

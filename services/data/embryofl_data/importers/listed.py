@@ -1,19 +1,18 @@
-"""Layouts that a clinic's folder may have as it is: read by the same readers as there, so that both agree.
+"""Layouts that a clinic's folder may already have: read by the same readers as there, so that both agree.
 
 Hung Vuong / Kaggle (`train.csv`, `Image,Class`), labels in file names (`embryo_0001_label_1.png`), a folder per class.
 """
 
 from collections.abc import Callable
 
-from embryofl_data.importers.importer import Importer
-from embryofl_data.importers.plan import Options, Plan, PlannedImage, SkippedFile
+from embryofl_data.importers.plan import Importer, Options, Plan, PlannedImage
 from embryofl_data.importers.rules import Facts
 from embryofl_data.importers.source import Source
 from embryofl_data.reading.contract import EmbryoImage, Problem
-from embryofl_data.reading.layouts import Found, class_folders, file_names, kaggle
+from embryofl_data.reading.layouts import Content, class_folders, file_names, kaggle
 from embryofl_data.reading.listing import Listing
 
-Reader = Callable[[Listing], Found]
+Reader = Callable[[Listing], Content]
 
 
 def _base(source: Source, table: str) -> str:
@@ -32,8 +31,8 @@ def _base(source: Source, table: str) -> str:
 
 def _read(source: Source, reader: Reader, table: str) -> tuple[str, list[EmbryoImage], list[Problem]] | None:
     base = _base(source, table)
-    found = reader(source.listing(base))
-    return (base, *found) if found else None
+    content = reader(source.listing(base))
+    return (base, *content) if content else None
 
 
 def _importer(name: str, title: str, reader: Reader, table: str, stated_by: str, evidence: str) -> Importer:
@@ -43,24 +42,23 @@ def _importer(name: str, title: str, reader: Reader, table: str, stated_by: str,
         return evidence if _read(source, reader, table) else ""
 
     def plan(source: Source, options: Options) -> Plan:
-        found = _read(source, reader, table)
-        if found is None:
-            return Plan((), source.left_out)
-        base, images, problems = found
-        left_out = [SkippedFile(problem.file, problem.detail) for problem in problems if problem.leaves_out]
-        outside = [file for file in source.images if not file.startswith(base)]
-        left_out += [SkippedFile(file, f"outside the folder {base}") for file in outside]
-        rows = [
-            PlannedImage(
-                base + image.file,
-                Facts(stated=image.label, stated_by=stated_by if image.label is not None else ""),
-                image.patient,
-                image.embryo,
-                "" if image.day is None else str(image.day),
-            )
-            for image in sorted(images, key=lambda image: image.file)
-        ]
-        return Plan(tuple(rows), (*source.left_out, *left_out), (f"read: {table}",) if table else ())
+        plan = Plan.of(source)
+        content = _read(source, reader, table)
+        if content is None:
+            return plan
+        base, images, problems = content
+        for problem in problems:
+            if problem.leaves_out:
+                plan.skip(problem.file, problem.detail)
+        for file in source.images:
+            if not file.startswith(base):
+                plan.skip(file, f"outside the folder {base}")
+        for image in sorted(images, key=lambda image: image.file):
+            facts = Facts(stated=image.label, stated_by=stated_by if image.label is not None else "")
+            day = "" if image.day is None else str(image.day)
+            plan.images.append(PlannedImage(base + image.file, facts, image.patient, image.embryo, day))
+        plan.notes += [f"read: {table}"] if table else []
+        return plan
 
     return Importer(name, title, ("stated", "none"), "stated", detect, plan)
 

@@ -1,31 +1,31 @@
-"""What every importer makes of a source: a plan of rows, each with the label that a rule gave and why."""
+"""What an importer is, and its result: a plan of images, each with the facts from which a rule makes a label."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from embryofl_data.importers.rules import Facts
+from embryofl_data.importers.source import SkippedFile, Source
 from embryofl_data.reading.decode import DecodeError
+from embryofl_data.reading.tables import TableRow, read_table
 
-CHECK_SIZE = 64  # side in pixels to which a picture is decoded, only to see whether it can be
+CHECK_SIZE = 64  # side in pixels to which an image is decoded, only to see whether it can be
 
 
 @dataclass(frozen=True)
 class PlannedImage:
-    """One image to be taken over.
+    """One image to be imported; names are "" where the source gives none.
 
     Attributes
     ----------
     source : str
         POSIX path relative to the source folder.
     facts : Facts
-        What the source says of the embryo: the rule makes a label of it.
-    patient, embryo : str
-        Names in the data contract, "" where the source names none.
+        What the source says about the embryo.
     day : str
-        Day of development, "" where unknown.
+        Day of development.
     frame, focal_plane : str
-        Of a time-lapse or a stack, "" elsewhere.
+        Of a time-lapse or a stack.
     target : str
         Name below `images`, "" for that of the source.
     """
@@ -40,42 +40,41 @@ class PlannedImage:
     target: str = ""
 
 
-@dataclass(frozen=True)
-class SkippedFile:
-    """Something in the source that is not taken over, why (in words that many share), and what was found there."""
-
-    source: str
-    reason: str
-    detail: str = ""
-
-    @classmethod
-    def of(cls, source: str, error: DecodeError) -> "SkippedFile":
-        """A file that cannot be decoded."""
-        return cls(source, error.kind.replace("_", " "), str(error))
-
-
-@dataclass(frozen=True)
+@dataclass
 class Plan:
-    """What an importer found.
+    """What an importer makes of a source.
 
     Attributes
     ----------
-    rows : tuple of PlannedImage
+    images : list of PlannedImage
         In the order of their sources, every source once.
-    left_out : tuple of SkippedFile
-        What is not taken over.
-    notes : tuple of str
+    skipped : list of SkippedFile
+        What is not imported.
+    notes : list of str
         What a person should know: which tables were read, what was chosen.
     """
 
-    rows: tuple[PlannedImage, ...]
-    left_out: tuple[SkippedFile, ...] = ()
-    notes: tuple[str, ...] = ()
+    images: list[PlannedImage] = field(default_factory=list)
+    skipped: list[SkippedFile] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, source: Source) -> "Plan":
+        """An empty one."""
+        return cls(skipped=list(source.skipped))
+
+    def skip(self, file: str, reason: str, detail: str = "") -> None:
+        """Leave a file out."""
+        self.skipped.append(SkippedFile(file, reason, detail))
+
+    def skip_damaged(self, file: str, error: DecodeError) -> None:
+        """Leave a file out that cannot be decoded."""
+        self.skip(file, error.kind.replace("_", " "), str(error))
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the user chose on the command line; an importer reads those that it knows.
+    """The choices on the command line; an importer reads those that it knows.
 
     Attributes
     ----------
@@ -86,13 +85,13 @@ class Options:
     labels : mapping of str to int or None
         Text in the label column to 1, 0, or None for unlabelled.
     phases : tuple of str
-        Time-lapse phases to take, all where empty.
+        Time-lapse phases to import; all if empty.
     pick : str
         Which frames of an embryo: `last`, `first`, `middle` or `all`.
     before : str
         Only frames before this phase, or before this many hours (`110h`).
     planes : tuple of str
-        Focal planes to take.
+        Focal planes to import.
     """
 
     table: Path | None = None
@@ -102,3 +101,42 @@ class Options:
     pick: str = "last"
     before: str = ""
     planes: tuple[str, ...] = ("0",)
+
+    def rows(self, *required: str, optional: tuple[str, ...] = ()) -> tuple[TableRow, ...]:
+        """Rows of `table`; none without one."""
+        return read_table(self.table, required, optional).rows if self.table else ()
+
+
+@dataclass(frozen=True)
+class Importer:
+    """Reads one published layout.
+
+    Attributes
+    ----------
+    name, title : str
+        As on the command line, and for a person.
+    rules : tuple of str
+        Rules that its facts can feed.
+    usual_rule : str
+        The rule that is used when none is named: only where the source itself states labels, otherwise "".
+    detect : callable
+        Source to the evidence of this layout, "" if it is another one.
+    plan : callable
+        Source and options to a plan. Raises `UserError`.
+    convert : callable, optional
+        Content of a file to that of the image to be written; without it files are copied as they are. Raises
+        `DecodeError`.
+    """
+
+    name: str
+    title: str
+    rules: tuple[str, ...]
+    usual_rule: str
+    detect: Callable[[Source], str]
+    plan: Callable[[Source, Options], Plan]
+    convert: Callable[[bytes], bytes] | None = None
+
+
+def bare(file: str) -> str:
+    """The file's name without its folder."""
+    return file.rsplit("/", 1)[-1]

@@ -1,7 +1,7 @@
-"""Rules that make a label of what a source says: named, versioned, and never guessing.
+"""Rules that turn what a source says into a label: named, versioned, and never guessing.
 
-No two sources agree on how to make two classes of Gardner grades (3AA is good in STORK and unknown elsewhere), so which
-rule is used is an explicit choice, printed before it is used and recorded with every label that it gave.
+No two sources agree on how to turn Gardner grades into two classes (3AA is good in STORK and unknown elsewhere), so the
+rule is an explicit choice, printed before it is used and recorded with every label that it gave.
 """
 
 import re
@@ -12,7 +12,7 @@ from embryofl.errors import UserError
 
 OUTCOMES = ("biochemical-pregnancy", "clinical-pregnancy", "live-birth")
 GARDNER_RULES = ("gardner-3bb", "gardner-4bb", "gardner-3aa", "icm-te-b", "stork")
-"""Names of the rules that feed on outcomes, and on Gardner grades."""
+"""Names of the rules that use outcomes, and Gardner grades."""
 
 Decision = tuple[int | None, str]
 """A label (None: unlabelled) and the reason."""
@@ -20,7 +20,7 @@ Decision = tuple[int | None, str]
 
 @dataclass(frozen=True)
 class Facts:
-    """What a source says of one embryo.
+    """What a source says about one embryo.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class Facts:
     stated : int or None
         A label that the source itself states, 1 or 0.
     stated_by : str
-        In which words.
+        Where and how.
     outcomes : mapping of str to int or None
         Outcome to 1, 0 or None: `biochemical-pregnancy`, `clinical-pregnancy`, `live-birth`.
     """
@@ -62,21 +62,21 @@ class Rule:
     ----------
     name : str
         As on the command line.
-    version : int
-        Raised when its meaning changes.
     text : str
-        The whole rule in words.
-    meaning : str
-        What label 1 then means, as at enrolment: `quality`, `implantation` or `live_birth`.
+        The whole rule for a person.
     decide : callable
         Facts to label and reason.
+    meaning : str
+        What label 1 then means, as at enrolment: `quality`, `implantation` or `live_birth`.
+    version : int
+        Raised when its meaning changes.
     """
 
     name: str
-    version: int
     text: str
-    meaning: str
     decide: Callable[[Facts], Decision]
+    meaning: str = "quality"
+    version: int = 1
 
     @property
     def id(self) -> str:
@@ -85,12 +85,9 @@ class Rule:
 
 
 def parse_gardner(written: str) -> tuple[int | None, str, str]:
-    """Read a Gardner grade such as `3AB`, `4 a b` or STORK's `3A-B-` (the minus signs are dropped).
+    """Expansion, ICM and TE of a grade such as `3AB`, `4 a b` or STORK's `3A-B-` (the minus signs are dropped).
 
-    Returns
-    -------
-    tuple
-        Expansion or None, ICM, TE; (None, "", "") where it is no grade.
+    (None, "", "") where it is not a grade.
     """
     match = re.fullmatch(r"([1-6])\s*([ABCabc])-?\s*([ABCabc])-?", written.strip())
     return (int(match[1]), match[2].upper(), match[3].upper()) if match else (None, "", "")
@@ -103,7 +100,7 @@ def _stated(facts: Facts) -> Decision:
 
 
 def _none(facts: Facts) -> Decision:
-    return None, "no label was asked for"
+    return None, "no label was requested"
 
 
 def _at_least(expansion: int, letters: str) -> Callable[[Facts], Decision]:
@@ -128,10 +125,7 @@ def _stork(facts: Facts) -> Decision:
         return 1, f"grade {written}"
     if written in ("1BB", "2BB"):
         return 0, f"grade {written}"
-    return (
-        None,
-        f"grade {written} is neither among the good ones nor among the poor ones" if facts.graded else "not graded",
-    )
+    return None, f"grade {written} is neither one of the good nor of the poor grades" if facts.graded else "not graded"
 
 
 def _both_graded_b(facts: Facts) -> Decision:
@@ -142,8 +136,8 @@ def _both_graded_b(facts: Facts) -> Decision:
 
 def _outcome(name: str) -> Callable[[Facts], Decision]:
     def decide(facts: Facts) -> Decision:
-        found = facts.outcomes.get(name)
-        return (None, f"{name} unknown") if found is None else (found, f"{name}: {'yes' if found else 'no'}")
+        outcome = facts.outcomes.get(name)
+        return (None, f"{name} unknown") if outcome is None else (outcome, f"{name}: {'yes' if outcome else 'no'}")
 
     return decide
 
@@ -154,39 +148,31 @@ def _gardner_rule(name: str, expansion: int, letters: str) -> Rule:
         f"1: expansion {expansion} or more, ICM and TE both {named}. 0: expansion below {expansion}, or ICM or TE worse. "
         "Unlabelled: expansion, or from that expansion on ICM or TE, not graded."
     )
-    return Rule(name, 1, text, "quality", _at_least(expansion, letters))
+    return Rule(name, text, _at_least(expansion, letters))
 
 
 RULES: dict[str, Rule] = {
     rule.name: rule
     for rule in (
-        Rule("stated", 1, "The label that the source states; unlabelled where it states none.", "quality", _stated),
-        Rule("none", 1, "Every image is unlabelled.", "quality", _none),
+        Rule("stated", "The label that the source states; unlabelled where it states none.", _stated),
+        Rule("none", "Every image is unlabelled.", _none),
         _gardner_rule("gardner-3bb", 3, "AB"),
         _gardner_rule("gardner-4bb", 4, "AB"),
         _gardner_rule("gardner-3aa", 3, "A"),
         Rule(
             "stork",
-            1,
-            "1: 3AA or 3AB. 0: 1BB or 2BB, minus signs left aside (Khosravi et al., npj Digital Medicine 2019). "
-            "Unlabelled: every other grade.",
-            "quality",
+            "1: 3AA or 3AB. 0: 1BB or 2BB, ignoring minus signs (Khosravi et al., npj Digital Medicine 2019). Unlabelled: "
+            "every other grade.",
             _stork,
         ),
         Rule(
             "icm-te-b",
-            1,
             "1: ICM and TE both A or B, whatever the expansion. 0: one of them C. Unlabelled: one of them not graded.",
-            "quality",
             _both_graded_b,
         ),
         *(
-            Rule(name, 1, f"1: {name.replace('-', ' ')}. 0: none. Unlabelled: not known.", meaning, _outcome(name))
-            for name, meaning in (
-                ("biochemical-pregnancy", "implantation"),
-                ("clinical-pregnancy", "implantation"),
-                ("live-birth", "live_birth"),
-            )
+            Rule(name, f"1: {name.replace('-', ' ')}. 0: none. Unlabelled: not known.", _outcome(name), meaning)
+            for name, meaning in zip(OUTCOMES, ("implantation", "implantation", "live_birth"), strict=True)
         ),
     )
 }
@@ -202,9 +188,9 @@ def find_rule(name: str, offered: tuple[str, ...]) -> Rule:
     """
     if name not in offered:
         listed = "\n".join(f"  {other}: {RULES[other].text}" for other in offered)
-        found = f"The rule {name} was asked for" if name else "No rule was named"
+        given = f"The rule {name} was requested" if name else "No rule was named"
         raise UserError(
-            f"{found}, and this source needs one of {', '.join(offered)} (labels are never guessed). Choose with "
+            f"{given}. Expected one of {', '.join(offered)} for this source, as labels are never guessed. Choose with "
             f"--rule:\n{listed}"
         )
     return RULES[name]

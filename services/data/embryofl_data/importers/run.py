@@ -5,14 +5,50 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from embryofl.errors import UserError
-from embryofl_data.importers.plan import Options, SkippedFile
-from embryofl_data.importers.registry import choose_importer
+from embryofl_data.importers import dicom, embryoscope, gomez, kromp, listed, saeedi, stork, table
+from embryofl_data.importers.plan import Importer, Options
 from embryofl_data.importers.rules import find_rule
-from embryofl_data.importers.source import open_source
-from embryofl_data.importers.write import MANIFEST, carry_out, prepare
+from embryofl_data.importers.source import Source, open_source
+from embryofl_data.importers.write import MANIFEST, prepare, write_folder
+from embryofl_data.reading.contract import printable
 
-Say = Callable[[str], object]
+IMPORTERS: tuple[Importer, ...] = (
+    listed.HUNGVUONG,
+    kromp.IMPORTER,
+    gomez.IMPORTER,
+    stork.IMPORTER,
+    saeedi.IMPORTER,
+    listed.FILE_NAMES,
+    listed.CLASS_FOLDERS,
+    dicom.IMPORTER,
+    embryoscope.IMPORTER,
+    table.IMPORTER,
+)
+"""In the order in which they are tried."""
 REASONS_SHOWN = 12
+
+
+def choose_importer(source: Source, name: str) -> tuple[Importer, str]:
+    """The importer of this name, or the first that knows the layout, and the evidence.
+
+    Raises
+    ------
+    UserError
+        When there is none of this name, or none knows the layout.
+    """
+    names = ", ".join(importer.name for importer in IMPORTERS)
+    if name:
+        for importer in IMPORTERS:
+            if importer.name == name:
+                return importer, "as requested"
+        raise UserError(f"The layout {name} was requested. Expected one of {names}.")
+    for importer in IMPORTERS:
+        if evidence := importer.detect(source):
+            return importer, evidence
+    raise UserError(
+        f"The layout of {len(source.images)} images in {source.root} is not known. Expected one of {names}. Name it with "
+        "--layout, or describe a table's columns with --layout table --map image=COLUMN --map label=COLUMN."
+    )
 
 
 def import_source(
@@ -22,8 +58,8 @@ def import_source(
     rule_name: str,
     options: Options,
     dry_run: bool,
-    say: Say,
-    told: Callable[[int, int], None] = lambda done, total: None,
+    say: Callable[[str], object],
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
     """Import a source into a data folder.
 
@@ -34,65 +70,53 @@ def import_source(
     out : Path
         New or empty folder.
     layout, rule_name : str
-        Names, "" for what the source itself tells.
-    options : Options
-        For the importer.
+        Names, "" to detect the layout and use its usual rule.
     dry_run : bool
         Only say what would be done.
     say : callable
         Takes lines for a person.
-    told : callable, optional
+    on_progress : callable, optional
         Takes (images done, images in all).
 
     Raises
     ------
     UserError
-        When something has to be decided or mended first.
+        When something has to be decided or corrected first.
     """
+
+    def say_reasons(what: str, reasons: Iterable[str]) -> None:
+        counts = Counter(reasons).most_common()
+        for reason, count in counts[:REASONS_SHOWN]:
+            say(f"  {what}: {count} ({printable(reason)})")
+        if rest := counts[REASONS_SHOWN:]:
+            say(f"  {what}: {sum(count for _, count in rest)} for {len(rest)} other reasons")
+
     source = open_source(place)
     importer, evidence = choose_importer(source, layout)
-    say(f"Layout {importer.name}: {importer.title} ({_plain(evidence)}).")
+    say(f"Layout {importer.name}: {importer.title} ({printable(evidence)}).")
     rule = find_rule(rule_name or importer.usual_rule, importer.rules)
     say(f"Rule {rule.id}: {rule.text}")
-    say(f"Label 1 then means: {rule.meaning} (to be declared so when joining).")
+    say(f"Label 1 then means: {rule.meaning}. Declare this meaning when joining.")
     plan = importer.plan(source, options)
     for note in plan.notes:
-        say(f"Note: {_plain(note)}.")
-    if not plan.rows:
-        reasons = "; ".join(f"{reason} ({count})" for reason, count in _reasons(plan.left_out)[:3])
+        say(f"Note: {printable(note)}.")
+    if not plan.images:
+        counts = Counter(item.reason for item in plan.skipped).most_common(3)
+        reasons = "; ".join(f"{reason} ({count})" for reason, count in counts)
         raise UserError(
-            f"No image of {place} is as asked for{': ' + _plain(reasons) if reasons else ''}. Look at the "
-            "layout and at the options."
+            f"No image of {place} matches the layout and the options{': ' + printable(reasons) if reasons else ''}. Check "
+            "both."
         )
-    decided = [rule.decide(row.facts) for row in plan.rows]
-    labels = Counter(label for label, _ in decided)
-    say(f"{len(decided)} images: {labels[1]} with label 1, {labels[0]} with label 0, {labels[None]} unlabelled.")
-    _say_reasons(say, "unlabelled", (reason for label, reason in decided if label is None))
+    decisions = [rule.decide(image.facts) for image in plan.images]
+    labels = Counter(label for label, _ in decisions)
+    say(f"{len(decisions)} images: {labels[1]} with label 1, {labels[0]} with label 0, {labels[None]} unlabelled.")
+    say_reasons("unlabelled", (reason for label, reason in decisions if label is None))
     if dry_run:
-        _say_reasons(say, "left out", (item.reason for item in plan.left_out))
+        say_reasons("skipped", (item.reason for item in plan.skipped))
         say("Nothing was written.")
         return
     prepare(place, out)
-    taken, left_out = carry_out(source, importer, plan, rule, out, told)
-    _say_reasons(say, "left out", (item.reason for item in left_out))
-    say(f"{len(taken)} images written to {out}; {MANIFEST} there says which rule gave each label.")
+    imported, skipped = write_folder(source, importer, plan, rule, out, on_progress)
+    say_reasons("skipped", (item.reason for item in skipped))
+    say(f"{len(imported)} images written to {out}. {MANIFEST} in that folder records which rule gave each label.")
     say(f"Next: embryofl-clinic check {out}")
-
-
-def _reasons(left_out: Iterable[SkippedFile]) -> list[tuple[str, int]]:
-    return Counter(item.reason for item in left_out).most_common()
-
-
-def _say_reasons(say: Say, what: str, reasons: Iterable[str]) -> None:
-    found = Counter(reasons).most_common()
-    for reason, count in found[:REASONS_SHOWN]:
-        say(f"  {what}: {count} ({_plain(reason)})")
-    if len(found) > REASONS_SHOWN:
-        say(
-            f"  {what}: {sum(count for _, count in found[REASONS_SHOWN:])} for {len(found) - REASONS_SHOWN} other reasons"
-        )
-
-
-def _plain(text: str) -> str:
-    """Text without control characters: file names come from anywhere and must not act on a terminal."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -1,7 +1,7 @@
-"""The files of a source: a folder, and the zip archives at its top, or one archive. Nothing is unpacked or followed.
+"""The files of a source: a folder with the zip archives at its top, or one archive. Nothing is unpacked or followed.
 
-An archive's entries are read where they lie, so that no name in it can become a path on this machine, and a data set
-that is published as archives needs no room for a second copy.
+An archive's entries are read in place, so that no name in it can become a path on this machine, and a data set that is
+published as archives needs no space for a second copy.
 """
 
 import os
@@ -14,17 +14,24 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from embryofl.errors import UserError
-from embryofl_data.importers.plan import SkippedFile
 from embryofl_data.reading.decode import MAX_FILE_BYTES, DecodeError
-from embryofl_data.reading.listing import Listing, is_image_name
+from embryofl_data.reading.listing import MOST_DEPTH, Listing, is_image_name
 from embryofl_data.reading.scan import read_file
-from embryofl_data.reading.tables import Table, parse_table
+from embryofl_data.reading.tables import TableRow, parse_table
 
-MOST_DEPTH = 40
 MOST_FILES = 5_000_000
 
 Entry = tuple[zipfile.ZipFile, zipfile.ZipInfo] | None
-"""Where a file lies: in an archive, or (None) in the folder."""
+"""Where a file is: in an archive, or (None) in the folder."""
+
+
+@dataclass(frozen=True)
+class SkippedFile:
+    """Something in the source that is not imported, the reason (the same words for many files), and the details."""
+
+    source: str
+    reason: str
+    detail: str = ""
 
 
 @dataclass(frozen=True)
@@ -36,14 +43,14 @@ class Source:
     root : Path
         The folder, or the folder that holds the archive.
     entries : mapping of str to Entry
-        POSIX paths of all regular files in their order; hidden ones and `__MACOSX` left aside.
-    left_out : tuple of SkippedFile
+        POSIX paths of all regular files in their order, without hidden ones and `__MACOSX`.
+    skipped : tuple of SkippedFile
         Links, devices, unreadable folders.
     """
 
     root: Path
     entries: Mapping[str, Entry]
-    left_out: tuple[SkippedFile, ...] = ()
+    skipped: tuple[SkippedFile, ...] = ()
 
     @cached_property
     def files(self) -> tuple[str, ...]:
@@ -78,9 +85,9 @@ class Source:
         except OSError as error:
             raise DecodeError("unreadable", f"cannot be opened: {error.strerror or error}") from error
 
-    def table(self, file: str, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> Table:
-        """Read a table; raises `UserError` where that is not possible."""
-        return parse_table(self.text_bytes(file), file, required, optional)
+    def rows(self, file: str | None, *required: str) -> tuple[TableRow, ...]:
+        """Rows of a table, none without one; raises `UserError` where it cannot be read."""
+        return parse_table(self.text_bytes(file), file, required).rows if file else ()
 
     def text_bytes(self, file: str) -> bytes:
         """The content of a table; raises `UserError`."""
@@ -124,76 +131,76 @@ def open_source(place: Path) -> Source:
     """
     if not place.exists():
         raise UserError(
-            f"{place} does not exist. Expected a folder, or a zip archive, with a data set: check the path."
+            f"{place} does not exist. Expected a folder, or a zip archive, with a data set. Check the path."
         )
     entries: dict[str, Entry] = {}
-    left_out: list[SkippedFile] = []
+    skipped: list[SkippedFile] = []
     if place.is_dir():
         root, stack = place.resolve(), [""]
         while stack:
-            _list(root, stack.pop(), stack, entries, left_out)
+            _list(root, stack.pop(), stack, entries, skipped)
         archives = [file for file in entries if "/" not in file and file.lower().endswith(".zip")]
     else:
         root, archives = place.resolve().parent, [place.name]
     for name in sorted(archives):
         entries.pop(name, None)
-        _add_archive(root / name, name, entries, left_out)
+        _add_archive(root / name, name, entries, skipped)
     ordered = {file: entries[file] for file in sorted(entries)}
-    return Source(root, ordered, tuple(sorted(left_out, key=lambda item: item.source)))
+    return Source(root, ordered, tuple(sorted(skipped, key=lambda item: item.source)))
 
 
-def _list(root: Path, below: str, stack: list[str], entries: dict[str, Entry], left_out: list[SkippedFile]) -> None:
+def _list(root: Path, below: str, stack: list[str], entries: dict[str, Entry], skipped: list[SkippedFile]) -> None:
     try:
-        found = sorted(os.scandir(root / below), key=lambda entry: entry.name)
+        inside = sorted(os.scandir(root / below), key=lambda entry: entry.name)
     except OSError as error:
-        left_out.append(SkippedFile(_shown(below), "folder cannot be opened", error.strerror or ""))
+        skipped.append(SkippedFile(_utf8(below), "folder cannot be opened", error.strerror or ""))
         return
-    for entry in found:
+    for entry in inside:
         name = f"{below}/{entry.name}" if below else entry.name
-        if _is_aside(entry.name):
+        if _is_ignored(entry.name):
             continue
         try:
             mode = entry.stat(follow_symlinks=False).st_mode
         except OSError as error:
-            left_out.append(SkippedFile(_shown(name), "cannot be looked at", error.strerror or ""))
+            skipped.append(SkippedFile(_utf8(name), "cannot be opened", error.strerror or ""))
             continue
-        if _shown(name) != name:
-            left_out.append(SkippedFile(_shown(name), "the file name is not in UTF-8"))
+        if _utf8(name) != name:
+            skipped.append(SkippedFile(_utf8(name), "the file name is not in UTF-8"))
         elif stat.S_ISLNK(mode):
-            left_out.append(SkippedFile(name, "symbolic link: links are not followed"))
+            skipped.append(SkippedFile(name, "symbolic link: links are not followed"))
         elif stat.S_ISDIR(mode):
             if name.count("/") < MOST_DEPTH:
                 stack.append(name)
             else:
-                left_out.append(SkippedFile(name, f"more than {MOST_DEPTH} folders deep"))
+                skipped.append(SkippedFile(name, f"more than {MOST_DEPTH} folders deep"))
         elif stat.S_ISREG(mode):
             entries[name] = None
         else:
-            left_out.append(SkippedFile(name, "pipe, socket or device"))
+            skipped.append(SkippedFile(name, "pipe, socket or device"))
 
 
-def _add_archive(path: Path, name: str, entries: dict[str, Entry], left_out: list[SkippedFile]) -> None:
+def _add_archive(path: Path, name: str, entries: dict[str, Entry], skipped: list[SkippedFile]) -> None:
     try:
         archive = zipfile.ZipFile(path)  # stays open as long as the source is read
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise UserError(
-            f"{path} cannot be read as a zip archive ({error}). Expected a folder or a zip archive with a data set: it "
-            "may not be complete, get it again from its publisher."
+            f"{path} cannot be read as a zip archive ({error}). Expected a folder or a zip archive with a data set. It may "
+            "be incomplete: get it again from its publisher."
         ) from error
     infos = archive.infolist()
     if len(infos) > MOST_FILES:
-        raise UserError(f"{path} holds {len(infos)} files. Expected at most {MOST_FILES}: unpack the part you need.")
+        raise UserError(f"{path} holds {len(infos)} files. Expected at most {MOST_FILES}. Unpack the part you need.")
     for info in infos:
         file = _safe_name(info, path)
         mode = info.external_attr >> 16
-        if info.is_dir() or any(_is_aside(part) for part in file.split("/")):
+        if info.is_dir() or any(_is_ignored(part) for part in file.split("/")):
             continue
         if stat.S_ISLNK(mode):
-            left_out.append(SkippedFile(file, "symbolic link: links are not followed", name))
+            skipped.append(SkippedFile(file, "symbolic link: links are not followed", name))
         elif info.flag_bits & 1:
-            left_out.append(SkippedFile(file, "encrypted in its archive", name))
+            skipped.append(SkippedFile(file, "encrypted in its archive", name))
         elif file in entries:
-            left_out.append(SkippedFile(file, "there is another file of this name", name))
+            skipped.append(SkippedFile(file, "there is another file of this name", name))
         else:
             entries[file] = (archive, info)
 
@@ -204,21 +211,21 @@ def _safe_name(info: zipfile.ZipInfo, path: Path) -> str:
     Raises
     ------
     UserError
-        When it leads out: no published data set does that, so nothing of such an archive is taken.
+        When it leads out: no published data set does that, so nothing of such an archive is imported.
     """
     parts = PurePosixPath(info.orig_filename.replace("\\", "/")).parts
     leads_out = any(part == ".." or "\0" in part for part in parts) or (parts and (parts[0] == "/" or ":" in parts[0]))
     if leads_out:
         raise UserError(
-            f"{path} holds a file named {info.orig_filename[:80]!r}, which leads out of the archive. Such an archive was "
-            "made to overwrite files: nothing was taken from it. Get the data set again from its publisher."
+            f"{path} holds a file named {info.orig_filename[:80]!r}, which leads out of the archive. Such archives "
+            "are made to overwrite files: nothing was imported. Get the data set again from its publisher."
         )
     return "/".join(part for part in parts if part != ".")
 
 
-def _is_aside(part: str) -> bool:
+def _is_ignored(part: str) -> bool:
     return part.startswith(".") or part == "__MACOSX"
 
 
-def _shown(name: str) -> str:
+def _utf8(name: str) -> str:
     return name.encode("utf-8", "replace").decode()

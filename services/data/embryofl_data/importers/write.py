@@ -1,10 +1,9 @@
 """Carry out a plan: copies of the images, `labels.csv`, and `import.json`, which says which rule gave each label.
 
 Everything is written into `.importing` inside the output folder and moved at the end, the manifest last: a folder
-without `import.json` is not complete, and what an interrupted import left is cleared away by the next.
+without `import.json` is not complete, and the next import removes what an interrupted one left.
 """
 
-import csv
 import hashlib
 import json
 import re
@@ -17,11 +16,10 @@ from typing import Any
 
 from embryofl.errors import UserError
 from embryofl.files import write_atomic
-from embryofl_data.importers.importer import Importer
-from embryofl_data.importers.plan import CHECK_SIZE, Plan, PlannedImage, SkippedFile
+from embryofl_data.importers.plan import CHECK_SIZE, Importer, Plan, PlannedImage
 from embryofl_data.importers.rules import Rule
-from embryofl_data.importers.source import Source
-from embryofl_data.reading.contract import COLUMNS
+from embryofl_data.importers.source import SkippedFile, Source
+from embryofl_data.output import keep_apart, names_in, not_writable, write_labels
 from embryofl_data.reading.decode import DecodeError, decode_image
 
 MANIFEST = "import.json"
@@ -42,54 +40,26 @@ class ImportedImage:
 
 
 def prepare(source: Path, out: Path) -> None:
-    """Refuse an output folder that holds anything, or that lies in the source or around it.
-
-    Raises
-    ------
-    UserError
-        With what is in the way.
-    """
-    inner, outer = out.resolve(), source.resolve()
-    if inner == outer or inner.is_relative_to(outer) or (outer.is_dir() and outer.is_relative_to(inner)):
-        raise UserError(
-            f"The folder {out} and the source {source} lie in one another. The source is never changed: name a folder "
-            "elsewhere."
-        )
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out} is a file. Expected a folder, new or empty: name another.")
-    present = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
+    """Raise `UserError` for an output folder that is not empty, or is in the source or around it."""
+    keep_apart(source, out)
+    present = names_in(out)
     if STAGING in present and MANIFEST not in present:
         for name in (*(name for name in ("images", "labels.csv") if name in present), STAGING):
             shutil.rmtree(out / name) if (out / name).is_dir() else (out / name).unlink()
-        present = sorted(path.name for path in out.iterdir())
+        present = names_in(out)
     if present:
-        raise UserError(f"The folder {out} holds {', '.join(present[:5])}. Expected a new or empty one: name another.")
+        raise UserError(f"The folder {out} holds {', '.join(present[:5])}. Expected a new or empty one. Name another.")
 
 
-def carry_out(
-    source: Source, importer: Importer, plan: Plan, rule: Rule, out: Path, told: Callable[[int, int], None]
+def write_folder(
+    source: Source, importer: Importer, plan: Plan, rule: Rule, out: Path, on_progress: Callable[[int, int], None]
 ) -> tuple[list[ImportedImage], list[SkippedFile]]:
-    """Write the data folder.
-
-    Parameters
-    ----------
-    source : Source
-        Only read.
-    importer : Importer
-        May convert what it reads.
-    plan : Plan
-        What is taken.
-    rule : Rule
-        Makes a label of each row's facts.
-    out : Path
-        Checked by `prepare`.
-    told : callable
-        Called with (done, total).
+    """Write the data folder, after `prepare`, with labels by the rule.
 
     Returns
     -------
-    list of Taken, list of LeftOut
-        What was written; what was not, of the plan and because it cannot be read.
+    list of ImportedImage, list of SkippedFile
+        What was written; what was not, according to the plan or because it cannot be read.
 
     Raises
     ------
@@ -99,56 +69,54 @@ def carry_out(
     staging = out / STAGING
     try:
         (staging / "images").mkdir(parents=True)
-        taken, left_out = _write_images(source, importer, plan, rule, staging, told)
-        if not taken:
+        imported = _write_images(source, importer, plan, rule, staging, on_progress)
+        if not imported:
             shutil.rmtree(staging)
+            first = f"{plan.skipped[0].source}: {plan.skipped[0].reason}" if plan.skipped else "none"
             raise UserError(
-                f"No image of {source.root} could be taken over ({len(left_out)} things were left out, first: "
-                f"{_first(left_out)}). Look at the layout and at the options."
+                f"No image of {source.root} could be imported ({len(plan.skipped)} files were skipped, first: {first}). "
+                "Check the layout and the options."
             )
         for name in ("images", "labels.csv"):
             (staging / name).rename(out / name)
-        manifest = _manifest(source, importer, plan, rule, taken, left_out)
+        manifest = _manifest(source, importer, plan, rule, imported)
         write_atomic(out / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode("utf-8", "replace"))
         shutil.rmtree(staging)
     except OSError as error:
-        raise UserError(
-            f"The folder {out} cannot be written ({error.strerror or error}). Expected a folder on a disk with room, "
-            "that the user who runs this may write to: name another."
-        ) from error
-    return taken, left_out
+        raise not_writable(out, error) from error
+    return imported, plan.skipped
 
 
 def _write_images(
-    source: Source, importer: Importer, plan: Plan, rule: Rule, staging: Path, told: Callable[[int, int], None]
-) -> tuple[list[ImportedImage], list[SkippedFile]]:
-    taken: list[ImportedImage] = []
-    left_out = list(plan.left_out)
+    source: Source, importer: Importer, plan: Plan, rule: Rule, staging: Path, on_progress: Callable[[int, int], None]
+) -> list[ImportedImage]:
+    """Write images and table; damaged ones are added to the plan's skipped files."""
+    imported: list[ImportedImage] = []
+    rows: list[list[str]] = []
     names: set[str] = set()
-    with (staging / "labels.csv").open("w", encoding="utf-8", newline="") as handle:
-        table = csv.writer(handle, lineterminator="\n")
-        table.writerow(COLUMNS)
-        for done, row in enumerate(plan.rows, 1):
-            told(done, len(plan.rows))
-            try:
-                data = source.read(row.source)
-                data = importer.convert(data) if importer.convert else data
-                decode_image(data, CHECK_SIZE)
-            except DecodeError as error:
-                left_out.append(SkippedFile.of(row.source, error))
-                continue
-            label, reason = rule.decide(row.facts)
-            name = _free_name(row.target or row.source, names)
-            target = staging / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(data)
-            table.writerow(_cells(name, label, row))
-            taken.append(ImportedImage(name, row.source, hashlib.sha256(data).hexdigest(), label, rule.id, reason))
-    return taken, left_out
+    for done, image in enumerate(plan.images, 1):
+        on_progress(done, len(plan.images))
+        try:
+            data = source.read(image.source)
+            data = importer.convert(data) if importer.convert else data
+            decode_image(data, CHECK_SIZE)
+        except DecodeError as error:
+            plan.skip_damaged(image.source, error)
+            continue
+        label, reason = rule.decide(image.facts)
+        name = _free_name(image.target or image.source, names)
+        target = staging / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
+        rows.append(_row(name, label, image))
+        digest = hashlib.sha256(data).hexdigest()
+        imported.append(ImportedImage(name, image.source, digest, label, rule.id, reason))
+    write_labels(staging / "labels.csv", rows)
+    return imported
 
 
 def _free_name(source: str, names: set[str]) -> str:
-    """A name below `images` that a table can carry: no control characters, no backslash, no spaces at the ends."""
+    """A name below `images` that a table can hold: no control characters, no backslash, no spaces at the ends."""
     source = source.removeprefix("images/").removeprefix("Images/")
     parts = [re.sub(r"[\x00-\x1f\x7f\\]", "_", part).strip().lstrip(".") or "_" for part in source.split("/")]
     wanted = "images/" + "/".join(parts)
@@ -161,39 +129,26 @@ def _free_name(source: str, names: set[str]) -> str:
     return name
 
 
-def _cells(name: str, label: int | None, row: PlannedImage) -> list[str]:
-    facts = row.facts
-    cells = {
-        "image": name,
-        "label": "" if label is None else str(label),
-        "patient": row.patient,
-        "embryo": row.embryo,
-        "day": row.day,
-        "expansion": "" if facts.expansion is None else str(facts.expansion),
-        "icm": facts.icm,
-        "te": facts.te,
-        "frame": row.frame,
-        "focal_plane": row.focal_plane,
-    }
-    return [cells[column] for column in COLUMNS]
-
-
-def _first(left_out: list[SkippedFile]) -> str:
-    return f"{left_out[0].source}: {left_out[0].reason}" if left_out else "none"
+def _row(name: str, label: int | None, image: PlannedImage) -> list[str]:
+    """The row of `labels.csv`, in the order of `COLUMNS`."""
+    facts = image.facts
+    grade = (facts.expansion, facts.icm, facts.te)
+    values = (name, label, image.patient, image.embryo, image.day, *grade, image.frame, image.focal_plane)
+    return ["" if value is None else str(value) for value in values]
 
 
 def _manifest(
-    source: Source, importer: Importer, plan: Plan, rule: Rule, taken: list[ImportedImage], left_out: list[SkippedFile]
+    source: Source, importer: Importer, plan: Plan, rule: Rule, imported: list[ImportedImage]
 ) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "source": str(source.root),
         "layout": {"name": importer.name, "title": importer.title},
         "rule": {"name": rule.name, "version": rule.version, "text": rule.text, "meaning": rule.meaning},
-        "notes": list(plan.notes),
-        "labels": dict(Counter("unlabelled" if item.label is None else str(item.label) for item in taken)),
-        "unlabelled_because": dict(Counter(item.reason for item in taken if item.label is None).most_common()),
-        "left_out_because": dict(Counter(item.reason for item in left_out).most_common()),
-        "images": [asdict(item) for item in taken],
-        "left_out": [asdict(item) for item in left_out],
+        "notes": plan.notes,
+        "labels": dict(Counter("unlabelled" if item.label is None else str(item.label) for item in imported)),
+        "unlabelled_because": dict(Counter(item.reason for item in imported if item.label is None).most_common()),
+        "left_out_because": dict(Counter(item.reason for item in plan.skipped).most_common()),
+        "images": [asdict(item) for item in imported],
+        "left_out": [asdict(item) for item in plan.skipped],
     }

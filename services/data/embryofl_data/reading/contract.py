@@ -1,6 +1,8 @@
 """What a clinic's data folder is read into: images, problems, and the folder that holds them."""
 
-from dataclasses import dataclass
+import tomllib
+from dataclasses import dataclass, fields
+from importlib import resources
 from pathlib import Path
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"})
@@ -9,35 +11,14 @@ REQUIRED_COLUMNS = ("image", "label")
 OPTIONAL_COLUMNS = ("patient", "embryo", "day", "expansion", "icm", "te", "frame", "focal_plane")
 COLUMNS = REQUIRED_COLUMNS + OPTIONAL_COLUMNS
 
-PROBLEM_KINDS: dict[str, str] = {
-    "animated": "more than one frame: the first one is used",
-    "archive": "archive: its content is not looked at",
-    "bad_day": "day that is not a number from 0 to 10: the image is used, its day is unknown",
-    "dicom": "DICOM file: not read as it is",
-    "duplicate_row": "row that says the same as an earlier one",
-    "ignored_column": "column that is not part of the data contract",
-    "bad_name": "file name that is not in UTF-8: rename the file",
-    "bad_label": "label other than 1, 0 or empty",
-    "bad_row": "row that cannot be read",
-    "contradiction": "rows that contradict each other about one image",
-    "empty": "file of zero bytes",
-    "missing": "file that is not there",
-    "not_an_image": "file of a type that is not read",
-    "outside_folder": "path that leads out of the folder",
-    "special_file": "pipe, socket or device: never opened",
-    "too_deep": "folder too many folders down",
-    "too_large": "image with too many pixels or bytes",
-    "too_small": "image with too few pixels",
-    "truncated": "image file that ends too early",
-    "unreadable": "file that is no image, or a damaged one",
-}
-NOTE_KINDS = frozenset({"animated", "bad_day", "duplicate_row", "ignored_column"})
-"""Kinds of problem that leave no image out."""
+_PROBLEMS = tomllib.loads(resources.files(__package__).joinpath("problems.toml").read_text("utf-8"))
+PROBLEM_KINDS: dict[str, str] = {kind: texts["meaning"] for kind, texts in _PROBLEMS.items()}
+ADVICE: dict[str, str] = {kind: texts["advice"] for kind, texts in _PROBLEMS.items() if "advice" in texts}
 
 
 @dataclass(frozen=True)
 class EmbryoImage:
-    """One image of one embryo, as the folder's tables and names describe it.
+    """One image of one embryo, as the folder's tables and names describe it; the fields are in the order of `COLUMNS`.
 
     Attributes
     ----------
@@ -68,13 +49,19 @@ class EmbryoImage:
 
     @property
     def group(self) -> str:
-        """The unit that stays on one side of every split: the patient, else the embryo, else the file."""
+        """The unit that stays in one split: the patient, else the embryo, else the file."""
         return self.patient or self.embryo or self.file
 
     @property
     def unit(self) -> tuple[object, ...]:
         """What counts as one embryo: images of one embryo of one patient, on one day and with one label; else the file."""
         return (self.patient, self.embryo, self.day, self.label) if self.embryo else (self.file,)
+
+    @property
+    def row(self) -> list[str]:
+        """Its row of a `labels.csv`."""
+        values = (getattr(self, each.name) for each in fields(self))
+        return ["" if value is None else str(value) for value in values]
 
 
 @dataclass(frozen=True)
@@ -88,7 +75,7 @@ class Problem:
     kind : str
         One of `PROBLEM_KINDS`.
     detail : str
-        What was found, for a person.
+        What is wrong, for a person.
     """
 
     file: str
@@ -97,8 +84,8 @@ class Problem:
 
     @property
     def leaves_out(self) -> bool:
-        """Whether the image (or row) is left out because of this."""
-        return self.kind not in NOTE_KINDS
+        """Whether the image (or row) is skipped because of this."""
+        return self.kind in ADVICE
 
 
 @dataclass(frozen=True)
@@ -107,17 +94,20 @@ class DataFolder:
 
     Attributes
     ----------
-    root : Path
-        The folder.
     layout : str
         `labels.csv`, `kaggle`, `file names` or `class folders`.
     images : tuple of EmbryoImage
         In the order of their files, each file once, unlabelled ones included.
     problems : tuple of Problem
-        What was left out or noted.
+        What is skipped or noted.
     """
 
     root: Path
     layout: str
     images: tuple[EmbryoImage, ...]
     problems: tuple[Problem, ...]
+
+
+def printable(text: str, instead: str = "?") -> str:
+    """Text without control and direction characters: file names must not act on a terminal or page."""
+    return "".join(char if char.isprintable() else instead for char in text)

@@ -2,14 +2,14 @@
 
 Rules, all of them functions of the file's content alone:
 
-- EXIF orientation is applied. The first frame of an animation or stack is used, with a note.
-- 16-bit, 32-bit and float grey: microscope cameras write 10, 12 or 14 bits into 16. The bit depth is taken as the
-  smallest of 8, 10, 12, 14 and 16 that holds the brightest pixel, and values are divided by its full range. So a 12-bit
-  image is neither nearly black (as it would be when divided by 65535) nor stretched to its own extremes, and exposures
-  of one camera stay comparable. Float images up to 1 are multiplied by 255.
+- EXIF orientation is applied. Of an animation or stack the first frame is used, with a note.
+- 16-bit, 32-bit and float grey: microscope cameras write 10, 12 or 14 bits into 16. The bit depth is the smallest of 8,
+  10, 12, 14 and 16 that holds the brightest pixel, and values are divided by its full range. So a 12-bit image is
+  neither nearly black (as if divided by 65535) nor stretched to its own extremes, and exposures of one camera stay
+  comparable. Float images up to 1 are multiplied by 255.
 - Transparent pixels are filled with the median colour of the visible ones.
 - The longer side is scaled to the wanted size with antialiasing, and the shorter is padded on both sides with the
-  image's median colour: embryos are not distorted, and no edge is made where the dish's background goes on.
+  image's median colour: embryos are not distorted, and no edge appears where the background of the dish continues.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ from embryofl.data_statistics import Optics
 from embryofl_data.reading.optics import optics_of
 
 MAX_PIXELS = 50_000_000
-"""More than any camera on a microscope has, and below the 89 million at which Pillow warns of a decompression bomb."""
+"""More than any microscope camera has, and below the 89 million at which Pillow warns of a decompression bomb."""
 MAX_FILE_BYTES = 256 * 2**20
 """50 million pixels of 32 bits need 200 MB uncompressed."""
 MIN_SIDE = 8
@@ -41,7 +41,7 @@ LARGE_SIDE = 2048
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF")
 """Decoders that a file may reach, whatever its name: none that starts another program."""
 DECODE_VERSION = f"3-pillow{PIL.__version__}"
-"""Part of the cache's key: raised when a rule above changes; another Pillow may decode differently."""
+"""Part of the cache's key: raised when a rule above changes. Another version of Pillow may decode differently."""
 
 warnings.simplefilter("error", Image.DecompressionBombWarning)
 # Damaged metadata: what matters is reported as a problem.
@@ -57,8 +57,7 @@ class DecodeError(Exception):
 
     def __init__(self, kind: str, detail: str) -> None:
         super().__init__(detail)
-        self.kind = kind
-        self.detail = detail
+        self.kind, self.detail = kind, detail
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ class Opened:
     mode : str
         Pillow's name of the stored pixel format, such as `RGB`, `L`, `I;16`, `CMYK`.
     note : str
-        "" or what was passed over, such as further frames.
+        "" or what was ignored, such as further frames.
     """
 
     image: Image.Image
@@ -86,26 +85,15 @@ class Opened:
 
 @dataclass(frozen=True)
 class Decoded:
-    """A decoded image, squared: `pixels` is uint8 (size, size, 3), RGB; `optics` of it at its own size; the rest as in
-    `Opened`."""
+    """A decoded image, squared: `pixels` is uint8 (size, size, 3), RGB; `opened` and its `optics` at its own size."""
 
     pixels: npt.NDArray[np.uint8]
-    width: int
-    height: int
-    mode: str
-    note: str
+    opened: Opened
     optics: Optics
 
 
 def decode_image(data: bytes, size: int) -> Decoded:
-    """Decode a file's content to a square of `size` pixels.
-
-    Parameters
-    ----------
-    data : bytes
-        The whole file.
-    size : int
-        Side of the result in pixels.
+    """Decode the bytes of a whole file to a square of `size` pixels a side.
 
     Raises
     ------
@@ -121,7 +109,7 @@ def open_image(data: bytes) -> Opened:
 
 
 def _guarded(data: bytes, work: Callable[[Image.Image], _Result]) -> _Result:
-    """Open a file's content and work on it; large images one at a time, and every failure as a `DecodeError`."""
+    """Open a file's content and work on it: large images one at a time, every failure as a `DecodeError`."""
     if not data:
         raise DecodeError("empty", "the file has no content")
     try:
@@ -138,8 +126,8 @@ def _guarded(data: bytes, work: Callable[[Image.Image], _Result]) -> _Result:
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and others
         if _cut_short(data, error):
             raise DecodeError("truncated", "the file ends too early; copy it again from its source") from error
-        found = "no image of a known type" if isinstance(error, PIL.UnidentifiedImageError) else str(error)[:200]
-        raise DecodeError("unreadable", found) from error
+        detail = "not an image of a known type" if isinstance(error, PIL.UnidentifiedImageError) else str(error)[:200]
+        raise DecodeError("unreadable", detail) from error
 
 
 def _check_size(image: Image.Image) -> None:
@@ -170,7 +158,7 @@ def _open(image: Image.Image) -> Opened:
 
 
 def _brightest(image: Image.Image) -> float | None:
-    """The highest value of a deep grey image, which tells its bit depth; None for other images, or with infinities."""
+    """The highest value of a deep grey image, which shows its bit depth; None for other images, or with infinities."""
     if not _is_deep(image):
         return None
     highest = image.getextrema()[1]
@@ -182,7 +170,7 @@ def _is_deep(image: Image.Image) -> bool:
 
 
 def _reduced(image: Image.Image, factor: int) -> Image.Image:
-    """Average squares of `factor` pixels, keeping what is known of the image; frees the large one."""
+    """Average squares of `factor` pixels, keeping the image's metadata."""
     exif, info = image.getexif(), image.info
     if image.mode.startswith("I;"):  # Pillow reduces no 16-bit images
         pixels = np.asarray(image)
@@ -197,19 +185,13 @@ def _reduced(image: Image.Image, factor: int) -> Image.Image:
 
 
 def _squared(opened: Opened, size: int) -> Decoded:
-    pixels = to_square(opened.image, size)
-    return Decoded(pixels, opened.width, opened.height, opened.mode, opened.note, optics_of(opened.image))
+    return Decoded(to_square(opened.image, size), opened, optics_of(opened.image))
 
 
 def to_8_bits(image: Image.Image, brightest: float | None = None) -> Image.Image:
     """Convert any pixel format to the mode `RGB` or `L` by the rules of this module.
 
-    Parameters
-    ----------
-    image : PIL.Image.Image
-        Any mode.
-    brightest : float, optional
-        Highest value of a deep grey image before it was scaled down.
+    `brightest` is the highest value of a deep grey image before it was scaled down.
     """
     if _is_deep(image):
         return Image.fromarray(scale_to_8_bits(np.asarray(image), brightest))
@@ -219,14 +201,9 @@ def to_8_bits(image: Image.Image, brightest: float | None = None) -> Image.Image
 
 
 def scale_to_8_bits(values: npt.NDArray[np.generic], brightest: float | None = None) -> npt.NDArray[np.uint8]:
-    """Scale grey values of any depth to uint8 by the smallest usual bit depth that holds the brightest.
+    """Scale grey values (h, w) of any type to uint8 by the smallest usual bit depth that holds the brightest.
 
-    Parameters
-    ----------
-    values : numpy.ndarray
-        (h, w), any integer or float type; negative and non-finite values count as 0.
-    brightest : float, optional
-        Highest value, where it is known better than from `values`.
+    Negative and non-finite values count as 0. `brightest` is the highest value, if known better than from `values`.
     """
     grey = values.astype(np.float32)
     np.nan_to_num(grey, copy=False, nan=0.0, posinf=0.0, neginf=0.0)

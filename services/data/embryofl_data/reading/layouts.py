@@ -17,7 +17,7 @@ from embryofl_data.reading.listing import Listing, list_images, locate
 from embryofl_data.reading.tables import TableRow
 
 LABELS = {"1": 1, "1.0": 1, "1,0": 1, "0": 0, "0.0": 0, "0,0": 0, "": None}
-"""Label cells that are understood. Spreadsheets and pandas write 1.0 for 1 in a column with gaps."""
+"""Known label cells. Spreadsheets and pandas write 1.0 for 1 in a column with gaps."""
 
 CONTRACT_PLACES = ("", "images")
 """Where the paths of a `labels.csv` are looked up: relative to the folder, or to `images`."""
@@ -29,49 +29,39 @@ HOW_TO_LABEL = (
     "Expected one of: a labels.csv with the columns image,label (1, 0 or empty) and, where known, "
     f"{','.join(OPTIONAL_COLUMNS)}; the Kaggle layout with a train.csv (Image,Class) and a folder train; file names "
     "such as embryo_0001_label_1.png; or one folder per class named good and poor, viable and nonviable, or 1 and 0. "
-    "Write a labels.csv with a row an image."
+    "Write a labels.csv with one row per image."
 )
 
 
 def read_folder(root: Path) -> DataFolder:
-    """Read a clinic's data folder, without decoding any image.
-
-    Parameters
-    ----------
-    root : Path
-        The folder. Nothing in it is changed, nothing outside it is read.
-
-    Returns
-    -------
-    DataFolder
-        Images in the order of their files. An image without a label is unlabelled, never class 0.
+    """Read a clinic's data folder, without decoding any image, changing anything in it or reading anything outside.
 
     Raises
     ------
     DataError
-        When the folder is missing, holds no image, has no layout that is understood, or its table is unusable.
+        When the folder is missing, has no image or no known layout, or its table is unusable.
     """
     root = Path(root)
     listing = list_images(root)
     if not listing.files:
         others = f" (other files at the top: {', '.join(listing.tables[:5])})" if listing.tables else ""
         raise DataError(
-            f"There is no image in {root}{others}. Expected image files of the types png, jpg, tif or bmp, at best "
-            "below a sub-folder images beside a labels.csv. Copy the images there, or name another folder."
+            f"There is no image in {root}{others}. Expected image files of the types png, jpg, tif or bmp, preferably "
+            "in a sub-folder images next to a labels.csv. Copy the images there, or name another folder."
         )
     for name, layout in LAYOUTS:
-        found = layout(listing)
-        if found is not None:
-            images, problems = found
+        read = layout(listing)
+        if read is not None:
+            images, problems = read
             ordered = tuple(sorted(images, key=lambda image: image.file))
             return DataFolder(root, name, ordered, tuple(dict.fromkeys([*listing.problems, *problems])))
     raise _no_layout(listing)
 
 
-Found = tuple[list[EmbryoImage], list[Problem]] | None
+Content = tuple[list[EmbryoImage], list[Problem]] | None
 
 
-def labels_csv(listing: Listing) -> Found:
+def labels_csv(listing: Listing) -> Content:
     """The data contract: `labels.csv`, paths relative to the folder or to `images`."""
     table = listing.table("labels.csv", REQUIRED_COLUMNS, OPTIONAL_COLUMNS)
     if table is None:
@@ -85,7 +75,7 @@ def labels_csv(listing: Listing) -> Found:
     return images, problems + more
 
 
-def kaggle(listing: Listing) -> Found:
+def kaggle(listing: Listing) -> Content:
     """`train.csv` (`Image,Class`), `train/`, `test/`, and `same_embryo.csv` (`Image,Embryo`) where there is one."""
     table = listing.table("train.csv", ("image", "class"))
     if table is None:
@@ -107,13 +97,13 @@ def kaggle(listing: Listing) -> Found:
     images, more = _from_rows(listing, table.name, table.rows, make, ("train", ""), label_column="class")
     test = listing.table("test.csv", ("image",))
     for row in test.rows if test else ():
-        found = locate(listing, row.cells["image"], ("test", ""), f"test.csv row {row.number}")
-        if isinstance(found, Problem):
-            more.append(found)
+        file = locate(listing, row.cells["image"], ("test", ""), f"test.csv row {row.number}")
+        if isinstance(file, Problem):
+            more.append(file)
     return images, problems + more
 
 
-def file_names(listing: Listing) -> Found:
+def file_names(listing: Listing) -> Content:
     """`<embryo>_label_<1 or 0>.<type>`; files without `_label_` are unlabelled. The part before it names the embryo."""
     pattern = re.compile(r"(.*)_label_(.*)", re.IGNORECASE)
     if not any(pattern.fullmatch(posixpath.splitext(posixpath.basename(file))[0]) for file in listing.files):
@@ -131,8 +121,8 @@ def file_names(listing: Listing) -> Found:
     return images, problems
 
 
-def class_folders(listing: Listing) -> Found:
-    """One folder per class, at the top or below a single folder; images beside the class folders are unlabelled."""
+def class_folders(listing: Listing) -> Content:
+    """One folder per class, at the top or in a single folder; images outside the class folders are unlabelled."""
     base = ""
     while True:
         inside = [file for file in listing.files if file.startswith(base)]
@@ -156,7 +146,7 @@ def _class_of(folder: str) -> int | None:
     return next((known[folder.lower()] for known in CLASS_FOLDERS if folder.lower() in known), None)
 
 
-LAYOUTS: tuple[tuple[str, Callable[[Listing], Found]], ...] = (
+LAYOUTS: tuple[tuple[str, Callable[[Listing], Content]], ...] = (
     ("labels.csv", labels_csv),
     ("kaggle", kaggle),
     ("file names", file_names),
@@ -168,9 +158,11 @@ def _no_layout(listing: Listing) -> DataError:
     folders = sorted({posixpath.dirname(file) or "(the folder itself)" for file in listing.files})
     more = f" and {len(folders) - 6} more" if len(folders) > 6 else ""
     tables = f"; other files at the top: {', '.join(listing.tables[:6])}" if listing.tables else ""
-    deeper = f" A table lies deeper, in {listing.deeper[0]}: was that folder meant?" if listing.deeper else ""
+    deeper = (
+        f" There is a table in its sub-folder {listing.deeper[0]}: was that folder meant?" if listing.deeper else ""
+    )
     return DataError(
-        f"{len(listing.files)} images were found in {listing.root}, but nothing that tells their labels: they lie in "
+        f"{listing.root} has {len(listing.files)} images, but nothing that gives their labels. They are in "
         f"{', '.join(folders[:6])}{more}{tables}.{deeper} {HOW_TO_LABEL}"
     )
 
@@ -185,10 +177,10 @@ def _from_rows(
 ) -> tuple[list[EmbryoImage], list[Problem]]:
     """Turn a table's rows into images; images of the folder that no row names are unlabelled.
 
-    A file with an unknown label or with rows that differ is left out altogether, not taken as unlabelled.
+    A file with an unknown label or with rows that differ is skipped, not used as unlabelled.
     """
     images: dict[str, tuple[EmbryoImage, int]] = {}
-    left_out: set[str] = set()
+    skipped: set[str] = set()
     problems: list[Problem] = []
     for row in rows:
         where = f"{table} row {row.number}"
@@ -199,24 +191,24 @@ def _from_rows(
         label = row.cells[label_column]
         if row.surplus:
             problems.append(Problem(file, "bad_row", f"{where}: more cells than columns; is the separator in a name?"))
-            left_out.add(file)
+            skipped.add(file)
         elif label not in LABELS:
             problems.append(Problem(file, "bad_label", f"{where}: label {label[:40]!r}; expected 1, 0 or empty"))
-            left_out.add(file)
+            skipped.add(file)
         else:
             image, notes = make(file, LABELS[label], row)
             first, number = images.setdefault(file, (image, row.number))
             if number == row.number:
                 problems.extend(notes)
             elif first == image:
-                problems.append(Problem(file, "duplicate_row", f"{where}: says the same as row {number}"))
+                problems.append(Problem(file, "duplicate_row", f"{where}: repeats row {number}"))
             else:
-                problems.append(Problem(file, "contradiction", f"{where}: says otherwise than row {number}"))
-                left_out.add(file)
+                problems.append(Problem(file, "contradiction", f"{where}: contradicts row {number}"))
+                skipped.add(file)
     for file in listing.files:
-        if file not in images and file not in left_out:
+        if file not in images and file not in skipped:
             images[file] = make(file, None, TableRow(0, {}, False))[0], 0
-    return [image for file, (image, _) in images.items() if file not in left_out], problems
+    return [image for file, (image, _) in images.items() if file not in skipped], problems
 
 
 def _contract_row(file: str, label: int | None, row: TableRow) -> tuple[EmbryoImage, list[Problem]]:

@@ -1,4 +1,4 @@
-"""The image files below a folder, and the path from a table's row to one of them. Nothing outside is ever opened."""
+"""The image files below a folder, and how a table's row names one of them. Nothing outside is ever opened."""
 
 import os
 import posixpath
@@ -12,7 +12,7 @@ from embryofl_data.reading.contract import IMAGE_SUFFIXES, Problem
 from embryofl_data.reading.tables import Table, parse_table, read_table
 
 MOST_DEPTH = 40
-"""Folders below one another; no export has as many, and a path has to fit into 4096 bytes."""
+"""Nested folders: no export has as many, and a path has to fit into 4096 bytes."""
 
 OTHER_TYPES = {
     **dict.fromkeys((".dcm", ".dicom", ".dic"), "dicom"),
@@ -20,7 +20,7 @@ OTHER_TYPES = {
     **dict.fromkeys((".gif", ".webp", ".heic", ".heif", ".avif", ".jp2", ".jfif", ".psd", ".dng"), "not_an_image"),
     **dict.fromkeys((".avi", ".mp4", ".mov", ".wmv"), "not_an_image"),
 }
-"""Files that hold images which are not read, by suffix, to the kind of problem that they are."""
+"""Suffixes of files with images that are not read, to the kind of problem."""
 
 
 @dataclass
@@ -72,7 +72,7 @@ class Listing:
 
 
 def list_images(root: Path) -> Listing:
-    """List the image files below a folder; hidden files and `__MACOSX` are passed over.
+    """List the image files below a folder, except hidden ones and `__MACOSX`.
 
     Raises
     ------
@@ -81,11 +81,11 @@ def list_images(root: Path) -> Listing:
     """
     if not root.exists():
         raise DataError(
-            f"There is no folder {root}. A folder with images and a labels.csv was expected: check the path, "
-            "and in a container that the folder is mounted."
+            f"There is no folder {root}. Expected a folder with images and a labels.csv. Check the path and, in a "
+            "container, that the folder is mounted."
         )
     if not root.is_dir():
-        raise DataError(f"{root} is a file. A folder with images and a labels.csv was expected: name the folder.")
+        raise DataError(f"{root} is a file. Expected a folder with images and a labels.csv. Name the folder.")
     listing = Listing(root.resolve())
     try:
         with os.scandir(listing.root):
@@ -93,7 +93,7 @@ def list_images(root: Path) -> Listing:
     except OSError as error:
         raise DataError(
             f"The folder {root} cannot be opened ({error.strerror}). Give the user who runs this (number {os.getuid()}) "
-            "the right to read it and all that is in it."
+            "permission to read it and everything in it."
         ) from error
     links: list[str] = []
     stack = [""]
@@ -120,9 +120,8 @@ def _scan(listing: Listing, relative: str, stack: list[str], links: list[str]) -
         if entry.name.startswith(".") or entry.name == "__MACOSX":
             continue
         name = posixpath.join(relative, entry.name)
-        if not _is_utf8(name):
-            shown = name.encode("utf-8", "replace").decode()
-            listing.problems.append(Problem(shown, "bad_name", "the file name is not in UTF-8: rename the file"))
+        if (utf8 := name.encode("utf-8", "replace").decode()) != name:
+            listing.problems.append(Problem(utf8, "bad_name", "the file name is not in UTF-8: rename the file"))
             continue
         if entry.is_symlink():
             links.append(name)
@@ -131,7 +130,7 @@ def _scan(listing: Listing, relative: str, stack: list[str], links: list[str]) -
         elif entry.is_dir():
             listing.problems.append(Problem(name, "too_deep", f"more than {MOST_DEPTH} folders down"))
         elif not entry.is_file():  # a pipe or device would block its reader
-            listing.problems.append(Problem(name, "special_file", "no regular file"))
+            listing.problems.append(Problem(name, "special_file", "not a regular file"))
         elif is_image_name(name):
             listing.files.append(name)
         elif kind := OTHER_TYPES.get(posixpath.splitext(name)[1].lower()):
@@ -142,16 +141,8 @@ def _scan(listing: Listing, relative: str, stack: list[str], links: list[str]) -
             listing.deeper.append(relative)
 
 
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _follow(listing: Listing, link: str) -> None:
-    """Take up a symbolic link to an image file inside the folder; note one that leads outside or nowhere."""
+    """Follow a symbolic link to an image file inside the folder; note one that leads outside or nowhere."""
     path = listing.root / link
     try:
         target = path.resolve(strict=True)
@@ -176,27 +167,20 @@ def is_image_name(name: str) -> bool:
 
 
 def locate(listing: Listing, written: str, below: tuple[str, ...], where: str) -> str | Problem:
-    """Find the file that a table's row names.
+    """Find the file that a table's row names: its path relative to the folder, or why there is none.
 
     Parameters
     ----------
-    listing : Listing
-        The folder.
     written : str
         The path as written; backslashes count as separators.
     below : tuple of str
         Sub-folders in which the path is looked up, in this order; "" is the folder itself.
     where : str
         Table and row, for the problem's text.
-
-    Returns
-    -------
-    str or Problem
-        The file relative to the folder, or why there is none.
     """
     text = written.strip().replace("\\", "/")
     if not text or "\0" in text:
-        return Problem(written, "bad_row", f"{where}: no image is named")
+        return Problem(written, "bad_row", f"{where}: names no image")
     if text.startswith("/") or re.match(r"[A-Za-z]:", text):
         return Problem(written, "outside_folder", f"{where}: absolute path; write it relative to the folder")
     text = posixpath.normpath(text)
@@ -211,7 +195,7 @@ def locate(listing: Listing, written: str, below: tuple[str, ...], where: str) -
 
 
 def _locate_on_disk(listing: Listing, written: str, text: str, below: tuple[str, ...], where: str) -> str | Problem:
-    """Find a file that the listing does not hold: through a linked folder, hidden, or of another type."""
+    """Find a file that is not in the listing: through a linked folder, hidden, or of another type."""
     for prefix in below:
         try:
             target = (listing.root / prefix / text).resolve(strict=True)

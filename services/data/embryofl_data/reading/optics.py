@@ -1,7 +1,7 @@
-"""Light, colour and size of one picture in a few numbers: what lamp, camera and magnification make of it.
+"""Light, colour and size of one image in a few numbers: the effect of lamp, camera and magnification.
 
-Measured on every image when it is decoded, for training or for the report, always in the same way, so that the sums that
-clinics release (`embryofl.data_statistics`) compare.
+Measured on every image when it is decoded, for training or for the report, always in the same way, so that the image
+statistics that clinics release (`embryofl.data_statistics`) are comparable.
 """
 
 from typing import Final
@@ -13,7 +13,7 @@ from PIL import Image
 from embryofl.data_statistics import GREY_BINS, Optics
 
 SIDE: Final = 64
-"""Pictures are averaged down by the whole number that keeps their longer side at least this long."""
+"""Images are averaged down by the whole number that keeps their longer side at least this long."""
 
 
 def optics_of(image: Image.Image) -> Optics:

@@ -1,4 +1,4 @@
-"""Read, hash and decode the files of a folder, in order, on a few threads; skip what is known already."""
+"""Read, hash and decode the files of a folder, in order, on a few threads, except for what is known already."""
 
 import hashlib
 import os
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from embryofl.data_statistics import Optics
 from embryofl_data.reading.contract import Problem
-from embryofl_data.reading.decode import MAX_FILE_BYTES, DecodeError, decode_image
+from embryofl_data.reading.decode import MAX_FILE_BYTES, DecodeError, Opened, decode_image
 
 
 class FileInfo(BaseModel):
@@ -23,8 +23,6 @@ class FileInfo(BaseModel):
 
     Attributes
     ----------
-    file : str
-        Relative to the data folder.
     size_bytes, mtime_ns : int
         Size and modification time when it was read; -1 where it could not be opened.
     sha256 : str
@@ -36,7 +34,7 @@ class FileInfo(BaseModel):
     kind, detail : str
         Why it cannot be used, as in `contract.Problem`; "" where it can.
     note : str
-        What was passed over, "" as a rule.
+        What was ignored, usually "".
     optics : Optics
         Light, colour and size; empty where it was not decoded.
     """
@@ -55,6 +53,17 @@ class FileInfo(BaseModel):
     note: str = ""
     optics: Optics = ()
 
+    @classmethod
+    def not_opened(cls, file: str, error: OSError) -> "FileInfo":
+        """Of a file that cannot be opened."""
+        kind = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
+        return cls(file=file, kind=kind, detail=f"cannot be opened: {error.strerror}")
+
+    def with_image(self, image: Opened, optics: Optics) -> "FileInfo":
+        """The same after decoding."""
+        update = {name: getattr(image, name) for name in ("width", "height", "mode", "note")}
+        return self.model_copy(update={**update, "optics": optics})
+
     @property
     def usable(self) -> bool:
         """Whether the file was decoded."""
@@ -69,18 +78,10 @@ class FileInfo(BaseModel):
 
 
 class Known:
-    """Files seen before, by the same decode version and size.
+    """Files seen before, by the same decode version and size; `contents`: SHA-256 of those whose pixels are at hand."""
 
-    Parameters
-    ----------
-    files : mapping of str to FileInfo
-        File to what is known of it.
-    contents : set of str
-        SHA-256 of the contents whose pixels are at hand.
-    """
-
-    def __init__(self, files: Mapping[str, FileInfo] | None = None, contents: Set[str] = frozenset()) -> None:
-        self.files = files or {}
+    def __init__(self, files: Mapping[str, FileInfo], contents: Set[str] = frozenset()) -> None:
+        self.files = files
         self._by_content = {
             info.sha256: info for info in self.files.values() if info.sha256 and (info.kind or info.sha256 in contents)
         }
@@ -91,10 +92,10 @@ class Known:
         if info is None or info.mtime_ns < 0:
             return False
         try:
-            found = (root / file).stat()
+            status = (root / file).stat()
         except OSError:
             return False
-        return (found.st_size, found.st_mtime_ns) == (info.size_bytes, info.mtime_ns)
+        return (status.st_size, status.st_mtime_ns) == (info.size_bytes, info.mtime_ns)
 
     def content(self, sha256: str) -> FileInfo | None:
         """What is known of a content, None when its pixels would have to be decoded."""
@@ -112,23 +113,10 @@ class Scanned:
 def scan_files(root: Path, files: Sequence[str], size: int, known: Known | None = None) -> Iterator[Scanned]:
     """Scan files in the given order; Pillow and hashlib release the interpreter lock, so threads suffice.
 
-    Parameters
-    ----------
-    root : Path
-        The data folder.
-    files : sequence of str
-        Relative to it.
-    size : int
-        Side of the decoded square in pixels.
-    known : Known, optional
-        Files that are unchanged are not opened, contents that are known not decoded.
-
-    Yields
-    ------
-    Scanned
-        One a file. Results that wait are bounded, so that memory does not grow with the folder.
+    Unchanged files are not opened, and known contents are not decoded to a square of `size` pixels. The number of waiting
+    results is bounded, so that memory does not grow with the folder.
     """
-    known = known or Known()
+    known = known or Known({})
     workers = min(4, os.cpu_count() or 1)
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
         waiting: deque[Future[Scanned]] = deque()
@@ -152,8 +140,7 @@ def _scan(root: Path, file: str, size: int, known: Known) -> Scanned:
     except DecodeError as error:
         return Scanned(FileInfo(file=file, kind=error.kind, detail=error.detail), None)
     except OSError as error:
-        kind = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
-        return Scanned(FileInfo(file=file, kind=kind, detail=f"cannot be opened: {error.strerror}"), None)
+        return Scanned(FileInfo.not_opened(file, error), None)
     twin = known.content(base.sha256)
     if twin:
         update = {"file": file, "size_bytes": base.size_bytes, "mtime_ns": base.mtime_ns}
@@ -162,14 +149,7 @@ def _scan(root: Path, file: str, size: int, known: Known) -> Scanned:
         image = decode_image(data, size)
     except DecodeError as error:
         return Scanned(base.model_copy(update={"kind": error.kind, "detail": error.detail}), None)
-    update = {
-        "width": image.width,
-        "height": image.height,
-        "mode": image.mode,
-        "note": image.note,
-        "optics": image.optics,
-    }
-    return Scanned(base.model_copy(update=update), image.pixels)
+    return Scanned(base.with_image(image.opened, image.optics), image.pixels)
 
 
 def read_file(root: Path, file: str) -> tuple[bytes, FileInfo]:
@@ -182,14 +162,14 @@ def read_file(root: Path, file: str) -> tuple[bytes, FileInfo]:
     OSError
         When it cannot be opened.
     """
-    # NOFOLLOW: the listing resolved links, so one that stands here now was put there since.
+    # NOFOLLOW: the listing resolved links, so a link here was put there since.
     descriptor = os.open(root / file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as handle:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             raise DecodeError("unreadable", "not a regular file")
-        if found.st_size > MAX_FILE_BYTES:
-            raise DecodeError("too_large", f"{found.st_size >> 20} MiB; at most {MAX_FILE_BYTES >> 20} are read")
+        if status.st_size > MAX_FILE_BYTES:
+            raise DecodeError("too_large", f"{status.st_size >> 20} MiB; at most {MAX_FILE_BYTES >> 20} are read")
         data = handle.read()
     sha256 = hashlib.sha256(data).hexdigest()
-    return data, FileInfo(file=file, size_bytes=found.st_size, mtime_ns=found.st_mtime_ns, sha256=sha256)
+    return data, FileInfo(file=file, size_bytes=status.st_size, mtime_ns=status.st_mtime_ns, sha256=sha256)

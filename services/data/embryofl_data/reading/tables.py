@@ -14,16 +14,9 @@ MAX_TABLE_BYTES = 256 * 2**20
 
 @dataclass(frozen=True)
 class TableRow:
-    """One row of a table.
+    """One row of a table: its line number in the file from 1, and its trimmed cells by column name in lower case.
 
-    Attributes
-    ----------
-    number : int
-        Line number in the file, 1 is the first line.
-    cells : dict
-        Column name in lower case to trimmed text; "" where the row is short.
-    surplus : bool
-        Whether the row has more filled cells than the header has columns.
+    Cells that a short row lacks are "". `surplus`: it has more filled cells than the header has columns.
     """
 
     number: int
@@ -50,8 +43,8 @@ def decode_text(data: bytes, name: str) -> str:
     """
     if data[:4] == b"PK\x03\x04" or data[:8] == b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1":
         raise DataError(
-            f"{name} is a spreadsheet workbook. A text table was expected: open it in the spreadsheet program and "
-            "save it as CSV."
+            f"{name} is a spreadsheet workbook. Expected a text table. Open it in the spreadsheet program and save it "
+            "as CSV."
         )
     for encoding in _encodings(data):
         try:
@@ -60,7 +53,7 @@ def decode_text(data: bytes, name: str) -> str:
             continue
         if "\0" not in text:
             return text
-    raise DataError(f"{name} is not a text file. Expected a table saved as CSV, in UTF-8 if there is a choice.")
+    raise DataError(f"{name} is not a text file. Expected a table. Save it as CSV, in UTF-8 if there is a choice.")
 
 
 def _encodings(data: bytes) -> tuple[str, ...]:
@@ -78,24 +71,17 @@ def read_table(path: Path, required: tuple[str, ...], optional: tuple[str, ...] 
     name = path.name
     try:
         if path.stat().st_size > MAX_TABLE_BYTES:
-            raise DataError(f"{name} is larger than {MAX_TABLE_BYTES >> 20} MiB. Expected a table with a row an image.")
+            raise DataError(
+                f"{name} is larger than {MAX_TABLE_BYTES >> 20} MiB. Expected a table with one row per image."
+            )
         data = path.read_bytes()
     except OSError as error:
-        raise DataError(f"{name} cannot be read ({error.strerror}). Give the user who runs this the right.") from error
+        raise DataError(f"{name} cannot be read ({error.strerror}). Give the user who runs this permission.") from error
     return parse_table(data, name, required, optional)
 
 
 def parse_table(data: bytes, name: str, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> Table:
-    """Read a CSV table whose header must name some columns.
-
-    Parameters
-    ----------
-    data : bytes
-        The table.
-    name : str
-        What it is called in messages.
-    required, optional : tuple of str
-        Column names in lower case.
+    """Read a CSV table whose header must name some columns (in lower case); `name` is for messages.
 
     Raises
     ------
@@ -104,11 +90,11 @@ def parse_table(data: bytes, name: str, required: tuple[str, ...], optional: tup
     """
     text = decode_text(data, name)
     known = required + optional
-    # By the first lines alone, and not strictly: rows that are right with one separator need not be with another.
+    # Try separators on the first lines only, and not strictly: rows that parse with one need not parse with another.
     lines = _parse(text, max(SEPARATORS, key=lambda separator: _known_columns(text, separator, known)), name)
     expected = ",".join(required) + (f" and, where known, {','.join(optional)}" if optional else "")
     if not lines:
-        raise DataError(f"{name} is empty. Expected a first line with the columns {expected}, then a row an image.")
+        raise DataError(f"{name} is empty. Expected a first line with the columns {expected}, then one row per image.")
     header = _header(lines[0][1])
     missing = [column for column in required if column not in header]
     if missing:
@@ -119,13 +105,15 @@ def parse_table(data: bytes, name: str, required: tuple[str, ...], optional: tup
         )
     twice = sorted({column for column in header if header.count(column) > 1 and column in known})
     if twice:
-        raise DataError(f"{name} has the column {', '.join(twice)} more than once. Keep one of each, remove the rest.")
+        raise DataError(
+            f"{name} has the column {', '.join(twice)} more than once. Keep one of each and remove the rest."
+        )
     rows = tuple(_row(number, cells, header) for number, cells in lines[1:])
     return Table(name, tuple(header), rows)
 
 
 def _parse(text: str, separator: str, name: str) -> list[tuple[int, list[str]]]:
-    """Lines that hold anything, with their numbers; a spreadsheet's `sep=;` line is passed over.
+    """Lines that are not empty, with their numbers, without a spreadsheet's `sep=;` line.
 
     Strict, because a stray quotation mark would otherwise swallow all rows up to the next one.
     """
@@ -151,7 +139,7 @@ def _header(cells: list[str]) -> list[str]:
 
 
 def _known_columns(text: str, separator: str, known: tuple[str, ...]) -> tuple[int, int]:
-    """How many columns the header would have with this separator: known ones, and in all."""
+    """Number of columns that the header would have with this separator: known ones, and in all."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
     try:
         lines = (cells for cells in itertools.islice(reader, 20) if any(cell.strip() for cell in cells))

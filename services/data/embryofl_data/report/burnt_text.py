@@ -1,7 +1,7 @@
-"""Text burnt into an image: a small convolutional network that answers for every 8x8 cell whether letters stand there.
+"""Text burnt into an image: a small convolutional network that says for every 8x8 cell whether it holds letters.
 
 The weights (`burnt_text.npz`) were trained by `scripts/train_text_detector.py` on drawn embryos and procedural
-textures with printed lines; no real image was learned from. It runs in NumPy, so that workers need no PyTorch.
+textures with printed lines, no real image. It runs in NumPy, so that workers need no PyTorch.
 """
 
 from functools import cache
@@ -16,12 +16,12 @@ STRIDE = 8
 MOST_SIDE = 768
 """Larger images are scaled down: text as small as that would not be read on a screen either."""
 LARGE_LETTERS = 640
-"""Longer side from which letters may be too large to be seen at once: the image is looked at in half the size, too."""
+"""Longer side from which letters may be too large for the network: the image is scored at half the size, too."""
 RUN = 5
 """Cells side by side whose mean counts: a line of text is wider than a speck of debris."""
 SURE = 4.0
-"""Mean logit that is scored 0.5: 96 % of 187 made-up names and dates on real images, of fonts that were not learned from
-among them, are above it, and 1.4 % of 347 real images without text."""
+"""Mean logit that is scored 0.5: above it are 96 % of 187 made-up names and dates on real images, in fonts unseen in
+training as well, and 1.4 % of 347 real images without text."""
 NEIGHBOURHOOD, COARSE = 36, 4
 """Pixels over which light and contrast are evened out."""
 FAINT = 6.0
@@ -31,13 +31,7 @@ FloatImage = npt.NDArray[np.float32]
 
 
 def text_score(image: Image.Image) -> float:
-    """How sure it is that an image has text burnt in, from 0 to 1.
-
-    Parameters
-    ----------
-    image : PIL.Image.Image
-        Mode `L`, any size.
-    """
+    """Score from 0 to 1 that an image of mode `L` and any size has text burnt in."""
     side = max(image.size)
     if side > MOST_SIDE:
         scale = MOST_SIDE / side
@@ -106,11 +100,5 @@ def _convolve(planes: FloatImage, weight: FloatImage, stride: int) -> FloatImage
 def _layers() -> list[tuple[FloatImage, FloatImage, int]]:
     with resources.files(__package__).joinpath("burnt_text.npz").open("rb") as file, np.load(file) as arrays:
         count = sum(1 for name in arrays.files if name.startswith("weight"))
-        return [
-            (
-                arrays[f"weight{number}"].astype(np.float32),
-                arrays[f"bias{number}"].astype(np.float32),
-                int(arrays[f"stride{number}"]),
-            )
-            for number in range(count)
-        ]
+        layers = [[arrays[f"{part}{number}"] for part in ("weight", "bias", "stride")] for number in range(count)]
+        return [(weight.astype(np.float32), bias.astype(np.float32), int(stride)) for weight, bias, stride in layers]

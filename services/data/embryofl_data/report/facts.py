@@ -1,4 +1,4 @@
-"""What a data folder holds, counted: the part of the report from which `data_summary` makes what may leave the clinic.
+"""Counts of a data folder: the part of the report from which `data_summary` makes what may leave the clinic.
 
 Everything else here names files and may name patients: it is for the clinic alone.
 """
@@ -24,7 +24,7 @@ Counts = dict[str, int]
 
 @dataclass(frozen=True)
 class ProblemCount:
-    """Problems of one kind; `files` are the first few, `details` what was found there."""
+    """Problems of one kind; `files` are the first few, `details` what is wrong with each."""
 
     kind: str
     meaning: str
@@ -36,7 +36,7 @@ class ProblemCount:
 
 @dataclass(frozen=True)
 class FolderFacts:
-    """What a data folder holds. Counts are of images that can be used, unless said otherwise.
+    """Counts of a data folder: of usable images, unless said otherwise.
 
     Attributes
     ----------
@@ -45,19 +45,19 @@ class FolderFacts:
     counts : dict
         Day (or `unknown`) to label (`1`, `0`, `unlabelled`) to images.
     patients, embryos, lone_images : int
-        Patients; embryos of no known patient; images of which neither is known. Each is one unit of the split.
+        Patients; embryos of unknown patients; images of which neither is known. Each is one unit of the split.
     cohorts : dict
         Number of images of a unit to units.
     sizes, modes : dict
         `width x height` and stored pixel format to images.
     problems : list of ProblemCount
-        By kind, those that leave images out first.
+        By kind, those that skip images first.
     split : dict
         Side to day to label to images; empty where it cannot train.
     reason : str
         Why it cannot train, "" where it can.
     statistics : DataStatistics, optional
-        Light, colour and size of all images together; None of too few.
+        Image statistics; None for too few images.
     """
 
     root: str
@@ -95,18 +95,7 @@ def usable_part(folder: DataFolder, infos: dict[str, FileInfo]) -> DataFolder:
 def count_folder(
     root: str, folder: DataFolder, infos: dict[str, FileInfo], split_seed: int
 ) -> tuple[FolderFacts, dict[str, list[int]]]:
-    """Count a folder and split it as training would.
-
-    Parameters
-    ----------
-    root : str
-        The folder as the user names it.
-    folder : DataFolder
-        Its usable part.
-    infos : dict of str to FileInfo
-        Of every file, usable or not.
-    split_seed : int
-        Seed of the split.
+    """Count the usable part of a folder and split it as training would.
 
     Returns
     -------
@@ -144,8 +133,8 @@ def by_day(images: Iterable[EmbryoImage]) -> dict[str, Counts]:
         label = "unlabelled" if image.label is None else str(image.label)
         counts[99 if image.day is None else image.day][label] += 1
     return {
-        "unknown" if day == 99 else str(day): {label: found[label] for label in ("1", "0", "unlabelled")}
-        for day, found in sorted(counts.items())
+        "unknown" if day == 99 else str(day): {label: labels[label] for label in ("1", "0", "unlabelled")}
+        for day, labels in sorted(counts.items())
     }
 
 
@@ -158,34 +147,34 @@ def _by_kind(problems: Sequence[Problem]) -> list[ProblemCount]:
         ProblemCount(
             kind,
             PROBLEM_KINDS[kind],
-            found[0].leaves_out,
-            len(found),
-            [problem.file for problem in found[:NAMES_SHOWN]],
-            [problem.detail for problem in found[:NAMES_SHOWN]],
+            same[0].leaves_out,
+            len(same),
+            [problem.file for problem in same[:NAMES_SHOWN]],
+            [problem.detail for problem in same[:NAMES_SHOWN]],
         )
-        for kind, found in ordered
+        for kind, same in ordered
     ]
 
 
 def data_summary(facts: FolderFacts) -> dict[str, Any]:
-    """What enrolment may send about a folder: counts alone, each below 5 as "<5".
+    """What enrolment may send about a folder: only counts, each below 5 as "<5".
 
     Returns
     -------
     dict
-        `counts`: day to label to count. `image_sizes`: longer side in fixed steps to count. `patients`: count of units
-        of the split. There are no totals, from which a suppressed count could be told. `statistics`: see
-        `embryofl.data_statistics`; not of too few images.
+        `counts`: day to label to images. `image_sizes`: longer side in fixed steps to images. `patients`: groups of the
+        split (patients, else embryos, else images). `statistics`: see `embryofl.data_statistics`; missing for too few
+        images. There are no totals, from which a withheld count could be computed.
     """
     steps: Counter[str] = Counter()
     for size, count in facts.sizes.items():
         steps[_size_step(max(int(side) for side in size.split("x")))] += count
     return {
         "counts": {
-            day: {label: _suppressed(count) for label, count in labels.items()} for day, labels in facts.counts.items()
+            day: {label: _released(count) for label, count in labels.items()} for day, labels in facts.counts.items()
         },
-        "image_sizes": {step: _suppressed(steps[step]) for step in map(_size_step, (0, *SIZE_STEPS))},
-        "patients": _suppressed(facts.patients + facts.embryos + facts.lone_images),
+        "image_sizes": {step: _released(steps[step]) for step in map(_size_step, (0, *SIZE_STEPS))},
+        "patients": _released(facts.patients + facts.embryos + facts.lone_images),
         **({"statistics": facts.statistics.model_dump()} if facts.statistics else {}),
     }
 
@@ -196,5 +185,5 @@ def _size_step(side: int) -> str:
     return f"{below[-1] if below else 0}-{above[0] - 1}" if above else f"{below[-1]} and more"
 
 
-def _suppressed(count: int) -> int | str:
+def _released(count: int) -> int | str:
     return count if count >= SMALLEST_COUNT else f"<{SMALLEST_COUNT}"

@@ -1,8 +1,8 @@
 """Measure many files on a few processes: in order, in bounded memory, and to the end whatever a file does.
 
-Each file is read, decoded and measured in a worker process. A worker that a file kills (a decoder that crashes, memory
-that runs out) is replaced, the file is named as unreadable, and the rest goes on. A file that takes too long is given
-up. So one bad file never ends the report.
+Each file is read, decoded and measured in a worker process. If a file kills its worker (a decoder that crashes, too
+little memory), the worker is replaced, the file is reported as unreadable, and the rest continues. So does it after a
+file that takes too long. One bad file never ends the report.
 """
 
 import multiprocessing
@@ -34,31 +34,18 @@ _large: Lock | None = None
 
 
 def measure_files(root: Path, files: Sequence[str]) -> Iterator[Measured]:
-    """Measure files of a data folder.
-
-    Parameters
-    ----------
-    root : Path
-        The data folder.
-    files : sequence of str
-        Relative to it.
-
-    Yields
-    ------
-    Measured
-        One a file, in the given order.
-    """
+    """Measure files of a data folder, one result for each in the given order."""
     waiting: Chunks = deque(tuple(files[start : start + CHUNK]) for start in range(0, len(files), CHUNK))
     workers = min(MOST_WORKERS, len(os.sched_getaffinity(0)), max(1, len(waiting)))
     while waiting:
         under_way = yield from _run(root, waiting, workers)
-        # What a dying worker had in hand is done again one file at a time, so that the file that killed it is known.
+        # Repeat one by one what was under way when a worker died: that shows which file killed it.
         singles: Chunks = deque((file,) for chunk in under_way for file in chunk)
         while singles:
             culprit = yield from _run(root, singles, 1)
             if culprit:
                 (file,) = culprit.popleft()
-                detail = "reading it ended the process that did (a damaged file, or too little memory)"
+                detail = "reading it crashed the process (a damaged file, or too little memory)"
                 yield Measured(FileInfo(file=file, kind="unreadable", detail=detail))
                 singles.extendleft(reversed(culprit))
 
@@ -85,7 +72,7 @@ def _run(root: Path, waiting: Chunks, workers: int) -> Generator[Measured, None,
 
 
 def _begin(large: Lock) -> None:
-    """Set up a worker: one thread, so that workers do not fight over cores; Ctrl-C is the parent's business."""
+    """Set up a worker: one thread, so that workers do not compete for cores; Ctrl-C is handled by the parent."""
     global _large
     _large = large
     threadpool_limits(1)

@@ -1,4 +1,4 @@
-"""Everything that is measured of one file, in a worker process: read, decode, measure, forget."""
+"""Measure one file in a worker process: read, decode, measure, forget."""
 
 import contextlib
 import io
@@ -28,23 +28,21 @@ WORKING_SIDE = 1024
 """Larger images are scaled down once and measured at this size."""
 LARGE_PIXELS = 10_000_000
 LARGE_BYTES = 32 * 2**20
-"""Above one of these a file is measured while no other worker measures one: memory stays bounded."""
+"""Above either of these a file is measured while no other worker measures one as large: memory stays bounded."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What is known of one file.
+    """What is known of one file; `values` and `print_` are empty where it could not be decoded.
 
     Attributes
     ----------
-    info : FileInfo
-        As training's cache knows it.
     values : tuple of float
-        One for each of `MEASURES`; empty where the file could not be decoded.
+        One for each of `MEASURES`.
     print_ : bytes
-        int8 (SIDE, SIDE) of `prints.make_print`; empty where the file could not be decoded.
+        int8 (SIDE, SIDE) of `prints.make_print`.
     tags : tuple of str
-        Names of telling metadata fields.
+        Names of identifying metadata fields.
     """
 
     info: FileInfo
@@ -74,19 +72,9 @@ class Measured:
 
 
 def measure_file(root: Path, file: str, large: AbstractContextManager[object] | None = None) -> Measured:
-    """Read, decode and measure a file of a data folder.
+    """Read, decode and measure a file of a data folder, holding `large` while a large file is read and decoded.
 
-    Parameters
-    ----------
-    root, file : Path, str
-        The folder, and the file relative to it.
-    large : context manager, optional
-        Held while a large file is read and decoded.
-
-    Returns
-    -------
-    Measured
-        Also of a file that cannot be read or decoded: `info.kind` says why.
+    A file that cannot be read or decoded has a result too: `info.kind` says why.
     """
     try:
         size = (root / file).stat().st_size
@@ -95,30 +83,23 @@ def measure_file(root: Path, file: str, large: AbstractContextManager[object] | 
             with _held(large, size <= LARGE_BYTES and _pixels(data) > LARGE_PIXELS):
                 opened = open_image(data)
                 image = working_size(opened.image)
-                found = {
-                    "width": opened.width,
-                    "height": opened.height,
-                    "mode": opened.mode,
-                    "note": opened.note,
-                    "optics": optics_of(opened.image),
-                }
+                info = info.with_image(opened, optics_of(opened.image))
                 del opened
     except DecodeError as error:
         return _failed(root, file, error)
     except OSError as error:
-        kind = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
-        return Measured(FileInfo(file=file, kind=kind, detail=f"cannot be opened: {error.strerror}"))
+        return Measured(FileInfo.not_opened(file, error))
     grey = image.convert("L")
     values = (*picture.measure_picture(image), text_score(grey))
-    return Measured(info.model_copy(update=found), values, make_print(grey).tobytes(), tags_of(data))
+    return Measured(info, values, make_print(grey).tobytes(), tags_of(data))
 
 
 def _failed(root: Path, file: str, error: DecodeError) -> Measured:
     """A file that was read but is no image: it is known by size and time, so that it need not be read again."""
     info = FileInfo(file=file, kind=error.kind, detail=error.detail)
     with contextlib.suppress(OSError):
-        found = (root / file).stat()
-        info = info.model_copy(update={"size_bytes": found.st_size, "mtime_ns": found.st_mtime_ns})
+        status = (root / file).stat()
+        info = info.model_copy(update={"size_bytes": status.st_size, "mtime_ns": status.st_mtime_ns})
     return Measured(info)
 
 
@@ -134,7 +115,7 @@ def _pixels(data: bytes) -> int:
 
 
 def working_size(image: Image.Image) -> Image.Image:
-    """The image, or a smaller one of at most `WORKING_SIDE` pixels, at which pictures are measured."""
+    """The image, or a smaller one of at most `WORKING_SIDE` pixels, at which it is measured."""
     side = max(image.size)
     if side <= WORKING_SIDE:
         return image

@@ -2,34 +2,24 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from embryofl_data.reading.contract import DataFolder
 from embryofl_data.reading.scan import FileInfo
 from embryofl_data.report.gather import measure_files
 from embryofl_data.report.measure import columns_of
-from embryofl_data.report.neighbours import SEARCH_VERSION, Search, find_pairs
+from embryofl_data.report.neighbours import SEARCH_VERSION, Pair, Search, find_pairs
 from embryofl_data.report.store import MeasurementStore, open_store
 from embryofl_data.report.study import Measures
 
 Progress = Callable[[str, int, int], None]
-"""Called with (what is being done, done, total)."""
+"""Called with (step, done, total)."""
 
 
 @dataclass(frozen=True)
 class FolderMeasures:
-    """Measurements of a folder.
-
-    Attributes
-    ----------
-    infos : dict of str to FileInfo
-        Of every file.
-    measures : Measures
-        Of the usable ones, in their order.
-    opened : int
-        How many files had to be opened.
-    """
+    """Of every file what is known, the measurements of the usable ones, and how many files had to be opened."""
 
     infos: dict[str, FileInfo]
     measures: Measures
@@ -51,26 +41,18 @@ def measure_folder(folder: DataFolder, cache_dir: Path | None, progress: Progres
         for done, measured in enumerate(measure_files(folder.root, stale), 1):
             store.put(measured)
             if progress:
-                progress("looking at images", done, len(stale))
-        infos: dict[str, FileInfo] = {}
-        usable: list[str] = []
-        rows: list[tuple[float, ...]] = []
-        tags: dict[str, tuple[str, ...]] = {}
-        for file in files:
-            known = store.get(file)
-            infos[file] = known.info
-            if known.info.usable:
-                usable.append(file)
-                rows.append(known.values)
-                if known.tags:
-                    tags[file] = known.tags
-        search = _compare(store, usable, progress)
+                progress("measuring images", done, len(stale))
+        known = [replace(store.get(file), print_=b"") for file in files]  # all prints at once need not fit in memory
+        usable = [each for each in known if each.info.usable]
+        tags = {each.info.file: each.tags for each in usable if each.tags}
+        pairs = _compare(store, [each.info.file for each in usable], progress)
         store.forget_others(files)
-    return FolderMeasures(infos, Measures(columns_of(rows), tags, search.pairs, search.turned), len(stale))
+    measures = Measures(columns_of([each.values for each in usable]), tags, pairs)
+    return FolderMeasures({each.info.file: each.info for each in known}, measures, len(stale))
 
 
-def _compare(store: MeasurementStore, usable: list[str], progress: Progress | None) -> Search:
-    def told(done: int, total: int) -> None:
+def _compare(store: MeasurementStore, usable: list[str], progress: Progress | None) -> tuple[Pair, ...]:
+    def on_progress(done: int, total: int) -> None:
         if progress:
             progress("comparing images", done, total)
 
@@ -80,7 +62,7 @@ def _compare(store: MeasurementStore, usable: list[str], progress: Progress | No
     key = digest.hexdigest()
     known = store.compared(key)
     if known is not None:
-        return Search.from_json(known)
-    search = find_pairs(len(usable), lambda index: store.get(usable[index]).print, told)
+        return Search.from_json(known).pairs
+    search = find_pairs(len(usable), lambda index: store.get(usable[index]).print, on_progress)
     store.keep_compared(key, search.to_json())
-    return search
+    return search.pairs

@@ -17,17 +17,10 @@ _PERSON_MARKS = re.compile(r"(?i)(?<![a-z])(mrs|mr|ms|dr|frau|herr|mme|sra|dob|b
 
 
 def looks_like(name: str) -> str:
-    """What a path looks like: `a date of birth`, `a person's name`, or "".
+    """What a path or identifier looks like: `a date of birth`, `a person's name`, or "".
 
-    Parameters
-    ----------
-    name : str
-        POSIX path relative to the data folder, or an identifier from a table.
-
-    Notes
-    -----
-    A person's name is taken to be two neighbouring words of at least three letters that both begin with a capital, in
-    one part of the path, neither being a word of the field; or a title such as `Mrs` or a mark such as `DOB`.
+    Two neighbouring words of at least three letters that both begin with a capital, in one part of the path, count as a
+    person's name if neither is a word of the field; so does a title such as `Mrs` or a mark such as `DOB`.
     """
     for part in name.rsplit(".", 1)[0].split("/"):
         if _has_birth_date(part):
@@ -64,7 +57,7 @@ def _has_two_names(part: str) -> bool:
 
 
 def _may_be_name(word: str) -> bool:
-    """A capitalised word that is none of the field; in scripts without capitals any word of two letters or more."""
+    """A capitalised word that is not of the field; in scripts without capitals any word of two letters or more."""
     lower = word.lower()
     if not word.isalpha() or lower in _field_words() or lower.removesuffix("s") in _field_words():
         return False
@@ -75,5 +68,5 @@ def _may_be_name(word: str) -> bool:
 
 @cache
 def _field_words() -> frozenset[str]:
-    """Words of the field and of file handling, which name nobody."""
+    """Words of the field and of file handling, which are nobody's name."""
     return frozenset(resources.files(__package__).joinpath("field_words.txt").read_text("utf-8").split())

@@ -1,50 +1,50 @@
-"""Find pictures of one embryo among many, by their prints.
+"""Find images of one embryo among many, by their prints.
 
 1. What the folder's prints have in common (a well's rim, the disc of an oocyte) is taken out: their mean and, in larger
    folders, their first principal components.
-2. Every print is summed up in rings and directions around its middle, so that turning the picture shifts the
+2. Every print is summed up in rings and directions around its centre, so that rotating the image shifts the
    directions. All pairs are compared in all directions and mirrored, and the likeliest kept.
-3. These are aligned (turned, scaled, shifted) and correlated where they overlap.
+3. These are aligned (rotated, scaled, shifted) and correlated where they overlap.
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import astuple, dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 from scipy import fft, ndimage
 
-from embryofl_data.report.pairs import Pair
 from embryofl_data.report.prints import SIDE, STEP, FloatImage
+from embryofl_data.split import Groups
 
 RINGS, DIRECTIONS = 6, 24
 RADII = np.linspace(4, SIDE / 2 - 2, RINGS)
 SCALES = (1.0, 1.15, 1.3)
 """Of cropped copies, which are larger. One of two is the larger one: the smaller need not be tried."""
 SEARCH_VERSION = "1"
-"""Raised when a rule of the search changes: what was found before is then looked for again."""
+"""Raised when a rule of the search changes: stored results are then recomputed."""
 SMOOTH = 2.0
 BLANK = 0.1
-"""Standard deviation of a print below which the picture shows nothing; of embryos it is 0.4 and more."""
+"""Standard deviation of a print below which the image shows nothing; of embryos it is 0.4 and more."""
 MOST_COMMON = 6
 IMAGES_A_COMPONENT = 100
-"""In a small folder a component would be mostly one picture's own."""
+"""In a small folder a component would mostly be that of one image."""
 SAMPLE = 1000
-"""Prints from which the common part is told."""
+"""Prints from which the common part is computed."""
 PRESELECT = 0.60
-"""Of the ring descriptors; true pairs of Hung Vuong lie above 0.68, one pair of others in a thousand above this."""
+"""Of the ring descriptors: true pairs of Hung Vuong are above 0.68, one in a thousand other pairs is above this."""
 CANDIDATES = 6
-"""Of each image, at most."""
+"""At most, for each image."""
 MOST_CANDIDATES = 20_000
-"""In all: the likeliest. Pictures that are alike in everything but the cells (drawn ones) have hundreds of thousands."""
+"""In all, the likeliest. Synthetic images, alike in everything but the cells, would give hundreds of thousands."""
 ALIKE_PLAIN, ALIKE_GAIN = 0.76, 0.03
-"""Least likeness of a pair, and how much less is enough with every common component that was taken out."""
+"""Least similarity of a pair, and how much less is enough for every common component that was taken out."""
 LARGE_GROUP = 8
-"""Pictures of one embryo from which on further pairs among them tell nothing new: time-lapse series."""
+"""Images of one embryo from which on further pairs among them add nothing: time-lapse series."""
 TURNED_COMPARISONS = 8e9
-"""Above this many comparisons (images squared times directions) turned copies are not searched for."""
+"""Above this many comparisons (images squared times directions) rotated copies are not searched for."""
 SHIFT = 12
 _PADDED = SIDE + 32
 
@@ -52,15 +52,24 @@ GetPrint = Callable[[int], npt.NDArray[np.int8]]
 
 
 @dataclass(frozen=True)
+class Pair:
+    """Indices of two usable images that show one embryo, `first < second`, and their correlation after alignment."""
+
+    first: int
+    second: int
+    likeness: float
+
+
+@dataclass(frozen=True)
 class Search:
-    """Pairs that were found; `turned` tells whether turned and mirrored copies were searched for."""
+    """Pairs, the most similar first; `turned` tells whether rotated and mirrored copies were searched for."""
 
     pairs: tuple[Pair, ...]
     turned: bool
 
     def to_json(self) -> str:
         """For the store."""
-        return json.dumps([self.turned, [[pair.first, pair.second, pair.likeness] for pair in self.pairs]])
+        return json.dumps([self.turned, [astuple(pair) for pair in self.pairs]])
 
     @classmethod
     def from_json(cls, text: str) -> "Search":
@@ -72,14 +81,7 @@ class Search:
 def find_pairs(count: int, get: GetPrint, progress: Callable[[int, int], None] | None = None) -> Search:
     """Find pairs of images that show one embryo.
 
-    Parameters
-    ----------
-    count : int
-        Number of images.
-    get : callable
-        Index to print, int8 (SIDE, SIDE). Called a few times for some, so that prints need not be kept in memory.
-    progress : callable, optional
-        Called with (done, total) steps.
+    `get` maps an index to a print, int8 (SIDE, SIDE), and is called again when needed, so that memory stays bounded.
     """
     if count < 2:
         return Search((), True)
@@ -88,18 +90,18 @@ def find_pairs(count: int, get: GetPrint, progress: Callable[[int, int], None] |
     turned = float(count) ** 2 * DIRECTIONS <= TURNED_COMPARISONS
     alike = ALIKE_PLAIN - ALIKE_GAIN * len(common.components)
     align = _Aligner(get, common)
-    found = []
+    pairs = []
     candidates = _candidates(descriptors, turned)
-    groups = Groups()
+    groups: Groups[int] = Groups()
     for done, (first, second, pose) in enumerate(candidates):
         if groups.size_of_both(first, second) < LARGE_GROUP:
             likeness = align.likeness(first, second, pose, alike)
             if likeness >= alike:
-                found.append(Pair(first, second, min(1.0, likeness)))
+                pairs.append(Pair(first, second, min(1.0, likeness)))
                 groups.join(first, second)
         if progress:
             progress(done + 1, len(candidates))
-    return Search(tuple(sorted(found, key=lambda pair: -pair.likeness)), turned)
+    return Search(tuple(sorted(pairs, key=lambda pair: -pair.likeness)), turned)
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ class _Common:
     def of(cls, count: int, get: GetPrint) -> "_Common":
         sample = np.random.default_rng(0).permutation(count)[:SAMPLE]
         prints = np.stack([get(int(index)).ravel() for index in np.sort(sample)]).astype(np.float32) * STEP
-        # A mean of few pictures is mostly those pictures themselves: it would take out what two of them share.
+        # A mean of few images is mostly those images themselves: it would take out what two of them share.
         mean = prints.mean(axis=0) * (len(prints) / (len(prints) + 10))
         prints -= mean
         number = min(MOST_COMMON, len(prints) // IMAGES_A_COMPONENT)
@@ -133,7 +135,7 @@ class _Common:
 
 @dataclass(frozen=True)
 class _Pose:
-    """How the first of two pictures lies against the second: mirrored top to bottom, turned, scaled."""
+    """How the first of two images is placed against the second: mirrored top to bottom, rotated, scaled."""
 
     mirrored: bool = False
     degrees: float = 0.0
@@ -143,7 +145,7 @@ class _Pose:
 def _descriptors(count: int, get: GetPrint, common: _Common) -> npt.NDArray[np.float32]:
     """Ring descriptors at each of `SCALES`, float32 (scales, count, RINGS, DIRECTIONS).
 
-    Each is of length 1, or 0 for a picture without any detail.
+    Each is of length 1, or 0 for an image without any detail.
     """
     angle = 2 * np.pi * np.arange(DIRECTIONS) / DIRECTIONS
     middle = (SIDE - 1) / 2
@@ -168,7 +170,7 @@ def _candidates(descriptors: npt.NDArray[np.float32], turned: bool) -> list[tupl
     """Likely pairs, first before second, each with the pose in which they are likeliest."""
     count = descriptors.shape[1]
     flat = descriptors[0].reshape(count, -1)
-    found: list[tuple[float, int, int, _Pose]] = []
+    likely: list[tuple[float, int, int, _Pose]] = []
     block = max(1, min(512, 8_000_000 // count))
     for start in range(0, count, block):
         rows = descriptors[:, start : start + block]
@@ -186,8 +188,8 @@ def _candidates(descriptors: npt.NDArray[np.float32], turned: bool) -> list[tupl
         for row, columns in enumerate(nearest):
             for column in columns[score[row, columns] >= PRESELECT]:
                 pose = _likeliest_pose(rows[:, row : row + 1], flat[start + column], turned)
-                found.append((float(score[row, column]), start + row, start + int(column), pose))
-    likeliest = sorted(found, key=lambda pair: (-pair[0], *pair[1:3]))[:MOST_CANDIDATES]
+                likely.append((float(score[row, column]), start + row, start + int(column), pose))
+    likeliest = sorted(likely, key=lambda pair: (-pair[0], *pair[1:3]))[:MOST_CANDIDATES]
     return sorted((pair[1:] for pair in likeliest), key=lambda pair: pair[:2])
 
 
@@ -210,7 +212,7 @@ def _poses(rows: npt.NDArray[np.float32], turned: bool) -> Iterator[tuple[_Pose,
 
 
 class _Aligner:
-    """Correlates two prints in the best alignment near a given turn."""
+    """Correlates two prints in the best alignment near a given pose."""
 
     def __init__(self, get: GetPrint, common: _Common) -> None:
         self._rest = lru_cache(maxsize=512)(lambda index: common.without(get(index)))
@@ -225,9 +227,9 @@ class _Aligner:
             around = [replace(at, degrees=at.degrees + turn) for turn in turns]
             around += [replace(at, scale=at.scale * scale) for scale in scales]
             for tried in around:
-                found = self._try(first, second, tried)
-                if found > best:
-                    best, at = found, tried
+                correlation = self._try(first, second, tried)
+                if correlation > best:
+                    best, at = correlation, tried
         return best
 
     def _try(self, first: int, second: int, pose: _Pose) -> float:
@@ -240,7 +242,7 @@ Spectra = tuple[npt.NDArray[np.complex64], npt.NDArray[np.complex64], npt.NDArra
 
 
 def _warp(image: FloatImage, pose: _Pose) -> FloatImage:
-    """Mirror, turn and scale about the middle; NaN where nothing is."""
+    """Mirror, rotate and scale about the centre; NaN outside the image."""
     source = image[::-1] if pose.mirrored else image
     radians = np.deg2rad(pose.degrees)
     matrix = np.array([[np.cos(radians), -np.sin(radians)], [np.sin(radians), np.cos(radians)]]) / pose.scale
@@ -271,37 +273,3 @@ def _correlate(one: Spectra, other: Spectra) -> float:
     window = np.ix_(shifts, shifts)
     scale = np.sqrt(np.maximum(energy[window], 0) * np.maximum(energy_other[window], 0))
     return float((product[window] / np.maximum(scale, 1.0)).max())
-
-
-class Groups:
-    """Images joined into groups, pair by pair (union-find)."""
-
-    def __init__(self, pairs: Sequence[Pair] = ()) -> None:
-        self._parents: dict[int, int] = {}
-        self._sizes: dict[int, int] = {}
-        for pair in pairs:
-            self.join(pair.first, pair.second)
-
-    def join(self, first: int, second: int) -> None:
-        """Put two images, and all that are joined to them, into one group."""
-        one, other = self._find(first), self._find(second)
-        if one != other:
-            self._sizes[one] = self._sizes.get(one, 1) + self._sizes.get(other, 1)
-            self._parents[other] = one
-
-    def size_of_both(self, first: int, second: int) -> int:
-        """Size of the group that holds both, 0 where they are in two."""
-        one = self._find(first)
-        return self._sizes.get(one, 1) if one == self._find(second) else 0
-
-    def members(self) -> list[tuple[int, ...]]:
-        """Groups of two and more, ascending."""
-        found: dict[int, list[int]] = {}
-        for node in list(self._parents):
-            found.setdefault(self._find(node), []).append(node)
-        return sorted(tuple(sorted(members)) for members in found.values() if len(members) > 1)
-
-    def _find(self, node: int) -> int:
-        while (parent := self._parents.setdefault(node, node)) != node:
-            self._parents[node] = node = self._parents[parent]
-        return node

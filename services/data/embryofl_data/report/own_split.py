@@ -1,6 +1,6 @@
-"""A split that a folder brings along: a column in `labels.csv`, or folders named train and test.
+"""A split that a folder comes with: a column in `labels.csv`, or folders named train and test.
 
-EmbryoFL does not use it (it splits by patient itself), but figures published with it are worth nothing when it leaks.
+EmbryoFL does not use it (it splits by patient itself), but metrics published with it are worthless when it leaks.
 """
 
 import re
@@ -15,7 +15,7 @@ FOLDERS = re.compile(r"(?i)(train|training|val|valid|validation|test|testing|hol
 
 
 def own_split(folder: DataFolder) -> tuple[dict[str, str], str]:
-    """File to side, and where that comes from; both empty where the folder has no split of its own."""
+    """File to its part of the split, and where that comes from; both empty where the folder has no split of its own."""
     if folder.layout == "labels.csv":
         listing = list_images(folder.root)
         for column in COLUMNS:

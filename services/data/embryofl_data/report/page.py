@@ -1,7 +1,7 @@
 """The report as one HTML page that needs nothing else: opened offline, it loads nothing and runs no script.
 
-Every text is escaped by Jinja2, control and direction characters are replaced, pictures are made anew from decoded
-pixels (nothing of the original file travels), and the page's own policy forbids everything but its style and pictures.
+Every text is escaped by Jinja2, control and direction characters are replaced, thumbnails are made from decoded pixels
+(nothing of the original file is copied), and the page's own policy forbids everything but its style and thumbnails.
 """
 
 import base64
@@ -11,8 +11,8 @@ from importlib import resources
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from embryofl_data.report.finding import Finding
-from embryofl_data.report.report import DataReport
+from embryofl_data.reading.contract import printable
+from embryofl_data.report.report import DataReport, Finding
 from embryofl_data.report.thumbnails import Thumbnails
 
 MOST_PICTURES = 240
@@ -20,15 +20,7 @@ MOST_PICTURES = 240
 
 
 def page(report: DataReport, thumbnails: Thumbnails) -> str:
-    """Make the page.
-
-    Parameters
-    ----------
-    report : DataReport
-        The report.
-    thumbnails : Thumbnails
-        Source of the pictures; a file that has gone since has none.
-    """
+    """The whole page; a file that has gone since has no thumbnail."""
     package = resources.files(__package__)
     style = package.joinpath("page.css").read_text("utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
@@ -42,7 +34,7 @@ def page(report: DataReport, thumbnails: Thumbnails) -> str:
 
 
 def body(report: DataReport, thumbnails: Thumbnails) -> str:
-    """What stands below the page's heading, escaped: for the clinic's own page too."""
+    """The page below its heading, escaped: the clinic app shows it too."""
     template = _environment().from_string(resources.files(__package__).joinpath("body.html.j2").read_text("utf-8"))
     left = MOST_PICTURES
     findings = []
@@ -59,7 +51,7 @@ def _environment() -> Environment:
 
 
 def _rows(finding: Finding, thumbnails: Thumbnails, left: int) -> tuple[list[dict[str, object]], int]:
-    """Rows of a finding for the template, and how many pictures may still follow."""
+    """Rows of a finding for the template, and how many thumbnails may still follow."""
     rows: list[dict[str, object]] = []
     for shown in finding.shown:
         pictures = [thumbnails.data_uri(file) for file in shown.files[:4]] if finding.pictures and left > 0 else []
@@ -70,4 +62,4 @@ def _rows(finding: Finding, thumbnails: Thumbnails, left: int) -> tuple[list[dic
 
 def clean(text: str) -> str:
     """Text from file names, without control or direction characters."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+    return printable(text, "\N{REPLACEMENT CHARACTER}")

@@ -1,4 +1,4 @@
-"""Plain measurements of a picture: light, colour, sharpness, and where in the frame something is to be seen."""
+"""Plain measurements of an image: light, colour, sharpness, and where in the frame there is structure."""
 
 from typing import Final
 
@@ -8,11 +8,11 @@ from PIL import Image
 from scipy import ndimage
 
 SIDE: Final = 256
-"""Longer side at which pictures are measured, so that those of several cameras compare."""
+"""Longer side at which images are measured, so that those of several cameras compare."""
 DETAIL = 6.0
 """Grey levels: local contrast above this is structure and not grain of the camera."""
 MARGIN = 3
-"""Width of the margin of which `edge_touch` tells how much is structure, in pixels of half the side."""
+"""Width of the margin of which `edge_touch` is the share with structure, in pixels of half the side."""
 
 NAMES: Final = (
     "brightness",  # mean grey, 0 to 255
@@ -23,8 +23,8 @@ NAMES: Final = (
     "tint",  # mean of green minus the mean of red and blue
     "saturation",  # mean of the largest minus the smallest channel
     "sharpness",  # log2 of fine to coarse detail; lower is more blurred
-    "smear",  # log2 of the ratio of detail along the two main directions; 0 in a round picture
-    "coverage",  # share of the picture with structure
+    "smear",  # log2 of the ratio of detail along the two main directions; 0 in a round image
+    "coverage",  # share of the image with structure
     "edge_touch",  # share of the margin with structure
     "diameter",  # of the largest structure, from its height and width, to the shorter side
     "off_centre",  # distance of its middle from the frame's, to half the shorter side
@@ -75,7 +75,7 @@ def _detail(grey: FloatImage) -> tuple[float, ...]:
 
 
 def _structure(grey: FloatImage) -> tuple[float, ...]:
-    """Where there is structure: share of the picture and of its margin, size and place of the largest part."""
+    """Where there is structure: share of the image and of its margin, size and place of the largest part."""
     half = np.asarray(Image.fromarray(grey).reduce(2), np.float32)
     square = ndimage.uniform_filter(half * half, 5) - ndimage.uniform_filter(half, 5) ** 2
     spread = np.sqrt(np.maximum(square, 0))

@@ -1,6 +1,6 @@
-"""A picture's print: what stays of it when light, contrast, and the round outline that all embryos share are taken out.
+"""An image's print: what remains without light, contrast, and the round outline that all embryos share.
 
-Two pictures of one embryo have like prints, also when one is cropped, lit differently, or focused a little higher.
+Two images of one embryo have similar prints, even if one is cropped, lit differently, or focused a little higher.
 """
 
 from typing import Final
@@ -24,18 +24,7 @@ FloatImage = npt.NDArray[np.float32]
 
 
 def make_print(image: Image.Image) -> IntImage:
-    """Make the print of an image.
-
-    Parameters
-    ----------
-    image : PIL.Image.Image
-        Mode `L`, any size.
-
-    Returns
-    -------
-    numpy.ndarray
-        int8 (SIDE, SIDE) in units of `STEP`.
-    """
+    """The print of an image of mode `L` and any size: int8 (SIDE, SIDE) in units of `STEP`."""
     grey = to_square(image)
     band = ndimage.gaussian_filter(grey, FINE) - ndimage.gaussian_filter(grey, COARSE)
     band /= np.sqrt(ndimage.gaussian_filter(band * band, LOCAL, truncate=3.0)) + QUIET

@@ -1,27 +1,145 @@
-"""The whole report: counts and findings, and the verdict over all of them."""
+"""The data report: findings, each with a verdict and the files that show it, and the counts of the folder."""
 
-from dataclasses import dataclass, field
+import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from functools import cache
+from importlib import resources
 from typing import Any
 
 from embryofl_data.report.facts import FolderFacts
-from embryofl_data.report.finding import ORDER, Finding, Verdict, worst
 
 FORMAT = 1
 """Of the JSON form."""
 
 
+class Verdict(StrEnum):
+    """What a finding asks of the clinic."""
+
+    OK = "ok"  # nothing to do
+    LOOK = "look"  # a person should review it, training may go on
+    STOP = "stop"  # results would be worthless or training is impossible: correct it first
+
+    @property
+    def shown(self) -> str:
+        """The word for a person."""
+        return {"ok": "OK", "look": "Review", "stop": "Stop"}[self]
+
+
+GRAVITY = tuple(Verdict)
+
+
 @dataclass(frozen=True)
-class DataReport:
-    """What a data folder is worth.
+class Example:
+    """One or more files that show a finding, side by side. `files` may name a patient: they stay local."""
+
+    files: tuple[str, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One result of a check.
 
     Attributes
     ----------
-    facts : FolderFacts
-        Counts.
+    id : str
+        Fixed name, such as `near-duplicates`, for programs.
+    title : str
+        A heading of a few words.
+    verdict : Verdict
+        `ok`, `look` or `stop`.
+    found, expected, advice : str
+        A sentence or two each; "" where there is nothing to compare with, or nothing to do.
+    shown : tuple of Example
+        The first few examples, the most telling first.
+    count : int
+        How many there are in all (files, pairs or whatever `shown` lists).
+    pictures : bool
+        Whether thumbnails of `shown` help.
+    values : dict
+        Numbers behind the sentence, ready for JSON.
+    """
+
+    id: str
+    title: str
+    verdict: Verdict
+    found: str
+    expected: str = ""
+    advice: str = ""
+    shown: tuple[Example, ...] = ()
+    count: int = 0
+    pictures: bool = False
+    values: dict[str, Any] = field(default_factory=dict)
+
+
+@cache
+def texts() -> dict[str, Any]:
+    """The tables of `findings.toml`."""
+    return tomllib.loads(resources.files(__package__).joinpath("findings.toml").read_text("utf-8"))
+
+
+def make_finding(
+    key: str,
+    verdict: Verdict | None = None,
+    shown: Sequence[Example] = (),
+    *,
+    most: int = 24,
+    values: dict[str, Any] | None = None,
+    pictures: bool = False,
+    **words: object,
+) -> Finding:
+    """A finding with its texts from `findings.toml`.
+
+    Parameters
+    ----------
+    key : str
+        The finding's id, or `id:none` where nothing was found.
+    verdict : Verdict, optional
+        By default `look`, or `ok` for a key with a colon.
+    shown : sequence of Example
+        All examples; the finding keeps the first `most` of them and their number.
+    words
+        What the texts name in braces.
+    """
+    text = texts()[key]
+    found, expected, advice = (
+        text.get(part, "").format(**{**text, **words}) for part in ("found", "expected", "advice")
+    )
+    identifier, colon, _ = key.partition(":")
+    verdict = verdict or (Verdict.OK if colon else Verdict.LOOK)
+    return Finding(
+        identifier,
+        text["title"],
+        verdict,
+        found,
+        expected,
+        advice,
+        tuple(shown[:most]),
+        len(shown),
+        pictures,
+        values or {},
+    )
+
+
+def some(items: Iterable[tuple[str, int]], most: int = 4) -> str:
+    """`a (3), b (2) and 7 more`."""
+    listed = [f"{item} ({count})" for item, count in items]
+    rest = len(listed) - most
+    return ", ".join(listed[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """What the data check says about a folder.
+
+    Attributes
+    ----------
     findings : tuple of Finding
-        The gravest first, else in the order in which they were looked for.
+        The gravest first, otherwise in the order of the checks.
     pixels_looked_at : bool
-        Whether the images themselves were looked at; joining only needs what reading and decoding tell.
+        Whether the images themselves were measured; joining only needs what reading and decoding tell.
     measured : int
         Files that had to be opened for this report; the others were known from an earlier one.
     """
@@ -35,7 +153,7 @@ class DataReport:
     @property
     def verdict(self) -> Verdict:
         """The gravest one."""
-        return worst(finding.verdict for finding in self.findings)
+        return max((finding.verdict for finding in self.findings), key=GRAVITY.index, default=Verdict.OK)
 
     @property
     def exit_code(self) -> int:
@@ -52,10 +170,5 @@ class DataReport:
             "measured": self.measured,
             "seconds": round(self.seconds, 2),
             **self.facts.to_dict(),
-            "findings": [finding.to_dict() for finding in self.findings],
+            "findings": [asdict(finding) for finding in self.findings],
         }
-
-
-def by_gravity(findings: list[Finding]) -> tuple[Finding, ...]:
-    """The gravest first; the order within a verdict is kept."""
-    return tuple(sorted(findings, key=lambda finding: -ORDER[finding.verdict]))

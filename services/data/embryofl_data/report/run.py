@@ -1,4 +1,4 @@
-"""Look at a data folder and write down what it is worth."""
+"""The data check: look at a folder and report what is found."""
 
 import logging
 import time
@@ -11,14 +11,25 @@ from embryofl_data.cache import open_cache
 from embryofl_data.reading.contract import DataFolder
 from embryofl_data.reading.layouts import read_folder
 from embryofl_data.reading.scan import FileInfo
-from embryofl_data.report.checks import CHECKS
+from embryofl_data.report.checks import (
+    classes,
+    drift,
+    duplicates,
+    leakage,
+    optics,
+    privacy,
+    problems,
+    quality,
+    shortcuts,
+)
 from embryofl_data.report.facts import FolderFacts, count_folder, usable_part
-from embryofl_data.report.finding import Finding, Verdict
 from embryofl_data.report.measurements import Progress, measure_folder
 from embryofl_data.report.own_split import own_split
-from embryofl_data.report.report import DataReport, by_gravity
+from embryofl_data.report.report import GRAVITY, DataReport, Finding, Verdict, make_finding
 from embryofl_data.report.study import Measures, Study
 
+CHECKS = (classes, leakage, problems, duplicates, shortcuts, privacy, quality, optics, drift)
+"""In the order in which their findings are shown, within a verdict."""
 log = logging.getLogger("embryofl.report")
 
 
@@ -33,14 +44,12 @@ def check_folder(
 
     Parameters
     ----------
-    root : Path
-        The data folder, only read.
     cache_dir : Path, optional
         Measurements are kept there for the next report; without it nothing is kept.
     split_seed : int (default: 0)
         Seed of the split that is shown.
     progress : callable, optional
-        Called with (what is being done, done, total).
+        Called with (step, done, total).
     others : DataStatistics, optional
         Of the federation's other clinics, to compare with.
 
@@ -62,7 +71,7 @@ def check_folder(
 def check_to_join(
     root: Path, cache_dir: Path, image_size: int, split_seed: int = 0, progress: Progress | None = None
 ) -> DataReport:
-    """What joining a hub needs: the same report without looking at the images closely.
+    """What joining a hub needs: the same report without measuring the images.
 
     Decoded images are kept in `cache_dir` for training with `image_size`, so that nothing is decoded twice.
 
@@ -77,17 +86,17 @@ def check_to_join(
     except DataError as error:
         return _unreadable(root, error)
 
-    def told(done: int, total: int) -> None:
+    def on_progress(done: int, total: int) -> None:
         if progress:
             progress("decoding", done, total)
 
-    infos = open_cache(folder.root, [image.file for image in folder.images], cache_dir, image_size, told).infos
+    infos = open_cache(folder.root, [image.file for image in folder.images], cache_dir, image_size, on_progress).infos
     return _report(_study(root, folder, infos, split_seed), len(infos), begun)
 
 
 def _unreadable(root: Path, error: DataError) -> DataReport:
-    facts = FolderFacts(str(root), reason=str(error))
-    return DataReport(facts, (Finding("cannot-read", "The folder cannot be used", Verdict.STOP, str(error)),))
+    finding = make_finding("cannot-read", Verdict.STOP, reason=str(error))
+    return DataReport(FolderFacts(str(root), reason=str(error)), (finding,))
 
 
 def _study(
@@ -95,27 +104,18 @@ def _study(
 ) -> Study:
     folder = usable_part(folder, infos)
     facts, sides = count_folder(str(root), folder, infos, split_seed)
-    split, split_from = own_split(folder)
-    return Study(folder, infos, facts, sides, split, split_from, measures)
+    return Study(folder, infos, facts, sides, *own_split(folder), measures)
 
 
 def _report(study: Study, opened: int, begun: float) -> DataReport:
     findings: list[Finding] = []
     for check in CHECKS:
         try:
-            findings.extend(check(study))
+            findings.extend(check.check(study))
         except Exception as error:  # a report with a gap is worth more than none
             log.exception("a check failed")
-            findings.append(_failed(check.__module__, error))
-    return DataReport(study.facts, by_gravity(findings), study.measures is not None, opened, time.monotonic() - begun)
-
-
-def _failed(module: str, error: Exception) -> Finding:
-    name = module.rpartition(".")[2]
-    return Finding(
-        f"failed-{name}",
-        "A check failed",
-        Verdict.LOOK,
-        f"The check {name} ended with {type(error).__name__}; the rest of the report stands.",
-        advice="This is a defect: please report it, without any image.",
-    )
+            name = check.__name__.rpartition(".")[2]
+            finding = make_finding("failed", check=name, error=type(error).__name__)
+            findings.append(replace(finding, id=f"failed-{name}"))
+    ordered = tuple(sorted(findings, key=lambda finding: -GRAVITY.index(finding.verdict)))
+    return DataReport(study.facts, ordered, study.measures is not None, opened, time.monotonic() - begun)

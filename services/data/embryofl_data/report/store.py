@@ -1,8 +1,8 @@
-"""What was measured before, on disk, so that a second look only opens what changed.
+"""Earlier measurements on disk, so that a second check only opens what changed.
 
-One SQLite file a data folder: file, size, modification time and what was measured. A file counts as unchanged while
-size and modification time are. The rules of measuring have a version: another one empties the store. A damaged store is
-made anew. It holds small features and file names of the clinic's images and stays in the clinic's own folder.
+One SQLite file for each data folder: file, size, modification time and measurements. A file counts as unchanged while
+size and modification time are. A new version of the measuring rules empties the store, and a damaged one is rebuilt. It
+holds small features and file names of the clinic's images and stays in the clinic's own folder.
 """
 
 import hashlib
@@ -19,13 +19,7 @@ COMMIT_EVERY = 256
 
 
 class MeasurementStore:
-    """Measurements by file.
-
-    Parameters
-    ----------
-    connection : sqlite3.Connection
-        As `open_store` makes it.
-    """
+    """Measurements by file, in a connection made by `open_store`."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -40,12 +34,12 @@ class MeasurementStore:
         return {file for file in files if file in known and known[file] == _stamp(root / file)}
 
     def get(self, file: str) -> Measured:
-        """What was measured of a file that is `fresh`."""
+        """The measurement of a file that is `fresh`."""
         (blob,) = self._connection.execute("SELECT content FROM measured WHERE file = ?", (file,)).fetchone()
         return Measured.from_bytes(blob)
 
     def put(self, measured: Measured) -> None:
-        """Keep a measurement. A file that could not be opened (no time known) is looked at again the next time."""
+        """Keep a measurement. A file that could not be opened (no time known) is tried again the next time."""
         info = measured.info
         row = (info.file, info.size_bytes, info.mtime_ns, measured.to_bytes())
         self._connection.execute("INSERT OR REPLACE INTO measured VALUES (?, ?, ?, ?)", row)
@@ -59,24 +53,24 @@ class MeasurementStore:
         self._connection.executemany("DELETE FROM measured WHERE file = ?", ((file,) for file in gone))
 
     def compared(self, key: str) -> str | None:
-        """What came of comparing the very same images before, None where they were not."""
+        """The result of comparing exactly these images before, None if they were not."""
         row = self._connection.execute("SELECT content FROM compared WHERE key = ?", (key,)).fetchone()
         return str(row[0]) if row else None
 
     def keep_compared(self, key: str, content: str) -> None:
-        """Keep what came of comparing all images; it takes the place of what was kept before."""
+        """Keep the result of comparing all images; it replaces the previous one."""
         self._connection.execute("DELETE FROM compared")
         self._connection.execute("INSERT INTO compared VALUES (?, ?)", (key, content))
 
     def save(self) -> None:
-        """Make what was put durable."""
+        """Commit the measurements."""
         self._connection.commit()
         self._unsaved = 0
 
 
 @contextmanager
 def open_store(root: Path, cache_dir: Path | None) -> Iterator[MeasurementStore]:
-    """Open the store of a data folder below `cache_dir`; without one it is a temporary file that goes with the process.
+    """Open the store of a data folder below `cache_dir`; without one it is temporary.
 
     Raises
     ------
@@ -138,7 +132,7 @@ def _prepare(connection: sqlite3.Connection) -> sqlite3.Connection:
 
 def _stamp(path: Path) -> tuple[int, int] | None:
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return found.st_size, found.st_mtime_ns
+    return status.st_size, status.st_mtime_ns

@@ -1,4 +1,4 @@
-"""What all checks look at: the folder, what is known of each file, and the measurements as columns."""
+"""What all checks work on: the folder, what is known of each file, and the measurements as columns."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from embryofl.data_statistics import DataStatistics
 from embryofl_data.reading.contract import DataFolder, EmbryoImage
 from embryofl_data.reading.scan import FileInfo
 from embryofl_data.report.facts import FolderFacts
-from embryofl_data.report.pairs import Pair
+from embryofl_data.report.neighbours import Pair
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -25,17 +25,14 @@ class Measures:
     columns : dict of str to numpy.ndarray
         Name, as in `measure.MEASURES`, to float64 (n,).
     tags : dict of str to tuple of str
-        File to the names of metadata fields that may identify somebody; files without any are not in it.
+        File to the names of metadata fields that may identify somebody; only files that have any.
     pairs : tuple of Pair
-        Near-duplicates, the surest first.
-    turned : bool
-        Whether turned and mirrored copies were searched for, too.
+        Near-duplicates, the most similar first.
     """
 
     columns: dict[str, FloatArray]
     tags: dict[str, tuple[str, ...]]
     pairs: tuple[Pair, ...]
-    turned: bool = True
 
 
 @dataclass(frozen=True)
@@ -48,18 +45,16 @@ class Study:
         Its usable images, and all problems.
     infos : dict of str to FileInfo
         Of every file that was opened.
-    facts : FolderFacts
-        Counts.
     sides : dict of str to list of int
         The split as training makes it, empty where it cannot train.
     own_split : dict of str to str
-        File to its side in a split that the folder brings along, empty where it has none.
+        File to its part in a split that the folder comes with, empty where it has none.
     own_split_from : str
         Where that split comes from: `the column split of labels.csv`, or `folder names`.
     measures : Measures, optional
-        None where the images themselves were not looked at.
+        None where the images themselves were not measured.
     others : DataStatistics, optional
-        What the images of the federation's other clinics come to; None where the hub has told nothing.
+        Image statistics of the federation's other clinics; None where the hub has sent none.
     """
 
     folder: DataFolder

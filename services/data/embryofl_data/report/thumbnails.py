@@ -1,4 +1,4 @@
-"""Small pictures of a clinic's images, made from decoded pixels."""
+"""Thumbnails of a clinic's images, made from decoded pixels."""
 
 import base64
 import io
@@ -11,17 +11,11 @@ from embryofl_data.reading.scan import read_file
 
 SIDE = 128
 MOST_BYTES = 64 * 2**20
-"""Larger files have no picture: the report would spend its time on them."""
+"""Larger files have no thumbnail: the report would spend its time on them."""
 
 
 class Thumbnails:
-    """Pictures by file, each made once.
-
-    Parameters
-    ----------
-    root : Path
-        The data folder.
-    """
+    """Thumbnails of the files of a data folder, each made once."""
 
     def __init__(self, root: Path) -> None:
         self._root = root

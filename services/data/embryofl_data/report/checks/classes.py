@@ -1,10 +1,12 @@
-"""Whether there is enough of each class to learn and to judge."""
+"""Whether there is enough of each class to learn from and to evaluate on."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from embryofl_data.report.finding import Finding, Verdict, plural
+from embryofl_data.report.report import Finding, Verdict, make_finding
 from embryofl_data.report.study import Study
 
 FEW_TO_LEARN = 30
@@ -14,69 +16,41 @@ FEW_TO_JUDGE = 20
 
 
 def check(study: Study) -> Iterator[Finding]:
-    """Training possible at all, classes, classes within a day, unlabelled images."""
+    """Whether training is possible at all, classes, classes within a day, unlabelled images."""
     if not study.facts.can_train:
-        yield Finding("cannot-train", "Cannot train", Verdict.STOP, study.facts.reason)
+        yield make_finding("cannot-train", Verdict.STOP, reason=study.facts.reason)
     labels, days = study.labels, study.days
-    counts = {label: int((labels == label).sum()) for label in (1, 0)}
-    if min(counts.values()) < FEW_TO_LEARN:
-        rare = min(counts, key=lambda label: counts[label])
-        yield Finding(
-            "rare-class",
-            "A class is rare",
-            Verdict.LOOK,
-            f"Only {plural(counts[rare], 'image')} with the label {rare}, and {counts[1 - rare]:,} with {1 - rare}.",
-            f"At least {FEW_TO_LEARN} of each are needed to learn a class rather than its patients.",
-            "Add embryos of the rare class, or take part for the sake of the others' model only.",
-            values={"label_1": counts[1], "label_0": counts[0]},
-        )
+    negative, positive = _counts(labels)
+    if min(negative, positive) < FEW_TO_LEARN:
+        values = {"label_1": positive, "label_0": negative}
+        yield make_finding("rare-class", values=values, least=FEW_TO_LEARN, **_rare(negative, positive))
     else:
-        share = counts[1] / (counts[1] + counts[0])
-        yield Finding(
-            "classes",
-            "Classes",
-            Verdict.OK,
-            f"{counts[1]:,} images with label 1 and {counts[0]:,} with label 0 ({share:.0%} positive).",
-        )
-    yield from _within_days(study)
+        share = positive / (positive + negative)
+        yield make_finding("classes:none", positive=positive, negative=negative, share=share)
+    yield from _within_days(labels, days)
     unlabelled = int((labels < 0).sum())
     if unlabelled > len(labels) / 2:
-        yield Finding(
-            "unlabelled",
-            "Most images have no label",
-            Verdict.LOOK,
-            f"{unlabelled:,} of {len(labels):,} images are unlabelled and take no part in training.",
-            "Expected a label for most.",
-            "Fill in the column label where the verdict or outcome is known.",
-        )
+        yield make_finding("unlabelled", unlabelled=unlabelled, images=len(labels))
     if len(labels) and (days < 0).all():
-        yield Finding(
-            "no-day",
-            "Day of development unknown",
-            Verdict.LOOK,
-            "No image has a day.",
-            "Day-3 and day-5 embryos are judged by themselves: pooled figures mostly measure the day.",
-            "Fill in the column day of labels.csv.",
-        )
+        yield make_finding("no-day")
 
 
-def _within_days(study: Study) -> Iterator[Finding]:
-    labels, days = study.labels, study.days
+def _counts(labels: npt.NDArray[np.int64]) -> tuple[int, int]:
+    return int((labels == 0).sum()), int((labels == 1).sum())
+
+
+def _rare(negative: int, positive: int) -> dict[str, Any]:
+    rare = int(positive <= negative)
+    return {"rare": rare, "common": 1 - rare, "few": min(negative, positive), "many": max(negative, positive)}
+
+
+def _within_days(labels: npt.NDArray[np.int64], days: npt.NDArray[np.int64]) -> Iterator[Finding]:
     known = np.unique(days[(days >= 0) & (labels >= 0)])
-    if len(known) < 2:
-        return
-    found = []
-    for day in known:
-        counts = {label: int(((days == day) & (labels == label)).sum()) for label in (1, 0)}
-        rare = min(counts, key=lambda label: counts[label])
-        if counts[rare] < FEW_TO_LEARN:
-            found.append(f"day {day}: {counts[rare]} with label {rare} against {counts[1 - rare]}")
-    if found:
-        yield Finding(
-            "rare-class-in-day",
-            "A class is rare within a day",
-            Verdict.LOOK,
-            f"{'; '.join(found)}.",
-            f"At least {FEW_TO_LEARN} of each class in each day; below {FEW_TO_JUDGE} no figure of that day means much.",
-            "Do not draw conclusions about such a day by itself; add embryos of it.",
-        )
+    counts = {day: _rare(*_counts(labels[days == day])) for day in known}
+    listed = [
+        "day {}: {few} with label {rare}, {many} with label {common}".format(day, **rare)
+        for day, rare in counts.items()
+        if rare["few"] < FEW_TO_LEARN
+    ]
+    if listed and len(known) > 1:
+        yield make_finding("rare-class-in-day", days="; ".join(listed), least=FEW_TO_LEARN, fewest=FEW_TO_JUDGE)

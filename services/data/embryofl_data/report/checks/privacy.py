@@ -1,13 +1,12 @@
-"""What may tell who a patient is: metadata, file names, identifiers, and text burnt into images."""
+"""What may identify a patient: metadata, file names, identifiers, and text printed into images."""
 
 from collections import Counter
 from collections.abc import Iterator
 
-from embryofl_data.report.finding import Example, Finding, Verdict, plural, some
 from embryofl_data.report.names import looks_like
-from embryofl_data.report.study import Study
+from embryofl_data.report.report import Example, Finding, make_finding, some
+from embryofl_data.report.study import Measures, Study
 
-EXAMPLES = 24
 TEXT_SURE = 0.5
 """Score from which an image counts as one with text: see `burnt_text`."""
 
@@ -16,63 +15,34 @@ def check(study: Study) -> Iterator[Finding]:
     """Names first, which need no image; then metadata and text."""
     yield _names(study)
     if study.measures:
-        yield _tags(study)
-        yield _text(study)
+        yield _tags(study.measures)
+        yield _text(study, study.measures)
 
 
 def _names(study: Study) -> Finding:
     suspects = [Example((file,), f"looks like {what}") for file in study.files if (what := looks_like(file))]
-    people = sorted({image.patient for image in study.images if looks_like(image.patient)})
-    suspects += [Example((patient,), "in the column patient") for patient in people]
-    if not suspects:
-        return Finding("names", "File names", Verdict.OK, "No file name looks like a person's name or a date of birth.")
-    return Finding(
-        "names",
-        "Names or dates of birth in file names or identifiers",
-        Verdict.LOOK,
-        f"{plural(len(suspects), 'name')} look like a person's name or a date of birth.",
-        "Pseudonyms: names appear in this report, in logs and on the screen of whoever scores embryos.",
-        "Rename the files, or put pseudonyms into the table. Nothing of this leaves the clinic either way.",
-        tuple(suspects[:EXAMPLES]),
-        len(suspects),
-    )
+    patients = sorted({image.patient for image in study.images if looks_like(image.patient)})
+    suspects += [Example((patient,), "in the column patient") for patient in patients]
+    return make_finding("names" if suspects else "names:none", shown=suspects, names=len(suspects))
 
 
-def _tags(study: Study) -> Finding:
-    assert study.measures is not None
-    tags = study.measures.tags
-    if not tags:
-        return Finding("metadata", "Metadata", Verdict.OK, "No image carries metadata that may identify somebody.")
-    fields = Counter(tag for found in tags.values() for tag in found)
-    listed = some([f"{tag} ({count})" for tag, count in fields.most_common()], 8)
-    return Finding(
+def _tags(measures: Measures) -> Finding:
+    if not measures.tags:
+        return make_finding("metadata:none")
+    fields = Counter(tag for tags in measures.tags.values() for tag in tags)
+    return make_finding(
         "metadata",
-        "Metadata that may identify somebody",
-        Verdict.LOOK,
-        f"{plural(len(tags), 'image')} carry such fields: {listed}. What they say was not read out.",
-        "Images without descriptions, names, dates, places and serial numbers.",
-        "Export the images anew without metadata. Training does not use it, and it does not leave the clinic.",
-        tuple(Example((file,), ", ".join(found)) for file, found in list(tags.items())[:EXAMPLES]),
-        len(tags),
+        shown=[Example((file,), ", ".join(tags)) for file, tags in measures.tags.items()],
         values={"fields": dict(fields)},
+        images=len(measures.tags),
+        listed=some(fields.most_common(), 8),
     )
 
 
-def _text(study: Study) -> Finding:
-    assert study.measures is not None
-    score = study.measures.columns["text"]
-    found = [index for index in score.argsort()[::-1] if score[index] >= TEXT_SURE]
-    if not found:
-        return Finding("text", "Text in images", Verdict.OK, "No image seems to have text burnt in.")
-    return Finding(
-        "text",
-        "Text burnt into images",
-        Verdict.LOOK,
-        f"{plural(len(found), 'image')} seem to have text burnt in.",
-        "Images of nothing but the embryo: names and dates in them identify patients, and a network learns to read them.",
-        "Look at them below. Export such images without the overlay, or crop it off.",
-        tuple(Example((study.files[index],)) for index in found[:EXAMPLES]),
-        len(found),
-        pictures=True,
-        values={"files": [study.files[index] for index in found]},
-    )
+def _text(study: Study, measures: Measures) -> Finding:
+    score = measures.columns["text"]
+    files = [study.files[index] for index in score.argsort()[::-1] if score[index] >= TEXT_SURE]
+    if not files:
+        return make_finding("text:none")
+    shown = [Example((file,)) for file in files]
+    return make_finding("text", shown=shown, pictures=True, values={"files": files}, images=len(files))
