@@ -165,8 +165,8 @@ HTML = b"<!doctype html><script>alert(1)</script>"
 @pytest.mark.parametrize(
     ("name", "data", "words"),
     [
-        ("a.svg", SVG, "no image of a known type"),
-        ("html.png", HTML, "no image of a known type"),
+        ("a.svg", SVG, "not an image of a known type"),
+        ("html.png", HTML, "not an image of a known type"),
         ("bomb.png", BOMB, "too large"),
         ("cut.png", draw_embryo(1)[:900], "truncated"),
         ("cut.jpg", drawn("JPEG", (900, 900))[:700], "truncated"),
@@ -174,9 +174,9 @@ HTML = b"<!doctype html><script>alert(1)</script>"
         ("wide.png", drawn("PNG", (60_000, 1000)), "too large"),  # a whole and valid one of 60 million pixels in 60 kB
         ("long.tif", drawn("TIFF", (1000, 60_000), compression="tiff_lzw"), "too large"),
         ("dot.png", drawn("PNG", (1, 1)), "too small"),
-        ("archive.png", b"PK\x03\x04" + b"\0" * 100, "no image of a known type"),
-        ("page.jpg", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 90 90\n", "no image of a known type"),
-        ("<img src=x onerror=alert(1)>.png", HTML, "no image of a known type"),
+        ("archive.png", b"PK\x03\x04" + b"\0" * 100, "not an image of a known type"),
+        ("page.jpg", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 90 90\n", "not an image of a known type"),
+        ("<img src=x onerror=alert(1)>.png", HTML, "not an image of a known type"),
     ],
 )
 def test_a_hostile_file_is_refused_in_words_and_never_comes_back(inside, name, data, words):
