@@ -1,11 +1,11 @@
-"""The audit log: whatever is changed, removed or put in shows, also where the end is cut off."""
+"""The audit log: every change, removal and insertion shows, also a log that is cut off at its end."""
 
 import json
 
 import pytest
 from typer.testing import CliRunner
 
-from embryofl_server.audit.log import DAMAGED, AuditLog, Break, verify
+from embryofl_server.audit.log import DAMAGED, HEAD, AuditLog, Break, verify
 from embryofl_server.audit.reading import Filter, as_text, chosen
 from embryofl_server.cli import commands
 from embryofl_server.members.store import ClinicStore
@@ -34,10 +34,10 @@ def line_of(broken: Break | None) -> int | None:
     return broken.line if broken else None
 
 
-def test_a_whole_log_is_whole_also_across_restarts(path, head):
-    assert verify(path, head) is None
+def test_untouched_log_is_intact_across_restarts(path, head):
+    assert verify(path, head.fact(HEAD)) is None
     AuditLog(path, head).write("hub_started")
-    assert verify(path, head) is None
+    assert verify(path, head.fact(HEAD)) is None
     assert [json.loads(x)["event"] for x in lines(path)] == ["round"] * 5 + ["hub_started"]
 
 
@@ -62,52 +62,52 @@ TAMPERED = {
 def test_tampering_is_found_where_it_happened(path, head, how):
     tamper, where = TAMPERED[how]
     path.write_bytes(b"".join(tamper(lines(path))))
-    assert line_of(verify(path, head)) == where
+    assert line_of(verify(path, head.fact(HEAD))) == where
 
 
 @pytest.mark.parametrize("how", TAMPERED)
-def test_it_still_shows_after_the_hub_has_gone_on(path, head, how):
+def test_tampering_still_shows_after_later_events(path, head, how):
     tamper, _ = TAMPERED[how]
     path.write_bytes(b"".join(tamper(lines(path))))
-    broken = verify(path, head)
+    broken = verify(path, head.fact(HEAD))
     for _ in range(2):
         AuditLog(path, head).write("hub_started")
-        assert verify(path, head) is not None
+        assert verify(path, head.fact(HEAD)) is not None
     found = [json.loads(x) for x in lines(path) if DAMAGED.encode() in x]
     assert [(e["line"], e["words"]) for e in found] == [(broken.line, broken.words)]  # said once
 
 
-def test_a_log_that_is_gone_is_found_too(path, head):
+def test_deleted_log_is_noticed(path, head):
     path.unlink()
-    assert line_of(verify(path, head)) == 1
+    assert line_of(verify(path, head.fact(HEAD))) == 1
     AuditLog(path, head).write("hub_started")
-    assert verify(path, head) is not None
+    assert verify(path, head.fact(HEAD)) is not None
 
 
-def test_a_line_torn_by_a_power_cut_is_dropped_and_the_log_goes_on(path, head):
+def test_line_torn_by_a_power_cut_is_dropped(path, head):
     whole, known = lines(path), head.fact("audit_head")
     digest = json.loads(whole[4])["previous"]
     head.set_fact("audit_head", f"4 {digest}")  # cut off while the fifth was written
     path.write_bytes(b"".join(whole[:4]) + whole[4][: len(whole[4]) // 2])
     AuditLog(path, head).write("hub_started")
-    assert verify(path, head) is None
+    assert verify(path, head.fact(HEAD)) is None
     assert [json.loads(x).get("number") for x in lines(path)] == [0, 1, 2, 3, None]
     assert head.fact("audit_head") != known
 
 
-def test_a_line_whose_head_was_not_written_yet_counts(path, head):
+def test_line_without_its_head_counts(path, head):
     digest = json.loads(lines(path)[4])["previous"]
     head.set_fact("audit_head", f"4 {digest}")
-    assert verify(path, head) is None
+    assert verify(path, head.fact(HEAD)) is None
     AuditLog(path, head).write("hub_started")
-    assert verify(path, head) is None and len(lines(path)) == 6
+    assert verify(path, head.fact(HEAD)) is None and len(lines(path)) == 6
 
 
-def test_only_a_torn_line(tmp_path, head):
+def test_log_of_a_torn_line_only_starts_over(tmp_path, head):
     path = tmp_path / "audit.jsonl"
     path.write_bytes(b'{"time": 1')
     AuditLog(path, head).write("hub_started")
-    assert verify(path, head) is None and len(lines(path)) == 1
+    assert verify(path, head.fact(HEAD)) is None and len(lines(path)) == 1
 
 
 # -- the command --------------------------------------------------------------------------------------------------------
@@ -117,7 +117,7 @@ def command(tmp_path, monkeypatch):
     return lambda *words: CliRunner().invoke(commands.app, ["audit", *words])
 
 
-def test_verify_says_intact_or_where_it_was_broken(path, command):
+def test_verify_says_intact_or_where_it_is_broken(path, command):
     done = command("verify")
     assert done.exit_code == 0 and "intact: 5 lines" in done.output
     path.write_bytes(b"".join(TAMPERED["changed"][0](lines(path))))
@@ -125,7 +125,7 @@ def test_verify_says_intact_or_where_it_was_broken(path, command):
     assert done.exit_code == 1 and "broken at line 4" in done.output
 
 
-def test_show_filters(path, head, command, tmp_path):
+def test_show_filters_events(path, head, command, tmp_path):
     log = AuditLog(path, head)
     log.write("enrolled", clinic="anna", summary={"patients": 3})
     log.write("round", run="run-0002", clinics=["anna", "bert"], refused={"cleo": "norm"})
@@ -143,11 +143,11 @@ def test_show_filters(path, head, command, tmp_path):
     assert "yesterday" in str(bad.exception)
 
 
-def test_what_a_log_says_cannot_steer_the_terminal():
+def test_log_text_cannot_control_the_terminal():
     words = as_text({"line": 1, "time": 0, "event": "enrolment_refused", "clinic": "\x1b[2Jx", "reason": "a b"})
     assert "\x1b" not in words and '"a b"' in words
 
 
-def test_without_a_log_it_says_where_it_looked(command):
+def test_missing_log_is_reported_with_its_folder(command):
     done = command("verify")
     assert done.exit_code != 0 and "no audit log" in str(done.exception)

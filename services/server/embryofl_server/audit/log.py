@@ -1,7 +1,7 @@
-"""The audit log: one JSON line per event, each carrying the hash of the line before, so that a change shows.
+"""The audit log: one JSON line per event, each with the hash of the line before, so that any change shows.
 
-A log cut off at its end is still a whole chain. So the number of lines and the hash of the last are kept outside the log
-as well (its head, in the hub's database): whoever removes the newest lines would have to change both.
+A log that is cut off at its end is still a valid chain. Its head, the number of lines and the hash of the last one, is
+therefore kept outside as well, in the hub's database: removing the newest lines would need a change in both.
 """
 
 import hashlib
@@ -17,18 +17,21 @@ from typing import Any, Protocol
 
 log = logging.getLogger("embryofl.audit")
 
-_START = "0" * 64
+HEAD = "audit_head"
+"""The fact that holds the head: "" or number of lines and hash of the last."""
 DAMAGED = "audit_damaged"
+_START = "0" * 64
+_NOTED = "this was found"
 
 
-class Head(Protocol):
-    """Where the log's head is kept: `embryofl_server.members.store.ClinicStore`."""
+class Facts(Protocol):
+    """Where the head is kept: `embryofl_server.members.store.ClinicStore`."""
 
     def fact(self, name: str) -> str:
         """The value, or ""."""
 
     def set_fact(self, name: str, value: str) -> None:
-        """Keep a value."""
+        """Store a value."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +48,14 @@ class AuditLog:
     Parameters
     ----------
     path : Path
-    head : Head
+    facts : Facts
     """
 
-    def __init__(self, path: Path, head: Head) -> None:
-        self._path, self._head, self._lock = path, head, threading.Lock()
+    def __init__(self, path: Path, facts: Facts) -> None:
+        self._path, self._facts, self._lock = path, facts, threading.Lock()
         self._drop_torn_line()
         self._lines, self._last = 0, _START
-        broken = verify(path, head) if path.exists() or head.fact("audit_head") else None
+        broken = verify(path, facts.fact(HEAD))
         for _, line in _lines(path):
             self._lines, self._last = self._lines + 1, _hash(line)
         if broken and not self._noted(broken):
@@ -60,40 +63,38 @@ class AuditLog:
             self.write(DAMAGED, line=broken.line, words=broken.words)
 
     def _noted(self, broken: Break) -> bool:
-        """Whether this damage is in the log already."""
+        """Whether the log already records this damage."""
         return broken.words.startswith(_NOTED) or any(
             e.get("event") == DAMAGED and (e.get("line"), e.get("words")) == (broken.line, broken.words)
             for e in entries(self._path)
         )
 
     def _drop_torn_line(self) -> None:
-        """A line cut off by a power failure never counted: drop it before going on."""
+        """Drop a line that a power failure cut off: it never counted."""
         data = self._path.read_bytes() if self._path.exists() else b""
         if data and not data.endswith(b"\n"):
-            with self._path.open("r+b") as file:
-                file.truncate(data.rfind(b"\n") + 1)
+            os.truncate(self._path, data.rfind(b"\n") + 1)
 
     def write(self, event: str, **details: Any) -> None:
-        """Append an event; details are JSON values and name no patient and no file of a clinic."""
+        """Append an event; details are JSON values that name no patient and no file of a clinic."""
         with self._lock:
-            line = json.dumps(
-                {"time": round(time.time(), 3), "event": event, **details, "previous": self._last}
-            ).encode()
+            entry = {"time": round(time.time(), 3), "event": event, **details, "previous": self._last}
+            line = json.dumps(entry).encode()
             with self._path.open("ab") as file:
                 file.write(line + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
             self._lines, self._last = self._lines + 1, _hash(line)
-            self._head.set_fact("audit_head", f"{self._lines} {self._last}")
+            self._facts.set_fact(HEAD, f"{self._lines} {self._last}")
 
 
-def verify(path: Path, head: Head) -> Break | None:
-    """Where the log is broken; None when it is whole.
+def verify(path: Path, head: str) -> Break | None:
+    """Where the log is broken; None if it is intact.
 
-    A line that was changed shows at the next one, whose hash no longer fits, and the newest at the head. Lines that are
-    newer than the head are in order: the hub may have been cut off between writing a line and its head.
+    A changed line shows at the next line, whose hash no longer fits, and the newest one at the head. Lines newer than the
+    head are valid: the hub may have been killed between writing a line and the head.
     """
-    count, _, digest = head.fact("audit_head").partition(" ")
+    count, _, digest = head.partition(" ")
     known = int(count or 0)
     last, number, noted = _START, 0, None
     for number, line in _lines(path):
@@ -103,10 +104,10 @@ def verify(path: Path, head: Head) -> Break | None:
         except (ValueError, KeyError, TypeError):
             return Break(number, "the line is damaged")
         if not fits:
-            return Break(number, "the line before it was changed, or lines before it were removed or put in")
+            return Break(number, "the line before it was changed, or lines before it were removed or inserted")
         last = _hash(line)
         if number == known and last != digest:
-            return Break(number, "the newest line that the hub's database knows of was changed")
+            return Break(number, "the newest line that the hub's database knows was changed")
         if entry.get("event") == DAMAGED and noted is None:
             noted = Break(int(entry["line"]), f"{_NOTED} at a start of the hub (line {number}): {entry['words']}")
     if number < known:
@@ -114,11 +115,8 @@ def verify(path: Path, head: Head) -> Break | None:
     return noted
 
 
-_NOTED = "this was found"
-
-
 def entries(path: Path) -> Iterator[dict[str, Any]]:
-    """The events, oldest first, each with its `line` number; lines that are none are left out."""
+    """The events, oldest first, each with its `line` number; lines that are not JSON objects are skipped."""
     for number, line in _lines(path):
         try:
             entry = json.loads(line)

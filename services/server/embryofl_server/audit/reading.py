@@ -1,5 +1,6 @@
-"""Reading the audit log of a hub's state folder, whether the hub runs or not."""
+"""Reads the audit log in a hub's state folder, whether the hub is running or not."""
 
+import contextlib
 import datetime
 import json
 import sqlite3
@@ -10,32 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from embryofl.errors import UserError
-from embryofl_server.audit.log import entries, verify
+from embryofl_server.audit.log import HEAD, entries, verify
 
 _NOT_SHOWN = ("line", "time", "event", "previous")
 
 
-class _StoredHead:
-    """The head as it is in the database, read without taking part in the hub's work."""
-
-    def __init__(self, path: Path) -> None:
-        try:
-            with sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True) as db:
-                row = db.execute("SELECT value FROM facts WHERE name = 'audit_head'").fetchone()
-        except sqlite3.Error:  # none yet, or of an older version: then the chain alone is looked at
-            row = None
-        self._value = str(row[0]) if row else ""
-
-    def fact(self, name: str) -> str:
-        return self._value
-
-    def set_fact(self, name: str, value: str) -> None:
-        raise NotImplementedError
-
-
 @dataclass(frozen=True)
 class Filter:
-    """What to show: kinds of event, a clinic, a run, from when on (ISO 8601), and how many of the newest (0 = all)."""
+    """What to show: kinds of event, a clinic, a run, a start time (ISO 8601), and only the newest `last` (0 = all)."""
 
     events: tuple[str, ...] = ()
     clinic: str = ""
@@ -44,15 +27,12 @@ class Filter:
     last: int = 0
 
     def takes(self, entry: dict[str, Any]) -> bool:
-        """Whether an event is to be shown. What concerns a clinic: its own events, and rounds it was in or refused in."""
-        if self.events and entry.get("event") not in self.events:
-            return False
-        if self.run and entry.get("run") != self.run:
-            return False
-        return not self.clinic or self.clinic in (
-            entry.get("clinic"),
-            *_names(entry.get("clinics")),
-            *_names(entry.get("refused")),
+        """Whether to show an event. A clinic's events: its own, and rounds it was in or excluded from."""
+        clinics = (entry.get("clinic"), *_names(entry.get("clinics")), *_names(entry.get("refused")))
+        return (
+            (not self.events or entry.get("event") in self.events)
+            and (not self.run or entry.get("run") == self.run)
+            and (not self.clinic or self.clinic in clinics)
         )
 
 
@@ -64,40 +44,46 @@ def _path(state: Path) -> Path:
     path = state / "audit.jsonl"
     if not path.exists():
         raise UserError(
-            f"There is no audit log in {state}. Expected the state folder of a hub: set EMBRYOFL_STATE_DIR."
+            f"There is no audit log in {state}. Expected the state folder of a hub. Set EMBRYOFL_STATE_DIR to it."
         )
     return path
 
 
+def _stored_head(database: Path) -> str:
+    """The head in the database, read without taking part in the hub's work; "" if there is none."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as db:
+            row = db.execute("SELECT value FROM facts WHERE name = ?", (HEAD,)).fetchone()
+    except sqlite3.Error:
+        return ""
+    return str(row[0]) if row else ""
+
+
 def verify_log(state: Path) -> tuple[bool, str]:
-    """Whether a hub's audit log is whole, and what to say about it."""
-    path = _path(state)
-    head = _StoredHead(state / "clinics.db")
-    broken = verify(path, head)
-    if broken:
-        return False, f"{path} is broken at line {broken.line}: {broken.words}. The lines before it are as written."
-    count = sum(1 for _ in entries(path))
-    return True, f"{path} is intact: {count} lines, each fits the one before" + (
-        ", and the newest is the one the hub's database knows." if head.fact("") else "."
-    )
+    """Whether a hub's audit log is intact, and the text that says so."""
+    path, head = _path(state), _stored_head(state / "clinics.db")
+    if broken := verify(path, head):
+        return False, f"{path} is broken at line {broken.line}: {broken.words}. The lines before it are intact."
+    text = f"{path} is intact: {sum(1 for _ in entries(path))} lines, each fits the one before"
+    return True, text + (", and the newest is the one that the hub's database knows." if head else ".")
 
 
-def chosen(state: Path, wanted: Filter) -> list[dict[str, Any]]:
-    """The events that `wanted` takes, oldest first.
+def chosen(state: Path, selection: Filter) -> list[dict[str, Any]]:
+    """The events that `selection` takes, oldest first.
 
     Raises
     ------
     UserError
-        When there is no log, or `since` is no date.
+        If there is no log, or `since` is not a date.
     """
     begin = 0.0
-    if wanted.since:
+    if selection.since:
         try:
-            begin = datetime.datetime.fromisoformat(wanted.since).timestamp()
+            begin = datetime.datetime.fromisoformat(selection.since).timestamp()
         except ValueError:
-            raise UserError(f"{wanted.since!r} is no date. Write it as 2026-01-31 or 2026-01-31T12:00.") from None
-    found = (e for e in entries(_path(state)) if wanted.takes(e) and e.get("time", 0) >= begin)
-    return list(deque(found, maxlen=wanted.last or None))
+            raise UserError(f"{selection.since!r} is not a date. Write it as 2026-01-31 or 2026-01-31T12:00.") from None
+    events = (e for e in entries(_path(state)) if selection.takes(e) and e.get("time", 0) >= begin)
+    return list(deque(events, maxlen=selection.last or None))
 
 
 def as_text(entry: dict[str, Any]) -> str:
@@ -107,11 +93,10 @@ def as_text(entry: dict[str, Any]) -> str:
 
 
 def details(entry: dict[str, Any]) -> str:
-    """What an event says besides its kind and time, on one line."""
+    """An event's details besides kind and time, on one line."""
     return " ".join(f"{k}={_short(v)}" for k, v in entry.items() if k not in _NOT_SHOWN and v not in ("", {}, []))
 
 
 def _short(value: object) -> str:
-    if isinstance(value, str):
-        return value if value.isprintable() and " " not in value else json.dumps(value)
-    return json.dumps(value)
+    plain = isinstance(value, str) and value.isprintable() and " " not in value
+    return str(value) if plain else json.dumps(value)

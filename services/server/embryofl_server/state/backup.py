@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import io
 import json
+import mmap
 import os
 import shutil
 import sqlite3
@@ -20,7 +21,7 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
@@ -136,26 +137,19 @@ def _add(writer: _Writer, path: Path, name: str) -> bool:
     try:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
-            size = _whole_lines(file, status.st_size) if path.suffix in _LINES else status.st_size
+            size = _complete_lines(file, status.st_size) if path.suffix in _LINES else status.st_size
             writer.stream(name, file, size, status.st_mode)
     except FileNotFoundError:
         return False
     return True
 
 
-def _whole_lines(file: BinaryIO, size: int) -> int:
-    """Bytes up to the end of the last complete line; leaves the file at its start."""
-    end, block = size, 1 << 16
-    while end > 0:
-        begin = max(0, end - block)
-        file.seek(begin)
-        found = file.read(end - begin).rfind(b"\n")
-        if found >= 0:
-            end = begin + found + 1
-            break
-        end = begin
-    file.seek(0)
-    return end
+def _complete_lines(file: BinaryIO, size: int) -> int:
+    """Bytes up to the end of the last complete line."""
+    if not size:
+        return 0
+    with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as data:
+        return data.rfind(b"\n") + 1
 
 
 def _add_run(writer: _Writer, run: Path, weights: Path) -> None:
@@ -246,12 +240,12 @@ def _extract(tar: tarfile.TarFile, entry: tarfile.TarInfo, staging: Path) -> str
     target.parent.mkdir(parents=True, exist_ok=True)
     file = tar.extractfile(entry)
     assert file is not None
-    reader = _Hashing(file)  # type: ignore[arg-type]
-    with target.open("xb") as out:
-        for chunk in iter(lambda: reader.read(_CHUNK), b""):
-            out.write(chunk)
+    with target.open("x+b") as out:
+        shutil.copyfileobj(file, out, _CHUNK)
+        out.seek(0)
+        digest = hashlib.file_digest(out, "sha256").hexdigest()
     target.chmod(entry.mode & 0o755)
-    return reader.digest.hexdigest()
+    return digest
 
 
 def _check_manifest(data: bytes) -> None:
@@ -267,24 +261,15 @@ def _check_manifest(data: bytes) -> None:
         )
 
 
-@contextlib.contextmanager
-def opened_for_writing(path: str) -> Iterator[BinaryIO]:
+def opened_for_writing(path: str) -> AbstractContextManager[BinaryIO]:
     """The archive's file, readable by its owner only and created only when complete; "-" is standard output."""
-    if path == "-":
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    with atomic(Path(path), mode=0o600) as file:
-        yield file
+    return contextlib.nullcontext(sys.stdout.buffer) if path == "-" else atomic(Path(path), mode=0o600)
 
 
-@contextlib.contextmanager
-def opened_for_reading(path: str) -> Iterator[BinaryIO]:
+def opened_for_reading(path: str) -> AbstractContextManager[BinaryIO]:
     """The archive's file; "-" is standard input."""
     if path == "-":
-        yield sys.stdin.buffer
-        return
+        return contextlib.nullcontext(sys.stdin.buffer)
     if not Path(path).is_file():
         raise UserError(f"{path} is not a file. Expected an archive written by make backup.")
-    with Path(path).open("rb") as file:
-        yield file
+    return Path(path).open("rb")
