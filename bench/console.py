@@ -2,9 +2,9 @@
 
 Usage: .embryofl/venv/bin/python bench/console.py [CLINICS] [SECONDS]. A hub (server, SuperLink, gateway as processes) that
 has CLINICS clinics (default 50) and a finished run of 100 rounds in its state; the clinics themselves do not run. A
-clinic is suspended, with a reason that the page must show, and let take part again; the time is taken from the call to
+clinic is suspended, with a reason that the page must show, and reinstated; the time is taken from the call to
 the words in the browser's page. The hub's processor time is taken over SECONDS (default 30) each: without a page, with
-one, with three, and the same while one clinic a second is suspended or let take part again.
+one, with three, and the same while one clinic a second is suspended or reinstated.
 """
 
 import contextlib

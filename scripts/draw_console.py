@@ -102,27 +102,27 @@ def fill_in(page: Page, tab: str) -> None:
     """What a coordinator would have chosen on this page."""
     if tab == "Clinics":
         choose(page, "Clinic", NAMES[0])
-        page.get_by_text("Last rounds, newest first").wait_for()
+        page.get_by_text("Latest rounds, newest first").wait_for()
         press(page, "Invite a clinic ▼")
     elif tab == "Results":
         choose(page, "Run", "run-0001")
         page.get_by_role("figure", name="Decision curve").wait_for()
-    elif tab == "Connection":
+    elif tab == "Hub":
         press(page, "Show")
-        press(page, "Verify that it is whole")
-        page.get_by_text("The audit log is whole.").wait_for()
+        press(page, "Verify audit log")
+        page.get_by_text("The audit log is intact.").wait_for()
 
 
 def compare(page: Page) -> None:
-    """Two runs side by side, on the page Training."""
-    page.get_by_role("tab", name="Training", exact=True).click()
+    """Two runs side by side, on the Runs page."""
+    page.get_by_role("tab", name="Runs", exact=True).click()
     press(page, "Compare runs ▼")
     for name in ("run-0001", "run-0002"):
         choose(page, "Runs to compare", name)
     page.keyboard.press("Escape")
-    found = page.get_by_role("region", name="Settings that differ")
-    found.wait_for()
-    shoot(page, "compare", found.locator("xpath=ancestor::*[contains(@class, 'prose')][1]"))
+    table = page.get_by_role("region", name="Settings that differ")
+    table.wait_for()
+    shoot(page, "compare", table.locator("xpath=ancestor::*[contains(@class, 'prose')][1]"))
 
 
 def shoot(page: Page, name: str, part: Locator | None = None) -> None:

@@ -104,12 +104,12 @@ def answers(page, address: str) -> bool:
     return True
 
 
-def test_a_clinic_joins_with_the_line_that_the_page_shows(federation, desk):
-    desk.sees("No run yet")
+def test_a_clinic_joins_with_the_line_shown_on_the_page(federation, desk):
+    desk.sees("No runs yet")
     desk.open("Clinics")
     desk.unfold("Invite a clinic")
-    desk.fill("Clinic's name", "lisbon")
-    desk.press("Make an invite")
+    desk.fill("Clinic name", "lisbon")
+    desk.press("Create invite")
     desk.sees("With Docker")
     assert "docker run" in desk.page.get_by_role("region", name="With Docker").inner_text()
     line = desk.page.get_by_role("region", name="Without containers").inner_text()
@@ -124,39 +124,39 @@ def test_a_clinic_joins_with_the_line_that_the_page_shows(federation, desk):
     federation.stack.supervisor.start("lisbon", ["bash", "-c", line], env, steered=True)
     roster = desk.page.get_by_role("region", name="Clinics", exact=True)
     desk.sees("lisbon", roster)
-    desk.sees("No invite is open")
-    desk.sees("Somebody wants to join")  # there only while somebody waits
-    desk.choose("Waits for approval", "lisbon")
+    desk.sees("No open invites.")
+    desk.sees("Clinics awaiting approval")  # shown only while there is one
+    desk.choose("Awaiting approval", "lisbon")
     desk.press("Approve")
     playwright.expect(desk.page.get_by_role("button", name="Approve")).not_to_be_visible(timeout=WAIT_S * 1000)
-    until("lisbon belongs to it", lambda: "lisbon" in federation.status()["clinics"])
+    until("lisbon is enrolled", lambda: "lisbon" in federation.status()["clinics"])
     desk.choose("Clinic", "lisbon")
     desk.sees("Images by day and label")
-    desk.sees("It has not taken part in a round yet.")
+    desk.sees("This clinic has not taken part in a round yet.")
 
 
-def test_a_run_is_started_and_watched_to_its_end(federation, desk):
-    desk.open("Training")
+def test_a_run_is_started_and_followed_to_its_end(federation, desk):
+    desk.open("Runs")
     desk.choose("Model", "small_cnn")
     desk.sees("A small network trained from nothing.")
-    desk.sees("No run yet. Start one below.")
-    assert not desk.page.get_by_role("button", name="Pause", exact=True).is_visible()  # there is none to be paused
+    desk.sees("No runs yet. Start one below.")
+    assert not desk.page.get_by_role("button", name="Pause run", exact=True).is_visible()  # there is none to be paused
     desk.fill("Rounds", "3")
     desk.fill("Local epochs", "8")  # a round then outlasts the second after which a page looks again
     desk.unfold("More settings")
-    desk.fill("One a line, name=value", "image_size=48\nbatch_size=16\nlerning_rate=1")
-    desk.press("Estimate again")
+    desk.fill("One per line, name=value", "image_size=48\nbatch_size=16\nlerning_rate=1")
+    desk.press("Update estimate")
     desk.sees("lerning_rate: Extra inputs are not permitted")  # in the server's words
-    desk.fill("One a line, name=value", "image_size=48\nbatch_size=16\nlearning_rate=0.003")
-    desk.press("Estimate again")
-    desk.sees("A rough figure")
+    desk.fill("One per line, name=value", "image_size=48\nbatch_size=16\nlearning_rate=0.003")
+    desk.press("Update estimate")
+    desk.sees("This is a rough estimate")
     desk.sees("for each of 3 clinics")
-    desk.press("Start the run")
+    desk.press("Start run")
     desk.sees("run-0001 is queued")
-    desk.open("Now")
+    desk.open("Overview")
     desk.sees("run-0001: finished, round 3 of 3")
     seen = desk.page.evaluate("window.seen")  # of one page, never loaded again
-    assert [r for r in (1, 2, 3) if any(f"run-0001: runs, round {r} of 3" in h for h in seen)] == [1, 2, 3], seen
+    assert [r for r in (1, 2, 3) if any(f"run-0001: running, round {r} of 3" in h for h in seen)] == [1, 2, 3], seen
     figure = desk.page.locator("figure.chart > svg").locator("visible=true")
     assert "round 2" in figure.get_attribute("aria-label")
 
@@ -166,58 +166,63 @@ def test_a_stopped_clinic_is_waited_for_by_name_and_comes_back(federation, desk)
     desk.unfold("Test clinics on this machine")
     desk.choose("Test clinic", "lisbon")
     desk.press("Stop")
-    desk.sees("It is being stopped")
-    desk.open("Training")
-    desk.press("Start the run")
+    desk.sees("The clinic is stopping")
+    desk.open("Runs")
+    desk.press("Start run")
     desk.sees("run-0002 is queued")
-    desk.open("Now")
-    desk.sees("See whether these are switched on and connected: lisbon")
+    desk.open("Overview")
+    desk.sees("Check that these clinics are running and connected: lisbon")
     desk.sees("Waiting for lisbon")
     assert federation.stack.supervisor.steerable()["lisbon"] == "stopped"  # not taken for a crash
     desk.open("Clinics")
     desk.press("Start")
-    desk.sees("It is being started")
-    desk.open("Now")
-    desk.sees("run-0002: runs, round 1 of 3")
-    desk.open("Training")
-    desk.fill("Type 'stop' to stop", "stop")
-    desk.press("Stop for good")
-    desk.sees("It is being stopped; the model of its last complete round is kept.")
+    desk.sees("The clinic is starting")
+    desk.open("Overview")
+    desk.sees("run-0002: running, round 1 of 3")
+    desk.open("Runs")
+    desk.fill('Type "stop" to confirm', "stop")
+    desk.press("Stop run")
+    desk.sees("The run is stopping. The model of its last complete round is kept.")
     federation.wait_over("run-0002")
 
 
-def test_a_suspended_clinic_is_told_of_and_the_others_go_on_without_it(federation, desk):
+def test_a_suspended_clinic_is_shown_and_the_others_train_without_it(federation, desk):
     desk.open("Clinics")
     desk.choose("Clinic", "clinic-2")
-    desk.fill("Reason (the clinic is told)", "its labels are looked at")
+    desk.fill("Reason (sent to the clinic)", "its labels are looked at")
     desk.press("Suspend")
-    desk.open("Now")
-    desk.sees("its labels are looked at", desk.page.get_by_role("region", name="Who is in"))
-    desk.open("Training")
+    desk.open("Overview")
+    desk.sees("its labels are looked at", desk.page.get_by_role("region", name="Clinics", exact=True))
+    desk.open("Runs")
     desk.fill("Rounds", "1")
-    desk.press("Estimate again")
+    desk.press("Update estimate")
     desk.sees("for each of 2 clinics")
     desk.sees("as measured in run-000")  # the first, or the second, if it had a round before it was stopped
-    desk.press("Start the run")
-    desk.open("Now")
+    desk.press("Start run")
+    desk.open("Overview")
     desk.sees("run-0003: finished, round 1 of 1")
     assert set(federation.records("run-0003")[1]["clinics"]) == {"clinic-1", "lisbon"}
     desk.open("Clinics")
-    desk.press("Let take part again")
+    desk.press("Reinstate")
     desk.sees("Done.")
 
 
-def test_results_show_what_the_server_computed_and_can_be_taken_away(federation, desk):
+def test_results_show_what_the_server_computed_and_can_be_downloaded(federation, desk):
     desk.open("Results")
     desk.choose("Run", "run-0001")
     folder = federation.folder("run-0001")
     found = json.loads((folder / "results.json").read_text())["splits"]["test"]["pooled"]["all"]
     low, high = found["auroc"]["interval"]
     desk.sees(f"{found['auroc']['value']:.3f} ({low:.2f} to {high:.2f})")
-    for title in ("ROC curve", "Decision curve", "Calibration: share of good embryos by score", "fixed on validation"):
+    for title in (
+        "ROC curve",
+        "Decision curve",
+        "Calibration: observed share of label 1 by score",
+        "chosen on validation",
+    ):
         desk.sees(title)
     desk.unfold("Model card")
-    desk.press("Show the model card")
+    desk.press("Show model card")
     card = desk.page.frame_locator("iframe.card")
     playwright.expect(card.locator("body")).to_contain_text("Research use only", timeout=WAIT_S * 1000)
     for name in ("model-card.html", "results.json", "model.safetensors"):
@@ -228,7 +233,7 @@ def test_results_show_what_the_server_computed_and_can_be_taken_away(federation,
         assert hashlib.sha256(taken).digest() == hashlib.sha256((folder / name).read_bytes()).digest()
 
 
-def test_files_are_for_who_is_logged_in_and_never_opened_as_a_page(federation, desk):
+def test_files_need_a_login_and_are_never_opened_as_a_page(federation, desk):
     url = f"{federation.address}/download/run-0001"
     answer = desk.page.request.get(f"{url}/model-card.html")
     assert answer.headers["content-disposition"].startswith("attachment")
@@ -239,22 +244,22 @@ def test_files_are_for_who_is_logged_in_and_never_opened_as_a_page(federation, d
 
 
 def test_runs_are_compared_side_by_side(desk):
-    desk.open("Training")
+    desk.open("Runs")
     desk.unfold("Compare runs")
     for name in ("run-0001", "run-0003"):
         desk.choose("Runs to compare", name)
     desk.sees("Settings that differ")
     table = desk.page.get_by_role("region", name="Settings that differ").inner_text()
     assert "rounds" in table and "min_clinics" in table and "batch_size" not in table
-    desk.sees("Final models on held-out patients")
+    desk.sees("Final models on test patients")
 
 
-def test_the_connection_names_certificates_and_what_happened(federation, desk):
-    desk.open("Connection")
+def test_the_hub_page_names_certificates_and_shows_the_audit_log(federation, desk):
+    desk.open("Hub")
     desk.sees("hub.embryofl.internal")
     desk.sees(f"localhost:{federation.port}")
     desk.press("Show")
-    desk.sees("run over")
-    desk.press("Verify that it is whole")
-    desk.sees("The audit log is whole.")
+    desk.sees("run ended")
+    desk.press("Verify audit log")
+    desk.sees("The audit log is intact.")
     assert desk.page.asked == {federation.address.removeprefix("http://")}  # nothing from elsewhere, all day

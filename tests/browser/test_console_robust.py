@@ -6,7 +6,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from embryofl.messages import run_settings
-from embryofl_console import texts
+from embryofl_console.texts import texts
 from embryofl_server.members.store import ClinicStore
 from embryofl_server.runs.log import Runs
 from kits.enrolment import openssh
@@ -19,6 +19,7 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here (Debian: apt-get install chromium)"),
 ]
 PATIENCE = WAIT_S * 1000
+OVERVIEW, _, RUNS, *_ = texts.page.tabs
 EVIL = "<img src=x onerror=\"document.title='evil'\"><b id=evil>${document.title='evil'}{{evil}}</b><script>evil()</script>"
 
 
@@ -105,19 +106,19 @@ def width(page):
     return page.evaluate("document.scrollingElement.scrollWidth")
 
 
-def test_logging_in_and_starting_a_run_take_no_mouse(hub, page):
+def test_logging_in_and_starting_a_run_need_no_mouse(hub, page):
     reach(page, page.locator("#password"))
     page.keyboard.type(hub.password)
     page.keyboard.press("Enter")
     page.wait_for_selector(".next")
-    reach(page, page.get_by_role("tab", name=texts.TRAINING))
+    reach(page, page.get_by_role("tab", name=RUNS))
     page.keyboard.press("Enter")
-    api.expect(page.get_by_role("tab", name=texts.TRAINING)).to_have_attribute("aria-selected", "true")
-    api.expect(page.get_by_label(texts.MODEL, exact=True)).not_to_have_value("")  # filled from what the hub has
-    reach(page, page.get_by_role("button", name=texts.START, exact=True))
+    api.expect(page.get_by_role("tab", name=RUNS)).to_have_attribute("aria-selected", "true")
+    api.expect(page.get_by_label(texts.common.model, exact=True)).not_to_have_value("")  # filled from what the hub has
+    reach(page, page.get_by_role("button", name=texts.new_run.start, exact=True))
     page.keyboard.press("Enter")
     api.expect(page.locator(".done")).to_contain_text("run-0001", timeout=PATIENCE)
-    reach(page, page.get_by_role("tab", name=texts.NOW), backwards=True)
+    reach(page, page.get_by_role("tab", name=OVERVIEW), backwards=True)
     page.keyboard.press("Enter")
     api.expect(page.get_by_role("heading", name="run-0001")).to_be_visible(timeout=PATIENCE)
     assert [r["name"] for r in hub.stack.call("GET", "/control/state")["runs"]] == ["run-0001"]
@@ -151,12 +152,12 @@ def start(hub, name):
     until(f"{name} is started again", again)
 
 
-def test_an_open_page_says_that_the_hub_is_away_and_is_right_again_when_it_is_back(hub, page):
+def test_an_open_page_reports_a_lost_hub_and_recovers_when_it_returns(hub, page):
     log_in(page, hub)
     loads = []
     page.on("load", lambda found: loads.append(found.url))
     kill(hub, "server")
-    api.expect(page.get_by_role("alert")).to_contain_text("The hub does not answer", timeout=PATIENCE)
+    api.expect(page.get_by_role("alert")).to_contain_text(texts.access.hub_away, timeout=PATIENCE)
     start(hub, "server")
     api.expect(page.locator(".trouble")).to_have_count(0, timeout=PATIENCE)
     hub.stack.call("POST", "/control/invites", {"name": "porto"})
@@ -166,13 +167,13 @@ def test_an_open_page_says_that_the_hub_is_away_and_is_right_again_when_it_is_ba
     hub.stop_run()
 
 
-def test_an_open_page_asks_to_log_in_again_when_the_console_was_started_anew(hub, page):
+def test_an_open_page_asks_for_a_login_after_the_console_restarted(hub, page):
     log_in(page, hub)
     kill(hub, "console")
-    api.expect(page.get_by_role("alert").filter(has_text=texts.AWAY)).to_be_visible(timeout=PATIENCE)
+    api.expect(page.get_by_role("alert").filter(has_text=texts.access.away)).to_be_visible(timeout=PATIENCE)
     start(hub, "console")
     page.wait_for_url("**/login?again")
-    api.expect(page.get_by_role("alert")).to_contain_text(texts.AGAIN)
+    api.expect(page.get_by_role("alert")).to_contain_text(texts.access.again)
     log_in(page, hub)
 
 

@@ -191,20 +191,20 @@ def test_there_is_no_upload_no_file_and_no_listing_of_the_api_beyond_what_a_page
 def test_guessing_is_slowed_down(tmp_path):
     password = new_password(tmp_path / "password")
     found = LoginSessions(tmp_path / "password")
-    assert found.knows(found.enter(password)) and not found.too_many()
+    assert found.is_valid(found.log_in(password)) and not found.too_many()
     for _ in range(MOST_TRIES):
-        assert found.enter("guess") == ""
+        assert found.log_in("guess") == ""
     assert found.too_many()
 
 
 def test_another_password_ends_the_sessions_of_the_one_before(tmp_path):
     first = new_password(tmp_path / "password")
     found = LoginSessions(tmp_path / "password")
-    session = found.enter(first)
+    session = found.log_in(first)
     second = new_password(tmp_path / "password")
-    assert not found.knows(session) and found.enter(first) == "" and found.knows(found.enter(second))
+    assert not found.is_valid(session) and found.log_in(first) == "" and found.is_valid(found.log_in(second))
     (tmp_path / "password").unlink()
-    assert not found.has_password() and found.enter(second) == found.enter("") == ""
+    assert not found.has_password() and found.log_in(second) == found.log_in("") == ""
 
 
 def test_only_a_hash_of_the_password_is_kept_and_it_is_told_once(console):

@@ -11,9 +11,9 @@ import pytest
 from embryofl.errors import UserError
 from embryofl.messages import RunSettings
 from embryofl.metrics import ScoreSums
-from embryofl_console import texts
 from embryofl_console.form import collected
-from embryofl_console.hub import _must_be_good
+from embryofl_console.hub import raise_for_error
+from embryofl_console.texts import texts
 from embryofl_console.views import clinics, compare, hub, overview, results, runs
 from embryofl_console.views.plots import Axis, Series, chart, fitted
 from embryofl_server.report.calibrated import learn_calibration
@@ -169,7 +169,7 @@ def test_what_clinics_and_people_write_is_text_and_no_html(found):
     }
     other = outline | {"settings": {"rounds": 2, "strategy": "x"}}
     for page in (
-        overview.now(state, EVIL),
+        overview.page(state, EVIL),
         clinics.roster(state),
         clinics.record(record),
         clinics.invites(state),
@@ -203,12 +203,14 @@ def test_links_to_monitoring_are_of_the_web_alone():
 
 @pytest.mark.parametrize("state", [None, EMPTY])
 def test_a_hub_that_is_away_or_new_has_pages_that_say_so(state):
-    for page in (overview.now(state, ""), clinics.roster(state), runs.runs(state), hub.connection(state)):
+    for page in (overview.page(state, ""), clinics.roster(state), runs.runs(state), hub.connection(state)):
         assert not Tags(page).open and page
-    assert results.with_results(state) == [] == clinics.open_invites(state)
+    assert runs.names(state, with_results=True) == [] == clinics.open_invites(state)
     if state:
-        assert texts.INVITE_NEXT in overview.now(state, "") and texts.NO_CLINIC in clinics.roster(state)
-    assert "Is it being started?" in overview.now(state, "The hub does not answer. Is it being started?")
+        assert texts.overview.invite_next in overview.page(state, "") and texts.clinics.no_clinic in clinics.roster(
+            state
+        )
+    assert "Is it being started?" in overview.page(state, "The hub does not answer. Is it being started?")
 
 
 def test_the_next_step_names_who_is_missing_and_who_was_suspended():
@@ -226,10 +228,14 @@ def test_the_next_step_names_who_is_missing_and_who_was_suspended():
         "oslo": {"state": "offline", "detail": "", "labelled": 3},
         "porto": {"state": "suspended", "detail": "its labels", "labelled": 3},
     }
-    page = overview.now(state | {"clinics": away}, "")
-    assert texts.SWITCH_ON_NEXT.format(names="oslo") in page and "its labels" in page and "2 of 3 are online" in page
+    page = overview.page(state | {"clinics": away}, "")
+    assert (
+        texts.overview.switch_on_next.format(names="oslo") in page
+        and "its labels" in page
+        and "2 of 3 are online" in page
+    )
     away["oslo"]["state"] = "online"
-    assert texts.SUSPENDED_NEXT.format(names="porto") in overview.now(state | {"clinics": away}, "")
+    assert texts.overview.suspended_next.format(names="porto") in overview.page(state | {"clinics": away}, "")
 
 
 def test_the_end_of_a_run_is_told_from_the_rounds_it_has_had():
@@ -242,9 +248,9 @@ def test_the_end_of_a_run_is_told_from_the_rounds_it_has_had():
         "settings": {"rounds": 10, "model": "lite0", "strategy": "fedavg"},
     }
     state = EMPTY | {"run": run, "progress": IDLE | {"phase": "training", "round": 5}}
-    assert texts.END_UNKNOWN in overview.now(state, "")
-    page = overview.now(state | {"pace": {"round_s": 20.0, "rounds": 4, "last": 1000.0}}, "")
-    assert 'data-t="1120"' in page and "by the last 4" in page
+    assert texts.overview.end_unknown in overview.page(state, "")
+    page = overview.page(state | {"pace": {"round_s": 20.0, "rounds": 4, "last": 1000.0}}, "")
+    assert 'data-t="1120"' in page and "based on the last 4" in page
 
 
 def test_figures_are_those_of_results_json_with_their_intervals(found):
@@ -256,7 +262,7 @@ def test_figures_are_those_of_results_json_with_their_intervals(found):
         assert f'{figures["auroc"]["value"]:.3f} <span class="interval">({low:.2f} to {high:.2f})' in page
         confusion = figures["confusion"]
         assert f"<td>{confusion['true_positives']}</td><td>{confusion['false_negatives']}</td>" in page
-        assert page.count("<figure") == 3 and page.count(texts.RESEARCH) == 1 and not Tags(page).open
+        assert page.count("<figure") == 3 and page.count(texts.page.research) == 1 and not Tags(page).open
     assert [v for _, v in results.clinics(found)] == ["pooled", "oslo", "porto"]
     assert [v for _, v in results.days(found)] == ["all", "3", "5"]
 
@@ -265,11 +271,11 @@ def test_withheld_and_missing_figures_are_said_and_not_drawn():
     few = found_of({"oslo": {"validation": told(5), "test": told(3, n=6)}})
     assert few["splits"]["test"]["clinics"]["oslo"]["3"]["withheld"]
     page = results.page(few, "test", "oslo", "3")
-    assert texts.WITHHELD in page and texts.TOO_FEW in page and "<figure" not in page
+    assert texts.results.withheld in page and texts.results.too_few in page and "<figure" not in page
     nothing = found_of({})
     for split in ("test", "validation"):
-        assert texts.NOTHING_OF in results.page(nothing, split, "pooled", "all")
-    assert texts.NOTHING_OF in results.page(few, "test", "gone", "all")
+        assert texts.results.nothing in results.page(nothing, split, "pooled", "all")
+    assert texts.results.nothing in results.page(few, "test", "gone", "all")
     assert not Tags(results.head("run-0001", nothing)).open
 
 
@@ -296,11 +302,11 @@ def test_the_estimate_says_where_it_comes_from():
         "scaled": True,
     }
     page = runs.estimate(cost)
-    assert "about 60 s" in page and "run-0004" in page and "126 MB" in page and texts.TIME_SCALED in page
+    assert "about 60 s" in page and "run-0004" in page and "126 MB" in page and texts.cost.scaled in page
     rough = runs.estimate(cost | {"from": "images", "images": 400, "image_s": 0.024})
-    assert "rough" in rough and "400" in rough and "24 ms" in rough
+    assert "rough estimate" in rough and "400" in rough and "24 ms" in rough
     unknown = runs.estimate(cost | {"from": "nothing", "total_s": None, "round_s": None})
-    assert texts.TIME_UNKNOWN in unknown and texts.NOT_KNOWN in unknown
+    assert texts.cost.time_unknown in unknown and texts.cost.unknown in unknown
 
 
 def test_what_there_is_one_of_is_not_said_in_the_plural():
@@ -314,9 +320,9 @@ def test_what_there_is_one_of_is_not_said_in_the_plural():
         "total_s": None,
         "from": "nothing",
     }
-    assert "6 MB for the one clinic," in (one := runs.estimate(cost)) and "to and fro in one round." in one
+    assert "6 MB for the one clinic," in (one := runs.estimate(cost)) and "down and up, in one round." in one
     many = runs.estimate(cost | {"clinics": 3, "rounds": 10})
-    assert "6 MB for each of 3 clinics," in many and "to and fro in 10 rounds." in many
+    assert "6 MB for each of 3 clinics," in many and "down and up, in 10 rounds." in many
 
 
 @pytest.mark.parametrize(
@@ -357,8 +363,8 @@ def test_runs_side_by_side_show_what_differs_and_where_figures_are_missing():
     two = one | {"name": "run-0002", "state": "running", "settings": settings | {"strategy": "scaffold"}, "final": None}
     page = compare.compared([one, two])
     assert "scaffold" in page and "0.800" in page and ">lite0<" not in page and page.count("<figure") == 2
-    assert texts.NO_FINALS in compare.compared([two, two | {"curve": []}])
-    assert texts.SAME_SETTINGS in compare.compared([one, one])
+    assert texts.compare.no_finals in compare.compared([two, two | {"curve": []}])
+    assert texts.compare.same in compare.compared([one, one])
 
 
 def test_the_form_becomes_settings_that_the_server_checks():
@@ -405,6 +411,6 @@ def test_the_form_becomes_settings_that_the_server_checks():
 def test_what_the_hub_says_of_a_value_that_cannot_be_is_words():
     detail = [{"loc": ["body", "days"], "msg": "Input should be less than or equal to 366", "type": "x"}]
     with pytest.raises(UserError, match="^days: Input should be less than or equal to 366$"):
-        _must_be_good(httpx.Response(422, json={"detail": detail}))
+        raise_for_error(httpx.Response(422, json={"detail": detail}))
     with pytest.raises(UserError, match="^There is no run$"):
-        _must_be_good(httpx.Response(400, json={"error": "There is no run"}))
+        raise_for_error(httpx.Response(400, json={"error": "There is no run"}))

@@ -8,15 +8,16 @@ from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp
 
-from embryofl_console import downloads, login, texts
+from embryofl_console import downloads, login
 from embryofl_console.guard import COOKIE, Guard, session_of
 from embryofl_console.hub import Follower, HubClient
 from embryofl_console.login_sessions import SESSION_S, LoginSessions
 from embryofl_console.pages import build
 from embryofl_console.settings import ConsoleSettings
+from embryofl_console.texts import texts
 
 _FONTS = ("system-ui", "-apple-system", "Segoe UI", "sans-serif")
-# The theme's own main button has white on a light colour, and its subdued words grey on grey: both are hard to read.
+# The theme's main button is white on a light colour and its subdued text grey on grey: both are hard to read.
 _COLOURS = {
     "background_fill": "#005a8c",
     "background_fill_hover": "#00466d",
@@ -29,7 +30,7 @@ _MONO = ("ui-monospace", "Consolas", "monospace")
 
 def create_app(settings: ConsoleSettings, client: HubClient) -> ASGIApp:
     """The console of one hub."""
-    door, follower = LoginSessions(settings.state / "password"), Follower(client)
+    logins, follower = LoginSessions(settings.state / "password"), Follower(client)
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.get("/healthz")
@@ -37,35 +38,35 @@ def create_app(settings: ConsoleSettings, client: HubClient) -> ASGIApp:
         return {"status": "ok"}
 
     @app.get("/login")
-    def ask(request: Request) -> HTMLResponse:
-        return HTMLResponse(login.page(texts.AGAIN if "again" in request.query_params else ""))
+    def login_page(request: Request) -> HTMLResponse:
+        return HTMLResponse(login.page(texts.access.again if "again" in request.query_params else ""))
 
     @app.get("/login.css")
     def login_css() -> Response:
         return Response(login.CSS, media_type="text/css")
 
     @app.post("/login")
-    async def enter(request: Request) -> Response:
-        if not door.has_password():
-            return HTMLResponse(login.page(texts.NO_PASSWORD), 403)
-        if door.too_many():
-            return HTMLResponse(login.page(texts.TOO_MANY), 429)
+    async def log_in(request: Request) -> Response:
+        if not logins.has_password():
+            return HTMLResponse(login.page(texts.access.no_password), 403)
+        if logins.too_many():
+            return HTMLResponse(login.page(texts.access.too_many), 429)
         form = await request.form(max_files=0, max_fields=2)
-        session = door.enter(str(form.get("password", "")))
+        session = logins.log_in(str(form.get("password", "")))
         if not session:
-            return HTMLResponse(login.page(texts.WRONG_PASSWORD), 403)
+            return HTMLResponse(login.page(texts.access.wrong_password), 403)
         answer = RedirectResponse("/", 303)
         answer.set_cookie(COOKIE, session, max_age=int(SESSION_S), httponly=True, samesite="strict")
         return answer
 
     @app.get("/logout")
-    def leave(request: Request) -> Response:
-        door.leave(session_of(request.headers.get("cookie", "")))
+    def log_out(request: Request) -> Response:
+        logins.log_out(session_of(request.headers.get("cookie", "")))
         return RedirectResponse("/login", 303)
 
     @app.get("/here", status_code=204)
     def here() -> None:
-        """Whether the console is there and the session goes on: an open page asks."""
+        """Open pages ask whether the console is up and their session valid."""
 
     @app.get("/console.js")
     def script() -> Response:
@@ -76,7 +77,7 @@ def create_app(settings: ConsoleSettings, client: HubClient) -> ASGIApp:
         return Response((files("embryofl_console") / "console.css").read_text(), media_type="text/css")
 
     app.include_router(downloads.routes(client))
-    script_tag = f'<script src="/console.js" defer data-away="{html.escape(texts.AWAY)}"></script>'
+    script_tag = f'<script src="/console.js" defer data-away="{html.escape(texts.access.away)}"></script>'
     theme = gr.themes.Base(font=_FONTS, font_mono=_MONO).set(body_text_color_subdued="*neutral_600", **_PRIMARY)
     pages = build(client, follower, settings)
     pages.has_launched = True  # only then Gradio checks files that a request names; mounting does not set it (6.31)
@@ -95,4 +96,4 @@ def create_app(settings: ConsoleSettings, client: HubClient) -> ASGIApp:
         blocked_paths=["/"],
         head=f'<link rel="stylesheet" href="/console.css">{script_tag}',
     )
-    return Guard(app, door, settings.allowed)
+    return Guard(app, logins, settings.allowed)

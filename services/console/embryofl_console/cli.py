@@ -1,4 +1,4 @@
-"""`embryofl-console`: serve the console, or make its password."""
+"""`embryofl-console`: serve the console, or create its password."""
 
 import logging
 from http import HTTPStatus
@@ -39,7 +39,7 @@ def serve() -> None:
 
 @app.command()
 def health() -> None:
-    """End with 0 if the console answers at its own address."""
+    """Exit with 0 if the console responds at its own address."""
     import http.client
 
     settings = ConsoleSettings()
@@ -48,16 +48,14 @@ def health() -> None:
         connection.request("GET", "/healthz", headers={"Host": settings.allowed[0]})
         status = connection.getresponse().status
     except OSError as exc:
-        raise UserError(f"The console at {settings.host}:{settings.port} does not answer ({exc}).") from exc
+        raise UserError(f"The console at {settings.host}:{settings.port} does not respond ({exc}).") from exc
     if status != HTTPStatus.OK:
-        raise UserError(f"The console at {settings.host}:{settings.port} answers with {status}, expected 200.")
+        raise UserError(f"The console at {settings.host}:{settings.port} responded with {status}, expected 200.")
 
 
 @app.command()
-def password(
-    new: Annotated[bool, typer.Option("--new", help="Another one in place of the one there is.")] = False,
-) -> None:
-    """Make the password and print it, this once; nothing is printed when there is one already."""
+def password(new: Annotated[bool, typer.Option("--new", help="Replace the present password.")] = False) -> None:
+    """Create the password and print it once. If there already is one, nothing is printed."""
     from embryofl_console.login_sessions import new_password
 
     path = ConsoleSettings().state / "password"

@@ -1,4 +1,4 @@
-"""Files of a run, passed on from the hub to who is logged in."""
+"""Files of a run, passed on from the hub to a logged-in coordinator."""
 
 from typing import Annotated
 
@@ -6,8 +6,8 @@ from fastapi import APIRouter, Path
 from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 
 from embryofl.errors import UserError
-from embryofl_console import texts
 from embryofl_console.hub import HubClient
+from embryofl_console.texts import texts
 
 _MEDIA = {
     "json": "application/json",
@@ -15,18 +15,18 @@ _MEDIA = {
     "html": "text/html; charset=utf-8",
     "safetensors": "application/octet-stream",
 }
-KINDS = {name: _MEDIA[name.rpartition(".")[2]] for name in texts.FILES}
-"""What may be had. Always as a file to keep and never as a page: the card's HTML is shown in a frame of its own."""
+KINDS = {name: _MEDIA[name.rpartition(".")[2]] for name in texts.file}
+"""Served as attachments and never as pages: the card's HTML is shown in a sandboxed frame."""
 
 
 def routes(client: HubClient) -> APIRouter:
-    """The route; the guard sees to the login."""
+    """The route; the guard checks the login."""
     router = APIRouter()
 
     @router.get("/download/{run}/{name}")
     def download(run: Annotated[str, Path(pattern=r"^run-[0-9]{4,9}$")], name: str) -> Response:
         if name not in KINDS:
-            return PlainTextResponse(texts.NO_FILE.format(names=", ".join(KINDS)), 404)
+            return PlainTextResponse(texts.access.no_file.format(names=", ".join(KINDS)), 404)
         try:
             length, chunks = client.stream(f"/control/runs/{run}/files/{name}")
         except UserError as exc:

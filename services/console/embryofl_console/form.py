@@ -4,44 +4,41 @@ import json
 from typing import Any
 
 from embryofl.errors import UserError
-from embryofl_console import texts
-
-State = dict[str, Any]
+from embryofl_console.texts import texts
 
 
-def collected(strategy: State, *values: Any) -> dict[str, Any]:
-    """The form's fields as run settings. What is left at its neutral value is left out, for the server to decide.
+def collected(strategy: dict[str, Any], *values: Any) -> dict[str, Any]:
+    """The form's fields as run settings. What has its neutral value is left out, for the server to decide.
 
     Raises
     ------
     UserError
-        When a line of the further settings is none.
+        When a line of the further settings is not one.
     """
     model, name, rounds, epochs, seed, least, quorum, deadline, clip, bound, suspend, more, *own = values
-    numbers = {
+    settings: dict[str, Any] = {
+        "model": model,
+        "strategy": name,
         "rounds": rounds,
         "local_epochs": epochs,
         "seed": seed,
+        "min_clinics": least or None,
         "quorum": quorum,
+        "round_deadline_s": None if deadline is None else deadline * 60 or "auto",
         "norm_clip": clip,
         "norm_bound": bound,
         "suspend_after": suspend,
     }
-    found: dict[str, Any] = {"model": model, "strategy": name, **{k: v for k, v in numbers.items() if v is not None}}
-    if least:
-        found["min_clinics"] = least
-    if deadline is not None:
-        found["round_deadline_s"] = deadline * 60 if deadline else "auto"
+    settings = {key: value for key, value in settings.items() if value is not None}
     for setting, typed in zip(strategy.get("settings", []), own, strict=False):
         if typed.strip():
-            found[setting["name"]] = _value(typed)
-    for line in more.splitlines():
+            settings[setting["name"]] = _value(typed)
+    for line in filter(str.strip, more.splitlines()):
         key, sign, typed = line.partition("=")
-        if line.strip() and (not sign or not key.strip()):
-            raise UserError(texts.NO_SETTING.format(line=line.strip()[:60]))
-        if line.strip():
-            found[key.strip()] = _value(typed)
-    return found
+        if not sign or not key.strip():
+            raise UserError(texts.new_run.no_setting.format(line=line.strip()[:60]))
+        settings[key.strip()] = _value(typed)
+    return settings
 
 
 def _value(typed: str) -> Any:

@@ -1,4 +1,4 @@
-"""What stands before every request: Host, Origin, session, the few routes that are needed, and security headers."""
+"""Checks before every request: Host, Origin, session and route; adds the security headers to every response."""
 
 import re
 from http.cookies import CookieError, SimpleCookie
@@ -7,19 +7,19 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from embryofl_console import texts
 from embryofl_console.login_sessions import LoginSessions
 from embryofl_console.policy import policy
+from embryofl_console.texts import texts
 
 COOKIE = "embryofl_console"
 _OPEN = {("GET", "/login"), ("POST", "/login"), ("GET", "/healthz"), ("GET", "/login.css")}
-# All that a page of Gradio without files needs. Uploads, files, proxies, streams, the API's listing: not there.
+# Only the routes that a Gradio page without files needs. Uploads, files, proxies, streams and the API listing get 404.
 _ROUTES = re.compile(
     r"/|/config|/theme\.css|/favicon\.ico|/manifest\.json|/logout|/here|/console\.(js|css)|/(assets|static)/[\w./@-]+"
     r"|/gradio_api/(info|startup-events|theme\.css|heartbeat/\w+|queue/(join|data)|run/\w+|reset|cancel)/?"
     r"|/download/run-[0-9]{4,9}/[a-z-]+\.[a-z]+"
 )
-MOST_BYTES = 1 << 16  # of a request's body: there are only forms
+MOST_BYTES = 1 << 16  # in a request's body: the console has only forms
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -36,16 +36,16 @@ class Guard:
     Parameters
     ----------
     app : ASGIApp
-    door : LoginSessions
+    logins : LoginSessions
     names : list of str
-        What a browser may call this host; another name is one that somebody has pointed here (DNS rebinding).
+        Host names to answer to; any other was pointed at this machine by somebody else (DNS rebinding).
     """
 
-    def __init__(self, app: ASGIApp, door: LoginSessions, names: list[str]) -> None:
-        self._app, self._door, self._names = app, door, names
+    def __init__(self, app: ASGIApp, logins: LoginSessions, names: list[str]) -> None:
+        self._app, self._logins, self._names = app, logins, names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, refuse, or pass on."""
+        """Pass a request on, or reject it."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
@@ -64,41 +64,41 @@ class Guard:
         headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
         host = headers.get("host", "")
         if host.rpartition(":")[0] not in self._names and host not in self._names:
-            return PlainTextResponse(texts.WRONG_HOST, 421)
+            return PlainTextResponse(texts.access.wrong_host, 421)
         method, path = scope["method"], scope["path"]
         if method not in ("GET", "HEAD", "POST"):
-            return PlainTextResponse(texts.NOT_HERE, 405)
+            return PlainTextResponse(texts.access.not_here, 405)
         if "origin" in headers and headers["origin"] not in (f"http://{host}", f"https://{host}"):
-            return PlainTextResponse(texts.OTHER_SITE, 403)
+            return PlainTextResponse(texts.access.other_site, 403)
         if headers.get("sec-fetch-site") in ("cross-site", "same-site") and path != "/":
-            return PlainTextResponse(texts.OTHER_SITE, 403)
+            return PlainTextResponse(texts.access.other_site, 403)
         if method == "POST" and "origin" not in headers:  # every browser sends it
-            return PlainTextResponse(texts.OTHER_SITE, 403)
+            return PlainTextResponse(texts.access.other_site, 403)
         if "transfer-encoding" in headers:  # a body of no stated length, which no browser sends
-            return PlainTextResponse(texts.TOO_LARGE, 411)
+            return PlainTextResponse(texts.access.too_large, 411)
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > MOST_BYTES:
-            return PlainTextResponse(texts.TOO_LARGE, 413)
+            return PlainTextResponse(texts.access.too_large, 413)
         if (method, path) in _OPEN:
             return None
-        if not self._door.knows(session_of(headers.get("cookie", ""))):
-            return RedirectResponse("/login", 303) if path == "/" else PlainTextResponse(texts.LOG_IN_FIRST, 401)
+        if not self._logins.is_valid(session_of(headers.get("cookie", ""))):
+            return RedirectResponse("/login", 303) if path == "/" else PlainTextResponse(texts.access.log_in_first, 401)
         if ".." in path or not _ROUTES.fullmatch(path):
-            return PlainTextResponse(texts.NOT_HERE, 404)
+            return PlainTextResponse(texts.access.not_here, 404)
         return None
 
 
 def session_of(cookies: str) -> str:
     """The session's name in a Cookie header, or ""."""
     try:
-        found = SimpleCookie(cookies).get(COOKIE)
+        cookie = SimpleCookie(cookies).get(COOKIE)
     except CookieError:
         return ""
-    return found.value if found else ""
+    return cookie.value if cookie else ""
 
 
 def _with_headers(send: Send, *, is_page: bool) -> Send:
-    """Add the headers; of a page hold back its start until all of it is there, since its policy names its scripts."""
+    """Add the headers. A page is held back until it is complete, since its policy names the hashes of its scripts."""
     held: list[Message] = []
 
     async def with_headers(message: Message) -> None:

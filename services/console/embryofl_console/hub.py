@@ -1,4 +1,4 @@
-"""The hub's control API, and what the console knows of it: a look each half second, however many pages are open."""
+"""The hub's control API, and its state: asked for every half second, however many pages are open."""
 
 import ssl
 import threading
@@ -9,10 +9,10 @@ from typing import Any
 import httpx
 
 from embryofl.errors import UserError
-from embryofl_console import texts
 from embryofl_console.settings import ConsoleSettings
+from embryofl_console.texts import texts
 
-LOOK_S, UNWATCHED_S = 0.5, 5.0
+POLL_S, UNWATCHED_S = 0.5, 5.0
 
 
 class HubClient:
@@ -36,12 +36,12 @@ class HubClient:
         )
 
     def ask(self, method: str, path: str, body: dict[str, Any] | None = None, version: str = "") -> httpx.Response:
-        """One call; an answer that says no, or none, is a `UserError` in the hub's words."""
+        """One call. Raises `UserError` with the hub's message, or when the hub does not respond."""
         try:
             answer = self._http.request(method, path, json=body, headers={"If-None-Match": version} if version else {})
         except httpx.HTTPError:
-            raise UserError(texts.HUB_AWAY) from None
-        _must_be_good(answer)
+            raise UserError(texts.access.hub_away) from None
+        raise_for_error(answer)
         return answer
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
@@ -49,15 +49,15 @@ class HubClient:
         return self.ask(method, path, body).json()
 
     def stream(self, path: str) -> tuple[dict[str, str], Iterator[bytes]]:
-        """A file, bit by bit: its length as a header, where known, and its bytes. `UserError` as for `ask`."""
+        """A file in chunks: its length as a header, where known, and its bytes. Raises as `ask` does."""
         try:
             answer = self._http.send(self._http.build_request("GET", path), stream=True)
             if answer.status_code >= 400:
                 answer.read()
                 answer.close()
         except httpx.HTTPError:
-            raise UserError(texts.HUB_AWAY) from None
-        _must_be_good(answer)
+            raise UserError(texts.access.hub_away) from None
+        raise_for_error(answer)
         length = answer.headers.get("content-length", "")
 
         def chunks() -> Iterator[bytes]:
@@ -69,21 +69,22 @@ class HubClient:
         return ({"Content-Length": length} if length.isdecimal() else {}), chunks()
 
 
-def _must_be_good(answer: httpx.Response) -> None:
+def raise_for_error(answer: httpx.Response) -> None:
+    """Raise `UserError` with the hub's message for an error status."""
     if answer.status_code < 400:
         return
     try:
-        found = answer.json()
-        words = found.get("error") or found.get("detail") or answer.text
-        if isinstance(words, list):  # FastAPI's, of a value that cannot be
-            words = "; ".join(f"{w['loc'][-1]}: {w['msg']}" for w in words)
+        body = answer.json()
+        message = body.get("error") or body.get("detail") or answer.text
+        if isinstance(message, list):  # FastAPI's, for an invalid value
+            message = "; ".join(f"{m['loc'][-1]}: {m['msg']}" for m in message)
     except ValueError:
-        words = answer.text
-    raise UserError(str(words)[:500])
+        message = answer.text
+    raise UserError(str(message)[:500])
 
 
 class Follower:
-    """The hub's state, looked up each half second while a page is open."""
+    """The hub's state, polled every half second while a page is open."""
 
     def __init__(self, client: HubClient) -> None:
         self._client = client
@@ -93,7 +94,7 @@ class Follower:
         threading.Thread(target=self._follow, name="follower", daemon=True).start()
 
     def now(self) -> tuple[int, dict[str, Any] | None, str]:
-        """Version, the newest state (None before the first), and what is wrong with the connection."""
+        """Version, the newest state (None before the first), and the connection's error ("" for none)."""
         self._wanted = time.monotonic()
         self._wake.set()
         return self.version, self.state, self.trouble
@@ -104,11 +105,11 @@ class Follower:
             if time.monotonic() - self._wanted > UNWATCHED_S:
                 self._wake.clear()
                 continue
-            self.look()
-            time.sleep(LOOK_S)
+            self.poll()
+            time.sleep(POLL_S)
 
-    def look(self) -> None:
-        """Look now."""
+    def poll(self) -> None:
+        """Ask the hub now."""
         try:
             answer = self._client.ask("GET", "/control/state", version=self.tag)
         except UserError as exc:

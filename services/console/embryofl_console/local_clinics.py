@@ -1,6 +1,6 @@
-"""Local test clinics of `make demo`, started and stopped by the demo's own process at its socket (`embryofl_demo.control`).
+"""Local test clinics of `make demo`: its process starts and stops them, and takes no other request at its socket.
 
-The console can ask for that and for nothing else; in containers there is no such socket.
+In containers there is no such socket.
 """
 
 from pathlib import Path
@@ -9,7 +9,7 @@ from urllib.parse import quote
 import httpx
 
 from embryofl.errors import UserError
-from embryofl_console import texts
+from embryofl_console.texts import texts
 
 
 class LocalClinics:
@@ -18,7 +18,7 @@ class LocalClinics:
     Parameters
     ----------
     socket : Path or None
-        Of the demo; None: there is none.
+        The demo's; None if there is no demo.
     """
 
     def __init__(self, socket: Path | None) -> None:
@@ -28,36 +28,30 @@ class LocalClinics:
             self._http = httpx.Client(transport=transport, base_url="http://demo", timeout=10, trust_env=False)
 
     @property
-    def here(self) -> bool:
-        """Whether clinics can be started and stopped from here."""
+    def available(self) -> bool:
+        """Whether clinics can be started and stopped here."""
         return self._http is not None
 
     def states(self) -> dict[str, str]:
-        """Name to running, stopping, stopped or left out.
-
-        Raises
-        ------
-        UserError
-            When the demo does not answer.
-        """
-        found: dict[str, str] = self._ask("GET", "/clinics").json()
-        return found
+        """Names to states (`embryofl.states.PROCESS`). Raises `UserError` when the demo does not respond."""
+        states: dict[str, str] = self._ask("GET", "/clinics").json()
+        return states
 
     def start(self, name: str) -> None:
-        """Start a clinic; `UserError` in words when that cannot be."""
+        """Start a clinic. Raises `UserError`."""
         self._ask("POST", f"/clinics/{quote(name, safe='')}/start")
 
     def stop(self, name: str) -> None:
-        """Stop a clinic; `UserError` in words when that cannot be."""
+        """Stop a clinic. Raises `UserError`."""
         self._ask("POST", f"/clinics/{quote(name, safe='')}/stop")
 
     def _ask(self, method: str, path: str) -> httpx.Response:
         if self._http is None:
-            raise UserError(texts.NO_LOCAL)
+            raise UserError(texts.local.none)
         try:
             answer = self._http.request(method, path)
         except httpx.HTTPError:
-            raise UserError(texts.DEMO_AWAY) from None
+            raise UserError(texts.local.demo_away) from None
         if answer.status_code >= 400:
             raise UserError(str(answer.json().get("error", answer.text))[:300])
         return answer

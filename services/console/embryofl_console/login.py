@@ -2,7 +2,7 @@
 
 import html
 
-from embryofl_console import texts
+from embryofl_console.texts import texts
 
 CSS = """body { font: 1rem/1.5 system-ui, sans-serif; max-width: 24rem; margin: 4rem auto;
   padding: 0 1rem; color: #1b2733; }
@@ -11,15 +11,15 @@ button { background: #005a8c; color: #fff; border: 0; border-radius: .3rem; } .w
 """
 
 
-def page(words: str = "") -> str:
-    """The page, with what went wrong."""
-    wrong = f'<p class="wrong" role="alert">{html.escape(words)}</p>' if words else ""
+def page(error: str = "") -> str:
+    """The page, with an error."""
+    wrong = f'<p class="wrong" role="alert">{html.escape(error)}</p>' if error else ""
     return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{texts.TITLE}</title>'
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{texts.page.title}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
         '<link rel="stylesheet" href="/login.css">'
-        f"</head><body><main><h1>{texts.TITLE}</h1>{wrong}"
-        f'<form method="post" action="/login"><label for="password">{texts.PASSWORD}</label>'
+        f"</head><body><main><h1>{texts.page.title}</h1>{wrong}"
+        f'<form method="post" action="/login"><label for="password">{texts.access.password}</label>'
         '<input id="password" name="password" type="password" autocomplete="current-password" required autofocus>'
-        f"<button>{texts.LOG_IN}</button></form><p>{texts.RESEARCH}</p></main></body></html>"
+        f"<button>{texts.access.log_in}</button></form><p>{texts.page.research}</p></main></body></html>"
     )

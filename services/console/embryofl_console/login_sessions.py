@@ -1,4 +1,4 @@
-"""Who may come in: the password (scrypt at rest), sessions (random, in memory), and how often one may try."""
+"""The password (scrypt at rest), sessions (random, in memory), and a limit on wrong passwords."""
 
 import collections
 import hashlib
@@ -16,7 +16,7 @@ MOST_TRIES, WINDOW_S = 10, 60.0
 
 
 def new_password(path: Path) -> str:
-    """Make a password and keep its hash; what is returned is told once and kept nowhere."""
+    """Create a password and store its hash; the password itself is stored nowhere."""
     password, salt = secrets.token_urlsafe(18), secrets.token_bytes(16)
     write_atomic(path, f"{salt.hex()} {_hash(password, salt).hex()}".encode(), mode=0o600)
     return password
@@ -32,7 +32,7 @@ class LoginSessions:
     Parameters
     ----------
     path : Path
-        The password's hash, as `new_password` writes it. Another password ends the sessions of the one before.
+        The password's hash, as `new_password` writes it. A new password ends all sessions.
     """
 
     def __init__(self, path: Path) -> None:
@@ -42,43 +42,43 @@ class LoginSessions:
         self._failed: collections.deque[float] = collections.deque(maxlen=MOST_TRIES)
 
     def too_many(self) -> bool:
-        """Whether there were so many wrong passwords within a minute that nobody may try now.
+        """Whether there were too many wrong passwords in the last minute, so that logins are closed.
 
-        For all addresses together: the console listens on loopback, where all have the same.
+        Counted for all addresses together: the console listens on loopback, where all have the same.
         """
         return len(self._failed) == MOST_TRIES and time.monotonic() - self._failed[0] < WINDOW_S
 
     def has_password(self) -> bool:
-        """Whether there is a password; without one nobody can come in."""
+        """Whether there is a password; without one nobody can log in."""
         return self._path.exists()
 
-    def enter(self, password: str) -> str:
-        """A new session's name, or "" for a wrong password."""
-        kept = self._kept()
-        salt, _, digest = kept.partition(" ")
+    def log_in(self, password: str) -> str:
+        """Start a session; its name, or "" for a wrong password."""
+        stored = self._stored()
+        salt, _, digest = stored.partition(" ")
         if not hmac.compare_digest(_hash(password[:200], bytes.fromhex(salt)), bytes.fromhex(digest)):
             self._failed.append(time.monotonic())
             return ""
-        if kept != self._opened_by:
+        if stored != self._opened_by:
             self._sessions.clear()
-            self._opened_by = kept
+            self._opened_by = stored
         name = secrets.token_urlsafe(32)
         self._sessions[_key(name)] = time.monotonic() + SESSION_S
         while len(self._sessions) > SESSIONS:
             del self._sessions[next(iter(self._sessions))]
         return name
 
-    def knows(self, session: str) -> bool:
-        """Whether this session is one, and not over."""
-        return self._sessions.get(_key(session), 0.0) > time.monotonic() and self._kept() == self._opened_by
+    def is_valid(self, session: str) -> bool:
+        """Whether this session exists and has not expired."""
+        return self._sessions.get(_key(session), 0.0) > time.monotonic() and self._stored() == self._opened_by
 
-    def _kept(self) -> str:
+    def _stored(self) -> str:
         try:
             return self._path.read_text()
         except FileNotFoundError:
             return ""
 
-    def leave(self, session: str) -> None:
+    def log_out(self, session: str) -> None:
         """End a session."""
         self._sessions.pop(_key(session), None)
 

@@ -1,143 +1,141 @@
 """The page Clinics."""
 
 from typing import Any
-from urllib.parse import quote
 
 import gradio as gr
 
 from embryofl.errors import UserError
-from embryofl_console import texts
-from embryofl_console.pages.context import PageContext, chooser, names_of, text
+from embryofl_console.pages.context import PageContext, choices, chooser, names_of, or_trouble, text
+from embryofl_console.texts import texts
 from embryofl_console.views import clinics as view
 from embryofl_console.views.parts import done, trouble
 
-
-def build(desk: PageContext) -> None:
-    """Put the page together."""
-    desk.follow(gr.HTML(), lambda state, _: view.roster(state))
-    _approve(desk)
-    with gr.Accordion(texts.ONE_CLINIC, open=True):
-        _one(desk)
-    with gr.Accordion(texts.INVITE_TITLE, open=False):
-        _invite(desk)
-    with gr.Accordion(texts.LOCAL_TITLE, open=False):
-        _local(desk)
+t = texts.clinics
 
 
-def _chooser(desk: PageContext, label: str, *states: str) -> gr.Dropdown:
-    found = chooser(label)
-    desk.follow(found, names_of(*states))
-    return found
+def build(context: PageContext) -> None:
+    """Build the page."""
+    context.follow(gr.HTML(), lambda state, _: view.roster(state))
+    _approve(context)
+    with gr.Accordion(t.one, open=True):
+        _one(context)
+    with gr.Accordion(texts.invite.title, open=False):
+        _invite(context)
+    with gr.Accordion(texts.local.title, open=False):
+        _local(context)
 
 
-def _approve(desk: PageContext) -> None:
-    """Only there while somebody waits."""
+def _approve(context: PageContext) -> None:
+    """Shown only while a clinic awaits approval."""
     with gr.Group(visible=False) as group:
-        gr.HTML(f"<h3>{texts.APPROVE_TITLE}</h3>")
-        name = _chooser(desk, texts.WHO_WAITS, "waiting")
-        reason = text(texts.REFUSE_REASON, 300)
+        gr.HTML(f"<h3>{t.approve_title}</h3>")
+        name = context.follow(chooser(t.awaiting), names_of("waiting"))
+        reason = text(t.decline_reason, 300)
         with gr.Row():
-            approve, refuse = gr.Button(texts.APPROVE, variant="primary"), gr.Button(texts.REFUSE)
-        said = gr.HTML()
-    desk.follow(group, lambda state, _: gr.update(visible=bool(state and state["to_approve"])))
-    approve.click(lambda n: desk.act("/control/approve", {"name": n or ""}), name, said)
-    refuse.click(lambda n, r: desk.act("/control/refuse", {"name": n or "", "reason": r}), [name, reason], said)
+            approve, decline = gr.Button(t.approve, variant="primary"), gr.Button(t.decline)
+        outcome = gr.HTML()
+    context.follow(group, lambda state, _: gr.update(visible=bool(state and state["to_approve"])))
+    approve.click(lambda n: context.act("approve", {"name": n or ""}), name, outcome)
+    decline.click(lambda n, r: context.act("refuse", {"name": n or "", "reason": r}), [name, reason], outcome)
 
 
-def _one(desk: PageContext) -> None:
+def _one(context: PageContext) -> None:
     """One clinic: its record, and what can be done with it."""
-    name = _chooser(desk, texts.CLINIC)
+    name = context.follow(chooser(texts.common.clinic), names_of())
     record = gr.HTML()
-    reason = text(texts.REASON, 300)
+    reason = text(t.reason, 300)
     with gr.Row():
-        suspend, resume = gr.Button(texts.SUSPEND), gr.Button(texts.RESUME)
-    with gr.Accordion(texts.RENAME_OR_REVOKE, open=False):
+        suspend, reinstate = gr.Button(t.suspend), gr.Button(t.reinstate)
+    with gr.Accordion(t.rename_or_revoke, open=False):
         with gr.Row(elem_classes="inline"):
-            to = text(texts.NEW_NAME, 40, scale=3)
-            rename = gr.Button(texts.RENAME, scale=1)
+            to = text(t.new_name, 40, scale=3)
+            rename = gr.Button(t.rename, scale=1)
         with gr.Row(elem_classes="inline"):
-            again = text(texts.REVOKE_SURE, 40, scale=3)
-            revoke = gr.Button(texts.REVOKE, variant="stop", scale=1)
-    said = gr.HTML()
+            again = text(t.revoke_sure, 40, scale=3)
+            revoke = gr.Button(t.revoke, variant="stop", scale=1)
+    outcome = gr.HTML()
 
+    @or_trouble
     def show(clinic: str | None) -> str:
-        return desk.look(f"/control/clinics/{quote(clinic, safe='')}", view.record) if clinic else ""
+        return view.record(context.get("clinics", clinic)) if clinic else ""
 
     def end(clinic: str | None, typed: str, why: str) -> str:
         if not clinic or clinic != typed:
-            return trouble(texts.NOT_THE_SAME)
-        return desk.act("/control/revoke", {"name": clinic, "reason": why})
+            return trouble(t.not_the_same)
+        return context.act("revoke", {"name": clinic, "reason": why})
 
     name.change(show, name, record)
-    for button, does, takes in (
-        (suspend, lambda n, r: desk.act("/control/suspend", {"name": n or "", "reason": r}), [name, reason]),
-        (resume, lambda n: desk.act("/control/resume", {"name": n or ""}), [name]),
-        (rename, lambda n, t: desk.act("/control/rename", {"name": n or "", "to": t}), [name, to]),
+    for button, act, fields in (
+        (suspend, lambda n, r: context.act("suspend", {"name": n or "", "reason": r}), [name, reason]),
+        (reinstate, lambda n: context.act("resume", {"name": n or ""}), [name]),
+        (rename, lambda n, new: context.act("rename", {"name": n or "", "to": new}), [name, to]),
         (revoke, end, [name, again, reason]),
     ):
-        button.click(does, takes, said).then(show, name, record, show_progress="hidden")
+        button.click(act, fields, outcome).then(show, name, record, show_progress="hidden")
 
 
-def _invite(desk: PageContext) -> None:
-    gr.HTML(f"<p>{texts.INVITE_WORDS}</p>")
+def _invite(context: PageContext) -> None:
+    gr.HTML(f"<p>{texts.invite.intro}</p>")
     with gr.Row():
-        name = text(texts.NAME, 40, placeholder="lisbon")
-        days = gr.Number(7, label=texts.DAYS, minimum=1, maximum=366, precision=0)
-    make = gr.Button(texts.INVITE, variant="primary")
-    said = gr.HTML()
-    desk.follow(gr.HTML(), lambda state, _: view.invites(state))
+        name = text(texts.invite.name, 40, placeholder="lisbon")
+        days = gr.Number(7, label=texts.invite.days, minimum=1, maximum=366, precision=0)
+    create = gr.Button(texts.invite.create, variant="primary")
+    outcome = gr.HTML()
+    context.follow(gr.HTML(), lambda state, _: view.invites(state))
     with gr.Row(elem_classes="inline"):
-        taken = chooser(texts.OPEN_INVITE, scale=3)
-        withdraw = gr.Button(texts.WITHDRAW, scale=1)
-    desk.follow(taken, lambda state, _: gr.update(choices=view.open_invites(state)))
+        unused = chooser(texts.invite.open, scale=3)
+        withdraw = gr.Button(texts.invite.withdraw, scale=1)
+    context.follow(unused, choices(lambda state: sorted(i["name"] for i in view.open_invites(state))))
 
-    def invite(clinic: str, good_for: float) -> str:
-        try:
-            found = desk.client.call("POST", "/control/invites", {"name": clinic.strip(), "days": good_for or 0})
-        except UserError as exc:
-            return trouble(exc)
-        return view.invited(clinic.strip(), found)
+    @or_trouble
+    def invite(clinic: str, valid: float) -> str:
+        body = {"name": clinic.strip(), "days": valid or 0}
+        return view.invited(clinic.strip(), context.client.call("POST", "/control/invites", body))
 
-    make.click(invite, [name, days], said)
-    withdraw.click(lambda n: desk.act("/control/invites/withdraw", {"name": n or ""}), taken, said)
+    create.click(invite, [name, days], outcome)
+    withdraw.click(lambda n: context.act("invites/withdraw", {"name": n or ""}), unused, outcome)
 
 
-def _local(desk: PageContext) -> None:
+def _local(context: PageContext) -> None:
     """Test clinics on this machine: started and stopped here in `make demo`, by a line for a terminal in containers."""
-    if not desk.local.here:
-        gr.HTML(view.compose_lines() if desk.settings.mode == "compose" else f"<p>{texts.NO_LOCAL}</p>")
+    if not context.local.available:
+        compose = context.settings.mode == "compose"
+        gr.HTML(view.compose_lines() if compose else f"<p>{texts.local.none}</p>")
         return
     listed = gr.HTML()
-    name = chooser(texts.LOCAL_CLINIC)
+    name = chooser(texts.local.clinic)
     with gr.Row():
-        start, stop = gr.Button(texts.LOCAL_START), gr.Button(texts.LOCAL_STOP)
-    look = gr.Button(texts.LOOK_AGAIN, size="sm")
-    said = gr.HTML()
+        start, stop = gr.Button(texts.local.start), gr.Button(texts.local.stop)
+    refresh = gr.Button(texts.local.refresh, size="sm")
+    outcome = gr.HTML()
 
     def states() -> tuple[Any, str]:
         try:
-            found = desk.local.states()
+            clinics = context.local.states()
         except UserError as exc:
             return gr.skip(), trouble(exc)
-        return gr.update(choices=sorted(found)), view.local(found)
+        return gr.update(choices=sorted(clinics)), view.local(clinics)
 
-    def act(clinic: str | None, *, begin: bool) -> str:
+    def known() -> dict[str, str]:
         try:
-            (desk.local.start if begin else desk.local.stop)(clinic or "")
-        except UserError as exc:
-            return trouble(exc)
-        return done(texts.LOCAL_STARTED if begin else texts.LOCAL_STOPPED)
+            return context.local.states()
+        except UserError:  # shown where a clinic is started, stopped or refreshed
+            return {}
 
-    # Whenever the list of clinics changes, also when the page is opened.
-    desk.follow(listed, lambda state, problem: view.local(_local_states(desk)))
-    desk.follow(name, lambda state, problem: gr.update(choices=sorted(_local_states(desk))))
-    start.click(lambda n: act(n, begin=True), name, said).then(states, None, [name, listed], show_progress="hidden")
-    stop.click(lambda n: act(n, begin=False), name, said).then(states, None, [name, listed], show_progress="hidden")
-    look.click(states, None, [name, listed])
+    # Whenever the hub's state changes, also when the page is opened.
+    context.follow(listed, lambda state, _: view.local(known()))
+    context.follow(name, choices(lambda state: sorted(known())))
 
+    @or_trouble
+    def start_clinic(clinic: str | None) -> str:
+        context.local.start(clinic or "")
+        return done(texts.local.started)
 
-def _local_states(desk: PageContext) -> dict[str, str]:
-    try:
-        return desk.local.states()
-    except UserError:  # said where it is asked for
-        return {}
+    @or_trouble
+    def stop_clinic(clinic: str | None) -> str:
+        context.local.stop(clinic or "")
+        return done(texts.local.stopped)
+
+    for button, act in ((start, start_clinic), (stop, stop_clinic)):
+        button.click(act, name, outcome).then(states, None, [name, listed], show_progress="hidden")
+    refresh.click(states, None, [name, listed])

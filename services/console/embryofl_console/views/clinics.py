@@ -3,132 +3,121 @@
 from collections.abc import Mapping
 from typing import Any
 
-from embryofl_console import texts
-from embryofl_console.views.parts import e, facts, mark, p, seconds, size, table, to_copy, when
+from embryofl.states import CLINIC, MEMBER, PROCESS
+from embryofl.texts import size
+from embryofl_console.texts import texts
+from embryofl_console.views.parts import dash, e, facts, mark, meaning, p, seconds, table, to_copy, when
 
 State = dict[str, Any]
-_LABELS = ("1", "0", "unlabelled")
+t = texts.clinics
 
 
 def roster(state: State | None) -> str:
     """All clinics."""
     if state is None:
-        return p(texts.LOADING)
+        return p(texts.page.loading)
     if not state["roster"]:
-        return p(texts.NO_CLINIC)
+        return p(t.no_clinic)
     rows = [
-        [
-            e(c["name"]),
-            _standing(c),
-            e(texts.JUST_NOW) if c["online"] else when(c["last_seen"]),
-            _count(c["labelled"]),
-            _count(c["patients"]),
-            e(texts.MEANINGS.get(c["meaning"], c["meaning"])),
-        ]
+        [e(c["name"]), _state(c), _last_seen(c), dash(c["labelled"]), dash(c["patients"]), meaning(c["meaning"])]
         for c in state["roster"]
     ]
-    return table(texts.ROSTER, rows, texts.CLINICS)
+    return table(t.columns, rows, t.title)
 
 
-def _standing(clinic: State) -> str:
-    state = clinic["does"] if clinic["state"] == "enrolled" and clinic["does"] else clinic["state"]
-    return mark(state) + (f" {e(clinic['reason'])}" if clinic["reason"] else "")
+def _state(clinic: State) -> str:
+    in_round = clinic["state"] == "enrolled" and clinic["does"]
+    shown = mark(CLINIC, clinic["does"]) if in_round else mark(MEMBER, clinic["state"])
+    return shown + (f" {e(clinic['reason'])}" if clinic["reason"] else "")
 
 
-def _count(value: object) -> str:
-    return "-" if value is None else e(value)
+def _last_seen(clinic: State) -> str:
+    return e(texts.common.now) if clinic["online"] else when(clinic["last_seen"])
 
 
-def record(found: State) -> str:
+def record(clinic: State) -> str:
     """One clinic."""
-    link = found["link"]
-    parts = [f"<h3>{e(found['name'])}</h3>"]
-    parts += [f'<p class="warn">{e(words[:1].upper() + words[1:])}</p>' for words in found["warnings"]]
-    parts.append(
-        facts(
-            [
-                (texts.STATE, _standing(found)),
-                (texts.SINCE, when(found["since"])),
-                (texts.LAST_SEEN, e(texts.JUST_NOW) if found["online"] else when(found["last_seen"])),
-                (texts.LINE, _line(link)),
-                (texts.LABEL_MEANS, e(texts.MEANINGS.get(found["meaning"], found["meaning"]))),
-                (texts.PATIENTS, _count(found["patients"])),
-                (texts.KEY, f"<code>{e(found['key'])}</code>"),
-            ]
-        )
-    )
-    return "".join([*parts, _data(found["summary"]), _rounds(found["rounds"])])
+    parts = [f"<h3>{e(clinic['name'])}</h3>"]
+    parts += [f'<p class="warn">{e(text[:1].upper() + text[1:])}</p>' for text in clinic["warnings"]]
+    pairs = [
+        (texts.common.state, _state(clinic)),
+        (texts.common.since, when(clinic["since"])),
+        (texts.common.last_seen, _last_seen(clinic)),
+        (t.network, _network(clinic["link"])),
+        (texts.common.label, meaning(clinic["meaning"])),
+        (texts.common.patients, dash(clinic["patients"])),
+        (t.key, f"<code>{e(clinic['key'])}</code>"),
+    ]
+    return "".join([*parts, facts(pairs), _counts(clinic["summary"]), _rounds(clinic["rounds"])])
 
 
-def _line(link: State) -> str:
+def _network(link: State) -> str:
     if link["down_rate"] is None and link["up_rate"] is None:
-        return e(texts.LINE_UNKNOWN)
-    ways = [(texts.LINE_DOWN, link["down_rate"]), (texts.LINE_UP, link["up_rate"])]
-    words = [texts_.format(rate=size(rate)) for texts_, rate in ways if rate]
+        return e(t.network_unknown)
+    ways = ((t.download, link["down_rate"]), (t.upload, link["up_rate"]))
+    parts = [text.format(rate=size(rate)) for text, rate in ways if rate]
     if link["reconnects"]:
-        words.append(texts.RECONNECTS.format(n=link["reconnects"]))
-    return e("; ".join(words))
+        parts.append(t.reconnects.format(n=link["reconnects"]))
+    return e("; ".join(parts))
 
 
-def _data(summary: State) -> str:
+def day_name(day: str) -> str:
+    """A day in words."""
+    known = {"all": texts.common.all_days, "0": texts.common.day_unknown, "unknown": texts.common.day_unknown}
+    return str(known.get(day) or texts.common.day.format(day=day))
+
+
+def _counts(summary: State) -> str:
     counts = summary.get("counts")
     if not isinstance(counts, dict) or not counts:
-        return p(texts.NO_COUNTS)
+        return p(t.no_counts)
     rows = [
-        [
-            e(texts.DAY_UNKNOWN if day == "unknown" else texts.DAY.format(day=day)),
-            *(_count(by.get(label, 0) if isinstance(by, dict) else None) for label in _LABELS),
-        ]
+        [e(day_name(day)), *(dash(by.get(k, 0) if isinstance(by, dict) else None) for k in ("1", "0", "unlabelled"))]
         for day, by in sorted(counts.items(), key=lambda item: str(item[0]))
     ]
-    return table(texts.COUNTS, rows, texts.COUNTS_TITLE, "narrow")
+    return table(t.counts, rows, t.counts_title, "narrow")
 
 
 def _rounds(rounds: list[State]) -> str:
     if not rounds:
-        return p(texts.NO_ROUNDS)
+        return p(t.no_rounds)
     rows = []
     for r in rounds:
-        head = [e(f"{r['run']}, {r['round']}"), mark(r["result"])]
+        head = [e(f"{r['run']}, {r['round']}"), mark(CLINIC, r["result"])]
         if r["result"] == "done":
-            spent = ", ".join(f"{texts.SPENT.get(k, k)} {seconds(v)}" for k, v in r["seconds"].items() if v >= 0.05)
+            spent = ", ".join(f"{texts.spent.get(k, k)} {seconds(v)}" for k, v in r["seconds"].items() if v >= 0.05)
             rows.append([*head, e(seconds(r["answer_s"])), e(spent or "-"), e(f"{size(r['down'])} / {size(r['up'])}")])
         else:
             rows.append([*head, "-", e(r["words"]), "-"])
-    return table(texts.ROUNDS_OF, rows, texts.ROUNDS_TITLE)
+    return table(t.rounds, rows, t.rounds_title)
 
 
-def invited(name: str, found: State) -> str:
-    """What there is to know of an invite that was made now."""
-    words = f"{e(texts.INVITED.format(name=name))} {when(found['expires'])}. {e(texts.SEND_SAFELY)}"
-    parts = [f'<p class="done" role="status">{words}</p>', p(texts.INVITED_MANUAL) if found["manual"] else ""]
-    parts += [to_copy(f"line-{way}", label, found["lines"][way]) for way, label in texts.WAYS.items()]
-    return "".join(parts)
+def invited(name: str, invite: State) -> str:
+    """A new invite: the lines that a clinic can type."""
+    made = f"{e(texts.invite.created.format(name=name))} {when(invite['expires'])}. {e(texts.invite.send)}"
+    parts = [f'<p class="done" role="status">{made}</p>', p(texts.invite.manual) if invite["manual"] else ""]
+    return "".join([*parts, *(to_copy(f"line-{way}", title, invite["lines"][way]) for way, title in texts.way.items())])
 
 
-def open_invites(state: State | None) -> list[str]:
-    """Names with an unused invite."""
-    return sorted(i["name"] for i in (state or {"invites": []})["invites"] if i["state"] == "open")
+def open_invites(state: State | None) -> list[State]:
+    """The unused invites."""
+    return [i for i in (state or {"invites": []})["invites"] if i["state"] == "open"]
 
 
 def invites(state: State | None) -> str:
     """The invites that are still open."""
-    found = [i for i in (state or {"invites": []})["invites"] if i["state"] == "open"]
-    if not found:
-        return p(texts.NO_INVITES)
-    rows = [[e(i["name"]), when(i["created"]), when(i["expires"])] for i in found]
-    return table(texts.INVITES, rows, texts.INVITES_TITLE, "narrow")
+    rows = [[e(i["name"]), when(i["created"]), when(i["expires"])] for i in open_invites(state)]
+    return table(texts.invite.columns, rows, texts.invite.open_title, "narrow") if rows else p(texts.invite.none)
 
 
 def local(states: Mapping[str, str]) -> str:
     """The demo's clinics."""
-    if not states:
-        return p(texts.NO_LOCAL_YET)
-    rows = [[e(n), mark(s)] for n, s in sorted(states.items())]
-    return table(texts.LOCALS, rows, texts.LOCAL_TITLE, "narrow", headed=True)
+    rows = [[e(n), mark(PROCESS, s)] for n, s in sorted(states.items())]
+    title = texts.local.title
+    return table(texts.local.columns, rows, title, "narrow", headed=True) if rows else p(texts.local.none_yet)
 
 
 def compose_lines() -> str:
-    """What to type where clinics are containers: the console holds no way to start anything there."""
-    lines = (to_copy(f"compose-{n}", words, line) for n, (words, line) in enumerate(texts.COMPOSE_LINES))
-    return p(texts.COMPOSE_WORDS) + "".join(lines)
+    """What to type where clinics are containers, which the console cannot start."""
+    lines = (to_copy(f"compose-{n}", title, line) for n, (title, line) in enumerate(texts.local.commands))
+    return p(texts.local.compose) + "".join(lines)

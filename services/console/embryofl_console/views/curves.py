@@ -1,76 +1,72 @@
-"""Charts of a run's results: ROC, reliability, decision curve, and how it went over the rounds."""
+"""Charts of a run's results: ROC, reliability, decision curve, and metrics over the rounds."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from embryofl_console import texts
-from embryofl_console.views.plots import Axis, Series, chart, fitted, rounds_axis
+from embryofl_console.texts import texts
+from embryofl_console.views.plots import Axis, Point, Series, chart, fitted, rounds_axis
 
 State = dict[str, Any]
+t = texts.chart
 
 
-def roc(f: State) -> str:
+def roc(results: State) -> str:
     """Sensitivity against 1 - specificity, with the point of the threshold."""
-    if not f["roc"]:
+    if not results["roc"]:
         return ""
-    at = f["confusion"]
+    at, auroc = results["confusion"], results["auroc"]
     series = [
-        Series(texts.ROC, [(x, y) for x, y, _ in f["roc"]]),
-        Series(texts.CHANCE, [(0, 0), (1, 1)], reference=True),
+        Series(t.model, [(x, y) for x, y, _ in results["roc"]]),
+        Series(t.chance, [(0, 0), (1, 1)], reference=True),
     ]
-    said = texts.ROC_SAID.format(auroc=f"{f['auroc']['value']:.3f}" if f["auroc"] else "-")
+    summary = t.auroc_is.format(auroc=f"{auroc['value']:.3f}" if auroc else "-")
     if at["sensitivity"] and at["specificity"]:
         point = (1 - at["specificity"]["value"], at["sensitivity"]["value"])
-        series.insert(1, Series(texts.AT_THRESHOLD, [point]))
-        said += " " + texts.ROC_POINT.format(sens=f"{point[1]:.2f}", spec=f"{1 - point[0]:.2f}")
-    return chart(texts.ROC_TITLE, said, Axis(texts.FALSE_POSITIVES), Axis(texts.SENSITIVITY), series)
+        series.insert(1, Series(t.at_threshold, [point]))
+        summary += " " + t.point_is.format(sens=f"{point[1]:.2f}", spec=f"{1 - point[0]:.2f}")
+    return chart(t.roc, summary, Axis(t.false_positives), Axis(texts.rate.sensitivity), series)
 
 
-def reliability(f: State) -> str:
-    """Share of good embryos against the probability that was told, with intervals."""
+def reliability(results: State) -> str:
+    """Observed share of label 1 against the predicted probability, with intervals."""
     series: list[Series] = []
-    for words, part in ((texts.AFTER, f["after"]), (texts.BEFORE, f["before"])):
-        rows = part["reliability"] if part else []
+    for name in ("after", "before"):
+        rows = results[name]["reliability"] if results[name] else []
         if rows:
             points = [(r["score"], r["good"] / r["embryos"]) for r in rows]
             bars = [(r["score"], *r["interval"]) for r in rows if r["interval"]] if not series else []
-            series.append(Series(words, points, bars, dots=True))
+            series.append(Series(texts.scores[name], points, bars, dots=True))
     if not series:
         return ""
-    said = "; ".join(texts.RELIABLE.format(score=f"{x:.2f}", share=f"{y:.2f}") for x, y in series[0].points)
-    series.append(Series(texts.PERFECT, [(0, 0), (1, 1)], reference=True))
-    return chart(texts.RELIABILITY_TITLE, said, Axis(texts.TOLD), Axis(texts.SHARE_GOOD), series)
+    summary = "; ".join(t.reliable.format(score=f"{x:.2f}", share=f"{y:.2f}") for x, y in series[0].points)
+    series.append(Series(t.perfect, [(0, 0), (1, 1)], reference=True))
+    return chart(t.reliability, summary, Axis(t.predicted), Axis(t.observed), series)
 
 
-def decision(f: State) -> str:
+def decision(results: State) -> str:
     """Net benefit by threshold probability."""
-    rows = f["decision"]
+    rows = results["decision"]
     if not rows:
         return ""
     model, all_ = ([(r["p"], r[key]) for r in rows] for key in ("model", "all"))
     high = max(0.05, *(y for _, y in [*model, *all_]))
-    said = ", ".join(texts.BENEFIT_AT.format(p=f"{x:.2f}", benefit=f"{y:+.3f}") for x, y in model[1::4])
-    series = [
-        Series(texts.BY_MODEL, model),
-        Series(texts.CALL_ALL, all_),
-        Series(texts.CALL_NONE, [(0, 0), (1, 0)], reference=True),
-    ]
-    return chart(
-        texts.DECISION_TITLE, said, Axis(texts.THRESHOLD_P), fitted(texts.BENEFIT, [], low=-high / 3, high=high), series
-    )
+    summary = ", ".join(t.benefit_at.format(p=f"{x:.2f}", benefit=f"{y:+.3f}") for x, y in model[1::4])
+    none = Series(t.none_1, [(0, 0), (1, 0)], reference=True)
+    up = fitted(t.benefit, [], low=-high / 3, high=high)
+    return chart(t.decision, summary, Axis(t.threshold), up, [Series(t.by_model, model), Series(t.all_1, all_), none])
 
 
-def course(rounds: list[State]) -> list[str]:
-    """AUROC and loss on validation patients, by round."""
-    drawn = []
-    for key, name in (("auroc", texts.AUROC), ("loss", texts.LOSS)):
-        pooled = [(float(r["round"]), r["pooled"][key]) for r in rounds if r["pooled"][key] is not None]
-        if len(pooled) < 2:
-            continue
-        said = ", ".join(texts.ROUND_IS.format(round=int(x), value=f"{y:.3f}") for x, y in pooled[-5:])
-        values = [y for _, y in pooled]
-        up = fitted(name, values, high=1.0, low=min(0.5, *values)) if key == "auroc" else fitted(name, values)
-        title = f"{name}, {texts.ON_VALIDATION}"
-        drawn.append(
-            chart(title, said, rounds_axis(texts.ROUND, pooled[-1][0]), up, [Series(texts.ALL_CLINICS, pooled)])
-        )
-    return drawn
+def by_round(title: str, metric: str, points: Sequence[Point], *, dots: bool = False) -> str:
+    """A metric of all clinics together by round, with the newest values as text; "" for fewer than two points."""
+    if len(points) < 2:
+        return ""
+    summary = ", ".join(texts.common.round_is.format(round=int(x), value=f"{y:.3f}") for x, y in points[-5:])
+    line = Series(texts.common.all_clinics, points, dots=dots)
+    return chart(title, summary, rounds_axis(texts.common.round, points[-1][0]), metric_axis(metric, [line]), [line])
+
+
+def metric_axis(metric: str, lines: Sequence[Series]) -> Axis:
+    """The axis of AUROC or loss that lines fit on; that of AUROC shows 0.5 and 1."""
+    values = [y for line in lines for _, y in line.points]
+    ends = {"low": min(0.5, *values), "high": 1.0} if metric == "auroc" else {}
+    return fitted(texts.metric[metric], values, **ends)

@@ -3,7 +3,8 @@
 import html
 from collections.abc import Sequence
 
-from embryofl_console import texts
+from embryofl.states import label
+from embryofl_console.texts import texts
 
 
 def e(value: object) -> str:
@@ -11,19 +12,19 @@ def e(value: object) -> str:
     return html.escape(str(value), quote=True).replace("$", "&#36;").replace("{", "&#123;").replace("}", "&#125;")
 
 
-def p(words: object, kind: str = "") -> str:
+def p(text: object, kind: str = "") -> str:
     """A paragraph of text."""
-    return f'<p class="{kind}">{e(words)}</p>' if kind else f"<p>{e(words)}</p>"
+    return f'<p class="{kind}">{e(text)}</p>' if kind else f"<p>{e(text)}</p>"
 
 
-def trouble(words: object) -> str:
-    """What went wrong, said aloud by screen readers."""
-    return f'<p class="trouble" role="alert">{e(words)}</p>'
+def trouble(text: object) -> str:
+    """An error, announced by screen readers."""
+    return f'<p class="trouble" role="alert">{e(text)}</p>'
 
 
-def done(words: object = texts.DONE) -> str:
+def done(text: object = texts.page.done) -> str:
     """What was done."""
-    return f'<p class="done" role="status">{e(words)}</p>'
+    return f'<p class="done" role="status">{e(text)}</p>'
 
 
 def when(moment: float | None) -> str:
@@ -36,12 +37,17 @@ def until(moment: float) -> str:
     return f'<span class="left" data-t="{float(moment):.0f}"></span>'
 
 
+def dash(value: object) -> str:
+    """A value, or a dash for None."""
+    return "-" if value is None else e(value)
+
+
 def table(
     heads: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "", kind: str = "", *, headed: bool = False
 ) -> str:
-    """A table; cells are HTML. The first cell of a row is its head. It scrolls by itself where it is too wide.
+    """A table that scrolls where it is too wide; cells are HTML, the first cell of a row is its head.
 
-    `headed`: the caption stands right above it already; it is told to screen readers only.
+    `headed`: the caption stands right above it already, so only screen readers get it.
     """
     head = "".join(f'<th scope="col">{e(h)}</th>' for h in heads)
     body = "".join(
@@ -60,37 +66,40 @@ def facts(pairs: Sequence[tuple[str, str]]) -> str:
     return '<dl class="facts">' + "".join(f"<div><dt>{e(k)}</dt><dd>{v}</dd></div>" for k, v in pairs) + "</dl>"
 
 
-def mark(state: str) -> str:
-    """A clinic's or run's state: a word with a sign of its own."""
-    return f'<span class="state {e(state)}">{e(texts.STATES.get(state, state))}</span>'
+def mark(kind: dict[str, str], state: str) -> str:
+    """A state's label (`embryofl.states`), with a sign of its own by the stored value."""
+    return f'<span class="state {e(state)}">{e(label(kind, state))}</span>'
 
 
-def to_copy(name: str, label: str, line: str) -> str:
+def to_copy(name: str, title: str, line: str) -> str:
     """A line for a terminal, with a button that copies it (console.js)."""
+    copy, copied = texts.page.copy_line, texts.page.copied
     return (
-        f'<div class="line"><span id="{e(name)}-label">{e(label)}</span>'
-        f'<button type="button" data-copy="{e(name)}" data-copied="{e(texts.COPIED)}">{e(texts.COPY)}</button>'
+        f'<div class="line"><span id="{e(name)}-label">{e(title)}</span>'
+        f'<button type="button" data-copy="{e(name)}" data-copied="{e(copied)}">{e(copy)}</button>'
         f'<pre id="{e(name)}" tabindex="0" role="region" aria-labelledby="{e(name)}-label">{e(line)}</pre></div>'
     )
 
 
-def counted(words: tuple[str, str], n: int) -> str:
-    """The words for one, or those for more."""
-    return words[n != 1].format(n=n)
+def counted(forms: tuple[str, str], n: int) -> str:
+    """The singular, or the plural filled with `n`."""
+    return forms[n != 1].format(n=n)
 
 
 def seconds(value: float) -> str:
     """A length of time in words."""
     if value < 120:
-        return texts.SECONDS.format(n=f"{value:.0f}" if value >= 9.5 else f"{value:.1f}")
+        return str(texts.unit.seconds.format(n=f"{value:.0f}" if value >= 9.5 else f"{value:.1f}"))
     if value < 7200:
-        return texts.MINUTES.format(n=f"{value / 60:.0f}")
-    return texts.HOURS.format(n=f"{value / 3600:.1f}")
+        return str(texts.unit.minutes.format(n=f"{value / 60:.0f}"))
+    return str(texts.unit.hours.format(n=f"{value / 3600:.1f}"))
 
 
-def size(value: float) -> str:
-    """Bytes in words."""
-    for unit, of in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if value >= of:
-            return f"{value / of:.3g} {unit}" if value < 1000 * of else f"{value / of:.0f} {unit}"
-    return f"{value:.0f} B"
+def meaning(value: str) -> str:
+    """What labels mean, in words (HTML)."""
+    return e(texts.meaning.get(value, value))
+
+
+def whose(clinic: str) -> str:
+    """A clinic's name, or that of all together."""
+    return texts.common.all_clinics if clinic == "pooled" else clinic

@@ -1,7 +1,7 @@
-"""Line charts as SVG, for all kinds of colour vision: each line has a colour and a pattern of its own, and a text."""
+"""Line charts as SVG, for all kinds of colour vision: each line has its own colour and pattern, each chart a text."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from embryofl_console.views.parts import e
@@ -14,11 +14,12 @@ _PATTERNS = ("", "7 4", "2 3", "9 3 2 3", "12 4", "1 5", "5 2")
 _GREY = "#8a8a8a"
 
 Point = tuple[float, float]
+Place = Callable[[Point], Point]  # from values to pixels
 
 
 @dataclass(frozen=True)
 class Series:
-    """A line of a chart. `bars`: (x, low, high). `reference`: a thin grey line to compare with."""
+    """A line of a chart. `bars`: (x, low, high). `reference`: a thin grey line for comparison."""
 
     name: str
     points: Sequence[Point]
@@ -29,7 +30,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Axis:
-    """An axis: what it shows, from where to where, and at what it has marks."""
+    """An axis: its name, range and marks."""
 
     name: str
     low: float = 0.0
@@ -57,15 +58,14 @@ def fitted(name: str, values: Sequence[float], *, low: float | None = None, high
     return Axis(name, marks[0], marks[-1], marks, max(0, -math.floor(math.log10(step) + 1e-9)))
 
 
-def chart(title: str, said: str, x: Axis, y: Axis, series: Sequence[Series]) -> str:
+def chart(title: str, summary: str, x: Axis, y: Axis, series: Sequence[Series]) -> str:
     """A chart with its legend.
 
     Parameters
     ----------
     title : str
-        Stands above it.
-    said : str
-        The same in words, for who cannot see it.
+    summary : str
+        The chart in words, for screen readers.
     x, y : Axis
     series : sequence of Series
     """
@@ -84,14 +84,13 @@ def chart(title: str, said: str, x: Axis, y: Axis, series: Sequence[Series]) -> 
         legend.append(_entry(line, colour, pattern))
     return (
         f'<figure class="chart"><figcaption>{e(title)}</figcaption>'
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{e(title)}. {e(said)}">'
-        f"<title>{e(title)}</title><desc>{e(said)}</desc>{''.join(shapes)}</svg>"
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{e(title)}. {e(summary)}">'
+        f"<title>{e(title)}</title><desc>{e(summary)}</desc>{''.join(shapes)}</svg>"
         f'<ul class="legend">{"".join(legend)}</ul></figure>'
     )
 
 
-def _grid(x: Axis, y: Axis, at: object) -> str:
-    assert callable(at)
+def _grid(x: Axis, y: Axis, at: Place) -> str:
     right, bottom = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
     parts = []
     for mark in y.marks:
@@ -115,8 +114,7 @@ def _grid(x: Axis, y: Axis, at: object) -> str:
     return "".join(parts)
 
 
-def _line(line: Series, colour: str, pattern: str, at: object) -> str:
-    assert callable(at)
+def _line(line: Series, colour: str, pattern: str, at: Place) -> str:
     points = [at(p) for p in line.points]
     width = 1.2 if line.reference else 2.4
     parts = []

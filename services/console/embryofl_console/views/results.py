@@ -1,198 +1,142 @@
-"""The page Results: figures with intervals, charts, the model card in a frame that can do nothing, downloads."""
+"""The page Results: metrics with intervals, charts, the model card in a sandboxed frame, downloads."""
 
 from collections.abc import Iterator
 from typing import Any
 
-from embryofl_console import texts
+from embryofl_console.texts import texts
 from embryofl_console.views import curves
-from embryofl_console.views.parts import e, facts, p, table
+from embryofl_console.views.clinics import day_name
+from embryofl_console.views.parts import e, facts, meaning, p, table, whose
 
 State = dict[str, Any]
+t = texts.results
+CALIBRATION = (("slope", 2), ("in_the_large", 2), ("ece", 3), ("brier", 3))  # with digits
+RANKING = ("ndcg", "tau", "critical")
 
 
-def with_results(state: State | None) -> list[str]:
-    """Runs that have results, the newest first."""
-    return [r["name"] for r in reversed((state or {"runs": []})["runs"]) if r["results"]]
+def clinics(results: State) -> list[tuple[str, str]]:
+    """Choices of whose results."""
+    names = sorted({n for split in results["splits"].values() for n in split["clinics"]})
+    return [(whose(n), n) for n in ("pooled", *names)]
 
 
-def clinics(found: State) -> list[tuple[str, str]]:
-    """Choices of whose figures."""
-    names = sorted({n for split in found["splits"].values() for n in split["clinics"]})
-    return [(texts.ALL_CLINICS, "pooled"), *((n, n) for n in names)]
-
-
-def days(found: State) -> list[tuple[str, str]]:
+def days(results: State) -> list[tuple[str, str]]:
     """Choices of days."""
-    every = {d for s in found["splits"].values() for days in (s["pooled"], *s["clinics"].values()) for d in days} - {
-        "all"
-    }
-    return [(texts.ALL_DAYS, "all"), *((day_name(d), d) for d in sorted(every, key=int))]
+    every = {d for s in results["splits"].values() for by_day in (s["pooled"], *s["clinics"].values()) for d in by_day}
+    return [(day_name(d), d) for d in ("all", *sorted(every - {"all"}, key=int))]
 
 
-def day_name(day: str) -> str:
-    """A day in words."""
-    return {"all": texts.ALL_DAYS, "0": texts.DAY_UNKNOWN}.get(day) or texts.DAY.format(day=day)
-
-
-def figure(value: State | None, digits: int = 3) -> str:
-    """A figure with its 95 % interval, or a dash."""
+def metric(value: State | None, digits: int = 3) -> str:
+    """A metric with its 95 % interval, or a dash."""
     if not value:
         return "-"
-    interval = value.get("interval")
     text = f"{value['value']:.{digits}f}"
-    return (
-        f'{text} <span class="interval">({interval[0]:.2f} {texts.TO} {interval[1]:.2f})</span>' if interval else text
-    )
+    if not value.get("interval"):
+        return text
+    low, high = (f"{end:.2f}" for end in value["interval"])
+    return f'{text} <span class="interval">({texts.common.interval.format(low=low, high=high)})</span>'
 
 
-def head(name: str, found: State) -> str:
-    """What was trained, what to be warned of, what can be taken away."""
-    settings = found["settings"]
-    parts = [f"<h2>{e(name)}</h2>", p(texts.RESEARCH, "use")]
-    for warning in found["warnings"]:
-        stop = warning["level"] == "stop"
-        parts.append(
-            f'<p class="warn{" stop" if stop else ""}"><strong>{e(texts.STOP_FIRST if stop else texts.WARNING)}'
-            f"</strong> {e(warning['words'])}</p>"
-        )
-    parts.append(
-        facts(
-            [
-                (texts.MODEL, e(settings["model"])),
-                (texts.STRATEGY, e(settings["strategy"])),
-                (texts.MODEL_OF, e(texts.OF.format(n=found["round"], of=settings["rounds"]))),
-                (texts.LABEL_MEANS, e(texts.MEANINGS.get(found["meaning"], found["meaning"]))),
-                (texts.THRESHOLD, e(f"{found['threshold']['value']:.3f}: {found['threshold']['rule']}")),
-            ]
-        )
-    )
+def head(name: str, results: State) -> str:
+    """The run and its settings, warnings, and downloads."""
+    settings, threshold = results["settings"], results["threshold"]
+    parts = [f"<h2>{e(name)}</h2>", p(texts.page.research, "use")]
+    for warning in results["warnings"]:
+        kind, title = ("warn stop", t.stop_first) if warning["level"] == "stop" else ("warn", t.warning)
+        parts.append(f'<p class="{kind}"><strong>{e(title)}</strong> {e(warning["words"])}</p>')
+    pairs = [
+        (texts.common.model, e(settings["model"])),
+        (texts.common.strategy, e(settings["strategy"])),
+        (t.model_of, e(texts.common.of.format(n=results["round"], of=settings["rounds"]))),
+        (texts.common.label, meaning(results["meaning"])),
+        (t.threshold, e(f"{threshold['value']:.3f}: {threshold['rule']}")),
+    ]
     links = "".join(
-        f'<li><a href="/download/{e(name)}/{file}" download>{e(file)}</a> {e(words)}</li>'
-        for file, words in texts.FILES.items()
+        f'<li><a href="/download/{e(name)}/{file}" download>{e(file)}</a> {e(about)}</li>'
+        for file, about in texts.file.items()
     )
-    return "".join(parts) + f'<h3>{e(texts.DOWNLOADS)}</h3><ul class="files">{links}</ul>'
+    return "".join([*parts, facts(pairs), f'<h3>{e(t.downloads)}</h3><ul class="files">{links}</ul>'])
 
 
-def page(found: State, split: str, clinic: str, day: str) -> str:
-    """The figures of all, and the charts of whom and of which day was chosen."""
-    of_split = found["splits"][split]
-    parts = [f"<h3>{e(texts.FIGURES_TITLE.format(split=texts.SPLITS[split]))}</h3>", _figures(of_split)]
+def page(results: State, split: str, clinic: str, day: str) -> str:
+    """The metrics of all clinics, and the charts of the chosen clinic and day."""
+    of_split = results["splits"][split]
+    parts = [f"<h3>{e(t.title.format(split=texts.split[split]))}</h3>", _metrics(of_split)]
     chosen = (of_split["pooled"] if clinic == "pooled" else of_split["clinics"].get(clinic, {})).get(day)
-    whose = f"{texts.ALL_CLINICS if clinic == 'pooled' else clinic}, {day_name(day)}"
-    parts.append(f"<h3>{e(whose)}</h3>")
+    parts.append(f"<h3>{e(f'{whose(clinic)}, {day_name(day)}')}</h3>")
     if not chosen or not chosen["n"]:
-        parts.append(p(texts.WITHHELD if chosen and chosen["withheld"] else texts.NOTHING_OF))
-        return "".join(parts)
-    parts.append(_calibration(chosen))
-    drawn = [c for c in (curves.roc(chosen), curves.reliability(chosen), curves.decision(chosen)) if c]
+        return "".join([*parts, p(t.withheld if chosen and chosen["withheld"] else t.nothing)])
+    drawn = [curves.roc(chosen), curves.reliability(chosen), curves.decision(chosen)]
     if clinic == "pooled" and day == "all":
-        drawn += curves.course(found["rounds"])
-    parts += [_confusion(chosen), f'<div class="charts">{"".join(drawn)}</div>', _ranking(of_split)]
-    return "".join([*parts, _grades(found["grades"][split]), p(texts.INTERVALS, "use"), p(texts.RESEARCH, "use")])
+        drawn += [_by_round(results["rounds"], key) for key in ("auroc", "loss")]
+    parts += [_calibration(chosen), _confusion(chosen), f'<div class="charts">{"".join(drawn)}</div>']
+    uses = [p(t.intervals, "use"), p(texts.page.research, "use")]
+    return "".join([*parts, _ranking(of_split), _grades(results["grades"][split]), *uses])
+
+
+def _by_round(rounds: list[State], key: str) -> str:
+    points = [(float(r["round"]), r["pooled"][key]) for r in rounds if r["pooled"][key] is not None]
+    return curves.by_round(f"{texts.metric[key]}, {texts.common.on_validation}", key, points)
 
 
 def _rows(of_split: State) -> Iterator[tuple[str, str, State]]:
-    for name, by_day in [(texts.ALL_CLINICS, of_split["pooled"]), *of_split["clinics"].items()]:
-        for day, found in by_day.items():
-            yield name, day, found
+    for name, by_day in (("pooled", of_split["pooled"]), *of_split["clinics"].items()):
+        for day, results in by_day.items():
+            yield whose(name), day, results
 
 
-def _figures(of_split: State) -> str:
+def _metrics(of_split: State) -> str:
     rows = []
-    for name, day, f in _rows(of_split):
+    for name, day, of_day in _rows(of_split):
         head = [e(name), e(day_name(day)).replace(" ", "&nbsp;")]
-        if f["n"]:
-            at = f["confusion"]
-            best = f["after"] or f["before"]
-            rows.append(
-                [
-                    *head,
-                    e(f["n"]),
-                    e(f["positives"]),
-                    figure(f["auroc"]),
-                    figure(f["auprc"]),
-                    figure(best["brier"]),
-                    figure(at["sensitivity"]),
-                    figure(at["specificity"]),
-                ]
-            )
-        elif f["withheld"]:
-            rows.append([*head, e(texts.TOO_FEW), *["-"] * 6])
-    if not rows:
-        return p(texts.NOTHING_OF)
-    return p(texts.FIGURES_CAPTION, "use") + table(texts.FIGURES, rows, texts.FIGURES_CAPTION, headed=True)
+        if of_day["n"]:
+            at, best = of_day["confusion"], of_day["after"] or of_day["before"]
+            values = (of_day["auroc"], of_day["auprc"], best["brier"], at["sensitivity"], at["specificity"])
+            rows.append([*head, e(of_day["n"]), e(of_day["positives"]), *map(metric, values)])
+        elif of_day["withheld"]:
+            rows.append([*head, e(t.too_few), *["-"] * 6])
+    return p(t.caption, "use") + table(t.columns, rows, t.caption, headed=True) if rows else p(t.nothing)
 
 
-def _confusion(f: State) -> str:
-    at = f["confusion"]
+def _confusion(results: State) -> str:
+    at = results["confusion"]
     counts = [
-        [e(texts.REALLY_GOOD), e(at["true_positives"]), e(at["false_negatives"])],
-        [e(texts.REALLY_NOT), e(at["false_positives"]), e(at["true_negatives"])],
+        [e(t.label_1), e(at["true_positives"]), e(at["false_negatives"])],
+        [e(t.label_0), e(at["false_positives"]), e(at["true_negatives"])],
     ]
-    rates = [
-        (texts.SENSITIVITY, "sensitivity"),
-        (texts.SPECIFICITY, "specificity"),
-        (texts.PPV, "positive_predictive_value"),
-        (texts.NPV, "negative_predictive_value"),
-    ]
-    return table(
-        texts.CONFUSION, counts, texts.CONFUSION_AT.format(threshold=f"{at['threshold']:.3f}"), "narrow"
-    ) + facts([(name, figure(at[key])) for name, key in rates])
+    title = t.confusion_at.format(threshold=f"{at['threshold']:.3f}")
+    return table(t.confusion, counts, title, "narrow") + facts([(v, metric(at[k])) for k, v in texts.rate.items()])
 
 
-def _calibration(f: State) -> str:
+def _calibration(results: State) -> str:
     rows = [
-        [
-            e(words),
-            figure(part["slope"], 2),
-            figure(part["in_the_large"], 2),
-            figure(part["ece"]),
-            figure(part["brier"]),
-        ]
-        for words, part in ((texts.BEFORE, f["before"]), (texts.AFTER, f["after"]))
-        if part
+        [e(texts.scores[name]), *(metric(part[key], digits) for key, digits in CALIBRATION)]
+        for name in ("before", "after")
+        if (part := results[name])
     ]
-    return table(texts.CALIBRATION, rows, texts.CALIBRATION_TITLE)
+    return table(t.calibration, rows, t.calibration_title)
 
 
 def _ranking(of_split: State) -> str:
     rows = []
-    for name, day, f in _rows(of_split):
-        r = f["ranking"]
-        if day != "all":
-            continue
-        if r["cohorts"]:
-            rows.append(
-                [
-                    e(name),
-                    e(r["cohorts"]),
-                    figure(r["top"], 2),
-                    e(f"{r['chance']:.2f}"),
-                    figure(r["ndcg"], 2),
-                    figure(r["tau"], 2),
-                    figure(r["critical"], 2),
-                ]
-            )
-        elif r["withheld"]:
-            rows.append([e(name), e(texts.TOO_FEW), *["-"] * 5])
-    return table(texts.RANKING, rows, texts.RANKING_TITLE) if rows else p(texts.NO_RANKING)
+    for name, ranking in ((name, results["ranking"]) for name, day, results in _rows(of_split) if day == "all"):
+        if ranking["cohorts"]:
+            head = [e(name), e(ranking["cohorts"]), metric(ranking["top"], 2), e(f"{ranking['chance']:.2f}")]
+            rows.append([*head, *(metric(ranking[key], 2) for key in RANKING)])
+        elif ranking["withheld"]:
+            rows.append([e(name), e(t.too_few), *["-"] * 5])
+    return table(t.ranking, rows, t.ranking_title) if rows else p(t.no_ranking)
 
 
-def _grades(found: State) -> str:
+def _grades(grades: State) -> str:
     rows = [
-        [
-            e(texts.ALL_CLINICS if name == "pooled" else name),
-            e(target),
-            e(a["embryos"]),
-            f"{a['exact']:.2f}",
-            f"{a['distance']:.2f}",
-        ]
-        for name, targets in found.items()
+        [e(whose(name)), e(target), e(a["embryos"]), f"{a['exact']:.2f}", f"{a['distance']:.2f}"]
+        for name, targets in grades.items()
         for target, a in targets.items()
     ]
-    return table(texts.GRADES, rows, texts.GRADES_TITLE) if rows else ""
+    return table(t.grades, rows, t.grades_title) if rows else ""
 
 
 def card(name: str, page: str) -> str:
     """The model card as the server wrote it, in a frame in which no script runs and from which nothing is sent."""
-    return f'<iframe class="card" sandbox="" title="{e(texts.CARD_OF.format(name=name))}" srcdoc="{e(page)}"></iframe>'
+    return f'<iframe class="card" sandbox="" title="{e(t.card_of.format(name=name))}" srcdoc="{e(page)}"></iframe>'

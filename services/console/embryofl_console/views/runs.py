@@ -1,25 +1,35 @@
-"""The page Training: the list of runs, what is chosen, and what a run will cost."""
+"""The page Runs: the list of runs, what is chosen for a new one, and its estimated cost."""
 
 from typing import Any
 
-from embryofl_console import texts
-from embryofl_console.views.parts import counted, e, facts, mark, p, seconds, size, table, when
+from embryofl.states import RUN, label
+from embryofl.texts import size
+from embryofl_console.texts import texts
+from embryofl_console.views.parts import counted, e, facts, mark, p, seconds, table, when
 
 State = dict[str, Any]
 OVER = ("finished", "stopped", "failed")
+t = texts.runs
+new = texts.new_run
+c = texts.cost
+
+
+def names(state: State | None, *, with_results: bool = False) -> list[str]:
+    """Names of runs, the newest first."""
+    return [r["name"] for r in reversed((state or {"runs": []})["runs"]) if r["results"] or not with_results]
 
 
 def runs(state: State | None) -> str:
     """All runs, the newest first."""
     if state is None:
-        return p(texts.LOADING)
+        return p(texts.page.loading)
     if not state["runs"]:
-        return p(texts.NO_RUN_HERE)
+        return p(t.none)
     rows = [
         [
             e(r["name"]),
-            mark(r["state"]),
-            e(texts.OF.format(n=r["round"], of=r["rounds"])),
+            mark(RUN, r["state"]),
+            e(texts.common.of.format(n=r["round"], of=r["rounds"])),
             e(r["model"]),
             e(r["strategy"]),
             when(r["since"]),
@@ -27,59 +37,48 @@ def runs(state: State | None) -> str:
         ]
         for r in reversed(state["runs"])
     ]
-    return table(texts.RUNS, rows, texts.RUNS_TITLE, "tall")
+    return table(t.columns, rows, t.title, "tall")
 
 
 def not_over(state: State | None) -> list[tuple[str, str]]:
-    """The runs that can be steered; "" is the one under way."""
+    """The runs that can be controlled; "" is the current one."""
     open_ = [r for r in (state or {"runs": []})["runs"] if r["state"] not in OVER]
-    return [
-        (texts.UNDER_WAY, ""),
-        *((f"{r['name']} ({texts.STATES.get(r['state'], r['state'])})", r["name"]) for r in open_),
-    ]
+    return [(t.current, ""), *((f"{r['name']} ({label(RUN, r['state'])})", r["name"]) for r in open_)]
 
 
 def about(model: State, strategy: State) -> str:
-    """What is chosen, in words."""
-    told = []
+    """The chosen model and strategy."""
+    pairs = []
     if model:
-        told.append((model["name"], e(f"{model['words']} {texts.SIZE_IS.format(size=size(model['size']))}")))
+        pairs.append((model["name"], e(f"{model['words']} {new.size.format(size=size(model['size']))}")))
     if strategy:
-        needs = texts.NEEDS.format(n=strategy["least_clinics"]) if strategy["least_clinics"] > 1 else ""
-        told.append(
-            (strategy["name"], e(" ".join(w for w in (strategy["words"], strategy["settings_words"], needs) if w)))
-        )
-    return facts(told) if told else ""
+        needs = new.needs.format(n=strategy["least_clinics"]) if strategy["least_clinics"] > 1 else ""
+        sentences = (strategy["words"], strategy["settings_words"], needs)
+        pairs.append((strategy["name"], e(" ".join(s for s in sentences if s))))
+    return facts(pairs) if pairs else ""
 
 
 def settings(defaults: State) -> str:
     """All settings with their defaults."""
-    if not defaults:
-        return ""
-    words = ", ".join(f"<code>{e(k)}={e(v)}</code>" for k, v in defaults.items() if not isinstance(v, dict))
-    return f"<p>{e(texts.DEFAULTS)} {words}</p>"
+    shown = ", ".join(f"<code>{e(k)}={e(v)}</code>" for k, v in defaults.items() if not isinstance(v, dict))
+    return f"<p>{e(new.defaults)} {shown}</p>" if shown else ""
 
 
-def estimate(found: State) -> str:
-    """What a run will cost, and where the figures come from."""
-    traffic = texts.TRAFFIC.format(
-        one=size(found["clinic_bytes"]),
-        total=size(found["total_bytes"]),
-        model=size(found["model_bytes"]),
-        clinics=counted(texts.EACH_CLINIC, found["clinics"]),
-        rounds=counted(texts.ROUNDS_OF_RUN, found["rounds"]),
+def estimate(cost: State) -> str:
+    """What a run will cost, and how that is known."""
+    traffic = c.traffic.format(
+        one=size(cost["clinic_bytes"]),
+        total=size(cost["total_bytes"]),
+        model=size(cost["model_bytes"]),
+        clinics=counted(c.clinics, cost["clinics"]),
+        rounds=counted(c.rounds, cost["rounds"]),
     )
-    if found["from"] == "run":
-        source = texts.TIME_FROM_RUN.format(
-            run=found["run"], rounds=found["run_rounds"], each=seconds(found["round_s"])
-        )
-        source += " " + texts.TIME_SCALED if found["scaled"] else ""
-    elif found["from"] == "images":
-        source = texts.TIME_ROUGH.format(
-            images=found["images"], ms=f"{1000 * found['image_s']:.0f}", each=seconds(found["round_s"])
-        )
-    else:
-        source = texts.TIME_UNKNOWN
-    total = texts.ABOUT.format(n=seconds(found["total_s"])) if found["total_s"] is not None else texts.NOT_KNOWN
-    told = [(texts.TIME, f"<strong>{e(total)}</strong> {e(source)}"), (texts.TRAFFIC_NAME, e(traffic))]
-    return f"<h3>{e(texts.ESTIMATE_TITLE)}</h3>" + facts(told)
+    source, each = c.time_unknown, seconds(cost["round_s"] or 0)
+    if cost["from"] == "run":
+        source = c.from_run.format(run=cost["run"], rounds=cost["run_rounds"], each=each)
+        source += " " + c.scaled if cost["scaled"] else ""
+    elif cost["from"] == "images":
+        source = c.rough.format(images=cost["images"], ms=f"{1000 * cost['image_s']:.0f}", each=each)
+    total = c.unknown if cost["total_s"] is None else c.about.format(n=seconds(cost["total_s"]))
+    pairs = [(c.time, f"<strong>{e(total)}</strong> {e(source)}"), (c.traffic_name, e(traffic))]
+    return f"<h3>{e(c.title)}</h3>{facts(pairs)}"

@@ -1,0 +1,40 @@
+"""Texts that a package's pages show: its `texts.toml`, where all of them can be read, changed and translated."""
+
+import tomllib
+from functools import cache
+from importlib import resources
+from typing import Any
+
+
+class Texts(dict[str, Any]):
+    """Texts by key, also as attributes: `texts.home.title`. What is in {braces} is filled with `str.format`.
+
+    A table of the file is `Texts` again and a list a tuple. A key may not be named as a method of `dict`.
+    """
+
+    def __getattr__(self, key: str) -> Any:
+        try:
+            return self[key]
+        except KeyError:
+            raise AttributeError(f"There is no text {key!r}. Expected one of: {', '.join(self)}.") from None
+
+
+@cache
+def load_texts(package: str) -> Texts:
+    """The texts in `texts.toml` beside a package's modules."""
+    return _texts(tomllib.loads(resources.files(package).joinpath("texts.toml").read_text("utf-8")))
+
+
+def _texts(table: dict[str, Any]) -> Texts:
+    return Texts(
+        (key, _texts(value) if isinstance(value, dict) else tuple(value) if isinstance(value, list) else value)
+        for key, value in table.items()
+    )
+
+
+def size(count: float) -> str:
+    """Bytes to be read: `13.2 MB`, in powers of 1000 and three digits."""
+    for unit, of in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= of:
+            return f"{count / of:.3g} {unit}" if count < 1000 * of else f"{count / of:.0f} {unit}"
+    return f"{count:.0f} B"

@@ -1,0 +1,31 @@
+"""One file holds every text that the console shows."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import embryofl_console
+from embryofl_console.texts import texts
+from kits.texts import check_texts
+
+MODULES = sorted(Path(embryofl_console.__file__).parent.rglob("*.py"))
+PAGES = [path for path in MODULES if path.parent.name in ("pages", "views")]
+
+
+def test_every_text_is_used_and_every_used_text_exists():
+    check_texts(texts, MODULES)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_a_page_has_no_prose_in_its_code(path):
+    tree = ast.parse(path.read_text())
+    docstrings = {n.value for n in ast.walk(tree) if isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant)}
+    strings = [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and n not in docstrings]
+    prose = [
+        s
+        for s in strings
+        if isinstance(s, str) and re.search(r"[A-Za-z]{3,}[.,;:]? [a-z]{2,}[ .]", re.sub(r"<[^>]*>?", "", s))
+    ]
+    assert [s for s in prose if "=" not in s] == []
