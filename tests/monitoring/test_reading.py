@@ -1,12 +1,15 @@
 """Growing files are read once, and who was seen when is not forgotten."""
 
 import os
+import threading
+import time
 
 import pytest
 
 from embryofl_server.federation.superlink import LinkLost
 from embryofl_server.monitor.presence import Presence
 from embryofl_server.runs.jsonlines import JsonLines
+from kits.federation import until
 
 
 def test_only_new_complete_lines_are_returned(tmp_path):
@@ -65,3 +68,12 @@ def test_superlink_is_asked_once_for_all_who_want_to_know(tmp_path):
     for _ in range(5):
         presence.now()
     assert len(asked) == 1
+
+
+def test_superlink_that_hangs_delays_nobody_for_long(tmp_path):
+    hangs = threading.Event()
+    presence = Presence(lambda: hangs.wait(30) and {}, tmp_path / "last_seen.json")
+    began = time.monotonic()
+    assert presence.now() == (None, {}) and time.monotonic() - began < 5
+    hangs.set()
+    assert until("it replies", lambda: presence.now()[0] == {}, 10)

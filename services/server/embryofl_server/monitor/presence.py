@@ -13,6 +13,7 @@ from embryofl_server.federation.superlink import LinkLost
 
 SAVE_EVERY_S = 60.0
 LOOK_EVERY_S = 2.0
+PATIENCE_S = 1.0
 
 
 class Presence:
@@ -29,6 +30,7 @@ class Presence:
     def __init__(self, look: Callable[[], dict[str, bool]], path: Path) -> None:
         self.look, self.every_s = look, LOOK_EVERY_S
         self._path, self._lock = path, threading.Lock()
+        self._looking: threading.Thread | None = None
         self._looked = self._saved = float("-inf")
         self._online: dict[str, bool] | None = None
         self._names = frozenset[str]()
@@ -38,17 +40,27 @@ class Presence:
             self._seen = {}
 
     def now(self) -> tuple[dict[str, bool] | None, dict[str, float]]:
-        """Whether each clinic is online (None if the SuperLink does not answer), and when each was last seen, Unix time in
-        seconds."""
+        """Whether each clinic is online (None if the SuperLink does not reply), and when each was last seen, Unix time in
+        seconds. A SuperLink that hangs delays this by `PATIENCE_S` at most."""
         with self._lock:
-            if time.monotonic() - self._looked >= self.every_s:
-                try:
-                    self._online = self.look()
-                except LinkLost:
-                    self._online = None
-                self._looked = time.monotonic()
-                self._note(frozenset(name for name, online in (self._online or {}).items() if online))
-            return self._online, dict(self._seen)
+            if time.monotonic() - self._looked >= self.every_s and not (self._looking and self._looking.is_alive()):
+                self._looking = threading.Thread(target=self._look, name="presence", daemon=True)
+                self._looking.start()
+            looking = self._looking
+        if looking:
+            looking.join(PATIENCE_S)
+        with self._lock:
+            known = time.monotonic() - self._looked < self.every_s + 2 * PATIENCE_S
+            return (self._online if known else None), dict(self._seen)
+
+    def _look(self) -> None:
+        try:
+            online = self.look()
+        except LinkLost:
+            online = None
+        with self._lock:
+            self._online, self._looked = online, time.monotonic()
+            self._note(frozenset(name for name, is_online in (online or {}).items() if is_online))
 
     def _note(self, names: frozenset[str]) -> None:
         now = time.time()
