@@ -13,7 +13,7 @@ from torchvision import models as zoo
 from embryofl.errors import UserError
 from embryofl.models import DEFAULT_MODEL, create_model, model_names
 from embryofl.models.facts import FACTS
-from embryofl.models.turns import upright
+from embryofl.models.rotations import upright
 from embryofl.wire import pack
 
 GROUPED = ["small_cnn", "resnet18", "efficientnet_b0", "convnext_tiny"]

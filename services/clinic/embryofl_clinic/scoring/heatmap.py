@@ -40,7 +40,7 @@ def heat_maps(model: "torch.nn.Module", pixels: npt.NDArray[np.uint8], device: s
     """
     import torch
 
-    from embryofl.models.turns import upright
+    from embryofl.models.rotations import upright
 
     images = torch.from_numpy(np.ascontiguousarray(pixels)).to(device).permute(0, 3, 1, 2)
     with upright(model):

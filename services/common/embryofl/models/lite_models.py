@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as nnf
 
 from embryofl.models.lite import FEATURES, WEIGHTS_SHA256, EfficientNetLite0, frozen_lite0, lite0_input
-from embryofl.models.turns import TURNS, over_turns
+from embryofl.models.rotations import TURNS, over_turns
 
 
 class Lite0Head(nn.Module):
