@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 import common  # noqa: E402  (the workload: model, batches, timed_epoch)
-from embryofl import wire
+from embryofl import packing
 from embryofl.invite import Invite
 from embryofl.messages import Request
 from embryofl.metrics import ScoreSums
@@ -28,11 +28,11 @@ class BenchWorkload:
 
     def __init__(self, site: int) -> None:
         self.site, self.model, self.data = site, common.make_model(), common.batches(site)
-        self.layout = wire.Layout.of_state(self.model.state_dict())
+        self.layout = packing.layout_of(self.model.state_dict())
         self.examples = len(self.data) * common.BATCH
 
     def load(self, packed: np.ndarray) -> None:
-        wire.load(packed, self.layout, self.model.state_dict())
+        packing.load(packed, self.layout, self.model.state_dict())
 
     def evaluate(self, split: str) -> ScoreSums:
         """The workload has no evaluation, and the other frameworks do none: the sums of fixed scores travel instead."""
@@ -43,7 +43,7 @@ class BenchWorkload:
         torch.manual_seed(seed % 2**63)
         idle = "BENCH_IDLE" in os.environ
         loss = 0.0 if idle else common.timed_epoch(self.model, self.data, self.site, request.round)
-        return Trained(wire.pack(self.model.state_dict(), self.layout), loss, self.examples)
+        return Trained(packing.pack(self.model.state_dict(), self.layout), loss, self.examples)
 
 
 class Bench(WorkloadCache):

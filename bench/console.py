@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from enrolment_kit import openssh
 from playwright.sync_api import Browser, Error, sync_playwright
 
-from embryofl.messages import run_settings
+from embryofl.settings import run_settings
 from embryofl_demo.layout import DemoFolder
 from embryofl_demo.stack import Stack, free_port
 from embryofl_server.members.store import ClinicStore

@@ -37,12 +37,13 @@ assert sum(bool(p.heat) for p in record.pictures.values()) == len(uploads)
 
 def put_model(state: Path) -> None:
     """The default model as a finished run leaves it."""
-    from embryofl import wire
-    from embryofl.models import DEFAULT_MODEL, create_model, recipe
+    from embryofl import packing
+    from embryofl.models import DEFAULT_MODEL, recipe
+    from embryofl.models.zoo import create_model
 
     folder = state / "models" / "run-0001"
     folder.mkdir(parents=True)
-    packed = wire.pack(create_model(DEFAULT_MODEL).state_dict())
+    packed = packing.pack(create_model(DEFAULT_MODEL).state_dict())
     (folder / "model.safetensors").write_bytes(packed)
     settings = {"model": DEFAULT_MODEL, "image_size": int(recipe(DEFAULT_MODEL)["image_size"]), "meaning": "quality"}
     card = {"run": "run-0001", "round": 1, "sha256": hashlib.sha256(packed).hexdigest(), "settings": settings}

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from embryofl.messages import RunSettings
 from embryofl.metrics import ScoreSums
+from embryofl.settings import RunSettings
 from embryofl.wire import Layout
 from embryofl_demo.stack import free_port
 from embryofl_server.federation.checkpoint import Checkpoints

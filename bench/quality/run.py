@@ -91,7 +91,7 @@ def _warm(what: tuple[str, str, Path], out: Path) -> None:
     """Decode a clinic's images, and compute their embeddings, once."""
     import torch
 
-    from embryofl.messages import run_settings
+    from embryofl.settings import run_settings
     from embryofl_demo.inprocess import prepared
 
     torch.set_num_threads(1)

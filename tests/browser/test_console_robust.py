@@ -5,7 +5,7 @@ import shutil
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from embryofl.messages import run_settings
+from embryofl.settings import run_settings
 from embryofl_console.texts import texts
 from embryofl_server.members.store import ClinicStore
 from embryofl_server.runs.log import Runs

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from embryofl.invite import HUB_NAME
-from embryofl.messages import Request, RunSettings, UploadReceipt
+from embryofl.messages import Request, UploadReceipt
 from embryofl.metrics import ScoreSums
 from embryofl.schema import Download
+from embryofl.settings import RunSettings
 from embryofl.wire import Layout
 from embryofl_clinic.joining.identity import ClinicIdentity, JoinedHub
 from embryofl_clinic.link.fleet_link import Incoming

@@ -6,9 +6,11 @@ import torch
 from pydantic import ValidationError
 
 from embryofl.gardner import COLUMNS, STEPS, Agreement, added, agreement, steps_of
-from embryofl.models import create_model, model_names
+from embryofl.models import model_names
 from embryofl.models.grades import grade_losses, with_grades
-from embryofl.task import TrainSettings, evaluate_grades, predict, train
+from embryofl.models.zoo import create_model
+from embryofl.settings import TrainSettings
+from embryofl.task import evaluate_grades, predict, train
 from embryofl_data.dataset import ImageExamples, pool
 
 NAN = float("nan")

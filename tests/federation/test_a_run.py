@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from embryofl.messages import RunSettings
+from embryofl.settings import RunSettings
 from embryofl_clinic.workload.embryo import EmbryoWorkload
 from embryofl_demo import inprocess
 from embryofl_server.audit.reading import verify_log
@@ -18,7 +18,7 @@ from kits.federation import SETTINGS
 def test_the_run_ends_with_a_model_any_tool_can_read(federation, reference):
     from safetensors.torch import load_file
 
-    from embryofl.models import create_model
+    from embryofl.models.zoo import create_model
 
     state = load_file(reference / "model.safetensors")
     create_model("small_cnn").load_state_dict(state)  # strict: every tensor is there, in its shape

@@ -8,7 +8,7 @@ import signal
 import numpy as np
 import torch
 
-from embryofl.messages import RunSettings
+from embryofl.settings import RunSettings
 from embryofl_clinic.workload.embryo import EmbryoWorkload
 from embryofl_demo import inprocess
 

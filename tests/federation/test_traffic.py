@@ -17,13 +17,13 @@ SIZES = (SETTINGS["image_size"], 96)
 
 def scores_of(weights: Path, data: Path, cache: Path) -> np.ndarray:
     """Scores of all the clinic's labelled embryos under the model in `weights`."""
-    from embryofl import task, wire
-    from embryofl.models import create_model
+    from embryofl import packing, task
+    from embryofl.models.zoo import create_model
     from embryofl_data import load_clinic_data
 
     model = create_model("small_cnn")
     packed = np.fromfile(weights, np.uint8)
-    wire.load(packed, wire.Layout.of_state(model.state_dict()), model.state_dict())
+    packing.load(packed, packing.layout_of(model.state_dict()), model.state_dict())
     found = load_clinic_data(data, cache, SETTINGS["image_size"])
     return np.concatenate([task.predict(model, getattr(found, s)) for s in ("train", "validation", "test")])
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from embryofl.messages import Reply, Request, RunSettings, UploadReceipt
+from embryofl.messages import Reply, Request, UploadReceipt
 from embryofl.metrics import ScoreSums
+from embryofl.settings import RunSettings
 from embryofl.wire import Layout
 from embryofl_server.federation import exchange as module
 from embryofl_server.federation.blobs import SignedUrls, Uploads

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from embryofl.messages import RunSettings
 from embryofl.metrics import ScoreSums, merge
+from embryofl.settings import RunSettings
 from embryofl_server.federation import final_model
 from embryofl_server.federation.checkpoint import Checkpoints
 from embryofl_server.members.store import Clinic

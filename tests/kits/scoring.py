@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from embryofl import wire
-from embryofl.models import create_model
+from embryofl import packing
+from embryofl.models.zoo import create_model
 
 TABLE = [{"from": a / 4, "to": (a + 1) / 4, "embryos": 40, "good": 10 * a + 5} for a in range(4)]
 CALIBRATION = {"temperature": 2.0, "intercept": 0.5, "threshold": 0.4, "learned_on": "validation", "table": TABLE}
@@ -44,7 +44,7 @@ def png(width: int, height: int) -> bytes:
 def finished_model(folder: Path, seed: int = 1, model: str = "small_cnn", **card: object) -> Path:
     """`model.safetensors` and `model.json` as a run leaves them; returns the former."""
     folder.mkdir(parents=True)
-    packed = wire.pack(create_model(model, seed=seed).state_dict())
+    packed = packing.pack(create_model(model, seed=seed).state_dict())
     (folder / "model.safetensors").write_bytes(packed)
     said = {
         "run": "run-0001",

@@ -1,17 +1,12 @@
 """Labelled examples as a model takes them."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from embryofl.gardner import STEPS
 from embryofl.views import Views
-
-if TYPE_CHECKING:
-    import torch
 
 
 class Examples(Protocol):
@@ -31,7 +26,7 @@ class Examples(Protocol):
 
     @property
     def days(self) -> npt.NDArray[np.int64]:
-        """Day of culture, 0 = unknown, (n,)."""
+        """Day of development, 0 = unknown, (n,)."""
 
     @property
     def embryos(self) -> npt.NDArray[np.int64]:
@@ -51,11 +46,3 @@ def graded_steps(examples: Examples, views: Views) -> npt.NDArray[np.float32]:
     if examples.grades is None:
         return np.full((len(views), STEPS), np.nan, np.float32)
     return np.asarray(examples.grades[views.first], np.float32)
-
-
-def inputs_of(examples: Examples, batch: npt.NDArray[np.int64], device: torch.device) -> torch.Tensor:
-    """Inputs of a batch of indices (n,) on the device: uint8 images (n, 3, s, s) or float32 embeddings (n, d)."""
-    import torch
-
-    taken = torch.from_numpy(np.ascontiguousarray(examples.pixels[examples.rows[batch]])).to(device)
-    return taken.permute(0, 3, 1, 2) if taken.ndim == 4 else taken

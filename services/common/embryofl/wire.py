@@ -1,4 +1,4 @@
-"""A model state as ONE packed array: the bytes of a safetensors file with a canonical header.
+"""A model's state as one packed array: the bytes of a safetensors file with a canonical header.
 
 The same bytes are the message body, the checkpoint on disk and the final model, so a round's global model is written
 once and read by any tool that reads safetensors. Every tensor keeps its dtype: an integer buffer (a BatchNorm counter)
@@ -14,12 +14,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    import torch
 
 # safetensors name -> little-endian numpy dtype. Wider types first keeps every section aligned.
 DTYPES = {
@@ -81,11 +78,6 @@ class Layout:
             unknown = sorted({d for d, _ in shapes.values()} - set(DTYPES))
             raise WireError(f"dtypes {unknown} cannot be sent; known are {list(DTYPES)}")
         return cls(tuple(tensors))
-
-    @classmethod
-    def of_state(cls, state: "Mapping[str, torch.Tensor]") -> "Layout":
-        """Lay out a torch state dict."""
-        return cls.of({name: (NAMES[_numpy(t).dtype], tuple(t.shape)) for name, t in state.items()})
 
     @classmethod
     def parse(cls, data: bytes | memoryview) -> "Layout":
@@ -185,33 +177,3 @@ def _shape(value: object) -> tuple[int, ...]:
     if not isinstance(value, list) or not all(type(n) is int and n >= 0 for n in value):
         raise ValueError("shape")
     return tuple(value)
-
-
-def _numpy(tensor: "torch.Tensor") -> np.ndarray:
-    array: np.ndarray = tensor.detach().cpu().numpy()
-    return array
-
-
-def pack(state: "Mapping[str, torch.Tensor]", layout: Layout | None = None) -> np.ndarray:
-    """Pack a torch state dict: uint8 array `(layout.size,)`, one copy."""
-    layout = layout or Layout.of_state(state)
-    packed = layout.empty()
-    for name, view in layout.tensor_views(packed).items():
-        view[...] = _numpy(state[name])
-    return packed
-
-
-def load(packed: np.ndarray, layout: Layout, state: "Mapping[str, torch.Tensor]") -> None:
-    """Copy a packed state into live torch tensors, in place.
-
-    Raises
-    ------
-    WireError
-        When `packed` does not have this layout.
-    """
-    import torch
-
-    layout.check(packed)
-    with torch.no_grad():
-        for name, view in layout.tensor_views(packed).items():
-            state[name].copy_(torch.from_numpy(view))

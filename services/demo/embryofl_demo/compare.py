@@ -16,8 +16,8 @@ import numpy as np
 from rich.console import RenderableType
 from rich.table import Table
 
-from embryofl.messages import RunSettings
 from embryofl.metrics import ScoreSums
+from embryofl.settings import RunSettings
 from embryofl.views import Views
 from embryofl_data import ClinicData, load_clinic_data
 from embryofl_demo.inprocess import LoadedWorkload, alone, federated, initial, personal_scores, pooled, prepared

@@ -11,14 +11,15 @@ from pathlib import Path
 import numpy as np
 
 from embryofl.files import write_atomic
-from embryofl.messages import Request, RunSettings, round_seed
+from embryofl.messages import Request, round_seed
 from embryofl.metrics import SMALLEST_COUNT, ScoreSums, merge
-from embryofl.task import local_steps, local_travel, rate_scale
+from embryofl.settings import RunSettings
 from embryofl_clinic.workload.embryo import EmbryoWorkload, Trained
 from embryofl_data import ClinicData, pool
 from embryofl_data.split import SIDES
 from embryofl_server.federation import gate
 from embryofl_server.federation.strategies import ClinicUpdate, Round, State, Steering, make_strategy
+from embryofl_server.federation.strategies.local_work import local_steps, local_travel
 from embryofl_server.runs import metric_lines
 
 Say = Callable[[str], None]
@@ -56,7 +57,7 @@ class LoadedWorkload(EmbryoWorkload):
 
 def prepared(run: RunSettings, data: ClinicData) -> ClinicData:
     """The data as the run's model takes it: embeddings in the place of images where it has a frozen backbone."""
-    from embryofl.models import create_model
+    from embryofl.models.zoo import create_model
     from embryofl_data.embeddings import Embedder, with_embeddings
 
     model = create_model(run.model)
@@ -71,13 +72,13 @@ def pooled(parts: list[ClinicData]) -> ClinicData:
 
 def initial(settings: RunSettings) -> np.ndarray:
     """The packed model, uint8 (size,), that the hub begins a run with."""
-    from embryofl import wire
-    from embryofl.models import create_model
+    from embryofl import packing
+    from embryofl.models.zoo import create_model
 
     model = create_model(
         settings.model, pretrained=settings.pretrained, seed=settings.seed, grades=bool(settings.grades)
     )
-    return wire.pack(model.state_dict())
+    return packing.pack(model.state_dict())
 
 
 def _request(settings: RunSettings, number: int, kind: str = "train") -> Request:
@@ -173,7 +174,7 @@ def federated(clinics: Clinics, settings: RunSettings, packed: np.ndarray, say: 
             if course.ends_before(number):
                 number -= 1
                 break
-            scale = rate_scale(settings.schedule, number, settings.rounds)
+            scale = settings.rate_scale(number)
             sent: dict[str, ClinicUpdate] = {}
             for name, clinic in clinics.items():
                 loss = validation[name].suppress(SMALLEST_COUNT).summary().loss

@@ -6,7 +6,8 @@ import json
 import pytest
 
 from embryofl.errors import UserError
-from embryofl.messages import Reply, RunSettings
+from embryofl.messages import Reply
+from embryofl.settings import RunSettings
 from embryofl_clinic.policy import rules as module
 from embryofl_clinic.policy.rules import Policy, last_refusal, load_rules
 

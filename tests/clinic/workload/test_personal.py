@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from embryofl import task, wire
+from embryofl import packing, task
 from embryofl.models.parts import head_parameters, norm_tensors
+from embryofl.settings import TrainSettings
 from embryofl.weighting import loss_ratio_weights, task_weights
 from embryofl_clinic.workload.personal import PersonalStore
 from embryofl_clinic.workload.round_files import KEEP_ROUNDS
@@ -38,7 +39,7 @@ class Logits(nn.Module):
 
 def trained(optimiser="sgd", proximal=0.0, **more):
     model = Logits()
-    how = task.TrainSettings(1, 4, 0.1, 0.0, optimiser, proximal=proximal)
+    how = TrainSettings(1, 4, 0.1, 0.0, optimiser, proximal=proximal)
     task.train(model, Rows(), how, seed=1, **more)
     return model.head.weight.detach().double().numpy().ravel()
 
@@ -57,11 +58,6 @@ def test_the_proximal_term_pulls_towards_the_anchor():
     """Ditto: lambda (v - w) is added to the gradient."""
     anchor = {"head.weight": torch.tensor([[1.3, 0.3]]), "head.bias": torch.tensor([-0.1])}
     assert trained(proximal=0.5, anchor=anchor) - trained() == pytest.approx([0.19 * 0.5 * 1.0, 0], abs=1e-6)
-
-
-def test_travel_is_the_sum_of_the_learning_rates_of_all_steps():
-    how = task.TrainSettings(local_epochs=3, batch_size=32, learning_rate=0.01)
-    assert task.local_travel(how, 65, 0.5) == pytest.approx(9 * 0.01 * 0.5)
 
 
 def test_task_weights_are_fedembryos():
@@ -169,7 +165,7 @@ def test_a_fine_tuned_head_differs_in_the_head_alone_and_stays(clinics):
     shared = one.layout.tensor_views(made.packed)
     changed = [n for n in own if (own[n] != shared[n]).any()]
     assert changed == head_parameters(one._model) == ["head.weight", "head.bias"]
-    assert wire.pack(one._model.state_dict()).tobytes() == made.packed.tobytes()  # the global one is back
+    assert packing.pack(one._model.state_dict()).tobytes() == made.packed.tobytes()  # the global one is back
 
 
 def test_the_best_round_by_validation_is_chosen_and_training_ends_early(clinics):
@@ -190,8 +186,3 @@ def test_mixed_precision_changes_nothing_without_a_gpu(clinics):
         for s in (set_up("fedavg", rounds=1), set_up("fedavg", rounds=1, mixed_precision=True))
     )
     assert one.tobytes() == two.tobytes()
-
-
-def test_the_schedule_of_the_learning_rate():
-    assert task.rate_scale("constant", 7, 10) == 1.0
-    assert task.rate_scale("cosine", 1, 10) == 1.0 > task.rate_scale("cosine", 10, 10)

@@ -12,6 +12,7 @@ from torch import nn
 from embryofl import task
 from embryofl.gardner import STEPS, steps_of
 from embryofl.models.grades import add_grades
+from embryofl.settings import TrainSettings
 from embryofl.weighting import TaskLosses
 from embryofl_clinic.workload.round_files import KEEP_ROUNDS
 from embryofl_clinic.workload.task_losses import TaskLossStore
@@ -21,7 +22,7 @@ from embryofl_server.federation.run_settings import check_settings
 from kits.federation import draw_clinic
 
 RATE, GRADES, T = 0.1, 0.5, 4.0
-HOW = task.TrainSettings(1, 4, RATE, 0.0, "sgd", balance=0.0, grades=GRADES)
+HOW = TrainSettings(1, 4, RATE, 0.0, "sgd", balance=0.0, grades=GRADES)
 
 
 class Rows:

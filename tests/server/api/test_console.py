@@ -6,9 +6,8 @@ import json
 import pytest
 from fastapi.testclient import TestClient
 
-from embryofl.messages import RunSettings
-from embryofl.models import model_names
-from embryofl.models.facts import FACTS
+from embryofl.models import FACTS, model_names
+from embryofl.settings import RunSettings
 from embryofl_server.api.app import create_app
 from embryofl_server.api.runs import FILES
 from embryofl_server.federation.strategies import strategy_names

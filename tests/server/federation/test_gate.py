@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from embryofl.messages import MAX_REPLY, Reply, Request, RunSettings
+from embryofl.messages import MAX_REPLY, Reply, Request
 from embryofl.metrics import ScoreSums
 from embryofl.schema import Download
+from embryofl.settings import RunSettings
 from embryofl.wire import Layout
 from embryofl_server.federation import gate
 from embryofl_server.federation.blobs import ExpectedUpload

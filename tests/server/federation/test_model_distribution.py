@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from embryofl.messages import RunSettings
+from embryofl.settings import RunSettings
 from embryofl_server.federation import model_distribution as module
 from embryofl_server.federation.blobs import SignedUrls
 from embryofl_server.federation.model_distribution import ModelDistribution

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from embryofl.messages import RunSettings
+from embryofl.settings import RunSettings
 from embryofl.wire import Layout
 from embryofl_server.federation.checkpoint import Checkpoints
 from embryofl_server.federation.run_settings import check_settings
@@ -157,6 +157,7 @@ def test_the_steering_settings_are_the_strategys_to_decide():
     assert check_settings({"strategy": "ditto"}).personal == "model"
     for values, words in (
         ({"control": "steps"}, "follows from the strategy"),
+        ({"task_weights": "losses"}, "follows from the strategy"),
         ({"strategy": "scaffold", "control": ""}, "follows from the strategy"),
         ({"strategy": "feddyn", "proximal": 0}, "alpha"),
         ({"strategy": "ditto", "choose": "best"}, "choose=best"),

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from embryofl.errors import UserError
-from embryofl.messages import RunSettings
-from embryofl.task import TrainSettings, local_steps
+from embryofl.settings import RunSettings, TrainSettings
 from embryofl.wire import Layout
 from embryofl_server.federation.run_settings import check_settings
 from embryofl_server.federation.strategies import ClinicUpdate, Round, make_strategy, strategy, strategy_names
 from embryofl_server.federation.strategies import blocks as blocks_module
 from embryofl_server.federation.strategies.geometric_median import weiszfeld
+from embryofl_server.federation.strategies.local_work import local_steps, local_travel
 from embryofl_server.federation.strategies.trimmed_mean import trimmed
 
 TOY = Layout.of({"x": ("F64", (2,)), "count": ("I64", ())})
@@ -225,6 +225,11 @@ def test_local_steps_are_those_that_local_training_makes():
     momentum = TrainSettings(local_epochs=1, batch_size=1, optimiser="sgd")
     by_hand = sum(0.9**k for left in range(4) for k in range(left + 1))  # each gradient in all the steps that follow
     assert local_steps(momentum, 4) == pytest.approx(by_hand)
+
+
+def test_local_travel_is_the_sum_of_the_learning_rates_of_all_steps():
+    settings = TrainSettings(local_epochs=3, batch_size=32, learning_rate=0.01)
+    assert local_travel(settings, 65, 0.5) == pytest.approx(9 * 0.01 * 0.5)
 
 
 def test_qfedavg_follows_the_papers_steps_and_favours_the_worst_off(toy):

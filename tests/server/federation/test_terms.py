@@ -2,7 +2,7 @@
 
 import pytest
 
-from embryofl.messages import RunSettings
+from embryofl.settings import RunSettings
 from embryofl_server.federation.terms import (
     AUTO_LEAST_S,
     FIRST_DEADLINE_S,

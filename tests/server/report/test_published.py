@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import ValidationError
 from rich.console import Console
 
-from embryofl.messages import RunSettings
 from embryofl.metrics import ScoreSums, merge
+from embryofl.settings import RunSettings
 from embryofl_server.cli import show_results
 from embryofl_server.members.store import Clinic
 from embryofl_server.report.card import model_card

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from embryofl.messages import RunSettings
 from embryofl.metrics.ranking import RankingSums
+from embryofl.settings import RunSettings
 from embryofl_server.cli import show, show_results
 from embryofl_server.members.store import Clinic
 from embryofl_server.report import write

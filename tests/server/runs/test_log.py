@@ -2,7 +2,7 @@
 
 import json
 
-from embryofl.messages import RunSettings
+from embryofl.settings import RunSettings
 from embryofl_server.runs.log import Runs
 from embryofl_server.runs.view import RunView
 

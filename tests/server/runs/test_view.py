@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from embryofl.errors import UserError
-from embryofl.messages import RunSettings
+from embryofl.settings import RunSettings
 from embryofl_server.runs.log import Runs
 from embryofl_server.runs.tallies import LAST_ROUNDS
 from embryofl_server.runs.view import RunView, RunViews

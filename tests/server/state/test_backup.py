@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from embryofl.errors import UserError
-from embryofl.messages import RunSettings
+from embryofl.settings import RunSettings
 from embryofl_server.audit.reading import verify_log
 from embryofl_server.cli import commands
 from embryofl_server.federation.checkpoint import Checkpoints

@@ -8,7 +8,7 @@ from embryofl.data_statistics import DataStatistics
 from embryofl.errors import UserError
 from embryofl.invite import Invite
 from embryofl.membership import SHOWS
-from embryofl.messages import RunSettings
+from embryofl.settings import RunSettings
 from embryofl_clinic.joining.identity import ClinicIdentity, JoinedHub
 from embryofl_clinic.policy.rules import shown_words, shows_metrics
 from embryofl_clinic.policy.sent import SentLog

@@ -55,8 +55,9 @@ class Network:
 
 
 def _built(finished: StoredModel) -> "nn.Module":
-    from embryofl import wire
-    from embryofl.models import create_model, model_names
+    from embryofl import packing, wire
+    from embryofl.models import model_names
+    from embryofl.models.zoo import create_model
 
     card, packed = finished.card, finished.packed()
     name = card.settings.model
@@ -66,13 +67,13 @@ def _built(finished: StoredModel) -> "nn.Module":
             f"{', '.join(model_names())}. Update this program."
         )
     model = create_model(name, grades=bool(card.settings.grades))
-    layout = wire.Layout.of_state(model.state_dict())
+    layout = packing.layout_of(model.state_dict())
     if wire.Layout.parse(packed.data).id != layout.id:
         raise UserError(
             f"The weights of {card.run} have another layout than the {name} of this version ({layout.parameters:,} "
             "numbers). Expected a model that was trained by the same version: update the older of hub and clinic."
         )
-    wire.load(packed, layout, model.state_dict())
+    packing.load(packed, layout, model.state_dict())
     if not all(bool(t.isfinite().all()) for t in model.state_dict().values() if t.is_floating_point()):
         raise UserError(f"The weights of {card.run} hold numbers that are not finite: the model is unusable.")
     return model

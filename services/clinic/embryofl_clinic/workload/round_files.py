@@ -1,7 +1,4 @@
-"""What a clinic keeps from round to round of a run: one file a round, of the newest few.
-
-A round that is done again begins from what that round began from; a round that was missed is simply not there.
-"""
+"""Files that a clinic keeps from round to round of a run: one a round, the newest few. A missed round has no file."""
 
 from pathlib import Path
 
@@ -25,17 +22,16 @@ class RoundFiles:
         self._folder, self._kind, self._ending = folder, kind, ending
 
     def _rounds(self) -> dict[int, Path]:
-        found = self._folder.glob(f"{self._kind}-*.{self._ending}")
-        return {int(p.stem.removeprefix(f"{self._kind}-")): p for p in sorted(found)}
+        paths = self._folder.glob(f"{self._kind}-*.{self._ending}")
+        return {int(p.stem.removeprefix(f"{self._kind}-")): p for p in sorted(paths)}
 
     def newest(self, up_to: int) -> Path | None:
         """The file of the newest round that is not later than `up_to`, or None."""
         rounds = self._rounds()
-        known = [number for number in rounds if number <= up_to]
-        return rounds[max(known)] if known else None
+        return rounds.get(max((number for number in rounds if number <= up_to), default=-1))
 
     def save(self, round_: int, data: bytes | memoryview) -> None:
-        """Keep what a round ended with; later ones, of a course that is done again, go, and so do old ones."""
+        """Keep what a round ended with; remove old rounds, and later ones, which a repeated round makes obsolete."""
         self._folder.mkdir(parents=True, exist_ok=True)
         write_atomic(self._folder / f"{self._kind}-{round_:04d}.{self._ending}", data)
         rounds = self._rounds()

@@ -1,7 +1,7 @@
-"""The losses of a clinic's tasks from round to round, which FedEmbryo's weights between them follow from.
+"""The losses of a clinic's tasks from round to round, from which FedEmbryo's task weights follow. They never leave.
 
-They never leave. One file a round beside the clinic's own models (`personal`), so that a round that is done again begins
-from what that round began from. A round that was missed is simply not there; a clinic that joins late begins as all did.
+One file a round beside the personal models (`personal`), so that a repeated round begins from what it began from. A clinic
+that joins late begins as all did; a missed round has no file.
 
 state/personal/<run>/tasks-0007.json   after the clinic's training in round 7
 """
@@ -26,13 +26,13 @@ class TaskLossStore:
     def __init__(self, folder: Path) -> None:
         self._files = RoundFiles(folder, "tasks", "json")
 
-    def newest(self, up_to: int, begin: TaskLosses) -> TaskLosses:
-        """The losses of the newest round that is not later than `up_to`; `begin` where there is none."""
+    def newest(self, up_to: int, first: TaskLosses) -> TaskLosses:
+        """The losses of the newest round that is not later than `up_to`; `first` where there is none."""
         path = self._files.newest(up_to)
         if path is None:
-            return begin
+            return first
         kept = json.loads(path.read_text())
-        return replace(begin, older=kept["older"], newer=kept["newer"])
+        return replace(first, older=kept["older"], newer=kept["newer"])
 
     def save(self, round_: int, losses: TaskLosses) -> None:
         """Keep the losses after a round (`RoundFiles.save`)."""

@@ -8,13 +8,12 @@ from pathlib import Path
 
 from embryofl.errors import UserError
 from embryofl.files import write_atomic
+from embryofl.models.zoo import create_model
+from embryofl.packing import pack
 
 
 def main(arguments: list[str]) -> int:
     """Make the model and write it packed; 0, or 2 with one line of words on stderr."""
-    from embryofl.models import create_model
-    from embryofl.wire import pack
-
     name, pretrained, seed, grades, path = arguments
     try:
         model = create_model(name, pretrained=pretrained, seed=int(seed), grades=grades == "1")

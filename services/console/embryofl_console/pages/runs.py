@@ -5,7 +5,7 @@ from typing import Any
 import gradio as gr
 
 from embryofl.errors import UserError
-from embryofl.messages import RunSettings
+from embryofl.settings import RunSettings
 from embryofl_console.form import collected
 from embryofl_console.pages.context import PageContext, State, choices, chooser, or_trouble, text
 from embryofl_console.texts import texts

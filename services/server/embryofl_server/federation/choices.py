@@ -4,24 +4,23 @@ import inspect
 import sys
 from typing import Any
 
-from embryofl.messages import RunSettings
-from embryofl.models import model_names, recipe
-from embryofl.models.facts import FACTS, ModelFacts
+from embryofl.models import FACTS
+from embryofl.settings import RunSettings
 from embryofl_server.federation.strategies import local_defaults, strategy, strategy_names
 
 
 def offers() -> dict[str, Any]:
     """JSON-able: `models`, `strategies`, and `defaults`, the run settings where nothing is said."""
     return {
-        "models": [_model(name) for name in model_names()],
+        "models": [_model(name) for name in FACTS],
         "strategies": [_strategy(name) for name in strategy_names()],
         "defaults": RunSettings().model_dump(),
     }
 
 
 def _model(name: str) -> dict[str, Any]:
-    found = FACTS.get(name, ModelFacts("", 0))
-    return {"name": name, "words": found.words, "size": found.size, "recipe": recipe(name)}
+    facts = FACTS[name]
+    return {"name": name, "words": facts.words, "size": facts.size, "recipe": facts.recipe}
 
 
 def _strategy(name: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from embryofl.errors import UserError
-from embryofl.messages import RunSettings
+from embryofl.settings import RunSettings
 from embryofl.wire import Layout, WireError
 from embryofl_server.federation import final_model
 from embryofl_server.federation.checkpoint import Checkpoints

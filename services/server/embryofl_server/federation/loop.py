@@ -13,13 +13,13 @@ import time
 from typing import Any
 
 from embryofl.errors import UserError
-from embryofl.task import local_steps, local_travel, rate_scale
 from embryofl_server.federation import final_model, gate
 from embryofl_server.federation.checkpoint import Checkpoint, Checkpoints, CorrectionFile
 from embryofl_server.federation.exchange import Exchange, ExchangeResult
 from embryofl_server.federation.lifeline import RunContext, RunFailed, SuperLinkSession
 from embryofl_server.federation.memory import trim_heap
 from embryofl_server.federation.strategies import Aggregation, ClinicUpdate, Round, Steering, make_strategy
+from embryofl_server.federation.strategies.local_work import local_steps, local_travel
 from embryofl_server.federation.superlink import Node
 from embryofl_server.federation.terms import AUTO_ROUNDS, round_limits
 from embryofl_server.runs import metric_lines
@@ -165,7 +165,7 @@ class RoundLoop:
         return ""
 
     def _round(self, number: int, answers: ExchangeResult) -> Round:
-        scale = rate_scale(self._settings.schedule, number, self._settings.rounds)
+        scale = self._settings.rate_scale(number)
         updates = [
             ClinicUpdate(
                 name,

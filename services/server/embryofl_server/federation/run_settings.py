@@ -4,8 +4,8 @@ import json
 from typing import Any
 
 from embryofl.errors import UserError
-from embryofl.messages import RunSettings, run_settings
 from embryofl.models import has_norms, model_names
+from embryofl.settings import RunSettings, run_settings
 from embryofl_server.federation.strategies import (
     local_defaults,
     make_strategy,
@@ -54,7 +54,7 @@ def check_settings(values: dict[str, Any], *, any_model: bool = False) -> RunSet
 def _check_ways(settings: RunSettings) -> None:
     """What only a strategy may decide, and what does not go together."""
     local, name = local_defaults(settings.strategy), settings.strategy
-    for key in ("control", "personal"):
+    for key in ("control", "personal", "task_weights"):
         if getattr(settings, key) != local.get(key, ""):
             raise UserError(f"{key} follows from the strategy; with {name} it is {local.get(key, '')!r}. Leave it out.")
     if settings.control == "gradients" and not settings.proximal > 0:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from embryofl.messages import RunSettings
+from embryofl.settings import RunSettings
 
 FIRST_DEADLINE_S = 3600.0  # of a round whose deadline is "auto" and whose clinics have not been timed yet
 AUTO_TIMES, AUTO_LEAST_S = 3.0, 30.0  # so many times the usual clinic's time, and never less than this

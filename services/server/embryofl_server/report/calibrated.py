@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from embryofl.messages import RunSettings
 from embryofl.metrics import Calibration, ScoreSums, merge
 from embryofl.metrics.bins import CENTRES
 from embryofl.metrics.calibration import LEAST_IN_ROW, learn, reliability
 from embryofl.metrics.decision import choose_threshold
+from embryofl.settings import RunSettings
 
 SPLIT = "validation"
 

@@ -7,9 +7,8 @@ a rough estimate from the clinics' image counts and the time that one image take
 from collections.abc import Sequence
 from typing import Any
 
-from embryofl.messages import RunSettings
-from embryofl.models import recipe
-from embryofl.models.facts import FACTS
+from embryofl.models import FACTS, recipe
+from embryofl.settings import RunSettings
 from embryofl_server.runs.view import RunView
 
 TRAINING_SHARE = 0.6

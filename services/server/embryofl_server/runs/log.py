@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from embryofl.errors import UserError
 from embryofl.files import append, write_atomic
-from embryofl.messages import RunSettings
+from embryofl.settings import RunSettings
 
 State = Literal["queued", "waiting", "running", "paused", "finished", "stopped", "failed"]
 OVER = ("finished", "stopped", "failed")

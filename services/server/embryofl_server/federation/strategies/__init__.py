@@ -11,8 +11,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from embryofl.errors import UserError
-from embryofl.messages import RunSettings
 from embryofl.schema import explain
+from embryofl.settings import RunSettings
 from embryofl_server.federation.strategies.base import (
     Aggregation,
     ClinicUpdate,

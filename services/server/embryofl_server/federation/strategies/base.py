@@ -36,11 +36,11 @@ class ClinicUpdate:
     scale : float
         The update counts as ``model + scale * (sent - model)``: below 1 where the gate has clipped it.
     steps : float
-        What the clinic's local steps weigh together; see `embryofl.task.local_steps`.
+        What the clinic's local steps weigh together; see `local_work.local_steps`.
     loss : float or None
         Of the global model on the clinic's validation patients; None where the clinic withholds it.
     travel : float
-        Sum of the learning rates of the clinic's local steps; see `embryofl.task.local_travel`.
+        Sum of the learning rates of the clinic's local steps; see `local_work.local_travel`.
     train_loss : float or None
         Mean loss of the clinic's local training.
     """

@@ -10,7 +10,7 @@ same formula inside each clinic, over its local epochs, times the number of task
 stay at the clinic (`embryofl_clinic.workload.task_losses`).
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -29,10 +29,11 @@ class FedEmbryoSettings(StrategySettings):
 
 
 class FedEmbryo:
-    """See `embryofl_server.federation.strategies.base.Strategy`."""
+    """See `embryofl_server.federation.strategies.base.Strategy`. `LOCAL`: how its clinics train."""
 
     NAME: ClassVar[str] = "fedembryo"
     SETTINGS: ClassVar[type[StrategySettings]] = FedEmbryoSettings
+    LOCAL: ClassVar[dict[str, Any]] = {"task_weights": "losses"}
     least_clinics = 1
 
     def __init__(self, settings: FedEmbryoSettings) -> None:

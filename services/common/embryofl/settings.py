@@ -1,0 +1,189 @@
+"""A run's settings, how a clinic trains under them, and the learning rate from round to round. Loads no torch."""
+
+import math
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, field_validator
+
+from embryofl.errors import UserError
+from embryofl.models import DEFAULT_MODEL, recipe
+from embryofl.schema import Meaning, Strict, explain
+from embryofl.weighting import TEMPERATURE, TaskLosses
+
+SGD_MOMENTUM = 0.9
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How to train; `embryofl.models.recipe` has what suits a model.
+
+    Attributes
+    ----------
+    local_epochs : int
+        Passes over the clinic's embryos in each round. Each pass takes one image of every embryo, drawn anew where there
+        are several.
+    batch_size : int
+        Embryos per step.
+    learning_rate : float
+        In round 1; see `RunSettings.rate_scale`.
+    weight_decay : float
+        Decoupled (AdamW) or as an L2 term (SGD).
+    optimiser : {"adamw", "sgd"}
+        Fresh in each round: its state does not travel. SGD has momentum `SGD_MOMENTUM`.
+    label_smoothing : float
+        Labels become ``smoothing / 2`` and ``1 - smoothing / 2``.
+    balance : float
+        0 counts every embryo once; 1 gives each day, and both labels of a day, the same total weight; values between are a
+        power of that.
+    grades : float
+        Weight of the Gardner grades beside the label, on embryos that have them. 0 = not learned.
+    proximal : float
+        FedProx's mu: half of it times the squared distance from the weights at the start (or from `anchor`) is added to
+        the loss.
+    mixed_precision : bool
+        Half precision where it suffices, on CUDA only.
+    """
+
+    local_epochs: int = 4
+    batch_size: int = 32
+    learning_rate: float = 3e-3
+    weight_decay: float = 0.05
+    optimiser: Literal["adamw", "sgd"] = "adamw"
+    label_smoothing: float = 0.0
+    balance: float = 1.0
+    proximal: float = 0.0
+    mixed_precision: bool = False
+    grades: float = 0.0
+
+    def steps(self, embryos: int) -> int:
+        """Optimiser steps in one round on this many embryos, at least one per local epoch."""
+        return self.local_epochs * math.ceil(max(embryos, 1) / self.batch_size)
+
+
+_TRAIN, _RECIPE = TrainSettings(), recipe(DEFAULT_MODEL)
+
+
+class RunSettings(Strict):
+    """All settings of a run; stored with it and sent to the clinics.
+
+    The defaults are those of the default model; `run_settings` takes those of the model that is named.
+
+    Times are in seconds. `quorum`: 0 means `min_clinics`, below 1 a share of the clinics asked, otherwise a number of
+    clinics. A round ends when every clinic asked has replied; or at `round_deadline_s` if the quorum has; or up to
+    `grace_s` later, as soon as the quorum has; otherwise the run fails with the reason. "auto" derives the deadline from
+    the clinics' recent times. `join_wait_s` bounds the wait for `min_clinics` to be online before a round.
+
+    `strategy_settings` are those of the strategy; defaults are filled in when the run is started. `norm_clip` and
+    `norm_bound` are multiples of the round's median update norm: a longer update is scaled down to the first and rejected
+    beyond the second; 0 turns either off. After `suspend_after` rejections in a row a clinic is suspended; 0 = never.
+
+    `choose` names the final model: that of the last round, or the one with the best pooled validation AUROC. After
+    `patience` rounds without a better one the run ends early; 0 = never. `schedule` is how the learning rate falls over
+    the rounds. `mixed_precision` is for clinics that train on CUDA.
+
+    `control`, `personal`, `personal_pull`, `personal_epochs` and `task_weights` are how clinics train for the strategy. It
+    decides `control` (drift correction of local steps), `personal` (which personal model a clinic keeps, see
+    `embryofl_clinic.workload.personal`) and `task_weights` ("losses": label and grades are weighted by how their losses
+    change, see `embryofl.weighting`; the temperature is the strategy's, if it has one).
+
+    `grades` is the weight of the Gardner grades (expansion, ICM, TE) learned beside the label, where a clinic has them; a
+    clinic without them takes part all the same.
+
+    Without `closing_evaluation` the clinics do not receive the last model, and nothing is known of it on test patients: for
+    runs whose model is only the start of the next one.
+
+    `threshold_sensitivity` 0 sets the threshold for sensitivity and specificity at the highest Youden index on the pooled
+    validation patients; any other value at the highest threshold with at least this sensitivity there.
+    """
+
+    model: str = DEFAULT_MODEL
+    pretrained: str = ""
+    image_size: int = Field(default=int(_RECIPE["image_size"]), ge=32, le=512)
+    rounds: int = Field(default=15, ge=1, le=10_000)
+    local_epochs: int = Field(default=int(_RECIPE["local_epochs"]), ge=1, le=100)
+    batch_size: int = Field(default=_TRAIN.batch_size, ge=1, le=1024)
+    learning_rate: float = Field(default=_RECIPE["learning_rate"], gt=0, le=10)
+    weight_decay: float = Field(default=_RECIPE["weight_decay"], ge=0, le=10)
+    optimiser: Literal["adamw", "sgd"] = _TRAIN.optimiser
+    label_smoothing: float = Field(default=_TRAIN.label_smoothing, ge=0, lt=1)
+    balance: float = Field(default=_TRAIN.balance, ge=0, le=1)
+    proximal: float = Field(default=_TRAIN.proximal, ge=0, le=100)
+    mixed_precision: bool = _TRAIN.mixed_precision
+    grades: float = Field(default=_TRAIN.grades, ge=0, le=10)
+    schedule: Literal["cosine", "constant"] = "cosine"
+    choose: Literal["last", "best"] = "last"
+    patience: int = Field(default=0, ge=0, le=10_000)
+    control: Literal["", "steps", "gradients"] = ""
+    personal: Literal["", "norms", "model", "head"] = ""
+    personal_pull: float = Field(default=0.1, ge=0, le=100)
+    personal_epochs: int = Field(default=1, ge=1, le=100)
+    task_weights: Literal["", "losses"] = ""
+    strategy: str = "fednova"
+    strategy_settings: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    norm_clip: float = Field(default=5, ge=0)
+    norm_bound: float = Field(default=50, ge=0)
+    suspend_after: int = Field(default=3, ge=0)
+    min_clinics: int = Field(default=2, ge=1, le=1000)
+    quorum: float = Field(default=0, ge=0, le=1000)
+    round_deadline_s: Annotated[float, Field(gt=0)] | Literal["auto"] = 3600.0
+    grace_s: float = Field(default=600, ge=0)
+    join_wait_s: float = Field(default=86_400, gt=0)
+    closing_evaluation: bool = True
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    meaning: Meaning = "quality"
+    threshold_sensitivity: float = Field(default=0, ge=0, lt=1)
+
+    @property
+    def training(self) -> TrainSettings:
+        """The part that decides local training."""
+        return TrainSettings(**{f.name: getattr(self, f.name) for f in fields(TrainSettings)})
+
+    @property
+    def tasks(self) -> TaskLosses | None:
+        """Losses of label and grades before the first local epoch; None where their weights are fixed."""
+        if not (self.task_weights and self.grades):
+            return None
+        return TaskLosses(temperature=float(self.strategy_settings.get("temperature", TEMPERATURE)))
+
+    def rate_scale(self, round_number: int) -> float:
+        """Factor of the learning rate in a round, from 1."""
+        return cosine_scale(round_number, self.rounds) if self.schedule == "cosine" else 1.0
+
+    @field_validator("quorum")
+    @classmethod
+    def _whole_or_share(cls, value: float) -> float:
+        if value > 1 and value != int(value):
+            raise ValueError(f"quorum is a whole number of clinics or a share below 1, not {value}")
+        return value
+
+    @field_validator("norm_clip", "norm_bound")
+    @classmethod
+    def _above_the_median(cls, value: float) -> float:
+        if 0 < value <= 1:
+            raise ValueError("a multiple of the median norm must be above 1 (or 0, which turns it off)")
+        return value
+
+
+def cosine_scale(round_number: int, rounds: int, floor: float = 0.05) -> float:
+    """Learning rate scale that falls from 1 in round 1 along a half cosine towards `floor` after the last round.
+
+    Loshchilov and Hutter, "SGDR" (2017), without restarts, over rounds instead of steps.
+    """
+    done = min(max((round_number - 1) / max(rounds, 1), 0.0), 1.0)
+    return floor + (1 - floor) * (1 + math.cos(math.pi * done)) / 2
+
+
+def run_settings(values: dict[str, Any]) -> RunSettings:
+    """Validate settings given by a person; those left out take what suits the model.
+
+    Raises
+    ------
+    UserError
+        When a setting does not exist or its value cannot be used; it lists the settings.
+    """
+    try:
+        return RunSettings.model_validate({**recipe(str(values.get("model", DEFAULT_MODEL))), **values})
+    except ValidationError as exc:
+        known = ", ".join(RunSettings.model_fields)
+        raise UserError(f"The run's settings cannot be used: {explain(exc)}. Known settings: {known}.") from exc

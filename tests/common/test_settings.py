@@ -1,0 +1,46 @@
+"""Run settings: defaults that suit the model, the learning rate's schedule, and no PyTorch."""
+
+import subprocess
+import sys
+
+import pytest
+
+from embryofl.errors import UserError
+from embryofl.settings import RunSettings, TrainSettings, cosine_scale, run_settings
+
+
+def test_settings_need_no_pytorch():
+    code = "import sys, embryofl.settings, embryofl.messages; sys.exit(bool({'torch', 'flwr'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_run_takes_the_recipe_of_its_model_unless_a_setting_is_given():
+    assert run_settings({}) == RunSettings()
+    assert run_settings({"model": "small_cnn"}).image_size == 96
+    assert run_settings({"model": "small_cnn", "image_size": 64}).image_size == 64
+
+
+def test_the_cosine_schedule_falls_from_one():
+    scales = [cosine_scale(number, 10) for number in range(1, 11)]
+    assert scales[0] == 1
+    assert scales == sorted(scales, reverse=True)
+    assert 0 < scales[-1] < 0.1
+    assert cosine_scale(1, 1) == 1
+
+
+def test_a_run_follows_its_schedule():
+    assert RunSettings(schedule="constant", rounds=10).rate_scale(7) == 1.0
+    assert RunSettings(rounds=10).rate_scale(7) == cosine_scale(7, 10) < 1.0
+
+
+def test_steps_are_batches_times_epochs_and_at_least_one_an_epoch():
+    settings = TrainSettings(local_epochs=3, batch_size=32)
+    assert [settings.steps(embryos) for embryos in (0, 1, 32, 33, 65)] == [3, 3, 3, 6, 9]
+
+
+def test_a_setting_that_cannot_be_used_is_named_with_those_that_exist():
+    assert run_settings({"rounds": 3}).rounds == 3
+    for values in ({"ronuds": 3}, {"rounds": 0}, {"learning_rate": float("nan")}, {"quorum": 1.5}, {"seed": -1}):
+        with pytest.raises(UserError) as caught:
+            run_settings(values)
+        assert next(iter(values)) in str(caught.value) and "rounds" in str(caught.value)
