@@ -46,7 +46,7 @@ def join(data: DataOption = None, state: StateOption = None) -> None:
     from embryofl_clinic.joining.enter import join_federation, reconnect_invite
     from embryofl_clinic.joining.identity import ClinicIdentity
     from embryofl_clinic.joining.member import apply_reconnect_invite
-    from embryofl_clinic.service import setup_logging_and_signals
+    from embryofl_clinic.process import setup_logging_and_signals
     from embryofl_clinic.settings import load_settings
 
     settings = load_settings(data_dir=data, state_dir=state)
