@@ -10,6 +10,7 @@ import pytest
 
 from embryofl.errors import UserError
 from embryofl.metrics import ScoreSums
+from embryofl.settings import RunSettings
 from embryofl_console.form import collected
 from embryofl_console.hub import raise_for_error
 from embryofl_console.texts import texts
