@@ -101,7 +101,7 @@ def approve(request: ClinicName, hub: CurrentHub, by: By = "") -> dict[str, Any]
 
 @router.post("/refuse")
 def refuse(request: ClinicName, hub: CurrentHub, by: By = "") -> dict[str, Any]:
-    return {"state": hub.membership.decline(request.name, request.reason or "Refused by the coordinator.", by).state}
+    return {"state": hub.membership.decline(request.name, request.reason or "Declined by the coordinator.", by).state}
 
 
 @router.post("/authority")

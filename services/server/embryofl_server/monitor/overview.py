@@ -77,12 +77,12 @@ class Overview:
 
     def now(self) -> Moment:
         """As of now (presence: up to two seconds old)."""
+        online, seen = self._presence.now()  # first: it may take a second
         run, progress = self.views.current(), self._progress.snapshot()
         run_state = run.state["state"] if run else "none"
         progress["phase"] = round_phase(run_state, progress["phase"])
         if run_state not in UNDER_WAY:
             progress |= {"clinics": {}, "waiting": None}
-        online, seen = self._presence.now()
         twice = self._sessions.twice()
 
         def clinic_now(clinic: Clinic) -> ClinicNow:

@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass
 class ClinicState:
-    """A clinic in the round under way. `state`: online, training, done, refused, late, offline, failed."""
+    """A clinic in the round under way. `state`: a key of `embryofl.states.CLINIC`."""
 
     state: str
     since: float

@@ -5,22 +5,22 @@ UNDER_WAY = ("waiting", "running")
 
 
 def clinic_state(membership: str, in_round: str, online: bool | None) -> str:
-    """A clinic's state, from the three places that know something of it.
+    """A clinic's state, from its membership, the round loop and the SuperLink.
 
     Parameters
     ----------
     membership : str
-        Its state in the store. A clinic that is not enrolled (suspended) takes no part, whatever else is known.
+        Its state in the store. One that is not enrolled (suspended, say) takes no part, whatever else is known.
     in_round : str
         What the round loop last noted, "" without a run under way or if it was not asked.
     online : bool or None
-        Whether the SuperLink has it connected; None if the SuperLink does not answer.
+        Whether it is connected to the SuperLink; None if the SuperLink does not reply.
 
     Returns
     -------
     str
-        "enrolled" if it is not known whether the clinic is online. The SuperLink's word is the newer one: the round loop
-        looks every few seconds, so a clinic that it has in training may be gone, and one it has offline may be back.
+        "enrolled" if it is unknown whether the clinic is online. Round loop and SuperLink may disagree, as the loop looks
+        every few seconds: a clinic it noted as training may be gone, one noted as offline may be back.
     """
     if membership != "enrolled" or online is None:
         return membership

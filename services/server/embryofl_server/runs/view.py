@@ -197,7 +197,7 @@ class RunView:
         path = self.run.folder / f"round-{self.state.get('round', 0):04d}.json"
         with self._lock:
             if (stamp := _stamp(path)) != self._record[0]:
-                record = read_record(path) if stamp else None
+                record = read_record(path)
                 self._record = stamp, {**record, "written": path.stat().st_mtime} if record else {}
             return self._record[1]
 
@@ -243,24 +243,17 @@ class RunView:
         """What runs are compared by: settings, state, curve, and the final results of all days, pooled and by clinic, on
         validation and test patients (None without results)."""
         splits = self.results().get("splits")
-        final = (
-            None
-            if splits is None
-            else {
-                split: {name: _short(days["all"]) for name, days in {"pooled": s["pooled"], **s["clinics"]}.items()}
-                for split, s in splits.items()
-            }
-        )
+        final = splits and {
+            split: {name: _short(days["all"]) for name, days in {"pooled": s["pooled"], **s["clinics"]}.items()}
+            for split, s in splits.items()
+        }
         settings = self.settings.model_dump()
         return {"name": self.name, **self.state, "settings": settings, "curve": self.curve(), "final": final}
 
 
 def read_record(path: Path) -> Line | None:
     """A round's record, or None if it is damaged."""
-    try:
-        record: Line = json.loads(path.read_text())
-    except ValueError:
-        return None
+    record = _read_json(path)
     return record if {"round", "sha256"} <= set(record) else None
 
 
@@ -319,7 +312,7 @@ class RunViews:
         """The run called `name`, read up to now; `UserError` naming those that exist."""
         run = self._runs.get(name)
         with self._lock:
-            view = self._views.setdefault(name, RunView(run))
+            view = self._views[name] = self._views.get(name) or RunView(run)
         return view.refresh()
 
     def current(self) -> RunView | None:
