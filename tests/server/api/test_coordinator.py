@@ -66,7 +66,7 @@ def test_hostile_summary_does_nothing_to_the_coordinators_terminal(hub, control)
     console = Console(file=io.StringIO(), width=200)
     console.print(clinics_table(control("GET", "clinics")))
     table = console.file.getvalue()
-    assert "anna" in table and "? patients; day 5: 10 label 1, ? label 0" in table
+    assert "anna" in table and "- patients; day 5: 10 label 1, - label 0" in table
     assert "evil" not in table and "\x1b" not in table and "red" not in table
 
 

@@ -6,11 +6,9 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from embryofl import states
-from embryofl.metrics import SMALLEST_COUNT
 from embryofl_server.cli.text import state_text, table, utc
 from embryofl_server.members.invite_lines import FOLDER, lines_to_run
-
-_DAYS = {*map(str, range(15)), "unknown"}
+from embryofl_server.report.numbers import count, counts_by_day
 
 _INVITE = """\
 For {name}, to join once, until {until}. Send it so that only they can read it.
@@ -71,9 +69,10 @@ def clinics_table(clinics: list[dict[str, Any]]) -> RenderableType:
     notes = []
     for c in clinics:
         seen = "now" if c["online"] else utc(c["last_seen"]) if c["last_seen"] else "never"
-        patients = "" if c["patients"] is None else f", {_count(c['patients'])} patients"
+        patients = "" if c["patients"] is None else f", {count(c['patients'])} patients"
         data = f"{c['labelled'] if c['labelled'] is not None else '?'} labelled ({c['meaning']}){patients}"
-        data += _days(c["summary"])
+        for day, counts in counts_by_day(c["summary"]).items():
+            data += f"; day {day}: {counts['1']} label 1, {counts['0']} label 0"
         if not c["shows_metrics"]:
             data += "\nits own metrics are hidden from other clinics"
         state = states.label(states.MEMBER, c["state"])
@@ -88,19 +87,6 @@ def clinics_table(clinics: list[dict[str, Any]]) -> RenderableType:
         f"The gateway's certificate, which all clinics trust, expires on {expires}. SHA-256 {clinics[0]['certificate']}"
     )
     return Group(shown, *notes, Text(certificate, style="dim"))
-
-
-def _days(summary: dict[str, Any]) -> str:
-    """`; day 5: label 1: 40, label 0: 60` from a clinic's summary; anything else in it is ignored."""
-    counts = summary.get("counts")
-    if not isinstance(counts, dict):
-        return ""
-    rows = [(day, n) for day, n in counts.items() if isinstance(n, dict) and day in _DAYS]
-    return "".join(f"; day {day}: {_count(n.get('1', 0))} label 1, {_count(n.get('0', 0))} label 0" for day, n in rows)
-
-
-def _count(value: object) -> str:
-    return str(value) if type(value) is int or value == f"<{SMALLEST_COUNT}" else "?"
 
 
 def invites_table(invites: list[dict[str, Any]]) -> RenderableType:

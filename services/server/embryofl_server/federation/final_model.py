@@ -22,7 +22,7 @@ log = logging.getLogger("embryofl.finish")
 def write_model(
     run: Run, model: Checkpoint, checkpoints: Checkpoints, clinics: Mapping[str, Clinic], **more: Any
 ) -> dict[str, Any]:
-    """Write `model.safetensors` and `model.json`, then `metric_lines.json` and the model card; returns `model.json`.
+    """Write `model.safetensors` and `model.json`, then `results.json` and the model card; returns `model.json`.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def write_model(
     try:
         write_report(run, record, checkpoints.records(), clinics)
     except (ValueError, KeyError, TypeError, ArithmeticError):  # a defect of ours costs the card and not the model
-        log.exception("%s: metric_lines.json and the model card cannot be written", run.name)
+        log.exception("%s: results.json and the model card cannot be written", run.name)
         run.event("card_failed", round=model.round)
     return record
 

@@ -4,21 +4,19 @@ It depends only on the run's files, the clinics' enrolment and the installed ver
 gives the same files.
 """
 
-import time
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from platform import python_version
 from typing import Any
 
-from embryofl.metrics import SMALLEST_COUNT
 from embryofl_server.members.store import Clinic
+from embryofl_server.report.numbers import count, counts_by_day
 from embryofl_server.report.published import coordinator_note, hidden_note
+from embryofl_server.report.summary import day_begun
 from embryofl_server.report.texts import TEXTS, TRIPOD
 
 FORMAT = 1
 PACKAGES = ("embryofl-server", "embryofl", "flwr", "numpy", "torch")
-_DAYS = (*map(str, range(15)), "unknown")
-_LABELS = ("1", "0", "unlabelled")
 
 
 def model_card(
@@ -65,7 +63,7 @@ def model_card(
             "rounds": record["round"],
             "parameters": record["parameters"],
             "sha256": record["sha256"],
-            "trained": _dates(trained),
+            "trained": {"first": min(map(day_begun, trained), default=""), "last": results["date"]},
         },
         "data": {"words": TEXTS["data"], "clinics": [_clinic(n, trained, results, clinics.get(n)) for n in names]},
         "threshold": results["threshold"],
@@ -81,7 +79,7 @@ def model_card(
         "limits": TEXTS["limits"],
         "licence": TEXTS["licence"],
         "settings": settings,
-        "versions": _versions(),
+        "versions": {"python": python_version(), **{package: version(package) for package in PACKAGES}},
         "tripod_ai": TRIPOD,
     }
 
@@ -94,15 +92,6 @@ def _personal(personal: dict[str, Any] | None) -> dict[str, Any] | None:
     return {"kind": kind, "words": TEXTS["personal"][kind], "clinics": test}
 
 
-def _dates(trained: list[dict[str, Any]]) -> dict[str, str]:
-    """First and last day of training, UTC."""
-    began = [r["began"] for r in trained if "began" in r]
-    if not began:
-        return {"first": "", "last": ""}
-    first, last = (time.strftime("%Y-%m-%d", time.gmtime(at)) for at in (min(began), max(began)))
-    return {"first": first, "last": last}
-
-
 def _clinic(name: str, trained: list[dict[str, Any]], results: dict[str, Any], clinic: Clinic | None) -> dict[str, Any]:
     """One clinic's data; of a clinic that hides its results, only that it took part."""
     examples = [r["clinics"][name]["examples"] for r in trained if name in r.get("clinics", {})]
@@ -112,9 +101,9 @@ def _clinic(name: str, trained: list[dict[str, Any]], results: dict[str, Any], c
     summary = clinic.summary if clinic else {}
     return {
         **shown,
-        "images": _counts(summary.get("counts")),
-        "patients": _count(summary.get("patients")),
-        "training": _count(max(examples, default=0)),
+        "images": counts_by_day(summary),
+        "patients": count(summary.get("patients")),
+        "training": count(max(examples, default=0)),
         **{split: _evaluated(results, split, name) for split in ("validation", "test")},
     }
 
@@ -122,31 +111,3 @@ def _clinic(name: str, trained: list[dict[str, Any]], results: dict[str, Any], c
 def _evaluated(results: dict[str, Any], split: str, name: str) -> dict[str, int]:
     evaluated = results["splits"][split]["clinics"].get(name, {}).get("all", {})
     return {"embryos": evaluated.get("n", 0), "good": evaluated.get("positives", 0)}
-
-
-def _counts(value: object) -> dict[str, dict[str, str]]:
-    """Counts by day and label as text; anything else in a clinic's summary is ignored."""
-    if not isinstance(value, dict):
-        return {}
-    return {
-        day: {label: _count(value[day].get(label)) for label in _LABELS}
-        for day in _DAYS
-        if isinstance(value.get(day), dict)
-    }
-
-
-def _count(value: object) -> str:
-    """A count by the small-count rule: its number, "<5", or "-" if it is not a count."""
-    if type(value) is int and value >= 0:
-        return str(value) if value == 0 or value >= SMALLEST_COUNT else f"<{SMALLEST_COUNT}"
-    return f"<{SMALLEST_COUNT}" if value == f"<{SMALLEST_COUNT}" else "-"
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -2,6 +2,11 @@
 
 from typing import Any
 
+from embryofl.metrics import SMALLEST_COUNT
+
+_DAYS = (*map(str, range(15)), "unknown")
+_LABELS = ("1", "0", "unlabelled")
+
 
 def number(value: float | None, digits: int = 3) -> str:
     """`0.812`, or `-` if there is no value."""
@@ -37,3 +42,17 @@ def day_label(day: str) -> str:
 def clinic_label(name: str) -> str:
     """`all clinics` for the pooled results."""
     return "all clinics" if name == "pooled" else name
+
+
+def count(value: object) -> str:
+    """A count by the small-count rule: its number, "<5", or "-" if it is not a count."""
+    if type(value) is int and value >= 0:
+        return str(value) if value == 0 or value >= SMALLEST_COUNT else f"<{SMALLEST_COUNT}"
+    return f"<{SMALLEST_COUNT}" if value == f"<{SMALLEST_COUNT}" else "-"
+
+
+def counts_by_day(summary: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """Counts by day and label from a clinic's summary, as text; anything else in it is ignored."""
+    counts = summary.get("counts")
+    days = {day: counts[day] for day in _DAYS if isinstance(counts.get(day), dict)} if isinstance(counts, dict) else {}
+    return {day: {label: count(by_label.get(label)) for label in _LABELS} for day, by_label in days.items()}

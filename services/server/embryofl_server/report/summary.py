@@ -36,7 +36,7 @@ def summarise(
     results: dict[str, Any] = {
         "format": FORMAT,
         "run": record["run"],
-        "date": _date(records),
+        "date": max(map(day_begun, records), default=""),
         "round": record["round"],
         "sha256": record["sha256"],
         "incomplete": record.get("incomplete", ""),
@@ -56,15 +56,14 @@ def summarise(
     return {**results, "warnings": warnings(results)}
 
 
-def _date(records: list[dict[str, Any]]) -> str:
-    """The day on which the last round began, UTC; "" if unknown."""
-    began = [r["began"] for r in records if "began" in r]
-    return time.strftime("%Y-%m-%d", time.gmtime(max(began))) if began else ""
+def day_begun(record: dict[str, Any]) -> str:
+    """The day on which a round began, UTC; "" for the initial model."""
+    return time.strftime("%Y-%m-%d", time.gmtime(record["began"])) if "began" in record else ""
 
 
 def _personal(record: dict[str, Any]) -> dict[str, Any] | None:
     """The personal models, each on its own clinic's patients, at a score of 0.5; None for a run without any."""
-    kind = record["settings"].get("personal", "")
+    kind = record["settings"]["personal"]
     if not kind:
         return None
     personal = {n: c["personal"] for n, c in sorted(record["evaluation"].items()) if c.get("personal")}
