@@ -93,13 +93,7 @@ class Hub:
         self.store.close()
 
     def rename(self, old: str, new: str, by: str) -> None:
-        """Give a clinic another name.
-
-        Raises
-        ------
-        UserError
-            While a run is under way, whose record, order and seeds go by the clinics' names; and as
-            `MembershipService.rename`.
-        """
+        """Give a clinic another name. `UserError` as `MembershipService.rename`, and while a run is under way: its record,
+        order and seeds go by the clinics' names."""
         with self.conductor.between_runs(f"Its files go by the clinics' names: rename {old} when it is over."):
             self.membership.rename(old, new, by)

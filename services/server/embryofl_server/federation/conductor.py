@@ -61,13 +61,8 @@ class Conductor:
 
     # -- what the coordinator may ask -------------------------------------------------------------------------------
     def queue(self, values: dict[str, Any], initial: str = "", by: str = "") -> Run:
-        """Queue a run; `min_clinics` defaults to all enrolled clinics. It begins when those before it are over.
-
-        Raises
-        ------
-        UserError
-            When settings, model, strategy or the initial weights cannot be used.
-        """
+        """Queue a run; `min_clinics` defaults to all enrolled clinics. It begins when those before it are over. `UserError`
+        if settings, model, strategy or the initial weights cannot be used."""
         values = {"min_clinics": max(1, len(self._context.store.admitted())), **values}
         settings = check_settings(values, any_model=bool(initial))
         with self._order:
@@ -83,23 +78,13 @@ class Conductor:
         return run
 
     def stop(self, name: str = "", by: str = "") -> Run:
-        """Stop a run for good, by default the one under way; its last complete round is kept.
-
-        Raises
-        ------
-        UserError
-            When there is no such run, or it is over.
-        """
+        """Stop a run for good, by default the one under way; its last complete round is kept. `UserError` if there is none,
+        or it is over."""
         return self._interrupt(name, "stopped", by, "stop")
 
     def pause(self, name: str = "", by: str = "") -> Run:
-        """Pause a run, by default the one under way. The interrupted round is repeated when it is resumed.
-
-        Raises
-        ------
-        UserError
-            When there is no such run, or it is over or paused.
-        """
+        """Pause a run, by default the one under way. The interrupted round is repeated when it is resumed. `UserError` if
+        there is none, or it is over or paused."""
         return self._interrupt(name, "paused", by, "pause")
 
     def _interrupt(self, name: str, state: State, by: str, verb: str) -> Run:
@@ -119,13 +104,8 @@ class Conductor:
         return run
 
     def resume(self, name: str = "", by: str = "") -> Run:
-        """Queue a paused run again, by default the newest paused one. It resumes after its last complete round.
-
-        Raises
-        ------
-        UserError
-            When there is no such run, or it is not paused.
-        """
+        """Queue a paused run again, by default the newest paused one. It resumes after its last complete round. `UserError`
+        if there is none, or it is not paused."""
         paused = [r for r in self._runs.all() if r.state["state"] == "paused"]
         run = self._runs.get(name) if name else (paused[-1] if paused else None)
         if run is None:
@@ -139,13 +119,7 @@ class Conductor:
 
     @contextlib.contextmanager
     def between_runs(self, then: str) -> Iterator[None]:
-        """Do something that no run may be under way for; none begins meanwhile.
-
-        Raises
-        ------
-        UserError
-            While a run is under way; it ends with `then`.
-        """
+        """Keep runs from beginning meanwhile. `UserError`, ending with `then`, if one is under way."""
         with self._order:
             run = self._runs.next()
             if run is not None:

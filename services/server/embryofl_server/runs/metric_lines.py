@@ -8,6 +8,7 @@ from embryofl.metrics import ScoreSums, merge
 
 PERSONAL = "personal_"  # of the clinics' personal models: each on its own clinic's patients
 DEFAULT_THRESHOLD = 0.5
+_ALSO_KEPT = ("distance", "device", "memory_bytes", "reconnects", "share", "scale")
 
 
 def threshold_of(record: dict[str, Any]) -> float:
@@ -42,26 +43,11 @@ def record_lines(record: dict[str, Any]) -> list[dict[str, Any]]:
     lines = split_lines(record["round"] - 1, "validation", validation)
     personal = {n: ScoreSums.from_dict(c["personal"]) for n, c in clinics.items() if c.get("personal")}
     lines += split_lines(record["round"] - 1, PERSONAL + "validation", personal)
-    for name in sorted(clinics):
-        c = clinics[name]
+    for name, c in sorted(clinics.items()):
         if c.get("train_loss") is not None:
-            lines.append(
-                {
-                    "round": record["round"],
-                    "clinic": name,
-                    "split": "train",
-                    "day": None,
-                    "loss": c["train_loss"],
-                    "n": c["examples"],
-                    "norm": c["norm"],
-                    "seconds": c["seconds"],
-                    **{
-                        k: c[k]
-                        for k in ("distance", "device", "memory_bytes", "reconnects", "share", "scale")
-                        if k in c
-                    },
-                }
-            )
+            head = {"round": record["round"], "clinic": name, "split": "train", "day": None, "loss": c["train_loss"]}
+            more = {key: c[key] for key in _ALSO_KEPT if key in c}
+            lines.append({**head, "n": c["examples"], "norm": c["norm"], "seconds": c["seconds"], **more})
     return lines
 
 
