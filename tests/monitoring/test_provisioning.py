@@ -1,4 +1,4 @@
-"""Grafana's provisioning files say only what Grafana knows, and fit compose.yaml, `make monitor` and the dashboards.
+"""Grafana's provisioning files use only known fields, and fit compose.yaml, `make monitor` and the dashboards.
 
 Grafana ignores a field that it does not know, so that a slip of the pen would show only as a data source that can be
 edited, or a page that is not there. The fields are those of Grafana's document on provisioning, version 13.
@@ -87,13 +87,13 @@ def grafana(root):
     return yaml.safe_load((root / "compose.yaml").read_text())["services"]["grafana"]
 
 
-def test_every_field_is_one_that_grafana_knows(provisioning):
+def test_grafana_knows_every_field(provisioning):
     assert set(provisioning) == set(SCHEMAS)
     for path, content in provisioning.items():
         jsonschema.validate(content, SCHEMAS[path])
 
 
-def test_the_dashboards_name_the_provisioned_data_source(provisioning, root):
+def test_dashboards_use_the_provisioned_data_source(provisioning, root):
     source = provisioning["datasources/prometheus.yml"]["datasources"][0]
     scrape = yaml.safe_load((root / "prometheus" / "prometheus.yml").read_text())["global"]["scrape_interval"]
     assert source["jsonData"]["timeInterval"] == scrape
@@ -104,14 +104,14 @@ def test_the_dashboards_name_the_provisioned_data_source(provisioning, root):
         }
 
 
-def test_every_variable_is_given_in_containers_and_by_make_monitor(provisioning, grafana, root):
+def test_every_variable_is_set_in_containers_and_by_make_monitor(provisioning, grafana, root):
     used = set(re.findall(r"\$(\w+)", json.dumps(provisioning)))
     assert used == {"EMBRYOFL_PROMETHEUS_URL", "EMBRYOFL_DASHBOARDS"}
     printed = (root / "scripts" / "monitor.sh").read_text()
     assert used <= set(grafana["environment"]) and all(f"{name}=" in printed for name in used)
 
 
-def test_mounts_are_where_grafana_is_told_to_look(grafana):
+def test_mounts_match_grafanas_settings(grafana):
     mounted = {target: source for source, target, *_ in (v.split(":") for v in grafana["volumes"])}
     environment = grafana["environment"]
     assert mounted[environment["GF_PATHS_PROVISIONING"]] == "./grafana/provisioning"
@@ -120,7 +120,7 @@ def test_mounts_are_where_grafana_is_told_to_look(grafana):
     assert all(v.endswith(":ro") for v in grafana["volumes"] if v.startswith("./"))
 
 
-def test_nobody_gets_in_without_the_password_and_nothing_is_fetched_at_start(grafana):
+def test_grafana_needs_the_password_and_fetches_nothing_at_start(grafana):
     environment = grafana["environment"]
     assert (
         environment["GF_SECURITY_ADMIN_PASSWORD__FILE"].startswith("/run/secrets/")

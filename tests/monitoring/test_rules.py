@@ -1,4 +1,4 @@
-"""Prometheus' own tool accepts configuration and rules, and every alert fires when it should and not otherwise."""
+"""promtool accepts configuration and rules, and every alert fires when it should and only then."""
 
 import re
 import shutil
@@ -14,7 +14,7 @@ IMAGE = "prom/prometheus:v3.5.3"
 
 @pytest.fixture(scope="module", params=["of this machine", "of the image"])
 def promtool(request):
-    """Prometheus' tool: the packages' 2.4x, which `make monitor` uses, and that of the containers; those that are here."""
+    """promtool, as far as installed: of the system's packages (2.4x, used by `make monitor`), and of the container image."""
     root = request.config.rootpath
     if request.param == "of this machine":
         command, here = ["promtool"], shutil.which("promtool")
@@ -31,13 +31,13 @@ def promtool(request):
     return run
 
 
-def test_the_configuration_is_valid(promtool):
+def test_configuration_is_valid(promtool):
     done = promtool("check", "config", "prometheus/prometheus.yml")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("name", ["recording", "alerts"])
-def test_rules_do_what_they_should(promtool, name):
+def test_rules_pass_their_promtool_tests(promtool, name):
     done = promtool("test", "rules", f"prometheus/tests/{name}.yml")
     assert done.returncode == 0, done.stdout + done.stderr
 

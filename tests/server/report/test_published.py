@@ -1,4 +1,4 @@
-"""What others see of a run holds no figure of a clinic that does not want it, and none from which it would follow."""
+"""The public results contain no result of a hidden clinic, and none from which one would follow."""
 
 import functools
 import io
@@ -37,7 +37,7 @@ def told(seed: int, days: tuple[int, ...] = (5,)) -> dict[str, Any]:
 
 
 def results_of(days: dict[str, tuple[int, ...]]) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any]]:
-    """`model.json`, the rounds' records and `results.json` of a run of the clinics named."""
+    """`model.json`, the rounds' records and `results.json` of a run of the named clinics."""
     sums = {n: told(i, d) for i, (n, d) in enumerate(days.items())}
     grade = {"expansion": {"embryos": 40, "exact": 20, "distance": 30}}
     evaluation = {
@@ -72,13 +72,13 @@ def results_of(days: dict[str, tuple[int, ...]]) -> tuple[dict[str, Any], list[d
 
 @functools.cache
 def uneven() -> dict[str, Any]:
-    """Of clinics that have not the same days."""
+    """Results of clinics with different days."""
     return results_of({"anna": (3, 5), "bert": (5,), "cleo": (3, 5), "dora": (5,), "ella": (5, 6)})[2]
 
 
 @functools.cache
 def even() -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any]]:
-    """Of clinics that all have the same day."""
+    """Results of clinics that all have the same day."""
     return results_of(dict.fromkeys(NAMES, (5,)))
 
 
@@ -88,7 +88,7 @@ def clinics(names: tuple[str, ...], shown: tuple[str, ...]) -> dict[str, Clinic]
 
 
 def counted(found: dict[str, Any]) -> list[tuple[str, int]]:
-    """Every count of embryos that is shown, of a clinic or of all, by split and day, and of the rounds."""
+    """Every shown count of embryos, per clinic and pooled, by split and day, and of the rounds."""
     out = []
     own = {f"own {split}": parts for split, parts in found["personal"]["splits"].items()}
     for split, parts in {**found["splits"], **own}.items():
@@ -102,8 +102,8 @@ def counted(found: dict[str, Any]) -> list[tuple[str, int]]:
 
 
 @pytest.mark.parametrize("shown", [s for k in range(5) for s in itertools.combinations(NAMES, k)], ids="-".join)
-def test_no_hidden_clinics_figures_follow_from_what_is_shown(shown):
-    """Whatever sums and differences of shown figures are formed: embryos are told of no hidden clinic alone, by any day."""
+def test_hidden_results_do_not_follow_from_shown_ones(shown):
+    """No sum or difference of shown counts gives the embryos of a single hidden clinic, on any day."""
     results = uneven()
     found = published(results, clinics(NAMES, shown))
     hidden = set(NAMES) - set(shown)
@@ -125,7 +125,7 @@ def test_no_hidden_clinics_figures_follow_from_what_is_shown(shown):
         assert n not in found["across_runs"]["seeds"]["figures"]
 
 
-def test_all_count_in_the_pooled_figures_and_with_enough_hidden_the_others_are_shown():
+def test_hidden_clinics_count_in_pooled_results_and_enough_hidden_ones_show_the_others():
     _, _, results = even()
     found = published(results, clinics(NAMES, ("anna", "bert")))
     assert set(found["splits"]["test"]["clinics"]) == {"anna", "bert"} and found["held_back"] == [
@@ -148,7 +148,7 @@ def test_all_count_in_the_pooled_figures_and_with_enough_hidden_the_others_are_s
     assert everybody["held_back"] == [] and everybody["splits"] == results["splits"]
 
 
-def test_of_a_federation_of_one_that_does_not_want_it_nothing_is_shown():
+def test_federation_of_one_hidden_clinic_publishes_no_results():
     record, records, results = results_of({"anna": (5,)})
     found = published({**results, "calibration": {"threshold": 0.4}}, clinics(("anna",), ()))
     assert {n for _, n in counted(found)} == {0} and found["rounds"] == [] and found["calibration"] is None
@@ -156,7 +156,7 @@ def test_of_a_federation_of_one_that_does_not_want_it_nothing_is_shown():
     assert card["figures"]["clinics"] == {} and "anna" in card["held_back"]["words"]
 
 
-def test_the_card_says_that_a_clinic_took_part_and_no_count_of_its_data():
+def test_public_card_names_a_hidden_clinic_without_counts_of_its_data():
     record, records, results = even()
     known = clinics(NAMES, ("anna", "bert"))
     found = published(results, known)
@@ -167,7 +167,7 @@ def test_the_card_says_that_a_clinic_took_part_and_no_count_of_its_data():
     assert "cleo, dora, ella" in card["held_back"]["words"]
 
 
-def test_the_coordinator_sees_every_clinic_and_is_told_whose_figures_are_not_to_be_passed_on():
+def test_coordinator_sees_every_clinic_and_which_results_are_hidden():
     _, _, results = even()
     console = Console(file=io.StringIO(), width=200)
     console.print(show_results.results({**results, "held_back": ["cleo"]}))
@@ -195,7 +195,7 @@ def test_metrics_are_hidden_by_default_and_latest_choice_wins(hub):
         hub.membership.status(forged)
 
 
-def test_a_clinic_says_it_when_it_joins_and_nothing_but_yes_or_no_is_taken(hub):
+def test_choice_on_joining_must_be_true_or_false(hub):
     secret = hub.membership.invite("anna").secret
     with pytest.raises(ValidationError, match="neither true nor false"):
         enrolment("anna", secret, summary={"shows_metrics": "yes"})

@@ -1,4 +1,4 @@
-"""What a finished run leaves to be read: the right figures, the right warnings, safe pages, the same files again."""
+"""The report of a finished run: correct results and warnings, safe pages, identical files when written again."""
 
 import re
 from pathlib import Path
@@ -30,7 +30,7 @@ def kinds(run: Run) -> set[str]:
     return {w["kind"] for w in read(run, "results.json")["warnings"]}
 
 
-def test_results_hold_the_figures_of_the_pooled_scores(make):
+def test_results_equal_those_of_the_pooled_scores(make):
     parts = {"anna": draw(1), "bert": draw(2, n=400)}
     results = read(make(evaluation(**{n: told(p) for n, p in parts.items()})), "results.json")
     scores, labels = (np.concatenate([parts[n][i] for n in parts]) for i in (0, 1))
@@ -52,7 +52,7 @@ def test_results_hold_the_figures_of_the_pooled_scores(make):
     assert results["rounds"][1]["training"]["anna"]["distance"] == 0.5
 
 
-def test_nothing_of_test_patients_is_in_threshold_or_calibration(make):
+def test_threshold_and_calibration_ignore_test_patients(make):
     one = evaluation(anna=told(draw(1)), bert=told(draw(2)))
     other = evaluation(anna=told(draw(3, separation=-2.0, good=0.8)), bert=told(draw(4, n=20)))
     for settings in (RunSettings(), RunSettings(threshold_sensitivity=0.9)):
@@ -63,14 +63,14 @@ def test_nothing_of_test_patients_is_in_threshold_or_calibration(make):
     assert found[0]["splits"]["test"] != found[1]["splits"]["test"]
 
 
-def test_a_target_sensitivity_is_met_on_validation(make):
+def test_target_sensitivity_is_met_on_validation_patients(make):
     run = make(evaluation(anna=told(draw(1)), bert=told(draw(2))), threshold_sensitivity=0.95)
     results = read(run, "results.json")
     reached = results["splits"]["validation"]["pooled"]["all"]["confusion"]["sensitivity"]["value"]
     assert 0.95 <= reached < 1 and "0.95" in results["threshold"]["rule"]
 
 
-def test_too_few_validation_embryos_leave_the_model_without_calibration_and_say_so(make):
+def test_too_few_validation_embryos_give_a_warning_and_no_calibration(make):
     found = {"anna": {"validation": None, "test": told(draw(1))}}
     run = make(found)
     assert read(run, "model.json")["calibration"] is None and "not_calibrated" in kinds(run)
@@ -79,7 +79,7 @@ def test_too_few_validation_embryos_leave_the_model_without_calibration_and_say_
 
 
 @pytest.mark.parametrize("meaning", ["quality", "implantation", "live_birth"])
-def test_an_outcome_model_that_is_too_good_is_a_leak_until_shown_otherwise(make, meaning):
+def test_implausibly_good_outcome_model_is_reported_as_a_leak(make, meaning):
     good, fair = told(draw(1, separation=2.5)), told(draw(2, separation=0.5))
     run = make(evaluation(anna=good, bert=fair), meaning=meaning)
     assert ("leak" in kinds(run)) == (meaning != "quality")
@@ -90,7 +90,7 @@ def test_an_outcome_model_that_is_too_good_is_a_leak_until_shown_otherwise(make,
         assert "leak" not in kinds(make(evaluation(anna=fair, bert=fair), meaning=meaning))
 
 
-def test_a_model_that_tells_the_day_and_nothing_else_is_found_out(make):
+def test_model_that_only_recognises_the_day_gives_a_warning(make):
     def by_day(seed: int) -> dict[str, Any]:
         three, five = draw(seed, 200, 0.0, good=0.15, day=3), draw(seed + 1, 200, 0.0, good=0.6, day=5)
         return told((three[0] * 0.5, *three[1:]), (0.5 + five[0] * 0.5, *five[1:]))
@@ -107,19 +107,19 @@ def test_a_model_that_tells_the_day_and_nothing_else_is_found_out(make):
     assert "shortcut_day" not in kinds(make(honest))
 
 
-def test_a_model_that_tells_the_clinic_is_found_out(make):
+def test_model_that_only_recognises_the_clinic_gives_a_warning(make):
     low, high = draw(1, 200, 0.0, good=0.15), draw(2, 200, 0.0, good=0.7)
     run = make(evaluation(anna=told((low[0] * 0.5, *low[1:])), bert=told((0.5 + high[0] * 0.5, *high[1:]))))
     assert "shortcut_clinic" in kinds(run) and "shortcut_day" not in kinds(run)
 
 
-def test_calibration_that_does_not_hold_on_test_patients_is_told(make):
+def test_poor_calibration_on_test_patients_gives_a_warning(make):
     off = draw(1, 400)
     assert "calibration" in kinds(make(evaluation(anna=told((off[0] ** 3, *off[1:])), bert=told(draw(2)))))
     assert "calibration" not in kinds(make(evaluation(anna=told(draw(5, 400)), bert=told(draw(6, 400)))))
 
 
-def test_few_embryos_and_withheld_days_are_told(make):
+def test_few_embryos_and_withheld_days_give_warnings(make):
     run = make(evaluation(anna=told(draw(1, 30)), bert=told(draw(2, 40), draw(3, 12, good=0.2, day=3))))
     assert {"wide", "withheld"} <= kinds(run)
     assert not {"wide", "withheld", "chance"} & kinds(
@@ -130,7 +130,7 @@ def test_few_embryos_and_withheld_days_are_told(make):
     )
 
 
-def test_a_run_that_was_cut_short_has_a_card_that_says_so(make):
+def test_card_of_an_incomplete_run_gives_the_reason(make):
     run = make(None, incomplete="The run was stopped. Stopped by the coordinator.")
     card = read(run, "model-card.json")
     assert not card["complete"] and card["warnings"][0] == {
@@ -143,7 +143,7 @@ def test_a_run_that_was_cut_short_has_a_card_that_says_so(make):
         assert "Stopped by the coordinator" in text and "not evaluated on test patients" in text
 
 
-def test_written_again_the_files_are_the_same(make):
+def test_rewritten_report_is_identical(make):
     found = evaluation(anna=told(draw(1)), bert=told(draw(2)))
     run = make(found)
     before = {name: (run.folder / name).read_bytes() for name in FILES}
@@ -153,7 +153,7 @@ def test_written_again_the_files_are_the_same(make):
     assert {name: (run.folder / name).read_bytes() for name in FILES} == before
 
 
-def test_a_defect_in_the_card_does_not_cost_the_model(make, monkeypatch):
+def test_defect_in_the_card_does_not_cost_the_model(make, monkeypatch):
     monkeypatch.setattr(write, "model_card", lambda *_: {}["missing"])
     run = make(evaluation(anna=told(draw(1)), bert=told(draw(2))))
     assert read(run, "model.json")["calibration"] and not (run.folder / "model-card.md").exists()
@@ -165,8 +165,8 @@ HOSTILE = (
 )
 
 
-def test_nothing_hostile_gets_into_a_card(make):
-    """A clinic writes what it likes into its summary; reasons are words of others."""
+def test_hostile_text_is_escaped_on_the_card(make):
+    """A clinic may write anything into its summary, and reasons are text of others."""
     counts = {
         HOSTILE: {"1": 7},
         "5": {"1": HOSTILE, "0": 10**400, "unlabelled": -3, HOSTILE: 5},
@@ -192,13 +192,13 @@ def test_nothing_hostile_gets_into_a_card(make):
     }
 
 
-def test_the_page_needs_nothing_but_itself(make):
+def test_html_card_is_self_contained(make):
     page = (make(evaluation(anna=told(draw(1)), bert=told(draw(2)))).folder / "model-card.html").read_text()
     assert not re.search(r"https?:|url\(|@import|<script|<link", page)
     assert page.count("<svg") == 4 and "nan" not in page.lower().replace("finance", "")
 
 
-def test_small_counts_are_not_told_whatever_a_clinic_sent(make):
+def test_small_counts_are_withheld_whatever_a_clinic_sent(make):
     summary = {"counts": {"5": {"1": 3, "0": 0, "unlabelled": 5}}, "patients": 2, "shows_metrics": True}
     known = {n: Clinic(n, "key", "enrolled", 0.0, "quality", summary) for n in ("anna", "bert")}
     card = read(make(evaluation(anna=told(draw(1))), known), "model-card.json")
@@ -206,7 +206,7 @@ def test_small_counts_are_not_told_whatever_a_clinic_sent(make):
     assert anna["images"]["5"] == {"1": "<5", "0": "0", "unlabelled": "5"} and anna["patients"] == "<5"
 
 
-def test_the_card_names_every_item_of_tripod_ai_and_who_answers_it(make):
+def test_card_lists_every_item_of_tripod_ai(make):
     items = [item["item"] for item in read(make(None), "model-card.json")["tripod_ai"]]
     parts = {
         3: "abc",
@@ -225,7 +225,7 @@ def test_the_card_names_every_item_of_tripod_ai_and_who_answers_it(make):
     assert all(item["where"] for item in TRIPOD)
 
 
-def test_the_results_can_be_printed(make, tmp_path):
+def test_results_command_prints_all_sections(make, tmp_path):
     run = make(evaluation(anna=told(draw(1)), bert=told(draw(2), draw(3, 12, good=0.2, day=3))))
     console = show.make_console()
     with console.capture() as captured:
@@ -238,7 +238,7 @@ def test_the_results_can_be_printed(make, tmp_path):
     assert "Stop: The run was stopped." in captured.get()
 
 
-def test_no_interval_of_a_ranking_leaves_what_can_be():
+def test_ranking_intervals_stay_within_their_range():
     few = RankingSums(
         cohorts=6, embryos=30, top=5, chance=2, ndcg=5.6, ndcg_squared=5.4, tau=5.5, tau_squared=5.3, critical=1
     )

@@ -1,4 +1,4 @@
-"""What a report says of other models than the run's own: the clinics' own ones, runs with another seed, earlier runs."""
+"""What a report says about other models: personal models, runs with another seed, earlier runs."""
 
 import statistics
 from pathlib import Path
@@ -19,12 +19,12 @@ def make(tmp_path: Path, packed):
 
 
 def scored(number: int, **how: Any) -> dict[str, Any]:
-    """Both clinics, as many embryos of each class whatever the number."""
+    """Both clinics, with the same number of embryos of each label for every `number`."""
     return evaluation(anna=told(alike(number, **how)), bert=told(alike(number + 50, n=200, **how)))
 
 
 def alike(number: int, n: int = 150, separation: float = 1.2) -> Any:
-    """Of a third the label is 1."""
+    """A third has label 1."""
     scores, _, days, patients = draw(number, n, 0.0)
     labels = (np.arange(n) % 3 == 0).astype(int)
     log_odds = np.log(scores / (1 - scores)) + separation * (labels - 0.5)
@@ -43,7 +43,7 @@ def area(run: Run, who: str = "pooled") -> float:
     return (test["pooled"] if who == "pooled" else test["clinics"][who])["all"]["auroc"]["value"]
 
 
-def test_runs_that_differ_in_the_seed_alone_are_told_with_mean_and_spread(make):
+def test_runs_that_differ_only_in_the_seed_give_mean_and_spread(make):
     runs = [make(scored(seed), seed=seed) for seed in range(3)]
     newest = read(runs[-1], "results.json")["across_runs"]["seeds"]
     assert [r["seed"] for r in newest["runs"]] == [0, 1, 2] and {r["run"] for r in newest["runs"]} == {
@@ -66,7 +66,7 @@ def test_runs_that_differ_in_the_seed_alone_are_told_with_mean_and_spread(make):
 
 
 @pytest.mark.parametrize("change", ["setting", "clinics", "embryos", "stopped", "cut short", "same seed"])
-def test_what_is_no_repetition_with_another_seed_is_in_no_spread(make, change):
+def test_other_runs_do_not_count_in_the_spread(make, change):
     other = {
         "clinics": {"anna": {"validation": told(draw(50)), "test": told(alike(0))}},
         "embryos": evaluation(anna=told(alike(0, n=90)), bert=told(alike(50, n=200))),
@@ -80,7 +80,7 @@ def test_what_is_no_repetition_with_another_seed_is_in_no_spread(make, change):
     assert read(make(scored(1), seed=1), "results.json")["across_runs"]["seeds"] is None
 
 
-def test_earlier_runs_are_told_with_date_and_what_was_set_otherwise(make):
+def test_earlier_runs_are_listed_with_date_and_changed_settings(make):
     first = make(scored(0, separation=2.0), local_epochs=7)
     make(scored(1), meaning="implantation")  # another label: no part of this course
     last = make(scored(2, separation=0.8))
@@ -97,7 +97,7 @@ def test_earlier_runs_are_told_with_date_and_what_was_set_otherwise(make):
     assert "Over time" not in (first.folder / "model-card.md").read_text()
 
 
-def test_a_later_run_changes_no_earlier_report(make):
+def test_later_run_changes_no_earlier_report(make):
     found = scored(0)
     first = make(found, seed=0)
     before = (first.folder / "results.json").read_bytes()
@@ -107,13 +107,13 @@ def test_a_later_run_changes_no_earlier_report(make):
 
 
 @pytest.mark.parametrize("found", ["{", "{}", "[]", '{"meaning": "quality", "incomplete": ""}'])
-def test_results_of_a_run_that_cannot_be_read_cost_nothing_but_their_line(make, found):
+def test_unreadable_earlier_results_cost_only_their_line(make, found):
     first = make(scored(0), seed=0)
     (first.folder / "results.json").write_text(found)
     assert len(read(make(scored(1), seed=1), "results.json")["across_runs"]["over_time"]) == 1
 
 
-def test_the_clinics_own_models_are_told_apart_from_the_global_one(make):
+def test_personal_models_are_reported_next_to_the_global_one(make):
     own, shared = alike(3, separation=2.5), alike(3, separation=0.5)
     found = evaluation(anna=told(shared), bert=told(alike(4)))
     found["anna"]["personal"] = {"validation": told(draw(60)), "test": told(own)}

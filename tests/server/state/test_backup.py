@@ -1,4 +1,4 @@
-"""Backup and restore: the whole state, made while the hub works; damaged, foreign and hostile archives are refused."""
+"""Backup and restore: the complete state, taken while the hub runs; damaged, foreign and hostile archives are refused."""
 
 import io
 import json
@@ -51,7 +51,7 @@ def elsewhere(tmp_path):
     return HubSettings(state_dir=tmp_path / "elsewhere" / "hub", superlink_address="127.0.0.1:9")
 
 
-def test_what_comes_back_is_the_same_hub(hub, settings, tmp_path, packed):
+def test_restored_hub_is_identical(hub, settings, tmp_path, packed):
     other = elsewhere(tmp_path)
     found = read_backup(other, io.BytesIO(archive(settings)))
     assert (found.runs, found.clinics) == (1, 1)
@@ -72,8 +72,8 @@ def test_what_comes_back_is_the_same_hub(hub, settings, tmp_path, packed):
     again.store.close()
 
 
-def test_a_backup_in_the_middle_of_work_is_whole(hub, settings, tmp_path, packed):
-    """Rounds are saved and pruned, clinics join and the log grows as fast as they can while archives are made."""
+def test_backup_during_work_is_complete(hub, settings, tmp_path, packed):
+    """While archives are made, rounds are saved and pruned, clinics join and the log grows as fast as possible."""
     run, stop = hub.runs.get("run-0001"), threading.Event()
     rounds = Checkpoints(run.folder, settings.weights / run.name, 2)
 
@@ -106,7 +106,7 @@ def test_a_backup_in_the_middle_of_work_is_whole(hub, settings, tmp_path, packed
         worker.join()
 
 
-def test_nothing_is_overwritten(hub, settings):
+def test_restore_overwrites_nothing(hub, settings):
     with pytest.raises(UserError, match=r"already holds a hub's state \(clinics.db"):
         read_backup(settings, io.BytesIO(archive(settings)))
     assert hub.store.clinics()
@@ -161,7 +161,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("how", BAD)
-def test_an_archive_that_is_not_whole_and_ours_is_refused_and_touches_nothing(hub, settings, tmp_path, how):
+def test_damaged_or_foreign_archive_is_refused_and_changes_nothing(hub, settings, tmp_path, how):
     data, other = archive(settings), elsewhere(tmp_path)
     with pytest.raises(UserError) as caught:
         read_backup(other, io.BytesIO(BAD[how](entries(data), data)))
@@ -169,7 +169,7 @@ def test_an_archive_that_is_not_whole_and_ours_is_refused_and_touches_nothing(hu
     assert list(other.state_dir.iterdir()) == [] and not (tmp_path / "elsewhere" / "evil").exists()
 
 
-def test_the_file_is_its_owners_alone_and_says_what_it_holds(hub, settings, tmp_path, monkeypatch):
+def test_archive_is_readable_by_its_owner_only_and_lists_its_contents(hub, settings, tmp_path, monkeypatch):
     monkeypatch.setenv("EMBRYOFL_STATE_DIR", str(settings.state_dir))
     file = tmp_path / "backup.tar"
     done = CliRunner().invoke(commands.app, ["backup", str(file)])
