@@ -138,7 +138,7 @@ def results(run: Info) -> RenderableType:
         shown.add_row(
             clinic_label(x["clinic"]),
             "all" if x["day"] is None else day_label(str(x["day"])),
-            str(x["n"] or "withheld"),
+            str(x["n"] or "-"),
             str(x["positives"]) if x["n"] else "",
             _auroc(x),
             *(number(x[key]) for key in ("auprc", "brier", "ece", "sensitivity", "specificity")),
