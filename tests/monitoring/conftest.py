@@ -12,6 +12,7 @@ from embryofl.metrics import ScoreSums
 from embryofl.settings import RunSettings
 from embryofl.wire import Layout
 from embryofl_server.federation.checkpoint import Checkpoints
+from embryofl_server.federation.superlink import LinkLost
 from embryofl_server.hub import Hub
 from embryofl_server.runs import metric_lines
 from embryofl_server.runs.view import RunView
@@ -48,7 +49,13 @@ class FilledHub:
         """Start the hub (again), with its exporter."""
         self.service = Hub(HubSettings(state_dir=self.folder, superlink_address="127.0.0.1:9"))
         presence = self.service.presence
-        presence.look, presence.every_s = lambda: {n: n in self.online for n in self.names}, 0.0
+        presence.look, presence.every_s = self.look, 0.0
+
+    def look(self) -> dict[str, bool]:
+        """What the SuperLink says; it is away while `online` is None."""
+        if self.online is None:
+            raise LinkLost("away")
+        return {name: name in self.online for name in self.names}
 
     def restart(self) -> None:
         """A new process on the same store."""

@@ -9,6 +9,7 @@ import pytest
 
 from embryofl.metric_labels import CLINIC_STATES, ROUND_PHASES, RUN_STATES
 from embryofl_demo.stack import free_port
+from embryofl_server.api.status import roster, status
 from embryofl_server.hub import Hub
 from embryofl_server.monitor.live_metrics import METRICS
 from embryofl_server.runs.view import RunView
@@ -129,6 +130,28 @@ def test_clinic_states_while_a_round_is_under_way(hub):
     state = {c: [s for s in CLINIC_STATES if hub.value("embryofl_clinic_state", clinic=c, state=s)] for c in hub.names}
     assert state == {"anna": ["training"], "bert": ["refused"], "cleo": ["offline"]}
     assert hub.value("embryofl_clinics_enrolled") == 3 and hub.value("embryofl_clinics_online") == 2
+
+
+def test_status_and_console_show_the_states_that_the_metrics_show(hub):
+    hub.run(1)
+    progress = hub.service.progress
+    progress.phase("training", 2, 10)
+    progress.begin(hub.names, "training")
+    progress.clinic("bert", "offline", "not connected; it is asked again when it comes back")
+    hub.service.membership.suspend("cleo", "because", by="test")
+    for online, expected in (
+        ({"anna", "bert", "cleo"}, {"anna": "training", "bert": "online", "cleo": "suspended"}),
+        ({"bert"}, {"anna": "offline", "bert": "online", "cleo": "suspended"}),
+        (None, {"anna": "enrolled", "bert": "enrolled", "cleo": "suspended"}),  # the SuperLink is away
+    ):
+        hub.online = online
+        now = hub.service.overview.now()
+        shown = {name: c["state"] for name, c in status(hub.service, now)["clinics"].items()}
+        listed = {c["name"]: c["does"] for c in roster(hub.service, now)}
+        found = {
+            s.labels["clinic"]: s.labels["state"] for s in hub.scrape() if s.name == "embryofl_clinic_state" and s.value
+        }
+        assert shown == listed == found == expected
 
 
 def test_suspended_clinic_is_counted_and_shown_as_suspended(hub):
