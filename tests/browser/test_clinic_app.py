@@ -60,7 +60,7 @@ def test_every_page_is_accessible_without_anything_and_with_a_cohort(data, cohor
         look(page)
         page.goto(f"{base}/report")
         look(page)
-        page.get_by_role("button", name="Look at the folder").click()
+        page.get_by_role("button", name="Check data folder").click()
         page.get_by_role("heading", name="Findings").wait_for()
         look(page)
         assert page.wrong == [] and page.asked == {base.removeprefix("http://")}

@@ -228,7 +228,7 @@ def test_too_many_and_too_much_are_refused_in_words(inside, monkeypatch):
     assert answer.status_code == 400 and "at most 60" in answer.text and not (inside.state / "scored").exists()
     monkeypatch.setattr(scoring_service, "MOST_FILE_BYTES", 1000)
     shown = inside.get(send(inside, [("a.png", draw_embryo(1))]).headers["location"]).text
-    assert "the most that is taken here" in shown and "data:image" not in shown
+    assert "the maximum here" in shown and "data:image" not in shown
     assert "No image was chosen" in inside.post("/score", data={"cohort": "A"}, headers=POST).text
     monkeypatch.setattr(access, "MOST_BYTES", 1000)
     answer = send(inside, [("a.png", b"x" * 2000)])

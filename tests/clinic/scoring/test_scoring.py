@@ -13,7 +13,7 @@ from embryofl.errors import UserError
 from embryofl_clinic.cli.scoring import chosen_models
 from embryofl_clinic.link.fetching import Fetcher
 from embryofl_clinic.scoring import output
-from embryofl_clinic.scoring.folder import read_pictures
+from embryofl_clinic.scoring.folder import read_images
 from embryofl_clinic.scoring.model_store import ModelStore, read_model
 from embryofl_clinic.scoring.network import Network, load_networks
 from embryofl_clinic.scoring.score import score_folder
@@ -35,8 +35,8 @@ def folder(tmp_path):
 
 
 def score(root, *models):
-    pictures, _ = read_pictures(root)
-    return score_folder(root, pictures, load_networks([read_model(m) for m in models]))
+    images, _ = read_images(root)
+    return score_folder(root, images, load_networks([read_model(m) for m in models]))
 
 
 def test_one_row_an_embryo_ranked_within_its_patient(folder, tmp_path):
@@ -79,13 +79,13 @@ def test_what_a_score_means_is_the_row_of_validation_embryos_it_falls_into(folde
         assert e.calibrated == pytest.approx(probability, abs=1e-6)
         row = next(r for r in CALIBRATION["table"] if r["from"] <= probability < r["to"])
         assert e.seen.share == row["good"] / row["embryos"] and e.seen.low < e.seen.share < e.seen.high
-        assert f"about {100 * e.seen.share:.0f} were graded good" in output.meaning_in_words(e, found.meaning)
+        assert f"about {100 * e.seen.share:.0f} were graded good" in output.describe_meaning(e, found.meaning)
 
 
 def test_without_a_calibration_it_says_so(folder, tmp_path):
     found = score(folder, finished_model(tmp_path / "m", calibration=None))
     assert {e.calibrated for e in found.embryos} == {None}
-    assert "not a probability" in output.meaning_in_words(found.embryos[0], found.meaning)
+    assert "not a probability" in output.describe_meaning(found.embryos[0], found.meaning)
 
 
 def test_several_models_give_an_interval_around_the_score(folder, tmp_path):

@@ -1,8 +1,8 @@
-"""The page's door: who may come in, and what every answer carries. An ASGI layer around the whole page.
+"""Guards the clinic app: an ASGI layer that checks every request and adds the security headers to every response.
 
-Threats it is made for: other people on the machine's network (only loopback names are answered), web pages open in the
-same browser (DNS rebinding: the Host; cross-site requests: the Origin, a SameSite cookie), other users of the machine
-(nothing without the link that was printed here), and large bodies.
+Threats: other people on the machine's network (only loopback host names are accepted), web pages open in the same browser
+(DNS rebinding: the Host; cross-site requests: the Origin, a SameSite cookie), other users of the machine (nothing without
+the printed link), and large bodies.
 """
 
 import base64
@@ -23,11 +23,11 @@ COOKIE = "embryofl_clinic"
 SESSION_S = 12 * 3600.0
 MOST_SESSIONS = 16
 MOST_BYTES = 256 * 2**20
-"""Of one request: a cohort in uncompressed images."""
+"""In one request: a cohort of uncompressed images."""
 ENTER = "/enter"
 _LOOPBACK = re.compile(r"(?:127\.0\.0\.1|localhost|\[::1\])(?::\d{1,5})?")
 STYLE = resources.files("embryofl_clinic.app").joinpath("static/app.css").read_text("utf-8")
-"""The door's own pages carry it within them: without a session no file is served, a style sheet neither."""
+"""Inline in the guard's own pages: without a session no file is served, not even a style sheet."""
 _STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 HEADERS = {
     "Content-Security-Policy": (
@@ -45,29 +45,27 @@ HEADERS = {
     "Server": "EmbryoFL",
 }
 
-Words = Callable[[str], str]
-
 
 class AccessGuard:
-    """Nothing is answered without a session, which begins with a link that works once.
+    """Admits only requests of a session, which a single-use link starts.
 
     Parameters
     ----------
     app : ASGI application
-        The page.
+        The app.
     on_link : callable
-        Told the path of the link that works next, at the start and whenever one was used.
+        Receives the path of the next valid link, at the start and whenever one was used.
     page : callable
-        Makes a whole page of the key of a text: `locked`, `host`, `origin`, `method`, `too_large`, `used` or `enter`.
+        Makes a whole page for a text's key: `locked`, `host`, `origin`, `method`, `too_large`, `used` or `enter`.
     """
 
-    def __init__(self, app: ASGIApp, on_link: Callable[[str], None], page: Words) -> None:
+    def __init__(self, app: ASGIApp, on_link: Callable[[str], None], page: Callable[[str], str]) -> None:
         self._app, self._on_link, self._page = app, on_link, page
         self._token = ""
-        self._sessions: dict[str, float] = {}  # SHA-256 of the cookie's value to when it ends
+        self._sessions: dict[str, float] = {}  # SHA-256 of the cookie's value to its end
 
     def new_link(self) -> None:
-        """Make the link that works next; the one before ends."""
+        """Make the next valid link; the previous one expires."""
         self._token = secrets.token_urlsafe(32)
         self._on_link(f"{ENTER}?token={self._token}")
 
@@ -76,7 +74,7 @@ class AccessGuard:
         self._sessions.pop(_digest(cookie), None)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See the class."""
+        """Pass a request on, or reject it."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
         elif scope["type"] == "http":
@@ -86,28 +84,28 @@ class AccessGuard:
                 await refusal(scope, receive, _with_headers(send))
             else:
                 await self._app(scope, receive, _with_headers(send))
-        # anything else (a web socket) gets no answer
+        # anything else (a web socket) gets no response
 
     def _refusal(self, request: Request) -> Response | None:
-        """The answer to a request that does not reach the page; None for one that does."""
+        """The response to a rejected request; None for one that passes."""
         host = request.headers.getlist("host")
         if len(host) != 1 or not _LOOPBACK.fullmatch(host[0]):
-            return self._say("host", 403)
+            return self._page_of("host", 403)
         if request.method not in ("GET", "HEAD", "POST"):
-            return self._say("method", 405)
+            return self._page_of("method", 405)
         if self._foreign(request, host[0]):
-            return self._say("origin", 403)
+            return self._page_of("origin", 403)
         if request.method == "POST" and not self._fits(request):
-            return self._say("too_large", 413)
+            return self._page_of("too_large", 413)
         if request.url.path == ENTER:
-            return self._enter(request)
-        if not self._known(request.cookies.get(COOKIE, "")):
-            return self._say("locked", 401)
+            return self._log_in(request)
+        if not self._has_session(request.cookies.get(COOKIE, "")):
+            return self._page_of("locked", 401)
         return None
 
     @staticmethod
     def _foreign(request: Request, host: str) -> bool:
-        """Whether another site's page sent this. A link or an address typed may come from anywhere: it changes nothing."""
+        """Whether another site's page sent this. Opening a link or typing an address is harmless: GET changes nothing."""
         if request.method == "POST":
             return request.headers.getlist("origin") != [f"http://{host}"]
         site, mode = request.headers.get("sec-fetch-site", "none"), request.headers.get("sec-fetch-mode", "navigate")
@@ -119,10 +117,10 @@ class AccessGuard:
         chunked = "transfer-encoding" in request.headers
         return length.isdecimal() and int(length) <= MOST_BYTES and not chunked
 
-    def _enter(self, request: Request) -> Response:
+    def _log_in(self, request: Request) -> Response:
         given = parse_qs(request.url.query).get("token", [""])[0]
         if request.method != "GET" or not self._token or not hmac.compare_digest(given.encode(), self._token.encode()):
-            return self._say("used", 403)
+            return self._page_of("used", 403)
         cookie = secrets.token_urlsafe(32)
         now = time.monotonic()
         self._sessions = {k: end for k, end in self._sessions.items() if end > now}
@@ -130,15 +128,15 @@ class AccessGuard:
             self._sessions.pop(min(self._sessions, key=self._sessions.__getitem__))
         self._sessions[_digest(cookie)] = now + SESSION_S
         self.new_link()
-        # A page and no redirect: a browser that was sent here by another program would hold a strict cookie back from it.
-        response = self._say("enter", 200)
+        # Not a redirect: a browser sent here by another program would withhold the strict cookie from it.
+        response = self._page_of("enter", 200)
         response.set_cookie(COOKIE, cookie, max_age=int(SESSION_S), httponly=True, samesite="strict", path="/")
         return response
 
-    def _known(self, cookie: str) -> bool:
+    def _has_session(self, cookie: str) -> bool:
         return self._sessions.get(_digest(cookie), 0.0) > time.monotonic()
 
-    def _say(self, key: str, status: int) -> Response:
+    def _page_of(self, key: str, status: int) -> Response:
         return HTMLResponse(self._page(key), status, headers={"Connection": "close"} if status == 413 else None)
 
 

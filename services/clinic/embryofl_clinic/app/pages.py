@@ -1,8 +1,8 @@
-"""The pages of the clinic's own page. The door is around them: see `access.py`."""
+"""The pages of the clinic app; `access.py` guards them."""
 
 import logging
+import time
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -15,7 +15,7 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
 from embryofl.errors import UserError
-from embryofl_clinic import text
+from embryofl.texts import size
 from embryofl_clinic.app.access import COOKIE, STYLE, AccessGuard
 from embryofl_clinic.app.records import MOST, Pictures, Record, Records
 from embryofl_clinic.app.reporting import ReportService
@@ -26,6 +26,7 @@ from embryofl_clinic.policy.sent import Sent, SentLog, by_round, by_run
 from embryofl_clinic.scoring.calibration import FEW
 from embryofl_clinic.scoring.model_store import ModelStore
 from embryofl_clinic.settings import ClinicSettings
+from embryofl_clinic.texts import texts
 from embryofl_data.report.page import clean
 
 log = logging.getLogger("embryofl.app")
@@ -47,12 +48,9 @@ class Pages:
 
     def __init__(self, settings: ClinicSettings, device: str = "cpu") -> None:
         self.settings = settings
-        self.shelf, self.records, self.sent = (
-            ModelStore(settings.state_dir),
-            Records(settings.state_dir),
-            SentLog(settings.state_dir),
-        )
-        self.desk = ScoringService(self.shelf, self.records, device)
+        state = settings.state_dir
+        self.models, self.records, self.sent = ModelStore(state), Records(state), SentLog(state)
+        self.scoring = ScoringService(self.models, self.records, device)
         self.reports = ReportService(settings.data_dir, settings.cache_dir)
         self._templates = Environment(
             loader=PackageLoader("embryofl_clinic.app"),
@@ -61,10 +59,8 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.filters.update(
-            clean=clean, fill=text.fill, said=_said, size=text.size, local=text.local, iso=text.iso
-        )
-        self._templates.globals.update(t=text.texts())
+        self._templates.filters.update(clean=clean, describe=_describe, size=size, local=_local, iso=_iso)
+        self._templates.globals.update(t=texts)
 
     def show(self, name: str, title: str, status: int = 200, **values: Any) -> HTMLResponse:
         """A whole page."""
@@ -74,40 +70,39 @@ class Pages:
         """The same as text."""
         return self._templates.get_template(f"{name}.html.j2").render(here=name, title=title, **values)
 
-    def door_page(self, key: str) -> str:
-        """What the door says; see `AccessGuard`."""
-        words = text.texts()["door"]
+    def access_page(self, key: str) -> str:
+        """A page of the guard; see `AccessGuard`."""
+        title, message = texts.access[f"{key}_title"], texts.access[key]
         style = Markup(STYLE)  # noqa: S704 - our own file
-        return self.render("access", words[f"{key}_title"], words=words[key], entered=key == "enter", style=style)
+        return self.render("access", title, message=message, entered=key == "enter", style=style)
 
-    def error(self, words: str, status: int) -> HTMLResponse:
-        """A page that says what went wrong."""
-        return self.show("error", text.texts()["error"]["title"], status, words=words)
+    def error(self, message: str, status: int) -> HTMLResponse:
+        """An error page."""
+        return self.show("error", texts.error.title, status, message=message)
 
     def home(self) -> Response:
         """The overview."""
-        models, sent, records = self.shelf.all(), self.sent.read(), self.records.all()
+        models, sent, records = self.models.all(), self.sent.read(), self.records.all()
         alive = self.settings.state_dir / "alive"
         return self.show(
             "home",
-            text.texts()["home"]["title"],
+            texts.home.title,
             model=models[0].card if models else None,
             sent=sent,
             member=self._member(),
             sent_bytes=sum(s.bytes for s in sent),
             records=records,
             contact=alive.stat().st_mtime if alive.exists() else 0.0,
-            connected=_fresh(alive),
+            connected=alive.exists() and time.time() - alive.stat().st_mtime < 60,
         )
 
     def result(self, record: Record) -> Response:
         """One scored cohort."""
         shown = record.scores["embryos"]
         pictures = {name: record.pictures.get(name, Pictures()) for name in record.digests}
-        title = text.fill(text.texts()["result"]["title"], cohort=clean(record.cohort))
         return self.show(
             "result",
-            title,
+            clean(record.cohort),
             record=record,
             scores=record.scores,
             pictures=pictures,
@@ -125,43 +120,44 @@ class Pages:
 
 
 def _overlapping(embryos: list[dict[str, Any]]) -> list[str]:
-    """Which embryos' intervals reach that of the first one."""
+    """The embryos whose intervals overlap that of the first one."""
     seen = [e for e in embryos if e["rank"] and e["seen"]]
     if not seen or seen[0]["rank"] != 1:
         return []
     return [e["embryo"] or e["files"][0] for e in seen[1:] if e["seen"]["high"] >= seen[0]["seen"]["low"]]
 
 
-def _said(line: Sent) -> str:
-    """What was sent, in plain words."""
-    t = text.texts()
-    parts = t["sent"]["and"].join(t["part"][part] for part in line.holds)
-    what = text.fill(t["sent"]["holding"], what=t["kind"][line.kind], parts=parts) if parts else t["kind"][line.kind]
-    return text.fill(t["sent"]["item"], what=what, size=text.size(line.bytes))
+def _describe(line: Sent) -> str:
+    """What was sent, in words."""
+    kind, parts = texts.kind[line.kind], "; ".join(texts.part[part] for part in line.holds)
+    what = texts.sent.holding.format(what=kind, parts=parts) if parts else kind
+    return str(texts.sent.item.format(what=what, size=size(line.bytes)))
 
 
-def _fresh(alive: Path) -> bool:
-    import time
+def _local(seconds: float) -> str:
+    """A Unix time in this machine's zone; the page's script puts it into the browser's."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
-    return alive.exists() and time.time() - alive.stat().st_mtime < 60
+
+def _iso(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def create_app(pages: Pages, on_link: Any) -> AccessGuard:
-    """The whole page behind its door."""
-    t = text.texts()
+    """The whole app behind its guard."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    door = AccessGuard(app, on_link, pages.door_page)
+    guard = AccessGuard(app, on_link, pages.access_page)
 
     @app.exception_handler(HTTPException)
     def http_error(_: Request, exc: HTTPException) -> Response:
         if exc.status_code == 404:
-            return pages.error(t["error"]["not_found"], 404)
+            return pages.error(texts.error.not_found, 404)
         return refused_form(None, exc)
 
     @app.exception_handler(FormParserError)  # Starlette lets some of the parser's errors through
     def refused_form(_: Request | None, exc: Exception) -> Response:
-        words = text.fill(t["error"]["upload"], files=MOST_FILES, size=text.size(MOST_FILE_BYTES))
-        return pages.error(words, getattr(exc, "status_code", 400))
+        message = texts.error.upload.format(files=MOST_FILES, size=size(MOST_FILE_BYTES))
+        return pages.error(message, getattr(exc, "status_code", 400))
 
     @app.exception_handler(UserError)
     def user_error(_: Request, exc: UserError) -> Response:
@@ -169,7 +165,7 @@ def create_app(pages: Pages, on_link: Any) -> AccessGuard:
 
     @app.exception_handler(Exception)
     def own_error(_: Request, exc: Exception) -> Response:
-        return pages.error(t["error"]["internal"], 500)
+        return pages.error(texts.error.internal, 500)
 
     @app.get("/")
     def home() -> Response:
@@ -179,8 +175,8 @@ def create_app(pages: Pages, on_link: Any) -> AccessGuard:
     def score_form() -> Response:
         return pages.show(
             "score",
-            t["score"]["title"],
-            models=[m.card for m in pages.shelf.all()],
+            texts.score.title,
+            models=[m.card for m in pages.models.all()],
             most_files=MOST_FILES,
             most_bytes=MOST_FILE_BYTES,
             names=NAMES,
@@ -193,24 +189,24 @@ def create_app(pages: Pages, on_link: Any) -> AccessGuard:
             uploads = [Upload(f.filename or "", await f.read(MOST_FILE_BYTES + 1)) for f in files]
             cohort, run = (str(form.get(key) or "").strip()[:NAMES] for key in ("cohort", "run"))
             keep = form.get("keep") == "yes"
-        record = await run_in_threadpool(pages.desk.score, uploads, cohort, run, keep=keep)
+        record = await run_in_threadpool(pages.scoring.score, uploads, cohort, run, keep=keep)
         return RedirectResponse(f"/scored/{record.id}", 303)
 
     @app.get("/scored")
     def scored() -> Response:
-        return pages.show("records", t["records"]["title"], records=pages.records.all(), most=MOST)
+        return pages.show("records", texts.records.title, records=pages.records.all(), most=MOST)
 
     @app.get("/scored/{id_}")
     def one_scored(id_: str) -> Response:
-        record = pages.desk.find(id_)
-        return pages.error(t["error"]["not_found"], 404) if record is None else pages.result(record)
+        record = pages.scoring.find(id_)
+        return pages.error(texts.error.not_found, 404) if record is None else pages.result(record)
 
     @app.get("/sent")
     def sent() -> Response:
         lines = pages.sent.read()
         return pages.show(
             "sent",
-            t["sent"]["title"],
+            texts.sent.title,
             groups=by_round(lines),
             runs=by_run(lines),
             bytes=sum(s.bytes for s in lines),
@@ -221,7 +217,7 @@ def create_app(pages: Pages, on_link: Any) -> AccessGuard:
     def report() -> Response:
         state = pages.reports.state
         made = Markup(state.html)  # noqa: S704 - made by a template that escapes
-        return pages.show("report", t["report"]["title"], state=state, made=made, folder=str(pages.settings.data_dir))
+        return pages.show("report", texts.report.title, state=state, made=made, folder=str(pages.settings.data_dir))
 
     @app.post("/report")
     def make_report() -> Response:
@@ -230,7 +226,7 @@ def create_app(pages: Pages, on_link: Any) -> AccessGuard:
 
     @app.post("/leave")
     def leave(request: Request) -> Response:
-        door.forget(request.cookies.get(COOKIE, ""))
+        guard.forget(request.cookies.get(COOKIE, ""))
         return RedirectResponse("/", 303)
 
     @app.get("/static/{name}")
@@ -241,4 +237,4 @@ def create_app(pages: Pages, on_link: Any) -> AccessGuard:
         path = "page.css" if name == "report.css" else f"static/{name}"
         return Response(resources.files(package).joinpath(path).read_bytes(), media_type=STATIC[name])
 
-    return door
+    return guard

@@ -1,4 +1,4 @@
-"""What was scored, when, and with which model: `scored/ID.json` in the state folder. Pictures only where asked for."""
+"""The scoring history: `scored/ID.json` in the state folder. Images are kept only on request."""
 
 import json
 import re
@@ -11,13 +11,13 @@ from typing import Any
 from embryofl.files import write_atomic
 
 MOST = 1000
-"""Records that are kept, the newest."""
+"""The newest records are kept."""
 _ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{8}")
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Of one image, both made anew from decoded pixels: the picture and its heat map, as `data:` addresses ("": none)."""
+    """An image and its heat map, both re-encoded from decoded pixels, as `data:` addresses ("": none)."""
 
     picture: str = ""
     heat: str = ""
@@ -33,13 +33,13 @@ class Record:
     time : float
         Unix time in seconds.
     cohort : str
-        As it was typed.
+        As typed.
     scores : dict
         `Scores.to_dict`.
     digests : dict of str to str
-        Of each file's content, SHA-256.
+        SHA-256 of each file.
     pictures : dict of str to Pictures
-        By file; empty where they were not kept.
+        By file; empty if they were not kept.
     """
 
     id: str
@@ -51,7 +51,7 @@ class Record:
 
 
 def new_id() -> str:
-    """A name for a record: the time, and something that cannot be guessed."""
+    """A record's id: the time, and a random part that cannot be guessed."""
     return time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + secrets.token_hex(4)
 
 
@@ -67,13 +67,7 @@ class Records:
         self._folder = state_dir / "scored"
 
     def put(self, record: Record, *, pictures: bool) -> None:
-        """Keep a record; the oldest beyond `MOST` go.
-
-        Raises
-        ------
-        UserError
-            When the disk is full.
-        """
+        """Keep a record and remove the oldest beyond `MOST`. Raises `UserError` when the disk is full."""
         kept = {k: vars(p) for k, p in record.pictures.items()} if pictures else {}
         body = {**vars(record), "pictures": kept}
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -82,7 +76,7 @@ class Records:
             path.unlink(missing_ok=True)
 
     def get(self, id_: str) -> Record | None:
-        """A record; None where there is none of that name, or it is damaged."""
+        """A record; None if it does not exist or is damaged."""
         if not _ID.fullmatch(id_):
             return None
         try:
@@ -95,4 +89,4 @@ class Records:
     def all(self) -> list[Record]:
         """The newest first."""
         paths = sorted(self._folder.glob("*.json"), reverse=True)
-        return [found for path in paths if (found := self.get(path.stem)) is not None]
+        return [record for path in paths if (record := self.get(path.stem)) is not None]

@@ -1,4 +1,4 @@
-"""The data report on the page: made in the background when asked for, shown until the next one."""
+"""The data report in the app: made in the background on request, shown until the next one."""
 
 import logging
 import threading
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embryofl.errors import UserError
-from embryofl_clinic import text
+from embryofl_clinic.texts import texts
 from embryofl_data.report.page import body
 from embryofl_data.report.run import check_folder
 from embryofl_data.report.thumbnails import Thumbnails
@@ -17,7 +17,7 @@ log = logging.getLogger("embryofl.app")
 
 @dataclass(frozen=True)
 class ReportState:
-    """`doing` says how far it is ("": nothing is under way); `html` is the last one, made at `time`; `error` in words."""
+    """`doing` is the step under way ("": none); `html` the last report, made at `time`; `error` a message."""
 
     doing: str = ""
     html: str = ""
@@ -43,22 +43,21 @@ class ReportService:
         with self._lock:
             if self.state.doing:
                 return
-            self.state = ReportState(text.texts()["report"]["reading"], self.state.html, self.state.time)
+            self.state = ReportState(texts.report.reading, self.state.html, self.state.time)
         threading.Thread(target=self._make, name="report", daemon=True).start()
 
     def _make(self) -> None:
-        def told(what: str, done: int, total: int) -> None:
-            step = text.fill(text.texts()["report"]["step"], what=what, done=done, total=total)
+        def on_progress(what: str, done: int, total: int) -> None:
+            step = texts.report.step.format(what=what, done=done, total=total)
             self.state = ReportState(step, before.html, before.time)
 
         before = self.state
         try:
-            report = check_folder(self._data_dir, self._cache_dir, progress=told)
+            report = check_folder(self._data_dir, self._cache_dir, progress=on_progress)
             html = body(report, Thumbnails(self._data_dir.resolve()))
             self.state = ReportState(html=html, time=time.time())
         except UserError as exc:
             self.state = ReportState(html=before.html, time=before.time, error=str(exc))
         except Exception:
             log.exception("the report failed")
-            words = text.texts()["report"]["failed"]
-            self.state = ReportState(html=before.html, time=before.time, error=words)
+            self.state = ReportState(html=before.html, time=before.time, error=texts.report.failed)

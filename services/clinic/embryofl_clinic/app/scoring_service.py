@@ -1,4 +1,4 @@
-"""Scores a cohort that was dropped onto the page: decode, score, rank, heat maps. One cohort at a time."""
+"""Scores an uploaded cohort: decode, score, rank, heat maps. One cohort at a time."""
 
 import base64
 import hashlib
@@ -15,46 +15,48 @@ import numpy as np
 from PIL import Image
 
 from embryofl.errors import UserError
-from embryofl_clinic import text
+from embryofl.texts import size
 from embryofl_clinic.app.records import Pictures, Record, Records, new_id
-from embryofl_clinic.scoring.folder import Picture
+from embryofl_clinic.scoring.folder import ImageToScore
+from embryofl_clinic.scoring.heatmap import heat_maps, overlay
 from embryofl_clinic.scoring.image_check import ImageCheck, in_order, inspect_image
 from embryofl_clinic.scoring.model_store import ModelStore
 from embryofl_clinic.scoring.network import Network
-from embryofl_clinic.scoring.score import BATCH, combine, score_looks
+from embryofl_clinic.scoring.score import BATCH, combine, score_images
+from embryofl_clinic.texts import texts
 
 SIDE = 320
-"""Of the pictures that are shown, in pixels."""
+"""Of displayed images, in pixels."""
 MOST_FILES = 60
 MOST_FILE_BYTES = 32 * 10**6
 MOST_NAME = 120
-"""Characters of a file's name; what stands before is cut."""
+"""Characters of a file's name; longer ones lose their beginning."""
 RECENT = 8
-"""Cohorts whose pictures stay in memory while the page runs."""
+"""Cohorts whose images stay in memory while the app runs."""
 VIEW = "@"
 """`E1@1.png` and `E1@2.png` are two views of embryo E1."""
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A file as it was dropped: its name, which nobody can trust, and its content."""
+    """An uploaded file: its untrusted name and its content."""
 
     name: str
     data: bytes
 
 
 class ScoringService:
-    """Keeps the newest model warm.
+    """Keeps the newest model loaded.
 
     Parameters
     ----------
-    shelf : ModelStore
+    models : ModelStore
     records : Records
     device : str
     """
 
-    def __init__(self, shelf: ModelStore, records: Records, device: str) -> None:
-        self._shelf, self._records, self._device = shelf, records, device
+    def __init__(self, models: ModelStore, records: Records, device: str) -> None:
+        self._models, self._records, self._device = models, records, device
         self._busy = threading.Lock()
         self._network: Network | None = None
         self._recent: OrderedDict[str, Record] = OrderedDict()
@@ -65,35 +67,35 @@ class ScoringService:
         Raises
         ------
         UserError
-            When there is no file, or too many, no model, or the record cannot be written.
+            When there are no files or too many, no model, or the record cannot be written.
         """
         if not uploads:
-            raise UserError(text.texts()["score"]["no_image"])
+            raise UserError(texts.score.no_image)
         if len(uploads) > MOST_FILES:
-            raise UserError(text.fill(text.texts()["score"]["many"], count=len(uploads), most=MOST_FILES))
+            raise UserError(texts.score.many.format(count=len(uploads), most=MOST_FILES))
         with self._busy:
             network = self._ready(run)
-            return self._scored(network, _distinct(uploads), cohort or text.texts()["score"]["unnamed"], keep=keep)
+            return self._scored(network, _distinct(uploads), cohort or texts.score.unnamed, keep=keep)
 
     def _ready(self, run: str) -> Network:
-        finished = self._shelf.get(run)
-        if self._network is None or self._network.card != finished.card:
+        stored = self._models.get(run)
+        if self._network is None or self._network.card != stored.card:
             self._network = None  # free the old one first
-            self._network = Network(finished, self._device)
+            self._network = Network(stored, self._device)
         return self._network
 
     def _scored(self, network: Network, uploads: list[Upload], cohort: str, *, keep: bool) -> Record:
         sides = sorted({SIDE, network.image_size})
-        looks = list(in_order([partial(_look, upload, sides) for upload in uploads]))
-        pictures = [Picture(u.name, cohort, _embryo(u.name)) for u in uploads]
-        scores = combine(pictures, looks, score_looks(looks, [network]), [network])
+        checks = list(in_order([partial(_check, upload, sides) for upload in uploads]))
+        images = [ImageToScore(u.name, cohort, _embryo(u.name)) for u in uploads]
+        scores = combine(images, checks, score_images(checks, [network]), [network])
         record = Record(
             new_id(),
             time.time(),
             cohort,
             scores.to_dict(),
             {u.name: hashlib.sha256(u.data).hexdigest() for u in uploads},
-            _pictures(network, uploads, looks),
+            _pictures(network, uploads, checks),
         )
         self._records.put(record, pictures=keep)
         self._recent[record.id] = record
@@ -102,50 +104,46 @@ class ScoringService:
         return record
 
     def find(self, id_: str) -> Record | None:
-        """A record, with its pictures where they are still in memory or were kept."""
+        """A record, with its images if they are still in memory or were kept."""
         return self._recent.get(id_) or self._records.get(id_)
 
 
-def _look(upload: Upload, sides: Sequence[int]) -> ImageCheck:
+def _check(upload: Upload, sides: Sequence[int]) -> ImageCheck:
     if len(upload.data) > MOST_FILE_BYTES:
-        return ImageCheck(
-            problem=text.fill(text.texts()["unusable"]["too_large_upload"], size=text.size(MOST_FILE_BYTES))
-        )
+        return ImageCheck(problem=texts.unusable.too_large_upload.format(size=size(MOST_FILE_BYTES)))
     return inspect_image(upload.data, sides)
 
 
 def _distinct(uploads: Sequence[Upload]) -> list[Upload]:
-    """The same files under names that differ, without folders, of bounded length."""
-    seen: dict[str, int] = {}
-    found = []
+    """The files under different names, without folders and of bounded length."""
+    counts: dict[str, int] = {}
+    distinct = []
     for upload in uploads:
         path = PurePosixPath(upload.name.replace("\\", "/"))
-        name = (path.name or text.texts()["score"]["unnamed_image"])[-MOST_NAME:]
-        count = seen[name] = seen.get(name, 0) + 1
-        found.append(replace(upload, name=name if count == 1 else f"{name} ({count})"))
-    return found
+        name = (path.name or texts.score.unnamed_image)[-MOST_NAME:]
+        count = counts[name] = counts.get(name, 0) + 1
+        distinct.append(replace(upload, name=name if count == 1 else f"{name} ({count})"))
+    return distinct
 
 
 def _embryo(name: str) -> str:
     return PurePosixPath(name).stem.rpartition(VIEW)[0]
 
 
-def _pictures(network: Network, uploads: Sequence[Upload], looks: Sequence[ImageCheck]) -> dict[str, Pictures]:
-    from embryofl_clinic.scoring.heatmap import heat_maps, overlay
-
-    usable = [i for i, look in enumerate(looks) if not look.problem]
-    found = {}
+def _pictures(network: Network, uploads: Sequence[Upload], checks: Sequence[ImageCheck]) -> dict[str, Pictures]:
+    usable = [i for i, check in enumerate(checks) if not check.problem]
+    pictures = {}
     for at in range(0, len(usable), BATCH):
         part = usable[at : at + BATCH]
-        squares = np.stack([looks[i].squares[network.image_size] for i in part])
+        squares = np.stack([checks[i].squares[network.image_size] for i in part])
         for i, heat in zip(part, heat_maps(network.model, squares, network.device), strict=True):
-            large = looks[i].squares[SIDE]
-            found[uploads[i].name] = Pictures(_jpeg(Image.fromarray(large)), _jpeg(overlay(large, heat)))
-    return found
+            large = checks[i].squares[SIDE]
+            pictures[uploads[i].name] = Pictures(_jpeg(Image.fromarray(large)), _jpeg(overlay(large, heat)))
+    return pictures
 
 
 def _jpeg(image: Image.Image) -> str:
-    """A picture made anew, without anything else of the file, as a `data:` address."""
+    """An image re-encoded without the file's metadata, as a `data:` address."""
     out = io.BytesIO()
     image.save(out, "JPEG", quality=82)
     return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()

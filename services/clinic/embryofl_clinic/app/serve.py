@@ -1,4 +1,4 @@
-"""`embryofl-clinic app`: serve the page on loopback and print the link that opens it."""
+"""`embryofl-clinic app`: serve the clinic app on loopback and print the link that opens it."""
 
 import logging
 import os
@@ -9,7 +9,9 @@ import typer
 import uvicorn
 
 from embryofl.errors import UserError
+from embryofl_clinic.app.pages import Pages, create_app
 from embryofl_clinic.settings import ClinicSettings
+from embryofl_clinic.workload.embryo import pick_device
 
 log = logging.getLogger("embryofl.app")
 
@@ -17,21 +19,16 @@ PORT = 8088
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - inside a container only, see `check_host`
 HOSTS_OWN = ("docker", "podman", "cni", "virbr", "br-", "wl", "en")
-"""Beginnings of names of network interfaces that a machine has and a container of its own network has not."""
+"""Prefixes of network interfaces that only a machine has, not a container with its own network."""
 
 
 def in_container() -> bool:
-    """Whether this process runs in a container of Docker's or Podman's."""
+    """Whether this process runs in a Docker or Podman container."""
     return Path("/.dockerenv").exists() or Path("/run/.containerenv").exists()
 
 
 def check_host(host: str) -> None:
-    """Refuse any address but loopback; in a container of its own network also all of it, which Docker publishes.
-
-    Raises
-    ------
-    UserError
-    """
+    """Raise `UserError` unless the address is loopback, or any address in a container with its own network."""
     if host in LOOPBACK:
         return
     if host == EVERYWHERE and in_container():
@@ -39,51 +36,42 @@ def check_host(host: str) -> None:
         if not shared:
             return
         raise UserError(
-            f"This container shares the machine's network ({', '.join(shared[:4])}), so that {host} would be open to "
-            "others. Expected a container of its own network: leave --network host out, or --host."
+            f"This container shares the machine's network ({', '.join(shared[:4])}), so {host} would be open to other "
+            "machines. Expected a container with its own network: omit --network host, or --host."
         )
     raise UserError(
-        f"Found --host {host}. This page answers on loopback only, such as 127.0.0.1; it cannot be opened to a network. "
-        f"In a container --host {EVERYWHERE} is taken, to be published with -p 127.0.0.1:{PORT}:{PORT}."
+        f"Found --host {host}. The app listens on loopback only, such as 127.0.0.1, never on a network. In a container use "
+        f"--host {EVERYWHERE}, published with -p 127.0.0.1:{PORT}:{PORT}."
     )
 
 
 def serve(settings: ClinicSettings, host: str, port: int) -> None:
-    """Serve until told to stop.
-
-    Raises
-    ------
-    UserError
-        When the address is not loopback or is taken, or the state folder cannot be written.
-    """
+    """Serve until told to stop. Raises `UserError` for a bad or taken address, or a state folder that is not writable."""
     check_host(host)
     if not settings.state_dir.is_dir() or not os.access(settings.state_dir, os.W_OK):
         raise UserError(
-            f"The state folder {settings.state_dir} is not there or cannot be written. Expected the one of this clinic's "
+            f"The state folder {settings.state_dir} does not exist or cannot be written. Expected the one of this clinic's "
             "trainer: name it with --state, or mount its volume at /state."
         )
-    from embryofl_clinic.app.pages import Pages, create_app
-    from embryofl_clinic.workload.embryo import pick_device
-
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as exc:
         raise UserError(
-            f"{host}:{port} cannot be listened on ({exc.strerror}). Stop what uses it, or name another --port."
+            f"The app cannot listen on {host}:{port} ({exc.strerror}). Stop what uses it, or name another --port."
         ) from exc
     shown = "127.0.0.1" if host == EVERYWHERE else f"[{host}]" if ":" in host else host
-    taken = listening.getsockname()[1]
+    actual = listening.getsockname()[1]
 
     def on_link(path: str) -> None:
-        # To the terminal and nowhere else: a link is a password that works once.
-        typer.echo(f"Open this page (works once): http://{shown}:{taken}{path}")
+        # Only to the terminal: a link is a single-use password.
+        typer.echo(f"Open this page (works once): http://{shown}:{actual}{path}")
 
     pages = Pages(settings, pick_device(settings.device))
-    door = create_app(pages, on_link)
-    door.new_link()
+    guard = create_app(pages, on_link)
+    guard.new_link()
     config = uvicorn.Config(
-        door,
+        guard,
         log_level="warning",
         access_log=False,
         server_header=False,

@@ -1,4 +1,4 @@
-"""What a score means: the calibration that a run's closing evaluation learned from validation patients (`model.json`)."""
+"""What a score means: the calibration that a run's final evaluation learned from validation patients (`model.json`)."""
 
 import math
 from typing import Annotated
@@ -6,14 +6,14 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 FEW = 30
-"""With fewer embryos behind it a share is uncertain by more than a sixth either way: said where it is shown."""
+"""Based on fewer embryos, an observed share is uncertain by more than a sixth either way; the app then says so."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[float, Field(ge=0, le=1e9)]
 
 
 class CalibrationBin(BaseModel):
-    """Validation embryos whose calibrated probability lay between `begin` and `end`, and how many were good."""
+    """Validation embryos whose calibrated probability lay between `begin` and `end`, and how many had label 1."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
@@ -24,9 +24,9 @@ class CalibrationBin(BaseModel):
 
 
 class CardCalibration(BaseModel):
-    """From a score to a probability, ``sigmoid(logit / temperature + intercept)``, and what was seen at it.
+    """From a score to a probability, ``sigmoid(logit / temperature + intercept)``, and the observed share at it.
 
-    `threshold` is of the score itself. `table` is by calibrated probability.
+    `threshold` is for the score itself; `table` is by calibrated probability.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
@@ -41,7 +41,7 @@ class CardCalibration(BaseModel):
         return sigmoid(logit / self.temperature + self.intercept)
 
     def seen(self, logit: float) -> CalibrationBin | None:
-        """The row of the table that a score falls into; None where no row holds it or it holds no embryo."""
+        """The table's bin that a score falls into; None if no bin contains it or that bin has no embryo."""
         at = self.probability(logit)
         last = max((row.end for row in self.table), default=0.0)
         for row in self.table:

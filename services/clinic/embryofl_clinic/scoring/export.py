@@ -1,4 +1,4 @@
-"""A finished run's model as a file for other programs: safetensors as it is, ONNX checked against PyTorch."""
+"""A finished run's model as a file for other programs: safetensors unchanged, ONNX checked against PyTorch."""
 
 import contextlib
 import importlib.util
@@ -8,33 +8,31 @@ import shutil
 import tempfile
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 
 from embryofl.errors import UserError
 from embryofl.files import atomic
 from embryofl_clinic.scoring.model_store import StoredModel
-from embryofl_clinic.scoring.network import Network
-from embryofl_clinic.scoring.wording import RESEARCH_USE
-
-if TYPE_CHECKING:
-    import torch
+from embryofl_clinic.scoring.network import Network, hidden_networks
+from embryofl_clinic.texts import texts
 
 TOLERANCE = 1e-4
 """Largest difference of a logit between ONNX Runtime and PyTorch."""
 NEEDED = ("onnx", "onnxruntime", "onnxscript")
 
 
-def export_onnx(finished: StoredModel, path: Path) -> float:
+def export_onnx(stored: StoredModel, path: Path) -> float:
     """Write a model as ONNX: `images`, float32 (n, 3, s, s) in [0, 1], to `logits`, float32 (n,), for any n.
 
-    The run's name, SHA-256 and image size stand in the file's metadata.
+    The file's metadata hold the run's name, its SHA-256 and the image size.
 
     Returns
     -------
     float
-        The largest difference of a logit from PyTorch that was seen in the check.
+        The largest difference of a logit from PyTorch in the check.
 
     Raises
     ------
@@ -45,28 +43,19 @@ def export_onnx(finished: StoredModel, path: Path) -> float:
     if missing:
         raise UserError(
             f"ONNX needs the packages {', '.join(NEEDED)}; missing: {', '.join(missing)}. Install them with "
-            "pip install 'embryofl-clinic[onnx]', or export --safetensors, which needs nothing more."
+            "pip install 'embryofl-clinic[onnx]', or use --safetensors, which needs no further package."
         )
-    import onnx
+    import onnx  # an optional package
 
-    network = Network(finished)
+    network = Network(stored)
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "model.onnx"
         _export(network, made)
         model = onnx.load(made)
-        card = network.card
-        onnx.helper.set_model_props(
-            model,
-            {
-                "run": card.run,
-                "round": str(card.round),
-                "sha256": card.sha256,
-                "model": card.settings.model,
-                "image_size": str(card.settings.image_size),
-                "meaning": card.settings.meaning,
-                "use": RESEARCH_USE,
-            },
-        )
+        card, settings = network.card, network.card.settings
+        properties = {name: str(getattr(card, name)) for name in ("run", "round", "sha256")}
+        properties |= {name: str(getattr(settings, name)) for name in ("model", "image_size", "meaning")}
+        onnx.helper.set_model_props(model, properties | {"use": texts.research_short})
         onnx.checker.check_model(model)
         data = model.SerializeToString()
     difference = _difference(network, data)
@@ -79,10 +68,10 @@ def export_onnx(finished: StoredModel, path: Path) -> float:
     return difference
 
 
-def copy_safetensors(finished: StoredModel, path: Path) -> None:
+def copy_safetensors(stored: StoredModel, path: Path) -> None:
     """Copy the weights, checked against their card. Raises `UserError`."""
-    finished.packed()
-    with finished.weights.open("rb") as source:
+    stored.packed()
+    with stored.weights.open("rb") as source:
         _write(path, lambda out: shutil.copyfileobj(source, out, 1 << 20))
 
 
@@ -91,18 +80,16 @@ def _write(path: Path, fill: Any) -> None:
         with atomic(path) as out:
             fill(out)
     except OSError as exc:
-        raise UserError(f"{path} cannot be written ({exc.strerror}). Name another place.") from exc
+        raise UserError(f"{path} cannot be written ({exc.strerror}). Name another path.") from exc
 
 
 def _export(network: Network, path: Path) -> None:
-    import torch
-
     model, size = network.model, network.image_size
     example = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
     try:
         with _quietly():
             torch.onnx.export(
-                _whole(model),
+                OnnxWrapper(model).eval(),
                 (example,),
                 str(path),
                 input_names=["images"],
@@ -111,7 +98,7 @@ def _export(network: Network, path: Path) -> None:
                 dynamo=True,
                 external_data=False,
             )
-    except Exception as exc:  # the exporter raises many kinds; whichever it is, there is no file
+    except Exception as exc:  # the exporter raises many kinds
         logging.getLogger("embryofl.export").debug("the exporter failed", exc_info=exc)
         raise UserError(
             f"PyTorch {torch.__version__} cannot write this {network.card.settings.model} as ONNX "
@@ -119,21 +106,16 @@ def _export(network: Network, path: Path) -> None:
         ) from exc
 
 
-def _whole(model: "torch.nn.Module") -> "torch.nn.Module":
-    """The model with networks that it keeps in lists as proper parts, so that the exporter sees their weights."""
-    import torch
+class OnnxWrapper(torch.nn.Module):
+    """A model with the networks that it keeps in lists as submodules, so that the exporter includes their weights."""
 
-    class Whole(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model
-            hidden = [v for v in vars(model).values() if isinstance(v, list)]
-            self.hidden = torch.nn.ModuleList([m for found in hidden for m in found if isinstance(m, torch.nn.Module)])
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.model, self.hidden = model, torch.nn.ModuleList(hidden_networks(model))
 
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            return self.model(images)  # type: ignore[no-any-return]
-
-    return Whole().eval()
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """As the model."""
+        return self.model(images)  # type: ignore[no-any-return]
 
 
 @contextlib.contextmanager
@@ -148,13 +130,12 @@ def _quietly() -> Any:
 
 
 def _difference(network: Network, data: bytes) -> float:
-    """Largest difference of a logit, for batches of 1 and 3 pictures of noise, of a slope, and of a bright disc.
+    """Largest difference of a logit, for batches of 1 and 3 images of noise, a slope and a bright disc.
 
-    None is perfectly flat: `small_cnn` scales such a picture's rounding errors up to full contrast, so that no two programs
-    agree on it.
+    None is perfectly flat: `small_cnn` scales such an image's rounding errors up to full contrast, so no two programs
+    agree.
     """
-    import onnxruntime
-    import torch
+    import onnxruntime  # an optional package
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
@@ -177,23 +158,18 @@ def _difference(network: Network, data: bytes) -> float:
     return worst
 
 
-def run_export(finished: StoredModel, onnx: Path | None, safetensors: Path | None) -> list[str]:
-    """Write what was asked for; returns what to say.
-
-    Raises
-    ------
-    UserError
-    """
+def run_export(stored: StoredModel, onnx: Path | None, safetensors: Path | None) -> list[str]:
+    """Write the requested files; returns lines to print. Raises `UserError`."""
     if onnx is None and safetensors is None:
         raise UserError("Nothing to write. Expected --onnx FILE, --safetensors FILE, or both.")
-    said, card = [], finished.card
+    lines, card = [], stored.card
     size = f"images of {card.settings.image_size} pixels, float32 in [0, 1], (n, 3, s, s)"
     if safetensors is not None:
-        copy_safetensors(finished, safetensors)
-        said.append(f"{safetensors}: {card.settings.model} of {card.run}, SHA-256 {card.sha256}")
+        copy_safetensors(stored, safetensors)
+        lines.append(f"{safetensors}: {card.settings.model} of {card.run}, SHA-256 {card.sha256}")
     if onnx is not None:
-        difference = export_onnx(finished, onnx)
-        said.append(
+        difference = export_onnx(stored, onnx)
+        lines.append(
             f"{onnx}: {card.settings.model} of {card.run}; {size}; largest difference of a logit {difference:.1e}"
         )
-    return [*said, RESEARCH_USE]
+    return [*lines, texts.research_short]

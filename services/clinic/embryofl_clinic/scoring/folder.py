@@ -1,4 +1,4 @@
-"""Any folder of images, labelled or not, as embryos in cohorts: what is to be scored."""
+"""A folder of images to score, labelled or not, as embryos in cohorts."""
 
 import posixpath
 import re
@@ -13,7 +13,7 @@ from embryofl_data.reading.tables import TableRow
 
 
 @dataclass(frozen=True)
-class Picture:
+class ImageToScore:
     """One image to score.
 
     Attributes
@@ -21,9 +21,9 @@ class Picture:
     file : str
         Relative to the folder.
     cohort : str
-        The patient, or the sub-folder; "" where unknown: then there is no rank.
+        The patient or the sub-folder, whatever the day; "" if unknown, then there is no rank.
     embryo : str
-        Images of one embryo of one cohort on one day are views of it; "" where an image is an embryo of its own.
+        Images of one embryo of a cohort on one day are views of it; "" if the image is an embryo of its own.
     day : int or None
     """
 
@@ -34,20 +34,20 @@ class Picture:
 
     @property
     def unit(self) -> tuple[object, ...]:
-        """What counts as one embryo."""
+        """Identifies the embryo."""
         return (self.cohort, self.embryo, self.day) if self.embryo else (self.file,)
 
 
-def read_pictures(root: Path) -> tuple[list[Picture], list[Problem]]:
-    """All images of a folder in the order of their files, and what could not be taken as it stands.
+def read_images(root: Path) -> tuple[list[ImageToScore], list[Problem]]:
+    """All images of a folder in the order of their files, and the problems found.
 
-    A `labels.csv` tells patient, embryo and day; its column `label` may be missing and is never looked at. Of folders
-    without one the sub-folder is the cohort, unless the sub-folders are classes (`good/`, `poor/`).
+    A `labels.csv` gives patient, embryo and day; its column `label` may be missing and is never read. Without one the
+    sub-folder is the cohort, unless the sub-folders are classes (`good/`, `poor/`).
 
     Raises
     ------
     DataError
-        When the folder cannot be read, holds no image, or its `labels.csv` is no table.
+        When the folder cannot be read, has no image, or its `labels.csv` is not a table.
     """
     listing = list_images(root)
     if not listing.files:
@@ -56,17 +56,17 @@ def read_pictures(root: Path) -> tuple[list[Picture], list[Problem]]:
         return _by_table(listing)
     try:
         folder = read_folder(root)
-    except DataError:  # no layout that tells labels: none is needed
-        return [Picture(file, _sub_folder(file)) for file in listing.files], list(listing.problems)
-    return [Picture(i.file, i.patient, i.embryo, i.day) for i in folder.images], list(folder.problems)
+    except DataError:  # no layout with labels: none is needed
+        return [ImageToScore(file, _sub_folder(file)) for file in listing.files], list(listing.problems)
+    return [ImageToScore(i.file, i.patient, i.embryo, i.day) for i in folder.images], list(folder.problems)
 
 
 def _sub_folder(file: str) -> str:
-    """The cohort of an image without a table: where it lies; images beside each other at the top are one cohort."""
+    """The cohort of an image without a table: its sub-folder; all images at the top are one cohort."""
     return posixpath.dirname(file).removeprefix("images/") or "images"
 
 
-def _by_table(listing: Listing) -> tuple[list[Picture], list[Problem]]:
+def _by_table(listing: Listing) -> tuple[list[ImageToScore], list[Problem]]:
     table = listing.table("labels.csv", ("image",), tuple(c for c in COLUMNS if c != "image"))
     assert table is not None
     rows: dict[str, TableRow] = {}
@@ -84,8 +84,8 @@ def _by_table(listing: Listing) -> tuple[list[Picture], list[Problem]]:
     return [_described(file, rows.get(file, unnamed)) for file in files], problems
 
 
-def _described(file: str, row: TableRow) -> Picture:
+def _described(file: str, row: TableRow) -> ImageToScore:
     day = re.fullmatch(r"(?:d|day)?\s*(\d{1,2})(?:[.,]0+)?", row.cells.get("day", "").lower())
     number = int(day[1]) if day and int(day[1]) <= 10 else None
     image = EmbryoImage(file, patient=row.cells.get("patient", ""), embryo=row.cells.get("embryo", ""))
-    return Picture(file, image.patient, image.embryo, number)
+    return ImageToScore(file, image.patient, image.embryo, number)

@@ -1,34 +1,34 @@
-"""Where in a picture a score came from: HiResCAM, computed here, as a colour-blind safe overlay.
+"""Where in an image a score came from: HiResCAM, as a colour-blind safe overlay.
 
 Draelos and Carin, "Use HiResCAM instead of Grad-CAM for faithful explanations of convolutional neural networks" (2020),
 https://arxiv.org/abs/2011.08891: at a convolutional layer, activation times gradient of the logit, summed over channels.
-Orange raised the score, blue lowered it. It illustrates what this model looked at; it proves nothing about an embryo.
+Orange raised the score, blue lowered it. It illustrates what this model responded to; it proves nothing about an embryo.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import Image
 
-if TYPE_CHECKING:
-    import torch
+from embryofl.models.rotations import upright
+from embryofl_clinic.scoring.network import hidden_networks
 
 CELLS = 16
-"""The layer is the last whose map has at least one cell for each so many pixels: fine enough to point, deep enough to
-mean something."""
+"""The last layer with a cell for each so many pixels is used: fine enough to point, deep enough to be meaningful."""
 RAISED, LOWERED = (230, 97, 1), (41, 98, 180)
-"""Orange and blue: told apart with every common colour vision deficiency, and by the contour's absence in grey print."""
+"""Orange and blue: distinguishable with every common colour vision deficiency."""
 STRONGEST = 0.75
 """Opacity where a map is strongest."""
 SHOWN = 0.15
-"""Below this part of the strongest nothing is painted."""
+"""Below this part of the strongest value nothing is painted."""
 
 Floats = npt.NDArray[np.float32]
 
 
-def heat_maps(model: "torch.nn.Module", pixels: npt.NDArray[np.uint8], device: str = "cpu") -> list[Floats]:
-    """Signed maps of some pictures, float32 (h, w) each of a few cells, scaled so that the strongest is 1 or -1.
+def heat_maps(model: torch.nn.Module, pixels: npt.NDArray[np.uint8], device: str = "cpu") -> list[Floats]:
+    """Signed maps of some images, float32 (h, w) each of a few cells, scaled so that the strongest is 1 or -1.
 
     Parameters
     ----------
@@ -38,22 +38,16 @@ def heat_maps(model: "torch.nn.Module", pixels: npt.NDArray[np.uint8], device: s
         uint8 (n, s, s, 3).
     device : str (default: "cpu")
     """
-    import torch
-
-    from embryofl.models.rotations import upright
-
     images = torch.from_numpy(np.ascontiguousarray(pixels)).to(device).permute(0, 3, 1, 2)
     with upright(model):
         return _maps(model, images)
 
 
-def _maps(model: "torch.nn.Module", images: "torch.Tensor") -> list[Floats]:
-    import torch
-
+def _maps(model: torch.nn.Module, images: torch.Tensor) -> list[Floats]:
     layer = _layer(model, images[:1])
     kept: list[torch.Tensor] = []
 
-    def cut(_module: Any, _inputs: Any, output: "torch.Tensor") -> "torch.Tensor":
+    def cut(_module: Any, _inputs: Any, output: torch.Tensor) -> torch.Tensor:
         kept[:] = [output.detach().requires_grad_()]
         return kept[0].clone()  # a network may write into what it is given
 
@@ -68,20 +62,18 @@ def _maps(model: "torch.nn.Module", images: "torch.Tensor") -> list[Floats]:
     return [_scaled(each) for each in maps]
 
 
-def _layer(model: "torch.nn.Module", image: "torch.Tensor") -> "torch.nn.Module":
-    """The last module, by order of running, whose output is a map of enough cells."""
-    import torch
-
-    found: list[torch.nn.Module] = []
+def _layer(model: torch.nn.Module, image: torch.Tensor) -> torch.nn.Module:
+    """The last module to run whose output is a map of enough cells."""
+    maps: list[torch.nn.Module] = []
     least = max(2, image.shape[-1] // CELLS)
 
     def note(module: torch.nn.Module, _inputs: Any, output: Any) -> None:
         if isinstance(output, torch.Tensor) and output.ndim == 4 and min(output.shape[-2:]) >= least:
-            found.append(module)
+            maps.append(module)
 
     with torch.no_grad():
         model(image)  # `lite0_head` reads its backbone when first needed
-    modules = [*model.modules(), *(m for part in _hidden(model) for m in part.modules())]
+    modules = [*model.modules(), *(m for part in hidden_networks(model) for m in part.modules())]
     handles = [module.register_forward_hook(note) for module in modules]
     try:
         with torch.inference_mode():
@@ -89,16 +81,8 @@ def _layer(model: "torch.nn.Module", image: "torch.Tensor") -> "torch.nn.Module"
     finally:
         for handle in handles:
             handle.remove()
-    ran = [m for m in found if sum(1 for other in found if other is m) == 1]  # one that runs twice has two outputs
+    ran = [m for m in maps if sum(1 for other in maps if other is m) == 1]  # one that runs twice has two outputs
     return ran[-1]
-
-
-def _hidden(model: "torch.nn.Module") -> list["torch.nn.Module"]:
-    """Networks that a model keeps out of its own weights (`lite0_head` keeps its frozen backbone in a list)."""
-    import torch
-
-    lists = [value for value in vars(model).values() if isinstance(value, list)]
-    return [m for found in lists for m in found if isinstance(m, torch.nn.Module) and not m.training]
 
 
 def _scaled(values: Floats) -> Floats:
@@ -107,7 +91,7 @@ def _scaled(values: Floats) -> Floats:
 
 
 def overlay(pixels: npt.NDArray[np.uint8], heat: Floats) -> Image.Image:
-    """Paint a map over a picture.
+    """Paint a map over an image.
 
     Parameters
     ----------

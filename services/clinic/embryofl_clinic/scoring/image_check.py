@@ -1,4 +1,4 @@
-"""Look at images once: decode for the model, and measure for the quality warnings. A few threads, in order."""
+"""Check images before scoring: decode them for the model and measure them for the quality warnings, in a few threads."""
 
 import os
 from collections import deque
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from embryofl_clinic import text
+from embryofl_clinic.texts import texts
 from embryofl_data.reading.decode import DecodeError, open_image, to_square
 from embryofl_data.reading.scan import read_file
 from embryofl_data.report import picture
@@ -18,23 +18,23 @@ from embryofl_data.report.checks.quality import BLURRED_LEAST, ENOUGH_TO_COMPARE
 from embryofl_data.report.measure import working_size
 
 FEWEST_TO_COMPARE = 4
-"""Pictures of a small cohort from which on one is called blurred beside the others."""
+"""From this many images of a small cohort on, one can be called blurred compared with the others."""
 
 Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class ImageCheck:
-    """What was seen of one image.
+    """What an image holds.
 
     Attributes
     ----------
     squares : dict of int to numpy.ndarray
-        Side in pixels to uint8 (side, side, 3), as in training; empty where it cannot be used.
+        Side in pixels to uint8 (side, side, 3), as in training; empty if it cannot be used.
     values : tuple of float
-        As `picture.NAMES`; empty where it cannot be used.
+        As `picture.NAMES`; empty if it cannot be used.
     problem : str
-        Why it cannot be used, in words; "" where it can.
+        Why it cannot be used; "" if it can.
     """
 
     squares: dict[int, Pixels] = field(default_factory=dict)
@@ -43,34 +43,33 @@ class ImageCheck:
 
 
 def inspect_image(data: bytes, sides: Sequence[int]) -> ImageCheck:
-    """Decode a file's content with the hardened decoder; never raises for what the content is."""
+    """Decode a file's content with the hardened decoder; never raises for its content."""
     try:
         image = open_image(data).image
     except DecodeError as error:
-        return ImageCheck(problem=unusable(error))
+        return _unusable(error.kind, error.detail)
     return ImageCheck({side: to_square(image, side) for side in sides}, picture.measure_picture(working_size(image)))
 
 
-def look_at_file(root: Path, file: str, sides: Sequence[int]) -> ImageCheck:
-    """The same of a file of a folder."""
+def inspect_file(root: Path, file: str, sides: Sequence[int]) -> ImageCheck:
+    """The same for a file of a folder."""
     try:
         data, _ = read_file(root, file)
     except DecodeError as error:
-        return ImageCheck(problem=unusable(error))
+        return _unusable(error.kind, error.detail)
     except OSError as error:
-        return ImageCheck(problem=text.fill(text.texts()["unusable"]["closed"], detail=error.strerror))
+        return _unusable("closed", error.strerror)
     return inspect_image(data, sides)
 
 
-def unusable(error: DecodeError) -> str:
-    """Why a file cannot be used, in words."""
-    return text.fill(text.texts()["unusable"][error.kind], detail=error.detail)
+def _unusable(kind: str, detail: str | None) -> ImageCheck:
+    return ImageCheck(problem=texts.unusable[kind].format(detail=detail))
 
 
 def in_order(work: Sequence[Callable[[], ImageCheck]]) -> Iterator[ImageCheck]:
-    """Results in the given order; those that wait are bounded, so that memory does not grow with the folder."""
+    """Results in the given order; waiting ones are bounded, so that memory does not grow with the folder."""
     workers = min(4, os.cpu_count() or 1)
-    with ThreadPoolExecutor(workers, thread_name_prefix="look") as pool:
+    with ThreadPoolExecutor(workers, thread_name_prefix="inspect") as pool:
         waiting: deque[Future[ImageCheck]] = deque()
         for job in work:
             waiting.append(pool.submit(job))
@@ -81,25 +80,23 @@ def in_order(work: Sequence[Callable[[], ImageCheck]]) -> Iterator[ImageCheck]:
 
 
 def warnings(values: Sequence[tuple[float, ...]]) -> list[list[str]]:
-    """The report's quality checks on every usable image of a batch: what each seems to suffer from, in words.
+    """The data report's quality checks on the usable images of a batch: the warnings of each.
 
     Parameters
     ----------
     values : sequence of tuple of float
         As in `ImageCheck`, one an image.
     """
-    found: list[list[str]] = [[] for _ in values]
+    warned: list[list[str]] = [[] for _ in values]
     if not values:
-        return found
-    table = np.array(values, np.float64)
-    columns = {name: table[:, number] for number, name in enumerate(picture.NAMES)}
-    words = text.texts()["quality"]
+        return warned
+    columns = dict(zip(picture.NAMES, np.array(values, np.float64).T, strict=True))
     for test in TESTS:
         for index in np.flatnonzero(test.severity(columns) > 1):
-            seen = {name: float(column[index]) for name, column in columns.items()}
-            found[index].append(text.fill(words[test.id], stretch=2 ** seen["smear"], **seen))
+            measured = {name: float(column[index]) for name, column in columns.items()}
+            warned[index].append(texts.quality[test.id].format(stretch=2 ** measured["smear"], **measured))
     sharpness = columns["sharpness"]
     if FEWEST_TO_COMPARE <= len(sharpness) < ENOUGH_TO_COMPARE:  # the report compares in larger folders only
         for index in np.flatnonzero(np.median(sharpness) - sharpness > 1.5 * BLURRED_LEAST):
-            found[index].append(words["blurred"])
-    return found
+            warned[index].append(texts.quality["blurred"])
+    return warned

@@ -1,10 +1,10 @@
 """Models of finished runs at the clinic: `models/RUN/model.safetensors` and `model.json` in the state folder.
 
-A model is there when its JSON is: the weights are written first, and the JSON names their SHA-256. Both are data; nothing
-of them is ever run.
+The weights are written first, then the JSON with their SHA-256, so a model exists when its JSON does. Both are data and are
+never executed.
 """
 
-import json
+import hashlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,8 @@ WEIGHTS, CARD = "model.safetensors", "model.json"
 MOST_CARD_BYTES = 1 << 20
 MOST_WEIGHTS_BYTES = 4 << 30
 JOIN_ONE = (
-    "Take part in a run: its model comes by itself within a minute after it has finished. Or name a file with --model."
+    "Take part in a run: its model is downloaded automatically within a minute of the run finishing. "
+    "Or name a file with --model."
 )
 
 
@@ -39,7 +40,7 @@ class CardSettings(BaseModel):
 
 
 class Card(BaseModel):
-    """What `model.json` says of a finished run's model; what scoring does not need is passed over."""
+    """`model.json` of a finished run's model; fields that scoring does not need are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -63,7 +64,7 @@ class StoredModel:
         Raises
         ------
         UserError
-            When the file is not the one that the card names, or no packed model.
+            When the file is not the one that the card names, or not a packed model.
         """
         try:
             if sha256_of(self.weights) != self.card.sha256:
@@ -75,7 +76,7 @@ class StoredModel:
             Layout.parse(packed.data).check(packed)
         except WireError as exc:
             raise UserError(
-                f"{self.weights} is no model of EmbryoFL ({exc}). Expected the model.safetensors of a finished run."
+                f"{self.weights} is not an EmbryoFL model ({exc}). Expected the model.safetensors of a finished run."
             ) from exc
         except OSError as exc:
             raise UserError(f"{self.weights} cannot be read ({exc.strerror}).") from exc
@@ -83,7 +84,7 @@ class StoredModel:
 
 
 def read_model(weights: Path) -> StoredModel:
-    """A model by its weights file, with `model.json` beside it.
+    """A model by its weights file, with `model.json` next to it.
 
     Raises
     ------
@@ -94,8 +95,8 @@ def read_model(weights: Path) -> StoredModel:
     for path in (weights, card):
         if not path.is_file():
             raise UserError(
-                f"There is no file {path}. Expected a run's model.safetensors with its {CARD} beside it: the card says "
-                "which network it is and how large its images are."
+                f"There is no file {path}. Expected a run's model.safetensors with its {CARD} next to it: the card names "
+                "the network and its image size."
             )
     return StoredModel(_card(card), weights)
 
@@ -123,60 +124,52 @@ class ModelStore:
         self.folder = state_dir / "models"
 
     def all(self) -> list[StoredModel]:
-        """The newest first, by when they came; damaged ones are passed over."""
-        found = []
+        """The newest first, by time of download; damaged ones are skipped."""
+        models = []
         for path in self.folder.glob(f"run-*/{CARD}"):
             try:
-                found.append((path.stat().st_mtime_ns, read_model(path.with_name(WEIGHTS))))
+                models.append((path.stat().st_mtime_ns, read_model(path.with_name(WEIGHTS))))
             except (OSError, UserError):
                 continue
-        return [model for _, model in sorted(found, key=lambda pair: pair[0], reverse=True)]
+        return [model for _, model in sorted(models, key=lambda pair: pair[0], reverse=True)]
 
     def get(self, run: str = "") -> StoredModel:
-        """The model of a run, by default of the newest.
-
-        Raises
-        ------
-        UserError
-            When there is none; names those that are there.
-        """
+        """The model of a run, by default the newest. Raises `UserError` if there is none."""
         models = self.all()
-        if run:
-            models = [m for m in models if m.card.run == run]
-        if not models:
-            names = ", ".join(m.card.run for m in self.all())
-            of = f" of {run}" if run else ""
-            raise UserError(f"No model{of} is in {self.folder} (there: {names or 'none'}). {JOIN_ONE}")
-        return models[0]
+        for model in models:
+            if run in ("", model.card.run):
+                return model
+        of, names = f" of {run}" if run else "", ", ".join(m.card.run for m in models) or "none"
+        raise UserError(f"No model{of} was found in {self.folder} (models: {names}). {JOIN_ONE}")
 
     def has(self, run: str, card_sha256: str) -> bool:
-        """Whether this very card, and weights, of a run are here."""
+        """Whether a run's weights and this very card are stored."""
         folder = self.folder / run
         return (folder / WEIGHTS).is_file() and (folder / CARD).is_file() and sha256_of(folder / CARD) == card_sha256
 
     def put(self, run: str, weights: np.ndarray, card: bytes) -> Card:
-        """Keep a model.
+        """Store a model.
 
         Raises
         ------
         UserError
-            When card and weights are not of one another or of this run, or the disk is full.
+            When card, weights and run do not belong together, or the disk is full.
         """
         try:
-            said = Card.model_validate(json.loads(card))
+            parsed = Card.model_validate_json(card)
             Layout.parse(weights.data).check(weights)
         except (ValueError, WireError) as exc:  # ValidationError is a ValueError
-            words = explain(exc) if isinstance(exc, ValidationError) else str(exc)[:200]
-            raise UserError(f"The model of {run} that the hub offers cannot be used: {words}.") from exc
-        import hashlib
-
-        if said.run != run or said.sha256 != hashlib.sha256(weights.data).hexdigest():
-            raise UserError(f"The model of {run} that the hub offers cannot be used: its card is of another model.")
+            reason = explain(exc) if isinstance(exc, ValidationError) else str(exc)[:200]
+            raise UserError(f"The model of {run} that the hub offers cannot be used: {reason}.") from exc
+        if parsed.run != run or parsed.sha256 != hashlib.sha256(weights.data).hexdigest():
+            raise UserError(
+                f"The model of {run} that the hub offers cannot be used: its card belongs to another model."
+            )
         folder = self.folder / run
-        (folder / CARD).unlink(missing_ok=True)  # of before: a card must never stand beside other weights
+        (folder / CARD).unlink(missing_ok=True)  # a card must never be next to other weights
         write_atomic(folder / WEIGHTS, weights.data)
         write_atomic(folder / CARD, card)
-        return said
+        return parsed
 
     def prune(self, keep: int) -> None:
         """Remove all but the `keep` newest."""

@@ -1,15 +1,15 @@
 """A finished run's model, ready to score: the network that its card names, with its weights."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import nn
 
+from embryofl import packing, wire
 from embryofl.errors import UserError
+from embryofl.models import model_names
+from embryofl.models.zoo import create_model
 from embryofl_clinic.scoring.model_store import Card, StoredModel
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
 class Network:
@@ -17,28 +17,22 @@ class Network:
 
     Parameters
     ----------
-    finished : StoredModel
+    stored : StoredModel
     device : str (default: "cpu")
 
     Raises
     ------
     UserError
-        When this version does not know the network, or the weights have another layout or are not finite.
+        When this version does not have the network, or the weights have another layout or are not finite.
     """
 
-    def __init__(self, finished: StoredModel, device: str = "cpu") -> None:
-        self.card: Card = finished.card
+    def __init__(self, stored: StoredModel, device: str = "cpu") -> None:
+        self.card: Card = stored.card
         self.device = device
-        self.model: nn.Module = _built(finished).to(device).eval()
-        self._begin()
-
-    def _begin(self) -> None:
-        """Run once outside inference mode: `lite0_head` reads its backbone then, and its weights must allow gradients
-        for heat maps."""
-        import torch
-
+        self.model: nn.Module = _built(stored).to(device).eval()
+        # Once outside inference mode: `lite0_head` then reads its backbone, whose weights heat maps need gradients through.
         with torch.no_grad():
-            self.model(torch.zeros(1, 3, self.image_size, self.image_size, device=self.device))
+            self.model(torch.zeros(1, 3, self.image_size, self.image_size, device=device))
 
     @property
     def image_size(self) -> int:
@@ -47,19 +41,18 @@ class Network:
 
     def logits(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
         """Images, uint8 (n, s, s, 3), to logits, float64 (n,)."""
-        import torch
-
         with torch.inference_mode():
             images = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device).permute(0, 3, 1, 2)
             return np.asarray(self.model(images).double().cpu().numpy())
 
 
-def _built(finished: StoredModel) -> "nn.Module":
-    from embryofl import packing, wire
-    from embryofl.models import model_names
-    from embryofl.models.zoo import create_model
+def hidden_networks(model: nn.Module) -> list[nn.Module]:
+    """Networks that a model keeps out of its own weights: `lite0_head` keeps its frozen backbone in a list."""
+    return [m for value in vars(model).values() if isinstance(value, list) for m in value if isinstance(m, nn.Module)]
 
-    card, packed = finished.card, finished.packed()
+
+def _built(stored: StoredModel) -> nn.Module:
+    card, packed = stored.card, stored.packed()
     name = card.settings.model
     if name not in model_names():
         raise UserError(
@@ -71,11 +64,11 @@ def _built(finished: StoredModel) -> "nn.Module":
     if wire.Layout.parse(packed.data).id != layout.id:
         raise UserError(
             f"The weights of {card.run} have another layout than the {name} of this version ({layout.parameters:,} "
-            "numbers). Expected a model that was trained by the same version: update the older of hub and clinic."
+            "numbers). Expected a model trained by the same version: update the older of hub and clinic."
         )
     packing.load(packed, layout, model.state_dict())
     if not all(bool(t.isfinite().all()) for t in model.state_dict().values() if t.is_floating_point()):
-        raise UserError(f"The weights of {card.run} hold numbers that are not finite: the model is unusable.")
+        raise UserError(f"The weights of {card.run} contain numbers that are not finite. The model is unusable.")
     return model
 
 
@@ -85,7 +78,7 @@ def load_networks(models: list[StoredModel], device: str = "cpu") -> list[Networ
     Raises
     ------
     UserError
-        When they answer different questions, or one cannot be used.
+        When their labels have different meanings, or one cannot be used.
     """
     meanings = sorted({m.card.settings.meaning for m in models})
     if len(meanings) > 1:

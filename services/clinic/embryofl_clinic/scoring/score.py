@@ -1,8 +1,8 @@
-"""Scores of embryos: several images of one count once, several models give an interval, ranks within a cohort."""
+"""Scores of embryos: views of one embryo are averaged, several models give a range, ranks within a cohort."""
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 from embryofl.views import Views
 from embryofl_clinic.scoring.calibration import sigmoid, wilson
-from embryofl_clinic.scoring.folder import Picture
-from embryofl_clinic.scoring.image_check import ImageCheck, in_order, look_at_file, warnings
+from embryofl_clinic.scoring.folder import ImageToScore
+from embryofl_clinic.scoring.image_check import ImageCheck, in_order, inspect_file, warnings
 from embryofl_clinic.scoring.network import Network
-from embryofl_clinic.scoring.wording import RESEARCH_USE
+from embryofl_clinic.texts import texts
 
 BATCH = 32
 Progress = Callable[[int, int], None]
@@ -23,8 +23,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class ObservedShare:
-    """What was seen at validation patients with scores like this: of `embryos` the share `share` had label 1, with the
-    95 % interval from `low` to `high`."""
+    """Among `embryos` validation embryos with such a score, the share with label 1 and its 95 % interval."""
 
     share: float
     low: float
@@ -39,7 +38,7 @@ class EmbryoScore:
     Attributes
     ----------
     cohort, embryo, day
-        As in `Picture`.
+        As in `ImageToScore`.
     files : tuple of str
         All its images.
     score : float or None
@@ -49,9 +48,9 @@ class EmbryoScore:
     calibrated : float or None
         Probability of label 1; None without a calibration.
     seen : ObservedShare or None
-        None without a calibration, or where too few validation embryos had such a score.
+        None without a calibration, or if no validation embryo had such a score.
     rank, of : int or None
-        1 is the highest of the cohort's `of` scored embryos, equals share a rank; None where the cohort is unknown.
+        1 is the highest of the cohort's `of` scored embryos, equal scores share a rank; None if the cohort is unknown.
     warnings : tuple of str
     """
 
@@ -79,92 +78,89 @@ class Scores:
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON. Names files: for the clinic alone."""
-        from dataclasses import asdict
-
-        return {"format": 1, "use": RESEARCH_USE, **asdict(self)}
+        """Ready for JSON. Contains file names, so it stays at the clinic."""
+        return {"format": 1, "use": texts.research_short, **asdict(self)}
 
 
 def score_folder(
     root: Path,
-    pictures: Sequence[Picture],
+    images: Sequence[ImageToScore],
     networks: Sequence[Network],
     notes: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Scores:
     """Score the images of a folder; it is only read."""
     sides = sorted({n.image_size for n in networks})
-    work = [partial(look_at_file, root, p.file, sides) for p in pictures]
+    work = [partial(inspect_file, root, image.file, sides) for image in images]
     logits: list[list[float]] = []
-    looks: list[ImageCheck] = []
+    checks: list[ImageCheck] = []
     batch: list[ImageCheck] = []
 
     def flush() -> None:
-        logits.extend(score_looks(batch, networks))
-        looks.extend(ImageCheck({}, look.values, look.problem) for look in batch)  # the pixels are let go
+        logits.extend(score_images(batch, networks))
+        checks.extend(ImageCheck({}, check.values, check.problem) for check in batch)  # without the pixels
         batch.clear()
         if progress:
-            progress(len(looks), len(pictures))
+            progress(len(checks), len(images))
 
-    for look in in_order(work):
-        batch.append(look)
+    for check in in_order(work):
+        batch.append(check)
         if len(batch) == BATCH:
             flush()
     flush()
-    return combine(pictures, looks, logits, networks, notes)
+    return combine(images, checks, logits, networks, notes)
 
 
-def score_looks(looks: Sequence[ImageCheck], networks: Sequence[Network]) -> list[list[float]]:
+def score_images(checks: Sequence[ImageCheck], networks: Sequence[Network]) -> list[list[float]]:
     """Logits of every image by every model; NaN for an image that cannot be used."""
-    found = np.full((len(looks), len(networks)), np.nan)
-    usable = [i for i, look in enumerate(looks) if not look.problem]
+    found = np.full((len(checks), len(networks)), np.nan)
+    usable = [i for i, check in enumerate(checks) if not check.problem]
     for at in range(0, len(usable), BATCH):
         part = usable[at : at + BATCH]
         for number, network in enumerate(networks):
-            found[part, number] = network.logits(np.stack([looks[i].squares[network.image_size] for i in part]))
+            found[part, number] = network.logits(np.stack([checks[i].squares[network.image_size] for i in part]))
     return [list(map(float, row)) for row in found]
 
 
 def combine(
-    pictures: Sequence[Picture],
-    looks: Sequence[ImageCheck],
+    images: Sequence[ImageToScore],
+    checks: Sequence[ImageCheck],
     logits: Sequence[Sequence[float]],
     networks: Sequence[Network],
     notes: Sequence[str] = (),
 ) -> Scores:
-    """From images to embryos, ranks and words.
+    """From images to embryos, ranks and warnings.
 
     Parameters
     ----------
-    pictures, looks : sequence
-        Of the images, in one order.
+    images, checks : sequence
+        In the same order.
     logits : sequence of sequence of float
-        For each image one of each model.
+        For each image, one per model.
     networks : sequence of Network
     notes : sequence of str
-        What else is to be said.
+        What to report besides.
     """
-    usable = [i for i, look in enumerate(looks) if not look.problem]
-    troubles: dict[int, list[str]] = dict(zip(usable, warnings([looks[i].values for i in usable]), strict=True))
-    troubles |= {i: [look.problem] for i, look in enumerate(looks) if look.problem}
+    usable = [i for i, check in enumerate(checks) if not check.problem]
+    troubles: dict[int, list[str]] = dict(zip(usable, warnings([checks[i].values for i in usable]), strict=True))
+    troubles |= {i: [check.problem] for i, check in enumerate(checks) if check.problem}
     units: dict[tuple[object, ...], list[int]] = {}
-    for i, picture in enumerate(pictures):
-        units.setdefault(picture.unit, []).append(i)
-    means = _means(list(units.values()), np.array(logits, np.float64).reshape(len(pictures), len(networks)))
+    for i, image in enumerate(images):
+        units.setdefault(image.unit, []).append(i)
+    means = _means(list(units.values()), np.array(logits, np.float64).reshape(len(images), len(networks)))
     embryos = []
     for members, mean in zip(units.values(), means, strict=True):
-        first = pictures[members[0]]
-        words = tuple(_named(pictures[i].file, w, several=len(members) > 1) for i in members for w in troubles[i])
-        files = tuple(pictures[i].file for i in members)
-        embryos.append(_embryo(first, files, mean, networks, words))
+        first = images[members[0]]
+        files = tuple(images[i].file for i in members)
+        prefixes = {i: f"{images[i].file}: " if len(members) > 1 else "" for i in members}
+        warned = tuple(prefixes[i] + warning for i in members for warning in troubles[i])
+        embryos.append(_embryo(first, files, mean, networks, warned))
     cards = [n.card for n in networks]
     models = tuple(
         {
-            "run": c.run,
-            "round": c.round,
-            "sha256": c.sha256,
+            **c.model_dump(include={"run", "round", "sha256"}),
             "model": c.settings.model,
-            "calibrated": c.calibration is not None,
+            "calibrated": bool(c.calibration),
         }
         for c in cards
     )
@@ -183,19 +179,15 @@ def _means(units: list[list[int]], logits: npt.NDArray[np.float64]) -> npt.NDArr
     return found
 
 
-def _named(file: str, words: str, *, several: bool) -> str:
-    return f"{file}: {words}" if several else words
-
-
 def _embryo(
-    first: Picture,
+    first: ImageToScore,
     files: tuple[str, ...],
     logits: npt.NDArray[np.float64],
     networks: Sequence[Network],
-    words: tuple[str, ...],
+    warned: tuple[str, ...],
 ) -> EmbryoScore:
     if np.isnan(logits[0]):
-        return EmbryoScore(first.cohort, first.embryo, first.day, files, warnings=words)
+        return EmbryoScore(first.cohort, first.embryo, first.day, files, warnings=warned)
     scores = [sigmoid(float(x)) for x in logits]
     several = len(scores) > 1
     calibrations = [n.card.calibration for n in networks]
@@ -214,12 +206,12 @@ def _embryo(
         max(scores) if several else None,
         calibrated,
         seen,
-        warnings=words,
+        warnings=warned,
     )
 
 
 def _seen(rows: Sequence[Any]) -> ObservedShare | None:
-    """Mean share over the models' rows; the interval of the least certain of them."""
+    """Mean share over the models' bins; the interval of the least certain of them."""
     if any(row is None for row in rows):
         return None
     least = min(rows, key=lambda row: row.embryos)
@@ -229,9 +221,7 @@ def _seen(rows: Sequence[Any]) -> ObservedShare | None:
 
 
 def ranked(embryos: Sequence[EmbryoScore]) -> tuple[EmbryoScore, ...]:
-    """Put embryos in order and give ranks within known cohorts."""
-    from dataclasses import replace
-
+    """Sort embryos and rank them within known cohorts."""
     cohorts: dict[str, list[EmbryoScore]] = {}
     for embryo in embryos:
         cohorts.setdefault(embryo.cohort, []).append(embryo)
