@@ -395,14 +395,14 @@ start_run() {
 	local name state part options=()
 	read -r name state _ <<<"$(hub runs | tail -n 1)"
 	case ${state:-none} in
-		none | finished | stopped | failed | yet*) ;;
-		paused)
+		none | Finished | Stopped | Failed | yet*) ;;
+		Paused)
 			step 5/5 "$name is paused; resume it with: make hub DO=resume"
 			return
 			;;
 		*)
 			[ "$name" = No ] || {
-				step 5/5 "$name is $state and goes on${SET:+ (with the settings it was started with, not SET=$SET)}"
+				step 5/5 "$name is not over and continues${SET:+ (with the settings it was started with, not SET=$SET)}"
 				return
 			}
 			;;
