@@ -1,6 +1,7 @@
 """What the commands share: a call to the running hub, JSON for programs, text for people."""
 
 import json
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -18,11 +19,10 @@ def hub_call(method: str, path: str, body: dict[str, Any] | None = None) -> Any:
     return call(load_settings(), method, path, body)
 
 
-def print_json(value: Any) -> None:
-    """Print a value for a program to read."""
-    typer.echo(json.dumps(value, indent=1))
-
-
-def print_text(text: RenderableType) -> None:
-    """Print text or a table for a person."""
-    make_console().print(text, soft_wrap=isinstance(text, str))
+def output(value: Any, as_json: bool, text: Callable[[Any], RenderableType]) -> None:
+    """Print a value: as JSON for a program, or as the `text` made of it for a person."""
+    shown = json.dumps(value, indent=1) if as_json else text(value)
+    if isinstance(shown, str):
+        typer.echo(shown)
+    else:
+        make_console().print(shown)

@@ -9,12 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
-from embryofl import exits, states
+from embryofl import exits
 from embryofl.errors import UserError, run_command
 from embryofl_server.api.client import direct
 from embryofl_server.audit.reading import Filter, as_text, chosen, verify_log
 from embryofl_server.cli import show
-from embryofl_server.cli.call import AsJson, hub_call, print_json, print_text
+from embryofl_server.cli.call import AsJson, hub_call, output
 from embryofl_server.cli.members import app as members
 from embryofl_server.cli.show_results import read_results
 from embryofl_server.cli.show_results import results as results_text
@@ -91,7 +91,7 @@ def status(
     console = show.make_console()
     info = show.follow(console, fetch) if follow else fetch()
     if json_:
-        print_json(info)
+        typer.echo(json.dumps(info, indent=1))
     else:
         show.print_status(console, info)
     if follow and info["run"] and info["run"]["state"] != "finished":
@@ -101,18 +101,7 @@ def status(
 @app.command()
 def runs(json_: AsJson = False) -> None:
     """List all runs."""
-    runs = hub_call("GET", "/control/runs")
-    if json_:
-        print_json(runs)
-        return
-    for run in runs:
-        s, state = run["settings"], states.label(states.RUN, run["state"])
-        typer.echo(
-            f"{run['name']}  {state:9} round {run['round']}/{s['rounds']}  {s['model']} {s['strategy']} "
-            f"seed {s['seed']}  {run['reason']}".rstrip()
-        )
-    if not runs:
-        typer.echo("No run yet. Start one: embryofl-server start")
+    output(hub_call("GET", "/control/runs"), json_, show.run_list)
 
 
 @app.command()
@@ -121,11 +110,7 @@ def results(
     json_: Annotated[bool, typer.Option("--json", help="Print results.json.")] = False,
 ) -> None:
     """Show a run's results on test patients: intervals, threshold, calibration, decision curve, ranking."""
-    results = read_results(load_settings().state_dir, run)
-    if json_:
-        print_json(results)
-    else:
-        print_text(results_text(results))
+    output(read_results(load_settings().state_dir, run), json_, results_text)
 
 
 @app.command()

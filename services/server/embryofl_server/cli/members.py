@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from embryofl_server.cli.call import AsJson, hub_call, print_json, print_text
+from embryofl_server.cli.call import AsJson, hub_call, output
 from embryofl_server.cli.show_data import statistics_table
 from embryofl_server.cli.show_members import clinics_table, invite_text, invites_table, reconnect_text
 
@@ -38,23 +38,13 @@ def invite(
 @app.command()
 def invites(json_: AsJson = False) -> None:
     """List all invites: open, used, expired or withdrawn. Their secrets are not stored."""
-    invites = hub_call("GET", "/control/invites")
-    if json_:
-        print_json(invites)
-    else:
-        print_text(invites_table(invites) if invites else "No invite yet. Create one: embryofl-server invite NAME")
+    output(hub_call("GET", "/control/invites"), json_, invites_table)
 
 
 @app.command()
 def statistics(json_: AsJson = False) -> None:
     """Show the clinics' pooled image statistics (light, colour, magnification) and which clinics differ."""
-    statistics = hub_call("GET", "/control/statistics")
-    if json_:
-        print_json(statistics)
-    else:
-        print_text(
-            statistics_table(statistics) if statistics["all"] else "No clinic has reported image statistics yet."
-        )
+    output(hub_call("GET", "/control/statistics"), json_, statistics_table)
 
 
 @app.command()
@@ -67,11 +57,7 @@ def withdraw(name: ClinicArgument) -> None:
 @app.command()
 def clinics(json_: AsJson = False) -> None:
     """List all clinics: state, since when, last seen, reported data, key, certificate."""
-    clinics = hub_call("GET", "/control/clinics")
-    if json_:
-        print_json(clinics)
-    else:
-        print_text(clinics_table(clinics) if clinics else "No clinic yet. Invite one: embryofl-server invite NAME")
+    output(hub_call("GET", "/control/clinics"), json_, clinics_table)
 
 
 @app.command()

@@ -13,7 +13,7 @@ from embryofl_server.cli.text import duration, make_console, state_text, table, 
 from embryofl_server.report.numbers import clinic_label, day_label, number
 from embryofl_server.runs.log import OVER
 
-__all__ = ["follow", "make_console", "print_status", "status"]
+__all__ = ["follow", "make_console", "print_status", "run_list", "status"]
 
 Info = dict[str, Any]
 
@@ -62,6 +62,16 @@ def status(info: Info) -> RenderableType:
         parts.append(Text(_waiting(now["waiting"], info["time"])))
     parts.append(_clinics(info))
     return Group(*parts)
+
+
+def run_list(runs: list[Info]) -> str:
+    """One line per run."""
+    lines = []
+    for run in runs:
+        s, state = run["settings"], states.label(states.RUN, run["state"])
+        line = f"{run['name']}  {state:9} round {run['round']}/{s['rounds']}  {s['model']} {s['strategy']} seed {s['seed']}"
+        lines.append(f"{line}  {run['reason']}".rstrip())
+    return "\n".join(lines) or "No run yet. Start one: embryofl-server start"
 
 
 def _waiting(waiting: Info, now: float) -> str:

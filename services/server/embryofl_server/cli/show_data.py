@@ -16,8 +16,10 @@ def statistics_table(statistics: dict[str, Any]) -> RenderableType:
     Parameters
     ----------
     statistics : dict
-        As `members.image_statistics` returns it, with at least one clinic.
+        As `members.image_statistics` returns it.
     """
+    if not statistics["all"]:
+        return "No clinic has reported image statistics yet."
     pooled, clinics = statistics["all"], statistics["clinics"]
     shown = table("measure", f"all {pooled['images']} images", "histogram", *clinics)
     shown.columns[2].no_wrap = True

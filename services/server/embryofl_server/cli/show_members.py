@@ -62,6 +62,8 @@ def reconnect_text(name: str, code: str) -> str:
 
 def clinics_table(clinics: list[dict[str, Any]]) -> RenderableType:
     """One line per clinic."""
+    if not clinics:
+        return "No clinic yet. Invite one: embryofl-server invite NAME"
     shown = table("clinic", "state", "since", "last seen", "data, and fingerprint of the key")
     for column in shown.columns:
         column.no_wrap = column.header in ("state", "since", "last seen")
@@ -91,6 +93,8 @@ def clinics_table(clinics: list[dict[str, Any]]) -> RenderableType:
 
 def invites_table(invites: list[dict[str, Any]]) -> RenderableType:
     """One line per invite."""
+    if not invites:
+        return "No invite yet. Create one: embryofl-server invite NAME"
     shown = table("clinic", "state", "created", "expires", "")
     for i in invites:
         shown.add_row(
