@@ -14,8 +14,8 @@ from embryofl import packing
 from embryofl.invite import Invite
 from embryofl.messages import Request
 from embryofl.metrics import ScoreSums
+from embryofl_clinic.joining.enrol import enrol
 from embryofl_clinic.joining.identity import ClinicIdentity
-from embryofl_clinic.joining.join import join
 from embryofl_clinic.settings import load_settings
 from embryofl_clinic.trainer import Trainer
 from embryofl_clinic.workload.embryo import Trained, WorkloadCache
@@ -61,7 +61,7 @@ def main(site: int) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     identity = ClinicIdentity(settings.identity_dir)
-    membership = identity.membership or join(identity, Invite.parse(settings.invite), settings.meaning, {}, stop)
+    membership = identity.membership or enrol(identity, Invite.parse(settings.invite), settings.meaning, {}, stop)
     Trainer(settings, identity, membership, Bench(site), stop).run()
 
 

@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from embryofl.errors import UserError
 from embryofl.files import write_atomic
 from embryofl.invite import HUB_NAME, Invite
+from embryofl_clinic.joining.enrol import enrol
 from embryofl_clinic.joining.identity import ClinicIdentity
-from embryofl_clinic.joining.join import join
 from embryofl_clinic.link.fleet_link import FleetLink, KeyRejected
 from embryofl_server.federation.blobs import SignedUrls
 from kits.federation import route_to, until
@@ -104,7 +104,7 @@ def invite_for(federation, name: str, secret: str) -> Invite:
 def test_a_wrong_secret_lets_nobody_in(federation, tmp_path, name):
     identity = ClinicIdentity(tmp_path / "identity")
     with pytest.raises(UserError, match="not known"):
-        join(identity, invite_for(federation, name, secrets.token_urlsafe(24)), "quality", {}, threading.Event())
+        enrol(identity, invite_for(federation, name, secrets.token_urlsafe(24)), "quality", {}, threading.Event())
     assert identity.membership is None
 
 
@@ -112,10 +112,10 @@ def test_another_clinics_used_invite_is_worth_nothing(federation, tmp_path):
     """Somebody finds the invite of a clinic that has joined, and comes with a key of his own."""
     honest, thief = ClinicIdentity(tmp_path / "honest"), ClinicIdentity(tmp_path / "thief")
     invite = Invite.parse(federation.stack.call("POST", "/control/invites", {"name": "visitor"})["invite"])
-    join(honest, invite, "quality", {}, threading.Event())
+    enrol(honest, invite, "quality", {}, threading.Event())
     with pytest.raises(UserError, match="another key"):
-        join(thief, invite, "quality", {}, threading.Event())
-    join(honest, invite, "quality", {}, threading.Event())  # its own clinic may ask again
+        enrol(thief, invite, "quality", {}, threading.Event())
+    enrol(honest, invite, "quality", {}, threading.Event())  # its own clinic may ask again
     assert "visitor" in federation.status()["clinics"]
 
 
@@ -143,7 +143,7 @@ def test_a_stranger_in_the_middle_is_not_trusted(federation, tmp_path):
         invite = invite_for(federation, "clinic-1", "s" * 32)
         invite = invite.model_copy(update={"hubs": [f"localhost:{server.getsockname()[1]}"]})
         with pytest.raises(UserError, match="Stopped"):
-            join(ClinicIdentity(tmp_path / "identity"), invite, "quality", {}, stop)
+            enrol(ClinicIdentity(tmp_path / "identity"), invite, "quality", {}, stop)
     assert got == [b""]
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from embryofl.errors import UserError
 from embryofl.invite import Invite
+from embryofl_clinic.joining.enrol import enrol
 from embryofl_clinic.joining.identity import ClinicIdentity
-from embryofl_clinic.joining.join import join
 from embryofl_clinic.link.fleet_link import FleetLink, KeyRejected
 from embryofl_demo.stack import hub_environment, program
 from kits.federation import Federation, draw_clinic, route_to, until
@@ -82,7 +82,7 @@ def test_a_revoked_clinic_is_out_at_once_and_for_ever_and_the_run_goes_on(federa
     assert refused()
     invite = Invite.parse(federation.stack.call("POST", "/control/invites", {"name": "guest-1"})["invite"])
     with pytest.raises(UserError, match="never works again"):
-        join(stolen, invite, "quality", {}, threading.Event())
+        enrol(stolen, invite, "quality", {}, threading.Event())
     for part in ("superlink", "server"):  # started again by the supervisor, the first of them with an empty memory
         federation.stack.supervisor._children[part].process.kill()
         until(f"the {part} is away", lambda: not online(federation, "clinic-1"), 30)

@@ -19,8 +19,8 @@ from cryptography import x509
 
 from embryofl.errors import UserError
 from embryofl.invite import HUB_NAME, Invite
+from embryofl_clinic.joining.enrol import enrol
 from embryofl_clinic.joining.identity import ClinicIdentity
-from embryofl_clinic.joining.join import join
 from embryofl_demo.stack import hub_environment, program
 from kits import KITS
 from kits.federation import Federation, draw_clinic, until
@@ -239,7 +239,7 @@ def test_a_proxy_that_does_not_help_is_said(reached, tmp_path, caplog, monkeypat
         stop = threading.Event()
         threading.Timer(3, stop.set).start()
         with caplog.at_level("INFO"), pytest.raises(UserError) as caught:
-            join(ClinicIdentity(tmp_path / "identity"), invite, "quality", {}, stop)
+            enrol(ClinicIdentity(tmp_path / "identity"), invite, "quality", {}, stop)
         assert words in caplog.text + str(caught.value) and ":pw@" not in caplog.text
 
 
@@ -251,7 +251,7 @@ def test_no_proxy_is_honoured(reached, tmp_path, monkeypatch):
         monkeypatch.setattr(
             socket, "getaddrinfo", lambda host, port, *a, **k: [(2, 1, 6, "", ("127.0.0.1", int(port)))]
         )
-        join(ClinicIdentity(tmp_path / "identity"), invite, "quality", {}, threading.Event())
+        enrol(ClinicIdentity(tmp_path / "identity"), invite, "quality", {}, threading.Event())
         assert proxy.asked == []
     reached.stack.call("POST", "/control/revoke", {"name": "lisbon"})
 
@@ -291,7 +291,7 @@ def left_behind_comes_back(reached: Reached, folder: Path) -> None:
     assert "docker exec -e EMBRYOFL_INVITE=" in sent and "podman exec" in sent
     word = next(x for x in sent.splitlines() if x.startswith("EMBRYOFL_INVITE=")).split()[0].partition("=")[2]
     with pytest.raises(UserError, match="does not recognise"):  # found by somebody else, it makes no clinic
-        join(ClinicIdentity(folder / "thief"), Invite.parse(word), "quality", {}, threading.Event())
+        enrol(ClinicIdentity(folder / "thief"), Invite.parse(word), "quality", {}, threading.Event())
     back = clinic("join", *state, EMBRYOFL_INVITE=word)
     assert back.returncode == 0 and "key and membership stay" in back.stdout, back.stderr
     told = clinic("status", *state)
@@ -305,7 +305,7 @@ def left_behind_comes_back(reached: Reached, folder: Path) -> None:
 def test_the_authority_is_changed_in_the_middle_of_a_run_without_anybody_left_behind(reached, undisturbed, tmp_path):
     pids, before = reached.stack.supervisor.pids(), reached.invite("porto")
     away = ClinicIdentity(tmp_path / "away" / "identity")  # a clinic that is not there when it happens
-    join(away, reached.invite("faro"), "quality", {}, threading.Event())
+    enrol(away, reached.invite("faro"), "quality", {}, threading.Event())
     assert command(reached, "rotate-ca", "--finish").returncode == 2
     name = reached.start_run(**RUN)
     reached.under_way(name, 1)
@@ -332,4 +332,4 @@ def test_the_authority_is_changed_in_the_middle_of_a_run_without_anybody_left_be
     stop = threading.Event()
     threading.Timer(2, stop.set).start()
     with pytest.raises(UserError):
-        join(ClinicIdentity(tmp_path / "porto"), before, "quality", {}, stop)
+        enrol(ClinicIdentity(tmp_path / "porto"), before, "quality", {}, stop)

@@ -6,8 +6,8 @@ import torch
 
 from embryofl_clinic import exporter
 from embryofl_clinic.exporter import TrainerMetrics
-from embryofl_clinic.joining.enter import join_federation
 from embryofl_clinic.joining.identity import ClinicIdentity
+from embryofl_clinic.joining.join import join_federation
 from embryofl_clinic.policy.rules import load_rules
 from embryofl_clinic.process import setup_logging_and_signals
 from embryofl_clinic.settings import ClinicSettings

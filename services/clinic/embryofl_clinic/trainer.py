@@ -17,7 +17,7 @@ from embryofl_clinic.joining.clock import HubClock
 from embryofl_clinic.joining.identity import ClinicIdentity, JoinedHub
 from embryofl_clinic.joining.others import OthersStatistics
 from embryofl_clinic.joining.route import Route
-from embryofl_clinic.joining.standing import GONE, StatusPoller
+from embryofl_clinic.joining.status import GONE, StatusPoller
 from embryofl_clinic.link.fetching import Fetcher
 from embryofl_clinic.link.fleet_link import FleetLink, Incoming, KeyRejected, RunGone, Stopped
 from embryofl_clinic.link.transfer import TransferRefused, Transfers

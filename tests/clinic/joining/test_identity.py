@@ -10,10 +10,10 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from embryofl.errors import UserError
 from embryofl.invite import HUB_NAME, Invite
 from embryofl.membership import Enrolment, proof_text
-from embryofl_clinic.joining import join as module
+from embryofl_clinic.joining import enrol as module
 from embryofl_clinic.joining import route
+from embryofl_clinic.joining.enrol import enrol
 from embryofl_clinic.joining.identity import ClinicIdentity, JoinedHub
-from embryofl_clinic.joining.join import join
 
 INVITE = Invite(name="anna", hubs=["one:1", "two:2"], ca="pem", server_name=HUB_NAME, secret="s" * 32)
 
@@ -65,7 +65,7 @@ def test_joining_proves_the_key_and_sends_no_private_half(hub, tmp_path):
         return httpx.Response(200, json={"name": "anna"})
 
     hub(take)
-    member = join(identity, INVITE, "quality", {"counts": {}}, threading.Event())
+    member = enrol(identity, INVITE, "quality", {"counts": {}}, threading.Event())
     assert member == identity.membership and member.hubs == ["one:1", "two:2"]
     sent = Enrolment.model_validate_json(asked[0].content)
     text = proof_text("anna", INVITE.secret, sent.public_key)
@@ -82,13 +82,13 @@ def test_the_hub_that_answers_is_used_first(hub, tmp_path):
         return httpx.Response(200, json={})
 
     hub(second_only)
-    assert join(ClinicIdentity(tmp_path / "i"), INVITE, "quality", {}, threading.Event()).hubs == ["two:2", "one:1"]
+    assert enrol(ClinicIdentity(tmp_path / "i"), INVITE, "quality", {}, threading.Event()).hubs == ["two:2", "one:1"]
 
 
 def test_a_hub_that_is_away_is_tried_again(hub, tmp_path):
     turn = iter([502, 503, 502, 503, 200])
     hub(lambda request: httpx.Response(next(turn), json={}))
-    assert join(ClinicIdentity(tmp_path / "i"), INVITE, "quality", {}, threading.Event()).name == "anna"
+    assert enrol(ClinicIdentity(tmp_path / "i"), INVITE, "quality", {}, threading.Event()).name == "anna"
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_a_refusal_is_told_and_ends_it(hub, tmp_path, answer, words):
     hub(lambda request: answer)
     identity = ClinicIdentity(tmp_path / "i")
     with pytest.raises(UserError, match=words):
-        join(identity, INVITE, "quality", {}, threading.Event())
+        enrol(identity, INVITE, "quality", {}, threading.Event())
     assert identity.membership is None
 
 
@@ -112,4 +112,4 @@ def test_a_stop_ends_the_wait_for_the_hub(hub, tmp_path):
     stop.set()
     hub(lambda request: httpx.Response(502))
     with pytest.raises(UserError, match="Stopped"):
-        join(ClinicIdentity(tmp_path / "i"), INVITE, "quality", {}, stop)
+        enrol(ClinicIdentity(tmp_path / "i"), INVITE, "quality", {}, stop)

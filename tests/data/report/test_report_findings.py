@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from embryofl.data_statistics import pool, release
-from embryofl_clinic.joining.enter import enrolment_preview as lines_told
+from embryofl_clinic.joining.join import enrolment_preview as lines_told
 from embryofl_data.report import measurements
 from embryofl_data.report.facts import data_summary
 from embryofl_data.report.report import DataReport, Finding, Verdict

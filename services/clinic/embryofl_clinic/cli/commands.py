@@ -43,9 +43,9 @@ def join(data: DataOption = None, state: StateOption = None) -> None:
 
     A clinic that has joined takes from a new invite only where its hub is and whom to trust.
     """
-    from embryofl_clinic.joining.enter import join_federation, reconnect_invite
+    from embryofl_clinic.joining.commands import apply_reconnect_invite
     from embryofl_clinic.joining.identity import ClinicIdentity
-    from embryofl_clinic.joining.member import apply_reconnect_invite
+    from embryofl_clinic.joining.join import join_federation, reconnect_invite
     from embryofl_clinic.process import setup_logging_and_signals
     from embryofl_clinic.settings import load_settings
 
@@ -69,8 +69,8 @@ def status(
     """Say how this clinic stands with its hub. Exit code 1 when it does not belong to the federation (any more)."""
     import json
 
-    from embryofl_clinic.joining.member import status as ask
-    from embryofl_clinic.joining.member import status_lines
+    from embryofl_clinic.joining.commands import status as ask
+    from embryofl_clinic.joining.commands import status_lines
     from embryofl_clinic.settings import load_settings
 
     info = ask(load_settings(state_dir=state))
@@ -85,7 +85,7 @@ def hub(
     state: StateOption = None,
 ) -> None:
     """Tell this clinic another address of its hub, and look whether that hub answers there. Key and membership stay."""
-    from embryofl_clinic.joining.member import change_address
+    from embryofl_clinic.joining.commands import change_address
     from embryofl_clinic.settings import load_settings
 
     typer.echo(change_address(load_settings(state_dir=state), addresses))
@@ -94,7 +94,7 @@ def hub(
 @app.command("rotate-key")
 def rotate_key(state: StateOption = None) -> None:
     """Make a new key in the place of this clinic's; the old one stops working. A trainer that runs goes on."""
-    from embryofl_clinic.joining.member import rotate_key as say
+    from embryofl_clinic.joining.commands import rotate_key as say
     from embryofl_clinic.settings import load_settings
 
     typer.echo(say(load_settings(state_dir=state)))
@@ -103,7 +103,7 @@ def rotate_key(state: StateOption = None) -> None:
 @app.command()
 def leave(state: StateOption = None, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
     """Leave the federation for good: this clinic's key never works again."""
-    from embryofl_clinic.joining.member import leave as say
+    from embryofl_clinic.joining.commands import leave as say
     from embryofl_clinic.settings import load_settings
 
     if not yes and not typer.confirm("Leave the federation for good?"):

@@ -14,11 +14,11 @@ from embryofl.invite import HUB_NAME
 from embryofl.membership import MembershipStatus, RejectedReply, StatusRequest
 from embryofl_clinic.exporter import TrainerMetrics, make_registry
 from embryofl_clinic.joining import route
-from embryofl_clinic.joining import standing as module
+from embryofl_clinic.joining import status as module
 from embryofl_clinic.joining.clock import HubClock
 from embryofl_clinic.joining.identity import ClinicIdentity, JoinedHub
 from embryofl_clinic.joining.others import OthersStatistics
-from embryofl_clinic.joining.standing import StatusPoller
+from embryofl_clinic.joining.status import StatusPoller
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from embryofl.errors import UserError
 from embryofl.invite import Invite
 from embryofl.membership import KeyChange, LeaveRequest, MembershipStatus, key_change_text, leaving_text
 from embryofl.schema import Strict
+from embryofl_clinic.joining.enrol import refusal_words
 from embryofl_clinic.joining.identity import ClinicIdentity, JoinedHub, openssh, sign
-from embryofl_clinic.joining.join import refusal_words
 from embryofl_clinic.joining.route import ANY, Route, addresses_of
-from embryofl_clinic.joining.standing import GONE, ask_status, gone_words
+from embryofl_clinic.joining.status import GONE, ask_status, gone_words
 from embryofl_clinic.policy.rules import last_refusal, load_rules, rounds_today, shown_words, shows_metrics
 from embryofl_clinic.policy.sent import SentLog
 from embryofl_clinic.settings import ClinicSettings
