@@ -15,6 +15,7 @@ from embryofl.metrics import ScoreSums
 from embryofl.schema import Download
 from embryofl.settings import RunSettings
 from embryofl.wire import Layout
+from embryofl_clinic.exporter import TrainerMetrics
 from embryofl_clinic.joining.identity import ClinicIdentity, JoinedHub
 from embryofl_clinic.link.fleet_link import Incoming
 from embryofl_clinic.settings import ClinicSettings
@@ -37,10 +38,10 @@ class FakeLink:
         self.answers: list[str] = []
         self.failures: list[str] = []
 
-    def answer(self, incoming: Incoming, text: str, seconds: float) -> None:
+    def reply(self, incoming: Incoming, text: str, seconds: float) -> None:
         self.answers.append(text)
 
-    def answer_failure(self, incoming: Incoming, kind: str, seconds: float) -> None:
+    def report_failure(self, incoming: Incoming, kind: str, seconds: float) -> None:
         self.failures.append(kind)
 
 
@@ -109,7 +110,7 @@ def make_request() -> Any:
 
 @pytest.fixture
 def clinic(tmp_path: Path) -> Any:
-    """An agent among stand-ins: `clinic(settings...)` gives it with `say(request)` to hand it a request."""
+    """A trainer among stand-ins: `clinic(settings...)` gives it with `say(request)` to hand it a request."""
 
     def make(**settings: Any) -> SimpleNamespace:
         found = ClinicSettings(state_dir=tmp_path / "state", data_dir=tmp_path / "data", **settings)
@@ -117,14 +118,23 @@ def clinic(tmp_path: Path) -> Any:
         link, transfers, workload, stop = FakeLink(), FakeTransfers(), FakeWorkload(), threading.Event()
         bench = SimpleNamespace(get=lambda request: workload)
         member = JoinedHub(name="anna", hubs=["localhost:1"], ca="", server_name=HUB_NAME)
-        agent = Trainer(found, identity, member, bench, stop)  # type: ignore[arg-type]
+        metrics = TrainerMetrics("anna")
+        agent = Trainer(found, identity, member, bench, stop, metrics)  # type: ignore[arg-type]
 
         def say(request: Request | str) -> None:
             text = request if isinstance(request, str) else request.model_dump_json()
             agent._handle(link, transfers, Incoming(text, None))  # type: ignore[arg-type]
 
         return SimpleNamespace(
-            agent=agent, link=link, transfers=transfers, workload=workload, bench=bench, say=say, stop=stop
+            agent=agent,
+            settings=found,
+            metrics=metrics,
+            link=link,
+            transfers=transfers,
+            workload=workload,
+            bench=bench,
+            say=say,
+            stop=stop,
         )
 
     return make

@@ -1,14 +1,19 @@
-"""The agent: answers what is asked, repeats an answer without training again, and lets no exception's text out."""
+"""The trainer: replies to requests, repeats a reply without training again, and lets no exception's text out."""
 
 import json
 import threading
+import time
 
 import pytest
 
 from embryofl.errors import DataError
+from embryofl.invite import HUB_NAME
+from embryofl.membership import HubContact, MembershipStatus
 from embryofl.messages import Reply, round_seed
-from embryofl_clinic.joining.identity import ClinicIdentity
-from embryofl_clinic.link.fleet_link import RunGone, Stopped
+from embryofl_clinic.exporter import make_registry
+from embryofl_clinic.joining.client import HubClient
+from embryofl_clinic.joining.identity import ClinicIdentity, openssh
+from embryofl_clinic.link.fleet_link import KeyRejected, RunGone, Stopped
 from embryofl_clinic.link.transfer import TransferDamaged, TransferRefused
 from embryofl_clinic.trainer import Trainer
 
@@ -20,7 +25,7 @@ def only_reply(clinic) -> Reply:
     return Reply.model_validate_json(clinic.link.answers[0])
 
 
-def test_it_evaluates_trains_and_uploads(clinic, make_request):
+def test_training_request_is_evaluated_trained_and_uploaded(clinic, make_request):
     found = clinic()
     found.say(make_request())
     reply = only_reply(found)
@@ -30,7 +35,7 @@ def test_it_evaluates_trains_and_uploads(clinic, make_request):
     assert reply.update.size == len(found.transfers.uploads[0][1])
 
 
-def test_the_closing_evaluation_trains_and_uploads_nothing(clinic, make_request):
+def test_final_evaluation_trains_and_uploads_nothing(clinic, make_request):
     found = clinic()
     found.say(make_request(kind="evaluate", upload_url=""))
     reply = only_reply(found)
@@ -38,7 +43,7 @@ def test_the_closing_evaluation_trains_and_uploads_nothing(clinic, make_request)
     assert found.workload.trained == 0 and found.transfers.uploads == []
 
 
-def test_the_seed_is_that_of_run_round_and_clinic(clinic, make_request):
+def test_seed_follows_from_run_round_and_clinic(clinic, make_request):
     found = clinic()
     found.say(make_request(round=3))
     from embryofl.wire import Layout
@@ -50,7 +55,7 @@ def test_the_seed_is_that_of_run_round_and_clinic(clinic, make_request):
     assert layout.tensor_views(state)["w"][0] == round_seed(0, 3, "anna") % 1000
 
 
-def test_asked_again_for_work_that_is_done_it_sends_it_again(clinic, make_request):
+def test_repeated_request_gets_the_same_reply_without_training_again(clinic, make_request):
     found = clinic()
     found.say(make_request())
     found.say(make_request(upload_url="/v1/update/second"))
@@ -62,7 +67,7 @@ def test_asked_again_for_work_that_is_done_it_sends_it_again(clinic, make_reques
 @pytest.mark.parametrize(
     "change", [{"round": 2}, {"run": "run-0002"}, {"kind": "evaluate", "upload_url": ""}, {"model": "another"}]
 )
-def test_but_not_for_other_work(clinic, make_request, change):
+def test_other_work_is_done_anew(clinic, make_request, change):
     found = clinic()
     found.say(make_request())
     if change.get("model"):
@@ -75,7 +80,7 @@ def test_but_not_for_other_work(clinic, make_request, change):
     "error", [ValueError(SECRET), OSError(2, "No such file", SECRET), RuntimeError(SECRET), MemoryError(SECRET)]
 )
 @pytest.mark.parametrize("where", ["training", "data", "download"])
-def test_of_an_exception_only_the_type_leaves(clinic, make_request, error, where):
+def test_only_the_type_of_an_exception_leaves_the_clinic(clinic, make_request, error, where):
     found = clinic()
     if where == "training":
         found.workload.broken = error
@@ -95,7 +100,7 @@ def test_of_an_exception_only_the_type_leaves(clinic, make_request, error, where
     assert len(found.link.answers) == 1  # and the next request is answered as if nothing had been
 
 
-def test_bad_data_is_refused_without_its_text(clinic, make_request):
+def test_bad_data_is_blocked_without_its_text(clinic, make_request):
     found = clinic()
 
     def get(request):
@@ -108,7 +113,7 @@ def test_bad_data_is_refused_without_its_text(clinic, make_request):
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"kind": "train"}', '{"run": "import os"}', "[" * 50_000])
-def test_what_is_no_request_is_answered_so_and_not_acted_on(clinic, text):
+def test_invalid_request_is_reported_and_not_acted_on(clinic, text):
     found = clinic()
     found.say(text)
     assert found.link.failures == ["BadRequest"] and found.transfers.downloads == 0
@@ -122,13 +127,13 @@ def test_an_unknown_field_is_not_acted_on(clinic, make_request):
     assert found.link.failures == ["BadRequest"] and found.workload.trained == 0
 
 
-def test_another_layout_is_refused_before_anything_is_fetched(clinic, make_request):
+def test_another_layout_is_blocked_before_anything_is_downloaded(clinic, make_request):
     found = clinic()
     found.say(make_request(layout="f" * 16))
     assert "another lite0" in only_reply(found).refused and found.transfers.downloads == 0
 
 
-def test_a_transfer_that_is_not_taken_is_no_crash(clinic, make_request):
+def test_rejected_transfer_is_reported_as_a_failure(clinic, make_request):
     for error in (TransferRefused("http_410"), TransferDamaged("wrong_digest")):
         found = clinic()
         found.transfers.broken = error
@@ -136,7 +141,7 @@ def test_a_transfer_that_is_not_taken_is_no_crash(clinic, make_request):
         assert found.link.failures == [type(error).__name__]
 
 
-def test_a_stop_is_not_taken_for_a_failure(clinic, make_request):
+def test_stop_is_not_reported_as_a_failure(clinic, make_request):
     found = clinic()
     found.transfers.broken = Stopped()
     with pytest.raises(Stopped):
@@ -146,8 +151,8 @@ def test_a_stop_is_not_taken_for_a_failure(clinic, make_request):
 
 @pytest.mark.parametrize("when", ["connect", "receive"])
 @pytest.mark.parametrize("error", [RunGone(), ValueError("bad bytes"), KeyError("NoSuchClass")])
-def test_nothing_the_hub_says_ends_the_process(clinic, monkeypatch, when, error):
-    """A hub that answers nonsense is a hub that cannot be reached right now: the clinic tries again."""
+def test_nothing_the_hub_sends_ends_the_process(clinic, monkeypatch, when, error):
+    """A hub that sends nonsense is treated as unreachable: the clinic tries again."""
     found = clinic()
     calls = []
 
@@ -174,27 +179,68 @@ def test_nothing_the_hub_says_ends_the_process(clinic, monkeypatch, when, error)
 
     monkeypatch.setattr("embryofl_clinic.trainer.FleetLink", Link)
     monkeypatch.setattr("embryofl_clinic.trainer.Transfers", lambda *_: Link())
-    monkeypatch.setattr("embryofl_clinic.trainer.REFUSED_FIRST_S", 0.01)
+    monkeypatch.setattr("embryofl_clinic.trainer.RETRY_FIRST_S", 0.01)
     assert isinstance(found.agent, Trainer)
     found.agent.run()
     assert len(calls) == 3
 
 
-def test_whose_key_was_replaced_goes_on_as_soon_as_it_has_the_new_one(clinic, monkeypatch):
-    """`rotate-key` tells the hub first: for a moment the trainer's key is dead and the new one not in its place."""
-    monkeypatch.setattr("embryofl_clinic.trainer.KEY_LOOK_S", 0.01)
-    found = clinic()
-    other = ClinicIdentity(found.agent._settings.identity_dir)
-    resting = threading.Thread(target=found.agent._rest, args=(600,), daemon=True)
-    resting.start()
-    other.next_key()
-    other.adopt_next()
-    resting.join(30)
-    assert not resting.is_alive() and found.agent._identity.public_key == other.public_key
+def status(state="enrolled", name="anna") -> MembershipStatus:
+    return MembershipStatus(state=state, since=1.0, reason="because", refused=None, time=time.time(), name=name)
 
 
-def test_asked_by_a_name_it_does_not_know_it_first_asks_whether_it_was_renamed(clinic, make_request, monkeypatch):
+def test_trainer_whose_key_was_replaced_connects_as_soon_as_it_has_the_new_one(clinic, monkeypatch):
+    """`rotate-key` informs the hub first: for a moment the trainer's key is retired and the new one not in its place."""
+    monkeypatch.setattr("embryofl_clinic.trainer.KEY_CHECK_S", 0.01)
+    monkeypatch.setattr(HubClient, "ask_status", lambda *_, **__: status("replaced"))
+    found, rejected, keys = clinic(), threading.Event(), []
+    rotating = ClinicIdentity(found.settings.identity_dir)
+
+    class Link:
+        def __init__(self, route, key, *_):
+            keys.append(openssh(key))
+
+        def connect(self):
+            if len(keys) > 1:
+                found.stop.set()
+                raise Stopped
+            rejected.set()
+            raise KeyRejected("unauthorised")
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr("embryofl_clinic.trainer.FleetLink", Link)
+    trainer = threading.Thread(target=found.agent.run, daemon=True)
+    trainer.start()
+    assert rejected.wait(30)
+    rotating.next_key()
+    rotating.adopt_next()
+    trainer.join(30)
+    assert keys[1:] == [rotating.public_key] and keys[0] != keys[1]
+
+
+def test_request_under_an_unknown_name_makes_the_trainer_ask_whether_it_was_renamed(clinic, make_request, monkeypatch):
+    monkeypatch.setattr(HubClient, "ask_status", lambda *_, **__: status(name="berta"))
     found = clinic()
-    monkeypatch.setattr(found.agent._standing, "look", lambda now: found.agent._policy.__setattr__("name", "berta"))
     found.say(make_request(clinic="berta"))
     assert only_reply(found).refused == ""
+    assert ClinicIdentity(found.settings.identity_dir).membership.name == "berta"
+
+
+def test_suspension_shows_in_the_trainers_metrics(clinic, make_request, monkeypatch):
+    for state, suspended in (("suspended", 1), ("enrolled", 0)):
+        monkeypatch.setattr(HubClient, "ask_status", lambda *_, state=state, **__: status(state))
+        found = clinic()
+        found.say(make_request(clinic="berta"))
+        value = make_registry(found.metrics).get_sample_value("embryofl_trainer_suspended", {"clinic": "anna"})
+        assert value == suspended
+
+
+def test_new_contact_from_the_hub_is_saved_and_used(clinic, make_request, monkeypatch):
+    contact = HubContact(hubs=["new.example:8443"], ca="", server_name=HUB_NAME)
+    monkeypatch.setattr(HubClient, "ask_status", lambda *_, **__: status().model_copy(update={"link": contact}))
+    found = clinic()
+    found.say(make_request(clinic="berta"))
+    hub = ClinicIdentity(found.settings.identity_dir).membership
+    assert hub.hubs == ["localhost:1", "new.example:8443"]  # the address in use stays first

@@ -103,7 +103,7 @@ def invite_for(federation, name: str, secret: str) -> Invite:
 @pytest.mark.parametrize("name", ["clinic-1", "nobody"])
 def test_a_wrong_secret_lets_nobody_in(federation, tmp_path, name):
     identity = ClinicIdentity(tmp_path / "identity")
-    with pytest.raises(UserError, match="not known"):
+    with pytest.raises(UserError, match="does not recognise"):
         enrol(identity, invite_for(federation, name, secrets.token_urlsafe(24)), "quality", {}, threading.Event())
     assert identity.membership is None
 

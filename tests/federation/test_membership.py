@@ -142,7 +142,7 @@ def test_the_join_command_shows_exactly_what_it_sends_and_joining_twice_is_harml
             listed(federation, "guest-3")["key"] in shown and Invite.parse(word).secret not in done.stdout + done.stderr
         )
         again = command(federation, "guest-3", "join", EMBRYOFL_INVITE=word)
-        assert again.returncode == 0 and "has joined already, as guest-3" in again.stdout
+        assert again.returncode == 0 and "has already joined, as guest-3" in again.stdout
         (federation.place.clinic("guest-3") / "identity" / "hub.json").unlink()  # the answer was lost
         again = command(federation, "guest-3", "join", EMBRYOFL_INVITE=word)
         assert again.returncode == 0 and len([c for c in federation.audit("enrolled") if c["clinic"] == "guest-3"]) == 1

@@ -226,7 +226,7 @@ def test_all_traffic_goes_through_the_clinics_proxy_which_alone_finds_the_hub(re
 @pytest.mark.parametrize(
     ("proxy", "words"),
     [
-        ("http://127.0.0.1:{port}", "wants a name and password"),
+        ("http://127.0.0.1:{port}", "requires a name and password"),
         ("http://anna:pw@127.0.0.1:{port}", "does not let this"),
         ("http://127.0.0.1:1", "through the proxy http://127.0.0.1:1"),
         ("socks5://x:1", "cannot be used"),
@@ -284,7 +284,11 @@ def left_behind_comes_back(reached: Reached, folder: Path) -> None:
     state = ("--state", str(folder / "away"))
     key = ClinicIdentity(folder / "away" / "identity").fingerprint
     lost = clinic("status", *state)
-    assert lost.returncode == 1 and "authority changed" in lost.stdout and "invite NAME --reconnect" in lost.stdout
+    assert (
+        lost.returncode == 1
+        and "certificate authority changed" in lost.stdout
+        and "invite NAME --reconnect" in lost.stdout
+    )
     no = command(reached, "invite", "faro")
     assert no.returncode == 2 and "invite faro --reconnect" in no.stderr
     sent = command(reached, "invite", "faro", "--reconnect").stdout
@@ -299,7 +303,7 @@ def left_behind_comes_back(reached: Reached, folder: Path) -> None:
     (entry,) = [c for c in reached.stack.call("GET", "/control/clinics") if c["name"] == "faro"]
     assert entry["key"] == key and entry["state"] == "enrolled"
     assert len([e for e in reached.audit("enrolled") if e["clinic"] == "faro"]) == 1
-    assert "has joined already" in clinic("join", *state, EMBRYOFL_INVITE=word).stdout
+    assert "has already joined" in clinic("join", *state, EMBRYOFL_INVITE=word).stdout
 
 
 def test_the_authority_is_changed_in_the_middle_of_a_run_without_anybody_left_behind(reached, undisturbed, tmp_path):

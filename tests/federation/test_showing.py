@@ -63,7 +63,7 @@ def test_others_see_a_clinics_figures_only_if_it_says_so_and_never_by_subtractio
         timeout=120,
         check=True,
     )
-    assert "may be shown to others" in told.stdout and "show_metrics = True" in told.stdout
+    assert "Other clinics may see" in told.stdout and "show_metrics = True" in told.stdout
     # what clinics get of the finished model has no clinic's figures
     card = federation.place.clinic("clinic-2") / "models" / folder.name / "model.json"
     until("clinic-2 has the model", card.exists)

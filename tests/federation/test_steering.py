@@ -88,7 +88,7 @@ def test_a_suspended_clinic_is_told_and_left_out_and_comes_back_and_nobody_else_
     assert code == 0
     folder = federation.run(rounds=1)
     assert set(federation.records(folder.name)[1]["clinics"]) == set(before)
-    until("it was told", lambda: "takes part again" in federation.log("clinic-2"), 60)
+    until("it was told", lambda: "enrolled and takes part" in federation.log("clinic-2"), 60)
     assert {n: federation.pid(n) for n in before} == before
     assert [(e["clinic"], e["event"]) for e in [*federation.audit("suspended"), *federation.audit("resumed")]] == [
         ("clinic-2", "suspended"),

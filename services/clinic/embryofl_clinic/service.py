@@ -26,15 +26,15 @@ def serve(settings: ClinicSettings, bench: WorkloadCache | None = None) -> None:
         When the data cannot be trained on, or the clinic cannot join.
     """
     stop = setup_logging_and_signals()
-    load_rules(settings.state_dir)  # report a policy that cannot be read now
+    load_rules(settings.state_dir)  # raises now for a policy that cannot be read
     identity = ClinicIdentity(settings.identity_dir)
-    membership = identity.membership or join_federation(settings, identity, stop)
+    hub = identity.membership or join_federation(settings, identity, stop)
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    metrics = TrainerMetrics(membership.name, settings.state_dir / "alive")
+    metrics = TrainerMetrics(hub.name, settings.state_dir / "alive")
     exporter.start(settings, metrics)
     if bench is None:
         bench = WorkloadCache(settings, metrics)
         bench.warm_up()
-    Trainer(settings, identity, membership, bench, stop, metrics).run()
+    Trainer(settings, identity, hub, bench, stop, metrics).run()
     log.info("stopped")

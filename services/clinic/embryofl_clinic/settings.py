@@ -11,18 +11,18 @@ from embryofl.schema import Meaning, explain
 
 
 class ClinicSettings(BaseSettings):
-    """Where data and state are, and how to compute. The clinic's policy is a file of its own (`policy.py`)."""
+    """Where data and state are, and how to compute. The policy is a separate file (`policy/rules.py`)."""
 
     model_config = SettingsConfigDict(env_prefix="EMBRYOFL_", frozen=True)
 
-    data_dir: Path = Path("/data")  # private images, only ever read
+    data_dir: Path = Path("/data")  # private images, never written
     state_dir: Path = Path("/state")
-    invite: str = ""  # needed at first start only
+    invite: str = ""  # only needed at the first start
     invite_file: Path | None = None  # the same, read from a file
-    hubs: str = ""  # addresses of the hub (host:port, comma-separated) that are tried before those the clinic knows
+    hubs: str = ""  # addresses of the hub (host:port, comma-separated) to try before the known ones
     meaning: Meaning = "quality"  # what label 1 means here
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: int = Field(default=0, ge=0)  # CPU threads for training; 0 = as many as there are cores
+    threads: int = Field(default=0, ge=0)  # CPU threads for training; 0 = one per core
     metrics_host: str = "127.0.0.1"
     metrics_port: int = Field(default=0, ge=0, le=65535)  # for Prometheus, plain HTTP; 0 = no metrics
 
@@ -38,7 +38,7 @@ class ClinicSettings(BaseSettings):
 
 
 def load_settings(**overrides: object) -> ClinicSettings:
-    """Read the settings; `overrides` come from the command line. Raises `UserError` in words."""
+    """Read the settings; `overrides` come from the command line. Raises `UserError` for one that cannot be used."""
     try:
         return ClinicSettings(**{k: v for k, v in overrides.items() if v is not None})  # type: ignore[arg-type]
     except ValidationError as exc:

@@ -1,4 +1,4 @@
-"""The warm clinic process: connect, wait for requests, evaluate and train, answer. Reconnects for ever."""
+"""The warm clinic process: connect, wait for requests, evaluate and train, reply. Reconnects for ever."""
 
 import contextlib
 import logging
@@ -8,20 +8,19 @@ import time
 from pydantic import ValidationError
 
 from embryofl.errors import DataError, UserError
-from embryofl.membership import HubContact
+from embryofl.membership import HubContact, MembershipStatus
 from embryofl.messages import Reply, Request, round_seed
 from embryofl.schema import explain
 from embryofl.wire import WireError
 from embryofl_clinic.exporter import TrainerMetrics, memory
+from embryofl_clinic.joining.client import HubClient
 from embryofl_clinic.joining.clock import HubClock
 from embryofl_clinic.joining.identity import ClinicIdentity, JoinedHub
-from embryofl_clinic.joining.others import OthersStatistics
-from embryofl_clinic.joining.route import Route
 from embryofl_clinic.joining.status import GONE, StatusPoller
 from embryofl_clinic.link.fetching import Fetcher
 from embryofl_clinic.link.fleet_link import FleetLink, Incoming, KeyRejected, RunGone, Stopped
 from embryofl_clinic.link.transfer import TransferRefused, Transfers
-from embryofl_clinic.policy.rules import Policy, shows_metrics
+from embryofl_clinic.policy.rules import Policy
 from embryofl_clinic.policy.sent import SentLog
 from embryofl_clinic.settings import ClinicSettings
 from embryofl_clinic.workload.embryo import Trained, Workload, WorkloadCache
@@ -29,10 +28,10 @@ from embryofl_clinic.workload.embryo import Trained, Workload, WorkloadCache
 log = logging.getLogger("embryofl.clinic")
 
 POLL_FAST_S, POLL_SLOW_S, POLL_GROWTH = 0.1, 2.0, 1.1  # about 30 polls (20 s) from fast to slow
-REFUSED_FIRST_S, REFUSED_MOST_S = 1.0, 30.0
-WAITING_S = 3.0  # between two tries while the coordinator has not approved
+RETRY_FIRST_S, RETRY_MOST_S = 1.0, 30.0  # after a session that failed
+WAITING_S = 3.0  # between two attempts while the coordinator has not approved this clinic
 GONE_S = 600.0  # the same when the key never works again
-KEY_LOOK_S = 1.0  # between two looks whether there is another key
+KEY_CHECK_S = 1.0  # between two checks for a new key
 
 
 class Trainer:
@@ -42,157 +41,164 @@ class Trainer:
     ----------
     settings : ClinicSettings
     identity : ClinicIdentity
-    membership : JoinedHub
+    hub : JoinedHub
     bench : WorkloadCache
-        Gives the workload for a request; another one can be put in its place to run another workload.
+        Gives the workload for a request; a different one runs a different workload.
     stop : threading.Event
     metrics : TrainerMetrics, optional
-        Told what goes on.
+        Records what the trainer does.
     """
 
     def __init__(
         self,
         settings: ClinicSettings,
         identity: ClinicIdentity,
-        membership: JoinedHub,
+        hub: JoinedHub,
         bench: WorkloadCache,
         stop: threading.Event,
         metrics: TrainerMetrics | None = None,
     ) -> None:
-        self._settings, self._identity, self._membership = settings, identity, membership
+        self._settings, self._identity = settings, identity
         self._bench, self._stop = bench, stop
-        self._policy = Policy(settings.state_dir, settings.meaning, membership.name)
-        self._metrics = metrics or TrainerMetrics(membership.name)
+        self._policy = Policy(settings.state_dir, settings.meaning, hub.name)
+        self._metrics = metrics or TrainerMetrics(hub.name)
         self._clock = HubClock()
-        self._route = Route(membership, settings.hubs)
-        self._standing = StatusPoller(
-            identity,
-            membership,
-            self._route,
-            self._clock,
-            self._metrics,
-            OthersStatistics(settings.state_dir),
-            self._renamed,
-            self._told,
-            lambda: shows_metrics(settings.state_dir),
-        )
+        self._client = HubClient(identity, hub, settings.hubs)
+        self._status = StatusPoller(self._client, settings.state_dir, self._clock)
         self._sent, self._fetcher = SentLog(settings.state_dir), Fetcher(settings.state_dir, self._clock)
         self._last: tuple[tuple[str, int, str, str], Trained | None, Reply] | None = None
         self._up = False
 
     def run(self) -> None:
         """Work until told to stop."""
-        refused_delay = REFUSED_FIRST_S
+        delay = RETRY_FIRST_S
         while not self._stop.is_set():
             self._identity.reload()
             link = FleetLink(
-                self._route, self._identity.key, self._settings.state_dir, self._stop, self._note_state, self._clock
+                self._client.route,
+                self._identity.key,
+                self._settings.state_dir,
+                self._stop,
+                self._on_link_state,
+                self._clock,
             )
-            transfers = Transfers(self._route, self._stop, self._clock)
             try:
                 link.connect()
-                log.info("connected to %s as %s", self._route.hub, self._membership.name)
-                refused_delay = REFUSED_FIRST_S
-                self._serve(link, transfers)
+                log.info("connected to %s as %s", self._client.route.hub, self._client.hub.name)
+                delay = RETRY_FIRST_S
+                self._serve(link, Transfers(self._client.route, self._stop, self._clock))
+                continue
             except Stopped:
-                pass
+                continue
             except KeyRejected as exc:
-                if self._identity.reload():
-                    log.info("this clinic's key was changed: it connects with the new one")
-                    continue
-                before = self._clock.offset
-                found = self._standing.look(now=True)
-                if self._clock.off and self._clock.offset != before:
-                    continue  # that was why
-                if found is not None and found.state in (*GONE, "waiting"):  # which it has said
-                    self._metrics.connection(up=False)
-                    self._rest(WAITING_S if found.state == "waiting" else GONE_S)
+                if self._may_retry_now():
                     continue
                 log.warning(
-                    "the hub does not know this clinic's key right now (%s): it may have just restarted, or the clinic is "
-                    "not enrolled; next try in %.0f s",
+                    "the hub does not recognise this clinic's key at the moment (%s): it may have just restarted, or the "
+                    "clinic is not enrolled; next attempt in %.0f s",
                     exc,
-                    refused_delay,
+                    delay,
                 )
-                self._stop.wait(refused_delay)
-                refused_delay = min(refused_delay * 1.6, REFUSED_MOST_S)
-            except Exception:  # whatever comes from the hub does not end this process
-                log.exception("the session broke off; a new one begins in %.0f s", refused_delay)
-                self._stop.wait(refused_delay)
-                refused_delay = min(refused_delay * 1.6, REFUSED_MOST_S)
+            except Exception:  # nothing that the hub sends ends this process
+                log.exception("the session failed; a new one begins in %.0f s", delay)
             finally:
                 link.close()
+            self._stop.wait(delay)
+            delay = min(delay * 1.6, RETRY_MOST_S)
+
+    def _may_retry_now(self) -> bool:
+        """After a rejected key: whether the reason is known and gone. Rests first if it is the clinic's state."""
+        if self._identity.reload():
+            log.info("this clinic's key was changed: connecting with the new one")
+            return True
+        before = self._clock.offset
+        status = self._poll_status(now=True)
+        if self._clock.off and self._clock.offset != before:
+            return True  # the signature had the wrong time
+        if status is None or status.state not in (*GONE, "waiting"):
+            return False
+        self._metrics.connection(up=False)
+        self._rest(WAITING_S if status.state == "waiting" else GONE_S)
+        return True
 
     def _rest(self, seconds: float) -> None:
-        """Wait, or until this clinic's key is another one: `rotate-key` tells the hub before it changes the key here."""
+        """Wait, or until the key changes: `rotate-key` informs the hub before it changes the key here."""
         end = time.monotonic() + seconds
-        while time.monotonic() < end and not self._stop.wait(min(KEY_LOOK_S, seconds)):
+        while time.monotonic() < end and not self._stop.wait(min(KEY_CHECK_S, seconds)):
             if self._identity.reload():
                 return
 
-    def _note_state(self, state: str, reason: str) -> None:
-        self._metrics.connection(state == "up")
-        if (state == "up") != self._up:
-            self._up = state == "up"
-            if self._up:
-                self._standing.soon()
+    def _on_link_state(self, state: str, reason: str) -> None:
+        up = state == "up"
+        self._metrics.connection(up)
+        if up != self._up:
+            self._up = up
+            if up:
+                self._status.poll_soon()
             else:
                 log.warning(
-                    "the hub cannot be reached (%s): trying again until it can. If the coordinator names another address, "
-                    "tell this clinic: embryofl-clinic hub ADDRESS:PORT",
-                    self._route.troubles() or reason,
+                    "the hub cannot be reached (%s): retrying until it can. If the coordinator names another address: "
+                    "embryofl-clinic hub ADDRESS:PORT",
+                    self._client.route.troubles() or reason,
                 )
-        if not self._up:
-            self._look_it_up()
+        if not up:
+            self._reread_hub()
 
-    def _look_it_up(self) -> None:
-        """While the hub is away: somebody may have told this clinic's state folder of another address or authority."""
+    def _reread_hub(self) -> None:
+        """Re-read the state folder while the hub is unreachable: the `hub` or `join` command may have saved a new address
+        or CA."""
         with contextlib.suppress(UserError):
-            found = self._identity.membership
-            if found is not None and found != self._membership:
-                self._membership = found
-                self._standing.membership = found
-                self._route.update(_link_of(found))
+            hub = self._identity.membership
+            if hub is not None and hub != self._client.hub:
+                self._client.move_to(hub)
 
-    def _told(self, link: HubContact) -> None:
-        """The hub says how it is reached and known from now on. This came from the hub that this clinic trusts."""
-        told = self._membership.told(link, self._route.hub)
-        if (
-            {*told.hubs} == {*self._membership.hubs}
-            and told.ca == self._membership.ca
-            and told.server_name == self._membership.server_name
-        ):
-            return
-        log.info("the hub is reached at %s from now on", ", ".join(told.hubs))
-        if told.ca != self._membership.ca:
-            log.info("the hub's certificate authority has changed, which it says itself: what it says is trusted now")
-        self._membership = told
-        self._identity.remember(told)
-        self._standing.membership = told
-        self._route.update(_link_of(told))
+    # -- membership -------------------------------------------------------------------------------------------------
+    def _poll_status(self, *, now: bool = False) -> MembershipStatus | None:
+        status = self._status.poll(now=now)
+        if status is not None:
+            self._metrics.standing(status.state)
+            if status.name != self._client.hub.name:
+                self._rename(status.name)
+            if status.link is not None:
+                self._move(status.link)
+        return status
 
-    def _renamed(self, name: str) -> None:
-        self._membership = self._membership.model_copy(update={"name": name})
-        self._standing.membership = self._membership
-        self._identity.remember(self._membership)
-        self._policy.name = name
-        self._metrics.clinic = name
+    def _rename(self, name: str) -> None:
+        log.warning("the coordinator has renamed this clinic from %s to %s", self._client.hub.name, name)
+        self._policy.name = self._metrics.clinic = name
+        self._remember(self._client.hub.model_copy(update={"name": name}))
 
+    def _move(self, contact: HubContact) -> None:
+        """Save the hub's new addresses and authority: they came from the hub that this clinic trusts."""
+        before = self._client.hub
+        hub = before.with_contact(contact, self._client.route.hub)
+        if hub.model_copy(update={"hubs": before.hubs}) == before and {*hub.hubs} == {*before.hubs}:
+            return  # at most their order
+        log.info("the hub is now reached at %s", ", ".join(hub.hubs))
+        if hub.ca != before.ca:
+            log.info("the hub has changed its certificate authority; the new one is now trusted")
+        self._remember(hub)
+
+    def _remember(self, hub: JoinedHub) -> None:
+        self._identity.remember(hub)
+        self._client.move_to(hub)
+
+    # -- requests ---------------------------------------------------------------------------------------------------
     def _serve(self, link: FleetLink, transfers: Transfers) -> None:
         delay = POLL_FAST_S
         while not self._stop.is_set():
             try:
                 incoming = link.receive()
                 if incoming is None:
-                    found = self._standing.look()
-                    self._fetcher.consider(found.finished if found else None, transfers)
+                    status = self._poll_status()
+                    self._fetcher.consider(status.finished if status else None, transfers)
                     self._stop.wait(delay)
                     delay = min(delay * POLL_GROWTH, POLL_SLOW_S)
                     continue
                 self._handle(link, transfers, incoming)
-                self._standing.soon()
+                self._status.poll_soon()
             except RunGone:
-                log.info("the run ended while a message was in hand")
+                log.info("the run ended before this clinic had replied")
             delay = POLL_FAST_S
 
     def _handle(self, link: FleetLink, transfers: Transfers, incoming: Incoming) -> None:
@@ -200,59 +206,63 @@ class Trainer:
         try:
             request = Request.model_validate_json(incoming.text)
         except ValidationError as exc:
-            log.error("a request from the hub is not of the agreed form: %s", explain(exc))
-            link.answer_failure(incoming, "BadRequest", 0.0)
+            log.error("a request from the hub is not valid: %s", explain(exc))
+            link.report_failure(incoming, "BadRequest", 0.0)
             return
         try:
-            reply = self._answer(transfers, request)
+            reply = self._reply_to(transfers, request)
         except Stopped:
             raise
         except TransferRefused as exc:
-            log.warning("round %d: the hub takes nothing more for it (%s)", request.round, exc)
-            link.answer_failure(incoming, "TransferRefused", time.monotonic() - began)
-            self._sent.note("failure", len("TransferRefused"), request.run, request.round)
-            self._metrics.answered("failed")
+            log.warning("round %d: the hub no longer accepts replies (%s)", request.round, exc)
+            self._report_failure(link, incoming, request, exc, time.monotonic() - began)
         except Exception as exc:  # the text stays here, in the clinic's own log
             log.exception("round %d failed", request.round)
-            link.answer_failure(incoming, type(exc).__name__, time.monotonic() - began)
-            self._sent.note("failure", len(type(exc).__name__), request.run, request.round)
-            self._metrics.answered("failed")
+            self._report_failure(link, incoming, request, exc, time.monotonic() - began)
         else:
             text = reply.model_dump_json()
-            link.answer(incoming, text, time.monotonic() - began)
-            self._sent.note_answer(reply, text)
+            link.reply(incoming, text, time.monotonic() - began)
+            self._sent.note_reply(reply, text)
             self._metrics.answered("refused" if reply.refused else "trained" if reply.update else "evaluated")
             log.info(
                 "round %d of %d: %s in %.1f s%s",
                 request.round,
                 request.settings.rounds,
-                "trained" if reply.update else f"refused, {reply.refused}" if reply.refused else "evaluated",
+                f"blocked, {reply.refused}" if reply.refused else "trained" if reply.update else "evaluated",
                 time.monotonic() - began,
                 f", loss {reply.train_loss:.4f}" if reply.train_loss is not None else "",
             )
 
-    def _answer(self, transfers: Transfers, request: Request) -> Reply:
+    def _report_failure(
+        self, link: FleetLink, incoming: Incoming, request: Request, exc: Exception, seconds: float
+    ) -> None:
+        kind = type(exc).__name__
+        link.report_failure(incoming, kind, seconds)
+        self._sent.note("failure", len(kind), request.run, request.round)
+        self._metrics.answered("failed")
+
+    def _reply_to(self, transfers: Transfers, request: Request) -> Reply:
         key = _work_of(request)
         if self._last is not None and self._last[0] == key:
             return self._repeat(transfers, request)
         head = {"kind": request.kind, "run": request.run, "round": request.round, "layout": request.layout}
         if request.clinic != self._policy.name:  # renamed a moment ago?
-            self._standing.look(now=True)
-        objection = self._policy.objection(request)
+            self._poll_status(now=True)
+        blocked = self._policy.reason_to_block(request)
         workload = None
-        if not objection:
+        if not blocked:
             try:
                 workload = self._bench.get(request)
-                objection = self._policy.objection(request, workload.examples)
+                blocked = self._policy.reason_to_block(request, workload.examples)
             except DataError as exc:
                 log.error("%s", exc)
-                objection = "its data folder cannot be trained on; its own log says why"
-        if workload is None or objection:
-            return Reply.model_validate({**head, "refused": objection})
+                blocked = "the clinic's data folder cannot be used for training; its log says why"
+        if workload is None or blocked:
+            return Reply.model_validate({**head, "refused": blocked})
         if workload.layout.id != request.layout:
-            log.error("the run's model is not the %s this version of the clinic builds", request.settings.model)
-            refused = f"this version builds another {request.settings.model}: update the older of hub and clinic"
-            return Reply.model_validate({**head, "refused": refused})
+            log.error("the run's model is not the %s that this version of the clinic builds", request.settings.model)
+            blocked = f"this version builds another {request.settings.model}: update the older of hub and clinic"
+            return Reply.model_validate({**head, "refused": blocked})
         return self._work(transfers, request, workload, head)
 
     def _work(self, transfers: Transfers, request: Request, workload: Workload, head: dict[str, object]) -> Reply:
@@ -274,12 +284,12 @@ class Trainer:
         lap("download", "evaluate")
         splits = ("validation", "test") if request.kind == "evaluate" else ("validation",)
         sums = {s: workload.evaluate(s).suppress(self._policy.min_cell).to_dict() for s in splits}
-        seed = round_seed(request.settings.seed, request.round, self._membership.name)
+        seed = round_seed(request.settings.seed, request.round, self._client.hub.name)
         personal = {}
-        # A head is fine-tuned for the final model only; the others are there after every round but the first.
+        # A head is fine-tuned for the final model only; other personal models exist after every round but the first.
         if request.settings.personal and (request.kind == "evaluate" or request.settings.personal != "head"):
-            found = workload.evaluate_personal(request, splits, seed)
-            personal = {s: one.suppress(self._policy.min_cell).to_dict() for s, one in found.items()}
+            results = workload.evaluate_personal(request, splits, seed)
+            personal = {s: one.suppress(self._policy.min_cell).to_dict() for s, one in results.items()}
         grades = {}
         if request.settings.grades and request.kind == "evaluate":
             grades = {s: workload.evaluate_grades(s, self._policy.min_cell) for s in splits}
@@ -303,7 +313,7 @@ class Trainer:
         return reply
 
     def _repeat(self, transfers: Transfers, request: Request) -> Reply:
-        """Asked again for work that is done: the first answer was lost on its way, so only send it again."""
+        """The same request again: the first reply was lost, so only send it again."""
         assert self._last is not None
         _, trained, reply = self._last
         if trained is not None:
@@ -312,10 +322,6 @@ class Trainer:
         return reply
 
 
-def _link_of(membership: JoinedHub) -> HubContact:
-    return HubContact(hubs=membership.hubs, ca=membership.ca, server_name=membership.server_name)
-
-
 def _work_of(request: Request) -> tuple[str, int, str, str]:
-    """What makes two requests the same work: run, round, kind, and the model they begin from."""
+    """What makes two requests the same work: run, round, kind, and the model that they start from."""
     return request.run, request.round, request.kind, request.model.sha256

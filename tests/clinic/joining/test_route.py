@@ -13,9 +13,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from embryofl.errors import UserError
+from embryofl.invite import HUB_NAME
 from embryofl.membership import HubContact
 from embryofl_clinic.joining.proxy import proxy_for
-from embryofl_clinic.joining.route import ANY, Route
+from embryofl_clinic.joining.route import Route
 
 NAME = "hub.embryofl.internal"
 
@@ -93,7 +94,7 @@ def authority():
 def both_ways(route):
     """A request of each kind of client."""
     with route.client(10) as client:
-        yield lambda: client.post(f"https://{ANY}/x", content=b"SECRET").text
+        yield lambda: client.post(f"https://{HUB_NAME}/x", content=b"SECRET").text
 
     def plain():
         connection = route.connect(10)
@@ -130,15 +131,15 @@ def closed_port():
 @pytest.mark.parametrize(
     ("what", "words"),
     [
-        ("nobody", "ask whoever looks after the network to allow TCP to"),
-        ("a name nobody knows", "is it spelt right"),
-        ("no TLS", "speaks no tls"),
-        ("silence", "no answer within 10 s: a firewall may swallow it"),
-        ("a clock behind", "set its clock right"),
-        ("a clock ahead", "set its clock right"),
+        ("nobody", "ask your network administrator to allow TCP to"),
+        ("a name nobody knows", "cannot be resolved"),
+        ("no TLS", "does not use TLS as expected"),
+        ("silence", "no response within 10 s: a firewall may drop it"),
+        ("a clock behind", "correct the clock"),
+        ("a clock ahead", "correct the clock"),
     ],
 )
-def test_what_is_wrong_on_the_way_is_said_with_what_to_do(serve, authority, tmp_path, monkeypatch, what, words):
+def test_fault_on_the_way_is_described_with_what_to_do(serve, authority, tmp_path, monkeypatch, what, words):
     host = "127.0.0.1"
     if what == "a name nobody knows":
         host, port = "no-such-host.invalid", 8443
@@ -171,7 +172,7 @@ def test_the_next_address_is_taken_within_a_request_and_kept(serve, authority, t
         ask = list(both_ways(route))[number]
         if number == 0:
             with route.client(10) as client:
-                assert client.get(f"https://{ANY}/x").text == "yes"
+                assert client.get(f"https://{HUB_NAME}/x").text == "yes"
         else:
             assert ask() == "yes"
         assert route.hub == hubs[2]

@@ -1,4 +1,4 @@
-"""What a clinic learns of how it stands with the hub, and what it does with a wrong clock of its own."""
+"""A clinic's status requests, and what it does about a wrong clock."""
 
 import logging
 import threading
@@ -12,12 +12,11 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from embryofl.invite import HUB_NAME
 from embryofl.membership import MembershipStatus, RejectedReply, StatusRequest
-from embryofl_clinic.exporter import TrainerMetrics, make_registry
 from embryofl_clinic.joining import route
 from embryofl_clinic.joining import status as module
+from embryofl_clinic.joining.client import HubClient
 from embryofl_clinic.joining.clock import HubClock
 from embryofl_clinic.joining.identity import ClinicIdentity, JoinedHub
-from embryofl_clinic.joining.others import OthersStatistics
 from embryofl_clinic.joining.status import StatusPoller
 
 
@@ -53,86 +52,87 @@ def hub(monkeypatch):
 
 
 @pytest.fixture
-def desk(tmp_path, hub):
-    identity = ClinicIdentity(tmp_path / "identity")
+def clock():
+    return HubClock()
+
+
+@pytest.fixture
+def client(tmp_path, hub):
     member = JoinedHub(name="anna", hubs=[f"127.0.0.1:{hub.server_address[1]}"], ca="", server_name=HUB_NAME)
-    found = StatusPoller(
-        identity, member, route.Route(member), HubClock(), TrainerMetrics("anna"), OthersStatistics(tmp_path)
-    )
-    found.identity = identity
-    return found
+    return HubClient(ClinicIdentity(tmp_path / "identity"), member)
 
 
-def standing(state="enrolled", reason="", refused=None, off=0.0):
+@pytest.fixture
+def poller(tmp_path, client, clock):
+    return StatusPoller(client, tmp_path, clock)
+
+
+def status(state="enrolled", reason="", refused=None, off=0.0):
     return MembershipStatus(state=state, since=1.0, reason=reason, refused=refused, time=time.time() + off, name="anna")
 
 
-def look(desk, caplog, now=True):
+def poll(poller, caplog, now=True):
+    """Poll; returns what was logged."""
     caplog.clear()
-    with caplog.at_level(logging.INFO, logger="embryofl.standing"):
-        desk.look(now=now)
+    with caplog.at_level(logging.INFO, logger="embryofl.status"):
+        poller.poll(now=now)
     return caplog.text
 
 
-def suspended(desk):
-    registry = make_registry(desk._metrics)
-    return registry.get_sample_value("embryofl_trainer_suspended", {"clinic": "anna"})
+def test_suspension_and_reinstatement_are_logged_once_with_the_reason(poller, hub, caplog):
+    hub.answer = status()
+    assert poll(poller, caplog) == ""
+    hub.answer = status("suspended", "three wild answers")
+    text = poll(poller, caplog)
+    assert "suspended" in text and "three wild answers" in text and "coordinator" in text
+    assert poll(poller, caplog) == ""
+    hub.answer = status()
+    assert "enrolled and takes part" in poll(poller, caplog)
 
 
-def test_it_says_when_it_is_suspended_and_why_once_and_when_it_is_let_in_again(desk, hub, caplog):
-    hub.answer = standing()
-    assert look(desk, caplog) == "" and suspended(desk) == 0
-    hub.answer = standing("suspended", "three wild answers")
-    text = look(desk, caplog)
-    assert "suspended" in text and "three wild answers" in text and "coordinator" in text and suspended(desk) == 1
-    assert look(desk, caplog) == ""
-    hub.answer = standing()
-    assert "takes part again" in look(desk, caplog) and suspended(desk) == 0
-
-
-def test_it_says_which_answer_was_refused_once(desk, hub, caplog):
-    refused = RejectedReply(run="run-0001", round=3, reason="norm", words="far too long", time=7.0)
-    hub.answer = standing(refused=refused)
-    text = look(desk, caplog)
+def test_rejected_reply_is_logged_once_with_its_reason(poller, hub, caplog):
+    rejected = RejectedReply(run="run-0001", round=3, reason="norm", words="far too long", time=7.0)
+    hub.answer = status(refused=rejected)
+    text = poll(poller, caplog)
     assert "round 3 of run-0001" in text and "norm" in text and "far too long" in text
-    assert look(desk, caplog) == ""
-    hub.answer = standing(refused=refused.model_copy(update={"round": 4, "time": 8.0}))
-    assert "round 4" in look(desk, caplog)
+    assert poll(poller, caplog) == ""
+    hub.answer = status(refused=rejected.model_copy(update={"round": 4, "time": 8.0}))
+    assert "round 4" in poll(poller, caplog)
 
 
-def test_the_question_is_signed_with_the_clinics_own_key(desk, hub, caplog):
-    hub.answer = standing()
-    look(desk, caplog)
-    question = StatusRequest.model_validate_json(hub.asked[0])
-    desk.identity.key.public_key().verify(bytes.fromhex(question.proof), question.text(), ec.ECDSA(SHA256()))
-    assert question.name == "anna"
+def test_status_request_is_signed_with_the_clinics_key(client, poller, hub, caplog):
+    hub.answer = status()
+    poll(poller, caplog)
+    request = StatusRequest.model_validate_json(hub.asked[0])
+    client.identity.key.public_key().verify(bytes.fromhex(request.proof), request.text(), ec.ECDSA(SHA256()))
+    assert request.name == "anna"
 
 
-def test_it_does_not_ask_all_the_time_but_soon_after_an_answer(desk, hub, caplog, monkeypatch):
-    hub.answer = standing()
+def test_status_is_asked_rarely_but_soon_after_a_reply(poller, hub, caplog, monkeypatch):
+    hub.answer = status()
     for _ in range(5):
-        look(desk, caplog, now=False)
+        poll(poller, caplog, now=False)
     assert len(hub.asked) == 1
     monkeypatch.setattr(module, "SOON_S", 0.0)
-    desk.soon()
-    look(desk, caplog, now=False)
+    poller.poll_soon()
+    poll(poller, caplog, now=False)
     assert len(hub.asked) == 2
 
 
 @pytest.mark.parametrize("off", [-86_400.0, 3_600.0])
-def test_a_wrong_clock_is_said_and_the_hubs_time_is_used(desk, hub, caplog, off):
-    hub.answer = standing(off=off)
-    text = look(desk, caplog)
+def test_wrong_clock_is_logged_and_the_hubs_time_is_used(poller, clock, hub, caplog, off):
+    hub.answer = status(off=off)
+    text = poll(poller, caplog)
     assert "clock" in text and ("behind" if off > 0 else "ahead") in text
-    assert desk._clock.off and abs(desk._clock.now() - (time.time() + off)) < 5
-    assert look(desk, caplog) == ""
-    hub.answer = standing()
-    look(desk, caplog)
-    assert not desk._clock.off
+    assert clock.off and abs(clock.now() - (time.time() + off)) < 5
+    assert poll(poller, caplog) == ""
+    hub.answer = status()
+    poll(poller, caplog)
+    assert not clock.off
 
 
-def test_a_hub_that_says_nothing_changes_nothing(desk, hub, caplog):
-    assert look(desk, caplog) == "" and desk._clock.offset == 0.0
+def test_missing_status_changes_nothing(poller, clock, hub, caplog):
+    assert poll(poller, caplog) == "" and clock.offset == 0.0
     hub.shutdown()
     hub.server_close()
-    assert look(desk, caplog) == ""
+    assert poll(poller, caplog) == ""

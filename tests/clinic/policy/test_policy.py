@@ -1,4 +1,4 @@
-"""The clinic's own rules hold whatever the hub asks."""
+"""The clinic's policy holds whatever the hub sends."""
 
 import datetime
 import json
@@ -9,7 +9,7 @@ from embryofl.errors import UserError
 from embryofl.messages import Reply
 from embryofl.settings import RunSettings
 from embryofl_clinic.policy import rules as module
-from embryofl_clinic.policy.rules import Policy, last_refusal, load_rules
+from embryofl_clinic.policy.rules import Policy, last_block, load_rules
 
 
 @pytest.fixture
@@ -26,8 +26,8 @@ def write_rules(state, **rules):
     (state / "policy.toml").write_text("".join(f"{k} = {json.dumps(v)}\n" for k, v in rules.items()))
 
 
-def test_an_ordinary_request_meets_no_objection(policy, make_request):
-    assert policy().objection(make_request(), 100) == ""
+def test_ordinary_request_is_not_blocked(policy, make_request):
+    assert policy().reason_to_block(make_request(), 100) == ""
 
 
 @pytest.mark.parametrize(
@@ -47,25 +47,25 @@ def test_an_ordinary_request_meets_no_objection(policy, make_request):
         ),
     ],
 )
-def test_what_breaks_a_rule_is_refused_with_the_rule(policy, make_request, settings, change, examples, words):
-    assert words in policy(**settings).objection(make_request(**change), examples)
+def test_request_that_breaks_a_rule_is_blocked_with_the_rule(policy, make_request, settings, change, examples, words):
+    assert words in policy(**settings).reason_to_block(make_request(**change), examples)
 
 
-def test_an_objection_does_not_tell_how_many_embryos_there_are(policy, make_request):
-    assert "37" not in policy(min_examples=50).objection(make_request(), 37)
+def test_reason_to_block_does_not_reveal_the_number_of_embryos(policy, make_request):
+    assert "37" not in policy(min_examples=50).reason_to_block(make_request(), 37)
 
 
-def test_rounds_a_day_are_counted_across_restarts_and_begin_anew(policy, make_request, monkeypatch):
+def test_rounds_a_day_are_counted_across_restarts_and_reset_each_day(policy, make_request, monkeypatch):
     for _ in range(2):
         found = policy(max_rounds_a_day=2)
-        assert found.objection(make_request()) == ""
+        assert found.reason_to_block(make_request()) == ""
         found.count_round()
     found = policy(max_rounds_a_day=2)
-    assert "2 rounds a day" in found.objection(make_request())
-    assert found.objection(make_request(kind="evaluate", upload_url="")) == ""
+    assert "2 rounds a day" in found.reason_to_block(make_request())
+    assert found.reason_to_block(make_request(kind="evaluate", upload_url="")) == ""
     tomorrow = (datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=1)).date().isoformat()
     monkeypatch.setattr(module, "_day", lambda: tomorrow)
-    assert found.objection(make_request()) == ""
+    assert found.reason_to_block(make_request()) == ""
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_rounds_a_day_are_counted_across_restarts_and_begin_anew(policy, make_re
         ("", [], ["00:00", "12:00"]),
     ],
 )
-def test_in_its_quiet_hours_it_neither_trains_nor_evaluates(policy, make_request, monkeypatch, hours, quiet, loud):
+def test_quiet_hours_block_training_and_evaluation(policy, make_request, monkeypatch, hours, quiet, loud):
     found = policy(quiet_hours=hours)
 
     class At(datetime.datetime):
@@ -89,31 +89,31 @@ def test_in_its_quiet_hours_it_neither_trains_nor_evaluates(policy, make_request
     monkeypatch.setattr(module.datetime, "datetime", At)
     for kind in ("train", "evaluate"):
         for At.clock in quiet:
-            assert "quiet hours" in found.objection(make_request(kind=kind))
+            assert "quiet hours" in found.reason_to_block(make_request(kind=kind))
         for At.clock in loud:
-            assert found.objection(make_request(kind=kind)) == ""
+            assert found.reason_to_block(make_request(kind=kind)) == ""
 
 
 @pytest.mark.parametrize(
     "text", ["min_examples = 0", "max_rounds = 3", "quiet_hours = '25:00-6'", "quiet_hours = '8'", "= ="]
 )
-def test_with_a_policy_that_cannot_be_read_nothing_is_done(policy, make_request, tmp_path, text):
+def test_unreadable_policy_blocks_everything(policy, make_request, tmp_path, text):
     found = policy()
     (tmp_path / "policy.toml").write_text(text)
-    assert "policy cannot be read" in found.objection(make_request())
-    with pytest.raises(UserError, match="every request is refused"):
+    assert "policy cannot be read" in found.reason_to_block(make_request())
+    with pytest.raises(UserError, match="every request is blocked"):
         load_rules(tmp_path)
 
 
-def test_a_changed_policy_holds_from_the_next_request_on_and_a_refusal_is_remembered(policy, make_request, tmp_path):
+def test_changed_policy_applies_to_the_next_request_and_a_block_is_recorded(policy, make_request, tmp_path):
     found = policy()
-    assert found.objection(make_request()) == "" and last_refusal(tmp_path) == {}
+    assert found.reason_to_block(make_request()) == "" and last_block(tmp_path) == {}
     write_rules(tmp_path, models=["resnet18"])
-    words = found.objection(make_request(round=7))
-    assert last_refusal(tmp_path)["words"] == words and last_refusal(tmp_path)["round"] == 7
+    words = found.reason_to_block(make_request(round=7))
+    assert last_block(tmp_path)["words"] == words and last_block(tmp_path)["round"] == 7
 
 
-def test_a_refusal_reaches_the_hub_in_words_and_nothing_is_computed(clinic, make_request, tmp_path):
+def test_block_reaches_the_hub_with_its_reason_and_nothing_is_computed(clinic, make_request, tmp_path):
     found = clinic()
     write_rules(tmp_path / "state", min_examples=51)
     found.say(make_request())
@@ -122,7 +122,7 @@ def test_a_refusal_reaches_the_hub_in_words_and_nothing_is_computed(clinic, make
     assert found.workload.trained == 0 and found.transfers.downloads == 0
 
 
-def test_asked_again_only_one_round_is_counted(clinic, make_request, tmp_path):
+def test_repeated_request_counts_as_one_round(clinic, make_request, tmp_path):
     found = clinic()
     write_rules(tmp_path / "state", max_rounds_a_day=2)
     for _ in range(3):

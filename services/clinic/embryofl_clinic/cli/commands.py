@@ -41,7 +41,7 @@ def run(
 def join(data: DataOption = None, state: StateOption = None) -> None:
     """Check the data, show what will be sent of it, and join the hub of EMBRYOFL_INVITE (or EMBRYOFL_INVITE_FILE).
 
-    A clinic that has joined takes from a new invite only where its hub is and whom to trust.
+    A clinic that has joined takes only the hub's addresses and certificate authority from a reconnect invite.
     """
     from embryofl_clinic.joining.commands import apply_reconnect_invite
     from embryofl_clinic.joining.identity import ClinicIdentity
@@ -53,10 +53,10 @@ def join(data: DataOption = None, state: StateOption = None) -> None:
     identity = ClinicIdentity(settings.identity_dir)
     known = identity.membership
     if known is not None and (invite := reconnect_invite(settings, identity)):
-        typer.echo(apply_reconnect_invite(identity, known, invite))
+        typer.echo(apply_reconnect_invite(settings, invite))
         return
     if known is not None:
-        typer.echo(f"This clinic has joined already, as {known.name}. Take part with: embryofl-clinic run")
+        typer.echo(f"This clinic has already joined, as {known.name}. Take part with: embryofl-clinic run")
         return
     membership = join_federation(settings, identity, setup_logging_and_signals())
     typer.echo(f"Joined as {membership.name}, key {identity.fingerprint}. Take part with: embryofl-clinic run")
@@ -66,7 +66,7 @@ def join(data: DataOption = None, state: StateOption = None) -> None:
 def status(
     state: StateOption = None, json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
 ) -> None:
-    """Say how this clinic stands with its hub. Exit code 1 when it does not belong to the federation (any more)."""
+    """Show this clinic's membership, policy and contact with its hub. Exit code 1 when it is not a member (any more)."""
     import json
 
     from embryofl_clinic.joining.commands import status as ask
@@ -84,7 +84,7 @@ def hub(
     addresses: Annotated[str, typer.Argument(help="Where the hub is now: host:port, comma-separated.")],
     state: StateOption = None,
 ) -> None:
-    """Tell this clinic another address of its hub, and look whether that hub answers there. Key and membership stay."""
+    """Move this clinic to another address of its hub, if the hub replies there. Key and membership stay."""
     from embryofl_clinic.joining.commands import change_address
     from embryofl_clinic.settings import load_settings
 
@@ -93,22 +93,22 @@ def hub(
 
 @app.command("rotate-key")
 def rotate_key(state: StateOption = None) -> None:
-    """Make a new key in the place of this clinic's; the old one stops working. A trainer that runs goes on."""
-    from embryofl_clinic.joining.commands import rotate_key as say
+    """Replace this clinic's key; the old one stops working. A running trainer continues with the new key."""
+    from embryofl_clinic.joining.commands import rotate_key as change
     from embryofl_clinic.settings import load_settings
 
-    typer.echo(say(load_settings(state_dir=state)))
+    typer.echo(change(load_settings(state_dir=state)))
 
 
 @app.command()
 def leave(state: StateOption = None, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
     """Leave the federation for good: this clinic's key never works again."""
-    from embryofl_clinic.joining.commands import leave as say
+    from embryofl_clinic.joining.commands import leave as end_membership
     from embryofl_clinic.settings import load_settings
 
     if not yes and not typer.confirm("Leave the federation for good?"):
         raise typer.Exit(1)
-    typer.echo(say(load_settings(state_dir=state)))
+    typer.echo(end_membership(load_settings(state_dir=state)))
 
 
 @app.command()

@@ -1,23 +1,23 @@
-"""The hub's clock, as seen from here: what is signed or compared with the hub's times goes by it.
+"""The hub's clock, as seen from here: signatures and deadlines use it.
 
-A clinic's clock may be wrong; signatures of more than 5 minutes ago (or ahead) the hub refuses. So the hub is asked what
-time it has (`standing`), over TLS, and the difference is added here.
+A clinic's clock may be wrong, and the hub rejects signatures that are more than 5 minutes off. So each status carries the
+hub's time, over TLS, and the difference is added here.
 """
 
 import time
 
-ALLOWED_S = 5.0  # a smaller difference may be the way of the answer, and does no harm
+ALLOWED_S = 5.0  # a smaller difference may be the network's delay, and does no harm
 
 
 class HubClock:
-    """Unix time at the hub. `offset` is what has to be added to this machine's clock, in seconds."""
+    """Unix time at the hub. `offset` is added to this machine's clock, in seconds."""
 
     def __init__(self) -> None:
         self.offset = 0.0
 
     @property
     def off(self) -> bool:
-        """Whether this machine's clock is wrong, or the hub's."""
+        """Whether this machine's clock and the hub's differ."""
         return self.offset != 0.0
 
     def now(self) -> float:
@@ -25,6 +25,6 @@ class HubClock:
         return time.time() + self.offset
 
     def set(self, there: float, asked: float, answered: float) -> None:
-        """The hub had the time `there`, somewhen between `asked` and `answered` by this machine's clock."""
+        """The hub's clock showed `there` at some moment between `asked` and `answered` on this machine's clock."""
         offset = there - (asked + answered) / 2
         self.offset = offset if abs(offset) > ALLOWED_S else 0.0

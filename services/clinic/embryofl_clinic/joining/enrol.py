@@ -1,4 +1,4 @@
-"""Joining: from an invite to a membership, through the gateway's enrolment call."""
+"""Enrolment: the call that turns an invite into a membership."""
 
 import logging
 import threading
@@ -8,11 +8,11 @@ from typing import Any
 import httpx
 
 from embryofl.errors import UserError
-from embryofl.invite import Invite
+from embryofl.invite import HUB_NAME, Invite
 from embryofl.membership import Enrolment, proof_text
 from embryofl.schema import Meaning
 from embryofl_clinic.joining.identity import ClinicIdentity, JoinedHub
-from embryofl_clinic.joining.route import ANY, Route
+from embryofl_clinic.joining.route import Route
 
 log = logging.getLogger("embryofl.join")
 
@@ -27,12 +27,12 @@ def enrol(
     stop: threading.Event,
     on_sent: Callable[[int], None] = lambda size: None,
 ) -> JoinedHub:
-    """Send key, proof, summary and secret; retries while the hub is away. `on_sent` is told how many bytes were taken.
+    """Send key, proof, summary and secret; retries while the hub is away. `on_sent` gets the number of bytes accepted.
 
     Raises
     ------
     UserError
-        When the hub refuses, with its reason, or `stop` is set.
+        When the hub rejects the clinic, with its reason, or `stop` is set.
     """
     request = Enrolment(
         name=invite.name,
@@ -46,43 +46,41 @@ def enrol(
     with route.client(20) as client:
         while True:
             try:
-                response = client.post(f"https://{ANY}/v1/enrol", json=request.model_dump())
+                response = client.post(f"https://{HUB_NAME}/v1/enrol", json=request.model_dump())
             except httpx.TransportError as exc:
-                log.info("the hub does not answer (%s)", route.troubles() or exc)
+                log.info("the hub does not reply (%s)", route.troubles() or exc)
             else:
                 if response.status_code == httpx.codes.OK:
                     on_sent(len(response.request.content))
-                    return _joined(identity, invite, route.hub, response)
+                    return _remember(identity, invite, route.hub, response)
                 if response.status_code < 500:
-                    raise UserError(f"The hub at {route.hub} does not let this clinic join: {refusal_words(response)}")
-            log.info("the hub is tried again in %.0f s", delay)
+                    raise UserError(f"The hub at {route.hub} rejected this clinic: {rejection_message(response)}")
+            log.info("trying the hub again in %.0f s", delay)
             if stop.wait(delay):
                 raise UserError("Stopped before the clinic had joined.")
             delay = min(delay * 1.6, RETRY_MOST_S)
 
 
-def _joined(identity: ClinicIdentity, invite: Invite, hub: str, response: httpx.Response) -> JoinedHub:
-    membership = JoinedHub(name=invite.name, **invite.model_dump(include={"hubs", "ca", "server_name"}))
-    membership = membership.told(invite, hub)
-    identity.remember(membership)
-    if _state(response) == "waiting":
+def _remember(identity: ClinicIdentity, invite: Invite, address: str, response: httpx.Response) -> JoinedHub:
+    hub = JoinedHub(name=invite.name, **invite.model_dump(include={"hubs", "ca", "server_name"}))
+    hub = hub.with_contact(invite, address)
+    identity.remember(hub)
+    if _field(response, "state") == "waiting":
         log.warning(
-            "the hub has the key and the data summary of this clinic, and the coordinator still has to approve it: it "
-            "waits, and takes part by itself after that"
+            "the hub has this clinic's key and data summary. The coordinator still has to approve it; the clinic then "
+            "takes part automatically"
         )
-    return membership
+    return hub
 
 
-def _state(response: httpx.Response) -> str:
+def rejection_message(response: httpx.Response) -> str:
+    """The hub's reason, or ours."""
+    reason = _field(response, "error")[:300]
+    return reason or f"it replied with status {response.status_code}. Is the address that of an EmbryoFL gateway?"
+
+
+def _field(response: httpx.Response, name: str) -> str:
     try:
-        return str(response.json()["state"])
+        return str(response.json()[name])
     except (ValueError, KeyError, TypeError):
         return ""
-
-
-def refusal_words(response: httpx.Response) -> str:
-    """Why the hub said no, in its words or ours."""
-    try:
-        return str(response.json()["error"])[:300]
-    except (ValueError, KeyError, TypeError):
-        return f"it answers {response.status_code}. Is the address that of an EmbryoFL gateway?"

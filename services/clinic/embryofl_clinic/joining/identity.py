@@ -1,4 +1,4 @@
-"""The clinic's identity: a private key made here that never leaves, and what is known of the hub."""
+"""The clinic's identity: a private key that is made here and never leaves, and what the clinic knows of its hub."""
 
 import base64
 import contextlib
@@ -24,7 +24,7 @@ from embryofl.files import sync_folder, write_atomic
 from embryofl.membership import HubContact
 
 KEY, NEXT = "clinic.key", "clinic.key.next"
-USED = "invites.used"  # SHA-256 of the secrets of invites that were used here
+USED = "invites.used"  # SHA-256 of the secrets of the invites used here
 
 
 def openssh(key: ec.EllipticCurvePrivateKey) -> str:
@@ -42,11 +42,16 @@ class JoinedHub(HubContact):
 
     name: str
 
-    def told(self, link: HubContact, hub: str) -> "JoinedHub":
-        """With what the hub says of itself now. `hub`, the address in use, is kept: the hub need not know of it (a
-        forwarded port, a proxy of the clinic's)."""
-        hubs = list(dict.fromkeys([hub, *link.hubs]))
-        return self.model_copy(update={"hubs": hubs, "ca": link.ca, "server_name": link.server_name})
+    @property
+    def contact(self) -> HubContact:
+        """How to reach and trust it."""
+        return HubContact(hubs=self.hubs, ca=self.ca, server_name=self.server_name)
+
+    def with_contact(self, contact: HubContact, address: str) -> "JoinedHub":
+        """With a new contact. `address`, the one in use, stays: the hub need not know it (a forwarded port, a proxy of
+        the clinic's)."""
+        hubs = list(dict.fromkeys([address, *contact.hubs]))
+        return self.model_copy(update={"hubs": hubs, "ca": contact.ca, "server_name": contact.server_name})
 
 
 class ClinicIdentity:
@@ -65,8 +70,8 @@ class ClinicIdentity:
             self.key = self._load_or_make_key(folder / KEY)
         except OSError as exc:
             raise UserError(
-                f"The clinic's state folder {folder.parent} cannot be written ({exc.strerror}). Expected a folder of the "
-                "clinic's own that survives restarts: mount a volume at /state, or set EMBRYOFL_STATE_DIR."
+                f"The clinic's state folder {folder.parent} cannot be written ({exc.strerror}). Expected a folder that "
+                "survives restarts: mount a volume at /state, or set EMBRYOFL_STATE_DIR."
             ) from exc
 
     @staticmethod
@@ -78,28 +83,28 @@ class ClinicIdentity:
             try:
                 os.link(made, path)
             except FileExistsError:
-                pass  # of two that make one at once, both take the first's
-            except OSError:  # no hard links here
+                pass  # two processes at once: both use the key that was first
+            except OSError:  # a file system without hard links
                 made.rename(path)
             made.unlink(missing_ok=True)
             sync_folder(path.parent)
         loaded = load_pem_private_key(path.read_bytes(), None)
         if not isinstance(loaded, ec.EllipticCurvePrivateKey):
-            raise UserError(f"{path} holds a key of another kind, expected an EC key. Remove it and join again.")
+            raise UserError(f"{path} holds a key of another kind. Expected an EC key. Remove it and join again.")
         return loaded
 
     def reload(self) -> bool:
-        """Read the key again; whether it is another one now."""
+        """Read the key again; whether it has changed."""
         before = self.public_key
         self.key = self._load_or_make_key(self._folder / KEY)
         return self.public_key != before
 
     def next_key(self) -> ec.EllipticCurvePrivateKey:
-        """The key that is to take this one's place; made at the first call, kept until `adopt_next`."""
+        """The key that will replace this one; made at the first call, kept until `adopt_next`."""
         return self._load_or_make_key(self._folder / NEXT)
 
     def adopt_next(self) -> None:
-        """Put the next key in the place of this one. Where another process has done so already, take that."""
+        """Replace the key by the next one. If another process has already done so, use its key."""
         with contextlib.suppress(FileNotFoundError):
             (self._folder / NEXT).replace(self._folder / KEY)
         sync_folder(self._folder)
@@ -112,7 +117,7 @@ class ClinicIdentity:
 
     @property
     def fingerprint(self) -> str:
-        """Of the public key, as the coordinator's list and `ssh-keygen -l` show it."""
+        """Of the public key, as in the coordinator's list and in `ssh-keygen -l`."""
         digest = hashlib.sha256(base64.b64decode(self.public_key.split()[1])).digest()
         return "SHA256:" + base64.b64encode(digest).rstrip(b"=").decode()
 
@@ -132,7 +137,7 @@ class ClinicIdentity:
             raise UserError(f"{path} is damaged. Remove it and join again with a new invite.") from exc
 
     def note_used(self, secret: str) -> None:
-        """An invite was used here. Once is enough: its authority may be one that is trusted no more."""
+        """Record that an invite was used here. It is not used again: its authority may no longer be trusted."""
         path = self._folder / USED
         before = path.read_text() if path.exists() else ""
         write_atomic(path, f"{before}{hashlib.sha256(secret.encode()).hexdigest()}\n".encode(), mode=0o600)
@@ -143,5 +148,5 @@ class ClinicIdentity:
         return path.exists() and hashlib.sha256(secret.encode()).hexdigest() in path.read_text().split()
 
     def remember(self, membership: JoinedHub) -> None:
-        """Keep what is known of the hub."""
+        """Save what is known of the hub."""
         write_atomic(self._folder / "hub.json", json.dumps(membership.model_dump()).encode(), mode=0o600)

@@ -1,4 +1,4 @@
-"""What the hub has told of the other clinics' images together, kept in the clinic's state folder."""
+"""The other clinics' pooled image statistics, as the hub sent them, in the clinic's state folder."""
 
 import logging
 from pathlib import Path
@@ -12,14 +12,14 @@ log = logging.getLogger("embryofl.federation")
 
 
 class OthersStatistics:
-    """`federation.json` in a clinic's state folder: the newest statistics of the other clinics' images."""
+    """`federation.json` in a clinic's state folder."""
 
     def __init__(self, state_dir: Path) -> None:
         self._path = state_dir / "federation.json"
 
     @property
     def others(self) -> DataStatistics | None:
-        """What is known; None where the hub has told nothing yet."""
+        """The newest statistics; None if the hub has sent none yet."""
         try:
             return DataStatistics.model_validate_json(self._path.read_bytes())
         except (OSError, ValidationError):
@@ -27,13 +27,13 @@ class OthersStatistics:
 
     @property
     def digest(self) -> str:
-        """Of what is known, by which the hub sees whether there is something new; "" of nothing."""
+        """By which the hub sees whether its own are newer; "" if there are none."""
         others = self.others
         return others.digest if others else ""
 
     def take(self, others: DataStatistics) -> None:
-        """Keep what the hub has told."""
+        """Save what the hub has sent."""
         try:
             write_atomic(self._path, others.model_dump_json().encode(), 0o600)
-        except OSError as exc:  # the report then compares with what was told before
-            log.warning("what the hub tells of the other clinics' images cannot be kept (%s)", exc.strerror)
+        except OSError as exc:  # the data report then compares with the previous statistics
+            log.warning("the other clinics' image statistics cannot be saved (%s)", exc.strerror)

@@ -1,4 +1,4 @@
-"""Which proxy of the clinic's is on the way to the hub, from HTTPS_PROXY, ALL_PROXY and NO_PROXY."""
+"""The clinic's proxy on the way to the hub."""
 
 import contextlib
 import ipaddress
@@ -17,37 +17,37 @@ def proxy_for(hub: str) -> str:
     Raises
     ------
     UserError
-        When it is no HTTP proxy.
+        When it is not an HTTP proxy.
     """
     host = hub.rpartition(":")[0]
-    found = urllib.request.getproxies_environment()
-    proxy = found.get("https") or found.get("all") or ""
-    if not proxy or host.startswith(_LOOPBACK) or _bypassed(hub, found):
+    proxies = urllib.request.getproxies_environment()
+    proxy = proxies.get("https") or proxies.get("all") or ""
+    if not proxy or host.startswith(_LOOPBACK) or _bypassed(hub, proxies):
         return ""
     proxy = proxy if "://" in proxy else f"http://{proxy}"
     parts = urllib.parse.urlsplit(proxy)
     try:
-        whole = parts.scheme == "http" and parts.hostname and (parts.port or 80)
-    except ValueError:
-        whole = None
-    if not whole:
+        usable = parts.scheme == "http" and parts.hostname and (parts.port or 80)
+    except ValueError:  # the port is not a number
+        usable = None
+    if not usable:
         raise UserError(
-            f"HTTPS_PROXY names {shown(proxy)}, which cannot be used. Expected the address of an HTTP proxy, such as "
-            "http://proxy.example:3128; hosts that are reached without it stand in NO_PROXY."
+            f"HTTPS_PROXY is {shown(proxy)}, which cannot be used. Expected the address of an HTTP proxy, such as "
+            "http://proxy.example:3128. List hosts to reach without it in NO_PROXY."
         )
     return proxy
 
 
-def _bypassed(hub: str, found: dict[str, str]) -> bool:
+def _bypassed(hub: str, proxies: dict[str, str]) -> bool:
     """Whether NO_PROXY names an address (host:port): as the standard library reads it (names, domains with and without a
-    dot before, with a port, `*`), and besides `*.domain` and ranges of IP addresses. No name is looked up for a range."""
-    if urllib.request.proxy_bypass_environment(hub, found):  # type: ignore[attr-defined]
+    leading dot, with a port, `*`), and also `*.domain` and ranges of IP addresses. No name is resolved for a range."""
+    if urllib.request.proxy_bypass_environment(hub, proxies):  # type: ignore[attr-defined]
         return True
     host = hub.rpartition(":")[0].lower()
-    for word in (w.strip().lower() for w in found.get("no", "").split(",")):
+    for word in (w.strip().lower() for w in proxies.get("no", "").split(",")):
         if word.startswith("*.") and host.endswith(word[1:]):
             return True
-        with contextlib.suppress(ValueError):  # no address, or no range
+        with contextlib.suppress(ValueError):  # not an address, or not a range
             if ipaddress.ip_address(host) in ipaddress.ip_network(word, strict=False):
                 return True
     return False

@@ -1,8 +1,8 @@
 """The way to the hub: several addresses tried in turn, directly or through the clinic's proxy, and one name to trust.
 
-All three kinds of traffic (Fleet API, joining and standing, weights) go this way. Whatever address is dialled, the
-certificate there must be one of the hub's authority and carry the hub's own name: an address is only where to knock, so
-that a tunnel's host name, which changes, need not be in any certificate.
+All traffic (Fleet API, membership, weights) goes this way. Whatever address is dialled, the certificate there must be
+signed by the hub's authority and carry the hub's own name. So a tunnel's host name, which changes, need not be in any
+certificate.
 """
 
 import logging
@@ -24,11 +24,9 @@ from embryofl_clinic.joining.trouble import CONNECT_S, trouble
 
 log = logging.getLogger("embryofl.route")
 
-ANY = "hub.embryofl.internal"  # what stands for the host in a URL: it is never looked up
-
 
 class HubContext(ssl.SSLContext):
-    """Trusts one hub: its authorities, and its own name in the place of the address that was dialled."""
+    """Trusts one hub: checks its authorities and its own name, whatever address was dialled."""
 
     hub_name = ""
 
@@ -50,9 +48,10 @@ class HubContext(ssl.SSLContext):
         server_hostname: str | bytes | None = None,
         session: ssl.SSLSession | None = None,
     ) -> ssl.SSLSocket:
-        """TLS in which the certificate is checked against the hub's name."""
-        name = self.hub_name
-        return super().wrap_socket(sock, server_side, do_handshake_on_connect, suppress_ragged_eofs, name, session)
+        """TLS with the certificate checked against the hub's name."""
+        return super().wrap_socket(
+            sock, server_side, do_handshake_on_connect, suppress_ragged_eofs, self.hub_name, session
+        )
 
 
 def addresses_of(text: str) -> list[str]:
@@ -63,37 +62,37 @@ def addresses_of(text: str) -> list[str]:
     UserError
         When one is not host:port.
     """
-    found = [h.strip() for h in text.split(",") if h.strip()]
-    for hub in found:
+    addresses = [h.strip() for h in text.split(",") if h.strip()]
+    for hub in addresses:
         if not re.fullmatch(ADDRESS, hub):
-            raise UserError(f"{hub!r} is no address of a hub. Expected host:port, such as hub.example.org:8443.")
-    return found
+            raise UserError(f"{hub!r} is not a hub address. Expected host:port, such as hub.example.org:8443.")
+    return addresses
 
 
 class Route:
-    """Where the hub is reached now. Shared by everything that talks to it; may be used in several threads.
+    """Where the hub is reached now. Shared by everything that connects to it; may be used in several threads.
 
     Parameters
     ----------
-    link : HubContact
+    contact : HubContact
         Addresses, authorities and name of the hub.
     first : str (default: "")
         Addresses (host:port, comma-separated) that are tried before those.
     """
 
-    def __init__(self, link: HubContact, first: str = "") -> None:
+    def __init__(self, contact: HubContact, first: str = "") -> None:
         self._lock = threading.Lock()
         self._first = addresses_of(first)
         self._at, self._hubs = 0, [""]
-        self._said: dict[str, str] = {}  # what is wrong with an address, said once until it is put right
+        self._faults: dict[str, str] = {}  # address: what is wrong there, logged once until it works again
         self.version = 0
-        self._take(link)
+        self._take(contact)
 
-    def _take(self, link: HubContact) -> None:
-        self._link = link
-        self._hubs = list(dict.fromkeys([*self._first, *link.hubs]))
+    def _take(self, contact: HubContact) -> None:
+        self._contact = contact
+        self._hubs = list(dict.fromkeys([*self._first, *contact.hubs]))
         for hub in self._hubs:
-            proxy_for(hub)  # one that cannot be used is said now
+            proxy_for(hub)  # raises now for a proxy that cannot be used
         self._context: HubContext | None = None
         self.version += 1
 
@@ -101,16 +100,16 @@ class Route:
     def context(self) -> HubContext:
         """What is trusted there."""
         if self._context is None:
-            self._context = HubContext.of(self._link.ca, self._link.server_name)
+            self._context = HubContext.of(self._contact.ca, self._contact.server_name)
         return self._context
 
-    def update(self, link: HubContact) -> None:
-        """The hub has other addresses or authorities; the address in use stays in use while it is among them."""
+    def update(self, contact: HubContact) -> None:
+        """Use other addresses or authorities; the address in use stays in use if it is among them."""
         with self._lock:
-            if link == self._link:
+            if contact == self._contact:
                 return
             hub = self._hubs[self._at]
-            self._take(link)
+            self._take(contact)
             self._at = self._hubs.index(hub) if hub in self._hubs else 0
 
     @property
@@ -125,39 +124,38 @@ class Route:
             return self._hubs[self._at]
 
     def failed(self, hub: str, exc: Exception) -> None:
-        """Nobody, or not this hub, answers at an address: the next one is used."""
-        words = trouble(hub, exc)
+        """Record that this hub was not reached at an address: the next one is used."""
+        fault = trouble(hub, exc)
         with self._lock:
-            if self._said.get(hub) != words:
-                self._said[hub] = words
-                log.info("the hub cannot be reached at %s: %s", hub, words)
+            if self._faults.get(hub) != fault:
+                self._faults[hub] = fault
+                log.info("the hub cannot be reached at %s: %s", hub, fault)
             if hub == self._hubs[self._at]:
                 self._at = (self._at + 1) % len(self._hubs)
 
     def reached(self, hub: str) -> None:
-        """The hub answers at an address."""
-        if self._said:
-            with self._lock:
-                if self._said:
-                    log.info("the hub is reached at %s", hub)
-                self._said.clear()
+        """Record that the hub replies at an address."""
+        with self._lock:
+            if self._faults:
+                log.info("connected to the hub at %s", hub)
+            self._faults.clear()
 
     def troubles(self) -> str:
         """What is wrong with each address, in one line."""
         with self._lock:
-            return "; ".join(f"{hub}: {words}" for hub, words in self._said.items())
+            return "; ".join(f"{hub}: {fault}" for hub, fault in self._faults.items())
 
     def client(self, timeout: float) -> httpx.Client:
-        """A client whose URLs begin with `https://` and `ANY`."""
+        """A client for URLs with the host `HUB_NAME`, which is never looked up."""
         return httpx.Client(transport=_Transport(self), timeout=timeout, trust_env=False, follow_redirects=False)
 
     def connect(self, timeout: float) -> HTTPSConnection:
-        """A connection of the standard library's, open.
+        """An open connection of the standard library's.
 
         Raises
         ------
         OSError, HTTPException
-            When the hub answers nowhere; what was wrong with the last address.
+            When the hub is reached nowhere; what was wrong with the last address.
         """
         tried: Exception | None = None
         for _ in self._hubs:
@@ -192,7 +190,7 @@ class Route:
 
 
 class _Transport(httpx.BaseTransport):
-    """Sends a request to the address in use, and to the next where nobody answers: nothing was sent then."""
+    """Sends a request to the address in use, and to the next if the connection fails: nothing was sent then."""
 
     def __init__(self, route: Route) -> None:
         self._route, self._lock = route, threading.Lock()

@@ -1,4 +1,4 @@
-"""Fetch the model of a finished run beside everything else that the trainer does; once, and only if the policy lets it."""
+"""Downloads the final models of finished runs in the background, once each, if the policy allows it."""
 
 import logging
 import threading
@@ -18,7 +18,7 @@ WITHIN_S = 900.0
 
 
 class Fetcher:
-    """Puts finished models on the clinic's shelf.
+    """Puts final models into the clinic's model store.
 
     Parameters
     ----------
@@ -28,19 +28,19 @@ class Fetcher:
 
     def __init__(self, state_dir: Path, clock: HubClock) -> None:
         self._state_dir, self._clock = state_dir, clock
-        self._shelf = ModelStore(state_dir)
+        self._store = ModelStore(state_dir)
         self._thread: threading.Thread | None = None
-        self._given_up: set[str] = set()  # cards whose model cannot be used: they are not fetched again
+        self._given_up: set[str] = set()  # cards whose model cannot be used: not downloaded again
 
     def consider(self, offer: FinishedModel | None, transfers: Transfers) -> None:
-        """Fetch what is offered, in a thread of its own, unless it is here, unwanted or under way."""
+        """Download what is offered, in a thread, unless it is here, unwanted or under way."""
         if offer is None or offer.card.sha256 in self._given_up or (self._thread and self._thread.is_alive()):
             return
         try:
             keep = load_rules(self._state_dir).keep_models
         except UserError:
-            return  # a policy that cannot be read forbids everything; the agent says so
-        if keep == 0 or self._shelf.has(offer.run, offer.card.sha256):
+            return  # a policy that cannot be read blocks everything; the trainer logs it
+        if keep == 0 or self._store.has(offer.run, offer.card.sha256):
             return
         if offer.card.size > MOST_CARD_BYTES or offer.weights.size > MOST_WEIGHTS_BYTES:
             self._give_up(offer, "it is too large")
@@ -53,16 +53,18 @@ class Fetcher:
         try:
             card = transfers.download(offer.card, deadline).tobytes()
             weights = transfers.download(offer.weights, deadline)
-            said = self._shelf.put(offer.run, weights, card)
-            self._shelf.prune(keep)
-            log.info("the model of %s is here (SHA-256 %s...): embryofl-clinic score", said.run, said.sha256[:12])
+            stored = self._store.put(offer.run, weights, card)
+            self._store.prune(keep)
+            log.info(
+                "the final model of %s is here (SHA-256 %s...): embryofl-clinic score", stored.run, stored.sha256[:12]
+            )
         except Stopped:
             pass
         except UserError as exc:
             self._give_up(offer, str(exc))
         except (TransferRefused, TransferDamaged, OSError) as exc:
-            log.info("the model of %s could not be fetched (%s): tried again", offer.run, exc)
+            log.info("the final model of %s could not be downloaded (%s): trying again", offer.run, exc)
 
-    def _give_up(self, offer: FinishedModel, words: str) -> None:
+    def _give_up(self, offer: FinishedModel, reason: str) -> None:
         self._given_up.add(offer.card.sha256)
-        log.warning("the model of %s is not kept: %s", offer.run, words)
+        log.warning("the final model of %s is not kept: %s", offer.run, reason)

@@ -1,9 +1,9 @@
 """The clinic's link to the hub: EVERYTHING on the clinic's side that touches flwr's internals lives in this file.
 
 Built on flwr 1.41.0's `FleetHttpClient`, one class below the context manager that the stock SuperNode uses. That one ends
-the process when activation fails, sends SIGINT to itself on a 401, swallows exceptions of its body, and cannot say
-goodbye for a former self, which is what makes a restart after a kill immediate. The call that fetches an app bundle
-(GetFab) is never made: code does not travel.
+the process when activation fails, sends SIGINT to itself on a 401, swallows exceptions of its body, and cannot deactivate
+the node of a killed predecessor, which is what makes a restart immediate. The call that fetches an app bundle (GetFab) is
+never made: code does not travel.
 """
 
 import base64
@@ -41,9 +41,10 @@ from flwr.supercore.task_identity import TaskIdentity
 from flwr.supernode.fleet_http_client import FleetHttpClient
 
 from embryofl.files import write_atomic
+from embryofl.invite import HUB_NAME
 from embryofl.messages import TEXT_CODE
 from embryofl_clinic.joining.clock import HubClock
-from embryofl_clinic.joining.route import ANY, Route
+from embryofl_clinic.joining.route import Route
 
 log = logging.getLogger("embryofl.link")
 
@@ -58,23 +59,23 @@ class Stopped(Exception):
 
 
 class RunGone(Exception):
-    """The run is no longer under way: drop the message."""
+    """The run is no longer under way: drop the request."""
 
 
 class KeyRejected(Exception):
-    """The hub does not accept this clinic: key not enrolled (yet), revoked, or a clock more than 5 minutes off."""
+    """The hub rejects this clinic's key: not enrolled (yet), revoked, or a clock more than 5 minutes off."""
 
 
 @dataclass(frozen=True)
 class Incoming:
-    """A message from the hub: its JSON text, and what is needed to answer it."""
+    """A request from the hub: its JSON text, and what is needed to reply."""
 
     text: str
     message: Any
 
 
 class _Signature:
-    """flwr's `NodeAuthHttpInterceptor` by the hub's clock: it refuses signatures that are minutes old."""
+    """flwr's `NodeAuthHttpInterceptor` by the hub's clock, since the hub rejects signatures that are minutes old."""
 
     def __init__(self, key: ec.EllipticCurvePrivateKey, clock: HubClock) -> None:
         self._key, self._public, self._clock = key, public_key_to_bytes(key.public_key()), clock
@@ -100,17 +101,17 @@ class FleetLink:
     Parameters
     ----------
     route : Route
-        To the gateway; it may lead to another address in the middle of a session.
+        To the gateway; its address may change in the middle of a session.
     key : EllipticCurvePrivateKey
         The clinic's key.
     state_dir : Path
-        Where the node id of this session is remembered, and where `alive` tells when the hub last answered.
+        For the node id of this session, and for `alive`, whose age shows when the hub last replied.
     stop : threading.Event
         Set to make every call raise `Stopped`.
     on_state : callable
         Called with ("up", "") or ("down", reason) after each call.
     clock : HubClock, optional
-        What requests are signed by; this machine's clock when left out.
+        For signatures; default: this machine's clock.
     """
 
     def __init__(
@@ -124,7 +125,7 @@ class FleetLink:
     ) -> None:
         self._public, self._clock = public_key_to_bytes(key.public_key()), clock or HubClock()
         self._client = FleetHttpClient(
-            f"https://{ANY}",
+            f"https://{HUB_NAME}",
             interceptors=[RuntimeVersionHttpInterceptor(component_name="SuperNode"), _Signature(key, self._clock)],
         )
         self._client._client.close()
@@ -140,7 +141,7 @@ class FleetLink:
         return self._session
 
     def _call(self, method: Callable[[Any], Any], request: Any) -> Any:
-        """Call the hub; outages are retried for ever with a growing pause, refusals are raised."""
+        """Call the hub; outages are retried for ever with a growing pause, rejections are raised."""
         delay = RETRY_FIRST_S
         while True:
             try:
@@ -166,10 +167,10 @@ class FleetLink:
 
     # -- session ----------------------------------------------------------------------------------------------------
     def connect(self) -> None:
-        """Begin a session. A node killed without goodbye counts as online for up to twice the heartbeat, and would be
-        refused; saying goodbye for our former self first makes a restart immediate."""
+        """Begin a session. A killed node counts as online for up to twice the heartbeat, and its key would be rejected
+        that long; deactivating it first makes a restart immediate."""
         if self._id_file.exists():
-            with contextlib.suppress(KeyRejected, RunGone, ValueError):  # already offline, or the hub has forgotten us
+            with contextlib.suppress(KeyRejected, RunGone, ValueError):  # already offline, or forgotten by the hub
                 self._call(self._client.DeactivateNode, DeactivateNodeRequest(node_id=int(self._id_file.read_text())))
         response = self._call(
             self._client.ActivateNode, ActivateNodeRequest(public_key=self._public, heartbeat_interval=HEARTBEAT_S)
@@ -188,12 +189,12 @@ class FleetLink:
                 self._note_contact()
 
     def _note_contact(self) -> None:
-        """Touch the file whose age tells a health check when the hub last answered."""
-        with contextlib.suppress(OSError):  # a full disk is no reason to fall silent
+        """Touch the file whose age shows a health check when the hub last replied."""
+        with contextlib.suppress(OSError):  # a full disk must not end the heartbeat
             self._alive_file.touch()
 
     def close(self) -> None:
-        """End the session, with a goodbye if the hub can be reached."""
+        """End the session; the hub is informed if it can be reached."""
         node, self._session = self._session, None
         if node is not None:
             with contextlib.suppress(*_GONE):
@@ -202,8 +203,8 @@ class FleetLink:
 
     # -- messages ---------------------------------------------------------------------------------------------------
     def receive(self) -> Incoming | None:
-        """The next message, or None. It is handed out once: if we die after this call the hub notices the new session
-        and sends it again. A message of another form than ours is dropped with a warning."""
+        """The next request, or None. The hub delivers it once: if this process dies after the call, the hub notices the
+        new session and sends it again. A message of another form is dropped with a warning."""
         response = self._call(self._client.PullMessages, PullMessagesRequest(node=self._node))
         if not response.messages_list:
             return None
@@ -211,30 +212,30 @@ class FleetLink:
         TaskIdentity.run_id = message.metadata.run_id
         text = message.error.reason if message.has_error() and message.error.code == TEXT_CODE else None
         if not text or len(text) > MAX_MESSAGE:
-            log.warning("dropped a message that is not of the agreed form")
+            log.warning("dropped a message of an unknown form")
             return None
         return Incoming(text, message)
 
     def _confirm(self, node: Node, asked: Metadata) -> None:
-        """Let the SuperLink forget a message. Losing this call only delays its clean-up."""
+        """Let the SuperLink delete a message. Losing this call only delays its clean-up."""
         confirm = make_confirm_message_received_fn_protobuf(self._client.ConfirmMessageReceived, node, asked.run_id)
         with contextlib.suppress(*_GONE):
             confirm(asked.message_id)
 
-    def answer(self, incoming: Incoming, text: str, seconds: float) -> None:
-        """Answer a message with a JSON text."""
+    def reply(self, incoming: Incoming, text: str, seconds: float) -> None:
+        """Reply to a request with a JSON text."""
         self._push(Message(Error(TEXT_CODE, text), reply_to=incoming.message), incoming, seconds)
 
-    def answer_failure(self, incoming: Incoming, kind: str, seconds: float) -> None:
-        """Say that the work failed. `kind` is the name of an error's type: texts may hold paths or identifiers."""
+    def report_failure(self, incoming: Incoming, kind: str, seconds: float) -> None:
+        """Report that the work failed. `kind` is the name of an error's type: texts may hold paths or identifiers."""
         error = Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=kind)
         self._push(Message(error, reply_to=incoming.message), incoming, seconds)
 
     def _push(self, message: Message, incoming: Incoming, seconds: float) -> None:
-        """Send a reply. The header is the message; that its object comes too only lets the SuperLink close its books, and
-        it may have done so already. For the same reason a message is confirmed no earlier than it is answered."""
+        """Send a reply. The header is the message; its object only lets the SuperLink delete its records, which may have
+        happened already. For the same reason a request is confirmed no earlier than its reply is sent."""
         asked = incoming.message.metadata
-        created = self._clock.now()  # flwr takes this machine's clock
+        created = self._clock.now()  # flwr uses this machine's clock
         message.metadata.__dict__.update(_created_at=created, _ttl=asked.created_at + asked.ttl - created)
         with no_object_id_recompute():
             message.metadata.__dict__["_message_id"] = message.object_id

@@ -1,4 +1,4 @@
-"""Weights as files beside the messages: fetch the global model, send the update. Broken transfers go on or start anew."""
+"""Weights as files next to the messages: download the global model, upload the update. Broken transfers are retried."""
 
 import contextlib
 import hashlib
@@ -24,7 +24,7 @@ _BROKEN = (OSError, HTTPException)
 
 
 class TransferRefused(Exception):
-    """The hub no longer takes or gives this file: the round is over or the clinic is out."""
+    """The hub no longer accepts or serves this file: the round is over, or the clinic is excluded."""
 
 
 class TransferDamaged(Exception):
@@ -32,7 +32,7 @@ class TransferDamaged(Exception):
 
 
 class Transfers:
-    """GET and PUT on the gateway, each on a connection of its own: between two of them lies a training.
+    """GET and PUT on the gateway, each on its own connection: training happens between two of them.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class Transfers:
     stop : threading.Event
         Ends every wait with `Stopped`.
     clock : HubClock, optional
-        Deadlines are in the hub's time; this machine's clock when left out.
+        For deadlines; default: this machine's clock.
     """
 
     def __init__(self, route: Route, stop: threading.Event, clock: HubClock | None = None) -> None:
@@ -49,8 +49,8 @@ class Transfers:
 
     @contextlib.contextmanager
     def _connection(self) -> Iterator[HTTPSConnection]:
-        """The standard library's client, since it moves bytes between socket and array without copies: httpx took twice
-        the processor time for a model of 43 MiB."""
+        """The standard library's client moves bytes between socket and array without copies: httpx took twice the
+        processor time for a model of 43 MiB."""
         connection = self._route.connect(TIMEOUT_S)
         try:
             yield connection
@@ -58,7 +58,7 @@ class Transfers:
             connection.close()
 
     def download(self, wanted: Download, deadline: float) -> np.ndarray:
-        """Fetch a file: uint8 `(wanted.size,)`. A broken download goes on where it stopped.
+        """Fetch a file: uint8 `(wanted.size,)`. A broken download continues where it stopped.
 
         Raises
         ------
@@ -76,7 +76,7 @@ class Transfers:
                     if response.status not in (200, 206):
                         raise TransferRefused(f"http_{response.status}")
                     have = have if response.status == 206 else 0
-                    while got := response.readinto(data.data[have : have + CHUNK]):  # what has arrived is kept
+                    while got := response.readinto(data.data[have : have + CHUNK]):  # keep what has arrived
                         have += got
                     if have == wanted.size and (response.length or response.read(1)):
                         raise TransferDamaged("too_long")
@@ -109,7 +109,7 @@ class Transfers:
         raise TransferRefused("deadline")
 
     def _put(self, url: str, view: memoryview) -> tuple[int, str]:
-        """Send once; the HTTP status of the answer and the SHA-256 of what was sent."""
+        """Send once; returns the HTTP status and the SHA-256 of what was sent."""
         digest = hashlib.sha256()
         with self._connection() as connection:
             connection.putrequest("PUT", url)
@@ -120,7 +120,7 @@ class Transfers:
                     part = view[at : at + CHUNK]
                     connection.send(part)
                     digest.update(part)
-            except OSError:  # the hub may have refused before the end, and closed
+            except OSError:  # the hub may have rejected it before the end, and closed
                 return connection.getresponse().status, ""
             return connection.getresponse().status, digest.hexdigest()
 

@@ -1,4 +1,4 @@
-"""The clinic's own rules: what it refuses, whatever the hub asks. They are read anew for every request."""
+"""The clinic's policy: requests that it blocks, whatever the hub sends. Its rules are read again for every request."""
 
 import datetime
 import json
@@ -18,31 +18,31 @@ from embryofl.schema import Meaning, Strict, explain
 
 log = logging.getLogger("embryofl.policy")
 
-FILE, COUNT, REFUSED = "policy.toml", "rounds_today.json", "refused.json"
+FILE, COUNT, BLOCKED = "policy.toml", "rounds_today.json", "refused.json"
 
 
 class Rules(Strict):
-    """`policy.toml` in the clinic's state folder; what it does not name is as here.
+    """`policy.toml` in the clinic's state folder; each rule is optional.
 
     Attributes
     ----------
     min_examples : int
         With fewer training embryos the clinic does not train.
     models : list of str
-        The models it works for; empty: all.
+        The models it trains; empty = all.
     max_rounds_a_day : int
-        Rounds of training in a day (UTC); 0: no limit.
+        Training rounds per day (UTC); 0 = no limit.
     quiet_hours : str
-        Hours in which it does nothing, by this machine's local time, such as "22:00-06:00"; "": none.
+        Hours in which it does nothing, in this machine's local time, such as "22:00-06:00"; "" = none.
     min_cell : int
         Counts and metrics of fewer embryos are withheld.
     require_dp : bool
-        Only take part in runs with differential privacy. This version has none, so that every request is refused.
+        Only take part in runs with differential privacy. This version has none, so every request is blocked.
     show_metrics : bool
-        Others (the other clinics, and whoever reads what is published of a run) may see this clinic's figures on their own.
-        Where not, they only count in the figures of all clinics together. The coordinator sees them in any case.
+        Other clinics and readers of published results may see this clinic's own metrics. If not, these only count in the
+        pooled metrics. The coordinator sees them in any case.
     keep_models : int
-        Models of finished runs that are fetched and kept, the newest; 0: none is fetched.
+        How many final models are downloaded and kept, the newest; 0 = none.
     """
 
     min_examples: int = Field(default=20, ge=1)
@@ -62,7 +62,7 @@ class Rules(Strict):
 
 
 def load_rules(state_dir: Path) -> Rules:
-    """The clinic's rules as of now.
+    """The clinic's present rules.
 
     Raises
     ------
@@ -73,28 +73,28 @@ def load_rules(state_dir: Path) -> Rules:
     try:
         return Rules.model_validate(tomllib.loads(path.read_text()) if path.exists() else {})
     except ValidationError as exc:
-        words = explain(exc)
-    except (OSError, ValueError) as exc:  # no TOML, or no text
-        words = str(exc)
+        fault = explain(exc)
+    except (OSError, ValueError) as exc:  # not TOML, or not text
+        fault = str(exc)
     raise UserError(
-        f"The clinic's policy {path} cannot be used: {words}. Expected {', '.join(Rules.model_fields)}, each optional; "
-        "put it right, or remove the file. Until then every request is refused."
+        f"The clinic's policy {path} cannot be used: {fault}. Expected {', '.join(Rules.model_fields)}, each optional. "
+        "Correct or remove the file. Until then every request is blocked."
     )
 
 
 def shows_metrics(state_dir: Path) -> bool:
-    """Whether others may see this clinic's figures on their own, as of now; not while the policy cannot be read."""
+    """Whether other clinics may see this clinic's own metrics; not while the policy cannot be read."""
     try:
         return load_rules(state_dir).show_metrics
     except UserError:
         return False
 
 
-def shown_words(shows: bool) -> str:
-    """What that means, in words."""
+def describe_showing(shows: bool) -> str:
+    """What the rule `show_metrics` means, for a person."""
     if shows:
-        return "Figures of this clinic on its own may be shown to others (show_metrics)."
-    return "Figures of this clinic on its own are not shown to others, only to the coordinator (show_metrics)."
+        return "Other clinics may see this clinic's own metrics (show_metrics)."
+    return "This clinic's own metrics are hidden from other clinics; only the coordinator sees them (show_metrics)."
 
 
 class Policy:
@@ -117,44 +117,41 @@ class Policy:
         """Counts and metrics of fewer embryos are withheld."""
         return load_rules(self._state_dir).min_cell
 
-    def objection(self, request: Request, examples: int | None = None) -> str:
-        """Why this request is refused, in words that may leave the clinic; empty when it is not."""
-        words = self._objection(request, examples)
-        if words:
-            note = {"time": time.time(), "run": request.run, "round": request.round, "words": words}
-            write_atomic(self._state_dir / REFUSED, json.dumps(note).encode())
-        return words
+    def reason_to_block(self, request: Request, examples: int | None = None) -> str:
+        """Why the policy blocks this request, in words that may leave the clinic; "" if it does not."""
+        reason = self._reason(request, examples)
+        if reason:
+            note = {"time": time.time(), "run": request.run, "round": request.round, "words": reason}
+            write_atomic(self._state_dir / BLOCKED, json.dumps(note).encode())
+        return reason
 
-    def _objection(self, request: Request, examples: int | None) -> str:
+    def _reason(self, request: Request, examples: int | None) -> str:
         if request.clinic != self.name:
             return f"the request is for clinic {request.clinic}, this is {self.name}"
         if request.settings.meaning != self._meaning:
             return (
-                f"labels here mean {self._meaning}, the run's mean {request.settings.meaning}: they must not be mixed"
+                f"label 1 means {self._meaning} here and {request.settings.meaning} in the run: they must not be mixed"
             )
         try:
             rules = load_rules(self._state_dir)
         except UserError as exc:
             log.error("%s", exc)
-            return "its own policy cannot be read; its own log says why"
+            return "the clinic's policy cannot be read; its log says why"
         if rules.models and request.settings.model not in rules.models:
             return f"the clinic does not train {request.settings.model}, only {', '.join(rules.models)}"
         if rules.require_dp:
-            return "the clinic takes part only in runs with differential privacy, which this run has not"
+            return "the clinic only takes part in runs with differential privacy, and this run has none"
         if _within(rules.quiet_hours, datetime.datetime.now().time()):  # noqa: DTZ005 - the clinic's own clock is meant
             return f"these are the clinic's quiet hours ({rules.quiet_hours})"
         if examples is not None and examples < rules.min_examples:
             return f"fewer than {rules.min_examples} training embryos"
-        if (
-            request.kind == "train"
-            and rules.max_rounds_a_day
-            and rounds_today(self._state_dir) >= rules.max_rounds_a_day
-        ):
-            return f"the clinic's limit of {rules.max_rounds_a_day} rounds a day is reached"
+        limit = rules.max_rounds_a_day
+        if request.kind == "train" and limit and rounds_today(self._state_dir) >= limit:
+            return f"the clinic has reached its limit of {limit} rounds a day"
         return ""
 
     def count_round(self) -> None:
-        """Note that a round was trained."""
+        """Record a round of training."""
         record = {"day": _day(), "rounds": rounds_today(self._state_dir) + 1}
         write_atomic(self._state_dir / COUNT, json.dumps(record).encode())
 
@@ -165,9 +162,9 @@ def rounds_today(state_dir: Path) -> int:
     return int(record["rounds"]) if record.get("day") == _day() else 0
 
 
-def last_refusal(state_dir: Path) -> dict[str, Any]:
-    """What this clinic refused last: time, run, round, words; empty when it never did."""
-    return _read(state_dir / REFUSED)
+def last_block(state_dir: Path) -> dict[str, Any]:
+    """The last request that the policy blocked: time, run, round, words; empty if there was none."""
+    return _read(state_dir / BLOCKED)
 
 
 def _hours(text: str) -> tuple[datetime.time, datetime.time] | None:
@@ -176,15 +173,15 @@ def _hours(text: str) -> tuple[datetime.time, datetime.time] | None:
     try:
         begin, end = (datetime.time.fromisoformat(part.strip()) for part in text.split("-"))
     except ValueError:
-        raise ValueError("two times of the day such as 22:00-06:00 were expected") from None
+        raise ValueError("expected two times of day, such as 22:00-06:00") from None
     return begin, end
 
 
 def _within(hours: str, now: datetime.time) -> bool:
-    found = _hours(hours)
-    if found is None:
+    interval = _hours(hours)
+    if interval is None:
         return False
-    begin, end = found
+    begin, end = interval
     return begin <= now < end if begin <= end else now >= begin or now < end
 
 
@@ -193,5 +190,5 @@ def _day() -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    return found
+    record: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return record

@@ -1,14 +1,13 @@
-"""What this clinic has sent to its hub: a small log in the state folder, for the clinic's own eyes (`sent.jsonl`).
+"""What this clinic has sent to its hub: a small log in the state folder, for the clinic itself (`sent.jsonl`).
 
-A line for every upload, answer and enrolment, with what kind of thing it was and how large. Never what was in it.
+A line for every upload, reply and enrolment, with its kind and size, never its content.
 """
 
 import fcntl
-import json
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -23,7 +22,7 @@ log = logging.getLogger("embryofl.sent")
 
 FILE = "sent.jsonl"
 MOST = 2000
-"""Lines that are kept, the newest: 300 kB, and more rounds than most runs have."""
+"""Lines to keep, the newest: 300 kB, more rounds than most runs have."""
 
 Kind = Literal["enrolment", "update", "answer", "failure", "leaving", "key"]
 Part = Literal[
@@ -40,7 +39,7 @@ Part = Literal[
     "reconnects",
 ]
 FRAME = ("protocol", "kind", "run", "round", "layout", "update")
-"""The rest of an answer: which question it answers, and size and SHA-256 of the update, which has a line of its own."""
+"""The rest of a reply: the request it belongs to, and size and SHA-256 of the update, which has its own line."""
 
 
 class Sent(Strict):
@@ -51,14 +50,14 @@ class Sent(Strict):
     time : float
         Unix time in seconds.
     kind : str
-        An enrolment (name, key, counts), an update (weights), an answer (sums), the type of an error, that the clinic
-        leaves, or a new public key.
+        An enrolment (name, key, counts), an update (weights), a reply (`answer`: sums), a failure (the type of an
+        error), leaving, or a new public key.
     bytes : int
-        Of its content, without what the network adds.
+        Size of the content, without what the network adds.
     run, round : str, int
-        "" and 0 where it belongs to none.
+        "" and 0 if it belongs to none.
     holds : tuple of str
-        Of an answer: which of its fields were filled in.
+        Of a reply: which of its fields were filled in.
     """
 
     time: float
@@ -70,7 +69,7 @@ class Sent(Strict):
 
 
 class SentLog:
-    """Writes and reads the log. Processes of one clinic take turns; a full disk costs lines and nothing else.
+    """Writes and reads the log. Processes of one clinic take turns; a full disk loses lines and nothing else.
 
     Parameters
     ----------
@@ -81,7 +80,7 @@ class SentLog:
         self._path = state_dir / FILE
 
     def note(self, kind: Kind, size: int, run: str = "", round_: int = 0, holds: tuple[Part, ...] = ()) -> None:
-        """Add a line. Never raises: what is sent does not hang on its record."""
+        """Add a line. Never raises: sending does not depend on the record of it."""
         line = Sent(time=time.time(), kind=kind, bytes=size, run=run, round=round_, holds=holds)
         try:
             with self._turn():
@@ -90,20 +89,18 @@ class SentLog:
         except (OSError, UserError) as exc:
             log.error("the record of what was sent cannot be written (%s)", exc)
 
-    def note_answer(self, reply: Reply, text: str) -> None:
-        """Add an answer."""
+    def note_reply(self, reply: Reply, text: str) -> None:
+        """Add a reply."""
         holds: list[Part] = [p for p in get_args(Part) if getattr(reply, p) not in (None, "", 0, {})]
         self.note("answer", len(text.encode()), reply.run, reply.round, tuple(holds))
 
     def read(self) -> list[Sent]:
-        """All lines, oldest first; damaged ones are passed over."""
-        found = []
+        """All lines, oldest first; damaged ones are skipped."""
+        lines = []
         for line in self._lines():
-            try:
-                found.append(Sent.model_validate(json.loads(line)))
-            except (ValueError, ValidationError):
-                continue
-        return found
+            with suppress(ValidationError):
+                lines.append(Sent.model_validate_json(line))
+        return lines
 
     def _lines(self) -> list[str]:
         try:
@@ -120,7 +117,7 @@ class SentLog:
 
 
 def by_round(lines: Sequence[Sent]) -> list[list[Sent]]:
-    """What belongs to one round of one run together, and whatever belongs to none by itself; the newest first."""
+    """Lines grouped by run and round, each line without a run on its own; the newest first."""
     groups: dict[object, list[Sent]] = {}
     for number, line in enumerate(lines):
         groups.setdefault((line.run, line.round) if line.run else number, []).append(line)
@@ -128,8 +125,8 @@ def by_round(lines: Sequence[Sent]) -> list[list[Sent]]:
 
 
 def by_run(lines: Sequence[Sent]) -> dict[str, int]:
-    """Bytes by run, the newest first; "" for what belongs to none."""
-    found: dict[str, int] = {}
+    """Bytes by run, the newest first; "" for lines without a run."""
+    totals: dict[str, int] = {}
     for line in reversed(lines):
-        found[line.run] = found.get(line.run, 0) + line.bytes
-    return found
+        totals[line.run] = totals.get(line.run, 0) + line.bytes
+    return totals
