@@ -137,7 +137,7 @@ def reach(page, wanted, *, backwards=False):
 
 def kill(hub, name):
     """SIGKILL; it is started again when `start` looks after it."""
-    process = hub.stack.supervisor._children[name].process
+    process = hub.stack.supervisor.children[name].process
     process.kill()
     process.wait(WAIT_S)
 

@@ -75,7 +75,7 @@ def test_one_that_crashes_again_and_again_is_given_up_with_the_end_of_its_log(su
         return False
 
     until(given_up)
-    assert (supervisor._logs / "crasher.log").read_text().count("the reason") == module.CRASHES
+    assert (supervisor.logs / "crasher.log").read_text().count("the reason") == module.CRASHES
 
 
 def test_one_that_says_the_user_must_act_is_not_tried_again(supervisor):
@@ -90,7 +90,7 @@ def test_one_that_says_the_user_must_act_is_not_tried_again(supervisor):
         return False
 
     until(said)
-    assert (supervisor._logs / "clinic-2.log").read_text().count("needed") == 1
+    assert (supervisor.logs / "clinic-2.log").read_text().count("needed") == 1
 
 
 def test_a_crash_after_a_steady_time_counts_anew(supervisor, monkeypatch):

@@ -32,8 +32,8 @@ def evaluate(message, context):
     pathlib.Path({str(marker)!r}).write_text("called")
     return message
 """
-    bundle = {**module._BUNDLE, "marker.py": code.encode(), "sitecustomize.py": code.encode()}
-    monkeypatch.setattr(module, "_BUNDLE", bundle)
+    bundle = {**module.BUNDLE, "marker.py": code.encode(), "sitecustomize.py": code.encode()}
+    monkeypatch.setattr(module, "BUNDLE", bundle)
     identity = federation.place.hub / "identity"
     link = SuperLink(
         federation.stack.settings.superlink_address,
@@ -94,7 +94,7 @@ def test_no_code_of_the_hubs_is_ever_executed_by_a_clinic(federation, reference,
     node = until("clinic-1 is online", lambda: (n := link.nodes().get("clinic-1")) and n.online and n)
     texts = [link.send(node, text, 600, "1") for text in our_words(federation, reference.name)]
     for message in stock_messages(node.id):
-        link._open_grid().push(message)
+        link.open_grid().push(message)
     last = link.send(node, "the last word", 600, "1")
     answers: dict[str, str] = {}
 

@@ -48,7 +48,7 @@ def guest(federation):
 
     yield come
     for name in names:
-        if name in federation.stack.supervisor._children:
+        if name in federation.stack.supervisor.children:
             federation.remove(name)
         for clinic in federation.stack.call("GET", "/control/clinics"):
             if clinic["name"] == name and clinic["state"] in ("enrolled", "suspended"):
@@ -84,7 +84,7 @@ def test_a_revoked_clinic_is_out_at_once_and_for_ever_and_the_run_goes_on(federa
     with pytest.raises(UserError, match="never works again"):
         enrol(stolen, invite, "quality", {}, threading.Event())
     for part in ("superlink", "server"):  # started again by the supervisor, the first of them with an empty memory
-        federation.stack.supervisor._children[part].process.kill()
+        federation.stack.supervisor.children[part].process.kill()
         until(f"the {part} is away", lambda: not online(federation, "clinic-1"), 30)
         until("the others are back", lambda: online(federation, "clinic-1", "clinic-2", "clinic-3"), 90)
         assert refused()

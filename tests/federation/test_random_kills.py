@@ -23,7 +23,7 @@ def test_twenty_random_kills_change_nothing(federation):
     while len(killed) < KILLS:
         time.sleep(chance.uniform(0.0, MOST_S))
         victim = chance.choice(VICTIMS)
-        children = federation.stack.supervisor._children
+        children = federation.stack.supervisor.children
         until("the supervisor has looked after everybody", lambda: federation.stack.supervisor.check() is None)
         process = children[victim].process
         if process is None or process.poll() is not None:

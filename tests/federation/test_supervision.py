@@ -23,7 +23,7 @@ def test_one_kill_a_round_changes_nothing(federation, reference):
     for round_, victim in enumerate(["gateway", "clinic-2", "superlink", "server"], 1):
         federation.under_way(name, round_)
         os.kill(federation.pid(victim), signal.SIGKILL)
-        federation.stack.supervisor._children[victim].crashes = 0  # it is not at fault
+        federation.stack.supervisor.children[victim].crashes = 0  # it is not at fault
     ends_as_if_nothing_had_been(federation, reference, name)
     assert federation.events(name, "resumed")
     assert set(federation.events(name, "link_back")[0]["enrolled_again"]) >= set(CLINICS)  # it came back empty

@@ -42,7 +42,7 @@ class AttackingBench(WorkloadCache):
             return workload
         workload.honest = True
         load, train = workload.load, workload.train
-        labels = {name: getattr(workload._data, name).labels for name in ("train", "validation", "test")}
+        labels = {name: getattr(workload.data, name).labels for name in ("train", "validation", "test")}
 
         def bent_load(packed: np.ndarray) -> None:
             workload.before = packed.copy()
@@ -97,10 +97,10 @@ def _bent_upload(self: Transfers, url: str, data: np.ndarray, deadline: float) -
     return _upload(self, url, data, deadline)
 
 
-_answer = FleetLink.answer
+_reply = FleetLink.reply
 
 
-def _bent_answer(self: FleetLink, incoming: Incoming, text: str, seconds: float) -> None:
+def _bent_reply(self: FleetLink, incoming: Incoming, text: str, seconds: float) -> None:
     how = attack()
     if how == "garbage":
         text = "\x1b[2J" + "garbage" * 100
@@ -111,10 +111,10 @@ def _bent_answer(self: FleetLink, incoming: Incoming, text: str, seconds: float)
         for day in body["validation"]["days"].values():
             day["histogram"] = [[1000 for _ in row] for row in day["histogram"]]
         text = json.dumps(body)
-    _answer(self, incoming, text, seconds)
+    _reply(self, incoming, text, seconds)
 
 
 Transfers.upload = _bent_upload  # type: ignore[method-assign]
-FleetLink.answer = _bent_answer  # type: ignore[method-assign]
+FleetLink.reply = _bent_reply  # type: ignore[method-assign]
 if __name__ == "__main__":
     serve(SETTINGS, AttackingBench(SETTINGS))

@@ -192,27 +192,27 @@ class Federation:
         return [e for e in map(json.loads, lines) if e["event"] == event]
 
     def pid(self, name: str) -> int:
-        process = self.stack.supervisor._children[name].process
+        process = self.stack.supervisor.children[name].process
         assert process is not None
         return process.pid
 
     def remove(self, name: str) -> None:
         """Stop one child for good, with its goodbye to the hub."""
-        child = self.stack.supervisor._children.pop(name)
+        child = self.stack.supervisor.children.pop(name)
         assert child.process is not None
         child.process.terminate()
         child.process.wait(WAIT_S)
 
     def kill(self, name: str) -> None:
         """SIGKILL; nobody starts it again."""
-        child = self.stack.supervisor._children.pop(name)
+        child = self.stack.supervisor.children.pop(name)
         assert child.process is not None
         child.process.kill()
         child.process.wait(WAIT_S)
 
     def restart(self, name: str, **odd: str) -> None:
         """Kill a clinic and start it again: as an odd one (see odd_clinic.py), or as it should be."""
-        if name in self.stack.supervisor._children:
+        if name in self.stack.supervisor.children:
             self.kill(name)
         command = [
             "env",

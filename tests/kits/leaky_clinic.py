@@ -32,7 +32,7 @@ class LeakyBench(WorkloadCache):
 
             def train(request: Any, seed: int) -> Trained:
                 for split in ("train", "validation", "test"):
-                    SCORES.extend(task.predict(workload._model, getattr(workload._data, split)).tolist())
+                    SCORES.extend(task.predict(workload.model, getattr(workload.data, split)).tolist())
                 trained = workload.honest_train(request, seed)
                 secret = b"".join((SETTINGS.data_dir / r["image"]).read_bytes() for r in ROWS[:10])
                 for row in ROWS[:10]:
@@ -47,15 +47,15 @@ class LeakyBench(WorkloadCache):
         return workload
 
 
-_honest_answer = FleetLink.answer
+_honest_reply = FleetLink.reply
 
 
-def _answer(self: FleetLink, incoming: Incoming, text: str, seconds: float) -> None:
+def _leaking_reply(self: FleetLink, incoming: Incoming, text: str, seconds: float) -> None:
     body = json.loads(text)
     body["names"] = [[r["image"], r["patient"], r["embryo"]] for r in ROWS]
     body["scores"] = [round(s, 4) for s in SCORES]
-    _honest_answer(self, incoming, json.dumps(body), seconds)
+    _honest_reply(self, incoming, json.dumps(body), seconds)
 
 
-FleetLink.answer = _answer  # type: ignore[method-assign]
+FleetLink.reply = _leaking_reply  # type: ignore[method-assign]
 serve(SETTINGS, LeakyBench(SETTINGS))

@@ -37,22 +37,17 @@ class LoadedWorkload(EmbryoWorkload):
     """
 
     def __init__(self, run: RunSettings, data: ClinicData, device: str = "cpu") -> None:
-        self._data = data
+        self.data = data
         self._folder = tempfile.TemporaryDirectory(prefix="embryofl-")  # goes with this object
-        self._personal_dir = Path(self._folder.name)
+        self.personal_dir = Path(self._folder.name)
         self._make_model(run, device, None)
-
-    @property
-    def data(self) -> ClinicData:
-        """What it trains and is evaluated on."""
-        return self._data
 
     def scores(self, split: str) -> np.ndarray:
         """Scores of the embryos of a split, float64 (n,), in the order of their numbers. Only where one machine holds
         all data: in a federation scores stay at the clinic."""
         from embryofl import task
 
-        return task.predict(self._model, getattr(self._data, split), device=self.device)
+        return task.predict(self.model, getattr(self.data, split), device=self.device)
 
 
 def prepared(run: RunSettings, data: ClinicData) -> ClinicData:

@@ -24,7 +24,9 @@ STOP_S, KILL_S = 4.0, 1.0  # patience after SIGTERM, then after SIGKILL
 
 
 @dataclass
-class _Child:
+class Child:
+    """A process to be kept running."""
+
     name: str
     command: list[str]
     env: Mapping[str, str]
@@ -47,12 +49,17 @@ class Supervisor:
     ----------
     logs : Path
         Folder of the log files, one a child, appended to.
+
+    Attributes
+    ----------
+    children : dict of str to Child
+        By name.
     """
 
     def __init__(self, logs: Path) -> None:
-        self._logs = logs
+        self.logs = logs
         logs.mkdir(parents=True, exist_ok=True)
-        self._children: dict[str, _Child] = {}
+        self.children: dict[str, Child] = {}
         self._lock = threading.Lock()  # between `check` and `want`, which is called from another thread
 
     def start(
@@ -67,11 +74,11 @@ class Supervisor:
     ) -> None:
         """Start a child; `last` ones are stopped after all others. Without one that is not `needed` the rest goes on; one
         that is `steered` may be stopped for a while (`want`)."""
-        child = _Child(name, command, env, self._logs / f"{name}.log", last, needed, steered=steered)
-        self._children[name] = child
+        child = Child(name, command, env, self.logs / f"{name}.log", last, needed, steered=steered)
+        self.children[name] = child
         self._spawn(child)
 
-    def _spawn(self, child: _Child) -> None:
+    def _spawn(self, child: Child) -> None:
         with child.log.open("ab") as out:
             child.process = subprocess.Popen(
                 child.command,
@@ -92,11 +99,11 @@ class Supervisor:
         UserError
             When a child says that the user must act (exit code 2), or crashes again and again.
         """
-        for child in self._children.values():
+        for child in self.children.values():
             with self._lock:
                 self._look_after(child)
 
-    def _look_after(self, child: _Child) -> None:
+    def _look_after(self, child: Child) -> None:
         assert child.process is not None
         code, now = child.process.poll(), time.monotonic()
         if code is None and child.kill_at and now > child.kill_at:
@@ -133,7 +140,7 @@ class Supervisor:
             When there is no such child.
         """
         with self._lock:
-            child = self._children.get(name)
+            child = self.children.get(name)
             if child is None or not child.steered:
                 raise UserError(
                     f"There is no test clinic {name!r}. Those here: {', '.join(self.steerable()) or 'none'}."
@@ -151,19 +158,19 @@ class Supervisor:
     def steerable(self) -> dict[str, str]:
         """State of the steered children: running, stopping, starting, stopped, or failed again and
         again."""
-        return {c.name: _state_of(c) for c in list(self._children.values()) if c.steered and c.process is not None}
+        return {c.name: _state_of(c) for c in list(self.children.values()) if c.steered and c.process is not None}
 
     def pids(self) -> dict[str, int]:
         """Process ids of the children, by name."""
-        return {c.name: c.process.pid for c in self._children.values() if c.process is not None}
+        return {c.name: c.process.pid for c in self.children.values() if c.process is not None}
 
     def stop(self) -> None:
         """Stop everything, first all but the `last` ones; nothing is left after 2 x (STOP_S + KILL_S) seconds at most."""
         for batch in (False, True):
-            _stop([c.process for c in self._children.values() if c.last is batch and c.process is not None])
+            _stop([c.process for c in self.children.values() if c.last is batch and c.process is not None])
 
 
-def _state_of(child: _Child) -> str:
+def _state_of(child: Child) -> str:
     assert child.process is not None
     alive = child.process.poll() is None
     if not child.wanted:

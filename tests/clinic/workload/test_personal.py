@@ -122,14 +122,14 @@ def test_fedbn_sends_nothing_of_its_normalisation_and_evaluates_with_its_own(cli
     workloads, first = clinics(settings), inprocess.initial(settings)
     made = inprocess.federated(workloads, settings, first, quiet)
     one = workloads["clinic-1"]
-    norms = norm_tensors(one._model)
+    norms = norm_tensors(one.model)
     before, after = one.layout.tensor_views(first), one.layout.tensor_views(made.packed)
     assert norms and all((before[n] == after[n]).all() for n in norms)
     assert any((before[n] != after[n]).any() for n in before if n not in norms)
     own = inprocess.personal_scores(workloads, settings, made, "test")
     one.load(made.packed)
     assert set(own) == {"clinic-1", "clinic-2"} and (own["clinic-1"] != one.scores("test")).any()
-    kept = PersonalStore(one._personal_dir).newest("run-0001", 2)
+    kept = PersonalStore(one.personal_dir).newest("run-0001", 2)
     assert any((one.layout.tensor_views(kept)[n] != before[n]).any() for n in norms)
 
 
@@ -140,14 +140,14 @@ def test_ditto_without_pull_is_being_alone_and_does_not_touch_the_global_model(c
     plain = set_up("fedavg")
     assert made.packed.tobytes() == inprocess.federated(clinics(plain), plain, first, quiet).packed.tobytes()
     alone = clinics(plain)["clinic-2"]
-    own = PersonalStore(workloads["clinic-2"]._personal_dir).newest("run-0001", 2)
+    own = PersonalStore(workloads["clinic-2"].personal_dir).newest("run-0001", 2)
     assert own.tobytes() == inprocess.alone(alone, "clinic-2", plain, first).tobytes()
 
 
 def test_a_round_that_is_done_again_gives_the_same_own_model(clinics):
     settings = set_up("ditto", personal_pull=1.0)
     one, first = clinics(settings)["clinic-1"], inprocess.initial(settings)
-    store = PersonalStore(one._personal_dir)
+    store = PersonalStore(one.personal_dir)
     for number in (1, 3):  # round 2 was missed
         inprocess._train(one, first, settings, number, "clinic-1")
     whole = store.newest("run-0001", 3)
@@ -161,11 +161,11 @@ def test_a_fine_tuned_head_differs_in_the_head_alone_and_stays(clinics):
     made = inprocess.federated(workloads, settings, first, quiet)
     one = workloads["clinic-1"]
     inprocess.personal_scores(workloads, settings, made, "test")
-    own = one.layout.tensor_views(PersonalStore(one._personal_dir).newest("run-0001", 2))
+    own = one.layout.tensor_views(PersonalStore(one.personal_dir).newest("run-0001", 2))
     shared = one.layout.tensor_views(made.packed)
     changed = [n for n in own if (own[n] != shared[n]).any()]
-    assert changed == head_parameters(one._model) == ["head.weight", "head.bias"]
-    assert packing.pack(one._model.state_dict()).tobytes() == made.packed.tobytes()  # the global one is back
+    assert changed == head_parameters(one.model) == ["head.weight", "head.bias"]
+    assert packing.pack(one.model.state_dict()).tobytes() == made.packed.tobytes()  # the global one is back
 
 
 def test_the_best_round_by_validation_is_chosen_and_training_ends_early(clinics):

@@ -161,7 +161,7 @@ def test_a_round_that_is_done_again_gives_the_same_bits_after_a_restart_too(clin
     three = course(one, settings, (3,), two)
     again = course(one, settings, (3,), two)
     after = clinic(settings)  # another process, which has the clinic's state folder
-    after._personal_dir = one._personal_dir
+    after.personal_dir = one.personal_dir
     assert three.tobytes() == again.tobytes() == course(after, settings, (3,), two).tobytes()
     forgetful = course(clinic(settings), settings, (3,), two)  # without it, it would begin anew
     assert forgetful.tobytes() != three.tobytes()
@@ -174,9 +174,9 @@ def test_a_clinic_that_joins_late_begins_as_all_did_and_one_that_missed_a_round_
     assert late.tobytes() == usual.tobytes()  # its first two epochs
     one = clinic(settings)
     course(one, settings, (1, 2))
-    kept = TaskLossStore(one._personal_dir / "run-0001").newest(9, TaskLosses())
+    kept = TaskLossStore(one.personal_dir / "run-0001").newest(9, TaskLosses())
     course(one, settings, (4,), start)  # round 3 was missed
-    assert TaskLossStore(one._personal_dir / "run-0001").newest(9, TaskLosses()).older == kept.newer
+    assert TaskLossStore(one.personal_dir / "run-0001").newest(9, TaskLosses()).older == kept.newer
 
 
 def test_a_clinic_without_grades_trains_as_with_fixed_weights(clinic):

@@ -8,7 +8,7 @@ from flwr.proto.message_pb2 import Message, Metadata
 from flwr.proto.runtime_pb2 import PullAppMessagesResponse
 
 from embryofl.messages import MAX_REPLY, TEXT_CODE
-from embryofl_server.federation.superlink import _Grid
+from embryofl_server.federation.superlink import Grid
 
 
 def pull(error: Error | None) -> tuple[list, list[str]]:
@@ -19,7 +19,7 @@ def pull(error: Error | None) -> tuple[list, list[str]]:
         PullMessages=lambda _: PullAppMessagesResponse(messages_list=[header]),
         ConfirmMessageReceived=lambda r: confirmed.append(r.message_object_id),
     )
-    grid = _Grid(client, 1)  # type: ignore[arg-type]
+    grid = Grid(client, 1)  # type: ignore[arg-type]
     answers = grid.pull(["asked"])
     assert confirmed == []  # its object may still be on its way
     grid.pull(["asked"])

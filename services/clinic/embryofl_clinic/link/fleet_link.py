@@ -112,6 +112,13 @@ class FleetLink:
         Called with ("up", "") or ("down", reason) after each call.
     clock : HubClock, optional
         For signatures; default: this machine's clock.
+
+    Attributes
+    ----------
+    client : FleetHttpClient
+        Calls of the Fleet API, signed, each made once.
+    public_key : bytes
+        As the Fleet API knows it.
     """
 
     def __init__(
@@ -123,13 +130,13 @@ class FleetLink:
         on_state: Callable[[str, str], None] = lambda state, reason: None,
         clock: HubClock | None = None,
     ) -> None:
-        self._public, self._clock = public_key_to_bytes(key.public_key()), clock or HubClock()
-        self._client = FleetHttpClient(
+        self.public_key, self._clock = public_key_to_bytes(key.public_key()), clock or HubClock()
+        self.client = FleetHttpClient(
             f"https://{HUB_NAME}",
             interceptors=[RuntimeVersionHttpInterceptor(component_name="SuperNode"), _Signature(key, self._clock)],
         )
-        self._client._client.close()
-        self._client._client = route.client(30)
+        self.client._client.close()
+        self.client._client = route.client(30)
         self._id_file, self._alive_file = state_dir / "node_id", state_dir / "alive"
         self._stop, self._on_state = stop, on_state
         self._session: Node | None = None
@@ -171,9 +178,9 @@ class FleetLink:
         that long; deactivating it first makes a restart immediate."""
         if self._id_file.exists():
             with contextlib.suppress(KeyRejected, RunGone, ValueError):  # already offline, or forgotten by the hub
-                self._call(self._client.DeactivateNode, DeactivateNodeRequest(node_id=int(self._id_file.read_text())))
+                self._call(self.client.DeactivateNode, DeactivateNodeRequest(node_id=int(self._id_file.read_text())))
         response = self._call(
-            self._client.ActivateNode, ActivateNodeRequest(public_key=self._public, heartbeat_interval=HEARTBEAT_S)
+            self.client.ActivateNode, ActivateNodeRequest(public_key=self.public_key, heartbeat_interval=HEARTBEAT_S)
         )
         self._session = Node(node_id=response.node_id)
         write_atomic(self._id_file, str(response.node_id).encode())
@@ -185,7 +192,7 @@ class FleetLink:
         request = SendNodeHeartbeatRequest(node=node, heartbeat_interval=HEARTBEAT_S)
         while not self._stop.wait(HEARTBEAT_S * random.uniform(0.35, 0.45)) and node is self._session:  # noqa: S311
             with contextlib.suppress(*_GONE):  # the main loop reports and retries
-                self._client.SendNodeHeartbeat(request)
+                self.client.SendNodeHeartbeat(request)
                 self._note_contact()
 
     def _note_contact(self) -> None:
@@ -198,14 +205,14 @@ class FleetLink:
         node, self._session = self._session, None
         if node is not None:
             with contextlib.suppress(*_GONE):
-                self._client.DeactivateNode(DeactivateNodeRequest(node_id=node.node_id))
-        self._client.close()
+                self.client.DeactivateNode(DeactivateNodeRequest(node_id=node.node_id))
+        self.client.close()
 
     # -- messages ---------------------------------------------------------------------------------------------------
     def receive(self) -> Incoming | None:
         """The next request, or None. The hub delivers it once: if this process dies after the call, the hub notices the
         new session and sends it again. A message of another form is dropped with a warning."""
-        response = self._call(self._client.PullMessages, PullMessagesRequest(node=self._node))
+        response = self._call(self.client.PullMessages, PullMessagesRequest(node=self._node))
         if not response.messages_list:
             return None
         message = message_from_proto(response.messages_list[0])
@@ -218,7 +225,7 @@ class FleetLink:
 
     def _confirm(self, node: Node, asked: Metadata) -> None:
         """Let the SuperLink delete a message. Losing this call only delays its clean-up."""
-        confirm = make_confirm_message_received_fn_protobuf(self._client.ConfirmMessageReceived, node, asked.run_id)
+        confirm = make_confirm_message_received_fn_protobuf(self.client.ConfirmMessageReceived, node, asked.run_id)
         with contextlib.suppress(*_GONE):
             confirm(asked.message_id)
 
@@ -245,9 +252,9 @@ class FleetLink:
                 message_object_trees=[get_object_tree(message)],
                 clientapp_runtime_list=[seconds],
             )
-            begun = self._call(self._client.PushMessages, request)
+            begun = self._call(self.client.PushMessages, request)
             push = make_push_object_fn_protobuf(
-                lambda r: self._call(self._client.PushObject, r), self._node, asked.run_id, begun.session_id
+                lambda r: self._call(self.client.PushObject, r), self._node, asked.run_id, begun.session_id
             )
             with contextlib.suppress(ObjectPushError):
                 push_objects(get_all_nested_objects(message), push, object_ids_to_push=set(begun.objects_to_push))

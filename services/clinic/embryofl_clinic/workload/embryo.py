@@ -94,33 +94,33 @@ class EmbryoWorkload:
         metrics: TrainerMetrics | None = None,
         personal_dir: Path | None = None,
     ) -> None:
-        self._data = load_clinic_data(data_dir, cache_dir, run.image_size)
-        self._personal_dir = personal_dir or cache_dir / "personal"
+        self.data = load_clinic_data(data_dir, cache_dir, run.image_size)
+        self.personal_dir = personal_dir or cache_dir / "personal"
         self._make_model(run, device, metrics)
-        if isinstance(self._model, Embedder):
-            self._data = with_embeddings(self._data, self._model, device, _log_embeddings())
+        if isinstance(self.model, Embedder):
+            self.data = with_embeddings(self.data, self.model, device, _log_embeddings())
 
     def _make_model(self, run: RunSettings, device: str, metrics: TrainerMetrics | None) -> None:
         self.device, self._metrics = device, metrics or TrainerMetrics("")
-        self._model = create_model(run.model, grades=bool(run.grades)).to(device)
-        self.layout = packing.layout_of(self._model.state_dict())
+        self.model = create_model(run.model, grades=bool(run.grades)).to(device)
+        self.layout = packing.layout_of(self.model.state_dict())
 
     @property
     def examples(self) -> int:
         """Number of training embryos."""
-        return len(self._data.train)
+        return len(self.data.train)
 
     def load(self, packed: np.ndarray) -> None:
         """See `Workload`."""
-        packing.load(packed, self.layout, self._model.state_dict())
+        packing.load(packed, self.layout, self.model.state_dict())
 
     def evaluate(self, split: str) -> ScoreSums:
         """See `Workload`."""
-        return task.evaluate(self._model, getattr(self._data, split), device=self.device)
+        return task.evaluate(self.model, getattr(self.data, split), device=self.device)
 
     def evaluate_grades(self, split: str, fewest: int) -> dict[Target, Agreement]:
         """See `Workload`."""
-        return task.evaluate_grades(self._model, getattr(self._data, split), fewest, device=self.device)
+        return task.evaluate_grades(self.model, getattr(self.data, split), fewest, device=self.device)
 
     def evaluate_personal(self, request: Request, splits: Sequence[str], seed: int) -> dict[str, ScoreSums]:
         """See `Workload`."""
@@ -132,7 +132,7 @@ class EmbryoWorkload:
         """Inside the block, the loaded model is replaced by the personal model that belongs to it."""
         # A training reply of round r evaluates the model of round r - 1.
         number = request.round - 1 if request.kind == "train" else request.round
-        kept = self._personal(request).put_on(number, self._data.train, seed)
+        kept = self._personal(request).put_on(number, self.data.train, seed)
         try:
             yield
         finally:
@@ -141,7 +141,7 @@ class EmbryoWorkload:
     def train(self, request: Request, seed: int, control: np.ndarray | None = None) -> Trained:
         """See `Workload`. Logs progress every `PROGRESS_S` seconds."""
         run, scale = request.settings, request.settings.rate_scale(request.round)
-        personal, losses = self._personal(request), TaskLossStore(self._personal_dir / request.run)
+        personal, losses = self._personal(request), TaskLossStore(self.personal_dir / request.run)
         received = personal.before_training(request.round)
         self._metrics.begin_training(self.examples, run.batch_size, run.local_epochs)
         due = _every(PROGRESS_S)
@@ -155,8 +155,8 @@ class EmbryoWorkload:
         if control is not None and run.control:
             correction = task.StepCorrection(run.control, packing.unpack(control, self.layout))
         result = task.train(
-            self._model,
-            self._metrics.timed(self._data.train),
+            self.model,
+            self._metrics.timed(self.data.train),
             run.training,
             seed=seed,
             device=self.device,
@@ -168,11 +168,11 @@ class EmbryoWorkload:
         if result.tasks is not None:
             losses.save(request.round, result.tasks)
         packed = personal.after_training(request.round, received)
-        personal.train_beside(request.round, received, self._data.train, seed, scale)
+        personal.train_beside(request.round, received, self.data.train, seed, scale)
         return Trained(packed, result.loss, result.examples)
 
     def _personal(self, request: Request) -> Personal:
-        return Personal(PersonalStore(self._personal_dir), request.run, request.settings, self._model, self.layout)
+        return Personal(PersonalStore(self.personal_dir), request.run, request.settings, self.model, self.layout)
 
 
 def _every(seconds: float) -> Callable[[], bool]:

@@ -71,7 +71,7 @@ HEARTBEAT_S = 10.0  # of our task; the SuperLink calls a run failed after about 
 # Answers the SuperLink gives in a node's stead when it goes offline or its upload is cut: not the clinic's own word.
 _LOST = {ErrorCode.NODE_UNAVAILABLE, ErrorCode.MESSAGE_UNAVAILABLE, ErrorCode.REPLY_MESSAGE_UNAVAILABLE}
 
-_BUNDLE = {
+BUNDLE = {
     "pyproject.toml": b"""[project]
 name = "embryofl"
 version = "1.0.0"
@@ -121,7 +121,7 @@ class Answer:
     refusal: str = ""
 
 
-class _Grid:
+class Grid:
     """A run's Grid: flwr's `HttpGrid` without its retry helper, and without the database code its package imports."""
 
     def __init__(self, client: RuntimeHttpClient, run_id: int) -> None:
@@ -168,7 +168,7 @@ def _node_key(line: str) -> bytes:
 
 
 def _bundle() -> Fab:
-    content, _ = build_fab_from_files(_BUNDLE)
+    content, _ = build_fab_from_files(BUNDLE)
     return Fab(hashlib.sha256(content).hexdigest(), content, {})
 
 
@@ -198,7 +198,7 @@ class SuperLink:
 
     def __init__(self, address: str, root_ca: bytes, secret: bytes) -> None:
         self._address, self._ca, self._secret = address, root_ca, secret
-        self._grid: _Grid | None = None
+        self._grid: Grid | None = None
         self._run_id = 0
         self._heart: threading.Event | None = None
         self._admitting = threading.Lock()
@@ -254,7 +254,7 @@ class SuperLink:
         with _failures():
             return {
                 name: Node(name, n.node_id, n.status == "online", n.last_activated_at)
-                for n in self._open_grid().client.GetNodes(GetNodesRequest()).nodes
+                for n in self.open_grid().client.GetNodes(GetNodesRequest()).nodes
                 if (name := self._names.get(n.node_id, n.name)) and n.status != "unregistered"
             }
 
@@ -268,7 +268,8 @@ class SuperLink:
             }
 
     # -- run --------------------------------------------------------------------------------------------------------
-    def _open_grid(self) -> _Grid:
+    def open_grid(self) -> Grid:
+        """The Grid of the run that is open; LinkLost without one."""
         if self._grid is None:
             raise LinkLost("no_run")
         return self._grid
@@ -301,7 +302,7 @@ class SuperLink:
             interceptors=[RuntimeVersionHttpInterceptor(component_name=component), authentication],
         )
 
-    def _take_task(self) -> _Grid:
+    def _take_task(self) -> Grid:
         sign = SuperExecAuthHttpInterceptor(
             master_secret=self._secret, protected_methods={"/flwr.proto.Runtime/AcquireTask"}
         )
@@ -315,14 +316,14 @@ class SuperLink:
                     task = client.PullTaskInput(PullTaskInputRequest())
                     TaskIdentity.task_id, TaskIdentity.run_id = task.task_id, task.run.run_id
                     TaskIdentity.node_id = task.context.node_id
-                    return _Grid(client, task.run.run_id)
+                    return Grid(client, task.run.run_id)
                 time.sleep(0.05)
         finally:
             executor.close()
         raise LinkLost("no_task")
 
     @staticmethod
-    def _beat(grid: _Grid, stop: threading.Event) -> None:
+    def _beat(grid: Grid, stop: threading.Event) -> None:
         while not stop.wait(HEARTBEAT_S):
             # A missed beat is noticed by the round loop's own calls, which raise LinkLost.
             with contextlib.suppress(httpx.HTTPError, RuntimeError):
@@ -351,7 +352,7 @@ class SuperLink:
         message = Message(RecordDict(), node.id, "train", ttl=ttl_s, group_id=group)
         message.__dict__.update(_content=None, _error=Error(TEXT_CODE, text))  # flwr makes such ones as replies only
         with _failures():
-            message_id = self._open_grid().push(message)
+            message_id = self.open_grid().push(message)
         if not message_id:
             raise LinkLost("message_not_taken")
         return message_id
@@ -361,7 +362,7 @@ class SuperLink:
         if not message_ids:
             return []
         with _failures():
-            return self._open_grid().pull(message_ids)
+            return self.open_grid().pull(message_ids)
 
 
 def _unread(message_id: str, words: str) -> Answer:
