@@ -104,7 +104,7 @@ def answers(page, address: str) -> bool:
     return True
 
 
-def test_a_clinic_joins_with_the_line_shown_on_the_page(federation, desk):
+def test_clinic_joins_with_the_command_shown_on_the_page(federation, desk):
     desk.sees("No runs yet")
     desk.open("Clinics")
     desk.unfold("Invite a clinic")
@@ -135,7 +135,7 @@ def test_a_clinic_joins_with_the_line_shown_on_the_page(federation, desk):
     desk.sees("This clinic has not taken part in a round yet.")
 
 
-def test_a_run_is_started_and_followed_to_its_end(federation, desk):
+def test_run_is_started_and_followed_to_its_end(federation, desk):
     desk.open("Runs")
     desk.choose("Model", "small_cnn")
     desk.sees("A small network trained from nothing.")
@@ -161,7 +161,7 @@ def test_a_run_is_started_and_followed_to_its_end(federation, desk):
     assert "round 2" in figure.get_attribute("aria-label")
 
 
-def test_a_stopped_clinic_is_waited_for_by_name_and_comes_back(federation, desk):
+def test_stopped_clinic_is_waited_for_by_name_and_returns(federation, desk):
     desk.open("Clinics")
     desk.unfold("Test clinics on this machine")
     desk.choose("Test clinic", "lisbon")
@@ -186,7 +186,7 @@ def test_a_stopped_clinic_is_waited_for_by_name_and_comes_back(federation, desk)
     federation.wait_over("run-0002")
 
 
-def test_a_suspended_clinic_is_shown_and_the_others_train_without_it(federation, desk):
+def test_suspended_clinic_is_shown_and_the_others_train_without_it(federation, desk):
     desk.open("Clinics")
     desk.choose("Clinic", "clinic-2")
     desk.fill("Reason (sent to the clinic)", "its labels are looked at")
@@ -233,7 +233,7 @@ def test_results_show_what_the_server_computed_and_can_be_downloaded(federation,
         assert hashlib.sha256(taken).digest() == hashlib.sha256((folder / name).read_bytes()).digest()
 
 
-def test_files_need_a_login_and_are_never_opened_as_a_page(federation, desk):
+def test_downloads_require_a_login_and_never_open_as_a_page(federation, desk):
     url = f"{federation.address}/download/run-0001"
     answer = desk.page.request.get(f"{url}/model-card.html")
     assert answer.headers["content-disposition"].startswith("attachment")
@@ -254,7 +254,7 @@ def test_runs_are_compared_side_by_side(desk):
     desk.sees("Final models on test patients")
 
 
-def test_the_hub_page_names_certificates_and_shows_the_audit_log(federation, desk):
+def test_hub_page_shows_certificates_and_the_audit_log(federation, desk):
     desk.open("Hub")
     desk.sees("hub.embryofl.internal")
     desk.sees(f"localhost:{federation.port}")

@@ -32,7 +32,7 @@ def cohort(tmp_path):
     return [str(file) for file in files]
 
 
-def test_every_page_is_accessible_without_anything_and_with_a_cohort(data, cohort, tmp_path):
+def test_every_page_is_accessible_when_empty_and_with_a_cohort(data, cohort, tmp_path):
     (tmp_path / "state").mkdir()
     with running_app(tmp_path / "state", data) as link, browser_page() as page:
         page.goto(link.split("/enter")[0])
@@ -66,7 +66,7 @@ def test_every_page_is_accessible_without_anything_and_with_a_cohort(data, cohor
         assert page.wrong == [] and page.asked == {base.removeprefix("http://")}
 
 
-def test_a_cohort_is_scored_by_the_keyboard_alone(data, cohort, tmp_path):
+def test_cohort_is_scored_with_the_keyboard_alone(data, cohort, tmp_path):
     finished_model(tmp_path / "state" / "models" / "run-0001")
     with running_app(tmp_path / "state", data) as link, browser_page() as page:
         page.on("filechooser", lambda chooser: chooser.set_files(cohort[:4]))

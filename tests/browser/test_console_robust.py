@@ -152,7 +152,7 @@ def start(hub, name):
     until(f"{name} is started again", again)
 
 
-def test_an_open_page_reports_a_lost_hub_and_recovers_when_it_returns(hub, page):
+def test_open_page_reports_a_lost_hub_and_recovers_when_it_returns(hub, page):
     log_in(page, hub)
     loads = []
     page.on("load", lambda found: loads.append(found.url))
@@ -167,7 +167,7 @@ def test_an_open_page_reports_a_lost_hub_and_recovers_when_it_returns(hub, page)
     hub.stop_run()
 
 
-def test_an_open_page_asks_for_a_login_after_the_console_restarted(hub, page):
+def test_open_page_asks_for_a_login_after_the_console_restarted(hub, page):
     log_in(page, hub)
     kill(hub, "console")
     api.expect(page.get_by_role("alert").filter(has_text=texts.access.away)).to_be_visible(timeout=PATIENCE)

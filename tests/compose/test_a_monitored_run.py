@@ -50,12 +50,12 @@ def lines(federation: Containers, name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_it_finds_the_hub_and_every_clinic(federation: Containers) -> None:
+def test_prometheus_finds_the_hub_and_every_clinic(federation: Containers) -> None:
     expected = {("hub",): 1.0, ("clinics",): 3.0}
     until("all are scraped", lambda: figures(federation, "sum by (job) (up)", "job") == expected)
 
 
-def test_counts_and_figures_agree_with_the_runs_own_lines(federation: Containers) -> None:
+def test_counts_and_metrics_agree_with_the_runs_own_lines(federation: Containers) -> None:
     info = federation.finished()
     accepted: Counter[str] = Counter()
     rounds = 0
@@ -108,7 +108,7 @@ def test_every_panel_has_data(federation: Containers) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_marks_on_the_curves_have_times(federation: Containers) -> None:
+def test_annotations_on_the_curves_have_times(federation: Containers) -> None:
     page = json.loads((ROOT / "grafana" / "dashboards" / "federation.json").read_text())
     marks = {a["name"]: a["target"]["expr"] for a in page["annotations"]["list"]}
     began = time.time() - 3600
@@ -118,7 +118,7 @@ def test_marks_on_the_curves_have_times(federation: Containers) -> None:
     assert federation.query(marks["Refusals"]) == []  # nobody was refused
 
 
-def test_a_clinic_that_dies_during_a_run_is_told_of_and_nothing_else(federation: Containers) -> None:
+def test_clinic_killed_during_a_run_raises_its_alerts_and_no_others(federation: Containers) -> None:
     """All three clinics are needed: without one it is missing, and so is the quorum."""
     federation.finished()
     until("nothing is firing", lambda: not firing(federation), 60)
@@ -135,7 +135,7 @@ def test_a_clinic_that_dies_during_a_run_is_told_of_and_nothing_else(federation:
     federation.finished()
 
 
-def test_a_restart_of_the_hub_resets_no_counter_and_no_curve(federation: Containers) -> None:
+def test_hub_restart_resets_no_counter_and_no_curve(federation: Containers) -> None:
     federation.hub("start", *SLOW, "--set", "rounds=60")  # so many that it is under way still when the alert is due
     until("a round is complete", lambda: federation.status()["run"]["round"] >= 1)
     counters = '{__name__=~"embryofl_.*_(total|bucket|count|sum)", __name__!="embryofl_hub_starts_total", job="hub"}'
@@ -158,7 +158,7 @@ def test_a_restart_of_the_hub_resets_no_counter_and_no_curve(federation: Contain
     until("it is over", lambda: not firing(federation), 60)
 
 
-def test_a_clinic_can_neither_fake_the_hubs_figures_nor_flood_prometheus(federation: Containers) -> None:
+def test_clinic_can_neither_fake_hub_metrics_nor_flood_prometheus(federation: Containers) -> None:
     liar = """
 import http.server
 class Liar(http.server.BaseHTTPRequestHandler):
@@ -216,14 +216,14 @@ def test_prometheus_holds_no_data_of_a_clinic_or_the_hub(federation: Containers)
     assert set(container["NetworkSettings"]["Networks"]) == {f"{PROJECT}_{n}" for n in ("hub", "clinics", "desk")}
 
 
-def test_grafanas_password_is_shown_once_and_kept(federation: Containers) -> None:
+def test_grafana_password_is_printed_once_and_kept(federation: Containers) -> None:
     assert len(federation.grafana_password) >= 24
     assert federation.first_words.count(federation.grafana_password) == 1
     folder = Path(federation.environment["EMBRYOFL_COMPOSE_DIR"])
     assert folder.stat().st_mode & 0o077 == 0
 
 
-def test_grafanas_place_has_the_secret_and_prometheus_and_nothing_more(federation: Containers) -> None:
+def test_grafana_container_reaches_only_its_password_and_prometheus(federation: Containers) -> None:
     if federation.containers()["grafana"]["Config"]["Image"].startswith("grafana/"):
         pytest.skip("Grafana itself is here, and its image has no Python")
     addresses = [
@@ -248,7 +248,7 @@ for host in {addresses}:
     assert federation.python("grafana", code) == expected
 
 
-def test_grafana_asks_for_its_password_and_has_the_dashboards(federation: Containers) -> None:
+def test_grafana_requires_its_password_and_shows_the_dashboards(federation: Containers) -> None:
     if not federation.containers()["grafana"]["Config"]["Image"].startswith("grafana/"):
         pytest.skip("Grafana's image cannot be had here: another stands in for it")
     password = federation.grafana_password

@@ -51,7 +51,7 @@ def status_of(address, **headers):
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium package")
-def test_a_clinics_page_in_a_container_is_for_this_machine_alone_and_scores_a_cohort(federation, page, tmp_path):
+def test_clinic_app_in_a_container_is_reachable_from_this_machine_only_and_scores_a_cohort(federation, page, tmp_path):
     base, link = page
     (inspected,) = json.loads(run("docker", "inspect", NAME))
     host = inspected["HostConfig"]
@@ -90,7 +90,7 @@ def test_a_clinics_page_in_a_container_is_for_this_machine_alone_and_scores_a_co
     assert json.loads(record)["pictures"] == {}
 
 
-def test_a_clinic_that_is_not_there_and_a_port_in_use_are_said(federation):
+def test_unknown_clinic_and_port_in_use_are_reported(federation):
     words = federation.make("app", ok=False, CLINIC="berlin")
     assert "CLINIC=berlin is no clinic of this machine" in words and "clinic-1" in words
     assert "is in use" in federation.make("app", ok=False, CLINIC="clinic-1", APP_PORT=federation.port)

@@ -40,7 +40,7 @@ def test_only_the_login_page_is_served_without_the_password(address, password):
         assert nobody.get("/config").status_code == 401 and "password" in nobody.get("/login").text
 
 
-def test_the_page_shows_this_federation(federation, address, password):
+def test_console_shows_this_federation(federation, address, password):
     api = pytest.importorskip("playwright.sync_api")
     chromium = shutil.which("chromium")
     if chromium is None:
@@ -56,7 +56,7 @@ def test_the_page_shows_this_federation(federation, address, password):
         browser.close()
 
 
-def test_the_console_holds_the_control_token_and_no_key(federation):
+def test_console_holds_the_control_token_and_no_key(federation):
     mounts = {m["Destination"]: m["RW"] for m in federation.containers()["console"]["Mounts"]}
     assert mounts == {"/identity": False, "/state": True}
     assert federation.inside("console", "ls", "-A", "/identity").split() == ["control.token", "internal.crt"]
@@ -65,7 +65,7 @@ def test_the_console_holds_the_control_token_and_no_key(federation):
     assert federation.python("console", code).strip() == "[]"
 
 
-def test_the_console_reaches_the_hub_and_nothing_outside_its_networks(federation):
+def test_console_reaches_the_hub_and_nothing_outside_its_networks(federation):
     inside = federation.containers()
     assert set(inside["console"]["NetworkSettings"]["Networks"]) == {f"{PROJECT}_hub", f"{PROJECT}_counter"}
     targets = [["prometheus-desk", 9090], ["grafana", 3000], ["clinic-1", 9101], ["192.0.2.1", 443], ["1.1.1.1", 53]]
@@ -90,7 +90,7 @@ for host, port in {[["server", 9000], *targets]}:
     assert federation.python("console", code).split() == ["reached", "server", "9000"]
 
 
-def test_no_other_part_reaches_the_console(federation):
+def test_no_other_container_reaches_the_console(federation):
     networks = federation.containers()["console"]["NetworkSettings"]["Networks"].values()
     hosts = ["console", "console-counter", *(n["IPAddress"] for n in networks)]
     code = f"""
@@ -107,7 +107,7 @@ print("tried")
     assert federation.python("superlink", code).split() == ["tried"]
 
 
-def test_the_password_is_kept_nowhere(federation, password):
+def test_console_password_is_stored_nowhere_in_plain_text(federation, password):
     where = {
         "inspect": json.dumps(federation.containers()),
         "logs": federation.make("logs", TAIL=1000),
@@ -120,7 +120,7 @@ def test_the_password_is_kept_nowhere(federation, password):
     assert re.fullmatch(r"[0-9a-f]+ [0-9a-f]+", where["volume"].strip())
 
 
-def test_another_password_shuts_out_whoever_had_the_first(federation, address, password):
+def test_new_password_ends_sessions_of_the_old_one(federation, address, password):
     before, status = enter(address, password)
     with closing(before):
         assert status == 303 and before.get("/config").status_code == 200

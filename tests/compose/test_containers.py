@@ -23,7 +23,7 @@ PARTS = ["server", "superlink", "gateway", "console", "prometheus", "grafana"]
 USERS = {"prometheus": "65534:65534", "grafana": "472:0"}  # the images' own
 
 
-def test_the_run_finishes_with_all_clinics_in_every_round(federation):
+def test_run_finishes_with_all_clinics_in_every_round(federation):
     info = federation.first_run
     rounds = info["settings"]["rounds"]
     assert info["round"] == rounds > 1
@@ -31,7 +31,7 @@ def test_the_run_finishes_with_all_clinics_in_every_round(federation):
     assert federation.inside("server", "ls", f"/hub/runs/{info['name']}").split().count("model.safetensors") == 1
 
 
-def test_the_first_words_say_where_to_look(federation):
+def test_up_prints_where_to_look_and_no_invite(federation):
     words = federation.first_words
     assert f"https://localhost:{federation.port}" in words
     assert all(command in words for command in ("make watch", "make status", "make logs", "make down"))
@@ -67,7 +67,7 @@ def test_containers_are_locked_down(federation):
         assert "Read-only file system" in federation.inside(name, "sh", "-c", "touch /etc/x", ok=False), name
 
 
-def test_a_clinics_images_are_mounted_for_it_alone_and_read_only(federation):
+def test_clinics_images_are_mounted_for_it_alone_and_read_only(federation):
     holders = {}
     for container in json.loads(run("docker", "inspect", *run("docker", "ps", "-aq").split())):
         for mount in container["Mounts"]:
@@ -91,7 +91,7 @@ def secrets_of_the_parts(federation) -> list[str]:
     return found
 
 
-def test_secrets_lie_with_their_owners_only(federation):
+def test_secrets_are_only_with_their_owners(federation):
     everything = json.dumps(federation.containers())
     assert "embryofl1." not in everything and federation.grafana_password not in everything  # nor are invites there
     assert "invite" not in federation.inside("clinic-1", "ls", "-A", "/state").split()  # used up
@@ -109,7 +109,7 @@ def test_secrets_lie_with_their_owners_only(federation):
     assert not [s for s in ["embryofl1.", federation.grafana_password, *secrets] if s in known + everything]
 
 
-def test_from_a_clinic_only_the_gateway_can_be_reached(federation):
+def test_clinic_can_reach_only_the_gateway(federation):
     inside = federation.containers()
     parts = ["superlink", "server", "prometheus", "grafana", "console"]
     hosts = list(parts)
@@ -135,7 +135,7 @@ for host, port in {[["gateway", 8443], *targets]}:
     assert federation.python("clinic-1", code).split() == ["reached", "gateway", "8443"]
 
 
-def test_only_the_gateways_port_is_open_to_others(federation):
+def test_only_the_gateways_port_is_open_to_other_machines(federation):
     published = {
         (name, port): {(b["HostIp"], b["HostPort"]) for b in bound or ()}
         for name, c in federation.containers().items()
@@ -150,7 +150,7 @@ def test_only_the_gateways_port_is_open_to_others(federation):
     }
 
 
-def test_the_gateway_refuses_plain_http(federation):
+def test_gateway_rejects_plain_http(federation):
     connection = http.client.HTTPConnection("localhost", federation.port, timeout=10)
     connection.request("GET", "/v1/fleet/activate-node")
     assert connection.getresponse().status == 400
@@ -176,7 +176,7 @@ def test_the_gateway_refuses_plain_http(federation):
         ("POST", "/v1/fleet/..%2fcontrol/list-nodes"),
     ],
 )
-def test_the_gateway_passes_on_nothing_but_what_clinics_need(federation, method, path):
+def test_gateway_forwards_only_what_clinics_need(federation, method, path):
     assert federation.ask(path, method) == 404
 
 
@@ -201,7 +201,7 @@ except KeyRejected as reason:
     assert federation.python("clinic-1", code).split()[-1] == "refused"
 
 
-def test_a_part_that_dies_comes_back_and_knows_everybody(federation):
+def test_killed_superlink_restarts_and_every_clinic_trains_again(federation):
     kill = """
 import os, signal
 for pid in filter(str.isdigit, os.listdir("/proc")):
@@ -214,7 +214,7 @@ for pid in filter(str.isdigit, os.listdir("/proc")):
     assert trained(federation.finished(), 1) == set(CLINICS)
 
 
-def test_a_clinic_more_leaves_the_others_alone(federation):
+def test_adding_a_clinic_restarts_no_other_container(federation):
     before = {name: federation.containers()[name]["Id"] for name in (*CLINICS, *PARTS)}
     started = {name: federation.containers()[name]["State"]["StartedAt"] for name in before}
     federation.make("up", CLINICS=4, SET="rounds=1,local_epochs=1")
@@ -225,19 +225,19 @@ def test_a_clinic_more_leaves_the_others_alone(federation):
     assert {name: after[name]["State"]["StartedAt"] for name in before} == started
 
 
-def test_fewer_clinics_are_not_thrown_out(federation):
+def test_asking_for_fewer_clinics_removes_none(federation):
     words = federation.make("up", CLINICS=2, SET="rounds=1")
     assert "4 clinics belong to this federation and stay" in words
     assert str(federation.console_port) in words and "shown this once" not in words  # no password is told twice
     federation.finished()
 
 
-def test_other_images_are_refused_before_anything_changes(federation, tmp_path):
+def test_other_images_are_rejected_before_anything_changes(federation, tmp_path):
     words = federation.make("up", DATA=tmp_path, ok=False)
     assert "hold other images" in words and "make clean" in words
 
 
-def test_a_clinic_joins_by_hand(federation, tmp_path):
+def test_clinic_joins_with_the_command_of_the_readme(federation, tmp_path):
     data = tmp_path / "images"
     data.mkdir()
     datagen = Path(sys.executable).parent / "embryofl-datagen"
@@ -263,7 +263,7 @@ def test_a_clinic_joins_by_hand(federation, tmp_path):
         print(logs)
 
 
-def test_down_is_quick_and_the_next_up_goes_on_with_the_same_keys(federation):
+def test_down_is_quick_and_the_next_up_keeps_every_key(federation):
     key = ("sha256sum", "/state/identity/clinic.key")
     keys = [federation.inside(name, *key) for name in CLINICS]
     authority = federation.inside("server", "cat", "/hub/identity/ca.crt")
@@ -287,7 +287,7 @@ def _is_free(port):
         return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
-def test_a_port_in_use_is_named(federation):
+def test_port_in_use_is_named(federation):
     federation.make("down")
     other = subprocess.Popen(
         [sys.executable, "-m", "http.server", str(federation.port), "--bind", "127.0.0.1"],
@@ -303,7 +303,7 @@ def test_a_port_in_use_is_named(federation):
     assert f"Port {federation.port} is in use" in words and f"PORT={federation.port + 1}" in words
 
 
-def test_the_gpu_file_fits(federation):
+def test_gpu_file_fits_the_compose_files(federation):
     clinics = Path(federation.environment["EMBRYOFL_COMPOSE_DIR"]) / "clinics.yaml"
     files = ["-f", "compose.yaml", "-f", "compose.gpu.yaml"]
     run("docker", "compose", *files, "config", "--quiet")

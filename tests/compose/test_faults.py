@@ -72,7 +72,9 @@ def kill(hub: Containers, *services: str) -> None:
     [("clinic-2",), *((p,) for p in PARTS), ("clinic-1", "clinic-2", "clinic-3", *PARTS)],
     ids=lambda v: v[0] if len(v) == 1 else "all at once",
 )
-def test_killed_in_the_middle_of_a_run(hub: Containers, reference: str, victims: tuple[str, ...]) -> None:
+def test_killed_containers_leave_the_weights_unchanged(
+    hub: Containers, reference: str, victims: tuple[str, ...]
+) -> None:
     name = start(hub)
     under_way(hub, name, 2)
     kill(hub, *victims)
@@ -86,7 +88,7 @@ def network() -> Iterator[Any]:
     yield lambda verb, container, *options: run("docker", "network", verb, *options, NETWORK, container)
 
 
-def test_paused_and_cut_off_for_longer_than_it_takes_to_count_as_gone(
+def test_paused_and_disconnected_clinics_return_after_counting_as_offline(
     hub: Containers, reference: str, network: Any
 ) -> None:
     name = start(hub)
@@ -108,7 +110,7 @@ def test_paused_and_cut_off_for_longer_than_it_takes_to_count_as_gone(
     assert hub.container("clinic-2") == cut
 
 
-def test_the_gateway_comes_back_at_another_address(hub: Containers, reference: str, network: Any) -> None:
+def test_clinics_follow_the_gateway_to_another_address(hub: Containers, reference: str, network: Any) -> None:
     gateway = hub.container("gateway")
 
     def address() -> str:
@@ -128,7 +130,7 @@ def test_the_gateway_comes_back_at_another_address(hub: Containers, reference: s
         run("docker", "rm", "-f", holder)
 
 
-def test_the_hubs_state_is_lost_and_comes_back_from_a_backup(hub: Containers, reference: str, tmp_path: Any) -> None:
+def test_lost_hub_is_restored_from_a_backup_during_a_run(hub: Containers, reference: str, tmp_path: Any) -> None:
     file = tmp_path / "hub.tar"
     clinics = {n: c["Id"] for n, c in hub.containers().items() if n.startswith("clinic-")}
     enrolled = hub.audit("enrolled")

@@ -20,7 +20,7 @@ TOKEN = "2containersTOKEN_abc"
 NETWORK, CLINIC = f"{PROJECT}-far", f"{PROJECT}-far-clinic"
 
 
-def test_a_clinic_on_a_network_of_its_own_joins_through_the_tunnel_and_takes_part(federation, tmp_path):
+def test_clinic_on_its_own_network_joins_through_the_tunnel_and_takes_part(federation, tmp_path):
     agent = KITS / "ngrok_agent.py"
     federation.environment |= {"NGROK_AUTHTOKEN": TOKEN, "NGROK_AGENT": str(agent), "NGROK_REMOTE_ADDR": "tunnel:20443"}
     # Clinics of other tests that are gone for good are not waited for.

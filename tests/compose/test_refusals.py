@@ -62,7 +62,7 @@ ENGINE = 'case "$*" in "version "*) echo 28.0.1 ;; esac'
         ('[ "$1" = compose ] || echo 20.10.24', "20.10.24 was found"),
     ],
 )
-def test_without_a_usable_docker_it_names_make_demo(programs, script, word):
+def test_without_a_usable_docker_up_suggests_make_demo(programs, script, word):
     if script is not None:
         docker(programs, script)
     done = up(programs)
@@ -81,7 +81,7 @@ def test_without_a_usable_docker_it_names_make_demo(programs, script, word):
         ("DATA", "/no/such/folder"),
     ],
 )
-def test_an_option_that_cannot_be_used_is_named_before_anything_happens(programs, option, value):
+def test_invalid_option_is_reported_before_anything_happens(programs, option, value):
     docker(programs, f'echo "$*" >>{programs.parent}/calls\n{ENGINE}')
     done = up(programs, **{option: value})
     assert done.returncode == 2 and f"{option}={value}" in done.stderr and "Expected" in done.stderr

@@ -15,7 +15,7 @@ from embryofl_server.federation.checkpoint import Checkpoints
 from kits.federation import SETTINGS
 
 
-def test_the_run_ends_with_a_model_any_tool_can_read(federation, reference):
+def test_finished_run_leaves_a_model_that_any_tool_can_read(federation, reference):
     from safetensors.torch import load_file
 
     from embryofl.models.zoo import create_model
@@ -31,7 +31,7 @@ def test_the_run_ends_with_a_model_any_tool_can_read(federation, reference):
     )
 
 
-def test_metrics_have_a_line_for_each_clinic_and_one_for_all(federation, reference):
+def test_metrics_have_a_line_per_clinic_and_a_pooled_one(federation, reference):
     lines = [json.loads(x) for x in (reference / "metrics.jsonl").read_text().splitlines()]
     names = {"clinic-1", "clinic-2", "clinic-3"}
     for round_ in range(1, 5):
@@ -48,7 +48,7 @@ def test_metrics_have_a_line_for_each_clinic_and_one_for_all(federation, referen
     assert len(set(keys)) == len(keys)
 
 
-def test_the_status_says_who_is_there_and_where_the_run_stands(federation, reference):
+def test_status_shows_clinics_and_progress_of_the_run(federation, reference):
     info = federation.status()
     clinics = [info["clinics"][name] for name in ("clinic-1", "clinic-2", "clinic-3")]
     assert {c["state"] for c in clinics} <= {"enrolled", "online"}
@@ -59,7 +59,7 @@ def test_the_status_says_who_is_there_and_where_the_run_stands(federation, refer
     assert whole and "intact" in words
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(federation, reference):
+def test_same_seed_gives_identical_weights_and_another_seed_different_ones(federation, reference):
     federation.forget_initial_models()
     again = federation.run(rounds=4)
     other = federation.run(rounds=4, seed=2)
@@ -78,7 +78,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(federation, 
         ({"quorum": 2.5}, "quorum"),
     ],
 )
-def test_unknown_names_are_answered_with_those_that_exist(federation, settings, words):
+def test_unknown_setting_is_rejected_with_the_known_ones(federation, settings, words):
     from embryofl.errors import UserError
 
     before = federation.status()["run"]
@@ -90,7 +90,7 @@ def test_unknown_names_are_answered_with_those_that_exist(federation, settings, 
     assert (after or {}).get("name") == (before or {}).get("name")  # nothing was started
 
 
-def test_make_compare_computes_the_weights_of_the_real_run(federation, reference, tmp_path):
+def test_run_in_one_process_gives_the_weights_of_the_real_run(federation, reference, tmp_path):
     torch.set_num_threads(1)
     settings = RunSettings.model_validate_json((reference / "settings.json").read_text())
     clinics = {

@@ -41,7 +41,7 @@ def link_of(federation, key, folder) -> FleetLink:
 
 
 # -- keys ---------------------------------------------------------------------------------------------------------------
-def test_a_key_that_is_not_enrolled_is_refused(federation, tmp_path):
+def test_unenrolled_key_cannot_connect(federation, tmp_path):
     link = link_of(federation, ec.generate_private_key(ec.SECP384R1()), tmp_path / "state")
     with pytest.raises(KeyRejected):
         link.connect()
@@ -49,7 +49,7 @@ def test_a_key_that_is_not_enrolled_is_refused(federation, tmp_path):
 
 
 @pytest.mark.parametrize("whose", ["a stranger's", "another clinic's"])
-def test_no_message_is_handed_out_to_a_key_that_is_not_its_clinics(federation, tmp_path, whose):
+def test_key_gets_no_messages_of_another_clinic(federation, tmp_path, whose):
     from flwr.proto.fleet_pb2 import DeactivateNodeRequest, PullMessagesRequest
     from flwr.proto.node_pb2 import Node
 
@@ -71,7 +71,7 @@ def test_no_message_is_handed_out_to_a_key_that_is_not_its_clinics(federation, t
         link.client.close()
 
 
-def test_nobody_registers_a_key_through_the_gateway(federation, tmp_path):
+def test_no_key_can_be_registered_through_the_gateway(federation, tmp_path):
     from flwr.proto.fleet_pb2 import RegisterNodeFleetRequest
 
     key = ec.generate_private_key(ec.SECP384R1())
@@ -97,14 +97,14 @@ def invite_for(federation, name: str, secret: str) -> Invite:
 
 
 @pytest.mark.parametrize("name", ["clinic-1", "nobody"])
-def test_a_wrong_secret_lets_nobody_in(federation, tmp_path, name):
+def test_wrong_invite_secret_enrols_nobody(federation, tmp_path, name):
     identity = ClinicIdentity(tmp_path / "identity")
     with pytest.raises(UserError, match="does not recognise"):
         enrol(identity, invite_for(federation, name, secrets.token_urlsafe(24)), "quality", {}, threading.Event())
     assert identity.membership is None
 
 
-def test_another_clinics_used_invite_is_worth_nothing(federation, tmp_path):
+def test_used_invite_is_worthless_to_another_key(federation, tmp_path):
     """Somebody finds the invite of a clinic that has joined, and comes with a key of his own."""
     honest, thief = ClinicIdentity(tmp_path / "honest"), ClinicIdentity(tmp_path / "thief")
     invite = Invite.parse(federation.stack.call("POST", "/control/invites", {"name": "visitor"})["invite"])
@@ -115,7 +115,7 @@ def test_another_clinics_used_invite_is_worth_nothing(federation, tmp_path):
     assert "visitor" in federation.status()["clinics"]
 
 
-def test_a_stranger_in_the_middle_is_not_trusted(federation, tmp_path):
+def test_clinic_sends_nothing_to_a_server_with_another_certificate(federation, tmp_path):
     """Under the hub's address but with another certificate: the clinic does not even send its secret."""
     from embryofl_server.members.identity import HubIdentity
 
@@ -144,7 +144,7 @@ def test_a_stranger_in_the_middle_is_not_trusted(federation, tmp_path):
 
 
 # -- signed URLs --------------------------------------------------------------------------------------------------------
-def test_a_signed_url_opens_its_file_and_no_change_of_it_does(federation, reference, gateway, urls):
+def test_signed_url_serves_its_file_and_any_altered_url_is_forbidden(federation, reference, gateway, urls):
     path = f"/v1/model/{reference.name}/round-0004.safetensors"
     url = urls.sign("GET", path, "clinic-1", 600)
     answer = gateway.get(url)
@@ -169,7 +169,7 @@ def test_a_signed_url_opens_its_file_and_no_change_of_it_does(federation, refere
     assert gateway.get(url.replace("round-0004", "round-0000"), headers=lie).status_code == 403
 
 
-def test_even_a_good_signature_opens_nothing_outside_the_models(federation, reference, urls):
+def test_validly_signed_url_serves_nothing_outside_the_models(federation, reference, urls):
     """Were a path like this ever signed, the file server would still not leave its folder."""
     for path in (
         "/v1/model/../identity/ca.key",
@@ -183,7 +183,7 @@ def test_even_a_good_signature_opens_nothing_outside_the_models(federation, refe
         assert b"PRIVATE KEY" not in answer and b"root:" not in answer and b"round-0000" not in answer
 
 
-def test_an_upload_address_is_dead_after_its_round(federation, reference, gateway):
+def test_upload_url_ends_with_its_round(federation, reference, gateway):
     used = [target for method, target in federation.proxy.requests if method == "PUT"]
     assert len(used) >= 4
     size = (reference / "model.safetensors").stat().st_size
@@ -193,14 +193,14 @@ def test_an_upload_address_is_dead_after_its_round(federation, reference, gatewa
 
 
 # -- the gateway --------------------------------------------------------------------------------------------------------
-def test_plain_http_is_refused(federation):
+def test_plain_http_is_rejected(federation):
     for path in ("/v1/enrol", "/v1/fleet/pull-messages", "/"):
         with pytest.raises((httpx.HTTPStatusError, httpx.TransportError)):
             httpx.post(f"http://localhost:{federation.port}{path}", timeout=60).raise_for_status()
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
-def test_nothing_but_the_clinics_paths_is_reached(federation, method):
+def test_only_the_clinics_paths_are_reachable(federation, method):
     """No answer of SuperLink's Control or Runtime API, nor of the server's control API, comes through.
 
     What may come is the gateway's own 404 (or 400), the signature check's 403, or, where a path that begins and ends in
@@ -216,19 +216,19 @@ def test_nothing_but_the_clinics_paths_is_reached(federation, method):
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "HEAD", "OPTIONS", "TRACE", "CONNECT", "PATCH"])
-def test_a_path_is_open_for_its_own_method_only(federation, method):
+def test_path_accepts_only_its_own_method(federation, method):
     for target in ("/v1/fleet/pull-messages", "/v1/enrol"):
         assert status(raw(federation.port, federation.ca, f"{method} {target} HTTP/1.1")) in (400, 403, 404, 405, 501)
 
 
-def test_a_body_that_is_too_large_is_refused(federation, gateway):
+def test_oversized_body_is_rejected(federation, gateway):
     assert gateway.post("/v1/enrol", content=b"x" * 100_000).status_code == 413
     headers = {"Content-Type": "application/x-protobuf"}
     answer = gateway.post("/v1/fleet/push-messages", content=b"x" * 3_000_000, headers=headers)
     assert 400 <= answer.status_code < 500
 
 
-def test_the_servers_control_api_wants_its_token(federation):
+def test_control_api_requires_its_token(federation):
     """Also on the hub's own network."""
     context = ssl.create_default_context(cafile=str(federation.place.hub / "identity" / "internal.crt"))
     base = f"https://{federation.stack.settings.server_address}"
@@ -238,6 +238,6 @@ def test_the_servers_control_api_wants_its_token(federation):
             assert answer.status_code == 401
 
 
-def test_after_all_this_the_federation_is_well(federation):
+def test_hub_still_works_after_all_attempts(federation):
     write_atomic(federation.place.root / "note", b"")  # the disk is, too
     until("the hub answers", lambda: federation.status()["clinics"])

@@ -28,9 +28,7 @@ def guessing_is_slowed_down(federation: Federation) -> None:
     assert federation.status()["clinics"]["lisbon"]["state"] == "online"
 
 
-def test_with_the_printed_line_a_clinic_joins_waits_until_it_is_approved_and_then_takes_part(
-    tmp_path, monkeypatch, _environment
-):
+def test_clinic_joins_with_the_printed_command_and_takes_part_once_approved(tmp_path, monkeypatch, _environment):
     monkeypatch.setenv("EMBRYOFL_APPROVAL", "manual")
     federation = Federation(tmp_path / "approval")
     data, state = draw_clinic(tmp_path / "images", "lisbon"), tmp_path / "state"

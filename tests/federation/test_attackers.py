@@ -107,7 +107,7 @@ def _nobody_is_left_suspended(attacked: Attacked) -> Iterator[None]:
         attacked.control("resume", EVIL)
 
 
-def test_every_attack_at_the_gate_is_refused_and_seen_and_costs_nothing(attacked, alone):
+def test_every_detectable_attack_is_rejected_and_reported_and_leaves_the_model_unchanged(attacked, alone):
     """A different attack in each round."""
     folder, memory = alone
     attacked.attack(" ".join([*REASONS, "nan"]))
@@ -142,7 +142,7 @@ def test_every_attack_at_the_gate_is_refused_and_seen_and_costs_nothing(attacked
     assert psutil.pid_exists(attacked.pid(EVIL))  # it was refused, it has not crashed
 
 
-def test_three_refusals_in_a_row_and_it_is_out_and_told(attacked, alone):
+def test_clinic_is_suspended_and_notified_after_three_rejections(attacked, alone):
     attacked.attack("scale")
     folder = attacked.run(**{**SETTINGS, "rounds": 4, "suspend_after": 3})
     assert [r["refused"] for r in attacked.records(folder.name)] == [{}] + [{EVIL: "norm"}] * 3 + [{}]
@@ -156,7 +156,7 @@ def test_three_refusals_in_a_row_and_it_is_out_and_told(attacked, alone):
     )
 
 
-def test_labels_turned_round_do_not_spoil_a_robust_strategy(attacked, alone):
+def test_flipped_labels_do_not_spoil_a_robust_strategy(attacked, alone):
     attacked.attack("flip")
     folder = attacked.run(**SETTINGS)
     assert all(EVIL in r["clinics"] for r in attacked.records(folder.name)[1:])  # no gate can see it

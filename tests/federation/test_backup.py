@@ -16,7 +16,7 @@ def hub_command(federation, *words):
     return done.stdout + done.stderr
 
 
-def test_clinics_go_on_unchanged_with_a_hub_from_a_backup(federation, reference, tmp_path):
+def test_clinics_continue_unchanged_with_a_hub_restored_from_a_backup(federation, reference, tmp_path):
     names = ["clinic-1", "clinic-2", "clinic-3"]
     before = {n: federation.pid(n) for n in names}
     run = federation.start_run(rounds=4)

@@ -87,7 +87,7 @@ def two_clinics(tmp_path):
     return data
 
 
-def test_stopped_in_any_way_it_leaves_no_process_and_goes_on_where_it_was(demo, two_clinics):
+def test_demo_stopped_in_any_way_leaves_no_process_and_resumes(demo, two_clinics):
     words = ["--data", str(two_clinics), "--set", "rounds=1000", *SMALL]
     # Ctrl-C
     demo.start(*words)
@@ -133,7 +133,7 @@ def test_stopped_in_any_way_it_leaves_no_process_and_goes_on_where_it_was(demo, 
     assert code == 0 and "No demo" in text
 
 
-def test_it_ends_with_the_model_at_the_clinics_which_make_app_opens(demo, two_clinics):
+def test_demo_ends_with_the_model_at_the_clinics_and_the_app_opens(demo, two_clinics):
     code, text = demo.run("app", "clinic-1")
     assert code == 2 and "make demo" in text
     words = [
@@ -161,7 +161,7 @@ def test_it_ends_with_the_model_at_the_clinics_which_make_app_opens(demo, two_cl
     assert code == 2 and "name another --port" in text
 
 
-def test_a_second_one_at_the_same_time_is_refused(demo, two_clinics):
+def test_second_demo_at_the_same_time_is_rejected(demo, two_clinics):
     words = ["--data", str(two_clinics), "--set", "rounds=1000", *SMALL]
     demo.start(*words)
     until("it has begun", lambda: "1/4" in demo.text())
@@ -169,7 +169,7 @@ def test_a_second_one_at_the_same_time_is_refused(demo, two_clinics):
     assert code == 2 and "running already" in text and "make down" in text
 
 
-def test_a_clinic_that_cannot_train_ends_it_with_the_reason(demo, two_clinics):
+def test_clinic_that_cannot_train_ends_the_demo_with_the_reason(demo, two_clinics):
     draw_clinic(two_clinics / "zero", "zero", label=0)
     code, text = demo.run("up", "--data", str(two_clinics), "--port", str(free_port()), *SMALL)
     assert code == 2 and "clinic-3" in text and "Traceback" not in text
@@ -177,7 +177,7 @@ def test_a_clinic_that_cannot_train_ends_it_with_the_reason(demo, two_clinics):
     assert demo.left() == []
 
 
-def test_a_port_in_use_is_said(demo, two_clinics):
+def test_port_in_use_is_reported(demo, two_clinics):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         code, text = demo.run("up", "--data", str(two_clinics), "--port", str(port))
@@ -196,14 +196,14 @@ def test_a_port_in_use_is_said(demo, two_clinics):
         ("learning_rate=-1", "learning_rate"),
     ],
 )
-def test_a_setting_that_cannot_be_is_said_before_anything_is_started(demo, two_clinics, setting, words):
+def test_invalid_setting_is_reported_before_anything_starts(demo, two_clinics, setting, words):
     code, text = demo.run("up", "--data", str(two_clinics), "--set", setting)
     assert code == 2 and setting.split("=")[0] in text and words in text and "Traceback" not in text
     assert not (demo.folder / "demo").exists()
 
 
 @pytest.mark.parametrize("kind", ["empty", "missing", "a file", "no images"])
-def test_a_data_folder_that_cannot_be_used_is_said(demo, tmp_path, kind):
+def test_unusable_data_folder_is_reported(demo, tmp_path, kind):
     data = tmp_path / "data"
     if kind == "a file":
         data.write_text("x")

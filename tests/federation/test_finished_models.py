@@ -37,7 +37,7 @@ def scored(finished, folder):
     return json.loads(done.stdout)
 
 
-def test_a_clinic_gets_the_model_and_scores_with_it(finished):
+def test_clinic_receives_the_final_model_and_scores_with_it(finished):
     said = json.loads(finished.card.read_text())
     assert (
         finished.card.with_name("model.safetensors").read_bytes() == (finished.hub / "model.safetensors").read_bytes()
@@ -48,7 +48,7 @@ def test_a_clinic_gets_the_model_and_scores_with_it(finished):
     assert all(e["of"] == 3 and 0 <= e["score"] <= 1 for e in scores["embryos"])
 
 
-def test_what_was_sent_is_what_crossed_the_wire(federation, finished):
+def test_log_of_sent_data_matches_what_crossed_the_wire(federation, finished):
     sent = [json.loads(line) for line in (finished.state / "sent.jsonl").read_text().splitlines()]
     of_run = [s for s in sent if s["run"] == finished.run]
     size = (finished.hub / "model.safetensors").stat().st_size
@@ -70,7 +70,7 @@ def test_what_was_sent_is_what_crossed_the_wire(federation, finished):
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium package")
-def test_a_cohort_is_scored_on_the_clinics_page(finished, tmp_path):
+def test_cohort_is_scored_in_the_clinic_app(finished, tmp_path):
     with (finished.data / "labels.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))[:6]
     cohort = tmp_path / "cohort"

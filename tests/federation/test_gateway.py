@@ -112,7 +112,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, _environment: None) -> Ite
     found.close()
 
 
-def test_the_clinics_paths_lead_where_they_should(gateway):
+def test_clinics_paths_reach_superlink_and_server(gateway):
     assert b"REACHED" in gateway.ask("POST /v1/fleet/pull-messages", b"x")
     assert [s[:2] for s in gateway.superlink.seen] == [("POST", "/v1/fleet/pull-messages")] and not gateway.server.seen
     assert b"REACHED" in gateway.ask("POST /v1/enrol", b"{}")
@@ -127,7 +127,7 @@ def test_the_clinics_paths_lead_where_they_should(gateway):
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "HEAD", "DELETE", "PATCH", "OPTIONS"])
-def test_no_other_path_does_however_it_is_written(gateway, method):
+def test_no_other_path_reaches_them_however_it_is_written(gateway, method):
     for target in SHUT:
         answer = gateway.ask(f"{method} {target}", b"" if method in ("GET", "HEAD") else b"{}")
         for _, reached, _ in gateway.superlink.seen:
@@ -156,7 +156,7 @@ def _segments(target: str) -> list[str]:
     return found
 
 
-def test_a_clinic_cannot_speak_for_the_gateway(gateway):
+def test_clinic_cannot_forge_the_gateways_headers(gateway):
     """The headers that the signature check goes by are the gateway's own, whatever a clinic sends."""
     head = "GET /v1/model/run-0001/round-0001.safetensors?mine HTTP/1.1\r\nX-Forwarded-Uri: /v1/model/other?signed"
     gateway.server.seen.clear()
@@ -169,7 +169,7 @@ def test_a_clinic_cannot_speak_for_the_gateway(gateway):
     assert gateway.server.seen[0][2]["x-forwarded-for"] == "127.0.0.1"
 
 
-def test_the_file_server_stays_in_its_folder(gateway):
+def test_file_server_serves_nothing_outside_its_folder(gateway):
     """Even where the signature check says yes to everything, as this stand-in does."""
     for path in (
         "../outside",
@@ -220,7 +220,7 @@ SMUGGLED = {
 
 @pytest.mark.parametrize("way", SMUGGLED)
 @pytest.mark.parametrize("path", ["/v1/enrol", "/v1/fleet/pull-messages"])
-def test_no_second_request_is_smuggled_in_a_first(gateway, way, path):
+def test_no_request_is_smuggled_inside_another(gateway, way, path):
     """Whatever gateway and server each take for the end of a request, only paths of the clinics reach the server."""
     head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\n".encode()
     answer = spoken(gateway, head + SMUGGLED[way], seconds=2)
@@ -230,7 +230,7 @@ def test_no_second_request_is_smuggled_in_a_first(gateway, way, path):
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_old_versions_of_tls_are_refused(gateway, version):
+def test_old_versions_of_tls_are_rejected(gateway, version):
     context = ssl.create_default_context(cafile=str(gateway.ca))
     context.minimum_version = context.maximum_version = version
     context.set_ciphers("ALL:@SECLEVEL=0")
@@ -238,12 +238,12 @@ def test_old_versions_of_tls_are_refused(gateway, version):
         context.wrap_socket(connection, server_hostname="localhost")
 
 
-def test_headers_without_end_are_cut_off(gateway):
+def test_endless_headers_are_rejected(gateway):
     answer = spoken(gateway, b"POST /v1/enrol HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 300_000 + b"\r\n\r\n")
     assert status(answer) == 431 and not gateway.server.seen
 
 
-def test_who_never_finishes_a_request_is_disconnected(gateway):
+def test_unfinished_request_is_disconnected(gateway):
     """The gateway waits 10 s for headers; a thousand such connections would otherwise stay for ever."""
     began = time.monotonic()
     spoken(gateway, b"POST /v1/enrol HTTP/1.1\r\nHost: localhost\r\n", seconds=100)
@@ -254,7 +254,7 @@ def test_who_never_finishes_a_request_is_disconnected(gateway):
     shutil.which("sslyze") is None,
     reason="sslyze is not installed (in an environment of its own: it wants another cryptography)",
 )
-def test_a_scanner_of_tls_settings_finds_nothing_to_mend(gateway, tmp_path):
+def test_tls_scanner_finds_no_weakness(gateway, tmp_path):
     """sslyze, against Mozilla's "intermediate" recommendations."""
     report = tmp_path / "scan.json"
     done = subprocess.run(

@@ -10,7 +10,7 @@ NAMES = ["clinic-1", "clinic-2", "clinic-3"]
 pytestmark = [pytest.mark.federation, pytest.mark.timeout(300)]
 
 
-def test_a_clinic_without_grades_takes_part_in_a_run_that_learns_them(tmp_path):
+def test_clinic_without_grades_takes_part_in_a_run_that_learns_them(tmp_path):
     with clean_environment():
         federation = Federation(tmp_path / "demo")
         for name in NAMES:

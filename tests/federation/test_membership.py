@@ -55,7 +55,7 @@ def guest(federation):
                 federation.stack.call("POST", "/control/revoke", {"name": name})
 
 
-def test_a_revoked_clinic_is_out_at_once_and_for_ever_and_the_run_goes_on(federation, guest, tmp_path):
+def test_revoked_clinic_is_shut_out_for_good_and_the_run_continues(federation, guest, tmp_path):
     guest("guest-1")
     stolen = ClinicIdentity(federation.place.clinic("guest-1") / "identity")
     run = federation.start_run(rounds=3, min_clinics=3)
@@ -101,7 +101,7 @@ def command(federation: Federation, name: str, *words: str, **env: str) -> subpr
     )
 
 
-def test_a_clinic_sees_how_it_stands_and_leaves_by_itself(federation, guest):
+def test_clinic_checks_its_status_and_leaves(federation, guest):
     guest("guest-2")
     key = listed(federation, "guest-2")["key"]
     told = command(federation, "guest-2", "status")
@@ -127,7 +127,7 @@ def test_a_clinic_sees_how_it_stands_and_leaves_by_itself(federation, guest):
     assert all(online(federation, f"clinic-{i}") for i in (1, 2, 3))
 
 
-def test_the_join_command_shows_exactly_what_it_sends_and_joining_twice_is_harmless(federation):
+def test_join_shows_exactly_what_it_sends_and_can_be_repeated(federation):
     draw_clinic(federation.place.data("guest-3"), "guest-3", patients=24, label=None)
     word = federation.stack.call("POST", "/control/invites", {"name": "guest-3"})["invite"]
     try:
@@ -154,7 +154,7 @@ def test_the_join_command_shows_exactly_what_it_sends_and_joining_twice_is_harml
         federation.stack.call("POST", "/control/revoke", {"name": "guest-3"})
 
 
-def test_a_renamed_clinic_goes_on_under_its_new_name_without_a_restart(federation, guest):
+def test_renamed_clinic_continues_under_its_new_name_without_a_restart(federation, guest):
     guest("guest-5")
     pid = federation.pid("guest-5")
     federation.stack.call("POST", "/control/rename", {"name": "guest-5", "to": "guest-6"})
@@ -168,7 +168,7 @@ def test_a_renamed_clinic_goes_on_under_its_new_name_without_a_restart(federatio
         federation.stack.call("POST", "/control/revoke", {"name": "guest-6"})
 
 
-def test_a_key_that_was_copied_and_is_used_beside_the_clinic_is_noticed(federation, guest, tmp_path):
+def test_copied_key_in_use_is_detected(federation, guest, tmp_path):
     guest("guest-7")
     copy = tmp_path / "state"
     shutil.copytree(federation.place.clinic("guest-7") / "identity", copy / "identity")
@@ -190,7 +190,7 @@ def test_a_key_that_was_copied_and_is_used_beside_the_clinic_is_noticed(federati
     assert [e["clinic"] for e in federation.audit("key_used_twice")] == ["guest-7"]
 
 
-def test_a_key_is_changed_in_the_middle_of_a_run_which_goes_on_and_the_old_one_is_dead(federation, guest, tmp_path):
+def test_key_is_rotated_during_a_run_and_the_old_one_is_rejected(federation, guest, tmp_path):
     guest("guest-8")
     shutil.copytree(federation.place.clinic("guest-8") / "identity", tmp_path / "identity")
     old, before = ClinicIdentity(tmp_path / "identity"), listed(federation, "guest-8")["key"]
@@ -217,7 +217,7 @@ def test_a_key_is_changed_in_the_middle_of_a_run_which_goes_on_and_the_old_one_i
     assert len(federation.audit("key_changed")) == 1
 
 
-def test_the_coordinators_commands_print_what_to_send_and_list_who_is_there(federation):
+def test_coordinators_commands_print_invites_and_list_clinics(federation):
     def hub(*words: str) -> subprocess.CompletedProcess:
         return subprocess.run(
             [program("embryofl-server"), *words],

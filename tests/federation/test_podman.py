@@ -25,7 +25,7 @@ def why_not() -> str:
     return f"Podman runs no container here: {probe.stderr.strip()[-200:]}" if probe.returncode else ""
 
 
-def test_with_the_line_for_podman_a_clinic_joins_and_leaves(federation: Federation):
+def test_clinic_joins_and_leaves_with_the_printed_podman_command(federation: Federation):
     if reason := why_not():
         pytest.skip(reason)
     data = draw_clinic(federation.place.data("podman-1"), "podman-1")

@@ -13,7 +13,7 @@ SEED = int(os.environ.get("EMBRYOFL_TEST_SEED", time.time_ns() % 2**32))
 VICTIMS = ["clinic-1", "clinic-2", "clinic-3", "server", "superlink", "gateway"]
 
 
-def test_twenty_random_kills_change_nothing(federation):
+def test_twenty_random_kills_leave_the_weights_unchanged(federation):
     print(f"EMBRYOFL_TEST_SEED={SEED}")
     expected = (federation.run(**SETTINGS) / "model.safetensors").read_bytes()
     chance, killed = random.Random(SEED), []

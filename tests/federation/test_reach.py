@@ -113,7 +113,7 @@ def known(reached: Reached, name: str) -> list[str]:
     return member.hubs
 
 
-def test_invites_carry_the_tunnels_address_and_the_hubs_own_name(reached):
+def test_invites_contain_the_tunnels_address_and_the_hubs_name(reached):
     invite = reached.invite("lisbon")
     assert reached.address() in invite.hubs and f"localhost:{reached.port}" in invite.hubs
     assert invite.server_name == HUB_NAME
@@ -121,7 +121,7 @@ def test_invites_carry_the_tunnels_address_and_the_hubs_own_name(reached):
     assert HUB_NAME in names.get_values_for_type(x509.DNSName)
 
 
-def test_the_tunnel_moves_to_another_host_and_port_in_the_middle_of_a_run(reached, undisturbed):
+def test_run_continues_when_the_tunnel_moves_to_another_address(reached, undisturbed):
     """clinic-2 came through it. It has learnt of the hub's other addresses, goes on there, and learns the new one."""
     old, pids = reached.address(), reached.stack.supervisor.pids()
     until("clinic-2 knows other addresses", lambda: len(known(reached, "clinic-2")) > 1)
@@ -139,7 +139,7 @@ def test_the_tunnel_moves_to_another_host_and_port_in_the_middle_of_a_run(reache
     assert f"it was {old}, it is {new}" in reached.log("tunnel")
 
 
-def test_a_tunnel_that_is_lost_or_whose_agent_dies_is_said_and_the_run_goes_on(reached, undisturbed):
+def test_lost_tunnel_and_dead_agent_are_reported_and_the_run_continues(reached, undisturbed):
     name = reached.start_run(**RUN)
     reached.order("lose")
     until("it is said", lambda: "is lost" in reached.tunnel()["words"] and not reached.tunnel()["up"])
@@ -152,7 +152,7 @@ def test_a_tunnel_that_is_lost_or_whose_agent_dies_is_said_and_the_run_goes_on(r
     assert reached.address() and address
 
 
-def test_the_token_is_nowhere_to_be_seen(reached):
+def test_tunnel_token_is_visible_nowhere(reached):
     reached.address()
     assert TOKEN.encode() not in b"".join(p.read_bytes() for p in reached.place.logs.iterdir())
     tunnel = reached.stack.supervisor.pids()["tunnel"]
@@ -177,7 +177,7 @@ def test_the_token_is_nowhere_to_be_seen(reached):
         (TOKEN, "no_agent", "agent is missing"),
     ],
 )
-def test_what_keeps_a_tunnel_from_opening_is_said_and_the_token_is_not(tmp_path, token, agent, words):
+def test_reason_for_a_failed_tunnel_is_reported_without_the_token(tmp_path, token, agent, words):
     file = tmp_path / "state.json"
     env = {
         **os.environ,
@@ -196,7 +196,7 @@ def test_what_keeps_a_tunnel_from_opening_is_said_and_the_token_is_not(tmp_path,
     assert words in said and "goes on" in said and TOKEN not in said + file.read_text()
 
 
-def test_the_gateways_certificate_is_renewed_in_the_middle_of_a_run_and_nobody_notices(reached, undisturbed):
+def test_gateway_certificate_is_renewed_during_a_run_without_interruption(reached, undisturbed):
     pids, old = reached.stack.supervisor.pids(), reached.certificate()
     name = reached.start_run(**RUN)
     until("a new one is shown", lambda: reached.certificate().serial_number != old.serial_number)
@@ -206,7 +206,7 @@ def test_the_gateways_certificate_is_renewed_in_the_middle_of_a_run_and_nobody_n
     assert reached.stack.supervisor.pids() == pids
 
 
-def test_all_traffic_goes_through_the_clinics_proxy_which_alone_finds_the_hub(reached, undisturbed):
+def test_all_traffic_goes_through_the_clinics_proxy(reached, undisturbed):
     """The hub's name means something to the proxy alone, so that whatever did not go through it would find nothing."""
     with Proxy({"hub.clinic.test": "127.0.0.1"}, name="anna", password="pSECRET") as proxy:
         os.environ["HTTPS_PROXY"] = f"http://anna:pSECRET@127.0.0.1:{proxy.port}"
@@ -233,7 +233,7 @@ def test_all_traffic_goes_through_the_clinics_proxy_which_alone_finds_the_hub(re
         ("socks5://x:1", "cannot be used"),
     ],
 )
-def test_a_proxy_that_does_not_help_is_said(reached, tmp_path, caplog, monkeypatch, proxy, words):
+def test_unusable_proxy_is_reported(reached, tmp_path, caplog, monkeypatch, proxy, words):
     with Proxy({}, name="anna", password="pw") as found:
         monkeypatch.setenv("HTTPS_PROXY", proxy.format(port=found.port))
         invite = reached.invite("lisbon", hubs=["hub.clinic.test:8443"])
@@ -307,7 +307,7 @@ def left_behind_comes_back(reached: Reached, folder: Path) -> None:
     assert "has already joined" in clinic("join", *state, EMBRYOFL_INVITE=word).stdout
 
 
-def test_the_authority_is_changed_in_the_middle_of_a_run_without_anybody_left_behind(reached, undisturbed, tmp_path):
+def test_ca_is_replaced_during_a_run_and_every_clinic_follows(reached, undisturbed, tmp_path):
     pids, before = reached.stack.supervisor.pids(), reached.invite("porto")
     away = ClinicIdentity(tmp_path / "away" / "identity")  # a clinic that is not there when it happens
     enrol(away, reached.invite("faro"), "quality", {}, threading.Event())

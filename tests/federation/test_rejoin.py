@@ -51,7 +51,7 @@ def far(federation: Federation, tmp_path_factory: pytest.TempPathFactory) -> Ite
     found.line.close()
 
 
-def test_asleep_and_cut_off_for_longer_than_it_takes_to_count_as_gone(federation, reference, far):
+def test_sleeping_and_disconnected_clinics_return_after_counting_as_offline(federation, reference, far):
     """clinic-2's machine sleeps (SIGSTOP), clinic-3's line is dead; both at the same time, in the middle of a round."""
     name = federation.start_run(**PATIENT)
     federation.under_way(name, 2)
@@ -78,7 +78,7 @@ def test_asleep_and_cut_off_for_longer_than_it_takes_to_count_as_gone(federation
     assert federation.events(name, "asked_again")
 
 
-def test_killed_while_it_fetches_and_while_it_sends_weights_and_then_the_hub_moves(federation, reference, far):
+def test_clinic_killed_during_download_and_upload_returns_and_follows_the_hubs_new_address(federation, reference, far):
     size, done = (reference / "model.safetensors").stat().st_size, []
 
     def kill(direction: str, passed: int) -> None:
@@ -95,7 +95,7 @@ def test_killed_while_it_fetches_and_while_it_sends_weights_and_then_the_hub_mov
     assert list((federation.place.hub / "uploads").iterdir()) == []
 
 
-def test_a_request_whose_way_broke_off_is_sent_again(federation, reference):
+def test_lost_request_is_sent_again(federation, reference):
     """The SuperLink has handed it out, and the connection breaks before it comes to clinic-1, whose session goes on."""
     lost: list[int] = []
 
@@ -115,14 +115,14 @@ def test_a_request_whose_way_broke_off_is_sent_again(federation, reference):
     assert lost and federation.events(name, "asked_again")[0]["clinics"] == ["clinic-1"]
 
 
-def test_a_wrong_clock(federation, reference, far):
+def test_clinic_with_a_wrong_clock_takes_part(federation, reference, far):
     federation.restart("clinic-3", ODD_CLOCK_S="86000")
     name = federation.start_run(**PATIENT)
     same_weights(federation, name, reference)
     assert "this machine's clock" in federation.log("clinic-3")
 
 
-def test_an_answer_to_a_round_that_is_over_is_refused_as_late_and_does_no_harm(federation):
+def test_reply_to_a_finished_round_is_rejected_as_late_and_does_no_harm(federation):
     """clinic-2 sleeps through the end of a round; awake again it answers, which changes nothing, and it takes part."""
     federation.wait_online()
     name = federation.start_run(rounds=6, min_clinics=2, quorum=2, round_deadline_s=3, grace_s=30)

@@ -64,7 +64,7 @@ def seen(secrets: dict[str, set[bytes]], text: bytes) -> set[str]:
     return {what for what, words in secrets.items() if any(w in text for w in words)}
 
 
-def test_the_search_finds_each_secret_where_there_is_one(federation, secrets):
+def test_search_finds_each_secret_where_it_belongs(federation, secrets):
     everything = b"".join(p.read_bytes() for p in federation.place.hub.joinpath("identity").rglob("*") if p.is_file())
     assert {"control token", "SuperExec secret", "hub/identity/ca.key"} <= seen(secrets, everything)
 

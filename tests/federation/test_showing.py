@@ -40,7 +40,7 @@ def figures_of(folder: Path, name: str) -> set[str]:
     return {n for part in parts for n in part["clinics"]}
 
 
-def test_others_see_a_clinics_figures_only_if_it_says_so_and_never_by_subtraction(federation, declare):
+def test_clinic_metrics_are_public_only_by_consent_and_never_by_subtraction(federation, declare):
     declare("clinic-1", True)
     folder = federation.run(rounds=1, min_clinics=3)
     assert figures_of(folder, "results.json") == set(NAMES)  # the coordinator's

@@ -22,7 +22,7 @@ def in_one_process(federation, folder, scratch):
     return inprocess.federated(clinics, settings, inprocess.initial(settings), print)
 
 
-def test_scaffold_goes_on_after_kills_of_hub_and_clinic(federation, tmp_path):
+def test_scaffold_resumes_after_hub_and_clinic_are_killed(federation, tmp_path):
     run = federation.start_run(rounds=4, strategy="scaffold")
     for round_, victim in ((2, "server"), (3, "clinic-2")):
         federation.under_way(run, round_)
@@ -34,7 +34,7 @@ def test_scaffold_goes_on_after_kills_of_hub_and_clinic(federation, tmp_path):
     assert not list((federation.place.hub / "weights" / run).glob("*-for-*"))
 
 
-def test_dittos_own_models_stay_and_are_released_as_sums_under_their_own_name(federation, tmp_path):
+def test_ditto_keeps_personal_models_at_the_clinic_and_releases_only_their_sums(federation, tmp_path):
     run = federation.start_run(rounds=3, strategy="ditto")
     federation.under_way(run, 2)
     os.kill(federation.pid("clinic-3"), signal.SIGKILL)

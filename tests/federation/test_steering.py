@@ -35,7 +35,7 @@ def state(federation, name):
     )
 
 
-def test_a_paused_run_stays_paused_across_a_restart_and_ends_with_the_same_weights(federation, reference, command):
+def test_paused_run_stays_paused_across_a_restart_and_ends_with_the_same_weights(federation, reference, command):
     name = federation.start_run(rounds=4)
     until(
         "round 1",
@@ -59,7 +59,7 @@ def test_a_paused_run_stays_paused_across_a_restart_and_ends_with_the_same_weigh
     assert [federation.audit(e)[-1]["run"] for e in ("run_paused", "run_continued")] == [name, name]
 
 
-def test_a_second_run_is_queued_and_its_turn_comes(federation, command):
+def test_second_run_is_queued_and_starts_when_the_first_ends(federation, command):
     first, second = federation.start_run(rounds=1000), federation.start_run(rounds=1)
     assert state(federation, second) == "queued"
     info = federation.status()
@@ -72,7 +72,7 @@ def test_a_second_run_is_queued_and_its_turn_comes(federation, command):
     assert [e["run"] for e in federation.audit("run_ended")][-2:] == [first, second]
 
 
-def test_a_suspended_clinic_is_told_and_left_out_and_comes_back_and_nobody_else_notices(federation, command):
+def test_suspended_clinic_is_notified_and_returns_when_reinstated(federation, command):
     before = {n: federation.pid(n) for n in ("clinic-1", "clinic-2", "clinic-3")}
     code, words = command("suspend", "clinic-2", "--reason", "Its microscope is being repaired.")
     assert code == 0 and "reinstate clinic-2" in words
@@ -97,7 +97,7 @@ def test_a_suspended_clinic_is_told_and_left_out_and_comes_back_and_nobody_else_
     assert federation.audit("suspended")[-1]["by"]
 
 
-def test_the_audit_log_of_all_this_is_intact(federation, reference, command):
+def test_audit_log_is_intact_afterwards(federation, reference, command):
     code, words = command("audit", "verify")
     assert code == 0 and "intact" in words
     code, words = command("audit", "show", "--event", "round", "--last", "1")

@@ -17,7 +17,7 @@ def ends_as_if_nothing_had_been(federation, reference, name):
     assert len(set(enrolled)) == len(enrolled)  # nobody had to join anew
 
 
-def test_one_kill_a_round_changes_nothing(federation, reference):
+def test_one_kill_per_round_leaves_the_weights_unchanged(federation, reference):
     # longer rounds would be a surer hit, but not these weights; so each kill comes as soon as its round is under way
     name = federation.start_run(rounds=4)
     for round_, victim in enumerate(["gateway", "clinic-2", "superlink", "server"], 1):
@@ -29,7 +29,7 @@ def test_one_kill_a_round_changes_nothing(federation, reference):
     assert set(federation.events(name, "link_back")[0]["enrolled_again"]) >= set(CLINICS)  # it came back empty
 
 
-def test_everything_killed_at_once_changes_nothing(federation, reference):
+def test_killing_everything_at_once_leaves_the_weights_unchanged(federation, reference):
     name = federation.start_run(rounds=4)
     federation.under_way(name, 2)
     for victim in [*HUB, *CLINICS]:

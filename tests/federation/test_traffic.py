@@ -37,7 +37,7 @@ def secrets_of(federation, clinic: str, run: str, cache: Path) -> Secrets:
     return secrets
 
 
-def test_nothing_private_leaves_a_clinic_in_a_whole_run(federation, reference, tmp_path):
+def test_nothing_private_leaves_a_clinic_during_a_run(federation, reference, tmp_path):
     proxy = federation.proxy
     targets = [target for _, target in proxy.requests]
     # the record is of the whole run: enrolment, messages, weights both ways
@@ -54,7 +54,7 @@ def test_nothing_private_leaves_a_clinic_in_a_whole_run(federation, reference, t
     assert secrets.found_in(recorded) == {}
 
 
-def test_the_private_key_and_the_control_token_are_not_in_it_either(federation, reference):
+def test_traffic_contains_no_private_key_and_no_control_token(federation, reference):
     recorded = federation.proxy.everything()
     key = (federation.place.clinic("clinic-1") / "identity" / "clinic.key").read_bytes()
     token = (federation.place.hub / "identity" / "control.token").read_bytes()
@@ -63,7 +63,7 @@ def test_the_private_key_and_the_control_token_are_not_in_it_either(federation, 
         assert secret not in recorded
 
 
-def test_a_clinic_never_asks_for_code(federation, reference):
+def test_clinic_never_requests_code(federation, reference):
     calls = {
         target.split("?")[0].rsplit("/", 1)[0] if "/fleet/" not in target else target
         for _, target in federation.proxy.requests
@@ -74,7 +74,7 @@ def test_a_clinic_never_asks_for_code(federation, reference):
     assert all(c == "/v1" or c.startswith(("/v1/fleet/", "/v1/model/", "/v1/update")) for c in calls)
 
 
-def test_a_leak_would_be_found(federation, reference, tmp_path):
+def test_leak_is_found_by_the_same_scanner(federation, reference, tmp_path):
     """The same scanner on the same record of a clinic that leaks on purpose finds each kind of secret."""
     gateway = federation.place.hub / "identity" / "gateway"
     proxy = RecordingProxy(gateway / "gateway.crt", gateway / "gateway.key", federation.ca, federation.port)
@@ -100,7 +100,7 @@ def test_a_leak_would_be_found(federation, reference, tmp_path):
 
 
 @pytest.mark.parametrize("form", ["raw", "hex", "base64", "urlsafe", "json", "float32", "float64"])
-def test_the_scanner_knows_the_forms(tmp_path, form):
+def test_scanner_recognises_every_encoding(tmp_path, form):
     import base64
 
     root = draw_clinic(tmp_path / "clinic", "scanner", patients=8)

@@ -7,7 +7,7 @@ from kits.federation import until
 SLACK_S = 5.0  # what a busy machine may add
 
 
-def test_one_clinic_short_is_said_within_five_seconds_and_ends_at_the_limit(federation):
+def test_missing_clinic_is_reported_within_five_seconds_and_the_run_fails_at_the_limit(federation):
     name, began = federation.start_run(min_clinics=4, join_wait_s=8), time.time()
     said = until("it says what is missing", lambda: (s := federation.status())["progress"]["waiting"] and s, 5.0)
     assert said["run"]["name"] == name and said["run"]["state"] == "waiting"
@@ -21,7 +21,7 @@ def test_one_clinic_short_is_said_within_five_seconds_and_ends_at_the_limit(fede
     assert (ended["run"], ended["state"]) == (name, "failed")
 
 
-def test_the_one_that_is_missing_is_named(federation):
+def test_missing_clinic_is_named(federation):
     federation.remove("clinic-2")
     try:
         name = federation.start_run(join_wait_s=300)
@@ -44,7 +44,7 @@ def ends_without_clinic_3(federation):
     assert record["seconds"]["clinics"] < TERMS["round_deadline_s"] + TERMS["grace_s"] + SLACK_S
 
 
-def test_a_clinic_killed_just_before_a_round_holds_it_no_longer_than_agreed(federation):
+def test_clinic_killed_before_a_round_does_not_hold_it_past_the_limit(federation):
     """The hub still takes it for online and asks it."""
     federation.wait_online()
     federation.kill("clinic-3")
@@ -52,7 +52,7 @@ def test_a_clinic_killed_just_before_a_round_holds_it_no_longer_than_agreed(fede
     federation.restart("clinic-3", ODD_SLOW="60")  # for the next test
 
 
-def test_a_slow_clinic_holds_no_round_longer_than_agreed(federation):
+def test_slow_clinic_does_not_hold_a_round_past_the_limit(federation):
     """clinic-3 takes far more than ten times as long as the others."""
     federation.wait_online()
     ends_without_clinic_3(federation)

@@ -16,7 +16,7 @@ def test_without_prometheus_it_names_the_package(root, tmp_path):
     assert done.returncode == 2 and "apt-get install prometheus" in done.stderr
 
 
-def test_a_port_in_use_is_named(root, tmp_path):
+def test_port_in_use_is_named(root, tmp_path):
     (tmp_path / "one" / "targets").mkdir(parents=True)
     (tmp_path / "one" / "targets" / "hub.json").write_text("[]")
     (tmp_path / "current").write_text("one")
