@@ -1,6 +1,7 @@
 """The packages below services/ as their source says: which module imports which, and where."""
 
 import ast
+import graphlib
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ def modules() -> dict[str, Path]:
 @cache
 def imports() -> tuple[Import, ...]:
     """Every import statement of every module, name by name."""
-    return tuple(found for name, path in modules().items() for found in _imports_of(name, path))
+    return tuple(one for name, path in modules().items() for one in _imports_of(name, path))
 
 
 def _imports_of(name: str, path: Path) -> Iterator[Import]:
@@ -70,33 +71,11 @@ def floor_entry(module: str) -> str:
     return module.split(".")[1] if "." in module else ""
 
 
-def circles() -> list[list[str]]:
-    """Groups of modules that import each other, directly or through others (Tarjan's algorithm)."""
-    arrows: dict[str, set[str]] = {name: set() for name in modules()}
-    for found in imports():
-        if found.target in arrows and found.target != found.source:
-            arrows[found.source].add(found.target)
-    order: dict[str, int] = {}
-    lowest: dict[str, int] = {}
-    stack: list[str] = []
-    groups: list[list[str]] = []
-
-    def visit(module: str) -> None:
-        order[module] = lowest[module] = len(order)
-        stack.append(module)
-        for target in arrows[module]:
-            if target not in order:
-                visit(target)
-                lowest[module] = min(lowest[module], lowest[target])
-            elif target in stack:
-                lowest[module] = min(lowest[module], order[target])
-        if lowest[module] == order[module]:
-            group = stack[stack.index(module) :]
-            del stack[stack.index(module) :]
-            if len(group) > 1:
-                groups.append(sorted(group))
-
-    for module in arrows:
-        if module not in order:
-            visit(module)
-    return groups
+def circle() -> list[str]:
+    """Modules each of which imports the next, from one back to itself; empty if there are none."""
+    arrows = {name: {i.target for i in imports() if i.source == name and i.target != name} for name in modules()}
+    try:
+        graphlib.TopologicalSorter(arrows).prepare()
+    except graphlib.CycleError as exc:
+        return list(reversed(exc.args[1]))
+    return []
