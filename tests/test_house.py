@@ -127,3 +127,15 @@ def test_command_lines_load_neither_torch_nor_flwr():
 def test_the_map_covers_every_package():
     assert set(MAP["packages"]) == {name.split(".")[0] for name in modules()}
     assert {p.name for p in SERVICES.glob("*/embryofl*") if p.suffix != ".egg-info"} == set(MAP["packages"])
+
+
+def test_the_picture_of_the_house_is_drawn_from_the_map_and_the_code_of_today():
+    code = "import sys; sys.path[:0] = ['scripts']; import draw_house; sys.stdout.write(draw_house.picture())"
+    drawn = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    stored = (ROOT / "docs" / "images" / "house.svg").read_text()
+    assert drawn == stored, "docs/images/house.svg is out of date: python scripts/draw_house.py"
+
+
+def test_every_room_and_box_of_the_picture_has_a_caption():
+    boxes = {f"{package}.{name}" for package, floors in MAP["floors"].items() for floor in floors for name in floor}
+    assert set(MAP["captions"]) == {*MAP["packages"], *boxes}
