@@ -99,9 +99,12 @@ clean:  ## Stop everything and delete the state, after asking
 	@bash scripts/either.sh clean
 
 .PHONY: lint
-lint: $(VENV)/.ready-dev  ## Style and types
+lint: $(VENV)/.ready-dev  ## Check style, types, unused code and shell scripts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/vulture
+	$(BIN)/vulture services tests
+	$(BIN)/shellcheck .ci/run $$(git ls-files '*.sh')
 	$(BIN)/mypy services
 
 .PHONY: test

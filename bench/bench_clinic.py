@@ -9,7 +9,7 @@ sys.path.insert(0, os.environ["BENCH_DIR"])
 import numpy as np
 import torch
 
-import common  # noqa: E402  (the workload: model, batches, timed_epoch)
+import common
 from embryofl import packing
 from embryofl.invite import Invite
 from embryofl.messages import Request

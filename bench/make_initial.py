@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, os.environ["BENCH_DIR"])
-import common  # noqa: E402
-from embryofl.packing import pack  # noqa: E402
+import common
+from embryofl.packing import pack
 
 Path(sys.argv[1]).write_bytes(pack(common.make_model().state_dict()).tobytes())

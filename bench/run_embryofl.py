@@ -72,4 +72,4 @@ def cpu_seconds(stack: Stack) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 5, int(os.environ.get("BENCH_CLIENTS", 3))))
+    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 5, int(os.environ.get("BENCH_CLIENTS", "3"))))

@@ -2,7 +2,7 @@
 
 A page is a YAML file. Each entry of `panels` is a row (a heading), or a panel:
 
-- its kind and title: stat, stepped, curve, bars, columns, table, timeline (functions of `panels`)
+- its kind and title: stat, stepped, curve, bars, columns, table (functions of `panels`)
 - `text`: the description
 - `now` or `query`: PromQL for this moment or over the range, alone or by legend; `<name>` is replaced from `names`
 - `options`: `size` (width x height, in 24 columns), unit, thresholds, mappings, `empty` (shown without data), ...

@@ -29,7 +29,7 @@ gpu=
 console=http://localhost:${EMBRYOFL_CONSOLE_PORT:-7860}
 watched= # lines about console, Prometheus and Grafana
 password_words="user admin, password in $place/grafana-password"
-bold= plain=
+bold='' plain=''
 if [ -t 1 ]; then bold=$'\e[1m' plain=$'\e[0m'; fi
 
 say() { printf '%s\n' "$*"; }
@@ -40,8 +40,11 @@ fail() {
 }
 
 compose() {
-	docker compose --project-directory . -p "$project" -f compose.yaml ${gpu:+-f compose.gpu.yaml} \
-		$([ ! -e "$generated" ] || echo -f "$generated") ${EMBRYOFL_COMPOSE_EXTRA:+-f "$EMBRYOFL_COMPOSE_EXTRA"} "$@"
+	local files=(-f compose.yaml)
+	[ -z "$gpu" ] || files+=(-f compose.gpu.yaml)
+	[ ! -e "$generated" ] || files+=(-f "$generated")
+	[ -z "${EMBRYOFL_COMPOSE_EXTRA:-}" ] || files+=(-f "$EMBRYOFL_COMPOSE_EXTRA")
+	docker compose --project-directory . -p "$project" "${files[@]}" "$@"
 }
 
 # The hub's command line, in the server's container.
@@ -78,7 +81,16 @@ need_docker() {
 		fail "Docker Engine $words was found, $least_engine or later is needed. $otherwise"
 }
 
-is_up() { grep -qx server <<<"$(compose ps --status running --services 2>/dev/null)"; }
+# has_line LINE TEXT: whether a text has this line. Never `command | grep -q`: grep ends at the first match, the command then
+# fails with a broken pipe, and with pipefail the answer is no.
+has_line() { grep -qxF -- "$1" <<<"$2"; }
+
+is_up() { has_line server "$(compose ps --status running --services 2>/dev/null)"; }
+
+# The services that the compose files define.
+defined_services() {
+	compose config --services || fail "Docker Compose could not read the compose files; the message above says why."
+}
 
 volumes() { docker volume ls -q --filter "label=com.docker.compose.project=$project"; }
 
@@ -161,11 +173,10 @@ interrupted() {
 # A job that reads a folder of the host runs as the folder's owner; in rootless Docker that is the container's root.
 data_user() {
 	local folder=${images#folder }
-	if docker info -f '{{.SecurityOptions}}' | grep -q rootless; then
-		echo 0:10001
-	else
-		echo "$(stat -c %u "$folder" 2>/dev/null || stat -f %u "$folder"):10001"
-	fi
+	case $(docker info -f '{{.SecurityOptions}}') in
+		*rootless*) echo 0:10001 ;;
+		*) echo "$(stat -c %u "$folder" 2>/dev/null || stat -f %u "$folder"):10001" ;;
+	esac
 }
 
 # Settle the number of clinics; a folder of real images has its own say.
@@ -234,7 +245,7 @@ make_password() {
 	[ ! -e "$place/grafana-password" ] || return 0
 	(umask 077 && head -c 18 /dev/urandom | base64 | tr '+/' '-_' >"$place/grafana-password")
 	chmod 0444 "$place/grafana-password"
-	if volumes | grep -qx "${project}_grafana"; then # Grafana takes a password when it makes its database, and then no more
+	if has_line "${project}_grafana" "$(volumes)"; then # Grafana takes a password when it makes its database, and then no more
 		password_words="the file with its password was lost. This sets the new one that lies there:
           docker compose exec -T grafana grafana cli admin reset-admin-password --password-from-stdin <$place/grafana-password"
 	else
@@ -245,8 +256,9 @@ make_password() {
 # The coordinator's console. The federation runs without it, too. Its password comes from within, so that no process here has
 # it as an argument, and by exec, whose output the engine does not log; it is told when it is made, and kept as a hash.
 start_console() {
-	local password words="what runs, who is in, what to do next. From this machine only"
-	compose config --services | grep -qx console || return 0
+	local password services words="what runs, who is in, what to do next. From this machine only"
+	services=$(defined_services)
+	has_line console "$services" || return 0
 	if quietly compose up -d --wait --wait-timeout 120 --no-deps console; then
 		if ! password=$(compose exec -T console embryofl-console password </dev/null); then
 			words="is up, but has no password: the message above says why. Try: make console-password"
@@ -270,11 +282,14 @@ new_password() {
 
 # Prometheus and Grafana. The federation does not need them: one that does not start is named, and the run goes on.
 start_monitoring() {
-	local parts part words
-	parts=$(compose config --services | grep -xE 'prometheus|grafana' | sort -r || true)
-	[ -n "$parts" ] || return 0
-	say "    Monitoring: $(echo $parts) (fetched the first time)"
-	for part in $parts; do
+	local services parts=() part words
+	services=$(defined_services)
+	for part in prometheus grafana; do
+		if has_line "$part" "$services"; then parts+=("$part"); fi
+	done
+	[ "${#parts[@]}" != 0 ] || return 0
+	say "    Monitoring: ${parts[*]} (fetched the first time)"
+	for part in "${parts[@]}"; do
 		[ "$part" != grafana ] || make_password
 		if quietly compose up -d --wait --wait-timeout 120 --no-deps "$part"; then
 			case $part in
@@ -333,8 +348,8 @@ join_clinics() {
 	have=$(volumes)
 	for ((k = 1; k <= count; k++)); do
 		services+=("clinic-$k")
-		if grep -qx "clinic-$k" <<<"$members"; then
-			grep -qx "${project}_clinic-$k-state" <<<"$have" ||
+		if has_line "clinic-$k" "$members"; then
+			has_line "${project}_clinic-$k-state" "$have" ||
 				fail "The hub knows clinic-$k, but the volume with its key is gone. Start over with: make clean"
 			continue
 		fi
@@ -356,10 +371,10 @@ wait_enrolled() {
 		missing=
 		members=$(enrolled)
 		for ((k = 1; k <= count; k++)); do
-			if ! grep -qx "clinic-$k" <<<"$members"; then
+			if ! has_line "clinic-$k" "$members"; then
 				missing="$missing clinic-$k"
 				check_clinic "clinic-$k"
-			elif ! grep -qx "clinic-$k" <<<"$said"; then
+			elif ! has_line "clinic-$k" "$said"; then
 				say "    clinic-$k has joined"
 			fi
 		done
@@ -456,6 +471,7 @@ restore() {
 	mkdir -p "$place"
 	read_options
 	check_port
+	local k clinics=()
 	build_images 1/3 server gateway console
 	step 2/3 "State of $FILE"
 	if is_up; then fail "A hub is running here (project $project). A backup is restored where there is none: make down, and"\
@@ -466,7 +482,8 @@ restore() {
 	start_console
 	if [ "$there" != 0 ]; then # clinics of this machine have their own keys and data, which no backup holds
 		[ -e "$generated" ] || { count=$there && write_clinics; }
-		quietly compose up -d --no-deps $(for ((k = 1; k <= there; k++)); do echo "clinic-$k"; done) || cat "$log" >&2
+		for ((k = 1; k <= there; k++)); do clinics+=("clinic-$k"); done
+		quietly compose up -d --no-deps "${clinics[@]}" || cat "$log" >&2
 	fi
 	start_monitoring
 	say
@@ -530,7 +547,7 @@ case ${1:-} in
 		fi
 		compose --progress quiet down --timeout 4 --remove-orphans --volumes
 		left=$(volumes)
-		[ -z "$left" ] || docker volume rm $left >/dev/null
+		[ -z "$left" ] || xargs docker volume rm <<<"$left" >/dev/null
 		rm -f "$generated" "$source_file" "$filled" "$log" "$place/gpu" "$place/ngrok" "$place/grafana-password"
 		rmdir "$place" 2>/dev/null || true
 		say "Deleted. The images stay; to remove them: docker image rm embryofl-server embryofl-clinic embryofl-datagen embryofl-console embryofl-gateway (and embryofl-tunnel)"

@@ -190,7 +190,7 @@ def print_text(image: Image.Image, fonts: Sequence[Path], choice: random.Random)
 
 def example(embryos: Sequence[Path], fonts: Sequence[Path], seed: int) -> tuple[np.ndarray, np.ndarray]:
     """One picture float32 (SIDE, SIDE), normalised, and its target (SIDE/STRIDE, SIDE/STRIDE): 1 text, 0 none, -1 edge."""
-    random_, choice = np.random.default_rng(seed), random.Random(seed)  # noqa: S311
+    random_, choice = np.random.default_rng(seed), random.Random(seed)
     image = embryo_patch(embryos, random_) if random_.random() < 0.3 else texture(random_)
     mask = Image.new("L", image.size)
     if random_.random() < 0.5:

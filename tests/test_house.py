@@ -1,6 +1,7 @@
 """The house's rules (docs/house.toml, docs/architecture.md) hold in the code. Each failure names file and line."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -109,6 +110,18 @@ def test_shared_test_helpers_are_imported_not_put_on_the_path():
 def test_no_check_is_switched_off_by_a_comment():
     word = "fmt: " + "skip"
     assert [str(path) for path in ROOT.glob("[!.]*/**/*.py") if word in path.read_text()] == []
+
+
+def test_no_shell_script_pipes_into_a_quiet_grep():
+    """`command | grep -q` under pipefail answers no whenever grep ends before the command has written everything."""
+    scripts = [ROOT / ".ci/run", *ROOT.glob("[!.]*/**/*.sh")]
+    wrong = [
+        f"{p.relative_to(ROOT)}:{n}"
+        for p in scripts
+        for n, line in enumerate(p.read_text().splitlines(), 1)
+        if re.search(r"\| *grep -[a-zA-Z]*q", line.partition(" # ")[0]) and not line.lstrip().startswith("#")
+    ]
+    assert wrong == []
 
 
 def test_command_lines_load_neither_torch_nor_flwr():

@@ -55,7 +55,7 @@ def one_thread() -> Iterator[None]:
 def weights_after(seed: int = 3, settings: TrainSettings = FAST, noise: int = 0) -> dict[str, torch.Tensor]:
     model = create_model("small_cnn", seed=1)
     torch.manual_seed(noise)
-    np.random.seed(noise)  # noqa: NPY002
+    np.random.seed(noise)
     train(model, draw(40), settings, seed=seed)
     return model.state_dict()
 

@@ -14,7 +14,7 @@ from kits.containers import PROJECT, Containers, run, until
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1500)]
 PARTS = ("server", "superlink", "gateway")
 QUICK = {"model": "small_cnn", "image_size": 48, "batch_size": 16, "local_epochs": 1, "seed": 1, "rounds": 8}
-AWAY_S = float(os.environ.get("EMBRYOFL_TEST_AWAY_S", 24))  # a node that was silent for 20 s counts as offline
+AWAY_S = float(os.environ.get("EMBRYOFL_TEST_AWAY_S", "24"))  # a node that was silent for 20 s counts as offline
 NETWORK = f"{PROJECT}_clinics"
 
 

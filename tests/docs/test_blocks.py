@@ -52,6 +52,7 @@ def test_the_commands_of_a_page_run(block, tmp_path, reader):
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
+        check=False,
         timeout=LIMIT_S,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

@@ -10,7 +10,7 @@ from kits.federation import until
 def hub_command(federation, *words):
     environment = {**os.environ, **federation.stack._hub_env()}
     done = subprocess.run(
-        [program("embryofl-server"), *words], capture_output=True, text=True, env=environment, timeout=120
+        [program("embryofl-server"), *words], capture_output=True, text=True, env=environment, timeout=120, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr

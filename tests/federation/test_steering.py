@@ -20,6 +20,7 @@ def command(federation):
             [program("embryofl-server"), *words],
             capture_output=True,
             text=True,
+            check=False,
             timeout=120,
             env={**os.environ, **federation.stack._hub_env()},
         )

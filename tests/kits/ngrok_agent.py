@@ -113,7 +113,7 @@ class Tunnels:
         host, _, port = remote.rpartition(":")
         host = host or named or f"127.0.0.{self._number}"
         numeric = host.replace(".", "").isdigit()
-        self._forward = Forward(host if numeric else "0.0.0.0", int(port or 0), self._target)  # noqa: S104
+        self._forward = Forward(host if numeric else "0.0.0.0", int(port or 0), self._target)
         self._url = f"tcp://{host}:{self._forward.port}"
 
     def obey(self, order: str) -> None:

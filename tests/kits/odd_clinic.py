@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-_OFF = float(os.environ.get("ODD_CLOCK_S", 0))
+_OFF = float(os.environ.get("ODD_CLOCK_S", "0"))
 if _OFF:
     _time, _datetime = time.time, datetime.datetime
 

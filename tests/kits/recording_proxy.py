@@ -62,9 +62,9 @@ class RecordingProxy:
                     return
                 proxy._record(f"{response.status}\r\n{response.headers}".encode(), data)
                 self.send_response(response.status)
-                for key, value in response.getheaders():
-                    if key.lower() not in _HOP:
-                        self.send_header(key, value)
+                for header, value in response.getheaders():
+                    if header.lower() not in _HOP:
+                        self.send_header(header, value)
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data)

@@ -25,13 +25,10 @@ class SimulatedLabels:
         True probability that the embryo is viable, given its morphology.
     label : int64 array (n,)
         1 viable, 0 not viable.
-    expected_auc : float
-        Expected AUROC of the true probability; no score computed from a picture can do better in expectation.
     """
 
     probability: Floats
     label: NDArray[np.int64]
-    expected_auc: float
 
 
 def auroc(score: Floats, label: NDArray[np.int64]) -> float | None:
@@ -114,5 +111,4 @@ def draw_outcomes(
     steps = np.floor(np.cumsum(probability[order]) + rng.uniform())
     label = np.zeros(len(score), dtype=np.int64)
     label[order] = np.diff(steps, prepend=0.0) >= 1
-    expected = expected_auroc(score, probability)
-    return SimulatedLabels(probability, label, best_auc if expected is None else expected)
+    return SimulatedLabels(probability, label)

@@ -104,15 +104,7 @@ def up(
             address, password = stack.start_console()
             known = f"password, shown this once: {password}" if password else "with the password it was given at first"
             console.print(f"    Console: {address}, {known}", soft_wrap=True, highlight=False, markup=False)
-            info = stack.call("GET", "/control/status")
-            if info["run"] and info["run"]["state"] == "paused":
-                console.print(f"[bold]4/4[/bold] {info['run']['name']} is paused; resume it with: make hub DO=resume")
-            elif info["run"] and info["run"]["state"] not in ("finished", "stopped", "failed"):
-                console.print(f"[bold]4/4[/bold] {info['run']['name']} goes on after round {info['run']['round']}")
-                _tell_unused(console, settings, info["run"])
-            else:
-                run = stack.call("POST", "/control/runs", {"settings": settings})
-                console.print(f"[bold]4/4[/bold] {run['name']}: {run['settings']['rounds']} rounds of training")
+            _start_run(console, stack, settings)
             info = show.follow(console, _watched(stack))
             show.print_status(console, info)
             run_folder = place.hub / "runs" / info["run"]["name"]
@@ -134,6 +126,21 @@ def up(
                 signal.signal(number, signal.SIG_IGN)  # stopping is under way and bounded
             if stack is not None:
                 stack.stop()
+
+
+def _start_run(console: Any, stack: Any, settings: dict[str, Any]) -> None:
+    """Start a run, unless one is unfinished: that one keeps its settings, and those given now are named as unused."""
+    run = stack.call("GET", "/control/status")["run"]
+    if not run or run["state"] in ("finished", "stopped", "failed"):
+        run = stack.call("POST", "/control/runs", {"settings": settings})
+        console.print(f"[bold]4/4[/bold] {run['name']}: {run['settings']['rounds']} rounds of training")
+    elif run["state"] == "paused":
+        console.print(f"[bold]4/4[/bold] {run['name']} is paused; resume it with: make hub DO=resume")
+    else:
+        console.print(f"[bold]4/4[/bold] {run['name']} continues after round {run['round']}")
+        unused = [f"{n}={run['settings'][n]} (not {v})" for n, v in settings.items() if run["settings"].get(n) != v]
+        if unused:
+            console.print(f"It keeps the settings it was started with: {', '.join(unused)}. SET is for the next run.")
 
 
 def _await_models(console: Any, stack: Any, run: str, names: list[str]) -> None:
@@ -211,13 +218,6 @@ def status() -> None:
     )
     if state["state"] == "finished":
         console.print(show.results({"name": run.name, "metrics": RunView(run).lines()}))
-
-
-def _tell_unused(console: Any, settings: dict[str, Any], run: dict[str, Any]) -> None:
-    """Settings that were given but not used, because an unfinished run has its own."""
-    other = [f"{n}={run['settings'][n]} (not {v})" for n, v in settings.items() if run["settings"].get(n) != v]
-    if other:
-        console.print(f"It keeps the settings it was started with: {', '.join(other)}. SET is for the next run.")
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})

@@ -137,7 +137,7 @@ def test_a_cohort_is_ordered_with_pictures_made_anew_and_nothing_of_it_is_kept(i
     assert "were not kept" in TestClientAgain(inside).get(answer.headers["location"]).text
 
 
-def TestClientAgain(before):  # noqa: N802 - a page that was started again
+def TestClientAgain(before):
     links = []
     app = create_app(Pages(ClinicSettings(state_dir=before.state)), links.append)
     app.new_link()

@@ -63,12 +63,18 @@ def test_other_pictures_of_one_embryo_are_found(root):
     assert found.values["across_patients"] == len(COPIES) and found.values["opposite_labels"] > 0
 
 
+def shifted(image: Image.Image) -> Image.Image:
+    moved = Image.new("L", image.size, 165)
+    moved.paste(image, (75, 75))
+    return moved
+
+
 BAD = {
     "blurred": lambda image: image.filter(ImageFilter.GaussianBlur(2.5)),
     "smeared": lambda image: image.crop((0, 60, 160, 80)).resize((160, 160)),
     "no-embryo": lambda image: Image.new("L", (160, 160), 150),
     "exposure": lambda image: image.point(lambda value: min(255, value * 4)),
-    "off-frame": lambda image: shifted(image),
+    "off-frame": shifted,
 }
 
 
@@ -81,12 +87,6 @@ def test_bad_pictures_are_named(root):
     for name, file in expected.items():
         found = finding(report, name)
         assert found.values["files"] == [file] and found.shown[0].files == (file,), name
-
-
-def shifted(image: Image.Image) -> Image.Image:
-    moved = Image.new("L", image.size, 165)
-    moved.paste(image, (75, 75))
-    return moved
 
 
 def test_metadata_is_named_but_not_read_out(root):

@@ -39,7 +39,7 @@ class HubContext(ssl.SSLContext):
         context.hub_name = name
         return context
 
-    def wrap_socket(  # noqa: PLR0913 - the standard library's signature
+    def wrap_socket(
         self,
         sock: socket.socket,
         server_side: bool = False,

@@ -141,7 +141,7 @@ class Policy:
             return f"the clinic does not train {request.settings.model}, only {', '.join(rules.models)}"
         if rules.require_dp:
             return "the clinic only takes part in runs with differential privacy, and this run has none"
-        if _within(rules.quiet_hours, datetime.datetime.now().time()):  # noqa: DTZ005 - the clinic's own clock is meant
+        if _within(rules.quiet_hours, datetime.datetime.now().time()):  # by the clinic's own clock
             return f"these are the clinic's quiet hours ({rules.quiet_hours})"
         if examples is not None and examples < rules.min_examples:
             return f"fewer than {rules.min_examples} training embryos"

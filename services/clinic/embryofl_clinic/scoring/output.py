@@ -62,18 +62,6 @@ def _cell(value: object) -> str:
     return f"'{text}" if isinstance(value, str) and text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
-def describe_meaning(embryo: EmbryoScore, meaning: str) -> str:
-    """`of 100 embryos scored like this, about 62 were graded good`, or why that is unknown."""
-    if embryo.score is None:
-        return str(t.no_score)
-    if embryo.calibrated is None:
-        return str(t.no_calibration)
-    if embryo.seen is None:
-        return str(t.too_few)
-    n, low, high = (f"{100 * x:.0f}" for x in (embryo.seen.share, embryo.seen.low, embryo.seen.high))
-    return str(t.of_100.format(n=n, became=texts.became[meaning], low=low, high=high, embryos=embryo.seen.embryos))
-
-
 def print_scores(scores: Scores, console: Console) -> None:
     """A table for the terminal."""
     table = Table(title=t.title, title_justify="left")

@@ -73,7 +73,7 @@ def _run(root: Path, waiting: Chunks, workers: int) -> Generator[Measured, None,
 
 def _begin(large: Lock) -> None:
     """Set up a worker: one thread, so that workers do not compete for cores; Ctrl-C is handled by the parent."""
-    global _large
+    global _large  # noqa: PLW0603 - a worker's own copy
     _large = large
     threadpool_limits(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -36,7 +36,7 @@ def call(settings: HubSettings, method: str, path: str, body: dict[str, Any] | N
             f"No hub was found at {settings.state_dir} ({exc.strerror}). Expected the state folder of a hub that has "
             "been started: set EMBRYOFL_STATE_DIR, or start it."
         ) from exc
-    request = urllib.request.Request(  # noqa: S310
+    request = urllib.request.Request(
         f"https://{settings.server_address}{path}",
         method=method,
         data=json.dumps(body).encode() if body is not None else None,

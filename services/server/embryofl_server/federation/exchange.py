@@ -105,7 +105,7 @@ class Exchange:
         What clinics are sent beside the model.
     """
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         hub: RunContext,
         run: Run,
