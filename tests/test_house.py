@@ -24,8 +24,8 @@ MIRRORS = {  # each folder of tests that stands for a package; the others start 
 
 
 def entries(folder: Path) -> set[str]:
-    """What lies in a package's folder, without suffixes."""
-    return {path.stem for path in folder.iterdir() if path.name not in ("__pycache__", "py.typed")}
+    """The folders and modules in a package's folder, without suffixes."""
+    return {p.stem for p in folder.iterdir() if p.suffix == ".py" or p.is_dir() and p.name != "__pycache__"}
 
 
 def test_no_modules_import_each_other_in_a_circle():

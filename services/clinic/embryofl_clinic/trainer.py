@@ -14,7 +14,6 @@ from embryofl.schema import explain
 from embryofl.wire import WireError
 from embryofl_clinic.exporter import TrainerMetrics, memory
 from embryofl_clinic.joining.client import HubClient
-from embryofl_clinic.joining.clock import HubClock
 from embryofl_clinic.joining.identity import ClinicIdentity, JoinedHub
 from embryofl_clinic.joining.status import GONE, StatusPoller
 from embryofl_clinic.link.fetching import Fetcher
@@ -62,9 +61,9 @@ class Trainer:
         self._bench, self._stop = bench, stop
         self._policy = Policy(settings.state_dir, settings.meaning, hub.name)
         self._metrics = metrics or TrainerMetrics(hub.name)
-        self._clock = HubClock()
-        self._client = HubClient(identity, hub, settings.hubs)
-        self._status = StatusPoller(self._client, settings.state_dir, self._clock)
+        self._client = HubClient(identity, hub, settings.state_dir, settings.hubs)
+        self._clock = self._client.clock
+        self._status = StatusPoller(self._client, settings.state_dir)
         self._sent, self._fetcher = SentLog(settings.state_dir), Fetcher(settings.state_dir, self._clock)
         self._last: tuple[tuple[str, int, str, str], Trained | None, Reply] | None = None
         self._up = False

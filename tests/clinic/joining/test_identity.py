@@ -1,4 +1,4 @@
-"""The clinic's identity and its way in."""
+"""The clinic's identity, and how it enrols."""
 
 import threading
 
@@ -18,7 +18,7 @@ from embryofl_clinic.joining.identity import ClinicIdentity, JoinedHub
 INVITE = Invite(name="anna", hubs=["one:1", "two:2"], ca="pem", server_name=HUB_NAME, secret="s" * 32)
 
 
-def test_the_key_is_made_once_and_is_private(tmp_path):
+def test_key_is_made_once_and_is_private(tmp_path):
     first, second = ClinicIdentity(tmp_path / "identity"), ClinicIdentity(tmp_path / "identity")
     assert first.public_key == second.public_key
     assert (tmp_path / "identity" / "clinic.key").stat().st_mode & 0o777 == 0o600
@@ -26,7 +26,7 @@ def test_the_key_is_made_once_and_is_private(tmp_path):
     assert ClinicIdentity(tmp_path / "other").public_key != first.public_key
 
 
-def test_a_membership_is_remembered(tmp_path):
+def test_membership_is_read_back_and_a_damaged_one_is_reported(tmp_path):
     identity, member = (
         ClinicIdentity(tmp_path / "identity"),
         JoinedHub(name="anna", hubs=["a:1"], ca="pem", server_name=HUB_NAME),
@@ -39,7 +39,7 @@ def test_a_membership_is_remembered(tmp_path):
         _ = identity.membership
 
 
-def test_a_state_folder_that_cannot_be_written_is_said(tmp_path):
+def test_unwritable_state_folder_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         ClinicIdentity(tmp_path / "file" / "identity")
@@ -52,30 +52,30 @@ def hub(monkeypatch):
     monkeypatch.setattr(module, "RETRY_MOST_S", 0.002)
 
     def use(handler):
-        monkeypatch.setattr(route._Transport, "_to", lambda self, hub: httpx.MockTransport(handler))
+        monkeypatch.setattr(route, "open_transport", lambda hub, trust: httpx.MockTransport(handler))
 
     return use
 
 
-def test_joining_proves_the_key_and_sends_no_private_half(hub, tmp_path):
-    identity, asked = ClinicIdentity(tmp_path / "identity"), []
+def test_enrolment_proves_the_key_and_sends_no_private_half(hub, tmp_path):
+    identity, requests = ClinicIdentity(tmp_path / "identity"), []
 
-    def take(request):
-        asked.append(request)
+    def accept(request):
+        requests.append(request)
         return httpx.Response(200, json={"name": "anna"})
 
-    hub(take)
+    hub(accept)
     member = enrol(identity, INVITE, "quality", {"counts": {}}, threading.Event())
     assert member == identity.membership and member.hubs == ["one:1", "two:2"]
-    sent = Enrolment.model_validate_json(asked[0].content)
+    sent = Enrolment.model_validate_json(requests[0].content)
     text = proof_text("anna", INVITE.secret, sent.public_key)
     identity.key.public_key().verify(bytes.fromhex(sent.proof), text, ec.ECDSA(SHA256()))
     private = identity.key.private_numbers().private_value
     for form in (str(private).encode(), f"{private:x}".encode(), b"PRIVATE"):
-        assert form not in asked[0].content
+        assert form not in requests[0].content
 
 
-def test_the_hub_that_answers_is_used_first(hub, tmp_path):
+def test_address_that_replied_is_used_first(hub, tmp_path):
     def second_only(request):
         if request.url.host == "one":
             raise httpx.ConnectError("refused")
@@ -85,29 +85,29 @@ def test_the_hub_that_answers_is_used_first(hub, tmp_path):
     assert enrol(ClinicIdentity(tmp_path / "i"), INVITE, "quality", {}, threading.Event()).hubs == ["two:2", "one:1"]
 
 
-def test_a_hub_that_is_away_is_tried_again(hub, tmp_path):
-    turn = iter([502, 503, 502, 503, 200])
-    hub(lambda request: httpx.Response(next(turn), json={}))
+def test_unreachable_hub_is_tried_again(hub, tmp_path):
+    statuses = iter([502, 503, 502, 503, 200])
+    hub(lambda request: httpx.Response(next(statuses), json={}))
     assert enrol(ClinicIdentity(tmp_path / "i"), INVITE, "quality", {}, threading.Event()).name == "anna"
 
 
 @pytest.mark.parametrize(
-    ("answer", "words"),
+    ("response", "message"),
     [
         (httpx.Response(403, json={"error": "This invite has expired: ask for a new one."}), "expired"),
         (httpx.Response(404, text="Nothing here."), "404"),
         (httpx.Response(404, json=[1]), "404"),
     ],
 )
-def test_a_refusal_is_told_and_ends_it(hub, tmp_path, answer, words):
-    hub(lambda request: answer)
+def test_rejection_ends_enrolment_with_the_hubs_reason(hub, tmp_path, response, message):
+    hub(lambda request: response)
     identity = ClinicIdentity(tmp_path / "i")
-    with pytest.raises(UserError, match=words):
+    with pytest.raises(UserError, match=message):
         enrol(identity, INVITE, "quality", {}, threading.Event())
     assert identity.membership is None
 
 
-def test_a_stop_ends_the_wait_for_the_hub(hub, tmp_path):
+def test_stop_ends_the_wait_for_the_hub(hub, tmp_path):
     stop = threading.Event()
     stop.set()
     hub(lambda request: httpx.Response(502))

@@ -1,64 +1,29 @@
-"""The way to the hub: whatever address is dialled, only this hub is trusted; an address that fails is left for the next."""
+"""The way to the hub: only this hub is trusted, whatever address is dialled; after a failure the next address is used."""
 
-import datetime
 import socket
 import ssl
 import threading
 
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from embryofl.errors import UserError
 from embryofl.invite import HUB_NAME
 from embryofl.membership import HubContact
 from embryofl_clinic.joining.proxy import proxy_for
 from embryofl_clinic.joining.route import Route
+from kits.tls import Authority
 
 NAME = "hub.embryofl.internal"
 
 
-class Authority:
-    """Signs certificates."""
-
-    def __init__(self):
-        self.key, self.name = (
-            ec.generate_private_key(ec.SECP256R1()),
-            x509.Name.from_rfc4514_string("CN=test authority"),
-        )
-        self.pem = self._make(self.name, self.key, x509.BasicConstraints(ca=True, path_length=0)).decode()
-
-    def _make(self, subject, key, *extensions, days=0):
-        now = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days)
-        made = x509.CertificateBuilder(self.name, subject, key.public_key(), x509.random_serial_number())
-        made = made.not_valid_before(now - datetime.timedelta(hours=1)).not_valid_after(
-            now + datetime.timedelta(hours=1)
-        )
-        for extension in extensions:
-            made = made.add_extension(extension, critical=False)
-        return made.sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM)
-
-    def context(self, folder, name, days=0):
-        """Of a server that shows a certificate for `name`, that was made in so many days."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        pem = self._make(x509.Name([]), key, x509.SubjectAlternativeName([x509.DNSName(name)]), days=days)
-        path = folder / f"{name}-{x509.random_serial_number()}.pem"
-        path.write_bytes(pem + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(path)
-        return context
-
-
 @pytest.fixture
 def serve():
-    """`serve(context)`: a TLS server that says yes; gives its port and what was said to it."""
+    """`serve(context)`: a TLS server that replies yes; gives its port and what it received."""
     listeners = []
 
     def start(context):
-        listener, heard = socket.create_server(("127.0.0.1", 0)), []
+        listener, received = socket.create_server(("127.0.0.1", 0)), []
         listeners.append(listener)
 
         def accept():
@@ -68,7 +33,7 @@ def serve():
                     data = near.recv(65536)
                     while data.startswith(b"POST") and b"SECRET" not in data:
                         data += near.recv(65536)
-                    heard.append(data)
+                    received.append(data)
                     near.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nyes")
                     near.close()
                 except ssl.SSLError:
@@ -78,7 +43,7 @@ def serve():
                         return
 
         threading.Thread(target=accept, daemon=True).start()
-        return listener.getsockname()[1], heard
+        return listener.getsockname()[1], received
 
     yield start
     for listener in listeners:
@@ -104,7 +69,7 @@ def both_ways(route):
     yield plain
 
 
-def test_the_hub_is_known_by_its_own_name_under_any_address(serve, authority, tmp_path):
+def test_hub_is_recognised_by_its_own_name_at_any_address(serve, authority, tmp_path):
     port, _ = serve(authority.context(tmp_path, NAME))
     for address in (f"localhost:{port}", f"127.0.0.1:{port}"):
         for ask in both_ways(Route(HubContact(hubs=[address], ca=authority.pem, server_name=NAME))):
@@ -112,15 +77,15 @@ def test_the_hub_is_known_by_its_own_name_under_any_address(serve, authority, tm
 
 
 @pytest.mark.parametrize("wrong", ["another name of the same authority", "another authority"])
-def test_nobody_else_hears_a_word(serve, authority, tmp_path, wrong):
+def test_nothing_is_sent_to_an_untrusted_server(serve, authority, tmp_path, wrong):
     """A certificate for the dialled name does not help: not of another part of the hub, nor of a proxy that opens TLS."""
     context = authority.context(tmp_path, "localhost") if "name" in wrong else Authority().context(tmp_path, NAME)
-    port, heard = serve(context)
+    port, received = serve(context)
     route = Route(HubContact(hubs=[f"localhost:{port}"], ca=authority.pem, server_name=NAME))
     for ask in both_ways(route):
         with pytest.raises((httpx.ConnectError, OSError)):
             ask()
-    assert heard == [] and "not this hub's" in route.troubles()
+    assert received == [] and "not this hub's" in route.troubles()
 
 
 def closed_port():
@@ -129,28 +94,28 @@ def closed_port():
 
 
 @pytest.mark.parametrize(
-    ("what", "words"),
+    ("fault", "message"),
     [
-        ("nobody", "ask your network administrator to allow TCP to"),
-        ("a name nobody knows", "cannot be resolved"),
+        ("nothing listens", "ask your network administrator to allow TCP to"),
+        ("an unknown name", "cannot be resolved"),
         ("no TLS", "does not use TLS as expected"),
         ("silence", "no response within 10 s: a firewall may drop it"),
         ("a clock behind", "correct the clock"),
         ("a clock ahead", "correct the clock"),
     ],
 )
-def test_fault_on_the_way_is_described_with_what_to_do(serve, authority, tmp_path, monkeypatch, what, words):
+def test_connection_fault_is_described_with_what_to_do(serve, authority, tmp_path, monkeypatch, fault, message):
     host = "127.0.0.1"
-    if what == "a name nobody knows":
+    if fault == "an unknown name":
         host, port = "no-such-host.invalid", 8443
-    elif what.startswith("a clock"):
-        port, _ = serve(authority.context(tmp_path, NAME, days={"behind": 9, "ahead": -9}[what.split()[-1]]))
-    elif what == "nobody":
+    elif fault.startswith("a clock"):
+        port, _ = serve(authority.context(tmp_path, NAME, days={"behind": 9, "ahead": -9}[fault.split()[-1]]))
+    elif fault == "nothing listens":
         port = closed_port()
     else:
         listener = socket.create_server(("127.0.0.1", 0))
         port = listener.getsockname()[1]
-        if what == "silence":
+        if fault == "silence":
             monkeypatch.setattr("embryofl_clinic.joining.route.CONNECT_S", 0.2)
         else:
             threading.Thread(
@@ -159,14 +124,14 @@ def test_fault_on_the_way_is_described_with_what_to_do(serve, authority, tmp_pat
     route = Route(HubContact(hubs=[f"{host}:{port}"], ca=authority.pem, server_name=NAME))
     with pytest.raises((httpx.TransportError, OSError)):
         list(both_ways(route))[1]()
-    assert words in route.troubles().lower() or words in route.troubles(), route.troubles()
+    assert message in route.troubles().lower() or message in route.troubles(), route.troubles()
     assert "Errno" not in route.troubles() and "_ssl.c" not in route.troubles()
 
 
-def test_the_next_address_is_taken_within_a_request_and_kept(serve, authority, tmp_path):
-    good, heard = serve(authority.context(tmp_path, NAME))
-    strange, _ = serve(Authority().context(tmp_path, NAME))
-    hubs = ["127.0.0.1:1", f"127.0.0.1:{strange}", f"127.0.0.1:{good}"]
+def test_next_address_is_used_within_a_request_and_kept(serve, authority, tmp_path):
+    good, received = serve(authority.context(tmp_path, NAME))
+    untrusted, _ = serve(Authority().context(tmp_path, NAME))
+    hubs = ["127.0.0.1:1", f"127.0.0.1:{untrusted}", f"127.0.0.1:{good}"]
     for number in (0, 1):
         route = Route(HubContact(hubs=hubs, ca=authority.pem, server_name=NAME))
         ask = list(both_ways(route))[number]
@@ -176,10 +141,10 @@ def test_the_next_address_is_taken_within_a_request_and_kept(serve, authority, t
         else:
             assert ask() == "yes"
         assert route.hub == hubs[2]
-    assert len(heard) == 2
+    assert len(received) == 2
 
 
-def test_an_update_keeps_the_address_in_use(authority):
+def test_new_contact_keeps_the_address_in_use(authority):
     route = Route(HubContact(hubs=["a:1", "b:2"], ca=authority.pem, server_name=NAME), first="c:3")
     assert route.hubs == ["c:3", "a:1", "b:2"] and route.hub == "c:3"
     route.failed("c:3", OSError("away"))
@@ -211,7 +176,7 @@ def test_an_update_keeps_the_address_in_use(authority):
         ("hub.example:8443", "10.0.0.0/8,nonsense/99,,", True),
     ],
 )
-def test_which_addresses_are_reached_through_the_proxy(monkeypatch, hub, no_proxy, through):
+def test_proxy_is_used_unless_no_proxy_names_the_address(monkeypatch, hub, no_proxy, through):
     for name in ("https_proxy", "no_proxy", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HTTPS_PROXY", "proxy.example:3128")

@@ -15,20 +15,19 @@ from embryofl.membership import MembershipStatus, RejectedReply, StatusRequest
 from embryofl_clinic.joining import route
 from embryofl_clinic.joining import status as module
 from embryofl_clinic.joining.client import HubClient
-from embryofl_clinic.joining.clock import HubClock
 from embryofl_clinic.joining.identity import ClinicIdentity, JoinedHub
 from embryofl_clinic.joining.status import StatusPoller
 
 
 @pytest.fixture
 def hub(monkeypatch):
-    """A hub that answers with `hub.answer`; plain HTTP in the place of TLS."""
+    """A hub that replies with `hub.reply`, over plain HTTP instead of TLS."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
             hub.asked.append(self.rfile.read(int(self.headers["Content-Length"])))
-            body = hub.answer.model_dump_json().encode() if hub.answer else b"no"
-            self.send_response(200 if hub.answer else 403)
+            body = hub.reply.model_dump_json().encode() if hub.reply else b"no"
+            self.send_response(200 if hub.reply else 403)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -37,14 +36,14 @@ def hub(monkeypatch):
             pass
 
     hub = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    hub.asked, hub.answer = [], None
+    hub.asked, hub.reply = [], None
 
     class Plain(httpx.HTTPTransport):
         def handle_request(self, request):
             request.url = request.url.copy_with(scheme="http")
             return super().handle_request(request)
 
-    monkeypatch.setattr(route._Transport, "_to", lambda self, hub: Plain())
+    monkeypatch.setattr(route, "open_transport", lambda hub, trust: Plain())
     threading.Thread(target=hub.serve_forever, daemon=True).start()
     yield hub
     hub.shutdown()
@@ -52,19 +51,14 @@ def hub(monkeypatch):
 
 
 @pytest.fixture
-def clock():
-    return HubClock()
-
-
-@pytest.fixture
 def client(tmp_path, hub):
     member = JoinedHub(name="anna", hubs=[f"127.0.0.1:{hub.server_address[1]}"], ca="", server_name=HUB_NAME)
-    return HubClient(ClinicIdentity(tmp_path / "identity"), member)
+    return HubClient(ClinicIdentity(tmp_path / "identity"), member, tmp_path)
 
 
 @pytest.fixture
-def poller(tmp_path, client, clock):
-    return StatusPoller(client, tmp_path, clock)
+def poller(tmp_path, client):
+    return StatusPoller(client, tmp_path)
 
 
 def status(state="enrolled", reason="", refused=None, off=0.0):
@@ -80,28 +74,28 @@ def poll(poller, caplog, now=True):
 
 
 def test_suspension_and_reinstatement_are_logged_once_with_the_reason(poller, hub, caplog):
-    hub.answer = status()
+    hub.reply = status()
     assert poll(poller, caplog) == ""
-    hub.answer = status("suspended", "three wild answers")
+    hub.reply = status("suspended", "three wild replies")
     text = poll(poller, caplog)
-    assert "suspended" in text and "three wild answers" in text and "coordinator" in text
+    assert "suspended" in text and "three wild replies" in text and "coordinator" in text
     assert poll(poller, caplog) == ""
-    hub.answer = status()
+    hub.reply = status()
     assert "enrolled and takes part" in poll(poller, caplog)
 
 
 def test_rejected_reply_is_logged_once_with_its_reason(poller, hub, caplog):
     rejected = RejectedReply(run="run-0001", round=3, reason="norm", words="far too long", time=7.0)
-    hub.answer = status(refused=rejected)
+    hub.reply = status(refused=rejected)
     text = poll(poller, caplog)
     assert "round 3 of run-0001" in text and "norm" in text and "far too long" in text
     assert poll(poller, caplog) == ""
-    hub.answer = status(refused=rejected.model_copy(update={"round": 4, "time": 8.0}))
+    hub.reply = status(refused=rejected.model_copy(update={"round": 4, "time": 8.0}))
     assert "round 4" in poll(poller, caplog)
 
 
 def test_status_request_is_signed_with_the_clinics_key(client, poller, hub, caplog):
-    hub.answer = status()
+    hub.reply = status()
     poll(poller, caplog)
     request = StatusRequest.model_validate_json(hub.asked[0])
     client.identity.key.public_key().verify(bytes.fromhex(request.proof), request.text(), ec.ECDSA(SHA256()))
@@ -109,7 +103,7 @@ def test_status_request_is_signed_with_the_clinics_key(client, poller, hub, capl
 
 
 def test_status_is_asked_rarely_but_soon_after_a_reply(poller, hub, caplog, monkeypatch):
-    hub.answer = status()
+    hub.reply = status()
     for _ in range(5):
         poll(poller, caplog, now=False)
     assert len(hub.asked) == 1
@@ -120,19 +114,19 @@ def test_status_is_asked_rarely_but_soon_after_a_reply(poller, hub, caplog, monk
 
 
 @pytest.mark.parametrize("off", [-86_400.0, 3_600.0])
-def test_wrong_clock_is_logged_and_the_hubs_time_is_used(poller, clock, hub, caplog, off):
-    hub.answer = status(off=off)
+def test_wrong_clock_is_logged_and_the_hubs_time_is_used(poller, client, hub, caplog, off):
+    hub.reply, clock = status(off=off), client.clock
     text = poll(poller, caplog)
     assert "clock" in text and ("behind" if off > 0 else "ahead") in text
     assert clock.off and abs(clock.now() - (time.time() + off)) < 5
     assert poll(poller, caplog) == ""
-    hub.answer = status()
+    hub.reply = status()
     poll(poller, caplog)
     assert not clock.off
 
 
-def test_missing_status_changes_nothing(poller, clock, hub, caplog):
-    assert poll(poller, caplog) == "" and clock.offset == 0.0
+def test_missing_status_changes_nothing(poller, client, hub, caplog):
+    assert poll(poller, caplog) == "" and client.clock.offset == 0.0
     hub.shutdown()
     hub.server_close()
     assert poll(poller, caplog) == ""

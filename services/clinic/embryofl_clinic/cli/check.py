@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from embryofl.errors import UserError
 from embryofl.files import write_atomic
-from embryofl_clinic.joining.others import OthersStatistics
+from embryofl_clinic.joining.others import load_others
 from embryofl_clinic.settings import load_settings
 from embryofl_data.report.measurements import Progress as OnProgress
 from embryofl_data.report.page import page
@@ -35,8 +35,7 @@ def run_check(folder: Path, as_json: bool, html: Path | None, cache: Path | None
     if cache is None and settings.state_dir.is_dir() and os.access(settings.state_dir, os.W_OK):
         cache = settings.cache_dir
     with progress_bar() as on_progress:
-        others = OthersStatistics(settings.state_dir).others
-        report = check_folder(folder, cache, progress=on_progress, others=others)
+        report = check_folder(folder, cache, progress=on_progress, others=load_others(settings.state_dir))
     if html is not None:
         try:
             write_atomic(html, page(report, Thumbnails(folder.resolve())).encode("utf-8", "replace"), 0o600)

@@ -1,18 +1,21 @@
 """A member's own commands: its status, a new key, another address, a reconnect invite, leaving."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 from embryofl.errors import UserError
 from embryofl.invite import Invite
 from embryofl.membership import KeyChange, LeaveRequest, key_change_text, leaving_text
 from embryofl_clinic.joining.client import HubClient
-from embryofl_clinic.joining.identity import ClinicIdentity, openssh, sign
+from embryofl_clinic.joining.identity import KEY, ClinicIdentity, joined_hub, openssh, sign
 from embryofl_clinic.joining.route import addresses_of
 from embryofl_clinic.joining.status import GONE, describe_state
-from embryofl_clinic.policy.rules import describe_showing, last_block, load_rules, rounds_today, shows_metrics
+from embryofl_clinic.policy.rules import describe_showing, last_block, load_rules, rounds_today
 from embryofl_clinic.policy.sent import SentLog
 from embryofl_clinic.settings import ClinicSettings
+
+CONNECTED_S = 60.0  # since the hub's last reply to the trainer, which sends a heartbeat every few seconds
 
 
 def open_client(settings: ClinicSettings) -> HubClient:
@@ -23,30 +26,34 @@ def open_client(settings: ClinicSettings) -> HubClient:
     UserError
         When the clinic has not joined a hub.
     """
-    joined = (settings.identity_dir / "hub.json").exists() and (settings.identity_dir / "clinic.key").exists()
-    identity = ClinicIdentity(settings.identity_dir) if joined else None
-    hub = identity.membership if identity else None
-    if identity is None or hub is None:
+    hub = joined_hub(settings.identity_dir)
+    if hub is None or not (settings.identity_dir / KEY).exists():
         raise UserError(
             f"This clinic has not joined a hub: {settings.state_dir} holds no membership. Expected the state folder of a "
             "clinic that has joined: name it with --state, or join with an invite first."
         )
-    return HubClient(identity, hub, settings.hubs)
+    return HubClient(ClinicIdentity(settings.identity_dir), hub, settings.state_dir, settings.hubs)
+
+
+def last_contact(state_dir: Path) -> tuple[float, bool]:
+    """When the hub last replied to this clinic's trainer (Unix time, 0.0: never), and whether they are still connected."""
+    alive = state_dir / "alive"
+    contact = alive.stat().st_mtime if alive.exists() else 0.0
+    return contact, time.time() - contact < CONNECTED_S
 
 
 def status(settings: ClinicSettings) -> dict[str, Any]:
     """This clinic's status, JSON-able. The hub is asked; `state` is "" when it does not reply."""
     client = open_client(settings)
-    reply = client.ask_status(time.time(), shows=shows_metrics(settings.state_dir))
-    alive = settings.state_dir / "alive"
-    contact = alive.stat().st_mtime if alive.exists() else 0.0
+    reply = client.ask_status()
+    contact, connected = last_contact(settings.state_dir)
     return {
         "name": reply.name if reply else client.hub.name,
         "hubs": client.route.hubs,
         "answers": client.route.hub if reply else "",
         "trouble": client.route.troubles(),
         "key": client.identity.fingerprint,
-        "running": time.time() - contact < 60,
+        "running": connected,
         "contact": contact,
         "state": reply.state if reply else "",
         "since": reply.since if reply else 0.0,
@@ -100,13 +107,9 @@ def leave(settings: ClinicSettings) -> str:
         When the hub does not reply, or rejects it.
     """
     client = open_client(settings)
-    name, identity = client.hub.name, client.identity
-
-    def request(now: float) -> LeaveRequest:
-        return LeaveRequest(name=name, asked=now, proof=identity.sign(leaving_text(name, now)))
-
-    size = client.post("/v1/leave", request, shows=shows_metrics(settings.state_dir))
-    SentLog(settings.state_dir).note("leaving", size)
+    name, now = client.hub.name, client.hub_time()
+    request = LeaveRequest(name=name, asked=now, proof=client.identity.sign(leaving_text(name, now)))
+    SentLog(settings.state_dir).note("leaving", client.post("/v1/leave", request))
     return (
         f"{name} has left: its key never works again, and the hub sends it no more requests. Now stop the trainer and "
         "remove its container and state volume. Its contributions to earlier rounds stay in those models."
@@ -125,14 +128,11 @@ def rotate_key(settings: ClinicSettings) -> str:
         When the hub does not reply, or rejects it.
     """
     client = open_client(settings)
-    name, identity, key = client.hub.name, client.identity, client.identity.next_key()
-
-    def request(now: float) -> KeyChange:
-        line, text = openssh(key), key_change_text(name, now, openssh(key))
-        return KeyChange(name=name, asked=now, public_key=line, proof=identity.sign(text), new_proof=sign(key, text))
-
-    before = identity.fingerprint
-    SentLog(settings.state_dir).note("key", client.post("/v1/key", request, shows=shows_metrics(settings.state_dir)))
+    name, identity, now = client.hub.name, client.identity, client.hub_time()
+    before, key = identity.fingerprint, identity.next_key()
+    line, text = openssh(key), key_change_text(name, now, openssh(key))
+    request = KeyChange(name=name, asked=now, public_key=line, proof=identity.sign(text), new_proof=sign(key, text))
+    SentLog(settings.state_dir).note("key", client.post("/v1/key", request))
     identity.adopt_next()
     return f"{name} has a new key, {identity.fingerprint}. The old one, {before}, never works again."
 
@@ -147,8 +147,8 @@ def change_address(settings: ClinicSettings, addresses: str) -> str:
         When an address is not valid, or this hub does not reply there.
     """
     client, new = open_client(settings), addresses_of(addresses)
-    moved = HubClient(client.identity, client.hub.model_copy(update={"hubs": new}))
-    if moved.ask_status(time.time(), shows=shows_metrics(settings.state_dir)) is None:
+    moved = HubClient(client.identity, client.hub.model_copy(update={"hubs": new}), settings.state_dir)
+    if moved.ask_status() is None:
         raise UserError(
             f"This clinic's hub does not reply at {', '.join(new)}: "
             f"{moved.route.troubles() or 'it does not recognise this key'}. Nothing has changed."
@@ -169,8 +169,8 @@ def apply_reconnect_invite(settings: ClinicSettings, invite: Invite) -> str:
     """
     present = open_client(settings)
     identity, hub = present.identity, present.hub
-    client = HubClient(identity, hub.with_contact(invite, invite.hubs[0]))
-    reply = client.ask_status(time.time(), shows=shows_metrics(settings.state_dir))
+    client = HubClient(identity, hub.with_contact(invite, invite.hubs[0]), settings.state_dir)
+    reply = client.ask_status()
     if reply is None:
         raise UserError(
             f"This clinic has already joined, as {hub.name}, and the hub of this invite does not recognise it: "

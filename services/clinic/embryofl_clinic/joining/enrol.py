@@ -2,7 +2,6 @@
 
 import logging
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -13,6 +12,7 @@ from embryofl.membership import Enrolment, proof_text
 from embryofl.schema import Meaning
 from embryofl_clinic.joining.identity import ClinicIdentity, JoinedHub
 from embryofl_clinic.joining.route import Route
+from embryofl_clinic.policy.sent import SentLog
 
 log = logging.getLogger("embryofl.join")
 
@@ -25,9 +25,9 @@ def enrol(
     meaning: Meaning,
     summary: dict[str, Any],
     stop: threading.Event,
-    on_sent: Callable[[int], None] = lambda size: None,
+    sent: SentLog | None = None,
 ) -> JoinedHub:
-    """Send key, proof, summary and secret; retries while the hub is away. `on_sent` gets the number of bytes accepted.
+    """Send key, proof, summary and secret; retries while the hub is away. What the hub accepted is noted in `sent`.
 
     Raises
     ------
@@ -51,7 +51,8 @@ def enrol(
                 log.info("the hub does not reply (%s)", route.troubles() or exc)
             else:
                 if response.status_code == httpx.codes.OK:
-                    on_sent(len(response.request.content))
+                    if sent:
+                        sent.note("enrolment", len(response.request.content))
                     return _remember(identity, invite, route.hub, response)
                 if response.status_code < 500:
                     raise UserError(f"The hub at {route.hub} rejected this clinic: {rejection_message(response)}")

@@ -3,7 +3,6 @@
 import base64
 import contextlib
 import hashlib
-import json
 import os
 import secrets
 from pathlib import Path
@@ -17,13 +16,12 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_pem_private_key,
 )
-from pydantic import ValidationError
 
 from embryofl.errors import UserError
 from embryofl.files import sync_folder, write_atomic
 from embryofl.membership import HubContact
 
-KEY, NEXT = "clinic.key", "clinic.key.next"
+KEY, NEXT, HUB = "clinic.key", "clinic.key.next", "hub.json"
 USED = "invites.used"  # SHA-256 of the secrets of the invites used here
 
 
@@ -52,6 +50,21 @@ class JoinedHub(HubContact):
         the clinic's)."""
         hubs = list(dict.fromkeys([address, *contact.hubs]))
         return self.model_copy(update={"hubs": hubs, "ca": contact.ca, "server_name": contact.server_name})
+
+
+def joined_hub(folder: Path) -> JoinedHub | None:
+    """The hub that the clinic with this identity folder has joined, if it has; no key is read.
+
+    Raises
+    ------
+    UserError
+        When the record of it is damaged.
+    """
+    path = folder / HUB
+    try:
+        return JoinedHub.model_validate_json(path.read_text()) if path.exists() else None
+    except ValueError as exc:  # not text, or of another form
+        raise UserError(f"{path} is damaged. Remove it and join again with a new invite.") from exc
 
 
 class ClinicIdentity:
@@ -128,13 +141,7 @@ class ClinicIdentity:
     @property
     def membership(self) -> JoinedHub | None:
         """The hub this clinic has joined, if it has."""
-        path = self._folder / "hub.json"
-        if not path.exists():
-            return None
-        try:
-            return JoinedHub.model_validate_json(path.read_text())
-        except ValidationError as exc:
-            raise UserError(f"{path} is damaged. Remove it and join again with a new invite.") from exc
+        return joined_hub(self._folder)
 
     def note_used(self, secret: str) -> None:
         """Record that an invite was used here. It is not used again: its authority may no longer be trusted."""
@@ -149,4 +156,4 @@ class ClinicIdentity:
 
     def remember(self, membership: JoinedHub) -> None:
         """Save what is known of the hub."""
-        write_atomic(self._folder / "hub.json", json.dumps(membership.model_dump()).encode(), mode=0o600)
+        write_atomic(self._folder / HUB, membership.model_dump_json().encode(), mode=0o600)

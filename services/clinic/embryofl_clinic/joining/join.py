@@ -40,8 +40,7 @@ def join_federation(settings: ClinicSettings, identity: ClinicIdentity, stop: th
     summary = {**data_summary(report.facts), SHOWS: shows_metrics(settings.state_dir)}
     preview = "\n".join(enrolment_preview(invite.name, settings.meaning, summary))
     console.print(preview, highlight=False, soft_wrap=True, markup=False)
-    sent = SentLog(settings.state_dir)
-    hub = enrol(identity, invite, settings.meaning, summary, stop, lambda size: sent.note("enrolment", size))
+    hub = enrol(identity, invite, settings.meaning, summary, stop, SentLog(settings.state_dir))
     identity.note_used(invite.secret)
     log.info("joined the hub as %s", hub.name)
     if settings.invite_file is not None and settings.invite_file.is_relative_to(settings.state_dir):
@@ -87,17 +86,13 @@ def enrolment_preview(name: str, meaning: str, summary: dict[str, Any]) -> list[
         images = ", ".join(f"label {k}: {n}" if k in "01" else f"{k}: {n}" for k, n in counts.items())
         lines.append(f"  images of day {day}: {images}")
     if "statistics" in summary:
-        lines += statistics_lines(DataStatistics.model_validate(summary["statistics"]))
+        statistics = DataStatistics.model_validate(summary["statistics"])
+        means = ", ".join(f"{name} {m.mean:.3g} ± {m.variance**0.5:.2g}" for name, m in statistics.measures.items())
+        lines.append(f"  over all {statistics.images} images together: {means}")
+        lines.append(
+            "  a histogram of 16 steps of each of these (fewer than 5 images in a step: sent as 0), and of all grey levels"
+        )
     sizes = ", ".join(f"{size}: {n}" for size, n in summary["image_sizes"].items())
     lines.append(f"  images by their longer side in pixels: {sizes}")
     lines.append(f"  {describe_showing(bool(summary.get(SHOWS)))}")
     return [*lines, "  the public half of a key that was made here, and the proof that the private half is here"]
-
-
-def statistics_lines(statistics: DataStatistics) -> list[str]:
-    """The image statistics that are sent, in lines."""
-    means = ", ".join(f"{name} {m.mean:.3g} ± {m.variance**0.5:.2g}" for name, m in statistics.measures.items())
-    return [
-        f"  over all {statistics.images} images together: {means}",
-        "  a histogram of 16 steps of each of these (fewer than 5 images in a step: sent as 0), and of all grey levels",
-    ]

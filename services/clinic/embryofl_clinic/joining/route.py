@@ -5,14 +5,16 @@ signed by the hub's authority and carry the hub's own name. So a tunnel's host n
 certificate.
 """
 
+import functools
 import logging
 import re
-import socket
 import ssl
 import threading
 import urllib.parse
 from base64 import b64encode
+from collections.abc import Callable
 from http.client import HTTPException, HTTPSConnection
+from typing import Any, TypeVar
 
 import httpx
 
@@ -24,6 +26,9 @@ from embryofl_clinic.joining.trouble import CONNECT_S, trouble
 
 log = logging.getLogger("embryofl.route")
 
+_NOT_CONNECTED = (OSError, HTTPException, httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError)
+Opened = TypeVar("Opened")
+
 
 class HubContext(ssl.SSLContext):
     """Trusts one hub: checks its authorities and its own name, whatever address was dialled."""
@@ -31,6 +36,7 @@ class HubContext(ssl.SSLContext):
     hub_name = ""
 
     @classmethod
+    @functools.lru_cache(maxsize=8)
     def of(cls, ca: str, name: str) -> "HubContext":
         """From authorities (PEM) and the hub's name."""
         context = cls(ssl.PROTOCOL_TLS_CLIENT)
@@ -39,19 +45,9 @@ class HubContext(ssl.SSLContext):
         context.hub_name = name
         return context
 
-    def wrap_socket(
-        self,
-        sock: socket.socket,
-        server_side: bool = False,
-        do_handshake_on_connect: bool = True,
-        suppress_ragged_eofs: bool = True,
-        server_hostname: str | bytes | None = None,
-        session: ssl.SSLSession | None = None,
-    ) -> ssl.SSLSocket:
+    def wrap_socket(self, *args: Any, **options: Any) -> ssl.SSLSocket:
         """TLS with the certificate checked against the hub's name."""
-        return super().wrap_socket(
-            sock, server_side, do_handshake_on_connect, suppress_ragged_eofs, self.hub_name, session
-        )
+        return super().wrap_socket(*args, **{**options, "server_hostname": self.hub_name})
 
 
 def addresses_of(text: str) -> list[str]:
@@ -78,50 +74,64 @@ class Route:
         Addresses, authorities and name of the hub.
     first : str (default: "")
         Addresses (host:port, comma-separated) that are tried before those.
+
+    Attributes
+    ----------
+    hubs : list of str
+        All addresses, in the order in which they are tried.
     """
 
     def __init__(self, contact: HubContact, first: str = "") -> None:
         self._lock = threading.Lock()
         self._first = addresses_of(first)
-        self._at, self._hubs = 0, [""]
+        self._at = 0
         self._faults: dict[str, str] = {}  # address: what is wrong there, logged once until it works again
-        self.version = 0
         self._take(contact)
 
     def _take(self, contact: HubContact) -> None:
         self._contact = contact
-        self._hubs = list(dict.fromkeys([*self._first, *contact.hubs]))
-        for hub in self._hubs:
+        self.hubs = list(dict.fromkeys([*self._first, *contact.hubs]))
+        for hub in self.hubs:
             proxy_for(hub)  # raises now for a proxy that cannot be used
-        self._context: HubContext | None = None
-        self.version += 1
-
-    @property
-    def context(self) -> HubContext:
-        """What is trusted there."""
-        if self._context is None:
-            self._context = HubContext.of(self._contact.ca, self._contact.server_name)
-        return self._context
 
     def update(self, contact: HubContact) -> None:
         """Use other addresses or authorities; the address in use stays in use if it is among them."""
         with self._lock:
-            if contact == self._contact:
-                return
-            hub = self._hubs[self._at]
+            hub = self.hubs[self._at]
             self._take(contact)
-            self._at = self._hubs.index(hub) if hub in self._hubs else 0
-
-    @property
-    def hubs(self) -> list[str]:
-        """All addresses, in the order in which they are tried."""
-        return self._hubs
+            self._at = self.hubs.index(hub) if hub in self.hubs else 0
 
     @property
     def hub(self) -> str:
         """The address in use, host:port."""
         with self._lock:
-            return self._hubs[self._at]
+            return self.hubs[self._at]
+
+    @property
+    def trust(self) -> tuple[str, str]:
+        """The hub's authorities (PEM) and its name."""
+        return self._contact.ca, self._contact.server_name
+
+    def first_connected(self, connect: Callable[[str], Opened]) -> Opened:
+        """What `connect(address)` returns for the first address where it connects, beginning with the one in use.
+
+        Raises
+        ------
+        OSError, HTTPException, httpx.TransportError
+            When the hub is reached nowhere: what was wrong with the last address.
+        """
+        for left in reversed(range(len(self.hubs))):
+            hub = self.hub
+            try:
+                opened = connect(hub)
+            except _NOT_CONNECTED as exc:
+                self.failed(hub, exc)
+                if not left:
+                    raise
+            else:
+                self._reached(hub)
+                return opened
+        raise AssertionError("a route has an address")
 
     def failed(self, hub: str, exc: Exception) -> None:
         """Record that this hub was not reached at an address: the next one is used."""
@@ -130,11 +140,10 @@ class Route:
             if self._faults.get(hub) != fault:
                 self._faults[hub] = fault
                 log.info("the hub cannot be reached at %s: %s", hub, fault)
-            if hub == self._hubs[self._at]:
-                self._at = (self._at + 1) % len(self._hubs)
+            if hub == self.hubs[self._at]:
+                self._at = (self._at + 1) % len(self.hubs)
 
-    def reached(self, hub: str) -> None:
-        """Record that the hub replies at an address."""
+    def _reached(self, hub: str) -> None:
         with self._lock:
             if self._faults:
                 log.info("connected to the hub at %s", hub)
@@ -146,46 +155,39 @@ class Route:
             return "; ".join(f"{hub}: {fault}" for hub, fault in self._faults.items())
 
     def client(self, timeout: float) -> httpx.Client:
-        """A client for URLs with the host `HUB_NAME`, which is never looked up."""
-        return httpx.Client(transport=_Transport(self), timeout=timeout, trust_env=False, follow_redirects=False)
+        """A client for URLs with the host `HUB_NAME`, which is never looked up. `timeout` in seconds."""
+        limits = httpx.Timeout(timeout, connect=CONNECT_S)
+        return httpx.Client(transport=_Transport(self), timeout=limits, trust_env=False, follow_redirects=False)
 
     def connect(self, timeout: float) -> HTTPSConnection:
-        """An open connection of the standard library's.
+        """An open connection of the standard library. Raises as `first_connected`.
 
-        Raises
-        ------
-        OSError, HTTPException
-            When the hub is reached nowhere; what was wrong with the last address.
+        Parameters
+        ----------
+        timeout : float
+            Seconds without a byte.
         """
-        tried: Exception | None = None
-        for _ in self._hubs:
-            hub = self.hub
-            connection = self._connection(hub)
-            try:
-                connection.connect()
-                assert connection.sock is not None
-                connection.sock.settimeout(timeout)
-            except (OSError, HTTPException) as exc:
-                connection.close()
-                self.failed(hub, exc)
-                tried = exc
-                continue
-            self.reached(hub)
-            return connection
-        assert tried is not None
-        raise tried
+        connection = self.first_connected(self._connect)
+        connection.sock.settimeout(timeout)
+        return connection
 
-    def _connection(self, hub: str) -> HTTPSConnection:
-        proxy = urllib.parse.urlsplit(proxy_for(hub))
-        if not proxy.hostname:
-            return HTTPSConnection(hub, timeout=CONNECT_S, context=self.context)
-        connection = HTTPSConnection(proxy.hostname, proxy.port or 80, timeout=CONNECT_S, context=self.context)
-        headers = {}
-        if proxy.username:
-            who = f"{urllib.parse.unquote(proxy.username)}:{urllib.parse.unquote(proxy.password or '')}"
-            headers["Proxy-Authorization"] = f"Basic {b64encode(who.encode()).decode()}"
-        host, _, port = hub.rpartition(":")
-        connection.set_tunnel(host, int(port), headers)
+    def _connect(self, hub: str) -> HTTPSConnection:
+        context, proxy = HubContext.of(*self.trust), urllib.parse.urlsplit(proxy_for(hub))
+        if proxy.hostname:
+            connection = HTTPSConnection(proxy.hostname, proxy.port or 80, timeout=CONNECT_S, context=context)
+            headers = {}
+            if proxy.username:
+                login = f"{urllib.parse.unquote(proxy.username)}:{urllib.parse.unquote(proxy.password or '')}"
+                headers["Proxy-Authorization"] = f"Basic {b64encode(login.encode()).decode()}"
+            host, _, port = hub.rpartition(":")
+            connection.set_tunnel(host, int(port), headers)
+        else:
+            connection = HTTPSConnection(hub, timeout=CONNECT_S, context=context)
+        try:
+            connection.connect()
+        except _NOT_CONNECTED:
+            connection.close()
+            raise
         return connection
 
 
@@ -194,37 +196,28 @@ class _Transport(httpx.BaseTransport):
 
     def __init__(self, route: Route) -> None:
         self._route, self._lock = route, threading.Lock()
-        self._inner: dict[tuple[str, int], httpx.HTTPTransport] = {}
+        self._opened: dict[tuple[str, tuple[str, str]], httpx.BaseTransport] = {}
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        tried: Exception | None = None
-        timeout = request.extensions.get("timeout", {})
-        timeout["connect"] = min(timeout.get("connect") or CONNECT_S, CONNECT_S)
-        for _ in self._route.hubs:
-            hub = self._route.hub
+        def send(hub: str) -> httpx.Response:
             host, _, port = hub.rpartition(":")
             request.url = request.url.copy_with(host=host, port=int(port))
-            try:
-                response = self._to(hub).handle_request(request)
-            except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as exc:
-                self._route.failed(hub, exc)
-                tried = exc
-                continue
-            self._route.reached(hub)
-            return response
-        assert tried is not None
-        raise tried
+            with self._lock:
+                key = (hub, self._route.trust)
+                if key not in self._opened:
+                    self._opened[key] = open_transport(*key)
+            return self._opened[key].handle_request(request)
 
-    def _to(self, hub: str) -> httpx.HTTPTransport:
-        with self._lock:
-            key = (hub, self._route.version)
-            if key not in self._inner:
-                limits = httpx.Limits(max_connections=20, max_keepalive_connections=4)
-                self._inner[key] = httpx.HTTPTransport(
-                    verify=self._route.context, proxy=proxy_for(hub) or None, limits=limits, trust_env=False
-                )
-            return self._inner[key]
+        return self._route.first_connected(send)
 
     def close(self) -> None:
-        for inner in self._inner.values():
-            inner.close()
+        for transport in self._opened.values():
+            transport.close()
+
+
+def open_transport(hub: str, trust: tuple[str, str]) -> httpx.BaseTransport:
+    """Connections to one address, directly or through the clinic's proxy, that trust the hub alone."""
+    limits = httpx.Limits(max_connections=20, max_keepalive_connections=4)
+    return httpx.HTTPTransport(
+        verify=HubContext.of(*trust), proxy=proxy_for(hub) or None, limits=limits, trust_env=False
+    )

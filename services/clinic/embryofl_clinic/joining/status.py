@@ -10,9 +10,7 @@ from pathlib import Path
 
 from embryofl.membership import MembershipStatus
 from embryofl_clinic.joining.client import HubClient
-from embryofl_clinic.joining.clock import HubClock
-from embryofl_clinic.joining.others import OthersStatistics
-from embryofl_clinic.policy.rules import shows_metrics
+from embryofl_clinic.joining.others import load_others, save_others
 
 log = logging.getLogger("embryofl.status")
 
@@ -22,19 +20,18 @@ GONE = ("revoked", "left", "refused", "replaced")  # the key never works again
 
 
 class StatusPoller:
-    """Asks the hub, sets the clock, keeps the others' statistics, and logs what has changed.
+    """Asks the hub, keeps the other clinics' statistics, and logs what has changed.
 
     Parameters
     ----------
     client : HubClient
     state_dir : Path
-    clock : HubClock
     """
 
-    def __init__(self, client: HubClient, state_dir: Path, clock: HubClock) -> None:
-        self._client, self._state_dir, self._clock = client, state_dir, clock
-        self._others = OthersStatistics(state_dir)
-        self._known = self._others.digest
+    def __init__(self, client: HubClient, state_dir: Path) -> None:
+        self._client, self._state_dir = client, state_dir
+        others = load_others(state_dir)
+        self._known = others.digest if others else ""
         self._session = secrets.token_hex(8)  # by which the hub notices a key that is used in two places
         self._next = 0.0
         self._last_state: tuple[str, str] = ("enrolled", "")
@@ -50,27 +47,23 @@ class StatusPoller:
         if not now and time.monotonic() < self._next:
             return None
         self._next = time.monotonic() + EVERY_S
-        asked = time.time()
-        status = self._client.ask_status(
-            asked + self._clock.offset, shows=shows_metrics(self._state_dir), session=self._session, known=self._known
-        )
+        status = self._client.ask_status(self._session, self._known)
         if status is not None:
-            self._clock.set(status.time, asked, time.time())
             if status.others is not None:
-                self._others.take(status.others)
+                save_others(self._state_dir, status.others)
                 self._known = status.others.digest
             self._log_changes(status)
         return status
 
     def _log_changes(self, status: MembershipStatus) -> None:
-        if self._clock.off != self._clock_off:
-            self._clock_off = self._clock.off
-            if self._clock_off:
-                log.warning(
-                    "this machine's clock is %.0f s %s the hub's: the hub's time is used; correct this clock",
-                    abs(self._clock.offset),
-                    "behind" if self._clock.offset > 0 else "ahead of",
-                )
+        clock = self._client.clock
+        if clock.off and not self._clock_off:
+            log.warning(
+                "this machine's clock is %.0f s %s the hub's: the hub's time is used; correct this clock",
+                abs(clock.offset),
+                "behind" if clock.offset > 0 else "ahead of",
+            )
+        self._clock_off = clock.off
         rejected = status.refused
         if rejected is not None and rejected.time != self._last_rejection:
             self._last_rejection = rejected.time
