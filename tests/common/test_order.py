@@ -82,7 +82,7 @@ def test_what_clinics_together_can_be_off_is_bounded(kind: str) -> None:
 
 
 def test_how_far_three_clinics_together_are_off_as_a_rule() -> None:
-    """The figures in docs/architecture.md."""
+    """The figures in docs/results.md."""
     for sizes, most in (((10, 101), 0.005), ((14, 15), 0.025), ((50, 51), 0.004), ((100, 101), 0.0015)):
         area, precision, before = [], [], []
         for seed in range(80):

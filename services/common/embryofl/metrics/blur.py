@@ -13,7 +13,7 @@ def order_blur(clinics: Sequence[ScoreSums], day: int | None = None) -> tuple[fl
 
     0 for one clinic that has told the sums over its order (AUPRC: what rounding them costs). Between clinics it is the
     worst case, in which every group of embryos that a clinic counts in one bin lies as far on the wrong side of another
-    clinic's as the bins allow; what is usual is a small part of it (docs/architecture.md).
+    clinic's as the bins allow; what is usual is a small part of it (docs/results.md).
     """
     histograms, known = [], 0
     complete = True
