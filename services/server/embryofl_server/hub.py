@@ -19,7 +19,7 @@ from embryofl_server.runs.log import Runs
 from embryofl_server.runs.progress import Progress
 from embryofl_server.runs.view import RunViews
 from embryofl_server.settings import HubSettings
-from embryofl_server.state import schema
+from embryofl_server.state import database
 
 
 class Hub:
@@ -35,7 +35,7 @@ class Hub:
         self.settings = settings
         state = settings.state_dir
         state.mkdir(parents=True, exist_ok=True)
-        schema.check_folder(state)
+        database.check_folder(state)
         self.identity = HubIdentity(state / "identity", settings.names, settings.certificate_days)
         self.store = ClinicStore(state / "clinics.db")
         self.audit = AuditLog(state / "audit.jsonl", self.store)

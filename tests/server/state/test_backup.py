@@ -16,7 +16,7 @@ from embryofl_server.federation.checkpoint import Checkpoints
 from embryofl_server.hub import Hub
 from embryofl_server.members.store import ClinicStore
 from embryofl_server.settings import HubSettings
-from embryofl_server.state import schema
+from embryofl_server.state import database
 from embryofl_server.state.backup import MANIFEST, SUMS, read_backup, write_backup
 
 
@@ -147,7 +147,7 @@ BAD = {
     "no manifest": lambda f, d: made_of({**f, MANIFEST: b"{}"}),
     **{
         f"a {which} state": lambda f, d, step=step: made_of(
-            {**f, MANIFEST: json.dumps({"format": 1, "schema": schema.VERSION + step}).encode()}
+            {**f, MANIFEST: json.dumps({"format": 1, "schema": database.VERSION + step}).encode()}
         )
         for which, step in (("newer", 1), ("older", -1))
     },

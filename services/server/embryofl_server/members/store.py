@@ -19,7 +19,7 @@ from embryofl.membership import SHOWS
 from embryofl.states import MEMBER, label
 from embryofl_server.members import invites
 from embryofl_server.members.invites import EnrolmentRejected, InviteRecord
-from embryofl_server.state import schema
+from embryofl_server.state import database
 
 __all__ = ["Clinic", "ClinicStore", "EnrolmentRejected", "RetiredKey"]
 
@@ -101,7 +101,7 @@ class ClinicStore:
     def __init__(self, path: Path) -> None:
         self._lock = threading.RLock()  # held from the read that decides on a change until the change is written
         self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        schema.prepare(self._db, path)
+        database.prepare(self._db, path)
         path.chmod(0o600)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")

@@ -30,7 +30,7 @@ from typing import BinaryIO
 from embryofl.errors import UserError
 from embryofl.files import atomic
 from embryofl_server.settings import HubSettings
-from embryofl_server.state import schema
+from embryofl_server.state import database
 
 FORMAT = 1
 MANIFEST, SUMS, DATABASE = "embryofl-backup.json", "SHA256SUMS", "clinics.db"
@@ -103,7 +103,12 @@ def write_backup(settings: HubSettings, out: BinaryIO) -> Contents:
     if not (state / DATABASE).exists():
         raise UserError(f"{state} is not a hub's state folder. Set EMBRYOFL_STATE_DIR to one.")
     writer = _Writer(out)
-    manifest = {"format": FORMAT, "schema": schema.VERSION, "version": version("embryofl-server"), "made": time.time()}
+    manifest = {
+        "format": FORMAT,
+        "schema": database.VERSION,
+        "version": version("embryofl-server"),
+        "made": time.time(),
+    }
     writer.data(MANIFEST, json.dumps(manifest).encode())
     writer.data(DATABASE, _snapshot(state / DATABASE))
     for name in ("audit.jsonl", "last_seen.json"):
@@ -254,10 +259,10 @@ def _check_manifest(data: bytes) -> None:
         form, its_schema = int(manifest["format"]), int(manifest["schema"])
     except (ValueError, KeyError, TypeError):
         raise UserError(f"The archive's {MANIFEST} is damaged. {_OTHER}") from None
-    if (form, its_schema) != (FORMAT, schema.VERSION):
+    if (form, its_schema) != (FORMAT, database.VERSION):
         raise UserError(
             f"The archive is of another EmbryoFL (state version {its_schema}). This one restores version "
-            f"{schema.VERSION} only. Install the EmbryoFL that wrote the archive, then restore."
+            f"{database.VERSION} only. Install the EmbryoFL that wrote the archive, then restore."
         )
 
 

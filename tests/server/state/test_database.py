@@ -8,7 +8,7 @@ from embryofl.errors import UserError
 from embryofl_server.hub import Hub
 from embryofl_server.members.store import ClinicStore
 from embryofl_server.settings import HubSettings
-from embryofl_server.state.schema import VERSION, check_folder
+from embryofl_server.state.database import VERSION, check_folder
 
 
 def test_new_store_is_of_the_current_version_and_opens_again(tmp_path):
