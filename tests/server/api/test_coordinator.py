@@ -18,8 +18,8 @@ from embryofl_server.api.app import create_app
 from embryofl_server.cli.show_data import statistics_table
 from embryofl_server.cli.show_members import clinics_table
 from embryofl_server.members.image_statistics import image_statistics
+from embryofl_server.members.invites import EnrolmentRejected
 from embryofl_server.members.proofs import fingerprint
-from embryofl_server.members.store import EnrolmentRejected
 from kits.enrolment import ask_status, audit, enrolment, join, openssh
 
 

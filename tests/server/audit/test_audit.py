@@ -74,7 +74,7 @@ def test_tampering_still_shows_after_later_events(path, head, how):
         AuditLog(path, head).write("hub_started")
         assert verify(path, head.fact(HEAD)) is not None
     found = [json.loads(x) for x in lines(path) if DAMAGED.encode() in x]
-    assert [(e["line"], e["words"]) for e in found] == [(broken.line, broken.words)]  # said once
+    assert [(e["line"], e["words"]) for e in found] == [(broken.line, broken.message)]  # recorded once
 
 
 def test_deleted_log_is_noticed(path, head):

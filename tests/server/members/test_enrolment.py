@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from embryofl.errors import UserError
 from embryofl.membership import Enrolment, proof_text
-from embryofl_server.members.store import EnrolmentRejected
+from embryofl_server.members.invites import EnrolmentRejected
 from kits.enrolment import ask_status, enrolment
 
 

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from embryofl.errors import UserError
 from embryofl.membership import KeyChange, LeaveRequest, key_change_text, leaving_text, proof_text
 from embryofl_server.api.status import status
+from embryofl_server.members.invites import EnrolmentRejected
 from embryofl_server.members.proofs import canonical, fingerprint
-from embryofl_server.members.store import EnrolmentRejected
 from kits.enrolment import ask_status, audit, enrolment, join, openssh
 
 
@@ -54,7 +54,7 @@ def test_a_revoked_key_does_not_come_back_in_another_spelling(hub, key):
 def test_retired_key_is_never_sent_to_the_superlink_even_if_its_clinic_is_enrolled(hub, key):
     join(hub, "anna", key)
     hub.membership.revoke("anna", "A test", "tester")
-    hub.store._db.execute("UPDATE clinics SET state = 'enrolled'")  # what a lost race would have left
+    hub.store.change("UPDATE clinics SET state = 'enrolled'")  # what a lost race would have left
     assert hub.store.keys() == {}
 
 

@@ -6,7 +6,8 @@ import time
 import pytest
 
 from embryofl.errors import UserError
-from embryofl_server.members.store import ClinicStore, EnrolmentRejected
+from embryofl_server.members.invites import EnrolmentRejected
+from embryofl_server.members.store import ClinicStore
 
 SUMMARY = {"counts": {"5": {"0": 10, "1": 12}}}
 

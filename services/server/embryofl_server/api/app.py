@@ -15,7 +15,7 @@ from embryofl.errors import UserError
 from embryofl_server.api import clinics, console, members, runs
 from embryofl_server.api.deps import RecentFailures, TooManyFailures, authorised
 from embryofl_server.hub import Hub
-from embryofl_server.members.store import EnrolmentRejected
+from embryofl_server.members.invites import EnrolmentRejected
 
 
 def create_app(hub: Hub) -> FastAPI:

@@ -1,4 +1,4 @@
-"""The audit log: one JSON line per event, each with the hash of the line before, so that any change shows.
+"""The audit log: one JSON line per event, each with the hash of the line before, so that any change is detected.
 
 A log that is cut off at its end is still a valid chain. Its head, the number of lines and the hash of the last one, is
 therefore kept outside as well, in the hub's database: removing the newest lines would need a change in both.
@@ -18,14 +18,14 @@ from typing import Any, Protocol
 log = logging.getLogger("embryofl.audit")
 
 HEAD = "audit_head"
-"""The fact that holds the head: "" or number of lines and hash of the last."""
+"""Name of the fact that holds the head: "" or number of lines and hash of the last."""
 DAMAGED = "audit_damaged"
 _START = "0" * 64
-_NOTED = "this was found"
+_RECORDED = "this was found"
 
 
 class Facts(Protocol):
-    """Where the head is kept: `embryofl_server.members.store.ClinicStore`."""
+    """Where the head is kept: `embryofl_server.state.database.Database`."""
 
     def fact(self, name: str) -> str:
         """The value, or ""."""
@@ -39,7 +39,7 @@ class Break:
     """Where a log is broken: the number of the first line (from 1) that cannot be trusted, and why."""
 
     line: int
-    words: str
+    message: str
 
 
 class AuditLog:
@@ -58,14 +58,14 @@ class AuditLog:
         broken = verify(path, facts.fact(HEAD))
         for _, line in _lines(path):
             self._lines, self._last = self._lines + 1, _hash(line)
-        if broken and not self._noted(broken):
-            log.error("the audit log is broken at line %d: %s", broken.line, broken.words)
-            self.write(DAMAGED, line=broken.line, words=broken.words)
+        if broken and not self._is_recorded(broken):
+            log.error("the audit log is broken at line %d: %s", broken.line, broken.message)
+            self.write(DAMAGED, line=broken.line, words=broken.message)
 
-    def _noted(self, broken: Break) -> bool:
+    def _is_recorded(self, broken: Break) -> bool:
         """Whether the log already records this damage."""
-        return broken.words.startswith(_NOTED) or any(
-            e.get("event") == DAMAGED and (e.get("line"), e.get("words")) == (broken.line, broken.words)
+        return broken.message.startswith(_RECORDED) or any(
+            e.get("event") == DAMAGED and (e.get("line"), e.get("words")) == (broken.line, broken.message)
             for e in entries(self._path)
         )
 
@@ -95,8 +95,7 @@ def verify(path: Path, head: str) -> Break | None:
     head are valid: the hub may have been killed between writing a line and the head.
     """
     count, _, digest = head.partition(" ")
-    known = int(count or 0)
-    last, number, noted = _START, 0, None
+    stored_count, last, number, recorded = int(count or 0), _START, 0, None
     for number, line in _lines(path):
         try:
             entry = json.loads(line)
@@ -106,13 +105,13 @@ def verify(path: Path, head: str) -> Break | None:
         if not fits:
             return Break(number, "the line before it was changed, or lines before it were removed or inserted")
         last = _hash(line)
-        if number == known and last != digest:
-            return Break(number, "the newest line that the hub's database knows was changed")
-        if entry.get("event") == DAMAGED and noted is None:
-            noted = Break(int(entry["line"]), f"{_NOTED} at a start of the hub (line {number}): {entry['words']}")
-    if number < known:
-        return Break(number + 1, f"the log ends after {number} lines; the hub's database knows of {known}")
-    return noted
+        if number == stored_count and last != digest:
+            return Break(number, "the newest line recorded in the hub's database was changed")
+        if entry.get("event") == DAMAGED and recorded is None:
+            recorded = Break(int(entry["line"]), f"{_RECORDED} at a start of the hub (line {number}): {entry['words']}")
+    if number < stored_count:
+        return Break(number + 1, f"the log ends after {number} lines; the hub's database has recorded {stored_count}")
+    return recorded
 
 
 def entries(path: Path) -> Iterator[dict[str, Any]]:

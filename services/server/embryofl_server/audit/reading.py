@@ -50,7 +50,7 @@ def _path(state: Path) -> Path:
 
 
 def _stored_head(database: Path) -> str:
-    """The head in the database, read without taking part in the hub's work; "" if there is none."""
+    """The head in the database, opened read-only; "" if there is none."""
     try:
         with contextlib.closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as db:
             row = db.execute("SELECT value FROM facts WHERE name = ?", (HEAD,)).fetchone()
@@ -63,9 +63,9 @@ def verify_log(state: Path) -> tuple[bool, str]:
     """Whether a hub's audit log is intact, and the text that says so."""
     path, head = _path(state), _stored_head(state / "clinics.db")
     if broken := verify(path, head):
-        return False, f"{path} is broken at line {broken.line}: {broken.words}. The lines before it are intact."
+        return False, f"{path} is broken at line {broken.line}: {broken.message}. The lines before it are intact."
     text = f"{path} is intact: {sum(1 for _ in entries(path))} lines, each fits the one before"
-    return True, text + (", and the newest is the one that the hub's database knows." if head else ".")
+    return True, text + (", and the newest is the one recorded in the hub's database." if head else ".")
 
 
 def chosen(state: Path, selection: Filter) -> list[dict[str, Any]]:

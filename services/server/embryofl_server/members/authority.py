@@ -1,4 +1,4 @@
-"""The clinics' trust in this hub: certificates renewed in time, and a new certificate authority without losing a clinic."""
+"""The clinics' trust in this hub: renews certificates in time, and replaces the certificate authority (CA) gradually."""
 
 import json
 import logging
@@ -20,7 +20,7 @@ CHECK_S = 3600.0  # between two checks of the gateway's certificate; shorter for
 
 
 class Authority:
-    """Renews the gateway's certificate, and records which clinics trust a new authority.
+    """Renews the gateway's certificate, and records which clinics trust a new CA.
 
     Parameters
     ----------
@@ -34,13 +34,13 @@ class Authority:
     def __init__(self, identity: HubIdentity, store: ClinicStore, audit: AuditLog, days: float) -> None:
         self._identity, self._store, self._audit = identity, store, audit
         self._check_s = min(CHECK_S, days * 86_400 / 12)
-        self._path = identity.folder / "trusts.json"  # fingerprint of a clinic's key: mark of what it trusts
+        self._path = identity.folder / "trusts.json"  # fingerprint of a clinic's key: mark of the CAs that it trusts
         self._trusts = _read(self._path)
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="certificates", daemon=True)
 
     def start(self) -> None:
-        """Begin to renew."""
+        """Start the thread that renews."""
         self._thread.start()
 
     def close(self) -> None:
@@ -64,13 +64,13 @@ class Authority:
             write_atomic(self._path, json.dumps(self._trusts).encode(), mode=0o600)
 
     def missing(self) -> list[str]:
-        """The clinics that do not trust the new authority yet."""
+        """The clinics that do not trust the new CA yet."""
         mark = trust_mark(self._identity.ca.decode())
         clinics = [c for c in self._store.clinics().values() if c.state not in GONE]
         return sorted(c.name for c in clinics if self._trusts.get(fingerprint(c.public_key)) != mark)
 
     def state(self) -> dict[str, Any]:
-        """For the status: when the certificates expire, whether the authority is being changed, who is missing."""
+        """For the status: when the certificates expire, whether the CA is being replaced, which clinics are missing."""
         rotating = self._identity.rotating
         return {
             "certificate_ends": self._identity.expires("gateway/gateway.crt"),
@@ -80,40 +80,35 @@ class Authority:
         }
 
     def begin(self, by: str) -> dict[str, Any]:
-        """Make a new authority. From now on clinics are asked to trust both, and new invites carry both.
-
-        Raises
-        ------
-        UserError
-            When the authority is already being changed.
-        """
+        """Make a new CA. From now on clinics are asked to trust both, and new invites carry both. `UserError` when a
+        replacement is under way."""
         if self._identity.rotating:
-            raise UserError("The certificate authority is already being changed. " + self._next_step())
+            raise UserError("The certificate authority is already being replaced. " + self._next_step())
         self._identity.begin_rotation()
         self._audit.write("authority_change_begun", by=by)
-        log.warning("the hub's certificate authority is being changed: clinics receive the new one automatically")
+        log.warning("the hub's certificate authority is being replaced: clinics receive the new one automatically")
         return self.state()
 
     def finish(self, by: str, without: list[str]) -> dict[str, Any]:
-        """End the trust in the old authority: the gateway's certificate is now signed by the new one.
+        """End the trust in the old CA: the gateway's certificate is now signed by the new one.
 
         Parameters
         ----------
         by : str
         without : list of str
-            Clinics that may be left behind: they do not trust the new authority and can no longer connect.
+            Clinics that may be left behind: they do not trust the new CA and can no longer connect.
 
         Raises
         ------
         UserError
-            When no change was begun, or a clinic would be left behind that is not named.
+            When no replacement was begun, or a clinic that is not named would be left behind.
         """
         if not self._identity.rotating:
-            raise UserError("The certificate authority is not being changed. Begin with: embryofl-server rotate-ca")
+            raise UserError("The certificate authority is not being replaced. Begin with: embryofl-server rotate-ca")
         missing = self.missing()
         if unnamed := sorted(set(missing) - set(without)):
             raise UserError(
-                f"{', '.join(unnamed)} would be left behind: not seen since the new authority was made. "
+                f"{', '.join(unnamed)} would be left behind: not connected since the new certificate authority was made. "
                 + self._next_step()
             )
         begun = (self._identity.folder / "ca-next.crt").stat().st_mtime
@@ -123,7 +118,7 @@ class Authority:
             self._store.withdraw_invite(name, "It carries a certificate authority that is no longer trusted")
         self._audit.write("authority_changed", by=by, left_behind=missing, invites_withdrawn=old)
         log.warning(
-            "the certificate authority has changed%s", f"; left behind: {', '.join(missing)}" if missing else ""
+            "the certificate authority was replaced%s", f"; left behind: {', '.join(missing)}" if missing else ""
         )
         return {**self.state(), "left_behind": missing, "withdrawn": old}
 

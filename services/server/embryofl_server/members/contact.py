@@ -20,9 +20,9 @@ class Contact:
     Parameters
     ----------
     addresses : list of str
-        Where the coordinator says the gateway is, host:port.
+        Addresses of the gateway as the coordinator set them, host:port.
     tunnel_file : Path or None
-        The file that the tunnel (`embryofl-tunnel`, a process of its own) writes; None = there is no tunnel.
+        The file that the tunnel (`embryofl-tunnel`, a process of its own) writes; None = no tunnel.
     identity : HubIdentity
     """
 
@@ -30,7 +30,7 @@ class Contact:
         self._addresses, self._tunnel_file, self._identity = addresses, tunnel_file, identity
 
     def current(self) -> HubContact:
-        """Addresses, authorities and name. The tunnel's address stays while it is lost, since it may come back there."""
+        """Addresses, CAs and name. The tunnel's address is kept while the tunnel is down: it may return there."""
         tunnel = self._read()
         addresses = [*self._addresses, *([tunnel.address] if tunnel and tunnel.address else [])]
         return HubContact(hubs=list(dict.fromkeys(addresses)), ca=self._identity.ca.decode(), server_name=HUB_NAME)
@@ -40,7 +40,7 @@ class Contact:
         return Invite(name=name, secret=secret, **self.current().model_dump())
 
     def tunnel(self) -> dict[str, Any] | None:
-        """For the status: `up`, `address`, `before` (its previous address), `words`; None = there is no tunnel."""
+        """For the status: `up`, `address`, `before` (its previous address), `words`; None = no tunnel."""
         if self._tunnel_file is None:
             return None
         state = self._read()

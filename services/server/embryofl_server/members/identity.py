@@ -1,14 +1,14 @@
-"""The hub's own identity: certificate authorities, TLS certificates, secrets. Made at first start, kept ever after.
+"""The hub's identity: certificate authorities (CAs), TLS certificates, secrets. Made at the first start and kept.
 
-Two authorities, so that the clinics' can be changed while everything runs: clinics trust `ca` and, while it is being
-changed, `ca-next` too; the parts of the hub trust each other by `internal`. The gateway's certificate carries the hub's
-own name (`HUB_NAME`), against which clinics check it wherever they find the hub.
+There are two CAs, so that the clinics' CA can be replaced while everything runs: clinics trust `ca` and, during a
+replacement, `ca-next` too; the parts of the hub trust each other by `internal`. The gateway's certificate carries the hub's
+own name (`HUB_NAME`), which clinics check whatever address they dial.
 
 All keys are EC P-256 (an RSA key costs the SuperLink much CPU). Layout below the state folder:
 
-    identity/ca.key, ca.crt              the authority every clinic trusts; signs the gateway's certificate
-    identity/ca-next.key, ca-next.crt    the one that is to take its place, while there is one
-    identity/internal.key, internal.crt  the authority of the parts among themselves
+    identity/ca.key, ca.crt              the CA that every clinic trusts; signs the gateway's certificate
+    identity/ca-next.key, ca-next.crt    the CA that is about to replace it, during a replacement
+    identity/internal.key, internal.crt  the CA of the hub's parts
     identity/server.crt, server.key      the server's own API (hub network)
     identity/url.key, control.token  signs weight URLs; opens the control API
     identity/superlink/              what the SuperLink may read: its certificate and the SuperExec secret
@@ -34,7 +34,7 @@ from embryofl.invite import HUB_NAME
 
 CA_YEARS, PARTS_DAYS = 10, 3650
 GATEWAY_DAYS = 360.0  # Mozilla asks for less than 366
-RENEW_DAYS = 60  # a certificate with less left, or less than a third of its life, is made anew
+RENEW_DAYS = 60  # a certificate with less left, or less than a third of its life, is renewed
 INTERNAL = ("localhost", "127.0.0.1")
 BACKDATED = datetime.timedelta(days=1)  # for clinics whose clock is behind
 
@@ -47,9 +47,9 @@ class HubIdentity:
     folder : Path
         `identity/` below the hub's state folder.
     hostnames : list of str
-        Names and IP addresses under which clinics reach the gateway (its certificate's SAN, beside the hub's own name).
+        Names and IP addresses under which clinics reach the gateway (its certificate's SAN, with the hub's own name).
     days : float (default: 360)
-        For how long the gateway's certificate is made.
+        How long the gateway's certificate is valid.
     """
 
     def __init__(self, folder: Path, hostnames: list[str], days: float = GATEWAY_DAYS) -> None:
@@ -65,31 +65,31 @@ class HubIdentity:
         self._ensure_certificate(self.superlink, "superlink", ["superlink", *INTERNAL], "internal", PARTS_DAYS)
         self.refresh()
         for copy in (self.superlink / "ca.crt", self.gateway / "ca.crt", self.console / "internal.crt"):
-            _same(copy, self.internal)
+            _copy_to(copy, self.internal)
         self.superexec_secret = self._secret(self.superlink / "superexec.secret", 32)
         self.url_key = self._secret(folder / "url.key", 32)
         self.control_token = self._secret(folder / "control.token", 32).hex()
-        _same(self.console / "control.token", bytes.fromhex(self.control_token), mode=0o600)
+        _copy_to(self.console / "control.token", bytes.fromhex(self.control_token), mode=0o600)
 
     def refresh(self) -> bool:
-        """Renew the gateway's certificate if it is time to; whether it was. The gateway takes it by itself."""
+        """Renew the gateway's certificate if it is due; whether it was. The gateway loads it automatically."""
         with self._lock:
             return self._ensure_certificate(self.gateway, "gateway", self._names, "ca", self._days)
 
-    # -- a new authority for the clinics ----------------------------------------------------------------------------
+    # -- a new CA for the clinics -----------------------------------------------------------------------------------
     @property
     def rotating(self) -> bool:
-        """Whether two authorities are to be trusted: the old one, and the one that takes its place."""
+        """Whether the clinics' CA is being replaced: two are trusted, the old one and the new one."""
         return (self.folder / "ca-next.crt").exists()
 
     def begin_rotation(self) -> None:
-        """Make the authority that is to take the present one's place. The gateway still shows the old one's."""
+        """Make the new CA. The gateway's certificate is still signed by the old one."""
         with self._lock:
             if not self.rotating:
                 self._ensure_authority("ca-next")
 
     def finish_rotation(self) -> None:
-        """Let the new authority take the old one's place, whose key is deleted, and sign the gateway's certificate."""
+        """Replace the old CA, whose key is deleted; the new one signs the gateway's certificate."""
         with self._lock:
             if self.rotating:
                 (self.folder / "ca-next.key").replace(self.folder / "ca.key")
@@ -103,14 +103,14 @@ class HubIdentity:
 
     @property
     def ca(self) -> bytes:
-        """The authorities that clinics are to trust, PEM: one, or two while one takes the other's place."""
+        """The CAs that clinics are to trust, PEM: one, or two during a replacement."""
         with self._lock:
             names = ["ca", "ca-next"] if self.rotating else ["ca"]
             return b"".join((self.folder / f"{name}.crt").read_bytes() for name in names)
 
     @property
     def internal(self) -> bytes:
-        """The authority of the hub's parts, PEM."""
+        """The CA of the hub's parts, PEM."""
         return (self.folder / "internal.crt").read_bytes()
 
     @property
@@ -119,7 +119,7 @@ class HubIdentity:
         return self.folder / "server.crt", self.folder / "server.key"
 
     def expires(self, file: str) -> float:
-        """When a certificate ends, Unix time in seconds."""
+        """When a certificate expires, Unix time in seconds."""
         return x509.load_pem_x509_certificate((self.folder / file).read_bytes()).not_valid_after_utc.timestamp()
 
     def fingerprint(self, file: str) -> str:
@@ -138,64 +138,41 @@ class HubIdentity:
         if key_path.exists() and crt_path.exists():
             return
         key = ec.generate_private_key(ec.SECP256R1())
-        what = "parts of hub" if stem == "internal" else "hub"
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"EmbryoFL {what} {secrets.token_hex(4)}")])
-        now = datetime.datetime.now(datetime.UTC)
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - BACKDATED)
-            .not_valid_after(now + datetime.timedelta(days=365 * CA_YEARS))
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-            .add_extension(_usage(ca=True), critical=True)
-            .sign(key, hashes.SHA256())
-        )
-        _write_key(key_path, key)
-        write_atomic(crt_path, certificate.public_bytes(Encoding.PEM))
+        whose = "parts of hub" if stem == "internal" else "hub"
+        name = _common_name(f"EmbryoFL {whose} {secrets.token_hex(4)}")
+        identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+        builder = _builder(key, name, name, 365 * CA_YEARS, ca=True).add_extension(identifier, critical=False)
+        _write_pair(key_path, key, crt_path, builder.sign(key, hashes.SHA256()))
 
     def _ensure_certificate(self, folder: Path, stem: str, names: list[str], authority: str, days: float) -> bool:
-        path, ca = folder / f"{stem}.crt", self._authority(authority)
+        path = folder / f"{stem}.crt"
+        ca = x509.load_pem_x509_certificate((self.folder / f"{authority}.crt").read_bytes())
         if path.exists() and _still_good(path.read_bytes(), names, ca):
             return False
         ca_key = load_pem_private_key((self.folder / f"{authority}.key").read_bytes(), None)
         if not isinstance(ca_key, ec.EllipticCurvePrivateKey):
             raise TypeError(f"identity/{authority}.key is not an EC key")
         key = ec.generate_private_key(ec.SECP256R1())
-        now = datetime.datetime.now(datetime.UTC)
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, stem)]))
-            .issuer_name(ca.subject)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - BACKDATED)
-            .not_valid_after(now + datetime.timedelta(days=days))
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
+        builder = (
+            _builder(key, _common_name(stem), ca.subject, days, ca=False)
             .add_extension(x509.SubjectAlternativeName([_general(n) for n in names]), critical=False)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_usage(ca=False), critical=True)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
-            .sign(ca_key, hashes.SHA256())
+            .add_extension(issuer, critical=False)
         )
-        _write_key(folder / f"{stem}.key", key)
-        write_atomic(path, certificate.public_bytes(Encoding.PEM))
+        _write_pair(folder / f"{stem}.key", key, path, builder.sign(ca_key, hashes.SHA256()))
         return True
 
-    def _authority(self, stem: str) -> x509.Certificate:
-        return x509.load_pem_x509_certificate((self.folder / f"{stem}.crt").read_bytes())
+
+def _common_name(text: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
-def _same(copy: Path, data: bytes, mode: int = 0o644) -> None:
-    if not copy.exists() or copy.read_bytes() != data:
-        write_atomic(copy, data, mode=mode)
-
-
-def _usage(*, ca: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
+def _builder(
+    key: ec.EllipticCurvePrivateKey, subject: x509.Name, issuer: x509.Name, days: float, *, ca: bool
+) -> x509.CertificateBuilder:
+    now = datetime.datetime.now(datetime.UTC)
+    usage = x509.KeyUsage(
         digital_signature=True,
         content_commitment=False,
         key_encipherment=False,
@@ -206,11 +183,27 @@ def _usage(*, ca: bool) -> x509.KeyUsage:
         encipher_only=False,
         decipher_only=False,
     )
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - BACKDATED)
+        .not_valid_after(now + datetime.timedelta(days=days))
+        .add_extension(x509.BasicConstraints(ca=ca, path_length=0 if ca else None), critical=True)
+        .add_extension(usage, critical=True)
+    )
 
 
-def _write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    write_atomic(path, pem, mode=0o600)
+def _write_pair(key_path: Path, key: ec.EllipticCurvePrivateKey, path: Path, certificate: x509.Certificate) -> None:
+    write_atomic(key_path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), mode=0o600)
+    write_atomic(path, certificate.public_bytes(Encoding.PEM))
+
+
+def _copy_to(copy: Path, data: bytes, mode: int = 0o644) -> None:
+    if not copy.exists() or copy.read_bytes() != data:
+        write_atomic(copy, data, mode=mode)
 
 
 def _general(name: str) -> x509.GeneralName:

@@ -1,4 +1,4 @@
-"""What the federation's images come to together, and where each clinic stands, for the coordinator."""
+"""The clinics' pooled image statistics, and how each clinic compares with the others, for the coordinator."""
 
 from typing import Any
 
@@ -11,20 +11,21 @@ def image_statistics(parts: dict[str, DataStatistics]) -> dict[str, Any]:
     Parameters
     ----------
     parts : dict of str to DataStatistics
-        What each clinic told when it joined.
+        Reported by each clinic when it joined.
 
     Returns
     -------
     dict
-        `all`: of all clinics, None if none reported any. `clinics`: by name, the reported `statistics`, and `places`:
-        measure to own and others' mean, the others' spread, the distance in it, and words; empty if too few others.
+        `all`: pooled over all clinics, None if none reported any. `clinics`: by name, the reported `statistics`, and
+        `places`: measure to own and others' mean, the others' spread, the distance in it, and a message; empty if too few
+        others.
     """
     clinics = {}
-    for name, own in sorted(parts.items()):
+    for name, reported in sorted(parts.items()):
         others = others_of(name, parts)
-        found = deviations(own, others) if others else []
+        compared = deviations(reported, others) if others else []
         clinics[name] = {
-            "statistics": own.model_dump(),
+            "statistics": reported.model_dump(),
             "places": {
                 p.measure: {
                     "own": p.own,
@@ -34,7 +35,7 @@ def image_statistics(parts: dict[str, DataStatistics]) -> dict[str, Any]:
                     "far": p.far,
                     "words": p.words,
                 }
-                for p in found
+                for p in compared
             },
         }
     return {"all": pool(list(parts.values())).model_dump() if parts else None, "clinics": clinics}

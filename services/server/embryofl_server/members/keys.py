@@ -1,6 +1,6 @@
-"""Keeps the SuperLink's list of keys equal to the store's: at once if possible, else as soon as the SuperLink is back.
+"""Keeps the SuperLink's keys equal to the store's: at once if it is reachable, otherwise as soon as it is again.
 
-A SuperLink that restarts comes back empty. A run notices that; while there is none, this checks every few seconds.
+A SuperLink is empty after a restart. A run detects that itself; between runs this module checks every few seconds.
 """
 
 import logging
@@ -16,7 +16,7 @@ RETRY_S, CHECK_S = 1.0, 5.0
 
 
 class RegistryUnreachable(Exception):
-    """The register of keys cannot be reached, or did not accept a call."""
+    """The key registry cannot be reached, or rejected a call."""
 
 
 class KeyRegistry(Protocol):
@@ -27,7 +27,7 @@ class KeyRegistry(Protocol):
 
 
 class KeySync:
-    """Sends the store's keys to the registry, and a thread that retries.
+    """Sends the store's keys to the registry, and retries in a thread.
 
     Parameters
     ----------
@@ -40,10 +40,10 @@ class KeySync:
     def __init__(self, registry: KeyRegistry, store: ClinicStore, idle: Callable[[], bool]) -> None:
         self._registry, self._store, self._idle = registry, store, idle
         self._due, self._closing = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._keep_trying, name="key-sync", daemon=True)
+        self._thread = threading.Thread(target=self._sync, name="key-sync", daemon=True)
 
     def start(self) -> None:
-        """Begin with the keys that changed while the hub was down."""
+        """Start the thread, which first sends the keys that changed while the hub was down."""
         self._due.set()
         self._thread.start()
 
@@ -60,12 +60,12 @@ class KeySync:
             self._registry.admit(self._store.keys)
         except RegistryUnreachable as exc:
             if not self._due.is_set():
-                log.info("the SuperLink is unreachable (%s): it gets the clinics' keys as soon as it is back", exc)
+                log.info("the SuperLink is unreachable (%s): it receives the clinics' keys when it is back", exc)
             self._due.set()
             return False
         return True
 
-    def _keep_trying(self) -> None:
+    def _sync(self) -> None:
         while not self._closing.is_set():
             due = self._due.wait(CHECK_S)
             if self._closing.is_set():
@@ -73,7 +73,7 @@ class KeySync:
             self._due.clear()
             try:
                 done = not (due or self._idle()) or self.admit()
-            except Exception:  # one bad moment must not keep clinics out for good
+            except Exception:  # a passing fault must not keep clinics out for ever
                 log.exception("the clinics' keys could not be sent to the SuperLink; trying again")
                 self._due.set()
                 done = False

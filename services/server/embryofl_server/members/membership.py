@@ -1,4 +1,4 @@
-"""Invites, admits, suspends and removes clinics, and answers their status requests."""
+"""A clinic's membership in order: invite, enrol, approve, status, suspend, change, revoke or leave."""
 
 import logging
 import re
@@ -21,10 +21,11 @@ from embryofl.membership import (
 from embryofl_server.audit.log import AuditLog
 from embryofl_server.members.authority import Authority
 from embryofl_server.members.contact import Contact
+from embryofl_server.members.invites import EnrolmentRejected
 from embryofl_server.members.keys import KeySync
 from embryofl_server.members.proofs import canonical, fingerprint, signed_by
 from embryofl_server.members.sessions import Sessions, describe_addresses
-from embryofl_server.members.store import GONE, Clinic, ClinicStore, EnrolmentRejected, state_label
+from embryofl_server.members.store import GONE, Clinic, ClinicStore, state_label
 
 log = logging.getLogger("embryofl.membership")
 
@@ -33,7 +34,11 @@ UNKNOWN = "The hub does not recognise this clinic's name and key."
 
 
 class MembershipService:
-    """What the coordinator and the clinics may do about membership. Every change is in the audit log.
+    """What the coordinator and the clinics may do about membership. Every change is in the audit log, `by` whom
+    where the coordinator makes it.
+
+    What the coordinator does raises `UserError` when there is no such clinic, or its state does not allow it. What a clinic
+    asks for raises `EnrolmentRejected` with the reason that the clinic is given.
 
     Parameters
     ----------
@@ -67,15 +72,9 @@ class MembershipService:
         self._idle: dict[str, float] = {}
         self.sessions = Sessions()
 
-    # -- what the coordinator does ----------------------------------------------------------------------------------
+    # -- invite -----------------------------------------------------------------------------------------------------
     def invite(self, name: str, by: str = "", days: float = 0) -> Invite:
-        """A one-time invite for a clinic, valid for `days` (0 = default); its secret is not kept.
-
-        Raises
-        ------
-        UserError
-            When the name cannot be used.
-        """
+        """A one-time invite for a clinic, valid for `days` (0 = default); its secret is not kept."""
         check_name(name)
         days = days or self._invite_days
         secret = self._store.invite(name, days)
@@ -84,122 +83,19 @@ class MembershipService:
 
     def reconnect_invite(self, name: str, by: str = "") -> Invite:
         """For an enrolled clinic that no longer finds or trusts this hub: the current addresses and authorities. The
-        clinic's own key proves its membership. Nobody knows the secret, so this invite cannot enrol another clinic.
-
-        Raises
-        ------
-        UserError
-            When there is no such clinic, or its membership has ended.
-        """
+        clinic's own key proves its membership. Nobody knows the secret, so this invite cannot enrol another clinic."""
         self._store.member(name)
         self._audit.write("invited_again", clinic=name, by=by)
         return self._contact.invite(name, secrets.token_urlsafe(24))
 
     def withdraw_invite(self, name: str, by: str) -> None:
-        """Cancel an unused invite.
-
-        Raises
-        ------
-        UserError
-            When there is none for that name.
-        """
+        """Cancel an unused invite."""
         self._store.withdraw_invite(name, "The coordinator withdrew it")
         self._audit.write("invite_withdrawn", clinic=name, by=by)
 
-    def approve(self, name: str, by: str) -> Clinic:
-        """Enrol a clinic that is awaiting approval.
-
-        Raises
-        ------
-        UserError
-            When there is no such clinic, or it is not awaiting approval.
-        """
-        self._require_waiting(name)
-        clinic = self._store.set_state(name, "enrolled", "")
-        self._keys.admit()
-        self._audit.write("enrolled", clinic=name, key=fingerprint(clinic.public_key), summary=clinic.summary, by=by)
-        return clinic
-
-    def decline(self, name: str, reason: str, by: str) -> Clinic:
-        """Decline a clinic that is awaiting approval. Its key cannot be used to ask again.
-
-        Raises
-        ------
-        UserError
-            When there is no such clinic, or it is not awaiting approval.
-        """
-        self._require_waiting(name)
-        clinic = self._store.set_state(name, "refused", reason)
-        self._audit.write("refused", clinic=name, reason=reason, key=fingerprint(clinic.public_key), by=by)
-        return clinic
-
-    def _require_waiting(self, name: str) -> None:
-        state = self._store.clinic(name).state
-        if state != "waiting":
-            raise UserError(f"{name} is {state_label(state)}, not awaiting approval.")
-
-    def revoke(self, name: str, reason: str, by: str) -> Clinic:
-        """End a clinic's membership. Its key never works again, also after a restart; no other clinic notices.
-
-        Raises
-        ------
-        UserError
-            When there is no such clinic, or its membership has already ended.
-        """
-        clinic = self._store.set_state(name, "revoked", reason)
-        self._keys.admit()
-        self._audit.write("revoked", clinic=name, reason=reason, key=fingerprint(clinic.public_key), by=by)
-        log.warning("%s is revoked: %s", name, reason)
-        return clinic
-
-    def suspend(self, name: str, reason: str, by: str) -> Clinic:
-        """Leave a clinic out of rounds until it is reinstated. It stays connected; no other clinic notices.
-
-        Raises
-        ------
-        UserError
-            When there is no such clinic, or it is already suspended.
-        """
-        clinic = self._store.set_state(name, "suspended", reason)
-        self._audit.write("suspended", clinic=name, reason=reason, by=by)
-        log.warning("%s is suspended: %s", name, reason)
-        return clinic
-
-    def reinstate(self, name: str, by: str) -> Clinic:
-        """End a clinic's suspension; it takes part from the next round on.
-
-        Raises
-        ------
-        UserError
-            When there is no such clinic, or it is not suspended.
-        """
-        clinic = self._store.set_state(name, "enrolled", "")
-        self._audit.write("resumed", clinic=name, by=by)
-        return clinic
-
-    def rename(self, old: str, new: str, by: str) -> Clinic:
-        """Give a clinic another name, which it learns from its next status request.
-
-        Raises
-        ------
-        UserError
-            When there is no such clinic, or the new name cannot be used.
-        """
-        check_name(new)
-        clinic = self._store.rename(old, new)
-        self._keys.admit()
-        self._audit.write("renamed", clinic=new, before=old, by=by)
-        return clinic
-
-    # -- what a clinic asks -----------------------------------------------------------------------------------------
+    # -- enrol ------------------------------------------------------------------------------------------------------
     def enrol(self, request: Enrolment) -> dict[str, Any]:
-        """Enrol a clinic, or note that it awaits approval.
-
-        Raises
-        ------
-        EnrolmentRejected
-            With the reason that the clinic is given.
-        """
+        """Enrol a clinic, or note that it awaits approval."""
         text = proof_text(request.name, request.secret, request.public_key)
         if not signed_by(request.public_key, request.proof, text):
             self._audit.write("enrolment_refused", clinic=request.name, reason="proof")
@@ -221,6 +117,28 @@ class MembershipService:
             self._audit.write(event, clinic=clinic.name, key=fingerprint(line), summary=clinic.summary)
         return {"name": clinic.name, "state": clinic.state}
 
+    # -- approve ----------------------------------------------------------------------------------------------------
+    def approve(self, name: str, by: str) -> Clinic:
+        """Enrol a clinic that is awaiting approval."""
+        self._require_waiting(name)
+        clinic = self._store.set_state(name, "enrolled", "")
+        self._keys.admit()
+        self._audit.write("enrolled", clinic=name, key=fingerprint(clinic.public_key), summary=clinic.summary, by=by)
+        return clinic
+
+    def decline(self, name: str, reason: str, by: str) -> Clinic:
+        """Decline a clinic that is awaiting approval. Its key cannot be used to ask again."""
+        self._require_waiting(name)
+        clinic = self._store.set_state(name, "refused", reason)
+        self._audit.write("refused", clinic=name, reason=reason, key=fingerprint(clinic.public_key), by=by)
+        return clinic
+
+    def _require_waiting(self, name: str) -> None:
+        state = self._store.clinic(name).state
+        if state != "waiting":
+            raise UserError(f"{name} is {state_label(state)}, not awaiting approval.")
+
+    # -- status -----------------------------------------------------------------------------------------------------
     def status(self, request: StatusRequest, address: str = "") -> MembershipStatus:
         """Answer a clinic that asks for its status. The holder of a retired key learns that it is retired.
 
@@ -229,15 +147,9 @@ class MembershipService:
         request : StatusRequest
         address : str
             Where the request came from.
-
-        Raises
-        ------
-        EnrolmentRejected
-            When no present or former key of that clinic has signed the request.
         """
-        name = self._store.current_name(request.name)
-        clinic = self._store.clinics().get(name)
-        if clinic is None or not signed_by(clinic.public_key, request.proof, request.text()):
+        name, clinic = self._signer(request)
+        if clinic is None:
             return self._status_of_retired_key(name, request)
         present = clinic.state not in GONE
         if present:
@@ -257,6 +169,13 @@ class MembershipService:
             others=others if others and others.digest != request.knows else None,
             link=self._contact.current() if present else None,
         )
+
+    def _signer(self, request: StatusRequest | LeaveRequest | KeyChange) -> tuple[str, Clinic | None]:
+        """The present name of the clinic that a request names, and the clinic if its key signed the request."""
+        name = self._store.current_name(request.name)
+        clinic = self._store.clinics().get(name)
+        signed = clinic is not None and signed_by(clinic.public_key, request.proof, request.text())
+        return name, clinic if signed else None
 
     def _status_of_retired_key(self, name: str, request: StatusRequest) -> MembershipStatus:
         for key in self._store.retired_keys(name):
@@ -279,73 +198,87 @@ class MembershipService:
             self._audit.write("key_used_twice", clinic=name, where=where)
             log.warning("the key of %s is used in two places at once (from %s): was it copied?", name, where)
 
-    def leave(self, request: LeaveRequest) -> None:
-        """A clinic leaves. Its key never works again.
+    def idle_at(self, name: str) -> float:
+        """When a clinic last asked for its status, which it does only while it has nothing to do. 0 = never."""
+        return self._idle.get(name, 0.0)
 
-        Raises
-        ------
-        EnrolmentRejected
-            When the clinic's key did not sign the request just now, or its membership has already ended.
-        """
-        name = self._store.current_name(request.name)
-        clinic = self._store.clinics().get(name)
-        if clinic is None or not signed_by(clinic.public_key, request.proof, request.text()):
-            raise EnrolmentRejected(UNKNOWN)
-        if clinic.state in GONE:
-            raise EnrolmentRejected(f"This clinic has already {_ENDED[clinic.state]}.")
-        _require_fresh(request.asked)
-        self._store.set_state(name, "left", "The clinic left")
-        self._keys.admit()
-        self._audit.write("left", clinic=name, key=fingerprint(clinic.public_key))
-        log.warning("%s has left", name)
-
-    def change_key(self, request: KeyChange) -> None:
-        """A clinic changes its key: the new one works at once, the old one never again. Repeating it is harmless.
-
-        Raises
-        ------
-        EnrolmentRejected
-            When both keys have not signed the request just now, or the new key cannot be used.
-        """
-        name = self._store.current_name(request.name)
-        clinic = self._store.clinics().get(name)
-        line = canonical(request.public_key)
-        if clinic is None or not signed_by(line, request.new_proof, request.text()):
-            raise EnrolmentRejected(UNKNOWN)
-        if clinic.public_key == line and clinic.state not in GONE:
-            return  # the response to the first request was lost
-        if not signed_by(clinic.public_key, request.proof, request.text()):
-            raise EnrolmentRejected(UNKNOWN)
-        if clinic.state in GONE:
-            raise EnrolmentRejected(f"This clinic has {_ENDED[clinic.state]}: its key cannot be replaced.")
-        _require_fresh(request.asked)
-        self._store.change_key(name, clinic.public_key, line)
-        self._keys.admit()
-        self._audit.write("key_changed", clinic=name, before=fingerprint(clinic.public_key), key=fingerprint(line))
-
-    # -- for the runs -----------------------------------------------------------------------------------------------
     def statistics(self) -> dict[str, DataStatistics]:
         """The image statistics of each present clinic that has reported them."""
         present = (c for c in self._store.clinics().values() if c.state in ("enrolled", "suspended"))
         return {c.name: c.statistics for c in present if c.statistics}
 
-    def idle_at(self, name: str) -> float:
-        """When a clinic last asked for its status, which it does only while it has nothing to do. 0 = never."""
-        return self._idle.get(name, 0.0)
+    # -- suspend ----------------------------------------------------------------------------------------------------
+    def suspend(self, name: str, reason: str, by: str) -> Clinic:
+        """Leave a clinic out of rounds until it is reinstated. It stays connected; no other clinic notices."""
+        clinic = self._store.set_state(name, "suspended", reason)
+        self._audit.write("suspended", clinic=name, reason=reason, by=by)
+        log.warning("%s is suspended: %s", name, reason)
+        return clinic
 
+    def reinstate(self, name: str, by: str) -> Clinic:
+        """End a clinic's suspension; it takes part from the next round on."""
+        clinic = self._store.set_state(name, "enrolled", "")
+        self._audit.write("resumed", clinic=name, by=by)
+        return clinic
 
-_ENDED = {"revoked": "been revoked", "left": "left", "refused": "been declined"}
+    # -- change name or key -----------------------------------------------------------------------------------------
+    def rename(self, old: str, new: str, by: str) -> Clinic:
+        """Give a clinic another name, which it learns from its next status request."""
+        check_name(new)
+        clinic = self._store.rename(old, new)
+        self._keys.admit()
+        self._audit.write("renamed", clinic=new, before=old, by=by)
+        return clinic
+
+    def change_key(self, request: KeyChange) -> None:
+        """A clinic changes its key: the new one works at once, the old one never again. Repeating it is harmless. Both keys
+        must have signed the request just now."""
+        name, signer = self._signer(request)
+        line = canonical(request.public_key)
+        if not signed_by(line, request.new_proof, request.text()):
+            raise EnrolmentRejected(UNKNOWN)
+        clinic = self._store.clinics().get(name)
+        if clinic and clinic.public_key == line and clinic.state not in GONE:
+            return  # the response to the first request was lost
+        clinic = _require_member(signer, request)
+        self._store.change_key(name, clinic.public_key, line)
+        self._keys.admit()
+        self._audit.write("key_changed", clinic=name, before=fingerprint(clinic.public_key), key=fingerprint(line))
+
+    # -- revoke or leave --------------------------------------------------------------------------------------------
+    def revoke(self, name: str, reason: str, by: str) -> Clinic:
+        """End a clinic's membership. Its key never works again, also after a restart; no other clinic notices."""
+        clinic = self._store.set_state(name, "revoked", reason)
+        self._keys.admit()
+        self._audit.write("revoked", clinic=name, reason=reason, key=fingerprint(clinic.public_key), by=by)
+        log.warning("%s is revoked: %s", name, reason)
+        return clinic
+
+    def leave(self, request: LeaveRequest) -> None:
+        """A clinic leaves, by a request that it signed just now. Its key never works again."""
+        name, signer = self._signer(request)
+        clinic = _require_member(signer, request)
+        self._store.set_state(name, "left", "The clinic left")
+        self._keys.admit()
+        self._audit.write("left", clinic=name, key=fingerprint(clinic.public_key))
+        log.warning("%s has left", name)
 
 
 def _fresh(asked: float) -> bool:
     return abs(time.time() - asked) <= FRESH_S
 
 
-def _require_fresh(asked: float) -> None:
-    if not _fresh(asked):
+def _require_member(signer: Clinic | None, request: LeaveRequest | KeyChange) -> Clinic:
+    """The clinic that signed a request just now, if its membership has not ended."""
+    if signer is None:
+        raise EnrolmentRejected(UNKNOWN)
+    if signer.state in GONE:
+        raise EnrolmentRejected(f"This clinic's membership has ended (already {state_label(signer.state)}).")
+    if not _fresh(request.asked):
         raise EnrolmentRejected(
             "The request's time is more than 5 minutes off: it is a replay, or the clinic's clock is wrong."
         )
+    return signer
 
 
 def check_name(name: str) -> None:

@@ -1,4 +1,4 @@
-"""Clinics' public keys: whether something is signed by one, and its fingerprint."""
+"""Clinics' public keys: checks signatures and prints fingerprints."""
 
 import base64
 import binascii
@@ -13,7 +13,7 @@ CURVES = ("secp384r1", "secp256r1")
 
 
 def signed_by(public_key: str, proof: str, text: bytes) -> bool:
-    """Whether `proof` (hexadecimal) is the ECDSA signature with SHA-256 of `text` by an EC key that we take.
+    """Whether `proof` (hexadecimal) is the ECDSA signature with SHA-256 of `text` by an accepted EC key (`CURVES`).
 
     Parameters
     ----------
@@ -31,8 +31,8 @@ def signed_by(public_key: str, proof: str, text: bytes) -> bool:
 
 
 def canonical(public_key: str) -> str:
-    """An EC key that we take as the one OpenSSH line that it has, without comment: the same key can be written in many
-    ways, and a ban must hold for all. "" for anything else."""
+    """An accepted EC key as its canonical OpenSSH line, without comment: one key can be written in many ways, and a
+    revocation must hold for all of them. "" for anything else."""
     key = _load(public_key)
     return key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode() if key else ""
 
@@ -40,13 +40,13 @@ def canonical(public_key: str) -> str:
 def _load(public_key: str) -> ec.EllipticCurvePublicKey | None:
     try:
         key = load_ssh_public_key(public_key.encode())
-    except (ValueError, UnsupportedAlgorithm, NotImplementedError):  # the last: a point written in short
+    except (ValueError, UnsupportedAlgorithm, NotImplementedError):  # the last: a compressed point
         return None
     return key if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in CURVES else None
 
 
 def fingerprint(public_key: str) -> str:
-    """As `ssh-keygen -l` prints it; "" for what is no OpenSSH line."""
+    """As `ssh-keygen -l` prints it; "" for anything but an OpenSSH line."""
     try:
         blob = base64.b64decode(public_key.split()[1], validate=True)
     except (IndexError, binascii.Error):

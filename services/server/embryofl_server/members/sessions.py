@@ -13,7 +13,7 @@ REPORTED_S = 600.0  # after the last sign
 
 
 class Sessions:
-    """Sessions by clinic, in memory: signs come every few seconds for as long as the key is used twice."""
+    """Sessions by clinic, in memory: a key in use twice shows every few seconds."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -21,7 +21,7 @@ class Sessions:
         self._twice: dict[str, tuple[float, tuple[str, str]]] = {}
 
     def record_session(self, clinic: str, session: str, address: str) -> bool:
-        """Record a status request; whether it is the first sign of a second process. A person's has no session."""
+        """Record a status request; whether it is the first sign of a second process. A command's request has no session."""
         if not session:
             return False
         with self._lock:

@@ -1,16 +1,12 @@
-"""Who is in the federation: invites, clinics, rejected replies in a row, in `clinics.db` (SQLite).
+"""Who is in the federation, in `clinics.db`: invites, clinics and their states, keys and names, rejected replies in a row.
 
 The store holds public keys, what a clinic reported about its data, and hashes of invite secrets: no secret itself.
 """
 
-import contextlib
 import json
-import sqlite3
-import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from embryofl.data_statistics import DataStatistics
@@ -19,13 +15,8 @@ from embryofl.membership import SHOWS
 from embryofl.states import MEMBER, label
 from embryofl_server.members import invites
 from embryofl_server.members.invites import EnrolmentRejected, InviteRecord
-from embryofl_server.state import database
+from embryofl_server.state.database import Database
 
-__all__ = ["Clinic", "ClinicStore", "EnrolmentRejected", "RetiredKey"]
-
-_RETIRED = "SELECT public_key, clinic, state, time, reason FROM dead_keys"
-_COLUMNS = "name, public_key, state, enrolled, meaning, summary, since, reason"
-_REJECTION = ("run", "round", "reason", "words", "time")
 GONE = ("revoked", "left", "refused")  # the membership has ended: the key never works again, the name is free
 
 
@@ -58,7 +49,7 @@ class Clinic:
     def labelled(self) -> int | None:
         """Upper bound on the labelled images reported on joining ("<5" counts as 4); None if not reported."""
         try:
-            counts = [by_label[label] for by_label in self.summary["counts"].values() for label in ("0", "1")]
+            counts = [by_label[value] for by_label in self.summary["counts"].values() for value in ("0", "1")]
             return sum(c if isinstance(c, int) else 4 for c in counts)
         except (KeyError, TypeError, AttributeError):
             return None
@@ -81,7 +72,7 @@ class RetiredKey:
 
     @property
     def message(self) -> str:
-        """For whoever uses it."""
+        """For a clinic that still uses the key."""
         return (
             f"This key never works again ({state_label(self.state)} on "
             f"{time.strftime('%d %B %Y', time.gmtime(self.time))}: {self.reason.rstrip('.')}). To join again, ask the "
@@ -89,53 +80,18 @@ class RetiredKey:
         )
 
 
-class ClinicStore:
+class ClinicStore(Database):
     """Invites and clinics; safe to use from several threads.
 
-    Raises
-    ------
-    UserError
-        When this version does not know the database's version.
+    What the coordinator asks for raises `UserError` when there is no such clinic or its state does not allow it; what a
+    clinic asks for raises `EnrolmentRejected` with the reason that the clinic is given.
     """
-
-    def __init__(self, path: Path) -> None:
-        self._lock = threading.RLock()  # held from the read that decides on a change until the change is written
-        self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        database.prepare(self._db, path)
-        path.chmod(0o600)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
-
-    def close(self) -> None:
-        """Close the database."""
-        with self._lock:
-            self._db.close()
-
-    def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        with self._lock:
-            return self._db.execute(query, values).fetchall()
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """All or nothing. The caller holds the lock."""
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._db.execute("COMMIT")
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
 
     # -- invites and enrolment --------------------------------------------------------------------------------------
     def invite(self, name: str, days: float) -> str:
-        """Make (or replace) the invite of `name`; returns its secret, which is not kept.
-
-        Raises
-        ------
-        UserError
-            When a clinic has or had that name. One whose membership has ended may be invited again, with a new key.
-        """
-        with self._lock:
+        """Make (or replace) the invite of `name`; returns its secret, which is not kept. `UserError` when a clinic has or
+        had that name; one whose membership has ended may be invited again, with a new key."""
+        with self.transaction():
             clinic = self.clinics().get(name)
             if clinic and clinic.state not in GONE:
                 raise UserError(
@@ -143,56 +99,48 @@ class ClinicStore:
                     f"clinic. If this one no longer finds or trusts the hub: embryofl-server invite {name} --reconnect, "
                     "with which its key and membership stay. If it has lost its key, revoke it first."
                 )
-            if former := self._rows("SELECT clinic FROM former_names WHERE name = ?", name):
-                raise UserError(f"{name!r} is a former name of {former[0][0]}. Choose another one.")
-            with self._transaction():
-                return invites.make(self._db, name, days)
+            if (present := self.current_name(name)) != name:
+                raise UserError(f"{name!r} is a former name of {present}. Choose another one.")
+            return invites.make(self, name, days)
 
     def invites(self) -> list[InviteRecord]:
         """All invites, oldest first."""
-        with self._lock:
-            return invites.listing(self._db)
+        return invites.listing(self)
 
     def withdraw_invite(self, name: str, why: str) -> None:
         """Cancel the open invite of `name`; `UserError` when there is none."""
-        with self._lock:
-            if not invites.withdraw(self._db, name, why):
-                raise UserError(f"There is no unused invite for {name!r}. List all with: embryofl-server invites")
+        if not invites.withdraw(self, name, why):
+            raise UserError(f"There is no unused invite for {name!r}. List all with: embryofl-server invites")
 
     def enrol(
         self, name: str, secret: str, public_key: str, meaning: str, summary: dict[str, Any], state: str = "enrolled"
     ) -> Clinic:
-        """Turn a valid invite into a clinic. Repeating it with the same key is harmless.
-
-        Raises
-        ------
-        EnrolmentRejected
-            When the invite is not valid, or the key is retired or another clinic's.
-        """
-        with self._lock:
+        """Turn a valid invite into a clinic. Repeating it with the same key is harmless. `EnrolmentRejected` when the
+        invite is not valid, or the key is retired or another clinic's."""
+        with self.transaction():
             self._reject_retired(public_key)
-            invites.check(self._db, name, secret, public_key)
-            owner = self._owner(public_key)
-            if owner not in ("", name):
+            invites.check(self, name, secret, public_key)
+            clinics, owner = self.clinics(), self._owner(public_key)
+            if owner == name:
+                return clinics[name]
+            if owner:
                 raise EnrolmentRejected("This key belongs to another clinic: start with an empty state folder.")
-            existing = self.clinics().get(name)
-            if existing and not owner and existing.state not in GONE:
+            if name in clinics and clinics[name].state not in GONE:
                 raise EnrolmentRejected(f"A clinic called {name} has already joined, with another key.")
-            if not owner:
-                now = time.time()
-                with self._transaction():
-                    self._db.execute(
-                        f"INSERT OR REPLACE INTO clinics ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, '')",  # noqa: S608
-                        (name, public_key, state, now, meaning, json.dumps(summary), now),
-                    )
-                    invites.use(self._db, secret, public_key)
+            now = time.time()
+            row = (name, public_key, state, now, meaning, json.dumps(summary), now)
+            self.change("INSERT OR REPLACE INTO clinics VALUES (?, ?, ?, ?, ?, ?, ?, '')", *row)
+            invites.use(self, secret, public_key)
             return self.clinics()[name]
 
     # -- clinics and their states -----------------------------------------------------------------------------------
     def clinics(self) -> dict[str, Clinic]:
         """All clinics by name."""
-        rows = self._rows(f"SELECT {_COLUMNS} FROM clinics ORDER BY name")  # noqa: S608
-        return {r[0]: Clinic(r[0], r[1], r[2], r[3], r[4], json.loads(r[5]), r[6], r[7]) for r in rows}
+        rows = self.rows("SELECT * FROM clinics ORDER BY name")
+        return {
+            name: Clinic(name, key, state, enrolled, meaning, json.loads(summary), since, reason)
+            for name, key, state, enrolled, meaning, summary, since, reason in rows
+        }
 
     def clinic(self, name: str) -> Clinic:
         """One clinic; `UserError` when there is none of that name."""
@@ -204,13 +152,7 @@ class ClinicStore:
         return clinics[name]
 
     def member(self, name: str) -> Clinic:
-        """One clinic whose membership has not ended.
-
-        Raises
-        ------
-        UserError
-            When there is none of that name, or its membership has ended.
-        """
+        """One clinic whose membership has not ended; `UserError` when there is none of that name."""
         clinic = self.clinic(name)
         if clinic.state in GONE:
             raise UserError(
@@ -221,8 +163,8 @@ class ClinicStore:
 
     def keys(self) -> dict[str, str]:
         """Public keys by name, as the SuperLink should have them. A suspended clinic stays connected."""
-        with self._lock:
-            retired = {r[0] for r in self._rows(_RETIRED)}
+        with self.lock:
+            retired = {key for (key,) in self.rows("SELECT public_key FROM dead_keys")}
             clinics = self.clinics().values()
         present = [c for c in clinics if c.state in ("enrolled", "suspended") and c.public_key not in retired]
         return {c.name: c.public_key for c in present}
@@ -233,99 +175,79 @@ class ClinicStore:
 
     def set_state(self, name: str, state: str, reason: str) -> Clinic:
         """Suspend a clinic, enrol or reinstate it (which forgets its rejected replies), or end its membership (a state
-        of `GONE`): then its key is retired for ever, also for an enrolment under another name.
-
-        Raises
-        ------
-        UserError
-            When there is no such clinic, it is already in that state, or cannot change to it.
-        """
-        with self._lock:
+        of `GONE`): then its key is retired for ever, also for an enrolment under another name."""
+        with self.transaction():
             if self.clinic(name).state == state:
                 raise UserError(f"{name} is already {state_label(state)}.")
-            clinic = self.member(name)
+            clinic, now = self.member(name), time.time()
             if clinic.state == "waiting" and state == "suspended":
                 raise UserError(f"{name} is awaiting approval: embryofl-server approve {name} (or decline {name}).")
-            now = time.time()
-            with self._transaction():
-                self._db.execute(
-                    "UPDATE clinics SET state = ?, since = ?, reason = ? WHERE name = ?", (state, now, reason, name)
-                )
-                if state == "enrolled":
-                    self._db.execute("DELETE FROM refusals WHERE clinic = ?", (name,))
-                if state in GONE:
-                    self._retire_key(clinic, state, reason, now)
+            self.change("UPDATE clinics SET state = ?, since = ?, reason = ? WHERE name = ?", state, now, reason, name)
+            if state == "enrolled":
+                self.change("DELETE FROM refusals WHERE clinic = ?", name)
+            if state in GONE:
+                self._retire_key(clinic, state, reason)
             return self.clinics()[name]
 
     def set_shows(self, name: str, shows: bool) -> None:
         """Whether other clinics may see a clinic's own metrics."""
-        with self._lock:
+        with self.lock:
             summary = {**self.clinic(name).summary, SHOWS: shows}
-            self._db.execute("UPDATE clinics SET summary = ? WHERE name = ?", (json.dumps(summary), name))
+            self.change("UPDATE clinics SET summary = ? WHERE name = ?", json.dumps(summary), name)
 
     # -- keys and names ---------------------------------------------------------------------------------------------
     def change_key(self, name: str, before: str, public_key: str) -> Clinic:
-        """Replace a clinic's key, `before`, which never works again.
-
-        Raises
-        ------
-        EnrolmentRejected
-            When the clinic is gone or already has another key; when the new key is retired or another clinic's.
-        """
-        with self._lock:
+        """Replace a clinic's key, `before`, which never works again. `EnrolmentRejected` when the clinic is gone or
+        already has another key; when the new key is retired or another clinic's."""
+        with self.transaction():
             clinic = self.clinic(name)
             if clinic.state in GONE or clinic.public_key != before:
                 raise EnrolmentRejected("The hub does not recognise this clinic's name and key.")
             self._reject_retired(public_key)
             if self._owner(public_key):
                 raise EnrolmentRejected("This key belongs to another clinic.")
-            with self._transaction():
-                self._retire_key(clinic, "replaced", "The clinic has changed its key", time.time())
-                self._db.execute("UPDATE clinics SET public_key = ? WHERE name = ?", (public_key, name))
+            self._retire_key(clinic, "replaced", "The clinic has changed its key")
+            self.change("UPDATE clinics SET public_key = ? WHERE name = ?", public_key, name)
             return self.clinics()[name]
 
     def retired_keys(self, clinic: str) -> list[RetiredKey]:
         """The keys of a clinic that never work again."""
-        return [RetiredKey(*row) for row in self._rows(f"{_RETIRED} WHERE clinic = ?", clinic)]
+        return [RetiredKey(*row) for row in self.rows("SELECT * FROM dead_keys WHERE clinic = ?", clinic)]
 
     def _owner(self, public_key: str) -> str:
-        return next((name for (name,) in self._rows("SELECT name FROM clinics WHERE public_key = ?", public_key)), "")
+        return next((name for (name,) in self.rows("SELECT name FROM clinics WHERE public_key = ?", public_key)), "")
 
     def _reject_retired(self, public_key: str) -> None:
-        for row in self._rows(f"{_RETIRED} WHERE public_key = ?", public_key):
+        for row in self.rows("SELECT * FROM dead_keys WHERE public_key = ?", public_key):
             raise EnrolmentRejected(RetiredKey(*row).message)
 
-    def _retire_key(self, clinic: Clinic, state: str, reason: str, now: float) -> None:
-        self._db.execute(
-            "INSERT OR IGNORE INTO dead_keys VALUES (?, ?, ?, ?, ?)",
-            (clinic.public_key, clinic.name, state, now, reason),
-        )
+    def _retire_key(self, clinic: Clinic, state: str, reason: str) -> None:
+        row = (clinic.public_key, clinic.name, state, time.time(), reason)
+        self.change("INSERT OR IGNORE INTO dead_keys VALUES (?, ?, ?, ?, ?)", *row)
 
     def rename(self, old: str, new: str) -> Clinic:
-        """Give a clinic another name; the old one leads to it for ever.
-
-        Raises
-        ------
-        UserError
-            When there is no such clinic, or the new name is or was another's.
-        """
-        with self._lock:
+        """Give a clinic another name; the old one leads to it for ever. `UserError` when the new name is or was another
+        clinic's."""
+        with self.transaction():
             state = self.clinic(old).state
             if state in GONE:
                 raise UserError(f"{old} is {state_label(state)}, so it would never learn its new name.")
-            for table in ("clinics", "former_names", "invites"):
-                if self._rows(f"SELECT 1 FROM {table} WHERE name = ?", new):  # noqa: S608
-                    raise UserError(f"{new!r} is or was the name of a clinic or of an invite. Choose another one.")
-            with self._transaction():
-                self._db.execute("UPDATE clinics SET name = ? WHERE name = ?", (new, old))
-                for table in ("refusals", "dead_keys", "former_names"):
-                    self._db.execute(f"UPDATE {table} SET clinic = ? WHERE clinic = ?", (new, old))  # noqa: S608
-                self._db.execute("INSERT INTO former_names VALUES (?, ?)", (old, new))
+            taken = "SELECT name FROM clinics UNION SELECT name FROM former_names UNION SELECT name FROM invites"
+            if (new,) in self.rows(taken):
+                raise UserError(f"{new!r} is or was the name of a clinic or of an invite. Choose another one.")
+            self.change("UPDATE clinics SET name = ? WHERE name = ?", new, old)
+            for follow in (
+                "UPDATE refusals SET clinic = ? WHERE clinic = ?",
+                "UPDATE dead_keys SET clinic = ? WHERE clinic = ?",
+                "UPDATE former_names SET clinic = ? WHERE clinic = ?",
+            ):
+                self.change(follow, new, old)
+            self.change("INSERT INTO former_names VALUES (?, ?)", old, new)
             return self.clinics()[new]
 
     def current_name(self, name: str) -> str:
         """The present name of a clinic that is or was called `name`."""
-        return next((new for (new,) in self._rows("SELECT clinic FROM former_names WHERE name = ?", name)), name)
+        return next((new for (new,) in self.rows("SELECT clinic FROM former_names WHERE name = ?", name)), name)
 
     # -- rejected replies -------------------------------------------------------------------------------------------
     def record_replies(
@@ -342,26 +264,16 @@ class ClinicStore:
         rejected : dict of str to (str, str)
             Short reason and message, by clinic.
         """
-        now = time.time()
-        with self._lock, self._transaction():
-            self._db.executemany("DELETE FROM refusals WHERE clinic = ?", [(name,) for name in accepted])
-            self._db.executemany(
-                "INSERT OR REPLACE INTO refusals VALUES (?, ?, ?, ?, ?, ?)",
-                [(name, run, round_, reason, message, now) for name, (reason, message) in rejected.items()],
-            )
+        with self.transaction():
+            for name in accepted:
+                self.change("DELETE FROM refusals WHERE clinic = ?", name)
+            for name, (reason, message) in rejected.items():
+                row = (name, run, round_, reason, message, time.time())
+                self.change("INSERT OR REPLACE INTO refusals VALUES (?, ?, ?, ?, ?, ?)", *row)
 
     def rejections(self, clinic: str) -> list[dict[str, Any]]:
         """Rejected replies since the last accepted one, oldest first: run, round, reason, words, time."""
-        columns = ", ".join(_REJECTION)
-        rows = self._rows(f"SELECT {columns} FROM refusals WHERE clinic = ? ORDER BY time, run, round", clinic)  # noqa: S608
-        return [dict(zip(_REJECTION, row, strict=True)) for row in rows]
-
-    # -- facts ------------------------------------------------------------------------------------------------------
-    def fact(self, name: str) -> str:
-        """A single value kept by name; "" when there is none."""
-        return next((value for (value,) in self._rows("SELECT value FROM facts WHERE name = ?", name)), "")
-
-    def set_fact(self, name: str, value: str) -> None:
-        """Keep a value by name."""
-        with self._lock:
-            self._db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
+        rows = self.rows(
+            "SELECT run, round, reason, words, time FROM refusals WHERE clinic = ? ORDER BY time, run, round", clinic
+        )
+        return [dict(zip(("run", "round", "reason", "words", "time"), row, strict=True)) for row in rows]

@@ -2,7 +2,7 @@
 
 The archive is a tar file: `embryofl-backup.json` first (format and state version), then the state's files under their names
 below the state folder (`weights/` wherever it is kept), and `SHA256SUMS` last, so that an archive that was cut off or
-changed is refused.
+changed is rejected.
 
 The hub may keep running because files are replaced atomically or only appended to. The order matters: the database before
 the audit log (the log may be ahead of its head, never behind), and each round's record with its weights, newest first,
@@ -13,7 +13,6 @@ import contextlib
 import hashlib
 import io
 import json
-import mmap
 import os
 import shutil
 import sqlite3
@@ -35,7 +34,6 @@ from embryofl_server.state import database
 FORMAT = 1
 MANIFEST, SUMS, DATABASE = "embryofl-backup.json", "SHA256SUMS", "clinics.db"
 _TOP = (MANIFEST, SUMS, DATABASE, "audit.jsonl", "last_seen.json", "identity", "runs", "weights")
-_LINES = (".jsonl",)  # append-only files: read up to their last complete line
 _CHUNK = 1 << 20
 
 
@@ -59,36 +57,32 @@ class _Writer:
 
     def data(self, name: str, data: bytes, mode: int = 0o600) -> None:
         """Add a file from memory."""
-        self.stream(name, io.BytesIO(data), len(data), mode)
+        self._add(name, io.BytesIO(data), len(data), mode)
 
-    def stream(self, name: str, file: BinaryIO, size: int, mode: int) -> None:
-        """Add the first `size` bytes of a file."""
+    def file(self, name: str, path: Path) -> None:
+        """Add a file if it (still) exists; of one that is appended to, the complete lines."""
+        with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            if path.suffix == ".jsonl":
+                data = file.read()
+                self.data(name, data[: data.rfind(b"\n") + 1], status.st_mode)
+            else:
+                self._add(name, file, status.st_size, status.st_mode)
+
+    def _add(self, name: str, file: io.BytesIO | io.BufferedReader, size: int, mode: int) -> None:
         entry = tarfile.TarInfo(name)
         entry.size, entry.mode, entry.mtime = size, mode & 0o777, int(time.time())
-        reader = _Hashing(file)
-        self._tar.addfile(entry, reader)
-        if name != SUMS:
-            self._sums[name] = reader.digest.hexdigest()
+        self._tar.addfile(entry, file)
         self.size += size
+        file.seek(0)
+        self._sums[name] = hashlib.file_digest(file, "sha256").hexdigest()
 
     def close(self) -> int:
         """Write the checksums and close the archive; returns the number of files."""
+        files = len(self._sums)
         self.data(SUMS, json.dumps(self._sums, indent=1).encode())
         self._tar.close()
-        return len(self._sums)
-
-
-class _Hashing:
-    """A readable file that hashes what passes through it."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file, self.digest = file, hashlib.sha256()
-
-    def read(self, size: int = -1) -> bytes:
-        """Read and hash up to `size` bytes."""
-        data = self._file.read(size)
-        self.digest.update(data)
-        return data
+        return files
 
 
 def write_backup(settings: HubSettings, out: BinaryIO) -> Contents:
@@ -112,10 +106,10 @@ def write_backup(settings: HubSettings, out: BinaryIO) -> Contents:
     writer.data(MANIFEST, json.dumps(manifest).encode())
     writer.data(DATABASE, _snapshot(state / DATABASE))
     for name in ("audit.jsonl", "last_seen.json"):
-        _add(writer, state / name, name)
+        writer.file(name, state / name)
     for path in sorted((state / "identity").rglob("*")):
         if path.is_file() and not path.name.startswith("."):
-            _add(writer, path, str(path.relative_to(state)))
+            writer.file(str(path.relative_to(state)), path)
     runs = sorted(p for p in (state / "runs").glob("run-*") if p.is_dir())
     for run in runs:
         _add_run(writer, run, settings.weights / run.name)
@@ -137,37 +131,16 @@ def _count_clinics(path: Path) -> int:
         return int(db.execute("SELECT count(*) FROM clinics").fetchone()[0])
 
 
-def _add(writer: _Writer, path: Path, name: str) -> bool:
-    """Add a file if it (still) exists."""
-    try:
-        with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            size = _complete_lines(file, status.st_size) if path.suffix in _LINES else status.st_size
-            writer.stream(name, file, size, status.st_mode)
-    except FileNotFoundError:
-        return False
-    return True
-
-
-def _complete_lines(file: BinaryIO, size: int) -> int:
-    """Bytes up to the end of the last complete line."""
-    if not size:
-        return 0
-    with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as data:
-        return data.rfind(b"\n") + 1
-
-
 def _add_run(writer: _Writer, run: Path, weights: Path) -> None:
     name = f"runs/{run.name}"
     for record in sorted(run.glob("round-*.json"), reverse=True):
         state, packed = record.with_suffix(".state"), weights / f"{record.stem}.safetensors"
-        _add(writer, packed, f"weights/{run.name}/{packed.name}")  # pruned for older rounds
-        _add(writer, state, f"{name}/{state.name}")
-        _add(writer, record, f"{name}/{record.name}")
+        writer.file(f"weights/{run.name}/{packed.name}", packed)  # pruned for older rounds
+        writer.file(f"{name}/{state.name}", state)
+        writer.file(f"{name}/{record.name}", record)
     for path in sorted(run.iterdir()):
-        known = path.stem.startswith("round-") or path.name.startswith(".")
-        if path.is_file() and not known:
-            _add(writer, path, f"{name}/{path.name}")
+        if path.is_file() and not path.name.startswith((".", "round-")):
+            writer.file(f"{name}/{path.name}", path)
 
 
 def read_backup(settings: HubSettings, source: BinaryIO) -> Contents:
@@ -190,7 +163,7 @@ def read_backup(settings: HubSettings, source: BinaryIO) -> Contents:
     try:
         names = _unpack(source, staging)
         order = sorted(n for n in names if n not in (MANIFEST, SUMS, DATABASE))
-        for name in [*order, DATABASE]:  # last: the hub refuses a state without its database
+        for name in [*order, DATABASE]:  # last: the hub rejects a state without its database
             _put(staging / name, _place(settings, name))
         size = sum((staging / n).stat().st_size for n in names)
         runs = {PurePosixPath(n).parts[1] for n in names if n.startswith("runs/")}
@@ -256,12 +229,12 @@ def _extract(tar: tarfile.TarFile, entry: tarfile.TarInfo, staging: Path) -> str
 def _check_manifest(data: bytes) -> None:
     try:
         manifest = json.loads(data)
-        form, its_schema = int(manifest["format"]), int(manifest["schema"])
+        format_, version_ = int(manifest["format"]), int(manifest["schema"])
     except (ValueError, KeyError, TypeError):
         raise UserError(f"The archive's {MANIFEST} is damaged. {_OTHER}") from None
-    if (form, its_schema) != (FORMAT, database.VERSION):
+    if (format_, version_) != (FORMAT, database.VERSION):
         raise UserError(
-            f"The archive is of another EmbryoFL (state version {its_schema}). This one restores version "
+            f"The archive is of another EmbryoFL (state version {version_}). This one restores version "
             f"{database.VERSION} only. Install the EmbryoFL that wrote the archive, then restore."
         )
 

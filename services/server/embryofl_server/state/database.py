@@ -1,10 +1,14 @@
-"""The version of the hub's state folder: written when the folder is made, and any other version is refused.
+"""`clinics.db` (SQLite) in the hub's state folder: tables, version, transactions.
 
-The version is `clinics.db`'s `user_version` and stands for the whole folder.
+The version is written when the folder is made and stands for the whole folder; a folder of any other version is rejected.
 """
 
+import contextlib
 import sqlite3
+import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from embryofl.errors import UserError
 
@@ -36,12 +40,7 @@ COMMIT;
 
 
 def check_folder(state: Path) -> None:
-    """Refuse a state folder that has lost its database: its clinics and version would be guessed.
-
-    Raises
-    ------
-    UserError
-    """
+    """Raise `UserError` for a state folder that has lost its database: its clinics and version would be guessed."""
     history = [
         p.name for p in (state / "audit.jsonl", state / "runs") if p.is_file() or p.is_dir() and any(p.iterdir())
     ]
@@ -52,23 +51,66 @@ def check_folder(state: Path) -> None:
         )
 
 
-def prepare(db: sqlite3.Connection, path: Path) -> None:
-    """Create the tables of a new database, or check that an existing one is of this version.
+class Database:
+    """The open database, made if missing; safe to use from several threads.
 
     Raises
     ------
     UserError
-        When the database is of another version, or the file is not a database.
+        When it is of another version, or the file is not a database.
     """
-    try:
-        version = int(db.execute("PRAGMA user_version").fetchone()[0])
-        empty = not db.execute("SELECT 1 FROM sqlite_master").fetchone()
-    except sqlite3.DatabaseError as exc:
-        raise UserError(f"{path} cannot be read ({exc}). Expected a hub's database. Restore a backup.") from exc
-    if version == 0 and empty:
-        db.executescript(_TABLES)
-    elif version != VERSION:
-        raise UserError(
-            f"The hub's state ({path}) is of version {version}. This EmbryoFL reads version {VERSION} only. Install the "
-            "EmbryoFL that wrote the state, or restore a backup made with this one."
-        )
+
+    def __init__(self, path: Path) -> None:
+        self.lock = threading.RLock()
+        """Held from the read that decides on a change until the change is written."""
+        self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        try:
+            version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
+            empty = not self._db.execute("SELECT 1 FROM sqlite_master").fetchone()
+        except sqlite3.DatabaseError as exc:
+            raise UserError(f"{path} cannot be read ({exc}). Expected a hub's database. Restore a backup.") from exc
+        if version == 0 and empty:
+            self._db.executescript(_TABLES)
+        elif version != VERSION:
+            raise UserError(
+                f"The hub's state ({path}) is of version {version}. This EmbryoFL reads version {VERSION} only. Install "
+                "the EmbryoFL that wrote the state, or restore a backup made with this one."
+            )
+        path.chmod(0o600)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=FULL")
+
+    def close(self) -> None:
+        """Close the database."""
+        with self.lock:
+            self._db.close()
+
+    def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """The rows that a statement returns."""
+        with self.lock:
+            return self._db.execute(query, values).fetchall()
+
+    def change(self, statement: str, *values: object) -> int:
+        """Run a statement that changes rows; returns how many."""
+        with self.lock:
+            return self._db.execute(statement, values).rowcount
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All changes within, or none."""
+        with self.lock:
+            self.change("BEGIN IMMEDIATE")
+            try:
+                yield
+                self.change("COMMIT")
+            except BaseException:
+                self.change("ROLLBACK")
+                raise
+
+    def fact(self, name: str) -> str:
+        """A single value kept by name; "" when there is none."""
+        return next((value for (value,) in self.rows("SELECT value FROM facts WHERE name = ?", name)), "")
+
+    def set_fact(self, name: str, value: str) -> None:
+        """Keep a value by name."""
+        self.change("INSERT OR REPLACE INTO facts VALUES (?, ?)", name, value)
