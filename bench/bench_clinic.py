@@ -13,7 +13,7 @@ import common
 from embryofl import packing
 from embryofl.invite import Invite
 from embryofl.messages import Request
-from embryofl.metrics import ScoreSums
+from embryofl.metrics import ScoredEmbryos
 from embryofl_clinic.joining.enrol import enrol
 from embryofl_clinic.joining.identity import ClinicIdentity
 from embryofl_clinic.settings import load_settings
@@ -34,10 +34,9 @@ class BenchWorkload:
     def load(self, packed: np.ndarray) -> None:
         packing.load(packed, self.layout, self.model.state_dict())
 
-    def evaluate(self, split: str) -> ScoreSums:
+    def evaluate(self, split: str) -> ScoredEmbryos:
         """The workload has no evaluation, and the other frameworks do none: the sums of fixed scores travel instead."""
-        labels = np.arange(64) % 2
-        return ScoreSums.from_scores(np.linspace(0, 1, 64), labels, np.zeros(64))
+        return ScoredEmbryos(np.linspace(0, 1, 64), np.arange(64) % 2, np.zeros(64, int))
 
     def train(self, request: Request, seed: int) -> Trained:
         torch.manual_seed(seed % 2**63)

@@ -87,7 +87,7 @@ def run(job: Job, data_dir: Path, cache_dir: Path, out: Path, device: str = "cpu
 def _validation(clinic: Any, packed: Any) -> float | None:
     """AUROC on the clinic's own validation patients, by which it would choose between two models of its own."""
     clinic.load(packed)
-    auroc: float | None = clinic.evaluate("validation").summary().auroc
+    auroc: float | None = clinic.evaluate("validation").sums().summary().auroc
     return auroc
 
 

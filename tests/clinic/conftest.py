@@ -11,7 +11,7 @@ import pytest
 
 from embryofl.invite import HUB_NAME
 from embryofl.messages import Request, UploadReceipt
-from embryofl.metrics import ScoreSums
+from embryofl.metrics import ScoredEmbryos
 from embryofl.schema import Download
 from embryofl.settings import RunSettings
 from embryofl.wire import Layout
@@ -76,9 +76,9 @@ class FakeWorkload:
     def load(self, state: np.ndarray) -> None:
         LAYOUT.check(state)
 
-    def evaluate(self, split: str) -> ScoreSums:
+    def evaluate(self, split: str) -> ScoredEmbryos:
         rng = np.random.default_rng(0)
-        return ScoreSums.from_scores(rng.random(30), np.arange(30) % 2, np.full(30, 5))
+        return ScoredEmbryos(rng.random(30), np.arange(30) % 2, np.full(30, 5))
 
     def train(self, request: Request, seed: int) -> Trained:
         if self.broken:

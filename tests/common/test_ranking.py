@@ -78,12 +78,13 @@ def test_released_sums_are_rounded_so_that_no_cohort_can_be_told_from_them() -> 
     assert told.ndcg / told.cohorts == pytest.approx(whole.ndcg / whole.cohorts, abs=0.001)
 
 
-def test_old_answers_without_cohorts_are_read() -> None:
+def test_ranking_sums_survive_json_and_are_required() -> None:
     value = big(3, 20).suppress().to_dict()
     read = ScoreSums.from_dict(json.loads(json.dumps(value)))
     assert read.days[5].ranking.cohorts >= 5
     del value["days"]["5"]["ranking"]
-    assert ScoreSums.from_dict(value).days[5].ranking == RankingSums()
+    with pytest.raises(ValueError, match="expected"):
+        ScoreSums.from_dict(value)
 
 
 @pytest.mark.parametrize(

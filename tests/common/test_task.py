@@ -83,7 +83,7 @@ def test_the_default_model_learns() -> None:
     last = train(model, draw(160), replace(FAST, local_epochs=8), seed=1)
     assert last.loss < first
     assert (last.examples, last.batches) == (160, 80)
-    summary = evaluate(model, draw(100, seed=9)).summary(5)
+    summary = evaluate(model, draw(100, seed=9)).sums().summary(5)
     assert summary.auroc is not None and summary.auroc > 0.9
 
 
@@ -114,7 +114,7 @@ def test_evaluation_reads_rows_in_order_and_changes_nothing() -> None:
         replace(data, rows=data.rows[3:4], labels=data.labels[3:4], days=data.days[3:4], embryos=np.zeros(1, np.int64)),
     )
     assert one[0] == pytest.approx(scores[3], abs=1e-5)
-    summary = evaluate(model, data).summary(5)
+    summary = evaluate(model, data).sums().summary(5)
     assert (summary.n, summary.positives) == (30, data.labels.sum())
     assert summary.brier == pytest.approx(float(((scores - data.labels) ** 2).mean()), abs=1e-5)
     assert model.training
@@ -141,7 +141,7 @@ def test_a_loss_that_is_not_finite_says_what_to_do() -> None:
 def test_nothing_to_train_on_is_an_error() -> None:
     with pytest.raises(UserError, match="no images"):
         train(create_model("small_cnn"), draw(0), FAST, seed=0)
-    assert evaluate(create_model("small_cnn"), draw(0)).summary().n == 0
+    assert evaluate(create_model("small_cnn"), draw(0)).sums().summary().n == 0
 
 
 def test_an_unknown_optimiser_lists_those_that_exist() -> None:
@@ -173,7 +173,7 @@ def test_embeddings_are_trained_on_as_they_are() -> None:
     data = Drawn(inputs, np.arange(60), labels, np.full(60, 5), np.arange(60))
     model = create_model("lite0_head")
     train(model, data, TrainSettings(local_epochs=5, learning_rate=1e-3), seed=0)
-    assert evaluate(model, data).summary().auroc == pytest.approx(1.0, abs=0.01)
+    assert evaluate(model, data).sums().summary().auroc == pytest.approx(1.0, abs=0.01)
 
 
 def test_the_proximal_term_holds_the_model_near_where_it_began() -> None:
@@ -200,13 +200,13 @@ def views_of(data: Drawn, copies: npt.NDArray[np.int64]) -> Drawn:
 
 def test_an_embryo_counts_once_however_many_images_show_it() -> None:
     data, model = draw(30), create_model("small_cnn", seed=1)
-    once = evaluate(model, data)
-    often = evaluate(model, views_of(data, np.arange(30) % 4 + 1))
+    once = evaluate(model, data).sums()
+    often = evaluate(model, views_of(data, np.arange(30) % 4 + 1)).sums()
     assert (often.summary().n, often.summary().positives) == (once.summary().n, once.summary().positives)
     assert often.summary().auroc == pytest.approx(once.summary().auroc, abs=1e-9)
     patients = replace(data, cohorts=np.arange(30) // 5 - 1)  # the first five of no known patient
     ranked, seen_often = (
-        evaluate(model, x).pooled().ranking for x in (patients, views_of(patients, np.arange(30) % 4 + 1))
+        evaluate(model, x).sums().pooled().ranking for x in (patients, views_of(patients, np.arange(30) % 4 + 1))
     )
     assert 0 < ranked.cohorts <= 5 and seen_often.cohorts == ranked.cohorts and seen_often.embryos == ranked.embryos
     assert (seen_often.tau, seen_often.top) == pytest.approx((ranked.tau, ranked.top))

@@ -23,6 +23,7 @@ from embryofl_clinic.policy.rules import Policy
 from embryofl_clinic.policy.sent import SentLog
 from embryofl_clinic.settings import ClinicSettings
 from embryofl_clinic.workload.embryo import Trained, Workload, WorkloadCache
+from embryofl_clinic.workload.own_results import OwnResultsFile, Split
 
 log = logging.getLogger("embryofl.clinic")
 
@@ -65,6 +66,7 @@ class Trainer:
         self._clock = self._client.clock
         self._status = StatusPoller(self._client, settings.state_dir)
         self._sent, self._fetcher = SentLog(settings.state_dir), Fetcher(settings.state_dir, self._clock)
+        self._own_results = OwnResultsFile(settings.state_dir)
         self._last: tuple[tuple[str, int, str, str], Trained | None, Reply] | None = None
         self._up = False
 
@@ -281,14 +283,16 @@ class Trainer:
             raise TransferRefused(str(exc)) from exc
         metrics.transferred("down", request.model.size + (request.control.size if request.control else 0))
         lap("download", "evaluate")
-        splits = ("validation", "test") if request.kind == "evaluate" else ("validation",)
-        sums = {s: workload.evaluate(s).suppress(self._policy.min_cell).to_dict() for s in splits}
+        splits: tuple[Split, ...] = ("validation", "test") if request.kind == "evaluate" else ("validation",)
+        evaluated = {s: workload.evaluate(s) for s in splits}
+        self._own_results.save(request, evaluated)
+        sums = {s: embryos.sums().suppress(self._policy.min_cell).to_dict() for s, embryos in evaluated.items()}
         seed = round_seed(request.settings.seed, request.round, self._client.hub.name)
         personal = {}
         # A head is fine-tuned for the final model only; other personal models exist after every round but the first.
         if request.settings.personal and (request.kind == "evaluate" or request.settings.personal != "head"):
             results = workload.evaluate_personal(request, splits, seed)
-            personal = {s: one.suppress(self._policy.min_cell).to_dict() for s, one in results.items()}
+            personal = {s: one.sums().suppress(self._policy.min_cell).to_dict() for s, one in results.items()}
         grades = {}
         if request.settings.grades and request.kind == "evaluate":
             grades = {s: workload.evaluate_grades(s, self._policy.min_cell) for s in splits}

@@ -15,7 +15,7 @@ from torch.nn import functional as nnf
 from embryofl.errors import NotFiniteError, UserError
 from embryofl.examples import Examples, graded_steps
 from embryofl.gardner import STEPS, Agreement, Target, agreement
-from embryofl.metrics import ScoreSums
+from embryofl.metrics import ScoredEmbryos
 from embryofl.models.grades import grade_losses, with_grades
 from embryofl.settings import SGD_MOMENTUM, TrainSettings
 from embryofl.transforms import augment
@@ -186,10 +186,8 @@ def predict(
 
 def evaluate(
     model: nn.Module, examples: Examples, *, device: str | torch.device = "cpu", batch_size: int = 64
-) -> ScoreSums:
-    """Sums of the embryos' scores by day and class, and of their ranking within cohorts.
-
-    An embryo counts once, however many images show it.
+) -> ScoredEmbryos:
+    """The embryos with their scores. An embryo counts once, however many images show it.
 
     Raises
     ------
@@ -201,7 +199,7 @@ def evaluate(
         raise NotFiniteError("Found scores that are not numbers; expected finite weights. The model given is unusable.")
     first = Views(examples.embryos).first
     cohorts = None if examples.cohorts is None else examples.cohorts[first]
-    return ScoreSums.from_scores(scores, examples.labels[first], examples.days[first], cohorts)
+    return ScoredEmbryos(scores, examples.labels[first], examples.days[first], cohorts)
 
 
 def evaluate_grades(

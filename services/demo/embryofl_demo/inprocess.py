@@ -197,7 +197,7 @@ def evaluate_all(clinics: Mapping[str, EmbryoWorkload], packed: np.ndarray, spli
     sums = {}
     for name, clinic in clinics.items():
         clinic.load(packed)
-        sums[name] = clinic.evaluate(split)
+        sums[name] = clinic.evaluate(split).sums()
     return sums
 
 

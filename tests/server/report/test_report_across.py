@@ -122,10 +122,9 @@ def test_personal_models_are_reported_next_to_the_global_one(make):
     test = results["personal"]["splits"]["test"]
     assert results["personal"]["kind"] == "model" and set(test["clinics"]) == {"anna"}
     mine = test["clinics"]["anna"]["5"]["auroc"]["value"]
-    assert mine == pytest.approx(roc_auc_score(own[1], own[0]), abs=1e-6)
-    assert area(run, "anna") == pytest.approx(roc_auc_score(shared[1], shared[0]), abs=1e-6) and mine > area(
-        run, "anna"
-    )
+    assert mine == pytest.approx(roc_auc_score(own[1], own[0]), abs=0.005)  # from bins of three and more
+    assert area(run, "anna") == pytest.approx(roc_auc_score(shared[1], shared[0]), abs=0.005)
+    assert mine > area(run, "anna")
     card = read(run, "model-card.json")["personal"]
     assert card["clinics"]["anna"]["5"]["auroc"]["value"] == mine and "Ditto" in card["words"]
     for text in (

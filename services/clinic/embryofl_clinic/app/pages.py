@@ -27,6 +27,7 @@ from embryofl_clinic.scoring.calibration import FEW
 from embryofl_clinic.scoring.model_store import ModelStore
 from embryofl_clinic.settings import ClinicSettings
 from embryofl_clinic.texts import texts
+from embryofl_clinic.workload.own_results import OwnResultsFile
 from embryofl_data.report.page import clean
 
 log = logging.getLogger("embryofl.app")
@@ -50,6 +51,7 @@ class Pages:
         self.settings = settings
         state = settings.state_dir
         self.models, self.records, self.sent = ModelStore(state), Records(state), SentLog(state)
+        self.own_results = OwnResultsFile(state)
         self.scoring = ScoringService(self.models, self.records, device)
         self.reports = ReportService(settings.data_dir, settings.cache_dir)
         self._templates = Environment(
@@ -88,6 +90,7 @@ class Pages:
             "home",
             texts.home.title,
             model=models[0].card if models else None,
+            own=self.own_results.read().splits,
             sent=sent,
             member=self._member(),
             sent_bytes=sum(s.bytes for s in sent),

@@ -15,7 +15,7 @@ from embryofl import packing, task
 from embryofl.errors import UserError
 from embryofl.gardner import Agreement, Target
 from embryofl.messages import Request
-from embryofl.metrics import ScoreSums
+from embryofl.metrics import ScoredEmbryos
 from embryofl.models.zoo import create_model
 from embryofl.settings import RunSettings
 from embryofl.wire import Layout
@@ -53,14 +53,14 @@ class Workload(Protocol):
     def load(self, packed: np.ndarray) -> None:
         """Take over a packed global model."""
 
-    def evaluate(self, split: str) -> ScoreSums:
-        """Sums over the embryos of a split: ``validation`` or ``test``."""
+    def evaluate(self, split: str) -> ScoredEmbryos:
+        """The embryos of a split, ``validation`` or ``test``, with their scores."""
 
     def train(self, request: Request, seed: int, control: np.ndarray | None = None) -> Trained:
         """Train from the loaded model; `control` is the drift correction, packed like the model, where the run has one."""
 
-    def evaluate_personal(self, request: Request, splits: Sequence[str], seed: int) -> dict[str, ScoreSums]:
-        """Sums by split of the personal model that belongs to the loaded one, which stays loaded."""
+    def evaluate_personal(self, request: Request, splits: Sequence[str], seed: int) -> dict[str, ScoredEmbryos]:
+        """The same by split with the personal model that belongs to the loaded one, which stays loaded."""
 
     def evaluate_grades(self, split: str, fewest: int) -> dict[Target, Agreement]:
         """How predicted Gardner grades agree with given ones over the embryos of a split, none of fewer than `fewest`."""
@@ -114,7 +114,7 @@ class EmbryoWorkload:
         """See `Workload`."""
         packing.load(packed, self.layout, self.model.state_dict())
 
-    def evaluate(self, split: str) -> ScoreSums:
+    def evaluate(self, split: str) -> ScoredEmbryos:
         """See `Workload`."""
         return task.evaluate(self.model, getattr(self.data, split), device=self.device)
 
@@ -122,7 +122,7 @@ class EmbryoWorkload:
         """See `Workload`."""
         return task.evaluate_grades(self.model, getattr(self.data, split), fewest, device=self.device)
 
-    def evaluate_personal(self, request: Request, splits: Sequence[str], seed: int) -> dict[str, ScoreSums]:
+    def evaluate_personal(self, request: Request, splits: Sequence[str], seed: int) -> dict[str, ScoredEmbryos]:
         """See `Workload`."""
         with self.wearing(request, seed):
             return {split: self.evaluate(split) for split in splits}

@@ -1,12 +1,11 @@
-"""Metrics as sums over many embryos: what may leave a clinic (`sums`, `order`, `ranking`), and what the hub makes of it."""
+"""Metrics as sums over many embryos: what may leave a clinic (`sums`, `ranking`), and what the hub computes from it."""
 
 from embryofl.metrics.bins import BIN_WIDTH, BINS, CENTRES, EDGES, SCORE_FLOOR, FloatArray, IntArray, nearest_edge
-from embryofl.metrics.blur import order_blur
 from embryofl.metrics.calibration import Calibration
 from embryofl.metrics.day import DaySums
 from embryofl.metrics.figures import CALIBRATION_BINS, Metrics
 from embryofl.metrics.ranking import RankingSums
-from embryofl.metrics.sums import SMALLEST_COUNT, ScoreSums, merge
+from embryofl.metrics.sums import SMALLEST_COUNT, ScoredEmbryos, ScoreSums, merge
 
 __all__ = [
     "BINS",
@@ -23,7 +22,7 @@ __all__ = [
     "Metrics",
     "RankingSums",
     "ScoreSums",
+    "ScoredEmbryos",
     "merge",
     "nearest_edge",
-    "order_blur",
 ]

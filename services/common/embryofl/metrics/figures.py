@@ -58,9 +58,9 @@ class Metrics:
 
 
 def auroc(histogram: IntArray) -> tuple[float | None, float | None]:
-    """Mann-Whitney statistic with ties counted half, and DeLong's standard error, from counts (2, BINS).
+    """Mann-Whitney statistic with ties counted half, and DeLong's standard error, from counts (2, bins).
 
-    Two embryos in one bin are a tie; `embryofl.metrics.DaySums.auroc` knows better.
+    Two embryos in one bin count as a tie.
     """
     negatives, positives = histogram.astype(np.float64)
     n0, n1 = negatives.sum(), positives.sum()
@@ -74,6 +74,15 @@ def auroc(histogram: IntArray) -> tuple[float | None, float | None]:
         return area, None
     variance = positives @ (beats - area) ** 2 / (n1 - 1) / n1 + negatives @ (loses - area) ** 2 / (n0 - 1) / n0
     return area, float(math.sqrt(max(variance, 0.0)))
+
+
+def average_precision(histogram: IntArray) -> float | None:
+    """Mean precision at the score of each positive, from counts (2, bins); two embryos in one bin count as a tie."""
+    if not np.all(histogram.sum(axis=1) > 0):
+        return None
+    negatives, positives = np.cumsum(histogram[:, ::-1].astype(np.float64), axis=1)
+    precisions = positives / np.maximum(positives + negatives, 1)
+    return float(histogram[1, ::-1] @ precisions / positives[-1])
 
 
 def tenth_of(scores: FloatArray) -> IntArray:

@@ -9,9 +9,9 @@ from embryofl.metrics.bins import FloatArray
 MAX_COUNT = 10_000_000
 
 
-def mapping(value: object, keys: set[str], where: str, optional: frozenset[str] = frozenset()) -> dict[str, object]:
-    """An object with exactly these keys, and perhaps the optional ones."""
-    if not isinstance(value, dict) or set(value) - optional != keys:
+def mapping(value: object, keys: set[str], where: str) -> dict[str, object]:
+    """An object with exactly these keys."""
+    if not isinstance(value, dict) or set(value) != keys:
         raise ValueError(f"{where}: expected an object with exactly {', '.join(sorted(keys))}")
     return value
 

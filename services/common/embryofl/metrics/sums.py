@@ -2,16 +2,14 @@
 
 A clinic sums its scores into a `ScoreSums`; the hub adds those of all clinics and computes AUROC, AUPRC, Brier score,
 calibration and sensitivity/specificity at any threshold from the sums. Sums of several clinics give the metrics of the
-pooled scores, up to the width of a bin. NumPy only: the hub imports this module and never PyTorch.
+pooled scores, up to what the bins lose of the order of scores. NumPy only: the hub imports this module and never PyTorch.
 
 What travels, for each day of culture and each class:
 
 * counts of scores in `BINS` fixed bins (integers, no bin sums, so that no bin reveals a score more finely than its
   width);
 * the sum of the log losses and the sum of the squared errors;
-* sums over the cohorts of patients, which say how well embryos are ranked within one (`ranking`);
-* two sums over the order of the scores, of each day and of all days together, by which a clinic's AUROC is exact, and its
-  AUPRC nearly, although the histogram is not (`order` says what they reveal).
+* sums over the cohorts of patients, which say how well embryos are ranked within one (`ranking`).
 
 What a count of one would reveal: the score of one embryo to within a bin. Whoever holds both the model and a candidate
 image could then tell whether that image was among those evaluated. `ScoreSums.suppress` therefore does three things
@@ -28,18 +26,17 @@ before sums leave a clinic:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from embryofl.metrics import figures, reading
 from embryofl.metrics.bins import BINS, EDGES, SCORE_FLOOR, FloatArray, IntArray, bin_of, nearest_edge
-from embryofl.metrics.day import DaySums, added, read_day
+from embryofl.metrics.day import DaySums, read_day
 from embryofl.metrics.figures import Metrics
 from embryofl.metrics.grouping import grouped
-from embryofl.metrics.order import Correction
 from embryofl.metrics.ranking import RankingSums, rank_cohorts
 from embryofl.metrics.reading import MAX_COUNT
 
@@ -49,8 +46,17 @@ SMALLEST_COUNT = 5
 MAX_DAY = 14
 
 
-_Scored = tuple[FloatArray, IntArray, IntArray]
-"""Scores, labels and days of embryos, (n,) each."""
+class ScoredEmbryos(NamedTuple):
+    """Embryos with their scores, (n,) each, as `ScoreSums.from_scores` takes them. They never leave the clinic."""
+
+    scores: FloatArray
+    labels: IntArray
+    days: IntArray
+    cohorts: IntArray | None = None
+
+    def sums(self) -> ScoreSums:
+        """The sums over these embryos."""
+        return ScoreSums.from_scores(*self)
 
 
 @dataclass(frozen=True)
@@ -60,13 +66,9 @@ class ScoreSums:
     Attributes
     ----------
     days : dict of int to DaySums
-    together : Correction, optional
-        What the histogram of all days together loses of the order of the scores; None: nobody has told.
     """
 
     days: Mapping[int, DaySums] = field(default_factory=dict)
-    together: Correction | None = None
-    _scored: _Scored | None = field(default=None, repr=False, compare=False)  # for `suppress`; never leaves this object
 
     @classmethod
     def from_scores(
@@ -120,9 +122,8 @@ class ScoreSums:
                 _by_class(label[here], log_loss[here]),
                 _by_class(label[here], squared[here]),
                 ranking=rank_cohorts(score[here], label[here], cohort[here]),
-                order=Correction.of_scores(score[here], label[here], histogram),
             )
-        return cls(sums, _together((score, label, day), sums), (score, label, day))
+        return cls(sums)
 
     def merge(self, *others: ScoreSums) -> ScoreSums:
         """Sums over the embryos of all; the order does not matter but for rounding in the last digit."""
@@ -151,19 +152,14 @@ class ScoreSums:
                 cohorts = sums.ranking.withheld + (sums.ranking.cohorts > 0)
                 result[day] = DaySums(withheld=sums.withheld + 1, ranking=RankingSums(withheld=cohorts))
             else:
-                histogram = grouped(sums.histogram, group)
                 result[day] = DaySums(
-                    histogram,
+                    grouped(sums.histogram, group),
                     sums.log_loss,
                     sums.squared_error,
                     sums.withheld,
                     sums.ranking.suppress(minimum),
-                    sums.order.moved(sums.histogram, histogram) if sums.order and _enough(counts) else None,
                 )
-        few = any(np.any((sums.counts > 0) & (sums.counts < SMALLEST_COUNT)) for sums in result.values())
-        if not self._scored or few or not _enough(ScoreSums(result).pooled().counts):
-            return ScoreSums(result)
-        return ScoreSums(result, _together(self._scored, result))
+        return ScoreSums(result)
 
     def pooled(self, day: int | None = None) -> DaySums:
         """Sums of one day, or of all days together.
@@ -175,11 +171,7 @@ class ScoreSums:
         total = DaySums()
         for sums in self.days.values():
             total = total + sums
-        if self.together is not None:
-            return replace(total, order=self.together)
-        if total.order is None or sum(bool(sums.counts.sum()) for sums in self.days.values()) == 1:
-            return total
-        return replace(total, order=total.order.of_days())
+        return total
 
     def summary(self, day: int | None = None, threshold: float = 0.5) -> Metrics:
         """Metrics of one day, or of all days together; see `Metrics`."""
@@ -188,7 +180,7 @@ class ScoreSums:
         n = negatives + positives
         cut = nearest_edge(threshold)
         below = sums.histogram[:, :cut].sum(axis=1)
-        auroc, auroc_se = sums.auroc()
+        auroc, auroc_se = figures.auroc(sums.histogram)
         return Metrics(
             n=n,
             positives=positives,
@@ -196,7 +188,7 @@ class ScoreSums:
             loss=float(sums.log_loss.sum() / n) if n else None,
             auroc=auroc,
             auroc_se=auroc_se,
-            auprc=sums.auprc(),
+            auprc=figures.average_precision(sums.histogram),
             brier=float(sums.squared_error.sum() / n) if n else None,
             ece=figures.calibration_error(sums.histogram),
             threshold=float(EDGES[cut]),
@@ -221,11 +213,9 @@ class ScoreSums:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists and numbers, for JSON; `from_dict` reads it back."""
-        together = {} if self.together is None else {"order": self.together.to_dict(self.pooled().histogram)}
         return {
             "format": FORMAT,
             "bins": BINS,
-            **together,
             "days": {
                 str(day): {
                     "histogram": sums.histogram.tolist(),
@@ -233,7 +223,6 @@ class ScoreSums:
                     "squared_error": sums.squared_error.tolist(),
                     "withheld": sums.withheld,
                     "ranking": sums.ranking.to_dict(),
-                    **({} if sums.order is None else {"order": sums.order.to_dict(sums.histogram)}),
                 }
                 for day, sums in sorted(self.days.items())
             },
@@ -247,10 +236,9 @@ class ScoreSums:
         ------
         ValueError
             On anything but the exact form: unknown or missing keys, wrong sizes, numbers that are no integers
-            (``True`` and ``1.0`` included), negative, not finite or larger than can be. The sums over cohorts
-            and over the order of scores may be missing: older clinics do not send them.
+            (``True`` and ``1.0`` included), negative, not finite or larger than can be.
         """
-        top = reading.mapping(value, {"format", "bins", "days"}, "metrics", optional=frozenset({"order"}))
+        top = reading.mapping(value, {"format", "bins", "days"}, "metrics")
         if reading.integer(top["format"], "format", MAX_COUNT) != FORMAT:
             raise ValueError(f"metrics: found format {top['format']}, expected {FORMAT}")
         if reading.integer(top["bins"], "bins", MAX_COUNT) != BINS:
@@ -264,35 +252,16 @@ class ScoreSums:
             if key not in known:
                 raise ValueError(f"metrics: found a day that is not one of 0 to {MAX_DAY}")
             result[known[key]] = read_day(entry, f"day {key}")
-        if "order" not in top:
-            return cls(result)
-        return cls(result, Correction.from_dict(top["order"], "order", [sums.histogram for sums in result.values()]))
+        return cls(result)
 
 
 def merge(parts: Iterable[ScoreSums]) -> ScoreSums:
     """Sums over the embryos of all parts."""
     total: dict[int, DaySums] = {}
-    together: Correction | None = None
     for part in parts:
-        together = added(together, part.pooled().order)
         for day, sums in part.days.items():
             total[day] = total[day] + sums if day in total else sums
-    return ScoreSums(dict(sorted(total.items())), together)
-
-
-def _enough(counts: IntArray) -> bool:
-    """Whether so many embryos of each class allow the sums over their order to be told, whatever else a clinic allows."""
-    return bool(np.all(counts >= SMALLEST_COUNT))
-
-
-def _together(scored: _Scored, days: Mapping[int, DaySums]) -> Correction | None:
-    """The correction of all days that have embryos in the sums, against the histogram of these days together."""
-    score, label, day = scored
-    told = np.isin(day, [number for number, sums in days.items() if sums.counts.sum()])
-    if not told.any():
-        return None
-    histogram = sum((sums.histogram for sums in days.values()), np.zeros((2, BINS), np.int64))
-    return Correction.of_scores(score[told], label[told], histogram)
+    return ScoreSums(dict(sorted(total.items())))
 
 
 def _by_class(labels: IntArray, values: FloatArray) -> FloatArray:

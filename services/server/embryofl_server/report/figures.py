@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from embryofl.metrics import Calibration, ScoreSums, merge, order_blur
+from embryofl.metrics import Calibration, ScoreSums, merge
 from embryofl.metrics import calibration as recalibration
 from embryofl.metrics.bins import CENTRES, FloatArray, IntArray
 from embryofl.metrics.decision import confusion, decision_curve
@@ -41,7 +41,6 @@ def figures(
     """
     sums = merge(clinics)
     pooled, summary = sums.pooled(day), sums.summary(day, threshold)
-    auroc_blur, auprc_blur = order_blur(clinics, day)
     histogram = pooled.histogram
     fpr, tpr, at = sums.roc(day)
     probabilities = calibration.apply(CENTRES) if calibration else None
@@ -51,9 +50,7 @@ def figures(
             "positives": summary.positives,
             "withheld": summary.withheld,
             "auroc": figure(summary.auroc, auroc_interval(summary.auroc, summary.auroc_se)),
-            "auroc_blur": auroc_blur,
             "auprc": figure(summary.auprc, auprc_interval(summary.auprc, summary.positives)),
-            "auprc_blur": auprc_blur,
             "before": _probabilities(histogram, CENTRES),
             "after": _probabilities(histogram, probabilities) if probabilities is not None else None,
             "confusion": confusion(histogram, threshold) if summary.n else None,

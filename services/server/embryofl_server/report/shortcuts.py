@@ -33,13 +33,13 @@ def _compare(everything: DaySums, parts: Iterable[DaySums]) -> dict[str, float |
     if len(parts) < 2:
         return {"all": None, "within": None, "alone": None}
     pairs = np.array([float(part.counts.prod()) for part in parts])
-    areas = [part.auroc()[0] for part in parts]
+    areas = [auroc(part.histogram)[0] for part in parts]
     within = (
         sum(p * a for p, a in zip(pairs, areas, strict=True) if a is not None) / pairs.sum() if pairs.sum() else None
     )
     counts = np.stack([part.counts for part in parts], axis=1)  # (2, parts)
     by_prevalence = counts[:, np.argsort(counts[1] / counts.sum(axis=0), kind="stable")]
-    return {"all": everything.auroc()[0], "within": within, "alone": auroc(by_prevalence)[0]}
+    return {"all": auroc(everything.histogram)[0], "within": within, "alone": auroc(by_prevalence)[0]}
 
 
 def explained(found: dict[str, float | None]) -> bool:

@@ -1,0 +1,97 @@
+"""A clinic's exact metrics of its own patients: those of scikit-learn, on its own page, and nowhere in what it sends."""
+
+import numpy as np
+import pytest
+from sklearn import metrics as reference
+from starlette.testclient import TestClient
+
+from embryofl.metrics import ScoredEmbryos
+from embryofl_clinic.app.pages import Pages, create_app
+from embryofl_clinic.workload.own_results import FILE, OwnResultsFile
+
+BASE = "http://127.0.0.1:8088"
+
+
+def embryos(seed: int, n: int = 60) -> ScoredEmbryos:
+    """Embryos of two days, many with equal scores."""
+    rng = np.random.default_rng(seed)
+    labels, days = np.arange(n) % 3 % 2, np.repeat([3, 5], n // 2)
+    return ScoredEmbryos(np.round(np.clip(rng.normal(0.4 + 0.2 * labels, 0.2), 0, 1), 2), labels, days)
+
+
+@pytest.fixture
+def evaluated(clinic, make_request):
+    """A clinic after a training and the final evaluation, and what it evaluated by split."""
+    found, by_split = clinic(), {"validation": embryos(1), "test": embryos(2)}
+    found.workload.evaluate = by_split.__getitem__
+    found.say(make_request(round=2))
+    found.after_training = OwnResultsFile(found.settings.state_dir).read()
+    found.say(make_request(kind="evaluate", upload_url="", round=3))
+    return found, by_split
+
+
+def test_own_results_are_those_of_scikit_learn_on_each_day_and_all_days(evaluated):
+    found, by_split = evaluated
+    splits = OwnResultsFile(found.settings.state_dir).read().splits
+    assert set(splits) == set(by_split)
+    for name, results in splits.items():
+        scores, labels, days, _ = by_split[name]
+        for day, metrics in [*results.days.items(), (None, results.all_days)]:
+            of_day = np.ones(len(days), bool) if day is None else days == day
+            auroc = reference.roc_auc_score(labels[of_day], scores[of_day])
+            assert metrics.embryos == of_day.sum() and metrics.positives == labels[of_day].sum()
+            assert metrics.auroc == pytest.approx(auroc, abs=1e-12)
+            auprc = reference.average_precision_score(labels[of_day], scores[of_day])
+            assert metrics.auprc == pytest.approx(auprc, abs=1e-12)
+            assert metrics.auroc_interval[0] < auroc < metrics.auroc_interval[1]
+            assert metrics.auprc_interval[0] < auprc < metrics.auprc_interval[1]
+
+
+def test_a_training_round_updates_validation_alone_and_names_the_model_it_evaluated(evaluated):
+    found, _ = evaluated
+    training = found.after_training.splits
+    assert {split: (r.run, r.round) for split, r in training.items()} == {"validation": ("run-0001", 1)}
+    final = OwnResultsFile(found.settings.state_dir).read().splits
+    assert {split: r.round for split, r in final.items()} == {"validation": 3, "test": 3}
+
+
+def test_own_results_are_not_in_a_reply(evaluated):
+    found, _ = evaluated
+    sent = "".join(found.link.answers)
+    for results in OwnResultsFile(found.settings.state_dir).read().splits.values():
+        for metrics in [*results.days.values(), results.all_days]:
+            assert str(metrics.auroc)[:8] not in sent and str(metrics.auprc)[:8] not in sent
+    assert "auroc" not in sent and "auprc" not in sent
+
+
+def test_the_clinic_app_shows_own_results(evaluated):
+    found, by_split = evaluated
+    links = []
+    app = create_app(Pages(found.settings), links.append)
+    app.new_link()
+    client = TestClient(app, base_url=BASE)
+    client.get(links[-1])
+    page = client.get("/").text
+    for scores, labels, days, _ in by_split.values():
+        assert f"{reference.roc_auc_score(labels[days == 5], scores[days == 5]):.3f} (" in page
+        assert f"{reference.average_precision_score(labels, scores):.3f} (" in page
+    assert "never sent" in page
+
+
+def test_a_damaged_file_and_a_folder_that_cannot_be_written_stop_no_reply(clinic, make_request):
+    found = clinic()
+    found.settings.state_dir.mkdir(exist_ok=True)
+    (found.settings.state_dir / FILE).mkdir()  # neither readable nor replaceable
+    found.say(make_request())
+    assert len(found.link.answers) == 1 and found.link.failures == []
+    assert OwnResultsFile(found.settings.state_dir).read().splits == {}
+
+
+@pytest.mark.parametrize(("scores", "labels"), [([], []), ([0.5], [1]), ([0.1, 0.9], [0, 0]), ([0.2, 0.7], [0, 1])])
+def test_metrics_without_embryos_of_a_label_are_none(tmp_path, make_request, scores, labels):
+    few = ScoredEmbryos(np.array(scores, float), np.array(labels, int), np.full(len(labels), 5))
+    results = OwnResultsFile(tmp_path)
+    results.save(make_request(), {"validation": few})
+    metrics = results.read().splits["validation"].all_days
+    assert (metrics.embryos, metrics.auroc_interval) == (len(labels), None)
+    assert metrics.auroc == (1.0 if len(set(labels)) == 2 else None) == metrics.auprc
