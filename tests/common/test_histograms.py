@@ -8,8 +8,8 @@ from sklearn import metrics as reference
 
 from embryofl.metrics import EDGES, SCORE_FLOOR, SMALLEST_COUNT, ScoreSums, merge
 from embryofl.metrics.bins import CENTRES
-from embryofl.metrics.figures import bootstrap as ece_interval
-from embryofl.metrics.figures import calibration_error
+from embryofl.metrics.from_histogram import bootstrap as ece_interval
+from embryofl.metrics.from_histogram import calibration_error
 
 AGREE = 0.005
 

@@ -16,7 +16,7 @@ from embryofl.errors import UserError
 from embryofl.files import write_atomic
 from embryofl.messages import Request
 from embryofl.metrics import ScoredEmbryos
-from embryofl.metrics.figures import Interval, auprc_interval, auroc, auroc_interval, average_precision
+from embryofl.metrics.from_histogram import Interval, auprc_interval, auroc, auroc_interval, average_precision
 from embryofl.schema import Strict
 
 log = logging.getLogger("embryofl.workload")

@@ -32,10 +32,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from embryofl.metrics import figures, reading
+from embryofl.metrics import from_histogram, reading
 from embryofl.metrics.bins import BINS, EDGES, SCORE_FLOOR, FloatArray, IntArray, bin_of, nearest_edge
 from embryofl.metrics.day import DaySums, read_day
-from embryofl.metrics.figures import Metrics
+from embryofl.metrics.from_histogram import Metrics
 from embryofl.metrics.grouping import grouped
 from embryofl.metrics.ranking import RankingSums, rank_cohorts
 from embryofl.metrics.reading import MAX_COUNT
@@ -180,7 +180,7 @@ class ScoreSums:
         n = negatives + positives
         cut = nearest_edge(threshold)
         below = sums.histogram[:, :cut].sum(axis=1)
-        auroc, auroc_se = figures.auroc(sums.histogram)
+        auroc, auroc_se = from_histogram.auroc(sums.histogram)
         return Metrics(
             n=n,
             positives=positives,
@@ -188,9 +188,9 @@ class ScoreSums:
             loss=float(sums.log_loss.sum() / n) if n else None,
             auroc=auroc,
             auroc_se=auroc_se,
-            auprc=figures.average_precision(sums.histogram),
+            auprc=from_histogram.average_precision(sums.histogram),
             brier=float(sums.squared_error.sum() / n) if n else None,
-            ece=figures.calibration_error(sums.histogram),
+            ece=from_histogram.calibration_error(sums.histogram),
             threshold=float(EDGES[cut]),
             sensitivity=float(1 - below[1] / positives) if positives else None,
             specificity=float(below[0] / negatives) if negatives else None,

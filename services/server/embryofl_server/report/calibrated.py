@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from embryofl.metrics import Calibration, ScoreSums, merge
+from embryofl.metrics import ScoreSums, merge
 from embryofl.metrics.bins import CENTRES
-from embryofl.metrics.calibration import LEAST_IN_ROW, learn, reliability
-from embryofl.metrics.decision import choose_threshold
 from embryofl.settings import RunSettings
+from embryofl_server.report.calibration import LEAST_IN_ROW, Calibration, learn, reliability
+from embryofl_server.report.decision import choose_threshold
 
 SPLIT = "validation"
 
@@ -24,7 +24,7 @@ def learn_calibration(evaluation: dict[str, Any], settings: RunSettings) -> dict
     -------
     dict or None
         `temperature` and `intercept`: a probability is ``expit(logit(score) / temperature + intercept)``
-        (`embryofl.metrics.Calibration`). `threshold`: of the model's own score, before calibration. `table`: of the
+        (`report.calibration.Calibration`). `threshold`: of the model's own score, before calibration. `table`: of the
         validation patients, by calibrated probability, rows of at least `LEAST_IN_ROW` embryos.
     """
     sums = [ScoreSums.from_dict(evaluation[n][SPLIT]) for n in sorted(evaluation) if evaluation[n].get(SPLIT)]

@@ -8,7 +8,7 @@ from typing import Any
 
 from embryofl.metrics import ScoreSums, merge
 from embryofl.metrics.bins import CENTRES
-from embryofl.metrics.calibration import line
+from embryofl_server.report.calibration import line
 
 MOST_ROUNDS = 200
 """Rounds in `results.json`; of more rounds, this many evenly spaced ones, with the first and the last."""

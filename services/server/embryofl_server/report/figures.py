@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from embryofl.metrics import Calibration, ScoreSums, merge
-from embryofl.metrics import calibration as recalibration
+from embryofl.metrics import ScoreSums, merge
 from embryofl.metrics.bins import CENTRES, FloatArray, IntArray
-from embryofl.metrics.decision import confusion, decision_curve
-from embryofl.metrics.figures import Z, auprc_interval, auroc_interval, bootstrap, calibration_error, wilson
+from embryofl.metrics.from_histogram import Z, auprc_interval, auroc_interval, bootstrap, calibration_error, wilson
 from embryofl.metrics.ranking import RankingSums
+from embryofl_server.report import calibration as recalibration
+from embryofl_server.report.calibration import Calibration
+from embryofl_server.report.decision import confusion, decision_curve
 
 DIGITS = 6
 """Decimals in `results.json`."""

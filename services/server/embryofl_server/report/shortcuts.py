@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from embryofl.metrics import DaySums, ScoreSums, merge
-from embryofl.metrics.figures import auroc
+from embryofl.metrics.from_histogram import auroc
 
 MARGIN = 0.05
 """How far the AUROC over all may exceed that within each day (or clinic) without a warning."""

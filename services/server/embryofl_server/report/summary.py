@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from embryofl.gardner import Agreement, added
-from embryofl.metrics import Calibration, ScoreSums
+from embryofl.metrics import ScoreSums
 from embryofl_server.report.across import across_runs
 from embryofl_server.report.calibrated import calibration_of, describe_rule
+from embryofl_server.report.calibration import Calibration
 from embryofl_server.report.course import course
 from embryofl_server.report.figures import figures
 from embryofl_server.report.shortcuts import shortcuts

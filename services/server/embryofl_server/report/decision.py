@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from embryofl.metrics.bins import EDGES, FloatArray, IntArray, nearest_edge
-from embryofl.metrics.calibration import LEAST_TO_LEARN
-from embryofl.metrics.figures import wilson
+from embryofl.metrics.from_histogram import wilson
+from embryofl_server.report.calibration import LEAST_TO_LEARN
 
 PROBABILITIES = tuple(round(0.05 * step, 2) for step in range(1, 20))
 """Threshold probabilities of a decision curve."""

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embryofl.metrics.bins import CENTRES, FloatArray, IntArray, expit, logit
-from embryofl.metrics.figures import CALIBRATION_BINS, tenth_of
+from embryofl.metrics.from_histogram import CALIBRATION_BINS, tenth_of
 
 LEAST_TO_LEARN = 10
 """Embryos of each class that are needed to learn a calibration or a threshold from."""

@@ -4,11 +4,19 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from embryofl.metrics import Calibration, ScoreSums, merge
+from embryofl.metrics import ScoreSums, merge
 from embryofl.metrics.bins import CENTRES, expit, logit
-from embryofl.metrics.calibration import LEAST_TO_LEARN, TEMPERATURES, brier, learn, line, reliability
-from embryofl.metrics.decision import PROBABILITIES, choose_threshold, confusion, decision_curve
-from embryofl.metrics.figures import wilson
+from embryofl.metrics.from_histogram import wilson
+from embryofl_server.report.calibration import (
+    LEAST_TO_LEARN,
+    TEMPERATURES,
+    Calibration,
+    brier,
+    learn,
+    line,
+    reliability,
+)
+from embryofl_server.report.decision import PROBABILITIES, choose_threshold, confusion, decision_curve
 
 
 def draw(seed: int, n: int, temperature: float = 2.0, intercept: float = -1.0) -> tuple[np.ndarray, np.ndarray]:
