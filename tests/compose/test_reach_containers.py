@@ -25,7 +25,7 @@ def test_clinic_on_its_own_network_joins_through_the_tunnel_and_takes_part(feder
     federation.environment |= {"NGROK_AUTHTOKEN": TOKEN, "NGROK_AGENT": str(agent), "NGROK_REMOTE_ADDR": "tunnel:20443"}
     # Clinics of other tests that are gone for good are not waited for.
     words = federation.make("up", NGROK=1, SET="rounds=1,local_epochs=1,min_clinics=1")
-    assert "reached from outside at tunnel:20443" in words and TOKEN not in words
+    assert "Remote access at tunnel:20443" in words and TOKEN not in words
     federation.finished()
     data = tmp_path / "images"
     data.mkdir()

@@ -193,7 +193,7 @@ def test_reason_for_a_failed_tunnel_is_reported_without_the_token(tmp_path, toke
             tunnel.terminate()
             tunnel.wait(30)
     said = (tmp_path / "log").read_text()
-    assert words in said and "goes on" in said and TOKEN not in said + file.read_text()
+    assert words in said and "is not affected" in said and TOKEN not in said + file.read_text()
 
 
 def test_gateway_certificate_is_renewed_during_a_run_without_interruption(reached, undisturbed):
@@ -228,7 +228,7 @@ def test_all_traffic_goes_through_the_clinics_proxy(reached, undisturbed):
     ("proxy", "words"),
     [
         ("http://127.0.0.1:{port}", "requires a name and password"),
-        ("http://anna:pw@127.0.0.1:{port}", "does not let this"),
+        ("http://anna:pw@127.0.0.1:{port}", "blocks this connection"),
         ("http://127.0.0.1:1", "through the proxy http://127.0.0.1:1"),
         ("socks5://x:1", "cannot be used"),
     ],

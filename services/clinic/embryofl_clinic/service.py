@@ -4,12 +4,12 @@ import logging
 
 import torch
 
+from embryofl.process import set_up_logging, stop_on_signals
 from embryofl_clinic import exporter
 from embryofl_clinic.exporter import TrainerMetrics
 from embryofl_clinic.joining.identity import ClinicIdentity
 from embryofl_clinic.joining.join import join_federation
 from embryofl_clinic.policy.rules import load_rules
-from embryofl_clinic.process import setup_logging_and_signals
 from embryofl_clinic.settings import ClinicSettings
 from embryofl_clinic.trainer import Trainer
 from embryofl_clinic.workload.embryo import WorkloadCache
@@ -25,7 +25,8 @@ def serve(settings: ClinicSettings, bench: WorkloadCache | None = None) -> None:
     UserError
         When the data cannot be trained on, or the clinic cannot join.
     """
-    stop = setup_logging_and_signals()
+    set_up_logging()
+    stop = stop_on_signals()
     load_rules(settings.state_dir)  # raises now for a policy that cannot be read
     identity = ClinicIdentity(settings.identity_dir)
     hub = identity.membership or join_federation(settings, identity, stop)

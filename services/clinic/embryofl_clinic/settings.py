@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from embryofl.errors import UserError
-from embryofl.schema import Meaning, explain
+from embryofl.process import read_settings
+from embryofl.schema import Meaning
 
 
 class ClinicSettings(BaseSettings):
@@ -37,11 +37,6 @@ class ClinicSettings(BaseSettings):
         return self.state_dir / "cache"
 
 
-def load_settings(**overrides: object) -> ClinicSettings:
-    """Read the settings; `overrides` come from the command line. Raises `UserError` for one that cannot be used."""
-    try:
-        return ClinicSettings(**{k: v for k, v in overrides.items() if v is not None})  # type: ignore[arg-type]
-    except ValidationError as exc:
-        raise UserError(
-            f"A setting (EMBRYOFL_ environment variable or option) cannot be used: {explain(exc)}."
-        ) from exc
+def load_settings(**options: object) -> ClinicSettings:
+    """Read the settings; `options` come from the command line. Raises `UserError` for one that cannot be used."""
+    return read_settings(ClinicSettings, options)

@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from embryofl.errors import UserError
-from embryofl.schema import explain
+from embryofl.process import read_settings
 
 
 class HubSettings(BaseSettings):
@@ -50,7 +49,4 @@ class HubSettings(BaseSettings):
 
 def load_settings() -> HubSettings:
     """Read the settings; `UserError` naming one that cannot be used."""
-    try:
-        return HubSettings()
-    except ValidationError as exc:
-        raise UserError(f"An EMBRYOFL_ environment variable cannot be used: {explain(exc)}.") from exc
+    return read_settings(HubSettings, {})

@@ -1,11 +1,13 @@
-"""`embryofl-tunnel`: a way to the hub from outside."""
+"""`embryofl-tunnel`: remote access to the hub."""
 
 import typer
 
 from embryofl.errors import UserError, run_command
+from embryofl.tunnel import read_tunnel_state
+from embryofl_tunnel.settings import load_settings
 
 app = typer.Typer(
-    help="A way to the hub from outside, through ngrok.",
+    help="Remote access to the hub through ngrok.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -14,32 +16,23 @@ app = typer.Typer(
 
 @app.command()
 def run() -> None:
-    """Keep a TCP tunnel to the gateway open (NGROK_AUTHTOKEN, NGROK_REMOTE_ADDR) until told to stop."""
+    """Keep a TCP tunnel to the gateway open (NGROK_AUTHTOKEN, NGROK_REMOTE_ADDR) until stopped."""
     from embryofl_tunnel.service import serve
-    from embryofl_tunnel.settings import load_settings
 
     serve(load_settings())
 
 
 @app.command()
 def status() -> None:
-    """Say whether there is a tunnel, and where. Exit code 1 when there is none."""
-    from pydantic import ValidationError
-
-    from embryofl.tunnel import TunnelState
-    from embryofl_tunnel.settings import load_settings
-
+    """Show whether the tunnel is up, and its address. Exit code 1 when it is not."""
     path = load_settings().tunnel_file
-    try:
-        found = TunnelState.model_validate_json(path.read_text())
-    except (OSError, ValidationError):
-        raise UserError(f"{path} says nothing: there was no tunnel yet. Start it: embryofl-tunnel run") from None
-    if not found.up:
-        typer.echo(f"No tunnel: {found.words}")
+    state = read_tunnel_state(path)
+    if state is None:
+        raise UserError(f"There is no state of a tunnel in {path}. Start one with: embryofl-tunnel run")
+    if not state.up:
+        typer.echo(f"No tunnel: {state.words}")
         raise typer.Exit(1)
-    typer.echo(
-        f"The hub is reached from outside at {found.address}" + (f" (was {found.before})" if found.before else "")
-    )
+    typer.echo(f"Remote access at {state.address}" + (f" (was {state.before})" if state.before else ""))
 
 
 def main() -> None:

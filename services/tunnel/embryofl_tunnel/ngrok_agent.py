@@ -1,7 +1,7 @@
-"""ngrok's agent, by pyngrok: started, asked, stopped. The token lies in a file that only this user reads.
+"""Starts and stops ngrok's agent by pyngrok. The token is in a file that only this user can read.
 
-pyngrok would put a token on the agent's command line, and download an agent where there is none: both are kept from
-happening here. ngrok's own messages quote the token, so that none is passed on: its error code says it as well.
+pyngrok would put a token on the agent's command line, and download a missing agent: both are prevented here. ngrok's own
+messages quote the token, so none is passed on, only its error code.
 """
 
 import json
@@ -18,21 +18,21 @@ from pyngrok.exception import PyngrokError
 from pyngrok.log import NgrokLog
 
 DASHBOARD = "https://dashboard.ngrok.com"
-_TOKEN_AT = f"{DASHBOARD}/get-started/your-authtoken"
-_WORDS = {
-    "ERR_NGROK_105": f"NGROK_AUTHTOKEN is not a token of ngrok's: copy it again from {_TOKEN_AT}.",
-    "ERR_NGROK_107": f"ngrok does not know the token in NGROK_AUTHTOKEN any more: take the one at {_TOKEN_AT}.",
-    "ERR_NGROK_4018": f"ngrok wants a token: set NGROK_AUTHTOKEN to the one at {_TOKEN_AT}.",
-    "ERR_NGROK_108": f"This ngrok account may not have more agents: stop one ({DASHBOARD}/agents), or take another plan.",
-    "ERR_NGROK_302": f"This ngrok account may not open TCP tunnels yet: add what ngrok asks for at {DASHBOARD}.",
-    "ERR_NGROK_334": "Another agent uses this address already: stop that one, or reserve another address.",
+TOKEN_PAGE = f"{DASHBOARD}/get-started/your-authtoken"
+_REMEDIES = {
+    "ERR_NGROK_105": f"NGROK_AUTHTOKEN is not an ngrok token. Copy it again from {TOKEN_PAGE}.",
+    "ERR_NGROK_107": f"ngrok no longer accepts the token in NGROK_AUTHTOKEN. Use the one at {TOKEN_PAGE}.",
+    "ERR_NGROK_4018": f"ngrok requires a token. Set NGROK_AUTHTOKEN to the one at {TOKEN_PAGE}.",
+    "ERR_NGROK_108": f"This ngrok account is at its limit of agents. Stop one ({DASHBOARD}/agents), or change the plan.",
+    "ERR_NGROK_302": f"This ngrok account may not open TCP tunnels yet. Add what ngrok asks for at {DASHBOARD}.",
+    "ERR_NGROK_334": "Another agent already uses this address. Stop that agent, or reserve another address.",
 }
 _LOST = ("session closed, starting reconnect loop", "failed to reconnect session", "heartbeat timeout")
 _BACK = ("client session established", "tunnel session started")
 
 
 class TunnelError(Exception):
-    """There is no tunnel; the text says why, and what to do."""
+    """There is no tunnel. The text says why and what to do."""
 
 
 class NgrokAgent:
@@ -48,12 +48,12 @@ class NgrokAgent:
     Attributes
     ----------
     lost : bool
-        Whether the agent has lost ngrok and tries to come back.
+        Whether the agent has lost its connection to ngrok and is reconnecting.
     """
 
     def __init__(self, path: Path, token: str) -> None:
-        for noisy in ("pyngrok", "pyngrok.process", "pyngrok.process.ngrok", "pyngrok.ngrok"):
-            logging.getLogger(noisy).disabled = True  # they pass on what ngrok says, token and all
+        for name in ("pyngrok", "pyngrok.process", "pyngrok.process.ngrok", "pyngrok.ngrok"):
+            logging.getLogger(name).disabled = True  # ngrok's messages contain the token
         self.lost = False
         self._path = path
         self._folder = Path(tempfile.mkdtemp(prefix="embryofl-tunnel-"))  # mode 0700
@@ -64,16 +64,15 @@ class NgrokAgent:
             ngrok_path=str(path),
             config_path=str(config),
             config_version="2",
-            log_event_callback=self._heard,
+            log_event_callback=self._on_log_line,
             monitor_thread=True,
             request_timeout=20,
         )
 
-    def _heard(self, line: NgrokLog) -> None:
-        said = line.msg or ""
-        if any(words in said for words in _LOST):
+    def _on_log_line(self, line: NgrokLog) -> None:
+        if any(message in (line.msg or "") for message in _LOST):
             self.lost = True
-        elif any(words in said for words in _BACK):
+        elif any(message in (line.msg or "") for message in _BACK):
             self.lost = False
 
     def open(self, gateway: str, remote: str) -> str:
@@ -85,33 +84,33 @@ class NgrokAgent:
         """
         if not self._path.is_file() or not os.access(self._path, os.X_OK):
             raise TunnelError(
-                f"ngrok's agent is missing: {self._path} is no program. It is never downloaded by itself: get it from "
-                "https://ngrok.com/download and name it with NGROK_AGENT=/path/to/ngrok."
+                f"ngrok's agent is missing: {self._path} is not a program. It is never downloaded automatically. Get it "
+                "from https://ngrok.com/download and name it with NGROK_AGENT=/path/to/ngrok."
             )
         try:
             options = {"remote_addr": remote} if remote else {}
             ngrok.connect(gateway, "tcp", "embryofl", self._config, **options)
         except (PyngrokError, OSError) as exc:
-            raise TunnelError(_words(exc)) from None
+            raise TunnelError(_explain(exc)) from None
         return self.address()
 
     def address(self) -> str:
-        """The tunnel's public address as of now.
+        """The tunnel's present public address.
 
         Raises
         ------
         TunnelError
-            When the agent has died, or there is no tunnel any more.
+            When the agent has ended, or the tunnel is closed.
         """
         if not process.is_process_running(str(self._path)):
-            raise TunnelError("ngrok's agent has ended; it is started again.")
+            raise TunnelError("ngrok's agent has ended. It is being restarted.")
         try:
-            found = [t.public_url for t in ngrok.get_tunnels(self._config) if t.proto == "tcp" and t.public_url]
+            urls = [t.public_url for t in ngrok.get_tunnels(self._config) if t.proto == "tcp" and t.public_url]
         except (PyngrokError, OSError) as exc:
-            raise TunnelError(_words(exc)) from None
-        if not found:
-            raise TunnelError("ngrok has closed the tunnel; it is opened again.")
-        return str(urlsplit(found[0]).netloc)
+            raise TunnelError(_explain(exc)) from None
+        if not urls:
+            raise TunnelError("ngrok has closed the tunnel. It is being reopened.")
+        return str(urlsplit(urls[0]).netloc)
 
     def close(self) -> None:
         """Stop the agent and remove the token."""
@@ -119,12 +118,10 @@ class NgrokAgent:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def _words(exc: Exception) -> str:
+def _explain(exc: Exception) -> str:
     text = " ".join(str(x) for x in (exc, getattr(exc, "ngrok_error", ""), getattr(exc, "body", "")))
     code = re.search(r"ERR_NGROK_\d+", text)
     if code is None:
-        return f"ngrok's agent could not open a tunnel ({type(exc).__name__}). Does this machine reach the internet?"
-    known = _WORDS.get(
-        code.group(), f"ngrok does not open a tunnel: see https://ngrok.com/docs/errors/{code.group().lower()}."
-    )
-    return f"{known} ({code.group()})"
+        return f"ngrok's agent cannot open a tunnel ({type(exc).__name__}). Check this machine's internet connection."
+    other = f"ngrok does not open a tunnel. See https://ngrok.com/docs/errors/{code.group().lower()}."
+    return f"{_REMEDIES.get(code.group(), other)} ({code.group()})"

@@ -10,11 +10,10 @@ import pytest
 
 from embryofl import task
 from embryofl.errors import UserError
-from embryofl_clinic.cli.scoring import chosen_models
 from embryofl_clinic.link.fetching import Fetcher
 from embryofl_clinic.scoring import output
 from embryofl_clinic.scoring.folder import read_images
-from embryofl_clinic.scoring.model_store import ModelStore, read_model
+from embryofl_clinic.scoring.model_store import ModelStore, chosen_models, read_model
 from embryofl_clinic.scoring.network import Network, load_networks
 from embryofl_clinic.scoring.score import score_folder
 from embryofl_data import load_clinic_data

@@ -1,6 +1,5 @@
 """`embryofl-clinic app`: serve the clinic app on loopback and print the link that opens it."""
 
-import logging
 import os
 import socket
 from pathlib import Path
@@ -9,11 +8,10 @@ import typer
 import uvicorn
 
 from embryofl.errors import UserError
+from embryofl.process import set_up_logging
 from embryofl_clinic.app.pages import Pages, create_app
 from embryofl_clinic.settings import ClinicSettings
 from embryofl_clinic.workload.embryo import pick_device
-
-log = logging.getLogger("embryofl.app")
 
 PORT = 8088
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -53,7 +51,7 @@ def serve(settings: ClinicSettings, host: str, port: int) -> None:
             f"The state folder {settings.state_dir} does not exist or cannot be written. Expected the one of this clinic's "
             "trainer: name it with --state, or mount its volume at /state."
         )
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    set_up_logging()
     try:
         listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as exc:

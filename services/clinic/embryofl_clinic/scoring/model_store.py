@@ -6,6 +6,7 @@ never executed.
 
 import hashlib
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -175,3 +176,13 @@ class ModelStore:
         """Remove all but the `keep` newest."""
         for model in self.all()[keep:]:
             shutil.rmtree(model.weights.parent, ignore_errors=True)
+
+
+def chosen_models(state_dir: Path, runs: Sequence[str], files: Sequence[Path]) -> list[StoredModel]:
+    """The named models, each once; by default that of the newest finished run. Raises `UserError`."""
+    if runs and files:
+        raise UserError("Both --run and --model were given. Expected one of them.")
+    if files:
+        return [read_model(path / WEIGHTS if path.is_dir() else path) for path in files]
+    store = ModelStore(state_dir)
+    return [store.get(run) for run in dict.fromkeys(runs)] or [store.get()]

@@ -1,9 +1,8 @@
 """The server process: logging, TLS, and the HTTP server around `Hub`."""
 
-import logging
-
 import uvicorn
 
+from embryofl.process import set_up_logging
 from embryofl_server.api.app import create_app
 from embryofl_server.hub import Hub
 from embryofl_server.settings import load_settings
@@ -11,9 +10,7 @@ from embryofl_server.settings import load_settings
 
 def serve() -> None:
     """Serve until SIGTERM or SIGINT."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for noisy in ("httpx", "httpcore"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    set_up_logging()
     settings = load_settings()
     hub = Hub(settings)
     certificate, key = hub.identity.certificate

@@ -4,11 +4,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from embryofl.invite import HUB_NAME, Invite
 from embryofl.membership import HubContact
-from embryofl.tunnel import TunnelState
+from embryofl.tunnel import TunnelState, read_tunnel_state
 from embryofl_server.members.identity import HubIdentity
 
 FRESH_S = 30.0  # the tunnel writes its file every few seconds; an older one belongs to a process that has ended
@@ -51,7 +49,4 @@ class Contact:
         return {"up": running and state.up, "address": state.address, "before": state.before, "words": message}
 
     def _read(self) -> TunnelState | None:
-        try:
-            return TunnelState.model_validate_json(self._tunnel_file.read_text()) if self._tunnel_file else None
-        except (OSError, ValidationError):
-            return None
+        return read_tunnel_state(self._tunnel_file) if self._tunnel_file else None
