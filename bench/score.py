@@ -31,7 +31,7 @@ from embryofl_clinic.scoring.model_store import ModelStore
 state, folder = map(Path, sys.argv[1:3])
 uploads = [Upload(p.name, p.read_bytes()) for p in sorted(folder.iterdir())[:int(sys.argv[3])]]
 record = ScoringService(ModelStore(state), Records(state), "cpu").score(uploads, "bench", "", keep=False)
-assert sum(bool(p.heat) for p in record.pictures.values()) == len(uploads)
+assert sum(bool(p.heat) for p in record.images.values()) == len(uploads)
 """
 
 

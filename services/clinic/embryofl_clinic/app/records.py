@@ -1,12 +1,12 @@
 """The scoring history: `scored/ID.json` in the state folder. Images are kept only on request."""
 
-import json
 import re
 import secrets
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from embryofl.files import write_atomic
 
@@ -15,16 +15,16 @@ MOST = 1000
 _ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{8}")
 
 
-@dataclass(frozen=True)
-class Pictures:
+class RecordImage(BaseModel):
     """An image and its heat map, both re-encoded from decoded pixels, as `data:` addresses ("": none)."""
 
-    picture: str = ""
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
+
+    image: str = Field(default="", validation_alias="picture", serialization_alias="picture")
     heat: str = ""
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(BaseModel):
     """One scoring.
 
     Attributes
@@ -38,16 +38,20 @@ class Record:
         `Scores.to_dict`.
     digests : dict of str to str
         SHA-256 of each file.
-    pictures : dict of str to Pictures
+    images : dict of str to RecordImage
         By file; empty if they were not kept.
     """
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
 
     id: str
     time: float
     cohort: str
     scores: dict[str, Any]
     digests: dict[str, str]
-    pictures: dict[str, Pictures] = field(default_factory=dict)
+    images: dict[str, RecordImage] = Field(
+        default_factory=dict, validation_alias="pictures", serialization_alias="pictures"
+    )
 
 
 def new_id() -> str:
@@ -66,24 +70,23 @@ class Records:
     def __init__(self, state_dir: Path) -> None:
         self._folder = state_dir / "scored"
 
-    def put(self, record: Record, *, pictures: bool) -> None:
+    def put(self, record: Record, *, images: bool) -> None:
         """Keep a record and remove the oldest beyond `MOST`. Raises `UserError` when the disk is full."""
-        kept = {k: vars(p) for k, p in record.pictures.items()} if pictures else {}
-        body = {**vars(record), "pictures": kept}
+        stored = record if images else record.model_copy(update={"images": {}})
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_atomic(self._folder / f"{record.id}.json", json.dumps(body, indent=1).encode(), 0o600)
+        write_atomic(
+            self._folder / f"{record.id}.json", stored.model_dump_json(by_alias=True, indent=1).encode(), 0o600
+        )
         for path in sorted(self._folder.glob("*.json"))[:-MOST]:
             path.unlink(missing_ok=True)
 
     def get(self, id_: str) -> Record | None:
         """A record; None if it does not exist or is damaged."""
-        if not _ID.fullmatch(id_):
-            return None
         try:
-            body = json.loads((self._folder / f"{id_}.json").read_text())
-            pictures = {k: Pictures(**p) for k, p in body.pop("pictures").items()}
-            return Record(**body, pictures=pictures)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return (
+                Record.model_validate_json((self._folder / f"{id_}.json").read_bytes()) if _ID.fullmatch(id_) else None
+            )
+        except (OSError, ValueError):
             return None
 
     def all(self) -> list[Record]:

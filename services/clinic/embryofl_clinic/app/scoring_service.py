@@ -16,7 +16,7 @@ from PIL import Image
 
 from embryofl.errors import UserError
 from embryofl.texts import size
-from embryofl_clinic.app.records import Pictures, Record, Records, new_id
+from embryofl_clinic.app.records import Record, RecordImage, Records, new_id
 from embryofl_clinic.scoring.folder import ImageToScore
 from embryofl_clinic.scoring.heatmap import heat_maps, overlay
 from embryofl_clinic.scoring.image_check import ImageCheck, in_order, inspect_image
@@ -90,14 +90,14 @@ class ScoringService:
         images = [ImageToScore(u.name, cohort, _embryo(u.name)) for u in uploads]
         scores = combine(images, checks, score_images(checks, [network]), [network])
         record = Record(
-            new_id(),
-            time.time(),
-            cohort,
-            scores.to_dict(),
-            {u.name: hashlib.sha256(u.data).hexdigest() for u in uploads},
-            _pictures(network, uploads, checks),
+            id=new_id(),
+            time=time.time(),
+            cohort=cohort,
+            scores=scores.to_dict(),
+            digests={u.name: hashlib.sha256(u.data).hexdigest() for u in uploads},
+            images=_images(network, uploads, checks),
         )
-        self._records.put(record, pictures=keep)
+        self._records.put(record, images=keep)
         self._recent[record.id] = record
         while len(self._recent) > RECENT:
             self._recent.popitem(last=False)
@@ -130,16 +130,17 @@ def _embryo(name: str) -> str:
     return PurePosixPath(name).stem.rpartition(VIEW)[0]
 
 
-def _pictures(network: Network, uploads: Sequence[Upload], checks: Sequence[ImageCheck]) -> dict[str, Pictures]:
+def _images(network: Network, uploads: Sequence[Upload], checks: Sequence[ImageCheck]) -> dict[str, RecordImage]:
     usable = [i for i, check in enumerate(checks) if not check.problem]
-    pictures = {}
+    images = {}
     for at in range(0, len(usable), BATCH):
         part = usable[at : at + BATCH]
         squares = np.stack([checks[i].squares[network.image_size] for i in part])
         for i, heat in zip(part, heat_maps(network.model, squares, network.device), strict=True):
             large = checks[i].squares[SIDE]
-            pictures[uploads[i].name] = Pictures(_jpeg(Image.fromarray(large)), _jpeg(overlay(large, heat)))
-    return pictures
+            image, heat_map = _jpeg(Image.fromarray(large)), _jpeg(overlay(large, heat))
+            images[uploads[i].name] = RecordImage(image=image, heat=heat_map)
+    return images
 
 
 def _jpeg(image: Image.Image) -> str:
