@@ -11,7 +11,6 @@ import math
 import os
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -31,6 +30,18 @@ log = logging.getLogger("embryofl.exporter")
 
 METRICS = read_table(Path(__file__).with_name("metrics.toml"))
 RESULTS = ("trained", "evaluated", "refused", "failed")
+AT_START = (
+    *(
+        (name,)
+        for name in ("connected", "suspended", "reconnects_total", "round", "epoch", "epochs", "batch", "batches")
+    ),
+    *((name,) for name in ("images_total", "loading_seconds_total", "examples")),
+    *(("answers_total", result) for result in RESULTS),
+    *(("transferred_bytes_total", direction) for direction in ("down", "up")),
+    *(("phase", phase) for phase in TRAINER_PHASES),
+    *(("phase_seconds_total", phase) for phase in CLINIC_PHASES),
+)
+"""What is exported as 0 until something happens: a metric's name without `embryofl_trainer_`, and its labels."""
 
 
 class TrainerMetrics:
@@ -41,68 +52,65 @@ class TrainerMetrics:
     clinic : str
         The clinic's name: the first label of every metric.
     contact : Path, optional
-        File whose time of change is when the hub last replied.
+        File whose modification time is when the hub last replied.
     """
 
     def __init__(self, clinic: str, contact: Path | None = None) -> None:
         self.clinic, self._contact = clinic, contact
-        self._connected, self._ever, self.reconnects = False, False, 0
-        self._suspended = False
+        self._samples: dict[tuple[str, ...], float] = dict.fromkeys(AT_START, 0.0)
+        self._was_connected = False
         self._phase, self._since = "idle", time.monotonic()
-        self._phase_seconds = dict.fromkeys(CLINIC_PHASES, 0.0)
-        self._answers: Counter[str] = Counter()
-        self._bytes: Counter[str] = Counter()
-        self._round = self._epoch = self._epochs = self._batch = self._batches = 0
-        self._examples, self._batch_size, self._images, self._images_before = 0, 1, 0, 0
-        self._loading, self._loading_taken = 0.0, 0.0
-        self._loss: float | None = None
+        self._batch_size, self._images_before, self._loading_before = 1, 0.0, 0.0
         self._device = "cpu"
 
     # -- what happens -----------------------------------------------------------------------------------------------
     def connection(self, up: bool) -> None:
         """The hub replied, or cannot be reached."""
-        if up and not self._connected:
-            self.reconnects += self._ever
-            self._ever = True
-        self._connected = up
+        if up and not self._samples["connected",]:
+            self._samples["reconnects_total",] += self._was_connected
+            self._was_connected = True
+        self._samples["connected",] = up
 
     def standing(self, state: str) -> None:
         """The state of its membership, as the hub reports it."""
-        self._suspended = state == "suspended"
+        self._samples["suspended",] = state == "suspended"
 
     def phase(self, phase: str) -> None:
         """A phase begins; "idle" ends it."""
         now = time.monotonic()
         if self._phase != "idle":
-            self._phase_seconds[self._phase] += now - self._since
+            self._samples["phase_seconds_total", self._phase] += now - self._since
         self._phase, self._since = phase, now
 
     def work(self, round_: int, device: str) -> None:
         """Work on a request for a round begins."""
-        self._round, self._device = round_, device
+        self._samples["round",], self._device = round_, device
 
     def transferred(self, direction: str, size: int) -> None:
-        """A file went "down" or "up"."""
-        self._bytes[direction] += size
+        """A file of `size` bytes was downloaded ("down") or uploaded ("up")."""
+        self._samples["transferred_bytes_total", direction] += size
 
     def answered(self, result: str) -> None:
         """A request was answered: one of `RESULTS`."""
-        self._answers[result] += 1
+        self._samples["answers_total", result] += 1
         self.phase("idle")
 
     def begin_training(self, examples: int, batch_size: int, epochs: int) -> None:
         """Training begins."""
-        self._examples, self._batch_size, self._epochs = examples, batch_size, epochs
-        self._batch, self._epoch, self._images_before = 0, 1, self._images
-        self._batches = epochs * math.ceil(examples / batch_size)
+        self._batch_size, self._images_before = batch_size, self._samples["images_total",]
+        batches = epochs * math.ceil(examples / batch_size)
+        self._samples |= {("examples",): examples, ("epochs",): epochs, ("batches",): batches}
+        self._samples |= {("batch",): 0, ("epoch",): 1}
 
     def progress(self, done: int, total: int, loss: float) -> None:
         """`done` of the round's `total` batches are done, with this mean loss so far."""
-        per_epoch = max(1, total // max(1, self._epochs))
-        self._batch, self._batches, self._loss = done, total, loss
-        self._epoch = min(self._epochs, (done - 1) // per_epoch + 1)
-        epochs, more = divmod(done, per_epoch)
-        self._images = self._images_before + epochs * self._examples + min(more * self._batch_size, self._examples)
+        epochs, examples = self._samples["epochs",], self._samples["examples",]
+        per_epoch = max(1, total // max(1, int(epochs)))
+        self._samples |= {("batch",): done, ("batches",): total, ("train_loss",): loss}
+        self._samples["epoch",] = min(epochs, (done - 1) // per_epoch + 1)
+        complete, more = divmod(done, per_epoch)
+        images = complete * examples + min(more * self._batch_size, examples)
+        self._samples["images_total",] = self._images_before + images
 
     def timed(self, examples: ImageExamples) -> ImageExamples:
         """The same examples; the time that reading their pixels takes is counted as loading."""
@@ -110,46 +118,32 @@ class TrainerMetrics:
 
     def loaded(self, seconds: float) -> None:
         """Images were read."""
-        self._loading += seconds
+        self._samples["loading_seconds_total",] += seconds
 
     def take_loading(self) -> float:
         """Seconds of loading since the last call."""
-        taken, self._loading_taken = self._loading - self._loading_taken, self._loading
-        return taken
+        before, self._loading_before = self._loading_before, self._samples["loading_seconds_total",]
+        return self._loading_before - before
+
+    @property
+    def reconnects(self) -> int:
+        """How often the hub was lost and found again."""
+        return int(self._samples["reconnects_total",])
 
     # -- what a scrape reads ----------------------------------------------------------------------------------------
     def collect(self) -> Iterator[Family]:
         """All families (called by the registry)."""
-        out, contact = Families(METRICS, self.clinic), self._contact
-        seen = contact.stat().st_mtime if contact and contact.exists() else 0
-        values = {
-            "embryofl_trainer_connected": self._connected,
-            "embryofl_trainer_suspended": self._suspended,
-            "embryofl_trainer_reconnects_total": self.reconnects,
-            "embryofl_trainer_contact_timestamp_seconds": seen,
-            "embryofl_trainer_round": self._round,
-            "embryofl_trainer_epoch": self._epoch,
-            "embryofl_trainer_epochs": self._epochs,
-            "embryofl_trainer_batch": self._batch,
-            "embryofl_trainer_batches": self._batches,
-            "embryofl_trainer_images_total": self._images,
-            "embryofl_trainer_loading_seconds_total": self._loading,
-            "embryofl_trainer_train_loss": self._loss,
-            "embryofl_trainer_examples": self._examples,
-            "embryofl_trainer_device_memory_bytes": memory(self._device),
-        }
-        out.add_all(values)
-        out.add("embryofl_trainer_info", 1, version("embryofl-clinic"), str(PROTOCOL), self._device)
-        for result in RESULTS:
-            out.add("embryofl_trainer_answers_total", self._answers[result], result)
-        for direction in ("down", "up"):
-            out.add("embryofl_trainer_transferred_bytes_total", self._bytes[direction], direction)
-        phase, since = self._phase, self._since
-        out.one_of("embryofl_trainer_phase", TRAINER_PHASES, phase)
-        for name in CLINIC_PHASES:
-            running = time.monotonic() - since if name == phase else 0.0
-            out.add("embryofl_trainer_phase_seconds_total", self._phase_seconds[name] + running, name)
-        return out.collect()
+        samples, phase, since, contact = dict(self._samples), self._phase, self._since, self._contact
+        samples["phase", phase] = 1
+        if phase != "idle":
+            samples["phase_seconds_total", phase] += time.monotonic() - since
+        samples["contact_timestamp_seconds",] = contact.stat().st_mtime if contact and contact.exists() else 0
+        samples["device_memory_bytes",] = memory(self._device)
+        samples["info", version("embryofl-clinic"), str(PROTOCOL), self._device] = 1
+        families = Families(METRICS, self.clinic)
+        for (name, *labels), value in samples.items():
+            families.add(f"embryofl_trainer_{name}", value, *labels)
+        return families.collect()
 
 
 class _TimedPixels:
