@@ -77,7 +77,7 @@ class Hub:
         # what people see
         self.presence = Presence(superlink.presence, state / "last_seen.json")
         self.overview = Overview(self.views, self.progress, self.store, self.presence, self.membership.sessions)
-        self.exporter = Exporter(settings, self.overview, self.contact)
+        self.exporter = Exporter(settings, self.overview, self.identity, self.contact)
 
     def start(self) -> None:
         """Begin to conduct runs; an unfinished one is resumed at once."""

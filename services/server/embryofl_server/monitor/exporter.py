@@ -10,15 +10,17 @@ into text by a thread when they have changed (`REFRESH_S`), so that a scrape of 
 
 import logging
 import threading
-from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterable
 from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from wsgiref.types import StartResponse, WSGIEnvironment
 
 from prometheus_client import CollectorRegistry, ProcessCollector
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, ThreadingWSGIServer, generate_latest
 
 from embryofl.exposition import Families
 from embryofl_server.members.contact import Contact
+from embryofl_server.members.identity import HubIdentity
 from embryofl_server.monitor.live_metrics import METRICS, HubItself, add_clinics, add_round
 from embryofl_server.monitor.overview import Overview
 from embryofl_server.monitor.stored_metrics import stored_metrics
@@ -36,17 +38,18 @@ class Exporter:
     ----------
     settings : HubSettings
     overview : Overview
+    identity : HubIdentity
     contact : Contact
     """
 
-    def __init__(self, settings: HubSettings, overview: Overview, contact: Contact) -> None:
+    def __init__(self, settings: HubSettings, overview: Overview, identity: HubIdentity, contact: Contact) -> None:
         self._address = settings.metrics_host, settings.metrics_port
-        self._overview, self._hub = overview, HubItself(settings.state_dir, contact)
+        self._overview, self._hub = overview, HubItself(settings.state_dir, identity, contact)
         self._process = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self._process)
         self._lock = threading.Lock()  # scrapes may overlap
         self._stored: tuple[Any, bytes] = (None, b"")
-        self._server: ThreadingHTTPServer | None = None
+        self._server: WSGIServer | None = None
         self._closing = threading.Event()
 
     def text(self) -> bytes:
@@ -57,6 +60,13 @@ class Exporter:
             add_round(live, now)
             add_clinics(live, now)
         return generate_latest(self._process) + generate_latest(live) + self._stored[1]
+
+    def _respond(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"] != "/metrics":
+            start_response("404 Not Found", [])
+            return []
+        start_response("200 OK", [("Content-Type", CONTENT_TYPE_PLAIN_0_0_4)])
+        return [self.text()]
 
     def refresh(self) -> None:
         """Bring the part that comes from the runs' files up to date."""
@@ -72,7 +82,7 @@ class Exporter:
         if not port:
             return
         try:
-            self._server = ThreadingHTTPServer(self._address, _handler(self.text))
+            self._server = make_server(host, port, self._respond, ThreadingWSGIServer, _Quiet)
         except OSError as exc:
             log.error(
                 "No metrics: cannot listen on %s:%d (%s). Free the port, or choose another with EMBRYOFL_METRICS_PORT.",
@@ -101,22 +111,6 @@ class Exporter:
             self._server.server_close()
 
 
-def _handler(text: Callable[[], bytes]) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        """Answers GET /metrics."""
-
-        def do_GET(self) -> None:
-            if self.path.partition("?")[0] != "/metrics":
-                self.send_error(404)
-                return
-            body = text()
-            self.send_response(200)
-            self.send_header("Content-Type", CONTENT_TYPE_PLAIN_0_0_4)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: Any) -> None:
-            """Scrapes are not worth a line each."""
-
-    return Handler
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        """Scrapes are not worth a line each."""

@@ -5,14 +5,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from cryptography import x509
-
 from embryofl.exposition import Families, read_table
 from embryofl.membership import MAX_COUNT
 from embryofl.messages import PROTOCOL
 from embryofl.metric_labels import CLINIC_STATES, ROUND_PHASES, RUN_STATES
 from embryofl_server.federation.terms import FIRST_DEADLINE_S
 from embryofl_server.members.contact import Contact
+from embryofl_server.members.identity import HubIdentity
 from embryofl_server.members.store import Clinic
 from embryofl_server.monitor.overview import Moment
 from embryofl_server.runs.jsonlines import JsonLines
@@ -35,18 +34,21 @@ class HubItself:
     Parameters
     ----------
     state_dir : Path
-        With the audit log and the folder `identity`.
+        With the audit log.
+    identity : HubIdentity
     contact : Contact
     """
 
-    def __init__(self, state_dir: Path, contact: Contact) -> None:
-        self._folder, self._contact, self._audit = state_dir, contact, JsonLines(state_dir / "audit.jsonl")
-        self._starts, self._started = 0, 0.0
-        self._expiry: dict[Path, tuple[int, float]] = {}
+    def __init__(self, state_dir: Path, identity: HubIdentity, contact: Contact) -> None:
+        self._folder, self._identity, self._contact = state_dir, identity, contact
+        self._audit, self._starts, self._started = JsonLines(state_dir / "audit.jsonl"), 0, 0.0
 
     def add(self, out: Families) -> None:
         """Add them."""
-        self._read_starts()
+        anew, lines = self._audit.read()
+        starts = [float(line["time"]) for line in lines if line.get("event") == "hub_started"]
+        self._starts = (0 if anew else self._starts) + len(starts)
+        self._started = starts[-1] if starts else self._started
         disk, tunnel = shutil.disk_usage(self._folder), self._contact.tunnel()
         values = {
             "embryofl_hub_starts_total": self._starts,
@@ -58,23 +60,7 @@ class HubItself:
         out.add_all(values)
         out.add("embryofl_hub_info", 1, version("embryofl-server"), str(PROTOCOL))
         for name, file in _CERTIFICATES.items():
-            expires = self._expires(self._folder / "identity" / file)
-            out.add("embryofl_hub_certificate_expiry_timestamp_seconds", expires, name)
-
-    def _read_starts(self) -> None:
-        anew, lines = self._audit.read()
-        starts = [float(line["time"]) for line in lines if line.get("event") == "hub_started"]
-        self._starts = (0 if anew else self._starts) + len(starts)
-        self._started = starts[-1] if starts else self._started
-
-    def _expires(self, path: Path) -> float | None:
-        if not path.exists():
-            return None
-        changed = path.stat().st_mtime_ns
-        if self._expiry.get(path, (0, 0.0))[0] != changed:
-            end = x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc.timestamp()
-            self._expiry[path] = (changed, end)
-        return self._expiry[path][1]
+            out.add("embryofl_hub_certificate_expiry_timestamp_seconds", self._identity.expires(file), name)
 
 
 def add_round(out: Families, now: Moment) -> None:

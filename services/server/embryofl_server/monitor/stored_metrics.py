@@ -15,6 +15,26 @@ from embryofl_server.runs.view import RunView
 RUNS_SHOWN = 20
 
 
+def _by_name(prefix: str, *labels: str) -> dict[str, str]:
+    """The metrics with these labels, each with the key of a metric line that it is named after."""
+    return {
+        name: name.removeprefix(prefix)
+        for name, (_, *its_labels) in METRICS.items()
+        if name.startswith(prefix) and its_labels == list(labels)
+    }
+
+
+_OF_A_REPLY = _by_name("embryofl_clinic_", "clinic") | {
+    "embryofl_clinic_examples": "n",
+    "embryofl_clinic_train_loss": "loss",
+    **{f"embryofl_clinic_update_{key}": key for key in ("norm", "distance", "share")},
+}
+_OF_A_MODEL = _by_name("embryofl_model_", "clinic", "split", "day") | {
+    "embryofl_model_embryos": "n",
+    "embryofl_model_auroc_error": "auroc_se",
+}
+
+
 def stored_metrics(runs: list[RunView], current: RunView | None, enrolled: Iterable[str]) -> Families:
     """All of them. Clinics that have not done anything yet count 0."""
     out, counts = Families(METRICS), Counts()
@@ -74,19 +94,12 @@ def _add_newest_round(out: Families, run: RunView) -> None:
 
 def _add_last_replies(out: Families, run: RunView) -> None:
     for clinic, line in sorted(run.training().items()):
-        seconds = line.get("seconds") or {}
-        trained = line["n"] * run.settings.local_epochs
+        seconds, trained = line["seconds"], line["n"] * run.settings.local_epochs
+        out.add_all({name: line.get(key) for name, key in _OF_A_REPLY.items()}, clinic)
         values = {
-            "embryofl_clinic_examples": line["n"],
-            "embryofl_clinic_train_loss": line["loss"],
-            "embryofl_clinic_update_norm": line["norm"],
-            "embryofl_clinic_update_distance": line.get("distance"),
-            "embryofl_clinic_update_share": line.get("share"),
             "embryofl_clinic_update_scale": line.get("scale", 1),
             "embryofl_clinic_images_per_second": trained / seconds["train"] if seconds.get("train") else None,
             "embryofl_clinic_loading_last_seconds": seconds.get("loading"),
-            "embryofl_clinic_memory_bytes": line.get("memory_bytes"),
-            "embryofl_clinic_reconnects": line.get("reconnects"),
         }
         out.add_all(values, clinic)
         for phase in CLINIC_PHASES:
@@ -100,24 +113,13 @@ def _add_quality(out: Families, run: RunView) -> None:
     for (split, clinic, day), line in sorted(run.results_by_split().items()):
         if clinic == POOLED and day == ALL_DAYS:
             out.add("embryofl_model_round", line["round"], split)
-        highest, its_round = best.get((split, clinic, day), (None, None))
-        values = {
-            "embryofl_model_embryos": line["n"],
-            "embryofl_model_positives": line["positives"],
-            "embryofl_model_withheld": line["withheld"],
-            "embryofl_model_loss": line["loss"],
-            "embryofl_model_auroc": line["auroc"],
-            "embryofl_model_auroc_error": line["auroc_se"],
-            "embryofl_model_auroc_best": highest,
-            "embryofl_model_auroc_best_round": its_round,
-            "embryofl_model_auprc": line["auprc"],
-            "embryofl_model_brier": line["brier"],
-            "embryofl_model_ece": line["ece"],
-        }
-        out.add_all(values, clinic, split, day)
+        out.add_all({name: line.get(key) for name, key in _OF_A_MODEL.items()}, clinic, split, day)
+        auroc, round_ = best.get((split, clinic, day), (None, None))
+        out.add("embryofl_model_auroc_best", auroc, clinic, split, day)
+        out.add("embryofl_model_auroc_best_round", round_, clinic, split, day)
     for split, by_clinic in sums.items():
-        for clinic, its_sums in sorted(by_clinic.items()):
-            _add_thresholds(out, its_sums, clinic, split)
+        for clinic, clinic_sums in sorted(by_clinic.items()):
+            _add_thresholds(out, clinic_sums, clinic, split)
     if POOLED in sums.get("validation", {}):
         _add_calibration(out, sums["validation"][POOLED])
 
@@ -136,17 +138,14 @@ def _add_thresholds(out: Families, sums: ScoreSums, clinic: str, split: str) -> 
 
 
 def _add_calibration(out: Families, sums: ScoreSums) -> None:
-    """The bins of the expected calibration error (`metrics._calibration_error`), one by one; empty ones have no shares."""
+    """The bins of the expected calibration error, one by one; empty ones have no shares."""
     histogram = sums.pooled().histogram  # (2, BINS)
     coarse = np.minimum((CENTRES * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
     for number in range(CALIBRATION_BINS):
-        inside = histogram[:, coarse == number]
+        inside, scores = histogram[:, coarse == number], CENTRES[coarse == number]
+        label = f"{number / CALIBRATION_BINS:.1f}-{(number + 1) / CALIBRATION_BINS:.1f}"
         count = int(inside.sum())
-        values = {
-            "embryofl_model_calibration_embryos": count,
-            "embryofl_model_calibration_score": float(inside.sum(0) @ CENTRES[coarse == number]) / count
-            if count
-            else None,
-            "embryofl_model_calibration_frequency": int(inside[1].sum()) / count if count else None,
-        }
-        out.add_all(values, f"{number / CALIBRATION_BINS:.1f}-{(number + 1) / CALIBRATION_BINS:.1f}")
+        out.add("embryofl_model_calibration_embryos", count, label)
+        if count:
+            out.add("embryofl_model_calibration_score", float(inside.sum(0) @ scores) / count, label)
+            out.add("embryofl_model_calibration_frequency", int(inside[1].sum()) / count, label)

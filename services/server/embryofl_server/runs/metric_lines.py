@@ -8,7 +8,12 @@ from embryofl.metrics import ScoreSums, merge
 
 PERSONAL = "personal_"  # of the clinics' personal models: each on its own clinic's patients
 DEFAULT_THRESHOLD = 0.5
-_ALSO_KEPT = ("distance", "device", "memory_bytes", "reconnects", "share", "scale")
+_ELSEWHERE = (
+    "validation",
+    "personal",
+    "examples",
+    "train_loss",
+)  # in a training line under another name, or not at all
 
 
 def threshold_of(record: dict[str, Any]) -> float:
@@ -46,8 +51,7 @@ def record_lines(record: dict[str, Any]) -> list[dict[str, Any]]:
     for name, c in sorted(clinics.items()):
         if c.get("train_loss") is not None:
             head = {"round": record["round"], "clinic": name, "split": "train", "day": None, "loss": c["train_loss"]}
-            more = {key: c[key] for key in _ALSO_KEPT if key in c}
-            lines.append({**head, "n": c["examples"], "norm": c["norm"], "seconds": c["seconds"], **more})
+            lines.append({**head, "n": c["examples"], **{k: v for k, v in c.items() if k not in _ELSEWHERE}})
     return lines
 
 
