@@ -10,7 +10,7 @@ from rich.text import Text
 
 from embryofl.errors import UserError
 from embryofl_server.cli.text import table
-from embryofl_server.report.numbers import clinic_label, day_label, figure, number, signed, spread
+from embryofl_server.report.numbers import clinic_label, day_label, metric, number, signed, spread
 from embryofl_server.runs.log import Runs
 from embryofl_server.runs.view import RunView
 
@@ -77,7 +77,7 @@ def _discrimination(found: Results) -> Table:
     for name, day, f in _rows(found["splits"]["test"]):
         if f["n"]:
             values = (f["auroc"], f["auprc"], f["confusion"]["sensitivity"], f["confusion"]["specificity"])
-            shown.add_row(name, day, str(f["n"]), str(f["positives"]), *map(figure, values))
+            shown.add_row(name, day, str(f["n"]), str(f["positives"]), *map(metric, values))
         elif f["withheld"]:
             shown.add_row(name, day, "withheld")
     return shown
@@ -96,8 +96,8 @@ def _calibration(found: Results) -> Table:
                 values = (
                     signed(part["slope"]),
                     signed(part["in_the_large"]),
-                    figure(part["ece"]),
-                    figure(part["brier"]),
+                    metric(part["ece"]),
+                    metric(part["brier"]),
                 )
                 shown.add_row(name, scores, *values)
     return shown
@@ -145,7 +145,7 @@ def _personal(found: Results) -> Iterator[Table]:
         for day, f in days.items():
             shared = found["splits"]["test"]["clinics"].get(name, {}).get(day, {}).get("auroc")
             if f["n"]:
-                aurocs = (figure(f["auroc"]), figure(shared))
+                aurocs = (metric(f["auroc"]), metric(shared))
                 shown.add_row(name, day_label(day), str(f["n"]), str(f["positives"]), *aurocs)
     yield shown
 
@@ -177,5 +177,5 @@ def _across_runs(across: Results) -> Iterator[Table]:
         for run in across["over_time"]:
             changed = ", ".join(f"{key}: {value}" for key, value in run["changed"].items())
             for day, f in run["figures"].get("pooled", {}).items():
-                shown.add_row(run["run"], run["date"], day_label(day), str(f["n"]), figure(f["auroc"]), changed)
+                shown.add_row(run["run"], run["date"], day_label(day), str(f["n"]), metric(f["auroc"]), changed)
         yield shown

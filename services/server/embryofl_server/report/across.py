@@ -15,7 +15,7 @@ log = logging.getLogger("embryofl.report")
 
 MOST_RUNS = 50
 """How many earlier runs are read, the newest first."""
-FIGURES = ("auroc", "auprc", "brier", "ece", "sensitivity", "specificity")
+METRICS = ("auroc", "auprc", "brier", "ece", "sensitivity", "specificity")
 
 Results = dict[str, Any]
 
@@ -96,7 +96,7 @@ def _changed(settings: Results, now: Results) -> Results:
 def _values(f: Results) -> dict[str, float]:
     """The metrics that could be computed; of probabilities the calibrated ones, if there are any."""
     metrics = {**(f["after"] or f["before"]), **(f["confusion"] or {}), "auroc": f["auroc"], "auprc": f["auprc"]}
-    return {name: metrics[name]["value"] for name in FIGURES if metrics.get(name)}
+    return {name: metrics[name]["value"] for name in METRICS if metrics.get(name)}
 
 
 def _entry(f: Results) -> Results:
@@ -117,7 +117,7 @@ def _spread(runs: list[Results]) -> Results:
 
 
 def _summaries(runs: list[dict[str, float]]) -> Results:
-    by_metric = {name: [run[name] for run in runs if name in run] for name in FIGURES}
+    by_metric = {name: [run[name] for run in runs if name in run] for name in METRICS}
     return {
         name: {
             "mean": round(statistics.mean(values), 6),

@@ -13,7 +13,7 @@ def number(value: float | None, digits: int = 3) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def figure(value: dict[str, Any] | None, digits: int = 3) -> str:
+def metric(value: dict[str, Any] | None, digits: int = 3) -> str:
     """`0.812 (0.74 to 0.88)`: a value with its 95 % interval, or `-`."""
     if not value:
         return "-"
@@ -24,7 +24,7 @@ def figure(value: dict[str, Any] | None, digits: int = 3) -> str:
 
 def signed(value: dict[str, Any] | None) -> str:
     """The same with two decimals, for metrics that may be negative."""
-    return figure(value, 2)
+    return metric(value, 2)
 
 
 def spread(value: dict[str, Any] | None) -> str:

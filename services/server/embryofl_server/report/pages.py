@@ -13,7 +13,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from embryofl_server.report.charts import SIDE, charts
-from embryofl_server.report.numbers import clinic_label, day_label, figure, number, signed, spread
+from embryofl_server.report.numbers import clinic_label, day_label, metric, number, signed, spread
 from embryofl_server.report.texts import read
 
 
@@ -47,7 +47,7 @@ def _render(name: str, *, autoescape: bool, **values: Any) -> str:
         keep_trailing_newline=True,
         finalize=clean if autoescape else escape,
     )
-    environment.filters |= {f.__name__: f for f in (clinic_label, day_label, figure, number, signed, spread)}
+    environment.filters |= {f.__name__: f for f in (clinic_label, day_label, metric, number, signed, spread)}
     return environment.from_string(read(name)).render(**values)
 
 

@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from embryofl_server.members.store import Clinic
-from embryofl_server.report.figures import figures
+from embryofl_server.report.metrics import metrics_of
 from embryofl_server.report.warnings import warnings
 
 LEAST = 3
@@ -96,7 +96,7 @@ def _tables(split: dict[str, Any], hidden: frozenset[str], threshold: float) -> 
     days, held = _days(pooled, clinics, hidden)
     shown = {n: {day: f[day] for day in days or ["all"] if day in f} for n, f in clinics.items() if n not in held}
     if not days:
-        return {"pooled": {"all": figures([], None, None, threshold)}, "clinics": shown}, False
+        return {"pooled": {"all": metrics_of([], None, None, threshold)}, "clinics": shown}, False
     return {"pooled": {day: pooled[day] for day in days}, "clinics": shown}, len(days) == len(pooled)
 
 

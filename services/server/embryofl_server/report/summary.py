@@ -10,7 +10,7 @@ from embryofl_server.report.across import across_runs
 from embryofl_server.report.calibrated import calibration_of, describe_rule
 from embryofl_server.report.calibration import Calibration
 from embryofl_server.report.course import course
-from embryofl_server.report.figures import figures
+from embryofl_server.report.metrics import metrics_of
 from embryofl_server.report.shortcuts import shortcuts
 from embryofl_server.report.warnings import warnings
 from embryofl_server.runs.metric_lines import DEFAULT_THRESHOLD, threshold_of
@@ -72,7 +72,7 @@ def _personal(record: dict[str, Any]) -> dict[str, Any] | None:
     return {
         "kind": kind,
         "threshold": DEFAULT_THRESHOLD,
-        "splits": {s: _figures(t, None, DEFAULT_THRESHOLD) for s, t in sums.items()},
+        "splits": {s: _metrics(t, None, DEFAULT_THRESHOLD) for s, t in sums.items()},
     }
 
 
@@ -93,12 +93,12 @@ def _grades(record: dict[str, Any], split: str) -> dict[str, Any]:
 def _split(record: dict[str, Any], split: str, threshold: float) -> dict[str, Any]:
     evaluation, calibration = record["evaluation"], calibration_of(record)
     by_clinic = {n: ScoreSums.from_dict(evaluation[n][split]) for n in sorted(evaluation) if evaluation[n].get(split)}
-    return {**_figures(by_clinic, calibration, threshold), "shortcuts": shortcuts(by_clinic)}
+    return {**_metrics(by_clinic, calibration, threshold), "shortcuts": shortcuts(by_clinic)}
 
 
-def _figures(by_clinic: dict[str, ScoreSums], calibration: Calibration | None, threshold: float) -> dict[str, Any]:
+def _metrics(by_clinic: dict[str, ScoreSums], calibration: Calibration | None, threshold: float) -> dict[str, Any]:
     def by_day(*clinics: ScoreSums) -> dict[str, Any]:
         days = {"all": None, **{str(day): day for day in sorted({day for sums in clinics for day in sums.days})}}
-        return {name: figures(clinics, day, calibration, threshold) for name, day in days.items()}
+        return {name: metrics_of(clinics, day, calibration, threshold) for name, day in days.items()}
 
     return {"pooled": by_day(*by_clinic.values()), "clinics": {name: by_day(sums) for name, sums in by_clinic.items()}}

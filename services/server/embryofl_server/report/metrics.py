@@ -1,4 +1,4 @@
-"""All figures of some embryos, with 95 % intervals, from their sums."""
+"""All metrics of some embryos, with 95 % intervals, from their sums."""
 
 import math
 from collections.abc import Sequence
@@ -17,13 +17,13 @@ from embryofl_server.report.decision import confusion, decision_curve
 DIGITS = 6
 """Decimals in `results.json`."""
 
-Figure = dict[str, Any]
+Metric = dict[str, Any]
 
 
-def figures(
+def metrics_of(
     clinics: Sequence[ScoreSums], day: int | None, calibration: Calibration | None, threshold: float
 ) -> dict[str, Any]:
-    """Figures of one day, or of all days together.
+    """Metrics of one day, or of all days together.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def figures(
     Returns
     -------
     dict
-        A figure is ``{"value", "interval"}``, or None where it cannot be computed.
+        A metric is ``{"value", "interval"}``, or None where it cannot be computed.
     """
     sums = merge(clinics)
     pooled, summary = sums.pooled(day), sums.summary(day, threshold)
@@ -50,8 +50,8 @@ def figures(
             "n": summary.n,
             "positives": summary.positives,
             "withheld": summary.withheld,
-            "auroc": figure(summary.auroc, auroc_interval(summary.auroc, summary.auroc_se)),
-            "auprc": figure(summary.auprc, auprc_interval(summary.auprc, summary.positives)),
+            "auroc": metric(summary.auroc, auroc_interval(summary.auroc, summary.auroc_se)),
+            "auprc": metric(summary.auprc, auprc_interval(summary.auprc, summary.positives)),
             "before": _probabilities(histogram, CENTRES),
             "after": _probabilities(histogram, probabilities) if probabilities is not None else None,
             "confusion": confusion(histogram, threshold) if summary.n else None,
@@ -63,12 +63,12 @@ def figures(
     return found
 
 
-def figure(value: float | None, interval: tuple[float, float] | None) -> Figure | None:
+def metric(value: float | None, interval: tuple[float, float] | None) -> Metric | None:
     """A value with its interval."""
     return None if value is None else {"value": value, "interval": list(interval) if interval else None}
 
 
-def normal(value: float, error: float) -> Figure:
+def normal(value: float, error: float) -> Metric:
     """A value with the interval of its standard error."""
     return {"value": value, "interval": [value - Z * error, value + Z * error]}
 
@@ -81,7 +81,7 @@ def _probabilities(histogram: IntArray, scores: FloatArray) -> dict[str, Any]:
     return {
         "loss": recalibration.log_loss(histogram, scores),
         "brier": None if brier is None or brier_se is None else normal(brier, brier_se),
-        "ece": figure(calibration_error(histogram, scores), bootstrap(histogram, scores)),
+        "ece": metric(calibration_error(histogram, scores), bootstrap(histogram, scores)),
         "mean_score": float(histogram.sum(axis=0) @ scores / n) if n else None,
         "slope": normal(found.slope, found.slope_se) if found else None,
         "intercept": normal(found.intercept, found.intercept_se) if found else None,
@@ -110,7 +110,7 @@ def ranking(sums: RankingSums) -> dict[str, Any]:
     if not n:
         return {"cohorts": 0, "withheld": sums.withheld}
 
-    def mean(total: float, squares: float, least: float) -> Figure:
+    def mean(total: float, squares: float, least: float) -> Metric:
         spread = max(squares / n - (total / n) ** 2, 0.0)
         found = normal(total / n, math.sqrt(spread / n))
         return {**found, "interval": [min(max(x, least), 1.0) for x in found["interval"]]}  # no cohort has more
@@ -119,11 +119,11 @@ def ranking(sums: RankingSums) -> dict[str, Any]:
         "cohorts": n,
         "embryos": sums.embryos,
         "withheld": sums.withheld,
-        "top": figure(sums.top / n, wilson(sums.top, n)),
+        "top": metric(sums.top / n, wilson(sums.top, n)),
         "chance": sums.chance / n,
         "ndcg": mean(sums.ndcg, sums.ndcg_squared, 0.0),
         "tau": mean(sums.tau, sums.tau_squared, -1.0),
-        "critical": figure(sums.critical / n, wilson(sums.critical, n)),
+        "critical": metric(sums.critical / n, wilson(sums.critical, n)),
     }
 
 
