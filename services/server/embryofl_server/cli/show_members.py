@@ -6,37 +6,12 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from embryofl import states
+from embryofl.texts import load_texts
 from embryofl_server.cli.text import state_text, table, utc
 from embryofl_server.members.invite_lines import FOLDER, lines_to_run
 from embryofl_server.report.numbers import count, counts_by_day
 
-_INVITE = """\
-For {name}, to join once, until {until}. Send it so that only they can read it.
-Replace {folder} with the folder of images, which is only read. Then run one of these lines:
-
-Docker (once before: docker load -i embryofl-clinic.tar.gz):
-{docker}
-
-Podman (once before: podman load -i embryofl-clinic.tar.gz):
-{podman}
-
-Without containers (Linux, Python 3.11, EmbryoFL installed from source as in docs/joining.md):
-{pip}
-
-If they do not have the image, send it along: docker save embryofl-clinic | gzip > embryofl-clinic.tar.gz"""
-
-_RECONNECT = """\
-For {name}, which has joined before: the hub's address and its certificate authority. Key and membership stay as they are;
-the invite is useless without that key. Run one of these lines next to the running trainer:
-
-Docker:
-docker exec -e EMBRYOFL_INVITE={code} embryofl embryofl-clinic join
-
-Podman:
-podman exec -e EMBRYOFL_INVITE={code} embryofl embryofl-clinic join
-
-Without containers:
-EMBRYOFL_INVITE={code} embryofl-clinic join --state embryofl-state"""
+TEXTS = load_texts(__package__)
 
 
 def invite_text(name: str, code: str, expires: float, *, manual: bool) -> str:
@@ -51,13 +26,15 @@ def invite_text(name: str, code: str, expires: float, *, manual: bool) -> str:
     manual : bool
         Whether the coordinator still has to approve the clinic.
     """
-    text = _INVITE.format(name=name, until=utc(expires, "%d %B %Y, %H:%M UTC"), folder=FOLDER, **lines_to_run(code))
+    text = TEXTS.invite.format(
+        name=name, until=utc(expires, "%d %B %Y, %H:%M UTC"), folder=FOLDER, **lines_to_run(code)
+    )
     return f"{text}\n\nThen approve the clinic: embryofl-server approve {name}" if manual else text
 
 
 def reconnect_text(name: str, code: str) -> str:
     """The message to a clinic that has joined before and no longer finds or trusts the hub."""
-    return _RECONNECT.format(name=name, code=code)
+    return str(TEXTS.reconnect.format(name=name, code=code))
 
 
 def clinics_table(clinics: list[dict[str, Any]]) -> RenderableType:

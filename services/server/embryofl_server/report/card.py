@@ -11,7 +11,7 @@ from typing import Any
 
 from embryofl_server.members.store import Clinic
 from embryofl_server.report.numbers import count, counts_by_day
-from embryofl_server.report.published import coordinator_note, hidden_note
+from embryofl_server.report.published import LEAST
 from embryofl_server.report.summary import day_begun
 from embryofl_server.report.texts import TEXTS, TRIPOD
 
@@ -50,11 +50,11 @@ def model_card(
         "run": record["run"],
         "complete": not results["incomplete"],
         "incomplete": results["incomplete"],
-        "use": {"intended": TEXTS["use"], "users": TEXTS["users"], "not_for": TEXTS["not_for"]},
-        "label": {"meaning": settings["meaning"], "words": TEXTS["labels"][settings["meaning"]]},
+        "use": {"intended": TEXTS.use, "users": TEXTS.users, "not_for": TEXTS.not_for},
+        "label": {"meaning": settings["meaning"], "words": TEXTS.labels[settings["meaning"]]},
         "warnings": results["warnings"],
         "made": {
-            "words": TEXTS["made"],
+            "words": TEXTS.made,
             "model": settings["model"],
             "input": f"one image of one embryo, {settings['image_size']} x {settings['image_size']} pixels; for several "
             "images of an embryo the log odds are averaged",
@@ -65,23 +65,26 @@ def model_card(
             "sha256": record["sha256"],
             "trained": {"first": min(map(day_begun, trained), default=""), "last": results["date"]},
         },
-        "data": {"words": TEXTS["data"], "clinics": [_clinic(n, trained, results, clinics.get(n)) for n in names]},
+        "data": {"words": TEXTS.data, "clinics": [_clinic(n, trained, results, clinics.get(n)) for n in names]},
         "threshold": results["threshold"],
         "calibration": results["calibration"],
         "figures": results["splits"]["test"],
-        "held_back": {
-            "clinics": results["held_back"],
-            "words": hidden_note(held_back) if results["held_back"] else coordinator_note(held_back),
-        },
+        "held_back": {"clinics": results["held_back"], "words": _hidden_note(results, held_back)},
         "personal": _personal(results["personal"]),
         "across_runs": {**results["across_runs"], "words": {key: TEXTS[key] for key in ("seeds", "over_time")}},
         "best_validation": results["best_validation"],
-        "limits": TEXTS["limits"],
-        "licence": TEXTS["licence"],
+        "limits": TEXTS.limits,
+        "licence": TEXTS.licence,
         "settings": settings,
         "versions": {"python": python_version(), **{package: version(package) for package in PACKAGES}},
         "tripod_ai": TRIPOD,
     }
+
+
+def _hidden_note(results: dict[str, Any], held_back: Sequence[str]) -> str:
+    """That results are hidden: on the public card, that they are missing; on the coordinator's, that they are on it."""
+    text = TEXTS.hidden.public if results["held_back"] else TEXTS.hidden.coordinator
+    return text.format(clinics=", ".join(held_back), least=LEAST) if held_back else ""
 
 
 def _personal(personal: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -89,7 +92,7 @@ def _personal(personal: dict[str, Any] | None) -> dict[str, Any] | None:
     if personal is None:
         return None
     kind, test = personal["kind"], personal["splits"]["test"]["clinics"]
-    return {"kind": kind, "words": TEXTS["personal"][kind], "clinics": test}
+    return {"kind": kind, "words": TEXTS.personal[kind], "clinics": test}
 
 
 def _clinic(name: str, trained: list[dict[str, Any]], results: dict[str, Any], clinic: Clinic | None) -> dict[str, Any]:

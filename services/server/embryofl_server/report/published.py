@@ -160,23 +160,3 @@ def _round(entry: dict[str, Any], hidden: frozenset[str]) -> Iterator[dict[str, 
     if _enough(hidden, entry["clinics"], held):
         shown = {kind: {n: f for n, f in entry[kind].items() if n not in held} for kind in ("clinics", "training")}
         yield {"round": entry["round"], "pooled": entry["pooled"], **shown}
-
-
-def hidden_note(held: Collection[str]) -> str:
-    """The public card's note on clinics that are not shown."""
-    if not held:
-        return ""
-    return (
-        f"Counted in the pooled results but not shown on their own: {', '.join(held)}. A clinic's policy may ask for that. "
-        f"Never fewer than {LEAST} clinics are left out, because their results would follow from the others'."
-    )
-
-
-def coordinator_note(held: Collection[str]) -> str:
-    """The coordinator's card's note on results that others must not see."""
-    if not held:
-        return ""
-    return (
-        f"For the coordinator only: this card shows results that {', '.join(held)} hide from other clinics. Pass on "
-        "model-card-public and results-public.json instead."
-    )

@@ -1,8 +1,9 @@
-"""The fixed texts of every model card, from `texts.toml` and `tripod.toml`."""
+"""The texts of model cards and warnings, from `texts.toml` and `tripod.toml`."""
 
 import tomllib
 from importlib import resources
-from typing import Any
+
+from embryofl.texts import load_texts
 
 
 def read(name: str) -> str:
@@ -10,7 +11,7 @@ def read(name: str) -> str:
     return resources.files(__package__).joinpath(name).read_text("utf-8")
 
 
-TEXTS: dict[str, Any] = tomllib.loads(read("texts.toml"))
+TEXTS = load_texts(__package__)
 TRIPOD = [
     dict(zip(("item", "topic", "covered", "where"), item, strict=True))
     for item in tomllib.loads(read("tripod.toml"))["items"]

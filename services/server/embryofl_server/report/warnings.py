@@ -1,12 +1,11 @@
-"""What a reader of the results has to be warned of; the texts are in `warnings.toml`."""
+"""What a reader of the results has to be warned of; the texts are in `texts.toml`."""
 
-import tomllib
 from collections.abc import Iterator
 from typing import Any
 
 from embryofl_server.report import shortcuts
 from embryofl_server.report.numbers import clinic_label, day_label, signed
-from embryofl_server.report.texts import read
+from embryofl_server.report.texts import TEXTS
 
 OUTCOMES = ("implantation", "live_birth")
 LEAK_AUROC = 0.85
@@ -18,7 +17,6 @@ PAST_BEST = 0.03
 
 Warned = dict[str, str]
 Results = dict[str, Any]
-_TEXTS: dict[str, str] = tomllib.loads(read("warnings.toml"))
 
 
 def warnings(results: Results) -> list[Warned]:
@@ -39,7 +37,7 @@ def warnings(results: Results) -> list[Warned]:
 
 
 def _make(kind: str, /, *, text: str = "", level: str = "warn", **values: Any) -> Warned:
-    return {"kind": kind, "level": level, "words": _TEXTS[text or kind].format(**values)}
+    return {"kind": kind, "level": level, "words": TEXTS.warning[text or kind].format(**values)}
 
 
 def _everybody(results: Results) -> dict[str, Any]:
