@@ -18,5 +18,5 @@ def routes(found: Any) -> Any:
 
 
 settings = ConsoleSettings()
-for methods, path in routes(create_app(settings, HubClient(settings))._app):  # type: ignore[attr-defined]
+for methods, path in routes(create_app(settings, HubClient(settings)).app):  # type: ignore[attr-defined]
     print(json.dumps([methods, path]))

@@ -38,3 +38,10 @@ def size(count: float) -> str:
         if count >= of:
             return f"{count / of:.3g} {unit}" if count < 1000 * of else f"{count / of:.0f} {unit}"
     return f"{count:.0f} B"
+
+
+def duration(seconds: float) -> str:
+    """A length of time to be read: `2.5 s`, `90 s`, `5 min` or `2.5 h`."""
+    if seconds < 120:
+        return f"{max(0.0, seconds):.{0 if seconds >= 9.5 else 1}f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

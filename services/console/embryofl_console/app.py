@@ -1,14 +1,15 @@
 """The console's web application: the guard in front, login, and Gradio's pages behind."""
 
 import html
-from importlib.resources import files
+from collections.abc import Callable
+from pathlib import Path
 
 import gradio as gr
 from fastapi import FastAPI, Request
-from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp
 
-from embryofl_console import downloads, login
+from embryofl_console import downloads
 from embryofl_console.guard import COOKIE, Guard, session_of
 from embryofl_console.hub import Follower, HubClient
 from embryofl_console.login_sessions import SESSION_S, LoginSessions
@@ -16,6 +17,7 @@ from embryofl_console.pages import build
 from embryofl_console.settings import ConsoleSettings
 from embryofl_console.texts import texts
 
+_FOLDER = Path(__file__).parent
 _FONTS = ("system-ui", "-apple-system", "Segoe UI", "sans-serif")
 # The theme's main button is white on a light colour and its subdued text grey on grey: both are hard to read.
 _COLOURS = {
@@ -26,6 +28,18 @@ _COLOURS = {
 }
 _PRIMARY = {f"button_primary_{part}{dark}": colour for part, colour in _COLOURS.items() for dark in ("", "_dark")}
 _MONO = ("ui-monospace", "Consolas", "monospace")
+
+
+def _file(name: str) -> Callable[[], FileResponse]:
+    return lambda: FileResponse(_FOLDER / name)
+
+
+def _login(error: str = "", status: int = 200) -> HTMLResponse:
+    """The page that asks for the password, with an error; it has no script."""
+    wrong = f'<p class="wrong" role="alert">{html.escape(error)}</p>' if error else ""
+    shown = {"title": texts.page.title, "research": texts.page.research}
+    shown |= {"password": texts.access.password, "log_in": texts.access.log_in}
+    return HTMLResponse((_FOLDER / "login.html").read_text().format(error=wrong, **shown), status)
 
 
 def create_app(settings: ConsoleSettings, client: HubClient) -> ASGIApp:
@@ -39,22 +53,18 @@ def create_app(settings: ConsoleSettings, client: HubClient) -> ASGIApp:
 
     @app.get("/login")
     def login_page(request: Request) -> HTMLResponse:
-        return HTMLResponse(login.page(texts.access.again if "again" in request.query_params else ""))
-
-    @app.get("/login.css")
-    def login_css() -> Response:
-        return Response(login.CSS, media_type="text/css")
+        return _login(texts.access.again if "again" in request.query_params else "")
 
     @app.post("/login")
     async def log_in(request: Request) -> Response:
         if not logins.has_password():
-            return HTMLResponse(login.page(texts.access.no_password), 403)
+            return _login(texts.access.no_password, 403)
         if logins.too_many():
-            return HTMLResponse(login.page(texts.access.too_many), 429)
+            return _login(texts.access.too_many, 429)
         form = await request.form(max_files=0, max_fields=2)
         session = logins.log_in(str(form.get("password", "")))
         if not session:
-            return HTMLResponse(login.page(texts.access.wrong_password), 403)
+            return _login(texts.access.wrong_password, 403)
         answer = RedirectResponse("/", 303)
         answer.set_cookie(COOKIE, session, max_age=int(SESSION_S), httponly=True, samesite="strict")
         return answer
@@ -68,14 +78,8 @@ def create_app(settings: ConsoleSettings, client: HubClient) -> ASGIApp:
     def here() -> None:
         """Open pages ask whether the console is up and their session valid."""
 
-    @app.get("/console.js")
-    def script() -> Response:
-        return Response((files("embryofl_console") / "console.js").read_text(), media_type="text/javascript")
-
-    @app.get("/console.css")
-    def style() -> Response:
-        return Response((files("embryofl_console") / "console.css").read_text(), media_type="text/css")
-
+    for name in ("login.css", "console.css", "console.js"):
+        app.get(f"/{name}")(_file(name))
     app.include_router(downloads.routes(client))
     script_tag = f'<script src="/console.js" defer data-away="{html.escape(texts.access.away)}"></script>'
     theme = gr.themes.Base(font=_FONTS, font_mono=_MONO).set(body_text_color_subdued="*neutral_600", **_PRIMARY)

@@ -1,39 +1,50 @@
-"""The form of a new run as run settings."""
+"""The form of a new run: its fields for numbers, and the run settings that all its fields amount to."""
 
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 from embryofl.errors import UserError
 from embryofl_console.texts import texts
 
 
-def collected(strategy: dict[str, Any], *values: Any) -> dict[str, Any]:
-    """The form's fields as run settings. What has its neutral value is left out, for the server to decide.
+class Number(NamedTuple):
+    """A run setting that has a field of its own."""
+
+    setting: str
+    least: int = 0
+    most: int | None = None
+    whole: bool = True
+
+
+ROUNDS = (Number("rounds", 1, 10_000), Number("local_epochs", 1, 100), Number("seed"))
+LIMITS = (Number("min_clinics", most=1000), Number("quorum", 0, 1000, False), Number("round_deadline_s", whole=False))
+PROTECTION = (Number("norm_clip", whole=False), Number("norm_bound", whole=False), Number("suspend_after"))
+NUMBERS = [number.setting for number in (*ROUNDS, *LIMITS, *PROTECTION)]
+
+
+def collected(strategy: dict[str, Any], model: str, name: str, *values: Any) -> dict[str, Any]:
+    """The form's fields as run settings: `NUMBERS`, the further settings as lines, and the strategy's own.
+
+    What has its neutral value is left out, for the server to decide; the deadline is in minutes.
 
     Raises
     ------
     UserError
         When a line of the further settings is not one.
     """
-    model, name, rounds, epochs, seed, least, quorum, deadline, clip, bound, suspend, more, *own = values
-    settings: dict[str, Any] = {
-        "model": model,
-        "strategy": name,
-        "rounds": rounds,
-        "local_epochs": epochs,
-        "seed": seed,
-        "min_clinics": least or None,
-        "quorum": quorum,
-        "round_deadline_s": None if deadline is None else deadline * 60 or "auto",
-        "norm_clip": clip,
-        "norm_bound": bound,
-        "suspend_after": suspend,
+    count = len(NUMBERS)
+    settings = {"model": model, "strategy": name, **dict(zip(NUMBERS, values[:count], strict=True))}
+    minutes = settings["round_deadline_s"]
+    settings |= {
+        "min_clinics": settings["min_clinics"] or None,
+        "round_deadline_s": None if minutes is None else minutes * 60 or "auto",
     }
     settings = {key: value for key, value in settings.items() if value is not None}
+    further, *own = values[count:]
     for setting, typed in zip(strategy.get("settings", []), own, strict=False):
         if typed.strip():
             settings[setting["name"]] = _value(typed)
-    for line in filter(str.strip, more.splitlines()):
+    for line in filter(str.strip, further.splitlines()):
         key, sign, typed = line.partition("=")
         if not sign or not key.strip():
             raise UserError(texts.new_run.no_setting.format(line=line.strip()[:60]))

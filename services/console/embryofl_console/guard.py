@@ -42,12 +42,12 @@ class Guard:
     """
 
     def __init__(self, app: ASGIApp, logins: LoginSessions, names: list[str]) -> None:
-        self._app, self._logins, self._names = app, logins, names
+        self.app, self._logins, self._names = app, logins, names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or reject it."""
         if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         if scope["type"] != "http":  # no web sockets here
             return
@@ -58,7 +58,7 @@ class Guard:
         if refusal is not None:
             await refusal(scope, receive, sender)
             return
-        await self._app(scope, receive, sender)
+        await self.app(scope, receive, sender)
 
     def _refusal(self, scope: Scope) -> ASGIApp | None:
         headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}

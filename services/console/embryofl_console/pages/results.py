@@ -1,5 +1,6 @@
 """The page Results: the metrics of a run that has ended, its model card, downloads."""
 
+import functools
 from typing import Any
 from urllib.parse import quote
 
@@ -16,29 +17,18 @@ KEPT = 4  # runs whose results are kept here, for looking at one clinic after th
 t = texts.results
 
 
-class _ResultsCache:
-    """The results asked for last: they do not change once a run has ended."""
-
-    def __init__(self, context: PageContext) -> None:
-        self._context = context
-        self._results: dict[str, State] = {}
-
-    def get(self, run: str) -> State:
-        """The results of a run; `UserError` when there are none."""
-        if run not in self._results:
-            self._results[run] = self._context.get("runs", run, "results")
-            while len(self._results) > KEPT:
-                del self._results[next(iter(self._results))]
-        return self._results[run]
-
-
 def _runs(state: State | None) -> list[str]:
     return names(state, with_results=True)
 
 
 def build(context: PageContext) -> None:
     """Build the page."""
-    cache = _ResultsCache(context)
+
+    @functools.lru_cache(KEPT)  # they do not change once a run has ended; an error is not kept
+    def results_of(name: str) -> State:
+        results: State = context.get("runs", name, "results")
+        return results
+
     context.follow(gr.HTML(), lambda state, _: "" if _runs(state) else p(t.none))
     with gr.Row():
         run = context.follow(chooser(texts.common.run, info=t.run_info), choices(_runs))
@@ -54,14 +44,14 @@ def build(context: PageContext) -> None:
 
     @or_trouble
     def show(name: str | None, of_split: str, of_clinic: str, of_day: str) -> str:
-        return view.page(cache.get(name), of_split, of_clinic, of_day) if name else ""
+        return view.page(results_of(name), of_split, of_clinic, of_day) if name else ""
 
     def chosen(name: str | None) -> list[Any]:
         """Another run: its clinics and days."""
         if not name:
             return [gr.skip()] * 3
         try:
-            results = cache.get(name)
+            results = results_of(name)
         except UserError as exc:
             return [gr.skip(), gr.skip(), trouble(exc)]
         clinics = gr.update(choices=view.clinics(results), value="pooled")

@@ -1,12 +1,13 @@
 """The page Runs: choose, see the estimated cost, start; pause, resume, stop; compare runs."""
 
+import functools
 from typing import Any
 
 import gradio as gr
 
 from embryofl.errors import UserError
 from embryofl.settings import RunSettings
-from embryofl_console.form import collected
+from embryofl_console.form import LIMITS, PROTECTION, ROUNDS, Number, collected
 from embryofl_console.pages.context import PageContext, State, choices, chooser, or_trouble, text
 from embryofl_console.texts import texts
 from embryofl_console.views import compare as compare_view
@@ -27,27 +28,6 @@ def build(context: PageContext) -> None:
         _new(context)
     with gr.Accordion(texts.compare.title, open=False):
         _compare(context)
-
-
-class Offers:
-    """The server's models, strategies and defaults; asked for once, and again if the hub was unreachable."""
-
-    def __init__(self, context: PageContext) -> None:
-        self._context = context
-        self._offers: State = {"models": [], "strategies": [], "defaults": {}}
-
-    def get(self) -> State:
-        """The offers; empty while the hub is unreachable."""
-        if not self._offers["models"]:
-            try:
-                self._offers = self._context.get("offers")
-            except UserError:  # the page says that the hub does not respond
-                return self._offers
-        return self._offers
-
-    def one(self, kind: str, name: str) -> State:
-        """One model or strategy."""
-        return next((x for x in self.get()[kind] if x["name"] == name), {})
 
 
 def _control(context: PageContext) -> None:
@@ -92,9 +72,9 @@ def _new(context: PageContext) -> None:
     epochs = numbers[1]
 
     # Filled when the page is opened, or as soon as the hub responds.
-    context.follow(model, lambda state, _: _choices(form.offers.get(), "models", state))
-    context.follow(strategy, lambda state, _: _choices(form.offers.get(), "strategies", state))
-    context.follow(every, lambda state, _: view.settings(form.offers.get()["defaults"] if state else {}))
+    context.follow(model, lambda state, _: _choices(form.offers(), "models", state))
+    context.follow(strategy, lambda state, _: _choices(form.offers(), "strategies", state))
+    context.follow(every, lambda state, _: view.settings(form.offers()["defaults"] if state else {}))
     model.change(form.recipe, model, epochs, show_progress="hidden")
     gr.on([model.change, strategy.change], form.chosen, [model, strategy], [about, *own], show_progress="hidden")
     changes = [field.change for field in (model, strategy, *numbers)]
@@ -105,34 +85,24 @@ def _new(context: PageContext) -> None:
 
 
 def _numbers() -> list[gr.Number]:
-    """The fields for numbers, in the order in which `collected` takes them."""
-    usual = RunSettings()
-    minutes = 0 if usual.round_deadline_s == "auto" else usual.round_deadline_s / 60
+    """The fields for numbers, in the order of `NUMBERS`, with a run's defaults."""
+    usual = RunSettings().model_dump()
+    deadline = usual["round_deadline_s"]
+    usual |= {"min_clinics": 0, "round_deadline_s": 0 if deadline == "auto" else deadline / 60}
 
-    def number(name: str, value: float, least: int = 0, most: int | None = None, whole: bool = True) -> gr.Number:
-        label, info, digits = texts.setting[name], texts.setting_info[name], 0 if whole else None
-        return gr.Number(value, label=label, precision=digits, minimum=least, maximum=most, info=info)
+    def field(number: Number) -> gr.Number:
+        name, label, info = number.setting, texts.setting[number.setting], texts.setting_info[number.setting]
+        bounds = {"minimum": number.least, "maximum": number.most, "precision": 0 if number.whole else None}
+        return gr.Number(usual[name], label=label, info=info, **bounds)
 
     with gr.Row():
-        first = [
-            number("rounds", usual.rounds, 1, 10_000),
-            number("epochs", usual.local_epochs, 1, 100),
-            number("seed", usual.seed),
-        ]
+        first = [field(number) for number in ROUNDS]
     with gr.Row():
-        limits = [
-            number("min_clinics", 0, most=1000),
-            number("quorum", 0, most=1000, whole=False),
-            number("deadline", minutes, whole=False),
-        ]
+        limits = [field(number) for number in LIMITS]
     with gr.Accordion(new.protection, open=False):
         gr.HTML(f"<p>{new.privacy}</p>")
         with gr.Row():
-            protection = [
-                number("clip", usual.norm_clip, whole=False),
-                number("bound", usual.norm_bound, whole=False),
-                number("suspend_after", usual.suspend_after),
-            ]
+            protection = [field(number) for number in PROTECTION]
     return [*first, *limits, *protection]
 
 
@@ -140,10 +110,23 @@ class _Form:
     """What the form's fields do. `values` are all fields, as `collected` takes them."""
 
     def __init__(self, context: PageContext) -> None:
-        self._context, self.offers = context, Offers(context)
+        self._context = context
+        self._fetch = functools.cache(lambda: context.get("offers"))  # an error is not kept, so it is asked again
+
+    def offers(self) -> State:
+        """The hub's models, strategies and defaults; empty while it is unreachable, as the page says."""
+        try:
+            offers: State = self._fetch()
+        except UserError:
+            return {"models": [], "strategies": [], "defaults": {}}
+        return offers
+
+    def _offer(self, kind: str, name: str) -> State:
+        """One model or strategy."""
+        return next((x for x in self.offers()[kind] if x["name"] == name), {})
 
     def _post(self, path: str, values: tuple[Any, ...]) -> Any:
-        settings = collected(self.offers.one("strategies", values[1] or ""), *values)
+        settings = collected(self._offer("strategies", values[1] or ""), *values)
         return self._context.client.call("POST", f"/control/{path}", {"settings": settings})
 
     def price(self, *values: Any) -> str:
@@ -156,15 +139,15 @@ class _Form:
 
     def chosen(self, model: str, strategy: str) -> list[Any]:
         """A description of the choice, and fields for the strategy's own settings."""
-        offer = self.offers.one("strategies", strategy)
+        offer = self._offer("strategies", strategy)
         takes = offer.get("settings", [])[:OWN]
         boxes = [gr.update(visible=True, label=s["name"], value=str(s["default"])) for s in takes]
         boxes += [gr.update(visible=False, label="-", value="")] * (OWN - len(takes))
-        return [view.about(self.offers.one("models", model), offer), *boxes]
+        return [view.about(self._offer("models", model), offer), *boxes]
 
     def recipe(self, model: str) -> Any:
         """The local epochs that suit the model."""
-        offer = self.offers.one("models", model)
+        offer = self._offer("models", model)
         return gr.update(value=int(offer["recipe"]["local_epochs"])) if offer else gr.skip()
 
 

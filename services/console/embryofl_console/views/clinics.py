@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from embryofl.states import CLINIC, MEMBER, PROCESS
-from embryofl.texts import size
+from embryofl.texts import duration, size
 from embryofl_console.texts import texts
-from embryofl_console.views.parts import dash, e, facts, mark, meaning, p, seconds, table, to_copy, when
+from embryofl_console.views.parts import dash, e, facts, mark, meaning, p, table, to_copy, when
 
 State = dict[str, Any]
 t = texts.clinics
@@ -85,8 +85,8 @@ def _rounds(rounds: list[State]) -> str:
     for r in rounds:
         head = [e(f"{r['run']}, {r['round']}"), mark(CLINIC, r["result"])]
         if r["result"] == "done":
-            spent = ", ".join(f"{texts.spent.get(k, k)} {seconds(v)}" for k, v in r["seconds"].items() if v >= 0.05)
-            rows.append([*head, e(seconds(r["answer_s"])), e(spent or "-"), e(f"{size(r['down'])} / {size(r['up'])}")])
+            spent = ", ".join(f"{texts.spent.get(k, k)} {duration(v)}" for k, v in r["seconds"].items() if v >= 0.05)
+            rows.append([*head, e(duration(r["answer_s"])), e(spent or "-"), e(f"{size(r['down'])} / {size(r['up'])}")])
         else:
             rows.append([*head, "-", e(r["words"]), "-"])
     return table(t.rounds, rows, t.rounds_title)

@@ -3,9 +3,10 @@
 from typing import Any
 
 from embryofl.states import CLINIC, PHASE, RUN, label
+from embryofl.texts import duration
 from embryofl_console.texts import texts
 from embryofl_console.views.curves import by_round
-from embryofl_console.views.parts import counted, dash, e, facts, mark, p, seconds, table, trouble, until, when
+from embryofl_console.views.parts import counted, dash, e, facts, mark, p, table, trouble, until, when
 
 State = dict[str, Any]
 UNDER_WAY = ("running", "waiting")
@@ -79,7 +80,7 @@ def _end(state: State) -> str:
     left = run["settings"]["rounds"] - run["round"]
     if not pace["round_s"] or state["progress"]["phase"] == "waiting":
         return e(t.end_unknown)
-    source = t.end_from.format(each=seconds(pace["round_s"]), count=counted(t.last_rounds, pace["rounds"]))
+    source = t.end_from.format(each=duration(pace["round_s"]), count=counted(t.last_rounds, pace["rounds"]))
     return f"{when(pace['last'] + left * pace['round_s'])} {e(source)}"
 
 

@@ -86,15 +86,6 @@ def counted(forms: tuple[str, str], n: int) -> str:
     return forms[n != 1].format(n=n)
 
 
-def seconds(value: float) -> str:
-    """A length of time in words."""
-    if value < 120:
-        return str(texts.unit.seconds.format(n=f"{value:.0f}" if value >= 9.5 else f"{value:.1f}"))
-    if value < 7200:
-        return str(texts.unit.minutes.format(n=f"{value / 60:.0f}"))
-    return str(texts.unit.hours.format(n=f"{value / 3600:.1f}"))
-
-
 def meaning(value: str) -> str:
     """What labels mean, in words (HTML)."""
     return e(texts.meaning.get(value, value))

@@ -3,9 +3,9 @@
 from typing import Any
 
 from embryofl.states import RUN, label
-from embryofl.texts import size
+from embryofl.texts import duration, size
 from embryofl_console.texts import texts
-from embryofl_console.views.parts import counted, e, facts, mark, p, seconds, table, when
+from embryofl_console.views.parts import counted, e, facts, mark, p, table, when
 
 State = dict[str, Any]
 OVER = ("finished", "stopped", "failed")
@@ -73,12 +73,12 @@ def estimate(cost: State) -> str:
         clinics=counted(c.clinics, cost["clinics"]),
         rounds=counted(c.rounds, cost["rounds"]),
     )
-    source, each = c.time_unknown, seconds(cost["round_s"] or 0)
+    source, each = c.time_unknown, duration(cost["round_s"] or 0)
     if cost["from"] == "run":
         source = c.from_run.format(run=cost["run"], rounds=cost["run_rounds"], each=each)
         source += " " + c.scaled if cost["scaled"] else ""
     elif cost["from"] == "images":
         source = c.rough.format(images=cost["images"], ms=f"{1000 * cost['image_s']:.0f}", each=each)
-    total = c.unknown if cost["total_s"] is None else c.about.format(n=seconds(cost["total_s"]))
+    total = c.unknown if cost["total_s"] is None else c.about.format(n=duration(cost["total_s"]))
     pairs = [(c.time, f"<strong>{e(total)}</strong> {e(source)}"), (c.traffic_name, e(traffic))]
     return f"<h3>{e(c.title)}</h3>{facts(pairs)}"

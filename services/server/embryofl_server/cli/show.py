@@ -9,7 +9,8 @@ from rich.live import Live
 from rich.text import Text
 
 from embryofl import states
-from embryofl_server.cli.text import duration, make_console, state_text, table, utc
+from embryofl.texts import duration
+from embryofl_server.cli.text import make_console, state_text, table, utc
 from embryofl_server.report.numbers import clinic_label, day_label, number
 from embryofl_server.runs.log import OVER
 

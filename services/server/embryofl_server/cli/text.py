@@ -33,14 +33,6 @@ def state_text(kind: dict[str, str], state: str) -> Text:
     return Text(label(kind, state), style=style)
 
 
-def duration(seconds: float) -> str:
-    """`90 s`, `5 min` or `2.5 h`."""
-    seconds = max(0, int(seconds))
-    if seconds < 120:
-        return f"{seconds} s"
-    return f"{seconds // 60} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
 def utc(moment: float, form: str = "%Y-%m-%d %H:%M") -> str:
     """A moment, Unix time in seconds, as text."""
     return time.strftime(form, time.gmtime(moment))
