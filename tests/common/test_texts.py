@@ -1,8 +1,12 @@
 """The texts that pages show."""
 
+from pathlib import Path
+
 import pytest
 
-from embryofl.texts import Texts, size
+from embryofl import result_charts
+from embryofl.texts import Texts, duration, load_texts, size
+from kits.texts import check_texts
 
 
 def test_texts_are_attributes_and_a_missing_one_names_those_that_exist():
@@ -18,3 +22,15 @@ def test_texts_are_attributes_and_a_missing_one_names_those_that_exist():
 )
 def test_a_size_has_three_digits(count, shown):
     assert size(count) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(-1, "0.0 s"), (2.46, "2.5 s"), (90.4, "90 s"), (300, "5 min"), (9000, "2.5 h")],
+)
+def test_a_length_of_time_is_in_the_unit_that_people_use(seconds, shown):
+    assert duration(seconds) == shown
+
+
+def test_every_shared_text_of_charts_is_used_and_every_used_text_exists():
+    check_texts(load_texts("embryofl"), [Path(result_charts.__file__)])

@@ -8,6 +8,7 @@ import httpx
 import numpy as np
 import pytest
 
+from embryofl.charts import Axis, Series, chart, fitted
 from embryofl.errors import UserError
 from embryofl.metrics import ScoreSums
 from embryofl.settings import RunSettings
@@ -15,7 +16,6 @@ from embryofl_console.form import collected
 from embryofl_console.hub import raise_for_error
 from embryofl_console.texts import texts
 from embryofl_console.views import clinics, compare, hub, overview, results, runs
-from embryofl_console.views.plots import Axis, Series, chart, fitted
 from embryofl_server.report.calibrated import learn_calibration
 from embryofl_server.report.summary import summarise
 

@@ -1,5 +1,6 @@
 """Texts that a package's pages show: its `texts.toml`, where all of them can be read, changed and translated."""
 
+import html
 import tomllib
 from functools import cache
 from importlib import resources
@@ -45,3 +46,8 @@ def duration(seconds: float) -> str:
     if seconds < 120:
         return f"{max(0.0, seconds):.{0 if seconds >= 9.5 else 1}f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def escape(value: object) -> str:
+    """Text for HTML, also within attributes and templates that fill in ${...} or {{...}}."""
+    return html.escape(str(value), quote=True).replace("$", "&#36;").replace("{", "&#123;").replace("}", "&#125;")

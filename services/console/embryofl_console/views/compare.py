@@ -2,11 +2,10 @@
 
 from typing import Any
 
+from embryofl.result_charts import by_round
 from embryofl.states import RUN
 from embryofl_console.texts import texts
-from embryofl_console.views.curves import metric_axis
 from embryofl_console.views.parts import e, mark, p, table, whose
-from embryofl_console.views.plots import Series, chart, rounds_axis
 from embryofl_console.views.results import metric
 
 State = dict[str, Any]
@@ -16,20 +15,13 @@ t = texts.compare
 def compared(runs: list[State]) -> str:
     """Two or more runs (outlines, as the control API gives them)."""
     heads = [r["name"] for r in runs]
-    charts = "".join(_curves(runs, place, name) for place, name in ((1, "auroc"), (2, "loss")))
+    charts = "".join(_course(runs, place, name) for place, name in ((1, "auroc"), (2, "loss")))
     use = p(texts.page.research, "use")
     return f'{_settings(runs, heads)}{_metrics(runs, heads)}<div class="charts">{charts}</div>{use}'
 
 
-def _curves(runs: list[State], place: int, name: str) -> str:
-    lines = [Series(r["name"], [(at[0], at[place]) for at in r["curve"] if at[place] is not None]) for r in runs]
-    lines = [line for line in lines if len(line.points) > 1]
-    if not lines:
-        return ""
-    summary = "; ".join(f"{line.name}: {line.points[-1][1]:.3f}" for line in lines)
-    across = rounds_axis(texts.common.round, max(line.points[-1][0] for line in lines))
-    title = f"{texts.metric[name]}, {texts.common.on_validation}"
-    return chart(title, summary, across, metric_axis(name, lines), lines)
+def _course(runs: list[State], place: int, name: str) -> str:
+    return by_round(name, {r["name"]: [(at[0], at[place]) for at in r["curve"] if at[place] is not None] for r in runs})
 
 
 def _settings(runs: list[State], heads: list[str]) -> str:

@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from embryofl.result_charts import by_round
 from embryofl.states import CLINIC, PHASE, RUN, label
 from embryofl.texts import duration
 from embryofl_console.texts import texts
-from embryofl_console.views.curves import by_round
 from embryofl_console.views.parts import counted, dash, e, facts, mark, p, table, trouble, until, when
 
 State = dict[str, Any]
@@ -47,8 +47,8 @@ def page(state: State | None, problem: str) -> str:
     parts.append(p(t.no_run) if state["run"] is None else _run(state))
     if state["clinics"]:
         parts.append(table(t.columns, [_clinic(n, c, state) for n, c in state["clinics"].items()], t.clinics))
-    points = [(float(r), float(auroc)) for r, auroc, _ in state["curve"] if auroc is not None]
-    return "".join([*parts, by_round(t.curve, "auroc", points, dots=len(points) <= 30) or p(t.no_curve)])
+    points = [(round_, auroc) for round_, auroc, _ in state["curve"] if auroc is not None]
+    return "".join([*parts, by_round("auroc", {texts.common.all_clinics: points}) or p(t.no_curve)])
 
 
 def _run(state: State) -> str:

@@ -1,15 +1,12 @@
 """Small pieces of HTML. Everything that comes from elsewhere is escaped here."""
 
-import html
 from collections.abc import Sequence
 
 from embryofl.states import label
+from embryofl.texts import escape
 from embryofl_console.texts import texts
 
-
-def e(value: object) -> str:
-    """Escaped, also within attributes and Gradio's templates."""
-    return html.escape(str(value), quote=True).replace("$", "&#36;").replace("{", "&#123;").replace("}", "&#125;")
+e = escape
 
 
 def p(text: object, kind: str = "") -> str:

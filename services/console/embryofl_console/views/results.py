@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+from embryofl.result_charts import by_round, of_results
 from embryofl_console.texts import texts
-from embryofl_console.views import curves
 from embryofl_console.views.clinics import day_name
 from embryofl_console.views.parts import e, facts, meaning, p, table, whose
 
@@ -66,17 +66,17 @@ def page(results: State, split: str, clinic: str, day: str) -> str:
     parts.append(f"<h3>{e(f'{whose(clinic)}, {day_name(day)}')}</h3>")
     if not chosen or not chosen["n"]:
         return "".join([*parts, p(t.withheld if chosen and chosen["withheld"] else t.nothing)])
-    drawn = [curves.roc(chosen), curves.reliability(chosen), curves.decision(chosen)]
+    charts = of_results(chosen)
     if clinic == "pooled" and day == "all":
-        drawn += [_by_round(results["rounds"], key) for key in ("auroc", "loss")]
-    parts += [_calibration(chosen), _confusion(chosen), f'<div class="charts">{"".join(drawn)}</div>']
+        charts += "".join(_course(results["rounds"], name) for name in ("auroc", "loss"))
+    parts += [_calibration(chosen), _confusion(chosen), f'<div class="charts">{charts}</div>']
     uses = [p(t.intervals, "use"), p(texts.page.research, "use")]
     return "".join([*parts, _ranking(of_split), _grades(results["grades"][split]), *uses])
 
 
-def _by_round(rounds: list[State], key: str) -> str:
-    points = [(float(r["round"]), r["pooled"][key]) for r in rounds if r["pooled"][key] is not None]
-    return curves.by_round(f"{texts.metric[key]}, {texts.common.on_validation}", key, points)
+def _course(rounds: list[State], name: str) -> str:
+    points = [(r["round"], r["pooled"][name]) for r in rounds if r["pooled"][name] is not None]
+    return by_round(name, {texts.common.all_clinics: points})
 
 
 def _rows(of_split: State) -> Iterator[tuple[str, str, State]]:

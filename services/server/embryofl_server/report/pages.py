@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from embryofl_server.report.charts import SIDE, charts
+from embryofl.result_charts import by_round, of_results
 from embryofl_server.report.numbers import clinic_label, day_label, metric, number, signed, spread
 from embryofl_server.report.texts import read
 
@@ -25,11 +25,16 @@ def html(card: dict[str, Any], results: dict[str, Any]) -> str:
         "card.html.j2",
         autoescape=True,
         card=card,
-        charts=charts(results),
-        side=SIDE,
+        charts=Markup(_charts(results)),  # noqa: S704  (its texts are escaped)
         style=Markup(style),  # noqa: S704  (our own file)
         policy=f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'",
     )
+
+
+def _charts(results: dict[str, Any]) -> str:
+    """Of all clinics: the charts of all days' test patients, and AUROC over the rounds."""
+    points = [(r["round"], r["pooled"]["auroc"]) for r in results["rounds"] if r["pooled"]["auroc"] is not None]
+    return of_results(results["splits"]["test"]["pooled"]["all"]) + by_round("auroc", {clinic_label("pooled"): points})
 
 
 def markdown(card: dict[str, Any]) -> str:

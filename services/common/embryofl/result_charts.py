@@ -1,16 +1,24 @@
-"""Charts of a run's results: ROC, reliability, decision curve, and metrics over the rounds."""
+"""Charts of a run's results, for console and model card: ROC, reliability, decision curve, metrics over the rounds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from embryofl_console.texts import texts
-from embryofl_console.views.plots import Axis, Point, Series, chart, fitted, rounds_axis
+from embryofl.charts import Axis, Point, Series, chart, fitted, rounds_axis
+from embryofl.texts import load_texts
 
-State = dict[str, Any]
+MOST_DOTS = 30  # of a line that also marks its points
+
+Results = dict[str, Any]
+texts = load_texts(__package__)
 t = texts.chart
 
 
-def roc(results: State) -> str:
+def of_results(results: Results) -> str:
+    """The three charts of a day's results, as HTML."""
+    return roc(results) + reliability(results) + decision(results)
+
+
+def roc(results: Results) -> str:
     """Sensitivity against 1 - specificity, with the point of the threshold."""
     if not results["roc"]:
         return ""
@@ -24,10 +32,10 @@ def roc(results: State) -> str:
         point = (1 - at["specificity"]["value"], at["sensitivity"]["value"])
         series.insert(1, Series(t.at_threshold, [point]))
         summary += " " + t.point_is.format(sens=f"{point[1]:.2f}", spec=f"{1 - point[0]:.2f}")
-    return chart(t.roc, summary, Axis(t.false_positives), Axis(texts.rate.sensitivity), series)
+    return chart(t.roc, summary, Axis(t.false_positives), Axis(t.sensitivity), series)
 
 
-def reliability(results: State) -> str:
+def reliability(results: Results) -> str:
     """Observed share of label 1 against the predicted probability, with intervals."""
     series: list[Series] = []
     for name in ("after", "before"):
@@ -43,7 +51,7 @@ def reliability(results: State) -> str:
     return chart(t.reliability, summary, Axis(t.predicted), Axis(t.observed), series)
 
 
-def decision(results: State) -> str:
+def decision(results: Results) -> str:
     """Net benefit by threshold probability."""
     rows = results["decision"]
     if not rows:
@@ -56,17 +64,16 @@ def decision(results: State) -> str:
     return chart(t.decision, summary, Axis(t.threshold), up, [Series(t.by_model, model), Series(t.all_1, all_), none])
 
 
-def by_round(title: str, metric: str, points: Sequence[Point], *, dots: bool = False) -> str:
-    """A metric of all clinics together by round, with the newest values as text; "" for fewer than two points."""
-    if len(points) < 2:
+def by_round(metric: str, courses: Mapping[str, Sequence[Point]]) -> str:
+    """AUROC or loss on validation patients by round, a line per name; "" if none has two points."""
+    alone = len(courses) == 1
+    lines = [Series(n, points, dots=alone and len(points) <= MOST_DOTS) for n, points in courses.items() if points[1:]]
+    if not lines:
         return ""
-    summary = ", ".join(texts.common.round_is.format(round=int(x), value=f"{y:.3f}") for x, y in points[-5:])
-    line = Series(texts.common.all_clinics, points, dots=dots)
-    return chart(title, summary, rounds_axis(texts.common.round, points[-1][0]), metric_axis(metric, [line]), [line])
-
-
-def metric_axis(metric: str, lines: Sequence[Series]) -> Axis:
-    """The axis of AUROC or loss that lines fit on; that of AUROC shows 0.5 and 1."""
-    values = [y for line in lines for _, y in line.points]
-    ends = {"low": min(0.5, *values), "high": 1.0} if metric == "auroc" else {}
-    return fitted(texts.metric[metric], values, **ends)
+    newest = 5 if alone else 1
+    values = [[t.round_is.format(round=int(x), value=f"{y:.3f}") for x, y in line.points[-newest:]] for line in lines]
+    summary = "; ".join(f"{line.name}, {', '.join(its)}" for line, its in zip(lines, values, strict=True))
+    levels = [y for line in lines for _, y in line.points]
+    ends = {"low": min(0.5, *levels), "high": 1.0} if metric == "auroc" else {}  # AUROC: 0.5 and 1 are on the axis
+    rounds, name = rounds_axis(t.round, max(line.points[-1][0] for line in lines)), texts.metric[metric]
+    return chart(t.by_round.format(metric=name), summary, rounds, fitted(name, levels, **ends), lines)

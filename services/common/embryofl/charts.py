@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from embryofl_console.views.parts import e
+from embryofl.texts import escape
 
 _WIDTH, _HEIGHT = 460, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 16, 10, 44
@@ -83,9 +83,9 @@ def chart(title: str, summary: str, x: Axis, y: Axis, series: Sequence[Series]) 
         shapes.append(_line(line, colour, pattern, at))
         legend.append(_entry(line, colour, pattern))
     return (
-        f'<figure class="chart"><figcaption>{e(title)}</figcaption>'
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{e(title)}. {e(summary)}">'
-        f"<title>{e(title)}</title><desc>{e(summary)}</desc>{''.join(shapes)}</svg>"
+        f'<figure class="chart"><figcaption>{escape(title)}</figcaption>'
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}. {escape(summary)}">'
+        f"<title>{escape(title)}</title><desc>{escape(summary)}</desc>{''.join(shapes)}</svg>"
         f'<ul class="legend">{"".join(legend)}</ul></figure>'
     )
 
@@ -108,8 +108,8 @@ def _grid(x: Axis, y: Axis, at: Place) -> str:
     middle = (_TOP + bottom) / 2
     parts.append(
         f'<line x1="{_LEFT}" x2="{right}" y1="{bottom}" y2="{bottom}" class="axis"/>'
-        f'<text x="{(_LEFT + right) / 2}" y="{_HEIGHT - 6}" text-anchor="middle" class="name">{e(x.name)}</text>'
-        f'<text transform="translate(13 {middle}) rotate(-90)" text-anchor="middle" class="name">{e(y.name)}</text>'
+        f'<text x="{(_LEFT + right) / 2}" y="{_HEIGHT - 6}" text-anchor="middle" class="name">{escape(x.name)}</text>'
+        f'<text transform="translate(13 {middle}) rotate(-90)" text-anchor="middle" class="name">{escape(y.name)}</text>'
     )
     return "".join(parts)
 
@@ -135,4 +135,4 @@ def _entry(line: Series, colour: str, pattern: str) -> str:
     shape = f'<line x1="0" x2="34" y1="4" y2="4" stroke="{colour}" stroke-width="2.4"{dashes}/>'
     if len(line.points) == 1:
         shape = f'<circle cx="17" cy="4" r="3.6" fill="{colour}"/>'
-    return f'<li><svg viewBox="0 0 34 8" width="34" height="8" aria-hidden="true">{shape}</svg>{e(line.name)}</li>'
+    return f'<li><svg viewBox="0 0 34 8" width="34" height="8" aria-hidden="true">{shape}</svg>{escape(line.name)}</li>'
