@@ -50,7 +50,7 @@ def main() -> None:
         state = Path(folder) / "hub"
         port = free_port()
         hub = Hub(HubSettings(state_dir=state, superlink_address="127.0.0.1:9", metrics_port=port))
-        hub.presence.look = lambda: dict.fromkeys(NAMES, True)
+        hub.presence.poll = lambda: dict.fromkeys(NAMES, True)
         for name in NAMES:
             hub.store.enrol(name, hub.store.invite(name, 1.0), f"key of {name}", "quality", SUMMARY)
         run = hub.runs.create(RunSettings(rounds=10_000, min_clinics=2))

@@ -49,7 +49,7 @@ class FilledHub:
         """Start the hub (again), with its exporter."""
         self.service = Hub(HubSettings(state_dir=self.folder, superlink_address="127.0.0.1:9"))
         presence = self.service.presence
-        presence.look, presence.every_s = self.look, 0.0
+        presence.poll, presence.every_s = self.look, 0.0
 
     def look(self) -> dict[str, bool]:
         """What the SuperLink says; it is away while `online` is None."""

@@ -65,9 +65,9 @@ def create_app(settings: ConsoleSettings, client: HubClient) -> ASGIApp:
         session = logins.log_in(str(form.get("password", "")))
         if not session:
             return _login(texts.access.wrong_password, 403)
-        answer = RedirectResponse("/", 303)
-        answer.set_cookie(COOKIE, session, max_age=int(SESSION_S), httponly=True, samesite="strict")
-        return answer
+        response = RedirectResponse("/", 303)
+        response.set_cookie(COOKIE, session, max_age=int(SESSION_S), httponly=True, samesite="strict")
+        return response
 
     @app.get("/logout")
     def log_out(request: Request) -> Response:

@@ -38,11 +38,13 @@ class HubClient:
     def ask(self, method: str, path: str, body: dict[str, Any] | None = None, version: str = "") -> httpx.Response:
         """One call. Raises `UserError` with the hub's message, or when the hub does not respond."""
         try:
-            answer = self._http.request(method, path, json=body, headers={"If-None-Match": version} if version else {})
+            response = self._http.request(
+                method, path, json=body, headers={"If-None-Match": version} if version else {}
+            )
         except httpx.HTTPError:
             raise UserError(texts.access.hub_away) from None
-        raise_for_error(answer)
-        return answer
+        raise_for_error(response)
+        return response
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """The same, as JSON."""
@@ -51,35 +53,35 @@ class HubClient:
     def stream(self, path: str) -> tuple[dict[str, str], Iterator[bytes]]:
         """A file in chunks: its length as a header, where known, and its bytes. Raises as `ask` does."""
         try:
-            answer = self._http.send(self._http.build_request("GET", path), stream=True)
-            if answer.status_code >= 400:
-                answer.read()
-                answer.close()
+            response = self._http.send(self._http.build_request("GET", path), stream=True)
+            if response.status_code >= 400:
+                response.read()
+                response.close()
         except httpx.HTTPError:
             raise UserError(texts.access.hub_away) from None
-        raise_for_error(answer)
-        length = answer.headers.get("content-length", "")
+        raise_for_error(response)
+        length = response.headers.get("content-length", "")
 
         def chunks() -> Iterator[bytes]:
             try:
-                yield from answer.iter_bytes(1 << 18)
+                yield from response.iter_bytes(1 << 18)
             finally:
-                answer.close()
+                response.close()
 
         return ({"Content-Length": length} if length.isdecimal() else {}), chunks()
 
 
-def raise_for_error(answer: httpx.Response) -> None:
+def raise_for_error(response: httpx.Response) -> None:
     """Raise `UserError` with the hub's message for an error status."""
-    if answer.status_code < 400:
+    if response.status_code < 400:
         return
     try:
-        body = answer.json()
-        message = body.get("error") or body.get("detail") or answer.text
+        body = response.json()
+        message = body.get("error") or body.get("detail") or response.text
         if isinstance(message, list):  # FastAPI's, for an invalid value
             message = "; ".join(f"{m['loc'][-1]}: {m['msg']}" for m in message)
     except ValueError:
-        message = answer.text
+        message = response.text
     raise UserError(str(message)[:500])
 
 
@@ -111,12 +113,12 @@ class Follower:
     def poll(self) -> None:
         """Ask the hub now."""
         try:
-            answer = self._client.ask("GET", "/control/state", version=self.tag)
+            response = self._client.ask("GET", "/control/state", version=self.tag)
         except UserError as exc:
             if self.trouble != str(exc):
                 self.trouble, self.version = str(exc), self.version + 1
             return
-        if answer.status_code != 304 or self.trouble:
-            if answer.status_code != 304:
-                self.state, self.tag = answer.json(), answer.headers.get("etag", "")
+        if response.status_code != 304 or self.trouble:
+            if response.status_code != 304:
+                self.state, self.tag = response.json(), response.headers.get("etag", "")
             self.trouble, self.version = "", self.version + 1

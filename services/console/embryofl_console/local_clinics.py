@@ -49,9 +49,9 @@ class LocalClinics:
         if self._http is None:
             raise UserError(texts.local.none)
         try:
-            answer = self._http.request(method, path)
+            response = self._http.request(method, path)
         except httpx.HTTPError:
             raise UserError(texts.local.demo_away) from None
-        if answer.status_code >= 400:
-            raise UserError(str(answer.json().get("error", answer.text))[:300])
-        return answer
+        if response.status_code >= 400:
+            raise UserError(str(response.json().get("error", response.text))[:300])
+        return response

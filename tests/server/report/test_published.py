@@ -170,7 +170,7 @@ def test_public_card_names_a_hidden_clinic_without_counts_of_its_data():
 def test_coordinator_sees_every_clinic_and_which_results_are_hidden():
     _, _, results = even()
     console = Console(file=io.StringIO(), width=200)
-    console.print(show_results.results({**results, "held_back": ["cleo"]}))
+    console.print(show_results.results_text({**results, "held_back": ["cleo"]}))
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "\ncleo " in text and "For the coordinator only: results of single clinics that hide them: cleo" in text
 

@@ -229,12 +229,12 @@ def test_results_command_prints_all_sections(make, tmp_path):
     run = make(evaluation(anna=told(draw(1)), bert=told(draw(2), draw(3, 12, good=0.2, day=3))))
     console = show.make_console()
     with console.capture() as captured:
-        console.print(show_results.results(show_results.read_results(tmp_path)))
+        console.print(show_results.results_text(show_results.read_results(tmp_path)))
     text = captured.get()
     for words in (run.name, "Youden", "withheld", "calibrated", "Net benefit", "critical error", "Research use only"):
         assert words in text
     with console.capture() as captured:
-        console.print(show_results.results(read(make(None, incomplete="The run was stopped."), "results.json")))
+        console.print(show_results.results_text(read(make(None, incomplete="The run was stopped."), "results.json")))
     assert "Stop: The run was stopped." in captured.get()
 
 

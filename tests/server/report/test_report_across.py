@@ -34,7 +34,7 @@ def alike(number: int, n: int = 150, separation: float = 1.2) -> Any:
 def printed(found: dict[str, Any]) -> str:
     console = show.make_console()
     with console.capture() as captured:
-        console.print(show_results.results(found))
+        console.print(show_results.results_text(found))
     return captured.get()
 
 

@@ -116,15 +116,15 @@ def _local(context: PageContext) -> None:
             return gr.skip(), trouble(exc)
         return gr.update(choices=sorted(clinics)), view.local(clinics)
 
-    def known() -> dict[str, str]:
+    def local_states() -> dict[str, str]:
         try:
             return context.local.states()
         except UserError:  # shown where a clinic is started, stopped or refreshed
             return {}
 
     # Whenever the hub's state changes, also when the page is opened.
-    context.follow(listed, lambda state, _: view.local(known()))
-    context.follow(name, choices(lambda state: sorted(known())))
+    context.follow(listed, lambda state, _: view.local(local_states()))
+    context.follow(name, choices(lambda state: sorted(local_states())))
 
     @or_trouble
     def start_clinic(clinic: str | None) -> str:

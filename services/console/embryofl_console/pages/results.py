@@ -61,8 +61,8 @@ def build(context: PageContext) -> None:
     def read_card(name: str | None) -> str:
         if not name:
             return ""
-        answer = context.client.ask("GET", f"/control/runs/{quote(name, safe='')}/files/model-card.html")
-        return view.card(name, answer.text)
+        response = context.client.ask("GET", f"/control/runs/{quote(name, safe='')}/files/model-card.html")
+        return view.card(name, response.text)
 
     # The order matters: first the clinics and days to choose from, then the results.
     fields = [run, split, clinic, day]

@@ -14,7 +14,7 @@ from embryofl_console.views import compare as compare_view
 from embryofl_console.views import runs as view
 from embryofl_console.views.parts import done, trouble
 
-OWN = 3  # settings that a strategy has at most, each with a field of its own
+MOST_OWN = 3  # settings that a strategy has at most, each with a field of its own
 MOST_COMPARED = 6
 t = texts.runs
 new = texts.new_run
@@ -59,7 +59,7 @@ def _new(context: PageContext) -> None:
         model = gr.Dropdown([], label=texts.common.model, value=None)
         strategy = gr.Dropdown([], label=texts.common.strategy, value=None)
     about = gr.HTML()
-    own = [text("-", 20, visible=False) for _ in range(OWN)]
+    strategy_fields = [text("-", 20, visible=False) for _ in range(MOST_OWN)]
     numbers = _numbers()
     with gr.Accordion(new.more_title, open=False):
         more = text(new.more, 2000, lines=3, placeholder="learning_rate=0.0003\nschedule=constant")
@@ -68,7 +68,7 @@ def _new(context: PageContext) -> None:
     with gr.Row():
         again, start = gr.Button(new.estimate), gr.Button(new.start, variant="primary")
     outcome = gr.HTML()
-    fields = [model, strategy, *numbers, more, *own]
+    fields = [model, strategy, *numbers, more, *strategy_fields]
     epochs = numbers[1]
 
     # Filled when the page is opened, or as soon as the hub responds.
@@ -76,7 +76,13 @@ def _new(context: PageContext) -> None:
     context.follow(strategy, lambda state, _: _choices(form.offers(), "strategies", state))
     context.follow(every, lambda state, _: view.settings(form.offers()["defaults"] if state else {}))
     model.change(form.recipe, model, epochs, show_progress="hidden")
-    gr.on([model.change, strategy.change], form.chosen, [model, strategy], [about, *own], show_progress="hidden")
+    gr.on(
+        [model.change, strategy.change],
+        form.chosen,
+        [model, strategy],
+        [about, *strategy_fields],
+        show_progress="hidden",
+    )
     changes = [field.change for field in (model, strategy, *numbers)]
     price = or_trouble(form.price)
     gr.on(changes, price, fields, cost, show_progress="hidden", trigger_mode="always_last")
@@ -140,9 +146,9 @@ class _Form:
     def chosen(self, model: str, strategy: str) -> list[Any]:
         """A description of the choice, and fields for the strategy's own settings."""
         offer = self._offer("strategies", strategy)
-        takes = offer.get("settings", [])[:OWN]
-        boxes = [gr.update(visible=True, label=s["name"], value=str(s["default"])) for s in takes]
-        boxes += [gr.update(visible=False, label="-", value="")] * (OWN - len(takes))
+        own = offer.get("settings", [])[:MOST_OWN]
+        boxes = [gr.update(visible=True, label=s["name"], value=str(s["default"])) for s in own]
+        boxes += [gr.update(visible=False, label="-", value="")] * (MOST_OWN - len(own))
         return [view.about(self._offer("models", model), offer), *boxes]
 
     def recipe(self, model: str) -> Any:

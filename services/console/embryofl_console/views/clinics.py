@@ -62,9 +62,9 @@ def _network(link: State) -> str:
 
 
 def day_name(day: str) -> str:
-    """A day in words."""
-    known = {"all": texts.common.all_days, "0": texts.common.day_unknown, "unknown": texts.common.day_unknown}
-    return str(known.get(day) or texts.common.day.format(day=day))
+    """The name of a day."""
+    names = {"all": texts.common.all_days, "0": texts.common.day_unknown, "unknown": texts.common.day_unknown}
+    return str(names.get(day) or texts.common.day.format(day=day))
 
 
 def _counts(summary: State) -> str:

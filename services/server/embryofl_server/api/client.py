@@ -53,10 +53,10 @@ def call(settings: HubSettings, method: str, path: str, body: dict[str, Any] | N
         text = exc.read().decode(errors="replace")
         try:
             detail = json.loads(text)
-            words = detail.get("error") or detail.get("detail") or text
+            message = detail.get("error") or detail.get("detail") or text
         except ValueError:
-            words = text
-        raise UserError(str(words)) from None
+            message = text
+        raise UserError(str(message)) from None
     except OSError as exc:
         reason = getattr(exc, "reason", exc)
         raise UserError(

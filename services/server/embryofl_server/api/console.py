@@ -91,5 +91,5 @@ def audit(
 
 @router.get("/audit/verify")
 def verify(hub: CurrentHub) -> dict[str, Any]:
-    intact, words = verify_log(hub.settings.state_dir)
-    return {"whole": intact, "words": words}
+    intact, message = verify_log(hub.settings.state_dir)
+    return {"whole": intact, "words": message}

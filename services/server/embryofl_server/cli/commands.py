@@ -16,8 +16,7 @@ from embryofl_server.audit.reading import Filter, as_text, chosen, verify_log
 from embryofl_server.cli import show
 from embryofl_server.cli.call import AsJson, hub_call, output
 from embryofl_server.cli.members import app as members
-from embryofl_server.cli.show_results import read_results
-from embryofl_server.cli.show_results import results as results_text
+from embryofl_server.cli.show_results import read_results, results_text
 from embryofl_server.settings import load_settings
 from embryofl_server.state.backup import opened_for_reading, opened_for_writing, read_backup, write_backup
 

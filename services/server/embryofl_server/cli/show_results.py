@@ -39,26 +39,24 @@ def read_results(state_dir: Path, run: str = "") -> Results:
     raise UserError(f"No results yet. {_WHEN}")
 
 
-def results(found: Results) -> RenderableType:
+def results_text(results: Results) -> RenderableType:
     """Warnings, then results on test patients: discrimination, threshold, calibration, decision curve, ranking."""
-    test = found["splits"]["test"]
-    parts: list[RenderableType] = [Text(f"{found['run']}: the model of round {found['round']} on test patients")]
-    for warning in found["warnings"]:
-        stop = warning["level"] == "stop"
-        parts.append(
-            Text(f"{'Stop' if stop else 'Warning'}: {warning['words']}", style="bold red" if stop else "yellow")
-        )
+    test = results["splits"]["test"]
+    parts: list[RenderableType] = [Text(f"{results['run']}: the model of round {results['round']} on test patients")]
+    for warning in results["warnings"]:
+        title, style = ("Stop", "bold red") if warning["level"] == "stop" else ("Warning", "yellow")
+        parts.append(Text(f"{title}: {warning['words']}", style=style))
     if test["pooled"]["all"]["n"]:
-        parts += [_discrimination(found), _calibration(found), *_decision(test), *_ranking(test)]
-    parts += [*_personal(found), *_grades(found["grades"]["test"]), *_across_runs(found["across_runs"])]
-    if hidden := found.get("held_back"):
+        parts += [_discrimination(results), _calibration(results), *_decision(test), *_ranking(test)]
+    parts += [*_personal(results), *_grades(results["grades"]["test"]), *_across_runs(results["across_runs"])]
+    if hidden := results.get("held_back"):
         parts.append(
             Text(
                 f"For the coordinator only: results of single clinics that hide them: {', '.join(hidden)}. What others may "
                 "see is in model-card-public and results-public.json."
             )
         )
-    parts.append(Text("Intervals are 95 % and treat embryos as independent. " + found["use"], style="dim"))
+    parts.append(Text("Intervals are 95 % and treat embryos as independent. " + results["use"], style="dim"))
     return Group(*parts)
 
 
@@ -69,12 +67,12 @@ def _rows(test: Results) -> Iterator[tuple[str, str, Results]]:
             yield name, day_label(day), f
 
 
-def _discrimination(found: Results) -> Table:
-    threshold = found["threshold"]
+def _discrimination(results: Results) -> Table:
+    threshold = results["threshold"]
     title = f"\nSensitivity and specificity at a score of {number(threshold['value'])}: {threshold['rule']}"
     columns = ("clinic", "day", "embryos", "label 1", "AUROC", "AUPRC", "sensitivity", "specificity")
     shown = table(*columns, title=title)
-    for name, day, f in _rows(found["splits"]["test"]):
+    for name, day, f in _rows(results["splits"]["test"]):
         if f["n"]:
             values = (f["auroc"], f["auprc"], f["confusion"]["sensitivity"], f["confusion"]["specificity"])
             shown.add_row(name, day, str(f["n"]), str(f["positives"]), *map(metric, values))
@@ -83,23 +81,18 @@ def _discrimination(found: Results) -> Table:
     return shown
 
 
-def _calibration(found: Results) -> Table:
-    learned = found["calibration"]
+def _calibration(results: Results) -> Table:
+    learned = results["calibration"]
     title = "\nCalibration: none was learned"
     if learned:
         formula = f"log odds / {learned['temperature']:.3f} {learned['intercept']:+.3f}"
         title = f"\nCalibration: {formula}, learned on validation patients"
     shown = table("clinic", "scores", "slope (1)", "in the large (0)", "ECE (0)", "Brier", title=title)
-    for name, day, f in _rows(found["splits"]["test"]):
+    for name, day, f in _rows(results["splits"]["test"]):
         for scores, part in (("uncalibrated", f["before"]), ("calibrated", f["after"])):
             if day == "all" and f["n"] and part:
-                values = (
-                    signed(part["slope"]),
-                    signed(part["in_the_large"]),
-                    metric(part["ece"]),
-                    metric(part["brier"]),
-                )
-                shown.add_row(name, scores, *values)
+                slopes, errors = (part["slope"], part["in_the_large"]), (part["ece"], part["brier"])
+                shown.add_row(name, scores, *map(signed, slopes), *map(metric, errors))
     return shown
 
 
@@ -135,15 +128,15 @@ def _ranking(test: Results) -> Iterator[Table]:
     yield shown
 
 
-def _personal(found: Results) -> Iterator[Table]:
-    personal = found["personal"]
+def _personal(results: Results) -> Iterator[Table]:
+    personal = results["personal"]
     if not personal or not personal["splits"]["test"]["clinics"]:
         return
     title = "\nPersonal models, each on its own clinic's test patients"
     shown = table("clinic", "day", "embryos", "label 1", "AUROC, personal", "AUROC, global", title=title)
     for name, days in personal["splits"]["test"]["clinics"].items():
         for day, f in days.items():
-            shared = found["splits"]["test"]["clinics"].get(name, {}).get(day, {}).get("auroc")
+            shared = results["splits"]["test"]["clinics"].get(name, {}).get(day, {}).get("auroc")
             if f["n"]:
                 aurocs = (metric(f["auroc"]), metric(shared))
                 shown.add_row(name, day_label(day), str(f["n"]), str(f["positives"]), *aurocs)

@@ -45,9 +45,9 @@ class HubItself:
 
     def add(self, out: Families) -> None:
         """Add them."""
-        anew, lines = self._audit.read()
+        restarted, lines = self._audit.read()
         starts = [float(line["time"]) for line in lines if line.get("event") == "hub_started"]
-        self._starts = (0 if anew else self._starts) + len(starts)
+        self._starts = (0 if restarted else self._starts) + len(starts)
         self._started = starts[-1] if starts else self._started
         disk, tunnel = shutil.disk_usage(self._folder), self._contact.tunnel()
         values = {

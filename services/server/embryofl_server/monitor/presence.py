@@ -12,7 +12,7 @@ from embryofl.files import write_atomic
 from embryofl_server.federation.superlink import LinkLost
 
 SAVE_EVERY_S = 60.0
-LOOK_EVERY_S = 2.0
+POLL_EVERY_S = 2.0
 PATIENCE_S = 1.0
 
 
@@ -21,17 +21,17 @@ class Presence:
 
     Parameters
     ----------
-    look : callable
+    poll : callable
         Returns whether each clinic is online; raises `LinkLost`.
     path : Path
         `last_seen.json`; written at most every `SAVE_EVERY_S`, and whenever a clinic comes or goes.
     """
 
-    def __init__(self, look: Callable[[], dict[str, bool]], path: Path) -> None:
-        self.look, self.every_s = look, LOOK_EVERY_S
+    def __init__(self, poll: Callable[[], dict[str, bool]], path: Path) -> None:
+        self.poll, self.every_s = poll, POLL_EVERY_S
         self._path, self._lock = path, threading.Lock()
-        self._looking: threading.Thread | None = None
-        self._looked = self._saved = float("-inf")
+        self._polling: threading.Thread | None = None
+        self._polled = self._saved = float("-inf")
         self._online: dict[str, bool] | None = None
         self._names = frozenset[str]()
         try:
@@ -43,23 +43,23 @@ class Presence:
         """Whether each clinic is online (None if the SuperLink does not reply), and when each was last seen, Unix time in
         seconds. A SuperLink that hangs delays this by `PATIENCE_S` at most."""
         with self._lock:
-            if time.monotonic() - self._looked >= self.every_s and not (self._looking and self._looking.is_alive()):
-                self._looking = threading.Thread(target=self._look, name="presence", daemon=True)
-                self._looking.start()
-            looking = self._looking
-        if looking:
-            looking.join(PATIENCE_S)
+            if time.monotonic() - self._polled >= self.every_s and not (self._polling and self._polling.is_alive()):
+                self._polling = threading.Thread(target=self._poll, name="presence", daemon=True)
+                self._polling.start()
+            polling = self._polling
+        if polling:
+            polling.join(PATIENCE_S)
         with self._lock:
-            known = time.monotonic() - self._looked < self.every_s + 2 * PATIENCE_S
-            return (self._online if known else None), dict(self._seen)
+            fresh = time.monotonic() - self._polled < self.every_s + 2 * PATIENCE_S
+            return (self._online if fresh else None), dict(self._seen)
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         try:
-            online = self.look()
+            online = self.poll()
         except LinkLost:
             online = None
         with self._lock:
-            self._online, self._looked = online, time.monotonic()
+            self._online, self._polled = online, time.monotonic()
             self._note(frozenset(name for name, is_online in (online or {}).items() if is_online))
 
     def _note(self, names: frozenset[str]) -> None:

@@ -44,8 +44,8 @@ def learn_calibration(evaluation: dict[str, Any], settings: RunSettings) -> dict
 
 def calibration_of(record: dict[str, Any]) -> Calibration | None:
     """The calibration in a `model.json`."""
-    found = record.get("calibration")
-    return Calibration(found["temperature"], found["intercept"]) if found else None
+    learned = record.get("calibration")
+    return Calibration(learned["temperature"], learned["intercept"]) if learned else None
 
 
 def describe_rule(record: dict[str, Any]) -> str:

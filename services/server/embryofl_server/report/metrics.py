@@ -45,7 +45,7 @@ def metrics_of(
     histogram = pooled.histogram
     fpr, tpr, at = sums.roc(day)
     probabilities = calibration.apply(CENTRES) if calibration else None
-    found: dict[str, Any] = _rounded(
+    metrics: dict[str, Any] = _rounded(
         {
             "n": summary.n,
             "positives": summary.positives,
@@ -60,7 +60,7 @@ def metrics_of(
             "ranking": ranking(pooled.ranking),
         }
     )
-    return found
+    return metrics
 
 
 def metric(value: float | None, interval: tuple[float, float] | None) -> Metric | None:
@@ -75,7 +75,7 @@ def normal(value: float, error: float) -> Metric:
 
 def _probabilities(histogram: IntArray, scores: FloatArray) -> dict[str, Any]:
     """What scores are worth as probabilities; `scores` are those that the bins stand for."""
-    found = recalibration.line(histogram, scores)
+    fit = recalibration.line(histogram, scores)
     brier, brier_se = recalibration.brier(histogram, scores)
     n = int(histogram.sum())
     return {
@@ -83,9 +83,9 @@ def _probabilities(histogram: IntArray, scores: FloatArray) -> dict[str, Any]:
         "brier": None if brier is None or brier_se is None else normal(brier, brier_se),
         "ece": metric(calibration_error(histogram, scores), bootstrap(histogram, scores)),
         "mean_score": float(histogram.sum(axis=0) @ scores / n) if n else None,
-        "slope": normal(found.slope, found.slope_se) if found else None,
-        "intercept": normal(found.intercept, found.intercept_se) if found else None,
-        "in_the_large": normal(found.in_the_large, found.in_the_large_se) if found else None,
+        "slope": normal(fit.slope, fit.slope_se) if fit else None,
+        "intercept": normal(fit.intercept, fit.intercept_se) if fit else None,
+        "in_the_large": normal(fit.in_the_large, fit.in_the_large_se) if fit else None,
         "reliability": [_row(row) for row in recalibration.reliability(histogram, scores)],
     }
 
@@ -112,8 +112,8 @@ def ranking(sums: RankingSums) -> dict[str, Any]:
 
     def mean(total: float, squares: float, least: float) -> Metric:
         spread = max(squares / n - (total / n) ** 2, 0.0)
-        found = normal(total / n, math.sqrt(spread / n))
-        return {**found, "interval": [min(max(x, least), 1.0) for x in found["interval"]]}  # no cohort has more
+        average = normal(total / n, math.sqrt(spread / n))
+        return {**average, "interval": [min(max(x, least), 1.0) for x in average["interval"]]}  # no cohort has more
 
     return {
         "cohorts": n,

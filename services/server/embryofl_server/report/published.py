@@ -116,7 +116,7 @@ def _split(split: dict[str, Any], hidden: frozenset[str], threshold: float) -> d
     tables, by_day = _tables(split, hidden, threshold)
     some = bool(tables["pooled"]["all"]["n"])
     shortcuts = {
-        kind: found if some and (by_day or kind == "clinic") else _NOTHING for kind, found in split["shortcuts"].items()
+        kind: areas if some and (by_day or kind == "clinic") else _NOTHING for kind, areas in split["shortcuts"].items()
     }
     return {**tables, "shortcuts": shortcuts}
 

@@ -42,6 +42,6 @@ def _compare(everything: DaySums, parts: Iterable[DaySums]) -> dict[str, float |
     return {"all": auroc(everything.histogram)[0], "within": within, "alone": auroc(by_prevalence)[0]}
 
 
-def explained(found: dict[str, float | None]) -> bool:
+def explained(areas: dict[str, float | None]) -> bool:
     """Whether the shortcut makes the AUROC over all look better than the AUROC within."""
-    return found["all"] is not None and found["within"] is not None and found["all"] - found["within"] > MARGIN
+    return areas["all"] is not None and areas["within"] is not None and areas["all"] - areas["within"] > MARGIN

@@ -11,7 +11,7 @@ OUTCOMES = ("implantation", "live_birth")
 LEAK_AUROC = 0.85
 """Outcome models honestly reach 0.6 to 0.7. Above this, something else reveals the outcome until shown otherwise."""
 WIDE_INTERVAL = 0.20
-"""An AUROC with a wider 95 % interval counts as not known."""
+"""An AUROC with a wider 95 % interval counts as unknown."""
 PAST_BEST = 0.03
 """A final model this far below the best round's, on validation patients, was trained for too long."""
 
@@ -67,14 +67,14 @@ def _leak(results: Results) -> Iterator[Warned]:
     ]
     if high:
         outcome = results["meaning"].replace("_", " ")
-        yield _make("leak", level="stop", limit=LEAK_AUROC, outcome=outcome, found="; ".join(high[:5]))
+        yield _make("leak", level="stop", limit=LEAK_AUROC, outcome=outcome, values="; ".join(high[:5]))
 
 
 def _shortcuts(results: Results) -> Iterator[Warned]:
-    for kind, found in results["splits"]["test"]["shortcuts"].items():
-        if shortcuts.explained(found):
-            areas = {key: f"{found[key]:.2f}" for key in ("all", "within", "alone")}
-            yield _make(f"shortcut_{kind}", text="shortcut", kind=kind, **areas)
+    for kind, areas in results["splits"]["test"]["shortcuts"].items():
+        if shortcuts.explained(areas):
+            shown = {key: f"{areas[key]:.2f}" for key in ("all", "within", "alone")}
+            yield _make(f"shortcut_{kind}", text="shortcut", kind=kind, **shown)
 
 
 def _calibration(results: Results) -> Iterator[Warned]:

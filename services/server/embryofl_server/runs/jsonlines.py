@@ -26,19 +26,19 @@ class JsonLines:
             if (stat.st_mtime_ns, stat.st_size) == self._seen:
                 return False, []
             with self._path.open("rb") as file:
-                anew = self._at > 0 and not self._continues(file, stat.st_size)
-                if anew:
+                restarted = self._at > 0 and not self._continues(file, stat.st_size)
+                if restarted:
                     self._at, self._tail = 0, b""
                 file.seek(self._at)
                 data = file.read()
         except FileNotFoundError:
-            anew, self._at, self._seen, self._tail = self._at > 0, 0, (0, 0), b""
-            return anew, []
+            restarted, self._at, self._seen, self._tail = self._at > 0, 0, (0, 0), b""
+            return restarted, []
         self._seen = (stat.st_mtime_ns, stat.st_size)
         complete = data[: data.rfind(b"\n") + 1]
         self._at += len(complete)
         self._tail = (self._tail + complete)[-_TAIL:]
-        return anew, [line for line in map(_parse, complete.splitlines()) if line is not None]
+        return restarted, [line for line in map(_parse, complete.splitlines()) if line is not None]
 
     def _continues(self, file: Any, size: int) -> bool:
         if size < self._at:

@@ -75,8 +75,8 @@ def final_lines(record: dict[str, Any]) -> list[dict[str, Any]]:
     for split in ("validation", "test"):
         sums = {n: ScoreSums.from_dict(c[split]) for n, c in record["evaluation"].items() if c.get(split)}
         lines += split_lines(record["round"], split, sums, threshold_of(record))
-        own = {n: c.get("personal") or {} for n, c in record["evaluation"].items()}
-        sums = {n: ScoreSums.from_dict(p[split]) for n, p in own.items() if p.get(split)}
+        personal = {n: c.get("personal") or {} for n, c in record["evaluation"].items()}
+        sums = {n: ScoreSums.from_dict(p[split]) for n, p in personal.items() if p.get(split)}
         lines += split_lines(record["round"], PERSONAL + split, sums)
     return lines
 

@@ -21,12 +21,10 @@ clinic), ("down", clinic) and ("up", clinic), both bytes."""
 
 @dataclass
 class EventTally:
-    """What `events.jsonl` says."""
+    """What `events.jsonl` adds up to."""
 
     counts: Counts = field(default_factory=Counter)
-    rejected_at: dict[str, tuple[float, str]] = field(
-        default_factory=dict
-    )  # clinic: Unix time and reason of the newest
+    rejected_at: dict[str, tuple[float, str]] = field(default_factory=dict)  # by clinic: newest Unix time and reason
     last_round: Line = field(default_factory=dict)
     rounds: deque[tuple[int, float, float]] = field(default_factory=lambda: deque(maxlen=PACE_ROUNDS))
     rejected: dict[str, dict[int, Line]] = field(default_factory=lambda: defaultdict(dict))
@@ -46,15 +44,15 @@ class EventTally:
             clinic, reason = str(event["clinic"]), str(event["reason"])
             counts.update([("results", clinic, _FAILURES.get(reason, "refused")), ("reasons", clinic, reason)])
             self.rejected_at[clinic] = (time, reason)
-            result, words = "late" if reason == "late" else "refused", str(event.get("words", ""))[:300]
-            _keep_newest(self.rejected[clinic], event["round"], {"result": result, "words": words})
+            result, message = "late" if reason == "late" else "refused", str(event.get("words", ""))[:300]
+            _keep_newest(self.rejected[clinic], event["round"], {"result": result, "words": message})
         elif kind in ("resumed", "link_lost"):
             counts["resumptions" if kind == "resumed" else "link_losses",] += 1
 
 
 @dataclass
 class LineTally:
-    """What `metrics.jsonl` says."""
+    """What `metrics.jsonl` adds up to."""
 
     epochs: int
     counts: Counts = field(default_factory=Counter)

@@ -72,17 +72,17 @@ class RunView:
                 return self
             changed = seen != self._state_seen
             self._state_seen, self.state = seen, self.run.state
-            anew, events = self._event_file.read()
-            if anew:
+            events_restarted, events = self._event_file.read()
+            if events_restarted:
                 self._events = EventTally()
-            anew_lines, lines = self._line_file.read()
-            if anew_lines:
+            lines_restarted, lines = self._line_file.read()
+            if lines_restarted:
                 self._lines = LineTally(self.settings.local_epochs)
             for take, news in ((self._events.take, events), (self._lines.take, lines)):
                 for line in news:
                     with contextlib.suppress(KeyError, TypeError, ValueError):  # damaged
                         take(line)
-            self.version += bool(changed or anew or events or anew_lines or lines)
+            self.version += bool(changed or events_restarted or events or lines_restarted or lines)
             return self
 
     @property
