@@ -16,10 +16,10 @@ from PIL import Image
 
 from embryofl.invite import HUB_NAME, Invite
 from embryofl.membership import HubContact
+from embryofl.states import OVER
 from embryofl_clinic.joining.route import Route
 from embryofl_demo.layout import DemoFolder
 from embryofl_demo.stack import Stack, free_port
-from embryofl_server.runs.log import OVER
 
 WAIT_S = 180.0  # patience for anything on a busy machine; nothing here takes a tenth of it when the machine is free
 SETTINGS = {

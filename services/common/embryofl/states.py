@@ -12,6 +12,9 @@ RUN = {
     "stopped": "Stopped",  # by the coordinator
     "failed": "Failed",
 }
+UNDER_WAY = ("waiting", "running")
+"""States of a run that the round loop conducts."""
+OVER = ("finished", "stopped", "failed")
 PHASE = {
     "idle": "Between rounds",
     "waiting": "Waiting for clinics",

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from embryofl.errors import UserError, run_command
+from embryofl.states import OVER
 from embryofl_demo.layout import DemoFolder, base, current
 
 app = typer.Typer(
@@ -131,7 +132,7 @@ def up(
 def _start_run(console: Any, stack: Any, settings: dict[str, Any]) -> None:
     """Start a run, unless one is unfinished: that one keeps its settings, and those given now are named as unused."""
     run = stack.call("GET", "/control/status")["run"]
-    if not run or run["state"] in ("finished", "stopped", "failed"):
+    if not run or run["state"] in OVER:
         run = stack.call("POST", "/control/runs", {"settings": settings})
         console.print(f"[bold]4/4[/bold] {run['name']}: {run['settings']['rounds']} rounds of training")
     elif run["state"] == "paused":

@@ -7,8 +7,8 @@ from typer.testing import CliRunner
 
 from embryofl import states
 from embryofl.errors import UserError
+from embryofl.states import OVER
 from embryofl_server.cli import call, commands, members, show
-from embryofl_server.runs.log import OVER
 
 RUN = {"name": "run-0002", "round": 3, "state": "paused", "reason": "", "settings": {"rounds": 9}, "metrics": []}
 

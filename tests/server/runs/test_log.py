@@ -57,7 +57,7 @@ def test_newest_line_of_each_kind(tmp_path):
     run = Runs(tmp_path).create(RunSettings())
     run.set_state("running", 0)
     view = RunView(run)
-    newest = lambda: view.refresh().newest_lines()  # noqa: E731
+    newest = lambda: list(view.refresh().newest_lines().values())  # noqa: E731
     assert newest() == []
     line = lambda r, **k: {"round": r, "clinic": "anna", "split": "train", "day": None, **k}  # noqa: E731
     run.add_metrics([line(1), line(1, split="validation"), line(1, clinic="bert")])

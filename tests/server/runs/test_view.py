@@ -102,7 +102,7 @@ def test_threads_that_read_while_a_run_grows_see_whole_rounds(runs, run):
                 counts, newest = view.counts(), view.newest_lines()
                 if counts["results", "bert", "accepted"] != counts["rounds",] or len(newest) not in (0, 2):
                     wrong.append((counts, newest))
-                view.rounds_of("anna"), view.pace(), view.curve(), view.best(), view.results_by_split()
+                view.rounds_of("anna"), view.pace(), view.curve(), view.best()
             except Exception as exc:
                 wrong.append(exc)
 

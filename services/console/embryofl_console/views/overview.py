@@ -3,13 +3,12 @@
 from typing import Any
 
 from embryofl.result_charts import by_round
-from embryofl.states import CLINIC, PHASE, RUN, label
+from embryofl.states import CLINIC, PHASE, RUN, UNDER_WAY, label
 from embryofl.texts import duration
 from embryofl_console.texts import texts
 from embryofl_console.views.parts import counted, dash, e, facts, mark, p, table, trouble, until, when
 
 State = dict[str, Any]
-UNDER_WAY = ("running", "waiting")
 t = texts.overview
 
 

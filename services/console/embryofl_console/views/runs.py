@@ -2,13 +2,12 @@
 
 from typing import Any
 
-from embryofl.states import RUN, label
+from embryofl.states import OVER, RUN, label
 from embryofl.texts import duration, size
 from embryofl_console.texts import texts
 from embryofl_console.views.parts import counted, e, facts, mark, p, table, when
 
 State = dict[str, Any]
-OVER = ("finished", "stopped", "failed")
 t = texts.runs
 new = texts.new_run
 c = texts.cost

@@ -17,7 +17,7 @@ LAST_RUNS = 3
 
 def run_info(run: RunView, *, newest: bool = False) -> dict[str, Any]:
     """A run's settings, state and metric lines: all of them, or only the `newest` of each kind."""
-    lines = run.newest_lines() if newest else run.lines()
+    lines = list(run.newest_lines().values()) if newest else run.lines()
     return {"name": run.name, **run.state, "settings": run.settings.model_dump(), "metrics": lines}
 
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -12,7 +13,6 @@ from embryofl import states
 from embryofl.texts import duration
 from embryofl_server.cli.text import make_console, state_text, table, utc
 from embryofl_server.report.numbers import clinic_label, day_label, number
-from embryofl_server.runs.log import OVER
 
 __all__ = ["follow", "make_console", "print_status", "run_list", "status"]
 
@@ -38,7 +38,7 @@ def _find(lines: list[Info], **fields: Any) -> Info:
 def status(info: Info) -> RenderableType:
     """Run, round, each clinic's state and latest metrics, and what the hub is waiting for."""
     run, now = info["run"], info["progress"]
-    under_way = run and run["state"] in ("running", "waiting")
+    under_way = run and run["state"] in states.UNDER_WAY
     parts: list[RenderableType] = []
     if run is None:
         parts.append(Text("No run yet."))
@@ -177,21 +177,15 @@ def follow(console: Console, fetch: Callable[[], Info], seconds: float = 1.0) ->
 
     On a terminal the status is redrawn in place; elsewhere a line is printed for each change that matters.
     """
-    info = fetch()
-    if console.is_terminal:
-        with Live(status(info), console=console, refresh_per_second=4, transient=True) as live:
-            while info["run"] and info["run"]["state"] not in OVER:
-                time.sleep(seconds)
-                info = fetch()
-                live.update(status(info))
-        return info
     last = ""
-    while info["run"] and info["run"]["state"] not in OVER:
-        if (line := _one_line(info)) != last:
-            console.print(line, soft_wrap=True, highlight=False)
-            last = line
-        time.sleep(seconds)
-        info = fetch()
+    with Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else nullcontext() as live:
+        while (run := (info := fetch())["run"]) and run["state"] not in states.OVER:
+            if live is not None:
+                live.update(status(info))
+            elif (line := _one_line(info)) != last:
+                console.print(line, soft_wrap=True, highlight=False)
+                last = line
+            time.sleep(seconds)
     return info
 
 

@@ -32,15 +32,7 @@ REFRESH_S = 2.0
 
 
 class Exporter:
-    """Serves a hub's metrics; nothing if the port is 0.
-
-    Parameters
-    ----------
-    settings : HubSettings
-    overview : Overview
-    identity : HubIdentity
-    contact : Contact
-    """
+    """Serves a hub's metrics; nothing if the port is 0."""
 
     def __init__(self, settings: HubSettings, overview: Overview, identity: HubIdentity, contact: Contact) -> None:
         self._address = settings.metrics_host, settings.metrics_port

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
+from embryofl.states import UNDER_WAY
 from embryofl_server.members.sessions import Sessions
 from embryofl_server.members.store import Clinic, ClinicStore
 from embryofl_server.monitor.presence import Presence
 from embryofl_server.runs.progress import Progress
-from embryofl_server.runs.states import UNDER_WAY, clinic_state, round_phase
+from embryofl_server.runs.states import clinic_state, round_phase
 from embryofl_server.runs.view import RunView, RunViews
 
 

@@ -7,8 +7,8 @@ import numpy as np
 from embryofl.exposition import Families
 from embryofl.metric_labels import ALL_DAYS, CLINIC_PHASES, POOLED, ROUND_BUCKETS_S, THRESHOLDS, UPDATE_RESULTS
 from embryofl.metrics import CALIBRATION_BINS, CENTRES, ScoreSums, nearest_edge
+from embryofl.states import OVER
 from embryofl_server.monitor.live_metrics import METRICS
-from embryofl_server.runs.log import OVER
 from embryofl_server.runs.tallies import Counts
 from embryofl_server.runs.view import RunView
 
@@ -93,7 +93,9 @@ def _add_newest_round(out: Families, run: RunView) -> None:
 
 
 def _add_last_replies(out: Families, run: RunView) -> None:
-    for clinic, line in sorted(run.training().items()):
+    for (split, clinic, _), line in sorted(run.newest_lines().items()):
+        if split != "train":
+            continue
         seconds, trained = line["seconds"], line["n"] * run.settings.local_epochs
         out.add_all({name: line.get(key) for name, key in _OF_A_REPLY.items()}, clinic)
         values = {
@@ -110,7 +112,9 @@ def _add_last_replies(out: Families, run: RunView) -> None:
 
 def _add_quality(out: Families, run: RunView) -> None:
     best, sums = run.best(), run.sums()
-    for (split, clinic, day), line in sorted(run.results_by_split().items()):
+    for (split, clinic, day), line in sorted(run.newest_lines().items()):
+        if split == "train":
+            continue
         if clinic == POOLED and day == ALL_DAYS:
             out.add("embryofl_model_round", line["round"], split)
         out.add_all({name: line.get(key) for name, key in _OF_A_MODEL.items()}, clinic, split, day)

@@ -9,9 +9,10 @@ from typing import Any
 from embryofl.metrics import ScoreSums, merge
 from embryofl.metrics.bins import CENTRES
 from embryofl_server.report.calibration import line
+from embryofl_server.runs.view import evenly_spaced
 
 MOST_ROUNDS = 200
-"""Rounds in `results.json`; of more rounds, this many evenly spaced ones, with the first and the last."""
+"""Rounds in `results.json`; of more rounds, this many evenly spaced ones."""
 
 
 def course(records: list[dict[str, Any]], threshold: float) -> list[dict[str, Any]]:
@@ -24,7 +25,8 @@ def course(records: list[dict[str, Any]], threshold: float) -> list[dict[str, An
     threshold : float
         The final model's.
     """
-    return [_entry(record, threshold) for record in _spaced([r for r in records if r["round"] > 0])]
+    rounds = evenly_spaced([r for r in records if r["round"] > 0], MOST_ROUNDS)
+    return [_entry(record, threshold) for record in rounds]
 
 
 def _entry(record: dict[str, Any], threshold: float) -> dict[str, Any]:
@@ -56,10 +58,3 @@ def _results(sums: ScoreSums, threshold: float) -> dict[str, Any]:
         "slope": fit.slope if fit else None,
         "in_the_large": fit.in_the_large if fit else None,
     }
-
-
-def _spaced(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    if len(records) <= MOST_ROUNDS:
-        return records
-    step = (len(records) - 1) / (MOST_ROUNDS - 1)
-    return [records[round(number * step)] for number in range(MOST_ROUNDS)]

@@ -18,9 +18,9 @@ from typing import Any, Literal
 from embryofl.errors import UserError
 from embryofl.files import append, write_atomic
 from embryofl.settings import RunSettings
+from embryofl.states import OVER
 
 State = Literal["queued", "waiting", "running", "paused", "finished", "stopped", "failed"]
-OVER = ("finished", "stopped", "failed")
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """The states that people see, each from one function: console, command line and Grafana all show what these return."""
 
-UNDER_WAY = ("waiting", "running")
-"""States of a run in which the round loop conducts it."""
+from embryofl.states import UNDER_WAY
 
 
 def clinic_state(membership: str, in_round: str, online: bool | None) -> str:

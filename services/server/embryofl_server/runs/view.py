@@ -1,4 +1,4 @@
-"""What a run's folder says: the only reader of the files that `log` and the checkpoints write.
+"""What a run's folder holds: the only reader of the files that `log` and the checkpoints write.
 
 Exporter, control API, console, command line and model card read a run through its `RunView`. Nothing is kept here that
 the files do not have, so a restart of the hub changes no number. Growing files are read bit by bit.
@@ -11,16 +11,18 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from embryofl.metric_labels import ALL_DAYS, POOLED
 from embryofl.metrics import ScoreSums, merge
+from embryofl.states import OVER
 from embryofl_server.runs.jsonlines import JsonLines
-from embryofl_server.runs.log import OVER, Run, Runs
+from embryofl_server.runs.log import Run, Runs
 from embryofl_server.runs.metric_lines import Best
 from embryofl_server.runs.tallies import LAST_ROUNDS, PACE_ROUNDS, Counts, EventTally, Line, LineTally
 
 MOST_POINTS = 300
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,6 @@ class Pace:
 
 class RunView:
     """One run's files, read as they grow. Safe across threads: what it returns is never changed again.
-
-    Parameters
-    ----------
-    run : Run
 
     Attributes
     ----------
@@ -151,20 +149,11 @@ class RunView:
         """All metric lines."""
         return JsonLines(self.run.folder / "metrics.jsonl").read()[1]
 
-    def newest_lines(self) -> list[Line]:
-        """The newest metric line of each clinic, split and day, in the order in which they came."""
+    def newest_lines(self) -> dict[tuple[str, str, str], Line]:
+        """(split, clinic, day) to the newest metric line, in the order in which they came; `day` is "all" or a number as
+        text, the split of a training line "train"."""
         with self._lock:
-            return list(self._lines.newest.values())
-
-    def training(self) -> dict[str, Line]:
-        """Clinic to its newest training line."""
-        with self._lock:
-            return {clinic: line for (split, clinic, _), line in self._lines.newest.items() if split == "train"}
-
-    def results_by_split(self) -> dict[tuple[str, str, str], Line]:
-        """(split, clinic, day) to the newest metric line; `day` is "all" or a number as text."""
-        with self._lock:
-            return {key: line for key, line in self._lines.newest.items() if key[0] != "train"}
+            return dict(self._lines.newest)
 
     def best(self) -> dict[tuple[str, str, str], tuple[float, int]]:
         """(split, clinic, day) to the highest AUROC and the round of the model that had it."""
@@ -180,11 +169,7 @@ class RunView:
     def curve(self) -> list[list[float | None]]:
         """[round, pooled AUROC, pooled loss] on validation patients; of many rounds, `MOST_POINTS` evenly spaced."""
         with self._lock:
-            points: list[list[float | None]] = [[r, *values] for r, values in sorted(self._lines.points.items())]
-        if len(points) <= MOST_POINTS:
-            return points
-        step = (len(points) - 1) / (MOST_POINTS - 1)
-        return [points[round(n * step)] for n in range(MOST_POINTS)]
+            return evenly_spaced([[r, *values] for r, values in sorted(self._lines.points.items())], MOST_POINTS)
 
     # -- records and results ----------------------------------------------------------------------------------------
     def records(self) -> Iterator[Line]:
@@ -251,6 +236,14 @@ class RunView:
         return {"name": self.name, **self.state, "settings": settings, "curve": self.curve(), "final": final}
 
 
+def evenly_spaced(items: list[T], most: int) -> list[T]:
+    """All items, or of more than `most` this many, with the first and the last."""
+    if len(items) <= most:
+        return items
+    step = (len(items) - 1) / (most - 1)
+    return [items[round(number * step)] for number in range(most)]
+
+
 def read_record(path: Path) -> Line | None:
     """A round's record, or None if it is damaged."""
     record = _read_json(path)
@@ -290,12 +283,7 @@ def _short(results: Line) -> Line:
 
 
 class RunViews:
-    """One view of each run, shared by everything in the hub that reads runs.
-
-    Parameters
-    ----------
-    runs : Runs
-    """
+    """One view of each run, shared by everything in the hub that reads runs."""
 
     def __init__(self, runs: Runs) -> None:
         self._runs, self._lock = runs, threading.Lock()
