@@ -2,7 +2,7 @@
 
 A page is a YAML file. Each entry of `panels` is a row (a heading), or a panel:
 
-- its kind and title: stat, stepped, curve, bars, columns, table (functions of `panels`)
+- its kind and title: stat, stepped, curve, bars, timeline, columns, table (functions of `panels`)
 - `text`: the description
 - `now` or `query`: PromQL for this moment or over the range, alone or by legend; `<name>` is replaced from `names`
 - `options`: `size` (width x height, in 24 columns), unit, thresholds, mappings, `empty` (shown without data), ...
@@ -22,6 +22,7 @@ from embryofl import states
 
 HERE = Path(__file__).parent
 PAGES = ("federation", "clinic", "quality", "operations")
+KINDS = {make.__name__: make for make in (panels.stat, panels.stepped, panels.curve, panels.bars, panels.timeline)}
 STATES = {
     "run": [
         *(panels.override(s, color=panels.fixed(panels.RUN_COLOURS[s]), displayName=n) for s, n in states.RUN.items()),
@@ -86,7 +87,7 @@ def panel(entry: dict[str, Any], names: dict[str, str]) -> Any:
     if kind == "table":
         return panels.table(title, entry["text"], entry["by"], exprs, **options)
     queries = [panels.query(expr, legend, now=when == "now") for legend, expr in exprs.items()]
-    return getattr(panels, kind)(title, entry["text"], queries, **options)
+    return KINDS[kind](title, entry["text"], queries, **options)
 
 
 def text_of(name: str) -> str:

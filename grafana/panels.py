@@ -267,6 +267,19 @@ def table(
     return panel("table", title, text, [query(expr, table=True) for expr in named.values()], **more)
 
 
+def timeline(*args: Any, **more: Any) -> Json:
+    """States over time, one line per series."""
+    options = {
+        "legend": _legend(),
+        "tooltip": _TOOLTIP,
+        "showValue": "never",
+        "mergeValues": True,
+        "rowHeight": 0.85,
+        "alignValue": "left",
+    }
+    return panel("state-timeline", *args, options=options, custom={"fillOpacity": 80, "lineWidth": 0}, **more)
+
+
 def row(title: str) -> Json:
     """A heading."""
     return {

@@ -62,23 +62,24 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> ASGIApp | None:
         headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
-        host = headers.get("host", "")
-        if host.rpartition(":")[0] not in self._names and host not in self._names:
-            return PlainTextResponse(texts.access.wrong_host, 421)
-        method, path = scope["method"], scope["path"]
-        if method not in ("GET", "HEAD", "POST"):
-            return PlainTextResponse(texts.access.not_here, 405)
-        if "origin" in headers and headers["origin"] not in (f"http://{host}", f"https://{host}"):
-            return PlainTextResponse(texts.access.other_site, 403)
-        if headers.get("sec-fetch-site") in ("cross-site", "same-site") and path != "/":
-            return PlainTextResponse(texts.access.other_site, 403)
-        if method == "POST" and "origin" not in headers:  # every browser sends it
-            return PlainTextResponse(texts.access.other_site, 403)
-        if "transfer-encoding" in headers:  # a body of no stated length, which no browser sends
-            return PlainTextResponse(texts.access.too_large, 411)
-        length = headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > MOST_BYTES:
-            return PlainTextResponse(texts.access.too_large, 413)
+        method, path, host = scope["method"], scope["path"], headers.get("host", "")
+        origin, site, length = headers.get("origin"), headers.get("sec-fetch-site"), headers.get("content-length", "0")
+        checks = (
+            (host.rpartition(":")[0] in self._names or host in self._names, texts.access.wrong_host, 421),
+            (method in ("GET", "HEAD", "POST"), texts.access.not_here, 405),
+            (origin in (None, f"http://{host}", f"https://{host}"), texts.access.other_site, 403),
+            (site not in ("cross-site", "same-site") or path == "/", texts.access.other_site, 403),
+            (method != "POST" or origin is not None, texts.access.other_site, 403),  # every browser sends it
+            (
+                "transfer-encoding" not in headers,
+                texts.access.too_large,
+                411,
+            ),  # no stated length: no browser sends that
+            (length.isdecimal() and int(length) <= MOST_BYTES, texts.access.too_large, 413),
+        )
+        for passes, text, status in checks:
+            if not passes:
+                return PlainTextResponse(text, status)
         if (method, path) in _OPEN:
             return None
         if not self._logins.is_valid(session_of(headers.get("cookie", ""))):

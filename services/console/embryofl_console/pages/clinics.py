@@ -1,6 +1,7 @@
 """The page Clinics."""
 
-from typing import Any
+from collections.abc import Callable
+from functools import partial
 
 import gradio as gr
 
@@ -109,33 +110,25 @@ def _local(context: PageContext) -> None:
     refresh = gr.Button(texts.local.refresh, size="sm")
     outcome = gr.HTML()
 
-    def states() -> tuple[Any, str]:
-        try:
-            clinics = context.local.states()
-        except UserError as exc:
-            return gr.skip(), trouble(exc)
-        return gr.update(choices=sorted(clinics)), view.local(clinics)
-
-    def local_states() -> dict[str, str]:
+    def states() -> dict[str, str]:
         try:
             return context.local.states()
         except UserError:  # shown where a clinic is started, stopped or refreshed
             return {}
 
     # Whenever the hub's state changes, also when the page is opened.
-    context.follow(listed, lambda state, _: view.local(local_states()))
-    context.follow(name, choices(lambda state: sorted(local_states())))
+    context.follow(listed, lambda state, _: view.local(states()))
+    context.follow(name, choices(lambda state: sorted(states())))
 
     @or_trouble
-    def start_clinic(clinic: str | None) -> str:
-        context.local.start(clinic or "")
-        return done(texts.local.started)
+    def steer(act: Callable[[str], None], message: str, clinic: str | None) -> str:
+        act(clinic or "")
+        return done(message)
 
-    @or_trouble
-    def stop_clinic(clinic: str | None) -> str:
-        context.local.stop(clinic or "")
-        return done(texts.local.stopped)
-
-    for button, act in ((start, start_clinic), (stop, stop_clinic)):
-        button.click(act, name, outcome).then(states, None, [name, listed], show_progress="hidden")
-    refresh.click(states, None, [name, listed])
+    show = or_trouble(lambda: view.local(context.local.states()))
+    for button, act, message in (
+        (start, context.local.start, texts.local.started),
+        (stop, context.local.stop, texts.local.stopped),
+    ):
+        button.click(partial(steer, act, message), name, outcome).then(show, None, listed, show_progress="hidden")
+    refresh.click(show, None, listed)
