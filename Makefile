@@ -25,7 +25,7 @@ demo_options = $(if $(CLINICS),--clinics $(CLINICS)) $(if $(DATA),--data "$(DATA
 help:  ## This list
 	@echo "make up      the federation in containers (needs Docker);   make demo   the same as plain processes"
 	@echo "Options: CLINICS=3  DATA=folder  IMAGES=400 (synthetic ones, a clinic)  PORT=8443  SET=rounds=15,seed=1"
-	@echo "         NGROK=1 with NGROK_AUTHTOKEN and NGROK_AGENT in the environment: reached from outside (docs/joining.md)"
+	@echo "         NGROK=1 with NGROK_AUTHTOKEN and NGROK_AGENT in the environment: remote access (docs/operations.md)"
 	@echo "Only for make demo: KEEP=1 (stay up after the run)   Only for make up: GPU=1"
 	@echo
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*  ## /  \1|/' | column -t -s '|'

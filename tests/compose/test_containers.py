@@ -244,7 +244,7 @@ def test_clinic_joins_with_the_command_of_the_readme(federation, tmp_path):
     run(str(datagen), "generate", str(data), "--only", "9", "--clinics", "9", "--images", "60")
     data.chmod(0o755)
     federation.page(
-        "README.md",
+        "docs/operations.md",
         "docker run",
         {
             "/path/to/images": str(data),
