@@ -1,0 +1,51 @@
+"""Links between pages, and from the code to pages, lead to a heading that is there."""
+
+import re
+import subprocess
+
+from kits.code_blocks import PAGES, ROOT
+
+ALL = [*PAGES, ROOT / "bench" / "quality" / "README.md"]
+
+
+def anchors(page):
+    """What GitHub makes of a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S), re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_links_between_pages_lead_somewhere():
+    lost = []
+    for page in ALL:
+        for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]+))?\)", page.read_text()):
+            other = (page.parent / target).resolve() if target else page
+            if "://" in target:
+                continue
+            if not other.exists() or (anchor and anchor not in anchors(other)):
+                lost.append(f"{page.name}: {target}#{anchor}")
+    assert lost == []
+
+
+def test_links_from_code_to_pages_lead_somewhere():
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    files = [
+        ROOT / name
+        for name in listed
+        if name.endswith((".py", ".yml", ".yaml", ".toml", ".sh", ".json", "Makefile", ".j2"))
+    ]
+    lost = []
+    for path in filter(lambda p: p.is_file(), files):
+        for target, anchor in re.findall(r"(docs/[\w-]+\.md)(?:#([\w-]+))?", path.read_text()):
+            if not (ROOT / target).exists() or (anchor and anchor not in anchors(ROOT / target)):
+                lost.append(f"{path.relative_to(ROOT)}: {target}#{anchor}")
+    assert lost == []
+
+
+def test_every_page_of_the_docs_is_linked_from_the_readme():
+    readme = (ROOT / "README.md").read_text()
+    assert [page.name for page in (ROOT / "docs").glob("*.md") if f"docs/{page.name}" not in readme] == []
+
+
+def test_every_page_links_to_the_glossary():
+    pages = [page for page in (ROOT / "docs").glob("*.md") if page.name != "glossary.md"]
+    assert [page.name for page in pages if "(glossary.md)" not in page.read_text()] == []
