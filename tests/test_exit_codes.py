@@ -2,6 +2,8 @@
 
 import importlib
 import re
+import subprocess
+import sys
 import tomllib
 
 import pytest
@@ -30,6 +32,12 @@ def test_errors_and_interruptions_end_with_their_codes(error, code, capsys):
         run_command(raises(error))
     assert ended.value.code == code
     assert capsys.readouterr().err == ("Fix it.\n" if code == 2 else "")
+
+
+def test_sigterm_interrupts_a_command():
+    code = "import signal\nfrom embryofl.errors import run_command\nrun_command(lambda: signal.raise_signal(signal.SIGTERM))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (exits.INTERRUPTED, b"")
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

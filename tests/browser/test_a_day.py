@@ -121,7 +121,7 @@ def test_clinic_joins_with_the_command_shown_on_the_page(federation, desk):
     line = line.replace("/PATH/TO/IMAGES", str(federation.place.data("lisbon")))
     line = line.replace("--state embryofl-state", f"--state {federation.place.clinic('lisbon')}")
     env = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "EMBRYOFL_THREADS": "1"}
-    federation.stack.supervisor.start("lisbon", ["bash", "-c", line], env, steered=True)
+    federation.stack.supervisor.start("lisbon", ["bash", "-c", line], env, optional=True)
     roster = desk.page.get_by_role("region", name="Clinics", exact=True)
     desk.sees("lisbon", roster)
     desk.sees("No open invites.")
@@ -173,7 +173,7 @@ def test_stopped_clinic_is_waited_for_by_name_and_returns(federation, desk):
     desk.open("Overview")
     desk.sees("Check that these clinics are running and connected: lisbon")
     desk.sees("Waiting for lisbon")
-    assert federation.stack.supervisor.steerable()["lisbon"] == "stopped"  # not taken for a crash
+    assert federation.stack.supervisor.optional_states()["lisbon"] == "stopped"  # not taken for a crash
     desk.open("Clinics")
     desk.press("Start")
     desk.sees("The clinic is starting")

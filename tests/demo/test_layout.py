@@ -1,4 +1,4 @@
-"""Which federation is meant, and what is refused before anything is started."""
+"""Which federation is used, and what is rejected before anything is started."""
 
 import socket
 
@@ -15,38 +15,45 @@ def _base(tmp_path, monkeypatch):
     monkeypatch.setenv("EMBRYOFL_DEMO_DIR", str(tmp_path / "demo"))
 
 
-def test_no_federation_yet():
+def chosen(data, clinics):
+    """Name of the federation's folder and number of clinics."""
+    place, count = choose_place(data, clinics)
+    assert place.root.parent == base()
+    return place.root.name, count
+
+
+def test_missing_federation_is_reported_with_the_command_that_starts_one():
     with pytest.raises(UserError, match="make demo"):
         current()
 
 
-def test_the_one_used_last_is_meant():
+def test_commands_use_the_federation_used_last():
     for name in ("synthetic", "other-3"):
         DemoFolder(base() / name).make_current()
         assert current().root == base() / name
 
 
-def test_each_data_folder_and_number_of_clinics_is_a_federation_of_its_own(tmp_path):
+def test_each_data_folder_and_number_of_clinics_has_its_own_federation(tmp_path):
     folder = tmp_path / "My Images!"
     folder.mkdir()
-    assert choose_place(None, None) == (DemoFolder(base() / "synthetic"), 3)
-    assert choose_place(None, 5) == (DemoFolder(base() / "synthetic"), 5)
-    assert choose_place(folder, 4) == (DemoFolder(base() / "my-images-4"), 4)
-    assert choose_place(folder, None)[1] == 3
+    assert chosen(None, None) == ("synthetic", 3)
+    assert chosen(None, 5) == ("synthetic", 5)
+    assert chosen(folder, 4) == ("my-images-4", 4)
+    assert chosen(folder, None) == ("my-images-3", 3)
 
 
 @pytest.mark.parametrize("clinics", [0, -1, 51, 1000])
-def test_a_number_of_clinics_that_cannot_be_is_said(clinics):
+def test_number_of_clinics_out_of_range_is_rejected(clinics):
     with pytest.raises(UserError, match="1 to 50"):
         choose_place(None, clinics)
 
 
-def test_a_folder_that_is_not_there_is_said(tmp_path):
+def test_missing_data_folder_is_rejected(tmp_path):
     with pytest.raises(UserError, match="not a folder"):
         choose_place(tmp_path / "nowhere", 3)
 
 
-def test_a_port_in_use_is_said_with_what_to_do():
+def test_port_in_use_is_rejected_with_another_one_to_try():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

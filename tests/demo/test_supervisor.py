@@ -173,28 +173,28 @@ def test_a_clinic_that_is_stopped_on_purpose_stays_away_and_comes_back_when_want
         "clinic-1",
         python("import signal, time; signal.signal(15, lambda *_: 0)\nwhile 1: time.sleep(1)"),
         {},
-        steered=True,
+        optional=True,
     )
     first = supervisor.pids()["clinic-1"]
-    supervisor.want("clinic-1", running=False)
+    supervisor.request("clinic-1", running=False)
 
     def stopped() -> bool:
         supervisor.check()
-        return supervisor.steerable() == {"clinic-1": "stopped"}
+        return supervisor.optional_states() == {"clinic-1": "stopped"}
 
     until(stopped)  # also one that does not listen to SIGTERM
     for _ in range(20):
         supervisor.check()
         time.sleep(0.01)
     assert gone(first) and supervisor.pids()["clinic-1"] == first  # not taken for a crash
-    supervisor.want("clinic-1", running=True)
-    assert supervisor.steerable() == {"clinic-1": "starting"}
+    supervisor.request("clinic-1", running=True)
+    assert supervisor.optional_states() == {"clinic-1": "starting"}
     supervisor.check()
-    assert supervisor.steerable() == {"clinic-1": "running"} and supervisor.pids()["clinic-1"] != first
+    assert supervisor.optional_states() == {"clinic-1": "running"} and supervisor.pids()["clinic-1"] != first
 
 
 def test_the_demos_socket_is_for_this_user_and_for_its_clinics_alone(supervisor):
-    supervisor.start("clinic-1", python("import time; time.sleep(600)"), {}, steered=True)
+    supervisor.start("clinic-1", python("import time; time.sleep(600)"), {}, optional=True)
     supervisor.start("server", python("import time; time.sleep(600)"), {})
     control = ControlSocket(supervisor)
     try:
@@ -206,7 +206,7 @@ def test_the_demos_socket_is_for_this_user_and_for_its_clinics_alone(supervisor)
             for name in ("server", "nobody", "..%2fserver"):
                 answer = client.post(f"/clinics/{name}/stop")
                 assert answer.status_code in (400, 404), name
-            assert "Those here: clinic-1." in client.post("/clinics/server/stop").json()["error"]
+            assert "Expected one of: clinic-1." in client.post("/clinics/server/stop").json()["error"]
             client.post("/clinics/clinic-1/stop")
             until(lambda: client.get("/clinics").json() == {"clinic-1": "stopped"})
         supervisor.check()

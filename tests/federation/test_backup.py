@@ -3,12 +3,12 @@
 import os
 import subprocess
 
-from embryofl_demo.stack import program
+from embryofl_demo.stack import hub_environment, program
 from kits.federation import until
 
 
 def hub_command(federation, *words):
-    environment = {**os.environ, **federation.stack._hub_env()}
+    environment = {**os.environ, **hub_environment(federation.place)}
     done = subprocess.run(
         [program("embryofl-server"), *words], capture_output=True, text=True, env=environment, timeout=120, check=False
     )

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from embryofl_demo.stack import program
+from embryofl_demo.stack import hub_environment, program
 from kits.federation import until
 
 
@@ -22,7 +22,7 @@ def command(federation):
             text=True,
             check=False,
             timeout=120,
-            env={**os.environ, **federation.stack._hub_env()},
+            env={**os.environ, **hub_environment(federation.place)},
         )
         return done.returncode, done.stdout + done.stderr
 

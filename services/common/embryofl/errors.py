@@ -4,6 +4,7 @@ Every message says what happened, what was expected, and what to do. Command lin
 traceback; any other exception is a defect of EmbryoFL.
 """
 
+import signal
 import sys
 from collections.abc import Callable
 
@@ -23,7 +24,9 @@ class DataError(UserError):
 
 
 def run_command(command: Callable[[], object]) -> None:
-    """Run a command line; a `UserError` is printed as its text. Exit codes: see `embryofl.exits`."""
+    """Run a command line; a `UserError` is printed as its text, SIGTERM interrupts as Ctrl-C does. Exit codes: see
+    `embryofl.exits`."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         command()
     except UserError as exc:

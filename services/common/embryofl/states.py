@@ -49,7 +49,7 @@ PROCESS = {  # a local test clinic
     "running": "Running",
     "stopping": "Stopping",
     "stopped": "Stopped",
-    "left out": "Crashed",
+    "failed": "Crashed",
 }
 
 

@@ -1,9 +1,7 @@
 """Command line of the job `embryofl-datagen`."""
 
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -76,11 +74,6 @@ def _confirmed(text: str) -> bool:
     return sys.stdin.isatty() and typer.confirm(text, err=True)
 
 
-def _terminate(signum: int, frame: FrameType | None) -> None:
-    raise SystemExit(128 + signum)
-
-
 def main() -> None:
     """Entry point."""
-    signal.signal(signal.SIGTERM, _terminate)
     run_command(app)

@@ -1,4 +1,4 @@
-"""`embryofl-demo`: the whole federation on one machine, without Docker (`make demo`)."""
+"""`embryofl-demo`: a whole federation on one machine, without Docker (`make demo`)."""
 
 import contextlib
 import fcntl
@@ -12,19 +12,19 @@ from typing import Annotated, Any
 
 import typer
 
+from embryofl import exits
 from embryofl.errors import UserError, run_command
 from embryofl.states import OVER
 from embryofl_demo.layout import DemoFolder, base, current
 
 app = typer.Typer(
-    help="EmbryoFL as plain processes.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+    help="A whole federation as local processes.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
 )
 DEFAULT_PORT = 8443
 STOP_S = 20.0
-
-
-class _Interrupted(Exception):
-    """SIGINT or SIGTERM."""
 
 
 @contextlib.contextmanager
@@ -36,7 +36,7 @@ def _single(place: DemoFolder) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(
-                "This demo federation is running already. See it with `make status`, stop it with `make down`."
+                "This demo federation is already running. See it with make status, or stop it with make down."
             ) from None
         file.truncate(0)
         file.write(str(os.getpid()))
@@ -46,7 +46,7 @@ def _single(place: DemoFolder) -> Iterator[None]:
 
 
 def _running(place: DemoFolder) -> int | None:
-    """The supervisor's process id, if it runs."""
+    """The supervisor's process id, if it is running."""
     if not place.pid_file.exists():
         return None
     with place.pid_file.open("a+") as file:
@@ -61,29 +61,27 @@ def _running(place: DemoFolder) -> int | None:
 @app.command()
 def up(
     clinics: Annotated[
-        int | None, typer.Option(help="Number of clinics (default 3, or the sub-folders of DATA).")
+        int | None, typer.Option(help="Number of clinics. Default: 3, or the sub-folders of DATA.")
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="Real images: a sub-folder per clinic, or one folder to divide.")
+        Path | None, typer.Option(help="Real images: one sub-folder per clinic, or one folder to divide.")
     ] = None,
     port: Annotated[int, typer.Option(help="Port of the gateway.")] = DEFAULT_PORT,
     images: Annotated[int, typer.Option(help="Synthetic images per clinic.")] = 400,
     option: Annotated[list[str] | None, typer.Option("--set", help="Run setting name=value. Repeatable.")] = None,
-    keep: Annotated[bool, typer.Option(help="Stay up after the run, until Ctrl-C or `make down`.")] = False,
+    keep: Annotated[bool, typer.Option(help="Keep running after the run, until Ctrl-C or make down.")] = False,
     ngrok: Annotated[bool, typer.Option(help="Open a tunnel (NGROK_AUTHTOKEN, NGROK_AGENT).")] = False,
 ) -> None:
-    """Start hub and clinics, take part in a run to its end, show the results, stop."""
-    from embryofl_demo.data import choose_place, prepare, show_figures
+    """Start hub and clinics, train once, show the results, stop."""
+    from embryofl_demo.data import allow_metrics, choose_place, prepare
     from embryofl_demo.stack import Stack
     from embryofl_server.cli import show
     from embryofl_server.federation.run_settings import check_settings, parse_settings
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
     settings = parse_settings(option or [])
     place, count = choose_place(data, clinics)
-    check_settings({"min_clinics": count, **settings})  # now, and not when everything is up
+    check_settings({"min_clinics": count, **settings})  # now, before anything is started
     names = [f"clinic-{i}" for i in range(1, count + 1)]
     console = show.make_console()
     stack = None
@@ -99,12 +97,14 @@ def up(
             stack.start_hub()
             console.print("[bold]3/4[/bold] Clinics join with their own keys")
             for name in names:
-                show_figures(place.clinic(name))
+                allow_metrics(place.clinic(name))
                 stack.start_clinic(name)
             stack.wait_enrolled(names)
             address, password = stack.start_console()
-            known = f"password, shown this once: {password}" if password else "with the password it was given at first"
-            console.print(f"    Console: {address}, {known}", soft_wrap=True, highlight=False, markup=False)
+            login = (
+                f"password (shown only now): {password}" if password else "the password was shown at the first start"
+            )
+            console.print(f"    Console: {address}, {login}", soft_wrap=True, highlight=False, markup=False)
             _start_run(console, stack, settings)
             info = show.follow(console, _watched(stack))
             show.print_status(console, info)
@@ -113,15 +113,15 @@ def up(
             if info["run"]["state"] == "finished":
                 _await_models(console, stack, info["run"]["name"], names)
             if keep:
-                console.print("The federation stays up until Ctrl-C or `make down`.")
+                console.print("The federation keeps running until Ctrl-C or make down.")
                 while True:
                     stack.supervisor.check()
                     time.sleep(0.5)
             if info["run"]["state"] != "finished":
-                raise typer.Exit(1)
-        except _Interrupted:
-            console.print("\nStopping; the state is kept, and the next `make demo` goes on from it.")
-            raise typer.Exit(130) from None
+                raise typer.Exit(exits.NO)
+        except KeyboardInterrupt:
+            console.print("\nStopping. The state is kept; the next make demo continues from there.")
+            raise
         finally:
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, signal.SIG_IGN)  # stopping is under way and bounded
@@ -145,21 +145,19 @@ def _start_run(console: Any, stack: Any, settings: dict[str, Any]) -> None:
 
 
 def _await_models(console: Any, stack: Any, run: str, names: list[str]) -> None:
-    """A federation that stops the moment its run is over would leave the clinics without the model that they trained."""
-    missing = stack.wait_models(run, names)
-    if missing:
-        words = f"Without the model so far: {', '.join(missing)}. They fetch it while the federation is up (KEEP=1)."
+    """Wait for the clinics to download the model: a federation that stopped at once would leave them without it."""
+    if missing := stack.wait_models(run, names):
+        text = (
+            f"These clinics do not have the model yet: {', '.join(missing)}. They download it while the federation is "
+        )
+        text += "running (KEEP=1)."
     else:
-        words = f"The model is at the clinics, too. To score with it: make app CLINIC={names[0]}"
-    console.print(words, soft_wrap=True)
-
-
-def _interrupt(*_: Any) -> None:
-    raise _Interrupted
+        text = f"The clinics have the model. To score with it: make app CLINIC={names[0]}"
+    console.print(text, soft_wrap=True)
 
 
 def _watched(stack: Any) -> Any:
-    """A status fetch that also looks after the processes, and bears with a hub that is being restarted."""
+    """Fetches the status and restarts dead processes; while the hub is being restarted, the last known status."""
     last: dict[str, Any] = {}
 
     def fetch() -> dict[str, Any]:
@@ -177,18 +175,15 @@ def _watched(stack: Any) -> Any:
 
 @app.command()
 def down() -> None:
-    """Stop the demo that is running; its state stays."""
-    stopped = False
-    for place in _places():
-        pid = _running(place)
-        if pid:
-            os.kill(pid, signal.SIGTERM)
-            end = time.monotonic() + STOP_S
-            while _running(place) and time.monotonic() < end:
-                time.sleep(0.1)
-            stopped = True
-            typer.echo(f"Stopped {place.root.name}; its state is kept.")
-    if not stopped:
+    """Stop the running demo; its state is kept."""
+    running = [(place, pid) for place in _places() if (pid := _running(place))]
+    for place, pid in running:
+        os.kill(pid, signal.SIGTERM)
+        end = time.monotonic() + STOP_S
+        while _running(place) and time.monotonic() < end:
+            time.sleep(0.1)
+        typer.echo(f"Stopped {place.root.name}; its state is kept.")
+    if not running:
         typer.echo("No demo federation is running.")
 
 
@@ -198,7 +193,7 @@ def _places() -> list[DemoFolder]:
 
 @app.command()
 def status() -> None:
-    """The run, the round, each clinic's state and last metrics, and what is being waited for."""
+    """Show run, round, clinics and their latest metrics, and what the hub is waiting for."""
     from embryofl_demo.stack import hub_settings
     from embryofl_server.api.client import call
     from embryofl_server.cli import show
@@ -233,44 +228,44 @@ def hub(context: typer.Context) -> None:
 @app.command("app")
 def app_(
     clinic: Annotated[str, typer.Argument(help="The clinic, such as clinic-1.")] = "clinic-1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8088,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the app. 0 = any free port.")] = 8088,
 ) -> None:
-    """Run `embryofl-clinic app` with the state and the images of one of the demo's clinics."""
+    """Open the app of a demo clinic: `embryofl-clinic app` with its state and its images."""
     from embryofl_demo.stack import program
 
     place = current()
-    known = sorted(path.name for path in place.clinic(".").glob("*") if path.is_dir())
-    if clinic not in known:
+    clinics = sorted(path.name for path in place.clinic(".").glob("*") if path.is_dir())
+    if clinic not in clinics:
         raise UserError(
-            f"There is no clinic {clinic!r} in {place.root.name}. Expected one of: {', '.join(known) or 'none yet'}."
+            f"There is no clinic {clinic!r} in {place.root.name}. Expected one of: {', '.join(clinics) or 'none yet'}."
         )
-    words = ["app", "--state", str(place.clinic(clinic)), "--data", str(place.data(clinic)), "--port", str(port)]
+    folders = [f"--state={place.clinic(clinic)}", f"--data={place.data(clinic)}"]
     command = program("embryofl-clinic")
-    os.execv(command, [command, *words])  # noqa: S606
+    os.execv(command, [command, "app", *folders, f"--port={port}"])  # noqa: S606
 
 
 @app.command()
 def console_password() -> None:
-    """Another password for the console, printed this once; who was logged in is out."""
+    """Create a new console password, print it once, log everyone out."""
     from embryofl_demo.stack import new_password
 
-    typer.echo(f"New password of {current().root.name}'s console (shown this once): {new_password(current())}")
+    typer.echo(f"New password of {current().root.name}'s console (shown only now): {new_password(current())}")
 
 
 @app.command()
 def restore(
-    file: Annotated[Path, typer.Argument(help="What `make backup` wrote.")],
-    name: Annotated[str, typer.Option(help="The demo federation it is for.")] = "synthetic",
+    file: Annotated[Path, typer.Argument(help="Archive written by make backup.")],
+    name: Annotated[str, typer.Option(help="The demo federation to restore it to.")] = "synthetic",
 ) -> None:
-    """Put a backup in the place of a demo's hub, which must not have a state; the next `make demo` goes on from it."""
+    """Restore a backup to a demo's hub, which must not have any state yet; the next make demo continues from there."""
     from embryofl_server.settings import HubSettings
     from embryofl_server.state.backup import opened_for_reading, read_backup
 
     place = DemoFolder(base() / name)
     with _single(place), opened_for_reading(str(file)) as source:
-        found = read_backup(HubSettings(state_dir=place.hub), source)
+        contents = read_backup(HubSettings(state_dir=place.hub), source)
     place.make_current()
-    typer.echo(f"Restored to {place.hub}: {found.runs} runs, {found.clinics} clinics. Go on with: make demo")
+    typer.echo(f"Restored to {place.hub}: {contents.runs} runs, {contents.clinics} clinics. Continue with: make demo")
 
 
 @app.command()
@@ -311,7 +306,7 @@ def compare(
 
 @app.command()
 def logs(lines: Annotated[int, typer.Option(help="Lines of each log.")] = 15) -> None:
-    """The end of every process's log."""
+    """Show the end of each process's log."""
     from embryofl_demo.supervisor import last_lines
 
     for path in sorted(current().logs.glob("*.log")):
@@ -319,7 +314,7 @@ def logs(lines: Annotated[int, typer.Option(help="Lines of each log.")] = 15) ->
 
 
 @app.command()
-def clean(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+def clean(yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False) -> None:
     """Delete all demo federations: models, keys, generated data."""
     import shutil
 
@@ -330,7 +325,7 @@ def clean(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = Fals
     names = ", ".join(p.root.name for p in _places()) or "nothing yet"
     if not yes and not typer.confirm(f"Delete {base()} ({names}) with its models, keys and data?"):
         typer.echo("Nothing was deleted.")
-        raise typer.Exit(1)
+        raise typer.Exit(exits.NO)
     shutil.rmtree(base())
     typer.echo("Deleted.")
 

@@ -1,15 +1,14 @@
-"""Where the console asks `make demo` to start and stop its test clinics: HTTP on a socket that this user alone can open.
+"""Lets the console start and stop the test clinics of `make demo`: HTTP on a socket that only this user can open.
 
-The socket lies in a new folder of mode 0700, so that whoever can connect is a user who could signal these processes anyway;
-no browser can reach it. It starts and stops clinics that this demo has started before, and does nothing else. Processes are
-started by the supervisor's own thread, at its next look: here it is only noted who is wanted.
+The socket is in a new folder of mode 0700, so that whoever can connect could signal these processes anyway, and no browser
+can reach it. It starts and stops clinics that this demo has started before, and does nothing else. The supervisor's own
+thread starts processes, at its next check: here a request is only recorded.
 """
 
 import shutil
 import tempfile
 import threading
 from pathlib import Path
-from typing import Any
 
 import uvicorn
 from fastapi import FastAPI, Request
@@ -20,32 +19,30 @@ from embryofl_demo.supervisor import Supervisor
 
 
 def create_app(supervisor: Supervisor) -> FastAPI:
-    """The three calls: which clinics there are, start one, stop one."""
+    """List the test clinics, start one, stop one."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.exception_handler(UserError)
-    def _no(_: Request, exc: UserError) -> JSONResponse:
+    def _rejected(_: Request, exc: UserError) -> JSONResponse:
         return JSONResponse({"error": str(exc)}, status_code=400)
 
     @app.get("/clinics")
     def clinics() -> dict[str, str]:
-        return supervisor.steerable()
+        return supervisor.optional_states()
 
     @app.post("/clinics/{name}/start")
-    def start(name: str) -> dict[str, str]:
-        supervisor.want(name, running=True)
-        return supervisor.steerable()
+    def start(name: str) -> None:
+        supervisor.request(name, running=True)
 
     @app.post("/clinics/{name}/stop")
-    def stop(name: str) -> dict[str, str]:
-        supervisor.want(name, running=False)
-        return supervisor.steerable()
+    def stop(name: str) -> None:
+        supervisor.request(name, running=False)
 
     return app
 
 
 class ControlSocket:
-    """The open socket.
+    """The open socket, served in a thread.
 
     Parameters
     ----------
@@ -57,9 +54,9 @@ class ControlSocket:
     """
 
     def __init__(self, supervisor: Supervisor) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="embryofl-"))  # mode 0700; short, as a socket's path has to be
+        self._folder = Path(tempfile.mkdtemp(prefix="embryofl-"))  # mode 0700; a socket's path must be short
         self.socket = self._folder / "demo.sock"
-        config: Any = uvicorn.Config(
+        config = uvicorn.Config(
             create_app(supervisor),
             uds=str(self.socket),
             log_level="warning",
@@ -72,7 +69,7 @@ class ControlSocket:
         self._thread.start()
 
     def close(self) -> None:
-        """Close it."""
+        """Close the socket."""
         self._server.should_exit = True
         self._thread.join(timeout=5)
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 from embryofl.errors import UserError
+from embryofl_data.dividing import clinic_folders
 from embryofl_demo.layout import DemoFolder, base
 from embryofl_demo.stack import program
 
@@ -22,8 +23,6 @@ def choose_place(data: Path | None, clinics: int | None) -> tuple[DemoFolder, in
         return DemoFolder(base() / "synthetic"), clinics or DEFAULT_CLINICS
     if not data.is_dir():
         raise UserError(f"DATA={data} is not a folder. Expected a folder of images, or one sub-folder per clinic.")
-    from embryofl_data.dividing import clinic_folders
-
     count = clinics or len(clinic_folders(data) or []) or DEFAULT_CLINICS
     stem = re.sub(r"[^a-z0-9]+", "-", data.resolve().name.lower()).strip("-") or "data"
     return DemoFolder(base() / f"{stem}-{count}"), count
@@ -34,27 +33,15 @@ def prepare(place: DemoFolder, names: list[str], data: Path | None, images: int)
     for number, name in enumerate(names, 1):
         out = place.data(name)
         out.parent.mkdir(parents=True, exist_ok=True)
-        if data is None:
-            command = [
-                "generate",
-                str(out),
-                "--only",
-                str(number),
-                "--clinics",
-                str(len(names)),
-                "--images",
-                str(images),
-            ]
-        else:
-            command = ["divide", str(data), str(out), "--only", str(number), "--clinics", str(len(names))]
-        if subprocess.run([program("embryofl-datagen"), *command], check=False).returncode:
+        job = ["generate", str(out), f"--images={images}"] if data is None else ["divide", str(data), str(out)]
+        command = [program("embryofl-datagen"), *job, f"--only={number}", f"--clinics={len(names)}"]
+        if subprocess.run(command, check=False).returncode:
             raise UserError(f"The data of {name} could not be prepared; the message above says why.")
 
 
-def show_figures(state: Path) -> None:
-    """Let the model card show a clinic's figures on its own: a demo's clinics are all of one person. A policy that is there
-    stays as it is."""
+def allow_metrics(state: Path) -> None:
+    """Allow a clinic's metrics on the model card: all clinics of a demo belong to one person. An existing policy stays."""
     policy = state / "policy.toml"
     if not policy.exists():
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
-        policy.write_text("show_metrics = true  # this clinic's figures may stand in the model card\n")
+        policy.write_text("show_metrics = true  # the model card may show this clinic's own metrics\n")

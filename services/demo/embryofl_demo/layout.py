@@ -1,15 +1,14 @@
-"""Where a demo federation keeps things, and which federation is meant.
+"""Where a demo federation keeps its files, and which federation was used last.
 
 .embryofl/demo/<name>/hub/            the hub's state
 .embryofl/demo/<name>/clinics/<clinic>/   a clinic's own state (its key, its cache)
 .embryofl/demo/<name>/data/<clinic>/  a clinic's private images
-.embryofl/demo/<name>/logs/           one log a process
+.embryofl/demo/<name>/logs/           one log per process
 .embryofl/demo/current                the name used last
 """
 
 import json
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from embryofl.errors import UserError
@@ -21,26 +20,18 @@ def base() -> Path:
     return Path(os.environ.get("EMBRYOFL_DEMO_DIR", ".embryofl/demo")).absolute()
 
 
-@dataclass(frozen=True)
 class DemoFolder:
     """The folder of one demo federation."""
 
-    root: Path
-
-    @property
-    def hub(self) -> Path:
-        """The hub's state."""
-        return self.root / "hub"
-
-    @property
-    def logs(self) -> Path:
-        """Logs."""
-        return self.root / "logs"
-
-    @property
-    def pid_file(self) -> Path:
-        """Locked by the supervisor while it runs; holds its process id."""
-        return self.root / "supervisor.pid"
+    def __init__(self, root: Path) -> None:
+        self.root, self.hub, self.logs = root, root / "hub", root / "logs"
+        self.console = root / "console"  # the console's state: the hash of its password
+        self.tunnel = (
+            root / "tunnel" / "state.json"
+        )  # written by the tunnel; there only if it was last started with one
+        self.targets = root / "targets"  # where Prometheus finds hub and clinics
+        self.ports_file = root / "ports.json"
+        self.pid_file = root / "supervisor.pid"  # locked by the supervisor while it runs; holds its process id
 
     def data(self, clinic: str) -> Path:
         """A clinic's images."""
@@ -51,28 +42,13 @@ class DemoFolder:
         return self.root / "clinics" / clinic
 
     @property
-    def tunnel(self) -> Path:
-        """What the tunnel says of itself."""
-        return self.root / "tunnel" / "state.json"
-
-    @property
-    def targets(self) -> Path:
-        """Where Prometheus finds hub and clinics."""
-        return self.root / "targets"
-
-    @property
-    def ports_file(self) -> Path:
-        """The ports this federation was last started with."""
-        return self.root / "ports.json"
-
-    @property
     def ports(self) -> dict[str, int]:
-        """Ports by part: gateway, server, superlink."""
+        """The ports that it was last started with, by part: gateway, server, superlink, metrics."""
         ports: dict[str, int] = json.loads(self.ports_file.read_text())
         return ports
 
     def make_current(self) -> None:
-        """Let `status`, `logs` and `down` mean this one."""
+        """Make `status`, `logs` and `hub` use this federation."""
         write_atomic(base() / "current", self.root.name.encode())
 
 

@@ -21,24 +21,16 @@ from embryofl_server.settings import HubSettings
 
 READY_S = 60.0
 MODELS_S = 25.0
-"""A clinic asks how it stands 5 s after its last answer, then every 10 s, and learns of a finished model then."""
+"""A clinic learns of a finished model with its status, which it requests 5 s after its last reply, then every 10 s."""
 CADDYFILE = Path(__file__).parents[2] / "gateway" / "Caddyfile"  # the demo runs from a checkout
 
 
 def program(name: str) -> str:
-    """A command of this virtual environment."""
-    path = Path(sys.executable).parent / name
-    if not path.exists():
-        raise UserError(f"{name} was not found beside {sys.executable}. Run `make demo` again to complete the set-up.")
-    return str(path)
-
-
-def console_program() -> str:
-    """The console's command, in its own environment (scripts/setup.sh)."""
-    path = Path(sys.prefix) / "console" / "bin" / "embryofl-console"
-    if not path.exists():
-        raise UserError(f"{path} was not found. Complete the set-up: make setup")
-    return str(path)
+    """A command of this virtual environment; the console has its own (scripts/setup.sh)."""
+    folder = Path(sys.prefix, "console", "bin") if name == "embryofl-console" else Path(sys.executable).parent
+    if not (folder / name).exists():
+        raise UserError(f"{name} was not found in {folder}. Complete the set-up: make setup")
+    return str(folder / name)
 
 
 def port_is_free(port: int) -> bool:
@@ -83,12 +75,12 @@ class Stack:
         self._targets: dict[str, str] = {}
         self.place, self.ports = place, ports
         self.supervisor = Supervisor(place.logs)
-        self._token = os.environ.pop("NGROK_AUTHTOKEN", "")  # the tunnel's business alone
+        self._token = os.environ.pop("NGROK_AUTHTOKEN", "")  # for the tunnel only
         place.tunnel.parent.mkdir(parents=True, exist_ok=True)
-        if not ngrok:
-            place.tunnel.unlink(missing_ok=True)
-        elif not place.tunnel.exists():
+        if ngrok:
             place.tunnel.touch()
+        else:
+            place.tunnel.unlink(missing_ok=True)
         self.settings = hub_settings(place)
         self._control: ControlSocket | None = None
 
@@ -97,33 +89,26 @@ class Stack:
         return call(self.settings, method, path, body)
 
     def start_hub(self) -> None:
-        """Server, SuperLink, gateway, each when the one before is ready."""
+        """Start server, SuperLink and gateway, each when the one before is ready."""
         identity, ports = self.place.hub / "identity", self.ports
-        self.supervisor.start("server", [program("embryofl-server"), "serve"], self._hub_env())
+        self.supervisor.start("server", [program("embryofl-server"), "serve"], hub_environment(self.place))
         self._until(lambda: not port_is_free(ports["server"]), "server")
         superlink = identity / "superlink"
         self.supervisor.start(
             "superlink",
             [
                 program("flower-superlink"),
-                "--host",
-                "127.0.0.1",
-                "--port",
-                str(ports["superlink"]),
-                "--ssl-ca-certfile",
-                str(superlink / "ca.crt"),
-                "--ssl-certfile",
-                str(superlink / "superlink.crt"),
-                "--ssl-keyfile",
-                str(superlink / "superlink.key"),
+                "--host=127.0.0.1",
+                f"--port={ports['superlink']}",
+                f"--ssl-ca-certfile={superlink}/ca.crt",
+                f"--ssl-certfile={superlink}/superlink.crt",
+                f"--ssl-keyfile={superlink}/superlink.key",
                 "--enable-supernode-auth",
-                "--isolation",
-                "process",
+                "--isolation=process",
                 "--disable-runtime-dependency-installation",
-                "--superexec-auth-secret-file",
-                str(superlink / "superexec.secret"),
+                f"--superexec-auth-secret-file={superlink}/superexec.secret",
             ],
-            self._flower_env(),
+            _flower_environment(self.place),
             last=True,
         )
         self.supervisor.start(
@@ -144,7 +129,7 @@ class Stack:
         )
         self._until(lambda: not port_is_free(ports["gateway"]), "gateway")
         self._until(lambda: not port_is_free(ports["superlink"]), "superlink")
-        if has_tunnel(self.place):
+        if self.place.tunnel.exists():
             self.supervisor.start(
                 "tunnel",
                 [program("embryofl-tunnel"), "run"],
@@ -157,58 +142,47 @@ class Stack:
             )
         self._announce("hub", f"127.0.0.1:{ports['metrics']}")
 
-    def _flower_env(self) -> dict[str, str]:
-        home = {"FLWR_HOME": str(self.place.root / "flwr")}
-        return {**home, "FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
-
-    def _hub_env(self) -> dict[str, str]:
-        return {**self._flower_env(), **hub_environment(self.place)}
-
     def start_clinic(self, name: str, command: list[str] | None = None) -> None:
-        """Start a clinic; one that has not joined yet gets an invite, as a real one would."""
+        """Start a clinic; one that has not joined yet receives an invite, as a real one would."""
         env = {
-            **self._flower_env(),
+            **_flower_environment(self.place),
             "EMBRYOFL_DATA_DIR": str(self.place.data(name)),
             "EMBRYOFL_STATE_DIR": str(self.place.clinic(name)),
             "EMBRYOFL_THREADS": os.environ.get("EMBRYOFL_THREADS", "1"),  # clinics share this machine
             "OMP_NUM_THREADS": "1",
         }
         if (self.place.clinic(name) / "identity" / "hub.json").exists():
-            env["EMBRYOFL_HUBS"] = f"localhost:{self.ports['gateway']}"  # the port may be another one this time
+            env["EMBRYOFL_HUBS"] = f"localhost:{self.ports['gateway']}"  # the port may have changed
         else:
             env["EMBRYOFL_INVITE"] = self.call("POST", "/control/invites", {"name": name})["invite"]
         metrics = free_port()
         env["EMBRYOFL_METRICS_PORT"] = str(metrics)
         self._announce(name, f"127.0.0.1:{metrics}")
-        self.supervisor.start(name, command or [program("embryofl-clinic"), "run"], env, steered=True)
+        self.supervisor.start(name, command or [program("embryofl-clinic"), "run"], env, optional=True)
 
     def start_console(self, port: int = 7860) -> tuple[str, str]:
-        """Start the coordinator's console; its address, and its password when it was made now (else "").
-
-        Another port is taken when this one is in use.
-        """
+        """Start the coordinator's console, on another port if this one is in use; its address, and its password if that was
+        made now (else "")."""
         port = port if port and port_is_free(port) else free_port()
         self._control = ControlSocket(self.supervisor)
         env = {
             "EMBRYOFL_CONSOLE_PORT": str(port),
             "EMBRYOFL_CONSOLE_HUB": self.settings.server_address,
             "EMBRYOFL_CONSOLE_IDENTITY": str(self.place.hub / "identity" / "console"),
-            "EMBRYOFL_CONSOLE_STATE": str(console_state(self.place)),
+            "EMBRYOFL_CONSOLE_STATE": str(self.place.console),
             "EMBRYOFL_CONSOLE_MODE": "demo",
             "EMBRYOFL_CONSOLE_DEMO_SOCKET": str(self._control.socket),
         }
-        made = subprocess.run(
-            [console_program(), "password"], env={**os.environ, **env}, capture_output=True, text=True, check=True
-        )
-        self.supervisor.start("console", [console_program(), "serve"], env, needed=False)
-        return f"http://localhost:{port}", made.stdout.strip()
+        password = _console_password(env)
+        self.supervisor.start("console", [program("embryofl-console"), "serve"], env, needed=False)
+        return f"http://localhost:{port}", password
 
     def _announce(self, name: str, address: str) -> None:
         """Tell Prometheus (`make monitor`) where metrics are."""
         self._targets[name] = address
         for job in ("hub", "clinics"):
-            found = [{"targets": [a]} for n, a in self._targets.items() if (n == "hub") == (job == "hub")]
-            write_atomic(self.place.targets / f"{job}.json", json.dumps(found).encode())
+            targets = [{"targets": [a]} for n, a in self._targets.items() if (n == "hub") == (job == "hub")]
+            write_atomic(self.place.targets / f"{job}.json", json.dumps(targets).encode())
 
     def wait_enrolled(self, names: list[str], seconds: float = 600.0) -> None:
         """Wait until these clinics have joined."""
@@ -219,7 +193,7 @@ class Stack:
         self._until(joined, ", ".join(names), seconds, pause=0.5)
 
     def wait_models(self, run: str, names: list[str], seconds: float = MODELS_S) -> list[str]:
-        """Wait until these clinics have fetched a finished run's model; returns those that have not."""
+        """Wait until these clinics have downloaded a finished run's model; returns those that have not."""
         end = time.monotonic() + seconds
         while missing := [n for n in names if not (self.place.clinic(n) / "models" / run / "model.json").exists()]:
             if time.monotonic() > end:
@@ -245,21 +219,16 @@ class Stack:
         self.supervisor.stop()
 
 
-def console_state(place: DemoFolder) -> Path:
-    """Where the console keeps the hash of its password."""
-    return place.root / "console"
+def _console_password(environment: dict[str, str], *options: str) -> str:
+    """What the console's own program prints: a new password, or nothing if it has one. The console need not be running."""
+    command = [program("embryofl-console"), "password", *options]
+    done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
 
 
 def new_password(place: DemoFolder) -> str:
-    """Another password for the console, which need not run; its own program makes it."""
-    command = [console_program(), "password", "--new"]
-    env = {**os.environ, "EMBRYOFL_CONSOLE_STATE": str(console_state(place))}
-    return subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout.strip()
-
-
-def has_tunnel(place: DemoFolder) -> bool:
-    """Whether this federation was last started with a tunnel."""
-    return place.tunnel.exists()
+    """Replace the console's password."""
+    return _console_password({"EMBRYOFL_CONSOLE_STATE": str(place.console)}, "--new")
 
 
 def hub_settings(place: DemoFolder) -> HubSettings:
@@ -272,12 +241,16 @@ def hub_settings(place: DemoFolder) -> HubSettings:
         superlink_address=f"127.0.0.1:{ports['superlink']}",
         hostnames="localhost,127.0.0.1",
         public_port=ports["gateway"],
-        metrics_port=ports.get("metrics", 0),
-        tunnel_file=place.tunnel if has_tunnel(place) else None,
+        metrics_port=ports["metrics"],
+        tunnel_file=place.tunnel if place.tunnel.exists() else None,
     )
 
 
 def hub_environment(place: DemoFolder) -> dict[str, str]:
-    """The same as environment variables."""
+    """Of the hub's processes and commands."""
     values = hub_settings(place).model_dump(exclude_none=True)
-    return {f"EMBRYOFL_{k.upper()}": str(v) for k, v in values.items()}
+    return {**_flower_environment(place), **{f"EMBRYOFL_{k.upper()}": str(v) for k, v in values.items()}}
+
+
+def _flower_environment(place: DemoFolder) -> dict[str, str]:
+    return {"FLWR_HOME": str(place.root / "flwr"), "FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}

@@ -1,4 +1,4 @@
-"""Start processes, keep them running, stop them in order."""
+"""Starts processes, keeps them running, stops them in order."""
 
 import ctypes
 import logging
@@ -12,20 +12,30 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from embryofl import exits
 from embryofl.errors import UserError
 
 log = logging.getLogger("embryofl.demo")
 
 RESTART_FIRST_S, RESTART_MOST_S = 0.5, 10.0
-STEADY_S = 20.0  # a process that ran this long was fine; its next crash starts the count anew
-CRASHES = 5  # so many crashes in a row and the demo gives up
-USER_ERROR = 2  # exit code of our commands for an error the user must put right
-STOP_S, KILL_S = 4.0, 1.0  # patience after SIGTERM, then after SIGKILL
+STEADY_S = 20.0  # a crash after this time starts the count of crashes again at one
+CRASHES = 5  # crashes in a row after which a process is not restarted
+STOP_S, KILL_S = 4.0, 1.0  # time to end after SIGTERM, then after SIGKILL
 
 
 @dataclass
 class Child:
-    """A process to be kept running."""
+    """A process to be kept running.
+
+    Attributes
+    ----------
+    last : bool
+        Stopped after all others.
+    needed : bool
+        Without it the supervisor gives up; without one that is not needed the rest continues.
+    optional : bool
+        May be stopped and started again by `request`.
+    """
 
     name: str
     command: list[str]
@@ -33,13 +43,42 @@ class Child:
     log: Path
     last: bool = False
     needed: bool = True
-    process: subprocess.Popen[bytes] | None = None
+    optional: bool = False
+    process: subprocess.Popen[bytes] = field(init=False)
     began: float = 0.0
     crashes: int = 0
-    restart_at: float = field(default=0.0)
-    steered: bool = False  # may be stopped and started again by `want`
-    wanted: bool = True
-    kill_at: float = 0.0  # of one that was told to stop: when patience ends
+    restart_at: float = 0.0
+    requested: bool = True
+    kill_at: float = 0.0  # SIGKILL for one that was requested to stop and has not
+
+    def spawn(self) -> None:
+        """Start the process."""
+        with self.log.open("ab") as out:
+            self.process = subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                env={**os.environ, **self.env},
+                start_new_session=True,  # Ctrl-C is for the supervisor, which stops the children in order
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
+            )
+        self.began, self.kill_at, self.restart_at = time.monotonic(), 0.0, 0.0
+
+    @property
+    def given_up(self) -> bool:
+        """Whether it has crashed too often to be started again."""
+        return self.crashes >= CRASHES
+
+    @property
+    def state(self) -> str:
+        """One of `embryofl.states.PROCESS`."""
+        alive = self.process.poll() is None
+        if not self.requested:
+            return "stopping" if alive else "stopped"
+        if alive:
+            return "running"
+        return "failed" if self.given_up else "starting"
 
 
 class Supervisor:
@@ -48,7 +87,7 @@ class Supervisor:
     Parameters
     ----------
     logs : Path
-        Folder of the log files, one a child, appended to.
+        Folder of the log files, one per child, appended to.
 
     Attributes
     ----------
@@ -60,77 +99,51 @@ class Supervisor:
         self.logs = logs
         logs.mkdir(parents=True, exist_ok=True)
         self.children: dict[str, Child] = {}
-        self._lock = threading.Lock()  # between `check` and `want`, which is called from another thread
+        self._lock = threading.Lock()  # between `check` and `request`, which is called from another thread
 
-    def start(
-        self,
-        name: str,
-        command: list[str],
-        env: Mapping[str, str],
-        *,
-        last: bool = False,
-        needed: bool = True,
-        steered: bool = False,
-    ) -> None:
-        """Start a child; `last` ones are stopped after all others. Without one that is not `needed` the rest goes on; one
-        that is `steered` may be stopped for a while (`want`)."""
-        child = Child(name, command, env, self.logs / f"{name}.log", last, needed, steered=steered)
+    def start(self, name: str, command: list[str], env: Mapping[str, str], **options: bool) -> None:
+        """Start a child; `options` are attributes of `Child`."""
+        child = Child(name, command, env, self.logs / f"{name}.log", **options)
+        child.spawn()
         self.children[name] = child
-        self._spawn(child)
-
-    def _spawn(self, child: Child) -> None:
-        with child.log.open("ab") as out:
-            child.process = subprocess.Popen(
-                child.command,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                env={**os.environ, **child.env},
-                start_new_session=True,  # Ctrl-C is for the supervisor, which stops the children in order
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
-            )
-        child.began, child.kill_at = time.monotonic(), 0.0
 
     def check(self) -> None:
-        """Start again what has died.
+        """Restart children that have died.
 
         Raises
         ------
         UserError
-            When a child says that the user must act (exit code 2), or crashes again and again.
+            When a needed child reports that the user must act (exit code 2), or crashes again and again.
         """
         for child in self.children.values():
             with self._lock:
-                self._look_after(child)
+                self._restart_if_dead(child)
 
-    def _look_after(self, child: Child) -> None:
-        assert child.process is not None
+    def _restart_if_dead(self, child: Child) -> None:
         code, now = child.process.poll(), time.monotonic()
         if code is None and child.kill_at and now > child.kill_at:
             child.process.kill()
-        if not child.wanted or code is None or (child.crashes >= CRASHES and not child.needed):
+        if not child.requested or code is None or (child.given_up and not child.needed):
             return
-        if child.restart_at == 0.0:
-            if code == USER_ERROR and child.needed:
-                raise UserError(f"{child.name} cannot go on:\n{last_lines(child.log)}")
-            child.crashes = 1 if now - child.began > STEADY_S else child.crashes + 1
-            if child.crashes >= CRASHES and not child.needed:
-                log.warning("%s ended %d times in a row and is left out; see %s", child.name, CRASHES, child.log)
-                return
-            if child.crashes >= CRASHES:
-                raise UserError(
-                    f"{child.name} ended {CRASHES} times in a row (exit code {code}). The end of {child.log}:\n"
-                    f"{last_lines(child.log)}"
-                )
-            delay = min(RESTART_FIRST_S * 2 ** (child.crashes - 1), RESTART_MOST_S)
-            log.warning("%s ended (exit code %s); it is started again in %.1f s", child.name, code, delay)
-            child.restart_at = now + delay
-        elif now >= child.restart_at:
-            child.restart_at = 0.0
-            self._spawn(child)
+        if child.restart_at:
+            if now >= child.restart_at:
+                child.spawn()
+            return
+        if code == exits.USER_ERROR and child.needed:
+            raise UserError(f"{child.name} cannot continue:\n{last_lines(child.log)}")
+        child.crashes = 1 if now - child.began > STEADY_S else child.crashes + 1
+        crashed = f"{child.name} ended {CRASHES} times in a row (exit code {code})"
+        if child.given_up and child.needed:
+            raise UserError(f"{crashed}. The end of {child.log}:\n{last_lines(child.log)}")
+        if child.given_up:
+            log.warning("%s and is not restarted; see %s", crashed, child.log)
+            return
+        delay = min(RESTART_FIRST_S * 2 ** (child.crashes - 1), RESTART_MOST_S)
+        log.warning("%s ended (exit code %s) and is restarted in %.1f s", child.name, code, delay)
+        child.restart_at = now + delay
 
-    def want(self, name: str, *, running: bool) -> None:
-        """Have a steered child stopped, or started again at the next `check`. That it is away then is no crash.
+    def request(self, name: str, *, running: bool) -> None:
+        """Stop an optional child, or have the next `check` start it again. Its absence is then no crash.
 
         May be called from any thread. Nothing is started here: Linux would end the child with the calling thread.
 
@@ -141,43 +154,31 @@ class Supervisor:
         """
         with self._lock:
             child = self.children.get(name)
-            if child is None or not child.steered:
+            if child is None or not child.optional:
                 raise UserError(
-                    f"There is no test clinic {name!r}. Those here: {', '.join(self.steerable()) or 'none'}."
+                    f"There is no test clinic {name!r}. Expected one of: {', '.join(self.optional_states()) or 'none'}."
                 )
-            assert child.process is not None
-            if running == child.wanted:
+            if running == child.requested:
                 return
             if running:
                 child.crashes, child.restart_at = 0, time.monotonic()
             elif child.process.poll() is None:
                 child.kill_at = time.monotonic() + STOP_S
                 child.process.terminate()
-            child.wanted = running
+            child.requested = running
 
-    def steerable(self) -> dict[str, str]:
-        """State of the steered children: running, stopping, starting, stopped, or failed again and
-        again."""
-        return {c.name: _state_of(c) for c in list(self.children.values()) if c.steered and c.process is not None}
+    def optional_states(self) -> dict[str, str]:
+        """State of each optional child."""
+        return {c.name: c.state for c in list(self.children.values()) if c.optional}
 
     def pids(self) -> dict[str, int]:
         """Process ids of the children, by name."""
-        return {c.name: c.process.pid for c in self.children.values() if c.process is not None}
+        return {c.name: c.process.pid for c in self.children.values()}
 
     def stop(self) -> None:
-        """Stop everything, first all but the `last` ones; nothing is left after 2 x (STOP_S + KILL_S) seconds at most."""
+        """Stop everything, the `last` ones at the end; nothing is left after at most 2 x (STOP_S + KILL_S) seconds."""
         for batch in (False, True):
-            _stop([c.process for c in self.children.values() if c.last is batch and c.process is not None])
-
-
-def _state_of(child: Child) -> str:
-    assert child.process is not None
-    alive = child.process.poll() is None
-    if not child.wanted:
-        return "stopping" if alive else "stopped"
-    if alive:
-        return "running"
-    return "failed" if child.crashes >= CRASHES else "starting"
+            _stop([c.process for c in self.children.values() if c.last is batch])
 
 
 def _stop(processes: list[subprocess.Popen[bytes]]) -> None:
@@ -200,5 +201,5 @@ def last_lines(path: Path, count: int = 6) -> str:
 
 
 def _die_with_parent() -> None:
-    """Linux: be killed when the supervisor is, so that nothing is left behind, not even a clinic in training."""
+    """Linux: have the child killed with the supervisor, so that nothing is left behind, not even a clinic in training."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)

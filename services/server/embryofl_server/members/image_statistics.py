@@ -4,6 +4,8 @@ from typing import Any
 
 from embryofl.data_statistics import DataStatistics, deviations, others_of, pool
 
+_PLACE = ("own", "others", "spread", "distance", "far", "words")
+
 
 def image_statistics(parts: dict[str, DataStatistics]) -> dict[str, Any]:
     """JSON-able.
@@ -26,16 +28,6 @@ def image_statistics(parts: dict[str, DataStatistics]) -> dict[str, Any]:
         compared = deviations(reported, others) if others else []
         clinics[name] = {
             "statistics": reported.model_dump(),
-            "places": {
-                p.measure: {
-                    "own": p.own,
-                    "others": p.others,
-                    "spread": p.spread,
-                    "distance": p.distance,
-                    "far": p.far,
-                    "words": p.words,
-                }
-                for p in compared
-            },
+            "places": {p.measure: {key: getattr(p, key) for key in _PLACE} for p in compared},
         }
     return {"all": pool(list(parts.values())).model_dump() if parts else None, "clinics": clinics}

@@ -1,13 +1,16 @@
 """Clinics' public keys: checks signatures and prints fingerprints."""
 
 import base64
-import binascii
-import hashlib
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_public_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_ssh_public_key,
+    ssh_key_fingerprint,
+)
 
 CURVES = ("secp384r1", "secp256r1")
 
@@ -46,9 +49,6 @@ def _load(public_key: str) -> ec.EllipticCurvePublicKey | None:
 
 
 def fingerprint(public_key: str) -> str:
-    """As `ssh-keygen -l` prints it; "" for anything but an OpenSSH line."""
-    try:
-        blob = base64.b64decode(public_key.split()[1], validate=True)
-    except (IndexError, binascii.Error):
-        return ""
-    return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).rstrip(b"=").decode()
+    """As `ssh-keygen -l` prints it; "" for anything but an accepted key."""
+    key = _load(public_key)
+    return "SHA256:" + base64.b64encode(ssh_key_fingerprint(key, SHA256())).rstrip(b"=").decode() if key else ""
