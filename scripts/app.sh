@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# app.sh: the own page of a local test clinic, on this machine's loopback, until Ctrl-C. In containers it runs beside the
-# clinic's trainer, with its state and its images (read-only), and has no way out: the network lets answers out and nothing
-# else. From the environment (`make app NAME=value`): CLINIC (default clinic-1), APP_PORT (default 8088).
+# app.sh: the app of a local test clinic, on this machine's loopback, until Ctrl-C. In containers it runs next to the
+# clinic's trainer, with its state and its images (read-only). It cannot open connections: its network passes only replies.
+# From the environment (`make app NAME=value`): CLINIC (default clinic-1), APP_PORT (default 8088).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 clinic=${CLINIC:-clinic-1} port=${APP_PORT:-8088} project=${COMPOSE_PROJECT_NAME:-embryofl}
@@ -19,8 +19,8 @@ if [ ! -e "${EMBRYOFL_COMPOSE_DIR:-.embryofl/compose}/clinics.yaml" ]; then
 	fi
 	exec "$demo" app "$clinic" --port "$port"
 fi
-there=$(docker volume ls -q | sed -n "s/^${project}_\(.*\)-state\$/\1/p" | sort -V | paste -sd ' ')
-grep -qwF -- "$clinic" <<<"$there" || fail "CLINIC=$clinic is no clinic of this machine. Expected one of: ${there:-none yet}."
+clinics=$(docker volume ls -q | sed -n "s/^${project}_\(.*\)-state\$/\1/p" | sort -V | paste -sd ' ')
+grep -qwF -- "$clinic" <<<"$clinics" || fail "CLINIC=$clinic is not a clinic on this machine. Expected one of: ${clinics:-none yet}."
 network=${project}_desk
 docker network inspect "$network" >/dev/null 2>&1 ||
 	fail "The federation in containers is not running. Start it with: make up"

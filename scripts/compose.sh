@@ -1,20 +1,19 @@
 #!/usr/bin/env bash
-# compose.sh up|status|watch|hub|password|backup|restore|logs|down|clean: the federation in containers. Needs Docker, and nothing else on the host.
+# compose.sh up|status|watch|hub|password|backup|restore|logs|down|clean: runs the federation in containers. Needs only Docker on the host.
 # Options of `up`, from the environment (`make up NAME=value`):
-#   CLINICS  number of clinics, 1 to 50   DATA  folder of real images   IMAGES  synthetic images of each clinic
+#   CLINICS  number of clinics, 1 to 50   DATA  folder of real images   IMAGES  synthetic images per clinic
 #   PORT     of the gateway               SET   settings of the run     GPU=1   clinics on an NVIDIA GPU
-#   NGROK=1  a tunnel from outside, with NGROK_AUTHTOKEN, NGROK_AGENT (the agent) and NGROK_REMOTE_ADDR (if reserved)
-# EMBRYOFL_CONSOLE_PORT, EMBRYOFL_PROMETHEUS_PORT and EMBRYOFL_GRAFANA_PORT are theirs on this machine (default 7860, 9090
-# and 3000).
-# EMBRYOFL_COMPOSE_EXTRA names one more compose file, EMBRYOFL_COMPOSE_DIR the folder for what is written here.
+#   NGROK=1  remote access through ngrok, with NGROK_AUTHTOKEN, NGROK_AGENT (the agent) and NGROK_REMOTE_ADDR (if reserved)
+# EMBRYOFL_CONSOLE_PORT, EMBRYOFL_PROMETHEUS_PORT and EMBRYOFL_GRAFANA_PORT: their ports on this machine (default 7860, 9090
+# and 3000). EMBRYOFL_COMPOSE_EXTRA: a further compose file. EMBRYOFL_COMPOSE_DIR: the folder for generated files.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 project=${COMPOSE_PROJECT_NAME:-embryofl}
 place=${EMBRYOFL_COMPOSE_DIR:-.embryofl/compose}
 generated=$place/clinics.yaml # the clinics as services
-source_file=$place/source     # where their images come from: "synthetic N", or "folder /path"
-filled=$place/filled          # data volumes that are complete: name and time of making
-log=$place/last.log           # what the last long step printed
+source_file=$place/source     # their images: "synthetic N", or "folder /path"
+filled=$place/filled          # complete data volumes: name and time of creation
+log=$place/last.log           # output of the last long step
 export EMBRYOFL_PORT=${PORT:-8443}
 [ ! -e "$place/ngrok" ] || NGROK=${NGROK:-1}
 case ${NGROK:-} in
@@ -28,7 +27,7 @@ most_clinics=50 default_clinics=3 default_images=400 least_engine=25
 gpu=
 console=http://localhost:${EMBRYOFL_CONSOLE_PORT:-7860}
 watched= # lines about console, Prometheus and Grafana
-password_words="user admin, password in $place/grafana-password"
+password_text="user admin, password in $place/grafana-password"
 bold='' plain=''
 if [ -t 1 ]; then bold=$'\e[1m' plain=$'\e[0m'; fi
 
@@ -50,7 +49,7 @@ compose() {
 # The hub's command line, in the server's container.
 hub() { compose exec -T server embryofl-server "$@" </dev/null; }
 
-# The same for a person to look at: as wide as the terminal, redrawn in place where there is one.
+# The same on a person's terminal, if there is one: as wide as it, and redrawn in place.
 hub_show() {
 	if [ -t 0 ] && [ -t 1 ]; then
 		compose exec server embryofl-server "$@"
@@ -59,26 +58,26 @@ hub_show() {
 	fi
 }
 
-# Run something that prints too much; show it only when it fails.
+# Run a command with its output in the log.
 quietly() {
 	"$@" >"$log" 2>&1 </dev/null
 }
 
 need_docker() {
-	local otherwise="Without Docker the same federation runs as plain processes: make demo" words engine
+	local otherwise="Without Docker, run the same federation as local processes: make demo" version engine
 	command -v docker >/dev/null ||
-		fail "Docker is not installed, and this needs it (https://docs.docker.com/engine/install/). $otherwise"
+		fail "Docker is not installed (https://docs.docker.com/engine/install/). $otherwise"
 	docker compose version >/dev/null 2>&1 ||
-		fail "This Docker has no Compose plugin, version 2.24 or later (https://docs.docker.com/compose/install/). $otherwise"
-	if ! words=$(docker version --format '{{.Server.Version}}' 2>&1); then
-		case $words in
-			*"permission denied"*) fail "Docker's engine may not be used by $(id -un): add this user to the group docker, or use sudo. $otherwise" ;;
+		fail "Docker has no Compose plugin; version 2.24 or later is needed (https://docs.docker.com/compose/install/). $otherwise"
+	if ! version=$(docker version --format '{{.Server.Version}}' 2>&1); then
+		case $version in
+			*"permission denied"*) fail "User $(id -un) has no permission to use Docker. Add the user to the group docker, or use sudo. $otherwise" ;;
 			*) fail "Docker is installed, but its engine is not running: start it (such as: sudo systemctl start docker). $otherwise" ;;
 		esac
 	fi
-	engine=${words%%.*}
+	engine=${version%%.*}
 	[ "$engine" -ge "$least_engine" ] 2>/dev/null ||
-		fail "Docker Engine $words was found, $least_engine or later is needed. $otherwise"
+		fail "Docker Engine $version was found; $least_engine or later is needed. $otherwise"
 }
 
 # has_line LINE TEXT: whether a text has this line. Never `command | grep -q`: grep ends at the first match, the command then
@@ -94,15 +93,15 @@ defined_services() {
 
 volumes() { docker volume ls -q --filter "label=com.docker.compose.project=$project"; }
 
-# How many clinics this federation has already.
-clinics_there() {
+# The number of clinics that this federation already has.
+count_existing() {
 	volumes | sed -n "s/^${project}_clinic-\([0-9]*\)-state\$/\1/p" | sort -n | tail -n 1
 }
 
 read_options() {
-	there=$(clinics_there)
-	there=${there:-0}
-	[ "$there" != 0 ] || rm -f "$source_file" "$filled"
+	existing=$(count_existing)
+	existing=${existing:-0}
+	[ "$existing" != 0 ] || rm -f "$source_file" "$filled"
 	if [ -n "${CLINICS:-}" ] && { ! [[ $CLINICS =~ ^[1-9][0-9]?$ ]] || [ "$CLINICS" -gt "$most_clinics" ]; }; then
 		fail "CLINICS=$CLINICS cannot be used. Expected a number from 1 to $most_clinics."
 	fi
@@ -116,12 +115,12 @@ read_options() {
 	fi
 	if [ -e "$source_file" ]; then
 		if { [ -n "${DATA:-}" ] || [ -n "${IMAGES:-}" ]; } && [ "$images" != "$(cat "$source_file")" ]; then
-			fail "The clinics of this federation hold other images: $(cat "$source_file") (asked for: $images). Go on without" \
+			fail "The clinics of this federation hold other images: $(cat "$source_file") (asked for: $images). Leave out" \
 				"DATA and IMAGES, or start another federation after: make clean"
 		fi
 		images=$(cat "$source_file")
 	fi
-	count=${CLINICS:-$there}
+	count=${CLINICS:-$existing}
 	if [ -n "$NGROK" ]; then touch "$place/ngrok"; else rm -f "$place/ngrok"; fi
 	case ${GPU:-$([ ! -e "$place/gpu" ] || echo 1)} in
 		'' | 0) gpu= && rm -f "$place/gpu" ;;
@@ -145,15 +144,15 @@ build_images() { # STEP IMAGE...
 	step "$1" "Images (the first time takes minutes)"
 	shift
 	compose --progress plain build "$@" >"$log" 2>&1 </dev/null &
-	local job=$! began=$SECONDS said=0 now
+	local job=$! began=$SECONDS printed=0 now
 	trap 'kill $job 2>/dev/null; interrupted' INT TERM
 	while kill -0 $job 2>/dev/null; do
 		sleep 1
 		now="    building, $((SECONDS - began)) s: $(grep -E '^#[0-9]+ \[' "$log" | tail -n 1 | sed 's,^#[0-9]* ,,' | cut -c 1-90 || true)"
 		if [ -t 1 ]; then
 			printf '\r%s\e[K' "$now"
-		elif [ $((SECONDS - began - said)) -ge 30 ]; then
-			said=$((SECONDS - began))
+		elif [ $((SECONDS - began - printed)) -ge 30 ]; then
+			printed=$((SECONDS - began))
 			say "$now"
 		fi
 	done
@@ -166,11 +165,11 @@ build_images() { # STEP IMAGE...
 }
 
 interrupted() {
-	printf '\nInterrupted. What was started stays up: make up goes on from here, make down stops it.\n' >&2
+	printf '\nInterrupted. Containers already started keep running. Continue with make up, or stop them with make down.\n' >&2
 	exit 130
 }
 
-# A job that reads a folder of the host runs as the folder's owner; in rootless Docker that is the container's root.
+# A job that reads a host folder runs as the folder's owner; in rootless Docker that is the container's root.
 data_user() {
 	local folder=${images#folder }
 	case $(docker info -f '{{.SecurityOptions}}') in
@@ -179,9 +178,9 @@ data_user() {
 	esac
 }
 
-# Settle the number of clinics; a folder of real images has its own say.
+# Decide the number of clinics. A folder of real images with one sub-folder per clinic determines it.
 count_clinics() {
-	folders=0 # one for each clinic, where DATA has such
+	folders=0 # sub-folders of DATA, one per clinic
 	if [ "${images%% *}" = folder ]; then
 		folders=$(docker run --rm --network none --user "$(data_user)" --cap-drop ALL --read-only \
 			--mount "type=bind,source=${images#folder },target=/source,readonly" --entrypoint python embryofl-datagen -c '
@@ -195,16 +194,16 @@ except (UserError, OSError) as error:
     sys.exit(str(error))') || fail "DATA=${images#folder } cannot be used; the message above says why (/source is that folder)."
 		if [ "$folders" != 0 ]; then
 			[ -z "${CLINICS:-}" ] || [ "$CLINICS" = "$folders" ] ||
-				fail "${images#folder } holds the folders of $folders clinics, and CLINICS=$CLINICS was asked for. Leave CLINICS out."
+				fail "${images#folder } has sub-folders for $folders clinics, but CLINICS=$CLINICS. Leave CLINICS out."
 			count=$folders
-		elif [ "$there" != 0 ] && [ "$count" -gt "$there" ]; then
-			fail "${images#folder } was divided over $there clinics. Another number makes another federation: make clean first."
+		elif [ "$existing" != 0 ] && [ "$count" -gt "$existing" ]; then
+			fail "${images#folder } was divided over $existing clinics. Another number needs a new federation: run make clean first."
 		fi
 	fi
 	[ "$count" != 0 ] || count=$default_clinics
-	if [ "$count" -lt "$there" ]; then
-		say "    $there clinics belong to this federation and stay. To start over with $count: make clean"
-		count=$there
+	if [ "$count" -lt "$existing" ]; then
+		say "    This federation has $existing clinics and keeps them. To start over with $count, run make clean first."
+		count=$existing
 	fi
 }
 
@@ -236,76 +235,76 @@ start_hub() { # STEP
 	if grep -qE 'port is already allocated|address already in use' "$log"; then port_taken; fi
 	cat "$log" >&2
 	compose logs --tail 20 server superlink gateway >&2
-	fail "The hub did not come up; the messages above say why."
+	fail "The hub did not start; the messages above say why."
 }
 
-# Once: Grafana's password. Grafana's own user reads the file through its mount; the folder keeps everybody else out.
+# Create Grafana's password once. Grafana's own user reads the file through its mount; the folder's mode keeps others out.
 make_password() {
 	chmod 0700 "$place"
 	[ ! -e "$place/grafana-password" ] || return 0
 	(umask 077 && head -c 18 /dev/urandom | base64 | tr '+/' '-_' >"$place/grafana-password")
 	chmod 0444 "$place/grafana-password"
-	if has_line "${project}_grafana" "$(volumes)"; then # Grafana takes a password when it makes its database, and then no more
-		password_words="the file with its password was lost. This sets the new one that lies there:
+	if has_line "${project}_grafana" "$(volumes)"; then # Grafana reads the password only when it creates its database
+		password_text="the password file was lost. To set the new password from that file:
           docker compose exec -T grafana grafana cli admin reset-admin-password --password-from-stdin <$place/grafana-password"
 	else
-		password_words="user admin, password (shown this once; kept in $place/grafana-password): $(cat "$place/grafana-password")"
+		password_text="user admin, password (shown only now; kept in $place/grafana-password): $(cat "$place/grafana-password")"
 	fi
 }
 
-# The coordinator's console. The federation runs without it, too. Its password comes from within, so that no process here has
-# it as an argument, and by exec, whose output the engine does not log; it is told when it is made, and kept as a hash.
+# The coordinator's console; the federation also runs without it. The password is created inside its container, so that it is
+# no argument of a process here, and by exec, whose output the engine does not log. It is shown once and kept as a hash.
 start_console() {
-	local password services words="what runs, who is in, what to do next. From this machine only"
+	local password services text="runs, clinics, results. From this machine only"
 	services=$(defined_services)
 	has_line console "$services" || return 0
 	if quietly compose up -d --wait --wait-timeout 120 --no-deps console; then
 		if ! password=$(compose exec -T console embryofl-console password </dev/null); then
-			words="is up, but has no password: the message above says why. Try: make console-password"
+			text="is running without a password; the message above says why. Try: make console-password"
 		elif [ -n "$password" ]; then
-			say "    Console: $console, password (shown this once; another: make console-password): $password"
+			say "    Console: $console, password (shown this once; for a new one: make console-password): $password"
 		fi
 	elif grep -qE 'port is already allocated|address already in use' "$log"; then
-		words="did not start: its port is in use (by make demo?). Choose another (EMBRYOFL_CONSOLE_PORT) and run make up again."
+		text="did not start: its port is in use (by make demo?). Choose another (EMBRYOFL_CONSOLE_PORT) and run make up again."
 	else
-		words="did not start: $(tail -n 1 "$log")"
+		text="did not start: $(tail -n 1 "$log")"
 	fi
-	watched="Console   $console   $words${watched:+$'\n'}$watched"
+	watched="Console   $console   $text${watched:+$'\n'}$watched"
 }
 
 new_password() {
 	local password
 	password=$(compose exec -T console embryofl-console password --new </dev/null) ||
-		fail "There is no new password; the message above says why. Is the console up? make logs"
-	say "Console: $console, new password (shown this once; who was logged in is out): $password"
+		fail "No new password was created; the message above says why. See the console's log: make logs"
+	say "Console: $console, new password (shown this once; everyone was logged out): $password"
 }
 
-# Prometheus and Grafana. The federation does not need them: one that does not start is named, and the run goes on.
+# Prometheus and Grafana. The federation does not need them: if one does not start, that is reported and the run continues.
 start_monitoring() {
-	local services parts=() part words
+	local services parts=() part text
 	services=$(defined_services)
 	for part in prometheus grafana; do
 		if has_line "$part" "$services"; then parts+=("$part"); fi
 	done
 	[ "${#parts[@]}" != 0 ] || return 0
-	say "    Monitoring: ${parts[*]} (fetched the first time)"
+	say "    Monitoring: ${parts[*]} (downloaded the first time)"
 	for part in "${parts[@]}"; do
 		[ "$part" != grafana ] || make_password
 		if quietly compose up -d --wait --wait-timeout 120 --no-deps "$part"; then
 			case $part in
-				prometheus) words="Metrics   http://localhost:${EMBRYOFL_PROMETHEUS_PORT:-9090}   Prometheus; /alerts lists the alerts. From this machine only" ;;
-				grafana) words="Grafana   http://localhost:${EMBRYOFL_GRAFANA_PORT:-3000}   $password_words" ;;
+				prometheus) text="Metrics   http://localhost:${EMBRYOFL_PROMETHEUS_PORT:-9090}   Prometheus; /alerts lists the alerts. From this machine only" ;;
+				grafana) text="Grafana   http://localhost:${EMBRYOFL_GRAFANA_PORT:-3000}   $password_text" ;;
 			esac
 		elif grep -qE 'port is already allocated|address already in use' "$log"; then
-			words="$part did not start: its port is in use. Choose another (EMBRYOFL_PROMETHEUS_PORT, EMBRYOFL_GRAFANA_PORT) and run make up again."
+			text="$part did not start: its port is in use. Choose another (EMBRYOFL_PROMETHEUS_PORT, EMBRYOFL_GRAFANA_PORT) and run make up again."
 		else
-			words="$part did not start: $(tail -n 1 "$log")"
+			text="$part did not start: $(tail -n 1 "$log")"
 		fi
-		watched="$watched${watched:+$'\n'}$words"
+		watched="$watched${watched:+$'\n'}$text"
 	done
 }
 
-# The tunnel. One that does not open is named, and the local network goes on.
+# The tunnel. If it does not open, that is reported and the federation continues on the local network.
 start_tunnel() {
 	[ -n "$NGROK" ] || return 0
 	say "    Tunnel: ngrok"
@@ -350,11 +349,11 @@ join_clinics() {
 		services+=("clinic-$k")
 		if has_line "clinic-$k" "$members"; then
 			has_line "${project}_clinic-$k-state" "$have" ||
-				fail "The hub knows clinic-$k, but the volume with its key is gone. Start over with: make clean"
+				fail "clinic-$k is enrolled, but the volume with its key is gone. Start over with: make clean"
 			continue
 		fi
 		word=$(hub invite --code "clinic-$k")
-		# through standard input into the clinic's own volume: never in an image, an environment or a command line
+		# through standard input into the clinic's volume, never in an image, an environment or a command line
 		printf '%s' "$word" | compose --progress quiet run --rm --no-deps -T --entrypoint sh "clinic-$k" \
 			-c 'umask 077 && cat >/state/invite.part && mv /state/invite.part /state/invite'
 	done
@@ -366,7 +365,7 @@ join_clinics() {
 }
 
 wait_enrolled() {
-	local k missing said=$members end=$((SECONDS + 900))
+	local k missing reported=$members end=$((SECONDS + 900))
 	while :; do
 		missing=
 		members=$(enrolled)
@@ -374,36 +373,36 @@ wait_enrolled() {
 			if ! has_line "clinic-$k" "$members"; then
 				missing="$missing clinic-$k"
 				check_clinic "clinic-$k"
-			elif ! has_line "clinic-$k" "$said"; then
+			elif ! has_line "clinic-$k" "$reported"; then
 				say "    clinic-$k has joined"
 			fi
 		done
-		said=$members
+		reported=$members
 		[ -n "$missing" ] || return 0
 		[ "$SECONDS" -lt "$end" ] ||
-			fail "Not joined after 15 minutes:$missing. Their logs say why: make logs"
+			fail "These clinics have not joined after 15 minutes:$missing. Their logs say why: make logs"
 		sleep 1
 	done
 }
 
-# A clinic that ends before it has joined says why, and is not started again and again.
+# A clinic that ends before it has joined is not restarted; its log is shown.
 check_clinic() {
 	local id state
 	id=$(compose ps -aq "$1")
 	state=$(docker inspect -f '{{.RestartCount}} {{.State.Status}}' "$id")
 	case $state in "0 running" | "0 created") return ;; esac
-	for _ in {1..100}; do # its log is whole when it has ended once more
+	for _ in {1..100}; do # its log is complete when it has ended again
 		[ "$(docker inspect -f '{{.State.Status}}' "$id")" = running ] || break
 		sleep 0.2
 	done
 	docker logs --since "$(docker inspect -f '{{.State.StartedAt}}' "$id")" "$id" >&2
 	compose rm --stop --force "$1" >/dev/null 2>&1
-	if [ "$folders" != 0 ]; then # its data volume is a copy that is no good: made anew from its own folder next time
+	if [ "$folders" != 0 ]; then # its data volume is a faulty copy; the next make up copies its folder again
 		docker volume rm "${project}_$1-data" >/dev/null
-	elif [ "${images%% *}" = folder ]; then # another division of the folder, for all clinics
-		fail "$1 does not start; its log above says why. Put the images right, then: make clean, and make up again."
+	elif [ "${images%% *}" = folder ]; then # the folder must be divided again, for all clinics
+		fail "$1 does not start; its log above says why. Correct the images, then run make clean and make up."
 	fi
-	fail "$1 does not start; its log above says why. The others are up: put it right and run make up again, or make down."
+	fail "$1 does not start; its log above says why. The others are running. Fix the cause and run make up again, or stop them with make down."
 }
 
 start_run() {
@@ -417,7 +416,7 @@ start_run() {
 			;;
 		*)
 			[ "$name" = No ] || {
-				step 5/5 "$name is not over and continues${SET:+ (with the settings it was started with, not SET=$SET)}"
+				step 5/5 "$name has not ended and continues${SET:+ (with the settings it was started with, not SET=$SET)}"
 				return
 			}
 			;;
@@ -446,14 +445,14 @@ up() {
 	say
 	hub_show status
 	say
-	say "Gateway   https://localhost:$EMBRYOFL_PORT   where clinics join; the only port that is open to others"
+	say "Gateway   https://localhost:$EMBRYOFL_PORT   clinics connect here; the only port open to other machines"
 	[ -z "$watched" ] || say "$watched"
-	say "Follow    make watch     a look: make status     logs: make logs"
+	say "Follow    make watch     once: make status     logs: make logs"
 	say "Model     docker compose cp server:/hub/runs/$(hub runs | tail -n 1 | cut -d ' ' -f 1) .     when the run is finished"
-	say "Stop      make down      keeps everything; the next make up goes on from there"
+	say "Stop      make down      keeps everything; the next make up continues from there"
 }
 
-# The archive goes through standard output: where it lies is the host's business, and only its owner may read it.
+# The archive is written to standard output, so the host decides where it is stored. Only its owner may read it.
 backup() {
 	local run=(compose exec -T)
 	umask 077
@@ -474,15 +473,15 @@ restore() {
 	local k clinics=()
 	build_images 1/3 server gateway console
 	step 2/3 "State of $FILE"
-	if is_up; then fail "A hub is running here (project $project). A backup is restored where there is none: make down, and"\
-		"make clean if its state is to go."; fi
+	if is_up; then fail "A hub is running here (project $project). A backup can only be restored where no hub runs: make down, and" \
+		"make clean to delete its state."; fi
 	compose --progress quiet run --rm --no-deps -T server restore - <"$FILE" ||
 		fail "Nothing was restored; the message above says why."
 	start_hub 3/3
 	start_console
-	if [ "$there" != 0 ]; then # clinics of this machine have their own keys and data, which no backup holds
-		[ -e "$generated" ] || { count=$there && write_clinics; }
-		for ((k = 1; k <= there; k++)); do clinics+=("clinic-$k"); done
+	if [ "$existing" != 0 ]; then # local clinics have their own keys and data, which a backup does not contain
+		[ -e "$generated" ] || { count=$existing && write_clinics; }
+		for ((k = 1; k <= existing; k++)); do clinics+=("clinic-$k"); done
 		quietly compose up -d --no-deps "${clinics[@]}" || cat "$log" >&2
 	fi
 	start_monitoring
@@ -537,7 +536,7 @@ case ${1:-} in
 			exit
 		fi
 		compose --progress quiet down --timeout 4 --remove-orphans
-		say "Stopped; keys, models and data are kept. The next make up goes on from there."
+		say "Stopped; keys, models and data are kept. The next make up continues from there."
 		;;
 	clean)
 		need_docker
@@ -550,7 +549,7 @@ case ${1:-} in
 		[ -z "$left" ] || xargs docker volume rm <<<"$left" >/dev/null
 		rm -f "$generated" "$source_file" "$filled" "$log" "$place/gpu" "$place/ngrok" "$place/grafana-password"
 		rmdir "$place" 2>/dev/null || true
-		say "Deleted. The images stay; to remove them: docker image rm embryofl-server embryofl-clinic embryofl-datagen embryofl-console embryofl-gateway (and embryofl-tunnel)"
+		say "Deleted. The Docker images are kept; to remove them: docker image rm embryofl-server embryofl-clinic embryofl-datagen embryofl-console embryofl-gateway (and embryofl-tunnel)"
 		;;
 	*) fail "compose.sh up|status|watch|hub|password|backup|restore|logs|down|clean" ;;
 esac

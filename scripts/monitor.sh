@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# monitor.sh: Prometheus from this machine's packages, without Docker, against the federation of `make demo`, with the
-# same configuration and rules as in containers. Ctrl-C stops it; what it has recorded stays.
+# monitor.sh: runs the Prometheus installed on this machine, without Docker, on the federation of `make demo`, with the same
+# configuration and rules as in containers. Ctrl-C stops it; its data is kept.
 #   PROMETHEUS  the program (default: prometheus on PATH)   MONITOR_PORT  its port (default 9090)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -17,7 +17,7 @@ fail() {
 command -v "$program" >/dev/null ||
 	fail "Prometheus was not found ($program). Install it (Debian, Ubuntu: sudo apt-get install prometheus; macOS: brew install" \
 		"prometheus; otherwise https://prometheus.io/download), or name the program with PROMETHEUS=/path/to/prometheus."
-[ -e "$demo/current" ] || fail "There is no demo federation to look at. Start one in another terminal: make demo KEEP=1"
+[ -e "$demo/current" ] || fail "There is no demo federation. Start one in another terminal: make demo KEEP=1"
 federation=$demo/$(cat "$demo/current")
 [ -e "$federation/targets/hub.json" ] ||
 	fail "$federation has no metrics yet. Start it in another terminal: make demo KEEP=1"
@@ -44,7 +44,7 @@ for _ in $(seq 150); do
 	sleep 0.2
 done
 
-plugins= # the deb and rpm packages put the data sources' plugins elsewhere than Grafana looks by itself
+plugins= # the deb and rpm packages put the data sources' plugins where Grafana does not look by default
 [ ! -d /var/lib/grafana/plugins-bundled ] || plugins="GF_PATHS_BUNDLED_PLUGINS=/var/lib/grafana/plugins-bundled "
 
 cat <<TEXT
@@ -58,6 +58,6 @@ Grafana 13, where it is installed (https://grafana.com/grafana/download), in ano
   ${plugins}grafana server --homepath /usr/share/grafana
 
   then http://127.0.0.1:3000, user admin, the password in $place/grafana-password
-Ctrl-C stops Prometheus; what it has recorded stays in $place/data.
+Ctrl-C stops Prometheus; its data is kept in $place/data.
 TEXT
 wait $child

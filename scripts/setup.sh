@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # setup.sh PYTHON VENV: the virtual environment of `make demo` and the tests.
-# PyTorch comes as a CPU build from PyTorch's own index where that can be reached, else from wherever pip looks (PyPI
-# serves a CUDA build on Linux: several GB). TORCH_INDEX_URL names another index, such as a CUDA one or a folder.
+# PyTorch is a CPU build from PyTorch's own index if that can be reached, otherwise whatever pip finds (on Linux PyPI serves
+# a CUDA build: several GB). TORCH_INDEX_URL names another index, such as a CUDA one or a folder.
 set -euo pipefail
 python=$1 venv=$2
 here=$(cd "$(dirname "$0")/.." && pwd)
@@ -9,7 +9,7 @@ url=${TORCH_INDEX_URL:-https://download.pytorch.org/whl/cpu}
 
 if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
 	echo "Found $("$python" --version 2>&1 || echo "no $python"), expected Python 3.11 or later." \
-		"Install it, or name another one: make demo PYTHON=python3.12" >&2
+		"Install it, or name another Python: make demo PYTHON=python3.12" >&2
 	exit 2
 fi
 reachable() {
@@ -25,7 +25,7 @@ index=()
 if reachable; then
 	index=(--extra-index-url "$url")
 else
-	echo "$url cannot be reached: PyTorch is taken from pip's usual index (on Linux a CUDA build, several GB)."
+	echo "$url cannot be reached: PyTorch is installed from pip's default index (on Linux a CUDA build, several GB)."
 fi
 if [ ! -x "$venv/bin/python" ] && ! "$python" -m venv "$venv"; then
 	echo "Python's venv module is missing. On Debian and Ubuntu: apt install python3-venv" >&2
@@ -35,7 +35,7 @@ echo "Installing into $venv (once; a few minutes)..."
 cd "$here"
 "$venv/bin/python" -m pip install -q --disable-pip-version-check --retries 2 -c constraints.txt "${index[@]}" \
 	-e 'services/common[train]' -e 'services/data[report]' -e services/server -e services/clinic -e services/datagen -e services/tunnel -e services/demo
-# The console has an environment of its own: Gradio takes no Pillow 13, without which clinics cannot read some TIFF files.
+# The console has its own environment: Gradio does not accept Pillow 13, which clinics need to read some TIFF files.
 "$python" -m venv "$venv/console"
 grep -v "^pillow=" constraints.txt >"$venv/console/constraints.txt"
 "$venv/console/bin/python" -m pip install -q --disable-pip-version-check --retries 2 -c "$venv/console/constraints.txt" \

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# gateway.sh CADDYFILE: Caddy, which reads its certificate again when the hub has renewed it. Connections go on.
+# gateway.sh CADDYFILE: runs Caddy and reloads its certificate when the hub has renewed it. Connections stay open.
 set -euo pipefail
 watched=("$EMBRYOFL_GATEWAY_DIR"/{gateway.crt,gateway.key,ca.crt})
 seen=$(cat "${watched[@]}" | cksum)
@@ -10,7 +10,7 @@ watch_files() { # PID of Caddy
 		now=$(cat "${watched[@]}" 2>/dev/null | cksum)
 		if [ "$now" != "$seen" ]; then
 			seen=$now
-			kill -USR1 "$1" # half-written, it says so in its log, keeps what it has, and is told again
+			kill -USR1 "$1" # if it is half written, Caddy logs that and keeps the old one; the next change signals again
 		fi
 	done
 }

@@ -92,5 +92,5 @@ def test_clinic_app_in_a_container_is_reachable_from_this_machine_only_and_score
 
 def test_unknown_clinic_and_port_in_use_are_reported(federation):
     words = federation.make("app", ok=False, CLINIC="berlin")
-    assert "CLINIC=berlin is no clinic of this machine" in words and "clinic-1" in words
+    assert "CLINIC=berlin is not a clinic on this machine" in words and "clinic-1" in words
     assert "is in use" in federation.make("app", ok=False, CLINIC="clinic-1", APP_PORT=federation.port)

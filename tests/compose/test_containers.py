@@ -227,7 +227,7 @@ def test_adding_a_clinic_restarts_no_other_container(federation):
 
 def test_asking_for_fewer_clinics_removes_none(federation):
     words = federation.make("up", CLINICS=2, SET="rounds=1")
-    assert "4 clinics belong to this federation and stay" in words
+    assert "This federation has 4 clinics and keeps them" in words
     assert str(federation.console_port) in words and "shown this once" not in words  # no password is told twice
     federation.finished()
 

@@ -58,7 +58,7 @@ ENGINE = 'case "$*" in "version "*) echo 28.0.1 ;; esac'
         (None, "not installed"),
         ('[ "$1" != compose ]', "no Compose plugin"),
         ('[ "$1" = compose ] || { echo "Cannot connect to the Docker daemon" >&2; exit 1; }', "not running"),
-        ('[ "$1" = compose ] || { echo "permission denied while trying to connect" >&2; exit 1; }', "may not be used"),
+        ('[ "$1" = compose ] || { echo "permission denied while trying to connect" >&2; exit 1; }', "no permission"),
         ('[ "$1" = compose ] || echo 20.10.24', "20.10.24 was found"),
     ],
 )
