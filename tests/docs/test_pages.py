@@ -3,6 +3,7 @@
 import re
 import subprocess
 
+from embryofl_data.importers.run import IMPORTERS
 from kits.code_blocks import PAGES, ROOT
 
 ALL = [*PAGES, ROOT / "bench" / "quality" / "README.md"]
@@ -49,3 +50,12 @@ def test_every_page_of_the_docs_is_linked_from_the_readme():
 def test_every_page_links_to_the_glossary():
     pages = [page for page in (ROOT / "docs").glob("*.md") if page.name != "glossary.md"]
     assert [page.name for page in pages if "(glossary.md)" not in page.read_text()] == []
+
+
+def test_data_page_has_every_importer_with_its_rules():
+    page = (ROOT / "docs" / "data.md").read_text().partition("## Public data sets")[0]
+    rows = dict(re.findall(r"^\| `([\w-]+)` \| .* \| (.*) \|$", page, re.M))
+    for importer in IMPORTERS:
+        assert importer.name in rows, f"docs/data.md has no row for {importer.name}"
+        assert ("Gardner rules" in rows[importer.name]) == ("gardner-3bb" in importer.rules), importer.name
+        assert ("`stated`" in rows[importer.name]) == ("stated" in importer.rules), importer.name
