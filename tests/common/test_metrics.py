@@ -116,7 +116,7 @@ def test_scores_that_are_none_are_refused(scores: list[float], labels: list[int]
 def test_a_small_class_takes_its_day_along() -> None:
     small = ScoreSums.from_scores([0.1] * 30 + [0.9] * 4, [0] * 30 + [1] * 4, [3] * 34)
     large = ScoreSums.from_scores(*draw(4, 60))
-    told = small.merge(large).suppress(5)
+    told = merge((small, large)).suppress(5)
     text = json.dumps(told.to_dict()["days"]["3"])
     assert not any(digit in text for digit in "23456789")  # zeros, and the 1 of "withheld"
     assert told.summary(3).withheld == 1
@@ -124,7 +124,7 @@ def test_a_small_class_takes_its_day_along() -> None:
     assert told.summary(5).n == 60
     assert told.summary(5).withheld == 0
     # The hub adds up how many clinics withheld the day, and goes on with the others.
-    assert told.merge(told, large).summary(3).withheld == 2
+    assert merge((told, told, large)).summary(3).withheld == 2
     # No embryo of a class is no small count.
     assert ScoreSums.from_scores([0.1] * 30, [0] * 30, [3] * 30).suppress(5).summary(3).n == 30
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any, Self
 
 import numpy as np
+from pydantic import Field, model_validator
 
-from embryofl.metrics import reading
 from embryofl.metrics.bins import BINS, SCORE_FLOOR, FloatArray, IntArray
+from embryofl.metrics.form import MAX_COUNT, Count, Sum
 from embryofl.metrics.ranking import RankingSums
-from embryofl.metrics.reading import MAX_COUNT
+from embryofl.schema import Strict
 
 MAX_LOG_LOSS = -math.log(SCORE_FLOOR)
+
+_Row = Annotated[list[Count], Field(min_length=BINS, max_length=BINS)]
 
 
 @dataclass(frozen=True)
@@ -52,40 +56,46 @@ class DaySums:
         )
 
     def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, DaySums)
-            and (self.withheld, self.ranking) == (other.withheld, other.ranking)
-            and np.array_equal(self.histogram, other.histogram)
-            and np.array_equal(self.log_loss, other.log_loss)
-            and np.array_equal(self.squared_error, other.squared_error)
+        return isinstance(other, DaySums) and self.to_dict() == other.to_dict()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists and numbers, for JSON; `DayForm` reads them."""
+        return {
+            "histogram": self.histogram.tolist(),
+            "log_loss": self.log_loss.tolist(),
+            "squared_error": self.squared_error.tolist(),
+            "withheld": self.withheld,
+            "ranking": asdict(self.ranking),
+        }
+
+
+class DayForm(Strict):
+    """A `DaySums` as a clinic sends it. Rejects sums that no embryos can have."""
+
+    histogram: tuple[_Row, _Row]
+    log_loss: tuple[Sum, Sum]
+    squared_error: tuple[Sum, Sum]
+    withheld: Count
+    ranking: RankingSums
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        counts = np.sum(self.histogram, axis=1)
+        n = int(counts.sum())
+        if n > MAX_COUNT:
+            raise ValueError(f"found {n} embryos, expected at most {MAX_COUNT}")
+        most = counts * (1 + 1e-9)
+        if np.any(np.array(self.log_loss) > most * MAX_LOG_LOSS) or np.any(np.array(self.squared_error) > most):
+            raise ValueError("expected losses that so many embryos can have")
+        self.ranking.check(n)
+        return self
+
+    def sums(self) -> DaySums:
+        """The same to add and to compute metrics from."""
+        return DaySums(
+            np.array(self.histogram, np.int64),
+            np.array(self.log_loss),
+            np.array(self.squared_error),
+            self.withheld,
+            self.ranking,
         )
-
-
-def read_day(value: object, where: str) -> DaySums:
-    """A day as `ScoreSums.to_dict` writes it; safe on input from a stranger.
-
-    Raises
-    ------
-    ValueError
-        On anything but the exact form.
-    """
-    entry = reading.mapping(value, {"histogram", "log_loss", "squared_error", "withheld", "ranking"}, where)
-    rows = reading.array(entry["histogram"], 2, f"{where}: histogram")
-    histogram = np.array(
-        [
-            [reading.integer(x, f"{where}: count", MAX_COUNT) for x in reading.array(row, BINS, f"{where}: histogram")]
-            for row in rows
-        ],
-        np.int64,
-    )
-    counts = histogram.sum(axis=1)
-    n = int(counts.sum())
-    if n > MAX_COUNT:
-        raise ValueError(f"{where}: found {n} embryos, expected at most {MAX_COUNT}")
-    return DaySums(
-        histogram,
-        reading.sums(entry["log_loss"], counts * MAX_LOG_LOSS, f"{where}: log_loss"),
-        reading.sums(entry["squared_error"], counts.astype(np.float64), f"{where}: squared_error"),
-        reading.integer(entry["withheld"], f"{where}: withheld", MAX_COUNT),
-        RankingSums.from_dict(entry["ranking"], f"{where}: ranking", n),
-    )

@@ -10,9 +10,10 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import ConfigDict
 
 from embryofl.metrics.bins import FloatArray, IntArray
-from embryofl.metrics.reading import MAX_COUNT, integer, mapping, number
+from embryofl.metrics.form import Count, SignedSum, Sum
 
 DIGITS = 2
 """Sums are released with so many decimals: more would let single cohorts be told from them."""
@@ -40,16 +41,18 @@ class RankingSums:
         Clinics (of merged sums) whose cohorts were too few to be told.
     """
 
-    cohorts: int = 0
-    embryos: int = 0
-    top: float = 0.0
-    chance: float = 0.0
-    ndcg: float = 0.0
-    ndcg_squared: float = 0.0
-    tau: float = 0.0
-    tau_squared: float = 0.0
-    critical: int = 0
-    withheld: int = 0
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    cohorts: Count = 0
+    embryos: Count = 0
+    top: Sum = 0.0
+    chance: Sum = 0.0
+    ndcg: Sum = 0.0
+    ndcg_squared: Sum = 0.0
+    tau: SignedSum = 0.0
+    tau_squared: Sum = 0.0
+    critical: Count = 0
+    withheld: Count = 0
 
     def __add__(self, other: RankingSums) -> RankingSums:
         return RankingSums(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
@@ -60,36 +63,13 @@ class RankingSums:
             return RankingSums(withheld=self.withheld + 1)
         return RankingSums(*(round(getattr(self, f.name), DIGITS) for f in fields(self)))
 
-    def to_dict(self) -> dict[str, int | float]:
-        """Numbers, for JSON."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
-
-    @classmethod
-    def from_dict(cls, value: object, where: str, embryos: int) -> RankingSums:
-        """Read what `to_dict` wrote; safe on input from a stranger. `embryos`: how many there are on that day.
-
-        Raises
-        ------
-        ValueError
-            On anything but the exact form, or sums that so many cohorts cannot have.
-        """
-        entry = mapping(value, {f.name for f in fields(cls)}, where)
-        cohorts = integer(entry["cohorts"], f"{where}: cohorts", embryos // 2)
-        counted = integer(entry["embryos"], f"{where}: embryos", embryos)
-        if counted < 2 * cohorts or (counted and not cohorts):
-            raise ValueError(f"{where}: expected at least two embryos in each cohort")
-        return cls(
-            cohorts,
-            counted,
-            number(entry["top"], f"{where}: top", 0, cohorts),
-            number(entry["chance"], f"{where}: chance", 0, cohorts),
-            number(entry["ndcg"], f"{where}: ndcg", 0, cohorts),
-            number(entry["ndcg_squared"], f"{where}: ndcg_squared", 0, cohorts),
-            number(entry["tau"], f"{where}: tau", -cohorts, cohorts),
-            number(entry["tau_squared"], f"{where}: tau_squared", 0, cohorts),
-            integer(entry["critical"], f"{where}: critical", cohorts),
-            integer(entry["withheld"], f"{where}: withheld", MAX_COUNT),
-        )
+    def check(self, embryos: int) -> None:
+        """Raise `ValueError` unless cohorts of a day with so many embryos can have these sums."""
+        if not 2 * self.cohorts <= self.embryos <= embryos or (self.embryos and not self.cohorts):
+            raise ValueError(f"expected at least two embryos in each cohort, and at most {embryos} in all")
+        means = (self.top, self.chance, self.ndcg, self.ndcg_squared, abs(self.tau), self.tau_squared)
+        if max(*means, self.critical) > self.cohorts:
+            raise ValueError(f"expected sums over {self.cohorts} cohorts, each at most 1")
 
 
 def rank_cohorts(scores: FloatArray, labels: IntArray, cohorts: IntArray) -> RankingSums:

@@ -27,23 +27,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field, ValidationError
 
-from embryofl.metrics import from_histogram, reading
+from embryofl.metrics import from_histogram
 from embryofl.metrics.bins import BINS, EDGES, SCORE_FLOOR, FloatArray, IntArray, bin_of, nearest_edge
-from embryofl.metrics.day import DaySums, read_day
+from embryofl.metrics.day import DayForm, DaySums
 from embryofl.metrics.from_histogram import Metrics
 from embryofl.metrics.grouping import grouped
 from embryofl.metrics.ranking import RankingSums, rank_cohorts
-from embryofl.metrics.reading import MAX_COUNT
+from embryofl.schema import Strict, explain
 
 FORMAT = 1
 SMALLEST_COUNT = 5
 """A clinic tells nothing about fewer embryos than this, unless its policy says otherwise."""
 MAX_DAY = 14
+
+
+class _Form(Strict):
+    format: Annotated[int, Field(strict=True, ge=FORMAT, le=FORMAT)]
+    bins: Annotated[int, Field(strict=True, ge=BINS, le=BINS)]
+    days: dict[Annotated[str, Field(pattern=r"^([0-9]|1[0-4])$")], DayForm]
 
 
 class ScoredEmbryos(NamedTuple):
@@ -124,10 +131,6 @@ class ScoreSums:
                 ranking=rank_cohorts(score[here], label[here], cohort[here]),
             )
         return cls(sums)
-
-    def merge(self, *others: ScoreSums) -> ScoreSums:
-        """Sums over the embryos of all; the order does not matter but for rounding in the last digit."""
-        return merge((self, *others))
 
     def suppress(self, minimum: int = SMALLEST_COUNT, group: int = 3) -> ScoreSums:
         """What of these sums may leave a clinic.
@@ -216,16 +219,7 @@ class ScoreSums:
         return {
             "format": FORMAT,
             "bins": BINS,
-            "days": {
-                str(day): {
-                    "histogram": sums.histogram.tolist(),
-                    "log_loss": sums.log_loss.tolist(),
-                    "squared_error": sums.squared_error.tolist(),
-                    "withheld": sums.withheld,
-                    "ranking": sums.ranking.to_dict(),
-                }
-                for day, sums in sorted(self.days.items())
-            },
+            "days": {str(day): sums.to_dict() for day, sums in sorted(self.days.items())},
         }
 
     @classmethod
@@ -238,25 +232,15 @@ class ScoreSums:
             On anything but the exact form: unknown or missing keys, wrong sizes, numbers that are no integers
             (``True`` and ``1.0`` included), negative, not finite or larger than can be.
         """
-        top = reading.mapping(value, {"format", "bins", "days"}, "metrics")
-        if reading.integer(top["format"], "format", MAX_COUNT) != FORMAT:
-            raise ValueError(f"metrics: found format {top['format']}, expected {FORMAT}")
-        if reading.integer(top["bins"], "bins", MAX_COUNT) != BINS:
-            raise ValueError(f"metrics: found {top['bins']} bins, expected {BINS}")
-        days = top["days"]
-        if not isinstance(days, dict) or len(days) > MAX_DAY + 1:
-            raise ValueError("metrics: expected an object of days")
-        known = {str(day): day for day in range(MAX_DAY + 1)}
-        result = {}
-        for key, entry in days.items():
-            if key not in known:
-                raise ValueError(f"metrics: found a day that is not one of 0 to {MAX_DAY}")
-            result[known[key]] = read_day(entry, f"day {key}")
-        return cls(result)
+        try:
+            form = _Form.model_validate(value)
+        except ValidationError as exc:
+            raise ValueError(f"expected sums as ScoreSums.to_dict gives them; {explain(exc)}") from None
+        return cls({int(day): entry.sums() for day, entry in form.days.items()})
 
 
 def merge(parts: Iterable[ScoreSums]) -> ScoreSums:
-    """Sums over the embryos of all parts."""
+    """Sums over the embryos of all parts; the order does not matter but for rounding in the last digit."""
     total: dict[int, DaySums] = {}
     for part in parts:
         for day, sums in part.days.items():
