@@ -8,9 +8,9 @@ import sys
 import make_dashboards
 import pytest
 
-from embryofl.metric_labels import PROCESS
 from embryofl_clinic.exporter import METRICS as TRAINER
 from embryofl_server.monitor.live_metrics import METRICS as HUB
+from kits.process_metrics import PROCESS
 
 WORD = re.compile(r"\b(?:embryofl|process)_\w+")
 RECORDED = re.compile(r"\bembryofl:\w+(?::\w+)?")

@@ -6,11 +6,11 @@ import urllib.request
 import numpy as np
 import pytest
 
-from embryofl.metric_labels import PROCESS
 from embryofl_clinic import exporter
 from embryofl_clinic.exporter import METRICS, TrainerMetrics, make_registry, memory
 from embryofl_clinic.settings import ClinicSettings
 from embryofl_demo.stack import free_port
+from kits.process_metrics import PROCESS
 
 
 @dataclasses.dataclass(frozen=True)

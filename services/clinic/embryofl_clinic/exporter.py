@@ -21,8 +21,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, start_http_se
 from prometheus_client.metrics_core import Metric as Family
 
 from embryofl.exposition import Families, read_table
-from embryofl.messages import PROTOCOL
-from embryofl.metric_labels import CLINIC_PHASES, TRAINER_PHASES
+from embryofl.messages import CLINIC_PHASES, PROTOCOL
 from embryofl_clinic.settings import ClinicSettings
 from embryofl_data import ImageExamples
 
@@ -38,7 +37,7 @@ AT_START = (
     *((name,) for name in ("images_total", "loading_seconds_total", "examples")),
     *(("answers_total", result) for result in RESULTS),
     *(("transferred_bytes_total", direction) for direction in ("down", "up")),
-    *(("phase", phase) for phase in TRAINER_PHASES),
+    *(("phase", phase) for phase in ("idle", *CLINIC_PHASES)),
     *(("phase_seconds_total", phase) for phase in CLINIC_PHASES),
 )
 """What is exported as 0 until something happens: a metric's name without `embryofl_trainer_`, and its labels."""

@@ -14,9 +14,10 @@ from typing import Annotated, Final, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from embryofl.metrics import SMALLEST_COUNT
+from embryofl.schema import Strict
 
 MEASURES: Final = {
     "brightness": (0.0, 256.0),  # mean grey
@@ -51,11 +52,7 @@ LEAST_SPREAD = {"extent": 0.02}
 Count = Annotated[int, Field(ge=0, le=10**9)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Spread(_Strict):
+class Spread(Strict):
     """One measure over many images: mean, variance, and images in each of `BINS` equal steps of its range."""
 
     mean: float = Field(ge=-1000, le=1000)
@@ -63,7 +60,7 @@ class Spread(_Strict):
     bins: list[Count] = Field(min_length=BINS, max_length=BINS)
 
 
-class DataStatistics(_Strict):
+class DataStatistics(Strict):
     """Sums over many images, of one clinic or several. `grey`: mean share of each step of grey, 16 steps from 0 to 255."""
 
     clinics: int = Field(default=1, ge=1, le=10**6)

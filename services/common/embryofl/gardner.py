@@ -10,7 +10,9 @@ from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from embryofl.schema import Strict
 
 Target = Literal["expansion", "icm", "te"]
 LEVELS: Final[dict[Target, tuple[str, ...]]] = {
@@ -23,11 +25,9 @@ STEPS: Final = sum(len(levels) - 1 for levels in LEVELS.values())
 COLUMNS: Final[dict[Target, slice]] = {"expansion": slice(0, 5), "icm": slice(5, 7), "te": slice(7, 9)}
 
 
-class Agreement(BaseModel):
+class Agreement(Strict):
     """How predicted grades agree with given ones, summed over embryos: how many there are, how many agree exactly, and the
     sum of the distances in levels."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     embryos: int = Field(ge=1, le=10**9)
     exact: int = Field(ge=0)
@@ -35,9 +35,8 @@ class Agreement(BaseModel):
 
     @model_validator(mode="after")
     def _possible(self) -> "Agreement":
-        if self.exact > self.embryos or not self.embryos - self.exact <= self.distance <= 5 * (
-            self.embryos - self.exact
-        ):
+        wrong = self.embryos - self.exact
+        if not 0 <= wrong <= self.distance <= 5 * wrong:
             raise ValueError("sums that no grades can have")
         return self
 

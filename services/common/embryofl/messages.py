@@ -20,6 +20,9 @@ TEXT_CODE = 7_000
 an HTTP request of about 4 ms at the SuperLink on each side, and has to be put together from bytes of the other side's; an
 error is part of the message's header. flwr's own codes are below 100."""
 
+CLINIC_PHASES = ("download", "evaluate", "train", "upload")
+"""What a clinic does in a round, in this order."""
+
 Seconds = Annotated[float, Field(ge=0, le=1e9)]
 
 

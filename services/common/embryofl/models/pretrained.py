@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
+from torchvision import models as zoo
 
 from embryofl.errors import UserError
 from embryofl.models.parts import HEADS
@@ -28,8 +30,6 @@ def from_torchvision(name: str) -> dict[str, Tensor]:
     UserError
         If they can be neither found nor downloaded.
     """
-    from torchvision import models as zoo
-
     weights = zoo.get_model_weights(name).DEFAULT
     try:
         with _socket_timeout(DOWNLOAD_TIMEOUT_S):
@@ -62,8 +62,6 @@ def from_file(path: str | Path) -> dict[str, Tensor]:
     try:
         state: Any
         if path.suffix.lower() == ".safetensors":
-            from safetensors.torch import load_file
-
             state = load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)

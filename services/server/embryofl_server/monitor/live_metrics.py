@@ -8,13 +8,13 @@ from typing import Any
 from embryofl.exposition import Families, read_table
 from embryofl.membership import MAX_COUNT
 from embryofl.messages import PROTOCOL
-from embryofl.metric_labels import CLINIC_STATES, ROUND_PHASES, RUN_STATES
 from embryofl_server.federation.terms import FIRST_DEADLINE_S
 from embryofl_server.members.contact import Contact
 from embryofl_server.members.identity import HubIdentity
 from embryofl_server.members.store import Clinic
 from embryofl_server.monitor.overview import Moment
 from embryofl_server.runs.jsonlines import JsonLines
+from embryofl_server.runs.metric_labels import CLINIC_STATES, ROUND_PHASES, RUN_STATES
 from embryofl_server.runs.view import RunView
 
 METRICS = read_table(Path(__file__).with_name("metrics.toml"))

@@ -5,10 +5,11 @@ from collections.abc import Iterable
 import numpy as np
 
 from embryofl.exposition import Families
-from embryofl.metric_labels import ALL_DAYS, CLINIC_PHASES, POOLED, ROUND_BUCKETS_S, THRESHOLDS, UPDATE_RESULTS
+from embryofl.messages import CLINIC_PHASES
 from embryofl.metrics import CALIBRATION_BINS, CENTRES, ScoreSums, nearest_edge
 from embryofl.states import OVER
 from embryofl_server.monitor.live_metrics import METRICS
+from embryofl_server.runs.metric_labels import ALL_DAYS, POOLED, ROUND_BUCKETS_S, THRESHOLDS, UPDATE_RESULTS
 from embryofl_server.runs.tallies import Counts
 from embryofl_server.runs.view import RunView
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
-from embryofl.metric_labels import POOLED
 from embryofl.metrics import ScoreSums, merge
+from embryofl_server.runs.metric_labels import POOLED
 
 PERSONAL = "personal_"  # of the clinics' personal models: each on its own clinic's patients
 DEFAULT_THRESHOLD = 0.5

@@ -5,7 +5,7 @@ from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from embryofl.metric_labels import ALL_DAYS, POOLED, ROUND_BUCKETS_S
+from embryofl_server.runs.metric_labels import ALL_DAYS, POOLED, ROUND_BUCKETS_S
 
 Line = dict[str, Any]
 LAST_ROUNDS = 12  # of each clinic and run that are kept for its record

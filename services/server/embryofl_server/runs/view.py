@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from embryofl.metric_labels import ALL_DAYS, POOLED
 from embryofl.metrics import ScoreSums, merge
 from embryofl.states import OVER
 from embryofl_server.runs.jsonlines import JsonLines
 from embryofl_server.runs.log import Run, Runs
+from embryofl_server.runs.metric_labels import ALL_DAYS, POOLED
 from embryofl_server.runs.metric_lines import Best
 from embryofl_server.runs.tallies import LAST_ROUNDS, PACE_ROUNDS, Counts, EventTally, Line, LineTally
 

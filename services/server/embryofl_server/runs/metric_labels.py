@@ -1,4 +1,4 @@
-"""Words that hub and clinics share in their metrics: the values of labels, from fixed sets.
+"""Values of labels in the hub's metrics, from fixed sets.
 
 Metric names start with `embryofl_`, units are base units and part of the name. What the hub knows of a clinic is called
 `embryofl_clinic_*`; what a clinic's own process exports is called `embryofl_trainer_*`. Labels are bounded: a clinic's
@@ -10,21 +10,10 @@ from embryofl import states
 CLINIC_STATES = tuple(states.CLINIC)
 RUN_STATES = ("none", *states.RUN)
 ROUND_PHASES = tuple(states.PHASE)
-CLINIC_PHASES = ("download", "evaluate", "train", "upload")
-TRAINER_PHASES = ("idle", *CLINIC_PHASES)
 UPDATE_RESULTS = ("accepted", "refused", "late", "failed")
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
 """Thresholds at which sensitivity and specificity are exported."""
 ROUND_BUCKETS_S = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400)
 POOLED = "pooled"
-"""Takes a clinic's place in the label `clinic` where a figure is over all clinics together."""
+"""Takes a clinic's place in the label `clinic` where a metric is over all clinics together."""
 ALL_DAYS = "all"
-PROCESS = (
-    "process_cpu_seconds_total",
-    "process_resident_memory_bytes",
-    "process_virtual_memory_bytes",
-    "process_open_fds",
-    "process_max_fds",
-    "process_start_time_seconds",
-)
-"""From `prometheus_client.ProcessCollector`, in both exporters (Linux)."""
