@@ -1,4 +1,4 @@
-"""Assert on the newest demo run on real images: pooled day-5 AUROC on held-out patients. usage: check_real.py BAR"""
+"""Check the newest demo run on real images: pooled day-5 AUROC on test patients. usage: check_real.py BAR"""
 
 import sys
 

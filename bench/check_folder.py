@@ -1,8 +1,8 @@
-"""How long `embryofl-clinic check` takes: 10,000 drawn images of 500x500, then again, then with some changed.
+"""How long `embryofl-clinic check` takes: 10,000 synthetic images of 500x500, a second check, and one with some changed.
 
     python bench/check_folder.py [IMAGES] [FOLDER]
 
-FOLDER keeps the images for the next time (default: a temporary one). Ends with 1 when a bound is broken: 3 minutes for
+FOLDER keeps the images for the next time (default: a temporary folder). Ends with 1 if a bound is exceeded: 3 minutes for
 10,000 images on two cores, and 1 GB of memory for the report and all its workers together.
 """
 
@@ -47,7 +47,7 @@ def draw(number: int) -> Image.Image:
 
 
 def make(root: Path, images: int) -> None:
-    """Draw the folder; what is there already stays."""
+    """Draw the folder; existing images are kept."""
     (root / "images").mkdir(parents=True, exist_ok=True)
     for number in range(images):
         path = root / f"images/{number:05}.jpg"
@@ -58,7 +58,7 @@ def make(root: Path, images: int) -> None:
 
 
 def timed(root: Path, cache: Path) -> tuple[float, float, float]:
-    """Seconds, seconds of processor, and the most memory in MB that the command and its workers held together."""
+    """Seconds, seconds of processor, and the peak memory in MB of the command and its workers together."""
     command = [str(Path(sys.executable).parent / "embryofl-clinic"), "check", str(root), "--cache", str(cache)]
     begun, peak, over = time.monotonic(), 0.0, threading.Event()
     used: dict[int, float] = {}  # by process, as workers are not this process's own children
@@ -85,7 +85,7 @@ def timed(root: Path, cache: Path) -> tuple[float, float, float]:
 
 
 def looked(what: str, root: Path, cache: Path) -> tuple[float, float]:
-    """Look once and print a line; seconds and memory."""
+    """Check once, print a line, and return seconds and memory."""
     seconds, processor, peak = timed(root, cache)
     cores = len(os.sched_getaffinity(0))
     print(f"{what}: {seconds:.0f} s ({processor:.0f} s of processor, {cores} cores), {peak:.0f} MB", flush=True)
@@ -93,7 +93,7 @@ def looked(what: str, root: Path, cache: Path) -> tuple[float, float]:
 
 
 def main() -> int:
-    """Print a line a run; 1 when a bound is broken."""
+    """Print a line per run; 1 if a bound is exceeded."""
     images = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(sys.argv[2]) if len(sys.argv) > 2 else Path(temporary) / "data"

@@ -1,4 +1,4 @@
-"""What an open page of the console costs the hub, and how soon it shows a change: real hub, console and browser.
+"""Measure what an open console page costs the hub, and how soon it shows a change: real hub, console and browser.
 
 Usage: .embryofl/venv/bin/python bench/console.py [CLINICS] [SECONDS]. A hub (server, SuperLink, gateway as processes) that
 has CLINICS clinics (default 50) and a finished run of 100 rounds in its state; the clinics themselves do not run. A
@@ -37,7 +37,7 @@ PARTS = ("server", "superlink", "gateway")
 
 
 def fill(hub: Path, names: list[str]) -> None:
-    """The state of a hub with these clinics and a finished run."""
+    """Write the state of a hub with these clinics and a finished run."""
     store = ClinicStore(hub / "clinics.db")
     for name in names:
         key = openssh(ec.generate_private_key(ec.SECP256R1()))
@@ -51,7 +51,7 @@ def fill(hub: Path, names: list[str]) -> None:
 
 
 def open_page(browser: Browser, address: str, password: str) -> Any:
-    """A page of its own session, logged in."""
+    """Open a page in a session of its own, logged in."""
     page = browser.new_context().new_page()
     end = time.monotonic() + 60
     while True:
@@ -68,7 +68,7 @@ def open_page(browser: Browser, address: str, password: str) -> Any:
 
 
 class Changes:
-    """Suspends one clinic or lets it take part again, each second while `going`."""
+    """Suspends one clinic or reinstates it, each second while `going`."""
 
     def __init__(self, stack: Stack) -> None:
         identity = stack.place.hub / "identity"
@@ -86,7 +86,7 @@ class Changes:
 
     @contextlib.contextmanager
     def going(self) -> Iterator[None]:
-        """One a second, in the background; at the end the clinic takes part."""
+        """Change one a second, in the background; at the end the clinic is reinstated."""
         over = threading.Event()
 
         def work() -> None:
@@ -110,7 +110,7 @@ class Changes:
 
 
 def delays(page: Any, change: Changes) -> list[float]:
-    """Seconds from each call to what it changed, in the page."""
+    """Seconds from each call until the page shows the change."""
     found = []
     for number in range(CHANGES):
         word = f"bench-{number:04d}"
@@ -128,7 +128,7 @@ def cost(stack: Stack, seconds: float) -> dict[str, float]:
     parts = {name: psutil.Process(stack.supervisor.pids()[name]) for name in PARTS}
 
     def used() -> dict[str, float]:
-        """With the children, such as Caddy below its script."""
+        """Processor time with that of child processes, such as Caddy below its script."""
         return {n: sum(sum(q.cpu_times()[:2]) for q in (p, *p.children(recursive=True))) for n, p in parts.items()}
 
     before, began = used(), time.monotonic()

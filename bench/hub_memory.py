@@ -1,9 +1,9 @@
-"""What more clinics cost the hub in memory: peak memory of server, SuperLink and gateway with few and with many clinics.
+"""Measure what more clinics cost the hub in memory: peak memory of server, SuperLink and gateway, with few and many clinics.
 
 usage: hub_memory.py [FEW MANY]      (default 3 30)      environment: BENCH_DIR (default ../shared/bench)
 
-The model is the big one of the common workload. The clinics do not train (they send back what they got), the hub's work
-is the real one: two rounds each.
+The model is the big one of the common workload. The clinics do not train (they send back what they received); the
+hub works as always, for two rounds each.
 """
 
 import json

@@ -1,7 +1,9 @@
-"""How long a clinic needs from the printed line to 'ready': python bench/join.py "docker run -d --name embryofl ...".
+"""Measure how long a clinic takes from the printed line to 'ready'.
+
+    python bench/join.py "docker run -d --name embryofl ..."
 
 Prints the seconds until the data check was done, and from there until it was connected. The line must name a container
-(`--name`), and the folder of images must be filled in; the invite is used up.
+(`--name`), and the folder of images must be filled in; the invite is used.
 """
 
 import re

@@ -1,6 +1,6 @@
-"""Bytes on the clinics' own links: what passes the gateway's port, in and out, TLS and TCP headers included.
+"""Count bytes on the clinics' links: what passes the gateway's port, in and out, TLS and TCP headers included.
 
-Counted by the kernel (iptables) inside the network namespace that measure.py makes; outside one nothing is touched.
+The kernel (iptables) counts inside the network namespace that measure.py makes; outside one, nothing is touched.
 """
 
 import os
@@ -9,7 +9,7 @@ import subprocess
 
 
 def count(port: int) -> bool:
-    """Begin to count packets from and to `port`; False where that is not possible (then there is no figure)."""
+    """Begin to count packets from and to `port`; False if that is not possible."""
     if os.environ.get("BENCH_NS") != "1" or shutil.which("iptables") is None:
         return False
     for side in ("--dport", "--sport"):  # on loopback a packet passes INPUT once

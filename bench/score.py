@@ -1,8 +1,8 @@
-"""How long scoring takes with the default model: 1,000 drawn images of 500x500, and a cohort of 12 with heat maps.
+"""Time scoring with the default model: 1,000 synthetic images of 500x500, and a cohort of 12 with heat maps.
 
     python bench/score.py [IMAGES]
 
-Ends with 1 when a bound is broken: 60 s for 1,000 images, 10 s for the cohort, each from the start of the program and on
+Ends with 1 if a bound is exceeded: 60 s for 1,000 images, 10 s for the cohort, each from the start of the program and on
 two cores.
 """
 
@@ -36,7 +36,7 @@ assert sum(bool(p.heat) for p in record.images.values()) == len(uploads)
 
 
 def put_model(state: Path) -> None:
-    """The default model as a finished run leaves it."""
+    """Write the default model as a finished run leaves it."""
     from embryofl import packing
     from embryofl.models import DEFAULT_MODEL, recipe
     from embryofl.models.zoo import create_model

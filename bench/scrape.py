@@ -1,7 +1,7 @@
-"""What a scrape costs with many clinics: seconds and memory. Usage: python bench/scrape.py [CLINICS] [ROUNDS]
+"""Measure what a scrape costs with many clinics: seconds and memory. Usage: python bench/scrape.py [CLINICS] [ROUNDS]
 
-A run store is made (three days of culture at each clinic, validation and test), then scraped over HTTP, also after
-further rounds, and the work in the background after a round is timed. Every number is printed, nothing is asserted.
+Writes a run log (three days at each clinic, validation and test), scrapes it over HTTP, also after further rounds, and
+times the background work after a round. It prints every number and asserts nothing.
 """
 
 import json
@@ -89,7 +89,7 @@ def main() -> None:
         exporter.start()
 
         def scrape(what: str) -> None:
-            time.sleep(5)  # as a scrape interval would: the store's part is brought up to date meanwhile
+            time.sleep(5)  # as a scrape interval would: the part from the run log is refreshed meanwhile
             began, worked = time.perf_counter(), time.process_time()
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
                 text = answer.read()

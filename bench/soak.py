@@ -1,8 +1,8 @@
-"""Many short rounds, and whether anything grows: memory, open files, database, disk.
+"""Run many short rounds and check that nothing grows: memory, open files, database, disk.
 
 usage: soak.py [ROUNDS] [CLINICS]      defaults: 200 rounds, 5 clinics
 
-Hub, gateway and clinics as plain processes on small drawn images. Every few rounds each process is looked at, and the
+Hub, gateway and clinics as plain processes on small synthetic images. Every few rounds each process is sampled, and the
 metrics are scraped as Prometheus would. Growth is what comes after the first quarter of the rounds (until then caches
 fill). Bounds, over all that is left of the run:
 
@@ -38,7 +38,7 @@ SAMPLES = 20
 
 @dataclass(frozen=True)
 class Sample:
-    """What was found after a round: per process megabytes and open files, and sizes on disk in kilobytes."""
+    """Measurements after a round: megabytes and open files per process, and sizes on disk in kilobytes."""
 
     round: int
     at: float
@@ -51,7 +51,7 @@ class Sample:
 
 
 def draw(folder: Path, seed: int, images: int = 60) -> None:
-    """A clinic's folder of noise, brighter for class 1."""
+    """Draw a clinic's folder of noise, brighter for label 1."""
     rng = np.random.default_rng(seed)
     (folder / "images").mkdir(parents=True)
     lines = ["image,label,patient,day"]
@@ -68,7 +68,7 @@ def size_of(folder: Path) -> float:
 
 
 def look(stack: Stack, round_: int) -> Sample:
-    """Look at every process and file."""
+    """Sample every process and file."""
     with urllib.request.urlopen(f"http://127.0.0.1:{stack.ports['metrics']}/metrics") as answer:
         answer.read()
     hub = stack.place.hub
@@ -84,7 +84,7 @@ def look(stack: Stack, round_: int) -> Sample:
 
 
 def soak(rounds: int, clinics: int) -> list[Sample]:
-    """Run to the end and look on the way."""
+    """Run to the end, with samples on the way."""
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
     stack = Stack(DemoFolder(folder), free_port())
     names, samples = [f"clinic-{i + 1}" for i in range(clinics)], []
@@ -122,7 +122,7 @@ def growth(values: list[float]) -> float:
 
 
 def judge(samples: list[Sample], clinics: int) -> list[str]:
-    """Print the table; returns what broke its bound."""
+    """Print the table; returns what exceeded its bound."""
     settled = [s for s in samples if s.round > samples[-1].round // 4]
     rounds = settled[-1].round - settled[0].round
     seconds = settled[-1].at - settled[0].at

@@ -1,4 +1,4 @@
-"""A browser without a window for the pictures of the docs: one place for how they are taken and kept small."""
+"""A headless browser for the pictures of the docs: takes them and keeps them small."""
 
 import contextlib
 import io

@@ -1,4 +1,4 @@
-"""One picture of many embryos out of generated clinics: a row of day 3 and a row of day 5 for each clinic.
+"""Draw many embryos of synthetic clinics on one sheet: a row of day 3 and a row of day 5 for each clinic.
 
 embryofl-datagen generate /tmp/clinics
 python scripts/contact_sheet.py /tmp/clinics docs/images/contact-sheet.jpg
@@ -12,7 +12,7 @@ from PIL import Image
 
 
 def rows_of(clinic: Path, columns: int, skip: int) -> list[list[Path]]:
-    """Files of one clinic: `columns` of each day, viable and not viable in turn."""
+    """Files of one clinic: `columns` of each day, label 1 and label 0 in turn."""
     with (clinic / "labels.csv").open(newline="", encoding="utf-8") as file:
         table = list(csv.DictReader(file))
     rows = []

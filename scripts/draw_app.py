@@ -1,10 +1,10 @@
-"""Draw the clinic's own page: docs/images/app-*.png, with the model of a finished `make demo` and drawn embryos.
+"""Draw the clinic app: docs/images/app-*.png, with the model of a finished `make demo` and synthetic embryos.
 
     make demo CLINICS=3
     python scripts/draw_app.py [FEDERATION] [--chromium PROGRAM]
 
-FEDERATION is the folder of a demo on synthetic clinics (default .embryofl/demo/synthetic). What is shown is a copy of
-clinic-1's state: nothing of the federation is changed. The cohort is one drawn patient's embryos.
+FEDERATION is the folder of a demo on synthetic clinics (default .embryofl/demo/synthetic). It shows a copy of
+clinic-1's state: nothing of the federation is changed. The cohort is one synthetic patient's embryos.
 """
 
 import argparse
@@ -28,7 +28,7 @@ COHORT = 4
 
 
 def state_of(clinic: Path, place: Path) -> Path:
-    """A copy of what the page reads."""
+    """Copy what the app reads."""
     place.mkdir()
     if not list(clinic.glob("models/run-*/model.json")):
         raise SystemExit(f"There is no finished model in {clinic}. Run make demo first.")
@@ -43,7 +43,7 @@ def state_of(clinic: Path, place: Path) -> Path:
 
 
 def cohort_of(data: Path, place: Path) -> list[Path]:
-    """One patient's embryos of one day, the last of them out of focus, under plain names."""
+    """Write one patient's embryos of one day under plain names, the last of them out of focus."""
     if not (data / "datagen.json").exists():
         raise SystemExit(f"{data} is not one of the synthetic clinics. Pictures of real embryos are never drawn here.")
     cohorts: dict[tuple[str, str], list[str]] = defaultdict(list)

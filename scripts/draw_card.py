@@ -1,8 +1,8 @@
-"""Draw a model card: docs/images/model-card.png, of a run on disk.
+"""Draw the model card of a run on disk: docs/images/model-card.png.
 
     python scripts/draw_card.py RUN [--chromium PROGRAM]
 
-RUN is the folder of a run that is over, such as .embryofl/demo/synthetic/hub/runs/run-0001.
+RUN is the folder of a finished run, such as .embryofl/demo/synthetic/hub/runs/run-0001.
 """
 
 import argparse

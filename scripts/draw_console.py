@@ -1,7 +1,7 @@
-"""Draw the console from a real run: docs/images/console-*.png, every page, and the first one as on a phone. About two minutes.
+"""Draw the console from a real run: docs/images/console-*.png, every page, and the first one as on a phone. Takes about two minutes.
 
-A federation of three synthetic clinics is started as plain processes, with its console; a run is trained to its end, a
-fourth clinic is invited, and another run is begun that is photographed in its midst. Nothing that is shown is anybody's.
+Starts a federation of three synthetic clinics as plain processes, with its console. One run is trained to its end, a fourth
+clinic is invited, and a second run is photographed while it is under way. All data is synthetic.
 
     python scripts/draw_console.py [--chromium PROGRAM] [--keep FOLDER]
 """
@@ -28,13 +28,13 @@ from embryofl_demo.stack import Stack, free_port
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 NAMES = ["clinic-1", "clinic-2", "clinic-3"]
 RUN = {"model": "small_cnn", "local_epochs": 1, "min_clinics": 3, "seed": 1}
-ROUNDS, MIDST = 6, 4  # of the run that is over; of the one that is photographed when so many are
+ROUNDS, MIDST = 6, 4  # of the finished run; rounds done when the second run is photographed
 WIDTH, HEIGHT, PHONE = 1200, 900, {"width": 390, "height": 844}
 PATIENCE_S = 300
 
 
 def until(what: str, ready: Callable[[], Any]) -> Any:
-    """Wait for something to come true."""
+    """Wait until `ready()` is true and return it."""
     end = time.monotonic() + PATIENCE_S
     while not (found := ready()):
         if time.monotonic() > end:
@@ -52,7 +52,7 @@ def run_state(stack: Stack) -> tuple[str, int]:
 
 @contextlib.contextmanager
 def federation(folder: Path) -> Iterator[tuple[Stack, str, str]]:
-    """A federation with a run that is over and another one in its midst; its stack, and the console's address and password."""
+    """A federation with a finished run and another one under way: its stack, and the console's address and password."""
     place = DemoFolder(folder)
     prepare(place, NAMES, None, 400)
     stack = Stack(place, free_port())
@@ -88,18 +88,18 @@ def log_in(page: Page, address: str, password: str) -> None:
 
 
 def choose(page: Page, label: str, option: str) -> None:
-    """In a drop-down list of the page that is open."""
+    """Choose from a drop-down list of the open page."""
     page.get_by_label(label, exact=True).locator("visible=true").first.click()
     page.get_by_role("option", name=option, exact=True).locator("visible=true").click()
 
 
 def press(page: Page, name: str) -> None:
-    """A button of the page that is open."""
+    """Press a button of the open page."""
     page.get_by_role("button", name=name, exact=True).locator("visible=true").click()
 
 
 def fill_in(page: Page, tab: str) -> None:
-    """What a coordinator would have chosen on this page."""
+    """Choose what a coordinator would choose on this page."""
     if tab == "Clinics":
         choose(page, "Clinic", NAMES[0])
         page.get_by_text("Latest rounds, newest first").wait_for()
@@ -114,7 +114,7 @@ def fill_in(page: Page, tab: str) -> None:
 
 
 def compare(page: Page) -> None:
-    """Two runs side by side, on the Runs page."""
+    """Compare two runs on the Runs page."""
     page.get_by_role("tab", name="Runs", exact=True).click()
     press(page, "Compare runs ▼")
     for name in ("run-0001", "run-0002"):
@@ -126,7 +126,7 @@ def compare(page: Page) -> None:
 
 
 def shoot(page: Page, name: str, part: Locator | None = None) -> None:
-    """The whole of what is open now, or a part of it."""
+    """Photograph the open page, or a part of it."""
     time.sleep(2.5)  # the page follows each second
     whole = page.screenshot(full_page=True, animations="disabled") if part is None else part.screenshot()
     picture = Image.open(io.BytesIO(whole)).convert("RGB")

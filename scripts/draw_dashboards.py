@@ -1,8 +1,8 @@
 """Draw the dashboards from a real run: docs/images/dashboard-*.png. Takes about six minutes.
 
-A federation of three synthetic clinics is started as plain processes, with Prometheus beside it. During the run one
-clinic is killed and comes back, the hub is killed and comes back, and one clinic reaches its own limit of rounds a day
-and refuses from then on. Then every panel's query is checked and the pages are drawn by Grafana's own components.
+Starts a federation of three synthetic clinics as plain processes, together with Prometheus. During the run a clinic and the
+hub are killed and restarted, and another clinic reaches its limit of rounds a day and blocks requests from then on. Then
+every panel's query is checked, and Grafana's own components draw the pages.
 
     python scripts/draw_dashboards.py --grafana-check ../shared/grafana-check [--prometheus PROGRAM] [--keep FOLDER]
 
@@ -47,7 +47,7 @@ EMPTY_WHEN_ALL_IS_WELL = [*MAY_BE_EMPTY, "Alerts", "Rejected replies over time",
 
 @contextlib.contextmanager
 def prometheus(command: str, place: DemoFolder) -> Iterator[str]:
-    """Prometheus with the project's configuration against this federation; gives its address."""
+    """Run Prometheus with the project's configuration on this federation; yields its address."""
     folder, port = place.root / "monitor", free_port()
     folder.mkdir(exist_ok=True)
     for name, target in (
@@ -77,7 +77,7 @@ def prometheus(command: str, place: DemoFolder) -> Iterator[str]:
 
 
 def start_clinic(stack: Stack, name: str) -> None:
-    """Start a clinic; the last one with a limit of its own."""
+    """Start a clinic; the last one has a limit of rounds a day."""
     if name == NAMES[-1]:
         stack.place.clinic(name).mkdir(parents=True, exist_ok=True)
         (stack.place.clinic(name) / "policy.toml").write_text(f"max_rounds_a_day = {LIMIT}\n")
@@ -85,7 +85,7 @@ def start_clinic(stack: Stack, name: str) -> None:
 
 
 def round_of(stack: Stack) -> tuple[str, int]:
-    """State and complete rounds of the run; what was known last while the hub is away."""
+    """State and complete rounds of the run; the last known ones while the hub is away."""
     with contextlib.suppress(Exception):
         run = stack.call("GET", "/control/status")["run"]
         return run["state"], run["round"]
@@ -93,7 +93,7 @@ def round_of(stack: Stack) -> tuple[str, int]:
 
 
 def take_part(stack: Stack) -> float:
-    """The run, with its mishaps; returns when it began."""
+    """Train the run, with its interruptions; returns when it began."""
     began = time.time()
     stack.call("POST", "/control/runs", {"settings": RUN})
     todo = {5: "clinic-2", 10: "server"}
@@ -115,7 +115,7 @@ def take_part(stack: Stack) -> float:
 
 
 def check(tool: Path, url: str, since: str, may_be_empty: list[str]) -> int:
-    """Every panel's query has data. The tool does not know Prometheus annotations, so they are left out."""
+    """Check that every panel's query has data. The tool does not know Prometheus annotations, so they are skipped."""
     with tempfile.TemporaryDirectory() as folder:
         for path in sorted((ROOT / "grafana" / "dashboards").glob("*.json")):
             page = json.loads(path.read_text())
@@ -143,7 +143,7 @@ def check(tool: Path, url: str, since: str, may_be_empty: list[str]) -> int:
 
 
 def marks(url: str, began: float) -> int:
-    """Every kind of mark on the curves has times of this run; the tool does not know them."""
+    """Check that every kind of mark on the curves has times of this run, which the tool does not do."""
     page = json.loads((ROOT / "grafana" / "dashboards" / "federation.json").read_text())
     without = 0
     for mark in page["annotations"]["list"]:
@@ -163,7 +163,7 @@ def marks(url: str, began: float) -> int:
 
 
 def draw(tool: Path, url: str, since: str, out: Path, clinic: str = "") -> int:
-    """Draw every page; not 0 when a panel of one shows an error."""
+    """Draw every page; not 0 if a panel shows an error."""
     worst = 0
     for path in sorted((ROOT / "grafana" / "dashboards").glob("*.json")):
         chosen = ["--vars", f"clinic={clinic}"] if clinic and path.stem == "clinic" else []
@@ -189,7 +189,7 @@ def draw(tool: Path, url: str, since: str, out: Path, clinic: str = "") -> int:
 
 
 def keep(out: Path) -> None:
-    """Make the pictures small and put them into the documents."""
+    """Compress the pictures and put them into docs/images."""
     for path in sorted((ROOT / "grafana" / "dashboards").glob("*.json")):
         picture = Image.open(out / f"{path.stem}.png").convert("RGB")
         target = IMAGES / f"dashboard-{path.stem}.png"
@@ -201,13 +201,13 @@ def keep(out: Path) -> None:
 
 
 def checked(options: argparse.Namespace) -> int:
-    """Check and perhaps draw what a Prometheus has that is there already."""
+    """Check, and perhaps draw, what a running Prometheus has."""
     found = check(options.grafana_check, options.url, "now-15m", EMPTY_WHEN_ALL_IS_WELL)
     return max(found, draw(options.grafana_check, options.url, "now-15m", options.out) if options.out else 0)
 
 
 def empty(options: argparse.Namespace) -> int:
-    """Draw a federation that nobody has joined."""
+    """Draw a federation without clinics."""
     with contextlib.ExitStack() as cleanup:
         place = DemoFolder(Path(cleanup.enter_context(tempfile.TemporaryDirectory())))
         stack = Stack(place, free_port())
@@ -220,7 +220,7 @@ def empty(options: argparse.Namespace) -> int:
 
 
 def own_run(options: argparse.Namespace) -> int:
-    """Run, check, draw, and put the pictures into the documents."""
+    """Run, check, draw, and put the pictures into docs/images."""
     with contextlib.ExitStack() as cleanup:
         folder = options.keep or Path(cleanup.enter_context(tempfile.TemporaryDirectory()))
         place = DemoFolder(folder.absolute())

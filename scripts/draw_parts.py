@@ -1,4 +1,7 @@
-"""Draw the picture of the parts: docs/images/parts.svg. Usage: python scripts/draw_parts.py"""
+"""Draw the parts of a federation, docs/images/parts.svg.
+
+python scripts/draw_parts.py
+"""
 
 from pathlib import Path
 

@@ -1,9 +1,9 @@
-"""Draw the data report's page: docs/images/report.png, of a drawn clinic with planted troubles.
+"""Draw the data report's page: docs/images/report.png, of a synthetic clinic with planted faults.
 
     python scripts/draw_report.py [--chromium PROGRAM]
 
-A synthetic clinic is made, a name is printed into some pictures, others are copied, smeared or cut; the page is made by
-`embryofl-clinic check --html` and photographed by a browser without a window.
+A synthetic clinic is drawn. A name is printed into some images, others are duplicated, smeared or cut.
+`embryofl-clinic check --html` writes the page, and a headless browser photographs it.
 """
 
 import argparse
@@ -22,7 +22,7 @@ MOST_HEIGHT = 1500
 
 
 def plant(folder: Path) -> None:
-    """One of several troubles in some of the pictures."""
+    """Plant one of several faults in some of the images."""
     paths = [folder / file for file in list_images(folder).files]
     for path in paths[10:13]:
         image = Image.open(path).convert("L")

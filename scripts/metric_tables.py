@@ -1,5 +1,6 @@
-"""Writes the tables of metrics in docs/ from each exporter's metrics.toml. With --check it only says whether they are
-up to date. A table stands after a line <!-- metrics: FILE -->, down to the next empty line."""
+"""Write the tables of metrics in docs/ from each exporter's metrics.toml; with --check, only check that they are up to date.
+
+A table begins after a line <!-- metrics: FILE --> and ends at the next empty line."""
 
 import re
 import sys

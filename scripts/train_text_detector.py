@@ -2,8 +2,8 @@
 
     python scripts/train_text_detector.py EMBRYOS FONTS [FONTS ...] --out burnt_text.npz
 
-EMBRYOS is a folder of drawn embryos (`embryofl-datagen generate EMBRYOS`), FONTS are folders of TrueType or WOFF fonts.
-Everything that is learned from is made here: drawn embryos, procedural textures, and printed lines. No real image.
+EMBRYOS is a folder of synthetic embryos (`embryofl-datagen generate EMBRYOS`), FONTS are folders of TrueType or WOFF fonts.
+It learns from synthetic embryos, procedural textures and printed lines only, from no real image.
 """
 
 import argparse
@@ -189,7 +189,7 @@ def print_text(image: Image.Image, fonts: Sequence[Path], choice: random.Random)
 
 
 def example(embryos: Sequence[Path], fonts: Sequence[Path], seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """One picture float32 (SIDE, SIDE), normalised, and its target (SIDE/STRIDE, SIDE/STRIDE): 1 text, 0 none, -1 edge."""
+    """One image, float32 (SIDE, SIDE), normalised, and its target (SIDE/STRIDE, SIDE/STRIDE): 1 text, 0 none, -1 edge."""
     random_, choice = np.random.default_rng(seed), random.Random(seed)
     image = embryo_patch(embryos, random_) if random_.random() < 0.3 else texture(random_)
     mask = Image.new("L", image.size)

@@ -40,7 +40,7 @@ def clinics(root: Path) -> dict[str, Path]:
 
 
 def prepare(name: str, root: Path, real: Path, workers: int) -> None:
-    """Write a data set into `root`; nothing is done where that is complete."""
+    """Write a data set into `root`, unless it is complete."""
     if (root / DONE).exists():
         return
     shutil.rmtree(root, ignore_errors=True)
@@ -61,7 +61,7 @@ def prepare(name: str, root: Path, real: Path, workers: int) -> None:
 
 
 def _real(root: Path, source: Path, day: int) -> None:
-    """One day of the Hung Vuong images over three clinics of unequal size; embryos that are there twice stay together."""
+    """One day of the Hung Vuong images over three clinics of unequal size; duplicates of an embryo stay together."""
     folder = read_folder(source)
     images = [i for i in folder.images if i.label is not None and i.day == day]
     shares = {str(k): share for k, share in enumerate(REAL_SHARES, 1)}

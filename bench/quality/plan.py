@@ -1,4 +1,4 @@
-"""Which jobs the table is made of, and about how long each takes."""
+"""Which jobs the tables need, and roughly how long each takes."""
 
 from datasets import FOLDS, REAL_SHARES, SYNTHETIC
 from jobs import POOLED, Job
@@ -64,7 +64,7 @@ def jobs() -> list[Job]:
 
 
 def rank(job: Job) -> int:
-    """What comes first when there may be too little time: the default model, and what everything is compared with."""
+    """Order of the jobs if time is short: first the default model, and the baselines."""
     needed = job.way in ("fedavg", "fednova", POOLED) or job.way.startswith("alone")
     return {"lite0": 1 if needed else 2, "lite0_head": 0, "small_cnn": 3}[job.model]
 

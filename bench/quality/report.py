@@ -1,4 +1,4 @@
-"""From the jobs' results to tables in Markdown."""
+"""Turn the jobs' results into tables in Markdown."""
 
 import json
 from collections import defaultdict

@@ -1,9 +1,9 @@
-"""Run the jobs of the table, several at a time with one thread each; what is done already is not done again.
+"""Run the jobs of the table, several at a time with one thread each; finished jobs are not repeated.
 
     python bench/quality/run.py --jobs 16 [--real FOLDER] [--only lite0_head] [--minutes 15] [--out FOLDER]
     python bench/quality/run.py --table
 
-Stop it whenever you like: the next call goes on. See README.md beside this file.
+Stop it at any time: the next call resumes. See README.md in this folder.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-for service in ("common", "server", "clinic", "datagen", "demo"):  # a bare machine need not have installed them
+for service in ("common", "server", "clinic", "datagen", "demo"):  # they need not be installed
     sys.path.append(str(ROOT / "services" / service))
 sys.path.insert(0, str(HERE))
 
@@ -79,7 +79,7 @@ def _work(todo: list[jobs.Job], args: argparse.Namespace, results: Path) -> int:
                 job = running.pop(future)
                 try:
                     print(f"{time.monotonic() - began:6.0f} s  {job.file}: {future.result()['seconds']} s", flush=True)
-                except Exception as exc:  # the others go on
+                except Exception as exc:  # the others continue
                     failed += 1
                     print(f"{job.file} failed: {type(exc).__name__}: {exc}", flush=True)
         if waiting:

@@ -1,11 +1,11 @@
-"""Choose the default recipe without the patients that the table is about: see README.md.
+"""Choose the default recipe without the held-out patients of the tables: see README.md.
 
     python bench/quality/tune.py --jobs 12 --device cuda [--minutes 8] recipes.txt
 
 A line of the file is a recipe: settings with spaces between ("strategy=fedavg rounds=10 local_epochs=2"), or nothing for
 the default one. Each is tried federated and pooled (with --alone at each clinic too), on inner folds of the training and
 validation patients of each fold of day 5 and on synthetic clinics of other seeds. Results go to OUT/tune.jsonl, a line a
-training: its unit, the seconds it took, and the AUROC; what is there is not done again.
+training: its unit, the seconds it took, and the AUROC; finished trainings are not repeated.
 """
 
 import argparse
@@ -29,7 +29,7 @@ clinic that trains alone."""
 
 
 def units(recipes: list[str], alone: bool) -> list[Unit]:
-    """What is to be trained; a clinic alone on synthetic data in one fold only, which saves a third of the time."""
+    """What to train; a clinic alone on synthetic data in one fold only, which saves a third of the time."""
     found = []
     for recipe in recipes:
         for fold, inner in product(range(3), range(3)):
@@ -42,7 +42,7 @@ def units(recipes: list[str], alone: bool) -> list[Unit]:
 
 
 def train(unit: Unit, out: Path, device: str) -> dict[str, Any]:
-    """Do one training; AUROC of the held-out embryos of each clinic and of all."""
+    """Train once; AUROC of the held-out embryos of each clinic and of all."""
     import torch
 
     from embryofl_demo import inprocess
@@ -123,7 +123,7 @@ def _work(todo: list[Unit], args: argparse.Namespace, log: Path, began: float) -
                 unit = running.pop(future)
                 try:
                     line = json.dumps(future.result())
-                except Exception as exc:  # the others go on
+                except Exception as exc:  # the others continue
                     failed += 1
                     print(f"{unit} failed: {type(exc).__name__}: {exc}", flush=True)
                     continue
