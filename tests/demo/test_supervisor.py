@@ -1,4 +1,4 @@
-"""The supervisor: what crashes is started again, what the user must put right is said, and nothing outlives it."""
+"""The supervisor restarts what crashes, reports what the user must fix, and leaves no process behind."""
 
 import os
 import signal
@@ -45,12 +45,12 @@ def _quick(monkeypatch):
 
 @pytest.fixture
 def supervisor(tmp_path):
-    found = Supervisor(tmp_path / "logs")
-    yield found
-    found.stop()
+    started = Supervisor(tmp_path / "logs")
+    yield started
+    started.stop()
 
 
-def test_a_killed_child_is_started_again(supervisor):
+def test_killed_child_is_restarted(supervisor):
     supervisor.start("sleeper", python("import time; time.sleep(600)"), {})
     first = supervisor.pids()["sleeper"]
     os.kill(first, signal.SIGKILL)
@@ -63,7 +63,7 @@ def test_a_killed_child_is_started_again(supervisor):
     assert gone(first) and not gone(supervisor.pids()["sleeper"])
 
 
-def test_one_that_crashes_again_and_again_is_given_up_with_the_end_of_its_log(supervisor):
+def test_child_that_keeps_crashing_is_given_up_with_the_end_of_its_log(supervisor):
     supervisor.start("crasher", python("print('step one'); print('the reason'); raise SystemExit(3)"), {})
 
     def given_up() -> bool:
@@ -78,10 +78,10 @@ def test_one_that_crashes_again_and_again_is_given_up_with_the_end_of_its_log(su
     assert (supervisor.logs / "crasher.log").read_text().count("the reason") == module.CRASHES
 
 
-def test_one_that_says_the_user_must_act_is_not_tried_again(supervisor):
+def test_child_that_reports_a_user_error_is_not_restarted(supervisor):
     supervisor.start("clinic-2", python("print('Both classes are needed.'); raise SystemExit(2)"), {})
 
-    def said() -> bool:
+    def reported() -> bool:
         try:
             supervisor.check()
         except UserError as exc:
@@ -89,11 +89,11 @@ def test_one_that_says_the_user_must_act_is_not_tried_again(supervisor):
             return True
         return False
 
-    until(said)
+    until(reported)
     assert (supervisor.logs / "clinic-2.log").read_text().count("needed") == 1
 
 
-def test_a_crash_after_a_steady_time_counts_anew(supervisor, monkeypatch):
+def test_crash_after_a_steady_time_restarts_the_count(supervisor, monkeypatch):
     monkeypatch.setattr(module, "STEADY_S", 0.0)
     supervisor.start("sometimes", python("raise SystemExit(1)"), {})
     log = []
@@ -113,7 +113,7 @@ STUBBORN = (
 )
 
 
-def test_stop_leaves_no_process_not_even_a_stubborn_one(supervisor, monkeypatch, tmp_path):
+def test_stop_leaves_no_process_even_if_one_ignores_sigterm(supervisor, monkeypatch, tmp_path):
     monkeypatch.setattr(module, "STOP_S", 0.5)
     supervisor.start("willing", python("import time; time.sleep(600)"), {})
     supervisor.start("stubborn", python(STUBBORN), {})
@@ -123,7 +123,7 @@ def test_stop_leaves_no_process_not_even_a_stubborn_one(supervisor, monkeypatch,
     assert all(gone(pid) for pid in pids)
 
 
-def test_the_last_ones_are_stopped_after_all_others(supervisor, tmp_path):
+def test_last_children_are_stopped_after_all_others(supervisor, tmp_path):
     note = f"""
 import signal, sys, time
 def bye(*_):
@@ -162,12 +162,12 @@ time.sleep(600)
     until(lambda: gone(child))
 
 
-def test_the_end_of_a_log(tmp_path: Path):
+def test_last_lines_of_a_log_skip_empty_lines(tmp_path: Path):
     (tmp_path / "log").write_bytes(b"one\n\ntwo\n\xff three\n\n")
     assert last_lines(tmp_path / "log", 2).splitlines()[0] == "two"
 
 
-def test_a_clinic_that_is_stopped_on_purpose_stays_away_and_comes_back_when_wanted(supervisor, monkeypatch):
+def test_clinic_stopped_on_request_stays_stopped_until_it_is_requested_again(supervisor, monkeypatch):
     monkeypatch.setattr(module, "STOP_S", 0.2)
     supervisor.start(
         "clinic-1",
@@ -182,7 +182,7 @@ def test_a_clinic_that_is_stopped_on_purpose_stays_away_and_comes_back_when_want
         supervisor.check()
         return supervisor.optional_states() == {"clinic-1": "stopped"}
 
-    until(stopped)  # also one that does not listen to SIGTERM
+    until(stopped)  # although it ignores SIGTERM
     for _ in range(20):
         supervisor.check()
         time.sleep(0.01)
@@ -193,7 +193,7 @@ def test_a_clinic_that_is_stopped_on_purpose_stays_away_and_comes_back_when_want
     assert supervisor.optional_states() == {"clinic-1": "running"} and supervisor.pids()["clinic-1"] != first
 
 
-def test_the_demos_socket_is_for_this_user_and_for_its_clinics_alone(supervisor):
+def test_control_socket_is_private_and_controls_only_test_clinics(supervisor):
     supervisor.start("clinic-1", python("import time; time.sleep(600)"), {}, optional=True)
     supervisor.start("server", python("import time; time.sleep(600)"), {})
     control = ControlSocket(supervisor)
@@ -204,8 +204,8 @@ def test_the_demos_socket_is_for_this_user_and_for_its_clinics_alone(supervisor)
         with httpx.Client(transport=transport, base_url="http://demo") as client:
             assert client.get("/clinics").json() == {"clinic-1": "running"}
             for name in ("server", "nobody", "..%2fserver"):
-                answer = client.post(f"/clinics/{name}/stop")
-                assert answer.status_code in (400, 404), name
+                response = client.post(f"/clinics/{name}/stop")
+                assert response.status_code in (400, 404), name
             assert "Expected one of: clinic-1." in client.post("/clinics/server/stop").json()["error"]
             client.post("/clinics/clinic-1/stop")
             until(lambda: client.get("/clinics").json() == {"clinic-1": "stopped"})

@@ -186,11 +186,12 @@ class Stack:
 
     def wait_enrolled(self, names: list[str], seconds: float = 600.0) -> None:
         """Wait until these clinics have joined."""
-
-        def joined() -> bool:
-            return set(names) <= set(self.call("GET", "/control/status")["clinics"])
-
-        self._until(joined, ", ".join(names), seconds, pause=0.5)
+        self._until(
+            lambda: set(names) <= set(self.call("GET", "/control/status")["clinics"]),
+            ", ".join(names),
+            seconds,
+            pause=0.5,
+        )
 
     def wait_models(self, run: str, names: list[str], seconds: float = MODELS_S) -> list[str]:
         """Wait until these clinics have downloaded a finished run's model; returns those that have not."""

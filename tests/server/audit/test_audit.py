@@ -13,9 +13,9 @@ from embryofl_server.members.store import ClinicStore
 
 @pytest.fixture
 def head(tmp_path):
-    found = ClinicStore(tmp_path / "clinics.db")
-    yield found
-    found.close()
+    opened = ClinicStore(tmp_path / "clinics.db")
+    yield opened
+    opened.close()
 
 
 @pytest.fixture
@@ -73,8 +73,8 @@ def test_tampering_still_shows_after_later_events(path, head, how):
     for _ in range(2):
         AuditLog(path, head).write("hub_started")
         assert verify(path, head.fact(HEAD)) is not None
-    found = [json.loads(x) for x in lines(path) if DAMAGED.encode() in x]
-    assert [(e["line"], e["words"]) for e in found] == [(broken.line, broken.message)]  # recorded once
+    reported = [json.loads(x) for x in lines(path) if DAMAGED.encode() in x]
+    assert [(e["line"], e["words"]) for e in reported] == [(broken.line, broken.message)]  # recorded once
 
 
 def test_deleted_log_is_noticed(path, head):
@@ -85,14 +85,14 @@ def test_deleted_log_is_noticed(path, head):
 
 
 def test_line_torn_by_a_power_cut_is_dropped(path, head):
-    whole, known = lines(path), head.fact("audit_head")
-    digest = json.loads(whole[4])["previous"]
+    complete, before = lines(path), head.fact("audit_head")
+    digest = json.loads(complete[4])["previous"]
     head.set_fact("audit_head", f"4 {digest}")  # cut off while the fifth was written
-    path.write_bytes(b"".join(whole[:4]) + whole[4][: len(whole[4]) // 2])
+    path.write_bytes(b"".join(complete[:4]) + complete[4][: len(complete[4]) // 2])
     AuditLog(path, head).write("hub_started")
     assert verify(path, head.fact(HEAD)) is None
     assert [json.loads(x).get("number") for x in lines(path)] == [0, 1, 2, 3, None]
-    assert head.fact("audit_head") != known
+    assert head.fact("audit_head") != before
 
 
 def test_line_without_its_head_counts(path, head):

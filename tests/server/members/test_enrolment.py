@@ -1,4 +1,4 @@
-"""Who may join, and what each clinic is told of its own membership."""
+"""Who may join, and what each clinic learns about its membership."""
 
 import time
 
@@ -51,16 +51,16 @@ def test_unusable_name_is_rejected(hub, name):
         hub.membership.invite(name)
 
 
-def test_only_the_suspended_clinic_is_told_why(hub):
+def test_only_the_suspended_clinic_learns_the_reason(hub):
     key, other = (ec.generate_private_key(ec.SECP384R1()) for _ in range(2))
-    for name, its in (("anna", key), ("bert", other)):
-        hub.membership.enrol(enrolment(name, hub.membership.invite(name).secret, key=its))
+    for name, own_key in (("anna", key), ("bert", other)):
+        hub.membership.enrol(enrolment(name, hub.membership.invite(name).secret, key=own_key))
     hub.membership.suspend("anna", "three wild answers", by="the gate")
-    told = hub.membership.status(ask_status(key, "anna"))
-    assert (told.state, told.reason) == ("suspended", "three wild answers") and told.refused is None
-    assert abs(told.time - time.time()) < 60
+    status = hub.membership.status(ask_status(key, "anna"))
+    assert (status.state, status.reason) == ("suspended", "three wild answers") and status.refused is None
+    assert abs(status.time - time.time()) < 60
     assert hub.membership.status(ask_status(other, "bert")).state == "enrolled"
-    for question in (
+    for request in (
         ask_status(other, "anna"),
         ask_status(key, "nobody"),
         ask_status(key, "anna", signed_name="bert"),
@@ -68,4 +68,4 @@ def test_only_the_suspended_clinic_is_told_why(hub):
         ask_status(key, "anna").model_copy(update={"asked": 2.5}),
     ):
         with pytest.raises(EnrolmentRejected):
-            hub.membership.status(question)
+            hub.membership.status(request)

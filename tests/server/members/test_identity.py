@@ -52,23 +52,23 @@ def folder(tmp_path):
         ("server", "localhost"),
     ],
 )
-def test_each_certificate_is_good_for_its_names(folder, part, name):
-    found = HubIdentity(folder, ["hub.example", "10.1.2.3"])
+def test_each_certificate_is_valid_for_its_names(folder, part, name):
+    identity = HubIdentity(folder, ["hub.example", "10.1.2.3"])
     place = folder if part == "server" else folder / part
-    trusted = found.ca if part == "gateway" else found.internal
+    trusted = identity.ca if part == "gateway" else identity.internal
     handshake(place / f"{part}.crt", place / f"{part}.key", trusted, name)
 
 
-def test_and_for_no_other_name_and_under_no_other_authority(folder, tmp_path):
-    found, other = HubIdentity(folder, ["hub.example"]), HubIdentity(tmp_path / "other", ["hub.example"])
+def test_certificate_is_invalid_for_other_names_and_other_authorities(folder, tmp_path):
+    identity, other = HubIdentity(folder, ["hub.example"]), HubIdentity(tmp_path / "other", ["hub.example"])
     shown = (folder / "gateway" / "gateway.crt", folder / "gateway" / "gateway.key")
     with pytest.raises(ssl.SSLCertVerificationError):
-        handshake(*shown, found.ca, "evil.example")
+        handshake(*shown, identity.ca, "evil.example")
     with pytest.raises(ssl.SSLCertVerificationError):
         handshake(*shown, other.ca, "hub.example")
 
 
-def test_a_second_start_changes_nothing(folder):
+def test_second_start_changes_nothing(folder):
     first = HubIdentity(folder, ["hub.example"])
     before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     second = HubIdentity(folder, ["hub.example"])
@@ -76,27 +76,27 @@ def test_a_second_start_changes_nothing(folder):
     assert (first.url_key, first.control_token) == (second.url_key, second.control_token)
 
 
-def test_a_new_hostname_renews_the_gateways_certificate_and_not_the_authority(folder):
+def test_new_hostname_renews_the_gateways_certificate_but_not_the_authority(folder):
     ca = HubIdentity(folder, ["hub.example"]).ca
     others = [(folder / "server.crt").read_bytes(), (folder / "superlink" / "superlink.crt").read_bytes()]
-    found = HubIdentity(folder, ["hub.example", "new.example"])
-    assert found.ca == ca and (folder / "gateway" / "ca.crt").read_bytes() == found.internal
+    identity = HubIdentity(folder, ["hub.example", "new.example"])
+    assert identity.ca == ca and (folder / "gateway" / "ca.crt").read_bytes() == identity.internal
     assert [(folder / "server.crt").read_bytes(), (folder / "superlink" / "superlink.crt").read_bytes()] == others
     for name in ("hub.example", "new.example"):
         handshake(folder / "gateway" / "gateway.crt", folder / "gateway" / "gateway.key", ca, name)
 
 
 @pytest.mark.parametrize("restarted", [True, False])
-def test_a_certificate_about_to_expire_is_renewed_at_a_start_and_while_the_hub_runs(folder, restarted):
-    found = HubIdentity(folder, [], days=3 / 86_400)
-    ca, old = found.ca, shown_by(folder)[0].read_bytes()
-    assert not found.refresh()
+def test_expiring_certificate_is_renewed_at_start_and_while_the_hub_runs(folder, restarted):
+    identity = HubIdentity(folder, [], days=3 / 86_400)
+    ca, old = identity.ca, shown_by(folder)[0].read_bytes()
+    assert not identity.refresh()
     time.sleep(2.5)
     if restarted:
         HubIdentity(folder, [], days=3 / 86_400)
     else:
-        assert found.refresh()
-    assert shown_by(folder)[0].read_bytes() != old and found.ca == ca
+        assert identity.refresh()
+    assert shown_by(folder)[0].read_bytes() != old and identity.ca == ca
     time.sleep(1)  # the old one has ended
     handshake(*shown_by(folder), ca, HUB_NAME)
 
@@ -105,27 +105,27 @@ def shown_by(folder):
     return folder / "gateway" / "gateway.crt", folder / "gateway" / "gateway.key"
 
 
-def test_while_the_authority_is_changed_both_are_trusted_and_then_only_the_new_one(folder):
-    found = HubIdentity(folder, [])
-    old = found.ca
-    found.begin_rotation()
-    both = found.ca
+def test_both_authorities_are_trusted_during_a_replacement_and_only_the_new_one_after_it(folder):
+    identity = HubIdentity(folder, [])
+    old = identity.ca
+    identity.begin_rotation()
+    both = identity.ca
     assert both.startswith(old) and both != old
     handshake(*shown_by(folder), old, HUB_NAME)  # nobody is shut out yet
     handshake(*shown_by(folder), both, HUB_NAME)
     assert HubIdentity(folder, []).ca == both  # also after a restart
-    found.finish_rotation()
-    assert both == old + found.ca
-    for trusted in (both, found.ca):
+    identity.finish_rotation()
+    assert both == old + identity.ca
+    for trusted in (both, identity.ca):
         handshake(*shown_by(folder), trusted, HUB_NAME)
     with pytest.raises(ssl.SSLCertVerificationError):
         handshake(*shown_by(folder), old, HUB_NAME)
-    assert not list(folder.glob("ca-next*")) and HubIdentity(folder, []).ca == found.ca
+    assert not list(folder.glob("ca-next*")) and HubIdentity(folder, []).ca == identity.ca
 
 
-def test_a_hub_that_dies_while_it_ends_the_change_ends_it_at_its_next_start(folder):
-    found = HubIdentity(folder, [])
-    found.begin_rotation()
+def test_hub_killed_while_replacing_its_authority_finishes_at_the_next_start(folder):
+    identity = HubIdentity(folder, [])
+    identity.begin_rotation()
     new = (folder / "ca-next.crt").read_bytes()
     (folder / "ca-next.key").replace(folder / "ca.key")  # and then it died
     again = HubIdentity(folder, [])
@@ -133,12 +133,12 @@ def test_a_hub_that_dies_while_it_ends_the_change_ends_it_at_its_next_start(fold
     handshake(*shown_by(folder), new, HUB_NAME)
 
 
-def test_lost_internal_authority_is_made_again_and_the_clinics_authority_stays(folder):
-    found = HubIdentity(folder, [])
+def test_lost_internal_authority_is_recreated_and_the_clinics_authority_is_kept(folder):
+    identity = HubIdentity(folder, [])
     for stem in ("internal.key", "internal.crt"):
         (folder / stem).unlink()
     again = HubIdentity(folder, [])
-    assert again.ca == found.ca
+    assert again.ca == identity.ca
     handshake(folder / "server.crt", folder / "server.key", again.internal, "server")
 
 
@@ -148,7 +148,7 @@ def test_keys_and_secrets_are_readable_by_their_owner_only(folder):
     assert len(private) == 9 and all(p.stat().st_mode & 0o777 == 0o600 for p in private)
 
 
-def test_what_the_gateway_and_the_superlink_may_read_is_no_more_than_they_need(folder):
+def test_gateway_and_superlink_can_read_only_what_they_need(folder):
     HubIdentity(folder, [])
     assert {p.name for p in (folder / "gateway").iterdir()} == {"gateway.crt", "gateway.key", "ca.crt"}
     assert {p.name for p in (folder / "superlink").iterdir()} == {

@@ -16,7 +16,7 @@ from kits.enrolment import ask_status, audit, enrolment, join, openssh
 
 
 # -- revocation ---------------------------------------------------------------------------------------------------------
-def test_a_revoked_key_never_works_again_not_after_a_restart_nor_with_a_new_invite(make_hub, key):
+def test_revoked_key_never_works_again_even_after_a_restart_or_with_a_new_invite(make_hub, key):
     hub = make_hub()
     join(hub, "anna", key)
     join(hub, "bert")
@@ -35,11 +35,11 @@ def test_a_revoked_key_never_works_again_not_after_a_restart_nor_with_a_new_invi
 def respelt(line: str) -> list[str]:
     """The same public key, written in other ways that are read as it."""
     kind, blob = line.split()[:2]
-    found = [f"{kind} {blob}=", f"{kind} {blob} anna@home", f"{kind} {blob[:40]}*{blob[40:]}", f"{kind} {blob}!!"]
-    return [x for x in found if canonical(x) == canonical(line)]
+    spellings = [f"{kind} {blob}=", f"{kind} {blob} anna@home", f"{kind} {blob[:40]}*{blob[40:]}", f"{kind} {blob}!!"]
+    return [x for x in spellings if canonical(x) == canonical(line)]
 
 
-def test_a_revoked_key_does_not_come_back_in_another_spelling(hub, key):
+def test_revoked_key_is_rejected_in_any_spelling(hub, key):
     join(hub, "anna", key)
     hub.membership.revoke("anna", "A test", "tester")
     spellings = respelt(openssh(key))
@@ -58,7 +58,7 @@ def test_retired_key_is_never_sent_to_the_superlink_even_if_its_clinic_is_enroll
     assert hub.store.keys() == {}
 
 
-def test_of_two_changes_of_a_key_at_once_the_second_is_refused(hub, key):
+def test_second_of_two_simultaneous_key_changes_is_rejected(hub, key):
     join(hub, "anna", key)
     before = hub.store.clinic("anna").public_key
     hub.store.change_key("anna", before, "ecdsa-sha2-nistp384 AAAA")
@@ -89,15 +89,15 @@ def test_keys_reach_the_superlink_even_if_the_audit_log_cannot_be_written(make_h
     assert sent[-1] == set()
 
 
-def test_a_revoked_clinic_may_come_back_with_a_new_key_and_its_old_key_stays_dead(hub, key):
+def test_revoked_clinic_may_rejoin_with_a_new_key_while_its_old_key_stays_retired(hub, key):
     join(hub, "anna", key)
     hub.membership.revoke("anna", "its laptop was stolen", by="me")
     new = ec.generate_private_key(ec.SECP384R1())
     assert join(hub, "anna", new)["state"] == "enrolled"
     assert list(hub.store.keys().values()) == [openssh(new)]
     assert hub.membership.status(ask_status(new, "anna")).state == "enrolled"
-    told = hub.membership.status(ask_status(key, "anna"))
-    assert (told.state, told.reason) == ("revoked", "its laptop was stolen")
+    status_ = hub.membership.status(ask_status(key, "anna"))
+    assert (status_.state, status_.reason) == ("revoked", "its laptop was stolen")
     with pytest.raises(EnrolmentRejected, match="never works again"):
         join(hub, "dora", key)
 
@@ -117,7 +117,7 @@ def leaving(key, name, asked):
     return LeaveRequest(name=name, asked=asked, proof=key.sign(leaving_text(name, asked), ec.ECDSA(SHA256())).hex())
 
 
-def test_a_clinic_leaves_by_its_own_signature_of_now_and_nobody_can_do_it_for_it(hub, key, monkeypatch):
+def test_clinic_leaves_only_by_its_own_fresh_signature(hub, key, monkeypatch):
     monkeypatch.setattr("embryofl_server.members.membership.time.time", lambda: 1e6)
     join(hub, "anna", key)
     other = ec.generate_private_key(ec.SECP384R1())
@@ -141,7 +141,7 @@ def change(old, new, name="anna", asked=None, **changes):
     return KeyChange.model_validate({"name": name, "asked": asked, "public_key": openssh(new), **body, **changes})
 
 
-def test_a_key_is_changed_by_both_keys_together_and_the_old_one_is_dead(hub, key):
+def test_key_change_needs_both_keys_and_retires_the_old_one(hub, key):
     join(hub, "anna", key)
     join(hub, "bert", other := ec.generate_private_key(ec.SECP384R1()))
     new, thief = (ec.generate_private_key(ec.SECP384R1()) for _ in range(2))
@@ -171,7 +171,7 @@ def test_a_key_is_changed_by_both_keys_together_and_the_old_one_is_dead(hub, key
         join(hub, "cleo", key)
 
 
-def test_a_clinic_that_is_suspended_stays_so_with_a_new_key_and_one_that_is_revoked_gets_none(hub, key):
+def test_suspended_clinic_stays_suspended_with_a_new_key_and_revoked_clinic_gets_none(hub, key):
     join(hub, "anna", key)
     hub.membership.suspend("anna", "because", by="me")
     new, newer = (ec.generate_private_key(ec.SECP384R1()) for _ in range(2))
@@ -183,7 +183,7 @@ def test_a_clinic_that_is_suspended_stays_so_with_a_new_key_and_one_that_is_revo
 
 
 # -- names --------------------------------------------------------------------------------------------------------------
-def test_a_renamed_clinic_keeps_its_key_and_learns_its_name_when_it_asks_by_the_old_one(hub, key):
+def test_renamed_clinic_keeps_its_key_and_learns_its_new_name_from_its_status(hub, key):
     join(hub, "anna", key)
     hub.rename("anna", "lisbon", by="me")
     assert hub.store.keys() == {"lisbon": openssh(key)}
@@ -202,14 +202,14 @@ def test_a_renamed_clinic_keeps_its_key_and_learns_its_name_when_it_asks_by_the_
             hub.rename("bert", taken, by="me")
 
 
-def test_a_clinic_that_is_gone_is_not_renamed(hub, key):
+def test_clinic_whose_membership_has_ended_is_not_renamed(hub, key):
     join(hub, "anna", key)
     hub.membership.revoke("anna", "A test", "tester")
     with pytest.raises(UserError, match="revoked"):
         hub.membership.rename("anna", "berta", "tester")
 
 
-def test_no_clinic_is_renamed_while_a_run_goes_by_its_name(hub, key, packed, tmp_path):
+def test_clinic_is_not_renamed_during_a_run(hub, key, packed, tmp_path):
     join(hub, "anna", key)
     packed(0).tofile(tmp_path / "x.safetensors")
     run = hub.conductor.queue({}, str(tmp_path / "x.safetensors"))
@@ -240,15 +240,15 @@ def test_declined_clinic_learns_why_and_its_key_cannot_ask_again(make_hub, key):
     hub = make_hub(approval="manual")
     join(hub, "anna", key)
     hub.membership.decline("anna", "we do not know you", by="me")
-    told = hub.membership.status(ask_status(key, "anna"))
-    assert (told.state, told.reason) == ("refused", "we do not know you")
+    status_ = hub.membership.status(ask_status(key, "anna"))
+    assert (status_.state, status_.reason) == ("refused", "we do not know you")
     with pytest.raises(EnrolmentRejected, match="we do not know you"):
         join(hub, "anna", key)
     assert hub.store.keys() == {}
 
 
 # -- a key in two places ------------------------------------------------------------------------------------------------
-def test_a_key_used_in_two_places_is_noticed_and_a_restart_is_not(hub, key):
+def test_key_used_in_two_places_is_reported_and_a_restart_is_not(hub, key):
     join(hub, "anna", key)
     other = ec.generate_private_key(ec.SECP384R1())
     join(hub, "bert", other)
@@ -270,8 +270,8 @@ def test_a_key_used_in_two_places_is_noticed_and_a_restart_is_not(hub, key):
     assert "used in two places" in clinics["anna"]["detail"] and clinics["bert"]["detail"] == ""
 
 
-def test_a_session_cannot_be_named_for_another_clinic(hub, key):
+def test_session_cannot_be_forged(hub, key):
     join(hub, "anna", key)
-    told = ask_status(key, "anna", session="a" * 16)
+    request = ask_status(key, "anna", session="a" * 16)
     with pytest.raises(EnrolmentRejected):
-        hub.membership.status(told.model_copy(update={"session": "b" * 16}))
+        hub.membership.status(request.model_copy(update={"session": "b" * 16}))

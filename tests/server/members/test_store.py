@@ -14,12 +14,12 @@ SUMMARY = {"counts": {"5": {"0": 10, "1": 12}}}
 
 @pytest.fixture
 def store(tmp_path):
-    found = ClinicStore(tmp_path / "clinics.db")
-    yield found
-    found.close()
+    opened = ClinicStore(tmp_path / "clinics.db")
+    yield opened
+    opened.close()
 
 
-def test_an_invite_makes_a_clinic_that_is_there_after_a_restart(store, tmp_path):
+def test_invite_enrols_a_clinic_that_is_kept_across_restarts(store, tmp_path):
     secret = store.invite("anna", days=1)
     clinic = store.enrol("anna", secret, "key-a", "quality", SUMMARY)
     assert (clinic.name, clinic.state, clinic.labelled) == ("anna", "enrolled", 22)
@@ -45,7 +45,7 @@ def test_enrolment_needs_the_invites_secret(store, secret):
     assert store.clinics() == {}
 
 
-def test_an_invite_serves_one_key_only(store):
+def test_invite_enrols_one_key_only(store):
     secret = store.invite("anna", days=1)
     store.enrol("anna", secret, "key-a", "quality", SUMMARY)
     with pytest.raises(EnrolmentRejected, match="another key"):
@@ -53,14 +53,14 @@ def test_an_invite_serves_one_key_only(store):
     assert store.clinics()["anna"].public_key == "key-a"
 
 
-def test_a_key_serves_one_clinic_only(store):
+def test_key_belongs_to_one_clinic_only(store):
     store.enrol("anna", store.invite("anna", days=1), "key-a", "quality", SUMMARY)
     with pytest.raises(EnrolmentRejected, match="another clinic"):
         store.enrol("bert", store.invite("bert", days=1), "key-a", "quality", SUMMARY)
     assert set(store.clinics()) == {"anna"}
 
 
-def test_an_invite_expires_but_not_for_a_clinic_that_has_used_it(store, monkeypatch):
+def test_invite_expires_except_for_the_clinic_that_used_it(store, monkeypatch):
     unused, used = store.invite("anna", days=1), store.invite("bert", days=1)
     store.enrol("bert", used, "key-b", "quality", SUMMARY)
     later = time.time() + 90_000
@@ -70,7 +70,7 @@ def test_an_invite_expires_but_not_for_a_clinic_that_has_used_it(store, monkeypa
     assert store.enrol("bert", used, "key-b", "quality", SUMMARY).name == "bert"
 
 
-def test_a_new_invite_replaces_the_old_one_until_the_clinic_is_enrolled(store):
+def test_new_invite_replaces_the_old_one_until_the_clinic_is_enrolled(store):
     old, new = store.invite("anna", days=1), store.invite("anna", days=1)
     with pytest.raises(EnrolmentRejected, match="withdrawn: A newer invite was made"):
         store.enrol("anna", old, "key-a", "quality", SUMMARY)
@@ -87,7 +87,7 @@ def test_secrets_are_not_kept_and_the_file_is_private(store, tmp_path):
     assert (tmp_path / "clinics.db").stat().st_mode & 0o777 == 0o600
 
 
-def test_an_enrolment_that_fails_half_way_leaves_the_store_usable(store):
+def test_failed_enrolment_leaves_the_store_usable(store):
     secret = store.invite("anna", days=1)
     with pytest.raises((sqlite3.Error, TypeError)):
         store.enrol("anna", secret, "key-a", None, SUMMARY)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Backup and restore: the complete state, taken while the hub runs; damaged, foreign and hostile archives are refused."""
+"""Backup and restore: the complete state, taken while the hub runs; damaged, foreign and hostile archives are rejected."""
 
 import io
 import json
@@ -28,17 +28,19 @@ def settings(tmp_path):
 @pytest.fixture
 def hub(settings, packed):
     """A hub with a clinic and a run of eight rounds."""
-    found = Hub(settings)
-    found.store.enrol("anna", found.store.invite("anna", 1), "key-a", "quality", {"counts": {"5": {"0": 9, "1": 9}}})
-    run = found.runs.create(RunSettings(rounds=9))
+    started = Hub(settings)
+    started.store.enrol(
+        "anna", started.store.invite("anna", 1), "key-a", "quality", {"counts": {"5": {"0": 9, "1": 9}}}
+    )
+    run = started.runs.create(RunSettings(rounds=9))
     rounds = Checkpoints(run.folder, settings.weights / run.name, 3)
     for number in range(9):
         rounds.save(number, packed(number), {"clinics": {}}, {"momentum": packed(number)})
         run.event("round", round=number)
     run.set_state("running", 8)
-    found.audit.write("round", run=run.name, round=8)
-    yield found
-    found.store.close()
+    started.audit.write("round", run=run.name, round=8)
+    yield started
+    started.store.close()
 
 
 def archive(settings) -> bytes:
@@ -53,8 +55,8 @@ def elsewhere(tmp_path):
 
 def test_restored_hub_is_identical(hub, settings, tmp_path, packed):
     other = elsewhere(tmp_path)
-    found = read_backup(other, io.BytesIO(archive(settings)))
-    assert (found.runs, found.clinics) == (1, 1)
+    contents = read_backup(other, io.BytesIO(archive(settings)))
+    assert (contents.runs, contents.clinics) == (1, 1)
     again = Hub(other)
     assert again.identity.ca == hub.identity.ca and again.identity.url_key == hub.identity.url_key
     assert again.identity.superexec_secret == hub.identity.superexec_secret
@@ -161,7 +163,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("how", BAD)
-def test_damaged_or_foreign_archive_is_refused_and_changes_nothing(hub, settings, tmp_path, how):
+def test_damaged_or_foreign_archive_is_rejected_and_changes_nothing(hub, settings, tmp_path, how):
     data, other = archive(settings), elsewhere(tmp_path)
     with pytest.raises(UserError) as caught:
         read_backup(other, io.BytesIO(BAD[how](entries(data), data)))

@@ -1,4 +1,4 @@
-"""The version of the hub's state: written, and any other version refused in plain words."""
+"""The version of the hub's state: written, and any other version rejected."""
 
 import sqlite3
 
@@ -20,7 +20,7 @@ def test_new_store_is_of_the_current_version_and_opens_again(tmp_path):
 
 
 @pytest.mark.parametrize("version", [0, VERSION - 1, VERSION + 1])
-def test_another_version_is_refused_and_not_touched(tmp_path, version):
+def test_other_version_is_rejected_and_left_unchanged(tmp_path, version):
     path = tmp_path / "clinics.db"
     ClinicStore(path).close()
     with sqlite3.connect(path) as db:
@@ -31,13 +31,13 @@ def test_another_version_is_refused_and_not_touched(tmp_path, version):
     assert path.read_bytes() == before
 
 
-def test_file_that_is_not_a_database_is_refused(tmp_path):
+def test_file_that_is_not_a_database_is_rejected(tmp_path):
     (tmp_path / "clinics.db").write_bytes(b"hello" * 1000)
     with pytest.raises(UserError, match="Restore a backup"):
         ClinicStore(tmp_path / "clinics.db")
 
 
-def test_state_without_its_database_is_refused_and_not_recreated(tmp_path):
+def test_state_without_its_database_is_rejected_and_not_recreated(tmp_path):
     state = tmp_path / "hub"
     check_folder(state)
     Hub(HubSettings(state_dir=state)).store.close()

@@ -3,7 +3,6 @@
 import json
 import logging
 import threading
-from pathlib import Path
 from typing import Any
 
 from embryofl.errors import UserError
@@ -35,7 +34,7 @@ class Authority:
         self._identity, self._store, self._audit = identity, store, audit
         self._check_s = min(CHECK_S, days * 86_400 / 12)
         self._path = identity.folder / "trusts.json"  # fingerprint of a clinic's key: mark of the CAs that it trusts
-        self._trusts = _read(self._path)
+        self._trusts: dict[str, str] = json.loads(self._path.read_text()) if self._path.exists() else {}
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="certificates", daemon=True)
 
@@ -132,10 +131,3 @@ class Authority:
             f"{without}. It then needs a reconnect invite (embryofl-server invite NAME --reconnect); its key and "
             "membership stay."
         )
-
-
-def _read(path: Path) -> dict[str, str]:
-    try:
-        return {str(k): str(v) for k, v in json.loads(path.read_text()).items()}
-    except (OSError, ValueError, AttributeError):
-        return {}
