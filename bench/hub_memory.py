@@ -1,4 +1,4 @@
-"""Measure what more clinics cost the hub in memory: peak memory of server, SuperLink and gateway, with few and many clinics.
+"""Measure what more clinics cost the hub in memory: peak memory of server, SuperLink and gateway with few and many clinics.
 
 usage: hub_memory.py [FEW MANY]      (default 3 30)      environment: BENCH_DIR (default ../shared/bench)
 
