@@ -70,7 +70,7 @@ class TrainerMetrics:
             self._was_connected = True
         self._samples["connected",] = up
 
-    def standing(self, state: str) -> None:
+    def membership(self, state: str) -> None:
         """The state of its membership, as the hub reports it."""
         self._samples["suspended",] = state == "suspended"
 
@@ -90,7 +90,7 @@ class TrainerMetrics:
         self._samples["transferred_bytes_total", direction] += size
 
     def answered(self, result: str) -> None:
-        """A request was answered: one of `RESULTS`."""
+        """A reply was sent: one of `RESULTS`."""
         self._samples["answers_total", result] += 1
         self.phase("idle")
 

@@ -1,4 +1,4 @@
-"""The clinic process: join if need be, then work until told to stop."""
+"""The clinic process: join if necessary, then work until stopped."""
 
 import logging
 
@@ -18,7 +18,7 @@ log = logging.getLogger("embryofl.clinic")
 
 
 def serve(settings: ClinicSettings, bench: WorkloadCache | None = None) -> None:
-    """Run one clinic in this process; another `bench` runs another workload.
+    """Run one clinic in this process; a different `bench` runs a different workload.
 
     Raises
     ------
@@ -27,7 +27,7 @@ def serve(settings: ClinicSettings, bench: WorkloadCache | None = None) -> None:
     """
     set_up_logging()
     stop = stop_on_signals()
-    load_rules(settings.state_dir)  # raises now for a policy that cannot be read
+    load_rules(settings.state_dir)  # reports an unreadable policy at the start
     identity = ClinicIdentity(settings.identity_dir)
     hub = identity.membership or join_federation(settings, identity, stop)
     if settings.threads:

@@ -157,7 +157,7 @@ class Trainer:
     def _poll_status(self, *, now: bool = False) -> MembershipStatus | None:
         status = self._status.poll(now=now)
         if status is not None:
-            self._metrics.standing(status.state)
+            self._metrics.membership(status.state)
             if status.name != self._client.hub.name:
                 self._rename(status.name)
             if status.link is not None:

@@ -1,5 +1,7 @@
-"""The clinic's own page: who gets in, what hostile uploads come to, and what a scored cohort shows."""
+"""The clinic app: who gets in, what happens to hostile uploads, and what a scored cohort shows."""
 
+import base64
+import hashlib
 import io
 import json
 import re
@@ -21,14 +23,14 @@ POST = {"Origin": BASE}
 
 @pytest.fixture
 def page(tmp_path):
-    """A page with a model; `page.links` are those that were printed, `page.state` its state folder."""
+    """An app with a model; `page.links` are the printed links, `page.state` its state folder, `page.guard` the ASGI app."""
     state = tmp_path / "state"
     finished_model(state / "models" / "run-0001")
     links = []
     app = create_app(Pages(ClinicSettings(state_dir=state, data_dir=tmp_path / "data")), links.append)
     app.new_link()
     client = TestClient(app, base_url=BASE, follow_redirects=False)
-    client.links, client.state, client.door = links, state, app
+    client.links, client.state, client.guard = links, state, app
     return client
 
 
@@ -59,18 +61,18 @@ PATHS = [
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_without_the_link_nothing_is_served(page, path):
-    answer = page.get(path)
-    refused = 403 if path.startswith("/enter") else 401
-    assert answer.status_code == refused and "link" in answer.text and "run-0001" not in answer.text
-    for guess in ("guessed", "", "0" * 43, access._digest("guessed")):
+def test_nothing_is_served_without_the_link(page, path):
+    response = page.get(path)
+    status = 403 if path.startswith("/enter") else 401
+    assert response.status_code == status and "link" in response.text and "run-0001" not in response.text
+    for guess in ("guessed", "", "0" * 43, hashlib.sha256(b"guessed").hexdigest()):
         page.cookies.set(access.COOKIE, guess)
-        assert page.get(path).status_code == page.head(path).status_code == refused
+        assert page.get(path).status_code == page.head(path).status_code == status
         assert page.post(path, headers=POST, content=b"").status_code in (401, 403)
 
 
-def test_a_session_ends_by_itself_and_the_oldest_of_too_many_does(page, monkeypatch):
-    clients = [TestClient(page.door, base_url=BASE) for _ in range(access.MOST_SESSIONS + 1)]
+def test_session_expires_and_the_oldest_of_too_many_ends(page, monkeypatch):
+    clients = [TestClient(page.guard, base_url=BASE) for _ in range(access.MOST_SESSIONS + 1)]
     for client in clients:
         client.get(page.links[-1])
     assert [c.get("/").status_code for c in clients] == [401] + [200] * access.MOST_SESSIONS
@@ -79,12 +81,12 @@ def test_a_session_ends_by_itself_and_the_oldest_of_too_many_does(page, monkeypa
     assert {c.get("/").status_code for c in clients} == {401}
 
 
-def test_a_link_works_once_and_its_cookie_is_out_of_reach_of_scripts_and_other_sites(page):
+def test_link_works_once_and_scripts_and_other_sites_cannot_read_its_cookie(page):
     link = page.links[-1]
     cookie = page.get(link).headers["set-cookie"].lower()
     assert "httponly" in cookie and "samesite=strict" in cookie
     assert page.get("/").status_code == 200
-    stranger = TestClient(page.door, base_url=BASE)
+    stranger = TestClient(page.guard, base_url=BASE)
     assert stranger.get(link).status_code == 403 and stranger.get("/").status_code == 401
     assert page.links[-1] != link and stranger.get(page.links[-1]).status_code == 200
     page.post("/leave", headers=POST)
@@ -92,21 +94,21 @@ def test_a_link_works_once_and_its_cookie_is_out_of_reach_of_scripts_and_other_s
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "192.168.1.7:8088", "localhost.", ""])
-def test_another_host_name_is_not_answered(inside, host):
-    answer = inside.get("/", headers={"Host": host})
-    assert answer.status_code == 403 and "run-0001" not in answer.text
+def test_request_for_another_host_name_is_rejected(inside, host):
+    response = inside.get("/", headers={"Host": host})
+    assert response.status_code == 403 and "run-0001" not in response.text
 
 
 @pytest.mark.parametrize(
     "origin", [None, "null", "http://evil.example", "http://127.0.0.1:3000", "https://127.0.0.1:8088"]
 )
-def test_another_pages_request_does_nothing(inside, origin):
+def test_request_from_another_site_does_nothing(inside, origin):
     headers = {} if origin is None else {"Origin": origin}
-    answer = inside.post("/score", files=[("images", ("a.png", draw_embryo(1)))], headers=headers)
-    assert answer.status_code == 403 and not (inside.state / "scored").exists()
+    response = inside.post("/score", files=[("images", ("a.png", draw_embryo(1)))], headers=headers)
+    assert response.status_code == 403 and not (inside.state / "scored").exists()
 
 
-def test_another_page_cannot_read_or_frame_this_one(inside):
+def test_other_sites_can_neither_read_nor_frame_the_app(inside):
     assert inside.get("/", headers={"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "cors"}).status_code == 403
     headers = inside.get("/").headers
     policy = headers["content-security-policy"]
@@ -116,15 +118,15 @@ def test_another_page_cannot_read_or_frame_this_one(inside):
     assert all(not re.search(r"(src|href|action)=[\"']?(https?:)?//", inside.get(p).text) for p in PATHS[:5])
 
 
-def test_a_cohort_is_ordered_with_pictures_made_anew_and_nothing_of_it_is_kept(inside):
+def test_cohort_is_ranked_with_reencoded_images_that_are_not_kept(inside):
     data = draw_embryo(3)
-    answer = send(
+    response = send(
         inside,
         [("E1.png", data), ("E2.png", draw_embryo(4)), ("E3@1.png", draw_embryo(5)), ("E3@2.png", draw_embryo(6))],
         cohort="<b>A</b>",
     )
-    assert answer.status_code == 303
-    shown = inside.get(answer.headers["location"]).text
+    assert response.status_code == 303
+    shown = inside.get(response.headers["location"]).text
     assert (
         "Rank 1 of 3" in shown and "Research use only" in shown and "of 100 embryos scored like this" in shown.lower()
     )
@@ -134,10 +136,11 @@ def test_a_cohort_is_ordered_with_pictures_made_anew_and_nothing_of_it_is_kept(i
     kept = json.loads(record.read_text())
     assert kept["pictures"] == {} and "base64" not in record.read_text()
     assert kept["scores"]["models"][0]["run"] == "run-0001" and len(kept["digests"]) == 4
-    assert "were not kept" in TestClientAgain(inside).get(answer.headers["location"]).text
+    assert "were not kept" in restarted(inside).get(response.headers["location"]).text
 
 
-def TestClientAgain(before):
+def restarted(before):
+    """A client of the same state folder after a restart of the app."""
     links = []
     app = create_app(Pages(ClinicSettings(state_dir=before.state)), links.append)
     app.new_link()
@@ -146,9 +149,9 @@ def TestClientAgain(before):
     return client
 
 
-def test_pictures_are_kept_when_asked_for(inside):
-    answer = send(inside, [("E1.png", draw_embryo(1))], keep="yes")
-    assert "data:image/jpeg" in TestClientAgain(inside).get(answer.headers["location"]).text
+def test_images_are_kept_on_request(inside):
+    response = send(inside, [("E1.png", draw_embryo(1))], keep="yes")
+    assert "data:image/jpeg" in restarted(inside).get(response.headers["location"]).text
 
 
 def drawn(form, size, **options):
@@ -171,7 +174,7 @@ HTML = b"<!doctype html><script>alert(1)</script>"
         ("cut.png", draw_embryo(1)[:900], "truncated"),
         ("cut.jpg", drawn("JPEG", (900, 900))[:700], "truncated"),
         ("empty.png", b"", "no content"),
-        ("wide.png", drawn("PNG", (60_000, 1000)), "too large"),  # a whole and valid one of 60 million pixels in 60 kB
+        ("wide.png", drawn("PNG", (60_000, 1000)), "too large"),  # valid, 60 million pixels in 60 kB
         ("long.tif", drawn("TIFF", (1000, 60_000), compression="tiff_lzw"), "too large"),
         ("dot.png", drawn("PNG", (1, 1)), "too small"),
         ("archive.png", b"PK\x03\x04" + b"\0" * 100, "not an image of a known type"),
@@ -179,9 +182,9 @@ HTML = b"<!doctype html><script>alert(1)</script>"
         ("<img src=x onerror=alert(1)>.png", HTML, "not an image of a known type"),
     ],
 )
-def test_a_hostile_file_is_refused_in_words_and_never_comes_back(inside, name, data, words):
-    answer = send(inside, [(name, data), ("good.png", draw_embryo(2))])
-    shown = inside.get(answer.headers["location"]).text
+def test_hostile_file_is_reported_and_never_sent_back(inside, name, data, words):
+    response = send(inside, [(name, data), ("good.png", draw_embryo(2))])
+    shown = inside.get(response.headers["location"]).text
     assert words in shown and "Rank 1 of 1" in shown
     assert "alert(1)</script>" not in shown and "<img src=x" not in shown
 
@@ -205,10 +208,10 @@ NAMES = [
 ]
 
 
-def test_a_file_name_cannot_lead_anywhere_nor_break_the_page(inside):
+def test_file_name_reaches_no_other_path_and_breaks_no_page(inside):
     before = sorted(p for p in inside.state.rglob("*") if p.is_file())
-    answer = send(inside, [(name, draw_embryo(n)) for n, name in enumerate(NAMES)], cohort="{t.door}\u202e</title>")
-    shown = inside.get(answer.headers["location"]).text
+    response = send(inside, [(name, draw_embryo(n)) for n, name in enumerate(NAMES)], cohort="{t.door}\u202e</title>")
+    shown = inside.get(response.headers["location"]).text
     assert (
         "../" not in shown
         and "<script>alert" not in shown
@@ -221,18 +224,18 @@ def test_a_file_name_cannot_lead_anywhere_nor_break_the_page(inside):
     assert not any("/" in name or "\\" in name for name in names)
 
 
-def test_too_many_and_too_much_are_refused_in_words(inside, monkeypatch):
-    answer = send(inside, [(f"{n}.png", b"x") for n in range(61)])
-    assert answer.status_code == 400 and "at most 60" in answer.text
-    answer = send(inside, [(f"{n}.png", b"x") for n in range(10_000)])
-    assert answer.status_code == 400 and "at most 60" in answer.text and not (inside.state / "scored").exists()
+def test_too_many_files_and_too_large_uploads_are_rejected_with_the_limit(inside, monkeypatch):
+    response = send(inside, [(f"{n}.png", b"x") for n in range(61)])
+    assert response.status_code == 400 and "at most 60" in response.text
+    response = send(inside, [(f"{n}.png", b"x") for n in range(10_000)])
+    assert response.status_code == 400 and "at most 60" in response.text and not (inside.state / "scored").exists()
     monkeypatch.setattr(scoring_service, "MOST_FILE_BYTES", 1000)
     shown = inside.get(send(inside, [("a.png", draw_embryo(1))]).headers["location"]).text
     assert "the maximum here" in shown and "data:image" not in shown
     assert "No image was chosen" in inside.post("/score", data={"cohort": "A"}, headers=POST).text
     monkeypatch.setattr(access, "MOST_BYTES", 1000)
-    answer = send(inside, [("a.png", b"x" * 2000)])
-    assert answer.status_code == 413 and "256 MiB" in answer.text
+    response = send(inside, [("a.png", b"x" * 2000)])
+    assert response.status_code == 413 and "256 MiB" in response.text
     chunked = inside.post("/score", content=iter([b"x"]), headers={**POST, "Content-Type": "multipart/form-data"})
     assert chunked.status_code == 413
 
@@ -255,27 +258,27 @@ def test_too_many_and_too_much_are_refused_in_words(inside, monkeypatch):
         ),
     ],
 )
-def test_a_form_that_no_browser_sends_is_refused_in_words(inside, kind, body):
-    answer = inside.post("/score", content=body, headers={**POST, "Content-Type": kind})
-    assert answer.status_code == 400 and ("Expected" in answer.text) and "Traceback" not in answer.text
+def test_malformed_form_is_rejected_with_what_was_expected(inside, kind, body):
+    response = inside.post("/score", content=body, headers={**POST, "Content-Type": kind})
+    assert response.status_code == 400 and ("Expected" in response.text) and "Traceback" not in response.text
     assert not (inside.state / "scored").exists()
 
 
 @pytest.mark.parametrize("id_", ["..%2f..%2fidentity%2fhub", "20260101-000000-zzzzzzzz", "x", "%2e%2e/%2e%2e/identity"])
-def test_a_record_is_found_by_its_id_alone(inside, id_):
+def test_record_is_found_by_its_id_only(inside, id_):
     assert inside.get(f"/scored/{id_}").status_code == 404
     assert inside.get(f"/static/{id_}").status_code == 404
 
 
 @pytest.mark.parametrize("host", ["192.168.1.7", "example.org", "::", "0.0.0.0"])
-def test_it_binds_loopback_alone(host, monkeypatch):
+def test_app_listens_on_loopback_only(host, monkeypatch):
     monkeypatch.setattr(serve, "in_container", lambda: False)
     with pytest.raises(UserError, match="loopback"):
         serve.check_host(host)
     serve.check_host("127.0.0.1")
 
 
-def test_a_container_of_its_own_network_may_be_published_and_one_of_the_hosts_may_not(monkeypatch):
+def test_container_may_listen_everywhere_only_on_its_own_network(monkeypatch):
     monkeypatch.setattr(serve, "in_container", lambda: True)
     monkeypatch.setattr(serve.socket, "if_nameindex", lambda: [(1, "lo"), (2, "eth0")])
     serve.check_host("0.0.0.0")
@@ -284,13 +287,11 @@ def test_a_container_of_its_own_network_may_be_published_and_one_of_the_hosts_ma
         serve.check_host("0.0.0.0")
 
 
-def test_a_picture_says_nothing_of_its_camera(inside):
+def test_shown_image_has_no_metadata(inside):
     image = Image.fromarray(np.full((64, 64, 3), 90, np.uint8))
     exif, out = Image.Exif(), io.BytesIO()
     exif[0x010E] = "DOE, JANE"
     image.save(out, "JPEG", exif=exif)
-    import base64
-
     shown = inside.get(send(inside, [("a.jpg", out.getvalue())]).headers["location"]).text
-    for found in re.findall(r"base64,([^\"]+)", shown):
-        assert b"JANE" not in base64.b64decode(found)
+    for image in re.findall(r"base64,([^\"]+)", shown):
+        assert b"JANE" not in base64.b64decode(image)

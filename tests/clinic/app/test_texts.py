@@ -17,14 +17,14 @@ from kits.texts import check_texts
 
 ROOT = Path(embryofl_clinic.__file__).parent
 TEMPLATES = sorted((ROOT / "app" / "templates").iterdir())
-SPOKEN_ATTRIBUTES = ("alt", "title", "placeholder", "aria-label", "value", "content")
+TEXT_ATTRIBUTES = ("alt", "title", "placeholder", "aria-label", "value", "content")
 NO_WORDS = ("yes", "0;url=/", "width=device-width, initial-scale=1")
 
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
-def test_a_template_has_no_prose(path):
+def test_template_has_no_prose(path):
     page = re.sub(r"\{#.*?#\}|\{%.*?%\}|\{\{.*?\}\}", "", path.read_text(), flags=re.S)
-    attributes = [v for name in SPOKEN_ATTRIBUTES for v in re.findall(rf'\s{name}="([^"]*)"', page)]
+    attributes = [v for name in TEXT_ATTRIBUTES for v in re.findall(rf'\s{name}="([^"]*)"', page)]
     assert [v for v in attributes if re.search(r"[A-Za-z]{2}", v) and v not in NO_WORDS] == []
     assert re.findall(r"[A-Za-z]{2,}", re.sub(r"<[^>]*>", "", page)) == []
 
@@ -40,7 +40,7 @@ def test_script_and_style_have_no_prose():
 @pytest.mark.parametrize(
     "name", ["app/scoring_service.py", "app/pages.py", "app/records.py", "app/reporting.py", "scoring/image_check.py"]
 )
-def test_a_module_of_the_app_has_no_prose(name):
+def test_module_of_the_app_has_no_prose(name):
     """Strings with words in them are docstrings, log lines or fixed forms; `serve.py` speaks to a terminal."""
     tree = ast.parse((ROOT / name).read_text())
     passed = set()
@@ -70,7 +70,7 @@ def test_every_kind_part_and_warning_has_a_text():
     assert set(Reply.model_fields) == {*sent.Part.__args__, *sent.FRAME}
 
 
-def test_a_changed_text_is_what_the_app_shows(monkeypatch):
+def test_app_shows_a_changed_text(monkeypatch):
     monkeypatch.setitem(texts.unusable, "empty", "leer")
     assert image_check.inspect_image(b"", [64]).problem == "leer"
     assert resources.files("embryofl_clinic").joinpath("texts.toml").is_file()

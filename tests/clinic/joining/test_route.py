@@ -96,7 +96,7 @@ def closed_port():
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ("nothing listens", "ask your network administrator to allow TCP to"),
+        ("nothing listens", "Ask your network administrator to allow TCP to"),
         ("an unknown name", "cannot be resolved"),
         ("no TLS", "does not use TLS as expected"),
         ("silence", "no response within 10 s: a firewall may drop it"),

@@ -1,4 +1,4 @@
-"""Scores of folders and models on files: what a row means, and what is refused in words."""
+"""Scores of folders, and models as files: what a row means, and which models are rejected with a reason."""
 
 import csv
 import io
@@ -38,7 +38,7 @@ def score(root, *models):
     return score_folder(root, images, load_networks([read_model(m) for m in models]))
 
 
-def test_one_row_an_embryo_ranked_within_its_patient(folder, tmp_path):
+def test_each_embryo_has_one_row_and_a_rank_within_its_patient(folder, tmp_path):
     found = score(folder, finished_model(tmp_path / "m"))
     assert sorted((e.cohort, e.embryo, len(e.files)) for e in found.embryos) == [
         ("p1", "a", 2),
@@ -51,7 +51,7 @@ def test_one_row_an_embryo_ranked_within_its_patient(folder, tmp_path):
         assert [e.rank for e in rows] == [1, 2] and rows[0].score >= rows[1].score and rows[0].of == 2
 
 
-def test_scores_are_those_of_training_with_views_averaged(tmp_path):
+def test_scores_equal_those_of_training_with_views_averaged(tmp_path):
     root = tmp_path / "data"
     root.mkdir()
     rows = ["image,label,patient,embryo"]
@@ -70,7 +70,7 @@ def test_scores_are_those_of_training_with_views_averaged(tmp_path):
     assert len(found) == 40 and np.allclose(found, expected, atol=1e-5)
 
 
-def test_what_a_score_means_is_the_row_of_validation_embryos_it_falls_into(folder, tmp_path):
+def test_meaning_of_a_score_is_its_bin_of_validation_embryos(folder, tmp_path):
     found = score(folder, finished_model(tmp_path / "m"))
     for e in found.embryos:
         logit = math.log(e.score / (1 - e.score))
@@ -80,23 +80,23 @@ def test_what_a_score_means_is_the_row_of_validation_embryos_it_falls_into(folde
         assert e.seen.share == row["good"] / row["embryos"] and e.seen.low < e.seen.share < e.seen.high
 
 
-def test_without_a_calibration_it_says_so(folder, tmp_path):
+def test_missing_calibration_is_reported(folder, tmp_path):
     found = score(folder, finished_model(tmp_path / "m", calibration=None))
     assert {e.calibrated for e in found.embryos} == {None}
 
 
-def test_several_models_give_an_interval_around_the_score(folder, tmp_path):
+def test_several_models_give_a_range_around_the_score(folder, tmp_path):
     models = [finished_model(tmp_path / f"m{s}", seed=s, calibration=None) for s in (1, 2, 3)]
     found = score(folder, *models)
     assert all(e.low < e.score < e.high for e in found.embryos) and len(found.models) == 3
     other = finished_model(
         tmp_path / "live", settings={"model": "small_cnn", "image_size": 64, "meaning": "live_birth"}
     )
-    with pytest.raises(UserError, match="different questions"):
+    with pytest.raises(UserError, match="does not mean the same"):
         score(folder, models[0], other)
 
 
-def test_several_runs_of_the_shelf_are_scored_with_together_and_a_missing_one_is_named(tmp_path):
+def test_several_runs_are_chosen_together_and_a_missing_one_is_named(tmp_path):
     state = tmp_path / "state"
     for number in (1, 2):
         finished_model(state / "models" / f"run-000{number}", seed=number, run=f"run-000{number}")
@@ -107,7 +107,7 @@ def test_several_runs_of_the_shelf_are_scored_with_together_and_a_missing_one_is
         chosen_models(state, ["run-0001", "run-0009"], [])
 
 
-def test_a_folder_without_a_table_has_its_sub_folders_as_cohorts_and_names_what_cannot_be_scored(tmp_path):
+def test_sub_folders_are_cohorts_without_a_table_and_unusable_files_are_named(tmp_path):
     root = tmp_path / "data"
     for cohort in ("anna", "berta"):
         (root / cohort).mkdir(parents=True)
@@ -125,7 +125,7 @@ def test_a_folder_without_a_table_has_its_sub_folders_as_cohorts_and_names_what_
     assert "truncated" in found.embryos[2].warnings[0] and found.embryos[2].score is None
 
 
-def test_a_dark_and_an_empty_picture_are_warned_of(tmp_path):
+def test_dark_and_empty_images_get_warnings(tmp_path):
     from PIL import Image
 
     root = tmp_path / "data"
@@ -137,7 +137,7 @@ def test_a_dark_and_an_empty_picture_are_warned_of(tmp_path):
     assert "dark" in words["dark.png"] and "no embryo" in words["empty.png"]
 
 
-def test_csv_has_a_row_an_embryo_the_models_digest_and_no_formula(folder, tmp_path):
+def test_csv_has_a_row_per_embryo_the_models_digest_and_no_formula(folder, tmp_path):
     (folder / "labels.csv").write_text("image,patient\n0.png,=cmd()\n")
     found = score(folder, finished_model(tmp_path / "m"))
     rows = list(csv.DictReader(io.StringIO(output.as_csv(found))))
@@ -157,12 +157,12 @@ def test_csv_has_a_row_an_embryo_the_models_digest_and_no_formula(folder, tmp_pa
         ({"calibration": {"temperature": -1, "intercept": 0, "threshold": 0.5}}, "temperature"),
     ],
 )
-def test_a_model_that_cannot_be_used_is_refused_in_words(folder, tmp_path, change, words):
+def test_unusable_model_is_rejected_with_the_reason(folder, tmp_path, change, words):
     with pytest.raises(UserError, match=words):
         score(folder, finished_model(tmp_path / "m", **change))
 
 
-def test_without_any_model_it_says_how_to_get_one(tmp_path):
+def test_missing_model_is_reported_with_how_to_get_one(tmp_path):
     with pytest.raises(UserError, match="Take part in a run"):
         ModelStore(tmp_path).get()
 
@@ -201,13 +201,13 @@ def fetch(state, offer, hub):
     return [m.card.run for m in ModelStore(state).all()]
 
 
-def test_a_finished_model_is_fetched_once(tmp_path):
+def test_finished_model_is_downloaded_once(tmp_path):
     offer, hub = offer_of(finished_model(tmp_path / "m"))
     assert fetch(tmp_path / "state", offer, hub) == ["run-0001"]
     assert sorted(hub.asked) == ["/v1/model/c", "/v1/model/w"]
 
 
-def test_a_policy_may_forbid_it(tmp_path):
+def test_policy_can_forbid_the_download(tmp_path):
     offer, hub = offer_of(finished_model(tmp_path / "m"))
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "policy.toml").write_text("keep_models = 0\n")
@@ -215,12 +215,12 @@ def test_a_policy_may_forbid_it(tmp_path):
 
 
 @pytest.mark.parametrize("change", [{"run": "run-0002"}, {"sha256": "1" * 64}])
-def test_a_card_of_another_model_is_not_kept(tmp_path, change):
+def test_model_with_the_card_of_another_is_not_kept(tmp_path, change):
     offer, hub = offer_of(finished_model(tmp_path / "m", **change))
     assert fetch(tmp_path / "state", offer, hub) == [] and len(hub.asked) == 2  # and not fetched again
 
 
-def test_only_the_newest_are_kept(tmp_path):
+def test_only_the_newest_models_are_kept(tmp_path):
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "policy.toml").write_text("keep_models = 2\n")
     for number in range(1, 4):
@@ -243,7 +243,7 @@ def test_onnx_gives_the_same_logits(tmp_path, model):
     assert np.abs(got - Network(finished).logits(pixels)).max() < 1e-4
 
 
-def test_export_says_which_package_is_missing(tmp_path, monkeypatch):
+def test_export_names_the_missing_package(tmp_path, monkeypatch):
     from embryofl_clinic.scoring import export
 
     monkeypatch.setattr(export.importlib.util, "find_spec", lambda name: None if name == "onnxscript" else object())
@@ -251,7 +251,7 @@ def test_export_says_which_package_is_missing(tmp_path, monkeypatch):
         export.export_onnx(read_model(finished_model(tmp_path / "m")), tmp_path / "m.onnx")
 
 
-def test_a_heat_map_points_at_what_made_the_score():
+def test_heat_map_points_at_what_made_the_score():
     import torch
 
     from embryofl_clinic.scoring.heatmap import heat_maps

@@ -1,1 +1,1 @@
-"""The clinic's own page, on loopback: data report, what was sent, scoring a cohort. No image leaves the machine."""
+"""The clinic app, on loopback: data report, what was sent, scoring a cohort. No image leaves the machine."""

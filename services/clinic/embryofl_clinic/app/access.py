@@ -13,8 +13,8 @@ import secrets
 import time
 from collections.abc import Callable
 from importlib import resources
-from urllib.parse import parse_qs
 
+from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -79,21 +79,17 @@ class AccessGuard:
             await self._app(scope, receive, send)
         elif scope["type"] == "http":
             request = Request(scope)
-            refusal = self._refusal(request)
-            if refusal is not None:
-                await refusal(scope, receive, _with_headers(send))
-            else:
-                await self._app(scope, receive, _with_headers(send))
+            await (self._rejection(request) or self._app)(scope, receive, _with_headers(send))
         # anything else (a web socket) gets no response
 
-    def _refusal(self, request: Request) -> Response | None:
+    def _rejection(self, request: Request) -> Response | None:
         """The response to a rejected request; None for one that passes."""
         host = request.headers.getlist("host")
         if len(host) != 1 or not _LOOPBACK.fullmatch(host[0]):
             return self._page_of("host", 403)
         if request.method not in ("GET", "HEAD", "POST"):
             return self._page_of("method", 405)
-        if self._foreign(request, host[0]):
+        if self._is_cross_site(request, host[0]):
             return self._page_of("origin", 403)
         if request.method == "POST" and not self._fits(request):
             return self._page_of("too_large", 413)
@@ -104,7 +100,7 @@ class AccessGuard:
         return None
 
     @staticmethod
-    def _foreign(request: Request, host: str) -> bool:
+    def _is_cross_site(request: Request, host: str) -> bool:
         """Whether another site's page sent this. Opening a link or typing an address is harmless: GET changes nothing."""
         if request.method == "POST":
             return request.headers.getlist("origin") != [f"http://{host}"]
@@ -118,8 +114,8 @@ class AccessGuard:
         return length.isdecimal() and int(length) <= MOST_BYTES and not chunked
 
     def _log_in(self, request: Request) -> Response:
-        given = parse_qs(request.url.query).get("token", [""])[0]
-        if request.method != "GET" or not self._token or not hmac.compare_digest(given.encode(), self._token.encode()):
+        token = request.query_params.get("token", "")
+        if request.method != "GET" or not self._token or not hmac.compare_digest(token.encode(), self._token.encode()):
             return self._page_of("used", 403)
         cookie = secrets.token_urlsafe(32)
         now = time.monotonic()
@@ -145,11 +141,9 @@ def _digest(cookie: str) -> str:
 
 
 def _with_headers(send: Send) -> Send:
-    async def sending(message: Message) -> None:
+    async def with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
-            ours = {name.lower().encode(): value.encode() for name, value in HEADERS.items()}
-            theirs = [(name, value) for name, value in message.get("headers", []) if name.lower() not in ours]
-            message = {**message, "headers": [*theirs, *ours.items()]}
+            MutableHeaders(scope=message).update(HEADERS)
         await send(message)
 
-    return sending
+    return with_headers

@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from embryofl.errors import UserError
@@ -17,7 +17,7 @@ log = logging.getLogger("embryofl.app")
 
 @dataclass(frozen=True)
 class ReportState:
-    """`doing` is the step under way ("": none); `html` the last report, made at `time`; `error` a message."""
+    """`doing` is the present step ("": none); `html` the last report, made at `time`; `error` a message."""
 
     doing: str = ""
     html: str = ""
@@ -43,21 +43,19 @@ class ReportService:
         with self._lock:
             if self.state.doing:
                 return
-            self.state = ReportState(texts.report.reading, self.state.html, self.state.time)
+            self.state = replace(self.state, doing=texts.report.reading, error="")
         threading.Thread(target=self._make, name="report", daemon=True).start()
 
     def _make(self) -> None:
         def on_progress(what: str, done: int, total: int) -> None:
-            step = texts.report.step.format(what=what, done=done, total=total)
-            self.state = ReportState(step, before.html, before.time)
+            self.state = replace(self.state, doing=texts.report.step.format(what=what, done=done, total=total))
 
-        before = self.state
         try:
             report = check_folder(self._data_dir, self._cache_dir, progress=on_progress)
             html = body(report, Thumbnails(self._data_dir.resolve()))
             self.state = ReportState(html=html, time=time.time())
         except UserError as exc:
-            self.state = ReportState(html=before.html, time=before.time, error=str(exc))
+            self.state = replace(self.state, doing="", error=str(exc))
         except Exception:
             log.exception("the report failed")
-            self.state = ReportState(html=before.html, time=before.time, error=texts.report.failed)
+            self.state = replace(self.state, doing="", error=texts.report.failed)

@@ -19,11 +19,12 @@ from embryofl.texts import size
 from embryofl_clinic.app.records import Record, RecordImage, Records, new_id
 from embryofl_clinic.scoring.folder import ImageToScore
 from embryofl_clinic.scoring.heatmap import heat_maps, overlay
-from embryofl_clinic.scoring.image_check import ImageCheck, in_order, inspect_image
+from embryofl_clinic.scoring.image_check import ImageCheck, inspect_image
 from embryofl_clinic.scoring.model_store import ModelStore
 from embryofl_clinic.scoring.network import Network
 from embryofl_clinic.scoring.score import BATCH, combine, score_images
 from embryofl_clinic.texts import texts
+from embryofl_data.reading.threads import in_threads
 
 SIDE = 320
 """Of displayed images, in pixels."""
@@ -86,7 +87,7 @@ class ScoringService:
 
     def _scored(self, network: Network, uploads: list[Upload], cohort: str, *, keep: bool) -> Record:
         sides = sorted({SIDE, network.image_size})
-        checks = list(in_order([partial(_check, upload, sides) for upload in uploads]))
+        checks = list(in_threads(partial(_check, upload, sides) for upload in uploads))
         images = [ImageToScore(u.name, cohort, _embryo(u.name)) for u in uploads]
         scores = combine(images, checks, score_images(checks, [network]), [network])
         record = Record(

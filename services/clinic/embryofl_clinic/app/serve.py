@@ -44,7 +44,7 @@ def check_host(host: str) -> None:
 
 
 def serve(settings: ClinicSettings, host: str, port: int) -> None:
-    """Serve until told to stop. Raises `UserError` for a bad or taken address, or a state folder that is not writable."""
+    """Serve until stopped. Raises `UserError` for a bad or taken address, or a state folder that is not writable."""
     check_host(host)
     if not settings.state_dir.is_dir() or not os.access(settings.state_dir, os.W_OK):
         raise UserError(

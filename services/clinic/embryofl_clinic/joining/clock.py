@@ -24,7 +24,7 @@ class HubClock:
         """Unix time at the hub."""
         return time.time() + self.offset
 
-    def set(self, there: float, asked: float, answered: float) -> None:
-        """The hub's clock showed `there` at some moment between `asked` and `answered` on this machine's clock."""
-        offset = there - (asked + answered) / 2
+    def set(self, hub_time: float, asked: float, received: float) -> None:
+        """The hub's clock showed `hub_time` at some moment between `asked` and `received` on this machine's clock."""
+        offset = hub_time - (asked + received) / 2
         self.offset = offset if abs(offset) > ALLOWED_S else 0.0

@@ -117,7 +117,7 @@ def leave(settings: ClinicSettings) -> str:
 
 
 def rotate_key(settings: ClinicSettings) -> str:
-    """Change this clinic's key; returns a message for the user. A running trainer connects with the new key by itself.
+    """Change this clinic's key; returns a message for the user. A running trainer reconnects with the new key.
 
     The new key is on disk before the hub receives it, and replaces the old one after the hub has accepted it: if
     interrupted anywhere between, this is simply done again.
@@ -139,7 +139,7 @@ def rotate_key(settings: ClinicSettings) -> str:
 
 def change_address(settings: ClinicSettings, addresses: str) -> str:
     """Move to other addresses of the hub (host:port, comma-separated), if it replies there. Key and membership stay; a
-    running trainer that cannot reach the hub follows by itself. Returns a message for the user.
+    running trainer that cannot reach the hub follows automatically. Returns a message for the user.
 
     Raises
     ------
@@ -184,5 +184,5 @@ def apply_reconnect_invite(settings: ClinicSettings, invite: Invite) -> str:
     identity.note_used(invite.secret)
     return (
         f"The hub replies at {client.route.hub} and recognises this clinic as {reply.name}. Its addresses and certificate "
-        "authority are saved; key and membership stay as they are. A running trainer follows by itself."
+        "authority are saved; key and membership stay as they are. A running trainer follows automatically."
     )

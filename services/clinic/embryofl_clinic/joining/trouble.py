@@ -1,4 +1,4 @@
-"""Why a hub address does not work: what was found, what was expected, and what to do."""
+"""Why a hub address does not work: what happened, what was expected, and what to do."""
 
 import socket
 import ssl
@@ -29,7 +29,9 @@ def trouble(hub: str, exc: Exception) -> str:
     text = " ".join(str(c) for c in causes)
     if isinstance(exc, httpx.ProxyError) or "Tunnel connection failed" in text:
         if "407" in text:
-            return f"the proxy {shown(proxy)} requires a name and password: HTTPS_PROXY=http://name:password@host:port"
+            return (
+                f"the proxy {shown(proxy)} requires a name and password. Set HTTPS_PROXY=http://name:password@host:port"
+            )
         reason = text.replace("Tunnel connection failed: ", "")
         return f"the proxy {shown(proxy)} blocks this connection ({reason}). Ask for {hub} to be allowed"
     if any(isinstance(c, ssl.SSLError) for c in causes) or "CERTIFICATE_VERIFY_FAILED" in text:
@@ -41,19 +43,19 @@ def _of_tls(text: str, through: str) -> str:
     if "not yet valid" in text or "certificate has expired" in text:
         return (
             f"the hub's certificate is not valid at this machine's time, {time.strftime('%d %B %Y, %H:%M')}{through}. "
-            "Correct the clock; if it is correct, inform the coordinator"
+            "Correct the clock. If it is correct, inform the coordinator"
         )
     if "CERTIFICATE_VERIFY_FAILED" in text:
         return (
-            f"a server answered, but its certificate is not this hub's{through}. Either something on the way opens TLS, or "
-            "the hub's certificate authority changed while this clinic was away. Then ask the coordinator for a reconnect "
-            "invite (embryofl-server invite NAME --reconnect); key and membership stay"
+            f"a server answered, but its certificate is not this hub's{through}. Either a proxy or firewall on the way "
+            "decrypts TLS, or the hub's certificate authority changed while this clinic was away. In that case ask the "
+            "coordinator for a reconnect invite (embryofl-server invite NAME --reconnect); key and membership stay"
         )
-    return f"the server there does not use TLS as expected{through}. Expected the hub's gateway: is the port right?"
+    return f"the server there does not use TLS as expected{through}. Expected the hub's gateway. Check the port"
 
 
 def _of_the_network(hub: str, proxy: str, causes: list[BaseException], through: str) -> str:
-    allow = f"ask your network administrator to allow TCP to {hub}, and the coordinator whether the hub is running"
+    allow = f"Ask your network administrator to allow TCP to {hub}, and ask the coordinator whether the hub is running"
     if any(isinstance(c, socket.gaierror) for c in causes):
         name = urllib.parse.urlsplit(proxy).hostname or hub.rpartition(":")[0]
         return (
@@ -61,9 +63,9 @@ def _of_the_network(hub: str, proxy: str, causes: list[BaseException], through: 
             "coordinator for another address"
         )
     if any(isinstance(c, ConnectionRefusedError) for c in causes):
-        return f"the connection is refused: nothing listens there, or a firewall rejects it{through}. So {allow}"
+        return f"the connection was refused: nothing listens there, or a firewall rejects it{through}. {allow}"
     if any(isinstance(c, TimeoutError | httpx.TimeoutException) for c in causes):
-        return f"no response within {CONNECT_S:.0f} s: a firewall may drop it{through}. So {allow}"
+        return f"no response within {CONNECT_S:.0f} s: a firewall may drop it{through}. {allow}"
     return ""
 
 

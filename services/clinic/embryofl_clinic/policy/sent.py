@@ -6,6 +6,7 @@ A line for every upload, reply and enrolment, with its kind and size, never its 
 import fcntl
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -126,7 +127,7 @@ def by_round(lines: Sequence[Sent]) -> list[list[Sent]]:
 
 def by_run(lines: Sequence[Sent]) -> dict[str, int]:
     """Bytes by run, the newest first; "" for lines without a run."""
-    totals: dict[str, int] = {}
+    totals: Counter[str] = Counter()
     for line in reversed(lines):
-        totals[line.run] = totals.get(line.run, 0) + line.bytes
+        totals[line.run] += line.bytes
     return totals

@@ -5,7 +5,6 @@ import importlib.util
 import io
 import logging
 import shutil
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -48,16 +47,12 @@ def export_onnx(stored: StoredModel, path: Path) -> float:
     import onnx  # an optional package
 
     network = Network(stored)
-    with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder) / "model.onnx"
-        _export(network, made)
-        model = onnx.load(made)
-        card, settings = network.card, network.card.settings
-        properties = {name: str(getattr(card, name)) for name in ("run", "round", "sha256")}
-        properties |= {name: str(getattr(settings, name)) for name in ("model", "image_size", "meaning")}
-        onnx.helper.set_model_props(model, properties | {"use": texts.research_short})
-        onnx.checker.check_model(model)
-        data = model.SerializeToString()
+    model, card, settings = _export(network), network.card, network.card.settings
+    properties = {name: str(getattr(card, name)) for name in ("run", "round", "sha256")}
+    properties |= {name: str(getattr(settings, name)) for name in ("model", "image_size", "meaning")}
+    onnx.helper.set_model_props(model, properties | {"use": texts.research_short})
+    onnx.checker.check_model(model)
+    data = model.SerializeToString()
     difference = _difference(network, data)
     if not difference <= TOLERANCE:
         raise UserError(
@@ -83,21 +78,21 @@ def _write(path: Path, fill: Any) -> None:
         raise UserError(f"{path} cannot be written ({exc.strerror}). Name another path.") from exc
 
 
-def _export(network: Network, path: Path) -> None:
+def _export(network: Network) -> Any:
+    """The network as an ONNX `ModelProto`."""
     model, size = network.model, network.image_size
     example = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
     try:
         with _quietly():
-            torch.onnx.export(
+            program = torch.onnx.export(
                 OnnxWrapper(model).eval(),
                 (example,),
-                str(path),
                 input_names=["images"],
                 output_names=["logits"],
                 dynamic_shapes=({0: torch.export.Dim("n", min=1, max=4096)},),
                 dynamo=True,
-                external_data=False,
             )
+            return program.model_proto if program else None
     except Exception as exc:  # the exporter raises many kinds
         logging.getLogger("embryofl.export").debug("the exporter failed", exc_info=exc)
         raise UserError(

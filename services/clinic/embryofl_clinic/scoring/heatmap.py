@@ -16,13 +16,13 @@ from embryofl.models.rotations import upright
 from embryofl_clinic.scoring.network import hidden_networks
 
 CELLS = 16
-"""The last layer with a cell for each so many pixels is used: fine enough to point, deep enough to be meaningful."""
+"""The last layer with a cell per this many pixels is used: fine enough to point, deep enough to be meaningful."""
 RAISED, LOWERED = (230, 97, 1), (41, 98, 180)
 """Orange and blue: distinguishable with every common colour vision deficiency."""
 STRONGEST = 0.75
 """Opacity where a map is strongest."""
 SHOWN = 0.15
-"""Below this part of the strongest value nothing is painted."""
+"""Nothing is painted below this share of the strongest value."""
 
 Floats = npt.NDArray[np.float32]
 
@@ -39,27 +39,21 @@ def heat_maps(model: torch.nn.Module, pixels: npt.NDArray[np.uint8], device: str
     device : str (default: "cpu")
     """
     images = torch.from_numpy(np.ascontiguousarray(pixels)).to(device).permute(0, 3, 1, 2)
-    with upright(model):
-        return _maps(model, images)
-
-
-def _maps(model: torch.nn.Module, images: torch.Tensor) -> list[Floats]:
-    layer = _layer(model, images[:1])
     kept: list[torch.Tensor] = []
 
-    def cut(_module: Any, _inputs: Any, output: torch.Tensor) -> torch.Tensor:
+    def keep_output(_module: Any, _inputs: Any, output: torch.Tensor) -> torch.Tensor:
         kept[:] = [output.detach().requires_grad_()]
         return kept[0].clone()  # a network may write into what it is given
 
-    handle = layer.register_forward_hook(cut)
-    try:
-        with torch.enable_grad():
-            logits = model(images)
-            (gradient,) = torch.autograd.grad(logits.sum(), kept[0])
-    finally:
-        handle.remove()
+    with upright(model):
+        handle = _layer(model, images[:1]).register_forward_hook(keep_output)
+        try:
+            with torch.enable_grad():
+                (gradient,) = torch.autograd.grad(model(images).sum(), kept[0])
+        finally:
+            handle.remove()
     maps = (kept[0] * gradient).sum(dim=1).detach().float().cpu().numpy()
-    return [_scaled(each) for each in maps]
+    return [values / (np.abs(values).max() or 1) for values in maps]
 
 
 def _layer(model: torch.nn.Module, image: torch.Tensor) -> torch.nn.Module:
@@ -71,8 +65,6 @@ def _layer(model: torch.nn.Module, image: torch.Tensor) -> torch.nn.Module:
         if isinstance(output, torch.Tensor) and output.ndim == 4 and min(output.shape[-2:]) >= least:
             maps.append(module)
 
-    with torch.no_grad():
-        model(image)  # `lite0_head` reads its backbone when first needed
     modules = [*model.modules(), *(m for part in hidden_networks(model) for m in part.modules())]
     handles = [module.register_forward_hook(note) for module in modules]
     try:
@@ -83,11 +75,6 @@ def _layer(model: torch.nn.Module, image: torch.Tensor) -> torch.nn.Module:
             handle.remove()
     ran = [m for m in maps if sum(1 for other in maps if other is m) == 1]  # one that runs twice has two outputs
     return ran[-1]
-
-
-def _scaled(values: Floats) -> Floats:
-    strongest = float(np.abs(values).max())
-    return np.asarray(values / strongest if strongest > 0 else values, np.float32)
 
 
 def overlay(pixels: npt.NDArray[np.uint8], heat: Floats) -> Image.Image:

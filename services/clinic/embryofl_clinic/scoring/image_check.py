@@ -1,9 +1,6 @@
 """Check images before scoring: decode them for the model and measure them for the quality warnings, in a few threads."""
 
-import os
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,19 +61,6 @@ def inspect_file(root: Path, file: str, sides: Sequence[int]) -> ImageCheck:
 
 def _unusable(kind: str, detail: str | None) -> ImageCheck:
     return ImageCheck(problem=texts.unusable[kind].format(detail=detail))
-
-
-def in_order(work: Sequence[Callable[[], ImageCheck]]) -> Iterator[ImageCheck]:
-    """Results in the given order; waiting ones are bounded, so that memory does not grow with the folder."""
-    workers = min(4, os.cpu_count() or 1)
-    with ThreadPoolExecutor(workers, thread_name_prefix="inspect") as pool:
-        waiting: deque[Future[ImageCheck]] = deque()
-        for job in work:
-            waiting.append(pool.submit(job))
-            if len(waiting) > 4 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
 
 
 def warnings(values: Sequence[tuple[float, ...]]) -> list[list[str]]:

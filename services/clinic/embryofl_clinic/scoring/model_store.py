@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from embryofl.errors import UserError
 from embryofl.files import sha256_of, write_atomic
 from embryofl.schema import Meaning, Name, Sha256, explain
 from embryofl.wire import Layout, WireError
-from embryofl_clinic.scoring.calibration import CardCalibration
+from embryofl_clinic.scoring.calibration import CardCalibration, CardPart
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
 MOST_CARD_BYTES = 1 << 20
@@ -29,10 +29,8 @@ JOIN_ONE = (
 )
 
 
-class CardSettings(BaseModel):
+class CardSettings(CardPart):
     """The part of a run's settings that scoring needs."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     model: Annotated[str, Field(max_length=100)]
     image_size: Annotated[int, Field(ge=32, le=512)]
@@ -40,10 +38,8 @@ class CardSettings(BaseModel):
     grades: Annotated[float, Field(ge=0, le=10)] = 0.0
 
 
-class Card(BaseModel):
-    """`model.json` of a finished run's model; fields that scoring does not need are ignored."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
+class Card(CardPart):
+    """`model.json` of a finished run's model."""
 
     run: Name
     round: Annotated[int, Field(ge=0)]

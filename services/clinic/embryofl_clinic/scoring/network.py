@@ -83,7 +83,7 @@ def load_networks(models: list[StoredModel], device: str = "cpu") -> list[Networ
     meanings = sorted({m.card.settings.meaning for m in models})
     if len(meanings) > 1:
         raise UserError(
-            f"The models answer different questions: their labels mean {' and '.join(meanings)}. Expected models of one "
-            "meaning: score with each on its own."
+            f"Label 1 does not mean the same for all these models: {' and '.join(meanings)}. Expected one meaning. Score "
+            "with each model separately."
         )
     return [Network(m, device) for m in models]

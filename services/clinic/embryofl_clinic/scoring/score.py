@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from embryofl.views import Views
-from embryofl_clinic.scoring.calibration import sigmoid, wilson
+from embryofl.metrics.bins import expit
+from embryofl.metrics.from_histogram import wilson
+from embryofl_clinic.scoring.calibration import CalibrationBin
 from embryofl_clinic.scoring.folder import ImageToScore
-from embryofl_clinic.scoring.image_check import ImageCheck, in_order, inspect_file, warnings
+from embryofl_clinic.scoring.image_check import ImageCheck, inspect_file, warnings
 from embryofl_clinic.scoring.network import Network
 from embryofl_clinic.texts import texts
+from embryofl_data.reading.threads import in_threads
 
 BATCH = 32
 Progress = Callable[[int, int], None]
@@ -103,7 +105,7 @@ def score_folder(
         if progress:
             progress(len(checks), len(images))
 
-    for check in in_order(work):
+    for check in in_threads(work):
         batch.append(check)
         if len(batch) == BATCH:
             flush()
@@ -113,13 +115,14 @@ def score_folder(
 
 def score_images(checks: Sequence[ImageCheck], networks: Sequence[Network]) -> list[list[float]]:
     """Logits of every image by every model; NaN for an image that cannot be used."""
-    found = np.full((len(checks), len(networks)), np.nan)
+    logits = np.full((len(checks), len(networks)), np.nan)
     usable = [i for i, check in enumerate(checks) if not check.problem]
     for at in range(0, len(usable), BATCH):
         part = usable[at : at + BATCH]
         for number, network in enumerate(networks):
-            found[part, number] = network.logits(np.stack([checks[i].squares[network.image_size] for i in part]))
-    return [list(map(float, row)) for row in found]
+            logits[part, number] = network.logits(np.stack([checks[i].squares[network.image_size] for i in part]))
+    rows: list[list[float]] = logits.tolist()
+    return rows
 
 
 def combine(
@@ -139,21 +142,23 @@ def combine(
         For each image, one per model.
     networks : sequence of Network
     notes : sequence of str
-        What to report besides.
+        Further lines to report.
     """
     usable = [i for i, check in enumerate(checks) if not check.problem]
-    troubles: dict[int, list[str]] = dict(zip(usable, warnings([checks[i].values for i in usable]), strict=True))
-    troubles |= {i: [check.problem] for i, check in enumerate(checks) if check.problem}
+    messages = {i: [check.problem] for i, check in enumerate(checks)}
+    messages |= dict(zip(usable, warnings([checks[i].values for i in usable]), strict=True))
     units: dict[tuple[object, ...], list[int]] = {}
     for i, image in enumerate(images):
         units.setdefault(image.unit, []).append(i)
-    means = _means(list(units.values()), np.array(logits, np.float64).reshape(len(images), len(networks)))
+    table = np.array(logits, np.float64).reshape(len(images), len(networks))
     embryos = []
-    for members, mean in zip(units.values(), means, strict=True):
+    for members in units.values():
         first = images[members[0]]
         files = tuple(images[i].file for i in members)
         prefixes = {i: f"{images[i].file}: " if len(members) > 1 else "" for i in members}
-        warned = tuple(prefixes[i] + warning for i in members for warning in troubles[i])
+        warned = tuple(prefixes[i] + message for i in members for message in messages[i])
+        views = [i for i in members if not checks[i].problem]
+        mean = table[views].mean(axis=0) if views else None
         embryos.append(_embryo(first, files, mean, networks, warned))
     cards = [n.card for n in networks]
     models = tuple(
@@ -167,57 +172,41 @@ def combine(
     return Scores(ranked(embryos), models, cards[0].settings.meaning, tuple(notes))
 
 
-def _means(units: list[list[int]], logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Mean over each unit's usable images: (n, k) to (m, k); NaN for a unit without one."""
-    found = np.full((len(units), logits.shape[1]), np.nan)
-    belongs = [(row, i) for row, members in enumerate(units) for i in members if not np.isnan(logits[i, 0])]
-    if belongs:
-        rows, numbers = np.unique([row for row, _ in belongs], return_inverse=True)
-        views, chosen = Views(numbers), [i for _, i in belongs]
-        for k in range(logits.shape[1]):
-            found[rows, k] = views.mean(logits[chosen, k])
-    return found
-
-
 def _embryo(
     first: ImageToScore,
     files: tuple[str, ...],
-    logits: npt.NDArray[np.float64],
+    logits: npt.NDArray[np.float64] | None,
     networks: Sequence[Network],
     warned: tuple[str, ...],
 ) -> EmbryoScore:
-    if np.isnan(logits[0]):
-        return EmbryoScore(first.cohort, first.embryo, first.day, files, warnings=warned)
-    scores = [sigmoid(float(x)) for x in logits]
-    several = len(scores) > 1
-    calibrations = [n.card.calibration for n in networks]
+    embryo = EmbryoScore(first.cohort, first.embryo, first.day, files, warnings=warned)
+    if logits is None:
+        return embryo
+    scores = expit(logits).tolist()
+    pairs = [(n.card.calibration, x) for n, x in zip(networks, logits.tolist(), strict=True) if n.card.calibration]
     calibrated, seen = None, None
-    if all(c is not None for c in calibrations):
-        known = [(c, float(x)) for c, x in zip(calibrations, logits, strict=True) if c is not None]
-        calibrated = math.fsum(c.probability(x) for c, x in known) / len(known)
-        seen = _seen([c.seen(x) for c, x in known])
-    return EmbryoScore(
-        first.cohort,
-        first.embryo,
-        first.day,
-        files,
-        sigmoid(float(logits.mean())),
-        min(scores) if several else None,
-        max(scores) if several else None,
-        calibrated,
-        seen,
-        warnings=warned,
+    if len(pairs) == len(networks):
+        calibrated = math.fsum(calibration.probability(x) for calibration, x in pairs) / len(pairs)
+        seen = _observed_share([calibration.seen(x) for calibration, x in pairs])
+    return replace(
+        embryo,
+        score=float(expit(logits.mean())),
+        low=min(scores) if len(scores) > 1 else None,
+        high=max(scores) if len(scores) > 1 else None,
+        calibrated=calibrated,
+        seen=seen,
     )
 
 
-def _seen(rows: Sequence[Any]) -> ObservedShare | None:
-    """Mean share over the models' bins; the interval of the least certain of them."""
-    if any(row is None for row in rows):
+def _observed_share(bins: Sequence[CalibrationBin | None]) -> ObservedShare | None:
+    """Mean share over the models' bins, with the interval of the least certain; None if one has no such bin."""
+    filled = [b for b in bins if b is not None]
+    if len(filled) < len(bins):
         return None
-    least = min(rows, key=lambda row: row.embryos)
-    share = math.fsum(min(row.good / row.embryos, 1.0) for row in rows) / len(rows)
-    low, high = wilson(share * least.embryos, least.embryos)
-    return ObservedShare(share, low, high, round(least.embryos))
+    fewest = min(b.embryos for b in filled)
+    share = math.fsum(min(b.good / b.embryos, 1.0) for b in filled) / len(filled)
+    low, high = wilson(share * fewest, fewest) or (0.0, 1.0)
+    return ObservedShare(share, low, high, round(fewest))
 
 
 def ranked(embryos: Sequence[EmbryoScore]) -> tuple[EmbryoScore, ...]:
@@ -225,11 +214,11 @@ def ranked(embryos: Sequence[EmbryoScore]) -> tuple[EmbryoScore, ...]:
     cohorts: dict[str, list[EmbryoScore]] = {}
     for embryo in embryos:
         cohorts.setdefault(embryo.cohort, []).append(embryo)
-    found = []
+    ordered = []
     for name, members in cohorts.items():
-        scored = sorted((e for e in members if e.score is not None), key=lambda e: -(e.score or 0.0))
-        for embryo in scored:
-            rank = 1 + sum(1 for other in scored if (other.score or 0.0) > (embryo.score or 0.0)) if name else None
-            found.append(replace(embryo, rank=rank, of=len(scored) if name else None))
-        found += [e for e in members if e.score is None]
-    return tuple(found)
+        scores = sorted((e.score for e in members if e.score is not None), reverse=True)
+        for embryo in sorted(members, key=lambda e: -1.0 if e.score is None else e.score, reverse=True):
+            if name and embryo.score is not None:
+                embryo = replace(embryo, rank=1 + scores.index(embryo.score), of=len(scores))
+            ordered.append(embryo)
+    return tuple(ordered)

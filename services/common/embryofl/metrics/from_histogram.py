@@ -119,7 +119,7 @@ def auprc_interval(precision: float | None, positives: int) -> Interval | None:
     return low, high
 
 
-def wilson(hits: float, of: int) -> Interval | None:
+def wilson(hits: float, of: float) -> Interval | None:
     """95 % interval of a proportion (Wilson, JASA 22, 1927); it holds for small numbers and near 0 and 1, too."""
     if not of:
         return None

@@ -3,10 +3,9 @@
 import hashlib
 import os
 import stat
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence, Set
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from embryofl.data_statistics import Optics
 from embryofl_data.reading.contract import Problem
 from embryofl_data.reading.decode import MAX_FILE_BYTES, DecodeError, Opened, decode_image
+from embryofl_data.reading.threads import in_threads
 
 
 class FileInfo(BaseModel):
@@ -111,25 +111,10 @@ class Scanned:
 
 
 def scan_files(root: Path, files: Sequence[str], size: int, known: Known | None = None) -> Iterator[Scanned]:
-    """Scan files in the given order; Pillow and hashlib release the interpreter lock, so threads suffice.
-
-    Unchanged files are not opened, and known contents are not decoded to a square of `size` pixels. The number of waiting
-    results is bounded, so that memory does not grow with the folder.
-    """
+    """Scan files in the given order. Unchanged files are not opened, and known contents are not decoded to a square of
+    `size` pixels."""
     known = known or Known({})
-    workers = min(4, os.cpu_count() or 1)
-    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
-        waiting: deque[Future[Scanned]] = deque()
-        try:
-            for file in files:
-                waiting.append(pool.submit(_scan, root, file, size, known))
-                if len(waiting) > 4 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+    return in_threads(partial(_scan, root, file, size, known) for file in files)
 
 
 def _scan(root: Path, file: str, size: int, known: Known) -> Scanned:
