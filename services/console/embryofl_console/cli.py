@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from embryofl.errors import UserError, run_command
+from embryofl import exits
+from embryofl.errors import run_command
 from embryofl_console.settings import ConsoleSettings
 
 app = typer.Typer(
@@ -39,7 +40,7 @@ def serve() -> None:
 
 @app.command()
 def health() -> None:
-    """Exit with 0 if the console responds at its own address."""
+    """Check that the console replies at its own address. Exit code 1 when it does not."""
     import http.client
 
     settings = ConsoleSettings()
@@ -47,10 +48,12 @@ def health() -> None:
     try:
         connection.request("GET", "/healthz", headers={"Host": settings.allowed[0]})
         status = connection.getresponse().status
+        fault = "" if status == HTTPStatus.OK else f"replies with status {status}, expected 200"
     except OSError as exc:
-        raise UserError(f"The console at {settings.host}:{settings.port} does not respond ({exc}).") from exc
-    if status != HTTPStatus.OK:
-        raise UserError(f"The console at {settings.host}:{settings.port} responded with {status}, expected 200.")
+        fault = f"does not reply ({exc})"
+    if fault:
+        typer.echo(f"The console at {settings.host}:{settings.port} {fault}.", err=True)
+        raise typer.Exit(exits.NO)
 
 
 @app.command()

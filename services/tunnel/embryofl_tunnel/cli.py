@@ -2,6 +2,7 @@
 
 import typer
 
+from embryofl import exits
 from embryofl.errors import UserError, run_command
 from embryofl.tunnel import read_tunnel_state
 from embryofl_tunnel.settings import load_settings
@@ -31,7 +32,7 @@ def status() -> None:
         raise UserError(f"There is no state of a tunnel in {path}. Start one with: embryofl-tunnel run")
     if not state.up:
         typer.echo(f"No tunnel: {state.words}")
-        raise typer.Exit(1)
+        raise typer.Exit(exits.NO)
     typer.echo(f"Remote access at {state.address}" + (f" (was {state.before})" if state.before else ""))
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from embryofl import exits
 from embryofl.errors import run_command
 from embryofl.process import set_up_logging, stop_on_signals
 from embryofl_clinic.cli.data import check, import_folder
@@ -66,7 +67,7 @@ def status(state: StateOption = None, json_: JsonOption = False) -> None:
     info = commands.status(load_settings(state_dir=state))
     typer.echo(json.dumps(info, indent=1) if json_ else "\n".join(commands.status_lines(info)))
     if info["state"] not in ("enrolled", "suspended", "waiting"):
-        raise typer.Exit(1)
+        raise typer.Exit(exits.NO)
 
 
 @app.command()
@@ -94,7 +95,7 @@ def leave(state: StateOption = None, yes: Annotated[bool, typer.Option("--yes", 
     from embryofl_clinic.joining import commands
 
     if not yes and not typer.confirm("Leave the federation for good?"):
-        raise typer.Exit(1)
+        raise typer.Exit(exits.NO)
     typer.echo(commands.leave(load_settings(state_dir=state)))
 
 
