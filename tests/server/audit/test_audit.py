@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from embryofl_server.audit.log import DAMAGED, HEAD, AuditLog, Break, verify
-from embryofl_server.audit.reading import Filter, as_text, chosen
+from embryofl_server.audit.reading import Filter, format_event, select_events
 from embryofl_server.cli import commands
 from embryofl_server.members.store import ClinicStore
 
@@ -130,22 +130,22 @@ def test_show_filters_events(path, head, command, tmp_path):
     log.write("enrolled", clinic="anna", summary={"patients": 3})
     log.write("round", run="run-0002", clinics=["anna", "bert"], refused={"cleo": "norm"})
     log.write("update_refused", run="run-0002", clinic="cleo", reason="norm")
-    assert [e["line"] for e in chosen(tmp_path, Filter(events=("enrolled",)))] == [6]
-    assert [e["line"] for e in chosen(tmp_path, Filter(clinic="anna"))] == [6, 7]
-    assert [e["line"] for e in chosen(tmp_path, Filter(clinic="cleo"))] == [7, 8]
-    assert [e["line"] for e in chosen(tmp_path, Filter(run="run-0002", last=1))] == [8]
-    assert chosen(tmp_path, Filter(since="2999-01-01")) == []
-    assert len(chosen(tmp_path, Filter(since="2000-01-01"))) == 8
-    words = command("show", "--clinic", "cleo").output
-    assert "update_refused" in words and "reason=norm" in words and "enrolled" not in words
+    assert [e["line"] for e in select_events(tmp_path, Filter(events=("enrolled",)))] == [6]
+    assert [e["line"] for e in select_events(tmp_path, Filter(clinic="anna"))] == [6, 7]
+    assert [e["line"] for e in select_events(tmp_path, Filter(clinic="cleo"))] == [7, 8]
+    assert [e["line"] for e in select_events(tmp_path, Filter(run="run-0002", last=1))] == [8]
+    assert select_events(tmp_path, Filter(since="2999-01-01")) == []
+    assert len(select_events(tmp_path, Filter(since="2000-01-01"))) == 8
+    output = command("show", "--clinic", "cleo").output
+    assert "update_refused" in output and "reason=norm" in output and "enrolled" not in output
     assert json.loads(command("show", "--event", "enrolled", "--json").output)["clinic"] == "anna"
     bad = command("show", "--since", "yesterday")
     assert "yesterday" in str(bad.exception)
 
 
 def test_log_text_cannot_control_the_terminal():
-    words = as_text({"line": 1, "time": 0, "event": "enrolment_refused", "clinic": "\x1b[2Jx", "reason": "a b"})
-    assert "\x1b" not in words and '"a b"' in words
+    line = format_event({"line": 1, "time": 0, "event": "enrolment_refused", "clinic": "\x1b[2Jx", "reason": "a b"})
+    assert "\x1b" not in line and '"a b"' in line
 
 
 def test_missing_log_is_reported_with_its_folder(command):

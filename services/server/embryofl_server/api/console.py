@@ -13,7 +13,7 @@ from fastapi import APIRouter, Header, Query, Response
 
 from embryofl_server.api.deps import CurrentHub
 from embryofl_server.api.status import clinic_record, roster, status
-from embryofl_server.audit.reading import Filter, chosen, details, verify_log
+from embryofl_server.audit.reading import Filter, format_details, select_events, verify_log
 
 MOST_ENTRIES = 500
 PACE_ROUNDS = 5
@@ -80,10 +80,15 @@ def audit(
 ) -> dict[str, Any]:
     """Entries of the audit log, and the kinds of event there are."""
     folder = hub.settings.state_dir
-    entries = chosen(folder, Filter((event,) if event else (), clinic, run, since, last))
-    kinds = sorted({str(e.get("event", "")) for e in chosen(folder, Filter())})
+    entries = select_events(folder, Filter((event,) if event else (), clinic, run, since, last))
+    kinds = sorted({str(e.get("event", "")) for e in select_events(folder, Filter())})
     lines = [
-        {"line": e["line"], "time": e.get("time", 0.0), "event": str(e.get("event", "?")), "words": details(e)[:500]}
+        {
+            "line": e["line"],
+            "time": e.get("time", 0.0),
+            "event": str(e.get("event", "?")),
+            "words": format_details(e)[:500],
+        }
         for e in entries
     ]
     return {"entries": lines, "events": kinds}

@@ -26,7 +26,7 @@ class Filter:
     since: str = ""
     last: int = 0
 
-    def takes(self, entry: dict[str, Any]) -> bool:
+    def matches(self, entry: dict[str, Any]) -> bool:
         """Whether to show an event. A clinic's events: its own, and rounds it was in or excluded from."""
         clinics = (entry.get("clinic"), *_names(entry.get("clinics")), *_names(entry.get("refused")))
         return (
@@ -68,8 +68,8 @@ def verify_log(state: Path) -> tuple[bool, str]:
     return True, text + (", and the newest is the one recorded in the hub's database." if head else ".")
 
 
-def chosen(state: Path, selection: Filter) -> list[dict[str, Any]]:
-    """The events that `selection` takes, oldest first.
+def select_events(state: Path, selection: Filter) -> list[dict[str, Any]]:
+    """The events that match `selection`, oldest first.
 
     Raises
     ------
@@ -82,21 +82,23 @@ def chosen(state: Path, selection: Filter) -> list[dict[str, Any]]:
             begin = datetime.datetime.fromisoformat(selection.since).timestamp()
         except ValueError:
             raise UserError(f"{selection.since!r} is not a date. Write it as 2026-01-31 or 2026-01-31T12:00.") from None
-    events = (e for e in entries(_path(state)) if selection.takes(e) and e.get("time", 0) >= begin)
+    events = (e for e in entries(_path(state)) if selection.matches(e) and e.get("time", 0) >= begin)
     return list(deque(events, maxlen=selection.last or None))
 
 
-def as_text(entry: dict[str, Any]) -> str:
+def format_event(entry: dict[str, Any]) -> str:
     """One event on one line."""
     when = datetime.datetime.fromtimestamp(entry.get("time", 0)).astimezone().isoformat(" ", "seconds")
-    return f"{entry['line']:>5}  {when}  {entry.get('event', '?')}  {details(entry)}".rstrip()
+    return f"{entry['line']:>5}  {when}  {entry.get('event', '?')}  {format_details(entry)}".rstrip()
 
 
-def details(entry: dict[str, Any]) -> str:
+def format_details(entry: dict[str, Any]) -> str:
     """An event's details besides kind and time, on one line."""
-    return " ".join(f"{k}={_short(v)}" for k, v in entry.items() if k not in _NOT_SHOWN and v not in ("", {}, []))
+    return " ".join(
+        f"{k}={_format_value(v)}" for k, v in entry.items() if k not in _NOT_SHOWN and v not in ("", {}, [])
+    )
 
 
-def _short(value: object) -> str:
+def _format_value(value: object) -> str:
     plain = isinstance(value, str) and value.isprintable() and " " not in value
     return str(value) if plain else json.dumps(value)

@@ -12,7 +12,7 @@ import typer
 from embryofl import exits
 from embryofl.errors import UserError, run_command
 from embryofl_server.api.client import direct
-from embryofl_server.audit.reading import Filter, as_text, chosen, verify_log
+from embryofl_server.audit.reading import Filter, format_event, select_events, verify_log
 from embryofl_server.cli import show
 from embryofl_server.cli.call import AsJson, hub_call, output
 from embryofl_server.cli.members import app as members
@@ -173,8 +173,8 @@ def audit_show(
 ) -> None:
     """Print the audit log, oldest first."""
     selected = Filter(tuple(event or ()), clinic, run, since, last)
-    for entry in chosen(load_settings().state_dir, selected):
-        typer.echo(json.dumps(entry) if json_ else as_text(entry))
+    for entry in select_events(load_settings().state_dir, selected):
+        typer.echo(json.dumps(entry) if json_ else format_event(entry))
 
 
 def main() -> None:
