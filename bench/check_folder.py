@@ -84,7 +84,7 @@ def timed(root: Path, cache: Path) -> tuple[float, float, float]:
     return time.monotonic() - begun, sum(used.values()), peak
 
 
-def looked(what: str, root: Path, cache: Path) -> tuple[float, float]:
+def timed_check(what: str, root: Path, cache: Path) -> tuple[float, float]:
     """Check once, print a line, and return seconds and memory."""
     seconds, processor, peak = timed(root, cache)
     cores = len(os.sched_getaffinity(0))
@@ -99,11 +99,11 @@ def main() -> int:
         root = Path(sys.argv[2]) if len(sys.argv) > 2 else Path(temporary) / "data"
         make(root, images)
         cache = Path(temporary) / "cache"
-        first, peak = looked(f"first look at {images} images", root, cache)
-        _, more = looked("second look, nothing changed", root, cache)
+        first, peak = timed_check(f"first check of {images} images", root, cache)
+        _, more = timed_check("second check, nothing changed", root, cache)
         for number in range(CHANGED):
             draw(images + int(time.time()) + number).save(root / f"images/{number:05}.jpg", quality=90)
-        _, most = looked(f"third look, {CHANGED} images changed", root, cache)
+        _, most = timed_check(f"third check, {CHANGED} images changed", root, cache)
     return int(first > BOUND_S * images / 10_000 or max(peak, more, most) > BOUND_MB)
 
 

@@ -29,8 +29,8 @@ def plant(folder: Path) -> None:
         ImageDraw.Draw(image).text((6, 6), "DOE, JANE 12.03.1988", 255, font=ImageFont.load_default(16))
         image.save(path)
     for number, path in enumerate(paths[40:43]):
-        turned = Image.open(path).rotate(70, Image.Resampling.BICUBIC, fillcolor=Image.open(path).getpixel((2, 2)))
-        turned.save(paths[90 + number])
+        rotated = Image.open(path).rotate(70, Image.Resampling.BICUBIC, fillcolor=Image.open(path).getpixel((2, 2)))
+        rotated.save(paths[90 + number])
     for path in paths[60:62]:
         image = Image.open(path)
         image.crop((0, image.height // 2, image.width, image.height // 2 + image.height // 8)).resize(image.size).save(

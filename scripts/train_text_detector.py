@@ -62,7 +62,7 @@ def texture(random_: np.random.Generator) -> Image.Image:
         for _ in range(random_.integers(3, 25)):
             _add_disc(image, random_, size * random_.uniform(0.5, 1.5), place + random_.normal(0, reach, size=2))
     _add_ripples(image, random_)
-    if random_.random() < 0.3:  # border of the picture
+    if random_.random() < 0.3:  # border of the image
         edge = random_.integers(4, SIDE - 4)
         image[edge:] = random_.choice([0, 255, random_.uniform(0, 255)])
     if random_.random() < 0.1:  # a scale bar without figures
@@ -110,7 +110,7 @@ def _finish(image: Image.Image, random_: np.random.Generator) -> Image.Image:
     if random_.random() < 0.15:  # smeared: much longer than wide
         strip = image.crop((0, 0, SIDE, random_.integers(20, 80)))
         image = strip.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
-    if random_.random() < 0.3:  # enlarged, with or without smoothing, often from a compressed picture
+    if random_.random() < 0.3:  # enlarged, with or without smoothing, often from a compressed image
         side = round(SIDE / random_.uniform(1.2, 4))
         small = image.resize((side, side), Image.Resampling.BOX)
         small = _compressed(small, random_) if random_.random() < 0.5 else small
@@ -161,15 +161,15 @@ def print_text(image: Image.Image, fonts: Sequence[Path], choice: random.Random)
         box = font.getbbox(text)
         place = (choice.randint(-10, max(0, SIDE - int(box[2]))), choice.randint(-2, SIDE - int(box[3]) + 2))
         ImageDraw.Draw(glyphs).text(place, text, fill=255, font=font)
-        found = glyphs.getbbox()
-        if found is None:
+        drawn = glyphs.getbbox()
+        if drawn is None:
             continue
-        under = float(np.median(np.asarray(image.crop(found))))
+        under = float(np.median(np.asarray(image.crop(drawn))))
         draw = ImageDraw.Draw(image)
         style = choice.random()
         if style < 0.2:  # a box behind
             ground, ink = choice.choice([(0, 255), (255, 0), (0, 160), (255, 60)])
-            draw.rectangle((found[0] - 2, found[1] - 2, found[2] + 1, found[3] + 1), fill=ground)
+            draw.rectangle((drawn[0] - 2, drawn[1] - 2, drawn[2] + 1, drawn[3] + 1), fill=ground)
         elif style < 0.35:  # an outline
             ground, ink = choice.choice([(0, 255), (255, 0)])
             draw.text(place, text, fill=ink, font=font, stroke_width=1, stroke_fill=ground)
@@ -230,10 +230,10 @@ def main() -> None:
     fonts = sorted(path for folder in given.fonts for kind in ("*.ttf", "*.woff") for path in folder.rglob(kind))
     print(f"{len(embryos)} drawn embryos, {len(fonts)} fonts")
     made = [
-        (picture.astype(np.float16), target)
-        for picture, target in (example(embryos, fonts, seed) for seed in range(given.examples))
+        (image.astype(np.float16), target)
+        for image, target in (example(embryos, fonts, seed) for seed in range(given.examples))
     ]
-    pictures = torch.from_numpy(np.stack([picture for picture, _ in made]))[:, None]
+    images = torch.from_numpy(np.stack([image for image, _ in made]))[:, None]
     targets = torch.from_numpy(np.stack([target for _, target in made])).float()
     torch.manual_seed(0)
     net = network()
@@ -242,7 +242,7 @@ def main() -> None:
     held = len(made) // 20
     for step in range(given.steps):
         rows = torch.randint(held, len(made), (32,))
-        logits, wanted = net(pictures[rows].float())[:, 0], targets[rows]
+        logits, wanted = net(images[rows].float())[:, 0], targets[rows]
         loss = functional.binary_cross_entropy_with_logits(logits, wanted.clamp(min=0), weight=(wanted >= 0).float())
         optimiser.zero_grad()
         loss.backward()
@@ -250,7 +250,7 @@ def main() -> None:
         plan.step()
         if step % 250 == 249:
             with torch.no_grad():
-                logits, wanted = net(pictures[:held].float())[:, 0], targets[:held]
+                logits, wanted = net(images[:held].float())[:, 0], targets[:held]
             hit = (logits[wanted == 1] > 0).float().mean()
             false = (logits[wanted == 0] > 0).float().mean()
             print(f"step {step + 1}: loss {loss:.4f}, cells of text found {hit:.3f}, false {false:.5f}", flush=True)

@@ -15,7 +15,7 @@ import numpy as np
 
 from embryofl_data import ClinicData
 from embryofl_data.cache import open_cache
-from embryofl_data.dataset import _examples
+from embryofl_data.dataset import image_examples
 from embryofl_data.reading.contract import COLUMNS, EmbryoImage
 from embryofl_data.reading.layouts import read_folder
 from embryofl_data.split import assign, join_groups, stratum
@@ -127,7 +127,7 @@ def load(folder: Path, cache: Path, side: int, fold: int, inner: int | None = No
     sides = assign(rest, strata, {"train": 1 - VALIDATION, "validation": VALIDATION}, fold)
     sides["test"] = held_out
     examples = {
-        side: _examples(decoded, [images[i] for i in sorted(i for u in units for i in u.members)])
+        side: image_examples(decoded, [images[i] for i in sorted(i for u in units for i in u.members)])
         for side, units in sides.items()
     }
     return ClinicData(replace(found, images=tuple(images)), side, **examples)

@@ -101,7 +101,7 @@ def test_problems_are_remembered_too(root, decodes):
     assert len(decodes) == 7
 
 
-def test_a_subset_does_not_throw_away_the_rest(root, decodes):
+def test_requesting_a_subset_keeps_the_rest(root, decodes):
     open_all(root)
     assert set(open_cache(root, ["1.png"], root.parent / "cache", SIZE).rows) == {"1.png"}
     open_all(root)
@@ -184,7 +184,7 @@ def test_progress_reaches_the_total(root):
     assert calls == [(done, 6) for done in range(1, 7)]
 
 
-def test_full_disk_is_told_before_anything_is_written(root, monkeypatch):
+def test_full_disk_is_reported_before_anything_is_written(root, monkeypatch):
     monkeypatch.setattr(cache_module.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 0))
     with pytest.raises(UserError, match="MB are needed"):
         open_all(root)
@@ -201,10 +201,10 @@ def test_disk_that_fills_up_while_writing_leaves_nothing(root):
         "try: open_cache(root, [p.name for p in root.iterdir()], Path(sys.argv[2]), 16)\n"
         "except UserError as error: print(error)"
     )
-    found = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code, str(root), str(root.parent / "cache")], capture_output=True, text=True, check=True
     )
-    assert "No disk space left" in found.stdout
+    assert "No disk space left" in process.stdout
     assert not [path for path in (root.parent / "cache").iterdir() if path.suffix != ".lock"]
 
 
@@ -225,14 +225,14 @@ def test_two_processes_build_once_and_see_the_same(root):
     workers = [context.Process(target=_open_in_process, args=(root, queue)) for _ in range(2)]
     for worker in workers:
         worker.start()
-    found = [queue.get(timeout=60) for _ in workers]
+    results = [queue.get(timeout=60) for _ in workers]
     for worker in workers:
         worker.join(60)
-    assert sorted(decoded for decoded, _ in found) == [0, 6]
-    assert found[0][1] == found[1][1]
+    assert sorted(decoded for decoded, _ in results) == [0, 6]
+    assert results[0][1] == results[1][1]
 
 
-def test_what_a_killed_build_left_is_swept(root):
+def test_files_of_a_killed_build_are_removed(root):
     cache = open_all(root)
     assert cache.decoded == 6
     stem = next((root.parent / "cache").glob("*.json")).stem

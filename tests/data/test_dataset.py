@@ -19,10 +19,10 @@ def test_examples_are_the_images_they_claim_to_be(make_clinic, tmp_path):
     patients = []
     for side in (data.train, data.validation, data.test):
         assert side.labels.dtype == side.days.dtype == side.rows.dtype == np.int64
-        found = [by_pixels[side.pixels[row].tobytes()] for row in side.rows]
-        assert [image.label for image in found] == side.labels.tolist()
-        assert [image.day for image in found] == side.days.tolist()
-        patients.append({image.patient for image in found})
+        images = [by_pixels[side.pixels[row].tobytes()] for row in side.rows]
+        assert [image.label for image in images] == side.labels.tolist()
+        assert [image.day for image in images] == side.days.tolist()
+        patients.append({image.patient for image in images})
     assert sum(map(len, patients)) == len(set.union(*patients)) == 20
     assert sum(len(side) for side in (data.train, data.validation, data.test)) == 60
     assert data.image_size == 16
@@ -43,7 +43,7 @@ def test_same_seed_same_examples(make_clinic, tmp_path):
     assert one.test.rows.tolist() != other.test.rows.tolist()
 
 
-def test_files_of_the_same_content_stay_on_one_side(make_clinic, tmp_path):
+def test_files_of_the_same_content_stay_in_one_split(make_clinic, tmp_path):
     root = make_clinic(patients=60, cohort=1)
     for number in range(0, 60, 3):
         for twin in (1, 2):
@@ -53,10 +53,10 @@ def test_files_of_the_same_content_stay_on_one_side(make_clinic, tmp_path):
     assert sum(map(len, sides)) == len(set.union(*sides)) == 20
 
 
-def test_unusable_images_are_left_out_and_listed(make_clinic, tmp_path):
+def test_unusable_images_are_skipped_and_listed(make_clinic, tmp_path):
     root = make_clinic()
-    whole = (root / "images/000.png").read_bytes()
-    (root / "images/000.png").write_bytes(whole[: len(whole) // 2])
+    content = (root / "images/000.png").read_bytes()
+    (root / "images/000.png").write_bytes(content[: len(content) // 2])
     (root / "images/001.png").write_text("no image")
     (root / "images/002.png").unlink()
     data = load_clinic_data(root, tmp_path / "cache", 16)
@@ -65,17 +65,17 @@ def test_unusable_images_are_left_out_and_listed(make_clinic, tmp_path):
 
 
 @pytest.mark.parametrize("label", ["1", "0", ""])
-def test_one_class_or_none_is_refused(make_clinic, tmp_path, label):
+def test_one_class_or_none_is_rejected(make_clinic, tmp_path, label):
     with pytest.raises(DataError, match="has a label" if label == "" else f"have the label {label}"):
         load_clinic_data(make_clinic(label=label), tmp_path / "cache", 16)
 
 
-def test_single_patient_is_refused(make_clinic, tmp_path):
+def test_single_patient_is_rejected(make_clinic, tmp_path):
     with pytest.raises(DataError, match="1 patient"):
         load_clinic_data(make_clinic(patients=1, cohort=60), tmp_path / "cache", 16)
 
 
-def test_too_few_is_refused_with_counts_and_reasons(make_clinic, tmp_path):
+def test_too_few_images_are_rejected_with_counts_and_reasons(make_clinic, tmp_path):
     root = make_clinic(patients=12, cohort=2)
     (root / "images/000.png").write_text("no image")
     with pytest.raises(DataError) as error:

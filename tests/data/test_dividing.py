@@ -71,8 +71,8 @@ def test_clinics_hold_disjoint_patients_and_every_image_once(source, tmp_path):
 
 def test_labels_and_days_are_spread_evenly(source, tmp_path):
     for folder in divide_folder(source, tmp_path / "out", 3, log=quiet):
-        found = Counter((image.label, image.day) for image in read_folder(folder).images)
-        assert all(abs(found[label, 5] - 10 / 3) < 2 and abs(found[label, 3] - 20 / 3) < 2 for label in (1, 0, None))
+        counts = Counter((image.label, image.day) for image in read_folder(folder).images)
+        assert all(abs(counts[label, 5] - 10 / 3) < 2 and abs(counts[label, 3] - 20 / 3) < 2 for label in (1, 0, None))
 
 
 def test_same_source_and_seed_give_the_same_bytes(source, tmp_path):
@@ -89,9 +89,9 @@ def test_one_clinic_alone_is_the_same_clinic(source, tmp_path):
     for number, folder in enumerate(folders, 1):
         out = tmp_path / f"only-{number}"
         assert divide_folder(source, out, 3, only=number, log=quiet) == [out]
-        found = tree(out)
-        assert json.loads(found.pop("divide.json"))["only"] == number
-        assert found == tree(folder)
+        written = tree(out)
+        assert json.loads(written.pop("divide.json"))["only"] == number
+        assert written == tree(folder)
 
 
 def test_the_source_is_never_changed_and_may_be_read_only(source, tmp_path):
@@ -124,7 +124,7 @@ def test_same_content_and_same_embryo_land_in_one_clinic(tmp_path):
             assert len({home[f"D3_{number + twin:03}.jpg"] for twin in range(4)}) == 1
 
 
-def test_again_there_is_nothing_to_do(source, tmp_path):
+def test_second_division_does_nothing(source, tmp_path):
     out = tmp_path / "out"
     divide_folder(source, out, 3, log=quiet)
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
@@ -135,7 +135,7 @@ def test_again_there_is_nothing_to_do(source, tmp_path):
 
 
 @pytest.mark.parametrize("change", ["seed", "clinics", "source", "foreign", "file"])
-def test_other_content_in_the_output_folder_is_refused_and_kept(source, tmp_path, change):
+def test_other_content_in_the_output_folder_is_rejected_and_kept(source, tmp_path, change):
     out, options = tmp_path / "out", {"clinics": 3, "seed": 0}
     if change == "foreign":
         make(out)
@@ -154,7 +154,7 @@ def test_other_content_in_the_output_folder_is_refused_and_kept(source, tmp_path
 
 
 def test_interrupted_division_is_done_again(source, tmp_path, monkeypatch):
-    divide_folder(source, tmp_path / "whole", 3, log=quiet)
+    divide_folder(source, tmp_path / "uninterrupted", 3, log=quiet)
     for kept in range(0, 90, 17):
         out = tmp_path / f"out-{kept}"
         code = (
@@ -170,7 +170,7 @@ def test_interrupted_division_is_done_again(source, tmp_path, monkeypatch):
         )
         assert ended.returncode == 9 and not (out / "divide.json").exists()
         divide_folder(source, out, 3, log=quiet)
-        assert tree(out) == tree(tmp_path / "whole")
+        assert tree(out) == tree(tmp_path / "uninterrupted")
 
 
 def test_full_disk_says_how_much_is_needed_and_leaves_nothing(source, tmp_path, monkeypatch):
@@ -196,7 +196,7 @@ def test_one_folder_per_clinic_is_taken_as_it_is(tmp_path):
         divide_folder(tmp_path / "source", tmp_path / "other", 2, log=quiet)
 
 
-def test_image_in_two_clinics_is_warned_of(tmp_path):
+def test_image_in_two_clinics_gives_a_warning(tmp_path):
     for name in ("a", "b"):
         make(tmp_path / "source" / name, patients=5)
     lines: list[str] = []
@@ -218,7 +218,7 @@ def test_class_folders_are_divided(tmp_path):
         assert Counter(image.label for image in read_folder(folder).images) == {0: 5, 1: 5}
 
 
-def test_left_out_images_are_told_not_divided(source, tmp_path):
+def test_skipped_images_are_reported_not_divided(source, tmp_path):
     with (source / "labels.csv").open("a") as table:
         table.write("\nimages/0.png;good;p0;3;A\nnowhere.png;1;p0;3;A\n")
     lines: list[str] = []
@@ -228,7 +228,7 @@ def test_left_out_images_are_told_not_divided(source, tmp_path):
 
 
 @pytest.mark.parametrize("where", ["inside", "same", "around"])
-def test_output_in_or_around_the_source_is_refused(source, where):
+def test_output_in_or_around_the_source_is_rejected(source, where):
     out = {"inside": source / "out", "same": source, "around": source.parent}[where]
     before = tree(source)
     with pytest.raises(UserError, match="contain one another"):

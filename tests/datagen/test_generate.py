@@ -13,8 +13,10 @@ from PIL import Image
 
 from embryofl.errors import UserError
 from embryofl_data.progress import ProgressPrinter
+from embryofl_data.reading.layouts import read_folder
+from embryofl_datagen import job
 from embryofl_datagen.job import generate
-from embryofl_datagen.plan import HEADER, Settings
+from embryofl_datagen.plan import HEADER, Settings, plan_clinic
 
 SMALL = Settings(images=24, size=64, seed=5, best_auc=0.9)
 
@@ -22,8 +24,8 @@ SMALL = Settings(images=24, size=64, seed=5, best_auc=0.9)
 def made(
     out: Path, settings: Settings = SMALL, clinics: int = 2, only: int | None = None, workers: int = 1
 ) -> tuple[list[Path], str]:
-    told = io.StringIO()
-    return generate(out, clinics, settings, only, ProgressPrinter(told), workers), told.getvalue()
+    printed = io.StringIO()
+    return generate(out, clinics, settings, only, ProgressPrinter(printed), workers), printed.getvalue()
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -44,7 +46,7 @@ def clinics(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return made(tmp_path_factory.mktemp("synthetic") / "out")[0]
 
 
-def test_every_row_names_an_image_of_the_size_asked_for(clinics: list[Path]) -> None:
+def test_every_row_names_an_image_of_the_requested_size(clinics: list[Path]) -> None:
     for folder in clinics:
         rows = table(folder)
         assert tuple(rows[0]) == HEADER
@@ -71,17 +73,14 @@ def test_rows_follow_the_data_contract(clinics: list[Path]) -> None:
                 assert re.fullmatch("[1-6][ABC][ABC]", "".join(grades))
 
 
-def test_the_reader_of_the_clinics_takes_the_folder_without_a_complaint(clinics: list[Path]) -> None:
-    contract = pytest.importorskip("embryofl_data.reading.layouts")
+def test_clinics_read_the_folder_without_problems(clinics: list[Path]) -> None:
     for folder in clinics:
-        data = contract.read_folder(folder)
+        data = read_folder(folder)
         assert len(data.images) == SMALL.images
         assert data.problems == ()
 
 
 def test_patients_have_cohorts_of_2_to_12_on_one_day_and_one_clinic(tmp_path: Path) -> None:
-    from embryofl_datagen.plan import plan_clinic
-
     seen: set[str] = set()
     for clinic in (1, 2, 3):
         for images in (20, 25, 301):
@@ -107,7 +106,7 @@ def test_only_writes_the_same_bytes_straight_into_the_folder(clinics: list[Path]
     assert digests(tmp_path) == digests(clinics[1])
 
 
-def test_more_clinics_later_leave_those_already_there_alone(clinics: list[Path], tmp_path: Path) -> None:
+def test_adding_clinics_leaves_the_existing_ones_untouched(clinics: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "out"
     made(out, clinics=1)
     before = {path: path.stat().st_mtime_ns for path in (out / "clinic-1").rglob("*")}
@@ -116,30 +115,30 @@ def test_more_clinics_later_leave_those_already_there_alone(clinics: list[Path],
     assert digests(out / "clinic-2") == digests(clinics[1])
 
 
-def test_another_seed_gives_other_embryos(clinics: list[Path], tmp_path: Path) -> None:
+def test_other_seeds_give_other_embryos(clinics: list[Path], tmp_path: Path) -> None:
     other = made(tmp_path, Settings(24, 64, 6, 0.9), clinics=1)[0][0]
     assert (other / "labels.csv").read_bytes() != (clinics[0] / "labels.csv").read_bytes()
     assert digests(other)["images/E000001.jpg"] != digests(clinics[0])["images/E000001.jpg"]
 
 
-def test_generating_again_does_nothing_and_says_so(tmp_path: Path) -> None:
+def test_generating_again_does_nothing_and_reports_it(tmp_path: Path) -> None:
     out = tmp_path / "out"
     made(out)
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
-    _, told = made(out)
-    assert told.count("nothing to do") == 2
+    _, printed = made(out)
+    assert printed.count("nothing to do") == 2
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
 
 
 @pytest.mark.parametrize("only", [None, 1])
-def test_a_foreign_folder_is_refused_and_untouched(tmp_path: Path, only: int | None) -> None:
+def test_foreign_folder_is_rejected_and_untouched(tmp_path: Path, only: int | None) -> None:
     (tmp_path / "holiday.png").write_bytes(b"mine")
-    with pytest.raises(UserError, match=r"holiday\.png.*Nothing was touched"):
+    with pytest.raises(UserError, match=r"holiday\.png.*Nothing was written"):
         made(tmp_path, only=only)
     assert [path.name for path in tmp_path.rglob("*")] == ["holiday.png"]
 
 
-def test_one_foreign_clinic_keeps_all_from_being_written(tmp_path: Path) -> None:
+def test_nothing_is_written_if_one_clinic_folder_is_foreign(tmp_path: Path) -> None:
     (tmp_path / "clinic-2").mkdir()
     (tmp_path / "clinic-2" / "labels.csv").write_text("image,label\n")
     with pytest.raises(UserError, match="clinic-2"):
@@ -150,57 +149,68 @@ def test_one_foreign_clinic_keeps_all_from_being_written(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "other", [Settings(25, 64, 5, 0.9), Settings(24, 65, 5, 0.9), Settings(24, 64, 6, 0.9), Settings(24, 64, 5, 0.8)]
 )
-def test_a_clinic_made_with_other_settings_is_refused(clinics: list[Path], other: Settings) -> None:
-    with pytest.raises(UserError, match="was asked for"):
+def test_clinic_made_with_other_settings_is_rejected(clinics: list[Path], other: Settings) -> None:
+    with pytest.raises(UserError, match="holds another synthetic clinic"):
         made(clinics[0].parent, other)
 
 
-def test_a_job_cut_off_looks_unfinished_and_is_taken_up(
+def test_an_interrupted_job_leaves_nothing_and_is_done_again(
     clinics: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from embryofl_datagen import job
-
     drawn = 0
 
-    def killed(*args: object) -> np.ndarray:
+    def interrupted(*args: object) -> np.ndarray:
         nonlocal drawn
         drawn += 1
         if drawn > 21:
+            assert (tmp_path / ".generating" / "images" / "E000021.jpg").exists()
             raise KeyboardInterrupt
         return np.zeros((64, 64, 3), np.uint8)
 
     with monkeypatch.context() as patched:
-        patched.setattr(job, "draw_picture", killed)
+        patched.setattr(job, "draw_image", interrupted)
         with pytest.raises(KeyboardInterrupt):
             made(tmp_path, only=1)
-    assert (tmp_path / "images" / "E000021.jpg").exists()
-    assert not (tmp_path / "datagen.json").exists()
-    with pytest.raises(UserError, match="cut off"):
-        made(tmp_path, Settings(24, 64, 99, 0.9), only=1)
-    _, told = made(tmp_path, only=1)
-    assert "cut off" in told
+    assert not list(tmp_path.iterdir())
+    made(tmp_path, only=1)
     assert digests(tmp_path) == digests(clinics[0])
 
 
-def test_a_full_disk_is_told_and_leaves_no_finished_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from embryofl_datagen import job
+@pytest.mark.parametrize("moved", ["nothing", "images", "images and labels.csv"])
+def test_files_of_a_killed_job_are_removed_and_drawn_again(clinics: list[Path], tmp_path: Path, moved: str) -> None:
+    (tmp_path / ".generating" / "images").mkdir(parents=True)
+    (tmp_path / ".generating" / "images" / "E000001.jpg").write_bytes(b"half")
+    if "images" in moved:
+        (tmp_path / ".generating" / "images").rename(tmp_path / "images")
+    if "labels" in moved:
+        (tmp_path / "labels.csv").write_text("image,label")
+    made(tmp_path, only=1)
+    assert digests(tmp_path) == digests(clinics[0])
 
+
+def test_a_finished_clinic_that_lacks_its_images_is_rejected(clinics: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "datagen.json").write_bytes((clinics[0] / "datagen.json").read_bytes())
+    with pytest.raises(UserError, match=r"holds datagen\.json"):
+        made(tmp_path, only=1)
+
+
+def test_full_disk_is_reported_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*args: object) -> np.ndarray:
         raise OSError(28, "No space left on device", str(tmp_path / "images" / "E000001.jpg"))
 
-    monkeypatch.setattr(job, "draw_picture", full)
-    with pytest.raises(UserError, match="no space left"):
+    monkeypatch.setattr(job, "draw_image", full)
+    with pytest.raises(UserError, match="No disk space left.*MB are needed"):
         made(tmp_path, only=1)
-    assert not (tmp_path / "datagen.json").exists()
+    assert not list(tmp_path.iterdir())
 
 
-def test_a_file_in_the_way_is_told(tmp_path: Path) -> None:
+def test_file_in_place_of_the_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
     with pytest.raises(UserError, match="is a file"):
         made(tmp_path / "out")
 
 
-def test_the_summary_tells_settings_profile_and_best_score(clinics: list[Path]) -> None:
+def test_summary_holds_settings_profile_and_best_score(clinics: list[Path]) -> None:
     for number, folder in enumerate(clinics, start=1):
         summary = json.loads((folder / "datagen.json").read_text())
         assert summary["parameters"] == {"clinic": number, "images": 24, "size": 64, "seed": 5, "best_auc": 0.9}

@@ -14,7 +14,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_it_writes_clinics_and_tells_the_best_score(tmp_path: Path) -> None:
+def test_clinics_are_written_and_the_best_score_printed(tmp_path: Path) -> None:
     arguments = ("--clinics", "1", "--images", "20", "--size", "64", "--seed", "3")
     done = run("generate", str(tmp_path / "out"), *arguments)
     assert done.returncode == 0, done.stderr

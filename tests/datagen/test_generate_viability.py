@@ -10,12 +10,12 @@ from embryofl_datagen.viability import auroc, draw_outcomes, morphology_score
 
 @pytest.mark.parametrize("best", [0.75, 0.85, 0.95])
 @pytest.mark.parametrize("clinic", [1, 2])
-def test_the_best_possible_auroc_is_the_one_asked_for(best: float, clinic: int) -> None:
+def test_best_possible_auroc_is_the_requested_one(best: float, clinic: int) -> None:
     plan = plan_clinic(clinic, Settings(600, 256, 0, best))
-    told = plan.summary()["best_possible_auroc"]["all"]
-    assert told["expected"] == pytest.approx(best, abs=0.01)
-    assert told["drawn"] == pytest.approx(best, abs=0.03)
-    assert told["drawn"] == pytest.approx(auroc(plan.outcome.probability, plan.outcome.label), abs=1e-6)
+    best_possible = plan.summary()["best_possible_auroc"]["all"]
+    assert best_possible["expected"] == pytest.approx(best, abs=0.01)
+    assert best_possible["drawn"] == pytest.approx(best, abs=0.03)
+    assert best_possible["drawn"] == pytest.approx(auroc(plan.outcome.probability, plan.outcome.label), abs=1e-6)
 
 
 def test_the_mean_over_many_draws_of_the_labels_is_the_expected_value() -> None:
@@ -39,7 +39,7 @@ def test_no_other_order_of_the_morphology_beats_the_true_probability() -> None:
         assert reached < best - 0.01
 
 
-def test_the_day_alone_tells_little() -> None:
+def test_day_alone_predicts_little() -> None:
     for clinic in (1, 2, 3):
         plan = plan_clinic(clinic, Settings(2000, 256, 0, 0.9))
         day = np.array([float(e.morphology.day) for e in plan.embryos])

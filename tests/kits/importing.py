@@ -46,10 +46,10 @@ def fingerprint(root: Path) -> dict[str, tuple[str, int]]:
 
 @dataclass
 class Imported:
-    """What an import said and wrote."""
+    """What an import printed and wrote."""
 
     out: Path
-    said: list[str]
+    lines: list[str]
     rows: dict[str, dict[str, str]] = field(default_factory=dict)
     manifest: dict = field(default_factory=dict)
 
@@ -58,31 +58,31 @@ class Imported:
         return self.row(name)["label"]
 
     def row(self, name: str) -> dict[str, str]:
-        (found,) = [row for image, row in self.rows.items() if image.endswith(name)]
-        return found
+        (row,) = [row for image, row in self.rows.items() if image.endswith(name)]
+        return row
 
-    def left_out(self, name: str) -> str:
-        """Why something was left out."""
+    def skipped(self, name: str) -> str:
+        """Why a file was skipped."""
         items = self.manifest["left_out"]
         exact = [item for item in items if item["source"] == name]
-        (found,) = exact or [item for item in items if item["source"].endswith(name)]
-        return f"{found['reason']} {found['detail']}"
+        (item,) = exact or [item for item in items if item["source"].endswith(name)]
+        return f"{item['reason']} {item['detail']}"
 
 
 def bring_in(source: Path, out: Path, layout: str = "", rule: str = "", **options: object) -> Imported:
     """Import, checking that the source stays as it is and that the manifest explains every label."""
     before = fingerprint(source) if source.is_dir() else hashlib.sha256(source.read_bytes()).hexdigest()
-    said: list[str] = []
-    import_source(source, out, layout, rule, Options(**options), False, said.append)
+    lines: list[str] = []
+    import_source(source, out, layout, rule, Options(**options), False, lines.append)
     assert before == (fingerprint(source) if source.is_dir() else hashlib.sha256(source.read_bytes()).hexdigest())
     with (out / "labels.csv").open(newline="") as handle:
         rows = {row["image"]: row for row in csv.DictReader(handle)}
     manifest = json.loads((out / "import.json").read_text())
-    told = {item["image"]: item for item in manifest["images"]}
-    assert told.keys() == rows.keys()
+    explained = {item["image"]: item for item in manifest["images"]}
+    assert explained.keys() == rows.keys()
     for image, row in rows.items():
-        item = told[image]
+        item = explained[image]
         assert row["label"] == ("" if item["label"] is None else str(item["label"]))
         assert item["rule"] == f"{manifest['rule']['name']} v{manifest['rule']['version']}" and item["reason"]
         assert hashlib.sha256((out / image).read_bytes()).hexdigest() == item["sha256"]
-    return Imported(out, said, rows, manifest)
+    return Imported(out, lines, rows, manifest)

@@ -10,10 +10,11 @@ import numpy.typing as npt
 
 from embryofl.errors import DataError
 from embryofl.gardner import STEPS, steps_of
-from embryofl_data.cache import DecodedCache, Progress, open_cache
+from embryofl_data.cache import DecodedCache, open_cache
+from embryofl_data.progress import OnProgress, no_progress
 from embryofl_data.reading.contract import DataFolder, EmbryoImage
 from embryofl_data.reading.layouts import read_folder
-from embryofl_data.split import SIDES, split_by_patient
+from embryofl_data.split import SPLITS, split_by_patient
 
 MIN_TRAIN = 20
 """Least number of training examples with which a clinic takes part."""
@@ -61,28 +62,25 @@ class ImageExamples:
 
 def pool(parts: Sequence[ImageExamples]) -> ImageExamples:
     """The examples of several clinics as if they were one clinic's; the pixels are copied."""
-    before = np.cumsum([0, *(len(p) for p in parts)])
-    groups = np.cumsum([0, *(len(np.unique(p.groups)) for p in parts)])
     pixels = np.concatenate([p.pixels[p.rows] for p in parts])
     return ImageExamples(
         pixels,
         np.arange(len(pixels)),
         np.concatenate([p.labels for p in parts]),
         np.concatenate([p.days for p in parts]),
-        np.concatenate([p.embryos + start for p, start in zip(parts, before, strict=False)]),
-        np.concatenate([p.groups + start for p, start in zip(parts, groups, strict=False)]),
-        _pooled_cohorts(parts),
+        _renumbered([p.embryos for p in parts]),
+        _renumbered([p.groups for p in parts]),
+        _renumbered([np.full(len(p.rows), -1) if p.cohorts is None else p.cohorts for p in parts]),
         np.concatenate([np.full((len(p.rows), STEPS), np.nan) if p.grades is None else p.grades for p in parts]),
     )
 
 
-def _pooled_cohorts(parts: Sequence[ImageExamples]) -> npt.NDArray[np.int64]:
-    """Numbers of the patients of several clinics, none twice."""
-    numbers, before = [], 0
+def _renumbered(parts: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
+    """Numbers from 0 of several clinics, none twice; -1 stays."""
+    numbers, start = [], 0
     for part in parts:
-        own = np.full(len(part.rows), -1) if part.cohorts is None else part.cohorts
-        numbers.append(np.where(own < 0, own, own + before))
-        before += int(own.max(initial=-1)) + 1
+        numbers.append(np.where(part < 0, part, part + start))
+        start += int(part.max(initial=-1)) + 1
     return np.concatenate(numbers)
 
 
@@ -98,7 +96,7 @@ class ClinicData:
 
 
 def load_clinic_data(
-    root: Path, cache_dir: Path, image_size: int, split_seed: int = 0, progress: Progress | None = None
+    root: Path, cache_dir: Path, image_size: int, split_seed: int = 0, progress: OnProgress = no_progress
 ) -> ClinicData:
     """Read, decode and split a clinic's folder, which is only read; files of the same content stay in one split.
 
@@ -118,13 +116,13 @@ def load_clinic_data(
     images = tuple(image for image in folder.images if image.label is None or image.file in cache.rows)
     folder = replace(folder, images=images, problems=folder.problems + tuple(problems))
     links = [cache.infos[image.file].sha256 if image.file in cache.infos else "" for image in images]
-    sides = split_to_train(folder, links, split_seed)
-    examples = {side: _examples(cache, [images[index] for index in sides[side]]) for side in SIDES}
+    splits = split_to_train(folder, links, split_seed)
+    examples = {split: image_examples(cache, [images[index] for index in splits[split]]) for split in SPLITS}
     return ClinicData(folder, image_size, examples["train"], examples["validation"], examples["test"])
 
 
 def split_to_train(folder: DataFolder, links: Sequence[str], split_seed: int) -> dict[str, list[int]]:
-    """Split a folder's usable images, or say why it cannot train.
+    """Split a folder's usable images.
 
     Raises
     ------
@@ -144,16 +142,16 @@ def split_to_train(folder: DataFolder, links: Sequence[str], split_seed: int) ->
             f"All {labels.total()} labelled images in {folder.root} have the label {next(iter(labels))}{skipped}. "
             "Expected both 1 and 0. Add images of the other class, or check the column label."
         )
-    sides = split_by_patient(images, split_seed, links=links)
-    train = Counter({images[index].unit: images[index].label for index in sides["train"]}.values())
+    splits = split_by_patient(images, split_seed, links=links)
+    train = Counter({images[index].unit: images[index].label for index in splits["train"]}.values())
     if train.total() < MIN_TRAIN or len(train) < 2:
         raise DataError(
             f"{folder.root} has {train.total()} training embryos ({train[1]} with label 1, {train[0]} with label 0) out of "
-            f"{labels.total()} labelled images; validation patients have {len(sides['validation'])} images and test "
-            f"patients {len(sides['test'])}{skipped}. Expected at least {MIN_TRAIN} training embryos, of both classes. Add "
-            "labelled patients."
+            f"{labels.total()} labelled images; validation patients have {len(splits['validation'])} images and test "
+            f"patients {len(splits['test'])}{skipped}. Expected at least {MIN_TRAIN} training embryos, of both classes. "
+            "Add labelled patients."
         )
-    return sides
+    return splits
 
 
 def _skipped(folder: DataFolder) -> str:
@@ -163,7 +161,8 @@ def _skipped(folder: DataFolder) -> str:
     return f"; skipped: {listed}" if listed else ""
 
 
-def _examples(cache: DecodedCache, images: Sequence[EmbryoImage]) -> ImageExamples:
+def image_examples(cache: DecodedCache, images: Sequence[EmbryoImage]) -> ImageExamples:
+    """Labelled images of one split, with their pixels in the cache."""
     return ImageExamples(
         cache.pixels,
         np.array([cache.rows[image.file] for image in images], np.int64),

@@ -2,8 +2,7 @@
 
 Every clinic gets byte-identical copies of its images and a `labels.csv` in the data contract. The source is only read.
 Patients, embryos and files of the same content never go to two clinics, so that one clinic's test patients were seen by
-no other. The result is written into `.dividing` inside the output folder, moved, and sealed by `divide.json`, which comes
-last: a folder without `divide.json` is not complete.
+no other. A folder without `divide.json`, which comes last, is not complete.
 """
 
 import hashlib
@@ -17,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from embryofl.errors import DataError, UserError
-from embryofl.files import sha256_of, write_atomic
-from embryofl_data.output import NO_SPACE, keep_apart, names_in, not_writable, write_labels
+from embryofl.files import sha256_of
+from embryofl_data.output import OutputFolder, keep_apart, write_labels
 from embryofl_data.reading.contract import DataFolder, EmbryoImage
 from embryofl_data.reading.layouts import CLASS_FOLDERS, read_folder
 from embryofl_data.split import assign, join_groups, stratum
@@ -53,7 +52,7 @@ def divide_folder(
     Parameters
     ----------
     source : Path
-        Either one sub-folder per clinic, each in a layout that `read_folder` knows, taken in the natural order of their
+        Either one sub-folder per clinic, each in a layout that `read_folder` recognises, taken in the natural order of their
         names; or one folder in such a layout, which is divided by patient (else embryo, else image), stratified by
         label and day.
     out : Path
@@ -66,7 +65,7 @@ def divide_folder(
     Returns
     -------
     list of Path
-        Folders of the clinics. Nothing is written when they are there already, from the same source and settings.
+        Folders of the clinics. Nothing is written when they exist already, from the same source and settings.
 
     Raises
     ------
@@ -80,26 +79,34 @@ def divide_folder(
     keep_apart(source, out)
     shares = _shares(source, clinics, seed)
     seal = _describe(shares, clinics, seed, only)
-    numbers = [only] if only is not None else range(1, clinics + 1)
-    targets = {number: out if only is not None else out / f"clinic-{number}" for number in numbers}
-    if _is_done(out, seal, log):
-        return list(targets.values())
+    folders = {number: f"clinic-{number}" for number in range(1, clinics + 1)} if only is None else {only: ""}
+    names = tuple(folders.values()) if only is None else ("images", "labels.csv")
+    output = OutputFolder(out, "division", SEAL, STAGING, names)
+    targets = [out / name for name in folders.values()]
+    if output.is_done(seal):
+        log(f"{out} already holds these images; nothing to do")
+        return targets
     for share in {id(share.folder): share for share in shares}.values():
         _log_problems(share, log)
-    written = [(targets[number], shares[number - 1]) for number in numbers]
-    try:
-        _write(out, written, seal)
-    except OSError as error:
-        raise _write_error(error, out, [share for _, share in written]) from error
+
+    def write(staging: Path) -> dict[str, Any]:
+        for number, name in folders.items():
+            _write_clinic(staging / name, shares[number - 1])
+        return seal
+
+    written = [shares[number - 1] for number in folders]
+    output.fill(
+        write, sum((share.folder.root / image.file).stat().st_size for share in written for image in share.images)
+    )
     _log_shared(shares, log)
-    for number in numbers:
+    for number in folders:
         log(
             "clinic {number}{origin}: {images} images of {patients} patients ({label_1} with label 1, {label_0} with label "
             "0, {unlabelled} unlabelled)".format(
                 number=number, origin=shares[number - 1].origin, **seal["clinics"][number - 1]
             )
         )
-    return list(targets.values())
+    return targets
 
 
 def _shares(source: Path, clinics: int, seed: int) -> list[Share]:
@@ -120,11 +127,11 @@ def _shares(source: Path, clinics: int, seed: int) -> list[Share]:
 def clinic_folders(source: Path) -> list[DataFolder] | None:
     """The sub-folders as clinics, or None where the source is one folder to divide."""
     if not source.is_dir():
-        return None  # `read_folder` says what is wrong
+        return None  # `read_folder` reports what is wrong
     entries = [entry for entry in source.iterdir() if not entry.name.startswith(".")]
     names = {entry.name.lower() for entry in entries}
     folders = sorted((entry for entry in entries if entry.is_dir()), key=lambda path: _natural(path.name))
-    classes = any({folder.name.lower() for folder in folders} & set(known) for known in CLASS_FOLDERS)
+    classes = any({folder.name.lower() for folder in folders} & set(labels) for labels in CLASS_FOLDERS)
     if names & {"labels.csv", "train.csv"} or classes or len(folders) < 2:
         return None
     read: list[DataFolder] = []
@@ -200,55 +207,6 @@ def _log_shared(shares: Sequence[Share], log: Log) -> None:
         log(f"warning: {shared} image(s) are in more than one clinic's folder, so test metrics will be too good")
 
 
-def _is_done(out: Path, seal: dict[str, Any], log: Log) -> bool:
-    """Whether `out` holds this very division; an interrupted one is removed. Raises `UserError` for anything else."""
-    present = names_in(out)
-    try:
-        earlier = json.loads((out / SEAL).read_text())
-    except (OSError, ValueError):
-        earlier = None
-    if earlier == seal:
-        log(f"{out} already holds these images; nothing to do")
-        return True
-    if earlier is None and STAGING in present:
-        _clear(out)
-        present = names_in(out)
-    if [name for name in present if name != "lost+found"]:
-        content = "another division" if earlier else ", ".join(present[:5])
-        raise UserError(
-            f"The output folder {out} holds {content}. Expected an empty folder, or the same images divided with the same "
-            "seed over the same number of clinics. Name another folder, or remove the content."
-        )
-    return False
-
-
-def _clear(out: Path) -> None:
-    """Remove what an interrupted division left; the staging folder goes last, as it marks the rest as ours."""
-    for path in out.iterdir():
-        if re.fullmatch(r"clinic-\d+|images", path.name) and path.is_dir():
-            shutil.rmtree(path)
-        elif path.name == "labels.csv" or path.name.startswith(f".{SEAL}."):
-            path.unlink()
-    shutil.rmtree(out / STAGING)
-
-
-def _write(out: Path, targets: Sequence[tuple[Path, Share]], seal: dict[str, Any]) -> None:
-    staging = out / STAGING
-    staging.mkdir(parents=True)
-    try:
-        for number, (_, share) in enumerate(targets):
-            _write_clinic(staging / str(number), share)
-        for number, (target, _) in enumerate(targets):
-            target.mkdir(exist_ok=True)
-            for path in sorted((staging / str(number)).iterdir()):
-                path.rename(target / path.name)
-        write_atomic(out / SEAL, json.dumps(seal, indent=2).encode())
-    except BaseException:
-        _clear(out)
-        raise
-    shutil.rmtree(staging)
-
-
 def _write_clinic(folder: Path, share: Share) -> None:
     """Copy one clinic's images and write its `labels.csv`."""
     (folder / "images").mkdir(parents=True)
@@ -273,13 +231,3 @@ def _hashes(folder: DataFolder) -> dict[str, str]:
 def _natural(name: str) -> list[tuple[int, str]]:
     """Sort key under which clinic-2 comes before clinic-10."""
     return [(int(part), "") if part.isdigit() else (-1, part.lower()) for part in re.split(r"(\d+)", name)]
-
-
-def _write_error(error: OSError, out: Path, shares: Sequence[Share]) -> UserError:
-    if error.errno not in NO_SPACE:
-        return not_writable(out, error)
-    needed = sum((share.folder.root / image.file).stat().st_size for share in shares for image in share.images)
-    return UserError(
-        f"No disk space left for the clinics' images in {out}: {needed / 1e6:.0f} MB are needed. Nothing was written. Free "
-        "some space or name a folder on another disk."
-    )

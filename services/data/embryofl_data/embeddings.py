@@ -4,7 +4,6 @@ Next to a cache's pixels `<size>px-<folder>-<content>.u8` is `embeddings-<name>-
 (n, d), a row for each row of pixels. Other content has another name, so that a file is valid or missing.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -14,7 +13,9 @@ import numpy.typing as npt
 import torch
 
 from embryofl.files import atomic
-from embryofl_data.dataset import ClinicData, ImageExamples
+from embryofl_data.dataset import ClinicData
+from embryofl_data.progress import OnProgress, no_progress
+from embryofl_data.split import SPLITS
 
 BATCH = 32
 
@@ -30,9 +31,7 @@ class Embedder(Protocol):
         """Images (n, 3, s, s) to embeddings (n, d)."""
 
 
-def with_embeddings(
-    data: ClinicData, model: Embedder, device: str, progress: Callable[[int, int], None] | None = None
-) -> ClinicData:
+def with_embeddings(data: ClinicData, model: Embedder, device: str, progress: OnProgress = no_progress) -> ClinicData:
     """The same examples with embeddings, float32 (m, d), instead of pixels, uint8 (m, s, s, 3).
 
     The pixels of `data` must be a memory map of a file in the cache, as `load_clinic_data` gives them. `progress` is
@@ -54,10 +53,7 @@ def with_embeddings(
         with atomic(path) as file:
             np.save(file, embeddings)
 
-    def swap(examples: ImageExamples) -> ImageExamples:
-        return replace(examples, pixels=embeddings)
-
-    return replace(data, train=swap(data.train), validation=swap(data.validation), test=swap(data.test))
+    return replace(data, **{split: replace(getattr(data, split), pixels=embeddings) for split in SPLITS})
 
 
 def _read(path: Path, rows: int) -> npt.NDArray[np.float32] | None:
@@ -68,14 +64,11 @@ def _read(path: Path, rows: int) -> npt.NDArray[np.float32] | None:
     return stored if stored.dtype == np.float32 and stored.ndim == 2 and len(stored) == rows else None
 
 
-def _compute(
-    pixels: npt.NDArray[Any], model: Embedder, device: str, progress: Callable[[int, int], None] | None
-) -> npt.NDArray[np.float32]:
+def _compute(pixels: npt.NDArray[Any], model: Embedder, device: str, progress: OnProgress) -> npt.NDArray[np.float32]:
     parts = []
     with torch.inference_mode():
         for at in range(0, len(pixels), BATCH):
             images = torch.from_numpy(np.ascontiguousarray(pixels[at : at + BATCH])).to(device).permute(0, 3, 1, 2)
             parts.append(model.embed(images).float().cpu().numpy())
-            if progress:
-                progress(min(at + BATCH, len(pixels)), len(pixels))
+            progress(min(at + BATCH, len(pixels)), len(pixels))
     return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)

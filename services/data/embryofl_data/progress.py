@@ -8,6 +8,15 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, ProgressColumn, TextColumn, TransferSpeedColumn
 
+OnProgress = Callable[[int, int], object]
+"""Takes (done, total)."""
+OnStep = Callable[[str, int, int], object]
+"""Takes (step, done, total)."""
+
+
+def no_progress(*_: object) -> None:
+    """Show nothing."""
+
 
 class ProgressPrinter:
     """Messages and progress on one stream, standard error by default."""

@@ -80,18 +80,15 @@ def _draw_shell(
 
 def _bleb(canvas: Canvas, rng: np.random.Generator, x: float, y: float, size: float) -> None:
     """Trophectoderm that has come out through a gap in the zona."""
-    window = canvas.window(x, y, size * 1.4)
-    if window is None:
-        return
+    window, bleb = Outline.draw(rng, 1.15, 0.04).dome(canvas, x, y, size, size * 1.4)
     dx, dy = canvas.offsets(window, x, y)
-    whole = cap(Outline.draw(rng, 1.15, 0.04).rho2(dx, dy, size))
-    cells = np.zeros_like(whole)
+    cells = np.zeros_like(bleb)
     for px, py in rng.standard_normal((9, 2)) * 0.5 * size:
         radius = size * rng.uniform(0.3, 0.55)
         cells = np.maximum(cells, radius * cap(((dx - px) ** 2 + (dy - py) ** 2) / np.float32(radius * radius)))
-    canvas.sharp[window] += np.float32(0.4 * size) * whole + 0.6 * cells * np.minimum(3 * whole, 1)
-    canvas.density[window] += np.float32(0.15) * whole
-    canvas.tissue[window] += 0.7 * whole
+    canvas.sharp[window] += np.float32(0.4 * size) * bleb + 0.6 * cells * np.minimum(3 * bleb, 1)
+    canvas.density[window] += np.float32(0.15) * bleb
+    canvas.tissue[window] += 0.7 * bleb
 
 
 def _cavity(canvas: Canvas, rng: np.random.Generator, expansion: float, body: _Body) -> Plane:
@@ -111,10 +108,8 @@ def _filling(canvas: Canvas, rng: np.random.Generator, quality: float, body: _Bo
     for i in np.argsort(place[:, 2]):
         x, y, radius = body.x + place[i, 0], body.y + place[i, 1], float(radii[i])
         outline = Outline.draw(rng, rng.uniform(1.0, 1.3), 0.04)
-        window = canvas.window(x, y, radius * 1.2)
-        if window is None:
-            continue
-        height = np.float32(radius) * cap(outline.rho2(*canvas.offsets(window, x, y), radius))
+        window, dome = outline.dome(canvas, x, y, radius, radius * 1.2)
+        height = np.float32(radius) * dome
         lifted = np.where(height > 0, height + np.float32(0.3 * max(place[i, 2], 0)), 0)
         surface[window] = np.maximum(surface[window], lifted)
     return surface
@@ -131,10 +126,7 @@ def _trophectoderm(canvas: Canvas, rng: np.random.Generator, quality: float, bod
         deep = body.radius * rng.uniform(0.06, 0.10) * (1 + unevenness * rng.uniform(-0.7, 0.9))
         x, y = body.at(angle, body.radius - 0.75 * deep)
         outline = Outline(max(long / deep, 0.2), float(angle + np.pi / 2), np.zeros((0, 2)))
-        window = canvas.window(x, y, max(long, deep) * 1.1)
-        if window is None:
-            continue
-        height = cap(outline.rho2(*canvas.offsets(window, x, y), float(np.sqrt(long * deep))))
+        window, height = outline.dome(canvas, x, y, float(np.sqrt(long * deep)), max(long, deep) * 1.1)
         wall[window] = np.maximum(wall[window], np.float32(1.25 * deep) * height)
         canvas.density[window] += np.float32(0.2) * height
         canvas.tissue[window] += 0.4 * height
@@ -154,15 +146,11 @@ def _inner_cell_mass(
         along, across = rng.standard_normal(2) * np.array([0.62, 0.36]) * loose * size
         cx, cy = x + across * cos - along * sin, y + across * sin + along * cos
         radius = size * rng.uniform(0.30, 0.42) * (1.2 - 0.3 * quality)
-        outline = Outline.draw(rng, rng.uniform(1.0, 1.25), 0.03)
-        window = canvas.window(cx, cy, radius * 1.2)
-        if window is None:
-            continue
-        height = np.float32(radius) * cap(outline.rho2(*canvas.offsets(window, cx, cy), radius))
-        mound[window] = np.maximum(mound[window], height)
+        window, dome = Outline.draw(rng, rng.uniform(1.0, 1.25), 0.03).dome(canvas, cx, cy, radius, radius * 1.2)
+        mound[window] = np.maximum(mound[window], np.float32(radius) * dome)
     inside = smoothstep(mound / np.float32(0.1 * size))
     dx, dy = canvas.columns - np.float32(x), canvas.rows - np.float32(y)
-    dome = np.float32(0.75 * size) * np.exp((dx * dx + dy * dy) / np.float32(-0.7 * size * size))
-    canvas.sharp += 0.8 * mound + dome + inside * np.float32(0.02 * size) * (fine + 0.5 * coarse)
+    swelling = np.float32(0.75 * size) * np.exp((dx * dx + dy * dy) / np.float32(-0.7 * size * size))
+    canvas.sharp += 0.8 * mound + swelling + inside * np.float32(0.02 * size) * (fine + 0.5 * coarse)
     canvas.density += inside * np.float32(0.10 + 0.22 * quality)
     canvas.tissue += inside

@@ -4,7 +4,7 @@ Everything is optical: a layer of thickness bends light (its slope becomes shade
 lines, see `optics`), a layer of density swallows it. Lengths are in pixels here; float32 throughout.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,8 @@ Plane = NDArray[np.float32]
 Window = tuple[slice, slice]
 
 
-@dataclass
 class Canvas:
-    """Layers of one picture, each of shape (side, side).
+    """Layers of one image, each of shape (side, side).
 
     Attributes
     ----------
@@ -28,30 +27,22 @@ class Canvas:
         Where there is cytoplasm, 0 to 1: decides the colour.
     """
 
-    side: int
-    sharp: Plane = field(init=False)
-    far: Plane = field(init=False)
-    density: Plane = field(init=False)
-    tissue: Plane = field(init=False)
-    rows: Plane = field(init=False)
-    columns: Plane = field(init=False)
-
-    def __post_init__(self) -> None:
-        shape = (self.side, self.side)
-        self.sharp = np.zeros(shape, np.float32)
-        self.far = np.zeros(shape, np.float32)
-        self.density = np.zeros(shape, np.float32)
-        self.tissue = np.zeros(shape, np.float32)
-        axis = np.arange(self.side, dtype=np.float32)
+    def __init__(self, side: int) -> None:
+        self.side = side
+        self.sharp, self.far, self.density, self.tissue = np.zeros((4, side, side), np.float32)
+        axis = np.arange(side, dtype=np.float32)
         self.rows, self.columns = axis[:, None], axis[None, :]
 
-    def window(self, x: float, y: float, reach: float) -> Window | None:
-        """The part of the layers within `reach` of a point; None when it lies outside."""
+    def window(self, x: float, y: float, reach: float) -> Window:
+        """The part of the layers within `reach` of a point; empty when it lies outside."""
         top, bottom = max(int(y - reach), 0), min(int(y + reach) + 2, self.side)
         left, right = max(int(x - reach), 0), min(int(x + reach) + 2, self.side)
-        if top >= bottom or left >= right:
-            return None
-        return slice(top, bottom), slice(left, right)
+        return slice(top, max(top, bottom)), slice(left, max(left, right))
+
+    def centred(self) -> tuple[Plane, Plane]:
+        """Coordinates (x, y) from -1 to 1, broadcastable."""
+        half = self.side / 2
+        return (self.columns - half) / half, (self.rows - half) / half
 
     def offsets(self, window: Window, x: float, y: float) -> tuple[Plane, Plane]:
         """Distances (dx, dy) from a point to the pixels of a window, broadcastable."""
@@ -108,24 +99,25 @@ class Outline:
             squared = squared / (factor * factor)
         return np.asarray(squared, np.float32)
 
+    def dome(self, canvas: Canvas, x: float, y: float, radius: float, reach: float) -> tuple[Window, Plane]:
+        """A body of this outline: the window within `reach` of its centre, and its height there, 0 to 1."""
+        window = canvas.window(x, y, reach)
+        return window, cap(self.rho2(*canvas.offsets(window, x, y), radius))
+
 
 def bands(rng: np.random.Generator, side: int, scales: tuple[float, ...]) -> list[Plane]:
     """Random textures of mean 0 and standard deviation 1, one for each grain size in pixels, from one noise."""
     spectrum = np.fft.rfft2(rng.standard_normal((side, side), np.float32))
-    squared = _squared_frequency(side)
-    found = []
+    fy, fx = frequencies(side)
+    squared = fy * fy + fx * fx
+    textures = []
     for scale in scales:
         width = np.float32(2 * np.pi**2 * scale * scale) * squared
         texture = np.fft.irfft2(spectrum * (np.exp(-width) - np.exp(-4 * width)), (side, side))
-        found.append(np.asarray(texture / (texture.std() + 1e-9), np.float32))
-    return found
+        textures.append(np.asarray(texture / (texture.std() + 1e-9), np.float32))
+    return textures
 
 
 def frequencies(side: int) -> tuple[Plane, Plane]:
     """Frequencies (fy, fx) of `numpy.fft.rfft2` in cycles per pixel, broadcastable."""
     return np.fft.fftfreq(side).astype(np.float32)[:, None], np.fft.rfftfreq(side).astype(np.float32)[None, :]
-
-
-def _squared_frequency(side: int) -> Plane:
-    fy, fx = frequencies(side)
-    return fy * fy + fx * fx

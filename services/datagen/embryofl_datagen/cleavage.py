@@ -67,13 +67,10 @@ def _blastomere(
     outline = Outline.draw(rng, rng.uniform(1.0, 1.14), 0.02)
     nucleus = rng.uniform() < 0.3
     nx, ny = rng.uniform(-0.3, 0.3, 2) * radius
-    window = canvas.window(x, y, radius * 1.35)
-    if window is None:
-        return
-    dx, dy = canvas.offsets(window, x, y)
-    height = np.float32(radius) * cap(outline.rho2(dx, dy, radius))
+    window, dome = outline.dome(canvas, x, y, radius, radius * 1.35)
+    height = np.float32(radius) * dome
     if nucleus:
-        size = 0.27 * radius
+        size, (dx, dy) = 0.27 * radius, canvas.offsets(window, x, y)
         height -= np.float32(0.25 * size) * cap(((dx - nx) ** 2 + (dy - ny) ** 2) / np.float32(size * size))
     # The nearer cell hides the border of the one behind it.
     lifted = np.where(height > 0, height + np.float32(0.45 * max(place[2], -0.4 * radius)), 0)
@@ -94,11 +91,8 @@ def _fragments(
         x, y = frame.x + px * shrink, frame.y + py * shrink
         outline = Outline.draw(rng, rng.uniform(1.0, 1.3), 0.03)
         levelling = np.float32(rng.uniform(0.15, 0.5))
-        window = canvas.window(x, y, radius * 1.3)
-        if window is None:
-            continue
-        height = np.float32(radius) * cap(outline.rho2(*canvas.offsets(window, x, y), radius))
-        behind = relief.surface[window]
+        window, dome = outline.dome(canvas, x, y, radius, radius * 1.3)
+        height, behind = np.float32(radius) * dome, relief.surface[window]
         on_top = behind + levelling * (behind.mean() - behind) + np.float32(1.7) * height
         relief.surface[window] = np.where(height > 0, on_top, behind)
         relief.chords[window] += np.float32(0.8) * height

@@ -19,18 +19,18 @@ app = typer.Typer(
 
 @app.command()
 def generate(
-    out: Annotated[Path, typer.Argument(help="Folder that takes clinic-1, clinic-2, ...; made when missing.")],
+    out: Annotated[Path, typer.Argument(help="Folder for clinic-1, clinic-2, ...; created when missing.")],
     clinics: Annotated[int, typer.Option(help="Number of clinics.")] = 3,
     images: Annotated[int, typer.Option(help="Images of each clinic.")] = 600,
-    size: Annotated[int, typer.Option(help="Side of the pictures in pixels.")] = 256,
+    size: Annotated[int, typer.Option(help="Side of the images in pixels.")] = 256,
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
     best_auc: Annotated[float, typer.Option(help="Best AUROC that any model can expect to reach.")] = 0.90,
     only: Annotated[
         int | None, typer.Option(help="Write this clinic alone, straight into OUT, with the bytes it always has.")
     ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; one for each core by default.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; one per core by default.")] = None,
 ) -> None:
-    """Draw synthetic clinics: images, labels.csv and datagen.json, which tells the best possible AUROC."""
+    """Draw synthetic clinics: images, labels.csv and datagen.json, with the best possible AUROC."""
     from embryofl_data.progress import ProgressPrinter
 
     from .job import generate as run
@@ -42,7 +42,7 @@ def generate(
 @app.command()
 def divide(
     source: Annotated[Path, typer.Argument(help="Folder with images and their labels, in any known layout.")],
-    out: Annotated[Path, typer.Argument(help="Folder that takes clinic-1, clinic-2, ...; made when missing.")],
+    out: Annotated[Path, typer.Argument(help="Folder for clinic-1, clinic-2, ...; created when missing.")],
     clinics: Annotated[int, typer.Option(help="Number of clinics.")] = 3,
     seed: Annotated[int, typer.Option(help="The same seed gives the same division.")] = 0,
     only: Annotated[int | None, typer.Option(help="Write this clinic alone, straight into OUT.")] = None,
@@ -57,13 +57,13 @@ def divide(
 @app.command()
 def fetch(
     name: Annotated[str, typer.Argument(help="hungvuong, kromp, gomez, stork, saeedi, or drive:FILE_ID.")],
-    out: Annotated[Path, typer.Argument(help="Folder that takes the files; files brought by hand are put there, too.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the files, also for those downloaded by hand.")],
     also: Annotated[
         list[str], typer.Option(help="A further file of the record, such as embryo_dataset_F15.tar.gz.")
     ] = [],  # noqa: B006
     accept_terms: Annotated[bool, typer.Option("--accept-terms", help="Accept the terms without being asked.")] = False,
 ) -> None:
-    """Fetch a public data set from where it is published, after showing its terms. Goes on where it was interrupted."""
+    """Fetch a public data set from where it is published, after showing its terms. Continues an interrupted download."""
     from embryofl_data.fetching import fetch as run
     from embryofl_data.progress import ProgressPrinter
 

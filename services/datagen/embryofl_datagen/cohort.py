@@ -64,14 +64,14 @@ def _normal_cdf(x: float) -> float:
 
 def draw_morphology(rng: np.random.Generator, day: int, quality: float) -> Morphology:
     """Morphology of an embryo of the given latent quality (standard normal in the population)."""
-    own = rng.standard_normal(4)
+    noises = rng.standard_normal(4)
 
     def share(noise: float, weight: float) -> float:
         """A value in 0...1, uniform in the population, that rises with quality."""
         return _normal_cdf(weight * quality + math.sqrt(1 - weight**2) * noise)
 
-    first, second, third = (share(noise, 0.86) for noise in own[:3])
-    darkness = 1 - share(own[3], 0.8)
+    first, second, third = (share(noise, 0.86) for noise in noises[:3])
+    darkness = 1 - share(noises[3], 0.8)
     if day == 3:
         cells = int(np.clip(round(3.3 + 5.6 * second + rng.uniform(-0.6, 0.6)), 3, 10))
         return Morphology(3, cells, 0.02 + 0.30 * (1 - third), 0.5 * (1 - first) ** 1.6, 0.0, 0.0, 0.0, darkness)
@@ -98,11 +98,11 @@ def draw_embryos(profile: ClinicProfile, seed: int, clinic: int, embryos: int) -
     rng = stream(seed, clinic, 1)
     sizes = cohort_sizes(rng, embryos, profile.cohort_mean)
     drawn: list[Embryo] = []
-    owed = float(rng.uniform())
+    due = float(rng.uniform())  # share of a day-3 patient that is due
     for number, size in enumerate(sizes, start=1):
-        owed += profile.day3_share
-        day = 3 if owed >= 1 else 5
-        owed -= owed >= 1
+        due += profile.day3_share
+        day = 3 if due >= 1 else 5
+        due -= due >= 1
         common = rng.standard_normal()
         patient = f"C{clinic:02d}-P{number:04d}"
         for letter in range(size):

@@ -1,12 +1,8 @@
-"""Writes planned clinics to disk, on several cores, so that a folder that looks finished is finished."""
+"""Write planned clinics to disk, on several cores."""
 
-import contextlib
-import csv
-import errno
-import io
-import json
 import multiprocessing
 import os
+import re
 import signal
 import threading
 from collections.abc import Iterator
@@ -14,19 +10,23 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
 from embryofl.errors import UserError
 from embryofl.files import sync_folder
+from embryofl_data.output import OutputFolder, write_labels
 from embryofl_data.progress import ProgressPrinter
 
-from .folder import IMAGES, LABELS, SUMMARY, UNFINISHED, Target, check_parent, is_finished, marks
-from .plan import HEADER, ClinicPlan, Settings, check_clinics, plan_clinic
-from .scene import draw_picture
+from .plan import HEADER, ClinicPlan, Settings, marks, plan_clinic
+from .scene import draw_image
 
+SUMMARY, LABELS, IMAGES = "datagen.json", "labels.csv", "images"
+STAGING = ".generating"
 # Pixels drawn by one process in one go: a fraction of a second, so that a stopped job ends soon.
 _CHUNK_PIXELS = 6 * 256 * 256
+_BYTES_PER_PIXEL = 0.3
 
 
 def generate(
@@ -44,58 +44,68 @@ def generate(
     Raises
     ------
     UserError
-        For impossible settings, for a folder that holds anything else (nothing is touched then), and when the disk is
+        For impossible settings, for a folder that holds anything else (nothing is written then), and when the disk is
         full or not writable.
     """
-    settings.check()
-    check_clinics(clinics, only)
-    targets = [Target(k, out / f"clinic-{k}") for k in range(1, clinics + 1)]
-    if only is not None:
-        targets = [Target(only, out)]
-    with _disk_errors(out):
-        if only is None:
-            check_parent(out)
-        todo = [target for target in targets if not is_finished(target, settings, report)]
-        for target in todo:
-            _write_clinic(target, settings, report, workers or _cores())
-    return [target.folder for target in targets]
+    settings.check(clinics, only)
+    if only is None:
+        folders = {clinic: out / f"clinic-{clinic}" for clinic in range(1, clinics + 1)}
+        _check_holds_clinics(out)
+    else:
+        folders = {only: out}
+    todo = []
+    for clinic, folder in folders.items():
+        output = OutputFolder(folder, "synthetic clinic", SUMMARY, STAGING, (IMAGES, LABELS))
+        if output.is_done(marks(clinic, settings)):
+            report.line(f"clinic {clinic}: {folder} already exists with the same settings; nothing to do")
+        else:
+            todo.append((clinic, output))
+    for clinic, output in todo:
+        _write_clinic(plan_clinic(clinic, settings), output, report, workers or min(len(os.sched_getaffinity(0)), 8))
+    return list(folders.values())
 
 
-def _write_clinic(target: Target, settings: Settings, report: ProgressPrinter, workers: int) -> None:
-    folder = target.folder
-    plan = plan_clinic(target.clinic, settings)
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_whole(folder / UNFINISHED, json.dumps(marks(target.clinic, settings)).encode())
-    (folder / SUMMARY).unlink(missing_ok=True)
-    (folder / IMAGES).mkdir(exist_ok=True)
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(HEADER)
-    writer.writerows(plan.rows())
-    _write_whole(folder / LABELS, table.getvalue().encode())
-    step = min(max(_CHUNK_PIXELS // settings.size**2, 1), 20)
-    chunks = [range(i, min(i + step, settings.images)) for i in range(0, settings.images, step)]
-    with report.counting(f"clinic {target.clinic}", settings.images) as advance:
-        for done in _drawn(plan, folder, chunks, workers):
-            advance(done)
-    sync_folder(folder / IMAGES)
-    _write_whole(folder / SUMMARY, (json.dumps(plan.summary(), indent=2) + "\n").encode())
-    (folder / UNFINISHED).unlink()
-    sync_folder(folder)
-    best = plan.summary()["best_possible_auroc"]["all"]
+def _check_holds_clinics(out: Path) -> None:
+    """Raise `UserError` when a folder for several clinics holds anything but clinics."""
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file. Expected a folder. Nothing was written. Name another.")
+    others = sorted(path.name for path in out.glob("*") if not re.fullmatch(r"clinic-\d+", path.name))
+    if others:
+        raise UserError(
+            f"{out} holds {', '.join(others[:5])}. Expected an empty folder, or one with synthetic clinics. Nothing was "
+            "written. Name another folder."
+        )
+
+
+def _write_clinic(plan: ClinicPlan, output: OutputFolder, report: ProgressPrinter, workers: int) -> None:
+    settings, summary = plan.settings, plan.summary()
+
+    def write(staging: Path) -> dict[str, Any]:
+        (staging / IMAGES).mkdir()
+        write_labels(staging / LABELS, plan.rows(), HEADER)
+        step = min(max(_CHUNK_PIXELS // settings.size**2, 1), 20)
+        chunks = [range(i, min(i + step, settings.images)) for i in range(0, settings.images, step)]
+        with report.counting(f"clinic {plan.clinic}", settings.images) as advance:
+            for images in _drawn(plan, staging, chunks, workers):
+                advance(images)
+        sync_folder(staging / IMAGES)
+        return summary
+
+    output.fill(write, round(settings.images * settings.size**2 * _BYTES_PER_PIXEL))
+    best = summary["best_possible_auroc"]["all"]
     report.line(
-        f"clinic {target.clinic}: {settings.images} images in {folder}, {plan.profile.microscope}, "
-        f"{int(plan.outcome.label.sum())} viable, best possible AUROC {_told(best['drawn'])} "
-        f"(expected {_told(best['expected'])})"
+        f"clinic {plan.clinic}: {settings.images} images in {output.folder}, {plan.profile.microscope}, "
+        f"{summary['embryos']['viable']} viable, best possible AUROC {_shown(best['drawn'])} "
+        f"(expected {_shown(best['expected'])})"
     )
 
 
-def _told(value: float | None) -> str:
+def _shown(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.3f}"
 
 
 def _drawn(plan: ClinicPlan, folder: Path, chunks: list[range], workers: int) -> Iterator[int]:
-    """Draw all chunks, yielding the number of pictures as each is done."""
+    """Draw all chunks, yielding the number of images as each is done."""
     pool = _pool(min(workers, len(chunks)))
     if pool is None:
         for chunk in chunks:
@@ -106,8 +116,8 @@ def _drawn(plan: ClinicPlan, folder: Path, chunks: list[range], workers: int) ->
             yield future.result()
     except BrokenProcessPool as error:
         raise UserError(
-            "A drawing process was killed, most likely for want of memory (each needs about 150 MB). "
-            "Run the same command again with a smaller --workers."
+            "A drawing process was killed, most likely because memory ran out (each needs about 150 MB). Run the same "
+            "command again with a smaller --workers."
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
@@ -140,44 +150,7 @@ def _start_worker() -> None:
 
 def _draw_chunk(plan: ClinicPlan, folder: Path, chunk: range) -> int:
     for index in chunk:
-        pixels = draw_picture(
-            plan.profile, plan.embryos[index].morphology, plan.settings.size, plan.picture_stream(index)
-        )
-        with (folder / plan.file(index)).open("wb") as file:
-            Image.fromarray(pixels).save(file, "JPEG", quality=plan.profile.optics.jpeg_quality)
-            file.flush()
+        morphology, random = plan.embryos[index].morphology, plan.image_stream(index)
+        image = Image.fromarray(draw_image(plan.profile, morphology, plan.settings.size, random))
+        image.save(folder / plan.file(index), "JPEG", quality=plan.profile.optics.jpeg_quality)
     return len(chunk)
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write a file that is there entirely or not at all, even after a power cut."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-def _cores() -> int:
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(usable, 8)
-
-
-@contextlib.contextmanager
-def _disk_errors(out: Path) -> Iterator[None]:
-    """Turn what a disk can do to us into errors for a person."""
-    try:
-        yield
-    except OSError as error:
-        place = error.filename or out
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            reason = "there is no space left on the disk. Make room (about 20 kB for each 256-pixel image)"
-        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            reason = "writing there is not allowed. Give this user write permission or choose another folder"
-        else:
-            reason = f"{error.strerror or error}. Check the disk and the folder"
-        raise UserError(
-            f"Could not write to {place}: {reason}, and run the same command again. The folder is marked unfinished "
-            "and will not be taken for complete."
-        ) from error

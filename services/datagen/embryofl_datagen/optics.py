@@ -26,36 +26,36 @@ def photograph(canvas: Canvas, optics: Optics, rng: np.random.Generator, crop: i
     """
     side = canvas.side
     inner = slice(crop, side - crop)
-    picture = side - 2 * crop
-    blur = max(optics.blur * picture * rng.uniform(0.8, 1.5), 0.55)
-    relief = _relief(canvas, optics, picture, blur)
+    size = side - 2 * crop
+    blur = max(optics.blur * size * rng.uniform(0.8, 1.5), 0.55)
+    relief = _relief(canvas, optics, size, blur)
     density = _blurred(canvas.density, blur * 1.2)
     shade = np.tanh(np.float32(optics.contrast) * relief) * np.where(relief > 0, np.float32(0.55), np.float32(0.8))
     level = _illumination(canvas, optics, rng) * np.exp(-density) * (1 + shade)
-    grain = rng.standard_normal((picture, picture), np.float32)
-    pixels = np.empty((picture, picture, 3), np.uint8)
+    grain = rng.standard_normal((size, size), np.float32)
+    pixels = np.empty((size, size, 3), np.uint8)
     for channel, plane in enumerate(_colours(canvas, optics, rng, level, relief)):
         noise = 0.85 * grain
         if optics.fringe:
-            noise += 0.4 * rng.standard_normal((picture, picture), np.float32)
+            noise += 0.4 * rng.standard_normal((size, size), np.float32)
         noisy = plane[inner, inner] + np.float32(optics.noise) * noise
         pixels[..., channel] = np.clip(noisy, 0, 1) * 255 + np.float32(0.5)
     return pixels
 
 
-def _relief(canvas: Canvas, optics: Optics, picture: int, blur: float) -> Plane:
+def _relief(canvas: Canvas, optics: Optics, size: int, blur: float) -> Plane:
     """Relative change of light by slope and curvature of the optical path, dimensionless."""
     fy, fx = frequencies(canvas.side)
     squared = fy * fy + fx * fx
     angle = np.deg2rad(optics.direction_deg)
     slope = np.complex64(2j * np.pi) * (fx * np.float32(np.cos(angle)) + fy * np.float32(np.sin(angle)))
-    unit = picture / 256
+    unit = size / 256
     curvature = np.float32(4 * np.pi**2) * squared * np.float32(0.85 * optics.outline * unit)
-    line = _gauss(squared, 0.0045 * picture)
+    line = _gauss(squared, 0.0045 * size)
     transfer = (np.float32(0.30 * optics.relief) * slope + 0.5 * curvature * line).astype(np.complex64)
     focus = _gauss(squared, blur)
-    sharpen = 1 + np.float32(optics.sharpening) * (1 - _gauss(squared, 0.012 * picture))
-    far = _gauss(squared, max(0.011 * picture, 1.0))
+    sharpen = 1 + np.float32(optics.sharpening) * (1 - _gauss(squared, 0.012 * size))
+    far = _gauss(squared, max(0.011 * size, 1.0))
     spectrum = np.fft.rfft2(canvas.sharp) * (focus * sharpen) + np.fft.rfft2(canvas.far) * far
     return np.asarray(np.fft.irfft2(spectrum * transfer, canvas.sharp.shape), np.float32)
 
@@ -71,8 +71,7 @@ def _blurred(plane: Plane, sigma: float) -> Plane:
 
 
 def _illumination(canvas: Canvas, optics: Optics, rng: np.random.Generator) -> Plane:
-    half = canvas.side / 2
-    x, y = (canvas.columns - half) / half, (canvas.rows - half) / half
+    x, y = canvas.centred()
     ox, oy = rng.uniform(-0.3, 0.3, 2).tolist()
     fall = np.float32(optics.vignette) * ((x - ox) ** 2 + (y - oy) ** 2) * 0.5
     angle = np.deg2rad(optics.direction_deg)
@@ -86,8 +85,7 @@ def _colours(canvas: Canvas, optics: Optics, rng: np.random.Generator, level: Pl
     if not optics.fringe:
         return [level * np.float32(tint) for tint in optics.background]
     tissue = _blurred(np.minimum(canvas.tissue, 1), 0.008 * canvas.side)
-    half = canvas.side / 2
-    x, y = (canvas.columns - half) / half, (canvas.rows - half) / half
+    x, y = canvas.centred()
     turn = rng.uniform(0, 2 * np.pi)
     along = x * np.float32(np.cos(turn)) + y * np.float32(np.sin(turn))
     hue = rng.standard_normal(3)

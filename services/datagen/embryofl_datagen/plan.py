@@ -1,24 +1,29 @@
-"""A clinic before it is drawn: whose embryos, which labels, what is written down about them."""
+"""A clinic before it is drawn: its patients, embryos, labels and the grades in its table."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from embryofl.errors import UserError
+from embryofl_data.reading.contract import COLUMNS
 
 from . import __version__
 from .cohort import Embryo, Morphology, draw_embryos
 from .profiles import ClinicProfile, clinic_profile
 from .streams import stream
-from .viability import HIGHEST_AUC, LOWEST_AUC, SimulatedLabels, auroc, draw_outcomes, expected_auroc
+from .viability import SimulatedLabels, auroc, draw_outcomes
 
 # Raised whenever the same settings give other bytes.
 FORMAT = 1
-SMALLEST_SIDE, LARGEST_SIDE = 64, 1024
-FEWEST_IMAGES, MOST_IMAGES = 20, 100_000
-MOST_CLINICS = 999
-HEADER = ("image", "label", "patient", "embryo", "day", "expansion", "icm", "te")
+LIMITS = {
+    "clinics": (1, 999),
+    "images": (20, 100_000),
+    "size": (64, 1024),
+    "seed": (0, 2**63 - 1),
+    "best_auc": (0.55, 0.98),
+}
+HEADER = COLUMNS[:8]  # without frame and focal plane
 
 
 @dataclass(frozen=True)
@@ -30,28 +35,14 @@ class Settings:
     seed: int
     best_auc: float
 
-    def check(self) -> None:
-        """Raise `UserError` for values that cannot be drawn."""
-        _within("--images", self.images, FEWEST_IMAGES, MOST_IMAGES, "the number of images of each clinic")
-        _within("--size", self.size, SMALLEST_SIDE, LARGEST_SIDE, "the side of a picture in pixels")
-        _within("--seed", self.seed, 0, 2**63 - 1, "a whole number")
-        _within("--best-auc", self.best_auc, LOWEST_AUC, HIGHEST_AUC, "the best possible AUROC")
-
-
-def _within(name: str, value: float, low: float, high: float, meaning: str) -> None:
-    if not low <= value <= high:
-        raise UserError(
-            f"{name} is {value:g}, but {meaning} must lie between {low:g} and {high:g}. Choose such a value."
-        )
-
-
-def check_clinics(clinics: int, only: int | None) -> None:
-    """Raise `UserError` for an impossible number of clinics or choice of one."""
-    _within("--clinics", clinics, 1, MOST_CLINICS, "the number of clinics")
-    if only is not None and not 1 <= only <= clinics:
-        raise UserError(
-            f"--only is {only}, but there are clinics 1 to {clinics}. Choose one of them or raise --clinics."
-        )
+    def check(self, clinics: int, only: int | None = None) -> None:
+        """Raise `UserError` for values that cannot be drawn, or for an impossible number of clinics or choice of one."""
+        values = {**asdict(self), "clinics": clinics, "only": 1 if only is None else only}
+        for name, (low, high) in {**LIMITS, "only": (1, clinics)}.items():
+            if not low <= values[name] <= high:
+                raise UserError(
+                    f"--{name.replace('_', '-')} is {values[name]:g}. Expected a number between {low:g} and {high:g}."
+                )
 
 
 @dataclass(frozen=True)
@@ -64,12 +55,12 @@ class ClinicPlan:
     embryos: tuple[Embryo, ...]
     outcome: SimulatedLabels
 
-    def picture_stream(self, index: int) -> np.random.Generator:
-        """Random numbers of one picture, independent of all others."""
+    def image_stream(self, index: int) -> np.random.Generator:
+        """Random numbers of one image, independent of all others."""
         return stream(self.settings.seed, self.clinic, 4, index)
 
     def file(self, index: int) -> str:
-        """Path of a picture relative to the clinic's folder."""
+        """Path of an image relative to the clinic's folder."""
         return f"images/E{index + 1:06d}.jpg"
 
     def rows(self) -> list[tuple[str, ...]]:
@@ -85,9 +76,8 @@ class ClinicPlan:
     def summary(self) -> dict[str, Any]:
         """Content of datagen.json."""
         return {
-            "format": FORMAT,
+            **marks(self.clinic, self.settings),
             "generator": f"embryofl-datagen {__version__}",
-            "parameters": parameters(self.clinic, self.settings),
             "profile": self.profile.model_dump(),
             "embryos": {
                 "all": len(self.embryos),
@@ -106,28 +96,14 @@ class ClinicPlan:
 
     def _best(self, day: int | None) -> dict[str, float | None]:
         chosen = np.array([day in (None, e.morphology.day) for e in self.embryos])
-        if not chosen.any():
-            return {"expected": None, "drawn": None}
         probability, label = self.outcome.probability[chosen], self.outcome.label[chosen]
-        return {
-            "expected": _rounded(expected_auroc(probability, probability)),
-            "drawn": _rounded(auroc(probability, label)),
-        }
+        scores = {"expected": auroc(probability, probability), "drawn": auroc(probability, label)}
+        return {name: None if score is None else round(score, 6) for name, score in scores.items()}
 
 
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 6)
-
-
-def parameters(clinic: int, settings: Settings) -> dict[str, int | float]:
-    """What a finished folder must have been made with to be taken for the same."""
-    return {
-        "clinic": clinic,
-        "images": settings.images,
-        "size": settings.size,
-        "seed": settings.seed,
-        "best_auc": settings.best_auc,
-    }
+def marks(clinic: int, settings: Settings) -> dict[str, Any]:
+    """What two folders' summaries must have in common to hold the same bytes."""
+    return {"format": FORMAT, "parameters": {"clinic": clinic, **asdict(settings)}}
 
 
 def recorded_grades(morphology: Morphology, profile: ClinicProfile, rng: np.random.Generator) -> tuple[str, str, str]:

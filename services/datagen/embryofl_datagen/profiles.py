@@ -1,4 +1,7 @@
-"""What makes one clinic's pictures and records differ from another's."""
+"""What makes one clinic's images and records differ from another's."""
+
+import tomllib
+from importlib import resources
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -9,7 +12,7 @@ RGB = tuple[float, float, float]
 
 
 class Optics(BaseModel):
-    """A clinic's microscope and camera. Lengths are fractions of the picture's side.
+    """A clinic's microscope and camera. Lengths are fractions of the image's side.
 
     Attributes
     ----------
@@ -30,11 +33,11 @@ class Optics(BaseModel):
     noise : float
         Standard deviation of the sensor noise in grey levels of 0 to 1.
     resolution : float
-        Side of the sensor's picture in shares of the written picture's side, 0 to 1.
+        Side of the sensor's image as a share of the written image's side, 0 to 1.
     background, cytoplasm : RGB
         Colour of the empty medium and of cytoplasm, each with mean 1.
     drift : float
-        Strength of the colour gradient across the picture.
+        Strength of the colour gradient across the image.
     fringe : float
         Lateral colour fringes at edges, 0 to 1.
     """
@@ -92,55 +95,49 @@ class ClinicProfile(BaseModel):
     strictness: float
 
 
-# name, well, illumination, relief, outline, magnification, background, cytoplasm, fringe
-_MICROSCOPES: tuple[tuple[str, bool, float, float, float, float, RGB, RGB, float], ...] = (
-    ("inverted, cool light", False, 0.77, 1.0, 1.0, 0.415, (0.985, 0.985, 1.03), (1.03, 1.01, 0.90), 0.55),
-    ("time-lapse incubator", True, 0.56, 2.5, 1.5, 0.335, (1.0, 1.0, 1.0), (1.0, 1.0, 1.0), 0.0),
-    ("inverted, warm light", False, 0.70, 0.85, 1.25, 0.395, (1.02, 1.0, 0.96), (1.06, 1.01, 0.86), 0.35),
-    ("inverted, monochrome camera", False, 0.62, 1.3, 0.75, 0.38, (1.0, 1.0, 1.0), (1.0, 1.0, 1.0), 0.0),
-    ("inverted, green filter", False, 0.72, 1.0, 1.0, 0.43, (0.97, 1.02, 0.99), (1.0, 1.03, 0.90), 0.45),
-)
+_MICROSCOPES = tomllib.loads(resources.files(__package__).joinpath("microscopes.toml").read_text("utf-8"))[
+    "microscopes"
+]
 
 
 def clinic_profile(seed: int, clinic: int) -> ClinicProfile:
     """Profile of clinic number `clinic` (from 1); depends on the seed and the number only."""
     rng = stream(seed, clinic, 0)
-    name, well, light, relief, outline, magnification, background, cytoplasm, fringe = _MICROSCOPES[
-        (clinic - 1) % len(_MICROSCOPES)
-    ]
+    typical = _MICROSCOPES[(clinic - 1) % len(_MICROSCOPES)]
+    colour = typical["fringe"] > 0
 
     def near(value: float, spread: float) -> float:
         return round(float(value * (1 + spread * rng.uniform(-1, 1))), 4)
 
-    def tint(colour: RGB) -> RGB:
-        if not fringe:
-            return colour
-        shifted = np.array(colour) + rng.uniform(-0.012, 0.012, 3)
+    def tint(rgb: RGB) -> RGB:
+        if not colour:
+            return rgb
+        shifted = np.array(rgb) + rng.uniform(-0.012, 0.012, 3)
         red, green, blue = (shifted / shifted.mean()).round(4).tolist()
         return red, green, blue
 
     optics = Optics(
-        well=well,
-        illumination=near(light, 0.06),
+        well=typical["well"],
+        illumination=near(typical["illumination"], 0.06),
         direction_deg=round(float(rng.uniform(0, 360)), 1),
-        relief=near(relief, 0.12),
-        outline=near(outline, 0.15),
+        relief=near(typical["relief"], 0.12),
+        outline=near(typical["outline"], 0.15),
         contrast=near(1.0, 0.12),
-        magnification=near(magnification, 0.03),
+        magnification=near(typical["magnification"], 0.03),
         blur=near(0.0038, 0.25),
         sharpening=near(0.9, 0.5),
         noise=near(0.012, 0.4),
         resolution=round(float(rng.choice([0.75, 0.9, 1.0])), 2),
         vignette=near(0.16, 0.5),
-        background=tint(background),
-        cytoplasm=tint(cytoplasm),
-        drift=near(0.02, 0.5) if fringe else 0.0,
-        fringe=fringe,
+        background=tint(typical["background"]),
+        cytoplasm=tint(typical["cytoplasm"]),
+        drift=near(0.02, 0.5) if colour else 0.0,
+        fringe=typical["fringe"],
         jpeg_quality=int(rng.integers(82, 96)),
     )
     return ClinicProfile(
         name=f"clinic-{clinic}",
-        microscope=name,
+        microscope=typical["name"],
         optics=optics,
         prevalence=round(float(rng.uniform(0.34, 0.52)), 3),
         day3_share=round(float(rng.uniform(0.3, 0.6)), 3),

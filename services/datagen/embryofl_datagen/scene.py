@@ -1,4 +1,4 @@
-"""One picture: frame, embryo, surroundings, photograph."""
+"""One image: frame, embryo, surroundings, photograph."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,14 +13,14 @@ from .profiles import ClinicProfile
 from .surroundings import draw_debris, draw_dish_edge, draw_well
 from .zona import EmbryoCircle
 
-# Border drawn around the picture and cut off, in shares of its side.
+# Border drawn around the image and cut off, as a share of its side.
 _MARGIN = 0.05
-# Grain sizes of the fine, coarse and broad texture, in shares of the picture's side.
+# Grain sizes of the fine, coarse and broad texture, as shares of the image's side.
 _GRAINS = (0.0035, 0.0075, 0.026)
 _DISH_EDGES = 0.07
 
 
-def draw_picture(
+def draw_image(
     profile: ClinicProfile, morphology: Morphology, side: int, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
     """Photograph one embryo with a clinic's optics.
@@ -28,7 +28,7 @@ def draw_picture(
     Returns
     -------
     uint8 array (side, side, 3)
-        RGB; grey pictures have three equal channels.
+        RGB; grey images have three equal channels.
     """
     optics = profile.optics
     native = max(2 * round(side * optics.resolution / 2), 48)

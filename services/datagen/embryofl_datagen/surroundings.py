@@ -14,7 +14,7 @@ def draw_debris(canvas: Canvas, rng: np.random.Generator, amount: float, frame: 
     amount : float
         0 (clean) to 1.
     native : int
-        Side of the sensor's picture in pixels; sizes are shares of it.
+        Side of the sensor's image in pixels; sizes are shares of it.
     """
     _grains(canvas, rng, amount, frame, native)
     places = [
@@ -31,10 +31,9 @@ def draw_debris(canvas: Canvas, rng: np.random.Generator, amount: float, frame: 
     for (x, y), radius, dark in places:
         blurred = rng.uniform() < 0.4
         outline = Outline.draw(rng, rng.uniform(1.0, 1.6), 0.05)
-        window = canvas.window(x, y, radius * 1.6)
-        if window is None or np.hypot(x - frame.x, y - frame.y) < frame.radius * 0.98:
+        if np.hypot(x - frame.x, y - frame.y) < frame.radius * 0.98:
             continue
-        height = cap(outline.rho2(*canvas.offsets(window, x, y), radius))
+        window, height = outline.dome(canvas, x, y, radius, radius * 1.6)
         layer = canvas.far if blurred else canvas.sharp
         layer[window] += np.float32(radius) * height
         canvas.density[window] += np.float32(dark) * height
@@ -49,8 +48,6 @@ def _grains(canvas: Canvas, rng: np.random.Generator, amount: float, frame: Embr
     xs, ys = frame.x + distances * np.cos(turns), frame.y + distances * np.sin(turns)
     for x, y, radius in zip(xs.tolist(), ys.tolist(), radii.tolist(), strict=True):
         window = canvas.window(x, y, radius * 1.5)
-        if window is None:
-            continue
         dx, dy = canvas.offsets(window, x, y)
         canvas.sharp[window] += np.float32(0.5 * radius) * cap((dx * dx + dy * dy) / np.float32(radius * radius))
 
@@ -69,7 +66,7 @@ def draw_well(canvas: Canvas, rng: np.random.Generator, native: int) -> None:
 
 
 def draw_dish_edge(canvas: Canvas, rng: np.random.Generator, native: int) -> None:
-    """A scratch or the edge of the dish, straight across a corner of the picture."""
+    """A scratch or the edge of the dish, straight across a corner of the image."""
     turn = rng.uniform(0, 2 * np.pi)
     distance = native * rng.uniform(0.47, 0.56)
     half = np.float32(canvas.side / 2)

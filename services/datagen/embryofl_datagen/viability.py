@@ -10,14 +10,13 @@ from numpy.typing import NDArray
 from .cohort import Floats, Morphology, draw_morphology
 from .streams import stream
 
-LOWEST_AUC, HIGHEST_AUC = 0.55, 0.98
 # Log odds, in standard deviations of the score, by which day-5 embryos do better than day-3 embryos.
 DAY5_ADVANTAGE = 0.2
 
 
 @dataclass(frozen=True)
 class SimulatedLabels:
-    """Labels of a clinic's embryos and what could be known about them.
+    """Labels of a clinic's embryos, and how well they could be predicted.
 
     Attributes
     ----------
@@ -31,15 +30,11 @@ class SimulatedLabels:
     label: NDArray[np.int64]
 
 
-def auroc(score: Floats, label: NDArray[np.int64]) -> float | None:
-    """Area under the ROC curve (Mann-Whitney, ties count a half); None when one class is missing."""
-    return expected_auroc(score, label.astype(np.float64))
-
-
-def expected_auroc(score: Floats, probability: Floats) -> float | None:
+def auroc(score: Floats, probability: NDArray[np.float64 | np.int64]) -> float | None:
     """Probability that a viable embryo outranks one that is not, when embryo i is viable with `probability[i]`.
 
-    Ratio of expectations over all pairs: sum of p_i (1 - p_j) [s_i > s_j] over sum of p_i (1 - p_j).
+    Ratio of expectations over all pairs, ties counted half: sum of p_i (1 - p_j) [s_i > s_j] over sum of p_i (1 - p_j).
+    With labels for probabilities it is the area under the ROC curve. None when one class is missing.
     """
     values, place = np.unique(score, return_inverse=True)
     ones = np.bincount(place, probability, len(values))
@@ -60,12 +55,12 @@ def _raw_score(m: Morphology) -> float:
 @lru_cache(maxsize=1)
 def _reference() -> dict[int, tuple[float, float]]:
     """Mean and standard deviation of the raw score by day in a fixed population."""
-    found = {}
+    moments = {}
     for day in (3, 5):
         rng = stream(20240101, day)
         scores = [_raw_score(draw_morphology(rng, day, float(rng.standard_normal()))) for _ in range(4000)]
-        found[day] = (float(np.mean(scores)), float(np.std(scores)))
-    return found
+        moments[day] = (float(np.mean(scores)), float(np.std(scores)))
+    return moments
 
 
 def morphology_score(morphology: Morphology) -> float:
@@ -101,7 +96,7 @@ def draw_outcomes(
     low, high = 0.0, 60.0
     for _ in range(50):
         slope = (low + high) / 2
-        reached = expected_auroc(score, _probability(score, slope, prevalence))
+        reached = auroc(score, _probability(score, slope, prevalence))
         if reached is not None and reached < best_auc:
             low = slope
         else:

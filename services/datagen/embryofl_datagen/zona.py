@@ -1,4 +1,4 @@
-"""The zona pellucida, and where in the picture the embryo lies."""
+"""The zona pellucida, and where in the image the embryo lies."""
 
 from dataclasses import dataclass
 
@@ -29,7 +29,7 @@ def draw_zona(
     Parameters
     ----------
     thickness : float
-        In shares of the outer radius; about 0.17 on day 3, 0.05 in an expanded blastocyst.
+        As a share of the outer radius; about 0.17 on day 3, 0.05 in an expanded blastocyst.
     strength : float
         Refraction relative to that of a day-3 zona.
     """

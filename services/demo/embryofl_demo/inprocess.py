@@ -16,7 +16,7 @@ from embryofl.metrics import SMALLEST_COUNT, ScoreSums, merge
 from embryofl.settings import RunSettings
 from embryofl_clinic.workload.embryo import EmbryoWorkload, Trained
 from embryofl_data import ClinicData, pool
-from embryofl_data.split import SIDES
+from embryofl_data.split import SPLITS
 from embryofl_server.federation import gate
 from embryofl_server.federation.strategies import ClinicUpdate, Round, State, Steering, make_strategy
 from embryofl_server.federation.strategies.local_work import local_steps, local_travel
@@ -61,7 +61,7 @@ def prepared(run: RunSettings, data: ClinicData) -> ClinicData:
 
 def pooled(parts: list[ClinicData]) -> ClinicData:
     """The examples of several clinics as one clinic's, which no federation can have."""
-    sides = [pool([getattr(p, side) for p in parts]) for side in SIDES]
+    sides = [pool([getattr(p, side) for p in parts]) for side in SPLITS]
     return ClinicData(parts[0].folder, parts[0].image_size, *sides)
 
 

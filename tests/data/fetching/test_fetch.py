@@ -36,7 +36,7 @@ def tarred(files: dict[str, bytes]) -> bytes:
 
 
 class Publisher:
-    """Records, files with ranges, and a line that breaks after some bytes as often as is wished."""
+    """Records, files with ranges, and a line that breaks after some bytes as often as a test asks for."""
 
     def __init__(self) -> None:
         self.pages: dict[str, bytes] = {}
@@ -50,7 +50,7 @@ class Publisher:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                publisher.answer(self)
+                publisher.reply(self)
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -59,7 +59,7 @@ class Publisher:
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
-    def answer(self, to: http.server.BaseHTTPRequestHandler) -> None:
+    def reply(self, to: http.server.BaseHTTPRequestHandler) -> None:
         self.requests.append((to.path, dict(to.headers)))
         if to.path in self.moved:
             to.send_response(302)
@@ -87,7 +87,7 @@ class Publisher:
         most = self.breaks_after.pop(0) if self.breaks_after and not to.path.endswith(RECORDS) else len(body)
         to.wfile.write(body[start : start + most])
 
-    def asked(self, end: str) -> list[dict[str, str]]:
+    def requests_for(self, end: str) -> list[dict[str, str]]:
         """Headers of the requests for one file."""
         return [headers for path, headers in self.requests if path.endswith(end)]
 
@@ -142,20 +142,20 @@ GOMEZ = {
 
 
 class Fetching:
-    """Fetches that note what was said and asked."""
+    """Fetches that note what was printed and asked."""
 
     def __init__(self, publisher: Publisher) -> None:
         self.hosts = dict.fromkeys(("zenodo", "figshare", "kaggle", "github"), publisher.url)
-        self.said = io.StringIO()
-        self.asked = 0
+        self.printed = io.StringIO()
+        self.questions = 0
         self.accepts = True
 
     def __call__(self, name, out, also=()):
         def ask(_: str) -> bool:
-            self.asked += 1
+            self.questions += 1
             return self.accepts
 
-        fetch(name, out, ask, ProgressPrinter(self.said), also, self.hosts, pause_s=0.001)
+        fetch(name, out, ask, ProgressPrinter(self.printed), also, self.hosts, pause_s=0.001)
 
 
 @pytest.fixture
@@ -163,29 +163,35 @@ def fetching(publisher):
     return Fetching(publisher)
 
 
-def test_a_broken_download_goes_on_and_is_checked(publisher, fetching, tmp_path):
+def test_broken_download_continues_and_is_checked(publisher, fetching, tmp_path):
     content = zipped()
     figshare(publisher, content)
     publisher.breaks_after = [100_000, 50_000]
     fetching("kromp", tmp_path)
     assert (tmp_path / "Blastocyst_Dataset.zip").read_bytes() == content
-    assert [headers.get("Range") for headers in publisher.asked("/f/1")] == [None, "bytes=100000-", "bytes=150000-"]
+    assert [headers.get("Range") for headers in publisher.requests_for("/f/1")] == [
+        None,
+        "bytes=100000-",
+        "bytes=150000-",
+    ]
     assert not list(tmp_path.glob("*.part*"))
-    assert "checksum is correct" in fetching.said.getvalue() and "embryofl-clinic import" in fetching.said.getvalue()
+    assert (
+        "checksum is correct" in fetching.printed.getvalue() and "embryofl-clinic import" in fetching.printed.getvalue()
+    )
 
 
-def test_an_interrupted_fetch_goes_on_in_another_process(publisher, fetching, tmp_path):
+def test_interrupted_fetch_continues_in_another_process(publisher, fetching, tmp_path):
     content = zipped()
     figshare(publisher, content)
     (tmp_path / "Blastocyst_Dataset.zip.part").write_bytes(content[:200_000])
     (tmp_path / "Blastocyst_Dataset.zip.part.etag").write_text('"1"')
     fetching("kromp", tmp_path)
-    assert publisher.asked("/f/1")[0]["Range"] == "bytes=200000-"
+    assert publisher.requests_for("/f/1")[0]["Range"] == "bytes=200000-"
     assert (tmp_path / "Blastocyst_Dataset.zip").read_bytes() == content
 
 
 @pytest.mark.parametrize("change", ["etag", "ranges"])
-def test_a_file_that_changed_or_cannot_be_continued_comes_whole(publisher, fetching, tmp_path, change):
+def test_changed_or_unresumable_file_is_downloaded_from_the_start(publisher, fetching, tmp_path, change):
     content = zipped()
     figshare(publisher, content)
     (tmp_path / "Blastocyst_Dataset.zip.part").write_bytes(b"older" * 1000)
@@ -195,12 +201,12 @@ def test_a_file_that_changed_or_cannot_be_continued_comes_whole(publisher, fetch
     assert (tmp_path / "Blastocyst_Dataset.zip").read_bytes() == content
 
 
-def test_what_was_fetched_is_not_fetched_again_nor_asked_for(publisher, fetching, tmp_path):
+def test_fetched_files_are_neither_fetched_nor_asked_about_again(publisher, fetching, tmp_path):
     figshare(publisher, zipped())
     fetching("kromp", tmp_path)
     fetching("kromp", tmp_path)
-    assert len(publisher.asked("/f/1")) == 1 and fetching.asked == 1
-    assert "The publisher's record says: CC BY 4.0" in fetching.said.getvalue()
+    assert len(publisher.requests_for("/f/1")) == 1 and fetching.questions == 1
+    assert "Licence in the publisher's record: CC BY 4.0" in fetching.printed.getvalue()
 
 
 def test_another_licence_is_asked_for_again(publisher, fetching, tmp_path):
@@ -209,7 +215,7 @@ def test_another_licence_is_asked_for_again(publisher, fetching, tmp_path):
     page = publisher.pages["/v2/articles/20123153"]
     publisher.pages["/v2/articles/20123153"] = page.replace(b"CC BY 4.0", b"CC BY-NC 4.0")
     fetching("kromp", tmp_path)
-    assert fetching.asked == 2
+    assert fetching.questions == 2
 
 
 def test_nothing_is_fetched_without_consent(publisher, fetching, tmp_path):
@@ -217,24 +223,24 @@ def test_nothing_is_fetched_without_consent(publisher, fetching, tmp_path):
     fetching.accepts = False
     with pytest.raises(UserError, match="not accepted"):
         fetching("kromp", tmp_path)
-    assert publisher.asked("/f/1") == [] and list(tmp_path.iterdir()) == []
+    assert publisher.requests_for("/f/1") == [] and list(tmp_path.iterdir()) == []
 
 
-def test_what_is_not_as_published_is_not_kept(publisher, fetching, tmp_path):
+def test_file_that_differs_from_the_published_one_is_not_kept(publisher, fetching, tmp_path):
     figshare(publisher, zipped(), md5="0" * 32)
     with pytest.raises(UserError, match="not as published"):
         fetching("kromp", tmp_path)
     assert not (tmp_path / "Blastocyst_Dataset.zip").exists() and not list(tmp_path.glob("*.part"))
 
 
-def test_a_file_brought_by_hand_is_checked_too(publisher, fetching, tmp_path):
+def test_file_downloaded_by_hand_is_checked_too(publisher, fetching, tmp_path):
     figshare(publisher, zipped())
     (tmp_path / "Blastocyst_Dataset.zip").write_bytes(b"half of it")
     with pytest.raises(UserError, match=r"10 bytes instead of.*after removing"):
         fetching("kromp", tmp_path)
 
 
-def test_offline_it_says_what_to_bring_and_goes_on_from_there(publisher, fetching, tmp_path):
+def test_offline_fetch_lists_files_to_download_and_continues_with_them(publisher, fetching, tmp_path):
     publisher.server.shutdown()
     publisher.server.server_close()
     with pytest.raises(UserError) as error:
@@ -246,7 +252,7 @@ def test_offline_it_says_what_to_bring_and_goes_on_from_there(publisher, fetchin
         (tmp_path / name).write_bytes(content)
     fetching("gomez", tmp_path)
     assert (tmp_path / "embryo_dataset/A-1/X_RUN2.jpeg").read_bytes() == b"2"
-    assert "--layout gomez" in fetching.said.getvalue() and fetching.asked == 1
+    assert "--layout gomez" in fetching.printed.getvalue() and fetching.questions == 1
 
 
 def test_a_set_on_request_names_its_authors_page(fetching, tmp_path):
@@ -257,7 +263,7 @@ def test_a_set_on_request_names_its_authors_page(fetching, tmp_path):
 def test_archives_are_unpacked_once_and_further_planes_on_request(publisher, fetching, tmp_path):
     zenodo(publisher, GOMEZ)
     fetching("gomez", tmp_path)
-    assert publisher.asked("F15.tar.gz") == []
+    assert publisher.requests_for("F15.tar.gz") == []
     (tmp_path / "embryo_dataset/A-1/X_RUN2.jpeg").write_bytes(b"mine")
     fetching("gomez", tmp_path, also=["embryo_dataset_F15.tar.gz"])
     assert (tmp_path / "embryo_dataset_F15/A-1/X_RUN1.jpeg").read_bytes() == b"3"
@@ -266,7 +272,7 @@ def test_archives_are_unpacked_once_and_further_planes_on_request(publisher, fet
         fetching("gomez", tmp_path, also=["../evil"])
 
 
-def test_an_archive_that_leads_out_is_refused(publisher, fetching, tmp_path):
+def test_archive_that_leads_out_is_rejected(publisher, fetching, tmp_path):
     zenodo(publisher, {**GOMEZ, "embryo_dataset.tar.gz": tarred({"../evil.txt": b"x"})})
     with pytest.raises(UserError, match="cannot be unpacked"):
         fetching("gomez", tmp_path / "out")
@@ -293,9 +299,9 @@ def test_kaggle_gets_the_users_token_and_nobody_else_does(publisher, fetching, t
     store.pages["/store"] = zipped()
     publisher.moved[KAGGLE] = f"{store.url}/store"
     fetching("hungvuong", tmp_path)
-    assert publisher.asked(KAGGLE)[0]["Authorization"].startswith("Basic ")
-    assert "Authorization" not in store.asked("/store")[0]
-    assert "sesame" not in fetching.said.getvalue()
+    assert publisher.requests_for(KAGGLE)[0]["Authorization"].startswith("Basic ")
+    assert "Authorization" not in store.requests_for("/store")[0]
+    assert "sesame" not in fetching.printed.getvalue()
     assert not any(b"sesame" in path.read_bytes() for path in tmp_path.iterdir())
     store.server.shutdown()
     store.server.server_close()
@@ -332,7 +338,7 @@ def test_google_drive_goes_through_gdown(fetching, tmp_path, monkeypatch):
 
 def test_the_command_asks_first_and_shows_no_traceback(tmp_path):
     command = [sys.executable, "-c", "from embryofl_datagen.cli import main; main()", "fetch"]
-    for name, part in (("drive:abc", "--accept-terms"), ("nothing", "There is no data set nothing")):
+    for name, part in (("drive:abc", "--accept-terms"), ("nothing", "No data set is called nothing")):
         done = subprocess.run(
             [*command, name, str(tmp_path)],
             stdin=subprocess.DEVNULL,

@@ -22,20 +22,20 @@ def test_a_file_without_a_label_is_unlabelled(tmp_path):
             "embryo_0004_label_2.png": 4,
         },
     )
-    found = bring_in(root, tmp_path / "out")
-    assert {name: row["label"] for name, row in found.rows.items()} == {
+    imported = bring_in(root, tmp_path / "out")
+    assert {name: row["label"] for name, row in imported.rows.items()} == {
         "images/embryo_0001_label_1.png": "1",
         "images/embryo_0002_label_0.png": "0",
         "images/embryo_0003.png": "",
     }
-    assert found.row("0001_label_1.png")["embryo"] == "embryo_0001"
-    assert "label '2'" in found.left_out("0004_label_2.png")
+    assert imported.row("0001_label_1.png")["embryo"] == "embryo_0001"
+    assert "label '2'" in imported.skipped("0004_label_2.png")
 
 
 def test_folders_are_classes_only_where_both_are_known(tmp_path):
     root = tree(tmp_path / "in", {"set/good/a.png": 1, "set/poor/b.png": 2, "set/unlabelled/c.png": 3, "set/d.png": 4})
-    found = bring_in(root, tmp_path / "out")
-    assert [row["label"] for row in found.rows.values()] == ["", "1", "0", ""]
+    imported = bring_in(root, tmp_path / "out")
+    assert [row["label"] for row in imported.rows.values()] == ["", "1", "0", ""]
     other = tree(tmp_path / "other", {"fair/a.png": 1, "good/b.png": 2})
     with pytest.raises(UserError, match="not known"):
         bring_in(other, tmp_path / "out2")
@@ -62,23 +62,30 @@ def german(tmp_path):
 
 
 def test_a_table_with_any_columns_and_words(german, tmp_path):
-    found = bring_in(german, tmp_path / "out", "table", columns=COLUMNS, labels={"gut": 1, "schlecht": 0})
+    imported = bring_in(german, tmp_path / "out", "table", columns=COLUMNS, labels={"gut": 1, "schlecht": 0})
     assert {
-        name.rsplit("/", 1)[-1]: (row["label"], row["patient"], row["day"]) for name, row in found.rows.items()
+        name.rsplit("/", 1)[-1]: (row["label"], row["patient"], row["day"]) for name, row in imported.rows.items()
     } == {"a.png": ("1", "7", "5"), "b.png": ("0", "7", "5"), "c.png": ("", "8", "5"), "d.png": ("", "8", "3")}
-    assert found.manifest["unlabelled_because"] == {"the label 'mittel' is unknown": 1, "the source states no label": 1}
-    assert "contradict" in found.left_out("e.png") and "not in the table" in found.left_out("f.png")
-    assert "leads out" in found.left_out("passwd.png") and "missing" in found.left_out("nowhere.png")
-    assert (found.row("a.png")["expansion"], found.row("a.png")["icm"], found.row("a.png")["te"]) == ("4", "A", "B")
+    assert imported.manifest["unlabelled_because"] == {
+        "the label 'mittel' is unknown": 1,
+        "the source states no label": 1,
+    }
+    assert "contradict" in imported.skipped("e.png") and "not in the table" in imported.skipped("f.png")
+    assert "leads out" in imported.skipped("passwd.png") and "missing" in imported.skipped("nowhere.png")
+    assert (imported.row("a.png")["expansion"], imported.row("a.png")["icm"], imported.row("a.png")["te"]) == (
+        "4",
+        "A",
+        "B",
+    )
 
 
 def test_a_table_of_grades_needs_a_rule_and_keeps_gaps(german, tmp_path):
-    found = bring_in(german, tmp_path / "out", "table", "gardner-3bb", columns=COLUMNS)
-    labels = {name.rsplit("/", 1)[-1]: row["label"] for name, row in found.rows.items()}
+    imported = bring_in(german, tmp_path / "out", "table", "gardner-3bb", columns=COLUMNS)
+    labels = {name.rsplit("/", 1)[-1]: row["label"] for name, row in imported.rows.items()}
     assert labels == {"a.png": "1", "b.png": "", "c.png": "", "d.png": "0"}  # "2" alone is no whole grade
 
 
-def test_a_table_says_what_it_needs(german, tmp_path):
+def test_table_import_lists_missing_options(german, tmp_path):
     with pytest.raises(UserError, match="No --map image=COLUMN"):
         bring_in(german, tmp_path / "out", "table", columns={"label": "Urteil"})
     with pytest.raises(UserError, match="no column file"):
@@ -106,7 +113,7 @@ def dicom(number: int, patient: str, photometric: str = "MONOCHROME2", **tags: s
     return buffer.getvalue()
 
 
-def test_dicom_leaves_everything_that_identifies_behind(tmp_path):
+def test_dicom_drops_everything_that_identifies_a_patient(tmp_path):
     root = tree(
         tmp_path / "in",
         {
@@ -119,8 +126,8 @@ def test_dicom_leaves_everything_that_identifies_behind(tmp_path):
     )
     table = tmp_path / "labels.csv"
     table.write_text("image,label,day\n1.dcm,1,5\n2.dcm,0,5\n")
-    found = bring_in(root, tmp_path / "out", table=table)
-    assert [(row["label"], row["patient"], row["day"]) for row in found.rows.values()] == [
+    imported = bring_in(root, tmp_path / "out", table=table)
+    assert [(row["label"], row["patient"], row["day"]) for row in imported.rows.values()] == [
         ("1", "p0001", "5"),
         ("0", "p0001", "5"),
         ("", "p0002", ""),
@@ -130,9 +137,9 @@ def test_dicom_leaves_everything_that_identifies_behind(tmp_path):
             assert path.is_dir() or secret not in path.read_bytes()
         assert secret not in (tmp_path / "out/labels.csv").read_bytes()
     assert not any("JANE" in str(path) for path in (tmp_path / "out").rglob("*"))
-    assert any("burnt" in line for line in found.said)
-    assert {item["source"] for item in found.manifest["left_out"]} == {"ROE/broken.dcm", "ROE/none.dcm"}
-    images = [np.asarray(Image.open(tmp_path / "out" / name)) for name in found.rows]
+    assert any("burnt" in line for line in imported.lines)
+    assert {item["source"] for item in imported.manifest["left_out"]} == {"ROE/broken.dcm", "ROE/none.dcm"}
+    images = [np.asarray(Image.open(tmp_path / "out" / name)) for name in imported.rows]
     assert images[0].shape == (20, 24) and images[0].dtype == np.uint8 and images[0].std() > 40
 
 
@@ -142,12 +149,12 @@ def test_dicom_leaves_everything_that_identifies_behind(tmp_path):
 def test_time_lapse_export_takes_one_frame_a_well(tmp_path, name):
     files = {name.format(w=well, f=frame): 100 * well + frame for well in (1, 2, 10) for frame in (1, 2, 10)}
     root = tree(tmp_path / "in", {**files, "notes/photo.jpg": 1})
-    found = bring_in(root, tmp_path / "out", "embryoscope")
-    assert [row["frame"] for row in found.rows.values()] == ["10"] * 3
-    assert len({row["embryo"] for row in found.rows.values()}) == 3
-    assert len({row["patient"] for row in found.rows.values()}) == 1
-    assert {row["label"] for row in found.rows.values()} == {""}
-    assert "not a frame" in found.left_out("photo.jpg")
+    imported = bring_in(root, tmp_path / "out", "embryoscope")
+    assert [row["frame"] for row in imported.rows.values()] == ["10"] * 3
+    assert len({row["embryo"] for row in imported.rows.values()}) == 3
+    assert len({row["patient"] for row in imported.rows.values()}) == 1
+    assert {row["label"] for row in imported.rows.values()} == {""}
+    assert "not a frame" in imported.skipped("photo.jpg")
 
 
 def test_time_lapse_export_with_focal_planes_and_labels(tmp_path):
@@ -155,10 +162,10 @@ def test_time_lapse_export_with_focal_planes_and_labels(tmp_path):
     table = tmp_path / "outcomes.csv"
     table.write_text("embryo,label\nWELL3,1\nWELL9,maybe\n")
     root = tree(tmp_path / "in", files)
-    found = bring_in(root, tmp_path / "out", "embryoscope", planes=("-15", "0", "15"), pick="first", table=table)
-    assert sorted((row["focal_plane"], row["frame"], row["label"]) for row in found.rows.values()) == [
+    imported = bring_in(root, tmp_path / "out", "embryoscope", planes=("-15", "0", "15"), pick="first", table=table)
+    assert sorted((row["focal_plane"], row["frame"], row["label"]) for row in imported.rows.values()) == [
         ("-15", "1", "1"),
         ("0", "1", "1"),
         ("15", "1", "1"),
     ]
-    assert "maybe" in found.left_out("WELL9")
+    assert "maybe" in imported.skipped("WELL9")

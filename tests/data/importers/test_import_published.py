@@ -40,8 +40,8 @@ def kromp(tmp_path):
 
 
 def test_kromp_grades(kromp, tmp_path):
-    found = bring_in(kromp, tmp_path / "out", rule="gardner-3bb")
-    labels = {image.rsplit("/", 1)[-1]: row["label"] for image, row in found.rows.items()}
+    imported = bring_in(kromp, tmp_path / "out", rule="gardner-3bb")
+    labels = {image.rsplit("/", 1)[-1]: row["label"] for image, row in imported.rows.items()}
     assert labels == {
         "0187_01.png": "1",  # 4AB
         "0002_01.png": "0",  # 4CB
@@ -52,10 +52,10 @@ def test_kromp_grades(kromp, tmp_path):
         "0006_01.png": "",  # 3A, TE not defined
         "0007_01.png": "",  # in no table
     }
-    row = found.row("0187_01.png")
+    row = imported.row("0187_01.png")
     assert (row["patient"], row["embryo"], row["expansion"], row["icm"], row["te"]) == ("187", "187_1", "4", "A", "B")
-    assert "no such image" in found.left_out("9999_1")
-    assert found.manifest["unlabelled_because"] == {"no expansion grade": 2, "grade 3A-: ICM or TE not graded": 1}
+    assert "no such image" in imported.skipped("9999_1")
+    assert imported.manifest["unlabelled_because"] == {"no expansion grade": 2, "grade 3A-: ICM or TE not graded": 1}
 
 
 @pytest.mark.parametrize(
@@ -67,10 +67,10 @@ def test_kromp_grades(kromp, tmp_path):
     ],
 )
 def test_kromp_outcomes_are_found_across_spellings_and_gaps_stay_gaps(kromp, tmp_path, rule, expected):
-    found = bring_in(kromp, tmp_path / "out", rule=rule)
-    labels = {row["patient"]: row["label"] for row in found.rows.values()}
+    imported = bring_in(kromp, tmp_path / "out", rule=rule)
+    labels = {row["patient"]: row["label"] for row in imported.rows.values()}
     assert labels == {**dict.fromkeys(("4", "5", "201", "6", "7"), ""), **expected}
-    assert found.manifest["rule"]["meaning"] == {"live-birth": "live_birth"}.get(rule, "implantation")
+    assert imported.manifest["rule"]["meaning"] == {"live-birth": "live_birth"}.get(rule, "implantation")
 
 
 def test_a_rule_must_be_named_where_grades_become_labels(kromp, tmp_path):
@@ -82,9 +82,9 @@ def test_a_rule_must_be_named_where_grades_become_labels(kromp, tmp_path):
 def test_kromp_grades_that_contradict_each_other_count_as_none(kromp, tmp_path):
     with (kromp / "Gardner_train_silver.csv").open("a") as table:
         table.write("0002_01.png;3;0;0\n")
-    found = bring_in(kromp, tmp_path / "out", rule="gardner-3bb")
-    assert found.label("0002_01.png") == ""
-    assert any("contradicts" in item["reason"] for item in found.manifest["left_out"])
+    imported = bring_in(kromp, tmp_path / "out", rule="gardner-3bb")
+    assert imported.label("0002_01.png") == ""
+    assert any("contradicts" in item["reason"] for item in imported.manifest["left_out"])
 
 
 @pytest.fixture
@@ -107,16 +107,16 @@ def gomez(tmp_path):
     return root
 
 
-def frames(found):
-    return sorted((row["embryo"], int(row["frame"]), row["focal_plane"]) for row in found.rows.values())
+def frames(imported):
+    return sorted((row["embryo"], int(row["frame"]), row["focal_plane"]) for row in imported.rows.values())
 
 
-def test_gomez_takes_the_last_whole_frame_and_never_reads_na_as_a_grade(gomez, tmp_path):
-    found = bring_in(gomez, tmp_path / "out", rule="icm-te-b")
-    assert frames(found) == [("AA83-2", 12, "0"), ("AA83-7", 11, "0")]
-    assert "truncated" in found.left_out("WELL7_RUN12.jpeg")
-    assert {row["embryo"]: row["label"] for row in found.rows.values()} == {"AA83-7": "1", "AA83-2": ""}
-    assert {row["patient"] for row in found.rows.values()} == {"AA83"}
+def test_gomez_takes_the_last_readable_frame_and_never_reads_na_as_a_grade(gomez, tmp_path):
+    imported = bring_in(gomez, tmp_path / "out", rule="icm-te-b")
+    assert frames(imported) == [("AA83-2", 12, "0"), ("AA83-7", 11, "0")]
+    assert "truncated" in imported.skipped("WELL7_RUN12.jpeg")
+    assert {row["embryo"]: row["label"] for row in imported.rows.values()} == {"AA83-7": "1", "AA83-2": ""}
+    assert {row["patient"] for row in imported.rows.values()} == {"AA83"}
 
 
 @pytest.mark.parametrize(
@@ -134,13 +134,13 @@ def test_gomez_takes_the_last_whole_frame_and_never_reads_na_as_a_grade(gomez, t
     ],
 )
 def test_gomez_frames_by_phase_time_and_plane(gomez, tmp_path, options, expected):
-    found = frames(bring_in(gomez, tmp_path / "out", rule="none", **options))
+    chosen = frames(bring_in(gomez, tmp_path / "out", rule="none", **options))
     if options.get("planes"):  # an embryo that never reached the phase keeps all its frames
-        found = [frame for frame in found if frame[0] == "AA83-7"]
-    assert found == expected
+        chosen = [frame for frame in chosen if frame[0] == "AA83-7"]
+    assert chosen == expected
 
 
-def test_gomez_refuses_a_phase_that_does_not_exist(gomez, tmp_path):
+def test_gomez_rejects_a_phase_that_does_not_exist(gomez, tmp_path):
     with pytest.raises(UserError, match="tXX.*tPB2"):
         bring_in(gomez, tmp_path / "out", rule="none", phases=("tXX",))
 
@@ -165,16 +165,16 @@ def stork(tmp_path):
 
 
 def test_stork_takes_each_embryo_once_and_the_stated_verdict(stork, tmp_path):
-    found = bring_in(stork, tmp_path / "out")
-    assert {row["embryo"]: row["label"] for row in found.rows.values()} == {
+    imported = bring_in(stork, tmp_path / "out")
+    assert {row["embryo"]: row["label"] for row in imported.rows.values()} == {
         "11": "1",
         "12": "0",
         "13": "1",
         "14": "",
         "15": "",
     }
-    assert "copy" in found.left_out("11_-45_3AA-.jpg") and "copy" in found.left_out("11_15_3AA-.jpg")
-    assert any("different" in item["reason"] for item in found.manifest["left_out"])
+    assert "duplicate" in imported.skipped("11_-45_3AA-.jpg") and "duplicate" in imported.skipped("11_15_3AA-.jpg")
+    assert any("different" in item["reason"] for item in imported.manifest["left_out"])
 
 
 @pytest.mark.parametrize(
@@ -186,8 +186,8 @@ def test_stork_takes_each_embryo_once_and_the_stated_verdict(stork, tmp_path):
     ],
 )
 def test_one_grade_means_another_label_under_another_rule(stork, tmp_path, rule, expected):
-    found = bring_in(stork, tmp_path / "out", rule=rule)
-    assert {row["embryo"]: row["label"] for row in found.rows.values()} == expected
+    imported = bring_in(stork, tmp_path / "out", rule=rule)
+    assert {row["embryo"]: row["label"] for row in imported.rows.values()} == expected
 
 
 def test_saeedi_imports_images_but_no_outlines(tmp_path):
@@ -202,13 +202,13 @@ def test_saeedi_imports_images_but_no_outlines(tmp_path):
     )
     table = tmp_path / "grades.csv"
     table.write_text("image,expansion,icm,te\nBlast_PCRM_1201754 D5.BMP,4,B,B\n")
-    found = bring_in(root, tmp_path / "out", rule="gardner-3bb", table=table)
-    assert {name.rsplit("/", 1)[-1]: row["label"] for name, row in found.rows.items()} == {
+    imported = bring_in(root, tmp_path / "out", rule="gardner-3bb", table=table)
+    assert {name.rsplit("/", 1)[-1]: row["label"] for name, row in imported.rows.items()} == {
         "Blast_PCRM_1201754 D5.BMP": "1",
         "Blast_PCRM_R14-0411a.BMP": "",
     }
-    assert found.row("1201754 D5.BMP")["day"] == "5"
-    assert found.manifest["left_out_because"] == {"outline, not an image of an embryo": 2}
+    assert imported.row("1201754 D5.BMP")["day"] == "5"
+    assert imported.manifest["left_out_because"] == {"outline, not an image of an embryo": 2}
 
 
 @pytest.mark.parametrize("above", ["", "world-championship/"])
@@ -225,14 +225,14 @@ def test_kaggle_layout(tmp_path, above):
             f"{above}test.csv": "ID,Image\n0,D3_001.jpg\n",
         },
     )
-    found = bring_in(root, tmp_path / "out")
-    assert {name: (row["label"], row["day"]) for name, row in found.rows.items()} == {
+    imported = bring_in(root, tmp_path / "out")
+    assert {name: (row["label"], row["day"]) for name, row in imported.rows.items()} == {
         f"images/{above}test/D3_001.jpg": ("", "3"),
         f"images/{above}train/D3_001.jpg": ("0", "3"),
         f"images/{above}train/D5_002.jpg": ("1", "5"),
         f"images/{above}train/D5_004.jpg": ("", "5"),
     }
-    assert {item["source"] for item in found.manifest["left_out"]} >= {"D5_009.jpg"}
+    assert {item["source"] for item in imported.manifest["left_out"]} >= {"D5_009.jpg"}
 
 
 @pytest.mark.parametrize(
@@ -248,8 +248,8 @@ def test_kaggle_layout(tmp_path, above):
 def test_real_images(tmp_path, name, rule, images, ones, zeros):
     if not SHARED.is_dir():
         pytest.skip("needs ../shared/data")
-    found = bring_in(SHARED / name, tmp_path / "out", rule=rule)
-    labels = [row["label"] for row in found.rows.values()]
+    imported = bring_in(SHARED / name, tmp_path / "out", rule=rule)
+    labels = [row["label"] for row in imported.rows.values()]
     assert (len(labels), labels.count("1"), labels.count("0")) == (images, ones, zeros)
     folder = read_folder(tmp_path / "out")
     assert folder.layout == "labels.csv" and not [p for p in folder.problems if p.leaves_out]

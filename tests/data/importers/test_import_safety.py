@@ -50,14 +50,14 @@ def test_archives_at_the_top_of_a_folder_are_read_in_place(tmp_path):
     frame = "AA1-1/D2013.01.28_S0717_I132_WELL1_RUN3.jpeg"
     archive(tmp_path / "in/embryo_dataset.zip", {f"embryo_dataset/{frame}": picture(1, "JPEG")})
     archive(tmp_path / "in/annotations.zip", {"embryo_dataset_annotations/AA1-1_phases.csv": b"tPB2,1,5\n"})
-    found = bring_in(tmp_path / "in", tmp_path / "out", rule="none", phases=("tPB2",))
-    assert [row["frame"] for row in found.rows.values()] == ["3"]
+    imported = bring_in(tmp_path / "in", tmp_path / "out", rule="none", phases=("tPB2",))
+    assert [row["frame"] for row in imported.rows.values()] == ["3"]
 
 
 @pytest.mark.parametrize(
     "name", ["../../evil.png", "/evil.png", "C:\\evil.png", "train\\..\\..\\evil.png", "..\\evil.png"]
 )
-def test_zip_slip_is_refused(tmp_path, name):
+def test_zip_slip_is_rejected(tmp_path, name):
     (tmp_path / "in").mkdir()
     source = archive(tmp_path / "in/set.zip", {**KAGGLE, name: picture(3)})
     before = fingerprint(tmp_path)
@@ -66,7 +66,7 @@ def test_zip_slip_is_refused(tmp_path, name):
     assert fingerprint(tmp_path) == before
 
 
-def test_odd_entries_of_an_archive_are_left_out(tmp_path):
+def test_odd_entries_of_an_archive_are_skipped(tmp_path):
     bomb = io.BytesIO()
     with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as out:
         for name, content in KAGGLE.items():
@@ -78,9 +78,9 @@ def test_odd_entries_of_an_archive_are_left_out(tmp_path):
         info.external_attr = (stat.S_IFLNK | 0o777) << 16
         out.writestr(info, "/etc/passwd")
     (tmp_path / "set.zip").write_bytes(bomb.getvalue())
-    found = bring_in(tmp_path / "set.zip", tmp_path / "out")
-    assert len(found.rows) == 2
-    assert "too large" in found.left_out("D5_3.png") and "link" in found.left_out("D5_4.png")
+    imported = bring_in(tmp_path / "set.zip", tmp_path / "out")
+    assert len(imported.rows) == 2
+    assert "too large" in imported.skipped("D5_3.png") and "link" in imported.skipped("D5_4.png")
 
 
 def test_a_damaged_archive_is_named(tmp_path):
@@ -96,18 +96,18 @@ def test_links_and_pipes_of_a_folder_are_never_opened(tmp_path):
     (root / "good/c.png").symlink_to(tmp_path / "secret.png")
     (root / "good/up").symlink_to(tmp_path)
     os.mkfifo(root / "good/d.png")
-    said: list[str] = []
-    import_source(root, tmp_path / "out", "", "", Options(), False, said.append)
+    lines: list[str] = []
+    import_source(root, tmp_path / "out", "", "", Options(), False, lines.append)
     assert sorted(p.name for p in (tmp_path / "out").rglob("*.png")) == ["a.png", "b.png"]
-    assert any("links are not followed" in line for line in said) and any("pipe" in line for line in said)
+    assert any("links are not followed" in line for line in lines) and any("pipe" in line for line in lines)
 
 
 def test_any_name_can_be_read_back(tmp_path):
     names = ["胚胎.png", "a\nb.png", " c.png", "d\\e.png", "Müller, Anna.png", '"q".png', "A.PNG", "a.png"]
     root = tree(tmp_path / "in", {f"{side}/{name}": i for side in ("good", "poor") for i, name in enumerate(names)})
-    found = bring_in(root, tmp_path / "out")
+    imported = bring_in(root, tmp_path / "out")
     folder = read_folder(tmp_path / "out")
-    assert len(folder.images) == len(found.rows) == 2 * len(names) and not folder.problems
+    assert len(folder.images) == len(imported.rows) == 2 * len(names) and not folder.problems
     assert all((image.label == 1) == image.file.startswith("images/good/") for image in folder.images)
 
 
@@ -118,7 +118,7 @@ def test_the_source_is_never_written_to(tmp_path, out):
         bring_in(root, tmp_path / out)
 
 
-def test_a_folder_that_holds_something_is_left_alone(tmp_path):
+def test_non_empty_output_folder_is_untouched(tmp_path):
     root = tree(tmp_path / "in", {"good/a.png": 1, "poor/b.png": 2})
     tree(tmp_path / "out", {"mine.txt": "x"})
     with pytest.raises(UserError, match=r"holds mine\.txt"):

@@ -130,9 +130,9 @@ def test_truncated(kind, kept):
 def test_empty_text_and_damaged_files():
     assert refusal(b"") == "empty"
     assert refusal(b"patient;label\n1;0\n") == "unreadable"
-    whole = bytearray(encode(noise((64, 64))))
-    whole[len(whole) // 2] ^= 0xFF
-    assert refusal(bytes(whole)) == "unreadable"
+    damaged = bytearray(encode(noise((64, 64))))
+    damaged[len(damaged) // 2] ^= 0xFF
+    assert refusal(bytes(damaged)) == "unreadable"
 
 
 def test_formats_that_start_other_programs_are_not_opened():
@@ -151,14 +151,14 @@ def bomb(width: int, height: int) -> bytes:
 
 
 @pytest.mark.parametrize("side", [7_100, 9_460, 13_000, 60_000])
-def test_bomb_is_refused_by_its_header(side):
+def test_bomb_is_rejected_by_its_header(side):
     assert side * side > MAX_PIXELS
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert refusal(bomb(side, side)) == "too_large"
 
 
-def test_speck_is_refused():
+def test_speck_is_rejected():
     assert refusal(encode(Image.new("RGB", (4, 400)))) == "too_small"
 
 

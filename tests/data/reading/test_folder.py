@@ -58,7 +58,7 @@ def test_label_cells(root, cell, label):
 
 
 @pytest.mark.parametrize("cell", ["good", "2", "-1", "NA", "0.5", "yes"])
-def test_unknown_label_leaves_the_image_out_and_names_the_row(root, cell):
+def test_unknown_label_skips_the_image_and_names_the_row(root, cell):
     folder = read_folder(write(root, f"image,label\nimages/b.png,0\nimages/a.png,{cell}\n"))
     assert "images/a.png" not in labels(folder)
     (problem,) = folder.problems
@@ -70,7 +70,7 @@ def test_names_are_also_looked_up_below_images(root):
     assert labels(read_folder(write(root, "image,label\na.png,1\n")))["images/a.png"] == 1
 
 
-def test_missing_column_is_named_with_those_found(root):
+def test_missing_column_is_named_with_the_existing_ones(root):
     with pytest.raises(DataError) as error:
         read_folder(write(root, "picture;label;patient\nimages/a.png;1;p\n"))
     for part in ("no column image", "picture, label, patient", "image,label", "first line"):
@@ -93,7 +93,7 @@ def test_unusable_table(root, content, word):
         read_folder(root)
 
 
-def test_spreadsheet_separator_line_is_passed_over(root):
+def test_spreadsheet_separator_line_is_skipped(root):
     folder = read_folder(write(root, "sep=;\nimage;label\nimages/a.png;1\nimages/b.png;bad\n"))
     assert labels(folder)["images/a.png"] == 1
     assert "row 4" in folder.problems[0].detail
@@ -124,7 +124,7 @@ def test_impossible_day_is_noted(root):
     assert [kind for _, kind in kinds(folder)] == ["bad_day", "bad_day"]
 
 
-def test_row_with_surplus_cells_is_left_out(root):
+def test_row_with_surplus_cells_is_skipped(root):
     folder = read_folder(write(root, "image,label\nimages/a.png,1,0\nimages/b.png,1,\n"))
     assert labels(folder) == {"images/b.png": 1, "images/c.png": None}
     assert kinds(folder) == [("images/a.png", "bad_row")]
@@ -160,20 +160,20 @@ def test_file_that_is_not_there_and_file_of_another_type(root):
     assert "row 2" in folder.problems[0].detail
 
 
-def test_special_and_hidden_files_are_passed_over(root, draw):
+def test_special_and_hidden_files_are_skipped(root, draw):
     os.mkfifo(root / "images" / "pipe.png")
     draw(root / "images" / "._a.png", 5)
     assert len(read_folder(write(root, "image,label\nimages/a.png,1\n")).images) == 3
 
 
-def test_name_that_is_not_utf8_is_left_out(root, draw):
+def test_name_that_is_not_utf8_is_skipped(root, draw):
     target = os.fsencode(root / "images") + b"/\xfc.png"
     Path(os.fsdecode(target)).write_bytes((root / "images" / "a.png").read_bytes())
     folder = read_folder(write(root, "image,label\nimages/a.png,1\n"))
     assert [kind for _, kind in kinds(folder)] == ["bad_name"]
 
 
-def test_folder_that_is_none(tmp_path):
+def test_missing_folder_is_reported(tmp_path):
     (tmp_path / "file").write_text("x")
     (tmp_path / "empty").mkdir()
     for name, word in (("missing", "no folder"), ("file", "is a file"), ("empty", "no image")):
@@ -228,7 +228,7 @@ def test_class_folders(tmp_path, draw, one, zero, base):
 @pytest.mark.parametrize(
     "folders", [("good", "fair", "poor"), ("good", "nonviable"), ("day3", "day5"), ("unlabelled",)]
 )
-def test_other_folders_are_refused_by_name(tmp_path, draw, folders):
+def test_other_folders_are_rejected_by_name(tmp_path, draw, folders):
     for number, name in enumerate(folders):
         draw(tmp_path / name / "x.png", number)
     with pytest.raises(DataError) as error:

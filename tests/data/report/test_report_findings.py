@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from embryofl.data_statistics import pool, release
-from embryofl_clinic.joining.join import enrolment_preview as lines_told
+from embryofl_clinic.joining.join import enrolment_preview
 from embryofl_data.report import measurements
 from embryofl_data.report.facts import data_summary
 from embryofl_data.report.report import DataReport, Finding, Verdict
@@ -23,7 +23,7 @@ def root(tmp_path):
 
 
 def finding(report: DataReport, name: str) -> Finding:
-    return next(found for found in report.findings if found.id == name)
+    return next(each for each in report.findings if each.id == name)
 
 
 def replace(root, number: int, image: Image.Image) -> str:
@@ -34,7 +34,7 @@ def replace(root, number: int, image: Image.Image) -> str:
 def test_a_clean_folder_has_nothing_to_stop_for(root):
     report = check_folder(root)
     assert report.exit_code == 0
-    assert {found.id for found in report.findings if found.verdict is Verdict.STOP} == set()
+    assert {each.id for each in report.findings if each.verdict is Verdict.STOP} == set()
     for name in ("exact-duplicates", "near-duplicates", "names", "metadata", "text", "left-out", "shortcuts"):
         assert finding(report, name).verdict is Verdict.OK, finding(report, name)
     assert json.loads(json.dumps(report.to_dict()))["verdict"] == report.verdict
@@ -50,17 +50,17 @@ COPIES = {
 }
 
 
-def test_other_pictures_of_one_embryo_are_found(root):
+def test_altered_images_of_one_embryo_are_found(root):
     expected = set()
     for number, change in enumerate(COPIES.values()):
         # of another patient, with the other label
         expected.add(
             (f"images/{4 * number:03}.png", replace(root, 4 * number + 31 - number % 2, change(embryo(4 * number))))
         )
-    found = finding(check_folder(root), "near-duplicates")
-    assert found.verdict is Verdict.LOOK
-    assert {tuple(pair[:2]) for pair in found.values["pairs"]} == expected
-    assert found.values["across_patients"] == len(COPIES) and found.values["opposite_labels"] > 0
+    result = finding(check_folder(root), "near-duplicates")
+    assert result.verdict is Verdict.LOOK
+    assert {tuple(pair[:2]) for pair in result.values["pairs"]} == expected
+    assert result.values["across_patients"] == len(COPIES) and result.values["opposite_labels"] > 0
 
 
 def shifted(image: Image.Image) -> Image.Image:
@@ -78,15 +78,15 @@ BAD = {
 }
 
 
-def test_bad_pictures_are_named(root):
+def test_bad_images_are_named(root):
     expected = {
         name: replace(root, 20 + 3 * number, change(embryo(200 + number)))
         for number, (name, change) in enumerate(BAD.items())
     }
     report = check_folder(root)
     for name, file in expected.items():
-        found = finding(report, name)
-        assert found.values["files"] == [file] and found.shown[0].files == (file,), name
+        result = finding(report, name)
+        assert result.values["files"] == [file] and result.shown[0].files == (file,), name
 
 
 def test_metadata_is_named_but_not_read_out(root):
@@ -97,8 +97,8 @@ def test_metadata_is_named_but_not_read_out(root):
     info.add_text("Patient", "Maria Secret")
     embryo(2).save(root / "images/002.png", pnginfo=info)
     report = check_folder(root)
-    found = finding(report, "metadata")
-    assert found.verdict is Verdict.LOOK and found.values["fields"] == {"Artist": 1, "Patient": 1}
+    result = finding(report, "metadata")
+    assert result.verdict is Verdict.LOOK and result.values["fields"] == {"Artist": 1, "Patient": 1}
     assert "Secret" not in json.dumps(report.to_dict())
 
 
@@ -106,8 +106,8 @@ def test_names_and_birth_dates_in_file_names(root):
     for name in ("Maria_Gonzalez_1.png", "embryo_1984-03-12.png", "SCHMIDT ANNA 2.png", "DOB 121084.png"):
         embryo(70).save(root / "images" / name)
     report = check_folder(root)
-    found = finding(report, "names")
-    assert {shown.files[0] for shown in found.shown} == {
+    result = finding(report, "names")
+    assert {shown.files[0] for shown in result.shown} == {
         "images/Maria_Gonzalez_1.png",
         "images/embryo_1984-03-12.png",
         "images/SCHMIDT ANNA 2.png",
@@ -115,7 +115,7 @@ def test_names_and_birth_dates_in_file_names(root):
     }
 
 
-def test_a_patient_on_two_sides_of_the_folders_own_split_stops(tmp_path):
+def test_patient_in_two_parts_of_the_folders_own_split_stops(tmp_path):
     root = tmp_path / "data"
     lines = clinic(root, extra="split")
     sides = ["train" if number // 2 < 20 else "test" for number in range(60)]
@@ -125,9 +125,9 @@ def test_a_patient_on_two_sides_of_the_folders_own_split_stops(tmp_path):
         sides[number] = "test"
     write(root, [lines[0], *(f"{line},{side}" for line, side in zip(lines[1:], sides, strict=True))])
     report = check_folder(root)
-    found = finding(report, "own-split")
-    assert found.verdict is Verdict.STOP and report.exit_code == 1
-    assert found.values["patients"] == 2 and {shown.note.split(":")[0] for shown in found.shown} == {"p3", "p7"}
+    result = finding(report, "own-split")
+    assert result.verdict is Verdict.STOP and report.exit_code == 1
+    assert result.values["patients"] == 2 and {shown.note.split(":")[0] for shown in result.shown} == {"p3", "p7"}
 
 
 @pytest.mark.parametrize("exact", [True, False], ids=["same files", "exported again"])
@@ -138,9 +138,9 @@ def test_a_patient_under_two_names_stops(tmp_path, exact):
         image = embryo(source)
         replace(root, copy, image if exact else image.point(lambda value: value * 0.8 + 20))
     report = check_folder(root)
-    found = finding(report, "two-names")
-    assert found.verdict is Verdict.STOP and report.exit_code == 1
-    assert "p25 and p4" in found.found
+    result = finding(report, "two-names")
+    assert result.verdict is Verdict.STOP and report.exit_code == 1
+    assert "p25 and p4" in result.found
 
 
 def test_size_that_gives_the_label_away_is_a_shortcut(tmp_path):
@@ -149,12 +149,12 @@ def test_size_that_gives_the_label_away_is_a_shortcut(tmp_path):
     for number in range(60):
         side = 160 if number // 2 % 2 else 224
         embryo(number, side).save(root / f"images/{number:03}.png")
-    found = finding(check_folder(root), "shortcuts")
-    assert found.verdict is Verdict.STOP and "the size of the image" in found.found
-    assert found.values["the size of the picture"]["auroc"] > 0.97
+    result = finding(check_folder(root), "shortcuts")
+    assert result.verdict is Verdict.STOP and "the size of the image" in result.found
+    assert result.values["the size of the picture"]["auroc"] > 0.97
 
 
-def test_a_rare_class_is_told(root):
+def test_rare_class_is_reported(root):
     lines = (root / "labels.csv").read_text().splitlines()
     write(
         root,
@@ -163,7 +163,7 @@ def test_a_rare_class_is_told(root):
     assert finding(check_folder(root), "rare-class").values == {"label_1": 6, "label_0": 54}
 
 
-def test_a_second_look_opens_only_what_changed(root, tmp_path):
+def test_second_check_opens_only_changed_files(root, tmp_path):
     cache = tmp_path / "cache"
     first = check_folder(root, cache)
     assert first.measured == 60
@@ -175,7 +175,7 @@ def test_a_second_look_opens_only_what_changed(root, tmp_path):
     assert second.findings == check_folder(root).findings
 
 
-def test_a_damaged_store_is_made_anew(root, tmp_path):
+def test_damaged_store_is_rebuilt(root, tmp_path):
     cache = tmp_path / "cache"
     check_folder(root, cache)
     (store,) = cache.glob("report-*.sqlite")
@@ -190,11 +190,11 @@ def test_a_failing_check_does_not_end_the_report(root, monkeypatch):
 
     monkeypatch.setattr("embryofl_data.report.run.CHECKS", (broken, *CHECKS))
     report = check_folder(root)
-    assert any(found.id.startswith("failed-") for found in report.findings)
+    assert any(each.id.startswith("failed-") for each in report.findings)
     assert finding(report, "near-duplicates").verdict is Verdict.OK
 
 
-def test_a_quarter_turn_in_exif_does_not_hide_a_copy(root):
+def test_exif_rotation_does_not_hide_a_duplicate(root):
     exif = Image.Exif()
     exif[0x0112] = 6
     np.testing.assert_array_equal(embryo(3).size, (160, 160))
@@ -202,11 +202,11 @@ def test_a_quarter_turn_in_exif_does_not_hide_a_copy(root):
     lines = (root / "labels.csv").read_text().replace("041.png", "041.jpg").splitlines()
     write(root, lines)
     embryo(3).transpose(Image.Transpose.ROTATE_90).save(root / "images/041.jpg", exif=exif)
-    found = finding(check_folder(root), "near-duplicates")
-    assert [pair[:2] for pair in found.values["pairs"]] == [["images/003.png", "images/041.jpg"]]
+    result = finding(check_folder(root), "near-duplicates")
+    assert [pair[:2] for pair in result.values["pairs"]] == [["images/003.png", "images/041.jpg"]]
 
 
-def test_a_second_look_does_not_compare_again_what_it_compared(root, tmp_path, monkeypatch):
+def test_second_check_does_not_compare_unchanged_images_again(root, tmp_path, monkeypatch):
     replace(root, 7, COPIES["mirrored"](embryo(2)))
     cache = tmp_path / "cache"
     first = check_folder(root, cache)
@@ -219,7 +219,7 @@ def test_a_second_look_does_not_compare_again_what_it_compared(root, tmp_path, m
     assert check_folder(root, cache).findings == check_folder(root).findings and len(compared) == 2
 
 
-def told(brightness: float, images: int = 60):
+def statistics(brightness: float, images: int = 60):
     """What a clinic whose pictures are so bright tells."""
     optics = [
         (brightness + n % 7, 30 + n % 5, 0.0, 0.0, 0.0, 0.6 + 0.01 * (n % 9), *([62.5] * 16)) for n in range(images)
@@ -227,20 +227,22 @@ def told(brightness: float, images: int = 60):
     return release(optics)
 
 
-def test_it_says_where_the_clinic_stands_among_the_others(root):
-    own = check_folder(root).facts.statistics
-    assert not [found for found in check_folder(root).findings if found.id == "drift"]  # nobody to compare with
-    alike = finding(check_folder(root, others=pool([own, own])), "drift")
+def test_report_compares_with_other_clinics(root):
+    ours = check_folder(root).facts.statistics
+    assert not [each for each in check_folder(root).findings if each.id == "drift"]  # nobody to compare with
+    alike = finding(check_folder(root, others=pool([ours, ours])), "drift")
     assert alike.verdict is Verdict.OK and alike.values["brightness"]["distance"] == 0
-    darker = pool([told(own.measures["brightness"].mean - 60), told(own.measures["brightness"].mean - 50)])
-    found = finding(check_folder(root, others=darker), "drift")
-    assert found.verdict is Verdict.LOOK and "brightness brighter than the others'" in found.found
-    assert "lamp and exposure" in found.advice and "2 other clinics" in found.found
+    darker = pool(
+        [statistics(ours.measures["brightness"].mean - 60), statistics(ours.measures["brightness"].mean - 50)]
+    )
+    result = finding(check_folder(root, others=darker), "drift")
+    assert result.verdict is Verdict.LOOK and "brightness brighter than the others'" in result.found
+    assert "lamp and exposure" in result.advice and "2 other clinics" in result.found
 
 
-def test_what_is_told_when_joining_is_shown_and_holds_no_small_count(root):
+def test_statistics_sent_when_joining_are_shown_and_hold_no_small_count(root):
     summary = data_summary(check_to_join(root, root.parent / "cache", 64).facts)
-    shown = "\n".join(lines_told("anna", "quality", summary))
+    shown = "\n".join(enrolment_preview("anna", "quality", summary))
     assert "brightness" in shown and f"over all {summary['statistics']['images']} images" in shown
     for measure in summary["statistics"]["measures"].values():
         assert not [count for count in measure["bins"] if 0 < count < 5]

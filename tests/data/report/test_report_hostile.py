@@ -84,7 +84,7 @@ def bomb(path: Path, side: int) -> None:
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b""))
 
 
-def test_files_that_are_made_to_harm(root, tmp_path):
+def test_malicious_files_are_survived(root, tmp_path):
     images = root / "images"
     with (images / "sparse.png").open("wb") as file:
         file.truncate(4 * 2**30)
@@ -159,7 +159,7 @@ def test_names_in_other_scripts_and_with_newlines(root):
     assert b"\x1b" not in printed.stdout and "\u202e".encode() not in printed.stdout
 
 
-def test_what_may_not_be_read_is_named(root):
+def test_unreadable_files_are_named(root):
     before: tuple[str, ...] = ()
     if os.geteuid() == 0:  # root may read everything, unless it gives that right up
         if shutil.which("setpriv") is None:

@@ -65,11 +65,11 @@ def made(root):
     return page(check_folder(root), Thumbnails(root))
 
 
-def test_nothing_but_style_and_inline_pictures(made):
-    found = Elements(made)
-    assert not {"script", "link", "iframe", "object", "embed", "form", "base"} & set(found.tags)
-    assert all(value.startswith("data:image/jpeg;base64,") for name, value in found.attributes if name == "src")
-    assert {name for name, _ in found.attributes} <= {
+def test_page_loads_nothing_but_style_and_inline_images(made):
+    elements = Elements(made)
+    assert not {"script", "link", "iframe", "object", "embed", "form", "base"} & set(elements.tags)
+    assert all(value.startswith("data:image/jpeg;base64,") for name, value in elements.attributes if name == "src")
+    assert {name for name, _ in elements.attributes} <= {
         "lang",
         "charset",
         "http-equiv",
@@ -79,9 +79,9 @@ def test_nothing_but_style_and_inline_pictures(made):
         "src",
         "alt",
     }
-    policy = next(value for name, value in found.attributes if name == "content" and "default-src" in value)
+    policy = next(value for name, value in elements.attributes if name == "content" and "default-src" in value)
     assert policy.startswith("default-src 'none'") and "unsafe" not in policy and "http" not in policy
-    assert found.tags.count("img") >= 2 * len(NAMES)
+    assert elements.tags.count("img") >= 2 * len(NAMES)
 
 
 def test_file_names_are_text(made):
@@ -92,7 +92,7 @@ def test_file_names_are_text(made):
     assert "\u202e" not in made
 
 
-def test_pictures_are_made_anew(made):
+def test_thumbnails_are_drawn_from_pixels(made):
     sources = re.findall(r"data:image/jpeg;base64,([^\"]+)", made)
     assert "Secret" not in made
     for source in sources:

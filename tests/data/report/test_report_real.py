@@ -43,32 +43,32 @@ def report(tmp_path_factory) -> DataReport:
 
 
 def finding(report: DataReport, name: str):
-    return next(found for found in report.findings if found.id == name)
+    return next(each for each in report.findings if each.id == name)
 
 
 def stems(files) -> frozenset[str]:
     return frozenset(Path(file).stem for file in files)
 
 
-def test_pictures_of_one_embryo_are_found(report):
+def test_images_of_one_embryo_are_found(report):
     with (HUNGVUONG / "same_embryo.csv").open() as table:
         rows = [(row["Embryo"], Path(row["Image"]).stem) for row in csv.DictReader(table)]
     listed = {frozenset((a, b)) for (one, a), (two, b) in combinations(rows, 2) if one == two}
     pairs = finding(report, "near-duplicates").values["pairs"]
     # the list is about the labelled images, which lie in train
-    found = {stems(pair[:2]) for pair in pairs if all(file.startswith("train/") for file in pair[:2])}
-    assert len(found & listed) >= 0.9 * len(listed)
+    result = {stems(pair[:2]) for pair in pairs if all(file.startswith("train/") for file in pair[:2])}
+    assert len(result & listed) >= 0.9 * len(listed)
     right = listed | {frozenset(pair.split()) for pair in ALSO_ONE_EMBRYO}
-    assert len(found & right) >= 0.9 * len(found)
+    assert len(result & right) >= 0.9 * len(result)
 
 
 def test_the_day_is_named_as_a_shortcut(report):
-    found = finding(report, "shortcuts")
-    assert "the day alone" in found.found
-    assert found.values["the day alone"]["auroc"] == pytest.approx(0.79, abs=0.02)
+    result = finding(report, "shortcuts")
+    assert "the day alone" in result.found
+    assert result.values["the day alone"]["auroc"] == pytest.approx(0.79, abs=0.02)
 
 
-def test_smeared_and_empty_pictures_are_listed(report):
+def test_smeared_and_empty_images_are_listed(report):
     named = stems(finding(report, "smeared").values["files"])
     assert named >= set(SMEARED) and len(named) <= 30
     assert stems(finding(report, "no-embryo").values["files"]) == {"D3_557"}

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from embryofl_clinic.texts import texts
 from embryofl_data.reading.decode import DecodeError, open_image, to_square
 from embryofl_data.reading.scan import read_file
-from embryofl_data.report import picture
+from embryofl_data.report import appearance
 from embryofl_data.report.checks.quality import BLURRED_LEAST, ENOUGH_TO_COMPARE, TESTS
 from embryofl_data.report.measure import working_size
 
@@ -29,7 +29,7 @@ class ImageCheck:
     squares : dict of int to numpy.ndarray
         Side in pixels to uint8 (side, side, 3), as in training; empty if it cannot be used.
     values : tuple of float
-        As `picture.NAMES`; empty if it cannot be used.
+        As `appearance.NAMES`; empty if it cannot be used.
     problem : str
         Why it cannot be used; "" if it can.
     """
@@ -45,7 +45,7 @@ def inspect_image(data: bytes, sides: Sequence[int]) -> ImageCheck:
         image = open_image(data).image
     except DecodeError as error:
         return _unusable(error.kind, error.detail)
-    return ImageCheck({side: to_square(image, side) for side in sides}, picture.measure_picture(working_size(image)))
+    return ImageCheck({side: to_square(image, side) for side in sides}, appearance.measure_image(working_size(image)))
 
 
 def inspect_file(root: Path, file: str, sides: Sequence[int]) -> ImageCheck:
@@ -74,11 +74,11 @@ def warnings(values: Sequence[tuple[float, ...]]) -> list[list[str]]:
     warned: list[list[str]] = [[] for _ in values]
     if not values:
         return warned
-    columns = dict(zip(picture.NAMES, np.array(values, np.float64).T, strict=True))
-    for test in TESTS:
-        for index in np.flatnonzero(test.severity(columns) > 1):
+    columns = dict(zip(appearance.NAMES, np.array(values, np.float64).T, strict=True))
+    for test, severity_of in TESTS.items():
+        for index in np.flatnonzero(severity_of(columns) > 1):
             measured = {name: float(column[index]) for name, column in columns.items()}
-            warned[index].append(texts.quality[test.id].format(stretch=2 ** measured["smear"], **measured))
+            warned[index].append(texts.quality[test].format(stretch=2 ** measured["smear"], **measured))
     sharpness = columns["sharpness"]
     if FEWEST_TO_COMPARE <= len(sharpness) < ENOUGH_TO_COMPARE:  # the report compares in larger folders only
         for index in np.flatnonzero(np.median(sharpness) - sharpness > 1.5 * BLURRED_LEAST):

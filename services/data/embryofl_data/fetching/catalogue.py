@@ -34,7 +34,7 @@ def find(name: str) -> DataSet:
     Raises
     ------
     UserError
-        When there is none of this name.
+        When no data set has this name.
     """
     if name.startswith("drive:") and name[6:].replace("-", "").replace("_", "").isalnum():
         page = f"https://drive.google.com/file/d/{name[6:]}/view"
@@ -44,4 +44,4 @@ def find(name: str) -> DataSet:
         if data_set.name == name:
             return data_set
     listed = "\n".join(f"  {each.name}: {each.title} ({each.page})" for each in DATA_SETS)
-    raise UserError(f"There is no data set {name}. Expected drive:FILE_ID, or one of\n{listed}")
+    raise UserError(f"No data set is called {name}. Expected drive:FILE_ID, or one of\n{listed}")

@@ -36,16 +36,12 @@ class Remote:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
-@dataclass(frozen=True)
-class Offer:
-    """What a publisher offers; `licence` as in its record, "" where there is none."""
-
-    files: tuple[Remote, ...]
-    licence: str = ""
+Offer = tuple[list[Remote], str]
+"""The files, and the licence as in the publisher's record, "" where there is none."""
 
 
 def offer(client: httpx.Client, data_set: DataSet, hosts: Mapping[str, str]) -> Offer:
-    """Ask a publisher.
+    """Ask a publisher what it offers.
 
     Raises
     ------
@@ -57,9 +53,9 @@ def offer(client: httpx.Client, data_set: DataSet, hosts: Mapping[str, str]) -> 
     host = hosts.get(data_set.publisher, "")
     if data_set.publisher == "kaggle":
         url = f"{host}/api/v1/competitions/data/download-all/{data_set.place}"
-        return Offer((Remote(data_set.files[0], url, headers=_kaggle_token()),))
+        return [Remote(data_set.files[0], url, headers=_kaggle_token())], ""
     if data_set.publisher == "github":
-        return Offer((Remote(data_set.files[0], f"{host}/{data_set.place}/archive/refs/heads/master.zip"),))
+        return [Remote(data_set.files[0], f"{host}/{data_set.place}/archive/refs/heads/master.zip")], ""
     try:
         return _zenodo(client, data_set, host) if data_set.publisher == "zenodo" else _figshare(client, data_set, host)
     except (KeyError, TypeError, ValueError, httpx.InvalidURL) as error:
@@ -71,25 +67,23 @@ def offer(client: httpx.Client, data_set: DataSet, hosts: Mapping[str, str]) -> 
 
 def _zenodo(client: httpx.Client, data_set: DataSet, host: str) -> Offer:
     record = _json(client, f"{host}/api/records/{data_set.place}")
-    files = tuple(
-        Remote(_bare(one["key"]), _address(one["links"]["self"], host), int(one["size"]), str(one.get("checksum", "")))
-        for one in record["files"]
-    )
-    return Offer(files, str((record["metadata"].get("license") or {}).get("id", "")))
+    files = [
+        Remote(
+            _bare(file["key"]), _address(file["links"]["self"], host), int(file["size"]), str(file.get("checksum", ""))
+        )
+        for file in record["files"]
+    ]
+    return files, str((record["metadata"].get("license") or {}).get("id", ""))
 
 
 def _figshare(client: httpx.Client, data_set: DataSet, host: str) -> Offer:
     record = _json(client, f"{host}/v2/articles/{data_set.place}")
-    files = tuple(
-        Remote(_bare(one["name"]), _address(one["download_url"], host), int(one["size"]), _md5(one))
-        for one in record["files"]
-    )
-    return Offer(files, str((record.get("license") or {}).get("name", "")))
-
-
-def _md5(one: Mapping[str, object]) -> str:
-    md5 = one.get("computed_md5") or one.get("supplied_md5")
-    return f"md5:{md5}" if md5 else ""
+    files = []
+    for file in record["files"]:
+        md5 = file.get("computed_md5") or file.get("supplied_md5")
+        checksum = f"md5:{md5}" if md5 else ""
+        files.append(Remote(_bare(file["name"]), _address(file["download_url"], host), int(file["size"]), checksum))
+    return files, str((record.get("license") or {}).get("name", ""))
 
 
 def _address(url: object, host: str) -> str:
@@ -107,7 +101,7 @@ def _bare(name: object) -> str:
     return text
 
 
-def _json(client: httpx.Client, url: str) -> dict:  # type: ignore[type-arg]  # whatever the publisher says
+def _json(client: httpx.Client, url: str) -> dict:  # type: ignore[type-arg]  # whatever the publisher sends
     record = client.get(url).raise_for_status().json()
     if not isinstance(record, dict):
         raise TypeError("not a record")

@@ -1,6 +1,8 @@
-"""`embryofl-datagen fetch`: show the terms and ask, fetch what is missing, check, unpack, and say what comes next."""
+"""`embryofl-datagen fetch`: show the terms and ask, fetch what is missing, check, unpack, and print the next command."""
 
 import json
+import os
+import shutil
 import tarfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -88,8 +90,8 @@ class _Fetch:
         licence = problem = ""
         try:
             if self.data_set.publisher not in ("request", "drive"):
-                offered = offer(self.client, self.data_set, hosts)
-                remotes, licence = {remote.name: remote for remote in offered.files}, offered.licence
+                files, licence = offer(self.client, self.data_set, hosts)
+                remotes = {remote.name: remote for remote in files}
         except httpx.HTTPError as error:
             problem = _describe(error)
         except UserError as error:
@@ -115,7 +117,7 @@ class _Fetch:
         terms = {"data_set": data_set.name, "terms": data_set.terms, "licence": licence, "page": data_set.page}
         self.report.line(f"{data_set.title}\n  {data_set.page}\n  Terms: {data_set.terms}.")
         if licence:
-            self.report.line(f"  The publisher's record says: {licence}.")
+            self.report.line(f"  Licence in the publisher's record: {licence}.")
         try:
             accepted = json.loads(path.read_text())
         except (OSError, ValueError):
@@ -135,7 +137,7 @@ class _Fetch:
             check(path, remote)
             self.report.line(f"{path.name} exists, and its checksum is correct")
         else:
-            self.report.line(f"{path.name} exists; its checksum is not known")
+            self.report.line(f"{path.name} exists; no checksum was published for it")
 
     def _download(self, remote: Remote) -> None:
         size = f" ({remote.size / 1e6:.0f} MB)" if remote.size >= 0 else ""
@@ -183,22 +185,11 @@ def _unpack(out: Path, name: str, report: ProgressPrinter) -> None:
     try:
         with tarfile.open(path) as archive:
             archive.extractall(staging, filter="data")  # rejects what leads out, links and devices
-        for inside in sorted(staging.iterdir()):
-            _move(inside, out / inside.name)
-        staging.rmdir()
-    except (tarfile.TarError, EOFError, ValueError) as error:
+        shutil.copytree(staging, out, symlinks=True, copy_function=os.replace, dirs_exist_ok=True)
+        shutil.rmtree(staging)
+    except (tarfile.TarError, shutil.Error, EOFError, ValueError) as error:
         raise UserError(
             f"{path} cannot be unpacked ({error}). Expected the archive as published. Remove it and start again, or "
             "download it again."
         ) from error
     (out / f"{DONE}-{name}").touch()
-
-
-def _move(inside: Path, target: Path) -> None:
-    """Move what was unpacked to its place, into existing folders."""
-    if inside.is_dir() and target.is_dir():
-        for path in sorted(inside.iterdir()):
-            _move(path, target / path.name)
-        inside.rmdir()
-    else:
-        inside.replace(target)

@@ -71,7 +71,7 @@ def _continue(client: httpx.Client, remote: Remote, part: Path, on_bytes: OnByte
             headers["If-Range"] = _tag_of(part).read_text()
     with client.stream("GET", remote.url, headers=headers) as response:
         if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and remote.size < 0:
-            return  # there is no more
+            return  # the file is complete
         response.raise_for_status()
         continues = response.status_code == httpx.codes.PARTIAL_CONTENT
         if continues and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):

@@ -1,4 +1,4 @@
-"""DICOM files: the pixels as PNG, and from the header only the patient, as a number that says nothing.
+"""DICOM files: the pixels as PNG, and from the header only the patient, as a serial number.
 
 Names, dates, identifiers and every other tag are dropped, and files get numbers for names, as exports often name files
 after patients. DICOM has no tag for an embryo's label: it comes from a table (`--table`, columns image and label, and
@@ -17,10 +17,11 @@ from pydicom.pixels.utils import pixel_array
 from embryofl_data.importers.plan import Importer, Options, Plan, PlannedImage, bare
 from embryofl_data.importers.rules import Facts
 from embryofl_data.importers.source import Source
+from embryofl_data.reading.contract import UNREAD_SUFFIXES
 from embryofl_data.reading.decode import MAX_PIXELS, DecodeError, scale_to_8_bits
 from embryofl_data.reading.layouts import LABELS
 
-SUFFIXES = (".dcm", ".dicom", ".dic")
+SUFFIXES = tuple(suffix for suffix, kind in UNREAD_SUFFIXES.items() if kind == "dicom")
 HEADER = ("PatientID", "PatientName", "Rows", "Columns", "BurnedInAnnotation", "NumberOfFrames")
 
 
@@ -30,11 +31,11 @@ def detect(source: Source) -> str:
     return f"files such as {first}" if first else ""
 
 
-def plan(source: Source, options: Options) -> Plan:
+def fill(plan: Plan, source: Source, options: Options) -> None:
     """Every DICOM file; the patients are numbered in the order of the files."""
     rows = {bare(row.cells["image"]): row for row in options.rows("image", "label", optional=("embryo", "day"))}
     patients: dict[str, str] = {}
-    plan, burnt = Plan.of(source), 0
+    burnt = 0
     for file in source.files:
         if not file.lower().endswith(SUFFIXES):
             if not file.lower().endswith((".csv", ".txt")):
@@ -57,7 +58,6 @@ def plan(source: Source, options: Options) -> Plan:
     plan.notes.append("all tags are dropped; patients and files are numbered; of several frames the first is imported")
     if burnt:
         plan.notes.append(f"{burnt} file(s) say that text is burnt into the image: review them first")
-    return plan
 
 
 def convert(data: bytes) -> bytes:
@@ -93,4 +93,4 @@ def _header(data: bytes) -> Mapping[str, Any]:
         raise DecodeError("unreadable", f"not a DICOM file ({type(error).__name__})") from error
 
 
-IMPORTER = Importer("dicom", "DICOM", ("stated", "none"), "stated", detect, plan, convert)
+IMPORTER = Importer("dicom", "DICOM", ("stated", "none"), "stated", detect, fill, convert)

@@ -24,9 +24,8 @@ def detect(source: Source) -> str:
     return f"the folder {embryo}" if embryo else ""
 
 
-def plan(source: Source, options: Options) -> Plan:
+def fill(plan: Plan, source: Source, options: Options) -> None:
     """The chosen frames of every well; the slide, where a folder or name gives it, is the patient."""
-    plan = Plan.of(source)
     labels = {}
     for row in options.rows("embryo", "label"):
         embryo, label = row.cells["embryo"], row.cells["label"]
@@ -47,7 +46,6 @@ def plan(source: Source, options: Options) -> Plan:
         add_embryo(plan, source, options, frames, facts, WELL.sub("", embryo).strip("/_-. "), embryo)
     planes = ", ".join(options.planes)
     plan.notes.append(f"of each well and focal plane {planes}: {options.pick} frame(s); a slide is a patient")
-    return plan
 
 
 def _embryo(file: str) -> str:
@@ -61,4 +59,4 @@ def _number(file: str) -> int | None:
     return int(numbers[-1][:15]) if numbers else None
 
 
-IMPORTER = Importer("embryoscope", "Time-lapse export, one folder per well", ("stated", "none"), "stated", detect, plan)
+IMPORTER = Importer("embryoscope", "Time-lapse export, one folder per well", ("stated", "none"), "stated", detect, fill)

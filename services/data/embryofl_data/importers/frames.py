@@ -73,7 +73,7 @@ def _before(frames: list[TimelapseFrame], before: str, order: Sequence[str]) -> 
         hours = float(before.lower().removesuffix("h"))
     except ValueError:
         raise UserError(
-            f"--before {before} was given. Expected a phase ({', '.join(order) or 'none are known here'}) or hours, such "
+            f"--before {before} was given. Expected a phase ({', '.join(order) or 'this layout has none'}) or hours, such "
             "as 110h."
         ) from None
     return [frame for frame in frames if frame.hours is not None and frame.hours < hours]

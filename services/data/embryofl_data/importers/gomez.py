@@ -27,10 +27,9 @@ def detect(source: Source) -> str:
     return f"frames such as {first}" if first else ""
 
 
-def plan(source: Source, options: Options) -> Plan:
+def fill(plan: Plan, source: Source, options: Options) -> None:
     """The chosen frames of every embryo, with its grades. The part before the last `-` is taken as the patient."""
     check_phases(options, PHASES)
-    plan = Plan.of(source)
     grades = _grades(source)
     for embryo, frames in sorted(_frames(source, plan).items()):
         facts, patient = grades.get(embryo, Facts()), embryo.rpartition("-")[0]
@@ -42,7 +41,6 @@ def plan(source: Source, options: Options) -> Plan:
         + (f" before {options.before}" if options.before else ""),
         f"grades: {source.named(GRADES) or f'there is no {GRADES}, so nothing is graded'}",
     ]
-    return plan
 
 
 def _frames(source: Source, plan: Plan) -> dict[str, list[TimelapseFrame]]:
@@ -92,4 +90,4 @@ def _grades(source: Source) -> dict[str, Facts]:
     return grades
 
 
-IMPORTER = Importer("gomez", "Gomez et al. 2022 / Zenodo", ("icm-te-b", "none"), "", detect, plan)
+IMPORTER = Importer("gomez", "Gomez et al. 2022 / Zenodo", ("icm-te-b", "none"), "", detect, fill)

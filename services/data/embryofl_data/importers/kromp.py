@@ -35,9 +35,8 @@ def detect(source: Source) -> str:
     return f"{source.named(table)}" if table and any(_key(file) for file in source.images) else ""
 
 
-def plan(source: Source, options: Options) -> Plan:
+def fill(plan: Plan, source: Source, options: Options) -> None:
     """Every image with its grades and outcomes; gold (several experts) before silver (one)."""
-    plan = Plan.of(source)
     files, ambiguous = _files(source, plan)
     gold, silver = _grades(source, (GOLD,), plan), _grades(source, SILVER, plan)
     outcomes = _outcomes(source, plan)
@@ -48,7 +47,6 @@ def plan(source: Source, options: Options) -> Plan:
         facts = replace(Facts() if contradicted else _facts(grade), outcomes=outcomes.get(key, {}))
         plan.images.append(PlannedImage(file, facts, patient=str(key[0]), embryo=f"{key[0]}_{key[1]}"))
     plan.notes.append("expansion 0 to 4 is read as Gardner's 1 to 5; the number before _ is the patient")
-    return plan
 
 
 def _key(file: str) -> Key | None:
@@ -134,4 +132,4 @@ def _outcomes(source: Source, plan: Plan) -> dict[Key, dict[str, int | None]]:
     return outcomes
 
 
-IMPORTER = Importer("kromp", "Kromp et al. 2023 / figshare", (*GARDNER_RULES, *OUTCOMES, "none"), "", detect, plan)
+IMPORTER = Importer("kromp", "Kromp et al. 2023 / figshare", (*GARDNER_RULES, *OUTCOMES, "none"), "", detect, fill)

@@ -1,4 +1,4 @@
-"""Layouts that a clinic's folder may already have: read by the same readers as there, so that both agree.
+"""Layouts that a clinic's folder may already have: read by the same readers, so that both agree.
 
 Hung Vuong / Kaggle (`train.csv`, `Image,Class`), labels in file names (`embryo_0001_label_1.png`), a folder per class.
 """
@@ -41,11 +41,10 @@ def _importer(name: str, title: str, reader: Reader, table: str, stated_by: str,
             return ""
         return evidence if _read(source, reader, table) else ""
 
-    def plan(source: Source, options: Options) -> Plan:
-        plan = Plan.of(source)
+    def fill(plan: Plan, source: Source, options: Options) -> None:
         content = _read(source, reader, table)
         if content is None:
-            return plan
+            return
         base, images, problems = content
         for problem in problems:
             if problem.leaves_out:
@@ -58,9 +57,8 @@ def _importer(name: str, title: str, reader: Reader, table: str, stated_by: str,
             day = "" if image.day is None else str(image.day)
             plan.images.append(PlannedImage(base + image.file, facts, image.patient, image.embryo, day))
         plan.notes += [f"read: {table}"] if table else []
-        return plan
 
-    return Importer(name, title, ("stated", "none"), "stated", detect, plan)
+    return Importer(name, title, ("stated", "none"), "stated", detect, fill)
 
 
 HUNGVUONG = _importer(

@@ -49,7 +49,7 @@ class Plan:
     images : list of PlannedImage
         In the order of their sources, every source once.
     skipped : list of SkippedFile
-        What is not imported.
+        What is not imported; at first, what the source itself cannot give.
     notes : list of str
         What a person should know: which tables were read, what was chosen.
     """
@@ -58,17 +58,12 @@ class Plan:
     skipped: list[SkippedFile] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    @classmethod
-    def of(cls, source: Source) -> "Plan":
-        """An empty one."""
-        return cls(skipped=list(source.skipped))
-
     def skip(self, file: str, reason: str, detail: str = "") -> None:
-        """Leave a file out."""
+        """Note that a file is not imported."""
         self.skipped.append(SkippedFile(file, reason, detail))
 
     def skip_damaged(self, file: str, error: DecodeError) -> None:
-        """Leave a file out that cannot be decoded."""
+        """Note that a file cannot be decoded."""
         self.skip(file, error.kind.replace("_", " "), str(error))
 
 
@@ -121,8 +116,8 @@ class Importer:
         The rule that is used when none is named: only where the source itself states labels, otherwise "".
     detect : callable
         Source to the evidence of this layout, "" if it is another one.
-    plan : callable
-        Source and options to a plan. Raises `UserError`.
+    fill : callable
+        Takes a plan, to which it adds images, skipped files and notes, the source, and the options. Raises `UserError`.
     convert : callable, optional
         Content of a file to that of the image to be written; without it files are copied as they are. Raises
         `DecodeError`.
@@ -133,7 +128,7 @@ class Importer:
     rules: tuple[str, ...]
     usual_rule: str
     detect: Callable[[Source], str]
-    plan: Callable[[Source, Options], Plan]
+    fill: Callable[[Plan, Source, Options], None]
     convert: Callable[[bytes], bytes] | None = None
 
 

@@ -1,4 +1,4 @@
-"""`embryofl-clinic import`: say what will be done and by which rule, then do it."""
+"""`embryofl-clinic import`: print what will be done and by which rule, then do it."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -6,13 +6,14 @@ from pathlib import Path
 
 from embryofl.errors import UserError
 from embryofl_data.importers import dicom, embryoscope, gomez, kromp, listed, saeedi, stork, table
-from embryofl_data.importers.plan import Importer, Options
+from embryofl_data.importers.plan import Importer, Options, Plan
 from embryofl_data.importers.rules import find_rule
 from embryofl_data.importers.source import Source, open_source
-from embryofl_data.importers.write import MANIFEST, prepare, write_folder
+from embryofl_data.importers.write import MANIFEST, output_folder, write_folder
+from embryofl_data.progress import OnProgress, no_progress
 from embryofl_data.reading.contract import printable
 
-IMPORTERS: tuple[Importer, ...] = (
+IMPORTERS = (
     listed.HUNGVUONG,
     kromp.IMPORTER,
     gomez.IMPORTER,
@@ -29,12 +30,12 @@ REASONS_SHOWN = 12
 
 
 def choose_importer(source: Source, name: str) -> tuple[Importer, str]:
-    """The importer of this name, or the first that knows the layout, and the evidence.
+    """The importer of this name, or the first that recognises the layout, and the evidence.
 
     Raises
     ------
     UserError
-        When there is none of this name, or none knows the layout.
+        When no importer has this name, or none recognises the layout.
     """
     names = ", ".join(importer.name for importer in IMPORTERS)
     if name:
@@ -58,8 +59,8 @@ def import_source(
     rule_name: str,
     options: Options,
     dry_run: bool,
-    say: Callable[[str], object],
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    show: Callable[[str], object],
+    on_progress: OnProgress = no_progress,
 ) -> None:
     """Import a source into a data folder.
 
@@ -72,8 +73,8 @@ def import_source(
     layout, rule_name : str
         Names, "" to detect the layout and use its usual rule.
     dry_run : bool
-        Only say what would be done.
-    say : callable
+        Only print what would be done.
+    show : callable
         Takes lines for a person.
     on_progress : callable, optional
         Takes (images done, images in all).
@@ -84,22 +85,23 @@ def import_source(
         When something has to be decided or corrected first.
     """
 
-    def say_reasons(what: str, reasons: Iterable[str]) -> None:
+    def show_reasons(what: str, reasons: Iterable[str]) -> None:
         counts = Counter(reasons).most_common()
         for reason, count in counts[:REASONS_SHOWN]:
-            say(f"  {what}: {count} ({printable(reason)})")
+            show(f"  {what}: {count} ({printable(reason)})")
         if rest := counts[REASONS_SHOWN:]:
-            say(f"  {what}: {sum(count for _, count in rest)} for {len(rest)} other reasons")
+            show(f"  {what}: {sum(count for _, count in rest)} for {len(rest)} other reasons")
 
     source = open_source(place)
     importer, evidence = choose_importer(source, layout)
-    say(f"Layout {importer.name}: {importer.title} ({printable(evidence)}).")
+    show(f"Layout {importer.name}: {importer.title} ({printable(evidence)}).")
     rule = find_rule(rule_name or importer.usual_rule, importer.rules)
-    say(f"Rule {rule.id}: {rule.text}")
-    say(f"Label 1 then means: {rule.meaning}. Declare this meaning when joining.")
-    plan = importer.plan(source, options)
+    show(f"Rule {rule.id}: {rule.text}")
+    show(f"Label 1 then means: {rule.meaning}. Declare this meaning when joining.")
+    plan = Plan(skipped=list(source.skipped))
+    importer.fill(plan, source, options)
     for note in plan.notes:
-        say(f"Note: {printable(note)}.")
+        show(f"Note: {printable(note)}.")
     if not plan.images:
         counts = Counter(item.reason for item in plan.skipped).most_common(3)
         reasons = "; ".join(f"{reason} ({count})" for reason, count in counts)
@@ -109,14 +111,13 @@ def import_source(
         )
     decisions = [rule.decide(image.facts) for image in plan.images]
     labels = Counter(label for label, _ in decisions)
-    say(f"{len(decisions)} images: {labels[1]} with label 1, {labels[0]} with label 0, {labels[None]} unlabelled.")
-    say_reasons("unlabelled", (reason for label, reason in decisions if label is None))
+    show(f"{len(decisions)} images: {labels[1]} with label 1, {labels[0]} with label 0, {labels[None]} unlabelled.")
+    show_reasons("unlabelled", (reason for label, reason in decisions if label is None))
     if dry_run:
-        say_reasons("skipped", (item.reason for item in plan.skipped))
-        say("Nothing was written.")
+        show_reasons("skipped", (item.reason for item in plan.skipped))
+        show("Nothing was written.")
         return
-    prepare(place, out)
-    imported, skipped = write_folder(source, importer, plan, rule, out, on_progress)
-    say_reasons("skipped", (item.reason for item in skipped))
-    say(f"{len(imported)} images written to {out}. {MANIFEST} in that folder records which rule gave each label.")
-    say(f"Next: embryofl-clinic check {out}")
+    imported = write_folder(source, importer, plan, rule, output_folder(place, out), on_progress)
+    show_reasons("skipped", (item.reason for item in plan.skipped))
+    show(f"{len(imported)} images written to {out}. {MANIFEST} in that folder records which rule gave each label.")
+    show(f"Next: embryofl-clinic check {out}")

@@ -20,9 +20,8 @@ def detect(source: Source) -> str:
     return f"names such as {first}" if first else ""
 
 
-def plan(source: Source, options: Options) -> Plan:
+def fill(plan: Plan, source: Source, options: Options) -> None:
     """Every image; outlines are skipped."""
-    plan = Plan.of(source)
     grades = {
         bare(row.cells["image"]).lower(): Facts(
             *parse_gardner("".join(row.cells[c] for c in ("expansion", "icm", "te")))
@@ -39,7 +38,6 @@ def plan(source: Source, options: Options) -> Plan:
             facts = grades.get(bare(file).lower(), Facts())
             plan.images.append(PlannedImage(file, facts, embryo=match[1], day=match[2] or ""))
     plan.notes += [str(options.table)] if options.table else []
-    return plan
 
 
-IMPORTER = Importer("saeedi", "Saeedi et al. 2017", (*GARDNER_RULES, "none"), "", detect, plan)
+IMPORTER = Importer("saeedi", "Saeedi et al. 2017", (*GARDNER_RULES, "none"), "", detect, fill)

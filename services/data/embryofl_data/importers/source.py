@@ -4,7 +4,6 @@ An archive's entries are read in place, so that no name in it can become a path 
 published as archives needs no space for a second copy.
 """
 
-import os
 import stat
 import zipfile
 import zlib
@@ -15,11 +14,12 @@ from pathlib import Path, PurePosixPath
 
 from embryofl.errors import UserError
 from embryofl_data.reading.decode import MAX_FILE_BYTES, DecodeError
-from embryofl_data.reading.listing import MOST_DEPTH, Listing, is_image_name
+from embryofl_data.reading.listing import Listing, is_ignored, is_image_name, walk
 from embryofl_data.reading.scan import read_file
 from embryofl_data.reading.tables import TableRow, parse_table
 
 MOST_FILES = 5_000_000
+NO_LINKS = "symbolic link: links are not followed"
 
 Entry = tuple[zipfile.ZipFile, zipfile.ZipInfo] | None
 """Where a file is: in an archive, or (None) in the folder."""
@@ -103,8 +103,9 @@ class Source:
         tops = [file for file in self.entries if file.startswith(base) and "/" not in file[len(base) :]]
         tables = {file[len(base) :]: file for file in tops if not is_image_name(file)}
         contents = {name: self.text_bytes(file) for name, file in tables.items() if name.lower().endswith(".csv")}
-        known = {file: file for file in files}
-        return Listing(self.root / base, files, known, tables=sorted(tables), contents=contents)
+        return Listing(
+            self.root / base, files, {file: file for file in files}, tables=sorted(tables), contents=contents
+        )
 
 
 def _read_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
@@ -136,9 +137,12 @@ def open_source(place: Path) -> Source:
     entries: dict[str, Entry] = {}
     skipped: list[SkippedFile] = []
     if place.is_dir():
-        root, stack = place.resolve(), [""]
-        while stack:
-            _list(root, stack.pop(), stack, entries, skipped)
+        root = place.resolve()
+        for name, kind, detail in walk(root):
+            if kind == "file":
+                entries[name] = None
+            else:
+                skipped.append(SkippedFile(name, detail or NO_LINKS))
         archives = [file for file in entries if "/" not in file and file.lower().endswith(".zip")]
     else:
         root, archives = place.resolve().parent, [place.name]
@@ -147,36 +151,6 @@ def open_source(place: Path) -> Source:
         _add_archive(root / name, name, entries, skipped)
     ordered = {file: entries[file] for file in sorted(entries)}
     return Source(root, ordered, tuple(sorted(skipped, key=lambda item: item.source)))
-
-
-def _list(root: Path, below: str, stack: list[str], entries: dict[str, Entry], skipped: list[SkippedFile]) -> None:
-    try:
-        inside = sorted(os.scandir(root / below), key=lambda entry: entry.name)
-    except OSError as error:
-        skipped.append(SkippedFile(_utf8(below), "folder cannot be opened", error.strerror or ""))
-        return
-    for entry in inside:
-        name = f"{below}/{entry.name}" if below else entry.name
-        if _is_ignored(entry.name):
-            continue
-        try:
-            mode = entry.stat(follow_symlinks=False).st_mode
-        except OSError as error:
-            skipped.append(SkippedFile(_utf8(name), "cannot be opened", error.strerror or ""))
-            continue
-        if _utf8(name) != name:
-            skipped.append(SkippedFile(_utf8(name), "the file name is not in UTF-8"))
-        elif stat.S_ISLNK(mode):
-            skipped.append(SkippedFile(name, "symbolic link: links are not followed"))
-        elif stat.S_ISDIR(mode):
-            if name.count("/") < MOST_DEPTH:
-                stack.append(name)
-            else:
-                skipped.append(SkippedFile(name, f"more than {MOST_DEPTH} folders deep"))
-        elif stat.S_ISREG(mode):
-            entries[name] = None
-        else:
-            skipped.append(SkippedFile(name, "pipe, socket or device"))
 
 
 def _add_archive(path: Path, name: str, entries: dict[str, Entry], skipped: list[SkippedFile]) -> None:
@@ -193,14 +167,14 @@ def _add_archive(path: Path, name: str, entries: dict[str, Entry], skipped: list
     for info in infos:
         file = _safe_name(info, path)
         mode = info.external_attr >> 16
-        if info.is_dir() or any(_is_ignored(part) for part in file.split("/")):
+        if info.is_dir() or any(is_ignored(part) for part in file.split("/")):
             continue
         if stat.S_ISLNK(mode):
-            skipped.append(SkippedFile(file, "symbolic link: links are not followed", name))
+            skipped.append(SkippedFile(file, NO_LINKS, name))
         elif info.flag_bits & 1:
             skipped.append(SkippedFile(file, "encrypted in its archive", name))
         elif file in entries:
-            skipped.append(SkippedFile(file, "there is another file of this name", name))
+            skipped.append(SkippedFile(file, "another file has this name", name))
         else:
             entries[file] = (archive, info)
 
@@ -221,11 +195,3 @@ def _safe_name(info: zipfile.ZipInfo, path: Path) -> str:
             "are made to overwrite files: nothing was imported. Get the data set again from its publisher."
         )
     return "/".join(part for part in parts if part != ".")
-
-
-def _is_ignored(part: str) -> bool:
-    return part.startswith(".") or part == "__MACOSX"
-
-
-def _utf8(name: str) -> str:
-    return name.encode("utf-8", "replace").decode()

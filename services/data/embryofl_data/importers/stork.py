@@ -1,7 +1,7 @@
 """STORK (Khosravi et al., npj Digital Medicine 2019): blastocysts with a Gardner grade in the file name.
 
 `Images/train/{good,poor}/<embryo>_<rotation>_<grade>.jpg` and `Images/test/[{good,poor}_]<embryo>_<rotation>_<grade>.jpg`.
-Rotations from -45 to 45 are copies of one image: only the one nearest to 0 is imported.
+Rotations from -45 to 45 degrees repeat one image: only the one nearest to 0 is imported.
 """
 
 import re
@@ -21,31 +21,29 @@ def detect(source: Source) -> str:
     return f"names such as {named[0]}" if len(named) > len(source.images) / 2 else ""
 
 
-def plan(source: Source, options: Options) -> Plan:
+def fill(plan: Plan, source: Source, options: Options) -> None:
     """One image of each embryo, with its grade, and the verdict where name or folder states one."""
-    plan = Plan.of(source)
-    copies: dict[str, list[tuple[int, str, str]]] = defaultdict(list)  # embryo to rotation, file, grade
+    rotations: dict[str, list[tuple[int, str, str]]] = defaultdict(list)  # embryo to rotation, file, grade
     for file in source.images:
         match = NAME.fullmatch(bare(file))
         if match is None:
             plan.skip(file, "not named EMBRYO_ROTATION_GRADE")
         else:
-            copies[match[2]].append((int(match[3]), file, match[4]))
-    for embryo, same in sorted(copies.items()):
-        (_, file, _), *others = sorted(same, key=lambda copy: (abs(copy[0]), copy))
-        for degrees, copy, _ in others:
-            plan.skip(copy, "rotated copy", f"of {file}, by {degrees} degrees")
-        verdicts = {verdict for _, copy, _ in same for verdict in _verdicts(copy)}
+            rotations[match[2]].append((int(match[3]), file, match[4]))
+    for embryo, same in sorted(rotations.items()):
+        (_, file, _), *others = sorted(same, key=lambda rotated: (abs(rotated[0]), rotated))
+        for degrees, rotated, _ in others:
+            plan.skip(rotated, "rotated duplicate", f"of {file}, by {degrees} degrees")
+        verdicts = {verdict for _, rotated, _ in same for verdict in _verdicts(rotated)}
         grades = {parse_gardner(grade) for _, _, grade in same}
         if len(grades) > 1 or len(verdicts) > 1:
-            plan.skip(file, "its copies state different grades or verdicts")
+            plan.skip(file, "its rotations state different grades or verdicts")
         else:
             verdict = next(iter(verdicts), "")
             stated_by = f"{verdict!r} in name or folder" if verdict else ""
             facts = Facts(*grades.pop(), stated=VERDICTS.get(verdict), stated_by=stated_by)
             plan.images.append(PlannedImage(file, facts, embryo=embryo, day="5"))
     plan.notes.append("STORK's images are of day 5 (110 hours)")
-    return plan
 
 
 def _verdicts(file: str) -> set[str]:
@@ -54,5 +52,5 @@ def _verdicts(file: str) -> set[str]:
 
 
 IMPORTER = Importer(
-    "stork", "STORK / npj Digital Medicine 2019", ("stated", *GARDNER_RULES, "none"), "stated", detect, plan
+    "stork", "STORK / npj Digital Medicine 2019", ("stated", *GARDNER_RULES, "none"), "stated", detect, fill
 )

@@ -1,6 +1,6 @@
 """A table of any shape, with a mapping of its columns: `--map image=Filename --map label=Quality --label good=1`.
 
-The column `grade` of the mapping holds a whole Gardner grade such as `4AB`. An unknown label counts as unlabelled.
+The column `grade` of the mapping holds a complete Gardner grade such as `4AB`. An unknown label counts as unlabelled.
 """
 
 import posixpath
@@ -16,17 +16,15 @@ from embryofl_data.reading.listing import Listing, locate
 from embryofl_data.reading.tables import TableRow
 
 COLUMNS = (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS, "grade", *OUTCOMES)
-YES_NO = {"1": 1, "0": 0, "1.0": 1, "0.0": 0}
 
 
 def detect(source: Source) -> str:
-    """Never: a person has to say what the columns mean."""
+    """Never: the columns have to be named with --map."""
     return ""
 
 
-def plan(source: Source, options: Options) -> Plan:
+def fill(plan: Plan, source: Source, options: Options) -> None:
     """The images that the table names; others are skipped."""
-    plan = Plan.of(source)
     columns = _columns(options)
     name, rows = _rows(source, options, columns)
     listing = Listing(source.root, list(source.images), {file: file for file in source.images})
@@ -48,7 +46,6 @@ def plan(source: Source, options: Options) -> Plan:
             plan.skip(file, "not in the table")
     plan.images = [images[file] for file in sorted(images.keys() - contradicted)]
     plan.notes.append(f"{name}: {', '.join(f'{ours} from {theirs!r}' for ours, theirs in columns.items())}")
-    return plan
 
 
 def _columns(options: Options) -> dict[str, str]:
@@ -78,18 +75,18 @@ def _image(file: str, cells: Mapping[str, str], columns: Mapping[str, str], opti
         return cells.get(columns.get(ours, ""), "")
 
     expansion, icm, te = parse_gardner(cell("grade") or cell("expansion") + cell("icm") + cell("te"))
-    outcomes = {name: YES_NO.get(cell(name)) for name in OUTCOMES if name in columns}
+    outcomes = {name: LABELS.get(cell(name)) for name in OUTCOMES if name in columns}
     facts = Facts(expansion, icm, te, *_label(cell("label"), options.labels), outcomes)
     return PlannedImage(file, facts, cell("patient"), cell("embryo"), cell("day"), cell("frame"), cell("focal_plane"))
 
 
 def _label(written: str, labels: Mapping[str, int | None]) -> tuple[int | None, str]:
-    known = {text.lower(): label for text, label in (labels or LABELS).items()}
-    if written.lower() not in known:
+    meanings = {text.lower(): label for text, label in (labels or LABELS).items()}
+    if written.lower() not in meanings:
         return None, f"the label {written[:20]!r} is unknown" if written else "the source states no label"
-    return known[written.lower()], f"the label column says {written[:20]!r}"
+    return meanings[written.lower()], f"the label column holds {written[:20]!r}"
 
 
 IMPORTER = Importer(
-    "table", "A table with a column mapping", ("stated", *GARDNER_RULES, *OUTCOMES, "none"), "stated", detect, plan
+    "table", "A table with a column mapping", ("stated", *GARDNER_RULES, *OUTCOMES, "none"), "stated", detect, fill
 )

@@ -1,25 +1,21 @@
-"""Carry out a plan: copies of the images, `labels.csv`, and `import.json`, which says which rule gave each label.
+"""Carry out a plan: copies of the images, `labels.csv`, and `import.json`, which records the rule that gave each label.
 
-Everything is written into `.importing` inside the output folder and moved at the end, the manifest last: a folder
-without `import.json` is not complete, and the next import removes what an interrupted one left.
+A folder without `import.json`, which comes last, is not complete.
 """
 
 import hashlib
-import json
 import re
-import shutil
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from embryofl.errors import UserError
-from embryofl.files import write_atomic
 from embryofl_data.importers.plan import CHECK_SIZE, Importer, Plan, PlannedImage
 from embryofl_data.importers.rules import Rule
-from embryofl_data.importers.source import SkippedFile, Source
-from embryofl_data.output import keep_apart, names_in, not_writable, write_labels
+from embryofl_data.importers.source import Source
+from embryofl_data.output import OutputFolder, keep_apart, write_labels
+from embryofl_data.progress import OnProgress
 from embryofl_data.reading.decode import DecodeError, decode_image
 
 MANIFEST = "import.json"
@@ -27,70 +23,48 @@ STAGING = ".importing"
 FORMAT = 1
 
 
-@dataclass(frozen=True)
-class ImportedImage:
-    """An image that was written: its name in `labels.csv`, where it came from, its SHA-256, its label and why."""
-
-    image: str
-    source: str
-    sha256: str
-    label: int | None
-    rule: str
-    reason: str
+ImportedImage = dict[str, Any]
+"""What was written: name in `labels.csv`, source, SHA-256, label, rule and reason."""
 
 
-def prepare(source: Path, out: Path) -> None:
-    """Raise `UserError` for an output folder that is not empty, or is in the source or around it."""
+def output_folder(source: Path, out: Path) -> OutputFolder:
+    """The folder that takes an import. Raises `UserError` where it is not empty, or is in the source or around it."""
     keep_apart(source, out)
-    present = names_in(out)
-    if STAGING in present and MANIFEST not in present:
-        for name in (*(name for name in ("images", "labels.csv") if name in present), STAGING):
-            shutil.rmtree(out / name) if (out / name).is_dir() else (out / name).unlink()
-        present = names_in(out)
-    if present:
-        raise UserError(f"The folder {out} holds {', '.join(present[:5])}. Expected a new or empty one. Name another.")
+    output = OutputFolder(out, "import", MANIFEST, STAGING, ("images", "labels.csv"))
+    output.is_done()
+    return output
 
 
 def write_folder(
-    source: Source, importer: Importer, plan: Plan, rule: Rule, out: Path, on_progress: Callable[[int, int], None]
-) -> tuple[list[ImportedImage], list[SkippedFile]]:
-    """Write the data folder, after `prepare`, with labels by the rule.
-
-    Returns
-    -------
-    list of ImportedImage, list of SkippedFile
-        What was written; what was not, according to the plan or because it cannot be read.
+    source: Source, importer: Importer, plan: Plan, rule: Rule, out: OutputFolder, on_progress: OnProgress
+) -> list[ImportedImage]:
+    """Write the data folder with labels by the rule; damaged images are added to the plan's skipped files.
 
     Raises
     ------
     UserError
-        When the folder cannot be written.
+        When the folder cannot be written, or no image can be read.
     """
-    staging = out / STAGING
-    try:
-        (staging / "images").mkdir(parents=True)
-        imported = _write_images(source, importer, plan, rule, staging, on_progress)
+    imported: list[ImportedImage] = []
+
+    def write(staging: Path) -> dict[str, Any]:
+        imported.extend(_write_images(source, importer, plan, rule, staging, on_progress))
         if not imported:
-            shutil.rmtree(staging)
             first = f"{plan.skipped[0].source}: {plan.skipped[0].reason}" if plan.skipped else "none"
             raise UserError(
                 f"No image of {source.root} could be imported ({len(plan.skipped)} files were skipped, first: {first}). "
                 "Check the layout and the options."
             )
-        for name in ("images", "labels.csv"):
-            (staging / name).rename(out / name)
-        manifest = _manifest(source, importer, plan, rule, imported)
-        write_atomic(out / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode("utf-8", "replace"))
-        shutil.rmtree(staging)
-    except OSError as error:
-        raise not_writable(out, error) from error
-    return imported, plan.skipped
+        return _manifest(source, importer, plan, rule, imported)
+
+    out.fill(write)
+    return imported
 
 
 def _write_images(
-    source: Source, importer: Importer, plan: Plan, rule: Rule, staging: Path, on_progress: Callable[[int, int], None]
+    source: Source, importer: Importer, plan: Plan, rule: Rule, staging: Path, on_progress: OnProgress
 ) -> list[ImportedImage]:
-    """Write images and table; damaged ones are added to the plan's skipped files."""
+    """Write images and table."""
     imported: list[ImportedImage] = []
     rows: list[list[str]] = []
     names: set[str] = set()
@@ -109,8 +83,8 @@ def _write_images(
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(data)
         rows.append(_row(name, label, image))
-        digest = hashlib.sha256(data).hexdigest()
-        imported.append(ImportedImage(name, image.source, digest, label, rule.id, reason))
+        origin = {"image": name, "source": image.source, "sha256": hashlib.sha256(data).hexdigest()}
+        imported.append({**origin, "label": label, "rule": rule.id, "reason": reason})
     write_labels(staging / "labels.csv", rows)
     return imported
 
@@ -146,9 +120,9 @@ def _manifest(
         "layout": {"name": importer.name, "title": importer.title},
         "rule": {"name": rule.name, "version": rule.version, "text": rule.text, "meaning": rule.meaning},
         "notes": plan.notes,
-        "labels": dict(Counter("unlabelled" if item.label is None else str(item.label) for item in imported)),
-        "unlabelled_because": dict(Counter(item.reason for item in imported if item.label is None).most_common()),
+        "labels": dict(Counter("unlabelled" if item["label"] is None else str(item["label"]) for item in imported)),
+        "unlabelled_because": dict(Counter(item["reason"] for item in imported if item["label"] is None).most_common()),
         "left_out_because": dict(Counter(item.reason for item in plan.skipped).most_common()),
-        "images": [asdict(item) for item in imported],
+        "images": imported,
         "left_out": [asdict(item) for item in plan.skipped],
     }

@@ -13,6 +13,10 @@ COLUMNS = REQUIRED_COLUMNS + OPTIONAL_COLUMNS
 
 _PROBLEMS = tomllib.loads(resources.files(__package__).joinpath("problems.toml").read_text("utf-8"))
 PROBLEM_KINDS: dict[str, str] = {kind: texts["meaning"] for kind, texts in _PROBLEMS.items()}
+UNREAD_SUFFIXES: dict[str, str] = {
+    suffix: kind for kind, texts in _PROBLEMS.items() for suffix in texts.get("suffixes", ())
+}
+"""Suffixes of files that hold images but are not read, to the kind of problem."""
 ADVICE: dict[str, str] = {kind: texts["advice"] for kind, texts in _PROBLEMS.items() if "advice" in texts}
 
 

@@ -17,17 +17,12 @@ import io
 import math
 import threading
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import PIL
 from PIL import ExifTags, Image, ImageOps
-
-from embryofl.data_statistics import Optics
-from embryofl_data.reading.optics import optics_of
 
 MAX_PIXELS = 50_000_000
 """More than any microscope camera has, and below the 89 million at which Pillow warns of a decompression bomb."""
@@ -47,7 +42,6 @@ warnings.simplefilter("error", Image.DecompressionBombWarning)
 # Damaged metadata: what matters is reported as a problem.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 _large = threading.Lock()
-_Result = TypeVar("_Result")
 Image.preinit()  # once, before threads decode
 Image.init()
 
@@ -85,11 +79,10 @@ class Opened:
 
 @dataclass(frozen=True)
 class Decoded:
-    """A decoded image, squared: `pixels` is uint8 (size, size, 3), RGB; `opened` and its `optics` at its own size."""
+    """A decoded image, squared: `pixels` is uint8 (size, size, 3), RGB; `opened` at its own size."""
 
     pixels: npt.NDArray[np.uint8]
     opened: Opened
-    optics: Optics
 
 
 def decode_image(data: bytes, size: int) -> Decoded:
@@ -100,23 +93,19 @@ def decode_image(data: bytes, size: int) -> Decoded:
     DecodeError
         With the kind `empty`, `too_large`, `too_small`, `truncated` or `unreadable`.
     """
-    return _guarded(data, lambda image: _squared(_open(image), size))
+    opened = open_image(data)
+    return Decoded(to_square(opened.image, size), opened)
 
 
 def open_image(data: bytes) -> Opened:
-    """Decode a file's content at its own size. Raises as `decode_image` does."""
-    return _guarded(data, _open)
-
-
-def _guarded(data: bytes, work: Callable[[Image.Image], _Result]) -> _Result:
-    """Open a file's content and work on it: large images one at a time, every failure as a `DecodeError`."""
+    """Decode a file's content at its own size, large images one at a time. Raises as `decode_image` does."""
     if not data:
         raise DecodeError("empty", "the file has no content")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_size(image)
             with _large if image.width * image.height > LARGE_PIXELS else contextlib.nullcontext():
-                return work(image)
+                return _open(image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DecodeError("too_large", f"at most {MAX_PIXELS // 10**6} million pixels are read") from error
     except MemoryError as error:
@@ -184,10 +173,6 @@ def _reduced(image: Image.Image, factor: int) -> Image.Image:
     return small
 
 
-def _squared(opened: Opened, size: int) -> Decoded:
-    return Decoded(to_square(opened.image, size), opened, optics_of(opened.image))
-
-
 def to_8_bits(image: Image.Image, brightest: float | None = None) -> Image.Image:
     """Convert any pixel format to the mode `RGB` or `L` by the rules of this module.
 
@@ -240,6 +225,13 @@ def to_square(image: Image.Image, size: int) -> npt.NDArray[np.uint8]:
         square[top : top + height, left : left + width] = pixels
         pixels = square
     return np.ascontiguousarray(pixels)
+
+
+def scaled(image: Image.Image, side: int, least: int = 1) -> Image.Image:
+    """The image with its longer side at `side` pixels, averaged down or interpolated up; the shorter one at `least`."""
+    scale = side / max(image.size)
+    size = (max(least, round(image.width * scale)), max(least, round(image.height * scale)))
+    return image.resize(size, Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC)
 
 
 def _median(colours: npt.NDArray[np.uint8]) -> tuple[int, int, int]:

@@ -117,7 +117,7 @@ def file_names(listing: Listing) -> Content:
         elif match[2] in LABELS:
             images.append(EmbryoImage(file, LABELS[match[2]], embryo=match[1]))
         else:
-            problems.append(Problem(file, "bad_label", f"the name says label {match[2]!r}; expected 1 or 0"))
+            problems.append(Problem(file, "bad_label", f"the name holds label {match[2]!r}; expected 1 or 0"))
     return images, problems
 
 
@@ -128,11 +128,11 @@ def class_folders(listing: Listing) -> Content:
         inside = [file for file in listing.files if file.startswith(base)]
         heads = {file[len(base) :].split("/", 1)[0] for file in inside if "/" in file[len(base) :]}
         loose = any("/" not in file[len(base) :] for file in inside)
-        if len(heads) != 1 or loose or _class_of(next(iter(heads))) is not None:
+        if len(heads) != 1 or loose or any(next(iter(heads)).lower() in labels for labels in CLASS_FOLDERS):
             break
         base += next(iter(heads)) + "/"
     classes = {head: head.lower() for head in heads if head.lower() not in UNLABELLED_FOLDERS}
-    names = next((known for known in CLASS_FOLDERS if classes and set(classes.values()) <= set(known)), None)
+    names = next((labels for labels in CLASS_FOLDERS if classes and set(classes.values()) <= set(labels)), None)
     if names is None:
         return None
     images = []
@@ -140,10 +140,6 @@ def class_folders(listing: Listing) -> Content:
         head, _, rest = file[len(base) :].partition("/")
         images.append(EmbryoImage(file, names.get(head.lower()) if rest else None))
     return images, []
-
-
-def _class_of(folder: str) -> int | None:
-    return next((known[folder.lower()] for known in CLASS_FOLDERS if folder.lower() in known), None)
 
 
 LAYOUTS: tuple[tuple[str, Callable[[Listing], Content]], ...] = (

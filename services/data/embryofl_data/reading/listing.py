@@ -4,23 +4,16 @@ import os
 import posixpath
 import re
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from embryofl.errors import DataError
-from embryofl_data.reading.contract import IMAGE_SUFFIXES, Problem
+from embryofl_data.reading.contract import IMAGE_SUFFIXES, UNREAD_SUFFIXES, Problem
 from embryofl_data.reading.tables import Table, parse_table, read_table
 
 MOST_DEPTH = 40
 """Nested folders: no export has as many, and a path has to fit into 4096 bytes."""
-
-OTHER_TYPES = {
-    **dict.fromkeys((".dcm", ".dicom", ".dic"), "dicom"),
-    **dict.fromkeys((".zip", ".7z", ".rar", ".tar", ".gz", ".tgz"), "archive"),
-    **dict.fromkeys((".gif", ".webp", ".heic", ".heif", ".avif", ".jp2", ".jfif", ".psd", ".dng"), "not_an_image"),
-    **dict.fromkeys((".avi", ".mp4", ".mov", ".wmv"), "not_an_image"),
-}
-"""Suffixes of files with images that are not read, to the kind of problem."""
 
 
 @dataclass
@@ -33,7 +26,7 @@ class Listing:
         The folder with symbolic links resolved.
     files : list of str
         Relative POSIX paths of regular image files, sorted, without symbolic links.
-    known : dict
+    spellings : dict
         Every spelling that a table may use (links inside the folder, Unicode NFC) to the file.
     escapes : set of str
         Links that lead out of the folder.
@@ -44,12 +37,12 @@ class Listing:
     problems : list of Problem
         Links that lead nowhere or outside, folders that cannot be opened, files that are not read.
     contents : dict
-        Content of tables that are no files on disk (those in an archive), by name.
+        Content of tables that are not files on disk (those in an archive), by name.
     """
 
     root: Path
     files: list[str] = field(default_factory=list)
-    known: dict[str, str] = field(default_factory=dict)
+    spellings: dict[str, str] = field(default_factory=dict)
     escapes: set[str] = field(default_factory=set)
     tables: list[str] = field(default_factory=list)
     deeper: list[str] = field(default_factory=list)
@@ -88,57 +81,75 @@ def list_images(root: Path) -> Listing:
         raise DataError(f"{root} is a file. Expected a folder with images and a labels.csv. Name the folder.")
     listing = Listing(root.resolve())
     try:
-        with os.scandir(listing.root):
-            pass
+        os.scandir(listing.root).close()
     except OSError as error:
         raise DataError(
             f"The folder {root} cannot be opened ({error.strerror}). Give the user who runs this (number {os.getuid()}) "
             "permission to read it and everything in it."
         ) from error
     links: list[str] = []
-    stack = [""]
-    while stack:
-        _scan(listing, stack.pop(), stack, links)
+    for name, kind, detail in walk(listing.root):
+        suffix = posixpath.splitext(name)[1].lower()
+        if kind == "link":
+            links.append(name)
+        elif kind != "file":
+            listing.problems.append(Problem(name, kind, detail))
+        elif is_image_name(name):
+            listing.files.append(name)
+        elif suffix in UNREAD_SUFFIXES:
+            listing.problems.append(Problem(name, UNREAD_SUFFIXES[suffix], "files of this type are not read"))
+        elif "/" not in name:
+            listing.tables.append(name)
+        elif posixpath.basename(name).lower() in ("labels.csv", "train.csv"):
+            listing.deeper.append(posixpath.dirname(name))
     listing.files.sort()
     for name in listing.files:
-        listing.known[name] = name
-        listing.known.setdefault(unicodedata.normalize("NFC", name), name)
+        listing.spellings[name] = name
+        listing.spellings.setdefault(unicodedata.normalize("NFC", name), name)
     for link in sorted(links):
         _follow(listing, link)
     listing.tables.sort()
     return listing
 
 
-def _scan(listing: Listing, relative: str, stack: list[str], links: list[str]) -> None:
-    """List one directory: add its files, push its sub-directories, collect its links."""
-    try:
-        entries = list(os.scandir(listing.root / relative))
-    except OSError as error:
-        listing.problems.append(Problem(relative, "unreadable", f"folder cannot be opened: {error.strerror}"))
-        return
-    for entry in entries:
-        if entry.name.startswith(".") or entry.name == "__MACOSX":
+def walk(root: Path) -> Iterator[tuple[str, str, str]]:
+    """Everything below a folder but hidden entries and `__MACOSX`: (path relative to it, kind, detail).
+
+    The kind is `file`, `link` (links are not followed), or one of `PROBLEM_KINDS` for what cannot be read.
+    """
+    stack = [""]
+    while stack:
+        folder = stack.pop()
+        try:
+            entries = sorted(os.scandir(root / folder), key=lambda entry: entry.name)
+        except OSError as error:
+            yield _utf8(folder), "unreadable", f"folder cannot be opened: {error.strerror}"
             continue
-        name = posixpath.join(relative, entry.name)
-        if (utf8 := name.encode("utf-8", "replace").decode()) != name:
-            listing.problems.append(Problem(utf8, "bad_name", "the file name is not in UTF-8: rename the file"))
-            continue
-        if entry.is_symlink():
-            links.append(name)
-        elif entry.is_dir() and name.count("/") < MOST_DEPTH:
-            stack.append(name)
-        elif entry.is_dir():
-            listing.problems.append(Problem(name, "too_deep", f"more than {MOST_DEPTH} folders down"))
-        elif not entry.is_file():  # a pipe or device would block its reader
-            listing.problems.append(Problem(name, "special_file", "not a regular file"))
-        elif is_image_name(name):
-            listing.files.append(name)
-        elif kind := OTHER_TYPES.get(posixpath.splitext(name)[1].lower()):
-            listing.problems.append(Problem(name, kind, "files of this type are not read"))
-        elif not relative:
-            listing.tables.append(name)
-        elif entry.name.lower() in ("labels.csv", "train.csv"):
-            listing.deeper.append(relative)
+        for entry in entries:
+            name = posixpath.join(folder, entry.name)
+            if is_ignored(entry.name):
+                continue
+            if _utf8(name) != name:
+                yield _utf8(name), "bad_name", "the file name is not in UTF-8: rename the file"
+            elif entry.is_symlink():
+                yield name, "link", ""
+            elif entry.is_dir() and name.count("/") >= MOST_DEPTH:
+                yield name, "too_deep", f"more than {MOST_DEPTH} folders down"
+            elif entry.is_dir():
+                stack.append(name)
+            elif entry.is_file():
+                yield name, "file", ""
+            else:  # it would block its reader
+                yield name, "special_file", "pipe, socket or device"
+
+
+def is_ignored(name: str) -> bool:
+    """Whether a file or folder of this name is hidden, or added by macOS."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def _utf8(name: str) -> str:
+    return name.encode("utf-8", "replace").decode()
 
 
 def _follow(listing: Listing, link: str) -> None:
@@ -156,7 +167,7 @@ def _follow(listing: Listing, link: str) -> None:
             listing.problems.append(Problem(link, "outside_folder", "symbolic link that leads out of the folder"))
         return
     if target.is_file() and is_image_name(target.name):
-        listing.known.setdefault(link, target.relative_to(listing.root).as_posix())
+        listing.spellings.setdefault(link, target.relative_to(listing.root).as_posix())
     elif target.is_file() and "/" not in link:
         listing.tables.append(link)
 
@@ -167,7 +178,7 @@ def is_image_name(name: str) -> bool:
 
 
 def locate(listing: Listing, written: str, below: tuple[str, ...], where: str) -> str | Problem:
-    """Find the file that a table's row names: its path relative to the folder, or why there is none.
+    """Find the file that a table's row names: its path relative to the folder, or why it cannot be used.
 
     Parameters
     ----------
@@ -188,9 +199,9 @@ def locate(listing: Listing, written: str, below: tuple[str, ...], where: str) -
         return Problem(written, "outside_folder", f"{where}: the path leads out of the folder")
     for prefix in below:
         candidate = posixpath.join(prefix, text)
-        known = listing.known.get(candidate) or listing.known.get(unicodedata.normalize("NFC", candidate))
-        if known:
-            return known
+        file = listing.spellings.get(candidate) or listing.spellings.get(unicodedata.normalize("NFC", candidate))
+        if file:
+            return file
     return _locate_on_disk(listing, written, text, below, where)
 
 
@@ -209,4 +220,4 @@ def _locate_on_disk(listing: Listing, written: str, text: str, below: tuple[str,
         if is_file:
             types = ", ".join(sorted(IMAGE_SUFFIXES))
             return Problem(written, "not_an_image", f"{where}: only files of the types {types} are read")
-    return Problem(written, "missing", f"{where}: there is no such file in the folder")
+    return Problem(written, "missing", f"{where}: the folder has no such file")

@@ -21,11 +21,12 @@ def optics_of(image: Image.Image) -> Optics:
     small = image.reduce(max(1, max(image.size) // SIDE))
     grey = np.asarray(small.convert("L"), np.float32)  # (h, w)
     shares = np.bincount((np.asarray(grey, np.uint8) // (256 // GREY_BINS)).ravel(), minlength=GREY_BINS) / grey.size
-    measured = (float(grey.mean()), float(grey.std()), *_colour(small), _extent(grey))
+    measured = (float(grey.mean()), float(grey.std()), *colour_of(small), _extent(grey))
     return (*(round(value, 3) for value in measured), *(float(share) for share in np.rint(shares * 1000)))
 
 
-def _colour(image: Image.Image) -> tuple[float, float, float]:
+def colour_of(image: Image.Image) -> tuple[float, float, float]:
+    """Means of red minus blue, green minus both, and the largest minus the smallest channel; 0 for grey images."""
     if image.mode != "RGB":
         return 0.0, 0.0, 0.0
     red, green, blue = np.moveaxis(np.asarray(image, np.float32), 2, 0)

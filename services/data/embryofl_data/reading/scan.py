@@ -1,4 +1,4 @@
-"""Read, hash and decode the files of a folder, in order, on a few threads, except for what is known already."""
+"""Read, hash and decode the files of a folder, in order, on a few threads, except what was read before."""
 
 import hashlib
 import os
@@ -15,11 +15,12 @@ from pydantic import BaseModel, ConfigDict
 from embryofl.data_statistics import Optics
 from embryofl_data.reading.contract import Problem
 from embryofl_data.reading.decode import MAX_FILE_BYTES, DecodeError, Opened, decode_image
+from embryofl_data.reading.optics import optics_of
 from embryofl_data.reading.threads import in_threads
 
 
 class FileInfo(BaseModel):
-    """What is known of one image file.
+    """Information about one image file.
 
     Attributes
     ----------
@@ -59,10 +60,10 @@ class FileInfo(BaseModel):
         kind = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
         return cls(file=file, kind=kind, detail=f"cannot be opened: {error.strerror}")
 
-    def with_image(self, image: Opened, optics: Optics) -> "FileInfo":
+    def with_image(self, opened: Opened) -> "FileInfo":
         """The same after decoding."""
-        update = {name: getattr(image, name) for name in ("width", "height", "mode", "note")}
-        return self.model_copy(update={**update, "optics": optics})
+        update = {name: getattr(opened, name) for name in ("width", "height", "mode", "note")}
+        return self.model_copy(update={**update, "optics": optics_of(opened.image)})
 
     @property
     def usable(self) -> bool:
@@ -77,7 +78,16 @@ class FileInfo(BaseModel):
         return Problem(self.file, "animated", self.note) if self.note else None
 
 
-class Known:
+def stamp_of(path: Path) -> tuple[int, int] | None:
+    """Size in bytes and modification time in ns, by which a changed file is recognised; None without a file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+class EarlierFiles:
     """Files seen before, by the same decode version and size; `contents`: SHA-256 of those whose pixels are at hand."""
 
     def __init__(self, files: Mapping[str, FileInfo], contents: Set[str] = frozenset()) -> None:
@@ -89,16 +99,10 @@ class Known:
     def is_fresh(self, root: Path, file: str) -> bool:
         """Whether the file has the size and modification time at which it was read."""
         info = self.files.get(file)
-        if info is None or info.mtime_ns < 0:
-            return False
-        try:
-            status = (root / file).stat()
-        except OSError:
-            return False
-        return (status.st_size, status.st_mtime_ns) == (info.size_bytes, info.mtime_ns)
+        return info is not None and info.mtime_ns >= 0 and (info.size_bytes, info.mtime_ns) == stamp_of(root / file)
 
     def content(self, sha256: str) -> FileInfo | None:
-        """What is known of a content, None when its pixels would have to be decoded."""
+        """Information about a content, None when its pixels would have to be decoded."""
         return self._by_content.get(sha256)
 
 
@@ -110,23 +114,25 @@ class Scanned:
     pixels: npt.NDArray[np.uint8] | None
 
 
-def scan_files(root: Path, files: Sequence[str], size: int, known: Known | None = None) -> Iterator[Scanned]:
-    """Scan files in the given order. Unchanged files are not opened, and known contents are not decoded to a square of
-    `size` pixels."""
-    known = known or Known({})
-    return in_threads(partial(_scan, root, file, size, known) for file in files)
+def scan_files(root: Path, files: Sequence[str], size: int, earlier: EarlierFiles | None = None) -> Iterator[Scanned]:
+    """Scan files in the given order.
+
+    Unchanged files are not opened, and contents seen before are not decoded to a square of `size` pixels.
+    """
+    earlier = earlier or EarlierFiles({})
+    return in_threads(partial(_scan, root, file, size, earlier) for file in files)
 
 
-def _scan(root: Path, file: str, size: int, known: Known) -> Scanned:
-    if known.is_fresh(root, file):
-        return Scanned(known.files[file], None)
+def _scan(root: Path, file: str, size: int, earlier: EarlierFiles) -> Scanned:
+    if earlier.is_fresh(root, file):
+        return Scanned(earlier.files[file], None)
     try:
         data, base = read_file(root, file)
     except DecodeError as error:
         return Scanned(FileInfo(file=file, kind=error.kind, detail=error.detail), None)
     except OSError as error:
         return Scanned(FileInfo.not_opened(file, error), None)
-    twin = known.content(base.sha256)
+    twin = earlier.content(base.sha256)
     if twin:
         update = {"file": file, "size_bytes": base.size_bytes, "mtime_ns": base.mtime_ns}
         return Scanned(twin.model_copy(update=update), None)
@@ -134,7 +140,7 @@ def _scan(root: Path, file: str, size: int, known: Known) -> Scanned:
         image = decode_image(data, size)
     except DecodeError as error:
         return Scanned(base.model_copy(update={"kind": error.kind, "detail": error.detail}), None)
-    return Scanned(base.with_image(image.opened, image.optics), image.pixels)
+    return Scanned(base.with_image(image.opened), image.pixels)
 
 
 def read_file(root: Path, file: str) -> tuple[bytes, FileInfo]:

@@ -86,12 +86,12 @@ def parse_table(data: bytes, name: str, required: tuple[str, ...], optional: tup
     Raises
     ------
     DataError
-        When it cannot be read as a table, lacks a required column, or has a known column twice.
+        When it cannot be read as a table, lacks a required column, or has one of these columns twice.
     """
     text = decode_text(data, name)
-    known = required + optional
+    contract = required + optional
     # Try separators on the first lines only, and not strictly: rows that parse with one need not parse with another.
-    lines = _parse(text, max(SEPARATORS, key=lambda separator: _known_columns(text, separator, known)), name)
+    lines = _parse(text, max(SEPARATORS, key=lambda separator: _contract_columns(text, separator, contract)), name)
     expected = ",".join(required) + (f" and, where known, {','.join(optional)}" if optional else "")
     if not lines:
         raise DataError(f"{name} is empty. Expected a first line with the columns {expected}, then one row per image.")
@@ -103,7 +103,7 @@ def parse_table(data: bytes, name: str, required: tuple[str, ...], optional: tup
             f"{', '.join(cell or '(blank)' for cell in header)[:300]}. Expected the columns {expected}, separated by "
             "comma, semicolon or tab. Put these names into the first line."
         )
-    twice = sorted({column for column in header if header.count(column) > 1 and column in known})
+    twice = sorted({column for column in header if header.count(column) > 1 and column in contract})
     if twice:
         raise DataError(
             f"{name} has the column {', '.join(twice)} more than once. Keep one of each and remove the rest."
@@ -138,15 +138,15 @@ def _header(cells: list[str]) -> list[str]:
     return [" ".join(cell.strip().lower().split()) for cell in cells]
 
 
-def _known_columns(text: str, separator: str, known: tuple[str, ...]) -> tuple[int, int]:
-    """Number of columns that the header would have with this separator: known ones, and in all."""
+def _contract_columns(text: str, separator: str, contract: tuple[str, ...]) -> tuple[int, int]:
+    """Number of columns that the header would have with this separator: required or optional ones, and in all."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
     try:
         lines = (cells for cells in itertools.islice(reader, 20) if any(cell.strip() for cell in cells))
         header = next((_header(cells) for cells in lines if not cells[0].strip().lower().startswith("sep=")), [])
     except csv.Error:  # a cell without an end
         return 0, 0
-    return len(set(header) & set(known)), len(header)
+    return len(set(header) & set(contract)), len(header)
 
 
 def _row(number: int, cells: list[str], header: list[str]) -> TableRow:

@@ -1,4 +1,4 @@
-"""Text burnt into an image: a small convolutional network that says for every 8x8 cell whether it holds letters.
+"""Text burnt into an image: a small convolutional network that scores every 8x8 cell for letters.
 
 The weights (`burnt_text.npz`) were trained by `scripts/train_text_detector.py` on drawn embryos and procedural
 textures with printed lines, no real image. It runs in NumPy, so that workers need no PyTorch.
@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 from scipy import ndimage
+
+from embryofl_data.reading.decode import scaled
 
 STRIDE = 8
 MOST_SIDE = 768
@@ -32,12 +34,8 @@ FloatImage = npt.NDArray[np.float32]
 
 def text_score(image: Image.Image) -> float:
     """Score from 0 to 1 that an image of mode `L` and any size has text burnt in."""
-    side = max(image.size)
-    if side > MOST_SIDE:
-        scale = MOST_SIDE / side
-        image = image.resize(
-            (max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.BOX
-        )
+    if max(image.size) > MOST_SIDE:
+        image = scaled(image, MOST_SIDE)
     best = _best_run(image)
     if max(image.size) >= LARGE_LETTERS:
         best = max(best, _best_run(image.reduce(2)))
@@ -75,7 +73,7 @@ def _around(values: FloatImage) -> FloatImage:
 
 
 def cell_logits(values: FloatImage) -> FloatImage:
-    """The network's answer: normalised (h, w) to (ceil(h / 8), ceil(w / 8)), above 0 for text."""
+    """The network's output: normalised (h, w) to (ceil(h / 8), ceil(w / 8)), above 0 for text."""
     layers = _layers()
     planes = values[None]
     for number, (weight, bias, stride) in enumerate(layers):

@@ -14,10 +14,10 @@ from embryofl.metrics import SMALLEST_COUNT
 from embryofl_data.dataset import split_to_train
 from embryofl_data.reading.contract import PROBLEM_KINDS, DataFolder, EmbryoImage, Problem
 from embryofl_data.reading.scan import FileInfo
-from embryofl_data.split import SIDES
+from embryofl_data.split import SPLITS
 
 NAMES_SHOWN = 5
-SIZE_STEPS = (128, 256, 512, 1024)
+SIZE_STEPS = {0: "0-127", 128: "128-255", 256: "256-511", 512: "512-1023", 1024: "1024 and more"}
 
 Counts = dict[str, int]
 
@@ -36,7 +36,7 @@ class ProblemCount:
 
 @dataclass(frozen=True)
 class FolderFacts:
-    """Counts of a data folder: of usable images, unless said otherwise.
+    """Counts of a data folder: of usable images, unless stated otherwise.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class FolderFacts:
     counts : dict
         Day (or `unknown`) to label (`1`, `0`, `unlabelled`) to images.
     patients, embryos, lone_images : int
-        Patients; embryos of unknown patients; images of which neither is known. Each is one unit of the split.
+        Patients; embryos of unknown patients; images with neither. Each is one unit of the split.
     cohorts : dict
         Number of images of a unit to units.
     sizes, modes : dict
@@ -53,7 +53,7 @@ class FolderFacts:
     problems : list of ProblemCount
         By kind, those that skip images first.
     split : dict
-        Side to day to label to images; empty where it cannot train.
+        Split to day to label to images; empty where it cannot train.
     reason : str
         Why it cannot train, "" where it can.
     statistics : DataStatistics, optional
@@ -101,7 +101,7 @@ def count_folder(
     -------
     FolderFacts
     dict of str to list of int
-        Side of the split to indices of images, empty where it cannot train.
+        Split to indices of images, empty where it cannot train.
     """
     images = folder.images
     used = [infos[image.file] for image in images]
@@ -119,11 +119,11 @@ def count_folder(
         statistics=release([info.optics for info in used]),
     )
     try:
-        sides = split_to_train(folder, [info.sha256 for info in used], split_seed)
+        splits = split_to_train(folder, [info.sha256 for info in used], split_seed)
     except DataError as error:
         return replace(facts, reason=str(error)), {}
-    split = {side: by_day([images[index] for index in sides[side]]) for side in SIDES}
-    return replace(facts, split=split), sides
+    split = {split: by_day([images[index] for index in splits[split]]) for split in SPLITS}
+    return replace(facts, split=split), splits
 
 
 def by_day(images: Iterable[EmbryoImage]) -> dict[str, Counts]:
@@ -142,18 +142,11 @@ def _by_kind(problems: Sequence[Problem]) -> list[ProblemCount]:
     kinds: dict[str, list[Problem]] = defaultdict(list)
     for problem in problems:
         kinds[problem.kind].append(problem)
-    ordered = sorted(kinds.items(), key=lambda item: (not item[1][0].leaves_out, -len(item[1]), item[0]))
-    return [
-        ProblemCount(
-            kind,
-            PROBLEM_KINDS[kind],
-            same[0].leaves_out,
-            len(same),
-            [problem.file for problem in same[:NAMES_SHOWN]],
-            [problem.detail for problem in same[:NAMES_SHOWN]],
-        )
-        for kind, same in ordered
-    ]
+    counts = []
+    for kind, same in sorted(kinds.items(), key=lambda item: (not item[1][0].leaves_out, -len(item[1]), item[0])):
+        files, details = [each.file for each in same[:NAMES_SHOWN]], [each.detail for each in same[:NAMES_SHOWN]]
+        counts.append(ProblemCount(kind, PROBLEM_KINDS[kind], same[0].leaves_out, len(same), files, details))
+    return counts
 
 
 def data_summary(facts: FolderFacts) -> dict[str, Any]:
@@ -168,21 +161,19 @@ def data_summary(facts: FolderFacts) -> dict[str, Any]:
     """
     steps: Counter[str] = Counter()
     for size, count in facts.sizes.items():
-        steps[_size_step(max(int(side) for side in size.split("x")))] += count
+        steps[_size_step(max(map(int, size.split("x"))))] += count
     return {
         "counts": {
             day: {label: _released(count) for label, count in labels.items()} for day, labels in facts.counts.items()
         },
-        "image_sizes": {step: _released(steps[step]) for step in map(_size_step, (0, *SIZE_STEPS))},
+        "image_sizes": {step: _released(steps[step]) for step in SIZE_STEPS.values()},
         "patients": _released(facts.patients + facts.embryos + facts.lone_images),
         **({"statistics": facts.statistics.model_dump()} if facts.statistics else {}),
     }
 
 
 def _size_step(side: int) -> str:
-    below = [step for step in SIZE_STEPS if step <= side]
-    above = [step for step in SIZE_STEPS if step > side]
-    return f"{below[-1] if below else 0}-{above[0] - 1}" if above else f"{below[-1]} and more"
+    return next(name for least, name in reversed(SIZE_STEPS.items()) if side >= least)
 
 
 def _released(count: int) -> int | str:

@@ -12,15 +12,15 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from itertools import chain
 from multiprocessing.synchronize import Lock
 from pathlib import Path
 from types import FrameType
 
 from threadpoolctl import threadpool_limits
 
-from embryofl_data.reading.scan import FileInfo
-from embryofl_data.report.measure import Measured, measure_file
+from embryofl_data.report.measure import NO_LOCK, Measured, measure_file
 
 CHUNK = 8
 """Files a task: enough that handing them over costs little, few enough that a progress bar moves."""
@@ -30,7 +30,7 @@ MOST_WORKERS = 4
 
 Chunks = deque[tuple[str, ...]]
 
-_large: Lock | None = None
+_large: AbstractContextManager[object] = NO_LOCK
 
 
 def measure_files(root: Path, files: Sequence[str]) -> Iterator[Measured]:
@@ -38,16 +38,10 @@ def measure_files(root: Path, files: Sequence[str]) -> Iterator[Measured]:
     waiting: Chunks = deque(tuple(files[start : start + CHUNK]) for start in range(0, len(files), CHUNK))
     workers = min(MOST_WORKERS, len(os.sched_getaffinity(0)), max(1, len(waiting)))
     while waiting:
-        under_way = yield from _run(root, waiting, workers)
-        # Repeat one by one what was under way when a worker died: that shows which file killed it.
-        singles: Chunks = deque((file,) for chunk in under_way for file in chunk)
-        while singles:
-            culprit = yield from _run(root, singles, 1)
-            if culprit:
-                (file,) = culprit.popleft()
-                detail = "reading it crashed the process (a damaged file, or too little memory)"
-                yield Measured(FileInfo(file=file, kind="unreadable", detail=detail))
-                singles.extendleft(reversed(culprit))
+        lost = yield from _run(root, waiting, workers)
+        for file in chain.from_iterable(lost):  # one by one, which shows the file that killed its worker
+            if (yield from _run(root, deque([(file,)]), 1)):
+                yield Measured.not_read(file, "reading it crashed the process (a damaged file, or too little memory)")
 
 
 def _run(root: Path, waiting: Chunks, workers: int) -> Generator[Measured, None, Chunks]:
@@ -105,5 +99,5 @@ def _measure(root: Path, files: tuple[str, ...]) -> list[Measured]:
                 measured.append(measure_file(root, file, _large))
         except _TooLong:
             detail = f"reading it took longer than {FILE_TIMEOUT_S:.0f} s"
-            measured.append(Measured(FileInfo(file=file, kind="unreadable", detail=detail)))
+            measured.append(Measured.not_read(file, detail))
     return measured

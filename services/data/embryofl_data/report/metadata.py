@@ -1,4 +1,4 @@
-"""Names of metadata fields in an image file that may identify a patient, or say where and when an image was taken.
+"""Names of metadata fields in an image file that may identify a patient, or give place and time of an image.
 
 Only the names of the fields are kept, never their content.
 """

@@ -1,15 +1,18 @@
 """File and folder names that look like a person's name or a date of birth."""
 
+import contextlib
+import itertools
 import re
-from datetime import date
+from collections.abc import Iterator
+from datetime import datetime
 from functools import cache
 from importlib import resources
 
 _SEPARATORS = re.compile(r"[^\w]|_|(?<=[a-zà-ÿ])(?=[A-Z])|(?<=\d)(?=[^\W\d])|(?<=[^\W\d])(?=\d)")
 _DATES = (
-    (re.compile(r"(?<!\d)(\d{4})[-_. ]?(\d{2})[-_. ]?(\d{2})(?!\d)"), "ymd"),
-    (re.compile(r"(?<!\d)(\d{1,2})[-_. ](\d{1,2})[-_. ](\d{4})(?!\d)"), "dmy"),
-    (re.compile(r"(?<!\d)(\d{2})(\d{2})(\d{4})(?!\d)"), "dmy"),
+    (re.compile(r"(?<!\d)(\d{4})[-_. ]?(\d{2})[-_. ]?(\d{2})(?!\d)"), ("%Y %m %d",)),
+    (re.compile(r"(?<!\d)(\d{1,2})[-_. ](\d{1,2})[-_. ](\d{4})(?!\d)"), ("%d %m %Y", "%m %d %Y")),
+    (re.compile(r"(?<!\d)(\d{2})(\d{2})(\d{4})(?!\d)"), ("%d %m %Y", "%m %d %Y")),
 )
 _BIRTH_YEARS = range(1940, 2011)
 """Years in which a patient of a fertility clinic may have been born."""
@@ -23,29 +26,19 @@ def looks_like(name: str) -> str:
     person's name if neither is a word of the field; so does a title such as `Mrs` or a mark such as `DOB`.
     """
     for part in name.rsplit(".", 1)[0].split("/"):
-        if _has_birth_date(part):
+        if any(year in _BIRTH_YEARS for year in _years(part)):
             return "a date of birth"
         if _PERSON_MARKS.search(part.replace("_", " ")) or _has_two_names(part):
             return "a person's name"
     return ""
 
 
-def _has_birth_date(part: str) -> bool:
-    for pattern, order in _DATES:
-        for match in pattern.finditer(part):
-            numbers = [int(group) for group in match.groups()]
-            year, month, day = numbers if order == "ymd" else numbers[::-1]
-            if year in _BIRTH_YEARS and (_is_date(year, month, day) or (order == "dmy" and _is_date(year, day, month))):
-                return True
-    return False
-
-
-def _is_date(year: int, month: int, day: int) -> bool:
-    try:
-        date(year, month, day)
-    except ValueError:
-        return False
-    return True
+def _years(part: str) -> Iterator[int]:
+    """The years of all dates in a name."""
+    for pattern, orders in _DATES:
+        for match, order in itertools.product(pattern.finditer(part), orders):
+            with contextlib.suppress(ValueError):
+                yield datetime.strptime(" ".join(match.groups()), order).year
 
 
 def _has_two_names(part: str) -> bool:

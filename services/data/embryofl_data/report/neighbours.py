@@ -7,23 +7,24 @@
 3. These are aligned (rotated, scaled, shifted) and correlated where they overlap.
 """
 
-import json
 from collections.abc import Callable, Iterator
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from scipy import fft, ndimage
 
+from embryofl_data.progress import OnProgress, no_progress
 from embryofl_data.report.prints import SIDE, STEP, FloatImage
 from embryofl_data.split import Groups
 
 RINGS, DIRECTIONS = 6, 24
 RADII = np.linspace(4, SIDE / 2 - 2, RINGS)
 SCALES = (1.0, 1.15, 1.3)
-"""Of cropped copies, which are larger. One of two is the larger one: the smaller need not be tried."""
-SEARCH_VERSION = "1"
+"""Of cropped duplicates, which are larger. One of two is the larger one: the smaller need not be tried."""
+SEARCH_VERSION = "2"
 """Raised when a rule of the search changes: stored results are then recomputed."""
 SMOOTH = 2.0
 BLANK = 0.1
@@ -43,16 +44,15 @@ ALIKE_PLAIN, ALIKE_GAIN = 0.76, 0.03
 """Least similarity of a pair, and how much less is enough for every common component that was taken out."""
 LARGE_GROUP = 8
 """Images of one embryo from which on further pairs among them add nothing: time-lapse series."""
-TURNED_COMPARISONS = 8e9
-"""Above this many comparisons (images squared times directions) rotated copies are not searched for."""
+ROTATED_COMPARISONS = 8e9
+"""Above this many comparisons (images squared times directions) rotated duplicates are not searched for."""
 SHIFT = 12
 _PADDED = SIDE + 32
 
 GetPrint = Callable[[int], npt.NDArray[np.int8]]
 
 
-@dataclass(frozen=True)
-class Pair:
+class Pair(NamedTuple):
     """Indices of two usable images that show one embryo, `first < second`, and their correlation after alignment."""
 
     first: int
@@ -60,48 +60,28 @@ class Pair:
     likeness: float
 
 
-@dataclass(frozen=True)
-class Search:
-    """Pairs, the most similar first; `turned` tells whether rotated and mirrored copies were searched for."""
-
-    pairs: tuple[Pair, ...]
-    turned: bool
-
-    def to_json(self) -> str:
-        """For the store."""
-        return json.dumps([self.turned, [astuple(pair) for pair in self.pairs]])
-
-    @classmethod
-    def from_json(cls, text: str) -> "Search":
-        """Back from the store."""
-        turned, pairs = json.loads(text)
-        return cls(tuple(Pair(*pair) for pair in pairs), turned)
-
-
-def find_pairs(count: int, get: GetPrint, progress: Callable[[int, int], None] | None = None) -> Search:
-    """Find pairs of images that show one embryo.
+def find_pairs(count: int, get: GetPrint, progress: OnProgress = no_progress) -> tuple[Pair, ...]:
+    """Find pairs of images that show one embryo, the most similar first.
 
     `get` maps an index to a print, int8 (SIDE, SIDE), and is called again when needed, so that memory stays bounded.
     """
     if count < 2:
-        return Search((), True)
+        return ()
     common = _Common.of(count, get)
-    descriptors = _descriptors(count, get, common)
-    turned = float(count) ** 2 * DIRECTIONS <= TURNED_COMPARISONS
     alike = ALIKE_PLAIN - ALIKE_GAIN * len(common.components)
     align = _Aligner(get, common)
     pairs = []
-    candidates = _candidates(descriptors, turned)
+    candidates = _candidates(_descriptors(count, get, common), float(count) ** 2 * DIRECTIONS <= ROTATED_COMPARISONS)
     groups: Groups[int] = Groups()
-    for done, (first, second, pose) in enumerate(candidates):
-        if groups.size_of_both(first, second) < LARGE_GROUP:
+    for done, (first, second, pose) in enumerate(candidates, 1):
+        joined = groups.of(first)
+        if second not in joined or len(joined) < LARGE_GROUP:
             likeness = align.likeness(first, second, pose, alike)
             if likeness >= alike:
                 pairs.append(Pair(first, second, min(1.0, likeness)))
                 groups.join(first, second)
-        if progress:
-            progress(done + 1, len(candidates))
-    return Search(tuple(sorted(pairs, key=lambda pair: -pair.likeness)), turned)
+        progress(done, len(candidates))
+    return tuple(sorted(pairs, key=lambda pair: -pair.likeness))
 
 
 @dataclass(frozen=True)
@@ -119,12 +99,8 @@ class _Common:
         mean = prints.mean(axis=0) * (len(prints) / (len(prints) + 10))
         prints -= mean
         number = min(MOST_COMMON, len(prints) // IMAGES_A_COMPONENT)
-        if not number:
-            return cls(mean, np.zeros((0, SIDE * SIDE), np.float32))
-        values, vectors = np.linalg.eigh(prints @ prints.T)
-        order = np.argsort(values)[::-1][:number]
-        components = vectors[:, order].T @ prints / np.sqrt(np.maximum(values[order], 1e-6))[:, None]
-        return cls(mean, np.asarray(components, np.float32))
+        components = np.linalg.svd(prints, full_matrices=False).Vh[:number] if number else prints[:0]
+        return cls(mean, components)
 
     def without(self, print_: npt.NDArray[np.int8]) -> FloatImage:
         """A print without the common part, float32 (SIDE, SIDE)."""
@@ -166,7 +142,7 @@ def _descriptors(count: int, get: GetPrint, common: _Common) -> npt.NDArray[np.f
     return result
 
 
-def _candidates(descriptors: npt.NDArray[np.float32], turned: bool) -> list[tuple[int, int, _Pose]]:
+def _candidates(descriptors: npt.NDArray[np.float32], rotated: bool) -> list[tuple[int, int, _Pose]]:
     """Likely pairs, first before second, each with the pose in which they are likeliest."""
     count = descriptors.shape[1]
     flat = descriptors[0].reshape(count, -1)
@@ -179,7 +155,7 @@ def _candidates(descriptors: npt.NDArray[np.float32], turned: bool) -> list[tupl
         score = np.full((length, count - start), -1.0, np.float32)
         product = np.empty_like(score)
         others = flat[start:].T
-        for _, posed in _poses(rows, turned):
+        for _, posed in _poses(rows, rotated):
             np.matmul(posed.reshape(length, -1), others, out=product)
             np.maximum(score, product, out=score)
         score[np.tril_indices(length, 0, score.shape[1])] = -1.0
@@ -187,21 +163,21 @@ def _candidates(descriptors: npt.NDArray[np.float32], turned: bool) -> list[tupl
         nearest = np.argpartition(score, -kept, axis=1)[:, -kept:]
         for row, columns in enumerate(nearest):
             for column in columns[score[row, columns] >= PRESELECT]:
-                pose = _likeliest_pose(rows[:, row : row + 1], flat[start + column], turned)
+                pose = _likeliest_pose(rows[:, row : row + 1], flat[start + column], rotated)
                 likely.append((float(score[row, column]), start + row, start + int(column), pose))
     likeliest = sorted(likely, key=lambda pair: (-pair[0], *pair[1:3]))[:MOST_CANDIDATES]
     return sorted((pair[1:] for pair in likeliest), key=lambda pair: pair[:2])
 
 
-def _likeliest_pose(row: npt.NDArray[np.float32], other: npt.NDArray[np.float32], turned: bool) -> _Pose:
-    return max(_poses(row, turned), key=lambda posed: float(posed[1].ravel() @ other))[0]
+def _likeliest_pose(row: npt.NDArray[np.float32], other: npt.NDArray[np.float32], rotated: bool) -> _Pose:
+    return max(_poses(row, rotated), key=lambda posed: float(posed[1].ravel() @ other))[0]
 
 
-def _poses(rows: npt.NDArray[np.float32], turned: bool) -> Iterator[tuple[_Pose, npt.NDArray[np.float32]]]:
+def _poses(rows: npt.NDArray[np.float32], rotated: bool) -> Iterator[tuple[_Pose, npt.NDArray[np.float32]]]:
     """The poses that are tried, and the descriptors (rows, RINGS, DIRECTIONS) in each."""
     for number, scale in enumerate(SCALES):
         yield _Pose(scale=scale), rows[number]
-    if not turned:
+    if not rotated:
         return
     mirrored = rows[0][:, :, -np.arange(DIRECTIONS) % DIRECTIONS]
     for shift in range(DIRECTIONS):
@@ -252,19 +228,19 @@ def _warp(image: FloatImage, pose: _Pose) -> FloatImage:
 
 
 def _spectra(image: FloatImage) -> Spectra:
-    """Transforms of an image, its square, and the mask of its known pixels, zero-padded."""
-    known = np.isfinite(image)
-    values = np.where(known, image, 0.0).astype(np.float32)
+    """Transforms of an image, its square, and the mask of its pixels that are not NaN, zero-padded."""
+    inside = np.isfinite(image)
+    values = np.where(inside, image, 0.0).astype(np.float32)
     size = (_PADDED, _PADDED)
     return (
         np.asarray(fft.rfft2(values, size), np.complex64),
         np.asarray(fft.rfft2(values * values, size), np.complex64),
-        np.asarray(fft.rfft2(known.astype(np.float32), size), np.complex64),
+        np.asarray(fft.rfft2(inside.astype(np.float32), size), np.complex64),
     )
 
 
 def _correlate(one: Spectra, other: Spectra) -> float:
-    """Largest correlation over shifts of up to `SHIFT` pixels each way, of the part where both are known."""
+    """Largest correlation over shifts of up to `SHIFT` pixels each way, of the part that both show."""
     size = (_PADDED, _PADDED)
     product = fft.irfft2(one[0] * np.conj(other[0]), size)
     energy = fft.irfft2(one[1] * np.conj(other[2]), size)

@@ -19,16 +19,16 @@ def own_split(folder: DataFolder) -> tuple[dict[str, str], str]:
     if folder.layout == "labels.csv":
         listing = list_images(folder.root)
         for column in COLUMNS:
-            sides = _from_column(listing, column)
-            if len(set(sides.values())) > 1:
-                return sides, f"the column {column} of labels.csv"
-    sides = {
+            parts = _from_column(listing, column)
+            if len(set(parts.values())) > 1:
+                return parts, f"the column {column} of labels.csv"
+    parts = {
         image.file: part.lower()
         for image in folder.images
         for part in image.file.split("/")[:-1]
         if FOLDERS.fullmatch(part)
     }
-    return (sides, "folder names") if len(set(sides.values())) > 1 else ({}, "")
+    return (parts, "folder names") if len(set(parts.values())) > 1 else ({}, "")
 
 
 def _from_column(listing: Listing, column: str) -> dict[str, str]:
@@ -36,9 +36,9 @@ def _from_column(listing: Listing, column: str) -> dict[str, str]:
         table = listing.table("labels.csv", ("image", column))
     except DataError:  # no such column
         return {}
-    sides = {}
+    parts = {}
     for row in table.rows if table else ():
-        place = locate(listing, row.cells["image"], CONTRACT_PLACES, f"row {row.number}")
-        if isinstance(place, str) and row.cells[column]:
-            sides[place] = row.cells[column]
-    return sides
+        file = locate(listing, row.cells["image"], CONTRACT_PLACES, f"row {row.number}")
+        if isinstance(file, str) and row.cells[column]:
+            parts[file] = row.cells[column]
+    return parts

@@ -15,7 +15,7 @@ from embryofl_data.reading.contract import printable
 from embryofl_data.report.report import DataReport, Finding
 from embryofl_data.report.thumbnails import Thumbnails
 
-MOST_PICTURES = 240
+MOST_THUMBNAILS = 240
 """Over the whole page, so that it stays a few MB."""
 
 
@@ -36,7 +36,7 @@ def page(report: DataReport, thumbnails: Thumbnails) -> str:
 def body(report: DataReport, thumbnails: Thumbnails) -> str:
     """The page below its heading, escaped: the clinic app shows it too."""
     template = _environment().from_string(resources.files(__package__).joinpath("body.html.j2").read_text("utf-8"))
-    left = MOST_PICTURES
+    left = MOST_THUMBNAILS
     findings = []
     for finding in report.findings:
         rows, left = _rows(finding, thumbnails, left)
@@ -54,9 +54,9 @@ def _rows(finding: Finding, thumbnails: Thumbnails, left: int) -> tuple[list[dic
     """Rows of a finding for the template, and how many thumbnails may still follow."""
     rows: list[dict[str, object]] = []
     for shown in finding.shown:
-        pictures = [thumbnails.data_uri(file) for file in shown.files[:4]] if finding.pictures and left > 0 else []
-        left -= len(pictures)
-        rows.append({"files": shown.files, "note": shown.note, "pictures": pictures})
+        uris = [thumbnails.data_uri(file) for file in shown.files[:4]] if finding.pictures and left > 0 else []
+        left -= len(uris)
+        rows.append({"files": shown.files, "note": shown.note, "thumbnails": uris})
     return rows, left
 
 

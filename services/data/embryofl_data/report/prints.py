@@ -10,6 +10,8 @@ import numpy.typing as npt
 from PIL import Image
 from scipy import ndimage
 
+from embryofl_data.reading.decode import scaled
+
 SIDE: Final = 64
 FINE, COARSE, LOCAL = 1.5, 7.0, 10.0
 """Standard deviations in pixels of a print. Details finer than `FINE` change with focus, what is coarser than `COARSE`
@@ -34,10 +36,8 @@ def make_print(image: Image.Image) -> IntImage:
 
 def to_square(image: Image.Image) -> FloatImage:
     """Scale the longer side to `SIDE` and mirror the shorter one outwards: a border would look alike in all images."""
-    scale = SIDE / max(image.size)
-    width, height = (max(1, round(side * scale)) for side in image.size)
-    kind = Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC
-    pixels = np.asarray(image.resize((width, height), kind), np.float32)
+    pixels = np.asarray(scaled(image, SIDE), np.float32)
+    height, width = pixels.shape
     top, left = (SIDE - height) // 2, (SIDE - width) // 2
     return np.pad(pixels, ((top, SIDE - height - top), (left, SIDE - width - left)), mode="symmetric")
 

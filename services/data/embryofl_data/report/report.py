@@ -132,16 +132,16 @@ def some(items: Iterable[tuple[str, int]], most: int = 4) -> str:
 
 @dataclass(frozen=True)
 class DataReport:
-    """What the data check says about a folder.
+    """What the data check finds in a folder.
 
     Attributes
     ----------
     findings : tuple of Finding
         The gravest first, otherwise in the order of the checks.
     pixels_looked_at : bool
-        Whether the images themselves were measured; joining only needs what reading and decoding tell.
+        Whether the images themselves were measured; joining needs only counts and sizes.
     measured : int
-        Files that had to be opened for this report; the others were known from an earlier one.
+        Files that had to be opened for this report; the others were measured for an earlier one.
     """
 
     facts: FolderFacts

@@ -1,13 +1,16 @@
-"""The data check: look at a folder and report what is found."""
+"""The data check: inspect a folder and make its report."""
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from embryofl.data_statistics import DataStatistics
 from embryofl.errors import DataError
 from embryofl_data.cache import open_cache
+from embryofl_data.progress import OnStep, no_progress
 from embryofl_data.reading.contract import DataFolder
 from embryofl_data.reading.layouts import read_folder
 from embryofl_data.reading.scan import FileInfo
@@ -23,13 +26,15 @@ from embryofl_data.report.checks import (
     shortcuts,
 )
 from embryofl_data.report.facts import FolderFacts, count_folder, usable_part
-from embryofl_data.report.measurements import Progress, measure_folder
+from embryofl_data.report.measurements import measure_folder
 from embryofl_data.report.own_split import own_split
 from embryofl_data.report.report import GRAVITY, DataReport, Finding, Verdict, make_finding
 from embryofl_data.report.study import Measures, Study
 
 CHECKS = (classes, leakage, problems, duplicates, shortcuts, privacy, quality, optics, drift)
 """In the order in which their findings are shown, within a verdict."""
+Inspect = Callable[[DataFolder], tuple[dict[str, FileInfo], int, Measures | None]]
+"""Inspects the images: information on every file, how many were opened, and measurements where they were made."""
 log = logging.getLogger("embryofl.report")
 
 
@@ -37,7 +42,7 @@ def check_folder(
     root: Path,
     cache_dir: Path | None = None,
     split_seed: int = 0,
-    progress: Progress | None = None,
+    progress: OnStep = no_progress,
     others: DataStatistics | None = None,
 ) -> DataReport:
     """The full report: every image is read, decoded and measured, unless it is unchanged since the last report.
@@ -58,18 +63,11 @@ def check_folder(
     UserError
         When `cache_dir` cannot be written. A folder that cannot be read has a report that says why.
     """
-    begun = time.monotonic()
-    try:
-        folder = read_folder(root)
-    except DataError as error:
-        return _unreadable(root, error)
-    measured = measure_folder(folder, cache_dir, progress)
-    study = replace(_study(root, folder, measured.infos, split_seed, measured.measures), others=others)
-    return _report(study, measured.opened, begun)
+    return _report(root, split_seed, lambda folder: measure_folder(folder, cache_dir, progress), others)
 
 
 def check_to_join(
-    root: Path, cache_dir: Path, image_size: int, split_seed: int = 0, progress: Progress | None = None
+    root: Path, cache_dir: Path, image_size: int, split_seed: int = 0, progress: OnStep = no_progress
 ) -> DataReport:
     """What joining a hub needs: the same report without measuring the images.
 
@@ -80,34 +78,26 @@ def check_to_join(
     UserError
         When `cache_dir` cannot be written.
     """
+
+    def decode(folder: DataFolder) -> tuple[dict[str, FileInfo], int, None]:
+        files = [image.file for image in folder.images]
+        infos = open_cache(folder.root, files, cache_dir, image_size, partial(progress, "decoding")).infos
+        return infos, len(infos), None
+
+    return _report(root, split_seed, decode)
+
+
+def _report(root: Path, split_seed: int, inspect: Inspect, others: DataStatistics | None = None) -> DataReport:
     begun = time.monotonic()
     try:
         folder = read_folder(root)
     except DataError as error:
-        return _unreadable(root, error)
-
-    def on_progress(done: int, total: int) -> None:
-        if progress:
-            progress("decoding", done, total)
-
-    infos = open_cache(folder.root, [image.file for image in folder.images], cache_dir, image_size, on_progress).infos
-    return _report(_study(root, folder, infos, split_seed), len(infos), begun)
-
-
-def _unreadable(root: Path, error: DataError) -> DataReport:
-    finding = make_finding("cannot-read", Verdict.STOP, reason=str(error))
-    return DataReport(FolderFacts(str(root), reason=str(error)), (finding,))
-
-
-def _study(
-    root: Path, folder: DataFolder, infos: dict[str, FileInfo], split_seed: int, measures: Measures | None = None
-) -> Study:
+        finding = make_finding("cannot-read", Verdict.STOP, reason=str(error))
+        return DataReport(FolderFacts(str(root), reason=str(error)), (finding,))
+    infos, opened, measures = inspect(folder)
     folder = usable_part(folder, infos)
-    facts, sides = count_folder(str(root), folder, infos, split_seed)
-    return Study(folder, infos, facts, sides, *own_split(folder), measures)
-
-
-def _report(study: Study, opened: int, begun: float) -> DataReport:
+    facts, splits = count_folder(str(root), folder, infos, split_seed)
+    study = Study(folder, infos, facts, splits, *own_split(folder), measures, others)
     findings: list[Finding] = []
     for check in CHECKS:
         try:

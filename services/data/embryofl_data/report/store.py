@@ -9,13 +9,23 @@ import hashlib
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
-from embryofl.errors import UserError
-from embryofl_data.report.measure import MEASURE_VERSION, Measured
+import numpy as np
+import numpy.typing as npt
 
-COMMIT_EVERY = 256
+from embryofl.errors import UserError
+from embryofl_data.reading.scan import stamp_of
+from embryofl_data.report.measure import MEASURE_VERSION, Measured
+from embryofl_data.report.prints import SIDE
+
+SCHEMA = """
+DROP TABLE IF EXISTS version; DROP TABLE IF EXISTS measured; DROP TABLE IF EXISTS compared;
+CREATE TABLE version (text TEXT);
+CREATE TABLE measured (file TEXT PRIMARY KEY, size_bytes INTEGER, mtime_ns INTEGER, content TEXT, print BLOB);
+CREATE TABLE compared (key TEXT PRIMARY KEY, content TEXT);
+"""
 
 
 class MeasurementStore:
@@ -23,32 +33,31 @@ class MeasurementStore:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._unsaved = 0
 
     def fresh(self, root: Path, files: Sequence[str]) -> set[str]:
         """Those of `files` that have the size and modification time at which they were measured."""
-        known = {
-            file: (size, mtime)
-            for file, size, mtime in self._connection.execute("SELECT file, size_bytes, mtime_ns FROM measured")
-        }
-        return {file for file in files if file in known and known[file] == _stamp(root / file)}
+        rows = self._connection.execute("SELECT file, size_bytes, mtime_ns FROM measured")
+        stamps = {file: (size, mtime) for file, size, mtime in rows}
+        return {file for file in files if file in stamps and stamps[file] == stamp_of(root / file)}
 
     def get(self, file: str) -> Measured:
-        """The measurement of a file that is `fresh`."""
-        (blob,) = self._connection.execute("SELECT content FROM measured WHERE file = ?", (file,)).fetchone()
-        return Measured.from_bytes(blob)
+        """The measurement of a file that is `fresh`, without its print."""
+        (content,) = self._connection.execute("SELECT content FROM measured WHERE file = ?", (file,)).fetchone()
+        return Measured.model_validate_json(content)
+
+    def print_of(self, file: str) -> npt.NDArray[np.int8]:
+        """The print of a file that is `fresh` and usable, int8 (SIDE, SIDE)."""
+        (blob,) = self._connection.execute("SELECT print FROM measured WHERE file = ?", (file,)).fetchone()
+        return np.frombuffer(blob, np.int8).reshape(SIDE, SIDE)
 
     def put(self, measured: Measured) -> None:
         """Keep a measurement. A file that could not be opened (no time known) is tried again the next time."""
         info = measured.info
-        row = (info.file, info.size_bytes, info.mtime_ns, measured.to_bytes())
-        self._connection.execute("INSERT OR REPLACE INTO measured VALUES (?, ?, ?, ?)", row)
-        self._unsaved += 1
-        if self._unsaved >= COMMIT_EVERY:
-            self.save()
+        row = (info.file, info.size_bytes, info.mtime_ns, measured.model_dump_json(), measured.print_)
+        self._connection.execute("INSERT OR REPLACE INTO measured VALUES (?, ?, ?, ?, ?)", row)
 
     def forget_others(self, files: Sequence[str]) -> None:
-        """Drop what is known of files that are no longer there."""
+        """Drop the measurements of files that no longer exist."""
         gone = {file for (file,) in self._connection.execute("SELECT file FROM measured")} - set(files)
         self._connection.executemany("DELETE FROM measured WHERE file = ?", ((file,) for file in gone))
 
@@ -62,11 +71,6 @@ class MeasurementStore:
         self._connection.execute("DELETE FROM compared")
         self._connection.execute("INSERT INTO compared VALUES (?, ?)", (key, content))
 
-    def save(self) -> None:
-        """Commit the measurements."""
-        self._connection.commit()
-        self._unsaved = 0
-
 
 @contextmanager
 def open_store(root: Path, cache_dir: Path | None) -> Iterator[MeasurementStore]:
@@ -77,62 +81,45 @@ def open_store(root: Path, cache_dir: Path | None) -> Iterator[MeasurementStore]
     UserError
         When the folder cannot be written.
     """
-    connection = _connect(root, cache_dir)
     try:
-        store = MeasurementStore(connection)
-        yield store
-        store.save()
-    except sqlite3.OperationalError as error:
-        raise UserError(
-            f"The cache folder {cache_dir} cannot be written ({error}). Expected a folder of its own with free space "
-            "that the user who runs this may write to: change its owner, or name another with --cache."
-        ) from error
-    finally:
-        connection.close()
+        connection = _connect(root, cache_dir)
+    except (OSError, sqlite3.OperationalError) as error:
+        raise _not_written(cache_dir, error) from error
+    with closing(connection):
+        try:
+            yield MeasurementStore(connection)
+        except sqlite3.OperationalError as error:
+            raise _not_written(cache_dir, error) from error
+
+
+def _not_written(cache_dir: Path | None, error: Exception) -> UserError:
+    return UserError(
+        f"The cache folder {cache_dir} cannot be written ({error}). Expected a folder of its own with free space that the "
+        "user who runs this may write to: change its owner, or name another with --cache."
+    )
 
 
 def _connect(root: Path, cache_dir: Path | None) -> sqlite3.Connection:
     if cache_dir is None:
-        return _prepare(sqlite3.connect(""))
+        return _prepared(sqlite3.connect("", isolation_level=None))
     path = cache_dir / f"report-{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:12]}.sqlite"
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(path, timeout=30, isolation_level=None)  # every statement is committed
     try:
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(path, timeout=30)
-    except (OSError, sqlite3.OperationalError) as error:
-        raise UserError(
-            f"The cache folder {cache_dir} cannot be used ({error}). Expected a folder that the user who runs this may "
-            "write to: change its owner, or name another with --cache."
-        ) from error
-    try:
-        return _prepare(connection)
-    except sqlite3.DatabaseError as error:
+        return _prepared(connection)
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError:  # damaged: it only holds what can be measured again
         connection.close()
-        if isinstance(error, sqlite3.OperationalError):
-            raise UserError(
-                f"The cache file {path} cannot be used ({error}). Name another folder with --cache."
-            ) from error
-        path.unlink(missing_ok=True)  # damaged: it only holds what can be measured again
-        return _prepare(sqlite3.connect(path, timeout=30))
+        path.unlink(missing_ok=True)
+        return _prepared(sqlite3.connect(path, timeout=30, isolation_level=None))
 
 
-def _prepare(connection: sqlite3.Connection) -> sqlite3.Connection:
+def _prepared(connection: sqlite3.Connection) -> sqlite3.Connection:
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute("CREATE TABLE IF NOT EXISTS version (text TEXT)")
-    connection.execute("CREATE TABLE IF NOT EXISTS compared (key TEXT PRIMARY KEY, content TEXT)")
     if connection.execute("SELECT text FROM version").fetchall() != [(MEASURE_VERSION,)]:
-        connection.executescript(
-            "DROP TABLE IF EXISTS measured; DELETE FROM version;"
-            "CREATE TABLE measured (file TEXT PRIMARY KEY, size_bytes INTEGER, mtime_ns INTEGER, content BLOB);"
-        )
+        connection.executescript(SCHEMA)
         connection.execute("INSERT INTO version VALUES (?)", (MEASURE_VERSION,))
-    connection.commit()
     return connection
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_size, status.st_mtime_ns

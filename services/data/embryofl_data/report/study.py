@@ -1,4 +1,4 @@
-"""What all checks work on: the folder, what is known of each file, and the measurements as columns."""
+"""What all checks work on: the folder, information about each file, and the measurements as columns."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -45,8 +45,8 @@ class Study:
         Its usable images, and all problems.
     infos : dict of str to FileInfo
         Of every file that was opened.
-    sides : dict of str to list of int
-        The split as training makes it, empty where it cannot train.
+    splits : dict of str to list of int
+        Training, validation and test images, empty where it cannot train.
     own_split : dict of str to str
         File to its part in a split that the folder comes with, empty where it has none.
     own_split_from : str
@@ -60,7 +60,7 @@ class Study:
     folder: DataFolder
     infos: dict[str, FileInfo]
     facts: FolderFacts
-    sides: dict[str, list[int]] = field(default_factory=dict)
+    splits: dict[str, list[int]] = field(default_factory=dict)
     own_split: dict[str, str] = field(default_factory=dict)
     own_split_from: str = ""
     measures: Measures | None = None
@@ -87,6 +87,6 @@ class Study:
         return np.array([-1 if image.day is None else image.day for image in self.images], np.int64)
 
     @cached_property
-    def side_of(self) -> dict[int, str]:
-        """Index of an image to its side in training's split."""
-        return {index: side for side, members in self.sides.items() for index in members}
+    def split_of(self) -> dict[int, str]:
+        """Index of an image to its training, validation or test split."""
+        return {index: split for split, members in self.splits.items() for index in members}

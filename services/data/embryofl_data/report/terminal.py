@@ -54,17 +54,17 @@ def _print_finding(finding: Finding, console: Console) -> None:
         console.print(f"          and {finding.count - len(finding.shown[:EXAMPLES])} more")
 
 
-def _count_table(title: str, sides: dict[str, dict[str, Counts]]) -> Table:
+def _count_table(title: str, splits: dict[str, dict[str, Counts]]) -> Table:
     table = Table(title=title, title_justify="left")
-    whole_folder = "" in sides
-    for column in [] if whole_folder else ["split"]:
+    all_images = "" in splits
+    for column in [] if all_images else ["split"]:
         table.add_column(column)
-    for column in ("day", "label 1", "label 0", *(["unlabelled"] if whole_folder else [])):
+    for column in ("day", "label 1", "label 0", *(["unlabelled"] if all_images else [])):
         table.add_column(column, justify="right")
-    for side, days in sides.items():
+    for split, days in splits.items():
         for day, labels in days.items():
-            counts = [str(labels[label]) for label in ("1", "0", *(["unlabelled"] if whole_folder else []))]
-            table.add_row(*([] if whole_folder else [side]), day, *counts)
+            counts = [str(labels[label]) for label in ("1", "0", *(["unlabelled"] if all_images else []))]
+            table.add_row(*([] if all_images else [split]), day, *counts)
     return table
 
 

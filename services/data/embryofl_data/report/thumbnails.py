@@ -2,6 +2,7 @@
 
 import base64
 import io
+from functools import cache
 from pathlib import Path
 
 from PIL import Image
@@ -19,15 +20,10 @@ class Thumbnails:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._made: dict[str, str] = {}
-
-    def data_uri(self, file: str) -> str:
-        """A JPEG as a `data:` address, "" where the file cannot be shown."""
-        if file not in self._made:
-            self._made[file] = self._make(file)
-        return self._made[file]
+        self.data_uri = cache(self._make)
 
     def _make(self, file: str) -> str:
+        """A JPEG as a `data:` address, "" where the file cannot be shown."""
         try:
             if (self._root / file).stat().st_size > MOST_BYTES:
                 return ""

@@ -45,12 +45,12 @@ def _rare(negative: int, positive: int) -> dict[str, Any]:
 
 
 def _within_days(labels: npt.NDArray[np.int64], days: npt.NDArray[np.int64]) -> Iterator[Finding]:
-    known = np.unique(days[(days >= 0) & (labels >= 0)])
-    counts = {day: _rare(*_counts(labels[days == day])) for day in known}
+    dated = np.unique(days[(days >= 0) & (labels >= 0)])
+    counts = {day: _rare(*_counts(labels[days == day])) for day in dated}
     listed = [
         "day {}: {few} with label {rare}, {many} with label {common}".format(day, **rare)
         for day, rare in counts.items()
         if rare["few"] < FEW_TO_LEARN
     ]
-    if listed and len(known) > 1:
+    if listed and len(dated) > 1:
         yield make_finding("rare-class-in-day", days="; ".join(listed), least=FEW_TO_LEARN, fewest=FEW_TO_JUDGE)

@@ -10,10 +10,10 @@ from embryofl_data.report.study import Study
 
 def check(study: Study) -> Iterator[Finding]:
     """Compare with the other clinics; nothing without their statistics, or with too few images."""
-    own, others = study.facts.statistics, study.others
-    if own is None or others is None:
+    clinic, others = study.facts.statistics, study.others
+    if clinic is None or others is None:
         return
-    compared = deviations(own, others)
+    compared = deviations(clinic, others)
     values = {
         each.measure: {
             "own": round(each.own, 3),

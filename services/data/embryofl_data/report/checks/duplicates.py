@@ -31,30 +31,15 @@ def _exact(study: Study) -> Finding:
     if not repeated:
         return make_finding("exact-duplicates:none")
     opposite = [members for members in repeated if _opposite(study, members)]
-    across = [members for members in repeated if _across(study, members)]
     wrong, labelled = sum(map(len, opposite)), int((study.labels >= 0).sum())
-    values = {
-        "contents": len(repeated),
-        "files": sum(map(len, repeated)),
-        "opposite_labels": len(opposite),
-        "across_patients": len(across),
-    }
+    values = {"contents": len(repeated), "files": sum(map(len, repeated)), **_conflicts(study, repeated)}
     return make_finding(
         "exact-duplicates",
         Verdict.STOP if labelled and wrong >= CONTRADICTIONS_TO_STOP * labelled else Verdict.LOOK,
-        [
-            Example(
-                tuple(study.files[index] for index in members[:4]),
-                ((f"{len(members)} files" if len(members) > 4 else "") + _marks(study, members)).removeprefix(", "),
-            )
-            for members in sorted(repeated, key=lambda same: (not _opposite(study, same), not _across(study, same)))
-        ],
+        _examples(study, [(members, f"{len(members)} files" if len(members) > 4 else "") for members in repeated]),
         pictures=True,
         values=values,
-        files=values["files"],
-        contents=len(repeated),
-        opposite=len(opposite),
-        across=len(across),
+        **values,
     )
 
 
@@ -63,33 +48,39 @@ def _near(study: Study, pairs: Sequence[Pair]) -> Finding:
     pairs = [pair for pair in pairs if contents[pair.first] != contents[pair.second]]
     if not pairs:
         return make_finding("near-duplicates:none")
-    known = [pair for pair in pairs if _known_together(study, pair.first, pair.second)]
-    opposite = {pair for pair in pairs if _opposite(study, (pair.first, pair.second))}
-    across = {pair for pair in pairs if _across(study, (pair.first, pair.second))}
+    named = [pair for pair in pairs if _named_together(study, pair.first, pair.second)]
+    conflicts = _conflicts(study, [pair[:2] for pair in pairs])
+    listed = [[study.files[pair.first], study.files[pair.second], round(pair.likeness, 3)] for pair in pairs]
     return make_finding(
         "near-duplicates",
-        Verdict.LOOK if len(known) < len(pairs) or opposite or across else Verdict.OK,
-        [
-            Example(
-                (study.files[pair.first], study.files[pair.second]),
-                f"similarity {pair.likeness:.2f}{_marks(study, (pair.first, pair.second))}",
-            )
-            for pair in sorted(pairs, key=lambda pair: (pair not in opposite, pair not in across, -pair.likeness))
-        ],
+        Verdict.LOOK if len(named) < len(pairs) or any(conflicts.values()) else Verdict.OK,
+        _examples(study, [(pair[:2], f"similarity {pair.likeness:.2f}") for pair in pairs]),
         pictures=True,
-        values={
-            "pairs": [[study.files[pair.first], study.files[pair.second], round(pair.likeness, 3)] for pair in pairs],
-            "opposite_labels": len(opposite),
-            "across_patients": len(across),
-        },
+        values={"pairs": listed, **conflicts},
         pairs=len(pairs),
-        known=len(known),
-        opposite=len(opposite),
-        across=len(across),
+        named=len(named),
+        **conflicts,
     )
 
 
-def _known_together(study: Study, first: int, second: int) -> bool:
+def _conflicts(study: Study, groups: Sequence[Sequence[int]]) -> dict[str, int]:
+    """How many groups of duplicates have opposite labels, and how many belong to several patients."""
+    return {
+        "opposite_labels": sum(_opposite(study, members) for members in groups),
+        "across_patients": sum(_across(study, members) for members in groups),
+    }
+
+
+def _examples(study: Study, groups: Sequence[tuple[Sequence[int], str]]) -> list[Example]:
+    """Groups of duplicates with their notes, those that contradict each other first."""
+    ordered = sorted(groups, key=lambda group: (not _opposite(study, group[0]), not _across(study, group[0])))
+    return [
+        Example(tuple(study.files[index] for index in members[:4]), (note + _marks(study, members)).removeprefix(", "))
+        for members, note in ordered
+    ]
+
+
+def _named_together(study: Study, first: int, second: int) -> bool:
     one, other = study.images[first], study.images[second]
     return bool(one.patient and one.patient == other.patient) or bool(one.embryo and one.embryo == other.embryo)
 

@@ -1,7 +1,6 @@
 """Images in which an embryo can hardly be judged: blurred, smeared, badly lit, cut off, empty."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -24,14 +23,6 @@ UNUSUAL_LIGHT = 5.0
 Columns = dict[str, FloatArray]
 
 
-@dataclass(frozen=True)
-class QualityTest:
-    """One kind of bad image: `severity` gives a number for each image, above 1 is a suspect."""
-
-    id: str
-    severity: Callable[[Columns], FloatArray]
-
-
 def check(study: Study) -> Iterator[Finding]:
     """Every kind of bad image; an image is named once, under the first kind that fits."""
     if not study.measures or not study.files:
@@ -39,17 +30,17 @@ def check(study: Study) -> Iterator[Finding]:
     columns = study.measures.columns
     named = np.zeros(len(study.files), bool)
     fine = []
-    for test in TESTS:
-        severity = test.severity(columns)
+    for test, severity_of in TESTS.items():
+        severity = severity_of(columns)
         suspects = np.flatnonzero((severity > 1) & ~named)
         named[suspects] = True
         if not len(suspects):
-            fine.append(texts()[test.id]["kind"])
+            fine.append(texts()[test]["kind"])
             continue
         order = suspects[np.argsort(-severity[suspects], kind="stable")]
         yield make_finding(
-            test.id,
-            shown=[Example((study.files[index],), _note(test.id, columns, index)) for index in order],
+            test,
+            shown=[Example((study.files[index],), _note(test, columns, index)) for index in order],
             pictures=True,
             values={"files": [study.files[index] for index in order]},
             images=len(order),
@@ -96,10 +87,11 @@ def _exposure(columns: Columns) -> FloatArray:
     return worst
 
 
-TESTS = (
-    QualityTest("exposure", _exposure),
-    QualityTest("no-embryo", _empty),
-    QualityTest("smeared", lambda columns: columns["smear"] / SMEARED),
-    QualityTest("off-frame", _off_frame),
-    QualityTest("blurred", _blur),
-)
+TESTS: dict[str, Callable[[Columns], FloatArray]] = {
+    "exposure": _exposure,
+    "no-embryo": _empty,
+    "smeared": lambda columns: columns["smear"] / SMEARED,
+    "off-frame": _off_frame,
+    "blurred": _blur,
+}
+"""Kinds of bad images by finding: measurements to a number for each image; above 1 is a suspect."""

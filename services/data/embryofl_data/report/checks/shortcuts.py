@@ -215,30 +215,21 @@ def _edges(column: FloatArray) -> FloatArray:
     return np.unique(np.quantile(column, np.linspace(0, 1, 9)[1:-1]))
 
 
-def auroc(scores: FloatArray, labels: IntArray) -> float:
-    """Mann-Whitney statistic, ties counted half; 0.5 where a class is missing."""
-    positive, negative = np.sort(scores[labels == 1]), np.sort(scores[labels == 0])
-    if not len(positive) or not len(negative):
-        return 0.5
-    below = np.searchsorted(negative, positive, "left") + np.searchsorted(negative, positive, "right")
-    return float(below.sum() / (2 * len(positive) * len(negative)))
-
-
 def _area(scores: FloatArray, labels: IntArray, blocks: IntArray, rows: IntArray) -> float | None:
     """AUROC over the pairs of images of one block (a fold, or a day in a fold), as scores of two folds do not compare.
 
-    `scores` and `blocks` are (repeats, n), `rows` (m,) indices of images, some of them more than once. None where no
-    block holds both classes.
+    The Mann-Whitney statistic, ties counted half. `scores` and `blocks` are (repeats, n), `rows` (m,) indices of images,
+    some of them more than once. None where no block holds both classes.
     """
-    area = weight = 0.0
-    for repeat in range(len(scores)):
-        for block in np.unique(blocks[repeat]):
-            here = rows[blocks[repeat, rows] == block]
-            pairs = float((labels[here] == 1).sum()) * float((labels[here] == 0).sum())
-            if pairs:
-                area += pairs * auroc(scores[repeat, here], labels[here])
-                weight += pairs
-    return area / weight if weight else None
+    wins = pairs = 0.0
+    for score, block in zip(scores, blocks, strict=True):
+        for number in np.unique(block):
+            members = rows[block[rows] == number]
+            positive, negative = (np.sort(score[members[labels[members] == label]]) for label in (1, 0))
+            below = np.searchsorted(negative, positive, "left") + np.searchsorted(negative, positive, "right")
+            wins += float(below.sum()) / 2
+            pairs += len(positive) * len(negative)
+    return wins / pairs if pairs else None
 
 
 def _interval(scores: FloatArray, labels: IntArray, blocks: IntArray, units: IntArray) -> tuple[float, float]:

@@ -7,6 +7,9 @@ import numpy.typing as npt
 from PIL import Image
 from scipy import ndimage
 
+from embryofl_data.reading.decode import scaled
+from embryofl_data.reading.optics import colour_of
+
 SIDE: Final = 256
 """Longer side at which images are measured, so that those of several cameras compare."""
 DETAIL = 6.0
@@ -34,30 +37,12 @@ NAMES: Final = (
 FloatImage = npt.NDArray[np.float32]
 
 
-def measure_picture(image: Image.Image) -> tuple[float, ...]:
+def measure_image(image: Image.Image) -> tuple[float, ...]:
     """Measure an image of mode `RGB` or `L`; one number for each of `NAMES`."""
-    scale = SIDE / max(image.size)
-    size = (max(8, round(image.width * scale)), max(8, round(image.height * scale)))
-    small = (
-        image
-        if image.size == size
-        else image.resize(size, Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC)
-    )
+    small = scaled(image, SIDE, least=8)
     grey = np.asarray(small.convert("L"), np.float32)
-    return (*_light(grey), *_colour(small), *_detail(grey), *_structure(grey), _vignette(grey))
-
-
-def _light(grey: FloatImage) -> tuple[float, ...]:
-    return float(grey.mean()), float(grey.std()), float((grey <= 4).mean()), float((grey >= 251).mean())
-
-
-def _colour(image: Image.Image) -> tuple[float, ...]:
-    if image.mode != "RGB":
-        return 0.0, 0.0, 0.0
-    pixels = np.asarray(image.reduce(4), np.float32)
-    red, green, blue = pixels.reshape(-1, 3).mean(axis=0)
-    saturation = (pixels.max(axis=2) - pixels.min(axis=2)).mean()
-    return float(red - blue), float(green - (red + blue) / 2), float(saturation)
+    light = (float(grey.mean()), float(grey.std()), float((grey <= 4).mean()), float((grey >= 251).mean()))
+    return (*light, *colour_of(small.reduce(4)), *_detail(grey), *_structure(grey), _vignette(grey))
 
 
 def _detail(grey: FloatImage) -> tuple[float, ...]:
@@ -80,10 +65,10 @@ def _structure(grey: FloatImage) -> tuple[float, ...]:
     square = ndimage.uniform_filter(half * half, 5) - ndimage.uniform_filter(half, 5) ** 2
     spread = np.sqrt(np.maximum(square, 0))
     level = max(DETAIL, 0.35 * float(np.percentile(spread, 95)))
-    there = ndimage.uniform_filter((spread > level).astype(np.float32), 7) > 0.4
-    margin = np.ones_like(there)
+    structure = ndimage.uniform_filter((spread > level).astype(np.float32), 7) > 0.4
+    margin = np.ones_like(structure)
     margin[MARGIN:-MARGIN, MARGIN:-MARGIN] = False
-    labels, count = ndimage.label(there)
+    labels, count = ndimage.label(structure)
     if not count:
         return 0.0, 0.0, 0.0, 0.0
     largest = 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
@@ -92,7 +77,12 @@ def _structure(grey: FloatImage) -> tuple[float, ...]:
     off = np.hypot((rows.start + rows.stop - height) / 2, (columns.start + columns.stop - width) / 2)
     shorter = min(height, width)
     diameter = np.sqrt((rows.stop - rows.start) * (columns.stop - columns.start))
-    return float(there.mean()), float(there[margin].mean()), float(diameter / shorter), float(off / (shorter / 2))
+    return (
+        float(structure.mean()),
+        float(structure[margin].mean()),
+        float(diameter / shorter),
+        float(off / (shorter / 2)),
+    )
 
 
 def _vignette(grey: FloatImage) -> float:
