@@ -17,6 +17,7 @@ from embryofl_data import cache as cache_module
 from embryofl_data.cache import DecodedCache, open_cache
 from embryofl_data.reading import scan
 from embryofl_data.reading.decode import decode_image
+from kits.caches import open_in_process
 
 SIZE = 16
 
@@ -214,15 +215,11 @@ def test_cache_folder_that_cannot_be_made(root):
         open_all(root)
 
 
-def _open_in_process(root: Path, queue) -> None:
-    cache = open_all(root)
-    queue.put((cache.decoded, np.array(cache.pixels).tobytes()))
-
-
 def test_two_processes_build_once_and_see_the_same(root):
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
-    workers = [context.Process(target=_open_in_process, args=(root, queue)) for _ in range(2)]
+    given = (root, files(root), root.parent / "cache", SIZE, queue)
+    workers = [context.Process(target=open_in_process, args=given) for _ in range(2)]
     for worker in workers:
         worker.start()
     results = [queue.get(timeout=60) for _ in workers]

@@ -22,20 +22,19 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from embryofl.errors import UserError
 from embryofl.files import atomic, write_atomic
+from embryofl.schema import Strict
 from embryofl_data.output import NO_SPACE
 from embryofl_data.progress import OnProgress, no_progress
 from embryofl_data.reading.decode import DECODE_VERSION
 from embryofl_data.reading.scan import EarlierFiles, FileInfo, scan_files
 
 
-class _Index(BaseModel):
+class _Index(Strict):
     """The index file. `rows` maps SHA-256 to a row of the pixel file `pixels`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: str = DECODE_VERSION
     image_size: int

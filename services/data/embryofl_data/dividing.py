@@ -52,7 +52,7 @@ def divide_folder(
     Parameters
     ----------
     source : Path
-        Either one sub-folder per clinic, each in a layout that `read_folder` recognises, taken in the natural order of their
+        Either one sub-folder per clinic, each in a layout that `read_folder` recognises, in the natural order of their
         names; or one folder in such a layout, which is divided by patient (else embryo, else image), stratified by
         label and day.
     out : Path

@@ -1,7 +1,5 @@
 """Day-3 embryos: blastomeres in a zona pellucida, with fragments."""
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,12 +12,8 @@ from .zona import EmbryoCircle, draw_zona
 FULLNESS = 0.80
 
 
-@dataclass
-class _Relief:
-    """What is seen of the cells from above (`surface`) and how much light passes through (`chords`), in pixels."""
-
-    surface: Plane
-    chords: Plane
+Relief = tuple[Plane, Plane]
+"""What is seen of the cells from above (the surface), and their thickness along the light (the chords), in pixels."""
 
 
 def draw_cleavage(
@@ -37,17 +31,17 @@ def draw_cleavage(
     room = inner * rng.uniform(0.93, 0.99)
     radii = _radii(rng, morphology, room)
     place = pack(rng, radii, room)
-    relief = _Relief(np.zeros_like(canvas.sharp), np.zeros_like(canvas.sharp))
+    relief = surface, chords = np.zeros_like(canvas.sharp), np.zeros_like(canvas.sharp)
     for i in np.argsort(place[:, 2]):
         _blastomere(canvas, rng, frame, place[i], float(radii[i]), relief)
     _fragments(canvas, rng, frame, morphology.fragmentation, room, relief)
 
-    inside = smoothstep(relief.chords / np.float32(0.25 * room))
+    inside = smoothstep(chords / np.float32(0.25 * room))
     grain = np.float32(0.003 + 0.020 * morphology.darkness) * coarse + np.float32(0.010) * fine
     grain += np.float32(0.012 + 0.012 * morphology.darkness) * np.maximum(fine - 1.2, 0)
-    canvas.sharp += 0.50 * relief.surface + 0.30 * relief.chords + inside * grain * np.float32(0.55 * room)
+    canvas.sharp += 0.50 * surface + 0.30 * chords + inside * grain * np.float32(0.55 * room)
     canvas.density += inside * np.float32(0.05 + 0.30 * morphology.darkness) * (1 + 0.35 * coarse)
-    canvas.density += 0.05 * relief.chords / np.float32(room)
+    canvas.density += 0.05 * chords / np.float32(room)
     canvas.tissue += inside
 
 
@@ -61,8 +55,9 @@ def _radii(rng: np.random.Generator, morphology: Morphology, room: float) -> NDA
 
 
 def _blastomere(
-    canvas: Canvas, rng: np.random.Generator, frame: EmbryoCircle, place: Points, radius: float, relief: _Relief
+    canvas: Canvas, rng: np.random.Generator, frame: EmbryoCircle, place: Points, radius: float, relief: Relief
 ) -> None:
+    surface, chords = relief
     x, y = frame.x + place[0], frame.y + place[1]
     outline = Outline.draw(rng, rng.uniform(1.0, 1.14), 0.02)
     nucleus = rng.uniform() < 0.3
@@ -74,14 +69,15 @@ def _blastomere(
         height -= np.float32(0.25 * size) * cap(((dx - nx) ** 2 + (dy - ny) ** 2) / np.float32(size * size))
     # The nearer cell hides the border of the one behind it.
     lifted = np.where(height > 0, height + np.float32(0.45 * max(place[2], -0.4 * radius)), 0)
-    relief.surface[window] = np.maximum(relief.surface[window], lifted)
-    relief.chords[window] += height
+    surface[window] = np.maximum(surface[window], lifted)
+    chords[window] += height
 
 
 def _fragments(
-    canvas: Canvas, rng: np.random.Generator, frame: EmbryoCircle, share: float, room: float, relief: _Relief
+    canvas: Canvas, rng: np.random.Generator, frame: EmbryoCircle, share: float, room: float, relief: Relief
 ) -> None:
     """Anucleate fragments in three clusters, more and larger as their share of the volume grows."""
+    surface, chords = relief
     centres = rng.standard_normal((3, 2))
     centres *= rng.uniform(0.35, 0.8, (3, 1)) / np.hypot(centres[:, :1], centres[:, 1:])
     for _ in range(int(rng.poisson(1 + 130 * share))):
@@ -92,7 +88,7 @@ def _fragments(
         outline = Outline.draw(rng, rng.uniform(1.0, 1.3), 0.03)
         levelling = np.float32(rng.uniform(0.15, 0.5))
         window, dome = outline.dome(canvas, x, y, radius, radius * 1.3)
-        height, behind = np.float32(radius) * dome, relief.surface[window]
+        height, behind = np.float32(radius) * dome, surface[window]
         on_top = behind + levelling * (behind.mean() - behind) + np.float32(1.7) * height
-        relief.surface[window] = np.where(height > 0, on_top, behind)
-        relief.chords[window] += np.float32(0.8) * height
+        surface[window] = np.where(height > 0, on_top, behind)
+        chords[window] += np.float32(0.8) * height

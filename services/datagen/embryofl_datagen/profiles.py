@@ -4,14 +4,16 @@ import tomllib
 from importlib import resources
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from embryofl.schema import Strict
 
 from .streams import stream
 
 RGB = tuple[float, float, float]
 
 
-class Optics(BaseModel):
+class Optics(Strict):
     """A clinic's microscope and camera. Lengths are fractions of the image's side.
 
     Attributes
@@ -42,8 +44,6 @@ class Optics(BaseModel):
         Lateral colour fringes at edges, 0 to 1.
     """
 
-    model_config = ConfigDict(frozen=True)
-
     well: bool
     illumination: float = Field(gt=0, le=1)
     direction_deg: float
@@ -63,7 +63,7 @@ class Optics(BaseModel):
     jpeg_quality: int = Field(ge=40, le=100)
 
 
-class ClinicProfile(BaseModel):
+class ClinicProfile(Strict):
     """One clinic: optics, case mix and recording habits.
 
     Attributes
@@ -81,8 +81,6 @@ class ClinicProfile(BaseModel):
     strictness : float
         Shift of the embryologist's thresholds in grades; above 0 gives worse grades.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     name: str
     microscope: str

@@ -21,11 +21,11 @@ class DataSet:
     place: str
     page: str
     terms: str
-    files: tuple[str, ...]
+    files: list[str]
     next: str
 
 
-DATA_SETS = tuple(DataSet(name, **{**row, "files": tuple(row["files"])}) for name, row in _TABLES["data_sets"].items())
+DATA_SETS = {name: DataSet(name, **row) for name, row in _TABLES["data_sets"].items()}
 
 
 def find(name: str) -> DataSet:
@@ -39,9 +39,8 @@ def find(name: str) -> DataSet:
     if name.startswith("drive:") and name[6:].replace("-", "").replace("_", "").isalnum():
         page = f"https://drive.google.com/file/d/{name[6:]}/view"
         terms = "as agreed with the person who shares it"
-        return DataSet(name, "A file on Google Drive", "drive", name[6:], page, terms, ("drive.zip",), "")
-    for data_set in DATA_SETS:
-        if data_set.name == name:
-            return data_set
-    listed = "\n".join(f"  {each.name}: {each.title} ({each.page})" for each in DATA_SETS)
+        return DataSet(name, "A file on Google Drive", "drive", name[6:], page, terms, ["drive.zip"], "")
+    if name in DATA_SETS:
+        return DATA_SETS[name]
+    listed = "\n".join(f"  {each.name}: {each.title} ({each.page})" for each in DATA_SETS.values())
     raise UserError(f"No data set is called {name}. Expected drive:FILE_ID, or one of\n{listed}")

@@ -9,7 +9,8 @@ from embryofl_data.importers import dicom, embryoscope, gomez, kromp, listed, sa
 from embryofl_data.importers.plan import Importer, Options, Plan
 from embryofl_data.importers.rules import find_rule
 from embryofl_data.importers.source import Source, open_source
-from embryofl_data.importers.write import MANIFEST, output_folder, write_folder
+from embryofl_data.importers.write import MANIFEST, write_folder
+from embryofl_data.output import keep_apart
 from embryofl_data.progress import OnProgress, no_progress
 from embryofl_data.reading.contract import printable
 
@@ -117,7 +118,8 @@ def import_source(
         show_reasons("skipped", (item.reason for item in plan.skipped))
         show("Nothing was written.")
         return
-    imported = write_folder(source, importer, plan, rule, output_folder(place, out), on_progress)
+    keep_apart(place, out)
+    imported = write_folder(source, importer, plan, rule, out, on_progress)
     show_reasons("skipped", (item.reason for item in plan.skipped))
     show(f"{len(imported)} images written to {out}. {MANIFEST} in that folder records which rule gave each label.")
     show(f"Next: embryofl-clinic check {out}")

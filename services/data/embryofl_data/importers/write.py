@@ -14,7 +14,7 @@ from embryofl.errors import UserError
 from embryofl_data.importers.plan import CHECK_SIZE, Importer, Plan, PlannedImage
 from embryofl_data.importers.rules import Rule
 from embryofl_data.importers.source import Source
-from embryofl_data.output import OutputFolder, keep_apart, write_labels
+from embryofl_data.output import OutputFolder, write_labels
 from embryofl_data.progress import OnProgress
 from embryofl_data.reading.decode import DecodeError, decode_image
 
@@ -27,23 +27,15 @@ ImportedImage = dict[str, Any]
 """What was written: name in `labels.csv`, source, SHA-256, label, rule and reason."""
 
 
-def output_folder(source: Path, out: Path) -> OutputFolder:
-    """The folder that takes an import. Raises `UserError` where it is not empty, or is in the source or around it."""
-    keep_apart(source, out)
-    output = OutputFolder(out, "import", MANIFEST, STAGING, ("images", "labels.csv"))
-    output.is_done()
-    return output
-
-
 def write_folder(
-    source: Source, importer: Importer, plan: Plan, rule: Rule, out: OutputFolder, on_progress: OnProgress
+    source: Source, importer: Importer, plan: Plan, rule: Rule, out: Path, on_progress: OnProgress
 ) -> list[ImportedImage]:
     """Write the data folder with labels by the rule; damaged images are added to the plan's skipped files.
 
     Raises
     ------
     UserError
-        When the folder cannot be written, or no image can be read.
+        When the folder is not empty or cannot be written, or no image can be read.
     """
     imported: list[ImportedImage] = []
 
@@ -57,7 +49,9 @@ def write_folder(
             )
         return _manifest(source, importer, plan, rule, imported)
 
-    out.fill(write)
+    output = OutputFolder(out, "import", MANIFEST, STAGING, ("images", "labels.csv"))
+    output.is_done()
+    output.fill(write)
     return imported
 
 

@@ -103,7 +103,11 @@ def open_image(data: bytes) -> Opened:
         raise DecodeError("empty", "the file has no content")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            _check_size(image)
+            if image.width * image.height > MAX_PIXELS:
+                most = f"at most {MAX_PIXELS // 10**6} million are read"
+                raise DecodeError("too_large", f"{image.width}x{image.height} pixels; {most}")
+            if min(image.size) < MIN_SIDE:
+                raise DecodeError("too_small", f"{image.width}x{image.height}: less than {MIN_SIDE} pixels")
             with _large if image.width * image.height > LARGE_PIXELS else contextlib.nullcontext():
                 return _open(image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -117,15 +121,6 @@ def open_image(data: bytes) -> Opened:
             raise DecodeError("truncated", "the file ends too early; copy it again from its source") from error
         detail = "not an image of a known type" if isinstance(error, PIL.UnidentifiedImageError) else str(error)[:200]
         raise DecodeError("unreadable", detail) from error
-
-
-def _check_size(image: Image.Image) -> None:
-    if image.width * image.height > MAX_PIXELS:
-        raise DecodeError(
-            "too_large", f"{image.width}x{image.height} pixels; at most {MAX_PIXELS // 10**6} million are read"
-        )
-    if min(image.width, image.height) < MIN_SIDE:
-        raise DecodeError("too_small", f"{image.width}x{image.height}: less than {MIN_SIDE} pixels")
 
 
 def _open(image: Image.Image) -> Opened:

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
 
 from embryofl.data_statistics import Optics
+from embryofl.schema import Strict
 from embryofl_data.reading.contract import Problem
 from embryofl_data.reading.decode import MAX_FILE_BYTES, DecodeError, Opened, decode_image
 from embryofl_data.reading.optics import optics_of
 from embryofl_data.reading.threads import in_threads
 
 
-class FileInfo(BaseModel):
+class FileInfo(Strict):
     """Information about one image file.
 
     Attributes
@@ -39,8 +39,6 @@ class FileInfo(BaseModel):
     optics : Optics
         Light, colour and size; empty where it was not decoded.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     file: str
     size_bytes: int = -1

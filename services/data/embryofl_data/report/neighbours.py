@@ -163,14 +163,11 @@ def _candidates(descriptors: npt.NDArray[np.float32], rotated: bool) -> list[tup
         nearest = np.argpartition(score, -kept, axis=1)[:, -kept:]
         for row, columns in enumerate(nearest):
             for column in columns[score[row, columns] >= PRESELECT]:
-                pose = _likeliest_pose(rows[:, row : row + 1], flat[start + column], rotated)
+                poses = _poses(rows[:, row : row + 1], rotated)
+                pose, _ = max(poses, key=lambda posed: float(posed[1].ravel() @ flat[start + column]))
                 likely.append((float(score[row, column]), start + row, start + int(column), pose))
     likeliest = sorted(likely, key=lambda pair: (-pair[0], *pair[1:3]))[:MOST_CANDIDATES]
     return sorted((pair[1:] for pair in likeliest), key=lambda pair: pair[:2])
-
-
-def _likeliest_pose(row: npt.NDArray[np.float32], other: npt.NDArray[np.float32], rotated: bool) -> _Pose:
-    return max(_poses(row, rotated), key=lambda posed: float(posed[1].ravel() @ other))[0]
 
 
 def _poses(rows: npt.NDArray[np.float32], rotated: bool) -> Iterator[tuple[_Pose, npt.NDArray[np.float32]]]:

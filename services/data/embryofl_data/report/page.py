@@ -8,7 +8,7 @@ import base64
 import hashlib
 from importlib import resources
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from embryofl_data.reading.contract import printable
@@ -21,11 +21,9 @@ MOST_THUMBNAILS = 240
 
 def page(report: DataReport, thumbnails: Thumbnails) -> str:
     """The whole page; a file that has gone since has no thumbnail."""
-    package = resources.files(__package__)
-    style = package.joinpath("page.css").read_text("utf-8")
+    style = resources.files(__package__).joinpath("page.css").read_text("utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    template = _environment().from_string(package.joinpath("page.html.j2").read_text("utf-8"))
-    return template.render(
+    return _ENVIRONMENT.get_template("page.html.j2").render(
         body=Markup(body(report, thumbnails)),  # noqa: S704 - made by a template that escapes
         facts=report.facts,
         style=style,
@@ -35,19 +33,12 @@ def page(report: DataReport, thumbnails: Thumbnails) -> str:
 
 def body(report: DataReport, thumbnails: Thumbnails) -> str:
     """The page below its heading, escaped: the clinic app shows it too."""
-    template = _environment().from_string(resources.files(__package__).joinpath("body.html.j2").read_text("utf-8"))
     left = MOST_THUMBNAILS
     findings = []
     for finding in report.findings:
         rows, left = _rows(finding, thumbnails, left)
         findings.append((finding, rows))
-    return template.render(report=report, facts=report.facts, findings=findings)
-
-
-def _environment() -> Environment:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["clean"] = clean
-    return environment
+    return _ENVIRONMENT.get_template("body.html.j2").render(report=report, facts=report.facts, findings=findings)
 
 
 def _rows(finding: Finding, thumbnails: Thumbnails, left: int) -> tuple[list[dict[str, object]], int]:
@@ -63,3 +54,13 @@ def _rows(finding: Finding, thumbnails: Thumbnails, left: int) -> tuple[list[dic
 def clean(text: str) -> str:
     """Text from file names, without control or direction characters."""
     return printable(text, "\N{REPLACEMENT CHARACTER}")
+
+
+_ENVIRONMENT = Environment(
+    loader=PackageLoader("embryofl_data", "report"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_ENVIRONMENT.filters["clean"] = clean
