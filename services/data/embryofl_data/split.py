@@ -145,7 +145,8 @@ def assign(
     targets = _targets(shares, sizes[:, :-1].sum(axis=0))  # (splits, strata + total)
 
     chosen = _greedy(order, sizes, targets, {})
-    if not _complete(chosen, has, len(shares)):
+    classes = {(split, column) for row, split in chosen.items() for column in np.flatnonzero(has[row])}
+    if len(classes) < 2 * len(shares):  # a split lacks a class
         small_first = sorted(range(len(units)), key=lambda row: (len(units[row].members), ranks[row]))
         chosen = _greedy(order, sizes, targets, _anchors(small_first, sizes[:, -1], has, len(shares)))
     splits: dict[str, list[Unit]] = {split: [] for split in shares}
@@ -186,13 +187,6 @@ def _greedy(
             chosen[row] = int(np.argmin(growth))
             counts[chosen[row]] += sizes[row]
     return chosen
-
-
-def _complete(chosen: Mapping[int, int], has: npt.NDArray[np.bool_], splits: int) -> bool:
-    """Whether every split holds a unit and every class that the units allow."""
-    return all(
-        any(chosen[row] == split and has[row, column] for row in chosen) for split in range(splits) for column in (0, 1)
-    )
 
 
 def _anchors(

@@ -108,7 +108,10 @@ class _Fetch:
                 elif file in remotes:
                     self._download(remotes[file])
                 else:
-                    raise self._by_hand(missing, problem or self._not_offered(file, remotes))
+                    offered = f"the record has no {file}, only {', '.join(remotes)}"
+                    on_request = "this data set has no public address; its authors send it"
+                    reason = on_request if self.data_set.publisher == "request" else offered
+                    raise self._by_hand(missing, problem or reason)
             except httpx.HTTPError as error:
                 raise self._by_hand(missing, _describe(error)) from error
 
@@ -146,11 +149,6 @@ class _Fetch:
             download(self.client, remote, self.out / remote.name, on_bytes, self.pause_s)
         checked = "checksum is correct" if remote.checksum else "the publisher states no checksum"
         self.report.line(f"{remote.name}: {checked}")
-
-    def _not_offered(self, file: str, remotes: Mapping[str, Remote]) -> str:
-        if self.data_set.publisher == "request":
-            return "this data set has no public address; its authors send it"
-        return f"the record has no {file}, only {', '.join(remotes)}"
 
     def _by_hand(self, missing: Sequence[str], reason: str) -> UserError:
         listed = "\n".join(f"  {file}" for file in missing)

@@ -102,13 +102,9 @@ def _outcome(facts: Facts, outcome: str) -> Decision:
     return value, f"{outcome}: {'unknown' if value is None else ('no', 'yes')[value]}"
 
 
-def _none(facts: Facts) -> Decision:
-    return None, "no label was requested"
-
-
 _DECIDE: dict[str, Callable[..., Decision]] = {
     "stated": _stated,
-    "none": _none,
+    "none": lambda facts: (None, "no label was requested"),
     "at_least": _at_least,
     "listed": _listed,
     "outcome": _outcome,

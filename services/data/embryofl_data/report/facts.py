@@ -161,7 +161,8 @@ def data_summary(facts: FolderFacts) -> dict[str, Any]:
     """
     steps: Counter[str] = Counter()
     for size, count in facts.sizes.items():
-        steps[_size_step(max(map(int, size.split("x"))))] += count
+        longer = max(map(int, size.split("x")))
+        steps[next(name for least, name in reversed(SIZE_STEPS.items()) if longer >= least)] += count
     return {
         "counts": {
             day: {label: _released(count) for label, count in labels.items()} for day, labels in facts.counts.items()
@@ -170,10 +171,6 @@ def data_summary(facts: FolderFacts) -> dict[str, Any]:
         "patients": _released(facts.patients + facts.embryos + facts.lone_images),
         **({"statistics": facts.statistics.model_dump()} if facts.statistics else {}),
     }
-
-
-def _size_step(side: int) -> str:
-    return next(name for least, name in reversed(SIZE_STEPS.items()) if side >= least)
 
 
 def _released(count: int) -> int | str:

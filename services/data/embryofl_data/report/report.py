@@ -104,22 +104,19 @@ def make_finding(
         What the texts name in braces.
     """
     text = texts()[key]
-    found, expected, advice = (
-        text.get(part, "").format(**{**text, **words}) for part in ("found", "expected", "advice")
-    )
+    parts = {part: text.get(part, "").format(**{**text, **words}) for part in ("found", "expected", "advice")}
     identifier, colon, _ = key.partition(":")
     verdict = verdict or (Verdict.OK if colon else Verdict.LOOK)
+    examples = tuple(shown[:most])
     return Finding(
         identifier,
         text["title"],
         verdict,
-        found,
-        expected,
-        advice,
-        tuple(shown[:most]),
-        len(shown),
-        pictures,
-        values or {},
+        **parts,
+        shown=examples,
+        count=len(shown),
+        pictures=pictures,
+        values=values or {},
     )
 
 
