@@ -16,7 +16,7 @@ from embryofl_data.importers.plan import Options
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 
 
-def picture(number: int, kind: str = "PNG") -> bytes:
+def image_bytes(number: int, kind: str = "PNG") -> bytes:
     """A small image that depends on `number`."""
     buffer = io.BytesIO()
     pixels = np.random.default_rng(number).integers(0, 255, (24, 24), dtype=np.uint8)
@@ -25,12 +25,12 @@ def picture(number: int, kind: str = "PNG") -> bytes:
 
 
 def tree(root: Path, files: dict[str, bytes | str | int]) -> Path:
-    """Write files: bytes and text as they are, a number as the picture of that number."""
+    """Write files: bytes and text as they are, a number as the image of that number."""
     for name, content in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(content, int):
-            content = picture(content, "PNG" if name.lower().endswith("png") else "JPEG")
+            content = image_bytes(content, "PNG" if name.lower().endswith("png") else "JPEG")
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return root
 

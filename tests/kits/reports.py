@@ -1,4 +1,4 @@
-"""Pictures like embryos, drawn by the tests: a disc with cells of its own on an uneven ground."""
+"""Images like embryos, drawn by the tests: a disc with cells of its own on an uneven ground."""
 
 import io
 from pathlib import Path
@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 
 def embryo(number: int, side: int = 160) -> Image.Image:
-    """An embryo-like picture that depends on `number`."""
+    """An embryo-like image that depends on `number`."""
     random = np.random.default_rng(number)
     image = Image.new("L", (side, side), int(random.integers(150, 180)))
     draw = ImageDraw.Draw(image)

@@ -5,7 +5,7 @@ import pytest
 
 from embryofl.errors import UserError
 from embryofl_data import read_folder
-from kits.importing import SHARED, bring_in, picture, tree
+from kits.importing import SHARED, bring_in, image_bytes, tree
 
 KROMP_HEADER = "Image;Fond;d;EXP_silver;ICM_silver;TE_silver;AMH;Age;Endo;COC;MII;SS;HA;LB\n"
 
@@ -194,10 +194,10 @@ def test_saeedi_imports_images_but_no_outlines(tmp_path):
     root = tree(
         tmp_path / "saeedi",
         {
-            "Images/Blast_PCRM_1201754 D5.BMP": picture(1, "BMP"),
-            "Images/Blast_PCRM_R14-0411a.BMP": picture(2, "BMP"),
-            "GT_ICM/Blast_PCRM_1201754 D5 ICM_Mask.bmp": picture(3, "BMP"),
-            "GT_TE/Blast_PCRM_R14-0411a TE_Mask.bmp": picture(4, "BMP"),
+            "Images/Blast_PCRM_1201754 D5.BMP": image_bytes(1, "BMP"),
+            "Images/Blast_PCRM_R14-0411a.BMP": image_bytes(2, "BMP"),
+            "GT_ICM/Blast_PCRM_1201754 D5 ICM_Mask.bmp": image_bytes(3, "BMP"),
+            "GT_TE/Blast_PCRM_R14-0411a TE_Mask.bmp": image_bytes(4, "BMP"),
         },
     )
     table = tmp_path / "grades.csv"

@@ -14,7 +14,7 @@ from embryofl.errors import UserError
 from embryofl_data import read_folder
 from embryofl_data.importers import import_source
 from embryofl_data.importers.plan import Options
-from kits.importing import bring_in, fingerprint, picture, tree
+from kits.importing import bring_in, fingerprint, image_bytes, tree
 
 COMMAND = str(Path(sys.executable).parent / "embryofl-clinic")
 
@@ -34,8 +34,8 @@ def archive(path: Path, files: dict[str, bytes], link: str = "") -> Path:
 
 KAGGLE = {
     "train.csv": b"Image,Class\nD5_1.png,1\nD5_2.png,0\n",
-    "train/D5_1.png": picture(1),
-    "train/D5_2.png": picture(2),
+    "train/D5_1.png": image_bytes(1),
+    "train/D5_2.png": image_bytes(2),
 }
 
 
@@ -48,7 +48,7 @@ def test_an_archive_is_read_as_its_folder_would_be(tmp_path):
 def test_archives_at_the_top_of_a_folder_are_read_in_place(tmp_path):
     (tmp_path / "in").mkdir()
     frame = "AA1-1/D2013.01.28_S0717_I132_WELL1_RUN3.jpeg"
-    archive(tmp_path / "in/embryo_dataset.zip", {f"embryo_dataset/{frame}": picture(1, "JPEG")})
+    archive(tmp_path / "in/embryo_dataset.zip", {f"embryo_dataset/{frame}": image_bytes(1, "JPEG")})
     archive(tmp_path / "in/annotations.zip", {"embryo_dataset_annotations/AA1-1_phases.csv": b"tPB2,1,5\n"})
     imported = bring_in(tmp_path / "in", tmp_path / "out", rule="none", phases=("tPB2",))
     assert [row["frame"] for row in imported.rows.values()] == ["3"]
@@ -59,7 +59,7 @@ def test_archives_at_the_top_of_a_folder_are_read_in_place(tmp_path):
 )
 def test_zip_slip_is_rejected(tmp_path, name):
     (tmp_path / "in").mkdir()
-    source = archive(tmp_path / "in/set.zip", {**KAGGLE, name: picture(3)})
+    source = archive(tmp_path / "in/set.zip", {**KAGGLE, name: image_bytes(3)})
     before = fingerprint(tmp_path)
     with pytest.raises(UserError, match="leads out of the archive"):
         bring_in(source, tmp_path / "out")

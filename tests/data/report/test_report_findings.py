@@ -121,7 +121,7 @@ def test_patient_in_two_parts_of_the_folders_own_split_stops(tmp_path):
     sides = ["train" if number // 2 < 20 else "test" for number in range(60)]
     write(root, [lines[0], *(f"{line},{side}" for line, side in zip(lines[1:], sides, strict=True))])
     assert finding(check_folder(root), "own-split").verdict is Verdict.OK
-    for number in (6, 14):  # by hand: one of two pictures of these patients goes to the other side
+    for number in (6, 14):  # by hand: one of two images of these patients goes to the other part
         sides[number] = "test"
     write(root, [lines[0], *(f"{line},{side}" for line, side in zip(lines[1:], sides, strict=True))])
     report = check_folder(root)
@@ -220,7 +220,7 @@ def test_second_check_does_not_compare_unchanged_images_again(root, tmp_path, mo
 
 
 def statistics(brightness: float, images: int = 60):
-    """What a clinic whose pictures are so bright tells."""
+    """Image statistics of a clinic whose images have this brightness."""
     optics = [
         (brightness + n % 7, 30 + n % 5, 0.0, 0.0, 0.0, 0.6 + 0.01 * (n % 9), *([62.5] * 16)) for n in range(images)
     ]
@@ -247,4 +247,4 @@ def test_statistics_sent_when_joining_are_shown_and_hold_no_small_count(root):
     for measure in summary["statistics"]["measures"].values():
         assert not [count for count in measure["bins"] if 0 < count < 5]
     quick, close = summary["statistics"], check_folder(root).facts.statistics.model_dump()
-    assert quick == close  # the same pictures, measured the same way when joining and in the report
+    assert quick == close  # the same images, measured the same way when joining and in the report

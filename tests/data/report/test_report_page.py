@@ -49,7 +49,7 @@ class Elements(HTMLParser):
 def root(tmp_path):
     root = tmp_path / "data"
     clinic(root)
-    for number, name in enumerate(NAMES):  # a picture that is there already, so that the page shows both
+    for number, name in enumerate(NAMES):  # an existing image, so that the page shows both
         embryo(number).save(root / "images" / name.replace("/", "∕"), exif=_exif())
     return root
 

@@ -80,7 +80,7 @@ NAMES = ("Anna Schmidt", "GARCIA, MARIA", "Nguyen Thi Lan", "K. Yilmaz", "O'Brie
 
 
 def printed(image: Image.Image, choice: random.Random) -> Image.Image:
-    """A picture with a name and a date printed on it, as an instrument would."""
+    """An image with a name and a date printed on it, as an instrument would."""
     image = image.copy()
     size = choice.randint(11, 26)
     # DejaVu, or Pillow's own font
