@@ -17,6 +17,8 @@ from pyngrok import conf, ngrok, process
 from pyngrok.exception import PyngrokError
 from pyngrok.log import NgrokLog
 
+from embryofl.files import write_atomic
+
 DASHBOARD = "https://dashboard.ngrok.com"
 TOKEN_PAGE = f"{DASHBOARD}/get-started/your-authtoken"
 _REMEDIES = {
@@ -58,8 +60,7 @@ class NgrokAgent:
         self._path = path
         self._folder = Path(tempfile.mkdtemp(prefix="embryofl-tunnel-"))  # mode 0700
         config = self._folder / "ngrok.yml"
-        with os.fdopen(os.open(config, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(f'version: "2"\nauthtoken: {json.dumps(token)}\n')  # JSON is YAML
+        write_atomic(config, f'version: "2"\nauthtoken: {json.dumps(token)}\n'.encode(), 0o600)  # JSON is YAML
         self._config = conf.PyngrokConfig(
             ngrok_path=str(path),
             config_path=str(config),

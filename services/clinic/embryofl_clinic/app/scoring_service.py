@@ -88,7 +88,7 @@ class ScoringService:
     def _scored(self, network: Network, uploads: list[Upload], cohort: str, *, keep: bool) -> Record:
         sides = sorted({SIDE, network.image_size})
         checks = list(in_threads(partial(_check, upload, sides) for upload in uploads))
-        images = [ImageToScore(u.name, cohort, _embryo(u.name)) for u in uploads]
+        images = [ImageToScore(u.name, cohort, PurePosixPath(u.name).stem.rpartition(VIEW)[0]) for u in uploads]
         scores = combine(images, checks, score_images(checks, [network]), [network])
         record = Record(
             id=new_id(),
@@ -125,10 +125,6 @@ def _distinct(uploads: Sequence[Upload]) -> list[Upload]:
         count = counts[name] = counts.get(name, 0) + 1
         distinct.append(replace(upload, name=name if count == 1 else f"{name} ({count})"))
     return distinct
-
-
-def _embryo(name: str) -> str:
-    return PurePosixPath(name).stem.rpartition(VIEW)[0]
 
 
 def _images(network: Network, uploads: Sequence[Upload], checks: Sequence[ImageCheck]) -> dict[str, RecordImage]:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+from embryofl.errors import UserError
 from embryofl_clinic.cli.shared import StateOption, check_outside, progress_bar, write_result
 from embryofl_clinic.settings import load_settings
 from embryofl_clinic.texts import texts
@@ -65,8 +66,20 @@ def export(
     model: Annotated[Path | None, typer.Option(help=MODEL_HELP)] = None,
 ) -> None:
     """Write the model of a finished run for other programs. Research use only."""
-    from embryofl_clinic.scoring.export import run_export
+    from embryofl_clinic.scoring.export import copy_safetensors, export_onnx
     from embryofl_clinic.scoring.model_store import chosen_models
 
+    if onnx is None and safetensors is None:
+        raise UserError("Nothing to write. Expected --onnx FILE, --safetensors FILE, or both.")
     (stored,) = chosen_models(load_settings(state_dir=state).state_dir, [run] if run else [], [model] if model else [])
-    typer.echo("\n".join(run_export(stored, onnx, safetensors)))
+    card = stored.card
+    if safetensors is not None:
+        copy_safetensors(stored, safetensors)
+        typer.echo(f"{safetensors}: {card.settings.model} of {card.run}, SHA-256 {card.sha256}")
+    if onnx is not None:
+        difference = export_onnx(stored, onnx)
+        typer.echo(
+            f"{onnx}: {card.settings.model} of {card.run}; images of {card.settings.image_size} pixels, float32 in [0, 1], "
+            f"(n, 3, s, s); largest difference of a logit {difference:.1e}"
+        )
+    typer.echo(texts.research_short)

@@ -63,8 +63,8 @@ def enrol(
 
 
 def _remember(identity: ClinicIdentity, invite: Invite, address: str, response: httpx.Response) -> JoinedHub:
-    hub = JoinedHub(name=invite.name, **invite.model_dump(include={"hubs", "ca", "server_name"}))
-    hub = hub.with_contact(invite, address)
+    hubs = list(dict.fromkeys([address, *invite.hubs]))
+    hub = JoinedHub(name=invite.name, hubs=hubs, ca=invite.ca, server_name=invite.server_name)
     identity.remember(hub)
     if _field(response, "state") == "waiting":
         log.warning(

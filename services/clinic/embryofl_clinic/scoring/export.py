@@ -151,20 +151,3 @@ def _difference(network: Network, data: bytes) -> float:
             expected = network.model(torch.from_numpy(images)).numpy()
         worst = max(worst, float(np.abs(got - expected).max())) if np.isfinite(got).all() else float("inf")
     return worst
-
-
-def run_export(stored: StoredModel, onnx: Path | None, safetensors: Path | None) -> list[str]:
-    """Write the requested files; returns lines to print. Raises `UserError`."""
-    if onnx is None and safetensors is None:
-        raise UserError("Nothing to write. Expected --onnx FILE, --safetensors FILE, or both.")
-    lines, card = [], stored.card
-    size = f"images of {card.settings.image_size} pixels, float32 in [0, 1], (n, 3, s, s)"
-    if safetensors is not None:
-        copy_safetensors(stored, safetensors)
-        lines.append(f"{safetensors}: {card.settings.model} of {card.run}, SHA-256 {card.sha256}")
-    if onnx is not None:
-        difference = export_onnx(stored, onnx)
-        lines.append(
-            f"{onnx}: {card.settings.model} of {card.run}; {size}; largest difference of a logit {difference:.1e}"
-        )
-    return [*lines, texts.research_short]
