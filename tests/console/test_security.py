@@ -1,4 +1,4 @@
-"""The console's door: nothing without login, nothing for other sites, other names of the host, uploads or shares."""
+"""The console's access control: login, other sites, other host names, uploads, shares."""
 
 import json
 import os
@@ -115,20 +115,20 @@ class Console:
 
     @contextmanager
     def logged_in(self) -> Iterator[httpx.Client]:
-        with self.client() as found:
-            assert found.post("/login", data={"password": self.password}).status_code == 303
-            yield found
+        with self.client() as browser:
+            assert browser.post("/login", data={"password": self.password}).status_code == 303
+            yield browser
 
 
 @pytest.fixture(scope="module")
 def console(tmp_path_factory):
-    found = Console(tmp_path_factory.mktemp("console"))
-    yield found
-    found.process.terminate()
-    found.process.wait(20)
+    running = Console(tmp_path_factory.mktemp("console"))
+    yield running
+    running.process.terminate()
+    running.process.wait(20)
 
 
-def test_without_login_nothing_is_served(console):
+def test_nothing_is_served_without_login(console):
     with console.client() as nobody:
         assert nobody.get("/").headers["location"] == "/login"
         for path in GRADIO:
@@ -139,43 +139,43 @@ def test_without_login_nothing_is_served(console):
             assert nobody.get("/config", headers={"Cookie": f"embryofl_console={session}"}).status_code == 401
 
 
-def test_the_password_opens_it_and_logging_out_ends_the_session(console):
-    with console.logged_in() as found:
-        page = found.get("/")
+def test_password_opens_the_console_and_logging_out_ends_the_session(console):
+    with console.logged_in() as browser:
+        page = browser.get("/")
         assert page.status_code == 200 and "gradio" in page.text
         assert "frame-ancestors 'none'" in page.headers["content-security-policy"]
         assert "access-control-allow-origin" not in page.headers
-        assert "https://fonts" not in page.text + found.get("/theme.css").text
-        cookie = dict(found.cookies)
-        found.get("/logout")
+        assert "https://fonts" not in page.text + browser.get("/theme.css").text
+        cookie = dict(browser.cookies)
+        browser.get("/logout")
         assert (
-            found.get("/config", headers={"Cookie": f"embryofl_console={cookie['embryofl_console']}"}).status_code
+            browser.get("/config", headers={"Cookie": f"embryofl_console={cookie['embryofl_console']}"}).status_code
             == 401
         )
 
 
-def test_the_cookie_is_for_this_site_and_not_for_scripts(console):
-    with console.client() as found:
-        flags = found.post("/login", data={"password": console.password}).headers["set-cookie"].lower()
+def test_cookie_is_for_this_site_only_and_hidden_from_scripts(console):
+    with console.client() as browser:
+        flags = browser.post("/login", data={"password": console.password}).headers["set-cookie"].lower()
     assert "httponly" in flags and "samesite=strict" in flags and "domain" not in flags
 
 
-def test_other_sites_and_other_names_of_this_host_are_refused(console):
-    with console.logged_in() as found:
+def test_requests_of_other_sites_and_for_other_host_names_are_rejected(console):
+    with console.logged_in() as browser:
         for headers in ({"Origin": "http://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}):
-            assert found.post("/gradio_api/queue/join", json={}, headers=headers).status_code == 403, headers
-            assert found.get("/config", headers=headers).status_code == 403, headers
-        del found.headers["Origin"]
-        assert found.post("/gradio_api/queue/join", json={}).status_code == 403
+            assert browser.post("/gradio_api/queue/join", json={}, headers=headers).status_code == 403, headers
+            assert browser.get("/config", headers=headers).status_code == 403, headers
+        del browser.headers["Origin"]
+        assert browser.post("/gradio_api/queue/join", json={}).status_code == 403
         for host in ("evil.example", "evil.example:7860", "localhost.evil.example:80", ""):
-            assert found.get("/", headers={"Host": host}).status_code == 421, host
+            assert browser.get("/", headers={"Host": host}).status_code == 421, host
 
 
-def test_there_is_no_upload_no_file_and_no_listing_of_the_api_beyond_what_a_page_needs(console):
-    with console.logged_in() as found:
+def test_uploads_files_and_api_listings_do_not_exist(console):
+    with console.logged_in() as browser:
         svg = {"files": ("embryo.png", b"<svg onload=alert(1)>", "image/svg+xml")}
-        assert found.post("/gradio_api/upload", files=svg).status_code == 404
-        assert found.post("/gradio_api/queue/join", content=b"x" * 100_000).status_code == 413
+        assert browser.post("/gradio_api/upload", files=svg).status_code == 404
+        assert browser.post("/gradio_api/queue/join", content=b"x" * 100_000).status_code == 413
         for path in (
             "/gradio_api/file=/etc/passwd",
             "/gradio_api/proxy=https://example.org",
@@ -184,30 +184,32 @@ def test_there_is_no_upload_no_file_and_no_listing_of_the_api_beyond_what_a_page
             "/gradio_api/openapi.json",
             "/gradio_api/deep_link",
         ):
-            assert found.get(path).status_code == 404, path
-        assert found.put("/config").status_code == 405
+            assert browser.get(path).status_code == 404, path
+        assert browser.put("/config").status_code == 405
 
 
-def test_guessing_is_slowed_down(tmp_path):
+def test_guessing_passwords_is_slowed_down(tmp_path):
     password = new_password(tmp_path / "password")
-    found = LoginSessions(tmp_path / "password")
-    assert found.is_valid(found.log_in(password)) and not found.too_many()
+    sessions = LoginSessions(tmp_path / "password")
+    assert sessions.is_valid(sessions.log_in(password)) and not sessions.too_many()
     for _ in range(MOST_TRIES):
-        assert found.log_in("guess") == ""
-    assert found.too_many()
+        assert sessions.log_in("guess") == ""
+    assert sessions.too_many()
 
 
-def test_another_password_ends_the_sessions_of_the_one_before(tmp_path):
+def test_new_password_ends_all_sessions(tmp_path):
     first = new_password(tmp_path / "password")
-    found = LoginSessions(tmp_path / "password")
-    session = found.log_in(first)
+    sessions = LoginSessions(tmp_path / "password")
+    session = sessions.log_in(first)
     second = new_password(tmp_path / "password")
-    assert not found.is_valid(session) and found.log_in(first) == "" and found.is_valid(found.log_in(second))
+    assert (
+        not sessions.is_valid(session) and sessions.log_in(first) == "" and sessions.is_valid(sessions.log_in(second))
+    )
     (tmp_path / "password").unlink()
-    assert not found.has_password() and found.log_in(second) == found.log_in("") == ""
+    assert not sessions.has_password() and sessions.log_in(second) == sessions.log_in("") == ""
 
 
-def test_only_a_hash_of_the_password_is_kept_and_it_is_told_once(console):
+def test_password_is_printed_once_and_stored_as_a_hash(console):
     file = console.state / "password"
     assert console.password and console.again == ""
     assert console.password not in file.read_text() and file.stat().st_mode & 0o077 == 0
@@ -220,16 +222,16 @@ def routes(console):
     done = subprocess.run(
         [PROGRAM.with_name("python"), script], env=console.env, capture_output=True, text=True, check=True
     )
-    found = [(method, path) for methods, path in map(json.loads, done.stdout.splitlines()) for method in methods]
-    assert len(found) > 60 and ("POST", "/gradio_api/upload") in found and ("POST", "/login") in found
-    return found
+    listed = [(method, path) for methods, path in map(json.loads, done.stdout.splitlines()) for method in methods]
+    assert len(listed) > 60 and ("POST", "/gradio_api/upload") in listed and ("POST", "/login") in listed
+    return listed
 
 
 def filled(path):
     return re.sub(r"{[^}]+}", "x", path)
 
 
-def test_no_route_of_gradio_answers_without_login(console, routes):
+def test_every_route_of_gradio_needs_a_login(console, routes):
     with console.client() as nobody:
         answers = {(m, p): nobody.request(m, filled(p)).status_code for m, p in routes}
     opened = {("GET", "/login"): 200, ("POST", "/login"): 403, ("GET", "/login.css"): 200, ("GET", "/healthz"): 200}
@@ -237,62 +239,62 @@ def test_no_route_of_gradio_answers_without_login(console, routes):
     assert {a: s for a, s in answers.items() if s != 401} == {**opened, **to_login}
 
 
-def test_with_login_there_is_what_a_page_needs_and_nothing_more(console, routes):
-    with console.logged_in() as found:
+def test_login_opens_the_routes_that_a_page_needs_and_no_others(console, routes):
+    with console.logged_in() as browser:
         others = {(m, p) for m, p in routes if p not in NEEDED}
         assert len(others) > 40
-        answers = {a: found.request(a[0], filled(a[1])).status_code for a in others}
+        answers = {a: browser.request(a[0], filled(a[1])).status_code for a in others}
         assert {a: s for a, s in answers.items() if s != 404} == {}
-        assert found.get("/here").status_code == 204
+        assert browser.get("/here").status_code == 204
 
 
-def test_a_hostile_upload_finds_nobody_to_take_it(console):
+def test_hostile_uploads_are_rejected(console):
     bomb = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (60_000).to_bytes(4) * 2 + b"\x08\x02\0\0\0" + b"\0" * 40_000
     files = {"embryo.svg": b"<svg onload=alert(1)>", "embryo.png": b"<html><script>alert(1)</script>", "bomb.png": bomb}
-    with console.logged_in() as found:
+    with console.logged_in() as browser:
         for name, data in files.items():
             for path in ("/gradio_api/upload", "/upload", "/gradio_api/process_recording"):
-                assert found.post(path, files={"files": (name, data, "image/png")}).status_code == 404
+                assert browser.post(path, files={"files": (name, data, "image/png")}).status_code == 404
         for number in range(8):  # a file of this machine in the place of a text
             body = {
                 "fn_index": number,
                 "session_hash": "x",
                 "data": [{"path": "/etc/passwd", "orig_name": "x.png", "meta": {"_type": "gradio.FileData"}}] * 3,
             }
-            assert "root:" not in found.post("/gradio_api/run/predict", json=body).text
+            assert "root:" not in browser.post("/gradio_api/run/predict", json=body).text
     assert not [p for p in console.temporary.rglob("*") if p.is_file()]
 
 
-def test_a_body_that_is_too_large_or_of_no_stated_length_is_not_read(console):
+def test_body_that_is_too_large_or_of_unstated_length_is_not_read(console):
     with console.client() as nobody:
         assert nobody.post("/login", content=b"x" * 100_000).status_code == 413
         assert nobody.post("/login", content=iter([b"x" * 50_000] * 4)).status_code == 411
 
 
-def test_another_site_can_neither_log_in_nor_out(console):
-    with console.logged_in() as found:
+def test_other_site_can_neither_log_in_nor_log_out(console):
+    with console.logged_in() as browser:
         evil = {"Origin": "http://evil.example"}
-        assert found.post("/login", data={"password": console.password}, headers=evil).status_code == 403
-        assert found.get("/logout", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
-        assert found.get("/here").status_code == 204
+        assert browser.post("/login", data={"password": console.password}, headers=evil).status_code == 403
+        assert browser.get("/logout", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+        assert browser.get("/here").status_code == 204
 
 
-def test_scripts_that_are_not_gradios_own_do_not_run(console):
-    with console.logged_in() as found:
-        page = found.get("/", headers={"Accept-Encoding": "gzip, br"})
+def test_only_gradios_scripts_are_allowed_to_run(console):
+    with console.logged_in() as browser:
+        page = browser.get("/", headers={"Accept-Encoding": "gzip, br"})
         (scripts,) = [d for d in page.headers["content-security-policy"].split("; ") if d.startswith("script-src")]
         assert "sha256-" in scripts and "unsafe-inline" not in scripts and "http" not in scripts
-        login = found.get("/login").headers["content-security-policy"]
+        login = browser.get("/login").headers["content-security-policy"]
         assert "script-src 'self';" in login
 
 
-def test_no_switch_shares_it(console):
+def test_no_environment_variable_of_gradio_shares_the_console(console):
     """Neither the environment (it runs with `SWITCHES`), nor an argument, nor the code: no tunnel, no other address."""
     process = psutil.Process(console.process.pid)
     assert {c.laddr.ip for c in process.net_connections() if c.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
     assert process.children() == []
-    with console.logged_in() as found:
-        config = found.get("/config").json()
+    with console.logged_in() as browser:
+        config = browser.get("/config").json()
         assert not config.get("share_url") and not config.get("mcp_server")
     for words in (["serve", "--share"], ["--share", "serve"], ["serve", "share"]):
         done = subprocess.run([PROGRAM, *words], env=console.env, capture_output=True, text=True, check=False)
@@ -302,7 +304,7 @@ def test_no_switch_shares_it(console):
     assert "gr.Blocks(" in code and ".launch(" not in code and "share=True" not in code
 
 
-def test_after_ten_wrong_passwords_the_right_one_does_not_open_it_either(console):
+def test_right_password_is_rejected_after_ten_wrong_ones(console):
     """The last one: the door stays shut for a minute. Who is in stays in."""
     with console.logged_in() as inside, console.client() as other:
         answers = [other.post("/login", data={"password": f"guess {n}"}).status_code for n in range(MOST_TRIES + 1)]

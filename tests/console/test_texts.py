@@ -19,7 +19,7 @@ def test_every_text_is_used_and_every_used_text_exists():
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: f"{path.parent.name}/{path.name}")
-def test_a_page_has_no_prose_in_its_code(path):
+def test_page_has_no_prose_in_its_code(path):
     tree = ast.parse(path.read_text())
     docstrings = {n.value for n in ast.walk(tree) if isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant)}
     strings = [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and n not in docstrings]

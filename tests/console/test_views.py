@@ -1,4 +1,4 @@
-"""What the pages show: text stays text, what is missing is said, figures are those of the server."""
+"""What the pages show: text is escaped, what is missing is named, metrics are those of the server."""
 
 import copy
 import re
@@ -49,7 +49,7 @@ EMPTY = {
 }
 
 
-def told(*days: int, seed: int = 0, n: int = 120) -> dict:
+def score_sums(*days: int, seed: int = 0, n: int = 120) -> dict:
     """Score sums as a clinic sends them."""
     rng = np.random.default_rng(seed)
     labels = (rng.random(n) < 0.4).astype(int)
@@ -57,7 +57,7 @@ def told(*days: int, seed: int = 0, n: int = 120) -> dict:
     return ScoreSums.from_scores(scores, labels, np.resize(days, n), np.arange(n) // 6).suppress().to_dict()
 
 
-def found_of(evaluation: dict) -> dict:
+def results_of(evaluation: dict) -> dict:
     """`results.json` as the server writes it."""
     settings = RunSettings(rounds=2)
     record = {
@@ -74,10 +74,10 @@ def found_of(evaluation: dict) -> dict:
 
 
 @pytest.fixture(scope="module")
-def found():
-    return found_of(
+def sample():
+    return results_of(
         {
-            name: {"validation": told(3, 5, seed=i), "test": told(3, 5, seed=9 + i)}
+            name: {"validation": score_sums(3, 5, seed=i), "test": score_sums(3, 5, seed=9 + i)}
             for i, name in enumerate(("oslo", "porto"))
         }
     )
@@ -116,7 +116,7 @@ def safe(page: str) -> None:
     assert not {"script", "img"} & Tags(page).seen and "${" not in page and "{{" not in page
 
 
-def test_what_clinics_and_people_write_is_text_and_no_html(found):
+def test_text_from_clinics_and_people_is_escaped(sample):
     clinic = {
         "name": EVIL,
         "state": EVIL,
@@ -157,7 +157,7 @@ def test_what_clinics_and_people_write_is_text_and_no_html(found):
         "link": dict.fromkeys(("down_rate", "up_rate", "reconnects")),
         "rounds": [{"run": EVIL, "round": 1, "result": "refused", "words": EVIL}],
     }
-    hostile = evil(copy.deepcopy(found))
+    hostile = evil(copy.deepcopy(sample))
     hostile["warnings"] = [{"level": "warn", "words": EVIL}]
     outline = {
         "name": EVIL,
@@ -191,18 +191,18 @@ def test_what_clinics_and_people_write_is_text_and_no_html(found):
         safe(page)
 
 
-def test_the_card_is_shown_where_no_script_runs_and_nothing_is_sent():
+def test_card_is_shown_in_a_frame_without_scripts_and_requests():
     page = results.card("run-0001", "<script>alert(1)</script>")
     assert re.search(r'<iframe [^>]*sandbox=""', page) and "&lt;script" in page
 
 
-def test_links_to_monitoring_are_of_the_web_alone():
+def test_links_to_monitoring_are_http_only():
     page = hub.monitoring("javascript:alert(1)", "http://localhost:9090")
     assert "javascript" not in page and 'href="http://localhost:9090"' in page
 
 
 @pytest.mark.parametrize("state", [None, EMPTY])
-def test_a_hub_that_is_away_or_new_has_pages_that_say_so(state):
+def test_pages_explain_a_hub_that_is_unreachable_or_new(state):
     for page in (overview.page(state, ""), clinics.roster(state), runs.runs(state), hub.connection(state)):
         assert not Tags(page).open and page
     assert runs.names(state, with_results=True) == [] == clinics.open_invites(state)
@@ -213,7 +213,7 @@ def test_a_hub_that_is_away_or_new_has_pages_that_say_so(state):
     assert "Is it being started?" in overview.page(state, "The hub does not answer. Is it being started?")
 
 
-def test_the_next_step_names_who_is_missing_and_who_was_suspended():
+def test_next_step_names_offline_and_suspended_clinics():
     run = {
         "name": "run-0001",
         "state": "running",
@@ -238,7 +238,7 @@ def test_the_next_step_names_who_is_missing_and_who_was_suspended():
     assert texts.overview.suspended_next.format(names="porto") in overview.page(state | {"clinics": away}, "")
 
 
-def test_the_end_of_a_run_is_told_from_the_rounds_it_has_had():
+def test_end_of_a_run_is_estimated_from_its_rounds():
     run = {
         "name": "run-0001",
         "state": "running",
@@ -253,33 +253,33 @@ def test_the_end_of_a_run_is_told_from_the_rounds_it_has_had():
     assert 'data-t="1120"' in page and "based on the last 4" in page
 
 
-def test_figures_are_those_of_results_json_with_their_intervals(found):
+def test_metrics_are_those_of_results_json_with_their_intervals(sample):
     for split, clinic, day in (("test", "pooled", "all"), ("validation", "oslo", "5")):
-        page = results.page(found, split, clinic, day)
-        of = found["splits"][split]["pooled" if clinic == "pooled" else "clinics"]
-        figures = (of if clinic == "pooled" else of[clinic])[day]
-        low, high = figures["auroc"]["interval"]
-        assert f'{figures["auroc"]["value"]:.3f} <span class="interval">({low:.2f} to {high:.2f})' in page
-        confusion = figures["confusion"]
+        page = results.page(sample, split, clinic, day)
+        of = sample["splits"][split]["pooled" if clinic == "pooled" else "clinics"]
+        metrics = (of if clinic == "pooled" else of[clinic])[day]
+        low, high = metrics["auroc"]["interval"]
+        assert f'{metrics["auroc"]["value"]:.3f} <span class="interval">({low:.2f} to {high:.2f})' in page
+        confusion = metrics["confusion"]
         assert f"<td>{confusion['true_positives']}</td><td>{confusion['false_negatives']}</td>" in page
         assert page.count("<figure") == 3 and page.count(texts.page.research) == 1 and not Tags(page).open
-    assert [v for _, v in results.clinics(found)] == ["pooled", "oslo", "porto"]
-    assert [v for _, v in results.days(found)] == ["all", "3", "5"]
+    assert [v for _, v in results.clinics(sample)] == ["pooled", "oslo", "porto"]
+    assert [v for _, v in results.days(sample)] == ["all", "3", "5"]
 
 
-def test_withheld_and_missing_figures_are_said_and_not_drawn():
-    few = found_of({"oslo": {"validation": told(5), "test": told(3, n=6)}})
+def test_withheld_and_missing_metrics_are_named_and_not_drawn():
+    few = results_of({"oslo": {"validation": score_sums(5), "test": score_sums(3, n=6)}})
     assert few["splits"]["test"]["clinics"]["oslo"]["3"]["withheld"]
     page = results.page(few, "test", "oslo", "3")
     assert texts.results.withheld in page and texts.results.too_few in page and "<figure" not in page
-    nothing = found_of({})
+    nothing = results_of({})
     for split in ("test", "validation"):
         assert texts.results.nothing in results.page(nothing, split, "pooled", "all")
     assert texts.results.nothing in results.page(few, "test", "gone", "all")
     assert not Tags(results.head("run-0001", nothing)).open
 
 
-def test_lines_of_a_chart_differ_by_more_than_colour_and_it_is_told_in_words():
+def test_lines_of_a_chart_differ_by_more_than_colour_and_have_a_description():
     lines = [Series(f"run {n}", [(0, 0.5), (1, 0.7)]) for n in range(7)]
     page = chart("AUROC", "run 1: 0.7", Axis("Round"), Axis("AUROC"), lines)
     drawn = re.findall(r'<polyline [^>]*stroke="([^"]+)"[^>]*?(?:stroke-dasharray="([^"]+)")?/>', page)
@@ -287,7 +287,7 @@ def test_lines_of_a_chart_differ_by_more_than_colour_and_it_is_told_in_words():
     assert "<title>AUROC</title><desc>run 1: 0.7</desc>" in page and 'role="img"' in page
 
 
-def test_the_estimate_says_where_it_comes_from():
+def test_estimate_names_its_source():
     cost = {
         "clinics": 3,
         "model_bytes": 2e6,
@@ -309,7 +309,7 @@ def test_the_estimate_says_where_it_comes_from():
     assert texts.cost.time_unknown in unknown and texts.cost.unknown in unknown
 
 
-def test_what_there_is_one_of_is_not_said_in_the_plural():
+def test_one_clinic_and_one_round_are_singular():
     cost = {
         "clinics": 1,
         "model_bytes": 2e6,
@@ -334,20 +334,20 @@ def test_what_there_is_one_of_is_not_said_in_the_plural():
         ([3.0, 4100.0], None, [0, 1000, 2000, 3000, 4000, 5000]),
     ],
 )
-def test_an_axis_has_round_marks_around_its_values(values, most, marks):
+def test_axis_has_round_marks_around_its_values(values, most, marks):
     axis = fitted("Loss", values, high=most)
     assert list(axis.marks) == pytest.approx(marks) and (axis.low, axis.high) == pytest.approx((marks[0], marks[-1]))
     assert [float(f"{m:.{axis.digits}f}") for m in axis.marks] == pytest.approx(marks)
 
 
-def test_the_audit_log_shows_the_beginning_of_a_digest():
+def test_audit_log_shows_the_beginning_of_a_digest():
     page = hub.audit(
         [{"line": 1, "time": 1.0, "event": "round", "words": f"round=1 model_made={'0123456789abcdef' * 4}"}]
     )
     assert "model_made=0123456789ab...<" in page
 
 
-def test_runs_side_by_side_show_what_differs_and_where_figures_are_missing():
+def test_compared_runs_show_differences_and_missing_results():
     settings = {"rounds": 3, "model": "lite0", "strategy": "fedavg"}
     final = {
         "test": {"pooled": {"auroc": {"value": 0.8, "interval": [0.7, 0.9]}, "auprc": None, "brier": None, "ece": None}}
@@ -367,7 +367,7 @@ def test_runs_side_by_side_show_what_differs_and_where_figures_are_missing():
     assert texts.compare.same in compare.compared([one, one])
 
 
-def test_the_form_becomes_settings_that_the_server_checks():
+def test_form_becomes_run_settings():
     strategy = {"settings": [{"name": "temperature", "default": 4.0}]}
     values = [
         "lite0",
@@ -408,7 +408,7 @@ def test_the_form_becomes_settings_that_the_server_checks():
         collected({}, *values)
 
 
-def test_what_the_hub_says_of_a_value_that_cannot_be_is_words():
+def test_hubs_validation_error_becomes_one_readable_message():
     detail = [{"loc": ["body", "days"], "msg": "Input should be less than or equal to 366", "type": "x"}]
     with pytest.raises(UserError, match="^days: Input should be less than or equal to 366$"):
         raise_for_error(httpx.Response(422, json={"detail": detail}))

@@ -11,12 +11,12 @@ def monitor(root, **env):
     )
 
 
-def test_without_prometheus_it_names_the_package(root, tmp_path):
+def test_monitor_names_the_package_without_prometheus(root, tmp_path):
     done = monitor(root, PROMETHEUS="prometheus-that-is-not-there", EMBRYOFL_MONITOR_DIR=str(tmp_path / "m"))
     assert done.returncode == 2 and "apt-get install prometheus" in done.stderr
 
 
-def test_port_in_use_is_named(root, tmp_path):
+def test_monitor_names_a_port_in_use(root, tmp_path):
     (tmp_path / "one" / "targets").mkdir(parents=True)
     (tmp_path / "one" / "targets" / "hub.json").write_text("[]")
     (tmp_path / "current").write_text("one")
@@ -32,6 +32,6 @@ def test_port_in_use_is_named(root, tmp_path):
     assert done.returncode == 2 and f"Port {port} is in use" in done.stderr and not (tmp_path / "m").exists()
 
 
-def test_without_a_federation_it_says_how_to_start_one(root, tmp_path):
+def test_monitor_explains_how_to_start_a_federation(root, tmp_path):
     done = monitor(root, PROMETHEUS="true", EMBRYOFL_DEMO_DIR=str(tmp_path), EMBRYOFL_MONITOR_DIR=str(tmp_path / "m"))
     assert done.returncode == 2 and "make demo KEEP=1" in done.stderr and not (tmp_path / "m").exists()

@@ -57,7 +57,7 @@ def test_first_connection_is_not_a_reconnect(metrics):
     assert value(metrics, "connected") == 1
 
 
-def test_phases_and_answers(metrics):
+def test_phases_and_replies_are_counted(metrics):
     metrics.phase("train")
     assert value(metrics, "phase", phase="train") == 1 and value(metrics, "phase", phase="idle") == 0
     metrics.answered("trained")
@@ -72,7 +72,7 @@ def test_trainer_exports_all_of_its_table_and_nothing_else(metrics):
     assert found - set(METRICS) <= set(PROCESS)
 
 
-def test_the_clinic_is_the_only_name_in_a_label():
+def test_clinic_is_the_only_name_in_a_label():
     assert all(labels[0] == "clinic" for _, *labels in METRICS.values())
     assert {label for _, *labels in METRICS.values() for label in labels} == {
         "clinic",
@@ -96,5 +96,5 @@ def test_metrics_are_served_on_the_set_port(tmp_path, metrics):
         assert b'embryofl_trainer_connected{clinic="anna"}' in answer.read()
 
 
-def test_no_port_is_the_default():
+def test_metrics_are_off_by_default():
     assert ClinicSettings().metrics_port == 0 and ClinicSettings().metrics_host == "127.0.0.1"

@@ -41,5 +41,5 @@ def test_every_state_of_a_member_has_a_label():
 
 
 @pytest.mark.parametrize("run", ["none", *states.RUN])
-def test_a_round_has_a_phase_only_while_its_run_is_under_way(run):
+def test_round_has_a_phase_only_while_its_run_is_under_way(run):
     assert round_phase(run, "training") == ("training" if run in ("waiting", "running") else "idle")

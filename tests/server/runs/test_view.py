@@ -42,7 +42,7 @@ def test_pace_is_the_median_of_the_newest_rounds(run):
     assert (pace.rounds, pace.round_s, pace.training_s) == (3, 10.0, 5.0)
 
 
-def test_a_clinics_rounds_are_its_newest_and_a_reply_replaces_an_earlier_rejection(run):
+def test_clinics_rounds_are_the_newest_and_a_reply_replaces_an_earlier_rejection(run):
     run.event("refused", round=1, clinic="anna", reason="norm", words="too long")
     run.event("refused", round=2, clinic="anna", reason="late", words="no answer")
     add_round(run, 1)
@@ -53,7 +53,7 @@ def test_a_clinics_rounds_are_its_newest_and_a_reply_replaces_an_earlier_rejecti
     assert RunView(run).refresh().rounds_of("bert") == []
 
 
-def test_a_repeated_round_shows_the_reply_that_counted(run):
+def test_repeated_round_shows_the_reply_that_counted(run):
     run.event("refused", round=1, clinic="anna", reason="norm", words="too long")
     assert RunView(run).refresh().rounds_of("anna")[0]["result"] == "refused"
     add_round(run, 1)
@@ -81,7 +81,7 @@ def test_version_changes_with_the_files_and_only_then(run):
     assert view.refresh().over and view.version == before + 2
 
 
-def test_views_are_shared_and_know_the_run_people_mean(runs, run):
+def test_views_are_shared_and_current_is_the_run_under_way_else_the_newest(runs, run):
     views = RunViews(runs)
     assert views.get(run.name) is views.all()[0] is views.current()
     run.set_state("finished", 3)
