@@ -8,7 +8,6 @@ import httpx
 import numpy as np
 import pytest
 
-from embryofl.charts import Axis, Series, chart, fitted
 from embryofl.errors import UserError
 from embryofl.metrics import ScoreSums
 from embryofl.settings import RunSettings
@@ -279,14 +278,6 @@ def test_withheld_and_missing_metrics_are_named_and_not_drawn():
     assert not Tags(results.head("run-0001", nothing)).open
 
 
-def test_lines_of_a_chart_differ_by_more_than_colour_and_have_a_description():
-    lines = [Series(f"run {n}", [(0, 0.5), (1, 0.7)]) for n in range(7)]
-    page = chart("AUROC", "run 1: 0.7", Axis("Round"), Axis("AUROC"), lines)
-    drawn = re.findall(r'<polyline [^>]*stroke="([^"]+)"[^>]*?(?:stroke-dasharray="([^"]+)")?/>', page)
-    assert len({colour for colour, _ in drawn}) == len({pattern for _, pattern in drawn}) == 7
-    assert "<title>AUROC</title><desc>run 1: 0.7</desc>" in page and 'role="img"' in page
-
-
 def test_estimate_names_its_source():
     cost = {
         "clinics": 3,
@@ -323,21 +314,6 @@ def test_one_clinic_and_one_round_are_singular():
     assert "6 MB for the one clinic," in (one := runs.estimate(cost)) and "down and up, in one round." in one
     many = runs.estimate(cost | {"clinics": 3, "rounds": 10})
     assert "6 MB for each of 3 clinics," in many and "down and up, in 10 rounds." in many
-
-
-@pytest.mark.parametrize(
-    ("values", "most", "marks"),
-    [
-        ([0.447, 0.81], 1.0, [0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]),
-        ([0.53, 0.81], None, [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85]),
-        ([0.7, 0.7], None, [0.2, 0.4, 0.6, 0.8, 1.0, 1.2]),
-        ([3.0, 4100.0], None, [0, 1000, 2000, 3000, 4000, 5000]),
-    ],
-)
-def test_axis_has_round_marks_around_its_values(values, most, marks):
-    axis = fitted("Loss", values, high=most)
-    assert list(axis.marks) == pytest.approx(marks) and (axis.low, axis.high) == pytest.approx((marks[0], marks[-1]))
-    assert [float(f"{m:.{axis.digits}f}") for m in axis.marks] == pytest.approx(marks)
 
 
 def test_audit_log_shows_the_beginning_of_a_digest():

@@ -89,6 +89,11 @@ class Reply(_Versioned):
     reconnects: int = Field(default=0, ge=0, le=10**9)  # since the clinic's process started
 
 
+MEASURED = {"seconds", "device", "memory_bytes", "reconnects"}
+"""Fields of a training reply about the clinic's work. The hub keeps them in records and metric lines, and exports those
+that its `metrics.toml` names."""
+
+
 def round_seed(seed: int, round_: int, clinic: str) -> int:
     """Seed of one clinic's work in one round: 63 bits from SHA-256, so that a resumed run repeats it exactly."""
     return int.from_bytes(hashlib.sha256(f"embryofl:{seed}:{round_}:{clinic}".encode()).digest()[:8], "big") >> 1

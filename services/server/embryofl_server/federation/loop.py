@@ -13,6 +13,7 @@ import time
 from typing import Any
 
 from embryofl.errors import UserError
+from embryofl.messages import MEASURED
 from embryofl_server.federation import final_model, gate
 from embryofl_server.federation.checkpoint import Checkpoint, Checkpoints, CorrectionFile
 from embryofl_server.federation.exchange import Exchange, ExchangeResult
@@ -191,10 +192,7 @@ class RoundLoop:
                 "train_loss": a.reply.train_loss,
                 "norm": a.norm,
                 "distance": self._distance(a, outcome),
-                "seconds": a.reply.seconds,
-                "device": a.reply.device,
-                "memory_bytes": a.reply.memory_bytes,
-                "reconnects": a.reply.reconnects,
+                **a.reply.model_dump(include=MEASURED),
                 "validation": a.reply.validation,
             }
             if a.reply.personal:

@@ -1,0 +1,39 @@
+"""Line charts as SVG, for the console and the model card."""
+
+import re
+
+import pytest
+
+from embryofl.charts import Axis, Series, chart, fitted
+from embryofl.result_charts import by_round
+
+
+def test_lines_of_a_chart_differ_by_more_than_colour_and_have_a_description():
+    lines = [Series(f"run {n}", [(0, 0.5), (1, 0.7)]) for n in range(7)]
+    page = chart("AUROC", "run 1: 0.7", Axis("Round"), Axis("AUROC"), lines)
+    drawn = re.findall(r'<polyline [^>]*stroke="([^"]+)"[^>]*?(?:stroke-dasharray="([^"]+)")?/>', page)
+    assert len({colour for colour, _ in drawn}) == len({pattern for _, pattern in drawn}) == 7
+    assert "<title>AUROC</title><desc>run 1: 0.7</desc>" in page and 'role="img"' in page
+
+
+@pytest.mark.parametrize(
+    ("values", "most", "marks"),
+    [
+        ([0.447, 0.81], 1.0, [0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]),
+        ([0.53, 0.81], None, [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85]),
+        ([0.7, 0.7], None, [0.2, 0.4, 0.6, 0.8, 1.0, 1.2]),
+        ([3.0, 4100.0], None, [0, 1000, 2000, 3000, 4000, 5000]),
+    ],
+)
+def test_axis_has_round_marks_around_its_values(values, most, marks):
+    axis = fitted("Loss", values, high=most)
+    assert list(axis.marks) == pytest.approx(marks) and (axis.low, axis.high) == pytest.approx((marks[0], marks[-1]))
+    assert [float(f"{m:.{axis.digits}f}") for m in axis.marks] == pytest.approx(marks)
+
+
+def test_course_of_one_line_is_described_by_its_newest_rounds_and_needs_two():
+    assert by_round("auroc", {"All clinics": [(0, 0.5)]}) == "" == by_round("auroc", {})
+    page = by_round("auroc", {"All clinics": [(number, 0.5 + number / 100) for number in range(8)]})
+    assert "<desc>All clinics, round 3: 0.530, round 4: 0.540," in page and page.count("<circle") == 8
+    two = by_round("loss", {"run-0001": [(0, 0.7), (1, 0.6)], "run-0002": [(0, 0.7)]})
+    assert "<desc>run-0001, round 1: 0.600</desc>" in two and "run-0002" not in two and "<circle" not in two
