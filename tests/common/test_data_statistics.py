@@ -31,7 +31,7 @@ def told(seed: int, images: int, brightness: float = 150.0) -> DataStatistics:
     return found
 
 
-def test_pooled_sums_are_those_of_all_images_together() -> None:
+def test_pooled_statistics_equal_those_of_all_images() -> None:
     parts = [rows(seed, images, 100 + 30 * seed) for seed, images in ((0, 40), (1, 200), (2, 77))]
     released = [found for part in parts if (found := release(part)) is not None]
     pooled, together = pool(released), np.array([row for part in parts for row in part])
@@ -44,28 +44,28 @@ def test_pooled_sums_are_those_of_all_images_together() -> None:
     assert np.abs(np.array(pooled.measures["brightness"].bins) - bins).max() <= 3 * 4  # steps below 5 are told as 0
 
 
-def test_no_step_of_fewer_than_five_images_and_nothing_of_fewer_than_twenty_is_released() -> None:
+def test_steps_below_five_images_and_sets_below_twenty_are_not_released() -> None:
     assert release(rows(0, 19)) is None
     assert release([()] * 100) is None  # none of them could be decoded
     for name, spread in told(0, 20).measures.items():
         assert all(count == 0 or count >= 5 for count in spread.bins), name
 
 
-def test_a_clinic_learns_of_no_other_alone() -> None:
+def test_clinic_gets_statistics_of_no_fewer_than_two_others() -> None:
     parts = {name: told(seed, 50) for seed, name in enumerate("abc")}
     others = others_of("a", parts)
     assert others is not None and (others.clinics, others.images) == (2, 100)
     assert others_of("a", {name: parts[name] for name in "ab"}) is None
 
 
-def test_a_brighter_clinic_is_said_to_be_brighter_and_nothing_else() -> None:
+def test_only_the_measure_that_differs_is_reported() -> None:
     own, others = told(0, 100, 200.0), pool([told(1, 100), told(2, 80)])
     far = [place for place in deviations(own, others) if place.far]
     assert [place.measure for place in far] == ["brightness"] and "brighter than the others'" in far[0].words
     assert not [place for place in deviations(told(3, 100), others) if place.far]
 
 
-def test_hostile_sums_are_refused() -> None:
+def test_impossible_statistics_are_rejected() -> None:
     good = told(0, 50).model_dump()
     worse = [
         {**good, "images": 5},
@@ -87,7 +87,7 @@ def ring(side: int, radius: float, ground: tuple[int, int, int]) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def test_a_picture_is_measured_alike_at_every_size() -> None:
+def test_measures_do_not_depend_on_the_images_size() -> None:
     """What differs is the camera, not the export: light, colour and magnification are told apart."""
     for side in (160, 500, 1200):
         found = dict(zip(MEASURES, optics_of(ring(side, 0.3, (170, 160, 150))), strict=False))

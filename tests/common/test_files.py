@@ -11,7 +11,7 @@ from embryofl.errors import UserError
 from embryofl.files import atomic, sha256_of, write_atomic
 
 
-def test_a_write_replaces_the_file_and_leaves_nothing_beside_it(tmp_path):
+def test_write_replaces_the_file_and_leaves_no_other(tmp_path):
     path = tmp_path / "deep" / "state.json"
     write_atomic(path, b"old")
     write_atomic(path, memoryview(b"new"), mode=0o600)
@@ -20,7 +20,7 @@ def test_a_write_replaces_the_file_and_leaves_nothing_beside_it(tmp_path):
     assert sha256_of(path) == "11507a0e2f5e69d5dfa40a62a1bd7b6ee57e6bcd85c67c9b8431b36fff21c437"
 
 
-def test_a_failure_half_way_leaves_the_old_file(tmp_path):
+def test_failed_write_keeps_the_old_file(tmp_path):
     path = tmp_path / "a"
     write_atomic(path, b"old")
     with pytest.raises(ZeroDivisionError), atomic(path) as file:
@@ -30,7 +30,7 @@ def test_a_failure_half_way_leaves_the_old_file(tmp_path):
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])
-def test_a_full_disk_is_said_in_words_and_loses_nothing(tmp_path, monkeypatch, step):
+def test_full_disk_is_reported_and_loses_nothing(tmp_path, monkeypatch, step):
     path = tmp_path / "a"
     write_atomic(path, b"old")
 
@@ -45,7 +45,7 @@ def test_a_full_disk_is_said_in_words_and_loses_nothing(tmp_path, monkeypatch, s
     assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["a"]
 
 
-def test_another_error_is_passed_on(tmp_path, monkeypatch):
+def test_other_errors_are_raised_unchanged(tmp_path, monkeypatch):
     def broken(*_: object) -> None:
         raise OSError(errno.EIO, "Input/output error")
 

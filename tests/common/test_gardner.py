@@ -16,14 +16,14 @@ from embryofl_data.dataset import ImageExamples, pool
 NAN = float("nan")
 
 
-def test_a_grade_becomes_steps_and_an_unknown_one_nothing() -> None:
+def test_grade_becomes_steps_and_unknown_grade_nan() -> None:
     assert steps_of("4", "B", "a") == [1, 1, 1, 0, 0, 1, 0, 1, 1]
     assert steps_of("1", "C", "C") == [0] * STEPS
     assert np.isnan(steps_of("", "?", "good")).all()
     assert np.isnan(steps_of("7", "B", "0")).tolist() == [True] * 5 + [False] * 2 + [True] * 2
 
 
-def test_agreement_by_hand_and_pooled() -> None:
+def test_agreement_equals_that_computed_by_hand_also_pooled() -> None:
     steps = np.array([steps_of("4", "B", ""), steps_of("2", "A", ""), steps_of("6", "", "")], np.float32)
     logits = np.where(
         np.array([steps_of("4", "B", "A"), steps_of("5", "C", "A"), steps_of("6", "A", "A")]) > 0, 2.0, -2.0
@@ -40,7 +40,7 @@ def test_agreement_by_hand_and_pooled() -> None:
             Agreement(embryos=wrong[0], exact=wrong[1], distance=wrong[2])
 
 
-def test_the_loss_is_masked() -> None:
+def test_unknown_grades_do_not_count_in_the_loss() -> None:
     logits = torch.randn(3, STEPS, generator=torch.Generator().manual_seed(1), requires_grad=True)
     steps = torch.tensor([steps_of("3", "", ""), steps_of("", "", ""), steps_of("", "A", "")])
     found = grade_losses(logits, steps)
@@ -57,7 +57,7 @@ def test_the_loss_is_masked() -> None:
 
 
 @pytest.mark.parametrize("name", [n for n in model_names() if "lite0" not in n] + ["lite0"])
-def test_the_label_is_told_as_without_grades(name: str) -> None:
+def test_label_is_scored_as_without_grades(name: str) -> None:
     plain, model = create_model(name, seed=3), create_model(name, seed=3, grades=True)
     before, after = plain.state_dict(), model.state_dict()
     assert set(after) - set(before) == {"grades.weight", "grades.bias"}
@@ -81,7 +81,7 @@ def drawn(count: int, graded: bool) -> ImageExamples:
     return ImageExamples(pixels, ids, (expansion >= 4).astype(np.int64), np.full(count, 5), ids, ids, None, steps)
 
 
-def test_grades_are_learned_beside_the_label_and_a_clinic_without_them_leaves_their_head_alone() -> None:
+def test_grades_are_learned_with_the_label_and_a_clinic_without_grades_keeps_their_head() -> None:
     settings = TrainSettings(local_epochs=30, learning_rate=3e-3, batch_size=16, grades=1.0)
     model = create_model("small_cnn", seed=1, grades=True)
     bare = drawn(48, graded=False)
@@ -99,6 +99,6 @@ def test_grades_are_learned_beside_the_label_and_a_clinic_without_them_leaves_th
     assert COLUMNS["te"].stop == STEPS
 
 
-def test_pooled_clinics_keep_their_grades() -> None:
+def test_pooling_clinics_keeps_their_grades() -> None:
     both = pool([drawn(3, graded=True), drawn(2, graded=False)])
     assert np.isnan(both.grades).all(axis=1).tolist() == [False, False, False, True, True]

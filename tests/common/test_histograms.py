@@ -118,7 +118,7 @@ def draw_with_both_labels(seed: int, n: int) -> Part:
     return 1 / (1 + np.exp(-rng.normal(separation * (labels - 0.5), 1.1))), labels
 
 
-def test_with_the_rule_a_metric_of_a_tiny_set_is_withheld_and_not_wrong() -> None:
+def test_metric_of_a_tiny_set_is_withheld_not_wrong() -> None:
     scores, labels = draw(1, 40, "smooth")
     few = np.concatenate([np.flatnonzero(labels == 1)[:4], np.flatnonzero(labels == 0)])
     assert sums_of((scores[few], labels[few])).suppress().summary().auroc is None
@@ -130,7 +130,7 @@ def test_every_tenth_is_the_edge_of_a_bin() -> None:
     assert np.allclose(EDGES, 1 - EDGES[::-1])
 
 
-def test_the_interval_of_the_calibration_error_covers_what_embryos_drawn_again_give() -> None:
+def test_interval_of_the_calibration_error_covers_resampled_embryos() -> None:
     histogram = sums_of(draw(3, 300, "smooth")).pooled().histogram
     low, high = ece_interval(histogram) or (1.0, 0.0)
     assert low < (calibration_error(histogram, CENTRES) or 0) + 0.02 and high > (calibration_error(histogram) or 0)

@@ -18,8 +18,8 @@ INVITE = Invite(
 )
 
 
-def test_round_trip_in_one_shell_word():
-    word = INVITE.word()
+def test_invite_survives_its_code_which_is_one_shell_word():
+    word = INVITE.code()
     assert re.fullmatch(r"[A-Za-z0-9._-]+", word)
     assert Invite.parse(word) == INVITE
     assert Invite.parse(f"  {word}\n") == INVITE
@@ -29,7 +29,7 @@ def _encode(data: bytes) -> str:
     return "embryofl1." + base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
-WHOLE = INVITE.word()
+WHOLE = INVITE.code()
 WRONG = {
     "empty": "",
     "words": "not an invite",
@@ -49,18 +49,18 @@ WRONG = {
 
 
 @pytest.mark.parametrize("kind", WRONG)
-def test_anything_else_is_refused_in_words(kind):
-    with pytest.raises(UserError, match="not a whole invite"):
+def test_anything_else_is_rejected_with_the_remedy(kind):
+    with pytest.raises(UserError, match="not a complete invite code"):
         Invite.parse(WRONG[kind])
 
 
 @pytest.mark.parametrize("missing", [1, 2, 3, 10, 100])
-def test_a_word_cut_off_is_refused(missing):
+def test_truncated_code_is_rejected(missing):
     with pytest.raises(UserError, match="copy it again"):
         Invite.parse(WHOLE[:-missing])
 
 
-def test_the_error_does_not_show_the_secret():
+def test_error_does_not_show_the_secret():
     with pytest.raises(UserError) as caught:
         Invite.parse(WHOLE[:-5])
     assert WHOLE[20:40] not in str(caught.value)

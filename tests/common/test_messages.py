@@ -33,7 +33,7 @@ def reply(**changes: object) -> dict[str, object]:
     return body | changes
 
 
-def test_a_request_survives_its_trip():
+def test_request_survives_json():
     sent = Request.model_validate(request())
     assert Request.model_validate_json(sent.model_dump_json()) == sent
     assert sent.protocol == PROTOCOL
@@ -62,13 +62,13 @@ def test_a_request_survives_its_trip():
     ],
     ids=str,
 )
-def test_a_request_of_another_form_is_refused(change):
+def test_request_of_another_form_is_rejected(change):
     with pytest.raises(ValidationError):
         Request.model_validate_json(json.dumps(request(**change)))
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
-def test_no_message_carries_a_number_that_is_none(number):
+def test_messages_carry_no_nan_or_infinity(number):
     for field in ("train_loss",):
         text = json.dumps(reply(**{field: 0.5})).replace("0.5", number)
         with pytest.raises(ValidationError):
@@ -77,14 +77,14 @@ def test_no_message_carries_a_number_that_is_none(number):
         Request.model_validate_json(json.dumps(request(deadline=0.5)).replace("0.5", number))
 
 
-def test_a_reply_with_an_unknown_field_is_refused():
+def test_reply_with_an_unknown_field_is_rejected():
     Reply.model_validate(reply())
     for extra in ({"scores": [0.1]}, {"update": {"size": 1, "sha256": SHA, "path": "/etc"}}, {"seconds": {"x": 1}}):
         with pytest.raises(ValidationError):
             Reply.model_validate(reply(**extra))
 
 
-def test_messages_cannot_be_changed_after_they_were_checked():
+def test_checked_messages_cannot_be_changed():
     with pytest.raises(ValidationError):
         Reply.model_validate(reply()).examples = 5  # type: ignore[misc]
 
@@ -96,13 +96,13 @@ def test_seeds_are_distinct_and_do_not_change():
     assert round_seed(0, 1, "clinic-1") == 5047340767023067209  # a resumed run of an older version gets the same
 
 
-def test_the_proof_binds_name_secret_and_key():
+def test_proof_binds_name_secret_and_key():
     texts = {proof_text(n, s, k) for n in ("a", "b") for s in ("s1", "s2") for k in ("k1", "k2")}
     assert len(texts) == 8
     assert b"s1" not in proof_text("a", "s1", "k")  # the secret itself is not signed over in clear
 
 
-def test_an_enrolment_must_be_whole():
+def test_enrolment_must_be_complete():
     good = {"name": "a", "secret": "x" * 32, "public_key": "k", "proof": "00", "meaning": "quality", "summary": {}}
     Enrolment.model_validate(good)
     for change in ({"name": "A B"}, {"secret": "short"}, {"meaning": "luck"}, {"public_key": "k" * 1001}, {"x": 1}):

@@ -94,7 +94,7 @@ def test_days_stay_apart() -> None:
     assert sums.summary(2).n == 0
 
 
-def test_what_cannot_be_computed_is_none() -> None:
+def test_metric_that_cannot_be_computed_is_none() -> None:
     nothing = ScoreSums().summary()
     assert nothing.n == 0
     assert nothing.auroc is nothing.loss is nothing.ece is nothing.sensitivity is None
@@ -108,12 +108,14 @@ def test_what_cannot_be_computed_is_none() -> None:
     ("scores", "labels", "days"),
     [([float("nan")], [1], [5]), ([1.5], [1], [5]), ([0.5], [2], [5]), ([0.5], [1], [-1]), ([0.5, 0.5], [1], [5])],
 )
-def test_scores_that_are_none_are_refused(scores: list[float], labels: list[int], days: list[int]) -> None:
+def test_impossible_scores_labels_and_days_are_rejected(
+    scores: list[float], labels: list[int], days: list[int]
+) -> None:
     with pytest.raises(ValueError, match="found"):
         ScoreSums.from_scores(scores, labels, days)
 
 
-def test_a_small_class_takes_its_day_along() -> None:
+def test_too_few_embryos_of_a_label_withhold_their_day() -> None:
     small = ScoreSums.from_scores([0.1] * 30 + [0.9] * 4, [0] * 30 + [1] * 4, [3] * 34)
     large = ScoreSums.from_scores(*draw(4, 60))
     told = merge((small, large)).suppress(5)
@@ -130,7 +132,7 @@ def test_a_small_class_takes_its_day_along() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_no_bin_that_leaves_holds_fewer_than_the_group(seed: int) -> None:
+def test_released_bins_hold_at_least_three_embryos(seed: int) -> None:
     scores, labels, days = draw(seed, 47)
     sums = ScoreSums.from_scores(scores, labels, days)
     told = sums.suppress(minimum=5, group=3)
@@ -198,7 +200,7 @@ def _set(path: list[Any], value: object) -> Any:
         _set(["days", "5", "squared_error", 1], "1"),
     ],
 )
-def test_malformed_sums_are_refused(change: Any) -> None:
+def test_malformed_sums_are_rejected(change: Any) -> None:
     value = ScoreSums.from_scores(*draw(7, 40)).to_dict()
     ScoreSums.from_dict(value)
     change(value)

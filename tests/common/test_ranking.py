@@ -31,7 +31,7 @@ def tau_b(x: np.ndarray, y: np.ndarray) -> float:
 
 @pytest.mark.parametrize("ties", [False, True])
 @pytest.mark.parametrize("seed", range(4))
-def test_sums_are_those_of_each_cohort_by_the_book(seed: int, ties: bool) -> None:
+def test_sums_equal_those_of_reference_implementations(seed: int, ties: bool) -> None:
     scores, labels, cohorts = draw(seed, ties=ties)
     found = rank_cohorts(scores, labels, cohorts)
     mixed = [c for c in range(30) if 0 < labels[cohorts == c].sum() < (cohorts == c).sum()]
@@ -59,7 +59,7 @@ def big(seed: int, patients: int) -> ScoreSums:
     return ScoreSums.from_scores(scores, labels, np.full(len(scores), 5), cohorts)
 
 
-def test_fewer_than_five_cohorts_are_not_told() -> None:
+def test_fewer_than_five_cohorts_are_withheld() -> None:
     few = ScoreSums.from_scores([0.9, 0.1] * 5, [1, 0] * 5, [5] * 10, np.repeat([0, 1, 2, 3, -1], 2))
     told = few.suppress(5).days[5]
     assert told.counts.tolist() == [5, 5] and told.ranking == RankingSums(withheld=1)
@@ -72,7 +72,7 @@ def test_fewer_than_five_cohorts_are_not_told() -> None:
     assert merge([few.suppress(), big(1, 40).suppress()]).days[5].ranking.withheld == 1
 
 
-def test_released_sums_are_rounded_so_that_no_cohort_can_be_told_from_them() -> None:
+def test_released_sums_are_rounded_so_that_they_reveal_no_cohort() -> None:
     whole, told = big(2, 40).days[5].ranking, big(2, 40).suppress().days[5].ranking
     assert told.cohorts == whole.cohorts
     assert all(round(x, 2) == x for x in asdict(told).values())
@@ -113,7 +113,7 @@ def test_ranking_sums_survive_json_and_are_required() -> None:
         {"tau": None},
     ],
 )
-def test_sums_that_so_many_cohorts_cannot_have_are_refused(change: dict[str, Any]) -> None:
+def test_sums_impossible_for_the_number_of_cohorts_are_rejected(change: dict[str, Any]) -> None:
     value = big(4, 40).to_dict()
     ScoreSums.from_dict(value)
     value["days"]["5"]["ranking"] |= change

@@ -9,12 +9,12 @@ from embryofl.errors import UserError
 from embryofl.settings import RunSettings, TrainSettings, cosine_scale, run_settings
 
 
-def test_settings_need_no_pytorch():
+def test_settings_load_no_pytorch():
     code = "import sys, embryofl.settings, embryofl.messages; sys.exit(bool({'torch', 'flwr'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_a_run_takes_the_recipe_of_its_model_unless_a_setting_is_given():
+def test_run_uses_its_models_recipe_unless_a_setting_is_given():
     assert run_settings({}) == RunSettings()
     assert run_settings({"model": "small_cnn"}).image_size == 96
     assert run_settings({"model": "small_cnn", "image_size": 64}).image_size == 64
@@ -33,12 +33,12 @@ def test_a_run_follows_its_schedule():
     assert RunSettings(rounds=10).rate_scale(7) == cosine_scale(7, 10) < 1.0
 
 
-def test_steps_are_batches_times_epochs_and_at_least_one_an_epoch():
+def test_steps_are_batches_times_epochs_and_at_least_one_per_epoch():
     settings = TrainSettings(local_epochs=3, batch_size=32)
     assert [settings.steps(embryos) for embryos in (0, 1, 32, 33, 65)] == [3, 3, 3, 6, 9]
 
 
-def test_a_setting_that_cannot_be_used_is_named_with_those_that_exist():
+def test_invalid_setting_is_named_and_all_settings_are_listed():
     assert run_settings({"rounds": 3}).rounds == 3
     for values in ({"ronuds": 3}, {"rounds": 0}, {"learning_rate": float("nan")}, {"quorum": 1.5}, {"seed": -1}):
         with pytest.raises(UserError) as caught:

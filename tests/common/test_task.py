@@ -61,7 +61,7 @@ def weights_after(seed: int = 3, settings: TrainSettings = FAST, noise: int = 0)
 
 
 @pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
-def test_the_seed_fixes_the_weights_to_the_bit(optimiser: str) -> None:
+def test_same_seed_gives_bit_identical_weights(optimiser: str) -> None:
     settings = replace(FAST, optimiser=optimiser)
     first, again = weights_after(settings=settings, noise=1), weights_after(settings=settings, noise=2)
     assert all(torch.equal(first[key], again[key]) for key in first)
@@ -69,14 +69,14 @@ def test_the_seed_fixes_the_weights_to_the_bit(optimiser: str) -> None:
     assert not all(torch.equal(first[key], other[key]) for key in first)
 
 
-def test_training_leaves_the_global_generator_alone() -> None:
+def test_training_does_not_change_the_global_generator() -> None:
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
     train(create_model("small_cnn"), draw(20), FAST, seed=1)
     assert torch.equal(before, torch.random.get_rng_state())
 
 
-def test_the_default_model_learns() -> None:
+def test_default_model_learns() -> None:
     """From a few drawn images with a clear difference, within seconds, and on images it has not seen."""
     model = create_model("small_cnn", seed=0)
     first = train(model, draw(160), replace(FAST, local_epochs=1), seed=0).loss
@@ -87,7 +87,7 @@ def test_the_default_model_learns() -> None:
     assert summary.auroc is not None and summary.auroc > 0.9
 
 
-def test_balance_raises_the_weight_of_the_rare_class() -> None:
+def test_balance_raises_the_weight_of_the_rare_label() -> None:
     data = draw(60)
     rare = replace(data, labels=np.where(np.arange(60) < 6, 1, 0))
     means = []
@@ -98,7 +98,7 @@ def test_balance_raises_the_weight_of_the_rare_class() -> None:
     assert means[0] < 0.3 < means[1]
 
 
-def test_one_class_alone_can_be_trained() -> None:
+def test_training_accepts_a_single_label() -> None:
     data = draw(20)
     result = train(create_model("small_cnn"), replace(data, labels=np.zeros(20, np.int64)), FAST, seed=0)
     assert np.isfinite(result.loss)
@@ -121,7 +121,7 @@ def test_evaluation_reads_rows_in_order_and_changes_nothing() -> None:
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
 
 
-def test_progress_is_told_after_every_batch() -> None:
+def test_progress_is_reported_after_every_batch() -> None:
     calls: list[tuple[int, int, float]] = []
     settings = replace(FAST, local_epochs=2)
     result = train(create_model("small_cnn"), draw(40), settings, seed=0, progress=lambda *a: calls.append(a))
@@ -129,7 +129,7 @@ def test_progress_is_told_after_every_batch() -> None:
     assert calls[-1][2] == pytest.approx(result.loss)
 
 
-def test_a_loss_that_is_not_finite_says_what_to_do() -> None:
+def test_infinite_loss_says_what_to_do() -> None:
     with pytest.raises(UserError, match="loss became nan.*Lower the learning rate"):
         model = create_model("small_cnn")
         torch.nn.init.constant_(model.get_parameter("head.weight"), float("nan"))
@@ -144,12 +144,12 @@ def test_nothing_to_train_on_is_an_error() -> None:
     assert evaluate(create_model("small_cnn"), draw(0)).sums().summary().n == 0
 
 
-def test_an_unknown_optimiser_lists_those_that_exist() -> None:
+def test_unknown_optimiser_lists_those_that_exist() -> None:
     with pytest.raises(UserError, match="'lion'.*adamw, sgd"):
         train(create_model("small_cnn"), draw(4), replace(FAST, optimiser="lion"), seed=0)  # type: ignore[arg-type]
 
 
-def test_the_day_alone_is_not_what_is_learned() -> None:
+def test_balanced_training_does_not_learn_the_day() -> None:
     """One day is mostly viable, the other mostly not: the weight of the classes is the same on both."""
     labels = torch.tensor([1.0] * 8 + [0.0] * 2 + [1.0] * 2 + [0.0] * 8)
     days = torch.tensor([5] * 10 + [3] * 10)
@@ -161,12 +161,12 @@ def test_the_day_alone_is_not_what_is_learned() -> None:
     assert torch.equal(class_weights(labels, days, 0.0), torch.ones(20))
 
 
-def test_a_single_embryo_does_not_outweigh_a_day() -> None:
+def test_single_embryo_does_not_outweigh_a_day() -> None:
     labels, days = torch.tensor([1.0] + [0.0] * 199), torch.full((200,), 3)
     assert float(class_weights(labels, days, 1.0)[0]) < 21
 
 
-def test_embeddings_are_trained_on_as_they_are() -> None:
+def test_embeddings_are_trained_on_unchanged() -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 60)
     inputs = (rng.normal(size=(60, 1280)) + labels[:, None] * 0.2).astype(np.float32)
@@ -176,7 +176,7 @@ def test_embeddings_are_trained_on_as_they_are() -> None:
     assert evaluate(model, data).sums().summary().auroc == pytest.approx(1.0, abs=0.01)
 
 
-def test_the_proximal_term_holds_the_model_near_where_it_began() -> None:
+def test_proximal_term_keeps_the_model_near_its_start() -> None:
     begun = create_model("small_cnn", seed=1).state_dict()
 
     def strayed(proximal: float) -> float:
@@ -198,7 +198,7 @@ def views_of(data: Drawn, copies: npt.NDArray[np.int64]) -> Drawn:
     )
 
 
-def test_an_embryo_counts_once_however_many_images_show_it() -> None:
+def test_embryo_counts_once_however_many_images_show_it() -> None:
     data, model = draw(30), create_model("small_cnn", seed=1)
     once = evaluate(model, data).sums()
     often = evaluate(model, views_of(data, np.arange(30) % 4 + 1)).sums()
@@ -214,7 +214,7 @@ def test_an_embryo_counts_once_however_many_images_show_it() -> None:
     assert (result.examples, result.batches) == (30, 2)
 
 
-def test_the_logits_of_an_embryos_images_are_averaged() -> None:
+def test_logits_of_an_embryos_images_are_averaged() -> None:
     data, model = draw(12), create_model("small_cnn", seed=1)
     alone = predict(model, data)
     logits = np.log(alone / (1 - alone))
@@ -222,7 +222,7 @@ def test_the_logits_of_an_embryos_images_are_averaged() -> None:
     np.testing.assert_allclose(together, 1 / (1 + np.exp(-logits.reshape(4, 3).mean(axis=1))), atol=1e-6)
 
 
-def test_training_sees_every_view_in_time_and_is_repeatable() -> None:
+def test_training_eventually_uses_every_view_and_is_repeatable() -> None:
     data = views_of(draw(20), np.full(20, 3))
     seen: set[int] = set()
 

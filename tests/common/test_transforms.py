@@ -21,7 +21,7 @@ def disc(size: int = 64) -> torch.Tensor:
     return torch.where(inside, 200, 120).to(torch.uint8).expand(3, -1, -1).contiguous()
 
 
-def test_the_generator_fixes_the_result() -> None:
+def test_generator_determines_the_result() -> None:
     images = torch.randint(0, 256, (6, 3, 64, 64), dtype=torch.uint8, generator=generator(1))
     torch.manual_seed(1)
     first = augment(images, generator(7))
@@ -40,7 +40,7 @@ def test_each_image_of_a_batch_gets_its_own_change() -> None:
             assert not torch.allclose(result[i], result[j], atol=0.02)
 
 
-def test_corners_are_filled_with_ground() -> None:
+def test_corners_are_filled_with_background() -> None:
     """On a bright ground no dark corner comes into view, whatever the angle."""
     result = augment(disc().expand(64, -1, -1, -1), generator(4), Augmentation(brightness=0.0, contrast=0.0))
     assert result.min() > 110 / 255
@@ -82,7 +82,7 @@ def test_half_of_the_images_are_mirrored() -> None:
     assert 15 <= sum(hands) <= 45
 
 
-def test_a_grey_image_stays_grey() -> None:
+def test_grey_image_stays_grey() -> None:
     result = augment(disc().expand(16, -1, -1, -1), generator(7))
     assert torch.allclose(result[:, 0], result[:, 1], atol=1e-5)
     assert torch.allclose(result[:, 0], result[:, 2], atol=1e-5)

@@ -26,7 +26,7 @@ def state() -> dict[str, torch.Tensor]:
     }
 
 
-def test_a_round_trip_keeps_every_bit_and_dtype(state):
+def test_packing_and_unpacking_keeps_every_bit_and_dtype(state):
     packed = pack(state)
     layout = Layout.parse(memoryview(packed))
     layout.check(packed)
@@ -37,7 +37,7 @@ def test_a_round_trip_keeps_every_bit_and_dtype(state):
     assert layout.size == packed.size and layout.parameters == sum(t.numel() for t in state.values())
 
 
-def test_the_safetensors_library_reads_it(state):
+def test_safetensors_library_reads_packed_models(state):
     read = read_safetensors(pack(state).tobytes())
     assert set(read) == set(state)
     assert all(read[n].dtype == t.dtype and torch.equal(read[n], t) for n, t in state.items())
@@ -50,7 +50,7 @@ def test_packing_is_canonical(state):
     assert len(layout_of(state).header) % 8 == 0
 
 
-def test_tensors_of_one_dtype_are_one_run(state):
+def test_tensors_of_one_dtype_are_one_section(state):
     layout = layout_of(state)
     assert [s.dtype.str for s in layout.sections] == ["<f8", "<i8", "<f4", "<f2", "|b1"]
     packed = pack(state)
@@ -59,7 +59,7 @@ def test_tensors_of_one_dtype_are_one_run(state):
 
 
 @pytest.mark.parametrize("change", ["name", "dtype", "shape", "order"])
-def test_another_model_has_another_id(state, change):
+def test_other_models_have_other_ids(state, change):
     layout = layout_of(state)
     other = dict(state)
     if change == "name":
@@ -75,7 +75,7 @@ def test_another_model_has_another_id(state, change):
         layout.check(pack(other))
 
 
-def test_a_file_cut_off_or_too_long_is_refused(state):
+def test_truncated_or_too_long_file_is_rejected(state):
     layout, packed = layout_of(state), pack(state)
     for wrong in (packed[:-1], np.append(packed, np.uint8(0)), packed[:4], packed[:0]):
         with pytest.raises(WireError):
@@ -121,13 +121,13 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_header_is_refused_with_a_short_reason(name):
+def test_hostile_header_is_rejected_with_a_short_reason(name):
     with pytest.raises(WireError) as caught:
         Layout.parse(memoryview(HOSTILE[name]))
     assert len(str(caught.value)) < 100
 
 
-def test_bytes_of_another_writer_are_not_taken_for_ours(state):
+def test_bytes_of_another_writer_are_rejected(state):
     """The safetensors library orders and pads its header in its own way: same tensors, other bytes."""
     layout = layout_of(state)
     theirs = np.frombuffer(write_safetensors(state), np.uint8)
@@ -135,6 +135,6 @@ def test_bytes_of_another_writer_are_not_taken_for_ours(state):
         layout.check(theirs)
 
 
-def test_a_dtype_that_cannot_be_sent_is_named():
+def test_unsupported_dtype_is_named():
     with pytest.raises(WireError, match="BF99"):
         Layout.of({"a": ("BF99", (1,))})

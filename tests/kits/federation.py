@@ -97,7 +97,7 @@ class ViaStack(Stack):
         result = super().call(method, path, body)
         if path == "/control/invites" and body and body["name"] in self.via:
             invite = Invite.parse(result["invite"])
-            result = {"invite": invite.model_copy(update={"hubs": [f"localhost:{self.via[body['name']]}"]}).word()}
+            result = {"invite": invite.model_copy(update={"hubs": [f"localhost:{self.via[body['name']]}"]}).code()}
         return result
 
 

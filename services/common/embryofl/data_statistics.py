@@ -1,10 +1,10 @@
-"""Statistics of the federation's images, from sums that clinics release: mean, variance and histogram of a few measures.
+"""Image statistics: mean, variance and histogram of a few measures over a clinic's images.
 
-A clinic tells the hub, when it joins, what its images come to together (`release`). The hub pools what clinics told
-(`pool`) and tells each of them what the others come to, from which it sees where it stands (`deviations`).
+A clinic releases them when it joins (`release`). The hub pools them (`pool`) and sends each clinic those of the others,
+from which the clinic sees how its images differ (`deviations`).
 
 Small counts: nothing is released of fewer than `FEWEST_IMAGES` images, and a step of a histogram with fewer than 5 is
-told as 0. A clinic learns of at least `FEWEST_CLINICS` others together, never of one alone.
+released as 0. A clinic gets the pooled statistics of at least `FEWEST_CLINICS` others, never of a single one.
 """
 
 import hashlib
@@ -25,11 +25,11 @@ MEASURES: Final = {
     "warmth": (-64.0, 64.0),  # mean of red minus mean of blue
     "tint": (-32.0, 32.0),  # mean of green minus the mean of red and blue
     "saturation": (0.0, 96.0),  # mean of the largest minus the smallest channel
-    "extent": (0.0, 1.2),  # diameter of what is to be seen, to the shorter side of the picture
+    "extent": (0.0, 1.2),  # diameter of what is visible, relative to the shorter side of the image
 }
-"""What is measured, in grey levels from 0 to 255 but for `extent`, and the range of its histogram."""
+"""Each measure and the range of its histogram; all but `extent` are in grey levels from 0 to 255."""
 GREY_BINS: Final = 16
-"""Equal steps from 0 to 255 of the histogram of a picture's own grey levels."""
+"""Equal steps from 0 to 255 of the histogram of an image's grey levels."""
 Optics = tuple[float, ...]
 """One number for each of `MEASURES`, then the share of each step of grey, in thousandths."""
 
@@ -37,7 +37,7 @@ FEWEST_IMAGES = 20
 FEWEST_CLINICS = 2
 BINS = 16
 FAR = 1.0
-"""Standard deviations of the others' images from their mean, from which a clinic is said to differ."""
+"""A clinic differs if its mean is more than this many standard deviations from the others' mean."""
 WORDS = {
     "brightness": ("darker", "brighter"),
     "contrast": ("flatter", "of more contrast"),
@@ -47,7 +47,7 @@ WORDS = {
     "extent": ("less magnified", "more magnified"),
 }
 LEAST_SPREAD = {"extent": 0.02}
-"""A difference is told in no smaller standard deviation than this (grey levels: 2), which no eye would see."""
+"""Lower bound of the standard deviation that a difference is divided by (grey levels: 2): nobody would see less."""
 
 Count = Annotated[int, Field(ge=0, le=10**9)]
 
@@ -61,7 +61,7 @@ class Spread(Strict):
 
 
 class DataStatistics(Strict):
-    """Sums over many images, of one clinic or several. `grey`: mean share of each step of grey, 16 steps from 0 to 255."""
+    """Statistics over many images, of one clinic or several. `grey`: mean share of each of 16 steps of grey, 0 to 255."""
 
     clinics: int = Field(default=1, ge=1, le=10**6)
     images: int = Field(ge=FEWEST_IMAGES, le=10**9)
@@ -70,7 +70,7 @@ class DataStatistics(Strict):
 
     @property
     def digest(self) -> str:
-        """16 hexadecimal digits, by which one sees whether anything has changed."""
+        """16 hexadecimal digits that change whenever a number changes."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
 
     @model_validator(mode="after")
@@ -84,7 +84,7 @@ class DataStatistics(Strict):
 
 @dataclass(frozen=True)
 class Deviation:
-    """Where one clinic's images stand in one measure.
+    """How one clinic's images differ from the others' in one measure.
 
     Attributes
     ----------
@@ -93,7 +93,7 @@ class Deviation:
     own, others, spread : float
         The clinic's mean, the others' mean, and the standard deviation of the others' images.
     distance : float
-        From the others' mean, in those standard deviations.
+        Of the clinic's mean from the others', in those standard deviations.
     """
 
     measure: str
@@ -103,25 +103,25 @@ class Deviation:
 
     @property
     def distance(self) -> float:
-        """Of the clinic's mean from the others'."""
+        """See `Deviation`."""
         return (self.own - self.others) / max(self.spread, LEAST_SPREAD.get(self.measure, 2.0))
 
     @property
     def far(self) -> bool:
-        """Whether that is worth a look."""
+        """Whether the difference is worth a look."""
         return abs(self.distance) > FAR
 
     @property
     def words(self) -> str:
-        """`brighter than the others' (187 against 151 +- 14)`, or that it is alike."""
-        figures = f"{self.own:.3g} against {self.others:.3g} ± {self.spread:.2g}"
+        """Such as `brighter than the others' (187 against 151 ± 14)`, or `like the others' (...)`."""
+        numbers = f"{self.own:.3g} against {self.others:.3g} ± {self.spread:.2g}"
         if not self.far:
-            return f"like the others' ({figures})"
-        return f"{WORDS[self.measure][int(self.distance > 0)]} than the others' ({figures})"
+            return f"like the others' ({numbers})"
+        return f"{WORDS[self.measure][int(self.distance > 0)]} than the others' ({numbers})"
 
 
 def release(optics: Sequence[Optics]) -> DataStatistics | None:
-    """What a clinic may tell of its images; None of too few.
+    """The statistics that a clinic may release of its images; None for too few.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ def release(optics: Sequence[Optics]) -> DataStatistics | None:
 
 
 def pool(parts: Sequence[DataStatistics]) -> DataStatistics:
-    """The statistics of all images together, exactly but for rounding; of at least one part."""
+    """The statistics over all images of at least one part, exact except for rounding."""
     images = np.array([part.images for part in parts], np.float64)
     measures = {}
     for name in MEASURES:
@@ -161,13 +161,13 @@ def pool(parts: Sequence[DataStatistics]) -> DataStatistics:
 
 
 def others_of(name: str, parts: dict[str, DataStatistics]) -> DataStatistics | None:
-    """What all clinics but one come to; None of fewer than `FEWEST_CLINICS`."""
+    """Pooled statistics of all clinics except `name`; None for fewer than `FEWEST_CLINICS` others."""
     others = [parts[other] for other in sorted(parts) if other != name]
     return pool(others) if len(others) >= FEWEST_CLINICS else None
 
 
 def deviations(own: DataStatistics, others: DataStatistics) -> list[Deviation]:
-    """Where a clinic stands among others, measure by measure."""
+    """How a clinic differs from the others, measure by measure."""
     return [
         Deviation(name, own.measures[name].mean, spread.mean, float(np.sqrt(spread.variance)))
         for name, spread in others.measures.items()

@@ -1,4 +1,4 @@
-"""Labelled examples as a model takes them."""
+"""Labelled examples in the form that training and evaluation need."""
 
 from typing import Protocol
 
@@ -10,7 +10,7 @@ from embryofl.views import Views
 
 
 class Examples(Protocol):
-    """Labelled images, or what a frozen backbone made of them; what `embryofl_data` loads."""
+    """Labelled images, or their embeddings by a frozen backbone; `embryofl_data` loads them."""
 
     @property
     def pixels(self) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
@@ -34,15 +34,15 @@ class Examples(Protocol):
 
     @property
     def cohorts(self) -> npt.NDArray[np.int64] | None:
-        """Number of the patient of each image, (n,), -1 where it is not known; None where none is."""
+        """Number of the patient of each image, (n,), -1 = unknown; None if no patient is known."""
 
     @property
     def grades(self) -> npt.NDArray[np.float32] | None:
-        """Steps of the Gardner grades, (n, STEPS), NaN where not known; see `embryofl.gardner`."""
+        """Steps of the Gardner grades, (n, STEPS), NaN = unknown; see `embryofl.gardner`."""
 
 
 def graded_steps(examples: Examples, views: Views) -> npt.NDArray[np.float32]:
-    """The grades' steps of each embryo, float32 (m, STEPS), NaN where not known."""
+    """The grades' steps of each embryo, float32 (m, STEPS), NaN = unknown."""
     if examples.grades is None:
         return np.full((len(views), STEPS), np.nan, np.float32)
     return np.asarray(examples.grades[views.first], np.float32)

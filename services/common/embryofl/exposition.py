@@ -53,9 +53,9 @@ class Families:
         for name, value in values.items():
             self.add(name, value, *labels)
 
-    def one_of(self, name: str, known: tuple[str, ...], now: str, *labels: str) -> None:
-        """An enumeration: a sample for each known value, 1 for the present one and 0 for the others."""
-        for value in known:
+    def one_of(self, name: str, values: tuple[str, ...], now: str, *labels: str) -> None:
+        """An enumeration: a sample for each value, 1 for the present one and 0 for the others."""
+        for value in values:
             self.add(name, value == now, *labels, value)
 
     def histogram(self, name: str, bounds: tuple[float, ...], counts: list[int], total: float) -> None:

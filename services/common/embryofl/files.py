@@ -23,7 +23,7 @@ def sync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def atomic(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
-    """Open a temporary file beside `path`; on leaving the block it is synced and takes the name `path`.
+    """Open a temporary file next to `path`; on leaving the block it is synced and takes the name `path`.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def _no_space(path: Path) -> UserError:
 
 
 def append(path: Path, text: str) -> None:
-    """Add lines to a file that is only added to. What a power cut tears off is for the reader to leave out.
+    """Append lines to a file. After a power cut the last line may be incomplete; readers skip it.
 
     Raises
     ------

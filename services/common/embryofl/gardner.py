@@ -2,7 +2,7 @@
 
 A grade is an order and not a measure, so it becomes steps, each a yes or no that is learned like a label (Frank and Hall,
 "A Simple Approach to Ordinal Classification", ECML 2001): expansion 4 is "more than 1, 2 and 3, not more than 4 or 5".
-What is not known is NaN and teaches nothing.
+Unknown grades are NaN and teach nothing.
 """
 
 from collections.abc import Sequence
@@ -26,8 +26,8 @@ COLUMNS: Final[dict[Target, slice]] = {"expansion": slice(0, 5), "icm": slice(5,
 
 
 class Agreement(Strict):
-    """How predicted grades agree with given ones, summed over embryos: how many there are, how many agree exactly, and the
-    sum of the distances in levels."""
+    """How predicted grades agree with given ones: number of embryos, of exact agreements, and the sum of the distances in
+    levels."""
 
     embryos: int = Field(ge=1, le=10**9)
     exact: int = Field(ge=0)
@@ -53,24 +53,24 @@ def steps_of(expansion: str, icm: str, te: str) -> list[float]:
 
 
 def agreement(logits: npt.NDArray[np.float64], steps: npt.NDArray[np.float32], fewest: int) -> dict[Target, Agreement]:
-    """Sums of how predicted grades agree with given ones; a target with fewer than `fewest` graded embryos is left out.
+    """Sums of how predicted grades agree with given ones; a target with fewer than `fewest` graded embryos is withheld.
 
     Parameters
     ----------
     logits : numpy.ndarray
         float64 (n, STEPS). A predicted level is the number of steps that are more likely than not.
     steps : numpy.ndarray
-        float32 (n, STEPS), NaN where not known.
+        float32 (n, STEPS), NaN = unknown.
     fewest : int
     """
-    found: dict[Target, Agreement] = {}
+    agreements: dict[Target, Agreement] = {}
     for target, columns in COLUMNS.items():
-        known = ~np.isnan(steps[:, columns]).any(axis=1)
-        if known.sum() < max(fewest, 1):
+        graded = ~np.isnan(steps[:, columns]).any(axis=1)
+        if graded.sum() < max(fewest, 1):
             continue
-        off = np.abs((logits[known, columns] > 0).sum(axis=1) - steps[known, columns].sum(axis=1)).astype(np.int64)
-        found[target] = Agreement(embryos=int(known.sum()), exact=int((off == 0).sum()), distance=int(off.sum()))
-    return found
+        off = np.abs((logits[graded, columns] > 0).sum(axis=1) - steps[graded, columns].sum(axis=1)).astype(np.int64)
+        agreements[target] = Agreement(embryos=int(graded.sum()), exact=int((off == 0).sum()), distance=int(off.sum()))
+    return agreements
 
 
 def added(parts: Sequence[dict[Target, Agreement]]) -> dict[Target, Agreement]:

@@ -1,4 +1,4 @@
-"""An invite in one shell word: what a clinic needs to find the hub, to trust it from the first byte, and to join."""
+"""An invite code: what a clinic needs to find the hub, to trust it from the first byte, and to join."""
 
 import base64
 import json
@@ -11,7 +11,7 @@ from embryofl.membership import HubContact
 from embryofl.schema import Name
 
 HUB_NAME = "hub.embryofl.internal"
-"""Every hub's own name, in its certificate beside its addresses. `.internal` is kept for private use (ICANN), and a clinic
+"""Every hub's own name, in its certificate next to its addresses. `.internal` is kept for private use (ICANN), and a clinic
 trusts it from its own hub's authority alone, so that it need not differ from hub to hub."""
 
 _PREFIX = "embryofl1."
@@ -19,24 +19,24 @@ _MAX = 8192  # characters
 
 
 class Invite(HubContact):
-    """How the hub is reached and known, the clinic's name, and the one-time secret."""
+    """The hub contact, the clinic's name, and the one-time secret."""
 
     name: Name
     secret: str
 
-    def word(self) -> str:
-        """The invite as one word of letters, digits, ``-``, ``_`` and ``.``."""
+    def code(self) -> str:
+        """The invite code: one word of letters, digits, ``-``, ``_`` and ``.``."""
         packed = zlib.compress(json.dumps(self.model_dump(), separators=(",", ":")).encode(), 9)
         return _PREFIX + base64.urlsafe_b64encode(packed).rstrip(b"=").decode()
 
     @classmethod
-    def parse(cls, word: str) -> "Invite":
-        """Read a word; raise `UserError` when it is not a whole invite."""
-        word = word.strip()
+    def parse(cls, code: str) -> "Invite":
+        """Read an invite code; raise `UserError` if it is not complete."""
+        code = code.strip()
         try:
-            if not word.startswith(_PREFIX) or len(word) > _MAX:
+            if not code.startswith(_PREFIX) or len(code) > _MAX:
                 raise ValueError("prefix")
-            body = word.removeprefix(_PREFIX)
+            body = code.removeprefix(_PREFIX)
             unpacker = zlib.decompressobj()
             text = unpacker.decompress(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)), 4 * _MAX)
             if not unpacker.eof:
@@ -44,6 +44,6 @@ class Invite(HubContact):
             return cls.model_validate_json(text)
         except (ValueError, zlib.error, ValidationError) as exc:
             raise UserError(
-                f"This is not a whole invite (it has {len(word)} characters and begins with {word[:12]!r}). Expected one "
+                f"This is not a complete invite code ({len(code)} characters, begins with {code[:12]!r}). Expected one "
                 f"word beginning with {_PREFIX!r}: copy it again from the coordinator's message, without line breaks."
             ) from exc

@@ -1,6 +1,6 @@
 """What hub and clinics exchange in a round: one strict schema for both sides.
 
-A message is one JSON text inside a Flower message; weights travel beside it as files on signed URLs. Unknown fields are
+A message is one JSON text inside a Flower message; weights travel separately, as files on signed URLs. Unknown fields are
 rejected, so that neither side ever acts on a message that it understands only in part.
 """
 
@@ -13,12 +13,12 @@ from embryofl.gardner import Agreement, Target
 from embryofl.schema import Download, Name, Sha256, Strict
 from embryofl.settings import RunSettings
 
-PROTOCOL = 2  # raised when a message changes meaning; both sides refuse another number
+PROTOCOL = 2  # raised when a message changes meaning; both sides reject another number
 MAX_REPLY = 1 << 20  # bytes of JSON a reply may have
 TEXT_CODE = 7_000
-"""Our texts travel as the reason of a Flower error of this code. A message with content is three objects of Flower's, each
-an HTTP request of about 4 ms at the SuperLink on each side, and has to be put together from bytes of the other side's; an
-error is part of the message's header. flwr's own codes are below 100."""
+"""Requests and replies travel as the reason of a Flower error with this code. A message with content is three Flower
+objects, each an HTTP request of about 4 ms to the SuperLink on each side; an error is part of the message's header.
+flwr's own codes are below 100."""
 
 CLINIC_PHASES = ("download", "evaluate", "train", "upload")
 """What a clinic does in a round, in this order."""
@@ -43,7 +43,7 @@ class Request(_Versioned):
     """The hub asks one clinic for one round.
 
     ``train``: evaluate the model of the last round on validation patients, then train from it. ``validate``: only the
-    former, to choose the final model. ``evaluate``: the run's closing evaluation, on validation and test patients.
+    former, to choose the final model. ``evaluate``: the run's final evaluation, on validation and test patients.
     """
 
     kind: Literal["train", "validate", "evaluate"]
@@ -53,7 +53,7 @@ class Request(_Versioned):
     settings: RunSettings
     layout: str = Field(pattern=r"^[0-9a-f]{16}$")
     model: Download
-    control: Download | None = None  # what steers this clinic's steps (`RunSettings.control`), in the model's layout
+    control: Download | None = None  # this clinic's drift correction (`RunSettings.control`), in the model's layout
     upload_url: str = Field(default="", pattern=r"^(/v1/.*)?$", max_length=1000)
     deadline: float  # Unix time in seconds after which a reply is late
 
@@ -66,9 +66,9 @@ class UploadReceipt(Strict):
 
 
 class Reply(_Versioned):
-    """A clinic's answer. Metrics are sums over many embryos (`embryofl.metrics.ScoreSums` as a dict), never a score.
+    """A clinic's reply. Metrics are sums over many embryos (`embryofl.metrics.ScoreSums` as a dict), never a score.
 
-    `refused` is set, and everything else empty, when the clinic's own policy forbids the request.
+    `refused` is set, and everything else empty, when the clinic's policy blocks the request.
     """
 
     kind: Literal["train", "validate", "evaluate"]
@@ -81,7 +81,7 @@ class Reply(_Versioned):
     train_loss: float | None = Field(default=None, ge=0, le=1e9)
     validation: dict[str, Any] | None = None
     test: dict[str, Any] | None = None
-    personal: dict[Literal["validation", "test"], dict[str, Any]] = Field(default_factory=dict)  # of its own model
+    personal: dict[Literal["validation", "test"], dict[str, Any]] = Field(default_factory=dict)  # of its personal model
     grades: dict[Literal["validation", "test"], dict[Target, Agreement]] = Field(default_factory=dict)
     seconds: dict[Literal["download", "evaluate", "train", "loading", "upload"], Seconds] = Field(default_factory=dict)
     device: str = Field(default="", max_length=40)

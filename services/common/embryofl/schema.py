@@ -1,4 +1,4 @@
-"""What every message and setting is made of: strict models, the names in them, and validation errors in plain words."""
+"""What every message and setting is made of: strict models, the names in them, and validation errors in one line."""
 
 from typing import Annotated, Literal
 
@@ -26,7 +26,7 @@ class Download(Strict):
 
 
 def explain(error: ValidationError) -> str:
-    """A validation error in one line of words: field, what is wrong, what was found."""
+    """A validation error in one line: field, what is wrong, what was found."""
     parts = [
         f"{'.'.join(str(p) for p in e['loc']) or 'value'}: {e['msg']} (found {str(e.get('input'))[:60]!r})"
         for e in error.errors()[:5]

@@ -21,7 +21,7 @@ class TrainSettings:
     Attributes
     ----------
     local_epochs : int
-        Passes over the clinic's embryos in each round. Each pass takes one image of every embryo, drawn anew where there
+        Passes over the clinic's embryos in each round. Each pass takes one image of every embryo, drawn at random if there
         are several.
     batch_size : int
         Embryos per step.
@@ -37,7 +37,7 @@ class TrainSettings:
         0 counts every embryo once; 1 gives each day, and both labels of a day, the same total weight; values between are a
         power of that.
     grades : float
-        Weight of the Gardner grades beside the label, on embryos that have them. 0 = not learned.
+        Weight of the Gardner grades relative to the label, on embryos that have them. 0 = not learned.
     proximal : float
         FedProx's mu: half of it times the squared distance from the weights at the start (or from `anchor`) is added to
         the loss.
@@ -67,7 +67,7 @@ _TRAIN, _RECIPE = TrainSettings(), recipe(DEFAULT_MODEL)
 class RunSettings(Strict):
     """All settings of a run; stored with it and sent to the clinics.
 
-    The defaults are those of the default model; `run_settings` takes those of the model that is named.
+    The defaults are those of the default model; `run_settings` uses those of the chosen model.
 
     Times are in seconds. `quorum`: 0 means `min_clinics`, below 1 a share of the clinics asked, otherwise a number of
     clinics. A round ends when every clinic asked has replied; or at `round_deadline_s` if the quorum has; or up to
@@ -87,10 +87,10 @@ class RunSettings(Strict):
     `embryofl_clinic.workload.personal`) and `task_weights` ("losses": label and grades are weighted by how their losses
     change, see `embryofl.weighting`; the temperature is the strategy's, if it has one).
 
-    `grades` is the weight of the Gardner grades (expansion, ICM, TE) learned beside the label, where a clinic has them; a
-    clinic without them takes part all the same.
+    `grades` is the weight of the Gardner grades (expansion, ICM, TE), learned together with the label where a clinic has
+    them. A clinic without grades can take part, too.
 
-    Without `closing_evaluation` the clinics do not receive the last model, and nothing is known of it on test patients: for
+    Without `closing_evaluation` the clinics do not receive the last model, and it is not evaluated on test patients: for
     runs whose model is only the start of the next one.
 
     `threshold_sensitivity` 0 sets the threshold for sensitivity and specificity at the highest Youden index on the pooled
@@ -175,7 +175,7 @@ def cosine_scale(round_number: int, rounds: int, floor: float = 0.05) -> float:
 
 
 def run_settings(values: dict[str, Any]) -> RunSettings:
-    """Validate settings given by a person; those left out take what suits the model.
+    """Validate settings given by a person; the others default to what suits the model.
 
     Raises
     ------

@@ -22,7 +22,7 @@ class Texts(dict[str, Any]):
 
 @cache
 def load_texts(package: str) -> Texts:
-    """The texts in `texts.toml` beside a package's modules."""
+    """The texts in `texts.toml` next to a package's modules."""
     return _texts(tomllib.loads(resources.files(package).joinpath("texts.toml").read_text("utf-8")))
 
 

@@ -1,4 +1,4 @@
-"""Augmentation that suits embryos: what another position on the dish, focus or lamp would have made of the image.
+"""Augmentation for embryos: how the image would look with another position on the dish, focus or lamp.
 
 An embryo has no up and no side, so rotation is by any angle and with both flips. Brightness and contrast change by the
 same gain in all channels, because a microscope does not tint one image and not the next. Every image of a batch gets
@@ -21,7 +21,7 @@ from embryofl.models.inputs import as_float
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Ranges of the random changes; every value 0 leaves rotation and flips.
+    """Ranges of the random changes; with all at 0, rotation and flips remain.
 
     Attributes
     ----------
@@ -50,14 +50,14 @@ def augment(images: Tensor, generator: torch.Generator, how: Augmentation | None
     images : Tensor, (n, 3, s, s)
         uint8, or float in [0, 1].
     generator : torch.Generator
-        On the CPU; the result depends on the images and on its state alone.
+        On the CPU; the result depends only on the images and its state.
     how : Augmentation, optional
-        The ranges; the default ones if left out.
+        The ranges. Default: `Augmentation()`.
 
     Returns
     -------
     Tensor of float32, (n, 3, s, s)
-        In [0, 1], on the device of `images`. Corners that turn into view are filled by reflection.
+        In [0, 1], on the device of `images`. Corners are filled by reflection.
     """
     how = how or Augmentation()
     pixels = as_float(images)
@@ -68,7 +68,7 @@ def augment(images: Tensor, generator: torch.Generator, how: Augmentation | None
 
     angle = uniform(0.0, 2 * math.pi)
     zoom = torch.exp(uniform(-1.0, 1.0) * math.log1p(how.scale))
-    flip = (uniform(0.0, 1.0) < 0.5).float() * 2 - 1  # with the rotation, one flip gives both
+    flip = (uniform(0.0, 1.0) < 0.5).float() * 2 - 1  # with rotation, one flip gives both
     x, y = uniform(-2 * how.shift, 2 * how.shift), uniform(-2 * how.shift, 2 * how.shift)  # the side is 2 wide here
     cos, sin = torch.cos(angle) / zoom, torch.sin(angle) / zoom
     affine = torch.stack([torch.stack([cos * flip, -sin * flip, x], 1), torch.stack([sin, cos, y], 1)], 1)  # (n, 2, 3)

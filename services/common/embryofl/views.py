@@ -1,4 +1,4 @@
-"""Several images of one embryo: views, which count as one embryo wherever something is counted or averaged."""
+"""Several images of one embryo are views: they count as one embryo in counts and averages."""
 
 import numpy as np
 import numpy.typing as npt

@@ -35,8 +35,8 @@ def task_weights(
     Parameters
     ----------
     older, newer : mapping of str to float
-        Loss of each task in the epoch before the last and in the last one; a task that has none (no label for it) or none
-        yet counts as one whose loss has not changed.
+        Loss of each task in the epoch before the last and in the last one; a task without a loss in either counts as one
+        whose loss has not changed.
     """
     names = sorted({*older, *newer})
     known = {n: newer.get(n, 0.0) > 0 and older.get(n, 0.0) > 0 for n in names}
@@ -46,15 +46,14 @@ def task_weights(
 
 @dataclass(frozen=True)
 class TaskLosses:
-    """Mean losses of a clinic's tasks in its two newest local epochs, wherever a round ended between them.
+    """Mean losses of a clinic's tasks in its two newest local epochs, even if a round ended between them.
 
-    (The authors' program begins anew in each round, so that with one or two local epochs a round nothing would ever be
-    weighted.)
+    (The authors' program starts over in each round. With one or two local epochs a round, it would never weight anything.)
 
     Attributes
     ----------
     older, newer : mapping of str to float
-        Of the epoch before the last and of the last one; empty before there was one.
+        Of the epoch before the last and of the last one; empty if there was none.
     temperature : float
     """
 
@@ -67,17 +66,17 @@ class TaskLosses:
         return TaskLosses(self.newer, losses, self.temperature)
 
     def weights(self) -> dict[str, float]:
-        """Of the tasks in the epoch that comes; 1 each in the first two."""
+        """Of the tasks in the next epoch; 1 each in the first two."""
         return task_weights(self.older, self.newer, self.temperature) if self.older and self.newer else {}
 
 
 class TaskMeans:
-    """The losses of one local epoch as they come, and the weights they have in it.
+    """The losses of one local epoch, batch by batch, and their weights in it.
 
     Parameters
     ----------
     tasks : TaskLosses or None
-        None: nothing is weighted, and nothing kept.
+        None: nothing is weighted and no loss is kept.
     """
 
     def __init__(self, tasks: TaskLosses | None) -> None:

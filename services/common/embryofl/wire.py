@@ -137,14 +137,14 @@ class Layout:
     @cached_property
     def sections(self) -> tuple[Section, ...]:
         """The packed data as runs of one dtype each."""
-        found: list[Section] = []
+        sections: list[Section] = []
         for t in self.tensors:
             dtype = np.dtype(DTYPES[t.dtype])
-            if found and found[-1].dtype == dtype:
-                found[-1] = Section(dtype, found[-1].begin, t.end)
+            if sections and sections[-1].dtype == dtype:
+                sections[-1] = Section(dtype, sections[-1].begin, t.end)
             else:
-                found.append(Section(dtype, t.begin, t.end))
-        return tuple(s for s in found if s.end > s.begin)
+                sections.append(Section(dtype, t.begin, t.end))
+        return tuple(s for s in sections if s.end > s.begin)
 
     def check(self, packed: np.ndarray) -> None:
         """Raise `WireError` unless `packed` (uint8, 1-D) has exactly this layout."""

@@ -2,7 +2,7 @@
 
 They are nearly equally wide in ``arcsin(sqrt(score))``, the scale on which a proportion has a constant standard error: at
 most `BIN_WIDTH` (0.0061) wide in the middle and much finer near 0 and 1, where a confident network bunches its scores.
-Every tenth is the edge of a bin, so that the ten bins of a reliability table and usual thresholds lose nothing.
+Every tenth is the edge of a bin, so that the ten bins of a reliability table and the usual thresholds lose nothing.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""Sums over the embryos of one day of culture."""
+"""Sums over the embryos of one day of development."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _Row = Annotated[list[Count], Field(min_length=BINS, max_length=BINS)]
 
 @dataclass(frozen=True)
 class DaySums:
-    """Sums over the embryos of one day of culture.
+    """Sums over the embryos of one day of development.
 
     Attributes
     ----------
     histogram : ndarray of int64, (2, BINS)
-        Number of scores in each bin, of class 0 and of class 1.
+        Number of scores in each bin, of label 0 and of label 1.
     log_loss, squared_error : ndarray of float64, (2,)
-        Sums over the embryos of each class, natural logarithm.
+        Sums over the embryos of each label, natural logarithm.
     withheld : int
-        How many clinics (merged sums) left this day out because a class was too small to be told.
+        How many clinics (of merged sums) withheld this day because a label had too few embryos.
     ranking : RankingSums
         Of the cohorts of this day.
     """
@@ -43,7 +43,7 @@ class DaySums:
 
     @property
     def counts(self) -> IntArray:
-        """Number of embryos of class 0 and of class 1, int64 (2,)."""
+        """Number of embryos with label 0 and with label 1, int64 (2,)."""
         return np.asarray(self.histogram.sum(axis=1), np.int64)
 
     def __add__(self, other: DaySums) -> DaySums:
@@ -86,7 +86,7 @@ class DayForm(Strict):
             raise ValueError(f"found {n} embryos, expected at most {MAX_COUNT}")
         most = counts * (1 + 1e-9)
         if np.any(np.array(self.log_loss) > most * MAX_LOG_LOSS) or np.any(np.array(self.squared_error) > most):
-            raise ValueError("expected losses that so many embryos can have")
+            raise ValueError("expected smaller losses for this number of embryos")
         self.ranking.check(n)
         return self
 

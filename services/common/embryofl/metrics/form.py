@@ -1,4 +1,4 @@
-"""Numbers in the sums that a clinic sends, as pydantic checks them: never a bool or a text, and no larger than can be."""
+"""Types of the numbers in the sums that a clinic sends: pydantic accepts no bool, no text, and nothing out of range."""
 
 from typing import Annotated
 

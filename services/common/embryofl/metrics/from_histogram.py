@@ -1,4 +1,4 @@
-"""Figures from a histogram of scores by class, int64 (2, BINS): class 0 in the first row, class 1 in the second."""
+"""Metrics from a histogram of scores by label, int64 (2, BINS): label 0 in the first row, label 1 in the second."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from embryofl.metrics.bins import BINS, CENTRES, FloatArray, IntArray
 
 CALIBRATION_BINS = 10
 Z = 1.959963984540054
-"""Standard errors to either side of a figure that make its 95 % interval."""
+"""Standard errors to either side of a metric that make its 95 % interval."""
 
 Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """What the sums say. A figure is None where it cannot be computed (no embryo, or embryos of one class only).
+    """Metrics of some embryos. One is None where it cannot be computed (no embryo, or embryos of one label only).
 
     Attributes
     ----------
     n, positives : int
-        Embryos counted, and those of class 1 among them.
+        Embryos counted, and those with label 1 among them.
     withheld : int
-        Clinics whose embryos are not in these figures because one of their classes was too small to be told.
+        Clinics whose embryos are not counted here because they had too few of a label.
     loss, brier : float or None
         Mean log loss (nats) and mean squared error of the scores.
     auroc, auroc_se : float or None
-        Area under the ROC curve, ties counted half, and its standard error (DeLong et al. 1988). The error takes
-        embryos for independent; those of one patient are not quite.
+        Area under the ROC curve, ties counted half, and its standard error (DeLong et al. 1988). The error treats
+        embryos as independent; those of one patient are not quite.
     auprc : float or None
         Average precision.
     ece : float or None
         Expected calibration error over ten equal bins.
     threshold, sensitivity, specificity : float or None
-        "Score at or above `threshold`" as the rule; the threshold is the bin edge nearest to the one asked for.
+        Of the rule "score at or above `threshold`"; the threshold is the bin edge nearest to the one asked for.
     """
 
     n: int
@@ -66,7 +66,7 @@ def auroc(histogram: IntArray) -> tuple[float | None, float | None]:
     n0, n1 = negatives.sum(), positives.sum()
     if not n0 or not n1:
         return None, None
-    # Of each bin: the part of the other class that a score in it beats (for a positive) or loses to (for a negative).
+    # Per bin, the share of the other label that a score in it beats (for a positive) or loses to (for a negative).
     beats = (np.cumsum(negatives) - negatives / 2) / n0
     loses = 1 - (np.cumsum(positives) - positives / 2) / n1
     area = float(positives @ beats / n1)
@@ -91,7 +91,7 @@ def tenth_of(scores: FloatArray) -> IntArray:
 
 
 def calibration_error(histogram: IntArray, scores: FloatArray = CENTRES) -> float | None:
-    """Mean difference of score and frequency over `CALIBRATION_BINS` bins; `scores` are those that the bins stand for."""
+    """Mean difference of score and frequency over `CALIBRATION_BINS` bins; `scores` are what the bins stand for."""
     total = histogram.sum(axis=0).astype(np.float64)
     n = total.sum()
     if not n:
@@ -130,10 +130,10 @@ def wilson(hits: float, of: float) -> Interval | None:
 
 
 def bootstrap(histogram: IntArray, scores: FloatArray = CENTRES, draws: int = 400) -> Interval | None:
-    """95 % percentile interval of the calibration error: embryos are drawn again, each class by itself, with a fixed seed.
+    """95 % percentile interval of the calibration error: embryos are resampled within each label, with a fixed seed.
 
-    The error is never below 0 and is larger the fewer the embryos, so that the interval lies above the figure itself when
-    they are few.
+    The error is never below 0 and is larger the fewer the embryos, so with few embryos the interval lies above the value
+    itself.
     """
     counts = histogram.sum(axis=1)
     if not np.all(counts >= 2):

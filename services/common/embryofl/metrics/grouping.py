@@ -1,4 +1,4 @@
-"""Micro-aggregation of a histogram, so that no bin tells of one embryo (see `sums`)."""
+"""Micro-aggregation of a histogram, so that no bin describes one embryo (see `sums`)."""
 
 import numpy as np
 
@@ -8,8 +8,8 @@ from embryofl.metrics.bins import IntArray
 def grouped(histogram: IntArray, group: int) -> IntArray:
     """Count neighbouring scores together so that no bin holds fewer than `group`; (2, BINS) to (2, BINS).
 
-    Bins are taken in ascending order into a group until it is full; what is left at the end joins the last group. A
-    group is counted in the bin of its median score, which lies between its lowest and its highest.
+    Bins are added to a group in ascending order until it is full; what remains at the end joins the last group. A group
+    is counted in the bin of its median score, which lies between its lowest and its highest.
     """
     filled = np.flatnonzero(histogram.sum(axis=0))
     groups: list[list[int]] = [[]]

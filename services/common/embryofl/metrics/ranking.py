@@ -1,7 +1,7 @@
 """How well a clinic's embryos are ranked within one patient's cohort: computed at the clinic, released as sums.
 
-A cohort is what an embryologist chooses from: the embryos of one patient on one day of culture. Only those that hold a
-good and a bad embryo say anything about ranking; the others do not count. An embryo with several images counts once.
+A cohort is what an embryologist chooses from: the embryos of one patient on one day. Only mixed cohorts, with both labels
+in them, say anything about ranking; the others do not count. An embryo with several images counts once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from embryofl.metrics.bins import FloatArray, IntArray
 from embryofl.metrics.form import Count, SignedSum, Sum
 
 DIGITS = 2
-"""Sums are released with so many decimals: more would let single cohorts be told from them."""
+"""Decimals of released sums: with more, single cohorts could be computed from them."""
 
 
 @dataclass(frozen=True)
@@ -26,19 +26,19 @@ class RankingSums:
     Attributes
     ----------
     cohorts, embryos : int
-        Cohorts with a good and a bad embryo, and their embryos.
+        Mixed cohorts, and their embryos.
     top, chance : float
-        Cohorts whose highest score belongs to a good embryo (of equal scores a part), and how many there would be if the
+        Cohorts whose highest score belongs to a positive (of equal scores a share), and how many there would be if the
         order were random.
     ndcg, ndcg_squared : float
-        Normalised discounted cumulative gain of the whole order, good = 1 (Järvelin and Kekäläinen, ACM TOIS 20, 2002);
-        equal scores get their mean gain.
+        Normalised discounted cumulative gain of the whole order, with the label as gain (Järvelin and Kekäläinen, ACM
+        TOIS 20, 2002); equal scores get their mean gain.
     tau, tau_squared : float
         Kendall's tau-b of scores and labels; 0 where all scores are equal.
     critical : int
-        Cohorts in which a bad embryo is ranked above every good one.
+        Cohorts in which a negative is ranked above every positive.
     withheld : int
-        Clinics (of merged sums) whose cohorts were too few to be told.
+        Clinics (of merged sums) that had too few cohorts to release.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -64,7 +64,7 @@ class RankingSums:
         return RankingSums(*(round(getattr(self, f.name), DIGITS) for f in fields(self)))
 
     def check(self, embryos: int) -> None:
-        """Raise `ValueError` unless cohorts of a day with so many embryos can have these sums."""
+        """Raise `ValueError` unless cohorts of a day with this many embryos can have these sums."""
         if not 2 * self.cohorts <= self.embryos <= embryos or (self.embryos and not self.cohorts):
             raise ValueError(f"expected at least two embryos in each cohort, and at most {embryos} in all")
         means = (self.top, self.chance, self.ndcg, self.ndcg_squared, abs(self.tau), self.tau_squared)
@@ -81,21 +81,21 @@ def rank_cohorts(scores: FloatArray, labels: IntArray, cohorts: IntArray) -> Ran
     labels : ndarray of int64, (n,)
         0 or 1.
     cohorts : ndarray of int64, (n,)
-        Number of the embryo's cohort; below 0 where it is not known.
+        Number of the embryo's cohort; below 0 = unknown.
     """
     total = RankingSums()
     for cohort in np.unique(cohorts[cohorts >= 0]).tolist():
-        here = cohorts == cohort
-        if len(set(labels[here].tolist())) == 2:
-            total = total + _one(scores[here], labels[here])
+        members = cohorts == cohort
+        if len(set(labels[members].tolist())) == 2:
+            total = total + _rank(scores[members], labels[members])
     return total
 
 
-def _one(scores: FloatArray, labels: IntArray) -> RankingSums:
-    """A cohort of both classes, (k,) each."""
-    good, bad = scores[labels == 1], scores[labels == 0]
+def _rank(scores: FloatArray, labels: IntArray) -> RankingSums:
+    """A mixed cohort, (k,) each."""
+    positives, negatives = scores[labels == 1], scores[labels == 0]
     at_top = labels[scores == scores.max()]
-    ndcg, tau = _ndcg(scores, labels), _tau(good, bad, scores)
+    ndcg, tau = _ndcg(scores, labels), _tau(positives, negatives, scores)
     return RankingSums(
         1,
         len(scores),
@@ -105,7 +105,7 @@ def _one(scores: FloatArray, labels: IntArray) -> RankingSums:
         ndcg**2,
         tau,
         tau**2,
-        int(bad.max() > good.max()),
+        int(negatives.max() > positives.max()),
     )
 
 
@@ -115,14 +115,14 @@ def _ndcg(scores: FloatArray, labels: IntArray) -> float:
     gains = np.bincount(group, weights=labels) / sizes  # mean gain of equal scores, highest first
     ends = np.cumsum(sizes)
     covered = np.concatenate([[0.0], np.cumsum(discount)])
-    found = gains @ (covered[ends] - covered[ends - sizes])
-    return float(found / discount[: int(labels.sum())].sum())
+    gain = gains @ (covered[ends] - covered[ends - sizes])
+    return float(gain / discount[: int(labels.sum())].sum())
 
 
-def _tau(good: FloatArray, bad: FloatArray, scores: FloatArray) -> float:
-    """Kendall's tau-b with a label of two values: pairs of a good and a bad embryo are the only ones that count."""
-    difference: npt.NDArray[np.float64] = np.sign(good[:, None] - bad[None, :])
+def _tau(positives: FloatArray, negatives: FloatArray, scores: FloatArray) -> float:
+    """Kendall's tau-b with a label of two values: only pairs of a positive and a negative count."""
+    difference: npt.NDArray[np.float64] = np.sign(positives[:, None] - negatives[None, :])
     n = len(scores)
     _, sizes = np.unique(scores, return_counts=True)
     untied = n * (n - 1) / 2 - (sizes * (sizes - 1) / 2).sum()
-    return float(difference.sum() / np.sqrt(untied * len(good) * len(bad))) if untied else 0.0
+    return float(difference.sum() / np.sqrt(untied * len(positives) * len(negatives))) if untied else 0.0

@@ -1,26 +1,26 @@
-"""Metrics as sums over many embryos: what may leave a clinic, and what the hub makes of it.
+"""Metrics as sums over many embryos: what may leave a clinic, and what the hub computes from it.
 
 A clinic sums its scores into a `ScoreSums`; the hub adds those of all clinics and computes AUROC, AUPRC, Brier score,
 calibration and sensitivity/specificity at any threshold from the sums. Sums of several clinics give the metrics of the
 pooled scores, up to what the bins lose of the order of scores. NumPy only: the hub imports this module and never PyTorch.
 
-What travels, for each day of culture and each class:
+What travels, for each day and each label:
 
 * counts of scores in `BINS` fixed bins (integers, no bin sums, so that no bin reveals a score more finely than its
   width);
 * the sum of the log losses and the sum of the squared errors;
-* sums over the cohorts of patients, which say how well embryos are ranked within one (`ranking`).
+* sums over the mixed cohorts, for how well embryos are ranked within one (`ranking`).
 
-What a count of one would reveal: the score of one embryo to within a bin. Whoever holds both the model and a candidate
-image could then tell whether that image was among those evaluated. `ScoreSums.suppress` therefore does three things
-before sums leave a clinic:
+A count of one would reveal the score of one embryo to within a bin. With the model and a candidate image, one could then
+tell whether that image was among those evaluated. `ScoreSums.suppress` therefore does three things before sums leave a
+clinic:
 
-* a day on which a class has fewer than ``minimum`` embryos (but some) is left out whole, counts, losses and all; only
-  the fact that it was withheld is passed on. The other class goes with it, because a total known from elsewhere would
-  give the small count by subtraction, and because every metric of such a rest would be misleading;
+* a day on which a label has fewer than ``minimum`` embryos (but some) is withheld, counts, losses and all; only the fact
+  that it was withheld is passed on. The other label is withheld with it, because a total known from elsewhere would
+  give the small count by subtraction, and because every metric of the rest would be misleading;
 * the scores of each other day are micro-aggregated: neighbours in order of score are counted together in one bin, so
   that no bin that leaves holds fewer than ``group`` embryos;
-* sums over fewer than ``minimum`` cohorts are left out, too.
+* sums over fewer than ``minimum`` cohorts are withheld, too.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from embryofl.schema import Strict, explain
 
 FORMAT = 1
 SMALLEST_COUNT = 5
-"""A clinic tells nothing about fewer embryos than this, unless its policy says otherwise."""
+"""A clinic releases nothing about fewer embryos than this, unless its policy sets another number."""
 MAX_DAY = 14
 
 
@@ -68,7 +68,7 @@ class ScoredEmbryos(NamedTuple):
 
 @dataclass(frozen=True)
 class ScoreSums:
-    """Sums over many embryos, per day of culture (0 = unknown).
+    """Sums over many embryos, per day of development (0 = unknown).
 
     Attributes
     ----------
@@ -86,13 +86,13 @@ class ScoreSums:
         Parameters
         ----------
         scores : array_like of float, (n,)
-            Probabilities of class 1, in [0, 1].
+            Probabilities of label 1, in [0, 1].
         labels : array_like of int, (n,)
             0 or 1.
         days : array_like of int, (n,)
-            Day of culture, 0 to 14; 0 = unknown.
+            Day of development, 0 to 14; 0 = unknown.
         cohorts : array_like of int, (n,), optional
-            Number of each embryo's patient; below 0 where it is not known. A cohort is a patient's embryos of one day.
+            Number of each embryo's patient; below 0 = unknown. A cohort is a patient's embryos of one day.
 
         Raises
         ------
@@ -105,30 +105,29 @@ class ScoreSums:
         cohort = np.full(len(day), -1) if cohorts is None else np.asarray(cohorts, np.int64).reshape(-1)
         if not len(score) == len(label) == len(day):
             raise ValueError(
-                f"found {len(score)} scores, {len(label)} labels and {len(day)} days; expected as many each"
+                f"found {len(score)} scores, {len(label)} labels and {len(day)} days; expected equal numbers"
             )
         if not bool(np.all((score >= 0) & (score <= 1))):  # NaN compares false
             raise ValueError("found a score that is not a number in [0, 1]")
         if not bool(np.all((label == 0) | (label == 1))):
             raise ValueError("found a label other than 0 and 1")
         if not bool(np.all((day >= 0) & (day <= MAX_DAY))):
-            raise ValueError(f"found a day of culture outside 0 to {MAX_DAY}")
+            raise ValueError(f"found a day outside 0 to {MAX_DAY}")
         if len(cohort) != len(score):
-            raise ValueError(f"found {len(cohort)} cohorts for {len(score)} scores; expected as many")
+            raise ValueError(f"found {len(cohort)} cohorts for {len(score)} scores; expected equal numbers")
         bins = bin_of(score)
         hit = np.where(label == 1, score, 1 - score)
         log_loss = -np.log(np.clip(hit, SCORE_FLOOR, 1.0))
         squared = (1 - hit) ** 2
         sums = {}
         for value in np.unique(day).tolist():
-            here = day == value
-            flat = np.bincount(label[here] * BINS + bins[here], minlength=2 * BINS)
-            histogram = flat.astype(np.int64).reshape(2, BINS)
+            on_day = day == value
+            counts = np.bincount(label[on_day] * BINS + bins[on_day], minlength=2 * BINS)
             sums[value] = DaySums(
-                histogram,
-                _by_class(label[here], log_loss[here]),
-                _by_class(label[here], squared[here]),
-                ranking=rank_cohorts(score[here], label[here], cohort[here]),
+                counts.astype(np.int64).reshape(2, BINS),
+                _by_label(label[on_day], log_loss[on_day]),
+                _by_label(label[on_day], squared[on_day]),
+                ranking=rank_cohorts(score[on_day], label[on_day], cohort[on_day]),
             )
         return cls(sums)
 
@@ -138,10 +137,10 @@ class ScoreSums:
         Parameters
         ----------
         minimum : int (default: `SMALLEST_COUNT`)
-            A day with a class of at least one but fewer embryos than this is withheld, and so are sums over fewer
-            cohorts.
+            A day on which a label has at least one but fewer embryos than this is withheld, and so are sums over
+            fewer cohorts.
         group : int (default: 3)
-            No bin of the result holds fewer embryos (both classes together) than this.
+            No bin of the result holds fewer embryos (of both labels together) than this.
 
         Notes
         -----
@@ -167,14 +166,11 @@ class ScoreSums:
     def pooled(self, day: int | None = None) -> DaySums:
         """Sums of one day, or of all days together.
 
-        A figure over all days mostly measures the day: embryos of day 3 and of day 5 differ in prevalence.
+        Metrics over all days mostly reflect the day: day 3 and day 5 differ in the share of label 1.
         """
         if day is not None:
             return self.days.get(day, DaySums())
-        total = DaySums()
-        for sums in self.days.values():
-            total = total + sums
-        return total
+        return sum(self.days.values(), DaySums())
 
     def summary(self, day: int | None = None, threshold: float = 0.5) -> Metrics:
         """Metrics of one day, or of all days together; see `Metrics`."""
@@ -205,7 +201,7 @@ class ScoreSums:
         Returns
         -------
         false_positive_rate, true_positive_rate, threshold : ndarray of float64, (BINS + 1,)
-            From (0, 0) at threshold 1 to (1, 1) at threshold 0. Empty arrays where a class has no embryo.
+            From (0, 0) at threshold 1 to (1, 1) at threshold 0. Empty arrays where a label has no embryo.
         """
         sums = self.pooled(day)
         if not np.all(sums.counts > 0):
@@ -224,13 +220,13 @@ class ScoreSums:
 
     @classmethod
     def from_dict(cls, value: object) -> ScoreSums:
-        """Read what `to_dict` wrote; safe on input from a stranger.
+        """Read what `to_dict` wrote; safe on input from outside.
 
         Raises
         ------
         ValueError
-            On anything but the exact form: unknown or missing keys, wrong sizes, numbers that are no integers
-            (``True`` and ``1.0`` included), negative, not finite or larger than can be.
+            On anything but this form: unknown or missing keys, wrong sizes, counts that are not integers
+            (``True`` and ``1.0`` included), numbers that are negative, not finite or larger than can be.
         """
         try:
             form = _Form.model_validate(value)
@@ -248,6 +244,6 @@ def merge(parts: Iterable[ScoreSums]) -> ScoreSums:
     return ScoreSums(dict(sorted(total.items())))
 
 
-def _by_class(labels: IntArray, values: FloatArray) -> FloatArray:
-    """Sum of the values of each class, float64 (2,)."""
+def _by_label(labels: IntArray, values: FloatArray) -> FloatArray:
+    """Sum of the values of each label, float64 (2,)."""
     return np.asarray(np.bincount(labels, weights=values, minlength=2), np.float64)

@@ -8,7 +8,7 @@ from importlib.resources import files
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """A model's table in `models.toml`, which explains the fields. `network`: torchvision's name; "" = one of our own."""
+    """A model's table in `models.toml`, which explains the fields. `network`: torchvision's name; "" = our own."""
 
     words: str
     size: int

@@ -1,6 +1,6 @@
-"""A further head on any model of the zoo: the steps of the Gardner grades (`embryofl.gardner`), from the same features.
+"""A second head on any model of the zoo: the steps of the Gardner grades (`embryofl.gardner`), from the same features.
 
-What the model gives as it is called stays one logit an image, so that whoever scores with it need not know of the grades.
+Called as usual, the model still returns one logit per image, so that scoring does not depend on the grades.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from embryofl.gardner import COLUMNS, STEPS, Target
 
 
 def add_grades(model: nn.Module) -> None:
-    """Give a model the head `grades`, (STEPS, d) and (STEPS,), all zero: every step begins at one half."""
+    """Give a model the head `grades`, (STEPS, d) and (STEPS,), all zero: every step starts at one half."""
     head = nn.Linear(_last(model).in_features, STEPS)
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
@@ -20,7 +20,7 @@ def add_grades(model: nn.Module) -> None:
 
 
 def with_grades(model: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits of the label (n,), and of the grades' steps (n, STEPS), of a model that `add_grades` has seen."""
+    """Logits of the label (n,), and of the grades' steps (n, STEPS), of a model with the head that `add_grades` adds."""
     features: list[Tensor] = []
     hook = _last(model).register_forward_pre_hook(lambda _, args: features.append(args[0]))
     try:
@@ -31,10 +31,10 @@ def with_grades(model: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def grade_losses(logits: Tensor, steps: Tensor) -> dict[Target, tuple[Tensor, int, float]]:
-    """Of each target with known steps: mean binary cross entropy over these, (), how many they are, and their share of all.
+    """Per target with known steps: their mean binary cross entropy, (), their number, and their share of all known steps.
 
-    The losses times their shares add up to the mean over all known steps. Empty where none is known: then there is no
-    gradient either, so that the optimiser leaves the head alone.
+    The losses times their shares add up to the mean over all known steps. Empty if none is known: without a gradient, the
+    optimiser does not change the head.
 
     Parameters
     ----------
@@ -43,16 +43,18 @@ def grade_losses(logits: Tensor, steps: Tensor) -> dict[Target, tuple[Tensor, in
     """
     known = ~torch.isnan(steps)
     total = int(known.sum())
-    found: dict[Target, tuple[Tensor, int, float]] = {}
+    losses: dict[Target, tuple[Tensor, int, float]] = {}
     for target, columns in COLUMNS.items():
-        here = known[:, columns]
-        count = int(here.sum())
+        of_target = known[:, columns]
+        count = int(of_target.sum())
         if count:
-            loss = nn.functional.binary_cross_entropy_with_logits(logits[:, columns][here], steps[:, columns][here])
-            found[target] = loss, count, count / total
-    return found
+            loss = nn.functional.binary_cross_entropy_with_logits(
+                logits[:, columns][of_target], steps[:, columns][of_target]
+            )
+            losses[target] = loss, count, count / total
+    return losses
 
 
 def _last(model: nn.Module) -> nn.Linear:
-    """The layer that makes the label's logit."""
+    """The layer that computes the label's logit."""
     return [m for name, m in model.named_modules() if isinstance(m, nn.Linear) and name != "grades"][-1]

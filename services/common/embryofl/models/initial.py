@@ -1,6 +1,6 @@
 """Write a run's initial model: ``python -m embryofl.models.initial MODEL PRETRAINED SEED GRADES FILE`` (GRADES: 1 or 0).
 
-A process of its own, so that the hub never holds PyTorch.
+In a separate process, so that the hub never loads PyTorch.
 """
 
 import sys
@@ -13,7 +13,7 @@ from embryofl.packing import pack
 
 
 def main(arguments: list[str]) -> int:
-    """Make the model and write it packed; 0, or 2 with one line of words on stderr."""
+    """Write the packed model. Returns 0, or 2 with one line of text on stderr."""
     name, pretrained, seed, grades, path = arguments
     try:
         model = create_model(name, pretrained=pretrained, seed=int(seed), grades=grades == "1")

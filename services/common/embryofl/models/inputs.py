@@ -1,4 +1,4 @@
-"""The one place where pixels become the numbers that a network sees."""
+"""How pixels become the inputs of a network."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ImageNetInput(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        # Not persistent: constants of the code are no weights, and do not travel.
+        # Not persistent: constants of the code are not weights and do not travel.
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
 
@@ -33,7 +33,7 @@ class ImageNetInput(nn.Module):
 class ContrastInput(nn.Module):
     """Give every image mean 0 and standard deviation 1, over pixels and channels together.
 
-    Takes out the brightness and contrast of a clinic's microscope, and leaves the colours' relation as it was.
+    Removes the brightness and contrast of a clinic's microscope and keeps the relation of the colours.
     """
 
     def __init__(self, floor: float = 0.02) -> None:

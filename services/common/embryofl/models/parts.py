@@ -8,7 +8,7 @@ HEADS = ("body.fc.", "body.classifier.", "head.")
 
 
 def norm_tensors(model: Module) -> list[str]:
-    """Names of what its normalisation layers hold, statistics included, in the order of the state dict."""
+    """Names of the tensors of its normalisation layers, statistics included, in the order of the state dict."""
     layers = [n for n, m in model.named_modules() if isinstance(m, (_BatchNorm, GroupNorm, LayerNorm))]
     return [name for name in model.state_dict() if name.rpartition(".")[0] in layers]
 

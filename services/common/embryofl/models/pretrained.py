@@ -28,7 +28,7 @@ def from_torchvision(name: str) -> dict[str, Tensor]:
     Raises
     ------
     UserError
-        If they can be neither found nor downloaded.
+        If they are neither in the cache nor can be downloaded.
     """
     weights = zoo.get_model_weights(name).DEFAULT
     try:
@@ -43,12 +43,12 @@ def from_torchvision(name: str) -> dict[str, Tensor]:
 
 
 def from_file(path: str | Path) -> dict[str, Tensor]:
-    """Weights from a ``.safetensors``, ``.pth`` or ``.pt`` file; the latter are read without running what they hold.
+    """Weights from a ``.safetensors``, ``.pth`` or ``.pt`` file; the latter are read without running code in them.
 
     Raises
     ------
     UserError
-        If the file is not there, cannot be read, or holds anything but named tensors.
+        If the file does not exist, cannot be read, or holds anything but named tensors.
     """
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:
@@ -83,32 +83,32 @@ def from_file(path: str | Path) -> dict[str, Tensor]:
 def load(model: nn.Module, state: dict[str, Tensor], source: str) -> None:
     """Put weights into a model, in place.
 
-    Names may be torchvision's or those of `model`. Statistics of a BatchNorm that the model does not have are left
-    out, and so is a head of another size; everything else has to fit.
+    Names may be torchvision's or those of `model`. Statistics of a BatchNorm that the model lacks, and a head of another
+    size, are ignored; everything else has to fit.
 
     Raises
     ------
     UserError
         If names or shapes do not fit; says which.
     """
-    own = model.state_dict()
+    expected = model.state_dict()
     fitting: dict[str, Tensor] = {}
     foreign: list[str] = []
     for key, tensor in state.items():
-        name = key if key in own else f"body.{key}"
-        if name in own and own[name].shape == tensor.shape:
+        name = key if key in expected else f"body.{key}"
+        if name in expected and expected[name].shape == tensor.shape:
             fitting[name] = tensor
         elif not name.startswith(HEADS) and not key.startswith(HEADS) and not key.endswith(_STATISTICS):
-            shape = f" {tuple(own[name].shape)}" if name in own else ""
+            shape = f" {tuple(expected[name].shape)}" if name in expected else ""
             foreign.append(f"{key} {tuple(tensor.shape)}" + (f" instead of{shape}" if shape else ""))
-    missing = [name for name in own if name not in fitting and not name.startswith(HEADS)]
+    missing = [name for name in expected if name not in fitting and not name.startswith(HEADS)]
     if foreign or missing:
         raise UserError(
             f"The weights in {source} do not fit the model: found {len(state)} tensors, {len(foreign)} of them foreign"
-            f"{_some(foreign)}; expected {len(own)}, {len(missing)} of them missing{_some(missing)}. Choose the model "
+            f"{_some(foreign)}; expected {len(expected)}, {len(missing)} of them missing{_some(missing)}. Choose the model "
             f"that the weights were made for."
         )
-    model.load_state_dict({**own, **fitting})
+    model.load_state_dict({**expected, **fitting})
 
 
 def _some(names: list[str]) -> str:

@@ -1,6 +1,6 @@
-"""An embryo has no up: a network is asked about each image in four positions, and its features are averaged.
+"""An embryo has no up, so the network sees each image in four positions, and its features are averaged.
 
-What the four have in common is the embryo, and what differs is noise: AUROC on other patients is better by 0.003 to 0.008
+The embryo is the same in all four, and what differs is noise: AUROC on other patients improves by 0.003 to 0.008
 (`bench/quality`), for four times the work of scoring an image.
 """
 
@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 
 TURNS = 4
-"""Quarter turns, the image as it lies among them."""
+"""Quarter turns, including none."""
 
 
 def over_turns(give: Callable[[Tensor], Tensor], images: Tensor, turns: int) -> Tensor:
-    """The mean of what `give` makes of images (n, c, s, s) in so many positions, a quarter turn apart: (n, ...).
+    """Mean of `give(images)` over this many positions of images (n, c, s, s), a quarter turn apart: (n, ...).
 
-    One position after the other, so that four take no more memory than one.
+    One position at a time, so that four need no more memory than one.
     """
     total = give(images)
     for turn in range(1, turns):
@@ -29,7 +29,7 @@ def over_turns(give: Callable[[Tensor], Tensor], images: Tensor, turns: int) -> 
 
 @contextlib.contextmanager
 def upright(model: nn.Module) -> Iterator[None]:
-    """For a while the model looks at each image once, as it lies: for whoever asks where in the image it looks."""
+    """Inside the block, the model sees each image in its original position only: for heat maps."""
     before = getattr(model, "turns", None)
     if before is None:
         yield

@@ -1,4 +1,4 @@
-"""The default model: small enough for a clinic's CPU, deep enough to see a blastocyst whole."""
+"""A model trained from scratch: small enough for a clinic's CPU, deep enough to see a whole blastocyst."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class SmallCNN(nn.Module):
         x = self.normalise(images).contiguous(memory_format=torch.channels_last)  # a fifth faster on a CPU
         x = torch.relu(self.stem_norm(self.stem(x)))
         x = self.blocks(x)
-        # Mean tells how much of a texture there is, maximum whether it is anywhere at all.
+        # The mean measures how much of a texture there is, the maximum whether it is anywhere at all.
         x = torch.cat([x.mean(dim=(2, 3)), x.amax(dim=(2, 3))], dim=1)  # (n, 2 * widths[-1])
         logits: Tensor = self.head(self.dropout(x))
         return logits.squeeze(1)

@@ -1,4 +1,4 @@
-"""torchvision's networks with one logit and a normalisation that can be averaged over clinics."""
+"""torchvision's networks with one logit and normalisation layers that can be averaged over clinics."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from embryofl.models.inputs import ImageNetInput
 
 
 class VisionModel(nn.Module):
-    """Images (n, 3, s, s) to logits (n,); `body` is torchvision's module, whose names its weights keep."""
+    """Images (n, 3, s, s) to logits (n,); `body` is torchvision's module, so that its weights keep their names."""
 
     def __init__(self, body: nn.Module) -> None:
         super().__init__()
@@ -23,14 +23,14 @@ class VisionModel(nn.Module):
 
 
 def torchvision_model(name: str, norm: str) -> VisionModel:
-    """A network of torchvision's with random weights and one output.
+    """A torchvision network with random weights and one output.
 
     Parameters
     ----------
     name : str
         torchvision's name.
     norm : {"group", "frozen"}
-        What every BatchNorm is replaced by. Names and shapes of weight and bias stay the same.
+        What replaces every BatchNorm. Names and shapes of weight and bias stay the same.
     """
     body = zoo.get_model(name, weights=None, num_classes=1)
     _replace_batch_norm(body, norm)

@@ -1,4 +1,4 @@
-"""Makes the models: each takes images (n, 3, s, s) and gives one logit per image (n,)."""
+"""Makes the models: each maps images (n, 3, s, s) to one logit per image (n,)."""
 
 from collections.abc import Callable
 from functools import partial
@@ -33,9 +33,9 @@ def create_model(name: str, *, pretrained: str = "", seed: int = 0, grades: bool
     pretrained : str (default: "")
         "" for random weights; "torchvision" for torchvision's ImageNet weights (downloaded, or from its cache below
         ``TORCH_HOME``); else the path of a ``.safetensors``, ``.pth`` or ``.pt`` file, in torchvision's names or as
-        EmbryoFL saves models. A head made for another number of classes is left out.
+        EmbryoFL saves models. A head for another number of classes is ignored.
     seed : int (default: 0)
-        Random weights depend on the name and on this alone; PyTorch's global generator is left as it was.
+        Random weights depend only on the name and this. PyTorch's global generator is not changed.
     grades : bool (default: False)
         With the head of `embryofl.models.grades` for Gardner grades.
 
@@ -48,7 +48,7 @@ def create_model(name: str, *, pretrained: str = "", seed: int = 0, grades: bool
     Raises
     ------
     UserError
-        If the name is unknown, or the pretrained weights cannot be had or do not fit.
+        If the name is unknown, or the pretrained weights are not available or do not fit.
     """
     if name not in FACTS:
         raise UserError(f"Unknown model {name!r}. Models that exist: {', '.join(FACTS)}.")

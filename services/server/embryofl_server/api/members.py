@@ -45,8 +45,8 @@ class NewAuthority(BaseModel):
 @router.post("/invites")
 def invite(request: Invited, hub: CurrentHub, by: By = "") -> dict[str, Any]:
     if request.again:
-        return {"invite": hub.membership.reconnect_invite(request.name, by).word(), "expires": 0.0, "manual": False}
-    word = hub.membership.invite(request.name, by, request.days).word()
+        return {"invite": hub.membership.reconnect_invite(request.name, by).code(), "expires": 0.0, "manual": False}
+    word = hub.membership.invite(request.name, by, request.days).code()
     expires = max(i.expires for i in hub.store.invites() if i.name == request.name and i.state == "open")
     manual = hub.settings.approval == "manual"
     return {"invite": word, "expires": expires, "manual": manual, "lines": lines_to_run(word)}
