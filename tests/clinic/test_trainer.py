@@ -14,8 +14,8 @@ from embryofl_clinic.exporter import make_registry
 from embryofl_clinic.joining.client import HubClient
 from embryofl_clinic.joining.identity import ClinicIdentity, openssh
 from embryofl_clinic.link.fleet_link import KeyRejected, RunGone, Stopped
-from embryofl_clinic.link.transfer import TransferDamaged, TransferRefused
 from embryofl_clinic.trainer import Trainer
+from embryofl_clinic.workload.transfers import TransferDamaged, TransferRefused
 
 SECRET = "/data/images/Anna-Schmidt-1984.png"
 
@@ -178,7 +178,7 @@ def test_nothing_the_hub_sends_ends_the_process(clinic, monkeypatch, when, error
             raise error
 
     monkeypatch.setattr("embryofl_clinic.trainer.FleetLink", Link)
-    monkeypatch.setattr("embryofl_clinic.trainer.Transfers", lambda *_: Link())
+    monkeypatch.setattr("embryofl_clinic.trainer.HttpTransfers", lambda *_: Link())
     monkeypatch.setattr("embryofl_clinic.trainer.RETRY_FIRST_S", 0.01)
     assert isinstance(found.agent, Trainer)
     found.agent.run()

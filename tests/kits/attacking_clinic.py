@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from embryofl_clinic.link.fleet_link import FleetLink, Incoming
-from embryofl_clinic.link.transfer import Transfers
+from embryofl_clinic.link.transfer import HttpTransfers
 from embryofl_clinic.service import serve
 from embryofl_clinic.settings import load_settings
 from embryofl_clinic.workload.embryo import Trained, WorkloadCache
@@ -84,10 +84,10 @@ def flood(hub: str, ca: str, method: str, path: str) -> None:
         connection.close()
 
 
-_upload = Transfers.upload
+_upload = HttpTransfers.upload
 
 
-def _bent_upload(self: Transfers, url: str, data: np.ndarray, deadline: float) -> Any:
+def _bent_upload(self: HttpTransfers, url: str, data: np.ndarray, deadline: float) -> Any:
     if attack() == "huge":
         member = json.loads((SETTINGS.identity_dir / "hub.json").read_text())
         hub = os.environ.get("EMBRYOFL_HUBS") or member["hubs"][0]
@@ -114,7 +114,7 @@ def _bent_reply(self: FleetLink, incoming: Incoming, text: str, seconds: float) 
     _reply(self, incoming, text, seconds)
 
 
-Transfers.upload = _bent_upload  # type: ignore[method-assign]
+HttpTransfers.upload = _bent_upload  # type: ignore[method-assign]
 FleetLink.reply = _bent_reply  # type: ignore[method-assign]
 if __name__ == "__main__":
     serve(SETTINGS, AttackingBench(SETTINGS))

@@ -1,4 +1,4 @@
-"""Stand-ins for SuperLink and clinics, for tests of the round loop."""
+"""A fleet of stand-ins for clinics, for tests of the round loop."""
 
 import asyncio
 import hashlib
@@ -18,9 +18,9 @@ from embryofl.wire import Layout
 from embryofl_server.federation import exchange as module
 from embryofl_server.federation.blobs import SignedUrls, Uploads
 from embryofl_server.federation.checkpoint import Checkpoints
-from embryofl_server.federation.lifeline import RunContext
+from embryofl_server.federation.fleet import FleetLost, Node, RawReply
 from embryofl_server.federation.loop import RoundLoop
-from embryofl_server.federation.superlink import Answer, LinkLost, Node
+from embryofl_server.federation.run_context import RunContext
 from embryofl_server.members.store import ClinicStore
 from embryofl_server.runs.log import Runs
 from embryofl_server.runs.progress import Progress
@@ -29,21 +29,23 @@ NAMES = ["anna", "bert", "cleo"]
 LAYOUT = Layout.of({"w": ("F32", (3, 50)), "b": ("F32", (7,)), "half": ("F16", (5,)), "count": ("I64", ())})
 
 
-class FakeLink:
-    """A SuperLink with clinics behind it that answer at once. `fault(kind, name, round)` is asked before each step."""
+class FakeFleet:
+    """Clinics that reply at once. `fault(step, name, round)` is called before each step: "send", "reply" or "poll"."""
+
+    poll_s = 0.01
 
     def __init__(self, uploads: Uploads, packed: Callable[..., np.ndarray]) -> None:
         self.uploads, self.packed = uploads, packed
         self.fault: Callable[[str, str, int], Any] = lambda *_: None
         self.activated = dict.fromkeys(NAMES, 1)
         self.online = set(NAMES)
-        self.ready: dict[str, Answer] = {}
+        self.ready: dict[str, RawReply] = {}
         self.sent: list[tuple[str, int]] = []
         self.recovered = 0
-        self.right: dict[int, int] = {}  # of ten good embryos, how many each round's model puts above the others
+        self.right: dict[int, int] = {}  # how many of ten good embryos each round's model ranks above the poor ones
         self.asked: list[tuple[str, int]] = []
 
-    def _figures(self, request: Request) -> dict[str, Any]:
+    def _metrics(self, request: Request) -> dict[str, Any]:
         self.asked.append((request.kind, request.round))
         if not self.right:
             return {}
@@ -57,7 +59,7 @@ class FakeLink:
         self.ready.clear()
         return []
 
-    def close(self, details: str = "") -> None:
+    def close(self) -> None:
         pass
 
     def nodes(self) -> dict[str, Node]:
@@ -66,15 +68,15 @@ class FakeLink:
     def send(self, node: Node, text: str, ttl_s: float, group: str) -> str:
         request = Request.model_validate_json(text)
         if self.fault("send", node.name, request.round):
-            raise LinkLost("gone")
+            raise FleetLost("gone")
         self.sent.append((node.name, request.round))
         message = f"m{len(self.sent)}"
-        what = self.fault("answer", node.name, request.round)
+        what = self.fault("reply", node.name, request.round)
         if what != "silent":
-            self.ready[message] = what if isinstance(what, Answer) else self._answer(message, request, what)
+            self.ready[message] = what if isinstance(what, RawReply) else self.reply(message, request, what)
         return message
 
-    def _answer(self, message: str, request: Request, what: Any) -> Answer:
+    def reply(self, message: str, request: Request, what: Any) -> RawReply:
         update = None
         if request.kind == "train":
             state = self.packed(NAMES.index(request.clinic) + 10 * request.round)
@@ -100,15 +102,14 @@ class FakeLink:
             train_loss=0.5,
             update=update,
             refused="not today" if what == "refuse" else "",
-            **self._figures(request),
+            **self._metrics(request),
         )
-        return Answer(message, text=reply.model_dump_json())
+        return RawReply(message, text=reply.model_dump_json())
 
-    def answers(self, ids: list[str]) -> list[Answer]:
-        if self.fault("pull", "", 0):
-            raise LinkLost("gone")
-        found = [self.ready.pop(i) for i in ids if i in self.ready]
-        return [Answer(i, a.text, a.error, a.lost) for i, a in zip([a.message_id for a in found], found, strict=True)]
+    def replies(self, ids: list[str]) -> list[RawReply]:
+        if self.fault("poll", "", 0):
+            raise FleetLost("gone")
+        return [self.ready.pop(i) for i in ids if i in self.ready]
 
 
 def stages(tmp_path: Path, packed: Any, monkeypatch: Any) -> Iterator[Any]:
@@ -118,17 +119,17 @@ def stages(tmp_path: Path, packed: Any, monkeypatch: Any) -> Iterator[Any]:
     store = ClinicStore(tmp_path / "clinics.db")
     for name in NAMES:
         store.enrol(name, store.invite(name, 1), f"key-{name}", "quality", {})
-    link, runs, audit = FakeLink(uploads, packed), Runs(tmp_path / "runs"), []
+    fleet, runs, audit = FakeFleet(uploads, packed), Runs(tmp_path / "runs"), []
     idle: dict[str, float] = {}
-    hub = RunContext(
-        link,
-        store,
-        SignedUrls(b"k", lambda _: True),
-        uploads,
-        Progress(),
-        lambda e, **d: audit.append((e, d)),
-        lambda name, reason: store.set_state(name, "suspended", reason),
-        lambda name: idle.get(name, 0.0),
+    context = RunContext(
+        fleet=fleet,
+        store=store,
+        urls=SignedUrls(b"k", lambda _: True),
+        uploads=uploads,
+        progress=Progress(),
+        audit=lambda event, **details: audit.append((event, details)),
+        suspend=lambda name, reason: store.set_state(name, "suspended", reason),
+        idle_at=lambda name: idle.get(name, 0.0),
     )
 
     def make(**settings: Any) -> SimpleNamespace:
@@ -138,22 +139,22 @@ def stages(tmp_path: Path, packed: Any, monkeypatch: Any) -> Iterator[Any]:
         run.set_state("queued", 0)
 
         def go() -> bytes:
-            found.said = RoundLoop(hub, run, checkpoints, threading.Event()).execute()
+            made.message = RoundLoop(context, run, checkpoints, threading.Event()).execute()
             return (run.folder / "model.safetensors").read_bytes()
 
-        found = SimpleNamespace(
+        made = SimpleNamespace(
             run=run,
             go=go,
-            link=link,
+            fleet=fleet,
             audit=audit,
             checkpoints=checkpoints,
-            left=uploads,
+            uploads=uploads,
             store=store,
-            progress=hub.progress,
+            progress=context.progress,
             idle=idle,
-            said="",
+            message="",
         )
-        return found
+        return made
 
     yield make
     store.close()
@@ -175,6 +176,6 @@ def once(kind: str, name: str = "", round_: int = 0, what: Any = True):
     return fault
 
 
-def always(name: str, what: Any, kinds: tuple[str, ...] = ("answer",)):
+def always(name: str, what: Any, kinds: tuple[str, ...] = ("reply",)):
     """A fault of one clinic in every round."""
     return lambda kind, n, r: what if kind in kinds and n == name else None

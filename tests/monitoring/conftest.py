@@ -12,7 +12,7 @@ from embryofl.metrics import ScoreSums
 from embryofl.settings import RunSettings
 from embryofl.wire import Layout
 from embryofl_server.federation.checkpoint import Checkpoints
-from embryofl_server.federation.superlink import LinkLost
+from embryofl_server.federation.fleet import FleetLost
 from embryofl_server.hub import Hub
 from embryofl_server.runs import metric_lines
 from embryofl_server.runs.view import RunView
@@ -54,7 +54,7 @@ class FilledHub:
     def look(self) -> dict[str, bool]:
         """What the SuperLink says; it is away while `online` is None."""
         if self.online is None:
-            raise LinkLost("away")
+            raise FleetLost("away")
         return {name: name in self.online for name in self.names}
 
     def restart(self) -> None:

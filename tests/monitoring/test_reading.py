@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from embryofl_server.federation.superlink import LinkLost
+from embryofl_server.federation.fleet import FleetLost
 from embryofl_server.monitor.presence import Presence
 from embryofl_server.runs.jsonlines import JsonLines
 from kits.federation import until
@@ -57,7 +57,7 @@ def test_last_seen_times_outlive_a_restart_and_a_damaged_file(tmp_path):
 
 def test_superlink_that_does_not_reply_is_told_apart_from_nobody_online(tmp_path):
     def away():
-        raise LinkLost("away")
+        raise FleetLost("away")
 
     assert Presence(away, tmp_path / "last_seen.json").now() == (None, {})
 

@@ -13,12 +13,13 @@ from embryofl_clinic.policy.rules import load_rules
 from embryofl_clinic.settings import ClinicSettings
 from embryofl_clinic.trainer import Trainer
 from embryofl_clinic.workload.embryo import WorkloadCache
+from embryofl_clinic.workload.request_handler import Workloads
 
 log = logging.getLogger("embryofl.clinic")
 
 
-def serve(settings: ClinicSettings, bench: WorkloadCache | None = None) -> None:
-    """Run one clinic in this process; a different `bench` runs a different workload.
+def serve(settings: ClinicSettings, workloads: Workloads | None = None) -> None:
+    """Run one clinic in this process; other `workloads` run another workload.
 
     Raises
     ------
@@ -34,8 +35,8 @@ def serve(settings: ClinicSettings, bench: WorkloadCache | None = None) -> None:
         torch.set_num_threads(settings.threads)
     metrics = TrainerMetrics(hub.name, settings.state_dir / "alive")
     exporter.start(settings, metrics)
-    if bench is None:
-        bench = WorkloadCache(settings, metrics)
-        bench.warm_up()
-    Trainer(settings, identity, hub, bench, stop, metrics).run()
+    if workloads is None:
+        workloads = cache = WorkloadCache(settings, metrics)
+        cache.warm_up()
+    Trainer(settings, identity, hub, workloads, stop, metrics).run()
     log.info("stopped")

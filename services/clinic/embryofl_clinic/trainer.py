@@ -7,23 +7,22 @@ import time
 
 from pydantic import ValidationError
 
-from embryofl.errors import DataError, UserError
+from embryofl.errors import UserError
 from embryofl.membership import HubContact, MembershipStatus
-from embryofl.messages import Reply, Request, round_seed
+from embryofl.messages import Request
 from embryofl.schema import explain
-from embryofl.wire import WireError
-from embryofl_clinic.exporter import TrainerMetrics, memory
+from embryofl_clinic.exporter import TrainerMetrics
 from embryofl_clinic.joining.client import HubClient
 from embryofl_clinic.joining.identity import ClinicIdentity, JoinedHub
 from embryofl_clinic.joining.status import GONE, StatusPoller
 from embryofl_clinic.link.fetching import Fetcher
 from embryofl_clinic.link.fleet_link import FleetLink, Incoming, KeyRejected, RunGone, Stopped
-from embryofl_clinic.link.transfer import TransferRefused, Transfers
+from embryofl_clinic.link.transfer import HttpTransfers
 from embryofl_clinic.policy.rules import Policy
 from embryofl_clinic.policy.sent import SentLog
 from embryofl_clinic.settings import ClinicSettings
-from embryofl_clinic.workload.embryo import Trained, Workload, WorkloadCache
-from embryofl_clinic.workload.own_results import OwnResultsFile, Split
+from embryofl_clinic.workload.request_handler import RequestHandler, Workloads
+from embryofl_clinic.workload.transfers import TransferRefused, Transfers
 
 log = logging.getLogger("embryofl.clinic")
 
@@ -42,8 +41,8 @@ class Trainer:
     settings : ClinicSettings
     identity : ClinicIdentity
     hub : JoinedHub
-    bench : WorkloadCache
-        Gives the workload for a request; a different one runs a different workload.
+    workloads : Workloads
+        Gives the workload for a request.
     stop : threading.Event
     metrics : TrainerMetrics, optional
         Records what the trainer does.
@@ -54,20 +53,18 @@ class Trainer:
         settings: ClinicSettings,
         identity: ClinicIdentity,
         hub: JoinedHub,
-        bench: WorkloadCache,
+        workloads: Workloads,
         stop: threading.Event,
         metrics: TrainerMetrics | None = None,
     ) -> None:
-        self._settings, self._identity = settings, identity
-        self._bench, self._stop = bench, stop
+        self._settings, self._identity, self._stop = settings, identity, stop
         self._policy = Policy(settings.state_dir, settings.meaning, hub.name)
         self._metrics = metrics or TrainerMetrics(hub.name)
         self._client = HubClient(identity, hub, settings.state_dir, settings.hubs)
         self._clock = self._client.clock
         self._status = StatusPoller(self._client, settings.state_dir)
         self._sent, self._fetcher = SentLog(settings.state_dir), Fetcher(settings.state_dir, self._clock)
-        self._own_results = OwnResultsFile(settings.state_dir)
-        self._last: tuple[tuple[str, int, str, str], Trained | None, Reply] | None = None
+        self._handler = RequestHandler(workloads, self._policy, self._metrics, settings.state_dir)
         self._up = False
 
     def run(self) -> None:
@@ -87,7 +84,7 @@ class Trainer:
                 link.connect()
                 log.info("connected to %s as %s", self._client.route.hub, self._client.hub.name)
                 delay = RETRY_FIRST_S
-                self._serve(link, Transfers(self._client.route, self._stop, self._clock))
+                self._serve(link, HttpTransfers(self._client.route, self._stop, self._clock))
                 continue
             except Stopped:
                 continue
@@ -211,7 +208,9 @@ class Trainer:
             link.report_failure(incoming, "BadRequest", 0.0)
             return
         try:
-            reply = self._reply_to(transfers, request)
+            if request.clinic != self._policy.name:  # renamed a moment ago?
+                self._poll_status(now=True)
+            reply = self._handler.reply_to(request, transfers)
         except Stopped:
             raise
         except TransferRefused as exc:
@@ -241,90 +240,3 @@ class Trainer:
         link.report_failure(incoming, kind, seconds)
         self._sent.note("failure", len(kind), request.run, request.round)
         self._metrics.answered("failed")
-
-    def _reply_to(self, transfers: Transfers, request: Request) -> Reply:
-        key = _work_of(request)
-        if self._last is not None and self._last[0] == key:
-            return self._repeat(transfers, request)
-        head = {"kind": request.kind, "run": request.run, "round": request.round, "layout": request.layout}
-        if request.clinic != self._policy.name:  # renamed a moment ago?
-            self._poll_status(now=True)
-        blocked = self._policy.reason_to_block(request)
-        workload = None
-        if not blocked:
-            try:
-                workload = self._bench.get(request)
-                blocked = self._policy.reason_to_block(request, workload.examples)
-            except DataError as exc:
-                log.error("%s", exc)
-                blocked = "the clinic's data folder cannot be used for training; its log says why"
-        if workload is None or blocked:
-            return Reply.model_validate({**head, "refused": blocked})
-        if workload.layout.id != request.layout:
-            log.error("the run's model is not the %s that this version of the clinic builds", request.settings.model)
-            blocked = f"this version builds another {request.settings.model}: update the older of hub and clinic"
-            return Reply.model_validate({**head, "refused": blocked})
-        return self._work(transfers, request, workload, head)
-
-    def _work(self, transfers: Transfers, request: Request, workload: Workload, head: dict[str, object]) -> Reply:
-        seconds, at, metrics = {}, time.monotonic(), self._metrics
-
-        def lap(name: str, then: str = "idle") -> None:
-            nonlocal at
-            seconds[name], at = round(time.monotonic() - at, 3), time.monotonic()
-            metrics.phase(then)
-
-        metrics.work(request.round, workload.device)
-        metrics.phase("download")
-        try:
-            workload.load(transfers.download(request.model, request.deadline))
-            control = transfers.download(request.control, request.deadline) if request.control else None
-        except WireError as exc:
-            raise TransferRefused(str(exc)) from exc
-        metrics.transferred("down", request.model.size + (request.control.size if request.control else 0))
-        lap("download", "evaluate")
-        splits: tuple[Split, ...] = ("validation", "test") if request.kind == "evaluate" else ("validation",)
-        evaluated = {s: workload.evaluate(s) for s in splits}
-        self._own_results.save(request, evaluated)
-        sums = {s: embryos.sums().suppress(self._policy.min_cell).to_dict() for s, embryos in evaluated.items()}
-        seed = round_seed(request.settings.seed, request.round, self._client.hub.name)
-        personal = {}
-        # A head is fine-tuned for the final model only; other personal models exist after every round but the first.
-        if request.settings.personal and (request.kind == "evaluate" or request.settings.personal != "head"):
-            results = workload.evaluate_personal(request, splits, seed)
-            personal = {s: one.sums().suppress(self._policy.min_cell).to_dict() for s, one in results.items()}
-        grades = {}
-        if request.settings.grades and request.kind == "evaluate":
-            grades = {s: workload.evaluate_grades(s, self._policy.min_cell) for s in splits}
-        lap("evaluate", "train" if request.kind == "train" else "idle")
-        body: dict[str, object] = {**head, **sums, "personal": personal, "grades": grades, "device": workload.device}
-        trained = None
-        if request.kind == "train":
-            trained = workload.train(request, seed) if control is None else workload.train(request, seed, control)
-            lap("train", "upload")
-            loading = round(metrics.take_loading(), 3)
-            body |= {"examples": trained.examples, "train_loss": trained.loss}
-            body["update"] = transfers.upload(request.upload_url, trained.packed, request.deadline)
-            metrics.transferred("up", len(trained.packed))
-            self._sent.note("update", len(trained.packed), request.run, request.round)
-            lap("upload")
-            seconds["loading"] = loading
-            self._policy.count_round()
-        body |= {"memory_bytes": memory(workload.device), "reconnects": metrics.reconnects}
-        reply = Reply.model_validate({**body, "seconds": seconds})
-        self._last = (_work_of(request), trained, reply)
-        return reply
-
-    def _repeat(self, transfers: Transfers, request: Request) -> Reply:
-        """The same request again: the first reply was lost, so only send it again."""
-        assert self._last is not None
-        _, trained, reply = self._last
-        if trained is not None:
-            transfers.upload(request.upload_url, trained.packed, request.deadline)
-            self._sent.note("update", len(trained.packed), request.run, request.round)
-        return reply
-
-
-def _work_of(request: Request) -> tuple[str, int, str, str]:
-    """What makes two requests the same work: run, round, kind, and the model that they start from."""
-    return request.run, request.round, request.kind, request.model.sha256

@@ -3,8 +3,8 @@
 from embryofl_server.audit.log import AuditLog
 from embryofl_server.federation.blobs import SignedUrls, Uploads
 from embryofl_server.federation.conductor import Conductor
-from embryofl_server.federation.lifeline import RunContext
 from embryofl_server.federation.model_distribution import ModelDistribution
+from embryofl_server.federation.run_context import RunContext
 from embryofl_server.federation.superlink import SuperLink
 from embryofl_server.members.authority import Authority
 from embryofl_server.members.contact import Contact
@@ -63,14 +63,14 @@ class Hub:
 
         # runs
         context = RunContext(
-            superlink,
-            self.store,
-            self.urls,
-            self.uploads,
-            self.progress,
-            self.audit.write,
-            lambda name, reason: self.membership.suspend(name, reason, "the gate"),
-            self.membership.idle_at,
+            fleet=superlink,
+            store=self.store,
+            urls=self.urls,
+            uploads=self.uploads,
+            progress=self.progress,
+            audit=self.audit.write,
+            suspend=lambda name, reason: self.membership.suspend(name, reason, "the gate"),
+            idle_at=self.membership.idle_at,
         )
         self.conductor = Conductor(self.runs, context, settings.weights, settings.keep_checkpoints)
 

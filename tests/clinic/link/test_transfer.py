@@ -13,7 +13,8 @@ from embryofl.schema import Download
 from embryofl_clinic.joining.route import Route
 from embryofl_clinic.link import transfer as module
 from embryofl_clinic.link.fleet_link import Stopped
-from embryofl_clinic.link.transfer import TransferDamaged, TransferRefused, Transfers
+from embryofl_clinic.link.transfer import HttpTransfers
+from embryofl_clinic.workload.transfers import TransferDamaged, TransferRefused
 from kits.tls import Authority
 
 DATA = np.random.default_rng(0).bytes(10_000)
@@ -49,7 +50,7 @@ def transfers(monkeypatch, authority, tmp_path):
         server.socket = context.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         servers.append(server)
-        return Transfers(
+        return HttpTransfers(
             Route(HubContact(hubs=[f"localhost:{server.server_port}"], ca=trusted.pem, server_name="localhost")),
             stop or threading.Event(),
         )

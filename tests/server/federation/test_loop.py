@@ -8,8 +8,8 @@ import pytest
 
 from embryofl.messages import Request
 from embryofl_server.federation import exchange as module
-from embryofl_server.federation.lifeline import RunFailed
-from embryofl_server.federation.superlink import Answer
+from embryofl_server.federation.fleet import RawReply
+from embryofl_server.federation.run_context import RunFailed
 from embryofl_server.runs.view import RunView
 from kits.rounds import NAMES, once
 
@@ -20,35 +20,35 @@ def test_an_undisturbed_run(stage, layout):
     layout.check(model)
     assert found.run.state["state"] == "running" and found.run.state["round"] == 3
     assert [r["round"] for r in found.checkpoints.records()] == [0, 1, 2, 3]
-    assert found.link.sent == [(n, r) for r in (1, 2, 3) for n in NAMES] + [(n, 3) for n in NAMES]
-    assert list(found.left._folder.iterdir()) == []
+    assert found.fleet.sent == [(n, r) for r in (1, 2, 3) for n in NAMES] + [(n, 3) for n in NAMES]
+    assert list(found.uploads._folder.iterdir()) == []
 
 
-@pytest.mark.parametrize("where", ["send", "pull"])
+@pytest.mark.parametrize("where", ["send", "poll"])
 @pytest.mark.parametrize("number", [1, 2])
 def test_a_superlink_that_is_lost_changes_nothing(stage, where, number):
     expected = stage().go()
     found = stage()
-    found.link.fault = once(where, "bert" if where == "send" else "", number if where == "send" else 0)
-    before = found.link.recovered
+    found.fleet.fault = once(where, "bert" if where == "send" else "", number if where == "send" else 0)
+    before = found.fleet.recovered
     assert found.go() == expected
-    assert found.link.recovered == before + 2  # at the start, and once more
+    assert found.fleet.recovered == before + 2  # at the start, and once more
 
 
 def test_a_clinic_that_lost_its_message_is_asked_again(stage):
     expected = stage().go()
     found = stage()
-    silent = once("answer", "bert", 2, "silent")
+    silent = once("reply", "bert", 2, "silent")
 
     def fault(kind: str, name: str, round_: int) -> Any:
         what = silent(kind, name, round_)
         if what:
-            found.link.activated["bert"] += 1  # it was started again
+            found.fleet.activated["bert"] += 1  # it was started again
         return what
 
-    found.link.fault = fault
+    found.fleet.fault = fault
     assert found.go() == expected
-    assert found.link.sent.count(("bert", 2)) == 3  # once in the undisturbed run, twice in this one
+    assert found.fleet.sent.count(("bert", 2)) == 3  # once in the undisturbed run, twice in this one
 
 
 def test_a_clinic_that_says_it_has_nothing_to_do_is_asked_again(stage, monkeypatch):
@@ -56,7 +56,7 @@ def test_a_clinic_that_says_it_has_nothing_to_do_is_asked_again(stage, monkeypat
     monkeypatch.setattr(module, "UNHEARD_S", 0.05)
     expected = stage().go()
     found = stage()
-    silent = once("answer", "bert", 2, "silent")
+    silent = once("reply", "bert", 2, "silent")
 
     def fault(kind: str, name: str, round_: int) -> Any:
         what = silent(kind, name, round_)
@@ -64,21 +64,21 @@ def test_a_clinic_that_says_it_has_nothing_to_do_is_asked_again(stage, monkeypat
             found.idle["bert"] = time.time() + 0.1
         return what
 
-    found.link.fault = fault
+    found.fleet.fault = fault
     assert found.go() == expected
-    assert found.link.sent.count(("bert", 2)) == 3  # once in the undisturbed run, twice in this one
+    assert found.fleet.sent.count(("bert", 2)) == 3  # once in the undisturbed run, twice in this one
 
 
 def test_an_answer_given_in_a_clinics_stead_is_not_its_word(stage):
     expected = stage().go()
     found = stage()
-    found.link.fault = once("answer", "cleo", 1, "lost")
-    answer = found.link._answer
+    found.fleet.fault = once("reply", "cleo", 1, "lost")
+    answer = found.fleet.reply
 
-    def lost(message: str, request: Request, what: Any) -> Answer:
-        return Answer(message, error="unavailable", lost=True) if what == "lost" else answer(message, request, what)
+    def lost(message: str, request: Request, what: Any) -> RawReply:
+        return RawReply(message, error="unavailable", lost=True) if what == "lost" else answer(message, request, what)
 
-    found.link._answer = lost
+    found.fleet.reply = lost
     assert found.go() == expected
 
 
@@ -87,45 +87,45 @@ def test_an_answer_given_in_a_clinics_stead_is_not_its_word(stage):
 )
 def test_what_cannot_be_taken_is_left_out_with_its_reason(stage, what, reason):
     found = stage(quorum=2, rounds=1)
-    answer = found.link._answer
+    answer = found.fleet.reply
 
-    def wrong(message: str, request: Request, kind: Any) -> Answer:
-        return Answer(message, error="ValueError") if kind == "error" else answer(message, request, kind)
+    def wrong(message: str, request: Request, kind: Any) -> RawReply:
+        return RawReply(message, error="ValueError") if kind == "error" else answer(message, request, kind)
 
-    found.link._answer = wrong
-    found.link.fault = once("answer", "bert", 1, what)
+    found.fleet.reply = wrong
+    found.fleet.fault = once("reply", "bert", 1, what)
     found.go()
     record = found.checkpoints.records()[1]
     assert record["refused"] == {"bert": reason} and set(record["clinics"]) == {"anna", "cleo"}
     assert ("update_refused", {"run": found.run.name, "round": 1, "clinic": "bert", "reason": reason}) in found.audit
-    assert list(found.left._folder.iterdir()) == []
+    assert list(found.uploads._folder.iterdir()) == []
 
 
 def test_without_a_quorum_the_run_stops_and_says_why(stage):
     found = stage(rounds=2)
-    found.link.fault = once("answer", "bert", 2, "nan")
-    with pytest.raises(RunFailed, match="Round 2: 2 usable answers.*quorum is 3"):
+    found.fleet.fault = once("reply", "bert", 2, "nan")
+    with pytest.raises(RunFailed, match="Round 2: 2 usable replies.*quorum is 3"):
         found.go()
     assert found.run.state["round"] == 1 and found.checkpoints.latest().round == 1
 
 
 def test_at_the_deadline_the_quorum_is_enough(stage):
     found = stage(rounds=1, quorum=2, round_deadline_s=0.3)
-    found.link.fault = once("answer", "bert", 1, "silent")
+    found.fleet.fault = once("reply", "bert", 1, "silent")
     found.go()
     assert found.checkpoints.records()[1]["refused"] == {"bert": "late"}
 
 
 def test_after_deadline_and_grace_the_run_stops_and_names_who_is_missing(stage):
     found = stage(rounds=1, round_deadline_s=0.1, grace_s=0.2)
-    found.link.fault = once("answer", "bert", 1, "silent")
+    found.fleet.fault = once("reply", "bert", 1, "silent")
     with pytest.raises(RunFailed, match="missing: bert"):
         found.go()
 
 
 def test_with_too_few_clinics_it_waits_and_then_says_who_is_missing(stage):
     found = stage(join_wait_s=0.2)
-    found.link.online = {"anna"}
+    found.fleet.online = {"anna"}
     with pytest.raises(RunFailed, match="1 of at least 3.*bert, cleo"):
         found.go()
     assert found.run.state["state"] == "waiting"

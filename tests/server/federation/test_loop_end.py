@@ -18,7 +18,7 @@ from kits.rounds import LAYOUT, NAMES, events, once
 class Drift:
     """A strategy with state: adds a number to the mean that doubles each round."""
 
-    NAME, SETTINGS, least_clinics = "drift", StrategySettings, 1
+    NAME, SETTINGS, min_updates = "drift", StrategySettings, 1
 
     def __init__(self, settings: Any) -> None:
         pass
@@ -60,27 +60,29 @@ def test_a_closing_evaluation_without_a_quorum_leaves_the_model_and_says_so(stag
     found = stage(rounds=1, round_deadline_s=0.1, grace_s=0.1)
 
     def fault(kind: str, name: str, round_: int) -> Any:
-        return "silent" if kind == "answer" and name != "anna" and len(found.link.sent) > 3 else None
+        return "silent" if kind == "reply" and name != "anna" and len(found.fleet.sent) > 3 else None
 
-    found.link.fault = fault
+    found.fleet.fault = fault
     model = found.go()
     layout.check(np.frombuffer(model, np.uint8))
     record = json.loads((found.run.folder / "model.json").read_text())
     assert set(record["evaluation"]) == {"anna"} and record["refused"] == {"bert": "late", "cleo": "late"}
-    assert "closing evaluation" in found.said and "bert, cleo" in found.said and record["incomplete"] == found.said
+    assert (
+        "final evaluation" in found.message and "bert, cleo" in found.message and record["incomplete"] == found.message
+    )
 
 
 def test_clinics_gone_before_the_closing_evaluation_cost_the_evaluation_only(stage, layout):
     found = stage(rounds=1, join_wait_s=0.2)
 
     def fault(kind: str, name: str, round_: int) -> Any:
-        if kind == "answer" and name == "cleo":
-            found.link.online = {"anna"}
+        if kind == "reply" and name == "cleo":
+            found.fleet.online = {"anna"}
         return None
 
-    found.link.fault = fault
+    found.fleet.fault = fault
     layout.check(np.frombuffer(found.go(), np.uint8))
-    assert "1 of at least 3" in found.said
+    assert "1 of at least 3" in found.message
 
 
 def test_a_run_killed_just_before_its_end_writes_the_same_results_and_card_again(stage):
@@ -97,16 +99,16 @@ def test_a_run_killed_just_before_its_end_writes_the_same_results_and_card_again
 def test_a_run_can_do_without_its_closing_evaluation(stage):
     model = stage(rounds=2).go()
     without = stage(rounds=2, closing_evaluation=False)
-    asked_before = len(without.link.sent)
-    assert without.go() == model and len(without.link.sent) - asked_before == 2 * len(NAMES)
+    asked_before = len(without.fleet.sent)
+    assert without.go() == model and len(without.fleet.sent) - asked_before == 2 * len(NAMES)
     assert json.loads((without.run.folder / "model.json").read_text())["evaluation"] == {}
-    assert "without closing evaluation" in without.said
+    assert "without final evaluation" in without.message
 
 
 # -- times --------------------------------------------------------------------------------------------------------------
 def test_each_round_is_in_the_audit_log_with_the_models_it_sent_and_made(stage):
     found = stage(quorum=2)
-    found.link.fault = once("answer", "bert", 2, "nan")
+    found.fleet.fault = once("reply", "bert", 2, "nan")
     found.go()
     lines = [d for e, d in found.audit if e == "round"]
     shas = [r["sha256"] for r in found.checkpoints.records()]
@@ -117,14 +119,14 @@ def test_each_round_is_in_the_audit_log_with_the_models_it_sent_and_made(stage):
 
 def test_while_it_waits_it_says_for_whom_since_when_until_when_and_what_then(stage):
     found = stage(rounds=1, quorum=2, round_deadline_s=0.6, grace_s=50)
-    found.link.fault = once("answer", "bert", 1, "silent")
+    found.fleet.fault = once("reply", "bert", 1, "silent")
     said: list[dict[str, Any]] = []
     real = found.progress.wait
     found.progress.wait = lambda *a, **k: (real(*a, **k), said.append(found.progress.snapshot()))
     found.go()
     said = [x for x in said if x["phase"] == "training"]
     first, last = said[0]["waiting"], said[-1]["waiting"]
-    assert first["for_"] == NAMES and "unless 2 have answered" in first["then"]
+    assert first["for_"] == NAMES and "unless 2 clinics have replied" in first["then"]
     assert first["until"] - first["since"] == pytest.approx(50.6)
     assert last["for_"] == ["bert"] and last["then"] == "the round ends without them"
     assert last["until"] - last["since"] == pytest.approx(0.6) == said[-1]["deadline_s"]
@@ -135,53 +137,53 @@ def test_while_it_waits_it_says_for_whom_since_when_until_when_and_what_then(sta
 )
 def test_the_final_model_is_that_of_the_best_round_and_test_patients_are_asked_of_no_other(stage, right, chosen):
     s = stage(choose="best")
-    s.link.right = dict(enumerate(right))
+    s.fleet.right = dict(enumerate(right))
     model = s.go()
     assert model == s.checkpoints.weights_path(chosen).read_bytes()
     assert json.loads((s.run.folder / "model.json").read_text())["round"] == chosen
-    assert {a for a in s.link.asked if a[0] != "train"} == {("validate", 3), ("evaluate", chosen)}
+    assert {a for a in s.fleet.asked if a[0] != "train"} == {("validate", 3), ("evaluate", chosen)}
     lines = [(x["round"], x["clinic"], x["split"], x["day"]) for x in RunView(s.run).lines()]
     assert len(set(lines)) == len(lines)
-    s.link.right = {}
+    s.fleet.right = {}
 
 
 def test_without_a_choice_the_final_model_is_the_last_one(stage):
     s = stage()
-    s.link.right = dict(enumerate([5, 9, 6, 7]))
+    s.fleet.right = dict(enumerate([5, 9, 6, 7]))
     assert s.go() == s.checkpoints.weights_path(3).read_bytes()
-    assert ("validate", 3) not in s.link.asked
+    assert ("validate", 3) not in s.fleet.asked
 
 
 def test_training_ends_early_when_validation_gets_no_better(stage):
     s = stage(rounds=9, patience=2, choose="best")
-    s.link.right = dict(enumerate([5, 6, 9, 7, 8, 9, 10, 10, 10, 10]))
+    s.fleet.right = dict(enumerate([5, 6, 9, 7, 8, 9, 10, 10, 10, 10]))
     assert s.go() == s.checkpoints.weights_path(2).read_bytes()
     stopped = [e for e in events(s.run) if e["kind"] == "stopped_early"]
     assert [(e["round"], e["best"]) for e in stopped] == [(5, 2)]  # the figures of round 4's model came with round 5
-    assert max(r for k, r in s.link.asked if k == "train") == 5
+    assert max(r for k, r in s.fleet.asked if k == "train") == 5
 
 
 def test_a_best_round_whose_weights_are_gone_is_said(stage):
     s = stage(choose="best")
-    s.link.right = dict(enumerate([5, 9, 6, 7]))
-    s.link.fault = lambda kind, name, round_: (
+    s.fleet.right = dict(enumerate([5, 9, 6, 7]))
+    s.fleet.fault = lambda kind, name, round_: (
         s.checkpoints.weights_path(1).unlink(missing_ok=True) if (kind, round_) == ("send", 3) else None
     )
     assert s.go() == s.checkpoints.weights_path(3).read_bytes()
-    assert "round 1, is damaged or gone" in s.said
+    assert "round 1, is damaged or missing" in s.message
 
 
 def test_a_steered_clinic_is_sent_a_file_of_its_own_and_one_that_missed_a_round_is_steered_still(stage):
     s, seen = stage(strategy="scaffold", quorum=2, round_deadline_s=0.3, strategy_settings={}), []
 
     def fault(kind, name, round_):
-        if kind == "answer":
+        if kind == "reply":
             sent = sorted(p.name for p in s.checkpoints.weights_path(0).parent.glob("*-for-*"))
             seen.append((round_, name, f"round-{round_:04d}-for-{name}.safetensors" in sent))
             return "silent" if (name, round_) == ("bert", 2) else None
         return None
 
-    s.link.fault = fault
+    s.fleet.fault = fault
     s.go()
     assert set(seen[:-3]) == {(r, n, r > 1) for r in (1, 2, 3) for n in NAMES}
     assert set(seen[-3:]) == {(3, n, False) for n in NAMES}  # the closing evaluation steers nobody

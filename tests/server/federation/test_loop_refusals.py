@@ -5,25 +5,25 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embryofl_server.federation.lifeline import RunFailed
-from embryofl_server.federation.superlink import Answer
+from embryofl_server.federation.fleet import RawReply
+from embryofl_server.federation.run_context import RunFailed
 from kits.rounds import NAMES, always, events, once
 
 
 def test_an_update_far_longer_than_the_others_is_refused_when_the_round_closes(stage):
     found = stage(rounds=1, quorum=2)
-    found.link.fault = once("answer", "anna", 1, "far")  # the first by name and in time
+    found.fleet.fault = once("reply", "anna", 1, "far")  # the first by name and in time
     found.go()
     record = found.checkpoints.records()[1]
     assert record["refused"] == {"anna": "norm"} and set(record["clinics"]) == {"bert", "cleo"}
     (event,) = [e for e in events(found.run) if e["kind"] == "refused"]
     assert "median" in event["words"] and "norm_bound" in event["words"]
-    assert list(found.left._folder.iterdir()) == []
+    assert list(found.uploads._folder.iterdir()) == []
 
 
 def test_the_model_is_that_of_the_others_alone(stage, layout, packed):
     found = stage(rounds=1, quorum=2)
-    found.link.fault = once("answer", "anna", 1, "far")
+    found.fleet.fault = once("reply", "anna", 1, "far")
     model = layout.tensor_views(np.frombuffer(found.go(), np.uint8))["w"]
     others = [layout.tensor_views(packed(NAMES.index(n) + 10))["w"].astype(float) for n in ("bert", "cleo")]
     assert np.array_equal(model, ((others[0] * 20 + others[1] * 20) / 40).astype(np.float32))
@@ -31,7 +31,7 @@ def test_the_model_is_that_of_the_others_alone(stage, layout, packed):
 
 def test_with_clipping_a_long_update_counts_a_little(stage):
     found = stage(rounds=1, norm_clip=2, norm_bound=0)
-    found.link.fault = once("answer", "anna", 1, "far")
+    found.fleet.fault = once("reply", "anna", 1, "far")
     found.go()
     record = found.checkpoints.records()[1]
     norms = sorted(c["norm"] for c in record["clinics"].values())
@@ -41,35 +41,35 @@ def test_with_clipping_a_long_update_counts_a_little(stage):
 
 def test_refusals_in_a_row_suspend_and_the_run_goes_on_without(stage):
     found = stage(rounds=5, min_clinics=2, quorum=2, suspend_after=2)
-    found.link.fault = always("bert", "nan")
+    found.fleet.fault = always("bert", "nan")
     found.go()
     assert [r["refused"] for r in found.checkpoints.records()[1:]] == [{"bert": "not_finite"}] * 2 + [{}] * 3
     clinic = found.store.clinics()["bert"]
-    assert clinic.state == "suspended" and "2 answers in a row" in clinic.reason and "not finite" in clinic.reason
+    assert clinic.state == "suspended" and "2 replies in a row" in clinic.reason and "not finite" in clinic.reason
     assert {n: c.state for n, c in found.store.clinics().items() if n != "bert"} == {
         "anna": "enrolled",
         "cleo": "enrolled",
     }
-    assert ("bert", 3) not in found.link.sent
+    assert ("bert", 3) not in found.fleet.sent
 
 
 def test_a_clinic_that_leaves_before_it_is_suspended_does_not_end_the_run(stage):
     found = stage(rounds=3, quorum=2, suspend_after=1, min_clinics=2)
 
     def fault(kind: str, name: str, round_: int) -> Any:
-        if kind == "answer" and name == "bert" and round_ == 1:
+        if kind == "reply" and name == "bert" and round_ == 1:
             found.store.set_state("bert", "left", "The clinic left")
             return "nan"
         return None
 
-    found.link.fault = fault
+    found.fleet.fault = fault
     found.go()
     assert [set(r["clinics"]) for r in found.checkpoints.records()[1:]] == [{"anna", "cleo"}] * 3
 
 
 def test_a_good_answer_between_starts_the_count_anew(stage):
     found = stage(rounds=5, min_clinics=2, quorum=2, suspend_after=2)
-    found.link.fault = lambda kind, name, r: "nan" if kind == "answer" and name == "bert" and r in (1, 3, 5) else None
+    found.fleet.fault = lambda kind, name, r: "nan" if kind == "reply" and name == "bert" and r in (1, 3, 5) else None
     found.go()
     assert found.store.clinics()["bert"].state == "enrolled"
 
@@ -77,18 +77,18 @@ def test_a_good_answer_between_starts_the_count_anew(stage):
 @pytest.mark.parametrize("what", ["refuse", "error", "silent"])
 def test_what_is_no_fault_does_not_suspend(stage, what):
     found = stage(rounds=4, min_clinics=2, quorum=2, suspend_after=2, round_deadline_s=0.2)
-    answer = found.link._answer
-    found.link._answer = lambda m, request, kind: (
-        Answer(m, error="ValueError") if kind == "error" else answer(m, request, kind)
+    answer = found.fleet.reply
+    found.fleet.reply = lambda m, request, kind: (
+        RawReply(m, error="ValueError") if kind == "error" else answer(m, request, kind)
     )
-    found.link.fault = always("bert", what)
+    found.fleet.fault = always("bert", what)
     found.go()
     assert found.store.clinics()["bert"].state == "enrolled"
 
 
 def test_without_enough_clinics_because_of_a_suspension_the_run_says_so(stage):
     found = stage(rounds=5, quorum=2, suspend_after=1, join_wait_s=0.2)
-    found.link.fault = always("bert", "nan")
+    found.fleet.fault = always("bert", "nan")
     with pytest.raises(RunFailed, match="2 of at least 3 clinics are online; suspended: bert"):
         found.go()
 
@@ -97,18 +97,18 @@ def test_a_clinic_suspended_in_the_middle_of_a_round_is_not_waited_for(stage):
     found = stage(rounds=1, min_clinics=2, quorum=2)
 
     def fault(kind: str, name: str, round_: int) -> Any:
-        if kind == "answer" and name == "bert":
+        if kind == "reply" and name == "bert":
             found.store.set_state("bert", "suspended", "by hand")
             return "silent"
         return None
 
-    found.link.fault = fault
+    found.fleet.fault = fault
     found.go()
     assert found.checkpoints.records()[1]["refused"] == {"bert": "suspended"}
 
 
 def test_a_strategy_gets_no_fewer_than_it_needs(stage):
     found = stage(rounds=1, strategy="median", quorum=2)
-    found.link.fault = always("bert", "nan")
+    found.fleet.fault = always("bert", "nan")
     with pytest.raises(RunFailed, match="the quorum is 3"):
         found.go()

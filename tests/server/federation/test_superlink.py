@@ -36,7 +36,7 @@ def test_a_text_is_the_answer():
 def test_what_is_no_text_or_too_long_is_a_malformed_answer(error):
     (answer,), _ = pull(error)
     assert (answer.message_id, answer.error, answer.text, answer.lost) == ("asked", "malformed", "", False)
-    assert answer.refusal
+    assert answer.rejected
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ from embryofl.errors import UserError
 from embryofl.membership import FinishedModel
 from embryofl_clinic.joining.clock import HubClock
 from embryofl_clinic.link.fleet_link import Stopped
-from embryofl_clinic.link.transfer import TransferDamaged, TransferRefused, Transfers
 from embryofl_clinic.policy.rules import load_rules
 from embryofl_clinic.scoring.model_store import MOST_CARD_BYTES, MOST_WEIGHTS_BYTES, ModelStore
+from embryofl_clinic.workload.transfers import TransferDamaged, TransferRefused, Transfers
 
 log = logging.getLogger("embryofl.fetching")
 

@@ -14,6 +14,7 @@ from embryofl.schema import Download
 from embryofl_clinic.joining.clock import HubClock
 from embryofl_clinic.joining.route import Route
 from embryofl_clinic.link.fleet_link import Stopped
+from embryofl_clinic.workload.transfers import TransferDamaged, TransferRefused
 
 log = logging.getLogger("embryofl.transfer")
 
@@ -23,15 +24,7 @@ RETRY_FIRST_S, RETRY_MOST_S = 0.2, 5.0
 _BROKEN = (OSError, HTTPException)
 
 
-class TransferRefused(Exception):
-    """The hub no longer accepts or serves this file: the round is over, or the clinic is excluded."""
-
-
-class TransferDamaged(Exception):
-    """The bytes are not those the hub announced."""
-
-
-class Transfers:
+class HttpTransfers:
     """GET and PUT on the gateway, each on its own connection: training happens between two of them.
 
     The standard library's client moves bytes between socket and array without copies: httpx took twice the processor time

@@ -30,7 +30,7 @@ def _strategy(name: str) -> dict[str, Any]:
     return {
         "name": name,
         "words": words,
-        "least_clinics": kind(kind.SETTINGS()).least_clinics,
+        "least_clinics": kind(kind.SETTINGS()).min_updates,
         "settings": [{"name": key, "default": field.default} for key, field in fields.items()],
         "settings_words": " ".join((inspect.getdoc(kind.SETTINGS) or "").replace("`", "").split()) if fields else "",
         "local": local_defaults(name),

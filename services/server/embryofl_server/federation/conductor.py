@@ -18,8 +18,8 @@ from embryofl.states import OVER
 from embryofl.wire import Layout, WireError
 from embryofl_server.federation import final_model
 from embryofl_server.federation.checkpoint import Checkpoints
-from embryofl_server.federation.lifeline import Halted, RunContext
 from embryofl_server.federation.loop import RoundLoop
+from embryofl_server.federation.run_context import Halted, RunContext
 from embryofl_server.federation.run_settings import check_settings
 from embryofl_server.runs.log import Run, Runs, State
 

@@ -1,7 +1,7 @@
 """The gate: everything a clinic sends is suspect until it has passed here.
 
-A refusal has a short fixed reason (for counting) and words (for the clinic and the console). How long an update may be is
-learned from the round itself, and so is judged when the round closes (`judge_norms`); all else is checked as it comes.
+A rejection has a short fixed reason (for counting) and a message (for the clinic and the console). How long an update may
+be follows from the round itself, so it is judged when the round closes (`judge_norms`); all else is checked on arrival.
 """
 
 import os
@@ -18,35 +18,35 @@ from embryofl.wire import Layout
 from embryofl_server.federation.blobs import ExpectedUpload
 from embryofl_server.members.store import Clinic
 
-BLOCK = 1 << 16  # numbers looked at at a time: they stay in a core's cache
-LEAST_NORMS = 3  # a median of fewer says nothing about who is right
+BLOCK = 1 << 16  # numbers compared at a time: they stay in a core's cache
+LEAST_NORMS = 3  # a median of fewer cannot show which update is the odd one
 
 
 class ReplyRejected(Exception):
-    """One clinic's reply is not taken; the round goes on.
+    """One clinic's reply is not used; the round continues.
 
     Parameters
     ----------
     reason : str
         One of a fixed set: malformed, wrong_run, wrong_layout, clinic_refused, suspended, no_upload, wrong_digest,
         wrong_size, not_finite, examples, metrics; and norm, when the round closes.
-    words : str
+    message : str
         What was found and expected.
     """
 
-    def __init__(self, reason: str, words: str) -> None:
-        super().__init__(words)
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
         self.reason = reason
 
     @property
     def fault(self) -> bool:
-        """Whether something is wrong with the reply, and it is not that the clinic did not want to or may not answer."""
+        """Whether the reply itself is wrong, rather than blocked by the clinic's policy or by a suspension."""
         return self.reason not in ("clinic_refused", "suspended")
 
 
 @dataclass(frozen=True)
-class Accepted:
-    """A reply that passed.
+class AcceptedReply:
+    """A reply that passed the gate.
 
     Attributes
     ----------
@@ -62,18 +62,18 @@ class Accepted:
 
 
 def parse(text: str, request: Request) -> Reply:
-    """A reply that has the agreed form and answers this request."""
+    """A reply that has the agreed form and belongs to this request."""
     if len(text) > MAX_REPLY:
-        raise ReplyRejected("malformed", f"the reply has {len(text)} characters, at most {MAX_REPLY} are taken")
+        raise ReplyRejected("malformed", f"the reply has {len(text)} characters, at most {MAX_REPLY} are allowed")
     try:
         reply = Reply.model_validate_json(text)
     except ValidationError as exc:
         fields = sorted({".".join(map(str, e["loc"])) for e in exc.errors()})
-        raise ReplyRejected("malformed", f"the reply's fields {fields[:5]} are not of the agreed form") from None
+        raise ReplyRejected("malformed", f"the reply's fields {fields[:5]} do not have the agreed form") from None
     if (reply.run, reply.round, reply.kind) != (request.run, request.round, request.kind):
         raise ReplyRejected(
             "wrong_run",
-            f"the reply is for {reply.kind} in round {reply.round} of {reply.run}, asked was {request.kind} in round "
+            f"the reply is for {reply.kind} in round {reply.round} of {reply.run}, the request was for {request.kind} in round "
             f"{request.round} of {request.run}",
         )
     if reply.refused:
@@ -86,8 +86,8 @@ def parse(text: str, request: Request) -> Reply:
 
 
 def check(
-    reply: Reply, request: Request, clinic: Clinic, ticket: ExpectedUpload | None, layout: Layout, packed: np.ndarray
-) -> Accepted:
+    reply: Reply, request: Request, clinic: Clinic, upload: ExpectedUpload | None, layout: Layout, packed: np.ndarray
+) -> AcceptedReply:
     """Check a parsed reply and, for training, its uploaded update against the global model `packed`.
 
     Raises
@@ -101,58 +101,60 @@ def check(
         _sums(sums, clinic)
     graded = max((a.embryos for by_target in reply.grades.values() for a in by_target.values()), default=0)
     if clinic.labelled is not None and graded > clinic.labelled:
-        raise ReplyRejected("metrics", f"grades of {graded} embryos, enrolled were {clinic.labelled} labelled ones")
+        raise ReplyRejected(
+            "metrics", f"grades of {graded} embryos, but {clinic.labelled} labelled images were reported on joining"
+        )
     if request.kind != "train":
-        return Accepted(reply, validation, test, None, 0.0)
+        return AcceptedReply(reply, validation, test, None, 0.0)
     most = clinic.labelled
     if reply.examples < 1 or (most is not None and reply.examples + _count(validation) > most):
         raise ReplyRejected(
             "examples",
-            f"{reply.examples} training and {_count(validation)} validation examples, enrolled were "
-            f"{most} labelled embryos",
+            f"{reply.examples} training and {_count(validation)} validation embryos, but {most} labelled images were "
+            "reported on joining",
         )
-    if reply.update is None or ticket is None:
+    if reply.update is None or upload is None:
         raise ReplyRejected("no_upload", "the reply came without its uploaded update")
-    if reply.update.sha256 != ticket.sha256:
+    if reply.update.sha256 != upload.sha256:
         raise ReplyRejected("wrong_digest", "the uploaded update does not match the SHA-256 in the reply")
-    return Accepted(reply, validation, test, ticket.path, distance(ticket.path, layout, packed))
+    return AcceptedReply(reply, validation, test, upload.path, distance(upload.path, layout, packed))
 
 
 def judge_norms(
     norms: dict[str, float], before: list[float], clip: float, bound: float
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """Which updates of a closed round count, and how much.
+    """Which updates of a closed round are used, and how they are scaled.
 
     Parameters
     ----------
     norms : dict of str to float
         Norm of each clinic's update.
     before : list of float
-        Norms accepted in the round before; looked at only where this round has fewer than `LEAST_NORMS`.
+        Norms accepted in the round before; used only if this round has fewer than `LEAST_NORMS`.
     clip, bound : float
-        Multiples of the median norm: longer updates are shortened to `clip`, and refused beyond `bound`. 0 = off.
+        Multiples of the median norm: longer updates are scaled down to `clip`, and rejected beyond `bound`. 0 = off.
 
     Returns
     -------
     scales : dict of str to float
-        Of each update that counts: 1, or less where it is shortened.
-    refused : dict of str to str
-        The others, and what to say of them.
+        Of each update that is used: 1, or less if it is clipped.
+    rejected : dict of str to str
+        The others, each with a message.
     """
-    known = list(norms.values()) if len(norms) >= LEAST_NORMS else [*norms.values(), *before]
-    usual = statistics.median(known) if len(known) >= LEAST_NORMS else 0.0
-    if not usual > 0:
+    sample = list(norms.values()) if len(norms) >= LEAST_NORMS else [*norms.values(), *before]
+    median = statistics.median(sample) if len(sample) >= LEAST_NORMS else 0.0
+    if not median > 0:
         return dict.fromkeys(norms, 1.0), {}
-    scales, refused = {}, {}
+    scales, rejected = {}, {}
     for name, norm in norms.items():
-        if bound and norm > bound * usual:
-            refused[name] = (
-                f"its update is {norm / usual:.3g} times as long as the round's median ({usual:.3g}); at most {bound:g} "
-                "times is taken (norm_bound)"
+        if bound and norm > bound * median:
+            rejected[name] = (
+                f"its update is {norm / median:.3g} times as long as the round's median ({median:.3g}); at most {bound:g} "
+                "times is allowed (norm_bound)"
             )
         else:
-            scales[name] = min(1.0, clip * usual / norm) if clip and norm else 1.0
-    return scales, refused
+            scales[name] = min(1.0, clip * median / norm) if clip and norm else 1.0
+    return scales, rejected
 
 
 def _count(sums: ScoreSums | None) -> int:
@@ -165,10 +167,12 @@ def _sums(values: dict[str, object] | None, clinic: Clinic) -> ScoreSums | None:
     try:
         sums = ScoreSums.from_dict(values)
     except ValueError as exc:
-        raise ReplyRejected("metrics", f"the metrics are not of the agreed form: {exc}") from None
+        raise ReplyRejected("metrics", f"the metrics do not have the agreed form: {exc}") from None
     count, most = _count(sums), clinic.labelled
     if most is not None and count > most:
-        raise ReplyRejected("metrics", f"metrics over {count} embryos, enrolled were {most} labelled ones")
+        raise ReplyRejected(
+            "metrics", f"metrics over {count} embryos, but {most} labelled images were reported on joining"
+        )
     return sums
 
 
@@ -182,12 +186,11 @@ def distance(update: Path, layout: Layout, packed: np.ndarray) -> float:
         When the file has another layout, or a number in it is not finite.
     """
     size, total = update.stat().st_size, 0.0
-    with update.open(
-        "rb", buffering=0
-    ) as file:  # read and not memory-mapped, so that the memory in use is what it says
+    # Read, not memory-mapped, so that memory in use stays predictable.
+    with update.open("rb", buffering=0) as file:
         if size != layout.size or file.read(len(layout.header)) != layout.header:
             reason = "wrong_size" if size != layout.size else "wrong_layout"
-            raise ReplyRejected(reason, f"the update has {size} bytes, expected were {layout.size} of this layout")
+            raise ReplyRejected(reason, f"the update has {size} bytes, expected {layout.size} bytes of this layout")
         for section, old in zip(layout.sections, layout.section_views(packed), strict=True):
             if section.dtype.kind != "f":
                 file.seek(section.end - section.begin, os.SEEK_CUR)
@@ -199,7 +202,7 @@ def distance(update: Path, layout: Layout, packed: np.ndarray) -> float:
                 file.readinto(new.view(np.uint8).data)
                 total += _squared_distance(new, part)
     if not np.isfinite(total):
-        raise ReplyRejected("not_finite", "the update holds numbers that are not finite")
+        raise ReplyRejected("not_finite", "the update has numbers that are not finite")
     return float(np.sqrt(total))
 
 

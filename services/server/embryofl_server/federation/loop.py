@@ -1,8 +1,8 @@
-"""The round loop: ask the clinics, aggregate, save, go on. Knows nothing of flwr or HTTP.
+"""The round loop: ask the clinics, aggregate, save, repeat. Free of flwr and HTTP.
 
 One exchange a round: each clinic evaluates the last round's model on its validation patients, trains from it and
-replies with its update and both sets of metrics. After the last round one evaluation closes the run. Whatever is
-interrupted is taken up at the round under way, with the same seeds, from the last complete checkpoint.
+replies with its update and both sets of metrics. After the last round comes the final evaluation. A run that is
+interrupted resumes at the interrupted round, with the same seeds, from the last complete checkpoint.
 """
 
 import collections
@@ -16,26 +16,30 @@ from embryofl.errors import UserError
 from embryofl.messages import MEASURED
 from embryofl_server.federation import final_model, gate
 from embryofl_server.federation.checkpoint import Checkpoint, Checkpoints, CorrectionFile
-from embryofl_server.federation.exchange import Exchange, ExchangeResult
-from embryofl_server.federation.lifeline import RunContext, RunFailed, SuperLinkSession
+from embryofl_server.federation.exchange import Exchange, Kind
+from embryofl_server.federation.exchange_result import ExchangeResult
+from embryofl_server.federation.fleet import Node
+from embryofl_server.federation.fleet_session import FleetSession
 from embryofl_server.federation.memory import trim_heap
+from embryofl_server.federation.round_limits import AUTO_ROUNDS, round_limits
+from embryofl_server.federation.run_context import RunContext, RunFailed
 from embryofl_server.federation.strategies import Aggregation, ClinicUpdate, Round, Steering, make_strategy
 from embryofl_server.federation.strategies.local_work import local_steps, local_travel
-from embryofl_server.federation.superlink import Node
-from embryofl_server.federation.terms import AUTO_ROUNDS, round_limits
 from embryofl_server.runs import metric_lines
 from embryofl_server.runs.log import Run
 from embryofl_server.runs.view import RunView
 
 log = logging.getLogger("embryofl.rounds")
 
+PRESENCE_S = 0.3  # between two checks of who is online, while too few are
+
 
 class RoundLoop:
-    """One run, from wherever it stands to its end.
+    """One run, from its last complete round to its end.
 
     Parameters
     ----------
-    hub : RunContext
+    context : RunContext
     run : Run
     checkpoints : Checkpoints
         Must hold at least the initial model (round 0).
@@ -43,29 +47,28 @@ class RoundLoop:
         Set from outside to stop between two steps.
     """
 
-    def __init__(self, hub: RunContext, run: Run, checkpoints: Checkpoints, halt: threading.Event) -> None:
-        self._hub, self._run, self._checkpoints = hub, run, checkpoints
-        self._lifeline = SuperLinkSession(hub, run, halt)
+    def __init__(self, context: RunContext, run: Run, checkpoints: Checkpoints, halt: threading.Event) -> None:
+        self._context, self._run, self._checkpoints = context, run, checkpoints
+        self._session = FleetSession(context, run, halt)
         self._settings = run.settings
         self._strategy = make_strategy(self._settings)
         latest = checkpoints.latest()
         if latest is None:
-            raise RunFailed(f"No whole checkpoint of {run.name} is left, not even the initial model. Start a new run.")
+            raise RunFailed(f"{run.name} has no intact checkpoint left, not even the initial model. Start a new run.")
         self._model: Checkpoint = latest
         self._layout = latest.layout()
-        self._late: dict[str, str] = {}
         self._best: metric_lines.Best | None = None
         self._recent: collections.deque[dict[str, Any]] = collections.deque(maxlen=AUTO_ROUNDS)
 
     def execute(self) -> str:
-        """Run to the end; returns what there is to say about it ("" when all went as it should).
+        """Run to the end; returns what was unusual about it ("" if nothing was).
 
         Raises
         ------
         Halted
-            When `halt` was set; the run can be taken up again.
+            When `halt` was set; the run can be resumed.
         RunFailed
-            When it cannot go on.
+            When the run cannot continue.
         """
         settings, run = self._settings, self._run
         run.set_state("running", self._model.round)  # a kill between checkpoint and state would leave it one behind
@@ -77,220 +80,209 @@ class RoundLoop:
         run.rewrite_metrics(lines)
         self._best = metric_lines.best_round(lines)
         try:
-            self._lifeline.open()
+            self._session.open()
             for number in range(self._model.round + 1, settings.rounds + 1):
                 if metric_lines.no_better_since(self._best, self._model.round - 1, settings.patience):
                     run.event("stopped_early", round=self._model.round, best=self._best[0] if self._best else None)
                     break
                 self._train_round(number)
             chosen = self._choose() if settings.choose == "best" else ""
-            return " ".join(filter(None, (chosen, self._closing_evaluation())))
+            return " ".join(filter(None, (chosen, self._final_evaluation())))
         finally:
-            self._lifeline.close()
-            self._hub.progress.phase("idle", self._model.round, settings.rounds)
-            self._hub.progress.go_on()
+            self._session.close()
+            self._context.progress.phase("idle", self._model.round, settings.rounds)
+            self._context.progress.go_on()
 
     # -- rounds -----------------------------------------------------------------------------------------------------
     def _train_round(self, number: int) -> None:
         nodes = self._gather(number)
         began, sent = time.time(), self._model.record["sha256"]
-        controls = self._controls(number, nodes)
-        answers = self._exchange("train", number, nodes, controls)
+        corrections = self._corrections(number, nodes)
+        result = self._exchange("train", number, nodes, corrections)
         try:
-            self._note_refusals(number, answers)
-            if answers.short:
-                raise RunFailed(answers.short)
+            self._count_rejections(number, result)
+            if result.shortfall:
+                raise RunFailed(result.shortfall)
             done = time.time()
             trim_heap()
-            self._hub.progress.phase("aggregating", number, self._settings.rounds)
-            outcome = self._strategy.aggregate(self._round(number, answers), self._model.state())
-            record = self._record(number, answers, outcome)
+            self._context.progress.phase("aggregating", number, self._settings.rounds)
+            aggregation = self._strategy.aggregate(self._round(number, result), self._model.state())
+            record = self._record(number, result, aggregation)
         finally:
-            answers.discard()
+            result.discard()
         record |= {"began": began, "seconds": {"clinics": round(done - began, 3)}}
         lines = metric_lines.record_lines(record)
         self._best = best = metric_lines.best_round(lines, self._best)
-        self._model = self._checkpoints.save(number, outcome.model, record, outcome.state, best[0] if best else None)
+        kept = best[0] if best else None
+        self._model = self._checkpoints.save(number, aggregation.model, record, aggregation.state, kept)
         self._recent.append(self._model.record)
         self._run.set_state("running", number)
-        control = {n: controls[n].size for n in answers.accepted if n in controls}
-        more = {"control_bytes": control} if control else {}
+        self._run.add_metrics(lines)
+        sizes = {name: corrections[name].size for name in result.accepted if name in corrections}
         self._run.event(
             "round",
             round=number,
-            accepted=list(answers.accepted),
-            refused=answers.reasons,
+            accepted=list(result.accepted),
+            refused=result.reasons,
             seconds=round(time.time() - began, 3),
-            **more,
+            **({"control_bytes": sizes} if sizes else {}),
         )
-        self._hub.audit(
+        self._context.audit(
             "round",
             run=self._run.name,
             round=number,
-            clinics=list(answers.accepted),
-            refused=answers.reasons,
+            clinics=list(result.accepted),
+            refused=result.reasons,
             model_sent=sent,
             model_made=self._model.record["sha256"],
         )
-        self._run.add_metrics(lines)
         log.info(
-            "round %d of %d: %d updates in %.1f s", number, self._settings.rounds, len(answers.accepted), done - began
+            "round %d of %d: %d updates in %.1f s", number, self._settings.rounds, len(result.accepted), done - began
         )
 
-    def _controls(self, number: int, nodes: dict[str, Node]) -> dict[str, CorrectionFile]:
-        """What the strategy has for each clinic beside the model, as files that the gateway serves."""
+    def _corrections(self, number: int, nodes: dict[str, Node]) -> dict[str, CorrectionFile]:
+        """The strategy's drift corrections, as files that the gateway serves; none for clinics that it has none for."""
         if not isinstance(self._strategy, Steering):
             return {}
-        state, found = self._model.state(), {}
-        for name in sorted(nodes):
-            packed = self._strategy.control(self._layout, state, name)
-            if packed is not None:
-                found[name] = self._checkpoints.save_control(number, name, packed)
-        return found
+        state = self._model.state()
+        packed = {name: self._strategy.control(self._layout, state, name) for name in sorted(nodes)}
+        return {n: self._checkpoints.save_control(number, n, p) for n, p in packed.items() if p is not None}
 
     def _choose(self) -> str:
-        """Make the model with the best validation figures the final one; says so where its weights are gone. The last
-        model's are asked for here, those of the others came with the rounds; nothing of the test patients is looked at."""
-        answers = self._exchange("validate", self._model.round, self._gather(self._model.round))
-        sums = {n: a.validation for n, a in answers.accepted.items() if a.validation is not None}
+        """Make the model with the best validation AUROC the final one; returns a message if its weights are gone.
+
+        The last model's metrics are requested here, those of the others came with the rounds. Test patients play no part.
+        """
+        result = self._exchange("validate", self._model.round, self._gather(self._model.round))
+        sums = {n: reply.validation for n, reply in result.accepted.items() if reply.validation is not None}
         lines = metric_lines.split_lines(self._model.round, "validation", sums)
         self._run.add_metrics(lines)
         self._best = best = metric_lines.best_round(lines, self._best)
         if best is None or best[0] == self._model.round:
             return ""
-        found = self._checkpoints.at(best[0])
-        if found is None:
-            return f"The best model, that of round {best[0]}, is damaged or gone: the last one was taken."
+        checkpoint = self._checkpoints.at(best[0])
+        if checkpoint is None:
+            return f"The best model, that of round {best[0]}, is damaged or missing: the last one was used."
         self._run.event("chosen", round=best[0], auroc=best[1], last=self._model.round)
-        self._model = found
+        self._model = checkpoint
         return ""
 
-    def _round(self, number: int, answers: ExchangeResult) -> Round:
+    def _round(self, number: int, result: ExchangeResult) -> Round:
         scale = self._settings.rate_scale(number)
         updates = [
             ClinicUpdate(
-                name,
-                a.update,
-                a.reply.examples,
-                a.norm,
-                answers.scales[name],
-                local_steps(self._settings.training, a.reply.examples),
-                a.validation.summary().loss if a.validation is not None else None,
-                local_travel(self._settings.training, a.reply.examples, scale),
-                a.reply.train_loss,
+                clinic=name,
+                path=accepted.update,
+                examples=accepted.reply.examples,
+                norm=accepted.norm,
+                scale=result.scales[name],
+                steps=local_steps(self._settings.training, accepted.reply.examples),
+                loss=accepted.validation.summary().loss if accepted.validation is not None else None,
+                travel=local_travel(self._settings.training, accepted.reply.examples, scale),
+                train_loss=accepted.reply.train_loss,
             )
-            for name, a in answers.accepted.items()
-            if a.update is not None
+            for name, accepted in result.accepted.items()
+            if accepted.update is not None
         ]
         return Round(number, self._layout, self._model.packed(), updates, self._settings.proximal)
 
-    def _record(self, number: int, answers: ExchangeResult, outcome: Aggregation) -> dict[str, Any]:
+    def _record(self, number: int, result: ExchangeResult, aggregation: Aggregation) -> dict[str, Any]:
         clinics = {}
-        for name, a in answers.accepted.items():
+        for name, accepted in result.accepted.items():
+            reply = accepted.reply
             clinics[name] = {
-                "examples": a.reply.examples,
-                "train_loss": a.reply.train_loss,
-                "norm": a.norm,
-                "distance": self._distance(a, outcome),
-                **a.reply.model_dump(include=MEASURED),
-                "validation": a.reply.validation,
+                "examples": reply.examples,
+                "train_loss": reply.train_loss,
+                "norm": accepted.norm,
+                "distance": self._distance(accepted, aggregation),
+                **reply.model_dump(include=MEASURED),
+                "validation": reply.validation,
             }
-            if a.reply.personal:
-                clinics[name]["personal"] = a.reply.personal.get("validation")
-            if answers.scales[name] < 1:
-                clinics[name]["scale"] = answers.scales[name]
-            if name in outcome.shares:
-                clinics[name]["share"] = round(outcome.shares[name], 6)
-        return {"round": number, "clinics": clinics, "refused": answers.reasons}
+            if reply.personal:
+                clinics[name]["personal"] = reply.personal.get("validation")
+            if result.scales[name] < 1:
+                clinics[name]["scale"] = result.scales[name]
+            if name in aggregation.shares:
+                clinics[name]["share"] = round(aggregation.shares[name], 6)
+        return {"round": number, "clinics": clinics, "refused": result.reasons}
 
-    def _distance(self, accepted: gate.Accepted, outcome: Aggregation) -> float:
+    def _distance(self, accepted: gate.AcceptedReply, aggregation: Aggregation) -> float:
         """How far a clinic's model is from the new one."""
         assert accepted.update is not None
         try:
-            return gate.distance(accepted.update, self._layout, outcome.model)
+            return gate.distance(accepted.update, self._layout, aggregation.model)
         except gate.ReplyRejected as exc:
             raise RunFailed(
                 f"Strategy {self._settings.strategy} made a model with numbers that are not finite; the last round's model "
-                "is kept. Start a run with smaller steps (its learning rates), or with another strategy."
+                "is kept. Start a run with smaller learning rates, or with another strategy."
             ) from exc
 
-    def _closing_evaluation(self) -> str:
-        """Evaluate the final model. It is written first: whatever becomes of its evaluation, the model is there."""
-        record = self._write_model(
-            evaluation={},
-            incomplete="The model is complete, its closing evaluation is not: it was cut off."
-            if self._settings.closing_evaluation
-            else "",
-        )
-        number, short = self._model.round, ""
+    def _final_evaluation(self) -> str:
+        """Evaluate the final model. The model is written first, so that a failed evaluation costs nothing else."""
+        number = self._model.round
         if not self._settings.closing_evaluation:
+            record = self._write_model(incomplete="")
             self._run.event("finished", round=number, sha256=record["sha256"])
-            return "without closing evaluation, as it was set"
-        answers = ExchangeResult({}, {}, {})
+            return "without final evaluation, as set"
+        self._write_model(incomplete="The model is complete, but its final evaluation was interrupted.")
+        result = ExchangeResult()
         try:
-            answers = self._exchange("evaluate", number, self._gather(number))
-            self._note_refusals(number, answers)
-            short = answers.short
+            result = self._exchange("evaluate", number, self._gather(number))
+            self._count_rejections(number, result)
+            problem = result.shortfall
         except RunFailed as exc:
-            short = str(exc)
-        if short:
-            short = f"The model is complete, its closing evaluation is not. {short}"
-        evaluation = {
-            n: {"validation": a.reply.validation, "test": a.reply.test}
-            | ({"personal": a.reply.personal} if a.reply.personal else {})
-            | ({"grades": a.reply.model_dump()["grades"]} if a.reply.grades else {})
-            for n, a in answers.accepted.items()
-        }
-        record = self._write_model(evaluation=evaluation, refused=answers.reasons, incomplete=short)
-        # Choosing the best round has brought validation figures already.
+            problem = str(exc)
+        if problem:
+            problem = f"The model is complete, but its final evaluation is not. {problem}"
+        evaluation = {name: _evaluation_of(accepted) for name, accepted in result.accepted.items()}
+        record = self._write_model(evaluation=evaluation, refused=result.reasons, incomplete=problem)
+        # Choosing the best round has brought its validation metrics already.
         known = {(x["round"], x["clinic"], x["split"]) for x in RunView(self._run).lines()}
         lines = metric_lines.final_lines(record)
         self._run.add_metrics([x for x in lines if (x["round"], x["clinic"], x["split"]) not in known])
         self._run.event("finished", round=number, sha256=record["sha256"])
-        return short
+        return problem
 
     def _exchange(
-        self, kind: Any, number: int, nodes: dict[str, Node], controls: dict[str, CorrectionFile] | None = None
+        self, kind: Kind, number: int, nodes: dict[str, Node], corrections: dict[str, CorrectionFile] | None = None
     ) -> ExchangeResult:
-        terms = round_limits(self._settings, len(nodes), self._strategy.least_clinics, self._recent)
-        before = [c["norm"] for c in self._model.record.get("clinics", {}).values()]
-        exchange = Exchange(
-            self._hub, self._run, self._lifeline, self._model, kind, number, terms, self._late, before, controls
-        )
-        return exchange.hold(nodes)
+        limits = round_limits(self._settings, len(nodes), self._strategy.min_updates, self._recent)
+        return Exchange(self._session, self._model, kind, number, limits, corrections).run(nodes)
 
-    def _note_refusals(self, number: int, answers: ExchangeResult) -> None:
-        """Count refusals in a row; too many and the clinic is out until the coordinator lets it in again."""
-        store, most = self._hub.store, self._settings.suspend_after
-        faults = {n: (why.reason, why.words) for n, why in answers.left_out.items() if why.fault}
-        store.record_replies(self._run.name, number, answers.accepted, faults)
-        for name, (_, words) in sorted(faults.items()):
+    def _count_rejections(self, number: int, result: ExchangeResult) -> None:
+        """Count rejected replies in a row; a clinic that has too many is suspended."""
+        store, most = self._context.store, self._settings.suspend_after
+        faults = {name: (why.reason, why.message) for name, why in result.excluded.items() if why.fault}
+        store.record_replies(self._run.name, number, result.accepted, faults)
+        for name, (_, message) in sorted(faults.items()):
             in_a_row = len(store.rejections(name))
             if most and in_a_row >= most:
-                # It may have left, or been suspended or revoked, meanwhile: then there is nothing more to do.
+                # UserError: the clinic has left or was already suspended or revoked, so there is nothing to do.
                 with contextlib.suppress(UserError):
-                    self._hub.suspend(name, f"{in_a_row} answers in a row were refused, the last because {words}")
+                    reason = f"{in_a_row} replies in a row were rejected, the last because {message}"
+                    self._context.suspend(name, reason)
 
     def _write_model(self, **more: Any) -> dict[str, Any]:
-        return final_model.write_model(self._run, self._model, self._checkpoints, self._hub.store.clinics(), **more)
+        clinics = self._context.store.clinics()
+        return final_model.write_model(self._run, self._model, self._checkpoints, clinics, **more)
 
     # -- who takes part ---------------------------------------------------------------------------------------------
     def _gather(self, number: int) -> dict[str, Node]:
         """Wait until `min_clinics` are online; returns them by name."""
-        settings, progress = self._settings, self._hub.progress
-        since, said = time.time(), None
+        settings, progress = self._settings, self._context.progress
+        since, last_shown = time.time(), None
         until = since + settings.join_wait_s
         while True:
-            clinics = self._hub.store.clinics()
-            enrolled = [n for n, c in clinics.items() if c.state == "enrolled"]
-            online = {n: node for n, node in self._lifeline.nodes().items() if node.online and n in enrolled}
+            clinics = self._context.store.clinics()
+            enrolled = [name for name, clinic in clinics.items() if clinic.state == "enrolled"]
+            online = {n: node for n, node in self._session.nodes().items() if node.online and n in enrolled}
             if len(online) >= settings.min_clinics:
-                if said is not None:
+                if last_shown is not None:
                     self._run.set_state("running", self._model.round)
                 progress.go_on()
                 return online
             missing = sorted(set(enrolled) - set(online))
-            suspended = sorted(n for n, c in clinics.items() if c.state == "suspended")
+            suspended = sorted(name for name, clinic in clinics.items() if clinic.state == "suspended")
             progress.phase("waiting", number, settings.rounds)
             progress.begin(sorted(online), "online")
             for name in missing:
@@ -298,14 +290,23 @@ class RoundLoop:
             why = f"{len(online)} of at least {settings.min_clinics} clinics are online"
             if suspended:
                 why += f"; suspended: {', '.join(suspended)}"
-            progress.wait(missing, since, until, "the run stops", why)
-            if said != (missing, why):
-                said = (missing, why)
+            progress.wait(missing, since, until, "the run fails", why)
+            if last_shown != (missing, why):
+                last_shown = (missing, why)
                 self._run.set_state("waiting", self._model.round, why)
                 self._run.event("waiting", round=number, why=why, missing=missing)
             if time.time() > until:
                 raise RunFailed(
                     f"{why} after waiting {settings.join_wait_s:g} s; missing: {', '.join(missing) or 'not enrolled yet'}."
-                    " See to it that they run, or start a run with a smaller min_clinics."
+                    " Start those clinics, or start a run with a smaller min_clinics."
                 )
-            self._lifeline.pause(0.3)
+            self._session.pause(PRESENCE_S)
+
+
+def _evaluation_of(accepted: gate.AcceptedReply) -> dict[str, Any]:
+    """A clinic's part of `model.json`."""
+    reply = accepted.reply
+    evaluation = {"validation": reply.validation, "test": reply.test, "personal": reply.personal}
+    if reply.grades:
+        evaluation["grades"] = reply.model_dump()["grades"]
+    return {key: value for key, value in evaluation.items() if value or key in ("validation", "test")}

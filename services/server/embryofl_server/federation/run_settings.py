@@ -42,7 +42,7 @@ def check_settings(values: dict[str, Any], *, any_model: bool = False) -> RunSet
     if settings.model not in model_names() and not any_model:
         raise UserError(f"There is no model {settings.model!r}. Choose one of: {', '.join(model_names())}.")
     _check_ways(settings)
-    least = make_strategy(settings).least_clinics
+    least = make_strategy(settings).min_updates
     if settings.min_clinics < least:
         raise UserError(
             f"Strategy {settings.strategy} needs at least {least} clinics, min_clinics is {settings.min_clinics}. Choose "

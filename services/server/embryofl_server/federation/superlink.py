@@ -1,11 +1,11 @@
 """The hub's link to its SuperLink: EVERYTHING on the hub's side that touches flwr's internals lives in this file.
 
 Built on flwr 1.41.0. The server is its own executor: it starts a Flower run, takes that run's task as a SuperExec would,
-and talks to the clinics through the run's Grid. So there is no SuperExec process, no process per run, and nothing in the
-bundle that a Flower run must have is ever imported by anybody.
+and talks to the clinics through the run's Grid. So there is no SuperExec process and no process per run, and nothing ever
+imports the bundle that a Flower run must have.
 
-flwr's own retry helper is left out on purpose: it sends SIGINT to its own process on a 401. Here every failure becomes
-`LinkLost`, and `SuperLink.recover` brings an empty or restarted SuperLink back to what the hub's own store says.
+flwr's own retry helper is not used: it sends SIGINT to its own process on a 401. Here every failure becomes `FleetLost`,
+and `SuperLink.recover` brings an empty or restarted SuperLink back to what the hub's store says.
 """
 
 import contextlib
@@ -15,7 +15,6 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -63,12 +62,12 @@ from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supercore.task_identity import TaskIdentity
 
 from embryofl.messages import MAX_REPLY, TEXT_CODE
-from embryofl_server.members.keys import RegistryUnreachable
+from embryofl_server.federation.fleet import FleetLost, Node, RawReply
 
 log = logging.getLogger("embryofl.superlink")
 
 HEARTBEAT_S = 10.0  # of our task; the SuperLink calls a run failed after about a minute without
-# Answers the SuperLink gives in a node's stead when it goes offline or its upload is cut: not the clinic's own word.
+# Sent by the SuperLink, not by the clinic, when a node goes offline or its upload is cut.
 _LOST = {ErrorCode.NODE_UNAVAILABLE, ErrorCode.MESSAGE_UNAVAILABLE, ErrorCode.REPLY_MESSAGE_UNAVAILABLE}
 
 BUNDLE = {
@@ -93,44 +92,16 @@ clientapp = "marker:app"
 }
 
 
-class LinkLost(RegistryUnreachable):
-    """The SuperLink cannot be reached, has forgotten us, or has stopped our run. `recover` puts it right."""
-
-
-@dataclass(frozen=True)
-class Node:
-    """A clinic as the SuperLink sees it. `activated` changes each time the clinic's process connects anew."""
-
-    name: str
-    id: int
-    online: bool
-    activated: str
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What came back for a message: the clinic's JSON text, or an error; `lost` when the message must be sent again.
-
-    `refusal` says in words why an answer was not even read; `error` is then the short reason.
-    """
-
-    message_id: str
-    text: str = ""
-    error: str = ""
-    lost: bool = False
-    refusal: str = ""
-
-
 class Grid:
     """A run's Grid: flwr's `HttpGrid` without its retry helper, and without the database code its package imports."""
 
     def __init__(self, client: RuntimeHttpClient, run_id: int) -> None:
         self.client, self._run_id, self._node = client, run_id, NodeProto(node_id=SUPERLINK_NODE_ID)
-        self._read: list[str] = []  # answers of which the SuperLink does not know yet that they were read
+        self._read: list[str] = []  # replies that were read and not yet confirmed to the SuperLink
 
     def push(self, message: Message) -> str:
-        """Send one message; returns its id, or "" when it was not taken. The header is the message; that its object comes
-        too only lets the SuperLink close its books, and it may have done so already."""
+        """Send one message; returns its id, or "" if it was not accepted. The header is the whole message; its object only
+        completes the SuperLink's records, which may be complete already."""
         with no_object_id_recompute():
             message.metadata.__dict__["_message_id"] = message.object_id
             bare = message_to_proto(remove_content_from_message(message) if message.has_content() else message)
@@ -141,28 +112,24 @@ class Grid:
                 push_objects(objects, push, object_ids_to_push=set(begun.objects_to_push))
         return str(begun.message_ids[0]) if begun.message_ids else ""
 
-    def pull(self, message_ids: list[str]) -> list["Answer"]:
-        """The answers to these messages that have come in. The SuperLink may forget those that were read before: of the
-        newest ones the object may still be on its way."""
+    def pull(self, message_ids: list[str]) -> list[RawReply]:
+        """The replies to these messages that have arrived. Those read by earlier calls are confirmed now, so that the
+        SuperLink may forget them: right after a read, the object may still be on its way."""
         while self._read:
-            forget = ConfirmMessageReceivedRequest(
-                node=self._node, run_id=self._run_id, message_object_id=self._read[-1]
-            )
-            self.client.ConfirmMessageReceived(forget)
+            read = ConfirmMessageReceivedRequest(node=self._node, run_id=self._run_id, message_object_id=self._read[-1])
+            self.client.ConfirmMessageReceived(read)
             self._read.pop()
-        response = self.client.PullMessages(PullAppMessagesRequest(message_ids=message_ids))
-        answers = []
-        for header in response.messages_list:
-            answer = _answer(header)
-            answers.append(answer)
-            if not answer.lost:
+        headers = self.client.PullMessages(PullAppMessagesRequest(message_ids=message_ids)).messages_list
+        replies = [_raw_reply(header) for header in headers]
+        for header, reply in zip(headers, replies, strict=True):
+            if not reply.lost:
                 self._read.append(header.metadata.message_id)
-        return answers
+        return replies
 
 
 def _node_key(line: str) -> bytes:
     key = load_ssh_public_key(line.encode())
-    if not isinstance(key, ec.EllipticCurvePublicKey):  # enrolment takes no other kind
+    if not isinstance(key, ec.EllipticCurvePublicKey):  # enrolment accepts no other kind
         raise TypeError("a clinic's key is not an EC key")
     return public_key_to_bytes(key)
 
@@ -174,17 +141,17 @@ def _bundle() -> Fab:
 
 @contextlib.contextmanager
 def _failures() -> Iterator[None]:
-    """Turn every way in which a call to the SuperLink fails into `LinkLost`."""
+    """Turn every way in which a call to the SuperLink fails into `FleetLost`."""
     try:
         yield
     except httpx.HTTPStatusError as exc:
-        raise LinkLost(f"http_{exc.response.status_code}") from exc
+        raise FleetLost(f"http_{exc.response.status_code}") from exc
     except (httpx.HTTPError, ObjectPushError, RuntimeError) as exc:
-        raise LinkLost(type(exc).__name__) from exc
+        raise FleetLost(type(exc).__name__) from exc
 
 
 class SuperLink:
-    """One Flower run at a time on one SuperLink.
+    """One Flower run at a time on one SuperLink; see `fleet.Fleet`.
 
     Parameters
     ----------
@@ -195,6 +162,8 @@ class SuperLink:
     secret : bytes
         The SuperExec secret both sides read from the hub's identity folder.
     """
+
+    poll_s = 0.05
 
     def __init__(self, address: str, root_ca: bytes, secret: bytes) -> None:
         self._address, self._ca, self._secret = address, root_ca, secret
@@ -223,11 +192,12 @@ class SuperLink:
     def admit(self, keys: Callable[[], Mapping[str, str]]) -> list[str]:
         """Make the SuperLink's list of nodes equal to `keys()` (name -> OpenSSH public key line).
 
-        They are asked for when nobody else admits: a list of a moment ago would shut out who has joined since, for ever.
+        `keys` is called only when no other call is at work: an older list would remove a clinic that has joined since, and
+        its key, for ever.
 
         Returns
         -------
-        The names that were new to the SuperLink: all of them after it came back empty.
+        The names that were new to the SuperLink: all of them after it restarted empty.
         """
         added = []
         with self._admitting, self._control() as api:
@@ -238,7 +208,7 @@ class SuperLink:
             for key, node in known.items():
                 if key not in wanted:
                     api.UnregisterNode(UnregisterNodeRequest(node_id=node.node_id))
-            # A key that was taken away cannot come back, so a clinic that was renamed keeps its first name there.
+            # The SuperLink never re-admits a removed key, so a renamed clinic keeps its first name there.
             self._names = {node.node_id: wanted[key] for key, node in known.items() if key in wanted}
             for key, name in wanted.items():
                 if key not in known:
@@ -246,7 +216,7 @@ class SuperLink:
                         api.RegisterNode(RegisterNodeRequest(public_key=key, name=name))
                         added.append(name)
                     except httpx.HTTPStatusError as exc:
-                        log.warning("the SuperLink does not take the key of %s: %s", name, exc.response.text[:200])
+                        log.warning("the SuperLink rejected the key of %s: %s", name, exc.response.text[:200])
         return added
 
     def nodes(self) -> dict[str, Node]:
@@ -269,9 +239,9 @@ class SuperLink:
 
     # -- run --------------------------------------------------------------------------------------------------------
     def open_grid(self) -> Grid:
-        """The Grid of the run that is open; LinkLost without one."""
+        """The Grid of the run that is open; FleetLost without one."""
         if self._grid is None:
-            raise LinkLost("no_run")
+            raise FleetLost("no_run")
         return self._grid
 
     def open(self) -> None:
@@ -279,8 +249,8 @@ class SuperLink:
 
         Raises
         ------
-        LinkLost
-            When the SuperLink does not answer or does not hand the task over within 10 s.
+        FleetLost
+            When the SuperLink cannot be reached or does not hand the task over within 10 s.
         """
         self.close()
         with self._control() as api:
@@ -310,9 +280,9 @@ class SuperLink:
         end = time.monotonic() + 10
         try:
             while time.monotonic() < end:
-                got = executor.AcquireTask(AcquireTaskRequest(supported_task_types=[TaskType.SERVER_APP]))
-                if got.token and got.task.run_id == self._run_id:
-                    client = self._runtime("flwr-serverapp", RuntimeTokenHttpInterceptor(token=got.token))
+                offer = executor.AcquireTask(AcquireTaskRequest(supported_task_types=[TaskType.SERVER_APP]))
+                if offer.token and offer.task.run_id == self._run_id:
+                    client = self._runtime("flwr-serverapp", RuntimeTokenHttpInterceptor(token=offer.token))
                     task = client.PullTaskInput(PullTaskInputRequest())
                     TaskIdentity.task_id, TaskIdentity.run_id = task.task_id, task.run.run_id
                     TaskIdentity.node_id = task.context.node_id
@@ -320,28 +290,28 @@ class SuperLink:
                 time.sleep(0.05)
         finally:
             executor.close()
-        raise LinkLost("no_task")
+        raise FleetLost("no_task")
 
     @staticmethod
     def _beat(grid: Grid, stop: threading.Event) -> None:
         while not stop.wait(HEARTBEAT_S):
-            # A missed beat is noticed by the round loop's own calls, which raise LinkLost.
+            # A missed beat is noticed by the round loop's own calls, which raise FleetLost.
             with contextlib.suppress(httpx.HTTPError, RuntimeError):
                 grid.client.SendTaskHeartbeat(SendTaskHeartbeatRequest())
 
-    def close(self, details: str = "") -> None:
-        """End the Flower run, if one is held. An unreachable SuperLink is no reason to fail."""
+    def close(self) -> None:
+        """End the Flower run, if there is one. An unreachable SuperLink is no error here."""
         if self._heart is not None:
             self._heart.set()
         grid, self._grid, self._heart = self._grid, None, None
         if grid is not None:
             with contextlib.suppress(httpx.HTTPError, RuntimeError):
-                grid.client.PushTaskOutput(PushTaskOutputRequest(sub_status="completed", details=details))
+                grid.client.PushTaskOutput(PushTaskOutputRequest(sub_status="completed"))
             with contextlib.suppress(RuntimeError):
                 grid.client.close()
 
     def recover(self, keys: Callable[[], Mapping[str, str]]) -> list[str]:
-        """Bring a SuperLink that restarted (perhaps empty) to what the hub knows; returns the names enrolled anew."""
+        """Admit all keys and start a run on a SuperLink that restarted, perhaps empty; returns the names added."""
         added = self.admit(keys)
         self.open()
         return added
@@ -350,35 +320,31 @@ class SuperLink:
     def send(self, node: Node, text: str, ttl_s: float, group: str) -> str:
         """Send a JSON text to one clinic; returns the message's id."""
         message = Message(RecordDict(), node.id, "train", ttl=ttl_s, group_id=group)
-        message.__dict__.update(_content=None, _error=Error(TEXT_CODE, text))  # flwr makes such ones as replies only
+        # flwr itself builds such messages as replies only.
+        message.__dict__.update(_content=None, _error=Error(TEXT_CODE, text))
         with _failures():
             message_id = self.open_grid().push(message)
         if not message_id:
-            raise LinkLost("message_not_taken")
+            raise FleetLost("message_not_accepted")
         return message_id
 
-    def answers(self, message_ids: list[str]) -> list[Answer]:
-        """The answers that have come in to these messages; each is handed out once."""
+    def replies(self, message_ids: list[str]) -> list[RawReply]:
+        """The replies to these messages that have arrived; each is returned once."""
         if not message_ids:
             return []
         with _failures():
             return self.open_grid().pull(message_ids)
 
 
-def _unread(message_id: str, words: str) -> Answer:
-    return Answer(message_id, error="malformed", refusal=words)
-
-
-def _answer(header: ProtoMessage) -> Answer:
-    asked = header.metadata.reply_to_message_id
+def _raw_reply(header: ProtoMessage) -> RawReply:
+    message_id = header.metadata.reply_to_message_id
     if not header.HasField("error"):
-        return _unread(asked, "the answer holds no text")
+        return RawReply(message_id, error="malformed", rejected="the reply has no text")
     code, text = header.error.code, header.error.reason
+    if code == TEXT_CODE and len(text) > MAX_REPLY:
+        message = f"the reply has {len(text)} characters, at most {MAX_REPLY} are allowed"
+        return RawReply(message_id, error="malformed", rejected=message)
     if code == TEXT_CODE:
-        if len(text) > MAX_REPLY:
-            return _unread(asked, f"the answer has {len(text)} characters, at most {MAX_REPLY} are taken")
-        return Answer(asked, text=text)
-    known = re.fullmatch(
-        r"[A-Za-z]\w{0,60}", text
-    )  # a clinic's word: only what can be the name of an error is repeated
-    return Answer(asked, error=text if known else "an error", lost=code in _LOST)
+        return RawReply(message_id, text=text)
+    is_name = re.fullmatch(r"[A-Za-z]\w{0,60}", text)  # other text from a clinic is never repeated
+    return RawReply(message_id, error=text if is_name else "an error", lost=code in _LOST)

@@ -8,7 +8,7 @@ from typing import Any
 from embryofl.exposition import Families, read_table
 from embryofl.membership import MAX_COUNT
 from embryofl.messages import PROTOCOL
-from embryofl_server.federation.terms import FIRST_DEADLINE_S
+from embryofl_server.federation.round_limits import FIRST_DEADLINE_S
 from embryofl_server.members.contact import Contact
 from embryofl_server.members.identity import HubIdentity
 from embryofl_server.members.store import Clinic

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from embryofl.errors import UserError
 from embryofl.files import write_atomic
-from embryofl_server.federation.superlink import LinkLost
+from embryofl_server.federation.fleet import FleetLost
 
 SAVE_EVERY_S = 60.0
 POLL_EVERY_S = 2.0
@@ -22,7 +22,7 @@ class Presence:
     Parameters
     ----------
     poll : callable
-        Returns whether each clinic is online; raises `LinkLost`.
+        Returns whether each clinic is online; raises `FleetLost`.
     path : Path
         `last_seen.json`; written at most every `SAVE_EVERY_S`, and whenever a clinic comes or goes.
     """
@@ -56,7 +56,7 @@ class Presence:
     def _poll(self) -> None:
         try:
             online = self.poll()
-        except LinkLost:
+        except FleetLost:
             online = None
         with self._lock:
             self._online, self._polled = online, time.monotonic()

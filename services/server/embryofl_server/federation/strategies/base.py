@@ -73,7 +73,7 @@ class Round:
     model : ndarray of uint8, (layout.size,)
         The packed global model the clinics began with; must not be changed.
     updates : sequence of ClinicUpdate
-        In the order of the clinics' names; at least the strategy's `least_clinics`.
+        In the order of the clinics' names; at least the strategy's `min_updates`.
     proximal : float
         FedProx's mu that the clinics trained with.
     """
@@ -124,7 +124,7 @@ class Strategy(Protocol):
     def __init__(self, settings: Any) -> None: ...
 
     @property
-    def least_clinics(self) -> int:
+    def min_updates(self) -> int:
         """Fewer updates than this it does not aggregate; a run that cannot have them is refused."""
 
     def aggregate(self, round_: Round, state: State) -> Aggregation:

@@ -31,7 +31,7 @@ class ClippedFedAvg:
         self._max_norm = settings.max_norm
 
     @property
-    def least_clinics(self) -> int:
+    def min_updates(self) -> int:
         """Three, or one where the bound is given."""
         return 1 if self._max_norm else 3
 

@@ -16,7 +16,7 @@ class FedAdagrad:
 
     NAME: ClassVar[str] = "fedadagrad"
     SETTINGS: ClassVar[type[StrategySettings]] = AdaptiveSettings
-    least_clinics = 1
+    min_updates = 1
 
     def __init__(self, settings: AdaptiveSettings) -> None:
         self._settings = settings

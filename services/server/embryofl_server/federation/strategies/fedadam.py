@@ -23,7 +23,7 @@ class FedAdam:
 
     NAME: ClassVar[str] = "fedadam"
     SETTINGS: ClassVar[type[StrategySettings]] = FedAdamSettings
-    least_clinics = 1
+    min_updates = 1
 
     def __init__(self, settings: FedAdamSettings) -> None:
         self._settings = settings

@@ -15,7 +15,7 @@ class FedAvg:
 
     NAME: ClassVar[str] = "fedavg"
     SETTINGS: ClassVar[type[StrategySettings]] = StrategySettings
-    least_clinics = 1
+    min_updates = 1
 
     def __init__(self, settings: StrategySettings) -> None:
         pass

@@ -25,7 +25,7 @@ class FedAvgM:
 
     NAME: ClassVar[str] = "fedavgm"
     SETTINGS: ClassVar[type[StrategySettings]] = FedAvgMSettings
-    least_clinics = 1
+    min_updates = 1
 
     def __init__(self, settings: FedAvgMSettings) -> None:
         self._settings = settings

@@ -24,7 +24,7 @@ class FedDyn:
     NAME: ClassVar[str] = "feddyn"
     SETTINGS: ClassVar[type[StrategySettings]] = StrategySettings
     LOCAL: ClassVar[dict[str, Any]] = {"control": "gradients", "proximal": 0.01}
-    least_clinics = 1
+    min_updates = 1
 
     def __init__(self, settings: StrategySettings) -> None:
         pass

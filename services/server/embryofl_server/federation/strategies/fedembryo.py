@@ -34,7 +34,7 @@ class FedEmbryo:
     NAME: ClassVar[str] = "fedembryo"
     SETTINGS: ClassVar[type[StrategySettings]] = FedEmbryoSettings
     LOCAL: ClassVar[dict[str, Any]] = {"task_weights": "losses"}
-    least_clinics = 1
+    min_updates = 1
 
     def __init__(self, settings: FedEmbryoSettings) -> None:
         self._temperature = settings.temperature

@@ -16,7 +16,7 @@ class FedNova:
 
     NAME: ClassVar[str] = "fednova"
     SETTINGS: ClassVar[type[StrategySettings]] = StrategySettings
-    least_clinics = 1
+    min_updates = 1
 
     def __init__(self, settings: StrategySettings) -> None:
         pass

@@ -23,7 +23,7 @@ class FedYogi:
 
     NAME: ClassVar[str] = "fedyogi"
     SETTINGS: ClassVar[type[StrategySettings]] = FedYogiSettings
-    least_clinics = 1
+    min_updates = 1
 
     def __init__(self, settings: FedYogiSettings) -> None:
         self._settings = settings

@@ -48,7 +48,7 @@ class GeometricMedian:
 
     NAME: ClassVar[str] = "geometric_median"
     SETTINGS: ClassVar[type[StrategySettings]] = GeometricMedianSettings
-    least_clinics = 3
+    min_updates = 3
 
     def __init__(self, settings: GeometricMedianSettings) -> None:
         self._settings = settings

@@ -55,7 +55,7 @@ class Krum:
         self._attackers = settings.attackers
 
     @property
-    def least_clinics(self) -> int:
+    def min_updates(self) -> int:
         """2f + 3."""
         return 2 * self._attackers + 3
 

@@ -17,7 +17,7 @@ class CoordinateMedian:
 
     NAME: ClassVar[str] = "median"
     SETTINGS: ClassVar[type[StrategySettings]] = StrategySettings
-    least_clinics = 3
+    min_updates = 3
 
     def __init__(self, settings: StrategySettings) -> None:
         pass

@@ -29,7 +29,7 @@ class MultiKrum:
         self._attackers, self._keep = settings.attackers, settings.keep
 
     @property
-    def least_clinics(self) -> int:
+    def min_updates(self) -> int:
         """2f + 3, and enough to keep `keep` of them."""
         return max(2 * self._attackers + 3, self._keep + self._attackers + 2)
 

@@ -30,7 +30,7 @@ class QFedAvg:
 
     NAME: ClassVar[str] = "qfedavg"
     SETTINGS: ClassVar[type[StrategySettings]] = QFedAvgSettings
-    least_clinics = 1
+    min_updates = 1
 
     def __init__(self, settings: QFedAvgSettings) -> None:
         self._q, self._lipschitz = settings.q, settings.lipschitz

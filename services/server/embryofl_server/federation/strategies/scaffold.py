@@ -30,7 +30,7 @@ class Scaffold:
     NAME: ClassVar[str] = "scaffold"
     SETTINGS: ClassVar[type[StrategySettings]] = ScaffoldSettings
     LOCAL: ClassVar[dict[str, Any]] = {"control": "steps"}
-    least_clinics = 1
+    min_updates = 1
 
     def __init__(self, settings: ScaffoldSettings) -> None:
         self._rate = settings.global_learning_rate

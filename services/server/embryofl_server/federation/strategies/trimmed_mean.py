@@ -30,7 +30,7 @@ class TrimmedMean:
 
     NAME: ClassVar[str] = "trimmed_mean"
     SETTINGS: ClassVar[type[StrategySettings]] = TrimmedMeanSettings
-    least_clinics = 3
+    min_updates = 3
 
     def __init__(self, settings: TrimmedMeanSettings) -> None:
         self._trim = settings.trim

@@ -3,11 +3,11 @@
 import pytest
 
 from embryofl.settings import RunSettings
-from embryofl_server.federation.terms import (
+from embryofl_server.federation.round_limits import (
     AUTO_LEAST_S,
     FIRST_DEADLINE_S,
-    answers_needed,
     deadline_seconds,
+    quorum_of,
     round_limits,
 )
 
@@ -25,13 +25,13 @@ from embryofl_server.federation.terms import (
         (4, 2, 5, 4),
     ],
 )
-def test_answers_needed(quorum, min_clinics, asked, needed):
-    assert answers_needed(quorum, min_clinics, asked) == needed
+def test_quorum_follows_from_settings_and_clinics_asked(quorum, min_clinics, asked, needed):
+    assert quorum_of(RunSettings(quorum=quorum, min_clinics=min_clinics), asked) == needed
 
 
 def test_never_fewer_than_the_strategy_needs():
-    terms = round_limits(RunSettings(quorum=2, grace_s=7), asked=6, least=5, records=[])
-    assert (terms.needed, terms.deadline_s, terms.end_s) == (5, 3600, 3607)
+    limits = round_limits(RunSettings(quorum=2, grace_s=7), asked=6, min_updates=5, records=[])
+    assert (limits.quorum, limits.deadline_s, limits.end_s) == (5, 3600, 3607)
 
 
 def took(**clinics):
