@@ -34,7 +34,7 @@ def run(job: Job, data_dir: Path, cache_dir: Path, out: Path, device: str = "cpu
     os.environ["OMP_NUM_THREADS"] = "1"
     import torch
 
-    from embryofl_demo import inprocess
+    from embryofl_demo import local_run
     from embryofl_server.federation.run_settings import check_settings, parse_settings
 
     torch.set_num_threads(1)
@@ -56,23 +56,20 @@ def run(job: Job, data_dir: Path, cache_dir: Path, out: Path, device: str = "cpu
     )
     loaded = {n: datasets.load(f, cache_dir / job.data, settings.image_size, job.fold) for n, f in folders.items()}
     clinics = {
-        n: inprocess.LoadedWorkload(settings, inprocess.prepared(settings, d), device) for n, d in loaded.items()
+        n: local_run.LoadedWorkload(settings, local_run.prepared(settings, d), device) for n, d in loaded.items()
     }
-    first = inprocess.initial(settings)
-    validation: list[float | None] = []
-    personal: dict[str, Any] = {}
-    if federates:
-        made = inprocess.federated(clinics, settings, first, lambda _: None)
-        packed, validation = made.packed, made.validation
-        personal = inprocess.personal_scores(clinics, settings, made, "test")
-    else:
-        whom = options[0] if options else POOLED
-        together = inprocess.pooled([c.data for c in clinics.values()])
-        worker = clinics[whom] if options else inprocess.LoadedWorkload(settings, together, device)
+    trained = clinics
+    if not federates:
+        everyone = local_run.pooled(clinics, settings)
+        trained = {options[0]: clinics[options[0]]} if options else everyone
         if name == "alone-long":
-            steps = -(-len(together.train) // settings.batch_size) / -(-worker.examples // settings.batch_size)
+            examples = everyone[local_run.POOLED].examples, clinics[options[0]].examples
+            steps = -(-examples[0] // settings.batch_size) / -(-examples[1] // settings.batch_size)
             settings = settings.model_copy(update={"rounds": round(settings.rounds * max(1.0, steps))})
-        packed = inprocess.alone(worker, whom, settings, first)
+        settings = local_run.alone(settings)
+    made = local_run.run_locally(trained, settings, local_run.initial_model(settings))
+    packed, validation = made.packed, made.validation if federates else []
+    personal = local_run.personal_scores(clinics, settings, made, "test") if federates else {}
     result = {**asdict(job), "device": device, "validation": validation, "test": _test(clinics, packed)}
     if name.startswith("alone"):
         result["own_validation"] = _validation(clinics[options[0]], packed)
@@ -92,15 +89,15 @@ def _validation(clinic: Any, packed: Any) -> float | None:
 
 
 def _test(clinics: Any, packed: Any) -> dict[str, dict[str, list[float]]]:
-    """Of each clinic's held-out embryos: score, label, day, and number of the patient."""
-    from embryofl.views import Views
+    """Score, label, day and number of the patient of each clinic's test embryos."""
+    from embryofl_demo.local_run import scores_on_test_patients
 
-    found = {}
-    for name, clinic in clinics.items():
-        clinic.load(packed)
-        side = clinic.data.test
-        first = Views(side.embryos).first
-        columns = {"labels": side.labels, "strata": side.days, "patients": side.groups}
-        found[name] = {"scores": [round(s, 7) for s in clinic.scores("test").tolist()]}
-        found[name] |= {key: values[first].tolist() for key, values in columns.items()}
-    return found
+    return {
+        name: {
+            "scores": [round(s, 7) for s in scored.scores.tolist()],
+            "labels": scored.labels.tolist(),
+            "strata": scored.strata.tolist(),
+            "patients": scored.patients.tolist(),
+        }
+        for name, scored in scores_on_test_patients(clinics, packed).items()
+    }

@@ -8,7 +8,7 @@ import datasets
 import numpy as np
 from jobs import POOLED
 
-from embryofl_demo.intervals import Figure, Scored, figure, sampled, stack
+from embryofl_demo.intervals import Estimate, Scored, estimate, sampled, stack
 
 TITLES = {
     "day5": "Hung Vuong, day 5, three clinics",
@@ -50,10 +50,16 @@ def _table(data: str, model: str, results: Results) -> str:
     rows.append(
         ["embryos held out (good)", *(_counts(results, [c]) for c in clinics), _counts(results, clinics), "", ""]
     )
-    rows.append(["**alone**", *(_one(figure(own[c])) for c in clinics), "", "", ""])
-    rows.append(["*alone, the better one*", *(_one(figure(_better(results, c))) for c in clinics), "", "", ""])
+    rows.append(["**alone**", *(_one(estimate(own[c])) for c in clinics), "", "", ""])
+    rows.append(["*alone, the better one*", *(_one(estimate(_better(results, c))) for c in clinics), "", "", ""])
     rows.append(
-        ["**pooled**", *(_one(figure(_samples(results[POOLED], [c]))) for c in clinics), _one(figure(pooled)), "", ""]
+        [
+            "**pooled**",
+            *(_one(estimate(_samples(results[POOLED], [c]))) for c in clinics),
+            _one(estimate(pooled)),
+            "",
+            "",
+        ]
     )
     federated = [w for w in results if w != POOLED and not w.startswith("alone")]
     for way in sorted(federated, key=lambda w: (w != "fednova", w != "fedavg", w)):
@@ -68,11 +74,11 @@ def _table(data: str, model: str, results: Results) -> str:
 def _row(
     label: str, folds: dict[int, dict], key: str, clinics: list[str], own: dict[str, np.ndarray], pooled: np.ndarray
 ) -> list[str]:
-    gains = [figure(_samples(folds, [c], key) - own[c]) for c in clinics]
+    gains = [estimate(_samples(folds, [c], key) - own[c]) for c in clinics]
     all_ = _samples(folds, clinics, key)
-    gap = figure(pooled - all_)
+    gap = estimate(pooled - all_)
     if not np.isfinite([g.value for g in gains]).all() or len(folds) < datasets.FOLDS:
-        return [label, *map(_difference, gains), _one(figure(all_)), _difference(gap), "not all was run"]
+        return [label, *map(_difference, gains), _one(estimate(all_)), _difference(gap), "not all was run"]
     worst = min(g.value for g in gains)
     said = (
         "met"
@@ -86,7 +92,7 @@ def _row(
             + ([f"{gap.value:.3f} below pooled"] if gap.value > BAR else [])
         )
     )
-    return [label, *map(_difference, gains), _one(figure(all_)), _difference(gap), said]
+    return [label, *map(_difference, gains), _one(estimate(all_)), _difference(gap), said]
 
 
 def _samples(folds: dict[int, dict], clinics: list[str], key: str = "test") -> np.ndarray:
@@ -130,11 +136,11 @@ def _counts(results: Results, clinics: list[str]) -> str:
     return f"{len(labels)} ({sum(labels)})"
 
 
-def _one(f: Figure) -> str:
+def _one(f: Estimate) -> str:
     return f"{f.value:.3f} ({f.low:.2f} to {f.high:.2f})" if np.isfinite(f.value) else "not run"
 
 
-def _difference(f: Figure) -> str:
+def _difference(f: Estimate) -> str:
     return f"{f.value:+.3f} ({f.low:+.2f} to {f.high:+.2f})" if np.isfinite(f.value) else "not run"
 
 

@@ -92,7 +92,7 @@ def _warm(what: tuple[str, str, Path], out: Path) -> None:
     import torch
 
     from embryofl.settings import run_settings
-    from embryofl_demo.inprocess import prepared
+    from embryofl_demo.local_run import prepared
 
     torch.set_num_threads(1)
     name, model, folder = what

@@ -45,7 +45,7 @@ def train(unit: Unit, out: Path, device: str) -> dict[str, Any]:
     """Train once; AUROC of the held-out embryos of each clinic and of all."""
     import torch
 
-    from embryofl_demo import inprocess
+    from embryofl_demo import local_run
     from embryofl_server.federation.run_settings import check_settings, parse_settings
 
     torch.set_num_threads(1)
@@ -57,31 +57,22 @@ def train(unit: Unit, out: Path, device: str) -> dict[str, Any]:
     inside = None if inner < 0 else inner
     loaded = {n: datasets.load(f, out / "cache" / data, settings.image_size, fold, inside) for n, f in folders.items()}
     clinics = {
-        n: inprocess.LoadedWorkload(settings, inprocess.prepared(settings, d), device) for n, d in loaded.items()
+        n: local_run.LoadedWorkload(settings, local_run.prepared(settings, d), device) for n, d in loaded.items()
     }
-    first = inprocess.initial(settings)
-    if way == "fed":
-        packed = inprocess.federated(clinics, settings, first, lambda _: None).packed
-    elif way == "pooled":
-        everyone = inprocess.pooled([c.data for c in clinics.values()])
-        packed = inprocess.alone(inprocess.LoadedWorkload(settings, everyone, device), "pooled", settings, first)
-    else:
-        packed = inprocess.alone(clinics[way], way, settings, first)
-    at = clinics if way in ("fed", "pooled") else {way: clinics[way]}
-    return {"unit": unit, "seconds": round(time.monotonic() - began, 1), "auroc": judged(at, packed)}
+    one = {way: clinics[way]} if way in clinics else clinics
+    trained = local_run.pooled(clinics, settings) if way == "pooled" else one
+    if way != "fed":
+        settings = local_run.alone(settings)
+    packed = local_run.run_locally(trained, settings, local_run.initial_model(settings)).packed
+    return {"unit": unit, "seconds": round(time.monotonic() - began, 1), "auroc": judged(one, packed)}
 
 
 def judged(clinics: Any, packed: np.ndarray) -> dict[str, float]:
-    """AUROC of the held-out embryos of each clinic and of all together."""
-    from embryofl.views import Views
-    from embryofl_demo.intervals import Scored, auroc, stack
+    """AUROC of the test embryos of each clinic and of all together."""
+    from embryofl_demo.intervals import auroc, stack
+    from embryofl_demo.local_run import scores_on_test_patients
 
-    scored: dict[str, Scored] = {}
-    for name, clinic in clinics.items():
-        clinic.load(packed)
-        side = clinic.data.test
-        first = Views(side.embryos).first
-        scored[name] = Scored(clinic.scores("test"), side.labels[first], side.days[first], side.groups[first])
+    scored = scores_on_test_patients(clinics, packed)
     parts = {**scored, "all": stack(list(scored.values()))}
     return {n: round(float(auroc(s, np.ones((1, int(s.patients.max()) + 1)))[0]), 5) for n, s in parts.items()}
 

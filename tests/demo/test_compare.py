@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from embryofl_data import ImageExamples, pool
-from embryofl_demo.compare import POOLED, compare, figures
-from embryofl_demo.intervals import Scored, auroc, draws, figure, sampled
+from embryofl_demo.compare import POOLED, aurocs, compare
+from embryofl_demo.intervals import Scored, auroc, draws, estimate, sampled
 from embryofl_demo.plot import svg
 from embryofl_server.federation.run_settings import check_settings
 from kits.federation import draw_clinic
@@ -30,11 +30,11 @@ def test_four_ways_of_training_are_judged_at_every_clinic(tmp_path):
     for by_clinic in scores.values():
         assert list(by_clinic) == names and all(list(by_seed) == [0, 1] for by_seed in by_clinic.values())
     assert (scores["federated"]["clinic-1"][0].scores != scores["federated"]["clinic-1"][1].scores).any()
-    told = figures(scores)
-    gain = told["federated"]["clinic-2"].value - told["clinic-2 alone"]["clinic-2"].value
-    assert told["federated - alone"]["clinic-2"].value == pytest.approx(gain)
-    assert list(told["federated - pooled"]) == [*names, POOLED]
-    assert svg(told, "a < b").count("<circle") == len(ways) * 4 and "a &lt; b" in svg(told, "a < b")
+    rows = aurocs(scores)
+    gain = rows["federated"]["clinic-2"].value - rows["clinic-2 alone"]["clinic-2"].value
+    assert rows["federated - alone"]["clinic-2"].value == pytest.approx(gain)
+    assert list(rows["federated - pooled"]) == [*names, POOLED]
+    assert svg(rows, "a < b").count("<circle") == len(ways) * 4 and "a &lt; b" in svg(rows, "a < b")
 
 
 def test_auroc_is_that_of_pairs_within_a_day_and_its_interval_that_of_patients():
@@ -50,12 +50,12 @@ def test_auroc_is_that_of_pairs_within_a_day_and_its_interval_that_of_patients()
     one_day = np.zeros(80, int)
     drawn = auroc(Scored(scores, labels, one_day, patients), weights)
     assert drawn == pytest.approx(roc_auc_score(labels[repeated], scores[repeated]))
-    found = figure(sampled({0: Scored(scores, labels, days, patients)}))
+    found = estimate(sampled({0: Scored(scores, labels, days, patients)}))
     assert found.low < found.value < found.high
     same = sampled({0: Scored(scores, labels, days, patients)}) - sampled(
         {0: Scored(scores * 2, labels, days, patients)}
     )
-    assert figure(same).low == figure(same).high == 0  # the same patients are drawn for both
+    assert estimate(same).low == estimate(same).high == 0  # the same patients are drawn for both
 
 
 def test_pooled_examples_are_those_of_the_clinics_one_after_the_other():

@@ -9,7 +9,7 @@ import torch
 
 from embryofl.settings import RunSettings
 from embryofl_clinic.workload.embryo import EmbryoWorkload
-from embryofl_demo import inprocess
+from embryofl_demo.local_run import initial_model, run_locally
 from embryofl_server.audit.reading import verify_log
 from embryofl_server.federation.checkpoint import Checkpoints
 from kits.federation import SETTINGS
@@ -97,5 +97,5 @@ def test_run_in_one_process_gives_the_weights_of_the_real_run(federation, refere
         name: EmbryoWorkload(settings, federation.place.data(name), tmp_path / name, "cpu")
         for name in ("clinic-1", "clinic-2", "clinic-3")
     }
-    made = inprocess.federated(clinics, settings, inprocess.initial(settings), print)
+    made = run_locally(clinics, settings, initial_model(settings), print)
     assert made.packed.tobytes() == (reference / "model.safetensors").read_bytes()

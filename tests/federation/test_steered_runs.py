@@ -10,7 +10,7 @@ import torch
 
 from embryofl.settings import RunSettings
 from embryofl_clinic.workload.embryo import EmbryoWorkload
-from embryofl_demo import inprocess
+from embryofl_demo.local_run import initial_model, run_locally
 
 NAMES = ("clinic-1", "clinic-2", "clinic-3")
 
@@ -19,7 +19,7 @@ def in_one_process(federation, folder, scratch):
     torch.set_num_threads(1)
     settings = RunSettings.model_validate_json((folder / "settings.json").read_text())
     clinics = {n: EmbryoWorkload(settings, federation.place.data(n), scratch / n, "cpu") for n in NAMES}
-    return inprocess.federated(clinics, settings, inprocess.initial(settings), print)
+    return run_locally(clinics, settings, initial_model(settings), print)
 
 
 def test_scaffold_resumes_after_hub_and_clinic_are_killed(federation, tmp_path):

@@ -293,15 +293,15 @@ def compare(
     console = show.make_console()
     prepare(place, names, data, images)
     folders = {n: place.data(n) for n in names}
-    scored = comparison.compare(folders, place.root / "compare-cache", settings, console.print, seeds)
-    told = comparison.figures(scored)
-    console.print(comparison.table(told))
+    scores = comparison.compare(folders, place.root / "compare-cache", settings, console.print, seeds)
+    aurocs = comparison.aurocs(scores)
+    console.print(comparison.table(aurocs))
     out = place.root / "compare.json"
-    figures = {"settings": settings.model_dump(), "seeds": seeds, **comparison.as_json(scored, told)}
-    write_atomic(out, json.dumps(figures, indent=1).encode())
+    results = {"settings": settings.model_dump(), "seeds": seeds, **comparison.as_json(scores, aurocs)}
+    write_atomic(out, json.dumps(results, indent=1).encode())
     title = f"AUROC by patient, {settings.model}, {settings.strategy}, {settings.rounds} rounds, {seeds} seed(s)"
-    write_atomic(place.root / "compare.svg", svg(told, title).encode())
-    console.print(f"All figures: {out}, and as a plot: {out.with_suffix('.svg')}", soft_wrap=True)
+    write_atomic(place.root / "compare.svg", svg(aurocs, title).encode())
+    console.print(f"All results: {out}, and as a plot: {out.with_suffix('.svg')}", soft_wrap=True)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""AUROC and its differences with intervals by patient, from scores that one machine holds (a comparison, no federation).
+"""AUROC and its differences with intervals by patient, from scores that one machine has (a comparison, no federation).
 
 Patients are drawn with replacement, all embryos of a patient together and the same patients for both models of a
 difference: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapters 8 and 13 (percentile intervals).
@@ -15,7 +15,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Scored:
-    """Held-out embryos and what a model said of them, each array (n,).
+    """Test embryos and their scores by a model, each array (n,).
 
     Attributes
     ----------
@@ -35,8 +35,8 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A value and its interval; NaN where it cannot be had."""
+class Estimate:
+    """A value and its interval; NaN if there is none."""
 
     value: float
     low: float
@@ -55,7 +55,7 @@ def stack(parts: Sequence[Scored]) -> Scored:
 
 
 def auroc(scored: Scored, weights: np.ndarray) -> np.ndarray:
-    """The share of pairs of a good and another embryo of one stratum that the scores put in the right order (ties half).
+    """The share of pairs of a good and a poor embryo of one stratum that the scores put in the right order (ties half).
 
     Parameters
     ----------
@@ -71,11 +71,11 @@ def auroc(scored: Scored, weights: np.ndarray) -> np.ndarray:
     each = weights[:, scored.patients]
     for stratum in np.unique(scored.strata):
         good = np.flatnonzero((scored.strata == stratum) & (scored.labels == 1))
-        other = np.flatnonzero((scored.strata == stratum) & (scored.labels == 0))
-        difference = scored.scores[good][:, None] - scored.scores[other][None, :]
+        poor = np.flatnonzero((scored.strata == stratum) & (scored.labels == 0))
+        difference = scored.scores[good][:, None] - scored.scores[poor][None, :]
         order = (difference > 0) + 0.5 * (difference == 0)
-        right += ((each[:, good] @ order) * each[:, other]).sum(axis=1)
-        pairs += each[:, good].sum(axis=1) * each[:, other].sum(axis=1)
+        right += ((each[:, good] @ order) * each[:, poor]).sum(axis=1)
+        pairs += each[:, good].sum(axis=1) * each[:, poor].sum(axis=1)
     return np.asarray(np.divide(right, pairs, out=np.full(len(weights), np.nan), where=pairs > 0))
 
 
@@ -93,11 +93,11 @@ def sampled(folds: Mapping[int, Scored], *, same_patients: bool = False) -> np.n
     ----------
     folds : mapping of int to Scored
     same_patients : bool (default: False)
-        All hold the same patients (seeds): a draw takes the same ones in each. Else (folds) each is drawn by itself.
+        All have the same patients (seeds), and a draw takes the same ones in each. If not (folds), each is drawn by itself.
 
     Notes
     -----
-    Two models' samples over the same embryos are of the same draws, so that they may be subtracted.
+    Samples of two models over the same embryos come from the same draws, so they may be subtracted.
     """
     seeds = {f: 0 if same_patients else f for f in folds}
     values = [auroc(s, draws(int(s.patients.max(initial=-1)) + 1, seeds[f])) for f, s in sorted(folds.items())]
@@ -108,10 +108,10 @@ def sampled(folds: Mapping[int, Scored], *, same_patients: bool = False) -> np.n
     return np.asarray(np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0))
 
 
-def figure(samples: np.ndarray) -> Figure:
+def estimate(samples: np.ndarray) -> Estimate:
     """Value and percentile interval of `sampled`, or of a difference of two."""
     spread = samples[1:][np.isfinite(samples[1:])]
     if not np.isfinite(samples[0]) or not len(spread):
-        return Figure(float(samples[0]), float("nan"), float("nan"))
+        return Estimate(float(samples[0]), float("nan"), float("nan"))
     low, high = np.quantile(spread, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Figure(float(samples[0]), float(low), float(high))
+    return Estimate(float(samples[0]), float(low), float(high))

@@ -1,4 +1,4 @@
-"""A plot of figures with their intervals, as SVG: dots and bars, a row a model, a panel a clinic.
+"""A plot of estimates with their intervals, as SVG: dots and bars, a row a model, a panel a clinic.
 
 Written here rather than by matplotlib, which would be 30 MB and a dozen packages for one plot of lines and circles.
 """
@@ -8,15 +8,15 @@ from html import escape
 
 import numpy as np
 
-from embryofl_demo.intervals import Figure
+from embryofl_demo.intervals import Estimate
 
 ROW, TOP, LEFT, PANEL, GAP = 18, 46, 170, 190, 24  # pixels
 LOW, HIGH = 0.3, 1.0
 
 
-def svg(told: Mapping[str, Mapping[str, Figure]], title: str) -> str:
-    """Rows in their order; differences (" - " in the name) are left out. A line marks 0.5, being right by chance."""
-    rows = {m: r for m, r in told.items() if " - " not in m}
+def svg(estimates: Mapping[str, Mapping[str, Estimate]], title: str) -> str:
+    """Rows in their order; differences (" - " in the name) are skipped. A line marks 0.5, an AUROC by chance."""
+    rows = {m: r for m, r in estimates.items() if " - " not in m}
     panels = list(next(iter(rows.values())))
     width, height = LEFT + len(panels) * (PANEL + GAP), TOP + len(rows) * ROW + 28
     parts = [
@@ -42,7 +42,7 @@ def _x(left: float, value: float) -> float:
     return round(left + PANEL * (min(max(value, LOW), HIGH) - LOW) / (HIGH - LOW), 1)
 
 
-def _mark(left: int, y: int, f: Figure | None, colour: str) -> list[str]:
+def _mark(left: int, y: int, f: Estimate | None, colour: str) -> list[str]:
     if f is None or not np.isfinite([f.value, f.low, f.high]).all():
         return []
     line = f'<path d="M{_x(left, f.low)} {y}H{_x(left, f.high)}" stroke="{colour}" stroke-width="2"/>'

@@ -12,9 +12,10 @@ from embryofl.weighting import loss_ratio_weights, task_weights
 from embryofl_clinic.workload.personal import PersonalStore
 from embryofl_clinic.workload.round_files import KEEP_ROUNDS
 from embryofl_data import load_clinic_data
-from embryofl_demo import inprocess
+from embryofl_demo.local_run import LoadedWorkload, alone, initial_model, personal_scores, run_locally
 from embryofl_server.federation.run_settings import check_settings
 from kits.federation import draw_clinic
+from kits.training import train_rounds
 
 
 class Rows:
@@ -87,7 +88,7 @@ def clinics(tmp_path_factory):
 
     def make(settings, names=names[:2]):
         data = {n: load_clinic_data(paths[n], folder / "cache" / n, settings.image_size) for n in names}
-        return {n: inprocess.LoadedWorkload(settings, d) for n, d in data.items()}
+        return {n: LoadedWorkload(settings, d) for n, d in data.items()}
 
     return make
 
@@ -97,13 +98,9 @@ def set_up(strategy, **more):
     return check_settings({**values, "strategy": strategy, **more})
 
 
-def quiet(line):
-    pass
-
-
 def test_scaffold_among_one_clinic_is_federated_averaging_to_the_last_bit(clinics):
     made = [
-        inprocess.federated(clinics(s, ["clinic-1"]), s, inprocess.initial(s), quiet).packed
+        run_locally(clinics(s, ["clinic-1"]), s, initial_model(s)).packed
         for s in (set_up("fedavg", rounds=3), set_up("scaffold", rounds=3))
     ]
     assert made[0].tobytes() == made[1].tobytes()
@@ -111,22 +108,21 @@ def test_scaffold_among_one_clinic_is_federated_averaging_to_the_last_bit(clinic
 
 def test_scaffold_among_two_steers(clinics):
     fedavg, scaffold = (
-        inprocess.federated(clinics(s), s, inprocess.initial(s), quiet).packed
-        for s in (set_up("fedavg"), set_up("scaffold"))
+        run_locally(clinics(s), s, initial_model(s)).packed for s in (set_up("fedavg"), set_up("scaffold"))
     )
     assert fedavg.tobytes() != scaffold.tobytes()
 
 
 def test_fedbn_sends_nothing_of_its_normalisation_and_evaluates_with_its_own(clinics):
     settings = set_up("fedbn")
-    workloads, first = clinics(settings), inprocess.initial(settings)
-    made = inprocess.federated(workloads, settings, first, quiet)
+    workloads, first = clinics(settings), initial_model(settings)
+    made = run_locally(workloads, settings, first)
     one = workloads["clinic-1"]
     norms = norm_tensors(one.model)
     before, after = one.layout.tensor_views(first), one.layout.tensor_views(made.packed)
     assert norms and all((before[n] == after[n]).all() for n in norms)
     assert any((before[n] != after[n]).any() for n in before if n not in norms)
-    own = inprocess.personal_scores(workloads, settings, made, "test")
+    own = personal_scores(workloads, settings, made, "test")
     one.load(made.packed)
     assert set(own) == {"clinic-1", "clinic-2"} and (own["clinic-1"] != one.scores("test")).any()
     kept = PersonalStore(one.personal_dir).newest("run-0001", 2)
@@ -135,32 +131,32 @@ def test_fedbn_sends_nothing_of_its_normalisation_and_evaluates_with_its_own(cli
 
 def test_ditto_without_pull_is_being_alone_and_does_not_touch_the_global_model(clinics):
     settings = set_up("ditto", personal_pull=0.0)
-    workloads, first = clinics(settings), inprocess.initial(settings)
-    made = inprocess.federated(workloads, settings, first, quiet)
+    workloads, first = clinics(settings), initial_model(settings)
+    made = run_locally(workloads, settings, first)
     plain = set_up("fedavg")
-    assert made.packed.tobytes() == inprocess.federated(clinics(plain), plain, first, quiet).packed.tobytes()
-    alone = clinics(plain)["clinic-2"]
-    own = PersonalStore(workloads["clinic-2"].personal_dir).newest("run-0001", 2)
-    assert own.tobytes() == inprocess.alone(alone, "clinic-2", plain, first).tobytes()
+    assert made.packed.tobytes() == run_locally(clinics(plain), plain, first).packed.tobytes()
+    by_itself = run_locally(clinics(plain, ["clinic-2"]), alone(plain), first)
+    personal = PersonalStore(workloads["clinic-2"].personal_dir).newest("run-0001", 2)
+    assert personal.tobytes() == by_itself.packed.tobytes()
 
 
 def test_a_round_that_is_done_again_gives_the_same_own_model(clinics):
     settings = set_up("ditto", personal_pull=1.0)
-    one, first = clinics(settings)["clinic-1"], inprocess.initial(settings)
+    one, first = clinics(settings)["clinic-1"], initial_model(settings)
     store = PersonalStore(one.personal_dir)
     for number in (1, 3):  # round 2 was missed
-        inprocess._train(one, first, settings, number, "clinic-1")
-    whole = store.newest("run-0001", 3)
-    inprocess._train(one, first, settings, 3, "clinic-1")
-    assert store.newest("run-0001", 3).tobytes() == whole.tobytes() != store.newest("run-0001", 2).tobytes()
+        train_rounds(one, first, settings, [number], "clinic-1")
+    third = store.newest("run-0001", 3)
+    train_rounds(one, first, settings, [3], "clinic-1")
+    assert store.newest("run-0001", 3).tobytes() == third.tobytes() != store.newest("run-0001", 2).tobytes()
 
 
 def test_a_fine_tuned_head_differs_in_the_head_alone_and_stays(clinics):
     settings = set_up("finetuned_heads")
-    workloads, first = clinics(settings), inprocess.initial(settings)
-    made = inprocess.federated(workloads, settings, first, quiet)
+    workloads, first = clinics(settings), initial_model(settings)
+    made = run_locally(workloads, settings, first)
     one = workloads["clinic-1"]
-    inprocess.personal_scores(workloads, settings, made, "test")
+    personal_scores(workloads, settings, made, "test")
     own = one.layout.tensor_views(PersonalStore(one.personal_dir).newest("run-0001", 2))
     shared = one.layout.tensor_views(made.packed)
     changed = [n for n in own if (own[n] != shared[n]).any()]
@@ -170,10 +166,10 @@ def test_a_fine_tuned_head_differs_in_the_head_alone_and_stays(clinics):
 
 def test_the_best_round_by_validation_is_chosen_and_training_ends_early(clinics):
     settings = set_up("fedavg", rounds=4, choose="best", patience=1, learning_rate=0.03)
-    made = inprocess.federated(clinics(settings, ["large"]), settings, inprocess.initial(settings), quiet)
+    made = run_locally(clinics(settings, ["large"]), settings, initial_model(settings))
     best = int(np.argmax(made.validation))
     shorter = settings.model_copy(update={"choose": "last", "patience": 0})
-    every = inprocess.federated(clinics(shorter, ["large"]), shorter, inprocess.initial(shorter), quiet)
+    every = run_locally(clinics(shorter, ["large"]), shorter, initial_model(shorter))
     assert made.validation == every.validation[: len(made.validation)]
     first_worse = next(i for i in range(1, 9) if i == 4 or every.validation[i] <= max(every.validation[:i]))
     assert made.rounds == min(4, first_worse + 1)  # a round's figures are known one round later
@@ -182,7 +178,7 @@ def test_the_best_round_by_validation_is_chosen_and_training_ends_early(clinics)
 
 def test_mixed_precision_changes_nothing_without_a_gpu(clinics):
     one, two = (
-        inprocess.federated(clinics(s, ["clinic-1"]), s, inprocess.initial(s), quiet).packed
+        run_locally(clinics(s, ["clinic-1"]), s, initial_model(s)).packed
         for s in (set_up("fedavg", rounds=1), set_up("fedavg", rounds=1, mixed_precision=True))
     )
     assert one.tobytes() == two.tobytes()

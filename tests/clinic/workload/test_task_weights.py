@@ -17,9 +17,10 @@ from embryofl.weighting import TaskLosses
 from embryofl_clinic.workload.round_files import KEEP_ROUNDS
 from embryofl_clinic.workload.task_losses import TaskLossStore
 from embryofl_data import load_clinic_data
-from embryofl_demo import inprocess
+from embryofl_demo.local_run import LoadedWorkload, initial_model
 from embryofl_server.federation.run_settings import check_settings
 from kits.federation import draw_clinic
+from kits.training import train_rounds
 
 RATE, GRADES, T = 0.1, 0.5, 4.0
 HOW = TrainSettings(1, 4, RATE, 0.0, "sgd", balance=0.0, grades=GRADES)
@@ -127,7 +128,7 @@ def clinic(tmp_path_factory):
 
     def make(settings, graded=True):
         data = load_clinic_data(paths[graded], folder / "cache" / str(graded), settings.image_size)
-        return inprocess.LoadedWorkload(settings, data)
+        return LoadedWorkload(settings, data)
 
     return make
 
@@ -139,10 +140,8 @@ def set_up(strategy="fedembryo", **more):
 
 def course(one, settings, rounds, packed=None):
     """The packed model after these rounds of one clinic."""
-    packed = inprocess.initial(settings) if packed is None else packed
-    for number in rounds:
-        packed = inprocess._train(one, packed, settings, number, "anna").packed
-    return packed
+    packed = initial_model(settings) if packed is None else packed
+    return train_rounds(one, packed, settings, rounds, "anna")
 
 
 def test_the_run_weighs_tasks_from_the_third_epoch_on_and_no_other_strategy_does(clinic):
@@ -169,7 +168,7 @@ def test_a_round_that_is_done_again_gives_the_same_bits_after_a_restart_too(clin
 
 def test_a_clinic_that_joins_late_begins_as_all_did_and_one_that_missed_a_round_goes_on(clinic):
     settings, plain = set_up(), set_up("fedavg")
-    start = inprocess.initial(settings)
+    start = initial_model(settings)
     late, usual = (course(clinic(s), s, (3, 4), start) for s in (settings, plain))
     assert late.tobytes() == usual.tobytes()  # its first two epochs
     one = clinic(settings)

@@ -73,8 +73,8 @@ def parse(text: str, request: Request) -> Reply:
     if (reply.run, reply.round, reply.kind) != (request.run, request.round, request.kind):
         raise ReplyRejected(
             "wrong_run",
-            f"the reply is for {reply.kind} in round {reply.round} of {reply.run}, the request was for {request.kind} in round "
-            f"{request.round} of {request.run}",
+            f"the reply is for {reply.kind} in round {reply.round} of {reply.run}, the request was for {request.kind} in "
+            f"round {request.round} of {request.run}",
         )
     if reply.refused:
         raise ReplyRejected("clinic_refused", reply.refused)
