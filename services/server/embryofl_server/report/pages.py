@@ -5,11 +5,12 @@ its own style.
 """
 
 import base64
+import functools
 import hashlib
 import re
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from embryofl.result_charts import by_round, of_results
@@ -21,9 +22,7 @@ def html(card: dict[str, Any], results: dict[str, Any]) -> str:
     """The card as an HTML page."""
     style = read("card.css")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return _render(
-        "card.html.j2",
-        autoescape=True,
+    return _template("card.html.j2", autoescape=True).render(
         card=card,
         charts=Markup(_charts(results)),  # noqa: S704  (its texts are escaped)
         style=Markup(style),  # noqa: S704  (our own file)
@@ -39,11 +38,13 @@ def _charts(results: dict[str, Any]) -> str:
 
 def markdown(card: dict[str, Any]) -> str:
     """The card as Markdown."""
-    text = _render("card.md.j2", autoescape=False, card=card)
+    text = _template("card.md.j2", autoescape=False).render(card=card)
     return re.sub(r"\n{3,}", "\n\n", text)
 
 
-def _render(name: str, *, autoescape: bool, **values: Any) -> str:
+@functools.cache
+def _template(name: str, *, autoescape: bool) -> Template:
+    """A template, compiled once: that takes longer than all the rest of a card."""
     environment = Environment(
         autoescape=autoescape,  # noqa: S701  (Markdown has an escape of its own)
         undefined=StrictUndefined,
@@ -53,7 +54,7 @@ def _render(name: str, *, autoescape: bool, **values: Any) -> str:
         finalize=clean if autoescape else escape,
     )
     environment.filters |= {f.__name__: f for f in (clinic_label, day_label, metric, number, signed, spread)}
-    return environment.from_string(read(name)).render(**values)
+    return environment.from_string(read(name))
 
 
 def clean(value: Any) -> Any:
