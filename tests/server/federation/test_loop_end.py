@@ -7,24 +7,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embryofl_server.federation import strategies
-from embryofl_server.federation.strategies import Aggregation, StrategySettings
+from embryofl_server.federation.strategies import Aggregation, Strategy
+from embryofl_server.federation.strategies.base import STRATEGIES
 from embryofl_server.federation.strategies.fedavg import FedAvg
 from embryofl_server.runs.view import RunView
 from kits.rounds import LAYOUT, NAMES, events, once
 
 
 # -- state of strategies ------------------------------------------------------------------------------------------------
-class Drift:
+class Drift(Strategy):
     """A strategy with state: adds a number to the mean that doubles each round."""
 
-    NAME, SETTINGS, min_updates = "drift", StrategySettings, 1
-
-    def __init__(self, settings: Any) -> None:
-        pass
-
     def aggregate(self, round_: Any, state: Any) -> Aggregation:
-        mean = FedAvg(self.SETTINGS()).aggregate(round_, {})
+        mean = FedAvg(self._settings).aggregate(round_, {})
         step = 2 * state["step"] if state else np.ones((2, 3), np.float32)
         for view in LAYOUT.section_views(mean.model):
             view += view.dtype.type(step[0, 0])
@@ -33,7 +28,7 @@ class Drift:
 
 @pytest.fixture
 def drift(monkeypatch):
-    monkeypatch.setitem(strategies._KNOWN, "drift", Drift)
+    monkeypatch.setitem(STRATEGIES, "drift", Drift)
 
 
 def test_a_strategys_state_is_part_of_the_checkpoint(stage, drift, layout):

@@ -23,7 +23,7 @@ from embryofl_server.federation.fleet_session import FleetSession
 from embryofl_server.federation.memory import trim_heap
 from embryofl_server.federation.round_limits import AUTO_ROUNDS, round_limits
 from embryofl_server.federation.run_context import RunContext, RunFailed
-from embryofl_server.federation.strategies import Aggregation, ClinicUpdate, Round, Steering, make_strategy
+from embryofl_server.federation.strategies import Aggregation, ClinicUpdate, Round, make_strategy
 from embryofl_server.federation.strategies.local_work import local_steps, local_travel
 from embryofl_server.runs import metric_lines
 from embryofl_server.runs.log import Run
@@ -142,7 +142,7 @@ class RoundLoop:
 
     def _corrections(self, number: int, nodes: dict[str, Node]) -> dict[str, CorrectionFile]:
         """The strategy's drift corrections, as files that the gateway serves; none for clinics that it has none for."""
-        if not isinstance(self._strategy, Steering):
+        if not self._settings.control:
             return {}
         state = self._model.state()
         packed = {name: self._strategy.control(self._layout, state, name) for name in sorted(nodes)}

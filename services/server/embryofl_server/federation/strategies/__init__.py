@@ -1,11 +1,13 @@
-"""Aggregation strategies by name, one file each of the same shape: a class as `base.Strategy` describes.
+"""Aggregation strategies by name, one file each: a subclass of `base.Strategy` with the decorator `register`.
 
-To add one, write its file and put its class into `_KNOWN`. A strategy sees the updates of a closed round as files that
+To add one, write its file in this folder: it is found there. A strategy sees the updates of a closed round as files that
 have passed the gate, reads them in blocks, and returns a new model, its own state for the next round (momentum and the
-like, as named arrays) and what part each clinic has. It keeps nothing in memory between rounds, so that a run that is
-taken up again goes on from the checkpoint with the same bits.
+like, as named arrays) and each clinic's share. It keeps nothing in memory between rounds, so that a resumed run continues
+from the checkpoint with the same bits. The first line of the module's docstring describes it to people.
 """
 
+import importlib
+import pkgutil
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,43 +16,22 @@ from embryofl.errors import UserError
 from embryofl.schema import explain
 from embryofl.settings import RunSettings
 from embryofl_server.federation.strategies.base import (
+    STRATEGIES,
     Aggregation,
     ClinicUpdate,
     Round,
     State,
-    Steering,
     Strategy,
     StrategySettings,
 )
-from embryofl_server.federation.strategies.clipped_fedavg import ClippedFedAvg
-from embryofl_server.federation.strategies.ditto import Ditto
-from embryofl_server.federation.strategies.fedadagrad import FedAdagrad
-from embryofl_server.federation.strategies.fedadam import FedAdam
-from embryofl_server.federation.strategies.fedavg import FedAvg
-from embryofl_server.federation.strategies.fedavgm import FedAvgM
-from embryofl_server.federation.strategies.fedbn import FedBN
-from embryofl_server.federation.strategies.feddyn import FedDyn
-from embryofl_server.federation.strategies.fedembryo import FedEmbryo
-from embryofl_server.federation.strategies.fednova import FedNova
-from embryofl_server.federation.strategies.fedprox import FedProx
-from embryofl_server.federation.strategies.fedyogi import FedYogi
-from embryofl_server.federation.strategies.finetuned_heads import FineTunedHeads
-from embryofl_server.federation.strategies.geometric_median import GeometricMedian
-from embryofl_server.federation.strategies.krum import Krum
-from embryofl_server.federation.strategies.median import CoordinateMedian
-from embryofl_server.federation.strategies.multi_krum import MultiKrum
-from embryofl_server.federation.strategies.qfedavg import QFedAvg
-from embryofl_server.federation.strategies.scaffold import Scaffold
-from embryofl_server.federation.strategies.trimmed_mean import TrimmedMean
 
 __all__ = [
     "Aggregation",
+    "ClinicUpdate",
     "Round",
     "State",
-    "Steering",
     "Strategy",
     "StrategySettings",
-    "ClinicUpdate",
     "local_defaults",
     "make_strategy",
     "strategy",
@@ -58,43 +39,20 @@ __all__ = [
     "strategy_settings",
 ]
 
-_KNOWN: dict[str, type[Strategy]] = {
-    cls.NAME: cls
-    for cls in (
-        FedAvg,
-        FedAvgM,
-        FedProx,
-        FedAdagrad,
-        FedAdam,
-        FedYogi,
-        FedNova,
-        QFedAvg,
-        Scaffold,
-        FedDyn,
-        FedBN,
-        Ditto,
-        FineTunedHeads,
-        FedEmbryo,
-        ClippedFedAvg,
-        CoordinateMedian,
-        TrimmedMean,
-        Krum,
-        MultiKrum,
-        GeometricMedian,
-    )
-}
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
 
 
 def strategy_names() -> list[str]:
     """The strategies that exist."""
-    return sorted(_KNOWN)
+    return sorted(STRATEGIES)
 
 
-def strategy(name: str) -> type[Strategy]:
+def strategy(name: str) -> type[Strategy[Any]]:
     """The strategy called `name`; `UserError` naming those that exist."""
-    if name not in _KNOWN:
+    if name not in STRATEGIES:
         raise UserError(f"There is no strategy {name!r}. Choose one of: {', '.join(strategy_names())}.")
-    return _KNOWN[name]
+    return STRATEGIES[name]
 
 
 def strategy_settings(name: str, values: dict[str, Any]) -> StrategySettings:
@@ -110,10 +68,10 @@ def strategy_settings(name: str, values: dict[str, Any]) -> StrategySettings:
 
 
 def local_defaults(name: str) -> dict[str, Any]:
-    """Run settings that the strategy called `name` takes where none are given: how clinics train for it."""
-    return dict(getattr(_KNOWN.get(name), "LOCAL", {}))
+    """Defaults of run settings with the strategy called `name`: how clinics train for it."""
+    return dict(STRATEGIES[name].LOCAL) if name in STRATEGIES else {}
 
 
-def make_strategy(settings: RunSettings) -> Strategy:
+def make_strategy(settings: RunSettings) -> Strategy[Any]:
     """The strategy of a run."""
     return strategy(settings.strategy)(strategy_settings(settings.strategy, settings.strategy_settings))

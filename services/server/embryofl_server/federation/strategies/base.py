@@ -1,9 +1,10 @@
-"""What a strategy is given and what it gives back. See `embryofl_server.federation.strategies`."""
+"""A strategy, its input and its output. See `embryofl_server.federation.strategies`."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -11,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from embryofl.wire import Layout
 
 State = Mapping[str, np.ndarray]
-"""What a strategy keeps from round to round: named arrays of dtypes in `embryofl.wire.DTYPES`; empty before round 1."""
+"""What a strategy keeps between rounds: named arrays of dtypes in `embryofl.wire.DTYPES`; empty before round 1."""
 
 
 class StrategySettings(BaseModel):
@@ -30,15 +31,15 @@ class ClinicUpdate:
     path : Path
         The clinic's packed model, of the run's layout and finite.
     examples : int
-        Training examples, at most what the clinic enrolled.
+        Training embryos, at most the labelled images reported on joining.
     norm : float
         Euclidean distance from the global model, as sent.
     scale : float
-        The update counts as ``model + scale * (sent - model)``: below 1 where the gate has clipped it.
+        The update counts as ``model + scale * (sent - model)``: below 1 if the gate has clipped it.
     steps : float
-        What the clinic's local steps weigh together; see `local_work.local_steps`.
+        Weight of the clinic's local steps; see `local_work.local_steps`.
     loss : float or None
-        Of the global model on the clinic's validation patients; None where the clinic withholds it.
+        Of the global model on the clinic's validation patients; None if withheld.
     travel : float
         Sum of the learning rates of the clinic's local steps; see `local_work.local_travel`.
     train_loss : float or None
@@ -63,7 +64,7 @@ class ClinicUpdate:
 
 @dataclass(frozen=True)
 class Round:
-    """One round that has closed.
+    """A closed round.
 
     Attributes
     ----------
@@ -84,19 +85,29 @@ class Round:
     updates: Sequence[ClinicUpdate]
     proximal: float = 0.0
 
+    @property
+    def examples(self) -> list[float]:
+        """Training embryos of each update, as weights of a mean."""
+        return [float(u.examples) for u in self.updates]
+
+    def scaled(self, scales: Iterable[float]) -> "Round":
+        """The same round with other scales of the updates."""
+        updates = [replace(u, scale=scale) for u, scale in zip(self.updates, scales, strict=True)]
+        return replace(self, updates=updates)
+
 
 @dataclass(frozen=True)
 class Aggregation:
-    """What a strategy made of a round.
+    """The outcome of a round.
 
     Attributes
     ----------
     model : ndarray of uint8, (layout.size,)
         The new packed global model.
     state : State
-        For the next round; saved with the checkpoint and given back after a resume.
+        For the next round; saved with the checkpoint and restored on resume.
     shares : mapping of str to float
-        What part of the new model each clinic has, where that can be said; 0 for one that was left out.
+        Each clinic's share of the new model, if it has one; 0 for one that was excluded.
     """
 
     model: np.ndarray
@@ -104,7 +115,12 @@ class Aggregation:
     shares: Mapping[str, float] = field(default_factory=dict)
 
 
-class Strategy(Protocol):
+Settings = TypeVar("Settings", bound=StrategySettings)
+STRATEGIES: dict[str, type["Strategy[Any]"]] = {}
+"""The registered strategies by name."""
+
+
+class Strategy(ABC, Generic[Settings]):
     """One way of aggregating; an object for each run.
 
     Attributes
@@ -112,29 +128,34 @@ class Strategy(Protocol):
     NAME : str
         As in the run's settings.
     SETTINGS : type of StrategySettings
-        What it can be set to; validated when a run is started and stored with it.
-
-    A class may have `LOCAL`: run settings that it takes where none are given, which is how clinics train for it. Where that
-    says `control`, the class has a method `control`, see `Steering`.
+        Validated when a run is started and stored with it.
+    LOCAL : dict
+        Defaults of run settings with this strategy: how clinics train for it. If it sets `control`, see `control`.
     """
 
     NAME: ClassVar[str]
-    SETTINGS: ClassVar[type[StrategySettings]]
+    SETTINGS: ClassVar[type[StrategySettings]] = StrategySettings
+    LOCAL: ClassVar[dict[str, Any]] = {}
 
-    def __init__(self, settings: Any) -> None: ...
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
 
     @property
     def min_updates(self) -> int:
-        """Fewer updates than this it does not aggregate; a run that cannot have them is refused."""
+        """Fewest updates that it aggregates; a run that cannot have them is rejected."""
+        return 1
 
+    @abstractmethod
     def aggregate(self, round_: Round, state: State) -> Aggregation:
         """The new model, and the new state. Reads the updates in blocks (`blocks`), holds no more than a few models
         whatever the number of clinics, and depends on nothing but its arguments."""
 
-
-@runtime_checkable
-class Steering(Protocol):
-    """A strategy that steers the clinics' steps (`RunSettings.control`)."""
-
     def control(self, layout: Layout, state: State, clinic: str) -> np.ndarray | None:
-        """What a clinic is sent beside the model, packed like it, uint8 (layout.size,); None where that is 0."""
+        """A clinic's drift correction (`RunSettings.control`), packed like the model, uint8 (layout.size,); None if 0."""
+        return None
+
+
+def register(cls: type[Strategy[Any]]) -> type[Strategy[Any]]:
+    """Make a strategy available by its name."""
+    STRATEGIES[cls.NAME] = cls
+    return cls

@@ -1,7 +1,7 @@
 """Reading the updates of a round in blocks: whatever the number of clinics, a few megabytes of them are in memory.
 
-Floating-point sums depend on their order, so everything here goes in the order in which the updates are given: that of
-the clinics' names. Blocks are read and not memory-mapped, so that the memory in use is what it says.
+Floating-point sums depend on their order, so everything here follows the order of the updates: that of the clinics'
+names. Blocks are read, not memory-mapped, so that memory in use stays predictable.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -10,41 +10,51 @@ from typing import Any
 
 import numpy as np
 
-from embryofl_server.federation.strategies.base import ClinicUpdate, Round
+from embryofl.wire import Layout
+from embryofl_server.federation.strategies.base import Aggregation, ClinicUpdate, Round, State
 
 BLOCK_BYTES = 2 << 20  # of all updates together, as float64: little enough for a processor's cache
-LEAST_NUMBERS = 1 << 15  # of each update, so that many clinics do not make very many blocks
+LEAST_NUMBERS = 1 << 15  # of each update, so that many clinics do not mean very many blocks
 
 
 @dataclass(frozen=True)
 class Block:
     """The same numbers of all updates, float64 `updates` (n, k), and of the global model, `model` (k,).
 
-    `updates` may be written to, and is used again for the next block.
-    `section` and `begin` say where they belong: numbers `begin` to `begin + k` of that section of the layout.
+    `updates` may be written to, and is reused for the next block. `section` and `begin` are their place: numbers `begin` to
+    `begin + k` of that section of the layout. `floats` is their place among all floating-point numbers of the model; None
+    for integers.
     """
 
     section: int
     begin: int
     updates: np.ndarray
     model: np.ndarray
+    floats: slice | None
+
+
+def float_count(layout: Layout) -> int:
+    """How many floating-point numbers a model has."""
+    return sum((s.end - s.begin) // s.dtype.itemsize for s in layout.sections if s.dtype.kind == "f")
 
 
 def blocks(round_: Round, *, floats_only: bool = False) -> Iterator[Block]:
-    """The round's updates, block by block; what the gate has clipped is scaled here."""
-    base = len(round_.layout.header)
+    """The round's updates, block by block; updates that the gate has clipped are scaled here."""
+    base, floats = len(round_.layout.header), 0
     views = round_.layout.section_views(round_.model)
     size = max(LEAST_NUMBERS, BLOCK_BYTES // (8 * len(round_.updates)))
-    buffer = np.empty((len(round_.updates), size))  # one for all blocks: a new one each costs twice the time
+    buffer = np.empty((len(round_.updates), size))  # one for all blocks: a new one each takes twice the time
     for number, (section, old) in enumerate(zip(round_.layout.sections, views, strict=True)):
-        if floats_only and section.dtype.kind != "f":
+        is_float = section.dtype.kind == "f"
+        if floats_only and not is_float:
             continue
         for begin in range(0, old.size, size):
             model = old[begin : begin + size].astype(np.float64)
-            at = base + section.begin + begin * section.dtype.itemsize
             values = buffer[:, : model.size]
-            _read(round_.updates, section.dtype, at, model, values)
-            yield Block(number, begin, values, model)
+            _read(round_.updates, section.dtype, base + section.begin + begin * section.dtype.itemsize, model, values)
+            place = slice(floats + begin, floats + begin + model.size) if is_float else None
+            yield Block(number, begin, values, model, place)
+        floats += old.size if is_float else 0
 
 
 def _read(updates: Sequence[ClinicUpdate], dtype: np.dtype[Any], at: int, model: np.ndarray, out: np.ndarray) -> None:
@@ -57,7 +67,7 @@ def _read(updates: Sequence[ClinicUpdate], dtype: np.dtype[Any], at: int, model:
 
 
 Combine = Callable[[Block], np.ndarray]
-"""From the same numbers of all updates and of the global model to the new model's, float64 (k,)."""
+"""From a block to the same numbers of the new model, float64 (k,)."""
 
 
 def combine(round_: Round, function: Combine) -> np.ndarray:
@@ -80,22 +90,23 @@ def mean(updates: np.ndarray, weights: Sequence[float]) -> np.ndarray:
     Raises
     ------
     ValueError
-        When the weights do not add up to more than nothing.
+        When the sum of the weights is not above 0.
     """
-    whole = float(sum(weights))
-    if not whole > 0:
+    sum_of_weights = float(sum(weights))
+    if not sum_of_weights > 0:
         raise ValueError("no update to average")
     total = np.zeros(updates.shape[1])
     for row, weight in zip(updates, weights, strict=True):
         row *= weight
         total += row
-    total /= whole
+    total /= sum_of_weights
     return total
 
 
-def weighted_mean(round_: Round, weights: Sequence[float]) -> np.ndarray:
-    """The mean of the updates with these weights, (n,), as a packed model; ValueError as `mean`."""
-    return combine(round_, lambda block: mean(block.updates, weights))
+def averaged(round_: Round, weights: Sequence[float], state: State | None = None) -> Aggregation:
+    """The mean of the updates with these weights, (n,), and the clinics' shares in it; ValueError as `mean`."""
+    model = combine(round_, lambda block: mean(block.updates, weights))
+    return Aggregation(model, state or {}, shares(round_.updates, weights))
 
 
 def inner_products(round_: Round) -> np.ndarray:
@@ -117,6 +128,6 @@ def squared_distances(products: np.ndarray) -> np.ndarray:
 
 
 def shares(updates: Sequence[ClinicUpdate], weights: Sequence[float]) -> dict[str, float]:
-    """What part of a weighted mean each clinic has."""
-    whole = float(sum(weights))
-    return {u.clinic: float(w) / whole for u, w in zip(updates, weights, strict=True)}
+    """Each clinic's share of a weighted mean."""
+    sum_of_weights = float(sum(weights))
+    return {u.clinic: float(w) / sum_of_weights for u, w in zip(updates, weights, strict=True)}

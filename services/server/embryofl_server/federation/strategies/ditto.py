@@ -6,13 +6,11 @@ it (`embryofl_clinic.workload.personal`; lambda is the run's `personal_pull`), a
 leaves. What the hub does is federated averaging.
 """
 
-from typing import Any, ClassVar
-
+from embryofl_server.federation.strategies.base import register
 from embryofl_server.federation.strategies.fedavg import FedAvg
 
 
+@register
 class Ditto(FedAvg):
-    """See `embryofl_server.federation.strategies.base.Strategy`. `LOCAL`: how its clinics train."""
-
-    NAME: ClassVar[str] = "ditto"
-    LOCAL: ClassVar[dict[str, Any]] = {"personal": "model"}
+    NAME = "ditto"
+    LOCAL = {"personal": "model"}

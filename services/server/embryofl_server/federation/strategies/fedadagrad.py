@@ -3,28 +3,17 @@
 Reddi et al., "Adaptive Federated Optimization", ICLR 2021, https://arxiv.org/abs/2003.00295, algorithm 2 (FedAdagrad).
 """
 
-from typing import ClassVar
-
 import numpy as np
 
-from embryofl_server.federation.strategies.base import Aggregation, Round, State, StrategySettings
-from embryofl_server.federation.strategies.server_optimiser import AdaptiveSettings, adapt
+from embryofl_server.federation.strategies.base import register
+from embryofl_server.federation.strategies.server_optimiser import AdaptiveOptimiser, AdaptiveSettings
 
 
-class FedAdagrad:
-    """See `embryofl_server.federation.strategies.base.Strategy`."""
+@register
+class FedAdagrad(AdaptiveOptimiser[AdaptiveSettings]):
+    NAME = "fedadagrad"
+    SETTINGS = AdaptiveSettings
 
-    NAME: ClassVar[str] = "fedadagrad"
-    SETTINGS: ClassVar[type[StrategySettings]] = AdaptiveSettings
-    min_updates = 1
-
-    def __init__(self, settings: AdaptiveSettings) -> None:
-        self._settings = settings
-
-    def aggregate(self, round_: Round, state: State) -> Aggregation:
+    def grow(self, second: np.ndarray, squared: np.ndarray) -> None:
         """The second moment is the sum of the squared updates."""
-
-        def grow(second: np.ndarray, squared: np.ndarray) -> None:
-            second += squared
-
-        return adapt(round_, state, self._settings, grow)
+        second += squared

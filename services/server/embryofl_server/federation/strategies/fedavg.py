@@ -4,23 +4,14 @@ McMahan et al., "Communication-Efficient Learning of Deep Networks from Decentra
 https://arxiv.org/abs/1602.05629, algorithm 1.
 """
 
-from typing import ClassVar
-
-from embryofl_server.federation.strategies.base import Aggregation, Round, State, StrategySettings
-from embryofl_server.federation.strategies.blocks import shares, weighted_mean
+from embryofl_server.federation.strategies.base import Aggregation, Round, State, Strategy, StrategySettings, register
+from embryofl_server.federation.strategies.blocks import averaged
 
 
-class FedAvg:
-    """See `embryofl_server.federation.strategies.base.Strategy`."""
-
-    NAME: ClassVar[str] = "fedavg"
-    SETTINGS: ClassVar[type[StrategySettings]] = StrategySettings
-    min_updates = 1
-
-    def __init__(self, settings: StrategySettings) -> None:
-        pass
+@register
+class FedAvg(Strategy[StrategySettings]):
+    NAME = "fedavg"
 
     def aggregate(self, round_: Round, state: State) -> Aggregation:
         """The mean weighted by examples."""
-        weights = [float(u.examples) for u in round_.updates]
-        return Aggregation(weighted_mean(round_, weights), shares=shares(round_.updates, weights))
+        return averaged(round_, round_.examples)

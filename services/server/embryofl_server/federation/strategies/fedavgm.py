@@ -4,13 +4,13 @@ Hsu, Qi and Brown, "Measuring the Effects of Non-Identical Data Distribution for
 https://arxiv.org/abs/1909.06335, section 4.3.
 """
 
-from typing import ClassVar
+from collections.abc import Mapping
 
 import numpy as np
 from pydantic import Field
 
-from embryofl_server.federation.strategies.base import Aggregation, Round, State, StrategySettings
-from embryofl_server.federation.strategies.server_optimiser import Moments, optimise
+from embryofl_server.federation.strategies.base import StrategySettings, register
+from embryofl_server.federation.strategies.server_optimiser import Moments, ServerOptimiser
 
 
 class FedAvgMSettings(StrategySettings):
@@ -20,24 +20,18 @@ class FedAvgMSettings(StrategySettings):
     server_learning_rate: float = Field(default=1.0, gt=0, le=100)
 
 
-class FedAvgM:
-    """See `embryofl_server.federation.strategies.base.Strategy`."""
+@register
+class FedAvgM(ServerOptimiser[FedAvgMSettings]):
+    NAME = "fedavgm"
+    SETTINGS = FedAvgMSettings
 
-    NAME: ClassVar[str] = "fedavgm"
-    SETTINGS: ClassVar[type[StrategySettings]] = FedAvgMSettings
-    min_updates = 1
+    def starts(self) -> Mapping[str, float]:
+        """The velocity."""
+        return {"velocity": 0.0}
 
-    def __init__(self, settings: FedAvgMSettings) -> None:
-        self._settings = settings
-
-    def aggregate(self, round_: Round, state: State) -> Aggregation:
+    def step(self, update: np.ndarray, moments: Moments) -> np.ndarray:
         """The model moves by the decaying sum of the mean updates so far."""
-        settings = self._settings
-
-        def step(update: np.ndarray, moments: Moments) -> np.ndarray:
-            velocity = moments["velocity"]
-            velocity *= settings.momentum
-            velocity += update
-            return settings.server_learning_rate * velocity
-
-        return optimise(round_, state, {"velocity": 0.0}, step)
+        velocity = moments["velocity"]
+        velocity *= self._settings.momentum
+        velocity += update
+        return self._settings.server_learning_rate * velocity

@@ -6,13 +6,11 @@ back as they received them, so that nothing of theirs travels and the hub's mode
 federated averaging. The model zoo has group and layer normalisation in the place of batch normalisation; those are kept.
 """
 
-from typing import Any, ClassVar
-
+from embryofl_server.federation.strategies.base import register
 from embryofl_server.federation.strategies.fedavg import FedAvg
 
 
+@register
 class FedBN(FedAvg):
-    """See `embryofl_server.federation.strategies.base.Strategy`. `LOCAL`: how its clinics train."""
-
-    NAME: ClassVar[str] = "fedbn"
-    LOCAL: ClassVar[dict[str, Any]] = {"personal": "norms"}
+    NAME = "fedbn"
+    LOCAL = {"personal": "norms"}

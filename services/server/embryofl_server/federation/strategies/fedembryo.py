@@ -10,44 +10,35 @@ same formula inside each clinic, over its local epochs, times the number of task
 stay at the clinic (`embryofl_clinic.workload.task_losses`).
 """
 
-from typing import Any, ClassVar
-
 import numpy as np
 from pydantic import Field
 
 from embryofl.weighting import loss_ratio_weights
-from embryofl_server.federation.strategies.base import Aggregation, Round, State, StrategySettings
-from embryofl_server.federation.strategies.blocks import shares, weighted_mean
+from embryofl_server.federation.strategies.base import Aggregation, Round, State, Strategy, StrategySettings, register
+from embryofl_server.federation.strategies.blocks import averaged
 
 LOSSES = "losses/"
 
 
 class FedEmbryoSettings(StrategySettings):
-    """`temperature`: the paper's T; the larger, the more alike do clinics, and inside a clinic tasks, count."""
+    """`temperature`: the paper's T; the larger, the more alike do clinics, and tasks inside a clinic, count."""
 
     temperature: float = Field(default=4.0, gt=0, le=1000)
 
 
-class FedEmbryo:
-    """See `embryofl_server.federation.strategies.base.Strategy`. `LOCAL`: how its clinics train."""
-
-    NAME: ClassVar[str] = "fedembryo"
-    SETTINGS: ClassVar[type[StrategySettings]] = FedEmbryoSettings
-    LOCAL: ClassVar[dict[str, Any]] = {"task_weights": "losses"}
-    min_updates = 1
-
-    def __init__(self, settings: FedEmbryoSettings) -> None:
-        self._temperature = settings.temperature
+@register
+class FedEmbryo(Strategy[FedEmbryoSettings]):
+    NAME = "fedembryo"
+    SETTINGS = FedEmbryoSettings
+    LOCAL = {"task_weights": "losses"}
 
     def aggregate(self, round_: Round, state: State) -> Aggregation:
         """The mean weighted by how the clinics' training losses have changed until the round before."""
-        before = {
-            u.clinic: state.get(LOSSES + u.clinic, np.zeros(2)) for u in round_.updates
-        }  # (older, newer); 0 = none
+        # (older, newer) of each clinic; 0 = none
+        before = {u.clinic: state.get(LOSSES + u.clinic, np.zeros(2)) for u in round_.updates}
         ratios = [float(b[1] / b[0]) if b[0] > 0 and b[1] > 0 else 1.0 for b in before.values()]
-        weights = loss_ratio_weights(ratios, self._temperature)
         new = {name: np.array(losses) for name, losses in state.items()}
         for u in round_.updates:
             if u.train_loss:
                 new[LOSSES + u.clinic] = np.array([before[u.clinic][1], u.train_loss])
-        return Aggregation(weighted_mean(round_, weights), new, shares(round_.updates, weights))
+        return averaged(round_, loss_ratio_weights(ratios, self._settings.temperature), new)

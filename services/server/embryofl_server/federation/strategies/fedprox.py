@@ -5,13 +5,11 @@ The proximal term is added at the clinics (`embryofl.task.train`, `proximal`); w
 Partial work, the paper's other half, is what deadline and quorum are for.
 """
 
-from typing import Any, ClassVar
-
+from embryofl_server.federation.strategies.base import register
 from embryofl_server.federation.strategies.fedavg import FedAvg
 
 
+@register
 class FedProx(FedAvg):
-    """See `base.Strategy`. `LOCAL`: run settings that it takes where none are given."""
-
-    NAME: ClassVar[str] = "fedprox"
-    LOCAL: ClassVar[dict[str, Any]] = {"proximal": 0.01}
+    NAME = "fedprox"
+    LOCAL = {"proximal": 0.01}

@@ -3,13 +3,11 @@
 Reddi et al., "Adaptive Federated Optimization", ICLR 2021, https://arxiv.org/abs/2003.00295, algorithm 2 (FedYogi).
 """
 
-from typing import ClassVar
-
 import numpy as np
 from pydantic import Field
 
-from embryofl_server.federation.strategies.base import Aggregation, Round, State, StrategySettings
-from embryofl_server.federation.strategies.server_optimiser import AdaptiveSettings, adapt
+from embryofl_server.federation.strategies.base import register
+from embryofl_server.federation.strategies.server_optimiser import AdaptiveOptimiser, AdaptiveSettings
 
 
 class FedYogiSettings(AdaptiveSettings):
@@ -18,21 +16,11 @@ class FedYogiSettings(AdaptiveSettings):
     beta_2: float = Field(default=0.99, ge=0, lt=1)
 
 
-class FedYogi:
-    """See `embryofl_server.federation.strategies.base.Strategy`."""
+@register
+class FedYogi(AdaptiveOptimiser[FedYogiSettings]):
+    NAME = "fedyogi"
+    SETTINGS = FedYogiSettings
 
-    NAME: ClassVar[str] = "fedyogi"
-    SETTINGS: ClassVar[type[StrategySettings]] = FedYogiSettings
-    min_updates = 1
-
-    def __init__(self, settings: FedYogiSettings) -> None:
-        self._settings = settings
-
-    def aggregate(self, round_: Round, state: State) -> Aggregation:
+    def grow(self, second: np.ndarray, squared: np.ndarray) -> None:
         """The second moment moves towards the squared update by a part of the latter."""
-        beta = self._settings.beta_2
-
-        def grow(second: np.ndarray, squared: np.ndarray) -> None:
-            second -= (1 - beta) * squared * np.sign(second - squared)
-
-        return adapt(round_, state, self._settings, grow)
+        second -= (1 - self._settings.beta_2) * squared * np.sign(second - squared)

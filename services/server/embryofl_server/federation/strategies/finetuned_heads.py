@@ -6,13 +6,11 @@ clinics do it when the final model is evaluated (`embryofl_clinic.workload.perso
 from round to round, and what is fine-tuned never leaves.
 """
 
-from typing import Any, ClassVar
-
+from embryofl_server.federation.strategies.base import register
 from embryofl_server.federation.strategies.fedavg import FedAvg
 
 
+@register
 class FineTunedHeads(FedAvg):
-    """See `embryofl_server.federation.strategies.base.Strategy`. `LOCAL`: how its clinics train."""
-
-    NAME: ClassVar[str] = "finetuned_heads"
-    LOCAL: ClassVar[dict[str, Any]] = {"personal": "head", "personal_epochs": 5}
+    NAME = "finetuned_heads"
+    LOCAL = {"personal": "head", "personal_epochs": 5}

@@ -2,19 +2,17 @@
 
 Pillutla, Kakade and Harchaoui, "Robust Aggregation for Federated Learning", IEEE Transactions on Signal Processing 70
 (2022), https://arxiv.org/abs/1912.13445, algorithm 2. Holds against fewer than half of the clinics. Unlike there, all
-clinics weigh the same: a clinic that enrolled with a great number of embryos would otherwise be a majority by itself.
+clinics weigh the same: otherwise one clinic that reported very many embryos would be a majority.
 
 Every iterate is a weighted mean of the updates, so the iterations need the updates' inner products only: two passes over
 the files, however many iterations.
 """
 
-from typing import ClassVar
-
 import numpy as np
 from pydantic import Field
 
-from embryofl_server.federation.strategies.base import Aggregation, Round, State, StrategySettings
-from embryofl_server.federation.strategies.blocks import inner_products, shares, weighted_mean
+from embryofl_server.federation.strategies.base import Aggregation, Round, State, Strategy, StrategySettings, register
+from embryofl_server.federation.strategies.blocks import averaged, inner_products
 
 
 class GeometricMedianSettings(StrategySettings):
@@ -43,18 +41,15 @@ def weiszfeld(products: np.ndarray, iterations: int, smoothing: float) -> np.nda
     return weights
 
 
-class GeometricMedian:
-    """See `embryofl_server.federation.strategies.base.Strategy`. Between two, every point is a median."""
+@register
+class GeometricMedian(Strategy[GeometricMedianSettings]):
+    """Between two updates every point is a median."""
 
-    NAME: ClassVar[str] = "geometric_median"
-    SETTINGS: ClassVar[type[StrategySettings]] = GeometricMedianSettings
+    NAME = "geometric_median"
+    SETTINGS = GeometricMedianSettings
     min_updates = 3
-
-    def __init__(self, settings: GeometricMedianSettings) -> None:
-        self._settings = settings
 
     def aggregate(self, round_: Round, state: State) -> Aggregation:
         """The mean with Weiszfeld's weights."""
         s = self._settings
-        weights = weiszfeld(inner_products(round_), s.iterations, s.smoothing).tolist()
-        return Aggregation(weighted_mean(round_, weights), shares=shares(round_.updates, weights))
+        return averaged(round_, weiszfeld(inner_products(round_), s.iterations, s.smoothing).tolist())

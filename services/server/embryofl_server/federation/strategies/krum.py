@@ -4,14 +4,15 @@ Blanchard et al., "Machine Learning with Adversaries: Byzantine Tolerant Gradien
 https://papers.nips.cc/paper/6617, section 4. Holds against f attackers among at least 2f + 3 clinics.
 """
 
+from abc import abstractmethod
 from dataclasses import replace
-from typing import ClassVar
+from typing import TypeVar
 
 import numpy as np
 from pydantic import Field
 
-from embryofl_server.federation.strategies.base import Aggregation, Round, State, StrategySettings
-from embryofl_server.federation.strategies.blocks import inner_products, squared_distances, weighted_mean
+from embryofl_server.federation.strategies.base import Aggregation, Round, State, Strategy, StrategySettings, register
+from embryofl_server.federation.strategies.blocks import averaged, inner_products, squared_distances
 
 
 class KrumSettings(StrategySettings):
@@ -36,29 +37,34 @@ def krum_scores(products: np.ndarray, attackers: int) -> np.ndarray:
     return np.asarray(distances[:, : len(products) - attackers - 2].sum(axis=1))
 
 
-def mean_of_lowest(round_: Round, attackers: int, count: int) -> Aggregation:
-    """The plain mean of the `count` updates with the lowest scores; of equals the first by name."""
-    scores = krum_scores(inner_products(round_), attackers)
-    chosen = sorted(np.argsort(scores, kind="stable")[:count].tolist())
-    kept = replace(round_, updates=[round_.updates[i] for i in chosen])
-    shares = {u.clinic: (1 / count if i in chosen else 0.0) for i, u in enumerate(round_.updates)}
-    return Aggregation(weighted_mean(kept, [1.0] * count), shares=shares)
+K = TypeVar("K", bound=KrumSettings)
 
 
-class Krum:
-    """See `embryofl_server.federation.strategies.base.Strategy`."""
-
-    NAME: ClassVar[str] = "krum"
-    SETTINGS: ClassVar[type[StrategySettings]] = KrumSettings
-
-    def __init__(self, settings: KrumSettings) -> None:
-        self._attackers = settings.attackers
+class MeanOfLowest(Strategy[K]):
+    """The plain mean of the updates with the lowest scores; among equals the first by name."""
 
     @property
     def min_updates(self) -> int:
         """2f + 3."""
-        return 2 * self._attackers + 3
+        return 2 * self._settings.attackers + 3
+
+    @abstractmethod
+    def keep(self, clinics: int) -> int:
+        """How many of this many clinics' updates are averaged."""
 
     def aggregate(self, round_: Round, state: State) -> Aggregation:
-        """The model of the clinic with the lowest score."""
-        return mean_of_lowest(round_, self._attackers, 1)
+        """The mean of the models with the lowest scores."""
+        scores, count = krum_scores(inner_products(round_), self._settings.attackers), self.keep(len(round_.updates))
+        chosen = sorted(np.argsort(scores, kind="stable")[:count].tolist())
+        made = averaged(replace(round_, updates=[round_.updates[i] for i in chosen]), [1.0] * count)
+        return replace(made, shares={u.clinic: made.shares.get(u.clinic, 0.0) for u in round_.updates})
+
+
+@register
+class Krum(MeanOfLowest[KrumSettings]):
+    NAME = "krum"
+    SETTINGS = KrumSettings
+
+    def keep(self, clinics: int) -> int:
+        """The one with the lowest score."""
+        return 1

@@ -4,23 +4,18 @@ Yin et al., "Byzantine-Robust Distributed Learning: Towards Optimal Statistical 
 https://arxiv.org/abs/1803.01498, definition 1. Holds against fewer than half of the clinics.
 """
 
-from typing import ClassVar
-
 import numpy as np
 
-from embryofl_server.federation.strategies.base import Aggregation, Round, State, StrategySettings
+from embryofl_server.federation.strategies.base import Aggregation, Round, State, Strategy, StrategySettings, register
 from embryofl_server.federation.strategies.blocks import combine
 
 
-class CoordinateMedian:
-    """See `base.Strategy`. The median of two is their mean: one attacker would have half."""
+@register
+class CoordinateMedian(Strategy[StrategySettings]):
+    """The median of two is their mean: one attacker would have half."""
 
-    NAME: ClassVar[str] = "median"
-    SETTINGS: ClassVar[type[StrategySettings]] = StrategySettings
+    NAME = "median"
     min_updates = 3
-
-    def __init__(self, settings: StrategySettings) -> None:
-        pass
 
     def aggregate(self, round_: Round, state: State) -> Aggregation:
         """The median of every coordinate; of an even number of clinics the mean of the middle two."""

@@ -7,12 +7,11 @@ is taken to have the mean loss of the others.
 
 from dataclasses import replace
 from statistics import fmean
-from typing import ClassVar
 
 from pydantic import Field
 
-from embryofl_server.federation.strategies.base import Aggregation, Round, State, StrategySettings
-from embryofl_server.federation.strategies.blocks import shares, weighted_mean
+from embryofl_server.federation.strategies.base import Aggregation, Round, State, Strategy, StrategySettings, register
+from embryofl_server.federation.strategies.blocks import averaged, shares
 
 LEAST_LOSS = 1e-10  # as in the authors' code: a loss of 0 to the power q - 1
 
@@ -25,27 +24,22 @@ class QFedAvgSettings(StrategySettings):
     lipschitz: float = Field(default=1.0, gt=0, le=1e6)
 
 
-class QFedAvg:
-    """See `embryofl_server.federation.strategies.base.Strategy`."""
-
-    NAME: ClassVar[str] = "qfedavg"
-    SETTINGS: ClassVar[type[StrategySettings]] = QFedAvgSettings
-    min_updates = 1
-
-    def __init__(self, settings: QFedAvgSettings) -> None:
-        self._q, self._lipschitz = settings.q, settings.lipschitz
+@register
+class QFedAvg(Strategy[QFedAvgSettings]):
+    NAME = "qfedavg"
+    SETTINGS = QFedAvgSettings
 
     def aggregate(self, round_: Round, state: State) -> Aggregation:
         """The model moves by the sum of F^q L du over the sum of q F^(q-1) |L du|^2 + L F^q."""
-        q, lipschitz = self._q, self._lipschitz
-        known = [u.loss for u in round_.updates if u.loss is not None]
-        usual = fmean(known) if known else 1.0
-        losses = [max(usual if u.loss is None else u.loss, LEAST_LOSS) for u in round_.updates]
+        q, lipschitz, updates = self._settings.q, self._settings.lipschitz, round_.updates
+        reported = [u.loss for u in updates if u.loss is not None]
+        mean_loss = fmean(reported) if reported else 1.0
+        losses = [max(mean_loss if u.loss is None else u.loss, LEAST_LOSS) for u in updates]
         pull = [lipschitz * loss**q for loss in losses]
         bound = sum(
             q * loss ** (q - 1) * (lipschitz * u.counted_norm) ** 2 + lipschitz * loss**q
-            for u, loss in zip(round_.updates, losses, strict=True)
+            for u, loss in zip(updates, losses, strict=True)
         )
-        count = len(pull)
-        updates = [replace(u, scale=u.scale * count * p / bound) for u, p in zip(round_.updates, pull, strict=True)]
-        return Aggregation(weighted_mean(replace(round_, updates=updates), [1.0] * count), shares=shares(updates, pull))
+        count = len(updates)
+        scales = (u.scale * count * p / bound for u, p in zip(updates, pull, strict=True))
+        return replace(averaged(round_.scaled(scales), [1.0] * count), shares=shares(updates, pull))

@@ -1,21 +1,21 @@
-"""SCAFFOLD: control variates take out of each clinic's steps what drives it away from the others.
+"""SCAFFOLD: control variates correct each clinic's steps for what drives it away from the others.
 
 Karimireddy et al., "SCAFFOLD: Stochastic Controlled Averaging for Federated Learning", ICML 2020,
 https://arxiv.org/abs/1910.06378, algorithm 1 with option II: a clinic's steps are y - eta (g + c - c_i), and afterwards
 c_i becomes c_i - c + (x - y_i) / (K eta). c is the mean of the c_i, here weighted by examples as the model is, over the
 clinics that have taken part so far. With an optimiser other than plain SGD the variates are those of its steps, not of
-gradients (`embryofl.task.StepCorrection`), for which the same identities hold. Who keeps what, and its cost: `variates`.
+gradients (`embryofl.task.StepCorrection`), for which the same identities hold. Who keeps what, and at what
+cost: `variates`.
 """
 
-from typing import Any, ClassVar
+from collections.abc import Callable
 
 import numpy as np
 from pydantic import Field
 
-from embryofl.wire import Layout
-from embryofl_server.federation.strategies.base import Aggregation, Round, State, StrategySettings
-from embryofl_server.federation.strategies.blocks import Block, shares
-from embryofl_server.federation.strategies.variates import Variates, aggregate
+from embryofl_server.federation.strategies.base import Round, StrategySettings, register
+from embryofl_server.federation.strategies.blocks import Block
+from embryofl_server.federation.strategies.variates import CorrectingStrategy, Variates
 
 
 class ScaffoldSettings(StrategySettings):
@@ -24,35 +24,25 @@ class ScaffoldSettings(StrategySettings):
     global_learning_rate: float = Field(default=1.0, gt=0, le=100)
 
 
-class Scaffold:
-    """See `embryofl_server.federation.strategies.base.Strategy`. `LOCAL`: how its clinics train."""
+@register
+class Scaffold(CorrectingStrategy[ScaffoldSettings]):
+    NAME = "scaffold"
+    SETTINGS = ScaffoldSettings
+    LOCAL = {"control": "steps"}
 
-    NAME: ClassVar[str] = "scaffold"
-    SETTINGS: ClassVar[type[StrategySettings]] = ScaffoldSettings
-    LOCAL: ClassVar[dict[str, Any]] = {"control": "steps"}
-    min_updates = 1
-
-    def __init__(self, settings: ScaffoldSettings) -> None:
-        self._rate = settings.global_learning_rate
-
-    def control(self, layout: Layout, state: State, clinic: str) -> np.ndarray | None:
-        """c - c_i, packed; None before there are any."""
-        kept = Variates(state, layout)
-        if not kept.vectors:
+    def correction(self, variates: Variates, clinic: str) -> Callable[[slice], np.ndarray] | None:
+        """c - c_i; none before there are any."""
+        if not variates.vectors:
             return None
-        return kept.packed(layout, lambda here: kept.mean_at(here) - kept.at(clinic, here))
+        return lambda place: variates.mean_at(place) - variates.at(clinic, place)
 
-    def aggregate(self, round_: Round, state: State) -> Aggregation:
-        """The mean by examples, and each clinic's new variate."""
-        kept = Variates(state, round_.layout)
+    def change(self, round_: Round, before: Variates, block: Block, place: slice, number: int) -> np.ndarray:
+        """c_i - c + (x - y_i) / (K eta)."""
+        u = round_.updates[number]
+        step = (block.model - block.updates[number]) / u.travel
+        return np.asarray(before.at(u.clinic, place) - before.mean_at(place) + step)
 
-        def change(block: Block, here: slice, row: int) -> np.ndarray:
-            u = round_.updates[row]
-            step = (block.model - block.updates[row]) / u.travel
-            return np.asarray(kept.at(u.clinic, here) - kept.mean_at(here) + step)
-
-        def join(block: Block, average: np.ndarray, after: Variates, here: slice) -> np.ndarray:
-            return average if self._rate == 1 else block.model + self._rate * (average - block.model)
-
-        model, new = aggregate(round_, kept, change, join)
-        return Aggregation(model, new, shares(round_.updates, [float(u.examples) for u in round_.updates]))
+    def join(self, round_: Round, after: Variates, block: Block, place: slice, average: np.ndarray) -> np.ndarray:
+        """The mean by examples, at eta_g."""
+        rate = self._settings.global_learning_rate
+        return average if rate == 1 else block.model + rate * (average - block.model)

@@ -1,22 +1,22 @@
-"""One step of an optimiser at the server, with the clinics' mean update in the place of a gradient.
+"""One step of an optimiser at the server, with the clinics' mean update instead of a gradient.
 
 Reddi et al., "Adaptive Federated Optimization", ICLR 2021, https://arxiv.org/abs/2003.00295, algorithm 2 (with the
-clinics weighted by their examples). The moments' start is not corrected, as in the paper. What the optimiser keeps, a
-float32 for each number of the model and each moment, is part of the checkpoint: a resumed run goes on with the same bits.
+clinics weighted by their examples). The moments' start is not corrected, as in the paper. The optimiser's moments, a
+float32 for each number of the model and each moment, are part of the checkpoint: a resumed run continues with the same
+bits.
 """
 
-from collections.abc import Callable, Mapping
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import TypeVar
 
 import numpy as np
 from pydantic import Field
 
-from embryofl_server.federation.strategies.base import Aggregation, Round, State, StrategySettings
-from embryofl_server.federation.strategies.blocks import Block, combine, mean, shares
+from embryofl_server.federation.strategies.base import Aggregation, Round, Settings, State, Strategy, StrategySettings
+from embryofl_server.federation.strategies.blocks import Block, combine, float_count, mean, shares
 
 Moments = Mapping[str, np.ndarray]
-Step = Callable[[np.ndarray, Moments], np.ndarray]
-"""From the mean update, float64 (k,), and the moments, float64 (k,) each, which it brings up to date in place, to what is
-added to the model, float64 (k,)."""
 
 
 class AdaptiveSettings(StrategySettings):
@@ -28,58 +28,57 @@ class AdaptiveSettings(StrategySettings):
     tau: float = Field(default=1e-3, gt=0, le=1)
 
 
-def optimise(round_: Round, state: State, starts: Mapping[str, float], step: Step) -> Aggregation:
-    """The new model after one step; integer tensors (counters) take the mean.
+class ServerOptimiser(Strategy[Settings]):
+    """The model moves by a step that follows from the mean update and from moments that are kept between rounds."""
 
-    Parameters
-    ----------
-    round_ : Round
-    state : State
-        Of the round before; empty before the first.
-    starts : mapping of str to float
-        The moments' names, and with what they begin.
-    step : callable
-        See `Step`.
-    """
-    weights = [float(u.examples) for u in round_.updates]
-    sizes = [(s.end - s.begin) // s.dtype.itemsize if s.dtype.kind == "f" else 0 for s in round_.layout.sections]
-    before = np.cumsum([0, *sizes])  # floating-point numbers before each section
-    moments = {
-        name: np.array(state[name]) if name in state else np.full(before[-1], start, np.float32)
-        for name, start in starts.items()
-    }
+    @abstractmethod
+    def starts(self) -> Mapping[str, float]:
+        """The moments' names and initial values."""
 
-    def new(block: Block) -> np.ndarray:
-        average = mean(block.updates, weights)
-        if not sizes[block.section]:
-            return average
-        at = before[block.section] + block.begin
-        here = slice(at, at + average.size)
-        wide = {name: moment[here].astype(np.float64) for name, moment in moments.items()}
-        moved = block.model + step(average - block.model, wide)
-        for name, moment in moments.items():
-            moment[here] = wide[name]
-        return moved
+    @abstractmethod
+    def step(self, update: np.ndarray, moments: Moments) -> np.ndarray:
+        """From the mean update, float64 (k,), and the moments, float64 (k,) each, which are updated in place, to what is
+        added to the model, float64 (k,)."""
 
-    return Aggregation(combine(round_, new), moments, shares(round_.updates, weights))
+    def aggregate(self, round_: Round, state: State) -> Aggregation:
+        """The new model after one step; integer tensors (counters) take the mean."""
+        weights, count = round_.examples, float_count(round_.layout)
+        moments = {
+            name: np.array(state[name]) if name in state else np.full(count, start, np.float32)
+            for name, start in self.starts().items()
+        }
+
+        def new(block: Block) -> np.ndarray:
+            average, place = mean(block.updates, weights), block.floats
+            if place is None:
+                return average
+            wide = {name: moment[place].astype(np.float64) for name, moment in moments.items()}
+            moved: np.ndarray = block.model + self.step(average - block.model, wide)
+            for name, moment in moments.items():
+                moment[place] = wide[name]
+            return moved
+
+        return Aggregation(combine(round_, new), moments, shares(round_.updates, weights))
 
 
-def adapt(
-    round_: Round, state: State, settings: AdaptiveSettings, grow: Callable[[np.ndarray, np.ndarray], None]
-) -> Aggregation:
-    """A step that is shorter where updates were long.
+Adaptive = TypeVar("Adaptive", bound=AdaptiveSettings)
 
-    Parameters
-    ----------
-    grow : callable
-        Brings the second moment, float64 (k,), up to date in place from the squared mean update, float64 (k,).
-    """
 
-    def step(update: np.ndarray, moments: Moments) -> np.ndarray:
-        first, second = moments["first"], moments["second"]
+class AdaptiveOptimiser(ServerOptimiser[Adaptive]):
+    """A step that is shorter where updates were long."""
+
+    @abstractmethod
+    def grow(self, second: np.ndarray, squared: np.ndarray) -> None:
+        """Update the second moment, float64 (k,), in place from the squared mean update, float64 (k,)."""
+
+    def starts(self) -> Mapping[str, float]:
+        """First and second moment."""
+        return {"first": 0.0, "second": self._settings.tau**2}
+
+    def step(self, update: np.ndarray, moments: Moments) -> np.ndarray:
+        """See `ServerOptimiser`."""
+        settings, first, second = self._settings, moments["first"], moments["second"]
         first *= settings.beta_1
         first += (1 - settings.beta_1) * update
-        grow(second, update * update)
+        self.grow(second, update * update)
         return np.asarray(settings.server_learning_rate * first / (np.sqrt(second) + settings.tau))
-
-    return optimise(round_, state, {"first": 0.0, "second": settings.tau**2}, step)
