@@ -131,7 +131,7 @@ def test_controls_are_removed_when_the_round_is_saved(federation, tmp_path):
     run = federation("scaffold")
     run.round(STAYS[0])
     packed = make_strategy(run.settings).control(LAYOUT, run.folder.latest().state(), "a")
-    sent = run.folder.save_control(2, "a", packed)
+    sent = run.folder.save_correction(2, "a", packed)
     assert sent.size == LAYOUT.size and list((tmp_path / "weights-scaffold").glob("*-for-a.safetensors"))
     run.round(STAYS[1])
     assert not list((tmp_path / "weights-scaffold").glob("*-for-*"))

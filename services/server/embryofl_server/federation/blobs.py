@@ -1,4 +1,4 @@
-"""Weights beside the messages: signed, expiring, clinic-bound URLs, and the uploads that come in on them.
+"""Weights next to the messages: signed, expiring, clinic-bound URLs, and the uploads that arrive on them.
 
 The gateway serves global models itself, from disk, after asking `SignedUrls.check`; uploads are streamed through the
 server to disk, hashed on the way, and can never be larger than announced.
@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-STALL_S = 60.0  # an upload of which nothing comes for so long is given up; the clinic may begin it anew
+STALL_S = 60.0  # an upload that stalls this long is dropped; the clinic may start it again
 MODEL_PREFIX, UPDATE_PREFIX = "/v1/model/", "/v1/update/"
 
 
 class BadUrl(Exception):
-    """A URL that is not ours, was changed, or has expired."""
+    """A URL that this hub did not sign, or that was changed, has expired, or is a suspended clinic's."""
 
 
 class SignedUrls:
@@ -47,7 +47,7 @@ class SignedUrls:
         return f"{path}?{urlencode({'clinic': clinic, 'expires': expires, 'signature': signature})}"
 
     def check(self, method: str, url: str) -> str:
-        """Return the path of a good URL.
+        """The path of a valid URL.
 
         Raises
         ------
@@ -77,11 +77,11 @@ class ExpectedUpload:
     path: Path
     size: int
     sha256: str = ""
-    coming: Path | None = None  # the newest upload; a clinic that tries again gives the one before up
+    incoming: Path | None = None  # the newest attempt: it replaces earlier ones
 
 
 class UploadRefused(Exception):
-    """An upload that is not taken; `status` is the HTTP status."""
+    """An upload that is rejected; `status` is the HTTP status."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -89,21 +89,21 @@ class UploadRefused(Exception):
 
 
 class Uploads:
-    """Updates on their way in. Only announced paths are taken, one upload each, and only while its round is open."""
+    """Updates on their way in. Only expected paths are accepted, one upload each, and only while their round is open."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.iterdir():  # of rounds that ended with an earlier process
-            left.unlink()
-        self._tickets: dict[str, ExpectedUpload] = {}
+        for leftover in folder.iterdir():  # of rounds that ended with an earlier process
+            leftover.unlink()
+        self._expected: dict[str, ExpectedUpload] = {}
         self._lock = threading.Lock()  # between the server's event loop and the round loop
-        self.arrived = threading.Event()  # set whenever an upload is complete: the round loop need not poll hard
+        self.arrived = threading.Event()  # set whenever an upload is complete, so that the round loop may poll slowly
 
     def expect(self, run: str, round_: int, clinic: str, size: int) -> str:
-        """Announce an upload; returns its path (unguessable, for one use)."""
+        """Expect an upload; returns its path (unguessable, for one use)."""
         name = f"{run}-{round_:04d}-{clinic}-{secrets.token_hex(16)}"
-        self._tickets[name] = ExpectedUpload(self._folder / name, size)
+        self._expected[name] = ExpectedUpload(self._folder / name, size)
         return UPDATE_PREFIX + name
 
     async def receive(self, path: str, length: int | None, body: AsyncIterator[bytes]) -> None:
@@ -114,56 +114,56 @@ class Uploads:
         UploadRefused
         """
         name = path.removeprefix(UPDATE_PREFIX)
-        ticket = self._tickets.get(name)
-        if ticket is None:
+        upload = self._expected.get(name)
+        if upload is None:
             raise UploadRefused(410, "The round this update belongs to is over.")
-        if length != ticket.size:
-            raise UploadRefused(413, f"The update has {length} bytes, expected were exactly {ticket.size}.")
-        part = ticket.coming = ticket.path.with_suffix("." + secrets.token_hex(4))
-        digest, got = hashlib.sha256(), 0
+        if length != upload.size:
+            raise UploadRefused(413, f"The update has {length} bytes, expected exactly {upload.size}.")
+        part = upload.incoming = upload.path.with_suffix("." + secrets.token_hex(4))
+        digest, received = hashlib.sha256(), 0
         try:
             loop = asyncio.get_running_loop()
             async with asyncio.timeout(STALL_S) as stall:
                 with part.open("wb") as file:
                     async for chunk in body:
                         stall.reschedule(loop.time() + STALL_S)
-                        got += len(chunk)
-                        if got > ticket.size:
-                            raise UploadRefused(413, f"The update has more than the {ticket.size} bytes expected.")
-                        if self._tickets.get(name) is not ticket:
+                        received += len(chunk)
+                        if received > upload.size:
+                            raise UploadRefused(413, f"The update has more than the {upload.size} bytes expected.")
+                        if self._expected.get(name) is not upload:
                             raise UploadRefused(410, "The round this update belongs to is over.")
-                        if ticket.coming != part:
-                            raise UploadRefused(503, "A newer upload has taken this one's place.")
+                        if upload.incoming != part:
+                            raise UploadRefused(503, "A newer upload has replaced this one.")
                         digest.update(chunk)
                         file.write(chunk)
-            if got != ticket.size:
-                raise UploadRefused(400, f"The update ended after {got} of {ticket.size} bytes.")
-            with self._lock:  # one that ends late must not replace what has been checked, nor stay behind
-                if self._tickets.get(name) is not ticket:
+            if received != upload.size:
+                raise UploadRefused(400, f"The update ended after {received} of {upload.size} bytes.")
+            with self._lock:  # an upload that ends late must not replace one that has been checked, nor stay behind
+                if self._expected.get(name) is not upload:
                     raise UploadRefused(410, "The round this update belongs to is over.")
-                part.rename(ticket.path)
-                ticket.sha256 = digest.hexdigest()
+                part.rename(upload.path)
+                upload.sha256 = digest.hexdigest()
             self.arrived.set()
-        except TimeoutError:  # a machine that lost its power says no goodbye
-            raise UploadRefused(408, f"Nothing came for {STALL_S:.0f} s.") from None
+        except TimeoutError:  # a machine that loses its power does not close its connections
+            raise UploadRefused(408, f"Nothing was received for {STALL_S:.0f} s.") from None
         finally:
             part.unlink(missing_ok=True)
 
     def complete(self, path: str) -> bool:
-        """Whether the whole upload at `path` is there and not collected yet."""
-        ticket = self._tickets.get(path.removeprefix(UPDATE_PREFIX))
-        return ticket is not None and bool(ticket.sha256)
+        """Whether the upload at `path` is complete and not collected yet."""
+        upload = self._expected.get(path.removeprefix(UPDATE_PREFIX))
+        return upload is not None and bool(upload.sha256)
 
     def collect(self, path: str) -> ExpectedUpload | None:
-        """The complete upload at `path`, once; None when it has not come (whole)."""
+        """The complete upload at `path`, once; None if it is not complete."""
         with self._lock:
-            ticket = self._tickets.pop(path.removeprefix(UPDATE_PREFIX), None)
-        return ticket if ticket and ticket.sha256 else None
+            upload = self._expected.pop(path.removeprefix(UPDATE_PREFIX), None)
+        return upload if upload and upload.sha256 else None
 
     def forget(self, paths: list[str]) -> None:
-        """Close a round: its paths are no longer taken and leftovers are deleted."""
+        """Close a round: its paths are no longer accepted and leftovers are deleted."""
         for path in paths:
             with self._lock:
-                ticket = self._tickets.pop(path.removeprefix(UPDATE_PREFIX), None)
-            if ticket:
-                ticket.path.unlink(missing_ok=True)
+                upload = self._expected.pop(path.removeprefix(UPDATE_PREFIX), None)
+            if upload:
+                upload.path.unlink(missing_ok=True)

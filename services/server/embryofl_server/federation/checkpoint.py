@@ -1,8 +1,8 @@
 """Durable rounds. Weights first, then the JSON that names their SHA-256: a round exists when its JSON does.
 
 weights/<run>/round-0007.safetensors   also what the gateway serves to the clinics
-runs/<run>/round-0007.state            what the strategy keeps for the next round (only if it keeps something)
-runs/<run>/round-0007.json             round, SHA-256, size, clinics' metrics, refusals; SHA-256 of the state
+runs/<run>/round-0007.state            the strategy's state for the next round, if it has any
+runs/<run>/round-0007.json             round, SHA-256, size, clinics' metrics, rejections; SHA-256 of the state
 """
 
 import hashlib
@@ -17,6 +17,7 @@ import numpy as np
 
 from embryofl.files import atomic, sha256_of, write_atomic
 from embryofl.wire import NAMES, Layout
+from embryofl_server.runs.view import read_record
 
 log = logging.getLogger("embryofl.checkpoint")
 
@@ -39,16 +40,16 @@ class Checkpoint:
         return Layout.parse(self.packed().data)
 
     def state(self) -> dict[str, np.ndarray]:
-        """What the strategy keeps: named arrays; empty for a strategy that keeps nothing."""
+        """The strategy's state: named arrays; empty for a strategy without state."""
         if "state" not in self.record:
             return {}
-        packed = np.memmap(self.state_file, np.uint8, "r")  # some keep as many models as there are clinics
+        packed = np.memmap(self.state_file, np.uint8, "r")  # it may be as large as one model for each clinic
         return Layout.parse(packed.data).tensor_views(packed)
 
 
 @dataclass(frozen=True)
 class CorrectionFile:
-    """A file for one clinic, beside the model of a round: its name in the same folder, size and SHA-256."""
+    """A clinic's drift correction, next to the model of a round: file name, size and SHA-256."""
 
     file: str
     size: int
@@ -63,7 +64,7 @@ class Checkpoints:
     records, weights : Path
         Folders of the JSON records and of the weights.
     keep : int
-        How many of the newest weights stay. The initial model, the best one and every JSON stay always.
+        How many of the newest weights are kept. The initial model, the best one and every JSON are always kept.
     """
 
     def __init__(self, records: Path, weights: Path, keep: int) -> None:
@@ -94,9 +95,9 @@ class Checkpoints:
         round_ : int
         packed : ndarray of uint8
         record : dict
-            What else is to be known of the round.
+            The rest of the round's record.
         state : mapping of str to ndarray, optional
-            What the strategy keeps for the next round.
+            The strategy's, for the next round.
         best : int, optional
             The round whose weights must not be pruned.
         """
@@ -108,7 +109,11 @@ class Checkpoints:
             record["state"] = self._save_state(round_, state)
         write_atomic(self._record_path(round_), json.dumps(record).encode())
         self._prune(round_, best)
-        return Checkpoint(round_, record, self.weights_path(round_), self._state_path(round_))
+        return self._checkpoint(record)
+
+    def _checkpoint(self, record: dict[str, Any]) -> Checkpoint:
+        number = record["round"]
+        return Checkpoint(number, record, self.weights_path(number), self._state_path(number))
 
     def _save_state(self, round_: int, state: Mapping[str, np.ndarray]) -> dict[str, Any]:
         layout = Layout.of({name: (NAMES[a.dtype], a.shape) for name, a in state.items()})
@@ -129,47 +134,46 @@ class Checkpoints:
             for path in folder.glob(pattern):
                 number = int(path.stem.removeprefix("round-").partition("-")[0])
                 if "-for-" in path.stem:
-                    path.unlink()  # of an exchange that is over
+                    path.unlink()  # a drift correction of the round that has ended
                 elif number <= newest - self._keep and number not in spared:
                     path.unlink()
 
-    def save_control(self, round_: int, clinic: str, packed: np.ndarray) -> CorrectionFile:
-        """Write what one clinic is sent beside the model of a round. It can be made again, so it need not survive a power
-        cut; `save` of the next round removes it."""
+    def save_correction(self, round_: int, clinic: str, packed: np.ndarray) -> CorrectionFile:
+        """Write a clinic's drift correction for a round. It can be computed again, so it need not survive a power cut;
+        `save` of the next round removes it."""
         path = self._weights / f"round-{round_:04d}-for-{clinic}.safetensors"
         path.write_bytes(packed.data)
         return CorrectionFile(path.name, packed.size, hashlib.sha256(packed.data).hexdigest())
 
     def at(self, round_: int) -> Checkpoint | None:
-        """A round whose files are there and match their SHA-256."""
-        record = _read(self._record_path(round_)) if self._record_path(round_).exists() else None
-        if record is None or not _matches(self.weights_path(round_), record["sha256"]):
+        """A round whose record and weights are intact."""
+        record = read_record(self._record_path(round_))
+        if record is None or not _is_intact(self.weights_path(round_), record["sha256"]):
             return None
-        return Checkpoint(round_, record, self.weights_path(round_), self._state_path(round_))
+        return self._checkpoint(record)
 
     def records(self) -> list[dict[str, Any]]:
         """The records of all complete rounds, in order."""
-        found = (_read(p) for p in sorted(self._records.glob("round-*.json")))
-        return [record for record in found if record]
+        return list(filter(None, map(read_record, sorted(self._records.glob("round-*.json")))))
 
     def latest(self) -> Checkpoint | None:
-        """The newest round whose files are there and match their SHA-256; damaged ones are set aside with a warning."""
+        """The newest round whose files are intact; damaged ones are set aside with a warning."""
         for path in sorted(self._records.glob("round-*.json"), reverse=True):
-            record = _read(path)
+            record = read_record(path)
             if record:
-                number = record["round"]
-                found = Checkpoint(number, record, self.weights_path(number), self._state_path(number))
-                files = [(found.weights, record["sha256"])]
+                checkpoint = self._checkpoint(record)
+                files = [(checkpoint.weights, record["sha256"])]
                 if "state" in record:
-                    files.append((found.state_file, record["state"]["sha256"]))
-                if all([_matches(file, digest) for file, digest in files]):
-                    return found
+                    files.append((checkpoint.state_file, record["state"]["sha256"]))
+                if all([_is_intact(file, digest) for file, digest in files]):
+                    return checkpoint
+            log.warning("%s does not describe an intact round: it is set aside", path)
             path.rename(path.with_suffix(".json.damaged"))
         return None
 
 
-def _matches(path: Path, digest: str) -> bool:
-    """Whether a file is there and is what was written; one that is not is set aside."""
+def _is_intact(path: Path, digest: str) -> bool:
+    """Whether a file exists and is what was written; one that is not is set aside."""
     if not path.exists():
         log.warning("%s is missing: the round before is used", path)
         return False
@@ -178,13 +182,3 @@ def _matches(path: Path, digest: str) -> bool:
         path.rename(path.with_suffix(path.suffix + ".damaged"))
         return False
     return True
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    """A round's record, or None when it is damaged."""
-    try:
-        record: dict[str, Any] = json.loads(path.read_text())
-        return record if {"round", "sha256"} <= set(record) else None
-    except ValueError:
-        log.warning("%s is damaged: it does not count", path)
-        return None

@@ -1,4 +1,4 @@
-"""What a run can be made of: models, strategies and settings with their words and defaults, for who chooses."""
+"""The models, strategies and settings to choose from for a run, with descriptions and defaults."""
 
 import inspect
 import sys
@@ -10,7 +10,7 @@ from embryofl_server.federation.strategies import local_defaults, strategy, stra
 
 
 def offers() -> dict[str, Any]:
-    """JSON-able: `models`, `strategies`, and `defaults`, the run settings where nothing is said."""
+    """JSON-able: `models`, `strategies`, and `defaults`, the run settings that apply unless others are given."""
     return {
         "models": [_model(name) for name in FACTS],
         "strategies": [_strategy(name) for name in strategy_names()],

@@ -60,10 +60,10 @@ class Conductor:
         if self._thread.is_alive():
             self._thread.join(timeout=5)
 
-    # -- what the coordinator may ask -------------------------------------------------------------------------------
+    # -- the coordinator's commands ---------------------------------------------------------------------------------
     def queue(self, values: dict[str, Any], initial: str = "", by: str = "") -> Run:
-        """Queue a run; `min_clinics` defaults to all enrolled clinics. It begins when those before it are over. `UserError`
-        if settings, model, strategy or the initial weights cannot be used."""
+        """Queue a run; `min_clinics` defaults to all enrolled clinics. It starts when those before it have ended.
+        `UserError` if settings, model, strategy or the initial weights cannot be used."""
         values = {"min_clinics": max(1, len(self._context.store.admitted())), **values}
         settings = check_settings(values, any_model=bool(initial))
         with self._order:
@@ -146,7 +146,7 @@ class Conductor:
             with self._order:
                 if self._closing or run.name in self._requests:
                     raise Halted
-                self._halt.clear()  # set for a run that ended just when it was to be stopped
+                self._halt.clear()  # set for a run that ended just as it was to be stopped
             log.info("%s: %s", run.name, run.settings.model_dump_json())
             run.set_state("running", run.state["round"])
             reason = RoundLoop(self._context, run, self._checkpoints(run), self._halt).execute()
@@ -180,7 +180,7 @@ class Conductor:
         return Checkpoints(run.folder, self._weights / run.name, self._keep)
 
     def _save_initial_model(self, run: Run, settings: RunSettings, initial: str) -> None:
-        """Round 0. Made in a process of its own, so that the hub never holds PyTorch."""
+        """Round 0. Made in a process of its own, so that the hub never loads PyTorch."""
         path = Path(initial) if initial else run.folder / "initial.safetensors"
         if not initial:
             options = [settings.model, settings.pretrained, str(settings.seed), "1" if settings.grades else "0"]
@@ -201,13 +201,12 @@ class Conductor:
             path.unlink()
 
     def _keep_model(self, run: Run, state: State, reason: str) -> None:
-        """The model of the last complete round, for a run that was stopped or has failed."""
+        """Write the model of the last complete round of a run that was stopped or has failed."""
         try:
-            checkpoints = self._checkpoints(run)
-            model = checkpoints.latest()
+            model = self._checkpoints(run).latest()
             if model is not None and model.round and not (run.folder / "model.json").exists():
                 incomplete = f"The run {'was stopped' if state == 'stopped' else 'has failed'}. {reason}"
                 clinics = self._context.store.clinics()
-                final_model.write_model(run, model, checkpoints, clinics, incomplete=incomplete)
+                final_model.write_model(run, model, clinics, incomplete=incomplete)
         except (OSError, UserError) as exc:
-            log.error("%s: its last model cannot be written (%s); its checkpoint is kept", run.name, exc)
+            log.error("%s: its final model cannot be written (%s); its checkpoint is kept", run.name, exc)

@@ -1,4 +1,4 @@
-"""The end of a run: the model of its last complete round as an ordinary file, with what is known of it beside it."""
+"""The end of a run: its final model as an ordinary file, with its settings, metrics and card next to it."""
 
 import json
 import logging
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from embryofl.files import atomic, write_atomic
-from embryofl_server.federation.checkpoint import Checkpoint, Checkpoints
+from embryofl_server.federation.checkpoint import Checkpoint
 from embryofl_server.members.store import Clinic
 from embryofl_server.report.calibrated import learn_calibration
 from embryofl_server.report.write import write_report
@@ -19,24 +19,20 @@ from embryofl_server.runs.view import RunView
 log = logging.getLogger("embryofl.finish")
 
 
-def write_model(
-    run: Run, model: Checkpoint, checkpoints: Checkpoints, clinics: Mapping[str, Clinic], **more: Any
-) -> dict[str, Any]:
+def write_model(run: Run, model: Checkpoint, clinics: Mapping[str, Clinic], **more: Any) -> dict[str, Any]:
     """Write `model.safetensors` and `model.json`, then `results.json` and the model card; returns `model.json`.
 
     Parameters
     ----------
     run : Run
     model : Checkpoint
-    checkpoints : Checkpoints
-        Of the run.
     clinics : mapping of str to Clinic
-        All clinics of the hub: what they told of their data when they joined.
+        All clinics of the hub, with what they reported about their data on joining.
     **more
-        What else is known: the closing evaluation by clinic and split (`evaluation`), who is missing in it, and why.
+        More of `model.json`: the final evaluation by clinic and split (`evaluation`), who is missing in it, and why.
     """
-    layout = model.layout()
-    best = RunView(run).refresh().best_validation
+    layout, view = model.layout(), RunView(run).refresh()
+    best = view.best_validation
     record = {
         "run": run.name,
         "round": model.round,
@@ -54,8 +50,8 @@ def write_model(
     final = metric_lines.final_lines(record)
     write_atomic(run.folder / "model.json", json.dumps({**record, "metrics": final}, indent=1).encode())
     try:
-        write_report(run, record, checkpoints.records(), clinics)
-    except (ValueError, KeyError, TypeError, ArithmeticError):  # a defect of ours costs the card and not the model
+        write_report(run, record, list(view.records()), clinics)
+    except (ValueError, KeyError, TypeError, ArithmeticError):  # an internal error costs the card, not the model
         log.exception("%s: results.json and the model card cannot be written", run.name)
         run.event("card_failed", round=model.round)
     return record

@@ -142,11 +142,9 @@ class RoundLoop:
 
     def _corrections(self, number: int, nodes: dict[str, Node]) -> dict[str, CorrectionFile]:
         """The strategy's drift corrections, as files that the gateway serves; none for clinics that it has none for."""
-        if not self._settings.control:
-            return {}
         state = self._model.state()
         packed = {name: self._strategy.control(self._layout, state, name) for name in sorted(nodes)}
-        return {n: self._checkpoints.save_control(number, n, p) for n, p in packed.items() if p is not None}
+        return {n: self._checkpoints.save_correction(number, n, p) for n, p in packed.items() if p is not None}
 
     def _choose(self) -> str:
         """Make the model with the best validation AUROC the final one; returns a message if its weights are gone.
@@ -264,7 +262,7 @@ class RoundLoop:
 
     def _write_model(self, **more: Any) -> dict[str, Any]:
         clinics = self._context.store.clinics()
-        return final_model.write_model(self._run, self._model, self._checkpoints, clinics, **more)
+        return final_model.write_model(self._run, self._model, clinics, **more)
 
     # -- who takes part ---------------------------------------------------------------------------------------------
     def _gather(self, number: int) -> dict[str, Node]:

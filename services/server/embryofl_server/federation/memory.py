@@ -1,8 +1,8 @@
-"""Free memory goes back to the system when a round has closed.
+"""Returning free memory to the system when a round has closed.
 
-The buffers of many uploads at once would else stay in the heap while the new model is made, and the hub would need more
-memory for 30 clinics than for 3. A lower threshold for `mmap` does the same at half as much processor time again for an
-upload (`bench/compare.sh big`).
+Otherwise the buffers of many uploads at once stay in the heap during aggregation, and the hub needs more memory for 30
+clinics than for 3. A lower threshold for `mmap` has the same effect, but uploads then take half as much processor time
+again (`bench/compare.sh big`).
 """
 
 import contextlib
@@ -10,6 +10,6 @@ import ctypes
 
 
 def trim_heap() -> None:
-    """Ask the C library to return what is free; where it cannot (no glibc), nothing happens."""
+    """Ask the C library to return free memory; does nothing without glibc."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

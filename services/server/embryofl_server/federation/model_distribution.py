@@ -1,7 +1,7 @@
-"""Models of finished runs on their way to the clinics that took part: which one a clinic is offered, and at what address.
+"""Final models of finished runs for the clinics that took part: which one a clinic is offered, and at which address.
 
-The gateway serves `weights/RUN/model.safetensors` and `weights/RUN/model.json` as it serves a round's model. That card is a
-shorter `model.json`: other clinics' names and figures are not in it.
+The gateway serves `weights/RUN/model.safetensors` and `weights/RUN/model.json` as it serves a round's model. This
+`model.json` is a shorter one, without other clinics' names and metrics.
 """
 
 import hashlib
@@ -22,10 +22,10 @@ from embryofl_server.runs.view import RunView, RunViews
 
 log = logging.getLogger("embryofl.finished")
 
-GOOD_FOR_S = 3600.0
-LOOK_S = 5.0  # between two looks for a newly finished run: every clinic asks every ten seconds
+VALID_S = 3600.0  # of an offer's URLs
+CHECK_S = 5.0  # between two checks for a newly finished run: every clinic asks every ten seconds
 KEPT = ("run", "round", "sha256", "layout", "parameters", "settings", "calibration", "best_validation", "use")
-"""What of `model.json` goes to the clinics."""
+"""The keys of `model.json` that go to the clinics."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class _Offer:
 
 
 class ModelDistribution:
-    """What a hub has to offer.
+    """Offers final models to clinics.
 
     Parameters
     ----------
@@ -49,32 +49,32 @@ class ModelDistribution:
 
     def __init__(self, views: RunViews, weights: Path, urls: SignedUrls) -> None:
         self._views, self._weights, self._urls = views, weights, urls
-        self._offers: dict[str, tuple[int, _Offer]] = {}  # run to its card's time of change, and what is offered
-        self._looked, self._lock = -LOOK_S, threading.Lock()
+        self._offers: dict[str, tuple[int, _Offer]] = {}  # by run, with its card's time of change
+        self._checked, self._lock = -CHECK_S, threading.Lock()
 
     def offer(self, clinic: str) -> FinishedModel | None:
-        """The newest finished run's model that a clinic took part in; None when there is none. Never raises."""
+        """The final model of the newest finished run that a clinic took part in; None if there is none. Never raises."""
         with self._lock:
-            if time.monotonic() - self._looked >= LOOK_S:
-                self._looked = time.monotonic()
+            if time.monotonic() - self._checked >= CHECK_S:
+                self._checked = time.monotonic()
                 for view in self._views.all():
-                    self._look_at(view)
+                    self._update(view)
             offers = [o for _, (_, o) in sorted(self._offers.items()) if clinic in o.clinics]
         if not offers:
             return None
         newest = offers[-1]
 
-        def download(name: str, found: tuple[int, str]) -> Download:
-            url = self._urls.sign("GET", f"{MODEL_PREFIX}{newest.run}/{name}", clinic, GOOD_FOR_S)
-            return Download(url=url, size=found[0], sha256=found[1])
+        def download(name: str, size: int, sha256: str) -> Download:
+            url = self._urls.sign("GET", f"{MODEL_PREFIX}{newest.run}/{name}", clinic, VALID_S)
+            return Download(url=url, size=size, sha256=sha256)
 
         return FinishedModel(
             run=newest.run,
-            weights=download("model.safetensors", newest.weights),
-            card=download("model.json", newest.card),
+            weights=download("model.safetensors", *newest.weights),
+            card=download("model.json", *newest.card),
         )
 
-    def _look_at(self, run: RunView) -> None:
+    def _update(self, run: RunView) -> None:
         path = run.run.folder / "model.json"
         try:
             changed = path.stat().st_mtime_ns
@@ -83,7 +83,7 @@ class ModelDistribution:
             if run.state["state"] == "finished":
                 self._offers[run.name] = changed, self._publish(run, run.model())
         except (OSError, ValueError, KeyError, TypeError) as exc:
-            log.debug("%s has no model to offer (%s)", run.name, type(exc).__name__)
+            log.debug("%s has no final model to offer (%s)", run.name, type(exc).__name__)
 
     def _publish(self, run: RunView, record: dict[str, Any]) -> _Offer:
         """Put card and weights where the gateway serves them."""
@@ -99,5 +99,6 @@ class ModelDistribution:
         card = json.dumps({key: record[key] for key in KEPT if key in record}).encode()
         write_atomic(folder / "model.json", card)
         clinics = frozenset(record.get("evaluation") or {}) | run.took_part
-        sizes = weights.stat().st_size, len(card)
-        return _Offer(run.name, clinics, (sizes[0], record["sha256"]), (sizes[1], hashlib.sha256(card).hexdigest()))
+        return _Offer(
+            run.name, clinics, (weights.stat().st_size, record["sha256"]), (len(card), hashlib.sha256(card).hexdigest())
+        )

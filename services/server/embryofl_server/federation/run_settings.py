@@ -38,21 +38,21 @@ def check_settings(values: dict[str, Any], *, any_model: bool = False) -> RunSet
     UserError
         When a setting, the model or the strategy does not exist or cannot be used; it names those that exist.
     """
-    settings = run_settings(_sorted_out(values))
+    settings = run_settings(_with_strategy_settings(values))
     if settings.model not in model_names() and not any_model:
         raise UserError(f"There is no model {settings.model!r}. Choose one of: {', '.join(model_names())}.")
-    _check_ways(settings)
-    least = make_strategy(settings).min_updates
-    if settings.min_clinics < least:
+    _check_combination(settings)
+    needed = make_strategy(settings).min_updates
+    if settings.min_clinics < needed:
         raise UserError(
-            f"Strategy {settings.strategy} needs at least {least} clinics, min_clinics is {settings.min_clinics}. Choose "
+            f"Strategy {settings.strategy} needs at least {needed} clinics, min_clinics is {settings.min_clinics}. Choose "
             "another strategy, or have more clinics take part."
         )
     return settings
 
 
-def _check_ways(settings: RunSettings) -> None:
-    """What only a strategy may decide, and what does not go together."""
+def _check_combination(settings: RunSettings) -> None:
+    """Settings that only a strategy may decide, and settings that exclude each other."""
     local, name = local_defaults(settings.strategy), settings.strategy
     for key in ("control", "personal", "task_weights"):
         if getattr(settings, key) != local.get(key, ""):
@@ -70,17 +70,17 @@ def _check_ways(settings: RunSettings) -> None:
         )
 
 
-def _sorted_out(values: dict[str, Any]) -> dict[str, Any]:
-    """A strategy's settings are given like all others, and kept in `strategy_settings` with their defaults."""
+def _with_strategy_settings(values: dict[str, Any]) -> dict[str, Any]:
+    """A strategy's settings are given like all others, and stored in `strategy_settings` with their defaults."""
     name = str(values.get("strategy", RunSettings.model_fields["strategy"].default))
     takes = strategy(name).SETTINGS.model_fields
-    own = values.get("strategy_settings", {})
-    if not isinstance(own, dict):
-        return values  # refused with the others that cannot be
+    given = values.get("strategy_settings", {})
+    if not isinstance(given, dict):
+        return values  # `run_settings` rejects it
     rest = {k: v for k, v in values.items() if k not in takes and k != "strategy_settings"}
     for key in rest:
         owners = [n for n in strategy_names() if key in strategy(n).SETTINGS.model_fields]
         if owners:
             raise UserError(f"{key} is a setting of strategy {' and '.join(owners)}, the run's strategy is {name}.")
-    own = {**own, **{k: v for k, v in values.items() if k in takes}}
-    return {**local_defaults(name), **rest, "strategy_settings": strategy_settings(name, own).model_dump()}
+    given = {**given, **{k: v for k, v in values.items() if k in takes}}
+    return {**local_defaults(name), **rest, "strategy_settings": strategy_settings(name, given).model_dump()}
