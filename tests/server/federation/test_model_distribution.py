@@ -15,7 +15,7 @@ from embryofl_server.runs.view import RunViews
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "LOOK_S", 0.0)
+    monkeypatch.setattr(module, "CHECK_S", 0.0)
     runs, urls = Runs(tmp_path / "runs"), SignedUrls(b"key", lambda name: True)
 
     def finish(*clinics, state="finished"):
