@@ -183,6 +183,6 @@ def personal_scores(
     for name, clinic in clinics.items() if settings.personal else ():
         clinic.load(run.packed)
         request = Request.model_construct(settings=settings, round=run.rounds, run="run-0001", kind="evaluate")
-        with clinic.wearing(request, round_seed(settings.seed, run.rounds, name)):
+        with clinic.personal_model(request, round_seed(settings.seed, run.rounds, name)):
             scores[name] = clinic.scores(split)
     return scores

@@ -1,4 +1,4 @@
-"""What a clinic computes: the model and the data it keeps warm between rounds. Free of transport."""
+"""What a clinic computes: its model and data stay loaded between rounds. Free of transport."""
 
 import contextlib
 import logging
@@ -33,7 +33,7 @@ PROGRESS_S = 5.0  # between two log lines about progress
 
 @dataclass(frozen=True)
 class Trained:
-    """Outcome of local training: the packed model, mean loss, and number of training embryos."""
+    """The outcome of local training: packed model, mean loss, and number of training embryos."""
 
     packed: np.ndarray
     loss: float
@@ -51,7 +51,7 @@ class Workload(Protocol):
         """Number of training embryos."""
 
     def load(self, packed: np.ndarray) -> None:
-        """Take over a packed global model."""
+        """Load a packed global model."""
 
     def evaluate(self, split: str) -> ScoredEmbryos:
         """The embryos of a split, ``validation`` or ``test``, with their scores."""
@@ -63,7 +63,7 @@ class Workload(Protocol):
         """The same by split with the personal model that belongs to the loaded one, which stays loaded."""
 
     def evaluate_grades(self, split: str, fewest: int) -> dict[Target, Agreement]:
-        """How predicted Gardner grades agree with given ones over the embryos of a split, none of fewer than `fewest`."""
+        """How predicted Gardner grades agree with given ones over the embryos of a split; withheld below `fewest`."""
 
 
 def pick_device(wanted: str) -> str:
@@ -124,19 +124,19 @@ class EmbryoWorkload:
 
     def evaluate_personal(self, request: Request, splits: Sequence[str], seed: int) -> dict[str, ScoredEmbryos]:
         """See `Workload`."""
-        with self.wearing(request, seed):
+        with self.personal_model(request, seed):
             return {split: self.evaluate(split) for split in splits}
 
     @contextlib.contextmanager
-    def wearing(self, request: Request, seed: int) -> Iterator[None]:
+    def personal_model(self, request: Request, seed: int) -> Iterator[None]:
         """Inside the block, the loaded model is replaced by the personal model that belongs to it."""
         # A training reply of round r evaluates the model of round r - 1.
         number = request.round - 1 if request.kind == "train" else request.round
-        kept = self._personal(request).put_on(number, self.data.train, seed)
+        global_model = self._personal(request).replace_global(number, self.data.train, seed)
         try:
             yield
         finally:
-            self.load(kept)
+            self.load(global_model)
 
     def train(self, request: Request, seed: int, control: np.ndarray | None = None) -> Trained:
         """See `Workload`. Logs progress every `PROGRESS_S` seconds."""
@@ -190,7 +190,7 @@ def _every(seconds: float) -> Callable[[], bool]:
 
 
 def _log_embeddings() -> Callable[[int, int], None]:
-    """Progress of computing embeddings, which happens once for a folder."""
+    """Logs the progress of computing embeddings, which happens once for a folder."""
     due = _every(PROGRESS_S)
 
     def progress(done: int, total: int) -> None:
@@ -201,7 +201,7 @@ def _log_embeddings() -> Callable[[int, int], None]:
 
 
 class WorkloadCache:
-    """Keeps one workload warm: rebuilt when a run brings another model or image size, or a new run begins."""
+    """Keeps one workload loaded; it is rebuilt for a new run, another model or another image size."""
 
     def __init__(self, settings: ClinicSettings, metrics: TrainerMetrics | None = None) -> None:
         self._settings, self._metrics = settings, metrics
@@ -218,7 +218,7 @@ class WorkloadCache:
         return self._current
 
     def warm_up(self) -> None:
-        """Decode the images and build the default model before the first request asks for them."""
+        """Decode the images and build the default model before the first request."""
         self._make(RunSettings(), None)
 
     def _make(self, run: RunSettings, metrics: TrainerMetrics | None) -> Workload:

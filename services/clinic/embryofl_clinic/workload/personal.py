@@ -1,7 +1,7 @@
-"""The clinic's personal model beside the global one, for the strategies fedbn, ditto and finetuned_heads.
+"""The clinic's personal model next to the global one, for the strategies fedbn, ditto and finetuned_heads.
 
-It never leaves; only the sums of its scores do, under a name of their own. The state folder has one file a round, so that a
-repeated round begins from the same bits as the first time.
+It never leaves the clinic; only the sums of its scores do, under a name of their own. The state folder has one file a
+round, so that a repeated round starts from the same bits as the first time.
 
 state/personal/<run>/round-0007.safetensors   after the clinic's training in round 7
 """
@@ -29,7 +29,7 @@ class PersonalStore:
     Parameters
     ----------
     folder : Path
-        Made when first needed.
+        Created when first needed.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -39,7 +39,7 @@ class PersonalStore:
         return RoundFiles(self._folder / run, "round", "safetensors")
 
     def save(self, run: str, round_: int, packed: np.ndarray) -> None:
-        """Keep the model after a round (`RoundFiles.save`), and the newest `KEEP_RUNS` runs alone."""
+        """Keep the model after a round (`RoundFiles.save`), and only the newest `KEEP_RUNS` runs."""
         self._of(run).save(round_, packed.data)
         runs = sorted((p for p in self._folder.iterdir() if p.is_dir()), key=lambda p: p.stat().st_mtime)
         for old in runs[:-KEEP_RUNS]:
@@ -52,7 +52,7 @@ class PersonalStore:
 
 
 class Personal:
-    """The personal model of one run; without one (`settings.personal` is "") training leaves everything as it is.
+    """The personal model of one run; if `settings.personal` is "", it changes nothing.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class Personal:
     run : str
     settings : RunSettings
     model : torch.nn.Module
-        The one the clinic works with; its weights are exchanged and put back.
+        The clinic's; its weights are replaced and restored.
     layout : Layout
     """
 
@@ -71,58 +71,59 @@ class Personal:
         self._device = str(next(model.parameters()).device)
 
     def before_training(self, round_: int) -> np.ndarray | None:
-        """Put the clinic's own normalisation into the loaded global model; returns that model, packed, if needed later."""
+        """Put the clinic's normalisation into the loaded global model; returns the global model, packed, if it is needed
+        after training."""
         if self._settings.personal not in ("norms", "model"):
             return None
         received = self._pack()
         if self._norms:
-            self._wear(round_ - 1)
+            self._load_newest(round_ - 1)
         return received
 
     def after_training(self, round_: int, received: np.ndarray | None) -> np.ndarray:
-        """The trained model, packed, as it may be sent: the clinic's own normalisation is kept here, and what the hub sent
-        takes its place."""
+        """The trained model, packed, as it may be sent: the clinic's normalisation is stored here and replaced by the one
+        that was received."""
         packed = self._pack()
         if received is None or not self._norms:
             return packed
         self._store.save(self._run, round_, packed)
-        shared, before = packed.copy(), self._layout.tensor_views(received)
-        views = self._layout.tensor_views(shared)
+        update, before = packed.copy(), self._layout.tensor_views(received)
+        views = self._layout.tensor_views(update)
         for name in self._norms:
             views[name][...] = before[name]
-        return shared
+        return update
 
     def train_beside(self, round_: int, received: np.ndarray | None, train: Examples, seed: int, scale: float) -> None:
-        """Ditto: train the personal model from where it stood, pulled towards the global one that was `received`."""
+        """Ditto: continue training the personal model, pulled towards the global one that was `received`."""
         if received is None or self._settings.personal != "model":
             return
-        trained, own = self._pack(), self._store.newest(self._run, round_ - 1)
-        self._load(received if own is None else own)
+        trained, personal = self._pack(), self._store.newest(self._run, round_ - 1)
+        self._load(received if personal is None else personal)
         how = replace(self._settings.training, proximal=self._settings.personal_pull)
         anchor = packing.unpack(received, self._layout)
         task.train(self._model, train, how, seed=seed, device=self._device, learning_rate_scale=scale, anchor=anchor)
         self._store.save(self._run, round_, self._pack())
         self._load(trained)
 
-    def put_on(self, round_: int, train: Examples, seed: int) -> np.ndarray:
+    def replace_global(self, round_: int, train: Examples, seed: int) -> np.ndarray:
         """Turn the loaded global model of a round into the personal model of that round; returns the global one, packed."""
-        kept = self._pack()
+        global_model = self._pack()
         if self._settings.personal == "head":
             self._fine_tune(train, seed)
             self._store.save(self._run, round_, self._pack())
         else:
-            self._wear(round_)
-        return kept
+            self._load_newest(round_)
+        return global_model
 
-    def _wear(self, round_: int) -> None:
-        own = self._store.newest(self._run, round_)
-        if own is not None:
-            tensors, state = packing.unpack(own, self._layout), self._model.state_dict()
+    def _load_newest(self, round_: int) -> None:
+        personal = self._store.newest(self._run, round_)
+        if personal is not None:
+            tensors, state = packing.unpack(personal, self._layout), self._model.state_dict()
             for name in self._norms or tensors:
                 state[name].copy_(tensors[name])
 
     def _fine_tune(self, train: Examples, seed: int) -> None:
-        """Train the head alone on the clinic's own patients, from the global model."""
+        """Train only the head on the clinic's patients, from the global model."""
         head = set(head_parameters(self._model))
         others = [p for n, p in self._model.named_parameters() if p.requires_grad and n not in head]
         how = replace(self._settings.training, local_epochs=self._settings.personal_epochs, proximal=0.0)

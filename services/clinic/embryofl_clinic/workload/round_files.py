@@ -1,4 +1,4 @@
-"""Files that a clinic keeps from round to round of a run: one a round, the newest few. A missed round has no file."""
+"""Files that a clinic keeps between the rounds of a run: one a round, only the newest. A missed round has no file."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ class RoundFiles:
     Parameters
     ----------
     folder : Path
-        Of the run; made when first needed.
+        Of the run; created when first needed.
     kind, ending : str
         A round's file is called `<kind>-0007.<ending>`.
     """
@@ -31,7 +31,7 @@ class RoundFiles:
         return rounds.get(max((number for number in rounds if number <= up_to), default=-1))
 
     def save(self, round_: int, data: bytes | memoryview) -> None:
-        """Keep what a round ended with; remove old rounds, and later ones, which a repeated round makes obsolete."""
+        """Store a round's file; remove those of old rounds, and of later ones, which a repeated round makes obsolete."""
         self._folder.mkdir(parents=True, exist_ok=True)
         write_atomic(self._folder / f"{self._kind}-{round_:04d}.{self._ending}", data)
         rounds = self._rounds()

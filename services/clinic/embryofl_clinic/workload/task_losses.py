@@ -1,7 +1,7 @@
-"""The losses of a clinic's tasks from round to round, from which FedEmbryo's task weights follow. They never leave.
+"""The losses of a clinic's tasks from round to round, from which FedEmbryo's task weights follow. They stay at the clinic.
 
-One file a round beside the personal models (`personal`), so that a repeated round begins from what it began from. A clinic
-that joins late begins as all did; a missed round has no file.
+One file a round next to the personal models (`personal`), so that a repeated round starts from the same losses. A clinic
+that joins late starts as all others did; a missed round has no file.
 
 state/personal/<run>/tasks-0007.json   after the clinic's training in round 7
 """
@@ -20,14 +20,14 @@ class TaskLossStore:
     Parameters
     ----------
     folder : Path
-        Of the run; made when first needed.
+        Of the run; created when first needed.
     """
 
     def __init__(self, folder: Path) -> None:
         self._files = RoundFiles(folder, "tasks", "json")
 
     def newest(self, up_to: int, first: TaskLosses) -> TaskLosses:
-        """The losses of the newest round that is not later than `up_to`; `first` where there is none."""
+        """The losses of the newest round that is not later than `up_to`; `first` if there is none."""
         path = self._files.newest(up_to)
         if path is None:
             return first
