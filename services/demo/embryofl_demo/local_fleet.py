@@ -13,7 +13,6 @@ from embryofl.messages import Request, UploadReceipt
 from embryofl.schema import Download, Meaning
 from embryofl_clinic.exporter import TrainerMetrics
 from embryofl_clinic.policy import rules
-from embryofl_clinic.policy.sent import SentLog
 from embryofl_clinic.workload.embryo import Workload
 from embryofl_clinic.workload.request_handler import RequestHandler
 from embryofl_server.federation.blobs import MODEL_PREFIX, Uploads
@@ -85,9 +84,7 @@ class LocalFleet:
             state_dir.mkdir(parents=True)
             (state_dir / rules.FILE).write_text("min_examples = 1\n")
             policy = rules.Policy(state_dir, meaning, name)
-            self._handlers[name] = RequestHandler(
-                OneWorkload(workload), policy, TrainerMetrics(name), SentLog(state_dir)
-            )
+            self._handlers[name] = RequestHandler(OneWorkload(workload), policy, TrainerMetrics(name), state_dir)
 
     def recover(self, keys: Callable[[], Mapping[str, str]]) -> list[str]:
         """Nothing is ever lost here."""
