@@ -72,7 +72,7 @@ def maker(folder: Path, packed: Any) -> Any:
         known = clinics or {n: Clinic(n, "key", "enrolled", 0.0, "quality", SUMMARY) for n in ("anna", "bert")}
         model = checkpoints.latest()
         assert model is not None
-        final_model.write_model(run, model, checkpoints, known, incomplete=incomplete, **more)
+        final_model.write_model(run, model, known, incomplete=incomplete, **more)
         return run
 
     return write_one
