@@ -21,7 +21,7 @@ from embryofl.views import Views
 from embryofl_clinic.workload.embryo import EmbryoWorkload
 from embryofl_data import ClinicData, pool
 from embryofl_data.embeddings import Embedder, with_embeddings
-from embryofl_data.split import SIDES
+from embryofl_data.split import SPLITS
 from embryofl_demo.intervals import Scored
 from embryofl_demo.local_fleet import FileTransfers, LocalFleet
 from embryofl_server.federation.blobs import SignedUrls, Uploads
@@ -67,7 +67,7 @@ def prepared(run: RunSettings, data: ClinicData) -> ClinicData:
 def pooled(clinics: Mapping[str, LoadedWorkload], settings: RunSettings) -> dict[str, LoadedWorkload]:
     """One clinic with the examples of all, which no federation can have."""
     parts = [clinic.data for clinic in clinics.values()]
-    sides = [pool([getattr(part, side) for part in parts]) for side in SIDES]
+    sides = [pool([getattr(part, split) for part in parts]) for split in SPLITS]
     data = ClinicData(parts[0].folder, parts[0].image_size, *sides)
     return {POOLED: LoadedWorkload(settings, data, next(iter(clinics.values())).device)}
 
