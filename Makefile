@@ -15,7 +15,7 @@ DEMO ?=
 SEEDS ?=
 IMAGES ?=
 NGROK ?=
-WORKERS ?= -n logical --dist loadgroup
+WORKERS ?= -n auto --dist loadgroup --no-loadscope-reorder
 comma := ,
 
 demo_options = $(if $(CLINICS),--clinics $(CLINICS)) $(if $(DATA),--data "$(DATA)") $(if $(IMAGES),--images $(IMAGES)) --port $(PORT) \

@@ -1,13 +1,56 @@
-"""How the tests are shared out between the workers of pytest-xdist (`make test` starts one a core)."""
+"""How the tests are shared out between the workers of pytest-xdist (`make test`)."""
 
+import os
+from pathlib import Path
+
+import psutil
 import pytest
 
+TESTS = Path(__file__).parent
+WORKER_BYTES = 2 << 30  # a worker with a federation of three clinics needs 1.7 GB
 CHECKOUT = {"docs", "test_demo_command.py"}  # these run `make` in the checkout, on the ports it uses by default
+SHARED = 2  # groups of the files that use the shared federation, so that it is started twice at most
+LONG = ("checkout", "shared", "federation/test_reach", "federation/test_attackers", "federation", "browser")
+"""How the names of groups begin that take a minute or more, the longest first."""
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two workers a core, because tests of federations mostly wait for other processes; as many as memory allows."""
+    return max(1, min(2 * (os.cpu_count() or 1), psutil.virtual_memory().available // WORKER_BYTES))
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file's tests stay together, because they share what they started; so do those that need the checkout alone."""
-    for item in items:
-        alone = CHECKOUT & set(item.path.parts)
-        item.add_marker(pytest.mark.xdist_group("checkout" if alone else str(item.path)))
+    """A file's tests stay together, because they share what they started; so do those that need the checkout alone.
+
+    Files that use the shared federation form a few groups. Every worker begins with a long group; short ones come last,
+    so that the workers end together.
+    """
+    shared = sorted(
+        {item.path for item in items if "federation" in item.fixturenames and _folder(item) == "federation"}
+    )
+    groups = {item: _group(item, shared) for item in items}
+    for item, group in groups.items():
+        item.add_marker(pytest.mark.xdist_group(group))
+    order = _in_order(list(dict.fromkeys(groups.values())))
+    items.sort(key=lambda item: order.index(groups[item]))  # stable: the order within a file stays
+
+
+def _folder(item: pytest.Item) -> str:
+    return item.path.relative_to(TESTS).parts[0]
+
+
+def _group(item: pytest.Item, shared: list[Path]) -> str:
+    if CHECKOUT & set(item.path.parts):
+        return "checkout"
+    if item.path in shared:
+        return f"shared-{shared.index(item.path) % SHARED}"
+    return str(item.path.relative_to(TESTS))
+
+
+def _in_order(groups: list[str]) -> list[str]:
+    """xdist gives each worker two groups at once: the second is a short one, which cannot hold up a long one."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0"))
+    long = list(dict.fromkeys(g for kind in LONG for g in groups if g.startswith(kind)))
+    short = [g for g in groups if not g.startswith(LONG)]
+    return long[:workers] + short[:workers] + long[workers:] + short[workers:]

@@ -1,5 +1,5 @@
-"""Prometheus beside the federation: it agrees with the run's own lines, fills every panel, tells of a dead clinic and of a
-hub that was restarted, and nobody can lie to it. These tests come first in the federation's life."""
+"""Prometheus of `make up`: it agrees with the run's own lines, fills every panel, reports a dead clinic and a restarted hub,
+and no clinic can deceive it. These tests come first in the federation's life."""
 
 import base64
 import json
@@ -90,7 +90,8 @@ def test_counts_and_metrics_agree_with_the_runs_own_lines(federation: Containers
 @pytest.mark.skipif(not TOOL.is_dir(), reason="shared/grafana-check is not here")
 def test_every_panel_has_data(federation: Containers) -> None:
     federation.finished()
-    time.sleep(20)  # a few scrapes, for rates
+    ended = 'sum_over_time(embryofl_run_state{state="finished"}[1m])'
+    until("a few scrapes after the end, for rates", lambda: sum(value for _, value in federation.query(ended)) >= 3)
     done = subprocess.run(
         [
             sys.executable,
@@ -115,7 +116,7 @@ def test_annotations_on_the_curves_have_times(federation: Containers) -> None:
     for name in ("Runs", "Restarts"):
         found = federation.query(marks[name])
         assert found and all(began < milliseconds / 1000 < time.time() for _, milliseconds in found), name
-    assert federation.query(marks["Refusals"]) == []  # nobody was refused
+    assert federation.query(marks["Rejected replies"]) == []
 
 
 def test_clinic_killed_during_a_run_raises_its_alerts_and_no_others(federation: Containers) -> None:

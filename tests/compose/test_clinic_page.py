@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from kits.browser import CHROMIUM, browser_page, enter
-from kits.containers import PROJECT, ROOT, free_port, run, until
+from kits.containers import PROJECT, ROOT, run, until
+from kits.ports import free_port
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(600)]
 NAME = f"{PROJECT}-app-clinic-1"

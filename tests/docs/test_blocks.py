@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from embryofl_demo.stack import free_port
 from kits.code_blocks import PAGES, ROOT, blocks
 from kits.federation import processes_of, until
+from kits.ports import free_port
 
 BIN = Path(sys.executable).parent
 HERE = [b for b in blocks() if not b.containers]

@@ -1,4 +1,5 @@
-"""One federation of three clinics for the whole session; clinic-1 is connected through a recording proxy."""
+"""One federation of three clinics for the whole session. clinic-1 connects through a recording proxy; clinic-3 has no Gardner
+grades."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +30,7 @@ def federation(tmp_path_factory: pytest.TempPathFactory, _environment: None) -> 
     """Three clinics that have joined; `federation.proxy` records all of clinic-1's traffic from its enrolment on."""
     found = Federation(tmp_path_factory.mktemp("federation") / "shared")
     for name in NAMES:
-        draw_clinic(found.place.data(name), f"{name}-SECRET")
+        draw_clinic(found.place.data(name), f"{name}-SECRET", graded=name != "clinic-3")
     try:
         found.stack.start_hub()
         gateway = found.place.hub / "identity" / "gateway"
@@ -51,7 +52,7 @@ def reference(federation: Federation) -> Path:
 
 @pytest.fixture(autouse=True)
 def _no_run_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
-    """A test that failed in the middle of a run must not spoil those after it."""
+    """Stop a run that a failed test has left, so that it does not spoil the tests after it."""
     yield
     if "federation" in request.fixturenames:
         request.getfixturevalue("federation").stop_run()

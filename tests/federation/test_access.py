@@ -1,4 +1,4 @@
-"""Who gets in where: nobody without a key of a clinic's own, and from the clinics' side nothing but the clinics' paths."""
+"""Access control: no connection without an enrolled key, and clinics reach only their own paths."""
 
 import secrets
 import socket
@@ -105,7 +105,7 @@ def test_wrong_invite_secret_enrols_nobody(federation, tmp_path, name):
 
 
 def test_used_invite_is_worthless_to_another_key(federation, tmp_path):
-    """Somebody finds the invite of a clinic that has joined, and comes with a key of his own."""
+    """Someone finds the invite of a clinic that has joined, and presents another key."""
     honest, thief = ClinicIdentity(tmp_path / "honest"), ClinicIdentity(tmp_path / "thief")
     invite = Invite.parse(federation.stack.call("POST", "/control/invites", {"name": "visitor"})["invite"])
     enrol(honest, invite, "quality", {}, threading.Event())
@@ -116,7 +116,7 @@ def test_used_invite_is_worthless_to_another_key(federation, tmp_path):
 
 
 def test_clinic_sends_nothing_to_a_server_with_another_certificate(federation, tmp_path):
-    """Under the hub's address but with another certificate: the clinic does not even send its secret."""
+    """The server has the hub's address but another certificate: the clinic does not even send its secret."""
     from embryofl_server.members.identity import HubIdentity
 
     HubIdentity(tmp_path / "other", ["localhost"])
@@ -164,13 +164,13 @@ def test_signed_url_serves_its_file_and_any_altered_url_is_forbidden(federation,
         stranger,
     ):
         assert gateway.get(changed).status_code == 403, changed
-    # a header of the clinic's own does not speak for the URL
+    # a header that the clinic sends does not replace the URL
     lie = {"X-Forwarded-Uri": url, "X-Original-URL": url, "X-Forwarded-Method": "GET"}
     assert gateway.get(url.replace("round-0004", "round-0000"), headers=lie).status_code == 403
 
 
 def test_validly_signed_url_serves_nothing_outside_the_models(federation, reference, urls):
-    """Were a path like this ever signed, the file server would still not leave its folder."""
+    """Even if such a path were ever signed, the file server would not leave its folder."""
     for path in (
         "/v1/model/../identity/ca.key",
         "/v1/model/%2e%2e/identity/ca.key",
@@ -229,7 +229,7 @@ def test_oversized_body_is_rejected(federation, gateway):
 
 
 def test_control_api_requires_its_token(federation):
-    """Also on the hub's own network."""
+    """Even on the hub's own network."""
     context = ssl.create_default_context(cafile=str(federation.place.hub / "identity" / "internal.crt"))
     base = f"https://{federation.stack.settings.server_address}"
     for method, path in (("GET", "/control/status"), ("POST", "/control/runs"), ("POST", "/control/stop")):

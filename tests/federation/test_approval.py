@@ -1,4 +1,4 @@
-"""Approval by hand, and the line for a plain process as it is printed: both on real processes."""
+"""Manual approval, and the printed command that starts a clinic without a container, on real processes."""
 
 import json
 import os
@@ -9,12 +9,12 @@ from pathlib import Path
 
 import httpx
 
-from embryofl_demo.stack import hub_environment, program
+from embryofl_demo.stack import program
 from kits.federation import Federation, draw_clinic, until
 
 
 def guessing_is_slowed_down(federation: Federation) -> None:
-    """Through the gateway, whose clients cannot say that they come from elsewhere; who belongs goes on."""
+    """Through the gateway, whose clients cannot pretend to come from elsewhere; enrolled clinics are not affected."""
     body = json.dumps({"name": "porto", "secret": "x" * 32, "public_key": "k", "proof": "00"})
     context = ssl.create_default_context(cafile=str(federation.ca))
 
@@ -34,14 +34,8 @@ def test_clinic_joins_with_the_printed_command_and_takes_part_once_approved(tmp_
     data, state = draw_clinic(tmp_path / "images", "lisbon"), tmp_path / "state"
 
     def hub(*words: str) -> str:
-        done = subprocess.run(
-            [program("embryofl-server"), *words],
-            env={**os.environ, **hub_environment(federation.place)},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=True,
-        )
+        done = federation.hub(*words)
+        assert done.returncode == 0, done.stderr
         return done.stdout
 
     clinic = None
@@ -60,11 +54,11 @@ def test_clinic_joins_with_the_printed_command_and_takes_part_once_approved(tmp_
                 stderr=log,
                 start_new_session=True,
             )
-        until("it waits", lambda: federation.status()["to_approve"] == ["lisbon"])
-        until("it says so", lambda: "still has to approve" in (tmp_path / "log").read_text())
+        until("it awaits approval", lambda: federation.status()["to_approve"] == ["lisbon"])
+        until("its log says so", lambda: "still has to approve" in (tmp_path / "log").read_text())
         assert "lisbon" not in federation.status()["clinics"] and "Awaiting approval: lisbon" in hub("status")
         assert "lisbon is enrolled" in hub("approve", "lisbon")
-        until("it is there", lambda: federation.status()["clinics"]["lisbon"]["state"] == "online")
+        until("it is online", lambda: federation.status()["clinics"]["lisbon"]["state"] == "online")
         run = federation.run(rounds=1, min_clinics=1)
         assert federation.records(run.name)[1]["clinics"].keys() == {"lisbon"}
         guessing_is_slowed_down(federation)

@@ -1,4 +1,4 @@
-"""One attacker among five clinics: the run ends, the model stays as good, memory stays bounded, each refusal shows."""
+"""One attacker among five clinics: the run finishes, the model stays as good, memory stays bounded, each rejection is reported."""
 
 import json
 import sys
@@ -33,11 +33,11 @@ SETTINGS = {
     "local_epochs": 2,
     "suspend_after": 0,
 }
-MEMORY_MORE = 150 << 20  # bytes that a part of the hub may need more because of an attack
+MEMORY_MORE = 150 << 20  # bytes of extra memory that an attack may cost each part of the hub
 
 
 class Attacked(Federation):
-    """Four clinics and an attacker."""
+    """A federation of four honest clinics and an attacker."""
 
     def attack(self, how: str) -> None:
         (self.place.clinic(EVIL) / "attack").write_text(how)
@@ -49,7 +49,7 @@ class Attacked(Federation):
         return self.status()["clinics"][name]["state"]
 
     def peak_memory(self) -> dict[str, int]:
-        """The highest resident memory of each part of the hub so far, bytes."""
+        """Peak resident memory of each part of the hub so far, bytes."""
         found = {}
         for part in ("server", "superlink", "gateway"):
             lines = Path(f"/proc/{self.pid(part)}/status").read_text().splitlines()
@@ -95,12 +95,12 @@ def alone(attacked: Attacked) -> tuple[Path, dict[str, int]]:
     assert set(json.loads((folder / "model.json").read_text())["evaluation"]) == set(HONEST)
     memory = attacked.peak_memory()
     attacked.control("resume", EVIL)
-    assert 0.7 < attacked.auroc(folder) < 0.99, "it can be learned, and it can be spoilt"
+    assert 0.7 < attacked.auroc(folder) < 0.99, "the task can be learned, and the model can be spoilt"
     return folder, memory
 
 
 @pytest.fixture(autouse=True)
-def _nobody_is_left_suspended(attacked: Attacked) -> Iterator[None]:
+def _attacker_is_reinstated(attacked: Attacked) -> Iterator[None]:
     yield
     attacked.stop_run()
     if attacked.state_of(EVIL) == "suspended":
@@ -108,13 +108,13 @@ def _nobody_is_left_suspended(attacked: Attacked) -> Iterator[None]:
 
 
 def test_every_detectable_attack_is_rejected_and_reported_and_leaves_the_model_unchanged(attacked, alone):
-    """A different attack in each round."""
+    """Each round has a different attack."""
     folder, memory = alone
     attacked.attack(" ".join([*REASONS, "nan"]))
     name = attacked.start_run(**SETTINGS)
     run = attacked.wait_over(name)
     assert run["state"] == "finished", (run["reason"], attacked.logs())
-    # each refusal with its reason and in words, and nobody else had any
+    # each rejection has its reason and message, and no other clinic had any
     refused = attacked.events(name, "refused")
     expected = [*enumerate(REASONS.values(), 1), (len(REASONS) + 1, "not_finite")]
     assert [(e["clinic"], e["round"], e["reason"]) for e in refused] == [(EVIL, *x) for x in expected]
@@ -123,7 +123,7 @@ def test_every_detectable_attack_is_rejected_and_reported_and_leaves_the_model_u
     audited = [e["reason"] for e in attacked.audit("update_refused") if e["run"] == name]
     assert audited == [reason for _, reason in expected]
     until(
-        "the metrics say so",
+        "the metrics report it",
         lambda: (
             {
                 x.split('reason="')[1].split('"')[0]
@@ -133,13 +133,13 @@ def test_every_detectable_attack_is_rejected_and_reported_and_leaves_the_model_u
             >= set(REASONS.values())
         ),
     )
-    # the model is not only as good: it is the same
+    # the model is not only as good: it is identical
     assert (attacked.folder(name) / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
     assert abs(attacked.auroc(attacked.folder(name)) - attacked.auroc(folder)) <= 0.02
     for part, peak in attacked.peak_memory().items():
         assert peak < memory[part] + MEMORY_MORE, (part, peak, memory)
     assert list((attacked.place.hub / "uploads").iterdir()) == []
-    assert psutil.pid_exists(attacked.pid(EVIL))  # it was refused, it has not crashed
+    assert psutil.pid_exists(attacked.pid(EVIL))  # its replies were rejected, it has not crashed
 
 
 def test_clinic_is_suspended_and_notified_after_three_rejections(attacked, alone):
@@ -159,5 +159,5 @@ def test_clinic_is_suspended_and_notified_after_three_rejections(attacked, alone
 def test_flipped_labels_do_not_spoil_a_robust_strategy(attacked, alone):
     attacked.attack("flip")
     folder = attacked.run(**SETTINGS)
-    assert all(EVIL in r["clinics"] for r in attacked.records(folder.name)[1:])  # no gate can see it
+    assert all(EVIL in r["clinics"] for r in attacked.records(folder.name)[1:])  # the gate cannot detect it
     assert abs(attacked.auroc(folder) - attacked.auroc(alone[0])) <= 0.02

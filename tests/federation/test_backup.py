@@ -1,17 +1,10 @@
-"""A backup made in the middle of a run, restored in an empty place: the same hub to all clinics, and the run goes on."""
+"""A backup made during a run and restored to an empty folder: clinics see the same hub, and the run continues."""
 
-import os
-import subprocess
-
-from embryofl_demo.stack import hub_environment, program
 from kits.federation import until
 
 
 def hub_command(federation, *words):
-    environment = {**os.environ, **hub_environment(federation.place)}
-    done = subprocess.run(
-        [program("embryofl-server"), *words], capture_output=True, text=True, env=environment, timeout=120, check=False
-    )
+    done = federation.hub(*words)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -23,7 +16,7 @@ def test_clinics_continue_unchanged_with_a_hub_restored_from_a_backup(federation
     until("round 2 is done", lambda: len(federation.records(run)) > 2)
     words = hub_command(federation, "backup", str(tmp_path / "hub.tar"))
     assert "private keys" in words and (tmp_path / "hub.tar").stat().st_mode & 0o777 == 0o600
-    federation.wait_over(run)  # the old hub went on for a while, and is then lost with its disk
+    federation.wait_over(run)  # the old hub continues for a while, and is then lost with its disk
     for part in ("gateway", "superlink", "server"):
         federation.remove(part)
     federation.place.hub.rename(tmp_path / "lost")
@@ -33,7 +26,7 @@ def test_clinics_continue_unchanged_with_a_hub_restored_from_a_backup(federation
     ended = federation.wait_over(run)
     assert ended["state"] == "finished" and federation.events(run, "resumed"), (ended, federation.logs())
     assert (federation.folder(run) / "model.safetensors").read_bytes() == (reference / "model.safetensors").read_bytes()
-    assert {n: federation.pid(n) for n in names} == before  # nobody was started again, nobody joined anew
+    assert {n: federation.pid(n) for n in names} == before  # no clinic was restarted or enrolled again
     enrolled = [e["clinic"] for e in federation.audit("enrolled")]
     assert len(set(enrolled)) == len(enrolled) and set(enrolled) >= set(names)
     assert "intact" in hub_command(federation, "audit", "verify")

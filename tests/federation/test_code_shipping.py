@@ -1,4 +1,4 @@
-"""A hub in the wrong hands: it starts a Flower run with code for the clinics and sends them messages of every form.
+"""A compromised hub starts a Flower run with code for the clinics and sends them messages of every form.
 
 The attacker has all the hub has: the SuperLink's Control and Runtime APIs, the secret, the authority's key.
 """
@@ -62,8 +62,8 @@ def stock_messages(node: int):
     yield Message(many, dst_node_id=node, message_type="train", ttl=600)
 
 
-def our_words(federation, run: str):
-    """Texts in the place of ours: not JSON, unknown fields, another clinic, paths and addresses of elsewhere."""
+def forged_requests(federation, run: str):
+    """Forged requests: not JSON, unknown fields, another clinic, foreign paths and addresses."""
     settings = json.loads((federation.folder(run) / "settings.json").read_text())
     good = {
         "kind": "train",
@@ -92,10 +92,10 @@ def test_clinic_never_executes_code_from_the_hub(federation, reference, attack):
     link, marker = attack
     pids = {name: federation.pid(name) for name in ("clinic-1", "clinic-2", "clinic-3")}
     node = until("clinic-1 is online", lambda: (n := link.nodes().get("clinic-1")) and n.online and n)
-    texts = [link.send(node, text, 600, "1") for text in our_words(federation, reference.name)]
+    texts = [link.send(node, text, 600, "1") for text in forged_requests(federation, reference.name)]
     for message in stock_messages(node.id):
         link.open_grid().push(message)
-    last = link.send(node, "the last word", 600, "1")
+    last = link.send(node, "the last request", 600, "1")
     answers: dict[str, str] = {}
 
     def answered():
@@ -104,10 +104,10 @@ def test_clinic_never_executes_code_from_the_hub(federation, reference, attack):
             answers[answer.message_id] = answer.error or json.loads(answer.text)["refused"]
         return len(answers) == len(texts) + 1
 
-    until("the clinic has answered each", answered)  # so it has looked at all of them: they come in order
+    until("the clinic has replied to each", answered)  # so it has read them all: they arrive in order
     assert all(answers.values()), answers
     assert not marker.exists()
-    assert {name: federation.pid(name) for name in pids} == pids  # nobody crashed
+    assert {name: federation.pid(name) for name in pids} == pids  # no clinic crashed
     assert not any(target.startswith("/v1/fleet/get-") for _, target in federation.proxy.requests)
     link.close()
     assert (

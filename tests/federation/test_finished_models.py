@@ -1,4 +1,4 @@
-"""The model of a finished run comes to the clinics that took part, and they score with it."""
+"""The final model of a run reaches the clinics that took part, and they score with it."""
 
 import csv
 import json
@@ -14,8 +14,8 @@ from kits.federation import until
 
 @pytest.fixture(scope="module")
 def finished(federation):
-    """A finished run of four rounds whose model has come to clinic-1 by itself; the clinic's newest."""
-    run = federation.start_run(rounds=4)  # the newest: a clinic is offered no older one
+    """A finished run of four rounds whose model clinic-1 has downloaded; the clinic's newest."""
+    run = federation.start_run(rounds=4)  # the newest: no older one is offered
     assert federation.wait_over(run)["state"] == "finished"
     state = federation.place.clinic("clinic-1")
     card = state / "models" / run / "model.json"
@@ -26,7 +26,7 @@ def finished(federation):
 
 
 def scored(finished, folder):
-    """What `embryofl-clinic score` says of a folder."""
+    """Output of `embryofl-clinic score` for a folder."""
     done = subprocess.run(
         [COMMAND, "score", str(folder), "--state", str(finished.state), "--run", finished.run, "--format", "json"],
         capture_output=True,
@@ -57,7 +57,7 @@ def test_log_of_sent_data_matches_what_crossed_the_wire(federation, finished):
     answers = [s for s in of_run if s["kind"] == "answer"]
     assert "test" in answers[-1]["holds"] and len(answers) == 5
     recorded = federation.proxy.everything()
-    for answer in answers:  # each stands in the record of the wire with just as many bytes, and says what the log says
+    for answer in answers:  # each is in the recorded traffic with as many bytes and the fields that the log names
         kind = "evaluate" if "test" in answer["holds"] else "train"
         head = f'"kind":"{kind}","run":"{finished.run}","round":{answer["round"]},"layout":'.encode()
         begin = recorded.rindex(b"{", 0, recorded.index(head))
@@ -82,7 +82,7 @@ def test_cohort_is_scored_in_the_clinic_app(finished, tmp_path):
     with running_app(finished.state, finished.data) as link, browser_page() as page:
         base = enter(page, link)
         home = page.inner_text("main")
-        assert finished.run in home and "This is clinic-1" in home and "It is connected" in home
+        assert finished.run in home and "This is clinic-1" in home and "Connected to the hub" in home
         page.goto(f"{base}/score")
         page.get_by_label("Images of the cohort").set_input_files(files)
         page.get_by_label("Name of the cohort").fill("Cohort 7")

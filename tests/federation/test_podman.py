@@ -1,12 +1,10 @@
-"""The line for Podman as it is printed. It needs the image: docker save embryofl-clinic | podman load."""
+"""The printed command for Podman. It needs the image: docker save embryofl-clinic | podman load."""
 
-import os
 import shutil
 import subprocess
 
 import pytest
 
-from embryofl_demo.stack import hub_environment, program
 from kits.federation import Federation, draw_clinic, until
 
 NAME = "embryofl-test-podman"
@@ -32,23 +30,16 @@ def test_clinic_joins_and_leaves_with_the_printed_podman_command(federation: Fed
     for path in (federation.place.root, *data.parents, data):
         if str(path).startswith(str(federation.place.root.parents[1])):
             path.chmod(0o755)  # the container's user is another one
-    sent = subprocess.run(
-        [program("embryofl-server"), "invite", "podman-1"],
-        env={**os.environ, **hub_environment(federation.place)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    ).stdout
+    sent = federation.hub("invite", "podman-1").stdout
     line = next(x for x in sent.splitlines() if x.startswith("podman run"))
     line = line.replace("/PATH/TO/IMAGES", str(data)).replace("--name embryofl", f"--name {NAME} --network host")
-    line = line.replace("embryofl-state:", f"{NAME}:")  # on the hub's own machine, beside other tests
+    line = line.replace("embryofl-state:", f"{NAME}:")  # so as not to touch a clinic of this machine
     try:
         done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, done.stderr
         until("it is there", lambda: federation.status()["clinics"].get("podman-1", {}).get("state") == "online", 120)
-        told = podman("exec", NAME, "embryofl-clinic", "status")
-        assert told.returncode == 0 and "takes part" in told.stdout, told.stderr
+        status = podman("exec", NAME, "embryofl-clinic", "status")
+        assert status.returncode == 0 and "takes part" in status.stdout, status.stderr
         left = podman("exec", NAME, "embryofl-clinic", "leave", "--yes")
         assert left.returncode == 0 and "has left" in left.stdout, left.stderr
     finally:

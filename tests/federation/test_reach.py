@@ -4,6 +4,8 @@ One federation of two clinics: clinic-1 knows the hub from its invite, clinic-2 
 tunnel is pyngrok with a stand-in for ngrok's agent (`ngrok_agent.py`). The gateway's certificate lives for 40 seconds.
 """
 
+import contextlib
+import logging
 import os
 import socket
 import ssl
@@ -21,9 +23,9 @@ from embryofl.errors import UserError
 from embryofl.invite import HUB_NAME, Invite
 from embryofl_clinic.joining.enrol import enrol
 from embryofl_clinic.joining.identity import ClinicIdentity
-from embryofl_demo.stack import hub_environment, program
+from embryofl_demo.stack import program
 from kits import KITS
-from kits.federation import Federation, draw_clinic, until
+from kits.federation import WAIT_S, Federation, draw_clinic, typed, until
 from kits.proxy import Proxy
 
 TOKEN = "2abcTOKENofTheTests_xyz"
@@ -224,6 +226,33 @@ def test_all_traffic_goes_through_the_clinics_proxy(reached, undisturbed):
     reached.restart("clinic-2")
 
 
+class _StopWhenLogged(logging.Handler):
+    def __init__(self, words: str) -> None:
+        super().__init__()
+        self.words, self.stop = words, threading.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self.words in record.getMessage():
+            self.stop.set()
+
+
+@contextlib.contextmanager
+def stops_when_logged(words: str) -> Iterator[threading.Event]:
+    """An event that is set when these words are logged, or when patience ends."""
+    handler, logger = _StopWhenLogged(words), logging.getLogger("embryofl")
+    patience = threading.Timer(WAIT_S, handler.stop.set)
+    patience.start()
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        yield handler.stop
+    finally:
+        patience.cancel()
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
 @pytest.mark.parametrize(
     ("proxy", "words"),
     [
@@ -237,9 +266,7 @@ def test_unusable_proxy_is_reported(reached, tmp_path, caplog, monkeypatch, prox
     with Proxy({}, name="anna", password="pw") as found:
         monkeypatch.setenv("HTTPS_PROXY", proxy.format(port=found.port))
         invite = reached.invite("lisbon", hubs=["hub.clinic.test:8443"])
-        stop = threading.Event()
-        threading.Timer(3, stop.set).start()
-        with caplog.at_level("INFO"), pytest.raises(UserError) as caught:
+        with caplog.at_level("INFO"), stops_when_logged(words) as stop, pytest.raises(UserError) as caught:
             enrol(ClinicIdentity(tmp_path / "identity"), invite, "quality", {}, stop)
         assert words in caplog.text + str(caught.value) and ":pw@" not in caplog.text
 
@@ -257,71 +284,51 @@ def test_no_proxy_is_honoured(reached, tmp_path, monkeypatch):
     reached.stack.call("POST", "/control/revoke", {"name": "lisbon"})
 
 
-def command(reached: Reached, *words: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [program("embryofl-server"), *words],
-        env={**os.environ, **hub_environment(reached.place)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
 def left_behind_comes_back(reached: Reached, folder: Path) -> None:
     """A clinic that was left behind is told so, and with a new invite it is the same clinic again, with the same key."""
 
-    def clinic(*words: str, **env: str) -> subprocess.CompletedProcess:
-        return subprocess.run(
-            [program("embryofl-clinic"), *words],
-            env={**os.environ, **env},
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+    def clinic(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
+        return typed("embryofl-clinic", *words, "--state", str(folder / "away"), **env)
 
-    state = ("--state", str(folder / "away"))
     key = ClinicIdentity(folder / "away" / "identity").fingerprint
-    lost = clinic("status", *state)
+    lost = clinic("status")
     assert (
         lost.returncode == 1
         and "certificate authority changed" in lost.stdout
         and "invite NAME --reconnect" in lost.stdout
     )
-    no = command(reached, "invite", "faro")
+    no = reached.hub("invite", "faro")
     assert no.returncode == 2 and "invite faro --reconnect" in no.stderr
-    sent = command(reached, "invite", "faro", "--reconnect").stdout
+    sent = reached.hub("invite", "faro", "--reconnect").stdout
     assert "docker exec -e EMBRYOFL_INVITE=" in sent and "podman exec" in sent
     word = next(x for x in sent.splitlines() if x.startswith("EMBRYOFL_INVITE=")).split()[0].partition("=")[2]
     with pytest.raises(UserError, match="does not recognise"):  # found by somebody else, it makes no clinic
         enrol(ClinicIdentity(folder / "thief"), Invite.parse(word), "quality", {}, threading.Event())
-    back = clinic("join", *state, EMBRYOFL_INVITE=word)
+    back = clinic("join", EMBRYOFL_INVITE=word)
     assert back.returncode == 0 and "key and membership stay" in back.stdout, back.stderr
-    told = clinic("status", *state)
+    told = clinic("status")
     assert told.returncode == 0 and "takes part" in told.stdout and key in told.stdout
     (entry,) = [c for c in reached.stack.call("GET", "/control/clinics") if c["name"] == "faro"]
     assert entry["key"] == key and entry["state"] == "enrolled"
     assert len([e for e in reached.audit("enrolled") if e["clinic"] == "faro"]) == 1
-    assert "has already joined" in clinic("join", *state, EMBRYOFL_INVITE=word).stdout
+    assert "has already joined" in clinic("join", EMBRYOFL_INVITE=word).stdout
 
 
 def test_ca_is_replaced_during_a_run_and_every_clinic_follows(reached, undisturbed, tmp_path):
     pids, before = reached.stack.supervisor.pids(), reached.invite("porto")
     away = ClinicIdentity(tmp_path / "away" / "identity")  # a clinic that is not there when it happens
     enrol(away, reached.invite("faro"), "quality", {}, threading.Event())
-    assert command(reached, "rotate-ca", "--finish").returncode == 2
+    assert reached.hub("rotate-ca", "--finish").returncode == 2
     name = reached.start_run(**RUN)
     reached.under_way(name, 1)
-    begun = command(reached, "rotate-ca")
+    begun = reached.hub("rotate-ca")
     assert begun.returncode == 0 and "faro" in begun.stdout, begun.stderr
     assert reached.invite("braga").ca.count("BEGIN") == 2
     until("all others have it", lambda: reached.status()["hub"]["missing"] == ["faro"])
-    assert "without the new one: faro" in command(reached, "status").stdout
-    refused = command(reached, "rotate-ca", "--finish")
+    assert "without the new one: faro" in reached.hub("status").stdout
+    refused = reached.hub("rotate-ca", "--finish")
     assert refused.returncode == 2 and "faro" in refused.stderr and "left behind" in refused.stderr
-    done = command(reached, "rotate-ca", "--finish", "--without", "faro")
+    done = reached.hub("rotate-ca", "--finish", "--without", "faro")
     assert done.returncode == 0 and "Left behind" in done.stdout and "porto" in done.stdout, done.stderr
     same_weights(reached, name, undisturbed)
     new = x509.load_pem_x509_certificate(reached.ca.read_bytes())
@@ -333,8 +340,6 @@ def test_ca_is_replaced_during_a_run_and_every_clinic_follows(reached, undisturb
     same_weights(reached, reached.start_run(**RUN), undisturbed)
     assert reached.stack.supervisor.pids() == pids
     left_behind_comes_back(reached, tmp_path)
-    # whoever holds an invite of before is told in words
-    stop = threading.Event()
-    threading.Timer(2, stop.set).start()
-    with pytest.raises(UserError):
+    # an invite from before the change no longer works, and the clinic's log says what is wrong
+    with stops_when_logged("its certificate is not this hub's") as stop, pytest.raises(UserError):
         enrol(ClinicIdentity(tmp_path / "porto"), before, "quality", {}, stop)

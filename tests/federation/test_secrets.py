@@ -1,10 +1,8 @@
-"""Invites, keys and tokens are nowhere but with their owners: not in logs, metrics, scrape targets, audit log or `ps`."""
+"""Invites, keys and tokens stay with their owners: not in logs, metrics, scrape targets, audit log or `ps`."""
 
 import base64
 import contextlib
 import json
-import os
-import subprocess
 from pathlib import Path
 
 import httpx
@@ -12,7 +10,6 @@ import psutil
 import pytest
 
 from embryofl.invite import Invite
-from embryofl_demo.stack import program
 from kits.federation import Federation, draw_clinic, processes_of, until
 
 
@@ -27,24 +24,19 @@ def spellings(secret: bytes) -> set[bytes]:
 
 
 def key_lines(path: Path) -> set[bytes]:
-    """The lines of a private key, but for its frame."""
+    """The lines of a private key between its header and footer."""
     return {line for line in path.read_bytes().splitlines() if b"-----" not in line and len(line) > 20}
 
 
 @pytest.fixture(scope="module")
 def secrets(federation: Federation) -> dict[str, set[bytes]]:
-    """All that must not be seen, by what it is; among them an invite that is open and one that is used."""
+    """All secrets by kind, among them an open invite and a used one."""
     hub = federation.place.hub / "identity"
     words = [federation.stack.call("POST", "/control/invites", {"name": n})["invite"] for n in ("used-1", "open-1")]
     draw_clinic(federation.place.data("used-1"), "used-1")
-    done = subprocess.run(
-        [program("embryofl-clinic"), "join", "--state", str(federation.place.clinic("used-1"))],
-        env={**os.environ, "EMBRYOFL_DATA_DIR": str(federation.place.data("used-1")), "EMBRYOFL_INVITE": words[0]},
-        capture_output=True,
-        timeout=120,
-        check=True,
-    )
-    (federation.place.logs / "used-1.log").write_bytes(done.stdout + done.stderr)
+    done = federation.clinic("used-1", "join", EMBRYOFL_INVITE=words[0])
+    assert done.returncode == 0, done.stderr
+    (federation.place.logs / "used-1.log").write_text(done.stdout + done.stderr)
     federation.stack.call("POST", "/control/revoke", {"name": "used-1"})
     found = {
         "invites": {w.encode() for word in words for w in (word, Invite.parse(word).secret)},
@@ -70,7 +62,7 @@ def test_search_finds_each_secret_where_it_belongs(federation, secrets):
 
 
 def test_metrics_and_scrape_targets_hold_no_secret(federation, secrets, reference):
-    """Of the hub and of every clinic, as Prometheus would get them; SuperLink and gateway have none."""
+    """Metrics of the hub and of every clinic, as Prometheus gets them; SuperLink and gateway have none."""
     targets = {p.stem: json.loads(p.read_text()) for p in federation.place.targets.glob("*.json")}
     addresses = [a for found in targets.values() for entry in found for a in entry["targets"]]
     alive = [a for a in addresses if ":" in a]
@@ -108,7 +100,7 @@ def test_logs_audit_log_and_database_hold_no_secret(federation, secrets, referen
 
 
 def test_no_process_is_started_with_a_secret_on_its_command_line(federation, secrets):
-    """And an invite is in the environment of its own clinic alone."""
+    """And an invite is only in the environment of its own clinic."""
     ours = processes_of(federation.place.root)
     assert len(ours) >= 6
     for process in ours:

@@ -1,5 +1,5 @@
-"""Strategies that steer clinics or keep models there, with real processes: what is killed comes back, and the weights are
-those of the same run in one process, bit for bit."""
+"""Strategies with drift correction or personal models, on real processes: what is killed comes back, and the weights are those
+of the same run in one process, bit for bit."""
 
 import json
 import os

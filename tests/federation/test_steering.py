@@ -1,29 +1,20 @@
-"""What the coordinator does to runs and clinics: pause, go on, queue, suspend, let in again; also across restarts."""
+"""What the coordinator does to runs and clinics: pause, resume, queue, suspend, reinstate; also across restarts."""
 
 import json
 import os
 import signal
-import subprocess
 
 import pytest
 
-from embryofl_demo.stack import hub_environment, program
 from kits.federation import until
 
 
 @pytest.fixture
 def command(federation):
-    """`embryofl-server` as the coordinator types it."""
+    """`command(words)`: exit code and output of `embryofl-server`."""
 
     def run(*words: str) -> tuple[int, str]:
-        done = subprocess.run(
-            [program("embryofl-server"), *words],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-            env={**os.environ, **hub_environment(federation.place)},
-        )
+        done = federation.hub(*words)
         return done.returncode, done.stdout + done.stderr
 
     return run
@@ -79,7 +70,7 @@ def test_suspended_clinic_is_notified_and_returns_when_reinstated(federation, co
     assert code == 0 and "reinstate clinic-2" in words
     folder = federation.run(rounds=1, min_clinics=2)
     assert set(federation.records(folder.name)[1]["clinics"]) == {"clinic-1", "clinic-3"}
-    until("it was told why", lambda: "microscope is being repaired" in federation.log("clinic-2"), 60)
+    until("its log says why", lambda: "microscope is being repaired" in federation.log("clinic-2"))
     code, words = command("clinics")
     assert "clinic-2  Suspended" in words and "microscope" in words
     os.kill(federation.pid("superlink"), signal.SIGKILL)  # it comes back empty and must know suspended clinics too
@@ -89,7 +80,7 @@ def test_suspended_clinic_is_notified_and_returns_when_reinstated(federation, co
     assert code == 0
     folder = federation.run(rounds=1)
     assert set(federation.records(folder.name)[1]["clinics"]) == set(before)
-    until("it was told", lambda: "enrolled and takes part" in federation.log("clinic-2"), 60)
+    until("its log says that it is enrolled", lambda: "enrolled and takes part" in federation.log("clinic-2"))
     assert {n: federation.pid(n) for n in before} == before
     assert [(e["clinic"], e["event"]) for e in [*federation.audit("suspended"), *federation.audit("resumed")]] == [
         ("clinic-2", "suspended"),

@@ -1,4 +1,4 @@
-"""Whatever is killed in the middle of a run, the run ends with the weights of the undisturbed one, bit for bit."""
+"""Whatever is killed during a run, it ends with the weights of the undisturbed run, bit for bit."""
 
 import os
 import signal
@@ -6,7 +6,7 @@ import signal
 CLINICS, HUB = ["clinic-1", "clinic-2", "clinic-3"], ["server", "superlink", "gateway"]
 
 
-def ends_as_if_nothing_had_been(federation, reference, name):
+def assert_undisturbed(federation, reference, name):
     run = federation.wait_over(name)
     assert run["state"] == "finished" and run["round"] == 4, (run, federation.logs())
     model = (federation.folder(name) / "model.safetensors").read_bytes()
@@ -14,17 +14,17 @@ def ends_as_if_nothing_had_been(federation, reference, name):
     lines = [(x["round"], x["clinic"], x["split"], x["day"]) for x in run["metrics"]]
     assert len(set(lines)) == len(lines)
     enrolled = [e["clinic"] for e in federation.audit("enrolled")]
-    assert len(set(enrolled)) == len(enrolled)  # nobody had to join anew
+    assert len(set(enrolled)) == len(enrolled)  # no clinic joined again
 
 
 def test_one_kill_per_round_leaves_the_weights_unchanged(federation, reference):
-    # longer rounds would be a surer hit, but not these weights; so each kill comes as soon as its round is under way
+    # longer rounds would be easier to hit but give other weights, so each kill follows the start of its round at once
     name = federation.start_run(rounds=4)
     for round_, victim in enumerate(["gateway", "clinic-2", "superlink", "server"], 1):
         federation.under_way(name, round_)
         os.kill(federation.pid(victim), signal.SIGKILL)
-        federation.stack.supervisor.children[victim].crashes = 0  # it is not at fault
-    ends_as_if_nothing_had_been(federation, reference, name)
+        federation.stack.supervisor.children[victim].crashes = 0  # not its own crash
+    assert_undisturbed(federation, reference, name)
     assert federation.events(name, "resumed")
     assert set(federation.events(name, "link_back")[0]["enrolled_again"]) >= set(CLINICS)  # it came back empty
 
@@ -34,4 +34,4 @@ def test_killing_everything_at_once_leaves_the_weights_unchanged(federation, ref
     federation.under_way(name, 2)
     for victim in [*HUB, *CLINICS]:
         os.kill(federation.pid(victim), signal.SIGKILL)
-    ends_as_if_nothing_had_been(federation, reference, name)
+    assert_undisturbed(federation, reference, name)

@@ -1,4 +1,4 @@
-"""What crosses the wire: everything a clinic sends and receives from its enrolment to the end of a run is recorded."""
+"""What crosses the wire: all traffic of a clinic from its enrolment to the end of a run is recorded and searched."""
 
 import json
 import sys
@@ -75,7 +75,7 @@ def test_clinic_never_requests_code(federation, reference):
 
 
 def test_leak_is_found_by_the_same_scanner(federation, reference, tmp_path):
-    """The same scanner on the same record of a clinic that leaks on purpose finds each kind of secret."""
+    """On the traffic of a clinic that leaks on purpose, the same scanner finds each kind of secret."""
     gateway = federation.place.hub / "identity" / "gateway"
     proxy = RecordingProxy(gateway / "gateway.crt", gateway / "gateway.key", federation.ca, federation.port)
     federation.stack.via["leaky"] = proxy.port
@@ -88,7 +88,9 @@ def test_leak_is_found_by_the_same_scanner(federation, reference, tmp_path):
         run = federation.wait_over(name)
         assert run["state"] == "finished", (run["reason"], federation.logs())
         refused = federation.events(name, "refused")
-        assert {(e["clinic"], e["reason"]) for e in refused} >= {("leaky", "malformed")}  # and the gate shut it out
+        assert {(e["clinic"], e["reason"]) for e in refused} >= {
+            ("leaky", "malformed")
+        }  # and the gate rejected its replies
         secrets = secrets_of(federation, "leaky", name, tmp_path)
         found = secrets.found_in(proxy.everything())
         assert set(found) >= {"name", "file", "pixels", "score"}, found

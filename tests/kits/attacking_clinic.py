@@ -14,6 +14,7 @@ from http.client import HTTPSConnection
 from typing import Any
 
 import numpy as np
+import quick_clinic  # noqa: F401
 
 from embryofl_clinic.link.fleet_link import FleetLink, Incoming
 from embryofl_clinic.link.transfer import HttpTransfers

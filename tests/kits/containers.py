@@ -3,10 +3,8 @@
 import json
 import os
 import shutil
-import socket
 import ssl
 import subprocess
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -14,7 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from kits import federation
 from kits.code_blocks import blocks
+from kits.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 PROJECT = "embryofl-test"
@@ -50,20 +50,8 @@ def run(*command: str, env: dict[str, str] | None = None, stdin: str = "", ok: b
 
 
 def until(what: str, ready: Callable[[], Any], seconds: float = 120.0) -> Any:
-    """Wait for something to come true, and return it."""
-    end = time.monotonic() + seconds
-    while not (found := ready()):
-        assert time.monotonic() < end, f"not after {seconds:.0f} s: {what}"
-        time.sleep(0.5)
-    return found
-
-
-def free_port() -> int:
-    """A port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        number: int = probe.getsockname()[1]
-        return number
+    """`federation.until` with longer pauses: every look starts a process in a container."""
+    return federation.until(what, ready, seconds, pause=0.5)
 
 
 class Containers:

@@ -1,8 +1,10 @@
-"""What the federation tests share: clinics with drawn images, a federation of real processes, and waiting for things."""
+"""What the federation tests share: clinics with drawn images, a federation of real processes, and waiting for conditions."""
 
 import hashlib
 import json
 import os
+import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +21,9 @@ from embryofl.membership import HubContact
 from embryofl.states import OVER
 from embryofl_clinic.joining.route import Route
 from embryofl_demo.layout import DemoFolder
-from embryofl_demo.stack import Stack, free_port
+from embryofl_demo.stack import Stack, hub_environment, program
+from kits import KITS
+from kits.ports import free_port
 
 WAIT_S = 180.0  # patience for anything on a busy machine; nothing here takes a tenth of it when the machine is free
 SETTINGS = {
@@ -47,6 +51,18 @@ def until(what: str, ready: Callable[[], Any], seconds: float = WAIT_S, pause: f
             return value
         assert time.monotonic() < end, f"{what}: not within {seconds:.0f} s"
         time.sleep(pause)
+
+
+def typed(command: str, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of this environment to its end; the caller looks at its exit code."""
+    return subprocess.run(
+        [program(command), *words],
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+        check=False,
+    )
 
 
 def draw_clinic(
@@ -86,8 +102,14 @@ def draw_clinic(
     return root
 
 
-class ViaStack(Stack):
-    """A stack whose clinics named in `via` are invited to another address (a proxy in front of the gateway)."""
+class TestStack(Stack):
+    """A stack for tests: ports of its own, clinics with a fast clock (`quick_clinic.py`).
+
+    Clinics named in `via` are invited to that port, of a proxy in front of the gateway.
+    """
+
+    __test__ = False
+    free_port = staticmethod(free_port)
 
     def __init__(self, place: DemoFolder, port: int, *, ngrok: bool = False) -> None:
         super().__init__(place, port, ngrok=ngrok)
@@ -100,6 +122,9 @@ class ViaStack(Stack):
             result = {"invite": invite.model_copy(update={"hubs": [f"localhost:{self.via[body['name']]}"]}).code()}
         return result
 
+    def start_clinic(self, name: str, command: list[str] | None = None) -> None:
+        super().start_clinic(name, command or [sys.executable, str(KITS / "quick_clinic.py"), "run"])
+
 
 class Federation:
     """Hub and clinics as real processes below `root`."""
@@ -107,7 +132,7 @@ class Federation:
     def __init__(self, root: Path, *, ngrok: bool = False) -> None:
         self.place = DemoFolder(root)
         root.mkdir(parents=True, exist_ok=True)
-        self.stack = ViaStack(self.place, free_port(), ngrok=ngrok)
+        self.stack = TestStack(self.place, free_port(), ngrok=ngrok)
         self.port = self.stack.ports["gateway"]
         self._initial: dict[tuple[str, int], str] = {}
 
@@ -191,35 +216,38 @@ class Federation:
         lines = (self.place.hub / "audit.jsonl").read_text().splitlines()
         return [e for e in map(json.loads, lines) if e["event"] == event]
 
+    def hub(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """`embryofl-server WORDS`, as the coordinator types it."""
+        return typed("embryofl-server", *words, **hub_environment(self.place))
+
+    def clinic(self, name: str, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+        """`embryofl-clinic WORDS`, as it is typed at a clinic."""
+        words = (*words, "--state", str(self.place.clinic(name)))
+        return typed("embryofl-clinic", *words, **{"EMBRYOFL_DATA_DIR": str(self.place.data(name)), **env})
+
     def pid(self, name: str) -> int:
-        process = self.stack.supervisor.children[name].process
+        return self.stack.supervisor.pids()[name]
+
+    def end(self, name: str, number: signal.Signals) -> None:
+        """Send a signal that ends a process, and forget it."""
+        process = self.stack.supervisor.children.pop(name).process
         assert process is not None
-        return process.pid
+        process.send_signal(number)
+        process.wait(WAIT_S)
 
     def remove(self, name: str) -> None:
-        """Stop one child for good, with its goodbye to the hub."""
-        child = self.stack.supervisor.children.pop(name)
-        assert child.process is not None
-        child.process.terminate()
-        child.process.wait(WAIT_S)
+        """Stop a process for good; a clinic says goodbye to the hub."""
+        self.end(name, signal.SIGTERM)
 
     def kill(self, name: str) -> None:
-        """SIGKILL; nobody starts it again."""
-        child = self.stack.supervisor.children.pop(name)
-        assert child.process is not None
-        child.process.kill()
-        child.process.wait(WAIT_S)
+        """SIGKILL; the supervisor does not start the process again."""
+        self.end(name, signal.SIGKILL)
 
     def restart(self, name: str, **odd: str) -> None:
         """Kill a clinic and start it again: as an odd one (see odd_clinic.py), or as it should be."""
         if name in self.stack.supervisor.children:
             self.kill(name)
-        command = [
-            "env",
-            *(f"{k}={v}" for k, v in odd.items()),
-            sys.executable,
-            str(Path(__file__).parent / "odd_clinic.py"),
-        ]
+        command = ["env", *(f"{k}={v}" for k, v in odd.items()), sys.executable, str(KITS / "odd_clinic.py")]
         self.stack.start_clinic(name, command if odd else None)
 
     def under_way(self, run: str, round_: int) -> None:

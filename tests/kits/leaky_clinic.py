@@ -9,6 +9,7 @@ import struct
 from typing import Any
 
 import numpy as np
+import quick_clinic  # noqa: F401
 from PIL import Image
 
 from embryofl import task

@@ -34,6 +34,8 @@ if _FILE:
 
     socket.getaddrinfo = _getaddrinfo
 
+import quick_clinic  # noqa: E402, F401
+
 from embryofl_clinic.joining.identity import ClinicIdentity  # noqa: E402
 from embryofl_clinic.service import serve  # noqa: E402
 from embryofl_clinic.settings import load_settings  # noqa: E402

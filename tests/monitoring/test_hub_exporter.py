@@ -7,13 +7,13 @@ from collections import Counter
 
 import pytest
 
-from embryofl_demo.stack import free_port
 from embryofl_server.api.status import roster, status
 from embryofl_server.hub import Hub
 from embryofl_server.monitor.live_metrics import METRICS
 from embryofl_server.runs.metric_labels import CLINIC_STATES, ROUND_PHASES, RUN_STATES
 from embryofl_server.runs.view import RunView
 from embryofl_server.settings import HubSettings
+from kits.ports import free_port
 
 
 def lines(run, name):

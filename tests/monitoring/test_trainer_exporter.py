@@ -9,7 +9,7 @@ import pytest
 from embryofl_clinic import exporter
 from embryofl_clinic.exporter import METRICS, TrainerMetrics, make_registry, memory
 from embryofl_clinic.settings import ClinicSettings
-from embryofl_demo.stack import free_port
+from kits.ports import free_port
 from kits.process_metrics import PROCESS
 
 
