@@ -1,19 +1,18 @@
-"""The coordinator's day in a real browser, with a real hub and clinics: what the pages offer is what happens."""
+"""A coordinator's day in a real browser, with a real hub and clinics: what the pages offer is what happens."""
 
 import hashlib
 import json
 import os
-import shutil
 import sys
 from pathlib import Path
 
 import httpx
 import pytest
 
+from kits.browser import CHROMIUM, opens, real_browser
 from kits.federation import WAIT_S, Federation, clean_environment, draw_clinic, until
 
 playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium")
 pytestmark = [
     pytest.mark.federation,
     pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here (Debian: apt-get install chromium)"),
@@ -46,7 +45,7 @@ def federation(tmp_path_factory):
 
 
 class Desk:
-    """A coordinator before the browser."""
+    """A coordinator at the browser."""
 
     def __init__(self, federation, page):
         self.federation, self.page = federation, page
@@ -70,7 +69,7 @@ class Desk:
         self.page.get_by_role("option", name=option, exact=True).locator("visible=true").click()
 
     def sees(self, words, where=None):
-        """Wait until the words stand there, while the demo looks after its processes."""
+        """Wait until the words are shown, while the supervisor looks after the processes."""
 
         def there():
             self.federation.stack.supervisor.check()
@@ -81,27 +80,17 @@ class Desk:
 
 @pytest.fixture(scope="module")
 def desk(federation):
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with real_browser() as browser:
         page = browser.new_page()
         page.set_default_timeout(WAIT_S * 1000)
         page.asked = set()
         page.on("request", lambda request: page.asked.add(request.url.split("/")[2]))
-        until("the console answers", lambda: answers(page, federation.address), pause=0.5)
+        until("the console answers", lambda: opens(page, f"{federation.address}/login"), pause=0.5)
         page.fill("#password", federation.password)
         page.get_by_role("button", name="Log in").click()
         page.wait_for_selector(".next")
         page.evaluate(HEADINGS)
         yield Desk(federation, page)
-        browser.close()
-
-
-def answers(page, address: str) -> bool:
-    try:
-        page.goto(f"{address}/login")
-    except playwright.Error:
-        return False
-    return True
 
 
 def test_clinic_joins_with_the_command_shown_on_the_page(federation, desk):

@@ -5,7 +5,7 @@ With the model of a real federation: `tests/federation/test_finished_models.py`.
 
 import pytest
 
-from kits.browser import CHROMIUM, browser_page, enter, look, running_app
+from kits.browser import CHROMIUM, assert_accessible, browser_page, enter, running_app
 from kits.scoring import draw_embryo, finished_model
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium package")
@@ -38,31 +38,31 @@ def test_every_page_is_accessible_when_empty_and_with_a_cohort(data, cohort, tmp
         page.goto(link.split("/enter")[0])
         assert "link" in page.inner_text("main")
         assert page.evaluate("getComputedStyle(document.body).maxWidth") != "none"  # it has its style without any file
-        look(page)
+        assert_accessible(page)
         assert [w for w in page.wrong if "401" not in w] == []  # the browser itself logs that one
         page.wrong.clear()
         base = enter(page, link)
         for path, words in {"/": "No model", "/score": "No model", "/scored": "No cohort", "/sent": "Nothing"}.items():
             page.goto(base + path)
             assert words in page.inner_text("main")
-            look(page)
+            assert_accessible(page)
         finished_model(tmp_path / "state" / "models" / "run-0001")  # it comes while the page is open
         page.goto(f"{base}/score")
         page.get_by_label("Images of the cohort").set_input_files(cohort)
         page.get_by_label("Name of the cohort").fill("Cohort 7")
-        look(page)
+        assert_accessible(page)
         page.get_by_role("button", name="Score").click()
         page.wait_for_url("**/scored/2*")
         assert page.get_by_text("Rank 1 of 4").count() == 1 and page.locator("main img").count() == 8
         assert "truncated" in page.locator(".order tr", has_text="E5.png").inner_text()
-        look(page)
+        assert_accessible(page)
         page.goto(f"{base}/scored")
-        look(page)
+        assert_accessible(page)
         page.goto(f"{base}/report")
-        look(page)
+        assert_accessible(page)
         page.get_by_role("button", name="Check data folder").click()
         page.get_by_role("heading", name="Findings").wait_for()
-        look(page)
+        assert_accessible(page)
         assert page.wrong == [] and page.asked == {base.removeprefix("http://")}
 
 

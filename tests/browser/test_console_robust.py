@@ -1,6 +1,4 @@
-"""The console in a real browser when things go wrong, for hands that use no mouse, on a phone, and with hostile words."""
-
-import shutil
+"""The console in a real browser: when things go wrong, with the keyboard alone, on a phone, and with hostile names."""
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -9,11 +7,11 @@ from embryofl.settings import run_settings
 from embryofl_console.texts import texts
 from embryofl_server.members.store import ClinicStore
 from embryofl_server.runs.log import Runs
+from kits.browser import CHROMIUM, faults, opens, real_browser
 from kits.enrolment import openssh
 from kits.federation import WAIT_S, Federation, clean_environment, until
 
 api = pytest.importorskip("playwright.sync_api", reason="needs playwright (requirements-dev.txt)")
-CHROMIUM = shutil.which("chromium")
 pytestmark = [
     pytest.mark.federation,
     pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here (Debian: apt-get install chromium)"),
@@ -38,10 +36,8 @@ def hub(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser():
-    with api.sync_playwright() as driver:
-        found = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield found
-        found.close()
+    with real_browser() as started:
+        yield started
 
 
 @pytest.fixture
@@ -50,17 +46,9 @@ def page(hub, browser):
     context = browser.new_context(base_url=hub.address)
     found = context.new_page()
     found.set_default_timeout(PATIENCE)
-    until("the console answers", lambda: answers(found), pause=0.5)
+    until("the console answers", lambda: opens(found, "/login"), pause=0.5)
     yield found
     context.close()
-
-
-def answers(page):
-    try:
-        page.goto("/login")
-    except api.Error:
-        return False
-    return True
 
 
 def log_in(page, hub):
@@ -77,14 +65,6 @@ def each_page(page):
         page.get_by_role("tab", name=name, exact=True).click()
         api.expect(page.get_by_role("tab", name=name, exact=True)).to_have_attribute("aria-selected", "true")
         yield name
-
-
-def faults(page):
-    """Serious and critical faults that axe-core finds."""
-    from axe_playwright_python.sync_playwright import Axe
-
-    found = Axe().run(page).response["violations"]
-    return [(v["id"], n["html"]) for v in found if v["impact"] in ("serious", "critical") for n in v["nodes"]]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -114,7 +94,7 @@ def test_logging_in_and_starting_a_run_need_no_mouse(hub, page):
     reach(page, page.get_by_role("tab", name=RUNS))
     page.keyboard.press("Enter")
     api.expect(page.get_by_role("tab", name=RUNS)).to_have_attribute("aria-selected", "true")
-    api.expect(page.get_by_label(texts.common.model, exact=True)).not_to_have_value("")  # filled from what the hub has
+    api.expect(page.get_by_label(texts.common.model, exact=True)).not_to_have_value("")  # filled with the hub's models
     reach(page, page.get_by_role("button", name=texts.new_run.start, exact=True))
     page.keyboard.press("Enter")
     api.expect(page.locator(".done")).to_contain_text("run-0001", timeout=PATIENCE)
@@ -136,7 +116,7 @@ def reach(page, wanted, *, backwards=False):
 
 
 def kill(hub, name):
-    """SIGKILL; it is started again when `start` looks after it."""
+    """SIGKILL; `start` has the supervisor start it again."""
     process = hub.stack.supervisor.children[name].process
     process.kill()
     process.wait(WAIT_S)
@@ -149,7 +129,7 @@ def start(hub, name):
         hub.stack.supervisor.check()
         return hub.stack.supervisor.pids()[name] != before
 
-    until(f"{name} is started again", again)
+    until(f"{name} is restarted", again)
 
 
 def test_open_page_reports_a_lost_hub_and_recovers_when_it_returns(hub, page):
@@ -178,7 +158,7 @@ def test_open_page_asks_for_a_login_after_the_console_restarted(hub, page):
 
 
 def test_html_in_names_and_reasons_is_text_on_every_page(hub, page):
-    """The last one: the hub's own state is made hostile below it, as its own checks would not let anybody."""
+    """The last test: it makes the hub's state hostile on disk, since the hub itself would reject such names."""
     kill(hub, "server")
     store = ClinicStore(hub.place.hub / "clinics.db")
     key = openssh(ec.generate_private_key(ec.SECP384R1()))
@@ -192,7 +172,7 @@ def test_html_in_names_and_reasons_is_text_on_every_page(hub, page):
     run.folder.rename(run.folder.with_name(run.name + EVIL.replace("/", "")))
     start(hub, "server")
     log_in(page, hub)
-    api.expect(page.locator("body")).to_contain_text("<img src=x", timeout=PATIENCE)  # it has come to the page, as text
+    api.expect(page.locator("body")).to_contain_text("<img src=x", timeout=PATIENCE)  # it is on the page, as text
     for _ in each_page(page):
         assert page.locator("#evil, img[src=x]").count() == 0
     assert "evil" not in page.title()

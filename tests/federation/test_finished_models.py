@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from embryofl_clinic.policy.sent import FRAME
-from kits.browser import CHROMIUM, COMMAND, browser_page, enter, look, running_app
+from kits.browser import CHROMIUM, COMMAND, assert_accessible, browser_page, enter, running_app
 from kits.federation import until
 
 
@@ -101,7 +101,7 @@ def test_cohort_is_scored_in_the_clinic_app(finished, tmp_path):
             assert meaning in words
         assert page.evaluate("[...document.querySelectorAll('main img')].every((i) => i.naturalWidth > 0)")
         assert page.locator("main img").count() == 12 and "does not prove" in page.inner_text("main")
-        look(page)
+        assert_accessible(page)
         page.emulate_media(media="print")
         assert not page.locator("nav").is_visible() and not page.locator("#print").is_visible()
         assert page.locator(".embryo .printonly").first.is_visible()
@@ -109,7 +109,7 @@ def test_cohort_is_scored_in_the_clinic_app(finished, tmp_path):
         page.emulate_media(media="screen")
         page.goto(f"{base}/sent")
         assert f"{finished.run}, round 4" in page.inner_text("main") and "validation embryos" in page.inner_text("main")
-        look(page)
+        assert_accessible(page)
         assert page.wrong == [] and page.asked == {base.removeprefix("http://")}
     (record,) = [json.loads(path.read_text()) for path in (finished.state / "scored").glob("*.json")]
     assert record["cohort"] == "Cohort 7" and record["pictures"] == {} and len(record["digests"]) == 6

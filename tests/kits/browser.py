@@ -1,4 +1,4 @@
-"""What tests of the clinic's page share: the real command, a browser, and what axe-core says of a page."""
+"""What tests of pages share: a browser, the clinic app's command, and what axe-core reports of a page."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ WAIT_MS = 90_000
 
 @contextlib.contextmanager
 def running_app(state: Path, data: Path) -> Iterator[str]:
-    """`embryofl-clinic app` on any free port; gives the link that it prints."""
+    """`embryofl-clinic app` on any free port; yields the link that it prints."""
     words = [COMMAND, "app", "--port", "0", "--state", str(state), "--data", str(data)]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
     try:
@@ -29,23 +29,41 @@ def running_app(state: Path, data: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def browser_page() -> Iterator[Any]:
-    """A page of a real browser; `page.wrong` are the errors that its console shows, `page.asked` the hosts it asks."""
+def real_browser() -> Iterator[Any]:
+    """A browser without a window."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+def opens(page: Any, address: str) -> bool:
+    """Whether a page is served there; opens it."""
+    from playwright.sync_api import Error
+
+    try:
+        page.goto(address)
+    except Error:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def browser_page() -> Iterator[Any]:
+    """A page of a real browser; `page.wrong` are the errors that its console shows, `page.asked` the hosts it asks."""
+    with real_browser() as browser:
         page = browser.new_page(viewport=DESK)
         page.set_default_timeout(WAIT_MS)
         page.wrong, page.asked = [], set()
         page.on("console", lambda message: page.wrong.append(message.text) if message.type == "error" else None)
         page.on("request", lambda request: page.asked.add(request.url.split("/")[2]) if "://" in request.url else None)
         yield page
-        browser.close()
 
 
 def enter(page: Any, link: str) -> str:
-    """Come in; gives the page's address."""
+    """Log in by a link; returns the app's address."""
     base = link.split("/enter")[0]
     page.goto(link)
     page.wait_for_url(f"{base}/")
@@ -56,12 +74,12 @@ def faults(page: Any) -> list[tuple[str, str]]:
     """Serious and critical faults that axe-core finds."""
     from axe_playwright_python.sync_playwright import Axe
 
-    found = Axe().run(page).response["violations"]
-    return [(v["id"], v["nodes"][0]["html"]) for v in found if v["impact"] in ("serious", "critical")]
+    violations = Axe().run(page).response["violations"]
+    return [(v["id"], n["html"]) for v in violations if v["impact"] in ("serious", "critical") for n in v["nodes"]]
 
 
-def look(page: Any) -> None:
-    """No serious fault, in light and dark; nothing to scroll sideways on a phone; research use is said."""
+def assert_accessible(page: Any) -> None:
+    """No serious fault in light and dark, no sideways scrolling on a phone, and "Research use only" is shown."""
     assert "Research use only" in page.inner_text("body")
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
