@@ -4,8 +4,9 @@ import math
 
 import pytest
 import torch
+from torchvision.transforms.v2 import functional as v2
 
-from embryofl.transforms import Augmentation, augment
+from embryofl.transforms import Augmentation, augment, blur
 
 STILL = Augmentation(scale=0.0, shift=0.0, brightness=0.0, contrast=0.0, blur=0.0)
 
@@ -86,3 +87,10 @@ def test_grey_image_stays_grey() -> None:
     result = augment(disc().expand(16, -1, -1, -1), generator(7))
     assert torch.allclose(result[:, 0], result[:, 1], atol=1e-5)
     assert torch.allclose(result[:, 0], result[:, 2], atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [32, 48, 96, 160, 224])
+def test_blur_gives_the_bits_of_torchvisions(size: int) -> None:
+    images = torch.rand(3, 3, size, size, generator=generator(5))
+    kernel_size, sigma = 2 * (size // 48) + 3, size / 64
+    assert torch.equal(blur(images, kernel_size, sigma), v2.gaussian_blur(images, [kernel_size] * 2, [sigma] * 2))

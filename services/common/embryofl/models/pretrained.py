@@ -1,45 +1,19 @@
-"""Weights from torchvision or from a file, for a model made by `create_model`."""
+"""Weights from a file, or torchvision's, for a model made by `create_model`."""
 
 from __future__ import annotations
 
-import pickle
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torchvision import models as zoo
 
 from embryofl.errors import UserError
 from embryofl.models.parts import HEADS
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
-DOWNLOAD_TIMEOUT_S = 15.0
 _STATISTICS = (".running_mean", ".running_var", ".num_batches_tracked")
-
-
-def from_torchvision(name: str) -> dict[str, Tensor]:
-    """ImageNet weights of torchvision's model `name`, from its cache or downloaded.
-
-    Raises
-    ------
-    UserError
-        If they are neither in the cache nor can be downloaded.
-    """
-    weights = zoo.get_model_weights(name).DEFAULT
-    try:
-        with _socket_timeout(DOWNLOAD_TIMEOUT_S):
-            state: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise UserError(
-            f"torchvision's weights for {name} could not be downloaded from {weights.url} ({error}). Expected a way to "
-            f"that address, or a file: download it on another machine, mount it, and give its path as 'pretrained'."
-        ) from error
-    return state
 
 
 def from_file(path: str | Path) -> dict[str, Tensor]:
@@ -113,13 +87,3 @@ def load(model: nn.Module, state: dict[str, Tensor], source: str) -> None:
 
 def _some(names: list[str]) -> str:
     return f" ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if names else ""
-
-
-@contextmanager
-def _socket_timeout(seconds: float) -> Iterator[None]:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

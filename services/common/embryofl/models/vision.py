@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import pickle
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from torch import Tensor, nn
 from torchvision import models as zoo
 from torchvision.ops.misc import FrozenBatchNorm2d
 
+from embryofl.errors import UserError
 from embryofl.models.inputs import ImageNetInput
+
+DOWNLOAD_TIMEOUT_S = 15.0
 
 
 class VisionModel(nn.Module):
@@ -37,6 +45,26 @@ def torchvision_model(name: str, norm: str) -> VisionModel:
     return VisionModel(body)
 
 
+def imagenet_weights(name: str) -> dict[str, Tensor]:
+    """ImageNet weights of torchvision's model `name`, from its cache or downloaded.
+
+    Raises
+    ------
+    UserError
+        If they can be neither found nor downloaded.
+    """
+    weights = zoo.get_model_weights(name).DEFAULT
+    try:
+        with _socket_timeout(DOWNLOAD_TIMEOUT_S):
+            state: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise UserError(
+            f"torchvision's weights for {name} could not be downloaded from {weights.url} ({error}). Expected a way to "
+            f"that address, or a file: download it on another machine, mount it, and give its path as 'pretrained'."
+        ) from error
+    return state
+
+
 def groups_for(channels: int) -> int:
     """Number of groups for GroupNorm: the largest power of two up to 32 that leaves at least 4 channels a group."""
     return max(g for g in (1, 2, 4, 8, 16, 32) if channels % g == 0 and (channels // g >= 4 or g == 1))
@@ -50,3 +78,13 @@ def _replace_batch_norm(module: nn.Module, norm: str) -> None:
             setattr(module, name, new)
         else:
             _replace_batch_norm(child, norm)
+
+
+@contextmanager
+def _socket_timeout(seconds: float) -> Iterator[None]:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

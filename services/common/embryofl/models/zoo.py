@@ -12,7 +12,6 @@ from embryofl.models import pretrained as weights
 from embryofl.models.grades import add_grades
 from embryofl.models.lite_models import Lite0, Lite0Head
 from embryofl.models.small_cnn import SmallCNN
-from embryofl.models.vision import torchvision_model
 
 _OWN: dict[str, Callable[[], nn.Module]] = {
     "lite0": Lite0,
@@ -53,6 +52,8 @@ def create_model(name: str, *, pretrained: str = "", seed: int = 0, grades: bool
     if name not in FACTS:
         raise UserError(f"Unknown model {name!r}. Models that exist: {', '.join(FACTS)}.")
     facts = FACTS[name]
+    if facts.network:
+        from embryofl.models.vision import imagenet_weights, torchvision_model  # see docs/house.toml, late_imports
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = torchvision_model(facts.network, facts.norm) if facts.network else _OWN[name]()
@@ -62,7 +63,7 @@ def create_model(name: str, *, pretrained: str = "", seed: int = 0, grades: bool
                 f"torchvision has no weights for {name}. Choose one of {', '.join(n for n in FACTS if FACTS[n].network)}, "
                 "name a file with weights, or leave 'pretrained' empty."
             )
-        weights.load(model, weights.from_torchvision(facts.network), "torchvision's weights")
+        weights.load(model, imagenet_weights(facts.network), "torchvision's weights")
     elif pretrained:
         weights.load(model, weights.from_file(pretrained), pretrained)
     if grades:
