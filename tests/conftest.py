@@ -14,6 +14,10 @@ LONG = ("checkout", "shared", "federation/test_reach", "federation/test_attacker
 """How the names of groups begin that take a minute or more, the longest first."""
 
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"  # PyTorch's threads of several workers would only wait for each other
+
+
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Two workers a core, because tests of federations mostly wait for other processes; as many as memory allows."""
     return max(1, min(2 * (os.cpu_count() or 1), psutil.virtual_memory().available // WORKER_BYTES))
@@ -26,9 +30,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     Files that use the shared federation form a few groups. Every worker begins with a long group; short ones come last,
     so that the workers end together.
     """
-    shared = sorted(
-        {item.path for item in items if "federation" in item.fixturenames and _folder(item) == "federation"}
-    )
+    items.sort(
+        key=lambda item: item.path.name != "test_traffic.py"
+    )  # it searches all traffic so far: the less the better
+    using = [item.path for item in items if "federation" in item.fixturenames and _folder(item) == "federation"]
+    shared = list(dict.fromkeys(using))
     groups = {item: _group(item, shared) for item in items}
     for item, group in groups.items():
         item.add_marker(pytest.mark.xdist_group(group))

@@ -134,7 +134,7 @@ class Federation:
         root.mkdir(parents=True, exist_ok=True)
         self.stack = TestStack(self.place, free_port(), ngrok=ngrok)
         self.port = self.stack.ports["gateway"]
-        self._initial: dict[tuple[str, int], str] = {}
+        self._initial: dict[tuple[str, int, bool], str] = {}
 
     @property
     def ca(self) -> Path:
@@ -160,11 +160,10 @@ class Federation:
     def start_run(self, **settings: Any) -> str:
         """Start a run. The initial model of a seed is made by the hub once: that takes seconds (PyTorch)."""
         settings = {**SETTINGS, **settings}
-        known = self._initial.get((settings["model"], settings["seed"]), "")
+        what = (settings["model"], settings["seed"], bool(settings.get("grades")))
+        known = self._initial.get(what, "")
         name: str = self.stack.call("POST", "/control/runs", {"settings": settings, "initial": known})["name"]
-        self._initial[settings["model"], settings["seed"]] = str(
-            self.place.hub / "weights" / name / "round-0000.safetensors"
-        )
+        self._initial[what] = str(self.place.hub / "weights" / name / "round-0000.safetensors")
         return name
 
     def wait_over(self, name: str) -> dict[str, Any]:
