@@ -23,7 +23,7 @@ MODELS = {  # heading to its model, its prefix, and names that are not the prefi
     "Policy": (Rules, "", {}),
 }
 NO_FIELDS = {"NGROK_AUTHTOKEN"}  # taken out of the environment at once
-TESTS_ONLY = {"EMBRYOFL_TEST_AWAY_S", "EMBRYOFL_TEST_SEED", "EMBRYOFL_PICTURES"}
+TESTS_ONLY = {"EMBRYOFL_TEST_SEED", "EMBRYOFL_PICTURES"}
 
 
 def section(title):
