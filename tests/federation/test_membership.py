@@ -35,24 +35,40 @@ def logged(federation: Federation, name: str, words: str) -> None:
     until(f"the log of {name} says: {words}", lambda: words in federation.log(name))
 
 
+def join(federation: Federation, name: str) -> None:
+    draw_clinic(federation.place.data(name), name)
+    federation.join([name])
+    until(f"{name} is online", lambda: listed(federation, name)["online"])
+
+
+def end_membership(federation: Federation, name: str) -> None:
+    if name in federation.stack.supervisor.children:
+        federation.remove(name)
+    for clinic in federation.stack.call("GET", "/control/clinics"):
+        if clinic["name"] == name and clinic["state"] in ("enrolled", "suspended"):
+            federation.stack.call("POST", "/control/revoke", {"name": name})
+
+
 @pytest.fixture
 def guest(federation):
-    """`guest(name)`: a fourth clinic joins; revoked at the end."""
+    """`guest(name)`: a fourth clinic joins; its membership ends with the test."""
     names = []
 
-    def join(name: str) -> None:
+    def come(name: str) -> None:
         names.append(name)
-        draw_clinic(federation.place.data(name), name)
-        federation.join([name])
-        until(f"{name} is online", lambda: listed(federation, name)["online"])
+        join(federation, name)
 
-    yield join
+    yield come
     for name in names:
-        if name in federation.stack.supervisor.children:
-            federation.remove(name)
-        for clinic in federation.stack.call("GET", "/control/clinics"):
-            if clinic["name"] == name and clinic["state"] in ("enrolled", "suspended"):
-                federation.stack.call("POST", "/control/revoke", {"name": name})
+        end_membership(federation, name)
+
+
+@pytest.fixture(scope="module")
+def member(federation):
+    """The name of a fourth clinic that several tests use, the last of which makes it leave."""
+    join(federation, "guest-2")
+    yield "guest-2"
+    end_membership(federation, "guest-2")
 
 
 def test_revoked_clinic_is_shut_out_for_good_and_the_run_continues(federation, guest, tmp_path):
@@ -88,37 +104,6 @@ def test_revoked_clinic_is_shut_out_for_good_and_the_run_continues(federation, g
         until(f"the {part} is away", lambda: not online(federation, "clinic-1"))
         until("the others are back", lambda: online(federation, "clinic-1", "clinic-2", "clinic-3"))
         assert refused()
-
-
-def test_clinic_checks_its_status_and_leaves(federation, guest):
-    guest("guest-2")
-    key = listed(federation, "guest-2")["key"]
-    status = federation.clinic("guest-2", "status")
-    assert (
-        status.returncode == 0
-        and key in status.stdout
-        and "takes part" in status.stdout
-        and "is connected" in status.stdout
-    )
-    (federation.place.clinic("guest-2") / "policy.toml").write_text('models = ["resnet18"]\n')
-    run = federation.start_run(rounds=1, min_clinics=4, quorum=3)
-    assert federation.wait_over(run)["state"] == "finished"
-    (record,) = federation.records(run)[1:]
-    assert record["refused"]["guest-2"] == "clinic_refused"
-    status = federation.clinic("guest-2", "status")
-    assert "models = ['resnet18']" in status.stdout and "does not train small_cnn, only resnet18" in status.stdout
-    left = federation.clinic("guest-2", "leave", "--yes")
-    assert left.returncode == 0 and "has left" in left.stdout, left.stderr
-    until("it is offline", lambda: not listed(federation, "guest-2")["online"])
-    assert listed(federation, "guest-2")["state"] == "left"
-    logged(federation, "guest-2", "has left the federation")
-    status = federation.clinic("guest-2", "status")
-    assert status.returncode == 1 and "never works again" in status.stdout
-    last = json.loads((federation.place.clinic("guest-2") / "sent.jsonl").read_text().splitlines()[-1])
-    assert last["kind"] == "leaving" and last["bytes"] > 200  # the clinic's own log of sent data says so, too
-    again = federation.clinic("guest-2", "leave", "--yes")
-    assert again.returncode == 2 and "already left" in again.stderr and "Traceback" not in again.stderr
-    assert all(online(federation, f"clinic-{i}") for i in (1, 2, 3))
 
 
 def test_join_shows_exactly_what_it_sends_and_can_be_repeated(federation):
@@ -162,56 +147,84 @@ def test_renamed_clinic_continues_under_its_new_name_without_a_restart(federatio
         federation.stack.call("POST", "/control/revoke", {"name": "guest-6"})
 
 
-def test_copied_key_in_use_is_detected(federation, guest, tmp_path):
-    guest("guest-7")
+def test_copied_key_in_use_is_detected(federation, member, tmp_path):
     copy = tmp_path / "state"
-    shutil.copytree(federation.place.clinic("guest-7") / "identity", copy / "identity")
+    shutil.copytree(federation.place.clinic(member) / "identity", copy / "identity")
     with (tmp_path / "log").open("wb") as log:
         thief = subprocess.Popen(
             [program("embryofl-clinic"), "run", "--state", str(copy)],
-            env={**os.environ, "EMBRYOFL_DATA_DIR": str(federation.place.data("guest-7"))},
+            env={**os.environ, "EMBRYOFL_DATA_DIR": str(federation.place.data(member))},
             stdout=log,
             stderr=log,
         )
         try:
             until(
                 "the second process is detected",
-                lambda: "two places" in federation.status()["clinics"]["guest-7"]["detail"],
+                lambda: "two places" in federation.status()["clinics"][member]["detail"],
             )
         finally:
             thief.kill()
             thief.wait()
     url = f"http://127.0.0.1:{federation.stack.ports['metrics']}/metrics"
     values = [x for x in httpx.get(url).text.splitlines() if x.startswith("embryofl_clinic_sessions{")]
-    assert {x for x in values if not x.endswith(" 1.0")} == {'embryofl_clinic_sessions{clinic="guest-7"} 2.0'}
-    assert [e["clinic"] for e in federation.audit("key_used_twice")] == ["guest-7"]
+    assert {x for x in values if not x.endswith(" 1.0")} == {f'embryofl_clinic_sessions{{clinic="{member}"}} 2.0'}
+    assert [e["clinic"] for e in federation.audit("key_used_twice")] == [member]
 
 
-def test_key_is_rotated_during_a_run_and_the_old_one_is_rejected(federation, guest, tmp_path):
-    guest("guest-8")
-    shutil.copytree(federation.place.clinic("guest-8") / "identity", tmp_path / "identity")
-    old, before = ClinicIdentity(tmp_path / "identity"), listed(federation, "guest-8")["key"]
-    pid, run = federation.pid("guest-8"), federation.start_run(rounds=3, min_clinics=4)
+def test_key_is_rotated_during_a_run_and_the_old_one_is_rejected(federation, member, tmp_path):
+    shutil.copytree(federation.place.clinic(member) / "identity", tmp_path / "identity")
+    old, before = ClinicIdentity(tmp_path / "identity"), listed(federation, member)["key"]
+    pid, run = federation.pid(member), federation.start_run(rounds=3, min_clinics=4)
     federation.under_way(run, 1)
-    done = federation.clinic("guest-8", "rotate-key")
+    done = federation.clinic(member, "rotate-key")
     assert done.returncode == 0 and before in done.stdout, done.stderr
-    assert listed(federation, "guest-8")["key"] not in ("", before)
-    assert '"kind":"key"' in (federation.place.clinic("guest-8") / "sent.jsonl").read_text()
+    assert listed(federation, member)["key"] not in ("", before)
+    assert '"kind":"key"' in (federation.place.clinic(member) / "sent.jsonl").read_text()
     over = federation.wait_over(run)
     assert over["state"] == "finished", over["reason"]
-    assert all("guest-8" in r["clinics"] for r in federation.records(run)[1:]) and federation.pid("guest-8") == pid
+    assert all(member in r["clinics"] for r in federation.records(run)[1:]) and federation.pid(member) == pid
     link = FleetLink(route_to(federation.port, federation.ca), old.key, tmp_path, threading.Event())
     with pytest.raises(KeyRejected):
         link.connect()
     link.close()
     # interrupted after the hub had accepted it: with the old key still in place, the command is run again
-    place = federation.place.clinic("guest-8") / "identity"
+    place = federation.place.clinic(member) / "identity"
     (place / "clinic.key").rename(place / "clinic.key.next")
     shutil.copy(tmp_path / "identity" / "clinic.key", place / "clinic.key")
-    assert "rotate-key` was cut off" in federation.clinic("guest-8", "status").stdout
-    assert federation.clinic("guest-8", "rotate-key").returncode == 0
-    assert federation.clinic("guest-8", "status").returncode == 0
+    assert "rotate-key` was cut off" in federation.clinic(member, "status").stdout
+    assert federation.clinic(member, "rotate-key").returncode == 0
+    assert federation.clinic(member, "status").returncode == 0
     assert len(federation.audit("key_changed")) == 1
+
+
+def test_clinic_checks_its_status_and_leaves(federation, member):
+    key = listed(federation, member)["key"]
+    status = federation.clinic(member, "status")
+    assert (
+        status.returncode == 0
+        and key in status.stdout
+        and "takes part" in status.stdout
+        and "is connected" in status.stdout
+    )
+    (federation.place.clinic(member) / "policy.toml").write_text('models = ["resnet18"]\n')
+    run = federation.start_run(rounds=1, min_clinics=4, quorum=3)
+    assert federation.wait_over(run)["state"] == "finished"
+    (record,) = federation.records(run)[1:]
+    assert record["refused"][member] == "clinic_refused"
+    status = federation.clinic(member, "status")
+    assert "models = ['resnet18']" in status.stdout and "does not train small_cnn, only resnet18" in status.stdout
+    left = federation.clinic(member, "leave", "--yes")
+    assert left.returncode == 0 and "has left" in left.stdout, left.stderr
+    until("it is offline", lambda: not listed(federation, member)["online"])
+    assert listed(federation, member)["state"] == "left"
+    logged(federation, member, "has left the federation")
+    status = federation.clinic(member, "status")
+    assert status.returncode == 1 and "never works again" in status.stdout
+    last = json.loads((federation.place.clinic(member) / "sent.jsonl").read_text().splitlines()[-1])
+    assert last["kind"] == "leaving" and last["bytes"] > 200  # the clinic's own log of sent data says so, too
+    again = federation.clinic(member, "leave", "--yes")
+    assert again.returncode == 2 and "already left" in again.stderr and "Traceback" not in again.stderr
+    assert all(online(federation, f"clinic-{i}") for i in (1, 2, 3))
 
 
 def test_coordinators_commands_print_invites_and_list_clinics(federation):
