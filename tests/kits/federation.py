@@ -171,7 +171,7 @@ class Federation:
             run = self.status()["run"]
             return run if run["name"] == name and run["state"] in OVER else None
 
-        return until(f"{name} is over", over)
+        return until(f"{name} is over", over, pause=0.2)  # a look costs the hub CPU time that clinics could use
 
     def run(self, **settings: Any) -> Path:
         """A run to its good end; returns its folder."""
@@ -258,7 +258,7 @@ class Federation:
             now = info["progress"]
             return bool(info["run"]["name"] == run and now["round"] >= round_ and now["phase"] == "training")
 
-        until(f"round {round_} is under way", ready, pause=0.0)
+        until(f"round {round_} is under way", ready, pause=0.02)
 
     def log(self, name: str) -> str:
         return (self.place.logs / f"{name}.log").read_text()
