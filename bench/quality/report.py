@@ -44,14 +44,14 @@ def _table(data: str, model: str, results: Results) -> str:
     head = f"### {TITLES[data]}: `{model}`\n"
     if not clinics:
         return head + "\nNot run."
-    own = {c: _own(results, c) for c in clinics}
+    own = {c: own_choice(results, c) for c in clinics}
     pooled = _samples(results[POOLED], clinics)
     rows = [["", *clinics, "all clinics", "less than pooled", "bar"]]
     rows.append(
         ["embryos held out (good)", *(_counts(results, [c]) for c in clinics), _counts(results, clinics), "", ""]
     )
     rows.append(["**alone**", *(_one(estimate(own[c])) for c in clinics), "", "", ""])
-    rows.append(["*alone, the better one*", *(_one(estimate(_better(results, c))) for c in clinics), "", "", ""])
+    rows.append(["*alone, the better one*", *(_one(estimate(better_budget(results, c))) for c in clinics), "", "", ""])
     rows.append(
         [
             "**pooled**",
@@ -107,7 +107,7 @@ def _scored(lists: dict[str, list]) -> Scored:
 BUDGETS = ("alone", "alone-long")  # as many epochs as the federation, as many steps as the pooled training
 
 
-def _own(results: Results, clinic: str) -> np.ndarray:
+def own_choice(results: Results, clinic: str) -> np.ndarray:
     """A clinic's own model: of the two budgets, in each fold, the one that its validation patients prefer; the first where
     they have no preference."""
     short, long = (results.get(f"{budget} {clinic}", {}) for budget in BUDGETS)
@@ -122,9 +122,9 @@ def _validated(result: dict) -> float:
     return 0.0 if found is None else float(found)
 
 
-def _better(results: Results, clinic: str) -> np.ndarray:
-    """The better of the two budgets on these very embryos, which no clinic can know. `_own`, a choice fold by fold, can
-    still be better."""
+def better_budget(results: Results, clinic: str) -> np.ndarray:
+    """The better of the two budgets on these very embryos, which no clinic can know. `own_choice`, which chooses fold by
+    fold, can still be better."""
     tried = [results.get(f"{budget} {clinic}", {}) for budget in BUDGETS]
     if min(map(len, tried)) < datasets.FOLDS:
         return np.full(1, np.nan)

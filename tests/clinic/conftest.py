@@ -123,7 +123,7 @@ def clinic(tmp_path: Path) -> Any:
 
         def say(request: Request | str) -> None:
             text = request if isinstance(request, str) else request.model_dump_json()
-            agent._handle(link, transfers, Incoming(text, None))  # type: ignore[arg-type]
+            agent.handle(link, transfers, Incoming(text, None))  # type: ignore[arg-type]
 
         return SimpleNamespace(
             agent=agent,

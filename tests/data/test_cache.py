@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -186,7 +187,7 @@ def test_progress_reaches_the_total(root):
 
 
 def test_full_disk_is_reported_before_anything_is_written(root, monkeypatch):
-    monkeypatch.setattr(cache_module.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 0))
+    monkeypatch.setattr(cache_module.shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
     with pytest.raises(UserError, match="MB are needed"):
         open_all(root)
     assert not [path for path in (root.parent / "cache").iterdir() if path.suffix != ".lock"]

@@ -70,6 +70,6 @@ def test_alone_is_what_the_clinics_own_validation_patients_prefer(quality):
     alone = {0: result(right, 0.6), 1: result(wrong, 0.5), 2: result(right, None)}
     long = {0: result(wrong, 0.7), 1: result(right, 0.4), 2: result(wrong, None)}
     results = {"alone clinic-1": alone, "alone-long clinic-1": long}
-    assert report._own(results, "clinic-1")[0] == pytest.approx(1 / 3)  # the longer one in fold 0, wrongly
-    assert report._better(results, "clinic-1")[0] == pytest.approx(2 / 3)
-    assert np.isnan(report._own({"alone clinic-1": alone}, "clinic-1")).all()
+    assert report.own_choice(results, "clinic-1")[0] == pytest.approx(1 / 3)  # the longer one in fold 0, wrongly
+    assert report.better_budget(results, "clinic-1")[0] == pytest.approx(2 / 3)
+    assert np.isnan(report.own_choice({"alone clinic-1": alone}, "clinic-1")).all()

@@ -193,13 +193,14 @@ class Trainer:
                     self._stop.wait(delay)
                     delay = min(delay * POLL_GROWTH, POLL_SLOW_S)
                     continue
-                self._handle(link, transfers, incoming)
+                self.handle(link, transfers, incoming)
                 self._status.poll_soon()
             except RunGone:
                 log.info("the run ended before this clinic had replied")
             delay = POLL_FAST_S
 
-    def _handle(self, link: FleetLink, transfers: Transfers, incoming: Incoming) -> None:
+    def handle(self, link: FleetLink, transfers: Transfers, incoming: Incoming) -> None:
+        """Do what a request asks for and reply; only `Stopped` and `RunGone` are raised."""
         began = time.monotonic()
         try:
             request = Request.model_validate_json(incoming.text)

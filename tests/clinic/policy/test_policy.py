@@ -64,7 +64,7 @@ def test_rounds_a_day_are_counted_across_restarts_and_reset_each_day(policy, mak
     assert "2 rounds a day" in found.reason_to_block(make_request())
     assert found.reason_to_block(make_request(kind="evaluate", upload_url="")) == ""
     tomorrow = (datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=1)).date().isoformat()
-    monkeypatch.setattr(module, "_day", lambda: tomorrow)
+    monkeypatch.setattr(module, "today", lambda: tomorrow)
     assert found.reason_to_block(make_request()) == ""
 
 

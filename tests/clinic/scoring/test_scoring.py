@@ -196,8 +196,8 @@ def fetch(state, offer, hub):
     fetcher = Fetcher(state, HubClock())
     for _ in range(2):
         fetcher.consider(offer, hub)
-        if fetcher._thread:
-            fetcher._thread.join(20)
+        if fetcher.thread:
+            fetcher.thread.join(20)
     return [m.card.run for m in ModelStore(state).all()]
 
 

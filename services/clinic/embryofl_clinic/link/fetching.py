@@ -24,17 +24,22 @@ class Fetcher:
     ----------
     state_dir : Path
     clock : HubClock
+
+    Attributes
+    ----------
+    thread : threading.Thread, optional
+        The last download.
     """
 
     def __init__(self, state_dir: Path, clock: HubClock) -> None:
         self._state_dir, self._clock = state_dir, clock
         self._store = ModelStore(state_dir)
-        self._thread: threading.Thread | None = None
+        self.thread: threading.Thread | None = None
         self._given_up: set[str] = set()  # cards whose model cannot be used: not downloaded again
 
     def consider(self, offer: FinishedModel | None, transfers: Transfers) -> None:
         """Download what is offered, in a thread, unless it is here, unwanted or under way."""
-        if offer is None or offer.card.sha256 in self._given_up or (self._thread and self._thread.is_alive()):
+        if offer is None or offer.card.sha256 in self._given_up or (self.thread and self.thread.is_alive()):
             return
         try:
             keep = load_rules(self._state_dir).keep_models
@@ -45,8 +50,8 @@ class Fetcher:
         if offer.card.size > MOST_CARD_BYTES or offer.weights.size > MOST_WEIGHTS_BYTES:
             self._give_up(offer, "it is too large")
             return
-        self._thread = threading.Thread(target=self._fetch, args=(offer, transfers, keep), name="fetch", daemon=True)
-        self._thread.start()
+        self.thread = threading.Thread(target=self._fetch, args=(offer, transfers, keep), name="fetch", daemon=True)
+        self.thread.start()
 
     def _fetch(self, offer: FinishedModel, transfers: Transfers, keep: int) -> None:
         deadline = self._clock.now() + WITHIN_S

@@ -152,14 +152,14 @@ class Policy:
 
     def count_round(self) -> None:
         """Record a round of training."""
-        record = {"day": _day(), "rounds": rounds_today(self._state_dir) + 1}
+        record = {"day": today(), "rounds": rounds_today(self._state_dir) + 1}
         write_atomic(self._state_dir / COUNT, json.dumps(record).encode())
 
 
 def rounds_today(state_dir: Path) -> int:
     """Rounds trained today (UTC)."""
     record = _read(state_dir / COUNT)
-    return int(record["rounds"]) if record.get("day") == _day() else 0
+    return int(record["rounds"]) if record.get("day") == today() else 0
 
 
 def last_block(state_dir: Path) -> dict[str, Any]:
@@ -185,7 +185,8 @@ def _within(hours: str, now: datetime.time) -> bool:
     return begin <= now < end if begin <= end else now >= begin or now < end
 
 
-def _day() -> str:
+def today() -> str:
+    """The date in UTC, ISO 8601: a clinic's day of rounds."""
     return datetime.datetime.now(datetime.UTC).date().isoformat()
 
 
