@@ -137,7 +137,7 @@ def test_renamed_clinic_continues_under_its_new_name_without_a_restart(federatio
     guest("guest-5")
     pid = federation.pid("guest-5")
     federation.stack.call("POST", "/control/rename", {"name": "guest-5", "to": "guest-6"})
-    logged(federation, "guest-5", "it is guest-6 at the hub now")
+    logged(federation, "guest-5", "has renamed this clinic from guest-5 to guest-6")
     try:
         until("it is online under its new name", lambda: online(federation, "guest-6"))
         run = federation.start_run(rounds=1, min_clinics=4)

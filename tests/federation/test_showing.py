@@ -51,7 +51,7 @@ def test_clinic_metrics_are_public_only_by_consent_and_never_by_subtraction(fede
         assert "not shown on their own" in text or name == "results-public.json"
     for kind in ("json", "md", "html"):  # the coordinator's own, which says that it is
         text = (folder / f"model-card.{kind}").read_text()
-        assert "For the coordinator alone" in text and "not shown on their own" not in text
+        assert "For the coordinator only" in text and "not shown on their own" not in text
     status = federation.clinic("clinic-1", "status").stdout
     assert "Other clinics may see" in status and "show_metrics = True" in status
     # the card that clinics receive with the final model holds no clinic's metrics

@@ -29,17 +29,19 @@ def state(federation, name):
 
 def test_paused_run_stays_paused_across_a_restart_and_ends_with_the_same_weights(federation, reference, command):
     name = federation.start_run(rounds=4)
-    until(
-        "round 1",
-        lambda: federation.events(name, "round") if (federation.folder(name) / "events.jsonl").exists() else 0,
-    )
-    code, words = command("pause")
-    assert code == 0 and name in words and f"resume {name}" in words
-    until("it is paused", lambda: state(federation, name) == "paused")
-    done = len(federation.events(name, "round"))
-    os.kill(federation.pid("server"), signal.SIGKILL)
-    assert federation.status()["run"]["state"] == "paused"  # the hub is back
-    assert len(federation.events(name, "round")) == done < 4
+    federation.under_way(name, 2)
+    sleeper = federation.pid("clinic-2")
+    os.kill(sleeper, signal.SIGSTOP)  # so that the run is still under way when it is paused
+    try:
+        code, words = command("pause")
+        assert code == 0 and name in words and f"resume {name}" in words
+        until("it is paused", lambda: state(federation, name) == "paused")
+        done = len(federation.events(name, "round"))
+        os.kill(federation.pid("server"), signal.SIGKILL)
+        assert federation.status()["run"]["state"] == "paused"  # the hub is back
+        assert 1 <= len(federation.events(name, "round")) == done < 4
+    finally:
+        os.kill(sleeper, signal.SIGCONT)
     code, words = command("status")
     assert code == 0 and "Paused" in words
     code, words = command("resume", name)

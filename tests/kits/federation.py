@@ -243,11 +243,13 @@ class Federation:
         self.end(name, signal.SIGKILL)
 
     def restart(self, name: str, **odd: str) -> None:
-        """Kill a clinic and start it again: as an odd one (see odd_clinic.py), or as it should be."""
+        """Kill a clinic and start it again, as an odd one (see odd_clinic.py) or a usual one; returns once it is connected."""
         if name in self.stack.supervisor.children:
             self.kill(name)
         command = ["env", *(f"{k}={v}" for k, v in odd.items()), sys.executable, str(KITS / "odd_clinic.py")]
+        before = len(self.log(name))
         self.stack.start_clinic(name, command if odd else None)
+        until(f"{name} is connected again", lambda: "connected to" in self.log(name)[before:])  # it counted as online
 
     def under_way(self, run: str, round_: int) -> None:
         """Wait until a round of a run is in training, or over."""
