@@ -11,7 +11,6 @@ import pytest
 from kits.house import MAP, ROOT, SERVICES, circle, floor_entry, folder_of, imports, modules
 
 MOST_LINES, MOST_ENTRIES = 350, 12
-UNDER_WAY = pytest.mark.xfail(reason="the moves are under way; this mark goes when they have landed")
 MIRRORS = {  # each folder of tests that stands for a package; the others start programs, or check pages
     "common": "embryofl",
     "data": "embryofl_data",
@@ -42,7 +41,6 @@ def test_packages_import_only_what_the_map_allows():
     assert not wrong, "\n".join(wrong)
 
 
-@UNDER_WAY
 @pytest.mark.parametrize("package", MAP["floors"])
 def test_arrows_run_down_only(package):
     floors = {name: number for number, floor in enumerate(MAP["floors"][package]) for name in floor}
@@ -55,7 +53,6 @@ def test_arrows_run_down_only(package):
     assert not wrong, "\n".join(wrong)
 
 
-@UNDER_WAY
 @pytest.mark.parametrize("package", ["embryofl_server", "embryofl_clinic"])
 def test_the_map_names_every_folder_and_module_at_the_root(package):
     named = {name for floor in MAP["floors"][package] for name in floor}
@@ -66,7 +63,6 @@ def test_the_servers_root_is_small():
     assert len(entries(folder_of("embryofl_server"))) <= MOST_ENTRIES
 
 
-@UNDER_WAY
 def test_every_module_reads_in_one_sitting():
     lengths = {path: len(path.read_text().splitlines()) for path in SERVICES.rglob("*.py")}
     assert {str(p.relative_to(ROOT)): n for p, n in lengths.items() if n > MOST_LINES} == {}
@@ -77,7 +73,6 @@ def test_flwr_is_imported_in_one_file_on_each_side():
     assert files == {str(folder_of(p).relative_to(ROOT) / path) for p, path in MAP["flwr"].items()}
 
 
-@UNDER_WAY
 def test_imports_inside_functions_stay_in_command_lines():
     """Only commands may load late, so that `--help` is quick; every other module says at its top what it needs."""
     wrong = [
