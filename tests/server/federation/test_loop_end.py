@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embryofl_server.federation.strategies import Aggregation, Strategy
-from embryofl_server.federation.strategies.base import STRATEGIES
+from embryofl_server.federation.strategies.base import STRATEGIES, Aggregation, Strategy
 from embryofl_server.federation.strategies.fedavg import FedAvg
 from embryofl_server.runs.view import RunView
 from kits.rounds import LAYOUT, NAMES, events, once

@@ -10,7 +10,8 @@ from embryofl.settings import RunSettings
 from embryofl.wire import Layout
 from embryofl_server.federation.checkpoint import Checkpoints
 from embryofl_server.federation.run_settings import check_settings
-from embryofl_server.federation.strategies import ClinicUpdate, Round, make_strategy
+from embryofl_server.federation.strategies import make_strategy
+from embryofl_server.federation.strategies.base import ClinicUpdate, Round
 
 LAYOUT = Layout.of({"x": ("F32", (2,)), "count": ("I64", ())})
 ALPHA = 0.25

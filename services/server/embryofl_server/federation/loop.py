@@ -23,7 +23,8 @@ from embryofl_server.federation.fleet_session import FleetSession
 from embryofl_server.federation.memory import trim_heap
 from embryofl_server.federation.round_limits import AUTO_ROUNDS, round_limits
 from embryofl_server.federation.run_context import RunContext, RunFailed
-from embryofl_server.federation.strategies import Aggregation, ClinicUpdate, Round, make_strategy
+from embryofl_server.federation.strategies import make_strategy
+from embryofl_server.federation.strategies.base import Aggregation, ClinicUpdate, Round
 from embryofl_server.federation.strategies.local_work import local_steps, local_travel
 from embryofl_server.runs import metric_lines
 from embryofl_server.runs.log import Run

@@ -1,9 +1,9 @@
 """Aggregation strategies by name, one file each: a subclass of `base.Strategy` with the decorator `register`.
 
-To add one, write its file in this folder: it is found there. A strategy sees the updates of a closed round as files that
-have passed the gate, reads them in blocks, and returns a new model, its own state for the next round (momentum and the
-like, as named arrays) and each clinic's share. It keeps nothing in memory between rounds, so that a resumed run continues
-from the checkpoint with the same bits. The first line of the module's docstring describes it to people.
+To add one, write its file in this folder: it is found there, under the file's name. A strategy sees the updates of a closed
+round as files that have passed the gate, reads them in blocks, and returns a new model, its own state for the next round
+(momentum and the like, as named arrays) and each clinic's share. It keeps nothing in memory between rounds, so that a
+resumed run continues from the checkpoint with the same bits. The first line of a file's docstring describes it to people.
 """
 
 import importlib
@@ -15,29 +15,7 @@ from pydantic import ValidationError
 from embryofl.errors import UserError
 from embryofl.schema import explain
 from embryofl.settings import RunSettings
-from embryofl_server.federation.strategies.base import (
-    STRATEGIES,
-    Aggregation,
-    ClinicUpdate,
-    Round,
-    State,
-    Strategy,
-    StrategySettings,
-)
-
-__all__ = [
-    "Aggregation",
-    "ClinicUpdate",
-    "Round",
-    "State",
-    "Strategy",
-    "StrategySettings",
-    "local_defaults",
-    "make_strategy",
-    "strategy",
-    "strategy_names",
-    "strategy_settings",
-]
+from embryofl_server.federation.strategies.base import STRATEGIES, Strategy, StrategySettings
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")

@@ -125,15 +125,12 @@ class Strategy(ABC, Generic[Settings]):
 
     Attributes
     ----------
-    NAME : str
-        As in the run's settings.
     SETTINGS : type of StrategySettings
         Validated when a run is started and stored with it.
     LOCAL : dict
         Defaults of run settings with this strategy: how clinics train for it. If it sets `control`, see `control`.
     """
 
-    NAME: ClassVar[str]
     SETTINGS: ClassVar[type[StrategySettings]] = StrategySettings
     LOCAL: ClassVar[dict[str, Any]] = {}
 
@@ -156,6 +153,6 @@ class Strategy(ABC, Generic[Settings]):
 
 
 def register(cls: type[Strategy[Any]]) -> type[Strategy[Any]]:
-    """Make a strategy available by its name."""
-    STRATEGIES[cls.NAME] = cls
+    """Make a strategy available by the name of its module."""
+    STRATEGIES[cls.__module__.rpartition(".")[2]] = cls
     return cls

@@ -121,12 +121,6 @@ def inner_products(round_: Round) -> np.ndarray:
     return total
 
 
-def squared_distances(products: np.ndarray) -> np.ndarray:
-    """Squared Euclidean distances between the updates, float64 (n, n), from their `inner_products`."""
-    norms = np.diag(products)
-    return np.asarray(np.maximum(norms[:, None] + norms[None, :] - 2 * products, 0.0))
-
-
 def shares(updates: Sequence[ClinicUpdate], weights: Sequence[float]) -> dict[str, float]:
     """Each clinic's share of a weighted mean."""
     sum_of_weights = float(sum(weights))

@@ -20,7 +20,6 @@ class ClippedFedAvgSettings(StrategySettings):
 
 @register
 class ClippedFedAvg(Strategy[ClippedFedAvgSettings]):
-    NAME = "clipped_fedavg"
     SETTINGS = ClippedFedAvgSettings
 
     @property

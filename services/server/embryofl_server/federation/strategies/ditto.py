@@ -12,5 +12,4 @@ from embryofl_server.federation.strategies.fedavg import FedAvg
 
 @register
 class Ditto(FedAvg):
-    NAME = "ditto"
     LOCAL = {"personal": "model"}

@@ -11,7 +11,6 @@ from embryofl_server.federation.strategies.server_optimiser import AdaptiveOptim
 
 @register
 class FedAdagrad(AdaptiveOptimiser[AdaptiveSettings]):
-    NAME = "fedadagrad"
     SETTINGS = AdaptiveSettings
 
     def grow(self, second: np.ndarray, squared: np.ndarray) -> None:

@@ -18,7 +18,6 @@ class FedAdamSettings(AdaptiveSettings):
 
 @register
 class FedAdam(AdaptiveOptimiser[FedAdamSettings]):
-    NAME = "fedadam"
     SETTINGS = FedAdamSettings
 
     def grow(self, second: np.ndarray, squared: np.ndarray) -> None:

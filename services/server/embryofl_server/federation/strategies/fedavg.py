@@ -10,8 +10,6 @@ from embryofl_server.federation.strategies.blocks import averaged
 
 @register
 class FedAvg(Strategy[StrategySettings]):
-    NAME = "fedavg"
-
     def aggregate(self, round_: Round, state: State) -> Aggregation:
         """The mean weighted by examples."""
         return averaged(round_, round_.examples)

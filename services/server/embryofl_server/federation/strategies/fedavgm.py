@@ -22,7 +22,6 @@ class FedAvgMSettings(StrategySettings):
 
 @register
 class FedAvgM(ServerOptimiser[FedAvgMSettings]):
-    NAME = "fedavgm"
     SETTINGS = FedAvgMSettings
 
     def starts(self) -> Mapping[str, float]:

@@ -12,5 +12,4 @@ from embryofl_server.federation.strategies.fedavg import FedAvg
 
 @register
 class FedBN(FedAvg):
-    NAME = "fedbn"
     LOCAL = {"personal": "norms"}

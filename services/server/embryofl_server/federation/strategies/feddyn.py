@@ -4,33 +4,25 @@ Acar et al., "Federated Learning Based on Dynamic Regularization", ICLR 2021, ht
 A clinic minimises L_k(theta) - <g_k, theta> + alpha / 2 |theta - theta_sent|^2; then g_k becomes g_k - alpha (theta_k -
 theta_sent), and the new model is the mean of the theta_k less h / alpha, where h is the mean of the g_k (the paper's h is
 the same sum, kept by itself). Means are weighted by examples, over the clinics that have taken part so far. alpha is the
-run's `proximal`: the quadratic term is FedProx's. Who keeps what, and at what cost: `variates`.
+run's `proximal` (above 0: `run_settings`): the quadratic term is FedProx's. Who keeps what, and at what cost: `variates`.
 """
 
 from collections.abc import Callable
 
 import numpy as np
 
-from embryofl.errors import UserError
-from embryofl_server.federation.strategies.base import Aggregation, Round, State, StrategySettings, register
+from embryofl_server.federation.strategies.base import Round, StrategySettings, register
 from embryofl_server.federation.strategies.blocks import Block
 from embryofl_server.federation.strategies.variates import CorrectingStrategy, Variates
 
 
 @register
 class FedDyn(CorrectingStrategy[StrategySettings]):
-    NAME = "feddyn"
     LOCAL = {"control": "gradients", "proximal": 0.01}
 
     def correction(self, variates: Variates, clinic: str) -> Callable[[slice], np.ndarray] | None:
         """-g_k, which is added to the gradient; none for a clinic that has none yet."""
         return (lambda place: -variates.at(clinic, place)) if clinic in variates.vectors else None
-
-    def aggregate(self, round_: Round, state: State) -> Aggregation:
-        """See `CorrectingStrategy`."""
-        if not round_.proximal > 0:
-            raise UserError("Strategy feddyn divides by its alpha, which is the run's proximal: set it above 0.")
-        return super().aggregate(round_, state)
 
     def change(self, round_: Round, before: Variates, block: Block, place: slice, number: int) -> np.ndarray:
         """g_k - alpha (theta_k - theta_sent)."""

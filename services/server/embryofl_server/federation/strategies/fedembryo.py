@@ -28,7 +28,6 @@ class FedEmbryoSettings(StrategySettings):
 
 @register
 class FedEmbryo(Strategy[FedEmbryoSettings]):
-    NAME = "fedembryo"
     SETTINGS = FedEmbryoSettings
     LOCAL = {"task_weights": "losses"}
 

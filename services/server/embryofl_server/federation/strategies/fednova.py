@@ -13,8 +13,6 @@ from embryofl_server.federation.strategies.blocks import averaged, shares
 
 @register
 class FedNova(Strategy[StrategySettings]):
-    NAME = "fednova"
-
     def aggregate(self, round_: Round, state: State) -> Aggregation:
         """The mean, by examples, of the updates per step, times the mean number of steps."""
         weights, updates = round_.examples, round_.updates

@@ -11,5 +11,4 @@ from embryofl_server.federation.strategies.fedavg import FedAvg
 
 @register
 class FedProx(FedAvg):
-    NAME = "fedprox"
     LOCAL = {"proximal": 0.01}

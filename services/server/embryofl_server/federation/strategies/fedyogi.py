@@ -4,22 +4,15 @@ Reddi et al., "Adaptive Federated Optimization", ICLR 2021, https://arxiv.org/ab
 """
 
 import numpy as np
-from pydantic import Field
 
 from embryofl_server.federation.strategies.base import register
-from embryofl_server.federation.strategies.server_optimiser import AdaptiveOptimiser, AdaptiveSettings
-
-
-class FedYogiSettings(AdaptiveSettings):
-    """`beta_2`: of the squared update."""
-
-    beta_2: float = Field(default=0.99, ge=0, lt=1)
+from embryofl_server.federation.strategies.fedadam import FedAdamSettings
+from embryofl_server.federation.strategies.server_optimiser import AdaptiveOptimiser
 
 
 @register
-class FedYogi(AdaptiveOptimiser[FedYogiSettings]):
-    NAME = "fedyogi"
-    SETTINGS = FedYogiSettings
+class FedYogi(AdaptiveOptimiser[FedAdamSettings]):
+    SETTINGS = FedAdamSettings
 
     def grow(self, second: np.ndarray, squared: np.ndarray) -> None:
         """The second moment moves towards the squared update by a part of the latter."""

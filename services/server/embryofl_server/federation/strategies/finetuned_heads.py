@@ -12,5 +12,4 @@ from embryofl_server.federation.strategies.fedavg import FedAvg
 
 @register
 class FineTunedHeads(FedAvg):
-    NAME = "finetuned_heads"
     LOCAL = {"personal": "head", "personal_epochs": 5}

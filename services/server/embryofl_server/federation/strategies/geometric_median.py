@@ -45,7 +45,6 @@ def weiszfeld(products: np.ndarray, iterations: int, smoothing: float) -> np.nda
 class GeometricMedian(Strategy[GeometricMedianSettings]):
     """Between two updates every point is a median."""
 
-    NAME = "geometric_median"
     SETTINGS = GeometricMedianSettings
     min_updates = 3
 

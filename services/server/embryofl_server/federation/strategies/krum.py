@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from embryofl_server.federation.strategies.base import Aggregation, Round, State, Strategy, StrategySettings, register
-from embryofl_server.federation.strategies.blocks import averaged, inner_products, squared_distances
+from embryofl_server.federation.strategies.blocks import averaged, inner_products
 
 
 class KrumSettings(StrategySettings):
@@ -31,7 +31,8 @@ def krum_scores(products: np.ndarray, attackers: int) -> np.ndarray:
     attackers : int
         The paper's f.
     """
-    distances = squared_distances(products)
+    norms = np.diag(products)
+    distances = np.maximum(norms[:, None] + norms[None, :] - 2 * products, 0.0)
     np.fill_diagonal(distances, np.inf)
     distances.sort(axis=1)
     return np.asarray(distances[:, : len(products) - attackers - 2].sum(axis=1))
@@ -62,7 +63,6 @@ class MeanOfLowest(Strategy[K]):
 
 @register
 class Krum(MeanOfLowest[KrumSettings]):
-    NAME = "krum"
     SETTINGS = KrumSettings
 
     def keep(self, clinics: int) -> int:

@@ -14,7 +14,6 @@ from embryofl_server.federation.strategies.blocks import combine
 class CoordinateMedian(Strategy[StrategySettings]):
     """The median of two is their mean: one attacker would have half."""
 
-    NAME = "median"
     min_updates = 3
 
     def aggregate(self, round_: Round, state: State) -> Aggregation:

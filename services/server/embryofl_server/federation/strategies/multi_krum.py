@@ -19,7 +19,6 @@ class MultiKrumSettings(KrumSettings):
 
 @register
 class MultiKrum(MeanOfLowest[MultiKrumSettings]):
-    NAME = "multi_krum"
     SETTINGS = MultiKrumSettings
 
     @property

@@ -26,7 +26,6 @@ class QFedAvgSettings(StrategySettings):
 
 @register
 class QFedAvg(Strategy[QFedAvgSettings]):
-    NAME = "qfedavg"
     SETTINGS = QFedAvgSettings
 
     def aggregate(self, round_: Round, state: State) -> Aggregation:

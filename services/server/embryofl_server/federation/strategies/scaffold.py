@@ -26,7 +26,6 @@ class ScaffoldSettings(StrategySettings):
 
 @register
 class Scaffold(CorrectingStrategy[ScaffoldSettings]):
-    NAME = "scaffold"
     SETTINGS = ScaffoldSettings
     LOCAL = {"control": "steps"}
 

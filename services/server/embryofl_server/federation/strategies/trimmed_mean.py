@@ -26,7 +26,6 @@ def trimmed(clinics: int, trim: float) -> int:
 
 @register
 class TrimmedMean(Strategy[TrimmedMeanSettings]):
-    NAME = "trimmed_mean"
     SETTINGS = TrimmedMeanSettings
     min_updates = 3
 
