@@ -17,7 +17,7 @@ from embryofl_server.federation import gate
 from embryofl_server.federation.blobs import MODEL_PREFIX
 from embryofl_server.federation.checkpoint import Checkpoint, CorrectionFile
 from embryofl_server.federation.exchange_result import ExchangeResult, ExcludedReply
-from embryofl_server.federation.fleet import FleetLost, Node, RawReply
+from embryofl_server.federation.fleet import FleetLost, Node
 from embryofl_server.federation.fleet_session import FleetSession
 from embryofl_server.federation.round_limits import RoundLimits
 
@@ -169,18 +169,12 @@ class Exchange:
                 self._next_presence = 0.0
                 self._context.progress.clinic(pending.name, "offline", "the connection was lost; it is asked again")
             elif reply.error:
-                self._exclude_error(pending.name, reply)
+                reason = "not_finite" if reply.error == NotFiniteError.__name__ else "clinic_error"
+                message = f"the clinic failed with {reply.error}; see the clinic's own log"
+                self._exclude(pending.name, "failed", ExcludedReply(reason, message))
             else:
                 self._check(pending, reply.text)
         return bool(replies)
-
-    def _exclude_error(self, name: str, reply: RawReply) -> None:
-        if reply.rejected:
-            self._exclude(name, "refused", ExcludedReply(reply.error, reply.rejected, fault=True))
-            return
-        reason = "not_finite" if reply.error == NotFiniteError.__name__ else "clinic_error"
-        message = f"the clinic failed with {reply.error}; see the clinic's own log"
-        self._exclude(name, "failed", ExcludedReply(reason, message))
 
     def _check(self, pending: PendingReply, text: str) -> None:
         assert pending.request is not None

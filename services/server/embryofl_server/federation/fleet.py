@@ -25,15 +25,13 @@ class Node:
 class RawReply:
     """What came back for a message, unchecked: the clinic's JSON text or the type of its error.
 
-    `lost`: the message has to be sent again. `rejected`: why the reply cannot even be read; `error` is then the short
-    reason.
+    `lost`: the message has to be sent again.
     """
 
     message_id: str
     text: str = ""
     error: str = ""
     lost: bool = False
-    rejected: str = ""
 
 
 class Fleet(Protocol):

@@ -63,6 +63,8 @@ class AcceptedReply:
 
 def parse(text: str, request: Request) -> Reply:
     """A reply that has the agreed form and belongs to this request."""
+    if not text:
+        raise ReplyRejected("malformed", "the reply has no text")
     if len(text) > MAX_REPLY:
         raise ReplyRejected("malformed", f"the reply has {len(text)} characters, at most {MAX_REPLY} are allowed")
     try:

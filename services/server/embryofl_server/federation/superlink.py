@@ -15,6 +15,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -61,7 +62,7 @@ from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supercore.task_identity import TaskIdentity
 
-from embryofl.messages import MAX_REPLY, TEXT_CODE
+from embryofl.messages import TEXT_CODE
 from embryofl_server.federation.fleet import FleetLost, Node, RawReply
 
 log = logging.getLogger("embryofl.superlink")
@@ -71,21 +72,7 @@ HEARTBEAT_S = 10.0  # of our task; the SuperLink calls a run failed after about 
 _LOST = {ErrorCode.NODE_UNAVAILABLE, ErrorCode.MESSAGE_UNAVAILABLE, ErrorCode.REPLY_MESSAGE_UNAVAILABLE}
 
 BUNDLE = {
-    "pyproject.toml": b"""[project]
-name = "embryofl"
-version = "1.0.0"
-description = "A marker: EmbryoFL's clinics run only the code in their own image"
-license = { file = "LICENSE" }
-dependencies = ["flwr>=1.41.0"]
-[tool.flwr.app]
-publisher = "embryofl"
-fab-format-version = 1
-flwr-version-target = "1.41.0"
-[tool.flwr.app.components]
-serverapp = "marker:app"
-clientapp = "marker:app"
-[tool.flwr.app.config]
-""",
+    "pyproject.toml": Path(__file__).with_name("bundle.toml").read_bytes(),
     "LICENSE": b"MIT\n",
     "README.md": b"Nothing in this bundle is ever executed.\n",
     "marker.py": b"app = None\n",
@@ -129,14 +116,8 @@ class Grid:
 
 def _node_key(line: str) -> bytes:
     key = load_ssh_public_key(line.encode())
-    if not isinstance(key, ec.EllipticCurvePublicKey):  # enrolment accepts no other kind
-        raise TypeError("a clinic's key is not an EC key")
+    assert isinstance(key, ec.EllipticCurvePublicKey)  # enrolment accepts no other kind
     return public_key_to_bytes(key)
-
-
-def _bundle() -> Fab:
-    content, _ = build_fab_from_files(BUNDLE)
-    return Fab(hashlib.sha256(content).hexdigest(), content, {})
 
 
 @contextlib.contextmanager
@@ -183,11 +164,8 @@ class SuperLink:
             root_certificates=self._ca,
             interceptors=[CliClientHttpInterceptor(), RuntimeVersionHttpInterceptor(component_name="flwr CLI")],
         )
-        try:
-            with _failures():
-                yield client
-        finally:
-            client.close()
+        with contextlib.closing(client), _failures():
+            yield client
 
     def admit(self, keys: Callable[[], Mapping[str, str]]) -> list[str]:
         """Make the SuperLink's list of nodes equal to `keys()` (name -> OpenSSH public key line).
@@ -257,7 +235,9 @@ class SuperLink:
             for run_id, run in dict(api.ListRuns(ListRunsRequest()).run_dict).items():
                 if run.status.status != "finished":
                     api.StopRun(StopRunRequest(run_id=run_id))
-            self._run_id = api.StartRun(StartRunRequest(fab=fab_to_proto(_bundle()))).run_id
+            content, _ = build_fab_from_files(BUNDLE)
+            fab = fab_to_proto(Fab(hashlib.sha256(content).hexdigest(), content, {}))
+            self._run_id = api.StartRun(StartRunRequest(fab=fab)).run_id
         with _failures():
             self._grid = self._take_task()
         self._heart = threading.Event()
@@ -276,9 +256,8 @@ class SuperLink:
         sign = SuperExecAuthHttpInterceptor(
             master_secret=self._secret, protected_methods={"/flwr.proto.Runtime/AcquireTask"}
         )
-        executor = self._runtime("SuperExec", sign)
         end = time.monotonic() + 10
-        try:
+        with contextlib.closing(self._runtime("SuperExec", sign)) as executor:
             while time.monotonic() < end:
                 offer = executor.AcquireTask(AcquireTaskRequest(supported_task_types=[TaskType.SERVER_APP]))
                 if offer.token and offer.task.run_id == self._run_id:
@@ -288,8 +267,6 @@ class SuperLink:
                     TaskIdentity.node_id = task.context.node_id
                     return Grid(client, task.run.run_id)
                 time.sleep(0.05)
-        finally:
-            executor.close()
         raise FleetLost("no_task")
 
     @staticmethod
@@ -338,13 +315,8 @@ class SuperLink:
 
 def _raw_reply(header: ProtoMessage) -> RawReply:
     message_id = header.metadata.reply_to_message_id
-    if not header.HasField("error"):
-        return RawReply(message_id, error="malformed", rejected="the reply has no text")
     code, text = header.error.code, header.error.reason
-    if code == TEXT_CODE and len(text) > MAX_REPLY:
-        message = f"the reply has {len(text)} characters, at most {MAX_REPLY} are allowed"
-        return RawReply(message_id, error="malformed", rejected=message)
-    if code == TEXT_CODE:
-        return RawReply(message_id, text=text)
+    if code == TEXT_CODE or not header.HasField("error"):
+        return RawReply(message_id, text=text)  # "" without any, which the gate rejects
     is_name = re.fullmatch(r"[A-Za-z]\w{0,60}", text)  # other text from a clinic is never repeated
     return RawReply(message_id, error=text if is_name else "an error", lost=code in _LOST)
