@@ -12,24 +12,18 @@ from embryofl_server.federation.strategies import local_defaults, strategy, stra
 def offers() -> dict[str, Any]:
     """JSON-able: `models`, `strategies`, and `defaults`, the run settings that apply unless others are given."""
     return {
-        "models": [_model(name) for name in FACTS],
+        "models": [{"name": n, "words": f.words, "size": f.size, "recipe": f.recipe} for n, f in FACTS.items()],
         "strategies": [_strategy(name) for name in strategy_names()],
         "defaults": RunSettings().model_dump(),
     }
 
 
-def _model(name: str) -> dict[str, Any]:
-    facts = FACTS[name]
-    return {"name": name, "words": facts.words, "size": facts.size, "recipe": facts.recipe}
-
-
 def _strategy(name: str) -> dict[str, Any]:
     kind = strategy(name)
-    words = (sys.modules[kind.__module__].__doc__ or "").partition("\n")[0]
     fields = kind.SETTINGS.model_fields
     return {
         "name": name,
-        "words": words,
+        "words": (sys.modules[kind.__module__].__doc__ or "").partition("\n")[0],
         "least_clinics": kind(kind.SETTINGS()).min_updates,
         "settings": [{"name": key, "default": field.default} for key, field in fields.items()],
         "settings_words": " ".join((inspect.getdoc(kind.SETTINGS) or "").replace("`", "").split()) if fields else "",

@@ -2,12 +2,10 @@
 
 import json
 import logging
-import shutil
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from embryofl.files import atomic, write_atomic
+from embryofl.files import write_atomic
 from embryofl_server.federation.checkpoint import Checkpoint
 from embryofl_server.members.store import Clinic
 from embryofl_server.report.calibrated import learn_calibration
@@ -46,7 +44,7 @@ def write_model(run: Run, model: Checkpoint, clinics: Mapping[str, Clinic], **mo
         **more,
     }
     record["calibration"] = learn_calibration(record["evaluation"], run.settings)
-    _copy(model.weights, run.folder / "model.safetensors")
+    write_atomic(run.folder / "model.safetensors", model.packed().data)
     final = metric_lines.final_lines(record)
     write_atomic(run.folder / "model.json", json.dumps({**record, "metrics": final}, indent=1).encode())
     try:
@@ -55,8 +53,3 @@ def write_model(run: Run, model: Checkpoint, clinics: Mapping[str, Clinic], **mo
         log.exception("%s: results.json and the model card cannot be written", run.name)
         run.event("card_failed", round=model.round)
     return record
-
-
-def _copy(source: Path, target: Path) -> None:
-    with source.open("rb") as file, atomic(target) as out:
-        shutil.copyfileobj(file, out, 1 << 20)
