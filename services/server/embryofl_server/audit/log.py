@@ -13,7 +13,9 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
+
+from embryofl_server.state.database import Database
 
 log = logging.getLogger("embryofl.audit")
 
@@ -22,16 +24,6 @@ HEAD = "audit_head"
 DAMAGED = "audit_damaged"
 _START = "0" * 64
 _RECORDED = "this was found"
-
-
-class Facts(Protocol):
-    """Where the head is kept: `embryofl_server.state.database.Database`."""
-
-    def fact(self, name: str) -> str:
-        """The value, or ""."""
-
-    def set_fact(self, name: str, value: str) -> None:
-        """Store a value."""
 
 
 @dataclass(frozen=True)
@@ -48,14 +40,15 @@ class AuditLog:
     Parameters
     ----------
     path : Path
-    facts : Facts
+    database : Database
+        Keeps the head.
     """
 
-    def __init__(self, path: Path, facts: Facts) -> None:
-        self._path, self._facts, self._lock = path, facts, threading.Lock()
+    def __init__(self, path: Path, database: Database) -> None:
+        self._path, self._database, self._lock = path, database, threading.Lock()
         self._drop_torn_line()
         self._lines, self._last = 0, _START
-        broken = verify(path, facts.fact(HEAD))
+        broken = verify(path, database.fact(HEAD))
         for _, line in _lines(path):
             self._lines, self._last = self._lines + 1, _hash(line)
         if broken and not self._is_recorded(broken):
@@ -85,7 +78,7 @@ class AuditLog:
                 file.flush()
                 os.fsync(file.fileno())
             self._lines, self._last = self._lines + 1, _hash(line)
-            self._facts.set_fact(HEAD, f"{self._lines} {self._last}")
+            self._database.set_fact(HEAD, f"{self._lines} {self._last}")
 
 
 def verify(path: Path, head: str) -> Break | None:
