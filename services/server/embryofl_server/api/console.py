@@ -1,14 +1,11 @@
 """The control API's part for the console: the whole state in one cheap call, with a version; one clinic's record; the
 audit log. Needs the control token."""
 
-import functools
 import hashlib
 import json
 from importlib.metadata import version
-from pathlib import Path
 from typing import Annotated, Any
 
-from cryptography import x509
 from fastapi import APIRouter, Header, Query, Response
 
 from embryofl_server.api.deps import CurrentHub
@@ -20,18 +17,10 @@ PACE_ROUNDS = 5
 router = APIRouter()
 
 
-@functools.lru_cache(maxsize=4)
-def _certificate_names(path: Path, changed: int) -> list[str]:
-    """DNS names and addresses in a certificate's file, read again if it has `changed` (nanoseconds)."""
-    certificate = x509.load_pem_x509_certificate(path.read_bytes())
-    alternative = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    return [str(name.value) for name in alternative]
-
-
 @router.get("/state")
 def state(hub: CurrentHub, if_none_match: Annotated[str, Header()] = "") -> Response:
     """Everything the console shows; 304 while it is unchanged."""
-    now, certificate = hub.overview.now(), hub.identity.gateway / "gateway.crt"
+    now = hub.overview.now()
     everything = status(hub, now, newest=True)
     del everything["time"]
     pace = now.run.pace(PACE_ROUNDS) if now.run else None
@@ -50,7 +39,7 @@ def state(hub: CurrentHub, if_none_match: Annotated[str, Header()] = "") -> Resp
         "addresses": hub.contact.current().hubs,
         "version": version("embryofl-server"),
         "approval": hub.settings.approval,
-        "certificate_names": _certificate_names(certificate, certificate.stat().st_mtime_ns),
+        "certificate_names": hub.identity.gateway_names,
     }
     for clinic in [*everything["roster"], *everything["clinics"].values()]:
         del clinic["summary"]  # large; see /control/clinics/{name}

@@ -76,6 +76,11 @@ class HubIdentity:
         with self._lock:
             return self._ensure_certificate(self.gateway, "gateway", self._names, "ca", self._days)
 
+    @property
+    def gateway_names(self) -> list[str]:
+        """Names and addresses in the gateway's certificate."""
+        return [str(_general(name).value) for name in self._names]
+
     # -- a new CA for the clinics -----------------------------------------------------------------------------------
     @property
     def rotating(self) -> bool:
