@@ -202,7 +202,7 @@ def status() -> None:
 
     place, console = current(), show.make_console()
     if _running(place):
-        show.print_status(console, call(hub_settings(place), "GET", "/control/status?metrics=newest"))
+        show.print_status(console, call("GET", "/control/status?metrics=newest", settings=hub_settings(place)))
         return
     console.print(f"{place.root.name} is not running. Start it with: make demo")
     run = Runs(place.hub / "runs").latest()

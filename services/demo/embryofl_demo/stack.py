@@ -88,7 +88,7 @@ class Stack:
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """The hub's control API."""
-        return call(self.settings, method, path, body)
+        return call(method, path, body, self.settings)
 
     def start_hub(self) -> None:
         """Start server, SuperLink and gateway, each when the one before is ready."""

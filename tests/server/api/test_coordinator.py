@@ -15,9 +15,8 @@ from embryofl.data_statistics import release
 from embryofl.errors import UserError
 from embryofl.invite import Invite
 from embryofl_server.api.app import create_app
-from embryofl_server.cli.show_data import statistics_table
-from embryofl_server.cli.show_members import clinics_table
-from embryofl_server.members.image_statistics import image_statistics
+from embryofl_server.api.status import image_statistics
+from embryofl_server.cli.show_members import clinics_table, statistics_table
 from embryofl_server.members.invites import EnrolmentRejected
 from embryofl_server.members.proofs import fingerprint
 from kits.enrolment import ask_status, audit, enrolment, join, openssh
@@ -121,7 +120,7 @@ def test_clinic_receives_pooled_statistics_of_others_once_and_never_of_a_single_
     hub.membership.revoke("cleo", "gone", by="me")
     assert hub.membership.status(ask_status(keys["bert"], "bert")).others is None  # anna alone is left
 
-    found = image_statistics(hub.membership.statistics())
+    found = image_statistics(hub)
     assert found["all"]["images"] == 80 and set(found["clinics"]) == {"anna", "bert"}
 
 

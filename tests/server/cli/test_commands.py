@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from embryofl import states
 from embryofl.errors import UserError
 from embryofl.states import OVER
-from embryofl_server.cli import call, commands, members, show
+from embryofl_server.cli import commands, members, show
 
 RUN = {"name": "run-0002", "round": 3, "state": "paused", "reason": "", "settings": {"rounds": 9}, "metrics": []}
 
@@ -18,14 +18,14 @@ def hub(monkeypatch):
     """A hub that records each call and replies as `replies` says."""
     calls, replies = [], {"/control/clinics": [{"name": "clinic-2"}]}
 
-    def hub_call(method, path, body=None):
+    def call(method, path, body=None):
         calls.append((path, body))
         return replies.get(path, RUN)
 
-    for module in (commands, members, call):
-        monkeypatch.setattr(module, "hub_call", hub_call)
-    hub_call.calls, hub_call.replies = calls, replies
-    return hub_call
+    for module in (commands, members):
+        monkeypatch.setattr(module, "call", call)
+    call.calls, call.replies = calls, replies
+    return call
 
 
 def invoke(*arguments):

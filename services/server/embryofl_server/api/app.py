@@ -1,4 +1,4 @@
-"""The server's HTTP API.
+"""The server's HTTP API, and the process that serves it.
 
 Behind the gateway, for clinics: enrolment and uploads; `/internal/authorise` answers the gateway's question whether a
 signed download may go ahead. On the hub network only, with the control token: everything under `/control/`.
@@ -8,14 +8,17 @@ import collections
 import contextlib
 from collections.abc import AsyncIterator
 
+import uvicorn
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse
 
 from embryofl.errors import UserError
+from embryofl.process import set_up_logging
 from embryofl_server.api import clinics, console, members, runs
 from embryofl_server.api.deps import RecentFailures, TooManyFailures, authorised
 from embryofl_server.hub import Hub
 from embryofl_server.members.invites import EnrolmentRejected
+from embryofl_server.settings import load_settings
 
 
 def create_app(hub: Hub) -> FastAPI:
@@ -47,3 +50,23 @@ def create_app(hub: Hub) -> FastAPI:
     for module in (members, console, runs):
         app.include_router(module.router, prefix="/control", dependencies=[Depends(authorised)])
     return app
+
+
+def serve() -> None:
+    """Serve the hub of the environment until SIGTERM or SIGINT."""
+    set_up_logging()
+    settings = load_settings()
+    hub = Hub(settings)
+    certificate, key = hub.identity.certificate
+    uvicorn.run(
+        create_app(hub),
+        host=settings.listen_host,
+        port=settings.listen_port,
+        ssl_certfile=str(certificate),
+        ssl_keyfile=str(key),
+        log_level="warning",
+        access_log=False,  # URLs carry signatures
+        server_header=False,
+        timeout_graceful_shutdown=3,
+        timeout_keep_alive=75,
+    )

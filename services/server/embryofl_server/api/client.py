@@ -10,7 +10,7 @@ import urllib.request
 from typing import Any
 
 from embryofl.errors import UserError
-from embryofl_server.settings import HubSettings
+from embryofl_server.settings import HubSettings, load_settings
 
 
 def _user() -> str:
@@ -25,8 +25,9 @@ def direct(context: ssl.SSLContext) -> urllib.request.OpenerDirector:
     return urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
 
 
-def call(settings: HubSettings, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-    """Call the running server; `UserError` if it does not reply or rejects the call."""
+def call(method: str, path: str, body: dict[str, Any] | None = None, settings: HubSettings | None = None) -> Any:
+    """Call the running server, by default that of the environment; `UserError` if it does not reply or rejects the call."""
+    settings = settings or load_settings()
     identity = settings.state_dir / "identity"
     try:
         token = (identity / "control.token").read_bytes().hex()

@@ -6,8 +6,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from embryofl_server.api.deps import By, CurrentHub
-from embryofl_server.api.status import roster
-from embryofl_server.members.image_statistics import image_statistics
+from embryofl_server.api.status import image_statistics, roster
 from embryofl_server.members.invite_lines import lines_to_run
 
 router = APIRouter()
@@ -70,7 +69,7 @@ def clinics(hub: CurrentHub) -> list[dict[str, Any]]:
 
 @router.get("/statistics")
 def statistics(hub: CurrentHub) -> dict[str, Any]:
-    return image_statistics(hub.membership.statistics())
+    return image_statistics(hub)
 
 
 @router.post("/suspend")

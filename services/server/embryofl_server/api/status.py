@@ -1,10 +1,11 @@
-"""What the coordinator is shown of hub, run and clinics, as JSON: the status, the list of clinics, one clinic's record."""
+"""What the coordinator is shown of hub, run and clinics, as JSON: the status, the list of clinics, one clinic's record, and
+how the clinics' images differ."""
 
 import time
 from typing import Any
 
+from embryofl.data_statistics import deviations, others_of, pool
 from embryofl_server.hub import Hub
-from embryofl_server.members.image_statistics import image_statistics
 from embryofl_server.members.proofs import fingerprint
 from embryofl_server.members.sessions import describe_addresses
 from embryofl_server.monitor.overview import Moment
@@ -13,6 +14,7 @@ from embryofl_server.runs.view import RunView
 
 TWICE = "its key is used in two places: was it copied?"
 LAST_RUNS = 3
+_PLACE = ("own", "others", "spread", "distance", "far", "words")
 
 
 def run_info(run: RunView, *, newest: bool = False) -> dict[str, Any]:
@@ -97,12 +99,33 @@ def clinic_record(hub: Hub, name: str) -> dict[str, Any]:
     now = hub.overview.now()
     line = next(c for c in roster(hub, now) if c["name"] == name)
     rounds = [r for run in reversed(hub.views.all()[-LAST_RUNS:]) for r in run.rounds_of(name)][:LAST_ROUNDS]
-    deviations = image_statistics(hub.membership.statistics())["clinics"].get(name, {}).get("places", {})
-    warnings = [f"Its images are {place['words']}" for place in deviations.values() if place["far"]]
+    places = image_statistics(hub)["clinics"].get(name, {}).get("places", {})
+    warnings = [f"Its images are {place['words']}" for place in places.values() if place["far"]]
     if now.clinics[name].twice:
         warnings.insert(0, TWICE.capitalize())
     summary = {k: v for k, v in line.pop("summary").items() if k != "statistics"}
     return {**line, "summary": summary, "warnings": warnings, "rounds": rounds, "link": _speed(rounds)}
+
+
+def image_statistics(hub: Hub) -> dict[str, Any]:
+    """The clinics' pooled image statistics, and how each clinic compares with the others.
+
+    Returns
+    -------
+    dict
+        `all`: pooled over all clinics, None if none reported any. `clinics`: by name, the `statistics` reported on joining,
+        and `places`: measure to own and others' mean, the others' spread, the distance in it, and a message; empty if too
+        few others.
+    """
+    parts, clinics = hub.membership.statistics(), {}
+    for name, reported in sorted(parts.items()):
+        others = others_of(name, parts)
+        compared = deviations(reported, others) if others else []
+        clinics[name] = {
+            "statistics": reported.model_dump(),
+            "places": {p.measure: {key: getattr(p, key) for key in _PLACE} for p in compared},
+        }
+    return {"all": pool(list(parts.values())).model_dump() if parts else None, "clinics": clinics}
 
 
 def _speed(rounds: list[dict[str, Any]]) -> dict[str, Any]:

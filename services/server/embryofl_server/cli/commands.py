@@ -11,12 +11,12 @@ import typer
 
 from embryofl import exits
 from embryofl.errors import UserError, run_command
-from embryofl_server.api.client import direct
+from embryofl_server.api.client import call, direct
 from embryofl_server.audit.reading import Filter, format_event, select_events, verify_log
 from embryofl_server.cli import show
-from embryofl_server.cli.call import AsJson, hub_call, output
 from embryofl_server.cli.members import app as members
 from embryofl_server.cli.show_results import read_results, results_text
+from embryofl_server.cli.text import AsJson, output
 from embryofl_server.settings import load_settings
 from embryofl_server.state.backup import opened_for_reading, opened_for_writing, read_backup, write_backup
 
@@ -27,7 +27,7 @@ app.add_typer(members)  # without a name: its commands are commands of this one
 @app.command()
 def serve() -> None:
     """Run the hub's server until it is stopped."""
-    from embryofl_server.api.serve import serve as run  # FastAPI and flwr: a second that no other command needs
+    from embryofl_server.api.app import serve as run  # FastAPI and flwr: a second that no other command needs
 
     run()
 
@@ -43,7 +43,7 @@ def start(
     """Start a run with all enrolled clinics. It is queued while another run is under way."""
     from embryofl_server.federation.run_settings import parse_settings  # all strategies, for one command
 
-    run = hub_call("POST", "/control/runs", {"settings": parse_settings(option or []), "initial": initial})
+    run = call("POST", "/control/runs", {"settings": parse_settings(option or []), "initial": initial})
     typer.echo(f"{run['name']} is queued: {run['settings']['model']}, {run['settings']['rounds']} rounds.")
     if follow:
         status(json_=False, follow=True)
@@ -55,14 +55,14 @@ RunArgument = Annotated[str, typer.Argument(help="The run's name, such as run-00
 @app.command()
 def stop(run: RunArgument = "") -> None:
     """Stop a run permanently. Its last complete round is kept."""
-    stopped = hub_call("POST", "/control/stop", {"run": run})
+    stopped = call("POST", "/control/stop", {"run": run})
     typer.echo(f"{stopped['name']} is being stopped; it keeps round {stopped['round']}.")
 
 
 @app.command()
 def pause(run: RunArgument = "") -> None:
     """Pause a run until `resume`, even across hub restarts. The interrupted round is then repeated."""
-    paused = hub_call("POST", "/control/pause", {"run": run})
+    paused = call("POST", "/control/pause", {"run": run})
     name = paused["name"]
     typer.echo(f"{name} is being paused after round {paused['round']}. To resume it: embryofl-server resume {name}")
 
@@ -72,9 +72,9 @@ def pause(run: RunArgument = "") -> None:
 def resume(run: RunArgument = "") -> None:
     """Resume a paused run. (To lift a clinic's suspension: `reinstate`.)"""
     is_run = not run or re.fullmatch(r"run-\d+", run)
-    if not is_run and run in [clinic["name"] for clinic in hub_call("GET", "/control/clinics")]:
+    if not is_run and run in [clinic["name"] for clinic in call("GET", "/control/clinics")]:
         raise UserError(f"{run} is a clinic. To lift its suspension: reinstate {run}")
-    resumed = hub_call("POST", "/control/continue", {"run": run})
+    resumed = call("POST", "/control/continue", {"run": run})
     typer.echo(f"{resumed['name']} is resumed after round {resumed['round']}.")
 
 
@@ -85,7 +85,7 @@ def status(
     """Show run, round, clinics and their latest metrics, and what the hub is waiting for."""
 
     def fetch() -> Any:
-        return hub_call("GET", "/control/status" if json_ and not follow else "/control/status?metrics=newest")
+        return call("GET", "/control/status" if json_ and not follow else "/control/status?metrics=newest")
 
     console = show.make_console()
     info = show.follow(console, fetch) if follow else fetch()
@@ -100,7 +100,7 @@ def status(
 @app.command()
 def runs(json_: AsJson = False) -> None:
     """List all runs."""
-    output(hub_call("GET", "/control/runs"), json_, show.run_list)
+    output(call("GET", "/control/runs"), json_, show.run_list)
 
 
 @app.command()

@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-from embryofl_server.cli.call import AsJson, hub_call, output
-from embryofl_server.cli.show_data import statistics_table
-from embryofl_server.cli.show_members import clinics_table, invite_text, invites_table, reconnect_text
+from embryofl_server.api.client import call
+from embryofl_server.cli.show_members import clinics_table, invite_text, invites_table, reconnect_text, statistics_table
+from embryofl_server.cli.text import AsJson, output
 
 app = typer.Typer()
 
@@ -26,7 +26,7 @@ def invite(
     ] = False,
 ) -> None:
     """Create a one-time invite for a clinic and print what to send."""
-    invite = hub_call("POST", "/control/invites", {"name": name, "days": days, "again": reconnect})
+    invite = call("POST", "/control/invites", {"name": name, "days": days, "again": reconnect})
     if code:
         typer.echo(invite["invite"])
     elif reconnect:
@@ -38,60 +38,60 @@ def invite(
 @app.command()
 def invites(json_: AsJson = False) -> None:
     """List all invites: open, used, expired or withdrawn. Their secrets are not stored."""
-    output(hub_call("GET", "/control/invites"), json_, invites_table)
+    output(call("GET", "/control/invites"), json_, invites_table)
 
 
 @app.command()
 def statistics(json_: AsJson = False) -> None:
     """Show the clinics' pooled image statistics (light, colour, magnification) and which clinics differ."""
-    output(hub_call("GET", "/control/statistics"), json_, statistics_table)
+    output(call("GET", "/control/statistics"), json_, statistics_table)
 
 
 @app.command()
 def withdraw(name: ClinicArgument) -> None:
     """Withdraw the unused invite of a clinic."""
-    hub_call("POST", "/control/invites/withdraw", {"name": name})
+    call("POST", "/control/invites/withdraw", {"name": name})
     typer.echo(f"The invite for {name} is withdrawn: nobody can join with it.")
 
 
 @app.command()
 def clinics(json_: AsJson = False) -> None:
     """List all clinics: state, since when, last seen, reported data, key, certificate."""
-    output(hub_call("GET", "/control/clinics"), json_, clinics_table)
+    output(call("GET", "/control/clinics"), json_, clinics_table)
 
 
 @app.command()
 def approve(clinic: ClinicArgument) -> None:
     """Approve a clinic that is awaiting approval (EMBRYOFL_APPROVAL=manual)."""
-    hub_call("POST", "/control/approve", {"name": clinic})
+    call("POST", "/control/approve", {"name": clinic})
     typer.echo(f"{clinic} is enrolled and takes part from the next round on.")
 
 
 @app.command()
 def decline(clinic: ClinicArgument, reason: Reason = "") -> None:
     """Decline a clinic that is awaiting approval. Its key cannot be used to ask again."""
-    hub_call("POST", "/control/refuse", {"name": clinic, "reason": reason})
+    call("POST", "/control/refuse", {"name": clinic, "reason": reason})
     typer.echo(f"{clinic} is declined.")
 
 
 @app.command()
 def suspend(clinic: ClinicArgument, reason: Reason = "") -> None:
     """Take a clinic out of all runs until `reinstate`. Other clinics do not notice."""
-    hub_call("POST", "/control/suspend", {"name": clinic, "reason": reason})
+    call("POST", "/control/suspend", {"name": clinic, "reason": reason})
     typer.echo(f"{clinic} is suspended. To lift the suspension: embryofl-server reinstate {clinic}")
 
 
 @app.command()
 def reinstate(clinic: ClinicArgument) -> None:
     """Lift a clinic's suspension: it takes part from the next round on."""
-    hub_call("POST", "/control/resume", {"name": clinic})
+    call("POST", "/control/resume", {"name": clinic})
     typer.echo(f"{clinic} is reinstated.")
 
 
 @app.command()
 def revoke(clinic: ClinicArgument, reason: Reason = "") -> None:
     """End a clinic's membership permanently: its key never works again. Other clinics do not notice."""
-    hub_call("POST", "/control/revoke", {"name": clinic, "reason": reason})
+    call("POST", "/control/revoke", {"name": clinic, "reason": reason})
     typer.echo(
         f"{clinic} is revoked, and its key never works again. To enrol it again with a new key: "
         f"embryofl-server invite {clinic}"
@@ -101,7 +101,7 @@ def revoke(clinic: ClinicArgument, reason: Reason = "") -> None:
 @app.command()
 def rename(clinic: ClinicArgument, to: Annotated[str, typer.Argument(help="The new name.")]) -> None:
     """Rename a clinic; its key and everything else stay. Not possible during a run."""
-    hub_call("POST", "/control/rename", {"name": clinic, "to": to})
+    call("POST", "/control/rename", {"name": clinic, "to": to})
     typer.echo(f"{clinic} is now called {to}.")
 
 
@@ -113,7 +113,7 @@ def rotate_ca(
     ] = None,
 ) -> None:
     """Replace the certificate authority: at first clinics trust the old and the new one; --finish ends the old one."""
-    change = hub_call("POST", "/control/authority", {"finish": finish, "without": without or []})
+    change = call("POST", "/control/authority", {"finish": finish, "without": without or []})
     if not finish:
         missing = ", ".join(change["missing"]) or "none"
         typer.echo(

@@ -1,4 +1,4 @@
-"""Clinics and invites as text for a terminal, and the message that goes to a clinic."""
+"""Clinics, invites and image statistics as text for a terminal, and the message that goes to a clinic."""
 
 from typing import Any
 
@@ -12,6 +12,7 @@ from embryofl_server.members.invite_lines import FOLDER, lines_to_run
 from embryofl_server.report.numbers import count, counts_by_day
 
 TEXTS = load_texts(__package__)
+_BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
 def invite_text(name: str, code: str, expires: float, *, manual: bool) -> str:
@@ -78,3 +79,40 @@ def invites_table(invites: list[dict[str, Any]]) -> RenderableType:
             i["name"], states.label(states.INVITE, i["state"]), utc(i["created"]), utc(i["expires"]), i["why"]
         )
     return Group(shown, Text("Withdraw an unused invite with: embryofl-server withdraw NAME", style="dim"))
+
+
+def statistics_table(statistics: dict[str, Any]) -> RenderableType:
+    """Per measure: all images (mean, standard deviation, histogram), and each clinic's mean; clinics that differ are noted.
+
+    Parameters
+    ----------
+    statistics : dict
+        As `/control/statistics` returns it.
+    """
+    if not statistics["all"]:
+        return "No clinic has reported image statistics yet."
+    pooled, clinics = statistics["all"], statistics["clinics"]
+    shown = table("measure", f"all {pooled['images']} images", "histogram", *clinics)
+    shown.columns[2].no_wrap = True
+    notes = []
+    for measure, spread in pooled["measures"].items():
+        cells = [measure, f"{spread['mean']:.3g} ± {spread['variance'] ** 0.5:.2g}", bars(spread["bins"])]
+        for name, clinic in clinics.items():
+            cell = f"{clinic['statistics']['measures'][measure]['mean']:.3g}"
+            place = clinic["places"].get(measure)
+            if place and place["far"]:
+                cell += f" ({place['distance']:+.1f})"
+                notes.append(Text(f"{name}: {measure} {place['words']}"))
+            cells.append(cell)
+        shown.add_row(*cells)
+    counts = ", ".join(f"{name} {clinic['statistics']['images']}" for name, clinic in clinics.items())
+    notes.append(
+        Text(f"Images: {counts}. In brackets: standard deviations from the other clinics' mean, if more than 1.", "dim")
+    )
+    return Group(shown, *notes)
+
+
+def bars(counts: list[int]) -> str:
+    """A histogram in one line of text."""
+    most = max(*counts, 1)
+    return "".join(_BLOCKS[-(-count * (len(_BLOCKS) - 1) // most)] for count in counts)

@@ -1,9 +1,13 @@
-"""The parts that texts for a terminal are made of: console, tables, times, state labels."""
+"""The parts that commands' output is made of: JSON for programs; console, tables, times, state labels for people."""
 
+import json
 import sys
 import time
+from collections.abc import Callable
+from typing import Annotated, Any
 
-from rich.console import Console
+import typer
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -12,11 +16,21 @@ from embryofl.states import label
 WIDTH = 120  # columns where the output is not a terminal
 _GOOD = {"done", "enrolled", "online", "finished"}
 _BAD = {"refused", "failed", "late", "offline", "stopped", "suspended"}
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def make_console() -> Console:
     """A console for tables; wide enough for them in a log, too."""
     return Console() if sys.stdout.isatty() else Console(width=WIDTH)
+
+
+def output(value: Any, as_json: bool, text: Callable[[Any], RenderableType]) -> None:
+    """Print a value: as JSON for a program, or as the `text` made of it for a person."""
+    shown = json.dumps(value, indent=1) if as_json else text(value)
+    if isinstance(shown, str):
+        typer.echo(shown)
+    else:
+        make_console().print(shown)
 
 
 def table(*columns: str, title: str | None = None) -> Table:
