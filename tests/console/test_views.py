@@ -15,7 +15,7 @@ from embryofl_console.form import collected
 from embryofl_console.hub import raise_for_error
 from embryofl_console.texts import texts
 from embryofl_console.views import clinics, compare, hub, overview, results, runs
-from embryofl_server.report.calibrated import learn_calibration
+from embryofl_server.report.decision import learn_calibration
 from embryofl_server.report.summary import summarise
 
 EVIL = "<script>alert(1)</script>${constructor}{{x}}\"'><img src=x onerror=y>"

@@ -50,7 +50,7 @@ class Hub:
         # members
         self.contact = Contact(settings.addresses, settings.tunnel_file, self.identity)
         self.authority = Authority(self.identity, self.store, self.audit, settings.certificate_days)
-        self.key_sync = KeySync(superlink, self.store, lambda: self.runs.next() is None)
+        self.key_sync = KeySync(superlink.admit, self.store, lambda: self.runs.next() is None)
         self.membership = MembershipService(
             self.store,
             self.audit,

@@ -13,9 +13,9 @@ from embryofl.settings import RunSettings
 from embryofl_server.cli import show, show_results
 from embryofl_server.members.store import Clinic
 from embryofl_server.report import write
-from embryofl_server.report.calibrated import learn_calibration
+from embryofl_server.report.card import TRIPOD
+from embryofl_server.report.decision import learn_calibration
 from embryofl_server.report.metrics import ranking
-from embryofl_server.report.texts import TRIPOD
 from embryofl_server.report.warnings import LEAK_AUROC
 from embryofl_server.runs.log import Run
 from kits.run_reports import FILES, draw, evaluation, maker, read, told

@@ -8,7 +8,7 @@ from typing import Any
 from embryofl.files import write_atomic
 from embryofl_server.federation.checkpoint import Checkpoint
 from embryofl_server.members.store import Clinic
-from embryofl_server.report.calibrated import learn_calibration
+from embryofl_server.report.decision import learn_calibration
 from embryofl_server.report.write import write_report
 from embryofl_server.runs import metric_lines
 from embryofl_server.runs.log import Run

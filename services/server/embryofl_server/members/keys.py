@@ -6,7 +6,6 @@ A SuperLink is empty after a restart. A run detects that itself; between runs th
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from typing import Protocol
 
 from embryofl_server.members.store import ClinicStore
 
@@ -19,26 +18,26 @@ class RegistryUnreachable(Exception):
     """The key registry cannot be reached, or rejected a call."""
 
 
-class KeyRegistry(Protocol):
-    """Holds the keys of the clinics that may connect (the SuperLink)."""
-
-    def admit(self, keys: Callable[[], Mapping[str, str]]) -> object:
-        """Make the registered keys equal to `keys()`: clinic to OpenSSH line. Raises `RegistryUnreachable`."""
-
-
 class KeySync:
     """Sends the store's keys to the registry, and retries in a thread.
 
     Parameters
     ----------
-    registry : KeyRegistry
+    register : callable
+        Given a function that returns the keys, clinic to OpenSSH line: makes those of the SuperLink equal to them. Raises
+        `RegistryUnreachable`.
     store : ClinicStore
     idle : callable
         Whether no run is under way.
     """
 
-    def __init__(self, registry: KeyRegistry, store: ClinicStore, idle: Callable[[], bool]) -> None:
-        self._registry, self._store, self._idle = registry, store, idle
+    def __init__(
+        self,
+        register: Callable[[Callable[[], Mapping[str, str]]], object],
+        store: ClinicStore,
+        idle: Callable[[], bool],
+    ) -> None:
+        self._register, self._store, self._idle = register, store, idle
         self._due, self._closing = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._sync, name="key-sync", daemon=True)
 
@@ -57,7 +56,7 @@ class KeySync:
     def admit(self) -> bool:
         """Send all keys now; whether they were accepted. If not, the thread retries until they are."""
         try:
-            self._registry.admit(self._store.keys)
+            self._register(self._store.keys)
         except RegistryUnreachable as exc:
             if not self._due.is_set():
                 log.info("the SuperLink is unreachable (%s): it receives the clinics' keys when it is back", exc)

@@ -8,7 +8,6 @@ from embryofl_server.members.sessions import Sessions
 from embryofl_server.members.store import Clinic, ClinicStore
 from embryofl_server.monitor.presence import Presence
 from embryofl_server.runs.progress import Progress
-from embryofl_server.runs.states import clinic_state, round_phase
 from embryofl_server.runs.view import RunView, RunViews
 
 
@@ -65,6 +64,36 @@ class Moment:
     def members(self) -> dict[str, ClinicNow]:
         """The clinics that are enrolled or suspended."""
         return {name: c for name, c in self.clinics.items() if c.clinic.state in ("enrolled", "suspended")}
+
+
+def clinic_state(membership: str, in_round: str, online: bool | None) -> str:
+    """A clinic's state, from its membership, the round loop and the SuperLink.
+
+    Parameters
+    ----------
+    membership : str
+        Its state in the store. One that is not enrolled (suspended, say) takes no part, whatever else is known.
+    in_round : str
+        What the round loop last noted, "" without a run under way or if it was not asked.
+    online : bool or None
+        Whether it is connected to the SuperLink; None if the SuperLink does not reply.
+
+    Returns
+    -------
+    str
+        "enrolled" if it is unknown whether the clinic is online. Round loop and SuperLink may disagree, as the loop looks
+        every few seconds: a clinic it noted as training may be gone, one noted as offline may be back.
+    """
+    if membership != "enrolled" or online is None:
+        return membership
+    if not online:
+        return "offline"
+    return in_round if in_round not in ("", "offline") else "online"
+
+
+def round_phase(run_state: str, phase: str) -> str:
+    """The phase of the round: what the round loop last noted, "idle" unless a run is under way."""
+    return phase if run_state in UNDER_WAY else "idle"
 
 
 class Overview:

@@ -4,19 +4,27 @@ It depends only on the run's files, the clinics' enrolment and the installed ver
 gives the same files.
 """
 
+import tomllib
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from platform import python_version
 from typing import Any
 
+from embryofl.texts import load_texts
 from embryofl_server.members.store import Clinic
 from embryofl_server.report.numbers import count, counts_by_day
 from embryofl_server.report.published import LEAST
 from embryofl_server.report.summary import day_begun
-from embryofl_server.report.texts import TEXTS, TRIPOD
 
 FORMAT = 1
+TEXTS = load_texts(__package__)
 PACKAGES = ("embryofl-server", "embryofl", "flwr", "numpy", "torch")
+TRIPOD = [
+    dict(zip(("item", "topic", "covered", "where"), item, strict=True))
+    for item in tomllib.loads(Path(__file__).with_name("tripod.toml").read_text("utf-8"))["items"]
+]
+"""TRIPOD+AI items: number, what it asks for, `covered` ("card", "partly", "person"), where or what to add."""
 
 
 def model_card(

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from embryofl.metrics.bins import EDGES, FloatArray, IntArray, nearest_edge
+from embryofl.metrics import ScoreSums, merge
+from embryofl.metrics.bins import CENTRES, EDGES, FloatArray, IntArray, nearest_edge
 from embryofl.metrics.from_histogram import wilson
-from embryofl_server.report.calibration import LEAST_TO_LEARN
+from embryofl.settings import RunSettings
+from embryofl_server.report.calibration import LEAST_IN_ROW, LEAST_TO_LEARN, learn, reliability
 
 PROBABILITIES = tuple(round(0.05 * step, 2) for step in range(1, 20))
 """Threshold probabilities of a decision curve."""
@@ -38,6 +40,48 @@ def choose_threshold(histogram: IntArray, sensitivity: float = 0.0) -> float | N
     index = specificities - misses
     best = np.flatnonzero(index >= index.max() - 1e-12)
     return float(EDGES[best[np.argmin(np.abs(EDGES[best] - 0.5))]])
+
+
+def learn_calibration(evaluation: dict[str, Any], settings: RunSettings) -> dict[str, Any] | None:
+    """Temperature, intercept, threshold and reliability table of a final model, learned only from the score histograms of
+    validation patients; None with too few embryos of a label.
+
+    Parameters
+    ----------
+    evaluation : dict
+        The final evaluation by clinic and split, as in `model.json`.
+    settings : RunSettings
+
+    Returns
+    -------
+    dict or None
+        `temperature` and `intercept`: a probability is ``expit(logit(score) / temperature + intercept)``
+        (`report.calibration.Calibration`). `threshold`: of the model's own score, before calibration. `table`: of the
+        validation patients, by calibrated probability, rows of at least `LEAST_IN_ROW` embryos.
+    """
+    parts = [evaluation[name].get("validation") for name in sorted(evaluation)]
+    histogram = merge(ScoreSums.from_dict(part) for part in parts if part).pooled().histogram
+    learned, threshold = learn(histogram), choose_threshold(histogram, settings.threshold_sensitivity)
+    if learned is None or threshold is None:
+        return None
+    rows = reliability(histogram, learned.apply(CENTRES), LEAST_IN_ROW)
+    return {
+        "temperature": learned.temperature,
+        "intercept": learned.intercept,
+        "threshold": threshold,
+        "learned_on": "validation",
+        "table": [{key: row[key] for key in ("from", "to", "embryos", "good")} for row in rows],
+    }
+
+
+def describe_rule(record: dict[str, Any]) -> str:
+    """How the threshold was chosen."""
+    if not record.get("calibration"):
+        return "0.5, because there were too few validation embryos of a label to choose one"
+    wanted = record["settings"]["threshold_sensitivity"]
+    if wanted:
+        return f"the highest with a sensitivity of at least {wanted:g} on validation patients"
+    return "the highest Youden index (sensitivity + specificity - 1) on validation patients"
 
 
 def confusion(histogram: IntArray, threshold: float) -> dict[str, Any]:

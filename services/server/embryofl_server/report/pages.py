@@ -8,6 +8,7 @@ import base64
 import functools
 import hashlib
 import re
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined, Template
@@ -15,12 +16,11 @@ from markupsafe import Markup
 
 from embryofl.result_charts import by_round, of_results
 from embryofl_server.report.numbers import clinic_label, day_label, metric, number, signed, spread
-from embryofl_server.report.texts import read
 
 
 def html(card: dict[str, Any], results: dict[str, Any]) -> str:
     """The card as an HTML page."""
-    style = read("card.css")
+    style = Path(__file__).with_name("card.css").read_text("utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return _template("card.html.j2", autoescape=True).render(
         card=card,
@@ -54,7 +54,7 @@ def _template(name: str, *, autoescape: bool) -> Template:
         finalize=clean if autoescape else escape,
     )
     environment.filters |= {f.__name__: f for f in (clinic_label, day_label, metric, number, signed, spread)}
-    return environment.from_string(read(name))
+    return environment.from_string(Path(__file__).with_name(name).read_text("utf-8"))
 
 
 def clean(value: Any) -> Any:

@@ -5,18 +5,21 @@ from collections.abc import Sequence
 from typing import Any
 
 from embryofl.gardner import Agreement, added
-from embryofl.metrics import ScoreSums
+from embryofl.metrics import ScoreSums, merge
+from embryofl.metrics.bins import CENTRES
 from embryofl_server.report.across import across_runs
-from embryofl_server.report.calibrated import calibration_of, describe_rule
-from embryofl_server.report.calibration import Calibration
-from embryofl_server.report.course import course
+from embryofl_server.report.calibration import Calibration, line
+from embryofl_server.report.decision import describe_rule
 from embryofl_server.report.metrics import metrics_of
 from embryofl_server.report.shortcuts import shortcuts
 from embryofl_server.report.warnings import warnings
 from embryofl_server.runs.metric_lines import DEFAULT_THRESHOLD, threshold_of
+from embryofl_server.runs.view import evenly_spaced
 
 FORMAT = 1
 SPLITS = ("validation", "test")
+MOST_ROUNDS = 200
+"""Rounds in `results.json`; of more rounds, this many evenly spaced ones."""
 
 
 def summarise(
@@ -51,7 +54,7 @@ def summarise(
         "splits": {split: _split(record, split, threshold) for split in SPLITS},
         "personal": _personal(record),
         "grades": {split: _grades(record, split) for split in SPLITS},
-        "rounds": course(records, threshold),
+        "rounds": _course(records, threshold),
     }
     results["across_runs"] = across_runs(results, list(earlier))
     return {**results, "warnings": warnings(results)}
@@ -91,7 +94,8 @@ def _grades(record: dict[str, Any], split: str) -> dict[str, Any]:
 
 
 def _split(record: dict[str, Any], split: str, threshold: float) -> dict[str, Any]:
-    evaluation, calibration = record["evaluation"], calibration_of(record)
+    evaluation, learned = record["evaluation"], record["calibration"]
+    calibration = Calibration(learned["temperature"], learned["intercept"]) if learned else None
     by_clinic = {n: ScoreSums.from_dict(evaluation[n][split]) for n in sorted(evaluation) if evaluation[n].get(split)}
     return {**_metrics(by_clinic, calibration, threshold), "shortcuts": shortcuts(by_clinic)}
 
@@ -102,3 +106,52 @@ def _metrics(by_clinic: dict[str, ScoreSums], calibration: Calibration | None, t
         return {name: metrics_of(clinics, day, calibration, threshold) for name, day in days.items()}
 
     return {"pooled": by_day(*by_clinic.values()), "clinics": {name: by_day(sums) for name, sums in by_clinic.items()}}
+
+
+def _course(records: list[dict[str, Any]], threshold: float) -> list[dict[str, Any]]:
+    """How a run went: one entry per round whose model was evaluated: `round`, `pooled` and `clinics` (results on validation
+    patients), and `training`.
+
+    Drift of the data shows in how the scores and labels of a clinic's validation patients move against each other; drift of
+    a clinic's updates in how far its model is from the others' (`distance`).
+
+    Parameters
+    ----------
+    records : list of dict
+        Records of the rounds (see `checkpoint`); that of round r holds the validation sums of the model of round r - 1.
+    threshold : float
+        The final model's.
+    """
+    rounds = evenly_spaced([r for r in records if r["round"] > 0], MOST_ROUNDS)
+    return [_round(record, threshold) for record in rounds]
+
+
+def _round(record: dict[str, Any], threshold: float) -> dict[str, Any]:
+    clinics = dict(sorted(record.get("clinics", {}).items()))
+    sums = {name: ScoreSums.from_dict(c["validation"]) for name, c in clinics.items() if c.get("validation")}
+    training = {
+        name: {
+            "round": record["round"],
+            "loss": c.get("train_loss"),
+            **{key: c.get(key) for key in ("distance", "norm", "examples")},
+        }
+        for name, c in clinics.items()
+    }
+    return {
+        "round": record["round"] - 1,
+        "pooled": _round_results(merge(sums.values()), threshold),
+        "clinics": {name: _round_results(clinic_sums, threshold) for name, clinic_sums in sums.items()},
+        "training": training,
+    }
+
+
+def _round_results(sums: ScoreSums, threshold: float) -> dict[str, Any]:
+    summary, histogram = sums.summary(threshold=threshold), sums.pooled().histogram
+    fit = line(histogram)
+    metrics = ("n", "positives", "auroc", "auroc_se", "loss", "brier", "ece", "sensitivity", "specificity")
+    return {
+        **{name: getattr(summary, name) for name in metrics},
+        "mean_score": float(histogram.sum(axis=0) @ CENTRES / summary.n) if summary.n else None,
+        "slope": fit.slope if fit else None,
+        "in_the_large": fit.in_the_large if fit else None,
+    }

@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from typing import Any
 
+from embryofl.texts import load_texts
 from embryofl_server.report import shortcuts
 from embryofl_server.report.numbers import clinic_label, day_label, signed
-from embryofl_server.report.texts import TEXTS
 
+TEXTS = load_texts(__package__)
 OUTCOMES = ("implantation", "live_birth")
 LEAK_AUROC = 0.85
 """Outcome models honestly reach 0.6 to 0.7. Above this, something else reveals the outcome until shown otherwise."""

@@ -39,11 +39,10 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class Contents:
-    """Counts of an archive: runs, clinics, files and bytes."""
+    """Counts of an archive: runs, clinics and bytes."""
 
     runs: int
     clinics: int
-    files: int
     size: int
 
 
@@ -77,12 +76,10 @@ class _Writer:
         file.seek(0)
         self._sums[name] = hashlib.file_digest(file, "sha256").hexdigest()
 
-    def close(self) -> int:
-        """Write the checksums and close the archive; returns the number of files."""
-        files = len(self._sums)
+    def close(self) -> None:
+        """Write the checksums and close the archive."""
         self.data(SUMS, json.dumps(self._sums, indent=1).encode())
         self._tar.close()
-        return files
 
 
 def write_backup(settings: HubSettings, out: BinaryIO) -> Contents:
@@ -113,7 +110,8 @@ def write_backup(settings: HubSettings, out: BinaryIO) -> Contents:
     runs = sorted(p for p in (state / "runs").glob("run-*") if p.is_dir())
     for run in runs:
         _add_run(writer, run, settings.weights / run.name)
-    return Contents(len(runs), _count_clinics(state / DATABASE), writer.close(), writer.size)
+    writer.close()
+    return Contents(len(runs), _count_clinics(state / DATABASE), writer.size)
 
 
 def _snapshot(path: Path) -> bytes:
@@ -167,7 +165,7 @@ def read_backup(settings: HubSettings, source: BinaryIO) -> Contents:
             _put(staging / name, _place(settings, name))
         size = sum((staging / n).stat().st_size for n in names)
         runs = {PurePosixPath(n).parts[1] for n in names if n.startswith("runs/")}
-        return Contents(len(runs), _count_clinics(state / DATABASE), len(names) - 1, size)
+        return Contents(len(runs), _count_clinics(state / DATABASE), size)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from embryofl import states
-from embryofl_server.runs.states import clinic_state, round_phase
+from embryofl_server.monitor.overview import clinic_state, round_phase
 
 IN_ROUND = ("online", "training", "evaluating", "done", "late", "refused", "failed", "offline")
 
