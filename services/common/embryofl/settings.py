@@ -1,5 +1,6 @@
 """A run's settings, how a clinic trains under them, and the learning rate from round to round. Loads no torch."""
 
+import json
 import math
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal
@@ -172,6 +173,15 @@ def cosine_scale(round_number: int, rounds: int, floor: float = 0.05) -> float:
     """
     done = min(max((round_number - 1) / max(rounds, 1), 0.0), 1.0)
     return floor + (1 - floor) * (1 + math.cos(math.pi * done)) / 2
+
+
+def setting_value(text: str) -> Any:
+    """A setting's value as it is typed: numbers and booleans as in JSON, anything else as text."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value if isinstance(value, (int, float, bool)) else text
 
 
 def run_settings(values: dict[str, Any]) -> RunSettings:

@@ -1,9 +1,9 @@
 """The form of a new run: its fields for numbers, and the run settings that all its fields amount to."""
 
-import json
 from typing import Any, NamedTuple
 
 from embryofl.errors import UserError
+from embryofl.settings import setting_value
 from embryofl_console.texts import texts
 
 
@@ -43,19 +43,10 @@ def collected(strategy: dict[str, Any], model: str, name: str, *values: Any) -> 
     further, *own = values[count:]
     for setting, typed in zip(strategy.get("settings", []), own, strict=False):
         if typed.strip():
-            settings[setting["name"]] = _value(typed)
+            settings[setting["name"]] = setting_value(typed.strip())
     for line in filter(str.strip, further.splitlines()):
         key, sign, typed = line.partition("=")
         if not sign or not key.strip():
             raise UserError(texts.new_run.no_setting.format(line=line.strip()[:60]))
-        settings[key.strip()] = _value(typed)
+        settings[key.strip()] = setting_value(typed.strip())
     return settings
-
-
-def _value(typed: str) -> Any:
-    """Numbers and booleans as in JSON, anything else as text."""
-    try:
-        value = json.loads(typed)
-    except ValueError:
-        return typed.strip()
-    return value if isinstance(value, (int, float, bool)) else typed.strip()

@@ -70,11 +70,7 @@ class Guard:
             (origin in (None, f"http://{host}", f"https://{host}"), texts.access.other_site, 403),
             (site not in ("cross-site", "same-site") or path == "/", texts.access.other_site, 403),
             (method != "POST" or origin is not None, texts.access.other_site, 403),  # every browser sends it
-            (
-                "transfer-encoding" not in headers,
-                texts.access.too_large,
-                411,
-            ),  # no stated length: no browser sends that
+            ("transfer-encoding" not in headers, texts.access.too_large, 411),  # every browser states the length
             (length.isdecimal() and int(length) <= MOST_BYTES, texts.access.too_large, 413),
         )
         for passes, text, status in checks:

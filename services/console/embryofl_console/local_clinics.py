@@ -37,13 +37,9 @@ class LocalClinics:
         states: dict[str, str] = self._ask("GET", "/clinics").json()
         return states
 
-    def start(self, name: str) -> None:
-        """Start a clinic. Raises `UserError`."""
-        self._ask("POST", f"/clinics/{quote(name, safe='')}/start")
-
-    def stop(self, name: str) -> None:
-        """Stop a clinic. Raises `UserError`."""
-        self._ask("POST", f"/clinics/{quote(name, safe='')}/stop")
+    def act(self, action: str, name: str) -> None:
+        """Have a clinic `start` or `stop`. Raises `UserError`."""
+        self._ask("POST", f"/clinics/{quote(name, safe='')}/{action}")
 
     def _ask(self, method: str, path: str) -> httpx.Response:
         if self._http is None:

@@ -1,6 +1,5 @@
 """The page Clinics."""
 
-from collections.abc import Callable
 from functools import partial
 
 import gradio as gr
@@ -121,14 +120,11 @@ def _local(context: PageContext) -> None:
     context.follow(name, choices(lambda state: sorted(states())))
 
     @or_trouble
-    def steer(act: Callable[[str], None], message: str, clinic: str | None) -> str:
-        act(clinic or "")
+    def steer(action: str, message: str, clinic: str | None) -> str:
+        context.local.act(action, clinic or "")
         return done(message)
 
     show = or_trouble(lambda: view.local(context.local.states()))
-    for button, act, message in (
-        (start, context.local.start, texts.local.started),
-        (stop, context.local.stop, texts.local.stopped),
-    ):
-        button.click(partial(steer, act, message), name, outcome).then(show, None, listed, show_progress="hidden")
+    for button, action, message in ((start, "start", texts.local.started), (stop, "stop", texts.local.stopped)):
+        button.click(partial(steer, action, message), name, outcome).then(show, None, listed, show_progress="hidden")
     refresh.click(show, None, listed)

@@ -1,11 +1,10 @@
 """Run settings as a person types them, ``name=value``, and whether they can be used."""
 
-import json
 from typing import Any
 
 from embryofl.errors import UserError
 from embryofl.models import has_norms, model_names
-from embryofl.settings import RunSettings, run_settings
+from embryofl.settings import RunSettings, run_settings, setting_value
 from embryofl_server.federation.strategies import (
     local_defaults,
     make_strategy,
@@ -22,11 +21,7 @@ def parse_settings(options: list[str]) -> dict[str, Any]:
         name, sign, text = option.partition("=")
         if not sign or not name.strip():
             raise UserError(f"{option!r} is not a setting. Write it as name=value, such as rounds=15.")
-        try:
-            value = json.loads(text)
-        except ValueError:
-            value = text
-        values[name.strip()] = value if isinstance(value, (int, float, bool)) else text
+        values[name.strip()] = setting_value(text)
     return values
 
 
