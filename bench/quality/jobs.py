@@ -69,7 +69,7 @@ def run(job: Job, data_dir: Path, cache_dir: Path, out: Path, device: str = "cpu
         settings = local_run.alone(settings)
     made = local_run.run_locally(trained, settings, local_run.initial_model(settings))
     packed, validation = made.packed, made.validation if federates else []
-    personal = local_run.personal_scores(clinics, settings, made, "test") if federates else {}
+    personal = local_run.personal_scores(clinics, settings, made) if federates else {}
     result = {**asdict(job), "device": device, "validation": validation, "test": _test(clinics, packed)}
     if name.startswith("alone"):
         result["own_validation"] = _validation(clinics[options[0]], packed)

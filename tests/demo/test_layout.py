@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from embryofl.errors import UserError
-from embryofl_demo.data import choose_place
+from embryofl_demo.data import choose_demo
 from embryofl_demo.layout import DemoFolder, base, current
 from embryofl_demo.stack import Stack, free_port, port_is_free
 
@@ -17,9 +17,9 @@ def _base(tmp_path, monkeypatch):
 
 def chosen(data, clinics):
     """Name of the federation's folder and number of clinics."""
-    place, count = choose_place(data, clinics)
-    assert place.root.parent == base()
-    return place.root.name, count
+    demo, names = choose_demo(data, clinics)
+    assert demo.root.parent == base() and names == [f"clinic-{i + 1}" for i in range(len(names))]
+    return demo.root.name, len(names)
 
 
 def test_missing_federation_is_reported_with_the_command_that_starts_one():
@@ -45,12 +45,12 @@ def test_each_data_folder_and_number_of_clinics_has_its_own_federation(tmp_path)
 @pytest.mark.parametrize("clinics", [0, -1, 51, 1000])
 def test_number_of_clinics_out_of_range_is_rejected(clinics):
     with pytest.raises(UserError, match="1 to 50"):
-        choose_place(None, clinics)
+        choose_demo(None, clinics)
 
 
 def test_missing_data_folder_is_rejected(tmp_path):
     with pytest.raises(UserError, match="not a folder"):
-        choose_place(tmp_path / "nowhere", 3)
+        choose_demo(tmp_path / "nowhere", 3)
 
 
 def test_port_in_use_is_rejected_with_another_one_to_try():

@@ -28,10 +28,10 @@ STOP_S = 20.0
 
 
 @contextlib.contextmanager
-def _single(place: DemoFolder) -> Iterator[None]:
+def _single(demo: DemoFolder) -> Iterator[None]:
     """Hold the federation's lock; its file names this process."""
-    place.root.mkdir(parents=True, exist_ok=True)
-    with place.pid_file.open("a+") as file:
+    demo.root.mkdir(parents=True, exist_ok=True)
+    with demo.pid_file.open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -45,11 +45,11 @@ def _single(place: DemoFolder) -> Iterator[None]:
         file.truncate(0)
 
 
-def _running(place: DemoFolder) -> int | None:
+def _running(demo: DemoFolder) -> int | None:
     """The supervisor's process id, if it is running."""
-    if not place.pid_file.exists():
+    if not demo.pid_file.exists():
         return None
-    with place.pid_file.open("a+") as file:
+    with demo.pid_file.open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -73,42 +73,41 @@ def up(
     ngrok: Annotated[bool, typer.Option(help="Open a tunnel (NGROK_AUTHTOKEN, NGROK_AGENT).")] = False,
 ) -> None:
     """Start hub and clinics, train once, show the results, stop."""
-    from embryofl_demo.data import allow_metrics, choose_place, prepare
+    from embryofl_demo.data import allow_metrics, choose_demo, prepare
     from embryofl_demo.stack import Stack
     from embryofl_server.cli import show
     from embryofl_server.federation.run_settings import check_settings, parse_settings
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     settings = parse_settings(option or [])
-    place, count = choose_place(data, clinics)
-    check_settings({"min_clinics": count, **settings})  # now, before anything is started
-    names = [f"clinic-{i}" for i in range(1, count + 1)]
+    demo, names = choose_demo(data, clinics)
+    check_settings({"min_clinics": len(names), **settings})  # now, before anything is started
     console = show.make_console()
     stack = None
-    with _single(place):  # held until everything has stopped
+    with _single(demo):  # held until everything has stopped
         try:
-            place.make_current()
-            console.print(f"[bold]1/4[/bold] Data for {count} clinics in {place.root / 'data'}", soft_wrap=True)
-            prepare(place, names, data, images)
+            demo.make_current()
+            console.print(f"[bold]1/4[/bold] Data for {len(names)} clinics in {demo.root / 'data'}", soft_wrap=True)
+            prepare(demo, names, data, images)
             console.print(
-                f"[bold]2/4[/bold] Hub: gateway on https://localhost:{port}, logs in {place.logs}", soft_wrap=True
+                f"[bold]2/4[/bold] Hub: gateway on https://localhost:{port}, logs in {demo.logs}", soft_wrap=True
             )
-            stack = Stack(place, port, ngrok=ngrok)
+            stack = Stack(demo, port, ngrok=ngrok)
             stack.start_hub()
             console.print("[bold]3/4[/bold] Clinics join with their own keys")
             for name in names:
-                allow_metrics(place.clinic(name))
+                allow_metrics(demo.clinic(name))
                 stack.start_clinic(name)
             stack.wait_enrolled(names)
             address, password = stack.start_console()
-            login = (
+            shown = (
                 f"password (shown only now): {password}" if password else "the password was shown at the first start"
             )
-            console.print(f"    Console: {address}, {login}", soft_wrap=True, highlight=False, markup=False)
+            console.print(f"    Console: {address}, {shown}", soft_wrap=True, highlight=False, markup=False)
             _start_run(console, stack, settings)
             info = show.follow(console, _watched(stack))
             show.print_status(console, info)
-            run_folder = place.hub / "runs" / info["run"]["name"]
+            run_folder = demo.hub / "runs" / info["run"]["name"]
             console.print(f"\nModel, metrics and settings: {run_folder}", soft_wrap=True)
             if info["run"]["state"] == "finished":
                 _await_models(console, stack, info["run"]["name"], names)
@@ -147,10 +146,8 @@ def _start_run(console: Any, stack: Any, settings: dict[str, Any]) -> None:
 def _await_models(console: Any, stack: Any, run: str, names: list[str]) -> None:
     """Wait for the clinics to download the model: a federation that stopped at once would leave them without it."""
     if missing := stack.wait_models(run, names):
-        text = (
-            f"These clinics do not have the model yet: {', '.join(missing)}. They download it while the federation is "
-        )
-        text += "running (KEEP=1)."
+        text = f"These clinics do not have the model yet: {', '.join(missing)}. "
+        text += "They download it while the federation is running (KEEP=1)."
     else:
         text = f"The clinics have the model. To score with it: make app CLINIC={names[0]}"
     console.print(text, soft_wrap=True)
@@ -176,18 +173,18 @@ def _watched(stack: Any) -> Any:
 @app.command()
 def down() -> None:
     """Stop the running demo; its state is kept."""
-    running = [(place, pid) for place in _places() if (pid := _running(place))]
-    for place, pid in running:
+    running = [(demo, pid) for demo in _demos() if (pid := _running(demo))]
+    for demo, pid in running:
         os.kill(pid, signal.SIGTERM)
         end = time.monotonic() + STOP_S
-        while _running(place) and time.monotonic() < end:
+        while _running(demo) and time.monotonic() < end:
             time.sleep(0.1)
-        typer.echo(f"Stopped {place.root.name}; its state is kept.")
+        typer.echo(f"Stopped {demo.root.name}; its state is kept.")
     if not running:
         typer.echo("No demo federation is running.")
 
 
-def _places() -> list[DemoFolder]:
+def _demos() -> list[DemoFolder]:
     return [DemoFolder(p.parent) for p in sorted(base().glob("*/supervisor.pid"))]
 
 
@@ -200,12 +197,12 @@ def status() -> None:
     from embryofl_server.runs.log import Runs
     from embryofl_server.runs.view import RunView
 
-    place, console = current(), show.make_console()
-    if _running(place):
-        show.print_status(console, call("GET", "/control/status?metrics=newest", settings=hub_settings(place)))
+    demo, console = current(), show.make_console()
+    if _running(demo):
+        show.print_status(console, call("GET", "/control/status?metrics=newest", settings=hub_settings(demo)))
         return
-    console.print(f"{place.root.name} is not running. Start it with: make demo")
-    run = Runs(place.hub / "runs").latest()
+    console.print(f"{demo.root.name} is not running. Start it with: make demo")
+    run = Runs(demo.hub / "runs").latest()
     if run is None:
         return
     state = run.state
@@ -233,13 +230,13 @@ def app_(
     """Open the app of a demo clinic: `embryofl-clinic app` with its state and its images."""
     from embryofl_demo.stack import program
 
-    place = current()
-    clinics = sorted(path.name for path in place.clinic(".").glob("*") if path.is_dir())
+    demo = current()
+    clinics = sorted(path.name for path in demo.clinic(".").glob("*") if path.is_dir())
     if clinic not in clinics:
         raise UserError(
-            f"There is no clinic {clinic!r} in {place.root.name}. Expected one of: {', '.join(clinics) or 'none yet'}."
+            f"There is no clinic {clinic!r} in {demo.root.name}. Expected one of: {', '.join(clinics) or 'none yet'}."
         )
-    folders = [f"--state={place.clinic(clinic)}", f"--data={place.data(clinic)}"]
+    folders = [f"--state={demo.clinic(clinic)}", f"--data={demo.data(clinic)}"]
     command = program("embryofl-clinic")
     os.execv(command, [command, "app", *folders, f"--port={port}"])  # noqa: S606
 
@@ -261,11 +258,11 @@ def restore(
     from embryofl_server.settings import HubSettings
     from embryofl_server.state.backup import opened_for_reading, read_backup
 
-    place = DemoFolder(base() / name)
-    with _single(place), opened_for_reading(str(file)) as source:
-        contents = read_backup(HubSettings(state_dir=place.hub), source)
-    place.make_current()
-    typer.echo(f"Restored to {place.hub}: {contents.runs} runs, {contents.clinics} clinics. Continue with: make demo")
+    demo = DemoFolder(base() / name)
+    with _single(demo), opened_for_reading(str(file)) as source:
+        contents = read_backup(HubSettings(state_dir=demo.hub), source)
+    demo.make_current()
+    typer.echo(f"Restored to {demo.hub}: {contents.runs} runs, {contents.clinics} clinics. Continue with: make demo")
 
 
 @app.command()
@@ -282,25 +279,24 @@ def compare(
 
     from embryofl.files import write_atomic
     from embryofl_demo import compare as comparison
-    from embryofl_demo.data import choose_place, prepare
+    from embryofl_demo.data import choose_demo, prepare
     from embryofl_demo.plot import svg
     from embryofl_server.cli import show
     from embryofl_server.federation.run_settings import check_settings, parse_settings
 
-    place, count = choose_place(data, clinics)
-    settings = check_settings({"min_clinics": count, **parse_settings(option or [])})
-    names = [f"clinic-{i}" for i in range(1, count + 1)]
+    demo, names = choose_demo(data, clinics)
+    settings = check_settings({"min_clinics": len(names), **parse_settings(option or [])})
     console = show.make_console()
-    prepare(place, names, data, images)
-    folders = {n: place.data(n) for n in names}
-    scores = comparison.compare(folders, place.root / "compare-cache", settings, console.print, seeds)
+    prepare(demo, names, data, images)
+    folders = {n: demo.data(n) for n in names}
+    scores = comparison.compare(folders, demo.root / "compare-cache", settings, console.print, seeds)
     aurocs = comparison.aurocs(scores)
     console.print(comparison.table(aurocs))
-    out = place.root / "compare.json"
+    out = demo.root / "compare.json"
     results = {"settings": settings.model_dump(), "seeds": seeds, **comparison.as_json(scores, aurocs)}
     write_atomic(out, json.dumps(results, indent=1).encode())
     title = f"AUROC by patient, {settings.model}, {settings.strategy}, {settings.rounds} rounds, {seeds} seed(s)"
-    write_atomic(place.root / "compare.svg", svg(aurocs, title).encode())
+    write_atomic(demo.root / "compare.svg", svg(aurocs, title).encode())
     console.print(f"All results: {out}, and as a plot: {out.with_suffix('.svg')}", soft_wrap=True)
 
 
@@ -322,7 +318,7 @@ def clean(yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confir
         typer.echo("There is nothing to delete.")
         return
     down()
-    names = ", ".join(p.root.name for p in _places()) or "nothing yet"
+    names = ", ".join(p.root.name for p in _demos()) or "nothing yet"
     if not yes and not typer.confirm(f"Delete {base()} ({names}) with its models, keys and data?"):
         typer.echo("Nothing was deleted.")
         raise typer.Exit(exits.NO)

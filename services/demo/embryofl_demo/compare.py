@@ -83,7 +83,7 @@ def _one_seed(
     federated = run_locally(clinics, settings, initial, lambda line: say(f"federated: {line}"))
     scored = {"federated": scores_on_test_patients(clinics, federated.packed)}
     if settings.personal:
-        personal = personal_scores(clinics, settings, federated, "test")
+        personal = personal_scores(clinics, settings, federated)
         scored["personal models"] = {n: replace(scored["federated"][n], scores=s) for n, s in personal.items()}
     by_themselves = {"pooled": pooled(clinics, settings), **{f"{n} alone": {n: c} for n, c in clinics.items()}}
     for model, one in by_themselves.items():

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import threading
 from pathlib import Path
+from typing import Literal
 
 import uvicorn
 from fastapi import FastAPI, Request
@@ -30,13 +31,9 @@ def create_app(supervisor: Supervisor) -> FastAPI:
     def clinics() -> dict[str, str]:
         return supervisor.optional_states()
 
-    @app.post("/clinics/{name}/start")
-    def start(name: str) -> None:
-        supervisor.request(name, running=True)
-
-    @app.post("/clinics/{name}/stop")
-    def stop(name: str) -> None:
-        supervisor.request(name, running=False)
+    @app.post("/clinics/{name}/{action}")
+    def start_or_stop(name: str, action: Literal["start", "stop"]) -> None:
+        supervisor.request(name, running=action == "start")
 
     return app
 

@@ -12,26 +12,30 @@ from embryofl_demo.stack import program
 DEFAULT_CLINICS, MOST_CLINICS = 3, 50
 
 
-def choose_place(data: Path | None, clinics: int | None) -> tuple[DemoFolder, int]:
-    """The federation for this data, and its number of clinics.
+def choose_demo(data: Path | None, clinics: int | None) -> tuple[DemoFolder, list[str]]:
+    """The federation for this data, and its clinics' names.
 
     Synthetic clinics may be added later; a divided folder is another federation for another number of clinics.
     """
     if clinics is not None and not 1 <= clinics <= MOST_CLINICS:
         raise UserError(f"CLINICS={clinics} cannot be used. Expected a number from 1 to {MOST_CLINICS}.")
     if data is None:
-        return DemoFolder(base() / "synthetic"), clinics or DEFAULT_CLINICS
+        return DemoFolder(base() / "synthetic"), _names(clinics or DEFAULT_CLINICS)
     if not data.is_dir():
         raise UserError(f"DATA={data} is not a folder. Expected a folder of images, or one sub-folder per clinic.")
     count = clinics or len(clinic_folders(data) or []) or DEFAULT_CLINICS
     stem = re.sub(r"[^a-z0-9]+", "-", data.resolve().name.lower()).strip("-") or "data"
-    return DemoFolder(base() / f"{stem}-{count}"), count
+    return DemoFolder(base() / f"{stem}-{count}"), _names(count)
 
 
-def prepare(place: DemoFolder, names: list[str], data: Path | None, images: int) -> None:
+def _names(count: int) -> list[str]:
+    return [f"clinic-{number}" for number in range(1, count + 1)]
+
+
+def prepare(demo: DemoFolder, names: list[str], data: Path | None, images: int) -> None:
     """Fill each clinic's folder once; a folder that is complete stays as it is."""
     for number, name in enumerate(names, 1):
-        out = place.data(name)
+        out = demo.data(name)
         out.parent.mkdir(parents=True, exist_ok=True)
         job = ["generate", str(out), f"--images={images}"] if data is None else ["divide", str(data), str(out)]
         command = [program("embryofl-datagen"), *job, f"--only={number}", f"--clinics={len(names)}"]

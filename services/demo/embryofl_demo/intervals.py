@@ -79,10 +79,10 @@ def auroc(scored: Scored, weights: np.ndarray) -> np.ndarray:
     return np.asarray(np.divide(right, pairs, out=np.full(len(weights), np.nan), where=pairs > 0))
 
 
-def draws(patients: int, seed: int, count: int = DRAWS) -> np.ndarray:
-    """Each patient once, and then `count` times as many patients drawn with replacement: float64 (1 + count, patients)."""
+def draws(patients: int, seed: int) -> np.ndarray:
+    """Each patient once, and then `DRAWS` times as many patients drawn with replacement: float64 (1 + DRAWS, patients)."""
     generator = np.random.default_rng(seed)
-    drawn = generator.multinomial(patients, np.full(patients, 1 / max(patients, 1)), size=count)
+    drawn = generator.multinomial(patients, np.full(patients, 1 / max(patients, 1)), size=DRAWS)
     return np.vstack([np.ones((1, patients)), drawn]).astype(np.float64)
 
 

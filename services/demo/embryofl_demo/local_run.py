@@ -52,10 +52,10 @@ class LoadedWorkload(EmbryoWorkload):
         self.personal_dir = Path(self._folder.name)
         self._make_model(run, device, None)
 
-    def scores(self, split: str) -> np.ndarray:
-        """Scores of the embryos of a split, float64 (n,), in the order of their numbers. Only where one machine holds
-        all data: in a federation scores stay at the clinic."""
-        return task.predict(self.model, getattr(self.data, split), device=self.device)
+    def scores(self) -> np.ndarray:
+        """Scores of the test embryos, float64 (n,), in the order of their numbers. Only where one machine holds all data:
+        in a federation scores stay at the clinic."""
+        return task.predict(self.model, self.data.test, device=self.device)
 
 
 def prepared(run: RunSettings, data: ClinicData) -> ClinicData:
@@ -171,18 +171,19 @@ def scores_on_test_patients(clinics: Mapping[str, LoadedWorkload], packed: np.nd
         clinic.load(packed)
         test = clinic.data.test
         first = Views(test.embryos).first
-        scored[name] = Scored(clinic.scores("test"), test.labels[first], test.days[first], test.groups[first])
+        scored[name] = Scored(clinic.scores(), test.labels[first], test.days[first], test.groups[first])
     return scored
 
 
 def personal_scores(
-    clinics: Mapping[str, LoadedWorkload], settings: RunSettings, run: LocalRun, split: str
+    clinics: Mapping[str, LoadedWorkload], settings: RunSettings, run: LocalRun
 ) -> dict[str, np.ndarray]:
-    """Scores by each clinic's personal model after a run, float64 (n,) each; empty if the strategy has none."""
+    """Scores of each clinic's test patients by its personal model after a run, float64 (n,) each; empty if the strategy has
+    none."""
     scores = {}
     for name, clinic in clinics.items() if settings.personal else ():
         clinic.load(run.packed)
         request = Request.model_construct(settings=settings, round=run.rounds, run="run-0001", kind="evaluate")
         with clinic.personal_model(request, round_seed(settings.seed, run.rounds, name)):
-            scores[name] = clinic.scores(split)
+            scores[name] = clinic.scores()
     return scores

@@ -64,15 +64,13 @@ class Stack:
         Whether to open a tunnel to the gateway.
     """
 
-    free_port = staticmethod(free_port)
-
     def __init__(self, place: DemoFolder, port: int, *, ngrok: bool = False) -> None:
         if not port_is_free(port):
             raise UserError(
                 f"Port {port} is in use by another program. Expected a free one for the gateway: stop that program, or "
                 f"choose another port with `make demo PORT={port + 1}`."
             )
-        ports = {"gateway": port, **{part: self.free_port() for part in ("server", "superlink", "metrics")}}
+        ports = {"gateway": port, **{part: free_port() for part in ("server", "superlink", "metrics")}}
         write_atomic(place.ports_file, json.dumps(ports).encode())
         self._targets: dict[str, str] = {}
         self.place, self.ports = place, ports
@@ -157,7 +155,7 @@ class Stack:
             env["EMBRYOFL_HUBS"] = f"localhost:{self.ports['gateway']}"  # the port may have changed
         else:
             env["EMBRYOFL_INVITE"] = self.call("POST", "/control/invites", {"name": name})["invite"]
-        metrics = self.free_port()
+        metrics = free_port()
         env["EMBRYOFL_METRICS_PORT"] = str(metrics)
         self._announce(name, f"127.0.0.1:{metrics}")
         self.supervisor.start(name, command or [program("embryofl-clinic"), "run"], env, optional=True)
@@ -165,7 +163,7 @@ class Stack:
     def start_console(self, port: int = 7860) -> tuple[str, str]:
         """Start the coordinator's console, on another port if this one is in use; its address, and its password if that was
         made now (else "")."""
-        port = port if port and port_is_free(port) else self.free_port()
+        port = port if port and port_is_free(port) else free_port()
         self._control = ControlSocket(self.supervisor)
         env = {
             "EMBRYOFL_CONSOLE_PORT": str(port),

@@ -122,9 +122,9 @@ def test_fedbn_sends_nothing_of_its_normalisation_and_evaluates_with_its_own(cli
     before, after = one.layout.tensor_views(first), one.layout.tensor_views(made.packed)
     assert norms and all((before[n] == after[n]).all() for n in norms)
     assert any((before[n] != after[n]).any() for n in before if n not in norms)
-    own = personal_scores(workloads, settings, made, "test")
+    own = personal_scores(workloads, settings, made)
     one.load(made.packed)
-    assert set(own) == {"clinic-1", "clinic-2"} and (own["clinic-1"] != one.scores("test")).any()
+    assert set(own) == {"clinic-1", "clinic-2"} and (own["clinic-1"] != one.scores()).any()
     kept = PersonalStore(one.personal_dir).newest("run-0001", 2)
     assert any((one.layout.tensor_views(kept)[n] != before[n]).any() for n in norms)
 
@@ -156,7 +156,7 @@ def test_a_fine_tuned_head_differs_in_the_head_alone_and_stays(clinics):
     workloads, first = clinics(settings), initial_model(settings)
     made = run_locally(workloads, settings, first)
     one = workloads["clinic-1"]
-    personal_scores(workloads, settings, made, "test")
+    personal_scores(workloads, settings, made)
     own = one.layout.tensor_views(PersonalStore(one.personal_dir).newest("run-0001", 2))
     shared = one.layout.tensor_views(made.packed)
     changed = [n for n in own if (own[n] != shared[n]).any()]
