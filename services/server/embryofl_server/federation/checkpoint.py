@@ -133,9 +133,8 @@ class Checkpoints:
         ):
             for path in folder.glob(pattern):
                 number = int(path.stem.removeprefix("round-").partition("-")[0])
-                if "-for-" in path.stem:
-                    path.unlink()  # a drift correction of the round that has ended
-                elif number <= newest - self._keep and number not in spared:
+                correction = "-for-" in path.stem  # of the round that has ended
+                if correction or (number <= newest - self._keep and number not in spared):
                     path.unlink()
 
     def save_correction(self, round_: int, clinic: str, packed: np.ndarray) -> CorrectionFile:
