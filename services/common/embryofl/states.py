@@ -1,56 +1,14 @@
-"""How the stored states are shown: one dictionary a kind, the same labels in console, command line and Grafana.
+"""How the stored states are shown: the labels in `states.toml`, a dictionary a kind."""
 
-Keys are the values in files, messages and metrics, which stay; only the labels are for people.
-"""
+import tomllib
+from pathlib import Path
 
-RUN = {
-    "queued": "Queued",
-    "waiting": "Waiting for clinics",
-    "running": "Running",
-    "paused": "Paused",
-    "finished": "Finished",
-    "stopped": "Stopped",  # by the coordinator
-    "failed": "Failed",
-}
+_LABELS: dict[str, dict[str, str]] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
+RUN, PHASE, MEMBER = _LABELS["run"], _LABELS["phase"], _LABELS["member"]
+CLINIC, INVITE, PROCESS = _LABELS["clinic"], _LABELS["invite"], _LABELS["process"]
 UNDER_WAY = ("waiting", "running")
 """States of a run that the round loop conducts."""
 OVER = ("finished", "stopped", "failed")
-PHASE = {
-    "idle": "Between rounds",
-    "waiting": "Waiting for clinics",
-    "training": "Training",
-    "aggregating": "Aggregating",
-    "evaluating": "Evaluating",
-}
-MEMBER = {
-    "waiting": "Awaiting approval",
-    "enrolled": "Enrolled",
-    "suspended": "Suspended",
-    "refused": "Declined",
-    "revoked": "Revoked",
-    "left": "Left",
-    "replaced": "Replaced",  # of a key
-}
-CLINIC = {  # in a round; the order is that of `embryofl:clinic_state_number` in prometheus/rules/recording.yml
-    "enrolled": "Enrolled",  # online or not is unknown: the SuperLink does not reply
-    "online": "Online",
-    "training": "Training",
-    "evaluating": "Evaluating",
-    "done": "Replied",
-    "late": "Late",
-    "refused": "Rejected",
-    "failed": "Failed",
-    "offline": "Offline",
-    "suspended": "Suspended",
-}
-INVITE = {"open": "Open", "used": "Used", "expired": "Expired", "withdrawn": "Withdrawn"}
-PROCESS = {  # a local test clinic
-    "starting": "Starting",
-    "running": "Running",
-    "stopping": "Stopping",
-    "stopped": "Stopped",
-    "failed": "Crashed",
-}
 
 
 def label(kind: dict[str, str], state: str) -> str:
