@@ -6,7 +6,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from embryofl.membership import Enrolment, StatusRequest, proof_text, status_text, trust_mark
+from embryofl.membership import Enrolment, StatusRequest, proof_text, trust_mark
 
 TRUSTS = trust_mark("an authority")
 
@@ -23,9 +23,9 @@ def enrolment(name: str, secret: str, key=None, signer=None, **changes) -> Enrol
 
 
 def ask_status(key, name, asked=1.5, signed_name=None, session="", knows="", shows=False):
-    text = status_text(signed_name or name, asked, session, TRUSTS, shows)
-    proof = key.sign(text, ec.ECDSA(SHA256())).hex()
-    return StatusRequest(name=name, asked=asked, session=session, knows=knows, trusts=TRUSTS, shows=shows, proof=proof)
+    body = {"asked": asked, "session": session, "knows": knows, "trusts": TRUSTS, "shows": shows}
+    text = StatusRequest(name=signed_name or name, proof="", **body).text()
+    return StatusRequest(name=name, proof=key.sign(text, ec.ECDSA(SHA256())).hex(), **body)
 
 
 def join(hub, name, key=None, secret=None):

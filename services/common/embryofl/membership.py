@@ -1,6 +1,6 @@
 """What a clinic sends to its hub about its membership, and the hub's status: enrolment, status, a new key, leaving.
 
-Everything is signed with the clinic's key over the bytes of the `*_text` functions.
+Everything is signed with the clinic's key: an enrolment over `proof_text`, a request over its own `text`.
 """
 
 import hashlib
@@ -66,7 +66,8 @@ class StatusRequest(Strict):
 
     def text(self) -> bytes:
         """The bytes that are signed."""
-        return status_text(self.name, self.asked, self.session, self.trusts, self.shows)
+        start = f"embryofl standing\n{self.name}\n{self.asked!r}\n{self.session}\n"
+        return f"{start}{self.trusts}\nshows {self.shows}".encode()
 
 
 class LeaveRequest(Strict):
@@ -78,7 +79,7 @@ class LeaveRequest(Strict):
 
     def text(self) -> bytes:
         """The bytes that are signed."""
-        return leaving_text(self.name, self.asked)
+        return f"embryofl leaving\n{self.name}\n{self.asked!r}\n".encode()
 
 
 class KeyChange(Strict):
@@ -93,7 +94,7 @@ class KeyChange(Strict):
 
     def text(self) -> bytes:
         """The bytes that are signed."""
-        return key_change_text(self.name, self.asked, self.public_key)
+        return f"embryofl key change\n{self.name}\n{self.asked!r}\n{self.public_key.strip()}\n".encode()
 
 
 class HubContact(Strict):
@@ -157,24 +158,9 @@ class MembershipStatus(Strict):
     finished: FinishedModel | None = None
 
 
-def status_text(name: str, asked: float, session: str, trusts: str, shows: bool) -> bytes:
-    """The bytes a clinic signs when it asks for its status."""
-    return f"embryofl standing\n{name}\n{asked!r}\n{session}\n{trusts}\nshows {shows}".encode()
-
-
 def trust_mark(ca: str) -> str:
     """Digest by which a clinic names the authorities (PEM) it trusts."""
     return hashlib.sha256("".join(ca.split()).encode()).hexdigest()
-
-
-def leaving_text(name: str, asked: float) -> bytes:
-    """The bytes a clinic signs when it leaves."""
-    return f"embryofl leaving\n{name}\n{asked!r}\n".encode()
-
-
-def key_change_text(name: str, asked: float, public_key: str) -> bytes:
-    """The bytes a clinic signs, with both keys, to change its key."""
-    return f"embryofl key change\n{name}\n{asked!r}\n{public_key.strip()}\n".encode()
 
 
 def proof_text(name: str, secret: str, public_key: str) -> bytes:

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from pydantic import ValidationError
 
 from embryofl.errors import UserError
-from embryofl.membership import KeyChange, LeaveRequest, key_change_text, leaving_text, proof_text
+from embryofl.membership import KeyChange, LeaveRequest, proof_text
 from embryofl_server.api.status import status
 from embryofl_server.members.invites import EnrolmentRejected
 from embryofl_server.members.proofs import canonical, fingerprint
@@ -114,7 +114,8 @@ def test_revoked_clinic_learns_it_from_its_status_and_no_other_key_does(hub, key
 
 # -- leaving ------------------------------------------------------------------------------------------------------------
 def leaving(key, name, asked):
-    return LeaveRequest(name=name, asked=asked, proof=key.sign(leaving_text(name, asked), ec.ECDSA(SHA256())).hex())
+    unsigned = LeaveRequest(name=name, asked=asked, proof="")
+    return unsigned.model_copy(update={"proof": key.sign(unsigned.text(), ec.ECDSA(SHA256())).hex()})
 
 
 def test_clinic_leaves_only_by_its_own_fresh_signature(hub, key, monkeypatch):
@@ -135,10 +136,10 @@ def test_clinic_leaves_only_by_its_own_fresh_signature(hub, key, monkeypatch):
 # -- a new key ----------------------------------------------------------------------------------------------------------
 def change(old, new, name="anna", asked=None, **changes):
     asked = time.time() if asked is None else asked
-    text = key_change_text(name, asked, openssh(new))
+    unsigned = KeyChange(name=name, asked=asked, public_key=openssh(new), proof="", new_proof="")
     proofs = {"proof": old, "new_proof": new}
-    body = {k: key.sign(text, ec.ECDSA(SHA256())).hex() for k, key in proofs.items()}
-    return KeyChange.model_validate({"name": name, "asked": asked, "public_key": openssh(new), **body, **changes})
+    body = {k: key.sign(unsigned.text(), ec.ECDSA(SHA256())).hex() for k, key in proofs.items()}
+    return KeyChange.model_validate(unsigned.model_dump() | body | changes)
 
 
 def test_key_change_needs_both_keys_and_retires_the_old_one(hub, key):

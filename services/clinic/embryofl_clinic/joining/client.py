@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from embryofl.errors import UserError
 from embryofl.invite import HUB_NAME
-from embryofl.membership import MembershipStatus, StatusRequest, status_text, trust_mark
+from embryofl.membership import MembershipStatus, StatusRequest, trust_mark
 from embryofl.schema import Strict
 from embryofl_clinic.joining.clock import HubClock
 from embryofl_clinic.joining.enrol import rejection_message
@@ -40,13 +40,13 @@ class HubClient:
     """
 
     def __init__(self, identity: ClinicIdentity, hub: JoinedHub, state_dir: Path, first: str = "") -> None:
-        self.identity, self.hub, self.route = identity, hub, Route(hub.contact, first)
+        self.identity, self.hub, self.route = identity, hub, Route(hub, first)
         self.clock, self._state_dir = HubClock(), state_dir
 
     def move_to(self, hub: JoinedHub) -> None:
         """Use another name, address or authority from now on."""
         self.hub = hub
-        self.route.update(hub.contact)
+        self.route.update(hub)
 
     def ask_status(self, session: str = "", known: str = "") -> MembershipStatus | None:
         """Ask for this clinic's status; None when no valid response came back.
@@ -60,10 +60,10 @@ class HubClient:
         """
         asked, shows, trusts = time.time(), shows_metrics(self._state_dir), trust_mark(self.hub.ca)
         name, now = self.hub.name, self.clock.now()
-        proof = self.identity.sign(status_text(name, now, session, trusts, shows))
-        request = StatusRequest(
-            name=name, asked=now, session=session, trusts=trusts, knows=known, shows=shows, proof=proof
+        unsigned = StatusRequest(
+            name=name, asked=now, session=session, trusts=trusts, knows=known, shows=shows, proof=""
         )
+        request = unsigned.model_copy(update={"proof": self.identity.sign(unsigned.text())})
         try:
             with self.route.client(10) as client:
                 response = client.post(f"https://{HUB_NAME}/v1/standing", json=request.model_dump())

@@ -6,7 +6,7 @@ from typing import Any
 
 from embryofl.errors import UserError
 from embryofl.invite import Invite
-from embryofl.membership import KeyChange, LeaveRequest, key_change_text, leaving_text
+from embryofl.membership import KeyChange, LeaveRequest
 from embryofl_clinic.joining.client import HubClient
 from embryofl_clinic.joining.identity import KEY, ClinicIdentity, joined_hub, openssh, sign
 from embryofl_clinic.joining.route import addresses_of
@@ -55,9 +55,11 @@ def status(settings: ClinicSettings) -> dict[str, Any]:
         "key": client.identity.fingerprint,
         "running": connected,
         "contact": contact,
-        "state": reply.state if reply else "",
-        "since": reply.since if reply else 0.0,
-        "reason": reply.reason if reply else "",
+        **(
+            reply.model_dump(include={"state", "since", "reason"})
+            if reply
+            else {"state": "", "since": 0.0, "reason": ""}
+        ),
         "policy": load_rules(settings.state_dir).model_dump(),
         "rounds_today": rounds_today(settings.state_dir),
         "own_refusal": last_block(settings.state_dir),
@@ -108,7 +110,8 @@ def leave(settings: ClinicSettings) -> str:
     """
     client = open_client(settings)
     name, now = client.hub.name, client.hub_time()
-    request = LeaveRequest(name=name, asked=now, proof=client.identity.sign(leaving_text(name, now)))
+    unsigned = LeaveRequest(name=name, asked=now, proof="")
+    request = unsigned.model_copy(update={"proof": client.identity.sign(unsigned.text())})
     SentLog(settings.state_dir).note("leaving", client.post("/v1/leave", request))
     return (
         f"{name} has left: its key never works again, and the hub sends it no more requests. Now stop the trainer and "
@@ -130,8 +133,9 @@ def rotate_key(settings: ClinicSettings) -> str:
     client = open_client(settings)
     name, identity, now = client.hub.name, client.identity, client.hub_time()
     before, key = identity.fingerprint, identity.next_key()
-    line, text = openssh(key), key_change_text(name, now, openssh(key))
-    request = KeyChange(name=name, asked=now, public_key=line, proof=identity.sign(text), new_proof=sign(key, text))
+    unsigned = KeyChange(name=name, asked=now, public_key=openssh(key), proof="", new_proof="")
+    text = unsigned.text()
+    request = unsigned.model_copy(update={"proof": identity.sign(text), "new_proof": sign(key, text)})
     SentLog(settings.state_dir).note("key", client.post("/v1/key", request))
     identity.adopt_next()
     return f"{name} has a new key, {identity.fingerprint}. The old one, {before}, never works again."

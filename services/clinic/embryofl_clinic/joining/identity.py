@@ -40,11 +40,6 @@ class JoinedHub(HubContact):
 
     name: str
 
-    @property
-    def contact(self) -> HubContact:
-        """How to reach and trust it."""
-        return HubContact(hubs=self.hubs, ca=self.ca, server_name=self.server_name)
-
     def with_contact(self, contact: HubContact, address: str) -> "JoinedHub":
         """With a new contact. `address`, the one in use, stays: the hub need not know it (a forwarded port, a proxy of
         the clinic's)."""
