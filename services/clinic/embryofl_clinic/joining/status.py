@@ -11,6 +11,7 @@ from pathlib import Path
 from embryofl.membership import MembershipStatus
 from embryofl_clinic.joining.client import HubClient
 from embryofl_clinic.joining.others import load_others, save_others
+from embryofl_clinic.texts import texts
 
 log = logging.getLogger("embryofl.status")
 
@@ -83,28 +84,6 @@ class StatusPoller:
 
 def describe_state(state: str, reason: str, since: float) -> str:
     """A clinic's state as its IT person reads it: what it means and what to do. `since` is Unix time in seconds."""
-    day, reason = time.strftime("%d %B %Y", time.gmtime(since)), reason.rstrip(".")
-    if state == "enrolled":
-        return "This clinic is enrolled and takes part in runs."
-    if state == "waiting":
-        return "This clinic is awaiting the coordinator's approval. It then takes part automatically."
-    if state == "suspended":
-        return (
-            f"This clinic is suspended: {reason}. It stays connected and takes part again when the coordinator "
-            "reinstates it."
-        )
-    if state == "replaced":
-        return (
-            f"Another key has replaced this one ({day}). This key never works again. If `embryofl-clinic rotate-key` was "
-            "cut off here, run it again. If this is an old copy of a state folder, stop this program and use the newest."
-        )
-    did = {
-        "revoked": "The coordinator has ended this clinic's membership",
-        "refused": "The coordinator has declined this clinic",
-        "left": "This clinic has left the federation",
-    }
-    return (
-        f"{did.get(state, f'This clinic is {state}')} ({day}): {reason}. Its key never works again, and nothing more is "
-        "sent. To join again, ask the coordinator for a new invite and start with an empty state folder. Otherwise stop "
-        "and remove this program."
-    )
+    done = texts.gone.get(state, texts.gone.other).format(state=state)
+    day = time.strftime("%d %B %Y", time.gmtime(since))
+    return str(texts.state.get(state, texts.state.gone).format(done=done, day=day, reason=reason.rstrip(".")))

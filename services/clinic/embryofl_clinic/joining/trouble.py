@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import httpx
 
 from embryofl_clinic.joining.proxy import proxy_for, shown
+from embryofl_clinic.texts import texts
 
 CONNECT_S = 10.0  # for a connection and its TLS; after that the next address is tried
 
@@ -23,50 +24,35 @@ def trouble(hub: str, exc: Exception) -> str:
     exc : Exception
         What connecting to it raised.
     """
-    proxy = proxy_for(hub)
-    through = f" (through the proxy {shown(proxy)} of HTTPS_PROXY)" if proxy else ""
-    causes = list(_causes(exc))
-    text = " ".join(str(c) for c in causes)
-    if isinstance(exc, httpx.ProxyError) or "Tunnel connection failed" in text:
-        if "407" in text:
-            return (
-                f"the proxy {shown(proxy)} requires a name and password. Set HTTPS_PROXY=http://name:password@host:port"
-            )
-        reason = text.replace("Tunnel connection failed: ", "")
-        return f"the proxy {shown(proxy)} blocks this connection ({reason}). Ask for {hub} to be allowed"
-    if any(isinstance(c, ssl.SSLError) for c in causes) or "CERTIFICATE_VERIFY_FAILED" in text:
-        return _of_tls(text, through)
-    return _of_the_network(hub, proxy, causes, through) or f"{exc or type(exc).__name__}{through}"
-
-
-def _of_tls(text: str, through: str) -> str:
-    if "not yet valid" in text or "certificate has expired" in text:
-        return (
-            f"the hub's certificate is not valid at this machine's time, {time.strftime('%d %B %Y, %H:%M')}{through}. "
-            "Correct the clock. If it is correct, inform the coordinator"
+    proxy, causes = proxy_for(hub), list(_causes(exc))
+    raised = " ".join(map(str, causes))
+    return str(
+        texts.trouble[_kind(exc, causes, raised)].format(
+            hub=hub,
+            name=urllib.parse.urlsplit(proxy).hostname or hub.rpartition(":")[0],
+            proxy=shown(proxy),
+            through=texts.trouble.through.format(proxy=shown(proxy)) if proxy else "",
+            reason=raised.replace("Tunnel connection failed: ", ""),
+            error=str(exc) or type(exc).__name__,
+            now=time.strftime("%d %B %Y, %H:%M"),
+            seconds=f"{CONNECT_S:.0f}",
         )
-    if "CERTIFICATE_VERIFY_FAILED" in text:
-        return (
-            f"a server answered, but its certificate is not this hub's{through}. Either a proxy or firewall on the way "
-            "decrypts TLS, or the hub's certificate authority changed while this clinic was away. In that case ask the "
-            "coordinator for a reconnect invite (embryofl-server invite NAME --reconnect); key and membership stay"
-        )
-    return f"the server there does not use TLS as expected{through}. Expected the hub's gateway. Check the port"
+    )
 
 
-def _of_the_network(hub: str, proxy: str, causes: list[BaseException], through: str) -> str:
-    allow = f"Ask your network administrator to allow TCP to {hub}, and ask the coordinator whether the hub is running"
+def _kind(exc: Exception, causes: list[BaseException], raised: str) -> str:
+    """The key of its text."""
+    if isinstance(exc, httpx.ProxyError) or "Tunnel connection failed" in raised:
+        return "proxy_login" if "407" in raised else "proxy_blocks"
+    if any(isinstance(c, ssl.SSLError) for c in causes) or "CERTIFICATE_VERIFY_FAILED" in raised:
+        if "not yet valid" in raised or "certificate has expired" in raised:
+            return "clock"
+        return "certificate" if "CERTIFICATE_VERIFY_FAILED" in raised else "no_tls"
     if any(isinstance(c, socket.gaierror) for c in causes):
-        name = urllib.parse.urlsplit(proxy).hostname or hub.rpartition(":")[0]
-        return (
-            f"the name {name} cannot be resolved{through}. Check its spelling and this machine's DNS, or ask the "
-            "coordinator for another address"
-        )
+        return "unknown_name"
     if any(isinstance(c, ConnectionRefusedError) for c in causes):
-        return f"the connection was refused: nothing listens there, or a firewall rejects it{through}. {allow}"
-    if any(isinstance(c, TimeoutError | httpx.TimeoutException) for c in causes):
-        return f"no response within {CONNECT_S:.0f} s: a firewall may drop it{through}. {allow}"
-    return ""
+        return "refused"
+    return "silent" if any(isinstance(c, TimeoutError | httpx.TimeoutException) for c in causes) else "other"
 
 
 def _causes(exc: BaseException | None) -> Iterable[BaseException]:
