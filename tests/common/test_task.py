@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from embryofl import task
 from embryofl.errors import UserError
 from embryofl.models.zoo import create_model
 from embryofl.settings import TrainSettings
@@ -104,11 +105,12 @@ def test_training_accepts_a_single_label() -> None:
     assert np.isfinite(result.loss)
 
 
-def test_evaluation_reads_rows_in_order_and_changes_nothing() -> None:
+def test_evaluation_reads_rows_in_order_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     data, model = draw(30), create_model("small_cnn", seed=4)
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    scores = predict(model, data, batch_size=7)
-    np.testing.assert_allclose(scores, predict(model, data, batch_size=64), atol=1e-5)
+    scores = predict(model, data)
+    monkeypatch.setattr(task, "BATCH", 7)
+    np.testing.assert_allclose(scores, predict(model, data), atol=1e-5)
     one = predict(
         model,
         replace(data, rows=data.rows[3:4], labels=data.labels[3:4], days=data.days[3:4], embryos=np.zeros(1, np.int64)),

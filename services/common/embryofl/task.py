@@ -1,7 +1,6 @@
 """Train and evaluate a model on one clinic's images. Knows nothing of rounds, hubs or other clinics."""
 
 import math
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -24,6 +23,9 @@ from embryofl.weighting import LABEL, TaskLosses, TaskMeans
 
 RAREST = 20
 """A class rarer than one in `RAREST` on a day is weighted as if it were that frequent."""
+
+BATCH = 64
+"""Images whose scores are computed at once."""
 
 Progress = Callable[[int, int, float], None]
 """Called after each batch with the batches done, their total, and the mean loss so far."""
@@ -48,13 +50,12 @@ class StepCorrection:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """Mean loss over all batches, embryos in the set, batches, seconds; and the losses of the tasks, where these decide the
-    tasks' weights."""
+    """Mean loss over all batches, embryos in the set, batches; and the losses of the tasks, where these decide the tasks'
+    weights."""
 
     loss: float
     examples: int
     batches: int
-    seconds: float
     tasks: TaskLosses | None = None
 
 
@@ -104,7 +105,7 @@ def train(
     """
     if len(examples.rows) == 0:
         raise UserError("Found no images to train on; expected at least one.")
-    device, started = torch.device(device), time.monotonic()
+    device = torch.device(device)
     generator = torch.Generator().manual_seed(seed)
     model.to(device).train()
     rate = settings.learning_rate * learning_rate_scale
@@ -170,23 +171,19 @@ def train(
                 if progress is not None:
                     progress(done, total, sum_of_losses / done)
             tasks = tasks and tasks.then(epoch.means())
-    return TrainResult(sum_of_losses / max(done, 1), count, done, time.monotonic() - started, tasks)
+    return TrainResult(sum_of_losses / max(done, 1), count, done, tasks)
 
 
-def predict(
-    model: nn.Module, examples: Examples, *, device: str | torch.device = "cpu", batch_size: int = 64
-) -> npt.NDArray[np.float64]:
+def predict(model: nn.Module, examples: Examples, *, device: str = "cpu") -> npt.NDArray[np.float64]:
     """Scores of the embryos: probabilities of class 1, float64 (m,), in the order of their numbers.
 
     The logits of an embryo's images are averaged. Scores stay with the clinic.
     """
-    logits = np.concatenate([np.zeros(0), *_outputs(model, examples, model, torch.device(device), batch_size)])
+    logits = np.concatenate([np.zeros(0), *_outputs(model, examples, model, device)])
     return torch.sigmoid(torch.from_numpy(Views(examples.embryos).mean(logits))).numpy()
 
 
-def evaluate(
-    model: nn.Module, examples: Examples, *, device: str | torch.device = "cpu", batch_size: int = 64
-) -> ScoredEmbryos:
+def evaluate(model: nn.Module, examples: Examples, *, device: str = "cpu") -> ScoredEmbryos:
     """The embryos with their scores. An embryo counts once, however many images show it.
 
     Raises
@@ -194,7 +191,7 @@ def evaluate(
     NotFiniteError
         If a score is not a number: the weights are not finite.
     """
-    scores = predict(model, examples, device=device, batch_size=batch_size)
+    scores = predict(model, examples, device=device)
     if not np.all(np.isfinite(scores)):
         raise NotFiniteError("Found scores that are not numbers; expected finite weights. The model given is unusable.")
     first = Views(examples.embryos).first
@@ -203,33 +200,33 @@ def evaluate(
 
 
 def evaluate_grades(
-    model: nn.Module, examples: Examples, fewest: int, *, device: str | torch.device = "cpu", batch_size: int = 64
+    model: nn.Module, examples: Examples, fewest: int, *, device: str = "cpu"
 ) -> dict[Target, Agreement]:
     """How the Gardner grades predicted by a model with a head for them agree with the given ones: sums over embryos, none
     of fewer than `fewest`."""
     views = Views(examples.embryos)
-    batches = _outputs(model, examples, lambda inputs: with_grades(model, inputs)[1], torch.device(device), batch_size)
+    batches = _outputs(model, examples, lambda inputs: with_grades(model, inputs)[1], device)
     logits = np.concatenate([np.zeros((0, STEPS)), *batches])
     means = np.stack([views.mean(column) for column in logits.T], axis=1)
     return agreement(means, graded_steps(examples, views), fewest)
 
 
 def _outputs(
-    model: nn.Module, examples: Examples, give: Callable[[Tensor], Tensor], device: torch.device, size: int
+    model: nn.Module, examples: Examples, give: Callable[[Tensor], Tensor], device: str
 ) -> Iterator[npt.NDArray[np.float64]]:
     """What `give` makes of the inputs of all images, in batches, float64 (n, ...), with the model in evaluation mode."""
     was_training = model.training
     model.to(device).eval()
     try:
         with torch.inference_mode():
-            for start in range(0, len(examples.rows), size):
-                batch = np.arange(start, min(start + size, len(examples.rows)))
+            for start in range(0, len(examples.rows), BATCH):
+                batch = np.arange(start, min(start + BATCH, len(examples.rows)))
                 yield give(_inputs(examples, batch, device)).double().cpu().numpy()
     finally:
         model.train(was_training)
 
 
-def _inputs(examples: Examples, batch: npt.NDArray[np.int64], device: torch.device) -> Tensor:
+def _inputs(examples: Examples, batch: npt.NDArray[np.int64], device: str | torch.device) -> Tensor:
     """Inputs of a batch of indices (n,) on the device: uint8 images (n, 3, s, s) or float32 embeddings (n, d)."""
     inputs = torch.from_numpy(np.ascontiguousarray(examples.pixels[examples.rows[batch]])).to(device)
     return inputs.permute(0, 3, 1, 2) if inputs.ndim == 4 else inputs

@@ -9,7 +9,6 @@ parameters for a batch, or cost a call for each image.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,31 +16,17 @@ from torch.nn import functional as nnf
 
 from embryofl.models.inputs import as_float
 
-
-@dataclass(frozen=True)
-class Augmentation:
-    """Ranges of the random changes; with all at 0, rotation and flips remain.
-
-    Attributes
-    ----------
-    scale : float
-        Magnification is between ``1 / (1 + scale)`` and ``1 + scale``.
-    shift : float
-        Largest shift along each axis, as a part of the image's side.
-    brightness, contrast : float
-        Largest change, as a part of full white and of the contrast.
-    blur : float
-        Probability of a blur; its strength is random up to a Gaussian of 1/64 of the image's side.
-    """
-
-    scale: float = 0.2
-    shift: float = 0.08
-    brightness: float = 0.1
-    contrast: float = 0.3
-    blur: float = 0.5
+SCALE = 0.2
+"""Magnification is between ``1 / (1 + SCALE)`` and ``1 + SCALE``."""
+SHIFT = 0.08
+"""Largest shift along each axis, as a part of the image's side."""
+BRIGHTNESS, CONTRAST = 0.1, 0.3
+"""Largest change, as a part of full white and of the contrast."""
+BLUR = 0.5
+"""Probability of a blur; its strength is random up to a Gaussian of 1/64 of the image's side."""
 
 
-def augment(images: Tensor, generator: torch.Generator, how: Augmentation | None = None) -> Tensor:
+def augment(images: Tensor, generator: torch.Generator) -> Tensor:
     """Change every image of a batch at random.
 
     Parameters
@@ -50,15 +35,12 @@ def augment(images: Tensor, generator: torch.Generator, how: Augmentation | None
         uint8, or float in [0, 1].
     generator : torch.Generator
         On the CPU; the result depends only on the images and its state.
-    how : Augmentation, optional
-        The ranges. Default: `Augmentation()`.
 
     Returns
     -------
     Tensor of float32, (n, 3, s, s)
         In [0, 1], on the device of `images`. Corners are filled by reflection.
     """
-    how = how or Augmentation()
     pixels = as_float(images)
     n = len(pixels)
 
@@ -66,14 +48,14 @@ def augment(images: Tensor, generator: torch.Generator, how: Augmentation | None
         return torch.rand(n, generator=generator) * (high - low) + low
 
     angle = uniform(0.0, 2 * math.pi)
-    zoom = torch.exp(uniform(-1.0, 1.0) * math.log1p(how.scale))
+    zoom = torch.exp(uniform(-1.0, 1.0) * math.log1p(SCALE))
     flip = (uniform(0.0, 1.0) < 0.5).float() * 2 - 1  # with rotation, one flip gives both
-    x, y = uniform(-2 * how.shift, 2 * how.shift), uniform(-2 * how.shift, 2 * how.shift)  # the side is 2 wide here
+    x, y = uniform(-2 * SHIFT, 2 * SHIFT), uniform(-2 * SHIFT, 2 * SHIFT)  # the side is 2 wide here
     cos, sin = torch.cos(angle) / zoom, torch.sin(angle) / zoom
     affine = torch.stack([torch.stack([cos * flip, -sin * flip, x], 1), torch.stack([sin, cos, y], 1)], 1)  # (n, 2, 3)
-    gain = 1 + uniform(-how.contrast, how.contrast)
-    offset = uniform(-how.brightness, how.brightness)
-    softness = uniform(0.0, 1.0) * (uniform(0.0, 1.0) < how.blur).float()
+    gain = 1 + uniform(-CONTRAST, CONTRAST)
+    offset = uniform(-BRIGHTNESS, BRIGHTNESS)
+    softness = uniform(0.0, 1.0) * (uniform(0.0, 1.0) < BLUR).float()
 
     grid = nnf.affine_grid(affine.to(pixels.device), list(pixels.shape), align_corners=False)
     pixels = nnf.grid_sample(pixels, grid, mode="bilinear", padding_mode="reflection", align_corners=False)

@@ -27,23 +27,6 @@ def loss_ratio_weights(ratios: Sequence[float], temperature: float = TEMPERATURE
     return [r / sum(raised) for r in raised]
 
 
-def task_weights(
-    older: Mapping[str, float], newer: Mapping[str, float], temperature: float = TEMPERATURE
-) -> dict[str, float]:
-    """Weights of a clinic's tasks in a local epoch, mean 1.
-
-    Parameters
-    ----------
-    older, newer : mapping of str to float
-        Loss of each task in the epoch before the last and in the last one; a task without a loss in either counts as one
-        whose loss has not changed.
-    """
-    names = sorted({*older, *newer})
-    known = {n: newer.get(n, 0.0) > 0 and older.get(n, 0.0) > 0 for n in names}
-    weights = loss_ratio_weights([newer[n] / older[n] if known[n] else 1.0 for n in names], temperature)
-    return {n: w * len(names) for n, w in zip(names, weights, strict=True)}
-
-
 @dataclass(frozen=True)
 class TaskLosses:
     """Mean losses of a clinic's tasks in its two newest local epochs, even if a round ended between them.
@@ -66,8 +49,14 @@ class TaskLosses:
         return TaskLosses(self.newer, losses, self.temperature)
 
     def weights(self) -> dict[str, float]:
-        """Of the tasks in the next epoch; 1 each in the first two."""
-        return task_weights(self.older, self.newer, self.temperature) if self.older and self.newer else {}
+        """Of the tasks in the next epoch, mean 1; none in the first two, which counts as 1 each. A task without a loss in
+        one of the two epochs counts as one whose loss has not changed."""
+        if not (self.older and self.newer):
+            return {}
+        older, newer, names = self.older, self.newer, sorted({*self.older, *self.newer})
+        known = {n: newer.get(n, 0.0) > 0 and older.get(n, 0.0) > 0 for n in names}
+        weights = loss_ratio_weights([newer[n] / older[n] if known[n] else 1.0 for n in names], self.temperature)
+        return {n: w * len(names) for n, w in zip(names, weights, strict=True)}
 
 
 class TaskMeans:

@@ -14,6 +14,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -137,14 +138,8 @@ class Layout:
     @cached_property
     def sections(self) -> tuple[Section, ...]:
         """The packed data as runs of one dtype each."""
-        sections: list[Section] = []
-        for t in self.tensors:
-            dtype = np.dtype(DTYPES[t.dtype])
-            if sections and sections[-1].dtype == dtype:
-                sections[-1] = Section(dtype, sections[-1].begin, t.end)
-            else:
-                sections.append(Section(dtype, t.begin, t.end))
-        return tuple(s for s in sections if s.end > s.begin)
+        runs = [(np.dtype(DTYPES[name]), [*run]) for name, run in groupby(self.tensors, lambda t: t.dtype)]
+        return tuple(Section(dtype, run[0].begin, run[-1].end) for dtype, run in runs if run[-1].end > run[0].begin)
 
     def check(self, packed: np.ndarray) -> None:
         """Raise `WireError` unless `packed` (uint8, 1-D) has exactly this layout."""

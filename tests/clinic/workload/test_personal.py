@@ -8,7 +8,7 @@ from torch import nn
 from embryofl import packing, task
 from embryofl.models.parts import head_parameters, norm_tensors
 from embryofl.settings import TrainSettings
-from embryofl.weighting import loss_ratio_weights, task_weights
+from embryofl.weighting import TaskLosses, loss_ratio_weights
 from embryofl_clinic.workload.personal import PersonalStore
 from embryofl_clinic.workload.round_files import KEEP_ROUNDS
 from embryofl_data import load_clinic_data
@@ -63,7 +63,7 @@ def test_the_proximal_term_pulls_towards_the_anchor():
 
 def test_task_weights_are_fedembryos():
     a, b, c = np.exp(0.5 / 4), np.exp(1.5 / 4), np.exp(1 / 4)
-    found = task_weights({"icm": 2.0, "te": 2.0}, {"icm": 1.0, "te": 3.0, "expansion": 1.0})
+    found = TaskLosses({"icm": 2.0, "te": 2.0}, {"icm": 1.0, "te": 3.0, "expansion": 1.0}).weights()
     assert found == {n: pytest.approx(3 * v / (a + b + c)) for n, v in (("icm", a), ("te", b), ("expansion", c))}
     assert loss_ratio_weights([1.0, 1.0]) == [0.5, 0.5]
 

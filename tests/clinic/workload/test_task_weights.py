@@ -15,7 +15,7 @@ from embryofl.models.grades import add_grades
 from embryofl.settings import TrainSettings
 from embryofl.weighting import TaskLosses
 from embryofl_clinic.workload.round_files import KEEP_ROUNDS
-from embryofl_clinic.workload.task_losses import TaskLossStore
+from embryofl_clinic.workload.task_losses import newest_losses, save_losses
 from embryofl_data import load_clinic_data
 from embryofl_demo.local_run import LoadedWorkload, initial_model
 from embryofl_server.federation.run_settings import check_settings
@@ -110,13 +110,13 @@ def test_a_task_that_a_clinic_has_no_labels_for_is_none_of_its_tasks():
 
 
 def test_the_store_forgets_what_comes_after_a_round_that_is_done_again(tmp_path):
-    store, begin = TaskLossStore(tmp_path / "run-0001"), TaskLosses(temperature=2.0)
-    assert store.newest(9, begin) == begin
+    folder, begin = tmp_path / "run-0001", TaskLosses(temperature=2.0)
+    assert newest_losses(folder, 9, begin) == begin
     for number in (1, 2, 4, 5):
-        store.save(number, TaskLosses({"label": 1.0}, {"label": float(number)}))
-    assert store.newest(3, begin) == TaskLosses({"label": 1.0}, {"label": 2.0}, 2.0) and KEEP_ROUNDS == 3
-    store.save(4, TaskLosses({}, {"label": 44.0}))
-    assert store.newest(9, begin).newer == {"label": 44.0}
+        save_losses(folder, number, TaskLosses({"label": 1.0}, {"label": float(number)}))
+    assert newest_losses(folder, 3, begin) == TaskLosses({"label": 1.0}, {"label": 2.0}, 2.0) and KEEP_ROUNDS == 3
+    save_losses(folder, 4, TaskLosses({}, {"label": 44.0}))
+    assert newest_losses(folder, 9, begin).newer == {"label": 44.0}
 
 
 @pytest.fixture(scope="module")
@@ -173,9 +173,9 @@ def test_a_clinic_that_joins_late_begins_as_all_did_and_one_that_missed_a_round_
     assert late.tobytes() == usual.tobytes()  # its first two epochs
     one = clinic(settings)
     course(one, settings, (1, 2))
-    kept = TaskLossStore(one.personal_dir / "run-0001").newest(9, TaskLosses())
+    kept = newest_losses(one.personal_dir / "run-0001", 9, TaskLosses())
     course(one, settings, (4,), start)  # round 3 was missed
-    assert TaskLossStore(one.personal_dir / "run-0001").newest(9, TaskLosses()).older == kept.newer
+    assert newest_losses(one.personal_dir / "run-0001", 9, TaskLosses()).older == kept.newer
 
 
 def test_a_clinic_without_grades_trains_as_with_fixed_weights(clinic):

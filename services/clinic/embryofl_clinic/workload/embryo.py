@@ -22,7 +22,7 @@ from embryofl.wire import Layout
 from embryofl_clinic.exporter import TrainerMetrics
 from embryofl_clinic.settings import ClinicSettings
 from embryofl_clinic.workload.personal import Personal, PersonalStore
-from embryofl_clinic.workload.task_losses import TaskLossStore
+from embryofl_clinic.workload.task_losses import newest_losses, save_losses
 from embryofl_data import load_clinic_data
 from embryofl_data.embeddings import Embedder, with_embeddings
 
@@ -141,7 +141,7 @@ class EmbryoWorkload:
     def train(self, request: Request, seed: int, control: np.ndarray | None = None) -> Trained:
         """See `Workload`. Logs progress every `PROGRESS_S` seconds."""
         run, scale = request.settings, request.settings.rate_scale(request.round)
-        personal, losses = self._personal(request), TaskLossStore(self.personal_dir / request.run)
+        personal, folder = self._personal(request), self.personal_dir / request.run
         received = personal.before_training(request.round)
         self._metrics.begin_training(self.examples, run.batch_size, run.local_epochs)
         due = _every(PROGRESS_S)
@@ -163,10 +163,10 @@ class EmbryoWorkload:
             learning_rate_scale=scale,
             progress=progress,
             control=correction,
-            tasks=losses.newest(request.round - 1, run.tasks) if run.tasks else None,
+            tasks=newest_losses(folder, request.round - 1, run.tasks) if run.tasks else None,
         )
         if result.tasks is not None:
-            losses.save(request.round, result.tasks)
+            save_losses(folder, request.round, result.tasks)
         packed = personal.after_training(request.round, received)
         personal.train_beside(request.round, received, self.data.train, seed, scale)
         return Trained(packed, result.loss, result.examples)

@@ -14,26 +14,13 @@ from embryofl.weighting import TaskLosses
 from embryofl_clinic.workload.round_files import RoundFiles
 
 
-class TaskLossStore:
-    """The files of one clinic's task losses in one run.
+def newest_losses(folder: Path, up_to: int, first: TaskLosses) -> TaskLosses:
+    """The losses in a run's folder of the newest round that is not later than `up_to`; `first` if there is none."""
+    path = RoundFiles(folder, "tasks", "json").newest(up_to)
+    return first if path is None else replace(first, **json.loads(path.read_text()))
 
-    Parameters
-    ----------
-    folder : Path
-        Of the run; created when first needed.
-    """
 
-    def __init__(self, folder: Path) -> None:
-        self._files = RoundFiles(folder, "tasks", "json")
-
-    def newest(self, up_to: int, first: TaskLosses) -> TaskLosses:
-        """The losses of the newest round that is not later than `up_to`; `first` if there is none."""
-        path = self._files.newest(up_to)
-        if path is None:
-            return first
-        kept = json.loads(path.read_text())
-        return replace(first, older=kept["older"], newer=kept["newer"])
-
-    def save(self, round_: int, losses: TaskLosses) -> None:
-        """Keep the losses after a round (`RoundFiles.save`)."""
-        self._files.save(round_, json.dumps({"older": dict(losses.older), "newer": dict(losses.newer)}).encode())
+def save_losses(folder: Path, round_: int, losses: TaskLosses) -> None:
+    """Keep the losses after a round (`RoundFiles.save`)."""
+    text = json.dumps({"older": dict(losses.older), "newer": dict(losses.newer)})
+    RoundFiles(folder, "tasks", "json").save(round_, text.encode())

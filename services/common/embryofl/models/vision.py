@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pickle
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from torch import Tensor, nn
 from torchvision import models as zoo
@@ -53,15 +51,17 @@ def imagenet_weights(name: str) -> dict[str, Tensor]:
     UserError
         If they can be neither found nor downloaded.
     """
-    weights = zoo.get_model_weights(name).DEFAULT
+    weights, before = zoo.get_model_weights(name).DEFAULT, socket.getdefaulttimeout()
+    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_S)
     try:
-        with _socket_timeout(DOWNLOAD_TIMEOUT_S):
-            state: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True)
+        state: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise UserError(
             f"torchvision's weights for {name} could not be downloaded from {weights.url} ({error}). Expected a way to "
             f"that address, or a file: download it on another machine, mount it, and give its path as 'pretrained'."
         ) from error
+    finally:
+        socket.setdefaulttimeout(before)
     return state
 
 
@@ -78,13 +78,3 @@ def _replace_batch_norm(module: nn.Module, norm: str) -> None:
             setattr(module, name, new)
         else:
             _replace_batch_norm(child, norm)
-
-
-@contextmanager
-def _socket_timeout(seconds: float) -> Iterator[None]:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
