@@ -1,14 +1,13 @@
 """The clinic process: join if necessary, then work until stopped."""
 
 import logging
-import threading
 
 import torch
 
 from embryofl.process import set_up_logging, stop_on_signals
 from embryofl_clinic import exporter
 from embryofl_clinic.exporter import TrainerMetrics
-from embryofl_clinic.joining.identity import ClinicIdentity, JoinedHub
+from embryofl_clinic.joining.identity import ClinicIdentity
 from embryofl_clinic.policy.rules import load_rules
 from embryofl_clinic.settings import ClinicSettings
 from embryofl_clinic.trainer import Trainer
@@ -30,7 +29,11 @@ def serve(settings: ClinicSettings, workloads: Workloads | None = None) -> None:
     stop = stop_on_signals()
     load_rules(settings.state_dir)  # reports an unreadable policy at the start
     identity = ClinicIdentity(settings.identity_dir)
-    hub = identity.membership or _join(settings, identity, stop)
+    hub = identity.membership
+    if hub is None:
+        from embryofl_clinic.joining.join import join_federation  # see docs/house.toml, late_imports
+
+        hub = join_federation(settings, identity, stop)
     if settings.threads:
         torch.set_num_threads(settings.threads)
     metrics = TrainerMetrics(hub.name, settings.state_dir / "alive")
@@ -40,9 +43,3 @@ def serve(settings: ClinicSettings, workloads: Workloads | None = None) -> None:
         cache.warm_up()
     Trainer(settings, identity, hub, workloads, stop, metrics).run()
     log.info("stopped")
-
-
-def _join(settings: ClinicSettings, identity: ClinicIdentity, stop: threading.Event) -> JoinedHub:
-    from embryofl_clinic.joining.join import join_federation  # see docs/house.toml, late_imports
-
-    return join_federation(settings, identity, stop)

@@ -214,12 +214,15 @@ class Trainer:
             reply = self._handler.reply_to(request, transfers)
         except Stopped:
             raise
-        except TransferRefused as exc:
-            log.warning("round %d: the hub no longer accepts replies (%s)", request.round, exc)
-            self._report_failure(link, incoming, request, exc, time.monotonic() - began)
-        except Exception as exc:  # the text stays here, in the clinic's own log
-            log.exception("round %d failed", request.round)
-            self._report_failure(link, incoming, request, exc, time.monotonic() - began)
+        except Exception as exc:
+            if isinstance(exc, TransferRefused):
+                log.warning("round %d: the hub no longer accepts replies (%s)", request.round, exc)
+            else:  # the text stays here, in the clinic's own log
+                log.exception("round %d failed", request.round)
+            kind = type(exc).__name__
+            link.report_failure(incoming, kind, time.monotonic() - began)
+            self._sent.note("failure", len(kind), request.run, request.round)
+            self._metrics.answered("failed")
         else:
             text = reply.model_dump_json()
             link.reply(incoming, text, time.monotonic() - began)
@@ -233,11 +236,3 @@ class Trainer:
                 time.monotonic() - began,
                 f", loss {reply.train_loss:.4f}" if reply.train_loss is not None else "",
             )
-
-    def _report_failure(
-        self, link: FleetLink, incoming: Incoming, request: Request, exc: Exception, seconds: float
-    ) -> None:
-        kind = type(exc).__name__
-        link.report_failure(incoming, kind, seconds)
-        self._sent.note("failure", len(kind), request.run, request.round)
-        self._metrics.answered("failed")

@@ -33,27 +33,30 @@ def atomic(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
+    with _full_disk_explained(path):
+        try:
+            with os.fdopen(fd, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.chmod(mode)
+            temporary.replace(path)
+            sync_folder(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _full_disk_explained(path: Path) -> Iterator[None]:
     try:
-        with os.fdopen(fd, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(mode)
-        temporary.replace(path)
-        sync_folder(path.parent)
+        yield
     except OSError as exc:
-        if exc.errno == errno.ENOSPC:
-            raise _no_space(path) from exc
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _no_space(path: Path) -> UserError:
-    return UserError(
-        f"No space left on the disk that holds {path.parent}. Free some space there and start again; "
-        "nothing that was already saved is lost."
-    )
+        if exc.errno != errno.ENOSPC:
+            raise
+        raise UserError(
+            f"No space left on the disk that holds {path.parent}. Free some space there and start again; "
+            "nothing that was already saved is lost."
+        ) from exc
 
 
 def append(path: Path, text: str) -> None:
@@ -64,13 +67,8 @@ def append(path: Path, text: str) -> None:
     UserError
         When the disk is full.
     """
-    try:
-        with path.open("a") as file:
-            file.write(text)
-    except OSError as exc:
-        if exc.errno == errno.ENOSPC:
-            raise _no_space(path) from exc
-        raise
+    with _full_disk_explained(path), path.open("a") as file:
+        file.write(text)
 
 
 def write_atomic(path: Path, data: bytes | memoryview, mode: int = 0o644) -> None:

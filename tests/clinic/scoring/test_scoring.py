@@ -236,8 +236,7 @@ def test_onnx_gives_the_same_logits(tmp_path, model):
     from embryofl_clinic.scoring.export import export_onnx
 
     finished = read_model(finished_model(tmp_path / "m", model=model))
-    export_onnx(finished, tmp_path / "m.onnx")
-    session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
+    session = onnxruntime.InferenceSession(export_onnx(finished)[0])
     pixels = np.random.default_rng(5).integers(0, 256, (2, 64, 64, 3), np.uint8)
     (got,) = session.run(None, {"images": pixels.transpose(0, 3, 1, 2).astype(np.float32) / 255})
     assert np.abs(got - Network(finished).logits(pixels)).max() < 1e-4
@@ -248,7 +247,7 @@ def test_export_names_the_missing_package(tmp_path, monkeypatch):
 
     monkeypatch.setattr(export.importlib.util, "find_spec", lambda name: None if name == "onnxscript" else object())
     with pytest.raises(UserError, match=r"missing: onnxscript.*embryofl-clinic\[onnx\]"):
-        export.export_onnx(read_model(finished_model(tmp_path / "m")), tmp_path / "m.onnx")
+        export.export_onnx(read_model(finished_model(tmp_path / "m")))
 
 
 def test_heat_map_points_at_what_made_the_score():

@@ -40,7 +40,7 @@ def check(
     with progress_bar() as on_progress:
         report = check_folder(folder, cache, progress=on_progress, others=load_others(settings.state_dir))
     if html is not None:
-        write_result(html, page(report, Thumbnails(folder.resolve())))
+        write_result(html, page(report, Thumbnails(folder.resolve())).encode("utf-8", "replace"))
     if json_:
         typer.echo(json.dumps(report.to_dict(), indent=1))
     else:

@@ -48,7 +48,7 @@ def score(
         scores = score_folder(folder.resolve(), images, networks, notes, partial(bar, "scoring images"))
     write = output.as_json if form == "json" else output.as_csv
     if out is not None:
-        write_result(out, write(scores))
+        write_result(out, write(scores).encode("utf-8", "replace"))
         typer.echo(f"{len(scores.embryos)} embryos scored: {out}. {texts.research_short}")
     elif form == "table":
         output.print_scores(scores, Console())
@@ -66,7 +66,7 @@ def export(
     model: Annotated[Path | None, typer.Option(help=MODEL_HELP)] = None,
 ) -> None:
     """Write the model of a finished run for other programs. Research use only."""
-    from embryofl_clinic.scoring.export import copy_safetensors, export_onnx
+    from embryofl_clinic.scoring.export import export_onnx
     from embryofl_clinic.scoring.model_store import chosen_models
 
     if onnx is None and safetensors is None:
@@ -74,10 +74,11 @@ def export(
     (stored,) = chosen_models(load_settings(state_dir=state).state_dir, [run] if run else [], [model] if model else [])
     card = stored.card
     if safetensors is not None:
-        copy_safetensors(stored, safetensors)
+        write_result(safetensors, stored.packed().data, 0o644)
         typer.echo(f"{safetensors}: {card.settings.model} of {card.run}, SHA-256 {card.sha256}")
     if onnx is not None:
-        difference = export_onnx(stored, onnx)
+        data, difference = export_onnx(stored)
+        write_result(onnx, data, 0o644)
         typer.echo(
             f"{onnx}: {card.settings.model} of {card.run}; images of {card.settings.image_size} pixels, float32 in [0, 1], "
             f"(n, 3, s, s); largest difference of a logit {difference:.1e}"

@@ -40,9 +40,9 @@ def check_outside(path: Path | None, folder: Path) -> None:
         raise UserError(f"The file {path} would be inside the data folder, which is only read. Name a path elsewhere.")
 
 
-def write_result(path: Path, text: str) -> None:
-    """Write a file that only this user can read. Raises `UserError` when that fails."""
+def write_result(path: Path, data: bytes | memoryview, mode: int = 0o600) -> None:
+    """Write a file, by default one that only this user can read. Raises `UserError` when that fails."""
     try:
-        write_atomic(path, text.encode("utf-8", "replace"), 0o600)
+        write_atomic(path, data, mode)
     except OSError as exc:
         raise UserError(f"The file {path} cannot be written ({exc.strerror}). Name another path.") from exc

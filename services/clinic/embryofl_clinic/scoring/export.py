@@ -4,16 +4,13 @@ import contextlib
 import importlib.util
 import io
 import logging
-import shutil
 import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from embryofl.errors import UserError
-from embryofl.files import atomic
 from embryofl_clinic.scoring.model_store import StoredModel
 from embryofl_clinic.scoring.network import Network, hidden_networks
 from embryofl_clinic.texts import texts
@@ -23,20 +20,22 @@ TOLERANCE = 1e-4
 NEEDED = ("onnx", "onnxruntime", "onnxscript")
 
 
-def export_onnx(stored: StoredModel, path: Path) -> float:
-    """Write a model as ONNX: `images`, float32 (n, 3, s, s) in [0, 1], to `logits`, float32 (n,), for any n.
+def export_onnx(stored: StoredModel) -> tuple[bytes, float]:
+    """A model as ONNX: `images`, float32 (n, 3, s, s) in [0, 1], to `logits`, float32 (n,), for any n.
 
-    The file's metadata hold the run's name, its SHA-256 and the image size.
+    Its metadata hold the run's name, its SHA-256 and the image size.
 
     Returns
     -------
-    float
+    data : bytes
+        The file's content.
+    difference : float
         The largest difference of a logit from PyTorch in the check.
 
     Raises
     ------
     UserError
-        When a package is missing, the model cannot be exported or gives other logits, or the file cannot be written.
+        When a package is missing, the model cannot be exported or gives other logits.
     """
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
@@ -59,23 +58,7 @@ def export_onnx(stored: StoredModel, path: Path) -> float:
             f"The ONNX form of {network.card.run} gives logits that differ by {difference:.2g} from PyTorch's; at most "
             f"{TOLERANCE:g} was expected. Nothing was written; use --safetensors."
         )
-    _write(path, lambda out: out.write(data))
-    return difference
-
-
-def copy_safetensors(stored: StoredModel, path: Path) -> None:
-    """Copy the weights, checked against their card. Raises `UserError`."""
-    stored.packed()
-    with stored.weights.open("rb") as source:
-        _write(path, lambda out: shutil.copyfileobj(source, out, 1 << 20))
-
-
-def _write(path: Path, fill: Any) -> None:
-    try:
-        with atomic(path) as out:
-            fill(out)
-    except OSError as exc:
-        raise UserError(f"{path} cannot be written ({exc.strerror}). Name another path.") from exc
+    return data, difference
 
 
 def _export(network: Network) -> Any:

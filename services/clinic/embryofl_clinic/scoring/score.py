@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -96,20 +97,12 @@ def score_folder(
     work = [partial(inspect_file, root, image.file, sides) for image in images]
     logits: list[list[float]] = []
     checks: list[ImageCheck] = []
-    batch: list[ImageCheck] = []
-
-    def flush() -> None:
-        logits.extend(score_images(batch, networks))
-        checks.extend(ImageCheck({}, check.values, check.problem) for check in batch)  # without the pixels
-        batch.clear()
+    inspected = in_threads(work)
+    while batch := list(islice(inspected, BATCH)):
+        logits += score_images(batch, networks)
+        checks += [replace(check, squares={}) for check in batch]  # without the pixels
         if progress:
             progress(len(checks), len(images))
-
-    for check in in_threads(work):
-        batch.append(check)
-        if len(batch) == BATCH:
-            flush()
-    flush()
     return combine(images, checks, logits, networks, notes)
 
 
