@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .profiles import ClinicProfile
-from .streams import stream
 
 SMALLEST_COHORT, LARGEST_COHORT = 2, 12
 # Share of the variance of embryo quality that a patient's embryos have in common.
@@ -95,7 +94,7 @@ def draw_embryos(profile: ClinicProfile, seed: int, clinic: int, embryos: int) -
 
     The days alternate so that the share of day-3 patients is met as closely as the number of patients allows.
     """
-    rng = stream(seed, clinic, 1)
+    rng = np.random.default_rng([seed, clinic, 1])
     sizes = cohort_sizes(rng, embryos, profile.cohort_mean)
     drawn: list[Embryo] = []
     due = float(rng.uniform())  # share of a day-3 patient that is due

@@ -4,15 +4,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embryofl.errors import UserError
 from embryofl_data.reading.contract import COLUMNS
 
 from . import __version__
-from .cohort import Embryo, Morphology, draw_embryos
+from .cohort import Embryo, Floats, Morphology, draw_embryos
 from .profiles import ClinicProfile, clinic_profile
-from .streams import stream
-from .viability import SimulatedLabels, auroc, draw_outcomes
+from .viability import auroc, draw_outcomes
 
 # Raised whenever the same settings give other bytes.
 FORMAT = 1
@@ -47,17 +47,18 @@ class Settings:
 
 @dataclass(frozen=True)
 class ClinicPlan:
-    """Everything about one clinic but its pixels."""
+    """Everything about one clinic but its pixels; `probability` and `label` as in `draw_outcomes`."""
 
     clinic: int
     settings: Settings
     profile: ClinicProfile
     embryos: tuple[Embryo, ...]
-    outcome: SimulatedLabels
+    probability: Floats
+    label: NDArray[np.int64]
 
     def image_stream(self, index: int) -> np.random.Generator:
         """Random numbers of one image, independent of all others."""
-        return stream(self.settings.seed, self.clinic, 4, index)
+        return np.random.default_rng([self.settings.seed, self.clinic, 4, index])
 
     def file(self, index: int) -> str:
         """Path of an image relative to the clinic's folder."""
@@ -65,9 +66,9 @@ class ClinicPlan:
 
     def rows(self) -> list[tuple[str, ...]]:
         """Rows of labels.csv in the order of `HEADER`."""
-        rng = stream(self.settings.seed, self.clinic, 3)
+        rng = np.random.default_rng([self.settings.seed, self.clinic, 3])
         rows: list[tuple[str, ...]] = []
-        for embryo, label in zip(self.embryos, self.outcome.label, strict=True):
+        for embryo, label in zip(self.embryos, self.label, strict=True):
             grades = recorded_grades(embryo.morphology, self.profile, rng)
             day = str(embryo.morphology.day)
             rows.append((self.file(embryo.index), str(label), embryo.patient, embryo.embryo, day, *grades))
@@ -81,7 +82,7 @@ class ClinicPlan:
             "profile": self.profile.model_dump(),
             "embryos": {
                 "all": len(self.embryos),
-                "viable": int(self.outcome.label.sum()),
+                "viable": int(self.label.sum()),
                 "day3": sum(e.morphology.day == 3 for e in self.embryos),
                 "day5": sum(e.morphology.day == 5 for e in self.embryos),
                 "patients": len({e.patient for e in self.embryos}),
@@ -96,7 +97,7 @@ class ClinicPlan:
 
     def _best(self, day: int | None) -> dict[str, float | None]:
         chosen = np.array([day in (None, e.morphology.day) for e in self.embryos])
-        probability, label = self.outcome.probability[chosen], self.outcome.label[chosen]
+        probability, label = self.probability[chosen], self.label[chosen]
         scores = {"expected": auroc(probability, probability), "drawn": auroc(probability, label)}
         return {name: None if score is None else round(score, 6) for name, score in scores.items()}
 
@@ -123,7 +124,6 @@ def plan_clinic(clinic: int, settings: Settings) -> ClinicPlan:
     """Plan one clinic; depends on nothing but its arguments."""
     profile = clinic_profile(settings.seed, clinic)
     embryos = draw_embryos(profile, settings.seed, clinic, settings.images)
-    outcome = draw_outcomes(
-        [e.morphology for e in embryos], profile.prevalence, settings.best_auc, stream(settings.seed, clinic, 2)
-    )
-    return ClinicPlan(clinic, settings, profile, tuple(embryos), outcome)
+    rng = np.random.default_rng([settings.seed, clinic, 2])
+    outcomes = draw_outcomes([e.morphology for e in embryos], profile.prevalence, settings.best_auc, rng)
+    return ClinicPlan(clinic, settings, profile, tuple(embryos), *outcomes)

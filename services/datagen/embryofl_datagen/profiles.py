@@ -8,8 +8,6 @@ from pydantic import Field
 
 from embryofl.schema import Strict
 
-from .streams import stream
-
 RGB = tuple[float, float, float]
 
 
@@ -100,7 +98,7 @@ _MICROSCOPES = tomllib.loads(resources.files(__package__).joinpath("microscopes.
 
 def clinic_profile(seed: int, clinic: int) -> ClinicProfile:
     """Profile of clinic number `clinic` (from 1); depends on the seed and the number only."""
-    rng = stream(seed, clinic, 0)
+    rng = np.random.default_rng([seed, clinic, 0])
     typical = _MICROSCOPES[(clinic - 1) % len(_MICROSCOPES)]
     colour = typical["fringe"] > 0
 

@@ -1,33 +1,15 @@
 """Which embryos are viable: a logistic model of the drawn morphology with a known best possible AUROC."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .cohort import Floats, Morphology, draw_morphology
-from .streams import stream
 
 # Log odds, in standard deviations of the score, by which day-5 embryos do better than day-3 embryos.
 DAY5_ADVANTAGE = 0.2
-
-
-@dataclass(frozen=True)
-class SimulatedLabels:
-    """Labels of a clinic's embryos, and how well they could be predicted.
-
-    Attributes
-    ----------
-    probability : float64 array (n,)
-        True probability that the embryo is viable, given its morphology.
-    label : int64 array (n,)
-        1 viable, 0 not viable.
-    """
-
-    probability: Floats
-    label: NDArray[np.int64]
 
 
 def auroc(score: Floats, probability: NDArray[np.float64 | np.int64]) -> float | None:
@@ -57,7 +39,7 @@ def _reference() -> dict[int, tuple[float, float]]:
     """Mean and standard deviation of the raw score by day in a fixed population."""
     moments = {}
     for day in (3, 5):
-        rng = stream(20240101, day)
+        rng = np.random.default_rng([20240101, day])
         scores = [_raw_score(draw_morphology(rng, day, float(rng.standard_normal()))) for _ in range(4000)]
         moments[day] = (float(np.mean(scores)), float(np.std(scores)))
     return moments
@@ -85,12 +67,19 @@ def _probability(score: Floats, slope: float, prevalence: float) -> Floats:
 
 def draw_outcomes(
     morphologies: Sequence[Morphology], prevalence: float, best_auc: float, rng: np.random.Generator
-) -> SimulatedLabels:
+) -> tuple[Floats, NDArray[np.int64]]:
     """Label a clinic's embryos so that the best possible AUROC is `best_auc` in expectation.
 
     The slope of the logistic model is found by bisection: a steeper one leaves less to chance. Labels are drawn by
     systematic sampling along the sorted probabilities (Madow 1949): each embryo keeps exactly its own probability, and
     the numbers drawn stay close to the expected ones even in a small clinic.
+
+    Returns
+    -------
+    float64 array (n,)
+        True probability that the embryo is viable, given its morphology.
+    int64 array (n,)
+        Labels: 1 viable, 0 not viable.
     """
     score = np.array([morphology_score(m) for m in morphologies])
     low, high = 0.0, 60.0
@@ -106,4 +95,4 @@ def draw_outcomes(
     steps = np.floor(np.cumsum(probability[order]) + rng.uniform())
     label = np.zeros(len(score), dtype=np.int64)
     label[order] = np.diff(steps, prepend=0.0) >= 1
-    return SimulatedLabels(probability, label)
+    return probability, label
