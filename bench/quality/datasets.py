@@ -13,9 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from embryofl_data import ClinicData
 from embryofl_data.cache import open_cache
-from embryofl_data.dataset import image_examples
+from embryofl_data.dataset import ClinicData, image_examples
 from embryofl_data.reading.contract import COLUMNS, EmbryoImage
 from embryofl_data.reading.layouts import read_folder
 from embryofl_data.split import assign, join_groups, stratum

@@ -17,7 +17,7 @@ from embryofl.errors import UserError
 from embryofl_data import cache as cache_module
 from embryofl_data.cache import DecodedCache, open_cache
 from embryofl_data.reading import scan
-from embryofl_data.reading.decode import decode_image
+from embryofl_data.reading.decode import decode_image, open_image
 from kits.caches import open_in_process
 
 SIZE = 16
@@ -35,11 +35,11 @@ def decodes(monkeypatch) -> list[int]:
     """One entry for every image that is decoded."""
     calls: list[int] = []
 
-    def counted(data, size):
-        calls.append(size)
-        return decode_image(data, size)
+    def counted(data):
+        calls.append(len(data))
+        return open_image(data)
 
-    monkeypatch.setattr(scan, "decode_image", counted)
+    monkeypatch.setattr(scan, "open_image", counted)
     return calls
 
 
@@ -53,7 +53,7 @@ def open_all(root: Path, **options) -> DecodedCache:
 
 def assert_right(root: Path, cache: DecodedCache) -> None:
     for file, row in cache.rows.items():
-        assert np.array_equal(cache.pixels[row], decode_image((root / file).read_bytes(), SIZE).pixels)
+        assert np.array_equal(cache.pixels[row], decode_image((root / file).read_bytes(), SIZE))
 
 
 def test_second_start_decodes_nothing(root, decodes):

@@ -6,16 +6,14 @@ import numpy as np
 import pytest
 
 from embryofl.errors import DataError
-from embryofl_data import load_clinic_data
+from embryofl_data.dataset import load_clinic_data
 from embryofl_data.reading.decode import decode_image
 
 
 def test_examples_are_the_images_they_claim_to_be(make_clinic, tmp_path):
     root = make_clinic()
     data = load_clinic_data(root, tmp_path / "cache", 16)
-    by_pixels = {
-        decode_image((root / image.file).read_bytes(), 16).pixels.tobytes(): image for image in data.folder.images
-    }
+    by_pixels = {decode_image((root / image.file).read_bytes(), 16).tobytes(): image for image in data.folder.images}
     patients = []
     for side in (data.train, data.validation, data.test):
         assert side.labels.dtype == side.days.dtype == side.rows.dtype == np.int64

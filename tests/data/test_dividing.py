@@ -14,8 +14,9 @@ import pytest
 from PIL import Image
 
 from embryofl.errors import DataError, UserError
-from embryofl_data import dividing, read_folder
+from embryofl_data import dividing
 from embryofl_data.dividing import divide_folder
+from embryofl_data.reading.layouts import read_folder
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from embryofl_data import load_clinic_data
+from embryofl_data.dataset import load_clinic_data
 from embryofl_data.embeddings import with_embeddings
 
 

@@ -6,7 +6,8 @@ from collections import Counter
 import pytest
 
 from embryofl.errors import DataError
-from embryofl_data import EmbryoImage, split_by_patient
+from embryofl_data.reading.contract import EmbryoImage
+from embryofl_data.split import split_by_patient
 
 
 def cohorts(patients: int, rng: random.Random) -> list[EmbryoImage]:

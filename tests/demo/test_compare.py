@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from embryofl_data import ImageExamples, pool
+from embryofl_data.dataset import ImageExamples, pool
 from embryofl_demo.compare import POOLED, aurocs, compare
 from embryofl_demo.intervals import Scored, auroc, draws, estimate, sampled
 from embryofl_demo.plot import svg

@@ -19,7 +19,7 @@ def scores_of(weights: Path, data: Path, cache: Path) -> np.ndarray:
     """Scores of all the clinic's labelled embryos under the model in `weights`."""
     from embryofl import packing, task
     from embryofl.models.zoo import create_model
-    from embryofl_data import load_clinic_data
+    from embryofl_data.dataset import load_clinic_data
 
     model = create_model("small_cnn")
     packed = np.fromfile(weights, np.uint8)

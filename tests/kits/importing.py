@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from embryofl_data.importers import import_source
 from embryofl_data.importers.plan import Options
+from embryofl_data.importers.run import import_source
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 

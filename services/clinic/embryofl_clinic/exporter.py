@@ -23,7 +23,7 @@ from prometheus_client.metrics_core import Metric as Family
 from embryofl.exposition import Families, read_table
 from embryofl.messages import CLINIC_PHASES, PROTOCOL
 from embryofl_clinic.settings import ClinicSettings
-from embryofl_data import ImageExamples
+from embryofl_data.dataset import ImageExamples
 
 log = logging.getLogger("embryofl.exporter")
 

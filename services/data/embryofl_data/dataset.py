@@ -1,7 +1,7 @@
 """A clinic's examples, ready to train: folder read, images decoded, patients split."""
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from embryofl_data.cache import DecodedCache, open_cache
 from embryofl_data.progress import OnProgress, no_progress
 from embryofl_data.reading.contract import DataFolder, EmbryoImage
 from embryofl_data.reading.layouts import read_folder
+from embryofl_data.reading.scan import FileInfo
 from embryofl_data.split import SPLITS, split_by_patient
 
 MIN_TRAIN = 20
@@ -112,13 +113,18 @@ def load_clinic_data(
     folder = read_folder(root)
     labelled = [image.file for image in folder.images if image.label is not None]
     cache = open_cache(root, labelled, cache_dir, image_size, progress)
-    problems = [problem for info in cache.infos.values() if (problem := info.problem)]
-    images = tuple(image for image in folder.images if image.label is None or image.file in cache.rows)
-    folder = replace(folder, images=images, problems=folder.problems + tuple(problems))
-    links = [cache.infos[image.file].sha256 if image.file in cache.infos else "" for image in images]
+    folder = usable_part(folder, cache.infos)
+    links = [cache.infos[image.file].sha256 if image.file in cache.infos else "" for image in folder.images]
     splits = split_to_train(folder, links, split_seed)
-    examples = {split: image_examples(cache, [images[index] for index in splits[split]]) for split in SPLITS}
+    examples = {split: image_examples(cache, [folder.images[index] for index in splits[split]]) for split in SPLITS}
     return ClinicData(folder, image_size, examples["train"], examples["validation"], examples["test"])
+
+
+def usable_part(folder: DataFolder, infos: Mapping[str, FileInfo]) -> DataFolder:
+    """The folder without the images that could not be decoded, and with their problems."""
+    problems = [problem for info in infos.values() if (problem := info.problem)]
+    images = tuple(image for image in folder.images if image.file not in infos or infos[image.file].usable)
+    return replace(folder, images=images, problems=folder.problems + tuple(problems))
 
 
 def split_to_train(folder: DataFolder, links: Sequence[str], split_seed: int) -> dict[str, list[int]]:

@@ -31,9 +31,6 @@ class ProgressPrinter:
     @contextmanager
     def receiving(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
         """Show bytes as they arrive, `total` being -1 where it is unknown; nothing in a log."""
-        if not self.stream.isatty():
-            yield lambda step: None
-            return
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
         with self._bar(what, total if total >= 0 else None, *columns) as on_step:
             yield on_step
@@ -41,23 +38,21 @@ class ProgressPrinter:
     @contextmanager
     def counting(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
         """Count images up to `total`; call what is yielded with the number done since the last call."""
-        if self.stream.isatty():
-            with self._bar(what, total) as on_step:
-                yield on_step
-            return
-        done, quarters = 0, 0
+        done = 0
 
         def advance(step: int) -> None:
-            nonlocal done, quarters
-            done += step
-            if (quarter := 4 * done // total) > quarters:
-                quarters = quarter
+            nonlocal done
+            on_step(step)
+            earlier, done = done, done + step
+            if 4 * done // total > 4 * earlier // total and not self.stream.isatty():
                 self.line(f"{what}: {done} of {total} images")
 
-        yield advance
+        with self._bar(what, total) as on_step:
+            yield advance
 
     @contextmanager
     def _bar(self, what: str, total: int | None, *columns: ProgressColumn) -> Iterator[Callable[[int], None]]:
-        with Progress(*columns, console=Console(file=self.stream), transient=True) as bar:
+        terminal = self.stream.isatty()
+        with Progress(*columns, console=Console(file=self.stream), transient=True, disable=not terminal) as bar:
             task = bar.add_task(what, total=total)
             yield lambda step: bar.update(task, advance=step)

@@ -64,7 +64,7 @@ def fetch(
     accept_terms: Annotated[bool, typer.Option("--accept-terms", help="Accept the terms without being asked.")] = False,
 ) -> None:
     """Fetch a public data set from where it is published, after showing its terms. Continues an interrupted download."""
-    from embryofl_data.fetching import fetch as run
+    from embryofl_data.fetching.run import fetch as run
     from embryofl_data.progress import ProgressPrinter
 
     run(name, out, lambda text: accept_terms or _confirmed(text), ProgressPrinter(), also)

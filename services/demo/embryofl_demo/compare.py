@@ -18,7 +18,7 @@ from rich.table import Table
 
 from embryofl.metrics import ScoreSums
 from embryofl.settings import RunSettings
-from embryofl_data import ClinicData, load_clinic_data
+from embryofl_data.dataset import ClinicData, load_clinic_data
 from embryofl_demo.intervals import Estimate, Scored, estimate, sampled, stack
 from embryofl_demo.local_run import (
     LoadedWorkload,

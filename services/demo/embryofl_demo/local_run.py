@@ -19,7 +19,7 @@ from embryofl.models.zoo import create_model
 from embryofl.settings import RunSettings
 from embryofl.views import Views
 from embryofl_clinic.workload.embryo import EmbryoWorkload
-from embryofl_data import ClinicData, pool
+from embryofl_data.dataset import ClinicData, pool
 from embryofl_data.embeddings import Embedder, with_embeddings
 from embryofl_data.split import SPLITS
 from embryofl_demo.intervals import Scored

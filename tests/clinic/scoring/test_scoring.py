@@ -16,7 +16,7 @@ from embryofl_clinic.scoring.folder import read_images
 from embryofl_clinic.scoring.model_store import ModelStore, chosen_models, read_model
 from embryofl_clinic.scoring.network import Network, load_networks
 from embryofl_clinic.scoring.score import score_folder
-from embryofl_data import load_clinic_data
+from embryofl_data.dataset import load_clinic_data
 from kits.scoring import CALIBRATION, draw_embryo, finished_model
 
 

@@ -11,7 +11,7 @@ from embryofl.settings import TrainSettings
 from embryofl.weighting import TaskLosses, loss_ratio_weights
 from embryofl_clinic.workload.personal import PersonalStore
 from embryofl_clinic.workload.round_files import KEEP_ROUNDS
-from embryofl_data import load_clinic_data
+from embryofl_data.dataset import load_clinic_data
 from embryofl_demo.local_run import LoadedWorkload, alone, initial_model, personal_scores, run_locally
 from embryofl_server.federation.run_settings import check_settings
 from kits.federation import draw_clinic

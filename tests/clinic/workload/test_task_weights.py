@@ -16,7 +16,7 @@ from embryofl.settings import TrainSettings
 from embryofl.weighting import TaskLosses
 from embryofl_clinic.workload.round_files import KEEP_ROUNDS
 from embryofl_clinic.workload.task_losses import newest_losses, save_losses
-from embryofl_data import load_clinic_data
+from embryofl_data.dataset import load_clinic_data
 from embryofl_demo.local_run import LoadedWorkload, initial_model
 from embryofl_server.federation.run_settings import check_settings
 from kits.federation import draw_clinic

@@ -14,7 +14,8 @@ import zipfile
 import pytest
 
 from embryofl.errors import UserError
-from embryofl_data.fetching import drive, fetch
+from embryofl_data.fetching import drive
+from embryofl_data.fetching.run import fetch
 from embryofl_data.progress import ProgressPrinter
 
 

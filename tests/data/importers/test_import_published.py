@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from embryofl.errors import UserError
-from embryofl_data import read_folder
+from embryofl_data.reading.layouts import read_folder
 from kits.importing import SHARED, bring_in, image_bytes, tree
 
 KROMP_HEADER = "Image;Fond;d;EXP_silver;ICM_silver;TE_silver;AMH;Age;Endo;COC;MII;SS;HA;LB\n"

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from embryofl.errors import UserError
-from embryofl_data import read_folder
-from embryofl_data.importers import import_source
 from embryofl_data.importers.plan import Options
+from embryofl_data.importers.run import import_source
+from embryofl_data.reading.layouts import read_folder
 from kits.importing import bring_in, fingerprint, image_bytes, tree
 
 COMMAND = str(Path(sys.executable).parent / "embryofl-clinic")

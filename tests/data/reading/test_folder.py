@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from embryofl.errors import DataError
-from embryofl_data import DataFolder, read_folder
+from embryofl_data.reading.contract import DataFolder
+from embryofl_data.reading.layouts import read_folder
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"
 

@@ -11,7 +11,7 @@ from PIL import Image
 from rich.console import Console
 
 from embryofl.errors import DataError
-from embryofl_data import load_clinic_data
+from embryofl_data.dataset import load_clinic_data
 from embryofl_data.report.facts import data_summary
 from embryofl_data.report.report import DataReport, Verdict
 from embryofl_data.report.run import check_folder, check_to_join

@@ -12,7 +12,6 @@ from typer.testing import CliRunner
 from embryofl_clinic.cli.commands import app
 from embryofl_data.report.page import page
 from embryofl_data.report.run import check_folder
-from embryofl_data.report.thumbnails import Thumbnails
 from kits.reports import clinic, embryo
 
 NAMES = [
@@ -62,7 +61,7 @@ def _exif() -> Image.Exif:
 
 @pytest.fixture
 def made(root):
-    return page(check_folder(root), Thumbnails(root))
+    return page(check_folder(root))
 
 
 def test_page_loads_nothing_but_style_and_inline_images(made):

@@ -10,7 +10,6 @@ from embryofl.errors import UserError
 from embryofl_clinic.texts import texts
 from embryofl_data.report.page import body
 from embryofl_data.report.run import check_folder
-from embryofl_data.report.thumbnails import Thumbnails
 
 log = logging.getLogger("embryofl.app")
 
@@ -52,8 +51,7 @@ class ReportService:
 
         try:
             report = check_folder(self._data_dir, self._cache_dir, progress=on_progress)
-            html = body(report, Thumbnails(self._data_dir.resolve()))
-            self.state = ReportState(html=html, time=time.time())
+            self.state = ReportState(html=body(report), time=time.time())
         except UserError as exc:
             self.state = replace(self.state, doing="", error=str(exc))
         except Exception:

@@ -31,7 +31,6 @@ def check(
     from embryofl_data.report.page import page
     from embryofl_data.report.run import check_folder
     from embryofl_data.report.terminal import print_report
-    from embryofl_data.report.thumbnails import Thumbnails
 
     check_outside(html, folder)
     settings = load_settings()
@@ -40,7 +39,7 @@ def check(
     with progress_bar() as on_progress:
         report = check_folder(folder, cache, progress=on_progress, others=load_others(settings.state_dir))
     if html is not None:
-        write_result(html, page(report, Thumbnails(folder.resolve())).encode("utf-8", "replace"))
+        write_result(html, page(report).encode("utf-8", "replace"))
     if json_:
         typer.echo(json.dumps(report.to_dict(), indent=1))
     else:
@@ -65,7 +64,8 @@ def import_folder(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, write nothing.")] = False,
 ) -> None:
     """Convert a data set in another layout to the data contract. The rule that gives labels is printed before its use."""
-    from embryofl_data.importers import Options, import_source
+    from embryofl_data.importers.plan import Options
+    from embryofl_data.importers.run import import_source
     from embryofl_data.reading.layouts import LABELS
 
     columns = dict(_pair(text, "--map", "NAME=COLUMN") for text in map_)

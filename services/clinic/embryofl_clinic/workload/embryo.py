@@ -23,7 +23,7 @@ from embryofl_clinic.exporter import TrainerMetrics
 from embryofl_clinic.settings import ClinicSettings
 from embryofl_clinic.workload.personal import Personal, PersonalStore
 from embryofl_clinic.workload.task_losses import newest_losses, save_losses
-from embryofl_data import load_clinic_data
+from embryofl_data.dataset import load_clinic_data
 from embryofl_data.embeddings import Embedder, with_embeddings
 
 log = logging.getLogger("embryofl.workload")

@@ -2,8 +2,3 @@
 
 Needs the extra `report`. Start at `run`.
 """
-
-from embryofl_data.importers.plan import Options
-from embryofl_data.importers.run import import_source
-
-__all__ = ["Options", "import_source"]

@@ -27,7 +27,7 @@ HEADER = ("PatientID", "PatientName", "Rows", "Columns", "BurnedInAnnotation", "
 
 def detect(source: Source) -> str:
     """A file named like DICOM."""
-    first = next((file for file in source.files if file.lower().endswith(SUFFIXES)), "")
+    first = next((file for file in source.entries if file.lower().endswith(SUFFIXES)), "")
     return f"files such as {first}" if first else ""
 
 
@@ -36,7 +36,7 @@ def fill(plan: Plan, source: Source, options: Options) -> None:
     rows = {bare(row.cells["image"]): row for row in options.rows("image", "label", optional=("embryo", "day"))}
     patients: dict[str, str] = {}
     burnt = 0
-    for file in source.files:
+    for file in source.entries:
         if not file.lower().endswith(SUFFIXES):
             if not file.lower().endswith((".csv", ".txt")):
                 plan.skip(file, "not named like a DICOM file")
@@ -93,4 +93,4 @@ def _header(data: bytes) -> Mapping[str, Any]:
         raise DecodeError("unreadable", f"not a DICOM file ({type(error).__name__})") from error
 
 
-IMPORTER = Importer("dicom", "DICOM", ("stated", "none"), "stated", detect, fill, convert)
+IMPORTER = Importer("dicom", "DICOM", ("stated", "none"), detect, fill, convert)

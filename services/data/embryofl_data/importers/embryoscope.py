@@ -59,4 +59,4 @@ def _number(file: str) -> int | None:
     return int(numbers[-1][:15]) if numbers else None
 
 
-IMPORTER = Importer("embryoscope", "Time-lapse export, one folder per well", ("stated", "none"), "stated", detect, fill)
+IMPORTER = Importer("embryoscope", "Time-lapse export, one folder per well", ("stated", "none"), detect, fill)

@@ -100,10 +100,3 @@ def _readable(source: Source, frame: TimelapseFrame, plan: Plan) -> bool:
         plan.skip_damaged(frame.file, error)
         return False
     return True
-
-
-def check_phases(options: Options, order: Sequence[str]) -> None:
-    """Raise `UserError` when a phase was requested that does not exist."""
-    unknown = [phase for phase in options.phases if phase not in order]
-    if unknown:
-        raise UserError(f"--phases {','.join(unknown)} was given. Expected some of {', '.join(order)}.")

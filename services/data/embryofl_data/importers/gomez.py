@@ -10,7 +10,8 @@ import contextlib
 import re
 from collections import defaultdict
 
-from embryofl_data.importers.frames import TimelapseFrame, add_embryo, check_phases
+from embryofl.errors import UserError
+from embryofl_data.importers.frames import TimelapseFrame, add_embryo
 from embryofl_data.importers.plan import Importer, Options, Plan
 from embryofl_data.importers.rules import Facts
 from embryofl_data.importers.source import Source
@@ -29,7 +30,8 @@ def detect(source: Source) -> str:
 
 def fill(plan: Plan, source: Source, options: Options) -> None:
     """The chosen frames of every embryo, with its grades. The part before the last `-` is taken as the patient."""
-    check_phases(options, PHASES)
+    if unknown := [phase for phase in options.phases if phase not in PHASES]:
+        raise UserError(f"--phases {','.join(unknown)} was given. Expected some of {', '.join(PHASES)}.")
     grades = _grades(source)
     for embryo, frames in sorted(_frames(source, plan).items()):
         facts, patient = grades.get(embryo, Facts()), embryo.rpartition("-")[0]
@@ -90,4 +92,4 @@ def _grades(source: Source) -> dict[str, Facts]:
     return grades
 
 
-IMPORTER = Importer("gomez", "Gomez et al. 2022 / Zenodo", ("icm-te-b", "none"), "", detect, fill)
+IMPORTER = Importer("gomez", "Gomez et al. 2022 / Zenodo", ("icm-te-b", "none"), detect, fill)

@@ -132,4 +132,4 @@ def _outcomes(source: Source, plan: Plan) -> dict[Key, dict[str, int | None]]:
     return outcomes
 
 
-IMPORTER = Importer("kromp", "Kromp et al. 2023 / figshare", (*GARDNER_RULES, *OUTCOMES, "none"), "", detect, fill)
+IMPORTER = Importer("kromp", "Kromp et al. 2023 / figshare", (*GARDNER_RULES, *OUTCOMES, "none"), detect, fill)

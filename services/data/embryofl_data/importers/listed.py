@@ -3,6 +3,7 @@
 Hung Vuong / Kaggle (`train.csv`, `Image,Class`), labels in file names (`embryo_0001_label_1.png`), a folder per class.
 """
 
+import posixpath
 from collections.abc import Callable
 
 from embryofl_data.importers.plan import Importer, Options, Plan, PlannedImage
@@ -20,13 +21,7 @@ def _base(source: Source, table: str) -> str:
     file = source.named(table) if table else None
     if file is not None:
         return file[: -len(table)]
-    base = ""
-    while True:
-        inside = [entry[len(base) :] for entry in source.entries]
-        heads = {entry.split("/", 1)[0] for entry in inside}
-        if len(heads) != 1 or "/" not in inside[0]:
-            return base
-        base += heads.pop() + "/"
+    return posixpath.join(posixpath.commonpath([posixpath.dirname(entry) for entry in source.entries] or [""]), "")
 
 
 def _read(source: Source, reader: Reader, table: str) -> tuple[str, list[EmbryoImage], list[Problem]] | None:
@@ -58,7 +53,7 @@ def _importer(name: str, title: str, reader: Reader, table: str, stated_by: str,
             plan.images.append(PlannedImage(base + image.file, facts, image.patient, image.embryo, day))
         plan.notes += [f"read: {table}"] if table else []
 
-    return Importer(name, title, ("stated", "none"), "stated", detect, fill)
+    return Importer(name, title, ("stated", "none"), detect, fill)
 
 
 HUNGVUONG = _importer(

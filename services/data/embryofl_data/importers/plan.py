@@ -111,9 +111,7 @@ class Importer:
     name, title : str
         As on the command line, and for a person.
     rules : tuple of str
-        Rules that its facts can feed.
-    usual_rule : str
-        The rule that is used when none is named: only where the source itself states labels, otherwise "".
+        Rules that its facts can feed; `stated`, where it is one of them, is used when none is named.
     detect : callable
         Source to the evidence of this layout, "" if it is another one.
     fill : callable
@@ -126,7 +124,6 @@ class Importer:
     name: str
     title: str
     rules: tuple[str, ...]
-    usual_rule: str
     detect: Callable[[Source], str]
     fill: Callable[[Plan, Source, Options], None]
     convert: Callable[[bytes], bytes] | None = None

@@ -96,7 +96,7 @@ def import_source(
     source = open_source(place)
     importer, evidence = choose_importer(source, layout)
     show(f"Layout {importer.name}: {importer.title} ({printable(evidence)}).")
-    rule = find_rule(rule_name or importer.usual_rule, importer.rules)
+    rule = find_rule(rule_name or ("stated" if "stated" in importer.rules else ""), importer.rules)
     show(f"Rule {rule.id}: {rule.text}")
     show(f"Label 1 then means: {rule.meaning}. Declare this meaning when joining.")
     plan = Plan(skipped=list(source.skipped))

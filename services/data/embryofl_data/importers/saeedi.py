@@ -40,4 +40,4 @@ def fill(plan: Plan, source: Source, options: Options) -> None:
     plan.notes += [str(options.table)] if options.table else []
 
 
-IMPORTER = Importer("saeedi", "Saeedi et al. 2017", (*GARDNER_RULES, "none"), "", detect, fill)
+IMPORTER = Importer("saeedi", "Saeedi et al. 2017", (*GARDNER_RULES, "none"), detect, fill)

@@ -53,11 +53,6 @@ class Source:
     skipped: tuple[SkippedFile, ...] = ()
 
     @cached_property
-    def files(self) -> tuple[str, ...]:
-        """All files."""
-        return tuple(self.entries)
-
-    @cached_property
     def images(self) -> tuple[str, ...]:
         """Files named like images."""
         return tuple(file for file in self.entries if is_image_name(file))

@@ -51,6 +51,4 @@ def _verdicts(file: str) -> set[str]:
     return {bare(folder), name.split("_", 1)[0]} & VERDICTS.keys()
 
 
-IMPORTER = Importer(
-    "stork", "STORK / npj Digital Medicine 2019", ("stated", *GARDNER_RULES, "none"), "stated", detect, fill
-)
+IMPORTER = Importer("stork", "STORK / npj Digital Medicine 2019", ("stated", *GARDNER_RULES, "none"), detect, fill)

@@ -64,7 +64,7 @@ def _rows(source: Source, options: Options, columns: Mapping[str, str]) -> tuple
     wanted = tuple(dict.fromkeys(columns.values()))
     if options.table is not None:
         return options.table.name, options.rows(*wanted)
-    tables = [file for file in source.files if file.lower().endswith((".csv", ".tsv", ".txt"))]
+    tables = [file for file in source.entries if file.lower().endswith((".csv", ".tsv", ".txt"))]
     if len(tables) != 1:
         raise UserError(f"The source has {len(tables)} tables. Expected one. Name the right one with --table FILE.")
     return tables[0], source.rows(tables[0], *wanted)
@@ -88,5 +88,5 @@ def _label(written: str, labels: Mapping[str, int | None]) -> tuple[int | None, 
 
 
 IMPORTER = Importer(
-    "table", "A table with a column mapping", ("stated", *GARDNER_RULES, *OUTCOMES, "none"), "stated", detect, fill
+    "table", "A table with a column mapping", ("stated", *GARDNER_RULES, *OUTCOMES, "none"), detect, fill
 )

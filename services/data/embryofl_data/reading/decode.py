@@ -77,28 +77,19 @@ class Opened:
     note: str
 
 
-@dataclass(frozen=True)
-class Decoded:
-    """A decoded image, squared: `pixels` is uint8 (size, size, 3), RGB; `opened` at its own size."""
-
-    pixels: npt.NDArray[np.uint8]
-    opened: Opened
+def decode_image(data: bytes, size: int) -> npt.NDArray[np.uint8]:
+    """Decode the bytes of a whole file to a square: uint8 (size, size, 3). Raises as `open_image` does."""
+    return to_square(open_image(data).image, size)
 
 
-def decode_image(data: bytes, size: int) -> Decoded:
-    """Decode the bytes of a whole file to a square of `size` pixels a side.
+def open_image(data: bytes) -> Opened:
+    """Decode a file's content at its own size, large images one at a time.
 
     Raises
     ------
     DecodeError
         With the kind `empty`, `too_large`, `too_small`, `truncated` or `unreadable`.
     """
-    opened = open_image(data)
-    return Decoded(to_square(opened.image, size), opened)
-
-
-def open_image(data: bytes) -> Opened:
-    """Decode a file's content at its own size, large images one at a time. Raises as `decode_image` does."""
     if not data:
         raise DecodeError("empty", "the file has no content")
     try:

@@ -9,6 +9,7 @@
 import posixpath
 import re
 from collections.abc import Callable
+from itertools import takewhile
 from pathlib import Path
 
 from embryofl.errors import DataError
@@ -123,23 +124,15 @@ def file_names(listing: Listing) -> Content:
 
 def class_folders(listing: Listing) -> Content:
     """One folder per class, at the top or in a single folder; images outside the class folders are unlabelled."""
-    base = ""
-    while True:
-        inside = [file for file in listing.files if file.startswith(base)]
-        heads = {file[len(base) :].split("/", 1)[0] for file in inside if "/" in file[len(base) :]}
-        loose = any("/" not in file[len(base) :] for file in inside)
-        if len(heads) != 1 or loose or any(next(iter(heads)).lower() in labels for labels in CLASS_FOLDERS):
-            break
-        base += next(iter(heads)) + "/"
-    classes = {head: head.lower() for head in heads if head.lower() not in UNLABELLED_FOLDERS}
-    names = next((labels for labels in CLASS_FOLDERS if classes and set(classes.values()) <= set(labels)), None)
+    common = posixpath.commonpath([posixpath.dirname(file) for file in listing.files] or [""])
+    known = set().union(*CLASS_FOLDERS)
+    above = len(list(takewhile(lambda folder: folder and folder.lower() not in known, common.split("/"))))
+    folders = {file: file.split("/")[above:-1] for file in listing.files}
+    classes = {inside[0].lower() for inside in folders.values() if inside} - UNLABELLED_FOLDERS
+    names = next((labels for labels in CLASS_FOLDERS if classes and classes <= labels.keys()), None)
     if names is None:
         return None
-    images = []
-    for file in inside:
-        head, _, rest = file[len(base) :].partition("/")
-        images.append(EmbryoImage(file, names.get(head.lower()) if rest else None))
-    return images, []
+    return [EmbryoImage(file, names.get(inside[0].lower()) if inside else None) for file, inside in folders.items()], []
 
 
 LAYOUTS: tuple[tuple[str, Callable[[Listing], Content]], ...] = (

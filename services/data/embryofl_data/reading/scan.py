@@ -14,7 +14,7 @@ import numpy.typing as npt
 from embryofl.data_statistics import Optics
 from embryofl.schema import Strict
 from embryofl_data.reading.contract import Problem
-from embryofl_data.reading.decode import MAX_FILE_BYTES, DecodeError, Opened, decode_image
+from embryofl_data.reading.decode import MAX_FILE_BYTES, DecodeError, Opened, open_image, to_square
 from embryofl_data.reading.optics import optics_of
 from embryofl_data.reading.threads import in_threads
 
@@ -88,7 +88,7 @@ def stamp_of(path: Path) -> tuple[int, int] | None:
 class EarlierFiles:
     """Files seen before, by the same decode version and size; `contents`: SHA-256 of those whose pixels are at hand."""
 
-    def __init__(self, files: Mapping[str, FileInfo], contents: Set[str] = frozenset()) -> None:
+    def __init__(self, files: Mapping[str, FileInfo], contents: Set[str]) -> None:
         self.files = files
         self._by_content = {
             info.sha256: info for info in self.files.values() if info.sha256 and (info.kind or info.sha256 in contents)
@@ -112,12 +112,11 @@ class Scanned:
     pixels: npt.NDArray[np.uint8] | None
 
 
-def scan_files(root: Path, files: Sequence[str], size: int, earlier: EarlierFiles | None = None) -> Iterator[Scanned]:
+def scan_files(root: Path, files: Sequence[str], size: int, earlier: EarlierFiles) -> Iterator[Scanned]:
     """Scan files in the given order.
 
     Unchanged files are not opened, and contents seen before are not decoded to a square of `size` pixels.
     """
-    earlier = earlier or EarlierFiles({})
     return in_threads(partial(_scan, root, file, size, earlier) for file in files)
 
 
@@ -135,10 +134,10 @@ def _scan(root: Path, file: str, size: int, earlier: EarlierFiles) -> Scanned:
         update = {"file": file, "size_bytes": base.size_bytes, "mtime_ns": base.mtime_ns}
         return Scanned(twin.model_copy(update=update), None)
     try:
-        image = decode_image(data, size)
+        opened = open_image(data)
     except DecodeError as error:
         return Scanned(base.model_copy(update={"kind": error.kind, "detail": error.detail}), None)
-    return Scanned(base.with_image(image.opened), image.pixels)
+    return Scanned(base.with_image(opened), to_square(opened.image, size))
 
 
 def read_file(root: Path, file: str) -> tuple[bytes, FileInfo]:

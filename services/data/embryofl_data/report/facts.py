@@ -85,13 +85,6 @@ class FolderFacts:
         return {**asdict(self), "statistics": statistics, "can_train": self.can_train}
 
 
-def usable_part(folder: DataFolder, infos: dict[str, FileInfo]) -> DataFolder:
-    """The folder with the images that could be decoded, and with the problems of those that could not."""
-    usable = tuple(image for image in folder.images if infos[image.file].usable)
-    problems = [*folder.problems, *(problem for info in infos.values() if (problem := info.problem))]
-    return replace(folder, images=usable, problems=tuple(problems))
-
-
 def count_folder(
     root: str, folder: DataFolder, infos: dict[str, FileInfo], split_seed: int
 ) -> tuple[FolderFacts, dict[str, list[int]]]:

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from itertools import chain
 from multiprocessing.synchronize import Lock
 from pathlib import Path
@@ -82,22 +82,14 @@ def _too_long(signum: int, frame: FrameType | None) -> None:
     raise _TooLong
 
 
-@contextmanager
-def _deadline(seconds: float) -> Iterator[None]:
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-
-
 def _measure(root: Path, files: tuple[str, ...]) -> list[Measured]:
     measured = []
     for file in files:
         try:
-            with _deadline(FILE_TIMEOUT_S):
-                measured.append(measure_file(root, file, _large))
+            signal.setitimer(signal.ITIMER_REAL, FILE_TIMEOUT_S)
+            measured.append(measure_file(root, file, _large))
         except _TooLong:
-            detail = f"reading it took longer than {FILE_TIMEOUT_S:.0f} s"
-            measured.append(Measured.not_read(file, detail))
+            measured.append(Measured.not_read(file, f"reading it took longer than {FILE_TIMEOUT_S:.0f} s"))
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
     return measured

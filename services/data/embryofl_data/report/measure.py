@@ -2,13 +2,10 @@
 
 import contextlib
 import io
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-import numpy.typing as npt
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -93,9 +90,3 @@ def _pixels(data: bytes) -> int:
 def working_size(image: Image.Image) -> Image.Image:
     """The image, or a smaller one of at most `WORKING_SIDE` pixels, at which it is measured."""
     return image if max(image.size) <= WORKING_SIDE else scaled(image, WORKING_SIDE)
-
-
-def columns_of(values: Sequence[Sequence[float]]) -> dict[str, npt.NDArray[np.float64]]:
-    """Measurements of several files by name: float64 (n,) each."""
-    table = np.array(values, np.float64).reshape(len(values), len(MEASURES))
-    return {name: table[:, number] for number, name in enumerate(MEASURES)}

@@ -5,11 +5,13 @@ import json
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from embryofl_data.progress import OnStep, no_progress
 from embryofl_data.reading.contract import DataFolder
 from embryofl_data.reading.scan import FileInfo
 from embryofl_data.report.gather import measure_files
-from embryofl_data.report.measure import columns_of
+from embryofl_data.report.measure import MEASURES
 from embryofl_data.report.neighbours import SEARCH_VERSION, Pair, find_pairs
 from embryofl_data.report.store import MeasurementStore, open_store
 from embryofl_data.report.study import Measures
@@ -42,8 +44,9 @@ def measure_folder(
         tags = {each.info.file: each.tags for each in usable if each.tags}
         pairs = _compare(store, [each.info.file for each in usable], progress)
         store.forget_others(files)
-    measures = Measures(columns_of([each.values for each in usable]), tags, pairs)
-    return {each.info.file: each.info for each in stored}, len(changed), measures
+    table = np.array([each.values for each in usable], np.float64).reshape(-1, len(MEASURES))
+    columns = dict(zip(MEASURES, table.T, strict=True))
+    return {each.info.file: each.info for each in stored}, len(changed), Measures(columns, tags, pairs)
 
 
 def _compare(store: MeasurementStore, usable: list[str], progress: OnStep) -> tuple[Pair, ...]:

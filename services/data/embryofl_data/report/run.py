@@ -10,6 +10,7 @@ from pathlib import Path
 from embryofl.data_statistics import DataStatistics
 from embryofl.errors import DataError
 from embryofl_data.cache import open_cache
+from embryofl_data.dataset import usable_part
 from embryofl_data.progress import OnStep, no_progress
 from embryofl_data.reading.contract import DataFolder
 from embryofl_data.reading.layouts import read_folder
@@ -25,7 +26,7 @@ from embryofl_data.report.checks import (
     quality,
     shortcuts,
 )
-from embryofl_data.report.facts import FolderFacts, count_folder, usable_part
+from embryofl_data.report.facts import FolderFacts, count_folder
 from embryofl_data.report.measurements import measure_folder
 from embryofl_data.report.own_split import own_split
 from embryofl_data.report.report import GRAVITY, DataReport, Finding, Verdict, make_finding
