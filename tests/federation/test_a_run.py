@@ -12,7 +12,7 @@ from embryofl_clinic.workload.embryo import EmbryoWorkload
 from embryofl_demo.local_run import initial_model, run_locally
 from embryofl_server.audit.reading import verify_log
 from embryofl_server.federation.checkpoint import Checkpoints
-from kits.federation import SETTINGS
+from kits.federation import SETTINGS, until
 
 
 def test_finished_run_leaves_a_model_that_any_tool_can_read(federation, reference):
@@ -49,14 +49,19 @@ def test_metrics_have_a_line_per_clinic_and_a_pooled_one(federation, reference):
 
 
 def test_status_shows_clinics_and_progress_of_the_run(federation, reference):
-    info = federation.status()
-    clinics = [info["clinics"][name] for name in ("clinic-1", "clinic-2", "clinic-3")]
-    assert {c["state"] for c in clinics} <= {"enrolled", "online"}
+    names = ("clinic-1", "clinic-2", "clinic-3")
+
+    def all_online():
+        info = federation.status()
+        return {info["clinics"][name]["state"] for name in names} == {"online"} and info
+
+    info = until("all clinics are online", all_online)
+    clinics = [info["clinics"][name] for name in names]
     assert all(60 <= c["labelled"] <= 80 for c in clinics)
     assert info["run"]["state"] == "finished" and info["run"]["round"] == info["run"]["settings"]["rounds"]
     assert info["progress"]["waiting"] is None
-    whole, words = verify_log(federation.place.hub)
-    assert whole and "intact" in words
+    intact, message = verify_log(federation.place.hub)
+    assert intact and "intact" in message
 
 
 def test_same_seed_gives_identical_weights_and_another_seed_different_ones(federation, reference):

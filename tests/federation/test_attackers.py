@@ -147,7 +147,7 @@ def test_clinic_is_suspended_and_notified_after_three_rejections(attacked, alone
     folder = attacked.run(**{**SETTINGS, "rounds": 4, "suspend_after": 3})
     assert [r["refused"] for r in attacked.records(folder.name)] == [{}] + [{EVIL: "norm"}] * 3 + [{}]
     clinic = attacked.status()["clinics"][EVIL]
-    assert clinic["state"] == "suspended" and "3 answers in a row" in clinic["detail"]
+    assert clinic["state"] == "suspended" and "3 replies in a row" in clinic["detail"]
     assert all(attacked.state_of(n) != "suspended" for n in HONEST)
     assert (attacked.audit("suspended")[-1]["clinic"], attacked.audit("suspended")[-1]["by"]) == (EVIL, "the gate")
     until(

@@ -1,6 +1,7 @@
 """A backup made during a run and restored to an empty folder: clinics see the same hub, and the run continues."""
 
-from kits.federation import until
+import os
+import signal
 
 
 def hub_command(federation, *words):
@@ -13,8 +14,12 @@ def test_clinics_continue_unchanged_with_a_hub_restored_from_a_backup(federation
     names = ["clinic-1", "clinic-2", "clinic-3"]
     before = {n: federation.pid(n) for n in names}
     run = federation.start_run(rounds=4)
-    until("round 2 is done", lambda: len(federation.records(run)) > 2)
-    words = hub_command(federation, "backup", str(tmp_path / "hub.tar"))
+    federation.under_way(run, 2)
+    os.kill(before["clinic-2"], signal.SIGSTOP)  # so that the run is still under way when the backup is made
+    try:
+        words = hub_command(federation, "backup", str(tmp_path / "hub.tar"))
+    finally:
+        os.kill(before["clinic-2"], signal.SIGCONT)
     assert "private keys" in words and (tmp_path / "hub.tar").stat().st_mode & 0o777 == 0o600
     federation.wait_over(run)  # the old hub continues for a while, and is then lost with its disk
     for part in ("gateway", "superlink", "server"):

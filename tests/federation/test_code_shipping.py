@@ -96,16 +96,16 @@ def test_clinic_never_executes_code_from_the_hub(federation, reference, attack):
     for message in stock_messages(node.id):
         link.open_grid().push(message)
     last = link.send(node, "the last request", 600, "1")
-    answers: dict[str, str] = {}
+    replies: dict[str, str] = {}
 
-    def answered():
-        for answer in link.answers([i for i in [*texts, last] if i not in answers]):
-            assert not answer.lost, "the clinic had to be connected anew"
-            answers[answer.message_id] = answer.error or json.loads(answer.text)["refused"]
-        return len(answers) == len(texts) + 1
+    def all_replied():
+        for reply in link.replies([i for i in [*texts, last] if i not in replies]):
+            assert not reply.lost, "the clinic had to be connected anew"
+            replies[reply.message_id] = reply.error or json.loads(reply.text)["refused"]
+        return len(replies) == len(texts) + 1
 
-    until("the clinic has replied to each", answered)  # so it has read them all: they arrive in order
-    assert all(answers.values()), answers
+    until("the clinic has replied to each", all_replied)  # so it has read them all: they arrive in order
+    assert all(replies.values()), replies
     assert not marker.exists()
     assert {name: federation.pid(name) for name in pids} == pids  # no clinic crashed
     assert not any(target.startswith("/v1/fleet/get-") for _, target in federation.proxy.requests)
