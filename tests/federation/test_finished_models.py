@@ -94,7 +94,7 @@ def test_cohort_is_scored_in_the_clinic_app(finished, tmp_path):
         assert names == [e["files"][0] for e in expected]
         for shown, e in zip(page.locator(".embryo").all(), expected, strict=True):
             words, seen = shown.inner_text(), e["seen"]
-            meaning = "no calibration with this model"  # too few validation embryos here to learn one
+            meaning = "This model has no calibration"  # too few validation embryos here to learn one
             if seen is not None:
                 meaning = f"Of 100 embryos scored like this, about {100 * seen['share']:.0f} were graded good."
             assert f"Rank {e['rank']} of 6" in words and f"{e['score']:.3f}" in words
