@@ -42,6 +42,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: order.index(groups[item]))  # stable: the order within a file stays
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Fail at once where pytest-xdist shares out single tests: each worker would start every federation anew."""
+    apart = [item.nodeid for item in session.items if "@" not in item.nodeid]
+    if apart and session.config.getoption("loadgroup", False):
+        raise pytest.UsageError(f"pytest-xdist ignores the groups of tests, as of {apart[0]}: other versions of them?")
+
+
 def _folder(item: pytest.Item) -> str:
     return item.path.relative_to(TESTS).parts[0]
 
