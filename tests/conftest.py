@@ -5,6 +5,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from xdist.workermanage import WorkerController
 
 TESTS = Path(__file__).parent
 WORKER_BYTES = 2 << 30  # a worker with a federation of three clinics needs 1.7 GB
@@ -42,11 +43,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: order.index(groups[item]))  # stable: the order within a file stays
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Fail at once where pytest-xdist shares out single tests: each worker would start every federation anew."""
-    apart = [item.nodeid for item in session.items if "@" not in item.nodeid]
-    if apart and session.config.getoption("loadgroup", False):
-        raise pytest.UsageError(f"pytest-xdist ignores the groups of tests, as of {apart[0]}: other versions of them?")
+def pytest_xdist_node_collection_finished(node: WorkerController, ids: list[str]) -> None:
+    """End at once where pytest-xdist shares out single tests: each worker would start every federation anew."""
+    apart = [i for i in ids if "@" not in i]
+    if apart and node.config.option.dist == "loadgroup":
+        pytest.exit(f"pytest-xdist ignores the groups of tests, as of {apart[0]}: see requirements-dev.txt", 4)
 
 
 def _folder(item: pytest.Item) -> str:
