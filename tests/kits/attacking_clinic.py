@@ -1,10 +1,10 @@
-"""A clinic that attacks: how is in the file `attack` in its state folder, a word for each round, the last for all others.
+"""A clinic that attacks. The file `attack` in its state folder has one word per round; the last counts for all later ones.
 
-honest   like any other              nan     an update of numbers that are none
-scale    an update 1e6 times as far  flip    trained on labels turned round
-count    claims 10^12 embryos        claim   metrics over more embryos than it has
-garbage  a reply that is no JSON     big     a reply of 1.5 MB
-huge     2 GB into the upload, and 2 GB as a message, then a reply without an update
+honest   like any other               nan     an update of NaN
+scale    an update 1e6 times as long  flip    trained on inverted labels
+count    claims 10^12 embryos         claim   metrics over more embryos than it has
+garbage  a reply that is not JSON     big     a reply of 1.5 MB
+huge     2 GB as an upload and 2 GB as a message, then a reply without an update
 """
 
 import json
@@ -35,7 +35,7 @@ def attack() -> str:
 
 
 class AttackingBench(WorkloadCache):
-    """Bends what was trained."""
+    """Falsifies training as `attack` says."""
 
     def get(self, request: Any) -> Any:
         workload = super().get(request)
@@ -74,7 +74,7 @@ class AttackingBench(WorkloadCache):
 
 
 def flood(hub: str, ca: str, method: str, path: str) -> None:
-    """2 GB at once; how far they come is the hub's business."""
+    """Send 2 GB; the hub decides how much of it to accept."""
     connection = HTTPSConnection(hub, timeout=20, context=ssl.create_default_context(cadata=ca))
     try:
         connection.request(method, path, (CHUNK for _ in range(2048)), {"Content-Length": str(2 << 30)})

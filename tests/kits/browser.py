@@ -40,7 +40,7 @@ def real_browser() -> Iterator[Any]:
 
 
 def opens(page: Any, address: str) -> bool:
-    """Whether a page is served there; opens it."""
+    """Open the address; False if no page is served there."""
     from playwright.sync_api import Error
 
     try:
@@ -52,7 +52,7 @@ def opens(page: Any, address: str) -> bool:
 
 @contextlib.contextmanager
 def browser_page() -> Iterator[Any]:
-    """A page of a real browser; `page.wrong` are the errors that its console shows, `page.asked` the hosts it asks."""
+    """A page of a real browser; `page.wrong` are the errors that its console shows, `page.asked` the hosts it contacts."""
     with real_browser() as browser:
         page = browser.new_page(viewport=DESK)
         page.set_default_timeout(WAIT_MS)

@@ -1,8 +1,8 @@
-"""The command blocks of README and docs, and where each is tried.
+"""The command blocks of README and docs, and where each is tested.
 
-A block of language `bash` is run as it stands by test_blocks.py. One that needs containers has the line
-`<!-- tried in containers -->` before it and is run by tests/compose; one with `<!-- a terminal each -->` holds commands
-that stay, a line each. Other languages are not commands.
+test_blocks.py runs each block of language `bash` unchanged. A block that needs containers has the line
+`<!-- tried in containers -->` before it, and tests/compose runs it. A block with `<!-- a terminal each -->` holds one
+long-running command per line. Other languages are not commands.
 """
 
 import re
@@ -30,12 +30,12 @@ class Block:
 
 
 def blocks() -> list[Block]:
-    """All of them, in order."""
-    found = []
+    """All command blocks, in order."""
+    result = []
     for page in PAGES:
         content = page.read_text()
         for match in _BLOCK.finditer(content):
             line = content.count("\n", 0, match.start("text"))
             where = (CONTAINERS in match["before"], TERMINALS in match["before"])
-            found.append(Block(str(page.relative_to(ROOT)), line, match["text"], *where))
-    return found
+            result.append(Block(str(page.relative_to(ROOT)), line, match["text"], *where))
+    return result

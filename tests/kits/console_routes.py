@@ -8,13 +8,13 @@ from embryofl_console.hub import HubClient
 from embryofl_console.settings import ConsoleSettings
 
 
-def routes(found: Any) -> Any:
+def routes(node: Any) -> Any:
     """All routes below a router, an application or a mount, however FastAPI nests them."""
-    if getattr(found, "path", None) and getattr(found, "methods", None):
-        yield sorted(found.methods), found.path
-    inside = [getattr(found, name, None) for name in ("app", "original_router")]
-    for each in [*(getattr(found, "routes", None) or []), *(x for x in inside if hasattr(x, "routes"))]:
-        yield from routes(each)
+    if getattr(node, "path", None) and getattr(node, "methods", None):
+        yield sorted(node.methods), node.path
+    inside = [getattr(node, name, None) for name in ("app", "original_router")]
+    for child in [*(getattr(node, "routes", None) or []), *(x for x in inside if hasattr(x, "routes"))]:
+        yield from routes(child)
 
 
 settings = ConsoleSettings()

@@ -1,4 +1,4 @@
-"""A federation in real containers, as `make up` starts it, under a project name and a port of its own."""
+"""A federation in real containers, as `make up` starts it, with its own project name and port."""
 
 import json
 import os
@@ -21,12 +21,12 @@ PROJECT = "embryofl-test"
 
 
 def why_not() -> str:
-    """Why there can be no containers here, "" when there can."""
+    """Why containers cannot be used here; "" if they can."""
     if shutil.which("docker") is None:
         return "Docker is not installed"
     for command, reason in (
         (["docker", "compose", "version"], "Docker has no Compose plugin"),
-        (["docker", "info"], "Docker's engine does not answer"),
+        (["docker", "info"], "Docker's engine does not reply"),
     ):
         if subprocess.run(command, capture_output=True, check=False).returncode:
             return reason
@@ -34,7 +34,7 @@ def why_not() -> str:
 
 
 def run(*command: str, env: dict[str, str] | None = None, stdin: str = "", ok: bool = True) -> str:
-    """Run a command, return what it printed (both streams); AssertionError with that when it fails and `ok`."""
+    """Run a command and return its output (both streams); with `ok`, a failure is an AssertionError with that output."""
     done = subprocess.run(
         command,
         input=stdin,
@@ -50,12 +50,12 @@ def run(*command: str, env: dict[str, str] | None = None, stdin: str = "", ok: b
 
 
 def until(what: str, ready: Callable[[], Any], seconds: float = 120.0) -> Any:
-    """`federation.until` with longer pauses: every look starts a process in a container."""
+    """`federation.until` with longer pauses: every check starts a process in a container."""
     return federation.until(what, ready, seconds, pause=0.5)
 
 
 class Containers:
-    """`make` and `docker` for one project; its files lie in `folder`."""
+    """`make` and `docker` for one project; its files are in `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self.port, self.prometheus_port, self.grafana_port, self.console_port = (free_port() for _ in range(4))
@@ -81,7 +81,7 @@ class Containers:
         return run("make", "--no-print-directory", target, *words, env=self.environment, ok=ok)
 
     def clean(self) -> None:
-        """`make clean` for containers, also of what an interrupted session left, whose notes lie in another folder."""
+        """`make clean` for containers, even those of an interrupted session, whose notes are in another folder."""
         run("bash", "scripts/compose.sh", "clean", env={**self.environment, "YES": "1"})
 
     def page(self, page: str, words: str, replaced: dict[str, str] | None = None, **options: str) -> str:
@@ -111,8 +111,8 @@ class Containers:
     def containers(self) -> dict[str, dict[str, Any]]:
         """`docker inspect` of all containers of the project, by service."""
         ids = run("docker", "ps", "-aq", "--filter", f"label=com.docker.compose.project={PROJECT}").split()
-        found = json.loads(run("docker", "inspect", *ids)) if ids else []
-        return {c["Config"]["Labels"]["com.docker.compose.service"]: c for c in found}
+        details = json.loads(run("docker", "inspect", *ids)) if ids else []
+        return {c["Config"]["Labels"]["com.docker.compose.service"]: c for c in details}
 
     def inside(self, service: str, *command: str, ok: bool = True) -> str:
         """Run something in a service's container."""
@@ -123,20 +123,20 @@ class Containers:
         return self.inside(service, "python", "-c", code)
 
     def hub(self, *command: str) -> str:
-        """The hub's command line."""
+        """Run a hub command."""
         return self.inside("server", "embryofl-server", *command)
 
     def status(self) -> dict[str, Any]:
         """The hub's status."""
-        found: dict[str, Any] = json.loads(self.hub("status", "--json"))
-        return found
+        status: dict[str, Any] = json.loads(self.hub("status", "--json"))
+        return status
 
     def finished(self, seconds: float = 240.0) -> dict[str, Any]:
         """The newest run, once it is over."""
 
         def over() -> Any:
-            found = self.status()["run"]
-            return found if found["state"] in ("finished", "stopped", "failed") else None
+            info = self.status()["run"]
+            return info if info["state"] in ("finished", "stopped", "failed") else None
 
         newest: dict[str, Any] = until("the run is over", over, seconds)
         assert newest["state"] == "finished", (newest["reason"], self.make("logs"))
@@ -149,31 +149,31 @@ class Containers:
 
     @property
     def grafana_password(self) -> str:
-        """Made by the first `make up`."""
+        """Grafana's admin password, created by the first `make up`."""
         return (Path(self.environment["EMBRYOFL_COMPOSE_DIR"]) / "grafana-password").read_text().strip()
 
     @property
     def prometheus(self) -> str:
-        """Its address on this machine."""
+        """Prometheus's address on this machine."""
         return f"http://127.0.0.1:{self.prometheus_port}"
 
     def _prometheus(self, expr: str) -> dict[str, Any]:
-        question = urllib.parse.urlencode({"query": expr})
-        with urllib.request.urlopen(f"{self.prometheus}/api/v1/query?{question}", timeout=10) as response:
-            answer: dict[str, Any] = json.loads(response.read())["data"]
-        return answer
+        parameters = urllib.parse.urlencode({"query": expr})
+        with urllib.request.urlopen(f"{self.prometheus}/api/v1/query?{parameters}", timeout=10) as response:
+            data: dict[str, Any] = json.loads(response.read())["data"]
+        return data
 
     def query(self, expr: str) -> list[tuple[dict[str, str], float]]:
-        """Put a PromQL question to the Prometheus of the federation: labels and value of each series."""
+        """Run a PromQL query: labels and value of each series."""
         return [(series["metric"], float(series["value"][1])) for series in self._prometheus(expr)["result"]]
 
     def history(self, selector: str, span: str) -> list[tuple[dict[str, str], list[float]]]:
-        """All values that Prometheus has of some series."""
-        answer = self._prometheus(f"{selector}[{span}]")["result"]
-        return [(series["metric"], [float(v) for _, v in series["values"]]) for series in answer]
+        """All values of the matching series over `span`: labels and values of each."""
+        series_list = self._prometheus(f"{selector}[{span}]")["result"]
+        return [(series["metric"], [float(v) for _, v in series["values"]]) for series in series_list]
 
     def ask(self, path: str, method: str = "GET") -> int:
-        """The status code of the gateway's answer, asked from the host through its published port."""
+        """Send a request from the host to the gateway's published port; return the status code."""
         context = ssl.create_default_context(cadata=self.inside("server", "cat", "/hub/identity/ca.crt"))
         body = b"{}" if method in ("POST", "PUT") else None
         request = urllib.request.Request(f"https://localhost:{self.port}{path}", method=method, data=body)

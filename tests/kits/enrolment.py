@@ -1,4 +1,4 @@
-"""Enrolments and questions as a clinic would sign them."""
+"""Enrolments and status requests, signed as a clinic signs them."""
 
 import json
 

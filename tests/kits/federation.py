@@ -25,7 +25,7 @@ from embryofl_demo.stack import Stack, hub_environment, program
 from kits import KITS
 from kits.ports import free_port
 
-WAIT_S = 180.0  # patience for anything on a busy machine; nothing here takes a tenth of it when the machine is free
+WAIT_S = 180.0  # enough on a busy machine; on an idle one nothing here takes a tenth of it
 SETTINGS = {
     "model": "small_cnn",
     "rounds": 2,
@@ -38,7 +38,7 @@ SETTINGS = {
 
 
 def route_to(port: int, ca: Path) -> Route:
-    """The way to a gateway on this machine."""
+    """The route to a gateway on this machine."""
     return Route(HubContact(hubs=[f"localhost:{port}"], ca=ca.read_text(), server_name=HUB_NAME))
 
 
@@ -54,7 +54,7 @@ def until(what: str, ready: Callable[[], Any], seconds: float = WAIT_S, pause: f
 
 
 def typed(command: str, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run a command of this environment to its end; the caller looks at its exit code."""
+    """Run a command of this environment to its end; the caller checks its exit code."""
     return subprocess.run(
         [program(command), *words],
         env={**os.environ, **env},
@@ -75,10 +75,10 @@ def draw_clinic(
     *,
     graded: bool = False,
 ) -> Path:
-    """A clinic's folder of small noisy images, brighter for class 1, whose every name carries `tag`.
+    """A clinic's folder of small noisy images, brighter for class 1, with `tag` in every name.
 
-    With `disc`, what tells the classes apart can be learned: a disc whose radius is larger by so many pixels for class 1,
-    and wanders by 2 from image to image. With `graded`, every embryo has Gardner grades that go with its label.
+    With `disc`, the classes differ in something that can be learned: a disc whose radius is larger by `disc` pixels for
+    class 1 and varies by 2 from image to image. With `graded`, every embryo has Gardner grades that fit its label.
     """
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(tag.encode()).digest()[:4], "big"))
     (root / "images").mkdir(parents=True)
@@ -103,9 +103,9 @@ def draw_clinic(
 
 
 class TestStack(Stack):
-    """A stack for tests: ports of its own, clinics with a fast clock (`quick_clinic.py`).
+    """A stack for tests: its own ports, clinics with a fast clock (`quick_clinic.py`).
 
-    Clinics named in `via` are invited to that port, of a proxy in front of the gateway.
+    Clinics named in `via` are invited to that port, where a proxy in front of the gateway listens.
     """
 
     __test__ = False
@@ -146,7 +146,7 @@ class Federation:
         self.stack.wait_enrolled(names, WAIT_S)
 
     def status(self) -> dict[str, Any]:
-        """The hub's status, also while the server is being started again."""
+        """The hub's status, even while the server restarts."""
 
         def fetch() -> Any:
             self.stack.supervisor.check()
@@ -158,12 +158,12 @@ class Federation:
         return until("the hub's status", fetch)
 
     def start_run(self, **settings: Any) -> str:
-        """Start a run. The initial model of a seed is made by the hub once: that takes seconds (PyTorch)."""
+        """Start a run. The hub makes the initial model of a seed only once, because that takes seconds (PyTorch)."""
         settings = {**SETTINGS, **settings}
-        what = (settings["model"], settings["seed"], bool(settings.get("grades")))
-        known = self._initial.get(what, "")
-        name: str = self.stack.call("POST", "/control/runs", {"settings": settings, "initial": known})["name"]
-        self._initial[what] = str(self.place.hub / "weights" / name / "round-0000.safetensors")
+        key = (settings["model"], settings["seed"], bool(settings.get("grades")))
+        initial = self._initial.get(key, "")
+        name: str = self.stack.call("POST", "/control/runs", {"settings": settings, "initial": initial})["name"]
+        self._initial[key] = str(self.place.hub / "weights" / name / "round-0000.safetensors")
         return name
 
     def wait_over(self, name: str) -> dict[str, Any]:
@@ -171,17 +171,17 @@ class Federation:
             run = self.status()["run"]
             return run if run["name"] == name and run["state"] in OVER else None
 
-        return until(f"{name} is over", over, pause=0.2)  # a look costs the hub CPU time that clinics could use
+        return until(f"{name} is over", over, pause=0.2)  # each check takes CPU time from the clinics
 
     def run(self, **settings: Any) -> Path:
-        """A run to its good end; returns its folder."""
+        """Start a run, check that it finishes, and return its folder."""
         name = self.start_run(**settings)
         run = self.wait_over(name)
         assert run["state"] == "finished", (run["state"], run["reason"], self.logs())
         return self.folder(name)
 
     def wait_online(self) -> None:
-        """Wait until all clinics that were started are there (no run is under way)."""
+        """Wait until all started clinics are online (no run is under way)."""
 
         def ready() -> bool:
             clinics = self.status()["clinics"]
@@ -190,11 +190,11 @@ class Federation:
         until("all are online", ready, pause=0.5)
 
     def forget_initial_models(self) -> None:
-        """Have the hub make them again."""
+        """Let the hub make the initial models again."""
         self._initial.clear()
 
     def stop_run(self) -> None:
-        """Stop a run that a failed test has left."""
+        """Stop a run that a failed test left behind."""
         run = self.status()["run"]
         if run and run["state"] not in OVER:
             self.stack.call("POST", "/control/stop")
@@ -235,7 +235,7 @@ class Federation:
         process.wait(WAIT_S)
 
     def remove(self, name: str) -> None:
-        """Stop a process for good; a clinic says goodbye to the hub."""
+        """Stop a process with SIGTERM; a clinic signs off from the hub."""
         self.end(name, signal.SIGTERM)
 
     def kill(self, name: str) -> None:
@@ -243,13 +243,15 @@ class Federation:
         self.end(name, signal.SIGKILL)
 
     def restart(self, name: str, **odd: str) -> None:
-        """Kill a clinic and start it again, as an odd one (see odd_clinic.py) or a usual one; returns once it is connected."""
+        """Kill a clinic and start it again, as an odd clinic (see odd_clinic.py) or a normal one; wait until it is connected."""
         if name in self.stack.supervisor.children:
             self.kill(name)
         command = ["env", *(f"{k}={v}" for k, v in odd.items()), sys.executable, str(KITS / "odd_clinic.py")]
         before = len(self.log(name))
         self.stack.start_clinic(name, command if odd else None)
-        until(f"{name} is connected again", lambda: "connected to" in self.log(name)[before:])  # it counted as online
+        until(
+            f"{name} is connected again", lambda: "connected to" in self.log(name)[before:]
+        )  # the hub still counts it as online
 
     def under_way(self, run: str, round_: int) -> None:
         """Wait until a round of a run is in training, or over."""
@@ -271,7 +273,7 @@ class Federation:
 
 @contextmanager
 def clean_environment() -> Iterator[None]:
-    """No EMBRYOFL_ or FLWR_ variable of the caller's, one thread."""
+    """Remove the caller's EMBRYOFL_ and FLWR_ variables, and use one thread."""
     saved = dict(os.environ)
     for key in saved:
         if key.startswith(("EMBRYOFL_", "FLWR_")):
@@ -286,12 +288,12 @@ def clean_environment() -> Iterator[None]:
 
 def processes_of(root: Path) -> list[psutil.Process]:
     """All live processes whose environment or command line names a path below `root`, except this one."""
-    found = []
+    processes = []
     for process in psutil.process_iter():
         try:
             words = [*process.cmdline(), *process.environ().values()]
             if process.pid != os.getpid() and process.status() != "zombie" and any(str(root) in w for w in words):
-                found.append(process)
+                processes.append(process)
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
-    return found
+    return processes

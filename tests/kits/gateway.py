@@ -1,4 +1,4 @@
-"""Requests written byte by byte, and the paths that must lead nowhere."""
+"""Requests written byte by byte, and the paths that the gateway must not serve."""
 
 import socket
 import ssl
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def raw(port: int, ca: Path, request_line: str, body: bytes = b"") -> bytes:
-    """Send a request line exactly as written; returns the answer's bytes."""
+    """Send a request line exactly as written; returns the response's bytes."""
     context = ssl.create_default_context(cafile=str(ca))
     with (
         socket.create_connection(("127.0.0.1", port), timeout=60) as connection,
@@ -14,14 +14,14 @@ def raw(port: int, ca: Path, request_line: str, body: bytes = b"") -> bytes:
     ):
         head = f"{request_line}\r\nHost: localhost\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
         tls.sendall(head.encode() + body)
-        answer = b""
+        response = b""
         while chunk := tls.recv(65536):
-            answer += chunk
-        return answer
+            response += chunk
+        return response
 
 
-def status(answer: bytes) -> int:
-    return int(answer.split(b" ", 2)[1])
+def status(response: bytes) -> int:
+    return int(response.split(b" ", 2)[1])
 
 
 SHUT = [

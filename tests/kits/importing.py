@@ -54,7 +54,7 @@ class Imported:
     manifest: dict = field(default_factory=dict)
 
     def label(self, name: str) -> str:
-        """Label of the image whose name ends so."""
+        """Label of the image whose name ends with `name`."""
         return self.row(name)["label"]
 
     def row(self, name: str) -> dict[str, str]:

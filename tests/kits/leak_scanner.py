@@ -16,8 +16,8 @@ WINDOW = 32  # bytes of an image that count as a leak
 class Secrets:
     """One clinic's secrets as byte strings to look for, by kind.
 
-    A window of an image or a name is found or not. A single score as a float32 or as four decimals can turn up by
-    chance in megabytes of weights, so for these what counts is the share of images whose score is found.
+    A window of an image or a name is found or not. A single score as a float32 or as four decimals can occur by chance
+    in megabytes of weights, so a leak of scores is measured by the share of images whose score is found.
     """
 
     needles: dict[str, list[bytes]] = field(default_factory=dict)
@@ -26,11 +26,11 @@ class Secrets:
     @classmethod
     def of_folder(cls, root: Path, sizes: tuple[int, ...] = ()) -> "Secrets":
         """Files, decoded pixels (also resized to `sizes`), and the columns of labels.csv."""
-        found = cls()
+        secrets = cls()
         with (root / "labels.csv").open() as file:
             rows = list(csv.DictReader(file))
         names = {r[c] for r in rows for c in ("image", "patient", "embryo")} | {Path(r["image"]).name for r in rows}
-        found.needles["name"] = [n.encode() for n in sorted(names)]
+        secrets.needles["name"] = [n.encode() for n in sorted(names)]
         files, pixels = [], []
         for row in rows:
             path = root / row["image"]
@@ -41,8 +41,8 @@ class Secrets:
                     array = np.asarray(image.convert("RGB").resize(size, Image.Resampling.BILINEAR))
                     for side in (array.tobytes(), array.transpose(2, 0, 1).tobytes()):
                         pixels += [side[at : at + WINDOW] for at in range(500, len(side) - WINDOW, len(side) // 4)]
-        found.needles |= {"file": files, "pixels": pixels}
-        return found
+        secrets.needles |= {"file": files, "pixels": pixels}
+        return secrets
 
     def add_scores(self, scores: np.ndarray) -> None:
         """Scores of single embryos under one model, float64 (n,)."""
@@ -55,21 +55,21 @@ class Secrets:
         self.weak.setdefault("four decimals cut", []).extend(f"{s:.9f}"[:6].encode() for s in scores)
 
     def found_in(self, data: bytes) -> dict[str, float]:
-        """Kinds of secrets in `data`, with the share of their needles that is there; empty when there are none."""
+        """Kinds of secrets in `data`, with the share of their needles that was found; empty if there are none."""
         forms = {needle: _forms(needle) for needles in self.needles.values() for needle in needles}
         strong = _present(data, 8, {form for its in forms.values() for form in its})
         binary = [n for form, needles in self.weak.items() if "decimals" not in form for n in needles]
         weak = _present(data, 4, set(binary)) | set(re.findall(rb"(?=(0\.\d{4}))", data))
-        found = {}
+        shares = {}
         for kind, needles in self.needles.items():
             share = float(np.mean([any(f in strong and f in data for f in forms[n]) for n in needles]))
             if share:
-                found[kind] = share
+                shares[kind] = share
         for form, needles in self.weak.items():
             share = float(np.mean([n in weak for n in needles]))
             if share > 0.25:
-                found[f"score as {form}"] = share
-        return found
+                shares[f"score as {form}"] = share
+        return shares
 
 
 def _present(data: bytes, size: int, needles: set[bytes]) -> set[bytes]:

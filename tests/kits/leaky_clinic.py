@@ -1,6 +1,6 @@
-"""A clinic that breaks the promise: it takes part like any other, and sends its secrets along. For the scanner's test.
+"""A clinic that breaks the promise: it takes part like any other, but also sends its secrets. For the scanner's test.
 
-With each answer it sends names and rounded scores as text; its update carries image files, pixels and scores as bytes.
+With each reply it sends names and rounded scores as text; its update carries image files, pixels and scores as bytes.
 """
 
 import csv

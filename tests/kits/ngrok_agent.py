@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """A stand-in for ngrok's agent: its command line, log lines (logfmt) and local API, and a TCP tunnel on this machine.
 
-It speaks what pyngrok needs of the agent, version 3: `start --none --log stdout --config FILE`, `/api/tunnels`. What ngrok
-would refuse, it refuses by the token in the configuration: one that begins with `malformed`, `unknown` or `crowded`. The
-folder NGROK_STANDIN holds its orders: a file `order` with `lose`, `back`, `move` (another host and port) or `die`.
-NGROK_STANDIN_HOST is the host of its public addresses (default: 127.0.0.1, then 127.0.0.2 ...). Standard library only.
+It implements what pyngrok needs of the agent, version 3: `start --none --log stdout --config FILE`, `/api/tunnels`. It
+rejects tokens that begin with `malformed`, `unknown` or `crowded`, each with ngrok's words. It obeys the file `order` in
+the folder NGROK_STANDIN: `lose`, `back`, `move` (another host and port) or `die`. NGROK_STANDIN_HOST is the host of its
+public addresses (default: 127.0.0.1, then 127.0.0.2 ...). Standard library only.
 """
 
 import contextlib
@@ -83,19 +83,19 @@ class Forward:
 
 
 class Tunnels:
-    """What is open, as the API shows it."""
+    """The open tunnels, as the API shows them."""
 
     def __init__(self) -> None:
-        self.found: dict[str, dict[str, Any]] = {}
+        self.by_name: dict[str, dict[str, Any]] = {}
         self._forward: Forward | None = None
         self._target, self._number = "", 0
 
     def start(self, options: dict[str, Any]) -> dict[str, Any]:
-        """Open one."""
+        """Open a tunnel."""
         assert options["proto"] == "tcp"
         self._target, name = str(options["addr"]), options["name"]
         self._listen(options.get("remote_addr", ""))
-        self.found[name] = {
+        self.by_name[name] = {
             "name": name,
             "ID": "x",
             "uri": f"/api/tunnels/{name}",
@@ -105,7 +105,7 @@ class Tunnels:
             "metrics": {},
         }
         say("info", "started tunnel", obj="tunnels", name=name, addr=self._target, url=self._url)
-        return self.found[name]
+        return self.by_name[name]
 
     def _listen(self, remote: str = "") -> None:
         self._number += 1
@@ -124,10 +124,10 @@ class Tunnels:
             self._forward.close()
             self._forward = None
             say("warn", "session closed, starting reconnect loop", obj="csess", err="read EOF from remote peer")
-        if order in ("back", "move") and self.found:
+        if order in ("back", "move") and self.by_name:
             same = self._url.removeprefix("tcp://") if order == "back" else ""
             self._listen(same)
-            for tunnel in self.found.values():
+            for tunnel in self.by_name.values():
                 tunnel["public_url"] = self._url
             say("info", "client session established", obj="csess")
 
@@ -143,15 +143,15 @@ def handler(tunnels: Tunnels) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(data)
 
         def do_GET(self) -> None:
-            found = list(tunnels.found.values())
-            self._answer(200, {"tunnels": found, "uri": "/api/tunnels"} if self.path == "/api/tunnels" else {})
+            listed = list(tunnels.by_name.values())
+            self._answer(200, {"tunnels": listed, "uri": "/api/tunnels"} if self.path == "/api/tunnels" else {})
 
         def do_POST(self) -> None:
             options = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             self._answer(201, tunnels.start(options))
 
         def do_DELETE(self) -> None:
-            tunnels.found.pop(self.path.rpartition("/")[2], None)
+            tunnels.by_name.pop(self.path.rpartition("/")[2], None)
             self._answer(204)
 
         def log_message(self, *_: Any) -> None:
@@ -164,8 +164,8 @@ def main() -> None:
     words = sys.argv[1:]
     assert words[:4] == ["start", "--none", "--log", "stdout"] and "--authtoken" not in words, words
     text = Path(words[words.index("--config") + 1]).read_text()
-    found = re.search(r'^authtoken: "?([^"\n]*)"?$', text, re.M)
-    token = found.group(1) if found else ""
+    match = re.search(r'^authtoken: "?([^"\n]*)"?$', text, re.M)
+    token = match.group(1) if match else ""
     say("info", "no configuration paths supplied")
     for kind, (why, code) in REFUSED.items():
         if token.startswith(kind):

@@ -1,9 +1,9 @@
-"""An honest clinic with something odd about its machine, told by environment variables. For the fault tests.
+"""An honest clinic with something odd about its machine, set by environment variables. For the fault tests.
 
-ODD_CLOCK_S       its clock is off by so many seconds
-ODD_ADDRESS_FILE  its name server: the hub (`localhost`, 127.0.0.1) is whatever IP address this file holds now
-ODD_HUBS          it knows the hub by this address alone
-ODD_SLOW          each training takes so many times as long
+ODD_CLOCK_S       its clock is off by this many seconds
+ODD_ADDRESS_FILE  its name server: the hub (`localhost`, 127.0.0.1) resolves to the IP address in this file
+ODD_HUBS          the only hub address it has
+ODD_SLOW          training takes this many times as long
 """
 
 import datetime

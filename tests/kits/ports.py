@@ -1,4 +1,4 @@
-"""Ports that no two tests get, whatever worker or checkout they run in."""
+"""Free ports, none of them given to two tests, even across workers and checkouts."""
 
 import fcntl
 import random

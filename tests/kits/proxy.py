@@ -1,4 +1,4 @@
-"""A small HTTP proxy: CONNECT alone, to the names it knows, with or without a password. It remembers what was asked."""
+"""A small HTTP proxy that allows only CONNECT, to known hosts, with or without a password, and records the requests."""
 
 import base64
 import contextlib
@@ -13,14 +13,14 @@ class Proxy:
     Parameters
     ----------
     names : dict of str to str
-        Hosts that may be reached, and where they are.
+        Allowed hosts and their addresses.
     name, password : str
-        Asked for, unless empty.
+        Required, unless empty.
 
     Attributes
     ----------
     asked : list of str
-        host:port of every CONNECT that was let through.
+        host:port of every allowed CONNECT.
     """
 
     def __init__(self, names: dict[str, str], name: str = "", password: str = "") -> None:

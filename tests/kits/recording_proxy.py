@@ -1,4 +1,4 @@
-"""A proxy that ends a clinic's TLS with a certificate the clinic trusts, and records every HTTP message both ways."""
+"""A proxy that terminates a clinic's TLS with a certificate the clinic trusts, and records every HTTP message both ways."""
 
 import ssl
 import threading
@@ -12,7 +12,7 @@ _HOP = {"connection", "keep-alive", "transfer-encoding", "host", "content-length
 
 
 class RecordingProxy:
-    """Records whole bodies (after chunked coding), request lines and headers.
+    """Records complete bodies (after chunked coding), request lines and headers.
 
     Parameters
     ----------
@@ -26,11 +26,9 @@ class RecordingProxy:
 
     def __init__(self, certificate: Path, key: Path, ca: Path, port: int) -> None:
         self._heads: list[bytes] = []
-        self._bodies: dict[
-            bytes, None
-        ] = {}  # each once, in order: the same weights come again in the same run repeated
+        self._bodies: dict[bytes, None] = {}  # each once, in order: a repeated run sends the same weights again
         self.requests: list[tuple[str, str]] = []  # method and target
-        self.loses: Callable[[str, bytes], bool] = lambda target, answer: False  # is this answer lost on its way?
+        self.loses: Callable[[str, bytes], bool] = lambda target, response: False  # is this response lost on its way?
         self._lock = threading.Lock()
         behind = ssl.create_default_context(cafile=str(ca))
         proxy = self
@@ -73,12 +71,12 @@ class RecordingProxy:
 
             def _body(self) -> bytes:
                 if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
-                    whole = b""
+                    body = b""
                     while size := int(self.rfile.readline().split(b";")[0], 16):
-                        whole += self.rfile.read(size)
+                        body += self.rfile.read(size)
                         self.rfile.readline()
                     self.rfile.readline()
-                    return whole
+                    return body
                 return self.rfile.read(int(self.headers.get("Content-Length") or 0))
 
             def log_message(self, *_: Any) -> None:
@@ -105,7 +103,7 @@ class RecordingProxy:
                 self.requests.append(request)
 
     def everything(self) -> bytes:
-        """All that was recorded, one piece after the other."""
+        """Everything recorded, joined by newlines."""
         with self._lock:
             return b"\n".join([*self._heads, *self._bodies])
 

@@ -1,4 +1,4 @@
-"""Images like embryos, drawn by the tests: a disc with cells of its own on an uneven ground."""
+"""Images like embryos, drawn by the tests: a disc with its own cells on an uneven background."""
 
 import io
 from pathlib import Path

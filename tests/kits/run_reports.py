@@ -1,4 +1,4 @@
-"""Runs that are over, with the figures that clinics sent, for tests of what is reported of them."""
+"""Finished runs with the metrics that clinics sent, for tests of the reports."""
 
 import json
 from pathlib import Path
@@ -33,21 +33,23 @@ def draw(seed: int, n: int = 150, separation: float = 1.2, good: float = 0.4, da
     return scores, labels, np.full(n, day), np.arange(n) // 6
 
 
-def told(*parts: Scores) -> dict[str, Any]:
-    """What a clinic sends."""
+def clinic_sums(*parts: Scores) -> dict[str, Any]:
+    """The sums that a clinic sends, small groups withheld."""
     return merge(ScoreSums.from_scores(*part) for part in parts).suppress().to_dict()
 
 
 def evaluation(**tests: Any) -> dict[str, Any]:
-    return {n: {"validation": told(draw(50 + i)), "test": test} for i, (n, test) in enumerate(sorted(tests.items()))}
+    return {
+        n: {"validation": clinic_sums(draw(50 + i)), "test": test} for i, (n, test) in enumerate(sorted(tests.items()))
+    }
 
 
 def maker(folder: Path, packed: Any) -> Any:
-    """`make(evaluation, clinics=..., settings...)`: a run of two rounds that is over; returns it."""
+    """`make(evaluation, clinics=..., settings...)`: makes and returns a finished run of two rounds."""
     runs = Runs(folder / "runs")
 
     def write_one(
-        found: dict[str, Any] | None,
+        final_evaluation: dict[str, Any] | None,
         clinics: dict[str, Clinic] | None = None,
         run: Run | None = None,
         incomplete: str = "",
@@ -63,23 +65,23 @@ def maker(folder: Path, packed: Any) -> Any:
                     "train_loss": 0.6,
                     "norm": 1.0,
                     "distance": 0.5,
-                    "validation": told(draw(number)),
+                    "validation": clinic_sums(draw(number)),
                 }
                 record = {"clinics": {"anna": clinic, "bert": clinic}, "refused": {}, "began": 1.7e9 + number}
                 checkpoints.save(number, packed(number), record)
             run.set_state("finished", 2)
-        more = {} if found is None else {"evaluation": found, "refused": {}}
-        known = clinics or {n: Clinic(n, "key", "enrolled", 0.0, "quality", SUMMARY) for n in ("anna", "bert")}
+        more = {} if final_evaluation is None else {"evaluation": final_evaluation, "refused": {}}
+        clinics = clinics or {n: Clinic(n, "key", "enrolled", 0.0, "quality", SUMMARY) for n in ("anna", "bert")}
         model = checkpoints.latest()
         assert model is not None
-        final_model.write_model(run, model, known, incomplete=incomplete, **more)
+        final_model.write_model(run, model, clinics, incomplete=incomplete, **more)
         return run
 
     return write_one
 
 
 def read(run: Run, name: str) -> Any:
-    def none(word: str) -> float:
-        raise AssertionError(f"{word} is no JSON")
+    def reject(word: str) -> float:
+        raise AssertionError(f"{word} is not JSON")
 
-    return json.loads((run.folder / name).read_text(), parse_constant=none)
+    return json.loads((run.folder / name).read_text(), parse_constant=reject)

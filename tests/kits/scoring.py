@@ -32,7 +32,7 @@ def draw_embryo(seed: int, side: int = 96) -> bytes:
 
 
 def png(width: int, height: int) -> bytes:
-    """Chunks of a PNG that says to be of a size, with next to no data: a decompression bomb behind the signature."""
+    """Chunks of a PNG that claims a size but has next to no data: a decompression bomb behind the signature."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -46,7 +46,7 @@ def finished_model(folder: Path, seed: int = 1, model: str = "small_cnn", **card
     folder.mkdir(parents=True)
     packed = packing.pack(create_model(model, seed=seed).state_dict())
     (folder / "model.safetensors").write_bytes(packed)
-    said = {
+    metadata = {
         "run": "run-0001",
         "round": 4,
         "sha256": hashlib.sha256(packed).hexdigest(),
@@ -54,5 +54,5 @@ def finished_model(folder: Path, seed: int = 1, model: str = "small_cnn", **card
         "settings": {"model": model, "image_size": 64, "meaning": "quality", "rounds": 4},
         "use": "Research use only",
     } | card
-    (folder / "model.json").write_text(json.dumps(said))
+    (folder / "model.json").write_text(json.dumps(metadata))
     return folder / "model.safetensors"

@@ -43,8 +43,8 @@ def check_texts(texts: Texts, files: list[Path]) -> None:
     sections = {key for key, value in texts.items() if isinstance(value, Texts)}
     keys = {f"{a}.{b}" for a in sections for b in texts[a]} | set(texts) - sections
     names = {name if name.partition(".")[0] in sections else name.partition(".")[0] for name in used(files)}
-    assert sorted(k for k in keys - names if f"{k.partition('.')[0]}.*" not in names) == [], "texts that nothing uses"
-    assert sorted(n for n in names - keys - sections if not n.endswith(".*")) == [], "texts that do not exist"
+    assert sorted(k for k in keys - names if f"{k.partition('.')[0]}.*" not in names) == [], "unused texts"
+    assert sorted(n for n in names - keys - sections if not n.endswith(".*")) == [], "missing texts"
     assert sorted(n for n in names & keys if set(n.split(".")) & set(dir(dict))) == [], "names of dict's methods"
     for key, text in entries(texts).items():
         assert text.strip() and "<" not in text.replace("<5", ""), key

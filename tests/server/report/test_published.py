@@ -1,4 +1,4 @@
-"""The public results contain no result of a hidden clinic, and none from which one would follow."""
+"""The public results contain no result of a hidden clinic, and none from which one could be derived."""
 
 import functools
 import io
@@ -25,7 +25,7 @@ from kits.enrolment import ask_status, enrolment
 NAMES = ("anna", "bert", "cleo", "dora", "ella")
 
 
-def told(seed: int, days: tuple[int, ...] = (5,)) -> dict[str, Any]:
+def clinic_sums(seed: int, days: tuple[int, ...] = (5,)) -> dict[str, Any]:
     """Sums of a clinic with 120 embryos on each day."""
     rng = np.random.default_rng(seed)
     parts = []
@@ -38,7 +38,7 @@ def told(seed: int, days: tuple[int, ...] = (5,)) -> dict[str, Any]:
 
 def results_of(days: dict[str, tuple[int, ...]]) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any]]:
     """`model.json`, the rounds' records and `results.json` of a run of the named clinics."""
-    sums = {n: told(i, d) for i, (n, d) in enumerate(days.items())}
+    sums = {n: clinic_sums(i, d) for i, (n, d) in enumerate(days.items())}
     grade = {"expansion": {"embryos": 40, "exact": 20, "distance": 30}}
     evaluation = {
         n: {
@@ -87,16 +87,16 @@ def clinics(names: tuple[str, ...], shown: tuple[str, ...]) -> dict[str, Clinic]
     return {n: Clinic(n, "k", "enrolled", 0.0, "quality", {**summary, "shows_metrics": n in shown}) for n in names}
 
 
-def counted(found: dict[str, Any]) -> list[tuple[str, int]]:
+def counted(results: dict[str, Any]) -> list[tuple[str, int]]:
     """Every shown count of embryos, per clinic and pooled, by split and day, and of the rounds."""
     out = []
-    own = {f"own {split}": parts for split, parts in found["personal"]["splits"].items()}
-    for split, parts in {**found["splits"], **own}.items():
+    personal = {f"personal {split}": parts for split, parts in results["personal"]["splits"].items()}
+    for split, parts in {**results["splits"], **personal}.items():
         for name, days in {"pooled": parts["pooled"], **parts["clinics"]}.items():
             out += [(f"{split} {name} {day}", f["n"]) for day, f in days.items()]
-    for run in found["across_runs"]["over_time"]:
+    for run in results["across_runs"]["over_time"]:
         out += [(f"{run['run']} {n} {day}", f["n"]) for n, days in run["figures"].items() for day, f in days.items()]
-    for entry in found["rounds"]:
+    for entry in results["rounds"]:
         out += [(f"round {n}", f["n"]) for n, f in {"pooled": entry["pooled"], **entry["clinics"]}.items()]
     return out
 
@@ -105,62 +105,60 @@ def counted(found: dict[str, Any]) -> list[tuple[str, int]]:
 def test_hidden_results_do_not_follow_from_shown_ones(shown):
     """No sum or difference of shown counts gives the embryos of a single hidden clinic, on any day."""
     results = uneven()
-    found = published(results, clinics(NAMES, shown))
+    public = published(results, clinics(NAMES, shown))
     hidden = set(NAMES) - set(shown)
-    names = set(found["splits"]["test"]["clinics"])
-    assert names <= set(shown) and not names & set(found["held_back"])
-    own = {n: {d: f["n"] for d, f in results["splits"]["test"]["clinics"][n].items()} for n in hidden}
-    test = found["splits"]["test"]
+    names = set(public["splits"]["test"]["clinics"])
+    assert names <= set(shown) and not names & set(public["held_back"])
+    hidden_counts = {n: {d: f["n"] for d, f in results["splits"]["test"]["clinics"][n].items()} for n in hidden}
+    test = public["splits"]["test"]
     for day, pooled in test["pooled"].items():
         rest = pooled["n"] - sum(f[day]["n"] for f in test["clinics"].values() if day in f)
-        assert rest in (0, pooled["n"]) or sum(day in days for days in own.values()) >= LEAST or day == "all"
+        assert rest in (0, pooled["n"]) or sum(day in days for days in hidden_counts.values()) >= LEAST or day == "all"
         for n in hidden:
-            assert rest != own[n].get(day) and pooled["n"] != own[n].get(day), (day, n)
-    for days_of in own.values():
-        assert not set(days_of.values()) & {count for _, count in counted(found)}
-    text = json.dumps(found)
+            assert rest != hidden_counts[n].get(day) and pooled["n"] != hidden_counts[n].get(day), (day, n)
+    for days_of in hidden_counts.values():
+        assert not set(days_of.values()) & {count for _, count in counted(public)}
+    text = json.dumps(public)
     for n in hidden:
         auroc = json.dumps(results["splits"]["test"]["clinics"][n]["all"]["auroc"])
-        assert "interval" in auroc and auroc not in text and n not in found["rounds"][0]["training"]
-        assert n not in found["across_runs"]["seeds"]["figures"]
+        assert "interval" in auroc and auroc not in text and n not in public["rounds"][0]["training"]
+        assert n not in public["across_runs"]["seeds"]["figures"]
 
 
 def test_hidden_clinics_count_in_pooled_results_and_enough_hidden_ones_show_the_others():
     _, _, results = even()
-    found = published(results, clinics(NAMES, ("anna", "bert")))
-    assert set(found["splits"]["test"]["clinics"]) == {"anna", "bert"} and found["held_back"] == [
-        "cleo",
-        "dora",
-        "ella",
-    ]
-    assert found["splits"]["test"]["pooled"] == results["splits"]["test"]["pooled"]
-    assert set(found["grades"]["test"]) == {"anna", "bert", "pooled"}
-    assert set(found["rounds"][0]["clinics"]) == set(found["rounds"][0]["training"]) == {"anna", "bert"}
-    fewer = published(results, clinics(NAMES, ("anna", "bert", "cleo")))
-    assert fewer["splits"]["test"]["clinics"] == {} and fewer["held_back"] == list(NAMES)
-    for public, names in ((found, {"anna", "bert", "pooled"}), (fewer, {"pooled"})):
+    three_hidden = published(results, clinics(NAMES, ("anna", "bert")))
+    assert set(three_hidden["splits"]["test"]["clinics"]) == {"anna", "bert"}
+    assert three_hidden["held_back"] == ["cleo", "dora", "ella"]
+    assert three_hidden["splits"]["test"]["pooled"] == results["splits"]["test"]["pooled"]
+    assert set(three_hidden["grades"]["test"]) == {"anna", "bert", "pooled"}
+    first_round = three_hidden["rounds"][0]
+    assert set(first_round["clinics"]) == set(first_round["training"]) == {"anna", "bert"}
+    two_hidden = published(results, clinics(NAMES, ("anna", "bert", "cleo")))
+    assert two_hidden["splits"]["test"]["clinics"] == {} and two_hidden["held_back"] == list(NAMES)
+    for public, names in ((three_hidden, {"anna", "bert", "pooled"}), (two_hidden, {"pooled"})):
         across = public["across_runs"]
         assert (
             set(across["seeds"]["figures"]) == names and [set(r["figures"]) for r in across["over_time"]] == [names] * 2
         )
         assert set(public["personal"]["splits"]["test"]["clinics"]) == names - {"pooled"}
-    everybody = published(results, clinics(NAMES, NAMES))
-    assert everybody["held_back"] == [] and everybody["splits"] == results["splits"]
+    none_hidden = published(results, clinics(NAMES, NAMES))
+    assert none_hidden["held_back"] == [] and none_hidden["splits"] == results["splits"]
 
 
 def test_federation_of_one_hidden_clinic_publishes_no_results():
     record, records, results = results_of({"anna": (5,)})
-    found = published({**results, "calibration": {"threshold": 0.4}}, clinics(("anna",), ()))
-    assert {n for _, n in counted(found)} == {0} and found["rounds"] == [] and found["calibration"] is None
-    card = model_card(record, found, records, clinics(("anna",), ()), found["held_back"])
+    public = published({**results, "calibration": {"threshold": 0.4}}, clinics(("anna",), ()))
+    assert {n for _, n in counted(public)} == {0} and public["rounds"] == [] and public["calibration"] is None
+    card = model_card(record, public, records, clinics(("anna",), ()), public["held_back"])
     assert card["figures"]["clinics"] == {} and "anna" in card["held_back"]["words"]
 
 
 def test_public_card_names_a_hidden_clinic_without_counts_of_its_data():
     record, records, results = even()
-    known = clinics(NAMES, ("anna", "bert"))
-    found = published(results, known)
-    card = model_card(record, found, records, known, found["held_back"])
+    members = clinics(NAMES, ("anna", "bert"))
+    public = published(results, members)
+    card = model_card(record, public, records, members, public["held_back"])
     rows = {c["clinic"]: c for c in card["data"]["clinics"]}
     assert set(rows) == set(NAMES) and rows["anna"]["images"]["5"]["1"] == "777" and rows["cleo"]["rounds"] == 1
     assert rows["cleo"]["images"] == {} and rows["cleo"]["training"] == rows["cleo"]["test"]["embryos"] == "-"
@@ -175,7 +173,7 @@ def test_coordinator_sees_every_clinic_and_which_results_are_hidden():
     assert "\ncleo " in text and "For the coordinator only: results of single clinics that hide them: cleo" in text
 
 
-# -- what a clinic says of it -----------------------------------------------------------------------------------------------
+# -- a clinic's choice ------------------------------------------------------------------------------------------------------
 def test_metrics_are_hidden_by_default_and_latest_choice_wins(hub):
     """A replayed opt-in does not undo a later opt-out; an opt-out always counts."""
     key = ec.generate_private_key(ec.SECP384R1())

@@ -18,7 +18,7 @@ from embryofl_server.report.decision import learn_calibration
 from embryofl_server.report.metrics import ranking
 from embryofl_server.report.warnings import LEAK_AUROC
 from embryofl_server.runs.log import Run
-from kits.run_reports import FILES, draw, evaluation, maker, read, told
+from kits.run_reports import FILES, clinic_sums, draw, evaluation, maker, read
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def kinds(run: Run) -> set[str]:
 
 def test_results_equal_those_of_the_pooled_scores(make):
     parts = {"anna": draw(1), "bert": draw(2, n=400)}
-    results = read(make(evaluation(**{n: told(p) for n, p in parts.items()})), "results.json")
+    results = read(make(evaluation(**{n: clinic_sums(p) for n, p in parts.items()})), "results.json")
     scores, labels = (np.concatenate([parts[n][i] for n in parts]) for i in (0, 1))
     pooled = results["splits"]["test"]["pooled"]
     assert set(pooled) == {"all", "5"} and set(results["splits"]["test"]["clinics"]) == {"anna", "bert"}
@@ -53,26 +53,26 @@ def test_results_equal_those_of_the_pooled_scores(make):
 
 
 def test_threshold_and_calibration_ignore_test_patients(make):
-    one = evaluation(anna=told(draw(1)), bert=told(draw(2)))
-    other = evaluation(anna=told(draw(3, separation=-2.0, good=0.8)), bert=told(draw(4, n=20)))
+    one = evaluation(anna=clinic_sums(draw(1)), bert=clinic_sums(draw(2)))
+    other = evaluation(anna=clinic_sums(draw(3, separation=-2.0, good=0.8)), bert=clinic_sums(draw(4, n=20)))
     for settings in (RunSettings(), RunSettings(threshold_sensitivity=0.9)):
         learned = learn_calibration(one, settings)
         assert learned is not None and learned == learn_calibration(other, settings)
-    found = [read(make(e), "results.json") for e in (one, other)]
-    assert found[0]["threshold"] == found[1]["threshold"] and found[0]["rounds"] == found[1]["rounds"]
-    assert found[0]["splits"]["test"] != found[1]["splits"]["test"]
+    results = [read(make(e), "results.json") for e in (one, other)]
+    assert results[0]["threshold"] == results[1]["threshold"] and results[0]["rounds"] == results[1]["rounds"]
+    assert results[0]["splits"]["test"] != results[1]["splits"]["test"]
 
 
 def test_target_sensitivity_is_met_on_validation_patients(make):
-    run = make(evaluation(anna=told(draw(1)), bert=told(draw(2))), threshold_sensitivity=0.95)
+    run = make(evaluation(anna=clinic_sums(draw(1)), bert=clinic_sums(draw(2))), threshold_sensitivity=0.95)
     results = read(run, "results.json")
     reached = results["splits"]["validation"]["pooled"]["all"]["confusion"]["sensitivity"]["value"]
     assert 0.95 <= reached < 1 and "0.95" in results["threshold"]["rule"]
 
 
 def test_too_few_validation_embryos_give_a_warning_and_no_calibration(make):
-    found = {"anna": {"validation": None, "test": told(draw(1))}}
-    run = make(found)
+    without_validation = {"anna": {"validation": None, "test": clinic_sums(draw(1))}}
+    run = make(without_validation)
     assert read(run, "model.json")["calibration"] is None and "not_calibrated" in kinds(run)
     results = read(run, "results.json")
     assert results["threshold"]["value"] == 0.5 and results["splits"]["test"]["pooled"]["all"]["after"] is None
@@ -80,7 +80,7 @@ def test_too_few_validation_embryos_give_a_warning_and_no_calibration(make):
 
 @pytest.mark.parametrize("meaning", ["quality", "implantation", "live_birth"])
 def test_implausibly_good_outcome_model_is_reported_as_a_leak(make, meaning):
-    good, fair = told(draw(1, separation=2.5)), told(draw(2, separation=0.5))
+    good, fair = clinic_sums(draw(1, separation=2.5)), clinic_sums(draw(2, separation=0.5))
     run = make(evaluation(anna=good, bert=fair), meaning=meaning)
     assert ("leak" in kinds(run)) == (meaning != "quality")
     if meaning != "quality":
@@ -93,40 +93,44 @@ def test_implausibly_good_outcome_model_is_reported_as_a_leak(make, meaning):
 def test_model_that_only_recognises_the_day_gives_a_warning(make):
     def by_day(seed: int) -> dict[str, Any]:
         three, five = draw(seed, 200, 0.0, good=0.15, day=3), draw(seed + 1, 200, 0.0, good=0.6, day=5)
-        return told((three[0] * 0.5, *three[1:]), (0.5 + five[0] * 0.5, *five[1:]))
+        return clinic_sums((three[0] * 0.5, *three[1:]), (0.5 + five[0] * 0.5, *five[1:]))
 
     run = make(evaluation(anna=by_day(1), bert=by_day(3)))
     assert "shortcut_day" in kinds(run) and "shortcut_clinic" not in kinds(run)
-    found = read(run, "results.json")["splits"]["test"]["shortcuts"]["day"]
+    aucs = read(run, "results.json")["splits"]["test"]["shortcuts"]["day"]
     assert (
-        found["all"] > 0.65
-        and abs(found["within"] - 0.5) < 0.06
-        and found["alone"] == pytest.approx(found["all"], abs=0.05)
+        aucs["all"] > 0.65
+        and abs(aucs["within"] - 0.5) < 0.06
+        and aucs["alone"] == pytest.approx(aucs["all"], abs=0.05)
     )
-    honest = evaluation(anna=told(draw(1), draw(2, day=3)), bert=told(draw(3)))
+    honest = evaluation(anna=clinic_sums(draw(1), draw(2, day=3)), bert=clinic_sums(draw(3)))
     assert "shortcut_day" not in kinds(make(honest))
 
 
 def test_model_that_only_recognises_the_clinic_gives_a_warning(make):
     low, high = draw(1, 200, 0.0, good=0.15), draw(2, 200, 0.0, good=0.7)
-    run = make(evaluation(anna=told((low[0] * 0.5, *low[1:])), bert=told((0.5 + high[0] * 0.5, *high[1:]))))
+    run = make(
+        evaluation(anna=clinic_sums((low[0] * 0.5, *low[1:])), bert=clinic_sums((0.5 + high[0] * 0.5, *high[1:])))
+    )
     assert "shortcut_clinic" in kinds(run) and "shortcut_day" not in kinds(run)
 
 
 def test_poor_calibration_on_test_patients_gives_a_warning(make):
     off = draw(1, 400)
-    assert "calibration" in kinds(make(evaluation(anna=told((off[0] ** 3, *off[1:])), bert=told(draw(2)))))
-    assert "calibration" not in kinds(make(evaluation(anna=told(draw(5, 400)), bert=told(draw(6, 400)))))
+    assert "calibration" in kinds(
+        make(evaluation(anna=clinic_sums((off[0] ** 3, *off[1:])), bert=clinic_sums(draw(2))))
+    )
+    assert "calibration" not in kinds(make(evaluation(anna=clinic_sums(draw(5, 400)), bert=clinic_sums(draw(6, 400)))))
 
 
 def test_few_embryos_and_withheld_days_give_warnings(make):
-    run = make(evaluation(anna=told(draw(1, 30)), bert=told(draw(2, 40), draw(3, 12, good=0.2, day=3))))
+    run = make(evaluation(anna=clinic_sums(draw(1, 30)), bert=clinic_sums(draw(2, 40), draw(3, 12, good=0.2, day=3))))
     assert {"wide", "withheld"} <= kinds(run)
     assert not {"wide", "withheld", "chance"} & kinds(
-        make(evaluation(anna=told(draw(1, 400)), bert=told(draw(2, 400))))
+        make(evaluation(anna=clinic_sums(draw(1, 400)), bert=clinic_sums(draw(2, 400))))
     )
     assert "chance" in kinds(
-        make(evaluation(anna=told(draw(1, 60, separation=0.0)), bert=told(draw(2, 60, separation=0.0))))
+        make(evaluation(anna=clinic_sums(draw(1, 60, separation=0.0)), bert=clinic_sums(draw(2, 60, separation=0.0))))
     )
 
 
@@ -144,18 +148,18 @@ def test_card_of_an_incomplete_run_gives_the_reason(make):
 
 
 def test_rewritten_report_is_identical(make):
-    found = evaluation(anna=told(draw(1)), bert=told(draw(2)))
-    run = make(found)
+    final_evaluation = evaluation(anna=clinic_sums(draw(1)), bert=clinic_sums(draw(2)))
+    run = make(final_evaluation)
     before = {name: (run.folder / name).read_bytes() for name in FILES}
     make(None, run=run, incomplete="cut off")  # what is there while the closing evaluation is done again
     assert (run.folder / "model-card.md").read_bytes() != before["model-card.md"]
-    make(found, run=run)
+    make(final_evaluation, run=run)
     assert {name: (run.folder / name).read_bytes() for name in FILES} == before
 
 
 def test_defect_in_the_card_does_not_cost_the_model(make, monkeypatch):
     monkeypatch.setattr(write, "model_card", lambda *_: {}["missing"])
-    run = make(evaluation(anna=told(draw(1)), bert=told(draw(2))))
+    run = make(evaluation(anna=clinic_sums(draw(1)), bert=clinic_sums(draw(2))))
     assert read(run, "model.json")["calibration"] and not (run.folder / "model-card.md").exists()
     assert "card_failed" in (run.folder / "events.jsonl").read_text()
 
@@ -178,7 +182,11 @@ def test_hostile_text_is_escaped_on_the_card(make):
         "anna", "key", "enrolled", 0.0, "quality", {"counts": counts, "patients": HOSTILE, "x": HOSTILE, **shown}
     )
     worse = Clinic("bert", "key", "enrolled", 0.0, "quality", {"counts": HOSTILE, **shown})
-    run = make(evaluation(anna=told(draw(1)), bert=told(draw(2))), {"anna": bad, "bert": worse}, incomplete=HOSTILE)
+    run = make(
+        evaluation(anna=clinic_sums(draw(1)), bert=clinic_sums(draw(2))),
+        {"anna": bad, "bert": worse},
+        incomplete=HOSTILE,
+    )
     page, text = ((run.folder / name).read_text() for name in ("model-card.html", "model-card.md"))
     assert not re.search(r"<(script|img|iframe|link|object|embed|form|a)\b", page)
     assert not re.search(r"\b(src|href|on\w+)\s*=", re.sub(r"&[^;]*;|>[^<]*<", "><", page)) and "@import" not in page
@@ -193,15 +201,17 @@ def test_hostile_text_is_escaped_on_the_card(make):
 
 
 def test_html_card_is_self_contained(make):
-    page = (make(evaluation(anna=told(draw(1)), bert=told(draw(2)))).folder / "model-card.html").read_text()
+    page = (
+        make(evaluation(anna=clinic_sums(draw(1)), bert=clinic_sums(draw(2)))).folder / "model-card.html"
+    ).read_text()
     assert not re.search(r"https?:|url\(|@import|<script|<link", page)
     assert page.count('<figure class="chart">') == 4 and "nan" not in page.lower().replace("finance", "")
 
 
 def test_small_counts_are_withheld_whatever_a_clinic_sent(make):
     summary = {"counts": {"5": {"1": 3, "0": 0, "unlabelled": 5}}, "patients": 2, "shows_metrics": True}
-    known = {n: Clinic(n, "key", "enrolled", 0.0, "quality", summary) for n in ("anna", "bert")}
-    card = read(make(evaluation(anna=told(draw(1))), known), "model-card.json")
+    members = {n: Clinic(n, "key", "enrolled", 0.0, "quality", summary) for n in ("anna", "bert")}
+    card = read(make(evaluation(anna=clinic_sums(draw(1))), members), "model-card.json")
     anna = card["data"]["clinics"][0]
     assert anna["images"]["5"] == {"1": "<5", "0": "0", "unlabelled": "5"} and anna["patients"] == "<5"
 
@@ -226,7 +236,7 @@ def test_card_lists_every_item_of_tripod_ai(make):
 
 
 def test_results_command_prints_all_sections(make, tmp_path):
-    run = make(evaluation(anna=told(draw(1)), bert=told(draw(2), draw(3, 12, good=0.2, day=3))))
+    run = make(evaluation(anna=clinic_sums(draw(1)), bert=clinic_sums(draw(2), draw(3, 12, good=0.2, day=3))))
     console = show.make_console()
     with console.capture() as captured:
         console.print(show_results.results_text(show_results.read_results(tmp_path)))
@@ -242,5 +252,5 @@ def test_ranking_intervals_stay_within_their_range():
     few = RankingSums(
         cohorts=6, embryos=30, top=5, chance=2, ndcg=5.6, ndcg_squared=5.4, tau=5.5, tau_squared=5.3, critical=1
     )
-    found = ranking(few)
-    assert found["ndcg"]["interval"][1] == found["tau"]["interval"][1] == 1.0
+    metrics = ranking(few)
+    assert metrics["ndcg"]["interval"][1] == metrics["tau"]["interval"][1] == 1.0
