@@ -13,11 +13,11 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containers]
     reason = why_not()
     if reason:
         pytest.skip(f"no containers here: {reason}")
-    found = Containers(tmp_path_factory.mktemp("compose"))
-    found.clean()
+    containers = Containers(tmp_path_factory.mktemp("compose"))
+    containers.clean()
     try:
-        found.first_words = found.page("README.md", "make up", IMAGES="200", SET="rounds=3,local_epochs=1")
-        found.first_run = found.finished()
-        yield found
+        containers.first_words = containers.page("README.md", "make up", IMAGES="200", SET="rounds=3,local_epochs=1")
+        containers.first_run = containers.finished()
+        yield containers
     finally:
-        found.clean()
+        containers.clean()

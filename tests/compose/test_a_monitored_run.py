@@ -40,8 +40,8 @@ def figures(federation: Containers, expr: str, *labels: str) -> Figures:
 
 def firing(federation: Containers) -> set[tuple[str, ...]]:
     """Alerts that are firing: name and clinic."""
-    found = figures(federation, 'ALERTS{alertstate="firing"}', "alertname", "clinic")
-    return {key for key in found if key[0] not in ELSEWHERE}
+    alerts = figures(federation, 'ALERTS{alertstate="firing"}', "alertname", "clinic")
+    return {key for key in alerts if key[0] not in ELSEWHERE}
 
 
 def lines(federation: Containers, name: str) -> list[dict[str, Any]]:
@@ -114,8 +114,8 @@ def test_annotations_on_the_curves_have_times(federation: Containers) -> None:
     marks = {a["name"]: a["target"]["expr"] for a in page["annotations"]["list"]}
     began = time.time() - 3600
     for name in ("Runs", "Restarts"):
-        found = federation.query(marks[name])
-        assert found and all(began < milliseconds / 1000 < time.time() for _, milliseconds in found), name
+        annotations = federation.query(marks[name])
+        assert annotations and all(began < milliseconds / 1000 < time.time() for _, milliseconds in annotations), name
     assert federation.query(marks["Rejected replies"]) == []
 
 
@@ -154,8 +154,8 @@ def test_hub_restart_resets_no_counter_and_no_curve(federation: Containers) -> N
     assert len(before) > 40 and all(after[key] >= value for key, value in before.items())
     for series, values in federation.history(counters, "20m"):
         assert values == sorted(values), series
-    known = {tuple(sorted(m.items())) for m, _ in federation.query("embryofl_model_auroc")}
-    assert known >= {tuple(sorted(m.items())) for m, _ in auroc}
+    curves = {tuple(sorted(m.items())) for m, _ in federation.query("embryofl_model_auroc")}
+    assert curves >= {tuple(sorted(m.items())) for m, _ in auroc}
     until("it is over", lambda: not firing(federation), 60)
 
 
@@ -265,7 +265,7 @@ def test_grafana_requires_its_password_and_shows_the_dashboards(federation: Cont
             return error.code
 
     assert get("/api/search") == get("/api/search", "admin", "admin") == 401
-    found = {page["uid"] for page in get("/api/search?type=dash-db", "admin", password)}
-    assert found == {f"embryofl-{n}" for n in ("federation", "clinic", "quality", "operations")}
+    dashboards = {page["uid"] for page in get("/api/search?type=dash-db", "admin", password)}
+    assert dashboards == {f"embryofl-{n}" for n in ("federation", "clinic", "quality", "operations")}
     assert get("/api/datasources/uid/embryofl-prometheus", "admin", password)["readOnly"]
     assert get("/api/datasources/uid/embryofl-prometheus/health", "admin", password)["status"] == "OK"

@@ -29,8 +29,8 @@ def password(federation, address):
 
 def enter(address, word):
     """A client that has tried to log in, and what it was told."""
-    found = httpx.Client(base_url=address, headers={"Origin": address}, timeout=30)
-    return found, found.post("/login", data={"password": word}).status_code
+    client = httpx.Client(base_url=address, headers={"Origin": address}, timeout=30)
+    return client, client.post("/login", data={"password": word}).status_code
 
 
 def test_only_the_login_page_is_served_without_the_password(address, password):

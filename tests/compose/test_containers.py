@@ -85,10 +85,10 @@ def secrets_of_the_parts(federation) -> list[str]:
     """What no other part may know: the hub's secrets in hexadecimal, and the lines of private keys."""
     code = "import pathlib, sys; print(*[pathlib.Path(p).read_bytes().hex() for p in sys.argv[1:]])"
     paths = [f"/hub/identity/{name}" for name in ("control.token", "url.key", "superlink/superexec.secret")]
-    found = federation.inside("server", "python", "-c", code, *paths).split()
+    secrets = federation.inside("server", "python", "-c", code, *paths).split()
     for service, path in (("server", "/hub/identity/ca.key"), ("clinic-1", "/state/identity/clinic.key")):
-        found += [x for x in federation.inside(service, "cat", path).splitlines() if "-----" not in x]
-    return found
+        secrets += [x for x in federation.inside(service, "cat", path).splitlines() if "-----" not in x]
+    return secrets
 
 
 def test_secrets_are_only_with_their_owners(federation):
@@ -101,12 +101,12 @@ def test_secrets_are_only_with_their_owners(federation):
     # nor in what Prometheus knows: its settings, its targets, every series with its labels
     secrets = secrets_of_the_parts(federation)
     match = urllib.parse.urlencode({"match[]": '{__name__=~".+"}'})
-    known = ""
+    exposed = ""
     for what in ("targets", "status/config", "status/flags", f"series?{match}"):
         with urllib.request.urlopen(f"{federation.prometheus}/api/v1/{what}", timeout=30) as answer:
-            known += answer.read().decode()
-    assert "embryofl_trainer" in known and "embryofl_rounds_total" in known and len(secrets) >= 8
-    assert not [s for s in ["embryofl1.", federation.grafana_password, *secrets] if s in known + everything]
+            exposed += answer.read().decode()
+    assert "embryofl_trainer" in exposed and "embryofl_rounds_total" in exposed and len(secrets) >= 8
+    assert not [s for s in ["embryofl1.", federation.grafana_password, *secrets] if s in exposed + everything]
 
 
 def test_clinic_can_reach_only_the_gateway(federation):

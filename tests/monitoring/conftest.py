@@ -142,8 +142,8 @@ def make_hub(tmp_path):
         return made[-1]
 
     yield make
-    for found in made:
-        found.service.store.close()
+    for filled in made:
+        filled.service.store.close()
 
 
 @pytest.fixture

@@ -60,10 +60,10 @@ def test_model_metrics_are_those_of_the_newest_lines(hub):
             "split": "validation",
             "day": "all" if line["day"] is None else str(line["day"]),
         }
-        for figure in ("loss", "auroc", "auprc", "brier", "ece"):
-            assert hub.value(f"embryofl_model_{figure}", **labels) == line[figure]
-        found = hub.value("embryofl_model_sensitivity", **labels, threshold="0.5")
-        assert found == pytest.approx(line["sensitivity"])
+        for metric in ("loss", "auroc", "auprc", "brier", "ece"):
+            assert hub.value(f"embryofl_model_{metric}", **labels) == line[metric]
+        sensitivity = hub.value("embryofl_model_sensitivity", **labels, threshold="0.5")
+        assert sensitivity == pytest.approx(line["sensitivity"])
     assert hub.value("embryofl_model_round", split="validation") == 3
 
 
@@ -102,10 +102,10 @@ def test_later_rounds_are_added_to_those_already_read(hub):
     hub.add_round(run, 3)
     grown = hub.samples()
     hub.restart()
-    anew = hub.samples()
+    reread = hub.samples()
     assert grown["embryofl_rounds_total{}"] == 3
     for name in (k for k in grown if k.startswith(("embryofl_model", "embryofl_updates", "embryofl_clinic_phase"))):
-        assert anew[name] == grown[name]
+        assert reread[name] == grown[name]
 
 
 def test_resumed_run_counts_each_round_once(hub):
@@ -148,10 +148,10 @@ def test_status_and_console_show_the_states_that_the_metrics_show(hub):
         now = hub.service.overview.now()
         shown = {name: c["state"] for name, c in status(hub.service, now)["clinics"].items()}
         listed = {c["name"]: c["does"] for c in roster(hub.service, now)}
-        found = {
+        exported = {
             s.labels["clinic"]: s.labels["state"] for s in hub.scrape() if s.name == "embryofl_clinic_state" and s.value
         }
-        assert shown == listed == found == expected
+        assert shown == listed == exported == expected
 
 
 def test_suspended_clinic_is_counted_and_shown_as_suspended(hub):
@@ -203,11 +203,11 @@ def test_finished_run_waits_for_nobody(hub):
 
 def test_enumerations_have_exactly_one_value_set(hub):
     hub.run(1)
-    for name, label, known in (
+    for name, label, values in (
         ("embryofl_run_state", "state", RUN_STATES),
         ("embryofl_round_phase", "phase", ROUND_PHASES),
     ):
-        assert sum(hub.value(name, **{label: v}) for v in known) == 1
+        assert sum(hub.value(name, **{label: v}) for v in values) == 1
 
 
 def test_hub_without_clinics_and_runs_exports_zeros(make_hub):
@@ -235,17 +235,17 @@ def test_last_seen_outlives_the_hub(hub):
 
 
 def test_reported_data_counts_become_no_labels_of_the_clinics_making(make_hub):
-    found = make_hub()
-    told = {
+    hub = make_hub()
+    summary = {
         "counts": {"Anna Schmidt": {"0": 5, "1": 6}, "5": {"0": 7, "image-17.png": 8, "1": "<5"}, "3": 4},
         "patients": "Anna Schmidt",
     }
-    found.names = ["anna"]
-    found.service.store.enrol("anna", found.service.store.invite("anna", 1.0), "key", "quality", told)
-    text = "\n".join(found.samples())
+    hub.names = ["anna"]
+    hub.service.store.enrol("anna", hub.service.store.invite("anna", 1.0), "key", "quality", summary)
+    text = "\n".join(hub.samples())
     assert "Schmidt" not in text and "image-17" not in text
-    assert found.value("embryofl_clinic_embryos", clinic="anna", day="5", label="0") == 7
-    assert found.value("embryofl_clinic_embryos", clinic="anna", day="5", label="1") is None
+    assert hub.value("embryofl_clinic_embryos", clinic="anna", day="5", label="0") == 7
+    assert hub.value("embryofl_clinic_embryos", clinic="anna", day="5", label="1") is None
 
 
 def test_labels_are_clinic_names_and_fixed_words(hub):

@@ -71,9 +71,9 @@ def exported():
 def test_hub_exports_all_of_its_table_and_nothing_else(hub):
     hub.service.audit.write("hub_started")
     hub.finish(hub.run(3, refuse={2: {"bert": "late"}}))
-    found = {base(s.name) for s in hub.scrape()}
-    assert {n for n in found if n.startswith("embryofl_")} == set(HUB)
-    assert found - set(HUB) <= set(PROCESS)
+    names = {base(s.name) for s in hub.scrape()}
+    assert {n for n in names if n.startswith("embryofl_")} == set(HUB)
+    assert names - set(HUB) <= set(PROCESS)
 
 
 def test_rules_and_dashboards_use_only_exported_metrics(root, spoken_of, exported):

@@ -42,8 +42,8 @@ def test_different_beginning_starts_afresh(tmp_path, text):
     reader = JsonLines(path)
     reader.read()
     path.write_text(text)
-    anew, lines = reader.read()
-    assert anew and len(lines) == text.count("\n")
+    restarted, lines = reader.read()
+    assert restarted and len(lines) == text.count("\n")
 
 
 def test_last_seen_times_outlive_a_restart_and_a_damaged_file(tmp_path):

@@ -17,12 +17,12 @@ def promtool(request):
     """promtool, as far as installed: of the system's packages (2.4x, used by `make monitor`), and of the container image."""
     root = request.config.rootpath
     if request.param == "of this machine":
-        command, here = ["promtool"], shutil.which("promtool")
+        command, installed = ["promtool"], shutil.which("promtool")
     else:
         command = ["docker", "run", "--rm", "-v", f"{root}:/work:ro", "-w", "/work", "--entrypoint", "promtool", IMAGE]
         look = ["docker", "image", "inspect", IMAGE]
-        here = shutil.which("docker") and subprocess.run(look, capture_output=True, check=False).returncode == 0
-    if not here:
+        installed = shutil.which("docker") and subprocess.run(look, capture_output=True, check=False).returncode == 0
+    if not installed:
         pytest.skip(f"there is no promtool {request.param}")
 
     def run(*arguments):
@@ -74,5 +74,5 @@ def test_every_reason_for_a_rejection_has_a_description_and_advice(root):
     document = (root / "docs" / "monitoring.md").read_text().partition("### UpdateRefused")[2].partition("\n### ")[0]
     advised = {name for row in re.findall(r"^\| (`.*?) \|", document, re.M) for name in re.findall(r"`(\w+)`", row)}
     code = "\n".join(p.read_text() for p in (root / "services" / "server" / "embryofl_server").rglob("*.py"))
-    told = {"late", "clinic_error", "not_finite", *re.findall(r'ReplyRejected\(\s*"(\w+)"', code)}
-    assert len(told) > 9 and told <= advised <= set(panels.REASONS)
+    reasons = {"late", "clinic_error", "not_finite", *re.findall(r'ReplyRejected\(\s*"(\w+)"', code)}
+    assert len(reasons) > 9 and reasons <= advised <= set(panels.REASONS)

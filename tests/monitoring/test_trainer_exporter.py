@@ -67,9 +67,9 @@ def test_phases_and_replies_are_counted(metrics):
 
 def test_trainer_exports_all_of_its_table_and_nothing_else(metrics):
     metrics.progress(1, 2, 0.5)
-    found = {s.name for family in make_registry(metrics).collect() for s in family.samples}
-    assert {n for n in found if n.startswith("embryofl_")} == set(METRICS)
-    assert found - set(METRICS) <= set(PROCESS)
+    exported = {s.name for family in make_registry(metrics).collect() for s in family.samples}
+    assert {n for n in exported if n.startswith("embryofl_")} == set(METRICS)
+    assert exported - set(METRICS) <= set(PROCESS)
 
 
 def test_clinic_is_the_only_name_in_a_label():

@@ -32,11 +32,11 @@ ROUTES = [
 
 @pytest.fixture
 def hub(tmp_path):
-    found = Hub(HubSettings(state_dir=tmp_path / "hub", superlink_address="127.0.0.1:9"))
+    started = Hub(HubSettings(state_dir=tmp_path / "hub", superlink_address="127.0.0.1:9"))
     for name in ("oslo", "porto"):
-        found.membership.enrol(enrolment(name, found.membership.invite(name).secret, summary=SUMMARY))
-    yield found
-    found.store.close()
+        started.membership.enrol(enrolment(name, started.membership.invite(name).secret, summary=SUMMARY))
+    yield started
+    started.store.close()
 
 
 @pytest.fixture
@@ -52,11 +52,11 @@ def client(hub):
 @pytest.fixture
 def run(hub):
     """A finished run of two rounds, in which porto was refused once."""
-    found = hub.runs.create(RunSettings(model="small_cnn", rounds=2, local_epochs=4, image_size=96))
+    finished = hub.runs.create(RunSettings(model="small_cnn", rounds=2, local_epochs=4, image_size=96))
     seconds = {"download": 0.5, "train": 6.0, "upload": 1.0}
     lines = []
     for number in (1, 2):
-        found.event("round", round=number, accepted=["oslo"], refused={}, seconds=10.0)
+        finished.event("round", round=number, accepted=["oslo"], refused={}, seconds=10.0)
         lines.append(
             {"round": number - 1, "clinic": "pooled", "split": "validation", "day": None, "auroc": 0.6, "loss": 0.7}
         )
@@ -74,15 +74,15 @@ def run(hub):
                     "reconnects": 2,
                 }
             )
-    found.event(
+    finished.event(
         "refused", round=1, clinic="porto", reason="norm", words="Its update is 60 times as long as the others'."
     )
-    found.add_metrics(lines)
+    finished.add_metrics(lines)
     for name in FILES:
-        (found.folder / name).write_bytes(b'{"splits": {}}' if name.endswith("json") else b"\x00" * 1000)
-    (found.folder / "notes.txt").write_text("of nobody's business")
-    found.set_state("finished", 2)
-    return found
+        (finished.folder / name).write_bytes(b'{"splits": {}}' if name.endswith("json") else b"\x00" * 1000)
+    (finished.folder / "notes.txt").write_text("of nobody's business")
+    finished.set_state("finished", 2)
+    return finished
 
 
 def test_every_route_needs_the_control_token(stranger, run):
@@ -93,10 +93,10 @@ def test_every_route_needs_the_control_token(stranger, run):
 
 def test_state_is_sent_again_only_when_it_has_changed(client, hub, run):
     first = client.get("/control/state")
-    found = first.json()
-    assert found["curve"] == [[0, 0.6, 0.7], [1, 0.6, 0.7]] and found["pace"]["round_s"] == 10.0
-    assert [(r["name"], r["results"], r["model"]) for r in found["runs"]] == [("run-0001", True, "small_cnn")]
-    assert "hub.embryofl.internal" in found["hub"]["certificate_names"] and found["hub"]["addresses"] == [
+    state = first.json()
+    assert state["curve"] == [[0, 0.6, 0.7], [1, 0.6, 0.7]] and state["pace"]["round_s"] == 10.0
+    assert [(r["name"], r["results"], r["model"]) for r in state["runs"]] == [("run-0001", True, "small_cnn")]
+    assert "hub.embryofl.internal" in state["hub"]["certificate_names"] and state["hub"]["addresses"] == [
         "localhost:8443"
     ]
     tag = {"If-None-Match": first.headers["etag"]}
@@ -120,31 +120,36 @@ def test_state_stays_small_whatever_clinics_report_and_however_long_a_run_is(cli
 
 
 def test_offers_list_all_models_and_strategies_with_descriptions_and_defaults(client):
-    found = client.get("/control/offers").json()
-    assert [m["name"] for m in found["models"]] == model_names()
-    assert [s["name"] for s in found["strategies"]] == strategy_names()
-    assert all(x["words"] for x in found["models"] + found["strategies"])
-    krum = next(s for s in found["strategies"] if s["name"] == "krum")
+    offers = client.get("/control/offers").json()
+    assert [m["name"] for m in offers["models"]] == model_names()
+    assert [s["name"] for s in offers["strategies"]] == strategy_names()
+    assert all(x["words"] for x in offers["models"] + offers["strategies"])
+    krum = next(s for s in offers["strategies"] if s["name"] == "krum")
     assert krum["least_clinics"] == 5 and krum["settings"] == [{"name": "attackers", "default": 1}]
     assert "attackers: how many clinics may lie" in krum["settings_words"]
-    assert found["defaults"]["rounds"] == RunSettings().rounds
+    assert offers["defaults"]["rounds"] == RunSettings().rounds
 
 
 def test_first_run_is_estimated_from_images_and_model(client):
-    found = client.post("/control/estimate", json={"settings": {"model": "small_cnn", "rounds": 5}}).json()
+    estimate = client.post("/control/estimate", json={"settings": {"model": "small_cnn", "rounds": 5}}).json()
     size = FACTS["small_cnn"].size
-    assert (found["clinics"], found["clinic_bytes"], found["total_bytes"]) == (2, 11 * size, 22 * size)
-    assert found["from"] == "images" and found["images"] == 100
-    assert found["total_s"] == pytest.approx(5 * 100 * TRAINING_SHARE * 4 * FACTS["small_cnn"].image_s)
+    assert (estimate["clinics"], estimate["clinic_bytes"], estimate["total_bytes"]) == (2, 11 * size, 22 * size)
+    assert estimate["from"] == "images" and estimate["images"] == 100
+    assert estimate["total_s"] == pytest.approx(5 * 100 * TRAINING_SHARE * 4 * FACTS["small_cnn"].image_s)
     unknown = client.post("/control/estimate", json={"settings": {"model": "convnext_tiny"}}).json()
     assert unknown["from"] == "nothing" and unknown["total_s"] is None
 
 
 def test_later_run_is_estimated_from_measured_rounds(client, run):
     wanted = {"model": "small_cnn", "rounds": 10, "local_epochs": 4, "image_size": 96}
-    found = client.post("/control/estimate", json={"settings": wanted}).json()
-    assert (found["from"], found["run"], found["round_s"], found["total_s"]) == ("run", "run-0001", 10.0, 100.0)
-    assert found["model_bytes"] == 1000 and not found["scaled"]
+    estimate = client.post("/control/estimate", json={"settings": wanted}).json()
+    assert (estimate["from"], estimate["run"], estimate["round_s"], estimate["total_s"]) == (
+        "run",
+        "run-0001",
+        10.0,
+        100.0,
+    )
+    assert estimate["model_bytes"] == 1000 and not estimate["scaled"]
     longer = client.post("/control/estimate", json={"settings": wanted | {"local_epochs": 8}}).json()
     assert longer["round_s"] == pytest.approx(4 + 2 * 6) and longer["scaled"]  # only the training takes twice as long
     steered = client.post("/control/estimate", json={"settings": wanted | {"strategy": "scaffold"}}).json()
@@ -184,17 +189,19 @@ def test_only_listed_files_of_a_run_can_be_downloaded(client, hub, run):
 
 
 def test_clinic_record_has_rounds_network_speed_and_reasons_for_rejection(client, run):
-    found = client.get("/control/clinics/porto").json()
-    assert found["summary"] == SUMMARY and [r["round"] for r in found["rounds"]] == [2, 1]
-    assert found["rounds"][0]["answer_s"] == 7.5 and found["rounds"][1]["result"] == "refused"
-    assert "60 times as long" in found["rounds"][1]["words"]
-    assert found["link"] == {"down_rate": 2000.0, "up_rate": 1000.0, "reconnects": 2}
+    clinic = client.get("/control/clinics/porto").json()
+    assert clinic["summary"] == SUMMARY and [r["round"] for r in clinic["rounds"]] == [2, 1]
+    assert clinic["rounds"][0]["answer_s"] == 7.5 and clinic["rounds"][1]["result"] == "refused"
+    assert "60 times as long" in clinic["rounds"][1]["words"]
+    assert clinic["link"] == {"down_rate": 2000.0, "up_rate": 1000.0, "reconnects": 2}
     assert client.get("/control/clinics/nobody").status_code == 400
 
 
 def test_audit_log_can_be_filtered_and_verified(client, hub, run):
-    found = client.get("/control/audit", params={"event": "enrolled", "clinic": "oslo"}).json()
-    assert [e["event"] for e in found["entries"]] == ["enrolled"] and {"invited", "enrolled"} <= set(found["events"])
+    selected = client.get("/control/audit", params={"event": "enrolled", "clinic": "oslo"}).json()
+    assert [e["event"] for e in selected["entries"]] == ["enrolled"] and {"invited", "enrolled"} <= set(
+        selected["events"]
+    )
     assert len(client.get("/control/audit", params={"last": 1}).json()["entries"]) == 1
     assert client.get("/control/audit", params={"since": "yesterday"}).status_code == 400
     assert client.get("/control/audit/verify").json()["whole"]
@@ -205,13 +212,13 @@ def test_audit_log_can_be_filtered_and_verified(client, hub, run):
 
 
 def test_outline_has_what_runs_are_compared_by(client, run):
-    found = client.get("/control/runs/run-0001/outline").json()
-    assert found["settings"]["local_epochs"] == 4 and found["curve"] == [[0, 0.6, 0.7], [1, 0.6, 0.7]]
-    assert found["final"] == {} and found["state"] == "finished"
+    outline = client.get("/control/runs/run-0001/outline").json()
+    assert outline["settings"]["local_epochs"] == 4 and outline["curve"] == [[0, 0.6, 0.7], [1, 0.6, 0.7]]
+    assert outline["final"] == {} and outline["state"] == "finished"
 
 
 def test_invite_comes_with_a_command_for_each_way_to_run_a_clinic(client):
-    found = client.post("/control/invites", json={"name": "lisbon"}).json()
-    assert set(found["lines"]) == {"docker", "podman", "pip"}
-    assert all(found["invite"] in line and "/PATH/TO/IMAGES" in line for line in found["lines"].values())
-    assert hashlib.sha256(found["invite"].encode()).hexdigest() not in json.dumps(client.get("/control/state").json())
+    made = client.post("/control/invites", json={"name": "lisbon"}).json()
+    assert set(made["lines"]) == {"docker", "podman", "pip"}
+    assert all(made["invite"] in line and "/PATH/TO/IMAGES" in line for line in made["lines"].values())
+    assert hashlib.sha256(made["invite"].encode()).hexdigest() not in json.dumps(client.get("/control/state").json())

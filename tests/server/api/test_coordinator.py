@@ -96,7 +96,7 @@ def test_commands_to_send_leave_only_the_folder_to_fill_in(hub, control):
 
 
 # -- statistics of the images ---------------------------------------------------------------------------------------------
-def told(brightness: float) -> dict[str, object]:
+def data_summary(brightness: float) -> dict[str, object]:
     rows = [(brightness + n % 9, 30 + n % 5, 1.0, 1.0, 9.0, 0.6 + 0.01 * (n % 9), *([62.5] * 16)) for n in range(40)]
     statistics = release(rows)
     assert statistics is not None
@@ -107,7 +107,7 @@ def test_clinic_receives_pooled_statistics_of_others_once_and_never_of_a_single_
     keys = {name: ec.generate_private_key(ec.SECP384R1()) for name in ("anna", "bert", "cleo")}
     for name, brightness in (("anna", 100.0), ("bert", 150.0), ("cleo", 170.0)):
         secret = hub.membership.invite(name).secret
-        hub.membership.enrol(enrolment(name, secret, key=keys[name], summary=told(brightness)))
+        hub.membership.enrol(enrolment(name, secret, key=keys[name], summary=data_summary(brightness)))
         if name == "bert":
             assert hub.membership.status(ask_status(keys["anna"], "anna")).others is None  # only of bert
     others = hub.membership.status(ask_status(keys["anna"], "anna")).others
@@ -120,26 +120,26 @@ def test_clinic_receives_pooled_statistics_of_others_once_and_never_of_a_single_
     hub.membership.revoke("cleo", "gone", by="me")
     assert hub.membership.status(ask_status(keys["bert"], "bert")).others is None  # anna alone is left
 
-    found = image_statistics(hub)
-    assert found["all"]["images"] == 80 and set(found["clinics"]) == {"anna", "bert"}
+    statistics = image_statistics(hub)
+    assert statistics["all"]["images"] == 80 and set(statistics["clinics"]) == {"anna", "bert"}
 
 
 def test_coordinator_sees_which_clinic_differs(hub):
     for name, brightness in (("anna", 100.0), ("bert", 150.0), ("cleo", 151.0)):
-        hub.membership.enrol(enrolment(name, hub.membership.invite(name).secret, summary=told(brightness)))
+        hub.membership.enrol(enrolment(name, hub.membership.invite(name).secret, summary=data_summary(brightness)))
     with TestClient(create_app(hub)) as client:
         token = {"Authorization": f"Bearer {hub.identity.control_token}"}
         assert client.get("/control/statistics").status_code == 401
-        found = client.get("/control/statistics", headers=token).json()
+        statistics = client.get("/control/statistics", headers=token).json()
     console = Console(file=io.StringIO(), width=160)
-    console.print(statistics_table(found))
+    console.print(statistics_table(statistics))
     words = console.file.getvalue()
     assert "anna: brightness darker than the others'" in words and "brightness" in words and "█" in words
-    assert found["clinics"]["anna"]["places"]["brightness"]["far"]
+    assert statistics["clinics"]["anna"]["places"]["brightness"]["far"]
 
 
 def test_malformed_statistics_are_rejected(hub):
-    worse = told(100.0)
+    worse = data_summary(100.0)
     worse["statistics"]["clinics"] = 5
     for summary in (worse, {"statistics": {"images": 3}}, {"statistics": "many"}):
         with pytest.raises(ValidationError, match="statistics of"):

@@ -15,139 +15,139 @@ from kits.rounds import NAMES, once
 
 
 def test_an_undisturbed_run(stage, layout):
-    found = stage()
-    model = np.frombuffer(found.go(), np.uint8)
+    staged = stage()
+    model = np.frombuffer(staged.go(), np.uint8)
     layout.check(model)
-    assert found.run.state["state"] == "running" and found.run.state["round"] == 3
-    assert [r["round"] for r in found.checkpoints.records()] == [0, 1, 2, 3]
-    assert found.fleet.sent == [(n, r) for r in (1, 2, 3) for n in NAMES] + [(n, 3) for n in NAMES]
-    assert list(found.uploads._folder.iterdir()) == []
+    assert staged.run.state["state"] == "running" and staged.run.state["round"] == 3
+    assert [r["round"] for r in staged.checkpoints.records()] == [0, 1, 2, 3]
+    assert staged.fleet.sent == [(n, r) for r in (1, 2, 3) for n in NAMES] + [(n, 3) for n in NAMES]
+    assert list(staged.uploads._folder.iterdir()) == []
 
 
 @pytest.mark.parametrize("where", ["send", "poll"])
 @pytest.mark.parametrize("number", [1, 2])
 def test_a_superlink_that_is_lost_changes_nothing(stage, where, number):
     expected = stage().go()
-    found = stage()
-    found.fleet.fault = once(where, "bert" if where == "send" else "", number if where == "send" else 0)
-    before = found.fleet.recovered
-    assert found.go() == expected
-    assert found.fleet.recovered == before + 2  # at the start, and once more
+    staged = stage()
+    staged.fleet.fault = once(where, "bert" if where == "send" else "", number if where == "send" else 0)
+    before = staged.fleet.recovered
+    assert staged.go() == expected
+    assert staged.fleet.recovered == before + 2  # at the start, and once more
 
 
 def test_a_clinic_that_lost_its_message_is_asked_again(stage):
     expected = stage().go()
-    found = stage()
+    staged = stage()
     silent = once("reply", "bert", 2, "silent")
 
     def fault(kind: str, name: str, round_: int) -> Any:
         what = silent(kind, name, round_)
         if what:
-            found.fleet.activated["bert"] += 1  # it was started again
+            staged.fleet.activated["bert"] += 1  # it was started again
         return what
 
-    found.fleet.fault = fault
-    assert found.go() == expected
-    assert found.fleet.sent.count(("bert", 2)) == 3  # once in the undisturbed run, twice in this one
+    staged.fleet.fault = fault
+    assert staged.go() == expected
+    assert staged.fleet.sent.count(("bert", 2)) == 3  # once in the undisturbed run, twice in this one
 
 
 def test_a_clinic_that_says_it_has_nothing_to_do_is_asked_again(stage, monkeypatch):
     """The message was handed out and lost with the gateway; the clinic's session goes on."""
     monkeypatch.setattr(module, "UNHEARD_S", 0.05)
     expected = stage().go()
-    found = stage()
+    staged = stage()
     silent = once("reply", "bert", 2, "silent")
 
     def fault(kind: str, name: str, round_: int) -> Any:
         what = silent(kind, name, round_)
         if what:
-            found.idle["bert"] = time.time() + 0.1
+            staged.idle["bert"] = time.time() + 0.1
         return what
 
-    found.fleet.fault = fault
-    assert found.go() == expected
-    assert found.fleet.sent.count(("bert", 2)) == 3  # once in the undisturbed run, twice in this one
+    staged.fleet.fault = fault
+    assert staged.go() == expected
+    assert staged.fleet.sent.count(("bert", 2)) == 3  # once in the undisturbed run, twice in this one
 
 
 def test_an_answer_given_in_a_clinics_stead_is_not_its_word(stage):
     expected = stage().go()
-    found = stage()
-    found.fleet.fault = once("reply", "cleo", 1, "lost")
-    answer = found.fleet.reply
+    staged = stage()
+    staged.fleet.fault = once("reply", "cleo", 1, "lost")
+    answer = staged.fleet.reply
 
     def lost(message: str, request: Request, what: Any) -> RawReply:
         return RawReply(message, error="unavailable", lost=True) if what == "lost" else answer(message, request, what)
 
-    found.fleet.reply = lost
-    assert found.go() == expected
+    staged.fleet.reply = lost
+    assert staged.go() == expected
 
 
 @pytest.mark.parametrize(
     ("what", "reason"), [("refuse", "clinic_refused"), ("nan", "not_finite"), ("error", "clinic_error")]
 )
 def test_what_cannot_be_taken_is_left_out_with_its_reason(stage, what, reason):
-    found = stage(quorum=2, rounds=1)
-    answer = found.fleet.reply
+    staged = stage(quorum=2, rounds=1)
+    answer = staged.fleet.reply
 
     def wrong(message: str, request: Request, kind: Any) -> RawReply:
         return RawReply(message, error="ValueError") if kind == "error" else answer(message, request, kind)
 
-    found.fleet.reply = wrong
-    found.fleet.fault = once("reply", "bert", 1, what)
-    found.go()
-    record = found.checkpoints.records()[1]
+    staged.fleet.reply = wrong
+    staged.fleet.fault = once("reply", "bert", 1, what)
+    staged.go()
+    record = staged.checkpoints.records()[1]
     assert record["refused"] == {"bert": reason} and set(record["clinics"]) == {"anna", "cleo"}
-    assert ("update_refused", {"run": found.run.name, "round": 1, "clinic": "bert", "reason": reason}) in found.audit
-    assert list(found.uploads._folder.iterdir()) == []
+    assert ("update_refused", {"run": staged.run.name, "round": 1, "clinic": "bert", "reason": reason}) in staged.audit
+    assert list(staged.uploads._folder.iterdir()) == []
 
 
 def test_without_a_quorum_the_run_stops_and_says_why(stage):
-    found = stage(rounds=2)
-    found.fleet.fault = once("reply", "bert", 2, "nan")
+    staged = stage(rounds=2)
+    staged.fleet.fault = once("reply", "bert", 2, "nan")
     with pytest.raises(RunFailed, match="Round 2: 2 usable replies.*quorum is 3"):
-        found.go()
-    assert found.run.state["round"] == 1 and found.checkpoints.latest().round == 1
+        staged.go()
+    assert staged.run.state["round"] == 1 and staged.checkpoints.latest().round == 1
 
 
 def test_at_the_deadline_the_quorum_is_enough(stage):
-    found = stage(rounds=1, quorum=2, round_deadline_s=0.3)
-    found.fleet.fault = once("reply", "bert", 1, "silent")
-    found.go()
-    assert found.checkpoints.records()[1]["refused"] == {"bert": "late"}
+    staged = stage(rounds=1, quorum=2, round_deadline_s=0.3)
+    staged.fleet.fault = once("reply", "bert", 1, "silent")
+    staged.go()
+    assert staged.checkpoints.records()[1]["refused"] == {"bert": "late"}
 
 
 def test_after_deadline_and_grace_the_run_stops_and_names_who_is_missing(stage):
-    found = stage(rounds=1, round_deadline_s=0.1, grace_s=0.2)
-    found.fleet.fault = once("reply", "bert", 1, "silent")
+    staged = stage(rounds=1, round_deadline_s=0.1, grace_s=0.2)
+    staged.fleet.fault = once("reply", "bert", 1, "silent")
     with pytest.raises(RunFailed, match="missing: bert"):
-        found.go()
+        staged.go()
 
 
 def test_with_too_few_clinics_it_waits_and_then_says_who_is_missing(stage):
-    found = stage(join_wait_s=0.2)
-    found.fleet.online = {"anna"}
+    staged = stage(join_wait_s=0.2)
+    staged.fleet.online = {"anna"}
     with pytest.raises(RunFailed, match="1 of at least 3.*bert, cleo"):
-        found.go()
-    assert found.run.state["state"] == "waiting"
+        staged.go()
+    assert staged.run.state["state"] == "waiting"
 
 
 def test_a_run_taken_up_says_where_it_really_is(stage):
     """Killed between a round's checkpoint and its state: the state is one behind, the checkpoint is what counts."""
-    found = stage()
-    expected = found.go()
-    found.run.set_state("running", 2)
-    assert found.go() == expected
-    assert found.run.state["round"] == 3
-    lines = [(x["round"], x["clinic"], x["split"], x["day"]) for x in RunView(found.run).lines()]
+    staged = stage()
+    expected = staged.go()
+    staged.run.set_state("running", 2)
+    assert staged.go() == expected
+    assert staged.run.state["round"] == 3
+    lines = [(x["round"], x["clinic"], x["split"], x["day"]) for x in RunView(staged.run).lines()]
     assert len(set(lines)) == len(lines)
 
 
 def test_a_run_taken_up_after_a_damaged_checkpoint_gives_the_same_model(stage):
-    found = stage()
-    expected = found.go()
+    staged = stage()
+    expected = staged.go()
     for number in (3, 2):
-        found.checkpoints.weights_path(number).write_bytes(b"damaged")
-    assert found.go() == expected
+        staged.checkpoints.weights_path(number).write_bytes(b"damaged")
+    assert staged.go() == expected
 
 
 # -- the gate at work ---------------------------------------------------------------------------------------------------

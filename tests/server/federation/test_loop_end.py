@@ -31,63 +31,65 @@ def drift(monkeypatch):
 
 
 def test_a_strategys_state_is_part_of_the_checkpoint(stage, drift, layout):
-    found = stage(rounds=4, strategy="drift")
-    expected = found.go()
-    state = found.checkpoints.latest().state()
+    staged = stage(rounds=4, strategy="drift")
+    expected = staged.go()
+    state = staged.checkpoints.latest().state()
     assert state["step"].tolist() == [[8.0] * 3] * 2 and state["step"].dtype == np.float32 and state["rounds"] == 4
     assert not list(stage(rounds=2).checkpoints._records.glob("*.state"))  # one without state writes none
     for damage in ("state", "gone", "weights"):
         for number in (4, 3):
-            path = found.run.folder / f"round-{number:04}.state"
+            path = staged.run.folder / f"round-{number:04}.state"
             if damage == "state":
                 path.write_bytes(path.read_bytes()[:-1] + b"x")
             elif damage == "gone":
                 path.unlink()
             else:
-                found.checkpoints.weights_path(number).write_bytes(b"x")
-        assert found.checkpoints.latest().round == 2
-        assert found.go() == expected  # taken up with the state of round 2
+                staged.checkpoints.weights_path(number).write_bytes(b"x")
+        assert staged.checkpoints.latest().round == 2
+        assert staged.go() == expected  # taken up with the state of round 2
 
 
 # -- the end ------------------------------------------------------------------------------------------------------------
 def test_a_closing_evaluation_without_a_quorum_leaves_the_model_and_says_so(stage, layout):
-    found = stage(rounds=1, round_deadline_s=0.1, grace_s=0.1)
+    staged = stage(rounds=1, round_deadline_s=0.1, grace_s=0.1)
 
     def fault(kind: str, name: str, round_: int) -> Any:
-        return "silent" if kind == "reply" and name != "anna" and len(found.fleet.sent) > 3 else None
+        return "silent" if kind == "reply" and name != "anna" and len(staged.fleet.sent) > 3 else None
 
-    found.fleet.fault = fault
-    model = found.go()
+    staged.fleet.fault = fault
+    model = staged.go()
     layout.check(np.frombuffer(model, np.uint8))
-    record = json.loads((found.run.folder / "model.json").read_text())
+    record = json.loads((staged.run.folder / "model.json").read_text())
     assert set(record["evaluation"]) == {"anna"} and record["refused"] == {"bert": "late", "cleo": "late"}
     assert (
-        "final evaluation" in found.message and "bert, cleo" in found.message and record["incomplete"] == found.message
+        "final evaluation" in staged.message
+        and "bert, cleo" in staged.message
+        and record["incomplete"] == staged.message
     )
 
 
 def test_clinics_gone_before_the_closing_evaluation_cost_the_evaluation_only(stage, layout):
-    found = stage(rounds=1, join_wait_s=0.2)
+    staged = stage(rounds=1, join_wait_s=0.2)
 
     def fault(kind: str, name: str, round_: int) -> Any:
         if kind == "reply" and name == "cleo":
-            found.fleet.online = {"anna"}
+            staged.fleet.online = {"anna"}
         return None
 
-    found.fleet.fault = fault
-    layout.check(np.frombuffer(found.go(), np.uint8))
-    assert "1 of at least 3" in found.message
+    staged.fleet.fault = fault
+    layout.check(np.frombuffer(staged.go(), np.uint8))
+    assert "1 of at least 3" in staged.message
 
 
 def test_a_run_killed_just_before_its_end_writes_the_same_results_and_card_again(stage):
-    found = stage()
-    found.go()
+    staged = stage()
+    staged.go()
     names = ("model.json", "results.json", "model-card.json", "model-card.md", "model-card.html")
-    before = {name: (found.run.folder / name).read_bytes() for name in names}
-    (found.run.folder / "model-card.html").unlink()
-    found.run.set_state("running", 2)
-    found.go()
-    assert {name: (found.run.folder / name).read_bytes() for name in names} == before
+    before = {name: (staged.run.folder / name).read_bytes() for name in names}
+    (staged.run.folder / "model-card.html").unlink()
+    staged.run.set_state("running", 2)
+    staged.go()
+    assert {name: (staged.run.folder / name).read_bytes() for name in names} == before
 
 
 def test_a_run_can_do_without_its_closing_evaluation(stage):
@@ -101,87 +103,87 @@ def test_a_run_can_do_without_its_closing_evaluation(stage):
 
 # -- times --------------------------------------------------------------------------------------------------------------
 def test_each_round_is_in_the_audit_log_with_the_models_it_sent_and_made(stage):
-    found = stage(quorum=2)
-    found.fleet.fault = once("reply", "bert", 2, "nan")
-    found.go()
-    lines = [d for e, d in found.audit if e == "round"]
-    shas = [r["sha256"] for r in found.checkpoints.records()]
+    staged = stage(quorum=2)
+    staged.fleet.fault = once("reply", "bert", 2, "nan")
+    staged.go()
+    lines = [d for e, d in staged.audit if e == "round"]
+    shas = [r["sha256"] for r in staged.checkpoints.records()]
     assert [(d["model_sent"], d["model_made"]) for d in lines] == list(itertools.pairwise(shas))
     assert [d["clinics"] for d in lines] == [NAMES, ["anna", "cleo"], NAMES]
     assert [d["refused"] for d in lines] == [{}, {"bert": "not_finite"}, {}]
 
 
 def test_while_it_waits_it_says_for_whom_since_when_until_when_and_what_then(stage):
-    found = stage(rounds=1, quorum=2, round_deadline_s=0.6, grace_s=50)
-    found.fleet.fault = once("reply", "bert", 1, "silent")
-    said: list[dict[str, Any]] = []
-    real = found.progress.wait
-    found.progress.wait = lambda *a, **k: (real(*a, **k), said.append(found.progress.snapshot()))
-    found.go()
-    said = [x for x in said if x["phase"] == "training"]
-    first, last = said[0]["waiting"], said[-1]["waiting"]
+    staged = stage(rounds=1, quorum=2, round_deadline_s=0.6, grace_s=50)
+    staged.fleet.fault = once("reply", "bert", 1, "silent")
+    snapshots: list[dict[str, Any]] = []
+    real = staged.progress.wait
+    staged.progress.wait = lambda *a, **k: (real(*a, **k), snapshots.append(staged.progress.snapshot()))
+    staged.go()
+    snapshots = [x for x in snapshots if x["phase"] == "training"]
+    first, last = snapshots[0]["waiting"], snapshots[-1]["waiting"]
     assert first["for_"] == NAMES and "unless 2 clinics have replied" in first["then"]
     assert first["until"] - first["since"] == pytest.approx(50.6)
     assert last["for_"] == ["bert"] and last["then"] == "the round ends without them"
-    assert last["until"] - last["since"] == pytest.approx(0.6) == said[-1]["deadline_s"]
+    assert last["until"] - last["since"] == pytest.approx(0.6) == snapshots[-1]["deadline_s"]
 
 
 @pytest.mark.parametrize(
     ("right", "chosen"), [([5, 9, 6, 7], 1), ([5, 6, 7, 9], 3), ([5, 9, 9, 9], 1), ([9, 5, 6, 7], 0)]
 )
 def test_the_final_model_is_that_of_the_best_round_and_test_patients_are_asked_of_no_other(stage, right, chosen):
-    s = stage(choose="best")
-    s.fleet.right = dict(enumerate(right))
-    model = s.go()
-    assert model == s.checkpoints.weights_path(chosen).read_bytes()
-    assert json.loads((s.run.folder / "model.json").read_text())["round"] == chosen
-    assert {a for a in s.fleet.asked if a[0] != "train"} == {("validate", 3), ("evaluate", chosen)}
-    lines = [(x["round"], x["clinic"], x["split"], x["day"]) for x in RunView(s.run).lines()]
+    staged = stage(choose="best")
+    staged.fleet.right = dict(enumerate(right))
+    model = staged.go()
+    assert model == staged.checkpoints.weights_path(chosen).read_bytes()
+    assert json.loads((staged.run.folder / "model.json").read_text())["round"] == chosen
+    assert {a for a in staged.fleet.asked if a[0] != "train"} == {("validate", 3), ("evaluate", chosen)}
+    lines = [(x["round"], x["clinic"], x["split"], x["day"]) for x in RunView(staged.run).lines()]
     assert len(set(lines)) == len(lines)
-    s.fleet.right = {}
+    staged.fleet.right = {}
 
 
 def test_without_a_choice_the_final_model_is_the_last_one(stage):
-    s = stage()
-    s.fleet.right = dict(enumerate([5, 9, 6, 7]))
-    assert s.go() == s.checkpoints.weights_path(3).read_bytes()
-    assert ("validate", 3) not in s.fleet.asked
+    staged = stage()
+    staged.fleet.right = dict(enumerate([5, 9, 6, 7]))
+    assert staged.go() == staged.checkpoints.weights_path(3).read_bytes()
+    assert ("validate", 3) not in staged.fleet.asked
 
 
 def test_training_ends_early_when_validation_gets_no_better(stage):
-    s = stage(rounds=9, patience=2, choose="best")
-    s.fleet.right = dict(enumerate([5, 6, 9, 7, 8, 9, 10, 10, 10, 10]))
-    assert s.go() == s.checkpoints.weights_path(2).read_bytes()
-    stopped = [e for e in events(s.run) if e["kind"] == "stopped_early"]
+    staged = stage(rounds=9, patience=2, choose="best")
+    staged.fleet.right = dict(enumerate([5, 6, 9, 7, 8, 9, 10, 10, 10, 10]))
+    assert staged.go() == staged.checkpoints.weights_path(2).read_bytes()
+    stopped = [e for e in events(staged.run) if e["kind"] == "stopped_early"]
     assert [(e["round"], e["best"]) for e in stopped] == [(5, 2)]  # the figures of round 4's model came with round 5
-    assert max(r for k, r in s.fleet.asked if k == "train") == 5
+    assert max(r for k, r in staged.fleet.asked if k == "train") == 5
 
 
 def test_a_best_round_whose_weights_are_gone_is_said(stage):
-    s = stage(choose="best")
-    s.fleet.right = dict(enumerate([5, 9, 6, 7]))
-    s.fleet.fault = lambda kind, name, round_: (
-        s.checkpoints.weights_path(1).unlink(missing_ok=True) if (kind, round_) == ("send", 3) else None
+    staged = stage(choose="best")
+    staged.fleet.right = dict(enumerate([5, 9, 6, 7]))
+    staged.fleet.fault = lambda kind, name, round_: (
+        staged.checkpoints.weights_path(1).unlink(missing_ok=True) if (kind, round_) == ("send", 3) else None
     )
-    assert s.go() == s.checkpoints.weights_path(3).read_bytes()
-    assert "round 1, is damaged or missing" in s.message
+    assert staged.go() == staged.checkpoints.weights_path(3).read_bytes()
+    assert "round 1, is damaged or missing" in staged.message
 
 
 def test_a_steered_clinic_is_sent_a_file_of_its_own_and_one_that_missed_a_round_is_steered_still(stage):
-    s, seen = stage(strategy="scaffold", quorum=2, round_deadline_s=0.3, strategy_settings={}), []
+    staged, seen = stage(strategy="scaffold", quorum=2, round_deadline_s=0.3, strategy_settings={}), []
 
     def fault(kind, name, round_):
         if kind == "reply":
-            sent = sorted(p.name for p in s.checkpoints.weights_path(0).parent.glob("*-for-*"))
+            sent = sorted(p.name for p in staged.checkpoints.weights_path(0).parent.glob("*-for-*"))
             seen.append((round_, name, f"round-{round_:04d}-for-{name}.safetensors" in sent))
             return "silent" if (name, round_) == ("bert", 2) else None
         return None
 
-    s.fleet.fault = fault
-    s.go()
+    staged.fleet.fault = fault
+    staged.go()
     assert set(seen[:-3]) == {(r, n, r > 1) for r in (1, 2, 3) for n in NAMES}
     assert set(seen[-3:]) == {(3, n, False) for n in NAMES}  # the closing evaluation steers nobody
     # And what was fetched is told for the metrics: nothing in round 1, a file a clinic that answered afterwards.
-    told = [e.get("control_bytes", {}) for e in events(s.run) if e["kind"] == "round"]
-    assert told == [{}, dict.fromkeys(["anna", "cleo"], LAYOUT.size), dict.fromkeys(NAMES, LAYOUT.size)]
-    assert not list(s.checkpoints.weights_path(0).parent.glob("*-for-*"))
+    fetched = [e.get("control_bytes", {}) for e in events(staged.run) if e["kind"] == "round"]
+    assert fetched == [{}, dict.fromkeys(["anna", "cleo"], LAYOUT.size), dict.fromkeys(NAMES, LAYOUT.size)]
+    assert not list(staged.checkpoints.weights_path(0).parent.glob("*-for-*"))

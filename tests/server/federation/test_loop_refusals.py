@@ -11,104 +11,104 @@ from kits.rounds import NAMES, always, events, once
 
 
 def test_an_update_far_longer_than_the_others_is_refused_when_the_round_closes(stage):
-    found = stage(rounds=1, quorum=2)
-    found.fleet.fault = once("reply", "anna", 1, "far")  # the first by name and in time
-    found.go()
-    record = found.checkpoints.records()[1]
+    staged = stage(rounds=1, quorum=2)
+    staged.fleet.fault = once("reply", "anna", 1, "far")  # the first by name and in time
+    staged.go()
+    record = staged.checkpoints.records()[1]
     assert record["refused"] == {"anna": "norm"} and set(record["clinics"]) == {"bert", "cleo"}
-    (event,) = [e for e in events(found.run) if e["kind"] == "refused"]
+    (event,) = [e for e in events(staged.run) if e["kind"] == "refused"]
     assert "median" in event["words"] and "norm_bound" in event["words"]
-    assert list(found.uploads._folder.iterdir()) == []
+    assert list(staged.uploads._folder.iterdir()) == []
 
 
 def test_the_model_is_that_of_the_others_alone(stage, layout, packed):
-    found = stage(rounds=1, quorum=2)
-    found.fleet.fault = once("reply", "anna", 1, "far")
-    model = layout.tensor_views(np.frombuffer(found.go(), np.uint8))["w"]
+    staged = stage(rounds=1, quorum=2)
+    staged.fleet.fault = once("reply", "anna", 1, "far")
+    model = layout.tensor_views(np.frombuffer(staged.go(), np.uint8))["w"]
     others = [layout.tensor_views(packed(NAMES.index(n) + 10))["w"].astype(float) for n in ("bert", "cleo")]
     assert np.array_equal(model, ((others[0] * 20 + others[1] * 20) / 40).astype(np.float32))
 
 
 def test_with_clipping_a_long_update_counts_a_little(stage):
-    found = stage(rounds=1, norm_clip=2, norm_bound=0)
-    found.fleet.fault = once("reply", "anna", 1, "far")
-    found.go()
-    record = found.checkpoints.records()[1]
+    staged = stage(rounds=1, norm_clip=2, norm_bound=0)
+    staged.fleet.fault = once("reply", "anna", 1, "far")
+    staged.go()
+    record = staged.checkpoints.records()[1]
     norms = sorted(c["norm"] for c in record["clinics"].values())
     assert record["clinics"]["anna"]["scale"] == pytest.approx(2 * norms[1] / norms[2])
     assert "scale" not in record["clinics"]["bert"] and record["refused"] == {}
 
 
 def test_refusals_in_a_row_suspend_and_the_run_goes_on_without(stage):
-    found = stage(rounds=5, min_clinics=2, quorum=2, suspend_after=2)
-    found.fleet.fault = always("bert", "nan")
-    found.go()
-    assert [r["refused"] for r in found.checkpoints.records()[1:]] == [{"bert": "not_finite"}] * 2 + [{}] * 3
-    clinic = found.store.clinics()["bert"]
+    staged = stage(rounds=5, min_clinics=2, quorum=2, suspend_after=2)
+    staged.fleet.fault = always("bert", "nan")
+    staged.go()
+    assert [r["refused"] for r in staged.checkpoints.records()[1:]] == [{"bert": "not_finite"}] * 2 + [{}] * 3
+    clinic = staged.store.clinics()["bert"]
     assert clinic.state == "suspended" and "2 replies in a row" in clinic.reason and "not finite" in clinic.reason
-    assert {n: c.state for n, c in found.store.clinics().items() if n != "bert"} == {
+    assert {n: c.state for n, c in staged.store.clinics().items() if n != "bert"} == {
         "anna": "enrolled",
         "cleo": "enrolled",
     }
-    assert ("bert", 3) not in found.fleet.sent
+    assert ("bert", 3) not in staged.fleet.sent
 
 
 def test_a_clinic_that_leaves_before_it_is_suspended_does_not_end_the_run(stage):
-    found = stage(rounds=3, quorum=2, suspend_after=1, min_clinics=2)
+    staged = stage(rounds=3, quorum=2, suspend_after=1, min_clinics=2)
 
     def fault(kind: str, name: str, round_: int) -> Any:
         if kind == "reply" and name == "bert" and round_ == 1:
-            found.store.set_state("bert", "left", "The clinic left")
+            staged.store.set_state("bert", "left", "The clinic left")
             return "nan"
         return None
 
-    found.fleet.fault = fault
-    found.go()
-    assert [set(r["clinics"]) for r in found.checkpoints.records()[1:]] == [{"anna", "cleo"}] * 3
+    staged.fleet.fault = fault
+    staged.go()
+    assert [set(r["clinics"]) for r in staged.checkpoints.records()[1:]] == [{"anna", "cleo"}] * 3
 
 
 def test_a_good_answer_between_starts_the_count_anew(stage):
-    found = stage(rounds=5, min_clinics=2, quorum=2, suspend_after=2)
-    found.fleet.fault = lambda kind, name, r: "nan" if kind == "reply" and name == "bert" and r in (1, 3, 5) else None
-    found.go()
-    assert found.store.clinics()["bert"].state == "enrolled"
+    staged = stage(rounds=5, min_clinics=2, quorum=2, suspend_after=2)
+    staged.fleet.fault = lambda kind, name, r: "nan" if kind == "reply" and name == "bert" and r in (1, 3, 5) else None
+    staged.go()
+    assert staged.store.clinics()["bert"].state == "enrolled"
 
 
 @pytest.mark.parametrize("what", ["refuse", "error", "silent"])
 def test_what_is_no_fault_does_not_suspend(stage, what):
-    found = stage(rounds=4, min_clinics=2, quorum=2, suspend_after=2, round_deadline_s=0.2)
-    answer = found.fleet.reply
-    found.fleet.reply = lambda m, request, kind: (
+    staged = stage(rounds=4, min_clinics=2, quorum=2, suspend_after=2, round_deadline_s=0.2)
+    answer = staged.fleet.reply
+    staged.fleet.reply = lambda m, request, kind: (
         RawReply(m, error="ValueError") if kind == "error" else answer(m, request, kind)
     )
-    found.fleet.fault = always("bert", what)
-    found.go()
-    assert found.store.clinics()["bert"].state == "enrolled"
+    staged.fleet.fault = always("bert", what)
+    staged.go()
+    assert staged.store.clinics()["bert"].state == "enrolled"
 
 
 def test_without_enough_clinics_because_of_a_suspension_the_run_says_so(stage):
-    found = stage(rounds=5, quorum=2, suspend_after=1, join_wait_s=0.2)
-    found.fleet.fault = always("bert", "nan")
+    staged = stage(rounds=5, quorum=2, suspend_after=1, join_wait_s=0.2)
+    staged.fleet.fault = always("bert", "nan")
     with pytest.raises(RunFailed, match="2 of at least 3 clinics are online; suspended: bert"):
-        found.go()
+        staged.go()
 
 
 def test_a_clinic_suspended_in_the_middle_of_a_round_is_not_waited_for(stage):
-    found = stage(rounds=1, min_clinics=2, quorum=2)
+    staged = stage(rounds=1, min_clinics=2, quorum=2)
 
     def fault(kind: str, name: str, round_: int) -> Any:
         if kind == "reply" and name == "bert":
-            found.store.set_state("bert", "suspended", "by hand")
+            staged.store.set_state("bert", "suspended", "by hand")
             return "silent"
         return None
 
-    found.fleet.fault = fault
-    found.go()
-    assert found.checkpoints.records()[1]["refused"] == {"bert": "suspended"}
+    staged.fleet.fault = fault
+    staged.go()
+    assert staged.checkpoints.records()[1]["refused"] == {"bert": "suspended"}
 
 
 def test_a_strategy_gets_no_fewer_than_it_needs(stage):
-    found = stage(rounds=1, strategy="median", quorum=2)
-    found.fleet.fault = always("bert", "nan")
+    staged = stage(rounds=1, strategy="median", quorum=2)
+    staged.fleet.fault = always("bert", "nan")
     with pytest.raises(RunFailed, match="the quorum is 3"):
-        found.go()
+        staged.go()

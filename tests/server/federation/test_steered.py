@@ -62,16 +62,16 @@ STAYS = [{"a": (1.0, -2.0), "b": (3.0, 0.5)}, {"a": (0.5, 0.5), "b": (0.25, -3.0
 
 
 def test_scaffold_follows_the_papers_algorithm(federation):
-    run, x, c, own = federation("scaffold"), np.zeros(2), np.zeros(2), {"a": np.zeros(2), "b": np.zeros(2)}
+    run, x, c, variates = federation("scaffold"), np.zeros(2), np.zeros(2), {"a": np.zeros(2), "b": np.zeros(2)}
     assert run.control("a") is None
     for points in STAYS:
-        plus = {n: own[n] - c + (x - np.array(p)) / 0.5 for n, p in points.items()}  # option II, K eta = 0.5
-        c = c + sum(plus[n] - own[n] for n in plus) / 2
-        x, own = sum(map(np.array, points.values())) / 2, plus
-        found, made = run.round(points, travel=0.5)
-        assert found == pytest.approx(x)
-        assert run.control("a") == pytest.approx(c - own["a"], rel=1e-5)
-        assert run.control("b") == pytest.approx(c - own["b"], rel=1e-5)
+        plus = {n: variates[n] - c + (x - np.array(p)) / 0.5 for n, p in points.items()}  # option II, K eta = 0.5
+        c = c + sum(plus[n] - variates[n] for n in plus) / 2
+        x, variates = sum(map(np.array, points.values())) / 2, plus
+        point, made = run.round(points, travel=0.5)
+        assert point == pytest.approx(x)
+        assert run.control("a") == pytest.approx(c - variates["a"], rel=1e-5)
+        assert run.control("b") == pytest.approx(c - variates["b"], rel=1e-5)
     assert made.shares == {"a": 0.5, "b": 0.5}
 
 
@@ -79,15 +79,15 @@ def test_scaffold_keeps_the_variate_of_a_clinic_that_misses_rounds_and_takes_in_
     run = federation("scaffold")
     run.round({"a": (1.0, 0.0), "b": (0.0, 2.0)})  # c_a = -(1, 0), c_b = -(0, 2)
     x, _ = run.round({"b": (0.5, 1.0)})  # a is away; x was (0.5, 1), so b's new variate is c_b - c
-    own = {"a": np.array([-1.0, 0.0]), "b": np.array([0.0, -2.0]) - np.array([-0.5, -1.0])}
-    assert run.control("a") == pytest.approx(sum(own.values()) / 2 - own["a"])
+    variates = {"a": np.array([-1.0, 0.0]), "b": np.array([0.0, -2.0]) - np.array([-0.5, -1.0])}
+    assert run.control("a") == pytest.approx(sum(variates.values()) / 2 - variates["a"])
     assert run.control("late") == pytest.approx(
-        sum(own.values()) / 2
+        sum(variates.values()) / 2
     )  # steered by the others, before it was ever there
-    c = sum(own.values()) / 2
+    c = sum(variates.values()) / 2
     run.round({"a": (0.5, 1.0), "b": (0.5, 1.0), "late": (2.5, 1.0)})
-    own = {"a": own["a"] - c, "b": own["b"] - c, "late": -c + (np.array(x) - [2.5, 1.0])}
-    assert run.control("late") == pytest.approx(sum(own.values()) / 3 - own["late"], rel=1e-5)
+    variates = {"a": variates["a"] - c, "b": variates["b"] - c, "late": -c + (np.array(x) - [2.5, 1.0])}
+    assert run.control("late") == pytest.approx(sum(variates.values()) / 3 - variates["late"], rel=1e-5)
 
 
 def test_scaffolds_variates_are_weighted_like_the_model_so_that_they_cancel_out(federation):
@@ -144,11 +144,11 @@ def test_fedembryo_weighs_by_the_ratio_of_the_last_two_losses(federation):
     assert run.round(points, losses={"a": 0.8, "b": 0.9}, examples={"a": 90, "b": 10})[0] == pytest.approx([0.5, 0.5])
     assert run.round(points, losses={"a": 0.4, "b": 0.9})[0] == pytest.approx([0.5, 0.5])  # the first two rounds
     a, b = math.exp(0.5 / 4), math.exp(1.0 / 4)  # 0.4 / 0.8, 0.9 / 0.9
-    found, made = run.round(points, losses={"a": 0.4, "b": 0.45})
-    assert found == pytest.approx([a / (a + b), b / (a + b)]) and made.shares["b"] == pytest.approx(b / (a + b))
+    point, made = run.round(points, losses={"a": 0.4, "b": 0.45})
+    assert point == pytest.approx([a / (a + b), b / (a + b)]) and made.shares["b"] == pytest.approx(b / (a + b))
     # a comes late to the next round, c is new: its losses are not known
     a, b, c = math.exp(0.4 / 0.4 / 4), math.exp(0.45 / 0.9 / 4), math.exp(1 / 4)
-    found, made = run.round({**points, "c": (0.0, 0.0)}, losses={"a": 0.3, "b": 0.3, "c": 0.6})
+    point, made = run.round({**points, "c": (0.0, 0.0)}, losses={"a": 0.3, "b": 0.3, "c": 0.6})
     assert made.shares == {n: pytest.approx(v / (a + b + c)) for n, v in (("a", a), ("b", b), ("c", c))}
 
 

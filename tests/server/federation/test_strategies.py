@@ -284,11 +284,11 @@ def test_clinics_that_agree_get_what_they_agree_on(name, toy):
 
 @pytest.mark.parametrize("name", strategy_names())
 def test_the_size_of_the_blocks_changes_nothing_that_matters(name, big, layout, monkeypatch):
-    whole = make_strategy(RunSettings(strategy=name)).aggregate(big(7), {}).model
+    large = make_strategy(RunSettings(strategy=name)).aggregate(big(7), {}).model
     monkeypatch.setattr(blocks_module, "BLOCK_BYTES", 8)
     monkeypatch.setattr(blocks_module, "LEAST_NUMBERS", 3)
     small = make_strategy(RunSettings(strategy=name)).aggregate(big(7), {}).model
-    for a, b in zip(layout.section_views(whole), layout.section_views(small), strict=True):
+    for a, b in zip(layout.section_views(large), layout.section_views(small), strict=True):
         np.testing.assert_allclose(a.astype(float), b.astype(float), rtol=1e-3)
 
 
@@ -402,5 +402,5 @@ def test_updates_are_taken_in_any_number_of_orders_by_name_only(toy):
     """The exchange hands them over by name; a strategy itself does not depend on who comes first but for rounding."""
     points = [(1, 2), (3, 5), (2, 9)]
     for name in ("median", "trimmed_mean", "geometric_median"):
-        found = {tuple(np.round(run(name, toy(list(p)))[0], 9)) for p in itertools.permutations(points)}
-        assert len(found) == 1
+        results = {tuple(np.round(run(name, toy(list(p)))[0], 9)) for p in itertools.permutations(points)}
+        assert len(results) == 1

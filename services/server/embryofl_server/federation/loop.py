@@ -238,10 +238,10 @@ class RoundLoop:
             problem = f"The model is complete, but its final evaluation is not. {problem}"
         evaluation = {name: _evaluation_of(accepted) for name, accepted in result.accepted.items()}
         record = self._write_model(evaluation=evaluation, refused=result.reasons, incomplete=problem)
-        # Choosing the best round has brought its validation metrics already.
-        known = {(x["round"], x["clinic"], x["split"]) for x in RunView(self._run).lines()}
+        # If the best round was chosen, its validation metrics are already recorded.
+        recorded = {(x["round"], x["clinic"], x["split"]) for x in RunView(self._run).lines()}
         lines = metric_lines.final_lines(record)
-        self._run.add_metrics([x for x in lines if (x["round"], x["clinic"], x["split"]) not in known])
+        self._run.add_metrics([x for x in lines if (x["round"], x["clinic"], x["split"]) not in recorded])
         self._run.event("finished", round=number, sha256=record["sha256"])
         return problem
 

@@ -170,8 +170,8 @@ class SuperLink:
     def admit(self, keys: Callable[[], Mapping[str, str]]) -> list[str]:
         """Make the SuperLink's list of nodes equal to `keys()` (name -> OpenSSH public key line).
 
-        `keys` is called only when no other call is at work: an older list would remove a clinic that has joined since, and
-        its key, for ever.
+        `keys` is called only while no other call is running: an older list would permanently remove the key of a clinic
+        that has joined since.
 
         Returns
         -------
@@ -180,16 +180,16 @@ class SuperLink:
         added = []
         with self._admitting, self._control() as api:
             wanted = {_node_key(key): name for name, key in keys().items()}
-            known = {
+            registered = {
                 n.public_key: n for n in api.ListNodes(ListNodesRequest()).nodes_info if n.status != "unregistered"
             }
-            for key, node in known.items():
+            for key, node in registered.items():
                 if key not in wanted:
                     api.UnregisterNode(UnregisterNodeRequest(node_id=node.node_id))
             # The SuperLink never re-admits a removed key, so a renamed clinic keeps its first name there.
-            self._names = {node.node_id: wanted[key] for key, node in known.items() if key in wanted}
+            self._names = {node.node_id: wanted[key] for key, node in registered.items() if key in wanted}
             for key, name in wanted.items():
-                if key not in known:
+                if key not in registered:
                     try:
                         api.RegisterNode(RegisterNodeRequest(public_key=key, name=name))
                         added.append(name)

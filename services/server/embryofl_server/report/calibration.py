@@ -76,10 +76,10 @@ def learn(histogram: IntArray) -> Calibration | None:
     """Temperature and intercept from the scores of validation patients; None with too few embryos of a class."""
     if not np.all(histogram.sum(axis=1) >= LEAST_TO_LEARN):
         return None
-    found = _newton(histogram, logit(CENTRES), free_slope=True, prior=True)
-    if found is None:
+    fit = _newton(histogram, logit(CENTRES), free_slope=True, prior=True)
+    if fit is None:
         return None
-    (intercept, slope), _ = found
+    (intercept, slope), _ = fit
     low, high = TEMPERATURES
     kept = min(max(slope, 1 / high), 1 / low)
     if kept != slope:  # the intercept that goes with it
@@ -120,8 +120,8 @@ def _newton(
         if not np.all(np.isfinite(step)) or np.abs(at).max() > 50:
             return None
         if np.abs(step).max() < 1e-10:
-            found = (float(at[0]), float(at[1])), (float(errors[0]), float(errors[-1]) if free_slope else 0.0)
-            return found if all(map(math.isfinite, (*found[0], *found[1]))) else None
+            result = (float(at[0]), float(at[1])), (float(errors[0]), float(errors[-1]) if free_slope else 0.0)
+            return result if all(map(math.isfinite, (*result[0], *result[1]))) else None
         scale = 1.0
         while scale > 1e-6:
             trial = at.copy()
