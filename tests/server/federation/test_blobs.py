@@ -1,4 +1,4 @@
-"""Weights beside the messages: a signed URL opens one file for one clinic for a while, and an upload is whole or nothing."""
+"""Transfer of weights: a signed URL opens one file for one clinic for a limited time, and an upload is complete or rejected."""
 
 import asyncio
 import hashlib
@@ -26,7 +26,7 @@ def with_query(url, **changes):
     return f"{parts.path}?{urlencode(dict(parse_qsl(parts.query)) | changes)}"
 
 
-def test_a_good_url_opens_its_path(urls):
+def test_valid_url_opens_its_path(urls):
     assert urls.check("GET", urls.sign("GET", PATH, "anna", 60)) == PATH
 
 
@@ -52,18 +52,18 @@ def test_a_good_url_opens_its_path(urls):
         lambda u: "http://[",
     ],
 )
-def test_a_changed_url_opens_nothing(urls, change):
+def test_changed_url_is_rejected(urls, change):
     with pytest.raises(BadUrl):
         urls.check("GET", change(urls.sign("GET", PATH, "anna", 60)))
 
 
-def test_the_method_is_part_of_the_signature(urls):
+def test_method_is_part_of_the_signature(urls):
     for signed, used in (("GET", "PUT"), ("PUT", "GET"), ("GET", "HEAD")):
         with pytest.raises(BadUrl, match="signature"):
             urls.check(used, urls.sign(signed, PATH, "anna", 60))
 
 
-def test_a_url_expires(urls, monkeypatch):
+def test_url_expires(urls, monkeypatch):
     url = urls.sign("GET", PATH, "anna", 60)
     import time
 
@@ -75,7 +75,7 @@ def test_a_url_expires(urls, monkeypatch):
         urls.check("GET", url)
 
 
-def test_a_clinic_that_was_removed_loses_its_urls_at_once(urls, members):
+def test_removed_clinic_loses_its_urls_at_once(urls, members):
     url = urls.sign("GET", PATH, "anna", 60)
     members.remove("anna")
     with pytest.raises(BadUrl, match="clinic"):
@@ -110,7 +110,7 @@ def left(tmp_path):
     return list((tmp_path / "uploads").iterdir())
 
 
-def test_a_whole_upload_is_collected_once(uploads, tmp_path):
+def test_complete_upload_is_collected_once(uploads, tmp_path):
     path = uploads.expect("run-0001", 1, "anna", len(DATA))
     send(uploads, path, DATA)
     assert uploads.arrived.is_set()
@@ -130,16 +130,16 @@ def test_a_whole_upload_is_collected_once(uploads, tmp_path):
         (DATA, -1, 413),
     ],
 )
-def test_an_upload_of_another_length_leaves_nothing_behind(uploads, tmp_path, data, length, status):
+def test_upload_of_the_wrong_length_leaves_nothing_behind(uploads, tmp_path, data, length, status):
     path = uploads.expect("run-0001", 1, "anna", len(DATA))
     with pytest.raises(UploadRefused) as caught:
         send(uploads, path, data, length)
     assert caught.value.status == status and left(tmp_path) == []
-    send(uploads, path, DATA)  # and may be sent again
+    send(uploads, path, DATA)  # the clinic may send it again
     assert uploads.collect(path) is not None
 
 
-def test_a_broken_connection_leaves_nothing_behind_and_may_be_made_good(uploads, tmp_path):
+def test_broken_connection_leaves_nothing_behind_and_the_upload_can_be_repeated(uploads, tmp_path):
     path = uploads.expect("run-0001", 1, "anna", len(DATA))
     with pytest.raises(ConnectionError):
         send(uploads, path, DATA[:500], len(DATA), cut=True)
@@ -148,7 +148,7 @@ def test_a_broken_connection_leaves_nothing_behind_and_may_be_made_good(uploads,
     assert uploads.collect(path).path.read_bytes() == DATA
 
 
-def test_nothing_is_taken_that_was_not_announced(uploads, tmp_path):
+def test_unexpected_upload_is_rejected(uploads, tmp_path):
     path = uploads.expect("run-0001", 1, "anna", len(DATA))
     for wrong in (path + "x", "/v1/update/", "/v1/update/../../etc/passwd", "run-0001-0001-anna"):
         with pytest.raises(UploadRefused) as caught:
@@ -157,12 +157,12 @@ def test_nothing_is_taken_that_was_not_announced(uploads, tmp_path):
     assert left(tmp_path) == []
 
 
-def test_the_path_cannot_be_guessed(uploads):
+def test_upload_path_cannot_be_guessed(uploads):
     paths = {uploads.expect("run-0001", 1, "anna", 1) for _ in range(10)}
     assert len(paths) == 10 and all(len(p) > 40 for p in paths)
 
 
-def test_after_its_round_an_upload_is_refused(uploads, tmp_path):
+def test_upload_after_its_round_is_rejected(uploads, tmp_path):
     path = uploads.expect("run-0001", 1, "anna", len(DATA))
     send(uploads, path, DATA)
     uploads.forget([path, "/v1/update/unknown"])
@@ -172,8 +172,8 @@ def test_after_its_round_an_upload_is_refused(uploads, tmp_path):
     assert caught.value.status == 410
 
 
-def test_a_second_upload_cannot_replace_one_that_has_passed_the_gate(uploads, tmp_path):
-    """Two uploads at a time on one ticket: the second ends after the first was checked, and must change nothing."""
+def test_second_upload_cannot_replace_one_that_has_passed_the_gate(uploads, tmp_path):
+    """Two simultaneous uploads to one path: the second ends after the first was checked, and must change nothing."""
     path = uploads.expect("run-0001", 1, "anna", len(DATA))
     other = bytes(reversed(DATA))
 
@@ -203,8 +203,8 @@ def test_a_second_upload_cannot_replace_one_that_has_passed_the_gate(uploads, tm
     assert left(tmp_path) == [ticket.path]
 
 
-def test_of_many_uploads_at_one_address_only_the_newest_goes_on(uploads, tmp_path):
-    """Otherwise one clinic could fill the disk through a single address."""
+def test_only_the_newest_of_many_uploads_to_one_path_continues(uploads, tmp_path):
+    """Otherwise one clinic could fill the disk through a single path."""
     path = uploads.expect("run-0001", 1, "anna", len(DATA))
 
     async def many():
@@ -227,7 +227,7 @@ def test_of_many_uploads_at_one_address_only_the_newest_goes_on(uploads, tmp_pat
     assert left(tmp_path) == [uploads.collect(path).path]
 
 
-def test_an_upload_that_ends_after_its_round_leaves_nothing(uploads, tmp_path):
+def test_upload_that_ends_after_its_round_leaves_nothing(uploads, tmp_path):
     path = uploads.expect("run-0001", 1, "anna", len(DATA))
 
     async def late():
@@ -240,8 +240,8 @@ def test_an_upload_that_ends_after_its_round_leaves_nothing(uploads, tmp_path):
     assert caught.value.status == 410 and left(tmp_path) == []
 
 
-def test_an_upload_of_which_nothing_more_comes_is_given_up_and_may_be_sent_again(uploads, tmp_path, monkeypatch):
-    """A machine that lost its power in the middle says no goodbye, and its connection stays open."""
+def test_stalled_upload_is_dropped_and_can_be_repeated(uploads, tmp_path, monkeypatch):
+    """A machine that loses power during an upload does not close its connection."""
     monkeypatch.setattr("embryofl_server.federation.blobs.STALL_S", 0.05)
     path = uploads.expect("run-0001", 1, "anna", len(DATA))
 
@@ -256,7 +256,7 @@ def test_an_upload_of_which_nothing_more_comes_is_given_up_and_may_be_sent_again
     assert uploads.collect(path) is not None
 
 
-def test_leftovers_of_an_earlier_process_go(tmp_path):
+def test_leftovers_of_an_earlier_process_are_removed(tmp_path):
     (tmp_path / "uploads").mkdir()
     (tmp_path / "uploads" / "old").write_bytes(b"x")
     Uploads(tmp_path / "uploads")

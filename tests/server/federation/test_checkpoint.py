@@ -1,4 +1,4 @@
-"""Checkpoints: a round exists when it is whole; a damaged one gives way to the one before."""
+"""Checkpoints: only complete rounds count; the hub falls back from a damaged round to the one before."""
 
 import hashlib
 
@@ -15,7 +15,7 @@ def rounds(tmp_path):
     return Checkpoints(tmp_path / "runs", tmp_path / "weights", keep=3)
 
 
-def test_the_newest_round_comes_back_as_it_was_saved(rounds, packed, layout):
+def test_newest_round_is_read_as_it_was_saved(rounds, packed, layout):
     assert rounds.latest() is None
     for number in range(3):
         rounds.save(number, packed(number), {"clinics": {}, "note": number})
@@ -27,7 +27,7 @@ def test_the_newest_round_comes_back_as_it_was_saved(rounds, packed, layout):
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "gone", "json cut", "json empty"])
-def test_a_damaged_round_gives_way_to_the_one_before(rounds, packed, damage, tmp_path):
+def test_damaged_round_is_skipped_for_the_one_before(rounds, packed, damage, tmp_path):
     for number in range(3):
         rounds.save(number, packed(number), {})
     weights, record = rounds.weights_path(2), tmp_path / "runs" / "round-0002.json"
@@ -46,11 +46,11 @@ def test_a_damaged_round_gives_way_to_the_one_before(rounds, packed, damage, tmp
     latest = rounds.latest()
     assert latest.round == 1 and latest.packed().tobytes() == packed(1).tobytes()
     assert [r["round"] for r in rounds.records()] == [0, 1]
-    rounds.save(2, packed(2), {})  # the round is done again
+    rounds.save(2, packed(2), {})  # the round is repeated
     assert rounds.latest().round == 2
 
 
-def test_a_power_cut_between_weights_and_record_loses_only_that_round(rounds, packed, monkeypatch):
+def test_power_cut_between_weights_and_record_loses_only_that_round(rounds, packed, monkeypatch):
     rounds.save(0, packed(0), {})
     real = checkpoint.write_atomic
 
@@ -68,7 +68,7 @@ def test_a_power_cut_between_weights_and_record_loses_only_that_round(rounds, pa
     assert rounds.latest().packed().tobytes() == packed(7).tobytes()
 
 
-def test_old_weights_go_and_the_initial_model_and_all_records_stay(rounds, packed, tmp_path):
+def test_old_weights_are_removed_but_the_initial_model_and_all_records_are_kept(rounds, packed, tmp_path):
     for number in range(8):
         rounds.save(number, packed(number), {})
     kept = sorted(p.stem for p in (tmp_path / "weights").iterdir())
@@ -76,10 +76,10 @@ def test_old_weights_go_and_the_initial_model_and_all_records_stay(rounds, packe
     assert len(rounds.records()) == 8
     for number in (5, 6, 7):
         rounds.weights_path(number).write_bytes(b"damaged")
-    assert rounds.latest().round == 0  # from the start again rather than not at all
+    assert rounds.latest().round == 0  # better to start over than to fail
 
 
-def test_the_best_weights_stay_as_long_as_they_are_the_best(rounds, packed, tmp_path):
+def test_best_weights_are_kept_while_they_are_the_best(rounds, packed, tmp_path):
     def kept():
         return sorted(int(p.stem.removeprefix("round-")) for p in (tmp_path / "weights").iterdir())
 
@@ -90,7 +90,7 @@ def test_the_best_weights_stay_as_long_as_they_are_the_best(rounds, packed, tmp_
     assert kept() == [0, 5, 6, 7, 8]
 
 
-def test_the_best_round_is_the_one_with_the_highest_pooled_auroc():
+def test_best_round_is_the_one_with_the_highest_pooled_auroc():
     def line(round_, auroc, clinic="pooled", split="validation", day=None):
         return {"round": round_, "clinic": clinic, "split": split, "day": day, "auroc": auroc}
 
@@ -104,14 +104,14 @@ def test_the_best_round_is_the_one_with_the_highest_pooled_auroc():
         line(6, 0.9, split="test"),
         line(7, 0.9, day=5),
     ]
-    assert best_round(lines) == (1, 0.7)  # of equals the first
+    assert best_round(lines) == (1, 0.7)  # the first if equal
     assert best_round([]) is None
 
 
 STATE = {"momentum": np.arange(6, dtype=np.float32).reshape(2, 3), "second": np.ones(4), "steps": np.array(7)}
 
 
-def test_a_strategys_state_comes_back_as_it_was_saved(rounds, packed, tmp_path):
+def test_state_of_a_strategy_is_read_as_it_was_saved(rounds, packed, tmp_path):
     for number in range(6):
         rounds.save(number, packed(number), {}, STATE if number != 4 else {})
     state = rounds.latest().state()
@@ -120,7 +120,7 @@ def test_a_strategys_state_comes_back_as_it_was_saved(rounds, packed, tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["flip", "gone"])
-def test_a_round_whose_state_is_damaged_gives_way_to_the_one_before(rounds, packed, tmp_path, damage):
+def test_round_with_a_damaged_state_is_skipped_for_the_one_before(rounds, packed, tmp_path, damage):
     for number in range(3):
         rounds.save(number, packed(number), {}, STATE)
     path = tmp_path / "runs" / "round-0002.state"

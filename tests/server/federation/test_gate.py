@@ -1,4 +1,4 @@
-"""The gate: every way in which a reply can be wrong is refused with its own reason."""
+"""The gate: every way in which a reply can be wrong is rejected with its own reason."""
 
 import json
 
@@ -41,7 +41,7 @@ def sums(count: int) -> dict:
 
 
 def with_cohorts(cohorts: int) -> dict:
-    """Sums over 20 embryos that claim so many cohorts."""
+    """Sums over 20 embryos that claim to have this many cohorts."""
     value = sums(20)
     value["days"]["3"]["ranking"] |= {"cohorts": cohorts, "embryos": 2 * cohorts}
     return value
@@ -69,7 +69,7 @@ def pass_gate(request_, layout, packed, update, text, sha=SHA, state=None):
     return gate.check(gate.parse(text, request_), request_, CLINIC, ticket, layout, packed(0))
 
 
-def test_a_good_reply_passes_with_the_norm_of_its_update(request_, layout, packed, update):
+def test_good_reply_passes_with_the_norm_of_its_update(request_, layout, packed, update):
     accepted = pass_gate(request_, layout, packed, update, reply(request_))
     old, new = (layout.tensor_views(packed(i)) for i in (0, 1))
     square = sum(float(((new[n].astype(float) - old[n].astype(float)) ** 2).sum()) for n in ("w", "b", "half"))
@@ -91,9 +91,9 @@ def test_a_good_reply_passes_with_the_norm_of_its_update(request_, layout, packe
         ("wrong_layout", {"layout": "f" * 16}),
         ("clinic_refused", {"refused": "not today, thank you"}),
         ("examples", {"examples": 0}),
-        ("examples", {"examples": 95}),  # 94 at most were enrolled
+        ("examples", {"examples": 95}),  # the clinic enrolled with at most 94
         ("examples", {"examples": 10**12}),
-        ("examples", {"examples": 80}),  # 80 and 20 of validation are more than 94
+        ("examples", {"examples": 80}),  # 80 and 20 for validation are more than 94
         ("malformed", {"train_loss": -0.5}),
         ("malformed", {"train_loss": 1e300}),
         ("no_upload", {"update": None}),
@@ -104,7 +104,7 @@ def test_a_good_reply_passes_with_the_norm_of_its_update(request_, layout, packe
         ("metrics", {"test": with_cohorts(30)}),
     ],
 )
-def test_a_wrong_reply_is_refused_with_its_reason(request_, layout, packed, update, reason, changes):
+def test_wrong_reply_is_rejected_with_its_reason(request_, layout, packed, update, reason, changes):
     with pytest.raises(gate.ReplyRejected) as caught:
         pass_gate(request_, layout, packed, update, reply(request_, **changes))
     assert caught.value.reason == reason
@@ -112,13 +112,13 @@ def test_a_wrong_reply_is_refused_with_its_reason(request_, layout, packed, upda
 
 
 @pytest.mark.parametrize("text", ["", "null", "[]", "{", '{"kind": NaN}', "[" * 100_000, '"\\ud800"'])
-def test_what_is_no_reply_at_all_is_malformed(request_, text):
+def test_text_that_is_not_a_reply_is_malformed(request_, text):
     with pytest.raises(gate.ReplyRejected) as caught:
         gate.parse(text, request_)
     assert caught.value.reason == "malformed"
 
 
-def test_a_reply_without_an_upload_is_refused(request_, layout, packed):
+def test_reply_without_an_upload_is_rejected(request_, layout, packed):
     with pytest.raises(gate.ReplyRejected) as caught:
         gate.check(gate.parse(reply(request_), request_), request_, CLINIC, None, layout, packed(0))
     assert caught.value.reason == "no_upload"
@@ -126,7 +126,7 @@ def test_a_reply_without_an_upload_is_refused(request_, layout, packed):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("tensor", ["w", "half"])
-def test_one_number_that_is_not_finite_refuses_the_update(request_, layout, packed, update, value, tensor):
+def test_update_with_one_number_that_is_not_finite_is_rejected(request_, layout, packed, update, value, tensor):
     state = packed(1)
     layout.tensor_views(state)[tensor].flat[-1] = value
     with pytest.raises(gate.ReplyRejected) as caught:
@@ -135,7 +135,7 @@ def test_one_number_that_is_not_finite_refuses_the_update(request_, layout, pack
 
 
 @pytest.mark.parametrize("reason", ["wrong_size", "wrong_layout"])
-def test_an_update_of_another_layout_is_refused(request_, layout, packed, update, reason):
+def test_update_of_another_layout_is_rejected(request_, layout, packed, update, reason):
     state = packed(1)
     if reason == "wrong_size":
         state = state[:-8]
@@ -146,38 +146,38 @@ def test_an_update_of_another_layout_is_refused(request_, layout, packed, update
     assert caught.value.reason == reason
 
 
-def test_an_evaluation_needs_no_update(request_, layout, packed):
-    asked = request_.model_copy(update={"kind": "evaluate", "upload_url": ""})
+def test_evaluation_needs_no_update(request_, layout, packed):
+    request = request_.model_copy(update={"kind": "evaluate", "upload_url": ""})
     text = Reply(kind="evaluate", run="run-0001", round=2, layout=layout.id, test=sums(10)).model_dump_json()
-    accepted = gate.check(gate.parse(text, asked), asked, CLINIC, None, layout, packed(0))
+    accepted = gate.check(gate.parse(text, request), request, CLINIC, None, layout, packed(0))
     assert accepted.update is None and accepted.test.summary().n == 10
 
 
-def test_a_clinic_that_may_not_take_part_is_not_listened_to(request_, layout, packed):
+def test_reply_of_a_suspended_clinic_is_rejected_without_fault(request_, layout, packed):
     suspended = Clinic("anna", "key", "suspended", 0.0, "quality", {})
     with pytest.raises(gate.ReplyRejected) as caught:
         gate.check(gate.parse(reply(request_), request_), request_, suspended, None, layout, packed(0))
     assert caught.value.reason == "suspended" and not caught.value.fault
 
 
-# -- how long an update may be ------------------------------------------------------------------------------------------
+# -- limits on the length of an update ----------------------------------------------------------------------------------
 HONEST = {"anna": 1.0, "bert": 1.2, "cleo": 0.8}
 
 
-def test_updates_much_longer_than_the_median_are_shortened_or_refused():
+def test_updates_much_longer_than_the_median_are_shortened_or_rejected():
     scales, refused = gate.judge_norms({**HONEST, "dora": 8.0, "emil": 1e6}, [], clip=5, bound=50)
     assert set(refused) == {"emil"} and "8.33e+05 times" in refused["emil"]
     assert scales == {"anna": 1.0, "bert": 1.0, "cleo": 1.0, "dora": pytest.approx(6.0 / 8.0)}
 
 
 @pytest.mark.parametrize(("clip", "bound"), [(0, 0), (0, 50), (5, 0)])
-def test_each_can_be_turned_off(clip, bound):
+def test_clipping_and_rejection_can_be_turned_off_separately(clip, bound):
     scales, refused = gate.judge_norms({**HONEST, "emil": 1e6}, [], clip, bound)
     assert set(refused) == ({"emil"} if bound else set())
     assert scales.get("emil", 1) < 1 if clip else scales["anna"] == 1
 
 
-def test_two_do_not_say_who_of_them_is_wrong_but_the_round_before_does():
+def test_two_updates_are_judged_only_against_the_round_before():
     assert gate.judge_norms({"anna": 1.0, "emil": 1e6}, [], 5, 50) == ({"anna": 1.0, "emil": 1.0}, {})
     scales, refused = gate.judge_norms({"anna": 1.0, "emil": 1e6}, [1.1, 0.9], 5, 50)
     assert set(scales) == {"anna"} and set(refused) == {"emil"}
@@ -189,18 +189,18 @@ def test_a_minority_of_tiny_or_long_updates_moves_no_bound():
         assert all(scales[name] == 1.0 for name in HONEST)
 
 
-def test_when_nothing_moved_nothing_is_judged():
+def test_updates_are_not_judged_if_the_median_is_zero():
     assert gate.judge_norms(dict.fromkeys("abc", 0.0), [], 5, 50)[0] == dict.fromkeys("abc", 1.0)
     assert gate.judge_norms({"a": 0.0, "b": 0.0, "c": 1.0}, [], 5, 50)[1] == {}
 
 
-def test_counts_told_as_too_small_to_tell_are_taken_as_the_most_they_can_be():
+def test_withheld_count_is_taken_as_the_largest_it_can_be():
     assert CLINIC.labelled == 30 + 20 + 40 + 4
     assert Clinic("a", "k", "enrolled", 0.0, "quality", {}).labelled is None
 
 
 @pytest.mark.parametrize("dtype", ["F16", "F32", "F64"])
-def test_a_distance_is_known_well_whatever_the_precision_and_the_size(tmp_path, dtype):
+def test_distance_is_accurate_for_every_precision_and_size(tmp_path, dtype):
     layout = Layout.of({"w": (dtype, (70_000,)), "count": ("I64", (3,))})
     models = []
     rng = np.random.default_rng(1)
@@ -214,7 +214,7 @@ def test_a_distance_is_known_well_whatever_the_precision_and_the_size(tmp_path, 
     assert gate.distance(tmp_path / "update", layout, models[1]) == pytest.approx(
         np.linalg.norm(floats[0] - floats[1]), rel=1e-5
     )
-    if dtype != "F16":  # squares beyond single precision are a great distance, not "not finite"
+    if dtype != "F16":  # squares beyond single precision are a large distance, not "not finite"
         layout.tensor_views(models[0])["w"][5] = 1e30
         models[0].tofile(tmp_path / "update")
         assert gate.distance(tmp_path / "update", layout, models[1]) == pytest.approx(1e30)

@@ -1,4 +1,4 @@
-"""The round loop among stand-ins for SuperLink and clinics: what is lost is asked again, what is wrong is left out."""
+"""The round loop with stand-ins for SuperLink and clinics: lost requests are sent again, wrong replies are rejected."""
 
 import time
 from typing import Any
@@ -14,7 +14,7 @@ from embryofl_server.runs.view import RunView
 from kits.rounds import NAMES, once
 
 
-def test_an_undisturbed_run(stage, layout):
+def test_undisturbed_run_completes_all_rounds(stage, layout):
     staged = stage()
     model = np.frombuffer(staged.go(), np.uint8)
     layout.check(model)
@@ -26,7 +26,7 @@ def test_an_undisturbed_run(stage, layout):
 
 @pytest.mark.parametrize("where", ["send", "poll"])
 @pytest.mark.parametrize("number", [1, 2])
-def test_a_superlink_that_is_lost_changes_nothing(stage, where, number):
+def test_lost_superlink_does_not_change_the_model(stage, where, number):
     expected = stage().go()
     staged = stage()
     staged.fleet.fault = once(where, "bert" if where == "send" else "", number if where == "send" else 0)
@@ -35,7 +35,7 @@ def test_a_superlink_that_is_lost_changes_nothing(stage, where, number):
     assert staged.fleet.recovered == before + 2  # at the start, and once more
 
 
-def test_a_clinic_that_lost_its_message_is_asked_again(stage):
+def test_restarted_clinic_is_sent_its_lost_request_again(stage):
     expected = stage().go()
     staged = stage()
     silent = once("reply", "bert", 2, "silent")
@@ -43,7 +43,7 @@ def test_a_clinic_that_lost_its_message_is_asked_again(stage):
     def fault(kind: str, name: str, round_: int) -> Any:
         what = silent(kind, name, round_)
         if what:
-            staged.fleet.activated["bert"] += 1  # it was started again
+            staged.fleet.activated["bert"] += 1  # it restarted
         return what
 
     staged.fleet.fault = fault
@@ -51,8 +51,8 @@ def test_a_clinic_that_lost_its_message_is_asked_again(stage):
     assert staged.fleet.sent.count(("bert", 2)) == 3  # once in the undisturbed run, twice in this one
 
 
-def test_a_clinic_that_says_it_has_nothing_to_do_is_asked_again(stage, monkeypatch):
-    """The message was handed out and lost with the gateway; the clinic's session goes on."""
+def test_clinic_that_reports_being_idle_is_sent_its_request_again(stage, monkeypatch):
+    """The request was delivered and lost with the gateway; the clinic's session continues."""
     monkeypatch.setattr(module, "UNHEARD_S", 0.05)
     expected = stage().go()
     staged = stage()
@@ -69,14 +69,14 @@ def test_a_clinic_that_says_it_has_nothing_to_do_is_asked_again(stage, monkeypat
     assert staged.fleet.sent.count(("bert", 2)) == 3  # once in the undisturbed run, twice in this one
 
 
-def test_an_answer_given_in_a_clinics_stead_is_not_its_word(stage):
+def test_error_that_the_superlink_reports_for_a_clinic_is_not_its_reply(stage):
     expected = stage().go()
     staged = stage()
     staged.fleet.fault = once("reply", "cleo", 1, "lost")
-    answer = staged.fleet.reply
+    reply = staged.fleet.reply
 
     def lost(message: str, request: Request, what: Any) -> RawReply:
-        return RawReply(message, error="unavailable", lost=True) if what == "lost" else answer(message, request, what)
+        return RawReply(message, error="unavailable", lost=True) if what == "lost" else reply(message, request, what)
 
     staged.fleet.reply = lost
     assert staged.go() == expected
@@ -85,12 +85,12 @@ def test_an_answer_given_in_a_clinics_stead_is_not_its_word(stage):
 @pytest.mark.parametrize(
     ("what", "reason"), [("refuse", "clinic_refused"), ("nan", "not_finite"), ("error", "clinic_error")]
 )
-def test_what_cannot_be_taken_is_left_out_with_its_reason(stage, what, reason):
+def test_unusable_reply_is_rejected_with_its_reason(stage, what, reason):
     staged = stage(quorum=2, rounds=1)
-    answer = staged.fleet.reply
+    reply = staged.fleet.reply
 
     def wrong(message: str, request: Request, kind: Any) -> RawReply:
-        return RawReply(message, error="ValueError") if kind == "error" else answer(message, request, kind)
+        return RawReply(message, error="ValueError") if kind == "error" else reply(message, request, kind)
 
     staged.fleet.reply = wrong
     staged.fleet.fault = once("reply", "bert", 1, what)
@@ -101,7 +101,7 @@ def test_what_cannot_be_taken_is_left_out_with_its_reason(stage, what, reason):
     assert list(staged.uploads._folder.iterdir()) == []
 
 
-def test_without_a_quorum_the_run_stops_and_says_why(stage):
+def test_run_without_a_quorum_fails_with_the_reason(stage):
     staged = stage(rounds=2)
     staged.fleet.fault = once("reply", "bert", 2, "nan")
     with pytest.raises(RunFailed, match="Round 2: 2 usable replies.*quorum is 3"):
@@ -109,21 +109,21 @@ def test_without_a_quorum_the_run_stops_and_says_why(stage):
     assert staged.run.state["round"] == 1 and staged.checkpoints.latest().round == 1
 
 
-def test_at_the_deadline_the_quorum_is_enough(stage):
+def test_quorum_is_enough_at_the_deadline(stage):
     staged = stage(rounds=1, quorum=2, round_deadline_s=0.3)
     staged.fleet.fault = once("reply", "bert", 1, "silent")
     staged.go()
     assert staged.checkpoints.records()[1]["refused"] == {"bert": "late"}
 
 
-def test_after_deadline_and_grace_the_run_stops_and_names_who_is_missing(stage):
+def test_run_fails_after_deadline_and_grace_period_and_names_the_missing_clinics(stage):
     staged = stage(rounds=1, round_deadline_s=0.1, grace_s=0.2)
     staged.fleet.fault = once("reply", "bert", 1, "silent")
     with pytest.raises(RunFailed, match="missing: bert"):
         staged.go()
 
 
-def test_with_too_few_clinics_it_waits_and_then_says_who_is_missing(stage):
+def test_run_with_too_few_clinics_waits_and_then_names_the_missing_ones(stage):
     staged = stage(join_wait_s=0.2)
     staged.fleet.online = {"anna"}
     with pytest.raises(RunFailed, match="1 of at least 3.*bert, cleo"):
@@ -131,7 +131,7 @@ def test_with_too_few_clinics_it_waits_and_then_says_who_is_missing(stage):
     assert staged.run.state["state"] == "waiting"
 
 
-def test_a_run_taken_up_says_where_it_really_is(stage):
+def test_resumed_run_reports_the_round_of_its_checkpoint(stage):
     """Killed between a round's checkpoint and its state: the state is one behind, the checkpoint is what counts."""
     staged = stage()
     expected = staged.go()
@@ -142,12 +142,9 @@ def test_a_run_taken_up_says_where_it_really_is(stage):
     assert len(set(lines)) == len(lines)
 
 
-def test_a_run_taken_up_after_a_damaged_checkpoint_gives_the_same_model(stage):
+def test_run_resumed_after_a_damaged_checkpoint_gives_the_same_model(stage):
     staged = stage()
     expected = staged.go()
     for number in (3, 2):
         staged.checkpoints.weights_path(number).write_bytes(b"damaged")
     assert staged.go() == expected
-
-
-# -- the gate at work ---------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""A strategy's state from round to round, the choice of the final model and the end of a run, among stand-ins for clinics."""
+"""A strategy's state across rounds, the choice of the final model and the end of a run, with stand-ins for clinics."""
 
 import itertools
 import json
@@ -30,12 +30,12 @@ def drift(monkeypatch):
     monkeypatch.setitem(STRATEGIES, "drift", Drift)
 
 
-def test_a_strategys_state_is_part_of_the_checkpoint(stage, drift, layout):
+def test_state_of_a_strategy_is_part_of_the_checkpoint(stage, drift, layout):
     staged = stage(rounds=4, strategy="drift")
     expected = staged.go()
     state = staged.checkpoints.latest().state()
     assert state["step"].tolist() == [[8.0] * 3] * 2 and state["step"].dtype == np.float32 and state["rounds"] == 4
-    assert not list(stage(rounds=2).checkpoints._records.glob("*.state"))  # one without state writes none
+    assert not list(stage(rounds=2).checkpoints._records.glob("*.state"))  # a strategy without state writes none
     for damage in ("state", "gone", "weights"):
         for number in (4, 3):
             path = staged.run.folder / f"round-{number:04}.state"
@@ -46,11 +46,11 @@ def test_a_strategys_state_is_part_of_the_checkpoint(stage, drift, layout):
             else:
                 staged.checkpoints.weights_path(number).write_bytes(b"x")
         assert staged.checkpoints.latest().round == 2
-        assert staged.go() == expected  # taken up with the state of round 2
+        assert staged.go() == expected  # resumed with the state of round 2
 
 
 # -- the end ------------------------------------------------------------------------------------------------------------
-def test_a_closing_evaluation_without_a_quorum_leaves_the_model_and_says_so(stage, layout):
+def test_final_evaluation_without_a_quorum_keeps_the_model_and_reports_the_missing_clinics(stage, layout):
     staged = stage(rounds=1, round_deadline_s=0.1, grace_s=0.1)
 
     def fault(kind: str, name: str, round_: int) -> Any:
@@ -68,7 +68,7 @@ def test_a_closing_evaluation_without_a_quorum_leaves_the_model_and_says_so(stag
     )
 
 
-def test_clinics_gone_before_the_closing_evaluation_cost_the_evaluation_only(stage, layout):
+def test_clinics_that_go_offline_before_the_final_evaluation_cost_only_the_evaluation(stage, layout):
     staged = stage(rounds=1, join_wait_s=0.2)
 
     def fault(kind: str, name: str, round_: int) -> Any:
@@ -81,7 +81,7 @@ def test_clinics_gone_before_the_closing_evaluation_cost_the_evaluation_only(sta
     assert "1 of at least 3" in staged.message
 
 
-def test_a_run_killed_just_before_its_end_writes_the_same_results_and_card_again(stage):
+def test_run_killed_just_before_its_end_writes_the_same_results_and_card_again(stage):
     staged = stage()
     staged.go()
     names = ("model.json", "results.json", "model-card.json", "model-card.md", "model-card.html")
@@ -92,17 +92,17 @@ def test_a_run_killed_just_before_its_end_writes_the_same_results_and_card_again
     assert {name: (staged.run.folder / name).read_bytes() for name in names} == before
 
 
-def test_a_run_can_do_without_its_closing_evaluation(stage):
+def test_final_evaluation_can_be_turned_off(stage):
     model = stage(rounds=2).go()
     without = stage(rounds=2, closing_evaluation=False)
-    asked_before = len(without.fleet.sent)
-    assert without.go() == model and len(without.fleet.sent) - asked_before == 2 * len(NAMES)
+    sent_before = len(without.fleet.sent)
+    assert without.go() == model and len(without.fleet.sent) - sent_before == 2 * len(NAMES)
     assert json.loads((without.run.folder / "model.json").read_text())["evaluation"] == {}
     assert "without final evaluation" in without.message
 
 
-# -- times --------------------------------------------------------------------------------------------------------------
-def test_each_round_is_in_the_audit_log_with_the_models_it_sent_and_made(stage):
+# -- during the run -----------------------------------------------------------------------------------------------------
+def test_audit_log_has_each_round_with_the_model_sent_and_the_model_made(stage):
     staged = stage(quorum=2)
     staged.fleet.fault = once("reply", "bert", 2, "nan")
     staged.go()
@@ -113,7 +113,7 @@ def test_each_round_is_in_the_audit_log_with_the_models_it_sent_and_made(stage):
     assert [d["refused"] for d in lines] == [{}, {"bert": "not_finite"}, {}]
 
 
-def test_while_it_waits_it_says_for_whom_since_when_until_when_and_what_then(stage):
+def test_progress_shows_which_clinics_are_awaited_since_and_until_when_and_what_follows(stage):
     staged = stage(rounds=1, quorum=2, round_deadline_s=0.6, grace_s=50)
     staged.fleet.fault = once("reply", "bert", 1, "silent")
     snapshots: list[dict[str, Any]] = []
@@ -131,7 +131,7 @@ def test_while_it_waits_it_says_for_whom_since_when_until_when_and_what_then(sta
 @pytest.mark.parametrize(
     ("right", "chosen"), [([5, 9, 6, 7], 1), ([5, 6, 7, 9], 3), ([5, 9, 9, 9], 1), ([9, 5, 6, 7], 0)]
 )
-def test_the_final_model_is_that_of_the_best_round_and_test_patients_are_asked_of_no_other(stage, right, chosen):
+def test_final_model_is_that_of_the_best_round_and_no_other_is_tested(stage, right, chosen):
     staged = stage(choose="best")
     staged.fleet.right = dict(enumerate(right))
     model = staged.go()
@@ -143,23 +143,23 @@ def test_the_final_model_is_that_of_the_best_round_and_test_patients_are_asked_o
     staged.fleet.right = {}
 
 
-def test_without_a_choice_the_final_model_is_the_last_one(stage):
+def test_final_model_is_by_default_the_last_one(stage):
     staged = stage()
     staged.fleet.right = dict(enumerate([5, 9, 6, 7]))
     assert staged.go() == staged.checkpoints.weights_path(3).read_bytes()
     assert ("validate", 3) not in staged.fleet.asked
 
 
-def test_training_ends_early_when_validation_gets_no_better(stage):
+def test_training_ends_early_if_validation_stops_improving(stage):
     staged = stage(rounds=9, patience=2, choose="best")
     staged.fleet.right = dict(enumerate([5, 6, 9, 7, 8, 9, 10, 10, 10, 10]))
     assert staged.go() == staged.checkpoints.weights_path(2).read_bytes()
     stopped = [e for e in events(staged.run) if e["kind"] == "stopped_early"]
-    assert [(e["round"], e["best"]) for e in stopped] == [(5, 2)]  # the figures of round 4's model came with round 5
+    assert [(e["round"], e["best"]) for e in stopped] == [(5, 2)]  # the metrics of round 4's model came with round 5
     assert max(r for k, r in staged.fleet.asked if k == "train") == 5
 
 
-def test_a_best_round_whose_weights_are_gone_is_said(stage):
+def test_missing_weights_of_the_best_round_are_reported(stage):
     staged = stage(choose="best")
     staged.fleet.right = dict(enumerate([5, 9, 6, 7]))
     staged.fleet.fault = lambda kind, name, round_: (
@@ -169,7 +169,7 @@ def test_a_best_round_whose_weights_are_gone_is_said(stage):
     assert "round 1, is damaged or missing" in staged.message
 
 
-def test_a_steered_clinic_is_sent_a_file_of_its_own_and_one_that_missed_a_round_is_steered_still(stage):
+def test_each_clinic_is_sent_its_own_drift_correction_even_after_it_missed_a_round(stage):
     staged, seen = stage(strategy="scaffold", quorum=2, round_deadline_s=0.3, strategy_settings={}), []
 
     def fault(kind, name, round_):
@@ -182,8 +182,8 @@ def test_a_steered_clinic_is_sent_a_file_of_its_own_and_one_that_missed_a_round_
     staged.fleet.fault = fault
     staged.go()
     assert set(seen[:-3]) == {(r, n, r > 1) for r in (1, 2, 3) for n in NAMES}
-    assert set(seen[-3:]) == {(3, n, False) for n in NAMES}  # the closing evaluation steers nobody
-    # And what was fetched is told for the metrics: nothing in round 1, a file a clinic that answered afterwards.
+    assert set(seen[-3:]) == {(3, n, False) for n in NAMES}  # the final evaluation needs no correction
+    # The bytes fetched are recorded for the metrics: none in round 1, then one file per clinic that replied.
     fetched = [e.get("control_bytes", {}) for e in events(staged.run) if e["kind"] == "round"]
     assert fetched == [{}, dict.fromkeys(["anna", "cleo"], LAYOUT.size), dict.fromkeys(NAMES, LAYOUT.size)]
     assert not list(staged.checkpoints.weights_path(0).parent.glob("*-for-*"))

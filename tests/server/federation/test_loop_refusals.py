@@ -1,4 +1,4 @@
-"""Updates that are too long, refusals in a row, suspension: the round loop among stand-ins for clinics."""
+"""Updates that are too long, rejections in a row, suspension: the round loop with stand-ins for clinics."""
 
 from typing import Any
 
@@ -10,9 +10,9 @@ from embryofl_server.federation.run_context import RunFailed
 from kits.rounds import NAMES, always, events, once
 
 
-def test_an_update_far_longer_than_the_others_is_refused_when_the_round_closes(stage):
+def test_update_far_longer_than_the_others_is_rejected_when_the_round_closes(stage):
     staged = stage(rounds=1, quorum=2)
-    staged.fleet.fault = once("reply", "anna", 1, "far")  # the first by name and in time
+    staged.fleet.fault = once("reply", "anna", 1, "far")  # first by name, and first to reply
     staged.go()
     record = staged.checkpoints.records()[1]
     assert record["refused"] == {"anna": "norm"} and set(record["clinics"]) == {"bert", "cleo"}
@@ -21,7 +21,7 @@ def test_an_update_far_longer_than_the_others_is_refused_when_the_round_closes(s
     assert list(staged.uploads._folder.iterdir()) == []
 
 
-def test_the_model_is_that_of_the_others_alone(stage, layout, packed):
+def test_rejected_update_does_not_count_in_the_model(stage, layout, packed):
     staged = stage(rounds=1, quorum=2)
     staged.fleet.fault = once("reply", "anna", 1, "far")
     model = layout.tensor_views(np.frombuffer(staged.go(), np.uint8))["w"]
@@ -29,7 +29,7 @@ def test_the_model_is_that_of_the_others_alone(stage, layout, packed):
     assert np.array_equal(model, ((others[0] * 20 + others[1] * 20) / 40).astype(np.float32))
 
 
-def test_with_clipping_a_long_update_counts_a_little(stage):
+def test_long_update_is_clipped(stage):
     staged = stage(rounds=1, norm_clip=2, norm_bound=0)
     staged.fleet.fault = once("reply", "anna", 1, "far")
     staged.go()
@@ -39,7 +39,7 @@ def test_with_clipping_a_long_update_counts_a_little(stage):
     assert "scale" not in record["clinics"]["bert"] and record["refused"] == {}
 
 
-def test_refusals_in_a_row_suspend_and_the_run_goes_on_without(stage):
+def test_clinic_with_rejections_in_a_row_is_suspended_and_the_run_continues(stage):
     staged = stage(rounds=5, min_clinics=2, quorum=2, suspend_after=2)
     staged.fleet.fault = always("bert", "nan")
     staged.go()
@@ -53,7 +53,7 @@ def test_refusals_in_a_row_suspend_and_the_run_goes_on_without(stage):
     assert ("bert", 3) not in staged.fleet.sent
 
 
-def test_a_clinic_that_leaves_before_it_is_suspended_does_not_end_the_run(stage):
+def test_clinic_that_leaves_before_it_is_suspended_does_not_end_the_run(stage):
     staged = stage(rounds=3, quorum=2, suspend_after=1, min_clinics=2)
 
     def fault(kind: str, name: str, round_: int) -> Any:
@@ -67,7 +67,7 @@ def test_a_clinic_that_leaves_before_it_is_suspended_does_not_end_the_run(stage)
     assert [set(r["clinics"]) for r in staged.checkpoints.records()[1:]] == [{"anna", "cleo"}] * 3
 
 
-def test_a_good_answer_between_starts_the_count_anew(stage):
+def test_good_reply_resets_the_count_of_rejections(stage):
     staged = stage(rounds=5, min_clinics=2, quorum=2, suspend_after=2)
     staged.fleet.fault = lambda kind, name, r: "nan" if kind == "reply" and name == "bert" and r in (1, 3, 5) else None
     staged.go()
@@ -75,25 +75,25 @@ def test_a_good_answer_between_starts_the_count_anew(stage):
 
 
 @pytest.mark.parametrize("what", ["refuse", "error", "silent"])
-def test_what_is_no_fault_does_not_suspend(stage, what):
+def test_missing_blocked_or_failed_reply_does_not_suspend_the_clinic(stage, what):
     staged = stage(rounds=4, min_clinics=2, quorum=2, suspend_after=2, round_deadline_s=0.2)
-    answer = staged.fleet.reply
+    reply = staged.fleet.reply
     staged.fleet.reply = lambda m, request, kind: (
-        RawReply(m, error="ValueError") if kind == "error" else answer(m, request, kind)
+        RawReply(m, error="ValueError") if kind == "error" else reply(m, request, kind)
     )
     staged.fleet.fault = always("bert", what)
     staged.go()
     assert staged.store.clinics()["bert"].state == "enrolled"
 
 
-def test_without_enough_clinics_because_of_a_suspension_the_run_says_so(stage):
+def test_run_short_of_clinics_names_the_suspended_ones(stage):
     staged = stage(rounds=5, quorum=2, suspend_after=1, join_wait_s=0.2)
     staged.fleet.fault = always("bert", "nan")
     with pytest.raises(RunFailed, match="2 of at least 3 clinics are online; suspended: bert"):
         staged.go()
 
 
-def test_a_clinic_suspended_in_the_middle_of_a_round_is_not_waited_for(stage):
+def test_clinic_suspended_during_a_round_is_not_waited_for(stage):
     staged = stage(rounds=1, min_clinics=2, quorum=2)
 
     def fault(kind: str, name: str, round_: int) -> Any:
@@ -107,7 +107,7 @@ def test_a_clinic_suspended_in_the_middle_of_a_round_is_not_waited_for(stage):
     assert staged.checkpoints.records()[1]["refused"] == {"bert": "suspended"}
 
 
-def test_a_strategy_gets_no_fewer_than_it_needs(stage):
+def test_quorum_is_at_least_the_updates_that_the_strategy_needs(stage):
     staged = stage(rounds=1, strategy="median", quorum=2)
     staged.fleet.fault = always("bert", "nan")
     with pytest.raises(RunFailed, match="the quorum is 3"):

@@ -1,4 +1,4 @@
-"""Which finished model a clinic is offered, and what of its card it gets to see."""
+"""Which finished model a clinic is offered, and which parts of its card the clinic can read."""
 
 import hashlib
 import json
@@ -38,7 +38,7 @@ def hub(tmp_path, monkeypatch):
     return ModelDistribution(RunViews(runs), tmp_path / "weights", urls), finish, urls, tmp_path / "weights"
 
 
-def test_a_clinic_is_offered_the_newest_finished_model_it_took_part_in(hub):
+def test_clinic_is_offered_the_newest_finished_model_it_took_part_in(hub):
     models, finish, urls, weights = hub
     assert models.offer("anna") is None
     first, second = finish("anna", "berta"), finish("berta")
@@ -51,7 +51,7 @@ def test_a_clinic_is_offered_the_newest_finished_model_it_took_part_in(hub):
         assert (len(data), hashlib.sha256(data).hexdigest()) == (download.size, download.sha256)
 
 
-def test_the_card_for_clinics_names_no_clinic(hub):
+def test_card_for_clinics_names_no_clinic(hub):
     models, finish, _, weights = hub
     run = finish("anna", "berta")
     models.offer("anna")

@@ -25,11 +25,11 @@ from embryofl_server.federation.round_limits import (
         (4, 2, 5, 4),
     ],
 )
-def test_quorum_follows_from_settings_and_clinics_asked(quorum, min_clinics, asked, needed):
+def test_quorum_follows_from_settings_and_number_of_clinics(quorum, min_clinics, asked, needed):
     assert quorum_of(RunSettings(quorum=quorum, min_clinics=min_clinics), asked) == needed
 
 
-def test_never_fewer_than_the_strategy_needs():
+def test_quorum_is_at_least_the_minimum_of_the_strategy():
     limits = round_limits(RunSettings(quorum=2, grace_s=7), asked=6, min_updates=5, records=[])
     assert (limits.quorum, limits.deadline_s, limits.end_s) == (5, 3600, 3607)
 
@@ -46,17 +46,17 @@ def took(**clinics):
 AUTO = RunSettings(round_deadline_s="auto")
 
 
-def test_an_automatic_deadline_follows_the_clinics():
+def test_automatic_deadline_follows_the_clinics():
     assert deadline_seconds(AUTO, []) == deadline_seconds(AUTO, [{"round": 0}]) == FIRST_DEADLINE_S
     assert deadline_seconds(AUTO, [took(anna=100, bert=110, cleo=90)]) == 300
     assert deadline_seconds(AUTO, [took(anna=4, bert=5)]) == AUTO_LEAST_S
 
 
 @pytest.mark.parametrize("odd", [1000, 10**9, 3])
-def test_one_clinic_that_is_slow_or_lies_does_not_move_it(odd):
+def test_one_slow_or_lying_clinic_does_not_move_the_automatic_deadline(odd):
     assert 270 <= deadline_seconds(AUTO, [took(anna=100, bert=110, cleo=90, odd=odd)]) <= 330
 
 
-def test_one_slow_round_does_not_move_it():
+def test_one_slow_round_does_not_move_the_automatic_deadline():
     records = [took(anna=100, bert=100, cleo=100)] * 3 + [took(anna=900, bert=900, cleo=900)]
     assert deadline_seconds(AUTO, records) == 300

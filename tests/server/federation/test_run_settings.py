@@ -1,4 +1,4 @@
-"""Run settings as a person types them."""
+"""Run settings as typed on the command line."""
 
 import pytest
 

@@ -1,5 +1,5 @@
-"""SCAFFOLD, FedDyn and FedEmbryo over several rounds, by the papers' formulas in the test; between two rounds everything
-goes through a checkpoint on disk, as when the hub is killed and comes back."""
+"""SCAFFOLD, FedDyn and FedEmbryo over several rounds, compared with the papers' formulas. Between two rounds all state goes
+through a checkpoint on disk, as after a restart of the hub."""
 
 import math
 
@@ -19,7 +19,7 @@ ALPHA = 0.25
 
 @pytest.fixture
 def federation(tmp_path):
-    """`federation(name)(points, **of_updates)`: one round more, from the newest checkpoint; gives model and state."""
+    """`federation(name).round(points, ...)`: one more round from the newest checkpoint; returns the model and the rest."""
 
     class Federation:
         def __init__(self, name, **settings):
@@ -75,7 +75,7 @@ def test_scaffold_follows_the_papers_algorithm(federation):
     assert made.shares == {"a": 0.5, "b": 0.5}
 
 
-def test_scaffold_keeps_the_variate_of_a_clinic_that_misses_rounds_and_takes_in_a_late_one(federation):
+def test_scaffold_keeps_the_variate_of_a_clinic_that_misses_rounds_and_accepts_a_late_one(federation):
     run = federation("scaffold")
     run.round({"a": (1.0, 0.0), "b": (0.0, 2.0)})  # c_a = -(1, 0), c_b = -(0, 2)
     x, _ = run.round({"b": (0.5, 1.0)})  # a is away; x was (0.5, 1), so b's new variate is c_b - c
@@ -83,18 +83,18 @@ def test_scaffold_keeps_the_variate_of_a_clinic_that_misses_rounds_and_takes_in_
     assert run.control("a") == pytest.approx(sum(variates.values()) / 2 - variates["a"])
     assert run.control("late") == pytest.approx(
         sum(variates.values()) / 2
-    )  # steered by the others, before it was ever there
+    )  # corrected by the others' variates before its first round
     c = sum(variates.values()) / 2
     run.round({"a": (0.5, 1.0), "b": (0.5, 1.0), "late": (2.5, 1.0)})
     variates = {"a": variates["a"] - c, "b": variates["b"] - c, "late": -c + (np.array(x) - [2.5, 1.0])}
     assert run.control("late") == pytest.approx(sum(variates.values()) / 3 - variates["late"], rel=1e-5)
 
 
-def test_scaffolds_variates_are_weighted_like_the_model_so_that_they_cancel_out(federation):
+def test_scaffold_weights_variates_like_the_model_so_that_they_cancel_out(federation):
     run, weights = federation("scaffold"), {"a": 30, "b": 10}
     run.round(STAYS[0], examples=weights)
-    steering = sum(weights[n] * run.control(n) for n in weights)
-    assert steering == pytest.approx([0, 0], abs=1e-5)
+    total = sum(weights[n] * run.control(n) for n in weights)
+    assert total == pytest.approx([0, 0], abs=1e-5)
 
 
 def test_feddyn_follows_the_papers_algorithm(federation):
@@ -120,7 +120,7 @@ def test_feddyn_with_a_clinic_away_keeps_its_part_of_h(federation):
     assert run.control("a") == pytest.approx(-g["a"])
 
 
-def test_a_clinics_control_is_of_the_runs_layout_and_leaves_counters_alone(federation):
+def test_drift_correction_has_the_layout_of_the_run_and_leaves_counters_unchanged(federation):
     run = federation("scaffold")
     run.round(STAYS[0])
     packed = make_strategy(run.settings).control(LAYOUT, run.folder.latest().state(), "a")
@@ -128,7 +128,7 @@ def test_a_clinics_control_is_of_the_runs_layout_and_leaves_counters_alone(feder
     assert LAYOUT.tensor_views(packed)["count"] == 0
 
 
-def test_controls_are_removed_when_the_round_is_saved(federation, tmp_path):
+def test_drift_corrections_are_removed_when_the_round_is_saved(federation, tmp_path):
     run = federation("scaffold")
     run.round(STAYS[0])
     packed = make_strategy(run.settings).control(LAYOUT, run.folder.latest().state(), "a")
@@ -146,13 +146,13 @@ def test_fedembryo_weighs_by_the_ratio_of_the_last_two_losses(federation):
     a, b = math.exp(0.5 / 4), math.exp(1.0 / 4)  # 0.4 / 0.8, 0.9 / 0.9
     point, made = run.round(points, losses={"a": 0.4, "b": 0.45})
     assert point == pytest.approx([a / (a + b), b / (a + b)]) and made.shares["b"] == pytest.approx(b / (a + b))
-    # a comes late to the next round, c is new: its losses are not known
+    # in the next round a is late and c is new, without an earlier loss
     a, b, c = math.exp(0.4 / 0.4 / 4), math.exp(0.45 / 0.9 / 4), math.exp(1 / 4)
     point, made = run.round({**points, "c": (0.0, 0.0)}, losses={"a": 0.3, "b": 0.3, "c": 0.6})
     assert made.shares == {n: pytest.approx(v / (a + b + c)) for n, v in (("a", a), ("b", b), ("c", c))}
 
 
-def test_the_steering_settings_are_the_strategys_to_decide():
+def test_strategy_decides_the_settings_of_drift_correction():
     assert check_settings({"strategy": "scaffold"}).control == "steps"
     assert check_settings({"strategy": "feddyn"}).proximal == 0.01
     assert check_settings({"strategy": "ditto"}).personal == "model"

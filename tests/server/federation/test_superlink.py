@@ -1,4 +1,4 @@
-"""What a clinic sends in the place of an answer cannot end a run."""
+"""A clinic that sends something other than a reply cannot end a run."""
 
 from types import SimpleNamespace
 
@@ -12,41 +12,41 @@ from embryofl_server.federation.superlink import Grid
 
 
 def pull(error: Error | None) -> tuple[list, list[str]]:
-    """What comes of one answer whose header is this, and which messages were confirmed."""
+    """Pull one reply with this error in its header; return the replies and the confirmed messages."""
     header = Message(metadata=Metadata(message_id="its-own", reply_to_message_id="asked"), error=error)
     confirmed: list[str] = []
-    client = SimpleNamespace(  # no PullObject: an answer's objects are never fetched
+    client = SimpleNamespace(  # no PullObject: a reply's objects are never fetched
         PullMessages=lambda _: PullAppMessagesResponse(messages_list=[header]),
         ConfirmMessageReceived=lambda r: confirmed.append(r.message_object_id),
     )
     grid = Grid(client, 1)  # type: ignore[arg-type]
-    answers = grid.pull(["asked"])
-    assert confirmed == []  # its object may still be on its way
+    replies = grid.pull(["asked"])
+    assert confirmed == []  # its object may still be in transit
     grid.pull(["asked"])
-    return answers, confirmed
+    return replies, confirmed
 
 
-def test_a_text_is_the_answer():
-    (answer,), confirmed = pull(Error(code=TEXT_CODE, reason='{"kind": "train"}'))
-    assert (answer.message_id, answer.text, answer.error, answer.lost) == ("asked", '{"kind": "train"}', "", False)
+def test_text_in_the_header_is_the_reply():
+    (reply,), confirmed = pull(Error(code=TEXT_CODE, reason='{"kind": "train"}'))
+    assert (reply.message_id, reply.text, reply.error, reply.lost) == ("asked", '{"kind": "train"}', "", False)
     assert confirmed == ["its-own"]
 
 
-def test_what_is_no_text_is_an_empty_answer_which_the_gate_rejects():
-    (answer,), _ = pull(None)
-    assert (answer.message_id, answer.error, answer.text, answer.lost) == ("asked", "", "", False)
+def test_header_without_text_is_an_empty_reply_which_the_gate_rejects():
+    (reply,), _ = pull(None)
+    assert (reply.message_id, reply.error, reply.text, reply.lost) == ("asked", "", "", False)
 
 
 @pytest.mark.parametrize(
     ("reason", "repeated"),
     [("DataError", "DataError"), ("/data/anna.png is bad", "an error"), ("\x1b[2J", "an error"), ("", "an error")],
 )
-def test_of_a_clinics_error_only_a_name_is_repeated(reason, repeated):
-    (answer,), _ = pull(Error(code=2, reason=reason))
-    assert (answer.error, answer.text, answer.lost) == (repeated, "", False)
+def test_only_the_name_of_a_clinics_error_is_repeated(reason, repeated):
+    (reply,), _ = pull(Error(code=2, reason=reason))
+    assert (reply.error, reply.text, reply.lost) == (repeated, "", False)
 
 
 @pytest.mark.parametrize("code", [3, 4, 5])
-def test_what_the_superlink_says_in_a_clinics_stead_is_no_answer(code):
-    (answer,), confirmed = pull(Error(code=code, reason="gone"))
-    assert answer.lost and confirmed == []
+def test_error_that_the_superlink_reports_for_a_clinic_is_a_lost_reply(code):
+    (reply,), confirmed = pull(Error(code=code, reason="gone"))
+    assert reply.lost and confirmed == []
