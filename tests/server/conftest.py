@@ -1,4 +1,4 @@
-"""Small stand-ins that the server's tests share: a layout, packed states, clinics."""
+"""Fixtures that the server's tests share: a layout, packed states, a hub, a run with stand-ins for clinics."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -49,7 +49,7 @@ def update(tmp_path: Path, packed: Callable[..., np.ndarray]) -> Callable[..., P
 
 @pytest.fixture
 def make_hub(tmp_path: Path):
-    """Make (or start again) the hub of this test."""
+    """Make (or restart) the hub of this test."""
     made = []
 
     def make(**settings) -> Hub:

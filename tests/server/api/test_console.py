@@ -1,4 +1,4 @@
-"""The control API's routes for the console: what they tell, how little the common one costs, and what they do not give."""
+"""The control API's routes for the console: what they return, how cheap the most frequent one is, and what they withhold."""
 
 import hashlib
 import json
@@ -51,7 +51,7 @@ def client(hub):
 
 @pytest.fixture
 def run(hub):
-    """A finished run of two rounds, in which porto was refused once."""
+    """A finished run of two rounds, in which one reply of porto was rejected."""
     finished = hub.runs.create(RunSettings(model="small_cnn", rounds=2, local_epochs=4, image_size=96))
     seconds = {"download": 0.5, "train": 6.0, "upload": 1.0}
     lines = []
@@ -80,7 +80,7 @@ def run(hub):
     finished.add_metrics(lines)
     for name in FILES:
         (finished.folder / name).write_bytes(b'{"splits": {}}' if name.endswith("json") else b"\x00" * 1000)
-    (finished.folder / "notes.txt").write_text("of nobody's business")
+    (finished.folder / "notes.txt").write_text("private")
     finished.set_state("finished", 2)
     return finished
 
@@ -113,8 +113,8 @@ def test_state_stays_small_whatever_clinics_report_and_however_long_a_run_is(cli
             for n in range(2, 5000)
         ]
     )
-    answer = client.get("/control/state")
-    assert "counts" not in answer.text and "strategies" not in answer.text and len(answer.content) < 20_000
+    response = client.get("/control/state")
+    assert "counts" not in response.text and "strategies" not in response.text and len(response.content) < 20_000
     curve = RunView(run).refresh().curve()
     assert len(curve) == MOST_POINTS and curve[0][0] == 0 and curve[-1][0] == 4999
 
@@ -151,9 +151,9 @@ def test_later_run_is_estimated_from_measured_rounds(client, run):
     )
     assert estimate["model_bytes"] == 1000 and not estimate["scaled"]
     longer = client.post("/control/estimate", json={"settings": wanted | {"local_epochs": 8}}).json()
-    assert longer["round_s"] == pytest.approx(4 + 2 * 6) and longer["scaled"]  # only the training takes twice as long
-    steered = client.post("/control/estimate", json={"settings": wanted | {"strategy": "scaffold"}}).json()
-    assert steered["clinic_bytes"] == 10 * 3 * 1000 + 1000  # what steers the steps travels beside the model
+    assert longer["round_s"] == pytest.approx(4 + 2 * 6) and longer["scaled"]  # only training takes twice as long
+    scaffold = client.post("/control/estimate", json={"settings": wanted | {"strategy": "scaffold"}}).json()
+    assert scaffold["clinic_bytes"] == 10 * 3 * 1000 + 1000  # the drift correction is sent with the model
 
 
 def test_unusable_settings_are_rejected_before_a_run_is_started(client, hub):
@@ -162,16 +162,16 @@ def test_unusable_settings_are_rejected_before_a_run_is_started(client, hub):
         ({"strategy": "krum"}, "at least 5 clinics"),
         ({"round_deadline_s": -1}, "round_deadline_s"),
     ):
-        answer = client.post("/control/estimate", json={"settings": settings})
-        assert answer.status_code == 400 and words in answer.json()["error"]
+        response = client.post("/control/estimate", json={"settings": settings})
+        assert response.status_code == 400 and words in response.json()["error"]
     assert hub.runs.all() == []
 
 
 def test_only_listed_files_of_a_run_can_be_downloaded(client, hub, run):
     for name in FILES:
-        answer = client.get(f"/control/runs/run-0001/files/{name}")
-        assert answer.status_code == 200 and answer.content == (run.folder / name).read_bytes()
-        assert answer.headers["content-disposition"] == f'attachment; filename="run-0001-{name}"'
+        response = client.get(f"/control/runs/run-0001/files/{name}")
+        assert response.status_code == 200 and response.content == (run.folder / name).read_bytes()
+        assert response.headers["content-disposition"] == f'attachment; filename="run-0001-{name}"'
     for path in (
         "run-0001/files/notes.txt",
         "run-0001/files/settings.json",
@@ -180,12 +180,12 @@ def test_only_listed_files_of_a_run_can_be_downloaded(client, hub, run):
         "..%2fidentity/files/model.json",
         "run-1/results",
     ):
-        answer = client.get(f"/control/runs/{path}")
-        assert answer.status_code in (404, 422), path
+        response = client.get(f"/control/runs/{path}")
+        assert response.status_code in (404, 422), path
     hub.runs.create(RunSettings()).set_state("queued", 0)
     for path, words in (("run-0002/results", "it is queued"), ("run-0009/results", "There is no run")):
-        answer = client.get(f"/control/runs/{path}")
-        assert answer.status_code == 400 and words in answer.json()["error"]
+        response = client.get(f"/control/runs/{path}")
+        assert response.status_code == 400 and words in response.json()["error"]
 
 
 def test_clinic_record_has_rounds_network_speed_and_reasons_for_rejection(client, run):
@@ -211,7 +211,7 @@ def test_audit_log_can_be_filtered_and_verified(client, hub, run):
     assert not broken["whole"] and "line" in broken["words"]
 
 
-def test_outline_has_what_runs_are_compared_by(client, run):
+def test_outline_has_the_fields_for_comparing_runs(client, run):
     outline = client.get("/control/runs/run-0001/outline").json()
     assert outline["settings"]["local_epochs"] == 4 and outline["curve"] == [[0, 0.6, 0.7], [1, 0.6, 0.7]]
     assert outline["final"] == {} and outline["state"] == "finished"

@@ -1,4 +1,4 @@
-"""What the coordinator sees and does of clinics: invites, the list, statistics of their images, without a SuperLink."""
+"""The coordinator's view of clinics: invites, the list, statistics of their images, without a SuperLink."""
 
 import hashlib
 import io
@@ -58,7 +58,7 @@ def test_clinic_list_has_the_key_and_the_reported_data_counts(hub, control, key)
 
 
 def test_hostile_summary_does_nothing_to_the_coordinators_terminal(hub, control):
-    """Markup, and what is no markup, of the library that prints the list; escape sequences."""
+    """Valid and invalid markup of the library that prints the list; escape sequences."""
     hostile = "[/red] [link=https://evil.example]x[/link] \x1b[2J"
     summary = {"counts": {"5": {"0": hostile, "1": 10}, hostile: {"0": 1, "1": 1}}, "patients": hostile}
     hub.membership.enrol(enrolment("anna", hub.membership.invite("anna").secret, summary=summary))
@@ -97,6 +97,7 @@ def test_commands_to_send_leave_only_the_folder_to_fill_in(hub, control):
 
 # -- statistics of the images ---------------------------------------------------------------------------------------------
 def data_summary(brightness: float) -> dict[str, object]:
+    """The summary that a clinic with 40 images of this brightness sends."""
     rows = [(brightness + n % 9, 30 + n % 5, 1.0, 1.0, 9.0, 0.6 + 0.01 * (n % 9), *([62.5] * 16)) for n in range(40)]
     statistics = release(rows)
     assert statistics is not None
@@ -146,13 +147,12 @@ def test_malformed_statistics_are_rejected(hub):
             enrolment("anna", "s" * 24, summary=summary)
 
 
-# -- an invite for one that has joined --------------------------------------------------------------------------------------
+# -- reconnect invites ------------------------------------------------------------------------------------------------------
 def test_reconnect_invite_enrols_no_clinic(hub, control, key):
-    """Not while it is there, nor after it is gone, when its name is free; its own key stands as before."""
+    """Neither while the clinic is enrolled nor after its revocation, when its name is free; its key stays valid until then."""
     join(hub, "anna", key)
     assert "invite anna --reconnect" in control("POST", "invites", name="anna")["error"]
-    word = control("POST", "invites", name="anna", again=True)["invite"]
-    again = Invite.parse(word)
+    again = Invite.parse(control("POST", "invites", name="anna", again=True)["invite"])
     assert again.name == "anna" and again.ca == hub.contact.current().ca and again.hubs == hub.contact.current().hubs
     assert [i["state"] for i in control("GET", "invites")] == ["used"]
     assert hub.membership.status(ask_status(key, "anna")).state == "enrolled"

@@ -21,7 +21,10 @@ def test_suspension_shuts_only_that_clinic_out_of_the_weights(hub):
     with pytest.raises(BadUrl):
         hub.urls.check("GET", urls["anna"])
     hub.urls.check("GET", urls["bert"])
-    assert set(hub.store.keys()) == {"anna", "bert"}  # it stays connected: a key taken away could not come back
+    assert set(hub.store.keys()) == {
+        "anna",
+        "bert",
+    }  # it stays connected, because a removed key can never be used again
     assert status(hub, hub.overview.now())["clinics"]["anna"]["state"] == "suspended"
     hub.membership.reinstate("anna", by="me")
     hub.urls.check("GET", urls["anna"])
@@ -31,7 +34,7 @@ def test_suspension_shuts_only_that_clinic_out_of_the_weights(hub):
 
 @pytest.fixture
 def api(hub):
-    return TestClient(create_app(hub))  # without its life span: no conductor, no SuperLink
+    return TestClient(create_app(hub))  # without its lifespan: no conductor, no SuperLink
 
 
 CONTROL = [
@@ -58,8 +61,8 @@ def test_control_api_is_closed_without_its_token(api, hub, method, path, token):
 def test_control_api_is_open_with_its_token(api, hub):
     headers = {"Authorization": f"Bearer {hub.identity.control_token}"}
     assert api.get("/control/status", headers=headers).json()["clinics"] == {}
-    answer = api.post("/control/invites", json={"name": "A B"}, headers=headers)
-    assert answer.status_code == 400 and "name" in answer.json()["error"]
+    response = api.post("/control/invites", json={"name": "A B"}, headers=headers)
+    assert response.status_code == 400 and "name" in response.json()["error"]
     for path, words in (("stop", "stop"), ("pause", "pause"), ("continue", "resume")):
         assert words in api.post(f"/control/{path}", headers=headers).json()["error"]
     for path in ("suspend", "resume"):
@@ -94,8 +97,8 @@ def test_upload_needs_a_signed_url_and_its_exact_size(api, hub):
 
 
 def test_rejected_enrolment_is_recorded_with_its_reason(api, hub):
-    answer = api.post("/v1/enrol", json=enrolment("anna", "x" * 32).model_dump())
-    assert answer.status_code == 403 and "invite" in answer.json()["error"]
+    response = api.post("/v1/enrol", json=enrolment("anna", "x" * 32).model_dump())
+    assert response.status_code == 403 and "invite" in response.json()["error"]
     assert "enrolment_refused" in (hub.settings.state_dir / "audit.jsonl").read_text()
 
 

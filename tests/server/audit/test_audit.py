@@ -1,4 +1,4 @@
-"""The audit log: every change, removal and insertion shows, also a log that is cut off at its end."""
+"""The audit log: every change, removal and insertion is detected, even one at its end."""
 
 import json
 
@@ -87,7 +87,7 @@ def test_deleted_log_is_noticed(path, head):
 def test_line_torn_by_a_power_cut_is_dropped(path, head):
     complete, before = lines(path), head.fact("audit_head")
     digest = json.loads(complete[4])["previous"]
-    head.set_fact("audit_head", f"4 {digest}")  # cut off while the fifth was written
+    head.set_fact("audit_head", f"4 {digest}")  # cut off while the fifth line was written
     path.write_bytes(b"".join(complete[:4]) + complete[4][: len(complete[4]) // 2])
     AuditLog(path, head).write("hub_started")
     assert verify(path, head.fact(HEAD)) is None

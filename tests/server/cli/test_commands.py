@@ -1,4 +1,4 @@
-"""The commands of `embryofl-server`: what each asks of the hub, what it prints, and its exit code."""
+"""The commands of `embryofl-server`: the request each sends to the hub, its output and its exit code."""
 
 import json
 
@@ -15,7 +15,7 @@ RUN = {"name": "run-0002", "round": 3, "state": "paused", "reason": "", "setting
 
 @pytest.fixture
 def hub(monkeypatch):
-    """A hub that records each call and replies as `replies` says."""
+    """A hub that records each call and replies with `replies`."""
     calls, replies = [], {"/control/clinics": [{"name": "clinic-2"}]}
 
     def call(method, path, body=None):

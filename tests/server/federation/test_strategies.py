@@ -1,4 +1,4 @@
-"""Strategies: each against its formula worked out by hand, and what holds for all of them."""
+"""Strategies: each compared with its formula worked out by hand, and properties of all of them."""
 
 import itertools
 import tracemalloc
@@ -51,26 +51,26 @@ def run(name, round_, **settings):
     return TOY.tensor_views(made.model)["x"].tolist(), made
 
 
-# -- one by one ---------------------------------------------------------------------------------------------------------
-def test_fedavg_is_the_mean_by_examples(toy):
+# -- each strategy ------------------------------------------------------------------------------------------------------
+def test_fedavg_is_the_mean_weighted_by_examples(toy):
     point, made = run("fedavg", toy([(1, 0), (4, 8)], examples=[30, 10]))
     assert point == [(30 * 1 + 10 * 4) / 40, 10 * 8 / 40]
     assert made.shares == {"clinic-0": 0.75, "clinic-1": 0.25}
 
 
-def test_clipped_fedavg_shortens_to_the_bound_given(toy):
+def test_clipped_fedavg_clips_to_the_given_bound(toy):
     point, _ = run("clipped_fedavg", toy([(3, 4), (0, 1)]), max_norm=2.5)  # norms 5 and 1
     assert point == pytest.approx([(1.5 + 0) / 2, (2 + 1) / 2])
 
 
-def test_clipped_fedavg_takes_the_rounds_median_without_one(toy):
+def test_clipped_fedavg_clips_by_default_to_the_median_of_the_round(toy):
     point, _ = run("clipped_fedavg", toy([(0, 1), (2, 0), (30, 40)], examples=[1, 1, 2]))  # norms 1, 2, 50
     assert point == pytest.approx([(2 + 2 * 2 * 0.6) / 4, (1 + 2 * 2 * 0.8) / 4])
-    nothing, _ = run("clipped_fedavg", toy([(0, 0), (0, 0), (9, 9)]))  # a median of nothing lets nothing through
-    assert nothing == [0, 0]
+    point, _ = run("clipped_fedavg", toy([(0, 0), (0, 0), (9, 9)]))  # a median of zero clips everything to zero
+    assert point == [0, 0]
 
 
-def test_clipped_fedavg_clips_what_the_gate_has_left(toy):
+def test_clipped_fedavg_clips_after_the_gate(toy):
     point, _ = run("clipped_fedavg", toy([(10, 0), (1, 0), (1, 0)], scales=[0.5, 1.0, 1.0]), max_norm=4)
     assert point == pytest.approx([(4 + 1 + 1) / 3, 0])
 
@@ -83,11 +83,11 @@ def test_clipped_fedavg_clips_what_the_gate_has_left(toy):
         ([(1, 1), (1, 1), (1e30, -1e30)], [1, 1]),
     ],
 )
-def test_median_is_that_of_each_coordinate(toy, points, expected):
+def test_median_is_taken_of_each_coordinate(toy, points, expected):
     assert run("median", toy(points))[0] == expected
 
 
-def test_trimmed_mean_leaves_out_the_ends_of_each_coordinate(toy):
+def test_trimmed_mean_excludes_both_ends_of_each_coordinate(toy):
     points = [(1, 50), (2, 40), (3, 30), (4, 20), (1e9, -1e9)]
     assert run("trimmed_mean", toy(points))[0] == [(2 + 3 + 4) / 3, (20 + 30 + 40) / 3]
     assert run("trimmed_mean", toy(points), trim=0.4)[0] == [3, 30]  # two at each end: the median
@@ -97,11 +97,11 @@ def test_trimmed_mean_leaves_out_the_ends_of_each_coordinate(toy):
     ("clinics", "trim", "out"),
     [(3, 0.2, 1), (4, 0.2, 1), (5, 0.2, 1), (6, 0.2, 2), (10, 0.2, 2), (10, 0.45, 4), (4, 0.49, 1), (100, 0.01, 1)],
 )
-def test_at_least_one_is_left_out_at_each_end_and_at_least_one_stays(clinics, trim, out):
+def test_trimmed_mean_excludes_at_least_one_at_each_end_and_keeps_at_least_one(clinics, trim, out):
     assert trimmed(clinics, trim) == out
 
 
-CROWD = [(0, 0), (1, 0), (0, 1), (1, 1), (0.5, 0.4), (100, 100)]  # five together and one far away
+CROWD = [(0, 0), (1, 0), (0, 1), (1, 1), (0.5, 0.4), (100, 100)]  # five close together and one far away
 
 
 def krum_by_hand(points, attackers):
@@ -112,7 +112,7 @@ def krum_by_hand(points, attackers):
     return scores
 
 
-def test_krum_takes_the_one_with_the_lowest_score(toy):
+def test_krum_takes_the_update_with_the_lowest_score(toy):
     scores = krum_by_hand(CROWD, 1)
     point, made = run("krum", toy(CROWD))
     assert point == list(CROWD[scores.index(min(scores))]) == [0.5, 0.4]
@@ -121,11 +121,11 @@ def test_krum_takes_the_one_with_the_lowest_score(toy):
     assert run("krum", toy(seven), attackers=2)[0] == list(seven[int(np.argmin(krum_by_hand(seven, 2)))])
 
 
-def test_of_equals_krum_takes_the_first_by_name(toy):
+def test_krum_takes_the_first_by_name_of_equal_scores(toy):
     assert run("krum", toy([(5, 5), (1, 1), (1, 1), (1, 1), (1, 1)]))[1].shares["clinic-1"] == 1.0
 
 
-def test_multi_krum_is_the_mean_of_those_with_the_lowest_scores(toy):
+def test_multi_krum_is_the_mean_of_the_updates_with_the_lowest_scores(toy):
     order = np.argsort(krum_by_hand(CROWD, 1), kind="stable")
     for keep in (0, 2, 3):
         chosen = [CROWD[i] for i in order[: keep or 3]]  # 0: n - f - 2
@@ -135,7 +135,7 @@ def test_multi_krum_is_the_mean_of_those_with_the_lowest_scores(toy):
 
 
 def test_geometric_median_is_the_point_nearest_to_all(toy):
-    """Of a triangle with no angle of 120 degrees or more it is the Fermat point; of a cross its middle."""
+    """For a triangle with no angle of 120 degrees or more it is the Fermat point; for a cross its middle."""
     side = [(0, 0), (2, 0), (1, 3**0.5)]
     point, _ = run("geometric_median", toy(side), iterations=100)
     assert point == pytest.approx([1, 3**0.5 / 3], abs=1e-6)
@@ -179,8 +179,8 @@ def by_the_paper(name, eta, tau):
     return x
 
 
-def go_on(name, toy, rounds, **settings):
-    """Aggregate rounds one after the other, each by a strategy made anew from what the one before kept."""
+def aggregate_rounds(name, toy, rounds, **settings):
+    """Aggregate rounds one after the other, each by a new strategy with the state that the one before returned."""
     model, state = None, {}
     for points in rounds:
         round_ = toy(points)
@@ -192,13 +192,13 @@ def go_on(name, toy, rounds, **settings):
 
 @pytest.mark.parametrize("name", ADAPTIVE)
 def test_adaptive_optimisers_follow_the_papers_steps(name, toy):
-    point, state = go_on(name, toy, ROUNDS, server_learning_rate=0.5, tau=0.01)
+    point, state = aggregate_rounds(name, toy, ROUNDS, server_learning_rate=0.5, tau=0.01)
     assert point == pytest.approx(by_the_paper(name, 0.5, 0.01), rel=1e-6)
     assert {k: (a.dtype, a.shape) for k, a in state.items()} == {k: (np.float32, (2,)) for k in ("first", "second")}
 
 
-def test_fedavgm_goes_on_in_the_direction_it_had(toy):
-    point, _ = go_on("fedavgm", toy, [[(1, 2)], [(1, 2)], [(4, 2)]], momentum=0.5, server_learning_rate=0.8)
+def test_fedavgm_keeps_its_momentum(toy):
+    point, _ = aggregate_rounds("fedavgm", toy, [[(1, 2)], [(1, 2)], [(4, 2)]], momentum=0.5, server_learning_rate=0.8)
     x, v = np.zeros(2), np.zeros(2)
     for target in ((1, 2), (1, 2), (4, 2)):
         v = 0.5 * v + (np.array(target) - x)
@@ -210,21 +210,21 @@ def test_fedavgm_goes_on_in_the_direction_it_had(toy):
     )
 
 
-def test_fednova_counts_the_direction_and_not_the_number_of_steps(toy):
+def test_fednova_weights_directions_whatever_the_number_of_steps(toy):
     round_ = toy([(8, 0), (0, 1)], examples=[30, 10])
     updates = [replace(u, steps=s) for u, s in zip(round_.updates, (8, 2), strict=True)]
     point, made = run("fednova", replace(round_, updates=updates))
     tau = (30 * 8 + 10 * 2) / 40  # mean steps
     assert point == pytest.approx([tau * 0.75 * 8 / 8, tau * 0.25 * 1 / 2])
     assert made.shares == {"clinic-0": pytest.approx(3.75 / 8.75), "clinic-1": pytest.approx(5 / 8.75)}
-    alike = replace(round_, updates=[replace(u, steps=5) for u in round_.updates])
-    assert run("fednova", alike)[0] == pytest.approx(run("fedavg", round_)[0])
+    equal_steps = replace(round_, updates=[replace(u, steps=5) for u in round_.updates])
+    assert run("fednova", equal_steps)[0] == pytest.approx(run("fedavg", round_)[0])
 
 
-def test_local_steps_are_those_that_local_training_makes():
+def test_local_steps_equal_those_of_local_training():
     assert local_steps(TrainSettings(local_epochs=3, batch_size=32), 65) == 9
     momentum = TrainSettings(local_epochs=1, batch_size=1, optimiser="sgd")
-    by_hand = sum(0.9**k for left in range(4) for k in range(left + 1))  # each gradient in all the steps that follow
+    by_hand = sum(0.9**k for left in range(4) for k in range(left + 1))  # each gradient counts in all later steps
     assert local_steps(momentum, 4) == pytest.approx(by_hand)
 
 
@@ -233,7 +233,7 @@ def test_local_travel_is_the_sum_of_the_learning_rates_of_all_steps():
     assert local_travel(settings, 65, 0.5) == pytest.approx(9 * 0.01 * 0.5)
 
 
-def test_qfedavg_follows_the_papers_steps_and_favours_the_worst_off(toy):
+def test_qfedavg_follows_the_papers_steps_and_favours_the_clinic_with_the_highest_loss(toy):
     round_ = toy([(1, 0), (0, 2)])
     updates = [replace(u, loss=loss) for u, loss in zip(round_.updates, (0.2, 0.9), strict=True)]
     point, made = run("qfedavg", replace(round_, updates=updates), q=2, lipschitz=3)
@@ -245,13 +245,13 @@ def test_qfedavg_follows_the_papers_steps_and_favours_the_worst_off(toy):
     assert same == pytest.approx([0.5, 1])
 
 
-def test_fedprox_asks_the_clinics_for_the_proximal_term():
+def test_fedprox_sets_the_proximal_term():
     assert check_settings({"strategy": "fedprox"}).training.proximal == 0.01
     assert check_settings({"strategy": "fedprox", "proximal": 0.3}).training.proximal == 0.3
     assert check_settings({}).training.proximal == 0
 
 
-# -- all of them --------------------------------------------------------------------------------------------------------
+# -- all strategies -----------------------------------------------------------------------------------------------------
 @pytest.fixture
 def big(tmp_path, layout, packed):
     """`big(n)`: a round of n clinics with the tests' layout of several dtypes."""
@@ -268,7 +268,7 @@ def big(tmp_path, layout, packed):
 
 
 @pytest.mark.parametrize("name", strategy_names())
-def test_the_result_has_the_layout_and_keeps_integers(name, big, layout):
+def test_result_has_the_layout_of_the_model_and_keeps_integers(name, big, layout):
     made = make_strategy(RunSettings(strategy=name)).aggregate(big(7), {})
     layout.check(made.model)
     views = layout.tensor_views(made.model)
@@ -278,12 +278,12 @@ def test_the_result_has_the_layout_and_keeps_integers(name, big, layout):
 
 
 @pytest.mark.parametrize("name", [n for n in strategy_names() if n not in (*ADAPTIVE, "qfedavg", "feddyn")])
-def test_clinics_that_agree_get_what_they_agree_on(name, toy):
+def test_equal_updates_give_that_update(name, toy):
     assert run(name, toy([(3.5, -2)] * 5))[0] == pytest.approx([3.5, -2], rel=1e-12)
 
 
 @pytest.mark.parametrize("name", strategy_names())
-def test_the_size_of_the_blocks_changes_nothing_that_matters(name, big, layout, monkeypatch):
+def test_block_size_does_not_change_the_result(name, big, layout, monkeypatch):
     large = make_strategy(RunSettings(strategy=name)).aggregate(big(7), {}).model
     monkeypatch.setattr(blocks_module, "BLOCK_BYTES", 8)
     monkeypatch.setattr(blocks_module, "LEAST_NUMBERS", 3)
@@ -292,7 +292,7 @@ def test_the_size_of_the_blocks_changes_nothing_that_matters(name, big, layout, 
         np.testing.assert_allclose(a.astype(float), b.astype(float), rtol=1e-3)
 
 
-def test_fedavg_is_the_sum_in_the_order_of_names_to_the_last_bit(big, layout):
+def test_fedavg_sums_in_the_order_of_names_to_the_last_bit(big, layout):
     """Resuming and `make compare` depend on it."""
     round_ = big(4)
     states = [np.fromfile(u.path, np.uint8) for u in round_.updates]
@@ -307,21 +307,21 @@ def test_fedavg_is_the_sum_in_the_order_of_names_to_the_last_bit(big, layout):
     assert make_strategy(RunSettings()).aggregate(round_, {}).model.tobytes() == expected.tobytes()
 
 
-def test_one_clinic_alone_gives_its_own_model_back(big, packed):
+def test_fedavg_of_one_clinic_is_its_update(big, packed):
     assert make_strategy(RunSettings()).aggregate(big(1), {}).model.tobytes() == packed(0, 10).tobytes()
 
 
-def test_a_clipped_update_counts_as_much_as_it_was_left(toy):
+def test_clipped_update_counts_with_its_scale(toy):
     assert run("fedavg", toy([(10, 0), (0, 2)], scales=[0.1, 1.0]))[0] == pytest.approx([0.5, 1])
 
 
-def test_nobody_is_an_error(toy):
+def test_round_without_examples_is_an_error(toy):
     with pytest.raises(ValueError, match="no update"):
         run("fedavg", toy([(1, 1)], examples=[0]))
 
 
 @pytest.mark.parametrize("name", strategy_names())
-def test_memory_does_not_grow_with_the_clinics(name, tmp_path, monkeypatch):
+def test_memory_does_not_grow_with_the_number_of_clinics(name, tmp_path, monkeypatch):
     monkeypatch.setattr(blocks_module, "BLOCK_BYTES", 1 << 20)
     monkeypatch.setattr(blocks_module, "LEAST_NUMBERS", 1 << 13)
     layout = Layout.of({"w": ("F32", (250_000,))})  # 1 MB
@@ -341,12 +341,12 @@ def test_memory_does_not_grow_with_the_clinics(name, tmp_path, monkeypatch):
 
 
 # -- settings -----------------------------------------------------------------------------------------------------------
-def test_names_of_settings_are_nobody_elses():
-    taken = [set(strategy(n).SETTINGS.model_fields) for n in strategy_names()]
-    assert all(not names & set(RunSettings.model_fields) for names in taken)
+def test_strategy_settings_do_not_share_names_with_run_settings():
+    fields = [set(strategy(n).SETTINGS.model_fields) for n in strategy_names()]
+    assert all(not names & set(RunSettings.model_fields) for names in fields)
 
 
-def test_a_strategys_settings_are_given_like_all_others_and_kept_with_their_defaults():
+def test_strategy_settings_are_given_like_all_others_and_kept_with_their_defaults():
     settings = check_settings({"strategy": "trimmed_mean", "trim": 0.3, "min_clinics": 3, "rounds": 4})
     assert settings.strategy_settings == {"trim": 0.3} and settings.rounds == 4
     again = check_settings(settings.model_dump())
@@ -370,7 +370,7 @@ def test_a_strategys_settings_are_given_like_all_others_and_kept_with_their_defa
         ({"round_deadline_s": 0}, ["round_deadline_s"]),
     ],
 )
-def test_settings_that_cannot_be_are_answered_with_what_can(values, words):
+def test_invalid_settings_are_rejected_with_the_valid_ones(values, words):
     with pytest.raises(UserError) as caught:
         check_settings({"min_clinics": 9, **values})
     assert all(w in str(caught.value) for w in words), str(caught.value)
@@ -391,15 +391,15 @@ def test_settings_that_cannot_be_are_answered_with_what_can(values, words):
         ({"strategy": "fedavg"}, 1),
     ],
 )
-def test_fewer_clinics_than_a_strategy_needs_are_refused_in_words(values, least):
+def test_fewer_clinics_than_a_strategy_needs_are_rejected_with_the_minimum(values, least):
     assert check_settings({**values, "min_clinics": least}).min_clinics == least
     if least > 1:
         with pytest.raises(UserError, match=f"needs at least {least} clinics, min_clinics is {least - 1}"):
             check_settings({**values, "min_clinics": least - 1})
 
 
-def test_updates_are_taken_in_any_number_of_orders_by_name_only(toy):
-    """The exchange hands them over by name; a strategy itself does not depend on who comes first but for rounding."""
+def test_order_of_updates_does_not_change_the_result(toy):
+    """The exchange sorts updates by name; apart from rounding, a strategy does not depend on their order."""
     points = [(1, 2), (3, 5), (2, 9)]
     for name in ("median", "trimmed_mean", "geometric_median"):
         results = {tuple(np.round(run(name, toy(list(p)))[0], 9)) for p in itertools.permutations(points)}

@@ -1,4 +1,4 @@
-"""The hub's identity: made once, kept, verifiable for its names, private."""
+"""The hub's identity: created once, kept, valid for its names, private."""
 
 import socket
 import ssl
@@ -97,7 +97,7 @@ def test_expiring_certificate_is_renewed_at_start_and_while_the_hub_runs(folder,
     else:
         assert identity.refresh()
     assert shown_by(folder)[0].read_bytes() != old and identity.ca == ca
-    time.sleep(1)  # the old one has ended
+    time.sleep(1)  # the old one has expired
     handshake(*shown_by(folder), ca, HUB_NAME)
 
 
@@ -111,7 +111,7 @@ def test_both_authorities_are_trusted_during_a_replacement_and_only_the_new_one_
     identity.begin_rotation()
     both = identity.ca
     assert both.startswith(old) and both != old
-    handshake(*shown_by(folder), old, HUB_NAME)  # nobody is shut out yet
+    handshake(*shown_by(folder), old, HUB_NAME)  # no clinic is locked out yet
     handshake(*shown_by(folder), both, HUB_NAME)
     assert HubIdentity(folder, []).ca == both  # also after a restart
     identity.finish_rotation()
@@ -127,7 +127,7 @@ def test_hub_killed_while_replacing_its_authority_finishes_at_the_next_start(fol
     identity = HubIdentity(folder, [])
     identity.begin_rotation()
     new = (folder / "ca-next.crt").read_bytes()
-    (folder / "ca-next.key").replace(folder / "ca.key")  # and then it died
+    (folder / "ca-next.key").replace(folder / "ca.key")  # the hub was killed here
     again = HubIdentity(folder, [])
     assert again.ca == new and not again.rotating
     handshake(*shown_by(folder), new, HUB_NAME)

@@ -33,7 +33,7 @@ def test_revoked_key_never_works_again_even_after_a_restart_or_with_a_new_invite
 
 
 def respelt(line: str) -> list[str]:
-    """The same public key, written in other ways that are read as it."""
+    """Other spellings that are read as the same public key."""
     kind, blob = line.split()[:2]
     spellings = [f"{kind} {blob}=", f"{kind} {blob} anna@home", f"{kind} {blob[:40]}*{blob[40:]}", f"{kind} {blob}!!"]
     return [x for x in spellings if canonical(x) == canonical(line)]
@@ -54,7 +54,7 @@ def test_revoked_key_is_rejected_in_any_spelling(hub, key):
 def test_retired_key_is_never_sent_to_the_superlink_even_if_its_clinic_is_enrolled(hub, key):
     join(hub, "anna", key)
     hub.membership.revoke("anna", "A test", "tester")
-    hub.store.change("UPDATE clinics SET state = 'enrolled'")  # what a lost race would have left
+    hub.store.change("UPDATE clinics SET state = 'enrolled'")  # the result of a lost race
     assert hub.store.keys() == {}
 
 
@@ -160,7 +160,7 @@ def test_key_change_needs_both_keys_and_retires_the_old_one(hub, key):
         with pytest.raises(EnrolmentRejected):
             hub.membership.change_key(wrong)
     assert hub.store.keys() == {"anna": openssh(key), "bert": openssh(other)}
-    for _ in range(2):  # an answer that was lost
+    for _ in range(2):  # repeated after a lost response
         hub.membership.change_key(change(key, new))
     assert hub.store.keys() == {"anna": openssh(new), "bert": openssh(other)} and len(audit(hub, "key_changed")) == 1
     assert hub.membership.status(ask_status(new, "anna")).state == "enrolled"

@@ -123,14 +123,14 @@ def test_unknown_clinic_and_unchanged_state_are_errors_that_name_them(two):
 def test_rejections_in_a_row_count_once_a_round_and_end_with_an_accepted_reply(two):
     bad = {"anna": ("norm", "too long")}
     two.record_replies("run-0001", 1, ["bert"], bad)
-    two.record_replies("run-0001", 1, ["bert"], bad)  # the round was done again after a kill
+    two.record_replies("run-0001", 1, ["bert"], bad)  # the round was repeated after a kill
     two.record_replies("run-0001", 2, ["bert"], bad)
     assert (len(two.rejections("anna")), len(two.rejections("bert"))) == (2, 0)
     assert [(r["run"], r["round"], r["reason"], r["words"]) for r in two.rejections("anna")] == [
         ("run-0001", 1, "norm", "too long"),
         ("run-0001", 2, "norm", "too long"),
     ]
-    two.record_replies("run-0001", 3, [], {})  # it was late, or offline: that is neither
+    two.record_replies("run-0001", 3, [], {})  # a late or offline clinic: neither accepted nor rejected
     assert len(two.rejections("anna")) == 2
     two.record_replies("run-0002", 1, ["anna"], {})
     assert len(two.rejections("anna")) == 0

@@ -1,4 +1,4 @@
-"""The states that people see, from what store, round loop and SuperLink know."""
+"""The states shown to people, derived from the store, the round loop and the SuperLink."""
 
 import pytest
 
@@ -11,15 +11,15 @@ IN_ROUND = ("online", "training", "evaluating", "done", "late", "refused", "fail
 @pytest.mark.parametrize(
     ("membership", "in_round", "online", "shown"),
     [
-        ("suspended", "training", True, "suspended"),  # whatever else is known
+        ("suspended", "training", True, "suspended"),  # whatever the rest
         ("suspended", "", None, "suspended"),
         ("enrolled", "", True, "online"),
         ("enrolled", "", False, "offline"),
-        ("enrolled", "", None, "enrolled"),  # the SuperLink does not answer
+        ("enrolled", "", None, "enrolled"),  # the SuperLink does not reply
         ("enrolled", "training", None, "enrolled"),
         ("enrolled", "training", True, "training"),
-        ("enrolled", "training", False, "offline"),  # it died since the round loop looked
-        ("enrolled", "offline", True, "online"),  # it came back since
+        ("enrolled", "training", False, "offline"),  # it went offline after the round loop's check
+        ("enrolled", "offline", True, "online"),  # it is online again
         ("enrolled", "done", True, "done"),
         ("enrolled", "late", True, "late"),
         ("waiting", "", True, "waiting"),  # for approval

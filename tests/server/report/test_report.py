@@ -151,7 +151,7 @@ def test_rewritten_report_is_identical(make):
     final_evaluation = evaluation(anna=clinic_sums(draw(1)), bert=clinic_sums(draw(2)))
     run = make(final_evaluation)
     before = {name: (run.folder / name).read_bytes() for name in FILES}
-    make(None, run=run, incomplete="cut off")  # what is there while the closing evaluation is done again
+    make(None, run=run, incomplete="cut off")  # the state while the final evaluation is repeated
     assert (run.folder / "model-card.md").read_bytes() != before["model-card.md"]
     make(final_evaluation, run=run)
     assert {name: (run.folder / name).read_bytes() for name in FILES} == before
@@ -170,7 +170,7 @@ HOSTILE = (
 
 
 def test_hostile_text_is_escaped_on_the_card(make):
-    """A clinic may write anything into its summary, and reasons are text of others."""
+    """A clinic may write anything into its summary, and reasons come from other people too."""
     counts = {
         HOSTILE: {"1": 7},
         "5": {"1": HOSTILE, "0": 10**400, "unlabelled": -3, HOSTILE: 5},

@@ -7,11 +7,11 @@ from embryofl_server.runs.log import Runs
 from embryofl_server.runs.view import RunView
 
 
-def test_runs_are_numbered_and_come_back(tmp_path):
+def test_runs_are_numbered_and_kept(tmp_path):
     runs = Runs(tmp_path / "runs")
     assert runs.latest() is None and runs.next() is None and runs.current() is None
     first = runs.create(RunSettings(rounds=3, seed=7))
-    assert runs.all() == []  # cut off before it had a state, it does not count
+    assert runs.all() == []  # a run without a state does not count
     first.set_state("queued", 0)
     second = runs.create(RunSettings())
     second.set_state("running", 4, "why")
@@ -31,7 +31,7 @@ def test_oldest_unfinished_run_is_resumed_first(tmp_path):
     assert runs.next() is None and runs.current().name == "run-0006"
 
 
-def test_run_interrupted_while_being_made_is_never_reused(tmp_path):
+def test_name_of_a_run_interrupted_during_creation_is_not_reused(tmp_path):
     runs = Runs(tmp_path)
     runs.create(RunSettings())  # no state
     assert runs.create(RunSettings()).name == "run-0002"
@@ -65,5 +65,5 @@ def test_newest_line_of_each_kind(tmp_path):
     assert newest() == [line(1, split="validation"), line(1, clinic="bert"), line(2)]
     run.add_metrics([line(3)])
     assert newest()[-1] == line(3) and len(newest()) == 3
-    run.rewrite_metrics([line(1)])  # taken up again
+    run.rewrite_metrics([line(1)])  # resumed
     assert newest() == [line(1)]

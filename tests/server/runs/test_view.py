@@ -1,4 +1,4 @@
-"""What a run's files say, through its view: rounds, pace, curve, records, and reading while they grow."""
+"""The view of a run's files: rounds, pace, curve, records, and reading while the files grow."""
 
 import json
 import threading
@@ -44,7 +44,7 @@ def test_pace_is_the_median_of_the_newest_rounds(run):
 
 def test_clinics_rounds_are_the_newest_and_a_reply_replaces_an_earlier_rejection(run):
     run.event("refused", round=1, clinic="anna", reason="norm", words="too long")
-    run.event("refused", round=2, clinic="anna", reason="late", words="no answer")
+    run.event("refused", round=2, clinic="anna", reason="late", words="no reply")
     add_round(run, 1)
     for number in range(3, LAST_ROUNDS + 5):
         add_round(run, number)
@@ -92,7 +92,7 @@ def test_views_are_shared_and_current_is_the_run_under_way_else_the_newest(runs,
         views.get("run-0009")
 
 
-def test_threads_that_read_while_a_run_grows_see_whole_rounds(runs, run):
+def test_threads_that_read_while_a_run_grows_see_complete_rounds(runs, run):
     views, wrong, done = RunViews(runs), [], threading.Event()
 
     def read():

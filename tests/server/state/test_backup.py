@@ -49,12 +49,12 @@ def archive(settings) -> bytes:
     return out.getvalue()
 
 
-def elsewhere(tmp_path):
+def new_hub_settings(tmp_path):
     return HubSettings(state_dir=tmp_path / "elsewhere" / "hub", superlink_address="127.0.0.1:9")
 
 
 def test_restored_hub_is_identical(hub, settings, tmp_path, packed):
-    other = elsewhere(tmp_path)
+    other = new_hub_settings(tmp_path)
     contents = read_backup(other, io.BytesIO(archive(settings)))
     assert (contents.runs, contents.clinics) == (1, 1)
     again = Hub(other)
@@ -164,7 +164,7 @@ BAD = {
 
 @pytest.mark.parametrize("how", BAD)
 def test_damaged_or_foreign_archive_is_rejected_and_changes_nothing(hub, settings, tmp_path, how):
-    data, other = archive(settings), elsewhere(tmp_path)
+    data, other = archive(settings), new_hub_settings(tmp_path)
     with pytest.raises(UserError) as caught:
         read_backup(other, io.BytesIO(BAD[how](entries(data), data)))
     assert "archive" in str(caught.value) and len(str(caught.value)) < 400
