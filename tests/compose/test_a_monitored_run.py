@@ -1,5 +1,5 @@
-"""Prometheus of `make up`: it agrees with the run's own lines, fills every panel, reports a dead clinic and a restarted hub,
-and no clinic can deceive it. These tests come first in the federation's life."""
+"""Prometheus of `make up`: it agrees with the run's files, fills every panel, reports a lost clinic and a restarted hub, and
+no clinic can deceive it. These tests come first in the federation's life."""
 
 import base64
 import json
@@ -19,7 +19,7 @@ from kits.containers import PROJECT, ROOT, Containers, run, until
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1500)]
 TOOL = ROOT.parent / "shared" / "grafana-check"
-DRAW = os.environ.get("EMBRYOFL_PICTURES")  # a folder for pictures of the dashboards
+DRAW = os.environ.get("EMBRYOFL_PICTURES")  # a folder for screenshots of the dashboards
 ELSEWHERE = {
     "AurocFallen",
     "DiskNearlyFull",
@@ -29,30 +29,30 @@ SLOW = (
     "model=small_cnn",
     "--set",
     "local_epochs=2",
-)  # a round of seconds, so that there is time to disturb it
-Figures = dict[tuple[str, ...], float]
+)  # a round takes seconds, so that there is time to disturb it
+Values = dict[tuple[str, ...], float]
 
 
-def figures(federation: Containers, expr: str, *labels: str) -> Figures:
-    """The answer to a question, by the values of these labels."""
+def values_by(federation: Containers, expr: str, *labels: str) -> Values:
+    """The result of a query, by the values of these labels."""
     return {tuple(m.get(label, "") for label in labels): v for m, v in federation.query(expr)}
 
 
 def firing(federation: Containers) -> set[tuple[str, ...]]:
     """Alerts that are firing: name and clinic."""
-    alerts = figures(federation, 'ALERTS{alertstate="firing"}', "alertname", "clinic")
+    alerts = values_by(federation, 'ALERTS{alertstate="firing"}', "alertname", "clinic")
     return {key for key in alerts if key[0] not in ELSEWHERE}
 
 
 def lines(federation: Containers, name: str) -> list[dict[str, Any]]:
-    """The run's own JSON lines, of all runs."""
+    """JSON lines from this file of every run."""
     text = federation.inside("server", "sh", "-c", f"cat /hub/runs/run-*/{name}")
     return [json.loads(line) for line in text.splitlines()]
 
 
 def test_prometheus_finds_the_hub_and_every_clinic(federation: Containers) -> None:
     expected = {("hub",): 1.0, ("clinics",): 3.0}
-    until("all are scraped", lambda: figures(federation, "sum by (job) (up)", "job") == expected)
+    until("all are scraped", lambda: values_by(federation, "sum by (job) (up)", "job") == expected)
 
 
 def test_counts_and_metrics_agree_with_the_runs_own_lines(federation: Containers) -> None:
@@ -66,32 +66,35 @@ def test_counts_and_metrics_agree_with_the_runs_own_lines(federation: Containers
     assert rounds == info["round"] == 3
     until(
         "the end of the run is scraped",
-        lambda: ("finished",) in figures(federation, "embryofl_run_state == 1", "state"),
+        lambda: ("finished",) in values_by(federation, "embryofl_run_state == 1", "state"),
         60,
     )
-    assert figures(federation, "embryofl_rounds_total") == {(): rounds}
-    assert figures(federation, 'embryofl_updates_total{result="accepted"}', "clinic") == {
+    assert values_by(federation, "embryofl_rounds_total") == {(): rounds}
+    assert values_by(federation, 'embryofl_updates_total{result="accepted"}', "clinic") == {
         (c,): n for c, n in accepted.items()
     }
-    assert sum(figures(federation, 'embryofl_updates_total{result!="accepted"}', "clinic", "result").values()) == 0
+    assert sum(values_by(federation, 'embryofl_updates_total{result!="accepted"}', "clinic", "result").values()) == 0
     last = [x for x in lines(federation, "metrics.jsonl") if x["round"] == rounds]
     trained = {(x["clinic"],): x for x in last if x["split"] == "train"}
-    assert figures(federation, "embryofl_clinic_train_loss", "clinic") == {k: x["loss"] for k, x in trained.items()}
-    assert figures(federation, "embryofl_clinic_examples", "clinic") == {k: x["n"] for k, x in trained.items()}
-    for figure in ("loss", "auroc", "auprc", "brier", "ece"):
-        wanted = {
-            (x["clinic"], x["split"], "all" if x["day"] is None else str(x["day"])): x[figure]
+    assert values_by(federation, "embryofl_clinic_train_loss", "clinic") == {k: x["loss"] for k, x in trained.items()}
+    assert values_by(federation, "embryofl_clinic_examples", "clinic") == {k: x["n"] for k, x in trained.items()}
+    for metric in ("loss", "auroc", "auprc", "brier", "ece"):
+        expected = {
+            (x["clinic"], x["split"], "all" if x["day"] is None else str(x["day"])): x[metric]
             for x in last
-            if x["split"] != "train" and x[figure] is not None
+            if x["split"] != "train" and x[metric] is not None
         }
-        assert figures(federation, f"embryofl_model_{figure}", "clinic", "split", "day") == wanted
+        assert values_by(federation, f"embryofl_model_{metric}", "clinic", "split", "day") == expected
 
 
-@pytest.mark.skipif(not TOOL.is_dir(), reason="shared/grafana-check is not here")
+@pytest.mark.skipif(not TOOL.is_dir(), reason="shared/grafana-check is missing")
 def test_every_panel_has_data(federation: Containers) -> None:
     federation.finished()
     ended = 'sum_over_time(embryofl_run_state{state="finished"}[1m])'
-    until("a few scrapes after the end, for rates", lambda: sum(value for _, value in federation.query(ended)) >= 3)
+    until(
+        "a few scrapes have followed the end, for rates",
+        lambda: sum(value for _, value in federation.query(ended)) >= 3,
+    )
     done = subprocess.run(
         [
             sys.executable,
@@ -128,7 +131,7 @@ def test_clinic_killed_during_a_run_raises_its_alerts_and_no_others(federation: 
     expected = {("ClinicOffline", "clinic-2"), ("QuorumNotMet", "")}
     until("the alerts fire", lambda: firing(federation) == expected, 120)
     end = time.monotonic() + 12
-    while time.monotonic() < end:  # and no other joins them
+    while time.monotonic() < end:  # no other alert may join them
         assert firing(federation) == expected
         time.sleep(2)
     run("docker", "start", federation.container("clinic-2"))
@@ -137,20 +140,20 @@ def test_clinic_killed_during_a_run_raises_its_alerts_and_no_others(federation: 
 
 
 def test_hub_restart_resets_no_counter_and_no_curve(federation: Containers) -> None:
-    federation.hub("start", *SLOW, "--set", "rounds=60")  # so many that it is under way still when the alert is due
+    federation.hub("start", *SLOW, "--set", "rounds=60")  # enough to be still under way when the alert is due
     until("a round is complete", lambda: federation.status()["run"]["round"] >= 1)
     counters = '{__name__=~"embryofl_.*_(total|bucket|count|sum)", __name__!="embryofl_hub_starts_total", job="hub"}'
     labels = ("__name__", "clinic", "state", "result", "phase", "direction", "reason", "le")
     of_this_run = "embryofl_run_rounds_done >= 1 and embryofl_run_rounds == 60"
-    until("it is scraped", lambda: figures(federation, of_this_run), 60)
-    before, auroc = figures(federation, counters, *labels), federation.query("embryofl_model_auroc")
+    until("it is scraped", lambda: values_by(federation, of_this_run), 60)
+    before, auroc = values_by(federation, counters, *labels), federation.query("embryofl_model_auroc")
     run("docker", "kill", "--signal", "KILL", federation.container("server"))
     run("docker", "start", federation.container("server"))
     until("the alert fires", lambda: ("HubRestartedDuringRun", "") in firing(federation), 90)
     assert firing(federation) == {("HubRestartedDuringRun", "")}
     federation.hub("stop")
     until("it has stopped", lambda: federation.status()["run"]["state"] == "stopped", 60)
-    after = until("it is scraped", lambda: figures(federation, counters, *labels), 60)
+    after = until("it is scraped", lambda: values_by(federation, counters, *labels), 60)
     assert len(before) > 40 and all(after[key] >= value for key, value in before.items())
     for series, values in federation.history(counters, "20m"):
         assert values == sorted(values), series
@@ -195,17 +198,21 @@ http.server.ThreadingHTTPServer(("0.0.0.0", 9101), Liar).serve_forever()
         run("docker", "rm", "-f", name)
         flood = 'b"".join(b"embryofl_trainer_batch{clinic=\\"%d\\"} 1\\n" % i for i in range(9999))'
         run(*start, liar.replace("FLOOD", flood))
-        until("it is left out", lambda: figures(federation, 'count(up{job="clinics"} == 0)') == {(): 1.0}, 60)
-        assert figures(federation, "count(embryofl_trainer_batch)") == {(): 3.0}
+        until(
+            "Prometheus rejects the flood",
+            lambda: values_by(federation, 'count(up{job="clinics"} == 0)') == {(): 1.0},
+            60,
+        )
+        assert values_by(federation, "count(embryofl_trainer_batch)") == {(): 3.0}
     finally:
         run("docker", "rm", "-f", name)
 
 
-def test_prometheus_answers_no_page_in_a_browser_but_its_own(federation: Containers) -> None:
+def test_prometheus_allows_no_requests_from_pages_of_other_origins(federation: Containers) -> None:
     address = f"{federation.prometheus}/api/v1/query?query=up"
     request = urllib.request.Request(address, headers={"Origin": "https://example.org"})
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        assert answer.headers["Access-Control-Allow-Origin"] is None
+    with urllib.request.urlopen(request, timeout=10) as response:
+        assert response.headers["Access-Control-Allow-Origin"] is None
 
 
 def test_prometheus_holds_no_data_of_a_clinic_or_the_hub(federation: Containers) -> None:
@@ -226,7 +233,7 @@ def test_grafana_password_is_printed_once_and_kept(federation: Containers) -> No
 
 def test_grafana_container_reaches_only_its_password_and_prometheus(federation: Containers) -> None:
     if federation.containers()["grafana"]["Config"]["Image"].startswith("grafana/"):
-        pytest.skip("Grafana itself is here, and its image has no Python")
+        pytest.skip("this is Grafana's own image, which has no Python")
     addresses = [
         network["IPAddress"]
         for name in ("server", "superlink", "gateway", "clinic-1")
@@ -251,7 +258,7 @@ for host in {addresses}:
 
 def test_grafana_requires_its_password_and_shows_the_dashboards(federation: Containers) -> None:
     if not federation.containers()["grafana"]["Config"]["Image"].startswith("grafana/"):
-        pytest.skip("Grafana's image cannot be had here: another stands in for it")
+        pytest.skip("Grafana's image is not available here: another stands in for it")
     password = federation.grafana_password
 
     def get(path: str, *login: str) -> Any:

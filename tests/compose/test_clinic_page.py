@@ -1,4 +1,4 @@
-"""`make app`: the page of a clinic in a container, opened from the host."""
+"""`make app`: the app of a clinic in a container, opened from the host."""
 
 import json
 import os
@@ -20,7 +20,7 @@ NAME = f"{PROJECT}-app-clinic-1"
 
 @pytest.fixture
 def page(federation):
-    """Address and link of clinic-1's page, once the model of the first run is there."""
+    """Address and link of clinic-1's app, once it has the model of the first run."""
     card, port = f"/state/models/{federation.first_run['name']}/model.json", free_port()
     until("the model is at the clinic", lambda: '"sha256"' in federation.inside("clinic-1", "cat", card, ok=False))
     words = ["make", "--no-print-directory", "app", "CLINIC=clinic-1", f"APP_PORT={port}"]
@@ -43,10 +43,10 @@ def page(federation):
 
 
 def status_of(address, **headers):
-    """Of the answer to a request."""
+    """The status code of the response to a GET request."""
     try:
-        with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=10) as answer:
-            return answer.status
+        with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=10) as response:
+            return response.status
     except urllib.error.HTTPError as error:
         return error.code
 
@@ -59,7 +59,7 @@ def test_clinic_app_in_a_container_is_reachable_from_this_machine_only_and_score
     assert {p["HostIp"] for ports in host["PortBindings"].values() for p in ports} == {"127.0.0.1"}
     assert host["ReadonlyRootfs"] and host["CapDrop"] == ["ALL"] and inspected["Config"]["User"] == "10001:10001"
     assert {m["Destination"]: m["RW"] for m in inspected["Mounts"]} == {"/state": True, "/data": False}
-    # its address is not in the open: no way out, no answer without the link, none under another name
+    # the app is not public: no outgoing traffic, nothing without the link, nothing under another host name
     (network,) = inspected["NetworkSettings"]["Networks"]
     (options,) = json.loads(run("docker", "network", "inspect", network, "--format", "[{{json .Options}}]"))
     assert options["com.docker.network.bridge.enable_ip_masquerade"] == "false"
@@ -79,13 +79,13 @@ def test_clinic_app_in_a_container_is_reachable_from_this_machine_only_and_score
         shown.get_by_role("button", name="Score").click()
         shown.wait_for_url("**/scored/2*")
         words = shown.inner_text("main")
-        # the model is one that this federation has trained, and says what its scores mean
+        # the model was trained by this federation, and its scores are explained
         assert len(re.findall(r"Of 100 embryos scored like this, about \d+ were graded good", words)) == 4
         assert shown.evaluate("[...document.querySelectorAll('main img')].filter((i) => i.naturalWidth).length") == 8
         shown.goto(f"{base}/sent")
         assert "round 3" in shown.inner_text("main")
-    assert status_of(link) == 403  # it worked once
-    logs = run("docker", "logs", NAME)  # two links, the second of which works next, and nothing of what was scored
+    assert status_of(link) == 403  # the link works only once
+    logs = run("docker", "logs", NAME)  # two links, the second for the next login, and no name of a scored file
     assert logs.count("token=") == 2 and not any(Path(file).name in logs for file in files), logs
     (record,) = federation.inside("clinic-1", "sh", "-c", "cat /state/scored/*.json").split("\n}\n{")
     assert json.loads(record)["pictures"] == {}

@@ -1,4 +1,4 @@
-"""The console of `make up`: behind a password that was told once, with the hub before it and nothing else of anybody's."""
+"""The console of `make up`: behind a password that is printed once, with access to the hub and to nothing else."""
 
 import json
 import re
@@ -21,23 +21,23 @@ def address(federation):
 
 @pytest.fixture(scope="module")
 def password(federation, address):
-    """What `make up` has printed, once."""
+    """The password, which `make up` printed once."""
     ((shown, word),) = SHOWN.findall(federation.first_words)
     assert shown == address and federation.first_words.count(word) == 1
     return word
 
 
 def enter(address, word):
-    """A client that has tried to log in, and what it was told."""
+    """A client that has tried to log in, and the status of the response."""
     client = httpx.Client(base_url=address, headers={"Origin": address}, timeout=30)
     return client, client.post("/login", data={"password": word}).status_code
 
 
 def test_only_the_login_page_is_served_without_the_password(address, password):
-    nobody, status = enter(address, "x" + password)
-    with closing(nobody):
-        assert status == 403 and nobody.get("/").headers["location"] == "/login"
-        assert nobody.get("/config").status_code == 401 and "password" in nobody.get("/login").text
+    client, status = enter(address, "x" + password)
+    with closing(client):
+        assert status == 403 and client.get("/").headers["location"] == "/login"
+        assert client.get("/config").status_code == 401 and "password" in client.get("/login").text
 
 
 def test_console_shows_this_federation(federation, address, password):

@@ -36,7 +36,7 @@ def test_up_prints_where_to_look_and_no_invite(federation):
     assert f"https://localhost:{federation.port}" in words
     assert all(command in words for command in ("make watch", "make status", "make logs", "make down"))
     assert all(name in words for name in CLINICS)
-    assert "embryofl1." not in words  # invites are nobody's business
+    assert "embryofl1." not in words  # no invite is printed
 
 
 def test_status_shows_run_and_clinics(federation):
@@ -61,7 +61,7 @@ def test_containers_are_locked_down(federation):
         assert host["CapDrop"] == ["ALL"] and not host["CapAdd"], name
         assert host["SecurityOpt"] == ["no-new-privileges:true"], name
         assert host["Memory"] > 0 and host["RestartPolicy"]["Name"] == "unless-stopped", name
-        # what the kernel says of the first process, and of one that would write outside its volumes
+        # the kernel's view of the first process, and of a process that tries to write outside its volumes
         capabilities = re.findall(r"^Cap\w+:\s+(\w+)$", federation.inside(name, "cat", "/proc/1/status"), re.M)
         assert capabilities and set(capabilities) == {"0" * 16}, name
         assert "Read-only file system" in federation.inside(name, "sh", "-c", "touch /etc/x", ok=False), name
@@ -82,7 +82,7 @@ def test_clinics_images_are_mounted_for_it_alone_and_read_only(federation):
 
 
 def secrets_of_the_parts(federation) -> list[str]:
-    """What no other part may know: the hub's secrets in hexadecimal, and the lines of private keys."""
+    """Secrets that no other part may have: the hub's in hexadecimal, and the lines of private keys."""
     code = "import pathlib, sys; print(*[pathlib.Path(p).read_bytes().hex() for p in sys.argv[1:]])"
     paths = [f"/hub/identity/{name}" for name in ("control.token", "url.key", "superlink/superexec.secret")]
     secrets = federation.inside("server", "python", "-c", code, *paths).split()
@@ -93,18 +93,18 @@ def secrets_of_the_parts(federation) -> list[str]:
 
 def test_secrets_are_only_with_their_owners(federation):
     everything = json.dumps(federation.containers())
-    assert "embryofl1." not in everything and federation.grafana_password not in everything  # nor are invites there
+    assert "embryofl1." not in everything and federation.grafana_password not in everything  # nor are there invites
     assert "invite" not in federation.inside("clinic-1", "ls", "-A", "/state").split()  # used up
     mounts = {name: {m["Destination"]: m["RW"] for m in c["Mounts"]} for name, c in federation.containers().items()}
     assert mounts["superlink"] == {"/hub/identity/superlink": False}
     assert mounts["gateway"] == {"/hub/identity/gateway": False, "/hub/weights": False}
-    # nor in what Prometheus knows: its settings, its targets, every series with its labels
+    # nor in what Prometheus shows: its settings, its targets, every series with its labels
     secrets = secrets_of_the_parts(federation)
     match = urllib.parse.urlencode({"match[]": '{__name__=~".+"}'})
     exposed = ""
     for what in ("targets", "status/config", "status/flags", f"series?{match}"):
-        with urllib.request.urlopen(f"{federation.prometheus}/api/v1/{what}", timeout=30) as answer:
-            exposed += answer.read().decode()
+        with urllib.request.urlopen(f"{federation.prometheus}/api/v1/{what}", timeout=30) as response:
+            exposed += response.read().decode()
     assert "embryofl_trainer" in exposed and "embryofl_rounds_total" in exposed and len(secrets) >= 8
     assert not [s for s in ["embryofl1.", federation.grafana_password, *secrets] if s in exposed + everything]
 
@@ -209,7 +209,7 @@ for pid in filter(str.isdigit, os.listdir("/proc")):
         os.kill(int(pid), signal.SIGKILL)
 """
     federation.python("superlink", kill)
-    until("the engine has started it again", lambda: federation.containers()["superlink"]["RestartCount"] == 1)
+    until("the engine has restarted it", lambda: federation.containers()["superlink"]["RestartCount"] == 1)
     federation.hub("start", "--set", "rounds=1", "--set", "local_epochs=1")
     assert trained(federation.finished(), 1) == set(CLINICS)
 
@@ -225,10 +225,10 @@ def test_adding_a_clinic_restarts_no_other_container(federation):
     assert {name: after[name]["State"]["StartedAt"] for name in before} == started
 
 
-def test_asking_for_fewer_clinics_removes_none(federation):
+def test_up_with_fewer_clinics_removes_none(federation):
     words = federation.make("up", CLINICS=2, SET="rounds=1")
     assert "This federation has 4 clinics and keeps them" in words
-    assert str(federation.console_port) in words and "shown this once" not in words  # no password is told twice
+    assert str(federation.console_port) in words and "shown this once" not in words  # no password is printed twice
     federation.finished()
 
 

@@ -1,5 +1,5 @@
-"""Containers are killed, paused, disconnected and moved during a run, and the final weights are those of the undisturbed run,
-bit for bit. Then the hub's state is lost and restored from a backup."""
+"""Containers are killed, paused, disconnected and moved during a run, and the final weights are bit-identical to those of an
+undisturbed run. Then the hub's state is lost and restored from a backup."""
 
 import json
 from collections.abc import Iterator
@@ -17,17 +17,17 @@ NETWORK = f"{PROJECT}_clinics"
 
 @pytest.fixture(scope="module")
 def hub(federation: Containers) -> Containers:
-    """The federation, up and idle. Clinics of other tests that are gone for good are not waited for."""
+    """The federation, up and idle. With one minimum clinic it does not wait for clinics that other tests have removed."""
     federation.make("up", SET="model=small_cnn,image_size=48,local_epochs=1,rounds=1,min_clinics=1")
     federation.finished()
     return federation
 
 
 def start(hub: Containers) -> str:
-    """A run with all clinics of this machine; its name."""
+    """Start a run with all clinics of this machine; return its name."""
     local = {name for name in hub.containers() if name.startswith("clinic-")}
     until(
-        "all clinics are there",
+        "all clinics are online",
         lambda: {n for n, c in hub.status()["clinics"].items() if c["state"] == "online"} >= local,
     )
     options = [f"--set={k}={v}" for k, v in {**QUICK, "min_clinics": len(local)}.items()]
@@ -35,7 +35,7 @@ def start(hub: Containers) -> str:
 
 
 def model(hub: Containers, name: str) -> str:
-    """SHA-256 of a finished run's model. No clinic was left out of any round."""
+    """SHA-256 of the model of a finished run in which no reply was rejected."""
     hub.finished(400)
     records = hub.inside("server", "sh", "-c", f"cat /hub/runs/{name}/events.jsonl")
     assert '"kind": "refused"' not in records, records
@@ -58,7 +58,7 @@ def under_way(hub: Containers, name: str, round_: int) -> None:
 
 
 def kill(hub: Containers, *services: str) -> None:
-    """`docker kill`, after which the engine does not start a container again by itself, and a start at once."""
+    """`docker kill`, after which the engine does not restart a container, and `docker start` at once."""
     ids = [hub.container(s) for s in services]
     run("docker", "kill", "-s", "KILL", *ids)
     run("docker", "start", *ids)

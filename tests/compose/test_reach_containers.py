@@ -1,7 +1,7 @@
-"""A clinic on a network of its own, which knows nothing but a published address, joins with the printed line.
+"""A clinic on its own network, which has only a public address of the hub, joins with the printed command.
 
-The tunnel is the container of `make up NGROK=1` with a stand-in for ngrok's agent; the clinic's network holds the tunnel's
-public end alone.
+The tunnel is the container of `make up NGROK=1` with a stand-in for ngrok's agent. Only the tunnel's public end is on the
+clinic's network.
 """
 
 import json
@@ -23,7 +23,7 @@ NETWORK, CLINIC = f"{PROJECT}-far", f"{PROJECT}-far-clinic"
 def test_clinic_on_its_own_network_joins_through_the_tunnel_and_takes_part(federation, tmp_path):
     agent = KITS / "ngrok_agent.py"
     federation.environment |= {"NGROK_AUTHTOKEN": TOKEN, "NGROK_AGENT": str(agent), "NGROK_REMOTE_ADDR": "tunnel:20443"}
-    # Clinics of other tests that are gone for good are not waited for.
+    # With one minimum clinic, the run does not wait for clinics that other tests have removed.
     words = federation.make("up", NGROK=1, SET="rounds=1,local_epochs=1,min_clinics=1")
     assert "Remote access at tunnel:20443" in words and TOKEN not in words
     federation.finished()
@@ -48,7 +48,7 @@ def test_clinic_on_its_own_network_joins_through_the_tunnel_and_takes_part(feder
     try:
         run("docker", "network", "connect", "--alias", "tunnel", NETWORK, federation.container("tunnel"))
         run("bash", "-c", line)
-        until("far is there", lambda: federation.status()["clinics"].get("far", {}).get("state") == "online")
+        until("far is online", lambda: federation.status()["clinics"].get("far", {}).get("state") == "online")
         assert "gateway" not in run("docker", "exec", CLINIC, "cat", "/etc/hosts")
         federation.hub("start", "--set", "rounds=1", "--set", "local_epochs=1", "--set", "min_clinics=1")
         assert "far" in trained(federation.finished(), 1)

@@ -1,4 +1,4 @@
-"""What `make up` says when it cannot begin. Needs no Docker."""
+"""Messages of `make up` when it cannot start. Needs no Docker."""
 
 import os
 import shutil
@@ -43,7 +43,7 @@ def up(programs, **options):
 
 
 def docker(programs, script):
-    """A Docker that does what `script` says."""
+    """Install `script` as the Docker command."""
     path = programs / "docker"
     path.write_text(f"#!{shutil.which('bash')}\n{script}\n")
     path.chmod(0o755)

@@ -35,7 +35,7 @@ def attack() -> str:
 
 
 class AttackingBench(WorkloadCache):
-    """Falsifies training as `attack` says."""
+    """Falsifies training in the way that `attack` names."""
 
     def get(self, request: Any) -> Any:
         workload = super().get(request)

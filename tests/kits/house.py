@@ -1,4 +1,4 @@
-"""The packages below services/ as their source says: which module imports which, and where."""
+"""The packages below services/, read from their source: which module imports which, and where."""
 
 import ast
 import graphlib

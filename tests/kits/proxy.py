@@ -50,15 +50,15 @@ class Proxy:
         target = target.partition(" ")[0]
         host, _, port = target.rpartition(":")
         if method != "CONNECT":
-            answer = "405 Method Not Allowed"
+            status = "405 Method Not Allowed"
         elif self._wanted and self._wanted not in [x.lower() for x in lines]:
-            answer = "407 Proxy Authentication Required"
+            status = "407 Proxy Authentication Required"
         elif host not in self._names:
-            answer = "403 Forbidden"
+            status = "403 Forbidden"
         else:
-            answer = "200 Connection established"
-        near.sendall(f"HTTP/1.1 {answer}\r\n\r\n".encode())
-        if not answer.startswith("200"):
+            status = "200 Connection established"
+        near.sendall(f"HTTP/1.1 {status}\r\n\r\n".encode())
+        if not status.startswith("200"):
             near.close()
             return
         self.asked.append(target)

@@ -1,4 +1,4 @@
-"""A hub whose store holds a run, without a SuperLink; and reading what it exports."""
+"""A hub with a run in its store, without a SuperLink, and access to the metrics that it exports."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ LAYOUT = Layout.of({"w": ("F32", (50,))})
 
 
 def sums(seed: int, skill: float = 1.0) -> ScoreSums:
-    """Scores of 120 embryos on two days; with `skill` 0 they say nothing."""
+    """Scores of 120 embryos on two days; with `skill` 0 they are independent of the labels."""
     rng = np.random.default_rng(seed)
     labels, days = rng.integers(0, 2, 120), rng.choice([3, 5], 120)
     scores = 1 / (1 + np.exp(-(rng.normal(0, 1, 120) + skill * (labels - 0.5) * 2)))
@@ -35,7 +35,7 @@ def sums(seed: int, skill: float = 1.0) -> ScoreSums:
 
 
 class FilledHub:
-    """A hub with clinics and, after `run`, a run in its store; `online` are those who are connected."""
+    """A hub with clinics and, after `run`, a run in its store; `online` are the connected clinics."""
 
     def __init__(self, folder: Path, names: list[str]) -> None:
         self.folder = folder
@@ -46,13 +46,13 @@ class FilledHub:
         self.names, self.online = names, set(names)
 
     def open(self) -> None:
-        """Start the hub (again), with its exporter."""
+        """Start or restart the hub with its exporter."""
         self.service = Hub(HubSettings(state_dir=self.folder, superlink_address="127.0.0.1:9"))
         presence = self.service.presence
         presence.poll, presence.every_s = self.look, 0.0
 
     def look(self) -> dict[str, bool]:
-        """What the SuperLink says; it is away while `online` is None."""
+        """The SuperLink's view of the clinics; the SuperLink is unreachable while `online` is None."""
         if self.online is None:
             raise FleetLost("away")
         return {name: name in self.online for name in self.names}
@@ -65,7 +65,7 @@ class FilledHub:
     def run(
         self, rounds: int, *, of: int = 10, refuse: dict[int, dict[str, str]] | None = None, skill=lambda r: 0.2 * r
     ):
-        """A run with so many complete rounds; `refuse`: by round, clinics and reasons."""
+        """A run with this many complete rounds; `refuse`: by round, clinics and reasons."""
         run = self.service.runs.create(RunSettings(rounds=of, min_clinics=2))
         checkpoints = Checkpoints(run.folder, self.folder / "weights" / run.name, 3)
         checkpoints.save(0, np.asarray(LAYOUT.empty()), {"clinics": {}, "refused": {}})
@@ -104,7 +104,7 @@ class FilledHub:
         run.rewrite_metrics([line for r in checkpoints.records() for line in metric_lines.record_lines(r)])
 
     def finish(self, run) -> None:
-        """The closing evaluation."""
+        """Add the final evaluation and finish the run."""
         evaluation = {
             n: {"validation": sums(i).to_dict(), "test": sums(i + 9).to_dict()} for i, n in enumerate(self.names)
         }
@@ -122,13 +122,13 @@ class FilledHub:
         }
 
     def scrape(self) -> list[Sample]:
-        """What a scrape gets, read up to now."""
+        """All samples of a scrape, after reading the files up to now."""
         self.service.exporter.refresh()
         families = text_string_to_metric_families(self.service.exporter.text().decode())
         return [sample for family in families for sample in family.samples]
 
     def value(self, name: str, **labels: str) -> float | None:
-        """One sample."""
+        """The value of one sample; None if there is none."""
         return next((s.value for s in self.scrape() if s.name == name and s.labels == labels), None)
 
 
@@ -142,8 +142,8 @@ def make_hub(tmp_path):
         return made[-1]
 
     yield make
-    for filled in made:
-        filled.service.store.close()
+    for hub in made:
+        hub.service.store.close()
 
 
 @pytest.fixture

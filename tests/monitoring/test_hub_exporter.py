@@ -1,4 +1,4 @@
-"""The hub's metrics: they agree with the run's own lines, outlive the hub, and say what is going on."""
+"""The hub's metrics: they agree with the run's files, survive a restart of the hub, and show its present state."""
 
 import json
 import time
@@ -51,7 +51,7 @@ def test_drift_correction_counts_as_downloaded(hub):
     assert hub.value("embryofl_clinic_transferred_bytes_total", clinic="bert", direction="down") == before
 
 
-def test_model_metrics_are_those_of_the_newest_lines(hub):
+def test_model_metrics_equal_the_newest_lines(hub):
     run = hub.run(4)
     newest = [x for x in RunView(run).lines() if x["split"] == "validation" and x["round"] == 3]
     for line in newest:
@@ -76,7 +76,7 @@ def test_best_auroc_stays_when_the_model_gets_worse(hub):
     assert hub.value("embryofl_model_auroc", **pooled) == by_round[4] < by_round[1]
 
 
-def test_restart_of_the_hub_resets_nothing(hub):
+def test_hub_restart_resets_no_metric(hub):
     hub.service.audit.write("hub_started")
     run = hub.run(3, refuse={2: {"bert": "not_finite"}})
     before = hub.samples()
@@ -142,7 +142,7 @@ def test_status_and_console_show_the_states_that_the_metrics_show(hub):
     for online, expected in (
         ({"anna", "bert", "cleo"}, {"anna": "training", "bert": "online", "cleo": "suspended"}),
         ({"bert"}, {"anna": "offline", "bert": "online", "cleo": "suspended"}),
-        (None, {"anna": "enrolled", "bert": "enrolled", "cleo": "suspended"}),  # the SuperLink is away
+        (None, {"anna": "enrolled", "bert": "enrolled", "cleo": "suspended"}),  # the SuperLink is unreachable
     ):
         hub.online = online
         now = hub.service.overview.now()
@@ -234,7 +234,7 @@ def test_last_seen_outlives_the_hub(hub):
     assert hub.value("embryofl_clinic_state", clinic="cleo", state="offline") == 1
 
 
-def test_reported_data_counts_become_no_labels_of_the_clinics_making(make_hub):
+def test_clinics_cannot_add_labels_through_their_data_counts(make_hub):
     hub = make_hub()
     summary = {
         "counts": {"Anna Schmidt": {"0": 5, "1": 6}, "5": {"0": 7, "image-17.png": 8, "1": "<5"}, "3": 4},
@@ -255,7 +255,7 @@ def test_labels_are_clinic_names_and_fixed_words(hub):
     assert hub.value("embryofl_clinic_device_info", clinic="anna", device="cuda") == 1
 
 
-def test_damaged_line_does_not_take_the_metrics_away(hub):
+def test_damaged_line_does_not_stop_the_metrics(hub):
     run = hub.run(2)
     with (run.folder / "events.jsonl").open("a") as file:
         file.write('{"kind": "round"}\n{"time": 1, "kind": "refused"}\nnot json\n[1]\n')
@@ -269,8 +269,8 @@ def test_exporter_listens_on_the_set_port_and_only_if_one_is_set(tmp_path):
     hub = Hub(HubSettings(state_dir=tmp_path / "hub", superlink_address="127.0.0.1:9", metrics_port=port))
     exporter = hub.exporter
     exporter.start()
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
-        assert b"embryofl_hub_info" in answer.read()
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as response:
+        assert b"embryofl_hub_info" in response.read()
     exporter.close()
     with pytest.raises(OSError):
         urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics")
@@ -279,7 +279,7 @@ def test_exporter_listens_on_the_set_port_and_only_if_one_is_set(tmp_path):
     silent.close()
 
 
-def test_port_in_use_is_logged_and_harms_nothing(tmp_path, caplog):
+def test_port_in_use_is_logged_and_does_not_stop_the_hub(tmp_path, caplog):
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as taken:

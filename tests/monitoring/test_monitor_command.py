@@ -1,4 +1,4 @@
-"""`make monitor` says what is missing, and what to do."""
+"""`make monitor` reports what is missing and what to do."""
 
 import os
 import socket

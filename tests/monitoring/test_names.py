@@ -1,4 +1,4 @@
-"""Dashboards, rules and documents speak of the metrics that the exporters really export, and of all of them."""
+"""Dashboards, rules and documents use only metrics that the exporters really export, and all of them."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from kits.process_metrics import PROCESS
 
 WORD = re.compile(r"\b(?:embryofl|process)_\w+")
 RECORDED = re.compile(r"\bembryofl:\w+(?::\w+)?")
-NOT_SHOWN = {  # exported for a person's own queries
+NOT_SHOWN = {  # exported for custom queries
     "embryofl_hub_start_timestamp_seconds",
     "embryofl_run_info",
     "embryofl_checkpoint_size_bytes",
@@ -52,8 +52,8 @@ def pages(root):
 
 
 @pytest.fixture(scope="module")
-def spoken_of(root, pages):
-    """File to all its words that look like metrics."""
+def sources(root, pages):
+    """The text of each file of rules and each dashboard, by name."""
     texts = {p.name: re.sub(r"#.*", "", p.read_text()) for p in (root / "prometheus" / "rules").glob("*.yml")}
     return texts | {name: "\n".join(strings(page)) for name, page in pages.items()}
 
@@ -76,22 +76,22 @@ def test_hub_exports_all_of_its_table_and_nothing_else(hub):
     assert names - set(HUB) <= set(PROCESS)
 
 
-def test_rules_and_dashboards_use_only_exported_metrics(root, spoken_of, exported):
-    for file, text in spoken_of.items():
+def test_rules_and_dashboards_use_only_exported_metrics(root, sources, exported):
+    for file, text in sources.items():
         unknown = {n for n in map(base, WORD.findall(text)) if n not in {*exported, *PROCESS}}
-        assert not unknown - {"embryofl_recording", "embryofl_alerts"}, f"{file} speaks of {unknown}"
+        assert not unknown - {"embryofl_recording", "embryofl_alerts"}, f"{file} uses {unknown}"
     recorded = set(re.findall(r"record: (\S+)", (root / "prometheus/rules/recording.yml").read_text()))
-    used = {n for text in spoken_of.values() for n in RECORDED.findall(text)}
+    used = {n for text in sources.values() for n in RECORDED.findall(text)}
     assert used == recorded
 
 
-def test_exported_metrics_are_used_or_listed_as_unused(spoken_of, exported):
-    used = {base(n) for text in spoken_of.values() for n in WORD.findall(text)}
+def test_exported_metrics_are_used_or_listed_as_unused(sources, exported):
+    used = {base(n) for text in sources.values() for n in WORD.findall(text)}
     assert exported.keys() - used == NOT_SHOWN - used and exported.keys() >= NOT_SHOWN
 
 
-def test_labels_in_queries_exist(spoken_of, exported):
-    for file, text in spoken_of.items():
+def test_labels_in_queries_exist(sources, exported):
+    for file, text in sources.items():
         for name, labels in re.findall(r"\b(embryofl_\w+)\{([^}]*)\}", text):
             for label in re.findall(r"(\w+)\s*(?:=~|!=|!~|=)", labels):
                 assert label in (*exported[base(name)], "job", "le"), f"{file}: {name} has no label {label}"
@@ -125,7 +125,7 @@ def test_dashboards_are_read_only_and_each_panel_has_a_description(pages):
 
 
 def test_panel_without_data_gives_the_reason(pages):
-    """In words of its own, such as "no clinic has joined yet", where Grafana would say "No data"."""
+    """Its own words, such as "no clinic has joined yet", instead of Grafana's "No data"."""
     for name, page in pages.items():
         for panel in page["panels"]:
             words = panel.get("fieldConfig", {}).get("defaults", {}).get("noValue", "")

@@ -1,7 +1,7 @@
 """Grafana's provisioning files use only known fields, and fit compose.yaml, `make monitor` and the dashboards.
 
-Grafana ignores a field that it does not know, so that a slip of the pen would show only as a data source that can be
-edited, or a page that is not there. The fields are those of Grafana's document on provisioning, version 13.
+Grafana ignores unknown fields, so a typo would show only as a data source that can be edited, or as a missing page. The
+fields are those of Grafana's documentation on provisioning, version 13.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Growing files are read once, and who was seen when is not forgotten."""
+"""Growing files are read once, and the times when clinics were last seen are kept."""
 
 import os
 import threading
@@ -46,7 +46,7 @@ def test_different_beginning_starts_afresh(tmp_path, text):
     assert restarted and len(lines) == text.count("\n")
 
 
-def test_last_seen_times_outlive_a_restart_and_a_damaged_file(tmp_path):
+def test_last_seen_times_survive_a_restart_and_a_damaged_file_is_ignored(tmp_path):
     path = tmp_path / "last_seen.json"
     online, seen = Presence(lambda: {"anna": True, "bert": False}, path).now()
     assert online == {"anna": True, "bert": False} and set(seen) == {"anna"}
@@ -55,14 +55,14 @@ def test_last_seen_times_outlive_a_restart_and_a_damaged_file(tmp_path):
     assert Presence(dict, path).now() == ({}, {})
 
 
-def test_superlink_that_does_not_reply_is_told_apart_from_nobody_online(tmp_path):
+def test_unreachable_superlink_is_distinguished_from_no_clinic_online(tmp_path):
     def away():
         raise FleetLost("away")
 
     assert Presence(away, tmp_path / "last_seen.json").now() == (None, {})
 
 
-def test_superlink_is_asked_once_for_all_who_want_to_know(tmp_path):
+def test_superlink_is_polled_once_for_all_callers(tmp_path):
     asked = []
     presence = Presence(lambda: asked.append(1) or {}, tmp_path / "last_seen.json")
     for _ in range(5):
@@ -70,7 +70,7 @@ def test_superlink_is_asked_once_for_all_who_want_to_know(tmp_path):
     assert len(asked) == 1
 
 
-def test_superlink_that_hangs_delays_nobody_for_long(tmp_path):
+def test_hanging_superlink_does_not_delay_callers_for_long(tmp_path):
     hangs = threading.Event()
     presence = Presence(lambda: hangs.wait(30) and {}, tmp_path / "last_seen.json")
     began = time.monotonic()

@@ -14,7 +14,7 @@ IMAGE = "prom/prometheus:v3.5.3"
 
 @pytest.fixture(scope="module", params=["of this machine", "of the image"])
 def promtool(request):
-    """promtool, as far as installed: of the system's packages (2.4x, used by `make monitor`), and of the container image."""
+    """promtool, where installed: from the system's packages (2.4x, used by `make monitor`) and from the container image."""
     root = request.config.rootpath
     if request.param == "of this machine":
         command, installed = ["promtool"], shutil.which("promtool")

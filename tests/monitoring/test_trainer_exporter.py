@@ -1,4 +1,4 @@
-"""A clinic's own metrics: progress, speed, link; and what of them goes to the hub in its replies."""
+"""A clinic's own metrics: progress, speed, connection; and those that its replies carry to the hub."""
 
 import dataclasses
 import urllib.request
@@ -41,7 +41,7 @@ def test_progress_through_epochs_and_images(metrics):
     assert value(metrics, "images_total") == 116 and value(metrics, "epoch") == 1
 
 
-def test_time_of_reading_images_is_measured_and_pixels_are_unchanged(metrics):
+def test_time_for_reading_images_is_measured_and_pixels_are_unchanged(metrics):
     pixels = np.arange(24, dtype=np.uint8).reshape(2, 2, 2, 3)
     timed = metrics.timed(Examples(pixels))
     assert np.array_equal(timed.pixels[np.array([1, 0])], pixels[[1, 0]])
@@ -92,8 +92,8 @@ def test_memory_is_that_of_the_process_without_a_gpu():
 def test_metrics_are_served_on_the_set_port(tmp_path, metrics):
     port = free_port()
     exporter.start(ClinicSettings(state_dir=tmp_path, metrics_port=port), metrics)
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
-        assert b'embryofl_trainer_connected{clinic="anna"}' in answer.read()
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as response:
+        assert b'embryofl_trainer_connected{clinic="anna"}' in response.read()
 
 
 def test_metrics_are_off_by_default():
