@@ -55,9 +55,9 @@ def test_only_the_suspended_clinic_learns_the_reason(hub):
     key, other = (ec.generate_private_key(ec.SECP384R1()) for _ in range(2))
     for name, clinic_key in (("anna", key), ("bert", other)):
         hub.membership.enrol(enrolment(name, hub.membership.invite(name).secret, key=clinic_key))
-    hub.membership.suspend("anna", "three wild answers", by="the gate")
+    hub.membership.suspend("anna", "three invalid replies", by="the gate")
     status = hub.membership.status(ask_status(key, "anna"))
-    assert (status.state, status.reason) == ("suspended", "three wild answers") and status.refused is None
+    assert (status.state, status.reason) == ("suspended", "three invalid replies") and status.refused is None
     assert abs(status.time - time.time()) < 60
     assert hub.membership.status(ask_status(other, "bert")).state == "enrolled"
     for request in (

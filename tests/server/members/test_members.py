@@ -102,7 +102,7 @@ def test_revoked_clinic_may_rejoin_with_a_new_key_while_its_old_key_stays_retire
         join(hub, "dora", key)
 
 
-def test_revoked_clinic_learns_it_from_its_status_and_no_other_key_does(hub, key):
+def test_revoked_clinic_learns_the_reason_from_its_status_and_no_other_key_does(hub, key):
     join(hub, "anna", key)
     hub.membership.revoke("anna", "its laptop was stolen", by="me")
     assert hub.membership.status(ask_status(key, "anna")).reason == "its laptop was stolen"
