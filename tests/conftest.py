@@ -1,4 +1,4 @@
-"""How the tests are shared out between the workers of pytest-xdist (`make test`)."""
+"""How the tests are distributed between the workers of pytest-xdist (`make test`)."""
 
 import os
 from pathlib import Path
@@ -12,7 +12,7 @@ WORKER_BYTES = 2 << 30  # a worker with a federation of three clinics needs 1.7 
 CHECKOUT = {"docs", "test_demo_command.py"}  # these run `make` in the checkout, on the ports it uses by default
 SHARED = 2  # groups of the files that use the shared federation, so that it is started twice at most
 LONG = ("checkout", "shared", "federation/test_reach", "federation/test_attackers", "federation", "browser")
-"""How the names of groups begin that take a minute or more, the longest first."""
+"""Prefixes of the groups that take a minute or more, longest first."""
 
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -20,20 +20,18 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Two workers a core, because tests of federations mostly wait for other processes; as many as memory allows."""
+    """Two workers per core, if memory allows: tests of federations mostly wait for other processes."""
     return max(1, min(2 * (os.cpu_count() or 1), psutil.virtual_memory().available // WORKER_BYTES))
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file's tests stay together, because they share what they started; so do those that need the checkout alone.
+    """Keep the tests of a file together, because they share fixtures, and so those that need the checkout to themselves.
 
     Files that use the shared federation form a few groups. Every worker begins with a long group; short ones come last,
     so that the workers end together.
     """
-    items.sort(
-        key=lambda item: item.path.name != "test_traffic.py"
-    )  # it searches all traffic so far: the less the better
+    items.sort(key=lambda item: item.path.name != "test_traffic.py")  # first, because it searches all traffic so far
     using = [item.path for item in items if "federation" in item.fixturenames and _folder(item) == "federation"]
     shared = list(dict.fromkeys(using))
     groups = {item: _group(item, shared) for item in items}
@@ -44,7 +42,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_xdist_node_collection_finished(node: WorkerController, ids: list[str]) -> None:
-    """End at once where pytest-xdist shares out single tests: each worker would start every federation anew."""
+    """End at once if pytest-xdist distributes single tests: each worker would start every federation again."""
     apart = [i for i in ids if "@" not in i]
     if apart and node.config.option.dist == "loadgroup":
         pytest.exit(f"pytest-xdist ignores the groups of tests, as of {apart[0]}: see requirements-dev.txt", 4)

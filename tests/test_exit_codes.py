@@ -1,4 +1,4 @@
-"""One table of exit codes, which all programs keep (docs/exit-codes.md)."""
+"""All programs use the exit codes of one table (docs/exit-codes.md)."""
 
 import importlib
 import re
@@ -41,7 +41,7 @@ def test_sigterm_interrupts_a_command():
     assert (done.returncode, done.stderr) == (exits.INTERRUPTED, b"")
 
 
-def test_health_of_a_console_that_does_not_reply_is_no(monkeypatch, capsys):
+def test_health_of_a_console_that_does_not_reply_exits_with_no(monkeypatch, capsys):
     monkeypatch.setenv("EMBRYOFL_CONSOLE_PORT", "9")
     monkeypatch.setattr("sys.argv", ["embryofl-console", "health"])
     with pytest.raises(SystemExit) as ended:
@@ -50,7 +50,7 @@ def test_health_of_a_console_that_does_not_reply_is_no(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_every_program_keeps_the_table(program, monkeypatch, capsys):
+def test_every_program_uses_the_table(program, monkeypatch, capsys):
     module, _, function = PROGRAMS[program].partition(":")
     main = getattr(importlib.import_module(module), function)
     for arguments, code in ((["--help"], exits.DONE), (["--no-such-option"], exits.USER_ERROR)):

@@ -11,7 +11,7 @@ import pytest
 from kits.house import MAP, ROOT, SERVICES, circle, floor_entry, folder_of, imports, modules
 
 MOST_LINES, MOST_ENTRIES = 350, 12
-MIRRORS = {  # each folder of tests that stands for a package; the others start programs, or check pages
+MIRRORS = {  # the folders of tests that mirror a package; the others start programs or check pages
     "common": "embryofl",
     "data": "embryofl_data",
     "server": "embryofl_server",
@@ -46,10 +46,10 @@ def test_arrows_run_down_only(package):
     floors = {name: number for number, floor in enumerate(MAP["floors"][package]) for name in floor}
     wrong = []
     for arrow in imports():
-        here, there = floor_entry(arrow.source), floor_entry(arrow.target)
+        source, target = floor_entry(arrow.source), floor_entry(arrow.target)
         inside = arrow.source.startswith(f"{package}.") and arrow.target.startswith(f"{package}.")
-        if inside and here != there and here in floors and there in floors and floors[here] >= floors[there]:
-            wrong.append(f"{arrow.place}: {here} imports {there}, which is not below it")
+        if inside and source != target and {source, target} <= set(floors) and floors[source] >= floors[target]:
+            wrong.append(f"{arrow.place}: {source} imports {target}, which is not below it")
     assert not wrong, "\n".join(wrong)
 
 
@@ -74,7 +74,7 @@ def test_flwr_is_imported_in_one_file_on_each_side():
 
 
 def test_imports_inside_functions_stay_in_command_lines():
-    """Only commands may load late, so that `--help` is quick; every other module says at its top what it needs."""
+    """Only commands may load late, so that `--help` is quick; every other module imports at its top."""
     wrong = [
         f"{arrow.place}: {arrow.target}"
         for arrow in imports()
@@ -84,7 +84,7 @@ def test_imports_inside_functions_stay_in_command_lines():
     assert not wrong, "\n".join(wrong)
 
 
-def test_every_allowed_late_import_is_still_there():
+def test_every_allowed_late_import_still_exists():
     late = {f"{arrow.source}: {arrow.target}" for arrow in imports() if arrow.in_function}
     assert set(MAP["late_imports"]) - late == set()
 
@@ -137,7 +137,7 @@ def test_the_map_covers_every_package():
     assert {p.name for p in SERVICES.glob("*/embryofl*") if p.suffix != ".egg-info"} == set(MAP["packages"])
 
 
-def test_the_picture_of_the_house_is_drawn_from_the_map_and_the_code_of_today():
+def test_the_picture_of_the_house_is_drawn_from_the_current_map_and_code():
     code = "import sys; sys.path[:0] = ['scripts']; import draw_house; sys.stdout.write(draw_house.picture())"
     drawn = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     stored = (ROOT / "docs" / "images" / "house.svg").read_text()

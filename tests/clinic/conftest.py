@@ -1,4 +1,4 @@
-"""Stand-ins for a clinic's surroundings: a link that hands out texts and keeps answers, transfers, a tiny workload."""
+"""Stand-ins for what surrounds a trainer: a link that keeps its replies, transfers and a tiny workload."""
 
 import hashlib
 import threading
@@ -32,21 +32,21 @@ def packed(value: float) -> np.ndarray:
 
 
 class FakeLink:
-    """Keeps what the clinic says."""
+    """Keeps the replies and failures that the trainer sends."""
 
     def __init__(self) -> None:
-        self.answers: list[str] = []
+        self.replies: list[str] = []
         self.failures: list[str] = []
 
     def reply(self, incoming: Incoming, text: str, seconds: float) -> None:
-        self.answers.append(text)
+        self.replies.append(text)
 
     def report_failure(self, incoming: Incoming, kind: str, seconds: float) -> None:
         self.failures.append(kind)
 
 
 class FakeTransfers:
-    """Gives any model, keeps uploads. `broken` raises instead."""
+    """Serves the same model for every URL and keeps uploads; raises `broken` if that is set."""
 
     def __init__(self) -> None:
         self.uploads: list[tuple[str, bytes]] = []
@@ -110,30 +110,30 @@ def make_request() -> Any:
 
 @pytest.fixture
 def clinic(tmp_path: Path) -> Any:
-    """A trainer among stand-ins: `clinic(settings...)` gives it with `say(request)` to hand it a request."""
+    """`clinic(settings...)`: the trainer of clinic anna and its stand-ins; `receive(request)` hands it a request."""
 
-    def make(**settings: Any) -> SimpleNamespace:
-        found = ClinicSettings(state_dir=tmp_path / "state", data_dir=tmp_path / "data", **settings)
-        identity = ClinicIdentity(found.identity_dir)
+    def make(**changes: Any) -> SimpleNamespace:
+        settings = ClinicSettings(state_dir=tmp_path / "state", data_dir=tmp_path / "data", **changes)
+        identity = ClinicIdentity(settings.identity_dir)
         link, transfers, workload, stop = FakeLink(), FakeTransfers(), FakeWorkload(), threading.Event()
         bench = SimpleNamespace(get=lambda request: workload)
         member = JoinedHub(name="anna", hubs=["localhost:1"], ca="", server_name=HUB_NAME)
         metrics = TrainerMetrics("anna")
-        agent = Trainer(found, identity, member, bench, stop, metrics)  # type: ignore[arg-type]
+        trainer = Trainer(settings, identity, member, bench, stop, metrics)  # type: ignore[arg-type]
 
-        def say(request: Request | str) -> None:
+        def receive(request: Request | str) -> None:
             text = request if isinstance(request, str) else request.model_dump_json()
-            agent.handle(link, transfers, Incoming(text, None))  # type: ignore[arg-type]
+            trainer.handle(link, transfers, Incoming(text, None))  # type: ignore[arg-type]
 
         return SimpleNamespace(
-            agent=agent,
-            settings=found,
+            trainer=trainer,
+            settings=settings,
             metrics=metrics,
             link=link,
             transfers=transfers,
             workload=workload,
             bench=bench,
-            say=say,
+            receive=receive,
             stop=stop,
         )
 

@@ -1,4 +1,4 @@
-"""The clinic app: who gets in, what happens to hostile uploads, and what a scored cohort shows."""
+"""The clinic app: access, hostile uploads, and the page of a scored cohort."""
 
 import base64
 import hashlib
@@ -23,7 +23,7 @@ POST = {"Origin": BASE}
 
 @pytest.fixture
 def page(tmp_path):
-    """An app with a model; `page.links` are the printed links, `page.state` its state folder, `page.guard` the ASGI app."""
+    """A client of an app with a model; `links`: the printed links, `state`: its state folder, `guard`: the ASGI app."""
     state = tmp_path / "state"
     finished_model(state / "models" / "run-0001")
     links = []
@@ -71,7 +71,7 @@ def test_nothing_is_served_without_the_link(page, path):
         assert page.post(path, headers=POST, content=b"").status_code in (401, 403)
 
 
-def test_session_expires_and_the_oldest_of_too_many_ends(page, monkeypatch):
+def test_session_expires_and_too_many_sessions_end_the_oldest(page, monkeypatch):
     clients = [TestClient(page.guard, base_url=BASE) for _ in range(access.MOST_SESSIONS + 1)]
     for client in clients:
         client.get(page.links[-1])
@@ -208,7 +208,7 @@ NAMES = [
 ]
 
 
-def test_file_name_reaches_no_other_path_and_breaks_no_page(inside):
+def test_file_name_can_neither_reach_another_path_nor_break_a_page(inside):
     before = sorted(p for p in inside.state.rglob("*") if p.is_file())
     response = send(inside, [(name, draw_embryo(n)) for n, name in enumerate(NAMES)], cohort="{t.door}\u202e</title>")
     shown = inside.get(response.headers["location"]).text
@@ -265,7 +265,7 @@ def test_malformed_form_is_rejected_with_what_was_expected(inside, kind, body):
 
 
 @pytest.mark.parametrize("id_", ["..%2f..%2fidentity%2fhub", "20260101-000000-zzzzzzzz", "x", "%2e%2e/%2e%2e/identity"])
-def test_record_is_found_by_its_id_only(inside, id_):
+def test_record_can_only_be_opened_by_its_id(inside, id_):
     assert inside.get(f"/scored/{id_}").status_code == 404
     assert inside.get(f"/static/{id_}").status_code == 404
 

@@ -1,4 +1,4 @@
-"""One file holds every text that the clinic app shows, so that it can be translated."""
+"""Every text that the clinic app shows is in one file, so that it can be translated."""
 
 import ast
 import re
@@ -41,7 +41,7 @@ def test_script_and_style_have_no_prose():
     "name", ["app/scoring_service.py", "app/pages.py", "app/records.py", "app/reporting.py", "scoring/image_check.py"]
 )
 def test_module_of_the_app_has_no_prose(name):
-    """Strings with words in them are docstrings, log lines or fixed forms; `serve.py` speaks to a terminal."""
+    """Strings with words in them are docstrings, log lines or fixed forms; `serve.py` prints to a terminal."""
     tree = ast.parse((ROOT / name).read_text())
     passed = set()
     for node in ast.walk(tree):

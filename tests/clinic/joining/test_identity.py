@@ -57,7 +57,7 @@ def hub(monkeypatch):
     return use
 
 
-def test_enrolment_proves_the_key_and_sends_no_private_half(hub, tmp_path):
+def test_enrolment_proves_the_key_without_sending_its_private_half(hub, tmp_path):
     identity, requests = ClinicIdentity(tmp_path / "identity"), []
 
     def accept(request):

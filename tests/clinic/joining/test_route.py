@@ -1,4 +1,4 @@
-"""The way to the hub: only this hub is trusted, whatever address is dialled; after a failure the next address is used."""
+"""The route to the hub: only this hub is trusted, at any address; after a failure the next address is used."""
 
 import socket
 import ssl
@@ -57,7 +57,7 @@ def authority():
 
 
 def both_ways(route):
-    """A request of each kind of client."""
+    """Yield a function that sends a request, for each kind of client."""
     with route.client(10) as client:
         yield lambda: client.post(f"https://{HUB_NAME}/x", content=b"SECRET").text
 
@@ -78,7 +78,7 @@ def test_hub_is_recognised_by_its_own_name_at_any_address(serve, authority, tmp_
 
 @pytest.mark.parametrize("wrong", ["another name of the same authority", "another authority"])
 def test_nothing_is_sent_to_an_untrusted_server(serve, authority, tmp_path, wrong):
-    """A certificate for the dialled name does not help: not of another part of the hub, nor of a proxy that opens TLS."""
+    """A certificate for the dialled name is not enough, be it of another part of the hub or of a proxy that opens TLS."""
     context = authority.context(tmp_path, "localhost") if "name" in wrong else Authority().context(tmp_path, NAME)
     port, received = serve(context)
     route = Route(HubContact(hubs=[f"localhost:{port}"], ca=authority.pem, server_name=NAME))

@@ -1,4 +1,4 @@
-"""A clinic's status requests, and what it does about a wrong clock."""
+"""A clinic's status requests, and how it copes with a wrong clock."""
 
 import logging
 import threading
@@ -102,7 +102,7 @@ def test_status_request_is_signed_with_the_clinics_key(client, poller, hub, capl
     assert request.name == "anna"
 
 
-def test_status_is_asked_rarely_but_soon_after_a_reply(poller, hub, caplog, monkeypatch):
+def test_status_is_requested_rarely_but_soon_after_a_reply(poller, hub, caplog, monkeypatch):
     hub.reply = status()
     for _ in range(5):
         poll(poller, caplog, now=False)

@@ -94,7 +94,7 @@ def test_server_without_range_support_is_asked_for_everything_again(transfers):
 
 
 @pytest.mark.parametrize("data", [DATA[:-1] + b"x", DATA + b"x", bytes(len(DATA))])
-def test_bytes_that_were_not_announced_are_rejected(transfers, data):
+def test_bytes_other_than_announced_are_rejected(transfers, data):
     with pytest.raises(TransferDamaged):
         transfers(lambda request: send(request, 200, data)).download(WANTED, soon())
 

@@ -1,4 +1,4 @@
-"""The clinic's policy holds whatever the hub sends."""
+"""The clinic's policy applies to every request, whatever the hub sends."""
 
 import datetime
 import json
@@ -13,7 +13,7 @@ from embryofl_clinic.policy.rules import Policy, last_block, load_rules
 
 
 @pytest.fixture
-def policy(tmp_path):
+def make_policy(tmp_path):
     def make(meaning="quality", **rules):
         write_rules(tmp_path, **rules)
         return Policy(tmp_path, meaning, "anna")
@@ -26,8 +26,8 @@ def write_rules(state, **rules):
     (state / "policy.toml").write_text("".join(f"{k} = {json.dumps(v)}\n" for k, v in rules.items()))
 
 
-def test_ordinary_request_is_not_blocked(policy, make_request):
-    assert policy().reason_to_block(make_request(), 100) == ""
+def test_ordinary_request_is_not_blocked(make_policy, make_request):
+    assert make_policy().reason_to_block(make_request(), 100) == ""
 
 
 @pytest.mark.parametrize(
@@ -47,25 +47,27 @@ def test_ordinary_request_is_not_blocked(policy, make_request):
         ),
     ],
 )
-def test_request_that_breaks_a_rule_is_blocked_with_the_rule(policy, make_request, settings, change, examples, words):
-    assert words in policy(**settings).reason_to_block(make_request(**change), examples)
+def test_request_that_breaks_a_rule_is_blocked_with_the_rule(
+    make_policy, make_request, settings, change, examples, words
+):
+    assert words in make_policy(**settings).reason_to_block(make_request(**change), examples)
 
 
-def test_reason_to_block_does_not_reveal_the_number_of_embryos(policy, make_request):
-    assert "37" not in policy(min_examples=50).reason_to_block(make_request(), 37)
+def test_reason_to_block_does_not_reveal_the_number_of_embryos(make_policy, make_request):
+    assert "37" not in make_policy(min_examples=50).reason_to_block(make_request(), 37)
 
 
-def test_rounds_a_day_are_counted_across_restarts_and_reset_each_day(policy, make_request, monkeypatch):
+def test_rounds_a_day_are_counted_across_restarts_and_reset_each_day(make_policy, make_request, monkeypatch):
     for _ in range(2):
-        found = policy(max_rounds_a_day=2)
-        assert found.reason_to_block(make_request()) == ""
-        found.count_round()
-    found = policy(max_rounds_a_day=2)
-    assert "2 rounds a day" in found.reason_to_block(make_request())
-    assert found.reason_to_block(make_request(kind="evaluate", upload_url="")) == ""
+        policy = make_policy(max_rounds_a_day=2)
+        assert policy.reason_to_block(make_request()) == ""
+        policy.count_round()
+    policy = make_policy(max_rounds_a_day=2)
+    assert "2 rounds a day" in policy.reason_to_block(make_request())
+    assert policy.reason_to_block(make_request(kind="evaluate", upload_url="")) == ""
     tomorrow = (datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=1)).date().isoformat()
     monkeypatch.setattr(module, "today", lambda: tomorrow)
-    assert found.reason_to_block(make_request()) == ""
+    assert policy.reason_to_block(make_request()) == ""
 
 
 @pytest.mark.parametrize(
@@ -76,8 +78,8 @@ def test_rounds_a_day_are_counted_across_restarts_and_reset_each_day(policy, mak
         ("", [], ["00:00", "12:00"]),
     ],
 )
-def test_quiet_hours_block_training_and_evaluation(policy, make_request, monkeypatch, hours, quiet, loud):
-    found = policy(quiet_hours=hours)
+def test_quiet_hours_block_training_and_evaluation(make_policy, make_request, monkeypatch, hours, quiet, loud):
+    policy = make_policy(quiet_hours=hours)
 
     class At(datetime.datetime):
         clock = ""
@@ -89,45 +91,45 @@ def test_quiet_hours_block_training_and_evaluation(policy, make_request, monkeyp
     monkeypatch.setattr(module.datetime, "datetime", At)
     for kind in ("train", "evaluate"):
         for At.clock in quiet:
-            assert "quiet hours" in found.reason_to_block(make_request(kind=kind))
+            assert "quiet hours" in policy.reason_to_block(make_request(kind=kind))
         for At.clock in loud:
-            assert found.reason_to_block(make_request(kind=kind)) == ""
+            assert policy.reason_to_block(make_request(kind=kind)) == ""
 
 
 @pytest.mark.parametrize(
     "text", ["min_examples = 0", "max_rounds = 3", "quiet_hours = '25:00-6'", "quiet_hours = '8'", "= ="]
 )
-def test_unreadable_policy_blocks_everything(policy, make_request, tmp_path, text):
-    found = policy()
+def test_unreadable_policy_blocks_everything(make_policy, make_request, tmp_path, text):
+    policy = make_policy()
     (tmp_path / "policy.toml").write_text(text)
-    assert "policy cannot be read" in found.reason_to_block(make_request())
+    assert "policy cannot be read" in policy.reason_to_block(make_request())
     with pytest.raises(UserError, match="every request is blocked"):
         load_rules(tmp_path)
 
 
-def test_changed_policy_applies_to_the_next_request_and_a_block_is_recorded(policy, make_request, tmp_path):
-    found = policy()
-    assert found.reason_to_block(make_request()) == "" and last_block(tmp_path) == {}
+def test_changed_policy_applies_to_the_next_request_and_a_block_is_recorded(make_policy, make_request, tmp_path):
+    policy = make_policy()
+    assert policy.reason_to_block(make_request()) == "" and last_block(tmp_path) == {}
     write_rules(tmp_path, models=["resnet18"])
-    words = found.reason_to_block(make_request(round=7))
+    words = policy.reason_to_block(make_request(round=7))
     assert last_block(tmp_path)["words"] == words and last_block(tmp_path)["round"] == 7
 
 
 def test_block_reaches_the_hub_with_its_reason_and_nothing_is_computed(clinic, make_request, tmp_path):
-    found = clinic()
+    anna = clinic()
     write_rules(tmp_path / "state", min_examples=51)
-    found.say(make_request())
-    reply = Reply.model_validate_json(found.link.answers[0])
+    anna.receive(make_request())
+    reply = Reply.model_validate_json(anna.link.replies[0])
     assert "fewer than 51" in reply.refused and reply.update is None and reply.validation is None
-    assert found.workload.trained == 0 and found.transfers.downloads == 0
+    assert anna.workload.trained == 0 and anna.transfers.downloads == 0
 
 
 def test_repeated_request_counts_as_one_round(clinic, make_request, tmp_path):
-    found = clinic()
+    anna = clinic()
     write_rules(tmp_path / "state", max_rounds_a_day=2)
     for _ in range(3):
-        found.say(make_request())
-    found.say(make_request(round=2))
-    assert Reply.model_validate_json(found.link.answers[-1]).refused == ""
-    found.say(make_request(round=3))
-    assert "a day" in Reply.model_validate_json(found.link.answers[-1]).refused
+        anna.receive(make_request())
+    anna.receive(make_request(round=2))
+    assert Reply.model_validate_json(anna.link.replies[-1]).refused == ""
+    anna.receive(make_request(round=3))
+    assert "a day" in Reply.model_validate_json(anna.link.replies[-1]).refused

@@ -1,4 +1,4 @@
-"""Scores of folders, and models as files: what a row means, and which models are rejected with a reason."""
+"""Scoring a folder: what each row means; models as files: downloading, keeping, and rejecting them with a reason."""
 
 import csv
 import io
@@ -39,19 +39,19 @@ def score(root, *models):
 
 
 def test_each_embryo_has_one_row_and_a_rank_within_its_patient(folder, tmp_path):
-    found = score(folder, finished_model(tmp_path / "m"))
-    assert sorted((e.cohort, e.embryo, len(e.files)) for e in found.embryos) == [
+    scores = score(folder, finished_model(tmp_path / "m"))
+    assert sorted((e.cohort, e.embryo, len(e.files)) for e in scores.embryos) == [
         ("p1", "a", 2),
         ("p1", "b", 1),
         ("p2", "c", 1),
         ("p2", "d", 1),
     ]
     for cohort in ("p1", "p2"):
-        rows = [e for e in found.embryos if e.cohort == cohort]
+        rows = [e for e in scores.embryos if e.cohort == cohort]
         assert [e.rank for e in rows] == [1, 2] and rows[0].score >= rows[1].score and rows[0].of == 2
 
 
-def test_scores_equal_those_of_training_with_views_averaged(tmp_path):
+def test_scores_equal_those_in_training_with_views_averaged(tmp_path):
     root = tmp_path / "data"
     root.mkdir()
     rows = ["image,label,patient,embryo"]
@@ -66,13 +66,13 @@ def test_scores_equal_those_of_training_with_views_averaged(tmp_path):
             [task.predict(Network(read_model(model)).model, getattr(data, s)) for s in ("train", "validation", "test")]
         )
     )
-    found = np.sort([e.score for e in score(root, model).embryos])
-    assert len(found) == 40 and np.allclose(found, expected, atol=1e-5)
+    scores = np.sort([e.score for e in score(root, model).embryos])
+    assert len(scores) == 40 and np.allclose(scores, expected, atol=1e-5)
 
 
 def test_meaning_of_a_score_is_its_bin_of_validation_embryos(folder, tmp_path):
-    found = score(folder, finished_model(tmp_path / "m"))
-    for e in found.embryos:
+    scores = score(folder, finished_model(tmp_path / "m"))
+    for e in scores.embryos:
         logit = math.log(e.score / (1 - e.score))
         probability = 1 / (1 + math.exp(-(logit / 2.0 + 0.5)))
         assert e.calibrated == pytest.approx(probability, abs=1e-6)
@@ -81,14 +81,14 @@ def test_meaning_of_a_score_is_its_bin_of_validation_embryos(folder, tmp_path):
 
 
 def test_missing_calibration_is_reported(folder, tmp_path):
-    found = score(folder, finished_model(tmp_path / "m", calibration=None))
-    assert {e.calibrated for e in found.embryos} == {None}
+    scores = score(folder, finished_model(tmp_path / "m", calibration=None))
+    assert {e.calibrated for e in scores.embryos} == {None}
 
 
 def test_several_models_give_a_range_around_the_score(folder, tmp_path):
     models = [finished_model(tmp_path / f"m{s}", seed=s, calibration=None) for s in (1, 2, 3)]
-    found = score(folder, *models)
-    assert all(e.low < e.score < e.high for e in found.embryos) and len(found.models) == 3
+    scores = score(folder, *models)
+    assert all(e.low < e.score < e.high for e in scores.embryos) and len(scores.models) == 3
     other = finished_model(
         tmp_path / "live", settings={"model": "small_cnn", "image_size": 64, "meaning": "live_birth"}
     )
@@ -114,15 +114,15 @@ def test_sub_folders_are_cohorts_without_a_table_and_unusable_files_are_named(tm
         for n in range(2):
             (root / cohort / f"{n}.png").write_bytes(draw_embryo(n))
     (root / "anna" / "cut.png").write_bytes(draw_embryo(9)[:700])
-    found = score(root, finished_model(tmp_path / "m"))
-    assert [(e.cohort, e.rank, e.of) for e in found.embryos] == [
+    scores = score(root, finished_model(tmp_path / "m"))
+    assert [(e.cohort, e.rank, e.of) for e in scores.embryos] == [
         ("anna", 1, 2),
         ("anna", 2, 2),
         ("anna", None, None),
         ("berta", 1, 2),
         ("berta", 2, 2),
     ]
-    assert "truncated" in found.embryos[2].warnings[0] and found.embryos[2].score is None
+    assert "truncated" in scores.embryos[2].warnings[0] and scores.embryos[2].score is None
 
 
 def test_dark_and_empty_images_get_warnings(tmp_path):
@@ -139,11 +139,11 @@ def test_dark_and_empty_images_get_warnings(tmp_path):
 
 def test_csv_has_a_row_per_embryo_the_models_digest_and_no_formula(folder, tmp_path):
     (folder / "labels.csv").write_text("image,patient\n0.png,=cmd()\n")
-    found = score(folder, finished_model(tmp_path / "m"))
-    rows = list(csv.DictReader(io.StringIO(output.as_csv(found))))
-    assert len(rows) == len(found.embryos) and rows[0]["model_sha256"] == found.models[0]["sha256"]
+    scores = score(folder, finished_model(tmp_path / "m"))
+    rows = list(csv.DictReader(io.StringIO(output.as_csv(scores))))
+    assert len(rows) == len(scores.embryos) and rows[0]["model_sha256"] == scores.models[0]["sha256"]
     assert any(r["cohort"] == "'=cmd()" for r in rows) and rows[0]["use"] == "research use only"
-    assert json.loads(output.as_json(found))["use"].startswith("Research use only")
+    assert json.loads(output.as_json(scores))["use"].startswith("Research use only")
 
 
 @pytest.mark.parametrize(
@@ -226,8 +226,8 @@ def test_only_the_newest_models_are_kept(tmp_path):
     for number in range(1, 4):
         run = f"run-000{number}"
         offer, hub = offer_of(finished_model(tmp_path / run, seed=number, run=run), run)
-        found = fetch(tmp_path / "state", offer, hub)
-    assert found == ["run-0003", "run-0002"]
+        runs = fetch(tmp_path / "state", offer, hub)
+    assert runs == ["run-0003", "run-0002"]
 
 
 @pytest.mark.parametrize("model", ["small_cnn", "lite0_head"])
@@ -250,13 +250,13 @@ def test_export_names_the_missing_package(tmp_path, monkeypatch):
         export.export_onnx(read_model(finished_model(tmp_path / "m")))
 
 
-def test_heat_map_points_at_what_made_the_score():
+def test_heat_map_marks_the_regions_that_raised_and_lowered_the_score():
     import torch
 
     from embryofl_clinic.scoring.heatmap import heat_maps
 
     class Corner(torch.nn.Module):
-        """Counts brightness in the upper left as good and in the lower right as bad."""
+        """Brightness raises the score in the upper left and lowers it in the lower right."""
 
         def __init__(self):
             super().__init__()

@@ -1,4 +1,4 @@
-"""A clinic's exact metrics of its own patients: those of scikit-learn, on its own page, and nowhere in what it sends."""
+"""A clinic's exact metrics of its own patients equal scikit-learn's, are shown in its app and are never sent."""
 
 import numpy as np
 import pytest
@@ -21,18 +21,18 @@ def embryos(seed: int, n: int = 60) -> ScoredEmbryos:
 
 @pytest.fixture
 def evaluated(clinic, make_request):
-    """A clinic after a training and the final evaluation, and what it evaluated by split."""
-    found, by_split = clinic(), {"validation": embryos(1), "test": embryos(2)}
-    found.workload.evaluate = by_split.__getitem__
-    found.say(make_request(round=2))
-    found.after_training = OwnResultsFile(found.settings.state_dir).read()
-    found.say(make_request(kind="evaluate", upload_url="", round=3))
-    return found, by_split
+    """A clinic after one training round and the final evaluation, and the embryos that it evaluated, by split."""
+    anna, by_split = clinic(), {"validation": embryos(1), "test": embryos(2)}
+    anna.workload.evaluate = by_split.__getitem__
+    anna.receive(make_request(round=2))
+    anna.after_training = OwnResultsFile(anna.settings.state_dir).read()
+    anna.receive(make_request(kind="evaluate", upload_url="", round=3))
+    return anna, by_split
 
 
-def test_own_results_are_those_of_scikit_learn_on_each_day_and_all_days(evaluated):
-    found, by_split = evaluated
-    splits = OwnResultsFile(found.settings.state_dir).read().splits
+def test_own_results_equal_scikit_learns_on_each_day_and_all_days(evaluated):
+    anna, by_split = evaluated
+    splits = OwnResultsFile(anna.settings.state_dir).read().splits
     assert set(splits) == set(by_split)
     for name, results in splits.items():
         scores, labels, days, _ = by_split[name]
@@ -47,27 +47,27 @@ def test_own_results_are_those_of_scikit_learn_on_each_day_and_all_days(evaluate
             assert metrics.auprc_interval[0] < auprc < metrics.auprc_interval[1]
 
 
-def test_a_training_round_updates_validation_alone_and_names_the_model_it_evaluated(evaluated):
-    found, _ = evaluated
-    training = found.after_training.splits
+def test_training_round_updates_only_validation_and_names_the_evaluated_model(evaluated):
+    anna, _ = evaluated
+    training = anna.after_training.splits
     assert {split: (r.run, r.round) for split, r in training.items()} == {"validation": ("run-0001", 1)}
-    final = OwnResultsFile(found.settings.state_dir).read().splits
+    final = OwnResultsFile(anna.settings.state_dir).read().splits
     assert {split: r.round for split, r in final.items()} == {"validation": 3, "test": 3}
 
 
-def test_own_results_are_not_in_a_reply(evaluated):
-    found, _ = evaluated
-    sent = "".join(found.link.answers)
-    for results in OwnResultsFile(found.settings.state_dir).read().splits.values():
+def test_replies_do_not_contain_own_results(evaluated):
+    anna, _ = evaluated
+    sent = "".join(anna.link.replies)
+    for results in OwnResultsFile(anna.settings.state_dir).read().splits.values():
         for metrics in [*results.days.values(), results.all_days]:
             assert str(metrics.auroc)[:8] not in sent and str(metrics.auprc)[:8] not in sent
     assert "auroc" not in sent and "auprc" not in sent
 
 
 def test_the_clinic_app_shows_own_results(evaluated):
-    found, by_split = evaluated
+    anna, by_split = evaluated
     links = []
-    app = create_app(Pages(found.settings), links.append)
+    app = create_app(Pages(anna.settings), links.append)
     app.new_link()
     client = TestClient(app, base_url=BASE)
     client.get(links[-1])
@@ -78,13 +78,13 @@ def test_the_clinic_app_shows_own_results(evaluated):
     assert "never sent" in page
 
 
-def test_a_damaged_file_and_a_folder_that_cannot_be_written_stop_no_reply(clinic, make_request):
-    found = clinic()
-    found.settings.state_dir.mkdir(exist_ok=True)
-    (found.settings.state_dir / FILE).mkdir()  # neither readable nor replaceable
-    found.say(make_request())
-    assert len(found.link.answers) == 1 and found.link.failures == []
-    assert OwnResultsFile(found.settings.state_dir).read().splits == {}
+def test_reply_is_sent_even_if_own_results_can_be_neither_read_nor_written(clinic, make_request):
+    anna = clinic()
+    anna.settings.state_dir.mkdir(exist_ok=True)
+    (anna.settings.state_dir / FILE).mkdir()  # neither readable nor replaceable
+    anna.receive(make_request())
+    assert len(anna.link.replies) == 1 and anna.link.failures == []
+    assert OwnResultsFile(anna.settings.state_dir).read().splits == {}
 
 
 @pytest.mark.parametrize(("scores", "labels"), [([], []), ([0.5], [1]), ([0.1, 0.9], [0, 0]), ([0.2, 0.7], [0, 1])])

@@ -1,4 +1,4 @@
-"""What clinics do for strategies that steer their steps or keep a model at the clinic, on drawn images and real trainings."""
+"""Strategies with a drift correction or a personal model: what a clinic computes, in real training on drawn images."""
 
 import numpy as np
 import pytest
@@ -45,7 +45,7 @@ def trained(optimiser="sgd", proximal=0.0, **more):
     return model.head.weight.detach().double().numpy().ravel()
 
 
-def test_steering_is_added_to_the_step_or_to_the_gradient():
+def test_drift_correction_is_added_to_the_step_or_to_the_gradient():
     c = {"head.weight": torch.tensor([[0.5, -1.0]]), "head.bias": torch.zeros(1)}
     steps, gradients = task.StepCorrection("steps", c), task.StepCorrection("gradients", c)
     plain = trained()
@@ -61,14 +61,14 @@ def test_the_proximal_term_pulls_towards_the_anchor():
     assert trained(proximal=0.5, anchor=anchor) - trained() == pytest.approx([0.19 * 0.5 * 1.0, 0], abs=1e-6)
 
 
-def test_task_weights_are_fedembryos():
+def test_task_weights_follow_fedembryos_formula():
     a, b, c = np.exp(0.5 / 4), np.exp(1.5 / 4), np.exp(1 / 4)
-    found = TaskLosses({"icm": 2.0, "te": 2.0}, {"icm": 1.0, "te": 3.0, "expansion": 1.0}).weights()
-    assert found == {n: pytest.approx(3 * v / (a + b + c)) for n, v in (("icm", a), ("te", b), ("expansion", c))}
+    weights = TaskLosses({"icm": 2.0, "te": 2.0}, {"icm": 1.0, "te": 3.0, "expansion": 1.0}).weights()
+    assert weights == {n: pytest.approx(3 * v / (a + b + c)) for n, v in (("icm", a), ("te", b), ("expansion", c))}
     assert loss_ratio_weights([1.0, 1.0]) == [0.5, 0.5]
 
 
-def test_the_store_forgets_what_comes_after_a_round_that_is_done_again(tmp_path):
+def test_a_repeated_round_discards_the_models_of_later_rounds(tmp_path):
     store = PersonalStore(tmp_path)
     assert store.newest("run-0001", 9) is None
     for number in (1, 2, 4, 5):
@@ -80,7 +80,7 @@ def test_the_store_forgets_what_comes_after_a_round_that_is_done_again(tmp_path)
 
 @pytest.fixture(scope="module")
 def clinics(tmp_path_factory):
-    """`clinics(settings, names)`: workloads anew on the same drawn folders."""
+    """`clinics(settings, names)`: new workloads on the same drawn folders."""
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("drawn")
     names = ("clinic-1", "clinic-2", "large")
@@ -98,7 +98,7 @@ def set_up(strategy, **more):
     return check_settings({**values, "strategy": strategy, **more})
 
 
-def test_scaffold_among_one_clinic_is_federated_averaging_to_the_last_bit(clinics):
+def test_scaffold_with_one_clinic_is_bit_identical_to_fedavg(clinics):
     made = [
         run_locally(clinics(s, ["clinic-1"]), s, initial_model(s)).packed
         for s in (set_up("fedavg", rounds=3), set_up("scaffold", rounds=3))
@@ -106,14 +106,14 @@ def test_scaffold_among_one_clinic_is_federated_averaging_to_the_last_bit(clinic
     assert made[0].tobytes() == made[1].tobytes()
 
 
-def test_scaffold_among_two_steers(clinics):
+def test_scaffold_with_two_clinics_differs_from_fedavg(clinics):
     fedavg, scaffold = (
         run_locally(clinics(s), s, initial_model(s)).packed for s in (set_up("fedavg"), set_up("scaffold"))
     )
     assert fedavg.tobytes() != scaffold.tobytes()
 
 
-def test_fedbn_sends_nothing_of_its_normalisation_and_evaluates_with_its_own(clinics):
+def test_fedbn_keeps_normalisation_out_of_the_global_model_and_evaluates_with_its_own(clinics):
     settings = set_up("fedbn")
     workloads, first = clinics(settings), initial_model(settings)
     made = run_locally(workloads, settings, first)
@@ -122,25 +122,25 @@ def test_fedbn_sends_nothing_of_its_normalisation_and_evaluates_with_its_own(cli
     before, after = one.layout.tensor_views(first), one.layout.tensor_views(made.packed)
     assert norms and all((before[n] == after[n]).all() for n in norms)
     assert any((before[n] != after[n]).any() for n in before if n not in norms)
-    own = personal_scores(workloads, settings, made)
+    personal = personal_scores(workloads, settings, made)
     one.load(made.packed)
-    assert set(own) == {"clinic-1", "clinic-2"} and (own["clinic-1"] != one.scores()).any()
+    assert set(personal) == {"clinic-1", "clinic-2"} and (personal["clinic-1"] != one.scores()).any()
     kept = PersonalStore(one.personal_dir).newest("run-0001", 2)
     assert any((one.layout.tensor_views(kept)[n] != before[n]).any() for n in norms)
 
 
-def test_ditto_without_pull_is_being_alone_and_does_not_touch_the_global_model(clinics):
+def test_ditto_without_pull_equals_training_alone_and_leaves_the_global_model_unchanged(clinics):
     settings = set_up("ditto", personal_pull=0.0)
     workloads, first = clinics(settings), initial_model(settings)
     made = run_locally(workloads, settings, first)
     plain = set_up("fedavg")
     assert made.packed.tobytes() == run_locally(clinics(plain), plain, first).packed.tobytes()
-    by_itself = run_locally(clinics(plain, ["clinic-2"]), alone(plain), first)
+    local_only = run_locally(clinics(plain, ["clinic-2"]), alone(plain), first)
     personal = PersonalStore(workloads["clinic-2"].personal_dir).newest("run-0001", 2)
-    assert personal.tobytes() == by_itself.packed.tobytes()
+    assert personal.tobytes() == local_only.packed.tobytes()
 
 
-def test_a_round_that_is_done_again_gives_the_same_own_model(clinics):
+def test_a_repeated_round_gives_the_same_personal_model(clinics):
     settings = set_up("ditto", personal_pull=1.0)
     one, first = clinics(settings)["clinic-1"], initial_model(settings)
     store = PersonalStore(one.personal_dir)
@@ -151,17 +151,17 @@ def test_a_round_that_is_done_again_gives_the_same_own_model(clinics):
     assert store.newest("run-0001", 3).tobytes() == third.tobytes() != store.newest("run-0001", 2).tobytes()
 
 
-def test_a_fine_tuned_head_differs_in_the_head_alone_and_stays(clinics):
+def test_a_fine_tuned_personal_model_differs_from_the_global_one_only_in_the_head(clinics):
     settings = set_up("finetuned_heads")
     workloads, first = clinics(settings), initial_model(settings)
     made = run_locally(workloads, settings, first)
     one = workloads["clinic-1"]
     personal_scores(workloads, settings, made)
-    own = one.layout.tensor_views(PersonalStore(one.personal_dir).newest("run-0001", 2))
+    personal = one.layout.tensor_views(PersonalStore(one.personal_dir).newest("run-0001", 2))
     shared = one.layout.tensor_views(made.packed)
-    changed = [n for n in own if (own[n] != shared[n]).any()]
+    changed = [n for n in personal if (personal[n] != shared[n]).any()]
     assert changed == head_parameters(one.model) == ["head.weight", "head.bias"]
-    assert packing.pack(one.model.state_dict()).tobytes() == made.packed.tobytes()  # the global one is back
+    assert packing.pack(one.model.state_dict()).tobytes() == made.packed.tobytes()  # the global model is loaded again
 
 
 def test_the_best_round_by_validation_is_chosen_and_training_ends_early(clinics):
@@ -172,7 +172,7 @@ def test_the_best_round_by_validation_is_chosen_and_training_ends_early(clinics)
     every = run_locally(clinics(shorter, ["large"]), shorter, initial_model(shorter))
     assert made.validation == every.validation[: len(made.validation)]
     first_worse = next(i for i in range(1, 9) if i == 4 or every.validation[i] <= max(every.validation[:i]))
-    assert made.rounds == min(4, first_worse + 1)  # a round's figures are known one round later
+    assert made.rounds == min(4, first_worse + 1)  # a round's metrics are known one round later
     assert (made.packed.tobytes() == every.packed.tobytes()) == (best == 4)
 
 
