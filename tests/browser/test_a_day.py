@@ -1,4 +1,4 @@
-"""A coordinator's day in a real browser, with a real hub and clinics: what the pages offer is what happens."""
+"""A coordinator's day in a real browser, with a real hub and clinics: the pages do what they offer."""
 
 import hashlib
 import json
@@ -13,10 +13,7 @@ from kits.browser import CHROMIUM, opens, real_browser
 from kits.federation import WAIT_S, Federation, clean_environment, draw_clinic, until
 
 playwright = pytest.importorskip("playwright.sync_api")
-pytestmark = [
-    pytest.mark.federation,
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here (Debian: apt-get install chromium)"),
-]
+pytestmark = [pytest.mark.federation, pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium package")]
 NAMES = ["clinic-1", "clinic-2"]
 HEADINGS = """() => { window.seen = []; new MutationObserver(() => {
   for (const h of document.querySelectorAll("h2")) if (!seen.includes(h.textContent)) seen.push(h.textContent);
@@ -27,21 +24,21 @@ HEADINGS = """() => { window.seen = []; new MutationObserver(() => {
 def federation(tmp_path_factory):
     with clean_environment():
         os.environ["EMBRYOFL_APPROVAL"] = "manual"
-        found = Federation(tmp_path_factory.mktemp("browser") / "demo")
+        federation = Federation(tmp_path_factory.mktemp("browser") / "demo")
         for name in [*NAMES, "lisbon"]:
-            draw_clinic(found.place.data(name), name, patients=48, disc=6.0)
+            draw_clinic(federation.place.data(name), name, patients=48, disc=6.0)
         try:
-            found.stack.start_hub()
-            found.address, found.password = found.stack.start_console(0)
+            federation.stack.start_hub()
+            federation.address, federation.password = federation.stack.start_console(0)
             for name in NAMES:
-                found.stack.start_clinic(name)
-            until("both ask to join", lambda: set(NAMES) <= set(found.status()["to_approve"]), pause=0.3)
+                federation.stack.start_clinic(name)
+            until("both ask to join", lambda: set(NAMES) <= set(federation.status()["to_approve"]), pause=0.3)
             for name in NAMES:
-                found.stack.call("POST", "/control/approve", {"name": name})
-            found.stack.wait_enrolled(NAMES, WAIT_S)
-            yield found
+                federation.stack.call("POST", "/control/approve", {"name": name})
+            federation.stack.wait_enrolled(NAMES, WAIT_S)
+            yield federation
         finally:
-            found.stack.stop()
+            federation.stack.stop()
 
 
 class Desk:
@@ -71,11 +68,11 @@ class Desk:
     def sees(self, words, where=None):
         """Wait until the words are shown, while the supervisor looks after the processes."""
 
-        def there():
+        def shown():
             self.federation.stack.supervisor.check()
             return words in (where or self.text).inner_text()
 
-        until(f"{words!r} is seen", there, pause=0.2)
+        until(f"{words!r} is shown", shown, pause=0.2)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +82,7 @@ def desk(federation):
         page.set_default_timeout(WAIT_S * 1000)
         page.asked = set()
         page.on("request", lambda request: page.asked.add(request.url.split("/")[2]))
-        until("the console answers", lambda: opens(page, f"{federation.address}/login"), pause=0.5)
+        until("the console replies", lambda: opens(page, f"{federation.address}/login"), pause=0.5)
         page.fill("#password", federation.password)
         page.get_by_role("button", name="Log in").click()
         page.wait_for_selector(".next")
@@ -129,13 +126,13 @@ def test_run_is_started_and_followed_to_its_end(federation, desk):
     desk.choose("Model", "small_cnn")
     desk.sees("A small network trained from nothing.")
     desk.sees("No runs yet. Start one below.")
-    assert not desk.page.get_by_role("button", name="Pause run", exact=True).is_visible()  # there is none to be paused
+    assert not desk.page.get_by_role("button", name="Pause run", exact=True).is_visible()  # there is no run to pause
     desk.fill("Rounds", "3")
     desk.fill("Local epochs", "8")  # a round then outlasts the second after which a page looks again
     desk.unfold("More settings")
     desk.fill("One per line, name=value", "image_size=48\nbatch_size=16\nlerning_rate=1")
     desk.press("Update estimate")
-    desk.sees("lerning_rate: Extra inputs are not permitted")  # in the server's words
+    desk.sees("lerning_rate: Extra inputs are not permitted")  # the server's message
     desk.fill("One per line, name=value", "image_size=48\nbatch_size=16\nlearning_rate=0.003")
     desk.press("Update estimate")
     desk.sees("This is a rough estimate")
@@ -144,13 +141,13 @@ def test_run_is_started_and_followed_to_its_end(federation, desk):
     desk.sees("run-0001 is queued")
     desk.open("Overview")
     desk.sees("run-0001: finished, round 3 of 3")
-    seen = desk.page.evaluate("window.seen")  # of one page, never loaded again
+    seen = desk.page.evaluate("window.seen")  # by one page that was never reloaded
     assert [r for r in (1, 2, 3) if any(f"run-0001: running, round {r} of 3" in h for h in seen)] == [1, 2, 3], seen
     figure = desk.page.locator("figure.chart > svg").locator("visible=true")
     assert "round 2" in figure.get_attribute("aria-label")
 
 
-def test_stopped_clinic_is_waited_for_by_name_and_returns(federation, desk):
+def test_hub_waits_for_a_stopped_clinic_by_name_and_the_clinic_returns(federation, desk):
     desk.open("Clinics")
     desk.unfold("Test clinics on this machine")
     desk.choose("Test clinic", "lisbon")
@@ -178,15 +175,15 @@ def test_stopped_clinic_is_waited_for_by_name_and_returns(federation, desk):
 def test_suspended_clinic_is_shown_and_the_others_train_without_it(federation, desk):
     desk.open("Clinics")
     desk.choose("Clinic", "clinic-2")
-    desk.fill("Reason (sent to the clinic)", "its labels are looked at")
+    desk.fill("Reason (sent to the clinic)", "its labels are under review")
     desk.press("Suspend")
     desk.open("Overview")
-    desk.sees("its labels are looked at", desk.page.get_by_role("region", name="Clinics", exact=True))
+    desk.sees("its labels are under review", desk.page.get_by_role("region", name="Clinics", exact=True))
     desk.open("Runs")
     desk.fill("Rounds", "1")
     desk.press("Update estimate")
     desk.sees("for each of 2 clinics")
-    desk.sees("as measured in run-000")  # the first, or the second, if it had a round before it was stopped
+    desk.sees("as measured in run-000")  # the second run only if it completed a round before it was stopped
     desk.press("Start run")
     desk.open("Overview")
     desk.sees("run-0003: finished, round 1 of 1")
@@ -200,9 +197,9 @@ def test_results_show_what_the_server_computed_and_can_be_downloaded(federation,
     desk.open("Results")
     desk.choose("Run", "run-0001")
     folder = federation.folder("run-0001")
-    found = json.loads((folder / "results.json").read_text())["splits"]["test"]["pooled"]["all"]
-    low, high = found["auroc"]["interval"]
-    desk.sees(f"{found['auroc']['value']:.3f} ({low:.2f} to {high:.2f})")
+    pooled = json.loads((folder / "results.json").read_text())["splits"]["test"]["pooled"]["all"]
+    low, high = pooled["auroc"]["interval"]
+    desk.sees(f"{pooled['auroc']['value']:.3f} ({low:.2f} to {high:.2f})")
     for title in (
         "ROC curve",
         "Decision curve",
@@ -218,15 +215,15 @@ def test_results_show_what_the_server_computed_and_can_be_downloaded(federation,
         with desk.page.expect_download() as download:
             desk.page.get_by_role("link", name=name).click()
         assert download.value.suggested_filename == f"run-0001-{name}"
-        taken = Path(download.value.path()).read_bytes()
-        assert hashlib.sha256(taken).digest() == hashlib.sha256((folder / name).read_bytes()).digest()
+        content = Path(download.value.path()).read_bytes()
+        assert hashlib.sha256(content).digest() == hashlib.sha256((folder / name).read_bytes()).digest()
 
 
 def test_downloads_require_a_login_and_never_open_as_a_page(federation, desk):
     url = f"{federation.address}/download/run-0001"
-    answer = desk.page.request.get(f"{url}/model-card.html")
-    assert answer.headers["content-disposition"].startswith("attachment")
-    assert answer.headers["x-content-type-options"] == "nosniff"
+    response = desk.page.request.get(f"{url}/model-card.html")
+    assert response.headers["content-disposition"].startswith("attachment")
+    assert response.headers["x-content-type-options"] == "nosniff"
     for path in ("settings.json", "round-0001.json", "..%2f..%2fidentity%2fcontrol.token", "model.json%00"):
         assert desk.page.request.get(f"{url}/{path}").status == 404, path
     assert httpx.get(f"{url}/model.safetensors").status_code == 401
@@ -251,4 +248,4 @@ def test_hub_page_shows_certificates_and_the_audit_log(federation, desk):
     desk.sees("run ended")
     desk.press("Verify audit log")
     desk.sees("The audit log is intact.")
-    assert desk.page.asked == {federation.address.removeprefix("http://")}  # nothing from elsewhere, all day
+    assert desk.page.asked == {federation.address.removeprefix("http://")}  # no request to another host all day

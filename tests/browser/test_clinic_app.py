@@ -1,6 +1,6 @@
-"""The clinic's page in a real browser: the real command, a link, a cohort, every page looked at by axe-core.
+"""The clinic app in a real browser: the real command, its link, a cohort; axe-core checks every page.
 
-With the model of a real federation: `tests/federation/test_finished_models.py`.
+The test with a real federation's model: `tests/federation/test_finished_models.py`.
 """
 
 import pytest
@@ -24,7 +24,7 @@ def data(tmp_path):
 
 @pytest.fixture
 def cohort(tmp_path):
-    """Files of four embryos, and of one whose end is missing."""
+    """Four images of embryos, and a truncated fifth."""
     (tmp_path / "cohort").mkdir()
     files = [tmp_path / "cohort" / f"E{number}.png" for number in range(1, 6)]
     for number, file in enumerate(files):
@@ -37,7 +37,7 @@ def test_every_page_is_accessible_when_empty_and_with_a_cohort(data, cohort, tmp
     with running_app(tmp_path / "state", data) as link, browser_page() as page:
         page.goto(link.split("/enter")[0])
         assert "link" in page.inner_text("main")
-        assert page.evaluate("getComputedStyle(document.body).maxWidth") != "none"  # it has its style without any file
+        assert page.evaluate("getComputedStyle(document.body).maxWidth") != "none"  # its style is in the page itself
         assert_accessible(page)
         assert [w for w in page.wrong if "401" not in w] == []  # the browser itself logs that one
         page.wrong.clear()
@@ -46,7 +46,7 @@ def test_every_page_is_accessible_when_empty_and_with_a_cohort(data, cohort, tmp
             page.goto(base + path)
             assert words in page.inner_text("main")
             assert_accessible(page)
-        finished_model(tmp_path / "state" / "models" / "run-0001")  # it comes while the page is open
+        finished_model(tmp_path / "state" / "models" / "run-0001")  # arrives while the page is open
         page.goto(f"{base}/score")
         page.get_by_label("Images of the cohort").set_input_files(cohort)
         page.get_by_label("Name of the cohort").fill("Cohort 7")
@@ -85,7 +85,7 @@ def test_cohort_is_scored_with_the_keyboard_alone(data, cohort, tmp_path):
         page.keyboard.press("Enter")
         page.wait_for_url(f"{base}/score")
         tab_to("#images")
-        page.keyboard.press("Space")  # opens the browser's own dialogue, which is answered as soon as it is there
+        page.keyboard.press("Space")  # opens the browser's file dialogue, which the handler above completes
         page.locator("#chosen", has_text="E4.png").wait_for()
         tab_to("#cohort")
         page.keyboard.type("Cohort 8")

@@ -12,10 +12,7 @@ from kits.enrolment import openssh
 from kits.federation import WAIT_S, Federation, clean_environment, until
 
 api = pytest.importorskip("playwright.sync_api", reason="needs playwright (requirements-dev.txt)")
-pytestmark = [
-    pytest.mark.federation,
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here (Debian: apt-get install chromium)"),
-]
+pytestmark = [pytest.mark.federation, pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium package")]
 PATIENCE = WAIT_S * 1000
 OVERVIEW, _, RUNS, *_ = texts.page.tabs
 EVIL = "<img src=x onerror=\"document.title='evil'\"><b id=evil>${document.title='evil'}{{evil}}</b><script>evil()</script>"
@@ -25,13 +22,13 @@ EVIL = "<img src=x onerror=\"document.title='evil'\"><b id=evil>${document.title
 def hub(tmp_path_factory):
     """A hub that no clinic has joined, and its console."""
     with clean_environment():
-        found = Federation(tmp_path_factory.mktemp("robust") / "demo")
+        federation = Federation(tmp_path_factory.mktemp("robust") / "demo")
         try:
-            found.stack.start_hub()
-            found.address, found.password = found.stack.start_console(0)
-            yield found
+            federation.stack.start_hub()
+            federation.address, federation.password = federation.stack.start_console(0)
+            yield federation
         finally:
-            found.stack.stop()
+            federation.stack.stop()
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +41,10 @@ def browser():
 def page(hub, browser):
     """A browser at the login page."""
     context = browser.new_context(base_url=hub.address)
-    found = context.new_page()
-    found.set_default_timeout(PATIENCE)
-    until("the console answers", lambda: opens(found, "/login"), pause=0.5)
-    yield found
+    opened = context.new_page()
+    opened.set_default_timeout(PATIENCE)
+    until("the console replies", lambda: opens(opened, "/login"), pause=0.5)
+    yield opened
     context.close()
 
 
@@ -58,7 +55,7 @@ def log_in(page, hub):
 
 
 def each_page(page):
-    """Open one page of the console after the other; yields their names."""
+    """Open the pages of the console one after the other and yield their names."""
     names = page.get_by_role("tab").all_inner_texts()
     assert len(names) >= 3
     for name in names:
@@ -86,7 +83,7 @@ def width(page):
     return page.evaluate("document.scrollingElement.scrollWidth")
 
 
-def test_logging_in_and_starting_a_run_need_no_mouse(hub, page):
+def test_keyboard_is_enough_to_log_in_and_start_a_run(hub, page):
     reach(page, page.locator("#password"))
     page.keyboard.type(hub.password)
     page.keyboard.press("Enter")
@@ -106,7 +103,7 @@ def test_logging_in_and_starting_a_run_need_no_mouse(hub, page):
 
 
 def reach(page, wanted, *, backwards=False):
-    """Press the tabulator until something has the focus, and can be seen to have it."""
+    """Press Tab until the element has the focus, and check that the focus is visible."""
     for _ in range(150):
         if wanted.evaluate("e => e === document.activeElement"):
             break
@@ -116,7 +113,7 @@ def reach(page, wanted, *, backwards=False):
 
 
 def kill(hub, name):
-    """SIGKILL; `start` has the supervisor start it again."""
+    """Kill the process with SIGKILL; `start` makes the supervisor restart it."""
     process = hub.stack.supervisor.children[name].process
     process.kill()
     process.wait(WAIT_S)
@@ -135,7 +132,7 @@ def start(hub, name):
 def test_open_page_reports_a_lost_hub_and_recovers_when_it_returns(hub, page):
     log_in(page, hub)
     loads = []
-    page.on("load", lambda found: loads.append(found.url))
+    page.on("load", lambda loaded: loads.append(loaded.url))
     kill(hub, "server")
     api.expect(page.get_by_role("alert")).to_contain_text(texts.access.hub_away, timeout=PATIENCE)
     start(hub, "server")
@@ -172,7 +169,7 @@ def test_html_in_names_and_reasons_is_text_on_every_page(hub, page):
     run.folder.rename(run.folder.with_name(run.name + EVIL.replace("/", "")))
     start(hub, "server")
     log_in(page, hub)
-    api.expect(page.locator("body")).to_contain_text("<img src=x", timeout=PATIENCE)  # it is on the page, as text
+    api.expect(page.locator("body")).to_contain_text("<img src=x", timeout=PATIENCE)  # shown as text
     for _ in each_page(page):
         assert page.locator("#evil, img[src=x]").count() == 0
     assert "evil" not in page.title()

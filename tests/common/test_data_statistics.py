@@ -1,4 +1,4 @@
-"""Sums that clinics release of their images, pooled, and where a clinic stands: against numpy on all images together."""
+"""Image statistics: sums that clinics release, pooled, against numpy on all images together; and which clinic differs."""
 
 import numpy as np
 import pytest
@@ -25,48 +25,48 @@ def rows(seed: int, images: int, brightness: float = 150.0) -> list[tuple[float,
     ]
 
 
-def told(seed: int, images: int, brightness: float = 150.0) -> DataStatistics:
-    found = release(rows(seed, images, brightness))
-    assert found is not None
-    return found
+def released(seed: int, images: int, brightness: float = 150.0) -> DataStatistics:
+    statistics = release(rows(seed, images, brightness))
+    assert statistics is not None
+    return statistics
 
 
 def test_pooled_statistics_equal_those_of_all_images() -> None:
     parts = [rows(seed, images, 100 + 30 * seed) for seed, images in ((0, 40), (1, 200), (2, 77))]
-    released = [found for part in parts if (found := release(part)) is not None]
-    pooled, together = pool(released), np.array([row for part in parts for row in part])
+    pooled = pool([statistics for part in parts if (statistics := release(part)) is not None])
+    together = np.array([row for part in parts for row in part])
     assert (pooled.images, pooled.clinics) == (317, 3)
     for number, name in enumerate(MEASURES):
         assert pooled.measures[name].mean == pytest.approx(together[:, number].mean(), rel=1e-4)
         assert pooled.measures[name].variance == pytest.approx(together[:, number].var(), rel=1e-4)
     assert pooled.grey == pytest.approx((together[:, len(MEASURES) :].mean(axis=0) / 1000).tolist(), abs=1e-4)
     bins = np.histogram(together[:, 0], BINS, MEASURES["brightness"])[0]
-    assert np.abs(np.array(pooled.measures["brightness"].bins) - bins).max() <= 3 * 4  # steps below 5 are told as 0
+    assert np.abs(np.array(pooled.measures["brightness"].bins) - bins).max() <= 3 * 4  # steps below 5 are released as 0
 
 
 def test_steps_below_five_images_and_sets_below_twenty_are_not_released() -> None:
     assert release(rows(0, 19)) is None
     assert release([()] * 100) is None  # none of them could be decoded
-    for name, spread in told(0, 20).measures.items():
+    for name, spread in released(0, 20).measures.items():
         assert all(count == 0 or count >= 5 for count in spread.bins), name
 
 
 def test_clinic_gets_statistics_of_no_fewer_than_two_others() -> None:
-    parts = {name: told(seed, 50) for seed, name in enumerate("abc")}
+    parts = {name: released(seed, 50) for seed, name in enumerate("abc")}
     others = others_of("a", parts)
     assert others is not None and (others.clinics, others.images) == (2, 100)
     assert others_of("a", {name: parts[name] for name in "ab"}) is None
 
 
 def test_only_the_measure_that_differs_is_reported() -> None:
-    own, others = told(0, 100, 200.0), pool([told(1, 100), told(2, 80)])
-    far = [place for place in deviations(own, others) if place.far]
+    bright, others = released(0, 100, 200.0), pool([released(1, 100), released(2, 80)])
+    far = [place for place in deviations(bright, others) if place.far]
     assert [place.measure for place in far] == ["brightness"] and "brighter than the others'" in far[0].words
-    assert not [place for place in deviations(told(3, 100), others) if place.far]
+    assert not [place for place in deviations(released(3, 100), others) if place.far]
 
 
 def test_impossible_statistics_are_rejected() -> None:
-    good = told(0, 50).model_dump()
+    good = released(0, 50).model_dump()
     worse = [
         {**good, "images": 5},
         {**good, "measures": {}},
@@ -88,11 +88,11 @@ def ring(side: int, radius: float, ground: tuple[int, int, int]) -> Image.Image:
 
 
 def test_measures_do_not_depend_on_the_images_size() -> None:
-    """What differs is the camera, not the export: light, colour and magnification are told apart."""
+    """The export's size does not matter, but light, colour and magnification each change their own measure."""
     for side in (160, 500, 1200):
-        found = dict(zip(MEASURES, optics_of(ring(side, 0.3, (170, 160, 150))), strict=False))
-        assert found["extent"] == pytest.approx(0.6, abs=0.05)
-        assert found["warmth"] == pytest.approx(19, abs=2) and abs(found["tint"]) < 1
+        optics = dict(zip(MEASURES, optics_of(ring(side, 0.3, (170, 160, 150))), strict=False))
+        assert optics["extent"] == pytest.approx(0.6, abs=0.05)
+        assert optics["warmth"] == pytest.approx(19, abs=2) and abs(optics["tint"]) < 1
     larger, bluer = optics_of(ring(500, 0.4, (170, 160, 150))), optics_of(ring(500, 0.3, (150, 160, 170)))
     assert larger[5] > 0.7 and bluer[2] < -15
     assert optics_of(Image.new("L", (300, 200), 90))[:6] == (90.0, 0.0, 0.0, 0.0, 0.0, 0.0)

@@ -19,7 +19,7 @@ TABLE = {
 }
 
 
-def test_sample_has_the_tables_help_text_and_labels_and_the_kind_that_its_name_says():
+def test_sample_has_the_tables_help_text_and_labels_and_the_type_that_its_name_implies():
     out = Families(TABLE, "anna")
     out.add("embryofl_x_total", 3, "done")
     out.add_all({"embryofl_y": True, "embryofl_z": None})

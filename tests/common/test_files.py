@@ -1,4 +1,4 @@
-"""A file is the old one or the whole new one, whatever happens."""
+"""A file has either its old content or all of its new content, whatever happens."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""Gardner grades beside the label: what is written becomes steps, what is unknown teaches nothing, sums can be released."""
+"""Gardner grades next to the label: grades become steps, unknown grades do not affect training, sums can be released."""
 
 import numpy as np
 import pytest
@@ -23,18 +23,18 @@ def test_grade_becomes_steps_and_unknown_grade_nan() -> None:
     assert np.isnan(steps_of("7", "B", "0")).tolist() == [True] * 5 + [False] * 2 + [True] * 2
 
 
-def test_agreement_equals_that_computed_by_hand_also_pooled() -> None:
+def test_agreement_equals_that_computed_by_hand_even_when_pooled() -> None:
     steps = np.array([steps_of("4", "B", ""), steps_of("2", "A", ""), steps_of("6", "", "")], np.float32)
     logits = np.where(
         np.array([steps_of("4", "B", "A"), steps_of("5", "C", "A"), steps_of("6", "A", "A")]) > 0, 2.0, -2.0
     )
-    found = agreement(logits, steps, fewest=2)
-    assert found == {
+    result = agreement(logits, steps, fewest=2)
+    assert result == {
         "expansion": Agreement(embryos=3, exact=2, distance=3),
         "icm": Agreement(embryos=2, exact=1, distance=2),
     }
-    assert set(agreement(logits, steps, fewest=3)) == {"expansion"}  # fewer are not told
-    assert added([found, found, {}])["icm"] == Agreement(embryos=4, exact=2, distance=4)
+    assert set(agreement(logits, steps, fewest=3)) == {"expansion"}  # fewer are withheld
+    assert added([result, result, {}])["icm"] == Agreement(embryos=4, exact=2, distance=4)
     for wrong in ((3, 4, 0), (3, 1, 1), (3, 2, 9)):
         with pytest.raises(ValidationError):
             Agreement(embryos=wrong[0], exact=wrong[1], distance=wrong[2])
@@ -43,9 +43,9 @@ def test_agreement_equals_that_computed_by_hand_also_pooled() -> None:
 def test_unknown_grades_do_not_count_in_the_loss() -> None:
     logits = torch.randn(3, STEPS, generator=torch.Generator().manual_seed(1), requires_grad=True)
     steps = torch.tensor([steps_of("3", "", ""), steps_of("", "", ""), steps_of("", "A", "")])
-    found = grade_losses(logits, steps)
-    loss = sum(share * one for one, _, share in found.values())
-    assert {target: count for target, (_, count, _) in found.items()} == {"expansion": 5, "icm": 2}
+    losses = grade_losses(logits, steps)
+    loss = sum(share * one for one, _, share in losses.values())
+    assert {target: count for target, (_, count, _) in losses.items()} == {"expansion": 5, "icm": 2}
     p = torch.sigmoid(logits.detach()).numpy().astype(float)
     by_hand = -np.mean(np.log([p[0, 0], p[0, 1], 1 - p[0, 2], 1 - p[0, 3], 1 - p[0, 4], p[2, 5], p[2, 6]]))
     assert loss.item() == pytest.approx(by_hand, rel=1e-5)
@@ -57,7 +57,7 @@ def test_unknown_grades_do_not_count_in_the_loss() -> None:
 
 
 @pytest.mark.parametrize("name", [n for n in model_names() if "lite0" not in n] + ["lite0"])
-def test_label_is_scored_as_without_grades(name: str) -> None:
+def test_grades_do_not_change_the_score_of_the_label(name: str) -> None:
     plain, model = create_model(name, seed=3), create_model(name, seed=3, grades=True)
     before, after = plain.state_dict(), model.state_dict()
     assert set(after) - set(before) == {"grades.weight", "grades.bias"}
@@ -92,8 +92,8 @@ def test_grades_are_learned_with_the_label_and_a_clinic_without_grades_keeps_the
 
     model = create_model("small_cnn", seed=1, grades=True)
     train(model, drawn(48, graded=True), settings, seed=1)
-    found = evaluate_grades(model, drawn(48, graded=True), 5)
-    assert set(found) == {"expansion"} and found["expansion"].distance / 48 < 0.8
+    grades = evaluate_grades(model, drawn(48, graded=True), 5)
+    assert set(grades) == {"expansion"} and grades["expansion"].distance / 48 < 0.8
     scores, labels = predict(model, bare), bare.labels
     assert scores[labels == 1].min() > scores[labels == 0].max() - 0.2
     assert COLUMNS["te"].stop == STEPS

@@ -1,5 +1,6 @@
-"""Metrics from merged histograms against those that scikit-learn computes from the pooled scores, and what the small-count
-rule costs. Two embryos whose scores fall into one bin count as a tie.
+"""Metrics from merged histograms against scikit-learn's on the pooled scores, and the cost of the small-count rule.
+
+Two embryos whose scores fall into one bin count as a tie.
 """
 
 import numpy as np
@@ -17,7 +18,7 @@ Part = tuple[np.ndarray, np.ndarray]
 
 
 def draw(seed: int, n: int, kind: str) -> Part:
-    """Scores and labels, both classes at least once: smooth, tied (few values), sure (near 0 and 1), or of chance."""
+    """Scores and labels, both classes at least once: smooth, tied (few values), sure (near 0 and 1), or chance."""
     rng = np.random.default_rng([seed, n, len(kind)])
     labels = (rng.random(n) < rng.uniform(0.15, 0.7)).astype(int)
     labels[:2] = [0, 1]
@@ -54,20 +55,20 @@ def test_merged_histograms_agree_with_scikit_learn(kind: str, sizes: tuple[int, 
         parts = [draw(100 * seed + i, n, kind) for i, n in enumerate(sizes)]
         scores, labels = pooled(parts)
         merged = merge(sums_of(part) for part in parts)
-        found = merged.summary()
-        kept = np.clip(scores, SCORE_FLOOR, 1 - SCORE_FLOOR)  # of a score of 0 there is no logarithm
-        assert found.loss == pytest.approx(reference.log_loss(labels, kept), abs=1e-6)
-        assert found.brier == pytest.approx(reference.brier_score_loss(labels, scores), abs=1e-9)
-        assert found.ece == pytest.approx(reference_ece(scores, labels), abs=AGREE)
+        summary = merged.summary()
+        kept = np.clip(scores, SCORE_FLOOR, 1 - SCORE_FLOOR)  # log(0) is not defined
+        assert summary.loss == pytest.approx(reference.log_loss(labels, kept), abs=1e-6)
+        assert summary.brier == pytest.approx(reference.brier_score_loss(labels, scores), abs=1e-9)
+        assert summary.ece == pytest.approx(reference_ece(scores, labels), abs=AGREE)
         area = reference.roc_auc_score(labels, scores)
-        assert abs((found.auroc or 0) - area) <= ties(merged) + 1e-9
-        if kind == "tied":  # ties of the scores themselves are ties to scikit-learn, too
-            assert found.auroc == pytest.approx(area, abs=1e-9)
+        assert abs((summary.auroc or 0) - area) <= ties(merged) + 1e-9
+        if kind == "tied":  # equal scores are ties for scikit-learn, too
+            assert summary.auroc == pytest.approx(area, abs=1e-9)
         if (
             len(labels) > 250 and kind != "sure"
         ):  # half of those scores are nearer to 0 or 1 than the finest bin is wide
-            assert found.auroc == pytest.approx(area, abs=AGREE)
-            assert found.auprc == pytest.approx(reference.average_precision_score(labels, scores), abs=AGREE)
+            assert summary.auroc == pytest.approx(area, abs=AGREE)
+            assert summary.auprc == pytest.approx(reference.average_precision_score(labels, scores), abs=AGREE)
         for threshold in (0.1, 0.3, 0.5, 0.7):  # tenths are edges: exact
             at = merged.summary(threshold=threshold)
             assert at.threshold == threshold
@@ -75,7 +76,7 @@ def test_merged_histograms_agree_with_scikit_learn(kind: str, sizes: tuple[int, 
             assert at.specificity == pytest.approx((scores < threshold)[labels == 0].mean())
 
 
-def test_what_the_small_count_rule_costs() -> None:
+def test_the_small_count_rule_costs_little() -> None:
     """With three clinics of 40 to 130 embryos the mean cost is below 0.005 for AUROC and ECE; single runs can cost more."""
     cost: dict[str, list[float]] = {name: [] for name in ("auroc", "auprc", "ece", "sensitivity", "specificity")}
     for seed in range(40):
@@ -93,20 +94,20 @@ def test_what_the_small_count_rule_costs() -> None:
     ("sizes", "auroc", "auprc"),
     [((14, 14), 0.03, 0.06), ((50, 50), 0.004, 0.012), ((100, 100), 0.0015, 0.006), ((12, 100), 0.005, 0.015)],
 )
-def test_results_of_three_clinics_are_off_by_as_much_as_the_documentation_says(sizes, auroc, auprc) -> None:
+def test_results_of_three_clinics_are_as_exact_as_documented(sizes, auroc, auprc) -> None:
     """The table in docs/results.md: metrics as the hub computes them against those of the scores themselves."""
     off: dict[str, list[float]] = {"auroc": [], "auprc": []}
     for seed in range(80):
         sizes_of_three = np.random.default_rng(seed).integers(sizes[0], sizes[1] + 1, 3)
         parts = [draw_with_both_labels(100 * seed + i, n) for i, n in enumerate(sizes_of_three)]
-        found, (scores, labels) = merge(sums_of(part).suppress() for part in parts).summary(), pooled(parts)
-        off["auroc"].append((found.auroc or 0) - reference.roc_auc_score(labels, scores))
-        off["auprc"].append((found.auprc or 0) - reference.average_precision_score(labels, scores))
+        summary, (scores, labels) = merge(sums_of(part).suppress() for part in parts).summary(), pooled(parts)
+        off["auroc"].append((summary.auroc or 0) - reference.roc_auc_score(labels, scores))
+        off["auprc"].append((summary.auprc or 0) - reference.average_precision_score(labels, scores))
     sizes_of_error = {name: np.abs(values) for name, values in off.items()}
     for name, values in sizes_of_error.items():
         print(f"{sizes} {name}: {values.mean():.4f} ({values.max():.4f}), on average {np.mean(off[name]):+.4f}")
     assert sizes_of_error["auroc"].mean() < auroc and sizes_of_error["auprc"].mean() < auprc
-    assert np.mean(off["auprc"]) < 0, "ties make the average precision read low; the documentation says so"
+    assert np.mean(off["auprc"]) < 0, "ties lower the average precision, as documented"
 
 
 def draw_with_both_labels(seed: int, n: int) -> Part:
@@ -134,4 +135,4 @@ def test_interval_of_the_calibration_error_covers_resampled_embryos() -> None:
     histogram = sums_of(draw(3, 300, "smooth")).pooled().histogram
     low, high = ece_interval(histogram) or (1.0, 0.0)
     assert low < (calibration_error(histogram, CENTRES) or 0) + 0.02 and high > (calibration_error(histogram) or 0)
-    assert ece_interval(histogram) == (low, high)  # no chance in it: a resumed run writes the same
+    assert ece_interval(histogram) == (low, high)  # deterministic: a resumed run writes the same

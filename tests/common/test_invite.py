@@ -1,4 +1,4 @@
-"""An invite is one shell word, whole or refused."""
+"""An invite code is one shell word; an incomplete one is rejected."""
 
 import base64
 import re
@@ -19,21 +19,21 @@ INVITE = Invite(
 
 
 def test_invite_survives_its_code_which_is_one_shell_word():
-    word = INVITE.code()
-    assert re.fullmatch(r"[A-Za-z0-9._-]+", word)
-    assert Invite.parse(word) == INVITE
-    assert Invite.parse(f"  {word}\n") == INVITE
+    code = INVITE.code()
+    assert re.fullmatch(r"[A-Za-z0-9._-]+", code)
+    assert Invite.parse(code) == INVITE
+    assert Invite.parse(f"  {code}\n") == INVITE
 
 
 def _encode(data: bytes) -> str:
     return "embryofl1." + base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
-WHOLE = INVITE.code()
+CODE = INVITE.code()
 WRONG = {
     "empty": "",
     "words": "not an invite",
-    "wrong prefix": WHOLE.replace("embryofl1.", "embryofl2."),
+    "wrong prefix": CODE.replace("embryofl1.", "embryofl2."),
     "prefix only": "embryofl1.",
     "not base64": "embryofl1.§§§§",
     "not compressed": _encode(b"hello"),
@@ -43,8 +43,8 @@ WRONG = {
     "a bad name": _encode(zlib.compress(INVITE.model_dump_json().replace("lisbon", "../x").encode())),
     "a bomb": _encode(zlib.compress(b" " * 40_000_000, 9))[:8192],
     "a small bomb": _encode(zlib.compress(b'{"name": "' + b"a" * 5_000_000)),
-    "too long": WHOLE + "A" * 9000,
-    "a line break inside": WHOLE[:40] + "\n" + WHOLE[40:-3],
+    "too long": CODE + "A" * 9000,
+    "a line break inside": CODE[:40] + "\n" + CODE[40:-3],
 }
 
 
@@ -57,10 +57,10 @@ def test_anything_else_is_rejected_with_the_remedy(kind):
 @pytest.mark.parametrize("missing", [1, 2, 3, 10, 100])
 def test_truncated_code_is_rejected(missing):
     with pytest.raises(UserError, match="copy it again"):
-        Invite.parse(WHOLE[:-missing])
+        Invite.parse(CODE[:-missing])
 
 
 def test_error_does_not_show_the_secret():
     with pytest.raises(UserError) as caught:
-        Invite.parse(WHOLE[:-5])
-    assert WHOLE[20:40] not in str(caught.value)
+        Invite.parse(CODE[:-5])
+    assert CODE[20:40] not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Messages are strict: neither side acts on half-understood words."""
+"""Messages are strict: neither side acts on a message that it only partly understands."""
 
 import itertools
 import json
@@ -93,7 +93,9 @@ def test_seeds_are_distinct_and_do_not_change():
     keys = list(itertools.product((0, 1, 2**31 - 1), range(1, 30), ("a", "b", "clinic-1", "1")))
     seeds = {round_seed(*key) for key in keys}
     assert len(seeds) == len(keys) and all(0 <= s < 2**63 for s in seeds)
-    assert round_seed(0, 1, "clinic-1") == 5047340767023067209  # a resumed run of an older version gets the same
+    assert (
+        round_seed(0, 1, "clinic-1") == 5047340767023067209
+    )  # unchanged, so that a run of an older version can be resumed
 
 
 def test_proof_binds_name_secret_and_key():

@@ -1,4 +1,4 @@
-"""What the hub computes from sums is what it would compute from the scores; and the sums tell no more than they may."""
+"""The hub computes the same metrics from sums as from the scores, and the sums reveal no more than they may."""
 
 import json
 from typing import Any
@@ -62,7 +62,7 @@ def test_scores_on_bin_edges_are_exact() -> None:
 
 
 def test_confident_scores_keep_their_order() -> None:
-    """Bins are fine near 0 and 1, so that a network that is sure of everything is still ranked."""
+    """Bins are narrow near 0 and 1, so that scores of a very confident network can still be ranked."""
     rng = np.random.default_rng(2)
     labels = rng.integers(0, 2, 400)
     scores = 1 / (1 + np.exp(6 - rng.normal(labels, 1.0)))
@@ -82,7 +82,7 @@ def test_standard_error_covers_the_truth() -> None:
 
 
 def test_days_stay_apart() -> None:
-    """Two days of different prevalence: each by itself is chance, together they look good."""
+    """Two days of different prevalence: each one alone is chance, together they look good."""
     rng = np.random.default_rng(3)
     days = rng.choice([3, 5], 400)
     labels = (rng.random(400) < np.where(days == 5, 0.6, 0.1)).astype(int)
@@ -118,16 +118,16 @@ def test_impossible_scores_labels_and_days_are_rejected(
 def test_too_few_embryos_of_a_label_withhold_their_day() -> None:
     small = ScoreSums.from_scores([0.1] * 30 + [0.9] * 4, [0] * 30 + [1] * 4, [3] * 34)
     large = ScoreSums.from_scores(*draw(4, 60))
-    told = merge((small, large)).suppress(5)
-    text = json.dumps(told.to_dict()["days"]["3"])
+    released = merge((small, large)).suppress(5)
+    text = json.dumps(released.to_dict()["days"]["3"])
     assert not any(digit in text for digit in "23456789")  # zeros, and the 1 of "withheld"
-    assert told.summary(3).withheld == 1
-    assert told.summary(3).n == 0
-    assert told.summary(5).n == 60
-    assert told.summary(5).withheld == 0
-    # The hub adds up how many clinics withheld the day, and goes on with the others.
-    assert merge((told, told, large)).summary(3).withheld == 2
-    # No embryo of a class is no small count.
+    assert released.summary(3).withheld == 1
+    assert released.summary(3).n == 0
+    assert released.summary(5).n == 60
+    assert released.summary(5).withheld == 0
+    # The hub counts the clinics that withheld the day and uses the others.
+    assert merge((released, released, large)).summary(3).withheld == 2
+    # Zero embryos of a label are not a small count.
     assert ScoreSums.from_scores([0.1] * 30, [0] * 30, [3] * 30).suppress(5).summary(3).n == 30
 
 
@@ -135,11 +135,11 @@ def test_too_few_embryos_of_a_label_withhold_their_day() -> None:
 def test_released_bins_hold_at_least_three_embryos(seed: int) -> None:
     scores, labels, days = draw(seed, 47)
     sums = ScoreSums.from_scores(scores, labels, days)
-    told = sums.suppress(minimum=5, group=3)
-    filled = told.days[5].histogram.sum(axis=0)
+    released = sums.suppress(minimum=5, group=3)
+    filled = released.days[5].histogram.sum(axis=0)
     assert filled[filled > 0].min() >= 3
-    assert told.days[5].counts.tolist() == sums.days[5].counts.tolist()
-    # It costs little: the area of many embryos stays nearly the same.
+    assert released.days[5].counts.tolist() == sums.days[5].counts.tolist()
+    # The AUROC of many embryos hardly changes.
     parts = [ScoreSums.from_scores(*part) for part in clinics(seed)]
     before, after = (merge(p).summary(5).auroc for p in (parts, [p.suppress() for p in parts]))
     assert after == pytest.approx(before, abs=0.02)
@@ -149,9 +149,9 @@ def test_sums_survive_json() -> None:
     parts = (*draw(5, 90), *draw(6, 9, day=0)), draw(7, 130)
     scores, labels, days = (np.concatenate([parts[0][i], parts[0][3 + i]]) for i in range(3))
     for sums in (ScoreSums.from_scores(scores, labels, days).suppress(), ScoreSums.from_scores(*parts[1])):
-        told = json.loads(json.dumps(sums.to_dict()))
-        read = ScoreSums.from_dict(told)
-        assert read.to_dict() == told and set(read.days) == set(sums.days)
+        value = json.loads(json.dumps(sums.to_dict()))
+        read = ScoreSums.from_dict(value)
+        assert read.to_dict() == value and set(read.days) == set(sums.days)
         assert read == sums and read.summary() == sums.summary()
 
 
@@ -209,6 +209,6 @@ def test_malformed_sums_are_rejected(change: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [None, [], "x", 1, {}, {"days": {}}])
-def test_anything_else_is_refused(value: object) -> None:
+def test_anything_else_is_rejected(value: object) -> None:
     with pytest.raises(ValueError, match="expected"):
         ScoreSums.from_dict(value)

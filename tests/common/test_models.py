@@ -1,4 +1,4 @@
-"""The zoo: one logit, reproducible weights, and weights from files that fit or say why not."""
+"""The zoo: one logit, reproducible weights, and weights from files, which fit or are rejected with a reason."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ from embryofl.packing import pack
 
 GROUPED = ["small_cnn", "resnet18", "efficientnet_b0", "convnext_tiny"]
 FROZEN = ["resnet18_frozen_bn", "efficientnet_b0_frozen_bn"]
-LITE0 = ["lite0_head", "lite0_last", "lite0", "lite0_full"]  # the less is trained the earlier
+LITE0 = ["lite0_head", "lite0_last", "lite0", "lite0_full"]  # in order of the number of trained weights
 
 
 def test_model_names_load_no_pytorch() -> None:
@@ -28,7 +28,7 @@ def test_model_names_load_no_pytorch() -> None:
     assert sorted(model_names()) == sorted([*LITE0, *GROUPED, *FROZEN])
 
 
-def test_frozen_backbone_neither_travels_nor_learns() -> None:
+def test_frozen_backbone_is_neither_sent_nor_trained() -> None:
     model = create_model("lite0_head")
     assert {k: tuple(v.shape) for k, v in model.state_dict().items()} == {"head.weight": (1, 1280), "head.bias": (1,)}
     images = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8)
@@ -36,7 +36,7 @@ def test_frozen_backbone_neither_travels_nor_learns() -> None:
     model(images).sum().backward()
     assert all(p.grad is not None for p in model.parameters()) and len(list(model.parameters())) == 2
     assert torch.equal(model.embed(images), before)
-    torch.testing.assert_close(model(images), model(before))  # images and their embeddings are the same to it
+    torch.testing.assert_close(model(images), model(before))  # it accepts images and their embeddings alike
 
 
 def test_default_model_starts_from_imagenet_and_trains_its_later_layers() -> None:
@@ -80,7 +80,7 @@ def test_default_models_score_does_not_depend_on_the_embryos_position() -> None:
 
 
 def test_embedding_distinguishes_images_but_not_lamps() -> None:
-    """Features of a drawn ring and of a drawn cross differ far more than those of one image, brighter."""
+    """Features of a drawn ring and of a drawn cross differ far more than those of one image and a brighter copy."""
     model = create_model("lite0_head")
     y, x = torch.meshgrid(torch.arange(96.0), torch.arange(96.0), indexing="ij")
     away = ((x - 48) ** 2 + (y - 48) ** 2).sqrt()
@@ -152,7 +152,7 @@ def test_small_cnn_ignores_brightness_and_contrast() -> None:
 
 
 def test_images_of_a_batch_do_not_influence_each_other() -> None:
-    """No batch statistics: an image's score is the same alone and in company."""
+    """No batch statistics: an image's score is the same alone and in a batch."""
     for name in GROUPED + FROZEN:
         model = create_model(name).eval()
         images = torch.rand(3, 3, 64, 64)
@@ -255,5 +255,5 @@ def test_unavailable_weights_say_what_to_do(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("name", model_names())
-def test_listed_size_of_a_model_is_that_of_its_packed_weights(name: str) -> None:
+def test_listed_size_of_a_model_equals_that_of_its_packed_weights(name: str) -> None:
     assert pack(create_model(name).state_dict()).nbytes == FACTS[name].size and FACTS[name].words

@@ -1,4 +1,4 @@
-"""Ranking within cohorts: the figures of the literature, released as sums that tell of no single cohort."""
+"""Ranking within cohorts: the metrics of the literature, released as sums that reveal no single cohort."""
 
 import json
 from dataclasses import asdict
@@ -33,19 +33,19 @@ def tau_b(x: np.ndarray, y: np.ndarray) -> float:
 @pytest.mark.parametrize("seed", range(4))
 def test_sums_equal_those_of_reference_implementations(seed: int, ties: bool) -> None:
     scores, labels, cohorts = draw(seed, ties=ties)
-    found = rank_cohorts(scores, labels, cohorts)
+    sums = rank_cohorts(scores, labels, cohorts)
     mixed = [c for c in range(30) if 0 < labels[cohorts == c].sum() < (cohorts == c).sum()]
     here = [(scores[cohorts == c], labels[cohorts == c]) for c in mixed]
-    assert found.cohorts == len(mixed) and found.embryos == sum(len(s) for s, _ in here)
-    assert found.ndcg == pytest.approx(sum(ndcg_score([y], [s]) for s, y in here))
-    assert found.tau == pytest.approx(sum(tau_b(s, y) for s, y in here))
-    assert found.top == pytest.approx(sum(y[s == s.max()].mean() for s, y in here))
-    assert found.chance == pytest.approx(sum(y.mean() for _, y in here))
-    assert found.critical == sum(s[y == 0].max() > s[y == 1].max() for s, y in here)
+    assert sums.cohorts == len(mixed) and sums.embryos == sum(len(s) for s, _ in here)
+    assert sums.ndcg == pytest.approx(sum(ndcg_score([y], [s]) for s, y in here))
+    assert sums.tau == pytest.approx(sum(tau_b(s, y) for s, y in here))
+    assert sums.top == pytest.approx(sum(y[s == s.max()].mean() for s, y in here))
+    assert sums.chance == pytest.approx(sum(y.mean() for _, y in here))
+    assert sums.critical == sum(s[y == 0].max() > s[y == 1].max() for s, y in here)
 
 
 def test_a_cohort_is_a_patients_embryos_of_one_day() -> None:
-    """A patient's day-3 embryos are not ranked against her day-5 ones, and strangers are in no cohort."""
+    """A patient's day-3 embryos are not ranked against her day-5 ones, and embryos without a patient are in no cohort."""
     sums = ScoreSums.from_scores(
         [0.9, 0.1, 0.2, 0.8, 0.5, 0.6], [1, 0, 1, 0, 1, 0], [5, 5, 3, 3, 5, 5], [7, 7, 7, 7, -1, -1]
     )
@@ -61,10 +61,10 @@ def big(seed: int, patients: int) -> ScoreSums:
 
 def test_fewer_than_five_cohorts_are_withheld() -> None:
     few = ScoreSums.from_scores([0.9, 0.1] * 5, [1, 0] * 5, [5] * 10, np.repeat([0, 1, 2, 3, -1], 2))
-    told = few.suppress(5).days[5]
-    assert told.counts.tolist() == [5, 5] and told.ranking == RankingSums(withheld=1)
+    released = few.suppress(5).days[5]
+    assert released.counts.tolist() == [5, 5] and released.ranking == RankingSums(withheld=1)
     assert few.suppress(4).days[5].ranking.cohorts == 4
-    # And with a day that is withheld its cohorts are.
+    # The cohorts of a withheld day are withheld, too.
     small = ScoreSums.from_scores([0.9, 0.1, 0.2] * 4, [1, 0, 0] * 4, [3] * 12, np.repeat(range(4), 3))
     assert small.suppress(5).days[3].ranking == RankingSums(withheld=1)
     # Clinics without patients withhold nothing.
@@ -73,10 +73,10 @@ def test_fewer_than_five_cohorts_are_withheld() -> None:
 
 
 def test_released_sums_are_rounded_so_that_they_reveal_no_cohort() -> None:
-    whole, told = big(2, 40).days[5].ranking, big(2, 40).suppress().days[5].ranking
-    assert told.cohorts == whole.cohorts
-    assert all(round(x, 2) == x for x in asdict(told).values())
-    assert told.ndcg / told.cohorts == pytest.approx(whole.ndcg / whole.cohorts, abs=0.001)
+    exact, released = big(2, 40).days[5].ranking, big(2, 40).suppress().days[5].ranking
+    assert released.cohorts == exact.cohorts
+    assert all(round(x, 2) == x for x in asdict(released).values())
+    assert released.ndcg / released.cohorts == pytest.approx(exact.ndcg / exact.cohorts, abs=0.001)
 
 
 def test_ranking_sums_survive_json_and_are_required() -> None:

@@ -1,4 +1,4 @@
-"""Labels of stored states: readable, unique, and without surprises for a state that is new."""
+"""Labels of stored states: readable, unique, and a new state is shown as stored."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Training is repeatable and learns; evaluation gives sums; neither leaves traces elsewhere."""
+"""Training is repeatable and learns; evaluation gives sums; neither has side effects."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ FAST = TrainSettings(local_epochs=1, batch_size=16)
 
 @dataclass(frozen=True)
 class Drawn:
-    """Stands in for embryofl_data's Examples: the same fields, pictures drawn here."""
+    """Stands in for embryofl_data's Examples: the same fields, with drawn images."""
 
     pixels: npt.NDArray[np.uint8] | npt.NDArray[np.float32]
     rows: npt.NDArray[np.int64]
@@ -78,7 +78,7 @@ def test_training_does_not_change_the_global_generator() -> None:
 
 
 def test_default_model_learns() -> None:
-    """From a few drawn images with a clear difference, within seconds, and on images it has not seen."""
+    """A few clearly different drawn images are enough, and the model also scores images that it has not seen."""
     model = create_model("small_cnn", seed=0)
     first = train(model, draw(160), replace(FAST, local_epochs=1), seed=0).loss
     last = train(model, draw(160), replace(FAST, local_epochs=8), seed=1)
@@ -152,7 +152,7 @@ def test_unknown_optimiser_lists_those_that_exist() -> None:
 
 
 def test_balanced_training_does_not_learn_the_day() -> None:
-    """One day is mostly viable, the other mostly not: the weight of the classes is the same on both."""
+    """One day has mostly label 1, the other mostly label 0: on both, the labels weigh the same."""
     labels = torch.tensor([1.0] * 8 + [0.0] * 2 + [1.0] * 2 + [0.0] * 8)
     days = torch.tensor([5] * 10 + [3] * 10)
     weights = class_weights(labels, days, 1.0)
@@ -190,7 +190,7 @@ def test_proximal_term_keeps_the_model_near_its_start() -> None:
 
 
 def views_of(data: Drawn, copies: npt.NDArray[np.int64]) -> Drawn:
-    """Every image as many times as `copies` says, as views of one embryo, in an order of its own."""
+    """Each image `copies` times, as views of one embryo, in random order."""
     order = np.random.default_rng(5).permutation(np.repeat(np.arange(len(data.rows)), copies))
     numbers = {embryo: number for number, embryo in enumerate(dict.fromkeys(order.tolist()))}
     embryos = np.array([numbers[embryo] for embryo in order.tolist()])
@@ -200,13 +200,13 @@ def views_of(data: Drawn, copies: npt.NDArray[np.int64]) -> Drawn:
     )
 
 
-def test_embryo_counts_once_however_many_images_show_it() -> None:
+def test_embryo_with_several_images_counts_once() -> None:
     data, model = draw(30), create_model("small_cnn", seed=1)
     once = evaluate(model, data).sums()
     often = evaluate(model, views_of(data, np.arange(30) % 4 + 1)).sums()
     assert (often.summary().n, often.summary().positives) == (once.summary().n, once.summary().positives)
     assert often.summary().auroc == pytest.approx(once.summary().auroc, abs=1e-9)
-    patients = replace(data, cohorts=np.arange(30) // 5 - 1)  # the first five of no known patient
+    patients = replace(data, cohorts=np.arange(30) // 5 - 1)  # the first five have no known patient
     ranked, seen_often = (
         evaluate(model, x).sums().pooled().ranking for x in (patients, views_of(patients, np.arange(30) % 4 + 1))
     )

@@ -27,7 +27,7 @@ def test_a_size_has_three_digits(count, shown):
 @pytest.mark.parametrize(
     ("seconds", "shown"), [(-1, "0.0 s"), (2.46, "2.5 s"), (90.4, "90 s"), (300, "5 min"), (9000, "2.5 h")]
 )
-def test_a_length_of_time_is_in_the_unit_that_people_use(seconds, shown):
+def test_a_duration_is_in_a_readable_unit(seconds, shown):
     assert duration(seconds) == shown
 
 

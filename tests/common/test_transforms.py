@@ -12,7 +12,7 @@ from embryofl.transforms import augment, blur
 
 @pytest.fixture
 def still(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without all other changes, rotation and flips remain."""
+    """Switch off all changes but rotation and flips."""
     for name in ("SCALE", "SHIFT", "BRIGHTNESS", "CONTRAST", "BLUR"):
         monkeypatch.setattr(transforms, name, 0.0)
 
@@ -57,7 +57,7 @@ def test_corners_are_filled_with_background(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.usefixtures("still")
 def test_rotation_and_flip_keep_the_embryo() -> None:
-    """Turned and flipped only, the disc keeps its area and its distance from the centre."""
+    """When only turned and flipped, the disc keeps its area and its distance from the centre."""
     image = disc()
     result = augment(image.expand(32, -1, -1, -1), generator(5))
     before = (image[0] > 160).sum()
@@ -72,10 +72,10 @@ def test_rotation_and_flip_keep_the_embryo() -> None:
 
 @pytest.mark.usefixtures("still")
 def test_half_of_the_images_are_mirrored() -> None:
-    """Of an L and its mirror image, which no rotation turns into each other, both come about."""
+    """Both an L and its mirror image appear, which no rotation turns into each other."""
     size = 65
     letter = torch.zeros(3, size, size, dtype=torch.uint8)
-    letter[:, 12:52, 22:30] = 255  # the stroke down
+    letter[:, 12:52, 22:30] = 255  # the vertical stroke
     letter[:, 44:52, 22:50] = 255  # and the foot to its right
     result = augment(letter.expand(60, -1, -1, -1), generator(6))[:, 0]
     ticks = torch.arange(size).float() - size // 2
@@ -84,7 +84,7 @@ def test_half_of_the_images_are_mirrored() -> None:
         mass = image.sum()
         y, x = (image.sum(1) @ ticks / mass, image.sum(0) @ ticks / mass)
         dy, dx = ticks[:, None] - y, ticks[None, :] - x
-        # The sign of the third moment about the first axis tells the two apart.
+        # The sign of the third moment about the first axis distinguishes the two.
         xx, yy, xy = (image * dx**2).sum(), (image * dy**2).sum(), (image * dx * dy).sum()
         angle = 0.5 * torch.atan2(2 * xy, xx - yy)
         u = dx * torch.cos(angle) + dy * torch.sin(angle)

@@ -1,4 +1,4 @@
-"""The packed model state: any safetensors reader reads it, dtypes survive, and foreign bytes are refused."""
+"""The packed model state: any safetensors reader reads it, dtypes survive, and foreign bytes are rejected."""
 
 import json
 
@@ -128,7 +128,7 @@ def test_hostile_header_is_rejected_with_a_short_reason(name):
 
 
 def test_bytes_of_another_writer_are_rejected(state):
-    """The safetensors library orders and pads its header in its own way: same tensors, other bytes."""
+    """The safetensors library orders and pads its header differently: same tensors, other bytes."""
     layout = layout_of(state)
     theirs = np.frombuffer(write_safetensors(state), np.uint8)
     with pytest.raises(WireError):

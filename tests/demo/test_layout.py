@@ -1,4 +1,4 @@
-"""Which federation is used, and what is rejected before anything is started."""
+"""The choice of the federation, and what is rejected before anything is started."""
 
 import socket
 

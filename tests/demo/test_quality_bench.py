@@ -1,4 +1,4 @@
-"""bench/quality: what is held out is held out once and nowhere seen, and a job's result becomes a row of the table."""
+"""bench/quality: each image is tested in one fold and never trained on there; results of jobs become rows of the table."""
 
 import json
 import sys
@@ -25,20 +25,20 @@ def quality(monkeypatch):
         sys.modules.pop(name, None)
 
 
-def test_each_image_is_held_out_in_one_fold_and_never_on_two_sides(quality, tmp_path):
+def test_each_image_is_in_the_test_split_of_one_fold_and_never_in_two_splits(quality, tmp_path):
     datasets = quality[0]
     folder = draw_clinic(tmp_path / "clinic-1", "clinic-1", patients=30)
     held_out = []
     for fold in range(datasets.FOLDS):
         data = datasets.load(folder, tmp_path / "cache", 32, fold)
-        sides = [set(s.rows.tolist()) for s in (data.train, data.validation, data.test)]
-        assert all(sides) and not (sides[0] & sides[1] or sides[0] & sides[2] or sides[1] & sides[2])
-        held_out.append(sides[2])
-        everything = set().union(*sides)
+        splits = [set(s.rows.tolist()) for s in (data.train, data.validation, data.test)]
+        assert all(splits) and not (splits[0] & splits[1] or splits[0] & splits[2] or splits[1] & splits[2])
+        held_out.append(splits[2])
+        everything = set().union(*splits)
     assert sum(map(len, held_out)) == len(everything) == len(set().union(*held_out))
 
 
-def test_jobs_become_a_table_that_says_what_is_missing(quality, tmp_path):
+def test_jobs_become_a_table_that_names_missing_folds(quality, tmp_path):
     _, jobs, report = quality
     for name in ("clinic-1", "clinic-2"):
         draw_clinic(tmp_path / "data" / "day5" / name, name, patients=30)
@@ -59,12 +59,12 @@ def test_jobs_become_a_table_that_says_what_is_missing(quality, tmp_path):
     assert "| fedavg |" in text and "| ditto, personal |" in text and "1 of 3 folds" in text
 
 
-def test_alone_is_what_the_clinics_own_validation_patients_prefer(quality):
+def test_alone_is_the_budget_that_the_clinics_validation_patients_prefer(quality):
     report = quality[2]
 
-    def result(scores: list[float], own: float | None) -> dict:
+    def result(scores: list[float], own_validation: float | None) -> dict:
         test = {"scores": scores, "labels": [1, 0, 1, 0], "strata": [5] * 4, "patients": [0, 1, 2, 3]}
-        return {"test": {"clinic-1": test}, "own_validation": own}
+        return {"test": {"clinic-1": test}, "own_validation": own_validation}
 
     right, wrong = [0.9, 0.1, 0.8, 0.2], [0.1, 0.9, 0.2, 0.8]
     alone = {0: result(right, 0.6), 1: result(wrong, 0.5), 2: result(right, None)}

@@ -141,7 +141,7 @@ time.sleep(600)
     assert (tmp_path / "order").read_text().split() == ["user", "base"]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent is gone")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux signals a child when its parent dies")
 def test_children_end_when_the_supervisor_is_killed(tmp_path):
     code = f"""
 import sys, time
@@ -186,7 +186,7 @@ def test_clinic_stopped_on_request_stays_stopped_until_it_is_requested_again(sup
     for _ in range(20):
         supervisor.check()
         time.sleep(0.01)
-    assert gone(first) and supervisor.pids()["clinic-1"] == first  # not taken for a crash
+    assert gone(first) and supervisor.pids()["clinic-1"] == first  # not treated as a crash
     supervisor.request("clinic-1", running=True)
     assert supervisor.optional_states() == {"clinic-1": "starting"}
     supervisor.check()

@@ -1,4 +1,4 @@
-"""The walks of docs/architecture.md are those of the code: the modules exist, and each walk goes down."""
+"""The walks of docs/architecture.md match the code: their modules exist, and each walk goes down."""
 
 import re
 
@@ -32,7 +32,7 @@ def test_walk_names_existing_modules_and_goes_down(title, paths):
         if name not in modules() or not number:
             continue
         earlier = names[:number]
-        called_by = {name, name.rpartition(".")[0]}  # a package's __init__ passes on what its modules have
+        called_by = {name, name.rpartition(".")[0]}  # a package's __init__ re-exports from its modules
         assert any((before, target) in pairs for before in earlier for target in called_by), (
             f"{title}: nothing before {path} imports it"
         )

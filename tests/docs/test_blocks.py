@@ -1,4 +1,4 @@
-"""What README and docs tell a reader to type works as it stands, and the tests that they name are there."""
+"""Commands in README and docs work as written, and the tests that they name exist."""
 
 import os
 import re
@@ -21,7 +21,7 @@ LIMIT_S = 500
 
 @pytest.fixture
 def reader(tmp_path):
-    """The environment of a reader in the checkout: small runs, another port, state of its own; stopped afterwards."""
+    """Environment for the commands: small runs, separate ports and state; everything is stopped afterwards."""
     environment = {
         **os.environ,
         "VENV": str(BIN.parent),
@@ -60,7 +60,7 @@ def test_the_commands_of_a_page_run(block, tmp_path, reader):
 
 @pytest.mark.federation
 @pytest.mark.parametrize("block", [b for b in HERE if b.terminals], ids=str)
-def test_commands_that_stay_are_ready_in_their_order(block, tmp_path, reader):
+def test_long_running_commands_start_in_the_given_order(block, tmp_path, reader):
     if "make monitor" in block.text and shutil.which("prometheus") is None:
         pytest.skip("needs Debian's prometheus package")
     running = []
@@ -73,7 +73,7 @@ def test_commands_that_stay_are_ready_in_their_order(block, tmp_path, reader):
                         line.split(), cwd=ROOT, env=reader, stdout=file, stderr=file, start_new_session=True
                     )
                 )
-            until(f"{line} says how it is ended: {out}", lambda out=out: "Ctrl-C" in out.read_text())
+            until(f"{line} prints how to end it: {out}", lambda out=out: "Ctrl-C" in out.read_text())
             assert [p.poll() for p in running] == [None] * len(running)
     finally:
         for process in reversed(running):
@@ -89,14 +89,14 @@ def test_the_two_commands_of_the_readme_are_what_ci_runs():
 
 
 def test_every_test_that_a_page_names_exists():
-    """Of a page that says that something was tried: by a test's name, or its file's."""
+    """Pages refer to a test by its name or by its file."""
     files = {path: path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
-    known = {path.name for path in files} | {str(path.relative_to(ROOT)) for path in files}
-    known |= {name for text in files.values() for name in re.findall(r"^def (test_\w+)", text, re.MULTILINE)}
+    existing = {path.name for path in files} | {str(path.relative_to(ROOT)) for path in files}
+    existing |= {name for text in files.values() for name in re.findall(r"^def (test_\w+)", text, re.MULTILINE)}
     named = {
         (page.name, n)
         for page in PAGES
         for n in re.findall(r"`((?:tests/[\w/]+/)?test_\w+(?:\.py)?)`", page.read_text())
     }
     assert len(named) > 40
-    assert sorted(f"{page}: {name}" for page, name in named if name not in known) == []
+    assert sorted(f"{page}: {name}" for page, name in named if name not in existing) == []

@@ -1,4 +1,4 @@
-"""Links between pages, and from the code to pages, lead to a heading that is there."""
+"""Links between pages, and from the code to pages, lead to an existing heading."""
 
 import re
 import subprocess
@@ -10,7 +10,7 @@ ALL = [*PAGES, ROOT / "bench" / "quality" / "README.md"]
 
 
 def anchors(page):
-    """What GitHub makes of a page's headings."""
+    """The anchors that GitHub makes from a page's headings."""
     headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S), re.M)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 

@@ -1,5 +1,7 @@
-"""One federation of three clinics for the whole session. clinic-1 connects through a recording proxy; clinic-3 has no Gardner
-grades."""
+"""One federation of three clinics for the whole session.
+
+clinic-1 connects through a recording proxy; clinic-3 has no Gardner grades.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,20 +30,20 @@ def _environment() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def federation(tmp_path_factory: pytest.TempPathFactory, _environment: None) -> Iterator[Federation]:
     """Three clinics that have joined; `federation.proxy` records all of clinic-1's traffic from its enrolment on."""
-    found = Federation(tmp_path_factory.mktemp("federation") / "shared")
+    shared = Federation(tmp_path_factory.mktemp("federation") / "shared")
     for name in NAMES:
-        draw_clinic(found.place.data(name), f"{name}-SECRET", graded=name != "clinic-3")
+        draw_clinic(shared.place.data(name), f"{name}-SECRET", graded=name != "clinic-3")
     try:
-        found.stack.start_hub()
-        gateway = found.place.hub / "identity" / "gateway"
-        found.proxy = RecordingProxy(gateway / "gateway.crt", gateway / "gateway.key", found.ca, found.port)
-        found.stack.via["clinic-1"] = found.proxy.port
-        found.join(NAMES)
-        yield found
+        shared.stack.start_hub()
+        gateway = shared.place.hub / "identity" / "gateway"
+        shared.proxy = RecordingProxy(gateway / "gateway.crt", gateway / "gateway.key", shared.ca, shared.port)
+        shared.stack.via["clinic-1"] = shared.proxy.port
+        shared.join(NAMES)
+        yield shared
     finally:
-        found.stack.stop()
-        if hasattr(found, "proxy"):
-            found.proxy.close()
+        shared.stack.stop()
+        if hasattr(shared, "proxy"):
+            shared.proxy.close()
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +54,7 @@ def reference(federation: Federation) -> Path:
 
 @pytest.fixture(autouse=True)
 def _no_run_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Stop a run that a failed test has left, so that it does not spoil the tests after it."""
+    """Stop a run that a failed test has left behind, so that it does not affect later tests."""
     yield
     if "federation" in request.fixturenames:
         request.getfixturevalue("federation").stop_run()

@@ -1,4 +1,4 @@
-"""A run from its start to its results, and the same again."""
+"""A run from start to results, and its repetition with the same seed."""
 
 import json
 import math
@@ -21,7 +21,7 @@ def test_finished_run_leaves_a_model_that_any_tool_can_read(federation, referenc
     from embryofl.models.zoo import create_model
 
     state = load_file(reference / "model.safetensors")
-    create_model("small_cnn").load_state_dict(state)  # strict: every tensor is there, in its shape
+    create_model("small_cnn").load_state_dict(state)  # strict: all tensors exist, with the right shapes
     assert all(bool(t.isfinite().all()) for t in state.values())
     record = json.loads((reference / "model.json").read_text())
     assert record["round"] == 4 and record["settings"]["seed"] == SETTINGS["seed"]
@@ -83,7 +83,7 @@ def test_same_seed_gives_identical_weights_and_another_seed_different_ones(feder
         ({"quorum": 2.5}, "quorum"),
     ],
 )
-def test_unknown_setting_is_rejected_with_the_known_ones(federation, settings, words):
+def test_unknown_setting_is_rejected_with_the_valid_ones(federation, settings, words):
     from embryofl.errors import UserError
 
     before = federation.status()["run"]
@@ -95,7 +95,7 @@ def test_unknown_setting_is_rejected_with_the_known_ones(federation, settings, w
     assert (after or {}).get("name") == (before or {}).get("name")  # nothing was started
 
 
-def test_run_in_one_process_gives_the_weights_of_the_real_run(federation, reference, tmp_path):
+def test_run_in_one_process_gives_the_same_weights_as_the_real_run(federation, reference, tmp_path):
     torch.set_num_threads(1)
     settings = RunSettings.model_validate_json((reference / "settings.json").read_text())
     clinics = {

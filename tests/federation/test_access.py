@@ -30,7 +30,7 @@ def gateway(federation):
 
 @pytest.fixture
 def urls(federation):
-    """Signs as the hub does."""
+    """Signs URLs as the hub does."""
     key = (federation.place.hub / "identity" / "url.key").read_bytes()
     return SignedUrls(key, lambda name: True)
 
@@ -97,7 +97,7 @@ def invite_for(federation, name: str, secret: str) -> Invite:
 
 
 @pytest.mark.parametrize("name", ["clinic-1", "nobody"])
-def test_wrong_invite_secret_enrols_nobody(federation, tmp_path, name):
+def test_wrong_invite_secret_is_rejected(federation, tmp_path, name):
     identity = ClinicIdentity(tmp_path / "identity")
     with pytest.raises(UserError, match="does not recognise"):
         enrol(identity, invite_for(federation, name, secrets.token_urlsafe(24)), "quality", {}, threading.Event())
@@ -105,7 +105,7 @@ def test_wrong_invite_secret_enrols_nobody(federation, tmp_path, name):
 
 
 def test_used_invite_is_worthless_to_another_key(federation, tmp_path):
-    """Someone finds the invite of a clinic that has joined, and presents another key."""
+    """A thief presents the invite of a clinic that has joined, with another key."""
     honest, thief = ClinicIdentity(tmp_path / "honest"), ClinicIdentity(tmp_path / "thief")
     invite = Invite.parse(federation.stack.call("POST", "/control/invites", {"name": "visitor"})["invite"])
     enrol(honest, invite, "quality", {}, threading.Event())
@@ -123,16 +123,16 @@ def test_clinic_sends_nothing_to_a_server_with_another_certificate(federation, t
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     place = tmp_path / "other" / "gateway"
     context.load_cert_chain(place / "gateway.crt", place / "gateway.key")
-    got: list[bytes] = []
+    received: list[bytes] = []
     stop = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def listen() -> None:
             with server.accept()[0] as connection:
                 try:
-                    got.append(context.wrap_socket(connection, server_side=True).recv(1000))
+                    received.append(context.wrap_socket(connection, server_side=True).recv(1000))
                 except OSError:
-                    got.append(b"")
+                    received.append(b"")
             stop.set()
 
         threading.Thread(target=listen, daemon=True).start()
@@ -140,17 +140,17 @@ def test_clinic_sends_nothing_to_a_server_with_another_certificate(federation, t
         invite = invite.model_copy(update={"hubs": [f"localhost:{server.getsockname()[1]}"]})
         with pytest.raises(UserError, match="Stopped"):
             enrol(ClinicIdentity(tmp_path / "identity"), invite, "quality", {}, stop)
-    assert got == [b""]
+    assert received == [b""]
 
 
 # -- signed URLs --------------------------------------------------------------------------------------------------------
 def test_signed_url_serves_its_file_and_any_altered_url_is_forbidden(federation, reference, gateway, urls):
     path = f"/v1/model/{reference.name}/round-0004.safetensors"
     url = urls.sign("GET", path, "clinic-1", 600)
-    answer = gateway.get(url)
-    assert answer.status_code == 200 and answer.content == (reference / "model.safetensors").read_bytes()
+    response = gateway.get(url)
+    assert response.status_code == 200 and response.content == (reference / "model.safetensors").read_bytes()
     part = gateway.get(url, headers={"Range": "bytes=1000-"})
-    assert part.status_code == 206 and part.content == answer.content[1000:]
+    assert part.status_code == 206 and part.content == response.content[1000:]
     expired = urls.sign("GET", path, "clinic-1", -60)
     stranger = urls.sign("GET", path, "nobody", 600)
     for changed in (
@@ -164,7 +164,7 @@ def test_signed_url_serves_its_file_and_any_altered_url_is_forbidden(federation,
         stranger,
     ):
         assert gateway.get(changed).status_code == 403, changed
-    # a header that the clinic sends does not replace the URL
+    # headers sent by the clinic do not replace the URL
     lie = {"X-Forwarded-Uri": url, "X-Original-URL": url, "X-Forwarded-Method": "GET"}
     assert gateway.get(url.replace("round-0004", "round-0000"), headers=lie).status_code == 403
 
@@ -178,9 +178,9 @@ def test_validly_signed_url_serves_nothing_outside_the_models(federation, refere
         "/v1/model//etc/passwd",
         f"/v1/model/{reference.name}/",
     ):
-        answer = raw(federation.port, federation.ca, f"GET {urls.sign('GET', path, 'clinic-1', 600)} HTTP/1.1")
-        assert status(answer) in (400, 403, 404), (path, answer[:200])
-        assert b"PRIVATE KEY" not in answer and b"root:" not in answer and b"round-0000" not in answer
+        response = raw(federation.port, federation.ca, f"GET {urls.sign('GET', path, 'clinic-1', 600)} HTTP/1.1")
+        assert status(response) in (400, 403, 404), (path, response[:200])
+        assert b"PRIVATE KEY" not in response and b"root:" not in response and b"round-0000" not in response
 
 
 def test_upload_url_ends_with_its_round(federation, reference, gateway):
@@ -201,18 +201,18 @@ def test_plain_http_is_rejected(federation):
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
 def test_only_the_clinics_paths_are_reachable(federation, method):
-    """No answer of SuperLink's Control or Runtime API, nor of the server's control API, comes through.
+    """Neither SuperLink's Control or Runtime API nor the server's control API can be reached.
 
-    What may come is the gateway's own 404 (or 400), the signature check's 403, or, where a path that begins and ends in
-    the Fleet API is passed on as written, the Fleet API's own refusal of a path that it does not have.
+    Allowed are the gateway's own 404 or 400, the signature check's 403, and, where the gateway forwards a path that begins
+    and ends in the Fleet API, the Fleet API's own error for an unknown path.
     """
     for target in SHUT:
-        answer = raw(federation.port, federation.ca, f"{method} {target} HTTP/1.1", b"{}" if method != "GET" else b"")
-        allowed = (400, 401, 403, 404, 405, 415)  # the last of them the Fleet API's own
-        assert status(answer) in allowed, (method, target, answer[:300])
-        lowered = answer.lower()
+        response = raw(federation.port, federation.ca, f"{method} {target} HTTP/1.1", b"{}" if method != "GET" else b"")
+        allowed = (400, 401, 403, 404, 405, 415)  # 415 is the Fleet API's own
+        assert status(response) in allowed, (method, target, response[:300])
+        lowered = response.lower()
         for word in (b"swagger", b"openapi", b'"status":"ok"', b"control token", b"superexec", b"clinics", b"run_id"):
-            assert word not in lowered, (method, target, answer[:500])
+            assert word not in lowered, (method, target, response[:500])
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "HEAD", "OPTIONS", "TRACE", "CONNECT", "PATCH"])
@@ -224,20 +224,20 @@ def test_path_accepts_only_its_own_method(federation, method):
 def test_oversized_body_is_rejected(federation, gateway):
     assert gateway.post("/v1/enrol", content=b"x" * 100_000).status_code == 413
     headers = {"Content-Type": "application/x-protobuf"}
-    answer = gateway.post("/v1/fleet/push-messages", content=b"x" * 3_000_000, headers=headers)
-    assert 400 <= answer.status_code < 500
+    response = gateway.post("/v1/fleet/push-messages", content=b"x" * 3_000_000, headers=headers)
+    assert 400 <= response.status_code < 500
 
 
 def test_control_api_requires_its_token(federation):
-    """Even on the hub's own network."""
+    """The token is required even on the hub's own network."""
     context = ssl.create_default_context(cafile=str(federation.place.hub / "identity" / "internal.crt"))
     base = f"https://{federation.stack.settings.server_address}"
     for method, path in (("GET", "/control/status"), ("POST", "/control/runs"), ("POST", "/control/stop")):
         for headers in ({}, {"Authorization": "Bearer " + "0" * 64}):
-            answer = httpx.request(method, base + path, headers=headers, json={}, verify=context, timeout=60)
-            assert answer.status_code == 401
+            response = httpx.request(method, base + path, headers=headers, json={}, verify=context, timeout=60)
+            assert response.status_code == 401
 
 
 def test_hub_still_works_after_all_attempts(federation):
-    write_atomic(federation.place.root / "note", b"")  # the disk is, too
-    until("the hub answers", lambda: federation.status()["clinics"])
+    write_atomic(federation.place.root / "note", b"")  # the disk works, too
+    until("the hub replies", lambda: federation.status()["clinics"])

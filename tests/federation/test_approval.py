@@ -13,8 +13,8 @@ from embryofl_demo.stack import program
 from kits.federation import Federation, draw_clinic, until
 
 
-def guessing_is_slowed_down(federation: Federation) -> None:
-    """Through the gateway, whose clients cannot pretend to come from elsewhere; enrolled clinics are not affected."""
+def assert_guessing_is_slowed_down(federation: Federation) -> None:
+    """Through the gateway, where clients cannot forge their address; enrolled clinics are not affected."""
     body = json.dumps({"name": "porto", "secret": "x" * 32, "public_key": "k", "proof": "00"})
     context = ssl.create_default_context(cafile=str(federation.ca))
 
@@ -54,14 +54,14 @@ def test_clinic_joins_with_the_printed_command_and_takes_part_once_approved(tmp_
                 stderr=log,
                 start_new_session=True,
             )
-        until("it awaits approval", lambda: federation.status()["to_approve"] == ["lisbon"])
+        until("lisbon awaits approval", lambda: federation.status()["to_approve"] == ["lisbon"])
         until("its log says so", lambda: "still has to approve" in (tmp_path / "log").read_text())
         assert "lisbon" not in federation.status()["clinics"] and "Awaiting approval: lisbon" in hub("status")
         assert "lisbon is enrolled" in hub("approve", "lisbon")
-        until("it is online", lambda: federation.status()["clinics"]["lisbon"]["state"] == "online")
+        until("lisbon is online", lambda: federation.status()["clinics"]["lisbon"]["state"] == "online")
         run = federation.run(rounds=1, min_clinics=1)
         assert federation.records(run.name)[1]["clinics"].keys() == {"lisbon"}
-        guessing_is_slowed_down(federation)
+        assert_guessing_is_slowed_down(federation)
     finally:
         if clinic is not None:
             os.killpg(clinic.pid, signal.SIGKILL)

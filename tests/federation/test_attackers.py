@@ -1,4 +1,4 @@
-"""One attacker among five clinics: the run finishes, the model stays as good, memory stays bounded, each rejection is reported."""
+"""One attacker among five clinics: the run finishes with as good a model and bounded memory; rejections are reported."""
 
 import json
 import sys
@@ -33,7 +33,7 @@ SETTINGS = {
     "local_epochs": 2,
     "suspend_after": 0,
 }
-MEMORY_MORE = 150 << 20  # bytes of extra memory that an attack may cost each part of the hub
+EXTRA_MEMORY = 150 << 20  # bytes that an attack may cost each part of the hub
 
 
 class Attacked(Federation):
@@ -50,18 +50,18 @@ class Attacked(Federation):
 
     def peak_memory(self) -> dict[str, int]:
         """Peak resident memory of each part of the hub so far, bytes."""
-        found = {}
+        peaks = {}
         for part in ("server", "superlink", "gateway"):
             lines = Path(f"/proc/{self.pid(part)}/status").read_text().splitlines()
-            found[part] = next(int(x.split()[1]) << 10 for x in lines if x.startswith("VmHWM"))
-        return found
+            peaks[part] = next(int(x.split()[1]) << 10 for x in lines if x.startswith("VmHWM"))
+        return peaks
 
     def metrics(self) -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.stack.ports['metrics']}/metrics") as answer:
-            return answer.read().decode()
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.stack.ports['metrics']}/metrics") as response:
+            return response.read().decode()
 
     def auroc(self, folder: Path) -> float:
-        """Of the final model on the honest clinics' validation and test patients."""
+        """AUROC of the final model on the honest clinics' validation and test patients."""
         evaluation = json.loads((folder / "model.json").read_text())["evaluation"]
         sums = [ScoreSums.from_dict(evaluation[n][split]) for n in HONEST for split in ("validation", "test")]
         auroc = merge(sums).summary().auroc
@@ -71,31 +71,31 @@ class Attacked(Federation):
 
 @pytest.fixture(scope="module")
 def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
-    found = Attacked(tmp_path_factory.mktemp("attacked") / "place")
+    federation = Attacked(tmp_path_factory.mktemp("attacked") / "place")
     for name in [*HONEST, EVIL]:
-        draw_clinic(found.place.data(name), f"{name}-A", patients=56, disc=4)
-    found.place.clinic(EVIL).mkdir(parents=True)
-    found.attack("honest")
+        draw_clinic(federation.place.data(name), f"{name}-A", patients=56, disc=4)
+    federation.place.clinic(EVIL).mkdir(parents=True)
+    federation.attack("honest")
     try:
-        found.stack.start_hub()
+        federation.stack.start_hub()
         for name in HONEST:
-            found.stack.start_clinic(name)
-        found.stack.start_clinic(EVIL, [sys.executable, str(KITS / "attacking_clinic.py")])
-        found.stack.wait_enrolled([*HONEST, EVIL], 180)
-        yield found
+            federation.stack.start_clinic(name)
+        federation.stack.start_clinic(EVIL, [sys.executable, str(KITS / "attacking_clinic.py")])
+        federation.stack.wait_enrolled([*HONEST, EVIL], 180)
+        yield federation
     finally:
-        found.stack.stop()
+        federation.stack.stop()
 
 
 @pytest.fixture(scope="module")
-def alone(attacked: Attacked) -> tuple[Path, dict[str, int]]:
-    """The folder of the run without the attacker, and the memory it took."""
+def undisturbed(attacked: Attacked) -> tuple[Path, dict[str, int]]:
+    """The folder of a run without the attacker, and the peak memory of the hub's parts after it."""
     attacked.control("suspend", EVIL)
     folder = attacked.run(**SETTINGS)
     assert set(json.loads((folder / "model.json").read_text())["evaluation"]) == set(HONEST)
     memory = attacked.peak_memory()
     attacked.control("resume", EVIL)
-    assert 0.7 < attacked.auroc(folder) < 0.99, "the task can be learned, and the model can be spoilt"
+    assert 0.7 < attacked.auroc(folder) < 0.99, "the task can be learned, and a model can become worse"
     return folder, memory
 
 
@@ -107,9 +107,9 @@ def _attacker_is_reinstated(attacked: Attacked) -> Iterator[None]:
         attacked.control("resume", EVIL)
 
 
-def test_every_detectable_attack_is_rejected_and_reported_and_leaves_the_model_unchanged(attacked, alone):
+def test_every_detectable_attack_is_rejected_and_reported_and_leaves_the_model_unchanged(attacked, undisturbed):
     """Each round has a different attack."""
-    folder, memory = alone
+    folder, memory = undisturbed
     attacked.attack(" ".join([*REASONS, "nan"]))
     name = attacked.start_run(**SETTINGS)
     run = attacked.wait_over(name)
@@ -133,16 +133,16 @@ def test_every_detectable_attack_is_rejected_and_reported_and_leaves_the_model_u
             >= set(REASONS.values())
         ),
     )
-    # the model is not only as good: it is identical
+    # the model is not just as good, it is identical
     assert (attacked.folder(name) / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
     assert abs(attacked.auroc(attacked.folder(name)) - attacked.auroc(folder)) <= 0.02
     for part, peak in attacked.peak_memory().items():
-        assert peak < memory[part] + MEMORY_MORE, (part, peak, memory)
+        assert peak < memory[part] + EXTRA_MEMORY, (part, peak, memory)
     assert list((attacked.place.hub / "uploads").iterdir()) == []
-    assert psutil.pid_exists(attacked.pid(EVIL))  # its replies were rejected, it has not crashed
+    assert psutil.pid_exists(attacked.pid(EVIL))  # its replies were rejected; it did not crash
 
 
-def test_clinic_is_suspended_and_notified_after_three_rejections(attacked, alone):
+def test_clinic_is_suspended_and_notified_after_three_rejections(attacked, undisturbed):
     attacked.attack("scale")
     folder = attacked.run(**{**SETTINGS, "rounds": 4, "suspend_after": 3})
     assert [r["refused"] for r in attacked.records(folder.name)] == [{}] + [{EVIL: "norm"}] * 3 + [{}]
@@ -156,8 +156,8 @@ def test_clinic_is_suspended_and_notified_after_three_rejections(attacked, alone
     )
 
 
-def test_flipped_labels_do_not_spoil_a_robust_strategy(attacked, alone):
+def test_flipped_labels_do_not_harm_a_robust_strategy(attacked, undisturbed):
     attacked.attack("flip")
     folder = attacked.run(**SETTINGS)
     assert all(EVIL in r["clinics"] for r in attacked.records(folder.name)[1:])  # the gate cannot detect it
-    assert abs(attacked.auroc(folder) - attacked.auroc(alone[0])) <= 0.02
+    assert abs(attacked.auroc(folder) - attacked.auroc(undisturbed[0])) <= 0.02

@@ -1,6 +1,6 @@
-"""A compromised hub starts a Flower run with code for the clinics and sends them messages of every form.
+"""A compromised hub starts a Flower run with code for the clinics and sends them all kinds of messages.
 
-The attacker has all the hub has: the SuperLink's Control and Runtime APIs, the secret, the authority's key.
+The attacker has everything that the hub has: the SuperLink's Control and Runtime APIs, the secret, the authority's key.
 """
 
 import json
@@ -85,7 +85,7 @@ def forged_requests(federation, run: str):
     yield json.dumps(good | {"model": {"url": "/v1/../../etc/passwd", "size": 1, "sha256": "a" * 64}})
     yield json.dumps(good | {"settings": {**settings, "model": "os.system"}})
     yield json.dumps(good | {"settings": {**settings, "pretrained": "/etc/passwd"}})
-    yield json.dumps(good)  # a layout nobody has
+    yield json.dumps(good)  # a layout that no model has
 
 
 def test_clinic_never_executes_code_from_the_hub(federation, reference, attack):
@@ -100,11 +100,11 @@ def test_clinic_never_executes_code_from_the_hub(federation, reference, attack):
 
     def all_replied():
         for reply in link.replies([i for i in [*texts, last] if i not in replies]):
-            assert not reply.lost, "the clinic had to be connected anew"
+            assert not reply.lost, "the clinic had to reconnect"
             replies[reply.message_id] = reply.error or json.loads(reply.text)["refused"]
         return len(replies) == len(texts) + 1
 
-    until("the clinic has replied to each", all_replied)  # so it has read them all: they arrive in order
+    until("the clinic has replied to each", all_replied)  # messages arrive in order, so the clinic has read them all
     assert all(replies.values()), replies
     assert not marker.exists()
     assert {name: federation.pid(name) for name in pids} == pids  # no clinic crashed

@@ -1,4 +1,4 @@
-"""`make demo` as its user meets it: it can be stopped at any time, leaves nothing behind, resumes, and reports what is wrong."""
+"""`make demo` from its user's view: it can be stopped at any time, leaves no process, resumes, and reports errors."""
 
 import contextlib
 import json
@@ -17,11 +17,11 @@ from kits.federation import WAIT_S, draw_clinic, processes_of, until
 from kits.ports import free_port
 
 SMALL = ["--set", "image_size=48", "--set", "local_epochs=1", "--set", "batch_size=16"]
-STOP_S = 10.0 + 20.0  # the promise, and what a busy machine may add
+STOP_S = 10.0 + 20.0  # as documented, and some more for a busy machine
 
 
 class Demo:
-    """The command, with a folder of its own."""
+    """`embryofl-demo` with its own folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.out = folder, folder / "out.txt"
@@ -55,11 +55,11 @@ class Demo:
 
     def left(self) -> list[str]:
         """Command lines of this demo's processes that are still running."""
-        found = []
+        commands = []
         for process in processes_of(self.folder / "demo"):
             with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
-                found.append(" ".join(process.cmdline())[:200])
-        return found
+                commands.append(" ".join(process.cmdline())[:200])
+        return commands
 
     @property
     def root(self) -> Path:
@@ -77,12 +77,12 @@ class Demo:
 
 @pytest.fixture
 def demo(tmp_path):
-    found = Demo(tmp_path)
-    yield found
-    if found.process is not None and found.process.poll() is None:
-        found.process.kill()
-        found.process.wait()
-    until("nothing is left", lambda: not found.left())
+    running = Demo(tmp_path)
+    yield running
+    if running.process is not None and running.process.poll() is None:
+        running.process.kill()
+        running.process.wait()
+    until("no process is left", lambda: not running.left())
 
 
 @pytest.fixture

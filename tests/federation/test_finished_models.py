@@ -14,12 +14,12 @@ from kits.federation import until
 
 @pytest.fixture(scope="module")
 def finished(federation):
-    """A finished run of four rounds whose model clinic-1 has downloaded; the clinic's newest."""
-    run = federation.start_run(rounds=4)  # the newest: no older one is offered
+    """A finished run of four rounds whose model clinic-1 has downloaded as its newest."""
+    run = federation.start_run(rounds=4)  # the hub offers only the newest model
     assert federation.wait_over(run)["state"] == "finished"
     state = federation.place.clinic("clinic-1")
     card = state / "models" / run / "model.json"
-    until("the model is at the clinic", card.exists, pause=0.5)
+    until("the clinic has the model", card.exists, pause=0.5)
     return SimpleNamespace(
         run=run, hub=federation.folder(run), state=state, card=card, data=federation.place.data("clinic-1")
     )
@@ -38,13 +38,13 @@ def scored(finished, folder):
 
 
 def test_clinic_receives_the_final_model_and_scores_with_it(finished):
-    said = json.loads(finished.card.read_text())
+    card = json.loads(finished.card.read_text())
     assert (
         finished.card.with_name("model.safetensors").read_bytes() == (finished.hub / "model.safetensors").read_bytes()
     )
-    assert said["run"] == finished.run and "clinic-2" not in finished.card.read_text() and "evaluation" not in said
+    assert card["run"] == finished.run and "clinic-2" not in finished.card.read_text() and "evaluation" not in card
     scores = scored(finished, finished.data)
-    assert len(scores["embryos"]) == 72 and scores["models"][0]["sha256"] == said["sha256"]
+    assert len(scores["embryos"]) == 72 and scores["models"][0]["sha256"] == card["sha256"]
     assert all(e["of"] == 3 and 0 <= e["score"] <= 1 for e in scores["embryos"])
 
 
@@ -54,16 +54,16 @@ def test_log_of_sent_data_matches_what_crossed_the_wire(federation, finished):
     size = (finished.hub / "model.safetensors").stat().st_size
     updates = [s for s in of_run if s["kind"] == "update"]
     assert [s["round"] for s in updates] == [1, 2, 3, 4] and {s["bytes"] for s in updates} == {size}
-    answers = [s for s in of_run if s["kind"] == "answer"]
-    assert "test" in answers[-1]["holds"] and len(answers) == 5
+    replies = [s for s in of_run if s["kind"] == "answer"]
+    assert "test" in replies[-1]["holds"] and len(replies) == 5
     recorded = federation.proxy.everything()
-    for answer in answers:  # each is in the recorded traffic with as many bytes and the fields that the log names
-        kind = "evaluate" if "test" in answer["holds"] else "train"
-        head = f'"kind":"{kind}","run":"{finished.run}","round":{answer["round"]},"layout":'.encode()
+    for reply in replies:  # each is in the recorded traffic, with the size and the fields in the log
+        kind = "evaluate" if "test" in reply["holds"] else "train"
+        head = f'"kind":"{kind}","run":"{finished.run}","round":{reply["round"]},"layout":'.encode()
         begin = recorded.rindex(b"{", 0, recorded.index(head))
-        text = recorded[begin : begin + answer["bytes"]]
+        text = recorded[begin : begin + reply["bytes"]]
         holds = {key for key, value in json.loads(text).items() if value not in (None, "", 0, {})}
-        assert holds - set(FRAME) == set(answer["holds"])
+        assert holds - set(FRAME) == set(reply["holds"])
     joined = sent[0]
     body = recorded[recorded.index(b'{"name":"clinic-1","secret"') :][: joined["bytes"]]
     assert joined["kind"] == "enrolment" and json.loads(body)["summary"]["counts"]
@@ -89,7 +89,7 @@ def test_cohort_is_scored_in_the_clinic_app(finished, tmp_path):
         page.get_by_label("Model").select_option(finished.run)
         page.get_by_role("button", name="Score").click()
         page.wait_for_url("**/scored/2*")
-        # order, scores and their meaning are those of the command line
+        # order, scores and their meaning equal those of the command line
         names = page.locator(".embryo h3 .name").all_inner_texts()
         assert names == [e["files"][0] for e in expected]
         for shown, e in zip(page.locator(".embryo").all(), expected, strict=True):

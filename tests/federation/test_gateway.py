@@ -29,7 +29,7 @@ class Upstream:
     """A TLS server that accepts every request and records it."""
 
     def __init__(self, certificate: str, key: str) -> None:
-        self.seen: list[tuple[str, str, dict[str, str]]] = []  # method, target as it came, headers
+        self.seen: list[tuple[str, str, dict[str, str]]] = []  # method, unmodified target, headers
         upstream = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -96,7 +96,7 @@ class Gateway:
         until("the gateway listens", lambda: not port_is_free(self.port))
 
     def forget(self) -> None:
-        """What has reached the upstreams so far."""
+        """Clear the upstreams' records."""
         self.server.seen.clear()
         self.superlink.seen.clear()
 
@@ -113,18 +113,18 @@ class Gateway:
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory, _environment: None) -> Iterator[Gateway]:
-    found = Gateway(tmp_path_factory.mktemp("gateway"))
-    yield found
-    found.close()
+    started = Gateway(tmp_path_factory.mktemp("gateway"))
+    yield started
+    started.close()
 
 
 @pytest.fixture(scope="module", autouse=True)
 def unfinished(gateway: Gateway) -> Iterator[Future[float]]:
-    """A request without an end, sent before the other tests; gives the seconds until the gateway closed the connection."""
+    """An unfinished request, sent before the other tests; gives the seconds until the gateway closed the connection."""
 
     def seconds() -> float:
         began = time.monotonic()
-        spoken(gateway, b"POST /v1/enrol?unfinished HTTP/1.1\r\nHost: localhost\r\n", seconds=100)
+        exchange(gateway, b"POST /v1/enrol?unfinished HTTP/1.1\r\nHost: localhost\r\n", seconds=100)
         return time.monotonic() - began
 
     with ThreadPoolExecutor(1) as pool:
@@ -138,25 +138,25 @@ def test_clinics_paths_reach_superlink_and_server(gateway):
     assert [s[:2] for s in gateway.server.seen] == [("POST", "/v1/enrol")] and not gateway.superlink.seen
     assert b"REACHED" in gateway.ask("PUT /v1/update/run-0001-abc?signature=1", b"x")
     assert [s[:2] for s in gateway.server.seen] == [("PUT", "/v1/update/run-0001-abc?signature=1")]
-    answer = gateway.ask("GET /v1/model/run-0001/round-0001.safetensors?signature=1")
-    assert answer.endswith(b"WEIGHTS")
+    response = gateway.ask("GET /v1/model/run-0001/round-0001.safetensors?signature=1")
+    assert response.endswith(b"WEIGHTS")
     method, target, headers = gateway.server.seen[0]
     assert (method, target) == ("GET", "/internal/authorise?signature=1")
     assert headers["x-forwarded-uri"] == "/v1/model/run-0001/round-0001.safetensors?signature=1"
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "HEAD", "DELETE", "PATCH", "OPTIONS"])
-def test_no_other_path_reaches_them_however_it_is_written(gateway, method):
+def test_no_other_path_reaches_them_in_any_spelling(gateway, method):
     for target in SHUT:
-        answer = gateway.ask(f"{method} {target}", b"" if method in ("GET", "HEAD") else b"{}")
+        response = gateway.ask(f"{method} {target}", b"" if method in ("GET", "HEAD") else b"{}")
         for _, reached, _ in gateway.superlink.seen:
             assert _segments(reached)[:2] == ["v1", "fleet"], (target, reached)
         for _, reached, headers in gateway.server.seen:
             asked = headers["x-forwarded-uri"] if reached.split("?")[0] == "/internal/authorise" else reached
             assert _segments(asked)[:2] in (["v1", "enrol"], ["v1", "update"], ["v1", "model"]), (target, reached)
-        assert b"OUTSIDE" not in answer
+        assert b"OUTSIDE" not in response
         if not gateway.superlink.seen and not gateway.server.seen:
-            assert status(answer) in (400, 403, 404, 405, 501), (target, answer[:200])
+            assert status(response) in (400, 403, 404, 405, 501), (target, response[:200])
 
 
 def _segments(target: str) -> list[str]:
@@ -166,13 +166,13 @@ def _segments(target: str) -> list[str]:
         path = "/" + path.split("://", 1)[1].partition("/")[2]
     while unquote(path) != path:
         path = unquote(path)
-    found: list[str] = []
+    segments: list[str] = []
     for part in path.replace("\\", "/").split("/"):
         if part == "..":
-            del found[-1:]
+            del segments[-1:]
         elif part not in ("", "."):
-            found.append(part)
-    return found
+            segments.append(part)
+    return segments
 
 
 def test_clinic_cannot_forge_the_gateways_headers(gateway):
@@ -201,25 +201,28 @@ def test_file_server_serves_nothing_outside_its_folder(gateway):
         "run-0001",
         "run-0001/",
     ):
-        answer = gateway.ask(f"GET /v1/model/{path}")
-        assert status(answer) != 200 and b"OUTSIDE" not in answer and b"round-0001" not in answer, (path, answer[:300])
+        response = gateway.ask(f"GET /v1/model/{path}")
+        assert status(response) != 200 and b"OUTSIDE" not in response and b"round-0001" not in response, (
+            path,
+            response[:300],
+        )
 
 
-def spoken(gateway: Gateway, data: bytes, seconds: float = 60) -> bytes:
-    """What comes back for these bytes over one TLS connection, until the gateway closes it or is silent for so long."""
+def exchange(gateway: Gateway, data: bytes, seconds: float = 60) -> bytes:
+    """Send bytes over one TLS connection; return what the gateway sends until it closes it or is silent for `seconds`."""
     context = ssl.create_default_context(cafile=str(gateway.ca))
     with (
         socket.create_connection(("127.0.0.1", gateway.port), timeout=seconds) as connection,
         context.wrap_socket(connection, server_hostname="localhost") as tls,
     ):
         tls.sendall(data)
-        answer = b""
+        response = b""
         try:
             while chunk := tls.recv(65536):
-                answer += chunk
+                response += chunk
         except (ConnectionResetError, TimeoutError):
             pass
-        return answer
+        return response
 
 
 HIDDEN = b"GET /control/status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
@@ -237,17 +240,17 @@ SMUGGLED = {
 
 @pytest.fixture(scope="module")
 def smuggling(gateway):
-    """What came back for each way at each path. All at once: a connection stays open while the gateway waits for more."""
+    """The response to each way at each path. Sent in parallel, since the gateway waits for more data on each connection."""
 
     def attempt(way: str, path: str) -> bytes:
         head = f"POST {path}?way={[*SMUGGLED].index(way)} HTTP/1.1\r\nHost: localhost\r\n".encode()
-        return spoken(gateway, head + SMUGGLED[way], seconds=2)
+        return exchange(gateway, head + SMUGGLED[way], seconds=2)
 
     gateway.forget()
     with ThreadPoolExecutor(16) as pool:
-        answers = {(way, path): pool.submit(attempt, way, path) for way in SMUGGLED for path in PATHS}
+        responses = {(way, path): pool.submit(attempt, way, path) for way in SMUGGLED for path in PATHS}
     reached = [target for _, target, _ in gateway.server.seen + gateway.superlink.seen]
-    return {which: answer.result() for which, answer in answers.items()}, reached
+    return {which: response.result() for which, response in responses.items()}, reached
 
 
 PATHS = ["/v1/enrol", "/v1/fleet/pull-messages"]
@@ -256,10 +259,10 @@ PATHS = ["/v1/enrol", "/v1/fleet/pull-messages"]
 @pytest.mark.parametrize("way", SMUGGLED)
 @pytest.mark.parametrize("path", PATHS)
 def test_no_request_is_smuggled_inside_another(smuggling, way, path):
-    """Wherever gateway and server each see the end of a request, only paths of the clinics reach the server."""
-    answers, reached = smuggling
+    """Even if gateway and server disagree on the end of a request, only paths of the clinics reach the server."""
+    responses, reached = smuggling
     hidden = [target for target in reached if target.partition("?")[0] not in PATHS]
-    assert hidden == [], (hidden, answers[way, path][:300])
+    assert hidden == [], (hidden, responses[way, path][:300])
     assert sum(target == f"{path}?way={[*SMUGGLED].index(way)}" for target in reached) <= 1
 
 
@@ -275,19 +278,19 @@ def test_old_versions_of_tls_are_rejected(gateway, version):
 
 def test_endless_headers_are_rejected(gateway):
     gateway.forget()
-    answer = spoken(gateway, b"POST /v1/enrol HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 300_000 + b"\r\n\r\n")
-    assert status(answer) == 431 and not gateway.server.seen
+    response = exchange(gateway, b"POST /v1/enrol HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 300_000 + b"\r\n\r\n")
+    assert status(response) == 431 and not gateway.server.seen
 
 
 def test_unfinished_request_is_disconnected(gateway, unfinished):
-    """The gateway waits 10 s for headers; a thousand such connections would otherwise stay for ever."""
+    """The gateway waits 10 s for headers; a thousand such connections would otherwise stay open for ever."""
     assert unfinished.result(WAIT_S) < 90
     assert not [target for _, target, _ in gateway.server.seen if "unfinished" in target]
 
 
 @pytest.mark.skipif(
     shutil.which("sslyze") is None,
-    reason="sslyze is not installed (in an environment of its own: it wants another cryptography)",
+    reason="sslyze is not installed (in a separate environment: it needs another version of cryptography)",
 )
 def test_tls_scanner_finds_no_weakness(gateway, tmp_path):
     """sslyze, against Mozilla's "intermediate" recommendations."""
@@ -311,12 +314,12 @@ def test_tls_scanner_finds_no_weakness(gateway, tmp_path):
         check=False,
     )
     assert done.returncode == 0 and "OK - Compliant" in done.stdout, done.stdout[-2000:]
-    (found,) = json.loads(report.read_text())["server_scan_results"]
-    scan = {k: v["result"] for k, v in found["scan_result"].items() if v and v["status"] == "COMPLETED"}
+    (server,) = json.loads(report.read_text())["server_scan_results"]
+    scan = {k: v["result"] for k, v in server["scan_result"].items() if v and v["status"] == "COMPLETED"}
     versions = {k for k, v in scan.items() if k.endswith("_cipher_suites") and v["is_tls_version_supported"]}
     assert versions == {"tls_1_2_cipher_suites", "tls_1_3_cipher_suites"}
     (shown,) = scan["certificate_info"]["certificate_deployments"]
-    assert any(p["verified_certificate_chain"] for p in shown["path_validation_results"])  # by the hub's own authority
+    assert any(p["verified_certificate_chain"] for p in shown["path_validation_results"])  # by the hub's own CA
     assert not scan["heartbleed"]["is_vulnerable_to_heartbleed"]
     assert not scan["openssl_ccs_injection"]["is_vulnerable_to_ccs_injection"]
     assert scan["robot"]["robot_result"].startswith("NOT_VULNERABLE")
