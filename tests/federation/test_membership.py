@@ -23,7 +23,7 @@ def listed(federation: Federation, name: str) -> dict:
 
 
 def online(federation: Federation, *names: str) -> bool:
-    """Whether all of them are; also while the server is being started again."""
+    """Whether all these clinics are online; False while the server restarts."""
     federation.stack.supervisor.check()
     try:
         return all(listed(federation, n)["online"] for n in names)
@@ -51,7 +51,7 @@ def end_membership(federation: Federation, name: str) -> None:
 
 @pytest.fixture
 def guest(federation):
-    """`guest(name)`: a fourth clinic joins; its membership ends with the test."""
+    """`guest(name)`: a fourth clinic joins until the test ends."""
     names = []
 
     def come(name: str) -> None:
@@ -65,27 +65,27 @@ def guest(federation):
 
 @pytest.fixture(scope="module")
 def member(federation):
-    """The name of a fourth clinic that several tests use, the last of which makes it leave."""
+    """The name of a fourth clinic that several tests share; the last of them makes it leave."""
     join(federation, "guest-2")
     yield "guest-2"
     end_membership(federation, "guest-2")
 
 
-def test_revoked_clinic_is_shut_out_for_good_and_the_run_continues(federation, guest, tmp_path):
+def test_revoked_clinic_stays_locked_out_and_the_run_continues(federation, guest, tmp_path):
     guest("guest-1")
     stolen = ClinicIdentity(federation.place.clinic("guest-1") / "identity")
     run = federation.start_run(rounds=3, min_clinics=3)
     federation.under_way(run, 1)
     pids = federation.stack.supervisor.pids()
     federation.stack.call("POST", "/control/revoke", {"name": "guest-1", "reason": "its laptop was stolen"})
-    until("its key is shut out", lambda: not listed(federation, "guest-1")["online"])
+    until("its connection has ended", lambda: not listed(federation, "guest-1")["online"])
     logged(federation, "guest-1", "its laptop was stolen. Its key never works again")
     over = federation.wait_over(run)
     assert over["state"] == "finished", over["reason"]
     assert all({"clinic-1", "clinic-2", "clinic-3"} <= set(r["clinics"]) for r in federation.records(run)[1:])
-    assert federation.stack.supervisor.pids() == pids  # nothing was restarted, the revoked clinic's process included
+    assert federation.stack.supervisor.pids() == pids  # no process was restarted, not even the revoked clinic's
 
-    def refused() -> bool:
+    def key_is_rejected() -> bool:
         link = FleetLink(route_to(federation.port, federation.ca), stolen.key, tmp_path, threading.Event())
         try:
             link.connect()
@@ -95,22 +95,22 @@ def test_revoked_clinic_is_shut_out_for_good_and_the_run_continues(federation, g
             link.close()
         return False
 
-    assert refused()
+    assert key_is_rejected()
     invite = Invite.parse(federation.stack.call("POST", "/control/invites", {"name": "guest-1"})["invite"])
     with pytest.raises(UserError, match="never works again"):
         enrol(stolen, invite, "quality", {}, threading.Event())
-    for part in ("superlink", "server"):  # the supervisor restarts them; the SuperLink comes back empty
+    for part in ("superlink", "server"):  # the supervisor restarts them; the SuperLink starts empty
         federation.stack.supervisor.children[part].process.kill()
         until(f"the {part} is away", lambda: not online(federation, "clinic-1"))
-        until("the others are back", lambda: online(federation, "clinic-1", "clinic-2", "clinic-3"))
-        assert refused()
+        until("the others are online again", lambda: online(federation, "clinic-1", "clinic-2", "clinic-3"))
+        assert key_is_rejected()
 
 
 def test_join_shows_exactly_what_it_sends_and_can_be_repeated(federation):
     draw_clinic(federation.place.data("guest-3"), "guest-3", patients=24, label=None)
-    word = federation.stack.call("POST", "/control/invites", {"name": "guest-3"})["invite"]
+    code = federation.stack.call("POST", "/control/invites", {"name": "guest-3"})["invite"]
     try:
-        done = federation.clinic("guest-3", "join", EMBRYOFL_INVITE=word)
+        done = federation.clinic("guest-3", "join", EMBRYOFL_INVITE=code)
         assert done.returncode == 0, done.stderr
         sent = listed(federation, "guest-3")["summary"]
         shown = done.stdout[done.stdout.index("This is sent to the hub now") :]
@@ -118,16 +118,16 @@ def test_join_shows_exactly_what_it_sends_and_can_be_repeated(federation):
         for day, counts in sent["counts"].items():
             assert f"day {day}: label 1: {counts['1']}, label 0: {counts['0']}" in shown
         assert (
-            listed(federation, "guest-3")["key"] in shown and Invite.parse(word).secret not in done.stdout + done.stderr
+            listed(federation, "guest-3")["key"] in shown and Invite.parse(code).secret not in done.stdout + done.stderr
         )
-        again = federation.clinic("guest-3", "join", EMBRYOFL_INVITE=word)
+        again = federation.clinic("guest-3", "join", EMBRYOFL_INVITE=code)
         assert again.returncode == 0 and "has already joined, as guest-3" in again.stdout
-        (federation.place.clinic("guest-3") / "identity" / "hub.json").unlink()  # the answer was lost
-        again = federation.clinic("guest-3", "join", EMBRYOFL_INVITE=word)
+        (federation.place.clinic("guest-3") / "identity" / "hub.json").unlink()  # as if the reply was lost
+        again = federation.clinic("guest-3", "join", EMBRYOFL_INVITE=code)
         assert again.returncode == 0 and len([c for c in federation.audit("enrolled") if c["clinic"] == "guest-3"]) == 1
         # the same invite, another key
         draw_clinic(federation.place.data("guest-4"), "guest-4")
-        thief = federation.clinic("guest-4", "join", EMBRYOFL_INVITE=word)
+        thief = federation.clinic("guest-4", "join", EMBRYOFL_INVITE=code)
         assert thief.returncode == 2 and "already been used with another key" in thief.stderr
     finally:
         federation.stack.call("POST", "/control/revoke", {"name": "guest-3"})
@@ -139,7 +139,7 @@ def test_renamed_clinic_continues_under_its_new_name_without_a_restart(federatio
     federation.stack.call("POST", "/control/rename", {"name": "guest-5", "to": "guest-6"})
     logged(federation, "guest-5", "has renamed this clinic from guest-5 to guest-6")
     try:
-        until("it is online under its new name", lambda: online(federation, "guest-6"))
+        until("the clinic is online under its new name", lambda: online(federation, "guest-6"))
         run = federation.start_run(rounds=1, min_clinics=4)
         assert federation.wait_over(run)["state"] == "finished"
         assert "guest-6" in federation.records(run)[1]["clinics"] and federation.pid("guest-5") == pid
@@ -187,7 +187,7 @@ def test_key_is_rotated_during_a_run_and_the_old_one_is_rejected(federation, mem
     with pytest.raises(KeyRejected):
         link.connect()
     link.close()
-    # interrupted after the hub had accepted it: with the old key still in place, the command is run again
+    # interrupted after the hub accepted the new key and before the old one was replaced: the command is run again
     place = federation.place.clinic(member) / "identity"
     (place / "clinic.key").rename(place / "clinic.key.next")
     shutil.copy(tmp_path / "identity" / "clinic.key", place / "clinic.key")
@@ -215,13 +215,13 @@ def test_clinic_checks_its_status_and_leaves(federation, member):
     assert "models = ['resnet18']" in status.stdout and "does not train small_cnn, only resnet18" in status.stdout
     left = federation.clinic(member, "leave", "--yes")
     assert left.returncode == 0 and "has left" in left.stdout, left.stderr
-    until("it is offline", lambda: not listed(federation, member)["online"])
+    until("the clinic is offline", lambda: not listed(federation, member)["online"])
     assert listed(federation, member)["state"] == "left"
     logged(federation, member, "has left the federation")
     status = federation.clinic(member, "status")
     assert status.returncode == 1 and "never works again" in status.stdout
     last = json.loads((federation.place.clinic(member) / "sent.jsonl").read_text().splitlines()[-1])
-    assert last["kind"] == "leaving" and last["bytes"] > 200  # the clinic's own log of sent data says so, too
+    assert last["kind"] == "leaving" and last["bytes"] > 200  # recorded in the clinic's log of sent data, too
     again = federation.clinic(member, "leave", "--yes")
     assert again.returncode == 2 and "already left" in again.stderr and "Traceback" not in again.stderr
     assert all(online(federation, f"clinic-{i}") for i in (1, 2, 3))
@@ -230,10 +230,10 @@ def test_clinic_checks_its_status_and_leaves(federation, member):
 def test_coordinators_commands_print_invites_and_list_clinics(federation):
     sent = federation.hub("invite", "porto", "--days", "3").stdout
     docker = next(x for x in sent.splitlines() if x.startswith("docker run"))
-    word = next(x for x in docker.split() if x.startswith("EMBRYOFL_INVITE=")).partition("=")[2]
-    assert Invite.parse(word).name == "porto" and "podman run" in sent and "embryofl-clinic run" in sent
+    code = next(x for x in docker.split() if x.startswith("EMBRYOFL_INVITE=")).partition("=")[2]
+    assert Invite.parse(code).name == "porto" and "podman run" in sent and "embryofl-clinic run" in sent
     alone = federation.hub("invite", "--code", "porto").stdout
-    assert Invite.parse(alone).secret != Invite.parse(word).secret and len(alone.split()) == 1
+    assert Invite.parse(alone).secret != Invite.parse(code).secret and len(alone.split()) == 1
     invites = federation.hub("invites").stdout
     assert "Withdrawn" in invites and "Open" in invites and Invite.parse(alone).secret not in invites
     assert federation.hub("withdraw", "porto").returncode == 0

@@ -1,4 +1,4 @@
-"""The printed command for Podman. It needs the image: docker save embryofl-clinic | podman load."""
+"""The printed command for Podman. Load its image first: docker save embryofl-clinic | podman load."""
 
 import shutil
 import subprocess
@@ -29,15 +29,19 @@ def test_clinic_joins_and_leaves_with_the_printed_podman_command(federation: Fed
     data = draw_clinic(federation.place.data("podman-1"), "podman-1")
     for path in (federation.place.root, *data.parents, data):
         if str(path).startswith(str(federation.place.root.parents[1])):
-            path.chmod(0o755)  # the container's user is another one
+            path.chmod(0o755)  # the container runs as another user
     sent = federation.hub("invite", "podman-1").stdout
     line = next(x for x in sent.splitlines() if x.startswith("podman run"))
     line = line.replace("/PATH/TO/IMAGES", str(data)).replace("--name embryofl", f"--name {NAME} --network host")
-    line = line.replace("embryofl-state:", f"{NAME}:")  # so as not to touch a clinic of this machine
+    line = line.replace("embryofl-state:", f"{NAME}:")  # leaves a real clinic on this machine alone
     try:
         done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, done.stderr
-        until("it is there", lambda: federation.status()["clinics"].get("podman-1", {}).get("state") == "online", 120)
+        until(
+            "the clinic is online",
+            lambda: federation.status()["clinics"].get("podman-1", {}).get("state") == "online",
+            120,
+        )
         status = podman("exec", NAME, "embryofl-clinic", "status")
         assert status.returncode == 0 and "takes part" in status.stdout, status.stderr
         left = podman("exec", NAME, "embryofl-clinic", "leave", "--yes")

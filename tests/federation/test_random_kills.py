@@ -1,4 +1,4 @@
-"""Twenty kills of any process at any moment of a run: the weights are those of the undisturbed run."""
+"""Twenty random processes are killed at random moments of a run: the weights equal those of the undisturbed run."""
 
 import os
 import random
@@ -8,7 +8,7 @@ import time
 from kits.federation import until
 
 KILLS, ROUNDS, MOST_S = 20, 16, 1.5
-SETTINGS = {"rounds": ROUNDS, "strategy": "fedadam"}  # its moments must survive too
+SETTINGS = {"rounds": ROUNDS, "strategy": "fedadam"}  # its optimiser state must survive, too
 SEED = int(os.environ.get("EMBRYOFL_TEST_SEED", time.time_ns() % 2**32))
 VICTIMS = ["clinic-1", "clinic-2", "clinic-3", "server", "superlink", "gateway"]
 
@@ -30,7 +30,7 @@ def test_twenty_random_kills_leave_the_weights_unchanged(federation):
             continue  # it is being restarted
         assert not (folder / "model.json").exists(), f"over after {len(killed)} kills; seed {SEED}"
         os.kill(process.pid, signal.SIGKILL)
-        children[victim].crashes = 0  # not its own crash
+        children[victim].crashes = 0  # so that the supervisor does not count it as a crash
         killed.append((victim, round(time.time(), 2)))
     run = federation.wait_over(name)
     assert run["state"] == "finished", (SEED, killed, run, federation.logs())

@@ -1,7 +1,7 @@
-"""Reaching the hub: through a tunnel that comes, moves and goes, through a proxy, across new certificates and authorities.
+"""Reaching the hub through a tunnel that moves or is lost, through a proxy, and after a change of certificate or CA.
 
-One federation of two clinics: clinic-1 knows the hub from its invite, clinic-2 first knew the tunnel's address alone. The
-tunnel is pyngrok with a stand-in for ngrok's agent (`ngrok_agent.py`). The gateway's certificate lives for 40 seconds.
+One federation of two clinics: clinic-1 has the hub's addresses from its invite, clinic-2 starts with only the tunnel's. The
+tunnel is pyngrok with a stand-in for ngrok's agent (`ngrok_agent.py`). The gateway's certificate is valid for 40 seconds.
 """
 
 import contextlib
@@ -37,20 +37,20 @@ class Reached(Federation):
     """A federation with a tunnel."""
 
     def order(self, what: str) -> None:
-        """Let something happen to the tunnel."""
+        """Make the stand-in agent move, lose, restore or end the tunnel."""
         (self.place.root / "standin.part").write_text(what)
         (self.place.root / "standin.part").rename(self.place.root / "order")
 
     def tunnel(self) -> dict:
-        found: dict = self.status()["hub"]["tunnel"]
-        return found
+        state: dict = self.status()["hub"]["tunnel"]
+        return state
 
     def address(self) -> str:
         """The tunnel's public address, once there is a tunnel."""
         return str(until("the tunnel is up", lambda: self.tunnel()["up"] and self.tunnel()["address"]))
 
     def certificate(self) -> x509.Certificate:
-        """What the gateway shows now."""
+        """The gateway's current certificate."""
         return until("the gateway shows its certificate", self._shown)
 
     def _shown(self) -> x509.Certificate | None:
@@ -62,7 +62,7 @@ class Reached(Federation):
                 context.wrap_socket(connection, server_hostname=HUB_NAME) as tls,
             ):
                 shown = tls.getpeercert(binary_form=True)
-        except ConnectionResetError:  # not yet accepted when the gateway changed its listener; clinics try again, too
+        except ConnectionResetError:  # the gateway was just replacing its listener; clinics try again, too
             return None
         assert shown
         return x509.load_der_x509_certificate(shown)
@@ -81,18 +81,18 @@ def reached(tmp_path_factory: pytest.TempPathFactory, _environment: None) -> Ite
         "NGROK_AGENT": str(KITS / "ngrok_agent.py"),
         "EMBRYOFL_CERTIFICATE_DAYS": str(CERTIFICATE_S / 86_400),
     }
-    found = Reached(root, ngrok=True)
+    federation = Reached(root, ngrok=True)
     for name in ("clinic-1", "clinic-2"):
-        draw_clinic(found.place.data(name), name)
+        draw_clinic(federation.place.data(name), name)
     try:
-        found.stack.start_hub()
-        host, _, port = found.address().rpartition(":")
+        federation.stack.start_hub()
+        host, _, port = federation.address().rpartition(":")
         assert host == "127.0.0.1"
-        found.stack.via["clinic-2"] = int(port)
-        found.join(["clinic-1", "clinic-2"])
-        yield found
+        federation.stack.via["clinic-2"] = int(port)
+        federation.join(["clinic-1", "clinic-2"])
+        yield federation
     finally:
-        found.stack.stop()
+        federation.stack.stop()
         for name in ("NGROK_STANDIN", "NGROK_AGENT", "EMBRYOFL_CERTIFICATE_DAYS"):
             os.environ.pop(name, None)
 
@@ -109,7 +109,7 @@ def same_weights(reached: Reached, name: str, undisturbed: bytes) -> None:
     assert [set(r["clinics"]) for r in reached.records(name)[1:]] == [{"clinic-1", "clinic-2"}] * RUN["rounds"]
 
 
-def known(reached: Reached, name: str) -> list[str]:
+def hub_addresses(reached: Reached, name: str) -> list[str]:
     member = ClinicIdentity(reached.place.clinic(name) / "identity").membership
     assert member is not None
     return member.hubs
@@ -124,19 +124,20 @@ def test_invites_contain_the_tunnels_address_and_the_hubs_name(reached):
 
 
 def test_run_continues_when_the_tunnel_moves_to_another_address(reached, undisturbed):
-    """clinic-2 came through it. It has learnt of the hub's other addresses, goes on there, and learns the new one."""
+    """clinic-2 joined through the tunnel; it continues at the hub's other addresses and receives the new one."""
     old, pids = reached.address(), reached.stack.supervisor.pids()
-    until("clinic-2 knows other addresses", lambda: len(known(reached, "clinic-2")) > 1)
-    assert known(reached, "clinic-2")[0].rpartition(":")[2] == old.rpartition(":")[2]  # under another name of this host
+    until("clinic-2 has other addresses", lambda: len(hub_addresses(reached, "clinic-2")) > 1)
+    (first, *_), port = hub_addresses(reached, "clinic-2"), old.rpartition(":")[2]
+    assert first.rpartition(":")[2] == port  # the tunnel's, under another name of this host
     name = reached.start_run(**RUN)
     reached.under_way(name, 2)
     reached.order("move")
-    until("the hub knows", lambda: reached.tunnel()["address"] != old and reached.tunnel()["up"])
+    until("the hub has the new address", lambda: reached.tunnel()["address"] != old and reached.tunnel()["up"])
     same_weights(reached, name, undisturbed)
     new = reached.address()
     assert new.rpartition(":")[0] != "127.0.0.1" and reached.tunnel()["before"] == old
     for clinic in ("clinic-1", "clinic-2"):
-        until(f"{clinic} knows", lambda clinic=clinic: new in known(reached, clinic))
+        until(f"{clinic} has the new address", lambda clinic=clinic: new in hub_addresses(reached, clinic))
     assert new in reached.invite("lisbon").hubs and reached.stack.supervisor.pids() == pids
     assert f"it was {old}, it is {new}" in reached.log("tunnel")
 
@@ -144,11 +145,11 @@ def test_run_continues_when_the_tunnel_moves_to_another_address(reached, undistu
 def test_lost_tunnel_and_dead_agent_are_reported_and_the_run_continues(reached, undisturbed):
     name = reached.start_run(**RUN)
     reached.order("lose")
-    until("it is said", lambda: "is lost" in reached.tunnel()["words"] and not reached.tunnel()["up"])
+    until("the loss is reported", lambda: "is lost" in reached.tunnel()["words"] and not reached.tunnel()["up"])
     reached.order("back")
     address = reached.address()
     reached.order("die")
-    until("it is said", lambda: not reached.tunnel()["up"])
+    until("the tunnel is down", lambda: not reached.tunnel()["up"])
     assert "agent has ended" in reached.tunnel()["words"]
     same_weights(reached, name, undisturbed)
     assert reached.address() and address
@@ -190,39 +191,39 @@ def test_reason_for_a_failed_tunnel_is_reported_without_the_token(tmp_path, toke
     with (tmp_path / "log").open("wb") as log:
         tunnel = subprocess.Popen([program("embryofl-tunnel"), "run"], env=env, stdout=log, stderr=log)
         try:
-            until("it is said", lambda: file.exists() and words in file.read_text())
+            until("the reason is reported", lambda: file.exists() and words in file.read_text())
         finally:
             tunnel.terminate()
             tunnel.wait(30)
-    said = (tmp_path / "log").read_text()
-    assert words in said and "is not affected" in said and TOKEN not in said + file.read_text()
+    log_text = (tmp_path / "log").read_text()
+    assert words in log_text and "is not affected" in log_text and TOKEN not in log_text + file.read_text()
 
 
 def test_gateway_certificate_is_renewed_during_a_run_without_interruption(reached, undisturbed):
     pids, old = reached.stack.supervisor.pids(), reached.certificate()
     name = reached.start_run(**RUN)
-    until("a new one is shown", lambda: reached.certificate().serial_number != old.serial_number)
+    until("the gateway shows a new certificate", lambda: reached.certificate().serial_number != old.serial_number)
     same_weights(reached, name, undisturbed)
-    until("the old one has ended", lambda: time.time() > old.not_valid_after_utc.timestamp())
+    until("the old certificate has expired", lambda: time.time() > old.not_valid_after_utc.timestamp())
     same_weights(reached, reached.start_run(**RUN), undisturbed)
     assert reached.stack.supervisor.pids() == pids
 
 
 def test_all_traffic_goes_through_the_clinics_proxy(reached, undisturbed):
-    """The hub's name means something to the proxy alone, so that whatever did not go through it would find nothing."""
+    """Only the proxy can resolve the hub's name, so a connection that bypassed it would fail."""
     with Proxy({"hub.clinic.test": "127.0.0.1"}, name="anna", password="pSECRET") as proxy:
         os.environ["HTTPS_PROXY"] = f"http://anna:pSECRET@127.0.0.1:{proxy.port}"
         try:
             reached.restart("clinic-2", ODD_HUBS=f"hub.clinic.test:{reached.port}")
         finally:
             del os.environ["HTTPS_PROXY"]
-        until("it is through", lambda: proxy.asked)
+        until("the proxy has been used", lambda: proxy.asked)
         proxy.asked.clear()
         name = reached.start_run(**RUN)
         same_weights(reached, name, undisturbed)
         assert set(proxy.asked) == {f"hub.clinic.test:{reached.port}"} and len(proxy.asked) >= 8  # two a round
         assert "pSECRET" not in reached.log("clinic-2")
-    until("what is wrong is said", lambda: "through the proxy http://127.0.0.1" in reached.log("clinic-2"))
+    until("the lost proxy is reported", lambda: "through the proxy http://127.0.0.1" in reached.log("clinic-2"))
     reached.restart("clinic-2")
 
 
@@ -238,17 +239,17 @@ class _StopWhenLogged(logging.Handler):
 
 @contextlib.contextmanager
 def stops_when_logged(words: str) -> Iterator[threading.Event]:
-    """An event that is set when these words are logged, or when patience ends."""
+    """An event that is set when these words are logged, or after `WAIT_S`."""
     handler, logger = _StopWhenLogged(words), logging.getLogger("embryofl")
-    patience = threading.Timer(WAIT_S, handler.stop.set)
-    patience.start()
+    timeout = threading.Timer(WAIT_S, handler.stop.set)
+    timeout.start()
     level = logger.level
     logger.setLevel(logging.INFO)
     logger.addHandler(handler)
     try:
         yield handler.stop
     finally:
-        patience.cancel()
+        timeout.cancel()
         logger.removeHandler(handler)
         logger.setLevel(level)
 
@@ -263,8 +264,8 @@ def stops_when_logged(words: str) -> Iterator[threading.Event]:
     ],
 )
 def test_unusable_proxy_is_reported(reached, tmp_path, caplog, monkeypatch, proxy, words):
-    with Proxy({}, name="anna", password="pw") as found:
-        monkeypatch.setenv("HTTPS_PROXY", proxy.format(port=found.port))
+    with Proxy({}, name="anna", password="pw") as server:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.format(port=server.port))
         invite = reached.invite("lisbon", hubs=["hub.clinic.test:8443"])
         with caplog.at_level("INFO"), stops_when_logged(words) as stop, pytest.raises(UserError) as caught:
             enrol(ClinicIdentity(tmp_path / "identity"), invite, "quality", {}, stop)
@@ -284,8 +285,8 @@ def test_no_proxy_is_honoured(reached, tmp_path, monkeypatch):
     reached.stack.call("POST", "/control/revoke", {"name": "lisbon"})
 
 
-def left_behind_comes_back(reached: Reached, folder: Path) -> None:
-    """A clinic that was left behind is told so, and with a new invite it is the same clinic again, with the same key."""
+def assert_left_behind_clinic_can_reconnect(reached: Reached, folder: Path) -> None:
+    """A clinic that was left behind gets an explanation and, with a reconnect invite, keeps its key and membership."""
 
     def clinic(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
         return typed("embryofl-clinic", *words, "--state", str(folder / "away"), **env)
@@ -301,22 +302,22 @@ def left_behind_comes_back(reached: Reached, folder: Path) -> None:
     assert no.returncode == 2 and "invite faro --reconnect" in no.stderr
     sent = reached.hub("invite", "faro", "--reconnect").stdout
     assert "docker exec -e EMBRYOFL_INVITE=" in sent and "podman exec" in sent
-    word = next(x for x in sent.splitlines() if x.startswith("EMBRYOFL_INVITE=")).split()[0].partition("=")[2]
-    with pytest.raises(UserError, match="does not recognise"):  # found by somebody else, it makes no clinic
-        enrol(ClinicIdentity(folder / "thief"), Invite.parse(word), "quality", {}, threading.Event())
-    back = clinic("join", EMBRYOFL_INVITE=word)
+    code = next(x for x in sent.splitlines() if x.startswith("EMBRYOFL_INVITE=")).split()[0].partition("=")[2]
+    with pytest.raises(UserError, match="does not recognise"):  # the code enrols nobody with another key
+        enrol(ClinicIdentity(folder / "thief"), Invite.parse(code), "quality", {}, threading.Event())
+    back = clinic("join", EMBRYOFL_INVITE=code)
     assert back.returncode == 0 and "key and membership stay" in back.stdout, back.stderr
-    told = clinic("status")
-    assert told.returncode == 0 and "takes part" in told.stdout and key in told.stdout
+    status = clinic("status")
+    assert status.returncode == 0 and "takes part" in status.stdout and key in status.stdout
     (entry,) = [c for c in reached.stack.call("GET", "/control/clinics") if c["name"] == "faro"]
     assert entry["key"] == key and entry["state"] == "enrolled"
     assert len([e for e in reached.audit("enrolled") if e["clinic"] == "faro"]) == 1
-    assert "has already joined" in clinic("join", EMBRYOFL_INVITE=word).stdout
+    assert "has already joined" in clinic("join", EMBRYOFL_INVITE=code).stdout
 
 
 def test_ca_is_replaced_during_a_run_and_every_clinic_follows(reached, undisturbed, tmp_path):
     pids, before = reached.stack.supervisor.pids(), reached.invite("porto")
-    away = ClinicIdentity(tmp_path / "away" / "identity")  # a clinic that is not there when it happens
+    away = ClinicIdentity(tmp_path / "away" / "identity")  # a clinic that is offline during the change
     enrol(away, reached.invite("faro"), "quality", {}, threading.Event())
     assert reached.hub("rotate-ca", "--finish").returncode == 2
     name = reached.start_run(**RUN)
@@ -324,7 +325,7 @@ def test_ca_is_replaced_during_a_run_and_every_clinic_follows(reached, undisturb
     begun = reached.hub("rotate-ca")
     assert begun.returncode == 0 and "faro" in begun.stdout, begun.stderr
     assert reached.invite("braga").ca.count("BEGIN") == 2
-    until("all others have it", lambda: reached.status()["hub"]["missing"] == ["faro"])
+    until("all others have the new CA", lambda: reached.status()["hub"]["missing"] == ["faro"])
     assert "without the new one: faro" in reached.hub("status").stdout
     refused = reached.hub("rotate-ca", "--finish")
     assert refused.returncode == 2 and "faro" in refused.stderr and "left behind" in refused.stderr
@@ -332,14 +333,14 @@ def test_ca_is_replaced_during_a_run_and_every_clinic_follows(reached, undisturb
     assert done.returncode == 0 and "Left behind" in done.stdout and "porto" in done.stdout, done.stderr
     same_weights(reached, name, undisturbed)
     new = x509.load_pem_x509_certificate(reached.ca.read_bytes())
-    until("the gateway shows it", lambda: reached.certificate().issuer == new.subject)
+    until("the gateway uses the new CA", lambda: reached.certificate().issuer == new.subject)
     assert reached.invite("braga").ca.count("BEGIN") == 1
     for clinic in ("clinic-1", "clinic-2"):
         where = ClinicIdentity(reached.place.clinic(clinic) / "identity")
-        until(f"{clinic} trusts only the new one", lambda w=where: w.membership.ca.count("BEGIN") == 1)  # type: ignore[union-attr]
+        until(f"{clinic} trusts only the new CA", lambda w=where: w.membership.ca.count("BEGIN") == 1)  # type: ignore[union-attr]
     same_weights(reached, reached.start_run(**RUN), undisturbed)
     assert reached.stack.supervisor.pids() == pids
-    left_behind_comes_back(reached, tmp_path)
-    # an invite from before the change no longer works, and the clinic's log says what is wrong
+    assert_left_behind_clinic_can_reconnect(reached, tmp_path)
+    # an invite from before the change no longer works, and the clinic's log gives the reason
     with stops_when_logged("its certificate is not this hub's") as stop, pytest.raises(UserError):
         enrol(ClinicIdentity(tmp_path / "porto"), before, "quality", {}, stop)

@@ -26,7 +26,7 @@ def same_weights(federation: Federation, name: str, reference: Path) -> None:
 
 
 class Far:
-    """clinic-3 behind a line to whatever address the hub's name resolves to."""
+    """clinic-3, connected by a line to the hub's current address."""
 
     def __init__(self, federation: Federation, folder: Path) -> None:
         self._port, self._file = federation.port, folder / "address"
@@ -43,10 +43,10 @@ class Far:
 
 @pytest.fixture(scope="module")
 def far(federation: Federation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Far]:
-    found = Far(federation, tmp_path_factory.mktemp("far"))
-    yield found
+    clinic = Far(federation, tmp_path_factory.mktemp("far"))
+    yield clinic
     federation.restart("clinic-3")
-    found.line.close()
+    clinic.line.close()
 
 
 def test_sleeping_and_disconnected_clinics_return_after_counting_as_offline(federation, reference, far):
@@ -59,18 +59,18 @@ def test_sleeping_and_disconnected_clinics_return_after_counting_as_offline(fede
     try:
 
         def gone() -> dict:
-            found = federation.status()
-            states = {found["clinics"][n]["state"] for n in ("clinic-2", "clinic-3")}
-            return found if states == {"offline"} else {}
+            status = federation.status()
+            states = {status["clinics"][n]["state"] for n in ("clinic-2", "clinic-3")}
+            return status if states == {"offline"} else {}
 
-        found = until("both count as offline", gone)  # which takes 20 s of silence
-        assert found["run"]["state"] == "running"
-        assert set(found["progress"]["waiting"]["for_"]) >= {"clinic-2", "clinic-3"}
+        status = until("both count as offline", gone)  # after 20 s of silence
+        assert status["run"]["state"] == "running"
+        assert set(status["progress"]["waiting"]["for_"]) >= {"clinic-2", "clinic-3"}
     finally:
         os.kill(sleeper, signal.SIGCONT)
         far.line.down = False
     same_weights(federation, name, reference)
-    assert federation.pid("clinic-2") == sleeper  # it was not even started again
+    assert federation.pid("clinic-2") == sleeper  # its process was not restarted
     assert federation.events(name, "asked_again")
 
 
@@ -84,7 +84,7 @@ def test_clinic_killed_during_download_and_upload_returns_and_follows_the_hubs_n
 
     far.line.watch = kill
     name = federation.start_run(**PATIENT)
-    until("it was killed twice", lambda: federation.status() and len(done) == 2)
+    until("clinic-3 was killed twice", lambda: federation.status() and len(done) == 2)
     federation.under_way(name, 3)
     far.move("127.0.0.3")
     same_weights(federation, name, reference)
@@ -95,10 +95,10 @@ def test_lost_request_is_sent_again(federation, reference):
     """The SuperLink has delivered it, but the connection breaks before clinic-1 gets it; its session continues."""
     lost: list[int] = []
 
-    def loses(target: str, answer: bytes) -> bool:
-        if lost or "pull-messages" not in target or len(answer) < 100:  # an empty answer is a few bytes
+    def loses(target: str, response: bytes) -> bool:
+        if lost or "pull-messages" not in target or len(response) < 100:  # an empty response has a few bytes
             return False
-        lost.append(len(answer))
+        lost.append(len(response))
         return True
 
     name = federation.start_run(**PATIENT)
@@ -107,7 +107,7 @@ def test_lost_request_is_sent_again(federation, reference):
     try:
         same_weights(federation, name, reference)
     finally:
-        federation.proxy.loses = lambda target, answer: False
+        federation.proxy.loses = lambda target, response: False
     assert lost and federation.events(name, "asked_again")[0]["clinics"] == ["clinic-1"]
 
 
@@ -135,6 +135,6 @@ def test_reply_to_a_finished_round_is_rejected_as_late_and_does_no_harm(federati
     missed = [r["round"] for r in records if r["refused"] == {"clinic-2": "late"}]
     assert missed and all(set(r["clinics"]) == {"clinic-1", "clinic-3"} for r in records if r["round"] in missed)
     assert all(set(r["clinics"]) | set(r["refused"]) >= {"clinic-1", "clinic-3"} for r in records)
-    assert "clinic-2" in records[-1]["clinics"], "it is back"
+    assert "clinic-2" in records[-1]["clinics"], "clinic-2 takes part again"
     assert any(e["clinic"] == "clinic-2" for e in federation.events(name, "late")), federation.log("clinic-2")[-2000:]
     assert federation.status()["clinics"]["clinic-2"]["state"] != "suspended"

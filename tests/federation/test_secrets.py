@@ -14,7 +14,7 @@ from kits.federation import Federation, draw_clinic, processes_of, until
 
 
 def spellings(secret: bytes) -> set[bytes]:
-    """A secret as it may be written."""
+    """The encodings in which a secret may appear."""
     return {
         secret,
         secret.hex().encode(),
@@ -32,14 +32,14 @@ def key_lines(path: Path) -> set[bytes]:
 def secrets(federation: Federation) -> dict[str, set[bytes]]:
     """All secrets by kind, among them an open invite and a used one."""
     hub = federation.place.hub / "identity"
-    words = [federation.stack.call("POST", "/control/invites", {"name": n})["invite"] for n in ("used-1", "open-1")]
+    codes = [federation.stack.call("POST", "/control/invites", {"name": n})["invite"] for n in ("used-1", "open-1")]
     draw_clinic(federation.place.data("used-1"), "used-1")
-    done = federation.clinic("used-1", "join", EMBRYOFL_INVITE=words[0])
+    done = federation.clinic("used-1", "join", EMBRYOFL_INVITE=codes[0])
     assert done.returncode == 0, done.stderr
     (federation.place.logs / "used-1.log").write_text(done.stdout + done.stderr)
     federation.stack.call("POST", "/control/revoke", {"name": "used-1"})
-    found = {
-        "invites": {w.encode() for word in words for w in (word, Invite.parse(word).secret)},
+    secrets = {
+        "invites": {w.encode() for code in codes for w in (code, Invite.parse(code).secret)},
         "control token": spellings((hub / "control.token").read_bytes()),
         "key of signed addresses": spellings((hub / "url.key").read_bytes()),
         "SuperExec secret": spellings((hub / "superlink" / "superexec.secret").read_bytes()),
@@ -47,37 +47,35 @@ def secrets(federation: Federation) -> dict[str, set[bytes]]:
     keys = [*hub.rglob("*.key"), *federation.place.root.glob("clinics/*/identity/clinic.key")]
     for path in keys:
         if path.name != "url.key":
-            found[str(path.relative_to(federation.place.root))] = key_lines(path)
-    assert all(found.values()) and len(found) >= 9
-    return found
+            secrets[str(path.relative_to(federation.place.root))] = key_lines(path)
+    assert all(secrets.values()) and len(secrets) >= 9
+    return secrets
 
 
 def seen(secrets: dict[str, set[bytes]], text: bytes) -> set[str]:
     return {what for what, words in secrets.items() if any(w in text for w in words)}
 
 
-def test_search_finds_each_secret_where_it_belongs(federation, secrets):
+def test_search_finds_secrets_in_their_own_files(federation, secrets):
     everything = b"".join(p.read_bytes() for p in federation.place.hub.joinpath("identity").rglob("*") if p.is_file())
     assert {"control token", "SuperExec secret", "hub/identity/ca.key"} <= seen(secrets, everything)
 
 
 def test_metrics_and_scrape_targets_hold_no_secret(federation, secrets, reference):
-    """Metrics of the hub and of every clinic, as Prometheus gets them; SuperLink and gateway have none."""
+    """Metrics of the hub and of every clinic, as Prometheus reads them; SuperLink and gateway have none."""
     targets = {p.stem: json.loads(p.read_text()) for p in federation.place.targets.glob("*.json")}
-    addresses = [a for found in targets.values() for entry in found for a in entry["targets"]]
+    addresses = [a for entries in targets.values() for entry in entries for a in entry["targets"]]
     alive = [a for a in addresses if ":" in a]
     assert set(targets) == {"hub", "clinics"} and len(alive) >= 4
 
     def pages() -> list[bytes]:
-        found = []
+        texts = []
         for address in alive:
-            with contextlib.suppress(
-                httpx.TransportError
-            ):  # of a clinic of another test, that is gone; or just restarted
-                found.append(httpx.get(f"http://{address}/metrics", timeout=10).content)
-        return found if len(found) >= 4 else []
+            with contextlib.suppress(httpx.TransportError):  # a clinic of an earlier test, or one that is restarting
+                texts.append(httpx.get(f"http://{address}/metrics", timeout=10).content)
+        return texts if len(texts) >= 4 else []
 
-    text = json.dumps(targets).encode() + b"".join(until("hub and three clinics answer", pages, pause=1))
+    text = json.dumps(targets).encode() + b"".join(until("hub and three clinics reply", pages, pause=1))
     assert b"embryofl_rounds_total" in text and b"embryofl_trainer" in text
     assert seen(secrets, text) == set()
     for port in (
@@ -100,7 +98,7 @@ def test_logs_audit_log_and_database_hold_no_secret(federation, secrets, referen
 
 
 def test_no_process_is_started_with_a_secret_on_its_command_line(federation, secrets):
-    """And an invite is only in the environment of its own clinic."""
+    """Only the clinic that joins has its invite code in its environment."""
     ours = processes_of(federation.place.root)
     assert len(ours) >= 6
     for process in ours:

@@ -27,7 +27,7 @@ def mixed(federation):
 
 
 def from_metrics(federation: Federation) -> tuple[dict[str, str], str, str]:
-    """Clinics' states, the run's, the round's phase."""
+    """States of the clinics and of the run, and the phase of the round."""
     text = httpx.get(f"http://127.0.0.1:{federation.stack.ports['metrics']}/metrics").text
     clinics = re.findall(r'embryofl_clinic_state\{clinic="([^"]+)",state="(\w+)"\} 1\.0', text)
     (run,) = re.findall(r'embryofl_run_state\{state="(\w+)"\} 1\.0', text)
@@ -39,15 +39,15 @@ def from_json(state: dict) -> tuple[dict[str, str], str, str]:
     return {n: c["state"] for n, c in state["clinics"].items()}, state["run"]["state"], state["progress"]["phase"]
 
 
-def the_same_everywhere(federation: Federation) -> dict[str, str]:
-    """The clinics' states, once a moment is found in which nothing changed while all three were asked."""
+def agreed_states(federation: Federation) -> dict[str, str]:
+    """The clinics' states, as soon as nothing changes while all three sources are read."""
 
     def unchanged() -> list:
         status = from_json(federation.status())
         state = federation.stack.call("GET", "/control/state")
-        asked = [from_json(state), from_metrics(federation)]
+        both = [from_json(state), from_metrics(federation)]
         roster = {c["name"]: c["does"] for c in state["roster"] if c["does"]}
-        return [status, *asked, (roster, *status[1:])] if from_json(federation.status()) == status else []
+        return [status, *both, (roster, *status[1:])] if from_json(federation.status()) == status else []
 
     status, *others = until("a moment without a change", unchanged)
     assert all(other == status for other in others), (status, others)
@@ -58,9 +58,9 @@ def test_status_console_and_metrics_agree_on_a_suspended_a_dead_and_a_slow_clini
     run = mixed.start_run(rounds=1, min_clinics=3, quorum=3, round_deadline_s=600)
     mixed.under_way(run, 1)
     expected = {SUSPENDED: "suspended", SLOW: "training", DEAD: "offline", USUAL: "done"}
-    assert the_same_everywhere(mixed)[SUSPENDED] == "suspended"
+    assert agreed_states(mixed)[SUSPENDED] == "suspended"
     mixed.kill(DEAD)
-    until("the dead clinic counts as offline", lambda: the_same_everywhere(mixed) == expected, 60, pause=0.3)
+    until("the dead clinic counts as offline", lambda: agreed_states(mixed) == expected, 60, pause=0.3)
     mixed.stop_run()
     expected |= {SLOW: "online", USUAL: "online"}
-    until("nobody is in a round", lambda: the_same_everywhere(mixed) == expected, 60, pause=0.3)
+    until("no clinic is in a round", lambda: agreed_states(mixed) == expected, 60, pause=0.3)

@@ -1,5 +1,7 @@
-"""Strategies with drift correction or personal models, on real processes: what is killed comes back, and the weights are those
-of the same run in one process, bit for bit."""
+"""Strategies with drift correction or personal models, on real processes.
+
+Killed processes come back, and the weights are bit-identical to those of the same run in one process.
+"""
 
 import json
 import os
@@ -45,6 +47,6 @@ def test_ditto_keeps_personal_models_at_the_clinic_and_releases_only_their_sums(
     lines = [json.loads(x) for x in (folder / "metrics.jsonl").read_text().splitlines()]
     assert {x["clinic"] for x in lines if x["split"] == "personal_test"} == {*NAMES, "pooled"}
     for name in NAMES:
-        own = federation.place.clinic(name) / "personal" / run / "round-0003.safetensors"
-        assert own.read_bytes() == (tmp_path / name / "personal" / "run-0001" / own.name).read_bytes()
-        assert np.any(np.fromfile(own, np.uint8) != made.packed)
+        personal = federation.place.clinic(name) / "personal" / run / "round-0003.safetensors"
+        assert personal.read_bytes() == (tmp_path / name / "personal" / "run-0001" / personal.name).read_bytes()
+        assert np.any(np.fromfile(personal, np.uint8) != made.packed)

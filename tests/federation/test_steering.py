@@ -1,4 +1,4 @@
-"""What the coordinator does to runs and clinics: pause, resume, queue, suspend, reinstate; also across restarts."""
+"""The coordinator pauses, resumes and queues runs, and suspends and reinstates clinics, also across restarts."""
 
 import json
 import os
@@ -35,10 +35,10 @@ def test_paused_run_stays_paused_across_a_restart_and_ends_with_the_same_weights
     try:
         code, words = command("pause")
         assert code == 0 and name in words and f"resume {name}" in words
-        until("it is paused", lambda: state(federation, name) == "paused")
+        until("the run is paused", lambda: state(federation, name) == "paused")
         done = len(federation.events(name, "round"))
         os.kill(federation.pid("server"), signal.SIGKILL)
-        assert federation.status()["run"]["state"] == "paused"  # the hub is back
+        assert federation.status()["run"]["state"] == "paused"  # the hub has restarted
         assert 1 <= len(federation.events(name, "round")) == done < 4
     finally:
         os.kill(sleeper, signal.SIGCONT)
@@ -75,7 +75,9 @@ def test_suspended_clinic_is_notified_and_returns_when_reinstated(federation, co
     until("its log says why", lambda: "microscope is being repaired" in federation.log("clinic-2"))
     code, words = command("clinics")
     assert "clinic-2  Suspended" in words and "microscope" in words
-    os.kill(federation.pid("superlink"), signal.SIGKILL)  # it comes back empty and must know suspended clinics too
+    os.kill(
+        federation.pid("superlink"), signal.SIGKILL
+    )  # it restarts without state and needs the suspended clinics, too
     code, words = command("resume", "clinic-2")
     assert code == 2 and "reinstate clinic-2" in words
     code, words = command("reinstate", "clinic-2")

@@ -1,4 +1,4 @@
-"""Whatever is killed during a run, it ends with the weights of the undisturbed run, bit for bit."""
+"""Processes are killed during a run, and its final weights are bit-identical to those of the undisturbed run."""
 
 import os
 import signal
@@ -18,15 +18,15 @@ def assert_undisturbed(federation, reference, name):
 
 
 def test_one_kill_per_round_leaves_the_weights_unchanged(federation, reference):
-    # longer rounds would be easier to hit but give other weights, so each kill follows the start of its round at once
+    # rounds are as short as in the undisturbed run, so each kill follows the start of its round at once
     name = federation.start_run(rounds=4)
     for round_, victim in enumerate(["gateway", "clinic-2", "superlink", "server"], 1):
         federation.under_way(name, round_)
         os.kill(federation.pid(victim), signal.SIGKILL)
-        federation.stack.supervisor.children[victim].crashes = 0  # not its own crash
+        federation.stack.supervisor.children[victim].crashes = 0  # so that the supervisor does not count it as a crash
     assert_undisturbed(federation, reference, name)
     assert federation.events(name, "resumed")
-    assert set(federation.events(name, "link_back")[0]["enrolled_again"]) >= set(CLINICS)  # it came back empty
+    assert set(federation.events(name, "link_back")[0]["enrolled_again"]) >= set(CLINICS)  # it restarted without state
 
 
 def test_killing_everything_at_once_leaves_the_weights_unchanged(federation, reference):

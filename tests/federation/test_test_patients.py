@@ -1,8 +1,8 @@
 """Nothing about test patients reaches the model, its threshold, its calibration or the choice of a round.
 
-Runs with one seed, before and after: between, the pictures of all test embryos of all clinics are replaced by ones that nobody
-could overlook, and their labels change places within each patient (so that the split stays what it was). One pair takes the
-last model, the other the best of all rounds, stops early, and fixes its threshold by a wanted sensitivity.
+Each pair of runs has one seed. Between the two runs, the images of all test embryos of all clinics are replaced by conspicuous
+ones, and their labels are rotated within each patient (so that the split stays the same). One pair uses the last model; the
+other uses the best round, stops early, and sets its threshold by a required sensitivity.
 """
 
 import csv
@@ -21,20 +21,20 @@ from kits.federation import Federation, draw_clinic
 NAMES = ["anna", "bert"]
 
 
-def sides(folder: Path) -> dict[str, list[str]]:
-    """Files on each side of the clinic's own split."""
-    found = read_folder(folder)
-    split = split_to_train(found, [""] * len(found.images), 0)
-    return {side: [found.images[index].file for index in members] for side, members in split.items()}
+def files_by_split(folder: Path) -> dict[str, list[str]]:
+    """Files in each split of the clinic's patients."""
+    data = read_folder(folder)
+    splits = split_to_train(data, [""] * len(data.images), 0)
+    return {split: [data.images[index].file for index in members] for split, members in splits.items()}
 
 
 def plant(folder: Path) -> set[str]:
-    """White pictures with a black bar, and rotated labels, for all test embryos; returns their files."""
-    before = sides(folder)
+    """Give all test embryos a white image with a dark bar, and rotate their labels; return their files."""
+    before = files_by_split(folder)
     test = set(before["test"])
     for number, file in enumerate(sorted(test)):
         pixels = np.full((56, 56, 3), 255, np.uint8)
-        pixels[:, 20:30] = number  # none is another's copy
+        pixels[:, 20:30] = number  # no duplicates
         Image.fromarray(pixels).save(folder / file)
     with (folder / "labels.csv").open() as file_:
         rows = list(csv.DictReader(file_))
@@ -47,21 +47,21 @@ def plant(folder: Path) -> set[str]:
         writer = csv.DictWriter(file_, rows[0])
         writer.writeheader()
         writer.writerows(rows)
-    assert sides(folder) == before
+    assert files_by_split(folder) == before
     return test
 
 
 @pytest.fixture
 def two(tmp_path: Path) -> Iterator[Federation]:
-    found = Federation(tmp_path / "two")
+    federation = Federation(tmp_path / "two")
     for name in NAMES:
-        draw_clinic(found.place.data(name), name, patients=70, disc=4)
+        draw_clinic(federation.place.data(name), name, patients=70, disc=4)
     try:
-        found.stack.start_hub()
-        found.join(NAMES)
-        yield found
+        federation.stack.start_hub()
+        federation.join(NAMES)
+        yield federation
     finally:
-        found.stack.stop()
+        federation.stack.stop()
 
 
 LAST = {"rounds": 3, "min_clinics": 2, "learning_rate": 0.003}
@@ -76,14 +76,14 @@ BEST = {
 }
 
 
-def told(folder: Path, *kinds: str) -> list[dict[str, object]]:
+def events_of(folder: Path, *kinds: str) -> list[dict[str, object]]:
     """Events of these kinds, without their time."""
-    found = map(json.loads, (folder / "events.jsonl").read_text().splitlines())
-    return [{k: v for k, v in event.items() if k != "time"} for event in found if event["kind"] in kinds]
+    events = map(json.loads, (folder / "events.jsonl").read_text().splitlines())
+    return [{k: v for k, v in event.items() if k != "time"} for event in events if event["kind"] in kinds]
 
 
 def same_but_for_test_patients(plain: Path, again: Path) -> tuple[dict, dict]:
-    """All that training, choosing and calibrating made is the same; returns both results."""
+    """Check that training, choice of round and calibration gave the same; return both results."""
     assert (plain / "model.safetensors").read_bytes() == (again / "model.safetensors").read_bytes()
     models = [json.loads((f / "model.json").read_text()) for f in (plain, again)]
     results = [json.loads((f / "results.json").read_text()) for f in (plain, again)]
@@ -93,8 +93,8 @@ def same_but_for_test_patients(plain: Path, again: Path) -> tuple[dict, dict]:
     for key in ("threshold", "calibration", "rounds", "round"):
         assert results[0][key] == results[1][key], key
     assert results[0]["splits"]["validation"] == results[1]["splits"]["validation"]
-    assert told(plain, "stopped_early", "chosen") == told(again, "stopped_early", "chosen")
-    # What was planted was there to be seen: the test figures are others, over as many embryos.
+    assert events_of(plain, "stopped_early", "chosen") == events_of(again, "stopped_early", "chosen")
+    # The planted images had an effect: the test metrics differ, for the same number of embryos.
     for name in NAMES:
         before, after = (r["splits"]["test"]["clinics"][name]["all"] for r in results)
         assert before["n"] == after["n"] and before["auroc"] != after["auroc"]
@@ -108,7 +108,7 @@ def test_no_test_embryo_influences_model_threshold_calibration_early_stopping_or
     assert all(planted.values())
     results = same_but_for_test_patients(plain, two.run(**LAST))
     ranked = [r["splits"]["test"]["pooled"]["all"]["ranking"] for r in results]
-    assert ranked[0]["cohorts"] == ranked[1]["cohorts"] >= 10  # the clinics tell of patients' cohorts, as sums
+    assert ranked[0]["cohorts"] == ranked[1]["cohorts"] >= 10  # clinics release sums over their patients' cohorts
     chosen, _ = same_but_for_test_patients(best, two.run(**BEST))
-    assert told(best, "stopped_early", "chosen"), "a run in which nothing was chosen would show nothing"
+    assert events_of(best, "stopped_early", "chosen"), "a run without a choice of round would prove nothing"
     assert chosen["threshold"]["rule"].startswith("the highest with a sensitivity of at least 0.9")

@@ -24,8 +24,8 @@ def scores_of(weights: Path, data: Path, cache: Path) -> np.ndarray:
     model = create_model("small_cnn")
     packed = np.fromfile(weights, np.uint8)
     packing.load(packed, packing.layout_of(model.state_dict()), model.state_dict())
-    found = load_clinic_data(data, cache, SETTINGS["image_size"])
-    return np.concatenate([task.predict(model, getattr(found, s)) for s in ("train", "validation", "test")])
+    clinic_data = load_clinic_data(data, cache, SETTINGS["image_size"])
+    return np.concatenate([task.predict(model, getattr(clinic_data, s)) for s in ("train", "validation", "test")])
 
 
 def secrets_of(federation, clinic: str, run: str, cache: Path) -> Secrets:
@@ -40,7 +40,7 @@ def secrets_of(federation, clinic: str, run: str, cache: Path) -> Secrets:
 def test_nothing_private_leaves_a_clinic_during_a_run(federation, reference, tmp_path):
     proxy = federation.proxy
     targets = [target for _, target in proxy.requests]
-    # the record is of the whole run: enrolment, messages, weights both ways
+    # the recording covers the whole run: enrolment, messages, weights in both directions
     assert targets[0] == "/v1/enrol"
     assert (
         sum(t.startswith("/v1/update/") for t in targets) >= 4 and sum(t.startswith("/v1/model/") for t in targets) >= 5
@@ -90,12 +90,12 @@ def test_leak_is_found_by_the_same_scanner(federation, reference, tmp_path):
         refused = federation.events(name, "refused")
         assert {(e["clinic"], e["reason"]) for e in refused} >= {
             ("leaky", "malformed")
-        }  # and the gate rejected its replies
+        }  # the gate rejected its replies, too
         secrets = secrets_of(federation, "leaky", name, tmp_path)
-        found = secrets.found_in(proxy.everything())
-        assert set(found) >= {"name", "file", "pixels", "score"}, found
-        assert {"score as float32 little", "score as four decimals"} & set(found), found
-        assert found["name"] > 0.99
+        leaked = secrets.found_in(proxy.everything())
+        assert set(leaked) >= {"name", "file", "pixels", "score"}, leaked
+        assert {"score as float32 little", "score as four decimals"} & set(leaked), leaked
+        assert leaked["name"] > 0.99
     finally:
         federation.remove("leaky")
         proxy.close()

@@ -1,15 +1,15 @@
-"""The hub always reports whom it waits for and until when, and no clinic delays the others past the limit."""
+"""The hub reports which clinics it waits for and until when, and no clinic delays the others past the limit."""
 
 import time
 
 from kits.federation import until
 
-SLACK_S = 30.0  # what a busy machine may add
+SLACK_S = 30.0  # extra time on a busy machine
 
 
 def test_missing_clinic_is_reported_with_the_limit_at_which_the_run_then_fails(federation):
     name, began = federation.start_run(min_clinics=4, join_wait_s=8), time.time()
-    status = until("status reports it", lambda: (s := federation.status())["progress"]["waiting"] and s)
+    status = until("status reports the missing clinic", lambda: (s := federation.status())["progress"]["waiting"] and s)
     assert status["run"]["name"] == name and status["run"]["state"] == "waiting"
     assert status["run"]["reason"] == "3 of at least 4 clinics are online"
     waiting = status["progress"]["waiting"]
@@ -37,7 +37,7 @@ def test_missing_clinic_is_named(federation):
 LIMITS = {"rounds": 1, "min_clinics": 2, "quorum": 2, "round_deadline_s": 3, "grace_s": 30}
 
 
-def ends_without_clinic_3(federation):
+def assert_round_ends_without_clinic_3(federation):
     folder = federation.run(**LIMITS)
     record = federation.records(folder.name)[1]
     assert record["refused"] == {"clinic-3": "late"} and set(record["clinics"]) == {"clinic-1", "clinic-2"}
@@ -48,12 +48,12 @@ def test_clinic_killed_before_a_round_does_not_hold_it_past_the_limit(federation
     """The hub still considers it online and sends it a request."""
     federation.wait_online()
     federation.kill("clinic-3")
-    ends_without_clinic_3(federation)
+    assert_round_ends_without_clinic_3(federation)
     federation.restart("clinic-3", ODD_SLOW="1000")  # for the next test
 
 
 def test_slow_clinic_does_not_hold_a_round_past_the_limit(federation):
     """clinic-3 takes minutes to train."""
     federation.wait_online()
-    ends_without_clinic_3(federation)
+    assert_round_ends_without_clinic_3(federation)
     federation.restart("clinic-3")
