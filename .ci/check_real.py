@@ -13,5 +13,5 @@ lines = [x for x in RunView(run).lines() if x["split"] == "test" and x["day"] ==
 pooled = next(x for x in lines if x["clinic"] == "pooled")
 assert {x["clinic"] for x in lines} == {"clinic-1", "clinic-2", "clinic-3", "pooled"}, lines
 assert run.state["round"] == run.settings.rounds, run.state
-assert pooled["auroc"] >= bar, f"day-5 AUROC {pooled['auroc']:.3f} on {pooled['n']} held-out embryos, expected {bar}"
-print(f"day-5 AUROC {pooled['auroc']:.3f} on {pooled['n']} held-out embryos (bar {bar})")
+assert pooled["auroc"] >= bar, f"day-5 AUROC {pooled['auroc']:.3f} on {pooled['n']} test embryos, expected {bar}"
+print(f"day-5 AUROC {pooled['auroc']:.3f} on {pooled['n']} test embryos (bar {bar})")

@@ -25,7 +25,7 @@ CHANGED = 50
 
 
 def draw(number: int) -> Image.Image:
-    """A disc with cells and a grain of its own on an even ground: prints are as unlike as those of real embryos."""
+    """A disc with cells and unique grain on an even ground: fingerprints differ as much as those of real embryos."""
     random = np.random.default_rng(number)
     image = Image.new("L", (SIDE, SIDE), int(random.integers(150, 180)))
     pen = ImageDraw.Draw(image)
@@ -58,10 +58,10 @@ def make(root: Path, images: int) -> None:
 
 
 def timed(root: Path, cache: Path) -> tuple[float, float, float]:
-    """Seconds, seconds of processor, and the peak memory in MB of the command and its workers together."""
+    """Seconds, processor seconds, and peak memory in MB of the command and its workers together."""
     command = [str(Path(sys.executable).parent / "embryofl-clinic"), "check", str(root), "--cache", str(cache)]
     begun, peak, over = time.monotonic(), 0.0, threading.Event()
-    used: dict[int, float] = {}  # by process, as workers are not this process's own children
+    used: dict[int, float] = {}  # by process, since workers are not children of this process
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def watch() -> None:

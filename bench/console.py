@@ -1,10 +1,10 @@
 """Measure what an open console page costs the hub, and how soon it shows a change: real hub, console and browser.
 
-Usage: .embryofl/venv/bin/python bench/console.py [CLINICS] [SECONDS]. A hub (server, SuperLink, gateway as processes) that
+Usage: .embryofl/venv/bin/python bench/console.py [CLINICS] [SECONDS]. The hub (server, SuperLink, gateway as processes)
 has CLINICS clinics (default 50) and a finished run of 100 rounds in its state; the clinics themselves do not run. A
-clinic is suspended, with a reason that the page must show, and reinstated; the time is taken from the call to
-the words in the browser's page. The hub's processor time is taken over SECONDS (default 30) each: without a page, with
-one, with three, and the same while one clinic a second is suspended or reinstated.
+clinic is suspended, with a reason that the page must show, and reinstated; the delay is measured from the call until the
+browser shows the reason. The hub's processor time is measured for SECONDS (default 30) each: without a page, with one,
+with three, and the same while a clinic is suspended or reinstated every second.
 """
 
 import contextlib
@@ -18,12 +18,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "server"))
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
 import httpx
 import psutil
 from cryptography.hazmat.primitives.asymmetric import ec
-from enrolment_kit import openssh
 from playwright.sync_api import Browser, Error, sync_playwright
 
 from embryofl.settings import run_settings
@@ -31,6 +30,7 @@ from embryofl_demo.layout import DemoFolder
 from embryofl_demo.stack import Stack, free_port
 from embryofl_server.members.store import ClinicStore
 from embryofl_server.runs.log import Runs
+from kits.enrolment import openssh
 
 CHANGES, ROUNDS = 20, 100
 PARTS = ("server", "superlink", "gateway")
@@ -51,7 +51,7 @@ def fill(hub: Path, names: list[str]) -> None:
 
 
 def open_page(browser: Browser, address: str, password: str) -> Any:
-    """Open a page in a session of its own, logged in."""
+    """Open a page in a new session and log in."""
     page = browser.new_context().new_page()
     end = time.monotonic() + 60
     while True:
@@ -68,7 +68,7 @@ def open_page(browser: Browser, address: str, password: str) -> Any:
 
 
 class Changes:
-    """Suspends one clinic or reinstates it, each second while `going`."""
+    """Suspends and reinstates a clinic; `going` does so once a second."""
 
     def __init__(self, stack: Stack) -> None:
         identity = stack.place.hub / "identity"
@@ -86,7 +86,7 @@ class Changes:
 
     @contextlib.contextmanager
     def going(self) -> Iterator[None]:
-        """Change one a second, in the background; at the end the clinic is reinstated."""
+        """Make one change a second in the background; at the end the clinic is reinstated."""
         over = threading.Event()
 
         def work() -> None:
@@ -97,7 +97,7 @@ class Changes:
                     self("suspend", reason="bench")
                 else:
                     self("resume")
-            if number % 2:  # it ends as it began
+            if number % 2:  # still suspended
                 self("resume")
 
         thread = threading.Thread(target=work)
@@ -111,16 +111,16 @@ class Changes:
 
 def delays(page: Any, change: Changes) -> list[float]:
     """Seconds from each call until the page shows the change."""
-    found = []
+    seconds = []
     for number in range(CHANGES):
         word = f"bench-{number:04d}"
         began = time.monotonic()
         change("suspend", reason=word)
         page.wait_for_function("word => document.body.textContent.includes(word)", arg=word, timeout=30_000)
-        found.append(time.monotonic() - began)
+        seconds.append(time.monotonic() - began)
         change("resume")
-        time.sleep(0.37 * (number % 4))  # at another moment of the page's second each time
-    return found
+        time.sleep(0.37 * (number % 4))  # each time at another moment of the page's update interval
+    return seconds
 
 
 def cost(stack: Stack, seconds: float) -> dict[str, float]:
@@ -140,24 +140,24 @@ def cost(stack: Stack, seconds: float) -> dict[str, float]:
 def main() -> None:
     """Measure and print."""
     count, seconds = int(sys.argv[1]) if len(sys.argv) > 1 else 50, float(sys.argv[2]) if len(sys.argv) > 2 else 30.0
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as left:
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as cleanup:
         place = DemoFolder(Path(folder) / "demo")
         place.hub.mkdir(parents=True)
         fill(place.hub, [f"clinic-{i}" for i in range(1, count + 1)])
         stack = Stack(place, free_port())
-        left.callback(stack.stop)
+        cleanup.callback(stack.stop)
         stack.start_hub()
         address, password = stack.start_console(0)
-        browser = left.enter_context(sync_playwright()).chromium.launch(
+        browser = cleanup.enter_context(sync_playwright()).chromium.launch(
             executable_path="/usr/bin/chromium", args=["--no-sandbox"]
         )
-        left.callback(browser.close)
+        cleanup.callback(browser.close)
         change = Changes(stack)
         none = cost(stack, seconds)
         with change.going():
             none_changing = cost(stack, seconds)
         page = open_page(browser, address, password)
-        taken = delays(page, change)
+        waits = delays(page, change)
         rows = [("no page", none, none_changing)]
         for name, more in (("one page", 0), ("three pages", 2)):
             for _ in range(more):
@@ -166,12 +166,12 @@ def main() -> None:
             with change.going():
                 rows.append((name, quiet, cost(stack, seconds)))
         print(f"{count} clinics, a run of {ROUNDS} rounds; load of this machine {psutil.getloadavg()[0]:.1f}")
-        print(f"change to page, {len(taken)} times: median {statistics.median(taken):.2f} s, most {max(taken):.2f} s")
+        print(f"change to page, {len(waits)} times: median {statistics.median(waits):.2f} s, most {max(waits):.2f} s")
         print(
             "processor of the hub, % of a core: " + ", ".join(PARTS) + "; while a state changes each second: the same"
         )
         for name, *both in rows:
-            print(f"{name:12}", *("  ".join(f"{found[p]:5.1f}" for p in PARTS) + "   " for found in both))
+            print(f"{name:12}", *("  ".join(f"{load[p]:5.1f}" for p in PARTS) + "   " for load in both))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 usage: hub_memory.py [FEW MANY]      (default 3 30)      environment: BENCH_DIR (default ../shared/bench)
 
 The model is the big one of the common workload. The clinics do not train (they send back what they received); the
-hub works as always, for two rounds each.
+hub works as usual, for two rounds with each number of clinics.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Measure how long a clinic takes from the printed line to 'ready'.
+"""Measure how long a clinic takes from the printed command to 'ready'.
 
     python bench/join.py "docker run -d --name embryofl ..."
 
@@ -24,8 +24,8 @@ def main() -> None:
     began, checked = time.monotonic(), 0.0
     subprocess.run(["bash", "-c", line], check=True, stdout=subprocess.DEVNULL)
     while time.monotonic() - began < LIMIT_S:
-        said = subprocess.run(["docker", "logs", name.group(1)], capture_output=True, text=True, check=False)
-        text, now = said.stdout + said.stderr, time.monotonic()
+        logs = subprocess.run(["docker", "logs", name.group(1)], capture_output=True, text=True, check=False)
+        text, now = logs.stdout + logs.stderr, time.monotonic()
         if not checked and CHECKED in text:
             checked = now
         if checked and READY in text:

@@ -1,4 +1,4 @@
-"""Count bytes on the clinics' links: what passes the gateway's port, in and out, TLS and TCP headers included.
+"""Count bytes on the clinics' links: all that pass the gateway's port in both directions, with TLS and TCP headers.
 
 The kernel (iptables) counts inside the network namespace that measure.py makes; outside one, nothing is touched.
 """

@@ -40,7 +40,7 @@ def main(rounds: int, clients: int) -> int:
             if run["state"] in ("finished", "failed", "stopped"):
                 break
             time.sleep(1.0)
-        necessary = 2 * rounds * clients * initial.stat().st_size  # each clinic once down, once up, a round
+        necessary = 2 * rounds * clients * initial.stat().st_size  # one download and one upload per clinic and round
         report = {"state": run["state"], "reason": run["reason"], "cpu_s": cpu_seconds(stack), "necessary": necessary}
         if counting:
             moved = link.counted() - before
@@ -57,16 +57,16 @@ def main(rounds: int, clients: int) -> int:
 
 
 def peak_memory(stack: Stack) -> dict[str, float]:
-    """The most memory each part had in use so far, MiB: the kernel's own high-water mark."""
-    found = {}
+    """Peak resident memory of each part so far, MiB: the kernel's high-water mark."""
+    peaks = {}
     for name, pid in stack.supervisor.pids().items():
         (line,) = (x for x in Path(f"/proc/{pid}/status").read_text().splitlines() if x.startswith("VmHWM:"))
-        found[name] = int(line.split()[1]) / 1024
-    return found
+        peaks[name] = int(line.split()[1]) / 1024
+    return peaks
 
 
 def cpu_seconds(stack: Stack) -> dict[str, float]:
-    """User and system CPU of each part so far."""
+    """Seconds of user and system CPU of each part so far."""
     times = {name: psutil.Process(pid).cpu_times() for name, pid in stack.supervisor.pids().items()}
     return {name: round(t.user + t.system, 2) for name, t in times.items()}
 

@@ -45,7 +45,7 @@ def memory() -> float:
 
 
 def main() -> None:
-    """Make, scrape, print."""
+    """Write a run log, scrape its metrics, and print the costs."""
     with tempfile.TemporaryDirectory() as folder:
         state = Path(folder) / "hub"
         port = free_port()
@@ -89,10 +89,10 @@ def main() -> None:
         exporter.start()
 
         def scrape(what: str) -> None:
-            time.sleep(5)  # as a scrape interval would: the part from the run log is refreshed meanwhile
+            time.sleep(5)  # about a scrape interval: the part from the run log is refreshed meanwhile
             began, worked = time.perf_counter(), time.process_time()
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
-                text = answer.read()
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as response:
+                text = response.read()
             taken, worked = time.perf_counter() - began, time.process_time() - worked
             samples = sum(not x.startswith(b"#") for x in text.splitlines())
             print(

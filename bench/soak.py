@@ -3,8 +3,8 @@
 usage: soak.py [ROUNDS] [CLINICS]      defaults: 200 rounds, 5 clinics
 
 Hub, gateway and clinics as plain processes on small synthetic images. Every few rounds each process is sampled, and the
-metrics are scraped as Prometheus would. Growth is what comes after the first quarter of the rounds (until then caches
-fill). Bounds, over all that is left of the run:
+metrics are scraped as Prometheus would. Growth is measured after the first quarter of the rounds, because caches
+fill until then. Bounds over the rest of the run:
 
     memory      BOUND_MB of resident memory for each process
     open files  BOUND_FILES for each process
@@ -12,7 +12,7 @@ fill). Bounds, over all that is left of the run:
     disk        BOUND_DISK_KB a round for the run's records, metrics, events and audit lines
     weights     never more than BOUND_MODELS files: the first, the best, the newest three
 
-Prints a table and ends with 0 when all bounds held, else with 1 and what did not.
+Prints a table. Ends with 0 if all bounds held; otherwise prints those exceeded and ends with 1.
 """
 
 import shutil
@@ -67,10 +67,10 @@ def size_of(folder: Path) -> float:
     return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 1e3
 
 
-def look(stack: Stack, round_: int) -> Sample:
+def take_sample(stack: Stack, round_: int) -> Sample:
     """Sample every process and file."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{stack.ports['metrics']}/metrics") as answer:
-        answer.read()
+    with urllib.request.urlopen(f"http://127.0.0.1:{stack.ports['metrics']}/metrics") as response:
+        response.read()
     hub = stack.place.hub
     memory, files = {}, {}
     for name, pid in stack.supervisor.pids().items():
@@ -84,7 +84,7 @@ def look(stack: Stack, round_: int) -> Sample:
 
 
 def soak(rounds: int, clinics: int) -> list[Sample]:
-    """Run to the end, with samples on the way."""
+    """Run to the end and take samples on the way."""
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
     stack = Stack(DemoFolder(folder), free_port())
     names, samples = [f"clinic-{i + 1}" for i in range(clinics)], []
@@ -103,7 +103,7 @@ def soak(rounds: int, clinics: int) -> list[Sample]:
             run = stack.call("GET", "/control/status?metrics=newest")["run"]
             if run["round"] >= done + max(1, rounds // SAMPLES) or run["round"] == rounds > done:
                 done = run["round"]
-                samples.append(look(stack, done))
+                samples.append(take_sample(stack, done))
                 print(f"round {done}: server {samples[-1].memory['server']:.0f} MB", flush=True)
             if run["state"] in ("finished", "failed", "stopped"):
                 if run["state"] != "finished":
@@ -116,7 +116,7 @@ def soak(rounds: int, clinics: int) -> list[Sample]:
 
 
 def growth(values: list[float]) -> float:
-    """From the usual value of the first third to that of the last; single peaks do not count."""
+    """Difference between the medians of the last and of the first third, which ignores single peaks."""
     third = max(1, len(values) // 3)
     return statistics.median(values[-third:]) - statistics.median(values[:third])
 
@@ -144,19 +144,19 @@ def judge(samples: list[Sample], clinics: int) -> list[str]:
         f"database {database:+.1f} KB, its log at most {wal:.0f} KB; records and logs {disk:.1f} KB a round; "
         f"at most {models} models"
     )
-    for what, found, bound in (
+    for what, value, bound in (
         ("KB of database more", database, BOUND_DATABASE_KB),
         ("KB of its write-ahead log", wal, BOUND_WAL_KB),
         ("KB of records a round", disk, BOUND_DISK_KB),
         ("models", models, BOUND_MODELS),
     ):
-        if found > bound:
-            broken.append(f"{found:.1f} {what}, the bound is {bound}")
+        if value > bound:
+            broken.append(f"{value:.1f} {what}, the bound is {bound}")
     return broken
 
 
 def main(rounds: int, clinics: int) -> int:
-    """Soak, print, judge."""
+    """Run, print the table, and compare it with the bounds."""
     broken = judge(soak(rounds, clinics), clinics)
     print("\n".join(broken) or "All bounds held.")
     return int(bool(broken))

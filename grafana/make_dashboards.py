@@ -36,13 +36,13 @@ STATES = {
 
 
 def actions() -> list[Any]:
-    """The alerts' own texts on what to do, by their names."""
+    """What to do about each alert, by its name."""
     rules = yaml.safe_load((HERE.parent / "prometheus" / "rules" / "alerts.yml").read_text())["groups"][0]["rules"]
     return panels.mapping({rule["alert"]: rule["annotations"]["action"] for rule in rules})
 
 
 def named(kind: str, value: Any) -> Any:
-    """Thresholds, mappings or an empty text, by name or as written."""
+    """Thresholds, mappings or the text shown without data, by name or as written."""
     if kind == "thresholds":
         return panels.THRESHOLDS[value] if isinstance(value, str) else panels.steps(value[0], *value[1:])
     if kind == "mappings":
@@ -69,7 +69,7 @@ def panel(entry: dict[str, Any], names: dict[str, str]) -> Any:
         return panels.row(title)
 
     def filled(expr: str) -> str:
-        return re.sub(r"<(\w+)>", lambda found: names[found[1]], expr)
+        return re.sub(r"<(\w+)>", lambda match: names[match[1]], expr)
 
     when = "now" if "now" in entry else "query"
     exprs = entry[when] if isinstance(entry[when], dict) else {"": entry[when]}
@@ -91,7 +91,7 @@ def panel(entry: dict[str, Any], names: dict[str, str]) -> Any:
 
 
 def text_of(name: str) -> str:
-    """A dashboard's file."""
+    """The text of a dashboard's file."""
     page = yaml.safe_load((HERE / "pages" / f"{name}.yml").read_text())
     variables = [
         panels.choice(**v)

@@ -1,4 +1,4 @@
-"""A headless browser for the pictures of the docs: takes them and keeps them small."""
+"""A headless browser that takes the pictures for the docs and keeps them small."""
 
 import contextlib
 import io

@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="picture to write (.jpg or .png)")
     parser.add_argument("--columns", type=int, default=8)
     parser.add_argument("--tile", type=int, default=160, help="side of one embryo in pixels")
-    parser.add_argument("--skip", type=int, default=0, help="leave out the first ones of each kind")
+    parser.add_argument("--skip", type=int, default=0, help="number of embryos of each label and day to skip")
     args = parser.parse_args()
     contact_sheet(args.folder, args.out, args.columns, args.tile, args.skip)
 

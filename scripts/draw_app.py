@@ -15,20 +15,20 @@ import tempfile
 from collections import defaultdict
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "browser"))
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
-from page_kit import running_app
 from PIL import Image, ImageFilter
 
 from browser import browser_page, photograph
+from kits.browser import running_app
 
-SHOWN = ("models", "sent.jsonl", "alive")  # of the clinic's state; no key is copied
+SHOWN = ("models", "sent.jsonl", "alive")  # parts of the clinic's state; no key is copied
 WIDTH, PHONE = 1100, 390
 COHORT = 4
 
 
 def state_of(clinic: Path, place: Path) -> Path:
-    """Copy what the app reads."""
+    """Copy the files that the app reads."""
     place.mkdir()
     if not list(clinic.glob("models/run-*/model.json")):
         raise SystemExit(f"There is no finished model in {clinic}. Run make demo first.")
@@ -45,23 +45,25 @@ def state_of(clinic: Path, place: Path) -> Path:
 def cohort_of(data: Path, place: Path) -> list[Path]:
     """Write one patient's embryos of one day under plain names, the last of them out of focus."""
     if not (data / "datagen.json").exists():
-        raise SystemExit(f"{data} is not one of the synthetic clinics. Pictures of real embryos are never drawn here.")
+        raise SystemExit(
+            f"{data} is not one of the synthetic clinics. Images of real embryos never appear in the docs."
+        )
     cohorts: dict[tuple[str, str], list[str]] = defaultdict(list)
     with (data / "labels.csv").open(newline="") as file:
         for row in csv.DictReader(file):
             cohorts[row["patient"], row["day"]].append(row["image"])
     chosen = next(c for (_, day), c in sorted(cohorts.items()) if day == "5" and len(c) >= COHORT)
     place.mkdir()
-    found = []
+    files = []
     for number, file in enumerate(chosen[:COHORT], 1):
-        found.append(place / f"E{number}.png")
+        files.append(place / f"E{number}.png")
         image = Image.open(data / file)
-        (image.filter(ImageFilter.GaussianBlur(4)) if number == COHORT else image).save(found[-1])
-    return found
+        (image.filter(ImageFilter.GaussianBlur(4)) if number == COHORT else image).save(files[-1])
+    return files
 
 
 def main() -> None:
-    """Draw them."""
+    """Draw the pages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("federation", type=Path, nargs="?", default=Path(".embryofl/demo/synthetic"))
     parser.add_argument("--chromium", default="chromium")

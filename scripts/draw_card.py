@@ -14,7 +14,7 @@ MOST_HEIGHT = 2500
 
 
 def main() -> None:
-    """Draw it."""
+    """Draw the card."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--chromium", default="chromium")

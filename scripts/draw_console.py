@@ -1,4 +1,4 @@
-"""Draw the console from a real run: docs/images/console-*.png, every page, and the first one as on a phone. Takes about two minutes.
+"""Draw the console from a real run: docs/images/console-*.png, every page, and the first one at the size of a phone. Takes about two minutes.
 
 Starts a federation of three synthetic clinics as plain processes, with its console. One run is trained to its end, a fourth
 clinic is invited, and a second run is photographed while it is under way. All data is synthetic.
@@ -28,7 +28,7 @@ from embryofl_demo.stack import Stack, free_port
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 NAMES = ["clinic-1", "clinic-2", "clinic-3"]
 RUN = {"model": "small_cnn", "local_epochs": 1, "min_clinics": 3, "seed": 1}
-ROUNDS, MIDST = 6, 4  # of the finished run; rounds done when the second run is photographed
+ROUNDS, MIDST = 6, 4  # of the finished run; completed rounds when the second run is photographed
 WIDTH, HEIGHT, PHONE = 1200, 900, {"width": 390, "height": 844}
 PATIENCE_S = 300
 
@@ -36,11 +36,11 @@ PATIENCE_S = 300
 def until(what: str, ready: Callable[[], Any]) -> Any:
     """Wait until `ready()` is true and return it."""
     end = time.monotonic() + PATIENCE_S
-    while not (found := ready()):
+    while not (result := ready()):
         if time.monotonic() > end:
             raise SystemExit(f"Not within {PATIENCE_S} s: {what}")
         time.sleep(0.3)
-    return found
+    return result
 
 
 def run_state(stack: Stack) -> tuple[str, int]:
@@ -66,7 +66,10 @@ def federation(folder: Path) -> Iterator[tuple[Stack, str, str]]:
         until("the run is over", lambda: run_state(stack) == ("finished", ROUNDS))
         stack.call("POST", "/control/invites", {"name": "lisbon"})
         stack.call("POST", "/control/runs", {"settings": {**RUN, "rounds": 100, "seed": 2}})
-        until("the next run is in its midst", lambda: run_state(stack)[1] >= MIDST and run_state(stack)[0] == "running")
+        until(
+            f"the next run has completed {MIDST} rounds",
+            lambda: run_state(stack)[1] >= MIDST and run_state(stack)[0] == "running",
+        )
         yield stack, address, password
     finally:
         stack.stop()
@@ -75,13 +78,13 @@ def federation(folder: Path) -> Iterator[tuple[Stack, str, str]]:
 def log_in(page: Page, address: str, password: str) -> None:
     """Open the console."""
 
-    def answers() -> bool:
+    def opened() -> bool:
         with contextlib.suppress(Error):
             page.goto(f"{address}/login")
             return True
         return False
 
-    until("the console answers", answers)
+    until("the console replies", opened)
     page.fill("#password", password)
     page.get_by_role("button").click()
     page.wait_for_selector(".next")
@@ -127,9 +130,9 @@ def compare(page: Page) -> None:
 
 def shoot(page: Page, name: str, part: Locator | None = None) -> None:
     """Photograph the open page, or a part of it."""
-    time.sleep(2.5)  # the page follows each second
-    whole = page.screenshot(full_page=True, animations="disabled") if part is None else part.screenshot()
-    picture = Image.open(io.BytesIO(whole)).convert("RGB")
+    time.sleep(2.5)  # the page updates every second
+    data = page.screenshot(full_page=True, animations="disabled") if part is None else part.screenshot()
+    picture = Image.open(io.BytesIO(data)).convert("RGB")
     if part is not None:
         picture = ImageOps.expand(picture, 24, "white")
     out = IMAGES / f"console-{name}.png"
@@ -138,7 +141,7 @@ def shoot(page: Page, name: str, part: Locator | None = None) -> None:
 
 
 def main() -> None:
-    """Draw them."""
+    """Draw the pages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--chromium", default=shutil.which("chromium"))
     parser.add_argument("--keep", type=Path, help="Keep the federation's state there.")
@@ -148,8 +151,8 @@ def main() -> None:
             "There is no chromium here. Install it (Debian: apt-get install chromium), or name one with --chromium."
         )
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    with tempfile.TemporaryDirectory() as temporary, federation(given.keep or Path(temporary) / "demo") as found:
-        stack, address, password = found
+    with tempfile.TemporaryDirectory() as temporary, federation(given.keep or Path(temporary) / "demo") as started:
+        stack, address, password = started
         with sync_playwright() as driver:
             browser = driver.chromium.launch(executable_path=given.chromium, args=["--no-sandbox"])
             page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, reduced_motion="reduce")

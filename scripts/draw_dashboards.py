@@ -6,8 +6,8 @@ every panel's query is checked, and Grafana's own components draw the pages.
 
     python scripts/draw_dashboards.py --grafana-check ../shared/grafana-check [--prometheus PROGRAM] [--keep FOLDER]
 
-With --url it looks at a Prometheus that is there already: it checks the queries of a federation in which nothing went
-wrong, and draws only where --out says. With --empty it starts a hub alone, which no clinic has joined, and draws that.
+With --url it uses a running Prometheus: it checks the queries against a federation in which nothing went wrong, and draws
+only with --out. With --empty it starts only a hub, which no clinic has joined, and draws that.
 
     python scripts/draw_dashboards.py --grafana-check ../shared/grafana-check --url http://localhost:9090 [--out FOLDER]
     python scripts/draw_dashboards.py --grafana-check ../shared/grafana-check --empty --out FOLDER
@@ -38,10 +38,10 @@ from embryofl_demo.stack import Stack, free_port
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs" / "images"
 NAMES = ["clinic-1", "clinic-2", "clinic-3"]
-ROUNDS, LIMIT = 24, 16  # clinic-3 takes part in so many
+ROUNDS, LIMIT = 24, 16  # clinic-3 takes part in this many
 RUN = {"model": "small_cnn", "rounds": ROUNDS, "local_epochs": 3, "min_clinics": 2, "seed": 1}
 MOST_BYTES = 300_000
-MAY_BE_EMPTY = ["Waiting for", "Rejected replies by reason"]  # after a run; of a clinic without any rejected reply
+MAY_BE_EMPTY = ["Waiting for", "Rejected replies by reason"]  # after a run; for a clinic without a rejected reply
 EMPTY_WHEN_ALL_IS_WELL = [*MAY_BE_EMPTY, "Alerts", "Rejected replies over time", "Rejected replies by clinic"]
 
 
@@ -93,7 +93,7 @@ def round_of(stack: Stack) -> tuple[str, int]:
 
 
 def take_part(stack: Stack) -> float:
-    """Train the run, with its interruptions; returns when it began."""
+    """Train the run, with its interruptions; return its start time."""
     began = time.time()
     stack.call("POST", "/control/runs", {"settings": RUN})
     todo = {5: "clinic-2", 10: "server"}
@@ -107,7 +107,7 @@ def take_part(stack: Stack) -> float:
             name = todo.pop(number)
             print(f"round {done}: {name} is killed", flush=True)
             os.kill(stack.supervisor.pids()[name], signal.SIGKILL)
-            if name != "server":  # comes back later; the supervisor looks at it again then
+            if name != "server":  # restarted later, and only then checked by the supervisor again
                 threading.Timer(45, start_clinic, (stack, name)).start()
                 time.sleep(50)
         stack.supervisor.check()
@@ -143,19 +143,19 @@ def check(tool: Path, url: str, since: str, may_be_empty: list[str]) -> int:
 
 
 def marks(url: str, began: float) -> int:
-    """Check that every kind of mark on the curves has times of this run, which the tool does not do."""
+    """Check that every kind of mark on the curves occurs in this run, which the tool does not check."""
     page = json.loads((ROOT / "grafana" / "dashboards" / "federation.json").read_text())
     without = 0
     for mark in page["annotations"]["list"]:
-        asked = {
+        query = {
             "query": mark["target"]["expr"],
             "start": began,
             "end": time.time(),
             "step": mark["target"]["interval"],
         }
-        with urllib.request.urlopen(f"{url}/api/v1/query_range?{urllib.parse.urlencode(asked)}") as answer:
-            found = json.loads(answer.read())["data"]["result"]
-        times = {(str(series["metric"]), value) for series in found for _, value in series["values"]}
+        with urllib.request.urlopen(f"{url}/api/v1/query_range?{urllib.parse.urlencode(query)}") as response:
+            series = json.loads(response.read())["data"]["result"]
+        times = {(str(one["metric"]), value) for one in series for _, value in one["values"]}
         print(f"marks for {mark['name']}: {len(times)}", flush=True)
         within = all(began - 600 < float(value) / 1000 < time.time() for _, value in times)
         without += not (times and within)
@@ -201,9 +201,9 @@ def keep(out: Path) -> None:
 
 
 def checked(options: argparse.Namespace) -> int:
-    """Check, and perhaps draw, what a running Prometheus has."""
-    found = check(options.grafana_check, options.url, "now-15m", EMPTY_WHEN_ALL_IS_WELL)
-    return max(found, draw(options.grafana_check, options.url, "now-15m", options.out) if options.out else 0)
+    """Check the dashboards on a running Prometheus, and draw them with --out."""
+    worst = check(options.grafana_check, options.url, "now-15m", EMPTY_WHEN_ALL_IS_WELL)
+    return max(worst, draw(options.grafana_check, options.url, "now-15m", options.out) if options.out else 0)
 
 
 def empty(options: argparse.Namespace) -> int:
@@ -215,7 +215,7 @@ def empty(options: argparse.Namespace) -> int:
         stack.start_hub()
         url = cleanup.enter_context(prometheus(options.prometheus, place))
         time.sleep(60)
-        # 1 stands for choices without values as well, which are right here
+        # 1 can mean choices without values, which are expected here
         return 0 if draw(options.grafana_check, url, "now-2m", options.out) < 2 else 2
 
 
@@ -234,29 +234,29 @@ def own_run(options: argparse.Namespace) -> int:
         url = cleanup.enter_context(prometheus(options.prometheus, place))
         print(f"Prometheus: {url}", flush=True)
         stack.wait_enrolled(NAMES)
-        time.sleep(20)  # an idle beginning
+        time.sleep(20)  # shows the hub before its first run
         began = take_part(stack)
         time.sleep(30)
         since = f"now-{int((time.time() - began) // 60) + 1}m"
-        found = max(check(options.grafana_check, url, since, MAY_BE_EMPTY), marks(url, began))
-        found = max(found, draw(options.grafana_check, url, since, place.root, NAMES[-1]))
+        worst = max(check(options.grafana_check, url, since, MAY_BE_EMPTY), marks(url, began))
+        worst = max(worst, draw(options.grafana_check, url, since, place.root, NAMES[-1]))
         keep(place.root)
         if options.keep:
             (place.root / "url").write_text(f"{url} {since}\n")
             print("The federation stays up until Ctrl-C.", flush=True)
             with contextlib.suppress(KeyboardInterrupt):
                 signal.pause()
-    return found
+    return worst
 
 
 def main() -> int:
-    """Run, check, draw."""
+    """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--grafana-check", type=Path, required=True, help="folder of check.py and render.py")
     parser.add_argument("--prometheus", default="prometheus", help="the program")
     parser.add_argument("--keep", type=Path, help="put the federation's state here and keep it")
     parser.add_argument("--url", help="of a Prometheus that watches a federation")
-    parser.add_argument("--empty", action="store_true", help="draw a federation that nobody has joined")
+    parser.add_argument("--empty", action="store_true", help="draw a federation that no clinic has joined")
     parser.add_argument("--out", type=Path, help="with --url or --empty: draw into this folder")
     options = parser.parse_args()
     if options.empty and not options.out:
@@ -265,7 +265,7 @@ def main() -> int:
         options.out.mkdir(parents=True, exist_ok=True)
     if not options.url and shutil.which(options.prometheus) is None:
         parser.error(f"{options.prometheus} was not found. Install Prometheus (Debian: apt-get install prometheus).")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that started processes are stopped
     return (checked if options.url else empty if options.empty else own_run)(options)
 
 

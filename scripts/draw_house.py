@@ -2,9 +2,9 @@
 
     python scripts/draw_house.py
 
-Rooms, floors and captions are those of docs/house.toml. An arrow says "imports", as the code does today; an arrow that
-follows from others is left out. Inside a room the layout is Sugiyama's: an arrow that passes floors gets a place of its
-own on each of them, every floor is ordered by the mean position of its neighbours, and then spread out.
+Rooms, floors and captions are those of docs/house.toml. An arrow means "imports" and follows the code; an arrow that
+follows from others is left out. Inside a room the layout is Sugiyama's: an arrow that passes floors gets a place on each
+of them, every floor is ordered by the mean position of its neighbours, and then spread out.
 """
 
 import sys
@@ -16,11 +16,16 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "tests"))
 
-from kits.house import MAP, floor_entry, folder_of, imports  # noqa: E402 - it lies in the tests' folder
+from kits.house import MAP, floor_entry, folder_of, imports  # noqa: E402 - in the tests' folder
 
 OUT = ROOT / "docs" / "images" / "house.svg"
 WIDTH, HEIGHT = 1240, 1586
-BOX, BOX_HEIGHT, GAP, LANE = 128, 44, 14, 8  # of a box at most, and of the place of an arrow that passes it, in pixels
+BOX, BOX_HEIGHT, GAP, LANE = (
+    128,
+    44,
+    14,
+    8,
+)  # in pixels; BOX is the largest width of a box, LANE the width of an arrow's place
 HEADER, MARGIN = 50, 14
 ROOMS = {  # x, y, width, height, colour
     "embryofl_demo": (20, 20, 1200, 96, "#f4f1ea"),
@@ -79,15 +84,15 @@ def arrows_in(package: str) -> set[tuple[str, str]]:
 
 
 def floor_numbers(package: str) -> dict[str, int]:
-    """Of each entry of a package, from the top."""
+    """The floor of each entry of a package, counted from the top."""
     return {name: number for number, floor in enumerate(MAP["floors"].get(package, [])) for name in floor}
 
 
 def entries_of(package: str) -> set[str]:
-    """The folders (with a slash) and modules at a package's root, but those that are on its floors."""
-    found = {p.name + "/" for p in folder_of(package).iterdir() if (p / "__init__.py").exists()}
-    found |= {p.name for p in folder_of(package).glob("*.py") if p.name != "__init__.py"}
-    return {name for name in found if name.removesuffix("/").removesuffix(".py") not in floor_numbers(package)}
+    """The folders (with a slash) and modules at a package's root, except those on its floors."""
+    entries = {p.name + "/" for p in folder_of(package).iterdir() if (p / "__init__.py").exists()}
+    entries |= {p.name for p in folder_of(package).glob("*.py") if p.name != "__init__.py"}
+    return {name for name in entries if name.removesuffix("/").removesuffix(".py") not in floor_numbers(package)}
 
 
 def spread(floor: list[Place], low: float, high: float) -> None:
@@ -159,7 +164,7 @@ def lines_of(caption: str, width: int) -> list[str]:
 
 
 def room(package: str) -> Iterable[str]:
-    """A room with what is in it."""
+    """A room with its contents."""
     x, y, width, height, colour = ROOMS[package]
     yield f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="10" fill="{colour}" stroke="#99a"/>'
     yield f'<text x="{x + MARGIN}" y="{y + 22}" font-size="13" font-weight="bold">{package}</text>'

@@ -41,7 +41,7 @@ def plant(folder: Path) -> None:
 
 
 def main() -> None:
-    """Draw it."""
+    """Draw the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--chromium", default="chromium")
     chromium = parser.parse_args().chromium

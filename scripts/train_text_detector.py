@@ -3,7 +3,7 @@
     python scripts/train_text_detector.py EMBRYOS FONTS [FONTS ...] --out burnt_text.npz
 
 EMBRYOS is a folder of synthetic embryos (`embryofl-datagen generate EMBRYOS`), FONTS are folders of TrueType or WOFF fonts.
-It learns from synthetic embryos, procedural textures and printed lines only, from no real image.
+It is trained only on synthetic embryos, procedural textures and printed lines, never on real images.
 """
 
 import argparse
@@ -37,7 +37,7 @@ MORE_ALPHABETS = (  # where the font has them: DejaVu
 
 
 def smooth_noise(random_: np.random.Generator, scale: float) -> np.ndarray:
-    """Noise of a grain of `scale` pixels, float32 (SIDE, SIDE), standard deviation 1."""
+    """Noise with a grain of `scale` pixels, float32 (SIDE, SIDE), standard deviation 1."""
     side = max(2, round(SIDE / scale))
     grains = Image.fromarray(random_.normal(size=(side, side)).astype(np.float32))
     noise = np.asarray(grains.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
@@ -65,7 +65,7 @@ def texture(random_: np.random.Generator) -> Image.Image:
     if random_.random() < 0.3:  # border of the image
         edge = random_.integers(4, SIDE - 4)
         image[edge:] = random_.choice([0, 255, random_.uniform(0, 255)])
-    if random_.random() < 0.1:  # a scale bar without figures
+    if random_.random() < 0.1:  # a scale bar without numbers
         row, column, length = random_.integers(4, SIDE - 10), random_.integers(0, 60), random_.integers(20, 90)
         image[row : row + random_.integers(1, 5), column : column + length] = random_.choice([0, 255])
     return _finish(Image.fromarray(np.clip(image, 0, 255).astype(np.uint8)), random_)
@@ -79,7 +79,7 @@ def _add_disc(image: np.ndarray, random_: np.random.Generator, radius: float, pl
     width = random_.uniform(0.6, 3.5)
     inside = distance < 0
     image += random_.uniform(-110, 90) * np.exp(-((distance / width) ** 2))
-    if random_.random() < 0.6:  # the bright fringe beside a dark rim
+    if random_.random() < 0.6:  # the bright fringe next to a dark rim
         image += random_.uniform(-50, 70) * np.exp(-(((distance + 2 * width) / width) ** 2))
     image += inside * random_.uniform(-30, 30)
     if random_.random() < 0.6:
@@ -139,7 +139,7 @@ def embryo_patch(embryos: Sequence[Path], random_: np.random.Generator) -> Image
 
 
 def line_of_text(choice: random.Random, alphabets: Sequence[str]) -> str:
-    """Words and numbers as labels have them."""
+    """Words and numbers like those on labels."""
     words = []
     for _ in range(choice.randint(1, 3)):
         alphabet = choice.choice(alphabets)
@@ -218,7 +218,7 @@ def network() -> nn.Sequential:
 
 
 def main() -> None:
-    """Make examples, train, write the weights."""
+    """Make examples, train, and write the weights."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("embryos", type=Path)
     parser.add_argument("fonts", type=Path, nargs="+")

@@ -1,7 +1,7 @@
 """The data sets of the table: real embryos of one day over three clinics, and five synthetic clinics.
 
-Every data set is a folder of clinics' folders in the data contract. Each clinic's patients are divided into three folds;
-in fold k those of part k are held out and the others are for training (four fifths) and validation.
+A data set is a folder with one folder per clinic, in the data contract. Each clinic's patients are divided into three
+parts; in fold k, part k are the test patients and the others are for training (four fifths) and validation.
 """
 
 import csv
@@ -106,14 +106,14 @@ def _write(folder: Path, source: Path, images: Sequence[EmbryoImage]) -> None:
 
 
 def load(folder: Path, cache: Path, side: int, fold: int, inner: int | None = None) -> ClinicData:
-    """A clinic's examples with the patients of one fold held out.
+    """A clinic's examples; the test patients are those of one fold.
 
-    With `inner` those are left out altogether, and in their place a third of the others is held out: to choose settings
-    by, without a look at the patients that the table is about.
+    With `inner`, that fold is left out entirely and a third of the other patients are the test patients, so that settings
+    can be chosen without the patients of the tables.
     """
-    found = read_folder(folder)
-    decoded = open_cache(folder, [i.file for i in found.images], cache, side)
-    images = [i for i in found.images if i.file in decoded.rows]
+    contents = read_folder(folder)
+    decoded = open_cache(folder, [i.file for i in contents.images], cache, side)
+    images = [i for i in contents.images if i.file in decoded.rows]
     links = [decoded.infos[i.file].sha256 for i in images]
     units, strata = join_groups(images, links), [stratum(i) for i in images]
     parts = assign(units, strata, {str(k): 1 / FOLDS for k in range(FOLDS)}, 0)
@@ -123,10 +123,10 @@ def load(folder: Path, cache: Path, side: int, fold: int, inner: int | None = No
         parts = assign(rest, strata, {str(k): 1 / FOLDS for k in range(FOLDS)}, 100 + fold)
         held_out = parts[str(inner)]
         rest = [u for part, members in parts.items() if part != str(inner) for u in members]
-    sides = assign(rest, strata, {"train": 1 - VALIDATION, "validation": VALIDATION}, fold)
-    sides["test"] = held_out
+    splits = assign(rest, strata, {"train": 1 - VALIDATION, "validation": VALIDATION}, fold)
+    splits["test"] = held_out
     examples = {
-        side: image_examples(decoded, [images[i] for i in sorted(i for u in units for i in u.members)])
-        for side, units in sides.items()
+        split: image_examples(decoded, [images[i] for i in sorted(i for u in units for i in u.members)])
+        for split, units in splits.items()
     }
-    return ClinicData(replace(found, images=tuple(images)), side, **examples)
+    return ClinicData(replace(contents, images=tuple(images)), side, **examples)

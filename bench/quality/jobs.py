@@ -1,4 +1,4 @@
-"""One job: one way of training one model on one fold of one data set, and the scores of the held-out embryos."""
+"""One job: one way of training one model on one fold of one data set, and the scores of the test embryos."""
 
 import json
 import os
@@ -30,7 +30,7 @@ class Job:
 
 
 def run(job: Job, data_dir: Path, cache_dir: Path, out: Path, device: str = "cpu", **less: Any) -> dict[str, Any]:
-    """Do the job and write its result; returns it. `less`: run settings for a quick try."""
+    """Do the job, write its result and return it. `less`: run settings for a quick try."""
     os.environ["OMP_NUM_THREADS"] = "1"
     import torch
 
@@ -82,7 +82,7 @@ def run(job: Job, data_dir: Path, cache_dir: Path, out: Path, device: str = "cpu
 
 
 def _validation(clinic: Any, packed: Any) -> float | None:
-    """AUROC on the clinic's own validation patients, by which it would choose between two models of its own."""
+    """AUROC on the clinic's own validation patients, by which it would choose between two local models."""
     clinic.load(packed)
     auroc: float | None = clinic.evaluate("validation").sums().summary().auroc
     return auroc

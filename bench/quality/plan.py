@@ -39,7 +39,7 @@ COSTLY = {
     "day3": ["fedavg", "fednova", "fedavg choose=best", "ditto"],
     "synthetic": ["fedavg", "fedavg choose=best", "fednova", "scaffold", "ditto", "finetuned_heads"],
 }
-"""What is measured with the default model, which takes minutes; the head alone trains in seconds with every one."""
+"""Strategies measured with the default model, which takes minutes; the head alone takes seconds, so it gets all of them."""
 
 SECONDS = {
     ("day5", "lite0"): 60,
@@ -52,15 +52,15 @@ SECONDS = {
 
 
 def jobs() -> list[Job]:
-    """All of them."""
-    found = []
+    """All jobs of the tables."""
+    planned = []
     for data in ("day5", "day3", "synthetic"):
         clinics = [f"clinic-{k}" for k in range(1, 1 + len(SYNTHETIC if data == "synthetic" else REAL_SHARES))]
         for model in ("lite0_head", "lite0", "small_cnn") if data == "day5" else ("lite0_head", "lite0"):
             ways = [*{"lite0_head": WAYS, "lite0": COSTLY[data], "small_cnn": ["fedavg", "fedbn"]}[model], POOLED]
             ways += [f"{how} {clinic}" for how in ("alone", "alone-long") for clinic in clinics]
-            found += [Job(data, model, way, fold) for way in ways for fold in range(FOLDS)]
-    return found
+            planned += [Job(data, model, way, fold) for way in ways for fold in range(FOLDS)]
+    return planned
 
 
 def rank(job: Job) -> int:

@@ -21,21 +21,21 @@ Results = dict[str, dict[int, dict]]
 
 def read(folder: Path) -> dict[tuple[str, str], Results]:
     """Results by (data, model), then by way and fold."""
-    found: dict[tuple[str, str], Results] = defaultdict(lambda: defaultdict(dict))
+    results: dict[tuple[str, str], Results] = defaultdict(lambda: defaultdict(dict))
     for path in sorted(folder.glob("*.json")):
         result = json.loads(path.read_text())
-        found[result["data"], result["model"]][result["way"]][result["fold"]] = result
-    return found
+        results[result["data"], result["model"]][result["way"]][result["fold"]] = result
+    return results
 
 
 def tables(folder: Path) -> str:
     """One table for each data set and model that has its baselines."""
-    found = read(folder)
+    results = read(folder)
     parts = []
     for data in datasets.names():
         for model in ("lite0", "lite0_head", "small_cnn"):
-            if results := found.get((data, model)):
-                parts.append(_table(data, model, results))
+            if of_model := results.get((data, model)):
+                parts.append(_table(data, model, of_model))
     return "\n\n".join(parts)
 
 
@@ -44,13 +44,13 @@ def _table(data: str, model: str, results: Results) -> str:
     head = f"### {TITLES[data]}: `{model}`\n"
     if not clinics:
         return head + "\nNot run."
-    own = {c: own_choice(results, c) for c in clinics}
+    alone = {c: own_choice(results, c) for c in clinics}
     pooled = _samples(results[POOLED], clinics)
     rows = [["", *clinics, "all clinics", "less than pooled", "bar"]]
     rows.append(
         ["embryos held out (good)", *(_counts(results, [c]) for c in clinics), _counts(results, clinics), "", ""]
     )
-    rows.append(["**alone**", *(_one(estimate(own[c])) for c in clinics), "", "", ""])
+    rows.append(["**alone**", *(_one(estimate(alone[c])) for c in clinics), "", "", ""])
     rows.append(["*alone, the better one*", *(_one(estimate(better_budget(results, c))) for c in clinics), "", "", ""])
     rows.append(
         [
@@ -67,20 +67,20 @@ def _table(data: str, model: str, results: Results) -> str:
             folds = {f: r for f, r in results[way].items() if r.get(key)}
             same = key == "test" and any(r.get("personal") for r in folds.values())  # the global model is fedavg's
             if folds and not (same and way.split()[0] != "fedbn" and "fedavg" in results):
-                rows.append(_row(label, folds, key, clinics, own, pooled))
+                rows.append(_row(label, folds, key, clinics, alone, pooled))
     return head + "\n" + "\n".join(_line(r, i) for i, r in enumerate(rows)) + "\n\n" + _missing(results)
 
 
 def _row(
-    label: str, folds: dict[int, dict], key: str, clinics: list[str], own: dict[str, np.ndarray], pooled: np.ndarray
+    label: str, folds: dict[int, dict], key: str, clinics: list[str], alone: dict[str, np.ndarray], pooled: np.ndarray
 ) -> list[str]:
-    gains = [estimate(_samples(folds, [c], key) - own[c]) for c in clinics]
+    gains = [estimate(_samples(folds, [c], key) - alone[c]) for c in clinics]
     all_ = _samples(folds, clinics, key)
     gap = estimate(pooled - all_)
     if not np.isfinite([g.value for g in gains]).all() or len(folds) < datasets.FOLDS:
         return [label, *map(_difference, gains), _one(estimate(all_)), _difference(gap), "not all was run"]
     worst = min(g.value for g in gains)
-    said = (
+    verdict = (
         "met"
         if worst >= 0 and gap.value <= BAR
         else "; ".join(
@@ -92,11 +92,11 @@ def _row(
             + ([f"{gap.value:.3f} below pooled"] if gap.value > BAR else [])
         )
     )
-    return [label, *map(_difference, gains), _one(estimate(all_)), _difference(gap), said]
+    return [label, *map(_difference, gains), _one(estimate(all_)), _difference(gap), verdict]
 
 
 def _samples(folds: dict[int, dict], clinics: list[str], key: str = "test") -> np.ndarray:
-    """Samples of the mean AUROC over folds, of the embryos of these clinics together."""
+    """Samples of the mean AUROC over folds, on the embryos of these clinics together."""
     return sampled({f: stack([_scored(r[key][c]) for c in clinics]) for f, r in folds.items()})
 
 
@@ -108,8 +108,7 @@ BUDGETS = ("alone", "alone-long")  # as many epochs as the federation, as many s
 
 
 def own_choice(results: Results, clinic: str) -> np.ndarray:
-    """A clinic's own model: of the two budgets, in each fold, the one that its validation patients prefer; the first where
-    they have no preference."""
+    """Samples of a clinic's local model: in each fold, the budget with the better validation AUROC, or else the first."""
     short, long = (results.get(f"{budget} {clinic}", {}) for budget in BUDGETS)
     if min(len(short), len(long)) < datasets.FOLDS:
         return np.full(1, np.nan)
@@ -118,13 +117,13 @@ def own_choice(results: Results, clinic: str) -> np.ndarray:
 
 
 def _validated(result: dict) -> float:
-    found = result.get("own_validation")
-    return 0.0 if found is None else float(found)
+    auroc = result.get("own_validation")
+    return 0.0 if auroc is None else float(auroc)
 
 
 def better_budget(results: Results, clinic: str) -> np.ndarray:
-    """The better of the two budgets on these very embryos, which no clinic can know. `own_choice`, which chooses fold by
-    fold, can still be better."""
+    """Samples of the budget that is better on the test embryos, which no clinic can know. `own_choice` chooses in each fold
+    and can still be better."""
     tried = [results.get(f"{budget} {clinic}", {}) for budget in BUDGETS]
     if min(map(len, tried)) < datasets.FOLDS:
         return np.full(1, np.nan)

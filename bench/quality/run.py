@@ -16,7 +16,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-for service in ("common", "server", "clinic", "datagen", "demo"):  # they need not be installed
+for service in ("common", "data", "server", "clinic", "datagen", "demo"):  # they need not be installed
     sys.path.append(str(ROOT / "services" / service))
 sys.path.insert(0, str(HERE))
 
@@ -31,11 +31,13 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="at a time")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--real", type=Path, default=ROOT.parent / "shared" / "data" / "hungvuong")
-    parser.add_argument("--only", default="", help="only jobs whose name holds one of these words, with commas")
-    parser.add_argument("--minutes", type=float, default=0, help="begin no job after so long (0: no limit)")
+    parser.add_argument(
+        "--only", default="", help="only jobs whose name contains one of these words, separated by commas"
+    )
+    parser.add_argument("--minutes", type=float, default=0, help="start no job after this time (0: no limit)")
     parser.add_argument("--out", type=Path, default=ROOT / ".embryofl" / "quality")
-    parser.add_argument("--list", action="store_true", help="say what there is to do, and stop")
-    parser.add_argument("--table", action="store_true", help="write the table from what is done, and stop")
+    parser.add_argument("--list", action="store_true", help="list the jobs to do, and stop")
+    parser.add_argument("--table", action="store_true", help="print the tables of the finished jobs, and stop")
     args = parser.parse_args()
     results = args.out / "results"
     results.mkdir(parents=True, exist_ok=True)
@@ -83,7 +85,7 @@ def _work(todo: list[jobs.Job], args: argparse.Namespace, results: Path) -> int:
                     failed += 1
                     print(f"{job.file} failed: {type(exc).__name__}: {exc}", flush=True)
         if waiting:
-            print(f"{len(waiting)} jobs were not begun in {args.minutes:g} minutes", flush=True)
+            print(f"{len(waiting)} jobs were not started in {args.minutes:g} minutes", flush=True)
     return 1 if failed else 0
 
 

@@ -1,4 +1,4 @@
-"""Choose the default recipe without the held-out patients of the tables: see README.md.
+"""Choose the default recipe without the test patients of the tables: see README.md.
 
     python bench/quality/tune.py --jobs 12 --device cuda [--minutes 8] recipes.txt
 
@@ -30,19 +30,19 @@ clinic that trains alone."""
 
 def units(recipes: list[str], alone: bool) -> list[Unit]:
     """What to train; a clinic alone on synthetic data in one fold only, which saves a third of the time."""
-    found = []
+    planned = []
     for recipe in recipes:
         for fold, inner in product(range(3), range(3)):
             ways = ["fed", "pooled", *(f"clinic-{k}" for k in (1, 2, 3) if alone)]
-            found += [(recipe, "day5", fold, inner, way) for way in ways]
+            planned += [(recipe, "day5", fold, inner, way) for way in ways]
         for data, fold in product(datasets.TUNING_SEEDS, range(2)):
             ways = ["fed", "pooled", *(f"clinic-{k}" for k in range(1, 6) if alone and fold == 0)]
-            found += [(recipe, data, fold, -1, way) for way in ways]
-    return found
+            planned += [(recipe, data, fold, -1, way) for way in ways]
+    return planned
 
 
 def train(unit: Unit, out: Path, device: str) -> dict[str, Any]:
-    """Train once; AUROC of the held-out embryos of each clinic and of all."""
+    """Train once; AUROC on the test embryos of each clinic and of all."""
     import torch
 
     from embryofl_demo import local_run
@@ -64,11 +64,11 @@ def train(unit: Unit, out: Path, device: str) -> dict[str, Any]:
     if way != "fed":
         settings = local_run.alone(settings)
     packed = local_run.run_locally(trained, settings, local_run.initial_model(settings)).packed
-    return {"unit": unit, "seconds": round(time.monotonic() - began, 1), "auroc": judged(one, packed)}
+    return {"unit": unit, "seconds": round(time.monotonic() - began, 1), "auroc": aurocs(one, packed)}
 
 
-def judged(clinics: Any, packed: np.ndarray) -> dict[str, float]:
-    """AUROC of the test embryos of each clinic and of all together."""
+def aurocs(clinics: Any, packed: np.ndarray) -> dict[str, float]:
+    """AUROC on the test embryos of each clinic and of all together."""
     from embryofl_demo.intervals import auroc, stack
     from embryofl_demo.local_run import scores_on_test_patients
 
@@ -83,7 +83,7 @@ def main() -> int:
     parser.add_argument("recipes", type=Path)
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="at a time")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--minutes", type=float, default=0, help="begin no training after so long (0: no limit)")
+    parser.add_argument("--minutes", type=float, default=0, help="start no training after this time (0: no limit)")
     parser.add_argument("--alone", action="store_true", help="train each clinic alone as well")
     parser.add_argument("--real", type=Path, default=ROOT.parent / "shared" / "data" / "hungvuong")
     parser.add_argument("--out", type=Path, default=ROOT / ".embryofl" / "quality")

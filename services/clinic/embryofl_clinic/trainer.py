@@ -68,7 +68,7 @@ class Trainer:
         self._up = False
 
     def run(self) -> None:
-        """Work until told to stop."""
+        """Handle requests until the stop event is set."""
         delay = RETRY_FIRST_S
         while not self._stop.is_set():
             self._identity.reload()

@@ -1,6 +1,6 @@
 """From values to what `prometheus_client` exposes. Needs `prometheus_client`, which server and clinic depend on.
 
-Each exporter has a table of its metrics beside it (`metrics.toml`): name, help text and labels. A name that ends in
+Each exporter has a table of its metrics next to it (`metrics.toml`): name, help text and labels. A name that ends in
 `_total` is a counter, any other a gauge.
 """
 

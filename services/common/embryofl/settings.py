@@ -195,5 +195,5 @@ def run_settings(values: dict[str, Any]) -> RunSettings:
     try:
         return RunSettings.model_validate({**recipe(str(values.get("model", DEFAULT_MODEL))), **values})
     except ValidationError as exc:
-        known = ", ".join(RunSettings.model_fields)
-        raise UserError(f"The run's settings cannot be used: {explain(exc)}. Known settings: {known}.") from exc
+        names = ", ".join(RunSettings.model_fields)
+        raise UserError(f"The run's settings cannot be used: {explain(exc)}. Known settings: {names}.") from exc

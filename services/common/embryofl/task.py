@@ -145,10 +145,10 @@ def train(
                 value = loss.item()
                 loss = epoch.weighted(LABEL, loss, len(batch))
                 if graded is not None and steps is not None:
-                    for target, (further, known, share) in grade_losses(
+                    for target, (further, known_steps, share) in grade_losses(
                         graded.float(), steps[batch].to(device)
                     ).items():
-                        loss = loss + settings.grades * share * epoch.weighted(target, further, known)
+                        loss = loss + settings.grades * share * epoch.weighted(target, further, known_steps)
                 if settings.proximal:
                     distances = [(p - p0).square().sum() for p, p0 in zip(trained, pulled_to, strict=True)]
                     loss = loss + settings.proximal / 2 * torch.stack(distances).sum()

@@ -49,13 +49,15 @@ class TaskLosses:
         return TaskLosses(self.newer, losses, self.temperature)
 
     def weights(self) -> dict[str, float]:
-        """Of the tasks in the next epoch, mean 1; none in the first two, which counts as 1 each. A task without a loss in
-        one of the two epochs counts as one whose loss has not changed."""
+        """Weights of the tasks in the next epoch, with mean 1; empty in the first two, where each task counts as 1.
+
+        A task without a loss in one of the two epochs counts as one whose loss has not changed.
+        """
         if not (self.older and self.newer):
             return {}
         older, newer, names = self.older, self.newer, sorted({*self.older, *self.newer})
-        known = {n: newer.get(n, 0.0) > 0 and older.get(n, 0.0) > 0 for n in names}
-        weights = loss_ratio_weights([newer[n] / older[n] if known[n] else 1.0 for n in names], self.temperature)
+        has_both = {n: newer.get(n, 0.0) > 0 and older.get(n, 0.0) > 0 for n in names}
+        weights = loss_ratio_weights([newer[n] / older[n] if has_both[n] else 1.0 for n in names], self.temperature)
         return {n: w * len(names) for n, w in zip(names, weights, strict=True)}
 
 

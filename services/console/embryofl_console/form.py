@@ -8,17 +8,17 @@ from embryofl_console.texts import texts
 
 
 class Number(NamedTuple):
-    """A run setting that has a field of its own."""
+    """A run setting with its own field."""
 
     setting: str
     least: int = 0
     most: int | None = None
-    whole: bool = True
+    integer: bool = True
 
 
 ROUNDS = (Number("rounds", 1, 10_000), Number("local_epochs", 1, 100), Number("seed"))
-LIMITS = (Number("min_clinics", most=1000), Number("quorum", 0, 1000, False), Number("round_deadline_s", whole=False))
-PROTECTION = (Number("norm_clip", whole=False), Number("norm_bound", whole=False), Number("suspend_after"))
+LIMITS = (Number("min_clinics", most=1000), Number("quorum", 0, 1000, False), Number("round_deadline_s", integer=False))
+PROTECTION = (Number("norm_clip", integer=False), Number("norm_bound", integer=False), Number("suspend_after"))
 NUMBERS = [number.setting for number in (*ROUNDS, *LIMITS, *PROTECTION)]
 
 
@@ -40,8 +40,8 @@ def collected(strategy: dict[str, Any], model: str, name: str, *values: Any) -> 
         "round_deadline_s": None if minutes is None else minutes * 60 or "auto",
     }
     settings = {key: value for key, value in settings.items() if value is not None}
-    further, *own = values[count:]
-    for setting, typed in zip(strategy.get("settings", []), own, strict=False):
+    further, *of_strategy = values[count:]
+    for setting, typed in zip(strategy.get("settings", []), of_strategy, strict=False):
         if typed.strip():
             settings[setting["name"]] = setting_value(typed.strip())
     for line in filter(str.strip, further.splitlines()):

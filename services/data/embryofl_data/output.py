@@ -34,7 +34,7 @@ class OutputFolder:
     seal, staging : str
         Names of the JSON file that comes last, and of the folder that holds everything until it is complete.
     names : tuple of str
-        What the job writes beside the seal.
+        What the job writes in addition to the seal.
     """
 
     folder: Path

@@ -93,7 +93,7 @@ def sampled(folds: Mapping[int, Scored], *, same_patients: bool = False) -> np.n
     ----------
     folds : mapping of int to Scored
     same_patients : bool (default: False)
-        All have the same patients (seeds), and a draw takes the same ones in each. If not (folds), each is drawn by itself.
+        All have the same patients (seeds), and a draw takes the same ones in each. Otherwise (folds), draws are separate.
 
     Notes
     -----
@@ -102,9 +102,9 @@ def sampled(folds: Mapping[int, Scored], *, same_patients: bool = False) -> np.n
     seeds = {f: 0 if same_patients else f for f in folds}
     values = [auroc(s, draws(int(s.patients.max(initial=-1)) + 1, seeds[f])) for f, s in sorted(folds.items())]
     with np.errstate(invalid="ignore"):
-        known = np.isfinite(values)
-        total = np.where(known, values, 0).sum(axis=0)
-    count = known.sum(axis=0)
+        finite = np.isfinite(values)
+        total = np.where(finite, values, 0).sum(axis=0)
+    count = finite.sum(axis=0)
     return np.asarray(np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0))
 
 

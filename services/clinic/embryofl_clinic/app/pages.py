@@ -146,7 +146,7 @@ def home(pages: ThePages) -> Response:
         "home",
         texts.home.title,
         model=models[0].card if models else None,
-        own=pages.own_results.read().splits,
+        own_results=pages.own_results.read().splits,
         sent=sent,
         hub=hub,
         sent_bytes=sum(s.bytes for s in sent),

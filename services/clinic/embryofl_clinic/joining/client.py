@@ -44,24 +44,24 @@ class HubClient:
         self.clock, self._state_dir = HubClock(), state_dir
 
     def move_to(self, hub: JoinedHub) -> None:
-        """Use another name, address or authority from now on."""
+        """Use another name, address or CA from now on."""
         self.hub = hub
         self.route.update(hub)
 
-    def ask_status(self, session: str = "", known: str = "") -> MembershipStatus | None:
+    def ask_status(self, session: str = "", others: str = "") -> MembershipStatus | None:
         """Ask for this clinic's status; None when no valid response came back.
 
         Parameters
         ----------
         session : str (default: "")
-            Of the trainer's process.
-        known : str (default: "")
-            Digest of the other clinics' statistics that are already here.
+            Identifies the trainer's process.
+        others : str (default: "")
+            Digest of the other clinics' statistics that are already stored.
         """
         asked, shows, trusts = time.time(), shows_metrics(self._state_dir), trust_mark(self.hub.ca)
         name, now = self.hub.name, self.clock.now()
         unsigned = StatusRequest(
-            name=name, asked=now, session=session, trusts=trusts, knows=known, shows=shows, proof=""
+            name=name, asked=now, session=session, trusts=trusts, knows=others, shows=shows, proof=""
         )
         request = unsigned.model_copy(update={"proof": self.identity.sign(unsigned.text())})
         try:

@@ -32,8 +32,8 @@ class StatusPoller:
     def __init__(self, client: HubClient, state_dir: Path) -> None:
         self._client, self._state_dir = client, state_dir
         others = load_others(state_dir)
-        self._known = others.digest if others else ""
-        self._session = secrets.token_hex(8)  # by which the hub notices a key that is used in two places
+        self._others_digest = others.digest if others else ""
+        self._session = secrets.token_hex(8)  # the hub uses it to detect a key in use by two processes
         self._next = 0.0
         self._last_state: tuple[str, str] = ("enrolled", "")
         self._last_rejection = 0.0
@@ -48,11 +48,11 @@ class StatusPoller:
         if not now and time.monotonic() < self._next:
             return None
         self._next = time.monotonic() + EVERY_S
-        status = self._client.ask_status(self._session, self._known)
+        status = self._client.ask_status(self._session, self._others_digest)
         if status is not None:
             if status.others is not None:
                 save_others(self._state_dir, status.others)
-                self._known = status.others.digest
+                self._others_digest = status.others.digest
             self._log_changes(status)
         return status
 

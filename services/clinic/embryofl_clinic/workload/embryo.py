@@ -168,7 +168,7 @@ class EmbryoWorkload:
         if result.tasks is not None:
             save_losses(folder, request.round, result.tasks)
         packed = personal.after_training(request.round, received)
-        personal.train_beside(request.round, received, self.data.train, seed, scale)
+        personal.train_alongside(request.round, received, self.data.train, seed, scale)
         return Trained(packed, result.loss, result.examples)
 
     def _personal(self, request: Request) -> Personal:

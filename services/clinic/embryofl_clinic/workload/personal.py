@@ -93,7 +93,9 @@ class Personal:
             views[name][...] = before[name]
         return update
 
-    def train_beside(self, round_: int, received: np.ndarray | None, train: Examples, seed: int, scale: float) -> None:
+    def train_alongside(
+        self, round_: int, received: np.ndarray | None, train: Examples, seed: int, scale: float
+    ) -> None:
         """Ditto: continue training the personal model, pulled towards the global one that was `received`."""
         if received is None or self._settings.personal != "model":
             return

@@ -98,7 +98,7 @@ def _numbers() -> list[gr.Number]:
 
     def field(number: Number) -> gr.Number:
         name, label, info = number.setting, texts.setting[number.setting], texts.setting_info[number.setting]
-        bounds = {"minimum": number.least, "maximum": number.most, "precision": 0 if number.whole else None}
+        bounds = {"minimum": number.least, "maximum": number.most, "precision": 0 if number.integer else None}
         return gr.Number(usual[name], label=label, info=info, **bounds)
 
     with gr.Row():
@@ -146,9 +146,9 @@ class _Form:
     def chosen(self, model: str, strategy: str) -> list[Any]:
         """A description of the choice, and fields for the strategy's own settings."""
         offer = self._offer("strategies", strategy)
-        own = offer.get("settings", [])[:MOST_OWN]
-        boxes = [gr.update(visible=True, label=s["name"], value=str(s["default"])) for s in own]
-        boxes += [gr.update(visible=False, label="-", value="")] * (MOST_OWN - len(own))
+        settings = offer.get("settings", [])[:MOST_OWN]
+        boxes = [gr.update(visible=True, label=s["name"], value=str(s["default"])) for s in settings]
+        boxes += [gr.update(visible=False, label="-", value="")] * (MOST_OWN - len(settings))
         return [view.about(self._offer("models", model), offer), *boxes]
 
     def recipe(self, model: str) -> Any:

@@ -125,8 +125,8 @@ def file_names(listing: Listing) -> Content:
 def class_folders(listing: Listing) -> Content:
     """One folder per class, at the top or in a single folder; images outside the class folders are unlabelled."""
     common = posixpath.commonpath([posixpath.dirname(file) for file in listing.files] or [""])
-    known = set().union(*CLASS_FOLDERS)
-    above = len(list(takewhile(lambda folder: folder and folder.lower() not in known, common.split("/"))))
+    class_names = set().union(*CLASS_FOLDERS)
+    above = len(list(takewhile(lambda folder: folder and folder.lower() not in class_names, common.split("/"))))
     folders = {file: file.split("/")[above:-1] for file in listing.files}
     classes = {inside[0].lower() for inside in folders.values() if inside} - UNLABELLED_FOLDERS
     names = next((labels for labels in CLASS_FOLDERS if classes and classes <= labels.keys()), None)

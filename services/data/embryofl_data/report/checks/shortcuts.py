@@ -25,7 +25,7 @@ FOLDS, REPEATS, RESAMPLES = 5, 2, 400
 NOTICE = 0.60
 """Lower end of the 95 % interval of an AUROC from which a group counts as a shortcut."""
 WITHIN_DAYS = 0.58
-"""Within one day, from which a group counts beside the day."""
+"""The same within one day, from which a group counts in addition to the day."""
 HOPELESS = 0.97
 """The same, from which there is little else to learn: two sources with one class each."""
 DAY = "the day alone"
