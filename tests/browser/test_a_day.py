@@ -159,7 +159,7 @@ def test_hub_waits_for_a_stopped_clinic_by_name_and_the_clinic_returns(federatio
     desk.open("Overview")
     desk.sees("Check that these clinics are running and connected: lisbon")
     desk.sees("Waiting for lisbon")
-    assert federation.stack.supervisor.optional_states()["lisbon"] == "stopped"  # not taken for a crash
+    assert federation.stack.supervisor.optional_states()["lisbon"] == "stopped"  # not treated as a crash
     desk.open("Clinics")
     desk.press("Start")
     desk.sees("The clinic is starting")

@@ -70,7 +70,7 @@ def test_grades_do_not_change_the_score_of_the_label(name: str) -> None:
 
 
 def drawn(count: int, graded: bool) -> ImageExamples:
-    """A wider disc for a higher expansion; the label says whether it is 4 and above."""
+    """A wider disc for a higher expansion; label 1 for 4 and above."""
     expansion = np.arange(count) % 6 + 1
     y, x = np.indices((32, 32)) - 15.5
     discs = np.hypot(x, y) < (2 * expansion + 1)[:, None, None]

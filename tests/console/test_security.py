@@ -36,7 +36,7 @@ GRADIO = [
     "/gradio_api/proxy=https://example.org",
     "/anything",
 ]
-# What a page of Gradio without files needs, and the console's own.
+# The routes that a Gradio page without files needs, and the console's own.
 NEEDED = {
     "/",
     "/config",
@@ -66,7 +66,7 @@ NEEDED = {
     "/gradio_api/reset/",
     "/gradio_api/cancel",
 }
-# What Gradio takes from the environment, and a console must not.
+# Settings that Gradio reads from the environment and the console must ignore.
 SWITCHES = {
     "GRADIO_SHARE": "1",
     "GRADIO_SERVER_NAME": "0.0.0.0",
@@ -77,7 +77,7 @@ UPLOADS = ["/gradio_api/upload", "/upload", "/gradio_api/queue/join", "/gradio_a
 
 
 class Console:
-    """A real process, with a hub that is away."""
+    """A real console process whose hub is unreachable."""
 
     def __init__(self, root: Path) -> None:
         HubIdentity(root / "identity", ["localhost"])
@@ -129,14 +129,14 @@ def console(tmp_path_factory):
 
 
 def test_nothing_is_served_without_login(console):
-    with console.client() as nobody:
-        assert nobody.get("/").headers["location"] == "/login"
+    with console.client() as stranger:
+        assert stranger.get("/").headers["location"] == "/login"
         for path in GRADIO:
-            assert nobody.get(path).status_code == 401, path
+            assert stranger.get(path).status_code == 401, path
         for path in UPLOADS:
-            assert nobody.post(path, content=b"x").status_code == 401, path
+            assert stranger.post(path, content=b"x").status_code == 401, path
         for session in ("guessed", "", "a; b=c"):
-            assert nobody.get("/config", headers={"Cookie": f"embryofl_console={session}"}).status_code == 401
+            assert stranger.get("/config", headers={"Cookie": f"embryofl_console={session}"}).status_code == 401
 
 
 def test_password_opens_the_console_and_logging_out_ends_the_session(console):
@@ -154,13 +154,13 @@ def test_password_opens_the_console_and_logging_out_ends_the_session(console):
         )
 
 
-def test_cookie_is_for_this_site_only_and_hidden_from_scripts(console):
+def test_cookie_is_sent_only_to_this_site_and_hidden_from_scripts(console):
     with console.client() as browser:
         flags = browser.post("/login", data={"password": console.password}).headers["set-cookie"].lower()
     assert "httponly" in flags and "samesite=strict" in flags and "domain" not in flags
 
 
-def test_requests_of_other_sites_and_for_other_host_names_are_rejected(console):
+def test_requests_from_other_sites_or_for_other_host_names_are_rejected(console):
     with console.logged_in() as browser:
         for headers in ({"Origin": "http://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}):
             assert browser.post("/gradio_api/queue/join", json={}, headers=headers).status_code == 403, headers
@@ -217,7 +217,7 @@ def test_password_is_printed_once_and_stored_as_a_hash(console):
 
 @pytest.fixture(scope="module")
 def routes(console):
-    """Every route that the application has, Gradio's own with it: methods, and path with its parameters' names."""
+    """All routes of the application, including Gradio's: methods, and paths with the names of their parameters."""
     script = KITS / "console_routes.py"
     done = subprocess.run(
         [PROGRAM.with_name("python"), script], env=console.env, capture_output=True, text=True, check=True
@@ -232,19 +232,19 @@ def filled(path):
 
 
 def test_every_route_of_gradio_needs_a_login(console, routes):
-    with console.client() as nobody:
-        answers = {(m, p): nobody.request(m, filled(p)).status_code for m, p in routes}
+    with console.client() as stranger:
+        statuses = {(m, p): stranger.request(m, filled(p)).status_code for m, p in routes}
     opened = {("GET", "/login"): 200, ("POST", "/login"): 403, ("GET", "/login.css"): 200, ("GET", "/healthz"): 200}
     to_login = {("GET", "/"): 303, ("HEAD", "/"): 303}
-    assert {a: s for a, s in answers.items() if s != 401} == {**opened, **to_login}
+    assert {a: s for a, s in statuses.items() if s != 401} == {**opened, **to_login}
 
 
 def test_login_opens_the_routes_that_a_page_needs_and_no_others(console, routes):
     with console.logged_in() as browser:
         others = {(m, p) for m, p in routes if p not in NEEDED}
         assert len(others) > 40
-        answers = {a: browser.request(a[0], filled(a[1])).status_code for a in others}
-        assert {a: s for a, s in answers.items() if s != 404} == {}
+        statuses = {a: browser.request(a[0], filled(a[1])).status_code for a in others}
+        assert {a: s for a, s in statuses.items() if s != 404} == {}
         assert browser.get("/here").status_code == 204
 
 
@@ -255,7 +255,7 @@ def test_hostile_uploads_are_rejected(console):
         for name, data in files.items():
             for path in ("/gradio_api/upload", "/upload", "/gradio_api/process_recording"):
                 assert browser.post(path, files={"files": (name, data, "image/png")}).status_code == 404
-        for number in range(8):  # a file of this machine in the place of a text
+        for number in range(8):  # a file on this machine instead of a text
             body = {
                 "fn_index": number,
                 "session_hash": "x",
@@ -265,10 +265,10 @@ def test_hostile_uploads_are_rejected(console):
     assert not [p for p in console.temporary.rglob("*") if p.is_file()]
 
 
-def test_body_that_is_too_large_or_of_unstated_length_is_not_read(console):
-    with console.client() as nobody:
-        assert nobody.post("/login", content=b"x" * 100_000).status_code == 413
-        assert nobody.post("/login", content=iter([b"x" * 50_000] * 4)).status_code == 411
+def test_body_that_is_too_large_or_without_a_length_is_not_read(console):
+    with console.client() as stranger:
+        assert stranger.post("/login", content=b"x" * 100_000).status_code == 413
+        assert stranger.post("/login", content=iter([b"x" * 50_000] * 4)).status_code == 411
 
 
 def test_other_site_can_neither_log_in_nor_log_out(console):
@@ -289,15 +289,15 @@ def test_only_gradios_scripts_are_allowed_to_run(console):
 
 
 def test_no_environment_variable_of_gradio_shares_the_console(console):
-    """Neither the environment (it runs with `SWITCHES`), nor an argument, nor the code: no tunnel, no other address."""
+    """Neither the environment (`SWITCHES`) nor an argument nor the code opens a tunnel or another address."""
     process = psutil.Process(console.process.pid)
     assert {c.laddr.ip for c in process.net_connections() if c.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
     assert process.children() == []
     with console.logged_in() as browser:
         config = browser.get("/config").json()
         assert not config.get("share_url") and not config.get("mcp_server")
-    for words in (["serve", "--share"], ["--share", "serve"], ["serve", "share"]):
-        done = subprocess.run([PROGRAM, *words], env=console.env, capture_output=True, text=True, check=False)
+    for arguments in (["serve", "--share"], ["--share", "serve"], ["serve", "share"]):
+        done = subprocess.run([PROGRAM, *arguments], env=console.env, capture_output=True, text=True, check=False)
         assert done.returncode == 2 and "share" in done.stderr
     package = Path(login_sessions.__file__).parent
     code = "".join(p.read_text() for p in package.rglob("*.py"))
@@ -305,9 +305,9 @@ def test_no_environment_variable_of_gradio_shares_the_console(console):
 
 
 def test_right_password_is_rejected_after_ten_wrong_ones(console):
-    """The last one: the door stays shut for a minute. Who is in stays in."""
+    """Must run last: logins stay closed for a minute. Existing sessions continue."""
     with console.logged_in() as inside, console.client() as other:
-        answers = [other.post("/login", data={"password": f"guess {n}"}).status_code for n in range(MOST_TRIES + 1)]
-        assert answers[-1] == 429 and set(answers) == {403, 429}
+        statuses = [other.post("/login", data={"password": f"guess {n}"}).status_code for n in range(MOST_TRIES + 1)]
+        assert statuses[-1] == 429 and set(statuses) == {403, 429}
         assert other.post("/login", data={"password": console.password}).status_code == 429
         assert inside.get("/here").status_code == 204

@@ -1,4 +1,4 @@
-"""One file holds every text that the console shows."""
+"""Every text that the console shows is in one file."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""What the pages show: text is escaped, what is missing is named, metrics are those of the server."""
+"""The pages escape texts, name what is missing, and show the server's metrics."""
 
 import copy
 import re
@@ -83,7 +83,7 @@ def sample():
 
 
 class Tags(HTMLParser):
-    """All tags, and those that are not closed."""
+    """Collects all tags, and those that are not closed."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class Tags(HTMLParser):
 
 
 def evil(value):
-    """The same with every text replaced by a hostile one."""
+    """A copy with every text replaced by a hostile one."""
     if isinstance(value, dict):
         return {EVIL if k in ("oslo", "porto") else k: evil(v) for k, v in value.items()}
     if isinstance(value, list):
@@ -252,7 +252,7 @@ def test_end_of_a_run_is_estimated_from_its_rounds():
     assert 'data-t="1120"' in page and "based on the last 4" in page
 
 
-def test_metrics_are_those_of_results_json_with_their_intervals(sample):
+def test_metrics_and_intervals_equal_those_in_results_json(sample):
     for split, clinic, day in (("test", "pooled", "all"), ("validation", "oslo", "5")):
         page = results.page(sample, split, clinic, day)
         of = sample["splits"][split]["pooled" if clinic == "pooled" else "clinics"]

@@ -1,4 +1,4 @@
-"""Folders that the tests draw: tiny images, each with content of its own."""
+"""Folders that the tests draw: tiny images, each with different content."""
 
 from collections.abc import Callable
 from pathlib import Path

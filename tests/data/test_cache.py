@@ -1,4 +1,4 @@
-"""The cache: nothing is decoded twice, nothing stale is served, nothing partial is left."""
+"""The cache decodes nothing twice, never returns stale pixels, and leaves no partial files."""
 
 import json
 import multiprocessing
@@ -32,7 +32,7 @@ def root(tmp_path: Path, draw) -> Path:
 
 @pytest.fixture
 def decodes(monkeypatch) -> list[int]:
-    """One entry for every image that is decoded."""
+    """A list with an entry for each decoded image."""
     calls: list[int] = []
 
     def counted(data):
@@ -76,7 +76,7 @@ def test_only_what_changed_is_decoded_again(root, decodes, draw):
     assert len(cache.pixels) == 6
 
 
-def test_same_size_other_time_is_noticed(root):
+def test_changed_file_of_the_same_size_is_detected(root):
     path = root / "0.png"
     Image.new("RGB", (16, 16), 1).save(path, "BMP")
     open_all(root)
@@ -95,7 +95,7 @@ def test_touched_moved_and_copied_files_are_not_decoded(root, decodes):
     assert_right(root, cache)
 
 
-def test_problems_are_remembered_too(root, decodes):
+def test_problems_are_cached_too(root, decodes):
     (root / "bad.png").write_text("not an image")
     for _ in range(2):
         cache = open_all(root)
@@ -141,7 +141,7 @@ def test_damaged_cache_is_rebuilt(root, decodes, damage):
     assert len(list((root.parent / "cache").glob("*.u8"))) == 1
 
 
-def test_index_cannot_point_elsewhere(root, tmp_path):
+def test_index_cannot_point_outside_the_cache(root, tmp_path):
     open_all(root)
     index = next((tmp_path / "cache").glob("*.json"))
     content = json.loads(index.read_text())
@@ -166,7 +166,7 @@ def test_no_usable_file(root):
     assert {info.kind for info in cache.infos.values()} == {"empty"}
 
 
-def test_link_put_in_after_the_listing_is_not_followed(root, draw, tmp_path):
+def test_link_created_after_the_listing_is_not_followed(root, draw, tmp_path):
     listed = files(root)
     secret = draw(tmp_path / "secret.png", 99)
     (root / "0.png").unlink()
@@ -193,8 +193,8 @@ def test_full_disk_is_reported_before_anything_is_written(root, monkeypatch):
     assert not [path for path in (root.parent / "cache").iterdir() if path.suffix != ".lock"]
 
 
-def test_disk_that_fills_up_while_writing_leaves_nothing(root):
-    """The kernel's limit on the size of a file stands for the full disk."""
+def test_disk_that_fills_up_while_writing_leaves_no_files(root):
+    """A file size limit of the kernel simulates the full disk."""
     code = (
         "import resource, sys; from pathlib import Path; from embryofl_data.cache import open_cache;"
         "from embryofl.errors import UserError;"
@@ -210,7 +210,7 @@ def test_disk_that_fills_up_while_writing_leaves_nothing(root):
     assert not [path for path in (root.parent / "cache").iterdir() if path.suffix != ".lock"]
 
 
-def test_cache_folder_that_cannot_be_made(root):
+def test_cache_folder_that_cannot_be_created(root):
     (root.parent / "cache").write_text("a file")
     with pytest.raises(UserError, match="cannot be written"):
         open_all(root)

@@ -1,4 +1,4 @@
-"""Loading a clinic: what training gets, and when it is refused."""
+"""Loading a clinic's data: the examples for training, and data that cannot be used."""
 
 from collections import Counter
 
@@ -34,7 +34,7 @@ def test_unlabelled_images_are_not_examples(make_clinic, tmp_path, draw):
     assert sum(len(side) for side in (data.train, data.validation, data.test)) == 60
 
 
-def test_same_seed_same_examples(make_clinic, tmp_path):
+def test_same_seed_gives_the_same_examples(make_clinic, tmp_path):
     root = make_clinic()
     one, two, other = (load_clinic_data(root, tmp_path / f"cache{n}", 16, seed) for n, seed in enumerate((4, 4, 5)))
     assert np.array_equal(one.train.pixels[one.train.rows], two.train.pixels[two.train.rows])

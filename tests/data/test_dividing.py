@@ -1,4 +1,4 @@
-"""Dividing real images: disjoint patients, identical bytes, the same every time, and the source untouched."""
+"""Dividing real images: disjoint patients, identical bytes, repeatable, and without changes to the source."""
 
 import json
 import os
@@ -27,7 +27,7 @@ def draw(path: Path, number: int) -> None:
 
 
 def make(root: Path, patients: int = 30, first: int = 0) -> Path:
-    """Three images a patient: labels 1, 0 and none; every third patient of day 5."""
+    """Three images per patient: label 1, label 0 and unlabelled; day 5 for every third patient."""
     lines = ["image;label;patient;day;icm"]
     for number in range(first, first + 3 * patients):
         draw(root / f"images/{number}.png", number)
@@ -85,7 +85,7 @@ def test_same_source_and_seed_give_the_same_bytes(source, tmp_path):
     assert tree(tmp_path / "one") != tree(tmp_path / "three")
 
 
-def test_one_clinic_alone_is_the_same_clinic(source, tmp_path):
+def test_a_clinic_divided_alone_is_the_same(source, tmp_path):
     folders = divide_folder(source, tmp_path / "all", 3, log=quiet)
     for number, folder in enumerate(folders, 1):
         out = tmp_path / f"only-{number}"
@@ -106,7 +106,7 @@ def test_the_source_is_never_changed_and_may_be_read_only(source, tmp_path):
     assert copied.stat().st_nlink == 1
 
 
-def test_same_content_and_same_embryo_land_in_one_clinic(tmp_path):
+def test_images_of_the_same_content_or_embryo_stay_in_one_clinic(tmp_path):
     root = tmp_path / "source"
     for number in range(60):
         draw(root / f"train/D3_{number:03}.jpg", number)
@@ -154,7 +154,7 @@ def test_other_content_in_the_output_folder_is_rejected_and_kept(source, tmp_pat
     assert tree(out) == before
 
 
-def test_interrupted_division_is_done_again(source, tmp_path, monkeypatch):
+def test_interrupted_division_is_repeated(source, tmp_path, monkeypatch):
     divide_folder(source, tmp_path / "uninterrupted", 3, log=quiet)
     for kept in range(0, 90, 17):
         out = tmp_path / f"out-{kept}"
@@ -174,7 +174,7 @@ def test_interrupted_division_is_done_again(source, tmp_path, monkeypatch):
         assert tree(out) == tree(tmp_path / "uninterrupted")
 
 
-def test_full_disk_says_how_much_is_needed_and_leaves_nothing(source, tmp_path, monkeypatch):
+def test_full_disk_is_reported_with_the_space_needed_and_leaves_no_files(source, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
@@ -184,7 +184,7 @@ def test_full_disk_says_how_much_is_needed_and_leaves_nothing(source, tmp_path, 
     assert not list((tmp_path / "out").iterdir())
 
 
-def test_one_folder_per_clinic_is_taken_as_it_is(tmp_path):
+def test_folders_per_clinic_are_used_unchanged(tmp_path):
     for name, first in (("clinic-10", 0), ("clinic-2", 100), ("north", 200)):
         make(tmp_path / "source" / name, patients=10, first=first * 3)
     (tmp_path / "source" / "README.txt").write_text("notes")
@@ -205,7 +205,7 @@ def test_image_in_two_clinics_gives_a_warning(tmp_path):
     assert any("15 image(s) are in more than one clinic" in line for line in lines)
 
 
-def test_sub_folder_that_is_no_clinic_is_named(tmp_path):
+def test_sub_folder_that_is_not_a_clinic_is_named(tmp_path):
     make(tmp_path / "source" / "a")
     (tmp_path / "source" / "b").mkdir()
     with pytest.raises(DataError, match="1 of the 2 sub-folders.* b: There is no image"):
@@ -238,12 +238,12 @@ def test_output_in_or_around_the_source_is_rejected(source, where):
 
 
 @pytest.mark.parametrize(("clinics", "only"), [(0, None), (2, 3), (2, 0)])
-def test_impossible_numbers(source, tmp_path, clinics, only):
+def test_impossible_numbers_are_rejected(source, tmp_path, clinics, only):
     with pytest.raises(UserError):
         divide_folder(source, tmp_path / "out", clinics, only=only, log=quiet)
 
 
-def test_more_clinics_than_patients(source, tmp_path):
+def test_more_clinics_than_patients_are_rejected(source, tmp_path):
     with pytest.raises(DataError, match="30 patient.* 31 clinics"):
         divide_folder(source, tmp_path / "out", 31, log=quiet)
     assert not (tmp_path / "out").exists()

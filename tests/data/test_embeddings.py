@@ -1,4 +1,4 @@
-"""Embeddings are computed once, belong to exactly these pixels, and a damaged file is no harm."""
+"""Embeddings are computed once for exactly these pixels, and again if their file is damaged."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +23,7 @@ class Means:
         return images.float().mean(dim=(2, 3))
 
 
-def test_each_image_is_embedded_once_and_never_again(make_clinic: Callable[..., Path], tmp_path: Path) -> None:
+def test_each_image_is_embedded_only_once(make_clinic: Callable[..., Path], tmp_path: Path) -> None:
     root, model, progress = make_clinic(), Means(), []
     data = load_clinic_data(root, tmp_path / "cache", 16)
     embedded = with_embeddings(data, model, "cpu", lambda *a: progress.append(a))

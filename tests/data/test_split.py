@@ -1,4 +1,4 @@
-"""The split: whole patients, both classes, the shares asked for, the same whatever the order."""
+"""The split keeps patients together, has both classes and the requested shares, and does not depend on the order."""
 
 import random
 from collections import Counter
@@ -22,7 +22,7 @@ def groups_of(images, indices):
     return {images[index].group for index in indices}
 
 
-def test_patients_never_straddle_and_every_labelled_image_is_used_once():
+def test_each_patient_is_in_one_split_and_each_labelled_image_is_used_once():
     images = cohorts(40, random.Random(1)) + [EmbryoImage("u.png", None, "p0")]
     splits = split_by_patient(images, seed=3)
     used = sorted(index for indices in splits.values() for index in indices)
@@ -41,7 +41,7 @@ def test_shares_by_label_and_day_are_matched():
             assert counts[stratum] == pytest.approx(share * count, rel=0.15)
 
 
-def test_same_seed_same_split_whatever_the_order():
+def test_same_seed_gives_the_same_split_in_any_order():
     images = cohorts(30, random.Random(3))
     shuffled = random.Random(9).sample(images, len(images))
     files = [
@@ -84,7 +84,7 @@ def test_both_classes_are_in_every_split_where_possible(labels):
             assert {images[index].label for index in indices} == {0, 1}
 
 
-def test_where_impossible_training_has_both_classes():
+def test_training_has_both_classes_if_no_other_split_can():
     images = [EmbryoImage(f"{n}", int(n == 0), str(n)) for n in range(8)]
     for seed in range(20):
         splits = split_by_patient(images, seed)

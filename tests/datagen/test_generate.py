@@ -1,4 +1,4 @@
-"""What a user relies on in a generated clinic's folder."""
+"""Properties of a generated clinic's folder that users rely on."""
 
 import csv
 import hashlib
@@ -96,12 +96,12 @@ def test_patients_have_cohorts_of_2_to_12_on_one_day_and_one_clinic(tmp_path: Pa
         seen |= set(cohorts)
 
 
-def test_same_seed_same_bytes_whatever_the_number_of_processes(clinics: list[Path], tmp_path: Path) -> None:
+def test_same_seed_gives_the_same_bytes_with_any_number_of_processes(clinics: list[Path], tmp_path: Path) -> None:
     again = made(tmp_path / "again", workers=2)[0]
     assert [digests(folder) for folder in again] == [digests(folder) for folder in clinics]
 
 
-def test_only_writes_the_same_bytes_straight_into_the_folder(clinics: list[Path], tmp_path: Path) -> None:
+def test_option_only_writes_the_same_bytes_directly_into_the_folder(clinics: list[Path], tmp_path: Path) -> None:
     made(tmp_path, clinics=9, only=2)
     assert digests(tmp_path) == digests(clinics[1])
 
@@ -154,7 +154,7 @@ def test_clinic_made_with_other_settings_is_rejected(clinics: list[Path], other:
         made(clinics[0].parent, other)
 
 
-def test_an_interrupted_job_leaves_nothing_and_is_done_again(
+def test_an_interrupted_job_leaves_no_files_and_is_repeated(
     clinics: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn = 0
@@ -194,7 +194,7 @@ def test_a_finished_clinic_that_lacks_its_images_is_rejected(clinics: list[Path]
         made(tmp_path, only=1)
 
 
-def test_full_disk_is_reported_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_is_reported_and_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*args: object) -> np.ndarray:
         raise OSError(28, "No space left on device", str(tmp_path / "images" / "E000001.jpg"))
 
@@ -210,7 +210,7 @@ def test_file_in_place_of_the_folder_is_reported(tmp_path: Path) -> None:
         made(tmp_path / "out")
 
 
-def test_summary_holds_settings_profile_and_best_score(clinics: list[Path]) -> None:
+def test_summary_has_settings_profile_and_best_score(clinics: list[Path]) -> None:
     for number, folder in enumerate(clinics, start=1):
         summary = json.loads((folder / "datagen.json").read_text())
         assert summary["parameters"] == {"clinic": number, "images": 24, "size": 64, "seed": 5, "best_auc": 0.9}

@@ -1,4 +1,4 @@
-"""The best possible score that is written beside the data is the best possible score."""
+"""The best possible score in the data's summary is indeed the best possible one."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from embryofl_datagen.viability import auroc, draw_outcomes, morphology_score
 
 @pytest.mark.parametrize("best", [0.75, 0.85, 0.95])
 @pytest.mark.parametrize("clinic", [1, 2])
-def test_best_possible_auroc_is_the_requested_one(best: float, clinic: int) -> None:
+def test_best_possible_auroc_equals_the_requested_one(best: float, clinic: int) -> None:
     plan = plan_clinic(clinic, Settings(600, 256, 0, best))
     best_possible = plan.summary()["best_possible_auroc"]["all"]
     assert best_possible["expected"] == pytest.approx(best, abs=0.01)
@@ -26,7 +26,7 @@ def test_the_mean_over_many_draws_of_the_labels_is_the_expected_value() -> None:
     assert np.mean(drawn) == pytest.approx(0.85, abs=0.01)
 
 
-def test_no_other_order_of_the_morphology_beats_the_true_probability() -> None:
+def test_no_other_order_by_morphology_beats_the_true_probability() -> None:
     plan = plan_clinic(1, Settings(3000, 256, 2, 0.85))
     best = auroc(plan.probability, plan.label)
     assert best is not None
@@ -58,11 +58,11 @@ def test_embryos_of_one_patient_are_alike() -> None:
     assert within < 0.75 * scores.var()
 
 
-def test_prevalence_is_that_of_the_profile() -> None:
+def test_prevalence_equals_that_of_the_profile() -> None:
     plan = plan_clinic(3, Settings(1000, 256, 0, 0.9))
     assert plan.label.mean() == pytest.approx(plan.profile.prevalence, abs=0.002)
 
 
-def test_auroc_counts_pairs_and_half_of_the_ties() -> None:
+def test_auroc_counts_pairs_and_ties_as_half() -> None:
     assert auroc(np.array([0.1, 0.2, 0.2, 0.9]), np.array([0, 1, 0, 1])) == pytest.approx((2 + 1.5) / 4)
     assert auroc(np.array([0.1, 0.2]), np.array([1, 1])) is None

@@ -22,7 +22,7 @@ MODELS = {  # heading to its model, its prefix, and names that are not the prefi
     "Tunnel": (TunnelSettings, "EMBRYOFL_", {"remote_addr": "NGROK_REMOTE_ADDR"}),
     "Policy": (Rules, "", {}),
 }
-NO_FIELDS = {"NGROK_AUTHTOKEN"}  # taken out of the environment at once
+NO_FIELDS = {"NGROK_AUTHTOKEN"}  # removed from the environment at once
 TESTS_ONLY = {"EMBRYOFL_TEST_SEED", "EMBRYOFL_PICTURES"}
 
 

@@ -11,7 +11,7 @@ from kits.federation import until
 
 @pytest.fixture
 def command(federation):
-    """`command(words)`: exit code and output of `embryofl-server`."""
+    """`command(*words)`: exit code and output of `embryofl-server`."""
 
     def run(*words: str) -> tuple[int, str]:
         done = federation.hub(*words)

@@ -1,8 +1,8 @@
 """Lets the console start and stop the test clinics of `make demo`: HTTP on a socket that only this user can open.
 
 The socket is in a new folder of mode 0700, so only a user who could signal these processes anyway can connect, and no
-browser can reach it. It starts and stops clinics that this demo has started before, and does nothing else. The supervisor's own
-thread starts processes, at its next check: here a request is only recorded.
+browser can reach it. It starts and stops clinics that this demo has started before, and does nothing else. The
+supervisor's own thread starts processes, at its next check: here a request is only recorded.
 """
 
 import shutil

@@ -1,4 +1,4 @@
-"""Fetching public data sets, from publishers that this test plays on loopback."""
+"""Fetching public data sets from a stand-in for their publishers on loopback."""
 
 import hashlib
 import http.server
@@ -37,7 +37,7 @@ def tarred(files: dict[str, bytes]) -> bytes:
 
 
 class Publisher:
-    """Records, files with ranges, and a line that breaks after some bytes as often as a test asks for."""
+    """Serves records and files with ranges; `breaks_after`: bytes after which the next connections break."""
 
     def __init__(self) -> None:
         self.pages: dict[str, bytes] = {}
@@ -143,7 +143,7 @@ GOMEZ = {
 
 
 class Fetching:
-    """Fetches that note what was printed and asked."""
+    """Fetches data sets and records what was printed and how often consent was requested."""
 
     def __init__(self, publisher: Publisher) -> None:
         self.hosts = dict.fromkeys(("zenodo", "figshare", "kaggle", "github"), publisher.url)
@@ -202,7 +202,7 @@ def test_changed_or_unresumable_file_is_downloaded_from_the_start(publisher, fet
     assert (tmp_path / "Blastocyst_Dataset.zip").read_bytes() == content
 
 
-def test_fetched_files_are_neither_fetched_nor_asked_about_again(publisher, fetching, tmp_path):
+def test_fetched_files_need_neither_download_nor_consent_again(publisher, fetching, tmp_path):
     figshare(publisher, zipped())
     fetching("kromp", tmp_path)
     fetching("kromp", tmp_path)
@@ -210,7 +210,7 @@ def test_fetched_files_are_neither_fetched_nor_asked_about_again(publisher, fetc
     assert "Licence in the publisher's record: CC BY 4.0" in fetching.printed.getvalue()
 
 
-def test_another_licence_is_asked_for_again(publisher, fetching, tmp_path):
+def test_changed_licence_needs_new_consent(publisher, fetching, tmp_path):
     figshare(publisher, zipped())
     fetching("kromp", tmp_path)
     page = publisher.pages["/v2/articles/20123153"]
@@ -234,7 +234,7 @@ def test_file_that_differs_from_the_published_one_is_not_kept(publisher, fetchin
     assert not (tmp_path / "Blastocyst_Dataset.zip").exists() and not list(tmp_path.glob("*.part"))
 
 
-def test_file_downloaded_by_hand_is_checked_too(publisher, fetching, tmp_path):
+def test_manually_downloaded_file_is_checked_too(publisher, fetching, tmp_path):
     figshare(publisher, zipped())
     (tmp_path / "Blastocyst_Dataset.zip").write_bytes(b"half of it")
     with pytest.raises(UserError, match=r"10 bytes instead of.*after removing"):
@@ -256,7 +256,7 @@ def test_offline_fetch_lists_files_to_download_and_continues_with_them(publisher
     assert "--layout gomez" in fetching.printed.getvalue() and fetching.questions == 1
 
 
-def test_a_set_on_request_names_its_authors_page(fetching, tmp_path):
+def test_a_data_set_on_request_names_its_authors_page(fetching, tmp_path):
     with pytest.raises(UserError, match=r"(?s)no public address.*doi\.org"):
         fetching("saeedi", tmp_path)
 
@@ -273,7 +273,7 @@ def test_archives_are_unpacked_once_and_further_planes_on_request(publisher, fet
         fetching("gomez", tmp_path, also=["../evil"])
 
 
-def test_archive_that_leads_out_is_rejected(publisher, fetching, tmp_path):
+def test_archive_with_a_path_outside_its_folder_is_rejected(publisher, fetching, tmp_path):
     zenodo(publisher, {**GOMEZ, "embryo_dataset.tar.gz": tarred({"../evil.txt": b"x"})})
     with pytest.raises(UserError, match="cannot be unpacked"):
         fetching("gomez", tmp_path / "out")
@@ -281,7 +281,7 @@ def test_archive_that_leads_out_is_rejected(publisher, fetching, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["../../evil.zip", "/etc/evil", "a\\b"])
-def test_a_publisher_cannot_name_a_place(publisher, fetching, tmp_path, name):
+def test_a_publisher_cannot_choose_where_files_are_written(publisher, fetching, tmp_path, name):
     figshare(publisher, zipped())
     page = publisher.pages["/v2/articles/20123153"]
     publisher.pages["/v2/articles/20123153"] = page.replace(b"Blastocyst_Dataset.zip", json.dumps(name)[1:-1].encode())
@@ -292,7 +292,7 @@ def test_a_publisher_cannot_name_a_place(publisher, fetching, tmp_path, name):
 KAGGLE = "/api/v1/competitions/data/download-all/world-championship-2023-embryo-classification"
 
 
-def test_kaggle_gets_the_users_token_and_nobody_else_does(publisher, fetching, tmp_path, monkeypatch):
+def test_only_kaggle_gets_the_users_token(publisher, fetching, tmp_path, monkeypatch):
     monkeypatch.setenv("KAGGLE_USERNAME", "anna")
     monkeypatch.setenv("KAGGLE_KEY", "sesame")
     monkeypatch.delenv("KAGGLE_API_TOKEN", raising=False)
@@ -308,7 +308,7 @@ def test_kaggle_gets_the_users_token_and_nobody_else_does(publisher, fetching, t
     store.server.server_close()
 
 
-def test_kaggle_without_token_or_consent_to_its_rules(publisher, fetching, tmp_path, monkeypatch):
+def test_kaggle_needs_a_token_and_consent_to_its_rules(publisher, fetching, tmp_path, monkeypatch):
     for name in ("KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_API_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path / "none"))
@@ -322,7 +322,7 @@ def test_kaggle_without_token_or_consent_to_its_rules(publisher, fetching, tmp_p
     assert "sesame" not in str(error.value)
 
 
-def test_google_drive_goes_through_gdown(fetching, tmp_path, monkeypatch):
+def test_google_drive_is_downloaded_with_gdown(fetching, tmp_path, monkeypatch):
     def download(id, output, resume):
         assert id == "abc" and resume
         with open(output, "wb") as file:

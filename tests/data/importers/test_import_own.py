@@ -1,4 +1,4 @@
-"""A clinic's own layouts: file names, folders, tables, DICOM, time-lapse exports."""
+"""Layouts of clinics: file names, folders, tables, DICOM, time-lapse exports."""
 
 import io
 
@@ -32,7 +32,7 @@ def test_a_file_without_a_label_is_unlabelled(tmp_path):
     assert "label '2'" in imported.skipped("0004_label_2.png")
 
 
-def test_folders_are_classes_only_where_both_are_known(tmp_path):
+def test_folders_are_classes_only_if_both_are_known(tmp_path):
     root = tree(tmp_path / "in", {"set/good/a.png": 1, "set/poor/b.png": 2, "set/unlabelled/c.png": 3, "set/d.png": 4})
     imported = bring_in(root, tmp_path / "out")
     assert [row["label"] for row in imported.rows.values()] == ["", "1", "0", ""]
@@ -61,7 +61,7 @@ def german(tmp_path):
     )
 
 
-def test_a_table_with_any_columns_and_words(german, tmp_path):
+def test_a_table_may_have_any_columns_and_label_words(german, tmp_path):
     imported = bring_in(german, tmp_path / "out", "table", columns=COLUMNS, labels={"gut": 1, "schlecht": 0})
     assert {
         name.rsplit("/", 1)[-1]: (row["label"], row["patient"], row["day"]) for name, row in imported.rows.items()
@@ -79,10 +79,10 @@ def test_a_table_with_any_columns_and_words(german, tmp_path):
     )
 
 
-def test_a_table_of_grades_needs_a_rule_and_keeps_gaps(german, tmp_path):
+def test_a_table_of_grades_needs_a_rule_and_keeps_missing_grades(german, tmp_path):
     imported = bring_in(german, tmp_path / "out", "table", "gardner-3bb", columns=COLUMNS)
     labels = {name.rsplit("/", 1)[-1]: row["label"] for name, row in imported.rows.items()}
-    assert labels == {"a.png": "1", "b.png": "", "c.png": "", "d.png": "0"}  # "2" alone is no whole grade
+    assert labels == {"a.png": "1", "b.png": "", "c.png": "", "d.png": "0"}  # "2" alone is not a complete grade
 
 
 def test_table_import_lists_missing_options(german, tmp_path):
@@ -146,7 +146,7 @@ def test_dicom_drops_everything_that_identifies_a_patient(tmp_path):
 @pytest.mark.parametrize(
     "name", ["D2020.03.01_S0101_I7_WELL{w}/D2020.03.01_S0101_I7_WELL{w}_RUN{f}.jpg", "S0101/WELL{w}/F0/{f}.jpg"]
 )
-def test_time_lapse_export_takes_one_frame_a_well(tmp_path, name):
+def test_time_lapse_export_gives_one_frame_per_well(tmp_path, name):
     files = {name.format(w=well, f=frame): 100 * well + frame for well in (1, 2, 10) for frame in (1, 2, 10)}
     root = tree(tmp_path / "in", {**files, "notes/photo.jpg": 1})
     imported = bring_in(root, tmp_path / "out", "embryoscope")

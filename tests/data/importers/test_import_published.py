@@ -1,4 +1,4 @@
-"""Public data sets as their publishers lay them out, with each known trap, become a data folder without a guessed label."""
+"""Public data sets in their publishers' layouts, with all known traps, are imported without guessing a label."""
 
 import numpy as np
 import pytest
@@ -50,7 +50,7 @@ def test_kromp_grades(kromp, tmp_path):
         "0005_01.png": "",  # NA
         "201_01.png": "1",  # 5BB
         "0006_01.png": "",  # 3A, TE not defined
-        "0007_01.png": "",  # in no table
+        "0007_01.png": "",  # missing from all tables
     }
     row = imported.row("0187_01.png")
     assert (row["patient"], row["embryo"], row["expansion"], row["icm"], row["te"]) == ("187", "187_1", "4", "A", "B")
@@ -66,20 +66,20 @@ def test_kromp_grades(kromp, tmp_path):
         ("live-birth", {"187": "0", "2": "", "3": "0"}),
     ],
 )
-def test_kromp_outcomes_are_found_across_spellings_and_gaps_stay_gaps(kromp, tmp_path, rule, expected):
+def test_kromp_outcomes_are_found_in_all_spellings_and_missing_ones_stay_missing(kromp, tmp_path, rule, expected):
     imported = bring_in(kromp, tmp_path / "out", rule=rule)
     labels = {row["patient"]: row["label"] for row in imported.rows.values()}
     assert labels == {**dict.fromkeys(("4", "5", "201", "6", "7"), ""), **expected}
     assert imported.manifest["rule"]["meaning"] == {"live-birth": "live_birth"}.get(rule, "implantation")
 
 
-def test_a_rule_must_be_named_where_grades_become_labels(kromp, tmp_path):
+def test_a_rule_must_be_named_if_grades_become_labels(kromp, tmp_path):
     with pytest.raises(UserError, match="No rule was named.*never guessed"):
         bring_in(kromp, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_kromp_grades_that_contradict_each_other_count_as_none(kromp, tmp_path):
+def test_contradictory_kromp_grades_are_ignored(kromp, tmp_path):
     with (kromp / "Gardner_train_silver.csv").open("a") as table:
         table.write("0002_01.png;3;0;0\n")
     imported = bring_in(kromp, tmp_path / "out", rule="gardner-3bb")
@@ -111,7 +111,7 @@ def frames(imported):
     return sorted((row["embryo"], int(row["frame"]), row["focal_plane"]) for row in imported.rows.values())
 
 
-def test_gomez_takes_the_last_readable_frame_and_never_reads_na_as_a_grade(gomez, tmp_path):
+def test_gomez_uses_the_last_readable_frame_and_never_reads_na_as_a_grade(gomez, tmp_path):
     imported = bring_in(gomez, tmp_path / "out", rule="icm-te-b")
     assert frames(imported) == [("AA83-2", 12, "0"), ("AA83-7", 11, "0")]
     assert "truncated" in imported.skipped("WELL7_RUN12.jpeg")
@@ -164,7 +164,7 @@ def stork(tmp_path):
     )
 
 
-def test_stork_takes_each_embryo_once_and_the_stated_verdict(stork, tmp_path):
+def test_stork_uses_each_embryo_once_with_its_stated_label(stork, tmp_path):
     imported = bring_in(stork, tmp_path / "out")
     assert {row["embryo"]: row["label"] for row in imported.rows.values()} == {
         "11": "1",
@@ -185,7 +185,7 @@ def test_stork_takes_each_embryo_once_and_the_stated_verdict(stork, tmp_path):
         ("gardner-3aa", {"11": "1", "12": "0", "13": "0", "14": "0", "15": "0"}),
     ],
 )
-def test_one_grade_means_another_label_under_another_rule(stork, tmp_path, rule, expected):
+def test_rules_can_turn_the_same_grade_into_different_labels(stork, tmp_path, rule, expected):
     imported = bring_in(stork, tmp_path / "out", rule=rule)
     assert {row["embryo"]: row["label"] for row in imported.rows.values()} == expected
 

@@ -1,4 +1,4 @@
-"""An import changes nothing but its own folder, whatever the source holds, and survives being interrupted."""
+"""An import only changes its own folder, whatever the source contains, and can be interrupted."""
 
 import io
 import os
@@ -23,7 +23,7 @@ def archive(path: Path, files: dict[str, bytes], link: str = "") -> Path:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as out:
         for name, content in files.items():
             info = zipfile.ZipInfo(name)
-            info.filename = name  # the constructor would mend it
+            info.filename = name  # the constructor would correct the name
             out.writestr(info, content)
         if link:
             info = zipfile.ZipInfo(link)
@@ -39,7 +39,7 @@ KAGGLE = {
 }
 
 
-def test_an_archive_is_read_as_its_folder_would_be(tmp_path):
+def test_an_archive_is_read_like_its_unpacked_folder(tmp_path):
     packed = bring_in(archive(tmp_path / "set.zip", {f"set/{n}": c for n, c in KAGGLE.items()}), tmp_path / "a")
     plain = bring_in(tree(tmp_path / "in", {f"set/{n}": c for n, c in KAGGLE.items()}), tmp_path / "b")
     assert packed.rows == plain.rows and [row["label"] for row in packed.rows.values()] == ["1", "0"]
@@ -125,7 +125,7 @@ def test_non_empty_output_folder_is_untouched(tmp_path):
         bring_in(root, tmp_path / "out")
 
 
-def test_an_interrupted_import_is_done_again(tmp_path):
+def test_an_interrupted_import_is_repeated(tmp_path):
     root = tree(tmp_path / "in", {"good/a.png": 1, "poor/b.png": 2})
     tree(tmp_path / "out", {".importing/labels.csv": "image", "images/good/half.png": 3})
     assert len(bring_in(root, tmp_path / "out").rows) == 2

@@ -1,4 +1,4 @@
-"""Decoding: every pixel format a microscope or a person may write, and every damaged file."""
+"""Decoding: every pixel format that a microscope or a person may save, and damaged files."""
 
 import io
 import struct
@@ -34,7 +34,7 @@ def refusal(data: bytes) -> str:
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_16_bit_grey_keeps_its_brightness_whatever_the_camera_depth(bits, kind):
+def test_16_bit_grey_keeps_its_brightness_at_any_camera_depth(bits, kind):
     data = encode(Image.fromarray(ramp(2**bits - 1, np.uint16)), kind)
     assert open_image(data).mode.startswith("I")
     assert np.abs(decode_image(data, 32)[..., 0].astype(int) - ramp(255, np.float64)).max() <= 1
@@ -72,7 +72,7 @@ def test_cmyk_jpeg():
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
-def test_transparent_pixels_take_the_colour_of_the_visible(mode):
+def test_transparent_pixels_get_the_colour_of_visible_ones(mode):
     colour = (90, 90, 90, 255) if mode == "RGBA" else (90, 255)
     image = Image.new(mode, (32, 32), colour)
     image.paste((255, 0, 0, 0) if mode == "RGBA" else (255, 0), (0, 0, 10, 32))
@@ -114,7 +114,7 @@ def test_downscaling_averages():
 
 
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "TIFF"])
-def test_animation_gives_its_first_frame_and_a_note(kind):
+def test_animation_is_read_as_its_first_frame_with_a_note(kind):
     frames = [Image.new("RGB", (32, 32), (shade, shade, shade)) for shade in (10, 200, 250)]
     data = encode(frames[0], kind, save_all=True, append_images=frames[1:])
     assert np.abs(decode_image(data, 32).astype(int) - 10).max() <= 1
@@ -152,22 +152,22 @@ def bomb(width: int, height: int) -> bytes:
 
 
 @pytest.mark.parametrize("side", [7_100, 9_460, 13_000, 60_000])
-def test_bomb_is_rejected_by_its_header(side):
+def test_decompression_bomb_is_rejected_by_its_header(side):
     assert side * side > MAX_PIXELS
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert refusal(bomb(side, side)) == "too_large"
 
 
-def test_speck_is_rejected():
+def test_tiny_image_is_rejected():
     assert refusal(encode(Image.new("RGB", (4, 400)))) == "too_small"
 
 
-def test_extreme_aspect_stays_small_in_memory():
+def test_extreme_aspect_ratio_needs_little_memory():
     assert decode_image(encode(Image.new("L", (20_000, 8), 77)), 32).mean() == 77
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
-def test_damaged_exif_does_not_matter():
+def test_damaged_exif_is_ignored():
     data = encode(noise(), "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff" + b"\x01" * 30)
     assert decode_image(data, 32).shape == (32, 32, 3)

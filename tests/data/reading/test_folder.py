@@ -1,4 +1,4 @@
-"""Reading a folder: what the layouts mean, and what bad input does."""
+"""Reading a folder: the meaning of each layout, and the effect of bad input."""
 
 import os
 from pathlib import Path
@@ -67,7 +67,7 @@ def test_unknown_label_skips_the_image_and_names_the_row(root, cell):
     assert "row 3" in problem.detail and cell in problem.detail
 
 
-def test_names_are_also_looked_up_below_images(root):
+def test_names_are_also_looked_up_in_images(root):
     assert labels(read_folder(write(root, "image,label\na.png,1\n")))["images/a.png"] == 1
 
 
@@ -108,7 +108,7 @@ def test_duplicate_rows(root):
     assert {("images/a.png", "duplicate_row"), ("images/b.png", "contradiction")} <= set(kinds(folder))
 
 
-def test_rows_that_name_two_patients_contradict(root):
+def test_rows_that_name_two_patients_are_reported_as_contradictory(root):
     folder = read_folder(write(root, "image,label,patient\nimages/a.png,1,p1\nimages/a.png,1,p2\n"))
     assert "images/a.png" not in labels(folder)
 
@@ -134,7 +134,7 @@ def test_row_with_surplus_cells_is_skipped(root):
 @pytest.mark.parametrize(
     "written", ["../outside.png", "images/../../outside.png", "{absolute}", "C:\\outside.png", "..\\outside.png"]
 )
-def test_path_out_of_the_folder_is_never_taken(root, draw, written):
+def test_path_outside_the_folder_is_never_read(root, draw, written):
     outside = draw(root.parent / "outside.png", 9)
     folder = read_folder(write(root, f"image,label\n{written.format(absolute=outside)},1\nimages/a.png,1\n"))
     assert [kind for _, kind in kinds(folder)] == ["outside_folder"]
@@ -154,7 +154,7 @@ def test_symbolic_links_are_followed_only_inside(root, draw):
     assert ("images/dangling.png", "missing") in kinds(folder)
 
 
-def test_file_that_is_not_there_and_file_of_another_type(root):
+def test_missing_file_and_file_of_another_type(root):
     (root / "notes.txt").write_text("x")
     folder = read_folder(write(root, "image,label\nimages/z.png,1\nnotes.txt,1\nimages,1\n,1\n"))
     assert [kind for _, kind in kinds(folder)] == ["missing", "not_an_image", "missing", "bad_row"]
@@ -237,7 +237,7 @@ def test_other_folders_are_rejected_by_name(tmp_path, draw, folders):
     assert all(name in str(error.value) for name in (*folders, "good and poor", "viable and nonviable", "labels.csv"))
 
 
-def test_table_one_level_deeper_is_pointed_out(tmp_path, draw):
+def test_table_one_level_deeper_is_mentioned(tmp_path, draw):
     draw(tmp_path / "export" / "images" / "a.png", 1)
     write(tmp_path / "export", "image,label\nimages/a.png,1\n")
     with pytest.raises(DataError, match="a table in its sub-folder export"):

@@ -1,4 +1,4 @@
-"""The report's counts: right, with a verdict that agrees with training, and nothing small or named in what may leave."""
+"""The report's counts are right, its verdict agrees with training, and what is sent has no small count and no name."""
 
 import io
 import json
@@ -25,7 +25,7 @@ def draw(path: Path, number: int) -> None:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """60 labelled images of 20 patients, 3 unlabelled ones, and one of every kind of trouble."""
+    """60 labelled images of 20 patients, 3 unlabelled ones, and one of each kind of problem."""
     root = tmp_path / "data"
     lines = ["image,label,patient,day,doctor"]
     for number in range(63):
@@ -43,7 +43,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def joining(tmp_path: Path):
-    """The report that joining makes: everything but a close look at the images."""
+    """The report made when joining: everything except the close examination of the images."""
     return lambda root, seed=0: check_to_join(root, tmp_path / "cache", 16, seed)
 
 
@@ -79,7 +79,7 @@ def test_counts(root, joining):
     assert facts.can_train and report.exit_code == 0
 
 
-def test_split_shown_is_the_split_trained_on(root, joining, tmp_path):
+def test_report_shows_the_split_used_in_training(root, joining, tmp_path):
     facts = joining(root, 4).facts
     data = load_clinic_data(root, tmp_path / "cache", 16, split_seed=4)
     for side in ("train", "validation", "test"):
@@ -90,14 +90,14 @@ def test_split_shown_is_the_split_trained_on(root, joining, tmp_path):
                 assert shown == ((examples.labels == label) & (examples.days == day)).sum()
 
 
-def test_joining_leaves_training_nothing_to_decode(root, joining, tmp_path):
+def test_training_need_not_decode_anything_after_joining(root, joining, tmp_path):
     joining(root)
     before = {path.name for path in (tmp_path / "cache").iterdir()}
     load_clinic_data(root, tmp_path / "cache", 16)
     assert {path.name for path in (tmp_path / "cache").iterdir()} == before
 
 
-def test_joining_and_check_count_alike(root, joining):
+def test_joining_and_check_give_the_same_counts(root, joining):
     assert joining(root).facts == check_folder(root).facts
 
 
@@ -122,7 +122,7 @@ def test_printed_report(root, joining):
     assert "Cannot train" not in text
 
 
-def test_file_names_cannot_act_on_the_terminal(root, joining):
+def test_file_names_cannot_control_the_terminal(root, joining):
     draw(root / "images/[red]\x1b]0;owned\x07.png", 1)
     (root / "images/[bold]\x1b[2Jx.png").write_text("no image")
     text = text_of(joining(root))
@@ -131,7 +131,7 @@ def test_file_names_cannot_act_on_the_terminal(root, joining):
 
 
 @pytest.mark.parametrize("trouble", ["missing", "one class", "one patient", "few", "no column"])
-def test_verdict_is_that_of_training(root, joining, tmp_path, trouble):
+def test_verdict_agrees_with_training(root, joining, tmp_path, trouble):
     table = root / "labels.csv"
     lines = table.read_text().splitlines()
     if trouble == "missing":
@@ -158,7 +158,7 @@ def test_report_is_ready_for_json(root, joining, tmp_path):
         assert json.loads(json.dumps(report.to_dict()))["can_train"] == report.facts.can_train
 
 
-def test_summary_holds_counts_only_and_no_small_one(root, joining):
+def test_summary_has_only_counts_and_none_of_them_small(root, joining):
     summary = data_summary(joining(root).facts)
     assert set(summary) == {"counts", "image_sizes", "patients", "statistics"}
     statistics = summary.pop("statistics")  # sums over all images: see test_data_statistics

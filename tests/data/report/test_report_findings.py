@@ -1,4 +1,4 @@
-"""What the report finds in a folder, each finding provoked by the one thing that it is about."""
+"""The report's findings, each caused by the one fault that it is about."""
 
 import json
 
@@ -31,7 +31,7 @@ def replace(root, number: int, image: Image.Image) -> str:
     return f"images/{number:03}.png"
 
 
-def test_a_clean_folder_has_nothing_to_stop_for(root):
+def test_a_clean_folder_has_no_stop_finding(root):
     report = check_folder(root)
     assert report.exit_code == 0
     assert {each.id for each in report.findings if each.verdict is Verdict.STOP} == set()
@@ -53,7 +53,7 @@ COPIES = {
 def test_altered_images_of_one_embryo_are_found(root):
     expected = set()
     for number, change in enumerate(COPIES.values()):
-        # of another patient, with the other label
+        # another patient, and the other label
         expected.add(
             (f"images/{4 * number:03}.png", replace(root, 4 * number + 31 - number % 2, change(embryo(4 * number))))
         )
@@ -89,7 +89,7 @@ def test_bad_images_are_named(root):
         assert result.values["files"] == [file] and result.shown[0].files == (file,), name
 
 
-def test_metadata_is_named_but_not_read_out(root):
+def test_metadata_fields_are_named_but_their_contents_are_not_shown(root):
     exif = Image.Exif()
     exif[0x013B] = "Dr. Secret"  # Artist
     embryo(1).save(root / "images/001.jpg", exif=exif)
@@ -121,7 +121,7 @@ def test_patient_in_two_parts_of_the_folders_own_split_stops(tmp_path):
     sides = ["train" if number // 2 < 20 else "test" for number in range(60)]
     write(root, [lines[0], *(f"{line},{side}" for line, side in zip(lines[1:], sides, strict=True))])
     assert finding(check_folder(root), "own-split").verdict is Verdict.OK
-    for number in (6, 14):  # by hand: one of two images of these patients goes to the other part
+    for number in (6, 14):  # manually move one of the two images of these patients to the other part
         sides[number] = "test"
     write(root, [lines[0], *(f"{line},{side}" for line, side in zip(lines[1:], sides, strict=True))])
     report = check_folder(root)
@@ -134,7 +134,7 @@ def test_patient_in_two_parts_of_the_folders_own_split_stops(tmp_path):
 def test_a_patient_under_two_names_stops(tmp_path, exact):
     root = tmp_path / "data"
     clinic(root)
-    for source, copy in ((8, 50), (9, 51)):  # p4 comes again as p25
+    for source, copy in ((8, 50), (9, 51)):  # p4 again, as p25
         image = embryo(source)
         replace(root, copy, image if exact else image.point(lambda value: value * 0.8 + 20))
     report = check_folder(root)
@@ -143,7 +143,7 @@ def test_a_patient_under_two_names_stops(tmp_path, exact):
     assert "p25 and p4" in result.found
 
 
-def test_size_that_gives_the_label_away_is_a_shortcut(tmp_path):
+def test_image_size_that_predicts_the_label_is_a_shortcut(tmp_path):
     root = tmp_path / "data"
     clinic(root)
     for number in range(60):
@@ -229,7 +229,7 @@ def statistics(brightness: float, images: int = 60):
 
 def test_report_compares_with_other_clinics(root):
     ours = check_folder(root).facts.statistics
-    assert not [each for each in check_folder(root).findings if each.id == "drift"]  # nobody to compare with
+    assert not [each for each in check_folder(root).findings if each.id == "drift"]  # no other clinics to compare with
     alike = finding(check_folder(root, others=pool([ours, ours])), "drift")
     assert alike.verdict is Verdict.OK and alike.values["brightness"]["distance"] == 0
     darker = pool(
@@ -240,11 +240,11 @@ def test_report_compares_with_other_clinics(root):
     assert "lamp and exposure" in result.advice and "2 other clinics" in result.found
 
 
-def test_statistics_sent_when_joining_are_shown_and_hold_no_small_count(root):
+def test_statistics_sent_when_joining_are_shown_and_have_no_small_count(root):
     summary = data_summary(check_to_join(root, root.parent / "cache", 64).facts)
     shown = "\n".join(enrolment_preview("anna", "quality", summary))
     assert "brightness" in shown and f"over all {summary['statistics']['images']} images" in shown
     for measure in summary["statistics"]["measures"].values():
         assert not [count for count in measure["bins"] if 0 < count < 5]
     quick, close = summary["statistics"], check_folder(root).facts.statistics.model_dump()
-    assert quick == close  # the same images, measured the same way when joining and in the report
+    assert quick == close  # the same images give the same statistics when joining and in the report

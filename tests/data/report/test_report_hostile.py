@@ -1,4 +1,4 @@
-"""Whatever a folder holds, the report ends, says what was left out and why, and stays small in memory."""
+"""For any folder, the report finishes, names skipped files with reasons, and needs little memory."""
 
 import json
 import os
@@ -49,7 +49,7 @@ json.dump({**report.to_dict(), "peak_mb": peak / 1e6}, sys.stdout)
 
 
 def check(root: Path, before: tuple[str, ...] = ()) -> dict:
-    """Report in a process of its own; resident memory of it and all its workers is added up while it runs."""
+    """Make the report in a new process, and measure the peak memory of that process and its workers together."""
     code = ["if __name__ == '__main__':", *("    " + line for line in CHECK.splitlines())]
     script = root.parent / "check.py"
     script.write_text("\n".join(code))
@@ -72,7 +72,7 @@ def root(tmp_path):
 
 
 def bomb(path: Path, side: int) -> None:
-    """A small PNG that would be side x side pixels."""
+    """A small PNG whose decoded image would have side x side pixels."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         return len(data).to_bytes(4, "big") + name + data + zlib.crc32(name + data).to_bytes(4, "big")
@@ -161,7 +161,7 @@ def test_names_in_other_scripts_and_with_newlines(root):
 
 def test_unreadable_files_are_named(root):
     before: tuple[str, ...] = ()
-    if os.geteuid() == 0:  # root may read everything, unless it gives that right up
+    if os.geteuid() == 0:  # root can read everything unless it drops that capability
         if shutil.which("setpriv") is None:
             pytest.skip("needs setpriv")
         before = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")

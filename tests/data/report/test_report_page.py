@@ -1,4 +1,4 @@
-"""The HTML page: needs nothing from outside, runs nothing, and no file name can act in it."""
+"""The HTML page loads nothing, runs nothing, and shows file names as text."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""What the report says of real images, where they are at hand."""
+"""The report on real images, if they are available."""
 
 import csv
 import random
@@ -29,14 +29,14 @@ ALSO_ONE_EMBRYO = (
     "D3_224 D3_225",
     "D3_020 D3_021",
 )
-"""Pairs that are not in same_embryo.csv and show one embryo, as a person saw who looked at each side by side."""
+"""Pairs that are missing from same_embryo.csv and show one embryo, as a side-by-side inspection confirmed."""
 SMEARED = ["D3_385", "D5_175", "D5_180", "D5_341", "D3_580", "D5_328", "D3_473", "D5_209", "D5_089", "D3_541"]
-"""Seen by a person to be smeared or stretched."""
+"""Smeared or stretched, as an inspection confirmed."""
 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory) -> DataReport:
-    """Of the images and labels alone: without the table that says which show one embryo."""
+    """Report on images and labels without the table of images that show the same embryo."""
     root = tmp_path_factory.mktemp("hungvuong") / "data"
     shutil.copytree(HUNGVUONG, root, ignore=shutil.ignore_patterns("same_embryo.csv"))
     return check_folder(root)
@@ -55,7 +55,7 @@ def test_images_of_one_embryo_are_found(report):
         rows = [(row["Embryo"], Path(row["Image"]).stem) for row in csv.DictReader(table)]
     listed = {frozenset((a, b)) for (one, a), (two, b) in combinations(rows, 2) if one == two}
     pairs = finding(report, "near-duplicates").values["pairs"]
-    # the list is about the labelled images, which lie in train
+    # the table only covers the labelled images, which are in train
     result = {stems(pair[:2]) for pair in pairs if all(file.startswith("train/") for file in pair[:2])}
     assert len(result & listed) >= 0.9 * len(listed)
     right = listed | {frozenset(pair.split()) for pair in ALSO_ONE_EMBRYO}
@@ -80,7 +80,7 @@ NAMES = ("Anna Schmidt", "GARCIA, MARIA", "Nguyen Thi Lan", "K. Yilmaz", "O'Brie
 
 
 def printed(image: Image.Image, choice: random.Random) -> Image.Image:
-    """An image with a name and a date printed on it, as an instrument would."""
+    """An image with a name and a date printed on it, as instruments do."""
     image = image.copy()
     size = choice.randint(11, 26)
     # DejaVu, or Pillow's own font
@@ -99,7 +99,7 @@ def printed(image: Image.Image, choice: random.Random) -> Image.Image:
     return image
 
 
-def test_printed_names_are_found_and_embryos_are_not_taken_for_text(report):
+def test_printed_names_are_found_and_embryos_are_not_mistaken_for_text(report):
     choice = random.Random(3)
     files = [path for name in ("hungvuong", "stork", "kromp") for path in _images(SHARED / name)]
     sample = choice.sample(files, 150)
