@@ -33,15 +33,19 @@ help:  ## Show this list
 $(VENV)/.ready: $(wildcard services/*/pyproject.toml) constraints.txt scripts/setup.sh
 	@bash scripts/setup.sh "$(PYTHON)" "$(VENV)"
 
+.PHONY: options
+options:
+	@CLINICS="$(CLINICS)" DATA="$(DATA)" PORT="$(PORT)" SET="$(SET)" IMAGES="$(IMAGES)" bash scripts/options.sh
+
 .PHONY: setup
 setup: $(VENV)/.ready  ## Create the virtual environment (other targets do it when needed)
 
 .PHONY: demo
-demo: $(VENV)/.ready  ## Run hub and clinics as local processes and train once; Ctrl-C stops, the next make demo resumes
+demo: options $(VENV)/.ready  ## Run hub and clinics as local processes and train once; Ctrl-C stops, the next make demo resumes
 	@exec $(BIN)/embryofl-demo up $(demo_options)
 
 .PHONY: compare
-compare: $(VENV)/.ready  ## Compare federated training with each clinic alone and with pooled data, on test patients: SEEDS=3
+compare: options $(VENV)/.ready  ## Compare federated training with each clinic alone and with pooled data, on test patients: SEEDS=3
 	@$(BIN)/embryofl-demo compare $(if $(CLINICS),--clinics $(CLINICS)) $(if $(DATA),--data "$(DATA)") \
 		$(if $(IMAGES),--images $(IMAGES)) $(if $(SEEDS),--seeds $(SEEDS)) $(foreach s,$(subst $(comma), ,$(SET)),--set $(s))
 

@@ -23,7 +23,7 @@ case ${NGROK:-} in
 		export NGROK_AGENT=${NGROK_AGENT:-$(command -v ngrok || true)}
 		;;
 esac
-most_clinics=50 default_clinics=3 default_images=400 least_engine=25
+default_clinics=3 default_images=400 least_engine=25
 gpu=
 console=http://localhost:${EMBRYOFL_CONSOLE_PORT:-7860}
 watched= # lines about console, Prometheus and Grafana
@@ -102,15 +102,8 @@ read_options() {
 	existing=$(count_existing)
 	existing=${existing:-0}
 	[ "$existing" != 0 ] || rm -f "$source_file" "$filled"
-	if [ -n "${CLINICS:-}" ] && { ! [[ $CLINICS =~ ^[1-9][0-9]?$ ]] || [ "$CLINICS" -gt "$most_clinics" ]; }; then
-		fail "CLINICS=$CLINICS cannot be used. Expected a number from 1 to $most_clinics."
-	fi
-	if ! [[ $EMBRYOFL_PORT =~ ^[1-9][0-9]{0,4}$ ]] || [ "$EMBRYOFL_PORT" -gt 65535 ]; then
-		fail "PORT=$EMBRYOFL_PORT cannot be used. Expected a number from 1 to 65535."
-	fi
 	images="synthetic ${IMAGES:-$default_images}"
 	if [ -n "${DATA:-}" ]; then
-		[ -d "$DATA" ] || fail "DATA=$DATA is not a folder. Expected a folder of images, or one sub-folder per clinic."
 		images="folder $(cd "$DATA" && pwd)"
 	fi
 	if [ -e "$source_file" ]; then
@@ -494,6 +487,7 @@ not_up() { say "The federation in containers is not running. Start it with: make
 
 case ${1:-} in
 	up)
+		bash scripts/options.sh
 		trap interrupted INT TERM
 		up
 		;;
@@ -521,6 +515,7 @@ case ${1:-} in
 		backup
 		;;
 	restore)
+		bash scripts/options.sh
 		trap interrupted INT TERM
 		need_docker
 		restore

@@ -132,7 +132,7 @@ def test_run_is_started_and_followed_to_its_end(federation, desk):
     desk.unfold("More settings")
     desk.fill("One per line, name=value", "image_size=48\nbatch_size=16\nlerning_rate=1")
     desk.press("Update estimate")
-    desk.sees("lerning_rate: Extra inputs are not permitted")  # the server's message
+    desk.sees("There is no setting lerning_rate; did you mean learning_rate?")
     desk.fill("One per line, name=value", "image_size=48\nbatch_size=16\nlearning_rate=0.003")
     desk.press("Update estimate")
     desk.sees("This is a rough estimate")

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from embryofl.settings import RunSettings
+from embryofl_server.federation.strategies import strategy, strategy_names
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -16,6 +19,7 @@ def programs(tmp_path):
     folder = tmp_path / "bin"
     folder.mkdir()
     for name in (
+        "awk",
         "bash",
         "cat",
         "cut",
@@ -30,6 +34,7 @@ def programs(tmp_path):
         "sleep",
         "sort",
         "tail",
+        "tr",
     ):
         (folder / name).symlink_to(shutil.which(name))
     return folder
@@ -69,21 +74,52 @@ def test_without_a_usable_docker_up_suggests_make_demo(programs, script, word):
     assert done.returncode == 2 and word in done.stderr and "make demo" in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("option", "value"),
-    [
-        ("CLINICS", "0"),
-        ("CLINICS", "51"),
-        ("CLINICS", "three"),
-        ("PORT", "0"),
-        ("PORT", "65536"),
-        ("PORT", "http"),
-        ("DATA", "/no/such/folder"),
-    ],
-)
-def test_invalid_option_is_reported_before_anything_happens(programs, option, value):
+OPTIONS = [
+    ("CLINICS", "0", "Expected a number from 1 to 50"),
+    ("CLINICS", "51", "Expected a number from 1 to 50"),
+    ("CLINICS", "three", "Expected a number from 1 to 50"),
+    ("IMAGES", "few", "Expected the number"),
+    ("PORT", "0", "Expected a number from 1 to 65535"),
+    ("PORT", "65536", "Expected a number from 1 to 65535"),
+    ("PORT", "http", "Expected a number from 1 to 65535"),
+    ("DATA", "/no/such/folder", "Expected a folder of images"),
+    ("SET", "rounds", "Expected name=value"),
+    ("SET", "rounds=2,modle=lite0", "There is no setting modle; did you mean model?"),
+    ("SET", "beta1=0.9", "There is no setting beta1; did you mean beta_1?"),
+    ("EMBRYOFL_APROVAL", "manual", "There is no variable EMBRYOFL_APROVAL; did you mean EMBRYOFL_APPROVAL?"),
+    ("EMBRYOFL_COLOUR_SCHEME", "dark", "There is no variable EMBRYOFL_COLOUR_SCHEME. "),
+]
+
+
+@pytest.mark.parametrize(("option", "value", "message"), OPTIONS)
+def test_invalid_option_ends_make_up_before_docker_is_called(programs, option, value, message):
     docker(programs, f'echo "$*" >>{programs.parent}/calls\n{ENGINE}')
     done = up(programs, **{option: value})
-    assert done.returncode == 2 and f"{option}={value}" in done.stderr and "Expected" in done.stderr
-    calls = (programs.parent / "calls").read_text()
-    assert os.linesep.join(c for c in calls.splitlines() if " build" in c or " up " in c or " run " in c) == ""
+    assert done.returncode == 2 and message in done.stderr
+    assert not (programs.parent / "calls").exists()
+
+
+@pytest.mark.parametrize("target", ["demo", "compare"])
+@pytest.mark.parametrize(("option", "value", "message"), OPTIONS)
+def test_invalid_option_ends_make_demo_before_anything_is_installed(tmp_path, target, option, value, message):
+    done = subprocess.run(
+        ["make", target, f"VENV={tmp_path}/venv", f"{option}={value}"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], option: value},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2 and message in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_setting_of_the_page_is_accepted(tmp_path):
+    settings = [*RunSettings.model_fields, *(n for s in strategy_names() for n in strategy(s).SETTINGS.model_fields)]
+    variables = dict.fromkeys((ROOT / "services/common/embryofl/environment.txt").read_text().split(), "1")
+    options = {"SET": ",".join(f"{n}=1" for n in settings), "CLINICS": "50", "PORT": "8443", "DATA": str(tmp_path)}
+    environment = {"PATH": os.environ["PATH"], **variables, **options}
+    done = subprocess.run(
+        ["bash", "scripts/options.sh"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,15 +1,17 @@
 """What every long-running program sets up: settings from the environment, the log, and an event that signals set."""
 
 import logging
+import os
 import signal
 import threading
 from collections.abc import Mapping
+from importlib import resources
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from embryofl.errors import UserError
-from embryofl.schema import explain
+from embryofl.schema import explain, there_is_no
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -20,8 +22,13 @@ def read_settings(kind: type[Settings], options: Mapping[str, object], hint: str
     Raises
     ------
     UserError
-        When one cannot be used; `hint` is added to its text.
+        When one cannot be used, or when an ``EMBRYOFL_`` variable is not in environment.txt, such as a misspelt one;
+        `hint` is added to its text.
     """
+    known = resources.files("embryofl").joinpath("environment.txt").read_text().split()
+    for name in os.environ:
+        if name.startswith("EMBRYOFL_") and name not in known:
+            raise UserError(f"{there_is_no('variable', name, known)} All variables: docs/settings.md. {hint}".strip())
     try:
         return kind(**{name: value for name, value in options.items() if value is not None})
     except ValidationError as exc:

@@ -1,8 +1,11 @@
 """What every message and setting is made of: strict models, the names in them, and validation errors in one line."""
 
+import difflib
+from collections.abc import Collection
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 ADDRESS = r"^[A-Za-z0-9._-]{1,253}:[0-9]{1,5}$"  # host:port
 
@@ -25,10 +28,45 @@ class Download(Strict):
     sha256: Sha256
 
 
-def explain(error: ValidationError) -> str:
-    """A validation error in one line: field, what is wrong, what was found."""
-    parts = [
-        f"{'.'.join(str(p) for p in e['loc']) or 'value'}: {e['msg']} (found {str(e.get('input'))[:60]!r})"
-        for e in error.errors()[:5]
-    ]
-    return "; ".join(parts)
+FAULTS = {
+    **dict.fromkeys(("int_type", "int_parsing", "int_parsing_size", "int_from_float"), "must be a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing", "finite_number"), "must be a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "must be true or false"),
+    "string_type": "must be text",
+    "string_too_short": "must have at least {min_length} characters",
+    "string_too_long": "must have at most {max_length} characters",
+    "string_pattern_mismatch": "must match {pattern}",
+    "list_type": "must be a list",
+    **dict.fromkeys(("dict_type", "model_type"), "must be a table of names and values"),
+    "literal_error": "must be {expected}",
+    "greater_than": "must be above {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be below {lt}",
+    "less_than_equal": "must be at most {le}",
+}
+"""What is wrong with a field, by pydantic's type of error."""
+
+
+def explain(error: ValidationError, names: Collection[str] = ()) -> str:
+    """What is wrong, field by field, in one line; with the `names` that exist, a misspelt one is recognised."""
+    return "; ".join(_fault(e, names) for e in error.errors()[:5])
+
+
+def _fault(error: ErrorDetails, names: Collection[str]) -> str:
+    field, value = ".".join(str(p) for p in error["loc"]) or "it", str(error["input"])[:60]
+    match error["type"]:
+        case "extra_forbidden":
+            return there_is_no("setting", field, names).rstrip(".?")
+        case "value_error":
+            return f"{field}: {error['ctx']['error']}"
+        case "missing":
+            return f"{field} is missing"
+        case kind if kind in FAULTS:
+            return f"{field} {FAULTS[kind].format(**error.get('ctx', {}))}, not {value!r}"
+    return f"{field}: {error['msg']} (found {value!r})"
+
+
+def there_is_no(kind: str, name: str, names: Collection[str]) -> str:
+    """``"There is no setting modle; did you mean model?"``, or only the first half when none of `names` is near."""
+    nearest = difflib.get_close_matches(name, names, 1)
+    return f"There is no {kind} {name}" + (f"; did you mean {nearest[0]}?" if nearest else ".")

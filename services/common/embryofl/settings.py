@@ -190,10 +190,11 @@ def run_settings(values: dict[str, Any]) -> RunSettings:
     Raises
     ------
     UserError
-        When a setting does not exist or its value cannot be used; it lists the settings.
+        When a setting does not exist or its value cannot be used.
     """
     try:
         return RunSettings.model_validate({**recipe(str(values.get("model", DEFAULT_MODEL))), **values})
     except ValidationError as exc:
-        names = ", ".join(RunSettings.model_fields)
-        raise UserError(f"The run's settings cannot be used: {explain(exc)}. Known settings: {names}.") from exc
+        raise UserError(
+            f"The run cannot be started: {explain(exc, RunSettings.model_fields)}. All settings: docs/settings.md."
+        ) from exc

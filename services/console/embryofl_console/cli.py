@@ -8,7 +8,7 @@ import typer
 
 from embryofl import exits
 from embryofl.errors import run_command
-from embryofl_console.settings import ConsoleSettings
+from embryofl_console.settings import load_settings
 
 app = typer.Typer(
     help="The coordinator's console.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
@@ -21,7 +21,7 @@ def serve() -> None:
     import uvicorn
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    settings = ConsoleSettings()
+    settings = load_settings()
     from embryofl_console.app import create_app
     from embryofl_console.hub import HubClient
 
@@ -43,7 +43,7 @@ def health() -> None:
     """Check that the console replies at its own address. Exit code 1 when it does not."""
     import http.client
 
-    settings = ConsoleSettings()
+    settings = load_settings()
     connection = http.client.HTTPConnection(settings.host, settings.port, timeout=4)
     try:
         connection.request("GET", "/healthz", headers={"Host": settings.allowed[0]})
@@ -61,7 +61,7 @@ def password(new: Annotated[bool, typer.Option("--new", help="Replace the presen
     """Create the password and print it once. If there already is one, nothing is printed."""
     from embryofl_console.login_sessions import new_password
 
-    path = ConsoleSettings().state / "password"
+    path = load_settings().state / "password"
     if new or not path.exists():
         typer.echo(new_password(path))
 

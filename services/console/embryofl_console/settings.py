@@ -6,6 +6,8 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from embryofl.process import read_settings
+
 
 class ConsoleSettings(BaseSettings):
     """Where the console listens, and where it finds the hub.
@@ -31,3 +33,8 @@ class ConsoleSettings(BaseSettings):
     def allowed(self) -> list[str]:
         """The names in `names`."""
         return [n.strip() for n in self.names.split(",") if n.strip()]
+
+
+def load_settings() -> ConsoleSettings:
+    """Read the settings; `UserError` naming one that cannot be used."""
+    return read_settings(ConsoleSettings, {})

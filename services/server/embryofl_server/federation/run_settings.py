@@ -4,6 +4,7 @@ from typing import Any
 
 from embryofl.errors import UserError
 from embryofl.models import has_norms, model_names
+from embryofl.schema import there_is_no
 from embryofl.settings import RunSettings, run_settings, setting_value
 from embryofl_server.federation.strategies import (
     local_defaults,
@@ -35,7 +36,9 @@ def check_settings(values: dict[str, Any], *, any_model: bool = False) -> RunSet
     """
     settings = run_settings(_with_strategy_settings(values))
     if settings.model not in model_names() and not any_model:
-        raise UserError(f"There is no model {settings.model!r}. Choose one of: {', '.join(model_names())}.")
+        raise UserError(
+            f"{there_is_no('model', settings.model, model_names())} Choose one of: {', '.join(model_names())}."
+        )
     _check_combination(settings)
     needed = make_strategy(settings).min_updates
     if settings.min_clinics < needed:
@@ -77,5 +80,7 @@ def _with_strategy_settings(values: dict[str, Any]) -> dict[str, Any]:
         owners = [n for n in strategy_names() if key in strategy(n).SETTINGS.model_fields]
         if owners:
             raise UserError(f"{key} is a setting of strategy {' and '.join(owners)}, the run's strategy is {name}.")
+        if key not in (names := {**RunSettings.model_fields, **takes}):
+            raise UserError(f"{there_is_no('setting', key, names)} All settings: docs/settings.md.")
     given = {**given, **{k: v for k, v in values.items() if k in takes}}
     return {**local_defaults(name), **rest, "strategy_settings": strategy_settings(name, given).model_dump()}

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from embryofl.errors import UserError
-from embryofl.schema import explain
+from embryofl.schema import explain, there_is_no
 from embryofl.settings import RunSettings
 from embryofl_server.federation.strategies.base import STRATEGIES, Strategy, StrategySettings
 
@@ -29,7 +29,7 @@ def strategy_names() -> list[str]:
 def strategy(name: str) -> type[Strategy[Any]]:
     """The strategy called `name`; `UserError` naming those that exist."""
     if name not in STRATEGIES:
-        raise UserError(f"There is no strategy {name!r}. Choose one of: {', '.join(strategy_names())}.")
+        raise UserError(f"{there_is_no('strategy', name, STRATEGIES)} Choose one of: {', '.join(strategy_names())}.")
     return STRATEGIES[name]
 
 
@@ -41,7 +41,7 @@ def strategy_settings(name: str, values: dict[str, Any]) -> StrategySettings:
     except ValidationError as exc:
         takes = ", ".join(f"{n} (default {f.default})" for n, f in model.model_fields.items()) or "none"
         raise UserError(
-            f"The settings of strategy {name} cannot be used: {explain(exc)}. Its settings: {takes}."
+            f"The settings of strategy {name} cannot be used: {explain(exc, model.model_fields)}. Its settings: {takes}."
         ) from exc
 
 
