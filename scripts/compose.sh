@@ -483,6 +483,24 @@ restore() {
 	[ -z "$watched" ] || say $'\n'"$watched"
 }
 
+# Which parts do not run, since when, and what brings them back; nothing when all of them run.
+list_parts() {
+	local service state since seen='' down='' services running=0
+	services=$(defined_services)
+	while IFS=$'\t' read -r service state since; do
+		seen="$seen"$'\n'"$service"
+		if [ "$state" = running ] && [[ $since != *unhealthy* ]]; then
+			running=$((running + 1))
+		else
+			down="$down"$'\n'"  $service: $since"
+		fi
+	done < <(compose ps -a --format '{{.Service}}\t{{.State}}\t{{.Status}}')
+	for service in $services; do
+		has_line "$service" "$seen" || down="$down"$'\n'"  $service: not started"
+	done
+	[ -z "$down" ] || say "$running parts of the federation are running. These are not:$down"$'\n'"Start them with: make up   Their logs: make logs"
+}
+
 not_up() { say "The federation in containers is not running. Start it with: make up"; }
 
 case ${1:-} in
@@ -493,21 +511,27 @@ case ${1:-} in
 		;;
 	status)
 		need_docker
-		if is_up; then hub_show status; else not_up; fi
+		if [ -z "$(compose ps -aq)" ]; then
+			not_up
+			exit
+		fi
+		if is_up; then hub_show status; fi
+		list_parts
 		;;
 	watch)
 		need_docker
-		if is_up; then hub_show status --follow; else not_up; fi
+		is_up || fail "The hub is not running. See what is: make status"
+		hub_show status --follow
 		;;
 	hub)
 		need_docker
-		is_up || fail "$(not_up)"
+		is_up || fail "The hub is not running. See what is: make status"
 		eval "set -- ${DO:---help}" # words and quotes as in a shell
 		hub_show "$@"
 		;;
 	password)
 		need_docker
-		is_up || fail "$(not_up)"
+		is_up || fail "The hub is not running. See what is: make status"
 		new_password
 		;;
 	backup)

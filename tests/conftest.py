@@ -1,6 +1,7 @@
 """How the tests are distributed between the workers of pytest-xdist (`make test`)."""
 
 import os
+import signal
 from pathlib import Path
 
 import psutil
@@ -17,6 +18,9 @@ LONG = ("checkout", "shared", "federation/test_reach", "federation/test_attacker
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"  # PyTorch's threads of several workers would only wait for each other
+
+# A shell ignores Ctrl-C for what it starts in the background, and whatever tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

@@ -124,7 +124,7 @@ def test_clinic_joins_with_the_command_shown_on_the_page(federation, desk):
 def test_run_is_started_and_followed_to_its_end(federation, desk):
     desk.open("Runs")
     desk.choose("Model", "small_cnn")
-    desk.sees("A small network trained from nothing.")
+    desk.sees("A small network trained from scratch.")
     desk.sees("No runs yet. Start one below.")
     assert not desk.page.get_by_role("button", name="Pause run", exact=True).is_visible()  # there is no run to pause
     desk.fill("Rounds", "3")

@@ -73,7 +73,7 @@ def test_long_running_commands_start_in_the_given_order(block, tmp_path, reader)
                         line.split(), cwd=ROOT, env=reader, stdout=file, stderr=file, start_new_session=True
                     )
                 )
-            until(f"{line} prints how to end it: {out}", lambda out=out: "Ctrl-C" in out.read_text())
+            until(f"{line} prints how to end it: {out}", lambda out=out: "Ctrl-C" in out.read_text(), LIMIT_S)
             assert [p.poll() for p in running] == [None] * len(running)
     finally:
         for process in reversed(running):
