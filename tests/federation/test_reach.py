@@ -81,7 +81,7 @@ def reached(tmp_path_factory: pytest.TempPathFactory, _environment: None) -> Ite
         "NGROK_AGENT": str(KITS / "ngrok_agent.py"),
         "EMBRYOFL_CERTIFICATE_DAYS": str(CERTIFICATE_S / 86_400),
     }
-    federation = Reached(root, ngrok=True)
+    federation = Reached(root, ngrok=True, forked=False)
     for name in ("clinic-1", "clinic-2"):
         draw_clinic(federation.place.data(name), name)
     try:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import psutil
@@ -22,7 +22,7 @@ from embryofl.states import OVER
 from embryofl_clinic.joining.route import Route
 from embryofl_demo.layout import DemoFolder
 from embryofl_demo.stack import Stack, hub_environment, program
-from kits import KITS
+from kits import KITS, preloaded
 from kits.ports import free_port
 
 WAIT_S = 180.0  # enough on a busy machine; on an idle one nothing here takes a tenth of it
@@ -55,14 +55,7 @@ def until(what: str, ready: Callable[[], Any], seconds: float = WAIT_S, pause: f
 
 def typed(command: str, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
     """Run a command of this environment to its end; the caller checks its exit code."""
-    return subprocess.run(
-        [program(command), *words],
-        env={**os.environ, **env},
-        capture_output=True,
-        text=True,
-        timeout=WAIT_S,
-        check=False,
-    )
+    return preloaded.run([program(command), *words], {**os.environ, **env}, WAIT_S)
 
 
 def draw_clinic(
@@ -103,7 +96,7 @@ def draw_clinic(
 
 
 class TestStack(Stack):
-    """A stack for tests: its own ports, clinics with a fast clock (`quick_clinic.py`).
+    """A stack for tests: its own ports, clinics with a fast clock (`quick_clinic.py`), processes forked from a preloaded one.
 
     Clinics named in `via` are invited to that port, where a proxy in front of the gateway listens.
     """
@@ -111,8 +104,10 @@ class TestStack(Stack):
     __test__ = False
     free_port = staticmethod(free_port)
 
-    def __init__(self, place: DemoFolder, port: int, *, ngrok: bool = False) -> None:
+    def __init__(self, place: DemoFolder, port: int, *, ngrok: bool = False, forked: bool = True) -> None:
         super().__init__(place, port, ngrok=ngrok)
+        if forked:
+            self.supervisor = preloaded.PreloadedSupervisor(place.logs)
         self.via: dict[str, int] = {}
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
@@ -127,14 +122,15 @@ class TestStack(Stack):
 
 
 class Federation:
-    """Hub and clinics as real processes below `root`."""
+    """Hub and clinics as real processes below `root`; `forked` from one that has imported them, or started as a user would."""
 
-    def __init__(self, root: Path, *, ngrok: bool = False) -> None:
+    _initial: ClassVar[dict[tuple[str, int, bool], str]] = {}  # models that a hub has made: it takes seconds (PyTorch)
+
+    def __init__(self, root: Path, *, ngrok: bool = False, forked: bool = True) -> None:
         self.place = DemoFolder(root)
         root.mkdir(parents=True, exist_ok=True)
-        self.stack = TestStack(self.place, free_port(), ngrok=ngrok)
+        self.stack = TestStack(self.place, free_port(), ngrok=ngrok, forked=forked)
         self.port = self.stack.ports["gateway"]
-        self._initial: dict[tuple[str, int, bool], str] = {}
 
     @property
     def ca(self) -> Path:
@@ -158,10 +154,12 @@ class Federation:
         return until("the hub's status", fetch)
 
     def start_run(self, **settings: Any) -> str:
-        """Start a run. The hub makes the initial model of a seed only once, because that takes seconds (PyTorch)."""
+        """Start a run. Hubs make the initial model of a seed only once."""
         settings = {**SETTINGS, **settings}
         key = (settings["model"], settings["seed"], bool(settings.get("grades")))
         initial = self._initial.get(key, "")
+        if not Path(initial).is_file():
+            initial = ""
         name: str = self.stack.call("POST", "/control/runs", {"settings": settings, "initial": initial})["name"]
         self._initial[key] = str(self.place.hub / "weights" / name / "round-0000.safetensors")
         return name

@@ -95,6 +95,8 @@ class Supervisor:
         By name.
     """
 
+    child = Child
+
     def __init__(self, logs: Path) -> None:
         self.logs = logs
         logs.mkdir(parents=True, exist_ok=True)
@@ -103,7 +105,7 @@ class Supervisor:
 
     def start(self, name: str, command: list[str], env: Mapping[str, str], **options: bool) -> None:
         """Start a child; `options` are attributes of `Child`."""
-        child = Child(name, command, env, self.logs / f"{name}.log", **options)
+        child = self.child(name, command, env, self.logs / f"{name}.log", **options)
         child.spawn()
         self.children[name] = child
 
