@@ -66,7 +66,7 @@ def test_counts_and_metrics_agree_with_the_runs_own_lines(federation: Containers
     assert rounds == info["round"] == 3
     until(
         "the end of the run is scraped",
-        lambda: ("finished",) in values_by(federation, "embryofl_run_state == 1", "state"),
+        lambda: ("finished",) in values_by(federation, "embryofl_runs_total == 1", "state"),  # it comes with the lines
         60,
     )
     assert values_by(federation, "embryofl_rounds_total") == {(): rounds}

@@ -114,7 +114,8 @@ def _newton(
         curvature = (design * (count * p * (1 - p))) @ design.T + np.diag(strength[:free])
         try:
             step = np.linalg.solve(curvature, gradient)
-            errors = np.sqrt(np.diag(np.linalg.inv(curvature)))
+            with np.errstate(invalid="ignore"):  # of rounding: no number, which is no result below
+                errors = np.sqrt(np.diag(np.linalg.inv(curvature)))
         except np.linalg.LinAlgError:
             return None
         if not np.all(np.isfinite(step)) or np.abs(at).max() > 50:
