@@ -224,8 +224,8 @@ def test_path_accepts_only_its_own_method(federation, method):
 def test_oversized_body_is_rejected(federation, gateway):
     assert gateway.post("/v1/enrol", content=b"x" * 100_000).status_code == 413
     headers = {"Content-Type": "application/x-protobuf"}
-    response = gateway.post("/v1/fleet/push-messages", content=b"x" * 3_000_000, headers=headers)
-    assert 400 <= response.status_code < 500
+    with gateway.stream("POST", "/v1/fleet/push-messages", content=b"x" * 3_000_000, headers=headers) as response:
+        assert 400 <= response.status_code < 500  # it may close the connection before the text that goes with it
 
 
 def test_control_api_requires_its_token(federation):
