@@ -9,8 +9,13 @@ SLACK_S = 30.0  # extra time on a busy machine
 
 def test_missing_clinic_is_reported_with_the_limit_at_which_the_run_then_fails(federation):
     name, began = federation.start_run(min_clinics=4, join_wait_s=8), time.time()
-    status = until("status reports the missing clinic", lambda: (s := federation.status())["progress"]["waiting"] and s)
-    assert status["run"]["name"] == name and status["run"]["state"] == "waiting"
+
+    def waiting_status():
+        status = federation.status()
+        return status if status["progress"]["waiting"] and status["run"]["state"] == "waiting" else None
+
+    status = until("status reports the missing clinic", waiting_status)
+    assert status["run"]["name"] == name
     assert status["run"]["reason"] == "3 of at least 4 clinics are online"
     waiting = status["progress"]["waiting"]
     assert waiting["then"] == "the run fails" and 7 <= waiting["until"] - waiting["since"] <= 9
