@@ -37,6 +37,7 @@ names=$(cat "$variables")
 for name in $(compgen -e EMBRYOFL_); do
 	known "$name" "$names" || fail "There is no variable $name$(nearest "$name" "$names") All variables: docs/settings.md."
 done
+# shellcheck disable=SC2016 # the names stand between backticks
 names=$(awk -F'|' -v column=2 '/^## Strategies/ { column = 3 } /^## Environment/ { exit } /^[|] `/ { print $column }' docs/settings.md |
 	grep -oE '`[a-z_0-9]+`' | tr -d '`')
 IFS=, read -ra settings <<<"${SET:-}"
