@@ -28,7 +28,7 @@ import torch
 
 from embryofl_demo.supervisor import Child, Supervisor
 
-KITS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 MODULES = (
     "embryofl_server.cli",
     "embryofl_server.cli.commands",
@@ -98,13 +98,16 @@ class Preloaded:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         environment = {
             **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]).strip(os.pathsep),
             "OMP_NUM_THREADS": "1",
             "FLWR_TELEMETRY_ENABLED": "0",
             "FLWR_DISABLE_UPDATE_CHECK": "1",
         }
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, __file__, str(theirs.fileno())], pass_fds=[theirs.fileno()], env=environment
+                [sys.executable, "-m", "kits.preloaded", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                env=environment,
             )
         self._socket.settimeout(180)
 
@@ -228,5 +231,4 @@ def _leave() -> None:
 
 if __name__ == "__main__":
     _USER = os.getppid()
-    sys.path.insert(0, str(KITS.parent))
     serve(socket.socket(fileno=int(sys.argv[1])))

@@ -158,7 +158,7 @@ def test_later_run_is_estimated_from_measured_rounds(client, run):
 
 def test_unusable_settings_are_rejected_before_a_run_is_started(client, hub):
     for settings, words in (
-        ({"model": "gpt"}, "no model 'gpt'"),
+        ({"model": "gpt"}, "There is no model gpt."),
         ({"strategy": "krum"}, "at least 5 clinics"),
         ({"round_deadline_s": -1}, "round_deadline_s"),
     ):
