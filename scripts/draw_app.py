@@ -22,7 +22,7 @@ from PIL import Image, ImageFilter
 from browser import browser_page, photograph
 from kits.browser import running_app
 
-SHOWN = ("models", "sent.jsonl", "alive")  # parts of the clinic's state; no key is copied
+SHOWN = ("models", "sent.jsonl", "own_results.json", "alive")  # parts of the clinic's state; no key is copied
 WIDTH, PHONE = 1100, 390
 COHORT = 4
 
