@@ -24,8 +24,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Two workers per core, if memory allows: tests of federations mostly wait for other processes."""
-    return max(1, min(2 * (os.cpu_count() or 1), psutil.virtual_memory().available // WORKER_BYTES))
+    """Three workers per two cores, if memory allows: tests of federations often wait, and more would make others time out."""
+    return max(1, min(3 * (os.cpu_count() or 1) // 2, psutil.virtual_memory().available // WORKER_BYTES))
 
 
 @pytest.hookimpl(tryfirst=True)
