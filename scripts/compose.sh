@@ -501,6 +501,8 @@ list_parts() {
 	[ -z "$down" ] || say "$running parts of the federation are running. These are not:$down"$'\n'"Start them with: make up   Their logs: make logs"
 }
 
+need_hub() { is_up || fail "The hub is not running. See what is: make status"; }
+
 not_up() { say "The federation in containers is not running. Start it with: make up"; }
 
 case ${1:-} in
@@ -520,18 +522,18 @@ case ${1:-} in
 		;;
 	watch)
 		need_docker
-		is_up || fail "The hub is not running. See what is: make status"
+		need_hub
 		hub_show status --follow
 		;;
 	hub)
 		need_docker
-		is_up || fail "The hub is not running. See what is: make status"
+		need_hub
 		eval "set -- ${DO:---help}" # words and quotes as in a shell
 		hub_show "$@"
 		;;
 	password)
 		need_docker
-		is_up || fail "The hub is not running. See what is: make status"
+		need_hub
 		new_password
 		;;
 	backup)

@@ -22,7 +22,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO, Any, NoReturn
+from typing import IO, Any, BinaryIO, NoReturn
 
 import torch
 
@@ -148,16 +148,11 @@ def script_of(command: Sequence[str]) -> list[str]:
 class PreloadedChild(Child):
     """A process to be kept running, forked where that is possible."""
 
-    def spawn(self) -> None:
-        """Start the process."""
+    def launch(self, env: Mapping[str, str], out: BinaryIO) -> Any:
+        """The process, of which the supervisor needs what `Forked` has."""
         if Path(script_of(self.command)[0]).name not in PROGRAMS:
-            super().spawn()
-            return
-        with self.log.open("ab") as out:
-            self.process = Preloaded.of_this_process().start(  # type: ignore[assignment]
-                self.command, {**os.environ, **self.env}, out, out
-            )
-        self.began, self.kill_at, self.restart_at = time.monotonic(), 0.0, 0.0
+            return super().launch(env, out)
+        return Preloaded.of_this_process().start(self.command, env, out, out)
 
 
 class PreloadedSupervisor(Supervisor):

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 from embryofl import exits
 from embryofl.errors import UserError
@@ -54,16 +55,20 @@ class Child:
     def spawn(self) -> None:
         """Start the process."""
         with self.log.open("ab") as out:
-            self.process = subprocess.Popen(
-                self.command,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                env={**os.environ, **self.env},
-                start_new_session=True,  # Ctrl-C is for the supervisor, which stops the children in order
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
-            )
+            self.process = self.launch({**os.environ, **self.env}, out)
         self.began, self.kill_at, self.restart_at = time.monotonic(), 0.0, 0.0
+
+    def launch(self, env: Mapping[str, str], out: BinaryIO) -> subprocess.Popen[bytes]:
+        """The command as a process, in a session of its own, whose output goes to `out`."""
+        return subprocess.Popen(
+            self.command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            env=env,
+            start_new_session=True,  # Ctrl-C is for the supervisor, which stops the children in order
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
+        )
 
     @property
     def given_up(self) -> bool:
