@@ -10,7 +10,6 @@ import pytest
 
 from embryofl import exits
 from embryofl.errors import UserError, run_command
-from embryofl_console.cli import main as console_main
 from kits.house import ROOT, SERVICES
 
 PROGRAMS = {
@@ -39,14 +38,6 @@ def test_sigterm_interrupts_a_command():
     code = "import signal\nfrom embryofl.errors import run_command\nrun_command(lambda: signal.raise_signal(signal.SIGTERM))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (exits.INTERRUPTED, b"")
-
-
-def test_health_of_a_console_that_does_not_reply_exits_with_no(monkeypatch, capsys):
-    monkeypatch.setenv("EMBRYOFL_CONSOLE_PORT", "9")
-    monkeypatch.setattr("sys.argv", ["embryofl-console", "health"])
-    with pytest.raises(SystemExit) as ended:
-        console_main()
-    assert ended.value.code == exits.NO and "does not reply" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

@@ -1,12 +1,10 @@
 """`embryofl-console`: serve the console, or create its password."""
 
 import logging
-from http import HTTPStatus
 from typing import Annotated
 
 import typer
 
-from embryofl import exits
 from embryofl.errors import run_command
 from embryofl_console.settings import load_settings
 
@@ -36,24 +34,6 @@ def serve() -> None:
         ws="none",
         timeout_graceful_shutdown=1,
     )
-
-
-@app.command()
-def health() -> None:
-    """Check that the console replies at its own address. Exit code 1 when it does not."""
-    import http.client
-
-    settings = load_settings()
-    connection = http.client.HTTPConnection(settings.host, settings.port, timeout=4)
-    try:
-        connection.request("GET", "/healthz", headers={"Host": settings.allowed[0]})
-        status = connection.getresponse().status
-        fault = "" if status == HTTPStatus.OK else f"replies with status {status}, expected 200"
-    except OSError as exc:
-        fault = f"does not reply ({exc})"
-    if fault:
-        typer.echo(f"The console at {settings.host}:{settings.port} {fault}.", err=True)
-        raise typer.Exit(exits.NO)
 
 
 @app.command()

@@ -65,12 +65,6 @@ def test_every_final_state_has_a_label_and_a_colour():
     assert {str(show.state_text(states.RUN, state)) for state in OVER} == {"Finished", "Stopped", "Failed"}
 
 
-def test_health_exits_with_1_if_nothing_replies(tmp_path, make_hub):
-    identity = make_hub().settings.state_dir / "identity"
-    done = invoke("health", "https://127.0.0.1:9/healthz", "--ca", str(identity / "internal.crt"))
-    assert done.exit_code == 1 and "does not reply" in done.output
-
-
 def test_following_a_run_that_did_not_finish_exits_with_1(hub):
     hub.replies["/control/status?metrics=newest"] = {
         "time": 0.0,

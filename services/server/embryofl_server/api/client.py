@@ -20,7 +20,7 @@ def _user() -> str:
         return f"uid-{os.getuid()}"
 
 
-def direct(context: ssl.SSLContext) -> urllib.request.OpenerDirector:
+def _direct(context: ssl.SSLContext) -> urllib.request.OpenerDirector:
     """Opens URLs of the hub's own parts, never through a proxy."""
     return urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
 
@@ -48,7 +48,7 @@ def call(method: str, path: str, body: dict[str, Any] | None = None, settings: H
         },
     )
     try:
-        with direct(context).open(request, timeout=120) as response:
+        with _direct(context).open(request, timeout=120) as response:
             return json.load(response)
     except urllib.error.HTTPError as exc:
         text = exc.read().decode(errors="replace")

@@ -2,16 +2,13 @@
 
 import json
 import re
-import ssl
-import urllib.error
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from embryofl import exits
 from embryofl.errors import UserError, run_command
-from embryofl_server.api.client import call, direct
+from embryofl_server.api.client import call
 from embryofl_server.audit.reading import Filter, format_event, select_events, verify_log
 from embryofl_server.cli import show
 from embryofl_server.cli.members import app as members
@@ -110,23 +107,6 @@ def results(
 ) -> None:
     """Show a run's results on test patients: intervals, threshold, calibration, decision curve, ranking."""
     output(read_results(load_settings().state_dir, run), json_, results_text)
-
-
-@app.command()
-def health(url: Annotated[str, typer.Argument()], ca: Annotated[Path, typer.Option()]) -> None:
-    """Check that URL replies with a status below 500 under the certificate authority CA (for container health checks)."""
-    try:
-        direct(ssl.create_default_context(cafile=str(ca))).open(url, timeout=5)
-    except urllib.error.HTTPError as exc:
-        if exc.code >= 500:
-            _unhealthy(f"{url} replies with status {exc.code}.")
-    except OSError as exc:
-        _unhealthy(f"{url} does not reply: {getattr(exc, 'reason', exc)}.")
-
-
-def _unhealthy(text: str) -> None:
-    typer.echo(text, err=True)
-    raise typer.Exit(exits.NO)
 
 
 @app.command()
