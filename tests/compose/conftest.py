@@ -16,7 +16,9 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containers]
     containers = Containers(tmp_path_factory.mktemp("compose"))
     containers.clean()
     try:
-        containers.first_words = containers.page("README.md", "make up", IMAGES="200", SET="rounds=3,local_epochs=1")
+        containers.first_words = containers.page(
+            "README.md", "make up", IMAGES="200", SET="rounds=3,local_epochs=1,image_size=96"
+        )
         containers.first_run = containers.finished()
         yield containers
     finally:

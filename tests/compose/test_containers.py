@@ -210,14 +210,14 @@ for pid in filter(str.isdigit, os.listdir("/proc")):
 """
     federation.python("superlink", kill)
     until("the engine has restarted it", lambda: federation.containers()["superlink"]["RestartCount"] == 1)
-    federation.hub("start", "--set", "rounds=1", "--set", "local_epochs=1")
+    federation.start()
     assert trained(federation.finished(), 1) == set(CLINICS)
 
 
 def test_adding_a_clinic_restarts_no_other_container(federation):
     before = {name: federation.containers()[name]["Id"] for name in (*CLINICS, *PARTS)}
     started = {name: federation.containers()[name]["State"]["StartedAt"] for name in before}
-    federation.make("up", CLINICS=4, SET="rounds=1,local_epochs=1")
+    federation.up(CLINICS=4)
     assert trained(federation.finished(), 1) == {*CLINICS, "clinic-4"}
     until("it is scraped", lambda: federation.query('sum(up{job="clinics"})') == [({}, 4.0)], 60)
     after = federation.containers()
@@ -226,14 +226,14 @@ def test_adding_a_clinic_restarts_no_other_container(federation):
 
 
 def test_up_with_fewer_clinics_removes_none(federation):
-    words = federation.make("up", CLINICS=2, SET="rounds=1")
+    words = federation.up(CLINICS=2)
     assert "This federation has 4 clinics and keeps them" in words
     assert str(federation.console_port) in words and "shown this once" not in words  # no password is printed twice
     federation.finished()
 
 
 def test_other_images_are_rejected_before_anything_changes(federation, tmp_path):
-    words = federation.make("up", DATA=tmp_path, ok=False)
+    words = federation.up(DATA=tmp_path, ok=False)
     assert "hold other images" in words and "make clean" in words
 
 
@@ -254,7 +254,7 @@ def test_clinic_joins_with_the_command_of_the_readme(federation, tmp_path):
     )
     try:
         until("lisbon has joined", lambda: "lisbon" in federation.status()["clinics"])
-        federation.hub("start", "--set", "rounds=1", "--set", "local_epochs=1")
+        federation.start()
         assert trained(federation.finished(), 1) == {*CLINICS, "clinic-4", "lisbon"}
     finally:
         logs = run("docker", "logs", f"{PROJECT}-lisbon", ok=False)
@@ -274,7 +274,7 @@ def test_down_is_quick_and_the_next_up_keeps_every_key(federation):
     assert federation.containers() == {}
     assert "not running" in federation.make("status")
 
-    words = federation.make("up", SET="rounds=1,local_epochs=1,min_clinics=4")
+    words = federation.up({"min_clinics": 4})
     assert "has joined" not in words and federation.grafana_password not in words
     assert trained(federation.finished(), 1) == {*CLINICS, "clinic-4"}
     assert federation.inside("server", "cat", "/hub/identity/ca.crt") == authority
@@ -296,7 +296,7 @@ def test_port_in_use_is_named(federation):
     )
     try:
         until("the port is taken", lambda: not _is_free(federation.port))
-        words = federation.make("up", ok=False)
+        words = federation.up(ok=False)
     finally:
         other.kill()
         other.wait()

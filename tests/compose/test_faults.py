@@ -11,14 +11,14 @@ from kits.containers import PROJECT, Containers, run, until
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1500)]
 PARTS = ("server", "superlink", "gateway")
-QUICK = {"model": "small_cnn", "image_size": 48, "batch_size": 16, "local_epochs": 1, "seed": 1, "rounds": 8}
+SETTINGS = {"batch_size": 16, "seed": 1, "rounds": 8}
 NETWORK = f"{PROJECT}_clinics"
 
 
 @pytest.fixture(scope="module")
 def hub(federation: Containers) -> Containers:
     """The federation, up and idle. With one minimum clinic it does not wait for clinics that other tests have removed."""
-    federation.make("up", SET="model=small_cnn,image_size=48,local_epochs=1,rounds=1,min_clinics=1")
+    federation.up({"min_clinics": 1})
     federation.finished()
     return federation
 
@@ -30,8 +30,7 @@ def start(hub: Containers) -> str:
         "all clinics are online",
         lambda: {n for n, c in hub.status()["clinics"].items() if c["state"] == "online"} >= local,
     )
-    options = [f"--set={k}={v}" for k, v in {**QUICK, "min_clinics": len(local)}.items()]
-    return hub.hub("start", *options).split()[0]
+    return hub.start(**SETTINGS, min_clinics=len(local))
 
 
 def model(hub: Containers, name: str) -> str:

@@ -24,7 +24,7 @@ def test_clinic_on_its_own_network_joins_through_the_tunnel_and_takes_part(feder
     agent = KITS / "ngrok_agent.py"
     federation.environment |= {"NGROK_AUTHTOKEN": TOKEN, "NGROK_AGENT": str(agent), "NGROK_REMOTE_ADDR": "tunnel:20443"}
     # With one minimum clinic, the run does not wait for clinics that other tests have removed.
-    words = federation.make("up", NGROK=1, SET="rounds=1,local_epochs=1,min_clinics=1")
+    words = federation.up({"min_clinics": 1}, NGROK=1)
     assert "Remote access at tunnel:20443" in words and TOKEN not in words
     federation.finished()
     data = tmp_path / "images"
@@ -50,7 +50,7 @@ def test_clinic_on_its_own_network_joins_through_the_tunnel_and_takes_part(feder
         run("bash", "-c", line)
         until("far is online", lambda: federation.status()["clinics"].get("far", {}).get("state") == "online")
         assert "gateway" not in run("docker", "exec", CLINIC, "cat", "/etc/hosts")
-        federation.hub("start", "--set", "rounds=1", "--set", "local_epochs=1", "--set", "min_clinics=1")
+        federation.start(min_clinics=1)
         assert "far" in trained(federation.finished(), 1)
         everything = federation.containers()
         assert TOKEN in json.dumps(everything.pop("tunnel")) and TOKEN not in json.dumps(everything)
@@ -62,7 +62,7 @@ def test_clinic_on_its_own_network_joins_through_the_tunnel_and_takes_part(feder
         run("docker", "network", "rm", NETWORK, ok=False)
         run("docker", "volume", "rm", CLINIC, ok=False)
         federation.hub("revoke", "far")
-        federation.make("up", NGROK=0)
+        federation.up(NGROK=0)
         run("docker", "rm", "-f", federation.container("tunnel"), ok=False)
         for name in ("NGROK_AUTHTOKEN", "NGROK_AGENT", "NGROK_REMOTE_ADDR"):
             federation.environment.pop(name)
