@@ -275,7 +275,7 @@ def test_down_is_quick_and_the_next_up_keeps_every_key(federation):
     assert "not running" in federation.make("status")
 
     words = federation.up({"min_clinics": 4})
-    assert "has joined" not in words and federation.grafana_password not in words
+    assert "Joined:" not in words and federation.grafana_password not in words
     assert trained(federation.finished(), 1) == {*CLINICS, "clinic-4"}
     assert federation.inside("server", "cat", "/hub/identity/ca.crt") == authority
     assert [federation.inside(name, *key) for name in CLINICS] == keys

@@ -15,7 +15,7 @@ from PIL import Image
 
 from embryofl.errors import DataError, UserError
 from embryofl_data import dividing
-from embryofl_data.dividing import divide_folder
+from embryofl_data.dividing import count_clinics, divide_folder
 from embryofl_data.reading.layouts import read_folder
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -262,3 +262,32 @@ def test_real_hung_vuong(tmp_path):
     groups = [{image.group for image in read_folder(folder).images if image.embryo} for folder in folders]
     assert sum(map(len, groups)) == len(set.union(*groups))
     assert sum(len(read_folder(folder).images) for folder in folders) == 673
+
+
+@pytest.mark.parametrize(
+    ("asked", "existing", "count"), [(None, 0, 3), (5, 0, 5), (None, 4, 4), (6, 4, 6), (2, 4, 4), (50, 0, 50)]
+)
+def test_number_of_synthetic_clinics_is_the_one_asked_for_and_never_shrinks(asked, existing, count):
+    lines = []
+    assert count_clinics(None, asked, existing, lines.append) == count
+    assert [("keeps them" in line, "make clean" in line) for line in lines] == [(True, True)] * (asked == 2)
+
+
+@pytest.mark.parametrize("asked", [0, -1, 51])
+def test_impossible_number_of_clinics_is_refused(asked):
+    with pytest.raises(UserError, match="1 to 50"):
+        count_clinics(None, asked)
+
+
+def test_sub_folders_decide_the_number_of_clinics(tmp_path):
+    for name in ("a", "b"):
+        make(tmp_path / name, patients=2)
+    assert count_clinics(tmp_path, None) == count_clinics(tmp_path, 2) == count_clinics(tmp_path, None, 2) == 2
+    with pytest.raises(UserError, match=r"sub-folders for 2 clinics, but CLINICS=3\. Leave CLINICS out"):
+        count_clinics(tmp_path, 3)
+
+
+def test_divided_folder_cannot_get_more_clinics(source):
+    assert count_clinics(source, None) == 3 and count_clinics(source, 2, 4, quiet) == 4
+    with pytest.raises(UserError, match="divided over 3 clinics.*make clean"):
+        count_clinics(source, 4, 3)

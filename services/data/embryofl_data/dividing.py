@@ -26,6 +26,8 @@ SEAL = "divide.json"
 STAGING = ".dividing"
 FORMAT = 1
 
+DEFAULT_CLINICS, MOST_CLINICS = 3, 50
+
 Log = Callable[[str], object]
 
 
@@ -147,6 +149,41 @@ def clinic_folders(source: Path) -> list[DataFolder] | None:
             f"{errors[0]} Correct them, or move folders that belong to no clinic elsewhere."
         )
     return read or None
+
+
+def count_clinics(source: Path | None, asked: int | None, existing: int = 0, log: Log = print) -> int:
+    """How many clinics a federation on one machine has.
+
+    Parameters
+    ----------
+    source : Path, optional
+        Their real images; None for synthetic ones.
+    asked : int, optional
+        The number that was asked for; without it, that of the source's sub-folders, of the existing clinics, or 3.
+    existing : int (default: 0)
+        Clinics that the federation already has, which it keeps.
+
+    Raises
+    ------
+    UserError
+        When the number is not possible, with the images in `source` or with the existing clinics.
+    """
+    if asked is not None and not 1 <= asked <= MOST_CLINICS:
+        raise UserError(f"CLINICS={asked} cannot be used. Expected a number from 1 to {MOST_CLINICS}.")
+    if folders := clinic_folders(source) if source else None:
+        if asked not in (None, len(folders)):
+            raise UserError(
+                f"{source} has sub-folders for {len(folders)} clinics, but CLINICS={asked}. Leave CLINICS out."
+            )
+        return len(folders)
+    count = asked or existing or DEFAULT_CLINICS
+    if source and existing and count > existing:
+        raise UserError(
+            f"{source} was divided over {existing} clinics. Another number needs a new federation: run make clean first."
+        )
+    if count < existing:
+        log(f"This federation has {existing} clinics and keeps them. To start over with {count}, run make clean first.")
+    return max(count, existing)
 
 
 def _divide(folder: DataFolder, hashes: Mapping[str, str], clinics: int, seed: int) -> list[Share]:

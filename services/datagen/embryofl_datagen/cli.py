@@ -55,6 +55,18 @@ def divide(
 
 
 @app.command()
+def count(
+    source: Annotated[Path | None, typer.Option(help="Real images; by default the clinics are synthetic.")] = None,
+    asked: Annotated[int | None, typer.Option(help="The number of clinics that was asked for.")] = None,
+    existing: Annotated[int, typer.Option(min=0, help="Clinics that the federation already has.")] = 0,
+) -> None:
+    """Print how many clinics a federation on this machine has (for make up)."""
+    from embryofl_data.dividing import count_clinics
+
+    typer.echo(count_clinics(source, asked, existing, lambda text: typer.echo(f"    {text}", err=True)))
+
+
+@app.command()
 def fetch(
     name: Annotated[str, typer.Argument(help="hungvuong, kromp, gomez, stork, saeedi, or drive:FILE_ID.")],
     out: Annotated[Path, typer.Argument(help="Folder for the files, also for those downloaded by hand.")],

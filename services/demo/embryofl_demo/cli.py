@@ -14,7 +14,6 @@ import typer
 
 from embryofl import exits
 from embryofl.errors import UserError, run_command
-from embryofl.states import OVER
 from embryofl_demo.layout import DemoFolder, base, current
 
 app = typer.Typer(
@@ -76,6 +75,7 @@ def up(
     from embryofl_demo.data import allow_metrics, choose_demo, prepare
     from embryofl_demo.stack import Stack
     from embryofl_server.cli import show
+    from embryofl_server.cli.local import begin_run, closing_lines
     from embryofl_server.federation.run_settings import check_settings, parse_settings
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
@@ -104,19 +104,20 @@ def up(
                 f"password (shown only now): {password}" if password else "the password was shown at the first start"
             )
             console.print(f"    Console: {address}, {shown}", soft_wrap=True, highlight=False, markup=False)
-            _start_run(console, stack, settings)
+            console.print(f"[bold]4/4[/bold] {begin_run(stack.call, settings)}")
             info = show.follow(console, _watched(stack))
             show.print_status(console, info)
-            run_folder = demo.hub / "runs" / info["run"]["name"]
-            console.print(f"\nModel, metrics and settings: {run_folder}", soft_wrap=True)
-            if info["run"]["state"] == "finished":
-                _await_models(console, stack, info["run"]["name"], names)
+            run = info["run"]
+            lines = [("Model", str(demo.hub / "runs" / run["name"]), "with metrics, settings, results and model card")]
+            if run["state"] == "finished":
+                lines.append(("Score", f"make app CLINIC={names[0]}", _await_models(stack, run["name"], names)))
+            console.print(f"\n{closing_lines(lines)}", soft_wrap=True, highlight=False, markup=False)
             if keep:
                 console.print("The federation keeps running until Ctrl-C or make down.")
                 while True:
                     stack.supervisor.check()
                     time.sleep(0.5)
-            if info["run"]["state"] != "finished":
+            if run["state"] != "finished":
                 raise typer.Exit(exits.NO)
         except KeyboardInterrupt:
             console.print("\nStopping. The state is kept; the next make demo continues from there.")
@@ -128,29 +129,12 @@ def up(
                 stack.stop()
 
 
-def _start_run(console: Any, stack: Any, settings: dict[str, Any]) -> None:
-    """Start a run, unless one is unfinished: that one keeps its settings, and those given now are named as unused."""
-    run = stack.call("GET", "/control/status")["run"]
-    if not run or run["state"] in OVER:
-        run = stack.call("POST", "/control/runs", {"settings": settings})
-        console.print(f"[bold]4/4[/bold] {run['name']}: {run['settings']['rounds']} rounds of training")
-    elif run["state"] == "paused":
-        console.print(f"[bold]4/4[/bold] {run['name']} is paused; resume it with: make hub DO=resume")
-    else:
-        console.print(f"[bold]4/4[/bold] {run['name']} continues after round {run['round']}")
-        unused = [f"{n}={run['settings'][n]} (not {v})" for n, v in settings.items() if run["settings"].get(n) != v]
-        if unused:
-            console.print(f"It keeps the settings it was started with: {', '.join(unused)}. SET is for the next run.")
-
-
-def _await_models(console: Any, stack: Any, run: str, names: list[str]) -> None:
-    """Wait for the clinics to download the model: a federation that stopped at once would leave them without it."""
+def _await_models(stack: Any, run: str, names: list[str]) -> str:
+    """Wait for the clinics to download the model: a federation that stopped at once would leave them without it. Returns
+    what came of it."""
     if missing := stack.wait_models(run, names):
-        text = f"These clinics do not have the model yet: {', '.join(missing)}. "
-        text += "They download it while the federation is running (KEEP=1)."
-    else:
-        text = f"The clinics have the model. To score with it: make app CLINIC={names[0]}"
-    console.print(text, soft_wrap=True)
+        return f"Without the model yet: {', '.join(missing)}. They download it while the federation runs (KEEP=1)."
+    return "The clinics have the model."
 
 
 def _watched(stack: Any) -> Any:

@@ -5,11 +5,10 @@ import subprocess
 from pathlib import Path
 
 from embryofl.errors import UserError
-from embryofl_data.dividing import clinic_folders
+from embryofl_data.dividing import count_clinics
 from embryofl_demo.layout import DemoFolder, base
 from embryofl_demo.stack import program
-
-DEFAULT_CLINICS, MOST_CLINICS = 3, 50
+from embryofl_server.cli.local import local_clinics
 
 
 def choose_demo(data: Path | None, clinics: int | None) -> tuple[DemoFolder, list[str]]:
@@ -17,19 +16,11 @@ def choose_demo(data: Path | None, clinics: int | None) -> tuple[DemoFolder, lis
 
     Synthetic clinics may be added later; a divided folder is another federation for another number of clinics.
     """
-    if clinics is not None and not 1 <= clinics <= MOST_CLINICS:
-        raise UserError(f"CLINICS={clinics} cannot be used. Expected a number from 1 to {MOST_CLINICS}.")
-    if data is None:
-        return DemoFolder(base() / "synthetic"), _names(clinics or DEFAULT_CLINICS)
-    if not data.is_dir():
+    if data is not None and not data.is_dir():
         raise UserError(f"DATA={data} is not a folder. Expected a folder of images, or one sub-folder per clinic.")
-    count = clinics or len(clinic_folders(data) or []) or DEFAULT_CLINICS
-    stem = re.sub(r"[^a-z0-9]+", "-", data.resolve().name.lower()).strip("-") or "data"
-    return DemoFolder(base() / f"{stem}-{count}"), _names(count)
-
-
-def _names(count: int) -> list[str]:
-    return [f"clinic-{number}" for number in range(1, count + 1)]
+    count = count_clinics(data, clinics)
+    stem = re.sub(r"[^a-z0-9]+", "-", data.resolve().name.lower()).strip("-") or "data" if data else ""
+    return DemoFolder(base() / (f"{stem}-{count}" if data else "synthetic")), local_clinics(count)
 
 
 def prepare(demo: DemoFolder, names: list[str], data: Path | None, images: int) -> None:

@@ -17,6 +17,7 @@ from embryofl_demo.control import ControlSocket
 from embryofl_demo.layout import DemoFolder
 from embryofl_demo.supervisor import Supervisor, last_lines
 from embryofl_server.api.client import call
+from embryofl_server.cli.local import wait_until_joined
 from embryofl_server.settings import HubSettings
 
 READY_S = 60.0
@@ -186,12 +187,9 @@ class Stack:
 
     def wait_enrolled(self, names: list[str], seconds: float = 600.0) -> None:
         """Wait until these clinics have joined."""
-        self._until(
-            lambda: set(names) <= set(self.call("GET", "/control/status")["clinics"]),
-            ", ".join(names),
-            seconds,
-            pause=0.5,
-        )
+        if missing := wait_until_joined(self.call, names, seconds, self.supervisor.check):
+            late = ", ".join(missing)
+            raise UserError(f"Not joined after {seconds:.0f} s: {late}. See the logs in {self.place.logs}.")
 
     def wait_models(self, run: str, names: list[str], seconds: float = MODELS_S) -> list[str]:
         """Wait until these clinics have downloaded a finished run's model; returns those that have not."""
@@ -203,15 +201,15 @@ class Stack:
             time.sleep(0.2)
         return missing
 
-    def _until(self, ready: Callable[[], bool], what: str, seconds: float = READY_S, pause: float = 0.1) -> None:
-        end = time.monotonic() + seconds
+    def _until(self, ready: Callable[[], bool], what: str) -> None:
+        end = time.monotonic() + READY_S
         while not ready():
             self.supervisor.check()
             if time.monotonic() > end:
                 log = self.place.logs / f"{what}.log"
                 tail = f" The end of its log:\n{last_lines(log)}" if log.exists() else ""
-                raise UserError(f"{what} was not ready after {seconds:.0f} s. See the logs in {self.place.logs}.{tail}")
-            time.sleep(pause)
+                raise UserError(f"{what} was not ready after {READY_S:.0f} s. See the logs in {self.place.logs}.{tail}")
+            time.sleep(0.1)
 
     def stop(self) -> None:
         """Stop everything; the state stays."""

@@ -11,6 +11,7 @@ from embryofl.errors import UserError, run_command
 from embryofl_server.api.client import call
 from embryofl_server.audit.reading import Filter, format_event, select_events, verify_log
 from embryofl_server.cli import show
+from embryofl_server.cli.local import app as local
 from embryofl_server.cli.members import app as members
 from embryofl_server.cli.show_results import read_results, results_text
 from embryofl_server.cli.text import AsJson, output
@@ -131,6 +132,7 @@ def restore(file: Annotated[str, typer.Argument(help="An archive written by `bac
 
 audit = typer.Typer(help="The audit log: every event, chained line by line.", no_args_is_help=True)
 app.add_typer(audit, name="audit")
+app.add_typer(local, name="local", help="What make up does once the hub is running.", hidden=True)
 
 
 @audit.command("verify")

@@ -1,0 +1,112 @@
+"""What `make up` and `make demo` do alike once the hub is running: have this machine's clinics join, start a run, and say
+where everything is. `embryofl-server local` offers the same to scripts/compose.sh."""
+
+import time
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from embryofl import exits
+from embryofl.states import OVER
+from embryofl_server.api.client import call
+from embryofl_server.cli import show
+
+app = typer.Typer()
+
+Call = Callable[..., Any]
+"""The control API: `call(method, path, body)`."""
+
+CountArgument = Annotated[int, typer.Argument(help="The number of clinics on this machine.")]
+
+
+def local_clinics(count: int) -> list[str]:
+    """Names of the clinics on this machine."""
+    return [f"clinic-{number}" for number in range(1, count + 1)]
+
+
+def wait_until_joined(
+    hub: Call, names: list[str], seconds: float, check: Callable[[], object] = lambda: None
+) -> list[str]:
+    """Wait until the hub knows these clinics, at most `seconds`; returns those that it does not know.
+
+    A clinic that awaits approval, or was suspended or revoked, is known: the coordinator decides about it. `check` is
+    called before each request.
+    """
+    end = time.monotonic() + seconds
+    while True:
+        check()
+        known = {clinic["name"] for clinic in hub("GET", "/control/clinics")}
+        missing = [name for name in names if name not in known]
+        if not missing or time.monotonic() > end:
+            return missing
+        time.sleep(0.5)
+
+
+def begin_run(hub: Call, settings: dict[str, Any]) -> str:
+    """Start a run, unless one has not ended: that one keeps its settings, and those given now are named as unused. Returns
+    what was done, in words."""
+    run = hub("GET", "/control/status")["run"]
+    if not run or run["state"] in OVER:
+        run = hub("POST", "/control/runs", {"settings": settings})
+        return f"{run['name']}: {run['settings']['rounds']} rounds of training"
+    if run["state"] == "paused":
+        return f"{run['name']} is paused; resume it with: make hub DO=resume"
+    text = f"{run['name']} continues after round {run['round']}"
+    unused = [f"{n}={run['settings'][n]} (not {v})" for n, v in settings.items() if run["settings"].get(n) != v]
+    if unused:
+        text += f"\nIt keeps the settings it was started with: {', '.join(unused)}. SET is for the next run."
+    return text
+
+
+def closing_lines(parts: list[tuple[str, str, str]]) -> str:
+    """The parts that run and the commands that come next, a line each: name, address or command, remark."""
+    width = max(len(where) for _, where, _ in parts)
+    return "\n".join(f"{name:9} {where:{width}}  {remark}".rstrip() for name, where, remark in parts)
+
+
+@app.command()
+def invites(count: CountArgument) -> None:
+    """Invite the clinics that have not joined: a name and an invite code a line."""
+    members = {clinic["name"] for clinic in call("GET", "/control/clinics")}
+    for name in local_clinics(count):
+        if name not in members:
+            typer.echo(f"{name} {call('POST', '/control/invites', {'name': name})['invite']}")
+
+
+@app.command()
+def wait(count: CountArgument, seconds: Annotated[float, typer.Option(help="How long, at most.")] = 5.0) -> None:
+    """Wait for the clinics to join. Exit code 1 when some have not."""
+    if wait_until_joined(call, local_clinics(count), seconds):
+        raise typer.Exit(exits.NO)
+
+
+@app.command()
+def start(
+    option: Annotated[list[str] | None, typer.Option("--set", help="Run setting name=value. Repeatable.")] = None,
+) -> None:
+    """Start a run, unless one has not ended."""
+    from embryofl_server.federation.run_settings import parse_settings
+
+    typer.echo(begin_run(call, parse_settings(option or [])))
+
+
+@app.command()
+def closing(
+    port: Annotated[int, typer.Argument(help="The gateway's published port.")],
+    part: Annotated[
+        list[str] | None, typer.Option(help="A further part: name, address and remark between tabs. Repeatable.")
+    ] = None,
+) -> None:
+    """Print where everything is, and what to type next."""
+    status = call("GET", "/control/status")
+    gateway = f"https://localhost:{port}"
+    lines = [("Gateway", gateway, "clinics connect here; the only port open to other machines")]
+    for line in part or []:
+        name, address, remark = line.split("\t", 2)
+        lines.append((name, address, remark))
+    lines.append(("Follow", "make watch", "once: make status     logs: make logs"))
+    if run := status["run"]:
+        lines.append(("Model", f"docker compose cp server:/hub/runs/{run['name']} .", "when the run is finished"))
+    lines.append(("Stop", "make down", "keeps everything; the next make up continues from there"))
+    typer.echo("\n".join(["", closing_lines(lines), *show.hub_lines(status["hub"], status["time"])]))
