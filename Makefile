@@ -5,6 +5,9 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
 VENV ?= .embryofl/venv
 BIN := $(VENV)/bin
+# Runs scripts/doctor.py, also before the virtual environment exists.
+doctor_python = $(firstword $(wildcard $(BIN)/python) $(PYTHON))
+has_python = $(doctor_python) -c 'import sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null
 CLINICS ?=
 DATA ?=
 PORT ?= 8443
@@ -40,8 +43,17 @@ options:
 .PHONY: setup
 setup: $(VENV)/.ready  ## Create the virtual environment (other targets do it when needed)
 
+.PHONY: doctor
+doctor:  ## Check this machine: Docker, ports, disk, memory, clock, network, GPU, images, certificates, what is running
+	@$(has_python) || { echo "make doctor needs Python 3.9 or later. Install it, or name one: make doctor PYTHON=python3.12" >&2; exit 2; }
+	@$(doctor_python) scripts/doctor.py
+
+.PHONY: checks
+checks: options
+	@! $(has_python) || $(doctor_python) scripts/doctor.py --short demo
+
 .PHONY: demo
-demo: options $(VENV)/.ready  ## Run hub and clinics as local processes and train once; Ctrl-C stops, the next make demo resumes
+demo: checks $(VENV)/.ready  ## Run hub and clinics as local processes and train once; Ctrl-C stops, the next make demo resumes
 	@exec $(BIN)/embryofl-demo up $(demo_options)
 
 .PHONY: compare
