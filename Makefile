@@ -135,6 +135,10 @@ test-unit: $(VENV)/.ready-dev  ## Run unit tests only
 test-containers: $(VENV)/.ready-dev  ## Test the federation in real containers (needs Docker)
 	$(BIN)/python -m pytest -m containers
 
+.PHONY: release
+release:  ## Write the current commit's release into dist/: source, wheels, images (needs Docker), checksums
+	@$(PYTHON) scripts/release.py
+
 $(VENV)/.ready-dev: $(VENV)/.ready requirements-dev.txt
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements-dev.txt
 	@touch $@

@@ -1,6 +1,7 @@
 """A clinic before it is drawn: its patients, embryos, labels and the grades in its table."""
 
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,6 @@ from numpy.typing import NDArray
 from embryofl.errors import UserError
 from embryofl_data.reading.contract import COLUMNS
 
-from . import __version__
 from .cohort import Embryo, Floats, Morphology, draw_embryos
 from .profiles import ClinicProfile, clinic_profile
 from .viability import auroc, draw_outcomes
@@ -78,7 +78,7 @@ class ClinicPlan:
         """Content of datagen.json."""
         return {
             **marks(self.clinic, self.settings),
-            "generator": f"embryofl-datagen {__version__}",
+            "generator": f"embryofl-datagen {version('embryofl-datagen')}",
             "profile": self.profile.model_dump(),
             "embryos": {
                 "all": len(self.embryos),

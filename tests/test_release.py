@@ -1,0 +1,193 @@
+"""Releases (docs/contributing.md): one version, and archives of exactly what is committed."""
+
+import gzip
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from kits.house import ROOT
+
+PROJECTS = [tomllib.loads(path.read_text())["project"] for path in ROOT.glob("services/*/pyproject.toml")]
+NAMES = {project["name"] for project in PROJECTS}
+CHANGELOG = "# Changelog\n\n## [Unreleased]\n\n## [0.1.0] - 2026-01-31\n\n- A line.\n"
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A small repository of two packages, all of it committed, with a folder of images that git ignores."""
+    for variable, value in {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b"}.items():
+        monkeypatch.setenv(variable, value)
+        monkeypatch.setenv(variable.replace("AUTHOR", "COMMITTER"), value)
+    root = tmp_path / "checkout"
+    files = [
+        "scripts/release.py",
+        "services/common/pyproject.toml",
+        "services/data/pyproject.toml",
+        "compose.yaml",
+        ".gitignore",
+    ]
+    for name in files:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes((ROOT / name).read_bytes())
+    for name in ("common", "data"):
+        path = root / f"services/{name}/pyproject.toml"
+        path.write_text(path.read_text().replace(f'"{PROJECTS[0]["version"]}"', '"0.1.0"'))
+    (root / "CHANGELOG.md").write_text(CHANGELOG)
+    (root / ".embryofl").mkdir()
+    (root / ".embryofl" / "embryo.jpg").write_bytes(b"an image")
+    git(root, "init", "-q")
+    commit(root)
+    return root
+
+
+def git(root, *arguments):
+    return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True).stdout
+
+
+def commit(root):
+    git(root, "add", "-A")
+    git(root, "commit", "-qm", "All")
+
+
+def program(root):
+    """The checkout's scripts/release.py, as a module."""
+    spec = importlib.util.spec_from_file_location("release", root / "scripts" / "release.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.DIST.mkdir()
+    return module
+
+
+def release(root, *arguments):
+    return subprocess.run(
+        [sys.executable, "scripts/release.py", *arguments], cwd=root, capture_output=True, text=True, check=False
+    )
+
+
+def stand_in(folder, name, script):
+    """A program that records its arguments and then runs `script`; returns the record."""
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f'#!/bin/sh\necho "{name} $*" >>"{folder}/record"\n{script}\n')
+    (folder / name).chmod(0o755)
+    return folder / "record"
+
+
+def test_all_packages_have_one_version_which_the_changelog_names():
+    (version,) = {project["version"] for project in PROJECTS}
+    assert version in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_packages_require_each_other_in_exactly_their_own_version():
+    for project in PROJECTS:
+        required = [re.match(r"([\w-]+)(?:\[\w+\])?(.*)", text) for text in project["dependencies"]]
+        assert {m[1]: m[2] for m in required if m[1] in NAMES and m[2] != f"=={project['version']}"} == {}, project[
+            "name"
+        ]
+
+
+def test_new_version_is_set_in_every_package_and_in_what_they_require_of_each_other(checkout):
+    assert release(checkout, "12.0.3").returncode == 0
+    common, data = (
+        tomllib.loads((checkout / f"services/{name}/pyproject.toml").read_text())["project"]
+        for name in ("common", "data")
+    )
+    assert common["version"] == data["version"] == "12.0.3"
+    assert data["dependencies"][0] == "embryofl[images]==12.0.3"
+    changed = git(checkout, "diff", "--numstat").split()
+    assert changed == ["1", "1", "services/common/pyproject.toml", "2", "2", "services/data/pyproject.toml"]
+
+
+@pytest.mark.parametrize("version", ["v0.2.0", "0.2", "new"])
+def test_text_that_is_not_a_version_is_refused(checkout, version):
+    refused = release(checkout, version)
+    assert (refused.returncode, git(checkout, "status", "--porcelain")) == (2, "")
+    assert f"{version} is not a version" in refused.stderr
+
+
+def change_a_file(root):
+    (root / "compose.yaml").write_text("")
+
+
+def add_a_file(root):
+    (root / "new.py").write_text("")
+
+
+def leave_the_changelog(root):
+    (root / "CHANGELOG.md").write_text(CHANGELOG.replace("0.1.0", "0.0.9"))
+    commit(root)
+
+
+def forget_a_package(root):
+    path = root / "services/data/pyproject.toml"
+    path.write_text(path.read_text().replace('version = "0.1.0"', 'version = "0.0.9"'))
+    commit(root)
+
+
+def tag_another_version(root):
+    git(root, "tag", "v0.0.9")
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (change_a_file, r"uncommitted changes:\n M compose.yaml\nExpected a clean checkout"),
+        (add_a_file, r"uncommitted changes:\n\?\? new.py\nExpected a clean checkout"),
+        (leave_the_changelog, r"no section of version 0.1.0. Expected the line: ## \[0.1.0\] - YYYY-MM-DD"),
+        (forget_a_package, "Versions differ: .*'embryofl-data': '0.0.9'"),
+        (tag_another_version, "has the tag v0.0.9, but its packages are 0.1.0"),
+    ],
+)
+def test_release_that_would_not_match_its_commit_is_refused(checkout, act, message):
+    act(checkout)
+    refused = release(checkout)
+    assert refused.returncode == 2
+    assert re.search(message, refused.stderr), refused.stderr
+    assert not (checkout / "dist").exists()
+
+
+def test_clean_checkout_with_its_changelog_can_be_released(checkout):
+    git(checkout, "tag", "v0.1.0")
+    assert program(checkout).check() == "0.1.0"
+
+
+def test_source_archive_holds_the_files_of_the_commit_and_no_data(checkout):
+    with tarfile.open(program(checkout).write_source("0.1.0")) as archive:
+        names = {Path(member.name) for member in archive if member.isfile()}
+    assert names == {Path("embryofl-0.1.0") / name for name in git(checkout, "ls-files").split()}
+
+
+def test_checksums_match_and_cover_every_file(checkout):
+    module = program(checkout)
+    archive = module.write_source("0.1.0")
+    module.write_checksums()
+    check = ["sha256sum", "--strict", "--check", "SHA256SUMS"]
+    checked = subprocess.run(check, cwd=checkout / "dist", capture_output=True, text=True, check=False)
+    assert (checked.returncode, checked.stdout) == (0, f"{archive.name}: OK\n")
+    archive.write_bytes(b"another")
+    assert subprocess.run(check, cwd=checkout / "dist", capture_output=True, check=False).returncode == 1
+
+
+def test_every_image_is_saved_with_the_version_as_its_tag(checkout, tmp_path, monkeypatch):
+    stand_in(tmp_path / "bin", "docker", 'echo "$*"')
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    program(checkout).write_images(checkout, "0.1.0")
+    targets = set(re.findall(r"^FROM \S+ AS (\w+)$", (ROOT / "services/Dockerfile").read_text(), re.M))
+    images = targets - {"wheels", "base", "torch", "federation", "caddy"}
+    saved = {path.name: gzip.decompress(path.read_bytes()).decode() for path in (checkout / "dist").iterdir()}
+    assert saved == {
+        f"embryofl-{image}-0.1.0-image.tar.gz": f"save embryofl-{image}:0.1.0 embryofl-{image}:latest\n"
+        for image in images
+    }
+
+
+def test_missing_docker_is_reported(checkout, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    program(checkout).write_images(checkout, "0.1.0")
+    assert capsys.readouterr().out.startswith("SKIPPED: archives of images, because Docker is not installed.")
