@@ -115,12 +115,13 @@ clean:  ## Stop everything and delete the state, after confirmation
 	@bash scripts/either.sh clean
 
 .PHONY: lint
-lint: $(VENV)/.ready-dev  ## Check style, types, unused code and shell scripts
+lint: $(VENV)/.ready-dev  ## Check style, types, unused code, shell scripts and GitHub's workflows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/vulture
 	$(BIN)/vulture services tests
 	$(BIN)/shellcheck .ci/run $$(git ls-files '*.sh')
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/mypy services
 
 .PHONY: test

@@ -11,11 +11,13 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 from kits.house import ROOT
 
 PROJECTS = [tomllib.loads(path.read_text())["project"] for path in ROOT.glob("services/*/pyproject.toml")]
 NAMES = {project["name"] for project in PROJECTS}
+WORKFLOWS = {path.stem: yaml.safe_load(path.read_text()) for path in ROOT.glob(".github/workflows/*.yml")}
 CHANGELOG = "# Changelog\n\n## [Unreleased]\n\n## [0.1.0] - 2026-01-31\n\n- A line.\n"
 
 
@@ -191,3 +193,55 @@ def test_missing_docker_is_reported(checkout, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PATH", str(tmp_path))
     program(checkout).write_images(checkout, "0.1.0")
     assert capsys.readouterr().out.startswith("SKIPPED: archives of images, because Docker is not installed.")
+
+
+def test_workflows_run_existing_make_targets_and_write_only_where_they_publish():
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M)
+    jobs = {f"{name}/{job}": rest for name, flow in WORKFLOWS.items() for job, rest in flow["jobs"].items()}
+    run = {
+        step["run"] for job in jobs.values() for step in job.get("steps", []) if step.get("run", "").startswith("make ")
+    }
+    assert run == {"make lint", "make test", "make test-containers", "make release"}
+    assert {command.removeprefix("make ") for command in run} <= set(targets)
+    assert [flow["permissions"] for flow in WORKFLOWS.values()] == [{"contents": "read"}] * 2
+    assert {name: job["permissions"] for name, job in jobs.items() if "permissions" in job} == {
+        "release/images": {"packages": "write"},
+        "release/packages": {"id-token": "write"},
+        "release/github": {"contents": "write"},
+    }
+    assert [name for name, job in jobs.items() if "steps" in job and "timeout-minutes" not in job] == []
+
+
+def test_release_workflow_publishes_images_packages_and_archives(checkout, tmp_path):
+    """The commands of its publishing jobs, with stand-ins for docker and gh."""
+    module = program(checkout)
+    for name in (
+        "embryofl-clinic-0.1.0-image.tar.gz",
+        "embryofl_clinic-0.1.0-py3-none-any.whl",
+        "embryofl_demo-0.1.0-py3-none-any.whl",
+    ):
+        (module.DIST / name).write_text(name)
+    module.write_checksums()
+    stand_in(tmp_path / "bin", "gh", "")
+    record = stand_in(tmp_path / "bin", "docker", "")
+    environment = {
+        "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+        "TOKEN": "secret",
+        "GITHUB_ACTOR": "somebody",
+        "GITHUB_REF_NAME": "v0.1.0",
+        "GITHUB_REPOSITORY": "Owner/embryofl",
+        "GITHUB_REPOSITORY_OWNER": "Owner",
+        "GITHUB_SERVER_URL": "https://github.com",
+    }
+    for job in ("images", "github", "packages"):
+        (script,) = [step["run"] for step in WORKFLOWS["release"]["jobs"][job]["steps"] if "run" in step]
+        subprocess.run(["bash", "-eu", "-c", script], cwd=checkout, env=environment, capture_output=True, check=True)
+    assert record.read_text().splitlines()[:4] == [
+        "docker login ghcr.io --username somebody --password-stdin",
+        "docker load --input dist/embryofl-clinic-0.1.0-image.tar.gz",
+        "docker tag embryofl-clinic:0.1.0 ghcr.io/owner/embryofl-clinic:0.1.0",
+        "docker push ghcr.io/owner/embryofl-clinic:0.1.0",
+    ]
+    released = record.read_text().splitlines()[4]
+    assert released.startswith("gh release create v0.1.0 dist/SHA256SUMS dist/embryofl-clinic-0.1.0-image.tar.gz ")
+    assert [path.name for path in (checkout / "packages").iterdir()] == ["embryofl_clinic-0.1.0-py3-none-any.whl"]
