@@ -317,6 +317,9 @@ case $action in
 		;;
 esac
 need_docker
+if [ "$action" = up ] && python3 -c 'import sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null; then
+	COMPOSE_PROJECT_NAME=$project python3 scripts/doctor.py --short containers
+fi
 case $action in
 	up | restore | backup | clean) "$action" ;;
 	status | down)

@@ -214,7 +214,7 @@ def memory() -> Finding | None:
         limit = re.match(r"(\d+)([bkmg]?)", (os.environ.get(variable) or default).lower())
         gib[variable] = int(limit[1]) * units[limit[2]]
     generated = COMPOSE / "clinics.yaml"
-    existing = len(re.findall(r"^  clinic-\d+:$", generated.read_text(), re.M)) if generated.exists() else 0
+    existing = len(re.findall(r"^  clinic-\d+:", generated.read_text(), re.M)) if generated.exists() else 0
     count = int(os.environ.get("CLINICS") or existing or 3)
     total, needed = engine()["MemTotal"] / 2**30, gib["EMBRYOFL_SERVER_MEMORY"] + count * gib["EMBRYOFL_CLINIC_MEMORY"]
     found = f"Memory: Docker has {total:.1f} GiB; server and {count} clinics may use {needed:.1f} GiB"

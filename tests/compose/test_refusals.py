@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -97,6 +99,19 @@ def test_invalid_option_ends_make_up_before_docker_is_called(programs, option, v
     done = up(programs, **{option: value})
     assert done.returncode == 2 and message in done.stderr
     assert not (programs.parent / "calls").exists()
+
+
+def test_what_make_doctor_finds_ends_make_up_before_anything_is_built(programs):
+    replies = """case "$*" in
+    "version "*) echo 28.0.1 ;; "compose version --short") echo 2.30.0 ;; "info --format {{json .}}") echo '{"ServerVersion": "28.0.1"}' ;;
+    esac"""
+    docker(programs, f'echo "$*" >>{programs.parent}/calls\n{replies}')
+    (programs / "python3").symlink_to(sys.executable)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = up(programs, PORT=str(port))
+    assert done.returncode == 2 and f"Port {port} is in use" in done.stderr and f"PORT={port + 1}" in done.stderr
+    assert "build" not in (programs.parent / "calls").read_text()
 
 
 @pytest.mark.parametrize("target", ["demo", "compare"])
