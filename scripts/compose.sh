@@ -113,12 +113,14 @@ data_user() {
 }
 
 count_clinics() {
-	local folder=() option
-	if [ "${images%% *}" = folder ]; then folder=(--user "$(data_user)" --mount "type=bind,source=${images#folder },target=/source,readonly"); fi
-	option=${folder:+--source=/source}
-	count=$(docker run --rm --network none --cap-drop ALL --read-only ${folder[@]+"${folder[@]}"} embryofl-datagen \
-		count --existing "$existing" ${CLINICS:+--asked="$CLINICS"} ${option:+"$option"}) ||
+	local mount=() source=() counted
+	if [ "${images%% *}" = folder ]; then
+		mount=(--user "$(data_user)" --mount "type=bind,source=${images#folder },target=/source,readonly") source=(--source /source)
+	fi
+	counted=$(docker run --rm --network none --cap-drop ALL --read-only ${mount[@]+"${mount[@]}"} embryofl-datagen count \
+		--existing "$existing" ${CLINICS:+--asked="$CLINICS"} ${source[@]+"${source[@]}"}) ||
 		fail "The number of clinics cannot be used; the message above says why (/source is DATA)."
+	read -r count kind <<<"$counted" # such as: 3 folders
 }
 
 write_clinics() {
@@ -195,7 +197,7 @@ fill_data() {
 
 join_clinics() {
 	say "4/5 Clinics join with their own keys"
-	local invites clinic code joining=" " have
+	local invites clinic code joining=" " have end
 	have=$'\n'$(volumes)$'\n'
 	invites=$(hub local invites "$count")
 	while read -r clinic code; do # through standard input into the clinic's volume, never in an image, an environment or a command line
@@ -208,8 +210,9 @@ join_clinics() {
 			fail "$clinic is enrolled, but the volume with its key is gone. Start over with: make clean"
 	done
 	start_clinics
+	end=$((SECONDS + 900))
 	until hub local wait "$count" --seconds 5; do
-		[ "$SECONDS" -lt 900 ] || fail "These clinics have not joined after 15 minutes. Their logs say why: make logs"
+		[ "$SECONDS" -lt "$end" ] || fail "These clinics have not joined after 15 minutes. Their logs say why: make logs"
 		for clinic in $joining; do check_clinic "$clinic"; done
 	done
 	[ "$joining" = " " ] || say "    Joined:$joining"
@@ -233,8 +236,8 @@ check_clinic() {
 	until [ "$(docker inspect -f '{{.State.Status}}' "$id")" != running ]; do sleep 0.2; done # its log is complete when it has ended again
 	docker logs --since "$(docker inspect -f '{{.State.StartedAt}}' "$id")" "$id" >&2
 	compose rm --stop --force "$1" >/dev/null 2>&1
-	[ "${images%% *}" = synthetic ] || fail "$1 does not start; its log above says why. The others are running. Correct the images," \
-		"then run make clean and make up."
+	[ "$kind" != folders ] || docker volume rm "${project}_$1-data" >/dev/null # a faulty copy: the next make up copies its folder again
+	[ "$kind" != divided ] || fail "$1 does not start; its log above says why. Correct the images, then run make clean and make up."
 	fail "$1 does not start; its log above says why. The others are running. Fix the cause and run make up again, or stop them with make down."
 }
 

@@ -53,6 +53,17 @@ def test_every_service_becomes_healthy(federation):
     until("all are healthy", healthy, 60)
 
 
+def test_status_names_the_part_that_does_not_run_and_since_when(federation):
+    assert "not running" not in federation.make("status")
+    run("docker", "stop", federation.container("prometheus"))
+    try:
+        words = federation.make("status")
+    finally:
+        run("docker", "start", federation.container("prometheus"))
+    assert re.search(r"^These parts .* are not running:\n  prometheus: Exited \(\d+\) .* ago\n.*make up", words, re.M)
+    assert "clinic-1" in words  # the hub's own status comes first
+
+
 def test_containers_are_locked_down(federation):
     for name, container in federation.containers().items():
         host = container["HostConfig"]

@@ -269,7 +269,7 @@ def test_real_hung_vuong(tmp_path):
 )
 def test_number_of_synthetic_clinics_is_the_one_asked_for_and_never_shrinks(asked, existing, count):
     lines = []
-    assert count_clinics(None, asked, existing, lines.append) == count
+    assert count_clinics(None, asked, existing, lines.append) == (count, "synthetic")
     assert [("keeps them" in line, "make clean" in line) for line in lines] == [(True, True)] * (asked == 2)
 
 
@@ -282,12 +282,17 @@ def test_impossible_number_of_clinics_is_refused(asked):
 def test_sub_folders_decide_the_number_of_clinics(tmp_path):
     for name in ("a", "b"):
         make(tmp_path / name, patients=2)
-    assert count_clinics(tmp_path, None) == count_clinics(tmp_path, 2) == count_clinics(tmp_path, None, 2) == 2
+    assert (
+        count_clinics(tmp_path, None)
+        == count_clinics(tmp_path, 2)
+        == count_clinics(tmp_path, None, 2)
+        == (2, "folders")
+    )
     with pytest.raises(UserError, match=r"sub-folders for 2 clinics, but CLINICS=3\. Leave CLINICS out"):
         count_clinics(tmp_path, 3)
 
 
 def test_divided_folder_cannot_get_more_clinics(source):
-    assert count_clinics(source, None) == 3 and count_clinics(source, 2, 4, quiet) == 4
+    assert count_clinics(source, None) == (3, "divided") and count_clinics(source, 2, 4, quiet) == (4, "divided")
     with pytest.raises(UserError, match="divided over 3 clinics.*make clean"):
         count_clinics(source, 4, 3)

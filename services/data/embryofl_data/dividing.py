@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from embryofl.errors import DataError, UserError
 from embryofl.files import sha256_of
@@ -151,8 +151,10 @@ def clinic_folders(source: Path) -> list[DataFolder] | None:
     return read or None
 
 
-def count_clinics(source: Path | None, asked: int | None, existing: int = 0, log: Log = print) -> int:
-    """How many clinics a federation on one machine has.
+def count_clinics(
+    source: Path | None, asked: int | None, existing: int = 0, log: Log = print
+) -> tuple[int, Literal["synthetic", "folders", "divided"]]:
+    """How many clinics a federation on one machine has, and where their images come from.
 
     Parameters
     ----------
@@ -175,7 +177,7 @@ def count_clinics(source: Path | None, asked: int | None, existing: int = 0, log
             raise UserError(
                 f"{source} has sub-folders for {len(folders)} clinics, but CLINICS={asked}. Leave CLINICS out."
             )
-        return len(folders)
+        return len(folders), "folders"
     count = asked or existing or DEFAULT_CLINICS
     if source and existing and count > existing:
         raise UserError(
@@ -183,7 +185,7 @@ def count_clinics(source: Path | None, asked: int | None, existing: int = 0, log
         )
     if count < existing:
         log(f"This federation has {existing} clinics and keeps them. To start over with {count}, run make clean first.")
-    return max(count, existing)
+    return max(count, existing), "divided" if source else "synthetic"
 
 
 def _divide(folder: DataFolder, hashes: Mapping[str, str], clinics: int, seed: int) -> list[Share]:

@@ -60,10 +60,11 @@ def count(
     asked: Annotated[int | None, typer.Option(help="The number of clinics that was asked for.")] = None,
     existing: Annotated[int, typer.Option(min=0, help="Clinics that the federation already has.")] = 0,
 ) -> None:
-    """Print how many clinics a federation on this machine has (for make up)."""
+    """Print how many clinics a federation on this machine has, and where their images come from (for make up)."""
     from embryofl_data.dividing import count_clinics
 
-    typer.echo(count_clinics(source, asked, existing, lambda text: typer.echo(f"    {text}", err=True)))
+    number, kind = count_clinics(source, asked, existing, lambda text: typer.echo(f"    {text}", err=True))
+    typer.echo(f"{number} {kind}")
 
 
 @app.command()

@@ -18,7 +18,7 @@ def choose_demo(data: Path | None, clinics: int | None) -> tuple[DemoFolder, lis
     """
     if data is not None and not data.is_dir():
         raise UserError(f"DATA={data} is not a folder. Expected a folder of images, or one sub-folder per clinic.")
-    count = count_clinics(data, clinics)
+    count, _ = count_clinics(data, clinics)
     stem = re.sub(r"[^a-z0-9]+", "-", data.resolve().name.lower()).strip("-") or "data" if data else ""
     return DemoFolder(base() / (f"{stem}-{count}" if data else "synthetic")), local_clinics(count)
 
