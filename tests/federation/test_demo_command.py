@@ -16,7 +16,7 @@ from embryofl_demo.stack import program
 from kits.federation import WAIT_S, draw_clinic, processes_of, until
 from kits.ports import free_port
 
-SMALL = ["--set", "image_size=48", "--set", "local_epochs=1", "--set", "batch_size=16"]
+SMALL = ["--set", "model=small_cnn", "--set", "image_size=48", "--set", "local_epochs=1", "--set", "batch_size=16"]
 STOP_S = 10.0 + 20.0  # as documented, and some more for a busy machine
 
 
@@ -142,17 +142,7 @@ def test_demo_stopped_in_any_way_leaves_no_process_and_resumes(demo, two_clinics
 def test_demo_ends_with_the_model_at_the_clinics_and_the_app_opens(demo, two_clinics):
     code, text = demo.run("app", "clinic-1")
     assert code == 2 and "make demo" in text
-    words = [
-        "up",
-        "--data",
-        str(two_clinics),
-        "--port",
-        str(free_port()),
-        "--set",
-        "rounds=1",
-        "--set",
-        "model=small_cnn",
-    ]
+    words = ["up", "--data", str(two_clinics), "--port", str(free_port()), "--set", "rounds=1"]
     code, text = demo.run(*words, *SMALL)
     assert code == 0 and "The clinics have the model" in text, text
     weights = {p.read_bytes() for p in demo.root.glob("clinics/*/models/run-0001/model.safetensors")}

@@ -118,15 +118,15 @@ def test_malicious_files_are_survived(root, tmp_path):
     assert not (tmp_path / "evil.png").exists()
 
 
-def test_a_hundred_thousand_tiny_files(root):
+def test_twenty_thousand_tiny_files(root):
     many = root / "images/many"
-    for block in range(100):
+    for block in range(20):
         (many / f"{block:02}").mkdir(parents=True)
         for number in range(1000):
             (many / f"{block:02}/{number:03}.png").write_bytes(b"%d" % number)
     report = check(root)
     (unreadable,) = [p for p in report["problems"] if p["kind"] == "unreadable"]
-    assert unreadable["count"] == 100_000
+    assert unreadable["count"] == 20_000
     assert sum(sum(labels.values()) for labels in report["counts"].values()) == 60
 
 
