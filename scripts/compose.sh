@@ -95,7 +95,7 @@ port_taken() {
 }
 
 build_images() { # STEP IMAGE...
-	say "$1 Images (the first time takes minutes; its log: $log)"
+	say "$1 Images (the first time about 1 GB to download, usually 3 to 5 minutes; log: $log)"
 	local build=(compose build)
 	[ -t 1 ] || build=(quietly compose --progress plain build) # on a terminal Docker shows its own progress
 	"${build[@]}" "${@:2}" || {

@@ -31,7 +31,7 @@ if [ ! -x "$venv/bin/python" ] && ! "$python" -m venv "$venv"; then
 	echo "Python's venv module is missing. On Debian and Ubuntu: apt install python3-venv" >&2
 	exit 2
 fi
-echo "Installing into $venv (once; a few minutes)..."
+echo "Installing into $venv (once: about 450 MB to download, usually 2 to 4 minutes)..."
 cd "$here"
 "$venv/bin/python" -m pip install -q --disable-pip-version-check --retries 2 -c constraints.txt "${index[@]}" \
 	-e 'services/common[train]' -e 'services/data[report]' -e services/server -e services/clinic -e services/datagen -e services/tunnel -e services/demo
