@@ -42,7 +42,7 @@ def reader(tmp_path):
 def test_the_commands_of_a_page_run(block, tmp_path, reader):
     images = tmp_path / "images"
     if "/path/to/images" in block.text:
-        draw = [BIN / "embryofl-datagen", "generate", images, "--only", "1", "--images", "90", "--size", "128"]
+        draw = [BIN / "embryofl-datagen", "generate", images, "--only", "1", "--images", "150", "--size", "128"]
         subprocess.run(draw, check=True, capture_output=True, timeout=LIMIT_S)
     text = block.text.replace("/path/to/images", str(images)).replace(".embryofl/venv/bin", str(BIN))
     done = subprocess.run(
