@@ -4,7 +4,7 @@ import logging
 
 import torch
 
-from embryofl.process import set_up_logging, stop_on_signals
+from embryofl.process import keep_freed_memory, set_up_logging, stop_on_signals
 from embryofl_clinic import exporter
 from embryofl_clinic.exporter import TrainerMetrics
 from embryofl_clinic.joining.identity import ClinicIdentity
@@ -34,6 +34,7 @@ def serve(settings: ClinicSettings, workloads: Workloads | None = None) -> None:
         from embryofl_clinic.joining.join import join_federation  # see docs/house.toml, late_imports
 
         hub = join_federation(settings, identity, stop)
+    keep_freed_memory()
     if settings.threads:
         torch.set_num_threads(settings.threads)
     metrics = TrainerMetrics(hub.name, settings.state_dir / "alive")

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from embryofl.errors import UserError
 from embryofl.membership import HubContact, MembershipStatus
 from embryofl.messages import Request
+from embryofl.process import release_freed_memory
 from embryofl.schema import explain
 from embryofl_clinic.exporter import TrainerMetrics
 from embryofl_clinic.joining.client import HubClient
@@ -191,6 +192,8 @@ class Trainer:
                     status = self._poll_status()
                     self._fetcher.consider(status.finished if status else None, transfers)
                     self._stop.wait(delay)
+                    if delay < POLL_SLOW_S <= delay * POLL_GROWTH:  # nothing has been asked for a while
+                        release_freed_memory()
                     delay = min(delay * POLL_GROWTH, POLL_SLOW_S)
                     continue
                 self.handle(link, transfers, incoming)

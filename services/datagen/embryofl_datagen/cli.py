@@ -63,8 +63,9 @@ def count(
     """Print how many clinics a federation on this machine has, and where their images come from (for make up)."""
     from embryofl_data.dividing import count_clinics
 
-    number, kind = count_clinics(source, asked, existing, lambda text: typer.echo(f"    {text}", err=True))
-    typer.echo(f"{number} {kind}")
+    typer.echo(
+        "{} {}".format(*count_clinics(source, asked, existing, lambda text: typer.echo(f"    {text}", err=True)))
+    )
 
 
 @app.command()

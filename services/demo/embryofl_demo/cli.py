@@ -110,7 +110,9 @@ def up(
             run = info["run"]
             lines = [("Model", str(demo.hub / "runs" / run["name"]), "with metrics, settings, results and model card")]
             if run["state"] == "finished":
-                lines.append(("Score", f"make app CLINIC={names[0]}", _await_models(stack, run["name"], names)))
+                missing = ", ".join(stack.wait_models(run["name"], names))  # they download it while the hub runs
+                remark = f"Not yet at {missing}: see KEEP=1." if missing else "The clinics have the model."
+                lines.append(("Score", f"make app CLINIC={names[0]}", remark))
             console.print(f"\n{closing_lines(lines)}", soft_wrap=True, highlight=False, markup=False)
             if keep:
                 console.print("The federation keeps running until Ctrl-C or make down.")
@@ -127,14 +129,6 @@ def up(
                 signal.signal(number, signal.SIG_IGN)  # stopping is under way and bounded
             if stack is not None:
                 stack.stop()
-
-
-def _await_models(stack: Any, run: str, names: list[str]) -> str:
-    """Wait for the clinics to download the model: a federation that stopped at once would leave them without it. Returns
-    what came of it."""
-    if missing := stack.wait_models(run, names):
-        return f"Without the model yet: {', '.join(missing)}. They download it while the federation runs (KEEP=1)."
-    return "The clinics have the model."
 
 
 def _watched(stack: Any) -> Any:

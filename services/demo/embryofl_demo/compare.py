@@ -17,6 +17,7 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from embryofl.metrics import ScoreSums
+from embryofl.process import keep_freed_memory
 from embryofl.settings import RunSettings
 from embryofl_data.dataset import ClinicData, load_clinic_data
 from embryofl_demo.intervals import Estimate, Scored, estimate, sampled, stack
@@ -63,6 +64,7 @@ def compare(
         strategy has them.
     """
     torch.set_num_threads(1)
+    keep_freed_memory()
     data = {n: load_clinic_data(f, cache / n, settings.image_size) for n, f in sorted(folders.items())}
     data = {n: prepared(settings, d) for n, d in data.items()}
     scores: Scores = {}

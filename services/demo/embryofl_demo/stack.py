@@ -188,8 +188,7 @@ class Stack:
     def wait_enrolled(self, names: list[str], seconds: float = 600.0) -> None:
         """Wait until these clinics have joined."""
         if missing := wait_until_joined(self.call, names, seconds, self.supervisor.check):
-            late = ", ".join(missing)
-            raise UserError(f"Not joined after {seconds:.0f} s: {late}. See the logs in {self.place.logs}.")
+            raise UserError(f"Not joined after {seconds:.0f} s: {', '.join(missing)}. See {self.place.logs}.")
 
     def wait_models(self, run: str, names: list[str], seconds: float = MODELS_S) -> list[str]:
         """Wait until these clinics have downloaded a finished run's model; returns those that have not."""

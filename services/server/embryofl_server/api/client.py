@@ -20,11 +20,6 @@ def _user() -> str:
         return f"uid-{os.getuid()}"
 
 
-def _direct(context: ssl.SSLContext) -> urllib.request.OpenerDirector:
-    """Opens URLs of the hub's own parts, never through a proxy."""
-    return urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
-
-
 def call(method: str, path: str, body: dict[str, Any] | None = None, settings: HubSettings | None = None) -> Any:
     """Call the running server, by default that of the environment; `UserError` if it does not reply or rejects the call."""
     settings = settings or load_settings()
@@ -47,8 +42,9 @@ def call(method: str, path: str, body: dict[str, Any] | None = None, settings: H
             "X-Embryofl-By": f"{_user()}@{socket.gethostname()}".encode("ascii", "replace")[:100].decode(),
         },
     )
+    handlers = urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)  # never through a proxy
     try:
-        with _direct(context).open(request, timeout=120) as response:
+        with urllib.request.build_opener(*handlers).open(request, timeout=120) as response:
             return json.load(response)
     except urllib.error.HTTPError as exc:
         text = exc.read().decode(errors="replace")

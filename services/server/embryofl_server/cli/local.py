@@ -14,9 +14,7 @@ from embryofl_server.cli import show
 
 app = typer.Typer()
 
-Call = Callable[..., Any]
-"""The control API: `call(method, path, body)`."""
-
+Hub = Callable[..., Any]  # the control API: `hub(method, path, body)`
 CountArgument = Annotated[int, typer.Argument(help="The number of clinics on this machine.")]
 
 
@@ -26,7 +24,7 @@ def local_clinics(count: int) -> list[str]:
 
 
 def wait_until_joined(
-    hub: Call, names: list[str], seconds: float, check: Callable[[], object] = lambda: None
+    hub: Hub, names: list[str], seconds: float, check: Callable[[], object] = lambda: None
 ) -> list[str]:
     """Wait until the hub knows these clinics, at most `seconds`; returns those that it does not know.
 
@@ -43,7 +41,7 @@ def wait_until_joined(
         time.sleep(0.5)
 
 
-def begin_run(hub: Call, settings: dict[str, Any]) -> str:
+def begin_run(hub: Hub, settings: dict[str, Any]) -> str:
     """Start a run, unless one has not ended: that one keeps its settings, and those given now are named as unused. Returns
     what was done, in words."""
     run = hub("GET", "/control/status")["run"]
@@ -100,8 +98,7 @@ def closing(
 ) -> None:
     """Print where everything is, and what to type next."""
     status = call("GET", "/control/status")
-    gateway = f"https://localhost:{port}"
-    lines = [("Gateway", gateway, "clinics connect here; the only port open to other machines")]
+    lines = [("Gateway", f"https://localhost:{port}", "clinics connect here; the only port open to other machines")]
     for line in part or []:
         name, address, remark = line.split("\t", 2)
         lines.append((name, address, remark))
