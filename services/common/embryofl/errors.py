@@ -23,6 +23,24 @@ class DataError(UserError):
     """A data folder that cannot be used as it is."""
 
 
+class ProtocolError(UserError):
+    """A message or a step that secure aggregation (`embryofl.secagg`) does not allow.
+
+    Attributes
+    ----------
+    clinic : str (default: "")
+        The clinic whose message it is; "" if it is the hub's, or if the message does not show whose it is.
+    """
+
+    def __init__(self, text: str, clinic: str = "") -> None:
+        super().__init__(text)
+        self.clinic = clinic
+
+
+class TooFewClinicsError(ProtocolError):
+    """Fewer clinics than a step of secure aggregation needs: with more of them, the same step is allowed."""
+
+
 def run_command(command: Callable[[], object]) -> None:
     """Run a command line; a `UserError` is printed as its text, SIGTERM interrupts as Ctrl-C does. Exit codes: see
     `embryofl.exits`."""
