@@ -1,0 +1,77 @@
+"""The ledger: a round has one sum, and so has a vector; each confirmation is kept before it is signed."""
+
+import pytest
+
+from embryofl.errors import ProtocolError
+from embryofl.secagg.ledger import Confirmation, Ledger
+from kits.secagg import Attempt, new_ledger, revised, updates_of, zeros
+
+FIRST = Confirmation(run="run-0001", round=7, kind="train", survivors=("a", "b", "c"), vector="ab" * 32)
+OTHERS = {"survivors": ("a", "b", "d")}, {"vector": "cd" * 32}
+
+
+def test_the_same_confirmation_again_is_accepted_and_kept_once():
+    kept = []
+    ledger = Ledger(kept.append)
+    for _ in range(3):
+        ledger.confirm(FIRST)
+    assert kept == [FIRST]
+
+
+@pytest.mark.parametrize("change", OTHERS)
+@pytest.mark.parametrize("restarted", [False, True])
+def test_another_sum_for_a_round_is_rejected_also_after_a_restart(change, restarted):
+    kept = []
+    ledger = Ledger(kept.append)
+    ledger.confirm(FIRST)
+    if restarted:
+        ledger = Ledger(kept.append, [Confirmation.model_validate_json(c.model_dump_json()) for c in kept])
+    with pytest.raises(ProtocolError, match="round 7 of run-0001 was confirmed before .*difference of two sums"):
+        ledger.confirm(revised(FIRST, **change))
+    assert kept == [FIRST]
+
+
+def test_other_rounds_runs_and_kinds_have_sums_of_their_own():
+    ledger = new_ledger()
+    ledger.confirm(FIRST)
+    for number, change in enumerate([{"round": 8}, {"run": "run-0002"}, {"kind": "evaluate"}]):
+        ledger.confirm(revised(FIRST, survivors=("a", "c", "d"), vector=f"{number:064x}", **change))
+
+
+def test_the_same_vector_is_not_summed_over_other_clinics_in_whatever_round():
+    """A run that is repeated with the same seed gives the same updates."""
+    ledger = new_ledger()
+    ledger.confirm(FIRST)
+    ledger.confirm(revised(FIRST, run="run-0002"))
+    with pytest.raises(ProtocolError, match="same vector was confirmed before, in round 7 of run-0001"):
+        ledger.confirm(revised(FIRST, run="run-0003", survivors=("a", "b", "d")))
+
+
+def test_nothing_is_signed_that_was_not_kept():
+    """A full disk: the clinic would have confirmed what it does not remember after a restart."""
+
+    def keep(confirmation):
+        raise OSError("disk full")
+
+    attempt = Attempt(zeros(3))
+    attempt.ledgers["clinic-01"] = Ledger(keep)
+    attempt.clinics["clinic-01"] = attempt.session("clinic-01")
+    statement = attempt.until_statement()
+    with pytest.raises(OSError, match="disk full"):
+        attempt.clinics["clinic-01"].confirm(statement)
+    with pytest.raises(ProtocolError, match="another statement than this clinic has confirmed"):
+        attempt.clinics["clinic-01"].reveal(statement, {})
+
+
+def test_round_repeated_with_new_keys_gives_the_same_bits_or_nothing():
+    """Before and after a kill of the hub: the same clinics with the same updates, or no second sum."""
+    updates, weights = updates_of(4, 500)
+    first = Attempt(updates, weights)
+    total = first.run(late=["clinic-04"])
+    again = Attempt(updates, weights, first.ledgers, attempt=2)
+    assert again.run(late=["clinic-04"]).tobytes() == total.tobytes()
+    with pytest.raises(ProtocolError, match="with other clinics"):
+        Attempt(updates, weights, first.ledgers, attempt=3).run()
+    changed = {name: update + 1e-3 for name, update in updates.items()}
+    with pytest.raises(ProtocolError, match="with another vector"):
+        Attempt(changed, weights, first.ledgers, attempt=4).run(late=["clinic-04"])
