@@ -6,8 +6,10 @@ from embryofl.errors import ProtocolError
 from embryofl.secagg.ledger import Confirmation, Ledger
 from kits.secagg import Attempt, new_ledger, revised, updates_of, zeros
 
-FIRST = Confirmation(run="run-0001", round=7, kind="train", survivors=("a", "b", "c"), vector="ab" * 32)
-OTHERS = {"survivors": ("a", "b", "d")}, {"vector": "cd" * 32}
+FIRST = Confirmation(
+    run="run-0001", round=7, kind="train", terms="ef" * 32, survivors=("a", "b", "c"), vector="ab" * 32
+)
+OTHERS = {"survivors": ("a", "b", "d")}, {"vector": "cd" * 32}, {"terms": "cd" * 32}
 
 
 def test_the_same_confirmation_again_is_accepted_and_kept_once():
@@ -29,6 +31,16 @@ def test_another_sum_for_a_round_is_rejected_also_after_a_restart(change, restar
     with pytest.raises(ProtocolError, match="round 7 of run-0001 was confirmed before .*difference of two sums"):
         ledger.confirm(revised(FIRST, **change))
     assert kept == [FIRST]
+
+
+def test_second_sum_on_other_terms_is_rejected_also_where_the_clinics_own_vector_is_the_same():
+    """Settings that change the updates of some clinics only, such as the weight of grades that the others do not have: the
+    difference of the two sums would be the change of those clinics' updates."""
+    first = Attempt(zeros(3))
+    first.run()
+    second = Attempt(zeros(3), ledgers=first.ledgers, attempt=2, work="00" * 32)
+    with pytest.raises(ProtocolError, match="round 7 of run-0001 was confirmed before with other terms"):
+        second.run()
 
 
 def test_other_rounds_runs_and_kinds_have_sums_of_their_own():

@@ -40,8 +40,9 @@ Step by step
 6. hub -> clinic, `Statement`: roster, sharers, survivors (at least t). The hub first writes it to disk with the
    masked sum.
 7. clinic -> hub, sign(statement). The clinic checks: its own sharers; itself among the survivors; enough survivors;
-   its own weight at most `max_share` of theirs. It signs one statement in an attempt, and over all attempts one set
-   of survivors and one vector of its own for a round (`Ledger`, on disk before the signature exists).
+   its own weight at most `max_share` of theirs. It signs one statement in an attempt. For a round, over all its
+   attempts, it signs one set of survivors, one set of terms and one vector of its own (`Ledger`, on disk before the
+   signature exists).
 8. hub -> clinic, at least t such signatures by survivors; clinic -> hub, `Shares`: for each sharer ONE share, of b if
    it has survived, of s if not. The hub compares each with its owner's commitment.
 9. The hub rebuilds the survivors' b and the others' s, checks them against the adverts, and takes the masks out of

@@ -201,6 +201,7 @@ class ClinicSession:
                 run=self._terms.run,
                 round=self._terms.round,
                 kind=self._terms.kind,
+                terms=self._terms.digest(),
                 survivors=statement.survivors,
                 vector=self._vector,
             )

@@ -11,11 +11,13 @@ from embryofl.secagg.threshold import MAX_CLINICS
 
 
 class Confirmation(Message):
-    """A sum that this clinic has confirmed: over which clinics, with which vector of its own (SHA-256)."""
+    """A sum that this clinic has confirmed: on which terms (`Terms.digest`), over which clinics, and with which vector of
+    its own (SHA-256)."""
 
     run: Name
     round: int
     kind: str
+    terms: Sha256
     survivors: tuple[Name, ...] = Field(max_length=MAX_CLINICS)
     vector: Sha256
 
@@ -51,7 +53,7 @@ class Ledger:
         if before == confirmation:
             return
         if before is not None:
-            difference = "other clinics" if before.survivors != confirmation.survivors else "another vector"
+            difference = _difference(before, confirmation)
             raise ProtocolError(
                 f"round {confirmation.round} of {confirmation.run} was confirmed before with {difference} (then "
                 f"{', '.join(before.survivors)}; now {', '.join(confirmation.survivors)}); expected the same sum, because "
@@ -70,6 +72,12 @@ class Ledger:
     def _add(self, confirmation: Confirmation) -> None:
         self._by_round[_round_of(confirmation)] = confirmation
         self._by_vector.setdefault(confirmation.vector, confirmation)
+
+
+def _difference(before: Confirmation, now: Confirmation) -> str:
+    if before.survivors != now.survivors:
+        return "other clinics"
+    return "other terms" if before.terms != now.terms else "another vector"
 
 
 def _round_of(confirmation: Confirmation) -> tuple[str, int, str]:

@@ -102,6 +102,10 @@ class Terms(Message):
     length: int = Field(ge=1, le=MAX_LENGTH)
     bound: float = Field(ge=1e-9, le=1e9)
 
+    def digest(self) -> str:
+        """SHA-256 of all but the attempt, hexadecimal: what another attempt at the round has in common with this one."""
+        return hashlib.sha256(_text("terms", self.model_dump(exclude={"attempt"}))).hexdigest()
+
 
 def digest(work: BaseModel) -> str:
     """SHA-256 of a model's canonical JSON, hexadecimal, for `Terms.work`."""
