@@ -14,6 +14,9 @@ from embryofl.weighting import TEMPERATURE, TaskLosses
 
 SGD_MOMENTUM = 0.9
 
+SumWeights = Literal["", "examples", "examples_per_step"]
+"""Weights of a mean of updates: training embryos, or these divided by `embryofl.local_work.local_steps`. "": no mean."""
+
 
 @dataclass(frozen=True)
 class TrainSettings:
@@ -94,6 +97,10 @@ class RunSettings(Strict):
     Without `closing_evaluation` the clinics do not receive the last model, and it is not evaluated on test patients: for
     runs whose model is only the start of the next one.
 
+    `secure_aggregation`: "auto" masks the clinics' updates where at least three clinics take part and the strategy needs
+    their mean alone; "required" also rejects a run that cannot be masked. `masked_weights` follows from it and from the
+    strategy: how the updates are weighted under the masks, "" without masks.
+
     `threshold_sensitivity` 0 sets the threshold for sensitivity and specificity at the highest Youden index on the pooled
     validation patients; any other value at the highest threshold with at least this sensitivity there.
     """
@@ -130,6 +137,8 @@ class RunSettings(Strict):
     round_deadline_s: Annotated[float, Field(gt=0)] | Literal["auto"] = 3600.0
     grace_s: float = Field(default=600, ge=0)
     join_wait_s: float = Field(default=86_400, gt=0)
+    secure_aggregation: Literal["off", "auto", "required"] = "off"
+    masked_weights: SumWeights = ""
     closing_evaluation: bool = True
     seed: int = Field(default=0, ge=0, lt=2**31)
     meaning: Meaning = "quality"

@@ -135,6 +135,11 @@ class Layout:
         """How many numbers a state holds."""
         return sum(math.prod(t.shape) for t in self.tensors)
 
+    @property
+    def floats(self) -> int:
+        """How many of them are floating-point numbers."""
+        return sum((s.end - s.begin) // s.dtype.itemsize for s in self.sections if s.dtype.kind == "f")
+
     @cached_property
     def sections(self) -> tuple[Section, ...]:
         """The packed data as runs of one dtype each."""

@@ -3,7 +3,7 @@
 import pytest
 
 from embryofl.errors import UserError
-from embryofl_server.federation.run_settings import parse_settings
+from embryofl_server.federation.run_settings import check_settings, parse_settings
 from embryofl_server.federation.strategies import strategy, strategy_names
 
 
@@ -31,3 +31,59 @@ def test_unknown_strategy_is_rejected_with_a_list_of_those_that_exist():
     with pytest.raises(UserError) as caught:
         strategy("fedmagic")
     assert "fedmagic" in str(caught.value) and all(n in str(caught.value) for n in strategy_names())
+
+
+MASKED = [
+    "fedavg",
+    "fedprox",
+    "fednova",
+    "fedavgm",
+    "fedadam",
+    "fedyogi",
+    "fedadagrad",
+    "fedbn",
+    "ditto",
+    "finetuned_heads",
+]
+
+
+@pytest.mark.parametrize("name", strategy_names())
+def test_auto_masks_updates_exactly_where_the_strategy_needs_their_mean_alone(name):
+    settings = check_settings({"strategy": name, "min_clinics": 5, "secure_aggregation": "auto", "model": "small_cnn"})
+    assert bool(settings.masked_weights) == (name in MASKED)
+
+
+def test_fednova_is_weighted_by_embryos_per_step_under_masks():
+    assert check_settings({"min_clinics": 3, "secure_aggregation": "auto"}).masked_weights == "examples_per_step"
+
+
+@pytest.mark.parametrize("values", [{"min_clinics": 2, "secure_aggregation": "auto"}, {"min_clinics": 3}])
+def test_updates_are_not_masked_with_two_clinics_nor_when_off(values):
+    assert check_settings({"secure_aggregation": "off"} | values).masked_weights == ""
+
+
+def test_clipped_fedavg_is_masked_only_with_a_bound_of_its_own():
+    values = {"strategy": "clipped_fedavg", "min_clinics": 3, "secure_aggregation": "auto"}
+    assert check_settings(values).masked_weights == ""
+    assert check_settings(values | {"max_norm": 1.0}).masked_weights == "examples"
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"min_clinics": 2}, "min_clinics is 2, and masks need 3 to 50 clinics"),
+        ({"min_clinics": 51}, "min_clinics is 51"),
+        ({"min_clinics": 5, "strategy": "krum"}, "strategy krum needs each clinic's update"),
+    ],
+)
+def test_required_masks_that_are_not_possible_are_rejected_with_the_reason(values, reason):
+    with pytest.raises(UserError, match=reason) as caught:
+        check_settings({"secure_aggregation": "required"} | values)
+    assert "fednova" in str(caught.value)
+
+
+def test_weights_under_masks_cannot_be_chosen_but_those_that_follow_may_be_given():
+    with pytest.raises(UserError, match="masked_weights follows from secure_aggregation"):
+        check_settings({"min_clinics": 3, "masked_weights": "examples"})
+    values = {"min_clinics": 3, "secure_aggregation": "auto", "masked_weights": "examples_per_step"}
+    assert check_settings(values).masked_weights == "examples_per_step"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from embryofl.errors import UserError
+from embryofl.local_work import local_steps, local_travel
 from embryofl.settings import RunSettings, TrainSettings
 from embryofl.wire import Layout
 from embryofl_server.federation.run_settings import check_settings
@@ -15,7 +16,6 @@ from embryofl_server.federation.strategies import blocks as blocks_module
 from embryofl_server.federation.strategies import make_strategy, strategy, strategy_names
 from embryofl_server.federation.strategies.base import ClinicUpdate, Round
 from embryofl_server.federation.strategies.geometric_median import weiszfeld
-from embryofl_server.federation.strategies.local_work import local_steps, local_travel
 from embryofl_server.federation.strategies.trimmed_mean import trimmed
 
 TOY = Layout.of({"x": ("F64", (2,)), "count": ("I64", ())})

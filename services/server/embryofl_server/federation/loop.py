@@ -14,6 +14,7 @@ import time
 from typing import Any
 
 from embryofl.errors import UserError
+from embryofl.local_work import local_steps, local_travel
 from embryofl.messages import MEASURED
 from embryofl_server.federation import final_model, gate
 from embryofl_server.federation.checkpoint import Checkpoint, Checkpoints, CorrectionFile
@@ -25,7 +26,6 @@ from embryofl_server.federation.round_limits import AUTO_ROUNDS, round_limits
 from embryofl_server.federation.run_context import RunContext, RunFailed
 from embryofl_server.federation.strategies import make_strategy
 from embryofl_server.federation.strategies.base import Aggregation, ClinicUpdate, Round
-from embryofl_server.federation.strategies.local_work import local_steps, local_travel
 from embryofl_server.runs import metric_lines
 from embryofl_server.runs.log import Run
 from embryofl_server.runs.view import RunView
@@ -53,6 +53,8 @@ class RoundLoop:
         self._session = FleetSession(context, run, halt)
         self._settings = run.settings
         self._strategy = make_strategy(self._settings)
+        if self._settings.masked_weights:
+            raise RunFailed("This version cannot mask updates yet. Start the run with secure_aggregation=off.")
         latest = checkpoints.latest()
         if latest is None:
             raise RunFailed(f"{run.name} has no intact checkpoint left, not even the initial model. Start a new run.")

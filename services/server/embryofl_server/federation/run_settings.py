@@ -5,6 +5,7 @@ from typing import Any
 from embryofl.errors import UserError
 from embryofl.models import has_norms, model_names
 from embryofl.schema import there_is_no
+from embryofl.secagg.threshold import MAX_CLINICS, MIN_CLINICS
 from embryofl.settings import RunSettings, run_settings, setting_value
 from embryofl_server.federation.strategies import (
     local_defaults,
@@ -46,7 +47,31 @@ def check_settings(values: dict[str, Any], *, any_model: bool = False) -> RunSet
             f"Strategy {settings.strategy} needs at least {needed} clinics, min_clinics is {settings.min_clinics}. Choose "
             "another strategy, or have more clinics take part."
         )
-    return settings
+    return _with_masks(settings)
+
+
+def reason_against_masks(settings: RunSettings) -> str:
+    """Why the clinics' updates cannot be masked in a run; "" if they can be."""
+    if not make_strategy(settings).sum_weights:
+        return f"strategy {settings.strategy} needs each clinic's update"
+    if not MIN_CLINICS <= settings.min_clinics <= MAX_CLINICS:
+        return f"min_clinics is {settings.min_clinics}, and masks need {MIN_CLINICS} to {MAX_CLINICS} clinics"
+    return ""
+
+
+def _with_masks(settings: RunSettings) -> RunSettings:
+    """Decide `masked_weights`."""
+    reason = "it is off" if settings.secure_aggregation == "off" else reason_against_masks(settings)
+    if reason and settings.secure_aggregation == "required":
+        able = ", ".join(name for name in strategy_names() if strategy(name)(strategy_settings(name, {})).sum_weights)
+        raise UserError(
+            f"secure_aggregation=required is not possible: {reason}. Have more clinics take part, choose one of the "
+            f"strategies {able}, or set secure_aggregation=auto, with which the hub sees each update."
+        )
+    weights = "" if reason else make_strategy(settings).sum_weights
+    if settings.masked_weights not in ("", weights):
+        raise UserError(f"masked_weights follows from secure_aggregation; here it is {weights!r}. Leave it out.")
+    return settings.model_copy(update={"masked_weights": weights})
 
 
 def _check_combination(settings: RunSettings) -> None:

@@ -1,5 +1,6 @@
 """A strategy, its input and its output. See `embryofl_server.federation.strategies`."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,6 +10,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from embryofl.settings import SumWeights
 from embryofl.wire import Layout
 
 State = Mapping[str, np.ndarray]
@@ -37,11 +39,11 @@ class ClinicUpdate:
     scale : float
         The update counts as ``model + scale * (sent - model)``: below 1 if the gate has clipped it.
     steps : float
-        Weight of the clinic's local steps; see `local_work.local_steps`.
+        Weight of the clinic's local steps; see `embryofl.local_work.local_steps`.
     loss : float or None
         Of the global model on the clinic's validation patients; None if withheld.
     travel : float
-        Sum of the learning rates of the clinic's local steps; see `local_work.local_travel`.
+        Sum of the learning rates of the clinic's local steps; see `embryofl.local_work.local_travel`.
     train_loss : float or None
         Mean loss of the clinic's local training.
     """
@@ -141,6 +143,17 @@ class Strategy(ABC, Generic[Settings]):
     def min_updates(self) -> int:
         """Fewest updates that it aggregates; a run that cannot have them is rejected."""
         return 1
+
+    @property
+    def sum_weights(self) -> SumWeights:
+        """The weights of the mean that is all it needs of the updates, so that they can be masked. It then aggregates one
+        update, this mean. "": it needs each update."""
+        return ""
+
+    @property
+    def longest_update(self) -> float:
+        """The norm to which clinics clip masked updates; infinite if the strategy sets none."""
+        return math.inf
 
     @abstractmethod
     def aggregate(self, round_: Round, state: State) -> Aggregation:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from embryofl.wire import Layout
 from embryofl_server.federation.strategies.base import Aggregation, ClinicUpdate, Round, State
 
 BLOCK_BYTES = 2 << 20  # of all updates together, as float64: little enough for a processor's cache
@@ -31,11 +30,6 @@ class Block:
     updates: np.ndarray
     model: np.ndarray
     floats: slice | None
-
-
-def float_count(layout: Layout) -> int:
-    """How many floating-point numbers a model has."""
-    return sum((s.end - s.begin) // s.dtype.itemsize for s in layout.sections if s.dtype.kind == "f")
 
 
 def blocks(round_: Round, *, floats_only: bool = False) -> Iterator[Block]:

@@ -5,9 +5,12 @@ thresholding, without the noise). Without a bound of one's own the round's media
 "FLAME: Taming Backdoors in Federated Learning", USENIX Security 2022, https://arxiv.org/abs/2101.02281, algorithm 1.
 """
 
+import math
+
 import numpy as np
 from pydantic import Field
 
+from embryofl.settings import SumWeights
 from embryofl_server.federation.strategies.base import Aggregation, Round, State, Strategy, StrategySettings, register
 from embryofl_server.federation.strategies.blocks import averaged
 
@@ -26,6 +29,16 @@ class ClippedFedAvg(Strategy[ClippedFedAvgSettings]):
     def min_updates(self) -> int:
         """One if the bound is given, else three: the median norm of fewer says nothing."""
         return 1 if self._settings.max_norm else 3
+
+    @property
+    def sum_weights(self) -> SumWeights:
+        """By examples if the bound is given: each clinic can clip its own update to that, but knows no median."""
+        return "examples" if self._settings.max_norm else ""
+
+    @property
+    def longest_update(self) -> float:
+        """The bound, if it is given."""
+        return self._settings.max_norm or math.inf
 
     def aggregate(self, round_: Round, state: State) -> Aggregation:
         """Longer updates are scaled down to the bound, then averaged by examples."""

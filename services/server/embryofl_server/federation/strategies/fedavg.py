@@ -10,6 +10,8 @@ from embryofl_server.federation.strategies.blocks import averaged
 
 @register
 class FedAvg(Strategy[StrategySettings]):
+    sum_weights = "examples"
+
     def aggregate(self, round_: Round, state: State) -> Aggregation:
         """The mean weighted by examples."""
         return averaged(round_, round_.examples)

@@ -13,6 +13,8 @@ from embryofl_server.federation.strategies.blocks import averaged, shares
 
 @register
 class FedNova(Strategy[StrategySettings]):
+    sum_weights = "examples_per_step"
+
     def aggregate(self, round_: Round, state: State) -> Aggregation:
         """The mean, by examples, of the updates per step, times the mean number of steps."""
         weights, updates = round_.examples, round_.updates

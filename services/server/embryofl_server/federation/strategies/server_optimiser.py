@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from embryofl_server.federation.strategies.base import Aggregation, Round, Settings, State, Strategy, StrategySettings
-from embryofl_server.federation.strategies.blocks import Block, combine, float_count, mean, shares
+from embryofl_server.federation.strategies.blocks import Block, combine, mean, shares
 
 Moments = Mapping[str, np.ndarray]
 
@@ -31,6 +31,8 @@ class AdaptiveSettings(StrategySettings):
 class ServerOptimiser(Strategy[Settings]):
     """The model moves by a step that follows from the mean update and from moments that are kept between rounds."""
 
+    sum_weights = "examples"
+
     @abstractmethod
     def starts(self) -> Mapping[str, float]:
         """The moments' names and initial values."""
@@ -42,7 +44,7 @@ class ServerOptimiser(Strategy[Settings]):
 
     def aggregate(self, round_: Round, state: State) -> Aggregation:
         """The new model after one step; integer tensors (counters) take the mean."""
-        weights, count = round_.examples, float_count(round_.layout)
+        weights, count = round_.examples, round_.layout.floats
         moments = {
             name: np.array(state[name]) if name in state else np.full(count, start, np.float32)
             for name, start in self.starts().items()

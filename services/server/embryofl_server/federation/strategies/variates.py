@@ -17,7 +17,7 @@ import numpy as np
 
 from embryofl.wire import Layout
 from embryofl_server.federation.strategies.base import Aggregation, Round, Settings, State, Strategy
-from embryofl_server.federation.strategies.blocks import BLOCK_BYTES, Block, combine, float_count, mean, shares
+from embryofl_server.federation.strategies.blocks import BLOCK_BYTES, Block, combine, mean, shares
 
 VECTOR, EXAMPLES = "variate/", "examples/"
 
@@ -87,7 +87,7 @@ class CorrectingStrategy(Strategy[Settings]):
 
     def aggregate(self, round_: Round, state: State) -> Aggregation:
         """The new model and the new vectors, block by block."""
-        before, weights, size = Variates.of(state), round_.examples, float_count(round_.layout)
+        before, weights, size = Variates.of(state), round_.examples, round_.layout.floats
         new = {u.clinic: _scratch(size, before.vectors.get(u.clinic)) for u in round_.updates}
         examples = {u.clinic: float(u.examples) for u in round_.updates}
         after = Variates({**before.vectors, **new}, {**before.examples, **examples})
