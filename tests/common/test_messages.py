@@ -110,3 +110,51 @@ def test_enrolment_must_be_complete():
     for change in ({"name": "A B"}, {"secret": "short"}, {"meaning": "luck"}, {"public_key": "k" * 1001}, {"x": 1}):
         with pytest.raises(ValidationError):
             Enrolment.model_validate(good | change)
+
+
+MASKED = {"settings": RunSettings(masked_weights="examples").model_dump(), "upload_url": ""}
+STATEMENT = {"roster": SHA, "sharers": ["a", "b", "c"], "survivors": ["a", "b", "c"]}
+LETTERS = {"roster": SHA, "letters": {}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "masking"),
+    [
+        ("train", {"letters": LETTERS}),
+        ("survivors", {"statement": STATEMENT}),
+        ("shares", {"statement": STATEMENT, "signatures": {"a": "0" * 16}}),
+        ("evaluate", None),
+    ],
+)
+def test_request_of_a_masked_run_carries_exactly_the_parts_of_its_kind(kind, masking):
+    body = request(kind=kind, masking=masking, **MASKED)
+    sent = Request.model_validate_json(json.dumps(body))
+    assert Request.model_validate_json(sent.model_dump_json()) == sent
+    for other in ("train", "survivors", "shares", "keys", "letters", "validate"):
+        if other != kind and not (masking is None and other == "validate"):
+            with pytest.raises(ValidationError):
+                Request.model_validate_json(json.dumps(body | {"kind": other}))
+    if masking is not None:
+        with pytest.raises(ValidationError):  # in a run without masks
+            Request.model_validate_json(json.dumps(body | {"settings": RunSettings().model_dump()}))
+
+
+def test_update_in_the_clear_cannot_be_asked_for_in_a_masked_run():
+    with pytest.raises(ValidationError, match="train with masking"):
+        Request.model_validate_json(json.dumps(request(**MASKED)))
+
+
+@pytest.mark.parametrize("extra", [{"train_loss": 0.5}, {"examples": 5}, {"validation": {"x": 1}}, {"device": "cpu"}])
+def test_reply_to_a_step_of_secure_aggregation_carries_nothing_else(extra):
+    body = reply(kind="survivors", masking={"confirmation": "0" * 16})
+    Reply.model_validate_json(json.dumps(body))
+    with pytest.raises(ValidationError, match="expected none of these"):
+        Reply.model_validate_json(json.dumps(body | extra))
+
+
+@pytest.mark.parametrize("masking", [None, {}, {"shares": {"roster": SHA, "shares": []}}])
+def test_reply_to_a_step_of_secure_aggregation_has_its_part_unless_blocked(masking):
+    body = reply(kind="survivors", masking=masking)
+    with pytest.raises(ValidationError, match="expected .'confirmation'"):
+        Reply.model_validate_json(json.dumps(body))
+    Reply.model_validate_json(json.dumps(reply(kind="survivors", refused="not today")))

@@ -7,13 +7,15 @@ rejected, so that neither side ever acts on a message that it understands only i
 import hashlib
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from embryofl.gardner import Agreement, Target
 from embryofl.schema import Download, Name, Sha256, Strict
+from embryofl.secagg.messages import Advert, Letters, Roster, Shares, Signature, Statement, Terms
+from embryofl.secagg.threshold import MAX_CLINICS
 from embryofl.settings import RunSettings
 
-PROTOCOL = 2  # raised when a message changes meaning; both sides reject another number
+PROTOCOL = 3  # raised when a message changes meaning; both sides reject another number
 MAX_REPLY = 1 << 20  # bytes of JSON a reply may have
 TEXT_CODE = 7_000
 """Requests and replies travel as the reason of a Flower error with this code. A message with content is three Flower
@@ -39,14 +41,58 @@ class _Versioned(Strict):
         return value
 
 
+Kind = Literal["keys", "letters", "train", "survivors", "shares", "validate", "evaluate"]
+"""What is asked for. Those before and after `train` exist where updates are masked; see `embryofl.secagg`."""
+
+MASKING = ("keys", "letters", "survivors", "shares")
+"""Kinds of requests that are steps of secure aggregation and nothing else."""
+
+
+class MaskingRequest(Strict):
+    """What a request of a masked round carries: of these parts exactly those of its kind.
+
+    Attributes
+    ----------
+    terms : Terms
+        ``keys``.
+    peers : dict of str to str
+        ``keys``: the enrolled keys of all clinics asked, OpenSSH lines, for a clinic that has not pinned them yet.
+    roster : Roster
+        ``letters``.
+    letters : Letters
+        ``train``: to this clinic.
+    statement : Statement
+        ``survivors`` and ``shares``.
+    signatures : dict of str to str
+        ``shares``: confirmations by clinic.
+    """
+
+    terms: Terms | None = None
+    peers: dict[Name, Annotated[str, Field(max_length=1000)]] = Field(default_factory=dict, max_length=MAX_CLINICS)
+    roster: Roster | None = None
+    letters: Letters | None = None
+    statement: Statement | None = None
+    signatures: dict[Name, Signature] = Field(default_factory=dict, max_length=MAX_CLINICS)
+
+
+_ASKED: dict[str, set[str]] = {
+    "keys": {"terms", "peers"},
+    "letters": {"roster"},
+    "train": {"letters"},
+    "survivors": {"statement"},
+    "shares": {"statement", "signatures"},
+}
+
+
 class Request(_Versioned):
     """The hub asks one clinic for one round.
 
     ``train``: evaluate the model of the last round on validation patients, then train from it. ``validate``: only the
-    former, to choose the final model. ``evaluate``: the run's final evaluation, on validation and test patients.
+    former, to choose the final model. ``evaluate``: the run's final evaluation, on validation and test patients. The
+    others are steps of secure aggregation, in which the upload of ``train`` is a masked vector.
     """
 
-    kind: Literal["train", "validate", "evaluate"]
+    kind: Kind
     run: Name
     round: int = Field(ge=0)
     clinic: Name
@@ -56,6 +102,18 @@ class Request(_Versioned):
     control: Download | None = None  # this clinic's drift correction (`RunSettings.control`), in the model's layout
     upload_url: str = Field(default="", pattern=r"^(/v1/.*)?$", max_length=1000)
     deadline: float  # Unix time in seconds after which a reply is late
+    masking: MaskingRequest | None = None
+
+    @model_validator(mode="after")
+    def _parts_are_those_of_the_kind(self) -> "Request":
+        masked = bool(self.settings.masked_weights) and self.kind in _ASKED
+        expected = _ASKED[self.kind] if masked else set()
+        found = _parts(self.masking)
+        if found != expected or masked != (self.masking is not None) or (self.kind in MASKING and not masked):
+            raise ValueError(
+                f"{self.kind} with masking {sorted(found)}, expected {sorted(expected)}, as the run's settings say"
+            )
+        return self
 
 
 class UploadReceipt(Strict):
@@ -65,13 +123,38 @@ class UploadReceipt(Strict):
     sha256: Sha256
 
 
+class MaskingReply(Strict):
+    """What the reply to a step of secure aggregation carries: the part of its kind.
+
+    Attributes
+    ----------
+    advert : Advert
+        ``keys``.
+    letters : Letters
+        ``letters``: of this clinic.
+    confirmation : str
+        ``survivors``: this clinic's signature of the statement.
+    shares : Shares
+        ``shares``.
+    """
+
+    advert: Advert | None = None
+    letters: Letters | None = None
+    confirmation: Signature | None = None
+    shares: Shares | None = None
+
+
+_REPLIED = {"keys": {"advert"}, "letters": {"letters"}, "survivors": {"confirmation"}, "shares": {"shares"}}
+
+
 class Reply(_Versioned):
     """A clinic's reply. Metrics are sums over many embryos (`embryofl.metrics.ScoreSums` as a dict), never a score.
 
-    `refused` is set, and everything else empty, when the clinic's policy blocks the request.
+    `refused` is set, and everything else empty, when the clinic's policy blocks the request. The reply to a step of secure
+    aggregation has no metrics and no update; that to ``keys`` has `examples`, from which the clinic's weight follows.
     """
 
-    kind: Literal["train", "validate", "evaluate"]
+    kind: Kind
     run: Name
     round: int = Field(ge=0)
     layout: str = Field(pattern=r"^[0-9a-f]{16}$")
@@ -87,6 +170,33 @@ class Reply(_Versioned):
     device: str = Field(default="", max_length=40)
     memory_bytes: int = Field(default=0, ge=0, le=1 << 50)  # of the GPU; without one, of the process
     reconnects: int = Field(default=0, ge=0, le=10**9)  # since the clinic's process started
+    masking: MaskingReply | None = None
+
+    @model_validator(mode="after")
+    def _parts_are_those_of_the_kind(self) -> "Reply":
+        expected = set() if self.refused else _REPLIED.get(self.kind, set())
+        found = _parts(self.masking)
+        if found != expected or bool(expected) != (self.masking is not None):
+            raise ValueError(f"{self.kind} with masking {sorted(found)}, expected {sorted(expected)}")
+        allowed = {"examples"} if self.kind == "keys" else set()
+        if self.kind in MASKING and (others := sorted({*_filled(self)} - _HEAD - allowed)):
+            raise ValueError(
+                f"{self.kind} with {', '.join(others)}, expected none of these in a step of secure aggregation"
+            )
+        return self
+
+
+_HEAD = {"protocol", "kind", "run", "round", "layout", "refused", "masking"}
+
+
+def _parts(masking: Strict | None) -> set[str]:
+    """The parts that are there."""
+    return {*_filled(masking)} if masking else set()
+
+
+def _filled(message: Strict) -> list[str]:
+    """The fields that are not empty."""
+    return [name for name in type(message).model_fields if getattr(message, name) not in (None, "", 0, {})]
 
 
 MEASURED = {"seconds", "device", "memory_bytes", "reconnects"}

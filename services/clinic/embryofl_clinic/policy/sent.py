@@ -38,6 +38,7 @@ Part = Literal[
     "device",
     "memory_bytes",
     "reconnects",
+    "masking",
 ]
 FRAME = ("protocol", "kind", "run", "round", "layout", "update")
 """The rest of a reply: the request it belongs to, and size and SHA-256 of the update, which has its own line."""

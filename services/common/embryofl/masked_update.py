@@ -1,0 +1,117 @@
+"""What hub and clinics make of an update under masks: its vector, its weight and its bound. See `embryofl.secagg`."""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from embryofl.errors import UserError
+from embryofl.local_work import local_steps, local_travel
+from embryofl.secagg.fixed_point import RING, Ring, from_ring, to_ring
+from embryofl.secagg.messages import MAX_WEIGHT
+from embryofl.settings import RunSettings
+from embryofl.wire import Layout
+
+SLOTS = 1  # behind the update in a vector: 1 if it was clipped
+BLOCK = 1 << 16  # numbers at a time: they stay in a core's cache
+WEIGHT_UNIT = MAX_WEIGHT // 1024  # whole numbers in place of embryos per step, of which there are at most a batch
+
+
+def vector_length(layout: Layout) -> int:
+    """Numbers in a vector."""
+    return layout.floats + SLOTS
+
+
+def sum_weight(settings: RunSettings, examples: int) -> int:
+    """A clinic's weight in the sum, from its training embryos."""
+    if settings.masked_weights == "examples_per_step":
+        return max(1, round(WEIGHT_UNIT * examples / local_steps(settings.training, examples)))
+    return examples
+
+
+def mean_scale(settings: RunSettings, examples: list[int]) -> float:
+    """What the strategy multiplies the weighted mean of updates by: 1, but for FedNova its mean number of steps times the
+    mean of 1 / steps, both by examples (see `embryofl_server.federation.strategies.fednova`)."""
+    if settings.masked_weights != "examples_per_step":
+        return 1.0
+    total, steps = sum(examples), [local_steps(settings.training, n) for n in examples]
+    return (
+        sum(n * s for n, s in zip(examples, steps, strict=True))
+        * sum(n / s for n, s in zip(examples, steps, strict=True))
+        / (total * total)
+    )
+
+
+def update_bound(settings: RunSettings, round_: int, embryos: int, layout: Layout, longest: float) -> float:
+    """The norm to which clinics clip their updates.
+
+    An optimiser that moves each number by at most its learning rate, as AdamW about does, stays below it: it only clips
+    updates that are not of the run's kind.
+
+    Parameters
+    ----------
+    settings : RunSettings
+    round_ : int
+    embryos : int
+        Of the clinic that has most.
+    layout : Layout
+    longest : float
+        The strategy's own bound; infinite if it has none.
+    """
+    travel = local_travel(settings.training, embryos, settings.rate_scale(round_))
+    return min(max(min(travel * math.sqrt(layout.floats), longest), 1e-6), 1e6)
+
+
+def difference(new: np.ndarray, old: np.ndarray, layout: Layout) -> npt.NDArray[np.float32]:
+    """A packed model's update: its floating-point numbers less those of the packed global model, float32 (floats,)."""
+    out, at = np.empty(layout.floats, np.float32), 0
+    for section, before in zip(layout.section_views(new), layout.section_views(old), strict=True):
+        if section.dtype.kind == "f":
+            np.subtract(section, before, out=out[at : at + section.size], dtype=np.float64, casting="same_kind")
+            at += section.size
+    return out
+
+
+def to_vector(update: npt.NDArray[np.float32], share: float, bound: float) -> Ring:
+    """An update and its slots as a vector that can be masked: uint32 (floats + SLOTS,). Errors as `to_ring`."""
+    vector, clipped = to_ring(update, share, bound)
+    return np.append(vector, np.asarray([clipped], RING))
+
+
+def add_mean(total: Ring, share: float, bound: float, model: np.ndarray, layout: Layout) -> tuple[np.ndarray, float]:
+    """The packed model moved by the mean of the updates; integer tensors stay as they are.
+
+    Parameters
+    ----------
+    total : ndarray of uint32, (floats + SLOTS,)
+        Sum of the vectors, without masks.
+    share : float
+        The part of the roster's weights that is in the sum.
+    bound : float
+    model : ndarray of uint8, (layout.size,)
+    layout : Layout
+
+    Returns
+    -------
+    packed : ndarray of uint8, (layout.size,)
+    norm : float
+        Euclidean norm of the mean.
+    """
+    packed, at, squares = np.array(model), 0, 0.0
+    for section in layout.section_views(packed):
+        if section.dtype.kind != "f":
+            continue
+        for begin in range(0, section.size, BLOCK):
+            part = section[begin : begin + BLOCK]
+            mean = from_ring(total[at : at + part.size], share, bound)
+            squares += float(np.square(mean).sum())
+            part[:] = part + mean
+            at += part.size
+    if at + SLOTS != total.size:
+        raise UserError(f"A sum of {total.size} numbers, expected {at + SLOTS} of this model.")
+    return packed, math.sqrt(squares)
+
+
+def count_clipped(total: Ring) -> int:
+    """How many clinics in a sum clipped their updates."""
+    return int(total[-1])
