@@ -7,9 +7,9 @@ import time
 
 from pydantic import ValidationError
 
-from embryofl.errors import UserError
+from embryofl.errors import ProtocolError, UserError
 from embryofl.membership import HubContact, MembershipStatus
-from embryofl.messages import Request
+from embryofl.messages import MASKING, Request
 from embryofl.process import release_freed_memory
 from embryofl.schema import explain
 from embryofl_clinic.exporter import TrainerMetrics
@@ -19,6 +19,7 @@ from embryofl_clinic.joining.status import GONE, StatusPoller
 from embryofl_clinic.link.fetching import Fetcher
 from embryofl_clinic.link.fleet_link import FleetLink, Incoming, KeyRejected, RunGone, Stopped
 from embryofl_clinic.link.transfer import HttpTransfers
+from embryofl_clinic.masking.attempt import Masking
 from embryofl_clinic.policy.rules import Policy
 from embryofl_clinic.policy.sent import SentLog
 from embryofl_clinic.settings import ClinicSettings
@@ -65,7 +66,9 @@ class Trainer:
         self._clock = self._client.clock
         self._status = StatusPoller(self._client, settings.state_dir)
         self._sent, self._fetcher = SentLog(settings.state_dir), Fetcher(settings.state_dir, self._clock)
-        self._handler = RequestHandler(workloads, self._policy, self._metrics, settings.state_dir)
+        self._handler = RequestHandler(
+            workloads, self._policy, self._metrics, settings.state_dir, Masking(settings.state_dir, identity)
+        )
         self._up = False
 
     def run(self) -> None:
@@ -220,6 +223,8 @@ class Trainer:
         except Exception as exc:
             if isinstance(exc, TransferRefused):
                 log.warning("round %d: the hub no longer accepts replies (%s)", request.round, exc)
+            elif isinstance(exc, ProtocolError):
+                log.error("round %d: secure aggregation refused: %s. Nothing was sent", request.round, exc)
             else:  # the text stays here, in the clinic's own log
                 log.exception("round %d failed", request.round)
             kind = type(exc).__name__
@@ -230,6 +235,8 @@ class Trainer:
             text = reply.model_dump_json()
             link.reply(incoming, text, time.monotonic() - began)
             self._sent.note_reply(reply, text)
+            if request.kind in MASKING and not reply.refused:
+                return
             self._metrics.answered("refused" if reply.refused else "trained" if reply.update else "evaluated")
             log.info(
                 "round %d of %d: %s in %.1f s%s",

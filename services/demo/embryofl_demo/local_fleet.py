@@ -12,6 +12,8 @@ import numpy as np
 from embryofl.messages import Request, UploadReceipt
 from embryofl.schema import Download, Meaning
 from embryofl_clinic.exporter import TrainerMetrics
+from embryofl_clinic.joining.identity import ClinicIdentity
+from embryofl_clinic.masking.attempt import Masking
 from embryofl_clinic.policy import rules
 from embryofl_clinic.workload.embryo import Workload
 from embryofl_clinic.workload.request_handler import RequestHandler
@@ -69,6 +71,11 @@ class LocalFleet:
     folder : Path
         For the clinics' state folders. Their policy trains on any number of embryos.
     transfers : FileTransfers
+
+    Attributes
+    ----------
+    public_keys : dict of str to str
+        The clinics' keys, OpenSSH lines.
     """
 
     poll_s = 0.0  # a reply is there as soon as its request has been sent
@@ -79,12 +86,16 @@ class LocalFleet:
         self._transfers = transfers
         self._replies: dict[str, RawReply] = {}
         self._handlers: dict[str, RequestHandler] = {}
+        self.public_keys: dict[str, str] = {}
         for name, workload in clinics.items():
             state_dir = folder / name
             state_dir.mkdir(parents=True)
-            (state_dir / rules.FILE).write_text("min_examples = 1\n")
-            policy = rules.Policy(state_dir, meaning, name)
-            self._handlers[name] = RequestHandler(OneWorkload(workload), policy, TrainerMetrics(name), state_dir)
+            (state_dir / rules.FILE).write_text('min_examples = 1\npeers = "first"\n')
+            policy, identity = rules.Policy(state_dir, meaning, name), ClinicIdentity(state_dir / "identity")
+            self._handlers[name] = RequestHandler(
+                OneWorkload(workload), policy, TrainerMetrics(name), state_dir, Masking(state_dir, identity)
+            )
+            self.public_keys[name] = identity.public_key
 
     def recover(self, keys: Callable[[], Mapping[str, str]]) -> list[str]:
         """Nothing is ever lost here."""

@@ -144,12 +144,12 @@ def run_locally(
                 )
 
         with contextlib.closing(ClinicStore(folder / "clinics.db")) as store:
-            for clinic in clinics:
-                store.enrol(clinic, store.invite(clinic, 1), clinic, settings.meaning, {})
+            transfers = FileTransfers(folder / "weights", uploads)
+            fleet = LocalFleet(clinics, settings.meaning, folder / "clinics", transfers)
+            for clinic, key in fleet.public_keys.items():
+                store.enrol(clinic, store.invite(clinic, 1), key, settings.meaning, {})
             context = RunContext(
-                fleet=LocalFleet(
-                    clinics, settings.meaning, folder / "clinics", FileTransfers(folder / "weights", uploads)
-                ),
+                fleet=fleet,
                 store=store,
                 urls=SignedUrls(b"", lambda _: True),
                 uploads=uploads,

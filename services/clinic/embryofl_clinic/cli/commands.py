@@ -90,6 +90,25 @@ def rotate_key(state: StateOption = None) -> None:
 
 
 @app.command()
+def peers(
+    name: Annotated[str | None, typer.Argument(help="A clinic whose fingerprint you have compared.")] = None,
+    fingerprint: Annotated[str | None, typer.Argument(help="The fingerprint that the clinic itself reads out.")] = None,
+    state: StateOption = None,
+) -> None:
+    """List the keys of other clinics, or record that a fingerprint was compared.
+
+    Updates are masked together with these clinics. Ask each by telephone for the fingerprint that `embryofl-clinic status`
+    shows there.
+    """
+    from embryofl_clinic.masking.peers import Peers, describe_peers
+
+    known = Peers(load_settings(state_dir=state).state_dir)
+    if name is not None:
+        known.compare(name, fingerprint or typer.prompt(f"Fingerprint that {name} reads out"))
+    typer.echo(describe_peers(known.read()))
+
+
+@app.command()
 def leave(state: StateOption = None, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
     """Leave the federation for good: this clinic's key never works again."""
     from embryofl_clinic.joining import commands

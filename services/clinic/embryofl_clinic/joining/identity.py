@@ -1,6 +1,5 @@
 """The clinic's identity: a private key that is made here and never leaves, and what the clinic knows of its hub."""
 
-import base64
 import contextlib
 import hashlib
 import os
@@ -20,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 from embryofl.errors import UserError
 from embryofl.files import sync_folder, write_atomic
 from embryofl.membership import HubContact
+from embryofl_clinic.masking.peers import fingerprint
 
 KEY, NEXT, HUB = "clinic.key", "clinic.key.next", "hub.json"
 USED = "invites.used"  # SHA-256 of the secrets of the invites used here
@@ -126,8 +126,7 @@ class ClinicIdentity:
     @property
     def fingerprint(self) -> str:
         """Of the public key, as in the coordinator's list and in `ssh-keygen -l`."""
-        digest = hashlib.sha256(base64.b64decode(self.public_key.split()[1])).digest()
-        return "SHA256:" + base64.b64encode(digest).rstrip(b"=").decode()
+        return fingerprint(self.public_key)
 
     def sign(self, text: bytes) -> str:
         """ECDSA signature with SHA-256, hexadecimal."""

@@ -6,7 +6,7 @@ import logging
 import time
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 
@@ -41,6 +41,9 @@ class Rules(Strict):
     show_metrics : bool
         Other clinics and readers of published results may see this clinic's own metrics. If not, these only count in the
         pooled metrics. The coordinator sees them in any case.
+    peers : {"ask", "first"}
+        Whether updates are masked together with another clinic only after people have compared its key ("ask"), or with
+        the key that the hub shows first.
     keep_models : int
         How many final models are downloaded and kept, the newest; 0 = none.
     """
@@ -52,6 +55,7 @@ class Rules(Strict):
     min_cell: int = Field(default=SMALLEST_COUNT, ge=1)
     require_dp: bool = False
     show_metrics: bool = False
+    peers: Literal["ask", "first"] = "ask"
     keep_models: int = Field(default=5, ge=0)
 
     @field_validator("quiet_hours")
@@ -117,15 +121,20 @@ class Policy:
         """Counts and metrics of fewer embryos are withheld."""
         return load_rules(self._state_dir).min_cell
 
-    def reason_to_block(self, request: Request, examples: int | None = None) -> str:
-        """Why the policy blocks this request, in words that may leave the clinic; "" if it does not."""
-        reason = self._reason(request, examples)
+    def reason_to_block(self, request: Request, examples: int | None = None, *, trained: bool = False) -> str:
+        """Why the policy blocks this request, in words that may leave the clinic; "" if it does not. `trained`: the clinic
+        has trained for it already, in an earlier attempt."""
+        reason = self._reason(request, examples, trained)
+        self.note_block(request, reason)
+        return reason
+
+    def note_block(self, request: Request, reason: str) -> None:
+        """Record that a request was blocked, if there is a reason."""
         if reason:
             note = {"time": time.time(), "run": request.run, "round": request.round, "words": reason}
             write_atomic(self._state_dir / BLOCKED, json.dumps(note).encode())
-        return reason
 
-    def _reason(self, request: Request, examples: int | None) -> str:
+    def _reason(self, request: Request, examples: int | None, trained: bool) -> str:
         if request.clinic != self.name:
             return f"the request is for clinic {request.clinic}, this is {self.name}"
         if request.settings.meaning != self._meaning:
@@ -146,7 +155,7 @@ class Policy:
         if examples is not None and examples < rules.min_examples:
             return f"fewer than {rules.min_examples} training embryos"
         limit = rules.max_rounds_a_day
-        if request.kind == "train" and limit and rounds_today(self._state_dir) >= limit:
+        if request.kind in ("keys", "train") and not trained and limit and rounds_today(self._state_dir) >= limit:
             return f"the clinic has reached its limit of {limit} rounds a day"
         return ""
 

@@ -1,17 +1,22 @@
-"""From a request to the reply: check the policy, fetch the model, evaluate, train, upload. Free of flwr and HTTP."""
+"""From a request to the reply: check the policy, fetch the model, evaluate, train, mask, upload. Free of flwr and HTTP."""
 
 import logging
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from embryofl.errors import DataError
-from embryofl.messages import Reply, Request, round_seed
+from embryofl.masked_update import difference
+from embryofl.messages import MASKING, Reply, Request, round_seed
 from embryofl.wire import WireError
 from embryofl_clinic.exporter import TrainerMetrics, memory
+from embryofl_clinic.masking.attempt import Masking
 from embryofl_clinic.policy.rules import Policy
 from embryofl_clinic.policy.sent import SentLog
-from embryofl_clinic.workload.embryo import Trained, Workload
+from embryofl_clinic.workload.embryo import Workload
 from embryofl_clinic.workload.own_results import OwnResultsFile, Split
 from embryofl_clinic.workload.transfers import TransferRefused, Transfers
 
@@ -25,6 +30,16 @@ class Workloads(Protocol):
         """Raises `DataError` if the clinic's data cannot be used."""
 
 
+@dataclass(frozen=True)
+class _Work:
+    """What was done for a request: its reply, and for training what is uploaded with it. That is the packed model, uint8
+    (size,), or where updates are masked the update, float32 (floats,)."""
+
+    key: tuple[str, int, str, str]
+    reply: Reply
+    update: np.ndarray | None
+
+
 class RequestHandler:
     """Replies to the requests to one clinic.
 
@@ -36,42 +51,55 @@ class RequestHandler:
         Records the phases of the work.
     state_dir : Path
         The clinic's state folder, where uploads and the clinic's own results are recorded.
+    masking : Masking
     """
 
-    def __init__(self, workloads: Workloads, policy: Policy, metrics: TrainerMetrics, state_dir: Path) -> None:
-        self._workloads, self._policy, self._metrics = workloads, policy, metrics
+    def __init__(
+        self, workloads: Workloads, policy: Policy, metrics: TrainerMetrics, state_dir: Path, masking: Masking
+    ) -> None:
+        self._workloads, self._policy, self._metrics, self._masking = workloads, policy, metrics, masking
         self._sent, self._own_results = SentLog(state_dir), OwnResultsFile(state_dir)
-        self._last: tuple[tuple[str, int, str, str], Trained | None, Reply] | None = None
+        self._last: _Work | None = None
 
     def reply_to(self, request: Request, transfers: Transfers) -> Reply:
         """Do the work, or say in the reply why it is blocked.
 
-        The same request again means that the first reply was lost: the reply is repeated without training again.
+        The same work again means that the first reply was lost, or that a masked round has a new attempt: it is replied to
+        without training again.
         """
-        if self._last is not None and self._last[0] == _work_of(request):
-            _, trained, reply = self._last
-            if trained is not None:
-                transfers.upload(request.upload_url, trained.packed, request.deadline)
-                self._sent.note("update", len(trained.packed), request.run, request.round)
-            return reply
-        workload, blocked = None, self._policy.reason_to_block(request)
+        if request.kind in MASKING and request.kind != "keys":
+            return Reply.model_validate({**_head(request), "masking": self._masking.step(request)})
+        done = self._last if self._last is not None and self._last.key == _work_of(request) else None
+        if done is not None and request.kind != "keys":
+            return self._with_upload(request, done, transfers)
+        workload, blocked = self._workload(request, trained=done is not None)
+        if workload is None:
+            return Reply.model_validate({**_head(request), "refused": blocked})
+        if request.kind == "keys":
+            masking = self._masking.keys(request, workload.examples, workload.layout)
+            return Reply.model_validate({**_head(request), "examples": workload.examples, "masking": masking})
+        self._last = self._work(request, workload, transfers)
+        return self._with_upload(request, self._last, transfers)
+
+    def _workload(self, request: Request, *, trained: bool) -> tuple[Workload | None, str]:
+        """The workload, or None and why the request is blocked."""
+        workload, blocked = None, self._policy.reason_to_block(request, trained=trained)
         if not blocked:
             try:
                 workload = self._workloads.get(request)
-                blocked = self._policy.reason_to_block(request, workload.examples)
+                blocked = self._policy.reason_to_block(request, workload.examples, trained=trained)
             except DataError as exc:
                 log.error("%s", exc)
                 blocked = "the clinic's data folder cannot be used for training; its log says why"
         if workload is not None and not blocked and workload.layout.id != request.layout:
             log.error("the run's model is not the %s that this version of the clinic builds", request.settings.model)
             blocked = f"this version builds another {request.settings.model}: update the older of hub and clinic"
-        if workload is None or blocked:
-            return Reply.model_validate({**_head(request), "refused": blocked})
-        trained, reply = self._work(request, workload, transfers)
-        self._last = (_work_of(request), trained, reply)
-        return reply
+        if request.kind == "keys" and not blocked:
+            blocked = self._masking.reason_to_block(request)
+            self._policy.note_block(request, blocked)
+        return (None, blocked) if blocked else (workload, "")
 
-    def _work(self, request: Request, workload: Workload, transfers: Transfers) -> tuple[Trained | None, Reply]:
+    def _work(self, request: Request, workload: Workload, transfers: Transfers) -> _Work:
         seconds, lap_began, metrics = {}, time.monotonic(), self._metrics
 
         def lap(name: str, next_phase: str = "idle") -> None:
@@ -79,10 +107,13 @@ class RequestHandler:
             seconds[name], lap_began = round(time.monotonic() - lap_began, 3), time.monotonic()
             metrics.phase(next_phase)
 
+        if request.masking is not None:
+            self._masking.session(request)  # without keys, nothing that is trained could be sent
         metrics.work(request.round, workload.device)
         metrics.phase("download")
         try:
-            workload.load(transfers.download(request.model, request.deadline))
+            model = transfers.download(request.model, request.deadline)
+            workload.load(model)
             control = transfers.download(request.control, request.deadline) if request.control else None
         except WireError as exc:
             raise TransferRefused(str(exc)) from exc
@@ -91,20 +122,34 @@ class RequestHandler:
         seed = round_seed(request.settings.seed, request.round, request.clinic)
         body = {**_head(request), **self._evaluate(request, workload, seed), "device": workload.device}
         lap("evaluate", "train" if request.kind == "train" else "idle")
-        trained = None
+        update = None
         if request.kind == "train":
             trained = workload.train(request, seed) if control is None else workload.train(request, seed, control)
+            update = trained.packed
+            if request.masking is not None:
+                update = difference(trained.packed, model, workload.layout)
             lap("train", "upload")
-            loading = round(metrics.take_loading(), 3)
+            seconds["loading"] = round(metrics.take_loading(), 3)
             body |= {"examples": trained.examples, "train_loss": trained.loss}
-            body["update"] = transfers.upload(request.upload_url, trained.packed, request.deadline)
-            metrics.transferred("up", len(trained.packed))
-            self._sent.note("update", len(trained.packed), request.run, request.round)
-            lap("upload")
-            seconds["loading"] = loading
             self._policy.count_round()
         body |= {"memory_bytes": memory(workload.device), "reconnects": metrics.reconnects}
-        return trained, Reply.model_validate({**body, "seconds": seconds})
+        return _Work(_work_of(request), Reply.model_validate({**body, "seconds": seconds}), update)
+
+    def _with_upload(self, request: Request, done: _Work, transfers: Transfers) -> Reply:
+        """The reply, after its upload if it has one."""
+        if done.update is None:
+            return done.reply
+        began, metrics = time.monotonic(), self._metrics
+        metrics.phase("upload")
+        try:
+            data = done.update if request.masking is None else self._masking.mask(request, done.update)
+            receipt = transfers.upload(request.upload_url, data, request.deadline)
+        finally:
+            metrics.phase("idle")
+        metrics.transferred("up", len(data))
+        self._sent.note("update", len(data), request.run, request.round)
+        seconds = {**done.reply.seconds, "upload": round(time.monotonic() - began, 3)}
+        return done.reply.model_copy(update={"update": receipt, "seconds": seconds})
 
     def _evaluate(self, request: Request, workload: Workload, seed: int) -> dict[str, object]:
         """The reply's metrics of the loaded model, counts of fewer embryos than the policy's `min_cell` withheld."""
@@ -127,5 +172,5 @@ def _head(request: Request) -> dict[str, object]:
 
 
 def _work_of(request: Request) -> tuple[str, int, str, str]:
-    """What makes two requests the same work: run, round, kind, and the model that they start from."""
-    return request.run, request.round, request.kind, request.model.sha256
+    """What makes two requests the same work: run, round, kind (keys are for training), and the model they start from."""
+    return request.run, request.round, "train" if request.kind == "keys" else request.kind, request.model.sha256

@@ -1,0 +1,219 @@
+"""A trainer in a masked round: what it sends, and what it refuses to a hub that does not follow the protocol."""
+
+import json
+import logging
+
+import numpy as np
+import pytest
+
+from embryofl.masked_update import sum_weight
+from embryofl.messages import MaskingRequest, Reply
+from embryofl.secagg.clinic import ClinicSession
+from embryofl.secagg.hub import HubSession
+from embryofl.secagg.messages import Terms, digest
+from embryofl.secagg.unmasking import Unmasking
+from embryofl.settings import RunSettings
+from embryofl_clinic.joining.identity import ClinicIdentity
+from embryofl_clinic.masking.peers import FILE, public_key
+from kits.secagg import new_ledger, revised
+
+SETTINGS = RunSettings(masked_weights="examples")
+TERMS = Terms(
+    run="run-0001", round=1, kind="train", attempt=1, model="a" * 64, work=digest(SETTINGS), length=5, bound=1000.0
+)
+ASKED = {"terms": "keys", "roster": "letters", "letters": "train", "signatures": "shares", "statement": "survivors"}
+
+
+@pytest.fixture
+def round_(clinic, make_request, tmp_path, caplog):
+    return MaskedRound(clinic(), make_request, tmp_path, caplog)
+
+
+class MaskedRound:
+    """Anna's trainer, two other clinics, and a hub that does what a test says."""
+
+    def __init__(self, anna, make_request, folder, caplog):
+        self.anna, self.make_request, self.log = anna, make_request, caplog
+        self.identities = {name: ClinicIdentity(folder / name) for name in ("bert", "cleo")}
+        self.identities["anna"] = ClinicIdentity(anna.settings.identity_dir)
+        self.lines = {name: identity.public_key for name, identity in self.identities.items()}
+        self.policy(peers="first")
+        self.hub = self.new_hub()
+
+    def policy(self, **rules):
+        text = "".join(f"{k} = {json.dumps(v)}\n" for k, v in rules.items())
+        (self.anna.settings.state_dir / "policy.toml").write_text(text)
+
+    def new_hub(self, **terms):
+        self.terms = revised(TERMS, **terms)
+        self.keys = {name: public_key(line) for name, line in self.lines.items()}
+        self.others = {
+            name: ClinicSession(self.terms, name, 50, self.identities[name].sign, self.keys, new_ledger())
+            for name in ("bert", "cleo")
+        }
+        return HubSession(self.terms, self.keys)
+
+    def ask(self, changes=None, **parts):
+        """Anna's reply to a request with these parts; None if she reports a failure."""
+        kind = next(kind for part, kind in ASKED.items() if part in parts)
+        body = {"kind": kind, "settings": SETTINGS, "masking": MaskingRequest(**parts)}
+        if kind != "train":
+            body["upload_url"] = ""
+        failures = len(self.anna.link.failures)
+        self.anna.receive(self.make_request(**(body | (changes or {}))))
+        if len(self.anna.link.failures) > failures:
+            return None
+        return Reply.model_validate_json(self.anna.link.replies[-1])
+
+    def ask_keys(self, **changes):
+        return self.ask(changes=changes, terms=self.terms, peers=self.lines)
+
+    def until_letters(self):
+        self.hub.take_advert(self.ask_keys().masking.advert)
+        for session in self.others.values():
+            self.hub.take_advert(session.advert)
+        self.roster = self.hub.close_roster()
+        self.hub.take_letters("anna", self.ask(roster=self.roster).masking.letters)
+        for name, session in self.others.items():
+            self.hub.take_letters(name, session.letters(self.roster))
+        self.hub.close_letters()
+
+    def vector(self):
+        """What anna has uploaded."""
+        return np.frombuffer(self.anna.transfers.uploads[-1][1], np.uint32)
+
+    def until_statement(self):
+        self.until_letters()
+        self.ask(letters=self.hub.letters_for("anna"))
+        self.hub.take_masked("anna", self.vector())
+        for name, session in self.others.items():
+            self.hub.take_masked(name, session.mask(np.zeros(5, np.uint32), self.hub.letters_for(name)))
+        self.unmasking = Unmasking(self.hub.close_sum(), self.hub.masked_sum, self.keys)
+        return self.unmasking.statement
+
+    def refused(self, words):
+        """Whether anna has sent nothing, and her log says why."""
+        assert self.anna.link.failures[-1] in ("ProtocolError", "TooFewClinicsError")
+        errors = [r.getMessage() for r in self.log.records if r.levelno == logging.ERROR]
+        return words in errors[-1] and "Nothing was sent" in errors[-1]
+
+
+def test_hub_gets_the_sum_and_an_upload_that_looks_random(round_):
+    statement = round_.until_statement()
+    assert round_.vector().size == 5 and (np.abs(round_.vector().view("<i4").astype(float)) > 2**16).sum() >= 4
+    signature = round_.ask(statement=statement).masking.confirmation
+    round_.unmasking.take_confirmation("anna", signature)
+    for name, session in round_.others.items():
+        round_.unmasking.take_confirmation(name, session.confirm(statement))
+    signatures = round_.unmasking.confirmations()
+    round_.unmasking.take_shares("anna", round_.ask(statement=statement, signatures=signatures).masking.shares)
+    for name, session in round_.others.items():
+        round_.unmasking.take_shares(name, session.reveal(statement, signatures))
+    total = round_.unmasking.total().view("<i4") * (TERMS.bound / 2**30) * 3  # anna's share is a third
+    assert np.allclose(total[:4], total[0], atol=1e-5) and total[0] > 0  # her model is one number, the others' are 0
+
+
+def test_policy_and_peers_are_checked_before_any_key_is_made(round_):
+    round_.policy(min_examples=51)
+    assert "fewer than 51" in round_.ask_keys().refused
+    round_.policy()
+    assert "keys of bert, cleo have not been compared" in round_.ask_keys().refused
+    round_.policy(peers="first")
+    reply = round_.ask_keys()
+    assert reply.examples == 50 and reply.masking.advert.weight == sum_weight(SETTINGS, 50)
+
+
+def test_keys_asked_again_are_the_same_until_a_roster_came_and_then_new_ones(round_):
+    first = round_.ask_keys().masking.advert
+    assert round_.ask_keys().masking.advert == first
+    round_.until_letters()
+    assert round_.ask_keys().masking.advert.mask_key != first.mask_key
+
+
+def test_next_attempt_uploads_again_under_other_masks_without_training_again(round_):
+    round_.until_statement()
+    first = round_.vector()
+    round_.hub = round_.new_hub(attempt=2)
+    round_.policy(peers="first", max_rounds_a_day=1)
+    round_.until_statement()
+    assert round_.anna.workload.trained == 1
+    assert not np.array_equal(round_.vector(), first)
+
+
+def test_masked_reply_is_as_any_other_but_for_the_upload(round_):
+    round_.until_letters()
+    reply = round_.ask(letters=round_.hub.letters_for("anna"))
+    assert reply.examples == 50 and reply.update.size == 4 * 5 and reply.masking is None
+
+
+def test_restarted_clinic_has_left_the_attempt_and_does_not_train_for_it(round_, clinic):
+    round_.until_letters()
+    letters = round_.hub.letters_for("anna")
+    round_.anna = clinic()
+    assert round_.ask(letters=letters) is None
+    assert round_.anna.workload.trained == 0
+    assert round_.refused("no keys for it, as after a restart")
+
+
+@pytest.mark.parametrize(
+    "terms", [{"round": 2}, {"run": "run-0002"}, {"model": "b" * 64}, {"work": "c" * 64}, {"length": 6}], ids=str
+)
+def test_terms_of_other_work_are_refused(round_, terms):
+    round_.new_hub(**terms)
+    assert round_.ask_keys() is None
+    assert round_.refused("terms of")
+
+
+def test_second_roster_is_refused(round_):
+    round_.until_letters()
+    advert = ClinicSession(round_.terms, "bert", 50, round_.identities["bert"].sign, round_.keys, new_ledger()).advert
+    adverts = tuple(advert if a.clinic == "bert" else a for a in round_.roster.adverts)
+    assert round_.ask(roster=revised(round_.roster, adverts=adverts)) is None
+    assert round_.refused("a second, different roster")
+
+
+def test_training_from_another_model_than_that_of_the_keys_is_refused(round_):
+    round_.until_letters()
+    model = round_.make_request().model.model_copy(update={"sha256": "b" * 64})
+    assert round_.ask(changes={"model": model}, letters=round_.hub.letters_for("anna")) is None
+    assert round_.anna.transfers.uploads == []
+    assert round_.refused("terms of another model")
+
+
+def test_training_with_other_settings_than_those_of_the_keys_is_refused(round_):
+    round_.until_letters()
+    settings = RunSettings(masked_weights="examples", learning_rate=1e-9)
+    assert round_.ask(changes={"settings": settings}, letters=round_.hub.letters_for("anna")) is None
+    assert round_.refused("terms of another work")
+
+
+def test_second_statement_is_refused(round_):
+    statement = round_.until_statement()
+    round_.ask(statement=statement)
+    assert round_.ask(statement=revised(statement, survivors=("anna", "cleo"))) is None
+    assert round_.refused("a second, different statement")
+
+
+def test_shares_without_enough_signatures_are_refused(round_):
+    statement = round_.until_statement()
+    own = round_.ask(statement=statement).masking.confirmation
+    assert round_.ask(statement=statement, signatures={"anna": own, "bert": own}) is None
+    assert round_.refused("1 valid confirmations")
+
+
+def test_second_sum_of_a_round_is_refused_after_a_restart(round_, clinic):
+    round_.ask(statement=round_.until_statement())
+    round_.anna = clinic()
+    round_.hub = round_.new_hub(attempt=2)
+    round_.anna.workload.examples = 60  # another update and weight: another vector
+    statement = round_.until_statement()
+    assert round_.ask(statement=statement) is None
+    assert round_.refused("confirmed before")
+
+
+def test_key_that_changed_since_it_was_pinned_blocks_the_round(round_, tmp_path):
+    round_.ask_keys()
+    pinned = (round_.anna.settings.state_dir / FILE).read_text()
+    round_.lines["bert"] = ClinicIdentity(tmp_path / "somebody").public_key
+    assert "changed: bert" in round_.ask_keys().refused
+    assert round_.lines["cleo"] in pinned and round_.lines["bert"] not in pinned
