@@ -45,6 +45,7 @@ REASONS = {  # why replies are rejected; docs/monitoring.md says what to do
     "malformed": "a reply of another form",
     "examples": "more images than enrolled",
     "metrics": "metrics of another form",
+    "masking": "a step of secure aggregation that breaks its rules",
 }
 
 

@@ -73,9 +73,9 @@ def test_fednova_of_clinics_with_the_same_steps_is_the_mean():
     assert mean_scale(RunSettings(masked_weights="examples"), [64, 640]) == 1.0
 
 
-def test_bound_grows_with_the_longest_local_training_and_is_at_most_the_strategys():
-    settings = RunSettings(learning_rate=0.01, batch_size=10, local_epochs=2, schedule="constant")
-    bound = update_bound(settings, 1, 100, LAYOUT, np.inf)
-    assert bound == pytest.approx(20 * 0.01 * LAYOUT.floats**0.5)
-    assert update_bound(settings, 1, 200, LAYOUT, np.inf) == pytest.approx(2 * bound)
-    assert update_bound(settings, 1, 200, LAYOUT, 0.5) == 0.5
+def test_bound_is_how_far_local_training_can_go_and_at_most_the_strategys():
+    settings = RunSettings(learning_rate=0.01, batch_size=10, local_epochs=1, schedule="constant")
+    assert update_bound(settings, 1, LAYOUT, np.inf) == pytest.approx(100 * 0.01 * LAYOUT.floats**0.5)
+    longer = settings.model_copy(update={"local_epochs": 4})
+    assert update_bound(longer, 1, LAYOUT, np.inf) == pytest.approx(12 * 20 * 0.01 * LAYOUT.floats**0.5)
+    assert update_bound(settings, 1, LAYOUT, 0.5) == 0.5

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -34,16 +34,20 @@ class FakeFleet:
 
     poll_s = 0.01
 
-    def __init__(self, uploads: Uploads, packed: Callable[..., np.ndarray]) -> None:
+    def __init__(self, uploads: Uploads, packed: Callable[..., np.ndarray], names: Iterable[str] = NAMES) -> None:
         self.uploads, self.packed = uploads, packed
         self.fault: Callable[[str, str, int], Any] = lambda *_: None
-        self.activated = dict.fromkeys(NAMES, 1)
-        self.online = set(NAMES)
+        self.names = list(names)
+        self.activated = dict.fromkeys(self.names, 1)
+        self.online = set(self.names)
         self.ready: dict[str, RawReply] = {}
         self.sent: list[tuple[str, int]] = []
         self.recovered = 0
         self.right: dict[int, int] = {}  # how many of ten good embryos each round's model ranks above the poor ones
         self.asked: list[tuple[str, int]] = []
+
+    def key(self, name: str) -> str:
+        return f"key-{name}"
 
     def _metrics(self, request: Request) -> dict[str, Any]:
         self.asked.append((request.kind, request.round))
@@ -63,7 +67,7 @@ class FakeFleet:
         pass
 
     def nodes(self) -> dict[str, Node]:
-        return {n: Node(n, i, n in self.online, str(self.activated[n])) for i, n in enumerate(NAMES)}
+        return {n: Node(n, i, n in self.online, str(self.activated[n])) for i, n in enumerate(self.names)}
 
     def send(self, node: Node, text: str, ttl_s: float, group: str) -> str:
         request = Request.model_validate_json(text)
@@ -112,14 +116,16 @@ class FakeFleet:
         return [self.ready.pop(i) for i in ids if i in self.ready]
 
 
-def stages(tmp_path: Path, packed: Any, monkeypatch: Any) -> Iterator[Any]:
+def stages(
+    tmp_path: Path, packed: Any, monkeypatch: Any, make_fleet: Callable[..., FakeFleet] = FakeFleet
+) -> Iterator[Any]:
     """`stage(**settings)`: a run ready to be executed with `stage.go()`."""
     monkeypatch.setattr(module, "PRESENCE_S", 0.02)
     uploads = Uploads(tmp_path / "uploads")
     store = ClinicStore(tmp_path / "clinics.db")
-    for name in NAMES:
-        store.enrol(name, store.invite(name, 1), f"key-{name}", "quality", {})
-    fleet, runs, audit = FakeFleet(uploads, packed), Runs(tmp_path / "runs"), []
+    fleet, runs, audit = make_fleet(uploads, packed), Runs(tmp_path / "runs"), []
+    for name in fleet.names:
+        store.enrol(name, store.invite(name, 1), fleet.key(name), "quality", {})
     idle: dict[str, float] = {}
     context = RunContext(
         fleet=fleet,

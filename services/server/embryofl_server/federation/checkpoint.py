@@ -2,6 +2,7 @@
 
 weights/<run>/round-0007.safetensors   also what the gateway serves to the clinics
 runs/<run>/round-0007.state            the strategy's state for the next round, if it has any
+runs/<run>/round-0007.masked           a masked round's sum until it is complete: SHA-256, JSON, numbers
 runs/<run>/round-0007.json             round, SHA-256, size, clinics' metrics, rejections; SHA-256 of the state
 """
 
@@ -108,6 +109,7 @@ class Checkpoints:
         if state:
             record["state"] = self._save_state(round_, state)
         write_atomic(self._record_path(round_), json.dumps(record).encode())
+        self._masked_path(round_).unlink(missing_ok=True)
         self._prune(round_, best)
         return self._checkpoint(record)
 
@@ -125,6 +127,31 @@ class Checkpoints:
                 file.write(data)
                 digest.update(data)
         return {"sha256": digest.hexdigest(), "size": layout.size}
+
+    def save_masked(self, round_: int, record: str, total: np.ndarray) -> None:
+        """Write the masked sum of a round, uint32 (n,), and what belongs to it, one line of JSON; `save` removes them."""
+        line = record.encode() + b"\n"
+        digest = hashlib.sha256(line)
+        digest.update(total.data)
+        with atomic(self._masked_path(round_)) as file:
+            file.write(digest.hexdigest().encode() + b"\n" + line)
+            file.write(total.data)
+
+    def masked(self, round_: int) -> tuple[str, np.ndarray] | None:
+        """What `save_masked` wrote, if it is intact: record and sum."""
+        path = self._masked_path(round_)
+        if not path.exists():
+            return None
+        digest, _, rest = path.read_bytes().partition(b"\n")
+        if hashlib.sha256(rest).hexdigest().encode() != digest:
+            log.warning("%s does not match its SHA-256: it is set aside and the round begins again", path)
+            path.rename(path.with_suffix(".masked.damaged"))
+            return None
+        line, _, numbers = rest.partition(b"\n")
+        return line.decode(), np.frombuffer(numbers, "<u4").copy()
+
+    def _masked_path(self, round_: int) -> Path:
+        return self._records / f"round-{round_:04d}.masked"
 
     def _prune(self, newest: int, best: int | None) -> None:
         for folder, pattern, spared in (

@@ -8,10 +8,9 @@ replies arrive changes nothing.
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
-from embryofl.errors import NotFiniteError
-from embryofl.messages import Request
+from embryofl.errors import NotFiniteError, ProtocolError
+from embryofl.messages import Kind, Request
 from embryofl.schema import Download
 from embryofl_server.federation import gate
 from embryofl_server.federation.blobs import MODEL_PREFIX
@@ -20,14 +19,15 @@ from embryofl_server.federation.exchange_result import ExchangeResult, ExcludedR
 from embryofl_server.federation.fleet import FleetLost, Node
 from embryofl_server.federation.fleet_session import FleetSession
 from embryofl_server.federation.round_limits import RoundLimits
+from embryofl_server.federation.step import Step
 
 POLL_SLOW_S, POLL_GROWTH = 1.0, 1.3  # longest pause between two polls for replies, and its growth
 PRESENCE_S = 2.0  # between two checks of who is online
 UNHEARD_S = 5.0  # a clinic that reports being idle this long after a request was sent has not received it
 URL_SLACK_S = 120.0  # how long the URLs of a round stay valid after it
 
-Kind = Literal["train", "validate", "evaluate"]
-_DOING = {"train": "training", "validate": "evaluating", "evaluate": "evaluating"}
+_DOING = dict.fromkeys(("validate", "evaluate"), "evaluating") | dict.fromkeys(("survivors", "shares"), "done")
+_PHASES = dict.fromkeys(("validate", "evaluate"), "evaluating") | dict.fromkeys(("survivors", "shares"), "aggregating")
 
 
 @dataclass
@@ -55,12 +55,14 @@ class Exchange:
     session : FleetSession
     model : Checkpoint
         The global model that the clinics download.
-    kind : {"train", "validate", "evaluate"}
+    kind : Kind
     number : int
         Of the round.
     limits : RoundLimits
     corrections : mapping of str to CorrectionFile, optional
         Drift corrections by clinic.
+    step : Step, optional
+        Of secure aggregation, in a masked round.
     """
 
     def __init__(
@@ -71,10 +73,12 @@ class Exchange:
         number: int,
         limits: RoundLimits,
         corrections: Mapping[str, CorrectionFile] | None = None,
+        step: Step | None = None,
     ) -> None:
         self._session, self._context, self._run = session, session.context, session.run
         self._model, self._kind, self._number, self._limits = model, kind, number, limits
-        self._corrections = corrections or {}
+        self._corrections, self._step = corrections or {}, step
+        self._doing = _DOING.get(kind, "training")
         self._settings, self._layout = self._run.settings, model.layout()
         self._result = ExchangeResult()
         self._waiting: dict[str, PendingReply] = {}
@@ -90,13 +94,14 @@ class Exchange:
         """
         uploads, progress = self._context.uploads, self._context.progress
         for name in sorted(nodes):
+            size = self._step.upload_size if self._step else self._layout.size
             expected = self._kind == "train"
-            path = uploads.expect(self._run.name, self._number, name, self._layout.size) if expected else ""
+            path = uploads.expect(self._run.name, self._number, name, size) if expected else ""
             self._waiting[name] = PendingReply(name, path)
         paths = [pending.upload for pending in self._waiting.values() if pending.upload]
         self._asked, self._began = len(nodes), time.time()
-        progress.phase(_DOING[self._kind], self._number, self._settings.rounds)
-        progress.begin(sorted(nodes), _DOING[self._kind])
+        progress.phase(_PHASES.get(self._kind, "training"), self._number, self._settings.rounds)
+        progress.begin(sorted(nodes), self._doing)
         limits = self._limits
         progress.terms(self._began + limits.deadline_s, limits.deadline_s, limits.quorum)
         try:
@@ -116,7 +121,8 @@ class Exchange:
         """Until the exchange is over: "" then, or why there are too few replies."""
         arrived, fastest = self._context.uploads.arrived, self._context.fleet.poll_s
         self._next_presence = time.time() + PRESENCE_S
-        self._guarded(lambda: self._send(list(self._waiting.values()), nodes))
+        online = [pending for pending in self._waiting.values() if nodes[pending.name].online]
+        self._guarded(lambda: self._send(online, nodes))
         self._show_waiting()
         pause = self._first_pause()
         while self._waiting:
@@ -184,6 +190,8 @@ class Exchange:
             clinic = self._context.store.clinics()[pending.name]
             upload = self._context.uploads.collect(pending.upload) if pending.upload else None
             accepted = gate.check(reply, pending.request, clinic, upload, self._layout, self._model.packed())
+            if self._step:
+                accepted = self._taken(self._step, pending.name, accepted)
         except gate.ReplyRejected as exc:
             if upload:
                 upload.path.unlink(missing_ok=True)
@@ -192,6 +200,13 @@ class Exchange:
         del self._waiting[pending.name]
         self._result.accepted[pending.name] = accepted
         self._context.progress.clinic(pending.name, "done")
+
+    @staticmethod
+    def _taken(step: Step, name: str, accepted: gate.AcceptedReply) -> gate.AcceptedReply:
+        try:
+            return step.take(name, accepted)
+        except ProtocolError as exc:
+            raise gate.ReplyRejected("masking", str(exc)) from exc
 
     def _note_late(self, message_id: str) -> None:
         name = self._session.late.pop(message_id, None)
@@ -211,7 +226,7 @@ class Exchange:
     def _judge(self) -> tuple[dict[str, float], dict[str, str]]:
         """Scales of the usable updates, and what to say of those that are too long."""
         accepted = self._result.accepted
-        if self._kind != "train":
+        if self._kind != "train" or self._step:
             return dict.fromkeys(accepted, 1.0), {}
         norms = {name: reply.norm for name, reply in sorted(accepted.items())}
         last_round = [clinic["norm"] for clinic in self._model.record.get("clinics", {}).values()]
@@ -285,6 +300,7 @@ class Exchange:
             control=download(correction.file, correction.size, correction.sha256) if correction else None,
             upload_url=url("PUT", pending.upload) if pending.upload else "",
             deadline=deadline,
+            masking=self._step.ask(pending.name) if self._step else None,
         )
 
     def _resend_lost(self) -> None:
@@ -303,6 +319,6 @@ class Exchange:
                 again.append(pending)
         self._send(again, nodes)
         for pending in again:
-            self._context.progress.clinic(pending.name, _DOING[self._kind])
+            self._context.progress.clinic(pending.name, self._doing)
         if again:
             self._run.event("asked_again", round=self._number, clinics=[pending.name for pending in again])

@@ -1,8 +1,11 @@
 """The outcome of an exchange: the replies that are used, and why others are not."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from embryofl_server.federation.gate import AcceptedReply
+from embryofl_server.federation.strategies.base import ClinicUpdate
 
 
 @dataclass(frozen=True)
@@ -12,6 +15,16 @@ class ExcludedReply:
     reason: str
     message: str
     fault: bool = False
+
+
+@dataclass(frozen=True)
+class MeanUpdate:
+    """The weighted mean of masked updates, as the one update of a round; each clinic's share in it; and what the round's
+    record says of the masks."""
+
+    update: ClinicUpdate
+    shares: Mapping[str, float]
+    record: Mapping[str, Any]
 
 
 @dataclass
@@ -27,12 +40,18 @@ class ExchangeResult:
     excluded : dict of str to ExcludedReply
     shortfall : str
         Why there are too few replies; empty if there are enough.
+    mean : MeanUpdate or None
+        Where the updates are masked: all that the hub knows of them.
+    void : str
+        Why a masked round has no result; empty if it has one.
     """
 
     accepted: dict[str, AcceptedReply] = field(default_factory=dict)
     scales: dict[str, float] = field(default_factory=dict)
     excluded: dict[str, ExcludedReply] = field(default_factory=dict)
     shortfall: str = ""
+    mean: MeanUpdate | None = None
+    void: str = ""
 
     @property
     def reasons(self) -> dict[str, str]:
@@ -44,3 +63,5 @@ class ExchangeResult:
         for reply in self.accepted.values():
             if reply.update is not None:
                 reply.update.unlink(missing_ok=True)
+        if self.mean is not None:
+            self.mean.update.path.unlink(missing_ok=True)

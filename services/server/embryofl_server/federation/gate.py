@@ -29,7 +29,7 @@ class ReplyRejected(Exception):
     ----------
     reason : str
         One of a fixed set: malformed, wrong_run, wrong_layout, clinic_refused, suspended, no_upload, wrong_digest,
-        wrong_size, not_finite, examples, metrics; and norm, when the round closes.
+        wrong_size, not_finite, examples, metrics, masking; and norm, when the round closes.
     message : str
         What was found and expected.
     """
@@ -51,7 +51,7 @@ class AcceptedReply:
     Attributes
     ----------
     norm : float
-        Euclidean distance of the update from the global model.
+        Euclidean distance of the update from the global model; 0 if the update is masked.
     """
 
     reply: Reply
@@ -90,7 +90,8 @@ def parse(text: str, request: Request) -> Reply:
 def check(
     reply: Reply, request: Request, clinic: Clinic, upload: ExpectedUpload | None, layout: Layout, packed: np.ndarray
 ) -> AcceptedReply:
-    """Check a parsed reply and, for training, its uploaded update against the global model `packed`.
+    """Check a parsed reply and, for training, its uploaded update against the global model `packed`. A masked update is
+    only compared with its announced size and digest.
 
     Raises
     ------
@@ -106,7 +107,7 @@ def check(
         raise ReplyRejected(
             "metrics", f"grades of {graded} embryos, but {clinic.labelled} labelled images were reported on joining"
         )
-    if request.kind != "train":
+    if request.kind not in ("keys", "train"):
         return AcceptedReply(reply, validation, test, None, 0.0)
     most = clinic.labelled
     if reply.examples < 1 or (most is not None and reply.examples + _count(validation) > most):
@@ -115,11 +116,14 @@ def check(
             f"{reply.examples} training and {_count(validation)} validation embryos, but {most} labelled images were "
             "reported on joining",
         )
+    if request.kind == "keys":
+        return AcceptedReply(reply, validation, test, None, 0.0)
     if reply.update is None or upload is None:
         raise ReplyRejected("no_upload", "the reply came without its uploaded update")
     if reply.update.sha256 != upload.sha256:
         raise ReplyRejected("wrong_digest", "the uploaded update does not match the SHA-256 in the reply")
-    return AcceptedReply(reply, validation, test, upload.path, distance(upload.path, layout, packed))
+    norm = 0.0 if request.masking is not None else distance(upload.path, layout, packed)
+    return AcceptedReply(reply, validation, test, upload.path, norm)
 
 
 def judge_norms(

@@ -15,15 +15,18 @@ from typing import Any
 
 from embryofl.errors import UserError
 from embryofl.local_work import local_steps, local_travel
-from embryofl.messages import MEASURED
+from embryofl.messages import MEASURED, Kind
 from embryofl_server.federation import final_model, gate
 from embryofl_server.federation.checkpoint import Checkpoint, Checkpoints, CorrectionFile
-from embryofl_server.federation.exchange import Exchange, Kind
+from embryofl_server.federation.exchange import Exchange
 from embryofl_server.federation.exchange_result import ExchangeResult
 from embryofl_server.federation.fleet import Node
 from embryofl_server.federation.fleet_session import FleetSession
-from embryofl_server.federation.round_limits import AUTO_ROUNDS, round_limits
+from embryofl_server.federation.gathering import gather
+from embryofl_server.federation.masking.rounds import MaskedRounds
+from embryofl_server.federation.round_limits import AUTO_ROUNDS, RoundLimits, round_limits
 from embryofl_server.federation.run_context import RunContext, RunFailed
+from embryofl_server.federation.step import Step
 from embryofl_server.federation.strategies import make_strategy
 from embryofl_server.federation.strategies.base import Aggregation, ClinicUpdate, Round
 from embryofl_server.runs import metric_lines
@@ -32,7 +35,7 @@ from embryofl_server.runs.view import RunView
 
 log = logging.getLogger("embryofl.rounds")
 
-PRESENCE_S = 0.3  # between two checks of who is online, while too few are
+MOST_VOID = 3  # masked rounds in a row without a result, then the run fails
 
 
 class RoundLoop:
@@ -53,8 +56,6 @@ class RoundLoop:
         self._session = FleetSession(context, run, halt)
         self._settings = run.settings
         self._strategy = make_strategy(self._settings)
-        if self._settings.masked_weights:
-            raise RunFailed("This version cannot mask updates yet. Start the run with secure_aggregation=off.")
         latest = checkpoints.latest()
         if latest is None:
             raise RunFailed(f"{run.name} has no intact checkpoint left, not even the initial model. Start a new run.")
@@ -62,6 +63,14 @@ class RoundLoop:
         self._layout = latest.layout()
         self._best: metric_lines.Best | None = None
         self._recent: collections.deque[dict[str, Any]] = collections.deque(maxlen=AUTO_ROUNDS)
+        self._masked_rounds = MaskedRounds(
+            self._session,
+            checkpoints,
+            self._strategy.longest_update,
+            lambda kind, number, nodes, limits, step: self._exchange(kind, number, nodes, limits=limits, step=step),
+            self._gather,
+            self._limits,
+        )
 
     def execute(self) -> str:
         """Run to the end; returns what was unusual about it ("" if nothing was).
@@ -96,12 +105,20 @@ class RoundLoop:
             self._context.progress.phase("idle", self._model.round, settings.rounds)
             self._context.progress.go_on()
 
+    def _gather(self, number: int) -> dict[str, Node]:
+        return gather(self._session, number, self._model.round)
+
     # -- rounds -----------------------------------------------------------------------------------------------------
     def _train_round(self, number: int) -> None:
-        nodes = self._gather(number)
         began, sent = time.time(), self._model.record["sha256"]
-        corrections = self._corrections(number, nodes)
-        result = self._exchange("train", number, nodes, corrections)
+        corrections: dict[str, CorrectionFile] = {}
+        if self._settings.masked_weights:
+            result = self._masked_rounds.collect(number, self._model)
+        else:
+            nodes = self._gather(number)
+            began = time.time()
+            corrections = self._corrections(number, nodes)
+            result = self._exchange("train", number, nodes, corrections)
         try:
             self._count_rejections(number, result)
             if result.shortfall:
@@ -112,7 +129,7 @@ class RoundLoop:
             with contextlib.suppress(OSError, AttributeError):  # without glibc
                 ctypes.CDLL(None).malloc_trim(0)
             self._context.progress.phase("aggregating", number, self._settings.rounds)
-            aggregation = self._strategy.aggregate(self._round(number, result), self._model.state())
+            aggregation = self._aggregate(number, result)
             record = self._record(number, result, aggregation)
         finally:
             result.discard()
@@ -146,6 +163,16 @@ class RoundLoop:
             "round %d of %d: %d updates in %.1f s", number, self._settings.rounds, len(result.accepted), done - began
         )
 
+    def _aggregate(self, number: int, result: ExchangeResult) -> Aggregation:
+        """The new model; of a void round the one before."""
+        if not result.void:
+            return self._strategy.aggregate(self._round(number, result), self._model.state())
+        self._run.event("void", round=number, words=result.void)
+        log.warning("round %d is void, its model stays that of the round before: %s", number, result.void)
+        if sum(bool(record.get("void")) for record in [*self._recent][1 - MOST_VOID :]) + 1 == MOST_VOID:
+            raise RunFailed(f"{MOST_VOID} rounds in a row are void. {result.void} The clinics' logs say more.")
+        return Aggregation(self._model.packed(), self._model.state())
+
     def _corrections(self, number: int, nodes: dict[str, Node]) -> dict[str, CorrectionFile]:
         """The strategy's drift corrections, as files that the gateway serves; none for clinics that it has none for."""
         state = self._model.state()
@@ -173,32 +200,35 @@ class RoundLoop:
 
     def _round(self, number: int, result: ExchangeResult) -> Round:
         scale = self._settings.rate_scale(number)
-        updates = [
-            ClinicUpdate(
-                clinic=name,
-                path=accepted.update,
-                examples=accepted.reply.examples,
-                norm=accepted.norm,
-                scale=result.scales[name],
-                steps=local_steps(self._settings.training, accepted.reply.examples),
-                loss=accepted.validation.summary().loss if accepted.validation is not None else None,
-                travel=local_travel(self._settings.training, accepted.reply.examples, scale),
-                train_loss=accepted.reply.train_loss,
-            )
-            for name, accepted in result.accepted.items()
-            if accepted.update is not None
-        ]
+        updates = (
+            [result.mean.update]
+            if result.mean
+            else [
+                ClinicUpdate(
+                    clinic=name,
+                    path=accepted.update,
+                    examples=accepted.reply.examples,
+                    norm=accepted.norm,
+                    scale=result.scales[name],
+                    steps=local_steps(self._settings.training, accepted.reply.examples),
+                    loss=accepted.validation.summary().loss if accepted.validation is not None else None,
+                    travel=local_travel(self._settings.training, accepted.reply.examples, scale),
+                    train_loss=accepted.reply.train_loss,
+                )
+                for name, accepted in result.accepted.items()
+                if accepted.update is not None
+            ]
+        )
         return Round(number, self._layout, self._model.packed(), updates, self._settings.proximal)
 
     def _record(self, number: int, result: ExchangeResult, aggregation: Aggregation) -> dict[str, Any]:
-        clinics = {}
+        clinics, shares = {}, result.mean.shares if result.mean else aggregation.shares
         for name, accepted in result.accepted.items():
             reply = accepted.reply
             clinics[name] = {
                 "examples": reply.examples,
                 "train_loss": reply.train_loss,
-                "norm": accepted.norm,
-                "distance": self._distance(accepted, aggregation),
+                **self._measured(accepted, aggregation),
                 **reply.model_dump(include=MEASURED),
                 "validation": reply.validation,
             }
@@ -206,15 +236,21 @@ class RoundLoop:
                 clinics[name]["personal"] = reply.personal.get("validation")
             if result.scales[name] < 1:
                 clinics[name]["scale"] = result.scales[name]
-            if name in aggregation.shares:
-                clinics[name]["share"] = round(aggregation.shares[name], 6)
-        return {"round": number, "clinics": clinics, "refused": result.reasons}
+            if name in shares:
+                clinics[name]["share"] = round(shares[name], 6)
+        record = {"round": number, "clinics": clinics, "refused": result.reasons}
+        if result.mean:
+            record["masking"] = dict(result.mean.record)
+        if result.void:
+            record["void"] = result.void
+        return record
 
-    def _distance(self, accepted: gate.AcceptedReply, aggregation: Aggregation) -> float:
-        """How far a clinic's model is from the new one."""
-        assert accepted.update is not None
+    def _measured(self, accepted: gate.AcceptedReply, aggregation: Aggregation) -> dict[str, float]:
+        """The norm of a clinic's update, and how far its model is from the new one; nothing of a masked update."""
+        if accepted.update is None:
+            return {}
         try:
-            return gate.distance(accepted.update, self._layout, aggregation.model)
+            return {"norm": accepted.norm, "distance": gate.distance(accepted.update, self._layout, aggregation.model)}
         except gate.ReplyRejected as exc:
             raise RunFailed(
                 f"Strategy {self._settings.strategy} made a model with numbers that are not finite; the last round's model "
@@ -248,10 +284,19 @@ class RoundLoop:
         return problem
 
     def _exchange(
-        self, kind: Kind, number: int, nodes: dict[str, Node], corrections: dict[str, CorrectionFile] | None = None
+        self,
+        kind: Kind,
+        number: int,
+        nodes: dict[str, Node],
+        corrections: dict[str, CorrectionFile] | None = None,
+        limits: RoundLimits | None = None,
+        step: Step | None = None,
     ) -> ExchangeResult:
-        limits = round_limits(self._settings, len(nodes), self._strategy.min_updates, self._recent)
-        return Exchange(self._session, self._model, kind, number, limits, corrections).run(nodes)
+        limits = limits or self._limits(len(nodes))
+        return Exchange(self._session, self._model, kind, number, limits, corrections, step).run(nodes)
+
+    def _limits(self, asked: int, least: int = 0) -> RoundLimits:
+        return round_limits(self._settings, asked, max(least, self._strategy.min_updates), self._recent)
 
     def _count_rejections(self, number: int, result: ExchangeResult) -> None:
         """Count rejected replies in a row; a clinic that has too many is suspended."""
@@ -269,42 +314,6 @@ class RoundLoop:
     def _write_model(self, **more: Any) -> dict[str, Any]:
         clinics = self._context.store.clinics()
         return final_model.write_model(self._run, self._model, clinics, **more)
-
-    # -- who takes part ---------------------------------------------------------------------------------------------
-    def _gather(self, number: int) -> dict[str, Node]:
-        """Wait until `min_clinics` are online; returns them by name."""
-        settings, progress = self._settings, self._context.progress
-        since, last_shown = time.time(), None
-        until = since + settings.join_wait_s
-        while True:
-            clinics = self._context.store.clinics()
-            enrolled = [name for name, clinic in clinics.items() if clinic.state == "enrolled"]
-            online = {n: node for n, node in self._session.nodes().items() if node.online and n in enrolled}
-            if len(online) >= settings.min_clinics:
-                if last_shown is not None:
-                    self._run.set_state("running", self._model.round)
-                progress.go_on()
-                return online
-            missing = sorted(set(enrolled) - set(online))
-            suspended = sorted(name for name, clinic in clinics.items() if clinic.state == "suspended")
-            progress.phase("waiting", number, settings.rounds)
-            progress.begin(sorted(online), "online")
-            for name in missing:
-                progress.clinic(name, "offline")
-            why = f"{len(online)} of at least {settings.min_clinics} clinics are online"
-            if suspended:
-                why += f"; suspended: {', '.join(suspended)}"
-            progress.wait(missing, since, until, "the run fails", why)
-            if last_shown != (missing, why):
-                last_shown = (missing, why)
-                self._run.set_state("waiting", self._model.round, why)
-                self._run.event("waiting", round=number, why=why, missing=missing)
-            if time.time() > until:
-                raise RunFailed(
-                    f"{why} after waiting {settings.join_wait_s:g} s; missing: {', '.join(missing) or 'not enrolled yet'}."
-                    " Start those clinics, or start a run with a smaller min_clinics."
-                )
-            self._session.pause(PRESENCE_S)
 
 
 def _evaluation_of(accepted: gate.AcceptedReply) -> dict[str, Any]:

@@ -47,7 +47,18 @@ def check_settings(values: dict[str, Any], *, any_model: bool = False) -> RunSet
             f"Strategy {settings.strategy} needs at least {needed} clinics, min_clinics is {settings.min_clinics}. Choose "
             "another strategy, or have more clinics take part."
         )
-    return _with_masks(settings)
+    masked = with_masks(settings)
+    if settings.secure_aggregation == "required" and not masked.masked_weights:
+        able = ", ".join(name for name in strategy_names() if strategy(name)(strategy_settings(name, {})).sum_weights)
+        raise UserError(
+            f"secure_aggregation=required is not possible: {reason_against_masks(settings)}. Have more clinics take part, "
+            f"choose one of the strategies {able}, or set secure_aggregation=auto, with which the hub sees each update."
+        )
+    if settings.masked_weights not in ("", masked.masked_weights):
+        raise UserError(
+            f"masked_weights follows from secure_aggregation; here it is {masked.masked_weights!r}. Leave it out."
+        )
+    return masked
 
 
 def reason_against_masks(settings: RunSettings) -> str:
@@ -59,19 +70,10 @@ def reason_against_masks(settings: RunSettings) -> str:
     return ""
 
 
-def _with_masks(settings: RunSettings) -> RunSettings:
-    """Decide `masked_weights`."""
-    reason = "it is off" if settings.secure_aggregation == "off" else reason_against_masks(settings)
-    if reason and settings.secure_aggregation == "required":
-        able = ", ".join(name for name in strategy_names() if strategy(name)(strategy_settings(name, {})).sum_weights)
-        raise UserError(
-            f"secure_aggregation=required is not possible: {reason}. Have more clinics take part, choose one of the "
-            f"strategies {able}, or set secure_aggregation=auto, with which the hub sees each update."
-        )
-    weights = "" if reason else make_strategy(settings).sum_weights
-    if settings.masked_weights not in ("", weights):
-        raise UserError(f"masked_weights follows from secure_aggregation; here it is {weights!r}. Leave it out.")
-    return settings.model_copy(update={"masked_weights": weights})
+def with_masks(settings: RunSettings) -> RunSettings:
+    """The settings with `masked_weights` as they decide it."""
+    masked = settings.secure_aggregation != "off" and not reason_against_masks(settings)
+    return settings.model_copy(update={"masked_weights": make_strategy(settings).sum_weights if masked else ""})
 
 
 def _check_combination(settings: RunSettings) -> None:

@@ -1,0 +1,61 @@
+"""Before each round: wait until enough clinics are online."""
+
+import time
+
+from embryofl_server.federation.fleet import Node
+from embryofl_server.federation.fleet_session import FleetSession
+from embryofl_server.federation.run_context import RunFailed
+
+PRESENCE_S = 0.3  # between two checks of who is online, while too few are
+
+
+def gather(session: FleetSession, number: int, done: int) -> dict[str, Node]:
+    """Wait until `min_clinics` are online; returns them by name.
+
+    Parameters
+    ----------
+    session : FleetSession
+    number : int
+        Of the round that they are for.
+    done : int
+        The last complete round.
+
+    Raises
+    ------
+    Halted
+    RunFailed
+        When too few are online after `join_wait_s`.
+    """
+    run, context = session.run, session.context
+    settings, progress = run.settings, context.progress
+    since, last_shown = time.time(), None
+    until = since + settings.join_wait_s
+    while True:
+        clinics = context.store.clinics()
+        enrolled = [name for name, clinic in clinics.items() if clinic.state == "enrolled"]
+        online = {n: node for n, node in session.nodes().items() if node.online and n in enrolled}
+        if len(online) >= settings.min_clinics:
+            if last_shown is not None:
+                run.set_state("running", done)
+            progress.go_on()
+            return online
+        missing = sorted(set(enrolled) - set(online))
+        suspended = sorted(name for name, clinic in clinics.items() if clinic.state == "suspended")
+        progress.phase("waiting", number, settings.rounds)
+        progress.begin(sorted(online), "online")
+        for name in missing:
+            progress.clinic(name, "offline")
+        why = f"{len(online)} of at least {settings.min_clinics} clinics are online"
+        if suspended:
+            why += f"; suspended: {', '.join(suspended)}"
+        progress.wait(missing, since, until, "the run fails", why)
+        if last_shown != (missing, why):
+            last_shown = (missing, why)
+            run.set_state("waiting", done, why)
+            run.event("waiting", round=number, why=why, missing=missing)
+        if time.time() > until:
+            raise RunFailed(
+                f"{why} after waiting {settings.join_wait_s:g} s; missing: {', '.join(missing) or 'not enrolled yet'}."
+                " Start those clinics, or start a run with a smaller min_clinics."
+            )
+        session.pause(PRESENCE_S)

@@ -1,0 +1,148 @@
+"""The exchanges of a masked round, up to the closed sum (`Attempt`) and from it to the sum without masks (`Opening`)."""
+
+from dataclasses import replace
+
+import numpy as np
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_ssh_public_key
+from pydantic import Field
+
+from embryofl.errors import ProtocolError
+from embryofl.masked_update import sum_weight
+from embryofl.messages import MaskingRequest, Reply
+from embryofl.schema import Name, Strict
+from embryofl.secagg.fixed_point import RING, Ring
+from embryofl.secagg.hub import HubSession
+from embryofl.secagg.messages import Terms
+from embryofl.secagg.threshold import MAX_CLINICS
+from embryofl.secagg.unmasking import ClosedSum, Unmasking
+from embryofl.settings import RunSettings
+from embryofl_server.federation.gate import AcceptedReply
+from embryofl_server.federation.step import Step
+
+Keys = dict[str, ec.EllipticCurvePublicKey]
+
+
+class MaskedSum(Strict):
+    """What is kept on disk with a masked sum: who is in it, and their training replies."""
+
+    attempt: int
+    closed: ClosedSum
+    replies: dict[Name, Reply] = Field(max_length=MAX_CLINICS)
+
+
+def enrolled_keys(lines: dict[str, str]) -> Keys:
+    """The clinics' keys, from OpenSSH lines."""
+    keys = {name: load_ssh_public_key(line.encode()) for name, line in lines.items()}
+    return {name: key for name, key in keys.items() if isinstance(key, ec.EllipticCurvePublicKey)}
+
+
+class Attempt:
+    """Keys, letters and masked vectors.
+
+    Parameters
+    ----------
+    terms : Terms
+    settings : RunSettings
+    lines : dict of str to str
+        Enrolled keys of the clinics that are asked, OpenSSH lines.
+    """
+
+    def __init__(self, terms: Terms, settings: RunSettings, lines: dict[str, str]) -> None:
+        self._terms, self._settings, self._lines = terms, settings, lines
+        self.hub = HubSession(terms, enrolled_keys(lines))
+
+    def keys(self) -> Step:
+        """The clinics' adverts."""
+        request = MaskingRequest(terms=self._terms, peers=self._lines)
+
+        def take(name: str, accepted: AcceptedReply) -> AcceptedReply:
+            masking = accepted.reply.masking
+            assert masking is not None and masking.advert is not None  # the message's schema
+            self._check_weight(name, masking.advert.clinic, masking.advert.weight, accepted.reply)
+            self.hub.take_advert(masking.advert)
+            return accepted
+
+        return Step(lambda name: request, take)
+
+    def letters(self) -> Step:
+        """Letters from each clinic of the roster."""
+        request = MaskingRequest(roster=self.hub.close_roster())
+
+        def take(name: str, accepted: AcceptedReply) -> AcceptedReply:
+            masking = accepted.reply.masking
+            assert masking is not None and masking.letters is not None
+            self.hub.take_letters(name, masking.letters)
+            return accepted
+
+        return Step(lambda name: request, take)
+
+    def train(self) -> Step:
+        """Masked vectors: each is added to the sum and deleted."""
+        roster = self.hub.close_roster()
+
+        def take(name: str, accepted: AcceptedReply) -> AcceptedReply:
+            self._check_weight(name, name, roster.advert_of(name).weight, accepted.reply)
+            assert accepted.update is not None
+            self.hub.take_masked(name, np.fromfile(accepted.update, RING))
+            accepted.update.unlink()
+            return replace(accepted, update=None)
+
+        return Step(
+            lambda name: MaskingRequest(letters=self.hub.letters_for(name)), take, self._terms.length * RING.itemsize
+        )
+
+    def _check_weight(self, name: str, clinic: str, weight: int, reply: Reply) -> None:
+        expected = sum_weight(self._settings, reply.examples)
+        if (clinic, weight) != (name, expected):
+            raise ProtocolError(
+                f"weight {weight} of {clinic}, expected {expected} of {name} for {reply.examples} training embryos",
+                name,
+            )
+
+
+class Opening:
+    """Confirmations and shares.
+
+    Parameters
+    ----------
+    closed : ClosedSum
+    masked_sum : ndarray of uint32, (length,)
+        Taken over.
+    lines : dict of str to str
+        The enrolled keys of all clinics, OpenSSH lines.
+
+    Raises
+    ------
+    ProtocolError
+        As `Unmasking`.
+    """
+
+    def __init__(self, closed: ClosedSum, masked_sum: Ring, lines: dict[str, str]) -> None:
+        self.unmasking = Unmasking(
+            closed, masked_sum, enrolled_keys({n: lines[n] for n in closed.roster.names if n in lines})
+        )
+
+    def survivors(self) -> Step:
+        """Signatures of who is in the sum."""
+        request = MaskingRequest(statement=self.unmasking.statement)
+
+        def take(name: str, accepted: AcceptedReply) -> AcceptedReply:
+            masking = accepted.reply.masking
+            assert masking is not None and masking.confirmation is not None
+            self.unmasking.take_confirmation(name, masking.confirmation)
+            return accepted
+
+        return Step(lambda name: request, take)
+
+    def shares(self) -> Step:
+        """Shares of the seeds of masks."""
+        request = MaskingRequest(statement=self.unmasking.statement, signatures=self.unmasking.confirmations())
+
+        def take(name: str, accepted: AcceptedReply) -> AcceptedReply:
+            masking = accepted.reply.masking
+            assert masking is not None and masking.shares is not None
+            self.unmasking.take_shares(name, masking.shares)
+            return accepted
+
+        return Step(lambda name: request, take)

@@ -1,0 +1,113 @@
+"""A fleet whose clinics are the real request handlers in this process: they train a stand-in and mask its update."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from embryofl.errors import ProtocolError
+from embryofl.messages import Request, round_seed
+from embryofl.metrics import ScoredEmbryos
+from embryofl_clinic.exporter import TrainerMetrics
+from embryofl_clinic.joining.identity import ClinicIdentity
+from embryofl_clinic.masking.attempt import Masking
+from embryofl_clinic.policy.rules import Policy
+from embryofl_clinic.workload.embryo import Trained
+from embryofl_clinic.workload.request_handler import RequestHandler
+from embryofl_clinic.workload.transfers import TransferRefused
+from embryofl_demo.local_fleet import FileTransfers, OneWorkload
+from embryofl_server.federation.blobs import UploadRefused
+from embryofl_server.federation.fleet import FleetLost, Node, RawReply
+from kits.rounds import LAYOUT, FakeFleet
+
+EMBRYOS = {"anna": 64, "bert": 96, "cleo": 200, "dora": 130, "emil": 33}
+
+
+class Killed(BaseException):
+    """The hub ends here."""
+
+
+class FakeWorkload:
+    """Moves the model by noise that follows from the seed."""
+
+    layout, device = LAYOUT, "cpu"
+
+    def __init__(self, examples: int) -> None:
+        self.examples, self.trained = examples, 0
+
+    def load(self, packed: np.ndarray) -> None:
+        self.model = packed
+
+    def evaluate(self, split: str) -> ScoredEmbryos:
+        rng = np.random.default_rng(0)
+        return ScoredEmbryos(rng.random(30), np.arange(30) % 2, np.full(30, 5))
+
+    def train(self, request: Request, seed: int) -> Trained:
+        self.trained += 1
+        rng, state = np.random.default_rng(round_seed(7, request.round, request.clinic)), self.model.copy()
+        for view in LAYOUT.section_views(state):
+            if view.dtype.kind == "f":
+                view += (0.1 * rng.standard_normal(view.size)).astype(view.dtype)
+        return Trained(state, 0.5, self.examples)
+
+
+class MaskedFleet(FakeFleet):
+    """Faults are called with the request's kind, and may return:
+
+    "silent"   the clinic never receives the request
+    "lost"     it does the work, and its reply is never received
+    "restart"  its process starts again: it has connected anew, and its keys are gone
+    "gone"     it has gone offline for good
+    "killed"   the hub ends before this request is sent
+    a request  which is what the clinic receives instead
+    """
+
+    def __init__(self, uploads: Any, packed: Any, folder: Path, names: list[str]) -> None:
+        super().__init__(uploads, packed, names)
+        self.folder, self.transfers = folder, FileTransfers(folder / "weights", uploads)
+        self.workloads = {name: FakeWorkload(EMBRYOS[name]) for name in names}
+        self.handlers = {name: self.start(name) for name in names}
+        self.refusals: list[tuple[str, str]] = []
+
+    def state_dir(self, name: str) -> Path:
+        return self.folder / "clinics" / name
+
+    def start(self, name: str) -> RequestHandler:
+        state = self.state_dir(name)
+        state.mkdir(parents=True, exist_ok=True)
+        (state / "policy.toml").write_text('min_examples = 1\npeers = "first"\n')
+        masking = Masking(state, ClinicIdentity(state / "identity"))
+        policy = Policy(state, "quality", name)
+        return RequestHandler(OneWorkload(self.workloads[name]), policy, TrainerMetrics(name), state, masking)
+
+    def key(self, name: str) -> str:
+        return ClinicIdentity(self.state_dir(name) / "identity").public_key
+
+    def send(self, node: Node, text: str, ttl_s: float, group: str) -> str:
+        request, name = Request.model_validate_json(text), node.name
+        what = self.fault(request.kind, name, request.round)
+        if what == "killed":
+            raise Killed
+        if what == "superlink":
+            raise FleetLost("gone")
+        self.sent.append((name, request.round))
+        message = f"m{len(self.sent)}"
+        if what == "gone":
+            self.online.discard(name)
+        elif what == "restart":
+            self.activated[name] += 1
+            self.handlers[name] = self.start(name)
+        elif what != "silent":
+            reply = self._work(message, name, what if isinstance(what, Request) else request)
+            if what != "lost":
+                self.ready[message] = reply
+        return message
+
+    def _work(self, message: str, name: str, request: Request) -> RawReply:
+        try:
+            return RawReply(message, self.handlers[name].reply_to(request, self.transfers).model_dump_json())
+        except ProtocolError as exc:
+            self.refusals.append((name, str(exc)))
+            return RawReply(message, error=type(exc).__name__)
+        except (UploadRefused, TransferRefused) as exc:
+            return RawReply(message, error=type(exc).__name__)

@@ -1,0 +1,227 @@
+"""Masked rounds: the model is that of the same run without masks, whoever drops out, and whenever the hub is killed."""
+
+import numpy as np
+import pytest
+
+from embryofl.errors import UserError
+from embryofl.secagg.fixed_point import RING
+from embryofl_clinic.masking import attempt as clinic_side
+from embryofl_server.federation.masking import rounds as module
+from embryofl_server.federation.run_settings import check_settings
+from kits.masked_rounds import EMBRYOS, Killed, MaskedFleet
+from kits.rounds import LAYOUT, events, once, stages
+
+LEAST = {"learning_rate": 1.0, "schedule": "constant", "norm_clip": 0}  # so that the bound clips none of the stand-ins
+
+
+@pytest.fixture
+def stage(tmp_path, packed, monkeypatch):
+    """`stage(clinics, **settings)`: a masked run ready to be executed."""
+    monkeypatch.setattr(module, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(module, "RETRY_FIRST_S", 0.05)
+    made, count = [], iter(range(100))
+
+    def make(clinics=3, masks="required", **settings):
+        folder = tmp_path / str(next(count))
+        names = list(EMBRYOS)[:clinics]
+        make_stage = stages(folder, packed, monkeypatch, lambda uploads, p: MaskedFleet(uploads, p, folder, names))
+        made.append(make_stage)
+        values = {"rounds": 2, "min_clinics": 3, "secure_aggregation": masks, "strategy": "fedavg"} | LEAST | settings
+        return next(make_stage)(**check_settings(values).model_dump())
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def numbers(model):
+    return LAYOUT.section_views(np.frombuffer(model, np.uint8))
+
+
+def assert_equal(masked, plain):
+    for one, other in zip(numbers(masked), numbers(plain), strict=True):
+        if one.dtype.kind == "f":
+            tolerance = 1e-5 if one.dtype.itemsize > 2 else 2e-3  # half precision has three digits
+            assert np.linalg.norm(one - other) <= tolerance * np.linalg.norm(other)
+
+
+def record(stage, number=1):
+    return stage.checkpoints.at(number).record
+
+
+# -- the same model ---------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"strategy": "fednova"},
+        {"strategy": "fednova", "optimiser": "sgd"},
+        {"strategy": "fedavgm"},
+        {"strategy": "fedadam"},
+        {"strategy": "clipped_fedavg", "max_norm": 1.0},
+    ],
+    ids=str,
+)
+def test_masked_model_equals_the_unmasked_one(stage, settings):
+    plain = stage(masks="off", **settings).go()
+    run = stage(**settings)
+    assert_equal(run.go(), plain)
+    assert record(run)["masking"]["survivors"] == ["anna", "bert", "cleo"]
+
+
+def test_masked_model_is_the_same_bits_under_other_masks(stage):
+    assert stage(clinics=5).go() == stage(clinics=5).go()
+
+
+def test_hub_stores_no_single_update_and_no_norm_of_one(stage):
+    run = stage()
+    kept = []
+    receive = run.uploads.collect
+    run.uploads.collect = lambda path: kept.append((found := receive(path)).path.read_bytes()) or found
+    run.go()
+    sizes = {len(data) for data in kept}
+    assert len(kept) == 6 and sizes == {4 * (LAYOUT.floats + 1)}
+    spread = np.frombuffer(kept[0], RING).astype(float) / 2**32
+    assert 0.35 < spread.mean() < 0.65 and spread.std() > 0.2  # as of random numbers
+    for clinic in record(run)["clinics"].values():
+        assert "norm" not in clinic and "distance" not in clinic and 0 < clinic["share"] < 1
+    assert not list(run.run.folder.glob("*.masked")) and not list(run.run.folder.glob("*.mean"))
+
+
+def test_clinics_shares_are_those_of_fednova(stage):
+    plain, run = stage(masks="off", strategy="fednova"), stage(strategy="fednova")
+    plain.go(), run.go()
+    shares = [{n: c["share"] for n, c in record(each)["clinics"].items()} for each in (plain, run)]
+    assert shares[1] == pytest.approx(shares[0], abs=1e-5)
+
+
+# -- who drops out ----------------------------------------------------------------------------------------------------
+def without(stage, names, **settings):
+    """The model without masks of a round in which these clinics do not take part."""
+    plain = stage(clinics=4, masks="off", rounds=1, **settings)
+    plain.fleet.online -= set(names)
+    return plain.go()
+
+
+@pytest.mark.parametrize(
+    ("kind", "what", "survivors"),
+    [
+        ("keys", "gone", "anna cleo dora"),  # before its keys
+        ("letters", "gone", "anna cleo dora"),  # before its letters
+        ("letters", "restart", "anna cleo dora"),
+        ("train", "gone", "anna cleo dora"),  # between letters and upload: its pairwise masks are taken out
+        ("train", "restart", "anna cleo dora"),
+        ("survivors", "gone", "anna bert cleo dora"),  # after its upload
+        ("shares", "gone", "anna bert cleo dora"),
+    ],
+)
+def test_one_of_four_clinics_that_drops_out_costs_no_round(stage, kind, what, survivors):
+    run = stage(clinics=4, rounds=1, round_deadline_s=0.5, grace_s=5)
+    run.fleet.fault = once(kind, "bert", what=what)
+    model = run.go()
+    assert record(run)["masking"]["survivors"] == survivors.split()
+    assert record(run)["masking"]["attempt"] == 1
+    assert_equal(model, without(stage, set(run.fleet.names) - set(survivors.split())))
+
+
+@pytest.mark.parametrize("kind", ["letters", "train"])
+def test_one_of_three_that_restarts_costs_an_attempt_and_nobody_else_trains_again(stage, kind):
+    run, undisturbed = stage(rounds=1), stage(rounds=1).go()
+    run.fleet.fault = once(kind, "bert", what="restart")
+    assert run.go() == undisturbed
+    assert record(run)["masking"]["attempt"] == 2
+    assert [e["attempt"] for e in events(run.run) if e["kind"] == "attempt_failed"] == [1]
+    assert [run.fleet.workloads[name].trained for name in run.fleet.names] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("kind", ["survivors", "shares"])
+def test_round_without_enough_shares_is_void_and_the_next_one_goes_on(stage, kind):
+    run = stage(rounds=2, round_deadline_s=0.4, grace_s=0.2)
+    run.fleet.fault = once(kind, "cleo", what="restart")
+    run.go()
+    void = record(run, 1)
+    assert void["void"].startswith("Round 1: 2 usable replies") and void["clinics"] == {}
+    assert void["sha256"] == record(run, 0)["sha256"] != record(run, 2)["sha256"]
+    assert any(e["kind"] == "void" and e["round"] == 1 for e in events(run.run))
+    assert not list(run.run.folder.glob("*.masked"))
+
+
+def test_run_of_void_rounds_fails_with_the_reason(stage):
+    run = stage(rounds=9, round_deadline_s=0.3, grace_s=0.1)
+    run.fleet.fault = lambda kind, name, number: "restart" if (kind, name) == ("shares", "cleo") else None
+    with pytest.raises(UserError, match="3 rounds in a row are void"):
+        run.go()
+
+
+def test_lost_messages_change_nothing(stage):
+    undisturbed = stage(rounds=1).go()
+    for kind in ("keys", "letters", "train", "survivors", "shares"):
+        run = stage(rounds=1)
+        run.fleet.fault = once(kind, "bert", what="superlink")
+        assert run.go() == undisturbed
+        assert record(run)["masking"]["attempt"] == 1
+
+
+def test_clinic_that_has_not_compared_keys_holds_the_round_until_it_has(stage):
+    run = stage(rounds=1)
+    policy, asked = run.fleet.state_dir("bert") / "policy.toml", []
+    policy.write_text("min_examples = 1\n")
+
+    def fault(kind, name, number):
+        if (kind, name) == ("keys", "bert"):
+            asked.append(run.progress.snapshot()["phase"])
+            if len(asked) == 2:
+                policy.write_text('min_examples = 1\npeers = "first"\n')
+
+    run.fleet.fault = fault
+    run.go()
+    failed = [e for e in events(run.run) if e["kind"] == "attempt_failed"]
+    assert len(failed) == 1 and len(asked) == 2
+    refused = [e for e in events(run.run) if e["kind"] == "refused"]
+    assert "keys of anna, cleo have not been compared" in refused[0]["words"]
+
+
+# -- a hub that is killed ---------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("kind", ["keys", "letters", "train", "survivors", "shares"])
+@pytest.mark.parametrize("who", ["anna", "cleo"])
+def test_hub_killed_in_any_phase_ends_in_the_same_bits(stage, kind, who):
+    undisturbed, run = stage(rounds=3).go(), stage(rounds=3)
+    run.fleet.fault = once(kind, who, 2, what="killed")
+    with pytest.raises(Killed):
+        run.go()
+    assert bool(list(run.run.folder.glob("round-0002.masked"))) == (kind in ("survivors", "shares"))
+    assert run.go() == undisturbed
+    assert not list(run.run.folder.glob("*.masked"))
+    assert all(w.trained == 3 for w in run.fleet.workloads.values())
+
+
+def test_damaged_masked_sum_is_set_aside_and_the_round_begins_again(stage):
+    undisturbed, run = stage(rounds=1).go(), stage(rounds=1)
+    run.fleet.fault = once("survivors", "anna", what="killed")
+    with pytest.raises(Killed):
+        run.go()
+    path = run.run.folder / "round-0001.masked"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    assert run.go() == undisturbed
+
+
+# -- clinics that lie -------------------------------------------------------------------------------------------------
+def test_vector_beyond_the_bound_makes_the_round_void(stage, monkeypatch):
+    run, real = stage(rounds=1), clinic_side.to_vector
+
+    def far(update, share, bound):
+        vector = real(update, share, bound)
+        vector[:100] = 2**30
+        return vector
+
+    monkeypatch.setattr(clinic_side, "to_vector", far)
+    run.go()
+    assert "expected at most" in record(run)["void"]
+
+
+def test_weight_that_is_not_the_one_of_its_embryos_is_rejected(stage, monkeypatch):
+    run = stage(clinics=4, rounds=1)
+    monkeypatch.setattr(clinic_side, "sum_weight", lambda settings, examples: examples + (examples == EMBRYOS["bert"]))
+    run.go()
+    assert record(run)["masking"]["survivors"] == ["anna", "cleo", "dora"]
+    assert record(run)["refused"] == {"bert": "masking"}
