@@ -28,6 +28,7 @@ from embryofl_server.federation.blobs import SignedUrls, Uploads
 from embryofl_server.federation.checkpoint import Checkpoints
 from embryofl_server.federation.loop import RoundLoop
 from embryofl_server.federation.run_context import RunContext
+from embryofl_server.federation.run_settings import with_masks
 from embryofl_server.members.store import ClinicStore
 from embryofl_server.runs.log import Runs
 from embryofl_server.runs.progress import Progress
@@ -116,7 +117,8 @@ def run_locally(
 ) -> LocalRun:
     """Execute a run from the initial model; its files are temporary.
 
-    Every clinic replies, so minimum clinics and quorum of the settings play no part, and none is ever suspended.
+    Every clinic replies, so minimum clinics and quorum of the settings play no part, and none is ever suspended. Updates
+    are masked as in a run of these clinics.
 
     Parameters
     ----------
@@ -126,7 +128,8 @@ def run_locally(
     on_round : callable, optional
         Takes a line about each complete round.
     """
-    settings = settings.model_copy(update={"min_clinics": len(clinics), "quorum": 1.0, "suspend_after": 0})
+    changes = {"min_clinics": len(clinics), "quorum": 1.0, "suspend_after": 0}
+    settings = with_masks(settings.model_copy(update=changes))
     with tempfile.TemporaryDirectory(prefix="embryofl-") as name:
         folder = Path(name)
         run = Runs(folder / "runs").create(settings)
