@@ -135,9 +135,28 @@ def test_one_of_three_that_restarts_costs_an_attempt_and_nobody_else_trains_agai
 
 
 @pytest.mark.parametrize("kind", ["survivors", "shares"])
+@pytest.mark.parametrize("who", ["anna", "cleo"])
+def test_clinic_of_three_that_restarts_after_its_upload_costs_an_attempt_at_the_same_sum(stage, kind, who):
+    undisturbed, run = stage(rounds=2).go(), stage(rounds=2)
+    run.fleet.fault = once(kind, who, 1, what="restart")
+    assert run.go() == undisturbed
+    assert record(run)["masking"]["attempt"] == 2
+    assert [e["attempt"] for e in events(run.run) if e["kind"] == "attempt_failed"] == [1]
+
+
+@pytest.mark.parametrize("kind", ["survivors", "shares"])
 def test_round_without_enough_shares_is_void_and_the_next_one_goes_on(stage, kind):
-    run = stage(rounds=2, round_deadline_s=0.4, grace_s=0.2)
-    run.fleet.fault = once(kind, "cleo", what="restart")
+    run = stage(clinics=4, rounds=2, round_deadline_s=0.4, grace_s=0.2)
+    left = {("letters", "dora"), (kind, "cleo")}
+
+    def fault(kind, name, number):
+        """Dora is not in the sum and cleo has lost her keys: the same sum cannot be made again."""
+        if number == 1 and (kind, name) in left:
+            left.remove((kind, name))
+            return "restart"
+        return None
+
+    run.fleet.fault = fault
     run.go()
     void = record(run, 1)
     assert void["void"].startswith("Round 1: 2 usable replies") and void["clinics"] == {}

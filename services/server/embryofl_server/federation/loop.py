@@ -110,14 +110,12 @@ class RoundLoop:
 
     # -- rounds -----------------------------------------------------------------------------------------------------
     def _train_round(self, number: int) -> None:
+        nodes = self._gather(number)
         began, sent = time.time(), self._model.record["sha256"]
-        corrections: dict[str, CorrectionFile] = {}
+        corrections = self._corrections(number, nodes)
         if self._settings.masked_weights:
-            result = self._masked_rounds.collect(number, self._model)
+            result = self._masked_rounds.collect(number, self._model, nodes)
         else:
-            nodes = self._gather(number)
-            began = time.time()
-            corrections = self._corrections(number, nodes)
             result = self._exchange("train", number, nodes, corrections)
         try:
             self._count_rejections(number, result)

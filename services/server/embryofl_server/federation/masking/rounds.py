@@ -25,7 +25,8 @@ from embryofl_server.federation.strategies.base import ClinicUpdate
 
 log = logging.getLogger("embryofl.rounds")
 
-MOST_ATTEMPTS = 5  # of a round whose keys were exchanged
+MOST_ATTEMPTS = 5  # of a round that fail after its keys were exchanged
+MOST_REPEATS = 10  # attempts of a round that repeat a sum
 PATIENCE_S = 10.0  # how long letters, survivors and shares wait for clinics that are not needed
 RETRY_FIRST_S, RETRY_MOST_S, RETRY_GROWTH = 5.0, 300.0, 1.6  # between two attempts to exchange keys
 ROUNDING = 1e-6  # a mean may be this much longer than the bound
@@ -41,7 +42,14 @@ class Ask(Protocol):
 
 
 class AttemptFailed(Exception):
-    """Too few clinics are left in an attempt; another one may have enough."""
+    """Too few clinics are left in an attempt; another one may have enough. `too_early`: it did not get beyond keys."""
+
+    def __init__(self, text: str, *, too_early: bool) -> None:
+        super().__init__(text)
+        self.too_early = too_early
+
+
+_Closed = tuple[MaskedSum, Ring]
 
 
 class MaskedRounds:
@@ -73,53 +81,95 @@ class MaskedRounds:
         self._settings, self._checkpoints, self._longest = session.run.settings, checkpoints, longest_update
         self._ask, self._gather, self._limits = ask, gather, limits
 
-    def collect(self, number: int, model: Checkpoint) -> ExchangeResult:
+    def collect(self, number: int, model: Checkpoint, nodes: dict[str, Node]) -> ExchangeResult:
         """The replies of a round, and the mean of their updates or why the round is void.
+
+        Parameters
+        ----------
+        number : int
+        model : Checkpoint
+        nodes : dict of str to Node
+            The clinics that are online.
 
         Raises
         ------
         Halted, RunFailed
         """
         excluded: dict[str, ExcludedReply] = {}
-        kept = self._checkpoints.masked(number)
-        if kept is not None:
-            masked, total = MaskedSum.model_validate_json(kept[0]), kept[1]
-            log.info("round %d: its masked sum is read back", number)
-        else:
-            masked, total = self._close_sum(number, model, excluded)
-            self._checkpoints.save_masked(number, masked.model_dump_json(), total)
-        result = self._open_sum(number, model, masked, total)
-        result.excluded = {n: why for n, why in (excluded | result.excluded).items() if n not in result.accepted}
+        closed: _Closed | None = self._kept(number) or self._close_sum(number, model, nodes, excluded)
+        result, until = ExchangeResult(), time.time() + self._limits(len(nodes), MIN_CLINICS).end_s
+        while closed is not None:
+            try:
+                result = self._open_sum(number, model, *closed, excluded)
+                break
+            except AttemptFailed as exc:
+                result = ExchangeResult(void=str(exc))
+                closed = self._close_sum_again(number, model, closed[0], str(exc), until)
+        result.excluded = {name: why for name, why in excluded.items() if name not in result.accepted}
         return result
 
+    def _kept(self, number: int) -> _Closed | None:
+        """The masked sum that is on disk."""
+        kept = self._checkpoints.masked(number)
+        if kept is None:
+            return None
+        log.info("round %d: its masked sum is read back", number)
+        return MaskedSum.model_validate_json(kept[0]), kept[1]
+
     # -- until the sum is closed ------------------------------------------------------------------------------------
-    def _close_sum(self, number: int, model: Checkpoint, excluded: dict[str, ExcludedReply]) -> tuple[MaskedSum, Ring]:
-        since, failed, pause, attempt = time.time(), 0, RETRY_FIRST_S, 0
+    def _close_sum(
+        self, number: int, model: Checkpoint, nodes: dict[str, Node], excluded: dict[str, ExcludedReply]
+    ) -> _Closed:
+        since, failed, pause, attempt = time.time(), 0, RETRY_FIRST_S, 1
         while True:
-            attempt += 1
-            nodes = self._clinics(number, {name for name, why in excluded.items() if why.fault})
-            stage = _Stage()
+            nodes = self._clinics(number, nodes, {name for name, why in excluded.items() if why.fault})
             try:
-                return self._attempt(number, attempt, model, nodes, excluded, stage)
+                return self._attempt(number, attempt, model, nodes, excluded)
             except AttemptFailed as exc:
-                reason = str(exc)
-            self._run.event("attempt_failed", round=number, attempt=attempt, words=reason)
-            log.warning("round %d, attempt %d: %s", number, attempt, reason)
-            failed += stage.keys_exchanged
+                reason, too_early = str(exc), exc.too_early
+            self._note(number, attempt, reason)
+            attempt += 1
+            failed += not too_early
             if failed == MOST_ATTEMPTS:
-                raise RunFailed(f"{reason} This was attempt {attempt} at the round.")
-            if not stage.keys_exchanged:
+                raise RunFailed(f"{reason} This was attempt {failed} at the round, and there is no other.")
+            if too_early:
                 until = since + self._settings.join_wait_s
                 if time.time() > until:
                     raise RunFailed(reason)
-                self._session.context.progress.wait(sorted(nodes), since, until, "the run fails", reason)
+                progress = self._session.context.progress
+                progress.wait(sorted(nodes), since, until, "the run fails", reason)
                 self._session.pause(pause)
-                self._session.context.progress.go_on()
+                progress.go_on()
                 pause = min(pause * RETRY_GROWTH, RETRY_MOST_S)
+            nodes = self._gather(number)
 
-    def _clinics(self, number: int, at_fault: set[str]) -> dict[str, Node]:
+    def _close_sum_again(
+        self, number: int, model: Checkpoint, before: MaskedSum, reason: str, until: float
+    ) -> _Closed | None:
+        """The same sum in another attempt, for clinics that have lost their keys; None if that is not possible, and after
+        `until` (Unix time).
+
+        A clinic that has confirmed a sum confirms no other of this round. It makes the same vector again only with the
+        same roster, and so all of its clinics have to be there.
+        """
+        names = before.closed.roster.names
+        attempt = before.attempt
+        while before.closed.statement.survivors == names and attempt < MOST_REPEATS and time.time() < until:
+            self._note(number, attempt, reason)
+            attempt += 1
+            try:
+                return self._attempt(number, attempt, model, self._nodes(names), {}, len(names))
+            except AttemptFailed as exc:
+                reason = str(exc)
+        return None
+
+    def _note(self, number: int, attempt: int, reason: str) -> None:
+        self._run.event("attempt_failed", round=number, attempt=attempt, words=reason)
+        log.warning("round %d, attempt %d: %s", number, attempt, reason)
+
+    def _clinics(self, number: int, online: dict[str, Node], at_fault: set[str]) -> dict[str, Node]:
         """The clinics of an attempt: those online, without those whose replies were rejected in this round."""
-        nodes = {name: node for name, node in self._gather(number).items() if name not in at_fault}
+        nodes = {name: node for name, node in online.items() if name not in at_fault}
         if len(nodes) < MIN_CLINICS:
             raise RunFailed(
                 f"Round {number}: {len(nodes)} clinics are left for masks, which need {MIN_CLINICS}. Rejected in this "
@@ -135,28 +185,29 @@ class MaskedRounds:
         model: Checkpoint,
         nodes: dict[str, Node],
         excluded: dict[str, ExcludedReply],
-        stage: "_Stage",
-    ) -> tuple[MaskedSum, Ring]:
+        least: int = MIN_CLINICS,
+    ) -> _Closed:
         def ask(kind: Kind, nodes: dict[str, Node], limits: RoundLimits, step: Step) -> ExchangeResult:
             result = self._ask(kind, number, nodes, limits, step)
             excluded.update(result.excluded)
             if result.shortfall:
                 reasons = "; ".join(f"{name}: {why.message}" for name, why in sorted(result.excluded.items()))
-                raise AttemptFailed(f"{result.shortfall} {reasons}.")
+                raise AttemptFailed(f"{result.shortfall} {reasons}.", too_early=kind == "keys")
             return result
 
         lines = {name: key for name, key in self._store.keys().items() if name in nodes}
         steps = Attempt(self._terms(number, attempt, model), self._settings, lines)
-        ask("keys", nodes, self._limits(len(nodes), MIN_CLINICS), steps.keys())
-        stage.keys_exchanged = True
+        ask("keys", nodes, self._limits(len(nodes), least), steps.keys())
         roster = steps.hub.close_roster()
-        limits = self._limits(len(roster.names), roster.threshold)
+        least = max(least, roster.threshold)
+        limits = self._limits(len(roster.names), least)
         ask("letters", self._nodes(roster.names), _short(limits, limits.quorum), steps.letters())
         sharers = steps.hub.close_letters()
-        limits = self._limits(len(sharers), roster.threshold)
-        result = ask("train", self._nodes(sharers), limits, steps.train())
+        result = ask("train", self._nodes(sharers), self._limits(len(sharers), least), steps.train())
         replies = {name: accepted.reply for name, accepted in result.accepted.items()}
-        return MaskedSum(attempt=attempt, closed=steps.hub.close_sum(), replies=replies), steps.hub.masked_sum
+        masked = MaskedSum(attempt=attempt, closed=steps.hub.close_sum(), replies=replies)
+        self._checkpoints.save_masked(number, masked.model_dump_json(), steps.hub.masked_sum)
+        return masked, steps.hub.masked_sum
 
     def _terms(self, number: int, attempt: int, model: Checkpoint) -> Terms:
         layout, settings = model.layout(), self._settings
@@ -177,8 +228,10 @@ class MaskedRounds:
         return {name: known.get(name) or Node(name, 0, online=False, activated="") for name in names}
 
     # -- then -------------------------------------------------------------------------------------------------------
-    def _open_sum(self, number: int, model: Checkpoint, masked: MaskedSum, total: Ring) -> ExchangeResult:
-        closed, excluded = masked.closed, dict[str, ExcludedReply]()
+    def _open_sum(
+        self, number: int, model: Checkpoint, masked: MaskedSum, total: Ring, excluded: dict[str, ExcludedReply]
+    ) -> ExchangeResult:
+        closed = masked.closed
         roster, survivors = closed.roster, closed.statement.survivors
         limits = _short(self._limits(len(survivors), roster.threshold), roster.threshold)
         try:
@@ -187,18 +240,17 @@ class MaskedRounds:
             steps = [("survivors", opening.survivors), ("shares", opening.shares)]
             for kind, step in steps:
                 result = self._ask(kind, number, self._nodes(survivors), limits, step())
-                excluded |= {name: why for name, why in result.excluded.items() if why.fault}
+                excluded.update({name: why for name, why in result.excluded.items() if why.fault})
                 if result.shortfall:
-                    return ExchangeResult(excluded=excluded, void=result.shortfall)
+                    raise AttemptFailed(result.shortfall, too_early=False)
             total = opening.unmasking.total()
         except ProtocolError as exc:
-            return ExchangeResult(excluded=excluded, void=f"The masks cannot be removed: {exc}.")
+            return ExchangeResult(void=f"The masks cannot be removed: {exc}.")
         bound, part = roster.terms.bound, roster.share(survivors)
         packed, norm = add_mean(total, part, bound, model.packed(), model.layout())
         if not norm <= bound * (1 + ROUNDING):
             return ExchangeResult(
-                excluded=excluded,
-                void=f"The mean of the updates has the norm {norm:.6g}, expected at most {bound:.6g}.",
+                void=f"The mean of the updates has the norm {norm:.6g}, expected at most {bound:.6g}."
             )
         path = self._run.folder / f"round-{number:04d}.mean"
         packed.tofile(path)
@@ -216,13 +268,7 @@ class MaskedRounds:
         shares = {name: roster.share((name,), survivors) for name in survivors}
         accepted = {name: _accepted(masked.replies[name]) for name in survivors}
         scales = dict.fromkeys(survivors, 1.0)
-        return ExchangeResult(accepted, scales, excluded, mean=MeanUpdate(update, shares, record))
-
-
-class _Stage:
-    """How far an attempt came."""
-
-    keys_exchanged = False
+        return ExchangeResult(accepted, scales, mean=MeanUpdate(update, shares, record))
 
 
 def _short(limits: RoundLimits, quorum: int) -> RoundLimits:
