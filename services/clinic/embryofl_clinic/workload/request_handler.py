@@ -2,7 +2,7 @@
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -148,8 +148,10 @@ class RequestHandler:
             metrics.phase("idle")
         metrics.transferred("up", len(data))
         self._sent.note("update", len(data), request.run, request.round)
-        seconds = {**done.reply.seconds, "upload": round(time.monotonic() - began, 3)}
-        return done.reply.model_copy(update={"update": receipt, "seconds": seconds})
+        seconds = {"upload": round(time.monotonic() - began, 3), **done.reply.seconds}  # repeated: of the first time
+        reply = done.reply.model_copy(update={"update": receipt, "seconds": seconds})
+        self._last = replace(done, reply=reply)
+        return reply
 
     def _evaluate(self, request: Request, workload: Workload, seed: int) -> dict[str, object]:
         """The reply's metrics of the loaded model, counts of fewer embryos than the policy's `min_cell` withheld."""
