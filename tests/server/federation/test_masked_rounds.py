@@ -224,6 +224,102 @@ def test_damaged_masked_sum_is_set_aside_and_the_round_begins_again(stage):
     assert run.go() == undisturbed
 
 
+# -- a hub that lies --------------------------------------------------------------------------------------------------
+def changed(request, **parts):
+    return request.model_copy(update={"masking": request.masking.model_copy(update=parts)})
+
+
+class Lies:
+    """What a hub tells one clinic, bert, in round 2 and in no other."""
+
+    def __init__(self, lie):
+        self.told = lie
+        self.old = None  # cleo's advert of round 1
+
+    def __call__(self, request):
+        if request.kind == "letters" and request.round == 1:
+            self.old = request.masking.roster.advert_of("cleo")
+        if request.clinic != "bert" or request.round != 2:
+            return request
+        return getattr(self, self.told)(request) or request
+
+    def another_model(self, request):
+        model = request.model.model_copy(update={"sha256": "0" * 64})
+        return request.model_copy(update={"model": model}) if request.kind == "train" else None
+
+    def other_settings(self, request):
+        settings = request.settings.model_copy(update={"learning_rate": 1e-9})
+        return request.model_copy(update={"settings": settings}) if request.kind == "keys" else None
+
+    def another_weight(self, request):
+        return self.advert(request, weight=10**6) if request.kind == "letters" else None
+
+    def old_advert(self, request):
+        return self.advert(request, **self.old.model_dump()) if request.kind == "letters" else None
+
+    def missing_clinic(self, request):
+        if request.kind == "letters":
+            roster = request.masking.roster
+            return changed(request, roster=roster.model_copy(update={"adverts": roster.adverts[:2]}))
+        return None
+
+    def letters_of_others(self, request):
+        if request.kind == "train":
+            letters = request.masking.letters
+            return changed(request, letters=letters.model_copy(update={"roster": "0" * 64}))
+        return None
+
+    def another_statement(self, request):
+        if request.kind == "shares":
+            statement = request.masking.statement
+            return changed(request, statement=statement.model_copy(update={"survivors": ("anna", "bert")}))
+        return None
+
+    def forged_signatures(self, request):
+        return changed(request, signatures={"bert": "0" * 16}) if request.kind == "shares" else None
+
+    def swapped_key(self, request):
+        if request.kind == "keys":
+            return changed(request, peers=request.masking.peers | {"cleo": request.masking.peers["anna"]})
+        return None
+
+    @staticmethod
+    def advert(request, **fields):
+        roster = request.masking.roster
+        adverts = tuple(a.model_copy(update=fields) if a.clinic == "cleo" else a for a in roster.adverts)
+        return changed(request, roster=roster.model_copy(update={"adverts": adverts}))
+
+
+@pytest.mark.parametrize(
+    ("lie", "words"),
+    [
+        ("another_model", "terms of another model"),
+        ("other_settings", "terms of another work"),
+        ("another_weight", "cleo has not signed these keys and this weight"),
+        ("old_advert", "cleo has not signed these keys and this weight"),
+        ("missing_clinic", "2 clinics in a roster"),
+        ("letters_of_others", "letters of roster 0000"),
+        ("another_statement", "another statement than this clinic has confirmed"),
+        ("forged_signatures", "0 valid confirmations"),
+        ("swapped_key", ""),
+    ],
+)
+def test_lie_of_the_hub_is_refused_by_the_clinic_and_no_model_is_made_of_it(stage, lie, words):
+    run = stage(rounds=2, round_deadline_s=0.4, grace_s=0.2, join_wait_s=0.5)
+    run.fleet.lie = Lies(lie)
+    if lie in ("another_statement", "forged_signatures"):  # no share, no sum
+        run.go()
+        assert record(run, 2)["void"]
+    else:
+        with pytest.raises(UserError):
+            run.go()
+        assert run.checkpoints.at(2) is None
+    if words:
+        assert any(name == "bert" and words in refusal for name, refusal in run.fleet.refusals)
+    else:
+        assert any("changed: cleo" in e.get("words", "") for e in events(run.run))
+
+
 # -- clinics that lie -------------------------------------------------------------------------------------------------
 def test_vector_beyond_the_bound_makes_the_round_void(stage, monkeypatch):
     run, real = stage(rounds=1), clinic_side.to_vector
