@@ -184,6 +184,7 @@ def describe_peers(peers: Mapping[str, Peer]) -> str:
 
 
 def _state(peer: Peer) -> str:
+    since = time.strftime("%d %B %Y", time.gmtime(peer.first_seen))
     if peer.other_key:
-        return "changed, not compared: nothing is masked with it"
-    return "compared" if peer.compared else "not compared"
+        return f"known since {since}, with a new key that was not compared: nothing is masked with it"
+    return f"known since {since}, {'compared' if peer.compared else 'not compared'}"
