@@ -241,7 +241,7 @@ class Lies:
             self.old = request.masking.roster.advert_of("cleo")
         if request.clinic != "bert" or request.round != 2:
             return request
-        return getattr(self, self.told)(request) or request
+        return self.told(self, request) or request
 
     def another_model(self, request):
         model = request.model.model_copy(update={"sha256": "0" * 64})
@@ -293,21 +293,21 @@ class Lies:
 @pytest.mark.parametrize(
     ("lie", "words"),
     [
-        ("another_model", "terms of another model"),
-        ("other_settings", "terms of another work"),
-        ("another_weight", "cleo has not signed these keys and this weight"),
-        ("old_advert", "cleo has not signed these keys and this weight"),
-        ("missing_clinic", "2 clinics in a roster"),
-        ("letters_of_others", "letters of roster 0000"),
-        ("another_statement", "another statement than this clinic has confirmed"),
-        ("forged_signatures", "0 valid confirmations"),
-        ("swapped_key", ""),
+        (Lies.another_model, "terms of another model"),
+        (Lies.other_settings, "terms of another work"),
+        (Lies.another_weight, "cleo has not signed these keys and this weight"),
+        (Lies.old_advert, "cleo has not signed these keys and this weight"),
+        (Lies.missing_clinic, "2 clinics in a roster"),
+        (Lies.letters_of_others, "letters of roster 0000"),
+        (Lies.another_statement, "another statement than this clinic has confirmed"),
+        (Lies.forged_signatures, "0 valid confirmations"),
+        (Lies.swapped_key, ""),
     ],
 )
 def test_lie_of_the_hub_is_refused_by_the_clinic_and_no_model_is_made_of_it(stage, lie, words):
     run = stage(rounds=2, round_deadline_s=0.4, grace_s=0.2, join_wait_s=0.5)
     run.fleet.lie = Lies(lie)
-    if lie in ("another_statement", "forged_signatures"):  # no share, no sum
+    if lie in (Lies.another_statement, Lies.forged_signatures):  # no share, no sum
         run.go()
         assert record(run, 2)["void"]
     else:
