@@ -1,6 +1,6 @@
 """One benchmark run of EmbryoFL as plain processes: start hub, gateway and clinics, train, stop.
 
-usage: run_embryofl.py [ROUNDS]      environment: BENCH_DIR, BENCH_SIZE, BENCH_CLIENTS (default 3)
+usage: run_embryofl.py [ROUNDS] [SETTING=VALUE ...]      environment: BENCH_DIR, BENCH_SIZE, BENCH_CLIENTS (default 3)
 """
 
 import json
@@ -20,19 +20,22 @@ from embryofl_demo.stack import Stack, free_port
 HERE = Path(__file__).parent
 
 
-def main(rounds: int, clients: int) -> int:
+def main(rounds: int, clients: int, more: dict[str, str]) -> int:
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
+    place = DemoFolder(folder)
     initial = Path(os.environ["BENCH_INITIAL"])
-    stack = Stack(DemoFolder(folder), free_port())
+    stack = Stack(place, free_port())
     try:
         counting = link.count(stack.ports["gateway"])
         stack.start_hub()
         names = [f"clinic-{i + 1:02d}" for i in range(clients)]
         for i, name in enumerate(names):
+            place.clinic(name).mkdir(parents=True)
+            (place.clinic(name) / "policy.toml").write_text('peers = "first"\n')
             stack.start_clinic(name, [sys.executable, str(HERE / "bench_clinic.py"), str(i)])
         stack.wait_enrolled(names)
         before = link.counted() if counting else 0
-        settings = {"rounds": rounds, "model": "bench", "min_clinics": clients, "closing_evaluation": False}
+        settings = {"rounds": rounds, "model": "bench", "min_clinics": clients, "closing_evaluation": False, **more}
         stack.call("POST", "/control/runs", {"settings": settings, "initial": str(initial)})
         while True:
             stack.supervisor.check()
@@ -72,4 +75,5 @@ def cpu_seconds(stack: Stack) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 5, int(os.environ.get("BENCH_CLIENTS", "3"))))
+    more = dict(setting.split("=", 1) for setting in sys.argv[2:])
+    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 5, int(os.environ.get("BENCH_CLIENTS", "3")), more))
