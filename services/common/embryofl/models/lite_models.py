@@ -32,7 +32,7 @@ class Lite0Head(nn.Module):
         """Images (n, 3, s, s), uint8 or float in [0, 1], to float32 embeddings (n, 1280) of mean 0 and variance 1."""
         if not self._backbone:
             self._backbone.append(frozen_lite0())
-        return _normalised(self._backbone[0].to(images.device)(images))
+        return _normalised(_moved(self._backbone[0], images.device)(images))
 
     def forward(self, inputs: Tensor) -> Tensor:
         embeddings = self.embed(inputs) if inputs.ndim == 4 else inputs
@@ -70,8 +70,15 @@ class Lite0(nn.Module):
 
     def _features(self, images: Tensor) -> Tensor:
         with torch.no_grad():
-            x = self._front[0].to(images.device)(lite0_input(images))
+            x = _moved(self._front[0], images.device)(lite0_input(images))
         return _normalised(self.back(x).mean(dim=(2, 3)))
+
+
+def _moved(network: nn.Module, device: torch.device) -> nn.Module:
+    """The frozen network, moved to the device if it is elsewhere; `torch.export` cannot follow a move that changes nothing."""
+    if any(weight.device != device for weight in network.parameters()):
+        network.to(device)
+    return network
 
 
 def _blank_head() -> nn.Linear:
