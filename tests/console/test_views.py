@@ -134,6 +134,7 @@ def test_text_from_clinics_and_people_is_escaped(sample):
         "state": "running",
         "round": 0,
         "reason": EVIL,
+        "updates": EVIL,
         "metrics": [],
         "since": 0,
         "settings": {"rounds": 1, "model": EVIL, "strategy": EVIL},
@@ -218,6 +219,7 @@ def test_next_step_names_offline_and_suspended_clinics():
         "state": "running",
         "round": 0,
         "reason": "",
+        "updates": "",
         "metrics": [],
         "settings": {"rounds": 3, "model": "lite0", "strategy": "fedavg"},
     }
@@ -243,6 +245,7 @@ def test_end_of_a_run_is_estimated_from_its_rounds():
         "state": "running",
         "round": 4,
         "reason": "",
+        "updates": "",
         "metrics": [],
         "settings": {"rounds": 10, "model": "lite0", "strategy": "fedavg"},
     }
@@ -282,6 +285,7 @@ def test_estimate_names_its_source():
     cost = {
         "clinics": 3,
         "model_bytes": 2e6,
+        "updates": "",
         "clinic_bytes": 42e6,
         "total_bytes": 126e6,
         "rounds": 10,
@@ -304,6 +308,7 @@ def test_one_clinic_and_one_round_are_singular():
     cost = {
         "clinics": 1,
         "model_bytes": 2e6,
+        "updates": "",
         "clinic_bytes": 6e6,
         "total_bytes": 6e6,
         "rounds": 1,

@@ -10,7 +10,15 @@ from embryofl.errors import UserError
 from embryofl.states import OVER
 from embryofl_server.cli import commands, members, show
 
-RUN = {"name": "run-0002", "round": 3, "state": "paused", "reason": "", "settings": {"rounds": 9}, "metrics": []}
+RUN = {
+    "name": "run-0002",
+    "round": 3,
+    "state": "paused",
+    "reason": "",
+    "settings": {"rounds": 9},
+    "metrics": [],
+    "updates": "x",
+}
 
 
 @pytest.fixture

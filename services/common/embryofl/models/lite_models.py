@@ -75,7 +75,7 @@ class Lite0(nn.Module):
 
 
 def _moved(network: nn.Module, device: torch.device) -> nn.Module:
-    """The frozen network, moved to the device if it is elsewhere; `torch.export` cannot follow a move that changes nothing."""
+    """The frozen network, moved to the device only if it is elsewhere: `torch.export` cannot follow a move."""
     if any(weight.device != device for weight in network.parameters()):
         network.to(device)
     return network

@@ -60,6 +60,7 @@ def _run(state: State) -> str:
     )
     parts = [f"<h2>{e(title)}</h2>", p(run["reason"]) if run["reason"] else ""]
     pairs = [(texts.common.model, e(settings["model"])), (texts.common.strategy, e(settings["strategy"]))]
+    pairs.append((t.updates, e(run["updates"])))
     if run["state"] in UNDER_WAY:
         pairs.insert(0, (t.phase, e(label(PHASE, progress["phase"]))))
         if progress["deadline"]:

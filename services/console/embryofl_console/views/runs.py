@@ -79,5 +79,9 @@ def estimate(cost: State) -> str:
     elif cost["from"] == "images":
         source = c.rough.format(images=cost["images"], ms=f"{1000 * cost['image_s']:.0f}", each=each)
     total = c.unknown if cost["total_s"] is None else c.about.format(n=duration(cost["total_s"]))
-    pairs = [(c.time, f"<strong>{e(total)}</strong> {e(source)}"), (c.traffic_name, e(traffic))]
+    pairs = [
+        (c.time, f"<strong>{e(total)}</strong> {e(source)}"),
+        (c.traffic_name, e(traffic)),
+        (c.updates, e(cost["updates"])),
+    ]
     return f"<h3>{e(c.title)}</h3>{facts(pairs)}"

@@ -16,6 +16,7 @@ from embryofl_server.federation.run_settings import check_settings
 from embryofl_server.hub import Hub
 from embryofl_server.runs.estimate import estimate
 from embryofl_server.runs.log import Run
+from embryofl_server.runs.updates_seen import updates_seen
 
 _CARD = {"json": "application/json", "md": "text/markdown; charset=utf-8", "html": "text/html; charset=utf-8"}
 FILES = {
@@ -87,7 +88,8 @@ def choices() -> dict[str, Any]:
 def cost(draft: RunDraft, hub: CurrentHub) -> dict[str, Any]:
     clinics = {c.name: c.labelled for c in hub.store.clinics().values() if c.state == "enrolled"}
     settings = check_settings({"min_clinics": max(1, len(clinics)), **draft.settings})
-    return {**estimate(settings, clinics, hub.views.all()), "settings": settings.model_dump()}
+    shown = settings.model_dump()
+    return {**estimate(settings, clinics, hub.views.all()), "settings": shown, "updates": updates_seen(shown)}
 
 
 @router.get("/runs/{run}/results")

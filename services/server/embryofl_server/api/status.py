@@ -10,6 +10,7 @@ from embryofl_server.members.proofs import fingerprint
 from embryofl_server.members.sessions import describe_addresses
 from embryofl_server.monitor.overview import Moment
 from embryofl_server.runs.tallies import LAST_ROUNDS
+from embryofl_server.runs.updates_seen import updates_seen
 from embryofl_server.runs.view import RunView
 
 TWICE = "its key is used in two places: was it copied?"
@@ -18,9 +19,10 @@ _PLACE = ("own", "others", "spread", "distance", "far", "words")
 
 
 def run_info(run: RunView, *, newest: bool = False) -> dict[str, Any]:
-    """A run's settings, state and metric lines: all of them, or only the `newest` of each kind."""
+    """A run's settings, what the hub sees of updates, state and metric lines: all, or only the `newest` of each kind."""
     lines = list(run.newest_lines().values()) if newest else run.lines()
-    return {"name": run.name, **run.state, "settings": run.settings.model_dump(), "metrics": lines}
+    settings = run.settings.model_dump()
+    return {"name": run.name, **run.state, "settings": settings, "updates": updates_seen(settings), "metrics": lines}
 
 
 def status(hub: Hub, now: Moment, *, newest: bool = False) -> dict[str, Any]:

@@ -42,7 +42,9 @@ def start(
     from embryofl_server.federation.run_settings import parse_settings  # all strategies, for one command
 
     run = call("POST", "/control/runs", {"settings": parse_settings(option or []), "initial": initial})
-    typer.echo(f"{run['name']} is queued: {run['settings']['model']}, {run['settings']['rounds']} rounds.")
+    typer.echo(
+        f"{run['name']} is queued: {run['settings']['model']}, {run['settings']['rounds']} rounds. {run['updates']}"
+    )
     if follow:
         status(json_=False, follow=True)
 

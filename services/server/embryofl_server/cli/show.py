@@ -50,6 +50,7 @@ def status(info: Info) -> RenderableType:
         parts.append(head)
         if run["reason"]:
             parts.append(Text(f"Reason: {run['reason']}", style="yellow"))
+        parts.append(Text(run["updates"]))
     for state, note in (("queued", ""), ("paused", " (resume with: embryofl-server resume RUN)")):
         if info[state]:
             parts.append(Text(f"Also {state}{note}: {', '.join(info[state])}"))

@@ -22,6 +22,7 @@ from embryofl_server.federation.loop import RoundLoop
 from embryofl_server.federation.run_context import Halted, RunContext
 from embryofl_server.federation.run_settings import check_settings
 from embryofl_server.runs.log import Run, Runs, State
+from embryofl_server.runs.updates_seen import updates_seen
 
 log = logging.getLogger("embryofl.hub")
 
@@ -74,7 +75,8 @@ class Conductor:
                 shutil.rmtree(run.folder)
                 raise
             run.set_state("queued", 0)
-        self._context.audit("run_started", run=run.name, settings=settings.model_dump(), by=by)
+        shown = settings.model_dump()
+        self._context.audit("run_started", run=run.name, settings=shown, updates=updates_seen(shown), by=by)
         self._wake.set()
         return run
 

@@ -69,6 +69,7 @@ def model_card(
             "output": "a score from 0 to 1, higher for label 1",
             "strategy": settings["strategy"],
             "rounds": record["round"],
+            "updates": results["updates"],
             "parameters": record["parameters"],
             "sha256": record["sha256"],
             "trained": {"first": min(map(day_begun, trained), default=""), "last": results["date"]},

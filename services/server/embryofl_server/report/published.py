@@ -35,6 +35,7 @@ KEPT = (
     "use",
     "meaning",
     "settings",
+    "updates",
     "best_validation",
     "calibration",
     "threshold",

@@ -14,6 +14,7 @@ from embryofl_server.report.metrics import metrics_of
 from embryofl_server.report.shortcuts import shortcuts
 from embryofl_server.report.warnings import warnings
 from embryofl_server.runs.metric_lines import DEFAULT_THRESHOLD, threshold_of
+from embryofl_server.runs.updates_seen import updates_seen
 from embryofl_server.runs.view import evenly_spaced
 
 FORMAT = 1
@@ -48,6 +49,7 @@ def summarise(
         "use": record["use"],
         "meaning": record["settings"]["meaning"],
         "settings": record["settings"],
+        "updates": updates_seen(record["settings"]),
         "best_validation": record["best_validation"],
         "calibration": record["calibration"],
         "threshold": {"value": threshold, "fixed": record["calibration"] is not None, "rule": describe_rule(record)},

@@ -1,0 +1,27 @@
+"""What the hub sees of the clinics' updates in a run: one sentence for status, console, results, card and audit log."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from embryofl.secagg.threshold import MAX_CLINICS, MIN_CLINICS
+
+
+def updates_seen(settings: Mapping[str, Any]) -> str:
+    """One sentence about a run of these settings.
+
+    Parameters
+    ----------
+    settings : mapping
+        Of `RunSettings`, checked: `masked_weights` says whether there are masks.
+    """
+    if settings["masked_weights"]:
+        return f"The hub sees only sums of at least {MIN_CLINICS} clinics' updates. Sums are not anonymous."
+    return f"Updates are visible to the hub: {_why_not_masked(settings)}."
+
+
+def _why_not_masked(settings: Mapping[str, Any]) -> str:
+    if settings["secure_aggregation"] == "off":
+        return "secure_aggregation is off"
+    if not MIN_CLINICS <= settings["min_clinics"] <= MAX_CLINICS:
+        return f"masks need {MIN_CLINICS} to {MAX_CLINICS} clinics, min_clinics is {settings['min_clinics']}"
+    return f"strategy {settings['strategy']} needs each clinic's update"

@@ -1,0 +1,25 @@
+"""One sentence says what the hub sees of updates, and why."""
+
+import pytest
+
+from embryofl_server.federation.run_settings import check_settings
+from embryofl_server.runs.updates_seen import updates_seen
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"secure_aggregation": "auto", "min_clinics": 3}, "The hub sees only sums of at least 3 clinics' updates."),
+        ({"secure_aggregation": "off", "min_clinics": 3}, "visible to the hub: secure_aggregation is off."),
+        (
+            {"secure_aggregation": "auto", "min_clinics": 2},
+            "visible to the hub: masks need 3 to 50 clinics, min_clinics is 2.",
+        ),
+        (
+            {"secure_aggregation": "auto", "min_clinics": 4, "strategy": "median"},
+            "visible to the hub: strategy median needs",
+        ),
+    ],
+)
+def test_sentence_names_what_is_seen_and_why(settings, words):
+    assert words in updates_seen(check_settings(settings).model_dump())
