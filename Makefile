@@ -126,11 +126,15 @@ lint: $(VENV)/.ready-dev  ## Check style, types, unused code, shell scripts and 
 
 .PHONY: test
 test: $(VENV)/.ready-dev  ## Run unit tests, and federations of real processes
+	$(BIN)/python -m pytest $(WORKERS) -m "not containers and not slow"
+
+.PHONY: test-all
+test-all: $(VENV)/.ready-dev  ## Run these and the slow ones, which docs/contributing.md lists
 	$(BIN)/python -m pytest $(WORKERS) -m "not containers"
 
 .PHONY: test-unit
 test-unit: $(VENV)/.ready-dev  ## Run unit tests only
-	$(BIN)/python -m pytest $(WORKERS) -m "not containers and not federation"
+	$(BIN)/python -m pytest $(WORKERS) -m "not containers and not federation and not slow"
 
 .PHONY: test-containers
 test-containers: $(VENV)/.ready-dev  ## Test the federation in real containers (needs Docker)

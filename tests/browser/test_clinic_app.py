@@ -32,6 +32,7 @@ def cohort(tmp_path):
     return [str(file) for file in files]
 
 
+@pytest.mark.slow
 def test_every_page_is_accessible_when_empty_and_with_a_cohort(data, cohort, tmp_path):
     (tmp_path / "state").mkdir()
     with running_app(tmp_path / "state", data) as link, browser_page() as page:

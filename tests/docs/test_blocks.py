@@ -37,6 +37,7 @@ def reader(tmp_path):
     assert processes_of(tmp_path) == []
 
 
+@pytest.mark.slow
 @pytest.mark.federation
 @pytest.mark.parametrize("block", [b for b in HERE if not b.terminals], ids=str)
 def test_the_commands_of_a_page_run(block, tmp_path, reader):
@@ -58,6 +59,7 @@ def test_the_commands_of_a_page_run(block, tmp_path, reader):
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
 
+@pytest.mark.slow
 @pytest.mark.federation
 @pytest.mark.parametrize("block", [b for b in HERE if b.terminals], ids=str)
 def test_long_running_commands_start_in_the_given_order(block, tmp_path, reader):
@@ -83,7 +85,7 @@ def test_long_running_commands_start_in_the_given_order(block, tmp_path, reader)
 
 def test_the_two_commands_of_the_readme_are_what_ci_runs():
     assert "`make test`" in (ROOT / "README.md").read_text()
-    assert re.search(r"^make test$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+    assert re.search(r"^make test-all$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
     assert any("make demo CLINICS=3" in b.text and b.page == "README.md" for b in HERE)
     assert any("make up CLINICS=3" in b.text for b in blocks() if b.containers)
 

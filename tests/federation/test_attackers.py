@@ -13,6 +13,8 @@ from embryofl.metrics import ScoreSums, merge
 from kits import KITS
 from kits.federation import Federation, draw_clinic, until
 
+pytestmark = pytest.mark.slow
+
 HONEST = [f"clinic-{i}" for i in range(1, 5)]
 EVIL = "evil"
 REASONS = {

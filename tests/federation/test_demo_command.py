@@ -93,6 +93,7 @@ def two_clinics(tmp_path):
     return data
 
 
+@pytest.mark.slow
 def test_demo_stopped_in_any_way_leaves_no_process_and_resumes(demo, two_clinics):
     words = ["--data", str(two_clinics), "--set", "rounds=1000", *SMALL]
     # Ctrl-C

@@ -5,6 +5,8 @@ import random
 import signal
 import time
 
+import pytest
+
 from kits.federation import until
 
 KILLS, ROUNDS, MOST_S = 20, 16, 1.5
@@ -13,6 +15,7 @@ SEED = int(os.environ.get("EMBRYOFL_TEST_SEED", time.time_ns() % 2**32))
 VICTIMS = ["clinic-1", "clinic-2", "clinic-3", "server", "superlink", "gateway"]
 
 
+@pytest.mark.slow
 def test_twenty_random_kills_leave_the_weights_unchanged(federation):
     print(f"EMBRYOFL_TEST_SEED={SEED}")
     expected = (federation.run(**SETTINGS) / "model.safetensors").read_bytes()

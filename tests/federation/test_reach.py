@@ -28,6 +28,8 @@ from kits import KITS
 from kits.federation import WAIT_S, Federation, draw_clinic, typed, until
 from kits.proxy import Proxy
 
+pytestmark = pytest.mark.slow
+
 TOKEN = "2abcTOKENofTheTests_xyz"
 CERTIFICATE_S = 40
 RUN = {"rounds": 4, "min_clinics": 2, "round_deadline_s": 300}
