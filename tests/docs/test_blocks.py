@@ -29,7 +29,7 @@ def reader(tmp_path):
         "EMBRYOFL_MONITOR_DIR": str(tmp_path / "monitor"),
         "MONITOR_PORT": str(free_port()),
         "PORT": str(free_port()),
-        "SET": "rounds=1,local_epochs=1,image_size=32",
+        "SET": "rounds=1,local_epochs=1,image_size=32,model=small_cnn",
         "IMAGES": "80",
     }
     yield environment
