@@ -45,7 +45,8 @@ setup: $(VENV)/.ready  ## Create the virtual environment (other targets do it wh
 
 .PHONY: doctor
 doctor:  ## Check this machine: Docker, ports, disk, memory, clock, network, GPU, images, certificates, what is running
-	@$(has_python) || { echo "make doctor needs Python 3.9 or later. Install it, or name one: make doctor PYTHON=python3.12" >&2; exit 2; }
+	@. scripts/fail.sh && { $(has_python) || \
+		fail S2 "make doctor needs Python 3.9 or later. Install it, or name one: make doctor PYTHON=python3.12"; }
 	@$(doctor_python) scripts/doctor.py
 
 .PHONY: checks

@@ -4,28 +4,25 @@
 # From the environment (`make app NAME=value`): CLINIC (default clinic-1), APP_PORT (default 8088).
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/fail.sh
 clinic=${CLINIC:-clinic-1} port=${APP_PORT:-8088} project=${COMPOSE_PROJECT_NAME:-embryofl}
 demo=${VENV:-.embryofl/venv}/bin/embryofl-demo
-fail() {
-	printf '%s\n' "$*" >&2
-	exit 2
-}
 if ! [[ $port =~ ^[1-9][0-9]{0,4}$ ]] || [ "$port" -gt 65535 ]; then
-	fail "APP_PORT=$port cannot be used. Expected a number from 1 to 65535."
+	fail S7 "APP_PORT=$port cannot be used. Expected a number from 1 to 65535."
 fi
 if [ ! -e "${EMBRYOFL_COMPOSE_DIR:-.embryofl/compose}/clinics.yaml" ]; then
 	if [ ! -x "$demo" ] || [ ! -d "${EMBRYOFL_DEMO_DIR:-.embryofl/demo}" ]; then
-		fail "There is no federation here yet. Start one with: make up CLINICS=3 (Docker) or make demo CLINICS=3 (without)."
+		fail S9 "There is no federation here yet. Start one with: make up CLINICS=3 (Docker) or make demo CLINICS=3 (without)."
 	fi
 	exec "$demo" app "$clinic" --port "$port"
 fi
 clinics=$(docker volume ls -q | sed -n "s/^${project}_\(.*\)-state\$/\1/p" | sort -V | paste -sd ' ')
-grep -qwF -- "$clinic" <<<"$clinics" || fail "CLINIC=$clinic is not a clinic on this machine. Expected one of: ${clinics:-none yet}."
+grep -qwF -- "$clinic" <<<"$clinics" || fail S7 "CLINIC=$clinic is not a clinic on this machine. Expected one of: ${clinics:-none yet}."
 network=${project}_desk
 docker network inspect "$network" >/dev/null 2>&1 ||
-	fail "The federation in containers is not running. Start it with: make up"
+	fail S9 "The federation in containers is not running. Start it with: make up"
 if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
-	fail "Port $port is in use by another program. Choose another: make app CLINIC=$clinic APP_PORT=$((port + 1))"
+	fail S3 "Port $port is in use by another program. Choose another: make app CLINIC=$clinic APP_PORT=$((port + 1))"
 fi
 terminal=(-i)
 if [ -t 0 ] && [ -t 1 ]; then terminal=(-it); fi

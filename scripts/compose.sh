@@ -8,6 +8,7 @@
 # EMBRYOFL_COMPOSE_EXTRA: a further compose file. EMBRYOFL_COMPOSE_DIR: the folder for generated files.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/fail.sh
 project=${COMPOSE_PROJECT_NAME:-embryofl}
 place=${EMBRYOFL_COMPOSE_DIR:-.embryofl/compose}
 generated=$place/clinics.yaml # the clinics as services
@@ -24,10 +25,6 @@ if [ "${NGROK:=0}" != 0 ]; then
 fi
 
 say() { printf '%s\n' "$*"; }
-fail() {
-	printf '%s\n' "$*" >&2
-	exit 2
-}
 interrupted() {
 	printf '\nInterrupted. Containers already started keep running. Continue with make up, or stop them with make down.\n' >&2
 	exit 130
@@ -44,7 +41,7 @@ job() { compose --progress quiet run --rm --no-deps "$@"; }
 quietly() { "$@" >"$log" 2>&1 </dev/null; }
 volumes() { docker volume ls -q --filter "label=com.docker.compose.project=$project"; }
 is_up() { [ -n "$(compose ps -q --status running server 2>/dev/null)" ]; }
-need_hub() { is_up || fail "The hub is not running. See what is: make status"; }
+need_hub() { is_up || fail S9 "The hub is not running. See what is: make status"; }
 # The hub's command line, in the server's container: on a person's terminal, if there is one.
 hub() {
 	if [ -t 0 ] && [ -t 1 ]; then
@@ -57,14 +54,14 @@ hub() {
 need_docker() {
 	local otherwise="Without Docker, run the same federation as local processes: make demo" version
 	command -v docker >/dev/null ||
-		fail "Docker is not installed (https://docs.docker.com/engine/install/). $otherwise"
+		fail S1 "Docker is not installed (https://docs.docker.com/engine/install/). $otherwise"
 	docker compose version >/dev/null 2>&1 ||
-		fail "Docker has no Compose plugin; version 2.24 or later is needed (https://docs.docker.com/compose/install/). $otherwise"
+		fail S1 "Docker has no Compose plugin; version 2.24 or later is needed (https://docs.docker.com/compose/install/). $otherwise"
 	version=$(docker version --format '{{.Server.Version}}' 2>&1) || case $version in
-		*"permission denied"*) fail "User $(id -un) has no permission to use Docker. Add the user to the group docker, or use sudo. $otherwise" ;;
-		*) fail "Docker is installed, but its engine is not running: start it (such as: sudo systemctl start docker). $otherwise" ;;
+		*"permission denied"*) fail S1 "User $(id -un) has no permission to use Docker. Add the user to the group docker, or use sudo. $otherwise" ;;
+		*) fail S1 "Docker is installed, but its engine is not running: start it (such as: sudo systemctl start docker). $otherwise" ;;
 	esac
-	[ "${version%%.*}" -ge 25 ] 2>/dev/null || fail "Docker Engine $version was found; 25 or later is needed. $otherwise"
+	[ "${version%%.*}" -ge 25 ] 2>/dev/null || fail S1 "Docker Engine $version was found; 25 or later is needed. $otherwise"
 }
 
 read_options() {
@@ -76,7 +73,7 @@ read_options() {
 	[ -z "${DATA:-}" ] || images="folder $(cd "$DATA" && pwd)"
 	if [ -e "$source_file" ]; then
 		[ -z "${DATA:-}${IMAGES:-}" ] || [ "$images" = "$(cat "$source_file")" ] ||
-			fail "The clinics of this federation hold other images: $(cat "$source_file") (asked for: $images). Leave out" \
+			fail S11 "The clinics of this federation hold other images: $(cat "$source_file") (asked for: $images). Leave out" \
 				"DATA and IMAGES, or start another federation after: make clean"
 		images=$(cat "$source_file")
 	fi
@@ -90,7 +87,7 @@ read_options() {
 }
 
 port_taken() {
-	fail "Port $EMBRYOFL_PORT is in use by another program. Expected a free one for the gateway: stop that program (is it" \
+	fail S3 "Port $EMBRYOFL_PORT is in use by another program. Expected a free one for the gateway: stop that program (is it" \
 		"make demo?), or choose another port: make up PORT=$((EMBRYOFL_PORT + 1))"
 }
 
@@ -100,7 +97,7 @@ build_images() { # STEP IMAGE...
 	[ -t 1 ] || build=(quietly compose --progress plain build) # on a terminal Docker shows its own progress
 	"${build[@]}" "${@:2}" || {
 		tail -n 40 "$log" >&2
-		fail "The images could not be built; the message above says why (all of it: $log)."
+		fail S6 "The images could not be built; the message above says why (all of it: $log)."
 	}
 }
 
@@ -119,7 +116,7 @@ count_clinics() {
 	fi
 	counted=$(docker run --rm --network none --cap-drop ALL --read-only ${mount[@]+"${mount[@]}"} embryofl-datagen count \
 		--existing "$existing" ${CLINICS:+--asked="$CLINICS"} ${source[@]+"${source[@]}"}) ||
-		fail "The number of clinics cannot be used; the message above says why (/source is DATA)."
+		fail D5 "The number of clinics cannot be used; the message above says why (/source is DATA)."
 	read -r count kind <<<"$counted" # such as: 3 folders
 }
 
@@ -145,15 +142,15 @@ start_hub() { # STEP
 	! grep -qE "$taken" "$log" || port_taken
 	cat "$log" >&2
 	compose logs --tail 20 server superlink gateway >&2
-	fail "The hub did not start; the messages above say why."
+	fail S10 "The hub did not start; the messages above say why."
 }
 
 # start PART NAME ADDRESS TEXT: a part that the federation can do without. Its closing line says where it is, or why it does not run.
 start() {
 	local text=$4 code=0
 	if ! quietly compose up -d --wait --wait-timeout 120 --no-deps "$1"; then
-		code=1 text="did not start: $(tail -n 1 "$log")"
-		! grep -qE "$taken" "$log" || text="did not start: its port is in use. Choose another (docs/settings.md) and run make up again."
+		code=1 text=$(coded S10 "did not start: $(tail -n 1 "$log")")
+		! grep -qE "$taken" "$log" || text=$(coded S3 "did not start: its port is in use. Choose another (docs/settings.md) and run make up again.")
 	fi
 	running+=(--part "$2"$'\t'"$3"$'\t'"$text")
 	return $code
@@ -164,7 +161,7 @@ start_parts() {
 	local password file=$place/grafana-password login
 	if start console Console "$console" "runs, clinics, results; from this machine only"; then
 		password=$(compose exec -T console embryofl-console password </dev/null) ||
-			say "    The console has no password yet; the message above says why. Try: make console-password"
+			coded H9 "    The console has no password yet; the message above says why. Try: make console-password"
 		[ -z "$password" ] || say "    Console: $console, password (shown this once; for a new one: make console-password): $password"
 	fi
 	[ "$NGROK" = 0 ] || quietly compose up -d --wait --wait-timeout 45 --no-deps tunnel || true # the hub's status says how it is
@@ -189,7 +186,7 @@ fill_data() {
 		[ "${images%% *}" = synthetic ] || command=(-u "$(data_user)" -v "${images#folder }:/source:ro" "data-$k" divide /source /out)
 		job $tty "${command[@]}" --only "$k" --clinics "$count" || {
 			[ $? != 130 ] || interrupted # on a terminal Ctrl-C goes to the job
-			fail "The data of clinic-$k could not be prepared; the message above says why (/out is its volume)."
+			fail D5 "The data of clinic-$k could not be prepared; the message above says why (/out is its volume)."
 		}
 		say "$volume $(docker volume inspect -f '{{.CreatedAt}}' "$volume")" >>"$filled"
 	done
@@ -207,12 +204,12 @@ join_clinics() {
 	done <<<"$invites"
 	for clinic in $(local_clinics); do
 		[[ $joining == *" $clinic "* || $have == *$'\n'"${project}_$clinic-state"$'\n'* ]] ||
-			fail "$clinic is enrolled, but the volume with its key is gone. Start over with: make clean"
+			fail S11 "$clinic is enrolled, but the volume with its key is gone. Start over with: make clean"
 	done
 	start_clinics
 	end=$((SECONDS + 900))
 	until hub local wait "$count" --seconds 5; do
-		[ "$SECONDS" -lt "$end" ] || fail "These clinics have not joined after 15 minutes. Their logs say why: make logs"
+		[ "$SECONDS" -lt "$end" ] || fail S10 "These clinics have not joined after 15 minutes. Their logs say why: make logs"
 		for clinic in $joining; do check_clinic "$clinic"; done
 	done
 	[ "$joining" = " " ] || say "    Joined:$joining"
@@ -225,7 +222,7 @@ start_clinics() {
 	read -ra clinics <<<"$(local_clinics | tr '\n' ' ')"
 	quietly compose up -d --no-deps "${clinics[@]}" && return
 	cat "$log" >&2
-	fail "The clinics could not be started; the message above says why."
+	fail S10 "The clinics could not be started; the message above says why."
 }
 
 # A clinic that ends before it has joined would be restarted forever: its log is shown, and it is removed.
@@ -237,8 +234,8 @@ check_clinic() {
 	docker logs --since "$(docker inspect -f '{{.State.StartedAt}}' "$id")" "$id" >&2
 	compose rm --stop --force "$1" >/dev/null 2>&1
 	[ "$kind" != folders ] || docker volume rm "${project}_$1-data" >/dev/null # a faulty copy: the next make up copies its folder again
-	[ "$kind" != divided ] || fail "$1 does not start; its log above says why. Correct the images, then run make clean and make up."
-	fail "$1 does not start; its log above says why. The others are running. Fix the cause and run make up again, or stop them with make down."
+	[ "$kind" != divided ] || fail S10 "$1 does not start; its log above says why. Correct the images, then run make clean and make up."
+	fail S10 "$1 does not start; its log above says why. The others are running. Fix the cause and run make up again, or stop them with make down."
 }
 
 up() {
@@ -264,7 +261,7 @@ backup() {
 	# shellcheck disable=SC2153 # FILE comes from the environment
 	job -T server backup - </dev/null >"$FILE.part" || {
 		rm -f "$FILE.part"
-		fail "No backup was made; the message above says why."
+		fail H4 "No backup was made; the message above says why."
 	}
 	mv "$FILE.part" "$FILE"
 	say "Written to $FILE."
@@ -274,9 +271,9 @@ restore() {
 	read_options
 	build_images 1/3 server gateway console
 	say "2/3 State of $FILE"
-	! is_up || fail "A hub is running here (project $project). A backup can only be restored where no hub runs: make down, and" \
+	! is_up || fail H4 "A hub is running here (project $project). A backup can only be restored where no hub runs: make down, and" \
 		"make clean to delete its state."
-	job -T server restore - <"$FILE" || fail "Nothing was restored; the message above says why."
+	job -T server restore - <"$FILE" || fail H4 "Nothing was restored; the message above says why."
 	start_hub 3/3
 	if [ "$existing" != 0 ]; then # local clinics have their own keys and data, which a backup does not contain
 		count=$existing
@@ -290,12 +287,12 @@ restore() {
 # Which parts do not run, since when, and what brings them back; nothing when all of them run.
 list_parts() {
 	local defined seen down
-	defined=$(compose config --services) || fail "Docker Compose could not read the compose files; the message above says why."
+	defined=$(compose config --services) || fail S1 "Docker Compose could not read the compose files; the message above says why."
 	seen=$(compose ps -a --format '{{.Service}} {{.State}} {{.Status}}')
 	down=$(awk '
 		NR == FNR { seen[$1] = 1; if ($2 == "running" && !/unhealthy/) next; name = $1; $1 = $2 = ""; print "  " name ":" substr($0, 2); next }
 		!($1 in seen) { print "  " $1 ": not started" }' <(say "$seen") <(say "$defined"))
-	[ -z "$down" ] || say "These parts of the federation are not running:"$'\n'"$down"$'\n'"Start them with: make up   Their logs: make logs"
+	[ -z "$down" ] || say "These parts of the federation are not running:"$'\n'"$down"$'\n'"$(coded S9 "Start them with: make up   Their logs: make logs")"
 }
 
 clean() {
@@ -327,7 +324,7 @@ case $action in
 	up | restore | backup | clean) "$action" ;;
 	status | down)
 		if [ -z "$(compose ps -aq)" ]; then
-			say "The federation in containers is not running. Start it with: make up"
+			coded S9 "The federation in containers is not running. Start it with: make up"
 		elif [ "$action" = down ]; then
 			compose --progress quiet down --timeout 4 --remove-orphans
 			say "Stopped; keys, models and data are kept. The next make up continues from there."
@@ -345,9 +342,9 @@ case $action in
 	password)
 		need_hub
 		password=$(compose exec -T console embryofl-console password --new </dev/null) ||
-			fail "No new password was created; the message above says why. See the console's log: make logs"
+			fail H9 "No new password was created; the message above says why. See the console's log: make logs"
 		say "Console: $console, new password (shown this once; everyone was logged out): $password"
 		;;
 	logs) compose logs --tail "${TAIL:-15}" ${FOLLOW:+--follow} ;;
-	*) fail "compose.sh up|status|watch|hub|password|backup|restore|logs|down|clean" ;;
+	*) fail S7 "compose.sh up|status|watch|hub|password|backup|restore|logs|down|clean" ;;
 esac

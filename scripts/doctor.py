@@ -1,6 +1,7 @@
 """doctor.py [--short containers|demo]: checks this machine for `make up` and `make demo`, one line a check.
 
-ok = nothing to do, look = may hinder, stop = does hinder (exit code 2); after look and stop, a second line says what to do.
+ok = nothing to do, look = may hinder, stop = does hinder (exit code 2); after look and stop, a second line says what to do, with
+the code of the trouble in docs/troubleshooting.md.
 `--short` is run before `make up` (containers) or `make demo` (demo): only what matters there and is quick, only lines that are
 not ok. Nothing is installed when it runs: the standard library alone, Python 3.9 or later.
 """
@@ -45,6 +46,18 @@ CUDA_IMAGE = "embryofl-clinic:cuda"
 CUDA_TRY = f"docker run --rm --gpus 1 --entrypoint python {CUDA_IMAGE} -m torch.utils.collect_env"
 TOOLKIT = "the NVIDIA Container Toolkit (https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/install-guide.html)"
 SET_CLOCK = "Set it, such as: sudo timedatectl set-ntp true. A wrong clock breaks TLS."
+CODES = {  # of each check's trouble
+    **dict.fromkeys(["docker", "compose"], "S1"),
+    "python": "S2",
+    "port": "S3",
+    **dict.fromkeys(["docker_disk", "checkout_disk"], "S4"),
+    "memory": "S5",
+    **dict.fromkeys(["network", "our_images"], "S6"),
+    **dict.fromkeys(["gpu_driver", "gpu_toolkit", "gpu_image"], "S8"),
+    "running": "S9",
+    "clock": "C5",
+    "certificates": "H5",
+}
 WITHOUT = "Without Docker, run the same federation as local processes: make demo"
 
 
@@ -353,15 +366,16 @@ def main(arguments: list[str]) -> int:
     way = parser.parse_args(arguments).short
     counts = dict.fromkeys((OK, LOOK, STOP), 0)
     for check in checks(way):
+        name = getattr(check, "func", check).__name__
         try:
             finding = check()
         except Exception as error:
-            name = getattr(check, "func", check).__name__
             finding = LOOK, f"The check {name} could not be made: {error!r}", "Please report this line."
         if finding:
             level, found, remedy = finding
             counts[level] += 1
-            text = f"{level:6}{' '.join(found.split())}" + (f"\n      {remedy}" if level != OK else "")
+            advice = f"\n      {remedy} ({CODES[name]}: docs/troubleshooting.md#{CODES[name].lower()})"
+            text = f"{level:6}{' '.join(found.split())}" + (advice if level != OK else "")
             if level != OK or not way:
                 print(text.encode("ascii", "replace").decode(), file=sys.stderr if way else sys.stdout, flush=True)
     if not way:

@@ -2,6 +2,7 @@
 # either.sh status|watch|logs|down|clean|hub|password|backup|restore: for the federation in containers or as local processes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/fail.sh
 action=$1
 none="There is no federation here yet. Start one with: make up CLINICS=3 (Docker) or make demo CLINICS=3 (without)."
 demo=${VENV:-.embryofl/venv}/bin/embryofl-demo
@@ -11,10 +12,7 @@ case $action in
 	hub | password | backup)
 		export FILE=${FILE:-embryofl-backup-$(date +%Y%m%d-%H%M%S).tar}
 		if [ -e "${EMBRYOFL_COMPOSE_DIR:-.embryofl/compose}/clinics.yaml" ]; then exec bash scripts/compose.sh "$action"; fi
-		if [ ! -x "$demo" ] || [ ! -d "${EMBRYOFL_DEMO_DIR:-.embryofl/demo}" ]; then
-			echo "$none" >&2
-			exit 2
-		fi
+		if [ ! -x "$demo" ] || [ ! -d "${EMBRYOFL_DEMO_DIR:-.embryofl/demo}" ]; then fail S9 "$none"; fi
 		if [ "$action" = password ]; then exec "$demo" console-password; fi
 		if [ "$action" = backup ]; then
 			"$demo" hub backup "$FILE" && echo "Written to $FILE."
@@ -24,10 +22,8 @@ case $action in
 		exec "$demo" hub "$@"
 		;;
 	restore)
-		if [ ! -f "${FILE:-}" ]; then
-			echo "FILE=${FILE:-} is not a file. Expected an archive written by make backup. Run: make restore FILE=hub.tar" >&2
-			exit 2
-		fi
+		[ -f "${FILE:-}" ] ||
+			fail H4 "FILE=${FILE:-} is not a file. Expected an archive written by make backup. Run: make restore FILE=hub.tar"
 		if [ -z "${DEMO:-}" ]; then exec bash scripts/compose.sh restore; fi
 		make --no-print-directory setup
 		exec "$demo" restore "$FILE"
@@ -42,6 +38,4 @@ if [ -x "$demo" ] && [ -d "${EMBRYOFL_DEMO_DIR:-.embryofl/demo}" ]; then
 	"$demo" "$action"
 	done=1
 fi
-if [ -z "$done" ]; then
-	echo "$none"
-fi
+[ -n "$done" ] || coded S9 "$none"

@@ -4,26 +4,22 @@
 #   PROMETHEUS  the program (default: prometheus on PATH)   MONITOR_PORT  its port (default 9090)
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/fail.sh
 demo=${EMBRYOFL_DEMO_DIR:-.embryofl/demo}
 place=${EMBRYOFL_MONITOR_DIR:-.embryofl/monitor}
 port=${MONITOR_PORT:-9090}
 program=${PROMETHEUS:-prometheus}
 
-fail() {
-	printf '%s\n' "$*" >&2
-	exit 2
-}
-
 command -v "$program" >/dev/null ||
-	fail "Prometheus was not found ($program). Install it (Debian, Ubuntu: sudo apt-get install prometheus; macOS: brew install" \
+	fail S12 "Prometheus was not found ($program). Install it (Debian, Ubuntu: sudo apt-get install prometheus; macOS: brew install" \
 		"prometheus; otherwise https://prometheus.io/download), or name the program with PROMETHEUS=/path/to/prometheus."
-[ -e "$demo/current" ] || fail "There is no demo federation. Start one in another terminal: make demo KEEP=1"
+[ -e "$demo/current" ] || fail S9 "There is no demo federation. Start one in another terminal: make demo KEEP=1"
 federation=$demo/$(cat "$demo/current")
 [ -e "$federation/targets/hub.json" ] ||
-	fail "$federation has no metrics yet. Start it in another terminal: make demo KEEP=1"
+	fail S9 "$federation has no metrics yet. Start it in another terminal: make demo KEEP=1"
 
 if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
-	fail "Port $port is in use by another program (is it another make monitor?). Choose another: make monitor MONITOR_PORT=$((port + 1))"
+	fail S3 "Port $port is in use by another program (is it another make monitor?). Choose another: make monitor MONITOR_PORT=$((port + 1))"
 fi
 
 mkdir -p "$place"
@@ -39,7 +35,7 @@ child=$!
 trap 'kill $child 2>/dev/null || true; wait $child 2>/dev/null || true' EXIT
 trap 'exit 130' INT TERM
 for _ in $(seq 150); do
-	kill -0 $child 2>/dev/null || fail "Prometheus has ended; the end of $place/prometheus.log:"$'\n'"$(tail -n 5 "$place/prometheus.log")"
+	kill -0 $child 2>/dev/null || fail S12 "Prometheus has ended; the end of $place/prometheus.log:"$'\n'"$(tail -n 5 "$place/prometheus.log")"
 	if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then break; fi
 	sleep 0.2
 done

@@ -3,12 +3,8 @@
 # variable cannot be used. Needs nothing that is installed or built first.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/fail.sh
 variables=services/common/embryofl/environment.txt most_clinics=50
-
-fail() {
-	printf '%s\n' "$*" >&2
-	exit 2
-}
 
 # nearest NAME NAMES: "; did you mean X?" with the name that takes at most two edits; else ".".
 nearest() {
@@ -35,26 +31,26 @@ known() { [[ $'\n'$2$'\n' == *$'\n'"$1"$'\n'* ]]; }
 
 names=$(cat "$variables")
 for name in $(compgen -e EMBRYOFL_); do
-	known "$name" "$names" || fail "There is no variable $name$(nearest "$name" "$names") All variables: docs/settings.md."
+	known "$name" "$names" || fail S7 "There is no variable $name$(nearest "$name" "$names") All variables: docs/settings.md."
 done
 # shellcheck disable=SC2016 # the names stand between backticks
 names=$(awk -F'|' -v column=2 '/^## Strategies/ { column = 3 } /^## Environment/ { exit } /^[|] `/ { print $column }' docs/settings.md |
 	grep -oE '`[a-z_0-9]+`' | tr -d '`')
 IFS=, read -ra settings <<<"${SET:-}"
 for setting in ${settings[@]+"${settings[@]}"}; do
-	[[ $setting == ?*=* ]] || fail "SET=$setting cannot be used. Expected name=value, such as SET=rounds=15,seed=1."
+	[[ $setting == ?*=* ]] || fail R1 "SET=$setting cannot be used. Expected name=value, such as SET=rounds=15,seed=1."
 	name=${setting%%=*}
-	known "$name" "$names" || fail "There is no setting $name$(nearest "$name" "$names") All settings: docs/settings.md."
+	known "$name" "$names" || fail R1 "There is no setting $name$(nearest "$name" "$names") All settings: docs/settings.md."
 done
 if [ -n "${CLINICS:-}" ] && { ! [[ $CLINICS =~ ^[1-9][0-9]?$ ]] || [ "$CLINICS" -gt "$most_clinics" ]; }; then
-	fail "CLINICS=$CLINICS cannot be used. Expected a number from 1 to $most_clinics."
+	fail S7 "CLINICS=$CLINICS cannot be used. Expected a number from 1 to $most_clinics."
 fi
 if [ -n "${IMAGES:-}" ] && ! [[ $IMAGES =~ ^[1-9][0-9]{0,5}$ ]]; then
-	fail "IMAGES=$IMAGES cannot be used. Expected the number of synthetic images per clinic, such as 400."
+	fail S7 "IMAGES=$IMAGES cannot be used. Expected the number of synthetic images per clinic, such as 400."
 fi
 if [ -n "${PORT:-}" ] && { ! [[ $PORT =~ ^[1-9][0-9]{0,4}$ ]] || [ "$PORT" -gt 65535 ]; }; then
-	fail "PORT=$PORT cannot be used. Expected a number from 1 to 65535."
+	fail S7 "PORT=$PORT cannot be used. Expected a number from 1 to 65535."
 fi
 if [ -n "${DATA:-}" ] && [ ! -d "$DATA" ]; then
-	fail "DATA=$DATA is not a folder. Expected a folder of images, or one sub-folder per clinic."
+	fail D1 "DATA=$DATA is not a folder. Expected a folder of images, or one sub-folder per clinic."
 fi

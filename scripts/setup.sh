@@ -5,12 +5,12 @@
 set -euo pipefail
 python=$1 venv=$2
 here=$(cd "$(dirname "$0")/.." && pwd)
+. "$here/scripts/fail.sh"
 url=${TORCH_INDEX_URL:-https://download.pytorch.org/whl/cpu}
 
 if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-	echo "Found $("$python" --version 2>&1 || echo "no $python"), expected Python 3.11 or later." \
-		"Install it, or name another Python: make demo PYTHON=python3.12" >&2
-	exit 2
+	fail S2 "Found $("$python" --version 2>/dev/null || echo "no $python"), expected Python 3.11 or later." \
+		"Install it, or name another Python: make demo PYTHON=python3.12"
 fi
 reachable() {
 	"$python" - "$url" <<-'PYTHON'
@@ -28,13 +28,13 @@ else
 	echo "$url cannot be reached: PyTorch is installed from pip's default index (on Linux a CUDA build, several GB)."
 fi
 if [ ! -x "$venv/bin/python" ] && ! "$python" -m venv "$venv"; then
-	echo "Python's venv module is missing. On Debian and Ubuntu: apt install python3-venv" >&2
-	exit 2
+	fail S2 "Python's venv module is missing. On Debian and Ubuntu: apt install python3-venv"
 fi
 echo "Installing into $venv (once: about 450 MB to download, usually 2 to 4 minutes)..."
 cd "$here"
 install() { # install VENV ARGUMENTS
-	"$1/bin/python" -m pip install -q --disable-pip-version-check --retries 2 "${@:2}"
+	"$1/bin/python" -m pip install -q --disable-pip-version-check --retries 2 "${@:2}" ||
+		fail S6 "The packages could not be installed; the message above says why."
 }
 # The console has its own environment: Gradio does not accept Pillow 13, which clinics need to read some TIFF files.
 "$python" -m venv "$venv/console"

@@ -26,12 +26,12 @@ def raises(error):
     return command
 
 
-@pytest.mark.parametrize(("error", "code"), [(UserError("Fix it."), 2), (KeyboardInterrupt(), 130)])
+@pytest.mark.parametrize(("error", "code"), [(UserError("J2", "Fix it."), 2), (KeyboardInterrupt(), 130)])
 def test_errors_and_interruptions_end_with_their_codes(error, code, capsys):
     with pytest.raises(SystemExit) as ended:
         run_command(raises(error))
     assert ended.value.code == code
-    assert capsys.readouterr().err == ("Fix it.\n" if code == 2 else "")
+    assert capsys.readouterr().err == ("Fix it. (J2: docs/troubleshooting.md#j2)\n" if code == 2 else "")
 
 
 def test_sigterm_interrupts_a_command():

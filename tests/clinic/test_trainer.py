@@ -102,7 +102,7 @@ def test_bad_data_is_blocked_without_its_text(clinic, make_request):
     anna = clinic()
 
     def get(request):
-        raise DataError(f"{SECRET} is the only image")
+        raise DataError("D2", f"{SECRET} is the only image")
 
     anna.bench.get = get
     anna.receive(make_request())

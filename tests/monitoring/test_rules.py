@@ -70,8 +70,8 @@ def test_every_alert_gives_advice(root):
 
 
 def test_every_reason_for_a_rejection_has_a_description_and_advice(root):
-    """On the dashboards, and in the document's table."""
-    document = (root / "docs" / "monitoring.md").read_text().partition("### UpdateRefused")[2].partition("\n### ")[0]
+    """On the dashboards, and in the table of the trouble R5."""
+    document = (root / "docs" / "troubleshooting.md").read_text().partition("### R5\n")[2].partition("\n### ")[0]
     advised = {name for row in re.findall(r"^\| (`.*?) \|", document, re.M) for name in re.findall(r"`(\w+)`", row)}
     code = "\n".join(p.read_text() for p in (root / "services" / "server" / "embryofl_server").rglob("*.py"))
     reasons = {"late", "clinic_error", "not_finite", *re.findall(r'ReplyRejected\(\s*"(\w+)"', code)}

@@ -7,7 +7,7 @@ import time
 
 from pydantic import ValidationError
 
-from embryofl.errors import ProtocolError, UserError
+from embryofl.errors import ProtocolError, UserError, with_code
 from embryofl.membership import HubContact, MembershipStatus
 from embryofl.messages import MASKING, Request
 from embryofl.process import release_freed_memory
@@ -95,12 +95,11 @@ class Trainer:
             except KeyRejected as exc:
                 if self._may_retry_now():
                     continue
-                log.warning(
-                    "the hub does not recognise this clinic's key at the moment (%s): it may have just restarted, or the "
-                    "clinic is not enrolled; next attempt in %.0f s",
-                    exc,
-                    delay,
+                text = (
+                    f"the hub does not recognise this clinic's key at the moment ({exc}): it may have just restarted, or "
+                    f"the clinic is not enrolled; next attempt in {delay:.0f} s"
                 )
+                log.warning("%s", with_code("J4", text))
             except Exception:  # nothing that the hub sends ends this process
                 log.exception("the session failed; a new one begins in %.0f s", delay)
             finally:
@@ -138,11 +137,11 @@ class Trainer:
             if up:
                 self._status.poll_soon()
             else:
-                log.warning(
-                    "the hub cannot be reached (%s): retrying until it can. If the coordinator names another address: "
-                    "embryofl-clinic hub ADDRESS:PORT",
-                    self._client.route.troubles() or reason,
+                text = (
+                    f"the hub cannot be reached ({self._client.route.troubles() or reason}): retrying until it can. If the "
+                    "coordinator names another address: embryofl-clinic hub ADDRESS:PORT"
                 )
+                log.warning("%s", with_code("C1", text))
         if not up:
             self._reread_hub()
 
@@ -211,7 +210,7 @@ class Trainer:
         try:
             request = Request.model_validate_json(incoming.text)
         except ValidationError as exc:
-            log.error("a request from the hub is not valid: %s", explain(exc))
+            log.error("%s", with_code("C6", f"a request from the hub is not valid: {explain(exc)}"))
             link.report_failure(incoming, "BadRequest", 0.0)
             return
         try:
@@ -237,12 +236,13 @@ class Trainer:
             self._sent.note_reply(reply, text)
             if request.kind in MASKING and not reply.refused:
                 return
-            self._metrics.answered("refused" if reply.refused else "trained" if reply.update else "evaluated")
+            done = "refused" if reply.refused else "trained" if reply.update else "evaluated"
+            self._metrics.answered(done)
             log.info(
                 "round %d of %d: %s in %.1f s%s",
                 request.round,
                 request.settings.rounds,
-                f"blocked, {reply.refused}" if reply.refused else "trained" if reply.update else "evaluated",
+                with_code("J9", f"blocked, {reply.refused}") if reply.refused else done,
                 time.monotonic() - began,
                 f", loss {reply.train_loss:.4f}" if reply.train_loss is not None else "",
             )

@@ -1,18 +1,44 @@
 """Errors whose text is meant for a person.
 
-Every message says what happened, what was expected, and what to do. Command lines print the text of a `UserError` without a
-traceback; any other exception is a defect of EmbryoFL.
+Every message says what happened, what was expected, and what to do, and ends with the code of its kind of trouble:
+troubles.toml has a cause and a remedy for each code, and docs/troubleshooting.md is made from it. Command lines print the
+text of a `UserError` without a traceback; any other exception is a defect of EmbryoFL.
 """
 
+import re
 import signal
 import sys
 from collections.abc import Callable
 
 from embryofl import exits
 
+_NAMED = re.compile(r"\([A-Z]\d+: docs/troubleshooting\.md#")
+
+
+def with_code(code: str, text: str) -> str:
+    """The text with the code of its trouble, unless it names one: that of the error that it passes on says more."""
+    if _NAMED.search(text):
+        return text
+    gap = "\n" if "\n" in text else " "
+    return f"{text}{gap}({code}: docs/troubleshooting.md#{code.lower()})"
+
 
 class UserError(Exception):
-    """Something the user can fix; the text says how."""
+    """Something the user can fix; the text says how.
+
+    Parameters
+    ----------
+    code : str
+        Of its trouble in troubles.toml, such as "J2".
+    text : str
+    """
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(code, text)
+        self.code, self.text = code, text
+
+    def __str__(self) -> str:
+        return with_code(self.code, self.text)
 
 
 class NotFiniteError(UserError):
@@ -33,7 +59,7 @@ class ProtocolError(UserError):
     """
 
     def __init__(self, text: str, clinic: str = "") -> None:
-        super().__init__(text)
+        super().__init__("R8", text)
         self.clinic = clinic
 
 

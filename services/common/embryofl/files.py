@@ -54,8 +54,9 @@ def _full_disk_explained(path: Path) -> Iterator[None]:
         if exc.errno != errno.ENOSPC:
             raise
         raise UserError(
+            "S4",
             f"No space left on the disk that holds {path.parent}. Free some space there and start again; "
-            "nothing that was already saved is lost."
+            "nothing that was already saved is lost.",
         ) from exc
 
 

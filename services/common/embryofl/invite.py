@@ -44,6 +44,7 @@ class Invite(HubContact):
             return cls.model_validate_json(text)
         except (ValueError, zlib.error, ValidationError) as exc:
             raise UserError(
+                "J1",
                 f"This is not a complete invite code ({len(code)} characters, begins with {code[:12]!r}). Expected one "
-                f"word beginning with {_PREFIX!r}: copy it again from the coordinator's message, without line breaks."
+                f"word beginning with {_PREFIX!r}: copy it again from the coordinator's message, without line breaks.",
             ) from exc

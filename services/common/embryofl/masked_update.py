@@ -110,7 +110,7 @@ def add_mean(total: Ring, share: float, bound: float, model: np.ndarray, layout:
             part[:] = part + mean
             at += part.size
     if at + SLOTS != total.size:
-        raise UserError(f"A sum of {total.size} numbers, expected {at + SLOTS} of this model.")
+        raise UserError("R8", f"A sum of {total.size} numbers, expected {at + SLOTS} of this model.")
     return packed, math.sqrt(squares)
 
 

@@ -30,12 +30,15 @@ def read_settings(kind: type[Settings], options: Mapping[str, object], hint: str
     known = resources.files("embryofl").joinpath("environment.txt").read_text().split()
     for name in os.environ:
         if name.startswith("EMBRYOFL_") and name not in known:
-            raise UserError(f"{there_is_no('variable', name, known)} All variables: docs/settings.md. {hint}".strip())
+            raise UserError(
+                "S7", f"{there_is_no('variable', name, known)} All variables: docs/settings.md. {hint}".strip()
+            )
     try:
         return kind(**{name: value for name, value in options.items() if value is not None})
     except ValidationError as exc:
         raise UserError(
-            f"A setting (an EMBRYOFL_ environment variable or an option) cannot be used: {explain(exc)}. {hint}".strip()
+            "S7",
+            f"A setting (an EMBRYOFL_ environment variable or an option) cannot be used: {explain(exc)}. {hint}".strip(),
         ) from exc
 
 

@@ -205,5 +205,6 @@ def run_settings(values: dict[str, Any]) -> RunSettings:
         return RunSettings.model_validate({**recipe(str(values.get("model", DEFAULT_MODEL))), **values})
     except ValidationError as exc:
         raise UserError(
-            f"The run cannot be started: {explain(exc, RunSettings.model_fields)}. All settings: docs/settings.md."
+            "R1",
+            f"The run cannot be started: {explain(exc, RunSettings.model_fields)}. All settings: docs/settings.md.",
         ) from exc

@@ -104,7 +104,7 @@ def train(
         If there is nothing to train on, or the loss is not finite.
     """
     if len(examples.rows) == 0:
-        raise UserError("Found no images to train on; expected at least one.")
+        raise UserError("D4", "Found no images to train on; expected at least one.")
     device = torch.device(device)
     generator = torch.Generator().manual_seed(seed)
     model.to(device).train()
@@ -154,8 +154,9 @@ def train(
                     loss = loss + settings.proximal / 2 * torch.stack(distances).sum()
                 if not math.isfinite(value):
                     raise NotFiniteError(
+                        "R6",
                         f"The training loss became {value} in batch {done + 1} of {total}; expected a finite number. "
-                        f"Lower the learning rate (now {rate:g})."
+                        f"Lower the learning rate (now {rate:g}).",
                     )
                 optimiser.zero_grad(set_to_none=True)
                 scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
@@ -193,7 +194,9 @@ def evaluate(model: nn.Module, examples: Examples, *, device: str = "cpu") -> Sc
     """
     scores = predict(model, examples, device=device)
     if not np.all(np.isfinite(scores)):
-        raise NotFiniteError("Found scores that are not numbers; expected finite weights. The model given is unusable.")
+        raise NotFiniteError(
+            "R6", "Found scores that are not numbers; expected finite weights. The model given is unusable."
+        )
     first = Views(examples.embryos).first
     cohorts = None if examples.cohorts is None else examples.cohorts[first]
     return ScoredEmbryos(scores, examples.labels[first], examples.days[first], cohorts)
@@ -273,7 +276,7 @@ def _optimiser(model: nn.Module, settings: TrainSettings, learning_rate: float) 
         return torch.optim.AdamW(groups, lr=learning_rate)
     if settings.optimiser == "sgd":
         return torch.optim.SGD(groups, lr=learning_rate, momentum=SGD_MOMENTUM, nesterov=True)
-    raise UserError(f"Unknown optimiser {settings.optimiser!r}. Optimisers that exist: adamw, sgd.")
+    raise UserError("R1", f"Unknown optimiser {settings.optimiser!r}. Optimisers that exist: adamw, sgd.")
 
 
 def _precision(device: torch.device) -> torch.dtype | None:

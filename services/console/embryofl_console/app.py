@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp
 
+from embryofl.errors import with_code
 from embryofl_console import downloads
 from embryofl_console.guard import COOKIE, Guard, session_of
 from embryofl_console.hub import Follower, HubClient
@@ -36,7 +37,7 @@ def _file(name: str) -> Callable[[], FileResponse]:
 
 def _login(error: str = "", status: int = 200) -> HTMLResponse:
     """The page that asks for the password, with an error; it has no script."""
-    wrong = f'<p class="wrong" role="alert">{html.escape(error)}</p>' if error else ""
+    wrong = f'<p class="wrong" role="alert">{html.escape(with_code("H9", error))}</p>' if error else ""
     shown = {"title": texts.page.title, "research": texts.page.research}
     shown |= {"password": texts.access.password, "log_in": texts.access.log_in}
     return HTMLResponse((_FOLDER / "login.html").read_text().format(error=wrong, **shown), status)

@@ -47,6 +47,6 @@ def collected(strategy: dict[str, Any], model: str, name: str, *values: Any) -> 
     for line in filter(str.strip, further.splitlines()):
         key, sign, typed = line.partition("=")
         if not sign or not key.strip():
-            raise UserError(texts.new_run.no_setting.format(line=line.strip()[:60]))
+            raise UserError("R1", texts.new_run.no_setting.format(line=line.strip()[:60]))
         settings[key.strip()] = setting_value(typed.strip())
     return settings

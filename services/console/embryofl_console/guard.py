@@ -7,6 +7,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from embryofl.errors import with_code
 from embryofl_console.login_sessions import LoginSessions
 from embryofl_console.policy import policy
 from embryofl_console.texts import texts
@@ -75,7 +76,7 @@ class Guard:
         )
         for passes, text, status in checks:
             if not passes:
-                return PlainTextResponse(text, status)
+                return PlainTextResponse(with_code("H9", text), status)
         if (method, path) in _OPEN:
             return None
         if not self._logins.is_valid(session_of(headers.get("cookie", ""))):

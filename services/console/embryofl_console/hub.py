@@ -24,8 +24,9 @@ class HubClient:
             context = ssl.create_default_context(cafile=str(settings.identity / "internal.crt"))
         except OSError as exc:
             raise UserError(
+                "H1",
                 f"The hub's control token was not found in {settings.identity} ({exc.strerror}). Expected internal.crt and "
-                "control.token: start the hub first, or set EMBRYOFL_CONSOLE_IDENTITY."
+                "control.token: start the hub first, or set EMBRYOFL_CONSOLE_IDENTITY.",
             ) from exc
         self._http = httpx.Client(
             base_url=f"https://{settings.hub}",
@@ -42,7 +43,7 @@ class HubClient:
                 method, path, json=body, headers={"If-None-Match": version} if version else {}
             )
         except httpx.HTTPError:
-            raise UserError(texts.access.hub_away) from None
+            raise UserError("H1", texts.access.hub_away) from None
         raise_for_error(response)
         return response
 
@@ -58,7 +59,7 @@ class HubClient:
                 response.read()
                 response.close()
         except httpx.HTTPError:
-            raise UserError(texts.access.hub_away) from None
+            raise UserError("H1", texts.access.hub_away) from None
         raise_for_error(response)
         length = response.headers.get("content-length", "")
 
@@ -82,7 +83,7 @@ def raise_for_error(response: httpx.Response) -> None:
             message = "; ".join(f"{m['loc'][-1]}: {m['msg']}" for m in message)
     except ValueError:
         message = response.text
-    raise UserError(str(message)[:500])
+    raise UserError("H2", str(message)[:500])
 
 
 class Follower:

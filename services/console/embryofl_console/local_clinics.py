@@ -43,11 +43,11 @@ class LocalClinics:
 
     def _ask(self, method: str, path: str) -> httpx.Response:
         if self._http is None:
-            raise UserError(texts.local.none)
+            raise UserError("H2", texts.local.none)
         try:
             response = self._http.request(method, path)
         except httpx.HTTPError:
-            raise UserError(texts.local.demo_away) from None
+            raise UserError("S9", texts.local.demo_away) from None
         if response.status_code >= 400:
-            raise UserError(str(response.json().get("error", response.text))[:300])
+            raise UserError("H2", str(response.json().get("error", response.text))[:300])
         return response

@@ -94,8 +94,9 @@ def open_cache(
         if error.errno in NO_SPACE:
             raise cache.no_space(len(wanted)) from error
         raise UserError(
+            "D6",
             f"The cache folder {cache_dir} cannot be written ({error.strerror or error}). Expected a folder of its own "
-            "that the user who runs this may write to. Change its owner or name another."
+            "that the user who runs this may write to. Change its owner or name another.",
         ) from error
 
 
@@ -191,6 +192,7 @@ class _CacheFolder:
         """The error of a disk that has no room for these images."""
         free, needed = shutil.disk_usage(self.folder).free, images * self.size * self.size * 3
         return UserError(
+            "S4",
             f"No disk space left for decoded images in {self.folder}: {free / 1e6:.0f} MB are free, {needed / 1e6:.0f} MB "
-            "are needed. Free some, name a cache folder on another disk, or choose a smaller image size."
+            "are needed. Free some, name a cache folder on another disk, or choose a smaller image size.",
         )

@@ -140,22 +140,25 @@ def split_to_train(folder: DataFolder, links: Sequence[str], split_seed: int) ->
     skipped = _skipped(folder)
     if not labels:
         raise DataError(
+            "D4",
             f"None of the {len(images)} usable images in {folder.root} has a label{skipped}. Expected at least {MIN_TRAIN} "
-            "training embryos, of both classes. Fill in the column label of labels.csv with 1 and 0."
+            "training embryos, of both classes. Fill in the column label of labels.csv with 1 and 0.",
         )
     if len(labels) == 1:
         raise DataError(
+            "D4",
             f"All {labels.total()} labelled images in {folder.root} have the label {next(iter(labels))}{skipped}. "
-            "Expected both 1 and 0. Add images of the other class, or check the column label."
+            "Expected both 1 and 0. Add images of the other class, or check the column label.",
         )
     splits = split_by_patient(images, split_seed, links=links)
     train = Counter({images[index].unit: images[index].label for index in splits["train"]}.values())
     if train.total() < MIN_TRAIN or len(train) < 2:
         raise DataError(
+            "D4",
             f"{folder.root} has {train.total()} training embryos ({train[1]} with label 1, {train[0]} with label 0) out of "
             f"{labels.total()} labelled images; validation patients have {len(splits['validation'])} images and test "
             f"patients {len(splits['test'])}{skipped}. Expected at least {MIN_TRAIN} training embryos, of both classes. "
-            "Add labelled patients."
+            "Add labelled patients.",
         )
     return splits
 

@@ -77,7 +77,9 @@ def divide_folder(
         When the source cannot be read, or has another number of sub-folders, or too few patients.
     """
     if clinics < 1 or (only is not None and not 1 <= only <= clinics):
-        raise UserError(f"Clinic {only} of {clinics} was requested. Expected a number from 1 to the number of clinics.")
+        raise UserError(
+            "S7", f"Clinic {only} of {clinics} was requested. Expected a number from 1 to the number of clinics."
+        )
     keep_apart(source, out)
     shares = _shares(source, clinics, seed)
     seal = _describe(shares, clinics, seed, only)
@@ -120,8 +122,9 @@ def _shares(source: Path, clinics: int, seed: int) -> list[Share]:
     if len(by_clinic) != clinics:
         names = ", ".join(folder.root.name for folder in by_clinic)
         raise DataError(
+            "D5",
             f"{source} holds the folders of {len(by_clinic)} clinics ({names}), and {clinics} clinics were requested. "
-            f"Ask for {len(by_clinic)} clinics, or give one folder with a labels.csv to have it divided by patient."
+            f"Ask for {len(by_clinic)} clinics, or give one folder with a labels.csv to have it divided by patient.",
         )
     return [Share(folder, folder.images, _hashes(folder), folder.root.name) for folder in by_clinic]
 
@@ -145,8 +148,9 @@ def clinic_folders(source: Path) -> list[DataFolder] | None:
             errors.append(f"{folder.name}: {error}")
     if read and errors:
         raise DataError(
+            "D5",
             f"{len(read)} of the {len(folders)} sub-folders of {source} can be read as a clinic's folder, but not "
-            f"{errors[0]} Correct them, or move folders that belong to no clinic elsewhere."
+            f"{errors[0]} Correct them, or move folders that belong to no clinic elsewhere.",
         )
     return read or None
 
@@ -171,17 +175,18 @@ def count_clinics(
         When the number is not possible, with the images in `source` or with the existing clinics.
     """
     if asked is not None and not 1 <= asked <= MOST_CLINICS:
-        raise UserError(f"CLINICS={asked} cannot be used. Expected a number from 1 to {MOST_CLINICS}.")
+        raise UserError("S7", f"CLINICS={asked} cannot be used. Expected a number from 1 to {MOST_CLINICS}.")
     if folders := clinic_folders(source) if source else None:
         if asked not in (None, len(folders)):
             raise UserError(
-                f"{source} has sub-folders for {len(folders)} clinics, but CLINICS={asked}. Leave CLINICS out."
+                "D5", f"{source} has sub-folders for {len(folders)} clinics, but CLINICS={asked}. Leave CLINICS out."
             )
         return len(folders), "folders"
     count = asked or existing or DEFAULT_CLINICS
     if source and existing and count > existing:
         raise UserError(
-            f"{source} was divided over {existing} clinics. Another number needs a new federation: run make clean first."
+            "S11",
+            f"{source} was divided over {existing} clinics. Another number needs a new federation: run make clean first.",
         )
     if count < existing:
         log(f"This federation has {existing} clinics and keeps them. To start over with {count}, run make clean first.")
@@ -192,8 +197,9 @@ def _divide(folder: DataFolder, hashes: Mapping[str, str], clinics: int, seed: i
     units = join_groups(folder.images, [hashes[image.file] for image in folder.images])
     if len(units) < clinics:
         raise DataError(
+            "D5",
             f"The {len(folder.images)} images in {folder.root} belong to {len(units)} patient(s), and {clinics} "
-            "clinics were requested. Expected at least one patient per clinic. Ask for fewer clinics or add patients."
+            "clinics were requested. Expected at least one patient per clinic. Ask for fewer clinics or add patients.",
         )
     names = [str(number) for number in range(1, clinics + 1)]
     parts = assign(units, [stratum(image) for image in folder.images], dict.fromkeys(names, 1 / clinics), seed)
@@ -263,7 +269,7 @@ def _hashes(folder: DataFolder) -> dict[str, str]:
         return {image.file: sha256_of(folder.root / image.file) for image in folder.images}
     except OSError as error:
         raise DataError(
-            f"{error.filename} cannot be read ({error.strerror}). Give the user who runs this permission."
+            "D1", f"{error.filename} cannot be read ({error.strerror}). Give the user who runs this permission."
         ) from error
 
 

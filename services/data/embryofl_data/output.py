@@ -53,7 +53,7 @@ class OutputFolder:
         """
         if self.folder.exists() and not self.folder.is_dir():
             raise UserError(
-                f"{self.folder} is a file. Expected a new or empty folder. Nothing was written. Name another."
+                "D6", f"{self.folder} is a file. Expected a new or empty folder. Nothing was written. Name another."
             )
         sealed = self._read_seal()
         as_wanted = sealed and settings and all(sealed.get(key) == value for key, value in settings.items())
@@ -66,8 +66,9 @@ class OutputFolder:
             content = f"another {self.job}" if sealed and not as_wanted else ", ".join(present[:5])
             same = f", or the same {self.job}" if settings else ""
             raise UserError(
+                "D6",
                 f"The output folder {self.folder} holds {content}. Expected an empty folder{same}. Nothing was written. "
-                "Name another folder, or remove the content."
+                "Name another folder, or remove the content.",
             )
         return False
 
@@ -113,12 +114,14 @@ class OutputFolder:
         if error.errno in NO_SPACE:
             size = f": about {needed_bytes / 1e6:.0f} MB are needed" if needed_bytes else ""
             return UserError(
+                "S4",
                 f"No disk space left in the output folder {self.folder}{size}. Nothing was written. Free some space or "
-                "name a folder on another disk."
+                "name a folder on another disk.",
             )
         return UserError(
+            "D6",
             f"The output folder {self.folder} cannot be written ({error.strerror or error}). Expected a folder that the "
-            "user who runs this may write to. Change its owner or name another."
+            "user who runs this may write to. Change its owner or name another.",
         )
 
 
@@ -127,8 +130,9 @@ def keep_apart(source: Path, out: Path) -> None:
     inner, outer = out.resolve(), source.resolve()
     if inner.is_relative_to(outer) or (outer.is_dir() and outer.is_relative_to(inner)):
         raise UserError(
+            "D6",
             f"The output folder {out} and the source {source} contain one another. The source is never changed. Name an "
-            "output folder elsewhere."
+            "output folder elsewhere.",
         )
 
 

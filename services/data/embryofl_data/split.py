@@ -66,9 +66,10 @@ def split_by_patient(
     ]
     if len(units) < len(SPLITS):
         raise DataError(
+            "D4",
             f"The {len(labelled)} labelled images belong to {len(units)} patient(s). Expected at least {len(SPLITS)}, one "
             f"each for {', '.join(SPLITS)}: a patient's embryos all stay in one split. Add patients; if there are more, "
-            "check the columns patient and embryo of labels.csv."
+            "check the columns patient and embryo of labels.csv.",
         )
     splits = assign(units, [stratum(image) for image in images], SHARES, seed)
     return {split: sorted(index for unit in splits[split] for index in unit.members) for split in SPLITS}

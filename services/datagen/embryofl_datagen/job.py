@@ -68,12 +68,13 @@ def generate(
 def _check_holds_clinics(out: Path) -> None:
     """Raise `UserError` when a folder for several clinics holds anything but clinics."""
     if out.exists() and not out.is_dir():
-        raise UserError(f"{out} is a file. Expected a folder. Nothing was written. Name another.")
+        raise UserError("D6", f"{out} is a file. Expected a folder. Nothing was written. Name another.")
     others = sorted(path.name for path in out.glob("*") if not re.fullmatch(r"clinic-\d+", path.name))
     if others:
         raise UserError(
+            "D6",
             f"{out} holds {', '.join(others[:5])}. Expected an empty folder, or one with synthetic clinics. Nothing was "
-            "written. Name another folder."
+            "written. Name another folder.",
         )
 
 
@@ -116,8 +117,9 @@ def _drawn(plan: ClinicPlan, folder: Path, chunks: list[range], workers: int) ->
             yield future.result()
     except BrokenProcessPool as error:
         raise UserError(
+            "S5",
             "A drawing process was killed, most likely because memory ran out (each needs about 150 MB). Run the same "
-            "command again with a smaller --workers."
+            "command again with a smaller --workers.",
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

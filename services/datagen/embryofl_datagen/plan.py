@@ -41,7 +41,8 @@ class Settings:
         for name, (low, high) in {**LIMITS, "only": (1, clinics)}.items():
             if not low <= values[name] <= high:
                 raise UserError(
-                    f"--{name.replace('_', '-')} is {values[name]:g}. Expected a number between {low:g} and {high:g}."
+                    "S7",
+                    f"--{name.replace('_', '-')} is {values[name]:g}. Expected a number between {low:g} and {high:g}.",
                 )
 
 

@@ -35,7 +35,7 @@ def _single(demo: DemoFolder) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(
-                "This demo federation is already running. See it with make status, or stop it with make down."
+                "S11", "This demo federation is already running. See it with make status, or stop it with make down."
             ) from None
         file.truncate(0)
         file.write(str(os.getpid()))
@@ -212,7 +212,8 @@ def app_(
     clinics = sorted(path.name for path in demo.clinic(".").glob("*") if path.is_dir())
     if clinic not in clinics:
         raise UserError(
-            f"There is no clinic {clinic!r} in {demo.root.name}. Expected one of: {', '.join(clinics) or 'none yet'}."
+            "S7",
+            f"There is no clinic {clinic!r} in {demo.root.name}. Expected one of: {', '.join(clinics) or 'none yet'}.",
         )
     folders = [f"--state={demo.clinic(clinic)}", f"--data={demo.data(clinic)}"]
     command = program("embryofl-clinic")

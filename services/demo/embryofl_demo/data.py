@@ -17,7 +17,9 @@ def choose_demo(data: Path | None, clinics: int | None) -> tuple[DemoFolder, lis
     Synthetic clinics may be added later; a divided folder is another federation for another number of clinics.
     """
     if data is not None and not data.is_dir():
-        raise UserError(f"DATA={data} is not a folder. Expected a folder of images, or one sub-folder per clinic.")
+        raise UserError(
+            "D1", f"DATA={data} is not a folder. Expected a folder of images, or one sub-folder per clinic."
+        )
     count, _ = count_clinics(data, clinics)
     stem = re.sub(r"[^a-z0-9]+", "-", data.resolve().name.lower()).strip("-") or "data" if data else ""
     return DemoFolder(base() / (f"{stem}-{count}" if data else "synthetic")), local_clinics(count)
@@ -31,7 +33,7 @@ def prepare(demo: DemoFolder, names: list[str], data: Path | None, images: int) 
         job = ["generate", str(out), f"--images={images}"] if data is None else ["divide", str(data), str(out)]
         command = [program("embryofl-datagen"), *job, f"--only={number}", f"--clinics={len(names)}"]
         if subprocess.run(command, check=False).returncode:
-            raise UserError(f"The data of {name} could not be prepared; the message above says why.")
+            raise UserError("D5", f"The data of {name} could not be prepared; the message above says why.")
 
 
 def allow_metrics(state: Path) -> None:

@@ -54,5 +54,5 @@ def current() -> DemoFolder:
     """The federation used last; `UserError` when there is none."""
     path = base() / "current"
     if not path.exists():
-        raise UserError("There is no demo federation yet. Start one with: make demo")
+        raise UserError("S9", "There is no demo federation yet. Start one with: make demo")
     return DemoFolder(base() / path.read_text())

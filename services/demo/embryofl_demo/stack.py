@@ -30,7 +30,7 @@ def program(name: str) -> str:
     """A command of this virtual environment; the console has its own (scripts/setup.sh)."""
     folder = Path(sys.prefix, "console", "bin") if name == "embryofl-console" else Path(sys.executable).parent
     if not (folder / name).exists():
-        raise UserError(f"{name} was not found in {folder}. Complete the set-up: make setup")
+        raise UserError("S2", f"{name} was not found in {folder}. Complete the set-up: make setup")
     return str(folder / name)
 
 
@@ -68,8 +68,9 @@ class Stack:
     def __init__(self, place: DemoFolder, port: int, *, ngrok: bool = False) -> None:
         if not port_is_free(port):
             raise UserError(
+                "S3",
                 f"Port {port} is in use by another program. Expected a free one for the gateway: stop that program, or "
-                f"choose another port with `make demo PORT={port + 1}`."
+                f"choose another port with `make demo PORT={port + 1}`.",
             )
         ports = {"gateway": port, **{part: free_port() for part in ("server", "superlink", "metrics")}}
         write_atomic(place.ports_file, json.dumps(ports).encode())
@@ -188,7 +189,7 @@ class Stack:
     def wait_enrolled(self, names: list[str], seconds: float = 600.0) -> None:
         """Wait until these clinics have joined."""
         if missing := wait_until_joined(self.call, names, seconds, self.supervisor.check):
-            raise UserError(f"Not joined after {seconds:.0f} s: {', '.join(missing)}. See {self.place.logs}.")
+            raise UserError("S10", f"Not joined after {seconds:.0f} s: {', '.join(missing)}. See {self.place.logs}.")
 
     def wait_models(self, run: str, names: list[str], seconds: float = MODELS_S) -> list[str]:
         """Wait until these clinics have downloaded a finished run's model; returns those that have not."""
@@ -207,7 +208,9 @@ class Stack:
             if time.monotonic() > end:
                 log = self.place.logs / f"{what}.log"
                 tail = f" The end of its log:\n{last_lines(log)}" if log.exists() else ""
-                raise UserError(f"{what} was not ready after {READY_S:.0f} s. See the logs in {self.place.logs}.{tail}")
+                raise UserError(
+                    "S10", f"{what} was not ready after {READY_S:.0f} s. See the logs in {self.place.logs}.{tail}"
+                )
             time.sleep(0.1)
 
     def stop(self) -> None:

@@ -137,11 +137,11 @@ class Supervisor:
                 child.spawn()
             return
         if code == exits.USER_ERROR and child.needed:
-            raise UserError(f"{child.name} cannot continue:\n{last_lines(child.log)}")
+            raise UserError("S10", f"{child.name} cannot continue:\n{last_lines(child.log)}")
         child.crashes = 1 if now - child.began > STEADY_S else child.crashes + 1
         crashed = f"{child.name} ended {CRASHES} times in a row (exit code {code})"
         if child.given_up and child.needed:
-            raise UserError(f"{crashed}. The end of {child.log}:\n{last_lines(child.log)}")
+            raise UserError("S10", f"{crashed}. The end of {child.log}:\n{last_lines(child.log)}")
         if child.given_up:
             log.warning("%s and is not restarted; see %s", crashed, child.log)
             return
@@ -163,7 +163,8 @@ class Supervisor:
             child = self.children.get(name)
             if child is None or not child.optional:
                 raise UserError(
-                    f"There is no test clinic {name!r}. Expected one of: {', '.join(self.optional_states()) or 'none'}."
+                    "S7",
+                    f"There is no test clinic {name!r}. Expected one of: {', '.join(self.optional_states()) or 'none'}.",
                 )
             if running == child.requested:
                 return

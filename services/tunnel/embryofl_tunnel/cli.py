@@ -29,7 +29,7 @@ def status() -> None:
     path = load_settings().tunnel_file
     state = read_tunnel_state(path)
     if state is None:
-        raise UserError(f"There is no state of a tunnel in {path}. Start one with: embryofl-tunnel run")
+        raise UserError("H7", f"There is no state of a tunnel in {path}. Start one with: embryofl-tunnel run")
     if not state.up:
         typer.echo(f"No tunnel: {state.words}")
         raise typer.Exit(exits.NO)

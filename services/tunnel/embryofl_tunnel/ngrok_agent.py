@@ -17,6 +17,7 @@ from pyngrok import conf, ngrok, process
 from pyngrok.exception import PyngrokError
 from pyngrok.log import NgrokLog
 
+from embryofl.errors import UserError
 from embryofl.files import write_atomic
 
 DASHBOARD = "https://dashboard.ngrok.com"
@@ -33,8 +34,8 @@ _LOST = ("session closed, starting reconnect loop", "failed to reconnect session
 _BACK = ("client session established", "tunnel session started")
 
 
-class TunnelError(Exception):
-    """There is no tunnel. The text says why and what to do."""
+class TunnelError(UserError):
+    """There is no tunnel."""
 
 
 class NgrokAgent:
@@ -85,14 +86,15 @@ class NgrokAgent:
         """
         if not self._path.is_file() or not os.access(self._path, os.X_OK):
             raise TunnelError(
+                "H7",
                 f"ngrok's agent is missing: {self._path} is not a program. It is never downloaded automatically. Get it "
-                "from https://ngrok.com/download and name it with NGROK_AGENT=/path/to/ngrok."
+                "from https://ngrok.com/download and name it with NGROK_AGENT=/path/to/ngrok.",
             )
         try:
             options = {"remote_addr": remote} if remote else {}
             ngrok.connect(gateway, "tcp", "embryofl", self._config, **options)
         except (PyngrokError, OSError) as exc:
-            raise TunnelError(_explain(exc)) from None
+            raise TunnelError("H7", _explain(exc)) from None
         return self.address()
 
     def address(self) -> str:
@@ -104,13 +106,13 @@ class NgrokAgent:
             When the agent has ended, or the tunnel is closed.
         """
         if not process.is_process_running(str(self._path)):
-            raise TunnelError("ngrok's agent has ended. It is being restarted.")
+            raise TunnelError("H7", "ngrok's agent has ended. It is being restarted.")
         try:
             urls = [t.public_url for t in ngrok.get_tunnels(self._config) if t.proto == "tcp" and t.public_url]
         except (PyngrokError, OSError) as exc:
-            raise TunnelError(_explain(exc)) from None
+            raise TunnelError("H7", _explain(exc)) from None
         if not urls:
-            raise TunnelError("ngrok has closed the tunnel. It is being reopened.")
+            raise TunnelError("H7", "ngrok has closed the tunnel. It is being reopened.")
         return str(urlsplit(urls[0]).netloc)
 
     def close(self) -> None:

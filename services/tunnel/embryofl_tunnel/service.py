@@ -5,6 +5,7 @@ import logging
 import time
 from pathlib import Path
 
+from embryofl.errors import with_code
 from embryofl.files import write_atomic
 from embryofl.process import set_up_logging, stop_on_signals
 from embryofl.tunnel import TunnelState, read_tunnel_state
@@ -17,7 +18,7 @@ CHECK_S, RETRY_FIRST_S, RETRY_MOST_S = 1.0, 2.0, 60.0
 NO_TOKEN = (
     f"There is no token for ngrok. Expected NGROK_AUTHTOKEN in the environment. Copy the token from {TOKEN_PAGE}."
 )
-LOST = "The connection to ngrok is lost. Its agent is reconnecting."
+LOST = with_code("H7", "The connection to ngrok is lost. Its agent is reconnecting.")
 
 
 class TunnelStateWriter:
@@ -62,7 +63,7 @@ def serve(settings: TunnelSettings) -> None:
     while not stop.is_set():
         try:
             if not token:
-                raise TunnelError(NO_TOKEN)
+                raise TunnelError("H7", NO_TOKEN)
             with contextlib.closing(NgrokAgent(settings.ngrok_path, token)) as agent:
                 writer.up(agent.open(settings.gateway_address, settings.remote_addr))
                 while not stop.wait(CHECK_S):

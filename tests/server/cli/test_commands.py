@@ -51,7 +51,7 @@ def test_resume_and_its_alias_resume_a_run(hub, name, run):
 def test_resume_of_a_clinic_names_the_right_command_and_changes_nothing(hub):
     done = invoke("resume", "clinic-2")
     assert isinstance(done.exception, UserError)
-    assert str(done.exception) == "clinic-2 is a clinic. To lift its suspension: reinstate clinic-2"
+    assert done.exception.text == "clinic-2 is a clinic. To lift its suspension: reinstate clinic-2"
     assert [path for path, _ in hub.calls] == ["/control/clinics"]
 
 

@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
-from embryofl.errors import UserError
+from embryofl.errors import UserError, with_code
 from embryofl.texts import size
 from embryofl_clinic.app.access import COOKIE, STYLE, AccessGuard
 from embryofl_clinic.app.records import MOST, RecordImage, Records
@@ -81,11 +81,12 @@ class Pages:
         """A page of the guard; see `AccessGuard`."""
         title, message = texts.access[f"{key}_title"], texts.access[key]
         style = Markup(STYLE)  # noqa: S704 - our own file
+        message = message if key == "enter" else with_code("M4", message)
         return self.render("access", title, message=message, entered=key == "enter", style=style)
 
     def error(self, message: str, status: int) -> HTMLResponse:
         """An error page."""
-        return self.show("error", texts.error.title, status, message=message)
+        return self.show("error", texts.error.title, status, message=with_code("M4", message))
 
 
 def _describe(line: Sent) -> str:

@@ -71,9 +71,9 @@ class ScoringService:
             When there are no files or too many, no model, or the record cannot be written.
         """
         if not uploads:
-            raise UserError(texts.score.no_image)
+            raise UserError("M4", texts.score.no_image)
         if len(uploads) > MOST_FILES:
-            raise UserError(texts.score.many.format(count=len(uploads), most=MOST_FILES))
+            raise UserError("M4", texts.score.many.format(count=len(uploads), most=MOST_FILES))
         with self._busy:
             network = self._ready(run)
             return self._scored(network, _distinct(uploads), cohort or texts.score.unnamed, keep=keep)

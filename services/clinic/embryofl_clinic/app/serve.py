@@ -34,12 +34,14 @@ def check_host(host: str) -> None:
         if not shared:
             return
         raise UserError(
+            "M4",
             f"This container shares the machine's network ({', '.join(shared[:4])}), so {host} would be open to other "
-            "machines. Expected a container with its own network: omit --network host, or --host."
+            "machines. Expected a container with its own network: omit --network host, or --host.",
         )
     raise UserError(
+        "M4",
         f"Found --host {host}. The app listens on loopback only, such as 127.0.0.1, never on a network. In a container use "
-        f"--host {EVERYWHERE}, published with -p 127.0.0.1:{PORT}:{PORT}."
+        f"--host {EVERYWHERE}, published with -p 127.0.0.1:{PORT}:{PORT}.",
     )
 
 
@@ -48,15 +50,16 @@ def serve(settings: ClinicSettings, host: str, port: int) -> None:
     check_host(host)
     if not settings.state_dir.is_dir() or not os.access(settings.state_dir, os.W_OK):
         raise UserError(
+            "J8",
             f"The state folder {settings.state_dir} does not exist or cannot be written. Expected the one of this clinic's "
-            "trainer: name it with --state, or mount its volume at /state."
+            "trainer: name it with --state, or mount its volume at /state.",
         )
     set_up_logging()
     try:
         listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as exc:
         raise UserError(
-            f"The app cannot listen on {host}:{port} ({exc.strerror}). Stop what uses it, or name another --port."
+            "S3", f"The app cannot listen on {host}:{port} ({exc.strerror}). Stop what uses it, or name another --port."
         ) from exc
     shown = "127.0.0.1" if host == EVERYWHERE else f"[{host}]" if ":" in host else host
     actual = listening.getsockname()[1]

@@ -5,10 +5,13 @@ import json
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.markdown import Markdown
 
 from embryofl import exits
 from embryofl.errors import run_command
 from embryofl.process import set_up_logging, stop_on_signals
+from embryofl.troubles import explain_code
 from embryofl_clinic.cli.data import check, import_folder
 from embryofl_clinic.cli.models import export, score
 from embryofl_clinic.cli.shared import DataOption, JsonOption, StateOption
@@ -116,6 +119,12 @@ def leave(state: StateOption = None, yes: Annotated[bool, typer.Option("--yes", 
     if not yes and not typer.confirm("Leave the federation for good?"):
         raise typer.Exit(exits.NO)
     typer.echo(commands.leave(load_settings(state_dir=state)))
+
+
+@app.command()
+def explain(code: Annotated[str, typer.Argument(help="The code that an error ends with, such as J2.")]) -> None:
+    """Show cause and remedy of an error."""
+    Console().print(Markdown(explain_code(code), hyperlinks=False))
 
 
 app.command()(check)

@@ -73,7 +73,7 @@ def import_folder(
     for text in label:
         written, value = _pair(text, "--label", "TEXT=1, TEXT=0 or TEXT=")
         if value not in LABELS:
-            raise UserError(f"--label {text} was given. Expected TEXT=1, TEXT=0 or TEXT= (unlabelled).")
+            raise UserError("S7", f"--label {text} was given. Expected TEXT=1, TEXT=0 or TEXT= (unlabelled).")
         labels[written] = LABELS[value]
     options = Options(table, columns, labels, _list(phases), pick, before, _list(planes))
     with progress_bar() as on_progress:
@@ -83,7 +83,7 @@ def import_folder(
 def _pair(text: str, option: str, form: str) -> tuple[str, str]:
     name, equals, value = text.rpartition("=")
     if not equals or not name:
-        raise UserError(f"{option} {text} was given. Expected {option} {form}.")
+        raise UserError("S7", f"{option} {text} was given. Expected {option} {form}.")
     return name.strip(), value.strip()
 
 

@@ -70,7 +70,7 @@ def export(
     from embryofl_clinic.scoring.model_store import chosen_models
 
     if onnx is None and safetensors is None:
-        raise UserError("Nothing to write. Expected --onnx FILE, --safetensors FILE, or both.")
+        raise UserError("S7", "Nothing to write. Expected --onnx FILE, --safetensors FILE, or both.")
     (stored,) = chosen_models(load_settings(state_dir=state).state_dir, [run] if run else [], [model] if model else [])
     card = stored.card
     if safetensors is not None:

@@ -37,7 +37,9 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
 def check_outside(path: Path | None, folder: Path) -> None:
     """Raise `UserError` if a file to write would be inside the data folder."""
     if path is not None and path.resolve().is_relative_to(folder.resolve()):
-        raise UserError(f"The file {path} would be inside the data folder, which is only read. Name a path elsewhere.")
+        raise UserError(
+            "D6", f"The file {path} would be inside the data folder, which is only read. Name a path elsewhere."
+        )
 
 
 def write_result(path: Path, data: bytes | memoryview, mode: int = 0o600) -> None:
@@ -45,4 +47,4 @@ def write_result(path: Path, data: bytes | memoryview, mode: int = 0o600) -> Non
     try:
         write_atomic(path, data, mode)
     except OSError as exc:
-        raise UserError(f"The file {path} cannot be written ({exc.strerror}). Name another path.") from exc
+        raise UserError("D6", f"The file {path} cannot be written ({exc.strerror}). Name another path.") from exc

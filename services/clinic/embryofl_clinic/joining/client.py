@@ -93,14 +93,16 @@ class HubClient:
                 response = client.post(f"https://{HUB_NAME}{path}", json=request.model_dump())
         except (httpx.ReadError, httpx.ReadTimeout, httpx.RemoteProtocolError):
             raise UserError(
+                "C1",
                 f"The hub at {self.route.hub} closed the connection before it replied, so this may or may not have been "
-                "done. Run the command again: that does no harm."
+                "done. Run the command again: that does no harm.",
             ) from None
         except httpx.TransportError:
             raise UserError(
+                "C1",
                 f"The hub does not reply ({self.route.troubles()}), so nothing has changed. Try again later. To send "
-                "nothing more, stop the trainer."
+                "nothing more, stop the trainer.",
             ) from None
         if response.status_code != httpx.codes.OK:
-            raise UserError(f"The hub at {self.route.hub} rejected the request: {rejection_message(response)}")
+            raise UserError("C6", f"The hub at {self.route.hub} rejected the request: {rejection_message(response)}")
         return len(response.request.content)

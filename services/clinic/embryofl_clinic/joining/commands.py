@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from embryofl.errors import UserError
+from embryofl.errors import UserError, with_code
 from embryofl.invite import Invite
 from embryofl.membership import KeyChange, LeaveRequest
 from embryofl_clinic.joining.client import HubClient
@@ -29,8 +29,9 @@ def open_client(settings: ClinicSettings) -> HubClient:
     hub = joined_hub(settings.identity_dir)
     if hub is None or not (settings.identity_dir / KEY).exists():
         raise UserError(
+            "J8",
             f"This clinic has not joined a hub: {settings.state_dir} holds no membership. Expected the state folder of a "
-            "clinic that has joined: name it with --state, or join with an invite first."
+            "clinic that has joined: name it with --state, or join with an invite first.",
         )
     return HubClient(ClinicIdentity(settings.identity_dir), hub, settings.state_dir, settings.hubs)
 
@@ -73,10 +74,11 @@ def status_lines(info: dict[str, Any]) -> list[str]:
     if info["state"]:
         lines.append(describe_state(info["state"], info["reason"], info["since"]))
     else:
-        lines.append(
+        text = (
             "The hub did not reply, or does not recognise this key. Check the address, and ask the coordinator whether the "
             "hub is running."
         )
+        lines.append(text if info["trouble"] else with_code("J4", text))
         lines += [f"{message}." for message in info["trouble"].split("; ") if message]
         lines.append("If the coordinator names another address: embryofl-clinic hub ADDRESS:PORT")
     contact = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(info["contact"])) if info["contact"] else "never"
@@ -85,9 +87,8 @@ def status_lines(info: dict[str, Any]) -> list[str]:
     lines.append(describe_showing(info["policy"]["show_metrics"]))
     if block := info["own_refusal"]:
         at = time.strftime("%Y-%m-%d %H:%M", time.localtime(block["time"]))
-        lines.append(
-            f"This clinic's policy blocked round {block['round']} of {block['run']} at {at}: {block['words']}."
-        )
+        text = f"This clinic's policy blocked round {block['round']} of {block['run']} at {at}: {block['words']}."
+        lines.append(with_code("J9", text))
     if rejected := info["refused"]:
         lines.append(
             f"The hub rejected the reply of round {rejected['round']} of {rejected['run']} ({rejected['reason']}): "
@@ -154,8 +155,9 @@ def change_address(settings: ClinicSettings, addresses: str) -> str:
     moved = HubClient(client.identity, client.hub.model_copy(update={"hubs": new}), settings.state_dir)
     if moved.ask_status() is None:
         raise UserError(
+            "J4",
             f"This clinic's hub does not reply at {', '.join(new)}: "
-            f"{moved.route.troubles() or 'it does not recognise this key'}. Nothing has changed."
+            f"{moved.route.troubles() or 'it does not recognise this key'}. Nothing has changed.",
         )
     hubs = list(dict.fromkeys([*new, *client.hub.hubs]))
     client.identity.remember(client.hub.model_copy(update={"hubs": hubs}))
@@ -177,13 +179,14 @@ def apply_reconnect_invite(settings: ClinicSettings, invite: Invite) -> str:
     reply = client.ask_status()
     if reply is None:
         raise UserError(
+            "J4",
             f"This clinic has already joined, as {hub.name}, and the hub of this invite does not recognise it: "
             f"{client.route.troubles() or 'it rejected the status request'}. Expected an invite of the same hub, made with "
             f"`embryofl-server invite {hub.name} --reconnect`. Nothing has changed. To join another hub, use an empty "
-            "state folder."
+            "state folder.",
         )
     if reply.state in GONE:
-        raise UserError(describe_state(reply.state, reply.reason, reply.since))
+        raise UserError("J7", describe_state(reply.state, reply.reason, reply.since))
     identity.remember(hub.with_contact(invite, client.route.hub))
     identity.note_used(invite.secret)
     return (

@@ -55,10 +55,10 @@ def enrol(
                         sent.note("enrolment", len(response.request.content))
                     return _remember(identity, invite, route.hub, response)
                 if response.status_code < 500:
-                    raise UserError(f"The hub at {route.hub} rejected this clinic: {rejection_message(response)}")
+                    raise UserError("C6", f"The hub at {route.hub} rejected this clinic: {rejection_message(response)}")
             log.info("trying the hub again in %.0f s", delay)
             if stop.wait(delay):
-                raise UserError("Stopped before the clinic had joined.")
+                raise UserError("C1", "Stopped before the clinic had joined.")
             delay = min(delay * 1.6, RETRY_MOST_S)
 
 
@@ -76,7 +76,7 @@ def _remember(identity: ClinicIdentity, invite: Invite, address: str, response: 
 
 def rejection_message(response: httpx.Response) -> str:
     """The hub's reason, or ours."""
-    reason = _field(response, "error")[:300]
+    reason = _field(response, "error")[:500]
     return reason or f"it replied with status {response.status_code}. Is the address that of an EmbryoFL gateway?"
 
 

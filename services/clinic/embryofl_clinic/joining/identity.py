@@ -22,6 +22,9 @@ from embryofl.membership import HubContact
 from embryofl_clinic.masking.peers import fingerprint
 
 KEY, NEXT, HUB = "clinic.key", "clinic.key.next", "hub.json"
+_AGAIN = (
+    "Restore it. Or ask the coordinator to revoke and invite this clinic again, and start with an empty state folder."
+)
 USED = "invites.used"  # SHA-256 of the secrets of the invites used here
 
 
@@ -59,7 +62,7 @@ def joined_hub(folder: Path) -> JoinedHub | None:
     try:
         return JoinedHub.model_validate_json(path.read_text()) if path.exists() else None
     except ValueError as exc:  # not text, or of another form
-        raise UserError(f"{path} is damaged. Remove it and join again with a new invite.") from exc
+        raise UserError("J8", f"{path} is damaged. {_AGAIN}") from exc
 
 
 class ClinicIdentity:
@@ -78,8 +81,9 @@ class ClinicIdentity:
             self.key = self._load_or_make_key(folder / KEY)
         except OSError as exc:
             raise UserError(
+                "J8",
                 f"The clinic's state folder {folder.parent} cannot be written ({exc.strerror}). Expected a folder that "
-                "survives restarts: mount a volume at /state, or set EMBRYOFL_STATE_DIR."
+                "survives restarts: mount a volume at /state, or set EMBRYOFL_STATE_DIR.",
             ) from exc
 
     @staticmethod
@@ -96,9 +100,12 @@ class ClinicIdentity:
                 made.rename(path)
             made.unlink(missing_ok=True)
             sync_folder(path.parent)
-        loaded = load_pem_private_key(path.read_bytes(), None)
+        try:
+            loaded = load_pem_private_key(path.read_bytes(), None)
+        except ValueError as exc:
+            raise UserError("J8", f"{path} is damaged. {_AGAIN}") from exc
         if not isinstance(loaded, ec.EllipticCurvePrivateKey):
-            raise UserError(f"{path} holds a key of another kind. Expected an EC key. Remove it and join again.")
+            raise UserError("J8", f"{path} holds a key of another kind. Expected an EC key. {_AGAIN}")
         return loaded
 
     def reload(self) -> bool:

@@ -36,7 +36,9 @@ def join_federation(settings: ClinicSettings, identity: ClinicIdentity, stop: th
     report = check_to_join(settings.data_dir, settings.cache_dir, RunSettings().image_size)
     print_report(report, console)
     if report.exit_code:
-        raise UserError("This clinic has not joined: the report above says why its data cannot be used for training.")
+        raise UserError(
+            "D4", "This clinic has not joined: the report above says why its data cannot be used for training."
+        )
     summary = {**data_summary(report.facts), SHOWS: shows_metrics(settings.state_dir)}
     preview = "\n".join(enrolment_preview(invite.name, settings.meaning, summary))
     console.print(preview, highlight=False, soft_wrap=True, markup=False)
@@ -68,13 +70,14 @@ def _invite_code(settings: ClinicSettings) -> str:
         return settings.invite
     if settings.invite_file is None:
         raise UserError(
+            "J1",
             "This clinic has not joined a hub yet and has no invite. Expected an invite code in EMBRYOFL_INVITE. Ask the "
-            "coordinator for the line to run (`make invite CLINIC=NAME` prints it)."
+            "coordinator for the line to run (`make invite CLINIC=NAME` prints it).",
         )
     try:
         return settings.invite_file.read_text()
     except OSError as exc:
-        raise UserError(f"The invite file {settings.invite_file} cannot be read ({exc.strerror}).") from exc
+        raise UserError("J1", f"The invite file {settings.invite_file} cannot be read ({exc.strerror}).") from exc
 
 
 def enrolment_preview(name: str, meaning: str, summary: dict[str, Any]) -> list[str]:

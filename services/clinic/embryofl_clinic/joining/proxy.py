@@ -32,8 +32,9 @@ def proxy_for(hub: str) -> str:
         usable = None
     if not usable:
         raise UserError(
+            "C3",
             f"HTTPS_PROXY is {shown(proxy)}, which cannot be used. Expected the address of an HTTP proxy, such as "
-            "http://proxy.example:3128. List hosts to reach without it in NO_PROXY."
+            "http://proxy.example:3128. List hosts to reach without it in NO_PROXY.",
         )
     return proxy
 

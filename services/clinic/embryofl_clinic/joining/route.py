@@ -61,7 +61,7 @@ def addresses_of(text: str) -> list[str]:
     addresses = [h.strip() for h in text.split(",") if h.strip()]
     for hub in addresses:
         if not re.fullmatch(ADDRESS, hub):
-            raise UserError(f"{hub!r} is not a hub address. Expected host:port, such as hub.example.org:8443.")
+            raise UserError("S7", f"{hub!r} is not a hub address. Expected host:port, such as hub.example.org:8443.")
     return addresses
 
 

@@ -8,6 +8,7 @@ import secrets
 import time
 from pathlib import Path
 
+from embryofl.errors import with_code
 from embryofl.membership import MembershipStatus
 from embryofl_clinic.joining.client import HubClient
 from embryofl_clinic.joining.others import load_others, save_others
@@ -60,7 +61,9 @@ class StatusPoller:
         clock = self._client.clock
         if clock.off and not self._clock_off:
             log.warning(
-                "this machine's clock is %.0f s %s the hub's: the hub's time is used; correct this clock",
+                with_code(
+                    "C5", "this machine's clock is %.0f s %s the hub's: the hub's time is used; correct this clock"
+                ),
                 abs(clock.offset),
                 "behind" if clock.offset > 0 else "ahead of",
             )
@@ -86,4 +89,5 @@ def describe_state(state: str, reason: str, since: float) -> str:
     """A clinic's state as its IT person reads it: what it means and what to do. `since` is Unix time in seconds."""
     done = texts.gone.get(state, texts.gone.other).format(state=state)
     day = time.strftime("%d %B %Y", time.gmtime(since))
-    return str(texts.state.get(state, texts.state.gone).format(done=done, day=day, reason=reason.rstrip(".")))
+    text = str(texts.state.get(state, texts.state.gone).format(done=done, day=day, reason=reason.rstrip(".")))
+    return text if state == "enrolled" else with_code({"waiting": "J5", "suspended": "J6"}.get(state, "J7"), text)

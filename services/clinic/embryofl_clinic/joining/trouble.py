@@ -8,9 +8,18 @@ from collections.abc import Iterable
 
 import httpx
 
+from embryofl.errors import with_code
 from embryofl_clinic.joining.proxy import proxy_for, shown
 from embryofl_clinic.texts import texts
 
+_CODES = {
+    "unknown_name": "C2",
+    "proxy_login": "C3",
+    "proxy_blocks": "C3",
+    "certificate": "C4",
+    "no_tls": "C4",
+    "clock": "C5",
+}
 CONNECT_S = 10.0  # for a connection and its TLS; after that the next address is tried
 
 
@@ -26,8 +35,10 @@ def trouble(hub: str, exc: Exception) -> str:
     """
     proxy, causes = proxy_for(hub), list(_causes(exc))
     raised = " ".join(map(str, causes))
-    return str(
-        texts.trouble[_kind(exc, causes, raised)].format(
+    kind = _kind(exc, causes, raised)
+    return with_code(
+        _CODES.get(kind, "C1"),
+        texts.trouble[kind].format(
             hub=hub,
             name=urllib.parse.urlsplit(proxy).hostname or hub.rpartition(":")[0],
             proxy=shown(proxy),
@@ -36,7 +47,7 @@ def trouble(hub: str, exc: Exception) -> str:
             error=str(exc) or type(exc).__name__,
             now=time.strftime("%d %B %Y, %H:%M"),
             seconds=f"{CONNECT_S:.0f}",
-        )
+        ),
     )
 
 

@@ -4,7 +4,7 @@ import logging
 import threading
 from pathlib import Path
 
-from embryofl.errors import UserError
+from embryofl.errors import UserError, with_code
 from embryofl.membership import FinishedModel
 from embryofl_clinic.joining.clock import HubClock
 from embryofl_clinic.link.fleet_link import Stopped
@@ -72,4 +72,4 @@ class Fetcher:
 
     def _give_up(self, offer: FinishedModel, reason: str) -> None:
         self._given_up.add(offer.card.sha256)
-        log.warning("the final model of %s is not kept: %s", offer.run, reason)
+        log.warning("the final model of %s is not kept: %s", offer.run, with_code("M2", reason))

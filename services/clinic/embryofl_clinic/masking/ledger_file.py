@@ -30,8 +30,9 @@ def open_ledger(state_dir: Path) -> Ledger:
         earlier = [Confirmation.model_validate_json(line) for line in whole.splitlines()]
     except ValidationError as exc:
         raise UserError(
+            "J8",
             f"{path} is damaged. Expected a line for each sum that this clinic has confirmed. Restore it from a backup; "
-            "until then the clinic takes part in no round with masks."
+            "until then the clinic takes part in no round with masks.",
         ) from exc
 
     def keep(confirmation: Confirmation) -> None:

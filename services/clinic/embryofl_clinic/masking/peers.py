@@ -73,8 +73,9 @@ class Peers:
             return _Peers.model_validate_json(self._path.read_text()).root if self._path.exists() else {}
         except (OSError, ValidationError, ValueError) as exc:
             raise UserError(
+                "J8",
                 f"{self._path} cannot be read ({type(exc).__name__}). Expected the keys of other clinics. Restore it from "
-                "a backup, or remove it and compare all keys again."
+                "a backup, or remove it and compare all keys again.",
             ) from exc
 
     def pin(self, shown: Mapping[str, str], *, ask: bool) -> str:
@@ -136,14 +137,16 @@ class Peers:
             peers = self.read()
             if name not in peers:
                 raise UserError(
+                    "J10",
                     f"The hub has shown no clinic {name!r} yet. It has shown: {', '.join(peers) or 'none'}. It shows names "
-                    "when a run with masks begins."
+                    "when a run with masks begins.",
                 )
             found = fingerprint(peers[name].newest)
             if found != fingerprint_:
                 raise UserError(
+                    "J10",
                     f"The hub shows {found} for {name}, and the fingerprint given is {fingerprint_}. Nothing was changed. "
-                    f"If {name} itself reads out the second one, take part in no run with masks, and tell the coordinator."
+                    f"If {name} itself reads out the second one, take part in no run with masks, and tell the coordinator.",
                 )
             changes = {"key": peers[name].newest, "other_key": "", "compared": True}
             self._write(peers | {name: peers[name].model_copy(update=changes)})

@@ -81,8 +81,9 @@ def load_rules(state_dir: Path) -> Rules:
     except (OSError, ValueError) as exc:  # not TOML, or not text
         fault = str(exc)
     raise UserError(
+        "J9",
         f"The clinic's policy {path} cannot be used: {fault}. Expected {', '.join(Rules.model_fields)}, each optional. "
-        "Correct or remove the file. Until then every request is blocked."
+        "Correct or remove the file. Until then every request is blocked.",
     )
 
 

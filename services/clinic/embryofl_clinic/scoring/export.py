@@ -40,8 +40,9 @@ def export_onnx(stored: StoredModel) -> tuple[bytes, float]:
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(
+            "M5",
             f"ONNX needs the packages {', '.join(NEEDED)}; missing: {', '.join(missing)}. Install them with "
-            "pip install 'embryofl-clinic[onnx]', or use --safetensors, which needs no further package."
+            "pip install 'embryofl-clinic[onnx]', or use --safetensors, which needs no further package.",
         )
     import onnx  # an optional package
 
@@ -55,8 +56,9 @@ def export_onnx(stored: StoredModel) -> tuple[bytes, float]:
     difference = _difference(network, data)
     if not difference <= TOLERANCE:
         raise UserError(
+            "M5",
             f"The ONNX form of {network.card.run} gives logits that differ by {difference:.2g} from PyTorch's; at most "
-            f"{TOLERANCE:g} was expected. Nothing was written; use --safetensors."
+            f"{TOLERANCE:g} was expected. Nothing was written; use --safetensors.",
         )
     return data, difference
 
@@ -79,8 +81,9 @@ def _export(network: Network) -> Any:
     except Exception as exc:  # the exporter raises many kinds
         logging.getLogger("embryofl.export").debug("the exporter failed", exc_info=exc)
         raise UserError(
+            "M5",
             f"PyTorch {torch.__version__} cannot write this {network.card.settings.model} as ONNX "
-            f"({type(exc).__name__}). Use --safetensors."
+            f"({type(exc).__name__}). Use --safetensors.",
         ) from exc
 
 

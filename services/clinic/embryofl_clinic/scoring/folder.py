@@ -51,7 +51,7 @@ def read_images(root: Path) -> tuple[list[ImageToScore], list[Problem]]:
     """
     listing = list_images(root)
     if not listing.files:
-        raise DataError(f"There is no image in {root}. Expected image files of the types png, jpg, tif or bmp.")
+        raise DataError("D2", f"There is no image in {root}. Expected image files of the types png, jpg, tif or bmp.")
     if listing.top_file("labels.csv") is not None:
         return _by_table(listing)
     try:

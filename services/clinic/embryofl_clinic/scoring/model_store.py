@@ -66,17 +66,19 @@ class StoredModel:
         try:
             if sha256_of(self.weights) != self.card.sha256:
                 raise UserError(
+                    "M2",
                     f"{self.weights} is not the file that its {CARD} describes (another SHA-256). Expected the two files "
-                    "of one run side by side: copy both again."
+                    "of one run side by side: copy both again.",
                 )
             packed = np.fromfile(self.weights, np.uint8)
             Layout.parse(packed.data).check(packed)
         except WireError as exc:
             raise UserError(
-                f"{self.weights} is not an EmbryoFL model ({exc}). Expected the model.safetensors of a finished run."
+                "M2",
+                f"{self.weights} is not an EmbryoFL model ({exc}). Expected the model.safetensors of a finished run.",
             ) from exc
         except OSError as exc:
-            raise UserError(f"{self.weights} cannot be read ({exc.strerror}).") from exc
+            raise UserError("M2", f"{self.weights} cannot be read ({exc.strerror}).") from exc
         return packed
 
 
@@ -92,8 +94,9 @@ def read_model(weights: Path) -> StoredModel:
     for path in (weights, card):
         if not path.is_file():
             raise UserError(
+                "M1",
                 f"There is no file {path}. Expected a run's model.safetensors with its {CARD} next to it: the card names "
-                "the network and its image size."
+                "the network and its image size.",
             )
     return StoredModel(_card(card), weights)
 
@@ -101,12 +104,12 @@ def read_model(weights: Path) -> StoredModel:
 def _card(path: Path) -> Card:
     try:
         if path.stat().st_size > MOST_CARD_BYTES:
-            raise UserError(f"{path} is larger than {MOST_CARD_BYTES >> 20} MiB. Expected the {CARD} of a run.")
+            raise UserError("M2", f"{path} is larger than {MOST_CARD_BYTES >> 20} MiB. Expected the {CARD} of a run.")
         return Card.model_validate_json(path.read_bytes())
     except ValidationError as exc:
-        raise UserError(f"{path} cannot be used: {explain(exc)}. Expected the {CARD} of a finished run.") from exc
+        raise UserError("M2", f"{path} cannot be used: {explain(exc)}. Expected the {CARD} of a finished run.") from exc
     except OSError as exc:
-        raise UserError(f"{path} cannot be read ({exc.strerror}).") from exc
+        raise UserError("M2", f"{path} cannot be read ({exc.strerror}).") from exc
 
 
 class ModelStore:
@@ -137,7 +140,7 @@ class ModelStore:
             if run in ("", model.card.run):
                 return model
         of, names = f" of {run}" if run else "", ", ".join(m.card.run for m in models) or "none"
-        raise UserError(f"No model{of} was found in {self.folder} (models: {names}). {JOIN_ONE}")
+        raise UserError("M1", f"No model{of} was found in {self.folder} (models: {names}). {JOIN_ONE}")
 
     def has(self, run: str, card_sha256: str) -> bool:
         """Whether a run's weights and this very card are stored."""
@@ -157,10 +160,10 @@ class ModelStore:
             Layout.parse(weights.data).check(weights)
         except (ValueError, WireError) as exc:  # ValidationError is a ValueError
             reason = explain(exc) if isinstance(exc, ValidationError) else str(exc)[:200]
-            raise UserError(f"The model of {run} that the hub offers cannot be used: {reason}.") from exc
+            raise UserError("M2", f"The model of {run} that the hub offers cannot be used: {reason}.") from exc
         if parsed.run != run or parsed.sha256 != hashlib.sha256(weights.data).hexdigest():
             raise UserError(
-                f"The model of {run} that the hub offers cannot be used: its card belongs to another model."
+                "M2", f"The model of {run} that the hub offers cannot be used: its card belongs to another model."
             )
         folder = self.folder / run
         (folder / CARD).unlink(missing_ok=True)  # a card must never be next to other weights
@@ -177,7 +180,7 @@ class ModelStore:
 def chosen_models(state_dir: Path, runs: Sequence[str], files: Sequence[Path]) -> list[StoredModel]:
     """The named models, each once; by default that of the newest finished run. Raises `UserError`."""
     if runs and files:
-        raise UserError("Both --run and --model were given. Expected one of them.")
+        raise UserError("S7", "Both --run and --model were given. Expected one of them.")
     if files:
         return [read_model(path / WEIGHTS if path.is_dir() else path) for path in files]
     store = ModelStore(state_dir)

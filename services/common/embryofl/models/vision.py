@@ -57,8 +57,9 @@ def imagenet_weights(name: str) -> dict[str, Tensor]:
         state: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise UserError(
+            "M3",
             f"torchvision's weights for {name} could not be downloaded from {weights.url} ({error}). Expected a way to "
-            f"that address, or a file: download it on another machine, mount it, and give its path as 'pretrained'."
+            f"that address, or a file: download it on another machine, mount it, and give its path as 'pretrained'.",
         ) from error
     finally:
         socket.setdefaulttimeout(before)

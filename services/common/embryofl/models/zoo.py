@@ -50,7 +50,7 @@ def create_model(name: str, *, pretrained: str = "", seed: int = 0, grades: bool
         If the name is unknown, or the pretrained weights are not available or do not fit.
     """
     if name not in FACTS:
-        raise UserError(f"Unknown model {name!r}. Models that exist: {', '.join(FACTS)}.")
+        raise UserError("R1", f"Unknown model {name!r}. Models that exist: {', '.join(FACTS)}.")
     facts = FACTS[name]
     if facts.network:
         from embryofl.models.vision import imagenet_weights, torchvision_model  # see docs/house.toml, late_imports
@@ -60,8 +60,9 @@ def create_model(name: str, *, pretrained: str = "", seed: int = 0, grades: bool
     if pretrained == "torchvision":
         if not facts.network:
             raise UserError(
+                "M3",
                 f"torchvision has no weights for {name}. Choose one of {', '.join(n for n in FACTS if FACTS[n].network)}, "
-                "name a file with weights, or leave 'pretrained' empty."
+                "name a file with weights, or leave 'pretrained' empty.",
             )
         weights.load(model, imagenet_weights(facts.network), "torchvision's weights")
     elif pretrained:

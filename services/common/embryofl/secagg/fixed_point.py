@@ -48,7 +48,9 @@ def to_ring(update: npt.NDArray[np.float32], share: float, bound: float) -> tupl
         squares += float(np.square(update[begin : begin + BLOCK], dtype=np.float64).sum())
     norm = math.sqrt(squares)
     if not math.isfinite(norm):
-        raise NotFiniteError("The update holds numbers that are not finite. Expected finite ones: nothing was sent.")
+        raise NotFiniteError(
+            "R6", "The update holds numbers that are not finite. Expected finite ones: nothing was sent."
+        )
     factor = min(1.0, bound / norm if norm else 1.0) * share / bound * ONE
     vector = np.empty(len(update), RING)
     for begin in range(0, len(update), BLOCK):

@@ -43,4 +43,4 @@ def find(name: str) -> DataSet:
     if name in DATA_SETS:
         return DATA_SETS[name]
     listed = "\n".join(f"  {each.name}: {each.title} ({each.page})" for each in DATA_SETS.values())
-    raise UserError(f"No data set is called {name}. Expected drive:FILE_ID, or one of\n{listed}")
+    raise UserError("D7", f"No data set is called {name}. Expected drive:FILE_ID, or one of\n{listed}")

@@ -20,8 +20,9 @@ def fetch_from_drive(file_id: str, target: Path) -> None:
     """
     if gdown is None:
         raise UserError(
+            "D7",
             "Google Drive needs the package gdown, which is not installed. Install it (pip install "
-            f"'embryofl-data[drive]'). Or download the file in a browser, save it as {target}, and start again."
+            f"'embryofl-data[drive]'). Or download the file in a browser, save it as {target}, and start again.",
         )
     part = target.with_name(target.name + ".part")
     reason = "no reply"
@@ -32,6 +33,7 @@ def fetch_from_drive(file_id: str, target: Path) -> None:
     except Exception as error:  # gdown raises errors of its own, of requests, and of the system
         reason = (str(error).strip().splitlines() or [reason])[0]
     raise UserError(
+        "D7",
         f"The file {file_id} could not be fetched from Google Drive ({reason}). Download it in a browser from "
-        f"https://drive.google.com/file/d/{file_id}/view, save it as {target.resolve()}, and start the same command again."
+        f"https://drive.google.com/file/d/{file_id}/view, save it as {target.resolve()}, and start the same command again.",
     )

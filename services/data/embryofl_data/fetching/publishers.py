@@ -60,8 +60,9 @@ def offer(client: httpx.Client, data_set: DataSet, hosts: Mapping[str, str]) -> 
         return _zenodo(client, data_set, host) if data_set.publisher == "zenodo" else _figshare(client, data_set, host)
     except (KeyError, TypeError, ValueError, httpx.InvalidURL) as error:
         raise UserError(
+            "D7",
             f"The reply of {host} about {data_set.name} cannot be read ({error!r}). Expected the list of its files; its "
-            f"interface may have changed. Download the files from {data_set.page} in a browser and start again."
+            f"interface may have changed. Download the files from {data_set.page} in a browser and start again.",
         ) from error
 
 
@@ -120,11 +121,12 @@ def _kaggle_token() -> dict[str, str]:
             user, key = str(token_file["username"]), str(token_file["key"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
-                f"{path} is not a Kaggle token. Create a new one on kaggle.com (Settings, API, Create new token)."
+                "D7", f"{path} is not a Kaggle token. Create a new one on kaggle.com (Settings, API, Create new token)."
             ) from error
     if not (user and key):
         raise UserError(
+            "D7",
             f"No Kaggle token was found in {path} or in KAGGLE_USERNAME and KAGGLE_KEY. Kaggle requires one. Create it on "
-            "kaggle.com (Settings, API, Create new token), accept the competition's rules on its page, and start again."
+            "kaggle.com (Settings, API, Create new token), accept the competition's rules on its page, and start again.",
         )
     return {"Authorization": "Basic " + base64.b64encode(f"{user}:{key}".encode()).decode()}

@@ -59,7 +59,9 @@ def fetch(
     data_set = find(name)
     for file in also:
         if file != Path(file).name or file.startswith("."):
-            raise UserError(f"--also {file} was given. Expected the name of a file of the record, without a folder.")
+            raise UserError(
+                "S7", f"--also {file} was given. Expected the name of a file of the record, without a folder."
+            )
     try:
         out.mkdir(parents=True, exist_ok=True)
         with httpx.Client(follow_redirects=True, timeout=TIMEOUT_S) as client:
@@ -68,7 +70,7 @@ def fetch(
             _unpack(out, file, report)
     except OSError as error:
         raise UserError(
-            f"{out} cannot be written ({error.strerror or error}). Name a folder that you may write to."
+            "D6", f"{out} cannot be written ({error.strerror or error}). Name a folder that you may write to."
         ) from error
     report.line(f"{out} holds {data_set.title}.")
     report.line(f"Next: embryofl-clinic import {out} FOLDER {data_set.next}".rstrip())
@@ -95,7 +97,7 @@ class _Fetch:
         except httpx.HTTPError as error:
             problem = _describe(error)
         except UserError as error:
-            problem = str(error)
+            problem = error.text
         self._consent(licence, ask)
         missing = [file for file in self.wanted if not (self.out / file).exists()]
         for file in self.wanted:
@@ -130,7 +132,8 @@ class _Fetch:
             return
         if not ask("Do you accept these terms?"):
             raise UserError(
-                "The terms were not accepted, so nothing was fetched. To accept them, start again with --accept-terms."
+                "D7",
+                "The terms were not accepted, so nothing was fetched. To accept them, start again with --accept-terms.",
             )
         write_atomic(path, (json.dumps(terms, indent=1) + "\n").encode())
 
@@ -153,8 +156,9 @@ class _Fetch:
     def _by_hand(self, missing: Sequence[str], reason: str) -> UserError:
         listed = "\n".join(f"  {file}" for file in missing)
         return UserError(
+            "D7",
             f"{self.data_set.name} could not be fetched: {reason.rstrip('.')}.\nDownload from {self.data_set.page} the "
-            f"files\n{listed}\nput them into {self.out.resolve()}, and start the same command again."
+            f"files\n{listed}\nput them into {self.out.resolve()}, and start the same command again.",
         )
 
 
@@ -174,7 +178,7 @@ def _unpack(out: Path, name: str, report: ProgressPrinter) -> None:
     path = out / name
     if name.endswith(".zip"):
         if not zipfile.is_zipfile(path):
-            raise UserError(f"{path} is not a zip archive. Remove it and start again, or download it again.")
+            raise UserError("D7", f"{path} is not a zip archive. Remove it and start again, or download it again.")
         return
     if not name.endswith((".tar.gz", ".tgz", ".tar")) or (out / f"{DONE}-{name}").exists():
         return
@@ -187,7 +191,8 @@ def _unpack(out: Path, name: str, report: ProgressPrinter) -> None:
         shutil.rmtree(staging)
     except (tarfile.TarError, shutil.Error, EOFError, ValueError) as error:
         raise UserError(
+            "D7",
             f"{path} cannot be unpacked ({error}). Expected the archive as published. Remove it and start again, or "
-            "download it again."
+            "download it again.",
         ) from error
     (out / f"{DONE}-{name}").touch()

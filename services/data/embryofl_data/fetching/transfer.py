@@ -75,7 +75,7 @@ def _continue(client: httpx.Client, remote: Remote, part: Path, on_bytes: OnByte
         response.raise_for_status()
         continues = response.status_code == httpx.codes.PARTIAL_CONTENT
         if continues and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
-            raise UserError(f"{remote.name}: the publisher sent another part than requested. Start again later.")
+            raise UserError("D7", f"{remote.name}: the publisher sent another part than requested. Start again later.")
         if tag := response.headers.get("ETag", ""):
             _tag_of(part).write_text(tag)
         try:
@@ -85,7 +85,8 @@ def _continue(client: httpx.Client, remote: Remote, part: Path, on_bytes: OnByte
                     on_bytes(len(block))
         except OSError as error:
             raise UserError(
-                f"{part} cannot be written ({error.strerror}). Free some space and start again; the download continues."
+                "S4",
+                f"{part} cannot be written ({error.strerror}). Free some space and start again; the download continues.",
             ) from error
 
 
@@ -93,8 +94,9 @@ def _check_room(part: Path, needed: int) -> None:
     free = shutil.disk_usage(part.parent).free
     if needed > free:
         raise UserError(
+            "S4",
             f"{part.name} needs {needed / 1e9:.1f} GB more, and {part.parent} has {free / 1e9:.1f} GB free. Free some "
-            "space, or name a folder on another disk."
+            "space, or name a folder on another disk.",
         )
 
 
@@ -118,6 +120,7 @@ def check(path: Path, remote: Remote) -> None:
             path.unlink()
             _tag_of(path).unlink(missing_ok=True)
         raise UserError(
+            "D7",
             f"{remote.name} is not as published ({wrong}). Start again to fetch it again"
-            + ("." if path.suffix == ".part" else f", after removing {path}.")
+            + ("." if path.suffix == ".part" else f", after removing {path}."),
         )

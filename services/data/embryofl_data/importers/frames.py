@@ -73,8 +73,9 @@ def _before(frames: list[TimelapseFrame], before: str, order: Sequence[str]) -> 
         hours = float(before.lower().removesuffix("h"))
     except ValueError:
         raise UserError(
+            "S7",
             f"--before {before} was given. Expected a phase ({', '.join(order) or 'this layout has none'}) or hours, such "
-            "as 110h."
+            "as 110h.",
         ) from None
     return [frame for frame in frames if frame.hours is not None and frame.hours < hours]
 
@@ -83,7 +84,7 @@ def _picked(source: Source, frames: list[TimelapseFrame], pick: str, plan: Plan)
     if pick == "all":
         return [frame for frame in frames if _readable(source, frame, plan)]
     if pick not in PICKS:
-        raise UserError(f"--pick {pick} was given. Expected one of {', '.join(PICKS)}.")
+        raise UserError("S7", f"--pick {pick} was given. Expected one of {', '.join(PICKS)}.")
     middle = len(frames) // 2
     ranked = {
         "last": frames[::-1],

@@ -31,7 +31,7 @@ def detect(source: Source) -> str:
 def fill(plan: Plan, source: Source, options: Options) -> None:
     """The chosen frames of every embryo, with its grades. The part before the last `-` is taken as the patient."""
     if unknown := [phase for phase in options.phases if phase not in PHASES]:
-        raise UserError(f"--phases {','.join(unknown)} was given. Expected some of {', '.join(PHASES)}.")
+        raise UserError("S7", f"--phases {','.join(unknown)} was given. Expected some of {', '.join(PHASES)}.")
     grades = _grades(source)
     for embryo, frames in sorted(_frames(source, plan).items()):
         facts, patient = grades.get(embryo, Facts()), embryo.rpartition("-")[0]

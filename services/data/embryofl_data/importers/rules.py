@@ -133,7 +133,8 @@ def find_rule(name: str, offered: tuple[str, ...]) -> Rule:
         listed = "\n".join(f"  {other}: {RULES[other].text}" for other in offered)
         given = f"The rule {name} was requested" if name else "No rule was named"
         raise UserError(
+            "D2",
             f"{given}. Expected one of {', '.join(offered)} for this source, as labels are never guessed. Choose with "
-            f"--rule:\n{listed}"
+            f"--rule:\n{listed}",
         )
     return RULES[name]

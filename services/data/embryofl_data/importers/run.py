@@ -43,13 +43,14 @@ def choose_importer(source: Source, name: str) -> tuple[Importer, str]:
         for importer in IMPORTERS:
             if importer.name == name:
                 return importer, "as requested"
-        raise UserError(f"The layout {name} was requested. Expected one of {names}.")
+        raise UserError("D2", f"The layout {name} was requested. Expected one of {names}.")
     for importer in IMPORTERS:
         if evidence := importer.detect(source):
             return importer, evidence
     raise UserError(
+        "D2",
         f"The layout of {len(source.images)} images in {source.root} is not known. Expected one of {names}. Name it with "
-        "--layout, or describe a table's columns with --layout table --map image=COLUMN --map label=COLUMN."
+        "--layout, or describe a table's columns with --layout table --map image=COLUMN --map label=COLUMN.",
     )
 
 
@@ -107,8 +108,9 @@ def import_source(
         counts = Counter(item.reason for item in plan.skipped).most_common(3)
         reasons = "; ".join(f"{reason} ({count})" for reason, count in counts)
         raise UserError(
+            "D2",
             f"No image of {place} matches the layout and the options{': ' + printable(reasons) if reasons else ''}. Check "
-            "both."
+            "both.",
         )
     decisions = [rule.decide(image.facts) for image in plan.images]
     labels = Counter(label for label, _ in decisions)

@@ -89,7 +89,7 @@ class Source:
         try:
             return self.read(file)
         except DecodeError as error:
-            raise UserError(f"{file} cannot be read ({error}). Get it again from its publisher.") from error
+            raise UserError("D7", f"{file} cannot be read ({error}). Get it again from its publisher.") from error
 
     def listing(self, base: str) -> Listing:
         """The part below the folder `base` ("" or ending in /) as `embryofl_data.reading.layouts` takes it."""
@@ -127,7 +127,7 @@ def open_source(place: Path) -> Source:
     """
     if not place.exists():
         raise UserError(
-            f"{place} does not exist. Expected a folder, or a zip archive, with a data set. Check the path."
+            "D1", f"{place} does not exist. Expected a folder, or a zip archive, with a data set. Check the path."
         )
     entries: dict[str, Entry] = {}
     skipped: list[SkippedFile] = []
@@ -153,12 +153,15 @@ def _add_archive(path: Path, name: str, entries: dict[str, Entry], skipped: list
         archive = zipfile.ZipFile(path)  # stays open as long as the source is read
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise UserError(
+            "D7",
             f"{path} cannot be read as a zip archive ({error}). Expected a folder or a zip archive with a data set. It may "
-            "be incomplete: get it again from its publisher."
+            "be incomplete: get it again from its publisher.",
         ) from error
     infos = archive.infolist()
     if len(infos) > MOST_FILES:
-        raise UserError(f"{path} holds {len(infos)} files. Expected at most {MOST_FILES}. Unpack the part you need.")
+        raise UserError(
+            "D7", f"{path} holds {len(infos)} files. Expected at most {MOST_FILES}. Unpack the part you need."
+        )
     for info in infos:
         file = _safe_name(info, path)
         mode = info.external_attr >> 16
@@ -186,7 +189,8 @@ def _safe_name(info: zipfile.ZipInfo, path: Path) -> str:
     leads_out = any(part == ".." or "\0" in part for part in parts) or (parts and (parts[0] == "/" or ":" in parts[0]))
     if leads_out:
         raise UserError(
+            "D7",
             f"{path} holds a file named {info.orig_filename[:80]!r}, which leads out of the archive. Such archives "
-            "are made to overwrite files: nothing was imported. Get the data set again from its publisher."
+            "are made to overwrite files: nothing was imported. Get the data set again from its publisher.",
         )
     return "/".join(part for part in parts if part != ".")

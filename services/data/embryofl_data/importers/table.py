@@ -53,8 +53,9 @@ def _columns(options: Options) -> dict[str, str]:
     if unknown or "image" not in options.columns:
         given = f"--map {unknown[0]}=..." if unknown else "No --map image=COLUMN"
         raise UserError(
+            "S7",
             f"{given} was given. Expected --map NAME=COLUMN for image and, where the table has them, for "
-            f"{', '.join(COLUMNS[1:])}."
+            f"{', '.join(COLUMNS[1:])}.",
         )
     return {ours: " ".join(theirs.lower().split()) for ours, theirs in options.columns.items()}
 
@@ -66,7 +67,9 @@ def _rows(source: Source, options: Options, columns: Mapping[str, str]) -> tuple
         return options.table.name, options.rows(*wanted)
     tables = [file for file in source.entries if file.lower().endswith((".csv", ".tsv", ".txt"))]
     if len(tables) != 1:
-        raise UserError(f"The source has {len(tables)} tables. Expected one. Name the right one with --table FILE.")
+        raise UserError(
+            "S7", f"The source has {len(tables)} tables. Expected one. Name the right one with --table FILE."
+        )
     return tables[0], source.rows(tables[0], *wanted)
 
 

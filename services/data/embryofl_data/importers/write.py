@@ -44,8 +44,9 @@ def write_folder(
         if not imported:
             first = f"{plan.skipped[0].source}: {plan.skipped[0].reason}" if plan.skipped else "none"
             raise UserError(
+                "D2",
                 f"No image of {source.root} could be imported ({len(plan.skipped)} files were skipped, first: {first}). "
-                "Check the layout and the options."
+                "Check the layout and the options.",
             )
         return _manifest(source, importer, plan, rule, imported)
 

@@ -47,8 +47,9 @@ def read_folder(root: Path) -> DataFolder:
     if not listing.files:
         others = f" (other files at the top: {', '.join(listing.tables[:5])})" if listing.tables else ""
         raise DataError(
+            "D2",
             f"There is no image in {root}{others}. Expected image files of the types png, jpg, tif or bmp, preferably "
-            "in a sub-folder images next to a labels.csv. Copy the images there, or name another folder."
+            "in a sub-folder images next to a labels.csv. Copy the images there, or name another folder.",
         )
     for name, layout in LAYOUTS:
         read = layout(listing)
@@ -151,8 +152,9 @@ def _no_layout(listing: Listing) -> DataError:
         f" There is a table in its sub-folder {listing.deeper[0]}: was that folder meant?" if listing.deeper else ""
     )
     return DataError(
+        "D2",
         f"{listing.root} has {len(listing.files)} images, but nothing that gives their labels. They are in "
-        f"{', '.join(folders[:6])}{more}{tables}.{deeper} {HOW_TO_LABEL}"
+        f"{', '.join(folders[:6])}{more}{tables}.{deeper} {HOW_TO_LABEL}",
     )
 
 

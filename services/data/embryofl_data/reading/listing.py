@@ -74,18 +74,20 @@ def list_images(root: Path) -> Listing:
     """
     if not root.exists():
         raise DataError(
+            "D1",
             f"There is no folder {root}. Expected a folder with images and a labels.csv. Check the path and, in a "
-            "container, that the folder is mounted."
+            "container, that the folder is mounted.",
         )
     if not root.is_dir():
-        raise DataError(f"{root} is a file. Expected a folder with images and a labels.csv. Name the folder.")
+        raise DataError("D1", f"{root} is a file. Expected a folder with images and a labels.csv. Name the folder.")
     listing = Listing(root.resolve())
     try:
         os.scandir(listing.root).close()
     except OSError as error:
         raise DataError(
+            "D1",
             f"The folder {root} cannot be opened ({error.strerror}). Give the user who runs this (number {os.getuid()}) "
-            "permission to read it and everything in it."
+            "permission to read it and everything in it.",
         ) from error
     links: list[str] = []
     for name, kind, detail in walk(listing.root):

@@ -43,8 +43,9 @@ def decode_text(data: bytes, name: str) -> str:
     """
     if data[:4] == b"PK\x03\x04" or data[:8] == b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1":
         raise DataError(
+            "D3",
             f"{name} is a spreadsheet workbook. Expected a text table. Open it in the spreadsheet program and save it "
-            "as CSV."
+            "as CSV.",
         )
     for encoding in _encodings(data):
         try:
@@ -53,7 +54,9 @@ def decode_text(data: bytes, name: str) -> str:
             continue
         if "\0" not in text:
             return text
-    raise DataError(f"{name} is not a text file. Expected a table. Save it as CSV, in UTF-8 if there is a choice.")
+    raise DataError(
+        "D3", f"{name} is not a text file. Expected a table. Save it as CSV, in UTF-8 if there is a choice."
+    )
 
 
 def _encodings(data: bytes) -> tuple[str, ...]:
@@ -72,11 +75,13 @@ def read_table(path: Path, required: tuple[str, ...], optional: tuple[str, ...] 
     try:
         if path.stat().st_size > MAX_TABLE_BYTES:
             raise DataError(
-                f"{name} is larger than {MAX_TABLE_BYTES >> 20} MiB. Expected a table with one row per image."
+                "D3", f"{name} is larger than {MAX_TABLE_BYTES >> 20} MiB. Expected a table with one row per image."
             )
         data = path.read_bytes()
     except OSError as error:
-        raise DataError(f"{name} cannot be read ({error.strerror}). Give the user who runs this permission.") from error
+        raise DataError(
+            "D1", f"{name} cannot be read ({error.strerror}). Give the user who runs this permission."
+        ) from error
     return parse_table(data, name, required, optional)
 
 
@@ -94,19 +99,22 @@ def parse_table(data: bytes, name: str, required: tuple[str, ...], optional: tup
     lines = _parse(text, max(SEPARATORS, key=lambda separator: _contract_columns(text, separator, contract)), name)
     expected = ",".join(required) + (f" and, where known, {','.join(optional)}" if optional else "")
     if not lines:
-        raise DataError(f"{name} is empty. Expected a first line with the columns {expected}, then one row per image.")
+        raise DataError(
+            "D3", f"{name} is empty. Expected a first line with the columns {expected}, then one row per image."
+        )
     header = _header(lines[0][1])
     missing = [column for column in required if column not in header]
     if missing:
         raise DataError(
+            "D3",
             f"{name} has no column {' and no column '.join(missing)}: its first line reads "
             f"{', '.join(cell or '(blank)' for cell in header)[:300]}. Expected the columns {expected}, separated by "
-            "comma, semicolon or tab. Put these names into the first line."
+            "comma, semicolon or tab. Put these names into the first line.",
         )
     twice = sorted({column for column in header if header.count(column) > 1 and column in contract})
     if twice:
         raise DataError(
-            f"{name} has the column {', '.join(twice)} more than once. Keep one of each and remove the rest."
+            "D3", f"{name} has the column {', '.join(twice)} more than once. Keep one of each and remove the rest."
         )
     rows = tuple(_row(number, cells, header) for number, cells in lines[1:])
     return Table(name, tuple(header), rows)
@@ -128,8 +136,9 @@ def _parse(text: str, separator: str, name: str) -> list[tuple[int, list[str]]]:
                 lines.append((first, cells))
     except csv.Error as error:
         raise DataError(
+            "D3",
             f"{name} cannot be read as a table from row {number} on ({error}). Expected a CSV in which quotation marks "
-            "come in pairs around a cell: remove stray ones and save it again."
+            "come in pairs around a cell: remove stray ones and save it again.",
         ) from error
     return lines
 

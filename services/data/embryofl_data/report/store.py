@@ -94,8 +94,9 @@ def open_store(root: Path, cache_dir: Path | None) -> Iterator[MeasurementStore]
 
 def _not_written(cache_dir: Path | None, error: Exception) -> UserError:
     return UserError(
+        "D6",
         f"The cache folder {cache_dir} cannot be written ({error}). Expected a folder of its own with free space that the "
-        "user who runs this may write to: change its owner, or name another with --cache."
+        "user who runs this may write to: change its owner, or name another with --cache.",
     )
 
 

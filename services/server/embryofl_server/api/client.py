@@ -29,8 +29,9 @@ def call(method: str, path: str, body: dict[str, Any] | None = None, settings: H
         context = ssl.create_default_context(cafile=str(identity / "internal.crt"))
     except OSError as exc:
         raise UserError(
+            "H1",
             f"No hub was found at {settings.state_dir} ({exc.strerror}). Expected the state folder of a hub that has "
-            "been started: set EMBRYOFL_STATE_DIR, or start it."
+            "been started: set EMBRYOFL_STATE_DIR, or start it.",
         ) from exc
     request = urllib.request.Request(
         f"https://{settings.server_address}{path}",
@@ -53,9 +54,11 @@ def call(method: str, path: str, body: dict[str, Any] | None = None, settings: H
             message = detail.get("error") or detail.get("detail") or text
         except ValueError:
             message = text
-        raise UserError(str(message)) from None
+        raise UserError("H2", str(message)) from None
     except OSError as exc:
         reason = getattr(exc, "reason", exc)
         raise UserError(
-            f"The server at {settings.server_address} did not reply ({reason}). Check that the hub is running: make status."
+            "H1",
+            f"The server at {settings.server_address} did not reply ({reason}). Check that the hub is running: make "
+            "status.",
         ) from None

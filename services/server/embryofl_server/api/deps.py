@@ -9,6 +9,7 @@ from typing import Annotated
 
 from fastapi import Depends, Header, HTTPException, Request
 
+from embryofl.errors import UserError
 from embryofl_server.hub import Hub
 
 
@@ -33,7 +34,7 @@ def authorised(request: Request, hub: CurrentHub) -> None:
         raise HTTPException(401, "The control API needs the hub's control token.")
 
 
-class TooManyFailures(Exception):
+class TooManyFailures(UserError):
     """An address has had too many attempts rejected within a minute."""
 
 
@@ -80,7 +81,7 @@ def rate_limited(kind: str, message: str) -> Callable[..., None]:
     def check(request: Request, address: Address = "") -> None:
         failures: RecentFailures = request.app.state.failures[kind]
         if failures.too_many(address):
-            raise TooManyFailures(message)
+            raise TooManyFailures("C6", message)
         request.state.count_failure = lambda: failures.count(address)
 
     return check

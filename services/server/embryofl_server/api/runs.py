@@ -118,6 +118,7 @@ def _file(run: Run, name: str) -> FileResponse:
     path = run.folder / name
     if not path.is_file():
         raise UserError(
-            f"{run.name} has no {name}: it is {run.state['state']}. A run has it once it is over and has had a round."
+            "R2",
+            f"{run.name} has no {name}: it is {run.state['state']}. A run has it once it is over and has had a round.",
         )
     return FileResponse(path, media_type=FILES[name], filename=f"{run.name}-{name}")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from embryofl.errors import UserError
+from embryofl.errors import UserError, with_code
 from embryofl_server.audit.log import HEAD, entries, verify
 
 _NOT_SHOWN = ("line", "time", "event", "previous")
@@ -44,7 +44,7 @@ def _path(state: Path) -> Path:
     path = state / "audit.jsonl"
     if not path.exists():
         raise UserError(
-            f"There is no audit log in {state}. Expected the state folder of a hub. Set EMBRYOFL_STATE_DIR to it."
+            "H3", f"There is no audit log in {state}. Expected the state folder of a hub. Set EMBRYOFL_STATE_DIR to it."
         )
     return path
 
@@ -63,7 +63,8 @@ def verify_log(state: Path) -> tuple[bool, str]:
     """Whether a hub's audit log is intact, and the text that says so."""
     path, head = _path(state), _stored_head(state / "clinics.db")
     if broken := verify(path, head):
-        return False, f"{path} is broken at line {broken.line}: {broken.message}. The lines before it are intact."
+        text = f"{path} is broken at line {broken.line}: {broken.message}. The lines before it are intact."
+        return False, with_code("H8", text)
     text = f"{path} is intact: {sum(1 for _ in entries(path))} lines, each fits the one before"
     return True, text + (", and the newest is the one recorded in the hub's database." if head else ".")
 
@@ -81,7 +82,9 @@ def select_events(state: Path, selection: Filter) -> list[dict[str, Any]]:
         try:
             begin = datetime.datetime.fromisoformat(selection.since).timestamp()
         except ValueError:
-            raise UserError(f"{selection.since!r} is not a date. Write it as 2026-01-31 or 2026-01-31T12:00.") from None
+            raise UserError(
+                "S7", f"{selection.since!r} is not a date. Write it as 2026-01-31 or 2026-01-31T12:00."
+            ) from None
     events = (e for e in entries(_path(state)) if selection.matches(e) and e.get("time", 0) >= begin)
     return list(deque(events, maxlen=selection.last or None))
 

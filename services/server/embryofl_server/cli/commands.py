@@ -5,9 +5,11 @@ import re
 from typing import Annotated, Any
 
 import typer
+from rich.markdown import Markdown
 
 from embryofl import exits
 from embryofl.errors import UserError, run_command
+from embryofl.troubles import explain_code
 from embryofl_server.api.client import call
 from embryofl_server.audit.reading import Filter, format_event, select_events, verify_log
 from embryofl_server.cli import show
@@ -73,7 +75,7 @@ def resume(run: RunArgument = "") -> None:
     """Resume a paused run. (To lift a clinic's suspension: `reinstate`.)"""
     is_run = not run or re.fullmatch(r"run-\d+", run)
     if not is_run and run in [clinic["name"] for clinic in call("GET", "/control/clinics")]:
-        raise UserError(f"{run} is a clinic. To lift its suspension: reinstate {run}")
+        raise UserError("R2", f"{run} is a clinic. To lift its suspension: reinstate {run}")
     resumed = call("POST", "/control/continue", {"run": run})
     typer.echo(f"{resumed['name']} is resumed after round {resumed['round']}.")
 
@@ -110,6 +112,12 @@ def results(
 ) -> None:
     """Show a run's results on test patients: intervals, threshold, calibration, decision curve, ranking."""
     output(read_results(load_settings().state_dir, run), json_, results_text)
+
+
+@app.command()
+def explain(code: Annotated[str, typer.Argument(help="The code that an error ends with, such as R4.")]) -> None:
+    """Show cause and remedy of an error."""
+    show.make_console().print(Markdown(explain_code(code), hyperlinks=False))
 
 
 @app.command()

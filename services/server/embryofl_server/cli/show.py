@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.text import Text
 
 from embryofl import states
+from embryofl.errors import with_code
 from embryofl.texts import duration
 from embryofl_server.cli.text import make_console, state_text, table, utc
 from embryofl_server.report.numbers import clinic_label, day_label, number
@@ -134,7 +135,7 @@ def hub_lines(hub: Info, now: float) -> Iterator[str]:
         )
     for key, what in (("certificate_ends", "gateway's certificate"), ("authority_ends", "hub's certificate authority")):
         if hub.get(key) and hub[key] < now:
-            yield f"The {what} expired on {utc(hub[key], '%d %B %Y')}."
+            yield with_code("H5", f"The {what} expired on {utc(hub[key], '%d %B %Y')}.")
 
 
 def results(run: Info) -> RenderableType:

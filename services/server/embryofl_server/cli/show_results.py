@@ -35,8 +35,8 @@ def read_results(state_dir: Path, run: str = "") -> Results:
         if results := RunView(candidate).results():
             return results
     if run:
-        raise UserError(f"{run} has no results: it is {candidates[0].state['state']}. {_WHEN}")
-    raise UserError(f"No results yet. {_WHEN}")
+        raise UserError("R2", f"{run} has no results: it is {candidates[0].state['state']}. {_WHEN}")
+    raise UserError("R2", f"No results yet. {_WHEN}")
 
 
 def results_text(results: Results) -> RenderableType:

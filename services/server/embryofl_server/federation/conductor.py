@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from embryofl.errors import UserError
+from embryofl.errors import UserError, with_code
 from embryofl.settings import RunSettings
 from embryofl.states import OVER
 from embryofl.wire import Layout, WireError
@@ -94,9 +94,9 @@ class Conductor:
         run = self._runs.get(name) if name else self._runs.current()
         now = run.state["state"] if run else ""
         if run is None or (now in OVER and not name):
-            raise UserError(f"No run is under way, so there is nothing to {verb}.")
+            raise UserError("R2", f"No run is under way, so there is nothing to {verb}.")
         if now in OVER or now == state:
-            raise UserError(f"{run.name} is {now}, so there is nothing to {verb}.")
+            raise UserError("R2", f"{run.name} is {now}, so there is nothing to {verb}.")
         with self._order:
             if run == self._runs.next():
                 self._requests[run.name] = (state, by)
@@ -112,9 +112,9 @@ class Conductor:
         paused = [r for r in self._runs.all() if r.state["state"] == "paused"]
         run = self._runs.get(name) if name else (paused[-1] if paused else None)
         if run is None:
-            raise UserError("No run is paused, so there is nothing to resume.")
+            raise UserError("R2", "No run is paused, so there is nothing to resume.")
         if run not in paused:
-            raise UserError(f"{run.name} is {run.state['state']}, not paused.")
+            raise UserError("R2", f"{run.name} is {run.state['state']}, not paused.")
         run.set_state("queued", run.state["round"])
         self._context.audit("run_continued", run=run.name, by=by)
         self._wake.set()
@@ -126,7 +126,7 @@ class Conductor:
         with self._order:
             run = self._runs.next()
             if run is not None:
-                raise UserError(f"{run.name} is under way. {then}")
+                raise UserError("R2", f"{run.name} is under way. {then}")
             yield
 
     # -- the thread -------------------------------------------------------------------------------------------------
@@ -141,7 +141,7 @@ class Conductor:
                 self._conduct_run(run)
             except Exception:  # a defect of ours: the run's state reports it, the hub stays up
                 log.exception("%s failed", run.name)
-                self._end(run, "failed", "Internal error in the hub. See the hub's log for details.")
+                self._end(run, "failed", with_code("R7", "Internal error in the hub. See the hub's log for details."))
 
     def _conduct_run(self, run: Run) -> None:
         try:
@@ -190,13 +190,14 @@ class Conductor:
             made = subprocess.run(command, capture_output=True, text=True, check=False)
             if made.returncode:
                 error = made.stderr.strip().splitlines() or [f"exit code {made.returncode}"]
-                raise UserError(f"The initial {settings.model} could not be made: {error[-1]}")
+                raise UserError("M3", f"The initial {settings.model} could not be made: {error[-1]}")
         try:
             packed = np.fromfile(path, np.uint8)
             Layout.parse(packed.data).check(packed)
         except (OSError, WireError) as exc:
             raise UserError(
-                f"The initial weights {path} cannot be used ({exc}). Expected a safetensors file written by EmbryoFL."
+                "M3",
+                f"The initial weights {path} cannot be used ({exc}). Expected a safetensors file written by EmbryoFL.",
             ) from exc
         self._checkpoints(run).save(0, packed, {"clinics": {}, "refused": {}, "initial": initial or settings.model})
         if not initial:

@@ -7,9 +7,9 @@ replies arrive changes nothing.
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from embryofl.errors import NotFiniteError, ProtocolError
+from embryofl.errors import NotFiniteError, ProtocolError, with_code
 from embryofl.messages import Kind, Request
 from embryofl.schema import Download
 from embryofl_server.federation import gate
@@ -26,6 +26,7 @@ PRESENCE_S = 2.0  # between two checks of who is online
 UNHEARD_S = 5.0  # a clinic that reports being idle this long after a request was sent has not received it
 URL_SLACK_S = 120.0  # how long the URLs of a round stay valid after it
 
+_CODES = {"clinic_refused": "J9", "suspended": "J6", "not_finite": "R6", "masking": "R8"}  # by reason; all others: R5
 _DOING = dict.fromkeys(("validate", "evaluate"), "evaluating") | dict.fromkeys(("survivors", "shares"), "done")
 _PHASES = dict.fromkeys(("validate", "evaluate"), "evaluating") | dict.fromkeys(("survivors", "shares"), "aggregating")
 
@@ -217,6 +218,7 @@ class Exchange:
     def _exclude(self, name: str, state: str, why: ExcludedReply) -> None:
         """The clinic's reply is not used in this round."""
         self._waiting.pop(name, None)
+        why = replace(why, message=with_code(_CODES.get(why.reason, "R5"), why.message))
         self._result.excluded[name] = why
         self._context.progress.clinic(name, state, why.message)
         self._run.event("refused", round=self._number, clinic=name, reason=why.reason, words=why.message)

@@ -55,7 +55,8 @@ def gather(session: FleetSession, number: int, done: int) -> dict[str, Node]:
             run.event("waiting", round=number, why=why, missing=missing)
         if time.time() > until:
             raise RunFailed(
+                "R3",
                 f"{why} after waiting {settings.join_wait_s:g} s; missing: {', '.join(missing) or 'not enrolled yet'}."
-                " Start those clinics, or start a run with a smaller min_clinics."
+                " Start those clinics, or start a run with a smaller min_clinics.",
             )
         session.pause(PRESENCE_S)

@@ -13,7 +13,7 @@ import threading
 import time
 from typing import Any
 
-from embryofl.errors import UserError
+from embryofl.errors import UserError, with_code
 from embryofl.local_work import local_steps, local_travel
 from embryofl.messages import MEASURED, Kind
 from embryofl_server.federation import final_model, gate
@@ -58,7 +58,9 @@ class RoundLoop:
         self._strategy = make_strategy(self._settings)
         latest = checkpoints.latest()
         if latest is None:
-            raise RunFailed(f"{run.name} has no intact checkpoint left, not even the initial model. Start a new run.")
+            raise RunFailed(
+                "R7", f"{run.name} has no intact checkpoint left, not even the initial model. Start a new run."
+            )
         self._model: Checkpoint = latest
         self._layout = latest.layout()
         self._best: metric_lines.Best | None = None
@@ -120,7 +122,7 @@ class RoundLoop:
         try:
             self._count_rejections(number, result)
             if result.shortfall:
-                raise RunFailed(result.shortfall)
+                raise RunFailed("R4", result.shortfall)
             done = time.time()
             # Else buffers of many uploads stay in the heap, and aggregation takes more memory for 30 clinics than for 3.
             # A lower threshold for `mmap` would do as well, but uploads then take 1.5 times the processor time.
@@ -165,10 +167,11 @@ class RoundLoop:
         """The new model; of a void round the one before."""
         if not result.void:
             return self._strategy.aggregate(self._round(number, result), self._model.state())
-        self._run.event("void", round=number, words=result.void)
-        log.warning("round %d is void, its model stays that of the round before: %s", number, result.void)
+        void = with_code("R8", result.void)
+        self._run.event("void", round=number, words=void)
+        log.warning("round %d is void, its model stays that of the round before: %s", number, void)
         if sum(bool(record.get("void")) for record in [*self._recent][1 - MOST_VOID :]) + 1 == MOST_VOID:
-            raise RunFailed(f"{MOST_VOID} rounds in a row are void. {result.void} The clinics' logs say more.")
+            raise RunFailed("R8", f"{MOST_VOID} rounds in a row are void. {result.void} The clinics' logs say more.")
         return Aggregation(self._model.packed(), self._model.state())
 
     def _corrections(self, number: int, nodes: dict[str, Node]) -> dict[str, CorrectionFile]:
@@ -191,7 +194,9 @@ class RoundLoop:
             return ""
         checkpoint = self._checkpoints.at(best[0])
         if checkpoint is None:
-            return f"The best model, that of round {best[0]}, is damaged or missing: the last one was used."
+            return with_code(
+                "R7", f"The best model, that of round {best[0]}, is damaged or missing: the last one was used."
+            )
         self._run.event("chosen", round=best[0], auroc=best[1], last=self._model.round)
         self._model = checkpoint
         return ""
@@ -251,8 +256,9 @@ class RoundLoop:
             return {"norm": accepted.norm, "distance": gate.distance(accepted.update, self._layout, aggregation.model)}
         except gate.ReplyRejected as exc:
             raise RunFailed(
+                "R6",
                 f"Strategy {self._settings.strategy} made a model with numbers that are not finite; the last round's model "
-                "is kept. Start a run with smaller learning rates, or with another strategy."
+                "is kept. Start a run with smaller learning rates, or with another strategy.",
             ) from exc
 
     def _final_evaluation(self) -> str:
@@ -271,7 +277,7 @@ class RoundLoop:
         except RunFailed as exc:
             problem = str(exc)
         if problem:
-            problem = f"The model is complete, but its final evaluation is not. {problem}"
+            problem = with_code("R4", f"The model is complete, but its final evaluation is not. {problem}")
         evaluation = {name: _evaluation_of(accepted) for name, accepted in result.accepted.items()}
         record = self._write_model(evaluation=evaluation, refused=result.reasons, incomplete=problem)
         # If the best round was chosen, its validation metrics are already recorded.

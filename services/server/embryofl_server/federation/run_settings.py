@@ -22,7 +22,7 @@ def parse_settings(options: list[str]) -> dict[str, Any]:
     for option in options:
         name, sign, text = option.partition("=")
         if not sign or not name.strip():
-            raise UserError(f"{option!r} is not a setting. Write it as name=value, such as rounds=15.")
+            raise UserError("R1", f"{option!r} is not a setting. Write it as name=value, such as rounds=15.")
         values[name.strip()] = setting_value(text)
     return values
 
@@ -38,25 +38,27 @@ def check_settings(values: dict[str, Any], *, any_model: bool = False) -> RunSet
     settings = run_settings(_with_strategy_settings(values))
     if settings.model not in model_names() and not any_model:
         raise UserError(
-            f"{there_is_no('model', settings.model, model_names())} Choose one of: {', '.join(model_names())}."
+            "R1", f"{there_is_no('model', settings.model, model_names())} Choose one of: {', '.join(model_names())}."
         )
     _check_combination(settings)
     needed = make_strategy(settings).min_updates
     if settings.min_clinics < needed:
         raise UserError(
+            "R1",
             f"Strategy {settings.strategy} needs at least {needed} clinics, min_clinics is {settings.min_clinics}. Choose "
-            "another strategy, or have more clinics take part."
+            "another strategy, or have more clinics take part.",
         )
     masked = with_masks(settings)
     if settings.secure_aggregation == "required" and not masked.masked_weights:
         able = ", ".join(name for name in strategy_names() if strategy(name)(strategy_settings(name, {})).sum_weights)
         raise UserError(
+            "R1",
             f"secure_aggregation=required is not possible: {reason_against_masks(settings)}. Have more clinics take part, "
-            f"choose one of the strategies {able}, or set secure_aggregation=auto, with which the hub sees each update."
+            f"choose one of the strategies {able}, or set secure_aggregation=auto, with which the hub sees each update.",
         )
     if settings.masked_weights not in ("", masked.masked_weights):
         raise UserError(
-            f"masked_weights follows from secure_aggregation; here it is {masked.masked_weights!r}. Leave it out."
+            "R1", f"masked_weights follows from secure_aggregation; here it is {masked.masked_weights!r}. Leave it out."
         )
     return masked
 
@@ -81,17 +83,22 @@ def _check_combination(settings: RunSettings) -> None:
     local, name = local_defaults(settings.strategy), settings.strategy
     for key in ("control", "personal", "task_weights"):
         if getattr(settings, key) != local.get(key, ""):
-            raise UserError(f"{key} follows from the strategy; with {name} it is {local.get(key, '')!r}. Leave it out.")
+            raise UserError(
+                "R1", f"{key} follows from the strategy; with {name} it is {local.get(key, '')!r}. Leave it out."
+            )
     if settings.control == "gradients" and not settings.proximal > 0:
-        raise UserError(f"Strategy {name} divides by its alpha, which is proximal: expected more than 0, such as 0.01.")
+        raise UserError(
+            "R1", f"Strategy {name} divides by its alpha, which is proximal: expected more than 0, such as 0.01."
+        )
     if settings.choose == "best" and settings.personal:
         raise UserError(
-            f"choose=best cannot be used with {name}, whose clinics keep models of the last round. Leave it out."
+            "R1", f"choose=best cannot be used with {name}, whose clinics keep models of the last round. Leave it out."
         )
     if settings.personal == "norms" and not has_norms(settings.model):
         raise UserError(
+            "R1",
             f"Strategy {name} keeps normalisation layers at the clinics, and {settings.model} has none that are trained. "
-            f"Choose a model that has, such as small_cnn, or another strategy, such as ditto."
+            f"Choose a model that has, such as small_cnn, or another strategy, such as ditto.",
         )
 
 
@@ -106,8 +113,10 @@ def _with_strategy_settings(values: dict[str, Any]) -> dict[str, Any]:
     for key in rest:
         owners = [n for n in strategy_names() if key in strategy(n).SETTINGS.model_fields]
         if owners:
-            raise UserError(f"{key} is a setting of strategy {' and '.join(owners)}, the run's strategy is {name}.")
+            raise UserError(
+                "R1", f"{key} is a setting of strategy {' and '.join(owners)}, the run's strategy is {name}."
+            )
         if key not in (names := {**RunSettings.model_fields, **takes}):
-            raise UserError(f"{there_is_no('setting', key, names)} All settings: docs/settings.md.")
+            raise UserError("R1", f"{there_is_no('setting', key, names)} All settings: docs/settings.md.")
     given = {**given, **{k: v for k, v in values.items() if k in takes}}
     return {**local_defaults(name), **rest, "strategy_settings": strategy_settings(name, given).model_dump()}

@@ -82,7 +82,7 @@ class Authority:
         """Make a new CA. From now on clinics are asked to trust both, and new invites carry both. `UserError` when a
         replacement is under way."""
         if self._identity.rotating:
-            raise UserError("The certificate authority is already being replaced. " + self._next_step())
+            raise UserError("H5", "The certificate authority is already being replaced. " + self._next_step())
         self._identity.begin_rotation()
         self._audit.write("authority_change_begun", by=by)
         log.warning("the hub's certificate authority is being replaced: clinics receive the new one automatically")
@@ -103,12 +103,15 @@ class Authority:
             When no replacement was begun, or a clinic that is not named would be left behind.
         """
         if not self._identity.rotating:
-            raise UserError("The certificate authority is not being replaced. Begin with: embryofl-server rotate-ca")
+            raise UserError(
+                "H5", "The certificate authority is not being replaced. Begin with: embryofl-server rotate-ca"
+            )
         missing = self.missing()
         if unnamed := sorted(set(missing) - set(without)):
             raise UserError(
+                "H5",
                 f"{', '.join(unnamed)} would be left behind: not connected since the new certificate authority was made. "
-                + self._next_step()
+                + self._next_step(),
             )
         begun = (self._identity.folder / "ca-next.crt").stat().st_mtime
         old = [i.name for i in self._store.invites() if i.state == "open" and i.created < begun]

@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from embryofl.errors import with_code
 from embryofl.invite import HUB_NAME, Invite
 from embryofl.membership import HubContact
 from embryofl.tunnel import TunnelState, read_tunnel_state
@@ -45,7 +46,7 @@ class Contact:
         if state is None:
             return {"up": False, "address": "", "before": "", "words": "The tunnel has not been started yet."}
         running = time.time() - state.time <= FRESH_S
-        message = state.words if running else "The tunnel's process is not running."
+        message = state.words if running else with_code("H7", "The tunnel's process is not running.")
         return {"up": running and state.up, "address": state.address, "before": state.before, "words": message}
 
     def _read(self) -> TunnelState | None:

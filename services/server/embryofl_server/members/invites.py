@@ -6,10 +6,11 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from embryofl.errors import UserError
 from embryofl_server.state.database import Database
 
 
-class EnrolmentRejected(Exception):
+class EnrolmentRejected(UserError):
     """A request that the hub rejects; the text is the reason that the clinic is given."""
 
 
@@ -64,19 +65,20 @@ def check(db: Database, name: str, secret: str, public_key: str) -> None:
     matching = db.rows("SELECT * FROM invites WHERE secret_sha256 = ?", _digest(secret))
     if not matching:
         raise EnrolmentRejected(
+            "J2",
             "This hub does not recognise the invite: it was issued by another hub, or before this hub's state was reset. "
-            + new
+            + new,
         )
     invite = InviteRecord(*matching[0])
     if invite.name != name:
-        raise EnrolmentRejected(f"This invite is for {invite.name}, not for {name}. {new}")
+        raise EnrolmentRejected("J2", f"This invite is for {invite.name}, not for {name}. {new}")
     if invite.used_by is not None and invite.used_by != public_key:
-        raise EnrolmentRejected(f"This invite has already been used with another key. {new}")
+        raise EnrolmentRejected("J2", f"This invite has already been used with another key. {new}")
     if invite.withdrawn:
-        raise EnrolmentRejected(f"This invite was withdrawn: {invite.why}. {new}")
+        raise EnrolmentRejected("J2", f"This invite was withdrawn: {invite.why}. {new}")
     if invite.state == "expired":
         day = time.strftime("%d %B %Y", time.gmtime(invite.expires))
-        raise EnrolmentRejected(f"This invite expired on {day}. {new}")
+        raise EnrolmentRejected("J2", f"This invite expired on {day}. {new}")
 
 
 def use(db: Database, secret: str, public_key: str) -> None:

@@ -100,8 +100,9 @@ class MembershipService:
         if not signed_by(request.public_key, request.proof, text):
             self._audit.write("enrolment_refused", clinic=request.name, reason="proof")
             raise EnrolmentRejected(
+                "J3",
                 "The proof that the clinic holds the private key of its public key is not valid (expected: an EC key of "
-                "256 or 384 bits, and its signature)."
+                "256 or 384 bits, and its signature).",
             )
         line = canonical(request.public_key)
         before = self._store.clinics().get(request.name)
@@ -109,7 +110,7 @@ class MembershipService:
         try:
             clinic = self._store.enrol(request.name, request.secret, line, request.meaning, request.summary, state)
         except EnrolmentRejected as exc:
-            self._audit.write("enrolment_refused", clinic=request.name, reason=str(exc))
+            self._audit.write("enrolment_refused", clinic=request.name, reason=exc.text)
             raise
         if before is None or before.public_key != clinic.public_key:
             self._keys.admit()
@@ -136,7 +137,7 @@ class MembershipService:
     def _require_waiting(self, name: str) -> None:
         state = self._store.clinic(name).state
         if state != "waiting":
-            raise UserError(f"{name} is {state_label(state)}, not awaiting approval.")
+            raise UserError("H6", f"{name} is {state_label(state)}, not awaiting approval.")
 
     # -- status -----------------------------------------------------------------------------------------------------
     def status(self, request: StatusRequest, address: str = "") -> MembershipStatus:
@@ -183,7 +184,7 @@ class MembershipService:
                 return MembershipStatus(
                     state=key.state, since=key.time, reason=key.reason, refused=None, time=time.time(), name=name
                 )
-        raise EnrolmentRejected(UNKNOWN)
+        raise EnrolmentRejected("J4", UNKNOWN)
 
     def _record_choice(self, clinic: Clinic, request: StatusRequest) -> None:
         """Apply an opt-out at once, an opt-in only if just signed: a replayed opt-in must not undo a later opt-out."""
@@ -236,7 +237,7 @@ class MembershipService:
         name, signer = self._signer(request)
         line = canonical(request.public_key)
         if not signed_by(line, request.new_proof, request.text()):
-            raise EnrolmentRejected(UNKNOWN)
+            raise EnrolmentRejected("J4", UNKNOWN)
         clinic = self._store.clinics().get(name)
         if clinic and clinic.public_key == line and clinic.state not in GONE:
             return  # the response to the first request was lost
@@ -271,12 +272,12 @@ def _fresh(asked: float) -> bool:
 def _require_member(signer: Clinic | None, request: LeaveRequest | KeyChange) -> Clinic:
     """The clinic that signed a request just now, if its membership has not ended."""
     if signer is None:
-        raise EnrolmentRejected(UNKNOWN)
+        raise EnrolmentRejected("J4", UNKNOWN)
     if signer.state in GONE:
-        raise EnrolmentRejected(f"This clinic's membership has ended (already {state_label(signer.state)}).")
+        raise EnrolmentRejected("J7", f"This clinic's membership has ended (already {state_label(signer.state)}).")
     if not _fresh(request.asked):
         raise EnrolmentRejected(
-            "The request's time is more than 5 minutes off: it is a replay, or the clinic's clock is wrong."
+            "C5", "The request's time is more than 5 minutes off: it is a replay, or the clinic's clock is wrong."
         )
     return signer
 
@@ -285,5 +286,6 @@ def check_name(name: str) -> None:
     """Raise `UserError` for what cannot be a clinic's name."""
     if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?", name) or name == "pooled":
         raise UserError(
-            f"{name!r} cannot be a clinic's name. Use up to 40 lower-case letters, digits and hyphens, such as 'lisbon'."
+            "H6",
+            f"{name!r} cannot be a clinic's name. Use up to 40 lower-case letters, digits and hyphens, such as 'lisbon'.",
         )

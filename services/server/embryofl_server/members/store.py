@@ -95,12 +95,13 @@ class ClinicStore(Database):
             clinic = self.clinics().get(name)
             if clinic and clinic.state not in GONE:
                 raise UserError(
+                    "H6",
                     f"There is already a clinic {name!r}: {state_label(clinic.state)}. Choose another name for another "
                     f"clinic. If this one no longer finds or trusts the hub: embryofl-server invite {name} --reconnect, "
-                    "with which its key and membership stay. If it has lost its key, revoke it first."
+                    "with which its key and membership stay. If it has lost its key, revoke it first.",
                 )
             if (present := self.current_name(name)) != name:
-                raise UserError(f"{name!r} is a former name of {present}. Choose another one.")
+                raise UserError("H6", f"{name!r} is a former name of {present}. Choose another one.")
             return invites.make(self, name, days)
 
     def invites(self) -> list[InviteRecord]:
@@ -110,7 +111,7 @@ class ClinicStore(Database):
     def withdraw_invite(self, name: str, why: str) -> None:
         """Cancel the open invite of `name`; `UserError` when there is none."""
         if not invites.withdraw(self, name, why):
-            raise UserError(f"There is no unused invite for {name!r}. List all with: embryofl-server invites")
+            raise UserError("H6", f"There is no unused invite for {name!r}. List all with: embryofl-server invites")
 
     def enrol(
         self, name: str, secret: str, public_key: str, meaning: str, summary: dict[str, Any], state: str = "enrolled"
@@ -124,9 +125,9 @@ class ClinicStore(Database):
             if owner == name:
                 return clinics[name]
             if owner:
-                raise EnrolmentRejected("This key belongs to another clinic: start with an empty state folder.")
+                raise EnrolmentRejected("J3", "This key belongs to another clinic: start with an empty state folder.")
             if name in clinics and clinics[name].state not in GONE:
-                raise EnrolmentRejected(f"A clinic called {name} has already joined, with another key.")
+                raise EnrolmentRejected("J3", f"A clinic called {name} has already joined, with another key.")
             now = time.time()
             row = (name, public_key, state, now, meaning, json.dumps(summary), now)
             self.change("INSERT OR REPLACE INTO clinics VALUES (?, ?, ?, ?, ?, ?, ?, '')", *row)
@@ -147,7 +148,7 @@ class ClinicStore(Database):
         clinics = self.clinics()
         if name not in clinics:
             raise UserError(
-                f"There is no clinic {name!r}. Clinics that have joined: {', '.join(clinics) or 'none yet'}."
+                "H6", f"There is no clinic {name!r}. Clinics that have joined: {', '.join(clinics) or 'none yet'}."
             )
         return clinics[name]
 
@@ -156,8 +157,9 @@ class ClinicStore(Database):
         clinic = self.clinic(name)
         if clinic.state in GONE:
             raise UserError(
+                "H6",
                 f"{name} is {state_label(clinic.state)}, and its key never works again. To let it join with a new key: "
-                f"embryofl-server invite {name}"
+                f"embryofl-server invite {name}",
             )
         return clinic
 
@@ -178,10 +180,12 @@ class ClinicStore(Database):
         of `GONE`): then its key is retired for ever, also for an enrolment under another name."""
         with self.transaction():
             if self.clinic(name).state == state:
-                raise UserError(f"{name} is already {state_label(state)}.")
+                raise UserError("H6", f"{name} is already {state_label(state)}.")
             clinic, now = self.member(name), time.time()
             if clinic.state == "waiting" and state == "suspended":
-                raise UserError(f"{name} is awaiting approval: embryofl-server approve {name} (or decline {name}).")
+                raise UserError(
+                    "H6", f"{name} is awaiting approval: embryofl-server approve {name} (or decline {name})."
+                )
             self.change("UPDATE clinics SET state = ?, since = ?, reason = ? WHERE name = ?", state, now, reason, name)
             if state == "enrolled":
                 self.change("DELETE FROM refusals WHERE clinic = ?", name)
@@ -202,10 +206,10 @@ class ClinicStore(Database):
         with self.transaction():
             clinic = self.clinic(name)
             if clinic.state in GONE or clinic.public_key != before:
-                raise EnrolmentRejected("The hub does not recognise this clinic's name and key.")
+                raise EnrolmentRejected("J4", "The hub does not recognise this clinic's name and key.")
             self._reject_retired(public_key)
             if self._owner(public_key):
-                raise EnrolmentRejected("This key belongs to another clinic.")
+                raise EnrolmentRejected("J3", "This key belongs to another clinic.")
             self._retire_key(clinic, "replaced", "The clinic has changed its key")
             self.change("UPDATE clinics SET public_key = ? WHERE name = ?", public_key, name)
             return self.clinics()[name]
@@ -219,7 +223,7 @@ class ClinicStore(Database):
 
     def _reject_retired(self, public_key: str) -> None:
         for row in self.rows("SELECT * FROM dead_keys WHERE public_key = ?", public_key):
-            raise EnrolmentRejected(RetiredKey(*row).message)
+            raise EnrolmentRejected("J7", RetiredKey(*row).message)
 
     def _retire_key(self, clinic: Clinic, state: str, reason: str) -> None:
         row = (clinic.public_key, clinic.name, state, time.time(), reason)
@@ -231,10 +235,10 @@ class ClinicStore(Database):
         with self.transaction():
             state = self.clinic(old).state
             if state in GONE:
-                raise UserError(f"{old} is {state_label(state)}, so it would never learn its new name.")
+                raise UserError("H6", f"{old} is {state_label(state)}, so it would never learn its new name.")
             taken = "SELECT name FROM clinics UNION SELECT name FROM former_names UNION SELECT name FROM invites"
             if (new,) in self.rows(taken):
-                raise UserError(f"{new!r} is or was the name of a clinic or of an invite. Choose another one.")
+                raise UserError("H6", f"{new!r} is or was the name of a clinic or of an invite. Choose another one.")
             self.change("UPDATE clinics SET name = ? WHERE name = ?", new, old)
             for follow in (
                 "UPDATE refusals SET clinic = ? WHERE clinic = ?",

@@ -99,5 +99,5 @@ class Runs:
         """The run called `name`; `UserError` naming those that exist."""
         runs = {r.name: r for r in self.all()}
         if name not in runs:
-            raise UserError(f"There is no run {name!r}. Runs: {', '.join(runs) or 'none yet'}.")
+            raise UserError("R2", f"There is no run {name!r}. Runs: {', '.join(runs) or 'none yet'}.")
         return runs[name]

@@ -92,7 +92,7 @@ def write_backup(settings: HubSettings, out: BinaryIO) -> Contents:
     """
     state = settings.state_dir
     if not (state / DATABASE).exists():
-        raise UserError(f"{state} is not a hub's state folder. Set EMBRYOFL_STATE_DIR to one.")
+        raise UserError("H3", f"{state} is not a hub's state folder. Set EMBRYOFL_STATE_DIR to one.")
     writer = _Writer(out)
     manifest = {
         "format": FORMAT,
@@ -153,8 +153,9 @@ def read_backup(settings: HubSettings, source: BinaryIO) -> Contents:
     existing = [n for n in (DATABASE, "audit.jsonl", "identity/ca.key", "runs") if (state / n).exists()]
     if existing:
         raise UserError(
+            "H4",
             f"{state} already holds a hub's state ({', '.join(existing)}). Expected an empty folder, so that nothing is "
-            "overwritten. Move the old state away first."
+            "overwritten. Move the old state away first.",
         )
     state.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(dir=state, prefix=".restore-"))
@@ -187,19 +188,19 @@ def _unpack(source: BinaryIO, staging: Path) -> list[str]:
         with tarfile.open(fileobj=source, mode="r|") as tar:
             for entry in tar:
                 if not digests and entry.name != MANIFEST:
-                    raise UserError(f"The archive begins with {entry.name!r} instead of {MANIFEST}. {_OTHER}")
+                    raise UserError("H4", f"The archive begins with {entry.name!r} instead of {MANIFEST}. {_OTHER}")
                 digests[entry.name] = _extract(tar, entry, staging)
                 if entry.name == MANIFEST:
                     _check_manifest((staging / MANIFEST).read_bytes())
     except (tarfile.TarError, EOFError, OSError) as exc:
-        raise UserError(f"The archive cannot be read ({exc}). {_OTHER}") from exc
+        raise UserError("H4", f"The archive cannot be read ({exc}). {_OTHER}") from exc
     try:
         sums = json.loads((staging / SUMS).read_text())
     except (OSError, ValueError):
-        raise UserError(f"The archive is incomplete. {_OTHER}") from None
+        raise UserError("H4", f"The archive is incomplete. {_OTHER}") from None
     wrong = sorted(set(sums) ^ (set(digests) - {SUMS}) | {n for n, digest in sums.items() if digests.get(n) != digest})
     if wrong:
-        raise UserError(f"The archive is damaged: {', '.join(wrong[:5])}. {_OTHER}")
+        raise UserError("H4", f"The archive is damaged: {', '.join(wrong[:5])}. {_OTHER}")
     return list(digests)
 
 
@@ -211,7 +212,7 @@ def _extract(tar: tarfile.TarFile, entry: tarfile.TarInfo, staging: Path) -> str
     path = PurePosixPath(entry.name)
     parts = path.parts
     if not entry.isreg() or path.is_absolute() or ".." in parts or not parts or parts[0] not in _TOP or len(parts) > 4:
-        raise UserError(f"The archive holds {entry.name!r}, which is not part of a hub's state. {_OTHER}")
+        raise UserError("H4", f"The archive holds {entry.name!r}, which is not part of a hub's state. {_OTHER}")
     target = staging / entry.name
     target.parent.mkdir(parents=True, exist_ok=True)
     file = tar.extractfile(entry)
@@ -229,11 +230,12 @@ def _check_manifest(data: bytes) -> None:
         manifest = json.loads(data)
         format_, version_ = int(manifest["format"]), int(manifest["schema"])
     except (ValueError, KeyError, TypeError):
-        raise UserError(f"The archive's {MANIFEST} is damaged. {_OTHER}") from None
+        raise UserError("H4", f"The archive's {MANIFEST} is damaged. {_OTHER}") from None
     if (format_, version_) != (FORMAT, database.VERSION):
         raise UserError(
+            "H4",
             f"The archive is of another EmbryoFL (state version {version_}). This one restores version "
-            f"{database.VERSION} only. Install the EmbryoFL that wrote the archive, then restore."
+            f"{database.VERSION} only. Install the EmbryoFL that wrote the archive, then restore.",
         )
 
 
@@ -247,5 +249,5 @@ def opened_for_reading(path: str) -> AbstractContextManager[BinaryIO]:
     if path == "-":
         return contextlib.nullcontext(sys.stdin.buffer)
     if not Path(path).is_file():
-        raise UserError(f"{path} is not a file. Expected an archive written by make backup.")
+        raise UserError("H4", f"{path} is not a file. Expected an archive written by make backup.")
     return Path(path).open("rb")

@@ -46,8 +46,9 @@ def check_folder(state: Path) -> None:
     ]
     if history and not (state / "clinics.db").exists():
         raise UserError(
+            "H3",
             f"{state} holds {' and '.join(history)} but no clinics.db. Expected the complete state of a hub. Restore a "
-            "backup, or name an empty folder to start over."
+            "backup, or name an empty folder to start over.",
         )
 
 
@@ -68,13 +69,16 @@ class Database:
             version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
             empty = not self._db.execute("SELECT 1 FROM sqlite_master").fetchone()
         except sqlite3.DatabaseError as exc:
-            raise UserError(f"{path} cannot be read ({exc}). Expected a hub's database. Restore a backup.") from exc
+            raise UserError(
+                "H3", f"{path} cannot be read ({exc}). Expected a hub's database. Restore a backup."
+            ) from exc
         if version == 0 and empty:
             self._db.executescript(_TABLES)
         elif version != VERSION:
             raise UserError(
+                "H3",
                 f"The hub's state ({path}) is of version {version}. This EmbryoFL reads version {VERSION} only. Install "
-                "the EmbryoFL that wrote the state, or restore a backup made with this one."
+                "the EmbryoFL that wrote the state, or restore a backup made with this one.",
             )
         path.chmod(0o600)
         self._db.execute("PRAGMA journal_mode=WAL")

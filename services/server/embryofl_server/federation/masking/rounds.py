@@ -131,11 +131,11 @@ class MaskedRounds:
             attempt += 1
             failed += not too_early
             if failed == MOST_ATTEMPTS:
-                raise RunFailed(f"{reason} This was attempt {failed} at the round, and there is no other.")
+                raise RunFailed("R8", f"{reason} This was attempt {failed} at the round, and there is no other.")
             if too_early:
                 until = since + self._settings.join_wait_s
                 if time.time() > until:
-                    raise RunFailed(reason)
+                    raise RunFailed("R8", reason)
                 progress = self._session.context.progress
                 progress.wait(sorted(nodes), since, until, "the run fails", reason)
                 self._session.pause(pause)
@@ -172,8 +172,9 @@ class MaskedRounds:
         nodes = {name: node for name, node in online.items() if name not in at_fault}
         if len(nodes) < MIN_CLINICS:
             raise RunFailed(
+                "R8",
                 f"Round {number}: {len(nodes)} clinics are left for masks, which need {MIN_CLINICS}. Rejected in this "
-                f"round: {', '.join(sorted(at_fault))}. The run's events say why."
+                f"round: {', '.join(sorted(at_fault))}. The run's events say why.",
             )
         drawn = sorted(nodes, key=lambda name: round_seed(self._settings.seed, number, name))[:MAX_CLINICS]
         return {name: nodes[name] for name in drawn}

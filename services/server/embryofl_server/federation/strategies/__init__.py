@@ -29,7 +29,9 @@ def strategy_names() -> list[str]:
 def strategy(name: str) -> type[Strategy[Any]]:
     """The strategy called `name`; `UserError` naming those that exist."""
     if name not in STRATEGIES:
-        raise UserError(f"{there_is_no('strategy', name, STRATEGIES)} Choose one of: {', '.join(strategy_names())}.")
+        raise UserError(
+            "R1", f"{there_is_no('strategy', name, STRATEGIES)} Choose one of: {', '.join(strategy_names())}."
+        )
     return STRATEGIES[name]
 
 
@@ -41,7 +43,8 @@ def strategy_settings(name: str, values: dict[str, Any]) -> StrategySettings:
     except ValidationError as exc:
         takes = ", ".join(f"{n} (default {f.default})" for n, f in model.model_fields.items()) or "none"
         raise UserError(
-            f"The settings of strategy {name} cannot be used: {explain(exc, model.model_fields)}. Its settings: {takes}."
+            "R1",
+            f"The settings of strategy {name} cannot be used: {explain(exc, model.model_fields)}. Its settings: {takes}.",
         ) from exc
 
 
