@@ -146,5 +146,5 @@ release:  ## Write the current commit's release into dist/: source, wheels, imag
 	@$(PYTHON) scripts/release.py
 
 $(VENV)/.ready-dev: $(VENV)/.ready requirements-dev.txt
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements-dev.txt
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-compile -r requirements-dev.txt
 	@touch $@

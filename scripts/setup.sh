@@ -32,19 +32,24 @@ if [ ! -x "$venv/bin/python" ] && ! "$python" -m venv "$venv"; then
 fi
 echo "Installing into $venv (once: about 450 MB to download, usually 2 to 4 minutes)..."
 cd "$here"
+# Modules are compiled when they are first imported, which most never are.
 install() { # install VENV ARGUMENTS
-	"$1/bin/python" -m pip install -q --disable-pip-version-check --retries 2 "${@:2}" ||
+	"$1/bin/python" -m pip install -q --disable-pip-version-check --retries 2 --no-compile "${@:2}" ||
 		fail S6 "The packages could not be installed; the message above says why."
+}
+ours() { # ours VENV ARGUMENTS: our own packages, built with the setuptools of the environment instead of one for each
+	install "$1" --no-build-isolation "${@:2}"
 }
 # The console has its own environment: Gradio does not accept Pillow 13, which clinics need to read some TIFF files.
 "$python" -m venv "$venv/console"
 grep -v "^pillow=" constraints.txt >"$venv/console/constraints.txt"
-install "$venv/console" -c "$venv/console/constraints.txt" gradio & # the larger part of it, at the same time as PyTorch
+install "$venv/console" -c "$venv/console/constraints.txt" setuptools gradio & # the larger part of it, at the same time as PyTorch
 gradio=$!
 trap 'kill "$gradio" 2>/dev/null || true' EXIT # if the other one fails
-install "$venv" -c constraints.txt "${index[@]}" \
+install "$venv" -c constraints.txt setuptools
+ours "$venv" -c constraints.txt "${index[@]}" \
 	-e 'services/common[train]' -e 'services/data[report]' -e services/server -e services/clinic -e services/datagen -e services/tunnel -e services/demo
 wait "$gradio"
-install "$venv/console" -c "$venv/console/constraints.txt" -e services/common -e services/console
-install "$venv" --no-deps -e services/console
+ours "$venv/console" -c "$venv/console/constraints.txt" -e services/common -e services/console
+ours "$venv" --no-deps -e services/console
 touch "$venv/.ready"
