@@ -138,6 +138,8 @@ def test_clinics_paths_reach_superlink_and_server(gateway):
     assert [s[:2] for s in gateway.server.seen] == [("POST", "/v1/enrol")] and not gateway.superlink.seen
     assert b"REACHED" in gateway.ask("PUT /v1/update/run-0001-abc?signature=1", b"x")
     assert [s[:2] for s in gateway.server.seen] == [("PUT", "/v1/update/run-0001-abc?signature=1")]
+    assert b"REACHED" in gateway.ask("POST /v1/step/0a1b?signature=1", b"{}")
+    assert [s[:2] for s in gateway.server.seen] == [("POST", "/v1/step/0a1b?signature=1")]
     response = gateway.ask("GET /v1/model/run-0001/round-0001.safetensors?signature=1")
     assert response.endswith(b"WEIGHTS")
     method, target, headers = gateway.server.seen[0]

@@ -20,6 +20,7 @@ from embryofl_server.federation.blobs import SignedUrls, Uploads
 from embryofl_server.federation.checkpoint import Checkpoints
 from embryofl_server.federation.fleet import FleetLost, Node, RawReply
 from embryofl_server.federation.loop import RoundLoop
+from embryofl_server.federation.mailboxes import Mailboxes
 from embryofl_server.federation.run_context import RunContext
 from embryofl_server.members.store import ClinicStore
 from embryofl_server.runs.log import Runs
@@ -132,6 +133,7 @@ def stages(
         store=store,
         urls=SignedUrls(b"k", lambda _: True),
         uploads=uploads,
+        mailboxes=Mailboxes(uploads.arrived),
         progress=Progress(),
         audit=lambda event, **details: audit.append((event, details)),
         suspend=lambda name, reason: store.set_state(name, "suspended", reason),

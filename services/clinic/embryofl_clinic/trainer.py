@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from embryofl.errors import ProtocolError, UserError, with_code
 from embryofl.membership import HubContact, MembershipStatus
-from embryofl.messages import MASKING, Request
+from embryofl.messages import CLINIC_PHASES, MASKING, Request
 from embryofl.process import release_freed_memory
 from embryofl.schema import explain
 from embryofl_clinic.exporter import TrainerMetrics
@@ -18,6 +18,7 @@ from embryofl_clinic.joining.identity import ClinicIdentity, JoinedHub
 from embryofl_clinic.joining.status import GONE, StatusPoller
 from embryofl_clinic.link.fetching import Fetcher
 from embryofl_clinic.link.fleet_link import FleetLink, Incoming, KeyRejected, RunGone, Stopped
+from embryofl_clinic.link.steps import StepLink
 from embryofl_clinic.link.transfer import HttpTransfers
 from embryofl_clinic.masking.attempt import Masking
 from embryofl_clinic.policy.rules import Policy
@@ -33,6 +34,9 @@ RETRY_FIRST_S, RETRY_MOST_S = 1.0, 30.0  # after a session that failed
 WAITING_S = 3.0  # between two attempts while the coordinator has not approved this clinic
 GONE_S = 600.0  # the same when the key never works again
 KEY_CHECK_S = 1.0  # between two checks for a new key
+
+
+Channel = FleetLink | StepLink
 
 
 class Trainer:
@@ -70,6 +74,7 @@ class Trainer:
             workloads, self._policy, self._metrics, settings.state_dir, Masking(settings.state_dir, identity)
         )
         self._up = False
+        self._steps: StepLink | None = None
 
     def run(self) -> None:
         """Handle requests until the stop event is set."""
@@ -104,6 +109,8 @@ class Trainer:
                 log.exception("the session failed; a new one begins in %.0f s", delay)
             finally:
                 link.close()
+                if self._steps is not None:
+                    self._steps.close()
             self._stop.wait(delay)
             delay = min(delay * 1.6, RETRY_MOST_S)
 
@@ -186,33 +193,105 @@ class Trainer:
 
     # -- requests ---------------------------------------------------------------------------------------------------
     def _serve(self, link: FleetLink, transfers: Transfers) -> None:
-        delay = POLL_FAST_S
+        delay, waiting = POLL_FAST_S, None
         while not self._stop.is_set():
             try:
-                incoming = link.receive()
-                if incoming is None:
+                waiting = waiting or self._receive(link)
+                if waiting is None:
                     status = self._poll_status()
                     self._fetcher.consider(status.finished if status else None, transfers)
-                    self._stop.wait(delay)
-                    if delay < POLL_SLOW_S <= delay * POLL_GROWTH:  # nothing has been asked for a while
-                        release_freed_memory()
-                    delay = min(delay * POLL_GROWTH, POLL_SLOW_S)
+                    if self._steps is None:
+                        self._stop.wait(delay)
+                        if delay < POLL_SLOW_S <= delay * POLL_GROWTH:  # nothing has been asked for a while
+                            release_freed_memory()
+                        delay = min(delay * POLL_GROWTH, POLL_SLOW_S)
                     continue
-                self.handle(link, transfers, incoming)
+                received, waiting = waiting, None
+                waiting = self._work_on(link, transfers, *received)
                 self._status.poll_soon()
             except RunGone:
                 log.info("the run ended before this clinic had replied")
             delay = POLL_FAST_S
 
-    def handle(self, link: FleetLink, transfers: Transfers, incoming: Incoming) -> None:
-        """Do what a request asks for and reply; only `Stopped` and `RunGone` are raised."""
+    def _receive(self, link: FleetLink) -> tuple[Channel, Incoming] | None:
+        """The next request, and where to reply to it. During a masked round the hub sends requests by `StepLink`."""
+        if self._steps is not None and self._steps.closed:
+            self._steps = None
+        channel = self._steps or link
+        incoming = channel.receive()
+        return None if incoming is None else (channel, incoming)
+
+    def _work_on(
+        self, link: FleetLink, transfers: Transfers, channel: Channel, incoming: Incoming
+    ) -> tuple[Channel, Incoming] | None:
+        """Reply to a request; returns the next one if it has come already.
+
+        A masked round trains once this clinic has sent its keys. Letters are exchanged meanwhile by another thread.
+        """
+        request = self.handle(channel, transfers, incoming)
+        if request is None or request.kind != "keys":
+            return None
+        received: list[tuple[Channel, Incoming]] = []
+        done = threading.Event()
+        letters = threading.Thread(
+            target=self._exchange_letters, args=(link, transfers, done, received), name="letters", daemon=True
+        )
+        letters.start()
+        try:
+            self._handler.work_ahead(request, transfers)
+        except Stopped:
+            raise
+        except Exception as exc:  # the request to train does it again, and reports the failure
+            log.info("round %d: training ahead failed (%s)", request.round, type(exc).__name__)
+        finally:
+            done.set()
+            letters.join()
+        return received[0] if received else None
+
+    def _exchange_letters(
+        self, link: FleetLink, transfers: Transfers, done: threading.Event, received: list[tuple[Channel, Incoming]]
+    ) -> None:
+        """Reply to what needs no training until `done`, or until another request has been received."""
+        delay = POLL_FAST_S
+        while not (done.is_set() or self._stop.is_set() or received):
+            try:
+                following = self._receive(link)
+                if following is None:
+                    self._poll_status()
+                    if self._steps is None:
+                        done.wait(delay)
+                        delay = min(delay * POLL_GROWTH, POLL_SLOW_S)
+                elif self._is_reply_ready(following[1]):
+                    self.handle(following[0], transfers, following[1])
+                else:
+                    received.append(following)
+            except RunGone:
+                log.info("the run ended before this clinic had replied")
+            except (Stopped, KeyRejected):
+                return  # the other thread finds out when it has trained
+            except Exception:
+                log.exception("letters are exchanged after training")
+                return
+
+    def _is_reply_ready(self, incoming: Incoming) -> bool:
+        with contextlib.suppress(ValidationError):
+            return self._handler.is_reply_ready(Request.model_validate_json(incoming.text))
+        return False
+
+    def handle(self, link: Channel, transfers: Transfers, incoming: Incoming) -> Request | None:
+        """Do what a request asks for and reply; only `Stopped` and `RunGone` are raised.
+
+        Returns
+        -------
+        The request, if it was done; None if it was blocked or has failed.
+        """
         began = time.monotonic()
         try:
             request = Request.model_validate_json(incoming.text)
         except ValidationError as exc:
             log.error("%s", with_code("C6", f"a request from the hub is not valid: {explain(exc)}"))
             link.report_failure(incoming, "BadRequest", 0.0)
-            return
+            return None
         try:
             if request.clinic != self._policy.name:  # renamed a moment ago?
                 self._poll_status(now=True)
@@ -230,12 +309,18 @@ class Trainer:
             link.report_failure(incoming, kind, time.monotonic() - began)
             self._sent.note("failure", len(kind), request.run, request.round)
             self._metrics.answered("failed")
+            return None
         else:
             text = reply.model_dump_json()
             link.reply(incoming, text, time.monotonic() - began)
             self._sent.note_reply(reply, text)
+            if request.step_url and not reply.refused:
+                if isinstance(link, StepLink):
+                    link.url = request.step_url  # the same mailbox, for longer
+                else:
+                    self._steps = StepLink(self._client.route, request.step_url, self._stop)
             if request.kind in MASKING and not reply.refused:
-                return
+                return request
             done = "refused" if reply.refused else "trained" if reply.update else "evaluated"
             self._metrics.answered(done)
             log.info(
@@ -243,6 +328,7 @@ class Trainer:
                 request.round,
                 request.settings.rounds,
                 with_code("J9", f"blocked, {reply.refused}") if reply.refused else done,
-                time.monotonic() - began,
+                sum(seconds for phase, seconds in reply.seconds.items() if phase in CLINIC_PHASES),
                 f", loss {reply.train_loss:.4f}" if reply.train_loss is not None else "",
             )
+            return None if reply.refused else request

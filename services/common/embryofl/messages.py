@@ -101,6 +101,7 @@ class Request(_Versioned):
     model: Download
     control: Download | None = None  # this clinic's drift correction (`RunSettings.control`), in the model's layout
     upload_url: str = Field(default="", pattern=r"^(/v1/.*)?$", max_length=1000)
+    step_url: str = Field(default="", pattern=r"^(/v1/.*)?$", max_length=1000)  # ``keys``: for `Delivery`
     deadline: float  # Unix time in seconds after which a reply is late
     masking: MaskingRequest | None = None
 
@@ -197,6 +198,24 @@ def _parts(masking: Strict | None) -> set[str]:
 def _filled(message: Strict) -> list[str]:
     """The fields that are not empty."""
     return [name for name in type(message).model_fields if getattr(message, name) not in (None, "", 0, {})]
+
+
+class Delivery(Strict):
+    """One request of a clinic to the URL where it waits for the next steps of a masked round, or the hub's reply.
+
+    Attributes
+    ----------
+    number : int
+        From the clinic: which delivery it has had last, 0 = none yet. From the hub: which one this is.
+    text : str
+        JSON: the clinic's `Reply` to that delivery, or the hub's next `Request`.
+    error : str
+        From the clinic: the type of the error with which its work has failed.
+    """
+
+    number: int = Field(default=0, ge=0)
+    text: str = Field(default="", max_length=MAX_REPLY)
+    error: str = Field(default="", max_length=100)
 
 
 MEASURED = {"seconds", "device", "memory_bytes", "reconnects"}

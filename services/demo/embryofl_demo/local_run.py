@@ -27,6 +27,7 @@ from embryofl_demo.local_fleet import FileTransfers, LocalFleet
 from embryofl_server.federation.blobs import SignedUrls, Uploads
 from embryofl_server.federation.checkpoint import Checkpoints
 from embryofl_server.federation.loop import RoundLoop
+from embryofl_server.federation.mailboxes import Mailboxes
 from embryofl_server.federation.run_context import RunContext
 from embryofl_server.federation.run_settings import with_masks
 from embryofl_server.members.store import ClinicStore
@@ -156,6 +157,7 @@ def run_locally(
                 store=store,
                 urls=SignedUrls(b"", lambda _: True),
                 uploads=uploads,
+                mailboxes=Mailboxes(uploads.arrived),
                 progress=Progress(),
                 audit=audit,
                 suspend=lambda *_: None,

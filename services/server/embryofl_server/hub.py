@@ -3,6 +3,7 @@
 from embryofl_server.audit.log import AuditLog
 from embryofl_server.federation.blobs import SignedUrls, Uploads
 from embryofl_server.federation.conductor import Conductor
+from embryofl_server.federation.mailboxes import Mailboxes
 from embryofl_server.federation.model_distribution import ModelDistribution
 from embryofl_server.federation.run_context import RunContext
 from embryofl_server.federation.superlink import SuperLink
@@ -43,6 +44,7 @@ class Hub:
         self.views = RunViews(self.runs)
         self.progress = Progress()
         self.uploads = Uploads(state / "uploads")
+        self.mailboxes = Mailboxes(self.uploads.arrived)
         self.urls = SignedUrls(self.identity.url_key, lambda name: name in self.store.admitted())
         self.finished = ModelDistribution(self.views, settings.weights, self.urls)
         superlink = SuperLink(settings.superlink_address, self.identity.internal, self.identity.superexec_secret)
@@ -67,6 +69,7 @@ class Hub:
             store=self.store,
             urls=self.urls,
             uploads=self.uploads,
+            mailboxes=self.mailboxes,
             progress=self.progress,
             audit=self.audit.write,
             suspend=lambda name, reason: self.membership.suspend(name, reason, "the gate"),

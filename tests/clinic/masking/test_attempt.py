@@ -2,6 +2,7 @@
 
 import json
 import logging
+import threading
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ from embryofl.secagg.hub import HubSession
 from embryofl.secagg.messages import Terms, digest
 from embryofl.secagg.unmasking import Unmasking
 from embryofl.settings import RunSettings
+from embryofl_clinic.joining.client import HubClient
 from embryofl_clinic.joining.identity import ClinicIdentity
+from embryofl_clinic.link.fleet_link import Incoming
 from embryofl_clinic.masking.peers import FILE, public_key
 from kits.secagg import new_ledger, revised
 
@@ -111,6 +114,73 @@ def test_hub_gets_the_sum_and_an_upload_that_looks_random(round_):
         round_.unmasking.take_shares(name, session.reveal(statement, signatures))
     total = round_.unmasking.total().view("<i4") * (TERMS.bound / 2**30) * 3  # anna's share is a third
     assert np.allclose(total[:4], total[0], atol=1e-5) and total[0] > 0  # her model is one number, the others' are 0
+
+
+class Hub:
+    """Sends anna the requests of a round one after the other, as soon as it has the replies."""
+
+    def __init__(self, round_):
+        self.round, self.replies, self.failures = round_, [], []
+        self.sent, self.replied = 0, threading.Event()
+
+    def receive(self):
+        r, done = self.round, len(self.replies) + len(self.failures)
+        if done < self.sent:
+            return None
+        self.sent += 1
+        if done == 0:
+            return self.request("keys", terms=r.terms, peers=r.lines)
+        if done == 1:
+            r.hub.take_advert(self.reply().masking.advert)
+            for session in r.others.values():
+                r.hub.take_advert(session.advert)
+            return self.request("letters", roster=r.hub.close_roster())
+        if done == 2:
+            r.hub.take_letters("anna", self.reply().masking.letters)
+            for name, session in r.others.items():
+                r.hub.take_letters(name, session.letters(r.hub.close_roster()))
+            r.hub.close_letters()
+            self.replied.set()
+            return self.request("train", letters=r.hub.letters_for("anna"))
+        r.anna.stop.set()
+        return None
+
+    def request(self, kind, **parts):
+        body = {"kind": kind, "settings": SETTINGS, "masking": MaskingRequest(**parts)}
+        if kind != "train":
+            body["upload_url"] = ""
+        return Incoming(self.round.make_request(**body).model_dump_json(), None)
+
+    def reply(self, incoming=None, text="", seconds=0.0):
+        """The newest reply; keeps one that is given."""
+        if incoming is not None:
+            self.replies.append(text)
+        return Reply.model_validate_json(self.replies[-1])
+
+    def report_failure(self, incoming, kind, seconds):
+        self.failures.append(kind)
+
+
+@pytest.fixture
+def silent(monkeypatch):
+    """No status requests."""
+    monkeypatch.setattr(HubClient, "ask_status", lambda *_: None)
+
+
+def test_letters_are_exchanged_while_the_clinic_trains(round_, silent):
+    hub, train = Hub(round_), round_.anna.workload.train
+    round_.anna.workload.train = lambda *args: hub.replied.wait(20) and train(*args)
+    round_.anna.trainer._serve(hub, round_.anna.transfers)
+    assert hub.replied.is_set() and hub.failures == []
+    assert round_.anna.workload.trained == 1 and round_.anna.transfers.downloads == 1
+    round_.hub.take_masked("anna", round_.vector())
+
+
+def test_training_that_fails_is_done_again_when_it_is_asked_for_and_then_reported(round_, silent):
+    hub, round_.anna.workload.broken = Hub(round_), RuntimeError("no memory")
+    round_.anna.trainer._serve(hub, round_.anna.transfers)
+    assert hub.failures == ["RuntimeError"] and len(hub.replies) == 2
+    assert round_.anna.transfers.uploads == []
 
 
 def test_policy_and_peers_are_checked_before_any_key_is_made(round_):

@@ -9,6 +9,7 @@ from fastapi.testclient import TestClient
 from embryofl_server.api.app import create_app
 from embryofl_server.api.deps import RecentFailures
 from embryofl_server.api.status import status
+from embryofl_server.federation import mailboxes
 from embryofl_server.federation.blobs import BadUrl
 from kits.enrolment import ask_status, enrolment
 
@@ -94,6 +95,23 @@ def test_upload_needs_a_signed_url_and_its_exact_size(api, hub):
     assert api.put(url, content=b"x" * 100).status_code == 201
     hub.uploads.forget([path])
     assert api.put(url, content=b"x" * 100).status_code == 410
+
+
+def test_steps_of_a_masked_round_need_a_signed_url_of_a_clinic_that_takes_part(api, hub, monkeypatch):
+    monkeypatch.setattr(mailboxes, "WAIT_S", 0.01)
+    hub.membership.enrol(enrolment("anna", hub.membership.invite("anna").secret))
+    path = hub.mailboxes.open("anna")
+    url = hub.urls.sign("POST", path, "anna", 60)
+    assert api.post(path, json={}).status_code == 403
+    assert api.post(url, json={"number": -1}).status_code == 422
+    assert api.post(url, json={}).status_code == 204
+    hub.mailboxes.send("anna", "letters")
+    assert api.post(url, json={}).json() == {"number": 1, "text": "letters", "error": ""}
+    hub.membership.suspend("anna", "because", by="me")
+    assert api.post(url, json={}).status_code == 403
+    hub.membership.reinstate("anna", by="me")
+    hub.mailboxes.close()
+    assert api.post(url, json={}).status_code == 410
 
 
 def test_rejected_enrolment_is_recorded_with_its_reason(api, hub):

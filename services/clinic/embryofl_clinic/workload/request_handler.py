@@ -60,6 +60,31 @@ class RequestHandler:
         self._workloads, self._policy, self._metrics, self._masking = workloads, policy, metrics, masking
         self._sent, self._own_results = SentLog(state_dir), OwnResultsFile(state_dir)
         self._last: _Work | None = None
+        self._ahead: tuple[str, int, str, str] | None = None  # what is trained ahead
+
+    def work_ahead(self, request: Request, transfers: Transfers) -> None:
+        """Evaluate and train for a round of which this clinic has replied to ``keys``, before ``train`` asks for it.
+
+        Letters can be exchanged meanwhile (`is_reply_ready`), in another thread.
+
+        Raises
+        ------
+        Exception
+            Whatever fails; the request to train does the work again.
+        """
+        key = _work_of(request)
+        if self._last is not None and self._last.key == key:
+            return
+        workload = self._workloads.get(request)
+        self._ahead = key
+        try:
+            self._last = self._work(request.model_copy(update={"kind": "train"}), workload, transfers)
+        finally:
+            self._ahead = None
+
+    def is_reply_ready(self, request: Request) -> bool:
+        """Whether a request can be replied to while `work_ahead` runs: letters, and keys for another attempt at it."""
+        return request.kind == "letters" or (request.kind == "keys" and _work_of(request) == self._ahead)
 
     def reply_to(self, request: Request, transfers: Transfers) -> Reply:
         """Do the work, or say in the reply why it is blocked.

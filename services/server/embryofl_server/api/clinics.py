@@ -7,8 +7,10 @@ from typing import Any
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 
 from embryofl.membership import Enrolment, KeyChange, LeaveRequest, StatusRequest
+from embryofl.messages import Delivery
 from embryofl_server.api.deps import Address, CurrentHub, rate_limited
 from embryofl_server.federation.blobs import BadUrl, UploadRefused
+from embryofl_server.federation.mailboxes import MailboxClosed
 
 log = logging.getLogger("embryofl.api")
 router = APIRouter()
@@ -57,6 +59,21 @@ async def update(request: Request, hub: CurrentHub) -> Response:
         raise HTTPException(507 if exc.errno == errno.ENOSPC else 500, "The hub cannot store it now.") from None
     # Closed, so that its buffers (a megabyte) are free before the round closes.
     return Response(status_code=201, headers={"Connection": "close"})
+
+
+@router.post("/v1/step/{name}")
+async def step(request: Request, done: Delivery, hub: CurrentHub) -> Response:
+    """A clinic's reply to a step of a masked round, and its next request, on a signed URL."""
+    try:
+        path = hub.urls.check("POST", f"{request.url.path}?{request.url.query}")
+        following = await hub.mailboxes.exchange(path, done)
+    except BadUrl as exc:
+        raise HTTPException(403, f"This address is not valid ({exc}).") from None
+    except MailboxClosed:
+        raise HTTPException(410, "This attempt at the round is over.") from None
+    if following is None:
+        return Response(status_code=204)
+    return Response(following.model_dump_json(), media_type="application/json")
 
 
 @router.get("/internal/authorise")

@@ -18,6 +18,7 @@ from embryofl_server.federation.checkpoint import Checkpoint, CorrectionFile
 from embryofl_server.federation.exchange_result import ExchangeResult, ExcludedReply
 from embryofl_server.federation.fleet import FleetLost, Node
 from embryofl_server.federation.fleet_session import FleetSession
+from embryofl_server.federation.mailboxes import ID as MAILED
 from embryofl_server.federation.round_limits import RoundLimits
 from embryofl_server.federation.step import Step
 
@@ -132,7 +133,8 @@ class Exchange:
             if arrived.is_set():
                 arrived.clear()
                 pause = fastest
-                self._session.pause(pause)  # the reply follows its upload
+                if not self._context.mailboxes.filled:
+                    self._session.pause(pause)  # the reply follows its upload
             if self._guarded(self._read_replies):
                 pause = self._first_pause()
                 self._show_waiting()
@@ -166,7 +168,8 @@ class Exchange:
 
     def _read_replies(self) -> bool:
         by_id = {message: pending for pending in self._waiting.values() for message in pending.ids}
-        replies = self._context.fleet.replies([*by_id, *self._session.late])
+        sent = [message for message in (*by_id, *self._session.late) if not message.startswith(MAILED)]
+        replies = self._context.mailboxes.replies() + self._context.fleet.replies(sent)
         for reply in replies:
             pending = by_id.get(reply.message_id)
             if pending is None or pending.name not in self._waiting:
@@ -279,7 +282,9 @@ class Exchange:
         seconds = max(1.0, end - time.time())
         for pending in clinics:
             node, request = nodes[pending.name], self._request(pending, end, seconds + URL_SLACK_S)
-            message = self._context.fleet.send(node, request.model_dump_json(), seconds, str(self._number))
+            text = request.model_dump_json()
+            message = self._context.mailboxes.send(node.name, text)
+            message = message or self._context.fleet.send(node, text, seconds, str(self._number))
             pending.request, pending.sent, pending.activated = request, time.time(), node.activated
             pending.ids.append(message)
 
@@ -301,6 +306,7 @@ class Exchange:
             model=download(self._model.weights.name, record["size"], record["sha256"]),
             control=download(correction.file, correction.size, correction.sha256) if correction else None,
             upload_url=url("PUT", pending.upload) if pending.upload else "",
+            step_url=url("POST", self._context.mailboxes.open(pending.name)) if self._kind == "keys" else "",
             deadline=deadline,
             masking=self._step.ask(pending.name) if self._step else None,
         )
@@ -319,6 +325,8 @@ class Exchange:
                 self._context.progress.clinic(pending.name, "offline", message)
             elif node.activated != pending.activated or self._context.idle_at(pending.name) > pending.sent + UNHEARD_S:
                 again.append(pending)
+        for pending in again:
+            self._context.mailboxes.close(pending.name)
         self._send(again, nodes)
         for pending in again:
             self._context.progress.clinic(pending.name, self._doing)

@@ -47,12 +47,14 @@ class FleetSession:
 
     def close(self) -> None:
         """End the run on the fleet's side."""
+        self.context.mailboxes.close()
         self.context.fleet.close()
 
     def recover(self, reason: str) -> None:
         """Start the fleet again. Earlier messages are gone: unanswered requests have to be sent again."""
         log.warning("the SuperLink is lost (%s)", reason)
         self.run.event("link_lost", reason=reason)
+        self.context.mailboxes.close()  # clinics have to notice it, too
         since = time.time()
         added = self.open()
         self.late.clear()

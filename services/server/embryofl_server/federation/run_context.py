@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from embryofl.errors import UserError
 from embryofl_server.federation.blobs import SignedUrls, Uploads
 from embryofl_server.federation.fleet import Fleet
+from embryofl_server.federation.mailboxes import Mailboxes
 from embryofl_server.members.store import ClinicStore
 from embryofl_server.runs.progress import Progress
 
@@ -28,6 +29,7 @@ class RunContext:
     store : ClinicStore
     urls : SignedUrls
     uploads : Uploads
+    mailboxes : Mailboxes
     progress : Progress
     audit : callable
         Writes an event with its details to the audit log.
@@ -41,6 +43,7 @@ class RunContext:
     store: ClinicStore
     urls: SignedUrls
     uploads: Uploads
+    mailboxes: Mailboxes
     progress: Progress
     audit: Callable[..., None]
     suspend: Callable[[str, str], object]
