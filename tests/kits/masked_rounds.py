@@ -1,12 +1,16 @@
 """A fleet whose clinics are the real request handlers in this process: they train a stand-in and mask its update."""
 
+import asyncio
+import contextlib
+import threading
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 
 from embryofl.errors import ProtocolError
-from embryofl.messages import Request, round_seed
+from embryofl.messages import Delivery, Request, round_seed
 from embryofl.metrics import ScoredEmbryos
 from embryofl_clinic.exporter import TrainerMetrics
 from embryofl_clinic.joining.identity import ClinicIdentity
@@ -18,6 +22,7 @@ from embryofl_clinic.workload.transfers import TransferRefused
 from embryofl_demo.local_fleet import FileTransfers, OneWorkload
 from embryofl_server.federation.blobs import UploadRefused
 from embryofl_server.federation.fleet import FleetLost, Node, RawReply
+from embryofl_server.federation.mailboxes import MailboxClosed, Mailboxes
 from kits.rounds import LAYOUT, FakeFleet
 
 EMBRYOS = {"anna": 64, "bert": 96, "cleo": 200, "dora": 130, "emil": 33}
@@ -60,10 +65,11 @@ class MaskedFleet(FakeFleet):
     "gone"     it has gone offline for good
     "killed"   the hub ends before this request is sent
 
-    `lie` changes each request on its way.
+    `lie` changes each request on its way. Where `mailboxes` is set, clinics wait there once they have sent their keys.
     """
 
     lie = staticmethod(lambda request: request)
+    mailboxes: Mailboxes | None = None
 
     def __init__(self, uploads: Any, packed: Any, folder: Path, names: list[str]) -> None:
         super().__init__(uploads, packed, names)
@@ -104,7 +110,20 @@ class MaskedFleet(FakeFleet):
             reply = self._work(message, name, self.lie(request))
             if what != "lost":
                 self.ready[message] = reply
+            if self.mailboxes and request.step_url:
+                path = urlsplit(request.step_url).path
+                threading.Thread(target=self._wait, args=(self.mailboxes, name, path), daemon=True).start()
         return message
+
+    def _wait(self, mailboxes: Mailboxes, name: str, path: str) -> None:
+        done = Delivery()
+        with contextlib.suppress(MailboxClosed):
+            while True:
+                following = asyncio.run(mailboxes.exchange(path, done))
+                done = Delivery(number=done.number)
+                if following is not None:
+                    reply = self._work("", name, Request.model_validate_json(following.text))
+                    done = Delivery(number=following.number, text=reply.text, error=reply.error)
 
     def _work(self, message: str, name: str, request: Request) -> RawReply:
         try:

@@ -157,6 +157,7 @@ def stages(
             audit=audit,
             checkpoints=checkpoints,
             uploads=uploads,
+            mailboxes=context.mailboxes,
             store=store,
             progress=context.progress,
             idle=idle,

@@ -69,6 +69,14 @@ def test_masked_model_equals_the_unmasked_one(stage, settings):
     assert record(run)["masking"]["survivors"] == ["anna", "bert", "cleo"]
 
 
+def test_clinics_that_wait_at_the_hub_get_all_but_the_first_steps_there_and_make_the_same_bits(stage):
+    undisturbed, run = stage(rounds=3).go(), stage(rounds=3)
+    run.fleet.mailboxes = run.mailboxes
+    assert run.go() == undisturbed
+    assert {round_ for _, round_ in run.fleet.sent} == {1}
+    assert all(w.trained == 3 for w in run.fleet.workloads.values())
+
+
 def test_masked_model_is_the_same_bits_under_other_masks(stage):
     assert stage(clinics=5).go() == stage(clinics=5).go()
 
