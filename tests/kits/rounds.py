@@ -133,7 +133,7 @@ def stages(
         store=store,
         urls=SignedUrls(b"k", lambda _: True),
         uploads=uploads,
-        mailboxes=Mailboxes(uploads.arrived),
+        mailboxes=Mailboxes(uploads.arrived, used=False),
         progress=Progress(),
         audit=lambda event, **details: audit.append((event, details)),
         suspend=lambda name, reason: store.set_state(name, "suspended", reason),

@@ -157,7 +157,7 @@ def run_locally(
                 store=store,
                 urls=SignedUrls(b"", lambda _: True),
                 uploads=uploads,
-                mailboxes=Mailboxes(uploads.arrived),
+                mailboxes=Mailboxes(uploads.arrived, used=False),
                 progress=Progress(),
                 audit=audit,
                 suspend=lambda *_: None,

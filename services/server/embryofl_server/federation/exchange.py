@@ -283,7 +283,7 @@ class Exchange:
         for pending in clinics:
             node, request = nodes[pending.name], self._request(pending, end, seconds + URL_SLACK_S)
             text = request.model_dump_json()
-            message = self._context.mailboxes.send(node.name, text)
+            message = self._context.mailboxes.send(node.name, text, told=self._kind != "keys")
             message = message or self._context.fleet.send(node, text, seconds, str(self._number))
             pending.request, pending.sent, pending.activated = request, time.time(), node.activated
             pending.ids.append(message)
@@ -295,6 +295,7 @@ class Exchange:
         def download(file: str, size: int, sha256: str) -> Download:
             return Download(url=url("GET", f"{MODEL_PREFIX}{self._run.name}/{file}"), size=size, sha256=sha256)
 
+        mailbox = self._context.mailboxes.open(pending.name) if self._kind == "keys" else ""
         record, correction = self._model.record, self._corrections.get(pending.name)
         return Request(
             kind=self._kind,
@@ -306,7 +307,7 @@ class Exchange:
             model=download(self._model.weights.name, record["size"], record["sha256"]),
             control=download(correction.file, correction.size, correction.sha256) if correction else None,
             upload_url=url("PUT", pending.upload) if pending.upload else "",
-            step_url=url("POST", self._context.mailboxes.open(pending.name)) if self._kind == "keys" else "",
+            step_url=url("POST", mailbox) if mailbox else "",
             deadline=deadline,
             masking=self._step.ask(pending.name) if self._step else None,
         )

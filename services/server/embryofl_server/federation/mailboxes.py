@@ -47,16 +47,21 @@ class Mailboxes:
     ----------
     arrived : threading.Event
         Set whenever there is a reply.
+    used : bool (default: True)
+        False where the clinics are in this process: they wait nowhere.
     """
 
-    def __init__(self, arrived: threading.Event) -> None:
+    def __init__(self, arrived: threading.Event, *, used: bool = True) -> None:
+        self.used = used
         self._arrived, self._lock = arrived, threading.Lock()  # between the server's event loop and the round loop
         self._boxes: dict[str, _Mailbox] = {}  # by name in the URL
         self._replies: list[RawReply] = []
 
     def open(self, clinic: str) -> str:
         """The path of the mailbox where a clinic waits, or of a new one: unguessable. That takes the place of the clinic's
-        others as soon as the clinic waits there."""
+        others as soon as the clinic waits there. "" if mailboxes are not used."""
+        if not self.used:
+            return ""
         with self._lock:
             name = self._waits_at(clinic)
             if not name:
@@ -70,22 +75,26 @@ class Mailboxes:
         with self._lock:
             self._drop(clinic, lambda box: True)
 
-    def send(self, clinic: str, text: str) -> str:
+    def send(self, clinic: str, text: str, *, told: bool) -> str:
         """Put a request into the mailbox where a clinic waits; returns the message's id. If it waits nowhere, returns ""
-        and closes where it has waited: the clinic finds its request at the SuperLink."""
+        and closes where it has waited: the clinic finds its request at the SuperLink.
+
+        `told`: the clinic has replied to the request with its mailbox's address, so it waits there, or will in a moment.
+        """
         with self._lock:
-            name = self._waits_at(clinic)
+            name = self._waits_at(clinic, told=told)
             if not name:
-                self._drop(clinic, lambda box: bool(box.seen))
+                self._drop(clinic, lambda box: told or bool(box.seen))
                 return ""
             box = self._boxes[name]
             box.number, box.text = box.number + 1, text
             box.wake()
             return f"{ID}{name}-{box.number}"
 
-    def _waits_at(self, clinic: str) -> str:
+    def _waits_at(self, clinic: str, *, told: bool = False) -> str:
         for name, box in self._boxes.items():
-            if box.clinic == clinic and box.seen and (box.waiting or time.monotonic() - box.seen < STALE_S):
+            fresh = box.waiting or time.monotonic() - box.seen < STALE_S
+            if box.clinic == clinic and (fresh if box.seen else told):
                 return name
         return ""
 
