@@ -11,6 +11,7 @@ from embryofl.errors import DataError
 from embryofl.invite import HUB_NAME
 from embryofl.membership import HubContact, MembershipStatus
 from embryofl.messages import Reply, round_seed
+from embryofl.settings import RunSettings
 from embryofl.wire import Layout
 from embryofl_clinic.exporter import make_registry
 from embryofl_clinic.joining.client import HubClient
@@ -63,7 +64,14 @@ def test_repeated_request_gets_the_same_reply_without_training_again(clinic, mak
 
 
 @pytest.mark.parametrize(
-    "change", [{"round": 2}, {"run": "run-0002"}, {"kind": "evaluate", "upload_url": ""}, {"model": "another"}]
+    "change",
+    [
+        {"round": 2},
+        {"run": "run-0002"},
+        {"kind": "evaluate", "upload_url": ""},
+        {"model": "another"},
+        {"settings": RunSettings(learning_rate=1e-9)},
+    ],
 )
 def test_different_request_is_computed_afresh(clinic, make_request, change):
     anna = clinic()

@@ -41,6 +41,7 @@ class MaskedRound:
         self.identities["anna"] = ClinicIdentity(anna.settings.identity_dir)
         self.lines = {name: identity.public_key for name, identity in self.identities.items()}
         self.policy(peers="first")
+        self.settings = SETTINGS
         self.hub = self.new_hub()
 
     def policy(self, **rules):
@@ -59,7 +60,7 @@ class MaskedRound:
     def ask(self, changes=None, **parts):
         """Anna's reply to a request with these parts; None if she reports a failure."""
         kind = next(kind for part, kind in ASKED.items() if part in parts)
-        body = {"kind": kind, "settings": SETTINGS, "masking": MaskingRequest(**parts)}
+        body = {"kind": kind, "settings": self.settings, "masking": MaskingRequest(**parts)}
         if kind != "train":
             body["upload_url"] = ""
         failures = len(self.anna.link.failures)
@@ -208,6 +209,30 @@ def test_next_attempt_uploads_again_under_other_masks_without_training_again(rou
     round_.until_statement()
     assert round_.anna.workload.trained == 1
     assert not np.array_equal(round_.vector(), first)
+
+
+def test_next_attempt_with_other_settings_is_trained_anew(round_):
+    """Else a hub could let all clinics but one train with a learning rate of almost 0, and then ask with the right one."""
+    round_.settings = revised(SETTINGS, learning_rate=1e-9)
+    round_.hub = round_.new_hub(work=digest(round_.settings))
+    round_.until_statement()
+    round_.settings = SETTINGS
+    round_.hub = round_.new_hub(attempt=2)
+    round_.until_statement()
+    assert round_.anna.workload.trained == 2
+
+
+def test_update_that_was_trained_for_masks_does_not_leave_without_them(round_):
+    round_.until_statement()
+    round_.anna.receive(round_.make_request())
+    assert all(len(data) != 4 * 4 for _, data in round_.anna.transfers.uploads)  # the floats of an update
+
+
+def test_round_can_be_masked_after_the_same_work_without_masks(round_):
+    round_.anna.receive(round_.make_request(run="run-0000"))
+    round_.anna.receive(round_.make_request())
+    round_.until_statement()
+    assert round_.vector().size == 5
 
 
 def test_masked_reply_is_as_any_other_but_for_the_upload(round_):

@@ -11,6 +11,7 @@ import numpy as np
 from embryofl.errors import DataError
 from embryofl.masked_update import difference
 from embryofl.messages import MASKING, Reply, Request, round_seed
+from embryofl.secagg.messages import digest
 from embryofl.wire import WireError
 from embryofl_clinic.exporter import TrainerMetrics, memory
 from embryofl_clinic.masking.attempt import Masking
@@ -35,7 +36,7 @@ class _Work:
     """What was done for a request: its reply, and for training what is uploaded with it. That is the packed model, uint8
     (size,), or where updates are masked the update, float32 (floats,)."""
 
-    key: tuple[str, int, str, str]
+    key: tuple[object, ...]
     reply: Reply
     update: np.ndarray | None
 
@@ -198,6 +199,10 @@ def _head(request: Request) -> dict[str, object]:
     return {"kind": request.kind, "run": request.run, "round": request.round, "layout": request.layout}
 
 
-def _work_of(request: Request) -> tuple[str, int, str, str]:
-    """What makes two requests the same work: run, round, kind (keys are for training), and the model they start from."""
-    return request.run, request.round, "train" if request.kind == "keys" else request.kind, request.model.sha256
+def _work_of(request: Request) -> tuple[object, ...]:
+    """What makes two requests the same work: all that decides what is computed, and whether it leaves under masks. Keys are
+    for training."""
+    kind = "train" if request.kind == "keys" else request.kind
+    control = request.control.sha256 if request.control else ""
+    decided = (request.model.sha256, digest(request.settings), control, request.masking is not None)
+    return request.run, request.round, kind, request.clinic, *decided
