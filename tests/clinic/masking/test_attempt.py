@@ -18,6 +18,7 @@ from embryofl_clinic.joining.client import HubClient
 from embryofl_clinic.joining.identity import ClinicIdentity
 from embryofl_clinic.link.fleet_link import Incoming
 from embryofl_clinic.masking.peers import FILE, public_key
+from embryofl_clinic.trainer import Trainer
 from kits.secagg import new_ledger, revised
 
 SETTINGS = RunSettings(masked_weights="examples")
@@ -280,6 +281,35 @@ def test_training_with_other_settings_than_those_of_the_keys_is_refused(round_):
     settings = RunSettings(masked_weights="examples", learning_rate=1e-9)
     assert round_.ask(changes={"settings": settings}, letters=round_.hub.letters_for("anna")) is None
     assert round_.refused("terms of another work")
+
+
+@pytest.mark.parametrize("kind", ["keys", "letters", "train", "survivors", "shares"])
+def test_request_for_another_clinic_is_refused_in_every_step(round_, kind, monkeypatch):
+    """With another clinic's share the hub could make a vector as small as it likes."""
+    monkeypatch.setattr(Trainer, "_poll_status", lambda *_, **__: None)  # it was not renamed
+    if kind == "keys":
+        reply = round_.ask_keys(clinic="bert")
+    elif kind == "letters":
+        round_.until_letters()
+        reply = round_.ask({"clinic": "bert"}, roster=round_.roster)
+    elif kind == "train":
+        round_.until_statement()
+        reply = round_.ask({"clinic": "bert"}, letters=round_.hub.letters_for("anna"))
+    else:
+        statement = round_.until_statement()
+        signatures = {"anna": round_.ask(statement=statement).masking.confirmation}
+        parts = {} if kind == "survivors" else {"signatures": signatures}
+        reply = round_.ask({"clinic": "bert"}, statement=statement, **parts)
+    assert reply.refused == "the request is for clinic bert, this is anna"
+    assert len(round_.anna.transfers.uploads) == (kind not in ("keys", "letters"))
+
+
+def test_policy_that_changed_during_an_attempt_is_asked_in_every_step(round_):
+    statement = round_.until_statement()
+    round_.policy(peers="first", require_dp=True)
+    assert "differential privacy" in round_.ask(statement=statement).refused
+    assert "differential privacy" in round_.ask(letters=round_.hub.letters_for("anna")).refused
+    assert len(round_.anna.transfers.uploads) == 1
 
 
 def test_second_statement_is_refused(round_):

@@ -87,9 +87,8 @@ class Masking:
     def mask(self, request: Request, update: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
         """The masked vector of an update, float32 (floats,), as bytes."""
         session, masking = self.session(request), request.masking
-        if self._roster is None or self._terms is None or masking is None or masking.letters is None:
-            raise ProtocolError("letters before a roster, expected the roster first")
-        vector = to_vector(update, self._roster.share((request.clinic,)), self._terms.bound)
+        assert self._terms is not None and masking is not None and masking.letters is not None
+        vector = to_vector(update, session.share, self._terms.bound)
         return session.mask(vector, masking.letters).view(np.uint8)
 
     def session(self, request: Request) -> ClinicSession:

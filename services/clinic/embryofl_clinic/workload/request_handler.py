@@ -93,9 +93,11 @@ class RequestHandler:
         The same work again means that the first reply was lost, or that a masked round has a new attempt: it is replied to
         without training again.
         """
+        done = self._last if self._last is not None and self._last.key == _work_of(request) else None
+        if blocked := self._policy.reason_to_block(request, trained=done is not None):
+            return Reply.model_validate({**_head(request), "refused": blocked})
         if request.kind in MASKING and request.kind != "keys":
             return Reply.model_validate({**_head(request), "masking": self._masking.step(request)})
-        done = self._last if self._last is not None and self._last.key == _work_of(request) else None
         if done is not None and request.kind != "keys":
             return self._with_upload(request, done, transfers)
         workload, blocked = self._workload(request, trained=done is not None)
@@ -109,15 +111,13 @@ class RequestHandler:
 
     def _workload(self, request: Request, *, trained: bool) -> tuple[Workload | None, str]:
         """The workload, or None and why the request is blocked."""
-        workload, blocked = None, self._policy.reason_to_block(request, trained=trained)
-        if not blocked:
-            try:
-                workload = self._workloads.get(request)
-                blocked = self._policy.reason_to_block(request, workload.examples, trained=trained)
-            except DataError as exc:
-                log.error("%s", exc)
-                blocked = "the clinic's data folder cannot be used for training; its log says why"
-        if workload is not None and not blocked and workload.layout.id != request.layout:
+        try:
+            workload = self._workloads.get(request)
+        except DataError as exc:
+            log.error("%s", exc)
+            return None, "the clinic's data folder cannot be used for training; its log says why"
+        blocked = self._policy.reason_to_block(request, workload.examples, trained=trained)
+        if not blocked and workload.layout.id != request.layout:
             log.error("the run's model is not the %s that this version of the clinic builds", request.settings.model)
             blocked = f"this version builds another {request.settings.model}: update the older of hub and clinic"
         if request.kind == "keys" and not blocked:

@@ -92,6 +92,11 @@ class ClinicSession:
         self._vector = ""  # SHA-256 of what was masked
         self._statement: Statement | None = None
 
+    @property
+    def share(self) -> float:
+        """This clinic's part of the roster's weights."""
+        return self._known_roster().share((self._name,))
+
     def letters(self, roster: Roster) -> Letters:
         """Step 3: shares of this clinic's two seeds for each clinic of the roster, also for itself.
 
