@@ -67,6 +67,27 @@ def test_request_of_another_form_is_rejected(change):
         Request.model_validate_json(json.dumps(request(**change)))
 
 
+WITH_MASKS = {"masked_weights": "examples", "secure_aggregation": "required"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "changes"),
+    [
+        (WITH_MASKS | {"control": "steps"}, {}),
+        (WITH_MASKS | {"personal": "norms"}, {}),
+        (WITH_MASKS | {"task_weights": "losses"}, {}),
+        (WITH_MASKS, {"control": request()["model"]}),
+        ({"secure_aggregation": "required"}, {}),
+    ],
+    ids=str,
+)
+def test_masks_with_what_only_one_clinic_knows_and_required_masks_left_out_are_rejected(settings, changes):
+    kept = {"kind": "evaluate", "upload_url": ""}  # also where nothing is masked in this request
+    Request.model_validate(request(settings=RunSettings(**WITH_MASKS).model_dump(), **kept))
+    with pytest.raises(ValidationError, match="masks with|required without"):
+        Request.model_validate(request(settings=RunSettings(**settings).model_dump(), **kept | changes))
+
+
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
 def test_messages_carry_no_nan_or_infinity(number):
     for field in ("train_loss",):

@@ -116,6 +116,15 @@ class Request(_Versioned):
             )
         return self
 
+    @model_validator(mode="after")
+    def _masked_updates_depend_on_what_all_clinics_were_sent(self) -> "Request":
+        settings = self.settings
+        if settings.masked_weights and (found := settings.differs_by_clinic or (self.control and "control")):
+            raise ValueError(f"masks with {found}, by which a hub could tell one clinic's update from the others'")
+        if settings.secure_aggregation == "required" and not settings.masked_weights:
+            raise ValueError("secure_aggregation=required without masked_weights, expected masks or another setting")
+        return self
+
 
 class UploadReceipt(Strict):
     """The uploaded update: size in bytes and SHA-256."""

@@ -156,6 +156,15 @@ class RunSettings(Strict):
             return None
         return TaskLosses(temperature=float(self.strategy_settings.get("temperature", TEMPERATURE)))
 
+    @property
+    def differs_by_clinic(self) -> str:
+        """The setting, with its value, by which an update depends on what the hub has sent this clinic alone, or on what
+        the clinic has kept of earlier rounds; "" if there is none. Such updates are not masked: a hub could make all of
+        them vanish but one."""
+        found = {"control": self.control, "task_weights": self.task_weights}
+        found["personal"] = self.personal if self.personal == "norms" else ""
+        return next((f"{name}={value}" for name, value in found.items() if value), "")
+
     def rate_scale(self, round_number: int) -> float:
         """Factor of the learning rate in a round, from 1."""
         return cosine_scale(round_number, self.rounds) if self.schedule == "cosine" else 1.0

@@ -33,18 +33,7 @@ def test_unknown_strategy_is_rejected_with_a_list_of_those_that_exist():
     assert "fedmagic" in str(caught.value) and all(n in str(caught.value) for n in strategy_names())
 
 
-MASKED = [
-    "fedavg",
-    "fedprox",
-    "fednova",
-    "fedavgm",
-    "fedadam",
-    "fedyogi",
-    "fedadagrad",
-    "fedbn",
-    "ditto",
-    "finetuned_heads",
-]
+MASKED = ["fedavg", "fedprox", "fednova", "fedavgm", "fedadam", "fedyogi", "fedadagrad", "ditto", "finetuned_heads"]
 
 
 @pytest.mark.parametrize("name", strategy_names())
@@ -74,12 +63,13 @@ def test_clipped_fedavg_is_masked_only_with_a_bound_of_its_own():
         ({"min_clinics": 2}, "min_clinics is 2, and masks need 3 to 50 clinics"),
         ({"min_clinics": 51}, "min_clinics is 51"),
         ({"min_clinics": 5, "strategy": "krum"}, "strategy krum needs each clinic's update"),
+        ({"min_clinics": 5, "strategy": "fedbn", "model": "small_cnn"}, "what its clinic has kept of earlier rounds"),
     ],
 )
 def test_required_masks_that_are_not_possible_are_rejected_with_the_reason(values, reason):
     with pytest.raises(UserError, match=reason) as caught:
         check_settings({"secure_aggregation": "required"} | values)
-    assert "fednova" in str(caught.value)
+    assert "fednova" in str(caught.value) and "fedbn," not in str(caught.value)
 
 
 def test_weights_under_masks_cannot_be_chosen_but_those_that_follow_may_be_given():

@@ -19,6 +19,10 @@ from embryofl_server.runs.updates_seen import updates_seen
             {"secure_aggregation": "auto", "min_clinics": 4, "strategy": "median"},
             "visible to the hub: strategy median needs",
         ),
+        (
+            {"secure_aggregation": "auto", "min_clinics": 4, "strategy": "fedbn", "model": "small_cnn"},
+            "visible to the hub: with strategy fedbn they depend on what each clinic has kept",
+        ),
     ],
 )
 def test_sentence_names_what_is_seen_and_why(settings, words):

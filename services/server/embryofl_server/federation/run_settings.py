@@ -50,7 +50,7 @@ def check_settings(values: dict[str, Any], *, any_model: bool = False) -> RunSet
         )
     masked = with_masks(settings)
     if settings.secure_aggregation == "required" and not masked.masked_weights:
-        able = ", ".join(name for name in strategy_names() if strategy(name)(strategy_settings(name, {})).sum_weights)
+        able = ", ".join(name for name in strategy_names() if _maskable(name))
         raise UserError(
             "R1",
             f"secure_aggregation=required is not possible: {reason_against_masks(settings)}. Have more clinics take part, "
@@ -67,6 +67,8 @@ def reason_against_masks(settings: RunSettings) -> str:
     """Why the clinics' updates cannot be masked in a run; "" if they can be."""
     if not make_strategy(settings).sum_weights:
         return f"strategy {settings.strategy} needs each clinic's update"
+    if settings.differs_by_clinic:
+        return f"with strategy {settings.strategy} an update depends on what its clinic has kept of earlier rounds"
     if not MIN_CLINICS <= settings.min_clinics <= MAX_CLINICS:
         return f"min_clinics is {settings.min_clinics}, and masks need {MIN_CLINICS} to {MAX_CLINICS} clinics"
     return ""
@@ -76,6 +78,11 @@ def with_masks(settings: RunSettings) -> RunSettings:
     """The settings with `masked_weights` as they decide it."""
     masked = settings.secure_aggregation != "off" and not reason_against_masks(settings)
     return settings.model_copy(update={"masked_weights": make_strategy(settings).sum_weights if masked else ""})
+
+
+def _maskable(name: str) -> bool:
+    local = RunSettings(strategy=name, **local_defaults(name))
+    return bool(strategy(name)(strategy_settings(name, {})).sum_weights) and not local.differs_by_clinic
 
 
 def _check_combination(settings: RunSettings) -> None:

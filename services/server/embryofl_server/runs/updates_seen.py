@@ -24,4 +24,6 @@ def _why_not_masked(settings: Mapping[str, Any]) -> str:
         return "secure_aggregation is off"
     if not MIN_CLINICS <= settings["min_clinics"] <= MAX_CLINICS:
         return f"masks need {MIN_CLINICS} to {MAX_CLINICS} clinics, min_clinics is {settings['min_clinics']}"
+    if settings["personal"] == "norms":
+        return f"with strategy {settings['strategy']} they depend on what each clinic has kept of earlier rounds"
     return f"strategy {settings['strategy']} needs each clinic's update"
