@@ -1,5 +1,6 @@
 """One attempt at secure aggregation with all its clinics in one process. Every message travels as JSON."""
 
+import hashlib
 from functools import cache
 
 import numpy as np
@@ -104,7 +105,8 @@ class Attempt:
         """Step 5; the `late` never upload."""
         for name in [n for n in self.letters if n not in late][::order]:
             vector = self.vector(name)
-            self.hub.take_masked(name, self.clinics[name].mask(vector, self.letters[name]))
+            source = hashlib.sha256(self.updates[name]).hexdigest()
+            self.hub.take_masked(name, self.clinics[name].mask(vector, self.letters[name], source))
             self.plain += vector
 
     def close_sum(self) -> Statement:

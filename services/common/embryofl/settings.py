@@ -161,7 +161,7 @@ class RunSettings(Strict):
         """The setting, with its value, by which an update depends on what the hub has sent this clinic alone, or on what
         the clinic has kept of earlier rounds; "" if there is none. Such updates are not masked: a hub could make all of
         them vanish but one."""
-        found = {"control": self.control, "task_weights": self.task_weights}
+        found: dict[str, str] = {"control": self.control, "task_weights": self.task_weights}
         found["personal"] = self.personal if self.personal == "norms" else ""
         return next((f"{name}={value}" for name, value in found.items() if value), "")
 

@@ -2,28 +2,38 @@
 
 import json
 import logging
+import math
 import threading
 
 import numpy as np
 import pytest
 
-from embryofl.masked_update import sum_weight
+from embryofl.masked_update import sum_weight, update_bound
 from embryofl.messages import MaskingRequest, Reply
 from embryofl.secagg.clinic import ClinicSession
 from embryofl.secagg.hub import HubSession
 from embryofl.secagg.messages import Terms, digest
 from embryofl.secagg.unmasking import Unmasking
 from embryofl.settings import RunSettings
+from embryofl.wire import Layout
 from embryofl_clinic.joining.client import HubClient
 from embryofl_clinic.joining.identity import ClinicIdentity
 from embryofl_clinic.link.fleet_link import Incoming
-from embryofl_clinic.masking.peers import FILE, public_key
+from embryofl_clinic.masking.peers import FILE, Peers, fingerprint, public_key
 from embryofl_clinic.trainer import Trainer
 from kits.secagg import new_ledger, revised
 
 SETTINGS = RunSettings(masked_weights="examples")
+LAYOUT = Layout.of({"w": ("F32", (4,))})  # as in conftest.py
 TERMS = Terms(
-    run="run-0001", round=1, kind="train", attempt=1, model="a" * 64, work=digest(SETTINGS), length=5, bound=1000.0
+    run="run-0001",
+    round=1,
+    kind="train",
+    attempt=1,
+    model="a" * 64,
+    work=digest(SETTINGS),
+    length=5,
+    bound=update_bound(SETTINGS, 1, LAYOUT, math.inf),
 )
 ASKED = {"terms": "keys", "roster": "letters", "letters": "train", "signatures": "shares", "statement": "survivors"}
 
@@ -215,7 +225,8 @@ def test_next_attempt_uploads_again_under_other_masks_without_training_again(rou
 def test_next_attempt_with_other_settings_is_trained_anew(round_):
     """Else a hub could let all clinics but one train with a learning rate of almost 0, and then ask with the right one."""
     round_.settings = revised(SETTINGS, learning_rate=1e-9)
-    round_.hub = round_.new_hub(work=digest(round_.settings))
+    bound = update_bound(round_.settings, 1, LAYOUT, math.inf)
+    round_.hub = round_.new_hub(work=digest(round_.settings), bound=bound)
     round_.until_statement()
     round_.settings = SETTINGS
     round_.hub = round_.new_hub(attempt=2)
@@ -226,7 +237,77 @@ def test_next_attempt_with_other_settings_is_trained_anew(round_):
 def test_update_that_was_trained_for_masks_does_not_leave_without_them(round_):
     round_.until_statement()
     round_.anna.receive(round_.make_request())
-    assert all(len(data) != 4 * 4 for _, data in round_.anna.transfers.uploads)  # the floats of an update
+    assert "began with masks" in Reply.model_validate_json(round_.anna.link.replies[-1]).refused
+    assert len(round_.anna.transfers.uploads) == 1
+
+
+@pytest.mark.parametrize("until", ["keys", "confirmed"])
+def test_model_that_keys_were_made_for_is_not_trained_from_without_masks(round_, clinic, until):
+    if until == "keys":
+        round_.ask_keys()
+    else:
+        round_.ask(statement=round_.until_statement())
+        round_.anna = clinic()
+    round_.anna.receive(round_.make_request())
+    assert "began with masks" in Reply.model_validate_json(round_.anna.link.replies[-1]).refused
+    assert round_.anna.workload.trained == 0
+
+
+def test_clinic_that_requires_masks_trains_and_repeats_nothing_without_them(round_):
+    round_.anna.receive(round_.make_request())
+    round_.policy(peers="first", require_secure_aggregation=True)
+    for request in (round_.make_request(), round_.make_request(round=2)):
+        round_.anna.receive(request)
+        assert "only sends masked updates" in Reply.model_validate_json(round_.anna.link.replies[-1]).refused
+    assert round_.anna.workload.trained == 1 and len(round_.anna.transfers.uploads) == 1
+    round_.anna.receive(round_.make_request(kind="evaluate", upload_url=""))
+    assert not Reply.model_validate_json(round_.anna.link.replies[-1]).refused
+    assert round_.until_statement().survivors == ("anna", "bert", "cleo")
+
+
+def test_keys_asked_again_with_other_clinics_are_new_ones(round_, tmp_path):
+    first = round_.ask_keys().masking.advert
+    round_.lines["dora"] = ClinicIdentity(tmp_path / "dora").public_key
+    assert round_.ask_keys().masking.advert.mask_key != first.mask_key
+
+
+def test_hub_cannot_choose_a_roster_of_those_that_help_it(round_, tmp_path):
+    """Seven others were compared, of which two may help the hub. So many are needed that they are not all the others."""
+    peers = Peers(round_.anna.settings.state_dir)
+    lines = {f"clinic-{i}": ClinicIdentity(tmp_path / str(i)).public_key for i in range(5)}
+    lines |= {name: line for name, line in round_.lines.items() if name != "anna"}
+    peers.pin(lines, ask=True)
+    for name, line in lines.items():
+        peers.compare(name, fingerprint(line))
+    assert (
+        "3 clinics are asked, and with the clinics whose keys were compared here it takes 6"
+        in round_.ask_keys().refused
+    )
+    round_.lines |= lines
+    round_.hub.take_advert(round_.ask_keys().masking.advert)
+    for session in round_.others.values():
+        round_.hub.take_advert(session.advert)
+    assert round_.ask(roster=round_.hub.close_roster()) is None
+    assert round_.refused("3 clinics in a roster, expected at least 6")
+    for number in range(5):
+        peers.forget(f"clinic-{number}")
+    round_.lines = {name: round_.lines[name] for name in ("anna", "bert", "cleo")}
+    assert not round_.ask_keys().refused
+
+
+def test_clinics_of_a_roster_are_in_the_log(round_):
+    round_.log.set_level(logging.INFO)
+    round_.until_letters()
+    assert "round 1: updates are masked among anna, bert, cleo" in round_.log.text
+
+
+def test_letter_that_cannot_be_opened_is_reported_with_its_sender_and_nothing_is_uploaded(round_):
+    round_.until_letters()
+    letters = round_.hub.letters_for("anna")
+    spoilt = revised(letters.letters["bert"], sealed="00" * 60)
+    reply = round_.ask(letters=revised(letters, letters={**letters.letters, "bert": spoilt}))
+    assert reply.masking.accused == "bert" and reply.update is None and reply.examples == 0
+    assert round_.anna.transfers.uploads == []
 
 
 def test_round_can_be_masked_after_the_same_work_without_masks(round_):
@@ -258,6 +339,12 @@ def test_terms_of_other_work_are_refused(round_, terms):
     round_.new_hub(**terms)
     assert round_.ask_keys() is None
     assert round_.refused("terms of")
+
+
+def test_bound_so_wide_that_small_numbers_are_lost_is_refused(round_):
+    round_.new_hub(bound=TERMS.bound * 10)
+    assert round_.ask_keys() is None
+    assert round_.refused("expected at most")
 
 
 def test_second_roster_is_refused(round_):
@@ -334,6 +421,20 @@ def test_second_sum_of_a_round_is_refused_after_a_restart(round_, clinic):
     statement = round_.until_statement()
     assert round_.ask(statement=statement) is None
     assert round_.refused("confirmed before")
+
+
+@pytest.mark.parametrize("what", ["clinics", "settings"])
+def test_model_that_was_summed_before_with_other_clinics_or_settings_is_refused_with_the_remedy(round_, tmp_path, what):
+    """As in a run that is started again after a clinic has left. The same run again gives the same sum."""
+    round_.ask(statement=round_.until_statement())
+    round_.hub = round_.new_hub(run="run-0002")
+    assert not round_.ask_keys(run="run-0002").refused
+    if what == "clinics":
+        round_.lines["dora"] = ClinicIdentity(tmp_path / "dora").public_key
+    else:
+        round_.settings = revised(SETTINGS, rounds=5)
+    reply = round_.ask_keys(run="run-0002")
+    assert "summed before, in round 1 of run-0001" in reply.refused and "Start a run with another seed" in reply.refused
 
 
 def test_key_that_changed_since_it_was_pinned_blocks_the_round(round_, tmp_path):

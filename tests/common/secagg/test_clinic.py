@@ -106,18 +106,28 @@ def test_key_of_low_order_is_rejected_though_its_clinic_signed_it(attempt):
 def test_clinic_does_not_become_most_of_a_roster():
     heavy = Attempt(zeros(5), {**dict.fromkeys(names_of(5), 1), TWO: 99})
     roster = heavy.close_roster()
-    with pytest.raises(ProtocolError, match="clinic-02 would be 96% of a sum over 5 clinics, expected at most 80%"):
+    with pytest.raises(
+        ProtocolError,
+        match="clinic-02 would be 97% of a sum over 5 clinics without the heaviest third of them, expected at most 80%",
+    ):
         heavy.clinics[TWO].letters(roster)
     heavy.clinics[ONE].letters(roster)
 
 
-def test_clinic_does_not_become_most_of_a_sum_because_others_drop_out():
-    """The roster is well mixed, but the hub leaves out the clinics that carry weight."""
-    heavy = Attempt(zeros(4), {ONE: 100, TWO: 100, THREE: 1, FOUR: 1})
-    statement = heavy.until_statement(late=[TWO])
+def test_clinic_does_not_become_most_of_a_sum_by_the_weight_of_a_clinic_that_helps_the_hub():
+    heavy = Attempt(zeros(3), {ONE: 1000, TWO: 20, THREE: 300})
+    roster = heavy.close_roster()
     with pytest.raises(ProtocolError, match="clinic-01 would be 98% of a sum over 3 clinics"):
+        heavy.clinics[ONE].letters(roster)
+
+
+def test_clinic_does_not_become_most_of_a_sum_because_others_drop_out():
+    """The roster is well mixed, but the hub leaves out a clinic that carries weight, and another one may help it."""
+    heavy = Attempt(zeros(4), {ONE: 100, TWO: 100, THREE: 100, FOUR: 1})
+    statement = heavy.until_statement(late=[TWO])
+    with pytest.raises(ProtocolError, match="clinic-01 would be 99% of a sum over 3 clinics"):
         heavy.clinics[ONE].confirm(statement)
-    heavy.clinics[THREE].confirm(statement)
+    heavy.clinics[FOUR].confirm(statement)
 
 
 def test_roster_smaller_than_the_clinic_accepts_is_rejected():

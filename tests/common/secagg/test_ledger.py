@@ -7,9 +7,18 @@ from embryofl.secagg.ledger import Confirmation, Ledger
 from kits.secagg import Attempt, new_ledger, revised, updates_of, zeros
 
 FIRST = Confirmation(
-    run="run-0001", round=7, kind="train", terms="ef" * 32, survivors=("a", "b", "c"), vector="ab" * 32
+    run="run-0001",
+    round=7,
+    kind="train",
+    terms="ef" * 32,
+    model="01" * 32,
+    work="02" * 32,
+    survivors=("a", "b", "c"),
+    weights=(1, 2, 3),
+    update="ab" * 32,
 )
-OTHERS = {"survivors": ("a", "b", "d")}, {"vector": "cd" * 32}, {"terms": "cd" * 32}
+OTHER_SUM = {"survivors": ("a", "b", "d")}, {"weights": (1, 2, 4)}, {"work": "cd" * 32}
+OTHERS = *OTHER_SUM, {"update": "cd" * 32}, {"terms": "cd" * 32}
 
 
 def test_the_same_confirmation_again_is_accepted_and_kept_once():
@@ -39,24 +48,41 @@ def test_second_sum_on_other_terms_is_rejected_also_where_the_clinics_own_vector
     first = Attempt(zeros(3))
     first.run()
     second = Attempt(zeros(3), ledgers=first.ledgers, attempt=2, work="00" * 32)
-    with pytest.raises(ProtocolError, match="round 7 of run-0001 was confirmed before with other terms"):
+    with pytest.raises(ProtocolError, match="round 7 of run-0001 was confirmed before with other settings"):
         second.run()
 
 
-def test_other_rounds_runs_and_kinds_have_sums_of_their_own():
+def test_other_models_have_sums_of_their_own():
     ledger = new_ledger()
     ledger.confirm(FIRST)
     for number, change in enumerate([{"round": 8}, {"run": "run-0002"}, {"kind": "evaluate"}]):
-        ledger.confirm(revised(FIRST, survivors=("a", "c", "d"), vector=f"{number:064x}", **change))
+        fresh = {"model": f"{number:064x}", "update": f"{number:064x}"}
+        ledger.confirm(revised(FIRST, survivors=("a", "c", "d"), **fresh, **change))
 
 
-def test_the_same_vector_is_not_summed_over_other_clinics_in_whatever_round():
-    """A run that is repeated with the same seed gives the same updates."""
+@pytest.mark.parametrize("what", ["model", "update"])
+@pytest.mark.parametrize("change", OTHER_SUM)
+def test_updates_to_one_model_have_one_sum_in_whatever_round_and_so_has_an_update(change, what):
+    """A run that is repeated with the same seed gives the same updates, and a round after a void one almost the same."""
     ledger = new_ledger()
     ledger.confirm(FIRST)
-    ledger.confirm(revised(FIRST, run="run-0002"))
-    with pytest.raises(ProtocolError, match="same vector was confirmed before, in round 7 of run-0001"):
-        ledger.confirm(revised(FIRST, run="run-0003", survivors=("a", "b", "d")))
+    other = "update" if what == "model" else "model"
+    ledger.confirm(revised(FIRST, run="run-0002", **{other: "cd" * 32}))
+    with pytest.raises(ProtocolError, match=f"same {what} .* confirmed before, in round 7 of run-0001"):
+        ledger.confirm(revised(FIRST, round=8, **{other: "ef" * 32}, **change))
+
+
+@pytest.mark.parametrize("where", [{"run": "run-0002"}, {"round": 8}])
+def test_hub_cannot_take_the_sum_again_without_one_clinic(where):
+    """The difference would be that clinic's update, from a vector that another share of the weights has scaled."""
+    updates, weights = updates_of(4, 500)
+    first = Attempt(updates, weights)
+    first.run()
+    three = {name: updates[name] for name in sorted(updates)[:3]}
+    with pytest.raises(ProtocolError, match="updates to the same model were confirmed before, .* with other clinics"):
+        Attempt(three, weights, first.ledgers, **where).run()
+    with pytest.raises(ProtocolError, match="with other weights"):
+        Attempt(updates, {name: w + 1 for name, w in weights.items()}, first.ledgers, **where).run()
 
 
 def test_nothing_is_signed_that_was_not_kept():
@@ -85,5 +111,5 @@ def test_round_repeated_with_new_keys_gives_the_same_bits_or_nothing():
     with pytest.raises(ProtocolError, match="with other clinics"):
         Attempt(updates, weights, first.ledgers, attempt=3).run()
     changed = {name: update + 1e-3 for name, update in updates.items()}
-    with pytest.raises(ProtocolError, match="with another vector"):
+    with pytest.raises(ProtocolError, match="with another update"):
         Attempt(changed, weights, first.ledgers, attempt=4).run(late=["clinic-04"])

@@ -96,6 +96,7 @@ def rotate_key(state: StateOption = None) -> None:
 def peers(
     name: Annotated[str | None, typer.Argument(help="A clinic whose fingerprint you have compared.")] = None,
     fingerprint: Annotated[str | None, typer.Argument(help="The fingerprint that the clinic itself reads out.")] = None,
+    forget: Annotated[bool, typer.Option("--forget", help="The clinic has left the federation.")] = False,
     state: StateOption = None,
 ) -> None:
     """List the keys of other clinics, or record that a fingerprint was compared.
@@ -106,7 +107,9 @@ def peers(
     from embryofl_clinic.masking.peers import Peers, describe_peers
 
     known = Peers(load_settings(state_dir=state).state_dir)
-    if name is not None:
+    if name is not None and forget:
+        known.forget(name)
+    elif name is not None:
         known.compare(name, fingerprint or typer.prompt(f"Fingerprint that {name} reads out"))
     typer.echo(describe_peers(known.read()))
 

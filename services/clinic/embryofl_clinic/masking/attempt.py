@@ -1,5 +1,8 @@
 """The attempt under way: from each request of a masked round to this clinic's part in it."""
 
+import hashlib
+import logging
+import math
 from pathlib import Path
 from typing import Protocol
 
@@ -7,15 +10,19 @@ import numpy as np
 import numpy.typing as npt
 
 from embryofl.errors import ProtocolError
-from embryofl.masked_update import sum_weight, to_vector, vector_length
+from embryofl.masked_update import sum_weight, to_vector, update_bound, vector_length
 from embryofl.messages import MaskingReply, Request
 from embryofl.secagg.clinic import ClinicSession
-from embryofl.secagg.ledger import Ledger
 from embryofl.secagg.messages import Roster, Terms, digest
+from embryofl.secagg.threshold import MIN_CLINICS, threshold
 from embryofl.wire import Layout
-from embryofl_clinic.masking.ledger_file import open_ledger
+from embryofl_clinic.masking.ledger_file import LedgerFile
 from embryofl_clinic.masking.peers import Peers, public_key
 from embryofl_clinic.policy.rules import load_rules
+
+log = logging.getLogger("embryofl.clinic")
+
+ROUNDING = 1e-9  # a bound may be this much above the formula's: another machine's last digit
 
 
 class Signer(Protocol):
@@ -42,16 +49,46 @@ class Masking:
 
     def __init__(self, state_dir: Path, signer: Signer) -> None:
         self._state_dir, self._signer, self._peers = state_dir, signer, Peers(state_dir)
-        self._ledger: Ledger | None = None
+        self._ledger = LedgerFile(state_dir)
+        self._began: set[tuple[str, str]] = set()  # run and model that keys were made for
         self._session: ClinicSession | None = None
         self._terms: Terms | None = None
         self._roster: Roster | None = None
+        self._asked: tuple[Terms, dict[str, str]] | None = None  # terms and clinics of the newest keys
 
     def reason_to_block(self, request: Request) -> str:
         """Why this clinic does not mask with the clinics of a ``keys`` request, in words that may leave it."""
         assert request.masking is not None
-        others = {name: key for name, key in request.masking.peers.items() if name != request.clinic}
-        return self._peers.pin(others, ask=load_rules(self._state_dir).peers == "ask")
+        shown = request.masking.peers
+        others = {name: key for name, key in shown.items() if name != request.clinic}
+        if blocked := self._peers.pin(others, ask=load_rules(self._state_dir).peers == "ask"):
+            return blocked
+        if len(shown) < (least := self._least()):
+            return (
+                f"{len(shown)} clinics are asked, and with the clinics whose keys were compared here it takes {least}"
+            )
+        before = self._ledger.read().of_model(request.model.sha256)
+        if before is not None and (before.work != digest(request.settings) or {*before.survivors} != {*shown}):
+            return (
+                f"updates to this model were summed before, in round {before.round} of {before.run}, with other settings "
+                "or clinics: two such sums can tell one clinic's update. Start a run with another seed"
+            )
+        return ""
+
+    def reason_against_plain(self, request: Request) -> str:
+        """Why this clinic does not train without masks for a request that has none, in words that may leave it."""
+        if request.kind != "train" or request.masking is not None:
+            return ""
+        began = request.run, request.model.sha256
+        if began in self._began or self._ledger.read().has(*began):
+            return "training from this model began with masks in this run, and now there are none"
+        return ""
+
+    def _least(self) -> int:
+        """How many clinics a roster and a sum need: so many that a third of those whose keys were compared here cannot be
+        all the others."""
+        compared = sum(peer.compared for peer in self._peers.read().values())
+        return max(MIN_CLINICS, threshold(1 + compared))
 
     def keys(self, request: Request, examples: int, layout: Layout) -> MaskingReply:
         """New keys for the attempt that the request begins. Asked again before the roster, the same ones."""
@@ -60,15 +97,22 @@ class Masking:
         _check_terms(terms, request)
         if terms.length != vector_length(layout):
             raise ProtocolError(f"terms of {terms.length} numbers, expected {vector_length(layout)} of this model")
-        if self._session is None or self._roster is not None or terms != self._terms:
+        if terms.bound > (most := update_bound(request.settings, request.round, layout, math.inf)) * (1 + ROUNDING):
+            raise ProtocolError(
+                f"terms with a bound of {terms.bound:.6g}, expected at most {most:.6g} as these settings have it: with a "
+                "wider one only the largest numbers of an update are left"
+            )
+        asked = terms, request.masking.peers
+        if self._session is None or self._roster is not None or asked != self._asked:
             pinned = self._peers.read()
             keys = {name: public_key(pinned[name].key) for name in request.masking.peers if name != request.clinic}
             keys[request.clinic] = public_key(self._signer.public_key)
-            if self._ledger is None:
-                self._ledger = open_ledger(self._state_dir)
             weight = sum_weight(request.settings, examples)
-            self._session = ClinicSession(terms, request.clinic, weight, self._signer.sign, keys, self._ledger)
-            self._terms, self._roster = terms, None
+            self._session = ClinicSession(
+                terms, request.clinic, weight, self._signer.sign, keys, self._ledger, min_survivors=self._least()
+            )
+            self._terms, self._roster, self._asked = terms, None, asked
+            self._began.add((request.run, request.model.sha256))
         return MaskingReply(advert=self._session.advert)
 
     def step(self, request: Request) -> MaskingReply:
@@ -78,6 +122,7 @@ class Masking:
         if masking.roster is not None:
             letters = session.letters(masking.roster)
             self._roster = masking.roster
+            log.info("round %d: updates are masked among %s", request.round, ", ".join(masking.roster.names))
             return MaskingReply(letters=letters)
         assert masking.statement is not None
         if request.kind == "survivors":
@@ -89,7 +134,8 @@ class Masking:
         session, masking = self.session(request), request.masking
         assert self._terms is not None and masking is not None and masking.letters is not None
         vector = to_vector(update, session.share, self._terms.bound)
-        return session.mask(vector, masking.letters).view(np.uint8)
+        source = hashlib.sha256(np.ascontiguousarray(update).data).hexdigest()
+        return session.mask(vector, masking.letters, source).view(np.uint8)
 
     def session(self, request: Request) -> ClinicSession:
         """The session that a request belongs to.

@@ -151,6 +151,20 @@ class Peers:
             changes = {"key": peers[name].newest, "other_key": "", "compared": True}
             self._write(peers | {name: peers[name].model_copy(update=changes)})
 
+    def forget(self, name: str) -> None:
+        """A clinic has left the federation. If the hub shows it again, it is a new one.
+
+        Raises
+        ------
+        UserError
+            When there is no such clinic.
+        """
+        with self._turn():
+            peers = self.read()
+            if name not in peers:
+                raise UserError(f"There is no clinic {name!r} here. There are: {', '.join(peers) or 'none'}.")
+            self._write({other: peer for other, peer in peers.items() if other != name})
+
     def _write(self, peers: dict[str, Peer]) -> None:
         write_atomic(self._path, _Peers(dict(sorted(peers.items()))).model_dump_json(indent=1).encode(), 0o600)
 

@@ -38,6 +38,8 @@ class Rules(Strict):
         Counts and metrics of fewer embryos are withheld.
     require_dp : bool
         Only take part in runs with differential privacy. This version has none, so every request is blocked.
+    require_secure_aggregation : bool
+        Only train in runs in which updates leave masked (`embryofl.secagg`).
     show_metrics : bool
         Other clinics and readers of published results may see this clinic's own metrics. If not, these only count in the
         pooled metrics. The coordinator sees them in any case.
@@ -54,6 +56,7 @@ class Rules(Strict):
     quiet_hours: str = ""
     min_cell: int = Field(default=SMALLEST_COUNT, ge=1)
     require_dp: bool = False
+    require_secure_aggregation: bool = False
     show_metrics: bool = False
     peers: Literal["ask", "first"] = "ask"
     keep_models: int = Field(default=5, ge=0)
@@ -151,6 +154,10 @@ class Policy:
             return f"the clinic does not train {request.settings.model}, only {', '.join(rules.models)}"
         if rules.require_dp:
             return "the clinic only takes part in runs with differential privacy, and this run has none"
+        if rules.require_secure_aggregation and request.kind == "train" and request.masking is None:
+            return (
+                "the clinic only sends masked updates (require_secure_aggregation), and in this run they have no masks"
+            )
         if _within(rules.quiet_hours, datetime.datetime.now().time()):  # by the clinic's own clock
             return f"these are the clinic's quiet hours ({rules.quiet_hours})"
         if examples is not None and examples < rules.min_examples:

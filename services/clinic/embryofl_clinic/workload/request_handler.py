@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from embryofl.errors import DataError
+from embryofl.errors import DataError, ProtocolError
 from embryofl.masked_update import difference
 from embryofl.messages import MASKING, Reply, Request, round_seed
 from embryofl.secagg.messages import digest
@@ -94,7 +94,10 @@ class RequestHandler:
         without training again.
         """
         done = self._last if self._last is not None and self._last.key == _work_of(request) else None
-        if blocked := self._policy.reason_to_block(request, trained=done is not None):
+        blocked = self._policy.reason_to_block(request, trained=done is not None)
+        if not blocked and (blocked := self._masking.reason_against_plain(request)):
+            self._policy.note_block(request, blocked)
+        if blocked:
             return Reply.model_validate({**_head(request), "refused": blocked})
         if request.kind in MASKING and request.kind != "keys":
             return Reply.model_validate({**_head(request), "masking": self._masking.step(request)})
@@ -170,6 +173,11 @@ class RequestHandler:
         try:
             data = done.update if request.masking is None else self._masking.mask(request, done.update)
             receipt = transfers.upload(request.upload_url, data, request.deadline)
+        except ProtocolError as exc:
+            if not exc.clinic:
+                raise
+            log.error("round %d: %s. Nothing was sent but that clinic's name.", request.round, exc)
+            return Reply.model_validate({**_head(request), "masking": {"accused": exc.clinic}})
         finally:
             metrics.phase("idle")
         metrics.transferred("up", len(data))

@@ -27,7 +27,8 @@ Step by step
    sign(terms, all of these). An advert is therefore good for one attempt at one round with one model.
 2. hub -> clinic, `Roster`: the terms and all adverts. The clinic checks: its own terms and its own advert; every
    other clinic is pinned and has signed for the same terms; each key and each name is there once; at least
-   `min_survivors` clinics; its own weight is at most `max_share` of all. It accepts one roster.
+   `min_survivors` clinics; its own weight is at most `max_share` of all but the heaviest third of the others. It
+   accepts one roster.
 3. clinic -> hub, `Letters`: both seeds are split (Shamir, t of n). For each clinic of the roster, itself included,
    two shares are encrypted with AES-256-GCM. The key is HKDF(X25519(encryption keys), salt roster, "letter", sender,
    recipient). Bound to it: roster, sender, recipient, and a commitment H(share, roster, owner, holder, seed, value)
@@ -40,9 +41,9 @@ Step by step
 6. hub -> clinic, `Statement`: roster, sharers, survivors (at least t). The hub first writes it to disk with the
    masked sum.
 7. clinic -> hub, sign(statement). The clinic checks: its own sharers; itself among the survivors; enough survivors;
-   its own weight at most `max_share` of theirs. It signs one statement in an attempt. For a round, over all its
-   attempts, it signs one set of survivors, one set of terms and one vector of its own (`Ledger`, on disk before the
-   signature exists).
+   its own weight at most `max_share`, as in step 2. It signs one statement in an attempt. For a round, over all its
+   attempts, it signs one set of survivors, one set of terms and one update of its own; for a model, in whatever round
+   or run, one set of survivors, of their weights and of settings (`Ledger`, on disk before the signature exists).
 8. hub -> clinic, at least t such signatures by survivors; clinic -> hub, `Shares`: for each sharer ONE share, of b if
    it has survived, of s if not. The hub compares each with its owner's commitment.
 9. The hub rebuilds the survivors' b and the others' s, checks them against the adverts, and takes the masks out of

@@ -17,7 +17,7 @@ from embryofl.secagg.key_agreement import (
     seed_commitment,
     self_mask_key,
 )
-from embryofl.secagg.ledger import Confirmation, Ledger
+from embryofl.secagg.ledger import Confirmation, Confirming
 from embryofl.secagg.letters import seal, unseal
 from embryofl.secagg.masks import Mask, apply_masks, pair_sign
 from embryofl.secagg.messages import Advert, Letters, Roster, Share, Shares, Statement, Terms, advert_text
@@ -45,10 +45,11 @@ class ClinicSession:
         `ClinicIdentity.sign`: makes a signature, hexadecimal, of bytes. The same key during the whole attempt.
     keys : mapping of str to EllipticCurvePublicKey
         The pinned keys of the other clinics, and this clinic's own.
-    ledger : Ledger
+    ledger : Confirming
         The same one for all attempts, rounds and runs.
     max_share : float (default: 0.8)
-        The largest part of the weights that this clinic may have, of the roster and of the survivors.
+        The largest part of the weights that this clinic may have, of the roster and of the survivors, without the heaviest
+        third of the clinics: these may help the hub.
     min_survivors : int (default: 3)
         How many clinics a roster, a sum and its confirmations need, whatever the attempt's own threshold is. The hub
         chooses the roster, and could choose those that help it. With ``threshold(n)`` of a federation of ``n`` clinics no
@@ -67,7 +68,7 @@ class ClinicSession:
         weight: int,
         sign: Callable[[bytes], str],
         keys: Keys,
-        ledger: Ledger,
+        ledger: Confirming,
         *,
         max_share: float = MAX_SHARE,
         min_survivors: int = MIN_CLINICS,
@@ -89,7 +90,7 @@ class ClinicSession:
         self._digest = ""  # of the roster
         self._letters: Letters | None = None
         self._held: dict[str, SeedShares] = {}  # by owner
-        self._vector = ""  # SHA-256 of what was masked
+        self._vector = self._update = ""  # SHA-256 of what was masked, and of what it was made of
         self._statement: Statement | None = None
 
     @property
@@ -136,7 +137,7 @@ class ClinicSession:
         self._roster, self._digest = roster, digest
         return self._letters
 
-    def mask(self, vector: Ring, letters: Letters) -> Ring:
+    def mask(self, vector: Ring, letters: Letters, update: str = "") -> Ring:
         """Step 5: the vector under this clinic's own mask and one with each other clinic that sent letters.
 
         Parameters
@@ -144,6 +145,9 @@ class ClinicSession:
         vector : ndarray of uint32, (length,)
         letters : Letters
             To this clinic, its own among them.
+        update : str, optional
+            For the ledger: SHA-256 of what the vector was made of, before this clinic's share scaled it. By default it is
+            the vector itself.
 
         Returns
         -------
@@ -168,7 +172,7 @@ class ClinicSession:
                     "another vector or other senders of letters than before, expected the same: keys mask one vector"
                 )
         else:
-            self._held, self._vector = self._opened(roster, letters), digest
+            self._held, self._vector, self._update = self._opened(roster, letters), digest, update or digest
         mine = Mask(self_mask_key(self._self_seed, self._digest, self._name), 1)
         apply_masks(masked, [mine, *(self._pair_mask(roster, peer) for peer in self._held if peer != self._name)])
         return masked
@@ -181,7 +185,7 @@ class ClinicSession:
         ProtocolError
             On a statement about another roster or other senders of letters, without this clinic, or about a sum in which
             its part is too large. On a second, different statement in this attempt, and on another sum than was confirmed
-            for this round before.
+            for this round, model or update before (`Ledger`).
         TooFewClinicsError
             With too few survivors.
         """
@@ -207,8 +211,11 @@ class ClinicSession:
                 round=self._terms.round,
                 kind=self._terms.kind,
                 terms=self._terms.digest(),
+                model=self._terms.model,
+                work=self._terms.work,
                 survivors=statement.survivors,
-                vector=self._vector,
+                weights=tuple(roster.advert_of(name).weight for name in statement.survivors),
+                update=self._update,
             )
         )
         self._statement = statement
@@ -274,11 +281,14 @@ class ClinicSession:
         return Mask(key, pair_sign(self._name, peer))
 
     def _check_share(self, roster: Roster, names: tuple[str, ...]) -> None:
-        part = roster.share((self._name,), names)
+        """If the heaviest third of the clinics help the hub, they can take their own part out of the sum."""
+        others = sorted(roster.advert_of(name).weight for name in names if name != self._name)
+        own, honest = roster.advert_of(self._name).weight, others[: len(others) - len(names) // 3]
+        part = own / (own + sum(honest))
         if part > self._max_share:
             raise ProtocolError(
-                f"{self._name} would be {part:.0%} of a sum over {len(names)} clinics, expected at most "
-                f"{self._max_share:.0%}"
+                f"{self._name} would be {part:.0%} of a sum over {len(names)} clinics without the heaviest third of them, "
+                f"expected at most {self._max_share:.0%}"
             )
 
     def _known_roster(self) -> Roster:

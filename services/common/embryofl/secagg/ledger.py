@@ -1,6 +1,7 @@
 """Which sums a clinic has confirmed: it must not forget them, not even when it is restarted."""
 
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from pydantic import Field
 
@@ -11,20 +12,46 @@ from embryofl.secagg.threshold import MAX_CLINICS
 
 
 class Confirmation(Message):
-    """A sum that this clinic has confirmed: on which terms (`Terms.digest`), over which clinics, and with which vector of
-    its own (SHA-256)."""
+    """A sum that this clinic has confirmed.
+
+    Attributes
+    ----------
+    run : str
+    round : int
+    kind : str
+    terms : str
+        `Terms.digest`.
+    model, work : str
+        Of the terms.
+    survivors : tuple of str
+    weights : tuple of int
+        Of the survivors, in their order.
+    update : str
+        SHA-256 of this clinic's part, before its share of the weights scaled it.
+    """
 
     run: Name
     round: int
     kind: str
     terms: Sha256
+    model: Sha256
+    work: Sha256
     survivors: tuple[Name, ...] = Field(max_length=MAX_CLINICS)
-    vector: Sha256
+    weights: tuple[int, ...] = Field(max_length=MAX_CLINICS)
+    update: Sha256
+
+
+class Confirming(Protocol):
+    """A ledger, such as `Ledger`."""
+
+    def confirm(self, confirmation: Confirmation) -> None:
+        """Raises `ProtocolError` when another sum was confirmed before that must not have two."""
 
 
 class Ledger:
-    """All confirmations of a clinic. The difference of two sums that differ by one clinic is that clinic's vector. A round
-    therefore has one sum for each kind of request, in however many attempts, and a vector has one, in whatever round.
+    """All confirmations of a clinic. The difference of two sums that differ by one clinic is that clinic's update, and two
+    sums of the same updates with other weights have both. A round therefore has one sum, in however many attempts. A model
+    has the same clinics, weights and settings in whatever round or run, and so has an update.
 
     Parameters
     ----------
@@ -37,9 +64,19 @@ class Ledger:
     def __init__(self, keep: Callable[[Confirmation], object], earlier: Iterable[Confirmation] = ()) -> None:
         self._keep = keep
         self._by_round: dict[tuple[str, int, str], Confirmation] = {}
-        self._by_vector: dict[str, Confirmation] = {}
+        self._by_model: dict[str, Confirmation] = {}
+        self._by_update: dict[str, Confirmation] = {}
+        self._models: set[tuple[str, str]] = set()
         for confirmation in earlier:
             self._add(confirmation)
+
+    def of_model(self, model: str) -> Confirmation | None:
+        """The first sum of updates to a model."""
+        return self._by_model.get(model)
+
+    def has(self, run: str, model: str) -> bool:
+        """Whether a sum of updates to this model was confirmed in this run."""
+        return (run, model) in self._models
 
     def confirm(self, confirmation: Confirmation) -> None:
         """Add a confirmation; the same one again is not kept twice.
@@ -47,37 +84,52 @@ class Ledger:
         Raises
         ------
         ProtocolError
-            When another sum was confirmed for this round, or for this vector.
+            When another sum was confirmed for this round; or one of updates to the same model, or of the same update,
+            over other clinics, with other weights or settings.
         """
         before = self._by_round.get(_round_of(confirmation))
         if before == confirmation:
             return
         if before is not None:
-            difference = _difference(before, confirmation)
-            raise ProtocolError(
-                f"round {confirmation.round} of {confirmation.run} was confirmed before with {difference} (then "
-                f"{', '.join(before.survivors)}; now {', '.join(confirmation.survivors)}); expected the same sum, because "
-                "the difference of two sums can be one clinic's update"
-            )
-        before = self._by_vector.get(confirmation.vector)
-        if before is not None and before.survivors != confirmation.survivors:
-            raise ProtocolError(
-                f"the same vector was confirmed before, in round {before.round} of {before.run} (with "
-                f"{', '.join(before.survivors)}; now {', '.join(confirmation.survivors)}); expected a new one or the same "
-                "clinics, because the difference of two sums can be one clinic's update"
-            )
+            _reject(f"round {confirmation.round} of {confirmation.run} was confirmed before", before, confirmation)
+        for what, before in (
+            ("updates to the same model were", self._by_model.get(confirmation.model)),
+            ("the same update was", self._by_update.get(confirmation.update)),
+        ):
+            if before is not None and _sum_of(before) != _sum_of(confirmation):
+                where = f"confirmed before, in round {before.round} of {before.run},"
+                _reject(f"{what} {where}", before, confirmation)
         self._keep(confirmation)
         self._add(confirmation)
 
     def _add(self, confirmation: Confirmation) -> None:
         self._by_round[_round_of(confirmation)] = confirmation
-        self._by_vector.setdefault(confirmation.vector, confirmation)
+        self._by_model.setdefault(confirmation.model, confirmation)
+        self._by_update.setdefault(confirmation.update, confirmation)
+        self._models.add((confirmation.run, confirmation.model))
+
+
+def _reject(what: str, before: Confirmation, now: Confirmation) -> None:
+    raise ProtocolError(
+        f"{what} with {_difference(before, now)} (then {', '.join(before.survivors)}; now {', '.join(now.survivors)}); "
+        "expected the same sum, because the difference of two sums can be one clinic's update"
+    )
 
 
 def _difference(before: Confirmation, now: Confirmation) -> str:
-    if before.survivors != now.survivors:
-        return "other clinics"
-    return "other terms" if before.terms != now.terms else "another vector"
+    for field, words in (
+        ("survivors", "other clinics"),
+        ("weights", "other weights"),
+        ("work", "other settings"),
+        ("terms", "other terms"),
+    ):
+        if getattr(before, field) != getattr(now, field):
+            return words
+    return "another update"
+
+
+def _sum_of(confirmation: Confirmation) -> tuple[object, ...]:
+    return confirmation.survivors, confirmation.weights, confirmation.work
 
 
 def _round_of(confirmation: Confirmation) -> tuple[str, int, str]:
