@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from embryofl.errors import UserError
+from embryofl.secagg import clinic as secagg_clinic
+from embryofl.secagg.clinic import ClinicSession
 from embryofl.secagg.fixed_point import RING
 from embryofl_clinic.masking import attempt as clinic_side
 from embryofl_server.federation.masking import rounds as module
@@ -170,6 +172,7 @@ def test_round_without_enough_shares_is_void_and_the_next_one_goes_on(stage, kin
     assert void["void"].startswith("Round 1: 2 usable replies") and void["clinics"] == {}
     assert void["sha256"] == record(run, 0)["sha256"] != record(run, 2)["sha256"]
     assert any(e["kind"] == "void" and e["round"] == 1 for e in events(run.run))
+    assert record(run, 2)["masking"]["survivors"] == void["void_sum"] == ["anna", "bert", "cleo"]
     assert not list(run.run.folder.glob("*.masked"))
 
 
@@ -340,6 +343,82 @@ def test_vector_beyond_the_bound_makes_the_round_void(stage, monkeypatch):
     monkeypatch.setattr(clinic_side, "to_vector", far)
     run.go()
     assert "expected at most" in record(run)["void"]
+
+
+def lying(monkeypatch, name, method, lie):
+    """Dora's step is changed by `lie`; the other clinics' are not."""
+    real = getattr(ClinicSession, method)
+
+    def step(session, *args):
+        return lie(real(session, *args)) if session.advert.clinic == name else real(session, *args)
+
+    monkeypatch.setattr(ClinicSession, method, step)
+
+
+def spoiling(recipients):
+    """Letters of which these clinics cannot open theirs."""
+
+    def lie(letters):
+        spoilt = {n: x.model_copy(update={"sealed": "00" * 60}) for n, x in letters.letters.items() if n in recipients}
+        return letters.model_copy(update={"letters": {**letters.letters, **spoilt}})
+
+    return lie
+
+
+def test_clinic_that_silences_another_is_left_out_with_it_and_neither_is_at_fault(stage, monkeypatch):
+    lying(monkeypatch, "cleo", "letters", spoiling(["emil"]))
+    run = stage(clinics=5, rounds=1)
+    run.fleet.fault = once("train", "anna", what="restart")  # three are left, and so there is another attempt
+    run.go()
+    assert record(run)["masking"]["survivors"] == ["anna", "bert", "dora"]
+    assert record(run)["refused"] == {"emil": "bad_letter"}
+    words = [e["words"] for e in events(run.run) if e["kind"] == "refused"]
+    assert any("cannot open the letter of cleo" in text for text in words)
+    assert not any(run.store.rejections(name) for name in ("cleo", "emil"))
+
+
+def test_run_of_three_of_which_one_silences_another_names_both(stage, monkeypatch):
+    lying(monkeypatch, "cleo", "letters", spoiling(["bert"]))
+    with pytest.raises(UserError, match="Left out of this round: bert, cleo"):
+        stage(rounds=1).go()
+
+
+def test_clinic_that_shares_other_seeds_than_it_has_signed_is_named_and_suspended(stage, monkeypatch):
+    real = secagg_clinic.split
+
+    def wrong(seed, needed, count):
+        return real(bytes(16) if whose == ["dora"] else seed, needed, count)
+
+    whose, letters = [], ClinicSession.letters
+
+    def step(session, roster):
+        whose[:] = [session.advert.clinic]
+        return letters(session, roster)
+
+    monkeypatch.setattr(ClinicSession, "letters", step)
+    monkeypatch.setattr(secagg_clinic, "split", wrong)
+    run = stage(clinics=4, rounds=3)
+    with pytest.raises(UserError, match="dora made round 1 void.*Start a new run without dora"):
+        run.go()
+    assert record(run, 1)["refused"] == {"dora": "masking"} and record(run, 1)["void"]
+    assert run.store.clinics()["dora"].state == "suspended"
+    assert any(e["kind"] == "refused" and e["clinic"] == "dora" for e in events(run.run))
+
+
+def test_clinic_that_leaves_or_has_a_new_key_after_its_upload_costs_no_round(stage, monkeypatch):
+    run = stage(clinics=4, rounds=1)
+    keys = run.store.keys
+    lines = {}
+
+    def fault(kind, name, number):
+        if kind == "survivors":
+            lines.update({n: line for n, line in keys().items() if n != "dora"})
+            lines["cleo"] = lines["bert"]
+
+    run.fleet.fault = fault
+    monkeypatch.setattr(run.store, "keys", lambda: lines or keys())
+    run.go()
+    assert record(run, 1)["masking"]["survivors"] == ["anna", "bert", "cleo", "dora"]
 
 
 def test_weight_that_is_not_the_one_of_its_embryos_is_rejected(stage, monkeypatch):

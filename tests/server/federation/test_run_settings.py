@@ -51,6 +51,13 @@ def test_updates_are_not_masked_with_two_clinics_nor_when_off(values):
     assert check_settings({"secure_aggregation": "off"} | values).masked_weights == ""
 
 
+def test_seed_of_a_run_with_masks_is_drawn_unless_it_is_given():
+    """Two runs that begin from the same model would have sums that differ by a clinic that has left meanwhile."""
+    values = {"min_clinics": 3, "secure_aggregation": "auto"}
+    assert check_settings(values).seed != check_settings(values).seed
+    assert check_settings(values | {"seed": 0}).seed == 0 == check_settings({}).seed
+
+
 def test_clipped_fedavg_is_masked_only_with_a_bound_of_its_own():
     values = {"strategy": "clipped_fedavg", "min_clinics": 3, "secure_aggregation": "auto"}
     assert check_settings(values).masked_weights == ""

@@ -162,7 +162,7 @@ class Peers:
         with self._turn():
             peers = self.read()
             if name not in peers:
-                raise UserError(f"There is no clinic {name!r} here. There are: {', '.join(peers) or 'none'}.")
+                raise UserError("J10", f"There is no clinic {name!r} here. There are: {', '.join(peers) or 'none'}.")
             self._write({other: peer for other, peer in peers.items() if other != name})
 
     def _write(self, peers: dict[str, Peer]) -> None:

@@ -199,7 +199,7 @@ class Exchange:
         except gate.ReplyRejected as exc:
             if upload:
                 upload.path.unlink(missing_ok=True)
-            self._exclude(pending.name, "refused", ExcludedReply(exc.reason, str(exc), exc.fault))
+            self._exclude(pending.name, "refused", ExcludedReply(exc.reason, str(exc), exc.fault, exc.accused))
             return
         del self._waiting[pending.name]
         self._result.accepted[pending.name] = accepted

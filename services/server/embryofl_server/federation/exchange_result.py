@@ -10,11 +10,13 @@ from embryofl_server.federation.strategies.base import ClinicUpdate
 
 @dataclass(frozen=True)
 class ExcludedReply:
-    """Why a clinic's reply is not used. `fault`: the gate rejected it, which counts towards suspension."""
+    """Why a clinic's reply is not used. `fault`: the gate rejected it, which counts towards suspension. `accused`: the
+    clinic whose letter it could not open, in a masked round."""
 
     reason: str
     message: str
     fault: bool = False
+    accused: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class ExchangeResult:
         Where the updates are masked: all that the hub knows of them.
     void : str
         Why a masked round has no result; empty if it has one.
+    void_sum : tuple of str
+        The clinics of a void round's sum: from the same model they confirm no sum over others.
     """
 
     accepted: dict[str, AcceptedReply] = field(default_factory=dict)
@@ -52,6 +56,7 @@ class ExchangeResult:
     shortfall: str = ""
     mean: MeanUpdate | None = None
     void: str = ""
+    void_sum: tuple[str, ...] = ()
 
     @property
     def reasons(self) -> dict[str, str]:

@@ -29,19 +29,22 @@ class ReplyRejected(Exception):
     ----------
     reason : str
         One of a fixed set: malformed, wrong_run, wrong_layout, clinic_refused, suspended, no_upload, wrong_digest,
-        wrong_size, not_finite, examples, metrics, masking; and norm, when the round closes.
+        wrong_size, not_finite, examples, metrics, masking, bad_letter; and norm, when the round closes.
     message : str
         What was found and expected.
+    accused : str, optional
+        See `ExcludedReply`.
     """
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: str, message: str, accused: str = "") -> None:
         super().__init__(message)
-        self.reason = reason
+        self.reason, self.accused = reason, accused
 
     @property
     def fault(self) -> bool:
-        """Whether the reply itself is wrong, rather than blocked by the clinic's policy or by a suspension."""
-        return self.reason not in ("clinic_refused", "suspended")
+        """Whether the reply itself is wrong, rather than blocked by the clinic's policy or by a suspension, or without an
+        update because of another clinic, or so it says."""
+        return self.reason not in ("clinic_refused", "suspended", "bad_letter")
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,9 @@ def check(
         raise ReplyRejected(
             "metrics", f"grades of {graded} embryos, but {clinic.labelled} labelled images were reported on joining"
         )
+    if reply.masking is not None and reply.masking.accused:
+        accused = reply.masking.accused
+        raise ReplyRejected("bad_letter", f"it cannot open the letter of {accused}, or says so", accused)
     if request.kind not in ("keys", "train"):
         return AcceptedReply(reply, validation, test, None, 0.0)
     most = clinic.labelled

@@ -245,7 +245,7 @@ class RoundLoop:
         if result.mean:
             record["masking"] = dict(result.mean.record)
         if result.void:
-            record["void"] = result.void
+            record |= {"void": result.void, "void_sum": result.void_sum}
         return record
 
     def _measured(self, accepted: gate.AcceptedReply, aggregation: Aggregation) -> dict[str, float]:

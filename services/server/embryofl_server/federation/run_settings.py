@@ -1,5 +1,6 @@
 """Run settings as a person types them, ``name=value``, and whether they can be used."""
 
+import secrets
 from typing import Any
 
 from embryofl.errors import UserError
@@ -28,7 +29,8 @@ def parse_settings(options: list[str]) -> dict[str, Any]:
 
 
 def check_settings(values: dict[str, Any], *, any_model: bool = False) -> RunSettings:
-    """Validate a run's settings; `any_model` where the initial weights are given.
+    """Validate a run's settings; `any_model` where the initial weights are given. The seed of a run with masks is drawn
+    unless it is given.
 
     Raises
     ------
@@ -60,6 +62,9 @@ def check_settings(values: dict[str, Any], *, any_model: bool = False) -> RunSet
         raise UserError(
             "R1", f"masked_weights follows from secure_aggregation; here it is {masked.masked_weights!r}. Leave it out."
         )
+    if masked.masked_weights and "seed" not in values:
+        # With the seed of another run, this one could begin from the same model; see `embryofl.secagg.ledger.Ledger`.
+        masked = masked.model_copy(update={"seed": secrets.randbelow(2**31)})
     return masked
 
 

@@ -24,9 +24,11 @@ Keys = dict[str, ec.EllipticCurvePublicKey]
 
 
 class MaskedSum(Strict):
-    """What is kept on disk with a masked sum: who is in it, and their training replies."""
+    """What is kept on disk with a masked sum: who is in it, the enrolled keys (OpenSSH lines) that they had when the roster
+    was closed, and their training replies."""
 
     attempt: int
+    lines: dict[Name, str] = Field(max_length=MAX_CLINICS)
     closed: ClosedSum
     replies: dict[Name, Reply] = Field(max_length=MAX_CLINICS)
 
@@ -110,7 +112,7 @@ class Opening:
     masked_sum : ndarray of uint32, (length,)
         Taken over.
     lines : dict of str to str
-        The enrolled keys of all clinics, OpenSSH lines.
+        The enrolled keys that the roster was closed with, OpenSSH lines.
 
     Raises
     ------
@@ -119,9 +121,7 @@ class Opening:
     """
 
     def __init__(self, closed: ClosedSum, masked_sum: Ring, lines: dict[str, str]) -> None:
-        self.unmasking = Unmasking(
-            closed, masked_sum, enrolled_keys({n: lines[n] for n in closed.roster.names if n in lines})
-        )
+        self.unmasking = Unmasking(closed, masked_sum, enrolled_keys(lines))
 
     def survivors(self) -> Step:
         """Signatures of who is in the sum."""

@@ -1,11 +1,12 @@
 """Masked rounds: attempts until a sum is closed, then the mean of the updates in it, or a void round."""
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable
 from typing import Protocol
 
-from embryofl.errors import ProtocolError
+from embryofl.errors import ProtocolError, UserError
 from embryofl.masked_update import add_mean, count_clipped, mean_scale, update_bound, vector_length
 from embryofl.messages import Kind, Reply, round_seed
 from embryofl.metrics import ScoreSums
@@ -29,6 +30,7 @@ MOST_ATTEMPTS = 5  # of a round that fail after its keys were exchanged
 MOST_REPEATS = 10  # attempts of a round that repeat a sum
 PATIENCE_S = 10.0  # how long letters, survivors and shares wait for clinics that are not needed
 RETRY_FIRST_S, RETRY_MOST_S, RETRY_GROWTH = 5.0, 300.0, 1.6  # between two attempts to exchange keys
+WRONG = "masking"  # reason of a reply that breaks the protocol
 ROUNDING = 1e-6  # a mean may be this much longer than the bound
 
 
@@ -96,7 +98,8 @@ class MaskedRounds:
         Halted, RunFailed
         """
         excluded: dict[str, ExcludedReply] = {}
-        closed: _Closed | None = self._kept(number) or self._close_sum(number, model, nodes, excluded)
+        same = self._void_sum(number)
+        closed: _Closed | None = self._kept(number) or self._close_sum(number, model, nodes, excluded, same)
         result, until = ExchangeResult(), time.time() + self._limits(len(nodes), MIN_CLINICS).end_s
         while closed is not None:
             try:
@@ -104,9 +107,25 @@ class MaskedRounds:
                 break
             except AttemptFailed as exc:
                 result = ExchangeResult(void=str(exc))
+                result.void_sum = closed[0].closed.statement.survivors
                 closed = self._close_sum_again(number, model, closed[0], str(exc), until)
         result.excluded = {name: why for name, why in excluded.items() if name not in result.accepted}
         return result
+
+    def _void_sum(self, number: int) -> tuple[str, ...]:
+        """The clinics of the sum of the round before, if that is void: from its model there can be no sum over others,
+        because the difference could be one clinic's update."""
+        before = self._checkpoints.at(number - 1)
+        record = before.record if before else {}
+        names, refused = tuple(record.get("void_sum", ())), record.get("refused", {})
+        if wrong := [name for name in names if refused.get(name) == WRONG]:
+            raise RunFailed(
+                "R8",
+                f"Round {number}: {', '.join(wrong)} made round {number - 1} void. The others confirm no sum of fewer "
+                "clinics from the same model, because the difference could be one clinic's update. Start a new run "
+                f"without {', '.join(wrong)}.",
+            )
+        return names
 
     def _kept(self, number: int) -> _Closed | None:
         """The masked sum that is on disk."""
@@ -118,13 +137,18 @@ class MaskedRounds:
 
     # -- until the sum is closed ------------------------------------------------------------------------------------
     def _close_sum(
-        self, number: int, model: Checkpoint, nodes: dict[str, Node], excluded: dict[str, ExcludedReply]
+        self,
+        number: int,
+        model: Checkpoint,
+        nodes: dict[str, Node],
+        excluded: dict[str, ExcludedReply],
+        same: tuple[str, ...],
     ) -> _Closed:
         since, failed, pause, attempt = time.time(), 0, RETRY_FIRST_S, 1
         while True:
-            nodes = self._clinics(number, nodes, {name for name, why in excluded.items() if why.fault})
+            nodes = self._nodes(same) if same else self._clinics(number, nodes, excluded)
             try:
-                return self._attempt(number, attempt, model, nodes, excluded)
+                return self._attempt(number, attempt, model, nodes, excluded, max(MIN_CLINICS, len(same)))
             except AttemptFailed as exc:
                 reason, too_early = str(exc), exc.too_early
             self._note(number, attempt, reason)
@@ -167,14 +191,18 @@ class MaskedRounds:
         self._run.event("attempt_failed", round=number, attempt=attempt, words=reason)
         log.warning("round %d, attempt %d: %s", number, attempt, reason)
 
-    def _clinics(self, number: int, online: dict[str, Node], at_fault: set[str]) -> dict[str, Node]:
-        """The clinics of an attempt: those online, without those whose replies were rejected in this round."""
+    def _clinics(self, number: int, online: dict[str, Node], excluded: dict[str, ExcludedReply]) -> dict[str, Node]:
+        """The clinics of an attempt: those online, without those whose replies were rejected in this round, and without
+        those of which one says that the other's letter cannot be opened: either may lie."""
+        at_fault = {name for name, why in excluded.items() if why.fault}
+        for name, why in excluded.items():
+            at_fault |= {name, why.accused} if why.accused else set()
         nodes = {name: node for name, node in online.items() if name not in at_fault}
         if len(nodes) < MIN_CLINICS:
             raise RunFailed(
                 "R8",
-                f"Round {number}: {len(nodes)} clinics are left for masks, which need {MIN_CLINICS}. Rejected in this "
-                f"round: {', '.join(sorted(at_fault))}. The run's events say why.",
+                f"Round {number}: {len(nodes)} clinics are left for masks, which need {MIN_CLINICS}. Left out of "
+                f"this round: {', '.join(sorted(at_fault))}. The run's events say why.",
             )
         drawn = sorted(nodes, key=lambda name: round_seed(self._settings.seed, number, name))[:MAX_CLINICS]
         return {name: nodes[name] for name in drawn}
@@ -206,7 +234,8 @@ class MaskedRounds:
         sharers = steps.hub.close_letters()
         result = ask("train", self._nodes(sharers), self._limits(len(sharers), least), steps.train())
         replies = {name: accepted.reply for name, accepted in result.accepted.items()}
-        masked = MaskedSum(attempt=attempt, closed=steps.hub.close_sum(), replies=replies)
+        lines = {name: lines[name] for name in roster.names}
+        masked = MaskedSum(attempt=attempt, lines=lines, closed=steps.hub.close_sum(), replies=replies)
         self._checkpoints.save_masked(number, masked.model_dump_json(), steps.hub.masked_sum)
         return masked, steps.hub.masked_sum
 
@@ -236,7 +265,7 @@ class MaskedRounds:
         roster, survivors = closed.roster, closed.statement.survivors
         limits = _short(self._limits(len(survivors), roster.threshold), roster.threshold)
         try:
-            opening = Opening(closed, total, self._store.keys())
+            opening = Opening(closed, total, masked.lines)
             steps: list[tuple[Kind, Callable[[], Step]]]
             steps = [("survivors", opening.survivors), ("shares", opening.shares)]
             for kind, step in steps:
@@ -246,12 +275,15 @@ class MaskedRounds:
                     raise AttemptFailed(result.shortfall, too_early=False)
             total = opening.unmasking.total()
         except ProtocolError as exc:
-            return ExchangeResult(void=f"The masks cannot be removed: {exc}.")
+            if exc.clinic in survivors:
+                excluded[exc.clinic] = self._wrong(number, exc.clinic, str(exc))
+            return ExchangeResult(void=f"The masks cannot be removed: {exc}.", void_sum=survivors)
         bound, part = roster.terms.bound, roster.share(survivors)
         packed, norm = add_mean(total, part, bound, model.packed(), model.layout())
         if not norm <= bound * (1 + ROUNDING):
             return ExchangeResult(
-                void=f"The mean of the updates has the norm {norm:.6g}, expected at most {bound:.6g}."
+                void=f"The mean of the updates has the norm {norm:.6g}, expected at most {bound:.6g}.",
+                void_sum=survivors,
             )
         path = self._run.folder / f"round-{number:04d}.mean"
         packed.tofile(path)
@@ -270,6 +302,15 @@ class MaskedRounds:
         accepted = {name: _accepted(masked.replies[name]) for name in survivors}
         scales = dict.fromkeys(survivors, 1.0)
         return ExchangeResult(accepted, scales, mean=MeanUpdate(update, shares, record))
+
+    def _wrong(self, number: int, name: str, message: str) -> ExcludedReply:
+        """A clinic gave out shares of other seeds than it has signed. Nobody else can have done that: it is suspended."""
+        self._run.event("refused", round=number, clinic=name, reason=WRONG, words=message)
+        self._session.context.audit("update_refused", run=self._run.name, round=number, clinic=name, reason=WRONG)
+        if self._settings.suspend_after:
+            with contextlib.suppress(UserError):  # it has left, or is suspended
+                self._session.context.suspend(name, message)
+        return ExcludedReply(WRONG, message, fault=True)
 
 
 def _short(limits: RoundLimits, quorum: int) -> RoundLimits:
