@@ -61,7 +61,7 @@ class RequestHandler:
         self._workloads, self._policy, self._metrics, self._masking = workloads, policy, metrics, masking
         self._sent, self._own_results = SentLog(state_dir), OwnResultsFile(state_dir)
         self._last: _Work | None = None
-        self._ahead: tuple[str, int, str, str] | None = None  # what is trained ahead
+        self._ahead: tuple[object, ...] | None = None  # what is trained ahead
 
     def work_ahead(self, request: Request, transfers: Transfers) -> None:
         """Evaluate and train for a round of which this clinic has replied to ``keys``, before ``train`` asks for it.

@@ -16,8 +16,8 @@ def updates_seen(settings: Mapping[str, Any]) -> str:
     """
     if settings["masked_weights"]:
         return (
-            f"The hub sees only sums of at least {MIN_CLINICS} clinics' updates. Sums are not anonymous, and a hub that chooses "
-            "who takes part can compare them."
+            f"The hub sees only sums of at least {MIN_CLINICS} clinics' updates. Sums are not anonymous, and a hub that "
+            "chooses who takes part can compare them."
         )
     return f"Updates are visible to the hub: {_why_not_masked(settings)}."
 
