@@ -345,6 +345,19 @@ def test_vector_beyond_the_bound_makes_the_round_void(stage, monkeypatch):
     assert "expected at most" in record(run)["void"]
 
 
+def test_no_more_clinics_have_clipped_than_are_in_the_sum(stage, monkeypatch):
+    run, real = stage(rounds=1), clinic_side.to_vector
+
+    def many(update, share, bound):
+        vector = real(update, share, bound)
+        vector[-1] = 2**20
+        return vector
+
+    monkeypatch.setattr(clinic_side, "to_vector", many)
+    run.go()
+    assert record(run)["masking"]["clipped"] == 3
+
+
 def lying(monkeypatch, name, method, lie):
     """Dora's step is changed by `lie`; the other clinics' are not."""
     real = getattr(ClinicSession, method)

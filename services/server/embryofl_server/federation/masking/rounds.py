@@ -296,7 +296,7 @@ class MaskedRounds:
             "survivors": survivors,
             "threshold": roster.threshold,
             "bound": bound,
-            "clipped": count_clipped(total),
+            "clipped": min(count_clipped(total), len(survivors)),  # a clinic may count itself more than once
         }
         shares = {name: roster.share((name,), survivors) for name in survivors}
         accepted = {name: _accepted(masked.replies[name]) for name in survivors}
