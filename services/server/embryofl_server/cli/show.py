@@ -82,7 +82,7 @@ def _waiting(waiting: Info, now: float) -> str:
     if waiting["why"]:
         text += f" ({waiting['why']})"
     if waiting["until"]:
-        text += f"; in {duration(waiting['until'] - now)}: {waiting['then']}"
+        text += f"; deadline in {duration(waiting['until'] - now)}: {waiting['then']}"
     return text
 
 
