@@ -49,9 +49,12 @@ doctor:  ## Check this machine: Docker, ports, disk, memory, clock, network, GPU
 		fail S2 "make doctor needs Python 3.9 or later. Install it, or name one: make doctor PYTHON=python3.12"; }
 	@$(doctor_python) scripts/doctor.py
 
+# What cannot work is said before anything is installed, built or started.
 .PHONY: checks
+up restore: way := containers
+demo: way := demo
 checks: options
-	@! $(has_python) || $(doctor_python) scripts/doctor.py --short demo
+	@! $(has_python) || $(doctor_python) scripts/doctor.py --short $(way)
 
 .PHONY: demo
 demo: checks $(VENV)/.ready  ## Run hub and clinics as local processes and train once; Ctrl-C stops, the next make demo resumes
@@ -63,7 +66,7 @@ compare: options $(VENV)/.ready  ## Compare federated training with each clinic 
 		$(if $(IMAGES),--images $(IMAGES)) $(if $(SEEDS),--seeds $(SEEDS)) $(foreach s,$(subst $(comma), ,$(SET)),--set $(s))
 
 .PHONY: up
-up:  ## Build images, create keys and data, start hub and clinics in containers, start a run
+up: checks  ## Build images, create keys and data, start hub and clinics in containers, start a run
 	@CLINICS="$(CLINICS)" DATA="$(DATA)" PORT="$(PORT)" SET="$(SET)" IMAGES="$(IMAGES)" NGROK="$(NGROK)" bash scripts/compose.sh up
 
 .PHONY: status
@@ -72,7 +75,7 @@ status:  ## Show run, round, clinics and their latest metrics, and what the hub 
 
 .PHONY: watch
 watch:  ## Follow the run until it has ended
-	@bash scripts/either.sh watch
+	@DO="status --follow" bash scripts/either.sh hub
 
 .PHONY: monitor
 monitor:  ## Run the installed Prometheus on `make demo` and print the command that starts Grafana
@@ -89,18 +92,18 @@ invite:  ## Invite a clinic: make invite CLINIC=lisbon [DAYS=7] [RECONNECT=1]; w
 
 .PHONY: console-password
 console-password:  ## Create a new console password, print it once, log everyone out
-	@bash scripts/either.sh password
+	@bash scripts/either.sh console-password
 
 .PHONY: app
 app:  ## Open the app of a local clinic, to score a cohort: make app CLINIC=clinic-1 [APP_PORT=8088]; Ctrl-C stops
-	@CLINIC="$(CLINIC)" APP_PORT="$(APP_PORT)" bash scripts/app.sh
+	@CLINIC="$(CLINIC)" APP_PORT="$(APP_PORT)" bash scripts/either.sh app
 
 .PHONY: backup
 backup:  ## Back up the hub's complete state, even during a run: make backup FILE=hub.tar (holds private keys)
 	@FILE="$(FILE)" bash scripts/either.sh backup
 
 .PHONY: restore
-restore:  ## Restore a hub from a backup, with the same identity: make restore FILE=hub.tar (DEMO=1: as local processes)
+restore: $(if $(DEMO),,checks)  ## Restore a hub from a backup, with the same identity: make restore FILE=hub.tar (DEMO=1: as local processes)
 	@FILE="$(FILE)" PORT="$(PORT)" DEMO="$(DEMO)" bash scripts/either.sh restore
 
 .PHONY: logs

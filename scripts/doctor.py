@@ -116,7 +116,8 @@ def demos() -> dict[Path, int]:
 
 
 def gpu_wanted() -> bool:
-    return os.environ.get("GPU", "1" if (COMPOSE / "gpu").exists() else "") not in ("", "0")
+    kept = (COMPOSE / "options").read_text().split(" ", 2)[1] if (COMPOSE / "options").exists() else ""
+    return (os.environ.get("GPU") or kept) not in ("", "0")
 
 
 def day(seconds: float) -> str:

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# options.sh: ends with 2, and says why, if an option of make up, demo or compare (CLINICS, DATA, IMAGES, PORT, SET) or an EMBRYOFL_
-# variable cannot be used. Needs nothing that is installed or built first.
+# options.sh: ends with 2, and says why, if an option of make up, demo, compare or app (CLINICS, DATA, IMAGES, PORT, SET, APP_PORT) or
+# an EMBRYOFL_ variable cannot be used. Needs nothing that is installed or built first.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/fail.sh
 variables=services/common/embryofl/environment.txt most_clinics=50
+
 
 # nearest NAME NAMES: "; did you mean X?" with the name that takes at most two edits; else ".".
 nearest() {
@@ -48,9 +49,12 @@ fi
 if [ -n "${IMAGES:-}" ] && ! [[ $IMAGES =~ ^[1-9][0-9]{0,5}$ ]]; then
 	fail S7 "IMAGES=$IMAGES cannot be used. Expected the number of synthetic images per clinic, such as 400."
 fi
-if [ -n "${PORT:-}" ] && { ! [[ $PORT =~ ^[1-9][0-9]{0,4}$ ]] || [ "$PORT" -gt 65535 ]; }; then
-	fail S7 "PORT=$PORT cannot be used. Expected a number from 1 to 65535."
-fi
+for name in PORT APP_PORT; do
+	port=${!name:-8443}
+	if ! [[ $port =~ ^[1-9][0-9]{0,4}$ ]] || [ "$port" -gt 65535 ]; then
+		fail S7 "$name=$port cannot be used. Expected a number from 1 to 65535."
+	fi
+done
 if [ -n "${DATA:-}" ] && [ ! -d "$DATA" ]; then
 	fail D1 "DATA=$DATA is not a folder. Expected a folder of images, or one sub-folder per clinic."
 fi

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def programs(tmp_path):
-    """A folder with the few programs that scripts/compose.sh uses, and no Docker; the only one on PATH."""
+    """A folder with the few programs that `make up` uses, without Docker and Python; the only one on PATH."""
     folder = tmp_path / "bin"
     folder.mkdir()
     for name in (
@@ -29,8 +29,10 @@ def programs(tmp_path):
         "dirname",
         "grep",
         "id",
+        "make",
         "mkdir",
         "mv",
+        "paste",
         "rm",
         "sed",
         "sleep",
@@ -43,9 +45,14 @@ def programs(tmp_path):
 
 
 def up(programs, **options):
-    environment = {"PATH": str(programs), "EMBRYOFL_COMPOSE_DIR": str(programs.parent / "compose"), **options}
+    places = {"EMBRYOFL_COMPOSE_DIR": str(programs.parent / "compose"), "VENV": str(programs.parent / "venv")}
     return subprocess.run(
-        ["bash", "scripts/compose.sh", "up"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        ["make", "up"],
+        cwd=ROOT,
+        env={"PATH": str(programs), **places, **options},
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
@@ -56,24 +63,33 @@ def docker(programs, script):
     path.chmod(0o755)
 
 
-ENGINE = 'case "$*" in "version "*) echo 28.0.1 ;; esac'
+REPLIES = """case "$*" in
+"version "*) echo 28.0.1 ;; "compose version --short") echo 2.30.0 ;; "info --format {{json .}}") echo '{"ServerVersion": "28.0.1"}' ;;
+esac"""
 
 
+@pytest.mark.parametrize("python", [True, False])
 @pytest.mark.parametrize(
-    ("script", "word"),
+    ("script", "found", "said"),
     [
-        (None, "not installed"),
-        ('[ "$1" != compose ]', "no Compose plugin"),
-        ('[ "$1" = compose ] || { echo "Cannot connect to the Docker daemon" >&2; exit 1; }', "not running"),
-        ('[ "$1" = compose ] || { echo "permission denied while trying to connect" >&2; exit 1; }', "no permission"),
-        ('[ "$1" = compose ] || echo 20.10.24', "20.10.24 was found"),
+        (None, "not installed", "docker: command not found"),
+        (
+            """[ "$1" != compose ] || { echo "unknown command: docker compose" >&2; exit 1; }""",
+            "plugin: none",
+            "unknown command",
+        ),
+        ('[ "$1" = compose ] || { echo "Cannot connect to the daemon" >&2; exit 1; }', "not running", "Cannot connect"),
+        ('[ "$1" = compose ] || { echo "permission denied" >&2; exit 1; }', "no permission", "permission denied"),
     ],
 )
-def test_without_a_usable_docker_up_suggests_make_demo(programs, script, word):
+def test_without_a_usable_docker_up_suggests_make_demo(programs, python, script, found, said):
+    """The words are those of make doctor, or Docker's own where there is no Python."""
     if script is not None:
         docker(programs, script)
+    if python:
+        (programs / "python3").symlink_to(sys.executable)
     done = up(programs)
-    assert done.returncode == 2 and word in done.stderr and "make demo" in done.stderr
+    assert done.returncode == 2 and (found if python else said) in done.stderr and "make demo" in done.stderr
 
 
 OPTIONS = [
@@ -95,17 +111,14 @@ OPTIONS = [
 
 @pytest.mark.parametrize(("option", "value", "message"), OPTIONS)
 def test_invalid_option_ends_make_up_before_docker_is_called(programs, option, value, message):
-    docker(programs, f'echo "$*" >>{programs.parent}/calls\n{ENGINE}')
+    docker(programs, f'echo "$*" >>{programs.parent}/calls\n{REPLIES}')
     done = up(programs, **{option: value})
     assert done.returncode == 2 and message in done.stderr
     assert not (programs.parent / "calls").exists()
 
 
 def test_what_make_doctor_finds_ends_make_up_before_anything_is_built(programs):
-    replies = """case "$*" in
-    "version "*) echo 28.0.1 ;; "compose version --short") echo 2.30.0 ;; "info --format {{json .}}") echo '{"ServerVersion": "28.0.1"}' ;;
-    esac"""
-    docker(programs, f'echo "$*" >>{programs.parent}/calls\n{replies}')
+    docker(programs, f'echo "$*" >>{programs.parent}/calls\n{REPLIES}')
     (programs / "python3").symlink_to(sys.executable)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

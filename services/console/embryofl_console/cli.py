@@ -37,13 +37,19 @@ def serve() -> None:
 
 
 @app.command()
-def password(new: Annotated[bool, typer.Option("--new", help="Replace the present password.")] = False) -> None:
+def password(
+    new: Annotated[bool, typer.Option("--new", help="Replace the present password.")] = False,
+    at: Annotated[str, typer.Option(help="Print it in a sentence, with this address of the console.")] = "",
+) -> None:
     """Create the password and print it once. If there already is one, nothing is printed."""
     from embryofl_console.login_sessions import new_password
 
     path = load_settings().state / "password"
     if new or not path.exists():
-        typer.echo(new_password(path))
+        words = "new password (shown this once; everyone was logged out)"
+        if not new:
+            words = "password (shown this once; for a new one: make console-password)"
+        typer.echo(f"Console: {at}, {words}: {new_password(path)}" if at else new_password(path))
 
 
 def main() -> None:

@@ -105,7 +105,7 @@ def divide_folder(
     _log_shared(shares, log)
     for number in folders:
         log(
-            "clinic {number}{origin}: {images} images of {patients} patients ({label_1} with label 1, {label_0} with label "
+            "clinic-{number}{origin}: {images} images of {patients} patients ({label_1} with label 1, {label_0} with label "
             "0, {unlabelled} unlabelled)".format(
                 number=number, origin=shares[number - 1].origin, **seal["clinics"][number - 1]
             )

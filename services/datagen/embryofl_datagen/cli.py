@@ -55,17 +55,42 @@ def divide(
 
 
 @app.command()
-def count(
+def fill(
+    out: Annotated[Path, typer.Argument(help="Folder with the folders clinic-1, clinic-2, ...")],
+    clinics: Annotated[int, typer.Option(help="Number of clinics.")] = 3,
+    images: Annotated[int, typer.Option(help="Synthetic images of each clinic.")] = 400,
+    source: Annotated[Path | None, typer.Option(help="Real images; by default the clinics are synthetic.")] = None,
+) -> None:
+    """Generate or divide the images of the clinics that have none; complete ones stay as they are (for make up)."""
+    from embryofl_data.dividing import SEAL
+
+    from .job import SUMMARY
+
+    for number in range(1, clinics + 1):
+        folder = out / f"clinic-{number}"
+        if (folder / (SEAL if source else SUMMARY)).exists():
+            continue
+        if source:
+            divide(source, folder, clinics, only=number)
+        else:
+            generate(folder, clinics, images, only=number)
+
+
+@app.command()
+def compose_file(
     source: Annotated[Path | None, typer.Option(help="Real images; by default the clinics are synthetic.")] = None,
     asked: Annotated[int | None, typer.Option(help="The number of clinics that was asked for.")] = None,
-    existing: Annotated[int, typer.Option(min=0, help="Clinics that the federation already has.")] = 0,
+    have: Annotated[str, typer.Option(help="Clinics that this machine already has, separated by commas.")] = "",
+    gpu: Annotated[bool, typer.Option("--gpu", help="They train on an NVIDIA GPU.")] = False,
 ) -> None:
-    """Print how many clinics a federation on this machine has, and where their images come from (for make up)."""
+    """Decide how many clinics this machine has, and print their Compose file (for make up)."""
     from embryofl_data.dividing import count_clinics
 
-    typer.echo(
-        "{} {}".format(*count_clinics(source, asked, existing, lambda text: typer.echo(f"    {text}", err=True)))
-    )
+    from .local import clinics_file
+
+    existing = max((int(name.removeprefix("clinic-")) for name in have.split(",") if name), default=0)
+    count, kind = count_clinics(source, asked, existing, lambda text: typer.echo(f"    {text}", err=True))
+    typer.echo(clinics_file(count, kind, gpu), nl=False)
 
 
 @app.command()

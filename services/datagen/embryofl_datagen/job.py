@@ -57,7 +57,7 @@ def generate(
     for clinic, folder in folders.items():
         output = OutputFolder(folder, "synthetic clinic", SUMMARY, STAGING, (IMAGES, LABELS))
         if output.is_done(marks(clinic, settings)):
-            report.line(f"clinic {clinic}: {folder} already exists with the same settings; nothing to do")
+            report.line(f"clinic-{clinic}: {folder} already exists with the same settings; nothing to do")
         else:
             todo.append((clinic, output))
     for clinic, output in todo:
@@ -86,23 +86,18 @@ def _write_clinic(plan: ClinicPlan, output: OutputFolder, report: ProgressPrinte
         write_labels(staging / LABELS, plan.rows(), HEADER)
         step = min(max(_CHUNK_PIXELS // settings.size**2, 1), 20)
         chunks = [range(i, min(i + step, settings.images)) for i in range(0, settings.images, step)]
-        with report.counting(f"clinic {plan.clinic}", settings.images) as advance:
+        with report.counting(f"clinic-{plan.clinic}", settings.images) as advance:
             for images in _drawn(plan, staging, chunks, workers):
                 advance(images)
         sync_folder(staging / IMAGES)
         return summary
 
     output.fill(write, round(settings.images * settings.size**2 * _BYTES_PER_PIXEL))
-    best = summary["best_possible_auroc"]["all"]
+    viable, best = summary["embryos"]["viable"], summary["best_possible_auroc"]["all"]["drawn"]
     report.line(
-        f"clinic {plan.clinic}: {settings.images} images in {output.folder}, {plan.profile.microscope}, "
-        f"{summary['embryos']['viable']} viable, best possible AUROC {_shown(best['drawn'])} "
-        f"(expected {_shown(best['expected'])})"
+        f"clinic-{plan.clinic}: {settings.images} images ({plan.profile.microscope}), {viable} viable; "
+        f"best possible AUROC {'unknown' if best is None else f'{best:.3f}'}"
     )
-
-
-def _shown(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.3f}"
 
 
 def _drawn(plan: ClinicPlan, folder: Path, chunks: list[range], workers: int) -> Iterator[int]:

@@ -3,9 +3,11 @@
 import pytest
 from typer.testing import CliRunner
 
+from embryofl.errors import UserError
 from embryofl_server.cli import commands, local
 
 SETTINGS = {"rounds": 9, "seed": 0}
+CLINICS = ["clinic-1", "clinic-2", "clinic-3"]
 
 
 class Hub:
@@ -34,6 +36,7 @@ def test_run_is_started_when_none_is_unfinished(run):
     hub = Hub(run=run)
     assert local.begin_run(hub, {"rounds": 2}) == "run-0003: 2 rounds of training"
     assert hub.started == [{"rounds": 2}]
+    assert local.begin_run(hub, {"rounds": 1}) == "run-0003: 1 round of training"
 
 
 def test_unfinished_run_keeps_its_settings_and_those_that_differ_are_named():
@@ -60,20 +63,42 @@ def invoke(monkeypatch, hub, *arguments):
 
 
 def test_only_clinics_that_the_hub_does_not_know_are_invited(monkeypatch):
-    done = invoke(monkeypatch, Hub(["clinic-1", "lisbon"]), "invites", "3")
+    done = invoke(monkeypatch, Hub(["clinic-1", "lisbon"]), "invites", *CLINICS, "--have", "clinic-1,clinic-2")
     assert done.output == "clinic-2 embryofl1.clinic-2\nclinic-3 embryofl1.clinic-3\n"
 
 
+def test_clinic_whose_key_is_lost_is_named(monkeypatch):
+    done = invoke(monkeypatch, Hub(CLINICS), "invites", *CLINICS, "--have", "clinic-1,clinic-3")
+    assert isinstance(done.exception, UserError)
+    assert str(done.exception).startswith("The hub knows clinic-2,") and "make clean" in str(done.exception)
+
+
+def test_settings_of_the_run_are_separated_by_commas(monkeypatch):
+    hub = Hub()
+    assert invoke(monkeypatch, hub, "start", "rounds=2,seed=3").output == "run-0003: 2 rounds of training\n"
+    assert invoke(monkeypatch, hub, "start", "").exit_code == 0
+    assert hub.started == [{"rounds": 2, "seed": 3}, {}]
+
+
 def test_wait_exits_with_1_while_a_clinic_is_missing(monkeypatch):
-    assert invoke(monkeypatch, Hub(["clinic-1"]), "wait", "1").exit_code == 0
-    assert invoke(monkeypatch, Hub(["clinic-1"]), "wait", "2", "--seconds", "0").exit_code == 1
+    assert invoke(monkeypatch, Hub(["clinic-1"]), "wait", "clinic-1").exit_code == 0
+    assert invoke(monkeypatch, Hub(["clinic-1"]), "wait", *CLINICS, "--seconds", "0").exit_code == 1
 
 
 def test_closing_lines_name_every_part_and_the_next_commands(monkeypatch):
-    part = "Grafana\thttp://localhost:3000\tdid not start: no space left"
-    lines = invoke(monkeypatch, Hub(run=run_in("running")), "closing", "8443", "--part", part).output.splitlines()
+    parts = [
+        "Console\thttp://localhost:7860\tfrom this machine only\t",
+        "Metrics\thttp://localhost:9090\talerts\t failed to bind host port: address already in use",
+        "Grafana\thttp://localhost:3000\tdashboards\t no space left",
+    ]
+    options = [option for part in parts for option in ("--part", part)]
+    lines = invoke(monkeypatch, Hub(run=run_in("running")), "closing", "8443", *options).output.splitlines()
     assert len(lines) <= 12
-    assert [line.split()[0] for line in lines if line] == ["Gateway", "Grafana", "Follow", "Model", "Stop", "No"]
+    assert [line.split()[0] for line in lines if line] == [
+        *("Gateway", "Console", "Metrics", "Grafana"),
+        *("Follow", "Model", "Stop", "No"),
+    ]
     assert lines[-1] == "No tunnel: No token. The local network is not affected."
-    assert "https://localhost:8443 " in lines[1] and lines[2].endswith("  did not start: no space left")
-    assert "/hub/runs/run-0002 ." in lines[4]
+    assert "https://localhost:8443 " in lines[1] and lines[2].endswith("  from this machine only")
+    assert "  did not start: its port is in use." in lines[3] and lines[4].endswith("  did not start: no space left")
+    assert "/hub/runs/run-0002 ." in lines[6]

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from embryofl import exits
+from embryofl.errors import UserError
 from embryofl.states import OVER
 from embryofl_server.api.client import call
 from embryofl_server.cli import show
@@ -15,7 +16,7 @@ from embryofl_server.cli import show
 app = typer.Typer()
 
 Hub = Callable[..., Any]  # the control API: `hub(method, path, body)`
-CountArgument = Annotated[int, typer.Argument(help="The number of clinics on this machine.")]
+Names = Annotated[list[str], typer.Argument(help="The clinics on this machine.")]
 
 
 def local_clinics(count: int) -> list[str]:
@@ -47,7 +48,8 @@ def begin_run(hub: Hub, settings: dict[str, Any]) -> str:
     run = hub("GET", "/control/status")["run"]
     if not run or run["state"] in OVER:
         run = hub("POST", "/control/runs", {"settings": settings})
-        return f"{run['name']}: {run['settings']['rounds']} rounds of training"
+        rounds = run["settings"]["rounds"]
+        return f"{run['name']}: {rounds} round{'s' if rounds > 1 else ''} of training"
     if run["state"] == "paused":
         return f"{run['name']} is paused; resume it with: make hub DO=resume"
     text = f"{run['name']} continues after round {run['round']}"
@@ -64,46 +66,60 @@ def closing_lines(parts: list[tuple[str, str, str]]) -> str:
 
 
 @app.command()
-def invites(count: CountArgument) -> None:
+def invites(
+    names: Names, have: Annotated[str, typer.Option(help="Those that have a key, separated by commas.")] = ""
+) -> None:
     """Invite the clinics that have not joined: a name and an invite code a line."""
     members = {clinic["name"] for clinic in call("GET", "/control/clinics")}
-    for name in local_clinics(count):
+    if lost := [name for name in names if name in members and name not in have.split(",")]:
+        raise UserError(
+            "S11",
+            f"The hub knows {', '.join(lost)}, but the volume with the key is gone. Expected the volumes that make up "
+            "created. Start over with: make clean",
+        )
+    for name in names:
         if name not in members:
             typer.echo(f"{name} {call('POST', '/control/invites', {'name': name})['invite']}")
 
 
 @app.command()
-def wait(count: CountArgument, seconds: Annotated[float, typer.Option(help="How long, at most.")] = 5.0) -> None:
+def wait(names: Names, seconds: Annotated[float, typer.Option(help="How long, at most.")] = 5.0) -> None:
     """Wait for the clinics to join. Exit code 1 when some have not."""
-    if wait_until_joined(call, local_clinics(count), seconds):
+    if wait_until_joined(call, names, seconds):
         raise typer.Exit(exits.NO)
 
 
 @app.command()
-def start(
-    option: Annotated[list[str] | None, typer.Option("--set", help="Run setting name=value. Repeatable.")] = None,
-) -> None:
+def start(settings: Annotated[str, typer.Argument(help="Run settings name=value, separated by commas.")] = "") -> None:
     """Start a run, unless one has not ended."""
     from embryofl_server.federation.run_settings import parse_settings
 
-    typer.echo(begin_run(call, parse_settings(option or [])))
+    typer.echo(begin_run(call, parse_settings([option for option in settings.split(",") if option])))
 
 
 @app.command()
 def closing(
     port: Annotated[int, typer.Argument(help="The gateway's published port.")],
     part: Annotated[
-        list[str] | None, typer.Option(help="A further part: name, address and remark between tabs. Repeatable.")
+        list[str] | None,
+        typer.Option(help="A further part: name, address, remark, and why it did not start, between tabs. Repeatable."),
     ] = None,
 ) -> None:
     """Print where everything is, and what to type next."""
     status = call("GET", "/control/status")
     lines = [("Gateway", f"https://localhost:{port}", "clinics connect here; the only port open to other machines")]
     for line in part or []:
-        name, address, remark = line.split("\t", 2)
-        lines.append((name, address, remark))
+        name, address, remark, failure = line.split("\t", 3)
+        lines.append((name, address, f"did not start: {_reason(failure)}" if failure else remark))
     lines.append(("Follow", "make watch", "once: make status     logs: make logs"))
     if run := status["run"]:
         lines.append(("Model", f"docker compose cp server:/hub/runs/{run['name']} .", "when the run is finished"))
     lines.append(("Stop", "make down", "keeps everything; the next make up continues from there"))
     typer.echo("\n".join(["", closing_lines(lines), *show.hub_lines(status["hub"], status["time"])]))
+
+
+def _reason(failure: str) -> str:
+    """Why a part did not start, from Docker's words."""
+    if "port is already allocated" in failure or "address already in use" in failure:
+        return "its port is in use. Choose another (docs/settings.md) and run make up again."
+    return failure.strip()
