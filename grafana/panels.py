@@ -46,6 +46,7 @@ REASONS = {  # why replies are rejected; docs/monitoring.md says what to do
     "examples": "more images than enrolled",
     "metrics": "metrics of another form",
     "masking": "a step of secure aggregation that breaks its rules",
+    "bad_letter": "two clinics disagree about a letter of a masked round",
 }
 
 

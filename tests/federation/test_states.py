@@ -60,7 +60,7 @@ def test_status_console_and_metrics_agree_on_a_suspended_a_dead_and_a_slow_clini
     expected = {SUSPENDED: "suspended", SLOW: "training", DEAD: "offline", USUAL: "done"}
     assert agreed_states(mixed)[SUSPENDED] == "suspended"
     mixed.kill(DEAD)
-    until("the dead clinic counts as offline", lambda: agreed_states(mixed) == expected, 60, pause=0.3)
+    until("the dead clinic counts as offline", lambda: agreed_states(mixed) == expected, pause=0.3)
     mixed.stop_run()
     expected |= {SLOW: "online", USUAL: "online"}
     until("no clinic is in a round", lambda: agreed_states(mixed) == expected, 60, pause=0.3)
