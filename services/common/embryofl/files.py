@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
 import tempfile
@@ -76,6 +77,15 @@ def write_atomic(path: Path, data: bytes | memoryview, mode: int = 0o644) -> Non
     """Write `data` to `path` durably (temporary file, fsync, rename)."""
     with atomic(path, mode) as file:
         file.write(data)
+
+
+@contextlib.contextmanager
+def in_turn(path: Path) -> Iterator[None]:
+    """Hold the lock beside a file, which the processes of one clinic use in turn."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def sha256_of(path: Path) -> str:

@@ -1,15 +1,12 @@
 """The ledger of sums that this clinic has confirmed, on disk (`masking/sums.jsonl`, a line each)."""
 
-import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from embryofl.errors import UserError
-from embryofl.files import sync_folder, write_atomic
+from embryofl.files import in_turn, sync_folder, write_atomic
 from embryofl.secagg.ledger import Confirmation, Ledger
 
 FILE = "masking/sums.jsonl"
@@ -30,7 +27,7 @@ class LedgerFile:
 
     def confirm(self, confirmation: Confirmation) -> None:
         """See `Ledger`; also raises as `read`."""
-        with self._turn():
+        with in_turn(self._path):
             Ledger(self._keep, self._lines()).confirm(confirmation)
 
     def read(self) -> Ledger:
@@ -43,7 +40,7 @@ class LedgerFile:
         """
         if not self._path.exists() and not self._mark.exists():
             return Ledger(lambda confirmation: None)
-        with self._turn():
+        with in_turn(self._path):
             return Ledger(lambda confirmation: None, self._lines())
 
     def _lines(self) -> list[Confirmation]:
@@ -81,10 +78,3 @@ class LedgerFile:
         sync_folder(self._path.parent)
         if not self._mark.exists():
             write_atomic(self._mark, b"", 0o600)
-
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.with_suffix(".lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield

@@ -1,11 +1,9 @@
 """The other clinics' keys as this clinic has pinned them: without them, the hub could invent clinics to mask with."""
 
 import base64
-import fcntl
 import hashlib
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -14,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 from pydantic import Field, RootModel, ValidationError
 
 from embryofl.errors import ProtocolError, UserError
-from embryofl.files import write_atomic
+from embryofl.files import in_turn, write_atomic
 from embryofl.schema import Name, Strict
 
 FILE = "masking/peers.json"
@@ -105,7 +103,7 @@ class Peers:
                 raise ProtocolError(
                     f"the hub shows no key of {name} that can be used, expected an OpenSSH line"
                 ) from None
-        with self._turn():
+        with in_turn(self._path):
             peers = before = self.read()
             for name, key in sorted(shown.items()):
                 known = peers.get(name)
@@ -133,7 +131,7 @@ class Peers:
         UserError
             When there is no such clinic, or its key has another fingerprint.
         """
-        with self._turn():
+        with in_turn(self._path):
             peers = self.read()
             if name not in peers:
                 raise UserError(
@@ -159,7 +157,7 @@ class Peers:
         UserError
             When there is no such clinic.
         """
-        with self._turn():
+        with in_turn(self._path):
             peers = self.read()
             if name not in peers:
                 raise UserError("J10", f"There is no clinic {name!r} here. There are: {', '.join(peers) or 'none'}.")
@@ -167,13 +165,6 @@ class Peers:
 
     def _write(self, peers: dict[str, Peer]) -> None:
         write_atomic(self._path, _Peers(dict(sorted(peers.items()))).model_dump_json(indent=1).encode(), 0o600)
-
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.with_suffix(".lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
 
 
 def public_key(line: str) -> ec.EllipticCurvePublicKey:

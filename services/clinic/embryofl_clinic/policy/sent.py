@@ -3,19 +3,18 @@
 A line for every upload, reply and enrolment, with its kind and size, never its content.
 """
 
-import fcntl
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, get_args
 
 from pydantic import ValidationError
 
 from embryofl.errors import UserError
-from embryofl.files import write_atomic
+from embryofl.files import in_turn, write_atomic
 from embryofl.messages import Reply
 from embryofl.schema import Strict
 
@@ -85,7 +84,7 @@ class SentLog:
         """Add a line. Never raises: sending does not depend on the record of it."""
         line = Sent(time=time.time(), kind=kind, bytes=size, run=run, round=round_, holds=holds)
         try:
-            with self._turn():
+            with in_turn(self._path):
                 lines = [*self._lines(), line.model_dump_json()][-MOST:]
                 write_atomic(self._path, ("\n".join(lines) + "\n").encode(), 0o600)
         except (OSError, UserError) as exc:
@@ -109,13 +108,6 @@ class SentLog:
             return self._path.read_text("utf-8", "replace").splitlines()
         except OSError:
             return []
-
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.with_suffix(".lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
 
 
 def by_round(lines: Sequence[Sent]) -> list[list[Sent]]:
