@@ -1,6 +1,8 @@
 """The exchanges of a masked round, up to the closed sum (`Attempt`) and from it to the sum without masks (`Opening`)."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -9,7 +11,7 @@ from pydantic import Field
 
 from embryofl.errors import ProtocolError
 from embryofl.masked_update import sum_weight
-from embryofl.messages import MaskingRequest, Reply
+from embryofl.messages import MaskingReply, MaskingRequest, Reply
 from embryofl.schema import Name, Strict
 from embryofl.secagg.fixed_point import RING, Ring
 from embryofl.secagg.hub import HubSession
@@ -20,6 +22,7 @@ from embryofl.settings import RunSettings
 from embryofl_server.federation.gate import AcceptedReply
 from embryofl_server.federation.step import Step
 
+T = TypeVar("T")
 Keys = dict[str, ec.EllipticCurvePublicKey]
 
 
@@ -37,6 +40,21 @@ def enrolled_keys(lines: dict[str, str]) -> Keys:
     """The clinics' keys, from OpenSSH lines."""
     keys = {name: load_ssh_public_key(line.encode()) for name, line in lines.items()}
     return {name: key for name, key in keys.items() if isinstance(key, ec.EllipticCurvePublicKey)}
+
+
+def _same_for_all(
+    request: MaskingRequest, part: Callable[[MaskingReply], T | None], take: Callable[[str, T], None]
+) -> Step:
+    """A step that asks all clinics for the same and takes that part of each reply."""
+
+    def take_part(name: str, accepted: AcceptedReply) -> AcceptedReply:
+        masking = accepted.reply.masking
+        found = part(masking) if masking is not None else None
+        assert found is not None  # the message's schema
+        take(name, found)
+        return accepted
+
+    return Step(lambda name: request, take_part)
 
 
 class Attempt:
@@ -70,14 +88,7 @@ class Attempt:
     def letters(self) -> Step:
         """Letters from each clinic of the roster."""
         request = MaskingRequest(roster=self.hub.close_roster())
-
-        def take(name: str, accepted: AcceptedReply) -> AcceptedReply:
-            masking = accepted.reply.masking
-            assert masking is not None and masking.letters is not None
-            self.hub.take_letters(name, masking.letters)
-            return accepted
-
-        return Step(lambda name: request, take)
+        return _same_for_all(request, lambda masking: masking.letters, self.hub.take_letters)
 
     def train(self) -> Step:
         """Masked vectors: each is added to the sum and deleted."""
@@ -126,23 +137,9 @@ class Opening:
     def survivors(self) -> Step:
         """Signatures of who is in the sum."""
         request = MaskingRequest(statement=self.unmasking.statement)
-
-        def take(name: str, accepted: AcceptedReply) -> AcceptedReply:
-            masking = accepted.reply.masking
-            assert masking is not None and masking.confirmation is not None
-            self.unmasking.take_confirmation(name, masking.confirmation)
-            return accepted
-
-        return Step(lambda name: request, take)
+        return _same_for_all(request, lambda masking: masking.confirmation, self.unmasking.take_confirmation)
 
     def shares(self) -> Step:
         """Shares of the seeds of masks."""
         request = MaskingRequest(statement=self.unmasking.statement, signatures=self.unmasking.confirmations())
-
-        def take(name: str, accepted: AcceptedReply) -> AcceptedReply:
-            masking = accepted.reply.masking
-            assert masking is not None and masking.shares is not None
-            self.unmasking.take_shares(name, masking.shares)
-            return accepted
-
-        return Step(lambda name: request, take)
+        return _same_for_all(request, lambda masking: masking.shares, self.unmasking.take_shares)
