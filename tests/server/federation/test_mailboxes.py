@@ -80,18 +80,11 @@ def test_clinic_that_was_told_its_mailbox_finds_a_request_there_that_came_before
     assert ask(boxes, path) == Delivery(number=1, text="letters")
 
 
-def test_mailbox_that_is_passed_by_is_closed(boxes, monkeypatch):
+@pytest.mark.parametrize("told", [True, False])
+def test_clinic_that_has_stopped_waiting_is_sent_to_the_superlink(boxes, monkeypatch, told):
     path = waiting(boxes)
     monkeypatch.setattr(module, "STALE_S", 0.0)
-    assert boxes.send("anna", "letters", told=True) == ""
-    with pytest.raises(MailboxClosed):
-        ask(boxes, path)
-
-
-def test_clinic_that_has_stopped_waiting_is_sent_to_the_superlink(boxes, monkeypatch):
-    path = waiting(boxes)
-    monkeypatch.setattr(module, "STALE_S", 0.0)
-    assert boxes.send("anna", "keys", told=False) == ""
+    assert boxes.send("anna", "keys", told=told) == ""
     with pytest.raises(MailboxClosed):
         ask(boxes, path)
 

@@ -1,5 +1,6 @@
 """The clinics of a run and the messages to and from them, as the round loop sees them. Free of flwr and HTTP."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -32,6 +33,11 @@ class RawReply:
     text: str = ""
     error: str = ""
     lost: bool = False
+
+
+def error_name(text: str) -> str:
+    """The type of a clinic's error; any other text from a clinic is never repeated."""
+    return text if re.fullmatch(r"[A-Za-z]\w{0,60}", text) else "an error"
 
 
 class Fleet(Protocol):

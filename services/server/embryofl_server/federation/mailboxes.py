@@ -5,7 +5,6 @@ each clinic, which is answered when there is a request. Whatever is lost on the 
 """
 
 import asyncio
-import re
 import secrets
 import threading
 import time
@@ -13,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from embryofl.messages import Delivery
-from embryofl_server.federation.fleet import RawReply
+from embryofl_server.federation.fleet import RawReply, error_name
 
 PREFIX = "/v1/step/"
 ID = "step-"  # begins the id of each message
@@ -131,8 +130,7 @@ class Mailboxes:
                 self._drop(box.clinic, lambda other: other is not box)
             if done.number == box.number > box.replied:
                 box.replied = box.number
-                is_name = re.fullmatch(r"[A-Za-z]\w{0,60}", done.error)  # other text from a clinic is never repeated
-                error = done.error and (done.error if is_name else "an error")
+                error = done.error and error_name(done.error)
                 self._replies.append(RawReply(f"{ID}{name}-{box.number}", done.text, error))
                 self._arrived.set()
             box.wake()  # an earlier request of the clinic, which it has given up

@@ -11,7 +11,6 @@ and `SuperLink.recover` brings an empty or restarted SuperLink back to what the 
 import contextlib
 import hashlib
 import logging
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -63,7 +62,7 @@ from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supercore.task_identity import TaskIdentity
 
 from embryofl.messages import TEXT_CODE
-from embryofl_server.federation.fleet import FleetLost, Node, RawReply
+from embryofl_server.federation.fleet import FleetLost, Node, RawReply, error_name
 
 log = logging.getLogger("embryofl.superlink")
 
@@ -318,5 +317,4 @@ def _raw_reply(header: ProtoMessage) -> RawReply:
     code, text = header.error.code, header.error.reason
     if code == TEXT_CODE or not header.HasField("error"):
         return RawReply(message_id, text=text)  # "" without any, which the gate rejects
-    is_name = re.fullmatch(r"[A-Za-z]\w{0,60}", text)  # other text from a clinic is never repeated
-    return RawReply(message_id, error=text if is_name else "an error", lost=code in _LOST)
+    return RawReply(message_id, error=error_name(text), lost=code in _LOST)
