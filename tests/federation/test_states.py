@@ -15,7 +15,7 @@ def mixed(federation):
     """One clinic is suspended and one is slow; all four are connected."""
     draw_clinic(federation.place.data(SUSPENDED), SUSPENDED)
     federation.join([SUSPENDED])
-    federation.restart(SLOW, ODD_SLOW="200")
+    federation.restart(SLOW, ODD_SLOW="5000")
     federation.wait_online()
     federation.stack.call("POST", "/control/suspend", {"name": SUSPENDED})
     yield federation
