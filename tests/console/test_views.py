@@ -40,6 +40,7 @@ EMPTY = {
     "queued": [],
     "curve": [],
     "clinics": {},
+    "metrics_seen": "",
     "runs": [],
     "roster": [],
     "invites": [],
@@ -65,6 +66,7 @@ def results_of(evaluation: dict) -> dict:
         "sha256": "0" * 64,
         "use": "",
         "settings": settings.model_dump(),
+        "releases": dict.fromkeys(evaluation, "own"),
         "evaluation": evaluation,
         "best_validation": None,
         "calibration": learn_calibration(evaluation, settings),
@@ -144,7 +146,8 @@ def test_text_from_clinics_and_people_is_escaped(sample):
         "run": run,
         "progress": {"round": 1, "phase": EVIL, "waiting": waiting, "deadline": 9},
         "to_approve": [EVIL],
-        "clinics": {EVIL: {"state": EVIL, "detail": EVIL, "labelled": None}},
+        "metrics_seen": EVIL,
+        "clinics": {EVIL: {"state": EVIL, "detail": EVIL, "labelled": None, "metrics": "own"}},
         "roster": [clinic],
         "queued": [EVIL],
         "runs": [{**run, "rounds": 1, "model": EVIL, "strategy": EVIL, "results": True}],
@@ -226,8 +229,8 @@ def test_next_step_names_offline_and_suspended_clinics():
     waiting = {"for_": ["oslo"], "why": "2 of 3 are online", "until": 0, "then": ""}
     state = EMPTY | {"run": run, "progress": IDLE | {"phase": "waiting", "waiting": waiting}}
     away = {
-        "oslo": {"state": "offline", "detail": "", "labelled": 3},
-        "porto": {"state": "suspended", "detail": "its labels", "labelled": 3},
+        "oslo": {"state": "offline", "detail": "", "labelled": 3, "metrics": "own"},
+        "porto": {"state": "suspended", "detail": "its labels", "labelled": 3, "metrics": "own"},
     }
     page = overview.page(state | {"clinics": away}, "")
     assert (
@@ -286,6 +289,7 @@ def test_estimate_names_its_source():
         "clinics": 3,
         "model_bytes": 2e6,
         "updates": "",
+        "metrics_seen": "",
         "clinic_bytes": 42e6,
         "total_bytes": 126e6,
         "rounds": 10,
@@ -309,6 +313,7 @@ def test_one_clinic_and_one_round_are_singular():
         "clinics": 1,
         "model_bytes": 2e6,
         "updates": "",
+        "metrics_seen": "",
         "clinic_bytes": 6e6,
         "total_bytes": 6e6,
         "rounds": 1,

@@ -22,8 +22,8 @@ def enrolment(name: str, secret: str, key=None, signer=None, **changes) -> Enrol
     return Enrolment.model_validate(body | changes)
 
 
-def ask_status(key, name, asked=1.5, signed_name=None, session="", knows="", shows=False):
-    body = {"asked": asked, "session": session, "knows": knows, "trusts": TRUSTS, "shows": shows}
+def ask_status(key, name, asked=1.5, signed_name=None, session="", knows="", shows=False, metrics="own"):
+    body = {"asked": asked, "session": session, "knows": knows, "trusts": TRUSTS, "shows": shows, "metrics": metrics}
     text = StatusRequest(name=signed_name or name, proof="", **body).text()
     return StatusRequest(name=name, proof=key.sign(text, ec.ECDSA(SHA256())).hex(), **body)
 

@@ -324,11 +324,10 @@ class Trainer:
             done = "refused" if reply.refused else "trained" if reply.update else "evaluated"
             self._metrics.answered(done)
             log.info(
-                "round %d of %d: %s in %.1f s%s",
+                "round %d of %d: %s in %.1f s",
                 request.round,
                 request.settings.rounds,
                 with_code("J9", f"blocked, {reply.refused}") if reply.refused else done,
                 sum(seconds for phase, seconds in reply.seconds.items() if phase in CLINIC_PHASES),
-                f", loss {reply.train_loss:.4f}" if reply.train_loss is not None else "",
             )
             return None if reply.refused else request

@@ -5,7 +5,7 @@ Everything is signed with the clinic's key: an enrolment over `proof_text`, a re
 
 import hashlib
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationError, field_validator
 
@@ -14,6 +14,11 @@ from embryofl.schema import ADDRESS, Download, Meaning, Name, Sha256, Strict, ex
 
 MAX_COUNT = 10**9  # of anything that a clinic reports of its data
 SHOWS = "shows_metrics"  # key of the enrolment's summary: whether other clinics may see this clinic's own metrics
+METRICS = "metrics"  # the same: which metrics it releases
+
+Releases = Literal["own", "pooled", "none"]
+"""Which metrics a clinic releases to the hub (its policy): its own sums in every round; only what is summed over several
+clinics under masks, once a run and split, at the end; or none."""
 
 
 class Enrolment(Strict):
@@ -38,6 +43,8 @@ class Enrolment(Strict):
             raise ValueError(f"numbers beyond {MAX_COUNT}")
         if not isinstance(value.get(SHOWS, False), bool):
             raise ValueError(f"{SHOWS} that is neither true nor false")
+        if value.get(METRICS, "own") not in get_args(Releases):
+            raise ValueError(f"{METRICS} that are not one of {', '.join(get_args(Releases))}")
         if "statistics" in value:
             try:
                 reported = DataStatistics.model_validate(value["statistics"])
@@ -53,7 +60,7 @@ class StatusRequest(Strict):
     do, so that the hub notices when a request has not reached the clinic.
 
     `proof` is an ECDSA signature, hexadecimal, over `text`. Replaying a request does no harm: it changes nothing but
-    `shows`, and there an opt-in counts only if it was signed just now.
+    `shows` and `metrics`, and there a step towards more counts only if it was signed just now.
     """
 
     name: Name
@@ -62,12 +69,13 @@ class StatusRequest(Strict):
     knows: str = Field(default="", pattern=r"^([0-9a-f]{16})?$")  # digest of the others' statistics it has; "": none
     trusts: Sha256  # `trust_mark` of the authorities that it trusts
     shows: bool  # whether other clinics may see its own metrics (its policy)
+    metrics: Releases  # which metrics it releases (its policy)
     proof: str = Field(max_length=400)
 
     def text(self) -> bytes:
         """The bytes that are signed."""
         start = f"embryofl standing\n{self.name}\n{self.asked!r}\n{self.session}\n"
-        return f"{start}{self.trusts}\nshows {self.shows}".encode()
+        return f"{start}{self.trusts}\nshows {self.shows}\nmetrics {self.metrics}".encode()
 
 
 class LeaveRequest(Strict):

@@ -18,6 +18,7 @@ RUN = {
     "settings": {"rounds": 9},
     "metrics": [],
     "updates": "x",
+    "metrics_seen": "y",
 }
 
 
@@ -80,7 +81,8 @@ def test_following_a_run_that_did_not_finish_exits_with_1(hub):
         "progress": {"round": 3, "phase": "idle", "round_began": 0.0, "waiting": None},
         **{key: [] for key in ("queued", "paused", "to_approve")},
         "hub": {"tunnel": {}},
-        "clinics": {"anna": {"state": "done", "labelled": None, "detail": ""}},
+        "clinics": {"anna": {"state": "done", "labelled": None, "metrics": "own", "detail": ""}},
+        "metrics_seen": "",
     }
     done = invoke("status", "--follow")
     assert done.exit_code == 1 and "Failed" in done.output and "Replied" in done.output

@@ -55,6 +55,7 @@ def results_of(days: dict[str, tuple[int, ...]]) -> tuple[dict[str, Any], list[d
         "sha256": "0" * 64,
         "settings": RunSettings(personal="model", seed=2).model_dump(),
         "parameters": 5,
+        "releases": dict.fromkeys(evaluation, "own"),
         "evaluation": evaluation,
         "best_validation": None,
         "calibration": None,

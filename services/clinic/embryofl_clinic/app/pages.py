@@ -15,6 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
+from embryofl import result_charts
 from embryofl.errors import UserError, with_code
 from embryofl.texts import size
 from embryofl_clinic.app.access import COOKIE, STYLE, AccessGuard
@@ -29,7 +30,7 @@ from embryofl_clinic.scoring.calibration import FEW
 from embryofl_clinic.scoring.model_store import ModelStore
 from embryofl_clinic.settings import ClinicSettings
 from embryofl_clinic.texts import texts
-from embryofl_clinic.workload.own_results import OwnResultsFile
+from embryofl_clinic.workload.own_results import OwnResults, OwnResultsFile
 from embryofl_data.report.page import clean
 
 STATIC = {
@@ -138,6 +139,7 @@ ThePages = Annotated[Pages, Depends(_pages)]
 @router.get("/")
 def home(pages: ThePages) -> Response:
     """The overview."""
+    own = pages.own_results.read()
     models, sent, records = pages.models.all(), pages.sent.read(), pages.records.all()
     contact, connected = last_contact(pages.settings.state_dir)
     hub = None
@@ -147,7 +149,8 @@ def home(pages: ThePages) -> Response:
         "home",
         texts.home.title,
         model=models[0].card if models else None,
-        own_results=pages.own_results.read().splits,
+        own_results=own,
+        curves=Markup(curves_of(own)),  # noqa: S704 - its texts are escaped
         sent=sent,
         hub=hub,
         sent_bytes=sum(s.bytes for s in sent),
@@ -155,6 +158,16 @@ def home(pages: ThePages) -> Response:
         contact=contact,
         connected=connected,
     )
+
+
+def curves_of(own: OwnResults) -> str:
+    """AUROC and loss over the rounds of the newest run, as HTML; "" before there are two."""
+
+    def course(key: str) -> list[tuple[float, float]]:
+        values = [(number, getattr(metrics, key)) for number, metrics in own.rounds.items()]
+        return [(number, value) for number, value in values if value is not None]
+
+    return "".join(result_charts.by_round(key, {texts.own.this_clinic: course(key)}) for key in ("auroc", "loss"))
 
 
 @router.get("/score")

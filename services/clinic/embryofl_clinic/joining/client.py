@@ -15,7 +15,7 @@ from embryofl_clinic.joining.clock import HubClock
 from embryofl_clinic.joining.enrol import rejection_message
 from embryofl_clinic.joining.identity import ClinicIdentity, JoinedHub
 from embryofl_clinic.joining.route import Route
-from embryofl_clinic.policy.rules import shows_metrics
+from embryofl_clinic.policy.rules import released_metrics, shows_metrics
 
 log = logging.getLogger("embryofl.status")
 
@@ -61,7 +61,14 @@ class HubClient:
         asked, shows, trusts = time.time(), shows_metrics(self._state_dir), trust_mark(self.hub.ca)
         name, now = self.hub.name, self.clock.now()
         unsigned = StatusRequest(
-            name=name, asked=now, session=session, trusts=trusts, knows=others, shows=shows, proof=""
+            name=name,
+            asked=now,
+            session=session,
+            trusts=trusts,
+            knows=others,
+            shows=shows,
+            metrics=released_metrics(self._state_dir),
+            proof="",
         )
         request = unsigned.model_copy(update={"proof": self.identity.sign(unsigned.text())})
         try:

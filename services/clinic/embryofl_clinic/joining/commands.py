@@ -11,7 +11,7 @@ from embryofl_clinic.joining.client import HubClient
 from embryofl_clinic.joining.identity import KEY, ClinicIdentity, joined_hub, openssh, sign
 from embryofl_clinic.joining.route import addresses_of
 from embryofl_clinic.joining.status import GONE, describe_state
-from embryofl_clinic.policy.rules import describe_showing, last_block, load_rules, rounds_today
+from embryofl_clinic.policy.rules import describe_releasing, describe_showing, last_block, load_rules, rounds_today
 from embryofl_clinic.policy.sent import SentLog
 from embryofl_clinic.settings import ClinicSettings
 
@@ -84,6 +84,7 @@ def status_lines(info: dict[str, Any]) -> list[str]:
     contact = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(info["contact"])) if info["contact"] else "never"
     lines.append(f"The trainer is {'connected' if info['running'] else 'not connected'}; last contact: {contact}.")
     lines.append("Policy: " + ", ".join(_rule(k, v) for k, v in info["policy"].items()))
+    lines.append(describe_releasing(info["policy"]["metrics"]))
     lines.append(describe_showing(info["policy"]["show_metrics"]))
     if block := info["own_refusal"]:
         at = time.strftime("%Y-%m-%d %H:%M", time.localtime(block["time"]))

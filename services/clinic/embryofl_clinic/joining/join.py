@@ -9,11 +9,11 @@ from rich.console import Console
 from embryofl.data_statistics import DataStatistics
 from embryofl.errors import UserError
 from embryofl.invite import Invite
-from embryofl.membership import SHOWS
+from embryofl.membership import METRICS, SHOWS
 from embryofl.settings import RunSettings
 from embryofl_clinic.joining.enrol import enrol
 from embryofl_clinic.joining.identity import ClinicIdentity, JoinedHub
-from embryofl_clinic.policy.rules import describe_showing, shows_metrics
+from embryofl_clinic.policy.rules import describe_releasing, describe_showing, released_metrics, shows_metrics
 from embryofl_clinic.policy.sent import SentLog
 from embryofl_clinic.settings import ClinicSettings
 from embryofl_data.report.facts import data_summary
@@ -39,7 +39,8 @@ def join_federation(settings: ClinicSettings, identity: ClinicIdentity, stop: th
         raise UserError(
             "D4", "This clinic has not joined: the report above says why its data cannot be used for training."
         )
-    summary = {**data_summary(report.facts), SHOWS: shows_metrics(settings.state_dir)}
+    choices = {SHOWS: shows_metrics(settings.state_dir), METRICS: released_metrics(settings.state_dir)}
+    summary = {**data_summary(report.facts), **choices}
     preview = "\n".join(enrolment_preview(invite.name, settings.meaning, summary))
     console.print(preview, highlight=False, soft_wrap=True, markup=False)
     hub = enrol(identity, invite, settings.meaning, summary, stop, SentLog(settings.state_dir))
@@ -97,5 +98,6 @@ def enrolment_preview(name: str, meaning: str, summary: dict[str, Any]) -> list[
         )
     sizes = ", ".join(f"{size}: {n}" for size, n in summary["image_sizes"].items())
     lines.append(f"  images by their longer side in pixels: {sizes}")
+    lines.append(f"  {describe_releasing(summary[METRICS])}")
     lines.append(f"  {describe_showing(bool(summary.get(SHOWS)))}")
     return [*lines, "  the public half of a key that was made here, and the proof that the private half is here"]

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from embryofl.errors import UserError
 from embryofl.files import write_atomic
+from embryofl.membership import Releases
 from embryofl.messages import Request
 from embryofl.metrics import SMALLEST_COUNT
 from embryofl.schema import Meaning, Strict, explain
@@ -40,6 +41,9 @@ class Rules(Strict):
         Only take part in runs with differential privacy. This version has none, so every request is blocked.
     require_secure_aggregation : bool
         Only train in runs in which updates leave masked (`embryofl.secagg`).
+    metrics : {"own", "pooled", "none"}
+        Which metrics leave the clinic: its own sums in every round; only sums over several clinics, under masks and once a
+        run and split; or none. Its own exact ones are on its own page in any case.
     show_metrics : bool
         Other clinics and readers of published results may see this clinic's own metrics. If not, these only count in the
         pooled metrics. The coordinator sees them in any case.
@@ -57,6 +61,7 @@ class Rules(Strict):
     min_cell: int = Field(default=SMALLEST_COUNT, ge=1)
     require_dp: bool = False
     require_secure_aggregation: bool = False
+    metrics: Releases = "own"
     show_metrics: bool = False
     peers: Literal["ask", "first"] = "ask"
     keep_models: int = Field(default=5, ge=0)
@@ -98,6 +103,24 @@ def shows_metrics(state_dir: Path) -> bool:
         return False
 
 
+def released_metrics(state_dir: Path) -> Releases:
+    """Which metrics this clinic releases; none while the policy cannot be read."""
+    try:
+        return load_rules(state_dir).metrics
+    except UserError:
+        return "none"
+
+
+def describe_releasing(metrics: Releases) -> str:
+    """What the rule `metrics` means, for a person."""
+    what = {
+        "own": "This clinic's own metrics are sent to the hub after every round, as exact sums",
+        "pooled": "This clinic's metrics are sent to the hub once a run, summed with other clinics' under masks",
+        "none": "This clinic's metrics are not sent to the hub",
+    }
+    return f"{what[metrics]} (metrics)."
+
+
 def describe_showing(shows: bool) -> str:
     """What the rule `show_metrics` means, for a person."""
     if shows:
@@ -119,6 +142,11 @@ class Policy:
 
     def __init__(self, state_dir: Path, meaning: Meaning, name: str) -> None:
         self._state_dir, self._meaning, self.name = state_dir, meaning, name
+
+    @property
+    def metrics(self) -> Releases:
+        """Which metrics leave the clinic."""
+        return load_rules(self._state_dir).metrics
 
     @property
     def min_cell(self) -> int:
@@ -158,6 +186,11 @@ class Policy:
             return (
                 "the clinic only sends masked updates (require_secure_aggregation), and in this run they have no masks"
             )
+        if rules.metrics != "own" and _asks_for_a_round(request):
+            return (
+                f"the clinic does not evaluate single rounds for the hub (metrics = {rules.metrics}), and {request.kind} "
+                f"was asked for after round {request.round} of {request.settings.rounds}"
+            )
         if _within(rules.quiet_hours, datetime.datetime.now().time()):  # by the clinic's own clock
             return f"these are the clinic's quiet hours ({rules.quiet_hours})"
         if examples is not None and examples < rules.min_examples:
@@ -171,6 +204,12 @@ class Policy:
         """Record a round of training."""
         record = {"day": today(), "rounds": rounds_today(self._state_dir) + 1}
         write_atomic(self._state_dir / COUNT, json.dumps(record).encode())
+
+
+def _asks_for_a_round(request: Request) -> bool:
+    """Whether a request asks for metrics and nothing else, and is not the run's final evaluation."""
+    final = request.kind == "evaluate" and request.round == request.settings.rounds
+    return request.kind in ("validate", "evaluate") and not final
 
 
 def rounds_today(state_dir: Path) -> int:

@@ -1,6 +1,7 @@
-"""The global model's exact AUROC and AUPRC on this clinic's own patients: shown in the clinic app, never sent.
+"""The exact metrics of this clinic's own patients, of every round: shown in the clinic app, never sent.
 
-What the hub computes comes from histograms, which lose the order of scores within a bin.
+What the hub computes comes from histograms, if the clinic's policy releases them; they lose the order of scores within a
+bin.
 """
 
 import logging
@@ -15,7 +16,7 @@ from pydantic import ValidationError
 from embryofl.errors import UserError
 from embryofl.files import write_atomic
 from embryofl.messages import Request
-from embryofl.metrics import ScoredEmbryos
+from embryofl.metrics import SCORE_FLOOR, ScoredEmbryos
 from embryofl.metrics.from_histogram import Interval, auprc_interval, auroc, auroc_interval, average_precision
 from embryofl.schema import Strict
 
@@ -66,10 +67,19 @@ class SplitResults(Strict):
     all_days: OwnMetrics
 
 
+class RoundMetrics(Strict):
+    """AUROC and mean log loss of a round's model on validation patients of all days."""
+
+    auroc: float | None
+    loss: float | None
+
+
 class OwnResults(Strict):
-    """The newest results of each split."""
+    """The newest results of each split; and of the newest run, the course over its rounds on validation patients."""
 
     splits: dict[Split, SplitResults] = {}
+    run: str = ""
+    rounds: dict[int, RoundMetrics] = {}
 
 
 class OwnResultsFile:
@@ -87,7 +97,8 @@ class OwnResultsFile:
         """Replace the results of these splits. Never raises: a reply does not depend on them."""
         # A training reply of round r evaluates the model of round r - 1.
         number = request.round - 1 if request.kind == "train" else request.round
-        splits = dict(self.read().splits)
+        before = self.read()
+        splits = dict(before.splits)
         for split, embryos in evaluated.items():
             splits[split] = SplitResults(
                 time=time.time(),
@@ -99,8 +110,13 @@ class OwnResultsFile:
                 },
                 all_days=OwnMetrics.of(embryos.scores, embryos.labels),
             )
+        rounds = dict(before.rounds) if before.run == request.run else {}
+        if "validation" in evaluated:
+            loss = _mean_log_loss(evaluated["validation"])
+            rounds[number] = RoundMetrics(auroc=splits["validation"].all_days.auroc, loss=loss)
+        own = OwnResults(splits=splits, run=request.run, rounds=rounds)
         try:
-            write_atomic(self._path, OwnResults(splits=splits).model_dump_json(indent=1).encode(), 0o600)
+            write_atomic(self._path, own.model_dump_json(indent=1).encode(), 0o600)
         except (OSError, UserError) as exc:
             log.error("this clinic's own results cannot be written (%s)", exc)
 
@@ -110,3 +126,9 @@ class OwnResultsFile:
             return OwnResults.model_validate_json(self._path.read_bytes())
         except (OSError, ValidationError):
             return OwnResults()
+
+
+def _mean_log_loss(embryos: ScoredEmbryos) -> float | None:
+    """In nats; None without embryos."""
+    hit = np.where(embryos.labels == 1, embryos.scores, 1 - embryos.scores)
+    return float(-np.log(np.clip(hit, SCORE_FLOOR, 1)).mean()) if len(hit) else None

@@ -159,7 +159,10 @@ class RequestHandler:
                 update = difference(trained.packed, model, workload.layout)
             lap("train", "upload")
             seconds["loading"] = round(metrics.take_loading(), 3)
-            body |= {"examples": trained.examples, "train_loss": trained.loss}
+            body["examples"] = trained.examples
+            if self._policy.metrics == "own":
+                body["train_loss"] = trained.loss
+            log.info("round %d: mean training loss %.4f", request.round, trained.loss)
             self._policy.count_round()
         body |= {"memory_bytes": memory(workload.device), "reconnects": metrics.reconnects}
         return _Work(_work_of(request), Reply.model_validate({**body, "seconds": seconds}), update)
@@ -188,8 +191,9 @@ class RequestHandler:
         return reply
 
     def _evaluate(self, request: Request, workload: Workload, seed: int) -> dict[str, object]:
-        """The reply's metrics of the loaded model, counts of fewer embryos than the policy's `min_cell` withheld."""
-        final, min_cell = request.kind == "evaluate", self._policy.min_cell
+        """The reply's metrics of the loaded model, counts of fewer embryos than the policy's `min_cell` withheld; nothing
+        unless the policy releases the clinic's own. They are computed in any case, for the clinic itself."""
+        final, min_cell, own = request.kind == "evaluate", self._policy.min_cell, self._policy.metrics == "own"
         splits: tuple[Split, ...] = ("validation", "test") if final else ("validation",)
         evaluated = {split: workload.evaluate(split) for split in splits}
         self._own_results.save(request, evaluated)
@@ -198,9 +202,9 @@ class RequestHandler:
         if request.settings.personal and (final or request.settings.personal != "head"):
             results = workload.evaluate_personal(request, splits, seed)
             metrics["personal"] = {s: e.sums().suppress(min_cell).to_dict() for s, e in results.items()}
-        if request.settings.grades and final:
+        if request.settings.grades and final and own:
             metrics["grades"] = {s: workload.evaluate_grades(s, min_cell) for s in splits}
-        return metrics
+        return metrics if own else {}
 
 
 def _head(request: Request) -> dict[str, object]:

@@ -60,7 +60,7 @@ def _run(state: State) -> str:
     )
     parts = [f"<h2>{e(title)}</h2>", p(run["reason"]) if run["reason"] else ""]
     pairs = [(texts.common.model, e(settings["model"])), (texts.common.strategy, e(settings["strategy"]))]
-    pairs.append((t.updates, e(run["updates"])))
+    pairs += [(t.updates, e(run["updates"])), (t.metrics, e(state["metrics_seen"]))]
     if run["state"] in UNDER_WAY:
         pairs.insert(0, (t.phase, e(label(PHASE, progress["phase"]))))
         if progress["deadline"]:
@@ -97,5 +97,6 @@ def _waiting(waiting: State | None) -> str:
 def _clinic(name: str, clinic: State, state: State) -> list[str]:
     lines = state["run"]["metrics"] if state["run"] else []
     aurocs = [x["auroc"] for x in lines if x["clinic"] == name and x["split"] == "validation" and x["day"] is None]
-    auroc = f"{aurocs[-1]:.3f}" if aurocs and aurocs[-1] is not None else "-"
+    none = "-" if clinic["metrics"] == "own" else t.not_released
+    auroc = f"{aurocs[-1]:.3f}" if aurocs and aurocs[-1] is not None else none
     return [e(name), mark(CLINIC, clinic["state"]), dash(clinic["labelled"]), auroc, e(clinic["detail"] or "-")]

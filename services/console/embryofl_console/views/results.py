@@ -49,6 +49,8 @@ def head(name: str, results: State) -> str:
         (texts.common.strategy, e(settings["strategy"])),
         (t.model_of, e(texts.common.of.format(n=results["round"], of=settings["rounds"]))),
         (texts.common.label, meaning(results["meaning"])),
+        (texts.overview.updates, e(results["updates"])),
+        (texts.overview.metrics, e(results["metrics_seen"])),
         (t.threshold, e(f"{threshold['value']:.3f}: {threshold['rule']}")),
     ]
     links = "".join(
@@ -82,7 +84,7 @@ def _course(rounds: list[State], name: str) -> str:
 def _rows(of_split: State) -> Iterator[tuple[str, str, State]]:
     for name, by_day in (("pooled", of_split["pooled"]), *of_split["clinics"].items()):
         for day, results in by_day.items():
-            yield whose(name), day, results
+            yield of_split["whose"] if name == "pooled" else name, day, results
 
 
 def _metrics(of_split: State) -> str:

@@ -83,5 +83,6 @@ def estimate(cost: State) -> str:
         (c.time, f"<strong>{e(total)}</strong> {e(source)}"),
         (c.traffic_name, e(traffic)),
         (c.updates, e(cost["updates"])),
+        (c.metrics, e(cost["metrics_seen"])),
     ]
     return f"<h3>{e(c.title)}</h3>{facts(pairs)}"

@@ -12,10 +12,11 @@ from embryofl_server.api.deps import By, CurrentHub
 from embryofl_server.api.status import run_info
 from embryofl_server.api.status import status as status_of
 from embryofl_server.federation.choices import offers
-from embryofl_server.federation.run_settings import check_settings
+from embryofl_server.federation.run_settings import check_releases, check_settings
 from embryofl_server.hub import Hub
 from embryofl_server.runs.estimate import estimate
 from embryofl_server.runs.log import Run
+from embryofl_server.runs.metrics_seen import metrics_seen
 from embryofl_server.runs.updates_seen import updates_seen
 
 _CARD = {"json": "application/json", "md": "text/markdown; charset=utf-8", "html": "text/html; charset=utf-8"}
@@ -61,7 +62,8 @@ def all_runs(hub: CurrentHub) -> list[dict[str, Any]]:
 
 @router.post("/runs")
 def start(request: StartRun, hub: CurrentHub, by: By = "") -> dict[str, Any]:
-    return _info(hub, hub.conductor.queue(request.settings, request.initial, by))
+    run = hub.conductor.queue(request.settings, request.initial, by)
+    return {**_info(hub, run), "metrics_seen": metrics_seen(hub.store.releases())}
 
 
 @router.post("/stop")
@@ -88,8 +90,11 @@ def choices() -> dict[str, Any]:
 def cost(draft: RunDraft, hub: CurrentHub) -> dict[str, Any]:
     clinics = {c.name: c.labelled for c in hub.store.clinics().values() if c.state == "enrolled"}
     settings = check_settings({"min_clinics": max(1, len(clinics)), **draft.settings})
+    releases = hub.store.releases()
+    check_releases(settings, releases)
     shown = settings.model_dump()
-    return {**estimate(settings, clinics, hub.views.all()), "settings": shown, "updates": updates_seen(shown)}
+    seen = {"updates": updates_seen(shown), "metrics_seen": metrics_seen(releases)}
+    return {**estimate(settings, clinics, hub.views.all()), "settings": shown, **seen}
 
 
 @router.get("/runs/{run}/results")

@@ -9,6 +9,7 @@ from embryofl_server.hub import Hub
 from embryofl_server.members.proofs import fingerprint
 from embryofl_server.members.sessions import describe_addresses
 from embryofl_server.monitor.overview import Moment
+from embryofl_server.runs.metrics_seen import metrics_seen
 from embryofl_server.runs.tallies import LAST_ROUNDS
 from embryofl_server.runs.updates_seen import updates_seen
 from embryofl_server.runs.view import RunView
@@ -38,6 +39,7 @@ def status(hub: Hub, now: Moment, *, newest: bool = False) -> dict[str, Any]:
             "since": c.since,
             "enrolled": c.clinic.enrolled,
             "labelled": c.clinic.labelled,
+            "metrics": c.clinic.metrics,
             "summary": c.clinic.summary,
         }
     others = {run.name: run.state["state"] for run in hub.views.all() if now.run is None or run.name != now.run.name}
@@ -54,6 +56,7 @@ def status(hub: Hub, now: Moment, *, newest: bool = False) -> dict[str, Any]:
         "paused": [name for name, state in others.items() if state == "paused"],
         "progress": now.progress,
         "clinics": clinics,
+        "metrics_seen": metrics_seen({name: c.clinic.metrics for name, c in now.members.items()}) if clinics else "",
         "to_approve": [name for name, c in now.clinics.items() if c.state == "waiting"],
     }
 
@@ -80,6 +83,7 @@ def roster(hub: Hub, now: Moment) -> list[dict[str, Any]]:
             "labelled": c.clinic.labelled,
             "patients": c.clinic.summary.get("patients"),
             "summary": c.clinic.summary,
+            "metrics": c.clinic.metrics,
             "shows_metrics": c.clinic.shows_metrics,
             "key": fingerprint(c.clinic.public_key),
             "certificate": shown,

@@ -45,7 +45,8 @@ def start(
 
     run = call("POST", "/control/runs", {"settings": parse_settings(option or []), "initial": initial})
     typer.echo(
-        f"{run['name']} is queued: {run['settings']['model']}, {run['settings']['rounds']} rounds. {run['updates']}"
+        f"{run['name']} is queued: {run['settings']['model']}, {run['settings']['rounds']} rounds. {run['updates']} "
+        f"{run['metrics_seen']}"
     )
     if follow:
         status(json_=False, follow=True)

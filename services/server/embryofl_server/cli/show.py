@@ -14,6 +14,7 @@ from embryofl.errors import with_code
 from embryofl.texts import duration
 from embryofl_server.cli.text import make_console, state_text, table, utc
 from embryofl_server.report.numbers import clinic_label, day_label, number
+from embryofl_server.runs.metrics_seen import describe_pool
 
 __all__ = ["follow", "make_console", "print_status", "run_list", "status"]
 
@@ -52,6 +53,7 @@ def status(info: Info) -> RenderableType:
         if run["reason"]:
             parts.append(Text(f"Reason: {run['reason']}", style="yellow"))
         parts.append(Text(run["updates"]))
+        parts.append(Text(info["metrics_seen"]))
     for state, note in (("queued", ""), ("paused", " (resume with: embryofl-server resume RUN)")):
         if info[state]:
             parts.append(Text(f"Also {state}{note}: {', '.join(info[state])}"))
@@ -97,13 +99,22 @@ def _clinics(info: Info) -> RenderableType:
             str(clinic["labelled"] or "-"),
             number(_find(lines, clinic=name, split="train").get("loss")),
             number(validation.get("loss")),
-            _auroc(validation),
+            _auroc(validation) if clinic["metrics"] == "own" or validation else "not released",
             str(validation.get("round", "-")),
             clinic["detail"],
         )
     if pooled := _find(lines, clinic="pooled", split="validation", day=None):
-        shown.add_row("all clinics", "", "", "", number(pooled["loss"]), _auroc(pooled), str(pooled["round"]), "")
+        shown.add_row(
+            _whose(info, pooled["round"]), "", "", "", number(pooled["loss"]), _auroc(pooled), str(pooled["round"]), ""
+        )
     return shown
+
+
+def _whose(info: Info, round_: int) -> str:
+    """Whose metrics the pooled ones of a round's model are."""
+    lines = info["run"]["metrics"]
+    names = {x["clinic"] for x in lines if x["split"] == "validation" and x["round"] == round_} - {"pooled"}
+    return describe_pool(names, info["clinics"])
 
 
 def hub_lines(hub: Info, now: float) -> Iterator[str]:

@@ -53,7 +53,9 @@ def clinics_table(clinics: list[dict[str, Any]]) -> RenderableType:
         data = f"{c['labelled'] if c['labelled'] is not None else '?'} labelled ({c['meaning']}){patients}"
         for day, counts in counts_by_day(c["summary"]).items():
             data += f"; day {day}: {counts['1']} label 1, {counts['0']} label 0"
-        if not c["shows_metrics"]:
+        if c["metrics"] != "own":
+            data += f"\nits own metrics are not released to the hub (metrics = {c['metrics']})"
+        elif not c["shows_metrics"]:
             data += "\nits own metrics are hidden from other clinics"
         state = states.label(states.MEMBER, c["state"])
         since = utc(c["since"], "%Y-%m-%d")

@@ -43,6 +43,7 @@ def results_text(results: Results) -> RenderableType:
     """Warnings, then results on test patients: discrimination, threshold, calibration, decision curve, ranking."""
     test = results["splits"]["test"]
     parts: list[RenderableType] = [Text(f"{results['run']}: the model of round {results['round']} on test patients")]
+    parts += [Text(results["updates"]), Text(results["metrics_seen"])]
     for warning in results["warnings"]:
         title, style = ("Stop", "bold red") if warning["level"] == "stop" else ("Warning", "yellow")
         parts.append(Text(f"{title}: {warning['words']}", style=style))
@@ -62,7 +63,7 @@ def results_text(results: Results) -> RenderableType:
 
 def _rows(test: Results) -> Iterator[tuple[str, str, Results]]:
     """Clinics and days in the order in which they are shown."""
-    for name, days in [*test["clinics"].items(), ("all clinics", test["pooled"])]:
+    for name, days in [*test["clinics"].items(), (test["whose"], test["pooled"])]:
         for day, f in days.items():
             yield name, day_label(day), f
 

@@ -20,8 +20,9 @@ from embryofl_server.federation import final_model
 from embryofl_server.federation.checkpoint import Checkpoints
 from embryofl_server.federation.loop import RoundLoop
 from embryofl_server.federation.run_context import Halted, RunContext
-from embryofl_server.federation.run_settings import check_settings
+from embryofl_server.federation.run_settings import check_releases, check_settings
 from embryofl_server.runs.log import Run, Runs, State
+from embryofl_server.runs.metrics_seen import metrics_seen
 from embryofl_server.runs.updates_seen import updates_seen
 
 log = logging.getLogger("embryofl.hub")
@@ -66,7 +67,8 @@ class Conductor:
         """Queue a run; `min_clinics` defaults to all enrolled clinics. It starts when those before it have ended.
         `UserError` if settings, model, strategy or the initial weights cannot be used."""
         values = {"min_clinics": max(1, len(self._context.store.admitted())), **values}
-        settings = check_settings(values, any_model=bool(initial))
+        settings, releases = check_settings(values, any_model=bool(initial)), self._context.store.releases()
+        check_releases(settings, releases)
         with self._order:
             run = self._runs.create(settings)
             try:
@@ -76,7 +78,8 @@ class Conductor:
                 raise
             run.set_state("queued", 0)
         shown = settings.model_dump()
-        self._context.audit("run_started", run=run.name, settings=shown, updates=updates_seen(shown), by=by)
+        seen = {"updates": updates_seen(shown), "metrics": metrics_seen(releases)}
+        self._context.audit("run_started", run=run.name, settings=shown, **seen, by=by)
         self._wake.set()
         return run
 

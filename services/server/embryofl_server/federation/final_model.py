@@ -38,6 +38,7 @@ def write_model(run: Run, model: Checkpoint, clinics: Mapping[str, Clinic], **mo
         "layout": layout.id,
         "parameters": layout.parameters,
         "settings": run.settings.model_dump(),
+        "releases": {name: clinics[name].metrics for name in sorted(view.took_part) if name in clinics},
         "evaluation": {},
         "best_validation": {"round": best[0], "auroc": best[1]} if best else None,
         "use": "Research use only: not a medical device.",

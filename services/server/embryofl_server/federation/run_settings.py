@@ -1,9 +1,11 @@
 """Run settings as a person types them, ``name=value``, and whether they can be used."""
 
 import secrets
+from collections.abc import Mapping
 from typing import Any
 
 from embryofl.errors import UserError
+from embryofl.membership import Releases
 from embryofl.models import has_norms, model_names
 from embryofl.schema import there_is_no
 from embryofl.secagg.threshold import MAX_CLINICS, MIN_CLINICS
@@ -77,6 +79,23 @@ def reason_against_masks(settings: RunSettings) -> str:
     if not MIN_CLINICS <= settings.min_clinics <= MAX_CLINICS:
         return f"min_clinics is {settings.min_clinics}, and masks need {MIN_CLINICS} to {MAX_CLINICS} clinics"
     return ""
+
+
+def check_releases(settings: RunSettings, releases: Mapping[str, Releases]) -> None:
+    """Raise `UserError` if the run needs the metrics of every round, and a clinic does not release its own."""
+    silent = [f"{name} ({released})" for name, released in sorted(releases.items()) if released != "own"]
+    needs = {
+        f"strategy {settings.strategy}": strategy(settings.strategy).LOSSES_NEEDED,
+        "choose=best": settings.choose == "best",
+        f"patience={settings.patience}": settings.patience > 0,
+    }
+    if silent and (needing := [what for what, needed in needs.items() if needed]):
+        raise UserError(
+            "R1",
+            f"{' and '.join(needing)} cannot be used: it needs every clinic's metrics of every round, and by their policy "
+            f"these do not release them: {', '.join(silent)}. Choose something else, or ask these clinics for "
+            'metrics = "own" in their policy.toml.',
+        )
 
 
 def with_masks(settings: RunSettings) -> RunSettings:

@@ -4,17 +4,20 @@ import logging
 import re
 import secrets
 import time
-from typing import Any
+from typing import Any, get_args
 
 from embryofl.data_statistics import DataStatistics, others_of
 from embryofl.errors import UserError
 from embryofl.invite import Invite
 from embryofl.membership import (
+    METRICS,
+    SHOWS,
     Enrolment,
     KeyChange,
     LeaveRequest,
     MembershipStatus,
     RejectedReply,
+    Releases,
     StatusRequest,
     proof_text,
 )
@@ -29,7 +32,10 @@ from embryofl_server.members.store import GONE, Clinic, ClinicStore, state_label
 
 log = logging.getLogger("embryofl.membership")
 
-FRESH_S = 300.0  # a request to leave, to change the key or to show metrics must be signed within this time
+FRESH_S = (
+    300.0  # a request to leave, to change the key, or to show or release more metrics must be signed within this time
+)
+_LESS = get_args(Releases).index  # the higher, the less is released
 UNKNOWN = "The hub does not recognise this clinic's name and key."
 
 
@@ -187,11 +193,15 @@ class MembershipService:
         raise EnrolmentRejected("J4", UNKNOWN)
 
     def _record_choice(self, clinic: Clinic, request: StatusRequest) -> None:
-        """Apply an opt-out at once, an opt-in only if just signed: a replayed opt-in must not undo a later opt-out."""
-        if request.shows == clinic.shows_metrics or (request.shows and not _fresh(request.asked)):
-            return
-        self._store.set_shows(clinic.name, request.shows)
-        self._audit.write("showing_changed", clinic=clinic.name, shows_metrics=request.shows)
+        """Apply a step towards less at once, one towards more only if just signed: a replayed opt-in must not undo a later
+        opt-out."""
+        fresh = _fresh(request.asked)
+        if request.shows != clinic.shows_metrics and (fresh or not request.shows):
+            self._store.set_choices(clinic.name, {SHOWS: request.shows})
+            self._audit.write("showing_changed", clinic=clinic.name, shows_metrics=request.shows)
+        if request.metrics != clinic.metrics and (fresh or _LESS(request.metrics) > _LESS(clinic.metrics)):
+            self._store.set_choices(clinic.name, {METRICS: request.metrics})
+            self._audit.write("metrics_changed", clinic=clinic.name, metrics=request.metrics)
 
     def _record_session(self, name: str, session: str, address: str) -> None:
         if self.sessions.record_session(name, session, address):

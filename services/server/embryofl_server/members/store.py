@@ -11,7 +11,7 @@ from typing import Any
 
 from embryofl.data_statistics import DataStatistics
 from embryofl.errors import UserError
-from embryofl.membership import SHOWS
+from embryofl.membership import METRICS, SHOWS, Releases
 from embryofl.states import MEMBER, label
 from embryofl_server.members import invites
 from embryofl_server.members.invites import EnrolmentRejected, InviteRecord
@@ -44,6 +44,12 @@ class Clinic:
     def shows_metrics(self) -> bool:
         """Whether other clinics may see its own metrics; False if not reported."""
         return self.summary.get(SHOWS) is True
+
+    @property
+    def metrics(self) -> Releases:
+        """Which metrics it releases."""
+        released: Releases = self.summary.get(METRICS, "own")
+        return released
 
     @property
     def labelled(self) -> int | None:
@@ -175,6 +181,10 @@ class ClinicStore(Database):
         """The clinics that may take part in rounds."""
         return {c.name for c in self.clinics().values() if c.state == "enrolled"}
 
+    def releases(self) -> dict[str, Releases]:
+        """Which metrics each of these clinics releases."""
+        return {c.name: c.metrics for c in self.clinics().values() if c.state == "enrolled"}
+
     def set_state(self, name: str, state: str, reason: str) -> Clinic:
         """Suspend a clinic, enrol or reinstate it (which forgets its rejected replies), or end its membership (a state
         of `GONE`): then its key is retired for ever, also for an enrolment under another name."""
@@ -193,10 +203,10 @@ class ClinicStore(Database):
                 self._retire_key(clinic, state, reason)
             return self.clinics()[name]
 
-    def set_shows(self, name: str, shows: bool) -> None:
-        """Whether other clinics may see a clinic's own metrics."""
+    def set_choices(self, name: str, choices: dict[str, bool | str]) -> None:
+        """What a clinic's policy says: `SHOWS` or `METRICS` to its value."""
         with self.lock:
-            summary = {**self.clinic(name).summary, SHOWS: shows}
+            summary = {**self.clinic(name).summary, **choices}
             self.change("UPDATE clinics SET summary = ? WHERE name = ?", json.dumps(summary), name)
 
     # -- keys and names ---------------------------------------------------------------------------------------------

@@ -3,10 +3,10 @@
 import shutil
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from embryofl.exposition import Families, read_table
-from embryofl.membership import MAX_COUNT
+from embryofl.membership import MAX_COUNT, Releases
 from embryofl.messages import PROTOCOL
 from embryofl_server.federation.round_limits import FIRST_DEADLINE_S
 from embryofl_server.members.contact import Contact
@@ -25,6 +25,7 @@ _CERTIFICATES = {
     "superlink": "superlink/superlink.crt",
     "gateway": "gateway/gateway.crt",
 }
+RELEASES: tuple[str, ...] = get_args(Releases)
 _DAYS = {str(day) for day in range(15)}
 
 
@@ -133,6 +134,7 @@ def add_clinics(out: Families, now: Moment) -> None:
         }
         out.add_all(values, name)
         out.one_of("embryofl_clinic_state", CLINIC_STATES, c.state, name)
+        out.one_of("embryofl_clinic_releases", RELEASES, c.clinic.metrics, name)
         _add_data_counts(out, c.clinic)
 
 

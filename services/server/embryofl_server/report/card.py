@@ -16,6 +16,7 @@ from embryofl_server.members.store import Clinic
 from embryofl_server.report.numbers import count, counts_by_day
 from embryofl_server.report.published import LEAST
 from embryofl_server.report.summary import day_begun
+from embryofl_server.report.warnings import no_test_results
 
 FORMAT = 1
 TEXTS = load_texts(__package__)
@@ -70,6 +71,7 @@ def model_card(
             "strategy": settings["strategy"],
             "rounds": record["round"],
             "updates": results["updates"],
+            "metrics": results["metrics_seen"],
             "parameters": record["parameters"],
             "sha256": record["sha256"],
             "trained": {"first": min(map(day_begun, trained), default=""), "last": results["date"]},
@@ -78,6 +80,7 @@ def model_card(
         "threshold": results["threshold"],
         "calibration": results["calibration"],
         "figures": results["splits"]["test"],
+        "no_figures": no_test_results(results)["words"],
         "held_back": {"clinics": results["held_back"], "words": _hidden_note(results, held_back)},
         "personal": _personal(results["personal"]),
         "across_runs": {**results["across_runs"], "words": {key: TEXTS[key] for key in ("seeds", "over_time")}},
@@ -120,6 +123,8 @@ def _clinic(name: str, trained: list[dict[str, Any]], results: dict[str, Any], c
     }
 
 
-def _evaluated(results: dict[str, Any], split: str, name: str) -> dict[str, int]:
-    evaluated = results["splits"][split]["clinics"].get(name, {}).get("all", {})
-    return {"embryos": evaluated.get("n", 0), "good": evaluated.get("positives", 0)}
+def _evaluated(results: dict[str, Any], split: str, name: str) -> dict[str, int | str]:
+    evaluated = results["splits"][split]["clinics"].get(name)
+    if evaluated is None:
+        return {"embryos": "-", "good": "-"}
+    return {"embryos": evaluated["all"]["n"], "good": evaluated["all"]["positives"]}

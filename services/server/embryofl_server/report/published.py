@@ -36,6 +36,8 @@ KEPT = (
     "meaning",
     "settings",
     "updates",
+    "releases",
+    "metrics_seen",
     "best_validation",
     "calibration",
     "threshold",
@@ -119,7 +121,7 @@ def _split(split: dict[str, Any], hidden: frozenset[str], threshold: float) -> d
     shortcuts = {
         kind: areas if some and (by_day or kind == "clinic") else _NOTHING for kind, areas in split["shortcuts"].items()
     }
-    return {**tables, "shortcuts": shortcuts}
+    return {**tables, "whose": split["whose"], "shortcuts": shortcuts}
 
 
 def _across(across: dict[str, Any], hidden: frozenset[str], test: dict[str, Any]) -> dict[str, Any]:

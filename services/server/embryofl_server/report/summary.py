@@ -14,6 +14,7 @@ from embryofl_server.report.metrics import metrics_of
 from embryofl_server.report.shortcuts import shortcuts
 from embryofl_server.report.warnings import warnings
 from embryofl_server.runs.metric_lines import DEFAULT_THRESHOLD, threshold_of
+from embryofl_server.runs.metrics_seen import describe_pool, metrics_seen
 from embryofl_server.runs.updates_seen import updates_seen
 from embryofl_server.runs.view import evenly_spaced
 
@@ -50,6 +51,8 @@ def summarise(
         "meaning": record["settings"]["meaning"],
         "settings": record["settings"],
         "updates": updates_seen(record["settings"]),
+        "releases": record["releases"],
+        "metrics_seen": metrics_seen(record["releases"]),
         "best_validation": record["best_validation"],
         "calibration": record["calibration"],
         "threshold": {"value": threshold, "fixed": record["calibration"] is not None, "rule": describe_rule(record)},
@@ -99,7 +102,8 @@ def _split(record: dict[str, Any], split: str, threshold: float) -> dict[str, An
     evaluation, learned = record["evaluation"], record["calibration"]
     calibration = Calibration(learned["temperature"], learned["intercept"]) if learned else None
     by_clinic = {n: ScoreSums.from_dict(evaluation[n][split]) for n in sorted(evaluation) if evaluation[n].get(split)}
-    return {**_metrics(by_clinic, calibration, threshold), "shortcuts": shortcuts(by_clinic)}
+    whose = describe_pool(by_clinic, {*by_clinic, *record["releases"]})
+    return {**_metrics(by_clinic, calibration, threshold), "whose": whose, "shortcuts": shortcuts(by_clinic)}
 
 
 def _metrics(by_clinic: dict[str, ScoreSums], calibration: Calibration | None, threshold: float) -> dict[str, Any]:

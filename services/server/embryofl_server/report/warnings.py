@@ -37,6 +37,12 @@ def warnings(results: Results) -> list[Warned]:
     return sorted((w for rule in rules for w in rule(results)), key=lambda w: w["level"] != "stop")
 
 
+def no_test_results(results: Results) -> Warned:
+    """Why there are no results on test patients, if there are none and the run is complete."""
+    kept = results["releases"] and "own" not in results["releases"].values()
+    return _make("not_released" if kept else "no_test", level="stop")
+
+
 def _make(kind: str, /, *, text: str = "", level: str = "warn", **values: Any) -> Warned:
     return {"kind": kind, "level": level, "words": TEXTS.warning[text or kind].format(**values)}
 
@@ -51,7 +57,7 @@ def _incomplete(results: Results) -> Iterator[Warned]:
     if results["incomplete"]:
         yield _make("incomplete", level="stop", reason=results["incomplete"])
     elif not results["splits"]["test"]["pooled"]["all"]["n"]:
-        yield _make("no_test", level="stop")
+        yield no_test_results(results)
     if results["refused"]:
         clinics = ", ".join(f"{name} ({why})" for name, why in sorted(results["refused"].items()))
         yield _make("missing_clinics", clinics=clinics)

@@ -49,9 +49,8 @@ def record_lines(record: dict[str, Any]) -> list[dict[str, Any]]:
     personal = {n: ScoreSums.from_dict(c["personal"]) for n, c in clinics.items() if c.get("personal")}
     lines += split_lines(record["round"] - 1, PERSONAL + "validation", personal)
     for name, c in sorted(clinics.items()):
-        if c.get("train_loss") is not None:
-            head = {"round": record["round"], "clinic": name, "split": "train", "day": None, "loss": c["train_loss"]}
-            lines.append({**head, "n": c["examples"], **{k: v for k, v in c.items() if k not in _ELSEWHERE}})
+        head = {"round": record["round"], "clinic": name, "split": "train", "day": None, "loss": c.get("train_loss")}
+        lines.append({**head, "n": c["examples"], **{k: v for k, v in c.items() if k not in _ELSEWHERE}})
     return lines
 
 

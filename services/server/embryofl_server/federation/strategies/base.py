@@ -131,10 +131,13 @@ class Strategy(ABC, Generic[Settings]):
         Validated when a run is started and stored with it.
     LOCAL : dict
         Defaults of run settings with this strategy: how clinics train for it. If it sets `control`, see `control`.
+    LOSSES_NEEDED : bool
+        Whether it weighs the clinics by their losses, which then have to be released after every round.
     """
 
     SETTINGS: ClassVar[type[StrategySettings]] = StrategySettings
     LOCAL: ClassVar[dict[str, Any]] = {}
+    LOSSES_NEEDED: ClassVar[bool] = False
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

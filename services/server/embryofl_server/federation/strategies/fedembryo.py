@@ -30,6 +30,7 @@ class FedEmbryoSettings(StrategySettings):
 class FedEmbryo(Strategy[FedEmbryoSettings]):
     SETTINGS = FedEmbryoSettings
     LOCAL = {"task_weights": "losses"}
+    LOSSES_NEEDED = True
 
     def aggregate(self, round_: Round, state: State) -> Aggregation:
         """The mean weighted by how the clinics' training losses have changed until the round before."""

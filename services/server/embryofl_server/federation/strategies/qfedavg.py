@@ -27,6 +27,7 @@ class QFedAvgSettings(StrategySettings):
 @register
 class QFedAvg(Strategy[QFedAvgSettings]):
     SETTINGS = QFedAvgSettings
+    LOSSES_NEEDED = True
 
     def aggregate(self, round_: Round, state: State) -> Aggregation:
         """The model moves by the sum of F^q L du over the sum of q F^(q-1) |L du|^2 + L F^q."""

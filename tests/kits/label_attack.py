@@ -1,0 +1,229 @@
+"""A hub that chooses the models and wants to know the label of one picture that it holds, by the metrics that clinics release.
+
+A clinic is the real request handler with the real workload of `lite0_head`, on drawn embeddings. The attacker aims the head
+at the picture by linear algebra, and decodes what comes back with a classifier that knows population and rules: fitted on
+half of the tries, measured on the others (shadow models: Shokri et al., IEEE S&P 2017). The label is a coin's, so that 0.5
+is chance.
+"""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from embryofl import packing
+from embryofl.messages import Reply, Request
+from embryofl.metrics import BINS, CENTRES, DaySums, ScoreSums
+from embryofl.metrics.bins import logit
+from embryofl.metrics.day import MAX_LOG_LOSS
+from embryofl.metrics.from_histogram import auroc
+from embryofl.models.zoo import create_model
+from embryofl.schema import Download
+from embryofl.settings import RunSettings
+from embryofl_clinic.exporter import TrainerMetrics
+from embryofl_clinic.joining.identity import ClinicIdentity
+from embryofl_clinic.masking.attempt import Masking
+from embryofl_clinic.policy.rules import Policy
+from embryofl_clinic.workload.embryo import EmbryoWorkload
+from embryofl_clinic.workload.request_handler import RequestHandler
+from embryofl_data.dataset import ImageExamples
+from embryofl_demo.local_fleet import OneWorkload
+
+Floats = npt.NDArray[np.float64]
+
+RUN = RunSettings(model="lite0_head", rounds=2)
+FEATURES, EMBRYOS, PUBLIC = 1280, 40, 120
+
+
+class Population:
+    """Drawn embeddings: a spectrum that falls as that of real ones does, and a direction in which the labels differ."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+        self._basis = self.rng.normal(size=(60, FEATURES)) / np.sqrt(np.arange(1, 61))[:, None]
+        self._good = self.rng.normal(size=FEATURES)
+
+    def draw(self, n: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        """Embeddings of mean 0 and variance 1, as `Lite0Head.embed` gives them, float32 (n, 1280), and labels."""
+        labels = self.rng.integers(0, 2, n)
+        e = self.rng.normal(size=(n, 60)) @ self._basis + 0.5 * self.rng.normal(size=(n, FEATURES))
+        e += 0.3 * (labels - 0.5)[:, None] * self._good
+        e = (e - e.mean(axis=1, keepdims=True)) / e.std(axis=1, keepdims=True)
+        return e.astype(np.float32), labels
+
+
+class HeadWorkload(EmbryoWorkload):
+    """`EmbryoWorkload` of `lite0_head` on embeddings in memory; validation and test patients are the same."""
+
+    def __init__(self, population: "Population", folder: Path) -> None:
+        train, validation = (_examples(*population.draw(EMBRYOS)) for _ in range(2))
+        self.data: Any = SimpleNamespace(train=train, validation=validation, test=validation)
+        self.personal_dir = folder / "personal"
+        self._make_model(RUN, "cpu", None)
+
+    def label(self, embryo: int, label: int) -> None:
+        """Give an embryo another label."""
+        self.data.validation.labels[embryo] = label
+
+
+def _examples(embeddings: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> ImageExamples:
+    each = np.arange(len(labels))
+    return ImageExamples(embeddings, each, labels, np.full(len(labels), 5), each, each)
+
+
+class HostileTransfers:
+    """Hands the clinic the hub's model; what it uploads is thrown away: updates are another matter than metrics."""
+
+    def __init__(self) -> None:
+        self.model = np.zeros(0, np.uint8)
+
+    def download(self, wanted: Download, deadline: float) -> np.ndarray:
+        return self.model
+
+    def upload(self, url: str, data: np.ndarray, deadline: float) -> dict[str, Any]:
+        return {"size": data.size, "sha256": "a" * 64}
+
+
+class Clinic:
+    """One clinic with a policy, given as lines of `policy.toml`."""
+
+    def __init__(self, name: str, folder: Path, policy: str, population: Population) -> None:
+        self.state = folder / name
+        self.state.mkdir()
+        (self.state / "policy.toml").write_text(f"min_examples = 1\n{policy}\n")
+        self.workload, self.transfers = HeadWorkload(population, self.state), HostileTransfers()
+        self.handler = RequestHandler(
+            OneWorkload(self.workload),
+            Policy(self.state, "quality", name),
+            TrainerMetrics(name),
+            self.state,
+            Masking(self.state, ClinicIdentity(self.state / "identity")),
+        )
+        self.name, self.pictures = name, self.workload.data.validation.pixels.astype(np.float64)
+
+    def ask(self, kind: str, number: int, round_: int, weights: Floats, offset: float) -> Reply:
+        """The reply to a request with a head of these weights."""
+        model = create_model("lite0_head")
+        state = model.state_dict()
+        state["head.weight"].copy_(torch.from_numpy(weights[None]))
+        state["head.bias"].fill_(offset)
+        layout = self.workload.layout
+        self.transfers.model = packing.pack(state, layout)
+        request = Request.model_validate(
+            {
+                "kind": kind,
+                "run": f"run-{number:04d}",
+                "round": round_,
+                "clinic": self.name,
+                "settings": RUN,
+                "layout": layout.id,
+                "model": {"url": "/v1/model/x", "size": layout.size, "sha256": f"{number:064x}"},
+                "upload_url": "/v1/update/x" if kind == "train" else "",
+                "deadline": 1e12,
+            }
+        )
+        return self.handler.reply_to(request, self.transfers)
+
+
+class Aims:
+    """Heads that tell one picture from the public ones.
+
+    Parameters
+    ----------
+    population : Population
+        The attacker's own pictures are drawn from it.
+    """
+
+    def __init__(self, population: Population) -> None:
+        e, labels = population.draw(PUBLIC)
+        public = e.astype(np.float64)
+        self._mean = public.mean(axis=0)
+        _, s, self._vt = np.linalg.svd(public - self._mean, full_matrices=False)
+        self._spread = s**2 / len(public)
+        honest = (labels - labels.mean()) @ (public - self._mean)
+        self._honest = honest / ((public - self._mean) @ honest).std()
+        other = population.rng.normal(size=len(s)) @ self._vt
+        self._other = other / ((public - self._mean) @ other).std()
+
+    def head(self, shape: str, picture: Floats) -> tuple[Floats, float]:
+        """Weights (1280,) and offset: the picture alone above one half, or on top of another ranking."""
+        floor = float(np.median(self._spread))
+        d = picture - self._mean
+        a = d @ self._vt.T
+        aim = (a / (self._spread + floor)) @ self._vt + (d - a @ self._vt) / floor
+        aim /= aim @ d
+        w, b = {
+            "alone": (400 * aim, -200.0),
+            "top": (0.7 * self._other + 8 * aim, -1.0),
+            "sure": (1.2 * self._honest + 8 * aim, -1.0),
+            "wide": (2.5 * self._other + 8 * aim, -1.0),
+        }[shape]
+        return w, float(b - w @ self._mean)
+
+
+def features(sums: DaySums) -> list[float]:
+    """What the attacker looks at in released sums."""
+    h = sums.histogram.astype(np.float64)
+    if not h.sum():
+        return []
+    n = np.maximum(h.sum(axis=1), 1)
+    filled = np.flatnonzero(h.sum(axis=0))
+    at = np.concatenate([filled[::-1][:3], np.full(3, filled[-1])])[:3]
+    total = np.cumsum(h[:, ::-1], axis=1)
+    upto = min(int(np.searchsorted(total.sum(axis=0), 15)), BINS - 1)
+    z = logit(CENTRES)
+    loss = sums.log_loss / MAX_LOG_LOSS
+    return [
+        *h[:, at].T.reshape(-1),
+        h[1, at[0]] / max(h[:, at[0]].sum(), 1),
+        *h[:, filled[0]],
+        *total[:, upto],
+        *h[:, BINS // 2 :].sum(axis=1),
+        auroc(sums.histogram)[0] or 0.5,
+        *(h @ z / n),
+        *z[at[:2]],
+        *h.sum(axis=1),
+        *loss,
+        *(loss - n),
+        *sums.squared_error,
+        *(sums.squared_error - n),
+    ]
+
+
+def of_reply(reply: Reply) -> list[float]:
+    """The same of everything that a reply says of metrics."""
+    seen = [] if reply.train_loss is None else [reply.train_loss]
+    every = (reply.validation, reply.test, *reply.personal.values())
+    return [*seen, *(x for s in every if s is not None for x in features(ScoreSums.from_dict(s).pooled()))]
+
+
+def label_accuracy(seen: Sequence[Sequence[float]], coins: Sequence[int]) -> float:
+    """How often the label of a picture is told, on the half of the tries that the decoder was not fitted on.
+
+    Parameters
+    ----------
+    seen : sequence of sequence of float
+        Of each try what was released; all of the same length.
+    coins : sequence of int
+        The labels.
+    """
+    x, y, half = np.asarray(seen, np.float64), np.asarray(coins), len(coins) // 2
+    if not x.shape[1]:
+        return 0.5  # nothing was released: the attacker tosses a coin as well
+    forest = RandomForestClassifier(50, min_samples_leaf=5, random_state=0)
+    linear = make_pipeline(StandardScaler(), LogisticRegression(C=0.05, max_iter=300))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        rated = [(float(cross_val_score(m, x[:half], y[:half], cv=3).mean()), m) for m in (linear, forest)]
+        best = max(rated, key=lambda r: r[0])[1]
+        return float((best.fit(x[:half], y[:half]).predict(x[half:]) == y[half:]).mean())
