@@ -155,9 +155,19 @@ def test_request_of_a_masked_run_carries_exactly_the_parts_of_its_kind(kind, mas
         if other != kind and not (masking is None and other == "validate"):
             with pytest.raises(ValidationError):
                 Request.model_validate_json(json.dumps(body | {"kind": other}))
-    if masking is not None:
+    if kind == "train":
         with pytest.raises(ValidationError):  # in a run without masks
             Request.model_validate_json(json.dumps(body | {"settings": RunSettings().model_dump()}))
+
+
+def test_metrics_are_masked_in_any_run():
+    for settings in (RunSettings(), RunSettings(masked_weights="examples")):
+        body = request(kind="evaluate", masking={"letters": LETTERS}, settings=settings.model_dump())
+        sent = Request.model_validate_json(json.dumps(body))
+        assert sent.work == "evaluate" and Request.model_validate_json(sent.model_dump_json()) == sent
+        for wrong in ({"kind": "validate"}, {"masking": {"statement": STATEMENT}}, {"kind": "letters"}):
+            with pytest.raises(ValidationError):
+                Request.model_validate_json(json.dumps(body | wrong))
 
 
 def test_update_in_the_clear_cannot_be_asked_for_in_a_masked_run():

@@ -17,6 +17,7 @@ from embryofl_console.texts import texts
 from embryofl_console.views import clinics, compare, hub, overview, results, runs
 from embryofl_server.report.decision import learn_calibration
 from embryofl_server.report.summary import summarise
+from embryofl_server.runs.evaluation import released_sums
 
 EVIL = "<script>alert(1)</script>${constructor}{{x}}\"'><img src=x onerror=y>"
 IDLE = {"round": 0, "phase": "idle", "waiting": None, "deadline": 0}
@@ -68,9 +69,10 @@ def results_of(evaluation: dict) -> dict:
         "settings": settings.model_dump(),
         "releases": dict.fromkeys(evaluation, "own"),
         "evaluation": evaluation,
+        "pooled": {},
         "best_validation": None,
-        "calibration": learn_calibration(evaluation, settings),
     }
+    record["calibration"] = learn_calibration(released_sums(record, "validation"), settings)
     return summarise(record, [])
 
 

@@ -22,13 +22,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from embryofl import packing
-from embryofl.messages import Reply, Request
+from embryofl.messages import MaskingRequest, Reply, Request
 from embryofl.metrics import BINS, CENTRES, DaySums, ScoreSums
 from embryofl.metrics.bins import logit
 from embryofl.metrics.day import MAX_LOG_LOSS
 from embryofl.metrics.from_histogram import auroc
-from embryofl.models.zoo import create_model
+from embryofl.pooled_metrics import BOUND, LENGTH, Split, from_vector
 from embryofl.schema import Download
+from embryofl.secagg.messages import Terms, digest
 from embryofl.settings import RunSettings
 from embryofl_clinic.exporter import TrainerMetrics
 from embryofl_clinic.joining.identity import ClinicIdentity
@@ -38,6 +39,9 @@ from embryofl_clinic.workload.embryo import EmbryoWorkload
 from embryofl_clinic.workload.request_handler import RequestHandler
 from embryofl_data.dataset import ImageExamples
 from embryofl_demo.local_fleet import OneWorkload
+from embryofl_server.federation.gate import AcceptedReply
+from embryofl_server.federation.masking.attempt import Attempt, Opening
+from embryofl_server.federation.step import Step
 
 Floats = npt.NDArray[np.float64]
 
@@ -82,15 +86,16 @@ def _examples(embeddings: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]
 
 
 class HostileTransfers:
-    """Hands the clinic the hub's model; what it uploads is thrown away: updates are another matter than metrics."""
+    """Hands the clinic the hub's model and keeps what it uploads."""
 
-    def __init__(self) -> None:
-        self.model = np.zeros(0, np.uint8)
+    def __init__(self, path: Path) -> None:
+        self.model, self.path = np.zeros(0, np.uint8), path
 
     def download(self, wanted: Download, deadline: float) -> np.ndarray:
         return self.model
 
     def upload(self, url: str, data: np.ndarray, deadline: float) -> dict[str, Any]:
+        data.tofile(self.path)
         return {"size": data.size, "sha256": "a" * 64}
 
 
@@ -101,24 +106,25 @@ class Clinic:
         self.state = folder / name
         self.state.mkdir()
         (self.state / "policy.toml").write_text(f"min_examples = 1\n{policy}\n")
-        self.workload, self.transfers = HeadWorkload(population, self.state), HostileTransfers()
+        self.workload, self.transfers = HeadWorkload(population, self.state), HostileTransfers(self.state / "upload")
+        identity = ClinicIdentity(self.state / "identity")
         self.handler = RequestHandler(
             OneWorkload(self.workload),
             Policy(self.state, "quality", name),
             TrainerMetrics(name),
             self.state,
-            Masking(self.state, ClinicIdentity(self.state / "identity")),
+            Masking(self.state, identity),
         )
+        self.key = identity.public_key
         self.name, self.pictures = name, self.workload.data.validation.pixels.astype(np.float64)
 
-    def ask(self, kind: str, number: int, round_: int, weights: Floats, offset: float) -> Reply:
-        """The reply to a request with a head of these weights."""
-        model = create_model("lite0_head")
-        state = model.state_dict()
-        state["head.weight"].copy_(torch.from_numpy(weights[None]))
-        state["head.bias"].fill_(offset)
+    def ask(
+        self, kind: str, number: int, round_: int, weights: Floats, offset: float, masking: MaskingRequest | None = None
+    ) -> Reply:
+        """The reply to a request in run `number`, with a head of these weights."""
         layout = self.workload.layout
-        self.transfers.model = packing.pack(state, layout)
+        head = {"head.weight": torch.tensor(weights[None], dtype=torch.float32), "head.bias": torch.tensor([offset])}
+        self.transfers.model = packing.pack(head, layout)
         request = Request.model_validate(
             {
                 "kind": kind,
@@ -128,11 +134,42 @@ class Clinic:
                 "settings": RUN,
                 "layout": layout.id,
                 "model": {"url": "/v1/model/x", "size": layout.size, "sha256": f"{number:064x}"},
-                "upload_url": "/v1/update/x" if kind == "train" else "",
+                "upload_url": "/v1/update/x" if kind in ("train", "evaluate") else "",
+                "masking": masking,
                 "deadline": 1e12,
             }
         )
         return self.handler.reply_to(request, self.transfers)
+
+
+def summed(clinics: Sequence[Clinic], number: int, weights: Floats, offset: float) -> dict[Split, ScoreSums]:
+    """What the hub learns of clinics that release pooled metrics: their sum, after all steps of an attempt in run `number`."""
+    terms = Terms(
+        run=f"run-{number:04d}",
+        round=RUN.rounds,
+        kind="evaluate",
+        attempt=1,
+        model=f"{number:064x}",
+        work=digest(RUN),
+        length=LENGTH,
+        bound=BOUND,
+    )
+    attempt = Attempt(terms, RUN, lines := {clinic.name: clinic.key for clinic in clinics})
+
+    def exchange(kind: str, step: Step) -> None:
+        for clinic in clinics:
+            reply = clinic.ask(kind, number, RUN.rounds, weights, offset, step.ask(clinic.name))
+            assert not reply.refused and not of_reply(reply), reply
+            step.take(clinic.name, AcceptedReply(reply, None, None, clinic.transfers.path, 0.0))
+
+    exchange("keys", attempt.keys())
+    exchange("letters", attempt.letters())
+    attempt.hub.close_letters()
+    exchange("evaluate", attempt.vectors())
+    opening = Opening(attempt.hub.close_sum(), attempt.hub.masked_sum, lines)
+    exchange("survivors", opening.survivors())
+    exchange("shares", opening.shares())
+    return from_vector(opening.unmasking.total())
 
 
 class Aims:

@@ -44,8 +44,8 @@ class FakeWorkload:
         self.model = packed
 
     def evaluate(self, split: str) -> ScoredEmbryos:
-        rng = np.random.default_rng(0)
-        return ScoredEmbryos(rng.random(30), np.arange(30) % 2, np.full(30, 5))
+        rng = np.random.default_rng([self.examples, len(split)])
+        return ScoredEmbryos(rng.random(50), np.arange(50) % 2, np.repeat([3, 5], [10, 40]))
 
     def train(self, request: Request, seed: int) -> Trained:
         self.trained += 1
@@ -70,6 +70,7 @@ class MaskedFleet(FakeFleet):
 
     lie = staticmethod(lambda request: request)
     mailboxes: Mailboxes | None = None
+    metrics = "own"  # of the clinics' policies
 
     def __init__(self, uploads: Any, packed: Any, folder: Path, names: list[str]) -> None:
         super().__init__(uploads, packed, names)
@@ -84,7 +85,7 @@ class MaskedFleet(FakeFleet):
     def start(self, name: str) -> RequestHandler:
         state = self.state_dir(name)
         state.mkdir(parents=True, exist_ok=True)
-        (state / "policy.toml").write_text('min_examples = 1\npeers = "first"\n')
+        (state / "policy.toml").write_text(f'min_examples = 1\npeers = "first"\nmetrics = "{self.metrics}"\n')
         masking = Masking(state, ClinicIdentity(state / "identity"))
         policy = Policy(state, "quality", name)
         return RequestHandler(OneWorkload(self.workloads[name]), policy, TrainerMetrics(name), state, masking)

@@ -321,7 +321,7 @@ class Trainer:
                     self._steps = StepLink(self._client.route, request.step_url, self._stop)
             if request.kind in MASKING and not reply.refused:
                 return request
-            done = "refused" if reply.refused else "trained" if reply.update else "evaluated"
+            done = "refused" if reply.refused else "trained" if request.kind == "train" else "evaluated"
             self._metrics.answered(done)
             log.info(
                 "round %d of %d: %s in %.1f s",

@@ -42,7 +42,8 @@ class _Versioned(Strict):
 
 
 Kind = Literal["keys", "letters", "train", "survivors", "shares", "validate", "evaluate"]
-"""What is asked for. Those before and after `train` exist where updates are masked; see `embryofl.secagg`."""
+"""What is asked for. Steps of secure aggregation come before and after `train` where updates are masked, and `evaluate`
+where metrics are; see `embryofl.secagg`."""
 
 MASKING = ("keys", "letters", "survivors", "shares")
 """Kinds of requests that are steps of secure aggregation and nothing else."""
@@ -60,7 +61,7 @@ class MaskingRequest(Strict):
     roster : Roster
         ``letters``.
     letters : Letters
-        ``train``: to this clinic.
+        ``train`` and ``evaluate``: to this clinic.
     statement : Statement
         ``survivors`` and ``shares``.
     signatures : dict of str to str
@@ -79,6 +80,7 @@ _ASKED: dict[str, set[str]] = {
     "keys": {"terms", "peers"},
     "letters": {"roster"},
     "train": {"letters"},
+    "evaluate": {"letters"},
     "survivors": {"statement"},
     "shares": {"statement", "signatures"},
 }
@@ -88,8 +90,9 @@ class Request(_Versioned):
     """The hub asks one clinic for one round.
 
     ``train``: evaluate the model of the last round on validation patients, then train from it. ``validate``: only the
-    former, to choose the final model. ``evaluate``: the run's final evaluation, on validation and test patients. The
-    others are steps of secure aggregation, in which the upload of ``train`` is a masked vector.
+    former, to choose the final model. ``evaluate``: the run's final evaluation, on validation and test patients; with
+    `masking`, of which only histograms under masks are sent (`embryofl.pooled_metrics`). The others are steps of secure
+    aggregation, in which the upload of ``train`` or ``evaluate`` is a masked vector.
     """
 
     kind: Kind
@@ -105,11 +108,18 @@ class Request(_Versioned):
     deadline: float  # Unix time in seconds after which a reply is late
     masking: MaskingRequest | None = None
 
+    @property
+    def work(self) -> Literal["train", "validate", "evaluate"]:
+        """What there is to do at the clinic: the kind, or of keys that of the attempt that they are for."""
+        if self.masking is not None and self.masking.terms is not None:
+            return self.masking.terms.kind
+        return self.kind if self.kind in ("validate", "evaluate") else "train"
+
     @model_validator(mode="after")
     def _parts_are_those_of_the_kind(self) -> "Request":
-        masked = bool(self.settings.masked_weights) and self.kind in _ASKED
-        expected = _ASKED[self.kind] if masked else set()
-        found = _parts(self.masking)
+        train = self.work == "train" and self.kind not in ("letters", "survivors", "shares")
+        masked = bool(self.settings.masked_weights) if train else self.masking is not None
+        expected, found = (_ASKED.get(self.kind, set()) if masked else set()), _parts(self.masking)
         if found != expected or masked != (self.masking is not None) or (self.kind in MASKING and not masked):
             raise ValueError(
                 f"{self.kind} with masking {sorted(found)}, expected {sorted(expected)}, as the run's settings say"

@@ -59,7 +59,7 @@ def test_run_without_any_metrics_ends_with_a_model_and_says_why_it_has_no_result
     results = json.loads((run.folder / "results.json").read_text())
     assert results["calibration"] is None and not results["splits"]["test"]["clinics"]
     assert [w["kind"] for w in results["warnings"]] == ["not_released"]
-    assert "No clinic releases metrics" in (run.folder / "model-card.html").read_text()
+    assert "No clinic releases metrics on its own" in (run.folder / "model-card.html").read_text()
     assert results["incomplete"] == "" and RunView(run).curve() == []
 
 

@@ -57,6 +57,7 @@ def results_of(days: dict[str, tuple[int, ...]]) -> tuple[dict[str, Any], list[d
         "parameters": 5,
         "releases": dict.fromkeys(evaluation, "own"),
         "evaluation": evaluation,
+        "pooled": {},
         "best_validation": None,
         "calibration": None,
         "use": "Research use only",

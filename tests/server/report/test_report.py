@@ -17,6 +17,7 @@ from embryofl_server.report.card import TRIPOD
 from embryofl_server.report.decision import learn_calibration
 from embryofl_server.report.metrics import ranking
 from embryofl_server.report.warnings import LEAK_AUROC
+from embryofl_server.runs.evaluation import released_sums
 from embryofl_server.runs.log import Run
 from kits.run_reports import FILES, clinic_sums, draw, evaluation, maker, read
 
@@ -56,8 +57,10 @@ def test_threshold_and_calibration_ignore_test_patients(make):
     one = evaluation(anna=clinic_sums(draw(1)), bert=clinic_sums(draw(2)))
     other = evaluation(anna=clinic_sums(draw(3, separation=-2.0, good=0.8)), bert=clinic_sums(draw(4, n=20)))
     for settings in (RunSettings(), RunSettings(threshold_sensitivity=0.9)):
-        learned = learn_calibration(one, settings)
-        assert learned is not None and learned == learn_calibration(other, settings)
+        learned = learn_calibration(released_sums({"evaluation": one, "pooled": {}}, "validation"), settings)
+        assert learned is not None and learned == learn_calibration(
+            released_sums({"evaluation": other, "pooled": {}}, "validation"), settings
+        )
     results = [read(make(e), "results.json") for e in (one, other)]
     assert results[0]["threshold"] == results[1]["threshold"] and results[0]["rounds"] == results[1]["rounds"]
     assert results[0]["splits"]["test"] != results[1]["splits"]["test"]

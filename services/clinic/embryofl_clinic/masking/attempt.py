@@ -4,15 +4,17 @@ import hashlib
 import logging
 import math
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from embryofl import pooled_metrics
 from embryofl.errors import ProtocolError
 from embryofl.masked_update import sum_weight, to_vector, update_bound, vector_length
 from embryofl.messages import MaskingReply, Request
 from embryofl.secagg.clinic import ClinicSession
+from embryofl.secagg.fixed_point import RING, Ring
 from embryofl.secagg.messages import Roster, Terms, digest
 from embryofl.secagg.threshold import MIN_CLINICS, threshold
 from embryofl.wire import Layout
@@ -67,10 +69,11 @@ class Masking:
             return (
                 f"{len(shown)} clinics are asked, and with the clinics whose keys were compared here it takes {least}"
             )
-        before = self._ledger.read().of_model(request.model.sha256)
+        before = self._ledger.read().of_model(request.work, request.model.sha256)
         if before is not None and (before.work != digest(request.settings) or {*before.survivors} != {*shown}):
+            what = "updates to" if request.work == "train" else "metrics of"
             return (
-                f"updates to this model were summed before, in round {before.round} of {before.run}, with other settings "
+                f"{what} this model were summed before, in round {before.round} of {before.run}, with other settings "
                 "or clinics: two such sums can tell one clinic's update. Start a run with another seed"
             )
         return ""
@@ -95,9 +98,12 @@ class Masking:
         assert request.masking is not None and request.masking.terms is not None
         terms = request.masking.terms
         _check_terms(terms, request)
-        if terms.length != vector_length(layout):
-            raise ProtocolError(f"terms of {terms.length} numbers, expected {vector_length(layout)} of this model")
-        if terms.bound > (most := update_bound(request.settings, request.round, layout, math.inf)) * (1 + ROUNDING):
+        pooled = request.work == "evaluate"
+        length = pooled_metrics.LENGTH if pooled else vector_length(layout)
+        if terms.length != length:
+            raise ProtocolError(f"terms of {terms.length} numbers, expected {length} to {request.work} with this model")
+        most = pooled_metrics.BOUND if pooled else update_bound(request.settings, request.round, layout, math.inf)
+        if terms.bound > most * (1 + ROUNDING):
             raise ProtocolError(
                 f"terms with a bound of {terms.bound:.6g}, expected at most {most:.6g} as these settings have it: with a "
                 "wider one only the largest numbers of an update are left"
@@ -107,12 +113,13 @@ class Masking:
             pinned = self._peers.read()
             keys = {name: public_key(pinned[name].key) for name in request.masking.peers if name != request.clinic}
             keys[request.clinic] = public_key(self._signer.public_key)
-            weight = sum_weight(request.settings, examples)
+            weight = pooled_metrics.WEIGHT if pooled else sum_weight(request.settings, examples)
             self._session = ClinicSession(
                 terms, request.clinic, weight, self._signer.sign, keys, self._ledger, min_survivors=self._least()
             )
             self._terms, self._roster, self._asked = terms, None, asked
-            self._began.add((request.run, request.model.sha256))
+            if not pooled:
+                self._began.add((request.run, request.model.sha256))
         return MaskingReply(advert=self._session.advert)
 
     def step(self, request: Request) -> MaskingReply:
@@ -122,19 +129,20 @@ class Masking:
         if masking.roster is not None:
             letters = session.letters(masking.roster)
             self._roster = masking.roster
-            log.info("round %d: updates are masked among %s", request.round, ", ".join(masking.roster.names))
+            what = "updates" if masking.roster.terms.kind == "train" else "metrics"
+            log.info("round %d: %s are masked among %s", request.round, what, ", ".join(masking.roster.names))
             return MaskingReply(letters=letters)
         assert masking.statement is not None
         if request.kind == "survivors":
             return MaskingReply(confirmation=session.confirm(masking.statement))
         return MaskingReply(shares=session.reveal(masking.statement, masking.signatures))
 
-    def mask(self, request: Request, update: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-        """The masked vector of an update, float32 (floats,), as bytes."""
+    def mask(self, request: Request, work: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+        """The masked vector of an update, float32 (floats,), or of counts, uint32 (length,), as bytes."""
         session, masking = self.session(request), request.masking
         assert self._terms is not None and masking is not None and masking.letters is not None
-        vector = to_vector(update, session.share, self._terms.bound)
-        source = hashlib.sha256(np.ascontiguousarray(update).data).hexdigest()
+        vector: Ring = work if work.dtype == RING else to_vector(work, session.share, self._terms.bound)
+        source = hashlib.sha256(np.ascontiguousarray(work).data).hexdigest()
         return session.mask(vector, masking.letters, source).view(np.uint8)
 
     def session(self, request: Request) -> ClinicSession:
@@ -159,7 +167,7 @@ def _check_terms(terms: Terms, request: Request) -> None:
     expected = {
         "run": request.run,
         "round": request.round,
-        "kind": "train",
+        "kind": request.work if request.kind in ("keys", "train", "evaluate") else terms.kind,
         "model": request.model.sha256,
         "work": digest(request.settings),
     }

@@ -186,9 +186,12 @@ class Policy:
             return (
                 "the clinic only sends masked updates (require_secure_aggregation), and in this run they have no masks"
             )
+        pooled = request.work == "evaluate" and request.masking is not None
+        if pooled and rules.metrics != "pooled":
+            return f"the clinic does not release metrics under masks (metrics = {rules.metrics})"
         if rules.metrics != "own" and _asks_for_a_round(request):
             return (
-                f"the clinic does not evaluate single rounds for the hub (metrics = {rules.metrics}), and {request.kind} "
+                f"the clinic does not evaluate single rounds for the hub (metrics = {rules.metrics}), and {request.work} "
                 f"was asked for after round {request.round} of {request.settings.rounds}"
             )
         if _within(rules.quiet_hours, datetime.datetime.now().time()):  # by the clinic's own clock
@@ -196,7 +199,7 @@ class Policy:
         if examples is not None and examples < rules.min_examples:
             return f"fewer than {rules.min_examples} training embryos"
         limit = rules.max_rounds_a_day
-        if request.kind in ("keys", "train") and not trained and limit and rounds_today(self._state_dir) >= limit:
+        if request.work == "train" and not trained and limit and rounds_today(self._state_dir) >= limit:
             return f"the clinic has reached its limit of {limit} rounds a day"
         return ""
 
@@ -208,8 +211,8 @@ class Policy:
 
 def _asks_for_a_round(request: Request) -> bool:
     """Whether a request asks for metrics and nothing else, and is not the run's final evaluation."""
-    final = request.kind == "evaluate" and request.round == request.settings.rounds
-    return request.kind in ("validate", "evaluate") and not final
+    final = request.work == "evaluate" and request.round == request.settings.rounds
+    return request.work in ("validate", "evaluate") and not final
 
 
 def rounds_today(state_dir: Path) -> int:

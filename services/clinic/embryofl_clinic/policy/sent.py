@@ -24,7 +24,7 @@ FILE = "sent.jsonl"
 MOST = 2000
 """Lines to keep, the newest: 300 kB, more rounds than most runs have."""
 
-Kind = Literal["enrolment", "update", "answer", "failure", "leaving", "key"]
+Kind = Literal["enrolment", "update", "metrics", "answer", "failure", "leaving", "key"]
 Part = Literal[
     "validation",
     "test",
@@ -51,8 +51,8 @@ class Sent(Strict):
     time : float
         Unix time in seconds.
     kind : str
-        An enrolment (name, key, counts), an update (weights), a reply (`answer`: sums), a failure (the type of an
-        error), leaving, or a new public key.
+        An enrolment (name, key, counts), an update (weights), histograms under masks (`metrics`), a reply
+        (`answer`: sums), a failure (the type of an error), leaving, or a new public key.
     bytes : int
         Size of the content, without what the network adds.
     run, round : str, int

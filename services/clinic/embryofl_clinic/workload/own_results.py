@@ -8,7 +8,6 @@ import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from pydantic import ValidationError
@@ -18,13 +17,12 @@ from embryofl.files import write_atomic
 from embryofl.messages import Request
 from embryofl.metrics import SCORE_FLOOR, ScoredEmbryos
 from embryofl.metrics.from_histogram import Interval, auprc_interval, auroc, auroc_interval, average_precision
+from embryofl.pooled_metrics import Split
 from embryofl.schema import Strict
 
 log = logging.getLogger("embryofl.workload")
 
 FILE = "own_results.json"
-
-Split = Literal["validation", "test"]
 
 
 class OwnMetrics(Strict):

@@ -2,23 +2,27 @@
 
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from embryofl.errors import DataError, ProtocolError
 from embryofl.masked_update import difference
 from embryofl.messages import MASKING, Reply, Request, round_seed
+from embryofl.metrics import ScoredEmbryos
+from embryofl.pooled_metrics import SPLITS, Split, to_vector
 from embryofl.secagg.messages import digest
 from embryofl.wire import WireError
 from embryofl_clinic.exporter import TrainerMetrics, memory
 from embryofl_clinic.masking.attempt import Masking
 from embryofl_clinic.policy.rules import Policy
-from embryofl_clinic.policy.sent import SentLog
+from embryofl_clinic.policy.sent import Kind, SentLog
 from embryofl_clinic.workload.embryo import Workload
-from embryofl_clinic.workload.own_results import OwnResultsFile, Split
+from embryofl_clinic.workload.own_results import OwnResultsFile
 from embryofl_clinic.workload.transfers import TransferRefused, Transfers
 
 log = logging.getLogger("embryofl.clinic")
@@ -33,8 +37,8 @@ class Workloads(Protocol):
 
 @dataclass(frozen=True)
 class _Work:
-    """What was done for a request: its reply, and for training what is uploaded with it. That is the packed model, uint8
-    (size,), or where updates are masked the update, float32 (floats,)."""
+    """What was done for a request: its reply, and what is uploaded with it. That is for training the packed model, uint8
+    (size,), or where updates are masked the update, float32 (floats,); and where metrics are masked counts, uint32 (n,)."""
 
     key: tuple[object, ...]
     reply: Reply
@@ -64,14 +68,14 @@ class RequestHandler:
         self._ahead: tuple[object, ...] | None = None  # what is trained ahead
 
     def work_ahead(self, request: Request, transfers: Transfers) -> None:
-        """Evaluate and train for a round of which this clinic has replied to ``keys``, before ``train`` asks for it.
+        """Do the work for which this clinic has replied to ``keys``, before ``train`` or ``evaluate`` asks for it.
 
         Letters can be exchanged meanwhile (`is_reply_ready`), in another thread.
 
         Raises
         ------
         Exception
-            Whatever fails; the request to train does the work again.
+            Whatever fails; the request for the work does it again.
         """
         key = _work_of(request)
         if self._last is not None and self._last.key == key:
@@ -79,7 +83,7 @@ class RequestHandler:
         workload = self._workloads.get(request)
         self._ahead = key
         try:
-            self._last = self._work(request.model_copy(update={"kind": "train"}), workload, transfers)
+            self._last = self._work(request.model_copy(update={"kind": request.work}), workload, transfers)
         finally:
             self._ahead = None
 
@@ -149,9 +153,13 @@ class RequestHandler:
         metrics.transferred("down", request.model.size + (request.control.size if request.control else 0))
         lap("download", "evaluate")
         seed = round_seed(request.settings.seed, request.round, request.clinic)
-        body = {**_head(request), **self._evaluate(request, workload, seed), "device": workload.device}
+        evaluated = self._evaluated(request, workload)
+        released = self._released(request, workload, evaluated, seed)
+        body = {**_head(request), **released, "device": workload.device}
         lap("evaluate", "train" if request.kind == "train" else "idle")
-        update = None
+        update: npt.NDArray[Any] | None = None
+        if request.kind == "evaluate" and request.masking is not None:
+            update = to_vector({split: embryos.sums() for split, embryos in evaluated.items()}, self._policy.min_cell)
         if request.kind == "train":
             trained = workload.train(request, seed) if control is None else workload.train(request, seed, control)
             update = trained.packed
@@ -184,19 +192,27 @@ class RequestHandler:
         finally:
             metrics.phase("idle")
         metrics.transferred("up", len(data))
-        self._sent.note("update", len(data), request.run, request.round)
+        kind: Kind = "update" if request.kind == "train" else "metrics"
+        self._sent.note(kind, len(data), request.run, request.round)
         seconds = {"upload": round(time.monotonic() - began, 3), **done.reply.seconds}  # repeated: of the first time
         reply = done.reply.model_copy(update={"update": receipt, "seconds": seconds})
         self._last = replace(done, reply=reply)
         return reply
 
-    def _evaluate(self, request: Request, workload: Workload, seed: int) -> dict[str, object]:
-        """The reply's metrics of the loaded model, counts of fewer embryos than the policy's `min_cell` withheld; nothing
-        unless the policy releases the clinic's own. They are computed in any case, for the clinic itself."""
-        final, min_cell, own = request.kind == "evaluate", self._policy.min_cell, self._policy.metrics == "own"
-        splits: tuple[Split, ...] = ("validation", "test") if final else ("validation",)
+    def _evaluated(self, request: Request, workload: Workload) -> dict[Split, ScoredEmbryos]:
+        """The embryos with the loaded model's scores, kept for the clinic's own page."""
+        splits: tuple[Split, ...] = SPLITS if request.kind == "evaluate" else ("validation",)
         evaluated = {split: workload.evaluate(split) for split in splits}
         self._own_results.save(request, evaluated)
+        return evaluated
+
+    def _released(
+        self, request: Request, workload: Workload, evaluated: Mapping[Split, ScoredEmbryos], seed: int
+    ) -> dict[str, object]:
+        """The reply's metrics, counts of fewer embryos than the policy's `min_cell` withheld; nothing unless the policy
+        releases the clinic's own."""
+        final, min_cell, own = request.kind == "evaluate", self._policy.min_cell, self._policy.metrics == "own"
+        splits = tuple(evaluated)
         metrics: dict[str, object] = {s: e.sums().suppress(min_cell).to_dict() for s, e in evaluated.items()}
         # A head is fine-tuned for the final model only; other personal models exist after every round but the first.
         if request.settings.personal and (final or request.settings.personal != "head"):
@@ -212,9 +228,7 @@ def _head(request: Request) -> dict[str, object]:
 
 
 def _work_of(request: Request) -> tuple[object, ...]:
-    """What makes two requests the same work: all that decides what is computed, and whether it leaves under masks. Keys are
-    for training."""
-    kind = "train" if request.kind == "keys" else request.kind
+    """What makes two requests the same work: all that decides what is computed, and whether it leaves under masks."""
     control = request.control.sha256 if request.control else ""
     decided = (request.model.sha256, digest(request.settings), control, request.masking is not None)
-    return request.run, request.round, kind, request.clinic, *decided
+    return request.run, request.round, request.work, request.clinic, *decided

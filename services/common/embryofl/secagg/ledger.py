@@ -50,8 +50,9 @@ class Confirming(Protocol):
 
 class Ledger:
     """All confirmations of a clinic. The difference of two sums that differ by one clinic is that clinic's update, and two
-    sums of the same updates with other weights have both. A round therefore has one sum, in however many attempts. A model
-    has the same clinics, weights and settings in whatever round or run, and so has an update.
+    sums of the same updates with other weights have both. A round therefore has one sum of each kind, in however many
+    attempts. For each kind, a model has the same clinics, weights and settings in whatever round or run, and so has an
+    update.
 
     Parameters
     ----------
@@ -64,15 +65,15 @@ class Ledger:
     def __init__(self, keep: Callable[[Confirmation], object], earlier: Iterable[Confirmation] = ()) -> None:
         self._keep = keep
         self._by_round: dict[tuple[str, int, str], Confirmation] = {}
-        self._by_model: dict[str, Confirmation] = {}
+        self._by_model: dict[tuple[str, str], Confirmation] = {}
         self._by_update: dict[str, Confirmation] = {}
         self._models: set[tuple[str, str]] = set()
         for confirmation in earlier:
             self._add(confirmation)
 
-    def of_model(self, model: str) -> Confirmation | None:
-        """The first sum of updates to a model."""
-        return self._by_model.get(model)
+    def of_model(self, kind: str, model: str) -> Confirmation | None:
+        """The first sum of this kind, of updates to a model or of its metrics."""
+        return self._by_model.get((kind, model))
 
     def has(self, run: str, model: str) -> bool:
         """Whether a sum of updates to this model was confirmed in this run."""
@@ -93,7 +94,7 @@ class Ledger:
         if before is not None:
             _reject(f"round {confirmation.round} of {confirmation.run} was confirmed before", before, confirmation)
         for what, before in (
-            ("updates to the same model were", self._by_model.get(confirmation.model)),
+            ("updates to the same model were", self.of_model(confirmation.kind, confirmation.model)),
             ("the same update was", self._by_update.get(confirmation.update)),
         ):
             if before is not None and _sum_of(before) != _sum_of(confirmation):
@@ -104,9 +105,10 @@ class Ledger:
 
     def _add(self, confirmation: Confirmation) -> None:
         self._by_round[_round_of(confirmation)] = confirmation
-        self._by_model.setdefault(confirmation.model, confirmation)
+        self._by_model.setdefault((confirmation.kind, confirmation.model), confirmation)
         self._by_update.setdefault(confirmation.update, confirmation)
-        self._models.add((confirmation.run, confirmation.model))
+        if confirmation.kind == "train":
+            self._models.add((confirmation.run, confirmation.model))
 
 
 def _reject(what: str, before: Confirmation, now: Confirmation) -> None:

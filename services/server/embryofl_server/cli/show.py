@@ -105,16 +105,16 @@ def _clinics(info: Info) -> RenderableType:
         )
     if pooled := _find(lines, clinic="pooled", split="validation", day=None):
         shown.add_row(
-            _whose(info, pooled["round"]), "", "", "", number(pooled["loss"]), _auroc(pooled), str(pooled["round"]), ""
+            describe_pool(pooled["clinics"], len(info["clinics"])),
+            "",
+            "",
+            "",
+            number(pooled["loss"]),
+            _auroc(pooled),
+            str(pooled["round"]),
+            "",
         )
     return shown
-
-
-def _whose(info: Info, round_: int) -> str:
-    """Whose metrics the pooled ones of a round's model are."""
-    lines = info["run"]["metrics"]
-    names = {x["clinic"] for x in lines if x["split"] == "validation" and x["round"] == round_} - {"pooled"}
-    return describe_pool(names, info["clinics"])
 
 
 def hub_lines(hub: Info, now: float) -> Iterator[str]:

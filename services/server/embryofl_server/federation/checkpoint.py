@@ -137,6 +137,10 @@ class Checkpoints:
             file.write(digest.hexdigest().encode() + b"\n" + line)
             file.write(total.data)
 
+    def forget_masked(self, round_: int) -> None:
+        """Remove what `save_masked` wrote."""
+        self._masked_path(round_).unlink(missing_ok=True)
+
     def masked(self, round_: int) -> tuple[str, np.ndarray] | None:
         """What `save_masked` wrote, if it is intact: record and sum."""
         path = self._masked_path(round_)

@@ -97,7 +97,7 @@ class Exchange:
         uploads, progress = self._context.uploads, self._context.progress
         for name in sorted(nodes):
             size = self._step.upload_size if self._step else self._layout.size
-            expected = self._kind == "train"
+            expected = self._kind == "train" or bool(self._step and self._step.upload_size)
             path = uploads.expect(self._run.name, self._number, name, size) if expected else ""
             self._waiting[name] = PendingReply(name, path)
         paths = [pending.upload for pending in self._waiting.values() if pending.upload]

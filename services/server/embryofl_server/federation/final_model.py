@@ -11,6 +11,7 @@ from embryofl_server.members.store import Clinic
 from embryofl_server.report.decision import learn_calibration
 from embryofl_server.report.write import write_report
 from embryofl_server.runs import metric_lines
+from embryofl_server.runs.evaluation import released_sums
 from embryofl_server.runs.log import Run
 from embryofl_server.runs.view import RunView
 
@@ -40,11 +41,12 @@ def write_model(run: Run, model: Checkpoint, clinics: Mapping[str, Clinic], **mo
         "settings": run.settings.model_dump(),
         "releases": {name: clinics[name].metrics for name in sorted(view.took_part) if name in clinics},
         "evaluation": {},
+        "pooled": {},
         "best_validation": {"round": best[0], "auroc": best[1]} if best else None,
         "use": "Research use only: not a medical device.",
         **more,
     }
-    record["calibration"] = learn_calibration(record["evaluation"], run.settings)
+    record["calibration"] = learn_calibration(released_sums(record, "validation"), run.settings)
     write_atomic(run.folder / "model.safetensors", model.packed().data)
     final = metric_lines.final_lines(record)
     write_atomic(run.folder / "model.json", json.dumps({**record, "metrics": final}, indent=1).encode())

@@ -113,16 +113,14 @@ def check(
     if reply.masking is not None and reply.masking.accused:
         accused = reply.masking.accused
         raise ReplyRejected("bad_letter", f"it cannot open the letter of {accused}, or says so", accused)
-    if request.kind not in ("keys", "train"):
-        return AcceptedReply(reply, validation, test, None, 0.0)
-    most = clinic.labelled
-    if reply.examples < 1 or (most is not None and reply.examples + _count(validation) > most):
+    most, trains = clinic.labelled, request.kind in ("keys", "train")
+    if trains and (reply.examples < 1 or (most is not None and reply.examples + _count(validation) > most)):
         raise ReplyRejected(
             "examples",
             f"{reply.examples} training and {_count(validation)} validation embryos, but {most} labelled images were "
             "reported on joining",
         )
-    if request.kind == "keys":
+    if not request.upload_url:
         return AcceptedReply(reply, validation, test, None, 0.0)
     if reply.update is None or upload is None:
         raise ReplyRejected("no_upload", "the reply came without its uploaded update")

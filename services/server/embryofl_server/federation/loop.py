@@ -23,6 +23,7 @@ from embryofl_server.federation.exchange_result import ExchangeResult
 from embryofl_server.federation.fleet import Node
 from embryofl_server.federation.fleet_session import FleetSession
 from embryofl_server.federation.gathering import gather
+from embryofl_server.federation.masking.evaluation import MaskedEvaluation, PooledMetrics
 from embryofl_server.federation.masking.rounds import MaskedRounds
 from embryofl_server.federation.round_limits import AUTO_ROUNDS, RoundLimits, round_limits
 from embryofl_server.federation.run_context import RunContext, RunFailed
@@ -66,13 +67,9 @@ class RoundLoop:
         self._best: metric_lines.Best | None = None
         self._recent: collections.deque[dict[str, Any]] = collections.deque(maxlen=AUTO_ROUNDS)
         self._masked_rounds = MaskedRounds(
-            self._session,
-            checkpoints,
-            self._strategy.longest_update,
-            lambda kind, number, nodes, limits, step: self._exchange(kind, number, nodes, limits=limits, step=step),
-            self._gather,
-            self._limits,
+            self._session, checkpoints, self._strategy.longest_update, self._ask_step, self._gather, self._limits
         )
+        self._masked_evaluation = MaskedEvaluation(self._session, checkpoints, self._ask_step, self._limits)
 
     def execute(self) -> str:
         """Run to the end; returns what was unusual about it ("" if nothing was).
@@ -269,17 +266,22 @@ class RoundLoop:
             self._run.event("finished", round=number, sha256=record["sha256"])
             return "without final evaluation, as set"
         self._write_model(incomplete="The model is complete, but its final evaluation was interrupted.")
-        result = ExchangeResult()
+        result, pooled = ExchangeResult(), PooledMetrics()
         try:
-            result = self._exchange("evaluate", number, self._gather(number))
+            nodes = self._gather(number)
+            pooled = self._masked_evaluation.collect(number, self._model, nodes)
+            others = {name: node for name, node in nodes.items() if name not in pooled.asked}
+            result = self._exchange("evaluate", number, others, limits=self._limits(len(others)).at_most(len(others)))
             self._count_rejections(number, result)
-            problem = result.shortfall
+            problem = " ".join(filter(None, (result.shortfall, pooled.problem)))
         except RunFailed as exc:
             problem = str(exc)
         if problem:
             problem = with_code("R4", f"The model is complete, but its final evaluation is not. {problem}")
         evaluation = {name: _evaluation_of(accepted) for name, accepted in result.accepted.items()}
-        record = self._write_model(evaluation=evaluation, refused=result.reasons, incomplete=problem)
+        more = {"pooled": pooled.record, "refused": result.reasons, "incomplete": problem}
+        record = self._write_model(evaluation=evaluation, **more)
+        self._checkpoints.forget_masked(number)
         # If the best round was chosen, its validation metrics are already recorded.
         recorded = {(x["round"], x["clinic"], x["split"]) for x in RunView(self._run).lines()}
         lines = metric_lines.final_lines(record)
@@ -298,6 +300,11 @@ class RoundLoop:
     ) -> ExchangeResult:
         limits = limits or self._limits(len(nodes))
         return Exchange(self._session, self._model, kind, number, limits, corrections, step).run(nodes)
+
+    def _ask_step(
+        self, kind: Kind, number: int, nodes: dict[str, Node], limits: RoundLimits, step: Step
+    ) -> ExchangeResult:
+        return self._exchange(kind, number, nodes, limits=limits, step=step)
 
     def _limits(self, asked: int, least: int = 0) -> RoundLimits:
         return round_limits(self._settings, asked, max(least, self._strategy.min_updates), self._recent)

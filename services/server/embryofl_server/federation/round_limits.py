@@ -23,6 +23,10 @@ class RoundLimits:
     deadline_s: float
     grace_s: float
 
+    def at_most(self, quorum: int) -> "RoundLimits":
+        """The same with no higher quorum."""
+        return RoundLimits(min(self.quorum, quorum), self.deadline_s, self.grace_s)
+
     @property
     def end_s(self) -> float:
         """The end of the grace period, in seconds from the start of the round."""

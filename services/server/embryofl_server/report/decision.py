@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -42,14 +43,14 @@ def choose_threshold(histogram: IntArray, sensitivity: float = 0.0) -> float | N
     return float(EDGES[best[np.argmin(np.abs(EDGES[best] - 0.5))]])
 
 
-def learn_calibration(evaluation: dict[str, Any], settings: RunSettings) -> dict[str, Any] | None:
+def learn_calibration(validation: Mapping[str, ScoreSums], settings: RunSettings) -> dict[str, Any] | None:
     """Temperature, intercept, threshold and reliability table of a final model, learned only from the score histograms of
     validation patients; None with too few embryos of a label.
 
     Parameters
     ----------
-    evaluation : dict
-        The final evaluation by clinic and split, as in `model.json`.
+    validation : mapping of str to ScoreSums
+        All that was released of the final evaluation on validation patients.
     settings : RunSettings
 
     Returns
@@ -59,8 +60,7 @@ def learn_calibration(evaluation: dict[str, Any], settings: RunSettings) -> dict
         (`report.calibration.Calibration`). `threshold`: of the model's own score, before calibration. `table`: of the
         validation patients, by calibrated probability, rows of at least `LEAST_IN_ROW` embryos.
     """
-    parts = [evaluation[name].get("validation") for name in sorted(evaluation)]
-    histogram = merge(ScoreSums.from_dict(part) for part in parts if part).pooled().histogram
+    histogram = merge(validation[name] for name in sorted(validation)).pooled().histogram
     learned, threshold = learn(histogram), choose_threshold(histogram, settings.threshold_sensitivity)
     if learned is None or threshold is None:
         return None

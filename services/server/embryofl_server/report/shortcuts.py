@@ -10,6 +10,7 @@ import numpy as np
 
 from embryofl.metrics import DaySums, ScoreSums, merge
 from embryofl.metrics.from_histogram import auroc
+from embryofl_server.runs.evaluation import TOGETHER
 
 MARGIN = 0.05
 """How far the AUROC over all may exceed that within each day (or clinic) without a warning."""
@@ -19,12 +20,13 @@ def shortcuts(by_clinic: dict[str, ScoreSums]) -> dict[str, dict[str, float | No
     """For "day" and "clinic": AUROC over `all`, mean AUROC `within` each, and AUROC of knowing only it (`alone`).
 
     All three over the same embryos. `within` weights each by its pairs of embryos with label 1 and label 0.
+    For "clinic" only those count that release their own.
     """
-    together = merge(by_clinic[name] for name in sorted(by_clinic))
-    everything = together.pooled()
+    own = {name: by_clinic[name] for name in sorted(by_clinic) if name != TOGETHER}
+    every, of_own = (merge(sums[name] for name in sorted(sums)) for sums in (by_clinic, own))
     return {
-        "day": _compare(everything, together.days.values()),
-        "clinic": _compare(everything, [by_clinic[name].pooled() for name in sorted(by_clinic)]),
+        "day": _compare(every.pooled(), every.days.values()),
+        "clinic": _compare(of_own.pooled(), [sums.pooled() for sums in own.values()]),
     }
 
 

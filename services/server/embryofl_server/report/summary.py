@@ -13,6 +13,7 @@ from embryofl_server.report.decision import describe_rule
 from embryofl_server.report.metrics import metrics_of
 from embryofl_server.report.shortcuts import shortcuts
 from embryofl_server.report.warnings import warnings
+from embryofl_server.runs.evaluation import TOGETHER, evaluated_clinics, released_sums
 from embryofl_server.runs.metric_lines import DEFAULT_THRESHOLD, threshold_of
 from embryofl_server.runs.metrics_seen import describe_pool, metrics_seen
 from embryofl_server.runs.updates_seen import updates_seen
@@ -99,11 +100,11 @@ def _grades(record: dict[str, Any], split: str) -> dict[str, Any]:
 
 
 def _split(record: dict[str, Any], split: str, threshold: float) -> dict[str, Any]:
-    evaluation, learned = record["evaluation"], record["calibration"]
+    learned, clinics = record["calibration"], evaluated_clinics(record, split)
     calibration = Calibration(learned["temperature"], learned["intercept"]) if learned else None
-    by_clinic = {n: ScoreSums.from_dict(evaluation[n][split]) for n in sorted(evaluation) if evaluation[n].get(split)}
-    whose = describe_pool(by_clinic, {*by_clinic, *record["releases"]})
-    return {**_metrics(by_clinic, calibration, threshold), "whose": whose, "shortcuts": shortcuts(by_clinic)}
+    released = released_sums(record, split)
+    whose = describe_pool(len(clinics), len({*clinics, *record["releases"]}))
+    return {**_metrics(released, calibration, threshold), "whose": whose, "shortcuts": shortcuts(released)}
 
 
 def _metrics(by_clinic: dict[str, ScoreSums], calibration: Calibration | None, threshold: float) -> dict[str, Any]:
@@ -111,7 +112,8 @@ def _metrics(by_clinic: dict[str, ScoreSums], calibration: Calibration | None, t
         days = {"all": None, **{str(day): day for day in sorted({day for sums in clinics for day in sums.days})}}
         return {name: metrics_of(clinics, day, calibration, threshold) for name, day in days.items()}
 
-    return {"pooled": by_day(*by_clinic.values()), "clinics": {name: by_day(sums) for name, sums in by_clinic.items()}}
+    clinics = {name: by_day(sums) for name, sums in by_clinic.items() if name != TOGETHER}
+    return {"pooled": by_day(*by_clinic.values()), "clinics": clinics}
 
 
 def _course(records: list[dict[str, Any]], threshold: float) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from embryofl.metrics import ScoreSums, merge
+from embryofl_server.runs.evaluation import TOGETHER, evaluated_clinics, released_sums
 from embryofl_server.runs.metric_labels import POOLED
 
 PERSONAL = "personal_"  # of the clinics' personal models: each on its own clinic's patients
@@ -29,13 +30,16 @@ def _lines(round_: int, clinic: str, split: str, sums: ScoreSums, threshold: flo
 
 
 def split_lines(
-    round_: int, split: str, by_clinic: dict[str, ScoreSums], threshold: float = DEFAULT_THRESHOLD
+    round_: int, split: str, by_clinic: dict[str, ScoreSums], threshold: float = DEFAULT_THRESHOLD, clinics: int = 0
 ) -> list[dict[str, Any]]:
-    """Metric lines of one split of one round's model: each clinic's, then the pooled ones."""
+    """Metric lines of one split of one round's model: each clinic's, then the pooled ones, in which `TOGETHER` counts, with
+    the number of `clinics` (default: those in `by_clinic`)."""
     if not by_clinic:
         return []
-    lines = [line for name in sorted(by_clinic) for line in _lines(round_, name, split, by_clinic[name], threshold)]
-    return lines + _lines(round_, POOLED, split, merge(by_clinic[n] for n in sorted(by_clinic)), threshold)
+    names = sorted({*by_clinic} - {TOGETHER})
+    lines = [line for name in names for line in _lines(round_, name, split, by_clinic[name], threshold)]
+    pooled = _lines(round_, POOLED, split, merge(by_clinic[n] for n in sorted(by_clinic)), threshold)
+    return lines + [{**line, "clinics": clinics or len(by_clinic)} for line in pooled]
 
 
 def record_lines(record: dict[str, Any]) -> list[dict[str, Any]]:
@@ -72,8 +76,8 @@ def final_lines(record: dict[str, Any]) -> list[dict[str, Any]]:
     """Metric lines of the final evaluation (`model.json`), at the threshold that was fixed on validation patients."""
     lines = []
     for split in ("validation", "test"):
-        sums = {n: ScoreSums.from_dict(c[split]) for n, c in record["evaluation"].items() if c.get(split)}
-        lines += split_lines(record["round"], split, sums, threshold_of(record))
+        released, clinics = released_sums(record, split), len(evaluated_clinics(record, split))
+        lines += split_lines(record["round"], split, released, threshold_of(record), clinics)
         personal = {n: c.get("personal") or {} for n, c in record["evaluation"].items()}
         sums = {n: ScoreSums.from_dict(p[split]) for n, p in personal.items() if p.get(split)}
         lines += split_lines(record["round"], PERSONAL + split, sums)

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from embryofl.metrics import ScoreSums, merge
 from embryofl.states import OVER
+from embryofl_server.runs.evaluation import TOGETHER, released_sums
 from embryofl_server.runs.jsonlines import JsonLines
 from embryofl_server.runs.log import Run, Runs
 from embryofl_server.runs.metric_labels import ALL_DAYS, POOLED
@@ -211,8 +212,10 @@ class RunView:
         with self._lock:
             record, stamp = self.record, _stamp(self.run.folder / "model.json")
             if (key := (self._record[0], stamp)) != self._sums[0]:
-                clinics: Line = self.model().get("evaluation") or record.get("clinics", {})
-                by_split = {split: _sums_of(clinics, split) for split in ("validation", "test")}
+                final = self.model()
+                if not (final.get("evaluation") or final.get("pooled")):
+                    final = {"evaluation": record.get("clinics", {}), "pooled": {}}
+                by_split = {split: _sums_of(final, split) for split in ("validation", "test")}
                 sums = {split: by_clinic for split, by_clinic in by_split.items() if by_clinic}
                 self._sums = key, sums or self._sums[1]  # the record of round 0 has none
             return self._sums[1]
@@ -267,13 +270,12 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     return stat.st_mtime_ns, stat.st_ino
 
 
-def _sums_of(clinics: Line, split: str) -> dict[str, ScoreSums]:
-    sums = {}
-    for name, entry in clinics.items():
-        with contextlib.suppress(ValueError):
-            if entry.get(split):
-                sums[name] = ScoreSums.from_dict(entry[split])
-    return {**sums, POOLED: merge(sums.values())} if sums else {}
+def _sums_of(record: Line, split: str) -> dict[str, ScoreSums]:
+    with contextlib.suppress(ValueError):
+        if sums := released_sums(record, split):
+            pooled = merge(sums.values())
+            return {name: own for name, own in sums.items() if name != TOGETHER} | {POOLED: pooled}
+    return {}
 
 
 def _short(results: Line) -> Line:

@@ -12,6 +12,7 @@ from pydantic import Field
 from embryofl.errors import ProtocolError
 from embryofl.masked_update import sum_weight
 from embryofl.messages import MaskingReply, MaskingRequest, Reply
+from embryofl.pooled_metrics import WEIGHT
 from embryofl.schema import Name, Strict
 from embryofl.secagg.fixed_point import RING, Ring
 from embryofl.secagg.hub import HubSession
@@ -70,6 +71,7 @@ class Attempt:
 
     def __init__(self, terms: Terms, settings: RunSettings, lines: dict[str, str]) -> None:
         self._terms, self._settings, self._lines = terms, settings, lines
+        self._pooled = terms.kind == "evaluate"
         self.hub = HubSession(terms, enrolled_keys(lines))
 
     def keys(self) -> Step:
@@ -90,7 +92,7 @@ class Attempt:
         request = MaskingRequest(roster=self.hub.close_roster())
         return _same_for_all(request, lambda masking: masking.letters, self.hub.take_letters)
 
-    def train(self) -> Step:
+    def vectors(self) -> Step:
         """Masked vectors: each is added to the sum and deleted."""
         roster = self.hub.close_roster()
 
@@ -106,7 +108,7 @@ class Attempt:
         )
 
     def _check_weight(self, name: str, clinic: str, weight: int, reply: Reply) -> None:
-        expected = sum_weight(self._settings, reply.examples)
+        expected = WEIGHT if self._pooled else sum_weight(self._settings, reply.examples)
         if (clinic, weight) != (name, expected):
             raise ProtocolError(
                 f"weight {weight} of {clinic}, expected {expected} of {name} for {reply.examples} training embryos",

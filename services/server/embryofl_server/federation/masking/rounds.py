@@ -230,9 +230,9 @@ class MaskedRounds:
         roster = steps.hub.close_roster()
         least = max(least, roster.threshold)
         limits = self._limits(len(roster.names), least)
-        ask("letters", self._nodes(roster.names), _short(limits, limits.quorum), steps.letters())
+        ask("letters", self._nodes(roster.names), short_limits(limits, limits.quorum), steps.letters())
         sharers = steps.hub.close_letters()
-        result = ask("train", self._nodes(sharers), self._limits(len(sharers), least), steps.train())
+        result = ask("train", self._nodes(sharers), self._limits(len(sharers), least), steps.vectors())
         replies = {name: accepted.reply for name, accepted in result.accepted.items()}
         lines = {name: lines[name] for name in roster.names}
         masked = MaskedSum(attempt=attempt, lines=lines, closed=steps.hub.close_sum(), replies=replies)
@@ -253,9 +253,7 @@ class MaskedRounds:
         )
 
     def _nodes(self, names: tuple[str, ...]) -> dict[str, Node]:
-        """These clinics; one that is not connected is asked when it comes back."""
-        known = self._session.nodes()
-        return {name: known.get(name) or Node(name, 0, online=False, activated="") for name in names}
+        return known_nodes(self._session, names)
 
     # -- then -------------------------------------------------------------------------------------------------------
     def _open_sum(
@@ -263,7 +261,7 @@ class MaskedRounds:
     ) -> ExchangeResult:
         closed = masked.closed
         roster, survivors = closed.roster, closed.statement.survivors
-        limits = _short(self._limits(len(survivors), roster.threshold), roster.threshold)
+        limits = short_limits(self._limits(len(survivors), roster.threshold), roster.threshold)
         try:
             opening = Opening(closed, total, masked.lines)
             steps: list[tuple[Kind, Callable[[], Step]]]
@@ -313,7 +311,13 @@ class MaskedRounds:
         return ExcludedReply(WRONG, message, fault=True)
 
 
-def _short(limits: RoundLimits, quorum: int) -> RoundLimits:
+def known_nodes(session: FleetSession, names: tuple[str, ...]) -> dict[str, Node]:
+    """These clinics; one that is not connected is asked when it comes back."""
+    known = session.nodes()
+    return {name: known.get(name) or Node(name, 0, online=False, activated="") for name in names}
+
+
+def short_limits(limits: RoundLimits, quorum: int) -> RoundLimits:
     """Limits of an exchange without work at the clinics: it waits no longer than needed for clinics that have gone."""
     patience = min(PATIENCE_S, limits.end_s)
     return RoundLimits(quorum, patience, limits.end_s - patience)

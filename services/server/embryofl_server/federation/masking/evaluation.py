@@ -1,0 +1,173 @@
+"""The masked part of a run's final evaluation: one attempt like that at a round, after which the hub knows pooled metrics.
+
+Clinics confirm one such sum in a run. If the hub ends in between, it asks for the same one again.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from embryofl.errors import ProtocolError
+from embryofl.messages import Kind
+from embryofl.metrics import ScoreSums
+from embryofl.pooled_metrics import BOUND, GROUP, LENGTH, Split, from_vector
+from embryofl.secagg.fixed_point import Ring
+from embryofl.secagg.messages import Terms, digest
+from embryofl.secagg.threshold import MIN_CLINICS
+from embryofl_server.federation.checkpoint import Checkpoint, Checkpoints
+from embryofl_server.federation.exchange_result import ExchangeResult
+from embryofl_server.federation.fleet import Node
+from embryofl_server.federation.fleet_session import FleetSession
+from embryofl_server.federation.masking.attempt import Attempt, MaskedSum, Opening
+from embryofl_server.federation.masking.rounds import Ask, AttemptFailed, known_nodes, short_limits
+from embryofl_server.federation.round_limits import RoundLimits
+from embryofl_server.federation.step import Step
+
+log = logging.getLogger("embryofl.rounds")
+
+ATTEMPTS = 4
+RETRY_S = 5.0  # between two attempts to exchange keys
+
+
+@dataclass(frozen=True)
+class PooledMetrics:
+    """What came of it.
+
+    Attributes
+    ----------
+    asked : frozenset of str
+        The clinics that were asked; none if they are too few to be summed.
+    record : dict
+        Its part of `model.json`: `clinics`, `group`, and the sums of each split; empty without a result.
+    problem : str
+        Why there is no result.
+    """
+
+    asked: frozenset[str] = frozenset()
+    record: dict[str, Any] = field(default_factory=dict)
+    problem: str = ""
+
+
+class MaskedEvaluation:
+    """The final evaluation of clinics that release metrics only under masks.
+
+    Parameters
+    ----------
+    session : FleetSession
+    checkpoints : Checkpoints
+    ask : Ask
+    limits : callable
+        Limits of an exchange, from the number of clinics asked and how many it needs at least.
+    """
+
+    def __init__(
+        self, session: FleetSession, checkpoints: Checkpoints, ask: Ask, limits: Callable[[int, int], RoundLimits]
+    ) -> None:
+        self._session, self._run, self._store = session, session.run, session.context.store
+        self._checkpoints, self._ask, self._limits = checkpoints, ask, limits
+        self._out: set[str] = set()  # whose replies were rejected, or of whom another one says so
+
+    def collect(self, number: int, model: Checkpoint, online: dict[str, Node]) -> PooledMetrics:
+        """The pooled metrics of those of the clinics that release only these, by the model of round `number`.
+
+        Raises
+        ------
+        Halted
+        """
+        releases = self._store.releases()
+        names = frozenset(name for name in online if releases.get(name) == "pooled")
+        if len(names) < MIN_CLINICS:
+            return PooledMetrics()
+        return replace(self._sum(number, model, names), asked=names)
+
+    def _sum(self, number: int, model: Checkpoint, names: frozenset[str]) -> PooledMetrics:
+        until = time.time() + self._run.settings.join_wait_s
+        attempt, problem, closed = 0, "", self._kept(number)
+        if closed is not None:
+            names, attempt = frozenset(closed[0].closed.roster.names), closed[0].attempt
+        while attempt < ATTEMPTS and time.time() < until:
+            try:
+                if closed is None:
+                    attempt += 1
+                    closed = self._close_sum(number, attempt, model, names)
+                return self._open_sum(number, *closed)
+            except AttemptFailed as exc:
+                problem = str(exc)
+                names -= self._out
+                if closed is not None:  # clinics have confirmed it, maybe, and will confirm no other
+                    names = frozenset(closed[0].closed.roster.names)
+                closed = None
+                self._run.event("attempt_failed", round=number, attempt=attempt, words=problem)
+                log.warning("final evaluation, attempt %d: %s", attempt, problem)
+                self._session.pause(RETRY_S)
+            except ProtocolError as exc:
+                return PooledMetrics(problem=f"The masks of metrics cannot be removed: {exc}.")
+        return PooledMetrics(problem=f"Metrics under masks could not be summed. {problem}")
+
+    def _kept(self, number: int) -> tuple[MaskedSum, Ring] | None:
+        kept = self._checkpoints.masked(number)
+        return None if kept is None else (MaskedSum.model_validate_json(kept[0]), kept[1])
+
+    def _close_sum(self, number: int, attempt: int, model: Checkpoint, names: frozenset[str]) -> tuple[MaskedSum, Ring]:
+        terms = Terms(
+            run=self._run.name,
+            round=number,
+            kind="evaluate",
+            attempt=attempt,
+            model=model.record["sha256"],
+            work=digest(self._run.settings),
+            length=LENGTH,
+            bound=BOUND,
+        )
+        lines = {name: key for name, key in self._store.keys().items() if name in names}
+        steps = Attempt(terms, self._run.settings, lines)
+        self._asked("keys", number, tuple(sorted(names)), MIN_CLINICS, steps.keys())
+        roster = steps.hub.close_roster()
+        self._asked("letters", number, roster.names, roster.threshold, steps.letters(), short=True)
+        sharers = steps.hub.close_letters()
+        result = self._asked("evaluate", number, sharers, roster.threshold, steps.vectors())
+        replies = {name: accepted.reply for name, accepted in result.accepted.items()}
+        lines = {name: lines[name] for name in roster.names}
+        masked = MaskedSum(attempt=attempt, lines=lines, closed=steps.hub.close_sum(), replies=replies)
+        self._checkpoints.save_masked(number, masked.model_dump_json(), steps.hub.masked_sum)
+        return masked, steps.hub.masked_sum
+
+    def _open_sum(self, number: int, masked: MaskedSum, total: Ring) -> PooledMetrics:
+        roster, survivors = masked.closed.roster, masked.closed.statement.survivors
+        opening = Opening(masked.closed, total.copy(), masked.lines)
+        steps: list[tuple[Kind, Callable[[], Step]]]
+        steps = [("survivors", opening.survivors), ("shares", opening.shares)]
+        for kind, step in steps:
+            self._asked(kind, number, survivors, roster.threshold, step(), short=True)
+        sums = from_vector(opening.unmasking.total())
+        if problem := self._impossible(sums, survivors):
+            return PooledMetrics(problem=problem)
+        by_split: dict[str, Any] = {split: pooled.to_dict() for split, pooled in sums.items()}
+        return PooledMetrics(record={"clinics": [*survivors], "group": GROUP, **by_split})
+
+    def _impossible(self, sums: dict[Split, ScoreSums], names: tuple[str, ...]) -> str:
+        """Why a sum cannot be one of honest clinics; nobody can say whose part is wrong."""
+        labelled = [self._store.clinic(name).labelled for name in names]
+        found = sum(int(pooled.pooled().counts.sum()) for pooled in sums.values())
+        most = sum(n for n in labelled if n is not None)
+        if None not in labelled and found > most:
+            return (
+                f"Metrics over {found} embryos, but {most} labelled images were reported on joining: they are not used."
+            )
+        return ""
+
+    def _asked(
+        self, kind: Kind, number: int, names: tuple[str, ...], least: int, step: Step, *, short: bool = False
+    ) -> ExchangeResult:
+        nodes: dict[str, Node] = known_nodes(self._session, names)
+        limits = self._limits(len(names), least)
+        limits = short_limits(limits, least) if short else RoundLimits(least, limits.deadline_s, limits.grace_s)
+        result = self._ask(kind, number, nodes, limits, step)
+        for name, why in result.excluded.items():
+            self._out |= ({name} if why.fault else set()) | ({name, why.accused} if why.accused else set())
+        if result.shortfall:
+            reasons = "; ".join(f"{name}: {why.message}" for name, why in sorted(result.excluded.items()))
+            raise AttemptFailed(f"{result.shortfall} {reasons}", too_early=kind == "keys")
+        return result

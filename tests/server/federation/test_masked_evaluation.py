@@ -1,0 +1,210 @@
+"""Metrics of clinics that release only pooled ones: one sum of grouped histograms, whoever drops out and whenever the hub dies."""
+
+import json
+
+import numpy as np
+import pytest
+
+from embryofl.membership import METRICS
+from embryofl.metrics import ScoreSums, merge
+from embryofl.pooled_metrics import GROUP, LENGTH, from_vector, to_vector
+from embryofl.secagg.fixed_point import RING
+from embryofl_server.federation.masking import evaluation as module
+from embryofl_server.federation.masking import rounds
+from embryofl_server.runs.view import RunView
+from kits.masked_rounds import EMBRYOS, FakeWorkload, Killed, MaskedFleet
+from kits.rounds import events, once, stages
+
+SPLITS = ("validation", "test")
+ALL = ["anna", "bert", "cleo", "dora"]
+
+
+class PooledFleet(MaskedFleet):
+    metrics = "pooled"
+
+
+@pytest.fixture
+def stage(tmp_path, packed, monkeypatch):
+    """`stage(own=..., **settings)`: a run without masks of updates, of clinics that release pooled metrics."""
+    monkeypatch.setattr(rounds, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(module, "RETRY_S", 0.02)
+    made, count = [], iter(range(100))
+
+    def make(own=(), **settings):
+        folder = tmp_path / str(next(count))
+        make_stage = stages(folder, packed, monkeypatch, lambda uploads, p: PooledFleet(uploads, p, folder, ALL))
+        made.append(make_stage)
+        staged = next(make_stage)(**{"rounds": 2, "min_clinics": 3, "strategy": "median"} | settings)
+        for name in ALL:
+            staged.store.set_choices(name, {METRICS: "own" if name in own else "pooled"})
+        for name in own:
+            release_own(staged, name)
+        return staged
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def release_own(staged, name):
+    policy = staged.fleet.state_dir(name) / "policy.toml"
+    policy.write_text(policy.read_text().replace("pooled", "own"))
+
+
+def grouped(names, split):
+    """What the pooled sums of these clinics should be: day 3 has too few embryos for one bin."""
+    parts = [FakeWorkload(EMBRYOS[name]).evaluate(split).sums().suppress(5, GROUP) for name in names]
+    return merge(ScoreSums({5: part.days[5]}) for part in parts)
+
+
+def record(staged):
+    return RunView(staged.run).model()
+
+
+def assert_sums_of(staged, names):
+    pooled = record(staged)["pooled"]
+    assert pooled["clinics"] == names
+    for split in SPLITS:
+        sums = ScoreSums.from_dict(pooled[split])
+        assert np.array_equal(sums.days[5].histogram, grouped(names, split).days[5].histogram)
+        assert sums.days[3].counts.sum() == 0 and sums.days[3].withheld == len(names)
+
+
+# -- the vector ----------------------------------------------------------------------------------------------------------
+def test_vector_holds_nothing_but_bins_of_many_and_adds_up():
+    rng = np.random.default_rng(0)
+    days, labels = np.repeat([0, 3, 5], [14, 40, 70]), rng.integers(0, 2, 124)
+    parts = [ScoreSums.from_scores(rng.random(124), labels, days, np.arange(124) // 6) for _ in range(3)]
+    vectors = [to_vector(dict.fromkeys(SPLITS, part), 5) for part in parts]
+    for vector in vectors:
+        assert vector.shape == (LENGTH,) and vector.dtype == RING
+        for sums in from_vector(vector).values():
+            assert sums.days[0].withheld == 1 and not sums.days[0].histogram.any()
+            for day in (3, 5):
+                bins = sums.days[day].histogram.sum(axis=0)
+                assert bins[bins > 0].min() >= GROUP and sums.days[day].withheld == 0
+    pooled = from_vector(sum(vectors[1:], vectors[0]))["test"]
+    assert pooled.days[0].withheld == 3 and pooled.pooled().counts.sum() == 3 * 110
+    assert pooled.days[5].ranking.cohorts == 0
+    exact = merge(parts).summary(5)
+    assert pooled.summary(5).loss == pytest.approx(exact.loss, abs=0.1) and pooled.summary(5).loss != exact.loss
+
+
+def test_a_larger_min_cell_makes_larger_bins():
+    sums = ScoreSums.from_scores(np.linspace(0, 1, 100), np.arange(100) % 2, np.full(100, 5))
+    bins = from_vector(to_vector(dict.fromkeys(SPLITS, sums), 40))["test"].days[5].histogram.sum(axis=0)
+    assert bins[bins > 0].min() >= 40 and bins.sum() == 100
+
+
+@pytest.mark.parametrize(("n", "most"), [(100, 0.01), (40, 0.1)])
+def test_pooled_auroc_of_three_clinics_is_close_to_the_exact_one(n, most):
+    errors = []
+    for seed in range(40):
+        rng, parts = np.random.default_rng(seed), []
+        for _ in range(3):
+            labels = np.arange(n) % 2
+            scores = 1 / (1 + np.exp(-rng.normal(1.2 * (labels - 0.5), 1.0)))
+            parts.append(ScoreSums.from_scores(scores, labels, np.full(n, 5)))
+        total = sum((to_vector(dict.fromkeys(SPLITS, part), 5) for part in parts), np.zeros(LENGTH, RING))
+        errors.append(abs(from_vector(total)["test"].summary(5).auroc - merge(parts).summary(5).auroc))
+    assert np.mean(errors) <= most
+
+
+# -- a run ---------------------------------------------------------------------------------------------------------------
+def test_hub_learns_the_sum_of_grouped_histograms_and_nothing_of_one_clinic(stage):
+    staged, kept = stage(), []
+    collect = staged.uploads.collect
+    staged.uploads.collect = lambda path: kept.append((found := collect(path)).path.read_bytes()) or found
+    staged.go()
+    assert staged.message == "" and record(staged)["evaluation"] == {}
+    assert_sums_of(staged, ALL)
+    vectors = [np.frombuffer(data, RING) for data in kept if len(data) == 4 * LENGTH]
+    assert len(vectors) == 4 and all(0.4 < (v / 2**32).mean() < 0.6 and len(np.unique(v)) > LENGTH - 9 for v in vectors)
+    lines = RunView(staged.run).lines()
+    assert {(x["split"], x["clinic"]) for x in lines if x["split"] != "train"} == {(s, "pooled") for s in SPLITS}
+    assert all(x["loss"] is None for x in lines if x["split"] == "train")
+    results = json.loads((staged.run.folder / "results.json").read_text())
+    test = results["splits"]["test"]
+    assert test["whose"] == "all clinics" and test["clinics"] == {} and test["pooled"]["all"]["n"] == 160
+    assert (
+        results["calibration"]["threshold"]
+        and "once, after the last round, the sum over anna" in results["metrics_seen"]
+    )
+    assert not list(staged.run.folder.glob("*.masked"))
+
+
+def test_clinics_that_release_their_own_are_asked_as_ever(stage):
+    staged = stage(own=["bert"])
+    staged.go()
+    assert_sums_of(staged, ["anna", "cleo", "dora"])
+    assert list(record(staged)["evaluation"]) == ["bert"] and record(staged)["evaluation"]["bert"]["test"]
+    test = json.loads((staged.run.folder / "results.json").read_text())["splits"]["test"]
+    assert (test["whose"], list(test["clinics"]), test["pooled"]["all"]["n"]) == ("all clinics", ["bert"], 170)
+
+
+def test_fewer_than_three_release_nothing(stage):
+    staged = stage(own=["bert", "cleo"])
+    staged.go()
+    assert record(staged)["pooled"] == {} and staged.message == ""
+    results = json.loads((staged.run.folder / "results.json").read_text())
+    assert results["splits"]["test"]["whose"] == "2 of 4 clinics" and "needs 3 clinics" in results["metrics_seen"]
+
+
+@pytest.mark.parametrize("kind", ["keys", "letters", "evaluate"])
+def test_lost_clinic_is_not_in_the_sum(stage, kind):
+    staged = stage(round_deadline_s=0.4, grace_s=0.2)
+    staged.fleet.fault = lambda k, name, round_: "gone" if (k, name, round_) == (kind, "bert", 2) else None
+    staged.go()
+    assert_sums_of(staged, ["anna", "cleo", "dora"])
+
+
+def test_clinic_lost_after_its_upload_is_in_the_sum(stage):
+    staged = stage(round_deadline_s=0.4, grace_s=0.2)
+    staged.fleet.fault = lambda k, name, round_: "gone" if (k, name, round_) == ("survivors", "bert", 2) else None
+    staged.go()
+    assert_sums_of(staged, ALL)
+
+
+@pytest.mark.parametrize("kind", ["keys", "letters", "evaluate", "survivors", "shares"])
+def test_hub_killed_in_any_phase_ends_with_the_same_metrics(stage, kind):
+    staged = stage()
+    staged.fleet.fault = once(kind, "cleo", 2, "killed")
+    with pytest.raises(Killed):
+        staged.go()
+    staged.go()
+    assert_sums_of(staged, ALL)
+
+
+def test_clinics_that_were_restarted_make_the_same_sum_again(stage):
+    staged, left = stage(round_deadline_s=0.4, grace_s=0.2), {"anna", "bert"}
+
+    def fault(kind, name, round_):
+        if (kind, round_) != ("shares", 2) or name not in left:
+            return None
+        left.remove(name)
+        return "restart"
+
+    staged.fleet.fault = fault
+    staged.go()
+    assert_sums_of(staged, ALL)
+
+
+def test_metrics_that_cannot_be_are_not_used(stage):
+    staged = stage()
+
+    def fault(kind, name, round_):
+        if kind == "evaluate":
+            staged.store.set_choices(name, {"counts": {"5": {"0": 9, "1": 9}}})
+
+    staged.fleet.fault = fault
+    staged.go()
+    assert record(staged)["pooled"] == {} and "Metrics over 320 embryos, but 72 labelled images" in staged.message
+
+
+def test_clinic_that_releases_its_own_declines_to_be_summed(stage):
+    staged = stage()
+    release_own(staged, "dora")  # the hub does not know yet
+    staged.go()
+    assert_sums_of(staged, ["anna", "bert", "cleo"])
+    (said,) = [e["words"] for e in events(staged.run) if e["kind"] == "refused"]
+    assert said.startswith("the clinic does not release metrics under masks (metrics = own)")
