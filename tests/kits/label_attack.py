@@ -61,7 +61,7 @@ class Population:
         """Embeddings of mean 0 and variance 1, as `Lite0Head.embed` gives them, float32 (n, 1280), and labels."""
         labels = self.rng.integers(0, 2, n)
         e = self.rng.normal(size=(n, 60)) @ self._basis + 0.5 * self.rng.normal(size=(n, FEATURES))
-        e += 0.3 * (labels - 0.5)[:, None] * self._good
+        e += 0.6 * (labels - 0.5)[:, None] * self._good
         e = (e - e.mean(axis=1, keepdims=True)) / e.std(axis=1, keepdims=True)
         return e.astype(np.float32), labels
 
@@ -89,12 +89,14 @@ class HostileTransfers:
     """Hands the clinic the hub's model and keeps what it uploads."""
 
     def __init__(self, path: Path) -> None:
-        self.model, self.path = np.zeros(0, np.uint8), path
+        self.model, self.path, self.broken = np.zeros(0, np.uint8), path, False
 
     def download(self, wanted: Download, deadline: float) -> np.ndarray:
         return self.model
 
     def upload(self, url: str, data: np.ndarray, deadline: float) -> dict[str, Any]:
+        if self.broken:
+            raise OSError("broken")
         data.tofile(self.path)
         return {"size": data.size, "sha256": "a" * 64}
 
@@ -107,21 +109,32 @@ class Clinic:
         self.state.mkdir()
         (self.state / "policy.toml").write_text(f"min_examples = 1\n{policy}\n")
         self.workload, self.transfers = HeadWorkload(population, self.state), HostileTransfers(self.state / "upload")
-        identity = ClinicIdentity(self.state / "identity")
-        self.handler = RequestHandler(
+        self._identity = ClinicIdentity(self.state / "identity")
+        self.key, self.name = self._identity.public_key, name
+        self.pictures = self.workload.data.validation.pixels.astype(np.float64)
+        self.handler = self.make_handler()
+
+    def make_handler(self) -> RequestHandler:
+        """The clinic's process: what it knows is on disk."""
+        return RequestHandler(
             OneWorkload(self.workload),
-            Policy(self.state, "quality", name),
-            TrainerMetrics(name),
+            Policy(self.state, "quality", self.name),
+            TrainerMetrics(self.name),
             self.state,
-            Masking(self.state, identity),
+            Masking(self.state, self._identity),
         )
-        self.key = identity.public_key
-        self.name, self.pictures = name, self.workload.data.validation.pixels.astype(np.float64)
 
     def ask(
-        self, kind: str, number: int, round_: int, weights: Floats, offset: float, masking: MaskingRequest | None = None
+        self,
+        kind: str,
+        number: int,
+        round_: int,
+        weights: Floats,
+        offset: float,
+        masking: MaskingRequest | None = None,
+        model: str = "",
     ) -> Reply:
-        """The reply to a request in run `number`, with a head of these weights."""
+        """The reply to a request in run `number`, with a head of these weights; `model`: what is said of its SHA-256."""
         layout = self.workload.layout
         head = {"head.weight": torch.tensor(weights[None], dtype=torch.float32), "head.bias": torch.tensor([offset])}
         self.transfers.model = packing.pack(head, layout)
@@ -133,7 +146,7 @@ class Clinic:
                 "clinic": self.name,
                 "settings": RUN,
                 "layout": layout.id,
-                "model": {"url": "/v1/model/x", "size": layout.size, "sha256": f"{number:064x}"},
+                "model": {"url": "/v1/model/x", "size": layout.size, "sha256": model or f"{number:064x}"},
                 "upload_url": "/v1/update/x" if kind in ("train", "evaluate") else "",
                 "masking": masking,
                 "deadline": 1e12,
@@ -142,31 +155,33 @@ class Clinic:
         return self.handler.reply_to(request, self.transfers)
 
 
-def summed(clinics: Sequence[Clinic], number: int, weights: Floats, offset: float) -> dict[Split, ScoreSums]:
+def summed(
+    clinics: Sequence[Clinic], number: int, weights: Floats, offset: float, attempt: int = 1, model: str = ""
+) -> dict[Split, ScoreSums]:
     """What the hub learns of clinics that release pooled metrics: their sum, after all steps of an attempt in run `number`."""
     terms = Terms(
         run=f"run-{number:04d}",
         round=RUN.rounds,
         kind="evaluate",
-        attempt=1,
-        model=f"{number:064x}",
+        attempt=attempt,
+        model=model or f"{number:064x}",
         work=digest(RUN),
         length=LENGTH,
         bound=BOUND,
     )
-    attempt = Attempt(terms, RUN, lines := {clinic.name: clinic.key for clinic in clinics})
+    steps = Attempt(terms, RUN, lines := {clinic.name: clinic.key for clinic in clinics})
 
     def exchange(kind: str, step: Step) -> None:
         for clinic in clinics:
-            reply = clinic.ask(kind, number, RUN.rounds, weights, offset, step.ask(clinic.name))
-            assert not reply.refused and not of_reply(reply), reply
+            reply = clinic.ask(kind, number, RUN.rounds, weights, offset, step.ask(clinic.name), model)
+            assert not reply.refused and not of_reply(reply), reply.refused
             step.take(clinic.name, AcceptedReply(reply, None, None, clinic.transfers.path, 0.0))
 
-    exchange("keys", attempt.keys())
-    exchange("letters", attempt.letters())
-    attempt.hub.close_letters()
-    exchange("evaluate", attempt.vectors())
-    opening = Opening(attempt.hub.close_sum(), attempt.hub.masked_sum, lines)
+    exchange("keys", steps.keys())
+    exchange("letters", steps.letters())
+    steps.hub.close_letters()
+    exchange("evaluate", steps.vectors())
+    opening = Opening(steps.hub.close_sum(), steps.hub.masked_sum, lines)
     exchange("survivors", opening.survivors())
     exchange("shares", opening.shares())
     return from_vector(opening.unmasking.total())

@@ -31,20 +31,19 @@ def test_the_label_of_a_chosen_picture_is_read_from_a_clinics_own_metrics(tmp_pa
     assert accuracy(tmp_path, 'metrics = "own"') == 1.0
 
 
-@pytest.mark.parametrize("shape", ["alone", "sure"])
-def test_the_sum_over_three_clinics_hardly_tells_a_label(tmp_path, shape):
-    """Measured with several shapes and 600 tries: 0.57, where 0.5 is chance."""
+def test_the_sum_over_three_clinics_hardly_tells_a_label(tmp_path):
+    """0.46 to 0.56 with four shapes of heads; with bins of 3 embryos in place of 15, 0.68."""
     rng, seen, coins = np.random.default_rng(1), [], []
     for world in range(WORLDS):
         population = Population(100 + world)
         (tmp_path / f"{world}").mkdir()
-        policy = 'metrics = "pooled"\npeers = "first"'
+        policy = 'metrics = "pooled"\npeers = "first"\nmax_evaluations = 0'
         clinics = [Clinic(name, tmp_path / f"{world}", policy, population) for name in ("anna", "bert", "cleo")]
         aims = Aims(population)
         for picture in range(PICTURES):
             coins.append(int(rng.integers(2)))
             clinics[0].workload.label(picture, coins[-1])
-            sums = summed(clinics, picture, *aims.head(shape, clinics[0].pictures[picture]))
+            sums = summed(clinics, picture, *aims.head("sure", clinics[0].pictures[picture]))
             seen.append([value for split in SPLITS for value in features(sums[split].pooled())])
     assert label_accuracy(seen, coins) <= 0.65
 

@@ -115,6 +115,20 @@ def peers(
 
 
 @app.command()
+def ledger(state: StateOption = None, json_: JsonOption = False) -> None:
+    """List the final evaluations that this clinic has answered, and how many more it will answer."""
+    from embryofl_clinic.policy.questions import Questions, describe_questions
+    from embryofl_clinic.policy.rules import load_rules
+
+    folder = load_settings(state_dir=state).state_dir
+    asked, rules = Questions(folder).read(), load_rules(folder)
+    if json_:
+        typer.echo(json.dumps([question.model_dump() for question in asked], indent=1))
+    else:
+        typer.echo(describe_questions(asked, rules.max_evaluations, rules.evaluation_days))
+
+
+@app.command()
 def leave(state: StateOption = None, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
     """Leave the federation for good: this clinic's key never works again."""
     from embryofl_clinic.joining import commands

@@ -16,6 +16,7 @@ from embryofl.membership import Releases
 from embryofl.messages import Request
 from embryofl.metrics import SMALLEST_COUNT
 from embryofl.schema import Meaning, Strict, explain
+from embryofl_clinic.policy.questions import Questions
 
 log = logging.getLogger("embryofl.policy")
 
@@ -50,6 +51,8 @@ class Rules(Strict):
     peers : {"ask", "first"}
         Whether updates are masked together with another clinic only after people have compared its key ("ask"), or with
         the key that the hub shows first.
+    max_evaluations, evaluation_days : int, float
+        How many final evaluations are answered under masks in so many days; 0 = no limit. Each is a run's only one.
     keep_models : int
         How many final models are downloaded and kept, the newest; 0 = none.
     """
@@ -59,6 +62,8 @@ class Rules(Strict):
     max_rounds_a_day: int = Field(default=0, ge=0)
     quiet_hours: str = ""
     min_cell: int = Field(default=SMALLEST_COUNT, ge=1)
+    max_evaluations: int = Field(default=4, ge=0)
+    evaluation_days: float = Field(default=90, gt=0)
     require_dp: bool = False
     require_secure_aggregation: bool = False
     metrics: Releases = "own"
@@ -142,6 +147,7 @@ class Policy:
 
     def __init__(self, state_dir: Path, meaning: Meaning, name: str) -> None:
         self._state_dir, self._meaning, self.name = state_dir, meaning, name
+        self.questions = Questions(state_dir)
 
     @property
     def metrics(self) -> Releases:
@@ -186,6 +192,18 @@ class Policy:
             return (
                 "the clinic only sends masked updates (require_secure_aggregation), and in this run they have no masks"
             )
+        if reason := self._reason_about_metrics(request, rules):
+            return reason
+        if _within(rules.quiet_hours, datetime.datetime.now().time()):  # by the clinic's own clock
+            return f"these are the clinic's quiet hours ({rules.quiet_hours})"
+        if examples is not None and examples < rules.min_examples:
+            return f"fewer than {rules.min_examples} training embryos"
+        limit, trains = rules.max_rounds_a_day, request.kind in ("keys", "train") and request.work == "train"
+        if trains and not trained and limit and rounds_today(self._state_dir) >= limit:
+            return f"the clinic has reached its limit of {limit} rounds a day"
+        return ""
+
+    def _reason_about_metrics(self, request: Request, rules: Rules) -> str:
         pooled = request.work == "evaluate" and request.masking is not None
         if pooled and rules.metrics != "pooled":
             return f"the clinic does not release metrics under masks (metrics = {rules.metrics})"
@@ -194,13 +212,12 @@ class Policy:
                 f"the clinic does not evaluate single rounds for the hub (metrics = {rules.metrics}), and {request.work} "
                 f"was asked for after round {request.round} of {request.settings.rounds}"
             )
-        if _within(rules.quiet_hours, datetime.datetime.now().time()):  # by the clinic's own clock
-            return f"these are the clinic's quiet hours ({rules.quiet_hours})"
-        if examples is not None and examples < rules.min_examples:
-            return f"fewer than {rules.min_examples} training embryos"
-        limit = rules.max_rounds_a_day
-        if request.work == "train" and not trained and limit and rounds_today(self._state_dir) >= limit:
-            return f"the clinic has reached its limit of {limit} rounds a day"
+        if request.work == "evaluate" and rules.metrics != "none":
+            try:
+                return self.questions.reason_to_decline(request, rules.max_evaluations, rules.evaluation_days)
+            except UserError as exc:
+                log.error("%s", exc)
+                return "the clinic's ledger of questions cannot be read; its log says why"
         return ""
 
     def count_round(self) -> None:

@@ -1,5 +1,7 @@
 """From a request to the reply: check the policy, fetch the model, evaluate, train, mask, upload. Free of flwr and HTTP."""
 
+import hashlib
+import json
 import logging
 import time
 from collections.abc import Mapping
@@ -12,6 +14,7 @@ import numpy.typing as npt
 
 from embryofl.errors import DataError, ProtocolError
 from embryofl.masked_update import difference
+from embryofl.membership import Releases
 from embryofl.messages import MASKING, Reply, Request, round_seed
 from embryofl.metrics import ScoredEmbryos
 from embryofl.pooled_metrics import SPLITS, Split, to_vector
@@ -160,6 +163,8 @@ class RequestHandler:
         update: npt.NDArray[Any] | None = None
         if request.kind == "evaluate" and request.masking is not None:
             update = to_vector({split: embryos.sums() for split, embryos in evaluated.items()}, self._policy.min_cell)
+        if request.kind == "evaluate" and (update is not None or released):
+            self._enter(request, evaluated, json.dumps(released).encode() if update is None else update.tobytes())
         if request.kind == "train":
             trained = workload.train(request, seed) if control is None else workload.train(request, seed, control)
             update = trained.packed
@@ -198,6 +203,12 @@ class RequestHandler:
         reply = done.reply.model_copy(update={"update": receipt, "seconds": seconds})
         self._last = replace(done, reply=reply)
         return reply
+
+    def _enter(self, request: Request, evaluated: Mapping[Split, ScoredEmbryos], answer: bytes) -> None:
+        """Enter the answer to a final evaluation into the ledger of questions, before it leaves."""
+        embryos = {split: len(scored.labels) for split, scored in evaluated.items()}
+        released: Releases = "own" if request.masking is None else "pooled"
+        self._policy.questions.enter(request, released, hashlib.sha256(answer).hexdigest(), embryos)
 
     def _evaluated(self, request: Request, workload: Workload) -> dict[Split, ScoredEmbryos]:
         """The embryos with the loaded model's scores, kept for the clinic's own page."""

@@ -1,0 +1,168 @@
+"""The clinic's ledger of questions (`questions.json`): which final evaluations it has answered.
+
+An answer is entered before it leaves. The same question again gets the same bytes and is no new one. What is declined: a
+second model in a run, because answers to models of a hub's choice add up to the labels of single embryos; more evaluations
+than the policy allows in its time; and the same question when the answer would be another one, because the difference of
+two answers is that of the embryos that came or went.
+"""
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from embryofl.errors import ProtocolError, UserError
+from embryofl.files import write_atomic
+from embryofl.membership import Releases
+from embryofl.messages import Request
+from embryofl.pooled_metrics import Split
+from embryofl.schema import Name, Sha256, Strict
+
+log = logging.getLogger("embryofl.policy")
+
+FILE = "questions.json"
+DAY_S = 86_400.0
+
+
+class Question(Strict):
+    """A final evaluation that was answered.
+
+    Attributes
+    ----------
+    time : float
+        Unix time in seconds.
+    run : str
+    round : int
+    model : str
+        SHA-256 of the model that was evaluated.
+    released : {"own", "pooled"}
+        As exact sums, or under masks.
+    answer : str
+        SHA-256 of what was released.
+    embryos : dict of str to int
+        How many were evaluated, by split.
+    """
+
+    time: float
+    run: Name
+    round: int
+    model: Sha256
+    released: Releases
+    answer: Sha256
+    embryos: dict[Split, int]
+
+
+_FORM = TypeAdapter(list[Question])
+
+
+class Questions:
+    """Reads and writes the ledger.
+
+    Parameters
+    ----------
+    state_dir : Path
+    """
+
+    def __init__(self, state_dir: Path) -> None:
+        self._path = state_dir / FILE
+
+    def read(self) -> list[Question]:
+        """All questions, oldest first.
+
+        Raises
+        ------
+        UserError
+            When the file is damaged: a clinic that forgets a question could answer it twice.
+        """
+        try:
+            return _FORM.validate_json(self._path.read_bytes()) if self._path.exists() else []
+        except (OSError, ValidationError) as exc:
+            raise UserError(
+                "J8",
+                f"{self._path} cannot be read. Expected the evaluations that this clinic has answered. Restore it from a "
+                "backup; until then no final evaluation is answered.",
+            ) from exc
+
+    def reason_to_decline(self, request: Request, most: int, days: float) -> str:
+        """Why a final evaluation is not answered, in words that may leave the clinic; "" if it is.
+
+        Parameters
+        ----------
+        request : Request
+        most : int
+            Answers under masks in `days`; 0 = no limit.
+        days : float
+        """
+        asked = self.read()
+        for question in asked:
+            if question.run == request.run:
+                same = (question.round, question.model) == (request.round, request.model.sha256)
+                reason = (
+                    "" if same else f"{request.run} was evaluated before, with another model; a run is evaluated once"
+                )
+                return _logged(reason, request)
+        recent = [q for q in asked if q.released == "pooled" and q.time > time.time() - days * DAY_S]
+        if request.masking is not None and most and len(recent) >= most:
+            reason = (
+                f"the clinic answers {most} evaluations in {days:g} days (max_evaluations), and it has answered them"
+            )
+            return _logged(reason, request)
+        return ""
+
+    def enter(self, request: Request, released: Releases, answer: str, embryos: Mapping[Split, int]) -> None:
+        """Enter an answer, before it leaves.
+
+        Raises
+        ------
+        ProtocolError
+            When the question was answered under masks before, with another answer.
+        """
+        asked = self.read()
+        for question in asked:
+            if question.run == request.run:
+                if question.released == "pooled" and question.answer != answer:
+                    raise ProtocolError(
+                        f"the final evaluation of {request.run} was answered before, and the answer would be another one "
+                        "now, because the clinic's data or policy has changed; expected the same until a run is over"
+                    )
+                return
+        question = Question(
+            time=time.time(),
+            run=request.run,
+            round=request.round,
+            model=request.model.sha256,
+            released=released,
+            answer=answer,
+            embryos={**embryos},
+        )
+        write_atomic(self._path, _FORM.dump_json([*asked, question], indent=1), 0o600)
+
+
+def _logged(reason: str, request: Request) -> str:
+    if reason:
+        log.warning(
+            "declined: the hub asked for an evaluation of the model %s after round %d of %s, but %s",
+            request.model.sha256[:12],
+            request.round,
+            request.run,
+            reason,
+        )
+    return reason
+
+
+def describe_questions(asked: Sequence[Question], most: int, days: float) -> str:
+    """The ledger for people: a line for each question, and what is left."""
+    if not asked:
+        lines = ["No final evaluation has been answered yet."]
+    else:
+        lines = [
+            f"{time.strftime('%Y-%m-%d %H:%M', time.gmtime(q.time))}  {q.run}, round {q.round}, model {q.model[:12]}: "
+            f"{q.embryos.get('validation', 0)} validation and {q.embryos.get('test', 0)} test embryos, "
+            f"{'own exact sums' if q.released == 'own' else 'a sum with other clinics, under masks'}"
+            for q in asked
+        ]
+    recent = sum(q.released == "pooled" and q.time > time.time() - days * DAY_S for q in asked)
+    left = f"{max(0, most - recent)} of {most}" if most else "any number"
+    return "\n".join([*lines, f"Under masks, {left} more will be answered in {days:g} days (max_evaluations)."])
