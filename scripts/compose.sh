@@ -110,10 +110,11 @@ fill_clinics() {
 join_clinics() {
 	say "4/5 Clinics join with their own keys"
 	local invites clinic code joining=() end
+	local policy='{ [ -e /state/policy.toml ] || echo "metrics = \"own\"" >/state/policy.toml; }' # so that dashboards live
 	invites=$(hub local invites "${clinics[@]}" --have "$have")
 	while read -r clinic code; do # through standard input into the clinic's volume, never in an image, an environment or a command line
 		[ -n "$clinic" ] || continue
-		printf '%s' "$code" | job -T --entrypoint sh "$clinic" -c 'umask 077 && cat >/state/invite.part && mv /state/invite.part /state/invite'
+		printf '%s' "$code" | job -T --entrypoint sh "$clinic" -c "umask 077 && cat >/state/invite.part && mv /state/invite.part /state/invite && $policy"
 		joining+=("$clinic")
 	done <<<"$invites"
 	start_clinics

@@ -37,12 +37,13 @@ def prepare(demo: DemoFolder, names: list[str], data: Path | None, images: int) 
 
 
 def allow_metrics(state: Path) -> None:
-    """Allow a clinic's metrics on the model card, and masks with keys that nobody has compared: all clinics of a demo
-    belong to one person. An existing policy stays."""
+    """Let a clinic release its own metrics, also on the model card, and mask with keys that nobody has compared: a demo's
+    clinics all belong to one person. An existing policy stays."""
     policy = state / "policy.toml"
     if not policy.exists():
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
         policy.write_text(
+            'metrics = "own"  # curves of this clinic in console and Grafana\n'
             "show_metrics = true  # the model card may show this clinic's own metrics\n"
             'peers = "first"  # other clinics of this machine need not be compared\n'
         )
