@@ -114,6 +114,8 @@ def clinic(tmp_path: Path) -> Any:
 
     def make(**changes: Any) -> SimpleNamespace:
         settings = ClinicSettings(state_dir=tmp_path / "state", data_dir=tmp_path / "data", **changes)
+        settings.state_dir.mkdir()
+        (settings.state_dir / "policy.toml").write_text('metrics = "own"\n')
         identity = ClinicIdentity(settings.identity_dir)
         link, transfers, workload, stop = FakeLink(), FakeTransfers(), FakeWorkload(), threading.Event()
         bench = SimpleNamespace(get=lambda request: workload)

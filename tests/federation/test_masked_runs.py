@@ -12,7 +12,7 @@ from embryofl.settings import RunSettings
 from embryofl_clinic.policy.sent import SentLog
 from embryofl_clinic.workload.embryo import EmbryoWorkload
 from embryofl_demo.local_run import initial_model, run_locally
-from kits.federation import until
+from kits.federation import OWN_METRICS, until
 
 CLINICS = ["clinic-1", "clinic-2", "clinic-3"]
 MASKED = {"secure_aggregation": "required", "rounds": 3, "seed": 3}
@@ -24,7 +24,7 @@ def masked(federation):
     policies = [federation.place.clinic(name) / "policy.toml" for name in CLINICS]
     before = [policy.read_text() if policy.exists() else None for policy in policies]
     for policy in policies:
-        policy.write_text('peers = "first"\n')
+        policy.write_text(OWN_METRICS + 'peers = "first"\n')
     yield federation
     for policy, text in zip(policies, before, strict=True):
         policy.unlink() if text is None else policy.write_text(text)

@@ -118,7 +118,15 @@ class TestStack(Stack):
         return result
 
     def start_clinic(self, name: str, command: list[str] | None = None) -> None:
+        policy = self.place.clinic(name) / "policy.toml"
+        if not policy.exists():
+            policy.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            policy.write_text(OWN_METRICS)
         super().start_clinic(name, command or [sys.executable, str(KITS / "quick_clinic.py"), "run"])
+
+
+OWN_METRICS = 'metrics = "own"\n'
+"""Policy of a clinic whose metrics the hub sees after every round."""
 
 
 class Federation:
