@@ -121,11 +121,11 @@ class TestStack(Stack):
         policy = self.place.clinic(name) / "policy.toml"
         if not policy.exists():
             policy.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            policy.write_text(OWN_METRICS)
+            policy.write_text(POLICY)
         super().start_clinic(name, command or [sys.executable, str(KITS / "quick_clinic.py"), "run"])
 
 
-OWN_METRICS = 'metrics = "own"\n'
+POLICY = 'metrics = "own"\npeers = "first"\n'
 """Policy of a clinic whose metrics the hub sees after every round."""
 
 

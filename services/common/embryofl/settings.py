@@ -137,7 +137,7 @@ class RunSettings(Strict):
     round_deadline_s: Annotated[float, Field(gt=0)] | Literal["auto"] = 3600.0
     grace_s: float = Field(default=600, ge=0)
     join_wait_s: float = Field(default=86_400, gt=0)
-    secure_aggregation: Literal["off", "auto", "required"] = "off"
+    secure_aggregation: Literal["off", "auto", "required"] = "auto"
     masked_weights: SumWeights = ""
     closing_evaluation: bool = True
     seed: int = Field(default=0, ge=0, lt=2**31)
