@@ -12,6 +12,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from embryofl.metrics import BINS, CENTRES, DaySums, FloatArray, IntArray, ScoreSums
+from embryofl.metrics.grouping import blur
 from embryofl.metrics.sums import MAX_DAY
 from embryofl.secagg.fixed_point import RING, Ring
 
@@ -25,7 +26,7 @@ WEIGHT = 1
 BOUND = 1.0
 """In place of an update's bound in the terms: counts are not clipped."""
 
-_DAY = 2 * BINS + 1  # counts of label 0, of label 1, and whether the day is withheld
+_DAY = 2 * BINS + 2  # counts of label 0, of label 1, blur, and whether the day is withheld
 LENGTH = len(SPLITS) * (MAX_DAY + 1) * _DAY
 
 
@@ -46,7 +47,8 @@ def to_vector(scored: Mapping[Split, ScoreSums], min_cell: int) -> Ring:
             if sums.withheld or 0 < sums.counts.sum() < group:
                 vector[number, day, -1] = 1
             else:
-                vector[number, day, :-1] = sums.histogram.reshape(-1)
+                vector[number, day, :-2] = sums.histogram.reshape(-1)
+                vector[number, day, -2] = blur(sums.histogram)
     return vector.reshape(-1)
 
 
@@ -60,9 +62,11 @@ def from_vector(total: Ring) -> dict[Split, ScoreSums]:
 
 
 def _day(row: IntArray) -> DaySums:
-    histogram = row[:-1].reshape(2, BINS)
+    histogram = row[:-2].reshape(2, BINS)
     hit = np.stack([1 - CENTRES, CENTRES])
-    return DaySums(histogram, _sum(histogram, -np.log(hit)), _sum(histogram, (1 - hit) ** 2), withheld=int(row[-1]))
+    return DaySums(
+        histogram, _sum(histogram, -np.log(hit)), _sum(histogram, (1 - hit) ** 2), int(row[-1]), blur=int(row[-2])
+    )
 
 
 def _sum(histogram: IntArray, each: FloatArray) -> FloatArray:

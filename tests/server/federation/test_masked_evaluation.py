@@ -96,18 +96,25 @@ def test_a_larger_min_cell_makes_larger_bins():
     assert bins[bins > 0].min() >= 40 and bins.sum() == 100
 
 
-@pytest.mark.parametrize(("n", "most"), [(100, 0.01), (40, 0.1)])
-def test_pooled_auroc_of_three_clinics_is_close_to_the_exact_one(n, most):
+@pytest.mark.parametrize("apart", [0.4, 0.8, 1.2])
+@pytest.mark.parametrize(("n", "most"), [(100, 0.01), (40, 0.05)])
+def test_pooled_auroc_of_three_clinics_is_close_to_the_exact_one(n, most, apart):
     errors = []
     for seed in range(40):
         rng, parts = np.random.default_rng(seed), []
-        for _ in range(3):
-            labels = np.arange(n) % 2
-            scores = 1 / (1 + np.exp(-rng.normal(1.2 * (labels - 0.5), 1.0)))
+        for clinic in range(3):
+            labels = np.arange(n) % 3 // 2
+            scores = 1 / (1 + np.exp(-rng.normal(apart * (labels - 0.5) + clinic / 5, 1.0)))
             parts.append(ScoreSums.from_scores(scores, labels, np.full(n, 5)))
         total = sum((to_vector(dict.fromkeys(SPLITS, part), 5) for part in parts), np.zeros(LENGTH, RING))
         errors.append(abs(from_vector(total)["test"].summary(5).auroc - merge(parts).summary(5).auroc))
     assert np.mean(errors) <= most
+
+
+def test_days_whose_groups_hide_most_of_the_order_have_no_auroc():
+    sums = ScoreSums.from_scores(np.linspace(0, 1, 29), np.arange(29) % 2, np.full(29, 5))
+    pooled = from_vector(3 * to_vector(dict.fromkeys(SPLITS, sums), 5))["test"]
+    assert pooled.days[5].blur == 87 and pooled.summary(5).auroc is None and pooled.summary(5).brier
 
 
 # -- a run ---------------------------------------------------------------------------------------------------------------

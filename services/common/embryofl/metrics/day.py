@@ -33,6 +33,8 @@ class DaySums:
         How many clinics (of merged sums) withheld this day because a label had too few embryos.
     ranking : RankingSums
         Of the cohorts of this day.
+    blur : int
+        What grouping has cost of the order of scores, in embryos; summed over clinics. See `grouping.blur`.
     """
 
     histogram: IntArray = field(default_factory=lambda: np.zeros((2, BINS), np.int64))
@@ -40,6 +42,7 @@ class DaySums:
     squared_error: FloatArray = field(default_factory=lambda: np.zeros(2))
     withheld: int = 0
     ranking: RankingSums = field(default_factory=RankingSums)
+    blur: int = 0
 
     @property
     def counts(self) -> IntArray:
@@ -53,6 +56,7 @@ class DaySums:
             self.squared_error + other.squared_error,
             self.withheld + other.withheld,
             self.ranking + other.ranking,
+            self.blur + other.blur,
         )
 
     def __eq__(self, other: object) -> bool:
@@ -66,6 +70,7 @@ class DaySums:
             "squared_error": self.squared_error.tolist(),
             "withheld": self.withheld,
             "ranking": asdict(self.ranking),
+            "blur": self.blur,
         }
 
 
@@ -77,6 +82,7 @@ class DayForm(Strict):
     squared_error: tuple[Sum, Sum]
     withheld: Count
     ranking: RankingSums
+    blur: Count
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -88,6 +94,8 @@ class DayForm(Strict):
         if np.any(np.array(self.log_loss) > most * MAX_LOG_LOSS) or np.any(np.array(self.squared_error) > most):
             raise ValueError("expected smaller losses for this number of embryos")
         self.ranking.check(n)
+        if self.blur > n:
+            raise ValueError(f"found a blur of {self.blur} embryos, expected at most {n}")
         return self
 
     def sums(self) -> DaySums:
@@ -98,4 +106,5 @@ class DayForm(Strict):
             np.array(self.squared_error),
             self.withheld,
             self.ranking,
+            self.blur,
         )

@@ -45,6 +45,8 @@ FORMAT = 1
 SMALLEST_COUNT = 5
 """A clinic releases nothing about fewer embryos than this, unless its policy sets another number."""
 MAX_DAY = 14
+MOST_BLUR = 0.5
+"""Part of the order of scores that groups may hide. With more, there is no AUROC."""
 
 
 class _Form(Strict):
@@ -179,7 +181,7 @@ class ScoreSums:
         n = negatives + positives
         cut = nearest_edge(threshold)
         below = sums.histogram[:, :cut].sum(axis=1)
-        auroc, auroc_se = from_histogram.auroc(sums.histogram)
+        auroc, auroc_se = self._auroc(day)
         return Metrics(
             n=n,
             positives=positives,
@@ -194,6 +196,23 @@ class ScoreSums:
             sensitivity=float(1 - below[1] / positives) if positives else None,
             specificity=float(below[0] / negatives) if negatives else None,
         )
+
+    def _auroc(self, day: int | None) -> tuple[float | None, float | None]:
+        """AUROC and its standard error, corrected for what groups hide of the order within a day; none if that is over half."""
+        sums = self.pooled(day)
+        area, error = from_histogram.auroc(sums.histogram)
+        if area is None or not sums.blur:
+            return area, error
+        corrected, lost, pairs = area, 0.0, float(np.prod(sums.counts))
+        for each in [sums] if day is not None else self.days.values():
+            within, _ = from_histogram.auroc(each.histogram)
+            if within is not None:
+                part, blur = float(np.prod(each.counts)) / pairs, each.blur / int(each.counts.sum())
+                lost += part * blur
+                corrected += part * (within - 0.5) * blur / (1 - min(blur, MOST_BLUR))
+        if lost > MOST_BLUR:
+            return None, None
+        return min(max(corrected, 0.0), 1.0), None if error is None else error / (1 - lost)
 
     def roc(self, day: int | None = None) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Points of the ROC curve.
