@@ -21,6 +21,7 @@ from embryofl_clinic.link.fleet_link import Incoming
 from embryofl_clinic.settings import ClinicSettings
 from embryofl_clinic.trainer import Trainer
 from embryofl_clinic.workload.embryo import Trained
+from kits.policy import write_policy
 
 LAYOUT = Layout.of({"w": ("F32", (4,))})
 
@@ -114,8 +115,7 @@ def clinic(tmp_path: Path) -> Any:
 
     def make(**changes: Any) -> SimpleNamespace:
         settings = ClinicSettings(state_dir=tmp_path / "state", data_dir=tmp_path / "data", **changes)
-        settings.state_dir.mkdir()
-        (settings.state_dir / "policy.toml").write_text('metrics = "own"\n')
+        write_policy(settings.state_dir)
         identity = ClinicIdentity(settings.identity_dir)
         link, transfers, workload, stop = FakeLink(), FakeTransfers(), FakeWorkload(), threading.Event()
         bench = SimpleNamespace(get=lambda request: workload)

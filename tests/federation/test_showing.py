@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from kits.federation import POLICY, Federation, until
+from embryofl_clinic.policy.rules import ONE_OWNER
+from kits.federation import Federation, until
 
 NAMES = ("clinic-1", "clinic-2", "clinic-3")
 PUBLIC = ("results-public.json", *(f"model-card-public.{kind}" for kind in ("json", "md", "html")))
@@ -21,12 +22,12 @@ def declare(federation: Federation):
         return bool(next(c["shows_metrics"] for c in listed if c["name"] == name))
 
     def write(name: str, shows: bool) -> None:
-        paths[name].write_text(POLICY + f"show_metrics = {json.dumps(shows)}\n")
+        paths[name].write_text(ONE_OWNER + f"show_metrics = {json.dumps(shows)}\n")
         until(f"the hub has {name}'s policy", lambda: shows_metrics(name) is shows)
 
     yield write
     for name, path in paths.items():
-        path.write_text(POLICY)
+        path.write_text(ONE_OWNER)
         until(f"{name} is hidden again", lambda n=name: not shows_metrics(n))
 
 

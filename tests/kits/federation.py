@@ -20,6 +20,7 @@ from embryofl.invite import HUB_NAME, Invite
 from embryofl.membership import HubContact
 from embryofl.states import OVER
 from embryofl_clinic.joining.route import Route
+from embryofl_clinic.policy.rules import ONE_OWNER
 from embryofl_demo.layout import DemoFolder
 from embryofl_demo.stack import Stack, hub_environment, program
 from kits import KITS, preloaded
@@ -121,12 +122,8 @@ class TestStack(Stack):
         policy = self.place.clinic(name) / "policy.toml"
         if not policy.exists():
             policy.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            policy.write_text(POLICY)
+            policy.write_text(ONE_OWNER)
         super().start_clinic(name, command or [sys.executable, str(KITS / "quick_clinic.py"), "run"])
-
-
-POLICY = 'metrics = "own"\npeers = "first"\n'
-"""Policy of a clinic whose metrics the hub sees after every round."""
 
 
 class Federation:

@@ -107,7 +107,7 @@ class Clinic:
     def __init__(self, name: str, folder: Path, policy: str, population: Population) -> None:
         self.state = folder / name
         self.state.mkdir()
-        (self.state / "policy.toml").write_text(f"min_examples = 1\n{policy}\n")
+        (self.state / "policy.toml").write_text(f"min_examples = 1\nrequire_secure_aggregation = false\n{policy}\n")
         self.workload, self.transfers = HeadWorkload(population, self.state), HostileTransfers(self.state / "upload")
         self._identity = ClinicIdentity(self.state / "identity")
         self.key, self.name = self._identity.public_key, name

@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 from embryofl.errors import UserError
+from embryofl_clinic.policy.rules import ONE_OWNER
 from embryofl_data.dividing import count_clinics
 from embryofl_demo.layout import DemoFolder, base
 from embryofl_demo.stack import program
@@ -37,13 +38,9 @@ def prepare(demo: DemoFolder, names: list[str], data: Path | None, images: int) 
 
 
 def allow_metrics(state: Path) -> None:
-    """Let a clinic release its own metrics, also on the model card, and mask with keys that nobody has compared: a demo's
-    clinics all belong to one person. An existing policy stays."""
+    """Let a clinic release its own metrics, also on the model card, mask with keys that nobody has compared, and train
+    without masks: a demo's clinics all belong to one person. An existing policy stays."""
     policy = state / "policy.toml"
     if not policy.exists():
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
-        policy.write_text(
-            'metrics = "own"  # curves of this clinic in console and Grafana\n'
-            "show_metrics = true  # the model card may show this clinic's own metrics\n"
-            'peers = "first"  # other clinics of this machine need not be compared\n'
-        )
+        policy.write_text(ONE_OWNER + "show_metrics = true  # the model card may show this clinic's own metrics\n")

@@ -90,7 +90,7 @@ class LocalFleet:
         for name, workload in clinics.items():
             state_dir = folder / name
             state_dir.mkdir(parents=True)
-            (state_dir / rules.FILE).write_text('min_examples = 1\nmetrics = "own"\npeers = "first"\n')
+            (state_dir / rules.FILE).write_text("min_examples = 1\n" + rules.ONE_OWNER)
             policy, identity = rules.Policy(state_dir, meaning, name), ClinicIdentity(state_dir / "identity")
             self._handlers[name] = RequestHandler(
                 OneWorkload(workload), policy, TrainerMetrics(name), state_dir, Masking(state_dir, identity)

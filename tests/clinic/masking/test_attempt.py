@@ -1,6 +1,5 @@
 """A trainer in a masked round: what it sends, and what it refuses to a hub that does not follow the protocol."""
 
-import json
 import logging
 import math
 import threading
@@ -21,6 +20,7 @@ from embryofl_clinic.joining.identity import ClinicIdentity
 from embryofl_clinic.link.fleet_link import Incoming
 from embryofl_clinic.masking.peers import FILE, Peers, fingerprint, public_key
 from embryofl_clinic.trainer import Trainer
+from kits.policy import write_policy
 from kits.secagg import new_ledger, revised
 
 SETTINGS = RunSettings(masked_weights="examples")
@@ -56,8 +56,7 @@ class MaskedRound:
         self.hub = self.new_hub()
 
     def policy(self, **rules):
-        text = "".join(f"{k} = {json.dumps(v)}\n" for k, v in rules.items())
-        (self.anna.settings.state_dir / "policy.toml").write_text(text)
+        write_policy(self.anna.settings.state_dir, **rules)
 
     def new_hub(self, **terms):
         self.terms = revised(TERMS, **terms)
@@ -198,7 +197,7 @@ def test_training_that_fails_is_done_again_when_it_is_asked_for_and_then_reporte
 def test_policy_and_peers_are_checked_before_any_key_is_made(round_):
     round_.policy(min_examples=51)
     assert "fewer than 51" in round_.ask_keys().refused
-    round_.policy()
+    round_.policy(peers="ask")
     assert "keys of bert, cleo have not been compared" in round_.ask_keys().refused
     round_.policy(peers="first")
     reply = round_.ask_keys()

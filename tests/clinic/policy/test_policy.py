@@ -1,7 +1,6 @@
 """The clinic's policy applies to every request, whatever the hub sends."""
 
 import datetime
-import json
 
 import pytest
 
@@ -10,24 +9,27 @@ from embryofl.messages import Reply
 from embryofl.settings import RunSettings
 from embryofl_clinic.policy import rules as module
 from embryofl_clinic.policy.rules import Policy, last_block, load_rules
+from kits.policy import write_policy
 
 
 @pytest.fixture
 def make_policy(tmp_path):
     def make(meaning="quality", **rules):
-        write_rules(tmp_path, **rules)
+        write_policy(tmp_path, **rules)
         return Policy(tmp_path, meaning, "anna")
 
     return make
 
 
-def write_rules(state, **rules):
-    state.mkdir(exist_ok=True)
-    (state / "policy.toml").write_text("".join(f"{k} = {json.dumps(v)}\n" for k, v in rules.items()))
-
-
 def test_ordinary_request_is_not_blocked(make_policy, make_request):
     assert make_policy().reason_to_block(make_request(), 100) == ""
+
+
+def test_without_a_policy_no_update_leaves_without_masks_and_no_metrics_of_a_round(tmp_path, make_request):
+    policy = Policy(tmp_path, "quality", "anna")
+    assert "only sends masked updates" in policy.reason_to_block(make_request())
+    for kind in ("validate", "evaluate"):
+        assert "does not evaluate single rounds" in policy.reason_to_block(make_request(kind=kind, upload_url=""))
 
 
 @pytest.mark.parametrize(
@@ -110,14 +112,14 @@ def test_unreadable_policy_blocks_everything(make_policy, make_request, tmp_path
 def test_changed_policy_applies_to_the_next_request_and_a_block_is_recorded(make_policy, make_request, tmp_path):
     policy = make_policy()
     assert policy.reason_to_block(make_request()) == "" and last_block(tmp_path) == {}
-    write_rules(tmp_path, models=["resnet18"])
+    write_policy(tmp_path, models=["resnet18"])
     words = policy.reason_to_block(make_request(round=7))
     assert last_block(tmp_path)["words"] == words and last_block(tmp_path)["round"] == 7
 
 
 def test_block_reaches_the_hub_with_its_reason_and_nothing_is_computed(clinic, make_request, tmp_path):
     anna = clinic()
-    write_rules(tmp_path / "state", min_examples=51)
+    write_policy(tmp_path / "state", min_examples=51)
     anna.receive(make_request())
     reply = Reply.model_validate_json(anna.link.replies[0])
     assert "fewer than 51" in reply.refused and reply.update is None and reply.validation is None
@@ -126,7 +128,7 @@ def test_block_reaches_the_hub_with_its_reason_and_nothing_is_computed(clinic, m
 
 def test_repeated_request_counts_as_one_round(clinic, make_request, tmp_path):
     anna = clinic()
-    write_rules(tmp_path / "state", max_rounds_a_day=2)
+    write_policy(tmp_path / "state", max_rounds_a_day=2)
     for _ in range(3):
         anna.receive(make_request())
     anna.receive(make_request(round=2))

@@ -21,6 +21,8 @@ from embryofl_clinic.policy.questions import Questions
 log = logging.getLogger("embryofl.policy")
 
 FILE, COUNT, BLOCKED = "policy.toml", "rounds_today.json", "refused.json"
+ONE_OWNER = Path(__file__).with_name("one_owner.toml").read_text()
+"""Rules of a clinic that belongs to the hub's own people, as in a demo."""
 
 
 class Rules(Strict):
@@ -65,8 +67,8 @@ class Rules(Strict):
     max_evaluations: int = Field(default=4, ge=0)
     evaluation_days: float = Field(default=90, gt=0)
     require_dp: bool = False
-    require_secure_aggregation: bool = False
-    metrics: Releases = "own"
+    require_secure_aggregation: bool = True
+    metrics: Releases = "pooled"
     show_metrics: bool = False
     peers: Literal["ask", "first"] = "ask"
     keep_models: int = Field(default=5, ge=0)
@@ -190,7 +192,8 @@ class Policy:
             return "the clinic only takes part in runs with differential privacy, and this run has none"
         if rules.require_secure_aggregation and request.kind == "train" and request.masking is None:
             return (
-                "the clinic only sends masked updates (require_secure_aggregation), and in this run they have no masks"
+                "the clinic only sends masked updates, and in this run they have no masks; it takes part in such a run if "
+                "its policy has require_secure_aggregation = false"
             )
         if reason := self._reason_about_metrics(request, rules):
             return reason
