@@ -14,6 +14,7 @@ from pathlib import Path
 import link
 import psutil
 
+from embryofl_clinic.policy.rules import ONE_OWNER
 from embryofl_demo.layout import DemoFolder
 from embryofl_demo.stack import Stack, free_port
 
@@ -31,7 +32,7 @@ def main(rounds: int, clients: int, more: dict[str, str]) -> int:
         names = [f"clinic-{i + 1:02d}" for i in range(clients)]
         for i, name in enumerate(names):
             place.clinic(name).mkdir(parents=True)
-            (place.clinic(name) / "policy.toml").write_text('peers = "first"\n')
+            (place.clinic(name) / "policy.toml").write_text(ONE_OWNER)
             stack.start_clinic(name, [sys.executable, str(HERE / "bench_clinic.py"), str(i)])
         stack.wait_enrolled(names)
         before = link.counted() if counting else 0

@@ -28,6 +28,7 @@ import numpy as np
 import psutil
 from PIL import Image
 
+from embryofl_clinic.policy.rules import ONE_OWNER
 from embryofl_demo.layout import DemoFolder
 from embryofl_demo.stack import Stack, free_port
 
@@ -93,6 +94,8 @@ def soak(rounds: int, clinics: int) -> list[Sample]:
             draw(stack.place.data(name), i)
         stack.start_hub()
         for name in names:
+            stack.place.clinic(name).mkdir(parents=True)
+            (stack.place.clinic(name) / "policy.toml").write_text(ONE_OWNER)
             stack.start_clinic(name)
         stack.wait_enrolled(names)
         settings = {**SETTINGS, "rounds": rounds, "min_clinics": clinics}

@@ -265,8 +265,17 @@ def test_clinic_joins_with_the_command_of_the_readme(federation, tmp_path):
     )
     try:
         until("lisbon has joined", lambda: "lisbon" in federation.status()["clinics"])
+        others = {*CLINICS, "clinic-4"}
         federation.start()
-        assert trained(federation.finished(), 1) == {*CLINICS, "clinic-4", "lisbon"}
+        assert trained(federation.finished(), 1) == others  # nobody there has compared keys
+        peers = run("docker", "exec", f"{PROJECT}-lisbon", "embryofl-clinic", "peers")
+        assert {line.split()[0] for line in peers.splitlines()} == others
+        for name in others:
+            told = federation.inside(name, "embryofl-clinic", "status")
+            fingerprint = re.search(r"SHA256:[\w+/]+", told).group()
+            run("docker", "exec", f"{PROJECT}-lisbon", "embryofl-clinic", "peers", name, fingerprint)
+        federation.start()
+        assert trained(federation.finished(), 1) == {*others, "lisbon"}
     finally:
         logs = run("docker", "logs", f"{PROJECT}-lisbon", ok=False)
         run("docker", "rm", "-f", f"{PROJECT}-lisbon")

@@ -198,7 +198,7 @@ class ScoreSums:
         )
 
     def _auroc(self, day: int | None) -> tuple[float | None, float | None]:
-        """AUROC and its standard error, corrected for the order within a day that groups hide; None if that is over half."""
+        """AUROC and standard error, corrected for the order within a day that groups hide; None if that is over half."""
         sums = self.pooled(day)
         area, error = from_histogram.auroc(sums.histogram)
         if area is None or not sums.blur:
