@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from embryofl.errors import UserError
 from embryofl.local_work import local_steps
-from embryofl.secagg.fixed_point import RING, Ring, from_ring, to_ring
+from embryofl.secagg.fixed_point import ONE, RING, Ring, from_ring, to_ring
 from embryofl.secagg.messages import MAX_WEIGHT
 from embryofl.settings import RunSettings
 from embryofl.wire import Layout
@@ -15,6 +15,7 @@ from embryofl.wire import Layout
 ASSUMED_EMBRYOS = 1000  # of a clinic, for the bound
 WANDER = 12.0  # so many times the root of their number is how far many steps lead
 SLOTS = 1  # behind the update in a vector: 1 if it was clipped
+ROUNDING = 1e-6  # a mean may be this much longer than the bound
 BLOCK = 1 << 16  # numbers at a time: they stay in a core's cache
 WEIGHT_UNIT = MAX_WEIGHT // 1024  # whole numbers in place of embryos per step, of which there are at most a batch
 
@@ -72,6 +73,39 @@ def difference(new: np.ndarray, old: np.ndarray, layout: Layout) -> npt.NDArray[
             np.subtract(section, before, out=out[at : at + section.size], dtype=np.float64, casting="same_kind")
             at += section.size
     return out
+
+
+def noise_deviation(noise: float, needed: int, floats: int) -> float:
+    """Standard deviation of one clinic's noise, in steps of the fixed point.
+
+    Parameters
+    ----------
+    noise : float
+        `RunSettings.update_noise`.
+    needed : int
+        The roster's threshold. So many less one, which may be the hub's, have the noise of the whole mean.
+    floats : int
+        Numbers of an update, of which the mean's noise has the root of their number times this deviation as its norm.
+    """
+    return noise * ONE / math.sqrt(floats * (needed - 1))
+
+
+def longest_mean(settings: RunSettings, bound: float, survivors: int, needed: int, share: float, floats: int) -> float:
+    """The norm above which a mean cannot be one of clipped updates with their noise.
+
+    Parameters
+    ----------
+    settings : RunSettings
+    bound : float
+    survivors, needed : int
+        Clinics in the sum, and the roster's threshold.
+    share : float
+        The part of the roster's weights that is in the sum.
+    floats : int
+        Numbers of an update. The noise's norm is that of so many normal numbers, within six standard errors.
+    """
+    noise = settings.update_noise * bound * math.sqrt(survivors / (needed - 1)) / share
+    return bound * (1 + ROUNDING) + noise * (1 + 6 / math.sqrt(2 * floats))
 
 
 def to_vector(update: npt.NDArray[np.float32], share: float, bound: float) -> Ring:

@@ -99,7 +99,8 @@ class RunSettings(Strict):
 
     `secure_aggregation`: "auto" masks the clinics' updates where at least three clinics take part and the strategy needs
     their mean alone; "required" also rejects a run that cannot be masked. `masked_weights` follows from it and from the
-    strategy: how the updates are weighted under the masks, "" without masks.
+    strategy: how the updates are weighted under the masks, "" without masks. `update_noise` is the norm of the noise that
+    clinics add under the masks to the mean of their updates, as a multiple of the bound to which they clip these.
 
     `threshold_sensitivity` 0 sets the threshold for sensitivity and specificity at the highest Youden index on the pooled
     validation patients; any other value at the highest threshold with at least this sensitivity there.
@@ -139,6 +140,7 @@ class RunSettings(Strict):
     join_wait_s: float = Field(default=86_400, gt=0)
     secure_aggregation: Literal["off", "auto", "required"] = "auto"
     masked_weights: SumWeights = ""
+    update_noise: float = Field(default=0, ge=0, le=1)
     closing_evaluation: bool = True
     seed: int = Field(default=0, ge=0, lt=2**31)
     meaning: Meaning = "quality"

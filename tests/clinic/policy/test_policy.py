@@ -39,6 +39,12 @@ def test_without_a_policy_no_update_leaves_without_masks_and_no_metrics_of_a_rou
         ({"meaning": "implantation"}, {}, None, "implantation"),
         ({}, {"settings": RunSettings(meaning="live_birth")}, None, "live_birth"),
         ({"min_examples": 51}, {}, 50, "51"),
+        (
+            {"min_update_noise": 0.2},
+            {"settings": RunSettings(update_noise=0.3)},
+            50,
+            "update_noise of 0.2 at least, and this run has 0",
+        ),
         ({"require_dp": True}, {}, 50, "differential privacy"),
         ({"require_dp": True}, {"kind": "evaluate", "upload_url": ""}, None, "differential privacy"),
         (

@@ -105,6 +105,17 @@ def test_clinics_shares_are_those_of_fednova(stage):
     assert shares[1] == pytest.approx(shares[0], abs=1e-5)
 
 
+def test_noise_is_in_the_mean_as_the_setting_has_it_and_no_other_after_a_hub_was_killed(stage):
+    plain, run = stage(rounds=1, seed=1).go(), stage(rounds=1, seed=1, update_noise=0.5)
+    run.fleet.fault = once("train", "cleo", what="killed")  # anna has sent hers, and makes it again
+    with pytest.raises(Killed):
+        run.go()
+    pairs = [(a, b) for a, b in zip(numbers(run.go()), numbers(plain), strict=True) if a.dtype.kind == "f"]
+    moved = np.concatenate([a.astype(float) - b for a, b in pairs])
+    expected = 0.5 * record(run)["masking"]["bound"] * np.sqrt(3 / 2)  # three clinics, two of which have all of it
+    assert 0.3 * expected < np.linalg.norm(moved) < 2 * expected
+
+
 # -- who drops out ----------------------------------------------------------------------------------------------------
 def without(stage, names, **settings):
     """The model without masks of a round in which these clinics do not take part."""

@@ -79,6 +79,13 @@ def test_required_masks_that_are_not_possible_are_rejected_with_the_reason(value
     assert "fednova" in str(caught.value) and "fedbn," not in str(caught.value)
 
 
+@pytest.mark.parametrize("values", [{"min_clinics": 2}, {"min_clinics": 3, "secure_aggregation": "off"}])
+def test_noise_without_masks_is_rejected(values):
+    with pytest.raises(UserError, match="update_noise=0.1 is not possible"):
+        check_settings({"update_noise": 0.1} | values)
+    assert check_settings({"update_noise": 0.1, "min_clinics": 3}).update_noise == 0.1
+
+
 def test_weights_under_masks_cannot_be_chosen_but_those_that_follow_may_be_given():
     with pytest.raises(UserError, match="masked_weights follows from secure_aggregation"):
         check_settings({"min_clinics": 3, "masked_weights": "examples"})

@@ -10,6 +10,7 @@ from embryofl_server.runs.updates_seen import updates_seen
     ("settings", "words"),
     [
         ({"secure_aggregation": "auto", "min_clinics": 3}, "The hub sees only sums of at least 3 clinics' updates."),
+        ({"update_noise": 0.2, "min_clinics": 3}, "updates and noise of 0.2 times their bound."),
         ({"secure_aggregation": "off", "min_clinics": 3}, "visible to the hub: secure_aggregation is off."),
         (
             {"secure_aggregation": "auto", "min_clinics": 2},

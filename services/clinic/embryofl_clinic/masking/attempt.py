@@ -11,14 +11,16 @@ import numpy.typing as npt
 
 from embryofl import pooled_metrics
 from embryofl.errors import ProtocolError
-from embryofl.masked_update import sum_weight, to_vector, update_bound, vector_length
+from embryofl.masked_update import SLOTS, noise_deviation, sum_weight, to_vector, update_bound, vector_length
 from embryofl.messages import MaskingReply, Request
 from embryofl.secagg.clinic import ClinicSession
 from embryofl.secagg.fixed_point import RING, Ring
 from embryofl.secagg.messages import Roster, Terms, digest
+from embryofl.secagg.noise import add_noise
 from embryofl.secagg.threshold import MIN_CLINICS, threshold
 from embryofl.wire import Layout
 from embryofl_clinic.masking.ledger_file import LedgerFile
+from embryofl_clinic.masking.noise_key import noise_key
 from embryofl_clinic.masking.peers import Peers, public_key
 from embryofl_clinic.policy.rules import load_rules
 
@@ -138,10 +140,14 @@ class Masking:
         return MaskingReply(shares=session.reveal(masking.statement, masking.signatures))
 
     def mask(self, request: Request, work: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-        """The masked vector of an update, float32 (floats,), or of counts, uint32 (length,), as bytes."""
+        """The masked vector of an update, float32 (floats,), with its noise, or of counts, uint32 (length,), as bytes."""
         session, masking = self.session(request), request.masking
         assert self._terms is not None and masking is not None and masking.letters is not None
         vector: Ring = work if work.dtype == RING else to_vector(work, session.share, self._terms.bound)
+        if request.work == "train" and (noise := request.settings.update_noise):
+            assert self._roster is not None  # its letters are there
+            deviation = noise_deviation(noise, self._roster.threshold, len(work))
+            add_noise(vector[:-SLOTS], noise_key(self._state_dir, self._terms), deviation)
         source = hashlib.sha256(np.ascontiguousarray(work).data).hexdigest()
         return session.mask(vector, masking.letters, source).view(np.uint8)
 

@@ -44,6 +44,8 @@ class Rules(Strict):
         Only take part in runs with differential privacy. This version has none, so every request is blocked.
     require_secure_aggregation : bool
         Only train in runs in which updates leave masked (`embryofl.secagg`).
+    min_update_noise : float
+        Only train in runs in which clinics add at least this much noise (`RunSettings.update_noise`).
     metrics : {"own", "pooled", "none"}
         Which metrics leave the clinic: its own sums in every round; only sums over several clinics, under masks and once a
         run and split; or none. Its own exact ones are on its own page in any case.
@@ -68,6 +70,7 @@ class Rules(Strict):
     evaluation_days: float = Field(default=90, gt=0)
     require_dp: bool = False
     require_secure_aggregation: bool = True
+    min_update_noise: float = Field(default=0, ge=0, le=1)
     metrics: Releases = "pooled"
     show_metrics: bool = False
     peers: Literal["ask", "first"] = "ask"
@@ -190,18 +193,22 @@ class Policy:
             return f"the clinic does not train {request.settings.model}, only {', '.join(rules.models)}"
         if rules.require_dp:
             return "the clinic only takes part in runs with differential privacy, and this run has none"
+        trains = request.kind in ("keys", "train") and request.work == "train"
         if rules.require_secure_aggregation and request.kind == "train" and request.masking is None:
             return (
                 "the clinic only sends masked updates, and in this run they have no masks; it takes part in such a run if "
                 "its policy has require_secure_aggregation = false"
             )
+        noise = request.settings.update_noise if request.settings.masked_weights else 0.0
+        if trains and noise < rules.min_update_noise:
+            return f"the clinic needs update_noise of {rules.min_update_noise} at least, and this run has {noise}"
         if reason := self._reason_about_metrics(request, rules):
             return reason
         if _within(rules.quiet_hours, datetime.datetime.now().time()):  # by the clinic's own clock
             return f"these are the clinic's quiet hours ({rules.quiet_hours})"
         if examples is not None and examples < rules.min_examples:
             return f"fewer than {rules.min_examples} training embryos"
-        limit, trains = rules.max_rounds_a_day, request.kind in ("keys", "train") and request.work == "train"
+        limit = rules.max_rounds_a_day
         if trains and not trained and limit and rounds_today(self._state_dir) >= limit:
             return f"the clinic has reached its limit of {limit} rounds a day"
         return ""

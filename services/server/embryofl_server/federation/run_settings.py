@@ -60,6 +60,13 @@ def check_settings(values: dict[str, Any], *, any_model: bool = False) -> RunSet
             f"secure_aggregation=required is not possible: {reason_against_masks(settings)}. Have more clinics take part, "
             f"choose one of the strategies {able}, or set secure_aggregation=auto, with which the hub sees each update.",
         )
+    if settings.update_noise and not masked.masked_weights:
+        reason = "secure_aggregation is off" if settings.secure_aggregation == "off" else reason_against_masks(settings)
+        raise UserError(
+            "R1",
+            f"update_noise={settings.update_noise} is not possible: clinics add it under masks, and this run has none: "
+            f"{reason}. Leave it out, or make masks possible.",
+        )
     if settings.masked_weights not in ("", masked.masked_weights):
         raise UserError(
             "R1", f"masked_weights follows from secure_aggregation; here it is {masked.masked_weights!r}. Leave it out."

@@ -15,9 +15,10 @@ def updates_seen(settings: Mapping[str, Any]) -> str:
         Of `RunSettings`, checked: `masked_weights` says whether there are masks.
     """
     if settings["masked_weights"]:
+        noise = f" and noise of {settings['update_noise']} times their bound" if settings["update_noise"] else ""
         return (
-            f"The hub sees only sums of at least {MIN_CLINICS} clinics' updates. Sums are not anonymous, and a hub that "
-            "chooses who takes part can compare them."
+            f"The hub sees only sums of at least {MIN_CLINICS} clinics' updates{noise}. Sums are not anonymous, and a hub "
+            "that chooses who takes part can compare them."
         )
     return f"Updates are visible to the hub: {_why_not_masked(settings)}."
 

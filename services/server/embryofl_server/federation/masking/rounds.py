@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from embryofl.errors import ProtocolError, UserError
-from embryofl.masked_update import add_mean, count_clipped, mean_scale, update_bound, vector_length
+from embryofl.masked_update import add_mean, count_clipped, longest_mean, mean_scale, update_bound, vector_length
 from embryofl.messages import Kind, Reply, round_seed
 from embryofl.metrics import ScoreSums
 from embryofl.secagg.fixed_point import Ring
@@ -31,7 +31,6 @@ MOST_REPEATS = 10  # attempts of a round that repeat a sum
 PATIENCE_S = 10.0  # how long letters, survivors and shares wait for clinics that are not needed
 RETRY_FIRST_S, RETRY_MOST_S, RETRY_GROWTH = 5.0, 300.0, 1.6  # between two attempts to exchange keys
 WRONG = "masking"  # reason of a reply that breaks the protocol
-ROUNDING = 1e-6  # a mean may be this much longer than the bound
 
 
 class Ask(Protocol):
@@ -278,9 +277,11 @@ class MaskedRounds:
             return ExchangeResult(void=f"The masks cannot be removed: {exc}.", void_sum=survivors)
         bound, part = roster.terms.bound, roster.share(survivors)
         packed, norm = add_mean(total, part, bound, model.packed(), model.layout())
-        if not norm <= bound * (1 + ROUNDING):
+        floats = model.layout().floats
+        most = longest_mean(self._settings, bound, len(survivors), roster.threshold, part, floats)
+        if not norm <= most:
             return ExchangeResult(
-                void=f"The mean of the updates has the norm {norm:.6g}, expected at most {bound:.6g}.",
+                void=f"The mean of the updates has the norm {norm:.6g}, expected at most {most:.6g}.",
                 void_sum=survivors,
             )
         path = self._run.folder / f"round-{number:04d}.mean"
