@@ -108,7 +108,7 @@ class FilledHub:
         evaluation = {
             n: {"validation": sums(i).to_dict(), "test": sums(i + 9).to_dict()} for i, n in enumerate(self.names)
         }
-        record = {"round": run.state["round"], "evaluation": evaluation}
+        record = {"round": run.state["round"], "evaluation": evaluation, "pooled": {}}
         (run.folder / "model.json").write_text(json.dumps(record))
         run.rewrite_metrics([*RunView(run).lines(), *metric_lines.final_lines(record)])
         run.event("finished", round=record["round"], sha256="")

@@ -73,6 +73,8 @@ def add_round(out: Families, now: Moment) -> None:
     values = {
         "embryofl_run_rounds": settings.rounds if settings else 0,
         "embryofl_run_rounds_done": complete,
+        "embryofl_run_masked": bool(settings and settings.masked_weights),
+        "embryofl_run_update_noise": settings.update_noise if settings else 0,
         "embryofl_run_deadline_seconds": _deadline_s(run, progress),
         "embryofl_run_grace_seconds": settings.grace_s if settings else 0,
         "embryofl_run_progress_timestamp_seconds": _moved(run, progress) if run else None,
