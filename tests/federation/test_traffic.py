@@ -54,6 +54,13 @@ def test_nothing_private_leaves_a_clinic_during_a_run(federation, reference, tmp
     assert secrets.found_in(recorded) == {}
 
 
+def test_nothing_private_leaves_a_clinic_during_a_run_with_masks(federation, tmp_path):
+    run = federation.run(rounds=2, secure_aggregation="required", seed=77)
+    assert any(target.startswith("/v1/step/") for _, target in federation.proxy.requests)
+    secrets = secrets_of(federation, "clinic-1", run.name, tmp_path)
+    assert secrets.found_in(federation.proxy.everything()) == {}
+
+
 def test_traffic_contains_no_private_key_and_no_control_token(federation, reference):
     recorded = federation.proxy.everything()
     key = (federation.place.clinic("clinic-1") / "identity" / "clinic.key").read_bytes()
@@ -71,7 +78,7 @@ def test_clinic_never_requests_code(federation, reference):
     fleet = {c for c in calls if c.startswith("/v1/fleet/")}
     assert "/v1/fleet/get-fab" not in fleet and "/v1/fleet/get-run" not in fleet
     assert {"/v1/fleet/pull-messages", "/v1/fleet/push-messages"} <= fleet
-    assert all(c == "/v1" or c.startswith(("/v1/fleet/", "/v1/model/", "/v1/update")) for c in calls)
+    assert all(c == "/v1" or c.startswith(("/v1/fleet/", "/v1/model/", "/v1/step", "/v1/update")) for c in calls)
 
 
 def test_leak_is_found_by_the_same_scanner(federation, reference, tmp_path):

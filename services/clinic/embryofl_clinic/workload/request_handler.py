@@ -230,7 +230,8 @@ class RequestHandler:
             results = workload.evaluate_personal(request, splits, seed)
             metrics["personal"] = {s: e.sums().suppress(min_cell).to_dict() for s, e in results.items()}
         if request.settings.grades and final and own:
-            metrics["grades"] = {s: workload.evaluate_grades(s, min_cell) for s in splits}
+            by_split = {s: workload.evaluate_grades(s, min_cell) for s in splits}
+            metrics["grades"] = {s: {t: a.model_dump() for t, a in found.items()} for s, found in by_split.items()}
         return metrics if own else {}
 
 
