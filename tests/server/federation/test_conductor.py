@@ -53,6 +53,17 @@ def test_second_run_is_queued(hub, start, packed):
     assert stored.tobytes() == packed(0).tobytes()
 
 
+def test_run_whose_initial_model_was_summed_with_other_settings_is_rejected(hub, start):
+    """Clinics would decline in every attempt, for a day."""
+    masked = {"min_clinics": 3, "seed": 1}
+    first = start(rounds=3, **masked)
+    assert start(rounds=4, **masked)  # nothing has been summed yet
+    first.set_state("finished", 3)
+    with pytest.raises(UserError, match=rf"same model as {first.name}.*Give another seed"):
+        start(rounds=4, **masked)
+    assert start(rounds=3, **masked) and start(rounds=4, **masked, secure_aggregation="off")
+
+
 def test_paused_run_stays_paused_until_resumed_and_lets_others_pass(hub, start, tmp_path):
     first, second, third = start(), start(), start()
     hub.conductor.pause(second.name, by="somebody")

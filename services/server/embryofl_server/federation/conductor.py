@@ -17,7 +17,7 @@ from embryofl.settings import RunSettings
 from embryofl.states import OVER
 from embryofl.wire import Layout, WireError
 from embryofl_server.federation import final_model
-from embryofl_server.federation.checkpoint import Checkpoints
+from embryofl_server.federation.checkpoint import Checkpoints, read_record
 from embryofl_server.federation.loop import RoundLoop
 from embryofl_server.federation.run_context import Halted, RunContext
 from embryofl_server.federation.run_settings import check_releases, check_settings
@@ -65,7 +65,8 @@ class Conductor:
     # -- the coordinator's commands ---------------------------------------------------------------------------------
     def queue(self, values: dict[str, Any], initial: str = "", by: str = "") -> Run:
         """Queue a run; `min_clinics` defaults to all enrolled clinics. It starts when those before it have ended.
-        `UserError` if settings, model, strategy or the initial weights cannot be used."""
+        `UserError` if settings, model, strategy or the initial weights cannot be used, or clinics would not mask updates to
+        the initial model because they have done so in another run."""
         values = {"min_clinics": max(1, len(self._context.store.admitted())), **values}
         settings, releases = check_settings(values, any_model=bool(initial)), self._context.store.releases()
         check_releases(settings, releases)
@@ -73,6 +74,7 @@ class Conductor:
             run = self._runs.create(settings)
             try:
                 self._save_initial_model(run, settings, initial)
+                self._check_not_summed_before(run, settings)
             except UserError:
                 shutil.rmtree(run.folder)
                 raise
@@ -205,6 +207,25 @@ class Conductor:
         self._checkpoints(run).save(0, packed, {"clinics": {}, "refused": {}, "initial": initial or settings.model})
         if not initial:
             path.unlink()
+
+    def _check_not_summed_before(self, run: Run, settings: RunSettings) -> None:
+        """Raise `UserError` if clinics have summed updates to this initial model before, in a run with other settings: they
+        decline to do so again (`embryofl.secagg.ledger`), and the run would only wait."""
+
+        def start_of(run: Run) -> str:
+            record = read_record(run.folder / "round-0000.json")
+            return str(record["sha256"]) if record else ""
+
+        if not settings.masked_weights:
+            return
+        for before in self._runs.all():
+            summed = before.state["round"] >= 1 and before.settings.masked_weights and before.settings != settings
+            if summed and start_of(before) == start_of(run):
+                raise UserError(
+                    "R1",
+                    f"The run would begin from the same model as {before.name}, with other settings. Clinics sum updates "
+                    "to one model once, because two sums can tell one clinic's update. Give another seed, or none.",
+                )
 
     def _keep_model(self, run: Run, state: State, reason: str) -> None:
         """Write the model of the last complete round of a run that was stopped or has failed."""
