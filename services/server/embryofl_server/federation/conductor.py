@@ -17,13 +17,14 @@ from embryofl.settings import RunSettings
 from embryofl.states import OVER
 from embryofl.wire import Layout, WireError
 from embryofl_server.federation import final_model
-from embryofl_server.federation.checkpoint import Checkpoints, read_record
+from embryofl_server.federation.checkpoint import Checkpoints
 from embryofl_server.federation.loop import RoundLoop
 from embryofl_server.federation.run_context import Halted, RunContext
 from embryofl_server.federation.run_settings import check_releases, check_settings
 from embryofl_server.runs.log import Run, Runs, State
 from embryofl_server.runs.metrics_seen import metrics_seen
 from embryofl_server.runs.updates_seen import updates_seen
+from embryofl_server.runs.view import read_record
 
 log = logging.getLogger("embryofl.hub")
 
