@@ -23,6 +23,7 @@ from embryofl_demo.local_fleet import FileTransfers, OneWorkload
 from embryofl_server.federation.blobs import UploadRefused
 from embryofl_server.federation.fleet import FleetLost, Node, RawReply
 from embryofl_server.federation.mailboxes import MailboxClosed, Mailboxes
+from kits.policy import write_policy
 from kits.rounds import LAYOUT, FakeFleet
 
 EMBRYOS = {"anna": 64, "bert": 96, "cleo": 200, "dora": 130, "emil": 33}
@@ -84,8 +85,7 @@ class MaskedFleet(FakeFleet):
 
     def start(self, name: str) -> RequestHandler:
         state = self.state_dir(name)
-        state.mkdir(parents=True, exist_ok=True)
-        (state / "policy.toml").write_text(f'min_examples = 1\npeers = "first"\nmetrics = "{self.metrics}"\n')
+        write_policy(state, min_examples=1, metrics=self.metrics)
         masking = Masking(state, ClinicIdentity(state / "identity"))
         policy = Policy(state, "quality", name)
         return RequestHandler(OneWorkload(self.workloads[name]), policy, TrainerMetrics(name), state, masking)
