@@ -6,6 +6,7 @@ half of the tries, measured on the others (shadow models: Shokri et al., IEEE S&
 is chance.
 """
 
+import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from embryofl import packing
+from embryofl.masked_update import update_bound, vector_length
 from embryofl.messages import MaskingRequest, Reply, Request
 from embryofl.metrics import BINS, CENTRES, DaySums, ScoreSums
 from embryofl.metrics.bins import logit
@@ -29,6 +31,7 @@ from embryofl.metrics.day import MAX_LOG_LOSS
 from embryofl.metrics.from_histogram import auroc
 from embryofl.pooled_metrics import BOUND, LENGTH, Split, from_vector
 from embryofl.schema import Download
+from embryofl.secagg.fixed_point import Ring
 from embryofl.secagg.messages import Terms, digest
 from embryofl.settings import RunSettings
 from embryofl_clinic.exporter import TrainerMetrics
@@ -133,6 +136,7 @@ class Clinic:
         offset: float,
         masking: MaskingRequest | None = None,
         model: str = "",
+        settings: RunSettings = RUN,
     ) -> Reply:
         """The reply to a request in run `number`, with a head of these weights; `model`: what is said of its SHA-256."""
         layout = self.workload.layout
@@ -144,7 +148,7 @@ class Clinic:
                 "run": f"run-{number:04d}",
                 "round": round_,
                 "clinic": self.name,
-                "settings": RUN,
+                "settings": settings,
                 "layout": layout.id,
                 "model": {"url": "/v1/model/x", "size": layout.size, "sha256": model or f"{number:064x}"},
                 "upload_url": "/v1/update/x" if kind in ("train", "evaluate") else "",
@@ -158,33 +162,53 @@ class Clinic:
 def summed(
     clinics: Sequence[Clinic], number: int, weights: Floats, offset: float, attempt: int = 1, model: str = ""
 ) -> dict[Split, ScoreSums]:
-    """What the hub learns of clinics that release pooled metrics: their sum, after all steps of an attempt in run `number`."""
-    terms = Terms(
-        run=f"run-{number:04d}",
-        round=RUN.rounds,
-        kind="evaluate",
-        attempt=attempt,
-        model=model or f"{number:064x}",
-        work=digest(RUN),
-        length=LENGTH,
-        bound=BOUND,
-    )
-    steps = Attempt(terms, RUN, lines := {clinic.name: clinic.key for clinic in clinics})
+    """What the hub learns of the final evaluation in run `number` by clinics that release pooled metrics."""
+    return from_vector(Sum(clinics, number, attempt, model).of("evaluate", weights, offset))
 
-    def exchange(kind: str, step: Step) -> None:
-        for clinic in clinics:
-            reply = clinic.ask(kind, number, RUN.rounds, weights, offset, step.ask(clinic.name), model)
-            assert not reply.refused and not of_reply(reply), reply.refused
-            step.take(clinic.name, AcceptedReply(reply, None, None, clinic.transfers.path, 0.0))
 
-    exchange("keys", steps.keys())
-    exchange("letters", steps.letters())
-    steps.hub.close_letters()
-    exchange("evaluate", steps.vectors())
-    opening = Opening(steps.hub.close_sum(), steps.hub.masked_sum, lines)
-    exchange("survivors", opening.survivors())
-    exchange("shares", opening.shares())
-    return from_vector(opening.unmasking.total())
+class Sum:
+    """All steps of an attempt in run `number`. `replies` are what it has received of `train` or `evaluate`."""
+
+    def __init__(
+        self, clinics: Sequence[Clinic], number: int, attempt: int = 1, model: str = "", settings: RunSettings = RUN
+    ) -> None:
+        self.clinics, self.number, self.attempt, self.settings = clinics, number, attempt, settings
+        self.model = model or f"{number:064x}"
+        self.replies: dict[str, Reply] = {}
+
+    def of(self, kind: str, weights: Floats, offset: float) -> Ring:
+        """The sum that the hub has in the end."""
+        layout, clinics = self.clinics[0].workload.layout, self.clinics
+        pooled = kind == "evaluate"
+        terms = Terms(
+            run=f"run-{self.number:04d}",
+            round=RUN.rounds,
+            kind=kind,
+            attempt=self.attempt,
+            model=self.model,
+            work=digest(self.settings),
+            length=LENGTH if pooled else vector_length(layout),
+            bound=BOUND if pooled else update_bound(self.settings, RUN.rounds, layout, math.inf),
+        )
+        steps = Attempt(terms, self.settings, lines := {clinic.name: clinic.key for clinic in clinics})
+
+        def exchange(kind: str, step: Step) -> None:
+            for clinic in clinics:
+                request = step.ask(clinic.name)
+                reply = clinic.ask(kind, self.number, RUN.rounds, weights, offset, request, self.model, self.settings)
+                assert not reply.refused and not of_reply(reply), reply.refused
+                step.take(clinic.name, AcceptedReply(reply, None, None, clinic.transfers.path, 0.0))
+                if kind in ("train", "evaluate"):
+                    self.replies[clinic.name] = reply
+
+        exchange("keys", steps.keys())
+        exchange("letters", steps.letters())
+        steps.hub.close_letters()
+        exchange(kind, steps.vectors())
+        opening = Opening(steps.hub.close_sum(), steps.hub.masked_sum, lines)
+        exchange("survivors", opening.survivors())
+        exchange("shares", opening.shares())
+        return opening.unmasking.total()
 
 
 class Aims:

@@ -85,7 +85,8 @@ class MaskedFleet(FakeFleet):
     def start(self, name: str) -> RequestHandler:
         state = self.state_dir(name)
         state.mkdir(parents=True, exist_ok=True)
-        (state / "policy.toml").write_text(f'min_examples = 1\npeers = "first"\nmetrics = "{self.metrics}"\n')
+        rules = f'min_examples = 1\npeers = "first"\nmetrics = "{self.metrics}"\nrequire_secure_aggregation = false\n'
+        (state / "policy.toml").write_text(rules)
         masking = Masking(state, ClinicIdentity(state / "identity"))
         policy = Policy(state, "quality", name)
         return RequestHandler(OneWorkload(self.workloads[name]), policy, TrainerMetrics(name), state, masking)

@@ -5,6 +5,7 @@ import logging
 import threading
 import time
 
+import torch
 from pydantic import ValidationError
 
 from embryofl.errors import ProtocolError, UserError, with_code
@@ -78,6 +79,7 @@ class Trainer:
 
     def run(self) -> None:
         """Handle requests until the stop event is set."""
+        torch.set_flush_denormal(True)  # a model could make numbers below the normal ones, which take long, of one image
         delay = RETRY_FIRST_S
         while not self._stop.is_set():
             self._identity.reload()

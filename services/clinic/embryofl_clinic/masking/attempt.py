@@ -149,6 +149,13 @@ class Masking:
             deviation = noise_deviation(noise, self._roster.threshold, len(work))
             add_noise(vector[:-SLOTS], noise_key(self._state_dir, self._terms), deviation)
         source = hashlib.sha256(np.ascontiguousarray(work).data).hexdigest()
+        if not np.isfinite(work).all():
+            log.error(
+                "round %d: the update has numbers that are not finite. Zeros are sent under the mask in its place: the "
+                "model is unusable, or the learning rate too high",
+                request.round,
+            )
+            source = self._terms.digest()  # zeros are one update in many rounds, of which the ledger allows one sum
         return session.mask(vector, masking.letters, source).view(np.uint8)
 
     def session(self, request: Request) -> ClinicSession:
