@@ -79,7 +79,8 @@ class Trainer:
 
     def run(self) -> None:
         """Handle requests until the stop event is set."""
-        torch.set_flush_denormal(True)  # a model could make numbers below the normal ones, which take long, of one image
+        # A model could make numbers below the normal ones, which take longer, of one image alone.
+        torch.set_flush_denormal(True)
         delay = RETRY_FIRST_S
         while not self._stop.is_set():
             self._identity.reload()

@@ -204,7 +204,9 @@ def evaluate(model: nn.Module, examples: Examples, *, device: str = "cpu") -> Sc
     """
     scores = predict(model, examples, device=device)
     if unusable := int(np.isnan(scores).sum()):
-        log.error("%d of %d scores are not numbers and count as %g: the model is unusable", unusable, len(scores), NO_SCORE)
+        log.error(
+            "%d of %d scores are not numbers and count as %g: the model is unusable", unusable, len(scores), NO_SCORE
+        )
         scores = np.nan_to_num(scores, nan=NO_SCORE)
     first = Views(examples.embryos).first
     cohorts = None if examples.cohorts is None else examples.cohorts[first]

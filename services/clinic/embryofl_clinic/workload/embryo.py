@@ -117,7 +117,8 @@ class EmbryoWorkload:
         packing.load(packed, self.layout, self.model.state_dict())
         if not packing.is_finite(packed, self.layout):
             raise NotFiniteError(
-                "R6", "Found weights in the hub's model that are not finite; expected finite ones. The model is unusable."
+                "R6",
+                "Found weights in the hub's model that are not finite; expected finite ones. The model is unusable.",
             )
 
     def evaluate(self, split: str) -> ScoredEmbryos:

@@ -108,7 +108,8 @@ class RequestHandler:
         if blocked:
             return Reply.model_validate({**_head(request), "refused": blocked})
         if request.kind in ("validate", "evaluate") and request.masking is None and self._policy.metrics != "own":
-            return Reply.model_validate(_head(request))  # without work: whether it fails, and its time, may tell of data
+            # Without any work: whether that fails, and how long it takes, may depend on single embryos.
+            return Reply.model_validate(_head(request))
         if request.kind in MASKING and request.kind != "keys":
             return Reply.model_validate({**_head(request), "masking": self._masking.step(request)})
         if done is not None and request.kind != "keys":
