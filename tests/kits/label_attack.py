@@ -139,10 +139,23 @@ class Clinic:
         settings: RunSettings = RUN,
     ) -> Reply:
         """The reply to a request in run `number`, with a head of these weights; `model`: what is said of its SHA-256."""
-        layout = self.workload.layout
         head = {"head.weight": torch.tensor(weights[None], dtype=torch.float32), "head.bias": torch.tensor([offset])}
-        self.transfers.model = packing.pack(head, layout)
-        request = Request.model_validate(
+        self.transfers.model = packing.pack(head, self.workload.layout)
+        request = self.request(kind, number, round_, masking, model, settings)
+        return self.handler.reply_to(request, self.transfers)
+
+    def request(
+        self,
+        kind: str,
+        number: int,
+        round_: int,
+        masking: MaskingRequest | None = None,
+        model: str = "",
+        settings: RunSettings = RUN,
+    ) -> Request:
+        """A request in run `number`; `model`: what is said of its SHA-256."""
+        layout = self.workload.layout
+        return Request.model_validate(
             {
                 "kind": kind,
                 "run": f"run-{number:04d}",
@@ -156,7 +169,6 @@ class Clinic:
                 "deadline": 1e12,
             }
         )
-        return self.handler.reply_to(request, self.transfers)
 
 
 def summed(
