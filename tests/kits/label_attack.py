@@ -72,8 +72,8 @@ class Population:
 class HeadWorkload(EmbryoWorkload):
     """`EmbryoWorkload` of `lite0_head` on embeddings in memory; validation and test patients are the same."""
 
-    def __init__(self, population: "Population", folder: Path) -> None:
-        train, validation = (_examples(*population.draw(EMBRYOS)) for _ in range(2))
+    def __init__(self, population: "Population", folder: Path, embryos: int, day: int) -> None:
+        train, validation = (_examples(*population.draw(n), day) for n in (EMBRYOS, embryos))
         self.data: Any = SimpleNamespace(train=train, validation=validation, test=validation)
         self.personal_dir = folder / "personal"
         self._make_model(RUN, "cpu", None)
@@ -83,9 +83,9 @@ class HeadWorkload(EmbryoWorkload):
         self.data.validation.labels[embryo] = label
 
 
-def _examples(embeddings: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> ImageExamples:
+def _examples(embeddings: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], day: int) -> ImageExamples:
     each = np.arange(len(labels))
-    return ImageExamples(embeddings, each, labels, np.full(len(labels), 5), each, each)
+    return ImageExamples(embeddings, each, labels, np.full(len(labels), day), each, each)
 
 
 class HostileTransfers:
@@ -105,13 +105,16 @@ class HostileTransfers:
 
 
 class Clinic:
-    """One clinic with a policy, given as lines of `policy.toml`."""
+    """One clinic with a policy, given as lines of `policy.toml`, and so many validation embryos of one day."""
 
-    def __init__(self, name: str, folder: Path, policy: str, population: Population) -> None:
+    def __init__(
+        self, name: str, folder: Path, policy: str, population: Population, embryos: int = EMBRYOS, day: int = 5
+    ) -> None:
         self.state = folder / name
         self.state.mkdir()
         (self.state / "policy.toml").write_text(f"min_examples = 1\nrequire_secure_aggregation = false\n{policy}\n")
-        self.workload, self.transfers = HeadWorkload(population, self.state), HostileTransfers(self.state / "upload")
+        self.workload = HeadWorkload(population, self.state, embryos, day)
+        self.transfers = HostileTransfers(self.state / "upload")
         self._identity = ClinicIdentity(self.state / "identity")
         self.key, self.name = self._identity.public_key, name
         self.pictures = self.workload.data.validation.pixels.astype(np.float64)

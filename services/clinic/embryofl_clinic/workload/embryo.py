@@ -15,9 +15,10 @@ from embryofl import packing, task
 from embryofl.errors import NotFiniteError, UserError
 from embryofl.gardner import Agreement, Target
 from embryofl.messages import Request
-from embryofl.metrics import ScoredEmbryos
+from embryofl.metrics import ScoredEmbryos, ScoreSums
 from embryofl.models.zoo import create_model
 from embryofl.settings import RunSettings
+from embryofl.views import Views
 from embryofl.wire import Layout
 from embryofl_clinic.exporter import TrainerMetrics
 from embryofl_clinic.settings import ClinicSettings
@@ -53,6 +54,9 @@ class Workload(Protocol):
 
     def load(self, packed: np.ndarray) -> None:
         """Load a packed global model. Raises `NotFiniteError` if not all of its weights are finite."""
+
+    def counts(self, split: str) -> ScoreSums:
+        """The embryos of a split, ``validation`` or ``test``, each with a score of 0.5: no model is involved."""
 
     def evaluate(self, split: str) -> ScoredEmbryos:
         """The embryos of a split, ``validation`` or ``test``, with their scores."""
@@ -120,6 +124,12 @@ class EmbryoWorkload:
                 "R6",
                 "Found weights in the hub's model that are not finite; expected finite ones. The model is unusable.",
             )
+
+    def counts(self, split: str) -> ScoreSums:
+        """See `Workload`."""
+        examples = getattr(self.data, split)
+        first = Views(examples.embryos).first
+        return ScoreSums.from_scores(np.full(len(first), 0.5), examples.labels[first], examples.days[first])
 
     def evaluate(self, split: str) -> ScoredEmbryos:
         """See `Workload`."""

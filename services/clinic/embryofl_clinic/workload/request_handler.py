@@ -18,7 +18,7 @@ from embryofl.masked_update import difference
 from embryofl.membership import Releases
 from embryofl.messages import MASKING, Reply, Request, round_seed
 from embryofl.metrics import ScoredEmbryos
-from embryofl.pooled_metrics import SPLITS, Split, to_vector
+from embryofl.pooled_metrics import SPLITS, Split, filled_cells, to_vector
 from embryofl.secagg.messages import digest
 from embryofl.wire import WireError
 from embryofl_clinic.exporter import TrainerMetrics, memory
@@ -118,7 +118,10 @@ class RequestHandler:
         if workload is None:
             return Reply.model_validate({**_head(request), "refused": blocked})
         if request.kind == "keys":
-            masking = self._masking.keys(request, workload.examples, workload.layout)
+            cells = 0
+            if request.work == "evaluate":
+                cells = filled_cells({split: workload.counts(split) for split in SPLITS}, self._policy.min_cell)
+            masking = self._masking.keys(request, workload.examples, workload.layout, cells)
             return Reply.model_validate({**_head(request), "examples": workload.examples, "masking": masking})
         self._last = self._work(request, workload, transfers)
         return self._with_upload(request, self._last, transfers)
