@@ -8,7 +8,7 @@ is chance.
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -260,6 +260,15 @@ class Aims:
             "wide": (2.5 * self._other + 8 * aim, -1.0),
         }[shape]
         return w, float(b - w @ self._mean)
+
+    def two_heads(self, picture: Floats) -> Iterator[tuple[Floats, float]]:
+        """Weights and offsets of two heads that give everybody a score of 0 or 1, the same ones, but for the picture: it lies on
+        the boundary, and a tilt of a thousandth moves it from 0 to 1."""
+        aim, off = self.head("alone", picture)
+        aim, off = aim / 400, (off + 200) / 400  # 1 for the picture, about 0 for others
+        across = self._other - (self._other @ (picture - self._mean)) * aim
+        for tilt in (-1e3, 1e3):
+            yield 1e6 * across + tilt * aim, float(-1e6 * (across @ self._mean) + tilt * off)
 
 
 def features(sums: DaySums) -> list[float]:

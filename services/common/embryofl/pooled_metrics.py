@@ -3,8 +3,9 @@
 The hub learns one sum over at least three clinics, once a run and split; of each day that at least three of them fill, also
 if as many drop out as may. No exact loss is in it, no ranking and no bin with
 fewer than `GROUP` of a clinic's embryos: to a hub that chooses the model, any of these tells of single embryos. What these
-bins tell was measured: the label of a chosen embryo in 0.57 of cases, where 0.5 is chance. There is no theorem behind it:
-an exact function that depends on one embryo tells of it to somebody who knows all others.
+bins tell was measured: the label of a chosen embryo in 0.57 of cases, where 0.5 is chance, asked once. The difference of
+two answers, about models that differ for one embryo alone, is that embryo: in 15 of 16 cases. There is no theorem behind
+it: an exact function that depends on one embryo tells of it to somebody who knows all others.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,9 @@ WEIGHT = 1
 """Of each clinic in the sum: counts are added as they are."""
 BOUND = 1.0
 """In place of an update's bound in the terms: counts are not clipped."""
+
+LIMIT = "max_evaluations"
+"""The policy's rule for how many evaluations a clinic answers. Where it declines because of it, it names it."""
 
 _DAY = 2 * BINS + 2  # counts of label 0, of label 1, blur, and whether the day is withheld
 LENGTH = len(SPLITS) * (MAX_DAY + 1) * _DAY

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from embryofl.metrics import ScoreSums
+from embryofl.metrics import BINS, ScoreSums
 from embryofl.pooled_metrics import SPLITS, filled_cells
 from embryofl.secagg.messages import MAX_CELLS
 from embryofl_clinic.workload.own_results import OwnResultsFile
@@ -48,6 +48,29 @@ def test_the_sum_over_three_clinics_hardly_tells_a_label(tmp_path):
             sums = summed(clinics, picture, *aims.head("sure", clinics[0].pictures[picture]))
             seen.append([value for split in SPLITS for value in features(sums[split].pooled())])
     assert label_accuracy(seen, coins) <= 0.65
+
+
+def told_by_two_answers(folder, world: int, policy: str) -> bool:
+    """Whether the difference of two pooled sums is one embryo with the label of the picture, which is a coin's."""
+    population, coin = Population(world), int(np.random.default_rng(world).integers(2))
+    lines = f'metrics = "pooled"\npeers = "first"\n{policy}'
+    (folder / f"{world}").mkdir()
+    clinics = [Clinic(name, folder / f"{world}", lines, population) for name in ("anna", "bert", "cleo")]
+    clinics[0].workload.label(0, coin)
+    heads = Aims(population).two_heads(clinics[0].pictures[0])
+    before, after = (summed(clinics, run, *head)["validation"].pooled().histogram for run, head in enumerate(heads, 1))
+    moved = after - before
+    return abs(moved).sum() == 2 and moved[coin, BINS // 2 :].sum() == 1
+
+
+def test_two_answers_about_models_made_for_it_tell_the_label_of_a_chosen_picture(tmp_path):
+    """In 15 of 16 cases. A clinic that allows two answers in 90 days trades that."""
+    assert sum(told_by_two_answers(tmp_path, world, "max_evaluations = 2") for world in range(6)) >= 5
+
+
+def test_by_default_a_second_answer_is_declined(tmp_path):
+    with pytest.raises(AssertionError, match=r"as many evaluations as it does in 90 days \(max_evaluations = 1\)"):
+        told_by_two_answers(tmp_path, 0, "")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from embryofl.errors import ProtocolError, UserError
 from embryofl.files import in_turn, write_atomic
 from embryofl.membership import Releases
 from embryofl.messages import Request
-from embryofl.pooled_metrics import Split
+from embryofl.pooled_metrics import LIMIT, Split
 from embryofl.schema import Name, Sha256, Strict
 from embryofl.secagg.messages import digest
 
@@ -105,9 +105,7 @@ class Questions:
                 return _logged("" if then == _what(request) else reason, request)
         recent = [q for q in asked if q.released == "pooled" and q.time > time.time() - days * DAY_S]
         if request.masking is not None and most and len(recent) >= most:
-            reason = (
-                f"the clinic answers {most} evaluations in {days:g} days (max_evaluations), and it has answered them"
-            )
+            reason = f"the clinic has answered as many evaluations as it does in {days:g} days ({LIMIT} = {most})"
             return _logged(reason, request)
         return ""
 
@@ -174,4 +172,4 @@ def describe_questions(asked: Sequence[Question], most: int, days: float) -> str
         ]
     recent = sum(q.released == "pooled" and q.time > time.time() - days * DAY_S for q in asked)
     left = f"{max(0, most - recent)} of {most}" if most else "any number"
-    return "\n".join([*lines, f"Under masks, {left} more will be answered in {days:g} days (max_evaluations)."])
+    return "\n".join([*lines, f"Under masks, {left} more will be answered in {days:g} days ({LIMIT})."])
