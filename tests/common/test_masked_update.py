@@ -56,6 +56,14 @@ def test_clipped_updates_are_counted_and_no_longer_than_the_bound():
     assert add_mean(total, 1.0, 10.0, model, LAYOUT)[1] == pytest.approx(5.0, rel=1e-3)
 
 
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_update_that_is_not_finite_is_zeros_and_counts_as_clipped(number):
+    update = difference(packed(1), packed(0), LAYOUT)
+    update[7] = number
+    total = to_vector(update, 0.5, 10.0)
+    assert not total[:-1].any() and count_clipped(total) == 1
+
+
 def test_weight_is_the_number_of_embryos_or_embryos_per_step():
     assert sum_weight(RunSettings(masked_weights="examples"), 120) == 120
     assert sum_weight(PER_STEP, 120) == round(WEIGHT_UNIT * 120 / local_steps(PER_STEP.training, 120))

@@ -6,8 +6,9 @@ half of the tries, measured on the others (shadow models: Shokri et al., IEEE S&
 is chance.
 """
 
+import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +23,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from embryofl import packing
+from embryofl.masked_update import update_bound, vector_length
 from embryofl.messages import MaskingRequest, Reply, Request
 from embryofl.metrics import BINS, CENTRES, DaySums, ScoreSums
 from embryofl.metrics.bins import logit
@@ -29,6 +31,7 @@ from embryofl.metrics.day import MAX_LOG_LOSS
 from embryofl.metrics.from_histogram import auroc
 from embryofl.pooled_metrics import BOUND, LENGTH, Split, from_vector
 from embryofl.schema import Download
+from embryofl.secagg.fixed_point import Ring
 from embryofl.secagg.messages import Terms, digest
 from embryofl.settings import RunSettings
 from embryofl_clinic.exporter import TrainerMetrics
@@ -69,8 +72,8 @@ class Population:
 class HeadWorkload(EmbryoWorkload):
     """`EmbryoWorkload` of `lite0_head` on embeddings in memory; validation and test patients are the same."""
 
-    def __init__(self, population: "Population", folder: Path) -> None:
-        train, validation = (_examples(*population.draw(EMBRYOS)) for _ in range(2))
+    def __init__(self, population: "Population", folder: Path, embryos: int, day: int) -> None:
+        train, validation = (_examples(*population.draw(n), day) for n in (EMBRYOS, embryos))
         self.data: Any = SimpleNamespace(train=train, validation=validation, test=validation)
         self.personal_dir = folder / "personal"
         self._make_model(RUN, "cpu", None)
@@ -80,9 +83,9 @@ class HeadWorkload(EmbryoWorkload):
         self.data.validation.labels[embryo] = label
 
 
-def _examples(embeddings: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> ImageExamples:
+def _examples(embeddings: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], day: int) -> ImageExamples:
     each = np.arange(len(labels))
-    return ImageExamples(embeddings, each, labels, np.full(len(labels), 5), each, each)
+    return ImageExamples(embeddings, each, labels, np.full(len(labels), day), each, each)
 
 
 class HostileTransfers:
@@ -102,13 +105,16 @@ class HostileTransfers:
 
 
 class Clinic:
-    """One clinic with a policy, given as lines of `policy.toml`."""
+    """One clinic with a policy, given as lines of `policy.toml`, and so many validation embryos of one day."""
 
-    def __init__(self, name: str, folder: Path, policy: str, population: Population) -> None:
+    def __init__(
+        self, name: str, folder: Path, policy: str, population: Population, embryos: int = EMBRYOS, day: int = 5
+    ) -> None:
         self.state = folder / name
         self.state.mkdir()
         (self.state / "policy.toml").write_text(f"min_examples = 1\nrequire_secure_aggregation = false\n{policy}\n")
-        self.workload, self.transfers = HeadWorkload(population, self.state), HostileTransfers(self.state / "upload")
+        self.workload = HeadWorkload(population, self.state, embryos, day)
+        self.transfers = HostileTransfers(self.state / "upload")
         self._identity = ClinicIdentity(self.state / "identity")
         self.key, self.name = self._identity.public_key, name
         self.pictures = self.workload.data.validation.pixels.astype(np.float64)
@@ -133,18 +139,32 @@ class Clinic:
         offset: float,
         masking: MaskingRequest | None = None,
         model: str = "",
+        settings: RunSettings = RUN,
     ) -> Reply:
         """The reply to a request in run `number`, with a head of these weights; `model`: what is said of its SHA-256."""
-        layout = self.workload.layout
         head = {"head.weight": torch.tensor(weights[None], dtype=torch.float32), "head.bias": torch.tensor([offset])}
-        self.transfers.model = packing.pack(head, layout)
-        request = Request.model_validate(
+        self.transfers.model = packing.pack(head, self.workload.layout)
+        request = self.request(kind, number, round_, masking, model, settings)
+        return self.handler.reply_to(request, self.transfers)
+
+    def request(
+        self,
+        kind: str,
+        number: int,
+        round_: int,
+        masking: MaskingRequest | None = None,
+        model: str = "",
+        settings: RunSettings = RUN,
+    ) -> Request:
+        """A request in run `number`; `model`: what is said of its SHA-256."""
+        layout = self.workload.layout
+        return Request.model_validate(
             {
                 "kind": kind,
                 "run": f"run-{number:04d}",
                 "round": round_,
                 "clinic": self.name,
-                "settings": RUN,
+                "settings": settings,
                 "layout": layout.id,
                 "model": {"url": "/v1/model/x", "size": layout.size, "sha256": model or f"{number:064x}"},
                 "upload_url": "/v1/update/x" if kind in ("train", "evaluate") else "",
@@ -152,39 +172,58 @@ class Clinic:
                 "deadline": 1e12,
             }
         )
-        return self.handler.reply_to(request, self.transfers)
 
 
 def summed(
     clinics: Sequence[Clinic], number: int, weights: Floats, offset: float, attempt: int = 1, model: str = ""
 ) -> dict[Split, ScoreSums]:
-    """What the hub learns of clinics that release pooled metrics: their sum, after all steps of an attempt in run `number`."""
-    terms = Terms(
-        run=f"run-{number:04d}",
-        round=RUN.rounds,
-        kind="evaluate",
-        attempt=attempt,
-        model=model or f"{number:064x}",
-        work=digest(RUN),
-        length=LENGTH,
-        bound=BOUND,
-    )
-    steps = Attempt(terms, RUN, lines := {clinic.name: clinic.key for clinic in clinics})
+    """What the hub learns of the final evaluation in run `number` by clinics that release pooled metrics."""
+    return from_vector(Sum(clinics, number, attempt, model).of("evaluate", weights, offset))
 
-    def exchange(kind: str, step: Step) -> None:
-        for clinic in clinics:
-            reply = clinic.ask(kind, number, RUN.rounds, weights, offset, step.ask(clinic.name), model)
-            assert not reply.refused and not of_reply(reply), reply.refused
-            step.take(clinic.name, AcceptedReply(reply, None, None, clinic.transfers.path, 0.0))
 
-    exchange("keys", steps.keys())
-    exchange("letters", steps.letters())
-    steps.hub.close_letters()
-    exchange("evaluate", steps.vectors())
-    opening = Opening(steps.hub.close_sum(), steps.hub.masked_sum, lines)
-    exchange("survivors", opening.survivors())
-    exchange("shares", opening.shares())
-    return from_vector(opening.unmasking.total())
+class Sum:
+    """All steps of an attempt in run `number`. `replies` are what it has received of `train` or `evaluate`."""
+
+    def __init__(
+        self, clinics: Sequence[Clinic], number: int, attempt: int = 1, model: str = "", settings: RunSettings = RUN
+    ) -> None:
+        self.clinics, self.number, self.attempt, self.settings = clinics, number, attempt, settings
+        self.model = model or f"{number:064x}"
+        self.replies: dict[str, Reply] = {}
+
+    def of(self, kind: str, weights: Floats, offset: float) -> Ring:
+        """The sum that the hub has in the end."""
+        layout, clinics = self.clinics[0].workload.layout, self.clinics
+        pooled = kind == "evaluate"
+        terms = Terms(
+            run=f"run-{self.number:04d}",
+            round=RUN.rounds,
+            kind=kind,
+            attempt=self.attempt,
+            model=self.model,
+            work=digest(self.settings),
+            length=LENGTH if pooled else vector_length(layout),
+            bound=BOUND if pooled else update_bound(self.settings, RUN.rounds, layout, math.inf),
+        )
+        steps = Attempt(terms, self.settings, lines := {clinic.name: clinic.key for clinic in clinics})
+
+        def exchange(kind: str, step: Step) -> None:
+            for clinic in clinics:
+                request = step.ask(clinic.name)
+                reply = clinic.ask(kind, self.number, RUN.rounds, weights, offset, request, self.model, self.settings)
+                assert not reply.refused and not of_reply(reply), reply.refused
+                step.take(clinic.name, AcceptedReply(reply, None, None, clinic.transfers.path, 0.0))
+                if kind in ("train", "evaluate"):
+                    self.replies[clinic.name] = reply
+
+        exchange("keys", steps.keys())
+        exchange("letters", steps.letters())
+        steps.hub.close_letters()
+        exchange(kind, steps.vectors())
+        opening = Opening(steps.hub.close_sum(), steps.hub.masked_sum, lines)
+        exchange("survivors", opening.survivors())
+        exchange("shares", opening.shares())
+        return opening.unmasking.total()
 
 
 class Aims:
@@ -221,6 +260,15 @@ class Aims:
             "wide": (2.5 * self._other + 8 * aim, -1.0),
         }[shape]
         return w, float(b - w @ self._mean)
+
+    def two_heads(self, picture: Floats) -> Iterator[tuple[Floats, float]]:
+        """Weights and offsets of two heads that give everybody a score of 0 or 1, the same ones, but for the picture: it lies on
+        the boundary, and a tilt of a thousandth moves it from 0 to 1."""
+        aim, off = self.head("alone", picture)
+        aim, off = aim / 400, (off + 200) / 400  # 1 for the picture, about 0 for others
+        across = self._other - (self._other @ (picture - self._mean)) * aim
+        for tilt in (-1e3, 1e3):
+            yield 1e6 * across + tilt * aim, float(-1e6 * (across @ self._mean) + tilt * off)
 
 
 def features(sums: DaySums) -> list[float]:

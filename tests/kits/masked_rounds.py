@@ -11,7 +11,7 @@ import numpy as np
 
 from embryofl.errors import ProtocolError
 from embryofl.messages import Delivery, Request, round_seed
-from embryofl.metrics import ScoredEmbryos
+from embryofl.metrics import ScoredEmbryos, ScoreSums
 from embryofl_clinic.exporter import TrainerMetrics
 from embryofl_clinic.joining.identity import ClinicIdentity
 from embryofl_clinic.masking.attempt import Masking
@@ -43,6 +43,9 @@ class FakeWorkload:
 
     def load(self, packed: np.ndarray) -> None:
         self.model = packed
+
+    def counts(self, split: str) -> ScoreSums:
+        return self.evaluate(split).sums()
 
     def evaluate(self, split: str) -> ScoredEmbryos:
         rng = np.random.default_rng([self.examples, len(split)])

@@ -5,6 +5,7 @@ import logging
 import threading
 import time
 
+import torch
 from pydantic import ValidationError
 
 from embryofl.errors import ProtocolError, UserError, with_code
@@ -78,6 +79,8 @@ class Trainer:
 
     def run(self) -> None:
         """Handle requests until the stop event is set."""
+        # A model could make numbers below the normal ones, which take longer, of one image alone.
+        torch.set_flush_denormal(True)
         delay = RETRY_FIRST_S
         while not self._stop.is_set():
             self._identity.reload()

@@ -14,7 +14,7 @@ from embryofl.wire import Layout
 
 ASSUMED_EMBRYOS = 1000  # of a clinic, for the bound
 WANDER = 12.0  # so many times the root of their number is how far many steps lead
-SLOTS = 1  # behind the update in a vector: 1 if it was clipped
+SLOTS = 1  # behind the update in a vector: 1 if it was clipped, or was not finite
 ROUNDING = 1e-6  # a mean may be this much longer than the bound
 BLOCK = 1 << 16  # numbers at a time: they stay in a core's cache
 WEIGHT_UNIT = MAX_WEIGHT // 1024  # whole numbers in place of embryos per step, of which there are at most a batch
@@ -109,9 +109,19 @@ def longest_mean(settings: RunSettings, bound: float, survivors: int, needed: in
 
 
 def to_vector(update: npt.NDArray[np.float32], share: float, bound: float) -> Ring:
-    """An update and its slots as a vector that can be masked: uint32 (floats + SLOTS,). Errors as `to_ring`."""
-    vector, clipped = to_ring(update, share, bound)
-    return np.append(vector, np.asarray([clipped], RING))
+    """An update and its slots as a vector that can be masked: uint32 (floats + SLOTS,).
+
+    An update with numbers that are not finite becomes zeros, and counts as clipped: a failure would tell the hub of this
+    clinic alone, and so of an embryo that the model was made for.
+
+    Raises
+    ------
+    ProtocolError
+        As `to_ring`.
+    """
+    finite = bool(np.isfinite(update).all())
+    vector, clipped = to_ring(update if finite else np.zeros_like(update), share, bound)
+    return np.append(vector, np.asarray([clipped or not finite], RING))
 
 
 def add_mean(total: Ring, share: float, bound: float, model: np.ndarray, layout: Layout) -> tuple[np.ndarray, float]:
@@ -149,5 +159,5 @@ def add_mean(total: Ring, share: float, bound: float, model: np.ndarray, layout:
 
 
 def count_clipped(total: Ring) -> int:
-    """How many clinics in a sum clipped their updates."""
+    """How many clinics in a sum clipped their updates, or had none that was finite."""
     return int(total[-1])

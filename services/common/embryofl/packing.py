@@ -50,6 +50,11 @@ def load(packed: np.ndarray, layout: Layout, state: State) -> None:
             state[name].copy_(torch.from_numpy(view))
 
 
+def is_finite(packed: np.ndarray, layout: Layout) -> bool:
+    """Whether all floating-point numbers of a packed state are finite."""
+    return all(bool(np.isfinite(s).all()) for s in layout.section_views(packed) if s.dtype.kind == "f")
+
+
 def _array(tensor: torch.Tensor) -> np.ndarray:
     array: np.ndarray = tensor.detach().cpu().numpy()
     return array

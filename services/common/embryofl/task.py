@@ -1,5 +1,6 @@
 """Train and evaluate a model on one clinic's images. Knows nothing of rounds, hubs or other clinics."""
 
+import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -21,11 +22,16 @@ from embryofl.transforms import augment
 from embryofl.views import Views
 from embryofl.weighting import LABEL, TaskLosses, TaskMeans
 
+log = logging.getLogger("embryofl.workload")
+
 RAREST = 20
 """A class rarer than one in `RAREST` on a day is weighted as if it were that frequent."""
 
 BATCH = 64
 """Images whose scores are computed at once."""
+
+NO_SCORE = 0.5
+"""In place of a score that is not a number."""
 
 Progress = Callable[[int, int, float], None]
 """Called after each batch with the batches done, their total, and the mean loss so far."""
@@ -71,6 +77,7 @@ def train(
     anchor: Mapping[str, Tensor] | None = None,
     control: StepCorrection | None = None,
     tasks: TaskLosses | None = None,
+    to_the_end: bool = False,
 ) -> TrainResult:
     """Train a model in place.
 
@@ -97,11 +104,16 @@ def train(
     tasks : TaskLosses, optional
         Of the local epochs before: label and grades are weighted by how their losses change, and the result has the losses
         of this call's epochs. None: the weights are fixed.
+    to_the_end : bool (default: False)
+        A loss that is not finite is no error: all steps are taken, so that neither a failure nor its time tells of an
+        embryo, and the result's loss is not finite either.
 
     Raises
     ------
     UserError
-        If there is nothing to train on, or the loss is not finite.
+        If there is nothing to train on.
+    NotFiniteError
+        If the loss is not finite.
     """
     if len(examples.rows) == 0:
         raise UserError("D4", "Found no images to train on; expected at least one.")
@@ -152,7 +164,7 @@ def train(
                 if settings.proximal:
                     distances = [(p - p0).square().sum() for p, p0 in zip(trained, pulled_to, strict=True)]
                     loss = loss + settings.proximal / 2 * torch.stack(distances).sum()
-                if not math.isfinite(value):
+                if not (to_the_end or math.isfinite(value)):
                     raise NotFiniteError(
                         "R6",
                         f"The training loss became {value} in batch {done + 1} of {total}; expected a finite number. "
@@ -187,16 +199,15 @@ def predict(model: nn.Module, examples: Examples, *, device: str = "cpu") -> npt
 def evaluate(model: nn.Module, examples: Examples, *, device: str = "cpu") -> ScoredEmbryos:
     """The embryos with their scores. An embryo counts once, however many images show it.
 
-    Raises
-    ------
-    NotFiniteError
-        If a score is not a number: the weights are not finite.
+    A score that is not a number becomes `NO_SCORE`: with an error, a model could be made to fail on one image alone, and
+    whoever sees the failure would know that it is there.
     """
     scores = predict(model, examples, device=device)
-    if not np.all(np.isfinite(scores)):
-        raise NotFiniteError(
-            "R6", "Found scores that are not numbers; expected finite weights. The model given is unusable."
+    if unusable := int(np.isnan(scores).sum()):
+        log.error(
+            "%d of %d scores are not numbers and count as %g: the model is unusable", unusable, len(scores), NO_SCORE
         )
+        scores = np.nan_to_num(scores, nan=NO_SCORE)
     first = Views(examples.embryos).first
     cohorts = None if examples.cohorts is None else examples.cohorts[first]
     return ScoredEmbryos(scores, examples.labels[first], examples.days[first], cohorts)

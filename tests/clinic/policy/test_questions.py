@@ -1,6 +1,7 @@
 """The clinic's ledger of questions: a run is evaluated once, a repeated question gets the same bytes, and budgets hold."""
 
 import json
+import threading
 import time
 
 import numpy as np
@@ -11,7 +12,7 @@ from embryofl.errors import ProtocolError
 from embryofl.pooled_metrics import SPLITS
 from embryofl_clinic.cli.commands import app
 from embryofl_clinic.policy.questions import FILE, Questions
-from kits.label_attack import Clinic, Population, summed
+from kits.label_attack import RUN, Clinic, Population, Sum, summed
 
 NAMES = ("anna", "bert", "cleo")
 ONE, OTHER = np.full(1280, 0.01), np.full(1280, -0.01)
@@ -34,7 +35,7 @@ def restarted(clinic: Clinic) -> None:
 
 
 def test_answers_are_entered_before_they_leave(clinics):
-    three = clinics()
+    three = clinics("max_evaluations = 2")
     before = time.time()
     summed(three, 7, ONE, 0.0)
     (question,) = Questions(three[0].state).read()
@@ -59,7 +60,7 @@ def test_the_same_question_again_gets_the_same_sum_and_is_not_counted(clinics):
 def test_a_second_model_in_a_run_is_declined_and_named_in_the_log(clinics, caplog):
     three = clinics()
     summed(three, 1, ONE, 0.0)
-    with pytest.raises(AssertionError, match="run-0001 was evaluated before, with another model"):
+    with pytest.raises(AssertionError, match="run-0001 was evaluated before, with another model or settings"):
         summed(three, 1, OTHER, 0.0, model=f"{99:064x}")
     assert (
         "declined: the hub asked for an evaluation of the model 000000000000 after round 2 of run-0001" in caplog.text
@@ -76,11 +77,34 @@ def test_a_second_model_is_declined_for_exact_sums_too(clinics):
     assert [q.released for q in Questions(anna.state).read()] == ["own"]
 
 
+def test_the_same_model_with_other_settings_is_declined_before_anything_is_computed(clinics, monkeypatch):
+    """Images of another size are another question; that its answer would be another one tells of this clinic alone."""
+    three = clinics()
+    summed(three, 1, ONE, 0.0)
+    monkeypatch.setattr(three[0].handler, "_workloads", None)
+    with pytest.raises(AssertionError, match="run-0001 was evaluated before, with another model or settings"):
+        Sum(three, 1, attempt=2, settings=RUN.model_copy(update={"image_size": 152})).of("evaluate", ONE, 0.0)
+
+
+def test_two_processes_that_share_a_ledger_forget_no_question(clinics):
+    (anna, *_) = clinics(metrics="own")
+    requests = [anna.request("evaluate", number, 2) for number in range(1, 9)]
+    threads = [
+        threading.Thread(target=Questions(anna.state).enter, args=(r, "own", "ab" * 32, dict.fromkeys(SPLITS, 40)))
+        for r in requests
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {q.run for q in Questions(anna.state).read()} == {r.run for r in requests}
+
+
 def test_no_more_evaluations_are_answered_than_the_policy_allows(clinics):
     three = clinics("max_evaluations = 2\nevaluation_days = 30")
     for run in (1, 2):
         summed(three, run, ONE, 0.0)
-    with pytest.raises(AssertionError, match=r"answers 2 evaluations in 30 days \(max_evaluations\)"):
+    with pytest.raises(AssertionError, match=r"as many evaluations as it does in 30 days \(max_evaluations = 2\)"):
         summed(three, 3, ONE, 0.0)
     for clinic in three:  # a month passes
         path = clinic.state / FILE
@@ -113,6 +137,6 @@ def test_ledger_is_printed(clinics):
     summed(three, 1, ONE, 0.0)
     text = CliRunner().invoke(app, ["ledger", "--state", state]).output
     assert "run-0001, round 2, model 000000000000: 40 validation and 40 test embryos, a sum with other clinics" in text
-    assert "3 of 4 more will be answered in 90 days" in text
+    assert "0 of 1 more will be answered in 90 days" in text
     asked = json.loads(CliRunner().invoke(app, ["ledger", "--state", state, "--json"]).output)
     assert [q["run"] for q in asked] == ["run-0001"]

@@ -38,11 +38,22 @@ def test_roster_of_clinics_that_are_not_pinned_or_have_not_signed_is_rejected(at
         ((*four, revised(last, encryption_key=other.encryption_key)), "clinic-05 has not signed"),
         ((*four, revised(last, commitment=other.commitment)), "clinic-05 has not signed"),
         ((*four, revised(last, weight=1)), "clinic-05 has not signed"),
+        ((*four, revised(last, cells=1)), "clinic-05 has not signed"),
         ((*four, revised(last, signature="30" * 100)), "clinic-05 has not signed"),
     ):
         with pytest.raises(ProtocolError, match=words):
             one.letters(revised(roster, adverts=adverts))
     one.letters(roster)
+
+
+def test_cells_are_of_an_evaluation_alone():
+    for kind, words in (("train", "clinic-01 fills cells of an update"), ("evaluate", "")):
+        attempt = Attempt(zeros(3), limits={"cells": 5}, kind=kind)
+        if words:
+            with pytest.raises(ProtocolError, match=words):
+                attempt.close_roster()
+        else:
+            assert [a.cells for a in attempt.close_roster().adverts] == [5, 5, 5]
 
 
 @pytest.mark.parametrize(
@@ -53,7 +64,7 @@ def test_advert_is_not_taken_over_from_another_round_attempt_or_model(attempt, c
     """A hub that replays a clinic's earlier advert, or that has sent it another model than the others."""
     roster = attempt.close_roster()
     replayed = advert_of(FIVE, attempt, revised(attempt.terms, **change))
-    with pytest.raises(ProtocolError, match="clinic-05 has not signed these keys and this weight for run run-0001"):
+    with pytest.raises(ProtocolError, match="clinic-05 has not signed these keys, weight and cells for run run-0001"):
         attempt.clinics[ONE].letters(revised(roster, adverts=(*roster.adverts[:4], replayed)))
 
 

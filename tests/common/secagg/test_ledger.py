@@ -52,6 +52,15 @@ def test_second_sum_on_other_terms_is_rejected_also_where_the_clinics_own_vector
         second.run()
 
 
+def test_the_same_counts_may_be_in_sums_over_other_clinics():
+    """A clinic that withholds all of its counts has the same ones in every run."""
+    ledger = new_ledger()
+    for number, clinics in enumerate([("a", "b", "c"), ("a", "b", "d")]):
+        fresh = {"run": f"run-{number}", "model": f"{number:064x}", "work": f"{number:064x}", "survivors": clinics}
+        ledger.confirm(revised(FIRST, kind="evaluate", **fresh))
+    ledger.confirm(revised(FIRST, survivors=("a", "c", "d")))
+
+
 def test_other_models_have_sums_of_their_own():
     ledger = new_ledger()
     ledger.confirm(FIRST)

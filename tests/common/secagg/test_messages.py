@@ -59,6 +59,9 @@ MALFORMED = {
     "no weight": (Advert, {**ADVERT_FIELDS, "weight": 0}),
     "a negative weight": (Advert, {**ADVERT_FIELDS, "weight": -5}),
     "a weight beyond all": (Advert, {**ADVERT_FIELDS, "weight": 10**30}),
+    "cells beyond all": (Advert, {**ADVERT_FIELDS, "cells": 1 << 30}),
+    "cells as text": (Advert, {**ADVERT_FIELDS, "cells": "3"}),
+    "negative cells": (Advert, {**ADVERT_FIELDS, "cells": -1}),
     "capitals": (Advert, {**ADVERT_FIELDS, "mask_key": "AB" * 32}),
     "spaces between bytes": (Advert, {**ADVERT_FIELDS, "mask_key": "ab " * 21 + "a"}),
     "a key with the top bit": (Advert, {**ADVERT_FIELDS, "mask_key": "00" * 31 + "80"}),
@@ -175,7 +178,8 @@ def test_every_field_of_terms_and_adverts_is_part_of_the_roster_and_of_what_is_s
     assert len({revised(ATTEMPT.roster, terms=t).digest() for t in terms}) == len(terms)
     assert len({ADVERT.text(t) for t in terms}) == len(terms)
     assert len({t.digest() for t in terms}) == len(terms) - 1  # another attempt at a round is on the same terms
-    fields = {"clinic": "a", "weight": 101, "mask_key": "01" * 32, "encryption_key": "02" * 32, "commitment": "03" * 32}
+    keys = {"mask_key": "01" * 32, "encryption_key": "02" * 32, "commitment": "03" * 32}
+    fields = {"clinic": "a", "weight": 101, "cells": 1, **keys}
     assert {*fields, "signature"} == Advert.model_fields.keys()
     adverts = [ADVERT, *(revised(ADVERT, **{name: value}) for name, value in fields.items())]
     assert len({a.text(ATTEMPT.terms) for a in adverts}) == len(adverts)

@@ -1,6 +1,7 @@
 """Metrics of clinics that release only pooled ones: one sum of grouped histograms, whoever drops out and whenever the hub dies."""
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from embryofl.membership import METRICS
 from embryofl.metrics import ScoreSums, merge
 from embryofl.pooled_metrics import GROUP, LENGTH, from_vector, to_vector
 from embryofl.secagg.fixed_point import RING
+from embryofl_clinic.policy.questions import FILE as QUESTIONS
 from embryofl_server.federation.masking import evaluation as module
 from embryofl_server.federation.masking import rounds
 from embryofl_server.runs.view import RunView
@@ -206,6 +208,36 @@ def test_metrics_that_cannot_be_are_not_used(stage):
     staged.fleet.fault = fault
     staged.go()
     assert record(staged)["pooled"] == {} and "Metrics over 320 embryos, but 72 labelled images" in staged.message
+
+
+def spend(staged, names):
+    """These clinics have answered an evaluation of another run a moment ago."""
+    question = {"time": time.time(), "run": "run-0099", "round": 2, "released": "pooled", "embryos": {"test": 50}}
+    question |= dict.fromkeys(("model", "work", "answer"), "ab" * 32)
+    for name in names:
+        (staged.fleet.state_dir(name) / QUESTIONS).write_text(json.dumps([question]))
+
+
+def test_clinics_that_have_answered_as_many_evaluations_as_they_do_are_named_with_the_remedy(stage):
+    staged = stage()
+    spend(staged, ["anna", "bert"])
+    staged.go()
+    words = (
+        "none of anna, bert, which have answered as many evaluations as their policies allow (ask them for a higher "
+        "max_evaluations)"
+    )
+    assert (staged.run.folder / "model.safetensors").exists() and events(staged.run)[-1]["event"] == "finished"
+    assert record(staged)["pooled"] == {} and f"could not be summed. The hub sees {words}." in staged.message
+    assert words in json.loads((staged.run.folder / "results.json").read_text())["metrics_seen"]
+
+
+def test_others_are_summed_without_a_clinic_that_has_answered_as_many_evaluations_as_it_does(stage):
+    staged = stage()
+    spend(staged, ["dora"])
+    staged.go()
+    assert_sums_of(staged, ["anna", "bert", "cleo"])
+    seen = json.loads((staged.run.folder / "results.json").read_text())["metrics_seen"]
+    assert "the sum over anna, bert, cleo; none of dora, which have answered as many" in seen and staged.message == ""
 
 
 def test_clinic_that_releases_its_own_declines_to_be_summed(stage):

@@ -317,8 +317,8 @@ class Lies:
     [
         (Lies.another_model, "terms of another model"),
         (Lies.other_settings, "terms of another work"),
-        (Lies.another_weight, "cleo has not signed these keys and this weight"),
-        (Lies.old_advert, "cleo has not signed these keys and this weight"),
+        (Lies.another_weight, "cleo has not signed these keys, weight and cells"),
+        (Lies.old_advert, "cleo has not signed these keys, weight and cells"),
         (Lies.missing_clinic, "2 clinics in a roster"),
         (Lies.letters_of_others, "letters of roster 0000"),
         (Lies.another_statement, "another statement than this clinic has confirmed"),

@@ -95,8 +95,9 @@ class Masking:
         compared = sum(peer.compared for peer in self._peers.read().values())
         return max(MIN_CLINICS, threshold(1 + compared))
 
-    def keys(self, request: Request, examples: int, layout: Layout) -> MaskingReply:
-        """New keys for the attempt that the request begins. Asked again before the roster, the same ones."""
+    def keys(self, request: Request, examples: int, layout: Layout, cells: int) -> MaskingReply:
+        """New keys for the attempt that the request begins. Asked again before the roster, the same ones. `cells`: those
+        that its counts fill (`pooled_metrics.filled_cells`)."""
         assert request.masking is not None and request.masking.terms is not None
         terms = request.masking.terms
         _check_terms(terms, request)
@@ -116,8 +117,9 @@ class Masking:
             keys = {name: public_key(pinned[name].key) for name in request.masking.peers if name != request.clinic}
             keys[request.clinic] = public_key(self._signer.public_key)
             weight = pooled_metrics.WEIGHT if pooled else sum_weight(request.settings, examples)
+            sign, least = self._signer.sign, self._least()
             self._session = ClinicSession(
-                terms, request.clinic, weight, self._signer.sign, keys, self._ledger, min_survivors=self._least()
+                terms, request.clinic, weight, sign, keys, self._ledger, cells=cells, min_survivors=least
             )
             self._terms, self._roster, self._asked = terms, None, asked
             if not pooled:
@@ -143,12 +145,25 @@ class Masking:
         """The masked vector of an update, float32 (floats,), with its noise, or of counts, uint32 (length,), as bytes."""
         session, masking = self.session(request), request.masking
         assert self._terms is not None and masking is not None and masking.letters is not None
-        vector: Ring = work if work.dtype == RING else to_vector(work, session.share, self._terms.bound)
+        roster = session.roster
+        vector: Ring
+        if work.dtype == RING:
+            filled = [advert.cells for advert in roster.adverts]
+            may_drop_out = len(filled) - roster.threshold
+            vector = pooled_metrics.withhold_cells(work, filled, MIN_CLINICS + may_drop_out)
+        else:
+            vector = to_vector(work, roster.share((request.clinic,)), self._terms.bound)
         if request.work == "train" and (noise := request.settings.update_noise):
-            assert self._roster is not None  # its letters are there
-            deviation = noise_deviation(noise, self._roster.threshold, len(work))
+            deviation = noise_deviation(noise, roster.threshold, len(work))
             add_noise(vector[:-SLOTS], noise_key(self._state_dir, self._terms), deviation)
         source = hashlib.sha256(np.ascontiguousarray(work).data).hexdigest()
+        if not np.isfinite(work).all():
+            log.error(
+                "round %d: the update has numbers that are not finite. Zeros are sent under the mask in its place: the "
+                "model is unusable, or the learning rate too high",
+                request.round,
+            )
+            source = self._terms.digest()  # zeros are one update in many rounds, of which the ledger allows one sum
         return session.mask(vector, masking.letters, source).view(np.uint8)
 
     def session(self, request: Request) -> ClinicSession:

@@ -1,9 +1,9 @@
 """The clinic's ledger of questions (`questions.json`): which final evaluations it has answered.
 
 An answer is entered before it leaves. The same question again gets the same bytes and is no new one. What is declined: a
-second model in a run, because answers to models of a hub's choice add up to the labels of single embryos; more evaluations
-than the policy allows in its time; and the same question when the answer would be another one, because the difference of
-two answers is that of the embryos that came or went.
+second model in a run, or the same one with other settings, because answers to models of a hub's choice add up to the
+labels of single embryos; more evaluations than the policy allows in its time; and the same question when the answer would
+be another one, because the difference of two answers is that of the embryos that came or went.
 """
 
 import logging
@@ -14,11 +14,12 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from embryofl.errors import ProtocolError, UserError
-from embryofl.files import write_atomic
+from embryofl.files import in_turn, write_atomic
 from embryofl.membership import Releases
 from embryofl.messages import Request
-from embryofl.pooled_metrics import Split
+from embryofl.pooled_metrics import LIMIT, Split
 from embryofl.schema import Name, Sha256, Strict
+from embryofl.secagg.messages import digest
 
 log = logging.getLogger("embryofl.policy")
 
@@ -35,8 +36,8 @@ class Question(Strict):
         Unix time in seconds.
     run : str
     round : int
-    model : str
-        SHA-256 of the model that was evaluated.
+    model, work : str
+        SHA-256 of the model that was evaluated, and `digest` of the run's settings.
     released : {"own", "pooled"}
         As exact sums, or under masks.
     answer : str
@@ -49,6 +50,7 @@ class Question(Strict):
     run: Name
     round: int
     model: Sha256
+    work: Sha256
     released: Releases
     answer: Sha256
     embryos: dict[Split, int]
@@ -98,16 +100,12 @@ class Questions:
         asked = self.read()
         for question in asked:
             if question.run == request.run:
-                same = (question.round, question.model) == (request.round, request.model.sha256)
-                reason = (
-                    "" if same else f"{request.run} was evaluated before, with another model; a run is evaluated once"
-                )
-                return _logged(reason, request)
+                then = question.round, question.model, question.work
+                reason = f"{request.run} was evaluated before, with another model or settings; a run is evaluated once"
+                return _logged("" if then == _what(request) else reason, request)
         recent = [q for q in asked if q.released == "pooled" and q.time > time.time() - days * DAY_S]
         if request.masking is not None and most and len(recent) >= most:
-            reason = (
-                f"the clinic answers {most} evaluations in {days:g} days (max_evaluations), and it has answered them"
-            )
+            reason = f"the clinic has answered as many evaluations as it does in {days:g} days ({LIMIT} = {most})"
             return _logged(reason, request)
         return ""
 
@@ -119,25 +117,34 @@ class Questions:
         ProtocolError
             When the question was answered under masks before, with another answer.
         """
-        asked = self.read()
-        for question in asked:
-            if question.run == request.run:
-                if question.released == "pooled" and question.answer != answer:
-                    raise ProtocolError(
-                        f"the final evaluation of {request.run} was answered before, and the answer would be another one "
-                        "now, because the clinic's data or policy has changed; expected the same until a run is over"
-                    )
-                return
-        question = Question(
-            time=time.time(),
-            run=request.run,
-            round=request.round,
-            model=request.model.sha256,
-            released=released,
-            answer=answer,
-            embryos={**embryos},
-        )
-        write_atomic(self._path, _FORM.dump_json([*asked, question], indent=1), 0o600)
+        with in_turn(self._path):
+            asked = self.read()
+            for question in asked:
+                if question.run == request.run:
+                    if question.released == "pooled" and question.answer != answer:
+                        raise ProtocolError(
+                            f"the final evaluation of {request.run} was answered before, and the answer would be another "
+                            "one now, because the clinic's data or policy has changed; expected the same until a run is "
+                            "over"
+                        )
+                    return
+            round_, model, work = _what(request)
+            question = Question(
+                time=time.time(),
+                run=request.run,
+                round=round_,
+                model=model,
+                work=work,
+                released=released,
+                answer=answer,
+                embryos={**embryos},
+            )
+            write_atomic(self._path, _FORM.dump_json([*asked, question], indent=1), 0o600)
+
+
+def _what(request: Request) -> tuple[int, str, str]:
+    """Round, model and settings: in a run there is one question."""
+    return request.round, request.model.sha256, digest(request.settings)
 
 
 def _logged(reason: str, request: Request) -> str:
@@ -165,4 +172,4 @@ def describe_questions(asked: Sequence[Question], most: int, days: float) -> str
         ]
     recent = sum(q.released == "pooled" and q.time > time.time() - days * DAY_S for q in asked)
     left = f"{max(0, most - recent)} of {most}" if most else "any number"
-    return "\n".join([*lines, f"Under masks, {left} more will be answered in {days:g} days (max_evaluations)."])
+    return "\n".join([*lines, f"Under masks, {left} more will be answered in {days:g} days ({LIMIT})."])

@@ -56,7 +56,8 @@ class Rules(Strict):
         Whether updates are masked together with another clinic only after people have compared its key ("ask"), or with
         the key that the hub shows first.
     max_evaluations, evaluation_days : int, float
-        How many final evaluations are answered under masks in so many days; 0 = no limit. Each is a run's only one.
+        How many final evaluations are answered under masks in so many days; 0 = no limit. Each is a run's only one. Two
+        answers about models that are made for it tell the label of a chosen image.
     keep_models : int
         How many final models are downloaded and kept, the newest; 0 = none.
     """
@@ -66,7 +67,7 @@ class Rules(Strict):
     max_rounds_a_day: int = Field(default=0, ge=0)
     quiet_hours: str = ""
     min_cell: int = Field(default=SMALLEST_COUNT, ge=1)
-    max_evaluations: int = Field(default=4, ge=0)
+    max_evaluations: int = Field(default=1, ge=0)
     evaluation_days: float = Field(default=90, gt=0)
     require_dp: bool = False
     require_secure_aggregation: bool = True

@@ -69,7 +69,7 @@ def _built(stored: StoredModel) -> nn.Module:
             "numbers). Expected a model trained by the same version: update the older of hub and clinic.",
         )
     packing.load(packed, layout, model.state_dict())
-    if not all(bool(t.isfinite().all()) for t in model.state_dict().values() if t.is_floating_point()):
+    if not packing.is_finite(packed, layout):
         raise UserError("M2", f"The weights of {card.run} contain numbers that are not finite. The model is unusable.")
     return model
 

@@ -12,12 +12,13 @@ import numpy as np
 import torch
 
 from embryofl import packing, task
-from embryofl.errors import UserError
+from embryofl.errors import NotFiniteError, UserError
 from embryofl.gardner import Agreement, Target
 from embryofl.messages import Request
-from embryofl.metrics import ScoredEmbryos
+from embryofl.metrics import ScoredEmbryos, ScoreSums
 from embryofl.models.zoo import create_model
 from embryofl.settings import RunSettings
+from embryofl.views import Views
 from embryofl.wire import Layout
 from embryofl_clinic.exporter import TrainerMetrics
 from embryofl_clinic.settings import ClinicSettings
@@ -33,7 +34,8 @@ PROGRESS_S = 5.0  # between two log lines about progress
 
 @dataclass(frozen=True)
 class Trained:
-    """The outcome of local training: packed model, mean loss, and number of training embryos."""
+    """The outcome of local training: packed model, mean loss, and number of training embryos. Under masks, loss and model
+    need not be finite."""
 
     packed: np.ndarray
     loss: float
@@ -51,7 +53,10 @@ class Workload(Protocol):
         """Number of training embryos."""
 
     def load(self, packed: np.ndarray) -> None:
-        """Load a packed global model."""
+        """Load a packed global model. Raises `NotFiniteError` if not all of its weights are finite."""
+
+    def counts(self, split: str) -> ScoreSums:
+        """The embryos of a split, ``validation`` or ``test``, each with a score of 0.5: no model is involved."""
 
     def evaluate(self, split: str) -> ScoredEmbryos:
         """The embryos of a split, ``validation`` or ``test``, with their scores."""
@@ -114,6 +119,17 @@ class EmbryoWorkload:
     def load(self, packed: np.ndarray) -> None:
         """See `Workload`."""
         packing.load(packed, self.layout, self.model.state_dict())
+        if not packing.is_finite(packed, self.layout):
+            raise NotFiniteError(
+                "R6",
+                "Found weights in the hub's model that are not finite; expected finite ones. The model is unusable.",
+            )
+
+    def counts(self, split: str) -> ScoreSums:
+        """See `Workload`."""
+        examples = getattr(self.data, split)
+        first = Views(examples.embryos).first
+        return ScoreSums.from_scores(np.full(len(first), 0.5), examples.labels[first], examples.days[first])
 
     def evaluate(self, split: str) -> ScoredEmbryos:
         """See `Workload`."""
@@ -140,10 +156,10 @@ class EmbryoWorkload:
             self.load(global_model)
 
     def train(self, request: Request, seed: int, control: np.ndarray | None = None) -> Trained:
-        """See `Workload`. Logs progress every `PROGRESS_S` seconds."""
+        """See `Workload`. Logs progress every `PROGRESS_S` seconds. Under masks, training that fails is not an error."""
         run, scale = request.settings, request.settings.rate_scale(request.round)
         personal, folder = self._personal(request), self.personal_dir / request.run
-        received = personal.before_training(request.round)
+        received, masked = personal.before_training(request.round), request.masking is not None
         self._metrics.begin_training(self.examples, run.batch_size, run.local_epochs)
         due = _every(PROGRESS_S)
 
@@ -165,11 +181,12 @@ class EmbryoWorkload:
             progress=progress,
             control=correction,
             tasks=newest_losses(folder, request.round - 1, run.tasks) if run.tasks else None,
+            to_the_end=masked,
         )
         if result.tasks is not None:
             save_losses(folder, request.round, result.tasks)
         packed = personal.after_training(request.round, received)
-        personal.train_alongside(request.round, received, self.data.train, seed, scale)
+        personal.train_alongside(request.round, received, self.data.train, seed, scale, to_the_end=masked)
         return Trained(packed, result.loss, result.examples)
 
     def _personal(self, request: Request) -> Personal:

@@ -94,17 +94,36 @@ class Personal:
         return update
 
     def train_alongside(
-        self, round_: int, received: np.ndarray | None, train: Examples, seed: int, scale: float
+        self,
+        round_: int,
+        received: np.ndarray | None,
+        train: Examples,
+        seed: int,
+        scale: float,
+        *,
+        to_the_end: bool = False,
     ) -> None:
-        """Ditto: continue training the personal model, pulled towards the global one that was `received`."""
+        """Ditto: continue training the personal model, pulled towards the global one that was `received`. With `to_the_end`
+        (`task.train`) it stays as it was if it is not finite afterwards."""
         if received is None or self._settings.personal != "model":
             return
         trained, personal = self._pack(), self._store.newest(self._run, round_ - 1)
-        self._load(received if personal is None else personal)
+        start = received if personal is None else personal
+        self._load(start)
         how = replace(self._settings.training, proximal=self._settings.personal_pull)
         anchor = packing.unpack(received, self._layout)
-        task.train(self._model, train, how, seed=seed, device=self._device, learning_rate_scale=scale, anchor=anchor)
-        self._store.save(self._run, round_, self._pack())
+        task.train(
+            self._model,
+            train,
+            how,
+            seed=seed,
+            device=self._device,
+            learning_rate_scale=scale,
+            anchor=anchor,
+            to_the_end=to_the_end,
+        )
+        packed = self._pack()
+        self._store.save(self._run, round_, packed if packing.is_finite(packed, self._layout) else start)
         self._load(trained)
 
     def replace_global(self, round_: int, train: Examples, seed: int) -> np.ndarray:

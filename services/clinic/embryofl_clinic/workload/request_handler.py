@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from embryofl.masked_update import difference
 from embryofl.membership import Releases
 from embryofl.messages import MASKING, Reply, Request, round_seed
 from embryofl.metrics import ScoredEmbryos
-from embryofl.pooled_metrics import SPLITS, Split, to_vector
+from embryofl.pooled_metrics import SPLITS, Split, filled_cells, to_vector
 from embryofl.secagg.messages import digest
 from embryofl.wire import WireError
 from embryofl_clinic.exporter import TrainerMetrics, memory
@@ -106,6 +107,9 @@ class RequestHandler:
             self._policy.note_block(request, blocked)
         if blocked:
             return Reply.model_validate({**_head(request), "refused": blocked})
+        if request.kind in ("validate", "evaluate") and request.masking is None and self._policy.metrics != "own":
+            # Without any work: whether that fails, and how long it takes, may depend on single embryos.
+            return Reply.model_validate(_head(request))
         if request.kind in MASKING and request.kind != "keys":
             return Reply.model_validate({**_head(request), "masking": self._masking.step(request)})
         if done is not None and request.kind != "keys":
@@ -114,7 +118,10 @@ class RequestHandler:
         if workload is None:
             return Reply.model_validate({**_head(request), "refused": blocked})
         if request.kind == "keys":
-            masking = self._masking.keys(request, workload.examples, workload.layout)
+            cells = 0
+            if request.work == "evaluate":
+                cells = filled_cells({split: workload.counts(split) for split in SPLITS}, self._policy.min_cell)
+            masking = self._masking.keys(request, workload.examples, workload.layout, cells)
             return Reply.model_validate({**_head(request), "examples": workload.examples, "masking": masking})
         self._last = self._work(request, workload, transfers)
         return self._with_upload(request, self._last, transfers)
@@ -163,17 +170,19 @@ class RequestHandler:
         update: npt.NDArray[Any] | None = None
         if request.kind == "evaluate" and request.masking is not None:
             update = to_vector({split: embryos.sums() for split, embryos in evaluated.items()}, self._policy.min_cell)
-        if request.kind == "evaluate" and (update is not None or released):
+        if request.kind == "evaluate":
             self._enter(request, evaluated, json.dumps(released).encode() if update is None else update.tobytes())
         if request.kind == "train":
             trained = workload.train(request, seed) if control is None else workload.train(request, seed, control)
             update = trained.packed
             if request.masking is not None:
                 update = difference(trained.packed, model, workload.layout)
+                if not math.isfinite(trained.loss):
+                    update.fill(np.nan)  # `Masking.mask` sends zeros
             lap("train", "upload")
             seconds["loading"] = round(metrics.take_loading(), 3)
             body["examples"] = trained.examples
-            if self._policy.metrics == "own":
+            if self._policy.metrics == "own" and math.isfinite(trained.loss):
                 body["train_loss"] = trained.loss
             log.info("round %d: mean training loss %.4f", request.round, trained.loss)
             self._policy.count_round()
@@ -222,17 +231,18 @@ class RequestHandler:
     ) -> dict[str, object]:
         """The reply's metrics, counts of fewer embryos than the policy's `min_cell` withheld; nothing unless the policy
         releases the clinic's own."""
-        final, min_cell, own = request.kind == "evaluate", self._policy.min_cell, self._policy.metrics == "own"
-        splits = tuple(evaluated)
+        if self._policy.metrics != "own":
+            return {}
+        final, min_cell, splits = request.kind == "evaluate", self._policy.min_cell, tuple(evaluated)
         metrics: dict[str, object] = {s: e.sums().suppress(min_cell).to_dict() for s, e in evaluated.items()}
         # A head is fine-tuned for the final model only; other personal models exist after every round but the first.
         if request.settings.personal and (final or request.settings.personal != "head"):
             results = workload.evaluate_personal(request, splits, seed)
             metrics["personal"] = {s: e.sums().suppress(min_cell).to_dict() for s, e in results.items()}
-        if request.settings.grades and final and own:
+        if request.settings.grades and final:
             by_split = {s: workload.evaluate_grades(s, min_cell) for s in splits}
             metrics["grades"] = {s: {t: a.model_dump() for t, a in found.items()} for s, found in by_split.items()}
-        return metrics if own else {}
+        return metrics
 
 
 def _head(request: Request) -> dict[str, object]:

@@ -23,7 +23,7 @@ Step by step
 0. hub -> clinic, `Terms`. The clinic compares run, round, kind and model with the request that it works on, and
    `work` with its settings. It draws two *seeds* of 16 bytes: b, of its own mask, and s, from which the key of its
    pairwise masks is derived.
-1. clinic -> hub, `Advert`: name, weight, public mask key, public encryption key, commitment H(seed, b), and
+1. clinic -> hub, `Advert`: name, weight, cells, public mask key, public encryption key, commitment H(seed, b), and
    sign(terms, all of these). An advert is therefore good for one attempt at one round with one model.
 2. hub -> clinic, `Roster`: the terms and all adverts. The clinic checks: its own terms and its own advert; every
    other clinic is pinned and has signed for the same terms; each key and each name is there once; at least

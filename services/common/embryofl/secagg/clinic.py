@@ -47,6 +47,8 @@ class ClinicSession:
         The pinned keys of the other clinics, and this clinic's own.
     ledger : Confirming
         The same one for all attempts, rounds and runs.
+    cells : int (default: 0)
+        See `Advert`.
     max_share : float (default: 0.8)
         The largest part of the weights that this clinic may have, of the roster and of the survivors, without the heaviest
         third of the clinics: these may help the hub.
@@ -70,6 +72,7 @@ class ClinicSession:
         keys: Keys,
         ledger: Confirming,
         *,
+        cells: int = 0,
         max_share: float = MAX_SHARE,
         min_survivors: int = MIN_CLINICS,
     ) -> None:
@@ -81,6 +84,7 @@ class ClinicSession:
         fields = {
             "clinic": name,
             "weight": weight,
+            "cells": cells,
             "mask_key": public_text(self._mask_key),
             "encryption_key": public_text(self._encryption_key),
             "commitment": seed_commitment(self._self_seed),
@@ -94,9 +98,11 @@ class ClinicSession:
         self._statement: Statement | None = None
 
     @property
-    def share(self) -> float:
-        """This clinic's part of the roster's weights."""
-        return self._known_roster().share((self._name,))
+    def roster(self) -> Roster:
+        """Of this attempt. Raises `ProtocolError` before `letters`."""
+        if self._roster is None:
+            raise ProtocolError("a step that needs the roster came first, expected the roster")
+        return self._roster
 
     def letters(self, roster: Roster) -> Letters:
         """Step 3: shares of this clinic's two seeds for each clinic of the roster, also for itself.
@@ -161,7 +167,7 @@ class ClinicSession:
         TooFewClinicsError
             With letters from too few clinics.
         """
-        roster = self._known_roster()
+        roster = self.roster
         if vector.dtype != RING or vector.shape != (self._terms.length,):
             raise ProtocolError(f"a vector of {vector.dtype} {vector.shape}, expected uint32 ({self._terms.length},)")
         masked = np.array(vector)  # contiguous
@@ -189,7 +195,7 @@ class ClinicSession:
         TooFewClinicsError
             With too few survivors.
         """
-        roster = self._known_roster()
+        roster = self.roster
         if not self._vector:
             raise ProtocolError("a statement about survivors before anything was masked, expected letters first")
         if self._statement not in (None, statement):
@@ -239,7 +245,7 @@ class ClinicSession:
         TooFewClinicsError
             Unless enough survivors have confirmed the same statement.
         """
-        roster = self._known_roster()
+        roster = self.roster
         if self._statement is None or statement != self._statement:
             raise ProtocolError(
                 "shares are asked for another statement than this clinic has confirmed, expected that one"
@@ -290,8 +296,3 @@ class ClinicSession:
                 f"{self._name} would be {part:.0%} of a sum over {len(names)} clinics without the heaviest third of them, "
                 f"expected at most {self._max_share:.0%}"
             )
-
-    def _known_roster(self) -> Roster:
-        if self._roster is None:
-            raise ProtocolError("a step that needs the roster came first, expected the roster")
-        return self._roster

@@ -52,7 +52,7 @@ class Ledger:
     """All confirmations of a clinic. The difference of two sums that differ by one clinic is that clinic's update, and two
     sums of the same updates with other weights have both. A round therefore has one sum of each kind, in however many
     attempts. For each kind, a model has the same clinics, weights and settings in whatever round or run, and so has an
-    update.
+    update; counts of an evaluation need not, as a clinic with few embryos has the same ones, all withheld, in every run.
 
     Parameters
     ----------
@@ -93,9 +93,10 @@ class Ledger:
             return
         if before is not None:
             _reject(f"round {confirmation.round} of {confirmation.run} was confirmed before", before, confirmation)
+        same_update = self._by_update.get(confirmation.update) if confirmation.kind == "train" else None
         for what, before in (
             ("updates to the same model were", self.of_model(confirmation.kind, confirmation.model)),
-            ("the same update was", self._by_update.get(confirmation.update)),
+            ("the same update was", same_update),
         ):
             if before is not None and _sum_of(before) != _sum_of(confirmation):
                 where = f"confirmed before, in round {before.round} of {before.run},"
@@ -106,8 +107,8 @@ class Ledger:
     def _add(self, confirmation: Confirmation) -> None:
         self._by_round[_round_of(confirmation)] = confirmation
         self._by_model.setdefault((confirmation.kind, confirmation.model), confirmation)
-        self._by_update.setdefault(confirmation.update, confirmation)
         if confirmation.kind == "train":
+            self._by_update.setdefault(confirmation.update, confirmation)
             self._models.add((confirmation.run, confirmation.model))
 
 

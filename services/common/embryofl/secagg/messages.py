@@ -22,6 +22,7 @@ VERSION = "embryofl secagg 1"
 MAX_MESSAGE = 1 << 16  # bytes of JSON; a roster of 50 clinics with the longest names has 28 kB
 MAX_LENGTH = 1 << 28  # numbers in a vector, 1 GiB
 MAX_WEIGHT = 10**9
+MAX_CELLS = 30  # two splits, days 0 to 14
 PRIME = 2**255 - 19  # of Curve25519 (RFC 7748)
 
 SeedName = Literal["self", "pair"]
@@ -120,6 +121,8 @@ class Advert(Message):
     clinic : str
     weight : int
         Training embryos, or what the run's strategy makes of them by a public rule.
+    cells : int
+        Bit mask: which cells of the vector the clinic fills (`embryofl.pooled_metrics.filled_cells`); 0 in training.
     mask_key, encryption_key : str
         X25519 keys: for the masks that it shares with each other clinic, and for letters.
     commitment : str
@@ -130,6 +133,7 @@ class Advert(Message):
 
     clinic: Name
     weight: int = Field(ge=1, le=MAX_WEIGHT)
+    cells: int = Field(ge=0, lt=1 << MAX_CELLS)
     mask_key: PublicKey
     encryption_key: PublicKey
     commitment: Sha256

@@ -30,16 +30,21 @@ def check_advert(advert: Advert, terms: Terms, keys: Keys) -> None:
     Raises
     ------
     ProtocolError
-        When the clinic is not known, or has not signed the advert for these terms; on a key of low order.
+        When the clinic is not known, or has not signed the advert for these terms; on a key of low order, and on cells
+        in training.
     """
     key = keys.get(advert.clinic)
     if key is None:
         raise ProtocolError(f"{advert.clinic} is not known, expected one of {', '.join(sorted(keys))}", advert.clinic)
     if not verify(key, advert.text(terms), advert.signature):
         raise ProtocolError(
-            f"{advert.clinic} has not signed these keys and this weight for run {terms.run}, round {terms.round}, "
+            f"{advert.clinic} has not signed these keys, weight and cells for run {terms.run}, round {terms.round}, "
             f"attempt {terms.attempt} and this model; expected its signature",
             advert.clinic,
+        )
+    if advert.cells and terms.kind == "train":
+        raise ProtocolError(
+            f"{advert.clinic} fills cells of an update, expected none but in an evaluation", advert.clinic
         )
     check_key(advert.mask_key, advert.clinic)
     check_key(advert.encryption_key, advert.clinic)

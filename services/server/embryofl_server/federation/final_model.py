@@ -42,6 +42,7 @@ def write_model(run: Run, model: Checkpoint, clinics: Mapping[str, Clinic], **mo
         "releases": {name: clinics[name].metrics for name in sorted(view.took_part) if name in clinics},
         "evaluation": {},
         "pooled": {},
+        "spent": [],
         "best_validation": {"round": best[0], "auroc": best[1]} if best else None,
         "use": "Research use only: not a medical device.",
         **more,

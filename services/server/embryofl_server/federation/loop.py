@@ -279,7 +279,12 @@ class RoundLoop:
         if problem:
             problem = with_code("R4", f"The model is complete, but its final evaluation is not. {problem}")
         evaluation = {name: _evaluation_of(accepted) for name, accepted in result.accepted.items()}
-        more = {"pooled": pooled.record, "refused": result.reasons, "incomplete": problem}
+        more = {
+            "pooled": pooled.record,
+            "spent": sorted(pooled.spent),
+            "refused": result.reasons,
+            "incomplete": problem,
+        }
         record = self._write_model(evaluation=evaluation, **more)
         self._checkpoints.forget_masked(number)
         # If the best round was chosen, its validation metrics are already recorded.

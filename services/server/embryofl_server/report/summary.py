@@ -53,7 +53,7 @@ def summarise(
         "settings": record["settings"],
         "updates": updates_seen(record["settings"]),
         "releases": record["releases"],
-        "metrics_seen": metrics_seen(record["releases"]),
+        "metrics_seen": metrics_seen(record["releases"], record["spent"]),
         "best_validation": record["best_validation"],
         "calibration": record["calibration"],
         "threshold": {"value": threshold, "fixed": record["calibration"] is not None, "rule": describe_rule(record)},

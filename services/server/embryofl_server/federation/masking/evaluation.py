@@ -12,7 +12,7 @@ from typing import Any
 from embryofl.errors import ProtocolError
 from embryofl.messages import Kind
 from embryofl.metrics import ScoreSums
-from embryofl.pooled_metrics import BOUND, GROUP, LENGTH, Split, from_vector
+from embryofl.pooled_metrics import BOUND, GROUP, LENGTH, LIMIT, Split, from_vector
 from embryofl.secagg.fixed_point import Ring
 from embryofl.secagg.messages import Terms, digest
 from embryofl.secagg.threshold import MIN_CLINICS
@@ -24,6 +24,7 @@ from embryofl_server.federation.masking.attempt import Attempt, MaskedSum, Openi
 from embryofl_server.federation.masking.rounds import Ask, AttemptFailed, known_nodes, short_limits
 from embryofl_server.federation.round_limits import RoundLimits
 from embryofl_server.federation.step import Step
+from embryofl_server.runs.metrics_seen import describe_spent
 
 log = logging.getLogger("embryofl.rounds")
 
@@ -43,11 +44,14 @@ class PooledMetrics:
         Its part of `model.json`: `clinics`, `group`, and the sums of each split; empty without a result.
     problem : str
         Why there is no result.
+    spent : frozenset of str
+        The clinics that declined because they have answered as many evaluations as their policies allow.
     """
 
     asked: frozenset[str] = frozenset()
     record: dict[str, Any] = field(default_factory=dict)
     problem: str = ""
+    spent: frozenset[str] = frozenset()
 
 
 class MaskedEvaluation:
@@ -67,6 +71,7 @@ class MaskedEvaluation:
     ) -> None:
         self._session, self._run, self._store = session, session.run, session.context.store
         self._checkpoints, self._ask, self._limits = checkpoints, ask, limits
+        self._spent: set[str] = set()  # see `PooledMetrics`
         self._out: set[str] = set()  # whose replies were rejected, or of whom another one says so
 
     def collect(self, number: int, model: Checkpoint, online: dict[str, Node]) -> PooledMetrics:
@@ -80,14 +85,14 @@ class MaskedEvaluation:
         names = frozenset(name for name in online if releases.get(name) == "pooled")
         if len(names) < MIN_CLINICS:
             return PooledMetrics()
-        return replace(self._sum(number, model, names), asked=names)
+        return replace(self._sum(number, model, names), asked=names, spent=frozenset(self._spent))
 
     def _sum(self, number: int, model: Checkpoint, names: frozenset[str]) -> PooledMetrics:
         until = time.time() + self._run.settings.join_wait_s
         attempt, problem, closed = 0, "", self._kept(number)
         if closed is not None:
             names, attempt = frozenset(closed[0].closed.roster.names), closed[0].attempt
-        while attempt < ATTEMPTS and time.time() < until:
+        while attempt < ATTEMPTS and time.time() < until and len(names) >= MIN_CLINICS:
             try:
                 if closed is None:
                     attempt += 1
@@ -95,7 +100,7 @@ class MaskedEvaluation:
                 return self._open_sum(number, *closed)
             except AttemptFailed as exc:
                 problem = str(exc)
-                names -= self._out
+                names -= self._out | self._spent
                 if closed is not None:  # clinics have confirmed it, maybe, and will confirm no other
                     names = frozenset(closed[0].closed.roster.names)
                 closed = None
@@ -104,6 +109,8 @@ class MaskedEvaluation:
                 self._session.pause(RETRY_S)
             except ProtocolError as exc:
                 return PooledMetrics(problem=f"The masks of metrics cannot be removed: {exc}.")
+        if self._spent:
+            problem = f"The hub sees {describe_spent(self._spent)}."
         return PooledMetrics(problem=f"Metrics under masks could not be summed. {problem}")
 
     def _kept(self, number: int) -> tuple[MaskedSum, Ring] | None:
@@ -166,6 +173,7 @@ class MaskedEvaluation:
         limits = short_limits(limits, least) if short else RoundLimits(least, limits.deadline_s, limits.grace_s)
         result = self._ask(kind, number, nodes, limits, step)
         for name, why in result.excluded.items():
+            self._spent |= {name} if LIMIT in why.message else set()
             self._out |= ({name} if why.fault else set()) | ({name, why.accused} if why.accused else set())
         if result.shortfall:
             reasons = "; ".join(f"{name}: {why.message}" for name, why in sorted(result.excluded.items()))
