@@ -70,6 +70,7 @@ def results_of(evaluation: dict) -> dict:
         "releases": dict.fromkeys(evaluation, "own"),
         "evaluation": evaluation,
         "pooled": {},
+        "spent": [],
         "best_validation": None,
     }
     record["calibration"] = learn_calibration(released_sums(record, "validation"), settings)

@@ -226,7 +226,7 @@ def test_clinics_that_have_answered_as_many_evaluations_as_they_do_are_named_wit
         "none of anna, bert, which have answered as many evaluations as their policies allow (ask them for a higher "
         "max_evaluations)"
     )
-    assert (staged.run.folder / "model.safetensors").exists() and events(staged.run)[-1]["event"] == "finished"
+    assert (staged.run.folder / "model.safetensors").exists() and events(staged.run)[-1]["kind"] == "finished"
     assert record(staged)["pooled"] == {} and f"could not be summed. The hub sees {words}." in staged.message
     assert words in json.loads((staged.run.folder / "results.json").read_text())["metrics_seen"]
 

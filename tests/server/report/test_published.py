@@ -58,6 +58,7 @@ def results_of(days: dict[str, tuple[int, ...]]) -> tuple[dict[str, Any], list[d
         "releases": dict.fromkeys(evaluation, "own"),
         "evaluation": evaluation,
         "pooled": {},
+        "spent": [],
         "best_validation": None,
         "calibration": None,
         "use": "Research use only",
