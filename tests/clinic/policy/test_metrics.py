@@ -8,6 +8,7 @@ from embryofl_clinic.workload.own_results import OwnResultsFile
 from kits.label_attack import Aims, Clinic, Population, features, label_accuracy, of_reply, summed
 
 WORLDS, PICTURES = 10, 20
+PLAIN = "require_secure_aggregation = false\n"
 
 
 def accuracy(folder, policy: str) -> float:
@@ -16,7 +17,7 @@ def accuracy(folder, policy: str) -> float:
     for world in range(WORLDS):
         population = Population(world)
         (folder / f"{world}").mkdir()
-        clinic, aims = Clinic("anna", folder / f"{world}", policy, population), Aims(population)
+        clinic, aims = Clinic("anna", folder / f"{world}", PLAIN + policy, population), Aims(population)
         for picture in range(PICTURES):
             coins.append(int(rng.integers(2)))
             clinic.workload.label(picture, coins[-1])
@@ -55,7 +56,7 @@ def test_a_clinic_that_does_not_release_its_own_metrics_says_nothing_of_a_pictur
 
 @pytest.mark.parametrize("metrics", ["pooled", "none"])
 def test_a_clinic_keeps_its_metrics_and_shows_them_on_its_own_page(tmp_path, metrics):
-    clinic = Clinic("anna", tmp_path, f'metrics = "{metrics}"', Population(0))
+    clinic = Clinic("anna", tmp_path, f'{PLAIN}metrics = "{metrics}"', Population(0))
     for round_ in (1, 2):
         reply = clinic.ask("train", 1, round_, np.full(1280, 0.01 * round_), 0.0)
         assert (reply.train_loss, reply.validation, reply.test, reply.personal, reply.grades) == (
