@@ -34,7 +34,8 @@ from kits.label_attack import Aims, Clinic, Floats, decoder, features, masked, o
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("anna", "bert", "cleo")
 RUN = with_masks(RunSettings(model="lite0_head", rounds=2, min_clinics=CLINICS))
-RUNS = len(Aims.SHAPES)
+SHAPES = ("alone", "top", "sure", "wide")
+RUNS = len(SHAPES)
 """Runs of a try, each with another shape in its last round: as many as a clinic evaluates in 90 days."""
 MOST, LEAST = 0.60, 0.95
 FOLDS = 5
@@ -63,7 +64,7 @@ def play(clinics: list[Clinic], run: int, aims: Aims, picture: Floats) -> list[f
     anna, seen = clinics[0], []
 
     def ask(kind: str, round_: int, shape: int, under_masks: bool) -> None:
-        head = aims.head(Aims.SHAPES[shape % RUNS], picture)
+        head = aims.head(SHAPES[shape % RUNS], picture)
         model = hashlib.sha256(b"%d %d" % (run, shape)).hexdigest()
         if not under_masks:
             seen.extend(of_reply(anna.ask(kind, run, round_, *head, model=model)))

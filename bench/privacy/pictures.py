@@ -34,6 +34,12 @@ class Lite0Features:
         return over_turns(self._model._features, images, TURNS)
 
 
+def part(images: ImageExamples, members: npt.NDArray[np.int64]) -> ImageExamples:
+    """These images, as one each of an embryo."""
+    each = np.arange(len(members))
+    return ImageExamples(images.pixels, images.rows[members], images.labels[members], images.days[members], each, each)
+
+
 class Embryos:
     """All labelled embryos of a folder.
 
@@ -42,6 +48,8 @@ class Embryos:
     embeddings : ndarray of float32, (n, 1280)
         Of several pictures of an embryo the mean: a linear head makes the same of it as of each, averaged.
     labels, days : ndarray of int64, (n,)
+    inputs : ImageExamples
+        What training is given of them: a picture, or an embedding for `lite0_head`.
     """
 
     def __init__(self, folder: Path, cache: Path, model: str) -> None:
@@ -51,10 +59,11 @@ class Embryos:
         embedder = Lite0Features() if model == "lite0" else create_model(model)
         assert isinstance(embedder, Embedder)
         data = ClinicData(contents, SIDE, all_images, all_images, all_images)
-        each = with_embeddings(data, embedder, "cpu").train.pixels[all_images.rows]
-        views = Views(all_images.embryos)
+        embedded, views = with_embeddings(data, embedder, "cpu").train, Views(all_images.embryos)
+        each = embedded.pixels[all_images.rows]
         self.embeddings = np.stack([views.mean(column) for column in each.T], axis=1).astype(np.float32)
         self.labels, self.days = all_images.labels[views.first], all_images.days[views.first]
+        self.inputs = part(all_images if model == "lite0" else embedded, views.first)
 
 
 class World:

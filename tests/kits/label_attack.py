@@ -249,8 +249,6 @@ class Aims:
         The attacker's own ones are taken from it.
     """
 
-    SHAPES = ("alone", "top", "sure", "wide")
-
     def __init__(self, pictures: Pictures) -> None:
         public, labels = pictures.public()
         self._mean = public.mean(axis=0)
