@@ -5,8 +5,9 @@
 A try is real request handlers of three clinics, on real pictures and with nothing in `policy.toml` but `metrics` and
 `peers = "first"`, and a hub that holds a picture. The hub plays runs. It asks in every round for training under masks and
 for validation, and in the last one for the final evaluation, under masks, without, and with a second model. Every model is
-aimed at the picture, in another shape. Everything that comes back is decoded (`tests/kits/label_attack.py`). Ends with 1
-unless `metrics = "own"` gives both away, and one run with the others at most 0.60.
+aimed at the picture, in another shape. Everything that comes back is decoded (`tests/kits/label_attack.py`), once more with
+the other two clinics' counts taken out of the sums, as by a hub that has invented them. Ends with 1 unless `own` metrics
+give both away, and one run with `pooled` or `none` at most 0.60 of either.
 """
 
 import argparse
@@ -25,8 +26,11 @@ import numpy as np
 import torch
 from pictures import CLINICS, TARGETS, Embryos, World
 
+from embryofl.messages import Reply
+from embryofl.metrics import SMALLEST_COUNT
 from embryofl.metrics.from_histogram import auroc
-from embryofl.pooled_metrics import SPLITS, from_vector
+from embryofl.pooled_metrics import SPLITS, from_vector, to_vector
+from embryofl.secagg.fixed_point import Ring
 from embryofl.settings import RunSettings
 from embryofl_server.federation.run_settings import with_masks
 from kits.label_attack import Aims, Clinic, Floats, decoder, features, masked, of_reply
@@ -59,21 +63,38 @@ class Told:
     coins: list[int]
 
 
-def play(clinics: list[Clinic], run: int, aims: Aims, picture: Floats) -> list[float]:
-    """One run against a picture: everything that the first clinic's replies and the sums tell of metrics."""
-    anna, seen = clinics[0], []
+def in_sum(total: Ring) -> list[float]:
+    """What the attacker looks at in a sum of counts."""
+    sums = from_vector(total)
+    return [value for split in SPLITS for value in features(sums[split].pooled())]
+
+
+def counts(clinic: Clinic) -> Ring:
+    """What a clinic puts under its mask for the model that it has evaluated: nothing new to a hub that has invented it."""
+    return to_vector({split: clinic.workload.evaluate(split).sums() for split in SPLITS}, SMALLEST_COUNT)
+
+
+def play(clinics: list[Clinic], run: int, aims: Aims, picture: Floats) -> tuple[list[float], list[float]]:
+    """One run against a picture: everything that the first clinic's replies and the sums tell of metrics; and the same to a
+    hub that knows what the other clinics put into the sums."""
+    anna, seen, alone = clinics[0], [], []
+
+    def read(reply: Reply) -> None:
+        seen.extend(told := of_reply(reply))
+        alone.extend(told)
 
     def ask(kind: str, round_: int, shape: int, under_masks: bool) -> None:
         head = aims.head(SHAPES[shape % RUNS], picture)
         model = hashlib.sha256(b"%d %d" % (run, shape)).hexdigest()
         if not under_masks:
-            seen.extend(of_reply(anna.ask(kind, run, round_, *head, model=model)))
+            read(anna.ask(kind, run, round_, *head, model=model))
             return
         replies, total = masked(clinics, kind, run, round_, *head, model=model)
-        seen.extend(value for reply in replies[:: len(clinics)] for value in of_reply(reply))
+        for reply in replies[:: len(clinics)]:
+            read(reply)
         if kind == "evaluate" and total is not None:
-            sums = from_vector(total)
-            seen.extend(value for split in SPLITS for value in features(sums[split].pooled()))
+            seen.extend(in_sum(total))
+            alone.extend(in_sum(total - sum(map(counts, clinics[1:]))))
 
     last = RUN.rounds
     for round_ in range(1, last + 1):
@@ -83,29 +104,32 @@ def play(clinics: list[Clinic], run: int, aims: Aims, picture: Floats) -> list[f
     for shape in (run, run + 1):  # the second one is another model
         ask("evaluate", last, shape, under_masks=True)
         ask("evaluate", last, shape, under_masks=False)
-    return seen
+    return seen, alone
 
 
-def tried(embryos: Embryos, metrics: str, tries: int, seed: int) -> Told:
-    """Play `RUNS` runs against so many pictures inside the first clinic's validation embryos, and as many outside."""
-    told = Told([[] for _ in range(RUNS)], [[] for _ in range(RUNS)], [])
+def tried(embryos: Embryos, metrics: str, tries: int, seed: int) -> tuple[Told, Told]:
+    """Play `RUNS` runs against so many pictures inside the first clinic's validation embryos, and as many outside: what a
+    hub is told, and one that has invented the other clinics."""
+    coins: list[int] = []
+    told, invented = (Told([[] for _ in range(RUNS)], [[] for _ in range(RUNS)], coins) for _ in range(2))
     for number in range(math.ceil(tries / TARGETS)):
         world = World(embryos, (seed, number))
-        aims, coins = Aims(world), world.rng.integers(0, 2, TARGETS)
+        aims, labels = Aims(world), world.rng.integers(0, 2, TARGETS)
         for target in range(min(TARGETS, tries - number * TARGETS)):
-            for side in (told.inside, told.outside):
+            for inside in (True, False):
                 with tempfile.TemporaryDirectory(prefix="embryofl-") as folder:
                     world.start()
                     policy = f'peers = "first"\nmetrics = "{metrics}"\n'
                     clinics = [Clinic(name, Path(folder), policy, world, RUN) for name in NAMES[:CLINICS]]
                     picture = world.outside[target]
-                    if side is told.inside:
-                        clinics[0].workload.label(target, int(coins[target]))
+                    if inside:
+                        clinics[0].workload.label(target, int(labels[target]))
                         picture = clinics[0].pictures[target]
                     for run in range(RUNS):
-                        side[run].append(play(clinics, run, aims, picture))
-            told.coins.append(int(coins[target]))
-    return told
+                        for one, seen in zip((told, invented), play(clinics, run, aims, picture), strict=True):
+                            (one.inside if inside else one.outside)[run].append(seen)
+            coins.append(int(labels[target]))
+    return told, invented
 
 
 def decoded(shapes: list[Seen], truth: list[int], worlds: np.ndarray) -> Floats:
@@ -161,12 +185,15 @@ def main() -> int:
     print("| metrics | asked | label accuracy | membership AUROC |\n|---|---|---|---|")
     for metrics in chosen.metrics.split(","):
         began = time.monotonic()
-        told = tried(embryos, metrics, chosen.tries, chosen.seed)
-        for runs in (1, RUNS):
-            both = results(told, runs)
-            kept &= runs > 1 or all(x >= LEAST if metrics == "own" else x <= MOST for x, _ in both)
+        told, invented = tried(embryos, metrics, chosen.tries, chosen.seed)
+        rows = [("1 run", told, 1), (f"{RUNS} runs", told, RUNS)]
+        if metrics == "pooled":
+            rows += [(f"{words}, the other clinics invented", invented, runs) for words, _, runs in rows]
+        for words, seen, runs in rows:
+            both = results(seen, runs)
+            kept &= words != "1 run" or all(x >= LEAST if metrics == "own" else x <= MOST for x, _ in both)
             cells = " | ".join(f"{value:.2f} ({error:.2f})" for value, error in both)
-            print(f"| `{metrics}` | {runs} {'run' if runs == 1 else 'runs'} | {cells} |", flush=True)
+            print(f"| `{metrics}` | {words} | {cells} |", flush=True)
         print(f"{metrics}: {time.monotonic() - began:.0f} s", file=sys.stderr)
     return int(not kept)
 
