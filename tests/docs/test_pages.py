@@ -6,7 +6,7 @@ import subprocess
 from embryofl_data.importers.run import IMPORTERS
 from kits.code_blocks import PAGES, ROOT
 
-ALL = [*PAGES, ROOT / "bench" / "quality" / "README.md"]
+ALL = [*PAGES, *(ROOT / "bench" / name / "README.md" for name in ("privacy", "quality"))]
 
 
 def anchors(page):

@@ -1,9 +1,9 @@
 """A hub that chooses the models and wants to know the label of one picture that it holds, by the metrics that clinics release.
 
-A clinic is the real request handler with the real workload of `lite0_head`, on drawn embeddings. The attacker aims the head
-at the picture by linear algebra, and decodes what comes back with a classifier that knows population and rules: fitted on
-half of the tries, measured on the others (shadow models: Shokri et al., IEEE S&P 2017). The label is a coin's, so that 0.5
-is chance.
+A clinic is the real request handler with the real workload of `lite0_head`, on embeddings: drawn ones here, those of real
+pictures in `bench/privacy`. The attacker aims the head at the picture by linear algebra, and decodes what comes back with a
+classifier that knows population and rules: fitted on some tries, measured on others (shadow models: Shokri et al., IEEE S&P
+2017). The label is a coin's, so that 0.5 is chance.
 """
 
 import math
@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -52,10 +52,27 @@ RUN = RunSettings(model="lite0_head", rounds=2)
 FEATURES, EMBRYOS, PUBLIC = 1280, 40, 120
 
 
-class Population:
-    """Drawn embeddings: a spectrum that falls as that of real ones does, and a direction in which the labels differ."""
+class Pictures(Protocol):
+    """Where clinics and attacker have their embeddings from."""
 
-    def __init__(self, seed: int) -> None:
+    rng: np.random.Generator
+
+    def train(self) -> ImageExamples:
+        """The next clinic's training embryos."""
+
+    def validation(self) -> ImageExamples:
+        """The next clinic's validation embryos."""
+
+    def public(self) -> tuple[Floats, Floats]:
+        """The attacker's own pictures: embeddings (n, 1280), and labels less their mean (n,)."""
+
+
+class Population:
+    """Drawn embeddings: a spectrum that falls as that of real ones does, and a direction in which the labels differ. A clinic
+    has so many validation embryos of one day."""
+
+    def __init__(self, seed: int, embryos: int = EMBRYOS, day: int = 5) -> None:
+        self._embryos, self._day = embryos, day
         self.rng = np.random.default_rng(seed)
         self._basis = self.rng.normal(size=(60, FEATURES)) / np.sqrt(np.arange(1, 61))[:, None]
         self._good = self.rng.normal(size=FEATURES)
@@ -68,22 +85,36 @@ class Population:
         e = (e - e.mean(axis=1, keepdims=True)) / e.std(axis=1, keepdims=True)
         return e.astype(np.float32), labels
 
+    def train(self) -> ImageExamples:
+        """See `Pictures`."""
+        return examples(*self.draw(EMBRYOS), self._day)
+
+    def validation(self) -> ImageExamples:
+        """See `Pictures`."""
+        return examples(*self.draw(self._embryos), self._day)
+
+    def public(self) -> tuple[Floats, Floats]:
+        """See `Pictures`."""
+        e, labels = self.draw(PUBLIC)
+        return e.astype(np.float64), labels - labels.mean()
+
 
 class HeadWorkload(EmbryoWorkload):
     """`EmbryoWorkload` of `lite0_head` on embeddings in memory; validation and test patients are the same."""
 
-    def __init__(self, population: "Population", folder: Path, embryos: int, day: int) -> None:
-        train, validation = (_examples(*population.draw(n), day) for n in (EMBRYOS, embryos))
+    def __init__(self, run: RunSettings, pictures: Pictures, folder: Path) -> None:
+        train, validation = pictures.train(), pictures.validation()
         self.data: Any = SimpleNamespace(train=train, validation=validation, test=validation)
         self.personal_dir = folder / "personal"
-        self._make_model(RUN, "cpu", None)
+        self._make_model(run, "cpu", None)
 
     def label(self, embryo: int, label: int) -> None:
         """Give an embryo another label."""
         self.data.validation.labels[embryo] = label
 
 
-def _examples(embeddings: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], day: int) -> ImageExamples:
+def examples(embeddings: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], day: int = 5) -> ImageExamples:
+    """Embryos of one day with one embedding each."""
     each = np.arange(len(labels))
     return ImageExamples(embeddings, each, labels, np.full(len(labels), day), each, each)
 
@@ -105,16 +136,13 @@ class HostileTransfers:
 
 
 class Clinic:
-    """One clinic with a policy, given as lines of `policy.toml`, and so many validation embryos of one day."""
+    """One clinic with a policy, given as the lines of `policy.toml`."""
 
-    def __init__(
-        self, name: str, folder: Path, policy: str, population: Population, embryos: int = EMBRYOS, day: int = 5
-    ) -> None:
-        self.state = folder / name
+    def __init__(self, name: str, folder: Path, policy: str, pictures: Pictures, run: RunSettings = RUN) -> None:
+        self.state, self.run = folder / name, run
         self.state.mkdir()
-        (self.state / "policy.toml").write_text(f"min_examples = 1\nrequire_secure_aggregation = false\n{policy}\n")
-        self.workload = HeadWorkload(population, self.state, embryos, day)
-        self.transfers = HostileTransfers(self.state / "upload")
+        (self.state / "policy.toml").write_text(policy)
+        self.workload, self.transfers = HeadWorkload(run, pictures, self.state), HostileTransfers(self.state / "upload")
         self._identity = ClinicIdentity(self.state / "identity")
         self.key, self.name = self._identity.public_key, name
         self.pictures = self.workload.data.validation.pixels.astype(np.float64)
@@ -139,7 +167,7 @@ class Clinic:
         offset: float,
         masking: MaskingRequest | None = None,
         model: str = "",
-        settings: RunSettings = RUN,
+        settings: RunSettings | None = None,
     ) -> Reply:
         """The reply to a request in run `number`, with a head of these weights; `model`: what is said of its SHA-256."""
         head = {"head.weight": torch.tensor(weights[None], dtype=torch.float32), "head.bias": torch.tensor([offset])}
@@ -154,9 +182,9 @@ class Clinic:
         round_: int,
         masking: MaskingRequest | None = None,
         model: str = "",
-        settings: RunSettings = RUN,
+        settings: RunSettings | None = None,
     ) -> Request:
-        """A request in run `number`; `model`: what is said of its SHA-256."""
+        """A request in run `number`, with its settings or others; `model`: what is said of its SHA-256."""
         layout = self.workload.layout
         return Request.model_validate(
             {
@@ -164,7 +192,7 @@ class Clinic:
                 "run": f"run-{number:04d}",
                 "round": round_,
                 "clinic": self.name,
-                "settings": settings,
+                "settings": settings or self.run,
                 "layout": layout.id,
                 "model": {"url": "/v1/model/x", "size": layout.size, "sha256": model or f"{number:064x}"},
                 "upload_url": "/v1/update/x" if kind in ("train", "evaluate") else "",
@@ -174,56 +202,60 @@ class Clinic:
         )
 
 
+def masked(
+    clinics: Sequence[Clinic],
+    kind: Literal["train", "evaluate"],
+    number: int,
+    round_: int,
+    weights: Floats,
+    offset: float,
+    attempt: int = 1,
+    model: str = "",
+    settings: RunSettings | None = None,
+) -> tuple[list[Reply], Ring | None]:
+    """All steps of an attempt in run `number`: every reply, of `kind` the third of each clinic, and the sum; None once a clinic
+    refuses, whose reply is the last."""
+    run, layout, training = settings or clinics[0].run, clinics[0].workload.layout, kind == "train"
+    terms = Terms(
+        run=f"run-{number:04d}",
+        round=round_,
+        kind=kind,
+        attempt=attempt,
+        model=model or f"{number:064x}",
+        work=digest(run),
+        length=vector_length(layout) if training else LENGTH,
+        bound=update_bound(run, round_, layout, math.inf) if training else BOUND,
+    )
+    steps = Attempt(terms, run, lines := {clinic.name: clinic.key for clinic in clinics})
+    replies: list[Reply] = []
+
+    def goes_on(step_kind: str, step: Step) -> bool:
+        for clinic in clinics:
+            replies.append(clinic.ask(step_kind, number, round_, weights, offset, step.ask(clinic.name), model, run))
+            if replies[-1].refused:
+                return False
+            step.take(clinic.name, AcceptedReply(replies[-1], None, None, clinic.transfers.path, 0.0))
+        return True
+
+    if not goes_on("keys", steps.keys()) or not goes_on("letters", steps.letters()):
+        return replies, None
+    steps.hub.close_letters()
+    if not goes_on(kind, steps.vectors()):
+        return replies, None
+    opening = Opening(steps.hub.close_sum(), steps.hub.masked_sum, lines)
+    if not goes_on("survivors", opening.survivors()) or not goes_on("shares", opening.shares()):
+        return replies, None
+    return replies, opening.unmasking.total()
+
+
 def summed(
     clinics: Sequence[Clinic], number: int, weights: Floats, offset: float, attempt: int = 1, model: str = ""
 ) -> dict[Split, ScoreSums]:
-    """What the hub learns of the final evaluation in run `number` by clinics that release pooled metrics."""
-    return from_vector(Sum(clinics, number, attempt, model).of("evaluate", weights, offset))
-
-
-class Sum:
-    """All steps of an attempt in run `number`. `replies` are what it has received of `train` or `evaluate`."""
-
-    def __init__(
-        self, clinics: Sequence[Clinic], number: int, attempt: int = 1, model: str = "", settings: RunSettings = RUN
-    ) -> None:
-        self.clinics, self.number, self.attempt, self.settings = clinics, number, attempt, settings
-        self.model = model or f"{number:064x}"
-        self.replies: dict[str, Reply] = {}
-
-    def of(self, kind: str, weights: Floats, offset: float) -> Ring:
-        """The sum that the hub has in the end."""
-        layout, clinics = self.clinics[0].workload.layout, self.clinics
-        pooled = kind == "evaluate"
-        terms = Terms(
-            run=f"run-{self.number:04d}",
-            round=RUN.rounds,
-            kind=kind,
-            attempt=self.attempt,
-            model=self.model,
-            work=digest(self.settings),
-            length=LENGTH if pooled else vector_length(layout),
-            bound=BOUND if pooled else update_bound(self.settings, RUN.rounds, layout, math.inf),
-        )
-        steps = Attempt(terms, self.settings, lines := {clinic.name: clinic.key for clinic in clinics})
-
-        def exchange(kind: str, step: Step) -> None:
-            for clinic in clinics:
-                request = step.ask(clinic.name)
-                reply = clinic.ask(kind, self.number, RUN.rounds, weights, offset, request, self.model, self.settings)
-                assert not reply.refused and not of_reply(reply), reply.refused
-                step.take(clinic.name, AcceptedReply(reply, None, None, clinic.transfers.path, 0.0))
-                if kind in ("train", "evaluate"):
-                    self.replies[clinic.name] = reply
-
-        exchange("keys", steps.keys())
-        exchange("letters", steps.letters())
-        steps.hub.close_letters()
-        exchange(kind, steps.vectors())
-        opening = Opening(steps.hub.close_sum(), steps.hub.masked_sum, lines)
-        exchange("survivors", opening.survivors())
-        exchange("shares", opening.shares())
-        return opening.unmasking.total()
+    """What the hub learns of clinics that release pooled metrics: their sum, after all steps of an attempt in run `number`."""
+    replies, total = masked(clinics, "evaluate", number, clinics[0].run.rounds, weights, offset, attempt, model)
+    assert total is not None, replies[-1].refused
+    assert not any(of_reply(reply) for reply in replies)
+    return from_vector(total)
 
 
 class Aims:
@@ -231,19 +263,18 @@ class Aims:
 
     Parameters
     ----------
-    population : Population
-        The attacker's own pictures are drawn from it.
+    pictures : Pictures
+        The attacker's own ones are taken from it.
     """
 
-    def __init__(self, population: Population) -> None:
-        e, labels = population.draw(PUBLIC)
-        public = e.astype(np.float64)
+    def __init__(self, pictures: Pictures) -> None:
+        public, labels = pictures.public()
         self._mean = public.mean(axis=0)
         _, s, self._vt = np.linalg.svd(public - self._mean, full_matrices=False)
         self._spread = s**2 / len(public)
-        honest = (labels - labels.mean()) @ (public - self._mean)
+        honest = labels @ (public - self._mean)
         self._honest = honest / ((public - self._mean) @ honest).std()
-        other = population.rng.normal(size=len(s)) @ self._vt
+        other = pictures.rng.normal(size=len(s)) @ self._vt
         self._other = other / ((public - self._mean) @ other).std()
 
     def head(self, shape: str, picture: Floats) -> tuple[Floats, float]:
@@ -300,11 +331,39 @@ def features(sums: DaySums) -> list[float]:
     ]
 
 
+METRICS = {"train_loss", "validation", "test", "personal", "grades"}
+NO_METRICS = {
+    *("protocol", "kind", "run", "round", "layout", "refused", "update", "examples"),
+    *("seconds", "device", "memory_bytes", "reconnects", "masking"),
+}
+"""Of a reply. Another part must be named in one of these: what it tells of an embryo has to be read, too."""
+
+
 def of_reply(reply: Reply) -> list[float]:
     """The same of everything that a reply says of metrics."""
+    assert set(Reply.model_fields) == METRICS | NO_METRICS and not reply.grades
     seen = [] if reply.train_loss is None else [reply.train_loss]
     every = (reply.validation, reply.test, *reply.personal.values())
     return [*seen, *(x for s in every if s is not None for x in features(ScoreSums.from_dict(s).pooled()))]
+
+
+def decoder(seen: Floats, truth: npt.NDArray[np.int64]) -> tuple[float, Any]:
+    """A classifier fitted on tries, and how often it is right by cross-validation: linear or a forest, whichever is better.
+
+    Parameters
+    ----------
+    seen : ndarray of float64, (n, k)
+        Of each try what was released.
+    truth : ndarray of int64, (n,)
+        0 or 1.
+    """
+    forest = RandomForestClassifier(50, min_samples_leaf=5, random_state=0)
+    linear = make_pipeline(StandardScaler(), LogisticRegression(C=0.05, max_iter=300))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        rated = [(float(cross_val_score(m, seen, truth, cv=3).mean()), m) for m in (linear, forest)]
+        rating, best = max(rated, key=lambda r: r[0])
+        return rating, best.fit(seen, truth)
 
 
 def label_accuracy(seen: Sequence[Sequence[float]], coins: Sequence[int]) -> float:
@@ -320,10 +379,4 @@ def label_accuracy(seen: Sequence[Sequence[float]], coins: Sequence[int]) -> flo
     x, y, half = np.asarray(seen, np.float64), np.asarray(coins), len(coins) // 2
     if not x.shape[1]:
         return 0.5  # nothing was released: the attacker tosses a coin as well
-    forest = RandomForestClassifier(50, min_samples_leaf=5, random_state=0)
-    linear = make_pipeline(StandardScaler(), LogisticRegression(C=0.05, max_iter=300))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        rated = [(float(cross_val_score(m, x[:half], y[:half], cv=3).mean()), m) for m in (linear, forest)]
-        best = max(rated, key=lambda r: r[0])[1]
-        return float((best.fit(x[:half], y[:half]).predict(x[half:]) == y[half:]).mean())
+    return float((decoder(x[:half], y[:half])[1].predict(x[half:]) == y[half:]).mean())

@@ -3,7 +3,7 @@
 The hub learns one sum over at least three clinics, once a run and split; of each day that at least three of them fill, also
 if as many drop out as may. No exact loss is in it, no ranking and no bin with
 fewer than `GROUP` of a clinic's embryos: to a hub that chooses the model, any of these tells of single embryos. What these
-bins tell was measured: the label of a chosen embryo in 0.57 of cases, where 0.5 is chance, asked once. The difference of
+bins tell was measured: the label of a chosen embryo in 0.54 of cases, where 0.5 is chance, asked once. The difference of
 two answers, about models that differ for one embryo alone, is that embryo: in 15 of 16 cases. There is no theorem behind
 it: an exact function that depends on one embryo tells of it to somebody who knows all others.
 """

@@ -11,20 +11,18 @@ from embryofl.masked_update import count_clipped
 from embryofl.pooled_metrics import from_vector
 from embryofl.settings import RunSettings
 from embryofl_clinic.workload.own_results import OwnResultsFile
-from kits.label_attack import Aims, Clinic, Population, Sum
+from kits.label_attack import Aims, Clinic, Population, masked
 
 NAMES = ("anna", "bert", "cleo")
 MASKED = RunSettings(model="lite0_head", rounds=2, masked_weights="examples", batch_size=8, balance=0)
+OWN = 'metrics = "own"\nrequire_secure_aggregation = false'
 HUGE = np.full(1280, 3e38)  # finite, and infinity less infinity on most pictures
 
 
 @pytest.fixture
 def clinics(tmp_path):
     """Three clinics with the default policy, but for compared keys."""
-    three = [Clinic(name, tmp_path, "", Population(number)) for number, name in enumerate(NAMES)]
-    for clinic in three:
-        (clinic.state / "policy.toml").write_text('peers = "first"\n')
-    return three
+    return [Clinic(name, tmp_path, 'peers = "first"', Population(number)) for number, name in enumerate(NAMES)]
 
 
 def said(reply):
@@ -50,33 +48,33 @@ def test_training_that_overflows_by_one_label_looks_the_same_to_the_hub(clinics,
     replies = []
     for run, label in enumerate((1, 0, 0), 1):  # zeros twice: they are no update that the ledger knows from another run
         train.labels[0] = label
-        attempt = Sum(clinics, run, settings=MASKED)
-        attempt.of("train", weights, offset)
-        replies.append(said(attempt.replies["anna"]))
+        every, _ = masked(clinics, "train", run, 2, weights, offset, settings=MASKED)
+        replies.append(said(every[2 * len(NAMES)]))  # anna's, after keys and letters
         assert ("Zeros are sent under the mask" in caplog.text) == (run > 1)
     assert replies[0] == replies[1] == replies[2]
 
 
 def test_training_that_is_not_finite_anywhere_counts_as_clipped_and_moves_nothing(clinics):
-    total = Sum(clinics, 1, settings=MASKED).of("train", HUGE, 0.0)
+    _, total = masked(clinics, "train", 1, 2, HUGE, 0.0, settings=MASKED)
     assert not total[:-1].any() and count_clipped(total) == 3
 
 
 def test_scores_that_are_not_numbers_count_as_one_half_and_are_named_in_the_log(clinics, caplog):
-    sums = from_vector(Sum(clinics, 1).of("evaluate", HUGE, 0.0))["validation"].pooled()
+    _, total = masked(clinics, "evaluate", 1, 2, HUGE, 0.0)
+    sums = from_vector(total)["validation"].pooled()
     assert sums.counts.sum() == 120 and "scores are not numbers and count as 0.5" in caplog.text
 
 
 @pytest.mark.parametrize("number", [np.inf, np.nan])
 def test_model_with_weights_that_are_not_finite_is_rejected_before_it_meets_an_embryo(tmp_path, number):
-    anna = Clinic("anna", tmp_path, 'metrics = "own"', Population(0))
+    anna = Clinic("anna", tmp_path, OWN, Population(0))
     with pytest.raises(NotFiniteError, match="weights in the hub's model that are not finite; expected finite ones"):
         anna.ask("train", 1, 1, np.zeros(1280), number)
     assert not OwnResultsFile(anna.state).read().rounds
 
 
 def test_training_for_a_hub_that_sees_each_update_fails_by_name(tmp_path):
-    anna = Clinic("anna", tmp_path, 'metrics = "own"', Population(0))
+    anna = Clinic("anna", tmp_path, OWN, Population(0))
     with pytest.raises(NotFiniteError, match="loss became nan"):
         anna.ask("train", 1, 1, HUGE, 0.0)
 

@@ -10,6 +10,7 @@ from embryofl_clinic.workload.own_results import OwnResultsFile
 from kits.label_attack import Aims, Clinic, Population, features, label_accuracy, of_reply, summed
 
 WORLDS, PICTURES = 10, 20
+PLAIN = "require_secure_aggregation = false\n"
 
 
 def accuracy(folder, policy: str) -> float:
@@ -18,7 +19,7 @@ def accuracy(folder, policy: str) -> float:
     for world in range(WORLDS):
         population = Population(world)
         (folder / f"{world}").mkdir()
-        clinic, aims = Clinic("anna", folder / f"{world}", policy, population), Aims(population)
+        clinic, aims = Clinic("anna", folder / f"{world}", PLAIN + policy, population), Aims(population)
         for picture in range(PICTURES):
             coins.append(int(rng.integers(2)))
             clinic.workload.label(picture, coins[-1])
@@ -84,7 +85,7 @@ def test_by_default_a_second_answer_is_declined(tmp_path):
 def test_a_day_that_may_be_that_of_fewer_than_three_clinics_is_withheld(tmp_path, clinics):
     names = ("anna", "bert", "cleo", "dora")
     policy = 'metrics = "pooled"\npeers = "first"'
-    made = [Clinic(name, tmp_path, policy, Population(0), *of) for name, of in zip(names, clinics, strict=False)]
+    made = [Clinic(name, tmp_path, policy, Population(0, *of)) for name, of in zip(names, clinics, strict=False)]
     for sums in summed(made, 1, np.full(1280, 0.01), 0.0).values():
         assert not sums.pooled().histogram.any() and sums.pooled().withheld == len(clinics)
 
@@ -92,14 +93,14 @@ def test_a_day_that_may_be_that_of_fewer_than_three_clinics_is_withheld(tmp_path
 def test_days_that_three_clinics_fill_are_summed_without_those_of_a_fourth(tmp_path):
     """Eight may lose two: a day needs five of them."""
     policy = 'metrics = "pooled"\npeers = "first"'
-    made = [Clinic(f"clinic-{n}", tmp_path, policy, Population(0), 40, 5 if n < 5 else 3) for n in range(8)]
+    made = [Clinic(f"clinic-{n}", tmp_path, policy, Population(0, 40, 5 if n < 5 else 3)) for n in range(8)]
     for sums in summed(made, 1, np.full(1280, 0.01), 0.0).values():
         assert sums.days[5].counts.sum() == 200 and sums.days[5].withheld == 0
         assert not sums.days[3].histogram.any() and sums.days[3].withheld == 3
 
 
 def test_a_clinic_says_which_days_it_fills_by_numbers_of_embryos_alone(tmp_path):
-    made = [Clinic(f"clinic-{n}", tmp_path, "", Population(n), n, 4) for n in (14, 15, 40)]
+    made = [Clinic(f"clinic-{n}", tmp_path, "", Population(n, n, 4)) for n in (14, 15, 40)]
     filled = [filled_cells(dict.fromkeys(SPLITS, clinic.workload.counts("test")), 5) for clinic in made]
     assert filled == [0, both := 1 << 4 | 1 << 19, both]
     every_day = ScoreSums.from_scores(np.full(600, 0.3), np.arange(600) % 2, np.arange(600) // 40)
@@ -113,7 +114,7 @@ def test_a_clinic_that_does_not_release_its_own_metrics_says_nothing_of_a_pictur
 
 @pytest.mark.parametrize("metrics", ["pooled", "none"])
 def test_a_clinic_keeps_its_metrics_and_shows_them_on_its_own_page(tmp_path, metrics):
-    clinic = Clinic("anna", tmp_path, f'metrics = "{metrics}"', Population(0))
+    clinic = Clinic("anna", tmp_path, f'{PLAIN}metrics = "{metrics}"', Population(0))
     for round_ in (1, 2):
         reply = clinic.ask("train", 1, round_, np.full(1280, 0.01 * round_), 0.0)
         assert (reply.train_loss, reply.validation, reply.test, reply.personal, reply.grades) == (

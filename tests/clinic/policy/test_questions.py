@@ -12,7 +12,7 @@ from embryofl.errors import ProtocolError
 from embryofl.pooled_metrics import SPLITS
 from embryofl_clinic.cli.commands import app
 from embryofl_clinic.policy.questions import FILE, Questions
-from kits.label_attack import RUN, Clinic, Population, Sum, summed
+from kits.label_attack import RUN, Clinic, Population, masked, summed
 
 NAMES = ("anna", "bert", "cleo")
 ONE, OTHER = np.full(1280, 0.01), np.full(1280, -0.01)
@@ -82,8 +82,9 @@ def test_the_same_model_with_other_settings_is_declined_before_anything_is_compu
     three = clinics()
     summed(three, 1, ONE, 0.0)
     monkeypatch.setattr(three[0].handler, "_workloads", None)
-    with pytest.raises(AssertionError, match="run-0001 was evaluated before, with another model or settings"):
-        Sum(three, 1, attempt=2, settings=RUN.model_copy(update={"image_size": 152})).of("evaluate", ONE, 0.0)
+    settings = RUN.model_copy(update={"image_size": 152})
+    replies, total = masked(three, "evaluate", 1, 2, ONE, 0.0, attempt=2, settings=settings)
+    assert total is None and "run-0001 was evaluated before, with another model or settings" in replies[-1].refused
 
 
 def test_two_processes_that_share_a_ledger_forget_no_question(clinics):

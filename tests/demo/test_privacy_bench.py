@@ -1,0 +1,68 @@
+"""bench/privacy: its hub reads what a policy lets out and nothing else, and its decoders find what is there to find."""
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from embryofl.models.zoo import create_model
+from kits.label_attack import Aims, Clinic, Population
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def privacy(monkeypatch):
+    """The bench's modules."""
+    monkeypatch.syspath_prepend(str(ROOT / "bench" / "privacy"))
+    import attack
+    import pictures
+
+    yield attack, pictures
+    for name in ("attack", "pictures"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize(("metrics", "told"), [("own", True), ("pooled", True), ("none", False)])
+def test_a_run_is_asked_for_everything_and_tells_what_the_policy_lets_out(privacy, tmp_path, metrics, told):
+    attack, _ = privacy
+    population = Population(0)
+    policy = f'peers = "first"\nmetrics = "{metrics}"\nmax_evaluations = 2\n'
+    clinics = [Clinic(name, tmp_path, policy, population, attack.RUN) for name in attack.NAMES]
+    seen = attack.play(clinics, 0, Aims(population), clinics[0].pictures[0])
+    again = attack.play(clinics, 1, Aims(population), clinics[0].pictures[1])
+    assert [*map(len, seen)] == [*map(len, again)] and all(bool(part) == told for part in seen)
+
+
+def test_worlds_share_no_embryo_between_clinics_and_attacker(privacy):
+    _, pictures = privacy
+    n = 600
+    days = np.repeat([3, 5], n // 2)
+    each = np.repeat(np.arange(n, dtype=np.float32)[:, None], 3, axis=1)
+    world = pictures.World(SimpleNamespace(embeddings=each, labels=np.arange(n) % 2, days=days), (0, 0))
+    parts = [world.train().pixels for _ in range(3)] + [world.validation().pixels for _ in range(3)]
+    numbers = np.concatenate([*parts, world.public()[0], world.outside])[:, 0]
+    assert sorted(numbers.tolist()) == list(range(n))
+
+
+def test_decoders_find_what_is_there_and_nothing_where_nothing_is(privacy):
+    attack, _ = privacy
+    coins = np.random.default_rng(0).integers(0, 2, 50).tolist()
+    clear = [[float(c), 1.0] for c in coins], [[0.5, 0.0] for _ in coins]
+    told = attack.Told([clear[0]] * attack.RUNS, [clear[1]] * attack.RUNS, coins)
+    assert attack.results(told, 1) == attack.results(told, attack.RUNS) == ((1.0, 0.0), (1.0, 0.0))
+    empty = [[[] for _ in coins]] * attack.RUNS
+    assert [value for value, _ in attack.results(attack.Told(empty, empty, coins), 1)] == [0.5, 0.5]
+
+
+def test_lite0_makes_of_a_picture_what_its_last_layer_makes_of_the_features(privacy):
+    _, pictures = privacy
+    model = create_model("lite0").eval()
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 3, 64, 64), np.uint8))
+    with torch.inference_mode():
+        model.head.weight.copy_(torch.linspace(-1, 1, 1280)[None])
+        features = pictures.Lite0Features().embed(images)
+        torch.testing.assert_close(model.head(features).squeeze(1), model(images), rtol=1e-4, atol=1e-4)
