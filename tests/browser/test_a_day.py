@@ -11,6 +11,7 @@ import pytest
 
 from kits.browser import CHROMIUM, opens, real_browser
 from kits.federation import WAIT_S, Federation, clean_environment, draw_clinic, until
+from kits.policy import write_policy
 
 playwright = pytest.importorskip("playwright.sync_api")
 pytestmark = [pytest.mark.federation, pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium package")]
@@ -116,6 +117,7 @@ def test_clinic_joins_with_the_command_shown_on_the_page(federation, desk):
     desk.press("Approve")
     playwright.expect(desk.page.get_by_role("button", name="Approve")).not_to_be_visible(timeout=WAIT_S * 1000)
     until("lisbon is enrolled", lambda: "lisbon" in federation.status()["clinics"])
+    write_policy(federation.place.clinic("lisbon"))  # its metrics are to be seen, and no keys to be compared
     desk.choose("Clinic", "lisbon")
     desk.sees("Images by day and label")
     desk.sees("This clinic has not taken part in a round yet.")
