@@ -98,6 +98,7 @@ def test_leak_is_found_by_the_same_scanner(federation, reference, tmp_path):
         assert leaked["name"] > 0.99
     finally:
         federation.remove("leaky")
+        federation.stack.call("POST", "/control/revoke", {"name": "leaky"})
         proxy.close()
 
 
