@@ -265,16 +265,14 @@ def test_clinic_joins_with_the_command_of_the_readme(federation, tmp_path):
     )
     try:
         until("lisbon has joined", lambda: "lisbon" in federation.status()["clinics"])
-        others = {*CLINICS, "clinic-4"}
-        federation.start()
-        assert trained(federation.finished(), 1) == others  # nobody there has compared keys
-        peers = run("docker", "exec", f"{PROJECT}-lisbon", "embryofl-clinic", "peers")
-        assert {line.split()[0] for line in peers.splitlines()} == others
+        lisbon, others = f"{PROJECT}-lisbon", {*CLINICS, "clinic-4"}
+        peers = ("docker", "exec", lisbon, "embryofl-clinic", "peers")
+        federation.start()  # and waits: nobody at lisbon has compared keys
+        until("lisbon was shown the others", lambda: {x.split()[0] for x in run(*peers).splitlines()} == others)
+        assert "compare them with embryofl-clinic peers" in " ".join(federation.hub("status").split())
         for name in others:
             told = federation.inside(name, "embryofl-clinic", "status")
-            fingerprint = re.search(r"SHA256:[\w+/]+", told).group()
-            run("docker", "exec", f"{PROJECT}-lisbon", "embryofl-clinic", "peers", name, fingerprint)
-        federation.start()
+            run(*peers, name, re.search(r"SHA256:[\w+/]+", told).group())
         assert trained(federation.finished(), 1) == {*others, "lisbon"}
     finally:
         logs = run("docker", "logs", f"{PROJECT}-lisbon", ok=False)
