@@ -34,10 +34,12 @@ def start(hub: Containers) -> str:
 
 
 def model(hub: Containers, name: str) -> str:
-    """SHA-256 of the model of a finished run in which no reply was rejected."""
+    """SHA-256 of the model of a finished run in which every round has every clinic. (A clinic that was restarted has lost its
+    keys for the masks, leaves the attempt and is in the next one.)"""
     hub.finished(400)
-    records = hub.inside("server", "sh", "-c", f"cat /hub/runs/{name}/events.jsonl")
-    assert '"kind": "refused"' not in records, records
+    lines = hub.inside("server", "cat", f"/hub/runs/{name}/events.jsonl").splitlines()
+    rounds = [event for event in map(json.loads, lines) if event["kind"] == "round"]
+    assert rounds and all(event["refused"] == {} for event in rounds), rounds
     return str(json.loads(hub.inside("server", "cat", f"/hub/runs/{name}/model.json"))["sha256"])
 
 
