@@ -41,8 +41,11 @@ NAMES = ["clinic-1", "clinic-2", "clinic-3"]
 ROUNDS, LIMIT = 24, 16  # clinic-3 takes part in this many
 RUN = {"model": "small_cnn", "rounds": ROUNDS, "local_epochs": 3, "min_clinics": 2, "seed": 1}
 MOST_BYTES = 300_000
-MAY_BE_EMPTY = ["Waiting for", "Rejected replies by reason"]  # after a run; for a clinic without a rejected reply
-MAY_BE_EMPTY += ["Size of the update"]  # in a run with masks
+MAY_BE_EMPTY = [
+    "Waiting for",  # after a run
+    "Rejected replies by reason",  # for a clinic without a rejected reply
+    "Size of the update",  # in a run with masks
+]
 EMPTY_WHEN_ALL_IS_WELL = [*MAY_BE_EMPTY, "Alerts", "Rejected replies over time", "Rejected replies by clinic"]
 
 

@@ -103,8 +103,7 @@ class Questions:
                 then = question.round, question.model, question.work
                 reason = f"{request.run} was evaluated before, with another model or settings; a run is evaluated once"
                 return _logged("" if then == _what(request) else reason, request)
-        recent = [q for q in asked if q.released == "pooled" and q.time > time.time() - days * DAY_S]
-        if request.masking is not None and most and len(recent) >= most:
+        if request.masking is not None and most and _recent(asked, days) >= most:
             reason = f"the clinic has answered as many evaluations as it does in {days:g} days ({LIMIT} = {most})"
             return _logged(reason, request)
         return ""
@@ -142,6 +141,11 @@ class Questions:
             write_atomic(self._path, _FORM.dump_json([*asked, question], indent=1), 0o600)
 
 
+def _recent(asked: Sequence[Question], days: float) -> int:
+    """Answers under masks in so many days until now."""
+    return sum(q.released == "pooled" and q.time > time.time() - days * DAY_S for q in asked)
+
+
 def _what(request: Request) -> tuple[int, str, str]:
     """Round, model and settings: in a run there is one question."""
     return request.round, request.model.sha256, digest(request.settings)
@@ -170,6 +174,5 @@ def describe_questions(asked: Sequence[Question], most: int, days: float) -> str
             f"{'own exact sums' if q.released == 'own' else 'a sum with other clinics, under masks'}"
             for q in asked
         ]
-    recent = sum(q.released == "pooled" and q.time > time.time() - days * DAY_S for q in asked)
-    left = f"{max(0, most - recent)} of {most}" if most else "any number"
+    left = f"{max(0, most - _recent(asked, days))} of {most}" if most else "any number"
     return "\n".join([*lines, f"Under masks, {left} more will be answered in {days:g} days ({LIMIT})."])
