@@ -1,6 +1,6 @@
 """The exchanges of a masked round, up to the closed sum (`Attempt`) and from it to the sum without masks (`Opening`)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ from pydantic import Field
 
 from embryofl.errors import ProtocolError
 from embryofl.masked_update import sum_weight
-from embryofl.messages import MaskingReply, MaskingRequest, Reply
+from embryofl.messages import Kind, MaskingReply, MaskingRequest, Reply
 from embryofl.pooled_metrics import WEIGHT
 from embryofl.schema import Name, Strict
 from embryofl.secagg.fixed_point import RING, Ring
@@ -107,6 +107,15 @@ class Attempt:
             lambda name: MaskingRequest(letters=self.hub.letters_for(name)), take, self._terms.length * RING.itemsize
         )
 
+    def close(self, accepted: Mapping[str, AcceptedReply]) -> MaskedSum:
+        """Close the sum, which is `hub.masked_sum`, with the replies that came with the vectors."""
+        return MaskedSum(
+            attempt=self._terms.attempt,
+            lines={name: self._lines[name] for name in self.hub.close_roster().names},
+            closed=self.hub.close_sum(),
+            replies={name: each.reply for name, each in accepted.items()},
+        )
+
     def _check_weight(self, name: str, clinic: str, weight: int, reply: Reply) -> None:
         expected = WEIGHT if self._pooled else sum_weight(self._settings, reply.examples)
         if (clinic, weight) != (name, expected):
@@ -135,6 +144,10 @@ class Opening:
 
     def __init__(self, closed: ClosedSum, masked_sum: Ring, lines: dict[str, str]) -> None:
         self.unmasking = Unmasking(closed, masked_sum, enrolled_keys(lines))
+
+    def steps(self) -> list[tuple[Kind, Callable[[], Step]]]:
+        """Both, in order; the second is made of what the first has brought."""
+        return [("survivors", self.survivors), ("shares", self.shares)]
 
     def survivors(self) -> Step:
         """Signatures of who is in the sum."""

@@ -135,18 +135,14 @@ class MaskedEvaluation:
         self._asked("letters", number, roster.names, roster.threshold, steps.letters(), short=True)
         sharers = steps.hub.close_letters()
         result = self._asked("evaluate", number, sharers, roster.threshold, steps.vectors())
-        replies = {name: accepted.reply for name, accepted in result.accepted.items()}
-        lines = {name: lines[name] for name in roster.names}
-        masked = MaskedSum(attempt=attempt, lines=lines, closed=steps.hub.close_sum(), replies=replies)
+        masked = steps.close(result.accepted)
         self._checkpoints.save_masked(number, masked.model_dump_json(), steps.hub.masked_sum)
         return masked, steps.hub.masked_sum
 
     def _open_sum(self, number: int, masked: MaskedSum, total: Ring) -> PooledMetrics:
         roster, survivors = masked.closed.roster, masked.closed.statement.survivors
         opening = Opening(masked.closed, total.copy(), masked.lines)
-        steps: list[tuple[Kind, Callable[[], Step]]]
-        steps = [("survivors", opening.survivors), ("shares", opening.shares)]
-        for kind, step in steps:
+        for kind, step in opening.steps():
             self._asked(kind, number, survivors, roster.threshold, step(), short=True)
         sums = from_vector(opening.unmasking.total())
         if problem := self._impossible(sums, survivors):

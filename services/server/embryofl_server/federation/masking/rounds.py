@@ -232,9 +232,7 @@ class MaskedRounds:
         ask("letters", self._nodes(roster.names), short_limits(limits, limits.quorum), steps.letters())
         sharers = steps.hub.close_letters()
         result = ask("train", self._nodes(sharers), self._limits(len(sharers), least), steps.vectors())
-        replies = {name: accepted.reply for name, accepted in result.accepted.items()}
-        lines = {name: lines[name] for name in roster.names}
-        masked = MaskedSum(attempt=attempt, lines=lines, closed=steps.hub.close_sum(), replies=replies)
+        masked = steps.close(result.accepted)
         self._checkpoints.save_masked(number, masked.model_dump_json(), steps.hub.masked_sum)
         return masked, steps.hub.masked_sum
 
@@ -263,9 +261,7 @@ class MaskedRounds:
         limits = short_limits(self._limits(len(survivors), roster.threshold), roster.threshold)
         try:
             opening = Opening(closed, total, masked.lines)
-            steps: list[tuple[Kind, Callable[[], Step]]]
-            steps = [("survivors", opening.survivors), ("shares", opening.shares)]
-            for kind, step in steps:
+            for kind, step in opening.steps():
                 result = self._ask(kind, number, self._nodes(survivors), limits, step())
                 excluded.update({name: why for name, why in result.excluded.items() if why.fault})
                 if result.shortfall:
