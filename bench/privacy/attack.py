@@ -163,14 +163,20 @@ def results(told: Told, runs: int) -> tuple[tuple[float, float], tuple[float, fl
     return (right, math.sqrt(right * (1 - right) / n)), (area or 0.5, error or 0.0)
 
 
-def main() -> int:
-    """Print the table; 1 if it is not as it must be."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def common_options(description: str | None) -> argparse.ArgumentParser:
+    """Those of both attacks."""
+    options = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data" / "hungvuong")
     options.add_argument("--cache", type=Path, default=ROOT / ".embryofl" / "privacy")
     options.add_argument("--model", choices=["lite0_head", "lite0"], default="lite0_head")
-    options.add_argument("--tries", type=int, default=200)
     options.add_argument("--seed", type=int, default=0)
+    return options
+
+
+def main() -> int:
+    """Print the table; 1 if it is not as it must be."""
+    options = common_options(__doc__)
+    options.add_argument("--tries", type=int, default=200)
     options.add_argument("--metrics", default="own,pooled,none", help="separated by commas")
     chosen = options.parse_args()
     if chosen.tries < FOLDS * TARGETS:

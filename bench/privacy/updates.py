@@ -4,10 +4,10 @@
 
 Clinics of 40 training embryos train honestly; a coin decides the labels of ten that the hub has pictures of. It reads how
 far each mean moves the last layer towards a picture. The noise is simulated: Gaussian, on the mean, of so many times its
-norm. No run has such noise yet. What it costs is the AUROC of the last model, on embryos of nobody.
+norm (a run's `update_noise` is a multiple of the bound instead). What it costs is the AUROC of the last model, on embryos
+of nobody.
 """
 
-import argparse
 import math
 import sys
 from pathlib import Path
@@ -16,7 +16,7 @@ sys.path.append(str(Path(__file__).parents[2] / "tests"))
 
 import numpy as np
 import torch
-from attack import ROOT, decoded
+from attack import common_options, decoded
 from pictures import TARGETS, Embryos, part
 from sklearn.metrics import roc_auc_score
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
@@ -100,15 +100,11 @@ class Federation:
 
 def main() -> None:
     """Print the table."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data" / "hungvuong")
-    options.add_argument("--cache", type=Path, default=ROOT / ".embryofl" / "privacy")
-    options.add_argument("--model", choices=["lite0_head", "lite0"], default="lite0_head")
+    options = common_options(__doc__)
     options.add_argument("--clinics", type=int, default=3)
     options.add_argument("--rounds", type=int, default=15)
     options.add_argument("--worlds", type=int, default=10)
     options.add_argument("--noise", type=lambda text: [float(x) for x in text.split(",")], default=NOISE)
-    options.add_argument("--seed", type=int, default=0)
     chosen = options.parse_args()
     torch.set_num_threads(1)
     chosen.cache.mkdir(parents=True, exist_ok=True)
