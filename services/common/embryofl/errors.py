@@ -6,11 +6,6 @@ text of a `UserError` without a traceback; any other exception is a defect of Em
 """
 
 import re
-import signal
-import sys
-from collections.abc import Callable
-
-from embryofl import exits
 
 _NAMED = re.compile(r"\([A-Z]\d+: docs/troubleshooting\.md#")
 
@@ -65,16 +60,3 @@ class ProtocolError(UserError):
 
 class TooFewClinicsError(ProtocolError):
     """Fewer clinics than a step of secure aggregation needs: with more of them, the same step is allowed."""
-
-
-def run_command(command: Callable[[], object]) -> None:
-    """Run a command line; a `UserError` is printed as its text, SIGTERM interrupts as Ctrl-C does. Exit codes: see
-    `embryofl.exits`."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        command()
-    except UserError as exc:
-        print(exc, file=sys.stderr)
-        sys.exit(exits.USER_ERROR)
-    except KeyboardInterrupt:
-        sys.exit(exits.INTERRUPTED)

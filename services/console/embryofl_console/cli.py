@@ -5,12 +5,10 @@ from typing import Annotated
 
 import typer
 
-from embryofl.errors import run_command
+from embryofl.command_line import command_line, run_command
 from embryofl_console.settings import load_settings
 
-app = typer.Typer(
-    help="The coordinator's console.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
-)
+app = command_line("The coordinator's console.")
 
 
 @app.command()

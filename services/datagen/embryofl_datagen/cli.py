@@ -6,15 +6,9 @@ from typing import Annotated
 
 import typer
 
-from embryofl.errors import run_command
+from embryofl.command_line import command_line, run_command
 
-app = typer.Typer(
-    name="embryofl-datagen",
-    help="Synthetic IVF clinics with a known best possible score, and real images divided over clinics.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+app = command_line("Synthetic IVF clinics with a known best possible score, and real images divided over clinics.")
 
 
 @app.command()

@@ -13,15 +13,11 @@ from typing import Annotated, Any
 import typer
 
 from embryofl import exits
-from embryofl.errors import UserError, run_command
+from embryofl.command_line import command_line, run_command
+from embryofl.errors import UserError
 from embryofl_demo.layout import DemoFolder, base, current
 
-app = typer.Typer(
-    help="A whole federation as local processes.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+app = command_line("A whole federation as local processes.")
 DEFAULT_PORT = 8443
 STOP_S = 20.0
 

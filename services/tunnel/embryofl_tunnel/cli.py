@@ -3,16 +3,12 @@
 import typer
 
 from embryofl import exits
-from embryofl.errors import UserError, run_command
+from embryofl.command_line import command_line, run_command
+from embryofl.errors import UserError
 from embryofl.tunnel import read_tunnel_state
 from embryofl_tunnel.settings import load_settings
 
-app = typer.Typer(
-    help="Remote access to the hub through ngrok.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+app = command_line("Remote access to the hub through ngrok.")
 
 
 @app.command()

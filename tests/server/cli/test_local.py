@@ -100,5 +100,6 @@ def test_closing_lines_name_every_part_and_the_next_commands(monkeypatch):
     ]
     assert lines[-1] == "No tunnel: No token. The local network is not affected."
     assert "https://localhost:8443 " in lines[1] and lines[2].endswith("  from this machine only")
-    assert "  did not start: its port is in use." in lines[3] and lines[4].endswith("  did not start: no space left")
+    assert "  did not start: its port is in use." in lines[3] and lines[3].endswith("#s3)")
+    assert lines[4].endswith("  did not start: no space left (S10: docs/troubleshooting.md#s10)")
     assert "/hub/runs/run-0002 ." in lines[6]

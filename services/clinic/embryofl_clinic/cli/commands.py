@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from embryofl import exits
-from embryofl.errors import run_command
+from embryofl.command_line import command_line, run_command
 from embryofl.process import set_up_logging, stop_on_signals
 from embryofl.troubles import explain_code
 from embryofl_clinic.cli.data import check, import_folder
@@ -17,12 +17,7 @@ from embryofl_clinic.cli.models import export, score
 from embryofl_clinic.cli.shared import DataOption, JsonOption, StateOption
 from embryofl_clinic.settings import load_settings
 
-app = typer.Typer(
-    help="The EmbryoFL trainer inside a clinic.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+app = command_line("The EmbryoFL trainer inside a clinic.")
 
 
 @app.command()

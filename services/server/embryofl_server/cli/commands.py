@@ -8,7 +8,8 @@ import typer
 from rich.markdown import Markdown
 
 from embryofl import exits
-from embryofl.errors import UserError, run_command
+from embryofl.command_line import command_line, run_command
+from embryofl.errors import UserError
 from embryofl.troubles import explain_code
 from embryofl_server.api.client import call
 from embryofl_server.audit.reading import Filter, format_event, select_events, verify_log
@@ -20,7 +21,7 @@ from embryofl_server.cli.text import AsJson, output
 from embryofl_server.settings import load_settings
 from embryofl_server.state.backup import opened_for_reading, opened_for_writing, read_backup, write_backup
 
-app = typer.Typer(help="The EmbryoFL hub.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = command_line("The EmbryoFL hub.")
 app.add_typer(members)  # without a name: its commands are commands of this one
 
 
@@ -141,7 +142,7 @@ def restore(file: Annotated[str, typer.Argument(help="An archive written by `bac
     typer.echo(f"Restored: {contents.runs} runs, {contents.clinics} clinics, {contents.size / 1e6:.1f} MB.")
 
 
-audit = typer.Typer(help="The audit log: every event, chained line by line.", no_args_is_help=True)
+audit = command_line("The audit log: every event, chained line by line.")
 app.add_typer(audit, name="audit")
 app.add_typer(local, name="local", help="What make up does once the hub is running.", hidden=True)
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from embryofl import exits
-from embryofl.errors import UserError
+from embryofl.errors import UserError, with_code
 from embryofl.states import OVER
 from embryofl_server.api.client import call
 from embryofl_server.cli import show
@@ -119,7 +119,7 @@ def closing(
 
 
 def _reason(failure: str) -> str:
-    """Why a part did not start, from Docker's words."""
+    """Why a part did not start, from Docker's words, with the code of the trouble."""
     if "port is already allocated" in failure or "address already in use" in failure:
-        return "its port is in use. Choose another (docs/settings.md) and run make up again."
-    return failure.strip()
+        return with_code("S3", "its port is in use. Choose another and run make up again.")
+    return with_code("S10", failure.strip())
