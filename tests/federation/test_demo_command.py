@@ -1,78 +1,18 @@
 """`make demo` from its user's view: it can be stopped at any time, leaves no process, resumes, and reports errors."""
 
-import contextlib
 import json
-import os
 import signal
 import socket
-import subprocess
 import time
-from pathlib import Path
 
-import psutil
 import pytest
 
-from embryofl_demo.stack import program
-from kits.federation import WAIT_S, draw_clinic, processes_of, until
+from kits.demo import Demo
+from kits.federation import WAIT_S, draw_clinic, until
 from kits.ports import free_port
 
 SMALL = ["--set", "model=small_cnn", "--set", "image_size=48", "--set", "local_epochs=1", "--set", "batch_size=16"]
 STOP_S = 10.0 + 20.0  # as documented, and some more for a busy machine
-
-
-class Demo:
-    """`embryofl-demo` with its own folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.out = folder, folder / "out.txt"
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def _environment(self) -> dict[str, str]:
-        return {**os.environ, "EMBRYOFL_DEMO_DIR": str(self.folder / "demo"), "COLUMNS": "200"}
-
-    def start(self, *words: str) -> None:
-        with self.out.open("wb") as out:
-            self.process = subprocess.Popen(
-                [program("embryofl-demo"), "up", "--port", str(free_port()), *words],
-                stdout=out,
-                stderr=out,
-                env=self._environment(),
-            )
-
-    def run(self, *words: str) -> tuple[int, str]:
-        done = subprocess.run(
-            [program("embryofl-demo"), *words],
-            capture_output=True,
-            text=True,
-            env=self._environment(),
-            timeout=WAIT_S,
-            check=False,
-        )
-        return done.returncode, done.stdout + done.stderr
-
-    def text(self) -> str:
-        return self.out.read_text(errors="replace")
-
-    def left(self) -> list[str]:
-        """Command lines of this demo's processes that are still running."""
-        commands = []
-        for process in processes_of(self.folder / "demo"):
-            with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
-                commands.append(" ".join(process.cmdline())[:200])
-        return commands
-
-    @property
-    def root(self) -> Path:
-        return next((self.folder / "demo").glob("*/supervisor.pid")).parent
-
-    def events(self, kind: str) -> list[dict]:
-        files = sorted(self.root.glob("hub/runs/*/events.jsonl"))
-        return [e for f in files for e in map(json.loads, f.read_text().splitlines()) if e["kind"] == kind]
-
-    def rounds(self) -> int:
-        assert self.process is not None
-        assert self.process.poll() is None, self.text()
-        return len(self.events("round")) if list((self.folder / "demo").glob("*/supervisor.pid")) else 0
 
 
 @pytest.fixture

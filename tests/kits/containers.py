@@ -1,5 +1,6 @@
 """A federation in real containers, as `make up` starts it, with its own project name and port."""
 
+import ast
 import json
 import os
 import shutil
@@ -8,9 +9,9 @@ import subprocess
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from embryofl.states import OVER
 from kits import federation
@@ -129,6 +130,23 @@ class Containers:
     def python(self, service: str, code: str) -> str:
         """Run Python in a service's container."""
         return self.inside(service, "python", "-c", code)
+
+    def reached(self, service: str, targets: Sequence[tuple[str, int]], seconds: float = 2.0) -> list[tuple[str, int]]:
+        """The hosts and ports that accept a connection from a service's container within `seconds`; all are tried at once."""
+        code = f"""
+import socket
+from concurrent.futures import ThreadPoolExecutor
+def accepts(target):
+    try:
+        socket.create_connection(target, timeout={seconds}).close()
+    except OSError:
+        return False
+    return True
+targets = {list(targets)}
+with ThreadPoolExecutor(len(targets)) as pool:
+    print([target for target, yes in zip(targets, pool.map(accepts, targets)) if yes])
+"""
+        return cast(list[tuple[str, int]], ast.literal_eval(self.python(service, code)))
 
     def hub(self, *command: str) -> str:
         """Run a hub command."""
