@@ -3,12 +3,12 @@
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from embryofl.clinic_keys import openssh
 from embryofl.settings import run_settings
 from embryofl_console.texts import texts
 from embryofl_server.members.store import ClinicStore
 from embryofl_server.runs.log import Runs
 from kits.browser import CHROMIUM, faults, opens, real_browser
-from kits.enrolment import openssh
 from kits.federation import WAIT_S, Federation, clean_environment, until
 
 api = pytest.importorskip("playwright.sync_api", reason="needs playwright (requirements-dev.txt)")

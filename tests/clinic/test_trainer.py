@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 
+from embryofl.clinic_keys import openssh
 from embryofl.errors import DataError
 from embryofl.invite import HUB_NAME
 from embryofl.membership import HubContact, MembershipStatus
@@ -15,7 +16,7 @@ from embryofl.settings import RunSettings
 from embryofl.wire import Layout
 from embryofl_clinic.exporter import make_registry
 from embryofl_clinic.joining.client import HubClient
-from embryofl_clinic.joining.identity import ClinicIdentity, openssh
+from embryofl_clinic.joining.identity import ClinicIdentity
 from embryofl_clinic.link.fleet_link import KeyRejected, RunGone, Stopped
 from embryofl_clinic.trainer import Trainer
 from embryofl_clinic.workload.transfers import TransferDamaged, TransferRefused

@@ -3,29 +3,25 @@
 import json
 
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from embryofl.clinic_keys import openssh, sign
 from embryofl.membership import Enrolment, StatusRequest, proof_text, trust_mark
 
 TRUSTS = trust_mark("an authority")
 
 
-def openssh(key) -> str:
-    return key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
-
-
 def enrolment(name: str, secret: str, key=None, signer=None, **changes) -> Enrolment:
     key = key or ec.generate_private_key(ec.SECP384R1())
-    proof = (signer or key).sign(proof_text(name, secret, openssh(key)), ec.ECDSA(SHA256())).hex()
-    body = {"name": name, "secret": secret, "public_key": openssh(key), "proof": proof, "summary": {}}
+    line = openssh(key)
+    proof = sign(signer or key, proof_text(name, secret, line))
+    body = {"name": name, "secret": secret, "public_key": line, "proof": proof, "summary": {}}
     return Enrolment.model_validate(body | changes)
 
 
 def ask_status(key, name, asked=1.5, signed_name=None, session="", knows="", shows=False, metrics="own"):
     body = {"asked": asked, "session": session, "knows": knows, "trusts": TRUSTS, "shows": shows, "metrics": metrics}
     text = StatusRequest(name=signed_name or name, proof="", **body).text()
-    return StatusRequest(name=name, proof=key.sign(text, ec.ECDSA(SHA256())).hex(), **body)
+    return StatusRequest(name=name, proof=sign(key, text), **body)
 
 
 def join(hub, name, key=None, secret=None):

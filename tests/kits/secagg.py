@@ -5,8 +5,8 @@ from functools import cache
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
 
+from embryofl.clinic_keys import sign
 from embryofl.secagg.clinic import ClinicSession
 from embryofl.secagg.fixed_point import RING, to_ring
 from embryofl.secagg.hub import HubSession
@@ -35,7 +35,7 @@ def public_keys(names):
 
 def signer(name):
     """As `ClinicIdentity.sign`."""
-    return lambda text: key_of(name).sign(text, ec.ECDSA(SHA256())).hex()
+    return lambda text: sign(key_of(name), text)
 
 
 def revised(message, **fields):

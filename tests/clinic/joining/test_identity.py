@@ -4,9 +4,8 @@ import threading
 
 import httpx
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
 
+from embryofl.clinic_keys import signed_by
 from embryofl.errors import UserError
 from embryofl.invite import HUB_NAME, Invite
 from embryofl.membership import Enrolment, proof_text
@@ -69,7 +68,7 @@ def test_enrolment_proves_the_key_without_sending_its_private_half(hub, tmp_path
     assert member == identity.membership and member.hubs == ["one:1", "two:2"]
     sent = Enrolment.model_validate_json(requests[0].content)
     text = proof_text("anna", INVITE.secret, sent.public_key)
-    identity.key.public_key().verify(bytes.fromhex(sent.proof), text, ec.ECDSA(SHA256()))
+    assert signed_by(identity.public_key, sent.proof, text)
     private = identity.key.private_numbers().private_value
     for form in (str(private).encode(), f"{private:x}".encode(), b"PRIVATE"):
         assert form not in requests[0].content

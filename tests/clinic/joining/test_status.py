@@ -7,9 +7,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
 
+from embryofl.clinic_keys import signed_by
 from embryofl.invite import HUB_NAME
 from embryofl.membership import MembershipStatus, RejectedReply, StatusRequest
 from embryofl_clinic.joining import route
@@ -98,7 +97,7 @@ def test_status_request_is_signed_with_the_clinics_key(client, poller, hub, capl
     hub.reply = status()
     poll(poller, caplog)
     request = StatusRequest.model_validate_json(hub.asked[0])
-    client.identity.key.public_key().verify(bytes.fromhex(request.proof), request.text(), ec.ECDSA(SHA256()))
+    assert signed_by(client.identity.public_key, request.proof, request.text())
     assert request.name == "anna"
 
 

@@ -7,6 +7,7 @@ import threading
 import numpy as np
 import pytest
 
+from embryofl.clinic_keys import fingerprint, public_key
 from embryofl.masked_update import sum_weight, update_bound
 from embryofl.messages import MaskingRequest, Reply
 from embryofl.secagg.clinic import ClinicSession
@@ -18,7 +19,7 @@ from embryofl.wire import Layout
 from embryofl_clinic.joining.client import HubClient
 from embryofl_clinic.joining.identity import ClinicIdentity
 from embryofl_clinic.link.fleet_link import Incoming
-from embryofl_clinic.masking.peers import FILE, Peers, fingerprint, public_key
+from embryofl_clinic.masking.peers import FILE, Peers
 from embryofl_clinic.trainer import Trainer
 from kits.policy import write_policy
 from kits.secagg import new_ledger, revised

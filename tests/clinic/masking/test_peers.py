@@ -2,9 +2,10 @@
 
 import pytest
 
+from embryofl.clinic_keys import fingerprint
 from embryofl.errors import ProtocolError, UserError
 from embryofl_clinic.joining.identity import ClinicIdentity
-from embryofl_clinic.masking.peers import FILE, Peers, describe_peers, fingerprint
+from embryofl_clinic.masking.peers import FILE, Peers, describe_peers
 
 
 @pytest.fixture

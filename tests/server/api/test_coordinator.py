@@ -11,6 +11,7 @@ from fastapi.testclient import TestClient
 from pydantic import ValidationError
 from rich.console import Console
 
+from embryofl.clinic_keys import fingerprint, openssh
 from embryofl.data_statistics import release
 from embryofl.errors import UserError
 from embryofl.invite import Invite
@@ -18,8 +19,7 @@ from embryofl_server.api.app import create_app
 from embryofl_server.api.status import image_statistics
 from embryofl_server.cli.show_members import clinics_table, statistics_table
 from embryofl_server.members.invites import EnrolmentRejected
-from embryofl_server.members.proofs import fingerprint
-from kits.enrolment import ask_status, audit, enrolment, join, openssh
+from kits.enrolment import ask_status, audit, enrolment, join
 
 
 @pytest.fixture

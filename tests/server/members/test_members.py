@@ -4,15 +4,14 @@ import time
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
 from pydantic import ValidationError
 
+from embryofl.clinic_keys import canonical, fingerprint, openssh, sign
 from embryofl.errors import UserError
 from embryofl.membership import KeyChange, LeaveRequest, proof_text
 from embryofl_server.api.status import status
 from embryofl_server.members.invites import EnrolmentRejected
-from embryofl_server.members.proofs import canonical, fingerprint
-from kits.enrolment import ask_status, audit, enrolment, join, openssh
+from kits.enrolment import ask_status, audit, enrolment, join
 
 
 # -- revocation ---------------------------------------------------------------------------------------------------------
@@ -46,7 +45,7 @@ def test_revoked_key_is_rejected_in_any_spelling(hub, key):
     assert len(spellings) > 1
     for line in spellings:
         secret = hub.membership.invite("anna").secret
-        proof = key.sign(proof_text("anna", secret, line), ec.ECDSA(SHA256())).hex()
+        proof = sign(key, proof_text("anna", secret, line))
         with pytest.raises(EnrolmentRejected, match="never works again"):
             hub.membership.enrol(enrolment("anna", secret, key, public_key=line, proof=proof))
 
@@ -115,7 +114,7 @@ def test_revoked_clinic_learns_the_reason_from_its_status_and_no_other_key_does(
 # -- leaving ------------------------------------------------------------------------------------------------------------
 def leaving(key, name, asked):
     unsigned = LeaveRequest(name=name, asked=asked, proof="")
-    return unsigned.model_copy(update={"proof": key.sign(unsigned.text(), ec.ECDSA(SHA256())).hex()})
+    return unsigned.model_copy(update={"proof": sign(key, unsigned.text())})
 
 
 def test_clinic_leaves_only_by_its_own_fresh_signature(hub, key, monkeypatch):
@@ -138,7 +137,7 @@ def change(old, new, name="anna", asked=None, **changes):
     asked = time.time() if asked is None else asked
     unsigned = KeyChange(name=name, asked=asked, public_key=openssh(new), proof="", new_proof="")
     proofs = {"proof": old, "new_proof": new}
-    body = {k: key.sign(unsigned.text(), ec.ECDSA(SHA256())).hex() for k, key in proofs.items()}
+    body = {k: sign(key, unsigned.text()) for k, key in proofs.items()}
     return KeyChange.model_validate(unsigned.model_dump() | body | changes)
 
 

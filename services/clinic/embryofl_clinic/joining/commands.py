@@ -4,11 +4,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from embryofl.clinic_keys import openssh, sign
 from embryofl.errors import UserError, with_code
 from embryofl.invite import Invite
 from embryofl.membership import KeyChange, LeaveRequest
 from embryofl_clinic.joining.client import HubClient
-from embryofl_clinic.joining.identity import KEY, ClinicIdentity, joined_hub, openssh, sign
+from embryofl_clinic.joining.identity import KEY, ClinicIdentity, joined_hub
 from embryofl_clinic.joining.route import addresses_of
 from embryofl_clinic.joining.status import GONE, describe_state
 from embryofl_clinic.policy.rules import describe_releasing, describe_showing, last_block, load_rules, rounds_today

@@ -7,35 +7,18 @@ import secrets
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-    load_pem_private_key,
-)
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
+from embryofl.clinic_keys import fingerprint, openssh, sign
 from embryofl.errors import UserError
 from embryofl.files import sync_folder, write_atomic
 from embryofl.membership import HubContact
-from embryofl_clinic.masking.peers import fingerprint
 
 KEY, NEXT, HUB = "clinic.key", "clinic.key.next", "hub.json"
 _AGAIN = (
     "Restore it. Or ask the coordinator to revoke and invite this clinic again, and start with an empty state folder."
 )
 USED = "invites.used"  # SHA-256 of the secrets of the invites used here
-
-
-def openssh(key: ec.EllipticCurvePrivateKey) -> str:
-    """A key's public half as one OpenSSH line."""
-    return key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
-
-
-def sign(key: ec.EllipticCurvePrivateKey, text: bytes) -> str:
-    """ECDSA signature with SHA-256, hexadecimal."""
-    return key.sign(text, ec.ECDSA(SHA256())).hex()
 
 
 class JoinedHub(HubContact):

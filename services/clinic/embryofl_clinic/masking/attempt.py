@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embryofl import pooled_metrics
+from embryofl.clinic_keys import public_key
 from embryofl.errors import ProtocolError
 from embryofl.masked_update import SLOTS, noise_deviation, sum_weight, to_vector, update_bound, vector_length
 from embryofl.messages import MaskingReply, Request
@@ -21,7 +22,7 @@ from embryofl.secagg.threshold import MIN_CLINICS, threshold
 from embryofl.wire import Layout
 from embryofl_clinic.masking.ledger_file import LedgerFile
 from embryofl_clinic.masking.noise_key import noise_key
-from embryofl_clinic.masking.peers import Peers, public_key
+from embryofl_clinic.masking.peers import Peers
 from embryofl_clinic.policy.rules import load_rules
 
 log = logging.getLogger("embryofl.clinic")

@@ -1,16 +1,12 @@
 """The other clinics' keys as this clinic has pinned them: without them, the hub could invent clinics to mask with."""
 
-import base64
-import hashlib
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 from pydantic import Field, RootModel, ValidationError
 
+from embryofl.clinic_keys import fingerprint, public_key
 from embryofl.errors import ProtocolError, UserError
 from embryofl.files import in_turn, write_atomic
 from embryofl.schema import Name, Strict
@@ -165,23 +161,6 @@ class Peers:
 
     def _write(self, peers: dict[str, Peer]) -> None:
         write_atomic(self._path, _Peers(dict(sorted(peers.items()))).model_dump_json(indent=1).encode(), 0o600)
-
-
-def public_key(line: str) -> ec.EllipticCurvePublicKey:
-    """The key in an OpenSSH line; `ValueError` when it is none, or of another kind."""
-    try:
-        key = load_ssh_public_key(line.encode())
-    except UnsupportedAlgorithm as exc:
-        raise ValueError("a key of another kind") from exc
-    if not isinstance(key, ec.EllipticCurvePublicKey):
-        raise ValueError("a key of another kind")
-    return key
-
-
-def fingerprint(line: str) -> str:
-    """Of an OpenSSH line, as in `ssh-keygen -l`."""
-    digest = hashlib.sha256(base64.b64decode(line.split()[1])).digest()
-    return "SHA256:" + base64.b64encode(digest).rstrip(b"=").decode()
 
 
 def describe_peers(peers: Mapping[str, Peer]) -> str:

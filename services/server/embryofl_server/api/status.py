@@ -4,9 +4,9 @@ how the clinics' images differ."""
 import time
 from typing import Any
 
+from embryofl.clinic_keys import fingerprint
 from embryofl.data_statistics import deviations, others_of, pool
 from embryofl_server.hub import Hub
-from embryofl_server.members.proofs import fingerprint
 from embryofl_server.members.sessions import describe_addresses
 from embryofl_server.monitor.overview import Moment
 from embryofl_server.runs.metrics_seen import metrics_seen

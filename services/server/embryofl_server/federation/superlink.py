@@ -18,8 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 from flwr.app import Error, Message, RecordDict
 from flwr.app.message import remove_content_from_message
 from flwr.cli.build import build_fab_from_files
@@ -61,6 +59,7 @@ from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supercore.task_identity import TaskIdentity
 
+from embryofl.clinic_keys import public_key
 from embryofl.messages import TEXT_CODE
 from embryofl_server.federation.fleet import FleetLost, Node, RawReply, error_name
 
@@ -111,12 +110,6 @@ class Grid:
             if not reply.lost:
                 self._read.append(header.metadata.message_id)
         return replies
-
-
-def _node_key(line: str) -> bytes:
-    key = load_ssh_public_key(line.encode())
-    assert isinstance(key, ec.EllipticCurvePublicKey)  # enrolment accepts no other kind
-    return public_key_to_bytes(key)
 
 
 @contextlib.contextmanager
@@ -178,7 +171,7 @@ class SuperLink:
         """
         added = []
         with self._admitting, self._control() as api:
-            wanted = {_node_key(key): name for name, key in keys().items()}
+            wanted = {public_key_to_bytes(public_key(line)): name for name, line in keys().items()}
             registered = {
                 n.public_key: n for n in api.ListNodes(ListNodesRequest()).nodes_info if n.status != "unregistered"
             }

@@ -5,12 +5,12 @@ import logging
 import threading
 from typing import Any
 
+from embryofl.clinic_keys import fingerprint
 from embryofl.errors import UserError
 from embryofl.files import write_atomic
 from embryofl.membership import trust_mark
 from embryofl_server.audit.log import AuditLog
 from embryofl_server.members.identity import HubIdentity
-from embryofl_server.members.proofs import fingerprint
 from embryofl_server.members.store import GONE, ClinicStore
 
 log = logging.getLogger("embryofl.authority")

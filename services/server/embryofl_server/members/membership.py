@@ -6,6 +6,7 @@ import secrets
 import time
 from typing import Any, get_args
 
+from embryofl.clinic_keys import canonical, fingerprint, signed_by
 from embryofl.data_statistics import DataStatistics, others_of
 from embryofl.errors import UserError
 from embryofl.invite import Invite
@@ -26,7 +27,6 @@ from embryofl_server.members.authority import Authority
 from embryofl_server.members.contact import Contact
 from embryofl_server.members.invites import EnrolmentRejected
 from embryofl_server.members.keys import KeySync
-from embryofl_server.members.proofs import canonical, fingerprint, signed_by
 from embryofl_server.members.sessions import Sessions, describe_addresses
 from embryofl_server.members.store import GONE, Clinic, ClinicStore, state_label
 
@@ -245,9 +245,9 @@ class MembershipService:
         """A clinic changes its key: the new one works at once, the old one never again. Repeating it is harmless. Both keys
         must have signed the request just now."""
         name, signer = self._signer(request)
-        line = canonical(request.public_key)
-        if not signed_by(line, request.new_proof, request.text()):
+        if not signed_by(request.public_key, request.new_proof, request.text()):
             raise EnrolmentRejected("J4", UNKNOWN)
+        line = canonical(request.public_key)
         clinic = self._store.clinics().get(name)
         if clinic and clinic.public_key == line and clinic.state not in GONE:
             return  # the response to the first request was lost

@@ -5,10 +5,9 @@ from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 from pydantic import Field
 
+from embryofl.clinic_keys import public_key
 from embryofl.errors import ProtocolError
 from embryofl.masked_update import sum_weight
 from embryofl.messages import Kind, MaskingReply, MaskingRequest, Reply
@@ -17,6 +16,7 @@ from embryofl.schema import Name, Strict
 from embryofl.secagg.fixed_point import RING, Ring
 from embryofl.secagg.hub import HubSession
 from embryofl.secagg.messages import Terms
+from embryofl.secagg.signatures import Keys
 from embryofl.secagg.threshold import MAX_CLINICS
 from embryofl.secagg.unmasking import ClosedSum, Unmasking
 from embryofl.settings import RunSettings
@@ -24,7 +24,6 @@ from embryofl_server.federation.gate import AcceptedReply
 from embryofl_server.federation.step import Step
 
 T = TypeVar("T")
-Keys = dict[str, ec.EllipticCurvePublicKey]
 
 
 class MaskedSum(Strict):
@@ -39,8 +38,7 @@ class MaskedSum(Strict):
 
 def enrolled_keys(lines: dict[str, str]) -> Keys:
     """The clinics' keys, from OpenSSH lines."""
-    keys = {name: load_ssh_public_key(line.encode()) for name, line in lines.items()}
-    return {name: key for name, key in keys.items() if isinstance(key, ec.EllipticCurvePublicKey)}
+    return {name: public_key(line) for name, line in lines.items()}
 
 
 def _same_for_all(

@@ -1,0 +1,56 @@
+"""Clinics' keys: elliptic curve keys as OpenSSH lines, their fingerprints, and ECDSA signatures with SHA-256."""
+
+import base64
+import hashlib
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_public_key
+
+CURVES = ("secp384r1", "secp256r1")
+
+
+def public_key(line: str) -> ec.EllipticCurvePublicKey:
+    """The key in an OpenSSH line; `ValueError` when it holds none, or one of another kind than `CURVES`."""
+    try:
+        key = load_ssh_public_key(line.encode())
+    except (UnsupportedAlgorithm, NotImplementedError) as exc:  # the latter: a compressed point
+        raise ValueError("a key of another kind") from exc
+    if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in CURVES:
+        raise ValueError("a key of another kind")
+    return key
+
+
+def openssh(key: ec.EllipticCurvePrivateKey) -> str:
+    """A key's public half as one OpenSSH line."""
+    return _line(key.public_key())
+
+
+def canonical(line: str) -> str:
+    """A key's OpenSSH line in its one spelling, of many that are read as the same key; raises as `public_key`."""
+    return _line(public_key(line))
+
+
+def _line(key: ec.EllipticCurvePublicKey) -> str:
+    return key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+
+
+def fingerprint(line: str) -> str:
+    """Of the key in an OpenSSH line, as `ssh-keygen -l` prints it."""
+    digest = hashlib.sha256(base64.b64decode(line.split()[1])).digest()
+    return "SHA256:" + base64.b64encode(digest).rstrip(b"=").decode()
+
+
+def sign(key: ec.EllipticCurvePrivateKey, text: bytes) -> str:
+    """A signature of `text`, hexadecimal."""
+    return key.sign(text, ec.ECDSA(SHA256())).hex()
+
+
+def signed_by(line: str, signature: str, text: bytes) -> bool:
+    """Whether this is a signature, hexadecimal, of `text` by the key in an OpenSSH line; not if that is not a key."""
+    try:
+        public_key(line).verify(bytes.fromhex(signature), text, ec.ECDSA(SHA256()))
+    except (ValueError, InvalidSignature):
+        return False
+    return True
