@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from embryofl.clinic_keys import sign
+from embryofl.clinic_keys import openssh, sign
 from embryofl.secagg.clinic import ClinicSession
 from embryofl.secagg.fixed_point import RING, to_ring
 from embryofl.secagg.hub import HubSession
@@ -30,7 +30,7 @@ def key_of(name: str) -> ec.EllipticCurvePrivateKey:
 
 
 def public_keys(names):
-    return {name: key_of(name).public_key() for name in names}
+    return {name: openssh(key_of(name)) for name in names}
 
 
 def signer(name):

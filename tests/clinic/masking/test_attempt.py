@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from embryofl.clinic_keys import fingerprint, public_key
+from embryofl.clinic_keys import fingerprint
 from embryofl.masked_update import sum_weight, update_bound
 from embryofl.messages import MaskingRequest, Reply
 from embryofl.secagg.clinic import ClinicSession
@@ -61,7 +61,7 @@ class MaskedRound:
 
     def new_hub(self, **terms):
         self.terms = revised(TERMS, **terms)
-        self.keys = {name: public_key(line) for name, line in self.lines.items()}
+        self.keys = dict(self.lines)
         self.others = {
             name: ClinicSession(self.terms, name, 50, self.identities[name].sign, self.keys, new_ledger())
             for name in ("bert", "cleo")

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from embryofl import pooled_metrics
-from embryofl.clinic_keys import public_key
 from embryofl.errors import ProtocolError
 from embryofl.masked_update import SLOTS, noise_deviation, sum_weight, to_vector, update_bound, vector_length
 from embryofl.messages import MaskingReply, Request
@@ -115,8 +114,8 @@ class Masking:
         asked = terms, request.masking.peers
         if self._session is None or self._roster is not None or asked != self._asked:
             pinned = self._peers.read()
-            keys = {name: public_key(pinned[name].key) for name in request.masking.peers if name != request.clinic}
-            keys[request.clinic] = public_key(self._signer.public_key)
+            keys = {name: pinned[name].key for name in request.masking.peers if name != request.clinic}
+            keys[request.clinic] = self._signer.public_key
             weight = pooled_metrics.WEIGHT if pooled else sum_weight(request.settings, examples)
             sign, least = self._signer.sign, self._least()
             self._session = ClinicSession(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from embryofl.clinic_keys import signed_by
 from embryofl.errors import ProtocolError
 from embryofl.secagg.fixed_point import RING, Ring
 from embryofl.secagg.key_agreement import (
@@ -22,7 +23,7 @@ from embryofl.secagg.letters import seal, unseal
 from embryofl.secagg.masks import Mask, apply_masks, pair_sign
 from embryofl.secagg.messages import Advert, Letters, Roster, Share, Shares, Statement, Terms, advert_text
 from embryofl.secagg.shares import SeedShares, split
-from embryofl.secagg.signatures import Keys, check_roster, verify
+from embryofl.secagg.signatures import Keys, check_roster
 from embryofl.secagg.threshold import MIN_CLINICS
 
 MAX_SHARE = 0.8
@@ -43,8 +44,8 @@ class ClinicSession:
         At least 1; see `Advert`.
     sign : callable
         `ClinicIdentity.sign`: makes a signature, hexadecimal, of bytes. The same key during the whole attempt.
-    keys : mapping of str to EllipticCurvePublicKey
-        The pinned keys of the other clinics, and this clinic's own.
+    keys : mapping of str to str
+        The pinned keys of the other clinics, and this clinic's own: OpenSSH lines.
     ledger : Confirming
         The same one for all attempts, rounds and runs.
     cells : int (default: 0)
@@ -251,7 +252,7 @@ class ClinicSession:
                 "shares are asked for another statement than this clinic has confirmed, expected that one"
             )
         text = statement.text()
-        valid = sum(verify(self._keys[name], text, signatures.get(name, "")) for name in statement.survivors)
+        valid = sum(signed_by(self._keys[name], signatures.get(name, ""), text) for name in statement.survivors)
         roster.check_enough(valid, "valid confirmations", self._min_survivors)
         shares = []
         for name, held in sorted(self._held.items()):

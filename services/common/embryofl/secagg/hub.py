@@ -18,8 +18,8 @@ class HubSession:
     Parameters
     ----------
     terms : Terms
-    keys : mapping of str to EllipticCurvePublicKey
-        The enrolled keys.
+    keys : mapping of str to str
+        The enrolled keys, OpenSSH lines.
 
     Attributes
     ----------

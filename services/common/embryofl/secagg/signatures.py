@@ -1,27 +1,14 @@
-"""Signatures of enrolled keys (ECDSA with SHA-256, as `ClinicIdentity.sign` makes them), and what is checked with them."""
+"""What is checked with the signatures of enrolled keys."""
 
 from collections.abc import Mapping
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
+from embryofl.clinic_keys import canonical, signed_by
 from embryofl.errors import ProtocolError
 from embryofl.secagg.key_agreement import check_key
 from embryofl.secagg.messages import Advert, Roster, Terms
 
-Keys = Mapping[str, ec.EllipticCurvePublicKey]
-"""Enrolled public keys by clinic: at the hub those of its store, at a clinic those that it has pinned, and its own."""
-
-
-def verify(key: ec.EllipticCurvePublicKey, text: bytes, signature: str) -> bool:
-    """Whether a signature, hexadecimal, is valid."""
-    try:
-        key.verify(bytes.fromhex(signature), text, ec.ECDSA(SHA256()))
-    except (InvalidSignature, ValueError):
-        return False
-    return True
+Keys = Mapping[str, str]
+"""Enrolled keys (OpenSSH lines) by clinic: at the hub those of its store, at a clinic those it has pinned, and its own."""
 
 
 def check_advert(advert: Advert, terms: Terms, keys: Keys) -> None:
@@ -36,7 +23,7 @@ def check_advert(advert: Advert, terms: Terms, keys: Keys) -> None:
     key = keys.get(advert.clinic)
     if key is None:
         raise ProtocolError(f"{advert.clinic} is not known, expected one of {', '.join(sorted(keys))}", advert.clinic)
-    if not verify(key, advert.text(terms), advert.signature):
+    if not signed_by(key, advert.signature, advert.text(terms)):
         raise ProtocolError(
             f"{advert.clinic} has not signed these keys, weight and cells for run {terms.run}, round {terms.round}, "
             f"attempt {terms.attempt} and this model; expected its signature",
@@ -58,10 +45,10 @@ def check_roster(roster: Roster, keys: Keys) -> None:
     ProtocolError
         As `check_advert`; and when two names have one enrolled key: they would be one clinic that counts twice.
     """
-    owners: dict[bytes, str] = {}
+    owners: dict[str, str] = {}
     for advert in roster.adverts:
         check_advert(advert, roster.terms, keys)
-        enrolled = keys[advert.clinic].public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        enrolled = canonical(keys[advert.clinic])
         if enrolled in owners:
             raise ProtocolError(
                 f"{owners[enrolled]} and {advert.clinic} have one enrolled key, expected another of each clinic",

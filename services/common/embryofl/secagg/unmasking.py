@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from pydantic import Field
 
+from embryofl.clinic_keys import signed_by
 from embryofl.errors import ProtocolError
 from embryofl.schema import Name, Sha256
 from embryofl.secagg.fixed_point import RING, Ring
@@ -14,7 +15,7 @@ from embryofl.secagg.key_agreement import key_from_seed, pair_mask_key, public_t
 from embryofl.secagg.masks import Mask, apply_masks, pair_sign
 from embryofl.secagg.messages import Message, Roster, SeedName, Shares, Statement
 from embryofl.secagg.shares import rebuild, share_commitment
-from embryofl.secagg.signatures import Keys, check_roster, verify
+from embryofl.secagg.signatures import Keys, check_roster
 from embryofl.secagg.threshold import MAX_CLINICS
 
 
@@ -42,8 +43,8 @@ class Unmasking:
         From `HubSession.close_sum`, or from disk.
     masked_sum : ndarray of uint32, (length,)
         Taken over, and changed by `total`: the hub holds one vector.
-    keys : mapping of str to EllipticCurvePublicKey
-        The enrolled keys.
+    keys : mapping of str to str
+        The enrolled keys, OpenSSH lines.
 
     Raises
     ------
@@ -83,7 +84,7 @@ class Unmasking:
         ProtocolError
             When the clinic is no survivor, or the signature is not valid.
         """
-        if name not in self.statement.survivors or not verify(self._keys[name], self.statement.text(), signature):
+        if name not in self.statement.survivors or not signed_by(self._keys[name], signature, self.statement.text()):
             raise ProtocolError(f"a confirmation from {name} that is not valid, expected one of a survivor", name)
         self._signatures[name] = signature
 

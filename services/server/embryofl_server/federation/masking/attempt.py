@@ -7,7 +7,6 @@ from typing import TypeVar
 import numpy as np
 from pydantic import Field
 
-from embryofl.clinic_keys import public_key
 from embryofl.errors import ProtocolError
 from embryofl.masked_update import sum_weight
 from embryofl.messages import Kind, MaskingReply, MaskingRequest, Reply
@@ -16,7 +15,6 @@ from embryofl.schema import Name, Strict
 from embryofl.secagg.fixed_point import RING, Ring
 from embryofl.secagg.hub import HubSession
 from embryofl.secagg.messages import Terms
-from embryofl.secagg.signatures import Keys
 from embryofl.secagg.threshold import MAX_CLINICS
 from embryofl.secagg.unmasking import ClosedSum, Unmasking
 from embryofl.settings import RunSettings
@@ -34,11 +32,6 @@ class MaskedSum(Strict):
     lines: dict[Name, str] = Field(max_length=MAX_CLINICS)
     closed: ClosedSum
     replies: dict[Name, Reply] = Field(max_length=MAX_CLINICS)
-
-
-def enrolled_keys(lines: dict[str, str]) -> Keys:
-    """The clinics' keys, from OpenSSH lines."""
-    return {name: public_key(line) for name, line in lines.items()}
 
 
 def _same_for_all(
@@ -70,7 +63,7 @@ class Attempt:
     def __init__(self, terms: Terms, settings: RunSettings, lines: dict[str, str]) -> None:
         self._terms, self._settings, self._lines = terms, settings, lines
         self._pooled = terms.kind == "evaluate"
-        self.hub = HubSession(terms, enrolled_keys(lines))
+        self.hub = HubSession(terms, lines)
 
     def keys(self) -> Step:
         """The clinics' adverts."""
@@ -141,7 +134,7 @@ class Opening:
     """
 
     def __init__(self, closed: ClosedSum, masked_sum: Ring, lines: dict[str, str]) -> None:
-        self.unmasking = Unmasking(closed, masked_sum, enrolled_keys(lines))
+        self.unmasking = Unmasking(closed, masked_sum, lines)
 
     def steps(self) -> list[tuple[Kind, Callable[[], Step]]]:
         """Both, in order; the second is made of what the first has brought."""
