@@ -111,17 +111,13 @@ def longest_mean(settings: RunSettings, bound: float, survivors: int, needed: in
 def to_vector(update: npt.NDArray[np.float32], share: float, bound: float) -> Ring:
     """An update and its slots as a vector that can be masked: uint32 (floats + SLOTS,).
 
-    An update with numbers that are not finite becomes zeros, and counts as clipped: a failure would tell the hub of this
-    clinic alone, and so of an embryo that the model was made for.
-
     Raises
     ------
     ProtocolError
         As `to_ring`.
     """
-    finite = bool(np.isfinite(update).all())
-    vector, clipped = to_ring(update if finite else np.zeros_like(update), share, bound)
-    return np.append(vector, np.asarray([clipped or not finite], RING))
+    vector, clipped = to_ring(update, share, bound)
+    return np.append(vector, np.asarray([clipped], RING))
 
 
 def add_mean(total: Ring, share: float, bound: float, model: np.ndarray, layout: Layout) -> tuple[np.ndarray, float]:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from embryofl.errors import NotFiniteError, ProtocolError
+from embryofl.errors import ProtocolError
 
 RING = np.dtype("<u4")
 """Integers modulo 2**32, little-endian in memory and on the wire."""
@@ -19,6 +19,9 @@ Ring = npt.NDArray[np.uint32]
 
 def to_ring(update: npt.NDArray[np.float32], share: float, bound: float) -> tuple[Ring, bool]:
     """An update in fixed point: clipped to `bound`, times `share`, in steps of ``bound / ONE``.
+
+    One with numbers that are not finite becomes zeros, and counts as clipped: a failure would tell the hub of this clinic
+    alone, and so of an embryo that the model was made for.
 
     Parameters
     ----------
@@ -36,8 +39,6 @@ def to_ring(update: npt.NDArray[np.float32], share: float, bound: float) -> tupl
 
     Raises
     ------
-    NotFiniteError
-        When the update holds NaN or infinity.
     ProtocolError
         When the share is out of range: the sum could leave the ring.
     """
@@ -48,9 +49,7 @@ def to_ring(update: npt.NDArray[np.float32], share: float, bound: float) -> tupl
         squares += float(np.square(update[begin : begin + BLOCK], dtype=np.float64).sum())
     norm = math.sqrt(squares)
     if not math.isfinite(norm):
-        raise NotFiniteError(
-            "R6", "The update holds numbers that are not finite. Expected finite ones: nothing was sent."
-        )
+        update, norm = np.zeros_like(update), math.inf
     factor = min(1.0, bound / norm if norm else 1.0) * share / bound * ONE
     vector = np.empty(len(update), RING)
     for begin in range(0, len(update), BLOCK):
