@@ -67,10 +67,10 @@ def test_clipped_fedavg_is_masked_only_with_a_bound_of_its_own():
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
-        ({"min_clinics": 2}, "min_clinics is 2, and masks need 3 to 50 clinics"),
+        ({"min_clinics": 2}, "masks need 3 to 50 clinics, min_clinics is 2"),
         ({"min_clinics": 51}, "min_clinics is 51"),
         ({"min_clinics": 5, "strategy": "krum"}, "strategy krum needs each clinic's update"),
-        ({"min_clinics": 5, "strategy": "fedbn", "model": "small_cnn"}, "what its clinic has kept of earlier rounds"),
+        ({"min_clinics": 5, "strategy": "fedbn", "model": "small_cnn"}, "what each clinic has kept of earlier rounds"),
     ],
 )
 def test_required_masks_that_are_not_possible_are_rejected_with_the_reason(values, reason):

@@ -8,7 +8,6 @@ from embryofl.errors import UserError
 from embryofl.membership import Releases
 from embryofl.models import has_norms, model_names
 from embryofl.schema import there_is_no
-from embryofl.secagg.threshold import MAX_CLINICS, MIN_CLINICS
 from embryofl.settings import RunSettings, run_settings, setting_value
 from embryofl_server.federation.strategies import (
     local_defaults,
@@ -17,6 +16,7 @@ from embryofl_server.federation.strategies import (
     strategy_names,
     strategy_settings,
 )
+from embryofl_server.runs.updates_seen import reason_against_masks
 
 
 def parse_settings(options: list[str]) -> dict[str, Any]:
@@ -52,16 +52,15 @@ def check_settings(values: dict[str, Any], *, any_model: bool = False) -> RunSet
             f"Strategy {settings.strategy} needs at least {needed} clinics, min_clinics is {settings.min_clinics}. Choose "
             "another strategy, or have more clinics take part.",
         )
-    masked = with_masks(settings)
+    masked, reason = with_masks(settings), _reason_against_masks(settings)
     if settings.secure_aggregation == "required" and not masked.masked_weights:
         able = ", ".join(name for name in strategy_names() if _maskable(name))
         raise UserError(
             "R1",
-            f"secure_aggregation=required is not possible: {reason_against_masks(settings)}. Have more clinics take part, "
+            f"secure_aggregation=required is not possible: {reason}. Have more clinics take part, "
             f"choose one of the strategies {able}, or set secure_aggregation=auto, with which the hub sees each update.",
         )
     if settings.update_noise and not masked.masked_weights:
-        reason = "secure_aggregation is off" if settings.secure_aggregation == "off" else reason_against_masks(settings)
         raise UserError(
             "R1",
             f"update_noise={settings.update_noise} is not possible: clinics add it under masks, and this run has none: "
@@ -75,17 +74,6 @@ def check_settings(values: dict[str, Any], *, any_model: bool = False) -> RunSet
         # With the seed of another run, this one could begin from the same model; see `embryofl.secagg.ledger.Ledger`.
         masked = masked.model_copy(update={"seed": secrets.randbelow(2**31)})
     return masked
-
-
-def reason_against_masks(settings: RunSettings) -> str:
-    """Why the clinics' updates cannot be masked in a run; "" if they can be."""
-    if not make_strategy(settings).sum_weights:
-        return f"strategy {settings.strategy} needs each clinic's update"
-    if settings.differs_by_clinic:
-        return f"with strategy {settings.strategy} an update depends on what its clinic has kept of earlier rounds"
-    if not MIN_CLINICS <= settings.min_clinics <= MAX_CLINICS:
-        return f"min_clinics is {settings.min_clinics}, and masks need {MIN_CLINICS} to {MAX_CLINICS} clinics"
-    return ""
 
 
 def check_releases(settings: RunSettings, releases: Mapping[str, Releases]) -> None:
@@ -107,8 +95,13 @@ def check_releases(settings: RunSettings, releases: Mapping[str, Releases]) -> N
 
 def with_masks(settings: RunSettings) -> RunSettings:
     """The settings with `masked_weights` as they decide it."""
-    masked = settings.secure_aggregation != "off" and not reason_against_masks(settings)
-    return settings.model_copy(update={"masked_weights": make_strategy(settings).sum_weights if masked else ""})
+    weights = "" if _reason_against_masks(settings) else make_strategy(settings).sum_weights
+    return settings.model_copy(update={"masked_weights": weights})
+
+
+def _reason_against_masks(settings: RunSettings) -> str:
+    sums = bool(make_strategy(settings).sum_weights) and not settings.differs_by_clinic
+    return reason_against_masks(settings.model_dump(), sums=sums)
 
 
 def _maskable(name: str) -> bool:

@@ -20,14 +20,23 @@ def updates_seen(settings: Mapping[str, Any]) -> str:
             f"The hub sees only sums of at least {MIN_CLINICS} clinics' updates{noise}. Sums are not anonymous, and a hub "
             "that chooses who takes part can compare them."
         )
-    return f"Updates are visible to the hub: {_why_not_masked(settings)}."
+    return f"Updates are visible to the hub: {reason_against_masks(settings, sums=False)}."
 
 
-def _why_not_masked(settings: Mapping[str, Any]) -> str:
+def reason_against_masks(settings: Mapping[str, Any], *, sums: bool) -> str:
+    """Why updates are not masked in a run of these settings; "" if they are.
+
+    Parameters
+    ----------
+    settings : mapping
+        Of `RunSettings`.
+    sums : bool
+        Whether the run's strategy can do with sums of updates.
+    """
     if settings["secure_aggregation"] == "off":
         return "secure_aggregation is off"
     if not MIN_CLINICS <= settings["min_clinics"] <= MAX_CLINICS:
         return f"masks need {MIN_CLINICS} to {MAX_CLINICS} clinics, min_clinics is {settings['min_clinics']}"
     if settings["personal"] == "norms":
         return f"with strategy {settings['strategy']} they depend on what each clinic has kept of earlier rounds"
-    return f"strategy {settings['strategy']} needs each clinic's update"
+    return "" if sums else f"strategy {settings['strategy']} needs each clinic's update"
