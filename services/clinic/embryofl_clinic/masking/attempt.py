@@ -15,7 +15,7 @@ from embryofl.masked_update import SLOTS, noise_deviation, sum_weight, to_vector
 from embryofl.messages import MaskingReply, Request
 from embryofl.secagg.clinic import ClinicSession
 from embryofl.secagg.fixed_point import RING, Ring
-from embryofl.secagg.messages import Roster, Terms, digest
+from embryofl.secagg.messages import Terms, digest
 from embryofl.secagg.noise import add_noise
 from embryofl.secagg.threshold import MIN_CLINICS, threshold
 from embryofl.wire import Layout
@@ -57,7 +57,6 @@ class Masking:
         self._began: set[tuple[str, str]] = set()  # run and model that keys were made for
         self._session: ClinicSession | None = None
         self._terms: Terms | None = None
-        self._roster: Roster | None = None
         self._asked: tuple[Terms, dict[str, str]] | None = None  # terms and clinics of the newest keys
 
     def reason_to_block(self, request: Request) -> str:
@@ -112,7 +111,7 @@ class Masking:
                 "wider one only the largest numbers of an update are left"
             )
         asked = terms, request.masking.peers
-        if self._session is None or self._roster is not None or asked != self._asked:
+        if self._session is None or self._session.has_roster or asked != self._asked:
             pinned = self._peers.read()
             keys = {name: pinned[name].key for name in request.masking.peers if name != request.clinic}
             keys[request.clinic] = self._signer.public_key
@@ -121,7 +120,7 @@ class Masking:
             self._session = ClinicSession(
                 terms, request.clinic, weight, sign, keys, self._ledger, cells=cells, min_survivors=least
             )
-            self._terms, self._roster, self._asked = terms, None, asked
+            self._terms, self._asked = terms, asked
             if not pooled:
                 self._began.add((request.run, request.model.sha256))
         return MaskingReply(advert=self._session.advert)
@@ -132,7 +131,6 @@ class Masking:
         assert masking is not None
         if masking.roster is not None:
             letters = session.letters(masking.roster)
-            self._roster = masking.roster
             what = "updates" if masking.roster.terms.kind == "train" else "metrics"
             log.info("round %d: %s are masked among %s", request.round, what, ", ".join(masking.roster.names))
             return MaskingReply(letters=letters)

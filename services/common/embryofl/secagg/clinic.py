@@ -99,6 +99,11 @@ class ClinicSession:
         self._statement: Statement | None = None
 
     @property
+    def has_roster(self) -> bool:
+        """Whether it has come: these keys are good for no other."""
+        return self._roster is not None
+
+    @property
     def roster(self) -> Roster:
         """Of this attempt. Raises `ProtocolError` before `letters`."""
         if self._roster is None:
