@@ -91,8 +91,9 @@ class Request(_Versioned):
 
     ``train``: evaluate the model of the last round on validation patients, then train from it. ``validate``: only the
     former, to choose the final model. ``evaluate``: the run's final evaluation, on validation and test patients; with
-    `masking`, of which only histograms under masks are sent (`embryofl.pooled_metrics`). The others are steps of secure
-    aggregation, in which the upload of ``train`` or ``evaluate`` is a masked vector.
+    `masking`, of which only histograms under masks are sent (`embryofl.pooled_metrics`), also one on the way
+    (`RunSettings.pooled_rounds`), on validation patients. The others are steps of secure aggregation, in which the upload
+    of ``train`` or ``evaluate`` is a masked vector.
     """
 
     kind: Kind
@@ -114,6 +115,11 @@ class Request(_Versioned):
         if self.masking is not None and self.masking.terms is not None:
             return self.masking.terms.kind
         return self.kind if self.kind in ("validate", "evaluate") else "train"
+
+    @property
+    def on_the_way(self) -> bool:
+        """Whether this is, or prepares, an evaluation under masks before the run's end."""
+        return self.work == "evaluate" and self.masking is not None and self.round in self.settings.pooled_rounds
 
     @model_validator(mode="after")
     def _parts_are_those_of_the_kind(self) -> "Request":

@@ -1,11 +1,11 @@
 """Metrics that leave a clinic only under masks: histograms as whole numbers that can be summed with those of other clinics.
 
-The hub learns one sum over at least three clinics, once a run and split; of each day that at least three of them fill, also
-if as many drop out as may. No exact loss is in it, no ranking and no bin with
-fewer than `GROUP` of a clinic's embryos: to a hub that chooses the model, any of these tells of single embryos. What these
-bins tell was measured: the label of a chosen embryo in 0.54 of cases, where 0.5 is chance, asked once. The difference of
-two answers, about models that differ for one embryo alone, is that embryo: in 15 of 16 cases. There is no theorem behind
-it: an exact function that depends on one embryo tells of it to somebody who knows all others.
+The hub learns one sum over at least three clinics, once a run and split, or more often on validation patients where the run
+has `pooled_every`; of each day that at least three of them fill, also if as many drop out as may. No exact loss is in it,
+no ranking and no bin with fewer than `GROUP` of a clinic's embryos: to a hub that chooses the model, any of these tells of
+single embryos. What these bins tell was measured: the label of a chosen embryo in 0.54 of cases, where 0.5 is chance, asked
+once. The difference of two answers, about models that differ for one embryo alone, is that embryo: in 15 of 16 cases. There
+is no theorem behind it: an exact function that depends on one embryo tells of it to somebody who knows all others.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,14 +41,14 @@ def to_vector(scored: Mapping[Split, ScoreSums], min_cell: int) -> Ring:
     Parameters
     ----------
     scored : mapping of str to ScoreSums
-        As they are, of both splits.
+        As they are, by split; on the way of a run without those of test patients.
     min_cell : int
         The policy's; bins have at least as many embryos, and a day with fewer of a label is withheld.
     """
     vector = np.zeros((len(SPLITS), MAX_DAY + 1, _DAY), RING)
     group = max(GROUP, min_cell)
     for number, split in enumerate(SPLITS):
-        for day, sums in scored[split].suppress(min_cell, group).days.items():
+        for day, sums in scored.get(split, ScoreSums()).suppress(min_cell, group).days.items():
             if sums.withheld or 0 < sums.counts.sum() < group:
                 vector[number, day, -1] = 1
             else:
@@ -63,7 +63,7 @@ def filled_cells(counts: Mapping[Split, ScoreSums], min_cell: int) -> int:
     Parameters
     ----------
     counts : mapping of str to ScoreSums
-        The embryos of both splits with any scores: only their labels and days count.
+        The embryos of the same splits with any scores: only their labels and days count.
     min_cell : int
         The policy's.
     """

@@ -97,6 +97,10 @@ class RunSettings(Strict):
     Without `closing_evaluation` the clinics do not receive the last model, and it is not evaluated on test patients: for
     runs whose model is only the start of the next one.
 
+    `pooled_every` asks the clinics that release only pooled metrics for those on validation patients after every so many
+    rounds, too; 0 = only at the end. A clinic answers on the way if its policy's budget covers all that the run still asks
+    for.
+
     `secure_aggregation`: "auto" masks the clinics' updates where at least three clinics take part and the strategy needs
     their mean alone; "required" also rejects a run that cannot be masked. `masked_weights` follows from it and from the
     strategy: how the updates are weighted under the masks, "" without masks. `update_noise` is the norm of the noise that
@@ -142,6 +146,7 @@ class RunSettings(Strict):
     masked_weights: SumWeights = ""
     update_noise: float = Field(default=0, ge=0, le=1)
     closing_evaluation: bool = True
+    pooled_every: int = Field(default=0, ge=0, le=10_000)
     seed: int = Field(default=0, ge=0, lt=2**31)
     meaning: Meaning = "quality"
     threshold_sensitivity: float = Field(default=0, ge=0, lt=1)
@@ -166,6 +171,16 @@ class RunSettings(Strict):
         found: dict[str, str] = {"control": self.control, "task_weights": self.task_weights}
         found["personal"] = self.personal if self.personal == "norms" else ""
         return next((f"{name}={value}" for name, value in found.items() if value), "")
+
+    @property
+    def pooled_rounds(self) -> range:
+        """The rounds on the way whose models are evaluated under masks."""
+        every = self.pooled_every or self.rounds
+        return range(every, self.rounds, every)
+
+    def evaluations_from(self, round_number: int) -> int:
+        """How many evaluations under masks a clinic is asked for, from that of this round's model to the final one."""
+        return sum(number >= round_number for number in self.pooled_rounds) + 1
 
     def rate_scale(self, round_number: int) -> float:
         """Factor of the learning rate in a round, from 1."""

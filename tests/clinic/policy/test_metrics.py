@@ -70,7 +70,7 @@ def test_two_answers_about_models_made_for_it_tell_the_label_of_a_chosen_picture
 
 
 def test_by_default_a_second_answer_is_declined(tmp_path):
-    with pytest.raises(AssertionError, match=r"as many evaluations as it does in 90 days \(max_evaluations = 1\)"):
+    with pytest.raises(AssertionError, match=r"answers 0 more in 90 days \(max_evaluations = 1\)"):
         told_by_two_answers(tmp_path, 0, "")
 
 

@@ -1,4 +1,4 @@
-"""The clinic's ledger of questions: a run is evaluated once, a repeated question gets the same bytes, and budgets hold."""
+"""The clinic's ledger of questions: a round has one model, a repeated question gets the same bytes, and budgets hold."""
 
 import json
 import threading
@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from embryofl.errors import ProtocolError
-from embryofl.pooled_metrics import SPLITS
+from embryofl.pooled_metrics import SPLITS, from_vector
 from embryofl_clinic.cli.commands import app
 from embryofl_clinic.policy.questions import FILE, Questions
 from kits.label_attack import RUN, Clinic, Population, masked, summed
@@ -105,7 +105,7 @@ def test_no_more_evaluations_are_answered_than_the_policy_allows(clinics):
     three = clinics("max_evaluations = 2\nevaluation_days = 30")
     for run in (1, 2):
         summed(three, run, ONE, 0.0)
-    with pytest.raises(AssertionError, match=r"as many evaluations as it does in 30 days \(max_evaluations = 2\)"):
+    with pytest.raises(AssertionError, match=r"answers 0 more in 30 days \(max_evaluations = 2\)"):
         summed(three, 3, ONE, 0.0)
     for clinic in three:  # a month passes
         path = clinic.state / FILE
@@ -124,6 +124,43 @@ def test_another_answer_to_the_same_question_is_not_sent(clinics):
         summed(three, 1, ONE, 0.0, attempt=2)
 
 
+ON_THE_WAY = RUN.model_copy(update={"rounds": 7, "pooled_every": 3})  # asks after rounds 3 and 6, and at the end
+
+
+def on_the_way(three, round_, weights=ONE, settings=ON_THE_WAY):
+    """The sum over validation patients of another model after each round, or why it is declined."""
+    replies, total = masked(three, "evaluate", 1, round_, weights, 0.0, model=f"{round_:064x}", settings=settings)
+    return replies[-1].refused if total is None else from_vector(total)
+
+
+def test_an_evaluation_on_the_way_is_of_validation_patients_alone(clinics):
+    three = clinics("max_evaluations = 3")
+    sums = on_the_way(three, 3)
+    assert sums["validation"].days[5].counts.sum() == 120 and not sums["test"].days
+    assert [q.embryos for q in Questions(three[0].state).read()] == [{"validation": 40}]
+    assert on_the_way(three, 6)["validation"].days[5].counts.sum() == 120
+    assert on_the_way(three, 7)["test"].days[5].counts.sum() == 120
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_a_clinic_declines_on_the_way_what_its_budget_does_not_cover_to_the_end(clinics, most):
+    three = clinics(f"max_evaluations = {most}")
+    expected = f"the clinic answers {most} more in 90 days (max_evaluations = {most}), and the run still asks for 3"
+    assert on_the_way(three, 3) == expected
+    assert (on_the_way(three, 6) == expected.replace("3", "2")) == (most < 2)
+    assert on_the_way(three, 7)["test"].days[5].counts.sum() == 120
+
+
+def test_a_round_that_the_settings_do_not_name_and_a_second_model_of_one_are_declined(clinics):
+    three = clinics("max_evaluations = 0")
+    assert "does not evaluate single rounds" in on_the_way(three, 4)
+    assert on_the_way(three, 3)
+    again, _ = masked(three, "evaluate", 1, 3, OTHER, 0.0, 2, model=f"{99:064x}", settings=ON_THE_WAY)
+    assert "was evaluated before, with another model or settings" in again[-1].refused
+    oftener = ON_THE_WAY.model_copy(update={"pooled_every": 1})
+    assert "was evaluated before, with another model or settings" in on_the_way(three, 4, settings=oftener)
+
+
 def test_damaged_ledger_blocks_evaluations(clinics):
     three = clinics()
     (three[0].state / FILE).write_text("[{]")
@@ -134,7 +171,7 @@ def test_damaged_ledger_blocks_evaluations(clinics):
 def test_ledger_is_printed(clinics):
     three = clinics()
     state = str(three[0].state)
-    assert "No final evaluation has been answered yet." in CliRunner().invoke(app, ["ledger", "--state", state]).output
+    assert "No evaluation has been answered yet." in CliRunner().invoke(app, ["ledger", "--state", state]).output
     summed(three, 1, ONE, 0.0)
     text = CliRunner().invoke(app, ["ledger", "--state", state]).output
     assert "run-0001, round 2, model 000000000000: 40 validation and 40 test embryos, a sum with other clinics" in text

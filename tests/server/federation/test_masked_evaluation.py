@@ -240,6 +240,79 @@ def test_others_are_summed_without_a_clinic_that_has_answered_as_many_evaluation
     assert "the sum over anna, bert, cleo; none of dora, which have answered as many" in seen and staged.message == ""
 
 
+# -- on the way ----------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def way(stage):
+    """A run that asks after rounds 2 and 4 and at the end, of clinics that answer so many evaluations, by default three."""
+
+    def make(own=(), **most):
+        staged = stage(own, rounds=5, pooled_every=2)
+        for name in ALL:
+            with (staged.fleet.state_dir(name) / "policy.toml").open("a") as policy:
+                policy.write(f"max_evaluations = {most.get(name, 3)}\n")
+        return staged
+
+    return make
+
+
+def pooled_lines(staged):
+    """Split and round to the number of clinics and embryos of the pooled metrics of all days."""
+    lines = [x for x in RunView(staged.run).lines() if x["clinic"] == "pooled" and x["day"] is None]
+    return {(x["split"], x["round"]): (x["clinics"], x["n"]) for x in lines}
+
+
+def asked(staged):
+    return [(e["round"], e["clinics"], e["spent"]) for e in events(staged.run) if e["kind"] == "pooled"]
+
+
+def test_pooled_metrics_on_the_way_make_a_curve_of_validation_patients(way):
+    staged = way()
+    staged.go()
+    validation = {("validation", round_): (4, 160) for round_ in (2, 4, 5)}
+    assert pooled_lines(staged) == validation | {("test", 5): (4, 160)} and staged.message == ""
+    view = RunView(staged.run).refresh()
+    assert [point[0] for point in view.curve()] == [2, 4, 5] and all(point[1] for point in view.curve())
+    course = {r["round"]: r["pooled"]["n"] for r in view.results()["rounds"]}
+    assert course == {0: 0, 1: 0, 2: 160, 3: 0, 4: 160} and "every 2 rounds" in view.results()["metrics_seen"]
+    assert "test" not in json.loads((staged.run.folder / "round-0003.json").read_text())["pooled"]
+    assert not list(staged.run.folder.glob("*.masked"))
+
+
+def test_clinics_whose_budget_does_not_cover_the_run_are_summed_at_its_end_alone(way):
+    staged = way(dora=2)
+    staged.go()
+    three = ["anna", "bert", "cleo"]
+    assert asked(staged) == [(2, three, ["dora"]), (4, ALL, [])]  # two are left, and two are asked for
+    assert pooled_lines(staged)["validation", 2] == (3, 120) and pooled_lines(staged)["test", 5] == (4, 160)
+
+
+def test_by_default_nobody_answers_on_the_way_and_all_do_at_the_end(way):
+    staged = way(**dict.fromkeys(ALL, 1))
+    staged.go()
+    assert asked(staged) == [(2, [], ALL), (4, [], ALL)] and staged.message == ""
+    assert pooled_lines(staged) == {(split, 5): (4, 160) for split in SPLITS}
+
+
+def test_metrics_on_the_way_are_pooled_with_those_of_clinics_that_release_their_own(way):
+    staged = way(own=["bert"])
+    staged.go()
+    assert {r: n for (split, r), n in pooled_lines(staged).items() if split == "validation"} == {
+        **dict.fromkeys((0, 1, 3), (1, 50)),
+        **dict.fromkeys((2, 4, 5), (4, 170)),
+    }
+
+
+@pytest.mark.parametrize(("kind", "round_"), [("keys", 2), ("evaluate", 2), ("shares", 2), ("train", 3)])
+def test_hub_killed_on_the_way_goes_on_with_the_same_metrics(way, kind, round_):
+    staged = way()
+    staged.fleet.fault = once(kind, "cleo", round_, "killed")
+    with pytest.raises(Killed):
+        staged.go()
+    staged.go()
+    assert pooled_lines(staged)["validation", 2] == pooled_lines(staged)["validation", 4] == (4, 160)
+    assert_sums_of(staged, ALL)
+
+
 def test_clinic_that_releases_its_own_declines_to_be_summed(stage):
     staged = stage()
     release_own(staged, "dora")  # the hub does not know yet

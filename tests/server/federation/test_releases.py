@@ -10,10 +10,11 @@ from rich.console import Console
 
 from embryofl.errors import UserError
 from embryofl.membership import METRICS
+from embryofl.settings import RunSettings
 from embryofl_server.api.status import status
 from embryofl_server.cli import show, show_results
 from embryofl_server.federation.run_settings import check_releases, check_settings
-from embryofl_server.runs.metrics_seen import metrics_seen
+from embryofl_server.runs.metrics_seen import describe_asking, metrics_seen
 from embryofl_server.runs.view import RunView
 from kits.enrolment import ask_status, audit, enrolment
 from kits.rounds import NAMES
@@ -84,6 +85,21 @@ def test_settings_that_need_metrics_of_every_round_are_refused_with_the_reason(s
 def test_other_runs_are_not_refused():
     for settings in ({}, {"strategy": "scaffold"}, {"strategy": "finetuned_heads"}, {"strategy": "median"}):
         check_releases(check_settings({"min_clinics": 4, **settings}), dict.fromkeys(NAMES, "none"))
+
+
+def test_pooled_metrics_on_the_way_of_fewer_than_three_clinics_are_refused_with_the_reason():
+    settings = check_settings({"min_clinics": 3, "pooled_every": 5})
+    check_releases(settings, dict.fromkeys(NAMES, "pooled"))
+    with pytest.raises(UserError, match=r"pooled_every=5 cannot be used: .* these release pooled ones: anna, bert\."):
+        check_releases(settings, {"anna": "pooled", "bert": "pooled", "cleo": "own"})
+
+
+def test_what_pooled_metrics_on_the_way_cost_is_said_before_the_run():
+    assert describe_asking(RunSettings()) == ""
+    words = describe_asking(RunSettings(rounds=15, pooled_every=5))
+    assert "3 times instead of once" in words and "label of a chosen image" in words and "max_evaluations" in words
+    seen = metrics_seen(dict.fromkeys(NAMES, "pooled"), pooled_every=5)
+    assert "after the last round, and every 5 rounds if max_evaluations" in seen
 
 
 def test_hub_learns_the_policy_on_joining_and_with_every_status_request(hub):

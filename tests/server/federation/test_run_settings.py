@@ -79,6 +79,14 @@ def test_required_masks_that_are_not_possible_are_rejected_with_the_reason(value
     assert "fednova" in str(caught.value) and "fedbn," not in str(caught.value)
 
 
+def test_pooled_metrics_on_the_way_that_nothing_asks_for_are_rejected():
+    with pytest.raises(UserError, match="pooled_every=5 asks for nothing before the end of 5 rounds"):
+        check_settings({"rounds": 5, "pooled_every": 5})
+    settings = check_settings({"rounds": 15, "pooled_every": 5})
+    assert [*settings.pooled_rounds] == [5, 10] and settings.evaluations_from(6) == 2
+    assert not check_settings({"rounds": 1}).pooled_rounds
+
+
 @pytest.mark.parametrize("values", [{"min_clinics": 2}, {"min_clinics": 3, "secure_aggregation": "off"}])
 def test_noise_without_masks_is_rejected(values):
     with pytest.raises(UserError, match="update_noise=0.1 is not possible"):

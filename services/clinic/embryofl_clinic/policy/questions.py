@@ -1,9 +1,10 @@
-"""The clinic's ledger of questions (`questions.json`): which final evaluations it has answered.
+"""The clinic's ledger of questions (`questions.json`): which evaluations it has answered.
 
 An answer is entered before it leaves. The same question again gets the same bytes and is no new one. What is declined: a
-second model in a run, or the same one with other settings, because answers to models of a hub's choice add up to the
-labels of single embryos; more evaluations than the policy allows in its time; and the same question when the answer would
-be another one, because the difference of two answers is that of the embryos that came or went.
+second model of a round, or the same run with other settings, because answers to models of a hub's choice add up to the
+labels of single embryos; more evaluations than the policy allows in its time, and on the way of a run already one that
+would leave too few for the rest of it, so that its final evaluation is answered; and the same question when the answer
+would be another one, because the difference of two answers is that of the embryos that came or went.
 """
 
 import logging
@@ -28,7 +29,7 @@ DAY_S = 86_400.0
 
 
 class Question(Strict):
-    """A final evaluation that was answered.
+    """An evaluation that was answered.
 
     Attributes
     ----------
@@ -84,11 +85,11 @@ class Questions:
             raise UserError(
                 "J8",
                 f"{self._path} cannot be read. Expected the evaluations that this clinic has answered. Restore it from a "
-                "backup; until then no final evaluation is answered.",
+                "backup; until then no evaluation is answered.",
             ) from exc
 
     def reason_to_decline(self, request: Request, most: int, days: float) -> str:
-        """Why a final evaluation is not answered, in words that may leave the clinic; "" if it is.
+        """Why an evaluation is not answered, in words that may leave the clinic; "" if it is.
 
         Parameters
         ----------
@@ -98,13 +99,18 @@ class Questions:
         days : float
         """
         asked = self.read()
-        for question in asked:
-            if question.run == request.run:
-                then = question.round, question.model, question.work
-                reason = f"{request.run} was evaluated before, with another model or settings; a run is evaluated once"
-                return _logged("" if then == _what(request) else reason, request)
-        if request.masking is not None and most and _recent(asked, days) >= most:
-            reason = f"the clinic has answered as many evaluations as it does in {days:g} days ({LIMIT} = {most})"
+        of_run = [question for question in asked if question.run == request.run]
+        if any(_is_of(question, request) for question in of_run):
+            return ""
+        if any(request.masking is None or _excludes(question, request) for question in of_run):
+            reason = f"{request.run} was evaluated before, with another model or settings; expected the same ones"
+            return _logged(reason, request)
+        needed, left = request.settings.evaluations_from(request.round), most - _recent(asked, days)
+        if request.masking is not None and most and left < needed:
+            reason = (
+                f"the clinic answers {max(left, 0)} more in {days:g} days ({LIMIT} = {most}), and the run still asks for "
+                f"{needed}"
+            )
             return _logged(reason, request)
         return ""
 
@@ -119,21 +125,20 @@ class Questions:
         with in_turn(self._path):
             asked = self.read()
             for question in asked:
-                if question.run == request.run:
+                if _is_of(question, request):
                     if question.released == "pooled" and question.answer != answer:
                         raise ProtocolError(
-                            f"the final evaluation of {request.run} was answered before, and the answer would be another "
-                            "one now, because the clinic's data or policy has changed; expected the same until a run is "
-                            "over"
+                            f"the evaluation of {request.run} after round {request.round} was answered before, and the "
+                            "answer would be another one now, because the clinic's data or policy has changed; expected "
+                            "the same until a run is over"
                         )
                     return
-            round_, model, work = _what(request)
             question = Question(
                 time=time.time(),
                 run=request.run,
-                round=round_,
-                model=model,
-                work=work,
+                round=request.round,
+                model=request.model.sha256,
+                work=digest(request.settings),
                 released=released,
                 answer=answer,
                 embryos={**embryos},
@@ -146,9 +151,15 @@ def _recent(asked: Sequence[Question], days: float) -> int:
     return sum(q.released == "pooled" and q.time > time.time() - days * DAY_S for q in asked)
 
 
-def _what(request: Request) -> tuple[int, str, str]:
-    """Round, model and settings: in a run there is one question."""
-    return request.round, request.model.sha256, digest(request.settings)
+def _is_of(question: Question, request: Request) -> bool:
+    """Whether a request asks the same question."""
+    same = (request.run, request.round, request.model.sha256, digest(request.settings))
+    return (question.run, question.round, question.model, question.work) == same
+
+
+def _excludes(question: Question, request: Request) -> bool:
+    """Whether a question of the same run excludes this other one: a round has one model, and a run its settings."""
+    return question.round == request.round or question.work != digest(request.settings)
 
 
 def _logged(reason: str, request: Request) -> str:
@@ -166,7 +177,7 @@ def _logged(reason: str, request: Request) -> str:
 def describe_questions(asked: Sequence[Question], most: int, days: float) -> str:
     """The ledger for people: a line for each question, and what is left."""
     if not asked:
-        lines = ["No final evaluation has been answered yet."]
+        lines = ["No evaluation has been answered yet."]
     else:
         lines = [
             f"{time.strftime('%Y-%m-%d %H:%M', time.gmtime(q.time))}  {q.run}, round {q.round}, model {q.model[:12]}: "

@@ -56,8 +56,9 @@ class Rules(Strict):
         Whether updates are masked together with another clinic only after people have compared its key ("ask"), or with
         the key that the hub shows first.
     max_evaluations, evaluation_days : int, float
-        How many final evaluations are answered under masks in so many days; 0 = no limit. Each is a run's only one. Two
-        answers about models that are made for it tell the label of a chosen image.
+        How many evaluations are answered under masks in so many days; 0 = no limit. One before a run's end is answered only
+        if all that the run still asks for can be (`RunSettings.pooled_every`). Two answers about models that are made for
+        it tell the label of a chosen image.
     keep_models : int
         How many final models are downloaded and kept, the newest; 0 = none.
     """
@@ -238,9 +239,10 @@ class Policy:
 
 
 def _asks_for_a_round(request: Request) -> bool:
-    """Whether a request asks for metrics and nothing else, and is not the run's final evaluation."""
+    """Whether a request asks for metrics and nothing else, neither in the run's final evaluation nor, as its settings say,
+    on the way."""
     final = request.work == "evaluate" and request.round == request.settings.rounds
-    return request.work in ("validate", "evaluate") and not final
+    return request.work in ("validate", "evaluate") and not (final or request.on_the_way)
 
 
 def rounds_today(state_dir: Path) -> int:

@@ -120,7 +120,7 @@ class RequestHandler:
         if request.kind == "keys":
             cells = 0
             if request.work == "evaluate":
-                cells = filled_cells({split: workload.counts(split) for split in SPLITS}, self._policy.min_cell)
+                cells = filled_cells({s: workload.counts(s) for s in _splits(request)}, self._policy.min_cell)
             masking = self._masking.keys(request, workload.examples, workload.layout, cells)
             return Reply.model_validate({**_head(request), "examples": workload.examples, "masking": masking})
         self._last = self._work(request, workload, transfers)
@@ -214,15 +214,14 @@ class RequestHandler:
         return reply
 
     def _enter(self, request: Request, evaluated: Mapping[Split, ScoredEmbryos], answer: bytes) -> None:
-        """Enter the answer to a final evaluation into the ledger of questions, before it leaves."""
+        """Enter the answer to an evaluation into the ledger of questions, before it leaves."""
         embryos = {split: len(scored.labels) for split, scored in evaluated.items()}
         released: Releases = "own" if request.masking is None else "pooled"
         self._policy.questions.enter(request, released, hashlib.sha256(answer).hexdigest(), embryos)
 
     def _evaluated(self, request: Request, workload: Workload) -> dict[Split, ScoredEmbryos]:
         """The embryos with the loaded model's scores, kept for the clinic's own page."""
-        splits: tuple[Split, ...] = SPLITS if request.kind == "evaluate" else ("validation",)
-        evaluated = {split: workload.evaluate(split) for split in splits}
+        evaluated = {split: workload.evaluate(split) for split in _splits(request)}
         self._own_results.save(request, evaluated)
         return evaluated
 
@@ -243,6 +242,11 @@ class RequestHandler:
             by_split = {s: workload.evaluate_grades(s, min_cell) for s in splits}
             metrics["grades"] = {s: {t: a.model_dump() for t, a in found.items()} for s, found in by_split.items()}
         return metrics
+
+
+def _splits(request: Request) -> tuple[Split, ...]:
+    """Whose patients are evaluated: test patients only at the end of a run."""
+    return SPLITS if request.work == "evaluate" and not request.on_the_way else ("validation",)
 
 
 def _head(request: Request) -> dict[str, object]:

@@ -8,6 +8,7 @@ from fastapi.responses import FileResponse
 from pydantic import BaseModel
 
 from embryofl.errors import UserError
+from embryofl.settings import RunSettings
 from embryofl_server.api.deps import By, CurrentHub
 from embryofl_server.api.status import run_info
 from embryofl_server.api.status import status as status_of
@@ -16,7 +17,7 @@ from embryofl_server.federation.run_settings import check_releases, check_settin
 from embryofl_server.hub import Hub
 from embryofl_server.runs.estimate import estimate
 from embryofl_server.runs.log import Run
-from embryofl_server.runs.metrics_seen import metrics_seen
+from embryofl_server.runs.metrics_seen import describe_asking, metrics_seen
 from embryofl_server.runs.updates_seen import updates_seen
 
 _CARD = {"json": "application/json", "md": "text/markdown; charset=utf-8", "html": "text/html; charset=utf-8"}
@@ -63,7 +64,7 @@ def all_runs(hub: CurrentHub) -> list[dict[str, Any]]:
 @router.post("/runs")
 def start(request: StartRun, hub: CurrentHub, by: By = "") -> dict[str, Any]:
     run = hub.conductor.queue(request.settings, request.initial, by)
-    return {**_info(hub, run), "metrics_seen": metrics_seen(hub.store.releases())}
+    return {**_info(hub, run), "metrics_seen": _metrics_seen(hub, run.settings)}
 
 
 @router.post("/stop")
@@ -90,10 +91,9 @@ def choices() -> dict[str, Any]:
 def cost(draft: RunDraft, hub: CurrentHub) -> dict[str, Any]:
     clinics = {c.name: c.labelled for c in hub.store.clinics().values() if c.state == "enrolled"}
     settings = check_settings({"min_clinics": max(1, len(clinics)), **draft.settings})
-    releases = hub.store.releases()
-    check_releases(settings, releases)
+    check_releases(settings, hub.store.releases())
     shown = settings.model_dump()
-    seen = {"updates": updates_seen(shown), "metrics_seen": metrics_seen(releases)}
+    seen = {"updates": updates_seen(shown), "metrics_seen": _metrics_seen(hub, settings)}
     return {**estimate(settings, clinics, hub.views.all()), "settings": shown, **seen}
 
 
@@ -113,6 +113,12 @@ def file(run: RunPath, name: str, hub: CurrentHub) -> FileResponse:
 @router.get("/runs/{run}/outline")
 def outline(run: RunPath, hub: CurrentHub) -> dict[str, Any]:
     return hub.views.get(run).outline()
+
+
+def _metrics_seen(hub: Hub, settings: RunSettings) -> str:
+    """What the hub will see of metrics, and what more of it costs."""
+    seen = metrics_seen(hub.store.releases(), pooled_every=settings.pooled_every)
+    return f"{seen} {describe_asking(settings)}".rstrip()
 
 
 def _info(hub: Hub, run: Run) -> dict[str, Any]:

@@ -42,6 +42,8 @@ def status(hub: Hub, now: Moment, *, newest: bool = False) -> dict[str, Any]:
             "metrics": c.clinic.metrics,
             "summary": c.clinic.summary,
         }
+    every = now.run.settings.pooled_every if now.run else 0
+    releases = {name: c.clinic.metrics for name, c in now.members.items()}
     others = {run.name: run.state["state"] for run in hub.views.all() if now.run is None or run.name != now.run.name}
     return {
         "time": time.time(),
@@ -56,7 +58,7 @@ def status(hub: Hub, now: Moment, *, newest: bool = False) -> dict[str, Any]:
         "paused": [name for name, state in others.items() if state == "paused"],
         "progress": now.progress,
         "clinics": clinics,
-        "metrics_seen": metrics_seen({name: c.clinic.metrics for name, c in now.members.items()}) if clinics else "",
+        "metrics_seen": metrics_seen(releases, pooled_every=every) if clinics else "",
         "to_approve": [name for name, c in now.clinics.items() if c.state == "waiting"],
     }
 

@@ -81,7 +81,7 @@ class Conductor:
                 raise
             run.set_state("queued", 0)
         shown = settings.model_dump()
-        seen = {"updates": updates_seen(shown), "metrics": metrics_seen(releases)}
+        seen = {"updates": updates_seen(shown), "metrics": metrics_seen(releases, pooled_every=settings.pooled_every)}
         self._context.audit("run_started", run=run.name, settings=shown, **seen, by=by)
         self._wake.set()
         return run

@@ -109,6 +109,7 @@ class RoundLoop:
 
     # -- rounds -----------------------------------------------------------------------------------------------------
     def _train_round(self, number: int) -> None:
+        pooled = self._masked_evaluation.on_the_way(self._model, self._gather)
         nodes = self._gather(number)
         began, sent = time.time(), self._model.record["sha256"]
         corrections = self._corrections(number, nodes)
@@ -130,11 +131,12 @@ class RoundLoop:
             record = self._record(number, result, aggregation)
         finally:
             result.discard()
-        record |= {"began": began, "seconds": {"clinics": round(done - began, 3)}}
+        record |= {"began": began, "seconds": {"clinics": round(done - began, 3)}, **pooled}
         lines = metric_lines.record_lines(record)
         self._best = best = metric_lines.best_round(lines, self._best)
         kept = best[0] if best else None
         self._model = self._checkpoints.save(number, aggregation.model, record, aggregation.state, kept)
+        self._checkpoints.forget_masked(number - 1)
         self._recent.append(self._model.record)
         self._run.set_state("running", number)
         self._run.add_metrics(lines)

@@ -77,7 +77,16 @@ def check_settings(values: dict[str, Any], *, any_model: bool = False) -> RunSet
 
 
 def check_releases(settings: RunSettings, releases: Mapping[str, Releases]) -> None:
-    """Raise `UserError` if the run needs the metrics of every round, and a clinic does not release its own."""
+    """Raise `UserError` if the run needs the metrics of every round, and a clinic does not release its own; or asks for
+    pooled ones of too few clinics."""
+    pooled = [name for name, released in sorted(releases.items()) if released == "pooled"]
+    if settings.pooled_every and len(pooled) < MIN_CLINICS:
+        raise UserError(
+            "R1",
+            f"pooled_every={settings.pooled_every} cannot be used: metrics are summed over at least {MIN_CLINICS} clinics, "
+            f"and by their policy these release pooled ones: {', '.join(pooled) or 'none'}. Leave it out, or ask more "
+            'clinics for metrics = "pooled" in their policy.toml. Clinics with "own" send theirs after every round anyway.',
+        )
     silent = [f"{name} ({released})" for name, released in sorted(releases.items()) if released != "own"]
     needs = {
         f"strategy {settings.strategy}": strategy(settings.strategy).LOSSES_NEEDED,
@@ -120,6 +129,12 @@ def _check_combination(settings: RunSettings) -> None:
     if settings.control == "gradients" and not settings.proximal > 0:
         raise UserError(
             "R1", f"Strategy {name} divides by its alpha, which is proximal: expected more than 0, such as 0.01."
+        )
+    if settings.pooled_every >= settings.rounds:
+        raise UserError(
+            "R1",
+            f"pooled_every={settings.pooled_every} asks for nothing before the end of {settings.rounds} rounds. Choose a "
+            "smaller number, or leave it out.",
         )
     if settings.choose == "best" and settings.personal:
         raise UserError(

@@ -13,7 +13,7 @@ from embryofl_server.report.decision import describe_rule
 from embryofl_server.report.metrics import metrics_of
 from embryofl_server.report.shortcuts import shortcuts
 from embryofl_server.report.warnings import warnings
-from embryofl_server.runs.evaluation import TOGETHER, evaluated_clinics, released_sums
+from embryofl_server.runs.evaluation import TOGETHER, evaluated_clinics, evaluation_of, released_sums
 from embryofl_server.runs.metric_lines import DEFAULT_THRESHOLD, threshold_of
 from embryofl_server.runs.metrics_seen import describe_pool, metrics_seen
 from embryofl_server.runs.updates_seen import updates_seen
@@ -53,7 +53,7 @@ def summarise(
         "settings": record["settings"],
         "updates": updates_seen(record["settings"]),
         "releases": record["releases"],
-        "metrics_seen": metrics_seen(record["releases"], record["spent"]),
+        "metrics_seen": metrics_seen(record["releases"], record["spent"], record["settings"]["pooled_every"]),
         "best_validation": record["best_validation"],
         "calibration": record["calibration"],
         "threshold": {"value": threshold, "fixed": record["calibration"] is not None, "rule": describe_rule(record)},
@@ -136,7 +136,7 @@ def _course(records: list[dict[str, Any]], threshold: float) -> list[dict[str, A
 
 def _round(record: dict[str, Any], threshold: float) -> dict[str, Any]:
     clinics = dict(sorted(record.get("clinics", {}).items()))
-    sums = {name: ScoreSums.from_dict(c["validation"]) for name, c in clinics.items() if c.get("validation")}
+    sums = released_sums(evaluation_of(record), "validation")
     training = {
         name: {
             "round": record["round"],
@@ -148,7 +148,9 @@ def _round(record: dict[str, Any], threshold: float) -> dict[str, Any]:
     return {
         "round": record["round"] - 1,
         "pooled": _round_results(merge(sums.values()), threshold),
-        "clinics": {name: _round_results(clinic_sums, threshold) for name, clinic_sums in sums.items()},
+        "clinics": {
+            name: _round_results(clinic_sums, threshold) for name, clinic_sums in sums.items() if name != TOGETHER
+        },
         "training": training,
     }
 

@@ -36,7 +36,7 @@ def estimate(settings: RunSettings, clinics: dict[str, int | None], earlier: Seq
     count = max(len(clinics), settings.min_clinics)
     size, source = _size(settings, earlier)
     down = size * (2 if settings.control else 1)
-    one = settings.rounds * (down + size) + (size if settings.closing_evaluation else 0)
+    one = settings.rounds * (down + size) + size * (settings.closing_evaluation + len(settings.pooled_rounds))
     cost: dict[str, Any] = {
         "clinics": count,
         "model_bytes": size,

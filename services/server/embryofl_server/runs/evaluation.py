@@ -1,4 +1,4 @@
-"""The final evaluation in a `model.json`: what clinics released on their own, and what several released together."""
+"""The evaluation in a `model.json` or a round's record: what clinics released on their own, and what several together."""
 
 from typing import Any
 
@@ -6,6 +6,11 @@ from embryofl.metrics import ScoreSums
 
 TOGETHER = ""
 """In place of a clinic's name: the sum over the clinics that release their metrics only under masks."""
+
+
+def evaluation_of(record: dict[str, Any]) -> dict[str, Any]:
+    """A round's record in the form of a `model.json`: the evaluation of the model of the round before."""
+    return {"evaluation": record.get("clinics", {}), "pooled": record.get("pooled", {})}
 
 
 def own_sums(record: dict[str, Any], split: str) -> dict[str, ScoreSums]:

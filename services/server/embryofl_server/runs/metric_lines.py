@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from embryofl.metrics import ScoreSums, merge
-from embryofl_server.runs.evaluation import TOGETHER, evaluated_clinics, released_sums
+from embryofl_server.runs.evaluation import TOGETHER, evaluated_clinics, evaluation_of, released_sums
 from embryofl_server.runs.metric_labels import POOLED
 
 PERSONAL = "personal_"  # of the clinics' personal models: each on its own clinic's patients
@@ -45,11 +45,13 @@ def split_lines(
 def record_lines(record: dict[str, Any]) -> list[dict[str, Any]]:
     """Metric lines of a round's record (see `checkpoint`).
 
-    A training reply of round r carries the validation metrics of the model of round r - 1.
+    A training reply of round r carries the validation metrics of the model of round r - 1; its record also has what was
+    summed under masks on the way.
     """
     clinics: dict[str, Any] = record.get("clinics", {})
-    validation = {n: ScoreSums.from_dict(c["validation"]) for n, c in clinics.items() if c.get("validation")}
-    lines = split_lines(record["round"] - 1, "validation", validation)
+    on_the_way = evaluation_of(record)
+    validation, count = released_sums(on_the_way, "validation"), len(evaluated_clinics(on_the_way, "validation"))
+    lines = split_lines(record["round"] - 1, "validation", validation, clinics=count)
     personal = {n: ScoreSums.from_dict(c["personal"]) for n, c in clinics.items() if c.get("personal")}
     lines += split_lines(record["round"] - 1, PERSONAL + "validation", personal)
     for name, c in sorted(clinics.items()):

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from embryofl.metrics import ScoreSums, merge
 from embryofl.states import OVER
-from embryofl_server.runs.evaluation import TOGETHER, released_sums
+from embryofl_server.runs.evaluation import TOGETHER, evaluation_of, released_sums
 from embryofl_server.runs.jsonlines import JsonLines
 from embryofl_server.runs.log import Run, Runs
 from embryofl_server.runs.metric_labels import ALL_DAYS, POOLED
@@ -214,7 +214,7 @@ class RunView:
             if (key := (self._record[0], stamp)) != self._sums[0]:
                 final = self.model()
                 if not (final.get("evaluation") or final.get("pooled")):
-                    final = {"evaluation": record.get("clinics", {}), "pooled": {}}
+                    final = evaluation_of(record)
                 by_split = {split: _sums_of(final, split) for split in ("validation", "test")}
                 sums = {split: by_clinic for split, by_clinic in by_split.items() if by_clinic}
                 self._sums = key, sums or self._sums[1]  # the record of round 0 has none

@@ -1,6 +1,6 @@
-"""The masked part of a run's final evaluation: one attempt like that at a round, after which the hub knows pooled metrics.
+"""The masked part of a run's evaluations: one attempt like that at a round, after which the hub knows pooled metrics.
 
-Clinics confirm one such sum in a run. If the hub ends in between, it asks for the same one again.
+Clinics confirm one such sum of a model. If the hub ends in between, it asks for the same one again.
 """
 
 import logging
@@ -55,7 +55,7 @@ class PooledMetrics:
 
 
 class MaskedEvaluation:
-    """The final evaluation of clinics that release metrics only under masks.
+    """The evaluations of clinics that release metrics only under masks: the final one, and those on the way.
 
     Parameters
     ----------
@@ -74,6 +74,23 @@ class MaskedEvaluation:
         self._spent: set[str] = set()  # see `PooledMetrics`
         self._out: set[str] = set()  # whose replies were rejected, or of whom another one says so
 
+    def on_the_way(self, model: Checkpoint, gather: Callable[[int], dict[str, Node]]) -> dict[str, Any]:
+        """What the next round's record has of this round's model: nothing if it is none of `RunSettings.pooled_rounds`.
+
+        Raises
+        ------
+        Halted, RunFailed
+        """
+        number = model.round
+        if number not in self._run.settings.pooled_rounds:
+            return {}
+        pooled = self.collect(number, model, gather(number))
+        clinics, spent = pooled.record.get("clinics", []), sorted(pooled.spent)
+        self._run.event("pooled", round=number, clinics=clinics, spent=spent, words=pooled.problem)
+        if not pooled.record:
+            return {}
+        return {"pooled": {key: pooled.record[key] for key in ("clinics", "group", "validation")}}
+
     def collect(self, number: int, model: Checkpoint, online: dict[str, Node]) -> PooledMetrics:
         """The pooled metrics of those of the clinics that release only these, by the model of round `number`.
 
@@ -81,6 +98,7 @@ class MaskedEvaluation:
         ------
         Halted
         """
+        self._spent, self._out = set(), set()
         releases = self._store.releases()
         names = frozenset(name for name in online if releases.get(name) == "pooled")
         if len(names) < MIN_CLINICS:
@@ -105,7 +123,7 @@ class MaskedEvaluation:
                     names = frozenset(closed[0].closed.roster.names)
                 closed = None
                 self._run.event("attempt_failed", round=number, attempt=attempt, words=problem)
-                log.warning("final evaluation, attempt %d: %s", attempt, problem)
+                log.warning("evaluation after round %d, attempt %d: %s", number, attempt, problem)
                 self._session.pause(RETRY_S)
             except ProtocolError as exc:
                 return PooledMetrics(problem=f"The masks of metrics cannot be removed: {exc}.")
