@@ -2,14 +2,11 @@
 
 import importlib
 import re
-import subprocess
-import sys
 import tomllib
 
 import pytest
 
 from embryofl import exits
-from embryofl.errors import UserError, run_command
 from kits.house import ROOT, SERVICES
 
 PROGRAMS = {
@@ -17,27 +14,6 @@ PROGRAMS = {
     for path in SERVICES.glob("*/pyproject.toml")
     for name, target in tomllib.loads(path.read_text())["project"].get("scripts", {}).items()
 }
-
-
-def raises(error):
-    def command():
-        raise error
-
-    return command
-
-
-@pytest.mark.parametrize(("error", "code"), [(UserError("J2", "Fix it."), 2), (KeyboardInterrupt(), 130)])
-def test_errors_and_interruptions_end_with_their_codes(error, code, capsys):
-    with pytest.raises(SystemExit) as ended:
-        run_command(raises(error))
-    assert ended.value.code == code
-    assert capsys.readouterr().err == ("Fix it. (J2: docs/troubleshooting.md#j2)\n" if code == 2 else "")
-
-
-def test_sigterm_interrupts_a_command():
-    code = "import signal\nfrom embryofl.errors import run_command\nrun_command(lambda: signal.raise_signal(signal.SIGTERM))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
-    assert (done.returncode, done.stderr) == (exits.INTERRUPTED, b"")
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
