@@ -8,6 +8,7 @@ from embryofl.errors import UserError
 from embryofl.membership import Releases
 from embryofl.models import has_norms, model_names
 from embryofl.schema import there_is_no
+from embryofl.secagg.threshold import MIN_CLINICS
 from embryofl.settings import RunSettings, run_settings, setting_value
 from embryofl_server.federation.strategies import (
     local_defaults,
