@@ -6,8 +6,9 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from embryofl.membership import Enrolment, proof_text
+from embryofl.membership import MAX_CHANGES, Enrolment, proof_text
 from embryofl.messages import PROTOCOL, Reply, Request, round_seed
+from embryofl.secagg.messages import Terms
 from embryofl.settings import RunSettings
 
 SHA = "a" * 64
@@ -136,6 +137,24 @@ def test_enrolment_must_be_complete():
 MASKED = {"settings": RunSettings(masked_weights="examples").model_dump(), "upload_url": ""}
 STATEMENT = {"roster": SHA, "sharers": ["a", "b", "c"], "survivors": ["a", "b", "c"]}
 LETTERS = {"roster": SHA, "letters": {}}
+
+
+def test_changes_of_keys_go_with_keys_and_with_nothing_else():
+    terms = Terms(
+        run="run-0001", round=2, kind="train", attempt=1, model=SHA, work=SHA, length=1, bound=1.0
+    ).model_dump()
+    change = {"name": "a", "asked": 1.5, "public_key": "k", "proof": "00", "new_proof": "00"}
+    for changes in ({}, {"a": [change] * MAX_CHANGES}):
+        body = request(kind="keys", masking={"terms": terms, "peers": {"a": "k"}, "changes": changes}, **MASKED)
+        sent = Request.model_validate_json(json.dumps(body))
+        assert Request.model_validate_json(sent.model_dump_json()) == sent
+    for wrong in (
+        {"kind": "train", "masking": {"letters": LETTERS, "changes": {"a": [change]}}},
+        {"masking": {"terms": terms, "changes": {"a": [change]}}},
+        {"masking": body["masking"] | {"changes": {"a": [change] * (MAX_CHANGES + 1)}}},
+    ):
+        with pytest.raises(ValidationError):
+            Request.model_validate_json(json.dumps(body | wrong))
 
 
 @pytest.mark.parametrize(

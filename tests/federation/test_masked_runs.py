@@ -13,6 +13,7 @@ from embryofl_clinic.policy.sent import SentLog
 from embryofl_clinic.workload.embryo import EmbryoWorkload
 from embryofl_demo.local_run import initial_model, run_locally
 from kits.federation import until
+from kits.policy import write_policy
 
 CLINICS = ["clinic-1", "clinic-2", "clinic-3"]
 MASKED = {"secure_aggregation": "required", "rounds": 3, "seed": 3}
@@ -35,6 +36,30 @@ def test_masked_run_gives_the_same_weights_as_in_one_process(federation, undistu
         assert all("norm" not in clinic for clinic in record["clinics"].values())
     holds = {part for line in SentLog(federation.place.clinic("clinic-1")).read() for part in line.holds}
     assert "masking" in holds
+
+
+@pytest.fixture
+def compared(federation):
+    """The clinics ask for compared keys, and their people have compared them all."""
+    shown = {clinic["name"]: clinic["key"] for clinic in federation.stack.call("GET", "/control/clinics")}
+    for name in CLINICS:
+        write_policy(federation.place.clinic(name), peers="ask")
+        for other in {*CLINICS} - {name}:
+            assert federation.clinic(name, "peers", other, shown[other]).returncode == 0
+    yield
+    for name in CLINICS:
+        write_policy(federation.place.clinic(name))
+
+
+def test_clinic_that_rotates_its_key_between_two_runs_is_not_compared_again(federation, undisturbed, compared):
+    assert federation.clinic("clinic-2", "rotate-key").returncode == 0
+    folder = federation.run(**MASKED | {"rounds": 1, "seed": 33})
+    assert federation.records(folder.name)[1]["masking"]["survivors"] == CLINICS
+    assert federation.events(folder.name, "attempt_failed") == []
+    for name in ("clinic-1", "clinic-3"):
+        assert "clinic-2 has changed its key: now SHA256:" in federation.log(name)
+        (line,) = [x for x in federation.clinic(name, "peers").stdout.splitlines() if x.startswith("clinic-2 ")]
+        assert "compared; changed its key on" in line and "not compared" not in line
 
 
 @pytest.mark.parametrize("victim", ["server", "superlink", "clinic-2"])

@@ -1,11 +1,12 @@
 """Enrolments and status requests, signed as a clinic signs them."""
 
 import json
+import time
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from embryofl.clinic_keys import openssh, sign
-from embryofl.membership import Enrolment, StatusRequest, proof_text, trust_mark
+from embryofl.membership import Enrolment, KeyChange, StatusRequest, proof_text, trust_mark
 
 TRUSTS = trust_mark("an authority")
 
@@ -22,6 +23,13 @@ def ask_status(key, name, asked=1.5, signed_name=None, session="", knows="", sho
     body = {"asked": asked, "session": session, "knows": knows, "trusts": TRUSTS, "shows": shows, "metrics": metrics}
     text = StatusRequest(name=signed_name or name, proof="", **body).text()
     return StatusRequest(name=name, proof=sign(key, text), **body)
+
+
+def key_change(old, new, name="anna", asked=None, **changes) -> KeyChange:
+    asked = time.time() if asked is None else asked
+    unsigned = KeyChange(name=name, asked=asked, public_key=openssh(new), proof="", new_proof="")
+    proofs = {"proof": sign(old, unsigned.text()), "new_proof": sign(new, unsigned.text())}
+    return KeyChange.model_validate(unsigned.model_dump() | proofs | changes)
 
 
 def join(hub, name, key=None, secret=None):

@@ -13,6 +13,7 @@ from embryofl.data_statistics import DataStatistics
 from embryofl.schema import ADDRESS, Download, Meaning, Name, Sha256, Strict, explain
 
 MAX_COUNT = 10**9  # of anything that a clinic reports of its data
+MAX_CHANGES = 10  # of a clinic's key that other clinics are shown
 SHOWS = "shows_metrics"  # key of the enrolment's summary: whether other clinics may see this clinic's own metrics
 METRICS = "metrics"  # the same: which metrics it releases
 
@@ -92,7 +93,11 @@ class LeaveRequest(Strict):
 
 class KeyChange(Strict):
     """A clinic replaces its key. `proof` is signed with the old key, `new_proof` with the new one, both over `text`;
-    `asked` as when leaving."""
+    `asked` as when leaving.
+
+    The hub keeps it and shows it to the other clinics, which know the old key. It is good for this clinic at this hub
+    alone: it names the clinic, and a key belongs to one hub.
+    """
 
     name: Name
     asked: float

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from embryofl.gardner import Agreement, Target
+from embryofl.membership import MAX_CHANGES, KeyChange
 from embryofl.schema import Download, Name, Sha256, Strict
 from embryofl.secagg.messages import Advert, Letters, Roster, Shares, Signature, Statement, Terms
 from embryofl.secagg.threshold import MAX_CLINICS
@@ -58,6 +59,8 @@ class MaskingRequest(Strict):
         ``keys``.
     peers : dict of str to str
         ``keys``: the enrolled keys of all clinics asked, OpenSSH lines, for a clinic that has not pinned them yet.
+    changes : dict of str to list of KeyChange
+        ``keys``: how those clinics came to these keys that have changed theirs, for a clinic that has pinned an older one.
     roster : Roster
         ``letters``.
     letters : Letters
@@ -70,6 +73,9 @@ class MaskingRequest(Strict):
 
     terms: Terms | None = None
     peers: dict[Name, Annotated[str, Field(max_length=1000)]] = Field(default_factory=dict, max_length=MAX_CLINICS)
+    changes: dict[Name, Annotated[list[KeyChange], Field(max_length=MAX_CHANGES)]] = Field(
+        default_factory=dict, max_length=MAX_CLINICS
+    )
     roster: Roster | None = None
     letters: Letters | None = None
     statement: Statement | None = None
@@ -126,6 +132,8 @@ class Request(_Versioned):
         train = self.work == "train" and self.kind not in ("letters", "survivors", "shares")
         masked = bool(self.settings.masked_weights) if train else self.masking is not None
         expected, found = (_ASKED.get(self.kind, set()) if masked else set()), _parts(self.masking)
+        if self.kind == "keys":
+            found -= {"changes"}  # there may be none
         if found != expected or masked != (self.masking is not None) or (self.kind in MASKING and not masked):
             raise ValueError(
                 f"{self.kind} with masking {sorted(found)}, expected {sorted(expected)}, as the run's settings say"

@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from embryofl.clinic_keys import fingerprint
+from embryofl.clinic_keys import fingerprint, openssh
 from embryofl.masked_update import sum_weight, update_bound
 from embryofl.messages import MaskingRequest, Reply
 from embryofl.secagg.clinic import ClinicSession
@@ -21,6 +21,7 @@ from embryofl_clinic.joining.identity import ClinicIdentity
 from embryofl_clinic.link.fleet_link import Incoming
 from embryofl_clinic.masking.peers import FILE, Peers
 from embryofl_clinic.trainer import Trainer
+from kits.enrolment import key_change
 from kits.policy import write_policy
 from kits.secagg import new_ledger, revised
 
@@ -276,7 +277,7 @@ def test_hub_cannot_choose_a_roster_of_those_that_help_it(round_, tmp_path):
     peers = Peers(round_.anna.settings.state_dir)
     lines = {f"clinic-{i}": ClinicIdentity(tmp_path / str(i)).public_key for i in range(5)}
     lines |= {name: line for name, line in round_.lines.items() if name != "anna"}
-    peers.pin(lines, ask=True)
+    peers.pin(lines, {}, ask=True)
     for name, line in lines.items():
         peers.compare(name, fingerprint(line))
     assert (
@@ -443,3 +444,19 @@ def test_key_that_changed_since_it_was_pinned_blocks_the_round(round_, tmp_path)
     round_.lines["bert"] = ClinicIdentity(tmp_path / "somebody").public_key
     assert "changed: bert" in round_.ask_keys().refused
     assert round_.lines["cleo"] in pinned and round_.lines["bert"] not in pinned
+
+
+def test_keys_are_made_for_a_roster_with_a_new_key_that_the_old_one_has_signed(round_):
+    round_.ask_keys()
+    bert = round_.identities["bert"]
+    new = bert.next_key()
+    changes = {"bert": [key_change(bert.key, new, "bert")]}
+    round_.lines["bert"] = openssh(new)
+    assert "changed: bert" in round_.ask_keys().refused
+    shown = MaskingRequest(terms=round_.terms, peers=round_.lines, changes=changes)
+    bert.adopt_next()
+    round_.hub = round_.new_hub()
+    round_.hub.take_advert(round_.ask_keys(masking=shown).masking.advert)
+    for session in round_.others.values():
+        round_.hub.take_advert(session.advert)
+    assert round_.ask(roster=round_.hub.close_roster()).masking.letters

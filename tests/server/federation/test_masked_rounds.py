@@ -3,13 +3,17 @@
 import numpy as np
 import pytest
 
+from embryofl.clinic_keys import openssh
 from embryofl.errors import UserError
 from embryofl.secagg import clinic as secagg_clinic
 from embryofl.secagg.clinic import ClinicSession
 from embryofl.secagg.fixed_point import RING
+from embryofl_clinic.joining.identity import ClinicIdentity
 from embryofl_clinic.masking import attempt as clinic_side
+from embryofl_clinic.masking.peers import Peers
 from embryofl_server.federation.masking import rounds as module
 from embryofl_server.federation.run_settings import check_settings
+from kits.enrolment import key_change
 from kits.masked_rounds import EMBRYOS, Killed, MaskedFleet
 from kits.rounds import LAYOUT, events, once, stages
 
@@ -443,6 +447,25 @@ def test_clinic_that_leaves_or_has_a_new_key_after_its_upload_costs_no_round(sta
     monkeypatch.setattr(run.store, "keys", lambda: lines or keys())
     run.go()
     assert record(run, 1)["masking"]["survivors"] == ["anna", "bert", "cleo", "dora"]
+
+
+def test_clinic_that_has_changed_its_key_stays_known_to_the_others(stage):
+    run = stage(clinics=4)
+
+    def change_key(kind, name, number):
+        identity = ClinicIdentity(run.fleet.state_dir("cleo") / "identity")
+        if kind == "shares" and not run.store.key_changes(["cleo"]):
+            new = identity.next_key()
+            change = key_change(identity.key, new, "cleo")
+            run.store.change_key("cleo", identity.public_key, openssh(new), change)
+            identity.adopt_next()
+            run.fleet.handlers["cleo"] = run.fleet.start("cleo")
+
+    run.fleet.fault = change_key
+    run.go()
+    assert record(run, 2)["masking"]["survivors"] == ["anna", "bert", "cleo", "dora"]
+    assert Peers(run.fleet.state_dir("anna")).read()["cleo"].key == run.fleet.key("cleo")
+    assert not [e for e in events(run.run) if e["kind"] == "attempt_failed"]
 
 
 def test_weight_that_is_not_the_one_of_its_embryos_is_rejected(stage, monkeypatch):

@@ -1,6 +1,6 @@
 """Membership from the invite to the revocation, without a SuperLink."""
 
-import time
+from itertools import pairwise
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -8,10 +8,10 @@ from pydantic import ValidationError
 
 from embryofl.clinic_keys import canonical, fingerprint, openssh, sign
 from embryofl.errors import UserError
-from embryofl.membership import KeyChange, LeaveRequest, proof_text
+from embryofl.membership import MAX_CHANGES, LeaveRequest, proof_text
 from embryofl_server.api.status import status
 from embryofl_server.members.invites import EnrolmentRejected
-from kits.enrolment import ask_status, audit, enrolment, join
+from kits.enrolment import ask_status, audit, enrolment, join, key_change
 
 
 # -- revocation ---------------------------------------------------------------------------------------------------------
@@ -59,10 +59,10 @@ def test_retired_key_is_never_sent_to_the_superlink_even_if_its_clinic_is_enroll
 
 def test_second_of_two_simultaneous_key_changes_is_rejected(hub, key):
     join(hub, "anna", key)
-    before = hub.store.clinic("anna").public_key
-    hub.store.change_key("anna", before, "ecdsa-sha2-nistp384 AAAA")
+    before, change = hub.store.clinic("anna").public_key, key_change(key, key)
+    hub.store.change_key("anna", before, "ecdsa-sha2-nistp384 AAAA", change)
     with pytest.raises(EnrolmentRejected):
-        hub.store.change_key("anna", before, "ecdsa-sha2-nistp384 BBBB")
+        hub.store.change_key("anna", before, "ecdsa-sha2-nistp384 BBBB", change)
     assert hub.store.clinic("anna").public_key == "ecdsa-sha2-nistp384 AAAA"
 
 
@@ -133,53 +133,59 @@ def test_clinic_leaves_only_by_its_own_fresh_signature(hub, key, monkeypatch):
 
 
 # -- a new key ----------------------------------------------------------------------------------------------------------
-def change(old, new, name="anna", asked=None, **changes):
-    asked = time.time() if asked is None else asked
-    unsigned = KeyChange(name=name, asked=asked, public_key=openssh(new), proof="", new_proof="")
-    proofs = {"proof": old, "new_proof": new}
-    body = {k: sign(key, unsigned.text()) for k, key in proofs.items()}
-    return KeyChange.model_validate(unsigned.model_dump() | body | changes)
-
-
 def test_key_change_needs_both_keys_and_retires_the_old_one(hub, key):
     join(hub, "anna", key)
     join(hub, "bert", other := ec.generate_private_key(ec.SECP384R1()))
     new, thief = (ec.generate_private_key(ec.SECP384R1()) for _ in range(2))
-    replayed = change(key, thief).model_copy(update={"public_key": openssh(new)})
+    replayed = key_change(key, thief).model_copy(update={"public_key": openssh(new)})
     for wrong in (
-        change(thief, new),
-        change(other, new),
-        change(key, new, proof="00"),
-        change(key, new, new_proof="00"),
-        change(key, new, "bert"),
-        change(key, new, asked=1.0),
-        change(key, other),
+        key_change(thief, new),
+        key_change(other, new),
+        key_change(key, new, proof="00"),
+        key_change(key, new, new_proof="00"),
+        key_change(key, new, "bert"),
+        key_change(key, new, asked=1.0),
+        key_change(key, other),
         replayed,
     ):
         with pytest.raises(EnrolmentRejected):
             hub.membership.change_key(wrong)
     assert hub.store.keys() == {"anna": openssh(key), "bert": openssh(other)}
     for _ in range(2):  # repeated after a lost response
-        hub.membership.change_key(change(key, new))
+        hub.membership.change_key(key_change(key, new))
     assert hub.store.keys() == {"anna": openssh(new), "bert": openssh(other)} and len(audit(hub, "key_changed")) == 1
     assert hub.membership.status(ask_status(new, "anna")).state == "enrolled"
     assert hub.membership.status(ask_status(key, "anna")).state == "replaced"
-    for back in (change(new, key), change(key, thief)):
+    for back in (key_change(new, key), key_change(key, thief)):
         with pytest.raises(EnrolmentRejected):
             hub.membership.change_key(back)
     with pytest.raises(EnrolmentRejected, match="never works again"):
         join(hub, "cleo", key)
 
 
+def test_changes_of_keys_are_kept_for_other_clinics_under_the_clinics_present_name(hub, key, make_hub):
+    join(hub, "anna", key)
+    keys = [key, *(ec.generate_private_key(ec.SECP384R1()) for _ in range(MAX_CHANGES + 1))]
+    changes = [key_change(*pair) for pair in pairwise(keys)]
+    for change in changes[:2]:
+        hub.membership.change_key(change)
+    assert hub.store.key_changes(["anna", "bert"]) == {"anna": changes[:2]} and hub.store.key_changes(["bert"]) == {}
+    hub.rename("anna", "lisbon", by="me")
+    again = make_hub()
+    for change in changes[2:]:
+        again.membership.change_key(change)
+    assert again.store.key_changes(["lisbon"]) == {"lisbon": changes[-MAX_CHANGES:]}
+
+
 def test_suspended_clinic_stays_suspended_with_a_new_key_and_revoked_clinic_gets_none(hub, key):
     join(hub, "anna", key)
     hub.membership.suspend("anna", "because", by="me")
     new, newer = (ec.generate_private_key(ec.SECP384R1()) for _ in range(2))
-    hub.membership.change_key(change(key, new))
+    hub.membership.change_key(key_change(key, new))
     assert hub.store.clinics()["anna"].state == "suspended"
     hub.membership.revoke("anna", "over", by="me")
     with pytest.raises(EnrolmentRejected):
-        hub.membership.change_key(change(new, newer))
+        hub.membership.change_key(key_change(new, newer))
 
 
 # -- names --------------------------------------------------------------------------------------------------------------

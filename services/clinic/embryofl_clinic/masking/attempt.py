@@ -64,7 +64,8 @@ class Masking:
         assert request.masking is not None
         shown = request.masking.peers
         others = {name: key for name, key in shown.items() if name != request.clinic}
-        if blocked := self._peers.pin(others, ask=load_rules(self._state_dir).peers == "ask"):
+        ask = load_rules(self._state_dir).peers == "ask"
+        if blocked := self._peers.pin(others, request.masking.changes, ask=ask):
             return blocked
         if len(shown) < (least := self._least()):
             return (

@@ -1,15 +1,19 @@
 """The other clinics' keys as this clinic has pinned them: without them, the hub could invent clinics to mask with."""
 
+import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pydantic import Field, RootModel, ValidationError
 
-from embryofl.clinic_keys import fingerprint, public_key
+from embryofl.clinic_keys import canonical, fingerprint, public_key, signed_by
 from embryofl.errors import ProtocolError, UserError
 from embryofl.files import in_turn, write_atomic
+from embryofl.membership import KeyChange
 from embryofl.schema import Name, Strict
+
+log = logging.getLogger("embryofl.clinic")
 
 FILE = "masking/peers.json"
 
@@ -24,7 +28,9 @@ class Peer(Strict):
     first_seen : float
         Unix time in seconds.
     compared : bool
-        Whether people of both clinics have compared the fingerprint.
+        Whether people of both clinics have compared the fingerprint, of this key or of one that it has replaced.
+    changed : float
+        When the key last replaced one that has signed it; 0.0 if it never did.
     other_key : str
         A different key that the hub has shown since; "" if there is none. Nothing is masked with it.
     """
@@ -32,6 +38,7 @@ class Peer(Strict):
     key: str = Field(max_length=1000)
     first_seen: float
     compared: bool = False
+    changed: float = 0.0
     other_key: str = Field(default="", max_length=1000)
 
     @property
@@ -72,13 +79,15 @@ class Peers:
                 "a backup, or remove it and compare all keys again.",
             ) from exc
 
-    def pin(self, shown: Mapping[str, str], *, ask: bool) -> str:
-        """Record the keys that the hub shows.
+    def pin(self, shown: Mapping[str, str], changes: Mapping[str, Iterable[KeyChange]], *, ask: bool) -> str:
+        """Record the keys that the hub shows. A key that the pinned one has signed takes its place; it is the same clinic.
 
         Parameters
         ----------
         shown : mapping of str to str
             OpenSSH lines by clinic, without this clinic's.
+        changes : mapping of str to iterable of KeyChange
+            How clinics came to these keys, oldest first.
         ask : bool
             Whether people must compare a key before it is used (`Rules.peers`).
 
@@ -105,6 +114,10 @@ class Peers:
                 known = peers.get(name)
                 if known is None:
                     peers = peers | {name: Peer(key=key, first_seen=time.time())}
+                elif known.key != key and _has_signed(known.key, key, name, changes.get(name, ())):
+                    log.warning("%s has changed its key: now %s, signed with the one before", name, fingerprint(key))
+                    now = {"key": key, "other_key": "", "changed": time.time()}
+                    peers = peers | {name: known.model_copy(update=now)}
                 elif known.newest != key:
                     other = "" if known.key == key else key
                     peers = peers | {name: known.model_copy(update={"other_key": other})}
@@ -163,6 +176,19 @@ class Peers:
         write_atomic(self._path, _Peers(dict(sorted(peers.items()))).model_dump_json(indent=1).encode(), 0o600)
 
 
+def _has_signed(old: str, new: str, name: str, changes: Iterable[KeyChange]) -> bool:
+    """Whether the old key of a clinic has signed the new one: by one change, or by several, each by the key before it."""
+    key = old
+    for change in changes:
+        text = change.text()
+        both = signed_by(key, change.proof, text) and signed_by(change.public_key, change.new_proof, text)
+        if change.name == name and both:
+            key = canonical(change.public_key)
+        if key == new:
+            return True
+    return False
+
+
 def describe_peers(peers: Mapping[str, Peer]) -> str:
     """A line for each peer, for people."""
     if not peers:
@@ -171,7 +197,12 @@ def describe_peers(peers: Mapping[str, Peer]) -> str:
 
 
 def _state(peer: Peer) -> str:
-    since = time.strftime("%d %B %Y", time.gmtime(peer.first_seen))
+    since = _date(peer.first_seen)
     if peer.other_key:
         return f"known since {since}, with a new key that was not compared: nothing is masked with it"
-    return f"known since {since}, {'compared' if peer.compared else 'not compared'}"
+    changed = f"; changed its key on {_date(peer.changed)}, signed with the one before" if peer.changed else ""
+    return f"known since {since}, {'compared' if peer.compared else 'not compared'}{changed}"
+
+
+def _date(at: float) -> str:
+    return time.strftime("%d %B %Y", time.gmtime(at))

@@ -252,7 +252,7 @@ class MembershipService:
         if clinic and clinic.public_key == line and clinic.state not in GONE:
             return  # the response to the first request was lost
         clinic = _require_member(signer, request)
-        self._store.change_key(name, clinic.public_key, line)
+        self._store.change_key(name, clinic.public_key, line, request)
         self._keys.admit()
         self._audit.write("key_changed", clinic=name, before=fingerprint(clinic.public_key), key=fingerprint(line))
 

@@ -5,18 +5,19 @@ The store holds public keys, what a clinic reported about its data, and hashes o
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from embryofl.data_statistics import DataStatistics
 from embryofl.errors import UserError
-from embryofl.membership import METRICS, SHOWS, Releases
+from embryofl.membership import MAX_CHANGES, METRICS, SHOWS, KeyChange, Releases
 from embryofl.states import MEMBER, label
 from embryofl_server.members import invites
 from embryofl_server.members.invites import EnrolmentRejected, InviteRecord
 from embryofl_server.state.database import Database
 
+_RETIRED = "SELECT public_key, clinic, state, time, reason FROM dead_keys"
 GONE = ("revoked", "left", "refused")  # the membership has ended: the key never works again, the name is free
 
 
@@ -210,9 +211,10 @@ class ClinicStore(Database):
             self.change("UPDATE clinics SET summary = ? WHERE name = ?", json.dumps(summary), name)
 
     # -- keys and names ---------------------------------------------------------------------------------------------
-    def change_key(self, name: str, before: str, public_key: str) -> Clinic:
-        """Replace a clinic's key, `before`, which never works again. `EnrolmentRejected` when the clinic is gone or
-        already has another key; when the new key is retired or another clinic's."""
+    def change_key(self, name: str, before: str, public_key: str, change: KeyChange) -> Clinic:
+        """Replace a clinic's key, `before`, which never works again, and keep the `change` that both keys have signed.
+        `EnrolmentRejected` when the clinic is gone or already has another key; when the new key is retired or another
+        clinic's."""
         with self.transaction():
             clinic = self.clinic(name)
             if clinic.state in GONE or clinic.public_key != before:
@@ -220,24 +222,32 @@ class ClinicStore(Database):
             self._reject_retired(public_key)
             if self._owner(public_key):
                 raise EnrolmentRejected("J3", "This key belongs to another clinic.")
-            self._retire_key(clinic, "replaced", "The clinic has changed its key")
+            self._retire_key(clinic, "replaced", "The clinic has changed its key", change.model_dump_json())
             self.change("UPDATE clinics SET public_key = ? WHERE name = ?", public_key, name)
             return self.clinics()[name]
 
     def retired_keys(self, clinic: str) -> list[RetiredKey]:
         """The keys of a clinic that never work again."""
-        return [RetiredKey(*row) for row in self.rows("SELECT * FROM dead_keys WHERE clinic = ?", clinic)]
+        return [RetiredKey(*row) for row in self.rows(f"{_RETIRED} WHERE clinic = ?", clinic)]
+
+    def key_changes(self, names: Collection[str]) -> dict[str, list[KeyChange]]:
+        """The newest changes of these clinics' keys, oldest first: for other clinics, which know an older key."""
+        changes: dict[str, list[KeyChange]] = {}
+        for name, change in self.rows("SELECT clinic, change FROM dead_keys WHERE change != '' ORDER BY rowid"):
+            if name in names:
+                changes.setdefault(name, []).append(KeyChange.model_validate_json(change))
+        return {name: of_clinic[-MAX_CHANGES:] for name, of_clinic in changes.items()}
 
     def _owner(self, public_key: str) -> str:
         return next((name for (name,) in self.rows("SELECT name FROM clinics WHERE public_key = ?", public_key)), "")
 
     def _reject_retired(self, public_key: str) -> None:
-        for row in self.rows("SELECT * FROM dead_keys WHERE public_key = ?", public_key):
+        for row in self.rows(f"{_RETIRED} WHERE public_key = ?", public_key):
             raise EnrolmentRejected("J7", RetiredKey(*row).message)
 
-    def _retire_key(self, clinic: Clinic, state: str, reason: str) -> None:
-        row = (clinic.public_key, clinic.name, state, time.time(), reason)
-        self.change("INSERT OR IGNORE INTO dead_keys VALUES (?, ?, ?, ?, ?)", *row)
+    def _retire_key(self, clinic: Clinic, state: str, reason: str, change: str = "") -> None:
+        row = (clinic.public_key, clinic.name, state, time.time(), reason, change)
+        self.change("INSERT OR IGNORE INTO dead_keys VALUES (?, ?, ?, ?, ?, ?)", *row)
 
     def rename(self, old: str, new: str) -> Clinic:
         """Give a clinic another name; the old one leads to it for ever. `UserError` when the new name is or was another

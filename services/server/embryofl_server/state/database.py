@@ -12,7 +12,7 @@ from typing import Any
 
 from embryofl.errors import UserError
 
-VERSION = 3
+VERSION = 4
 
 _TABLES = f"""
 BEGIN IMMEDIATE;
@@ -31,7 +31,8 @@ CREATE TABLE invites (
     withdrawn REAL NOT NULL DEFAULT 0, why TEXT NOT NULL DEFAULT ''
 );
 CREATE TABLE dead_keys (
-    public_key TEXT PRIMARY KEY, clinic TEXT NOT NULL, state TEXT NOT NULL, time REAL NOT NULL, reason TEXT NOT NULL
+    public_key TEXT PRIMARY KEY, clinic TEXT NOT NULL, state TEXT NOT NULL, time REAL NOT NULL, reason TEXT NOT NULL,
+    change TEXT NOT NULL DEFAULT ''
 );
 CREATE TABLE former_names (name TEXT PRIMARY KEY, clinic TEXT NOT NULL);
 PRAGMA user_version = {VERSION};

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from embryofl.errors import ProtocolError
 from embryofl.masked_update import sum_weight
+from embryofl.membership import KeyChange
 from embryofl.messages import Kind, MaskingReply, MaskingRequest, Reply
 from embryofl.pooled_metrics import WEIGHT
 from embryofl.schema import Name, Strict
@@ -58,16 +59,20 @@ class Attempt:
     settings : RunSettings
     lines : dict of str to str
         Enrolled keys of the clinics that are asked, OpenSSH lines.
+    changes : dict of str to list of KeyChange
+        How these clinics have changed their keys.
     """
 
-    def __init__(self, terms: Terms, settings: RunSettings, lines: dict[str, str]) -> None:
-        self._terms, self._settings, self._lines = terms, settings, lines
+    def __init__(
+        self, terms: Terms, settings: RunSettings, lines: dict[str, str], changes: dict[str, list[KeyChange]]
+    ) -> None:
+        self._terms, self._settings, self._lines, self._changes = terms, settings, lines, changes
         self._pooled = terms.kind == "evaluate"
         self.hub = HubSession(terms, lines)
 
     def keys(self) -> Step:
         """The clinics' adverts."""
-        request = MaskingRequest(terms=self._terms, peers=self._lines)
+        request = MaskingRequest(terms=self._terms, peers=self._lines, changes=self._changes)
 
         def take(name: str, accepted: AcceptedReply) -> AcceptedReply:
             masking = accepted.reply.masking

@@ -147,7 +147,7 @@ class MaskedEvaluation:
             bound=BOUND,
         )
         lines = {name: key for name, key in self._store.keys().items() if name in names}
-        steps = Attempt(terms, self._run.settings, lines)
+        steps = Attempt(terms, self._run.settings, lines, self._store.key_changes(lines))
         self._asked("keys", number, tuple(sorted(names)), MIN_CLINICS, steps.keys())
         roster = steps.hub.close_roster()
         self._asked("letters", number, roster.names, roster.threshold, steps.letters(), short=True)

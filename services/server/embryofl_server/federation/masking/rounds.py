@@ -224,7 +224,7 @@ class MaskedRounds:
             return result
 
         lines = {name: key for name, key in self._store.keys().items() if name in nodes}
-        steps = Attempt(self._terms(number, attempt, model), self._settings, lines)
+        steps = Attempt(self._terms(number, attempt, model), self._settings, lines, self._store.key_changes(lines))
         ask("keys", nodes, self._limits(len(nodes), least), steps.keys())
         roster = steps.hub.close_roster()
         least = max(least, roster.threshold)
