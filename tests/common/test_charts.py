@@ -37,3 +37,13 @@ def test_course_of_one_line_is_described_by_its_newest_rounds_and_needs_two():
     assert "<desc>All clinics, round 3: 0.530, round 4: 0.540," in page and page.count("<circle") == 8
     two = by_round("loss", {"run-0001": [(0, 0.7), (1, 0.6)], "run-0002": [(0, 0.7)]})
     assert "<desc>run-0001, round 1: 0.600</desc>" in two and "run-0002" not in two and "<circle" not in two
+
+
+def test_blur_of_a_course_is_drawn_as_a_band_and_named():
+    page = by_round("auroc", {"All clinics": [(5, 0.7, 0.1), (10, 0.95, 0.1)]})
+    (band,) = re.findall(r'<polygon points="([^"]+)"', page)
+    x, low, _, high = [float(n) for pair in (band.split()[0], band.split()[-1]) for n in pair.split(",")]
+    line = float(re.findall(r'<polyline points="[^,]+,([0-9.]+)', page)[0])
+    assert x > 0 and low > line > high and low - line == pytest.approx(line - high, abs=0.2)
+    assert "All clinics (band: the order that bins hide)" in page and ">1.0<" in page
+    assert "<polygon" not in by_round("auroc", {"All clinics": [(5, 0.7, 0.0), (10, 0.8, 0.0)]})

@@ -346,12 +346,13 @@ def test_compared_runs_show_differences_and_missing_results():
         "state": "finished",
         "round": 3,
         "settings": settings,
-        "curve": [[0, 0.5, 0.7], [1, 0.6, 0.6]],
+        "curve": [[0, 0.5, 0.7, 0.0], [1, 0.6, 0.6, 0.1]],
         "final": final,
     }
     two = one | {"name": "run-0002", "state": "running", "settings": settings | {"strategy": "scaffold"}, "final": None}
     page = compare.compared([one, two])
     assert "scaffold" in page and "0.800" in page and ">lite0<" not in page and page.count("<figure") == 2
+    assert page.count("<polygon") == 2  # of AUROC
     assert texts.compare.no_finals in compare.compared([two, two | {"curve": []}])
     assert texts.compare.same in compare.compared([one, one])
 

@@ -19,11 +19,13 @@ Place = Callable[[Point], Point]  # from values to pixels
 
 @dataclass(frozen=True)
 class Series:
-    """A line of a chart. `bars`: (x, low, high). `reference`: a thin grey line for comparison."""
+    """A line of a chart. `bars` and `band`: (x, low, high), as single lines or as an area. `reference`: a thin grey line
+    for comparison."""
 
     name: str
     points: Sequence[Point]
     bars: Sequence[tuple[float, float, float]] = field(default_factory=list)
+    band: Sequence[tuple[float, float, float]] = field(default_factory=list)
     reference: bool = False
     dots: bool = False
 
@@ -118,6 +120,10 @@ def _line(line: Series, colour: str, pattern: str, at: Place) -> str:
     points = [at(p) for p in line.points]
     width = 1.2 if line.reference else 2.4
     parts = []
+    if line.band:
+        edge = [at((x, low)) for x, low, _ in line.band] + [at((x, high)) for x, _, high in reversed(line.band)]
+        path = " ".join(f"{a:.1f},{b:.1f}" for a, b in edge)
+        parts.append(f'<polygon points="{path}" fill="{colour}" opacity=".18"/>')
     for across, low, high in line.bars:
         (px, a), (_, b) = at((across, low)), at((across, high))
         parts.append(f'<line x1="{px:.1f}" x2="{px:.1f}" y1="{a:.1f}" y2="{b:.1f}" stroke="{colour}" opacity=".6"/>')

@@ -64,16 +64,31 @@ def decision(results: Results) -> str:
     return chart(t.decision, summary, Axis(t.threshold), up, [Series(t.by_model, model), Series(t.all_1, all_), none])
 
 
-def by_round(metric: str, courses: Mapping[str, Sequence[Point]]) -> str:
-    """AUROC or loss on validation patients by round, a line per name; "" if none has two points."""
+def by_round(metric: str, courses: Mapping[str, Sequence[Sequence[float]]]) -> str:
+    """AUROC or loss on validation patients by round, a line per name; "" if none has two points.
+
+    Parameters
+    ----------
+    metric : {"auroc", "loss"}
+    courses : mapping of str to sequence
+        Of points: round, value, and where it has one `Metrics.auroc_blur`, which is drawn as a band.
+    """
     alone = len(courses) == 1
-    lines = [Series(n, points, dots=alone and len(points) <= MOST_DOTS) for n, points in courses.items() if points[1:]]
+    lines = [_course(name, points, alone) for name, points in courses.items() if points[1:]]
     if not lines:
         return ""
     newest = 5 if alone else 1
     values = [[t.round_is.format(round=int(x), value=f"{y:.3f}") for x, y in line.points[-newest:]] for line in lines]
     summary = "; ".join(f"{line.name}, {', '.join(its)}" for line, its in zip(lines, values, strict=True))
-    levels = [y for line in lines for _, y in line.points]
+    levels = [y for line in lines for _, *ys in (*line.points, *line.band) for y in ys]
     ends = {"low": min(0.5, *levels), "high": 1.0} if metric == "auroc" else {}  # AUROC: 0.5 and 1 are on the axis
     rounds, name = rounds_axis(t.round, max(line.points[-1][0] for line in lines)), texts.metric[metric]
     return chart(t.by_round.format(metric=name), summary, rounds, fitted(name, levels, **ends), lines)
+
+
+def _course(name: str, points: Sequence[Sequence[float]], alone: bool) -> Series:
+    line: list[Point] = [(point[0], point[1]) for point in points]
+    band = [(x, max(0.0, y - blur), min(1.0, y + blur)) for x, y, *more in points for blur in more]
+    blurred = any(high > low for _, low, high in band)
+    name = t.blurred.format(name=name) if blurred else name
+    return Series(name, line, band=band if blurred else [], dots=alone and len(points) <= MOST_DOTS)

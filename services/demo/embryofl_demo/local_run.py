@@ -141,7 +141,7 @@ def run_locally(
 
         def audit(event: str, **details: Any) -> None:
             if event == "round" and on_round is not None:
-                number, auroc, _ = view.refresh().curve()[-1]
+                number, auroc, *_ = view.refresh().curve()[-1]
                 score = "withheld" if auroc is None else f"{auroc:.3f}"
                 on_round(
                     f"round {details['round']} of {settings.rounds}, validation AUROC {score} (round {number:.0f})"
@@ -165,7 +165,7 @@ def run_locally(
             )
             RoundLoop(context, run, checkpoints, threading.Event()).execute()
         packed = np.fromfile(run.folder / "model.safetensors", np.uint8)
-        validation = [auroc for _, auroc, _ in view.refresh().curve()]
+        validation = [auroc for _, auroc, *_ in view.refresh().curve()]
         return LocalRun(packed, validation, int(run.state["round"]))
 
 

@@ -94,7 +94,7 @@ def test_every_route_needs_the_control_token(stranger, run):
 def test_state_is_sent_again_only_when_it_has_changed(client, hub, run):
     first = client.get("/control/state")
     state = first.json()
-    assert state["curve"] == [[0, 0.6, 0.7], [1, 0.6, 0.7]] and state["pace"]["round_s"] == 10.0
+    assert state["curve"] == [[0, 0.6, 0.7, 0.0], [1, 0.6, 0.7, 0.0]] and state["pace"]["round_s"] == 10.0
     assert [(r["name"], r["results"], r["model"]) for r in state["runs"]] == [("run-0001", True, "small_cnn")]
     assert "hub.embryofl.internal" in state["hub"]["certificate_names"] and state["hub"]["addresses"] == [
         "localhost:8443"
@@ -213,7 +213,7 @@ def test_audit_log_can_be_filtered_and_verified(client, hub, run):
 
 def test_outline_has_the_fields_for_comparing_runs(client, run):
     outline = client.get("/control/runs/run-0001/outline").json()
-    assert outline["settings"]["local_epochs"] == 4 and outline["curve"] == [[0, 0.6, 0.7], [1, 0.6, 0.7]]
+    assert outline["settings"]["local_epochs"] == 4 and outline["curve"] == [[0, 0.6, 0.7, 0.0], [1, 0.6, 0.7, 0.0]]
     assert outline["final"] == {} and outline["state"] == "finished"
 
 

@@ -31,6 +31,9 @@ class Metrics:
     auroc, auroc_se : float or None
         Area under the ROC curve, ties counted half, and its standard error (DeLong et al. 1988). The error treats
         embryos as independent; those of one patient are not quite.
+    auroc_blur : float or None
+        How far `auroc` may be from that of the scores themselves, because bins of many embryos hide their order
+        (`embryofl.metrics.grouping.blur`); 0 where bins are small.
     auprc : float or None
         Average precision.
     ece : float or None
@@ -45,6 +48,7 @@ class Metrics:
     loss: float | None
     auroc: float | None
     auroc_se: float | None
+    auroc_blur: float | None
     auprc: float | None
     brier: float | None
     ece: float | None

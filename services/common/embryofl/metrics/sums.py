@@ -181,7 +181,7 @@ class ScoreSums:
         n = negatives + positives
         cut = nearest_edge(threshold)
         below = sums.histogram[:, :cut].sum(axis=1)
-        auroc, auroc_se = self._auroc(day)
+        auroc, auroc_se, auroc_blur = self._auroc(day)
         return Metrics(
             n=n,
             positives=positives,
@@ -189,6 +189,7 @@ class ScoreSums:
             loss=float(sums.log_loss.sum() / n) if n else None,
             auroc=auroc,
             auroc_se=auroc_se,
+            auroc_blur=auroc_blur,
             auprc=from_histogram.average_precision(sums.histogram),
             brier=float(sums.squared_error.sum() / n) if n else None,
             ece=from_histogram.calibration_error(sums.histogram),
@@ -197,12 +198,13 @@ class ScoreSums:
             specificity=float(below[0] / negatives) if negatives else None,
         )
 
-    def _auroc(self, day: int | None) -> tuple[float | None, float | None]:
-        """AUROC and standard error, corrected for the order within a day that groups hide; None if that is over half."""
+    def _auroc(self, day: int | None) -> tuple[float | None, float | None, float | None]:
+        """AUROC and standard error, corrected for the order within a day that groups hide; None if that is over half. The
+        third is what that part of the order could change; the exact AUROC was within it in at least nine of ten draws."""
         sums = self.pooled(day)
         area, error = from_histogram.auroc(sums.histogram)
         if area is None or not sums.blur:
-            return area, error
+            return area, error, None if area is None else 0.0
         corrected, lost, pairs = area, 0.0, float(np.prod(sums.counts))
         for each in [sums] if day is not None else self.days.values():
             within, _ = from_histogram.auroc(each.histogram)
@@ -211,8 +213,8 @@ class ScoreSums:
                 lost += part * blur
                 corrected += part * (within - 0.5) * blur / (1 - min(blur, MOST_BLUR))
         if lost > MOST_BLUR:
-            return None, None
-        return min(max(corrected, 0.0), 1.0), None if error is None else error / (1 - lost)
+            return None, None, None
+        return min(max(corrected, 0.0), 1.0), None if error is None else error / (1 - lost), lost / 2
 
     def roc(self, day: int | None = None) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Points of the ROC curve.

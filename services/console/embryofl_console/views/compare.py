@@ -21,7 +21,11 @@ def compared(runs: list[State]) -> str:
 
 
 def _course(runs: list[State], place: int, name: str) -> str:
-    return by_round(name, {r["name"]: [(at[0], at[place]) for at in r["curve"] if at[place] is not None] for r in runs})
+    def course(run: State) -> list[tuple[float, ...]]:
+        blurred = name == "auroc"
+        return [(at[0], at[place], *([at[3]] if blurred else [])) for at in run["curve"] if at[place] is not None]
+
+    return by_round(name, {r["name"]: course(r) for r in runs})
 
 
 def _settings(runs: list[State], heads: list[str]) -> str:

@@ -46,7 +46,7 @@ def page(state: State | None, problem: str) -> str:
     parts.append(p(t.no_run) if state["run"] is None else _run(state))
     if state["clinics"]:
         parts.append(table(t.columns, [_clinic(n, c, state) for n, c in state["clinics"].items()], t.clinics))
-    points = [(round_, auroc) for round_, auroc, _ in state["curve"] if auroc is not None]
+    points = [(round_, auroc, blur) for round_, auroc, _, blur in state["curve"] if auroc is not None]
     return "".join([*parts, by_round("auroc", {texts.common.all_clinics: points}) or p(t.no_curve)])
 
 

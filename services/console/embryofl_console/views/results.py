@@ -77,7 +77,8 @@ def page(results: State, split: str, clinic: str, day: str) -> str:
 
 
 def _course(rounds: list[State], name: str) -> str:
-    points = [(r["round"], r["pooled"][name]) for r in rounds if r["pooled"][name] is not None]
+    rounds = [r for r in rounds if r["pooled"][name] is not None]
+    points = [(r["round"], r["pooled"][name], r["pooled"].get(f"{name}_blur", 0.0)) for r in rounds]
     return by_round(name, {texts.common.all_clinics: points})
 
 

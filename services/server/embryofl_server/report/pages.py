@@ -32,7 +32,8 @@ def html(card: dict[str, Any], results: dict[str, Any]) -> str:
 
 def _charts(results: dict[str, Any]) -> str:
     """Of all clinics: the charts of all days' test patients, and AUROC over the rounds."""
-    points = [(r["round"], r["pooled"]["auroc"]) for r in results["rounds"] if r["pooled"]["auroc"] is not None]
+    rounds = [(r["round"], r["pooled"]) for r in results["rounds"] if r["pooled"]["auroc"] is not None]
+    points = [(number, pooled["auroc"], pooled["auroc_blur"]) for number, pooled in rounds]
     return of_results(results["splits"]["test"]["pooled"]["all"]) + by_round("auroc", {clinic_label("pooled"): points})
 
 

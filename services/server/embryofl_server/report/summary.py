@@ -158,7 +158,18 @@ def _round(record: dict[str, Any], threshold: float) -> dict[str, Any]:
 def _round_results(sums: ScoreSums, threshold: float) -> dict[str, Any]:
     summary, histogram = sums.summary(threshold=threshold), sums.pooled().histogram
     fit = line(histogram)
-    metrics = ("n", "positives", "auroc", "auroc_se", "loss", "brier", "ece", "sensitivity", "specificity")
+    metrics = (
+        "n",
+        "positives",
+        "auroc",
+        "auroc_se",
+        "auroc_blur",
+        "loss",
+        "brier",
+        "ece",
+        "sensitivity",
+        "specificity",
+    )
     return {
         **{name: getattr(summary, name) for name in metrics},
         "mean_score": float(histogram.sum(axis=0) @ CENTRES / summary.n) if summary.n else None,

@@ -58,7 +58,7 @@ class LineTally:
     counts: Counts = field(default_factory=Counter)
     newest: dict[tuple[str, str, str], Line] = field(default_factory=dict)  # by split, clinic and day, as they came
     best: dict[tuple[str, str, str], tuple[float, int]] = field(default_factory=dict)
-    points: dict[int, tuple[float | None, float | None]] = field(default_factory=dict)
+    points: dict[int, tuple[float | None, float | None, float]] = field(default_factory=dict)
     training_s: dict[int, float] = field(default_factory=dict)
     done: dict[str, dict[int, Line]] = field(default_factory=lambda: defaultdict(dict))
 
@@ -77,7 +77,7 @@ class LineTally:
             return
         auroc = line.get("auroc")
         if key == ("validation", POOLED, ALL_DAYS):
-            self.points[number] = (auroc, line.get("loss"))
+            self.points[number] = (auroc, line.get("loss"), line.get("auroc_blur") or 0.0)
         if auroc is not None and (key not in self.best or auroc > self.best[key][0]):
             self.best[key] = (auroc, number)
 

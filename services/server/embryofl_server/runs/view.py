@@ -168,7 +168,8 @@ class RunView:
         return (best[1], best[0]) if best else None
 
     def curve(self) -> list[list[float | None]]:
-        """[round, pooled AUROC, pooled loss] on validation patients; of many rounds, `MOST_POINTS` evenly spaced."""
+        """[round, pooled AUROC, pooled loss, `Metrics.auroc_blur`] on validation patients; of many rounds, `MOST_POINTS`
+        evenly spaced."""
         with self._lock:
             return evenly_spaced([[r, *values] for r, values in sorted(self._lines.points.items())], MOST_POINTS)
 
