@@ -226,7 +226,7 @@ def masked(
         length=vector_length(layout) if training else LENGTH,
         bound=update_bound(run, round_, layout, math.inf) if training else BOUND,
     )
-    steps = Attempt(terms, run, lines := {clinic.name: clinic.key for clinic in clinics})
+    steps = Attempt(terms, run, lines := {clinic.name: clinic.key for clinic in clinics}, {})
     replies: list[Reply] = []
 
     def goes_on(step_kind: str, step: Step) -> bool:

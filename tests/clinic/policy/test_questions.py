@@ -9,9 +9,11 @@ import pytest
 from typer.testing import CliRunner
 
 from embryofl.errors import ProtocolError
+from embryofl.messages import MaskingRequest, Request
 from embryofl.pooled_metrics import SPLITS, from_vector
 from embryofl_clinic.cli.commands import app
 from embryofl_clinic.policy.questions import FILE, Questions
+from embryofl_clinic.policy.rules import Policy
 from kits.label_attack import RUN, Clinic, Population, masked, summed
 
 NAMES = ("anna", "bert", "cleo")
@@ -27,6 +29,11 @@ def clinics(tmp_path):
         return [Clinic(name, tmp_path, lines, Population(number)) for number, name in enumerate(NAMES)]
 
     return make
+
+
+def masked_request(clinic: Clinic, number: int) -> Request:
+    """The final evaluation of run `number`, under masks."""
+    return clinic.request("evaluate", number, RUN.rounds, MaskingRequest(letters={"roster": "ab" * 32, "letters": {}}))
 
 
 def restarted(clinic: Clinic) -> None:
@@ -90,15 +97,40 @@ def test_the_same_model_with_other_settings_is_declined_before_anything_is_compu
 def test_two_processes_that_share_a_ledger_forget_no_question(clinics):
     (anna, *_) = clinics(metrics="own")
     requests = [anna.request("evaluate", number, 2) for number in range(1, 9)]
+    answer = ("own", "ab" * 32, dict.fromkeys(SPLITS, 40))
+    policies = [Policy(anna.state, "quality", "anna") for _ in requests]
     threads = [
-        threading.Thread(target=Questions(anna.state).enter, args=(r, "own", "ab" * 32, dict.fromkeys(SPLITS, 40)))
-        for r in requests
+        threading.Thread(target=p.enter_answer, args=(r, *answer)) for p, r in zip(policies, requests, strict=True)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert {q.run for q in Questions(anna.state).read()} == {r.run for r in requests}
+
+
+def test_requests_at_the_same_time_are_not_answered_beyond_the_budget(clinics):
+    """Each is checked before any is entered, as by two processes that share a state folder."""
+    three = clinics("max_evaluations = 2")
+    requests = [masked_request(three[0], number) for number in range(1, 9)]
+    policies = [Policy(three[0].state, "quality", "anna") for _ in requests]
+    assert not any(p.reason_to_block(r) for p, r in zip(policies, requests, strict=True))
+    entered, declined = [], []
+
+    def answer(policy, request):
+        try:
+            policy.enter_answer(request, "pooled", "ab" * 32, dict.fromkeys(SPLITS, 40))
+            entered.append(request.run)
+        except ProtocolError as exc:
+            declined.append(str(exc))
+
+    threads = [threading.Thread(target=answer, args=pair) for pair in zip(policies, requests, strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {q.run for q in Questions(three[0].state).read()} == {*entered} and len(entered) == 2
+    assert len(declined) == 6 and all("(max_evaluations = 2)" in text for text in declined)
 
 
 def test_no_more_evaluations_are_answered_than_the_policy_allows(clinics):

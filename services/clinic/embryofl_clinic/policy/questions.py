@@ -98,29 +98,18 @@ class Questions:
             Answers under masks in `days`; 0 = no limit.
         days : float
         """
-        asked = self.read()
-        of_run = [question for question in asked if question.run == request.run]
-        if any(_is_of(question, request) for question in of_run):
-            return ""
-        if any(request.masking is None or _excludes(question, request) for question in of_run):
-            reason = f"{request.run} was evaluated before, with another model or settings; expected the same ones"
-            return _logged(reason, request)
-        needed, left = request.settings.evaluations_from(request.round), most - _recent(asked, days)
-        if request.masking is not None and most and left < needed:
-            reason = (
-                f"the clinic answers {max(left, 0)} more in {days:g} days ({LIMIT} = {most}), and the run still asks for "
-                f"{needed}"
-            )
-            return _logged(reason, request)
-        return ""
+        return _logged(_reason(self.read(), request, most, days), request)
 
-    def enter(self, request: Request, released: Releases, answer: str, embryos: Mapping[Split, int]) -> None:
-        """Enter an answer, before it leaves.
+    def enter(
+        self, request: Request, released: Releases, answer: str, embryos: Mapping[Split, int], most: int, days: float
+    ) -> None:
+        """Enter an answer, before it leaves; `most` and `days` as in `reason_to_decline`.
 
         Raises
         ------
         ProtocolError
-            When the question was answered under masks before, with another answer.
+            When the question was answered under masks before, with another answer; or when it is declined, because of an
+            answer that was entered since `reason_to_decline`.
         """
         with in_turn(self._path):
             asked = self.read()
@@ -133,6 +122,8 @@ class Questions:
                             "the same until a run is over"
                         )
                     return
+            if reason := _logged(_reason(asked, request, most, days), request):
+                raise ProtocolError(reason)
             question = Question(
                 time=time.time(),
                 run=request.run,
@@ -144,6 +135,19 @@ class Questions:
                 embryos={**embryos},
             )
             write_atomic(self._path, _FORM.dump_json([*asked, question], indent=1), 0o600)
+
+
+def _reason(asked: Sequence[Question], request: Request, most: int, days: float) -> str:
+    of_run = [question for question in asked if question.run == request.run]
+    if any(_is_of(question, request) for question in of_run):
+        return ""
+    if any(request.masking is None or _excludes(question, request) for question in of_run):
+        return f"{request.run} was evaluated before, with another model or settings; expected the same ones"
+    needed, left = request.settings.evaluations_from(request.round), most - _recent(asked, days)
+    if request.masking is not None and most and left < needed:
+        budget = f"the clinic answers {max(left, 0)} more in {days:g} days ({LIMIT} = {most})"
+        return f"{budget}, and the run still asks for {needed}"
+    return ""
 
 
 def _recent(asked: Sequence[Question], days: float) -> int:

@@ -5,6 +5,7 @@ import json
 import logging
 import time
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from embryofl.files import write_atomic
 from embryofl.membership import Releases
 from embryofl.messages import Request
 from embryofl.metrics import SMALLEST_COUNT
+from embryofl.pooled_metrics import Split
 from embryofl.schema import Meaning, Strict, explain
 from embryofl_clinic.policy.questions import Questions
 
@@ -154,7 +156,7 @@ class Policy:
 
     def __init__(self, state_dir: Path, meaning: Meaning, name: str) -> None:
         self._state_dir, self._meaning, self.name = state_dir, meaning, name
-        self.questions = Questions(state_dir)
+        self._questions = Questions(state_dir)
 
     @property
     def metrics(self) -> Releases:
@@ -226,11 +228,17 @@ class Policy:
             )
         if request.work == "evaluate" and rules.metrics != "none":
             try:
-                return self.questions.reason_to_decline(request, rules.max_evaluations, rules.evaluation_days)
+                return self._questions.reason_to_decline(request, rules.max_evaluations, rules.evaluation_days)
             except UserError as exc:
                 log.error("%s", exc)
                 return "the clinic's ledger of questions cannot be read; its log says why"
         return ""
+
+    def enter_answer(self, request: Request, released: Releases, answer: str, embryos: Mapping[Split, int]) -> None:
+        """Enter an answer into the ledger of questions before it leaves; see `Questions.enter`."""
+        rules = load_rules(self._state_dir)
+        limits = rules.max_evaluations, rules.evaluation_days
+        self._questions.enter(request, released, answer, embryos, *limits)
 
     def count_round(self) -> None:
         """Record a round of training."""

@@ -217,7 +217,7 @@ class RequestHandler:
         """Enter the answer to an evaluation into the ledger of questions, before it leaves."""
         embryos = {split: len(scored.labels) for split, scored in evaluated.items()}
         released: Releases = "own" if request.masking is None else "pooled"
-        self._policy.questions.enter(request, released, hashlib.sha256(answer).hexdigest(), embryos)
+        self._policy.enter_answer(request, released, hashlib.sha256(answer).hexdigest(), embryos)
 
     def _evaluated(self, request: Request, workload: Workload) -> dict[Split, ScoredEmbryos]:
         """The embryos with the loaded model's scores, kept for the clinic's own page."""
