@@ -60,3 +60,7 @@ class ProtocolError(UserError):
 
 class TooFewClinicsError(ProtocolError):
     """Fewer clinics than a step of secure aggregation needs: with more of them, the same step is allowed."""
+
+
+class SumRefusedError(ProtocolError):
+    """A sum that a clinic's own limits do not allow. The hub may know why: the numbers are of the roster that it sent."""

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 import threading
 
 import numpy as np
@@ -20,6 +21,7 @@ from embryofl_clinic.joining.client import HubClient
 from embryofl_clinic.joining.identity import ClinicIdentity
 from embryofl_clinic.link.fleet_link import Incoming
 from embryofl_clinic.masking.peers import FILE, Peers
+from embryofl_clinic.policy.rules import last_block
 from embryofl_clinic.trainer import Trainer
 from kits.enrolment import key_change
 from kits.policy import write_policy
@@ -346,6 +348,24 @@ def test_bound_so_wide_that_small_numbers_are_lost_is_refused(round_):
     round_.new_hub(bound=TERMS.bound * 10)
     assert round_.ask_keys() is None
     assert round_.refused("expected at most")
+
+
+@pytest.mark.parametrize(
+    ("rules", "words"),
+    [
+        ({"max_share": 0.45}, "anna would be 50% of a sum over 3 clinics.*expected at most 45% .max_share."),
+        ({"min_sum": 4}, "a sum over 3 of 3 clinics is possible.*expected at least 4 .min_sum."),
+    ],
+    ids=str,
+)
+def test_sum_that_the_policy_does_not_allow_is_blocked_with_the_reason(round_, rules, words):
+    round_.policy(peers="first", **rules)
+    round_.hub.take_advert(round_.ask_keys().masking.advert)
+    for session in round_.others.values():
+        round_.hub.take_advert(session.advert)
+    refused = round_.ask(roster=round_.hub.close_roster()).refused
+    assert re.search(words, refused) and "let more clinics take part, or change the clinic's policy" in refused
+    assert last_block(round_.anna.settings.state_dir)["words"] == refused
 
 
 def test_second_roster_is_refused(round_):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from embryofl.errors import ProtocolError, TooFewClinicsError
+from embryofl.errors import ProtocolError, SumRefusedError, TooFewClinicsError
 from embryofl.secagg.clinic import ClinicSession
 from embryofl.secagg.messages import Roster, Statement, digest
 from embryofl.settings import RunSettings
@@ -118,7 +118,7 @@ def test_clinic_does_not_become_most_of_a_roster():
     heavy = Attempt(zeros(5), {**dict.fromkeys(names_of(5), 1), TWO: 99})
     roster = heavy.close_roster()
     with pytest.raises(
-        ProtocolError,
+        SumRefusedError,
         match="clinic-02 would be 97% of a sum over 5 clinics without the heaviest third of them, expected at most 80%",
     ):
         heavy.clinics[TWO].letters(roster)
@@ -146,6 +146,18 @@ def test_roster_smaller_than_the_clinic_accepts_is_rejected():
     small = Attempt(zeros(4), limits={"min_survivors": 5})
     with pytest.raises(TooFewClinicsError, match="4 clinics in a roster, expected at least 5 of 4"):
         small.clinics[ONE].letters(small.close_roster())
+
+
+def test_roster_of_which_a_smaller_sum_is_possible_than_the_clinic_accepts_is_rejected():
+    """Four of five are enough for a sum: the clinic could not prevent it once its vector is in it."""
+    for clinics, accepted in ((5, False), (6, True)):
+        strict = Attempt(zeros(clinics), limits={"min_sum": 5})
+        roster = strict.close_roster()
+        if accepted:
+            assert strict.clinics[ONE].letters(roster)
+        else:
+            with pytest.raises(SumRefusedError, match="a sum over 4 of 5 clinics is possible.*expected at least 5"):
+                strict.clinics[ONE].letters(roster)
 
 
 def test_letters_survivors_and_confirmations_are_as_many_as_the_clinic_asks_for():

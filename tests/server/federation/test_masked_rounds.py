@@ -15,6 +15,7 @@ from embryofl_server.federation.masking import rounds as module
 from embryofl_server.federation.run_settings import check_settings
 from kits.enrolment import key_change
 from kits.masked_rounds import EMBRYOS, Killed, MaskedFleet
+from kits.policy import write_policy
 from kits.rounds import LAYOUT, events, once, stages
 
 LEAST = {"learning_rate": 1.0, "schedule": "constant", "norm_clip": 0}  # so that the bound clips none of the stand-ins
@@ -466,6 +467,23 @@ def test_clinic_that_has_changed_its_key_stays_known_to_the_others(stage):
     assert record(run, 2)["masking"]["survivors"] == ["anna", "bert", "cleo", "dora"]
     assert Peers(run.fleet.state_dir("anna")).read()["cleo"].key == run.fleet.key("cleo")
     assert not [e for e in events(run.run) if e["kind"] == "attempt_failed"]
+
+
+def test_clinic_that_would_be_most_of_a_sum_ends_a_run_of_three_with_the_reason_and_one_of_five_goes_on_without_it(
+    stage,
+):
+    for clinics, share in ((3, 0.7), (5, 0.5)):
+        run = stage(clinics=clinics, rounds=1)
+        write_policy(run.fleet.state_dir("cleo"), min_examples=1, metrics="own", max_share=share)
+        if clinics == 3:
+            with pytest.raises(
+                UserError, match=r"cleo would be 76% of a sum over 3 clinics.*at most 70% \(max_share\)"
+            ):
+                run.go()
+        else:
+            run.go()
+            assert record(run)["masking"]["survivors"] == ["anna", "bert", "dora", "emil"]
+            assert record(run)["refused"] == {"cleo": "clinic_refused"}
 
 
 def test_weight_that_is_not_the_one_of_its_embryos_is_rejected(stage, monkeypatch):

@@ -117,9 +117,18 @@ class Masking:
             keys = {name: pinned[name].key for name in request.masking.peers if name != request.clinic}
             keys[request.clinic] = self._signer.public_key
             weight = pooled_metrics.WEIGHT if pooled else sum_weight(request.settings, examples)
-            sign, least = self._signer.sign, self._least()
+            rules = load_rules(self._state_dir)
             self._session = ClinicSession(
-                terms, request.clinic, weight, sign, keys, self._ledger, cells=cells, min_survivors=least
+                terms,
+                request.clinic,
+                weight,
+                self._signer.sign,
+                keys,
+                self._ledger,
+                cells=cells,
+                max_share=rules.max_share,
+                min_survivors=self._least(),
+                min_sum=rules.min_sum,
             )
             self._terms, self._asked = terms, asked
             if not pooled:

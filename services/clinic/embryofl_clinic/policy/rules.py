@@ -18,6 +18,8 @@ from embryofl.messages import Request
 from embryofl.metrics import SMALLEST_COUNT
 from embryofl.pooled_metrics import Split
 from embryofl.schema import Meaning, Strict, explain
+from embryofl.secagg.clinic import MAX_SHARE
+from embryofl.secagg.threshold import MAX_CLINICS, MIN_CLINICS
 from embryofl_clinic.policy.questions import Questions
 
 log = logging.getLogger("embryofl.policy")
@@ -57,6 +59,11 @@ class Rules(Strict):
     peers : {"ask", "first"}
         Whether updates are masked together with another clinic only after people have compared its key ("ask"), or with
         the key that the hub shows first.
+    max_share : float
+        The largest part of a sum's weights that this clinic may have, not counting the heaviest third of the clinics
+        (`embryofl.secagg.clinic.ClinicSession`).
+    min_sum : int
+        The fewest clinics that a sum with this clinic may have, whoever drops out.
     max_evaluations, evaluation_days : int, float
         How many evaluations are answered under masks in so many days; 0 = no limit. One before a run's end is answered only
         if all that the run still asks for can be (`RunSettings.pooled_every`). Two answers about models that are made for
@@ -78,6 +85,8 @@ class Rules(Strict):
     metrics: Releases = "pooled"
     show_metrics: bool = False
     peers: Literal["ask", "first"] = "ask"
+    max_share: float = Field(default=MAX_SHARE, gt=0, le=1)
+    min_sum: int = Field(default=MIN_CLINICS, ge=MIN_CLINICS, le=MAX_CLINICS)
     keep_models: int = Field(default=5, ge=0)
 
     @field_validator("quiet_hours")

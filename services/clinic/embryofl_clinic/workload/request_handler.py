@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from embryofl.errors import DataError, ProtocolError
+from embryofl.errors import DataError, ProtocolError, SumRefusedError
 from embryofl.masked_update import difference
 from embryofl.membership import Releases
 from embryofl.messages import MASKING, Reply, Request, round_seed
@@ -111,7 +111,12 @@ class RequestHandler:
             # Without any work: whether that fails, and how long it takes, may depend on single embryos.
             return Reply.model_validate(_head(request))
         if request.kind in MASKING and request.kind != "keys":
-            return Reply.model_validate({**_head(request), "masking": self._masking.step(request)})
+            try:
+                return Reply.model_validate({**_head(request), "masking": self._masking.step(request)})
+            except SumRefusedError as exc:
+                blocked = f"{exc.text}: let more clinics take part, or change the clinic's policy"
+                self._policy.note_block(request, blocked)
+                return Reply.model_validate({**_head(request), "refused": blocked})
         if done is not None and request.kind != "keys":
             return self._with_upload(request, done, transfers)
         workload, blocked = self._workload(request, trained=done is not None)

@@ -27,8 +27,8 @@ Step by step
    sign(terms, all of these). An advert is therefore good for one attempt at one round with one model.
 2. hub -> clinic, `Roster`: the terms and all adverts. The clinic checks: its own terms and its own advert; every
    other clinic is pinned and has signed for the same terms; each key and each name is there once; at least
-   `min_survivors` clinics; its own weight is at most `max_share` of all but the heaviest third of the others. It
-   accepts one roster.
+   `min_survivors` clinics, and so many that t is at least `min_sum`; its own weight is at most `max_share` of all but
+   the heaviest third of the others. It accepts one roster.
 3. clinic -> hub, `Letters`: both seeds are split (Shamir, t of n). For each clinic of the roster, itself included,
    two shares are encrypted with AES-256-GCM. The key is HKDF(X25519(encryption keys), salt roster, "letter", sender,
    recipient). Bound to it: roster, sender, recipient, and a commitment H(share, roster, owner, holder, seed, value)

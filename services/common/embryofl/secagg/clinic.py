@@ -8,7 +8,7 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from embryofl.clinic_keys import signed_by
-from embryofl.errors import ProtocolError
+from embryofl.errors import ProtocolError, SumRefusedError
 from embryofl.secagg.fixed_point import RING, Ring
 from embryofl.secagg.key_agreement import (
     SEED,
@@ -57,6 +57,8 @@ class ClinicSession:
         How many clinics a roster, a sum and its confirmations need, whatever the attempt's own threshold is. The hub
         chooses the roster, and could choose those that help it. With ``threshold(n)`` of a federation of ``n`` clinics no
         round has two sums, whatever the hub tries, as long as at most a third of the federation helps it.
+    min_sum : int (default: 3)
+        The smallest sum that this clinic is part of, whoever drops out: what the attempt's own threshold has to be.
 
     Attributes
     ----------
@@ -76,9 +78,10 @@ class ClinicSession:
         cells: int = 0,
         max_share: float = MAX_SHARE,
         min_survivors: int = MIN_CLINICS,
+        min_sum: int = MIN_CLINICS,
     ) -> None:
         self._terms, self._name, self._sign, self._keys, self._ledger = terms, name, sign, keys, ledger
-        self._max_share, self._min_survivors = max_share, min_survivors
+        self._max_share, self._min_survivors, self._min_sum = max_share, min_survivors, min_sum
         self._self_seed, self._pair_seed = secrets.token_bytes(SEED), secrets.token_bytes(SEED)
         self._mask_key = key_from_seed(self._pair_seed)
         self._encryption_key = X25519PrivateKey.from_private_bytes(secrets.token_bytes(32))
@@ -116,8 +119,10 @@ class ClinicSession:
         Raises
         ------
         ProtocolError
-            On a roster with other terms, with clinics that are not pinned or did not sign, with another advert of this
-            clinic, or in which its part is too large; and on a second, different roster.
+            On a roster with other terms, with clinics that are not pinned or did not sign, or with another advert of this
+            clinic; and on a second, different roster.
+        SumRefusedError
+            On a roster in which this clinic's part is too large, or of which too small a sum is possible.
         TooFewClinicsError
             On a roster of fewer than `min_survivors`.
         """
@@ -134,6 +139,11 @@ class ClinicSession:
             )
         roster.check_enough(len(roster.names), "clinics in a roster", self._min_survivors)
         check_roster(roster, self._keys)
+        if roster.threshold < self._min_sum:
+            raise SumRefusedError(
+                f"a sum over {roster.threshold} of {len(roster.names)} clinics is possible if others drop out, expected at "
+                f"least {self._min_sum} (min_sum)"
+            )
         self._check_share(roster, roster.names)
         clinics, needed = len(roster.names), roster.threshold
         shares = [split(seed, needed, clinics) for seed in (self._self_seed, self._pair_seed)]
@@ -195,9 +205,11 @@ class ClinicSession:
         Raises
         ------
         ProtocolError
-            On a statement about another roster or other senders of letters, without this clinic, or about a sum in which
-            its part is too large. On a second, different statement in this attempt, and on another sum than was confirmed
-            for this round, model or update before (`Ledger`).
+            On a statement about another roster or other senders of letters, or without this clinic. On a second, different
+            statement in this attempt, and on another sum than was confirmed for this round, model or update before
+            (`Ledger`).
+        SumRefusedError
+            On a sum in which this clinic's part is too large.
         TooFewClinicsError
             With too few survivors.
         """
@@ -298,7 +310,7 @@ class ClinicSession:
         own, honest = roster.advert_of(self._name).weight, others[: len(others) - len(names) // 3]
         part = own / (own + sum(honest))
         if part > self._max_share:
-            raise ProtocolError(
+            raise SumRefusedError(
                 f"{self._name} would be {part:.0%} of a sum over {len(names)} clinics without the heaviest third of them, "
-                f"expected at most {self._max_share:.0%}"
+                f"expected at most {self._max_share:.0%} (max_share)"
             )
