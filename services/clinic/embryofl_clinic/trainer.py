@@ -25,6 +25,7 @@ from embryofl_clinic.masking.attempt import Masking
 from embryofl_clinic.policy.rules import Policy
 from embryofl_clinic.policy.sent import SentLog
 from embryofl_clinic.settings import ClinicSettings
+from embryofl_clinic.workload.final_results import FinalResults
 from embryofl_clinic.workload.request_handler import RequestHandler, Workloads
 from embryofl_clinic.workload.transfers import TransferRefused, Transfers
 
@@ -74,6 +75,7 @@ class Trainer:
         self._handler = RequestHandler(
             workloads, self._policy, self._metrics, settings.state_dir, Masking(settings.state_dir, identity)
         )
+        self._final_results = FinalResults(workloads, self._policy, settings.state_dir)
         self._up = False
         self._steps: StepLink | None = None
 
@@ -204,6 +206,7 @@ class Trainer:
                     status = self._poll_status()
                     self._fetcher.consider(status.finished if status else None, transfers)
                     if self._steps is None:
+                        self._final_results.update()
                         self._stop.wait(delay)
                         if delay < POLL_SLOW_S <= delay * POLL_GROWTH:  # nothing has been asked for a while
                             release_freed_memory()

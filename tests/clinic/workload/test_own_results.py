@@ -1,14 +1,23 @@
 """A clinic's exact metrics of its own patients equal scikit-learn's, are shown in its app and are never sent."""
 
+import hashlib
+import json
+
 import numpy as np
 import pytest
 from sklearn import metrics as reference
 from starlette.testclient import TestClient
 
 from embryofl.metrics import ScoredEmbryos
+from embryofl.settings import RunSettings
+from embryofl.wire import Layout
 from embryofl_clinic.app.pages import Pages, create_app
+from embryofl_clinic.scoring.model_store import ModelStore
 from embryofl_clinic.workload.own_results import FILE, OwnResultsFile
+from kits.policy import write_policy
 
+LAYOUT = Layout.of({"w": ("F32", (4,))})
+MODEL = LAYOUT.empty()
 BASE = "http://127.0.0.1:8088"
 
 
@@ -95,3 +104,63 @@ def test_metrics_without_embryos_of_a_label_are_none(tmp_path, make_request, sco
     metrics = results.read().splits["validation"].all_days
     assert (metrics.embryos, metrics.auroc_interval) == (len(labels), None)
     assert metrics.auroc == (1.0 if len(set(labels)) == 2 else None) == metrics.auprc
+
+
+@pytest.fixture
+def finished(clinic, make_request):
+    """`finished(**settings)`: a clinic that has trained in a run of these settings, and has its final model, of round 3."""
+
+    def make(**settings):
+        anna = clinic()
+        anna.workload.evaluate = {"validation": embryos(1), "test": embryos(2)}.__getitem__
+        anna.receive(make_request(round=3))
+        card = {"run": "run-0001", "round": 3, "sha256": hashlib.sha256(MODEL).hexdigest()}
+        card["settings"] = RunSettings(**settings).model_dump()
+        ModelStore(anna.settings.state_dir).put("run-0001", MODEL, json.dumps(card).encode())
+        return anna
+
+    return make
+
+
+def final_round(anna):
+    anna.trainer._final_results.update()
+    return {split: results.round for split, results in OwnResultsFile(anna.settings.state_dir).read().splits.items()}
+
+
+@pytest.mark.parametrize("policy", ["none", "pooled"])
+def test_clinic_sees_its_own_metrics_of_the_final_model_though_it_releases_none(finished, make_request, policy):
+    anna = finished()
+    write_policy(anna.settings.state_dir, metrics=policy)
+    anna.receive(make_request(kind="evaluate", upload_url="", round=RunSettings().rounds))
+    sent = [*anna.link.replies, *map(str, anna.transfers.uploads)]
+    assert final_round(anna) == {"validation": 3, "test": 3}
+    own = OwnResultsFile(anna.settings.state_dir).read()
+    scores, labels, *_ = embryos(2)
+    assert own.splits["test"].all_days.auroc == pytest.approx(reference.roc_auc_score(labels, scores), abs=1e-12)
+    assert [*own.rounds] == [2, 3] and sent == [*anna.link.replies, *map(str, anna.transfers.uploads)]
+
+
+def test_final_model_that_a_request_has_evaluated_is_not_evaluated_again(finished, make_request):
+    anna = finished()
+    anna.receive(make_request(kind="evaluate", upload_url="", round=3))
+    anna.workload.evaluate = None
+    assert final_round(anna) == {"validation": 3, "test": 3}
+
+
+def test_final_model_waits_for_the_end_of_quiet_hours(finished):
+    anna = finished()
+    write_policy(anna.settings.state_dir, quiet_hours="00:00-23:59:59.999999")
+    assert final_round(anna) == {"validation": 2}
+    write_policy(anna.settings.state_dir)
+    assert final_round(anna) == {"validation": 3, "test": 3}
+
+
+def test_test_patients_are_not_looked_at_where_the_run_has_no_final_evaluation(finished):
+    assert final_round(finished(closing_evaluation=False)) == {"validation": 2}
+
+
+def test_final_model_that_cannot_be_evaluated_costs_a_line_of_the_log(finished, caplog):
+    anna = finished()
+    anna.workload.evaluate = None
+    assert final_round(anna) == {"validation": 2} and "cannot be evaluated for the clinic's page" in caplog.text
+    assert final_round(anna) == {"validation": 2} and caplog.text.count("cannot be evaluated") == 1

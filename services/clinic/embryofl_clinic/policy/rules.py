@@ -177,6 +177,14 @@ class Policy:
         """Counts and metrics of fewer embryos are withheld."""
         return load_rules(self._state_dir).min_cell
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether these are the clinic's quiet hours, by its own clock; also while the policy cannot be read."""
+        try:
+            return _within(load_rules(self._state_dir).quiet_hours, datetime.datetime.now().time())
+        except UserError:
+            return True
+
     def reason_to_block(self, request: Request, examples: int | None = None, *, trained: bool = False) -> str:
         """Why the policy blocks this request, in words that may leave the clinic; "" if it does not. `trained`: the clinic
         has trained for it already, in an earlier attempt."""

@@ -30,12 +30,13 @@ JOIN_ONE = (
 
 
 class CardSettings(CardPart):
-    """The part of a run's settings that scoring needs."""
+    """The part of a run's settings that scoring needs, and the clinic's own results."""
 
     model: Annotated[str, Field(max_length=100)]
     image_size: Annotated[int, Field(ge=32, le=512)]
     meaning: Meaning = "quality"
     grades: Annotated[float, Field(ge=0, le=10)] = 0.0
+    closing_evaluation: bool = True
 
 
 class Card(CardPart):
@@ -132,6 +133,11 @@ class ModelStore:
             except (OSError, UserError):
                 continue
         return [model for _, model in sorted(models, key=lambda pair: pair[0], reverse=True)]
+
+    @property
+    def changed(self) -> int:
+        """When the newest model was stored, in ns; 0 without any."""
+        return max((path.stat().st_mtime_ns for path in self.folder.glob(f"run-*/{CARD}")), default=0)
 
     def get(self, run: str = "") -> StoredModel:
         """The model of a run, by default the newest. Raises `UserError` if there is none."""
