@@ -39,6 +39,15 @@ def test_training_request_is_evaluated_trained_and_uploaded(clinic, make_request
     assert reply.update.size == len(anna.transfers.uploads[0][1])
 
 
+def test_times_of_work_with_images_are_told_in_whole_seconds(clinic, make_request):
+    """A model could make one image take longer. Transfers depend on the network, and the console shows their speed."""
+    anna = clinic()
+    anna.receive(make_request())
+    seconds = only_reply(anna).seconds
+    assert seconds["evaluate"] == seconds["train"] == 1 and seconds["loading"] in (0, 1)
+    assert seconds["download"] < 1 and seconds["upload"] < 1
+
+
 def test_final_evaluation_trains_and_uploads_nothing(clinic, make_request):
     anna = clinic()
     anna.receive(make_request(kind="evaluate", upload_url=""))

@@ -189,6 +189,8 @@ class Reply(_Versioned):
 
     `refused` is set, and everything else empty, when the clinic's policy blocks the request. The reply to a step of secure
     aggregation has no metrics and no update; that to ``keys`` has `examples`, from which the clinic's weight follows.
+
+    `seconds` of what is done with the clinic's images are whole ones, rounded up: finer times could tell of single images.
     """
 
     kind: Kind

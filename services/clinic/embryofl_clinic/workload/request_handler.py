@@ -152,7 +152,8 @@ class RequestHandler:
 
         def lap(name: str, next_phase: str = "idle") -> None:
             nonlocal lap_began
-            seconds[name], lap_began = round(time.monotonic() - lap_began, 3), time.monotonic()
+            spent, lap_began = time.monotonic() - lap_began, time.monotonic()
+            seconds[name] = round(spent, 3) if name == "download" else math.ceil(spent)
             metrics.phase(next_phase)
 
         if request.masking is not None:
@@ -185,7 +186,7 @@ class RequestHandler:
                 if not math.isfinite(trained.loss):
                     update.fill(np.nan)  # `Masking.mask` sends zeros
             lap("train", "upload")
-            seconds["loading"] = round(metrics.take_loading(), 3)
+            seconds["loading"] = math.ceil(metrics.take_loading())
             body["examples"] = trained.examples
             if self._policy.metrics == "own" and math.isfinite(trained.loss):
                 body["train_loss"] = trained.loss
