@@ -68,7 +68,7 @@ def _compute(pixels: npt.NDArray[Any], model: Embedder, device: str, progress: O
     parts = []
     with torch.inference_mode():
         for at in range(0, len(pixels), BATCH):
-            images = torch.from_numpy(np.ascontiguousarray(pixels[at : at + BATCH])).to(device).permute(0, 3, 1, 2)
+            images = torch.tensor(pixels[at : at + BATCH], device=device).permute(0, 3, 1, 2)
             parts.append(model.embed(images).float().cpu().numpy())
             progress(min(at + BATCH, len(pixels)), len(pixels))
     return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
