@@ -7,9 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from embryofl.pooled_metrics import SPLITS
 from embryofl_clinic.policy.sent import FRAME
+from embryofl_clinic.workload.own_results import OwnResultsFile
 from kits.browser import CHROMIUM, COMMAND, assert_accessible, browser_page, enter, running_app
 from kits.federation import until
+from kits.policy import write_policy
 
 
 @pytest.fixture(scope="module")
@@ -114,3 +117,19 @@ def test_cohort_is_scored_in_the_clinic_app(finished, tmp_path):
     (record,) = [json.loads(path.read_text()) for path in (finished.state / "scored").glob("*.json")]
     assert record["cohort"] == "Cohort 7" and record["pictures"] == {} and len(record["digests"]) == 6
     assert record["scores"]["models"][0]["sha256"] == json.loads(finished.card.read_text())["sha256"]
+
+
+def test_clinic_that_releases_no_metrics_sees_its_own_of_the_final_model(federation):
+    state = federation.place.clinic("clinic-2")
+    before = (state / "policy.toml").read_text()
+    try:
+        write_policy(state, metrics="none")
+        run = federation.start_run(rounds=2)
+        assert federation.wait_over(run)["state"] == "finished"
+        own = OwnResultsFile(state)
+        until("the clinic has evaluated it", lambda: own.read().splits["validation"].round == 2, pause=0.5)
+    finally:
+        (state / "policy.toml").write_text(before)
+    assert {split: (r.run, r.round) for split, r in own.read().splits.items()} == dict.fromkeys(SPLITS, (run, 2))
+    evaluation = json.loads((federation.folder(run) / "model.json").read_text())["evaluation"]
+    assert not evaluation["clinic-2"]["validation"] and evaluation["clinic-1"]["validation"]
