@@ -11,7 +11,7 @@ import numpy as np
 
 from embryofl.errors import ProtocolError
 from embryofl.messages import Delivery, Request, round_seed
-from embryofl.metrics import ScoredEmbryos, ScoreSums
+from embryofl.metrics import ScoredEmbryos
 from embryofl_clinic.exporter import TrainerMetrics
 from embryofl_clinic.joining.identity import ClinicIdentity
 from embryofl_clinic.masking.attempt import Masking
@@ -44,8 +44,11 @@ class FakeWorkload:
     def load(self, packed: np.ndarray) -> None:
         self.model = packed
 
-    def counts(self, split: str) -> ScoreSums:
-        return self.evaluate(split).sums()
+    def unscored(self, split: str) -> ScoredEmbryos:
+        return self.evaluate(split)
+
+    def ids(self, split: str) -> list[str]:
+        return [f"{split} {number}" for number in range(50)]
 
     def evaluate(self, split: str) -> ScoredEmbryos:
         rng = np.random.default_rng([self.examples, len(split)])

@@ -45,6 +45,8 @@ class ImageExamples:
         int64 (n,), number of the patient; -1 where it is unknown. None: unknown for all.
     grades : numpy.ndarray or None
         float32 (n, STEPS), steps of the Gardner grades (`embryofl.gardner`), NaN where unknown. None: unknown for all.
+    contents : sequence of str or None
+        SHA-256 of each image file, (n,). None: unknown for all.
     """
 
     pixels: npt.NDArray[np.uint8] | npt.NDArray[np.float32]
@@ -55,6 +57,7 @@ class ImageExamples:
     groups: npt.NDArray[np.int64]
     cohorts: npt.NDArray[np.int64] | None = None
     grades: npt.NDArray[np.float32] | None = None
+    contents: Sequence[str] | None = None
 
     def __len__(self) -> int:
         """Number of embryos."""
@@ -181,6 +184,7 @@ def image_examples(cache: DecodedCache, images: Sequence[EmbryoImage]) -> ImageE
         _numbers([image.group for image in images]),
         _numbers([image.patient or None for image in images]),
         np.array([steps_of(image.expansion, image.icm, image.te) for image in images], np.float32).reshape(-1, STEPS),
+        [cache.infos[image.file].sha256 for image in images],
     )
 
 

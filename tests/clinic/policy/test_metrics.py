@@ -101,7 +101,7 @@ def test_days_that_three_clinics_fill_are_summed_without_those_of_a_fourth(tmp_p
 
 def test_a_clinic_says_which_days_it_fills_by_numbers_of_embryos_alone(tmp_path):
     made = [Clinic(f"clinic-{n}", tmp_path, "", Population(n, n, 4)) for n in (14, 15, 40)]
-    filled = [filled_cells(dict.fromkeys(SPLITS, clinic.workload.counts("test")), 5) for clinic in made]
+    filled = [filled_cells(dict.fromkeys(SPLITS, clinic.workload.unscored("test").sums()), 5) for clinic in made]
     assert filled == [0, both := 1 << 4 | 1 << 19, both]
     every_day = ScoreSums.from_scores(np.full(600, 0.3), np.arange(600) % 2, np.arange(600) // 40)
     assert filled_cells(dict.fromkeys(SPLITS, every_day), 5) == (1 << MAX_CELLS) - 1

@@ -3,17 +3,23 @@
 import json
 import threading
 import time
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
 from embryofl.errors import ProtocolError
 from embryofl.messages import MaskingRequest, Request
 from embryofl.pooled_metrics import SPLITS, from_vector
+from embryofl_clinic.app.pages import Pages, create_app
 from embryofl_clinic.cli.commands import app
-from embryofl_clinic.policy.questions import FILE, Questions
-from embryofl_clinic.policy.rules import Policy
+from embryofl_clinic.policy.questions import FILE, About, Questions
+from embryofl_clinic.policy.rules import Policy, last_block
+from embryofl_clinic.settings import ClinicSettings
+from embryofl_clinic.workload.embryo import EmbryoWorkload
 from kits.label_attack import RUN, Clinic, Population, masked, summed
 
 NAMES = ("anna", "bert", "cleo")
@@ -97,7 +103,7 @@ def test_the_same_model_with_other_settings_is_declined_before_anything_is_compu
 def test_two_processes_that_share_a_ledger_forget_no_question(clinics):
     (anna, *_) = clinics(metrics="own")
     requests = [anna.request("evaluate", number, 2) for number in range(1, 9)]
-    answer = ("own", "ab" * 32, dict.fromkeys(SPLITS, 40))
+    answer = ("own", "ab" * 32, About(embryos=dict.fromkeys(SPLITS, 40)))
     policies = [Policy(anna.state, "quality", "anna") for _ in requests]
     threads = [
         threading.Thread(target=p.enter_answer, args=(r, *answer)) for p, r in zip(policies, requests, strict=True)
@@ -119,7 +125,7 @@ def test_requests_at_the_same_time_are_not_answered_beyond_the_budget(clinics):
 
     def answer(policy, request):
         try:
-            policy.enter_answer(request, "pooled", "ab" * 32, dict.fromkeys(SPLITS, 40))
+            policy.enter_answer(request, "pooled", "ab" * 32, About())
             entered.append(request.run)
         except ProtocolError as exc:
             declined.append(str(exc))
@@ -191,6 +197,94 @@ def test_a_round_that_the_settings_do_not_name_and_a_second_model_of_one_are_dec
     assert "was evaluated before, with another model or settings" in again[-1].refused
     oftener = ON_THE_WAY.model_copy(update={"pooled_every": 1})
     assert "was evaluated before, with another model or settings" in on_the_way(three, 4, settings=oftener)
+
+
+SHOWN = Population(0).validation()
+
+
+def known(three):
+    """The clinics, which now know their embryos by their images."""
+    for clinic in three:
+        data = clinic.workload.data
+        contents = [f"{clinic.name} {number}" for number in range(len(data.validation))]
+        data.validation = data.test = replace(data.validation, contents=contents)
+    return three
+
+
+def only(clinic, count):
+    """The clinic has so many of its embryos left."""
+    data, part = clinic.workload.data, {}
+    for field in ("rows", "labels", "days", "embryos", "groups", "contents"):
+        part[field] = getattr(data.validation, field)[:count]
+    data.validation = data.test = replace(data.validation, **part)
+
+
+def test_few_corrected_embryos_are_told_as_they_were(clinics, caplog):
+    """Else the difference of two answers would be theirs."""
+    three = known(clinics("max_evaluations = 0"))
+    first = summed(three, 1, ONE, 0.0)
+    labels = three[0].workload.data.validation.labels
+    labels[:14] = 1 - labels[:14]
+    assert summed(three, 2, ONE, 0.0) == first
+    assert Questions(three[0].state).read()[-1].others == dict.fromkeys(SPLITS, 14)
+    assert (
+        "run-0002: the metrics under masks are of the validation embryos of an earlier answer. 14 have" in caplog.text
+    )
+    labels[14] = 1 - labels[14]
+    now = summed(three, 3, ONE, 0.0)
+    assert now != first and now["test"].pooled().counts.sum() == 120
+    assert Questions(three[0].state).read()[-1].others == {}
+
+
+def test_the_same_question_gets_the_same_sum_after_a_correction(clinics):
+    three = known(clinics())
+    first = summed(three, 1, ONE, 0.0)
+    three[0].workload.label(0, 1 - int(three[0].workload.data.validation.labels[0]))
+    restarted(three[0])
+    assert summed(three, 1, ONE, 0.0, attempt=2) == first
+
+
+def test_few_new_embryos_wait_and_without_the_old_ones_nothing_is_told(clinics):
+    three = known(clinics("max_evaluations = 0"))
+    every = three[0].workload.data.validation
+    only(three[0], 39)
+    first = summed(three, 1, ONE, 0.0)
+    three[0].workload.data.validation = three[0].workload.data.test = every
+    assert summed(three, 2, ONE, 0.0) == first
+    only(three[0], 38)
+    with pytest.raises(AssertionError, match="validation embryos of an earlier answer are gone, and fewer than 15"):
+        summed(three, 3, ONE, 0.0)
+    assert "are gone" in last_block(three[0].state)["words"] and len(Questions(three[0].state).read()) == 2
+    only(three[0], 20)
+    assert summed(three, 3, ONE, 0.0)["test"].pooled().counts.sum() == 100
+
+
+def test_embryos_are_known_by_the_contents_of_their_images():
+    def ids(contents, embryos):
+        data = SimpleNamespace(validation=replace(SHOWN, contents=contents, embryos=np.array(embryos)))
+        return EmbryoWorkload.ids(SimpleNamespace(data=data), "validation")
+
+    one = ids(["aa", "bb", "cc"], [0, 1, 0])
+    assert len(one) == 2 and ids(["cc", "dd", "aa"], [0, 1, 0])[0] == one[0]
+    assert len({*ids(["aa", "aa", "aa"], [0, 1, 2])}) == 3 and ids(None, [0, 1]) == []
+
+
+def test_the_clinic_app_says_that_corrections_wait(clinics):
+    three = known(clinics("max_evaluations = 0"))
+    summed(three, 1, ONE, 0.0)
+    three[0].workload.label(0, 1 - int(three[0].workload.data.validation.labels[0]))
+    summed(three, 2, ONE, 0.0)
+    only(three[0], 39)
+    with pytest.raises(AssertionError, match="are gone"):
+        summed(three, 3, ONE, 0.0)
+    links: list[str] = []
+    guarded = create_app(Pages(ClinicSettings(state_dir=three[0].state)), links.append)
+    guarded.new_link()
+    client = TestClient(guarded, base_url="http://127.0.0.1:8088")
+    client.get(links[-1])
+    page = client.get("/").text
+    assert "run-0002: the metrics that were summed under masks are of the test patients of an earlier answer" in page
+    assert "The last request that was blocked (run-0003, round 2): validation embryos of an earlier answer" in page
 
 
 def test_damaged_ledger_blocks_evaluations(clinics):

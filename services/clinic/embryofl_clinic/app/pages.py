@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 
 from embryofl import result_charts
 from embryofl.errors import UserError, with_code
+from embryofl.pooled_metrics import GROUP
 from embryofl.texts import size
 from embryofl_clinic.app.access import COOKIE, STYLE, AccessGuard
 from embryofl_clinic.app.records import MOST, RecordImage, Records
@@ -24,6 +25,8 @@ from embryofl_clinic.app.reporting import ReportService
 from embryofl_clinic.app.scoring_service import MOST_FILE_BYTES, MOST_FILES, ScoringService, Upload
 from embryofl_clinic.joining.commands import last_contact
 from embryofl_clinic.joining.identity import joined_hub
+from embryofl_clinic.policy.questions import Questions
+from embryofl_clinic.policy.rules import last_block
 from embryofl_clinic.policy.sent import MOST as MOST_SENT
 from embryofl_clinic.policy.sent import Sent, SentLog, by_round, by_run
 from embryofl_clinic.scoring.calibration import FEW
@@ -139,7 +142,9 @@ ThePages = Annotated[Pages, Depends(_pages)]
 @router.get("/")
 def home(pages: ThePages) -> Response:
     """The overview."""
-    own = pages.own_results.read()
+    own, asked = pages.own_results.read(), []
+    with contextlib.suppress(UserError):  # damaged: the trainer reports it
+        asked = Questions(pages.settings.state_dir).read()
     models, sent, records = pages.models.all(), pages.sent.read(), pages.records.all()
     contact, connected = last_contact(pages.settings.state_dir)
     hub = None
@@ -150,6 +155,9 @@ def home(pages: ThePages) -> Response:
         texts.home.title,
         model=models[0].card if models else None,
         own_results=own,
+        answered=asked[-1] if asked else None,
+        needed=GROUP,
+        blocked=last_block(pages.settings.state_dir),
         curves=Markup(curves_of(own)),  # noqa: S704 - its texts are escaped
         sent=sent,
         hub=hub,

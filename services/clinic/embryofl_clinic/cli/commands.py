@@ -118,7 +118,7 @@ def ledger(state: StateOption = None, json_: JsonOption = False) -> None:
     folder = load_settings(state_dir=state).state_dir
     asked, rules = Questions(folder).read(), load_rules(folder)
     if json_:
-        typer.echo(json.dumps([question.model_dump() for question in asked], indent=1))
+        typer.echo(json.dumps([question.model_dump(exclude={"told"}) for question in asked], indent=1))
     else:
         typer.echo(describe_questions(asked, rules.max_evaluations, rules.evaluation_days))
 

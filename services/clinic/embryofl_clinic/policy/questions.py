@@ -10,6 +10,7 @@ would be another one, because the difference of two answers is that of the embry
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -18,13 +19,19 @@ from embryofl.errors import ProtocolError, UserError
 from embryofl.files import in_turn, write_atomic
 from embryofl.membership import Releases
 from embryofl.messages import Request
-from embryofl.pooled_metrics import LIMIT, Split
+from embryofl.metrics import ScoredEmbryos
+from embryofl.pooled_metrics import GROUP, LIMIT, Split
 from embryofl.schema import Name, Sha256, Strict
 from embryofl.secagg.messages import digest
+from embryofl_clinic.policy.told import Told, differing, only_told, to_tell, told_of
 
 log = logging.getLogger("embryofl.policy")
 
 FILE = "questions.json"
+OTHERS = (
+    "%s: the metrics under masks are of the %s embryos of an earlier answer. %d have come or been corrected since; they "
+    "count once they are %d, because the difference of two answers would be theirs"
+)
 DAY_S = 86_400.0
 
 
@@ -45,6 +52,10 @@ class Question(Strict):
         SHA-256 of what was released.
     embryos : dict of str to int
         How many were evaluated, by split.
+    told : dict of str to Told
+        Which ones, by split, of an answer under masks; none where their images were not known.
+    others : dict of str to int
+        By how many embryos the clinic's data differed from these, by split.
     """
 
     time: float
@@ -55,9 +66,21 @@ class Question(Strict):
     released: Releases
     answer: Sha256
     embryos: dict[Split, int]
+    told: dict[Split, Told] = {}
+    others: dict[Split, int] = {}
 
 
 _FORM = TypeAdapter(list[Question])
+
+
+@dataclass(frozen=True)
+class About:
+    """What an answer is about, by split: the embryos, and what of them a `Question` has."""
+
+    scored: dict[Split, ScoredEmbryos] = field(default_factory=dict)
+    embryos: dict[Split, int] = field(default_factory=dict)
+    told: dict[Split, Told] = field(default_factory=dict)
+    others: dict[Split, int] = field(default_factory=dict)
 
 
 class Questions:
@@ -100,9 +123,35 @@ class Questions:
         """
         return _logged(_reason(self.read(), request, most, days), request)
 
-    def enter(
-        self, request: Request, released: Releases, answer: str, embryos: Mapping[Split, int], most: int, days: float
-    ) -> None:
+    def about(self, request: Request, now: Mapping[Split, tuple[Sequence[str], ScoredEmbryos]]) -> "About":
+        """Which embryos an answer under masks is about.
+
+        Parameters
+        ----------
+        request : Request
+        now : mapping of str to (sequence of str, ScoredEmbryos)
+            The embryos that there are: their ids and the embryos themselves, by split.
+
+        Raises
+        ------
+        CannotTell
+        """
+        asked = self.read()
+        same = [question for question in asked if _is_of(question, request)]
+        about = About()
+        for split, (ids, embryos) in now.items():
+            here = told_of(ids, embryos)
+            before = [question.told[split] for question in same or asked if split in question.told]
+            told = to_tell(here, before, split, again=bool(same)) if ids else {}
+            about.scored[split] = only_told(embryos, ids, told)
+            about.embryos[split] = len(about.scored[split].labels)
+            if ids:
+                about.told[split] = told
+            if others := differing(here, told):
+                about.others[split] = others
+        return about
+
+    def enter(self, request: Request, released: Releases, answer: str, about: About, most: int, days: float) -> None:
         """Enter an answer, before it leaves; `most` and `days` as in `reason_to_decline`.
 
         Raises
@@ -132,8 +181,12 @@ class Questions:
                 work=digest(request.settings),
                 released=released,
                 answer=answer,
-                embryos={**embryos},
+                embryos=about.embryos,
+                told=about.told,
+                others=about.others,
             )
+            for split, others in about.others.items():
+                log.warning(OTHERS, request.run, split, others, GROUP)
             write_atomic(self._path, _FORM.dump_json([*asked, question], indent=1), 0o600)
 
 

@@ -5,7 +5,7 @@ import json
 import logging
 import time
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,12 +15,12 @@ from embryofl.errors import UserError
 from embryofl.files import write_atomic
 from embryofl.membership import Releases
 from embryofl.messages import Request
-from embryofl.metrics import SMALLEST_COUNT
+from embryofl.metrics import SMALLEST_COUNT, ScoredEmbryos
 from embryofl.pooled_metrics import Split
 from embryofl.schema import Meaning, Strict, explain
 from embryofl.secagg.clinic import MAX_SHARE
 from embryofl.secagg.threshold import MAX_CLINICS, MIN_CLINICS
-from embryofl_clinic.policy.questions import Questions
+from embryofl_clinic.policy.questions import About, Questions
 
 log = logging.getLogger("embryofl.policy")
 
@@ -251,11 +251,15 @@ class Policy:
                 return "the clinic's ledger of questions cannot be read; its log says why"
         return ""
 
-    def enter_answer(self, request: Request, released: Releases, answer: str, embryos: Mapping[Split, int]) -> None:
+    def about(self, request: Request, now: Mapping[Split, tuple[Sequence[str], ScoredEmbryos]]) -> About:
+        """Which embryos an answer under masks is about; see `Questions.about`."""
+        return self._questions.about(request, now)
+
+    def enter_answer(self, request: Request, released: Releases, answer: str, about: About) -> None:
         """Enter an answer into the ledger of questions before it leaves; see `Questions.enter`."""
         rules = load_rules(self._state_dir)
         limits = rules.max_evaluations, rules.evaluation_days
-        self._questions.enter(request, released, answer, embryos, *limits)
+        self._questions.enter(request, released, answer, about, *limits)
 
     def count_round(self) -> None:
         """Record a round of training."""

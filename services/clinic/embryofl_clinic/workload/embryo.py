@@ -1,8 +1,10 @@
 """What a clinic computes: its model and data stay loaded between rounds. Free of transport."""
 
 import contextlib
+import hashlib
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +17,7 @@ from embryofl import packing, task
 from embryofl.errors import NotFiniteError, UserError
 from embryofl.gardner import Agreement, Target
 from embryofl.messages import Request
-from embryofl.metrics import ScoredEmbryos, ScoreSums
+from embryofl.metrics import ScoredEmbryos
 from embryofl.models.zoo import create_model
 from embryofl.settings import RunSettings
 from embryofl.views import Views
@@ -55,8 +57,11 @@ class Workload(Protocol):
     def load(self, packed: np.ndarray) -> None:
         """Load a packed global model. Raises `NotFiniteError` if not all of its weights are finite."""
 
-    def counts(self, split: str) -> ScoreSums:
+    def unscored(self, split: str) -> ScoredEmbryos:
         """The embryos of a split, ``validation`` or ``test``, each with a score of 0.5: no model is involved."""
+
+    def ids(self, split: str) -> list[str]:
+        """A digest of each embryo's images, in the order of their scores; empty where it is not known."""
 
     def evaluate(self, split: str) -> ScoredEmbryos:
         """The embryos of a split, ``validation`` or ``test``, with their scores."""
@@ -125,11 +130,24 @@ class EmbryoWorkload:
                 "Found weights in the hub's model that are not finite; expected finite ones. The model is unusable.",
             )
 
-    def counts(self, split: str) -> ScoreSums:
+    def unscored(self, split: str) -> ScoredEmbryos:
         """See `Workload`."""
         examples = getattr(self.data, split)
         first = Views(examples.embryos).first
-        return ScoreSums.from_scores(np.full(len(first), 0.5), examples.labels[first], examples.days[first])
+        return ScoredEmbryos(np.full(len(first), 0.5), examples.labels[first], examples.days[first])
+
+    def ids(self, split: str) -> list[str]:
+        """See `Workload`. The second embryo of the same images has another one."""
+        examples = getattr(self.data, split)
+        images = [""] * (0 if examples.contents is None else len(examples))
+        if images:
+            for embryo, content in sorted(zip(examples.embryos.tolist(), examples.contents, strict=True)):
+                images[embryo] += content
+        seen: Counter[str] = Counter()
+        for embryo, content in enumerate(images):
+            seen[content] += 1
+            images[embryo] = hashlib.sha256(f"{content} {seen[content]}".encode()).hexdigest()[:16]
+        return images
 
     def evaluate(self, split: str) -> ScoredEmbryos:
         """See `Workload`."""

@@ -23,8 +23,10 @@ from embryofl.secagg.messages import digest
 from embryofl.wire import WireError
 from embryofl_clinic.exporter import TrainerMetrics, memory
 from embryofl_clinic.masking.attempt import Masking
+from embryofl_clinic.policy.questions import About
 from embryofl_clinic.policy.rules import Policy
 from embryofl_clinic.policy.sent import Kind, SentLog
+from embryofl_clinic.policy.told import CannotTell
 from embryofl_clinic.workload.embryo import Workload
 from embryofl_clinic.workload.own_results import OwnResultsFile
 from embryofl_clinic.workload.transfers import TransferRefused, Transfers
@@ -125,7 +127,12 @@ class RequestHandler:
         if request.kind == "keys":
             cells = 0
             if request.work == "evaluate":
-                cells = filled_cells({s: workload.counts(s) for s in _splits(request)}, self._policy.min_cell)
+                try:
+                    counted = self._about(request, workload, {s: workload.unscored(s) for s in _splits(request)})
+                except CannotTell as exc:
+                    self._policy.note_block(request, exc.text)
+                    return Reply.model_validate({**_head(request), "refused": exc.text})
+                cells = filled_cells({s: e.sums() for s, e in counted.scored.items()}, self._policy.min_cell)
             masking = self._masking.keys(request, workload.examples, workload.layout, cells)
             return Reply.model_validate({**_head(request), "examples": workload.examples, "masking": masking})
         self._last = self._work(request, workload, transfers)
@@ -175,9 +182,12 @@ class RequestHandler:
         lap("evaluate", "train" if request.kind == "train" else "idle")
         update: npt.NDArray[Any] | None = None
         if request.kind == "evaluate" and request.masking is not None:
-            update = to_vector({split: embryos.sums() for split, embryos in evaluated.items()}, self._policy.min_cell)
-        if request.kind == "evaluate":
-            self._enter(request, evaluated, json.dumps(released).encode() if update is None else update.tobytes())
+            about = self._about(request, workload, evaluated)
+            update = to_vector({s: e.sums() for s, e in about.scored.items()}, self._policy.min_cell)
+            self._enter(request, "pooled", update.tobytes(), about)
+        elif request.kind == "evaluate":
+            about = About(embryos={split: len(scored.labels) for split, scored in evaluated.items()})
+            self._enter(request, "own", json.dumps(released).encode(), about)
         if request.kind == "train":
             trained = workload.train(request, seed) if control is None else workload.train(request, seed, control)
             update = trained.packed
@@ -219,11 +229,13 @@ class RequestHandler:
         self._last = replace(done, reply=reply)
         return reply
 
-    def _enter(self, request: Request, evaluated: Mapping[Split, ScoredEmbryos], answer: bytes) -> None:
+    def _about(self, request: Request, workload: Workload, embryos: Mapping[Split, ScoredEmbryos]) -> About:
+        """Of these embryos those that an answer under masks is about."""
+        return self._policy.about(request, {s: (workload.ids(s), e) for s, e in embryos.items()})
+
+    def _enter(self, request: Request, released: Releases, answer: bytes, about: About) -> None:
         """Enter the answer to an evaluation into the ledger of questions, before it leaves."""
-        embryos = {split: len(scored.labels) for split, scored in evaluated.items()}
-        released: Releases = "own" if request.masking is None else "pooled"
-        self._policy.enter_answer(request, released, hashlib.sha256(answer).hexdigest(), embryos)
+        self._policy.enter_answer(request, released, hashlib.sha256(answer).hexdigest(), about)
 
     def _evaluated(self, request: Request, workload: Workload) -> dict[Split, ScoredEmbryos]:
         """The embryos with the loaded model's scores, kept for the clinic's own page."""
