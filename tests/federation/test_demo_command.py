@@ -39,7 +39,7 @@ def test_demo_stopped_in_any_way_leaves_no_process_and_resumes(demo, two_clinics
     # Ctrl-C
     demo.start(*words)
     until("two rounds", lambda: demo.rounds() >= 2)
-    code, text = demo.run("status")
+    code, text = demo.quick("status")
     assert code == 0 and "clinic-2" in text and "of 1000" in text
     assert len(demo.left()) >= 6
     began = time.monotonic()
@@ -47,7 +47,7 @@ def test_demo_stopped_in_any_way_leaves_no_process_and_resumes(demo, two_clinics
     assert demo.process.wait(WAIT_S) == 130
     assert time.monotonic() - began < STOP_S and demo.left() == []
     assert "Traceback" not in demo.text()
-    code, text = demo.run("status")
+    code, text = demo.quick("status")
     assert code == 0 and "not running" in text
     done = len(demo.events("round"))
 
@@ -66,7 +66,7 @@ def test_demo_stopped_in_any_way_leaves_no_process_and_resumes(demo, two_clinics
     demo.start(*words)
     until("another round", lambda: demo.rounds() > done)
     began = time.monotonic()
-    code, text = demo.run("down")
+    code, text = demo.quick("down")
     assert code == 0 and "Stopped" in text
     demo.process.wait(WAIT_S)
     assert time.monotonic() - began < STOP_S and demo.left() == []
@@ -76,12 +76,12 @@ def test_demo_stopped_in_any_way_leaves_no_process_and_resumes(demo, two_clinics
     assert sorted(e["clinic"] for e in audit if e["event"] == "enrolled") == ["clinic-1", "clinic-2"]
     rounds = [e["round"] for e in demo.events("round")]
     assert rounds == list(range(1, len(rounds) + 1))
-    code, text = demo.run("down")
+    code, text = demo.quick("down")
     assert code == 0 and "No demo" in text
 
 
 def test_demo_ends_with_the_model_at_the_clinics_and_the_app_opens(demo, two_clinics):
-    code, text = demo.run("app", "clinic-1")
+    code, text = demo.quick("app", "clinic-1")
     assert code == 2 and "make demo" in text
     words = ["up", "--data", str(two_clinics), "--port", str(free_port()), "--set", "rounds=1"]
     code, text = demo.run(*words, *SMALL)
@@ -89,10 +89,10 @@ def test_demo_ends_with_the_model_at_the_clinics_and_the_app_opens(demo, two_cli
     weights = {p.read_bytes() for p in demo.root.glob("clinics/*/models/run-0001/model.safetensors")}
     assert weights == {(demo.root / "hub" / "runs" / "run-0001" / "model.safetensors").read_bytes()}
     assert len(list(demo.root.glob("clinics/*/models/run-0001/model.json"))) == 2 and demo.left() == []
-    code, text = demo.run("app", "berlin")
+    code, text = demo.quick("app", "berlin")
     assert code == 2 and "clinic-1, clinic-2" in text and "Traceback" not in text
     with socket.create_server(("127.0.0.1", 0)) as taken:  # the app itself reports that it cannot listen here
-        code, text = demo.run("app", "clinic-2", "--port", str(taken.getsockname()[1]))
+        code, text = demo.quick("app", "clinic-2", "--port", str(taken.getsockname()[1]))
     assert code == 2 and "name another --port" in text
 
 
@@ -100,7 +100,7 @@ def test_second_demo_at_the_same_time_is_rejected(demo, two_clinics):
     words = ["--data", str(two_clinics), "--set", "rounds=1000", *SMALL]
     demo.start(*words)
     until("it has begun", lambda: "1/4" in demo.text())
-    code, text = demo.run("up", *words, "--port", str(free_port()))
+    code, text = demo.quick("up", *words, "--port", str(free_port()))
     assert code == 2 and "already running" in text and "make down" in text
 
 
@@ -115,7 +115,7 @@ def test_clinic_that_cannot_train_ends_the_demo_with_the_reason(demo, two_clinic
 def test_port_in_use_is_reported(demo, two_clinics):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        code, text = demo.run("up", "--data", str(two_clinics), "--port", str(port))
+        code, text = demo.quick("up", "--data", str(two_clinics), "--port", str(port))
     assert code == 2 and f"Port {port} is in use" in text and "Traceback" not in text
     assert demo.left() == []
 
@@ -132,7 +132,7 @@ def test_port_in_use_is_reported(demo, two_clinics):
     ],
 )
 def test_invalid_setting_is_reported_before_anything_starts(demo, two_clinics, setting, words):
-    code, text = demo.run("up", "--data", str(two_clinics), "--set", setting)
+    code, text = demo.quick("up", "--data", str(two_clinics), "--set", setting)
     assert code == 2 and setting.split("=")[0] in text and words in text and "Traceback" not in text
     assert not (demo.folder / "demo").exists()
 
@@ -146,6 +146,6 @@ def test_unusable_data_folder_is_reported(demo, tmp_path, kind):
         data.mkdir()
     if kind == "no images":
         (data / "letter.txt").write_text("x")
-    code, text = demo.run("up", "--data", str(data), "--clinics", "2", "--port", str(free_port()))
+    code, text = demo.quick("up", "--data", str(data), "--clinics", "2", "--port", str(free_port()))
     assert code == 2 and "data" in text and "Traceback" not in text
     assert demo.left() == []
