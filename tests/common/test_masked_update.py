@@ -7,6 +7,7 @@ from embryofl.local_work import local_steps
 from embryofl.masked_update import (
     WEIGHT_UNIT,
     add_mean,
+    count_alarms,
     count_clipped,
     difference,
     mean_scale,
@@ -56,12 +57,19 @@ def test_clipped_updates_are_counted_and_no_longer_than_the_bound():
     assert add_mean(total, 1.0, 10.0, model, LAYOUT)[1] == pytest.approx(5.0, rel=1e-3)
 
 
+def test_alarms_are_counted_and_move_nothing():
+    update = difference(packed(1), packed(0), LAYOUT)
+    quiet, total = (sum(to_vector(update, 0.5, 1e3, alarm=alarm) for alarm in (False, each)) for each in (False, True))
+    assert count_alarms(total) == 1 and count_clipped(total) == 0
+    assert (add_mean(total, 1.0, 1e3, packed(0), LAYOUT)[0] == add_mean(quiet, 1.0, 1e3, packed(0), LAYOUT)[0]).all()
+
+
 @pytest.mark.parametrize("number", [np.nan, np.inf])
 def test_update_that_is_not_finite_is_zeros_and_counts_as_clipped(number):
     update = difference(packed(1), packed(0), LAYOUT)
     update[7] = number
     total = to_vector(update, 0.5, 10.0)
-    assert not total[:-1].any() and count_clipped(total) == 1
+    assert not total[:-2].any() and count_clipped(total) == 1
 
 
 def test_weight_is_the_number_of_embryos_or_embryos_per_step():

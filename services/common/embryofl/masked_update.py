@@ -14,7 +14,7 @@ from embryofl.wire import Layout
 
 ASSUMED_EMBRYOS = 1000  # of a clinic, for the bound
 WANDER = 12.0  # so many times the root of their number is how far many steps lead
-SLOTS = 1  # behind the update in a vector: 1 if it was clipped, or was not finite
+SLOTS = 2  # behind the update in a vector: 1 if it was clipped, or was not finite; 1 for an alarm
 ROUNDING = 1e-6  # a mean may be this much longer than the bound
 BLOCK = 1 << 16  # numbers at a time: they stay in a core's cache
 WEIGHT_UNIT = MAX_WEIGHT // 1024  # whole numbers in place of embryos per step, of which there are at most a batch
@@ -108,8 +108,9 @@ def longest_mean(settings: RunSettings, bound: float, survivors: int, needed: in
     return bound * (1 + ROUNDING) + noise * (1 + 6 / math.sqrt(2 * floats))
 
 
-def to_vector(update: npt.NDArray[np.float32], share: float, bound: float) -> Ring:
-    """An update and its slots as a vector that can be masked: uint32 (floats + SLOTS,).
+def to_vector(update: npt.NDArray[np.float32], share: float, bound: float, *, alarm: bool = False) -> Ring:
+    """An update and its slots as a vector that can be masked: uint32 (floats + SLOTS,). `alarm`: the clinic finds that the
+    model is worse than the one before.
 
     Raises
     ------
@@ -117,7 +118,7 @@ def to_vector(update: npt.NDArray[np.float32], share: float, bound: float) -> Ri
         As `to_ring`.
     """
     vector, clipped = to_ring(update, share, bound)
-    return np.append(vector, np.asarray([clipped], RING))
+    return np.append(vector, np.asarray([clipped, alarm], RING))
 
 
 def add_mean(total: Ring, share: float, bound: float, model: np.ndarray, layout: Layout) -> tuple[np.ndarray, float]:
@@ -156,4 +157,9 @@ def add_mean(total: Ring, share: float, bound: float, model: np.ndarray, layout:
 
 def count_clipped(total: Ring) -> int:
     """How many clinics in a sum clipped their updates, or had none that was finite."""
+    return int(total[-2])
+
+
+def count_alarms(total: Ring) -> int:
+    """How many clinics in a sum find the model worse than the one before; if more than there are, one breaks the rules."""
     return int(total[-1])

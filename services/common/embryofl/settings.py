@@ -104,7 +104,8 @@ class RunSettings(Strict):
     `secure_aggregation`: "auto" masks the clinics' updates where at least three clinics take part and the strategy needs
     their mean alone; "required" also rejects a run that cannot be masked. `masked_weights` follows from it and from the
     strategy: how the updates are weighted under the masks, "" without masks. `update_noise` is the norm of the noise that
-    clinics add under the masks to the mean of their updates, as a multiple of the bound to which they clip these.
+    clinics add under the masks to the mean of their updates, as a multiple of the bound to which they clip these. `alarms`:
+    under the masks, clinics also report a model that is worse than the one before, and half of them bring that one back.
 
     `threshold_sensitivity` 0 sets the threshold for sensitivity and specificity at the highest Youden index on the pooled
     validation patients; any other value at the highest threshold with at least this sensitivity there.
@@ -145,6 +146,7 @@ class RunSettings(Strict):
     secure_aggregation: Literal["off", "auto", "required"] = "auto"
     masked_weights: SumWeights = ""
     update_noise: float = Field(default=0, ge=0, le=1)
+    alarms: bool = True
     closing_evaluation: bool = True
     pooled_every: int = Field(default=0, ge=0, le=10_000)
     seed: int = Field(default=0, ge=0, lt=2**31)

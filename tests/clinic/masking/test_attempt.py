@@ -36,7 +36,7 @@ TERMS = Terms(
     attempt=1,
     model="a" * 64,
     work=digest(SETTINGS),
-    length=5,
+    length=6,
     bound=update_bound(SETTINGS, 1, LAYOUT, math.inf),
 )
 ASKED = {"terms": "keys", "roster": "letters", "letters": "train", "signatures": "shares", "statement": "survivors"}
@@ -105,7 +105,7 @@ class MaskedRound:
         self.ask(letters=self.hub.letters_for("anna"))
         self.hub.take_masked("anna", self.vector())
         for name, session in self.others.items():
-            self.hub.take_masked(name, session.mask(np.zeros(5, np.uint32), self.hub.letters_for(name)))
+            self.hub.take_masked(name, session.mask(np.zeros(6, np.uint32), self.hub.letters_for(name)))
         self.unmasking = Unmasking(self.hub.close_sum(), self.hub.masked_sum, self.keys)
         return self.unmasking.statement
 
@@ -118,7 +118,7 @@ class MaskedRound:
 
 def test_hub_gets_the_sum_and_an_upload_that_looks_random(round_):
     statement = round_.until_statement()
-    assert round_.vector().size == 5 and (np.abs(round_.vector().view("<i4").astype(float)) > 2**16).sum() >= 4
+    assert round_.vector().size == 6 and (np.abs(round_.vector().view("<i4").astype(float)) > 2**16).sum() >= 4
     signature = round_.ask(statement=statement).masking.confirmation
     round_.unmasking.take_confirmation("anna", signature)
     for name, session in round_.others.items():
@@ -317,13 +317,13 @@ def test_round_can_be_masked_after_the_same_work_without_masks(round_):
     round_.anna.receive(round_.make_request(run="run-0000"))
     round_.anna.receive(round_.make_request())
     round_.until_statement()
-    assert round_.vector().size == 5
+    assert round_.vector().size == 6
 
 
 def test_masked_reply_is_as_any_other_but_for_the_upload(round_):
     round_.until_letters()
     reply = round_.ask(letters=round_.hub.letters_for("anna"))
-    assert reply.examples == 50 and reply.update.size == 4 * 5 and reply.masking is None
+    assert reply.examples == 50 and reply.update.size == 4 * 6 and reply.masking is None
 
 
 def test_restarted_clinic_has_left_the_attempt_and_does_not_train_for_it(round_, clinic):
@@ -336,7 +336,7 @@ def test_restarted_clinic_has_left_the_attempt_and_does_not_train_for_it(round_,
 
 
 @pytest.mark.parametrize(
-    "terms", [{"round": 2}, {"run": "run-0002"}, {"model": "b" * 64}, {"work": "c" * 64}, {"length": 6}], ids=str
+    "terms", [{"round": 2}, {"run": "run-0002"}, {"model": "b" * 64}, {"work": "c" * 64}, {"length": 5}], ids=str
 )
 def test_terms_of_other_work_are_refused(round_, terms):
     round_.new_hub(**terms)

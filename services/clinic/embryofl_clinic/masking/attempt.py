@@ -19,6 +19,7 @@ from embryofl.secagg.messages import Terms, digest
 from embryofl.secagg.noise import add_noise
 from embryofl.secagg.threshold import MIN_CLINICS, threshold
 from embryofl.wire import Layout
+from embryofl_clinic.masking.alarms import Alarms
 from embryofl_clinic.masking.ledger_file import LedgerFile
 from embryofl_clinic.masking.noise_key import noise_key
 from embryofl_clinic.masking.peers import Peers
@@ -53,7 +54,7 @@ class Masking:
 
     def __init__(self, state_dir: Path, signer: Signer) -> None:
         self._state_dir, self._signer, self._peers = state_dir, signer, Peers(state_dir)
-        self._ledger = LedgerFile(state_dir)
+        self._ledger, self.alarms = LedgerFile(state_dir), Alarms(state_dir)
         self._began: set[tuple[str, str]] = set()  # run and model that keys were made for
         self._session: ClinicSession | None = None
         self._terms: Terms | None = None
@@ -149,8 +150,9 @@ class Masking:
             return MaskingReply(confirmation=session.confirm(masking.statement))
         return MaskingReply(shares=session.reveal(masking.statement, masking.signatures))
 
-    def mask(self, request: Request, work: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-        """The masked vector of an update, float32 (floats,), with its noise, or of counts, uint32 (length,), as bytes."""
+    def mask(self, request: Request, work: npt.NDArray[Any], *, alarm: bool = False) -> npt.NDArray[np.uint8]:
+        """The masked vector of an update, float32 (floats,), with its noise and alarm, or of counts, uint32 (length,), as
+        bytes."""
         session, masking = self.session(request), request.masking
         assert self._terms is not None and masking is not None and masking.letters is not None
         roster = session.roster
@@ -160,10 +162,11 @@ class Masking:
             may_drop_out = len(filled) - roster.threshold
             vector = pooled_metrics.withhold_cells(work, filled, MIN_CLINICS + may_drop_out)
         else:
-            vector = to_vector(work, roster.share((request.clinic,)), self._terms.bound)
+            vector = to_vector(work, roster.share((request.clinic,)), self._terms.bound, alarm=alarm)
         if request.work == "train" and (noise := request.settings.update_noise):
             deviation = noise_deviation(noise, roster.threshold, len(work))
-            add_noise(vector[:-SLOTS], noise_key(self._state_dir, self._terms), deviation)
+            key = noise_key(self._state_dir, "noise", request.run, request.round, request.model.sha256)
+            add_noise(vector[:-SLOTS], key, deviation)
         source = hashlib.sha256(np.ascontiguousarray(work).data).hexdigest()
         if not np.isfinite(work).all():
             log.error(

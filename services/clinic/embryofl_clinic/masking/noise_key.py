@@ -1,21 +1,22 @@
-"""The secret from which a clinic's noise follows, so that an update that is sent again has the same noise."""
+"""The secret from which a clinic's noise and its thresholds for alarms follow, so that what is sent again is the same."""
 
 import secrets
 from pathlib import Path
+from typing import Literal
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from embryofl.errors import UserError
 from embryofl.files import in_turn, write_atomic
-from embryofl.secagg.messages import VERSION, Terms
+from embryofl.secagg.messages import VERSION
 
 FILE = "masking/noise.key"
 SIZE = 32
 
 
-def noise_key(state_dir: Path, terms: Terms) -> bytes:
-    """32 bytes for `embryofl.secagg.noise.add_noise`: the same for all attempts to sum updates to one model.
+def noise_key(state_dir: Path, use: Literal["noise", "alarm"], run: str, round_: int, model: str) -> bytes:
+    """32 bytes for one use: the same for all attempts to sum updates to one model (SHA-256) in a round.
 
     Raises
     ------
@@ -31,7 +32,7 @@ def noise_key(state_dir: Path, terms: Terms) -> bytes:
         raise UserError(
             "J8",
             f"{path} has {len(secret)} bytes, expected {SIZE}. Remove it: another one is drawn, and updates have other "
-            "noise from then on.",
+            "noise, and alarms other thresholds, from then on.",
         )
-    about = f"{VERSION} noise\n{terms.run}\n{terms.round}\n{terms.model}"
+    about = f"{VERSION} {use}\n{run}\n{round_}\n{model}"
     return HKDF(SHA256(), 32, None, about.encode()).derive(secret)

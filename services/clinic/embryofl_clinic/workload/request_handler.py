@@ -44,11 +44,13 @@ class Workloads(Protocol):
 @dataclass(frozen=True)
 class _Work:
     """What was done for a request: its reply, and what is uploaded with it. That is for training the packed model, uint8
-    (size,), or where updates are masked the update, float32 (floats,); and where metrics are masked counts, uint32 (n,)."""
+    (size,), or where updates are masked the update, float32 (floats,); and where metrics are masked counts, uint32 (n,).
+    `alarm`: see `embryofl_clinic.masking.alarms`."""
 
     key: tuple[object, ...]
     reply: Reply
     update: np.ndarray | None
+    alarm: bool = False
 
 
 class RequestHandler:
@@ -181,6 +183,7 @@ class RequestHandler:
         body = {**_head(request), **released, "device": workload.device}
         lap("evaluate", "train" if request.kind == "train" else "idle")
         update: npt.NDArray[Any] | None = None
+        alarm = False
         if request.kind == "evaluate" and request.masking is not None:
             about = self._about(request, workload, evaluated)
             update = to_vector({s: e.sums() for s, e in about.scored.items()}, self._policy.min_cell)
@@ -192,6 +195,8 @@ class RequestHandler:
             trained = workload.train(request, seed) if control is None else workload.train(request, seed, control)
             update = trained.packed
             if request.masking is not None:
+                if self._policy.metrics != "none":
+                    alarm = self._masking.alarms.vote(request, evaluated["validation"])
                 update = difference(trained.packed, model, workload.layout)
                 if not math.isfinite(trained.loss):
                     update.fill(np.nan)  # `Masking.mask` sends zeros
@@ -203,7 +208,7 @@ class RequestHandler:
             log.info("round %d: mean training loss %.4f", request.round, trained.loss)
             self._policy.count_round()
         body |= {"memory_bytes": memory(workload.device), "reconnects": metrics.reconnects}
-        return _Work(_work_of(request), Reply.model_validate({**body, "seconds": seconds}), update)
+        return _Work(_work_of(request), Reply.model_validate({**body, "seconds": seconds}), update, alarm)
 
     def _with_upload(self, request: Request, done: _Work, transfers: Transfers) -> Reply:
         """The reply, after its upload if it has one."""
@@ -212,7 +217,9 @@ class RequestHandler:
         began, metrics = time.monotonic(), self._metrics
         metrics.phase("upload")
         try:
-            data = done.update if request.masking is None else self._masking.mask(request, done.update)
+            data = (
+                done.update if request.masking is None else self._masking.mask(request, done.update, alarm=done.alarm)
+            )
             receipt = transfers.upload(request.upload_url, data, request.deadline)
         except ProtocolError as exc:
             if not exc.clinic:
