@@ -34,15 +34,19 @@ class Killed(BaseException):
 
 
 class FakeWorkload:
-    """Moves the model by noise that follows from the seed."""
+    """Moves the model by noise that follows from the seed. `poisons` are rounds in which its update makes the model worse for
+    every clinic."""
 
     layout, device = LAYOUT, "cpu"
 
     def __init__(self, examples: int) -> None:
-        self.examples, self.trained = examples, 0
+        self.examples, self.trained, self.poisons = examples, 0, set[int]()
+        self.began: float | None = None
 
     def load(self, packed: np.ndarray) -> None:
-        self.model = packed
+        self.model, number = packed, float(LAYOUT.tensor_views(packed)["b"][0])
+        self.began = number if self.began is None else self.began
+        self.is_bad = number - self.began > 0.5
 
     def unscored(self, split: str) -> ScoredEmbryos:
         return self.evaluate(split)
@@ -51,8 +55,9 @@ class FakeWorkload:
         return [f"{split} {number}" for number in range(50)]
 
     def evaluate(self, split: str) -> ScoredEmbryos:
-        rng = np.random.default_rng([self.examples, len(split)])
-        return ScoredEmbryos(rng.random(50), np.arange(50) % 2, np.repeat([3, 5], [10, 40]))
+        rng, labels = np.random.default_rng([self.examples, len(split)]), np.arange(50) % 2
+        scores = np.abs(0.8 - labels * 0.6) if self.is_bad else rng.random(50)
+        return ScoredEmbryos(scores, labels, np.repeat([3, 5], [10, 40]))
 
     def train(self, request: Request, seed: int) -> Trained:
         self.trained += 1
@@ -60,6 +65,8 @@ class FakeWorkload:
         for view in LAYOUT.section_views(state):
             if view.dtype.kind == "f":
                 view += (0.1 * rng.standard_normal(view.size)).astype(view.dtype)
+        if request.round in self.poisons:
+            LAYOUT.tensor_views(state)["b"][0] += 5
         return Trained(state, 0.5, self.examples)
 
 

@@ -134,7 +134,7 @@ def run_locally(
     with tempfile.TemporaryDirectory(prefix="embryofl-") as name:
         folder = Path(name)
         run = Runs(folder / "runs").create(settings)
-        checkpoints = Checkpoints(run.folder, folder / "weights" / run.name, keep=1)
+        checkpoints = Checkpoints(run.folder, folder / "weights" / run.name, keep=4)
         checkpoints.save(0, initial, {"clinics": {}, "refused": {}})
         run.set_state("queued", 0)
         view, uploads = RunView(run), Uploads(folder / "uploads")

@@ -24,7 +24,7 @@ class HubSettings(BaseSettings):
     public_port: int = Field(default=8443, ge=1, le=65535)
     metrics_host: str = "127.0.0.1"
     metrics_port: int = Field(default=0, ge=0, le=65535)  # for Prometheus, plain HTTP; 0 = no metrics
-    keep_checkpoints: int = Field(default=3, ge=1)
+    keep_checkpoints: int = Field(default=4, ge=1)
     certificate_days: float = Field(default=360, gt=0)  # of the gateway; renewed while the hub runs
     tunnel_file: Path | None = None  # state of the tunnel, if there is one (`embryofl-tunnel`)
     invite_days: float = Field(default=7, gt=0)

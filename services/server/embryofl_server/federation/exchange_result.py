@@ -21,12 +21,10 @@ class ExcludedReply:
 
 @dataclass(frozen=True)
 class MeanUpdate:
-    """The weighted mean of masked updates, as the one update of a round; each clinic's share in it; and what the round's
-    record says of the masks."""
+    """The weighted mean of masked updates, as the one update of a round, and each clinic's share in it."""
 
     update: ClinicUpdate
     shares: Mapping[str, float]
-    record: Mapping[str, Any]
 
 
 @dataclass
@@ -44,10 +42,14 @@ class ExchangeResult:
         Why there are too few replies; empty if there are enough.
     mean : MeanUpdate or None
         Where the updates are masked: all that the hub knows of them.
+    masking : dict
+        What the round's record says of the masks; empty where the masks could not be removed.
     void : str
         Why a masked round has no result; empty if it has one.
     void_sum : tuple of str
         The clinics of a void round's sum: from the same model they confirm no sum over others.
+    back_to : int or None
+        The round whose model is taken again, because clinics have voted the newest one down; the round is void then.
     """
 
     accepted: dict[str, AcceptedReply] = field(default_factory=dict)
@@ -55,8 +57,10 @@ class ExchangeResult:
     excluded: dict[str, ExcludedReply] = field(default_factory=dict)
     shortfall: str = ""
     mean: MeanUpdate | None = None
+    masking: dict[str, Any] = field(default_factory=dict)
     void: str = ""
     void_sum: tuple[str, ...] = ()
+    back_to: int | None = None
 
     @property
     def reasons(self) -> dict[str, str]:

@@ -25,6 +25,7 @@ from embryofl_server.federation.fleet_session import FleetSession
 from embryofl_server.federation.gathering import gather
 from embryofl_server.federation.masking.evaluation import MaskedEvaluation, PooledMetrics
 from embryofl_server.federation.masking.rounds import MaskedRounds
+from embryofl_server.federation.masking.void import kept_model
 from embryofl_server.federation.round_limits import AUTO_ROUNDS, RoundLimits, round_limits
 from embryofl_server.federation.run_context import RunContext, RunFailed
 from embryofl_server.federation.step import Step
@@ -35,8 +36,6 @@ from embryofl_server.runs.log import Run
 from embryofl_server.runs.view import RunView
 
 log = logging.getLogger("embryofl.rounds")
-
-MOST_VOID = 3  # masked rounds in a row without a result, then the run fails
 
 
 class RoundLoop:
@@ -163,15 +162,11 @@ class RoundLoop:
         )
 
     def _aggregate(self, number: int, result: ExchangeResult) -> Aggregation:
-        """The new model; of a void round the one before."""
+        """The new model; of a void round an earlier one."""
         if not result.void:
             return self._strategy.aggregate(self._round(number, result), self._model.state())
-        void = with_code("R8", result.void)
-        self._run.event("void", round=number, words=void)
-        log.warning("round %d is void, its model stays that of the round before: %s", number, void)
-        if sum(bool(record.get("void")) for record in [*self._recent][1 - MOST_VOID :]) + 1 == MOST_VOID:
-            raise RunFailed("R8", f"{MOST_VOID} rounds in a row are void. {result.void} The clinics' logs say more.")
-        return Aggregation(self._model.packed(), self._model.state())
+        kept = kept_model(number, result, self._model, self._checkpoints, self._run, self._context)
+        return Aggregation(kept.packed(), kept.state())
 
     def _corrections(self, number: int, nodes: dict[str, Node]) -> dict[str, CorrectionFile]:
         """The strategy's drift corrections, as files that the gateway serves; none for clinics that it has none for."""
@@ -241,10 +236,12 @@ class RoundLoop:
             if name in shares:
                 clinics[name]["share"] = round(shares[name], 6)
         record = {"round": number, "clinics": clinics, "refused": result.reasons}
-        if result.mean:
-            record["masking"] = dict(result.mean.record)
+        if result.masking:
+            record["masking"] = result.masking
         if result.void:
             record |= {"void": result.void, "void_sum": result.void_sum}
+        if result.back_to is not None:
+            record["back_to"] = result.back_to
         return record
 
     def _measured(self, accepted: gate.AcceptedReply, aggregation: Aggregation) -> dict[str, float]:

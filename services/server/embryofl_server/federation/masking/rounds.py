@@ -7,7 +7,15 @@ from collections.abc import Callable
 from typing import Protocol
 
 from embryofl.errors import ProtocolError, UserError
-from embryofl.masked_update import add_mean, count_clipped, longest_mean, mean_scale, update_bound, vector_length
+from embryofl.masked_update import (
+    add_mean,
+    count_alarms,
+    count_clipped,
+    longest_mean,
+    mean_scale,
+    update_bound,
+    vector_length,
+)
 from embryofl.messages import Kind, Reply, round_seed
 from embryofl.metrics import ScoreSums
 from embryofl.secagg.fixed_point import Ring
@@ -19,6 +27,7 @@ from embryofl_server.federation.fleet import Node
 from embryofl_server.federation.fleet_session import FleetSession
 from embryofl_server.federation.gate import AcceptedReply
 from embryofl_server.federation.masking.attempt import Attempt, MaskedSum, Opening
+from embryofl_server.federation.masking.votes import vote
 from embryofl_server.federation.round_limits import RoundLimits
 from embryofl_server.federation.run_context import RunFailed
 from embryofl_server.federation.step import Step
@@ -271,7 +280,27 @@ class MaskedRounds:
             if exc.clinic in survivors:
                 excluded[exc.clinic] = self._wrong(number, exc.clinic, str(exc))
             return ExchangeResult(void=f"The masks cannot be removed: {exc}.", void_sum=survivors)
-        bound, part = roster.terms.bound, roster.share(survivors)
+        bound, part, alarms = roster.terms.bound, roster.share(survivors), count_alarms(total)
+        if alarms > len(survivors):
+            return ExchangeResult(
+                void=f"The alarms of {len(survivors)} clinics add up to {alarms}: a clinic breaks the rules.",
+                void_sum=survivors,
+            )
+        accepted = {name: _accepted(masked.replies[name]) for name in survivors}
+        result = ExchangeResult(accepted, dict.fromkeys(survivors, 1.0))
+        result.masking = {
+            "attempt": masked.attempt,
+            "roster": roster.names,
+            "sharers": closed.statement.sharers,
+            "survivors": survivors,
+            "threshold": roster.threshold,
+            "bound": bound,
+            "clipped": min(count_clipped(total), len(survivors)),  # a clinic may count itself more than once
+            "alarms": alarms,
+        }
+        if down := vote(number, alarms, len(survivors), self._checkpoints):
+            result.void, result.void_sum, result.back_to = down.message, down.clinics, down.back_to
+            return result
         packed, norm = add_mean(total, part, bound, model.packed(), model.layout())
         floats = model.layout().floats
         most = longest_mean(self._settings, bound, len(survivors), roster.threshold, part, floats)
@@ -284,19 +313,8 @@ class MaskedRounds:
         packed.tofile(path)
         examples = [masked.replies[name].examples for name in survivors]
         update = ClinicUpdate("", path, sum(examples), norm, mean_scale(self._settings, examples))
-        record = {
-            "attempt": masked.attempt,
-            "roster": roster.names,
-            "sharers": closed.statement.sharers,
-            "survivors": survivors,
-            "threshold": roster.threshold,
-            "bound": bound,
-            "clipped": min(count_clipped(total), len(survivors)),  # a clinic may count itself more than once
-        }
-        shares = {name: roster.share((name,), survivors) for name in survivors}
-        accepted = {name: _accepted(masked.replies[name]) for name in survivors}
-        scales = dict.fromkeys(survivors, 1.0)
-        return ExchangeResult(accepted, scales, mean=MeanUpdate(update, shares, record))
+        result.mean = MeanUpdate(update, {name: roster.share((name,), survivors) for name in survivors})
+        return result
 
     def _wrong(self, number: int, name: str, message: str) -> ExcludedReply:
         """A clinic gave out shares of other seeds than it has signed. Nobody else can have done that: it is suspended."""
