@@ -37,7 +37,7 @@ class FakeWorkload:
     """Moves the model by noise that follows from the seed. `poisons` are rounds in which its update makes the model worse for
     every clinic."""
 
-    layout, device = LAYOUT, "cpu"
+    layout, device, is_bad = LAYOUT, "cpu", False
 
     def __init__(self, examples: int) -> None:
         self.examples, self.trained, self.poisons = examples, 0, set[int]()
