@@ -31,6 +31,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from embryofl_clinic.policy.rules import ONE_OWNER
 from embryofl_demo.data import prepare
 from embryofl_demo.layout import DemoFolder
 from embryofl_demo.stack import Stack, free_port
@@ -84,7 +85,7 @@ def start_clinic(stack: Stack, name: str) -> None:
     """Start a clinic; the last one has a limit of rounds a day."""
     if name == NAMES[-1]:
         stack.place.clinic(name).mkdir(parents=True, exist_ok=True)
-        (stack.place.clinic(name) / "policy.toml").write_text(f"max_rounds_a_day = {LIMIT}\n")
+        (stack.place.clinic(name) / "policy.toml").write_text(f"{ONE_OWNER}max_rounds_a_day = {LIMIT}\n")
     stack.start_clinic(name)
 
 
