@@ -42,6 +42,7 @@ class FakeWorkload:
     def __init__(self, examples: int) -> None:
         self.examples, self.trained, self.poisons = examples, 0, set[int]()
         self.began: float | None = None
+        self.is_bad = False
 
     def load(self, packed: np.ndarray) -> None:
         self.model, number = packed, float(LAYOUT.tensor_views(packed)["b"][0])
