@@ -133,15 +133,15 @@ test: $(VENV)/.ready-dev  ## Run unit tests, and federations of real processes
 	$(BIN)/python -m pytest $(WORKERS) -m "not containers and not slow"
 
 .PHONY: test-all
-test-all: $(VENV)/.ready-dev  ## Run everything: these, the slow ones, and the federation in containers (where Docker is)
-	$(BIN)/python -m pytest $(WORKERS)
+test-all: $(VENV)/.ready-dev  ## Run these and the slow ones, which docs/contributing.md lists
+	$(BIN)/python -m pytest $(WORKERS) -m "not containers"
 
 .PHONY: test-unit
 test-unit: $(VENV)/.ready-dev  ## Run unit tests only
 	$(BIN)/python -m pytest $(WORKERS) -m "not containers and not federation and not slow"
 
 .PHONY: test-containers
-test-containers: $(VENV)/.ready-dev  ## Test the federation in containers only (needs Docker)
+test-containers: $(VENV)/.ready-dev  ## Test the federation in containers (needs Docker)
 	$(BIN)/python -m pytest -m containers
 
 .PHONY: release

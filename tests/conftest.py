@@ -10,9 +10,8 @@ from xdist.workermanage import WorkerController
 
 TESTS = Path(__file__).parent
 WORKER_BYTES = 2 << 30  # a worker with a federation of three clinics needs 1.7 GB
-TOGETHER = {"compose", "docs"}  # one federation in containers; `make` in the checkout
 SHARED = 2  # groups of the files that use the shared federation, so that it is started twice at most
-LONG = ("compose", "docs", "shared", "federation/test_reach", "federation/test_attackers", "federation", "browser")
+LONG = ("docs", "shared", "federation/test_reach", "federation/test_attackers", "federation", "browser")
 """Prefixes of the groups that take a minute or more, longest first."""
 
 
@@ -30,7 +29,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file together, because they share fixtures, and so those of some folders.
+    """Keep the tests of a file together, because they share fixtures, and so those that run `make` in the checkout.
 
     Files that use the shared federation form a few groups. Every worker begins with a long group; short ones come last,
     so that the workers end together.
@@ -57,8 +56,8 @@ def _folder(item: pytest.Item) -> str:
 
 
 def _group(item: pytest.Item, shared: list[Path]) -> str:
-    if _folder(item) in TOGETHER:
-        return _folder(item)
+    if _folder(item) == "docs":  # `make` in the checkout
+        return "docs"
     if item.path in shared:
         return f"shared-{shared.index(item.path) % SHARED}"
     return str(item.path.relative_to(TESTS))
