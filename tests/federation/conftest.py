@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from kits.federation import Federation, clean_environment, draw_clinic
+from kits.demo import Demo
+from kits.federation import Federation, clean_environment, draw_clinic, until
 from kits.recording_proxy import RecordingProxy
 
 NAMES = ["clinic-1", "clinic-2", "clinic-3"]
@@ -50,6 +51,17 @@ def federation(tmp_path_factory: pytest.TempPathFactory, _environment: None) -> 
 def reference(federation: Federation) -> Path:
     """The folder of an undisturbed run of four rounds with seed 1."""
     return federation.run(rounds=4)
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Iterator[Demo]:
+    """`embryofl-demo` in a folder of its own; at the end nothing of it is left."""
+    running = Demo(tmp_path)
+    yield running
+    if running.process is not None and running.process.poll() is None:
+        running.process.kill()
+        running.process.wait()
+    until("no process is left", lambda: not running.left())
 
 
 @pytest.fixture(autouse=True)

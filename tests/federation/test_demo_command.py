@@ -7,22 +7,11 @@ import time
 
 import pytest
 
-from kits.demo import Demo
 from kits.federation import WAIT_S, draw_clinic, until
 from kits.ports import free_port
 
 SMALL = ["--set", "model=small_cnn", "--set", "image_size=48", "--set", "local_epochs=1", "--set", "batch_size=16"]
 STOP_S = 10.0 + 20.0  # as documented, and some more for a busy machine
-
-
-@pytest.fixture
-def demo(tmp_path):
-    running = Demo(tmp_path)
-    yield running
-    if running.process is not None and running.process.poll() is None:
-        running.process.kill()
-        running.process.wait()
-    until("no process is left", lambda: not running.left())
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import pytest
 
 from embryofl_server.runs.log import Runs
 from embryofl_server.runs.view import RunView
-from kits.demo import Demo
 
 IMAGES = Path(__file__).parents[3] / "shared" / "data" / "hungvuong"
 CLINICS = ["clinic-1", "clinic-2", "clinic-3"]
@@ -15,8 +14,7 @@ LEAST_AUROC = 0.65
 
 @pytest.mark.slow
 @pytest.mark.skipif(not IMAGES.is_dir(), reason="shared/data/hungvuong is missing")
-def test_run_on_real_images_learns_to_tell_good_embryos_of_test_patients(tmp_path):
-    demo = Demo(tmp_path)
+def test_run_on_real_images_learns_to_tell_good_embryos_of_test_patients(demo):
     demo.start("--data", str(IMAGES), "--clinics", "3", "--set", "rounds=8")
     assert demo.process.wait(500) == 0, demo.text()
     run = Runs(demo.root / "hub" / "runs").latest()
