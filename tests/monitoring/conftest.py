@@ -1,5 +1,6 @@
 """A hub with a run in its store, without a SuperLink, and access to the metrics that it exports."""
 
+import base64
 import json
 from pathlib import Path
 
@@ -42,7 +43,9 @@ class FilledHub:
         self.open()
         for name in names:
             secret = self.service.store.invite(name, 1.0)
-            self.service.store.enrol(name, secret, f"key of {name}", "quality", SUMMARY)
+            self.service.store.enrol(
+                name, secret, f"ecdsa-sha2-nistp384 {base64.b64encode(name.encode()).decode()}", "quality", SUMMARY
+            )
         self.names, self.online = names, set(names)
 
     def open(self) -> None:
