@@ -134,7 +134,8 @@ test: $(VENV)/.ready-dev  ## Run unit tests, and federations of real processes
 
 .PHONY: test-all
 test-all: $(VENV)/.ready-dev  ## Run these and the slow ones, which docs/contributing.md lists
-	$(BIN)/python -m pytest $(WORKERS) -m "not containers"
+	$(BIN)/python -m pytest $(WORKERS) -m "not containers and not alone"
+	$(BIN)/python -m pytest -m alone
 
 .PHONY: test-unit
 test-unit: $(VENV)/.ready-dev  ## Run unit tests only

@@ -13,6 +13,7 @@ LEAST_AUROC = 0.65
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.skipif(not IMAGES.is_dir(), reason="shared/data/hungvuong is missing")
 def test_run_on_real_images_learns_to_tell_good_embryos_of_test_patients(demo):
     demo.start("--data", str(IMAGES), "--clinics", "3", "--set", "rounds=8")
