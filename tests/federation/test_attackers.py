@@ -1,7 +1,6 @@
 """One attacker among five clinics: the run finishes with as good a model and bounded memory; rejections are reported."""
 
 import json
-import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,6 @@ import psutil
 import pytest
 
 from embryofl.metrics import ScoreSums, merge
-from kits import KITS
 from kits.federation import Federation, draw_clinic, until
 
 pytestmark = pytest.mark.slow
@@ -78,15 +76,8 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
         draw_clinic(federation.place.data(name), f"{name}-A", patients=56, disc=4)
     federation.place.clinic(EVIL).mkdir(parents=True)
     federation.attack("honest")
-    try:
-        federation.stack.start_hub()
-        for name in HONEST:
-            federation.stack.start_clinic(name)
-        federation.stack.start_clinic(EVIL, [sys.executable, str(KITS / "attacking_clinic.py")])
-        federation.stack.wait_enrolled([*HONEST, EVIL], 180)
+    with federation.with_attacker(HONEST, EVIL):
         yield federation
-    finally:
-        federation.stack.stop()
 
 
 @pytest.fixture(scope="module")

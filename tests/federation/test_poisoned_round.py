@@ -2,13 +2,11 @@
 
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from kits import KITS
 from kits.federation import Federation, draw_clinic
 
 pytestmark = pytest.mark.slow
@@ -27,15 +25,8 @@ def poisoned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
         draw_clinic(federation.place.data(name), f"{name}-V", patients=80, disc=4)
     federation.place.clinic(EVIL).mkdir(parents=True)
     (federation.place.clinic(EVIL) / "attack").write_text("honest honest honest scale honest")
-    try:
-        federation.stack.start_hub()
-        for name in HONEST:
-            federation.stack.start_clinic(name)
-        federation.stack.start_clinic(EVIL, [sys.executable, str(KITS / "attacking_clinic.py")])
-        federation.stack.wait_enrolled([*HONEST, EVIL], 180)
+    with federation.with_attacker(HONEST, EVIL):
         yield federation
-    finally:
-        federation.stack.stop()
 
 
 @pytest.fixture(scope="module")

@@ -147,6 +147,19 @@ class Federation:
             self.stack.start_clinic(name, command)
         self.stack.wait_enrolled(names, WAIT_S)
 
+    @contextmanager
+    def with_attacker(self, honest: list[str], evil: str) -> Iterator[None]:
+        """The hub, these clinics, and one that does to each update what its file `attack` says."""
+        try:
+            self.stack.start_hub()
+            for name in honest:
+                self.stack.start_clinic(name)
+            self.stack.start_clinic(evil, [sys.executable, str(KITS / "attacking_clinic.py")])
+            self.stack.wait_enrolled([*honest, evil], WAIT_S)
+            yield
+        finally:
+            self.stack.stop()
+
     def status(self) -> dict[str, Any]:
         """The hub's status, even while the server restarts."""
 

@@ -118,9 +118,7 @@ class RequestHandler:
             try:
                 return Reply.model_validate({**_head(request), "masking": self._masking.step(request)})
             except SumRefusedError as exc:
-                blocked = f"{exc.text}: let more clinics take part, or change the clinic's policy"
-                self._policy.note_block(request, blocked)
-                return Reply.model_validate({**_head(request), "refused": blocked})
+                return self._declined(request, f"{exc.text}: let more clinics take part, or change the clinic's policy")
         if done is not None and request.kind != "keys":
             return self._with_upload(request, done, transfers)
         workload, blocked = self._workload(request, trained=done is not None)
@@ -132,13 +130,17 @@ class RequestHandler:
                 try:
                     counted = self._about(request, workload, {s: workload.unscored(s) for s in _splits(request)})
                 except CannotTell as exc:
-                    self._policy.note_block(request, exc.text)
-                    return Reply.model_validate({**_head(request), "refused": exc.text})
+                    return self._declined(request, exc.text)
                 cells = filled_cells({s: e.sums() for s, e in counted.scored.items()}, self._policy.min_cell)
             masking = self._masking.keys(request, workload.examples, workload.layout, cells)
             return Reply.model_validate({**_head(request), "examples": workload.examples, "masking": masking})
         self._last = self._work(request, workload, transfers)
         return self._with_upload(request, self._last, transfers)
+
+    def _declined(self, request: Request, why: str) -> Reply:
+        """A reply without any work; the clinic's own log and page have the reason, too."""
+        self._policy.note_block(request, why)
+        return Reply.model_validate({**_head(request), "refused": why})
 
     def _workload(self, request: Request, *, trained: bool) -> tuple[Workload | None, str]:
         """The workload, or None and why the request is blocked."""
