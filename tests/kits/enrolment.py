@@ -6,7 +6,7 @@ import time
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from embryofl.clinic_keys import openssh, sign
-from embryofl.membership import Enrolment, KeyChange, StatusRequest, proof_text, trust_mark
+from embryofl.membership import Enrolment, KeyChange, LeaveRequest, StatusRequest, proof_text, trust_mark
 
 TRUSTS = trust_mark("an authority")
 
@@ -30,6 +30,11 @@ def key_change(old, new, name="anna", asked=None, **changes) -> KeyChange:
     unsigned = KeyChange(name=name, asked=asked, public_key=openssh(new), proof="", new_proof="")
     proofs = {"proof": sign(old, unsigned.text()), "new_proof": sign(new, unsigned.text())}
     return KeyChange.model_validate(unsigned.model_dump() | proofs | changes)
+
+
+def leaving(key, name, asked=None) -> LeaveRequest:
+    unsigned = LeaveRequest(name=name, asked=time.time() if asked is None else asked, proof="")
+    return unsigned.model_copy(update={"proof": sign(key, unsigned.text())})
 
 
 def join(hub, name, key=None, secret=None):

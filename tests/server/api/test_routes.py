@@ -7,11 +7,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from fastapi.testclient import TestClient
 
 from embryofl_server.api.app import create_app
-from embryofl_server.api.deps import RecentFailures
 from embryofl_server.api.status import status
 from embryofl_server.federation import mailboxes
 from embryofl_server.federation.blobs import BadUrl
-from kits.enrolment import ask_status, enrolment
+from embryofl_server.members.limits import REFUSALS, REMEMBERED, Limit, Rate
+from kits.enrolment import ask_status, audit, enrolment, join, key_change, leaving
 
 
 def test_suspension_shuts_only_that_clinic_out_of_the_weights(hub):
@@ -144,8 +144,34 @@ def test_strangers_status_requests_are_rate_limited(hub, api):
     assert ask(good, "198.51.100.7") == 200
 
 
+def test_strangers_behind_the_same_address_do_not_shut_members_out(hub, api):
+    key, new = (ec.generate_private_key(ec.SECP384R1()) for _ in range(2))
+    join(hub, "anna", key)
+    behind = {"X-Forwarded-For": "203.0.113.9"}
+
+    def ask(path, body):
+        return api.post(path, json=body.model_dump(), headers=behind).status_code
+
+    for path, bad in (("/v1/standing", ask_status(new, "anna")), ("/v1/enrol", enrolment("bert", "x" * 32))):
+        assert [ask(path, bad) for _ in range(21)] == [403] * 20 + [503]
+    assert ask("/v1/enrol", enrolment("bert", hub.membership.invite("bert").secret)) == 200
+    assert ask("/v1/standing", ask_status(key, "anna")) == 200
+    assert ask("/v1/key", key_change(key, new)) == 200
+    assert ask("/v1/leave", leaving(new, "anna")) == 200
+    assert {n: c.state for n, c in hub.store.clinics().items()} == {"anna": "left", "bert": "enrolled"}
+
+
+def test_guesses_at_invites_do_not_fill_the_audit_log(hub, api):
+    def guess(number):
+        body = enrolment("anna", f"{number:032}").model_dump()
+        return api.post("/v1/enrol", json=body, headers={"X-Forwarded-For": f"203.0.113.{number}"}).status_code
+
+    assert {guess(number) for number in range(REFUSALS.most + 20)} == {403}
+    assert len(audit(hub, "enrolment_refused")) == REFUSALS.most
+
+
 def test_only_the_last_addresses_are_remembered():
-    failures = RecentFailures()
-    for number in range(failures.ADDRESSES + 100):
+    failures = Limit(Rate(20, 60))
+    for number in range(REMEMBERED + 100):
         failures.count(str(number))
-    assert len(failures) == failures.ADDRESSES
+    assert len(failures) == REMEMBERED

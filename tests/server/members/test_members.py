@@ -1,5 +1,6 @@
 """Membership from the invite to the revocation, without a SuperLink."""
 
+import time
 from itertools import pairwise
 
 import pytest
@@ -8,10 +9,15 @@ from pydantic import ValidationError
 
 from embryofl.clinic_keys import canonical, fingerprint, openssh, sign
 from embryofl.errors import UserError
-from embryofl.membership import MAX_CHANGES, LeaveRequest, proof_text
+from embryofl.membership import MAX_CHANGES, proof_text
 from embryofl_server.api.status import status
 from embryofl_server.members.invites import EnrolmentRejected
-from kits.enrolment import ask_status, audit, enrolment, join, key_change
+from embryofl_server.members.limits import CHOICES, KEY_CHANGES
+from kits.enrolment import ask_status, audit, enrolment, join, key_change, leaving
+
+
+def lines_of(hub) -> list[str]:
+    return (hub.settings.state_dir / "audit.jsonl").read_text().splitlines()
 
 
 # -- revocation ---------------------------------------------------------------------------------------------------------
@@ -112,11 +118,6 @@ def test_revoked_clinic_learns_the_reason_from_its_status_and_no_other_key_does(
 
 
 # -- leaving ------------------------------------------------------------------------------------------------------------
-def leaving(key, name, asked):
-    unsigned = LeaveRequest(name=name, asked=asked, proof="")
-    return unsigned.model_copy(update={"proof": sign(key, unsigned.text())})
-
-
 def test_clinic_leaves_only_by_its_own_fresh_signature(hub, key, monkeypatch):
     monkeypatch.setattr("embryofl_server.members.membership.time.time", lambda: 1e6)
     join(hub, "anna", key)
@@ -274,6 +275,29 @@ def test_key_used_in_two_places_is_reported_and_a_restart_is_not(hub, key):
     assert (line["clinic"], line["where"]) == ("anna", "10.0.0.1 and 203.0.113.9")
     clinics = status(hub, hub.overview.now())["clinics"]
     assert "used in two places" in clinics["anna"]["detail"] and clinics["bert"]["detail"] == ""
+
+
+# -- limits on members --------------------------------------------------------------------------------------------------
+def test_member_cannot_fill_the_audit_log_and_its_refusal_still_counts(hub, key):
+    join(hub, "anna", key)
+    before = len(lines_of(hub))
+    for toggle in range(100):
+        hub.membership.status(ask_status(key, "anna", time.time(), shows=toggle % 2 == 0))
+        hub.membership.status(ask_status(key, "anna", time.time(), metrics=("own", "pooled")[toggle % 2]))
+    assert len(lines_of(hub)) - before <= 2 * CHOICES.most + 1  # it begins with `own`
+    clinic = hub.store.clinic("anna")
+    assert not clinic.shows_metrics and clinic.metrics == "pooled"
+    for number in range(KEY_CHANGES.most + 5):
+        old, key = key, ec.generate_private_key(ec.SECP384R1())
+        if number < KEY_CHANGES.most:
+            hub.membership.change_key(key_change(old, key))
+        else:
+            with pytest.raises(EnrolmentRejected, match="changed its key 10 times"):
+                hub.membership.change_key(key_change(old, key))
+            key = old
+    assert len(audit(hub, "key_changed")) == KEY_CHANGES.most
+    hub.membership.leave(leaving(key, "anna"))
+    assert hub.store.clinic("anna").state == "left"
 
 
 def test_session_cannot_be_forged(hub, key):

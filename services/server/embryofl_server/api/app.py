@@ -12,12 +12,13 @@ import uvicorn
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from embryofl.errors import UserError
+from embryofl.errors import UserError, with_code
 from embryofl.process import set_up_logging
 from embryofl_server.api import clinics, console, members, runs
-from embryofl_server.api.deps import RecentFailures, TooManyFailures, authorised
+from embryofl_server.api.deps import Rejections, authorised
 from embryofl_server.hub import Hub
 from embryofl_server.members.invites import EnrolmentRejected
+from embryofl_server.members.limits import REJECTED, Limit
 from embryofl_server.settings import load_settings
 
 
@@ -31,7 +32,7 @@ def create_app(hub: Hub) -> FastAPI:
         hub.close()
 
     app = FastAPI(title="EmbryoFL hub", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
-    app.state.hub, app.state.failures = hub, collections.defaultdict(RecentFailures)
+    app.state.hub, app.state.limits = hub, collections.defaultdict(lambda: Limit(REJECTED))
 
     @app.exception_handler(UserError)
     def _user_error(_: Request, exc: UserError) -> JSONResponse:
@@ -39,12 +40,10 @@ def create_app(hub: Hub) -> FastAPI:
 
     @app.exception_handler(EnrolmentRejected)
     def _rejected(request: Request, exc: EnrolmentRejected) -> JSONResponse:
-        request.state.count_failure()
+        rejections: Rejections = request.state.rejected
+        if rejections.too_many():
+            return JSONResponse({"error": with_code("C6", rejections.message)}, status_code=503)
         return JSONResponse({"error": str(exc)}, status_code=403)
-
-    @app.exception_handler(TooManyFailures)
-    def _too_many(_: Request, exc: TooManyFailures) -> JSONResponse:
-        return JSONResponse({"error": str(exc)}, status_code=503)
 
     app.include_router(clinics.router)
     for module in (members, console, runs):

@@ -8,14 +8,14 @@ from fastapi import APIRouter, Depends, HTTPException, Request, Response
 
 from embryofl.membership import Enrolment, KeyChange, LeaveRequest, StatusRequest
 from embryofl.messages import Delivery
-from embryofl_server.api.deps import Address, CurrentHub, rate_limited
+from embryofl_server.api.deps import Address, CurrentHub, strangers
 from embryofl_server.federation.blobs import BadUrl, UploadRefused
 from embryofl_server.federation.mailboxes import MailboxClosed
 
 log = logging.getLogger("embryofl.api")
 router = APIRouter()
-_TO_JOIN = Depends(rate_limited("join", "Too many rejected attempts to join; try again in a minute."))
-_STRANGERS = Depends(rate_limited("strangers", "Too many requests from strangers; try again in a minute."))
+_TO_JOIN = Depends(strangers("join", "Too many rejected attempts to join; try again in a minute."))
+_STRANGERS = Depends(strangers("strangers", "Too many requests from strangers; try again in a minute."))
 
 
 @router.post("/v1/enrol", dependencies=[_TO_JOIN])

@@ -27,6 +27,7 @@ from embryofl_server.members.authority import Authority
 from embryofl_server.members.contact import Contact
 from embryofl_server.members.invites import EnrolmentRejected
 from embryofl_server.members.keys import KeySync
+from embryofl_server.members.limits import CHOICES, KEY_CHANGES, REFUSALS, Limit
 from embryofl_server.members.sessions import Sessions, describe_addresses
 from embryofl_server.members.store import GONE, Clinic, ClinicStore, state_label
 
@@ -76,6 +77,8 @@ class MembershipService:
         self._store, self._audit, self._keys, self._authority, self._contact = store, audit, keys, authority, contact
         self._invite_days, self._manual = invite_days, manual
         self._idle: dict[str, float] = {}
+        self._refusals, self._unrecorded = Limit(REFUSALS), 0
+        self._choices, self._key_changes = Limit(CHOICES), Limit(KEY_CHANGES)
         self.sessions = Sessions()
 
     # -- invite -----------------------------------------------------------------------------------------------------
@@ -104,7 +107,7 @@ class MembershipService:
         """Enrol a clinic, or note that it awaits approval."""
         text = proof_text(request.name, request.secret, request.public_key)
         if not signed_by(request.public_key, request.proof, text):
-            self._audit.write("enrolment_refused", clinic=request.name, reason="proof")
+            self._record_refusal(request.name, "proof")
             raise EnrolmentRejected(
                 "J3",
                 "The proof that the clinic holds the private key of its public key is not valid (expected: an EC key of "
@@ -116,13 +119,23 @@ class MembershipService:
         try:
             clinic = self._store.enrol(request.name, request.secret, line, request.meaning, request.summary, state)
         except EnrolmentRejected as exc:
-            self._audit.write("enrolment_refused", clinic=request.name, reason=exc.text)
+            self._record_refusal(request.name, exc.text)
             raise
         if before is None or before.public_key != clinic.public_key:
             self._keys.admit()
             event = "asked_to_join" if clinic.state == "waiting" else "enrolled"
             self._audit.write(event, clinic=clinic.name, key=fingerprint(line), summary=clinic.summary)
         return {"name": clinic.name, "state": clinic.state}
+
+    def _record_refusal(self, name: str, reason: str) -> None:
+        """Anybody can be rejected, as often as they like: a line says how many before it have none."""
+        if self._refusals.reached(""):
+            self._unrecorded += 1
+            return
+        self._refusals.count("")
+        more = {"unrecorded": self._unrecorded} if self._unrecorded else {}
+        self._audit.write("enrolment_refused", clinic=name, reason=reason, **more)
+        self._unrecorded = 0
 
     # -- approve ----------------------------------------------------------------------------------------------------
     def approve(self, name: str, by: str) -> Clinic:
@@ -194,14 +207,21 @@ class MembershipService:
 
     def _record_choice(self, clinic: Clinic, request: StatusRequest) -> None:
         """Apply a step towards less at once, one towards more only if just signed: a replayed opt-in must not undo a later
-        opt-out."""
-        fresh = _fresh(request.asked)
-        if request.shows != clinic.shows_metrics and (fresh or not request.shows):
+        opt-out. Steps towards more are limited, and with them the lines that a clinic writes by changing its mind; one
+        that comes too early is applied at a later request."""
+        if request.shows != clinic.shows_metrics and (not request.shows or self._may_choose_more(clinic, request)):
             self._store.set_choices(clinic.name, {SHOWS: request.shows})
             self._audit.write("showing_changed", clinic=clinic.name, shows_metrics=request.shows)
-        if request.metrics != clinic.metrics and (fresh or _LESS(request.metrics) > _LESS(clinic.metrics)):
+        less = _LESS(request.metrics) > _LESS(clinic.metrics)
+        if request.metrics != clinic.metrics and (less or self._may_choose_more(clinic, request)):
             self._store.set_choices(clinic.name, {METRICS: request.metrics})
             self._audit.write("metrics_changed", clinic=clinic.name, metrics=request.metrics)
+
+    def _may_choose_more(self, clinic: Clinic, request: StatusRequest) -> bool:
+        if not _fresh(request.asked) or self._choices.reached(clinic.name):
+            return False
+        self._choices.count(clinic.name)
+        return True
 
     def _record_session(self, name: str, session: str, address: str) -> None:
         if self.sessions.record_session(name, session, address):
@@ -252,6 +272,11 @@ class MembershipService:
         if clinic and clinic.public_key == line and clinic.state not in GONE:
             return  # the response to the first request was lost
         clinic = _require_member(signer, request)
+        if self._key_changes.reached(name):
+            raise EnrolmentRejected(
+                "C6", f"This clinic has changed its key {KEY_CHANGES.most} times within a day. Try again tomorrow."
+            )
+        self._key_changes.count(name)
         self._store.change_key(name, clinic.public_key, line, request)
         self._keys.admit()
         self._audit.write("key_changed", clinic=name, before=fingerprint(clinic.public_key), key=fingerprint(line))
