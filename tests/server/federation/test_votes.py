@@ -13,6 +13,7 @@ from embryofl_server.federation.masking.votes import vote
 from embryofl_server.federation.run_settings import check_settings
 from kits.masked_rounds import EMBRYOS, Killed, MaskedFleet
 from kits.rounds import events, once, stages
+from kits.run_reports import read
 
 LEAST = {"learning_rate": 1.0, "schedule": "constant", "norm_clip": 0}  # so that the bound clips none of the stand-ins
 
@@ -61,6 +62,19 @@ def test_model_that_half_of_the_clinics_find_worse_is_taken_back_with_the_state_
     assert (event["round"], event["to"]) == (3, 1)
     details = {"run": run.run.name, "round": 3, "to": 1, "model": good["sha256"]}
     assert ("rolled_back", details) in run.audit
+
+
+def test_results_and_card_say_that_a_model_was_taken_back_also_where_others_read_them(stage):
+    run, without = stage(), stage(poisons=())
+    run.go(), without.go()
+    (one,) = read(run.run, "results.json")["rolled_back"]
+    assert (one["round"], one["to"]) == (3, 1) and "3 of 3 clinics find the model of round 2 worse" in one["words"]
+    assert read(run.run, "results-public.json")["rolled_back"] == [one]
+    assert read(without.run, "results.json")["rolled_back"] == []
+    for name in ("model-card", "model-card-public"):
+        for ending in (".md", ".html"):
+            pages = [(each.run.folder / (name + ending)).read_text() for each in (run, without)]
+            assert ["taken back" in page and "Round 3: 3 of 3 clinics" in page for page in pages] == [True, False]
 
 
 @pytest.mark.parametrize("kind", ["keys", "letters", "train", "survivors", "shares"])

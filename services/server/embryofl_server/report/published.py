@@ -36,6 +36,7 @@ KEPT = (
     "meaning",
     "settings",
     "updates",
+    "rolled_back",
     "releases",
     "metrics_seen",
     "best_validation",
