@@ -149,6 +149,15 @@ def test_another_layout_is_blocked_before_anything_is_downloaded(clinic, make_re
     assert "another lite0" in only_reply(anna).refused and anna.transfers.downloads == 0
 
 
+@pytest.mark.parametrize("part", ["model", "control"])
+def test_a_file_of_another_size_than_the_model_is_not_downloaded(clinic, make_request, part):
+    """Its memory is taken before the first byte arrives."""
+    anna, request = clinic(), make_request()
+    huge = request.model.model_copy(update={"size": 1 << 40})
+    anna.receive(request.model_copy(update={part: huge}))
+    assert anna.transfers.downloads == 0 and anna.link.failures == ["TransferRefused"]
+
+
 def test_rejected_transfer_is_reported_as_a_failure(clinic, make_request):
     for error in (TransferRefused("http_410"), TransferDamaged("wrong_digest")):
         anna = clinic()

@@ -100,6 +100,7 @@ class Console:
         ]
         self.password, self.again = made[0].strip(), made[1].strip()
         self.url, self.state = f"http://127.0.0.1:{port}", root / "state"
+        self.cookie = f"embryofl_console_{port}"
         self.process = subprocess.Popen([PROGRAM, "serve"], env=env)
         end = time.monotonic() + 120
         while True:
@@ -136,7 +137,7 @@ def test_nothing_is_served_without_login(console):
         for path in UPLOADS:
             assert stranger.post(path, content=b"x").status_code == 401, path
         for session in ("guessed", "", "a; b=c"):
-            assert stranger.get("/config", headers={"Cookie": f"embryofl_console={session}"}).status_code == 401
+            assert stranger.get("/config", headers={"Cookie": f"{console.cookie}={session}"}).status_code == 401
 
 
 def test_password_opens_the_console_and_logging_out_ends_the_session(console):
@@ -148,16 +149,24 @@ def test_password_opens_the_console_and_logging_out_ends_the_session(console):
         assert "https://fonts" not in page.text + browser.get("/theme.css").text
         cookie = dict(browser.cookies)
         browser.get("/logout")
-        assert (
-            browser.get("/config", headers={"Cookie": f"embryofl_console={cookie['embryofl_console']}"}).status_code
-            == 401
-        )
+        again = {"Cookie": f"{console.cookie}={cookie[console.cookie]}"}
+        assert browser.get("/config", headers=again).status_code == 401
 
 
 def test_cookie_is_sent_only_to_this_site_and_hidden_from_scripts(console):
     with console.client() as browser:
         flags = browser.post("/login", data={"password": console.password}).headers["set-cookie"].lower()
     assert "httponly" in flags and "samesite=strict" in flags and "domain" not in flags
+
+
+def test_consoles_on_two_ports_do_not_replace_each_others_session(console):
+    """Browsers send cookies to all ports of a host name. One process is reached as two."""
+    one, two = ({"Host": f"localhost:{port}", "Origin": f"http://localhost:{port}"} for port in (7001, 7002))
+    with httpx.Client(base_url=console.url) as browser:
+        for headers in (one, two):
+            assert browser.post("/login", data={"password": console.password}, headers=headers).status_code == 303
+        browser.get("/logout", headers=two)
+        assert [browser.get("/here", headers=headers).status_code for headers in (one, two)] == [204, 401]
 
 
 def test_requests_from_other_sites_or_for_other_host_names_are_rejected(console):

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 
 from embryofl.errors import with_code
 from embryofl_console import downloads
-from embryofl_console.guard import COOKIE, Guard, session_of
+from embryofl_console.guard import Guard, cookie_name, session_of
 from embryofl_console.hub import Follower, HubClient
 from embryofl_console.login_sessions import SESSION_S, LoginSessions
 from embryofl_console.pages import build
@@ -67,12 +67,13 @@ def create_app(settings: ConsoleSettings, client: HubClient) -> ASGIApp:
         if not session:
             return _login(texts.access.wrong_password, 403)
         response = RedirectResponse("/", 303)
-        response.set_cookie(COOKIE, session, max_age=int(SESSION_S), httponly=True, samesite="strict")
+        name = cookie_name(request.headers.get("host", ""))
+        response.set_cookie(name, session, max_age=int(SESSION_S), httponly=True, samesite="strict")
         return response
 
     @app.get("/logout")
     def log_out(request: Request) -> Response:
-        logins.log_out(session_of(request.headers.get("cookie", "")))
+        logins.log_out(session_of(request.headers.get("host", ""), request.headers.get("cookie", "")))
         return RedirectResponse("/login", 303)
 
     @app.get("/here", status_code=204)

@@ -12,7 +12,6 @@ from embryofl_console.login_sessions import LoginSessions
 from embryofl_console.policy import policy
 from embryofl_console.texts import texts
 
-COOKIE = "embryofl_console"
 _OPEN = {("GET", "/login"), ("POST", "/login"), ("GET", "/healthz"), ("GET", "/login.css")}
 # Only the routes that a Gradio page without files needs. Uploads, files, proxies, streams and the API listing get 404.
 _ROUTES = re.compile(
@@ -79,17 +78,23 @@ class Guard:
                 return PlainTextResponse(with_code("H9", text), status)
         if (method, path) in _OPEN:
             return None
-        if not self._logins.is_valid(session_of(headers.get("cookie", ""))):
+        if not self._logins.is_valid(session_of(host, headers.get("cookie", ""))):
             return RedirectResponse("/login", 303) if path == "/" else PlainTextResponse(texts.access.log_in_first, 401)
         if ".." in path or not _ROUTES.fullmatch(path):
             return PlainTextResponse(texts.access.not_here, 404)
         return None
 
 
-def session_of(cookies: str) -> str:
+def cookie_name(host: str) -> str:
+    """Of the session, by the Host header: browsers send cookies to all ports of a host name, so that each needs its own."""
+    port = re.search(r":(\d+)$", host)
+    return f"embryofl_console_{port[1] if port else 80}"
+
+
+def session_of(host: str, cookies: str) -> str:
     """The session's name in a Cookie header, or ""."""
     try:
-        cookie = SimpleCookie(cookies).get(COOKIE)
+        cookie = SimpleCookie(cookies).get(cookie_name(host))
     except CookieError:
         return ""
     return cookie.value if cookie else ""

@@ -66,7 +66,7 @@ def test_nothing_is_served_without_the_link(page, path):
     status = 403 if path.startswith("/enter") else 401
     assert response.status_code == status and "link" in response.text and "run-0001" not in response.text
     for guess in ("guessed", "", "0" * 43, hashlib.sha256(b"guessed").hexdigest()):
-        page.cookies.set(access.COOKIE, guess)
+        page.cookies.set(f"{access.COOKIE}_8088", guess)
         assert page.get(path).status_code == page.head(path).status_code == status
         assert page.post(path, headers=POST, content=b"").status_code in (401, 403)
 
@@ -91,6 +91,20 @@ def test_link_works_once_and_scripts_and_other_sites_cannot_read_its_cookie(page
     assert page.links[-1] != link and stranger.get(page.links[-1]).status_code == 200
     page.post("/leave", headers=POST)
     assert page.get("/").status_code == 401
+
+
+def test_apps_on_two_ports_do_not_replace_each_others_session(page, tmp_path):
+    """Browsers send cookies to all ports of a host name."""
+    links = []
+    app = create_app(Pages(ClinicSettings(state_dir=tmp_path / "other", data_dir=tmp_path / "data")), links.append)
+    app.new_link()
+    other = TestClient(app, base_url="http://127.0.0.1:8089", follow_redirects=False)
+    other.cookies.jar = page.cookies.jar  # one browser
+    page.get(page.links[-1])
+    assert other.get(links[-1]).status_code == 200
+    assert page.get("/").status_code == other.get("/").status_code == 200
+    other.post("/leave", headers={"Origin": "http://127.0.0.1:8089"})
+    assert other.get("/").status_code == 401 and page.get("/").status_code == 200
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "192.168.1.7:8088", "localhost.", ""])

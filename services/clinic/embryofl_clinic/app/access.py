@@ -69,9 +69,9 @@ class AccessGuard:
         self._token = secrets.token_urlsafe(32)
         self._on_link(f"{ENTER}?token={self._token}")
 
-    def forget(self, cookie: str) -> None:
-        """End a session."""
-        self._sessions.pop(_digest(cookie), None)
+    def forget(self, request: Request) -> None:
+        """End the session of a request."""
+        self._sessions.pop(_session_of(request), None)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or reject it."""
@@ -95,7 +95,7 @@ class AccessGuard:
             return self._page_of("too_large", 413)
         if request.url.path == ENTER:
             return self._log_in(request)
-        if not self._has_session(request.cookies.get(COOKIE, "")):
+        if self._sessions.get(_session_of(request), 0.0) <= time.monotonic():
             return self._page_of("locked", 401)
         return None
 
@@ -126,14 +126,21 @@ class AccessGuard:
         self.new_link()
         # Not a redirect: a browser sent here by another program would withhold the strict cookie from it.
         response = self._page_of("enter", 200)
-        response.set_cookie(COOKIE, cookie, max_age=int(SESSION_S), httponly=True, samesite="strict", path="/")
+        name = _cookie_name(request)
+        response.set_cookie(name, cookie, max_age=int(SESSION_S), httponly=True, samesite="strict", path="/")
         return response
-
-    def _has_session(self, cookie: str) -> bool:
-        return self._sessions.get(_digest(cookie), 0.0) > time.monotonic()
 
     def _page_of(self, key: str, status: int) -> Response:
         return HTMLResponse(self._page(key), status, headers={"Connection": "close"} if status == 413 else None)
+
+
+def _cookie_name(request: Request) -> str:
+    """Browsers send cookies to all ports of a host name, so that each port needs its own."""
+    return f"{COOKIE}_{request.url.port or 80}"
+
+
+def _session_of(request: Request) -> str:
+    return _digest(request.cookies.get(_cookie_name(request), ""))
 
 
 def _digest(cookie: str) -> str:

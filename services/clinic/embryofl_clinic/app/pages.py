@@ -19,7 +19,7 @@ from embryofl import result_charts
 from embryofl.errors import UserError, with_code
 from embryofl.pooled_metrics import GROUP
 from embryofl.texts import size
-from embryofl_clinic.app.access import COOKIE, STYLE, AccessGuard
+from embryofl_clinic.app.access import STYLE, AccessGuard
 from embryofl_clinic.app.records import MOST, RecordImage, Records
 from embryofl_clinic.app.reporting import ReportService
 from embryofl_clinic.app.scoring_service import MOST_FILE_BYTES, MOST_FILES, ScoringService, Upload
@@ -257,7 +257,7 @@ def make_report(pages: ThePages) -> Response:
 @router.post("/leave")
 def leave(request: Request) -> Response:
     """Sign out."""
-    request.app.state.guard.forget(request.cookies.get(COOKIE, ""))
+    request.app.state.guard.forget(request)
     return RedirectResponse("/", 303)
 
 

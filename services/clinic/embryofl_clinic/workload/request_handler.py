@@ -169,6 +169,11 @@ class RequestHandler:
 
         if request.masking is not None:
             self._masking.session(request)  # without keys, nothing that is trained could be sent
+        for wanted in (request.model, request.control):
+            if (
+                wanted is not None and wanted.size != workload.layout.size
+            ):  # memory is taken before the first byte arrives
+                raise TransferRefused(f"a file of {wanted.size} bytes, the model has {workload.layout.size}")
         metrics.work(request.round, workload.device)
         metrics.phase("download")
         try:
