@@ -1,14 +1,14 @@
 """Layouts of clinics: file names, folders, tables, DICOM, time-lapse exports."""
 
-import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
-from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from embryofl.errors import UserError
+from kits.dicom import dicom_bytes
 from kits.importing import bring_in, tree
 
 
@@ -92,35 +92,14 @@ def test_table_import_lists_missing_options(german, tmp_path):
         bring_in(german, tmp_path / "out", "table", columns={"image": "File"})
 
 
-def dicom(number: int, patient: str, photometric: str = "MONOCHROME2", **tags: str) -> bytes:
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.77.1.4"
-    meta.MediaStorageSOPInstanceUID = generate_uid()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    data = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
-    data.SOPClassUID, data.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-    data.PatientName, data.PatientID, data.PatientBirthDate = "Doe^Jane", patient, "19800101"
-    data.InstitutionName, data.AccessionNumber = "Secret Clinic", "ACC123"
-    for name, value in tags.items():
-        setattr(data, name, value)
-    pixels = np.random.default_rng(number).integers(0, 4000, (20, 24)).astype(np.uint16)
-    data.Rows, data.Columns, data.SamplesPerPixel = 20, 24, 1
-    data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 16, 12, 11, 0
-    data.PhotometricInterpretation = photometric
-    data.PixelData = pixels.tobytes()
-    buffer = io.BytesIO()
-    data.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()
-
-
 def test_dicom_drops_everything_that_identifies_a_patient(tmp_path):
     root = tree(
         tmp_path / "in",
         {
-            "DOE_JANE_19800101/1.dcm": dicom(1, "4711"),
-            "DOE_JANE_19800101/2.dcm": dicom(2, "4711", "MONOCHROME1"),
-            "ROE/3.dcm": dicom(3, "4712", BurnedInAnnotation="YES"),
-            "ROE/broken.dcm": dicom(4, "4712")[:700],
+            "DOE_JANE_19800101/1.dcm": dicom_bytes(1, "4711"),
+            "DOE_JANE_19800101/2.dcm": dicom_bytes(2, "4711", "MONOCHROME1"),
+            "ROE/3.dcm": dicom_bytes(3, "4712", BurnedInAnnotation="YES"),
+            "ROE/broken.dcm": dicom_bytes(4, "4712")[:700],
             "ROE/none.dcm": b"no DICOM",
         },
     )
@@ -141,6 +120,23 @@ def test_dicom_drops_everything_that_identifies_a_patient(tmp_path):
     assert {item["source"] for item in imported.manifest["left_out"]} == {"ROE/broken.dcm", "ROE/none.dcm"}
     images = [np.asarray(Image.open(tmp_path / "out" / name)) for name in imported.rows]
     assert images[0].shape == (20, 24) and images[0].dtype == np.uint8 and images[0].std() > 40
+
+
+def test_dicom_that_inflates_to_a_thousand_times_its_size_is_not_read(tmp_path):
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    plain = dicom_bytes(1, "4711", ImageComments="x")
+    meta_end = plain.index(b"\x08\x00\x16\x00UI")
+    body = plain[meta_end:] + b"\xfc\xff\xfc\xffOB\0\0" + struct.pack("<I", 300 << 20)
+    packed = packer.compress(body) + b"".join(packer.compress(bytes(2**20)) for _ in range(300)) + packer.flush()
+    bomb = plain[:meta_end].replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.1.99")
+    # The syntax is two bytes longer: so are the element, and the group that holds it.
+    bomb = bomb.replace(b"\x02\0\x10\0UI\x14\0", b"\x02\0\x10\0UI\x16\0")
+    length = struct.unpack_from("<I", bomb, 140)[0]
+    bomb = bomb[:140] + struct.pack("<I", length + 2) + bomb[144:] + packed
+    assert len(bomb) < 400_000
+    root = tree(tmp_path / "in", {"bomb.dcm": bomb, "plain.dcm": plain})
+    imported = bring_in(root, tmp_path / "out")
+    assert len(imported.rows) == 1 and "deflated" in imported.skipped("bomb.dcm")
 
 
 @pytest.mark.parametrize(

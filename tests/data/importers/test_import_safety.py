@@ -90,6 +90,12 @@ def test_a_damaged_archive_is_named(tmp_path):
         bring_in(source, tmp_path / "out")
 
 
+def test_a_table_with_an_endless_cell_is_named(tmp_path):
+    root = tree(tmp_path / "in", {"complete.csv": f"a.png,1,{'1' * 200_000},1\n", "a.png": 1})
+    with pytest.raises(UserError, match=r"complete\.csv cannot be read as a table"):
+        bring_in(root, tmp_path / "out", "kromp", "gardner-3bb")
+
+
 def test_links_and_pipes_of_a_folder_are_never_opened(tmp_path):
     root = tree(tmp_path / "in", {"good/a.png": 1, "poor/b.png": 2})
     tree(tmp_path, {"secret.png": 3})

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from embryofl_data.reading.decode import MAX_PIXELS, DecodeError, decode_image, open_image, scale_to_8_bits
+from embryofl_data.reading.decode import MAX_PIXELS, decode_image, open_image, scale_to_8_bits
+from embryofl_data.reading.sandbox import DecodeError
 
 
 def encode(image: Image.Image, kind: str = "PNG", **options) -> bytes:

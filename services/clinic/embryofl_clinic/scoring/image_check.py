@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from embryofl_clinic.texts import texts
-from embryofl_data.reading.decode import DecodeError, open_image, to_square
+from embryofl_data.reading.decode import open_image, to_square
+from embryofl_data.reading.sandbox import DecodeError
 from embryofl_data.reading.scan import read_file
 from embryofl_data.report import appearance
 from embryofl_data.report.checks.quality import BLURRED_LEAST, ENOUGH_TO_COMPARE, TESTS

@@ -7,7 +7,8 @@ from embryofl.errors import UserError
 from embryofl_data.importers.plan import CHECK_SIZE, Options, Plan, PlannedImage
 from embryofl_data.importers.rules import Facts
 from embryofl_data.importers.source import Source
-from embryofl_data.reading.decode import DecodeError, decode_image
+from embryofl_data.reading.decode import decode_image
+from embryofl_data.reading.sandbox import DecodeError
 
 PICKS = ("last", "first", "middle", "all")
 

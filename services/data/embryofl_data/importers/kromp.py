@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 
+from embryofl.errors import UserError
 from embryofl_data.importers.plan import Importer, Options, Plan, PlannedImage, bare
 from embryofl_data.importers.rules import GARDNER_RULES, OUTCOMES, Facts
 from embryofl_data.importers.source import Source
@@ -96,7 +97,13 @@ def _graded_lines(source: Source, path: str) -> Iterator[tuple[str, str, Grade]]
     """Place in the table, image and grade."""
     if bare(path).lower() == "complete.csv":  # without a header
         text = decode_text(source.text_bytes(path), path)
-        for number, cells in enumerate(csv.reader(io.StringIO(text), skipinitialspace=True), 1):
+        try:
+            rows = list(csv.reader(io.StringIO(text), skipinitialspace=True))
+        except csv.Error as error:
+            raise UserError(
+                "D7", f"{path} cannot be read as a table ({error}). Get it again from its publisher."
+            ) from error
+        for number, cells in enumerate(rows, 1):
             if len(cells) >= 4:
                 yield f"{path} row {number}", cells[0].strip(), (_code(cells[1]), _code(cells[2]), _code(cells[3]))
         return

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from embryofl_data.importers.rules import Facts
 from embryofl_data.importers.source import SkippedFile, Source
-from embryofl_data.reading.decode import DecodeError
+from embryofl_data.reading.sandbox import DecodeError
 from embryofl_data.reading.tables import TableRow, read_table
 
 CHECK_SIZE = 64  # side in pixels to which an image is decoded, only to see whether it can be

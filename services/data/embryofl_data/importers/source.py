@@ -13,8 +13,9 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from embryofl.errors import UserError
-from embryofl_data.reading.decode import MAX_FILE_BYTES, DecodeError
+from embryofl_data.reading.decode import MAX_FILE_BYTES
 from embryofl_data.reading.listing import Listing, is_ignored, is_image_name, walk
+from embryofl_data.reading.sandbox import DecodeError
 from embryofl_data.reading.scan import read_file
 from embryofl_data.reading.tables import TableRow, parse_table
 

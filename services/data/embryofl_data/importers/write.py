@@ -16,7 +16,8 @@ from embryofl_data.importers.rules import Rule
 from embryofl_data.importers.source import Source
 from embryofl_data.output import OutputFolder, write_labels
 from embryofl_data.progress import OnProgress
-from embryofl_data.reading.decode import DecodeError, decode_image
+from embryofl_data.reading.decode import decode_image
+from embryofl_data.reading.sandbox import DecodeError
 
 MANIFEST = "import.json"
 STAGING = ".importing"

@@ -1,4 +1,4 @@
-"""From the bytes of an image file to a square uint8 RGB array, or the reason why not.
+"""From the bytes of an image file to a square uint8 RGB array, or the reason why not. Files are decoded in a sandbox.
 
 Rules, all of them functions of the file's content alone:
 
@@ -17,12 +17,16 @@ import io
 import math
 import threading
 import warnings
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import PIL
 from PIL import ExifTags, Image, ImageOps
+
+from embryofl_data.reading import sandbox
+from embryofl_data.reading.sandbox import DecodeError, Facts, Reply
 
 MAX_PIXELS = 50_000_000
 """More than any microscope camera has, and below the 89 million at which Pillow warns of a decompression bomb."""
@@ -44,14 +48,6 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 _large = threading.Lock()
 Image.preinit()  # once, before threads decode
 Image.init()
-
-
-class DecodeError(Exception):
-    """An image that cannot be used; `kind` is one of `contract.PROBLEM_KINDS`."""
-
-    def __init__(self, kind: str, detail: str) -> None:
-        super().__init__(detail)
-        self.kind, self.detail = kind, detail
 
 
 @dataclass(frozen=True)
@@ -83,7 +79,7 @@ def decode_image(data: bytes, size: int) -> npt.NDArray[np.uint8]:
 
 
 def open_image(data: bytes) -> Opened:
-    """Decode a file's content at its own size, large images one at a time.
+    """Decode a file's content in a sandbox, at its own size, large images one at a time.
 
     Raises
     ------
@@ -92,6 +88,39 @@ def open_image(data: bytes) -> Opened:
     """
     if not data:
         raise DecodeError("empty", "the file has no content")
+    return received(*sandbox.call(open_here, data, _large))
+
+
+def received(facts: Facts, pixels: bytes) -> Opened:
+    """The reply of `open_here`, checked: what decodes a hostile file may be hostile afterwards.
+
+    Raises
+    ------
+    DecodeError
+        When it is not one.
+    """
+    try:
+        bands, shown = str(facts["bands"]), (int(facts["columns"]), int(facts["rows"]))
+        # Checked first: the image would be made at any size, before its pixels are looked for.
+        if bands not in ("L", "RGB") or min(shown) < 1 or len(pixels) != shown[0] * shown[1] * len(bands):
+            raise ValueError(bands)
+        image = Image.frombytes(bands, shown, pixels)
+        return Opened(
+            image, int(facts["width"]), int(facts["height"]), str(facts["mode"])[:20], str(facts["note"])[:80]
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DecodeError("unreadable", "decoding it gave no image") from error
+
+
+def open_here(data: bytes, large: AbstractContextManager[object]) -> Reply:
+    """Decode in this process, a worker of the sandbox: facts and pixels of an `Opened`. Raises as `open_image` does."""
+    opened = _opened(data, large)
+    facts = {"width": opened.width, "height": opened.height, "mode": opened.mode, "note": opened.note}
+    columns, rows = opened.image.size
+    return {**facts, "columns": columns, "rows": rows, "bands": opened.image.mode}, opened.image.tobytes()
+
+
+def _opened(data: bytes, large: AbstractContextManager[object]) -> Opened:
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
@@ -99,7 +128,7 @@ def open_image(data: bytes) -> Opened:
                 raise DecodeError("too_large", f"{image.width}x{image.height} pixels; {most}")
             if min(image.size) < MIN_SIDE:
                 raise DecodeError("too_small", f"{image.width}x{image.height}: less than {MIN_SIDE} pixels")
-            with _large if image.width * image.height > LARGE_PIXELS else contextlib.nullcontext():
+            with large if image.width * image.height > LARGE_PIXELS else contextlib.nullcontext():
                 return _open(image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DecodeError("too_large", f"at most {MAX_PIXELS // 10**6} million pixels are read") from error

@@ -14,8 +14,9 @@ import numpy.typing as npt
 from embryofl.data_statistics import Optics
 from embryofl.schema import Strict
 from embryofl_data.reading.contract import Problem
-from embryofl_data.reading.decode import MAX_FILE_BYTES, DecodeError, Opened, open_image, to_square
+from embryofl_data.reading.decode import MAX_FILE_BYTES, Opened, open_image, to_square
 from embryofl_data.reading.optics import optics_of
+from embryofl_data.reading.sandbox import DecodeError
 from embryofl_data.reading.threads import in_threads
 
 

@@ -1,10 +1,12 @@
-"""Work on many files in a few threads: Pillow and hashlib release the interpreter lock, so threads suffice."""
+"""Work on many files in a few threads, which suffice: decoders are processes, and hashlib releases the lock."""
 
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
+
+from embryofl_data.reading import sandbox
 
 Result = TypeVar("Result")
 
@@ -24,3 +26,4 @@ def in_threads(jobs: Iterable[Callable[[], Result]]) -> Iterator[Result]:
         finally:
             for future in waiting:
                 future.cancel()
+    sandbox.trim()

@@ -1,7 +1,6 @@
 """Measure one file in a worker process: read, decode, measure, forget."""
 
 import contextlib
-import io
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
@@ -9,11 +8,12 @@ from typing import Final
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
-from embryofl_data.reading.decode import DECODE_VERSION, FORMATS, DecodeError, open_image, scaled
+from embryofl_data.reading.decode import DECODE_VERSION, scaled
+from embryofl_data.reading.sandbox import DecodeError
 from embryofl_data.reading.scan import FileInfo, read_file, stamp_of
 from embryofl_data.report import appearance
 from embryofl_data.report.burnt_text import text_score
-from embryofl_data.report.metadata import tags_of
+from embryofl_data.report.metadata import open_with_tags
 from embryofl_data.report.prints import make_print
 
 MEASURES: Final = (*appearance.NAMES, "text")
@@ -21,9 +21,8 @@ MEASURE_VERSION: Final = f"3-{DECODE_VERSION}"
 """Raised when a rule of measuring changes."""
 WORKING_SIDE = 1024
 """Larger images are scaled down once and measured at this size."""
-LARGE_PIXELS = 10_000_000
 LARGE_BYTES = 32 * 2**20
-"""Above either of these a file is measured while no other worker measures one as large: memory stays bounded."""
+"""A larger file, or image, is read while no other worker reads one as large: memory stays bounded."""
 
 NO_LOCK = contextlib.nullcontext()
 
@@ -63,11 +62,10 @@ def measure_file(root: Path, file: str, large: AbstractContextManager[object] = 
         size = (root / file).stat().st_size
         with large if size > LARGE_BYTES else NO_LOCK:
             data, info = read_file(root, file)
-            with large if size <= LARGE_BYTES and _pixels(data) > LARGE_PIXELS else NO_LOCK:
-                opened = open_image(data)
-                image = working_size(opened.image)
-                info = info.with_image(opened)
-                del opened
+            opened, tags = open_with_tags(data, large if size <= LARGE_BYTES else NO_LOCK)
+            image = working_size(opened.image)
+            info = info.with_image(opened)
+            del opened
     except DecodeError as error:
         # The file is known by size and time, so that it need not be read again.
         size_bytes, mtime_ns = stamp_of(root / file) or (-1, -1)
@@ -77,14 +75,7 @@ def measure_file(root: Path, file: str, large: AbstractContextManager[object] = 
         return Measured(info=FileInfo.not_opened(file, error))
     grey = image.convert("L")
     values = (*appearance.measure_image(image), text_score(grey))
-    return Measured(info=info, values=values, tags=tags_of(data), print_=make_print(grey).tobytes())
-
-
-def _pixels(data: bytes) -> int:
-    """Pixels as the header says, 0 where it cannot be read: decoding will give the reason."""
-    with contextlib.suppress(Exception), Image.open(io.BytesIO(data), formats=FORMATS) as image:
-        return image.width * image.height
-    return 0
+    return Measured(info=info, values=values, tags=tags, print_=make_print(grey).tobytes())
 
 
 def working_size(image: Image.Image) -> Image.Image:

@@ -16,7 +16,8 @@ from markupsafe import Markup
 from PIL import Image
 
 from embryofl_data.reading.contract import printable
-from embryofl_data.reading.decode import DecodeError, decode_image
+from embryofl_data.reading.decode import decode_image
+from embryofl_data.reading.sandbox import DecodeError
 from embryofl_data.reading.scan import read_file
 from embryofl_data.report.report import DataReport, Finding
 
