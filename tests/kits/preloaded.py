@@ -24,8 +24,6 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any, BinaryIO, NoReturn
 
-import torch
-
 from embryofl_demo.supervisor import Child, Supervisor
 
 TESTS = Path(__file__).parents[1]
@@ -166,7 +164,6 @@ def serve(connection: socket.socket) -> None:
     atexit.register(_leave)  # the first one to be registered is the last one to be called
     for module in MODULES:
         importlib.import_module(module)
-    torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=1.0)  # imports 800 more modules at its first use
     gc.freeze()  # or a collection would copy all pages
     assert threading.active_count() == 1, threading.enumerate()  # a fork would lose the others
     while True:

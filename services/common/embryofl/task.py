@@ -4,7 +4,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,8 @@ from embryofl.examples import Examples, graded_steps
 from embryofl.gardner import STEPS, Agreement, Target, agreement
 from embryofl.metrics import ScoredEmbryos
 from embryofl.models.grades import grade_losses, with_grades
-from embryofl.settings import SGD_MOMENTUM, TrainSettings
+from embryofl.optimisers import OPTIMISERS, Optimiser
+from embryofl.settings import TrainSettings
 from embryofl.transforms import augment
 from embryofl.views import Views
 from embryofl.weighting import LABEL, TaskLosses, TaskMeans
@@ -170,12 +171,12 @@ def train(
                         f"The training loss became {value} in batch {done + 1} of {total}; expected a finite number. "
                         f"Lower the learning rate (now {rate:g}).",
                     )
-                optimiser.zero_grad(set_to_none=True)
+                optimiser.zero_grad()
                 scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
                 if control and control.how == "gradients":
-                    scaler.unscale_(optimiser)
+                    scaler.unscale_(optimiser)  # type: ignore[arg-type]  # reads its param_groups alone
                     _add([p.grad for p in trained], corrections, 1.0)
-                scaler.step(optimiser)
+                scaler.step(optimiser)  # type: ignore[arg-type]
                 scaler.update()
                 if control and control.how == "steps":
                     _add(trained, corrections, -rate)
@@ -276,18 +277,13 @@ def class_weights(labels: Tensor, days: Tensor, balance: float) -> Tensor:
     return weights / weights.mean()
 
 
-def _optimiser(model: nn.Module, settings: TrainSettings, learning_rate: float) -> torch.optim.Optimizer:
-    # Norms and biases are not decayed: decay would pull their scale to nothing.
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    if settings.optimiser == "adamw":
-        return torch.optim.AdamW(groups, lr=learning_rate)
-    if settings.optimiser == "sgd":
-        return torch.optim.SGD(groups, lr=learning_rate, momentum=SGD_MOMENTUM, nesterov=True)
-    raise UserError("R1", f"Unknown optimiser {settings.optimiser!r}. Optimisers that exist: adamw, sgd.")
+def _optimiser(model: nn.Module, settings: TrainSettings, learning_rate: float) -> Optimiser:
+    make = OPTIMISERS.get(settings.optimiser)
+    if make is None:
+        raise UserError(
+            "R1", f"Unknown optimiser {settings.optimiser!r}. Optimisers that exist: {', '.join(sorted(OPTIMISERS))}."
+        )
+    return make([p for p in model.parameters() if p.requires_grad], learning_rate, settings.weight_decay)
 
 
 def _precision(device: torch.device) -> torch.dtype | None:

@@ -14,7 +14,7 @@ from embryofl_clinic.masking.peers import Peers
 from embryofl_server.federation.masking import rounds as module
 from embryofl_server.federation.run_settings import check_settings
 from kits.enrolment import key_change
-from kits.masked_rounds import EMBRYOS, Killed, MaskedFleet
+from kits.masked_rounds import EMBRYOS, Killed, MaskedFleet, undisturbed
 from kits.policy import write_policy
 from kits.rounds import LAYOUT, events, once, stages
 
@@ -77,9 +77,9 @@ def test_masked_model_equals_the_unmasked_one(stage, settings):
 
 
 def test_clinics_that_wait_at_the_hub_get_all_but_the_first_steps_there_and_make_the_same_bits(stage):
-    undisturbed, run = stage(rounds=3).go(), stage(rounds=3)
+    run = stage(rounds=3)
     run.fleet.mailboxes, run.mailboxes.used = run.mailboxes, True
-    assert run.go() == undisturbed
+    assert run.go() == undisturbed(stage, rounds=3)
     assert {round_ for _, round_ in run.fleet.sent} == {1}
     assert all(w.trained == 3 for w in run.fleet.workloads.values())
 
@@ -152,9 +152,9 @@ def test_one_of_four_clinics_that_drops_out_costs_no_round(stage, kind, what, su
 
 @pytest.mark.parametrize("kind", ["letters", "train"])
 def test_one_of_three_that_restarts_costs_an_attempt_and_nobody_else_trains_again(stage, kind):
-    run, undisturbed = stage(rounds=1), stage(rounds=1).go()
+    run = stage(rounds=1)
     run.fleet.fault = once(kind, "bert", what="restart")
-    assert run.go() == undisturbed
+    assert run.go() == undisturbed(stage, rounds=1)
     assert record(run)["masking"]["attempt"] == 2
     assert [e["attempt"] for e in events(run.run) if e["kind"] == "attempt_failed"] == [1]
     assert [run.fleet.workloads[name].trained for name in run.fleet.names] == [1, 1, 1]
@@ -163,9 +163,9 @@ def test_one_of_three_that_restarts_costs_an_attempt_and_nobody_else_trains_agai
 @pytest.mark.parametrize("kind", ["survivors", "shares"])
 @pytest.mark.parametrize("who", ["anna", "cleo"])
 def test_clinic_of_three_that_restarts_after_its_upload_costs_an_attempt_at_the_same_sum(stage, kind, who):
-    undisturbed, run = stage(rounds=2).go(), stage(rounds=2)
+    run = stage(rounds=2)
     run.fleet.fault = once(kind, who, 1, what="restart")
-    assert run.go() == undisturbed
+    assert run.go() == undisturbed(stage, rounds=2)
     assert record(run)["masking"]["attempt"] == 2
     assert [e["attempt"] for e in events(run.run) if e["kind"] == "attempt_failed"] == [1]
 
@@ -200,11 +200,10 @@ def test_run_of_void_rounds_fails_with_the_reason(stage):
 
 
 def test_lost_messages_change_nothing(stage):
-    undisturbed = stage(rounds=1).go()
     for kind in ("keys", "letters", "train", "survivors", "shares"):
         run = stage(rounds=1)
         run.fleet.fault = once(kind, "bert", what="superlink")
-        assert run.go() == undisturbed
+        assert run.go() == undisturbed(stage, rounds=1)
         assert record(run)["masking"]["attempt"] == 1
 
 
@@ -231,24 +230,24 @@ def test_clinic_that_has_not_compared_keys_holds_the_round_until_it_has(stage):
 @pytest.mark.parametrize("kind", ["keys", "letters", "train", "survivors", "shares"])
 @pytest.mark.parametrize("who", ["anna", "cleo"])
 def test_hub_killed_in_any_phase_ends_in_the_same_bits(stage, kind, who):
-    undisturbed, run = stage(rounds=3).go(), stage(rounds=3)
+    run = stage(rounds=3)
     run.fleet.fault = once(kind, who, 2, what="killed")
     with pytest.raises(Killed):
         run.go()
     assert bool(list(run.run.folder.glob("round-0002.masked"))) == (kind in ("survivors", "shares"))
-    assert run.go() == undisturbed
+    assert run.go() == undisturbed(stage, rounds=3)
     assert not list(run.run.folder.glob("*.masked"))
     assert all(w.trained == 3 for w in run.fleet.workloads.values())
 
 
 def test_damaged_masked_sum_is_set_aside_and_the_round_begins_again(stage):
-    undisturbed, run = stage(rounds=1).go(), stage(rounds=1)
+    run = stage(rounds=1)
     run.fleet.fault = once("survivors", "anna", what="killed")
     with pytest.raises(Killed):
         run.go()
     path = run.run.folder / "round-0001.masked"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
-    assert run.go() == undisturbed
+    assert run.go() == undisturbed(stage, rounds=1)
 
 
 # -- a hub that lies --------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from embryofl_server.federation.checkpoint import Checkpoints
 from embryofl_server.federation.masking import rounds as module
 from embryofl_server.federation.masking.votes import vote
 from embryofl_server.federation.run_settings import check_settings
-from kits.masked_rounds import EMBRYOS, Killed, MaskedFleet
+from kits.masked_rounds import EMBRYOS, Killed, MaskedFleet, undisturbed
 from kits.rounds import events, once, stages
 from kits.run_reports import read
 
@@ -80,19 +80,19 @@ def test_results_and_card_say_that_a_model_was_taken_back_also_where_others_read
 @pytest.mark.parametrize("kind", ["keys", "letters", "train", "survivors", "shares"])
 @pytest.mark.parametrize("number", [3, 4])
 def test_hub_killed_around_a_vote_ends_in_the_same_bits(stage, kind, number):
-    undisturbed, run = stage().go(), stage()
+    run = stage()
     run.fleet.fault = once(kind, "bert", number, what="killed")
     with pytest.raises(Killed):
         run.go()
-    assert run.go() == undisturbed
+    assert run.go() == undisturbed(stage)
     assert [r.get("back_to") for r in records(run)] == [None, None, None, 1, None]
 
 
 @pytest.mark.parametrize("number", [3, 4])
 def test_clinic_that_restarts_around_a_vote_votes_again_as_before(stage, number):
-    undisturbed, run = stage().go(), stage()
+    run = stage()
     run.fleet.fault = once("train", "bert", number, what="restart")
-    assert run.go() == undisturbed
+    assert run.go() == undisturbed(stage)
     assert records(run)[3]["masking"]["alarms"] == 3
 
 

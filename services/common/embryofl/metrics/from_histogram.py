@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from embryofl.metrics.bins import BINS, CENTRES, FloatArray, IntArray
+from embryofl.metrics.bins import CENTRES, FloatArray, IntArray
 
 CALIBRATION_BINS = 10
 Z = 1.959963984540054
@@ -142,11 +142,11 @@ def bootstrap(histogram: IntArray, scores: FloatArray = CENTRES, draws: int = 40
     counts = histogram.sum(axis=1)
     if not np.all(counts >= 2):
         return None
+    used = histogram.any(axis=0)  # what is not used is never drawn, and most bins are not
     rng = np.random.default_rng(0)
-    drawn = [rng.multinomial(int(n), row / n, draws) for n, row in zip(counts, histogram, strict=True)]
+    drawn = [rng.multinomial(int(n), row / n, draws) for n, row in zip(counts, histogram[:, used], strict=True)]
     total = (drawn[0] + drawn[1]).astype(np.float64)
-    surplus = total * scores - drawn[1]
-    groups = np.zeros((BINS, CALIBRATION_BINS))
-    groups[np.arange(BINS), tenth_of(scores)] = 1
+    surplus = total * scores[used] - drawn[1]
+    groups = np.arange(CALIBRATION_BINS) == tenth_of(scores[used])[:, None]
     low, high = np.quantile(np.abs(surplus @ groups).sum(axis=1) / counts.sum(), [0.025, 0.975])
     return float(low), float(high)
