@@ -1,5 +1,6 @@
 """Updates that are too long, rejections in a row, suspension: the round loop with stand-ins for clinics."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -105,6 +106,49 @@ def test_clinic_suspended_during_a_round_is_not_waited_for(stage):
     staged.fleet.fault = fault
     staged.go()
     assert staged.checkpoints.records()[1]["refused"] == {"bert": "suspended"}
+
+
+def _rejoin(store: Any) -> None:
+    store.set_state("bert", "revoked", "its laptop was stolen")
+    store.enrol("bert", store.invite("bert", 1), "key-new", "quality", {})
+
+
+GONE: dict[str, Callable[[Any], object]] = {
+    "revoked": lambda store: store.set_state("bert", "revoked", "its laptop was stolen"),
+    "suspended": lambda store: store.set_state("bert", "suspended", "by hand"),
+    "left": lambda store: store.set_state("bert", "left", "The clinic left"),
+    "joined with another key": _rejoin,
+}
+
+
+def _after_its_reply(staged: Any, how: str) -> None:
+    """`how` bert goes once the hub has accepted its reply, while the hub waits for cleo."""
+    show = staged.progress.clinic
+
+    def shown(name: str, state: str, *words: str) -> None:
+        show(name, state, *words)
+        if (name, state) == ("bert", "done"):
+            GONE[how](staged.store)
+
+    staged.progress.clinic = shown
+    staged.fleet.fault = always("cleo", "silent")
+
+
+@pytest.mark.parametrize("how", GONE)
+def test_update_of_a_clinic_that_was_revoked_after_its_reply_does_not_count(stage, how, layout, packed):
+    staged = stage(rounds=1, min_clinics=2, quorum=1, round_deadline_s=0.5, closing_evaluation=False)
+    _after_its_reply(staged, how)
+    model = layout.tensor_views(np.frombuffer(staged.go(), np.uint8))["w"]
+    assert np.array_equal(model, layout.tensor_views(packed(NAMES.index("anna") + 10))["w"])
+    assert staged.checkpoints.records()[1]["refused"] == {"bert": "suspended", "cleo": "late"}
+    assert list(staged.uploads._folder.iterdir()) == []
+
+
+def test_clinic_that_was_revoked_after_its_reply_is_not_part_of_the_quorum(stage):
+    staged = stage(rounds=1, quorum=2, round_deadline_s=0.5, grace_s=0.1, closing_evaluation=False)
+    _after_its_reply(staged, "revoked")
+    with pytest.raises(RunFailed, match="1 usable replies"):
+        staged.go()
 
 
 def test_quorum_is_at_least_the_updates_that_the_strategy_needs(stage):

@@ -129,6 +129,21 @@ def without(stage, names, **settings):
     return plain.go()
 
 
+def test_sum_with_the_update_of_a_clinic_that_was_revoked_meanwhile_is_not_opened(stage):
+    run, vectors = stage(clinics=4, rounds=1, quorum=3), []
+    receive = run.uploads.collect
+
+    def collect(path):
+        vectors.append(path)
+        if len(vectors) == 3:  # anna's and bert's are in the sum
+            run.store.set_state("bert", "revoked", "its laptop was stolen")
+        return receive(path)
+
+    run.uploads.collect = collect
+    assert_equal(run.go(), without(stage, ["bert"]))
+    assert record(run)["masking"]["survivors"] == ["anna", "cleo", "dora"] and record(run)["masking"]["attempt"] == 2
+
+
 @pytest.mark.parametrize(
     ("kind", "what", "survivors"),
     [

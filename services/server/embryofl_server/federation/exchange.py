@@ -6,7 +6,7 @@ replies arrive changes nothing.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from embryofl.errors import NotFiniteError, ProtocolError, with_code
@@ -84,7 +84,7 @@ class Exchange:
         self._settings, self._layout = self._run.settings, model.layout()
         self._result = ExchangeResult()
         self._waiting: dict[str, PendingReply] = {}
-        self._asked = 0
+        self._asked, self._spoilt = 0, False  # spoilt: a clinic whose reply no longer counts is in the masked sum
         self._began = self._next_presence = 0.0
 
     def run(self, nodes: dict[str, Node]) -> ExchangeResult:
@@ -143,11 +143,11 @@ class Exchange:
                 self._guarded(self._resend_lost)
                 self._show_waiting()
             elapsed = time.time() - self._began
-            if elapsed > self._limits.deadline_s and self._usable() >= self._limits.quorum:
+            if elapsed > self._limits.deadline_s and self._enough():
                 return ""
-            if elapsed > self._limits.end_s:
+            if elapsed > self._limits.end_s or self._spoilt:
                 return self._too_few_in_time()
-        return "" if self._usable() >= self._limits.quorum else self._too_few()
+        return "" if self._enough() else self._too_few()
 
     def _first_pause(self) -> float:
         """Poll slowly until an update is uploaded: a valid training reply always follows its upload."""
@@ -237,6 +237,22 @@ class Exchange:
         last_round = [clinic["norm"] for clinic in self._model.record.get("clinics", {}).values()]
         return gate.judge_norms(norms, last_round, self._settings.norm_clip, self._settings.norm_bound)
 
+    def _enough(self) -> bool:
+        """Whether the quorum has replied. The reply of a clinic that was suspended or revoked, or has left, since then does
+        not count. Replies to steps without uploads are spent already: there the next step leaves it out."""
+        if not self._step or self._step.upload_size:
+            for name, why in self._gone(self._result.accepted).items():
+                ExchangeResult({name: self._result.accepted.pop(name)}).discard()
+                self._exclude(name, "refused", ExcludedReply("suspended", why))
+                self._spoilt |= self._step is not None
+        return self._usable() >= self._limits.quorum and not self._spoilt
+
+    def _gone(self, names: Iterable[str]) -> dict[str, str]:
+        """The clinics that may no longer take part, and why; one that has joined again since has another key."""
+        clinics = self._context.store.clinics()
+        again = {name: "the clinic has joined again" for name in names if clinics[name].enrolled > self._began}
+        return again | {n: f"the clinic was {clinics[n].state}" for n in names if clinics[n].state != "enrolled"}
+
     def _usable(self) -> int:
         return len(self._judge()[0])
 
@@ -315,9 +331,8 @@ class Exchange:
     def _resend_lost(self) -> None:
         """Resend lost requests: the SuperLink delivers each once, so a clinic that reconnected or reports being idle (its
         poll's response was lost, say, with the gateway) has lost it."""
-        clinics = self._context.store.clinics()
-        for name in [name for name in self._waiting if clinics[name].state != "enrolled"]:
-            self._exclude(name, "refused", ExcludedReply("suspended", f"the clinic was {clinics[name].state}"))
+        for name, why in self._gone(self._waiting).items():
+            self._exclude(name, "refused", ExcludedReply("suspended", why))
         nodes, again = self._context.fleet.nodes(), []
         for pending in self._waiting.values():
             node = nodes.get(pending.name)
