@@ -103,8 +103,8 @@ backup:  ## Back up the hub's complete state, even during a run: make backup FIL
 	@FILE="$(FILE)" bash scripts/either.sh backup
 
 .PHONY: restore
-restore: $(if $(DEMO),,checks)  ## Restore a hub from a backup, with the same identity: make restore FILE=hub.tar (DEMO=1: as local processes)
-	@FILE="$(FILE)" PORT="$(PORT)" DEMO="$(DEMO)" bash scripts/either.sh restore
+restore: $(if $(DEMO),,checks)  ## Restore a hub from a backup, with the same identity: make restore FILE=hub.tar REVOKED=none (or who was revoked since; DEMO=1: as local processes)
+	@FILE="$(FILE)" PORT="$(PORT)" DEMO="$(DEMO)" REVOKED="$(REVOKED)" bash scripts/either.sh restore
 
 .PHONY: logs
 logs:  ## Show the end of each log

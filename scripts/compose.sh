@@ -181,7 +181,7 @@ restore() {
 	say "2/3 State of $FILE"
 	! is_up || fail H4 "A hub is running here (project $project). A backup can only be restored where no hub runs: make down, and" \
 		"make clean to delete its state."
-	job -T server restore - <"$FILE" || fail H4 "Nothing was restored; the message above says why."
+	job -T server restore - ${REVOKED:+--revoked="$REVOKED"} <"$FILE" || fail H4 "Nothing was restored; the message above says why."
 	start_hub 3/3
 	[ -z "$have" ] || [ ${#clinics[@]} = 0 ] || start_clinics # they have their own keys and data, which a backup does not contain
 	start_parts

@@ -39,10 +39,10 @@ case $action in
 		;;
 	restore)
 		[ -f "${FILE:-}" ] ||
-			fail H4 "FILE=${FILE:-} is not a file. Expected an archive written by make backup. Run: make restore FILE=hub.tar"
+			fail H4 "FILE=${FILE:-} is not a file. Expected an archive written by make backup. Run: make restore FILE=hub.tar REVOKED=none"
 		[ "${DEMO:-}" ] || exec bash scripts/compose.sh restore
 		make --no-print-directory setup
-		exec "$demo" restore "$FILE"
+		exec "$demo" restore "$FILE" ${REVOKED:+--revoked="$REVOKED"}
 		;;
 	*)
 		[ ! "$containers" ] || bash scripts/compose.sh "$action"

@@ -139,7 +139,7 @@ def test_lost_hub_is_restored_from_a_backup_during_a_run(hub: Containers, refere
     for volume in ("hub", "identity-superlink", "identity-gateway", "identity-console", "weights", "console"):
         run("docker", "volume", "rm", f"{PROJECT}_{volume}")
 
-    words = hub.make("restore", FILE=file)
+    words = hub.make("restore", FILE=file, REVOKED="none")
     assert "Restored" in words and name in words and "Console: http://localhost" in words
     assert model(hub, name) == reference
     assert {n: c["Id"] for n, c in hub.containers().items() if n.startswith("clinic-")} == clinics

@@ -26,7 +26,7 @@ def test_clinics_continue_unchanged_with_a_hub_restored_from_a_backup(federation
         federation.remove(part)
     federation.place.hub.rename(tmp_path / "lost")
 
-    assert "Restored" in hub_command(federation, "restore", str(tmp_path / "hub.tar"))
+    assert "Restored" in hub_command(federation, "restore", str(tmp_path / "hub.tar"), "--revoked", "none")
     federation.stack.start_hub()
     ended = federation.wait_over(run)
     assert ended["state"] == "finished" and federation.events(run, "resumed"), (ended, federation.logs())

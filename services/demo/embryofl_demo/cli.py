@@ -228,14 +228,18 @@ def console_password() -> None:
 def restore(
     file: Annotated[Path, typer.Argument(help="Archive written by make backup.")],
     name: Annotated[str, typer.Option(help="The demo federation to restore it to.")] = "synthetic",
+    revoked: Annotated[str, typer.Option(help="Clinics revoked since then, with commas, or none.")] = "",
 ) -> None:
     """Restore a backup to a demo's hub, which must not have any state yet; the next make demo continues from there."""
+    from embryofl_server.members.restored import settle
     from embryofl_server.settings import HubSettings
     from embryofl_server.state.backup import opened_for_reading, read_backup
 
     demo = DemoFolder(base() / name)
     with _single(demo), opened_for_reading(str(file)) as source:
-        contents = read_backup(HubSettings(state_dir=demo.hub), source)
+        contents = read_backup(
+            HubSettings(state_dir=demo.hub), source, lambda folder, made: settle(folder, made, revoked)
+        )
     demo.make_current()
     typer.echo(f"Restored to {demo.hub}: {contents.runs} runs, {contents.clinics} clinics. Continue with: make demo")
 

@@ -6,8 +6,10 @@ import tarfile
 import threading
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from typer.testing import CliRunner
 
+from embryofl.clinic_keys import openssh
 from embryofl.errors import UserError
 from embryofl.settings import RunSettings
 from embryofl_server.audit.reading import verify_log
@@ -19,6 +21,8 @@ from embryofl_server.settings import HubSettings
 from embryofl_server.state import database
 from embryofl_server.state.backup import MANIFEST, SUMS, read_backup, write_backup
 
+KEY = openssh(ec.derive_private_key(1, ec.SECP384R1()))
+
 
 @pytest.fixture
 def settings(tmp_path):
@@ -29,9 +33,7 @@ def settings(tmp_path):
 def hub(settings, packed):
     """A hub with a clinic and a run of eight rounds."""
     started = Hub(settings)
-    started.store.enrol(
-        "anna", started.store.invite("anna", 1), "key-a", "quality", {"counts": {"5": {"0": 9, "1": 9}}}
-    )
+    started.store.enrol("anna", started.store.invite("anna", 1), KEY, "quality", {"counts": {"5": {"0": 9, "1": 9}}})
     run = started.runs.create(RunSettings(rounds=9))
     rounds = Checkpoints(run.folder, settings.weights / run.name, 3)
     for number in range(9):
@@ -178,9 +180,34 @@ def test_archive_is_readable_by_its_owner_only_and_lists_its_contents(hub, setti
     assert done.exit_code == 0 and "private keys" in done.output and "1 runs, 1 clinics" in done.output
     assert file.stat().st_mode & 0o777 == 0o600
     monkeypatch.setenv("EMBRYOFL_STATE_DIR", str(tmp_path / "new"))
-    done = CliRunner().invoke(commands.app, ["restore", str(file)])
+    done = CliRunner().invoke(commands.app, ["restore", str(file), "--revoked", "none"])
     assert done.exit_code == 0 and "1 runs, 1 clinics" in done.output
     assert "is not a file" in str(CliRunner().invoke(commands.app, ["restore", str(tmp_path / "missing")]).exception)
     monkeypatch.setenv("EMBRYOFL_STATE_DIR", str(tmp_path / "nobody"))
     assert "not a hub's state" in str(CliRunner().invoke(commands.app, ["backup", str(tmp_path / "x")]).exception)
     assert not (tmp_path / "x").exists()
+
+
+def test_clinic_that_was_revoked_after_a_backup_is_no_member_of_the_restored_hub(hub, settings, tmp_path, monkeypatch):
+    hub.store.invite("porto", 7)
+    file = tmp_path / "backup.tar"
+    file.write_bytes(archive(settings))
+    hub.membership.withdraw_invite("porto", "me")
+    hub.store.set_state("anna", "revoked", "its laptop was stolen")
+    monkeypatch.setenv("EMBRYOFL_STATE_DIR", str(tmp_path / "new"))
+
+    def restore(*words):
+        return CliRunner().invoke(commands.app, ["restore", str(file), *words])
+
+    refused = restore()
+    assert refused.exit_code and "--revoked" in str(refused.exception) and "anna" in str(refused.exception)
+    assert "has no clinic 'ana'" in str(restore("--revoked", "ana").exception)
+    assert list((tmp_path / "new").iterdir()) == []
+    assert restore("--revoked", "anna").exit_code == 0
+    store = ClinicStore(tmp_path / "new" / "clinics.db")
+    assert store.keys() == {} and store.clinic("anna").state == "revoked"
+    assert [invite.state for invite in store.invites()] == ["used", "withdrawn"]
+    intact, words = verify_log(tmp_path / "new")
+    store.close()
+    assert intact, words
+    assert '"event": "revoked", "clinic": "anna"' in (tmp_path / "new" / "audit.jsonl").read_text()

@@ -18,6 +18,7 @@ from embryofl_server.cli.local import app as local
 from embryofl_server.cli.members import app as members
 from embryofl_server.cli.show_results import read_results, results_text
 from embryofl_server.cli.text import AsJson, output
+from embryofl_server.members import restored
 from embryofl_server.settings import load_settings
 from embryofl_server.state.backup import opened_for_reading, opened_for_writing, read_backup, write_backup
 
@@ -135,10 +136,13 @@ def backup(file: Annotated[str, typer.Argument(help="The archive to write; - is 
 
 
 @app.command()
-def restore(file: Annotated[str, typer.Argument(help="An archive written by `backup`; - is standard input.")]) -> None:
+def restore(
+    file: Annotated[str, typer.Argument(help="An archive written by `backup`; - is standard input.")],
+    revoked: Annotated[str, typer.Option(help=f"Clinics revoked since then, with commas, or {restored.NONE}.")] = "",
+) -> None:
     """Restore a backup into this (empty) state folder. The hub keeps its identity, so clinics reconnect unchanged."""
     with opened_for_reading(file) as source:
-        contents = read_backup(load_settings(), source)
+        contents = read_backup(load_settings(), source, lambda folder, made: restored.settle(folder, made, revoked))
     typer.echo(f"Restored: {contents.runs} runs, {contents.clinics} clinics, {contents.size / 1e6:.1f} MB.")
 
 

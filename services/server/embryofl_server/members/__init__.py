@@ -6,4 +6,5 @@
    often a stranger or a member may do something.
 3. `store` keeps who is in, and `keys` sends the keys of present clinics to the SuperLink.
 4. `identity` and `authority`: why clinics trust this hub, and how its certificates are renewed and replaced.
+5. `restored` revokes in a restored backup who was revoked since.
 """

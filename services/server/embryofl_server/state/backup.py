@@ -20,6 +20,7 @@ import sys
 import tarfile
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -141,8 +142,18 @@ def _add_run(writer: _Writer, run: Path, weights: Path) -> None:
             writer.file(f"{name}/{path.name}", path)
 
 
-def read_backup(settings: HubSettings, source: BinaryIO) -> Contents:
+def read_backup(
+    settings: HubSettings, source: BinaryIO, settle: Callable[[Path, float], object] = lambda folder, made: None
+) -> Contents:
     """Restore an archive into the (empty) state folder of the settings. The archive is checked completely first.
+
+    Parameters
+    ----------
+    settings : HubSettings
+    source : BinaryIO
+    settle : callable
+        Changes the unpacked state in its folder before anything is put in its place; also receives when the archive was
+        made (Unix time). What it raises ends the restore.
 
     Raises
     ------
@@ -161,6 +172,7 @@ def read_backup(settings: HubSettings, source: BinaryIO) -> Contents:
     staging = Path(tempfile.mkdtemp(dir=state, prefix=".restore-"))
     try:
         names = _unpack(source, staging)
+        settle(staging, float(json.loads((staging / MANIFEST).read_bytes())["made"]))
         order = sorted(n for n in names if n not in (MANIFEST, SUMS, DATABASE))
         for name in [*order, DATABASE]:  # last: the hub rejects a state without its database
             _put(staging / name, _place(settings, name))
@@ -228,7 +240,7 @@ def _extract(tar: tarfile.TarFile, entry: tarfile.TarInfo, staging: Path) -> str
 def _check_manifest(data: bytes) -> None:
     try:
         manifest = json.loads(data)
-        format_, version_ = int(manifest["format"]), int(manifest["schema"])
+        format_, version_, _ = int(manifest["format"]), int(manifest["schema"]), float(manifest["made"])
     except (ValueError, KeyError, TypeError):
         raise UserError("H4", f"The archive's {MANIFEST} is damaged. {_OTHER}") from None
     if (format_, version_) != (FORMAT, database.VERSION):
