@@ -33,7 +33,7 @@ class HubClient:
             verify=context,
             timeout=120,
             trust_env=False,
-            headers={"Authorization": f"Bearer {token}", "X-Embryofl-By": "console"},
+            headers={"Authorization": f"Bearer {token}"},
         )
 
     def ask(self, method: str, path: str, body: dict[str, Any] | None = None, version: str = "") -> httpx.Response:

@@ -39,7 +39,7 @@ class Hub:
         database.check_folder(state)
         self.identity = HubIdentity(state / "identity", settings.names, settings.certificate_days)
         self.store = ClinicStore(state / "clinics.db")
-        self.audit = AuditLog(state / "audit.jsonl", self.store)
+        self.audit = AuditLog(state / "audit.jsonl", self.store, self.identity.audit_key, settings.audit_anchor)
         self.runs = Runs(state / "runs")
         self.views = RunViews(self.runs)
         self.progress = Progress()

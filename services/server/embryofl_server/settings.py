@@ -26,6 +26,7 @@ class HubSettings(BaseSettings):
     metrics_port: int = Field(default=0, ge=0, le=65535)  # for Prometheus, plain HTTP; 0 = no metrics
     keep_checkpoints: int = Field(default=4, ge=1)
     certificate_days: float = Field(default=360, gt=0)  # of the gateway; renewed while the hub runs
+    audit_anchor: Path | None = None  # file, best on another machine, to which each head of the audit log is appended
     tunnel_file: Path | None = None  # state of the tunnel, if there is one (`embryofl-tunnel`)
     invite_days: float = Field(default=7, gt=0)
     approval: Literal["auto", "manual"] = "auto"  # manual: a clinic that joins waits for `approve`

@@ -18,18 +18,28 @@ def _hub_of(request: Request) -> Hub:
 
 CurrentHub = Annotated[Hub, Depends(_hub_of)]
 
-By = Annotated[str, Header(alias="x-embryofl-by", max_length=100)]
-"""Who asks, for the audit log: what the holder of the control token says of itself."""
-
 Address = Annotated[str, Header(alias="x-forwarded-for")]
 """The gateway replaces what a client writes there by the address it came from (Caddy trusts no client's header)."""
 
 
-def authorised(request: Request, hub: CurrentHub) -> None:
-    """Require the control token."""
-    token = request.headers.get("authorization", "").removeprefix("Bearer ")
-    if not hmac.compare_digest(token.encode(), hub.identity.control_token.encode()):
-        raise HTTPException(401, "The control API needs the hub's control token.")
+def authorised(request: Request, hub: CurrentHub) -> str:
+    """Require a token of the control API: the console's own, or the coordinator's; returns whose it is."""
+    token = request.headers.get("authorization", "").removeprefix("Bearer ").encode()
+    for name, expected in (("console", hub.identity.console_token), ("coordinator", hub.identity.control_token)):
+        if hmac.compare_digest(token, expected.encode()):
+            return name
+    raise HTTPException(401, "The control API needs the hub's control token.")
+
+
+def _asking(
+    caller: Annotated[str, Depends(authorised)],
+    claim: Annotated[str, Header(alias="x-embryofl-by", max_length=100)] = "",
+) -> str:
+    return f"coordinator ({claim})" if caller == "coordinator" and claim else caller
+
+
+By = Annotated[str, Depends(_asking)]
+"""Who asks, for the audit log: whose token it is, and in brackets what the holder of the coordinator's says of itself."""
 
 
 def strangers(kind: str, message: str) -> Callable[..., None]:

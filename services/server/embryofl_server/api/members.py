@@ -42,7 +42,7 @@ class NewAuthority(BaseModel):
 
 
 @router.post("/invites")
-def invite(request: Invited, hub: CurrentHub, by: By = "") -> dict[str, Any]:
+def invite(request: Invited, hub: CurrentHub, by: By) -> dict[str, Any]:
     if request.again:
         return {"invite": hub.membership.reconnect_invite(request.name, by).code(), "expires": 0.0, "manual": False}
     word = hub.membership.invite(request.name, by, request.days).code()
@@ -57,7 +57,7 @@ def invites(hub: CurrentHub) -> list[dict[str, Any]]:
 
 
 @router.post("/invites/withdraw")
-def withdraw(request: ClinicName, hub: CurrentHub, by: By = "") -> dict[str, str]:
+def withdraw(request: ClinicName, hub: CurrentHub, by: By) -> dict[str, str]:
     hub.membership.withdraw_invite(request.name, by)
     return {"state": "withdrawn"}
 
@@ -73,37 +73,37 @@ def statistics(hub: CurrentHub) -> dict[str, Any]:
 
 
 @router.post("/suspend")
-def suspend(request: ClinicName, hub: CurrentHub, by: By = "") -> dict[str, Any]:
+def suspend(request: ClinicName, hub: CurrentHub, by: By) -> dict[str, Any]:
     return {"state": hub.membership.suspend(request.name, request.reason or "Suspended by the coordinator.", by).state}
 
 
 @router.post("/resume")
-def resume(request: ClinicName, hub: CurrentHub, by: By = "") -> dict[str, Any]:
+def resume(request: ClinicName, hub: CurrentHub, by: By) -> dict[str, Any]:
     return {"state": hub.membership.reinstate(request.name, by).state}
 
 
 @router.post("/revoke")
-def revoke(request: ClinicName, hub: CurrentHub, by: By = "") -> dict[str, Any]:
+def revoke(request: ClinicName, hub: CurrentHub, by: By) -> dict[str, Any]:
     return {"state": hub.membership.revoke(request.name, request.reason or "Revoked by the coordinator.", by).state}
 
 
 @router.post("/rename")
-def rename(request: Renamed, hub: CurrentHub, by: By = "") -> dict[str, Any]:
+def rename(request: Renamed, hub: CurrentHub, by: By) -> dict[str, Any]:
     hub.rename(request.name, request.to, by)
     return {"name": request.to}
 
 
 @router.post("/approve")
-def approve(request: ClinicName, hub: CurrentHub, by: By = "") -> dict[str, Any]:
+def approve(request: ClinicName, hub: CurrentHub, by: By) -> dict[str, Any]:
     return {"state": hub.membership.approve(request.name, by).state}
 
 
 @router.post("/refuse")
-def refuse(request: ClinicName, hub: CurrentHub, by: By = "") -> dict[str, Any]:
+def refuse(request: ClinicName, hub: CurrentHub, by: By) -> dict[str, Any]:
     return {"state": hub.membership.decline(request.name, request.reason or "Declined by the coordinator.", by).state}
 
 
 @router.post("/authority")
-def authority(request: NewAuthority, hub: CurrentHub, by: By = "") -> dict[str, Any]:
+def authority(request: NewAuthority, hub: CurrentHub, by: By) -> dict[str, Any]:
     change = hub.authority
     return change.finish(by, request.without) if request.finish else change.begin(by)

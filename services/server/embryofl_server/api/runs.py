@@ -62,23 +62,23 @@ def all_runs(hub: CurrentHub) -> list[dict[str, Any]]:
 
 
 @router.post("/runs")
-def start(request: StartRun, hub: CurrentHub, by: By = "") -> dict[str, Any]:
+def start(request: StartRun, hub: CurrentHub, by: By) -> dict[str, Any]:
     run = hub.conductor.queue(request.settings, request.initial, by)
     return {**_info(hub, run), "metrics_seen": _metrics_seen(hub, run.settings)}
 
 
 @router.post("/stop")
-def stop(hub: CurrentHub, request: RunName | None = None, by: By = "") -> dict[str, Any]:
+def stop(hub: CurrentHub, by: By, request: RunName | None = None) -> dict[str, Any]:
     return _info(hub, hub.conductor.stop(request.run if request else "", by))
 
 
 @router.post("/pause")
-def pause(hub: CurrentHub, request: RunName | None = None, by: By = "") -> dict[str, Any]:
+def pause(hub: CurrentHub, by: By, request: RunName | None = None) -> dict[str, Any]:
     return _info(hub, hub.conductor.pause(request.run if request else "", by))
 
 
 @router.post("/continue")
-def resume(hub: CurrentHub, request: RunName | None = None, by: By = "") -> dict[str, Any]:
+def resume(hub: CurrentHub, by: By, request: RunName | None = None) -> dict[str, Any]:
     return _info(hub, hub.conductor.resume(request.run if request else "", by))
 
 

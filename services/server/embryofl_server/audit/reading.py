@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import json
+import re
 import sqlite3
 from collections import deque
 from collections.abc import Iterable
@@ -10,10 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
 from embryofl.errors import UserError, with_code
 from embryofl_server.audit.log import HEAD, entries, verify
 
-_NOT_SHOWN = ("line", "time", "event", "previous")
+_NOT_SHOWN = ("line", "time", "event", "previous", "signature")
+_HEAD = re.compile(r"\d{1,12} [0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -59,14 +63,49 @@ def _stored_head(database: Path) -> str:
     return str(row[0]) if row else ""
 
 
-def verify_log(state: Path) -> tuple[bool, str]:
-    """Whether a hub's audit log is intact, and the text that says so."""
-    path, head = _path(state), _stored_head(state / "clinics.db")
-    if broken := verify(path, head):
-        text = f"{path} is broken at line {broken.line}: {broken.message}. The lines before it are intact."
-        return False, with_code("H8", text)
-    text = f"{path} is intact: {sum(1 for _ in entries(path))} lines, each fits the one before"
-    return True, text + (", and the newest is the one recorded in the hub's database." if head else ".")
+def head_of(state: Path) -> str:
+    """Number of lines, and the hash of the last, to be kept elsewhere.
+
+    Raises
+    ------
+    UserError
+        If there is no log.
+    """
+    _path(state)
+    return _stored_head(state / "clinics.db")
+
+
+def read_anchor(text: str, name: str) -> list[str]:
+    """The heads in a file that was kept elsewhere, one a line.
+
+    Raises
+    ------
+    UserError
+        If a line is not a head, or there is none.
+    """
+    heads = [line.strip() for line in text.splitlines() if line.strip()]
+    wrong = next((line for line in heads if not _HEAD.fullmatch(line)), None)
+    if wrong is not None or not heads:
+        raise UserError(
+            "S7",
+            f"{name} is not an anchor of the audit log ({wrong or 'empty'!r:.80}). Expected lines as `audit head` prints "
+            "them. Name the file that they were kept in.",
+        )
+    return heads
+
+
+def verify_log(state: Path, anchors: Iterable[str] = ()) -> tuple[bool, str]:
+    """Whether a hub's audit log is intact, and the text that says so, with every place where it is not."""
+    path, head, anchors = _path(state), _stored_head(state / "clinics.db"), list(anchors)
+    key = Ed25519PublicKey.from_public_bytes((state / "identity" / "audit.pub").read_bytes())
+    if breaks := verify(path, head, key, anchors):
+        first = min(broken.line for broken in breaks)
+        places = "\n".join(f"{path} is broken at line {b.line}: {b.message}." for b in breaks)
+        return False, with_code("H8", f"{places}\nThe lines before line {first} are intact.")
+    text = f"{path} is intact: {sum(1 for _ in entries(path))} lines, each signed and fitting the one before"
+    kept = [*(["the newest is the one recorded in the hub's database"] if head else [])]
+    kept += [f"{len(anchors)} are those of the anchor"] if anchors else []
+    return True, ", and ".join([text, *kept]) + "."
 
 
 def select_events(state: Path, selection: Filter) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from embryofl.command_line import command_line, run_command
 from embryofl.errors import UserError
 from embryofl.troubles import explain_code
 from embryofl_server.api.client import call
-from embryofl_server.audit.reading import Filter, format_event, select_events, verify_log
+from embryofl_server.audit.reading import Filter, format_event, head_of, read_anchor, select_events, verify_log
 from embryofl_server.cli import show
 from embryofl_server.cli.local import app as local
 from embryofl_server.cli.members import app as members
@@ -151,10 +151,21 @@ app.add_typer(audit, name="audit")
 app.add_typer(local, name="local", help="What make up does once the hub is running.", hidden=True)
 
 
+@audit.command("head")
+def audit_head() -> None:
+    """Print the number of lines and the hash of the last one, to be kept elsewhere, for `audit verify --against`."""
+    typer.echo(head_of(load_settings().state_dir))
+
+
 @audit.command("verify")
-def audit_verify() -> None:
-    """Check whether the audit log is intact; if it is broken, show where (exit code 1)."""
-    intact, text = verify_log(load_settings().state_dir)
+def audit_verify(
+    against: Annotated[
+        typer.FileText | None, typer.Option(help="A file of heads that was kept elsewhere; - is standard input.")
+    ] = None,
+) -> None:
+    """Check whether the audit log is intact; if it is broken, show every place (exit code 1)."""
+    anchors = read_anchor(against.read(), against.name) if against else []
+    intact, text = verify_log(load_settings().state_dir, anchors)
     typer.echo(text)
     if not intact:
         raise typer.Exit(exits.NO)

@@ -11,9 +11,10 @@ All keys are EC P-256 (an RSA key costs the SuperLink much CPU). Layout below th
     identity/internal.key, internal.crt  the CA of the hub's parts
     identity/server.crt, server.key      the server's own API (hub network)
     identity/url.key, control.token  signs weight URLs; opens the control API
+    identity/audit.key, audit.pub    signs the lines of the audit log
     identity/superlink/              what the SuperLink may read: its certificate and the SuperExec secret
     identity/gateway/                what the gateway may read: its certificate
-    identity/console/                what the console may read: copies of internal.crt and control.token
+    identity/console/                what the console may read: a copy of internal.crt, and a token of its own
 """
 
 import datetime
@@ -26,6 +27,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
@@ -68,8 +70,12 @@ class HubIdentity:
             _copy_to(copy, self.internal)
         self.superexec_secret = self._secret(self.superlink / "superexec.secret", 32)
         self.url_key = self._secret(folder / "url.key", 32)
+        self.audit_key = self._secret(folder / "audit.key", 32)
+        _copy_to(
+            folder / "audit.pub", Ed25519PrivateKey.from_private_bytes(self.audit_key).public_key().public_bytes_raw()
+        )
         self.control_token = self._secret(folder / "control.token", 32).hex()
-        _copy_to(self.console / "control.token", bytes.fromhex(self.control_token), mode=0o600)
+        self.console_token = self._secret(self.console / "control.token", 32).hex()
 
     def refresh(self) -> bool:
         """Renew the gateway's certificate if it is due; whether it was. The gateway loads it automatically."""

@@ -18,7 +18,7 @@ def settle(folder: Path, made: float, revoked: str) -> None:
     Parameters
     ----------
     folder : Path
-        With `clinics.db` and `audit.jsonl`.
+        With `clinics.db`, `audit.jsonl` and `identity/`.
     made : float
         When the backup was made (Unix time).
     revoked : str
@@ -48,7 +48,7 @@ def settle(folder: Path, made: float, revoked: str) -> None:
                 f"The backup has no clinic {unknown!r}. It has: {', '.join(clinics)}. Leave out those that joined later: "
                 "their keys are not in it.",
             )
-        audit = AuditLog(folder / "audit.jsonl", store)
+        audit = AuditLog(folder / "audit.jsonl", store, (folder / "identity" / "audit.key").read_bytes())
         for invite in store.invites():
             if invite.state == "open":
                 store.withdraw_invite(invite.name, "A backup was restored")
