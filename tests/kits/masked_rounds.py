@@ -27,6 +27,7 @@ from kits.policy import write_policy
 from kits.rounds import LAYOUT, FakeFleet
 
 EMBRYOS = {"anna": 64, "bert": 96, "cleo": 200, "dora": 130, "emil": 33}
+EMBRYOS |= {name: 70 + 10 * i for i, name in enumerate(["fred", "gina", "hugo", "ida", "jan", "kira", "lars", "mona"])}
 
 
 _undisturbed: dict[tuple[str, str], bytes] = {}

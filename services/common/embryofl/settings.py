@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, field_validator
 from embryofl.errors import UserError
 from embryofl.models import DEFAULT_MODEL, recipe
 from embryofl.schema import Meaning, Strict, explain
+from embryofl.secagg.groups import FEWEST_DRAWN
 from embryofl.weighting import TEMPERATURE, TaskLosses
 
 SGD_MOMENTUM = 0.9
@@ -106,6 +107,8 @@ class RunSettings(Strict):
     strategy: how the updates are weighted under the masks, "" without masks. `update_noise` is the norm of the noise that
     clinics add under the masks to the mean of their updates, as a multiple of the bound to which they clip these. `alarms`:
     under the masks, clinics also report a model that is worse than the one before, and half of them bring that one back.
+    `groups`: "auto" sums masked updates in groups of three or four clinics where there are at least nine, for a robust mean
+    of the groups' means (`embryofl.secagg.groups`); "off" has one sum.
 
     `threshold_sensitivity` 0 sets the threshold for sensitivity and specificity at the highest Youden index on the pooled
     validation patients; any other value at the highest threshold with at least this sensitivity there.
@@ -147,6 +150,7 @@ class RunSettings(Strict):
     masked_weights: SumWeights = ""
     update_noise: float = Field(default=0, ge=0, le=1)
     alarms: bool = True
+    groups: Literal["off", "auto"] = "auto"
     closing_evaluation: bool = True
     pooled_every: int = Field(default=0, ge=0, le=10_000)
     seed: int = Field(default=0, ge=0, lt=2**31)
@@ -173,6 +177,11 @@ class RunSettings(Strict):
         found: dict[str, str] = {"control": self.control, "task_weights": self.task_weights}
         found["personal"] = self.personal if self.personal == "norms" else ""
         return next((f"{name}={value}" for name, value in found.items() if value), "")
+
+    @property
+    def grouped(self) -> bool:
+        """Whether masked updates are summed in groups."""
+        return self.groups == "auto" and bool(self.masked_weights) and self.min_clinics >= FEWEST_DRAWN
 
     @property
     def pooled_rounds(self) -> range:

@@ -76,7 +76,7 @@ def test_clinics_that_were_sent_other_settings_do_not_share_a_roster(attempt):
     target = attempt.session(ONE, fast)
     for terms, words in ((fast, "clinic-02 has not signed"), (slow, "a roster with the terms")):
         with pytest.raises(ProtocolError, match=words):
-            target.letters(Roster(terms=terms, adverts=(target.advert, *others)))
+            target.letters(Roster(terms=terms, adverts=(target.advert, *others), drawn={}))
 
 
 def test_roster_without_or_with_another_advert_of_the_clinic_itself_is_rejected(attempt):
@@ -99,7 +99,7 @@ def test_two_names_with_one_enrolled_key_do_not_count_twice(attempt):
     alias = advert_of(TWO, attempt, as_name=THREE)
     keys = {**attempt.keys, THREE: attempt.keys[TWO]}
     target = ClinicSession(attempt.terms, ONE, 100, signer(ONE), keys, new_ledger())
-    roster = Roster(terms=attempt.terms, adverts=(target.advert, advert_of(TWO, attempt), alias))
+    roster = Roster(terms=attempt.terms, adverts=(target.advert, advert_of(TWO, attempt), alias), drawn={})
     with pytest.raises(ProtocolError, match="clinic-02 and clinic-03 have one enrolled key"):
         target.letters(roster)
 

@@ -159,7 +159,7 @@ def test_roster_has_each_clinic_and_each_key_once_in_order_and_3_to_50_of_them()
         (tuple(revised(fourth, clinic=n) for n in names_of(51)), "at most 50"),
     ):
         with pytest.raises(ValidationError, match=words):
-            Roster(terms=ATTEMPT.terms, adverts=adverts)
+            Roster(terms=ATTEMPT.terms, adverts=adverts, drawn={})
 
 
 def test_every_field_of_terms_and_adverts_is_part_of_the_roster_and_of_what_is_signed():

@@ -12,7 +12,7 @@ from embryofl.pooled_metrics import GROUP, LENGTH, from_vector, to_vector
 from embryofl.secagg.fixed_point import RING
 from embryofl_clinic.policy.questions import FILE as QUESTIONS
 from embryofl_server.federation.masking import evaluation as module
-from embryofl_server.federation.masking import rounds
+from embryofl_server.federation.masking import sums as exchanges
 from embryofl_server.runs.view import RunView
 from kits.masked_rounds import EMBRYOS, FakeWorkload, Killed, MaskedFleet
 from kits.rounds import events, once, stages
@@ -28,7 +28,7 @@ class PooledFleet(MaskedFleet):
 @pytest.fixture
 def stage(tmp_path, packed, monkeypatch):
     """`stage(own=..., **settings)`: a run without masks of updates, of clinics that release pooled metrics."""
-    monkeypatch.setattr(rounds, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(exchanges, "PATIENCE_S", 0.3)
     monkeypatch.setattr(module, "RETRY_S", 0.02)
     made, count = [], iter(range(100))
 

@@ -12,6 +12,7 @@ from embryofl_clinic.joining.identity import ClinicIdentity
 from embryofl_clinic.masking import attempt as clinic_side
 from embryofl_clinic.masking.peers import Peers
 from embryofl_server.federation.masking import rounds as module
+from embryofl_server.federation.masking import sums
 from embryofl_server.federation.run_settings import check_settings
 from kits.enrolment import key_change
 from kits.masked_rounds import EMBRYOS, Killed, MaskedFleet, undisturbed
@@ -24,7 +25,7 @@ LEAST = {"learning_rate": 1.0, "schedule": "constant", "norm_clip": 0}  # so tha
 @pytest.fixture
 def stage(tmp_path, packed, monkeypatch):
     """`stage(clinics, **settings)`: a masked run ready to be executed."""
-    monkeypatch.setattr(module, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(sums, "PATIENCE_S", 0.3)
     monkeypatch.setattr(module, "RETRY_FIRST_S", 0.05)
     made, count = [], iter(range(100))
 

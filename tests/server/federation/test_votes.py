@@ -8,7 +8,7 @@ import pytest
 from embryofl.errors import UserError
 from embryofl_clinic.masking import attempt as clinic_side
 from embryofl_server.federation.checkpoint import Checkpoints
-from embryofl_server.federation.masking import rounds as module
+from embryofl_server.federation.masking import sums
 from embryofl_server.federation.masking.votes import vote
 from embryofl_server.federation.run_settings import check_settings
 from kits.masked_rounds import EMBRYOS, Killed, MaskedFleet, undisturbed
@@ -21,7 +21,7 @@ LEAST = {"learning_rate": 1.0, "schedule": "constant", "norm_clip": 0}  # so tha
 @pytest.fixture
 def stage(tmp_path, packed, monkeypatch):
     """`stage(poisons, **settings)`: a masked run in which anna sends bad updates in these rounds."""
-    monkeypatch.setattr(module, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(sums, "PATIENCE_S", 0.3)
     made, count = [], iter(range(100))
 
     def make(poisons=(2,), clinics=3, metrics="own", **settings):

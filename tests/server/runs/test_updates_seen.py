@@ -10,6 +10,11 @@ from embryofl_server.runs.updates_seen import updates_seen
     ("settings", "words"),
     [
         ({"secure_aggregation": "auto", "min_clinics": 3}, "The hub sees only sums of at least 3 clinics' updates."),
+        ({"min_clinics": 9}, "The hub sees only sums of groups of three or four clinics' updates."),
+        ({"min_clinics": 9, "groups": "off"}, "The hub sees only sums of at least 3 clinics' updates."),
+        ({"min_clinics": 9, "strategy": "trimmed_mean"}, "only sums of groups of three or four clinics' updates."),
+        ({"min_clinics": 16, "strategy": "krum"}, "visible to the hub: strategy krum needs each clinic's update"),
+        ({"min_clinics": 17, "strategy": "krum"}, "only sums of groups of three or four clinics' updates."),
         ({"update_noise": 0.2, "min_clinics": 3}, "updates and noise of 0.2 times their bound."),
         ({"secure_aggregation": "off", "min_clinics": 3}, "visible to the hub: secure_aggregation is off."),
         (

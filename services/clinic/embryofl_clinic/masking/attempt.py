@@ -73,7 +73,10 @@ class Masking:
                 f"{len(shown)} clinics are asked, and with the clinics whose keys were compared here it takes {least}"
             )
         before = self._ledger.read().of_model(request.work, request.model.sha256)
-        if before is not None and (before.work != digest(request.settings) or {*before.survivors} != {*shown}):
+        # Of a sum of its group, other clinics are asked as well.
+        missing = {*before.survivors} - {*shown} if before else set()
+        more = {*shown} - {*before.survivors} if before and not before.drawn else set()
+        if before is not None and (before.work != digest(request.settings) or missing or more):
             what = "updates to" if request.work == "train" else "metrics of"
             return (
                 f"{what} this model were summed before, in round {before.round} of {before.run}, with other settings "
@@ -130,6 +133,7 @@ class Masking:
                 max_share=rules.max_share,
                 min_survivors=self._least(),
                 min_sum=rules.min_sum,
+                seed=request.settings.seed if request.settings.grouped and not pooled else None,
             )
             self._terms, self._asked = terms, asked
             if not pooled:
@@ -141,6 +145,8 @@ class Masking:
         session, masking = self.session(request), request.masking
         assert masking is not None
         if masking.roster is not None:
+            if masking.roster.terms.kind == "train":
+                self._ledger.read().check_draw(request.run, masking.roster.draw)
             letters = session.letters(masking.roster)
             what = "updates" if masking.roster.terms.kind == "train" else "metrics"
             log.info("round %d: %s are masked among %s", request.round, what, ", ".join(masking.roster.names))

@@ -18,8 +18,7 @@ from embryofl.messages import Request
 from embryofl.metrics import SMALLEST_COUNT, ScoredEmbryos
 from embryofl.pooled_metrics import Split
 from embryofl.schema import Meaning, Strict, explain
-from embryofl.secagg.clinic import MAX_SHARE
-from embryofl.secagg.threshold import MAX_CLINICS, MIN_CLINICS
+from embryofl.secagg.threshold import MAX_CLINICS, MAX_SHARE, MIN_CLINICS
 from embryofl_clinic.policy.questions import About, Questions
 
 log = logging.getLogger("embryofl.policy")
@@ -223,6 +222,11 @@ class Policy:
         noise = request.settings.update_noise if request.settings.masked_weights else 0.0
         if trains and noise < rules.min_update_noise:
             return f"the clinic needs update_noise of {rules.min_update_noise} at least, and this run has {noise}"
+        if trains and request.settings.grouped and rules.min_sum > MIN_CLINICS:
+            return (
+                f"this run sums updates in groups of three or four clinics, and the clinic's policy has min_sum = "
+                f"{rules.min_sum}; it takes part in a run with groups=off"
+            )
         if reason := self._reason_about_metrics(request, rules):
             return reason
         if _within(rules.quiet_hours, datetime.datetime.now().time()):  # by the clinic's own clock

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from embryofl.clinic_keys import signed_by
 from embryofl.errors import ProtocolError, SumRefusedError
 from embryofl.secagg.fixed_point import RING, Ring
+from embryofl.secagg.groups import check_group
 from embryofl.secagg.key_agreement import (
     SEED,
     key_from_seed,
@@ -24,10 +25,7 @@ from embryofl.secagg.masks import Mask, apply_masks, pair_sign
 from embryofl.secagg.messages import Advert, Letters, Roster, Share, Shares, Statement, Terms, advert_text
 from embryofl.secagg.shares import SeedShares, split
 from embryofl.secagg.signatures import Keys, check_roster
-from embryofl.secagg.threshold import MIN_CLINICS
-
-MAX_SHARE = 0.8
-"""Of the weights of a sum: in a sum that is mostly one clinic's vector, that vector is hardly hidden."""
+from embryofl.secagg.threshold import MAX_SHARE, MIN_CLINICS, largest_part
 
 
 class ClinicSession:
@@ -59,6 +57,8 @@ class ClinicSession:
         round has two sums, whatever the hub tries, as long as at most a third of the federation helps it.
     min_sum : int (default: 3)
         The smallest sum that this clinic is part of, whoever drops out: what the attempt's own threshold has to be.
+    seed : int, optional
+        Of a run whose clinics are drawn into groups (`groups`). `min_survivors` then says how many must have been drawn.
 
     Attributes
     ----------
@@ -79,9 +79,11 @@ class ClinicSession:
         max_share: float = MAX_SHARE,
         min_survivors: int = MIN_CLINICS,
         min_sum: int = MIN_CLINICS,
+        seed: int | None = None,
     ) -> None:
         self._terms, self._name, self._sign, self._keys, self._ledger = terms, name, sign, keys, ledger
-        self._max_share, self._min_survivors, self._min_sum = max_share, min_survivors, min_sum
+        self._max_share, self._min_sum, self._seed = max_share, min_sum, seed
+        self._min_drawn, self._min_survivors = min_survivors, min_survivors if seed is None else MIN_CLINICS
         self._self_seed, self._pair_seed = secrets.token_bytes(SEED), secrets.token_bytes(SEED)
         self._mask_key = key_from_seed(self._pair_seed)
         self._encryption_key = X25519PrivateKey.from_private_bytes(secrets.token_bytes(32))
@@ -120,7 +122,7 @@ class ClinicSession:
         ------
         ProtocolError
             On a roster with other terms, with clinics that are not pinned or did not sign, or with another advert of this
-            clinic; and on a second, different roster.
+            clinic; on one of another group; and on a second, different roster.
         SumRefusedError
             On a roster in which this clinic's part is too large, or of which too small a sum is possible.
         TooFewClinicsError
@@ -139,6 +141,7 @@ class ClinicSession:
             )
         roster.check_enough(len(roster.names), "clinics in a roster", self._min_survivors)
         check_roster(roster, self._keys)
+        check_group(roster, self._name, self._seed, self._keys, self._min_drawn)
         if roster.threshold < self._min_sum:
             raise SumRefusedError(
                 f"a sum over {roster.threshold} of {len(roster.names)} clinics is possible if others drop out, expected at "
@@ -240,6 +243,7 @@ class ClinicSession:
                 survivors=statement.survivors,
                 weights=tuple(roster.advert_of(name).weight for name in statement.survivors),
                 update=self._update,
+                drawn=roster.draw,
             )
         )
         self._statement = statement
@@ -306,9 +310,7 @@ class ClinicSession:
 
     def _check_share(self, roster: Roster, names: tuple[str, ...]) -> None:
         """If the heaviest third of the clinics help the hub, they can take their own part out of the sum."""
-        others = sorted(roster.advert_of(name).weight for name in names if name != self._name)
-        own, honest = roster.advert_of(self._name).weight, others[: len(others) - len(names) // 3]
-        part = own / (own + sum(honest))
+        part = largest_part([roster.advert_of(name).weight for name in names], self.advert.weight)
         if part > self._max_share:
             raise SumRefusedError(
                 f"{self._name} would be {part:.0%} of a sum over {len(names)} clinics without the heaviest third of them, "

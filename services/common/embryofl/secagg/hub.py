@@ -1,5 +1,7 @@
 """The hub's side of an attempt until its sum is closed: adverts, letters, masked vectors. Then see `unmasking`."""
 
+from collections.abc import Collection, Mapping
+
 import numpy as np
 
 from embryofl.errors import ProtocolError, TooFewClinicsError
@@ -32,6 +34,7 @@ class HubSession:
         self._adverts: dict[str, Advert] = {}
         self._roster: Roster | None = None
         self._digest = ""  # of the roster
+        self._drawn: dict[str, int] = {}  # see `Roster`
         self._letters: dict[str, dict[str, Letter]] = {}  # by sender, then recipient
         self._sharers: tuple[str, ...] = ()
         self._in_sum: set[str] = set()
@@ -57,6 +60,18 @@ class HubSession:
             raise ProtocolError(f"{clinic} uses a key or a commitment twice, expected new ones", clinic)
         self._adverts[clinic] = advert
 
+    @property
+    def weights(self) -> dict[str, int]:
+        """Of the clinics that have sent keys, by name."""
+        return {name: self._adverts[name].weight for name in sorted(self._adverts)}
+
+    def of_group(self, names: Collection[str], drawn: Mapping[str, int]) -> "HubSession":
+        """The attempt with these clinics alone, as far as they have sent keys. `drawn`: see `Roster`."""
+        group = HubSession(self._terms, self._keys)
+        group._adverts = {name: advert for name, advert in self._adverts.items() if name in names}
+        group._drawn = dict(drawn)
+        return group
+
     def close_roster(self) -> Roster:
         """Step 2: who takes part in this attempt; the same roster at every call.
 
@@ -68,7 +83,8 @@ class HubSession:
         if self._roster is None:
             if len(self._adverts) < MIN_CLINICS:
                 raise TooFewClinicsError(f"adverts of {len(self._adverts)} clinics, expected at least {MIN_CLINICS}")
-            roster = Roster(terms=self._terms, adverts=tuple(self._adverts[name] for name in sorted(self._adverts)))
+            adverts = tuple(self._adverts[name] for name in sorted(self._adverts))
+            roster = Roster(terms=self._terms, adverts=adverts, drawn=self._drawn)
             check_roster(roster, self._keys)
             self._roster, self._digest = roster, roster.digest()
         return self._roster

@@ -1,7 +1,7 @@
 """Which sums a clinic has confirmed: it must not forget them, not even when it is restarted."""
 
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Literal, Protocol
 
 from pydantic import Field
 
@@ -28,6 +28,8 @@ class Confirmation(Message):
         Of the survivors, in their order.
     update : str
         SHA-256 of this clinic's part, before its share of the weights scaled it.
+    drawn : str
+        `Roster.draw`.
     """
 
     run: Name
@@ -39,6 +41,7 @@ class Confirmation(Message):
     survivors: tuple[Name, ...] = Field(max_length=MAX_CLINICS)
     weights: tuple[int, ...] = Field(max_length=MAX_CLINICS)
     update: Sha256
+    drawn: Sha256 | Literal[""] = ""
 
 
 class Confirming(Protocol):
@@ -53,6 +56,7 @@ class Ledger:
     sums of the same updates with other weights have both. A round therefore has one sum of each kind, in however many
     attempts. For each kind, a model has the same clinics, weights and settings in whatever round or run, and so has an
     update; counts of an evaluation need not, as a clinic with few embryos has the same ones, all withheld, in every run.
+    The groups of a run are drawn once.
 
     Parameters
     ----------
@@ -68,6 +72,7 @@ class Ledger:
         self._by_model: dict[tuple[str, str], Confirmation] = {}
         self._by_update: dict[str, Confirmation] = {}
         self._models: set[tuple[str, str]] = set()
+        self._by_run: dict[str, Confirmation] = {}
         for confirmation in earlier:
             self._add(confirmation)
 
@@ -79,6 +84,15 @@ class Ledger:
         """Whether a sum of updates to this model was confirmed in this run."""
         return (run, model) in self._models
 
+    def check_draw(self, run: str, drawn: str) -> None:
+        """Raise `ProtocolError` when a sum of updates was confirmed in this run over a group of another draw."""
+        before = self._by_run.get(run)
+        if before is not None and before.drawn != drawn:
+            raise ProtocolError(
+                f"other groups than in round {before.round} of {run}, expected the same in the whole run, because sums "
+                "over other groups of the same clinics can tell one clinic's update"
+            )
+
     def confirm(self, confirmation: Confirmation) -> None:
         """Add a confirmation; the same one again is not kept twice.
 
@@ -86,7 +100,7 @@ class Ledger:
         ------
         ProtocolError
             When another sum was confirmed for this round; or one of updates to the same model, or of the same update,
-            over other clinics, with other weights or settings.
+            over other clinics, with other weights or settings; or one in this run over a group of another draw.
         """
         before = self._by_round.get(_round_of(confirmation))
         if before == confirmation:
@@ -101,6 +115,8 @@ class Ledger:
             if before is not None and _sum_of(before) != _sum_of(confirmation):
                 where = f"confirmed before, in round {before.round} of {before.run},"
                 _reject(f"{what} {where}", before, confirmation)
+        if confirmation.kind == "train":
+            self.check_draw(confirmation.run, confirmation.drawn)
         self._keep(confirmation)
         self._add(confirmation)
 
@@ -110,6 +126,7 @@ class Ledger:
         if confirmation.kind == "train":
             self._by_update.setdefault(confirmation.update, confirmation)
             self._models.add((confirmation.run, confirmation.model))
+            self._by_run.setdefault(confirmation.run, confirmation)
 
 
 def _reject(what: str, before: Confirmation, now: Confirmation) -> None:

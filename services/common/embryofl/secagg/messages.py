@@ -105,12 +105,12 @@ class Terms(Message):
 
     def digest(self) -> str:
         """SHA-256 of all but the attempt, hexadecimal: what another attempt at the round has in common with this one."""
-        return hashlib.sha256(_text("terms", self.model_dump(exclude={"attempt"}))).hexdigest()
+        return hashlib.sha256(text_of("terms", self.model_dump(exclude={"attempt"}))).hexdigest()
 
 
 def digest(work: BaseModel) -> str:
     """SHA-256 of a model's canonical JSON, hexadecimal, for `Terms.work`."""
-    return hashlib.sha256(_text("work", work.model_dump(mode="json"))).hexdigest()
+    return hashlib.sha256(text_of("work", work.model_dump(mode="json"))).hexdigest()
 
 
 class Advert(Message):
@@ -146,14 +146,19 @@ class Advert(Message):
 
 def advert_text(terms: Terms, fields: dict[str, Any]) -> bytes:
     """The bytes that are signed: the terms, and all `fields` of an `Advert` but its signature."""
-    return _text("advert", [terms.model_dump(), fields])
+    return text_of("advert", [terms.model_dump(), fields])
 
 
 class Roster(Message):
-    """The clinics of an attempt, in the order of their names. A clinic's shares have its place in this order, from 1."""
+    """The clinics of an attempt, in the order of their names. A clinic's shares have its place in this order, from 1.
+
+    `drawn`: where a run's clinics are drawn into groups (`embryofl.secagg.groups`), all that were drawn and their weights
+    then. The roster's clinics are of one group.
+    """
 
     terms: Terms
     adverts: tuple[Advert, ...] = Field(min_length=MIN_CLINICS, max_length=MAX_CLINICS)
+    drawn: dict[Name, Annotated[int, Field(ge=1, le=MAX_WEIGHT)]] = Field(max_length=MAX_CLINICS)
 
     @field_validator("adverts")
     @classmethod
@@ -177,7 +182,13 @@ class Roster(Message):
         """SHA-256 of the terms and of everything that the clinics signed, hexadecimal: the attempt's identity. It does not
         depend on the signatures, which can be written in more than one way."""
         adverts = [a.model_dump(exclude={"signature"}) for a in self.adverts]
-        return hashlib.sha256(_text("roster", [self.terms.model_dump(), adverts])).hexdigest()
+        drawn = [self.drawn] if self.drawn else []
+        return hashlib.sha256(text_of("roster", [self.terms.model_dump(), adverts, *drawn])).hexdigest()
+
+    @property
+    def draw(self) -> str:
+        """SHA-256 of the clinics that were drawn into groups and their weights; "" without groups."""
+        return hashlib.sha256(text_of("drawn", self.drawn)).hexdigest() if self.drawn else ""
 
     def check_enough(self, count: int, what: str, least: int = 0) -> None:
         """Raise `TooFewClinicsError` unless there are as many as the threshold, and at `least` so many."""
@@ -243,7 +254,7 @@ class Statement(Message):
 
     def text(self) -> bytes:
         """The bytes that are signed."""
-        return _text("survivors", self.model_dump())
+        return text_of("survivors", self.model_dump())
 
 
 class Share(Message):
@@ -266,7 +277,7 @@ def _in_order(names: Collection[str]) -> None:
         raise ValueError("clinics twice or out of order, expected each once, in the order of their names")
 
 
-def _text(kind: str, value: object) -> bytes:
-    """Canonical JSON below a line with the kind of text."""
+def text_of(kind: str, value: object) -> bytes:
+    """What is signed or hashed: canonical JSON below a line with the kind of text."""
     body = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return f"{VERSION} {kind}\n{body}".encode()

@@ -1,7 +1,11 @@
-"""How many clinics a sum needs."""
+"""How many clinics a sum needs, and how much of it one clinic may be."""
+
+from collections.abc import Sequence
 
 MIN_CLINICS, MAX_CLINICS = 3, 50
 """Clinics in an attempt. In a sum of two, each clinic would know the other's vector."""
+MAX_SHARE = 0.8
+"""Of the weights of a sum: in a sum that is mostly one clinic's vector, that vector is hardly hidden."""
 
 
 def threshold(clinics: int) -> int:
@@ -23,3 +27,20 @@ def threshold(clinics: int) -> int:
         3 of 3, 3 of 4, 4 of 5, 5 of 6, 7 of 10, 34 of 50.
     """
     return 2 * clinics // 3 + 1
+
+
+def largest_part(weights: Sequence[int], own: int | None = None) -> float:
+    """The part of a sum that a clinic's vector is, of the weights without the heaviest third of the other clinics: these
+    may help the hub and take their own parts out.
+
+    Parameters
+    ----------
+    weights : sequence of int
+        Of all clinics of the sum.
+    own : int, optional
+        One of these, the clinic's; the largest one by default.
+    """
+    own = max(weights) if own is None else own
+    others = sorted(weights)
+    others.remove(own)
+    return own / (own + sum(others[: len(others) - len(weights) // 3]))

@@ -103,7 +103,7 @@ class Exchange:
         paths = [pending.upload for pending in self._waiting.values() if pending.upload]
         self._asked, self._began = len(nodes), time.time()
         progress.phase(_PHASES.get(self._kind, "training"), self._number, self._settings.rounds)
-        progress.begin(sorted(nodes), self._doing)
+        progress.begin(sorted(nodes), self._doing, self._step.left_out if self._step else {})
         limits = self._limits
         progress.terms(self._began + limits.deadline_s, limits.deadline_s, limits.quorum)
         try:
@@ -254,7 +254,7 @@ class Exchange:
         return again | {n: f"the clinic was {clinics[n].state}" for n in names if clinics[n].state != "enrolled"}
 
     def _usable(self) -> int:
-        return len(self._judge()[0])
+        return (self._step.usable if self._step else len)(self._judge()[0])
 
     def _close(self) -> None:
         for name, pending in list(self._waiting.items()):

@@ -1,6 +1,6 @@
 """The outcome of an exchange: the replies that are used, and why others are not."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,10 +20,11 @@ class ExcludedReply:
 
 
 @dataclass(frozen=True)
-class MeanUpdate:
-    """The weighted mean of masked updates, as the one update of a round, and each clinic's share in it."""
+class MeanUpdates:
+    """Weighted means of masked updates, in place of these: one, or one of each group. `shares`: each clinic's share in the
+    new model, where that is such a mean."""
 
-    update: ClinicUpdate
+    updates: Sequence[ClinicUpdate]
     shares: Mapping[str, float]
 
 
@@ -40,7 +41,7 @@ class ExchangeResult:
     excluded : dict of str to ExcludedReply
     shortfall : str
         Why there are too few replies; empty if there are enough.
-    mean : MeanUpdate or None
+    means : MeanUpdates or None
         Where the updates are masked: all that the hub knows of them.
     masking : dict
         What the round's record says of the masks; empty where the masks could not be removed.
@@ -56,7 +57,7 @@ class ExchangeResult:
     scales: dict[str, float] = field(default_factory=dict)
     excluded: dict[str, ExcludedReply] = field(default_factory=dict)
     shortfall: str = ""
-    mean: MeanUpdate | None = None
+    means: MeanUpdates | None = None
     masking: dict[str, Any] = field(default_factory=dict)
     void: str = ""
     void_sum: tuple[str, ...] = ()
@@ -72,5 +73,5 @@ class ExchangeResult:
         for reply in self.accepted.values():
             if reply.update is not None:
                 reply.update.unlink(missing_ok=True)
-        if self.mean is not None:
-            self.mean.update.path.unlink(missing_ok=True)
+        for update in self.means.updates if self.means else ():
+            update.path.unlink(missing_ok=True)

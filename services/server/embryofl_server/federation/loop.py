@@ -66,7 +66,7 @@ class RoundLoop:
         self._best: metric_lines.Best | None = None
         self._recent: collections.deque[dict[str, Any]] = collections.deque(maxlen=AUTO_ROUNDS)
         self._masked_rounds = MaskedRounds(
-            self._session, checkpoints, self._strategy.longest_update, self._ask_step, self._gather, self._limits
+            self._session, checkpoints, self._strategy, self._ask_step, self._gather, self._limits
         )
         self._masked_evaluation = MaskedEvaluation(self._session, checkpoints, self._ask_step, self._limits)
 
@@ -198,8 +198,8 @@ class RoundLoop:
     def _round(self, number: int, result: ExchangeResult) -> Round:
         scale = self._settings.rate_scale(number)
         updates = (
-            [result.mean.update]
-            if result.mean
+            result.means.updates
+            if result.means
             else [
                 ClinicUpdate(
                     clinic=name,
@@ -219,7 +219,7 @@ class RoundLoop:
         return Round(number, self._layout, self._model.packed(), updates, self._settings.proximal)
 
     def _record(self, number: int, result: ExchangeResult, aggregation: Aggregation) -> dict[str, Any]:
-        clinics, shares = {}, result.mean.shares if result.mean else aggregation.shares
+        clinics, shares = {}, result.means.shares if result.means else aggregation.shares
         for name, accepted in result.accepted.items():
             reply = accepted.reply
             clinics[name] = {

@@ -23,9 +23,13 @@ class RoundLimits:
     deadline_s: float
     grace_s: float
 
+    def with_quorum(self, quorum: int) -> "RoundLimits":
+        """The same with this quorum."""
+        return RoundLimits(quorum, self.deadline_s, self.grace_s)
+
     def at_most(self, quorum: int) -> "RoundLimits":
         """The same with no higher quorum."""
-        return RoundLimits(min(self.quorum, quorum), self.deadline_s, self.grace_s)
+        return self.with_quorum(min(self.quorum, quorum))
 
     @property
     def end_s(self) -> float:

@@ -8,8 +8,9 @@ from embryofl.errors import UserError
 from embryofl.membership import Releases
 from embryofl.models import has_norms, model_names
 from embryofl.schema import there_is_no
+from embryofl.secagg.groups import FEWEST, least_clinics
 from embryofl.secagg.threshold import MIN_CLINICS
-from embryofl.settings import RunSettings, run_settings, setting_value
+from embryofl.settings import RunSettings, SumWeights, run_settings, setting_value
 from embryofl_server.federation.strategies import (
     local_defaults,
     make_strategy,
@@ -105,12 +106,19 @@ def check_releases(settings: RunSettings, releases: Mapping[str, Releases]) -> N
 
 def with_masks(settings: RunSettings) -> RunSettings:
     """The settings with `masked_weights` as they decide it."""
-    weights = "" if _reason_against_masks(settings) else make_strategy(settings).sum_weights
+    weights = "" if _reason_against_masks(settings) else _sum_weights(settings)
     return settings.model_copy(update={"masked_weights": weights})
 
 
+def _sum_weights(settings: RunSettings) -> SumWeights:
+    """The weights of the sum of all updates, or of groups of them, with which the run's strategy can do."""
+    strategy = make_strategy(settings)
+    enough = settings.min_clinics >= least_clinics(max(FEWEST, strategy.min_updates))
+    return strategy.sum_weights or (strategy.group_weights if settings.groups == "auto" and enough else "")
+
+
 def _reason_against_masks(settings: RunSettings) -> str:
-    sums = bool(make_strategy(settings).sum_weights) and not settings.differs_by_clinic
+    sums = bool(_sum_weights(settings)) and not settings.differs_by_clinic
     return reason_against_masks(settings.model_dump(), sums=sums)
 
 

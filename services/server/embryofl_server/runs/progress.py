@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -62,10 +63,11 @@ class Progress:
         with self._lock:
             self._now.deadline, self._now.needed = 0.0, 0
 
-    def begin(self, names: list[str], state: str) -> None:
-        """A round begins with these clinics."""
+    def begin(self, names: list[str], state: str, others: Mapping[str, str] | None = None) -> None:
+        """A round begins with these clinics. `others`: why it is without others that are online."""
         with self._lock:
-            self._now.clinics = {name: ClinicState(state, time.time()) for name in names}
+            self._now.clinics = {name: ClinicState("online", time.time(), why) for name, why in (others or {}).items()}
+            self._now.clinics |= {name: ClinicState(state, time.time()) for name in names}
 
     def clinic(self, name: str, state: str, detail: str = "") -> None:
         """A clinic's state in this round."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from embryofl.secagg.threshold import MAX_CLINICS, MIN_CLINICS
+from embryofl.settings import RunSettings
 
 
 def updates_seen(settings: Mapping[str, Any]) -> str:
@@ -16,9 +17,11 @@ def updates_seen(settings: Mapping[str, Any]) -> str:
     """
     if settings["masked_weights"]:
         noise = f" and noise of {settings['update_noise']} times their bound" if settings["update_noise"] else ""
+        grouped = RunSettings.model_validate(settings).grouped
+        sums = "groups of three or four clinics'" if grouped else f"at least {MIN_CLINICS} clinics'"
         return (
-            f"The hub sees only sums of at least {MIN_CLINICS} clinics' updates{noise}. Sums are not anonymous, and a hub "
-            "that chooses who takes part can compare them."
+            f"The hub sees only sums of {sums} updates{noise}. Sums are not anonymous, and a hub that chooses who takes "
+            "part can compare them."
         )
     return f"Updates are visible to the hub: {reason_against_masks(settings, sums=False)}."
 

@@ -13,17 +13,15 @@ from embryofl.errors import ProtocolError
 from embryofl.messages import Kind
 from embryofl.metrics import ScoreSums
 from embryofl.pooled_metrics import BOUND, GROUP, LENGTH, LIMIT, Split, from_vector
-from embryofl.secagg.fixed_point import Ring
 from embryofl.secagg.messages import Terms, digest
 from embryofl.secagg.threshold import MIN_CLINICS
 from embryofl_server.federation.checkpoint import Checkpoint, Checkpoints
 from embryofl_server.federation.exchange_result import ExchangeResult
 from embryofl_server.federation.fleet import Node
 from embryofl_server.federation.fleet_session import FleetSession
-from embryofl_server.federation.masking.attempt import Attempt, MaskedSum, Opening
-from embryofl_server.federation.masking.rounds import Ask, AttemptFailed, known_nodes, short_limits
+from embryofl_server.federation.masking.attempt import Opening
+from embryofl_server.federation.masking.sums import Ask, AttemptFailed, Sums
 from embryofl_server.federation.round_limits import RoundLimits
-from embryofl_server.federation.step import Step
 from embryofl_server.runs.metrics_seen import describe_spent
 
 log = logging.getLogger("embryofl.rounds")
@@ -70,7 +68,11 @@ class MaskedEvaluation:
         self, session: FleetSession, checkpoints: Checkpoints, ask: Ask, limits: Callable[[int, int], RoundLimits]
     ) -> None:
         self._session, self._run, self._store = session, session.run, session.context.store
-        self._checkpoints, self._ask, self._limits = checkpoints, ask, limits
+
+        def as_needed(asked: int, least: int) -> RoundLimits:
+            return limits(asked, least).with_quorum(least)
+
+        self._sums = Sums(session, checkpoints, ask, as_needed, self._note)
         self._spent: set[str] = set()  # see `PooledMetrics`
         self._out: set[str] = set()  # whose replies were rejected, or of whom another one says so
 
@@ -107,20 +109,21 @@ class MaskedEvaluation:
 
     def _sum(self, number: int, model: Checkpoint, names: frozenset[str]) -> PooledMetrics:
         until = time.time() + self._run.settings.join_wait_s
-        attempt, problem, closed = 0, "", self._kept(number)
+        attempt, problem, closed = 0, "", self._sums.kept(number)
         if closed is not None:
-            names, attempt = frozenset(closed[0].closed.roster.names), closed[0].attempt
+            names, attempt = frozenset(closed[0].closed[0].roster.names), closed[0].attempt
         while attempt < ATTEMPTS and time.time() < until and len(names) >= MIN_CLINICS:
             try:
                 if closed is None:
                     attempt += 1
-                    closed = self._close_sum(number, attempt, model, names)
-                return self._open_sum(number, *closed)
+                    terms, nodes = self._terms(number, attempt, model), self._sums.nodes(tuple(sorted(names)))
+                    closed = self._sums.close(terms, nodes, MIN_CLINICS)
+                return self._opened(self._sums.open(number, *closed, MIN_CLINICS))
             except AttemptFailed as exc:
                 problem = str(exc)
                 names -= self._out | self._spent
                 if closed is not None:  # clinics have confirmed it, maybe, and will confirm no other
-                    names = frozenset(closed[0].closed.roster.names)
+                    names = frozenset(closed[0].closed[0].roster.names)
                 closed = None
                 self._run.event("attempt_failed", round=number, attempt=attempt, words=problem)
                 log.warning("evaluation after round %d, attempt %d: %s", number, attempt, problem)
@@ -131,12 +134,8 @@ class MaskedEvaluation:
             problem = f"The hub sees {describe_spent(self._spent)}."
         return PooledMetrics(problem=f"Metrics under masks could not be summed. {problem}")
 
-    def _kept(self, number: int) -> tuple[MaskedSum, Ring] | None:
-        kept = self._checkpoints.masked(number)
-        return None if kept is None else (MaskedSum.model_validate_json(kept[0]), kept[1])
-
-    def _close_sum(self, number: int, attempt: int, model: Checkpoint, names: frozenset[str]) -> tuple[MaskedSum, Ring]:
-        terms = Terms(
+    def _terms(self, number: int, attempt: int, model: Checkpoint) -> Terms:
+        return Terms(
             run=self._run.name,
             round=number,
             kind="evaluate",
@@ -146,27 +145,16 @@ class MaskedEvaluation:
             length=LENGTH,
             bound=BOUND,
         )
-        lines = {name: key for name, key in self._store.keys().items() if name in names}
-        steps = Attempt(terms, self._run.settings, lines, self._store.key_changes(lines))
-        self._asked("keys", number, tuple(sorted(names)), MIN_CLINICS, steps.keys())
-        roster = steps.hub.close_roster()
-        self._asked("letters", number, roster.names, roster.threshold, steps.letters(), short=True)
-        sharers = steps.hub.close_letters()
-        result = self._asked("evaluate", number, sharers, roster.threshold, steps.vectors())
-        masked = steps.close(result.accepted)
-        self._checkpoints.save_masked(number, masked.model_dump_json(), steps.hub.masked_sum)
-        return masked, steps.hub.masked_sum
 
-    def _open_sum(self, number: int, masked: MaskedSum, total: Ring) -> PooledMetrics:
-        roster, survivors = masked.closed.roster, masked.closed.statement.survivors
-        opening = Opening(masked.closed, total.copy(), masked.lines)
-        for kind, step in opening.steps():
-            self._asked(kind, number, survivors, roster.threshold, step(), short=True)
-        sums = from_vector(opening.unmasking.total())
-        if problem := self._impossible(sums, survivors):
-            return PooledMetrics(problem=problem)
-        by_split: dict[str, Any] = {split: pooled.to_dict() for split, pooled in sums.items()}
-        return PooledMetrics(record={"clinics": [*survivors], "group": GROUP, **by_split})
+    def _opened(self, opening: Opening) -> PooledMetrics:
+        survivors = opening.survivors
+        for _, total in opening.sums():
+            sums = from_vector(total)
+            if problem := self._impossible(sums, survivors):
+                return PooledMetrics(problem=problem)
+            by_split: dict[str, Any] = {split: pooled.to_dict() for split, pooled in sums.items()}
+            return PooledMetrics(record={"clinics": [*survivors], "group": GROUP, **by_split})
+        raise opening.wrong[0]
 
     def _impossible(self, sums: dict[Split, ScoreSums], names: tuple[str, ...]) -> str:
         """Why a sum cannot be one of honest clinics; nobody can say whose part is wrong."""
@@ -179,17 +167,7 @@ class MaskedEvaluation:
             )
         return ""
 
-    def _asked(
-        self, kind: Kind, number: int, names: tuple[str, ...], least: int, step: Step, *, short: bool = False
-    ) -> ExchangeResult:
-        nodes: dict[str, Node] = known_nodes(self._session, names)
-        limits = self._limits(len(names), least)
-        limits = short_limits(limits, least) if short else RoundLimits(least, limits.deadline_s, limits.grace_s)
-        result = self._ask(kind, number, nodes, limits, step)
+    def _note(self, kind: Kind, result: ExchangeResult) -> None:
         for name, why in result.excluded.items():
             self._spent |= {name} if LIMIT in why.message else set()
             self._out |= ({name} if why.fault else set()) | ({name, why.accused} if why.accused else set())
-        if result.shortfall:
-            reasons = "; ".join(f"{name}: {why.message}" for name, why in sorted(result.excluded.items()))
-            raise AttemptFailed(f"{result.shortfall} {reasons}", too_early=kind == "keys")
-        return result

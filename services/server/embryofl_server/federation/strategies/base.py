@@ -154,6 +154,12 @@ class Strategy(ABC, Generic[Settings]):
         return ""
 
     @property
+    def group_weights(self) -> SumWeights:
+        """The weights of the means of groups of clinics that it can aggregate in place of single updates, at least
+        `min_updates` of them. "": it needs each update, or the mean of all."""
+        return ""
+
+    @property
     def longest_update(self) -> float:
         """The norm to which clinics clip masked updates; infinite if the strategy sets none."""
         return math.inf

@@ -47,6 +47,7 @@ class GeometricMedian(Strategy[GeometricMedianSettings]):
 
     SETTINGS = GeometricMedianSettings
     min_updates = 3
+    group_weights = "examples"
 
     def aggregate(self, round_: Round, state: State) -> Aggregation:
         """The mean with Weiszfeld's weights."""

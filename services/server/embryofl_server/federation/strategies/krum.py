@@ -44,6 +44,8 @@ K = TypeVar("K", bound=KrumSettings)
 class MeanOfLowest(Strategy[K]):
     """The plain mean of the updates with the lowest scores; among equals the first by name."""
 
+    group_weights = "examples"
+
     @property
     def min_updates(self) -> int:
         """2f + 3."""

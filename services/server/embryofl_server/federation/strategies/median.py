@@ -15,6 +15,7 @@ class CoordinateMedian(Strategy[StrategySettings]):
     """The median of two is their mean: one attacker would have half."""
 
     min_updates = 3
+    group_weights = "examples"
 
     def aggregate(self, round_: Round, state: State) -> Aggregation:
         """The median of every coordinate; of an even number of clinics the mean of the middle two."""

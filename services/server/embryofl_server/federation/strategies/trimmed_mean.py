@@ -28,6 +28,7 @@ def trimmed(clinics: int, trim: float) -> int:
 class TrimmedMean(Strategy[TrimmedMeanSettings]):
     SETTINGS = TrimmedMeanSettings
     min_updates = 3
+    group_weights = "examples"
 
     def aggregate(self, round_: Round, state: State) -> Aggregation:
         """The mean of what remains of every coordinate."""
