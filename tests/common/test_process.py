@@ -16,7 +16,7 @@ def test_misspelt_variable_is_refused_with_the_nearest_name(monkeypatch):
 
 def test_variables_of_other_programs_are_accepted(monkeypatch):
     monkeypatch.setenv("EMBRYOFL_CONSOLE_PORT", "7861")
-    assert read_settings(HubSettings, {}).approval == "auto"
+    assert read_settings(HubSettings, {}).approval is None
 
 
 def test_unusable_value_is_named_in_our_own_words(monkeypatch):

@@ -48,6 +48,8 @@ def test_clinic_on_its_own_network_joins_through_the_tunnel_and_takes_part(feder
     try:
         run("docker", "network", "connect", "--alias", "tunnel", NETWORK, federation.container("tunnel"))
         run("bash", "-c", line)
+        until("far awaits approval", lambda: federation.status()["to_approve"] == ["far"])
+        federation.hub("approve", "far")
         until("far is online", lambda: federation.status()["clinics"].get("far", {}).get("state") == "online")
         assert "gateway" not in run("docker", "exec", CLINIC, "cat", "/etc/hosts")
         rules = "/opt/venv/lib/python3.11/site-packages/embryofl_clinic/policy/one_owner.toml"

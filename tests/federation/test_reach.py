@@ -70,7 +70,7 @@ class Reached(Federation):
         return x509.load_der_x509_certificate(shown)
 
     def invite(self, name: str, **changes: object) -> Invite:
-        made = Invite.parse(self.stack.call("POST", "/control/invites", {"name": name})["invite"])
+        made = Invite.parse(self.stack.call("POST", "/control/invites", {"name": name, "local": True})["invite"])
         return made.model_copy(update=changes)
 
 

@@ -156,7 +156,7 @@ class Stack:
         if (self.place.clinic(name) / "identity" / "hub.json").exists():
             env["EMBRYOFL_HUBS"] = f"localhost:{self.ports['gateway']}"  # the port may have changed
         else:
-            env["EMBRYOFL_INVITE"] = self.call("POST", "/control/invites", {"name": name})["invite"]
+            env["EMBRYOFL_INVITE"] = self.call("POST", "/control/invites", {"name": name, "local": True})["invite"]
         metrics = free_port()
         env["EMBRYOFL_METRICS_PORT"] = str(metrics)
         self._announce(name, f"127.0.0.1:{metrics}")

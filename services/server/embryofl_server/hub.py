@@ -60,7 +60,8 @@ class Hub:
             self.authority,
             self.contact,
             settings.invite_days,
-            manual=settings.approval == "manual",
+            manual=settings.by_hand,
+            manual_here=settings.approval == "manual",
         )
 
         # runs

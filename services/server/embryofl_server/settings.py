@@ -1,5 +1,6 @@
 """The hub's settings, from the environment (prefix `EMBRYOFL_`)."""
 
+import ipaddress
 from pathlib import Path
 from typing import Literal
 
@@ -29,7 +30,15 @@ class HubSettings(BaseSettings):
     audit_anchor: Path | None = None  # file, best on another machine, to which each head of the audit log is appended
     tunnel_file: Path | None = None  # state of the tunnel, if there is one (`embryofl-tunnel`)
     invite_days: float = Field(default=7, gt=0)
-    approval: Literal["auto", "manual"] = "auto"  # manual: a clinic that joins waits for `approve`
+    approval: Literal["auto", "manual"] | None = None  # manual: a clinic that joins waits for `approve`; see `by_hand`
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether a clinic that joins waits for `approve`. Unless set, it does as soon as other machines can reach the hub:
+        by an address that is not this machine's or a container's own name, or by a tunnel."""
+        if self.approval is None:
+            return self.tunnel_file is not None or not all(map(_is_local, self.names))
+        return self.approval == "manual"
 
     @property
     def weights(self) -> Path:
@@ -46,6 +55,13 @@ class HubSettings(BaseSettings):
     def names(self) -> list[str]:
         """The gateway's names, as in its certificate."""
         return [a.rpartition(":")[0] for a in self.addresses]
+
+
+def _is_local(name: str) -> bool:
+    try:
+        return ipaddress.ip_address(name.strip("[]")).is_loopback
+    except ValueError:
+        return "." not in name
 
 
 def load_settings() -> HubSettings:

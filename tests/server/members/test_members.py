@@ -243,6 +243,23 @@ def test_with_manual_approval_a_clinic_waits_until_it_is_approved_and_the_status
         hub.membership.approve("anna", by="me")
 
 
+REACHED = ({"hostnames": "hub.example.org,localhost"}, {"hostnames": "192.0.2.7"}, {"tunnel_file": "tunnel.json"})
+
+
+@pytest.mark.parametrize("settings", REACHED, ids=str)
+def test_hub_that_other_machines_can_reach_approves_by_hand_except_its_own_clinics(make_hub, key, settings):
+    hub = make_hub(**settings)
+    assert join(hub, "anna", key)["state"] == "waiting" and hub.store.keys() == {}
+    assert join(hub, "bert", secret=hub.membership.invite("bert", local=True).secret)["state"] == "enrolled"
+    hub.membership.revoke("bert", "a test", by="me")
+    assert join(hub, "bert")["state"] == "waiting"  # invited again, for another machine
+
+
+@pytest.mark.parametrize("settings", [{}, {"hostnames": "localhost,127.0.0.1,gateway:8443"}], ids=str)
+def test_hub_of_one_machine_needs_no_approval(make_hub, key, settings):
+    assert join(make_hub(**settings), "anna", key)["state"] == "enrolled"
+
+
 def test_declined_clinic_learns_why_and_its_key_cannot_ask_again(make_hub, key):
     hub = make_hub(approval="manual")
     join(hub, "anna", key)

@@ -38,7 +38,7 @@ def state(hub: CurrentHub, if_none_match: Annotated[str, Header()] = "") -> Resp
     everything["hub"] |= {
         "addresses": hub.contact.current().hubs,
         "version": version("embryofl-server"),
-        "approval": hub.settings.approval,
+        "approval": "manual" if hub.settings.by_hand else "auto",
         "certificate_names": hub.identity.gateway_names,
     }
     for clinic in [*everything["roster"], *everything["clinics"].values()]:

@@ -13,11 +13,13 @@ router = APIRouter()
 
 
 class Invited(BaseModel):
-    """A clinic to invite, and days until the invite expires (0: the default). `again`: a reconnect invite."""
+    """A clinic to invite, and days until the invite expires (0: the default). `again`: a reconnect invite. `local`: for a
+    clinic that is started on this machine."""
 
     name: str
     days: float = Field(default=0, ge=0, le=366)
     again: bool = False
+    local: bool = False
 
 
 class ClinicName(BaseModel):
@@ -45,9 +47,9 @@ class NewAuthority(BaseModel):
 def invite(request: Invited, hub: CurrentHub, by: By) -> dict[str, Any]:
     if request.again:
         return {"invite": hub.membership.reconnect_invite(request.name, by).code(), "expires": 0.0, "manual": False}
-    word = hub.membership.invite(request.name, by, request.days).code()
+    word = hub.membership.invite(request.name, by, request.days, local=request.local).code()
     expires = max(i.expires for i in hub.store.invites() if i.name == request.name and i.state == "open")
-    manual = hub.settings.approval == "manual"
+    manual = hub.settings.by_hand
     return {"invite": word, "expires": expires, "manual": manual, "lines": lines_to_run(word)}
 
 

@@ -79,7 +79,7 @@ def invites(
         )
     for name in names:
         if name not in members:
-            typer.echo(f"{name} {call('POST', '/control/invites', {'name': name})['invite']}")
+            typer.echo(f"{name} {call('POST', '/control/invites', {'name': name, 'local': True})['invite']}")
 
 
 @app.command()

@@ -62,7 +62,7 @@ def clinics(json_: AsJson = False) -> None:
 
 @app.command()
 def approve(clinic: ClinicArgument) -> None:
-    """Approve a clinic that is awaiting approval (EMBRYOFL_APPROVAL=manual)."""
+    """Approve a clinic that is awaiting approval."""
     call("POST", "/control/approve", {"name": clinic})
     typer.echo(f"{clinic} is enrolled and takes part from the next round on.")
 

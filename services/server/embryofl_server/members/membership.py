@@ -59,8 +59,8 @@ class MembershipService:
         How clinics reach and trust this hub.
     invite_days : float
         How long an invite is valid by default.
-    manual : bool (default: False)
-        A clinic with a valid invite waits until the coordinator approves it.
+    manual, manual_here : bool (default: False)
+        A clinic with a valid invite waits until the coordinator approves it; the same for clinics on this machine.
     """
 
     def __init__(
@@ -73,20 +73,23 @@ class MembershipService:
         invite_days: float,
         *,
         manual: bool = False,
+        manual_here: bool = False,
     ) -> None:
         self._store, self._audit, self._keys, self._authority, self._contact = store, audit, keys, authority, contact
-        self._invite_days, self._manual = invite_days, manual
+        self._invite_days, self._manual, self._manual_here = invite_days, manual, manual_here
         self._idle: dict[str, float] = {}
         self._refusals, self._unrecorded = Limit(REFUSALS), 0
         self._choices, self._key_changes = Limit(CHOICES), Limit(KEY_CHANGES)
         self.sessions = Sessions()
 
     # -- invite -----------------------------------------------------------------------------------------------------
-    def invite(self, name: str, by: str = "", days: float = 0) -> Invite:
-        """A one-time invite for a clinic, valid for `days` (0 = default); its secret is not kept."""
+    def invite(self, name: str, by: str = "", days: float = 0, *, local: bool = False) -> Invite:
+        """A one-time invite for a clinic, valid for `days` (0 = default); its secret is not kept. `local`: the clinic is
+        started on this machine."""
         check_name(name)
         days = days or self._invite_days
         secret = self._store.invite(name, days)
+        self._store.set_fact(f"local {name}", "yes" if local else "")
         self._audit.write("invited", clinic=name, days=days, by=by)
         return self._contact.invite(name, secret)
 
@@ -115,7 +118,8 @@ class MembershipService:
             )
         line = canonical(request.public_key)
         before = self._store.clinics().get(request.name)
-        state = "waiting" if self._manual else "enrolled"
+        manual = self._manual_here if self._store.fact(f"local {request.name}") else self._manual
+        state = "waiting" if manual else "enrolled"
         try:
             clinic = self._store.enrol(request.name, request.secret, line, request.meaning, request.summary, state)
         except EnrolmentRejected as exc:
