@@ -19,32 +19,43 @@ HERE = [b for b in blocks() if not b.containers]
 LIMIT_S = 500
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """Of a reader who goes through the pages one after another: what a demo has drawn is there for the next one."""
+    return tmp_path_factory.mktemp("reader")
+
+
+@pytest.fixture(scope="module")
+def images(home):
+    """The folder that the pages call /path/to/images."""
+    folder = home / "images"
+    draw = [BIN / "embryofl-datagen", "generate", folder, "--only", "1", "--images", "150", "--size", "128"]
+    subprocess.run(draw, check=True, capture_output=True, timeout=LIMIT_S)
+    return folder
+
+
 @pytest.fixture
-def reader(tmp_path):
+def reader(home):
     """Environment for the commands: small runs, separate ports and state; everything is stopped afterwards."""
     environment = {
         **os.environ,
         "VENV": str(BIN.parent),
-        "EMBRYOFL_DEMO_DIR": str(tmp_path / "demo"),
-        "EMBRYOFL_MONITOR_DIR": str(tmp_path / "monitor"),
+        "EMBRYOFL_DEMO_DIR": str(home / "demo"),
+        "EMBRYOFL_MONITOR_DIR": str(home / "monitor"),
         "MONITOR_PORT": str(free_port()),
         "PORT": str(free_port()),
         "SET": "rounds=1,local_epochs=1,image_size=32,model=small_cnn",
-        "IMAGES": "80",
+        "IMAGES": "60",
     }
     yield environment
     subprocess.run(["make", "down"], cwd=ROOT, env=environment, capture_output=True, timeout=60, check=False)
-    assert processes_of(tmp_path) == []
+    assert processes_of(home) == []
 
 
 @pytest.mark.slow
 @pytest.mark.federation
 @pytest.mark.parametrize("block", [b for b in HERE if not b.terminals], ids=str)
-def test_the_commands_of_a_page_run(block, tmp_path, reader):
-    images = tmp_path / "images"
-    if "/path/to/images" in block.text:
-        draw = [BIN / "embryofl-datagen", "generate", images, "--only", "1", "--images", "150", "--size", "128"]
-        subprocess.run(draw, check=True, capture_output=True, timeout=LIMIT_S)
+def test_the_commands_of_a_page_run(block, images, reader):
     text = block.text.replace("/path/to/images", str(images)).replace(".embryofl/venv/bin", str(BIN))
     done = subprocess.run(
         ["bash", "-euxo", "pipefail", "-c", text],

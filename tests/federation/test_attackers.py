@@ -31,6 +31,7 @@ SETTINGS = {
     "round_deadline_s": 60,
     "seed": 3,
     "local_epochs": 2,
+    "image_size": 32,
     "suspend_after": 0,
 }
 EXTRA_MEMORY = 150 << 20  # bytes that an attack may cost each part of the hub
