@@ -14,7 +14,11 @@ from kits.federation import WAIT_S, Federation, clean_environment, draw_clinic, 
 from kits.policy import write_policy
 
 playwright = pytest.importorskip("playwright.sync_api")
-pytestmark = [pytest.mark.federation, pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium package")]
+pytestmark = [
+    pytest.mark.federation,
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium package"),
+]
 NAMES = ["clinic-1", "clinic-2"]
 HEADINGS = """() => { window.seen = []; new MutationObserver(() => {
   for (const h of document.querySelectorAll("h2")) if (!seen.includes(h.textContent)) seen.push(h.textContent);

@@ -64,6 +64,7 @@ def each_page(page):
         yield name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_serious_fault_on_any_page(hub, page, scheme):
     page.emulate_media(color_scheme=scheme)

@@ -20,6 +20,8 @@ from embryofl_console.login_sessions import MOST_TRIES, LoginSessions, new_passw
 from embryofl_server.members.identity import HubIdentity
 from kits import KITS
 
+pytestmark = pytest.mark.federation  # a real console
+
 PROGRAM = Path(sys.prefix) / "console" / "bin" / "embryofl-console"
 GRADIO = [
     "/config",

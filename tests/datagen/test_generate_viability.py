@@ -17,6 +17,7 @@ def test_best_possible_auroc_equals_the_requested_one(best: float, clinic: int) 
     assert best_possible["drawn"] == pytest.approx(auroc(plan.probability, plan.label), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_mean_over_many_draws_of_the_labels_is_the_expected_value() -> None:
     morphologies = [e.morphology for e in plan_clinic(1, Settings(400, 256, 1, 0.9)).embryos]
     drawn = []

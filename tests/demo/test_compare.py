@@ -19,6 +19,7 @@ def one_thread():
     torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 def test_four_ways_of_training_are_evaluated_at_every_clinic(tmp_path):
     names = ["clinic-1", "clinic-2", "clinic-3"]
     folders = {name: draw_clinic(tmp_path / name, name, patients=30) for name in names}

@@ -37,6 +37,7 @@ def run(tmp_path_factory):
     return make
 
 
+@pytest.mark.slow
 def test_masked_round_makes_the_model_of_the_unmasked_one(run):
     """In later rounds AdamW makes a difference in the last digit a large one, with masks or without."""
     plain, masked = (run(secure_aggregation=which) for which in ("off", "required"))

@@ -48,6 +48,7 @@ def test_worlds_share_no_embryo_between_clinics_and_attacker(privacy):
     assert sorted(numbers.tolist()) == list(range(n))
 
 
+@pytest.mark.slow
 def test_decoders_find_what_is_there_and_nothing_where_nothing_is(privacy):
     attack, _ = privacy
     coins = np.random.default_rng(0).integers(0, 2, 50).tolist()

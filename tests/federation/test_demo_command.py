@@ -69,6 +69,7 @@ def test_demo_stopped_in_any_way_leaves_no_process_and_resumes(demo, two_clinics
     assert code == 0 and "No demo" in text
 
 
+@pytest.mark.slow
 def test_demo_ends_with_the_model_at_the_clinics_and_the_app_opens(demo, two_clinics):
     code, text = demo.quick("app", "clinic-1")
     assert code == 2 and "make demo" in text

@@ -72,6 +72,7 @@ def test_log_of_sent_data_matches_what_crossed_the_wire(federation, finished):
     assert joined["kind"] == "enrolment" and json.loads(body)["summary"]["counts"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium package")
 def test_cohort_is_scored_in_the_clinic_app(finished, tmp_path):
     with (finished.data / "labels.csv").open(newline="") as file:

@@ -76,6 +76,7 @@ def test_process_killed_during_masked_rounds_leaves_the_weights_unchanged(federa
     ).read_bytes()
 
 
+@pytest.mark.slow
 def test_ten_random_kills_in_masked_rounds_leave_the_weights_unchanged(federation):
     seed = int(os.environ.get("EMBRYOFL_TEST_SEED", time.time_ns() % 2**32))
     print(f"EMBRYOFL_TEST_SEED={seed}")

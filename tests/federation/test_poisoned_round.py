@@ -12,7 +12,14 @@ from kits.federation import Federation, draw_clinic
 pytestmark = pytest.mark.slow
 
 HONEST, EVIL = ["clinic-1", "clinic-2"], "evil"
-SETTINGS = {"secure_aggregation": "required", "rounds": 6, "local_epochs": 6, "schedule": "constant", "seed": 3, "image_size": 32}
+SETTINGS = {
+    "secure_aggregation": "required",
+    "rounds": 6,
+    "local_epochs": 6,
+    "schedule": "constant",
+    "seed": 3,
+    "image_size": 32,
+}
 BAD = 4  # of these rounds
 
 

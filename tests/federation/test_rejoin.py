@@ -49,6 +49,7 @@ def far(federation: Federation, tmp_path_factory: pytest.TempPathFactory) -> Ite
     clinic.line.close()
 
 
+@pytest.mark.slow
 def test_sleeping_and_disconnected_clinics_return_after_counting_as_offline(federation, reference, far):
     """clinic-2's machine sleeps (SIGSTOP) and clinic-3's connection is dead, at the same time, during a round."""
     name = federation.start_run(**PATIENT)
@@ -74,6 +75,7 @@ def test_sleeping_and_disconnected_clinics_return_after_counting_as_offline(fede
     assert federation.events(name, "asked_again")
 
 
+@pytest.mark.slow
 def test_clinic_killed_during_download_and_upload_returns_and_follows_the_hubs_new_address(federation, reference, far):
     size, done = (reference / "model.safetensors").stat().st_size, []
 
@@ -111,6 +113,7 @@ def test_lost_request_is_sent_again(federation, reference):
     assert lost and federation.events(name, "asked_again")[0]["clinics"] == ["clinic-1"]
 
 
+@pytest.mark.slow
 def test_clinic_with_a_wrong_clock_takes_part(federation, reference, far):
     federation.restart("clinic-3", ODD_CLOCK_S="86000")
     name = federation.start_run(**PATIENT)

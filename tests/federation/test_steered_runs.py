@@ -8,6 +8,7 @@ import os
 import signal
 
 import numpy as np
+import pytest
 import torch
 
 from embryofl.settings import RunSettings
@@ -24,6 +25,7 @@ def in_one_process(federation, folder, scratch):
     return run_locally(clinics, settings, initial_model(settings), print)
 
 
+@pytest.mark.slow
 def test_scaffold_resumes_after_hub_and_clinic_are_killed(federation, tmp_path):
     run = federation.start_run(rounds=4, strategy="scaffold")
     for round_, victim in ((2, "server"), (3, "clinic-2")):

@@ -102,6 +102,7 @@ def same_but_for_test_patients(plain: Path, again: Path) -> tuple[dict, dict]:
     return results[0], results[1]
 
 
+@pytest.mark.slow
 def test_no_test_embryo_influences_model_threshold_calibration_early_stopping_or_choice_of_round(two):
     plain, best = two.run(**LAST), two.run(**BEST)
     planted = {name: plant(two.place.data(name)) for name in NAMES}

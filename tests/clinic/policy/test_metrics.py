@@ -30,10 +30,12 @@ def accuracy(folder, policy: str) -> float:
     return label_accuracy(seen, coins)
 
 
+@pytest.mark.slow
 def test_the_label_of_a_chosen_picture_is_read_from_a_clinics_own_metrics(tmp_path):
     assert accuracy(tmp_path, 'metrics = "own"') == 1.0
 
 
+@pytest.mark.slow
 def test_the_sum_over_three_clinics_hardly_tells_a_label(tmp_path):
     """0.46 to 0.56 with four shapes of heads; with bins of 3 embryos in place of 15, 0.68."""
     rng, seen, coins = np.random.default_rng(1), [], []

@@ -230,7 +230,8 @@ def test_only_the_newest_models_are_kept(tmp_path):
     assert runs == ["run-0003", "run-0002"]
 
 
-@pytest.mark.parametrize("model", ["small_cnn", pytest.param("lite0_head", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["small_cnn", "lite0_head"])
 def test_onnx_gives_the_same_logits(tmp_path, model):
     onnxruntime = pytest.importorskip("onnxruntime", reason="needs embryofl-clinic[onnx]")
     from embryofl_clinic.scoring.export import export_onnx

@@ -84,6 +84,7 @@ def bomb(path: Path, side: int) -> None:
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b""))
 
 
+@pytest.mark.slow
 def test_malicious_files_are_survived(root, tmp_path):
     images = root / "images"
     with (images / "sparse.png").open("wb") as file:
@@ -118,6 +119,7 @@ def test_malicious_files_are_survived(root, tmp_path):
     assert not (tmp_path / "evil.png").exists()
 
 
+@pytest.mark.slow
 def test_twenty_thousand_tiny_files(root):
     many = root / "images/many"
     for block in range(20):
@@ -142,6 +144,7 @@ NAMES = (
 )
 
 
+@pytest.mark.slow
 def test_names_in_other_scripts_and_with_newlines(root):
     lines = (root / "labels.csv").read_text().splitlines()
     for number, name in enumerate(NAMES):
