@@ -143,7 +143,7 @@ test-unit: $(VENV)/.ready-dev  ## Run unit tests only
 
 .PHONY: test-containers
 test-containers: $(VENV)/.ready-dev  ## Test the federation in containers (needs Docker)
-	$(BIN)/python -m pytest -m containers
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -m containers
 
 .PHONY: release
 release:  ## Write the current commit's release into dist/: source, wheels, images (needs Docker), checksums

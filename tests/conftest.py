@@ -10,6 +10,7 @@ from xdist.workermanage import WorkerController
 
 TESTS = Path(__file__).parent
 WORKER_BYTES = 2 << 30  # a worker with a federation of three clinics needs 1.7 GB
+SECOND_STACK = ("test_containers.py", "test_faults.py")  # take half of the time of all tests in containers
 SHARED = 2  # groups of the files that use the shared federation, so that it is started twice at most
 LONG = ("docs", "shared", "federation/test_reach", "federation/test_attackers", "federation", "browser")
 """Prefixes of the groups that take a minute or more, longest first."""
@@ -56,6 +57,8 @@ def _folder(item: pytest.Item) -> str:
 
 
 def _group(item: pytest.Item, shared: list[Path]) -> str:
+    if item.get_closest_marker("containers"):  # two federations, each of which waits much of the time
+        return f"containers-{item.path.name in SECOND_STACK:d}"
     if _folder(item) == "docs":  # `make` in the checkout
         return "docs"
     if item.path in shared:

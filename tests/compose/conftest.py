@@ -1,4 +1,4 @@
-"""One federation in containers for the whole session."""
+"""One federation in containers for the whole session of each worker."""
 
 from collections.abc import Iterator
 

@@ -19,7 +19,8 @@ from kits.code_blocks import blocks
 from kits.ports import free_port
 
 ROOT = Path(__file__).parents[2]
-PROJECT = "embryofl-test"
+PROJECT = "-".join(filter(None, ("embryofl-test", os.environ.get("PYTEST_XDIST_WORKER"))))
+"""Each worker of pytest-xdist has a federation of its own."""
 QUICK = {"model": "small_cnn", "image_size": 48, "local_epochs": 1, "rounds": 1}
 """Settings of a run that only has to take place."""
 
