@@ -67,6 +67,7 @@ def test_every_page_is_accessible_when_empty_and_with_a_cohort(data, cohort, tmp
         assert page.wrong == [] and page.asked == {base.removeprefix("http://")}
 
 
+@pytest.mark.slow
 def test_cohort_is_scored_with_the_keyboard_alone(data, cohort, tmp_path):
     finished_model(tmp_path / "state" / "models" / "run-0001")
     with running_app(tmp_path / "state", data) as link, browser_page() as page:

@@ -47,6 +47,7 @@ def test_masked_round_makes_the_model_of_the_unmasked_one(run):
     assert masked.validation == pytest.approx(plain.validation, abs=0.01)
 
 
+@pytest.mark.slow
 def test_masked_run_repeated_ends_in_the_same_bits(run):
     made = [run(secure_aggregation="auto", rounds=2, local_epochs=1) for _ in range(2)]
     assert np.array_equal(made[0].packed, made[1].packed)

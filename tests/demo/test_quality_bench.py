@@ -38,6 +38,7 @@ def test_each_image_is_in_the_test_split_of_one_fold_and_never_in_two_splits(qua
     assert sum(map(len, held_out)) == len(everything) == len(set().union(*held_out))
 
 
+@pytest.mark.slow
 def test_jobs_become_a_table_that_names_missing_folds(quality, tmp_path):
     _, jobs, report = quality
     for name in ("clinic-1", "clinic-2"):

@@ -145,6 +145,7 @@ def test_sum_with_the_update_of_a_clinic_that_was_revoked_meanwhile_is_not_opene
     assert record(run)["masking"]["survivors"] == ["anna", "cleo", "dora"] and record(run)["masking"]["attempt"] == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "what", "survivors"),
     [
@@ -176,6 +177,7 @@ def test_one_of_three_that_restarts_costs_an_attempt_and_nobody_else_trains_agai
     assert [run.fleet.workloads[name].trained for name in run.fleet.names] == [1, 1, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["survivors", "shares"])
 @pytest.mark.parametrize("who", ["anna", "cleo"])
 def test_clinic_of_three_that_restarts_after_its_upload_costs_an_attempt_at_the_same_sum(stage, kind, who):
@@ -215,6 +217,7 @@ def test_run_of_void_rounds_fails_with_the_reason(stage):
         run.go()
 
 
+@pytest.mark.slow
 def test_lost_messages_change_nothing(stage):
     for kind in ("keys", "letters", "train", "survivors", "shares"):
         run = stage(rounds=1)
@@ -242,6 +245,7 @@ def test_clinic_that_has_not_compared_keys_holds_the_round_until_it_has(stage):
     assert "keys of anna, cleo have not been compared" in refused[0]["words"]
 
 
+@pytest.mark.slow
 # -- a hub that is killed ---------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("kind", ["keys", "letters", "train", "survivors", "shares"])
 @pytest.mark.parametrize("who", ["anna", "cleo"])

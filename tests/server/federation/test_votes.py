@@ -77,6 +77,7 @@ def test_results_and_card_say_that_a_model_was_taken_back_also_where_others_read
             assert ["taken back" in page and "Round 3: 3 of 3 clinics" in page for page in pages] == [True, False]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["keys", "letters", "train", "survivors", "shares"])
 @pytest.mark.parametrize("number", [3, 4])
 def test_hub_killed_around_a_vote_ends_in_the_same_bits(stage, kind, number):
