@@ -62,7 +62,7 @@ read_options() {
 
 build_images() { # STEP [PROFILE]
 	say "$1 Docker images (the first time about 1 GB to download, usually 3 to 5 minutes; log: $log)"
-	local profiles=${COMPOSE_PROFILES:-},${2:-}
+	local project=embryofl profiles=${COMPOSE_PROFILES:-},${2:-} # images carry its name, and all federations of a machine share them
 	if [ -t 1 ]; then # Docker shows its own progress
 		COMPOSE_PROFILES=$profiles compose build || fail S6 "The images could not be built; the message above says why."
 	elif ! COMPOSE_PROFILES=$profiles compose --progress plain build >"$log" 2>&1; then

@@ -64,6 +64,7 @@ class Containers:
 
     def __init__(self, folder: Path) -> None:
         self.port, self.prometheus_port, self.grafana_port, self.console_port = (free_port() for _ in range(4))
+        self._control: dict[str, tuple[str, ssl.SSLContext]] = {}  # by container: the control API's token and authority
         self.environment = {
             "COMPOSE_PROJECT_NAME": PROJECT,
             "EMBRYOFL_COMPOSE_DIR": str(folder),
@@ -160,13 +161,16 @@ with ThreadPoolExecutor(len(targets)) as pool:
     def status(self) -> dict[str, Any]:
         """The hub's status, from its control API: `embryofl-server status --json` would take a second of the CPU."""
         server = self.container("server")
+        if server not in self._control:  # asking for them again would start processes in the container each time
+            token = run("docker", "exec", server, "od", "-An", "-v", "-tx1", "/hub/identity/control.token")
+            context = ssl.create_default_context(cadata=self.inside("server", "cat", "/hub/identity/internal.crt"))
+            context.check_hostname = False  # it is for the name that the parts use
+            self._control[server] = "".join(token.split()), context
+        token, context = self._control[server]
         where = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
         address = run("docker", "inspect", "-f", where, server).strip()
-        token = run("docker", "exec", server, "od", "-An", "-v", "-tx1", "/hub/identity/control.token")
         request = urllib.request.Request(f"https://{address}:9000/control/status")
-        request.add_header("Authorization", f"Bearer {''.join(token.split())}")
-        context = ssl.create_default_context(cadata=self.inside("server", "cat", "/hub/identity/internal.crt"))
-        context.check_hostname = False  # it is for the name that the parts use
+        request.add_header("Authorization", f"Bearer {token}")
         with urllib.request.urlopen(request, context=context, timeout=20) as response:
             status: dict[str, Any] = json.load(response)
         return status
