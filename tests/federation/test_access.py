@@ -16,6 +16,7 @@ from embryofl_clinic.joining.enrol import enrol
 from embryofl_clinic.joining.identity import ClinicIdentity
 from embryofl_clinic.link.fleet_link import FleetLink, KeyRejected
 from embryofl_server.federation.blobs import SignedUrls
+from kits.enrolment import SUMMARY
 from kits.federation import route_to, until
 from kits.gateway import SHUT, raw, status
 
@@ -100,7 +101,7 @@ def invite_for(federation, name: str, secret: str) -> Invite:
 def test_wrong_invite_secret_is_rejected(federation, tmp_path, name):
     identity = ClinicIdentity(tmp_path / "identity")
     with pytest.raises(UserError, match="does not recognise"):
-        enrol(identity, invite_for(federation, name, secrets.token_urlsafe(24)), "quality", {}, threading.Event())
+        enrol(identity, invite_for(federation, name, secrets.token_urlsafe(24)), "quality", SUMMARY, threading.Event())
     assert identity.membership is None
 
 
@@ -108,10 +109,10 @@ def test_used_invite_is_worthless_to_another_key(federation, tmp_path):
     """A thief presents the invite of a clinic that has joined, with another key."""
     honest, thief = ClinicIdentity(tmp_path / "honest"), ClinicIdentity(tmp_path / "thief")
     invite = Invite.parse(federation.stack.call("POST", "/control/invites", {"name": "visitor"})["invite"])
-    enrol(honest, invite, "quality", {}, threading.Event())
+    enrol(honest, invite, "quality", SUMMARY, threading.Event())
     with pytest.raises(UserError, match="another key"):
-        enrol(thief, invite, "quality", {}, threading.Event())
-    enrol(honest, invite, "quality", {}, threading.Event())  # its own clinic may ask again
+        enrol(thief, invite, "quality", SUMMARY, threading.Event())
+    enrol(honest, invite, "quality", SUMMARY, threading.Event())  # its own clinic may ask again
     assert "visitor" in federation.status()["clinics"]
 
 
@@ -139,7 +140,7 @@ def test_clinic_sends_nothing_to_a_server_with_another_certificate(federation, t
         invite = invite_for(federation, "clinic-1", "s" * 32)
         invite = invite.model_copy(update={"hubs": [f"localhost:{server.getsockname()[1]}"]})
         with pytest.raises(UserError, match="Stopped"):
-            enrol(ClinicIdentity(tmp_path / "identity"), invite, "quality", {}, stop)
+            enrol(ClinicIdentity(tmp_path / "identity"), invite, "quality", SUMMARY, stop)
     assert received == [b""]
 
 

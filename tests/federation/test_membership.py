@@ -15,6 +15,7 @@ from embryofl_clinic.joining.enrol import enrol
 from embryofl_clinic.joining.identity import ClinicIdentity
 from embryofl_clinic.link.fleet_link import FleetLink, KeyRejected
 from embryofl_demo.stack import program
+from kits.enrolment import SUMMARY
 from kits.federation import Federation, draw_clinic, route_to, until
 
 
@@ -98,7 +99,7 @@ def test_revoked_clinic_stays_locked_out_and_the_run_continues(federation, guest
     assert key_is_rejected()
     invite = Invite.parse(federation.stack.call("POST", "/control/invites", {"name": "guest-1"})["invite"])
     with pytest.raises(UserError, match="never works again"):
-        enrol(stolen, invite, "quality", {}, threading.Event())
+        enrol(stolen, invite, "quality", SUMMARY, threading.Event())
     for part in ("superlink", "server"):  # the supervisor restarts them; the SuperLink starts empty
         federation.stack.supervisor.children[part].process.kill()
         until(f"the {part} is away", lambda: not online(federation, "clinic-1"))

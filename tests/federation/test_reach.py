@@ -25,6 +25,7 @@ from embryofl_clinic.joining.enrol import enrol
 from embryofl_clinic.joining.identity import ClinicIdentity
 from embryofl_demo.stack import program
 from kits import KITS
+from kits.enrolment import SUMMARY
 from kits.federation import WAIT_S, Federation, draw_clinic, typed, until
 from kits.proxy import Proxy
 
@@ -270,7 +271,7 @@ def test_unusable_proxy_is_reported(reached, tmp_path, caplog, monkeypatch, prox
         monkeypatch.setenv("HTTPS_PROXY", proxy.format(port=server.port))
         invite = reached.invite("lisbon", hubs=["hub.clinic.test:8443"])
         with caplog.at_level("INFO"), stops_when_logged(words) as stop, pytest.raises(UserError) as caught:
-            enrol(ClinicIdentity(tmp_path / "identity"), invite, "quality", {}, stop)
+            enrol(ClinicIdentity(tmp_path / "identity"), invite, "quality", SUMMARY, stop)
         assert words in caplog.text + str(caught.value) and ":pw@" not in caplog.text
 
 
@@ -282,7 +283,7 @@ def test_no_proxy_is_honoured(reached, tmp_path, monkeypatch):
         monkeypatch.setattr(
             socket, "getaddrinfo", lambda host, port, *a, **k: [(2, 1, 6, "", ("127.0.0.1", int(port)))]
         )
-        enrol(ClinicIdentity(tmp_path / "identity"), invite, "quality", {}, threading.Event())
+        enrol(ClinicIdentity(tmp_path / "identity"), invite, "quality", SUMMARY, threading.Event())
         assert proxy.asked == []
     reached.stack.call("POST", "/control/revoke", {"name": "lisbon"})
 
@@ -306,7 +307,7 @@ def assert_left_behind_clinic_can_reconnect(reached: Reached, folder: Path) -> N
     assert "docker exec -e EMBRYOFL_INVITE=" in sent and "podman exec" in sent
     code = next(x for x in sent.splitlines() if x.startswith("EMBRYOFL_INVITE=")).split()[0].partition("=")[2]
     with pytest.raises(UserError, match="does not recognise"):  # the code enrols nobody with another key
-        enrol(ClinicIdentity(folder / "thief"), Invite.parse(code), "quality", {}, threading.Event())
+        enrol(ClinicIdentity(folder / "thief"), Invite.parse(code), "quality", SUMMARY, threading.Event())
     back = clinic("join", EMBRYOFL_INVITE=code)
     assert back.returncode == 0 and "key and membership stay" in back.stdout, back.stderr
     status = clinic("status")
@@ -320,7 +321,7 @@ def assert_left_behind_clinic_can_reconnect(reached: Reached, folder: Path) -> N
 def test_ca_is_replaced_during_a_run_and_every_clinic_follows(reached, undisturbed, tmp_path):
     pids, before = reached.stack.supervisor.pids(), reached.invite("porto")
     away = ClinicIdentity(tmp_path / "away" / "identity")  # a clinic that is offline during the change
-    enrol(away, reached.invite("faro"), "quality", {}, threading.Event())
+    enrol(away, reached.invite("faro"), "quality", SUMMARY, threading.Event())
     assert reached.hub("rotate-ca", "--finish").returncode == 2
     name = reached.start_run(**RUN)
     reached.under_way(name, 1)
@@ -345,4 +346,4 @@ def test_ca_is_replaced_during_a_run_and_every_clinic_follows(reached, undisturb
     assert_left_behind_clinic_can_reconnect(reached, tmp_path)
     # an invite from before the change no longer works, and the clinic's log gives the reason
     with stops_when_logged("its certificate is not this hub's") as stop, pytest.raises(UserError):
-        enrol(ClinicIdentity(tmp_path / "porto"), before, "quality", {}, stop)
+        enrol(ClinicIdentity(tmp_path / "porto"), before, "quality", SUMMARY, stop)

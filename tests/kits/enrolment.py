@@ -9,14 +9,15 @@ from embryofl.clinic_keys import openssh, sign
 from embryofl.membership import Enrolment, KeyChange, LeaveRequest, StatusRequest, proof_text, trust_mark
 
 TRUSTS = trust_mark("an authority")
+SUMMARY = {"counts": {"5": {"0": 30, "1": 20}}}
 
 
 def enrolment(name: str, secret: str, key=None, signer=None, **changes) -> Enrolment:
     key = key or ec.generate_private_key(ec.SECP384R1())
     line = openssh(key)
     proof = sign(signer or key, proof_text(name, secret, line))
-    body = {"name": name, "secret": secret, "public_key": line, "proof": proof, "summary": {}}
-    return Enrolment.model_validate(body | changes)
+    body = {"name": name, "secret": secret, "public_key": line, "proof": proof}
+    return Enrolment.model_validate({**body, **changes, "summary": SUMMARY | changes.get("summary", {})})
 
 
 def ask_status(key, name, asked=1.5, signed_name=None, session="", knows="", shows=False, metrics="own"):

@@ -22,6 +22,15 @@ Releases = Literal["own", "pooled", "none"]
 clinics under masks, once a run and split, at the end; or none."""
 
 
+def count_labelled(summary: dict[str, Any]) -> int | None:
+    """Upper bound on the labelled images that an enrolment's summary reports ("<5" counts as 4); None if it has none."""
+    try:
+        counts = [by_label[value] for by_label in summary["counts"].values() for value in ("0", "1")]
+    except (KeyError, TypeError, AttributeError):
+        return None
+    return sum(c if isinstance(c, int) else 4 for c in counts)
+
+
 class Enrolment(Strict):
     """What a clinic sends to join: its name, the invite's secret, its public key and proof that it holds the key."""
 
@@ -30,7 +39,7 @@ class Enrolment(Strict):
     public_key: str = Field(max_length=1000)  # one OpenSSH line
     proof: str = Field(max_length=400)  # ECDSA signature, hexadecimal, over `proof_text`
     meaning: Meaning = "quality"
-    summary: dict[str, Any] = Field(default_factory=dict)
+    summary: dict[str, Any]
 
     @field_validator("summary")
     @classmethod
@@ -42,6 +51,8 @@ class Enrolment(Strict):
             raise ValueError("text that is not Unicode, or a number that is not finite") from None
         if not _small_numbers(value):
             raise ValueError(f"numbers beyond {MAX_COUNT}")
+        if count_labelled(value) is None:  # without it, nothing would bound the weight of the clinic's updates
+            raise ValueError("no counts of images by day and label")
         if not isinstance(value.get(SHOWS, False), bool):
             raise ValueError(f"{SHOWS} that is neither true nor false")
         if value.get(METRICS, "own") not in get_args(Releases):

@@ -13,6 +13,7 @@ from embryofl_clinic.joining import enrol as module
 from embryofl_clinic.joining import route
 from embryofl_clinic.joining.enrol import enrol
 from embryofl_clinic.joining.identity import ClinicIdentity, JoinedHub
+from kits.enrolment import SUMMARY
 
 INVITE = Invite(name="anna", hubs=["one:1", "two:2"], ca="pem", server_name=HUB_NAME, secret="s" * 32)
 
@@ -81,13 +82,16 @@ def test_address_that_replied_is_used_first(hub, tmp_path):
         return httpx.Response(200, json={})
 
     hub(second_only)
-    assert enrol(ClinicIdentity(tmp_path / "i"), INVITE, "quality", {}, threading.Event()).hubs == ["two:2", "one:1"]
+    assert enrol(ClinicIdentity(tmp_path / "i"), INVITE, "quality", SUMMARY, threading.Event()).hubs == [
+        "two:2",
+        "one:1",
+    ]
 
 
 def test_unreachable_hub_is_tried_again(hub, tmp_path):
     statuses = iter([502, 503, 502, 503, 200])
     hub(lambda request: httpx.Response(next(statuses), json={}))
-    assert enrol(ClinicIdentity(tmp_path / "i"), INVITE, "quality", {}, threading.Event()).name == "anna"
+    assert enrol(ClinicIdentity(tmp_path / "i"), INVITE, "quality", SUMMARY, threading.Event()).name == "anna"
 
 
 @pytest.mark.parametrize(
@@ -102,7 +106,7 @@ def test_rejection_ends_enrolment_with_the_hubs_reason(hub, tmp_path, response, 
     hub(lambda request: response)
     identity = ClinicIdentity(tmp_path / "i")
     with pytest.raises(UserError, match=message):
-        enrol(identity, INVITE, "quality", {}, threading.Event())
+        enrol(identity, INVITE, "quality", SUMMARY, threading.Event())
     assert identity.membership is None
 
 
@@ -111,4 +115,4 @@ def test_stop_ends_the_wait_for_the_hub(hub, tmp_path):
     stop.set()
     hub(lambda request: httpx.Response(502))
     with pytest.raises(UserError, match="Stopped"):
-        enrol(ClinicIdentity(tmp_path / "i"), INVITE, "quality", {}, stop)
+        enrol(ClinicIdentity(tmp_path / "i"), INVITE, "quality", SUMMARY, stop)

@@ -5,11 +5,12 @@ import time
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from pydantic import ValidationError
 
 from embryofl.errors import UserError
 from embryofl.membership import Enrolment, proof_text
 from embryofl_server.members.invites import EnrolmentRejected
-from kits.enrolment import ask_status, enrolment
+from kits.enrolment import SUMMARY, ask_status, enrolment
 
 
 def test_invited_clinic_with_its_own_key_joins(hub):
@@ -35,6 +36,14 @@ def test_proof_for_one_invite_is_rejected_for_another(hub):
             hub.membership.enrol(made.model_copy(update=change))
 
 
+@pytest.mark.parametrize("counts", [None, {"5": {"0": 30}}, {"5": 12}, [30, 20]])
+def test_enrolment_without_counts_is_rejected_because_nothing_would_bound_its_weight(hub, counts):
+    secret = hub.membership.invite("anna").secret
+    body = enrolment("anna", secret).model_dump() | {"summary": {} if counts is None else {"counts": counts}}
+    with pytest.raises(ValidationError, match="no counts of images by day and label"):
+        Enrolment.model_validate(body)
+
+
 def test_other_kinds_of_key_are_rejected(hub):
     secret = hub.membership.invite("anna").secret
     key = ed25519.Ed25519PrivateKey.generate()
@@ -42,7 +51,7 @@ def test_other_kinds_of_key_are_rejected(hub):
     proof = key.sign(proof_text("anna", secret, line)).hex()
     for public in (line, "ssh-rsa AAAA", "rubbish", ""):
         with pytest.raises(EnrolmentRejected):
-            hub.membership.enrol(Enrolment(name="anna", secret=secret, public_key=public, proof=proof))
+            hub.membership.enrol(Enrolment(name="anna", secret=secret, public_key=public, proof=proof, summary=SUMMARY))
 
 
 @pytest.mark.parametrize("name", ["", "Anna", "pooled", "../x", "a_b", "-a", "a" * 41, "a\n"])

@@ -11,7 +11,7 @@ from typing import Any
 
 from embryofl.data_statistics import DataStatistics
 from embryofl.errors import UserError
-from embryofl.membership import MAX_CHANGES, METRICS, SHOWS, KeyChange, Releases
+from embryofl.membership import MAX_CHANGES, METRICS, SHOWS, KeyChange, Releases, count_labelled
 from embryofl.states import MEMBER, label
 from embryofl_server.members import invites
 from embryofl_server.members.invites import EnrolmentRejected, InviteRecord
@@ -54,12 +54,8 @@ class Clinic:
 
     @property
     def labelled(self) -> int | None:
-        """Upper bound on the labelled images reported on joining ("<5" counts as 4); None if not reported."""
-        try:
-            counts = [by_label[value] for by_label in self.summary["counts"].values() for value in ("0", "1")]
-            return sum(c if isinstance(c, int) else 4 for c in counts)
-        except (KeyError, TypeError, AttributeError):
-            return None
+        """See `count_labelled`. None for no clinic that has joined: an enrolment without counts is rejected."""
+        return count_labelled(self.summary)
 
 
 def state_label(state: str) -> str:
