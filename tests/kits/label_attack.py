@@ -226,7 +226,7 @@ def masked(
         length=vector_length(layout) if training else LENGTH,
         bound=update_bound(run, round_, layout, math.inf) if training else BOUND,
     )
-    steps = Attempt(terms, run, lines := {clinic.name: clinic.key for clinic in clinics}, {})
+    steps = Attempt(terms, run, {clinic.name: clinic.key for clinic in clinics}, {})
     replies: list[Reply] = []
 
     def goes_on(step_kind: str, step: Step) -> bool:
@@ -237,15 +237,19 @@ def masked(
             step.take(clinic.name, AcceptedReply(replies[-1], None, None, clinic.transfers.path, 0.0))
         return True
 
-    if not goes_on("keys", steps.keys()) or not goes_on("letters", steps.letters()):
+    if not goes_on("keys", steps.keys()):
         return replies, None
-    steps.hub.close_letters()
+    steps.close_rosters()
+    if not goes_on("letters", steps.letters()):
+        return replies, None
+    steps.close_letters()
     if not goes_on(kind, steps.vectors()):
         return replies, None
-    opening = Opening(steps.hub.close_sum(), steps.hub.masked_sum, lines)
-    if not goes_on("survivors", opening.survivors()) or not goes_on("shares", opening.shares()):
+    opening = Opening(*steps.close({}))
+    if not goes_on("survivors", opening.confirmed()) or not goes_on("shares", opening.shares()):
         return replies, None
-    return replies, opening.unmasking.total()
+    ((_, total),) = opening.sums()
+    return replies, total
 
 
 def summed(
