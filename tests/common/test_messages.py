@@ -127,7 +127,14 @@ def test_proof_binds_name_secret_and_key():
 
 
 def test_enrolment_must_be_complete():
-    good = {"name": "a", "secret": "x" * 32, "public_key": "k", "proof": "00", "meaning": "quality", "summary": {}}
+    good = {
+        "name": "a",
+        "secret": "x" * 32,
+        "public_key": "k",
+        "proof": "00",
+        "meaning": "quality",
+        "summary": {"counts": {"5": {"0": 30, "1": 20}}},
+    }
     Enrolment.model_validate(good)
     for change in ({"name": "A B"}, {"secret": "short"}, {"meaning": "luck"}, {"public_key": "k" * 1001}, {"x": 1}):
         with pytest.raises(ValidationError):
