@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import threading
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,14 +25,33 @@ from embryofl_demo.local_fleet import FileTransfers, OneWorkload
 from embryofl_server.federation.blobs import UploadRefused
 from embryofl_server.federation.fleet import FleetLost, Node, RawReply
 from embryofl_server.federation.mailboxes import MailboxClosed, Mailboxes
+from embryofl_server.federation.masking import sums
 from kits.policy import write_policy
-from kits.rounds import LAYOUT, FakeFleet
+from kits.rounds import LAYOUT, FakeFleet, stages
 
 EMBRYOS = {"anna": 64, "bert": 96, "cleo": 200, "dora": 130, "emil": 33}
 EMBRYOS |= {name: 70 + 10 * i for i, name in enumerate(["fred", "gina", "hugo", "ida", "jan", "kira", "lars", "mona"])}
 
+LEAST = {"learning_rate": 1.0, "schedule": "constant", "norm_clip": 0}  # so that the bound clips none of the stand-ins
 
 _undisturbed: dict[tuple[str, str], bytes] = {}
+
+
+@contextlib.contextmanager
+def masked_stages(tmp_path: Path, packed: Any, monkeypatch: Any) -> Iterator[Callable[..., Any]]:
+    """`make(names, settings, metrics)`: a run of these clinics, which release `metrics`, ready to be executed."""
+    monkeypatch.setattr(sums, "PATIENCE_S", 0.3)
+    made: list[Any] = []
+
+    def make(names: list[str], settings: dict[str, Any], metrics: str = "own") -> Any:
+        folder = tmp_path / str(len(made))
+        fleet = partial(MaskedFleet, folder=folder, names=names, metrics=metrics)
+        made.append(stages(folder, packed, monkeypatch, fleet))
+        return next(made[-1])(**settings)
+
+    yield make
+    for each in made:
+        each.close()
 
 
 def undisturbed(stage: Any, **settings: Any) -> bytes:
@@ -97,10 +118,10 @@ class MaskedFleet(FakeFleet):
 
     lie = staticmethod(lambda request: request)
     mailboxes: Mailboxes | None = None
-    metrics = "own"  # of the clinics' policies
 
-    def __init__(self, uploads: Any, packed: Any, folder: Path, names: list[str]) -> None:
+    def __init__(self, uploads: Any, packed: Any, folder: Path, names: list[str], metrics: str) -> None:
         super().__init__(uploads, packed, names)
+        self.metrics = metrics  # of the clinics' policies
         self.folder, self.transfers = folder, FileTransfers(folder / "weights", uploads)
         self.workloads = {name: FakeWorkload(EMBRYOS[name]) for name in names}
         self.handlers = {name: self.start(name) for name in names}

@@ -4,6 +4,7 @@ The first optimiser that `torch.optim` makes imports PyTorch's compiler: 800 mod
 time and memory, for nothing that training uses. The functions that those classes call import nothing.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ EPSILON = 1e-8
 """Of AdamW, as Loshchilov and Hutter (ICLR 2019) have them."""
 
 
-class Optimiser:
+class Optimiser(ABC):
     """Steps of some parameters against their gradients; those without a gradient stay as they are.
 
     Norms and biases (parameters with fewer than two dimensions) are not decayed: decay would pull their scale to nothing.
@@ -52,8 +53,9 @@ class Optimiser:
             if moved := [p for p in group["params"] if p.grad is not None]:
                 self._step(moved, [p.grad for p in moved], group["weight_decay"])
 
+    @abstractmethod
     def _step(self, parameters: list[Tensor], gradients: list[Tensor], weight_decay: float) -> None:
-        raise NotImplementedError
+        """Change these parameters, which have these gradients."""
 
 
 class SGD(Optimiser):

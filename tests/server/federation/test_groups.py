@@ -9,44 +9,37 @@ from embryofl.messages import round_seed
 from embryofl.secagg.clinic import ClinicSession
 from embryofl.secagg.groups import draw
 from embryofl_server.federation.masking import rounds as module
-from embryofl_server.federation.masking import sums
 from embryofl_server.federation.masking.groups import RunGroups
 from embryofl_server.federation.run_settings import check_settings
 from embryofl_server.runs.view import RunView
-from kits.masked_rounds import EMBRYOS, Killed, MaskedFleet
+from kits.masked_rounds import EMBRYOS, LEAST, Killed, masked_stages
 from kits.policy import write_policy
-from kits.rounds import LAYOUT, events, once, stages
+from kits.rounds import LAYOUT, events, once
 
-LEAST = {"learning_rate": 1.0, "schedule": "constant", "norm_clip": 0, "strategy": "fedavg", "seed": 1}
+SEED = 1
 
 
 @pytest.fixture
 def stage(tmp_path, packed, monkeypatch):
     """`stage(clinics, **settings)`: a run in groups ready to be executed."""
-    monkeypatch.setattr(sums, "PATIENCE_S", 0.3)
     monkeypatch.setattr(module, "RETRY_FIRST_S", 0.05)
-    made, count = [], iter(range(100))
+    with masked_stages(tmp_path, packed, monkeypatch) as ready:
 
-    def make(clinics=9, metrics="own", **settings):
-        folder = tmp_path / str(next(count))
-        names = list(EMBRYOS)[:clinics]
+        def make(clinics=9, metrics="own", **settings):
+            names = list(EMBRYOS)[:clinics]
+            values = {
+                "rounds": 2,
+                "min_clinics": clinics,
+                "secure_aggregation": "required",
+                "strategy": "fedavg",
+                "seed": SEED,
+            }
+            staged = ready(names, check_settings(values | LEAST | settings).model_dump(), metrics)
+            for name in names:
+                staged.store.set_choices(name, {METRICS: metrics})
+            return staged
 
-        def fleet(uploads, p):
-            MaskedFleet.metrics = metrics
-            return MaskedFleet(uploads, p, folder, names)
-
-        make_stage = stages(folder, packed, monkeypatch, fleet)
-        made.append(make_stage)
-        values = {"rounds": 2, "min_clinics": clinics, "secure_aggregation": "required"} | LEAST | settings
-        staged = next(make_stage)(**check_settings(values).model_dump())
-        for name in names:
-            staged.store.set_choices(name, {METRICS: metrics})
-        return staged
-
-    monkeypatch.setattr(MaskedFleet, "metrics", "own")
-    yield make
-    for each in made:
-        each.close()
+        yield make
 
 
 def record(run, number=1):
@@ -62,7 +55,7 @@ def kinds(run, kind):
 
 
 def drawn(clinics=9):
-    return draw(LEAST["seed"], {name: EMBRYOS[name] for name in list(EMBRYOS)[:clinics]})
+    return draw(SEED, {name: EMBRYOS[name] for name in list(EMBRYOS)[:clinics]})
 
 
 def group_means(groups, number=1):

@@ -12,40 +12,29 @@ from embryofl.pooled_metrics import GROUP, LENGTH, from_vector, to_vector
 from embryofl.secagg.fixed_point import RING
 from embryofl_clinic.policy.questions import FILE as QUESTIONS
 from embryofl_server.federation.masking import evaluation as module
-from embryofl_server.federation.masking import sums as exchanges
 from embryofl_server.runs.view import RunView
-from kits.masked_rounds import EMBRYOS, FakeWorkload, Killed, MaskedFleet
-from kits.rounds import events, once, stages
+from kits.masked_rounds import EMBRYOS, FakeWorkload, Killed, masked_stages
+from kits.rounds import events, once
 
 SPLITS = ("validation", "test")
 ALL = ["anna", "bert", "cleo", "dora"]
 
 
-class PooledFleet(MaskedFleet):
-    metrics = "pooled"
-
-
 @pytest.fixture
 def stage(tmp_path, packed, monkeypatch):
     """`stage(own=..., **settings)`: a run without masks of updates, of clinics that release pooled metrics."""
-    monkeypatch.setattr(exchanges, "PATIENCE_S", 0.3)
     monkeypatch.setattr(module, "RETRY_S", 0.02)
-    made, count = [], iter(range(100))
+    with masked_stages(tmp_path, packed, monkeypatch) as ready:
 
-    def make(own=(), **settings):
-        folder = tmp_path / str(next(count))
-        make_stage = stages(folder, packed, monkeypatch, lambda uploads, p: PooledFleet(uploads, p, folder, ALL))
-        made.append(make_stage)
-        staged = next(make_stage)(**{"rounds": 2, "min_clinics": 3, "strategy": "median"} | settings)
-        for name in ALL:
-            staged.store.set_choices(name, {METRICS: "own" if name in own else "pooled"})
-        for name in own:
-            release_own(staged, name)
-        return staged
+        def make(own=(), **settings):
+            staged = ready(ALL, {"rounds": 2, "min_clinics": 3, "strategy": "median"} | settings, "pooled")
+            for name in ALL:
+                staged.store.set_choices(name, {METRICS: "own" if name in own else "pooled"})
+            for name in own:
+                release_own(staged, name)
+            return staged
 
-    yield make
-    for each in made:
-        each.close()
+        yield make
 
 
 def release_own(staged, name):

@@ -12,34 +12,24 @@ from embryofl_clinic.joining.identity import ClinicIdentity
 from embryofl_clinic.masking import attempt as clinic_side
 from embryofl_clinic.masking.peers import Peers
 from embryofl_server.federation.masking import rounds as module
-from embryofl_server.federation.masking import sums
 from embryofl_server.federation.run_settings import check_settings
 from kits.enrolment import key_change
-from kits.masked_rounds import EMBRYOS, Killed, MaskedFleet, undisturbed
+from kits.masked_rounds import EMBRYOS, LEAST, Killed, masked_stages, undisturbed
 from kits.policy import write_policy
-from kits.rounds import LAYOUT, events, once, stages
-
-LEAST = {"learning_rate": 1.0, "schedule": "constant", "norm_clip": 0}  # so that the bound clips none of the stand-ins
+from kits.rounds import LAYOUT, events, once
 
 
 @pytest.fixture
 def stage(tmp_path, packed, monkeypatch):
     """`stage(clinics, **settings)`: a masked run ready to be executed."""
-    monkeypatch.setattr(sums, "PATIENCE_S", 0.3)
     monkeypatch.setattr(module, "RETRY_FIRST_S", 0.05)
-    made, count = [], iter(range(100))
+    with masked_stages(tmp_path, packed, monkeypatch) as ready:
 
-    def make(clinics=3, masks="required", **settings):
-        folder = tmp_path / str(next(count))
-        names = list(EMBRYOS)[:clinics]
-        make_stage = stages(folder, packed, monkeypatch, lambda uploads, p: MaskedFleet(uploads, p, folder, names))
-        made.append(make_stage)
-        values = {"rounds": 2, "min_clinics": 3, "secure_aggregation": masks, "strategy": "fedavg"} | LEAST | settings
-        return next(make_stage)(**check_settings(values).model_dump())
+        def make(clinics=3, masks="required", **settings):
+            values = {"rounds": 2, "min_clinics": 3, "secure_aggregation": masks, "strategy": "fedavg"}
+            return ready(list(EMBRYOS)[:clinics], check_settings(values | LEAST | settings).model_dump())
 
-    yield make
-    for each in made:
-        each.close()
+        yield make
 
 
 def numbers(model):

@@ -8,41 +8,26 @@ import pytest
 from embryofl.errors import UserError
 from embryofl_clinic.masking import attempt as clinic_side
 from embryofl_server.federation.checkpoint import Checkpoints
-from embryofl_server.federation.masking import sums
 from embryofl_server.federation.masking.votes import vote
 from embryofl_server.federation.run_settings import check_settings
-from kits.masked_rounds import EMBRYOS, Killed, MaskedFleet, undisturbed
-from kits.rounds import events, once, stages
+from kits.masked_rounds import EMBRYOS, LEAST, Killed, masked_stages, undisturbed
+from kits.rounds import events, once
 from kits.run_reports import read
-
-LEAST = {"learning_rate": 1.0, "schedule": "constant", "norm_clip": 0}  # so that the bound clips none of the stand-ins
 
 
 @pytest.fixture
 def stage(tmp_path, packed, monkeypatch):
     """`stage(poisons, **settings)`: a masked run in which anna sends bad updates in these rounds."""
-    monkeypatch.setattr(sums, "PATIENCE_S", 0.3)
-    made, count = [], iter(range(100))
+    with masked_stages(tmp_path, packed, monkeypatch) as ready:
 
-    def make(poisons=(2,), clinics=3, metrics="own", **settings):
-        folder = tmp_path / str(next(count))
-        names = list(EMBRYOS)[:clinics]
+        def make(poisons=(2,), clinics=3, metrics="own", **settings):
+            values = {"rounds": 4, "min_clinics": 3, "secure_aggregation": "required", "strategy": "fedavg"}
+            checked = check_settings(values | LEAST | settings).model_dump()
+            run = ready(list(EMBRYOS)[:clinics], checked, metrics)
+            run.fleet.workloads["anna"].poisons = {*poisons}
+            return run
 
-        def fleet(uploads, p):
-            MaskedFleet.metrics = metrics
-            return MaskedFleet(uploads, p, folder, names)
-
-        make_stage = stages(folder, packed, monkeypatch, fleet)
-        made.append(make_stage)
-        values = {"rounds": 4, "min_clinics": 3, "secure_aggregation": "required", "strategy": "fedavg"} | LEAST
-        run = next(make_stage)(**check_settings(values | settings).model_dump())
-        run.fleet.workloads["anna"].poisons = {*poisons}
-        return run
-
-    monkeypatch.setattr(MaskedFleet, "metrics", "own")
-    yield make
-    for each in made:
-        each.close()
+        yield make
 
 
 def records(run):

@@ -169,10 +169,8 @@ class RequestHandler:
 
         if request.masking is not None:
             self._masking.session(request)  # without keys, nothing that is trained could be sent
-        for wanted in (request.model, request.control):
-            if (
-                wanted is not None and wanted.size != workload.layout.size
-            ):  # memory is taken before the first byte arrives
+        for wanted in (request.model, request.control):  # checked first: memory is taken before the first byte arrives
+            if wanted is not None and wanted.size != workload.layout.size:
                 raise TransferRefused(f"a file of {wanted.size} bytes, the model has {workload.layout.size}")
         metrics.work(request.round, workload.device)
         metrics.phase("download")

@@ -15,10 +15,8 @@ from embryofl.errors import ProtocolError, TooFewClinicsError
 from embryofl.secagg.messages import Roster, text_of
 from embryofl.secagg.threshold import MAX_SHARE, MIN_CLINICS, largest_part
 
-FEWEST, LARGEST = (
-    3,
-    4,
-)  # groups of a run, as of two none is outvoted; clinics of a group, which has at least `MIN_CLINICS`
+FEWEST = 3  # groups of a run: of two none is outvoted
+LARGEST = 4  # clinics of a group, which has at least `MIN_CLINICS`
 FEWEST_DRAWN = FEWEST * MIN_CLINICS
 """Clinics that are drawn into groups; fewer have one sum."""
 DRAWS = 200  # in search of groups without a clinic that is most of its group
