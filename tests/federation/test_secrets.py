@@ -23,9 +23,12 @@ def spellings(secret: bytes) -> set[bytes]:
     }
 
 
-def key_lines(path: Path) -> set[bytes]:
-    """The lines of a private key between its header and footer."""
-    return {line for line in path.read_bytes().splitlines() if b"-----" not in line and len(line) > 20}
+def words_of(path: Path) -> set[bytes]:
+    """What to search for of a file that holds one secret: the lines of a key in PEM, or random bytes in each encoding."""
+    content = path.read_bytes()
+    if content.startswith(b"-----"):
+        return {line for line in content.splitlines() if b"-----" not in line and len(line) > 20}
+    return spellings(content)
 
 
 def secrets_of(federation: Federation) -> dict[str, set[bytes]]:
@@ -37,16 +40,10 @@ def secrets_of(federation: Federation) -> dict[str, set[bytes]]:
     assert done.returncode == 0, done.stderr
     (federation.place.logs / "used-1.log").write_text(done.stdout + done.stderr)
     federation.stack.call("POST", "/control/revoke", {"name": "used-1"})
-    secrets = {
-        "invites": {w.encode() for code in codes for w in (code, Invite.parse(code).secret)},
-        "control token": spellings((hub / "control.token").read_bytes()),
-        "key of signed addresses": spellings((hub / "url.key").read_bytes()),
-        "SuperExec secret": spellings((hub / "superlink" / "superexec.secret").read_bytes()),
-    }
-    keys = [*hub.rglob("*.key"), *federation.place.root.glob("clinics/*/identity/clinic.key")]
-    for path in keys:
-        if path.name != "url.key":
-            secrets[str(path.relative_to(federation.place.root))] = key_lines(path)
+    secrets = {"invites": {w.encode() for code in codes for w in (code, Invite.parse(code).secret)}}
+    files = [path for ending in ("key", "token", "secret") for path in hub.rglob(f"*.{ending}")]
+    for path in [*files, *federation.place.root.glob("clinics/*/identity/clinic.key")]:
+        secrets[str(path.relative_to(federation.place.root))] = words_of(path)
     assert all(secrets.values()) and len(secrets) >= 9
     return secrets
 
@@ -62,7 +59,8 @@ def seen(secrets: dict[str, set[bytes]], text: bytes) -> set[str]:
 
 def test_search_finds_secrets_in_their_own_files(federation, secrets):
     everything = b"".join(p.read_bytes() for p in federation.place.hub.joinpath("identity").rglob("*") if p.is_file())
-    assert {"control token", "SuperExec secret", "hub/identity/ca.key"} <= seen(secrets, everything)
+    ours = {"control.token", "console/control.token", "audit.key", "ca.key", "superlink/superexec.secret"}
+    assert {f"hub/identity/{name}" for name in ours} <= seen(secrets, everything)
 
 
 def test_metrics_and_scrape_targets_hold_no_secret(federation, secrets, reference):
