@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# compare.sh [small|big] [OUT]: floor, EmbryoFL and FLARE in one sitting; a row each. See README.md.
+# compare.sh [small|big] [OUT]: floor, EmbryoFL (without and with masks) and FLARE in one sitting; a row each. See README.md.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 size=${1:-small}
@@ -15,7 +15,8 @@ measure() { "$python" "$BENCH_DIR/measure.py" "$out/$1.json" -- "${@:2}"; }
 sets=${SETS:-1}
 for i in $(seq "$sets"); do
 	measure "$size-$i-1-floor" "$python" "$BENCH_DIR/baseline.py" sync
-	measure "$size-$i-2-embryofl" "$python" "$here/run_embryofl.py" "${BENCH_ROUNDS:-5}"
+	measure "$size-$i-2-embryofl" "$python" "$here/run_embryofl.py" "${BENCH_ROUNDS:-5}" secure_aggregation=off
+	measure "$size-$i-2-masked" "$python" "$here/run_embryofl.py" "${BENCH_ROUNDS:-5}" secure_aggregation=required
 	if [ "${FLARE:-1}" = 1 ]; then
 		flare=${FLARE_VENV:-$out/flare-venv}
 		[ -x "$flare/bin/python" ] || { 
