@@ -16,6 +16,7 @@ import psutil
 
 from embryofl_clinic.policy.rules import ONE_OWNER
 from embryofl_demo.layout import DemoFolder
+from embryofl_demo.preloaded import Preloaded
 from embryofl_demo.stack import Stack, free_port
 
 HERE = Path(__file__).parent
@@ -25,7 +26,7 @@ def main(rounds: int, clients: int, more: dict[str, str]) -> int:
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
     place = DemoFolder(folder)
     initial = Path(os.environ["BENCH_INITIAL"])
-    stack = Stack(place, free_port())
+    stack = Stack(place, free_port(), preloaded=Preloaded(folder))
     try:
         counting = link.count(stack.ports["gateway"])
         stack.start_hub()

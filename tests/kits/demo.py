@@ -9,9 +9,9 @@ from pathlib import Path
 import psutil
 
 from embryofl_demo.stack import program
-from kits import preloaded
 from kits.federation import WAIT_S, processes_of
 from kits.ports import free_port
+from kits.preloaded import run
 
 
 class Demo:
@@ -47,7 +47,7 @@ class Demo:
 
     def quick(self, *words: str) -> tuple[int, str]:
         """The same of a command that starts no federation; it is forked, which saves two seconds."""
-        done = preloaded.run([program("embryofl-demo"), *words], self._environment(), WAIT_S)
+        done = run([program("embryofl-demo"), *words], self._environment(), WAIT_S)
         return done.returncode, done.stdout + done.stderr
 
     def text(self) -> str:

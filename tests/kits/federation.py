@@ -23,8 +23,9 @@ from embryofl_clinic.joining.route import Route
 from embryofl_clinic.policy.rules import ONE_OWNER
 from embryofl_demo.layout import DemoFolder
 from embryofl_demo.stack import Stack, hub_environment, program
-from kits import KITS, preloaded
+from kits import KITS
 from kits.ports import free_port
+from kits.preloaded import preloaded, run
 
 WAIT_S = 180.0  # enough on a busy machine; on an idle one nothing here takes a tenth of it
 SETTINGS = {
@@ -57,7 +58,7 @@ def until(what: str, ready: Callable[[], Any], seconds: float = WAIT_S, pause: f
 
 def typed(command: str, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
     """Run a command of this environment to its end; the caller checks its exit code."""
-    return preloaded.run([program(command), *words], {**os.environ, **env}, WAIT_S)
+    return run([program(command), *words], {**os.environ, **env}, WAIT_S)
 
 
 def draw_clinic(
@@ -107,9 +108,7 @@ class TestStack(Stack):
     free_port = staticmethod(free_port)
 
     def __init__(self, place: DemoFolder, port: int, *, ngrok: bool = False, forked: bool = True) -> None:
-        super().__init__(place, port, ngrok=ngrok)
-        if forked:
-            self.supervisor = preloaded.PreloadedSupervisor(place.logs)
+        super().__init__(place, port, ngrok=ngrok, preloaded=preloaded() if forked else None)
         self.via: dict[str, int] = {}
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:

@@ -5,6 +5,7 @@ import fcntl
 import logging
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,7 +70,8 @@ def up(
 ) -> None:
     """Start hub and clinics, train once, show the results, stop."""
     from embryofl_demo.data import allow_metrics, choose_demo, prepare
-    from embryofl_demo.stack import Stack
+    from embryofl_demo.preloaded import Preloaded
+    from embryofl_demo.stack import Stack, check_port
     from embryofl_server.cli import show
     from embryofl_server.cli.local import begin_run, closing_lines
     from embryofl_server.federation.run_settings import check_settings, parse_settings
@@ -79,16 +81,18 @@ def up(
     demo, names = choose_demo(data, clinics)
     check_settings({"min_clinics": len(names), **settings})  # now, before anything is started
     console = show.make_console()
-    stack = None
+    stack = preloaded = None
     with _single(demo):  # held until everything has stopped
         try:
             demo.make_current()
+            check_port(port)
+            preloaded = Preloaded(demo.root) if sys.platform == "linux" else None  # imports while data are prepared
             console.print(f"[bold]1/4[/bold] Data for {len(names)} clinics in {demo.root / 'data'}", soft_wrap=True)
             prepare(demo, names, data, images)
             console.print(
                 f"[bold]2/4[/bold] Hub: gateway on https://localhost:{port}, logs in {demo.logs}", soft_wrap=True
             )
-            stack = Stack(demo, port, ngrok=ngrok)
+            stack = Stack(demo, port, ngrok=ngrok, preloaded=preloaded)
             stack.start_hub()
             console.print("[bold]3/4[/bold] Clinics join with their own keys")
             for name in names:
@@ -125,6 +129,8 @@ def up(
                 signal.signal(number, signal.SIG_IGN)  # stopping is under way and bounded
             if stack is not None:
                 stack.stop()
+            if preloaded is not None:
+                preloaded.close()
 
 
 def _watched(stack: Any) -> Any:

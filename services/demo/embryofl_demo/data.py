@@ -27,14 +27,11 @@ def choose_demo(data: Path | None, clinics: int | None) -> tuple[DemoFolder, lis
 
 
 def prepare(demo: DemoFolder, names: list[str], data: Path | None, images: int) -> None:
-    """Fill each clinic's folder once; a folder that is complete stays as it is."""
-    for number, name in enumerate(names, 1):
-        out = demo.data(name)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        job = ["generate", str(out), f"--images={images}"] if data is None else ["divide", str(data), str(out)]
-        command = [program("embryofl-datagen"), *job, f"--only={number}", f"--clinics={len(names)}"]
-        if subprocess.run(command, check=False).returncode:
-            raise UserError("D5", f"The data of {name} could not be prepared; the message above says why.")
+    """Fill the clinics' folders once; what is complete stays as it is."""
+    out = demo.data(".")
+    job = ["generate", str(out), f"--images={images}"] if data is None else ["divide", str(data), str(out)]
+    if subprocess.run([program("embryofl-datagen"), *job, f"--clinics={len(names)}"], check=False).returncode:
+        raise UserError("D5", "The clinics' data could not be prepared; the message above says why.")
 
 
 def allow_metrics(state: Path) -> None:

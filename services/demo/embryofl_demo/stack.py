@@ -15,6 +15,7 @@ from embryofl.errors import UserError
 from embryofl.files import write_atomic
 from embryofl_demo.control import ControlSocket
 from embryofl_demo.layout import DemoFolder
+from embryofl_demo.preloaded import Preloaded
 from embryofl_demo.supervisor import Supervisor, last_lines
 from embryofl_server.api.client import call
 from embryofl_server.cli.local import wait_until_joined
@@ -45,6 +46,16 @@ def port_is_free(port: int) -> bool:
         return True
 
 
+def check_port(port: int) -> None:
+    """Raise `UserError` if the gateway could not listen on this port."""
+    if not port_is_free(port):
+        raise UserError(
+            "S3",
+            f"Port {port} is in use by another program. Expected a free one for the gateway: stop that program, or "
+            f"choose another port with `make demo PORT={port + 1}`.",
+        )
+
+
 def free_port() -> int:
     """Any free loopback port."""
     with socket.socket() as probe:
@@ -63,20 +74,19 @@ class Stack:
         Of the gateway; the others are chosen and never leave the machine.
     ngrok : bool (default: False)
         Whether to open a tunnel to the gateway.
+    preloaded : Preloaded or None (default: None)
+        What hub and clinics are forked from, so that they start sooner.
     """
 
-    def __init__(self, place: DemoFolder, port: int, *, ngrok: bool = False) -> None:
-        if not port_is_free(port):
-            raise UserError(
-                "S3",
-                f"Port {port} is in use by another program. Expected a free one for the gateway: stop that program, or "
-                f"choose another port with `make demo PORT={port + 1}`.",
-            )
+    def __init__(
+        self, place: DemoFolder, port: int, *, ngrok: bool = False, preloaded: Preloaded | None = None
+    ) -> None:
+        check_port(port)
         ports = {"gateway": port, **{part: free_port() for part in ("server", "superlink", "metrics")}}
         write_atomic(place.ports_file, json.dumps(ports).encode())
         self._targets: dict[str, str] = {}
         self.place, self.ports = place, ports
-        self.supervisor = Supervisor(place.logs)
+        self.supervisor = Supervisor(place.logs, preloaded)
         self._token = os.environ.pop("NGROK_AUTHTOKEN", "")  # for the tunnel only
         place.tunnel.parent.mkdir(parents=True, exist_ok=True)
         if ngrok:

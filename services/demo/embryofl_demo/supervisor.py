@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 from embryofl import exits
 from embryofl.errors import UserError
+from embryofl_demo.preloaded import Forked, Preloaded
 
 log = logging.getLogger("embryofl.demo")
 
@@ -36,6 +37,8 @@ class Child:
         Without it the supervisor gives up; without one that is not needed the rest continues.
     optional : bool
         May be stopped and started again by `request`.
+    preloaded : Preloaded or None
+        What it is forked from, if it can be.
     """
 
     name: str
@@ -45,7 +48,8 @@ class Child:
     last: bool = False
     needed: bool = True
     optional: bool = False
-    process: subprocess.Popen[bytes] = field(init=False)
+    preloaded: Preloaded | None = None
+    process: subprocess.Popen[bytes] | Forked = field(init=False)
     began: float = 0.0
     crashes: int = 0
     restart_at: float = 0.0
@@ -55,11 +59,13 @@ class Child:
     def spawn(self) -> None:
         """Start the process."""
         with self.log.open("ab") as out:
-            self.process = self.launch({**os.environ, **self.env}, out)
+            self.process = self._launch({**os.environ, **self.env}, out)
         self.began, self.kill_at, self.restart_at = time.monotonic(), 0.0, 0.0
 
-    def launch(self, env: Mapping[str, str], out: BinaryIO) -> subprocess.Popen[bytes]:
+    def _launch(self, env: Mapping[str, str], out: BinaryIO) -> subprocess.Popen[bytes] | Forked:
         """The command as a process, in a session of its own, whose output goes to `out`."""
+        if self.preloaded is not None and self.preloaded.can_start(self.command):
+            return self.preloaded.start(self.name, self.command, env, out, out)
         return subprocess.Popen(
             self.command,
             stdin=subprocess.DEVNULL,
@@ -93,6 +99,8 @@ class Supervisor:
     ----------
     logs : Path
         Folder of the log files, one per child, appended to.
+    preloaded : Preloaded or None (default: None)
+        What children are forked from, where that is possible.
 
     Attributes
     ----------
@@ -100,17 +108,15 @@ class Supervisor:
         By name.
     """
 
-    child = Child
-
-    def __init__(self, logs: Path) -> None:
-        self.logs = logs
+    def __init__(self, logs: Path, preloaded: Preloaded | None = None) -> None:
+        self.logs, self._preloaded = logs, preloaded
         logs.mkdir(parents=True, exist_ok=True)
         self.children: dict[str, Child] = {}
         self._lock = threading.Lock()  # between `check` and `request`, which is called from another thread
 
     def start(self, name: str, command: list[str], env: Mapping[str, str], **options: bool) -> None:
         """Start a child; `options` are attributes of `Child`."""
-        child = self.child(name, command, env, self.logs / f"{name}.log", **options)
+        child = Child(name, command, env, self.logs / f"{name}.log", preloaded=self._preloaded, **options)
         child.spawn()
         self.children[name] = child
 
@@ -189,7 +195,7 @@ class Supervisor:
             _stop([c.process for c in self.children.values() if c.last is batch])
 
 
-def _stop(processes: list[subprocess.Popen[bytes]]) -> None:
+def _stop(processes: list[subprocess.Popen[bytes] | Forked]) -> None:
     for number, patience in ((signal.SIGTERM, STOP_S), (signal.SIGKILL, KILL_S)):
         live = [p for p in processes if p.poll() is None]
         for process in live:
