@@ -81,6 +81,7 @@ def test_clinics_that_go_offline_before_the_final_evaluation_cost_only_the_evalu
     assert "1 of at least 3" in staged.message
 
 
+@pytest.mark.report
 def test_run_killed_just_before_its_end_writes_the_same_results_and_card_again(stage):
     staged = stage()
     staged.go()

@@ -112,6 +112,7 @@ def test_days_whose_groups_hide_most_of_the_order_have_no_auroc():
 
 
 # -- a run ---------------------------------------------------------------------------------------------------------------
+@pytest.mark.report
 def test_hub_learns_the_sum_of_grouped_histograms_and_nothing_of_one_clinic(stage):
     staged, kept = stage(), []
     collect = staged.uploads.collect
@@ -134,6 +135,7 @@ def test_hub_learns_the_sum_of_grouped_histograms_and_nothing_of_one_clinic(stag
     assert not list(staged.run.folder.glob("*.masked"))
 
 
+@pytest.mark.report
 def test_clinics_that_release_their_own_are_asked_as_ever(stage):
     staged = stage(own=["bert"])
     staged.go()
@@ -143,6 +145,7 @@ def test_clinics_that_release_their_own_are_asked_as_ever(stage):
     assert (test["whose"], list(test["clinics"]), test["pooled"]["all"]["n"]) == ("all clinics", ["bert"], 170)
 
 
+@pytest.mark.report
 def test_fewer_than_three_release_nothing(stage):
     staged = stage(own=["bert", "cleo"])
     staged.go()
@@ -210,6 +213,7 @@ def spend(staged, names):
         (staged.fleet.state_dir(name) / QUESTIONS).write_text(json.dumps([question]))
 
 
+@pytest.mark.report
 def test_clinics_that_have_answered_as_many_evaluations_as_they_do_are_named_with_the_remedy(stage):
     staged = stage()
     spend(staged, ["anna", "bert"])
@@ -223,6 +227,7 @@ def test_clinics_that_have_answered_as_many_evaluations_as_they_do_are_named_wit
     assert words in json.loads((staged.run.folder / "results.json").read_text())["metrics_seen"]
 
 
+@pytest.mark.report
 def test_others_are_summed_without_a_clinic_that_has_answered_as_many_evaluations_as_it_does(stage):
     staged = stage()
     spend(staged, ["dora"])
@@ -257,6 +262,7 @@ def asked(staged):
     return [(e["round"], e["clinics"], e["spent"]) for e in events(staged.run) if e["kind"] == "pooled"]
 
 
+@pytest.mark.report
 def test_pooled_metrics_on_the_way_make_a_curve_of_validation_patients(way):
     staged = way()
     staged.go()

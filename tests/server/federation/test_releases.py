@@ -39,6 +39,7 @@ def text_of(rendered) -> str:
     return console.file.getvalue()
 
 
+@pytest.mark.report
 def test_pooled_metrics_say_of_how_many_clinics_they_are(stage):
     run = finished(stage, MIXED).run
     lines = RunView(run).lines()
@@ -55,6 +56,7 @@ def test_pooled_metrics_say_of_how_many_clinics_they_are(stage):
     assert "2 of 3 clinics" in text_of(show_results.results_text({**results, "held_back": []}))
 
 
+@pytest.mark.report
 def test_run_without_any_metrics_ends_with_a_model_and_says_why_it_has_no_results(stage):
     run = finished(stage, dict.fromkeys(NAMES, "none")).run
     results = json.loads((run.folder / "results.json").read_text())

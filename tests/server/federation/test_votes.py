@@ -49,6 +49,7 @@ def test_model_that_half_of_the_clinics_find_worse_is_taken_back_with_the_state_
     assert ("rolled_back", details) in run.audit
 
 
+@pytest.mark.report
 def test_results_and_card_say_that_a_model_was_taken_back_also_where_others_read_them(stage):
     run, without = stage(), stage(poisons=())
     run.go(), without.go()
