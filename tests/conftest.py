@@ -2,6 +2,7 @@
 
 import os
 import signal
+import tempfile
 from pathlib import Path
 
 import psutil
@@ -10,6 +11,7 @@ from xdist.workermanage import WorkerController
 
 TESTS = Path(__file__).parent
 WORKER_BYTES = 2 << 30  # a worker with a federation of three clinics needs 1.7 GB
+MEMORY_BYTES = 4 << 30  # all tests write less than 1 GB
 SECOND_STACK = ("test_containers.py", "test_faults.py")  # take half of the time of all tests in containers
 SHARED = 2  # groups of the files that use the shared federation, so that it is started twice at most
 LONG = ("docs", "shared", "federation/test_reach", "federation/test_attackers", "federation", "browser")
@@ -18,6 +20,13 @@ LONG = ("docs", "shared", "federation/test_reach", "federation/test_attackers", 
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"  # PyTorch's threads of several workers would only wait for each other
+
+# Files that are synced cost nothing in memory: where there is enough of it, the tests write there.
+_memory = Path("/dev/shm")
+if "TMPDIR" not in os.environ and _memory.is_dir():
+    _facts = os.statvfs(_memory)
+    if not _facts.f_flag & os.ST_NOEXEC and _facts.f_bavail * _facts.f_frsize > MEMORY_BYTES:
+        os.environ["TMPDIR"] = tempfile.tempdir = str(_memory)
 
 # A shell ignores Ctrl-C for what it starts in the background, and whatever tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

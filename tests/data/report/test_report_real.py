@@ -16,7 +16,10 @@ from embryofl_data.report.run import check_folder
 from kits.importing import SHARED
 
 HUNGVUONG = SHARED / "hungvuong"
-pytestmark = pytest.mark.skipif(not HUNGVUONG.is_dir(), reason="needs ../shared/data")
+pytestmark = [
+    pytest.mark.slow,  # 673 images are measured
+    pytest.mark.skipif(not HUNGVUONG.is_dir(), reason="needs ../shared/data"),
+]
 
 ALSO_ONE_EMBRYO = (
     "D3_228 D3_229",

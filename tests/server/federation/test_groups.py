@@ -125,6 +125,7 @@ def test_metrics_have_one_sum_of_all(stage):
 
 
 # -- who is killed or lost --------------------------------------------------------------------------------------------
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "number"),
     [("keys", 1), ("letters", 1), ("train", 1), ("survivors", 1), ("shares", 1), ("letters", 2), ("shares", 2)],
