@@ -18,6 +18,9 @@ DEMO ?=
 SEEDS ?=
 IMAGES ?=
 NGROK ?=
+RELEASE_KEY ?=
+UPGRADE ?=
+UV ?= $(firstword $(wildcard $(BIN)/uv) uv)
 WORKERS ?= -n auto --dist loadgroup --no-loadscope-reorder
 comma := ,
 
@@ -33,7 +36,7 @@ help:  ## Show this list
 	@echo
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*  ## /  \1|/' | column -t -s '|'
 
-$(VENV)/.ready: $(wildcard services/*/pyproject.toml) constraints.txt scripts/setup.sh
+$(VENV)/.ready: $(wildcard services/*/pyproject.toml) $(addprefix requirements/,all.txt console.txt torch.txt) scripts/setup.sh scripts/install_torch.sh
 	@bash scripts/setup.sh "$(PYTHON)" "$(VENV)"
 
 .PHONY: options
@@ -145,10 +148,23 @@ test-unit: $(VENV)/.ready-dev  ## Run unit tests only
 test-containers: $(VENV)/.ready-dev  ## Test the federation in containers (needs Docker)
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -m containers
 
-.PHONY: release
-release:  ## Write the current commit's release into dist/: source, wheels, images (needs Docker), checksums
-	@$(PYTHON) scripts/release.py
+.PHONY: lock
+lock:  ## Rewrite requirements/ after a change of requirements: UPGRADE=numpy takes the newest numpy that fits, UPGRADE=all all newest
+	@bash scripts/lock.sh "$(UV)" $(if $(filter all,$(UPGRADE)),--upgrade,$(addprefix --upgrade-package=,$(subst $(comma), ,$(UPGRADE))))
 
-$(VENV)/.ready-dev: $(VENV)/.ready requirements-dev.txt
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-compile -r requirements-dev.txt
+.PHONY: audit
+audit: .embryofl/tools/.ready  ## Look up the packages of requirements/ in PyPI's list of known vulnerabilities
+	@.embryofl/tools/bin/python scripts/audit.py
+
+.embryofl/tools/.ready: requirements/tools.txt
+	@$(PYTHON) -m venv .embryofl/tools
+	@.embryofl/tools/bin/python -m pip install -q --disable-pip-version-check --no-compile --no-deps --require-hashes -r requirements/tools.txt
+	@touch $@
+
+.PHONY: release
+release:  ## Write the current commit's release into dist/: source, wheels, images (needs Docker), contents, checksums; RELEASE_KEY=file signs
+	@RELEASE_KEY="$(RELEASE_KEY)" $(PYTHON) scripts/release.py
+
+$(VENV)/.ready-dev: $(VENV)/.ready requirements/dev.txt
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-compile --no-deps --require-hashes -r requirements/dev.txt
 	@touch $@

@@ -263,10 +263,10 @@ def our_images() -> Finding | None:
         return None
     ours = {name: created for name, created in images().items() if name.startswith("embryofl-")}
     if old := [f"{name} ({day(created)})" for name, created in ours.items() if time.time() - created > MONTH_S]:
-        remedy = "For fixes of what they are built on: docker compose --profile images build --pull, then make up"
+        remedy = "For fixes of what they are built on, update EmbryoFL (git pull), then: make up"
         return LOOK, f"Images older than 30 days: {', '.join(old)}", remedy
-    needed = set(re.findall(r"image: (\S+)", (ROOT / "compose.yaml").read_text())) - {"embryofl-tunnel"}
-    missing = ", ".join(sorted(needed - set(images())))
+    needed = set(re.findall(r"image: ([^\s:@]+)", (ROOT / "compose.yaml").read_text())) - {"embryofl-tunnel"}
+    missing = ", ".join(sorted(needed - {name.partition(":")[0] for name in images()}))  # by digest, they have no tag
     found = f"Images of EmbryoFL: {len(ours)}" + (f", the oldest of {day(min(ours.values()))}" if ours else "")
     return OK, found + (f"; make up builds or downloads {missing}" if missing else ""), ""
 

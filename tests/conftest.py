@@ -58,7 +58,7 @@ def pytest_xdist_node_collection_finished(node: WorkerController, ids: list[str]
     """End at once if pytest-xdist distributes single tests: each worker would start every federation again."""
     apart = [i for i in ids if "@" not in i]
     if apart and node.config.option.dist == "loadgroup":
-        pytest.exit(f"pytest-xdist ignores the groups of tests, as of {apart[0]}: see requirements-dev.txt", 4)
+        pytest.exit(f"pytest-xdist ignores the groups of tests, as of {apart[0]}: see requirements/dev.in", 4)
 
 
 def _folder(item: pytest.Item) -> str:

@@ -291,7 +291,7 @@ def test_proxy_that_dockers_engine_does_not_use(machine):
 def test_images_older_than_a_month(machine):
     machine.images["embryofl-server:latest"] = today(40)
     code, level, text = machine.finding("Images older than 30 days: embryofl-server (")
-    assert (code, level) == (0, "look") and "--pull" in text and "prometheus" not in text
+    assert (code, level) == (0, "look") and "update EmbryoFL" in text and "prometheus" not in text
 
 
 def test_containers_that_do_not_run(machine):

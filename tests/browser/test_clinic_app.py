@@ -9,7 +9,7 @@ from kits.browser import CHROMIUM, assert_accessible, browser_page, enter, runni
 from kits.scoring import draw_embryo, finished_model
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium package")
-pytest.importorskip("playwright.sync_api", reason="needs playwright (requirements-dev.txt)")
+pytest.importorskip("playwright.sync_api", reason="needs playwright (requirements/dev.in)")
 
 
 @pytest.fixture

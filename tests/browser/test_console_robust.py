@@ -11,7 +11,7 @@ from embryofl_server.runs.log import Runs
 from kits.browser import CHROMIUM, faults, opens, real_browser
 from kits.federation import WAIT_S, Federation, clean_environment, until
 
-api = pytest.importorskip("playwright.sync_api", reason="needs playwright (requirements-dev.txt)")
+api = pytest.importorskip("playwright.sync_api", reason="needs playwright (requirements/dev.in)")
 pytestmark = [pytest.mark.federation, pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium package")]
 PATIENCE = WAIT_S * 1000
 OVERVIEW, _, RUNS, *_ = texts.page.tabs

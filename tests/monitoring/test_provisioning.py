@@ -135,4 +135,4 @@ def test_grafana_needs_the_password_and_fetches_nothing_at_start(grafana):
         assert environment[f"GF_{name}"] == "false"
     assert environment["GF_PLUGINS_PREINSTALL_DISABLED"] == "true"
     assert all(port.startswith("127.0.0.1:") for port in grafana["ports"])
-    assert re.fullmatch(r"grafana/grafana:\d+\.\d+\.\d+", grafana["image"])
+    assert re.fullmatch(r"grafana/grafana:\d+\.\d+\.\d+@sha256:[0-9a-f]{64}", grafana["image"])

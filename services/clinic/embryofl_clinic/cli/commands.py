@@ -14,6 +14,7 @@ from embryofl.process import set_up_logging, stop_on_signals
 from embryofl.troubles import explain_code
 from embryofl_clinic.cli.data import check, import_folder
 from embryofl_clinic.cli.models import export, score
+from embryofl_clinic.cli.release import verify
 from embryofl_clinic.cli.shared import DataOption, JsonOption, StateOption
 from embryofl_clinic.settings import load_settings
 
@@ -143,6 +144,7 @@ app.command()(check)
 app.command("import")(import_folder)
 app.command()(score)
 app.command()(export)
+app.command()(verify)
 
 
 @app.command("app")
