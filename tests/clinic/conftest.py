@@ -111,15 +111,15 @@ def make_request() -> Any:
 
 @pytest.fixture
 def clinic(tmp_path: Path) -> Any:
-    """`clinic(settings...)`: the trainer of clinic anna and its stand-ins; `receive(request)` hands it a request."""
+    """`clinic(hub=..., settings...)`: the trainer of clinic anna and its stand-ins; `receive(request)` hands it a request."""
 
-    def make(**changes: Any) -> SimpleNamespace:
+    def make(hub: JoinedHub | None = None, **changes: Any) -> SimpleNamespace:
         settings = ClinicSettings(state_dir=tmp_path / "state", data_dir=tmp_path / "data", **changes)
         write_policy(settings.state_dir)
         identity = ClinicIdentity(settings.identity_dir)
         link, transfers, workload, stop = FakeLink(), FakeTransfers(), FakeWorkload(), threading.Event()
         bench = SimpleNamespace(get=lambda request: workload)
-        member = JoinedHub(name="anna", hubs=["localhost:1"], ca="", server_name=HUB_NAME)
+        member = hub or JoinedHub(name="anna", hubs=["localhost:1"], ca="", server_name=HUB_NAME)
         metrics = TrainerMetrics("anna")
         trainer = Trainer(settings, identity, member, bench, stop, metrics)  # type: ignore[arg-type]
 

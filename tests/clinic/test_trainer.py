@@ -1,8 +1,10 @@
 """The trainer: replies to requests, repeats a reply without training again, and keeps the text of exceptions to itself."""
 
 import json
+import ssl
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -16,10 +18,11 @@ from embryofl.settings import RunSettings
 from embryofl.wire import Layout
 from embryofl_clinic.exporter import make_registry
 from embryofl_clinic.joining.client import HubClient
-from embryofl_clinic.joining.identity import ClinicIdentity
+from embryofl_clinic.joining.identity import ClinicIdentity, JoinedHub
 from embryofl_clinic.link.fleet_link import KeyRejected, RunGone, Stopped
 from embryofl_clinic.trainer import Trainer
 from embryofl_clinic.workload.transfers import TransferDamaged, TransferRefused
+from kits.tls import Authority, signed_with
 
 SECRET = "/data/images/Anna-Schmidt-1984.png"
 
@@ -262,10 +265,62 @@ def test_suspension_shows_in_the_trainers_metrics(clinic, make_request, monkeypa
         assert value == suspended
 
 
-def test_new_contact_from_the_hub_is_saved_and_used(clinic, make_request, monkeypatch):
-    contact = HubContact(hubs=["new.example:8443"], ca="", server_name=HUB_NAME)
-    monkeypatch.setattr(HubClient, "ask_status", lambda *_, **__: status().model_copy(update={"link": contact}))
-    anna = clinic()
+def test_new_contact_is_saved_and_used_if_the_pinned_authority_signed_it(clinic, make_request, monkeypatch):
+    authority, following = Authority(), Authority()
+    contact = HubContact(hubs=["new.example:8443"], ca=following.pem, server_name=HUB_NAME, issued=7)
+    stated = status().model_copy(update={"link": authority.signed(contact)})
+    monkeypatch.setattr(HubClient, "ask_status", lambda *_, **__: stated)
+    anna = clinic(hub=JoinedHub(name="anna", hubs=["localhost:1"], ca=authority.pem, server_name=HUB_NAME, issued=6))
     anna.receive(make_request(clinic="berta"))
     hub = ClinicIdentity(anna.settings.identity_dir).membership
     assert hub.hubs == ["localhost:1", "new.example:8443"]  # the address in use stays first
+    assert (hub.ca, hub.issued) == (following.pem, 7)
+
+
+def answering(context: ssl.SSLContext, link: dict) -> ThreadingHTTPServer:
+    """A server that answers every status request, with this link."""
+    body = json.dumps({**status().model_dump(), "link": link}).encode()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    return server
+
+
+@pytest.mark.parametrize("forged", ["not signed", "by the gateway's key", "by another authority", "older, replayed"])
+def test_thief_of_the_gateways_key_cannot_become_the_hub(clinic, make_request, tmp_path, caplog, forged):
+    """Its TLS is believed until the authority is replaced; what it says about whom to trust never is."""
+    authority, thief = Authority(), Authority()
+    contact = HubContact(hubs=["thief.example:8443"], ca=thief.pem, server_name=HUB_NAME, issued=2**50)
+    gateway = authority.context(tmp_path, HUB_NAME)
+    link = {
+        "not signed": contact.model_dump(),
+        "by the gateway's key": signed_with(authority.leaf, contact).model_dump(),
+        "by another authority": thief.signed(contact).model_dump(),
+        "older, replayed": authority.signed(contact.model_copy(update={"issued": 5})).model_dump(),
+    }[forged]
+    server = answering(gateway, link)
+    try:
+        address = f"localhost:{server.server_port}"
+        hub = JoinedHub(name="anna", hubs=[address], ca=authority.pem, server_name=HUB_NAME, issued=6)
+        anna = clinic(hub=hub)
+        ClinicIdentity(anna.settings.identity_dir).remember(hub)
+        for _ in range(2):
+            anna.receive(make_request(clinic="berta"))
+        assert ClinicIdentity(anna.settings.identity_dir).membership == hub
+    finally:
+        server.shutdown()
+        server.server_close()
+    if forged != "not signed":  # such a reply has another form
+        assert caplog.text.count("no authority trusted by this clinic") == 1 and "thief.example:8443" in caplog.text

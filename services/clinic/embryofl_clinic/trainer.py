@@ -9,7 +9,7 @@ import torch
 from pydantic import ValidationError
 
 from embryofl.errors import ProtocolError, UserError, with_code
-from embryofl.membership import HubContact, MembershipStatus
+from embryofl.membership import MembershipStatus, SignedContact
 from embryofl.messages import CLINIC_PHASES, MASKING, Request
 from embryofl.process import release_freed_memory
 from embryofl.schema import explain
@@ -181,13 +181,19 @@ class Trainer:
         self._policy.name = self._metrics.clinic = name
         self._remember(self._client.hub.model_copy(update={"name": name}))
 
-    def _move(self, contact: HubContact) -> None:
-        """Save the hub's new addresses and authority: they came from the hub that this clinic trusts."""
+    def _move(self, signed: SignedContact) -> None:
+        """Save the hub's new addresses and authority, if an authority that this clinic trusts has signed them."""
         before = self._client.hub
-        hub = before.with_contact(contact, self._client.route.hub)
-        if hub.model_copy(update={"hubs": before.hubs}) == before and {*hub.hubs} == {*before.hubs}:
-            return  # at most their order
-        log.info("the hub is now reached at %s", ", ".join(hub.hubs))
+        if not signed.replaces(before):
+            self._status.log_unsigned_contact(signed)
+            return
+        hub = before.with_contact(signed.contact, self._client.route.hub)
+        if {*hub.hubs} == {*before.hubs}:
+            hub = hub.model_copy(update={"hubs": before.hubs})  # at most their order has changed
+        else:
+            log.info("the hub is now reached at %s", ", ".join(hub.hubs))
+        if hub == before:
+            return
         if hub.ca != before.ca:
             log.info("the hub has changed its certificate authority; the new one is now trusted")
         self._remember(hub)

@@ -1,4 +1,5 @@
-"""Clinics' keys: elliptic curve keys as OpenSSH lines, their fingerprints, and ECDSA signatures with SHA-256."""
+"""Clinics' keys: elliptic curve keys as OpenSSH lines, their fingerprints, and ECDSA signatures with SHA-256; also those
+of the hub's authorities, which are known by their certificates."""
 
 import base64
 import hashlib
@@ -7,6 +8,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_public_key
+from cryptography.x509 import load_pem_x509_certificates
 
 CURVES = ("secp384r1", "secp256r1")
 
@@ -50,7 +52,24 @@ def sign(key: ec.EllipticCurvePrivateKey, text: bytes) -> str:
 def signed_by(line: str, signature: str, text: bytes) -> bool:
     """Whether this is a signature, hexadecimal, of `text` by the key in an OpenSSH line; not if that is not a key."""
     try:
-        public_key(line).verify(bytes.fromhex(signature), text, ec.ECDSA(SHA256()))
+        return _fits(public_key(line), signature, text)
+    except ValueError:
+        return False
+
+
+def signed_by_authority(certificates: str, signature: str, text: bytes) -> bool:
+    """Whether this is a signature, hexadecimal, of `text` by the key of one of these certificates (PEM, one after the
+    other); not if there is none."""
+    try:
+        keys = [certificate.public_key() for certificate in load_pem_x509_certificates(certificates.encode())]
+    except ValueError:
+        return False
+    return any(isinstance(key, ec.EllipticCurvePublicKey) and _fits(key, signature, text) for key in keys)
+
+
+def _fits(key: ec.EllipticCurvePublicKey, signature: str, text: bytes) -> bool:
+    try:
+        key.verify(bytes.fromhex(signature), text, ec.ECDSA(SHA256()))
     except (ValueError, InvalidSignature):
         return False
     return True

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationError, field_validator
 
+from embryofl.clinic_keys import signed_by_authority
 from embryofl.data_statistics import DataStatistics
 from embryofl.schema import ADDRESS, Download, Meaning, Name, Sha256, Strict, explain
 
@@ -123,11 +124,30 @@ class KeyChange(Strict):
 
 class HubContact(Strict):
     """How to reach and trust the hub: its addresses (host:port), the certificates of its authorities (PEM, one after the
-    other), and the name that its own certificate carries."""
+    other), and the name that its own certificate carries. `issued`: when the hub stated it, in milliseconds of Unix time; a
+    later statement has a higher number, whatever the hub's clock says. 0: unknown, so that any statement is later."""
 
     hubs: list[Annotated[str, Field(pattern=ADDRESS)]] = Field(min_length=1, max_length=50)
     ca: str = Field(max_length=50_000)
     server_name: str = Field(min_length=1, max_length=200)
+    issued: int = Field(default=0, ge=0)
+
+
+class SignedContact(Strict):
+    """A hub contact, signed by one of the hub's authorities. The gateway's key, which its TLS needs at every moment, cannot
+    make one: who has stolen it poses as the hub until it is replaced, but changes nobody's trust.
+
+    `signature` is an ECDSA signature with SHA-256, hexadecimal, over `contact_text`.
+    """
+
+    contact: HubContact
+    signature: str = Field(max_length=400)
+
+    def replaces(self, known: HubContact) -> bool:
+        """Whether a clinic that knows a contact believes this one: an authority that it trusts has signed it, and it is not
+        older than what it knows."""
+        signed = signed_by_authority(known.ca, self.signature, contact_text(self.contact))
+        return signed and self.contact.issued >= known.issued
 
 
 class RejectedReply(Strict):
@@ -165,7 +185,7 @@ class MembershipStatus(Strict):
         The clinic's name at the hub.
     others : DataStatistics or None
         The other clinics' pooled image statistics, if they are new and there are enough of them.
-    link : HubContact or None
+    link : SignedContact or None
         How to reach the hub from now on; None for a key that never works again.
     finished : FinishedModel or None
         The newest final model that it may download.
@@ -178,8 +198,13 @@ class MembershipStatus(Strict):
     time: float
     name: Name
     others: DataStatistics | None = None
-    link: HubContact | None = None
+    link: SignedContact | None = None
     finished: FinishedModel | None = None
+
+
+def contact_text(contact: HubContact) -> bytes:
+    """The bytes that the hub's authority signs."""
+    return b"embryofl contact\n" + json.dumps(contact.model_dump(), sort_keys=True).encode()
 
 
 def trust_mark(ca: str) -> str:

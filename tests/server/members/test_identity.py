@@ -123,6 +123,27 @@ def test_both_authorities_are_trusted_during_a_replacement_and_only_the_new_one_
     assert not list(folder.glob("ca-next*")) and HubIdentity(folder, []).ca == identity.ca
 
 
+def test_what_the_hub_says_of_itself_is_believed_from_one_authority_to_the_next_and_never_backwards(folder):
+    identity = HubIdentity(folder, [])
+    joined = first = identity.state_contact(["a:1"])
+    identity.begin_rotation()
+    both = identity.state_contact(["a:1"])
+    assert both.replaces(joined.contact) and both.contact.ca.count("BEGIN") == 2
+    identity.finish_rotation()
+    new = identity.state_contact(["b:2"])
+    assert new.replaces(both.contact) and not new.replaces(joined.contact)  # one that was away needs a reconnect invite
+    assert not both.replaces(new.contact) and not first.replaces(new.contact)
+    changed = new.contact.model_copy(update={"hubs": ["thief:1"]})
+    assert not new.model_copy(update={"contact": changed}).replaces(both.contact)
+
+
+def test_later_statements_have_higher_numbers_though_the_hubs_clock_goes_back(folder, monkeypatch):
+    first = HubIdentity(folder, []).state_contact(["a:1"]).contact.issued
+    monkeypatch.setattr("embryofl_server.members.identity.time.time", lambda: 1.0)
+    identity = HubIdentity(folder, [])
+    assert [identity.state_contact(["a:1"]).contact.issued for _ in range(2)] == [first + 1, first + 2]
+
+
 def test_hub_killed_while_replacing_its_authority_finishes_at_the_next_start(folder):
     identity = HubIdentity(folder, [])
     identity.begin_rotation()

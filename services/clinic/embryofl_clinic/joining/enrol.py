@@ -64,7 +64,7 @@ def enrol(
 
 def _remember(identity: ClinicIdentity, invite: Invite, address: str, response: httpx.Response) -> JoinedHub:
     hubs = list(dict.fromkeys([address, *invite.hubs]))
-    hub = JoinedHub(name=invite.name, hubs=hubs, ca=invite.ca, server_name=invite.server_name)
+    hub = JoinedHub(name=invite.name, hubs=hubs, ca=invite.ca, server_name=invite.server_name, issued=invite.issued)
     identity.remember(hub)
     if _field(response, "state") == "waiting":
         log.warning(

@@ -30,7 +30,8 @@ class JoinedHub(HubContact):
         """With a new contact. `address`, the one in use, stays: the hub need not know it (a forwarded port, a proxy of
         the clinic's)."""
         hubs = list(dict.fromkeys([address, *contact.hubs]))
-        return self.model_copy(update={"hubs": hubs, "ca": contact.ca, "server_name": contact.server_name})
+        new = {"hubs": hubs, "ca": contact.ca, "server_name": contact.server_name, "issued": contact.issued}
+        return self.model_copy(update=new)
 
 
 def joined_hub(folder: Path) -> JoinedHub | None:

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from embryofl.errors import with_code
-from embryofl.membership import MembershipStatus
+from embryofl.membership import MembershipStatus, SignedContact
 from embryofl_clinic.joining.client import HubClient
 from embryofl_clinic.joining.others import load_others, save_others
 from embryofl_clinic.texts import texts
@@ -39,6 +39,7 @@ class StatusPoller:
         self._last_state: tuple[str, str] = ("enrolled", "")
         self._last_rejection = 0.0
         self._clock_off = False
+        self._unsigned: SignedContact | None = None
 
     def poll_soon(self) -> None:
         """A reply was sent, or the hub is back: ask shortly whether something was lost or rejected."""
@@ -56,6 +57,17 @@ class StatusPoller:
                 self._others_digest = status.others.digest
             self._log_changes(status)
         return status
+
+    def log_unsigned_contact(self, signed: SignedContact) -> None:
+        """A contact came that this clinic does not believe: said once for each."""
+        if signed != self._unsigned:
+            self._unsigned = signed
+            text = (
+                "the hub names addresses (%s) and a certificate authority that no authority trusted by this clinic has "
+                "signed, or that are older than those known here. Nothing has changed. Somebody may pose as the hub: "
+                "inform the coordinator"
+            )
+            log.error(with_code("C7", text), ", ".join(signed.contact.hubs))
 
     def _log_changes(self, status: MembershipStatus) -> None:
         clock = self._client.clock

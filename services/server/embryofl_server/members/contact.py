@@ -1,12 +1,13 @@
 """How clinics reach and trust this hub: its addresses, the tunnel's, and its certificate authorities."""
 
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 from embryofl.errors import with_code
-from embryofl.invite import HUB_NAME, Invite
-from embryofl.membership import HubContact
+from embryofl.invite import Invite
+from embryofl.membership import HubContact, SignedContact
 from embryofl.tunnel import TunnelState, read_tunnel_state
 from embryofl_server.members.identity import HubIdentity
 
@@ -14,7 +15,7 @@ FRESH_S = 30.0  # the tunnel writes its file every few seconds; an older one bel
 
 
 class Contact:
-    """Invites carry it, and clinics receive it with each status.
+    """Invites carry it, and clinics receive it, signed, with each status.
 
     Parameters
     ----------
@@ -27,12 +28,23 @@ class Contact:
 
     def __init__(self, addresses: list[str], tunnel_file: Path | None, identity: HubIdentity) -> None:
         self._addresses, self._tunnel_file, self._identity = addresses, tunnel_file, identity
+        self._lock, self._stated = threading.Lock(), identity.state_contact(self._hubs())
 
     def current(self) -> HubContact:
         """Addresses, CAs and name. The tunnel's address is kept while the tunnel is down: it may return there."""
+        return self.signed().contact
+
+    def signed(self) -> SignedContact:
+        """The same, signed; stated again when it has changed, and at each start: a restored backup may hold an old one."""
+        with self._lock:
+            hubs, stated = self._hubs(), self._stated.contact
+            if (stated.hubs, stated.ca) != (hubs, self._identity.ca.decode()):
+                self._stated = self._identity.state_contact(hubs)
+            return self._stated
+
+    def _hubs(self) -> list[str]:
         tunnel = self._read()
-        addresses = [*self._addresses, *([tunnel.address] if tunnel and tunnel.address else [])]
-        return HubContact(hubs=list(dict.fromkeys(addresses)), ca=self._identity.ca.decode(), server_name=HUB_NAME)
+        return list(dict.fromkeys([*self._addresses, *([tunnel.address] if tunnel and tunnel.address else [])]))
 
     def invite(self, name: str, secret: str) -> Invite:
         """An invite to this hub."""

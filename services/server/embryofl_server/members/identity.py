@@ -11,6 +11,7 @@ All keys are EC P-256 (an RSA key costs the SuperLink much CPU). Layout below th
     identity/internal.key, internal.crt  the CA of the hub's parts
     identity/server.crt, server.key      the server's own API (hub network)
     identity/url.key, control.token  signs weight URLs; opens the control API
+    identity/contact.issued          number of the newest statement about how clinics reach and trust this hub
     identity/audit.key, audit.pub    signs the lines of the audit log
     identity/superlink/              what the SuperLink may read: its certificate and the SuperExec secret
     identity/gateway/                what the gateway may read: its certificate
@@ -21,6 +22,7 @@ import datetime
 import ipaddress
 import secrets
 import threading
+import time
 from pathlib import Path
 
 from cryptography import x509
@@ -31,8 +33,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from embryofl.clinic_keys import sign
 from embryofl.files import sync_folder, write_atomic
 from embryofl.invite import HUB_NAME
+from embryofl.membership import HubContact, SignedContact, contact_text
 
 CA_YEARS, PARTS_DAYS = 10, 3650
 GATEWAY_DAYS = 360.0  # Mozilla asks for less than 366
@@ -119,6 +123,17 @@ class HubIdentity:
             names = ["ca", "ca-next"] if self.rotating else ["ca"]
             return b"".join((self.folder / f"{name}.crt").read_bytes() for name in names)
 
+    def state_contact(self, hubs: list[str]) -> SignedContact:
+        """The hub's addresses and CAs, signed by the CA that all clinics trust (during a replacement, the old one). It has
+        a higher number than all before it, so that no clinic goes back to an earlier one."""
+        path = self.folder / "contact.issued"
+        with self._lock:
+            last = int(path.read_text()) if path.exists() else 0
+            issued = max(last + 1, int(time.time() * 1000))
+            write_atomic(path, str(issued).encode())
+            contact = HubContact(hubs=hubs, ca=self.ca.decode(), server_name=HUB_NAME, issued=issued)
+            return SignedContact(contact=contact, signature=sign(self._authority_key("ca"), contact_text(contact)))
+
     @property
     def internal(self) -> bytes:
         """The CA of the hub's parts, PEM."""
@@ -155,14 +170,18 @@ class HubIdentity:
         builder = _builder(key, name, name, 365 * CA_YEARS, ca=True).add_extension(identifier, critical=False)
         _write_pair(key_path, key, crt_path, builder.sign(key, hashes.SHA256()))
 
+    def _authority_key(self, stem: str) -> ec.EllipticCurvePrivateKey:
+        key = load_pem_private_key((self.folder / f"{stem}.key").read_bytes(), None)
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise TypeError(f"identity/{stem}.key is not an EC key")
+        return key
+
     def _ensure_certificate(self, folder: Path, stem: str, names: list[str], authority: str, days: float) -> bool:
         path = folder / f"{stem}.crt"
         ca = x509.load_pem_x509_certificate((self.folder / f"{authority}.crt").read_bytes())
         if path.exists() and _still_good(path.read_bytes(), names, ca):
             return False
-        ca_key = load_pem_private_key((self.folder / f"{authority}.key").read_bytes(), None)
-        if not isinstance(ca_key, ec.EllipticCurvePrivateKey):
-            raise TypeError(f"identity/{authority}.key is not an EC key")
+        ca_key = self._authority_key(authority)
         key = ec.generate_private_key(ec.SECP256R1())
         issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
         builder = (

@@ -191,7 +191,7 @@ class MembershipService:
             name=name,
             refused=RejectedReply(**rejections[-1]) if rejections else None,
             others=others if others and others.digest != request.knows else None,
-            link=self._contact.current() if present else None,
+            link=self._contact.signed() if present else None,
         )
 
     def _signer(self, request: StatusRequest | LeaveRequest | KeyChange) -> tuple[str, Clinic | None]:
