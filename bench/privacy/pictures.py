@@ -52,13 +52,13 @@ class Embryos:
         What training is given of them: a picture, or an embedding for `lite0_head`.
     """
 
-    def __init__(self, folder: Path, cache: Path, model: str) -> None:
+    def __init__(self, folder: Path, cache: Path, model: str, side: int = SIDE) -> None:
         contents = read_folder(folder)
         images = [image for image in contents.images if image.label is not None]
-        all_images = image_examples(open_cache(folder, [i.file for i in images], cache, SIDE), images)
+        all_images = image_examples(open_cache(folder, [i.file for i in images], cache, side), images)
         embedder = Lite0Features() if model == "lite0" else create_model(model)
         assert isinstance(embedder, Embedder)
-        data = ClinicData(contents, SIDE, all_images, all_images, all_images)
+        data = ClinicData(contents, side, all_images, all_images, all_images)
         embedded, views = with_embeddings(data, embedder, "cpu").train, Views(all_images.embryos)
         each = embedded.pixels[all_images.rows]
         self.embeddings = np.stack([views.mean(column) for column in each.T], axis=1).astype(np.float32)

@@ -1,13 +1,15 @@
-"""What a hub that only reads learns of one embryo's label from the mean of updates under masks, and what noise would cost.
+"""What a hub that only reads learns of one embryo's label from sums of updates under masks, and what noise would cost.
 
     python bench/privacy/updates.py [--data FOLDER] [--model lite0_head] [--clinics 3] [--rounds 15] [--worlds 10]
+        [--targets 10] [--noise 0,0.01,0.1] [--fed-back 0,0.1] [--image-size 160]
 
-Clinics of 40 training embryos train honestly; a coin decides the labels of ten that the hub has pictures of. It reads how
-far each mean moves the last layer towards a picture. The noise is simulated: Gaussian, on the mean, of so many times its
-norm (a run's `update_noise` is a multiple of the bound instead). What it costs is the AUROC of the last model, on embryos
-of nobody.
+Clinics of 40 training embryos train honestly; a coin decides the labels of some that the hub has pictures of. It reads how
+far each mean moves the model towards a picture (`readers.py`). Noise is that of a run's `update_noise`, added to the mean.
+What it costs is the AUROC of the last model, on embryos of nobody. Training goes on with the noise of `--fed-back` in the
+model (by default of all values); other values are read with as much noise in what a run without noise shows.
 """
 
+import argparse
 import math
 import sys
 from pathlib import Path
@@ -16,20 +18,25 @@ sys.path.append(str(Path(__file__).parents[2] / "tests"))
 
 import numpy as np
 import torch
-from attack import common_options, decoded
-from pictures import TARGETS, Embryos, part
+from attack import FOLDS, common_options, decoded
+from pictures import Embryos, part
+from readers import HeadReader, NetworkReader, Reader
 from sklearn.metrics import roc_auc_score
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from embryofl import task
+from embryofl import packing, task
+from embryofl.masked_update import noise_deviation, update_bound
 from embryofl.messages import round_seed
 from embryofl.models.zoo import create_model
-from embryofl.settings import TrainSettings, run_settings
-from kits.label_attack import EMBRYOS, Aims, Floats
+from embryofl.secagg.fixed_point import ONE
+from embryofl.secagg.threshold import threshold
+from embryofl.settings import RunSettings, run_settings
+from kits.label_attack import EMBRYOS, Floats
 
 DAY5 = 120
 """Embryos of day 5 over all clinics; the others are of day 3."""
-NOISE = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0)
+NOISE = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+"""Of `update_noise`, whose range is 0 to 1."""
 
 
 class TrainingWorld:
@@ -38,10 +45,15 @@ class TrainingWorld:
     Attributes
     ----------
     clinics : list of ndarray of int64, (EMBRYOS,)
-        The pictures in question are the first `TARGETS` of the first clinic; they are of day 5.
+    targets : ndarray of int64, (targets,)
+        The pictures in question: of day 5, from all clinics in turn.
+    nobody : ndarray of int64, (n,)
+        Embryos of day 5 that no clinic has.
+    labels : ndarray of int64
+        Of all embryos, with coins for the pictures in question.
     """
 
-    def __init__(self, embryos: Embryos, clinics: int, seed: tuple[int, int]) -> None:
+    def __init__(self, embryos: Embryos, clinics: int, targets: int, seed: tuple[int, int]) -> None:
         self.rng, self._all = np.random.default_rng(seed), embryos
         three, five = (self.rng.permutation(np.flatnonzero(embryos.days == day)) for day in (3, 5))
         of_five = DAY5 // clinics
@@ -52,8 +64,11 @@ class TrainingWorld:
             )
             for k in range(clinics)
         ]
+        self.targets = np.stack(self.clinics)[:, :of_five].T.reshape(-1)[:targets]
         self.nobody = five[clinics * of_five :]
         self._public = np.concatenate([self.nobody, three[clinics * of_three :]])
+        self.labels = embryos.labels.copy()
+        self.labels[self.targets] = self.rng.integers(0, 2, targets)
 
     def public(self) -> tuple[Floats, Floats]:
         """See `Pictures`."""
@@ -61,78 +76,146 @@ class TrainingWorld:
         return self._all.embeddings[self._public].astype(np.float64), labels - labels.mean()
 
 
-class Federation:
-    """Rounds of federated averaging over clinics of one size."""
+def noise_of_mean(clinics: int, floats: int, bound: float) -> float:
+    """Standard deviation of each number of the mean of so many clinics' updates, by their noise with ``update_noise=1``."""
+    return noise_deviation(1.0, threshold(clinics), floats) * math.sqrt(clinics) * bound / ONE
 
-    def __init__(self, embryos: Embryos, model: str, settings: TrainSettings, rounds: int) -> None:
-        self._all, self._settings, self._rounds = embryos, settings, rounds
-        self._model = create_model(model)
+
+class Federation:
+    """Rounds of federated averaging over clinics of one size, with one sum of all.
+
+    Attributes
+    ----------
+    noise_norms : list of float
+        Of each round so far: the norm of noise with ``update_noise=1``, as a multiple of the mean's.
+    """
+
+    def __init__(self, embryos: Embryos, run: RunSettings) -> None:
+        self._all, self._run = embryos, run
+        self.model = create_model(run.model)
+        self._layout = packing.layout_of(self.model.state_dict())
         self._start = self._weights()
+        self.noise_norms: list[float] = []
 
     def _weights(self) -> torch.Tensor:
-        return parameters_to_vector(self._model.parameters()).detach().clone()
+        return parameters_to_vector(self.model.parameters()).detach().clone()
 
-    def train(self, world: TrainingWorld, labels: np.ndarray, noise: float, rng: np.random.Generator) -> Floats:
-        """The last layer's part of the mean update of each round, (rounds, 1280); leaves the last model loaded."""
-        weights, seen = self._start, []
-        for round_ in range(1, self._rounds + 1):
-            mean = torch.zeros_like(weights)
+    def _load(self, weights: torch.Tensor) -> None:
+        vector_to_parameters(weights.clone(), self.model.parameters())  # training changes what it is given
+
+    def train(
+        self, world: TrainingWorld, readers: list[Reader], read_with: list[float], noise: float, seed: tuple[int, ...]
+    ) -> Floats:
+        """What the readers read of each mean, (readers, noises, rounds, targets); leaves the last model loaded.
+
+        Parameters
+        ----------
+        world : TrainingWorld
+        readers : list of Reader
+        read_with : list of float
+            Noise in what is read.
+        noise : float
+            Noise in the model.
+        seed : tuple of int
+            Of the noise.
+        """
+        rng, weights, seen, count = np.random.default_rng(seed), self._start, [], len(world.clinics)
+        for round_ in range(1, self._run.rounds + 1):
+            bound, mean = update_bound(self._run, round_, self._layout, math.inf), torch.zeros_like(weights)
+            self._load(weights)
+            for reader in readers:
+                reader.see(self.model)
             for number, members in enumerate(world.clinics):
-                vector_to_parameters(weights.clone(), self._model.parameters())  # training changes what it is given
+                self._load(weights)
                 data = part(self._all.inputs, members)
-                data.labels[:] = labels[members]
-                task.train(self._model, data, self._settings, seed=round_seed(0, round_, f"clinic-{number}"))
-                mean += (self._weights() - weights) / len(world.clinics)
-            if noise:
-                scale = noise * float(mean.norm()) / math.sqrt(len(mean))
-                mean += scale * torch.from_numpy(rng.standard_normal(len(mean), np.float32))
-            weights = weights + mean
-            seen.append(mean[-1281:-1].double().numpy())
-        vector_to_parameters(weights, self._model.parameters())
-        return np.stack(seen)
+                data.labels[:] = world.labels[members]
+                seed_, scale = round_seed(0, round_, f"clinic-{number}"), self._run.rate_scale(round_)
+                task.train(self.model, data, self._run.training, seed=seed_, learning_rate_scale=scale)
+                update = self._weights() - weights
+                mean += update * min(1.0, bound / float(update.norm())) / count
+            deviation = noise_of_mean(count, len(mean), bound)
+            unit = torch.from_numpy(rng.standard_normal(len(mean), np.float32)) * deviation
+            self.noise_norms.append(float(unit.norm() / mean.norm()))
+            seen.append([[reader.read(mean + how_much * unit) for how_much in read_with] for reader in readers])
+            weights = weights + mean + noise * unit
+        self._load(weights)
+        return np.asarray(seen, np.float64).transpose(1, 2, 0, 3)
 
     def auroc(self, members: np.ndarray) -> float:
         """Of the loaded model."""
         return float(
-            roc_auc_score(self._all.labels[members], task.predict(self._model, part(self._all.inputs, members)))
+            roc_auc_score(self._all.labels[members], task.predict(self.model, part(self._all.inputs, members)))
         )
+
+
+def told(seen: Floats, coins: list[int], tries: np.ndarray) -> float:
+    """How often the decoder tells the label, from readings of each round, (readers, rounds, tries), and their sum."""
+    shapes = [np.vstack([values, values.sum(axis=0)]).T.tolist() for values in seen]
+    if len(shapes) > 1:
+        shapes.append([sum(parts, []) for parts in zip(*shapes, strict=True)])  # all readers together
+    return float(((decoded(shapes, coins, tries) > 0.5) == np.asarray(coins)).mean())
+
+
+def options() -> argparse.Namespace:
+    """Those of the command line, checked."""
+    parser = common_options(__doc__)
+    parser.add_argument("--clinics", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--worlds", type=int, default=10)
+    parser.add_argument("--targets", type=int, default=10, help="pictures in question of each world")
+    parser.add_argument("--image-size", type=int, default=160)
+    parser.add_argument("--noise", type=lambda text: [float(x) for x in text.split(",")], default=[*NOISE])
+    parser.add_argument("--fed-back", type=lambda text: [float(x) for x in text.split(",")], default=None)
+    chosen = parser.parse_args()
+    if chosen.worlds < FOLDS:
+        parser.error(
+            f"--worlds {chosen.worlds}: expected at least {FOLDS}, so that there are tries to fit a decoder on"
+        )
+    chosen.fed_back = chosen.noise if chosen.fed_back is None else chosen.fed_back
+    return chosen
 
 
 def main() -> None:
     """Print the table."""
-    options = common_options(__doc__)
-    options.add_argument("--clinics", type=int, default=3)
-    options.add_argument("--rounds", type=int, default=15)
-    options.add_argument("--worlds", type=int, default=10)
-    options.add_argument("--noise", type=lambda text: [float(x) for x in text.split(",")], default=NOISE)
-    chosen = options.parse_args()
+    chosen = options()
     torch.set_num_threads(1)
     chosen.cache.mkdir(parents=True, exist_ok=True)
-    embryos = Embryos(chosen.data, chosen.cache, chosen.model)
-    settings = run_settings({"model": chosen.model}).training
-    federation = Federation(embryos, chosen.model, settings, chosen.rounds)
-    worlds = [TrainingWorld(embryos, chosen.clinics, (chosen.seed, number)) for number in range(chosen.worlds)]
-    tries = np.arange(chosen.worlds * TARGETS) // TARGETS
+    embryos = Embryos(chosen.data, chosen.cache, chosen.model, chosen.image_size)
+    run = run_settings({"model": chosen.model, "rounds": chosen.rounds, "image_size": chosen.image_size})
+    tries = np.repeat(np.arange(chosen.worlds), chosen.targets)
     print(
-        f"{chosen.model}, {chosen.clinics} clinics, {len(tries)} tries, seed {chosen.seed}; standard errors in brackets\n"
+        f"{chosen.model} of {chosen.image_size} pixels, {chosen.clinics} clinics, {len(tries)} tries, seed {chosen.seed}; "
+        f"standard errors in brackets\n\n| update_noise | times the mean's norm | label, one round | "
+        f"label, {chosen.rounds} rounds | AUROC | less than without |\n|---|---|---|---|---|---|"
     )
-    print(f"| noise, simulated | label, one round | label, {chosen.rounds} rounds | AUROC |\n|---|---|---|---|")
-    for noise in chosen.noise:
-        first, every, coins, areas = [], [], [], []
-        for number, world in enumerate(worlds):
-            rng = np.random.default_rng((chosen.seed, number, 1))
-            aims, targets, labels = Aims(world), world.clinics[0][:TARGETS], embryos.labels.copy()
-            labels[targets] = rng.integers(0, 2, TARGETS)
-            directions = np.stack([aims.head("alone", e)[0] for e in embryos.embeddings[targets].astype(np.float64)])
-            towards = federation.train(world, labels, noise, rng) @ directions.T  # (rounds, targets)
-            first += [[value] for value in towards[0]]
-            every += [[*values, values.sum()] for values in towards.T]
-            coins += labels[targets].tolist()
+    without: Floats = np.zeros(0)
+    for noise in sorted({0.0, *chosen.fed_back}):
+        read_with = [v for v in chosen.noise if v == noise or (noise == 0 and v not in chosen.fed_back)]
+        federation, seen, coins, areas = Federation(embryos, run), [], [], []
+        for number in range(chosen.worlds):
+            world = TrainingWorld(embryos, chosen.clinics, chosen.targets, (chosen.seed, number))
+            readers: list[Reader] = [HeadReader(world, embryos.embeddings[world.targets])]
+            if chosen.model != "lite0_head":
+                readers += NetworkReader.of_all_and_last(embryos.inputs, world.targets, world.nobody)
+            seen.append(federation.train(world, readers, read_with, noise, (chosen.seed, number, 1)))
+            coins += world.labels[world.targets].tolist()
             areas.append(federation.auroc(world.nobody))
-        right = [float(((decoded([seen], coins, tries) > 0.5) == np.asarray(coins)).mean()) for seen in (first, every)]
-        cells = " | ".join(f"{x:.2f} ({math.sqrt(x * (1 - x) / len(tries)):.2f})" for x in right)
-        error = np.std(areas, ddof=1) / math.sqrt(len(areas))
-        print(f"| {noise:g} | {cells} | {np.mean(areas):.3f} ({error:.3f}) |", flush=True)
+            print(f"noise {noise:g}: world {number + 1} of {chosen.worlds}", file=sys.stderr, flush=True)
+        every = np.concatenate(seen, axis=3)  # (readers, noises, rounds, tries)
+        without = np.asarray(areas) if noise == 0 else without
+        for place, value in enumerate(read_with):
+            right = [told(every[:, place, :end], coins, tries) for end in (1, None)]
+            cells = " | ".join(f"{x:.2f} ({math.sqrt(x * (1 - x) / len(tries)):.2f})" for x in right)
+            lost = without - areas
+            area = f"{_mean(np.asarray(areas))} | {_mean(lost)}" if value == noise else "not fed back |"
+            print(f"| {value:g} | {value * np.median(federation.noise_norms):.2g} | {cells} | {area} |", flush=True)
+        for reader, values in zip(readers, every[:, 0], strict=True):
+            both = " and ".join(f"{told(values[None, :end], coins, tries):.2f}" for end in (1, None))
+            print(f"{reader.NAME} alone, noise {read_with[0]:g}: {both}", file=sys.stderr, flush=True)
+
+
+def _mean(values: Floats) -> str:
+    return f"{values.mean():.3f} ({values.std(ddof=1) / math.sqrt(len(values)):.3f})"
 
 
 if __name__ == "__main__":

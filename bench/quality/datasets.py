@@ -25,6 +25,8 @@ REAL_SHARES = (0.5, 0.3, 0.2)  # of the patients
 SYNTHETIC = ((300, 0.45), (240, 0.20), (180, 0.60), (120, 0.30), (90, 0.50))  # embryos and prevalence of each clinic
 SYNTHETIC_SEED, SYNTHETIC_SIDE, BEST_AUC = 11, 192, 0.90
 TUNING_SEEDS = {"synthetic-21": 21, "synthetic-22": 22}  # other embryos and microscopes: see tune.py
+NINE, NINE_PARTS = "nine", (3, 2, 2, 1, 1)
+"""For `masks.py`: the five synthetic clinics as nine of 90 to 120 embryos."""
 DONE = "prepared.json"
 
 
@@ -44,7 +46,9 @@ def prepare(name: str, root: Path, real: Path, workers: int) -> None:
         return
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir(parents=True)
-    if name.startswith("synthetic"):
+    if name == NINE:
+        _nine(root, real, workers)
+    elif name.startswith("synthetic"):
         _synthetic(root, TUNING_SEEDS.get(name, SYNTHETIC_SEED), workers)
     else:
         _real(root, real, int(name[-1]))
@@ -90,6 +94,19 @@ def _synthetic(root: Path, seed: int, workers: int) -> None:
             raise SystemExit(f"clinic {number}: too few embryos were drawn for its prevalence: {left} are missing")
         _write(root / f"clinic-{number}", drawn, sorted(kept, key=lambda i: i.file))
         shutil.rmtree(drawn)
+
+
+def _nine(root: Path, real: Path, workers: int) -> None:
+    five = root.with_name("synthetic")
+    prepare("synthetic", five, real, workers)
+    number = 0
+    for folder, count in zip(clinics(five).values(), NINE_PARTS, strict=True):
+        images = read_folder(folder).images
+        shares = {str(k): 1 / count for k in range(count)}
+        for units in assign(join_groups(images), [stratum(i) for i in images], shares, 0).values():
+            number += 1
+            members = [images[index] for unit in units for index in unit.members]
+            _write(root / f"clinic-{number}", folder, sorted(members, key=lambda i: i.file))
 
 
 def _write(folder: Path, source: Path, images: Sequence[EmbryoImage]) -> None:

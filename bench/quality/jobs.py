@@ -28,6 +28,36 @@ class Job:
         """Name of its result."""
         return f"{self.data}--{self.model}--{self.way.replace(' ', '_')}--{self.fold}.json"
 
+    @property
+    def federates(self) -> bool:
+        """Whether the way is a strategy."""
+        return self.way.split()[0] not in (POOLED, "alone", "alone-long")
+
+
+def prepared(job: Job, data_dir: Path, cache_dir: Path, device: str = "cpu", **less: Any) -> tuple[Any, dict[str, Any]]:
+    """The run settings of a job, `less` in place of some of them, and its clinics with their images or embeddings."""
+    from embryofl_demo import local_run
+    from embryofl_server.federation.run_settings import check_settings, parse_settings
+
+    folders = datasets.clinics(data_dir / job.data)
+    name, *options = job.way.split()
+    values = parse_settings(options) if job.federates else {}
+    settings = check_settings(
+        {
+            "model": job.model,
+            "rounds": ROUNDS[job.model],
+            "seed": job.fold,
+            "min_clinics": len(folders),
+            "strategy": name if job.federates else "fedavg",
+            **values,
+            **less,
+        }
+    )
+    loaded = {n: datasets.load(f, cache_dir / job.data, settings.image_size, job.fold) for n, f in folders.items()}
+    return settings, {
+        n: local_run.LoadedWorkload(settings, local_run.prepared(settings, d), device) for n, d in loaded.items()
+    }
+
 
 def run(job: Job, data_dir: Path, cache_dir: Path, out: Path, device: str = "cpu", **less: Any) -> dict[str, Any]:
     """Do the job, write its result and return it. `less`: run settings for a quick try."""
@@ -35,31 +65,13 @@ def run(job: Job, data_dir: Path, cache_dir: Path, out: Path, device: str = "cpu
     import torch
 
     from embryofl_demo import local_run
-    from embryofl_server.federation.run_settings import check_settings, parse_settings
 
     torch.set_num_threads(1)
     began = time.monotonic()
-    folders = datasets.clinics(data_dir / job.data)
     name, *options = job.way.split()
-    federates = name not in (POOLED, "alone", "alone-long")
-    values = parse_settings(options) if federates else {}
-    settings = check_settings(
-        {
-            "model": job.model,
-            "rounds": ROUNDS[job.model],
-            "seed": job.fold,
-            "min_clinics": len(folders),
-            "strategy": name if federates else "fedavg",
-            **values,
-            **less,
-        }
-    )
-    loaded = {n: datasets.load(f, cache_dir / job.data, settings.image_size, job.fold) for n, f in folders.items()}
-    clinics = {
-        n: local_run.LoadedWorkload(settings, local_run.prepared(settings, d), device) for n, d in loaded.items()
-    }
+    settings, clinics = prepared(job, data_dir, cache_dir, device, **less)
     trained = clinics
-    if not federates:
+    if not job.federates:
         everyone = local_run.pooled(clinics, settings)
         trained = {options[0]: clinics[options[0]]} if options else everyone
         if name == "alone-long":
@@ -68,8 +80,8 @@ def run(job: Job, data_dir: Path, cache_dir: Path, out: Path, device: str = "cpu
             settings = settings.model_copy(update={"rounds": round(settings.rounds * max(1.0, steps))})
         settings = local_run.alone(settings)
     made = local_run.run_locally(trained, settings, local_run.initial_model(settings))
-    packed, validation = made.packed, made.validation if federates else []
-    personal = local_run.personal_scores(clinics, settings, made) if federates else {}
+    packed, validation = made.packed, made.validation if job.federates else []
+    personal = local_run.personal_scores(clinics, settings, made) if job.federates else {}
     result = {**asdict(job), "device": device, "validation": validation, "test": _test(clinics, packed)}
     if name.startswith("alone"):
         result["own_validation"] = _validation(clinics[options[0]], packed)

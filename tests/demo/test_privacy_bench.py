@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from embryofl.masked_update import noise_deviation
 from embryofl.models.zoo import create_model
+from embryofl.secagg.fixed_point import RING, from_ring
+from embryofl.secagg.noise import add_noise
+from embryofl.secagg.threshold import threshold
+from embryofl_data.dataset import ImageExamples
 from kits.label_attack import Aims, Clinic, Population
 
 ROOT = Path(__file__).parents[2]
@@ -22,7 +27,7 @@ def privacy(monkeypatch):
     import pictures
 
     yield attack, pictures
-    for name in ("attack", "pictures"):
+    for name in ("attack", "pictures", "readers", "updates"):
         sys.modules.pop(name, None)
 
 
@@ -67,3 +72,59 @@ def test_lite0_makes_of_a_picture_what_its_last_layer_makes_of_the_features(priv
         model.head.weight.copy_(torch.linspace(-1, 1, 1280)[None])
         features = pictures.Lite0Features().embed(images)
         torch.testing.assert_close(model.head(features).squeeze(1), model(images), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("clinics", [3, 10])
+def test_noise_of_a_mean_is_what_the_noise_of_clinics_adds_up_to(privacy, clinics):
+    import updates
+
+    floats, bound = 100_000, 2.0
+    total = np.zeros(floats, RING)
+    for number in range(clinics):
+        add_noise(total, bytes([number] * 32), noise_deviation(1.0, threshold(clinics), floats))
+    assert from_ring(total, 1.0, bound).std() == pytest.approx(updates.noise_of_mean(clinics, floats, bound), rel=0.02)
+
+
+def test_coins_decide_labels_of_training_embryos_alone_and_none_is_twice(privacy):
+    import updates
+
+    days = np.repeat([3, 5], [417, 190])
+    each = np.repeat(np.arange(len(days), dtype=np.float32)[:, None], 3, axis=1)
+    embryos = SimpleNamespace(embeddings=each, labels=np.full(len(days), 7), days=days)
+    for clinics in (3, 10):
+        world = updates.TrainingWorld(embryos, clinics, 20, (0, 0))
+        trained = np.concatenate(world.clinics)
+        numbers = np.concatenate([trained, world.public()[0][:, 0]])
+        assert sorted(numbers.tolist()) == list(range(len(days)))
+        assert set(world.targets) <= set(trained) and not set(world.nobody) & set(trained)
+        assert np.flatnonzero(world.labels != 7).tolist() == sorted(world.targets) and len(set(world.targets)) == 20
+
+
+def test_readers_of_a_network_see_towards_which_picture_and_label_an_update_goes(privacy):
+    import readers
+
+    rng = np.random.default_rng(0)
+    each = np.arange(30)
+    images = ImageExamples(rng.integers(0, 256, (30, 32, 32, 3), np.uint8), each, each % 2, each, each, each)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear(1), torch.nn.Flatten(0))
+    image = torch.from_numpy(images.pixels[:1]).permute(0, 3, 1, 2)
+    model = _Scaled(model)
+    model(image)
+    reader = readers.NetworkReader(images, np.arange(3), np.arange(10, 30))
+    reader.see(model)
+    for label in (0.0, 1.0):
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(model(image), torch.tensor([label]))
+        step = torch.cat([-g.reshape(-1) for g in torch.autograd.grad(loss, [*model.parameters()])])
+        seen = reader.read(step)
+        assert np.sign(seen[0]) == (1 if label else -1) and abs(seen[0]) > 5 * np.abs(seen[1:]).max()
+
+
+class _Scaled(torch.nn.Module):
+    """A model of images as they are stored."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, images):
+        return self.model(images / 255 - 0.5)

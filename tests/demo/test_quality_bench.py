@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ def quality(monkeypatch):
     import report
 
     yield datasets, jobs, report
-    for name in ("datasets", "jobs", "report", "plan"):
+    for name in ("datasets", "jobs", "masks", "report", "plan"):
         sys.modules.pop(name, None)
 
 
@@ -58,6 +59,21 @@ def test_jobs_become_a_table_that_names_missing_folds(quality, tmp_path):
         )
     text = report.tables(out)
     assert "| fedavg |" in text and "| ditto, personal |" in text and "1 of 3 folds" in text
+
+
+@pytest.mark.slow
+def test_masks_are_compared_with_a_run_without_them(quality, tmp_path):
+    import masks
+
+    for number in range(1, 4):
+        draw_clinic(tmp_path / "data" / "day5" / f"clinic-{number}", f"clinic-{number}", patients=30)
+    chosen = SimpleNamespace(model="small_cnn", strategy="fedavg", rounds=1, folds=[0], out=tmp_path)
+    trainings = masks.Trainings(chosen)
+    text, largest = masks.line(
+        trainings, 1, "day5", masks.MASKS, "image_size=32 groups=off", f"image_size=32 {masks.PLAIN}"
+    )
+    apart = float(text.split("|")[-2])
+    assert 0 < apart < 1e-5 and largest <= masks.MOST  # other bits, the same model
 
 
 def test_alone_is_the_budget_that_the_clinics_validation_patients_prefer(quality):
