@@ -14,6 +14,7 @@ PORT ?= 8443
 SET ?=
 DO ?= --help
 FILE ?=
+TO ?=
 DEMO ?=
 SEEDS ?=
 IMAGES ?=
@@ -102,11 +103,11 @@ app:  ## Open the app of a local clinic, to score a cohort: make app CLINIC=clin
 	@CLINIC="$(CLINIC)" APP_PORT="$(APP_PORT)" bash scripts/either.sh app
 
 .PHONY: backup
-backup:  ## Back up the hub's complete state, even during a run: make backup FILE=hub.tar (holds private keys)
-	@FILE="$(FILE)" bash scripts/either.sh backup
+backup:  ## Back up the hub's complete state, even during a run, encrypted to a passphrase: make backup FILE=hub.age [TO=age1..., a public key]
+	@FILE="$(FILE)" TO="$(TO)" bash scripts/either.sh backup
 
 .PHONY: restore
-restore: $(if $(DEMO),,checks)  ## Restore a hub from a backup, with the same identity: make restore FILE=hub.tar REVOKED=none (or who was revoked since; DEMO=1: as local processes)
+restore: $(if $(DEMO),,checks)  ## Restore a hub from a backup, with the same identity: make restore FILE=hub.age REVOKED=none (or who was revoked since; DEMO=1: as local processes)
 	@FILE="$(FILE)" PORT="$(PORT)" DEMO="$(DEMO)" REVOKED="$(REVOKED)" bash scripts/either.sh restore
 
 .PHONY: logs

@@ -22,7 +22,11 @@ fi
 tty=() # a person's terminal is passed on to the programs in containers; without one they have no standard input
 if ! [ -t 0 ] || ! [ -t 1 ]; then
 	tty=(-T -e COLUMNS="${COLUMNS:-140}")
-	[ "$action" = clean ] || exec </dev/null
+	case $action in
+		clean) ;;
+		backup | restore) read -r secret && exec </dev/null ;; # of either.sh
+		*) exec </dev/null ;;
+	esac
 fi
 
 say() { printf '%s\n' "$*"; }
@@ -181,7 +185,8 @@ restore() {
 	say "2/3 State of $FILE"
 	! is_up || fail H4 "A hub is running here (project $project). A backup can only be restored where no hub runs: make down, and" \
 		"make clean to delete its state."
-	job -T server restore - ${REVOKED:+--revoked="$REVOKED"} <"$FILE" || fail H4 "Nothing was restored; the message above says why."
+	{ printf '%s\n' "$secret" && cat "$FILE"; } | job -T server restore - ${REVOKED:+--revoked="$REVOKED"} ||
+		fail H4 "Nothing was restored; the message above says why."
 	start_hub 3/3
 	[ -z "$have" ] || [ ${#clinics[@]} = 0 ] || start_clinics # they have their own keys and data, which a backup does not contain
 	start_parts
@@ -237,7 +242,7 @@ case $action in
 		compose exec -T console embryofl-console password --new --at "$console" </dev/null ||
 			fail H9 "No new password was created; the message above says why. See what runs: make status"
 		;;
-	backup) job -T server backup - ;;
+	backup) job -T server backup "${@:2}" <<<"$secret" ;;
 	logs) compose logs --tail "${TAIL:-15}" ${FOLLOW:+--follow} ;;
 	*) fail S7 "compose.sh up|status|hub|app|console-password|backup|restore|logs|down|clean" ;;
 esac

@@ -11,6 +11,21 @@ containers='' processes=''
 if [ -x "$demo" ] && [ -d "${EMBRYOFL_DEMO_DIR:-.embryofl/demo}" ]; then processes=1; fi
 
 
+# The secret of a backup is typed, or the first line of standard input that is no comment (#), as in a file of age-keygen. It is
+# passed on by standard input as well, never as an argument or in the environment.
+ask_secret() { # ask_secret [new]
+	local again
+	if ! [ -t 0 ]; then
+		secret=$(sed -n '/^#/!{p;q;}')
+	elif [ "${1:-}" = new ]; then
+		read -rsp "Passphrase of the backup (12 characters or more): " secret && echo >&2
+		read -rsp "The same again: " again && echo >&2
+		[ "$secret" = "$again" ] || fail H4 "The two passphrases differ. Expected the same twice. Run make backup again."
+	else
+		read -rsp "Passphrase or private key of the backup: " secret && echo >&2
+	fi
+}
+
 tool=("$demo") # for what is done with one federation: the one in containers, if there is one
 [ ! "$containers" ] || tool=(bash scripts/compose.sh)
 case $action in
@@ -27,10 +42,11 @@ case $action in
 		;;
 	console-password) exec "${tool[@]}" console-password ;;
 	backup)
-		file=${FILE:-embryofl-backup-$(date +%Y%m%d-%H%M%S).tar}
+		file=${FILE:-embryofl-backup-$(date +%Y%m%d-%H%M%S).age} secret=''
 		[ "$containers" ] || tool+=(hub)
+		[ "${TO:-}" ] || ask_secret new
 		umask 077
-		"${tool[@]}" backup - >"$file.part" || {
+		printf '%s\n' "$secret" | "${tool[@]}" backup - ${TO:+--to="$TO"} >"$file.part" || {
 			rm -f "$file.part"
 			fail H4 "No backup was made; the message above says why."
 		}
@@ -39,10 +55,14 @@ case $action in
 		;;
 	restore)
 		[ -f "${FILE:-}" ] ||
-			fail H4 "FILE=${FILE:-} is not a file. Expected an archive written by make backup. Run: make restore FILE=hub.tar REVOKED=none"
-		[ "${DEMO:-}" ] || exec bash scripts/compose.sh restore
+			fail H4 "FILE=${FILE:-} is not a file. Expected an archive written by make backup. Run: make restore FILE=hub.age REVOKED=none"
+		ask_secret
+		if [ ! "${DEMO:-}" ]; then
+			printf '%s\n' "$secret" | bash scripts/compose.sh restore
+			exit
+		fi
 		make --no-print-directory setup
-		exec "$demo" restore "$FILE" ${REVOKED:+--revoked="$REVOKED"}
+		printf '%s\n' "$secret" | "$demo" restore "$FILE" ${REVOKED:+--revoked="$REVOKED"}
 		;;
 	*)
 		[ ! "$containers" ] || bash scripts/compose.sh "$action"

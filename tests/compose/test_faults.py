@@ -13,6 +13,7 @@ pytestmark = [pytest.mark.containers, pytest.mark.timeout(1500)]
 PARTS = ("server", "superlink", "gateway")
 SETTINGS = {"batch_size": 16, "seed": 1, "rounds": 8}
 NETWORK = f"{PROJECT}_clinics"
+PASSPHRASE = "three clinics in one sum\n"
 
 
 @pytest.fixture(scope="module")
@@ -126,20 +127,20 @@ def test_clinics_follow_the_gateway_to_another_address(hub: Containers, referenc
 
 
 def test_lost_hub_is_restored_from_a_backup_during_a_run(hub: Containers, reference: str, tmp_path: Any) -> None:
-    file = tmp_path / "hub.tar"
+    file = tmp_path / "hub.age"
     clinics = {n: c["Id"] for n, c in hub.containers().items() if n.startswith("clinic-")}
     enrolled = hub.audit("enrolled")
     name = start(hub)
     under_way(hub, name, 3)
-    words = hub.make("backup", FILE=file)
-    assert "private keys" in words and file.stat().st_mode & 0o777 == 0o600
-    assert "hub is running here" in hub.make("restore", ok=False, FILE=file)
+    words = hub.make("backup", stdin=PASSPHRASE, FILE=file)
+    assert "encrypted to the passphrase" in words and file.stat().st_mode & 0o777 == 0o600
+    assert "hub is running here" in hub.make("restore", stdin=PASSPHRASE, ok=False, FILE=file)
     for part in (*PARTS, "console"):
         run("docker", "rm", "-f", hub.container(part))
     for volume in ("hub", "identity-superlink", "identity-gateway", "identity-console", "weights", "console"):
         run("docker", "volume", "rm", f"{PROJECT}_{volume}")
 
-    words = hub.make("restore", FILE=file, REVOKED="none")
+    words = hub.make("restore", stdin=PASSPHRASE, FILE=file, REVOKED="none")
     assert "Restored" in words and name in words and "Console: http://localhost" in words
     assert model(hub, name) == reference
     assert {n: c["Id"] for n, c in hub.containers().items() if n.startswith("clinic-")} == clinics

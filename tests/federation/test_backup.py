@@ -3,9 +3,11 @@
 import os
 import signal
 
+PASSPHRASE = "three clinics in one sum\n"
 
-def hub_command(federation, *words):
-    done = federation.hub(*words)
+
+def hub_command(federation, *words, stdin=""):
+    done = federation.hub(*words, stdin=stdin)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -17,16 +19,17 @@ def test_clinics_continue_unchanged_with_a_hub_restored_from_a_backup(federation
     federation.under_way(run, 2)
     os.kill(before["clinic-2"], signal.SIGSTOP)  # so that the run is still under way when the backup is made
     try:
-        words = hub_command(federation, "backup", str(tmp_path / "hub.tar"))
+        words = hub_command(federation, "backup", str(tmp_path / "hub.age"), stdin=PASSPHRASE)
     finally:
         os.kill(before["clinic-2"], signal.SIGCONT)
-    assert "private keys" in words and (tmp_path / "hub.tar").stat().st_mode & 0o777 == 0o600
+    assert "encrypted to the passphrase" in words and (tmp_path / "hub.age").stat().st_mode & 0o777 == 0o600
     federation.wait_over(run)  # the old hub continues for a while, and is then lost with its disk
     for part in ("gateway", "superlink", "server"):
         federation.remove(part)
     federation.place.hub.rename(tmp_path / "lost")
 
-    assert "Restored" in hub_command(federation, "restore", str(tmp_path / "hub.tar"), "--revoked", "none")
+    words = hub_command(federation, "restore", str(tmp_path / "hub.age"), "--revoked", "none", stdin=PASSPHRASE)
+    assert "Restored" in words
     federation.stack.start_hub()
     ended = federation.wait_over(run)
     assert ended["state"] == "finished" and federation.events(run, "resumed"), (ended, federation.logs())

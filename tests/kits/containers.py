@@ -81,10 +81,10 @@ class Containers:
             "YES": "",
         }
 
-    def make(self, target: str, ok: bool = True, **options: str | int) -> str:
+    def make(self, target: str, ok: bool = True, stdin: str = "", **options: str | int) -> str:
         """`make TARGET NAME=value ...`"""
         words = [f"{name}={value}" for name, value in {"PORT": self.port, **options}.items()]
-        return run("make", "--no-print-directory", target, *words, env=self.environment, ok=ok)
+        return run("make", "--no-print-directory", target, *words, env=self.environment, stdin=stdin, ok=ok)
 
     def up(self, settings: dict[str, Any] | None = None, ok: bool = True, **options: str | int) -> str:
         """`make up` with a quick run."""

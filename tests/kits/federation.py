@@ -56,9 +56,9 @@ def until(what: str, ready: Callable[[], Any], seconds: float = WAIT_S, pause: f
         time.sleep(pause)
 
 
-def typed(command: str, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+def typed(command: str, *words: str, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
     """Run a command of this environment to its end; the caller checks its exit code."""
-    return run([program(command), *words], {**os.environ, **env}, WAIT_S)
+    return run([program(command), *words], {**os.environ, **env}, WAIT_S, stdin)
 
 
 def draw_clinic(
@@ -231,14 +231,14 @@ class Federation:
         lines = (self.place.hub / "audit.jsonl").read_text().splitlines()
         return [e for e in map(json.loads, lines) if e["event"] == event]
 
-    def hub(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def hub(self, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """`embryofl-server WORDS`, as the coordinator types it."""
-        return typed("embryofl-server", *words, **hub_environment(self.place))
+        return typed("embryofl-server", *words, stdin=stdin, **hub_environment(self.place))
 
-    def clinic(self, name: str, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+    def clinic(self, name: str, *words: str, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
         """`embryofl-clinic WORDS`, as it is typed at a clinic."""
         words = (*words, "--state", str(self.place.clinic(name)))
-        return typed("embryofl-clinic", *words, **{"EMBRYOFL_DATA_DIR": str(self.place.data(name)), **env})
+        return typed("embryofl-clinic", *words, stdin=stdin, **{"EMBRYOFL_DATA_DIR": str(self.place.data(name)), **env})
 
     def pid(self, name: str) -> int:
         return self.stack.supervisor.pids()[name]

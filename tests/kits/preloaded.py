@@ -24,10 +24,14 @@ def preloaded() -> Preloaded:
     return Preloaded(KITS, [*MODULES, *MORE])
 
 
-def run(command: Sequence[str], env: Mapping[str, str], timeout: float) -> subprocess.CompletedProcess[str]:
+def run(
+    command: Sequence[str], env: Mapping[str, str], timeout: float, stdin: str = ""
+) -> subprocess.CompletedProcess[str]:
     """Run one of the programs to its end; it is killed after `timeout` seconds (`subprocess.TimeoutExpired`)."""
-    with TemporaryFile() as out, TemporaryFile() as error:
-        program = preloaded().start("command", command, env, out, error)
+    with TemporaryFile() as given, TemporaryFile() as out, TemporaryFile() as error:
+        given.write(stdin.encode())
+        given.seek(0)
+        program = preloaded().start("command", command, env, out, error, given)
         try:
             code = program.wait(timeout)
         finally:

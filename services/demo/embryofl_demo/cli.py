@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -237,6 +238,7 @@ def restore(
     revoked: Annotated[str, typer.Option(help="Clinics revoked since then, with commas, or none.")] = "",
 ) -> None:
     """Restore a backup to a demo's hub, which must not have any state yet; the next make demo continues from there."""
+    from embryofl_server.cli.secret import ask_secret
     from embryofl_server.members.restored import settle
     from embryofl_server.settings import HubSettings
     from embryofl_server.state.backup import opened_for_reading, read_backup
@@ -244,7 +246,7 @@ def restore(
     demo = DemoFolder(base() / name)
     with _single(demo), opened_for_reading(str(file)) as source:
         contents = read_backup(
-            HubSettings(state_dir=demo.hub), source, lambda folder, made: settle(folder, made, revoked)
+            HubSettings(state_dir=demo.hub), source, ask_secret(new=False), partial(settle, revoked=revoked)
         )
     demo.make_current()
     typer.echo(f"Restored to {demo.hub}: {contents.runs} runs, {contents.clinics} clinics. Continue with: make demo")

@@ -111,11 +111,19 @@ class Preloaded:
         return script.is_absolute() and script.read_bytes().startswith(f"#!{sys.executable}\n".encode())
 
     def start(
-        self, name: str, command: Sequence[str], env: Mapping[str, str], out: IO[bytes], error: IO[bytes]
+        self,
+        name: str,
+        command: Sequence[str],
+        env: Mapping[str, str],
+        out: IO[bytes],
+        error: IO[bytes],
+        given: IO[bytes] | None = None,
     ) -> Forked:
-        """Start a program (a Python script and its arguments) in a session of its own, without input."""
+        """Start a program (a Python script and its arguments) in a session of its own; `given` is its input, if any."""
         order = {"name": name, "command": list(command), "env": dict(env), "folder": str(Path.cwd())}
-        socket.send_fds(self._socket, [json.dumps(order).encode()], [out.fileno(), error.fileno()])
+        with Path(os.devnull).open("rb") as nothing:
+            files = [file.fileno() for file in (given or nothing, out, error)]
+            socket.send_fds(self._socket, [json.dumps(order).encode()], files)
         return Forked(int(self._socket.recv(100)))
 
     def close(self) -> None:
@@ -133,7 +141,7 @@ def serve(connection: socket.socket, modules: Sequence[str]) -> None:
     gc.freeze()  # or a collection would copy all pages
     assert threading.active_count() == 1, threading.enumerate()  # a fork would lose the others
     while True:
-        order, descriptors, _, _ = socket.recv_fds(connection, 1 << 20, 2)
+        order, descriptors, _, _ = socket.recv_fds(connection, 1 << 20, 3)
         if not order:
             return
         pid_read, pid_write = os.pipe()
@@ -157,9 +165,8 @@ def _become(order: dict[str, Any], descriptors: list[int], connection: socket.so
     prctl(SET_NAME, order["name"].encode())
     connection.close()
     os.setsid()
-    with Path(os.devnull).open("rb") as nothing:
-        for target, source in enumerate((nothing.fileno(), *descriptors)):
-            os.dup2(source, target)
+    for target, source in enumerate(descriptors):
+        os.dup2(source, target)
     os.environ.clear()
     os.environ.update(order["env"])
     os.chdir(order["folder"])

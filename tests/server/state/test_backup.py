@@ -1,10 +1,16 @@
-"""Backup and restore: the complete state, taken while the hub runs; damaged, foreign and hostile archives are rejected."""
+"""Backup and restore: the complete state, taken while the hub runs and encrypted; damaged, foreign and hostile archives are
+rejected."""
 
+import errno
+import hashlib
 import io
 import json
 import tarfile
+import tempfile
 import threading
+from pathlib import Path
 
+import pyrage
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from typer.testing import CliRunner
@@ -20,7 +26,13 @@ from embryofl_server.members.store import ClinicStore
 from embryofl_server.settings import HubSettings
 from embryofl_server.state import database
 from embryofl_server.state.backup import MANIFEST, SUMS, read_backup, write_backup
+from embryofl_server.state.encryption import decrypted, encrypted
 
+PASSPHRASE = "three clinics in one sum"
+PRIVATE, OTHERS = (
+    pyrage.x25519.Identity.generate(),
+    pyrage.x25519.Identity.generate(),
+)  # keys: each passphrase takes a second
 KEY = openssh(ec.derive_private_key(1, ec.SECP384R1()))
 
 
@@ -47,8 +59,12 @@ def hub(settings, packed):
 
 def archive(settings) -> bytes:
     out = io.BytesIO()
-    write_backup(settings, out)
+    write_backup(settings, out, "", str(PRIVATE.to_public()))
     return out.getvalue()
+
+
+def restore(settings, data: bytes):
+    return read_backup(settings, io.BytesIO(data), str(PRIVATE))
 
 
 def new_hub_settings(tmp_path):
@@ -57,7 +73,7 @@ def new_hub_settings(tmp_path):
 
 def test_restored_hub_is_identical(hub, settings, tmp_path, packed):
     other = new_hub_settings(tmp_path)
-    contents = read_backup(other, io.BytesIO(archive(settings)))
+    contents = restore(other, archive(settings))
     assert (contents.runs, contents.clinics) == (1, 1)
     again = Hub(other)
     assert again.identity.ca == hub.identity.ca and again.identity.url_key == hub.identity.url_key
@@ -96,7 +112,7 @@ def test_backup_during_work_is_complete(hub, settings, tmp_path, packed):
     try:
         for turn in range(5):
             other = HubSettings(state_dir=tmp_path / f"copy-{turn}")
-            read_backup(other, io.BytesIO(archive(settings)))
+            restore(other, archive(settings))
             copy = ClinicStore(other.state_dir / "clinics.db")
             assert "anna" in copy.clinics() and verify_log(other.state_dir)[0], verify_log(other.state_dir)
             copy.close()
@@ -112,25 +128,39 @@ def test_backup_during_work_is_complete(hub, settings, tmp_path, packed):
 
 def test_restore_overwrites_nothing(hub, settings):
     with pytest.raises(UserError, match=r"already holds a hub's state \(clinics.db"):
-        read_backup(settings, io.BytesIO(archive(settings)))
+        restore(settings, archive(settings))
     assert hub.store.clinics()
 
 
-def entries(data: bytes) -> dict[str, bytes]:
-    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+def entries(data: bytes, folder) -> dict[str, bytes]:
+    with decrypted(io.BytesIO(data), str(PRIVATE), folder) as content, tarfile.open(fileobj=content) as tar:
         return {e.name: tar.extractfile(e).read() for e in tar}
 
 
-def made_of(files: dict[str, bytes], special: tarfile.TarInfo | None = None) -> bytes:
+def tar_of(files: dict[str, bytes], special: tarfile.TarInfo | None = None, mode: int = 0o600) -> bytes:
+    """A tar file; sums that are in `files` already stay as they are."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
         for name, data in files.items():
             entry = tarfile.TarInfo(name)
-            entry.size = len(data)
+            entry.size, entry.mode = len(data), mode
             tar.addfile(entry, io.BytesIO(data))
         if special:
             tar.addfile(special)
     return out.getvalue()
+
+
+def made_of(files: dict[str, bytes], special: tarfile.TarInfo | None = None, mode: int = 0o600, key=PRIVATE) -> bytes:
+    """Such a tar file, encrypted, as somebody can make it who knows the public key."""
+    out = io.BytesIO()
+    with tempfile.TemporaryDirectory() as folder, encrypted(out, Path(folder), "", str(key.to_public())) as content:
+        content.write(tar_of(files, special, mode))
+    return out.getvalue()
+
+
+def with_sums(files: dict[str, bytes]) -> dict[str, bytes]:
+    sums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items() if name != SUMS}
+    return {**files, SUMS: json.dumps(sums).encode()}
 
 
 def link(name: str, kind: bytes, target: str = "/etc/passwd") -> tarfile.TarInfo:
@@ -143,6 +173,8 @@ BAD = {
     "cut off": lambda f, d: d[: len(d) // 2],
     "nothing": lambda f, d: b"",
     "no archive": lambda f, d: b"hello" * 1000,
+    "the key alone": lambda f, d: d[: d.index(b"-----END")],
+    "encrypted, but no archive": lambda f, d: made_of({}),
     "without sums": lambda f, d: made_of({n: x for n, x in f.items() if n != SUMS}),
     "a file changed": lambda f, d: made_of({**f, "identity/ca.key": b"another"}),
     "a file more": lambda f, d: made_of({**f, "runs/run-0001/extra": b"x"}),
@@ -168,36 +200,146 @@ BAD = {
 def test_damaged_or_foreign_archive_is_rejected_and_changes_nothing(hub, settings, tmp_path, how):
     data, other = archive(settings), new_hub_settings(tmp_path)
     with pytest.raises(UserError) as caught:
-        read_backup(other, io.BytesIO(BAD[how](entries(data), data)))
+        restore(other, BAD[how](entries(data, tmp_path), data))
     assert "archive" in str(caught.value) and len(str(caught.value)) < 400
     assert list(other.state_dir.iterdir()) == [] and not (tmp_path / "elsewhere" / "evil").exists()
 
 
-def test_archive_is_readable_by_its_owner_only_and_lists_its_contents(hub, settings, tmp_path, monkeypatch):
-    monkeypatch.setenv("EMBRYOFL_STATE_DIR", str(settings.state_dir))
-    file = tmp_path / "backup.tar"
-    done = CliRunner().invoke(commands.app, ["backup", str(file)])
-    assert done.exit_code == 0 and "private keys" in done.output and "1 runs, 1 clinics" in done.output
+def content_of(data: bytes) -> int:
+    """Where the second part of an encrypted file begins."""
+    return data.index(b"age-encryption.org/v1")
+
+
+def changed(data: bytes, place: int) -> bytes:
+    return data[:place] + (b"B" if data[place:][:1] == b"A" else b"A") + data[place:][1:]
+
+
+def one_block(data: bytes) -> bytes:
+    """Complete blocks of the content without the last one."""
+    begin = data.index(b"\n", data.index(b"\n--- ", content_of(data)) + 1) + 1 + 16
+    assert len(data) > begin + 65552
+    return data[: begin + 65552]
+
+
+FORGED = {
+    "one byte changed": lambda f, d: changed(d, len(d) - 1000),
+    "a byte of the key changed": lambda f, d: changed(d, 120),
+    "cut off between blocks": lambda f, d: one_block(d),
+    "something added": lambda f, d: d + b"x" * 20,
+    "not encrypted": lambda f, d: tar_of(with_sums({**f, "identity/ca.key": b"another"})),
+    "another key": lambda f, d: made_of(with_sums({**f, "identity/ca.key": b"another"}), key=OTHERS),
+    "another content behind the key": lambda f, d: d[: content_of(d)] + tail(others(f)),
+}
+
+
+def tail(data: bytes) -> bytes:
+    return data[content_of(data) :]
+
+
+def others(files: dict[str, bytes]) -> bytes:
+    return made_of(files, key=OTHERS)
+
+
+@pytest.mark.parametrize("how", FORGED)
+def test_archive_that_was_changed_or_made_with_another_secret_is_rejected(hub, settings, tmp_path, how):
+    """Its sums fit where it has any; that is what an archive without encryption could not tell."""
+    data, other = archive(settings), new_hub_settings(tmp_path)
+    forged = FORGED[how](entries(data, tmp_path), data)
+    assert forged != data
+    with pytest.raises(UserError, match="(?s)archive .*Expected a complete file written by `make backup`") as caught:
+        restore(other, forged)
+    assert len(str(caught.value)) < 400 and list(other.state_dir.iterdir()) == []
+    restore(other, data)  # the one that was not changed
+
+
+def test_archive_does_not_choose_the_modes_of_files(hub, settings, tmp_path):
+    other = new_hub_settings(tmp_path)
+    restore(other, made_of(entries(archive(settings), tmp_path), mode=0o777))
+    modes = {
+        p.relative_to(other.state_dir): p.stat().st_mode & 0o777 for p in other.state_dir.rglob("*") if p.is_file()
+    }
+    assert set(modes.values()) == {0o600, 0o644}
+    for name in ("clinics.db", "identity/ca.key", "identity/control.token", "identity/superlink/superexec.secret"):
+        assert modes[Path(name)] == 0o600, name
+
+
+@pytest.fixture
+def cli(settings, tmp_path, monkeypatch):
+    """Run a command at the hub, or with `where` at another folder; `typed` is its standard input."""
+
+    def invoke(*words, typed="", where=settings.state_dir):
+        monkeypatch.setenv("EMBRYOFL_STATE_DIR", str(where))
+        return CliRunner().invoke(commands.app, [str(word) for word in words], input=typed)
+
+    return invoke
+
+
+def test_backup_shows_nothing_to_those_who_find_it(hub, settings, tmp_path, cli):
+    file = tmp_path / "hub.age"
+    done = cli("backup", file, typed=f"{PASSPHRASE}\n")
+    assert done.exit_code == 0 and "1 runs, 1 clinics" in done.output and "nobody can restore" in done.output
     assert file.stat().st_mode & 0o777 == 0o600
-    monkeypatch.setenv("EMBRYOFL_STATE_DIR", str(tmp_path / "new"))
-    done = CliRunner().invoke(commands.app, ["restore", str(file), "--revoked", "none"])
+    found = file.read_bytes()
+    assert PASSPHRASE.encode() not in found and b"anna" not in found and b"clinics.db" not in found
+    for path in (settings.state_dir / "identity").rglob("*"):
+        assert not path.is_file() or path.read_bytes() not in found, path
+    done = cli("restore", file, "--revoked", "none", typed="another passphrase\n", where=tmp_path / "new")
+    assert "has another passphrase" in str(done.exception) and list((tmp_path / "new").iterdir()) == []
+    done = cli("restore", file, "--revoked", "none", typed=f"{PASSPHRASE}\n", where=tmp_path / "new")
     assert done.exit_code == 0 and "1 runs, 1 clinics" in done.output
-    assert "is not a file" in str(CliRunner().invoke(commands.app, ["restore", str(tmp_path / "missing")]).exception)
-    monkeypatch.setenv("EMBRYOFL_STATE_DIR", str(tmp_path / "nobody"))
-    assert "not a hub's state" in str(CliRunner().invoke(commands.app, ["backup", str(tmp_path / "x")]).exception)
-    assert not (tmp_path / "x").exists()
 
 
-def test_clinic_that_was_revoked_after_a_backup_is_no_member_of_the_restored_hub(hub, settings, tmp_path, monkeypatch):
+def test_backup_to_a_public_key_is_restored_with_the_private_key_only(hub, settings, tmp_path, cli):
+    file, public = tmp_path / "hub.age", str(PRIVATE.to_public())
+    done = cli("backup", file, "--to", public)
+    assert done.exit_code == 0 and public in done.output
+    for wrong in (str(OTHERS), PASSPHRASE, "AGE-SECRET-KEY-1BUTNOT"):
+        done = cli("restore", file, "--revoked", "none", typed=f"{wrong}\n", where=tmp_path / "new")
+        assert "has another passphrase or key" in str(done.exception), wrong
+    key_file = f"# created: today\n# public key: {public}\n{PRIVATE}\n"  # as age-keygen writes it
+    done = cli("restore", file, "--revoked", "none", typed=key_file, where=tmp_path / "new")
+    assert done.exit_code == 0, done.exception
+
+
+@pytest.mark.parametrize("typed", ["", "\n", "short\n", "AGE-SECRET-KEY-1QQQQQQQQ\n"])
+def test_backup_without_a_good_passphrase_is_not_made(hub, tmp_path, cli, typed):
+    assert "at least 12 characters" in str(cli("backup", tmp_path / "hub.age", typed=typed).exception)
+    assert "not a public key" in str(cli("backup", tmp_path / "hub.age", "--to", "age1nobody").exception)
+    assert not (tmp_path / "hub.age").exists()
+
+
+def test_backup_that_cannot_be_made_or_read_says_why(hub, tmp_path, cli):
+    assert "is not a file" in str(cli("restore", tmp_path / "missing").exception)
+    no = cli("backup", tmp_path / "x", typed=f"{PASSPHRASE}\n", where=tmp_path / "nobody")
+    assert "not a hub's state" in str(no.exception) and not (tmp_path / "x").exists()
+
+
+class FullDisk(io.BytesIO):
+    def write(self, data) -> int:
+        if self.tell() > 100_000:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(data)
+
+
+def test_backup_that_fails_halfway_ends_with_the_reason_and_is_no_archive(tmp_path):
+    out, public = io.BytesIO(), str(PRIVATE.to_public())
+    with pytest.raises(EOFError, match="a folder is gone"), encrypted(out, tmp_path, "", public) as content:
+        content.write(bytes(10_000))
+        raise EOFError("a folder is gone")
+    assert out.getvalue() == b"" and list(tmp_path.iterdir()) == []
+    with pytest.raises(Exception, match="No space left"), encrypted(FullDisk(), tmp_path, "", public) as content:
+        content.write(bytes(1_000_000))
+
+
+def test_clinic_that_was_revoked_after_a_backup_is_no_member_of_the_restored_hub(hub, settings, tmp_path, cli):
     hub.store.invite("porto", 7)
-    file = tmp_path / "backup.tar"
+    file = tmp_path / "hub.age"
     file.write_bytes(archive(settings))
     hub.membership.withdraw_invite("porto", "me")
     hub.store.set_state("anna", "revoked", "its laptop was stolen")
-    monkeypatch.setenv("EMBRYOFL_STATE_DIR", str(tmp_path / "new"))
 
     def restore(*words):
-        return CliRunner().invoke(commands.app, ["restore", str(file), *words])
+        return cli("restore", file, *words, typed=f"{PRIVATE}\n", where=tmp_path / "new")
 
     refused = restore()
     assert refused.exit_code and "--revoked" in str(refused.exception) and "anna" in str(refused.exception)

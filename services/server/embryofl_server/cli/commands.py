@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -16,11 +17,11 @@ from embryofl_server.audit.reading import Filter, format_event, head_of, read_an
 from embryofl_server.cli import show
 from embryofl_server.cli.local import app as local
 from embryofl_server.cli.members import app as members
+from embryofl_server.cli.secret import ask_secret
 from embryofl_server.cli.show_results import read_results, results_text
 from embryofl_server.cli.text import AsJson, output
 from embryofl_server.members import restored
 from embryofl_server.settings import load_settings
-from embryofl_server.state.backup import opened_for_reading, opened_for_writing, read_backup, write_backup
 
 app = command_line("The EmbryoFL hub.")
 app.add_typer(members)  # without a name: its commands are commands of this one
@@ -124,13 +125,22 @@ def explain(code: Annotated[str, typer.Argument(help="The code that an error end
 
 
 @app.command()
-def backup(file: Annotated[str, typer.Argument(help="The archive to write; - is standard output.")]) -> None:
-    """Write the hub's complete state into one archive, even during a run. It holds the hub's private keys."""
+def backup(
+    file: Annotated[str, typer.Argument(help="The archive to write; - is standard output.")],
+    to: Annotated[str, typer.Option(help="Encrypt to this public key of age (age1...), not to a passphrase.")] = "",
+) -> None:
+    """Write the hub's complete state into one encrypted archive, even during a run. It holds the hub's private keys.
+
+    The passphrase is asked for; without a terminal it is the first line of standard input.
+    """
+    from embryofl_server.state.backup import opened_for_writing, write_backup  # pyrage, which no other command needs
+
+    passphrase = "" if to else ask_secret(new=True)
     with opened_for_writing(file) as out:
-        contents = write_backup(load_settings(), out)
+        contents = write_backup(load_settings(), out, passphrase, to)
     typer.echo(
-        f"{contents.runs} runs, {contents.clinics} clinics, {contents.size / 1e6:.1f} MB. The archive holds the hub's "
-        "private keys: keep it as safe as the hub itself.",
+        f"{contents.runs} runs, {contents.clinics} clinics, {contents.size / 1e6:.1f} MB, encrypted to "
+        f"{to or 'the passphrase'}. Without {'its private key' if to else 'it'} nobody can restore the archive.",
         err=True,
     )
 
@@ -140,9 +150,15 @@ def restore(
     file: Annotated[str, typer.Argument(help="An archive written by `backup`; - is standard input.")],
     revoked: Annotated[str, typer.Option(help=f"Clinics revoked since then, with commas, or {restored.NONE}.")] = "",
 ) -> None:
-    """Restore a backup into this (empty) state folder. The hub keeps its identity, so clinics reconnect unchanged."""
+    """Restore a backup into this (empty) state folder. The hub keeps its identity, so clinics reconnect unchanged.
+
+    The passphrase or private key is asked for; without a terminal it is the first line of standard input.
+    """
+    from embryofl_server.state.backup import opened_for_reading, read_backup
+
+    settle = partial(restored.settle, revoked=revoked)
     with opened_for_reading(file) as source:
-        contents = read_backup(load_settings(), source, lambda folder, made: restored.settle(folder, made, revoked))
+        contents = read_backup(load_settings(), source, ask_secret(new=False), settle)
     typer.echo(f"Restored: {contents.runs} runs, {contents.clinics} clinics, {contents.size / 1e6:.1f} MB.")
 
 

@@ -1,8 +1,8 @@
-"""Back up a hub's state into one archive while the hub is running, and restore it.
+"""Back up a hub's state into one encrypted archive while the hub is running, and restore it.
 
-The archive is a tar file: `embryofl-backup.json` first (format and state version), then the state's files under their names
-below the state folder (`weights/` wherever it is kept), and `SHA256SUMS` last, so that an archive that was cut off or
-changed is rejected.
+The archive is an encrypted (`encryption`) tar file: `embryofl-backup.json` first (format and state version), then the
+state's files under their names below the state folder (`weights/` wherever it is kept), and `SHA256SUMS` last, so that an
+incomplete one is rejected.
 
 The hub may keep running because files are replaced atomically or only appended to. The order matters: the database before
 the audit log (the log may be ahead of its head, never behind), and each round's record with its weights, newest first,
@@ -31,6 +31,7 @@ from embryofl.errors import UserError
 from embryofl.files import atomic
 from embryofl_server.settings import HubSettings
 from embryofl_server.state import database
+from embryofl_server.state.encryption import EXPECTED, decrypted, encrypted
 
 FORMAT = 1
 MANIFEST, SUMS, DATABASE = "embryofl-backup.json", "SHA256SUMS", "clinics.db"
@@ -55,23 +56,22 @@ class _Writer:
         self._sums: dict[str, str] = {}
         self.size = 0
 
-    def data(self, name: str, data: bytes, mode: int = 0o600) -> None:
+    def data(self, name: str, data: bytes) -> None:
         """Add a file from memory."""
-        self._add(name, io.BytesIO(data), len(data), mode)
+        self._add(name, io.BytesIO(data), len(data))
 
     def file(self, name: str, path: Path) -> None:
         """Add a file if it (still) exists; of one that is appended to, the complete lines."""
         with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
-            status = os.fstat(file.fileno())
             if path.suffix == ".jsonl":
                 data = file.read()
-                self.data(name, data[: data.rfind(b"\n") + 1], status.st_mode)
+                self.data(name, data[: data.rfind(b"\n") + 1])
             else:
-                self._add(name, file, status.st_size, status.st_mode)
+                self._add(name, file, os.fstat(file.fileno()).st_size)
 
-    def _add(self, name: str, file: io.BytesIO | io.BufferedReader, size: int, mode: int) -> None:
+    def _add(self, name: str, file: io.BytesIO | io.BufferedReader, size: int) -> None:
         entry = tarfile.TarInfo(name)
-        entry.size, entry.mode, entry.mtime = size, mode & 0o777, int(time.time())
+        entry.size, entry.mtime = size, int(time.time())
         self._tar.addfile(entry, file)
         self.size += size
         file.seek(0)
@@ -83,18 +83,22 @@ class _Writer:
         self._tar.close()
 
 
-def write_backup(settings: HubSettings, out: BinaryIO) -> Contents:
-    """Write a hub's state as an archive.
+def write_backup(settings: HubSettings, out: BinaryIO, passphrase: str, public_key: str = "") -> Contents:
+    """Write a hub's state as an archive, encrypted to the public key if there is one, otherwise to the passphrase.
 
     Raises
     ------
     UserError
-        If the state folder of the settings is not a hub's.
+        If the state folder of the settings is not a hub's, or passphrase or public key cannot be used.
     """
+    if not (settings.state_dir / DATABASE).exists():
+        raise UserError("H3", f"{settings.state_dir} is not a hub's state folder. Set EMBRYOFL_STATE_DIR to one.")
+    with encrypted(out, settings.state_dir, passphrase, public_key) as archive:
+        return _write(settings, _Writer(archive))
+
+
+def _write(settings: HubSettings, writer: _Writer) -> Contents:
     state = settings.state_dir
-    if not (state / DATABASE).exists():
-        raise UserError("H3", f"{state} is not a hub's state folder. Set EMBRYOFL_STATE_DIR to one.")
-    writer = _Writer(out)
     manifest = {
         "format": FORMAT,
         "schema": database.VERSION,
@@ -143,14 +147,19 @@ def _add_run(writer: _Writer, run: Path, weights: Path) -> None:
 
 
 def read_backup(
-    settings: HubSettings, source: BinaryIO, settle: Callable[[Path, float], object] = lambda folder, made: None
+    settings: HubSettings,
+    source: BinaryIO,
+    secret: str,
+    settle: Callable[[Path, float], object] = lambda folder, made: None,
 ) -> Contents:
-    """Restore an archive into the (empty) state folder of the settings. The archive is checked completely first.
+    """Restore an archive into the (empty) state folder of the settings. It is decrypted and checked completely first.
 
     Parameters
     ----------
     settings : HubSettings
     source : BinaryIO
+    secret : str
+        The archive's passphrase, or the private key of the public key that it was encrypted to.
     settle : callable
         Changes the unpacked state in its folder before anything is put in its place; also receives when the archive was
         made (Unix time). What it raises ends the restore.
@@ -158,7 +167,8 @@ def read_backup(
     Raises
     ------
     UserError
-        If the folder already holds a hub's state, or the archive is foreign, damaged or of another version.
+        If the folder already holds a hub's state, the archive is foreign, damaged or of another version, or the secret is
+        another.
     """
     state = settings.state_dir
     existing = [n for n in (DATABASE, "audit.jsonl", "identity/ca.key", "runs") if (state / n).exists()]
@@ -171,11 +181,12 @@ def read_backup(
     state.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(dir=state, prefix=".restore-"))
     try:
-        names = _unpack(source, staging)
+        with decrypted(source, secret, staging) as archive:
+            names = _unpack(archive, staging)
         settle(staging, float(json.loads((staging / MANIFEST).read_bytes())["made"]))
         order = sorted(n for n in names if n not in (MANIFEST, SUMS, DATABASE))
         for name in [*order, DATABASE]:  # last: the hub rejects a state without its database
-            _put(staging / name, _place(settings, name))
+            _put(staging / name, _place(settings, name), _mode(name))
         size = sum((staging / n).stat().st_size for n in names)
         runs = {PurePosixPath(n).parts[1] for n in names if n.startswith("runs/")}
         return Contents(len(runs), _count_clinics(state / DATABASE), size)
@@ -188,8 +199,14 @@ def _place(settings: HubSettings, name: str) -> Path:
     return settings.weights / rest if first == "weights" else settings.state_dir / name
 
 
-def _put(source: Path, target: Path) -> None:
-    with source.open("rb") as file, atomic(target, mode=source.stat().st_mode & 0o777) as out:
+def _mode(name: str) -> int:
+    """As the hub itself creates the file; whoever made the archive has no say."""
+    secret = name == DATABASE or (name.startswith("identity/") and not name.endswith((".crt", ".pub")))
+    return 0o600 if secret else 0o644
+
+
+def _put(source: Path, target: Path, mode: int) -> None:
+    with source.open("rb") as file, atomic(target, mode) as out:
         shutil.copyfileobj(file, out, _CHUNK)
 
 
@@ -200,31 +217,28 @@ def _unpack(source: BinaryIO, staging: Path) -> list[str]:
         with tarfile.open(fileobj=source, mode="r|") as tar:
             for entry in tar:
                 if not digests and entry.name != MANIFEST:
-                    raise UserError("H4", f"The archive begins with {entry.name!r} instead of {MANIFEST}. {_OTHER}")
+                    raise UserError("H4", f"The archive begins with {entry.name!r} instead of {MANIFEST}. {EXPECTED}")
                 digests[entry.name] = _extract(tar, entry, staging)
                 if entry.name == MANIFEST:
                     _check_manifest((staging / MANIFEST).read_bytes())
     except (tarfile.TarError, EOFError, OSError) as exc:
-        raise UserError("H4", f"The archive cannot be read ({exc}). {_OTHER}") from exc
+        raise UserError("H4", f"The archive cannot be read ({exc}). {EXPECTED}") from exc
     try:
         sums = json.loads((staging / SUMS).read_text())
     except (OSError, ValueError):
-        raise UserError("H4", f"The archive is incomplete. {_OTHER}") from None
+        raise UserError("H4", f"The archive is incomplete. {EXPECTED}") from None
     wrong = sorted(set(sums) ^ (set(digests) - {SUMS}) | {n for n, digest in sums.items() if digests.get(n) != digest})
     if wrong:
-        raise UserError("H4", f"The archive is damaged: {', '.join(wrong[:5])}. {_OTHER}")
+        raise UserError("H4", f"The archive is damaged: {', '.join(wrong[:5])}. {EXPECTED}")
     return list(digests)
 
 
-_OTHER = "Expected a complete file written by `make backup`. Use another backup."
-
-
 def _extract(tar: tarfile.TarFile, entry: tarfile.TarInfo, staging: Path) -> str:
-    """Extract one file and return its SHA-256. Only regular files at known paths: the archive may be hostile."""
+    """Extract one file and return its SHA-256. Only regular files at known paths: its maker may be hostile."""
     path = PurePosixPath(entry.name)
     parts = path.parts
     if not entry.isreg() or path.is_absolute() or ".." in parts or not parts or parts[0] not in _TOP or len(parts) > 4:
-        raise UserError("H4", f"The archive holds {entry.name!r}, which is not part of a hub's state. {_OTHER}")
+        raise UserError("H4", f"The archive holds {entry.name!r}, which is not part of a hub's state. {EXPECTED}")
     target = staging / entry.name
     target.parent.mkdir(parents=True, exist_ok=True)
     file = tar.extractfile(entry)
@@ -232,9 +246,7 @@ def _extract(tar: tarfile.TarFile, entry: tarfile.TarInfo, staging: Path) -> str
     with target.open("x+b") as out:
         shutil.copyfileobj(file, out, _CHUNK)
         out.seek(0)
-        digest = hashlib.file_digest(out, "sha256").hexdigest()
-    target.chmod(entry.mode & 0o755)
-    return digest
+        return hashlib.file_digest(out, "sha256").hexdigest()
 
 
 def _check_manifest(data: bytes) -> None:
@@ -242,7 +254,7 @@ def _check_manifest(data: bytes) -> None:
         manifest = json.loads(data)
         format_, version_, _ = int(manifest["format"]), int(manifest["schema"]), float(manifest["made"])
     except (ValueError, KeyError, TypeError):
-        raise UserError("H4", f"The archive's {MANIFEST} is damaged. {_OTHER}") from None
+        raise UserError("H4", f"The archive's {MANIFEST} is damaged. {EXPECTED}") from None
     if (format_, version_) != (FORMAT, database.VERSION):
         raise UserError(
             "H4",
