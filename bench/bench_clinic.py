@@ -64,7 +64,9 @@ def main(site: int) -> None:
         signal.signal(number, lambda *_: stop.set())
     identity = ClinicIdentity(settings.identity_dir)
     summary = {"counts": {"5": {"0": 500, "1": 500}}}  # no reply may tell of more embryos: 640 train, 64 validate
-    membership = identity.membership or enrol(identity, Invite.parse(settings.invite), settings.meaning, summary, stop)
+    membership = identity.membership or enrol(
+        identity, Invite.parse(settings.invite_file.read_text()), settings.meaning, summary, stop
+    )
     Trainer(settings, identity, membership, Bench(site), stop).run()
 
 

@@ -1,9 +1,9 @@
 """Measure how long a clinic takes from the printed command to 'ready'.
 
-    python bench/join.py "docker run -d --name embryofl ..."
+    python bench/join.py "docker run -d --name embryofl ... && docker exec -i ..." <code.txt
 
 Prints the seconds until the data check was done, and from there until it was connected. The line must name a container
-(`--name`), and the folder of images must be filled in; the invite is used.
+(`--name`), and the folder of images must be filled in; the invite code is read from standard input and used.
 """
 
 import re
@@ -16,20 +16,22 @@ CHECKED, READY = "This is sent to the hub now", "connected to "
 
 
 def main() -> None:
-    """Run the line and watch the container's log."""
+    """Run the line, which prints the data check, and then watch the container's log."""
     line = sys.argv[1]
     name = re.search(r"--name (\S+)", line)
     if name is None:
         sys.exit("The line names no container. Expected --name NAME in it.")
     began, checked = time.monotonic(), 0.0
-    subprocess.run(["bash", "-c", line], check=True, stdout=subprocess.DEVNULL)
+    with subprocess.Popen(["bash", "-c", line], stdout=subprocess.PIPE, text=True) as joining:
+        for text in joining.stdout or ():
+            if CHECKED in text:
+                checked = time.monotonic()
+    if joining.returncode or not checked:
+        sys.exit("The line failed; the message above says why.")
     while time.monotonic() - began < LIMIT_S:
         logs = subprocess.run(["docker", "logs", name.group(1)], capture_output=True, text=True, check=False)
-        text, now = logs.stdout + logs.stderr, time.monotonic()
-        if not checked and CHECKED in text:
-            checked = now
-        if checked and READY in text:
-            print(f"data check {checked - began:.1f} s, joining {now - checked:.1f} s")
+        if READY in logs.stdout + logs.stderr:
+            print(f"data check {checked - began:.1f} s, joining {time.monotonic() - checked:.1f} s")
             return
         time.sleep(0.05)
     sys.exit(f"Not ready after {LIMIT_S:.0f} s. See: docker logs {name.group(1)}")

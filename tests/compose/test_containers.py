@@ -251,6 +251,7 @@ def test_clinic_joins_with_the_command_of_the_readme(federation, tmp_path):
         {
             "/path/to/images": str(data),
             "name embryofl": f"name {PROJECT}-lisbon --network host",
+            "exec -i embryofl": f"exec -i {PROJECT}-lisbon",
             "embryofl-state": f"{PROJECT}-lisbon",
         },
     )

@@ -41,13 +41,24 @@ def test_clinic_on_its_own_network_joins_through_the_tunnel_and_takes_part(feder
         "60",
     )
     data.chmod(0o755)
-    line = next(x for x in federation.hub("invite", "far").splitlines() if x.startswith("docker run"))
+    sent = federation.hub("invite", "far").splitlines()
+    line = next(x for x in sent if x.startswith("docker run"))
+    code = next(x for x in sent if x.startswith("embryofl1."))
     line = line.replace("/PATH/TO/IMAGES", str(data)).replace("--name embryofl", f"--name {CLINIC} --network {NETWORK}")
-    line = line.replace("embryofl-state:", f"{CLINIC}:")
+    line = line.replace("embryofl-state:", f"{CLINIC}:").replace("exec -i embryofl", f"exec -i {CLINIC}")
     run("docker", "network", "create", "--internal", NETWORK)
     try:
         run("docker", "network", "connect", "--alias", "tunnel", NETWORK, federation.container("tunnel"))
-        run("bash", "-c", line)
+        shown = run("bash", "-c", line, stdin=code)
+        assert "This is sent to the hub now" in shown and "Joined as far" in shown
+        details = run("docker", "inspect", CLINIC)
+        limits = json.loads(details)[0]["HostConfig"]
+        assert code not in details and "embryofl1." not in details
+        assert limits["ReadonlyRootfs"] and limits["CapDrop"] == ["ALL"] and limits["PidsLimit"] == 512
+        assert limits["SecurityOpt"] == ["no-new-privileges"] and limits["Memory"] == 4 << 30
+        assert code not in run(
+            "docker", "exec", CLINIC, "sh", "-c", "cat /state/* /state/identity/* 2>/dev/null", ok=False
+        )
         until("far awaits approval", lambda: federation.status()["to_approve"] == ["far"])
         federation.hub("approve", "far")
         until("far is online", lambda: federation.status()["clinics"].get("far", {}).get("state") == "online")

@@ -181,7 +181,7 @@ def test_text_from_clinics_and_people_is_escaped(sample):
         clinics.invites(state),
         clinics.local({EVIL: EVIL}),
         clinics.invited(
-            EVIL, {"expires": 1, "manual": True, "lines": dict.fromkeys(("docker", "podman", "pip"), EVIL)}
+            EVIL, {"expires": 1, "manual": True, "lines": dict.fromkeys(("docker", "podman", "pip", "code"), EVIL)}
         ),
         runs.runs(state),
         runs.about({"name": EVIL, "words": EVIL, "size": 1}, {}),

@@ -45,17 +45,21 @@ def test_clinic_joins_with_the_printed_command_and_takes_part_once_approved(tmp_
         federation.stack.start_hub()
         sent = hub("invite", "lisbon")
         assert "embryofl-server approve lisbon" in sent
-        line = next(x for x in sent.splitlines() if x.startswith("EMBRYOFL_INVITE="))
+        line = next(x for x in sent.splitlines() if x.startswith("embryofl-clinic run"))
+        code = next(x for x in sent.splitlines() if x.startswith("embryofl1."))
         line = line.replace("/PATH/TO/IMAGES", str(data)).replace("--state embryofl-state", f"--state {state}")
         path = f"{Path(program('embryofl-clinic')).parent}:{os.environ['PATH']}"
         with (tmp_path / "log").open("wb") as log:
             clinic = subprocess.Popen(
                 ["bash", "-c", f"exec env {line}"],
+                stdin=subprocess.PIPE,
                 env={**os.environ, "PATH": path},
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
+        clinic.stdin.write(f"{code}\n".encode())
+        clinic.stdin.flush()
         until("lisbon awaits approval", lambda: federation.status()["to_approve"] == ["lisbon"])
         until("its log says so", lambda: "still has to approve" in (tmp_path / "log").read_text())
         assert "lisbon" not in federation.status()["clinics"] and "Awaiting approval: lisbon" in hub("status")

@@ -111,7 +111,7 @@ def test_join_shows_exactly_what_it_sends_and_can_be_repeated(federation):
     draw_clinic(federation.place.data("guest-3"), "guest-3", patients=24, label=None)
     code = federation.stack.call("POST", "/control/invites", {"name": "guest-3"})["invite"]
     try:
-        done = federation.clinic("guest-3", "join", EMBRYOFL_INVITE=code)
+        done = federation.clinic("guest-3", "join", stdin=code)
         assert done.returncode == 0, done.stderr
         sent = listed(federation, "guest-3")["summary"]
         shown = done.stdout[done.stdout.index("This is sent to the hub now") :]
@@ -121,14 +121,14 @@ def test_join_shows_exactly_what_it_sends_and_can_be_repeated(federation):
         assert (
             listed(federation, "guest-3")["key"] in shown and Invite.parse(code).secret not in done.stdout + done.stderr
         )
-        again = federation.clinic("guest-3", "join", EMBRYOFL_INVITE=code)
+        again = federation.clinic("guest-3", "join", stdin=code)
         assert again.returncode == 0 and "has already joined, as guest-3" in again.stdout
         (federation.place.clinic("guest-3") / "identity" / "hub.json").unlink()  # as if the reply was lost
-        again = federation.clinic("guest-3", "join", EMBRYOFL_INVITE=code)
+        again = federation.clinic("guest-3", "join", stdin=code)
         assert again.returncode == 0 and len([c for c in federation.audit("enrolled") if c["clinic"] == "guest-3"]) == 1
         # the same invite, another key
         draw_clinic(federation.place.data("guest-4"), "guest-4")
-        thief = federation.clinic("guest-4", "join", EMBRYOFL_INVITE=code)
+        thief = federation.clinic("guest-4", "join", stdin=code)
         assert thief.returncode == 2 and "already been used with another key" in thief.stderr
     finally:
         federation.stack.call("POST", "/control/revoke", {"name": "guest-3"})
@@ -230,8 +230,11 @@ def test_clinic_checks_its_status_and_leaves(federation, member):
 
 def test_coordinators_commands_print_invites_and_list_clinics(federation):
     sent = federation.hub("invite", "porto", "--days", "3").stdout
+    code = next(x for x in sent.splitlines() if x.startswith("embryofl1."))
+    assert sent.count(code) == 1  # and so on no command line
     docker = next(x for x in sent.splitlines() if x.startswith("docker run"))
-    code = next(x for x in docker.split() if x.startswith("EMBRYOFL_INVITE=")).partition("=")[2]
+    for limit in ("--read-only", "--cap-drop ALL", "no-new-privileges", "--memory", "--pids-limit"):
+        assert limit in docker, limit
     assert Invite.parse(code).name == "porto" and "podman run" in sent and "embryofl-clinic run" in sent
     alone = federation.hub("invite", "--code", "porto").stdout
     assert Invite.parse(alone).secret != Invite.parse(code).secret and len(alone.split()) == 1

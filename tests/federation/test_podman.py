@@ -32,10 +32,14 @@ def test_clinic_joins_and_leaves_with_the_printed_podman_command(federation: Fed
             path.chmod(0o755)  # the container runs as another user
     sent = federation.hub("invite", "podman-1").stdout
     line = next(x for x in sent.splitlines() if x.startswith("podman run"))
+    code = next(x for x in sent.splitlines() if x.startswith("embryofl1."))
     line = line.replace("/PATH/TO/IMAGES", str(data)).replace("--name embryofl", f"--name {NAME} --network host")
     line = line.replace("embryofl-state:", f"{NAME}:")  # leaves a real clinic on this machine alone
+    line = line.replace("exec -i embryofl", f"exec -i {NAME}")
     try:
-        done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(
+            ["bash", "-c", line], input=code, capture_output=True, text=True, timeout=120, check=False
+        )
         assert done.returncode == 0, done.stderr
         until(
             "the clinic is online",

@@ -291,8 +291,8 @@ def test_no_proxy_is_honoured(reached, tmp_path, monkeypatch):
 def assert_left_behind_clinic_can_reconnect(reached: Reached, folder: Path) -> None:
     """A clinic that was left behind gets an explanation and, with a reconnect invite, keeps its key and membership."""
 
-    def clinic(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
-        return typed("embryofl-clinic", *words, "--state", str(folder / "away"), **env)
+    def clinic(*words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        return typed("embryofl-clinic", *words, "--state", str(folder / "away"), stdin=stdin)
 
     key = ClinicIdentity(folder / "away" / "identity").fingerprint
     lost = clinic("status")
@@ -304,18 +304,18 @@ def assert_left_behind_clinic_can_reconnect(reached: Reached, folder: Path) -> N
     no = reached.hub("invite", "faro")
     assert no.returncode == 2 and "invite faro --reconnect" in no.stderr
     sent = reached.hub("invite", "faro", "--reconnect").stdout
-    assert "docker exec -e EMBRYOFL_INVITE=" in sent and "podman exec" in sent
-    code = next(x for x in sent.splitlines() if x.startswith("EMBRYOFL_INVITE=")).split()[0].partition("=")[2]
+    assert "docker exec -i embryofl embryofl-clinic join" in sent and "podman exec" in sent
+    code = next(x for x in sent.splitlines() if x.startswith("embryofl1."))
     with pytest.raises(UserError, match="does not recognise"):  # the code enrols nobody with another key
         enrol(ClinicIdentity(folder / "thief"), Invite.parse(code), "quality", SUMMARY, threading.Event())
-    back = clinic("join", EMBRYOFL_INVITE=code)
+    back = clinic("join", stdin=code)
     assert back.returncode == 0 and "key and membership stay" in back.stdout, back.stderr
     status = clinic("status")
     assert status.returncode == 0 and "takes part" in status.stdout and key in status.stdout
     (entry,) = [c for c in reached.stack.call("GET", "/control/clinics") if c["name"] == "faro"]
     assert entry["key"] == key and entry["state"] == "enrolled"
     assert len([e for e in reached.audit("enrolled") if e["clinic"] == "faro"]) == 1
-    assert "has already joined" in clinic("join", EMBRYOFL_INVITE=code).stdout
+    assert "has already joined" in clinic("join", stdin=code).stdout
 
 
 def test_ca_is_replaced_during_a_run_and_every_clinic_follows(reached, undisturbed, tmp_path):

@@ -1,4 +1,4 @@
-"""The clinic process: join if necessary, then work until stopped."""
+"""The clinic process: join, or wait until the clinic has joined, then work until stopped."""
 
 import logging
 
@@ -26,14 +26,14 @@ def serve(settings: ClinicSettings, workloads: Workloads | None = None) -> None:
         When the data cannot be trained on, or the clinic cannot join.
     """
     set_up_logging()
-    stop = stop_on_signals()
     load_rules(settings.state_dir)  # reports an unreadable policy at the start
     identity = ClinicIdentity(settings.identity_dir)
     hub = identity.membership
     if hub is None:
-        from embryofl_clinic.joining.join import join_federation  # see docs/house.toml, late_imports
+        from embryofl_clinic.joining.join import first_join  # see docs/house.toml, late_imports
 
-        hub = join_federation(settings, identity, stop)
+        hub = first_join(settings, identity)
+    stop = stop_on_signals()
     keep_freed_memory()
     if settings.threads:
         torch.set_num_threads(settings.threads)

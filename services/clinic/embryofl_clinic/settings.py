@@ -17,8 +17,7 @@ class ClinicSettings(BaseSettings):
 
     data_dir: Path = Path("/data")  # private images, never written
     state_dir: Path = Path("/state")
-    invite: str = ""  # only needed at the first start
-    invite_file: Path | None = None  # the same, read from a file
+    invite_file: Path | None = None  # with an invite code, for a start without a person
     hubs: str = ""  # addresses of the hub (host:port, comma-separated) to try before the known ones
     meaning: Meaning = "quality"  # what label 1 means here
     device: Literal["auto", "cpu", "cuda"] = "auto"

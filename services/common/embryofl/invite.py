@@ -15,7 +15,8 @@ HUB_NAME = "hub.embryofl.internal"
 trusts it from its own hub's authority alone, so that it need not differ from hub to hub."""
 
 _PREFIX = "embryofl1."
-_MAX = 8192  # characters
+MAX_CODE = 8192
+"""Characters of an invite code, at most."""
 
 
 class Invite(HubContact):
@@ -34,11 +35,11 @@ class Invite(HubContact):
         """Read an invite code; raise `UserError` if it is not complete."""
         code = code.strip()
         try:
-            if not code.startswith(_PREFIX) or len(code) > _MAX:
+            if not code.startswith(_PREFIX) or len(code) > MAX_CODE:
                 raise ValueError("prefix")
             body = code.removeprefix(_PREFIX)
             unpacker = zlib.decompressobj()
-            text = unpacker.decompress(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)), 4 * _MAX)
+            text = unpacker.decompress(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)), 4 * MAX_CODE)
             if not unpacker.eof:
                 raise ValueError("cut off")
             return cls.model_validate_json(text)

@@ -166,7 +166,10 @@ class Stack:
         if (self.place.clinic(name) / "identity" / "hub.json").exists():
             env["EMBRYOFL_HUBS"] = f"localhost:{self.ports['gateway']}"  # the port may have changed
         else:
-            env["EMBRYOFL_INVITE"] = self.call("POST", "/control/invites", {"name": name, "local": True})["invite"]
+            invite = self.place.clinic(name) / "invite"
+            code = self.call("POST", "/control/invites", {"name": name, "local": True})["invite"]
+            write_atomic(invite, code.encode(), mode=0o600)  # deleted when the clinic has joined
+            env["EMBRYOFL_INVITE_FILE"] = str(invite)
         metrics = free_port()
         env["EMBRYOFL_METRICS_PORT"] = str(metrics)
         self._announce(name, f"127.0.0.1:{metrics}")

@@ -65,7 +65,8 @@ def test_invite_code_alone_and_reconnect_invite(hub):
     hub.replies["/control/invites"] = {"invite": "embryofl1.code", "expires": 0.0, "manual": False}
     assert invoke("invite", "porto", "--code").output == "embryofl1.code\n"
     text = invoke("invite", "porto", "--reconnect").output
-    assert text.count("EMBRYOFL_INVITE=embryofl1.code") == 3 and "Key and membership stay" in text
+    assert text.splitlines()[-1] == "embryofl1.code" and text.count("embryofl1.code") == 1
+    assert text.count("embryofl-clinic join") == 3 and "Key and membership stay" in text
     assert [body["again"] for _, body in hub.calls] == [False, True]
 
 

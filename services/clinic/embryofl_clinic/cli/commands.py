@@ -10,6 +10,7 @@ from rich.markdown import Markdown
 
 from embryofl import exits
 from embryofl.command_line import command_line, run_command
+from embryofl.errors import UserError
 from embryofl.process import set_up_logging, stop_on_signals
 from embryofl.troubles import explain_code
 from embryofl_clinic.cli.data import check, import_folder
@@ -19,6 +20,7 @@ from embryofl_clinic.cli.shared import DataOption, JsonOption, StateOption
 from embryofl_clinic.settings import load_settings
 
 app = command_line("The EmbryoFL trainer inside a clinic.")
+_RUN = "A running trainer takes part now; otherwise start one: embryofl-clinic run"
 
 
 @app.command()
@@ -29,7 +31,11 @@ def run(
         str | None, typer.Option(help="Addresses of the hub (host:port, comma-separated) to try first.")
     ] = None,
 ) -> None:
-    """Join the hub (at first start, with EMBRYOFL_INVITE) and take part in its runs until stopped."""
+    """Take part in the hub's runs until stopped.
+
+    A clinic that has not joined yet joins with the invite code in EMBRYOFL_INVITE_FILE or on standard input; without one it
+    waits for `join`.
+    """
     from embryofl_clinic.service import serve
 
     serve(load_settings(data_dir=data, state_dir=state, hubs=hub))
@@ -37,25 +43,32 @@ def run(
 
 @app.command()
 def join(data: DataOption = None, state: StateOption = None) -> None:
-    """Check the data, show what will be sent of it, and join the hub of EMBRYOFL_INVITE (or EMBRYOFL_INVITE_FILE).
+    """Ask for the invite code, check the data, show what will be sent of it, and join the hub.
 
-    A clinic that has joined only takes the hub's addresses and certificate authority from a reconnect invite.
+    A running trainer then takes part. The code is pasted on standard input, or in EMBRYOFL_INVITE_FILE. A clinic that has
+    joined only takes the hub's addresses and certificate authority from a reconnect invite.
     """
     from embryofl_clinic.joining.commands import apply_reconnect_invite
     from embryofl_clinic.joining.identity import ClinicIdentity
-    from embryofl_clinic.joining.join import join_federation, reconnect_invite
+    from embryofl_clinic.joining.join import join_federation, read_invite
 
     settings = load_settings(data_dir=data, state_dir=state)
     identity = ClinicIdentity(settings.identity_dir)
-    hub = identity.membership
+    hub, invite = identity.membership, read_invite(settings, prompt=True)
     if hub is None:
+        if invite is None:
+            raise UserError(
+                "J1",
+                "There is no invite. Expected an invite code on standard input or in EMBRYOFL_INVITE_FILE. Ask the "
+                "coordinator for one (`make invite CLINIC=NAME` prints it).",
+            )
         set_up_logging()
-        hub = join_federation(settings, identity, stop_on_signals())
-        typer.echo(f"Joined as {hub.name}, key {identity.fingerprint}. Take part with: embryofl-clinic run")
-    elif invite := reconnect_invite(settings, identity):
+        hub = join_federation(settings, identity, invite, stop_on_signals())
+        typer.echo(f"Joined as {hub.name}, key {identity.fingerprint}. {_RUN}")
+    elif invite is not None and not identity.has_used(invite.secret):  # the authority may have changed since
         typer.echo(apply_reconnect_invite(settings, invite))
     else:
-        typer.echo(f"This clinic has already joined, as {hub.name}. Take part with: embryofl-clinic run")
+        typer.echo(f"This clinic has already joined, as {hub.name}. {_RUN}")
 
 
 @app.command()

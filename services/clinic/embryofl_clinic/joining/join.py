@@ -1,6 +1,7 @@
 """A clinic's way into a federation: read the invite, check the data, show what will be sent, enrol."""
 
 import logging
+import sys
 import threading
 from typing import Any
 
@@ -8,8 +9,9 @@ from rich.console import Console
 
 from embryofl.data_statistics import DataStatistics
 from embryofl.errors import UserError
-from embryofl.invite import Invite
+from embryofl.invite import MAX_CODE, Invite
 from embryofl.membership import METRICS, SHOWS
+from embryofl.process import stop_on_signals
 from embryofl.settings import RunSettings
 from embryofl_clinic.joining.enrol import enrol
 from embryofl_clinic.joining.identity import ClinicIdentity, JoinedHub
@@ -20,18 +22,21 @@ from embryofl_data.report.facts import data_summary
 from embryofl_data.report.run import check_to_join
 from embryofl_data.report.terminal import print_report
 
+LOOK_S = 0.5
+
 log = logging.getLogger("embryofl.clinic")
 
 
-def join_federation(settings: ClinicSettings, identity: ClinicIdentity, stop: threading.Event) -> JoinedHub:
-    """Join the hub of the invite in the settings.
+def join_federation(
+    settings: ClinicSettings, identity: ClinicIdentity, invite: Invite, stop: threading.Event
+) -> JoinedHub:
+    """Join the hub of an invite.
 
     Raises
     ------
     UserError
-        When there is no invite, the data cannot be trained on, the hub rejects the clinic, or `stop` is set.
+        When the data cannot be trained on, the hub rejects the clinic, or `stop` is set.
     """
-    invite = Invite.parse(_invite_code(settings))
     console = Console()
     report = check_to_join(settings.data_dir, settings.cache_dir, RunSettings().image_size)
     print_report(report, console)
@@ -51,34 +56,52 @@ def join_federation(settings: ClinicSettings, identity: ClinicIdentity, stop: th
     return hub
 
 
-def reconnect_invite(settings: ClinicSettings, identity: ClinicIdentity) -> Invite | None:
-    """The invite given to a clinic that has joined, if it is new. One used here before is ignored, whatever it names:
-    the certificate authority may have changed since.
+def read_invite(settings: ClinicSettings, *, prompt: bool) -> Invite | None:
+    """The invite in EMBRYOFL_INVITE_FILE if there is that file, otherwise on standard input; None if that is empty.
+
+    An invite code is a secret: it is no argument and in no environment variable, which `ps` and `docker inspect` show.
+
+    Parameters
+    ----------
+    settings : ClinicSettings
+    prompt : bool
+        Ask for it also where standard input is no terminal, as with `docker exec -i`.
 
     Raises
     ------
     UserError
         When there is an invite that cannot be read.
     """
-    if not settings.invite and (settings.invite_file is None or not settings.invite_file.exists()):
-        return None
-    invite = Invite.parse(_invite_code(settings))
-    return None if identity.has_used(invite.secret) else invite
+    if settings.invite_file is not None and settings.invite_file.exists():
+        try:
+            return Invite.parse(settings.invite_file.read_text())
+        except OSError as exc:
+            raise UserError("J1", f"The invite file {settings.invite_file} cannot be read ({exc.strerror}).") from exc
+    if prompt or sys.stdin.isatty():
+        print("Paste the invite code and press Enter:", file=sys.stderr, flush=True)
+    code = sys.stdin.readline(MAX_CODE + 1).strip()
+    return Invite.parse(code) if code else None
 
 
-def _invite_code(settings: ClinicSettings) -> str:
-    if settings.invite:
-        return settings.invite
-    if settings.invite_file is None:
-        raise UserError(
-            "J1",
-            "This clinic has not joined a hub yet and has no invite. Expected an invite code in EMBRYOFL_INVITE. Ask the "
-            "coordinator for the line to run (`make invite CLINIC=NAME` prints it).",
-        )
-    try:
-        return settings.invite_file.read_text()
-    except OSError as exc:
-        raise UserError("J1", f"The invite file {settings.invite_file} cannot be read ({exc.strerror}).") from exc
+def first_join(settings: ClinicSettings, identity: ClinicIdentity) -> JoinedHub:
+    """Join with the invite that there is. Without one, wait until `embryofl-clinic join` has joined with this state folder.
+
+    Raises
+    ------
+    UserError
+        As `read_invite` and `join_federation`; when a signal ends the process before.
+    """
+    invite = read_invite(settings, prompt=False)  # Ctrl-C still interrupts it
+    stop = stop_on_signals()
+    if invite:
+        return join_federation(settings, identity, invite, stop)
+    log.info(
+        "not a member of a hub yet: waiting for embryofl-clinic join (docker exec -i embryofl embryofl-clinic join)"
+    )
+    while (hub := identity.membership) is None:
+        if stop.wait(LOOK_S):
+            raise UserError("J1", "Stopped before this clinic has joined a hub. Join it with: embryofl-clinic join")
+    return hub
 
 
 def enrolment_preview(name: str, meaning: str, summary: dict[str, Any]) -> list[str]:

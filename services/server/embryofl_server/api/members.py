@@ -50,7 +50,7 @@ def invite(request: Invited, hub: CurrentHub, by: By) -> dict[str, Any]:
     word = hub.membership.invite(request.name, by, request.days, local=request.local).code()
     expires = max(i.expires for i in hub.store.invites() if i.name == request.name and i.state == "open")
     manual = hub.settings.by_hand
-    return {"invite": word, "expires": expires, "manual": manual, "lines": lines_to_run(word)}
+    return {"invite": word, "expires": expires, "manual": manual, "lines": {**lines_to_run(), "code": word}}
 
 
 @router.get("/invites")

@@ -16,7 +16,7 @@ _BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
 def invite_text(name: str, code: str, expires: float, *, manual: bool) -> str:
-    """The message to a new clinic: one line for each way to run a trainer, complete but for the folder.
+    """The message to a new clinic: one line for each way to run a trainer, complete but for the folder, and the code.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def invite_text(name: str, code: str, expires: float, *, manual: bool) -> str:
         Whether the coordinator still has to approve the clinic.
     """
     text = TEXTS.invite.format(
-        name=name, until=utc(expires, "%d %B %Y, %H:%M UTC"), folder=FOLDER, **lines_to_run(code)
+        name=name, until=utc(expires, "%d %B %Y, %H:%M UTC"), folder=FOLDER, code=code, **lines_to_run()
     )
     return f"{text}\n\nThen approve the clinic: embryofl-server approve {name}" if manual else text
 
