@@ -85,8 +85,8 @@ def test_weights_of_any_clinic_can_be_told_to_others(optimiser, batch):
 
 
 def test_fednova_of_clinics_with_the_same_steps_is_the_mean():
-    assert mean_scale(PER_STEP, [64, 64]) == pytest.approx(1.0)
-    assert mean_scale(RunSettings(masked_weights="examples"), [64, 640]) == 1.0
+    assert mean_scale(PER_STEP, [64, 64], [64, 64]) == pytest.approx(1.0)
+    assert mean_scale(RunSettings(masked_weights="examples"), [64, 640], [64, 640]) == 1.0
 
 
 def test_bound_is_how_far_local_training_can_go_and_at_most_the_strategys():

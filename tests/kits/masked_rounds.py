@@ -32,7 +32,8 @@ from kits.rounds import LAYOUT, FakeFleet, stages
 EMBRYOS = {"anna": 64, "bert": 96, "cleo": 200, "dora": 130, "emil": 33}
 EMBRYOS |= {name: 70 + 10 * i for i, name in enumerate(["fred", "gina", "hugo", "ida", "jan", "kira", "lars", "mona"])}
 
-LEAST = {"learning_rate": 1.0, "schedule": "constant", "norm_clip": 0}  # so that the bound clips none of the stand-ins
+# So that the bound clips none of the stand-ins, and a clinic has the same share in a roster and among its survivors.
+LEAST = {"learning_rate": 1.0, "schedule": "constant", "norm_clip": 0, "share_cap": 1.0}
 
 _undisturbed: dict[tuple[str, str], bytes] = {}
 

@@ -99,7 +99,7 @@ class Attempt:
         self.letters = {name: travel(self.hub.letters_for(name)) for name in self.hub.close_letters()}
 
     def vector(self, name):
-        return to_ring(self.updates[name], self.roster.share((name,)), self.terms.bound)[0]
+        return to_ring(self.updates[name], self.roster.share((name,), 1), self.terms.bound)[0]
 
     def mask(self, late=(), order=1):
         """Step 5; the `late` never upload."""

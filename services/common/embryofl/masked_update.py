@@ -1,6 +1,7 @@
 """What hub and clinics make of an update under masks: its vector, its weight and its bound. See `embryofl.secagg`."""
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -9,7 +10,8 @@ from embryofl.errors import UserError
 from embryofl.local_work import local_steps
 from embryofl.secagg.fixed_point import ONE, RING, Ring, from_ring, to_ring
 from embryofl.secagg.messages import MAX_WEIGHT
-from embryofl.settings import RunSettings
+from embryofl.secagg.threshold import capped
+from embryofl.settings import RunSettings, SumWeights
 from embryofl.wire import Layout
 
 ASSUMED_EMBRYOS = 1000  # of a clinic, for the bound
@@ -27,20 +29,32 @@ def vector_length(layout: Layout) -> int:
 
 def sum_weight(settings: RunSettings, examples: int) -> int:
     """A clinic's weight in the sum, from its training embryos."""
-    if settings.masked_weights == "examples_per_step":
+    return _weight(settings, settings.masked_weights, examples)
+
+
+def _weight(settings: RunSettings, kind: SumWeights, examples: int) -> int:
+    if kind == "examples_per_step":
         return max(1, round(WEIGHT_UNIT * examples / local_steps(settings.training, examples)))
     return examples
 
 
-def mean_scale(settings: RunSettings, examples: list[int]) -> float:
+def counted_examples(settings: RunSettings, kind: SumWeights, examples: Mapping[str, int]) -> dict[str, float]:
+    """The embryos that count of each clinic of a round without masks: as many as give none more than the part `share_cap`
+    of the weights that they would have under masks, of this `kind`."""
+    weights = {name: _weight(settings, kind, count) for name, count in examples.items()}
+    kept = capped(weights, settings.share_cap)
+    return {name: count * kept[name] / weights[name] for name, count in examples.items()}
+
+
+def mean_scale(settings: RunSettings, examples: list[int], counted: list[float]) -> float:
     """What the strategy multiplies the weighted mean of updates by: 1, but for FedNova its mean number of steps times the
-    mean of 1 / steps, both by examples (see `embryofl_server.federation.strategies.fednova`)."""
+    mean of 1 / steps, both by the examples that are counted (see `embryofl_server.federation.strategies.fednova`)."""
     if settings.masked_weights != "examples_per_step":
         return 1.0
-    total, steps = sum(examples), [local_steps(settings.training, n) for n in examples]
+    total, steps = sum(counted), [local_steps(settings.training, n) for n in examples]
     return (
-        sum(n * s for n, s in zip(examples, steps, strict=True))
-        * sum(n / s for n, s in zip(examples, steps, strict=True))
+        sum(n * s for n, s in zip(counted, steps, strict=True))
+        * sum(n / s for n, s in zip(counted, steps, strict=True))
         / (total * total)
     )
 

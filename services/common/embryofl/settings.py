@@ -81,7 +81,8 @@ class RunSettings(Strict):
 
     `strategy_settings` are those of the strategy; defaults are filled in when the run is started. `norm_clip` and
     `norm_bound` are multiples of the round's median update norm: a longer update is scaled down to the first and rejected
-    beyond the second; 0 turns either off. After `suspend_after` rejections in a row a clinic is suspended; 0 = never.
+    beyond the second; 0 turns either off. From three clinics on, none has more than the part `share_cap` of a round's
+    weights; 1 turns it off. After `suspend_after` rejections in a row a clinic is suspended; 0 = never.
 
     `choose` names the final model: that of the last round, or the one with the best pooled validation AUROC. After
     `patience` rounds without a better one the run ends early; 0 = never. `schedule` is how the learning rate falls over
@@ -140,6 +141,7 @@ class RunSettings(Strict):
     strategy_settings: dict[str, bool | int | float | str] = Field(default_factory=dict)
     norm_clip: float = Field(default=5, ge=0)
     norm_bound: float = Field(default=50, ge=0)
+    share_cap: float = Field(default=0.5, ge=0.5, le=1)
     suspend_after: int = Field(default=3, ge=0)
     min_clinics: int = Field(default=2, ge=1, le=1000)
     quorum: float = Field(default=0, ge=0, le=1000)

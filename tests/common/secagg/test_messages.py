@@ -211,7 +211,7 @@ def test_digest_of_work_differs_with_every_setting():
 def test_shares_of_the_weights_are_those_of_all_or_of_some():
     attempt = Attempt(zeros(4), dict(zip(names_of(4), [10, 20, 30, 40], strict=True)))
     roster = attempt.close_roster()
-    assert roster.share(("clinic-04",)) == 0.4 and roster.share(roster.names) == 1
-    assert roster.share(("clinic-01",), ("clinic-01", "clinic-03")) == 0.25
-    parts = [roster.share(names_of(4)[:count]) for count in range(1, 5)]
+    assert roster.share(("clinic-04",), 1) == 0.4 and roster.share(roster.names, 1) == 1
+    assert roster.share(("clinic-01",), 1, ("clinic-01", "clinic-03")) == 0.25
+    parts = [roster.share(names_of(4)[:count], 1) for count in range(1, 5)]
     assert all(a < b for a, b in pairwise(parts))

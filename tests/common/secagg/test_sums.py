@@ -28,7 +28,7 @@ def test_sum_is_the_plain_one_and_close_to_that_of_floats(count, silent, late, g
     survivors = attempt.statement.survivors
     assert survivors == tuple(n for n in names_of(count) if n not in [*silent, *late])
     exact = sum(weights[n] * updates[n].astype(np.float64) for n in survivors) / sum(weights[n] for n in survivors)
-    mean = from_ring(total, attempt.roster.share(survivors), attempt.terms.bound)
+    mean = from_ring(total, attempt.roster.share(survivors, 1), attempt.terms.bound)
     assert np.linalg.norm(mean - exact) < 1e-5 * np.linalg.norm(exact)
 
 

@@ -61,6 +61,28 @@ def test_reinstate_lifts_a_suspension(hub):
     assert hub.calls == [("/control/resume", {"name": "clinic-2"})]
 
 
+def test_approve_shows_the_numbers_of_images_that_it_confirms(hub):
+    summary = {"counts": {"5": {"0": 60, "1": 60}}}
+    waiting = {
+        "name": "porto",
+        "state": "waiting",
+        "labelled": 120,
+        "patients": 40,
+        "meaning": "quality",
+        "summary": summary,
+    }
+    hub.replies["/control/clinics"] = [waiting]
+    hub.replies["/control/approve"] = {"state": "enrolled", "approved": 120, "most_embryos": 144}
+    text = invoke("approve", "porto").output
+    assert "120 labelled (quality), 40 patients; day 5: 60 label 1, 60 label 0" in text
+    assert "porto is enrolled" in text and "up to 144 embryos count" in text
+    invoke("approve", "porto", "--images", "90")
+    hub.replies["/control/clinics"] = [{**waiting, "state": "enrolled"}]
+    assert "porto: Confirmed" in invoke("approve", "porto", "--images", "900").output
+    invoke("approve", "porto")
+    assert [body["images"] for path, body in hub.calls if path == "/control/approve"] == [120, 90, 900, None]
+
+
 def test_invite_code_alone_and_reconnect_invite(hub):
     hub.replies["/control/invites"] = {"invite": "embryofl1.code", "expires": 0.0, "manual": False}
     assert invoke("invite", "porto", "--code").output == "embryofl1.code\n"

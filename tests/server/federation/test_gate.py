@@ -1,6 +1,7 @@
 """The gate: every way in which a reply can be wrong is rejected with its own reason."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -91,9 +92,9 @@ def test_good_reply_passes_with_the_norm_of_its_update(request_, layout, packed,
         ("wrong_layout", {"layout": "f" * 16}),
         ("clinic_refused", {"refused": "not today, thank you"}),
         ("examples", {"examples": 0}),
-        ("examples", {"examples": 95}),  # the clinic enrolled with at most 94
+        ("examples", {"examples": 113}),  # the clinic enrolled with at most 94, and a fifth is 18
         ("examples", {"examples": 10**12}),
-        ("examples", {"examples": 80}),  # 80 and 20 for validation are more than 94
+        ("examples", {"examples": 93}),  # 93 and 20 for validation are more than 112
         ("malformed", {"train_loss": -0.5}),
         ("malformed", {"train_loss": 1e300}),
         ("no_upload", {"update": None}),
@@ -116,6 +117,22 @@ def test_text_that_is_not_a_reply_is_malformed(request_, text):
     with pytest.raises(gate.ReplyRejected) as caught:
         gate.parse(text, request_)
     assert caught.value.reason == "malformed"
+
+
+@pytest.mark.parametrize(("approved", "most"), [(50, 60), (94, 112), (10**9, 10**9 + 2 * 10**8)])
+def test_clinic_cannot_count_more_embryos_than_were_approved_and_a_fifth(
+    request_, layout, packed, update, approved, most
+):
+    """Whatever it reported on joining, and however slowly it counts more."""
+    clinic = replace(CLINIC, summary={"counts": {"5": {"0": 10**9, "1": 10**9}}}, approved=approved)
+    text = reply(request_, examples=most - 20)
+    ticket = ExpectedUpload(update(1), layout.size, SHA)
+    accepted = gate.check(gate.parse(text, request_), request_, clinic, ticket, layout, packed(0))
+    assert accepted.reply.examples == most - 20
+    text = reply(request_, examples=most - 19)
+    with pytest.raises(gate.ReplyRejected, match="embryofl-server approve anna --images NUMBER") as caught:
+        gate.check(gate.parse(text, request_), request_, clinic, ticket, layout, packed(0))
+    assert caught.value.reason == "examples"
 
 
 def test_reply_without_an_upload_is_rejected(request_, layout, packed):

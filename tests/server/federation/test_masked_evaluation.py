@@ -202,7 +202,7 @@ def test_metrics_that_cannot_be_are_not_used(stage):
 
     staged.fleet.fault = fault
     staged.go()
-    assert record(staged)["pooled"] == {} and "Metrics over 320 embryos, but 72 labelled images" in staged.message
+    assert record(staged)["pooled"] == {} and "Metrics over 320 embryos, but at most 84 are approved" in staged.message
 
 
 def spend(staged, names):

@@ -67,6 +67,24 @@ def test_masked_model_equals_the_unmasked_one(stage, settings):
     assert record(run)["masking"]["survivors"] == ["anna", "bert", "cleo"]
 
 
+@pytest.mark.parametrize("strategy", ["fedavg", "fednova"])
+@pytest.mark.parametrize("masks", ["required", "off"])
+def test_no_clinic_has_more_than_its_part_of_a_round(stage, masks, strategy):
+    """Of two of 32 embryos and one of 200, the strategies would make a model that is the one's."""
+    models, parts = {}, {}
+    for cap in (1.0, 0.5):
+        for way in (masks, "off"):
+            run = stage(masks=way, strategy=strategy, share_cap=cap, batch_size=512)
+            for name, count in {"anna": 32, "bert": 32, "cleo": 200}.items():
+                run.fleet.workloads[name].examples = count
+                write_policy(run.fleet.state_dir(name), min_examples=1, max_share=1.0, metrics="none")
+            models[cap, way] = run.go()
+        parts[cap] = {name: clinic["share"] for name, clinic in record(run)["clinics"].items()}
+    assert parts[1.0]["cleo"] == pytest.approx(200 / 264, abs=1e-5)
+    assert parts[0.5] == pytest.approx({"anna": 0.25, "bert": 0.25, "cleo": 0.5}, abs=1e-5)
+    assert_equal(models[0.5, masks], models[0.5, "off"])
+
+
 def test_clinics_that_wait_at_the_hub_get_all_but_the_first_steps_there_and_make_the_same_bits(stage):
     run = stage(rounds=3)
     run.fleet.mailboxes, run.mailboxes.used = run.mailboxes, True

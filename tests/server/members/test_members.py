@@ -243,6 +243,35 @@ def test_with_manual_approval_a_clinic_waits_until_it_is_approved_and_the_status
         hub.membership.approve("anna", by="me")
 
 
+def test_approval_confirms_the_number_of_images_and_the_log_has_it(make_hub, key):
+    """The clinic claims two billion, which would make it the whole federation."""
+    hub = make_hub(approval="manual")
+    claimed = {"counts": {"5": {"0": 10**9, "1": 10**9}}, "approved": 10**9}
+    hub.membership.enrol(enrolment("anna", hub.membership.invite("anna").secret, key=key, summary=claimed))
+    assert hub.store.clinic("anna").approved is None
+    hub.membership.approve("anna", by="me", images=100)
+    assert hub.store.clinic("anna").approved == 100 and hub.store.clinic("anna").most_embryos == 120
+    assert audit(hub, "enrolled")[0]["approved"] == 100
+    hub.membership.approve("anna", by="me", images=300)  # its data has grown
+    (line,) = audit(hub, "images_approved")
+    assert (line["approved"], line["before"], line["by"]) == (300, 100, "me")
+    hub = make_hub(approval="manual")  # after a restart
+    assert hub.store.clinic("anna").most_embryos == 360 and hub.store.clinic("anna").state == "enrolled"
+    hub.membership.revoke("anna", "A test", by="me")
+    with pytest.raises(UserError, match="never works again"):
+        hub.membership.approve("anna", by="me", images=300)
+
+
+def test_approval_without_a_number_takes_what_was_reported(make_hub, key):
+    hub = make_hub(approval="manual")
+    join(hub, "anna", key)
+    reported = hub.store.clinic("anna").labelled
+    assert hub.membership.approve("anna", by="me").approved == reported
+    by_itself = make_hub(approval="auto")
+    join(by_itself, "bert")
+    assert by_itself.store.clinic("bert").approved == by_itself.store.clinic("bert").labelled > 0
+
+
 REACHED = ({"hostnames": "hub.example.org,localhost"}, {"hostnames": "192.0.2.7"}, {"tunnel_file": "tunnel.json"})
 
 

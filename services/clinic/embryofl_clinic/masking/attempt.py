@@ -168,7 +168,8 @@ class Masking:
             may_drop_out = len(filled) - roster.threshold
             vector = pooled_metrics.withhold_cells(work, filled, MIN_CLINICS + may_drop_out)
         else:
-            vector = to_vector(work, roster.share((request.clinic,)), self._terms.bound, alarm=alarm)
+            share = roster.share((request.clinic,), request.settings.share_cap)
+            vector = to_vector(work, share, self._terms.bound, alarm=alarm)
         if request.work == "train" and (noise := request.settings.update_noise):
             deviation = noise_deviation(noise, roster.threshold, len(work))
             key = noise_key(self._state_dir, "noise", request.run, request.round, request.model.sha256)

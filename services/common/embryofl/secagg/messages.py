@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from embryofl.errors import ProtocolError, TooFewClinicsError
 from embryofl.schema import Name, Sha256, Strict, explain
-from embryofl.secagg.threshold import MAX_CLINICS, MIN_CLINICS, threshold
+from embryofl.secagg.threshold import MAX_CLINICS, MIN_CLINICS, capped, threshold
 
 VERSION = "embryofl secagg 1"
 """Begins every text that is signed, hashed or derived from; another version of the protocol has another number."""
@@ -199,11 +199,16 @@ class Roster(Message):
         """A clinic's advert."""
         return self.adverts[self.names.index(name)]
 
-    def share(self, names: Collection[str], among: Collection[str] | None = None) -> float:
-        """The part that these clinics have of the weights of all, or of those `among` whom it is asked: in (0, 1]."""
-        every = self.names if among is None else among
-        return sum(a.weight for a in self.adverts if a.clinic in names) / sum(
-            a.weight for a in self.adverts if a.clinic in every
+    def weights(self, cap: float) -> dict[str, float]:
+        """By clinic, with the heaviest one's `capped`."""
+        return capped({a.clinic: a.weight for a in self.adverts}, cap)
+
+    def share(self, names: Collection[str], cap: float, among: Collection[str] | None = None) -> float:
+        """The part that these clinics have of the weights of all, or of those `among` whom it is asked: in (0, 1]. None has
+        more than the part `cap` of all (see `capped`)."""
+        every, weights = self.names if among is None else among, self.weights(cap)
+        return sum(weights[name] for name in self.names if name in names) / sum(
+            weights[name] for name in self.names if name in every
         )
 
 

@@ -1,6 +1,6 @@
-"""How many clinics a sum needs, and how much of it one clinic may be."""
+"""How many clinics a sum needs, and how much of it one clinic may be and counts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 MIN_CLINICS, MAX_CLINICS = 3, 50
 """Clinics in an attempt. In a sum of two, each clinic would know the other's vector."""
@@ -44,3 +44,22 @@ def largest_part(weights: Sequence[int], own: int | None = None) -> float:
     others = sorted(weights)
     others.remove(own)
     return own / (own + sum(others[: len(others) - len(weights) // 3]))
+
+
+def capped(weights: Mapping[str, float], cap: float) -> dict[str, float]:
+    """Weights of which none is more than the part `cap` of all. With fewer than three there is no such part: they stay.
+
+    Parameters
+    ----------
+    weights : mapping of str to float
+        By clinic.
+    cap : float
+        From 0.5, so that only the heaviest can have more, to 1, which changes nothing.
+    """
+    kept = dict(weights)
+    if len(kept) < 3 or cap >= 1:
+        return kept
+    heaviest = max(kept, key=lambda name: kept[name])
+    others = sum(weight for name, weight in kept.items() if name != heaviest)
+    kept[heaviest] = min(kept[heaviest], others * cap / (1 - cap))
+    return kept

@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
+from embryofl.membership import MAX_COUNT
 from embryofl_server.api.deps import By, CurrentHub
 from embryofl_server.api.status import image_statistics, roster
 from embryofl_server.members.invite_lines import lines_to_run
@@ -27,6 +28,13 @@ class ClinicName(BaseModel):
 
     name: str
     reason: str = Field(default="", max_length=300)
+
+
+class Approval(BaseModel):
+    """A clinic to approve, and its labelled images as the coordinator confirms them; None: those that it reported."""
+
+    name: str
+    images: int | None = Field(default=None, ge=1, le=MAX_COUNT)
 
 
 class Renamed(BaseModel):
@@ -96,8 +104,9 @@ def rename(request: Renamed, hub: CurrentHub, by: By) -> dict[str, Any]:
 
 
 @router.post("/approve")
-def approve(request: ClinicName, hub: CurrentHub, by: By) -> dict[str, Any]:
-    return {"state": hub.membership.approve(request.name, by).state}
+def approve(request: Approval, hub: CurrentHub, by: By) -> dict[str, Any]:
+    clinic = hub.membership.approve(request.name, by, request.images)
+    return {"state": clinic.state, "approved": clinic.approved, "most_embryos": clinic.most_embryos}
 
 
 @router.post("/refuse")

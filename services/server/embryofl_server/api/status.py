@@ -83,6 +83,7 @@ def roster(hub: Hub, now: Moment) -> list[dict[str, Any]]:
             "last_seen": c.last_seen,
             "meaning": c.clinic.meaning,
             "labelled": c.clinic.labelled,
+            "approved": c.clinic.approved,
             "patients": c.clinic.summary.get("patients"),
             "summary": c.clinic.summary,
             "metrics": c.clinic.metrics,

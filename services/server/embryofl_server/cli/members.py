@@ -1,11 +1,19 @@
 """`embryofl-server`'s commands about clinics: invite, approve, list, suspend, reinstate, revoke, rename."""
 
+import sys
 from typing import Annotated
 
 import typer
 
 from embryofl_server.api.client import call
-from embryofl_server.cli.show_members import clinics_table, invite_text, invites_table, reconnect_text, statistics_table
+from embryofl_server.cli.show_members import (
+    clinics_table,
+    describe_data,
+    invite_text,
+    invites_table,
+    reconnect_text,
+    statistics_table,
+)
 from embryofl_server.cli.text import AsJson, output
 
 app = typer.Typer()
@@ -61,10 +69,25 @@ def clinics(json_: AsJson = False) -> None:
 
 
 @app.command()
-def approve(clinic: ClinicArgument) -> None:
-    """Approve a clinic that is awaiting approval."""
-    call("POST", "/control/approve", {"name": clinic})
-    typer.echo(f"{clinic} is enrolled and takes part from the next round on.")
+def approve(
+    clinic: ClinicArgument,
+    images: Annotated[
+        int, typer.Option(min=0, help="Its labelled images, as you know them. 0 = what it reported on joining.")
+    ] = 0,
+) -> None:
+    """Approve a clinic that is awaiting approval, or with --images one whose data has grown by more than a fifth.
+
+    The number of labelled images bounds the weight of the clinic's updates. It is shown, and in a terminal asked for.
+    """
+    asked = [c for c in call("GET", "/control/clinics") if c["name"] == clinic and c["state"] == "waiting"]
+    for c in asked:
+        typer.echo(f"{clinic} reports {describe_data(c)}.")
+        if not images and sys.stdin.isatty():
+            images = typer.prompt("Labelled images that you confirm", default=c["labelled"], type=int)
+    images = images or next((c["labelled"] for c in asked), 0)
+    done = call("POST", "/control/approve", {"name": clinic, "images": images or None})
+    more = f"Confirmed are {done['approved']} labelled images; up to {done['most_embryos']} embryos count."
+    typer.echo(f"{clinic} is enrolled and takes part from the next round on. {more}" if asked else f"{clinic}: {more}")
 
 
 @app.command()

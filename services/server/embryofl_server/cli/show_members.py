@@ -49,10 +49,9 @@ def clinics_table(clinics: list[dict[str, Any]]) -> RenderableType:
     notes = []
     for c in clinics:
         seen = "now" if c["online"] else utc(c["last_seen"]) if c["last_seen"] else "never"
-        patients = "" if c["patients"] is None else f", {count(c['patients'])} patients"
-        data = f"{c['labelled'] if c['labelled'] is not None else '?'} labelled ({c['meaning']}){patients}"
-        for day, counts in counts_by_day(c["summary"]).items():
-            data += f"; day {day}: {counts['1']} label 1, {counts['0']} label 0"
+        data = describe_data(c)
+        if c["approved"] not in (None, c["labelled"]):
+            data += f"; {c['approved']} labelled approved"
         if c["metrics"] != "own":
             data += f"\nits own metrics are not released to the hub (metrics = {c['metrics']})"
         elif not c["shows_metrics"]:
@@ -69,6 +68,15 @@ def clinics_table(clinics: list[dict[str, Any]]) -> RenderableType:
         f"The gateway's certificate, which all clinics trust, expires on {expires}. SHA-256 {clinics[0]['certificate']}"
     )
     return Group(shown, *notes, Text(certificate, style="dim"))
+
+
+def describe_data(clinic: dict[str, Any]) -> str:
+    """What a clinic of `/control/clinics` reported of its data on joining."""
+    patients = "" if clinic["patients"] is None else f", {count(clinic['patients'])} patients"
+    data = f"{clinic['labelled'] if clinic['labelled'] is not None else '?'} labelled ({clinic['meaning']}){patients}"
+    for day, counts in counts_by_day(clinic["summary"]).items():
+        data += f"; day {day}: {counts['1']} label 1, {counts['0']} label 0"
+    return data
 
 
 def invites_table(invites: list[dict[str, Any]]) -> RenderableType:

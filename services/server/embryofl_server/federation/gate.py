@@ -106,19 +106,16 @@ def check(
     for sums in reply.personal.values():
         _sums(sums, clinic)
     graded = max((a.embryos for by_target in reply.grades.values() for a in by_target.values()), default=0)
-    if clinic.labelled is not None and graded > clinic.labelled:
-        raise ReplyRejected(
-            "metrics", f"grades of {graded} embryos, but {clinic.labelled} labelled images were reported on joining"
-        )
+    if clinic.most_embryos is not None and graded > clinic.most_embryos:
+        raise ReplyRejected("metrics", f"grades of {graded} embryos, but {_approved(clinic)}")
     if reply.masking is not None and reply.masking.accused:
         accused = reply.masking.accused
         raise ReplyRejected("bad_letter", f"it cannot open the letter of {accused}, or says so", accused)
-    most, trains = clinic.labelled, request.kind in ("keys", "train")
+    most, trains = clinic.most_embryos, request.kind in ("keys", "train")
     if trains and (reply.examples < 1 or (most is not None and reply.examples + _count(validation) > most)):
         raise ReplyRejected(
             "examples",
-            f"{reply.examples} training and {_count(validation)} validation embryos, but {most} labelled images were "
-            "reported on joining",
+            f"{reply.examples} training and {_count(validation)} validation embryos, but {_approved(clinic)}",
         )
     if not request.upload_url:
         return AcceptedReply(reply, validation, test, None, 0.0)
@@ -167,6 +164,14 @@ def judge_norms(
     return scales, rejected
 
 
+def _approved(clinic: Clinic) -> str:
+    confirmed = clinic.labelled if clinic.approved is None else clinic.approved
+    return (
+        f"{confirmed} labelled images were approved, and at most a fifth more are used. If its data has grown: "
+        f"embryofl-server approve {clinic.name} --images NUMBER"
+    )
+
+
 def _count(sums: ScoreSums | None) -> int:
     return (sums.summary().n or 0) if sums else 0
 
@@ -178,11 +183,9 @@ def _sums(values: dict[str, object] | None, clinic: Clinic) -> ScoreSums | None:
         sums = ScoreSums.from_dict(values)
     except ValueError as exc:
         raise ReplyRejected("metrics", f"the metrics do not have the agreed form: {exc}") from None
-    count, most = _count(sums), clinic.labelled
+    count, most = _count(sums), clinic.most_embryos
     if most is not None and count > most:
-        raise ReplyRejected(
-            "metrics", f"metrics over {count} embryos, but {most} labelled images were reported on joining"
-        )
+        raise ReplyRejected("metrics", f"metrics over {count} embryos, but {_approved(clinic)}")
     return sums
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from embryofl.errors import UserError, with_code
 from embryofl.local_work import local_steps, local_travel
+from embryofl.masked_update import counted_examples
 from embryofl.messages import MEASURED, Kind
 from embryofl_server.federation import final_model, gate
 from embryofl_server.federation.checkpoint import Checkpoint, Checkpoints, CorrectionFile
@@ -197,6 +198,8 @@ class RoundLoop:
 
     def _round(self, number: int, result: ExchangeResult) -> Round:
         scale = self._settings.rate_scale(number)
+        trained = {name: accepted.reply.examples for name, accepted in result.accepted.items() if accepted.update}
+        counted = counted_examples(self._settings, self._strategy.sum_weights, trained)
         updates = (
             result.means.updates
             if result.means
@@ -204,7 +207,7 @@ class RoundLoop:
                 ClinicUpdate(
                     clinic=name,
                     path=accepted.update,
-                    examples=accepted.reply.examples,
+                    examples=counted[name],
                     norm=accepted.norm,
                     scale=result.scales[name],
                     steps=local_steps(self._settings.training, accepted.reply.examples),

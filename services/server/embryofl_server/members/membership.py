@@ -142,25 +142,40 @@ class MembershipService:
         self._unrecorded = 0
 
     # -- approve ----------------------------------------------------------------------------------------------------
-    def approve(self, name: str, by: str) -> Clinic:
-        """Enrol a clinic that is awaiting approval."""
-        self._require_waiting(name)
-        clinic = self._store.set_state(name, "enrolled", "")
-        self._keys.admit()
-        self._audit.write("enrolled", clinic=name, key=fingerprint(clinic.public_key), summary=clinic.summary, by=by)
-        return clinic
+    def approve(self, name: str, by: str, images: int | None = None) -> Clinic:
+        """Enrol a clinic that is awaiting approval, or confirm that an enrolled one has more data than before.
+
+        Parameters
+        ----------
+        name, by : str
+        images : int, optional
+            Its labelled images, which bound its weight; by default those that it reported on joining.
+        """
+        before = self._store.member(name)
+        if before.state == "waiting":
+            self._store.approve_images(name, before.labelled if images is None else images)
+            clinic = self._store.set_state(name, "enrolled", "")
+            self._keys.admit()
+            facts = {"key": fingerprint(clinic.public_key), "summary": clinic.summary, "approved": clinic.approved}
+            self._audit.write("enrolled", clinic=name, **facts, by=by)
+            return clinic
+        if images is None:
+            raise UserError(
+                "H6",
+                f"{name} is {state_label(before.state)}, not awaiting approval. If its data has grown: "
+                f"embryofl-server approve {name} --images NUMBER",
+            )
+        self._store.approve_images(name, images)
+        self._audit.write("images_approved", clinic=name, approved=images, before=before.approved, by=by)
+        return self._store.clinic(name)
 
     def decline(self, name: str, reason: str, by: str) -> Clinic:
         """Decline a clinic that is awaiting approval. Its key cannot be used to ask again."""
-        self._require_waiting(name)
+        if (state := self._store.clinic(name).state) != "waiting":
+            raise UserError("H6", f"{name} is {state_label(state)}, not awaiting approval.")
         clinic = self._store.set_state(name, "refused", reason)
         self._audit.write("refused", clinic=name, reason=reason, key=fingerprint(clinic.public_key), by=by)
         return clinic
-
-    def _require_waiting(self, name: str) -> None:
-        state = self._store.clinic(name).state
-        if state != "waiting":
-            raise UserError("H6", f"{name} is {state_label(state)}, not awaiting approval.")
 
     # -- status -----------------------------------------------------------------------------------------------------
     def status(self, request: StatusRequest, address: str = "") -> MembershipStatus:

@@ -24,7 +24,8 @@ GONE = ("revoked", "left", "refused")  # the membership has ended: the key never
 @dataclass(frozen=True)
 class Clinic:
     """A clinic. `state`: enrolled, suspended, waiting (for approval), revoked, left or refused; `since` when and for what
-    `reason`. Times are Unix time in seconds."""
+    `reason`. `approved`: labelled images that the coordinator has confirmed; None while it waits. Times are Unix time in
+    seconds."""
 
     name: str
     public_key: str
@@ -34,6 +35,7 @@ class Clinic:
     summary: dict[str, Any]
     since: float = 0.0
     reason: str = ""
+    approved: int | None = None
 
     @property
     def statistics(self) -> DataStatistics | None:
@@ -56,6 +58,13 @@ class Clinic:
     def labelled(self) -> int | None:
         """See `count_labelled`. None for no clinic that has joined: an enrolment without counts is rejected."""
         return count_labelled(self.summary)
+
+    @property
+    def most_embryos(self) -> int | None:
+        """Training and validation embryos that its replies may count: the images that were confirmed, and a fifth more, by
+        which its data may grow. None where neither is known."""
+        confirmed = self.labelled if self.approved is None else self.approved
+        return None if confirmed is None else confirmed + confirmed // 5
 
 
 def state_label(state: str) -> str:
@@ -132,8 +141,9 @@ class ClinicStore(Database):
             if name in clinics and clinics[name].state not in GONE:
                 raise EnrolmentRejected("J3", f"A clinic called {name} has already joined, with another key.")
             now = time.time()
-            row = (name, public_key, state, now, meaning, json.dumps(summary), now)
-            self.change("INSERT OR REPLACE INTO clinics VALUES (?, ?, ?, ?, ?, ?, ?, '')", *row)
+            approved = count_labelled(summary) if state == "enrolled" else None
+            row = (name, public_key, state, now, meaning, json.dumps(summary), now, approved)
+            self.change("INSERT OR REPLACE INTO clinics VALUES (?, ?, ?, ?, ?, ?, ?, '', ?)", *row)
             invites.use(self, secret, public_key)
             return self.clinics()[name]
 
@@ -142,8 +152,8 @@ class ClinicStore(Database):
         """All clinics by name."""
         rows = self.rows("SELECT * FROM clinics ORDER BY name")
         return {
-            name: Clinic(name, key, state, enrolled, meaning, json.loads(summary), since, reason)
-            for name, key, state, enrolled, meaning, summary, since, reason in rows
+            name: Clinic(name, key, state, enrolled, meaning, json.loads(summary), since, reason, approved)
+            for name, key, state, enrolled, meaning, summary, since, reason, approved in rows
         }
 
     def clinic(self, name: str) -> Clinic:
@@ -199,6 +209,10 @@ class ClinicStore(Database):
             if state in GONE:
                 self._retire_key(clinic, state, reason)
             return self.clinics()[name]
+
+    def approve_images(self, name: str, count: int | None) -> None:
+        """Note how many labelled images of a clinic the coordinator has confirmed."""
+        self.change("UPDATE clinics SET approved = ? WHERE name = ?", count, name)
 
     def set_choices(self, name: str, choices: dict[str, bool | str]) -> None:
         """What a clinic's policy says: `SHOWS` or `METRICS` to its value."""

@@ -12,14 +12,14 @@ from typing import Any
 
 from embryofl.errors import UserError
 
-VERSION = 4
+VERSION = 5
 
 _TABLES = f"""
 BEGIN IMMEDIATE;
 CREATE TABLE clinics (
     name TEXT PRIMARY KEY, public_key TEXT NOT NULL UNIQUE, state TEXT NOT NULL, enrolled REAL NOT NULL,
     meaning TEXT NOT NULL, summary TEXT NOT NULL,
-    since REAL NOT NULL DEFAULT 0, reason TEXT NOT NULL DEFAULT ''
+    since REAL NOT NULL DEFAULT 0, reason TEXT NOT NULL DEFAULT '', approved INTEGER
 );
 CREATE TABLE refusals (
     clinic TEXT NOT NULL, run TEXT NOT NULL, round INTEGER NOT NULL, reason TEXT NOT NULL, words TEXT NOT NULL,

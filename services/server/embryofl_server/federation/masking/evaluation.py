@@ -158,13 +158,11 @@ class MaskedEvaluation:
 
     def _impossible(self, sums: dict[Split, ScoreSums], names: tuple[str, ...]) -> str:
         """Why a sum cannot be one of honest clinics; nobody can say whose part is wrong."""
-        labelled = [self._store.clinic(name).labelled for name in names]
+        each = [self._store.clinic(name).most_embryos for name in names]
         found = sum(int(pooled.pooled().counts.sum()) for pooled in sums.values())
-        most = sum(n for n in labelled if n is not None)
-        if None not in labelled and found > most:
-            return (
-                f"Metrics over {found} embryos, but {most} labelled images were reported on joining: they are not used."
-            )
+        most = sum(n for n in each if n is not None)
+        if None not in each and found > most:
+            return f"Metrics over {found} embryos, but at most {most} are approved of these clinics: they are not used."
         return ""
 
     def _note(self, kind: Kind, result: ExchangeResult) -> None:

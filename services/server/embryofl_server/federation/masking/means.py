@@ -65,7 +65,7 @@ class RoundSums:
         made, layout, number = [], model.layout(), model.round + 1
         for place, (closed, total) in enumerate([*self.sums]):
             roster, names = closed.roster, closed.statement.survivors
-            bound, part = roster.terms.bound, roster.share(names)
+            bound, part = roster.terms.bound, roster.share(names, settings.share_cap)
             packed, norm = add_mean(total, part, bound, model.packed(), layout)
             most = longest_mean(settings, bound, len(names), roster.threshold, part, layout.floats)
             if not norm <= most:
@@ -77,7 +77,9 @@ class RoundSums:
             packed.tofile(path)
             examples = [replies[name].examples for name in names]
             group = names[0] if roster.drawn else ""
-            made.append(ClinicUpdate(group, path, sum(examples), norm, mean_scale(settings, examples)))
+            kept = roster.weights(settings.share_cap)
+            counted = [n * kept[name] / roster.advert_of(name).weight for name, n in zip(names, examples, strict=True)]
+            made.append(ClinicUpdate(group, path, sum(counted), norm, mean_scale(settings, examples, counted)))
         return made
 
     def record(self, attempt: int) -> dict[str, Any]:

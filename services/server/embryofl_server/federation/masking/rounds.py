@@ -239,7 +239,8 @@ class MaskedRounds:
         result = self._counted(masked, sums)
         if self._groups is None:
             roster, names = sums.sums[0][0].roster, sums.survivors
-            result.means = MeanUpdates(updates, {name: roster.share((name,), names) for name in names})
+            cap = self._settings.share_cap
+            result.means = MeanUpdates(updates, {name: roster.share((name,), cap, names) for name in names})
         elif self._strategy.sum_weights:
             result.means = MeanUpdates([median_of(updates, model, self._run.folder)], {})
         else:

@@ -33,7 +33,7 @@ class ClinicUpdate:
     path : Path
         The clinic's packed model, of the run's layout and finite.
     examples : int
-        Training embryos, at most the labelled images reported on joining.
+        Its weight: training embryos, at most `Clinic.most_embryos`, or fewer because of `share_cap`.
     norm : float
         Euclidean distance from the global model, as sent.
     scale : float
@@ -50,7 +50,7 @@ class ClinicUpdate:
 
     clinic: str
     path: Path
-    examples: int
+    examples: float
     norm: float
     scale: float = 1.0
     steps: float = 1.0
