@@ -83,7 +83,7 @@ watch:  ## Follow the run until it has ended
 
 .PHONY: monitor
 monitor:  ## Run the installed Prometheus on `make demo` and print the command that starts Grafana
-	@bash scripts/monitor.sh
+	@VENV="$(VENV)" bash scripts/monitor.sh
 
 .PHONY: hub
 hub:  ## Run a hub command: make hub DO="suspend clinic-2" (DO=--help lists all)

@@ -3,7 +3,7 @@
 # seconds, the services that run, and the parts that the closing lines name, with the reason where one did not start.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-export COMPOSE_PROJECT_NAME=embryofl-up EMBRYOFL_CONSOLE_PORT=27860 EMBRYOFL_PROMETHEUS_PORT=29090 EMBRYOFL_GRAFANA_PORT=23000
+export COMPOSE_PROJECT_NAME=embryofl-up EMBRYOFL_CONSOLE_PORT=27860 EMBRYOFL_GRAFANA_PORT=23000
 EMBRYOFL_COMPOSE_DIR=$(mktemp -d)
 export EMBRYOFL_COMPOSE_DIR
 trap 'YES=1 bash scripts/compose.sh clean >/dev/null' EXIT

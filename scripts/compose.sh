@@ -5,6 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/fail.sh
+. scripts/login.sh
 action=${1:-}
 project=${COMPOSE_PROJECT_NAME:-embryofl}
 place=${EMBRYOFL_COMPOSE_DIR:-.embryofl/compose}
@@ -39,6 +40,7 @@ compose() {
 	local files=(-f compose.yaml)
 	[ -z "$gpu" ] || files+=(-f compose.gpu.yaml)
 	[ ! -e "$generated" ] || files+=(-f "$generated")
+	[ -z "${EMBRYOFL_PROMETHEUS_PORT:-}" ] || files+=(-f compose.prometheus.yaml)
 	[ -z "${EMBRYOFL_COMPOSE_EXTRA:-}" ] || files+=(-f "$EMBRYOFL_COMPOSE_EXTRA")
 	docker compose --project-directory . -p "$project" "${files[@]}" "$@"
 }
@@ -161,9 +163,15 @@ start_parts() {
 			coded H9 "    The console has no password yet; the message above says why. Try: make console-password"
 	fi
 	[ "$NGROK" = 0 ] || bring --wait --wait-timeout 45 --no-deps tunnel >/dev/null 2>&1 || true # the hub's status says how it is
-	chmod 0700 "$place" # Grafana's own user reads the password through its mount; the folder's mode keeps others out
+	make_login "$place" job -T --entrypoint caddy gateway hash-password ||
+		coded S10 "    Prometheus has no login, so that it cannot start; the message above says why."
 	[ -e "$grafana_password" ] || (umask 0333 && head -c 18 /dev/urandom | base64 | tr '+/' '-_' >"$grafana_password")
-	start prometheus Metrics "http://localhost:${EMBRYOFL_PROMETHEUS_PORT:-9090}" "Prometheus; /alerts lists the alerts; from this machine only" || true
+	local metrics="not published" remark="Prometheus, for Grafana; to publish it: EMBRYOFL_PROMETHEUS_PORT=9090 make up"
+	if [ -n "${EMBRYOFL_PROMETHEUS_PORT:-}" ]; then
+		metrics=http://localhost:$EMBRYOFL_PROMETHEUS_PORT
+		remark="Prometheus; user embryofl, password in $place/prometheus-password; /alerts lists the alerts"
+	fi
+	start prometheus Metrics "$metrics" "$remark" || true
 	start grafana Grafana "http://localhost:${EMBRYOFL_GRAFANA_PORT:-3000}" "dashboards; user admin, password in $grafana_password" || true
 }
 
@@ -209,7 +217,7 @@ clean() {
 	case $answer in [yY]*) ;; *) say "Nothing was deleted." && exit 1 ;; esac
 	compose --progress quiet down --timeout 4 --remove-orphans --volumes
 	docker volume prune --all --force --filter "label=com.docker.compose.project=$project" >/dev/null # those of earlier clinics, too
-	rm -f "$generated" "$kept" "$log" "$grafana_password"
+	rm -f "$generated" "$kept" "$log" "$grafana_password" "$place"/prometheus-{password,web.yml}
 	rmdir "$place" 2>/dev/null || true
 	say "Deleted. The Docker images are kept; to remove them: docker image rm embryofl-server embryofl-clinic embryofl-datagen embryofl-console embryofl-gateway (and embryofl-tunnel)"
 }

@@ -351,7 +351,8 @@ def gpu_image() -> Finding | None:
 
 def checks(way: str) -> list[Callable[[], Finding | None]]:
     """Those of a short form, or all of them."""
-    ports = [partial(port, part, way) for part in PORTS]
+    published = [part for part in PORTS if part != "Prometheus" or os.environ.get("EMBRYOFL_PROMETHEUS_PORT")]
+    ports = [partial(port, part, way) for part in published]
     engine_checks, gpu = [partial(docker, way), compose], [gpu_driver, gpu_toolkit, gpu_image]
     if way == "demo":
         return [partial(python, way), ports[0], checkout_disk]

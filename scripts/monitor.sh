@@ -5,6 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/fail.sh
+. scripts/login.sh
 demo=${EMBRYOFL_DEMO_DIR:-.embryofl/demo}
 place=${EMBRYOFL_MONITOR_DIR:-.embryofl/monitor}
 port=${MONITOR_PORT:-9090}
@@ -22,7 +23,9 @@ if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
 	fail S3 "Port $port is in use by another program (is it another make monitor?). Choose another: make monitor MONITOR_PORT=$((port + 1))"
 fi
 
+caddy=${VENV:-.embryofl/venv}/bin/caddy # the gateway's; here it makes a hash
 mkdir -p "$place"
+make_login "$place" "$caddy" hash-password || fail S2 "The login of Prometheus cannot be made with $caddy. Expected what make demo installs: make setup"
 place=$(cd "$place" && pwd)
 ln -sfn "$PWD/prometheus/prometheus.yml" "$place/prometheus.yml"
 ln -sfn "$PWD/prometheus/rules" "$place/rules"
@@ -30,7 +33,7 @@ ln -sfn "$(cd "$federation/targets" && pwd)" "$place/targets"
 [ -e "$place/grafana-password" ] || (umask 077 && head -c 18 /dev/urandom | base64 | tr '+/' '-_' >"$place/grafana-password")
 
 "$program" --config.file="$place/prometheus.yml" --storage.tsdb.path="$place/data" --storage.tsdb.retention.time=30d \
-	--web.listen-address="127.0.0.1:$port" --log.level=error >>"$place/prometheus.log" 2>&1 &
+	--web.listen-address="127.0.0.1:$port" --web.config.file="$place/prometheus-web.yml" --web.cors.origin='^$' --log.level=error >>"$place/prometheus.log" 2>&1 &
 child=$!
 trap 'kill $child 2>/dev/null || true; wait $child 2>/dev/null || true' EXIT
 trap 'exit 130' INT TERM
@@ -45,9 +48,11 @@ plugins= # the deb and rpm packages put the data sources' plugins where Grafana 
 
 cat <<TEXT
 Prometheus:  http://127.0.0.1:$port   (alerts: http://127.0.0.1:$port/alerts), watching $(basename "$federation")
+             user embryofl, the password in $place/prometheus-password
 Grafana 13, where it is installed (https://grafana.com/grafana/download), in another terminal:
 
-  EMBRYOFL_PROMETHEUS_URL=http://127.0.0.1:$port EMBRYOFL_DASHBOARDS=$PWD/grafana/dashboards \\
+  EMBRYOFL_PROMETHEUS_URL=http://127.0.0.1:$port EMBRYOFL_PROMETHEUS_PASSWORD_FILE=$place/prometheus-password \\
+  EMBRYOFL_DASHBOARDS=$PWD/grafana/dashboards \\
   GF_PATHS_PROVISIONING=$PWD/grafana/provisioning GF_PATHS_DATA=$place/grafana \\
   GF_SECURITY_ADMIN_PASSWORD=\$(cat $place/grafana-password) GF_SERVER_HTTP_ADDR=127.0.0.1 \\
   GF_ANALYTICS_REPORTING_ENABLED=false GF_ANALYTICS_CHECK_FOR_UPDATES=false \\

@@ -399,7 +399,7 @@ def test_check_that_cannot_be_made_says_so_and_the_others_are_made(machine):
 
 
 def test_ports_and_cuda_are_those_of_the_compose_files():
-    text = (ROOT / "compose.yaml").read_text() + (ROOT / "compose.gpu.yaml").read_text()
+    text = "".join((ROOT / f"compose{kind}.yaml").read_text() for kind in ("", ".gpu", ".prometheus"))
     code = SCRIPT.read_text()
     for part, number in re.findall(r"\$\{EMBRYOFL_(CONSOLE|PROMETHEUS|GRAFANA)_PORT:-(\d+)\}", text):
         assert re.search(rf'"{part}": {number}\b', code, re.I)

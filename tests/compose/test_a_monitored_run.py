@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from kits.containers import PROJECT, ROOT, Containers, run, until
+from kits.forwarder import logged_in
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1500)]
 TOOL = ROOT.parent / "shared" / "grafana-check"
@@ -96,20 +97,21 @@ def test_every_panel_has_data(federation: Containers) -> None:
         "a few scrapes have followed the end, for rates",
         lambda: sum(value for _, value in federation.query(ended)) >= 3,
     )
-    done = subprocess.run(
-        [
-            sys.executable,
-            str(ROOT / "scripts" / "draw_dashboards.py"),
-            "--grafana-check",
-            str(TOOL),
-            "--url",
-            federation.prometheus,
-            *(["--out", DRAW] if DRAW else []),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    with logged_in(federation.prometheus_request) as address:
+        done = subprocess.run(
+            [
+                sys.executable,
+                str(ROOT / "scripts" / "draw_dashboards.py"),
+                "--grafana-check",
+                str(TOOL),
+                "--url",
+                address,
+                *(["--out", DRAW] if DRAW else []),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -210,16 +212,24 @@ http.server.ThreadingHTTPServer(("0.0.0.0", 9101), Liar).serve_forever()
 
 
 def test_prometheus_allows_no_requests_from_pages_of_other_origins(federation: Containers) -> None:
-    address = f"{federation.prometheus}/api/v1/query?query=up"
-    request = urllib.request.Request(address, headers={"Origin": "https://example.org"})
+    request = federation.prometheus_request("/api/v1/query?query=up", Origin="https://example.org")
     with urllib.request.urlopen(request, timeout=10) as response:
         assert response.headers["Access-Control-Allow-Origin"] is None
+
+
+def test_no_user_of_this_machine_reads_metrics_without_the_login(federation: Containers) -> None:
+    for path in ("/api/v1/query?query=up", "/metrics", "/federate", "/"):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(federation.prometheus + path, timeout=10)
+        assert refused.value.code == 401
 
 
 def test_prometheus_holds_no_data_of_a_clinic_or_the_hub(federation: Containers) -> None:
     container = federation.containers()["prometheus"]
     assert {m["Destination"]: (m.get("Name") or Path(m["Source"]).name, m["RW"]) for m in container["Mounts"]} == {
         "/etc/prometheus": ("prometheus", False),
+        "/run/secrets/prometheus-web": ("prometheus-web.yml", False),
+        "/run/secrets/prometheus-password": ("prometheus-password", False),
         "/prometheus": (f"{PROJECT}_prometheus", True),
     }
     assert set(container["NetworkSettings"]["Networks"]) == {f"{PROJECT}_{n}" for n in ("hub", "clinics", "desk")}
@@ -241,10 +251,13 @@ def test_grafana_container_reaches_only_its_password_and_prometheus(federation: 
         for network in federation.containers()[name]["NetworkSettings"]["Networks"].values()
     ]
     code = """
-import os, urllib.request
+import base64, os, urllib.request
 print(open("/run/secrets/grafana-admin").read().strip())
 print(sorted(os.listdir("/etc/grafana/provisioning")), len(os.listdir("/dashboards")))
-print(urllib.request.urlopen(os.environ["EMBRYOFL_PROMETHEUS_URL"] + "/-/ready", timeout=5).status)
+password = open(os.environ["EMBRYOFL_PROMETHEUS_PASSWORD_FILE"]).read().strip()
+login = "Basic " + base64.b64encode(("embryofl:" + password).encode()).decode()
+request = urllib.request.Request(os.environ["EMBRYOFL_PROMETHEUS_URL"] + "/-/ready", headers={"Authorization": login})
+print(urllib.request.urlopen(request, timeout=5).status)
 """
     expected = f"{federation.grafana_password}\n['dashboards', 'datasources'] 4\n200\n"
     assert federation.python("grafana", code) == expected

@@ -114,7 +114,7 @@ def test_secrets_are_only_with_their_owners(federation):
     match = urllib.parse.urlencode({"match[]": '{__name__=~".+"}'})
     exposed = ""
     for what in ("targets", "status/config", "status/flags", f"series?{match}"):
-        with urllib.request.urlopen(f"{federation.prometheus}/api/v1/{what}", timeout=30) as response:
+        with urllib.request.urlopen(federation.prometheus_request(f"/api/v1/{what}"), timeout=30) as response:
             exposed += response.read().decode()
     assert "embryofl_trainer" in exposed and "embryofl_rounds_total" in exposed and len(secrets) >= 8
     assert not [s for s in ["embryofl1.", federation.grafana_password, *secrets] if s in exposed + everything]
@@ -146,7 +146,6 @@ def test_only_the_gateways_port_is_open_to_other_machines(federation):
     }
     assert published == {
         ("gateway", "8443/tcp"): {("0.0.0.0", str(federation.port))},
-        ("prometheus", "9090/tcp"): {("127.0.0.1", str(federation.prometheus_port))},
         ("grafana", "3000/tcp"): {("127.0.0.1", str(federation.grafana_port))},
         ("console", "7860/tcp"): {("127.0.0.1", str(federation.console_port))},
     }

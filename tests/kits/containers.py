@@ -1,6 +1,7 @@
 """A federation in real containers, as `make up` starts it, with its own project name and port."""
 
 import ast
+import base64
 import json
 import os
 import shutil
@@ -63,7 +64,7 @@ class Containers:
     """`make` and `docker` for one project; its files are in `folder`."""
 
     def __init__(self, folder: Path) -> None:
-        self.port, self.prometheus_port, self.grafana_port, self.console_port = (free_port() for _ in range(4))
+        self.port, self.grafana_port, self.console_port = (free_port() for _ in range(3))
         self._control: dict[str, tuple[str, ssl.SSLContext]] = {}  # by container: the control API's token and authority
         self.environment = {
             "COMPOSE_PROJECT_NAME": PROJECT,
@@ -71,7 +72,7 @@ class Containers:
             "EMBRYOFL_DEMO_DIR": str(folder / "no-demo"),
             "EMBRYOFL_HOSTNAMES": "localhost,127.0.0.1",
             "EMBRYOFL_CONSOLE_PORT": str(self.console_port),
-            "EMBRYOFL_PROMETHEUS_PORT": str(self.prometheus_port),
+            "EMBRYOFL_PROMETHEUS_PORT": "",
             "EMBRYOFL_GRAFANA_PORT": str(self.grafana_port),
             "CLINICS": "",
             "DATA": "",
@@ -199,12 +200,20 @@ with ThreadPoolExecutor(len(targets)) as pool:
 
     @property
     def prometheus(self) -> str:
-        """Prometheus's address on this machine."""
-        return f"http://127.0.0.1:{self.prometheus_port}"
+        """Prometheus's address, which is not published. A user of this machine reaches it all the same."""
+        where = f'{{{{(index .NetworkSettings.Networks "{PROJECT}_desk").IPAddress}}}}'
+        return f"http://{run('docker', 'inspect', '-f', where, self.container('prometheus')).strip()}:9090"
+
+    def prometheus_request(self, path: str, **headers: str) -> urllib.request.Request:
+        """A request to Prometheus, with its login."""
+        folder = Path(self.environment["EMBRYOFL_COMPOSE_DIR"])
+        login = f"embryofl:{(folder / 'prometheus-password').read_text().strip()}"
+        headers["Authorization"] = f"Basic {base64.b64encode(login.encode()).decode()}"
+        return urllib.request.Request(self.prometheus + path, headers=headers)
 
     def _prometheus(self, expr: str) -> dict[str, Any]:
-        parameters = urllib.parse.urlencode({"query": expr})
-        with urllib.request.urlopen(f"{self.prometheus}/api/v1/query?{parameters}", timeout=10) as response:
+        request = self.prometheus_request(f"/api/v1/query?{urllib.parse.urlencode({'query': expr})}")
+        with urllib.request.urlopen(request, timeout=10) as response:
             data: dict[str, Any] = json.loads(response.read())["data"]
         return data
 

@@ -40,6 +40,9 @@ SCHEMAS = {
                         "type": {"const": "prometheus"},
                         "access": {"const": "proxy"},
                         "url": TEXT,
+                        "basicAuth": YES,
+                        "basicAuthUser": TEXT,
+                        "secureJsonData": only({"basicAuthPassword": TEXT}),
                         "isDefault": YES,
                         "editable": NO,
                     },
@@ -105,8 +108,8 @@ def test_dashboards_use_the_provisioned_data_source(provisioning, root):
 
 
 def test_every_variable_is_set_in_containers_and_by_make_monitor(provisioning, grafana, root):
-    used = set(re.findall(r"\$(\w+)", json.dumps(provisioning)))
-    assert used == {"EMBRYOFL_PROMETHEUS_URL", "EMBRYOFL_DASHBOARDS"}
+    used = set(re.findall(r"\$\{?([A-Z]\w+)", json.dumps(provisioning)))
+    assert used == {"EMBRYOFL_PROMETHEUS_URL", "EMBRYOFL_PROMETHEUS_PASSWORD_FILE", "EMBRYOFL_DASHBOARDS"}
     printed = (root / "scripts" / "monitor.sh").read_text()
     assert used <= set(grafana["environment"]) and all(f"{name}=" in printed for name in used)
 
@@ -136,3 +139,16 @@ def test_grafana_needs_the_password_and_fetches_nothing_at_start(grafana):
     assert environment["GF_PLUGINS_PREINSTALL_DISABLED"] == "true"
     assert all(port.startswith("127.0.0.1:") for port in grafana["ports"])
     assert re.fullmatch(r"grafana/grafana:\d+\.\d+\.\d+@sha256:[0-9a-f]{64}", grafana["image"])
+
+
+def test_prometheus_asks_for_a_login_and_is_not_published_unless_a_port_is_named(root):
+    """Users of the hub's machine reach its address in any case."""
+    services = yaml.safe_load((root / "compose.yaml").read_text())["services"]
+    prometheus, web = services["prometheus"], "--web.config.file=/run/secrets/prometheus-web"
+    assert web in prometheus["command"] and "prometheus-web" in prometheus["secrets"] and "ports" not in prometheus
+    published = yaml.safe_load((root / "compose.prometheus.yaml").read_text())["services"]["prometheus"]
+    assert list(published) == ["ports"] and all(port.startswith("127.0.0.1:") for port in published["ports"])
+    used = '[ -z "${EMBRYOFL_PROMETHEUS_PORT:-}" ] || files+=(-f compose.prometheus.yaml)'
+    assert used in (root / "scripts" / "compose.sh").read_text()
+    login = yaml.safe_load((root / "prometheus" / "login.yml").read_text())["basic_auth"]
+    assert login["username"] == "embryofl" and login["password_file"] == "/run/secrets/prometheus-password"
