@@ -37,7 +37,7 @@ help:  ## Show this list
 	@echo
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*  ## /  \1|/' | column -t -s '|'
 
-$(VENV)/.ready: $(wildcard services/*/pyproject.toml) $(addprefix requirements/,all.txt console.txt torch.txt) scripts/setup.sh scripts/install_torch.sh
+$(VENV)/.ready: $(wildcard services/*/pyproject.toml) $(addprefix requirements/,all.txt torch.txt) scripts/setup.sh scripts/install_torch.sh
 	@bash scripts/setup.sh "$(PYTHON)" "$(VENV)"
 
 .PHONY: options

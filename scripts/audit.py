@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-TOGETHER = (("all", "dev", "torch"), ("console",), ("tools",))  # what is installed in one environment
+TOGETHER = (("all", "dev", "torch"), ("tools",))  # what is installed in one environment
 COMMAND = ("--disable-pip", "--require-hashes", "--progress-spinner", "off", "--timeout", "20", "--format", "json")
 
 

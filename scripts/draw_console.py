@@ -1,4 +1,4 @@
-"""Draw the console from a real run: docs/images/console-*.png, every page, and the first one at the size of a phone. Takes about two minutes.
+"""Draw the console from a real run: docs/images/console-*.png, every page, and the first one in dark and at the size of a phone. Takes about two minutes.
 
 Starts a federation of three synthetic clinics as plain processes, with its console. One run is trained to its end, a fourth
 clinic is invited, and a second run is photographed while it is under way. All data is synthetic.
@@ -18,10 +18,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageOps
-from playwright.sync_api import Error, Locator, Page, sync_playwright
+from PIL import Image
+from playwright.sync_api import Error, Page, sync_playwright
 
-from embryofl_demo.data import prepare
+from embryofl_demo.data import allow_metrics, prepare
 from embryofl_demo.layout import DemoFolder
 from embryofl_demo.stack import Stack, free_port
 
@@ -29,7 +29,7 @@ IMAGES = Path(__file__).parents[1] / "docs" / "images"
 NAMES = ["clinic-1", "clinic-2", "clinic-3"]
 RUN = {"model": "small_cnn", "local_epochs": 1, "min_clinics": 3, "seed": 1}
 ROUNDS, MIDST = 6, 4  # of the finished run; completed rounds when the second run is photographed
-WIDTH, HEIGHT, PHONE = 1200, 900, {"width": 390, "height": 844}
+WIDTH, HEIGHT, PHONE = 1280, 900, {"width": 390, "height": 844}
 PATIENCE_S = 300
 
 
@@ -59,6 +59,7 @@ def federation(folder: Path) -> Iterator[tuple[Stack, str, str]]:
     try:
         stack.start_hub()
         for name in NAMES:
+            allow_metrics(place.clinic(name))
             stack.start_clinic(name)
         stack.wait_enrolled(NAMES)
         address, password = stack.start_console(0)
@@ -90,51 +91,41 @@ def log_in(page: Page, address: str, password: str) -> None:
     page.wait_for_selector(".next")
 
 
-def choose(page: Page, label: str, option: str) -> None:
-    """Choose from a drop-down list of the open page."""
-    page.get_by_label(label, exact=True).locator("visible=true").first.click()
-    page.get_by_role("option", name=option, exact=True).locator("visible=true").click()
-
-
-def press(page: Page, name: str) -> None:
-    """Press a button of the open page."""
-    page.get_by_role("button", name=name, exact=True).locator("visible=true").click()
-
-
-def fill_in(page: Page, tab: str) -> None:
-    """Choose what a coordinator would choose on this page."""
-    if tab == "Clinics":
-        choose(page, "Clinic", NAMES[0])
-        page.get_by_text("Latest rounds, newest first").wait_for()
-        press(page, "Invite a clinic ▼")
-    elif tab == "Results":
-        choose(page, "Run", "run-0001")
-        page.get_by_role("figure", name="Decision curve").wait_for()
-    elif tab == "Hub":
-        press(page, "Show")
-        press(page, "Verify audit log")
-        page.get_by_text("The audit log is intact.").wait_for()
-
-
-def compare(page: Page) -> None:
-    """Compare two runs on the Runs page."""
-    page.get_by_role("tab", name="Runs", exact=True).click()
-    press(page, "Compare runs ▼")
+def picture_pages(page: Page) -> None:
+    """Photograph every page as a coordinator would see it at work."""
+    for name in ("Overview", "Clinics"):
+        go(page, name)
+        shoot(page, name.lower())
+    page.get_by_role("link", name=NAMES[0]).first.click()
+    page.get_by_text("Latest rounds, newest first").wait_for()
+    shoot(page, "clinic")
+    go(page, "Runs")
+    page.get_by_role("button", name="Update estimate").click()
+    page.get_by_text("per round").first.wait_for()
+    shoot(page, "runs")
     for name in ("run-0001", "run-0002"):
-        choose(page, "Runs to compare", name)
-    page.keyboard.press("Escape")
-    table = page.get_by_role("region", name="Settings that differ")
-    table.wait_for()
-    shoot(page, "compare", table.locator("xpath=ancestor::*[contains(@class, 'prose')][1]"))
+        page.get_by_label(f"Compare {name}").check()
+    page.get_by_role("button", name="Compare runs").click()
+    page.get_by_role("region", name="Settings that differ").wait_for()
+    shoot(page, "compare")
+    go(page, "Results")
+    page.get_by_role("figure", name="Decision curve").wait_for()
+    shoot(page, "results")
+    go(page, "Hub")
+    page.get_by_role("button", name="Verify audit log").click()
+    page.get_by_text("The audit log is intact.").wait_for()
+    shoot(page, "hub")
 
 
-def shoot(page: Page, name: str, part: Locator | None = None) -> None:
-    """Photograph the open page, or a part of it."""
-    time.sleep(2.5)  # the page updates every second
-    data = page.screenshot(full_page=True, animations="disabled") if part is None else part.screenshot()
-    picture = Image.open(io.BytesIO(data)).convert("RGB")
-    if part is not None:
-        picture = ImageOps.expand(picture, 24, "white")
+def go(page: Page, name: str) -> None:
+    """Open one of the console's pages."""
+    page.get_by_role("navigation").get_by_role("link", name=name, exact=True).click()
+
+
+def shoot(page: Page, name: str) -> None:
+    """Photograph the open page."""
+    time.sleep(1.5)  # the page updates twice a second
+    picture = Image.open(io.BytesIO(page.screenshot(full_page=True, animations="disabled"))).convert("RGB")
     out = IMAGES / f"console-{name}.png"
     picture.quantize(256).save(out, optimize=True)
     print(f"{out}: {picture.width}x{picture.height}, {out.stat().st_size / 1e3:.0f} kB")
@@ -157,14 +148,12 @@ def main() -> None:
             browser = driver.chromium.launch(executable_path=given.chromium, args=["--no-sandbox"])
             page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, reduced_motion="reduce")
             log_in(page, address, password)
-            tabs = page.get_by_role("tab").all_inner_texts()
-            for name in tabs:
-                page.get_by_role("tab", name=name, exact=True).click()
-                fill_in(page, name)
-                shoot(page, name.lower())
-            compare(page)
+            picture_pages(page)
+            page.emulate_media(color_scheme="dark")
+            go(page, "Overview")
+            shoot(page, "dark")
+            page.emulate_media(color_scheme="light")
             page.set_viewport_size(PHONE)  # type: ignore[arg-type]
-            page.get_by_role("tab", name=tabs[0], exact=True).click()
             shoot(page, "phone")
             browser.close()
         stack.call("POST", "/control/stop")

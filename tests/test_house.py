@@ -17,6 +17,7 @@ MIRRORS = {  # the folders of tests that mirror a package; the others start prog
     "server": "embryofl_server",
     "clinic": "embryofl_clinic",
     "console": "embryofl_console",
+    "web": "embryofl_web",
     "datagen": "embryofl_datagen",
     "demo": "embryofl_demo",
 }

@@ -54,21 +54,26 @@ class Desk:
         self.text = page.locator("body")
 
     def open(self, name):
-        self.page.get_by_role("tab", name=name).click()
+        self.page.get_by_role("navigation").get_by_role("link", name=name, exact=True).click()
+        self.page.wait_for_load_state()
+
+    def open_clinic(self, name):
+        self.open("Clinics")
+        self.page.get_by_role("link", name=name, exact=True).first.click()
+        self.page.get_by_role("heading", name=name).wait_for()
 
     def unfold(self, name):
-        self.page.get_by_role("button", name=name, exact=False).first.click()
+        self.page.locator("summary", has_text=name).click()
 
-    def press(self, name):
-        self.page.get_by_role("button", name=name, exact=True).locator("visible=true").click()
+    def press(self, name, where=None):
+        (where or self.page).get_by_role("button", name=name, exact=True).locator("visible=true").click()
 
     def fill(self, label, value):
         self.page.get_by_label(label).locator("visible=true").first.fill(value)
 
     def choose(self, label, option):
         """In a drop-down list."""
-        self.page.get_by_label(label, exact=True).locator("visible=true").first.click()
-        self.page.get_by_role("option", name=option, exact=True).locator("visible=true").click()
+        self.page.get_by_label(label, exact=True).select_option(option)
 
     def sees(self, words, where=None):
         """Wait until the words are shown, while the supervisor looks after the processes."""
@@ -91,14 +96,13 @@ def desk(federation):
         page.fill("#password", federation.password)
         page.get_by_role("button", name="Log in").click()
         page.wait_for_selector(".next")
-        page.evaluate(HEADINGS)
         yield Desk(federation, page)
 
 
 def test_clinic_joins_with_the_command_shown_on_the_page(federation, desk):
     desk.sees("No runs yet")
     desk.open("Clinics")
-    desk.unfold("Invite a clinic")
+    desk.press("Invite a clinic")
     desk.fill("Clinic name", "lisbon")
     desk.press("Create invite")
     desk.sees("With Docker")
@@ -118,12 +122,12 @@ def test_clinic_joins_with_the_command_shown_on_the_page(federation, desk):
     desk.sees("lisbon", roster)
     desk.sees("No open invites.")
     desk.sees("Clinics awaiting approval")  # shown only while there is one
-    desk.choose("Awaiting approval", "lisbon")
     desk.press("Approve")
+    desk.sees("Done.")
     playwright.expect(desk.page.get_by_role("button", name="Approve")).not_to_be_visible(timeout=WAIT_S * 1000)
     until("lisbon is enrolled", lambda: "lisbon" in federation.status()["clinics"])
     write_policy(federation.place.clinic("lisbon"))  # its metrics are to be seen, and no keys to be compared
-    desk.choose("Clinic", "lisbon")
+    desk.open_clinic("lisbon")
     desk.sees("Images by day and label")
     desk.sees("This clinic has not taken part in a round yet.")
 
@@ -147,20 +151,25 @@ def test_run_is_started_and_followed_to_its_end(federation, desk):
     desk.press("Start run")
     desk.sees("run-0001 is queued")
     desk.open("Overview")
+    desk.page.evaluate(HEADINGS)
     desk.sees("run-0001: finished, round 3 of 3")
     seen = desk.page.evaluate("window.seen")  # by one page that was never reloaded
     assert [r for r in (1, 2, 3) if any(f"run-0001: running, round {r} of 3" in h for h in seen)] == [1, 2, 3], seen
-    figure = desk.page.locator("figure.chart > svg").locator("visible=true")
+    figure = desk.page.locator("figure.chart > svg").first
     assert "round 2" in figure.get_attribute("aria-label")
 
 
 def test_hub_waits_for_a_stopped_clinic_by_name_and_the_clinic_returns(federation, desk):
     desk.open("Clinics")
-    desk.unfold("Test clinics on this machine")
-    desk.choose("Test clinic", "lisbon")
-    desk.press("Stop")
+    tests = desk.page.get_by_role("region", name="Test clinics on this machine")
+    desk.press("Stop", tests.get_by_role("row", name="lisbon"))
     desk.sees("The clinic is stopping")
     desk.open("Runs")
+    desk.choose("Model", "small_cnn")
+    desk.fill("Rounds", "3")
+    desk.fill("Local epochs", "8")
+    desk.unfold("More settings")
+    desk.fill("One per line, name=value", "image_size=48\nbatch_size=16\nlearning_rate=0.003")
     desk.press("Start run")
     desk.sees("run-0002 is queued")
     desk.open("Overview")
@@ -168,26 +177,30 @@ def test_hub_waits_for_a_stopped_clinic_by_name_and_the_clinic_returns(federatio
     desk.sees("Waiting for lisbon")
     assert federation.stack.supervisor.optional_states()["lisbon"] == "stopped"  # not treated as a crash
     desk.open("Clinics")
-    desk.press("Start")
+    desk.press("Start", tests.get_by_role("row", name="lisbon"))
     desk.sees("The clinic is starting")
     desk.open("Overview")
     desk.sees("run-0002: running, round 1 of 3")
     desk.open("Runs")
-    desk.fill('Type "stop" to confirm', "stop")
     desk.press("Stop run")
+    desk.fill('Type "stop" to confirm', "stop")
+    desk.press("Stop run", desk.page.get_by_role("dialog"))
     desk.sees("The run is stopping. The model of its last complete round is kept.")
     federation.wait_over("run-0002")
 
 
 def test_suspended_clinic_is_shown_and_the_others_train_without_it(federation, desk):
-    desk.open("Clinics")
-    desk.choose("Clinic", "clinic-2")
-    desk.fill("Reason (sent to the clinic)", "its labels are under review")
+    desk.open_clinic("clinic-2")
     desk.press("Suspend")
+    desk.fill("Reason (sent to the clinic)", "its labels are under review")
+    desk.press("Suspend", desk.page.get_by_role("dialog"))
     desk.open("Overview")
     desk.sees("its labels are under review", desk.page.get_by_role("region", name="Clinics", exact=True))
     desk.open("Runs")
+    desk.choose("Model", "small_cnn")
     desk.fill("Rounds", "1")
+    desk.unfold("More settings")
+    desk.fill("One per line, name=value", "image_size=48\nbatch_size=16\nlearning_rate=0.003")
     desk.press("Update estimate")
     desk.sees("for each of 2 clinics")
     desk.sees("as measured in run-000")  # the second run only if it completed a round before it was stopped
@@ -195,7 +208,7 @@ def test_suspended_clinic_is_shown_and_the_others_train_without_it(federation, d
     desk.open("Overview")
     desk.sees("run-0003: finished, round 1 of 1")
     assert set(federation.records("run-0003")[1]["clinics"]) == {"clinic-1", "lisbon"}
-    desk.open("Clinics")
+    desk.open_clinic("clinic-2")
     desk.press("Reinstate")
     desk.sees("Done.")
 
@@ -215,12 +228,11 @@ def test_results_show_what_the_server_computed_and_can_be_downloaded(federation,
     ):
         desk.sees(title)
     desk.unfold("Model card")
-    desk.press("Show model card")
     card = desk.page.frame_locator("iframe.card")
     playwright.expect(card.locator("body")).to_contain_text("Research use only", timeout=WAIT_S * 1000)
     for name in ("model-card.html", "results.json", "model.safetensors"):
         with desk.page.expect_download() as download:
-            desk.page.get_by_role("link", name=name).click()
+            desk.page.get_by_role("link", name=name, exact=True).click()
         assert download.value.suggested_filename == f"run-0001-{name}"
         content = Path(download.value.path()).read_bytes()
         assert hashlib.sha256(content).digest() == hashlib.sha256((folder / name).read_bytes()).digest()
@@ -238,9 +250,9 @@ def test_downloads_require_a_login_and_never_open_as_a_page(federation, desk):
 
 def test_runs_are_compared_side_by_side(desk):
     desk.open("Runs")
-    desk.unfold("Compare runs")
     for name in ("run-0001", "run-0003"):
-        desk.choose("Runs to compare", name)
+        desk.page.get_by_label(f"Compare {name}", exact=True).check()
+    desk.press("Compare runs")
     desk.sees("Settings that differ")
     table = desk.page.get_by_role("region", name="Settings that differ").inner_text()
     assert "rounds" in table and "min_clinics" in table and "batch_size" not in table
@@ -251,7 +263,6 @@ def test_hub_page_shows_certificates_and_the_audit_log(federation, desk):
     desk.open("Hub")
     desk.sees("hub.embryofl.internal")
     desk.sees(f"localhost:{federation.port}")
-    desk.press("Show")
     desk.sees("run ended")
     desk.press("Verify audit log")
     desk.sees("The audit log is intact.")

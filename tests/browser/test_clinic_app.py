@@ -38,7 +38,7 @@ def test_every_page_is_accessible_when_empty_and_with_a_cohort(data, cohort, tmp
     with running_app(tmp_path / "state", data) as link, browser_page() as page:
         page.goto(link.split("/enter")[0])
         assert "link" in page.inner_text("main")
-        assert page.evaluate("getComputedStyle(document.body).maxWidth") != "none"  # its style is in the page itself
+        assert page.evaluate("getComputedStyle(document.querySelector('main')).maxWidth") != "none"  # it has its style
         assert_accessible(page)
         assert [w for w in page.wrong if "401" not in w] == []  # the browser itself logs that one
         page.wrong.clear()

@@ -8,13 +8,14 @@ from embryofl.settings import run_settings
 from embryofl_console.texts import texts
 from embryofl_server.members.store import ClinicStore
 from embryofl_server.runs.log import Runs
+from embryofl_web.texts import texts as web
 from kits.browser import CHROMIUM, faults, opens, real_browser
 from kits.federation import WAIT_S, Federation, clean_environment, until
 
 api = pytest.importorskip("playwright.sync_api", reason="needs playwright (requirements/dev.in)")
 pytestmark = [pytest.mark.federation, pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium package")]
 PATIENCE = WAIT_S * 1000
-OVERVIEW, _, RUNS, *_ = texts.page.tabs
+OVERVIEW, CLINICS, RUNS, *_ = texts.page.tabs
 EVIL = "<img src=x onerror=\"document.title='evil'\"><b id=evil>${document.title='evil'}{{evil}}</b><script>evil()</script>"
 
 
@@ -54,13 +55,15 @@ def log_in(page, hub):
     page.wait_for_selector(".next")
 
 
+def tab(page, name):
+    return page.get_by_role("navigation").get_by_role("link", name=name, exact=True)
+
+
 def each_page(page):
     """Open the pages of the console one after the other and yield their names."""
-    names = page.get_by_role("tab").all_inner_texts()
-    assert len(names) >= 3
-    for name in names:
-        page.get_by_role("tab", name=name, exact=True).click()
-        api.expect(page.get_by_role("tab", name=name, exact=True)).to_have_attribute("aria-selected", "true")
+    for name in texts.page.tabs:
+        tab(page, name).click()
+        api.expect(tab(page, name)).to_have_attribute("aria-current", "page")
         yield name
 
 
@@ -89,14 +92,14 @@ def test_keyboard_is_enough_to_log_in_and_start_a_run(hub, page):
     page.keyboard.type(hub.password)
     page.keyboard.press("Enter")
     page.wait_for_selector(".next")
-    reach(page, page.get_by_role("tab", name=RUNS))
+    reach(page, tab(page, RUNS))
     page.keyboard.press("Enter")
-    api.expect(page.get_by_role("tab", name=RUNS)).to_have_attribute("aria-selected", "true")
+    api.expect(tab(page, RUNS)).to_have_attribute("aria-current", "page")
     api.expect(page.get_by_label(texts.common.model, exact=True)).not_to_have_value("")  # filled with the hub's models
     reach(page, page.get_by_role("button", name=texts.new_run.start, exact=True))
     page.keyboard.press("Enter")
     api.expect(page.locator(".done")).to_contain_text("run-0001", timeout=PATIENCE)
-    reach(page, page.get_by_role("tab", name=OVERVIEW), backwards=True)
+    reach(page, tab(page, OVERVIEW), backwards=True)
     page.keyboard.press("Enter")
     api.expect(page.get_by_role("heading", name="run-0001")).to_be_visible(timeout=PATIENCE)
     assert [r["name"] for r in hub.stack.call("GET", "/control/state")["runs"]] == ["run-0001"]
@@ -111,6 +114,39 @@ def reach(page, wanted, *, backwards=False):
         page.keyboard.press("Shift+Tab" if backwards else "Tab")
     shown = wanted.evaluate("e => { const s = getComputedStyle(e); return s.outlineStyle + s.boxShadow }")
     assert wanted.evaluate("e => e === document.activeElement") and shown != "nonenone"
+
+
+def test_change_on_the_hub_reaches_an_open_page_and_keeps_dialog_text_and_focus(hub, page):
+    log_in(page, hub)
+    link = page.locator(".next a")
+    link.focus()
+    run = hub.start_run(min_clinics=7)
+    api.expect(page.get_by_role("heading", name=run)).to_be_visible(timeout=PATIENCE)
+    assert link.evaluate("e => e === document.activeElement")
+    hub.stop_run()
+    tab(page, CLINICS).click()
+    page.get_by_role("button", name=texts.invite.title).click()
+    page.get_by_label(texts.invite.name).fill("faro")
+    hub.stack.call("POST", "/control/invites", {"name": "braga"})
+    api.expect(page.locator("#state")).to_contain_text("braga", timeout=PATIENCE)
+    api.expect(page.get_by_role("dialog")).to_be_visible()
+    api.expect(page.get_by_label(texts.invite.name)).to_have_value("faro")
+
+
+def test_pages_can_be_read_and_forms_sent_without_javascript(hub, browser):
+    context = browser.new_context(base_url=hub.address, java_script_enabled=False)
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    until("the console replies", lambda: opens(page, "/login"), pause=0.5)
+    log_in(page, hub)
+    for name in each_page(page):
+        assert texts.page.loading not in page.inner_text("main"), name
+    tab(page, CLINICS).click()
+    page.get_by_role("button", name=texts.invite.title).click()
+    page.get_by_label(texts.invite.name).fill("evora")
+    page.get_by_role("button", name=texts.invite.create).click()
+    api.expect(page.get_by_role("region", name=texts.way.docker)).to_contain_text("docker run")
+    context.close()
 
 
 def kill(hub, name):
@@ -148,7 +184,7 @@ def test_open_page_reports_a_lost_hub_and_recovers_when_it_returns(hub, page):
 def test_open_page_asks_for_a_login_after_the_console_restarted(hub, page):
     log_in(page, hub)
     kill(hub, "console")
-    api.expect(page.get_by_role("alert").filter(has_text=texts.access.away)).to_be_visible(timeout=PATIENCE)
+    api.expect(page.get_by_role("alert").filter(has_text=web.away)).to_be_visible(timeout=PATIENCE)
     start(hub, "console")
     page.wait_for_url("**/login?again")
     api.expect(page.get_by_role("alert")).to_contain_text(texts.access.again)

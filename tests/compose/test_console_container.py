@@ -37,7 +37,7 @@ def test_only_the_login_page_is_served_without_the_password(address, password):
     client, status = enter(address, "x" + password)
     with closing(client):
         assert status == 403 and client.get("/").headers["location"] == "/login"
-        assert client.get("/config").status_code == 401 and "password" in client.get("/login").text
+        assert client.get("/hub").status_code == 401 and "password" in client.get("/login").text
 
 
 def test_console_shows_this_federation(federation, address, password):
@@ -104,9 +104,9 @@ def test_console_password_is_stored_nowhere_in_plain_text(federation, password):
 def test_new_password_ends_sessions_of_the_old_one(federation, address, password):
     before, status = enter(address, password)
     with closing(before):
-        assert status == 303 and before.get("/config").status_code == 200
+        assert status == 303 and before.get("/hub").status_code == 200
         ((_, another),) = SHOWN.findall(federation.make("console-password"))
-        assert before.get("/config").status_code == 401
+        assert before.get("/hub").status_code == 401
     for word, expected in ((password, 403), (another, 303)):
         client, status = enter(address, word)
         client.close()

@@ -1,8 +1,6 @@
-"""The console's access control: login, other sites, other host names, uploads, shares."""
+"""The console's access control: login, other sites, other host names, uploads."""
 
-import json
 import os
-import re
 import socket
 import subprocess
 import sys
@@ -15,67 +13,31 @@ import httpx
 import psutil
 import pytest
 
-from embryofl_console import login_sessions
+from embryofl_console.app import create_app
+from embryofl_console.hub import HubClient
 from embryofl_console.login_sessions import MOST_TRIES, LoginSessions, new_password
+from embryofl_console.settings import ConsoleSettings
 from embryofl_server.members.identity import HubIdentity
-from kits import KITS
+from kits.console_routes import filled, routes
 
 pytestmark = pytest.mark.federation  # a real console
 
-PROGRAM = Path(sys.prefix) / "console" / "bin" / "embryofl-console"
-GRADIO = [
-    "/config",
-    "/theme.css",
-    "/gradio_api/info",
-    "/gradio_api/file=/etc/passwd",
-    "/gradio_api/startup-events",
-    "/gradio_api/queue/data?session_hash=x",
-    "/gradio_api/heartbeat/x",
-    "/assets/x.js",
-    "/static/img/logo.svg",
-    "/console.js",
-    "/gradio_api/app_id",
-    "/gradio_api/proxy=https://example.org",
-    "/anything",
-]
-# The routes that a Gradio page without files needs, and the console's own.
-NEEDED = {
-    "/",
-    "/config",
-    "/config/",
-    "/theme.css",
-    "/favicon.ico",
-    "/manifest.json",
-    "/assets/{path:path}",
-    "/static/{path:path}",
-    "/login",
-    "/login.css",
+PROGRAM = Path(sys.executable).with_name("embryofl-console")
+# Every route: one that is added must be added here, too, and so is tested below.
+PAGES = ["/", "/clinics", "/clinic", "/runs", "/compare", "/results", "/hub"]
+POSTS = [
+    "/invite",
+    "/withdraw",
+    "/clinic/{action}",
+    "/local/{action}",
+    "/runs/estimate",
+    "/runs/start",
+    "/runs/{action}",
     "/logout",
-    "/healthz",
-    "/here",
-    "/console.css",
-    "/console.js",
-    "/gradio_api/info",
-    "/gradio_api/info/",
-    "/gradio_api/startup-events",
-    "/gradio_api/theme.css",
-    "/gradio_api/heartbeat/{session_hash}",
-    "/gradio_api/queue/join",
-    "/gradio_api/queue/data",
-    "/gradio_api/run/{api_name}",
-    "/gradio_api/run/{api_name}/",
-    "/gradio_api/reset",
-    "/gradio_api/reset/",
-    "/gradio_api/cancel",
-}
-# Settings that Gradio reads from the environment and the console must ignore.
-SWITCHES = {
-    "GRADIO_SHARE": "1",
-    "GRADIO_SERVER_NAME": "0.0.0.0",
-    "GRADIO_ALLOWED_PATHS": "/etc",
-    "GRADIO_MCP_SERVER": "True",
-}
-UPLOADS = ["/gradio_api/upload", "/upload", "/gradio_api/queue/join", "/gradio_api/run/tick", "/gradio_api/stream/x"]
+]
+OTHERS = ["/card", "/download/{run}/{name}", "/here", "/web.js"]
+OPEN = {("GET", "/login"): 200, ("POST", "/login"): 403, ("GET", "/web.css"): 200, ("GET", "/healthz"): 200}
+ALL = {*OPEN, *(("GET", path) for path in PAGES + OTHERS), *(("POST", path) for path in POSTS)}
 
 
 class Console:
@@ -83,27 +45,22 @@ class Console:
 
     def __init__(self, root: Path) -> None:
         HubIdentity(root / "identity", ["localhost"])
-        self.temporary = root / "gradio"
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        self.env = env = {
-            **os.environ,
-            "EMBRYOFL_CONSOLE_PORT": str(port),
-            "EMBRYOFL_CONSOLE_HUB": "127.0.0.1:1",
-            "EMBRYOFL_CONSOLE_IDENTITY": str(root / "identity" / "console"),
-            "EMBRYOFL_CONSOLE_STATE": str(root / "state"),
-            "GRADIO_TEMP_DIR": str(self.temporary),
-            **SWITCHES,
-        }
+        self.settings = ConsoleSettings(
+            port=port, hub="127.0.0.1:1", identity=root / "identity" / "console", state=root / "state"
+        )
+        given = self.settings.model_dump(include={"port", "hub", "identity", "state"})
+        self.env = {**os.environ, **{f"EMBRYOFL_CONSOLE_{name.upper()}": str(value) for name, value in given.items()}}
         made = [
-            subprocess.run([PROGRAM, "password"], env=env, capture_output=True, text=True, check=True).stdout
+            subprocess.run([PROGRAM, "password"], env=self.env, capture_output=True, text=True, check=True).stdout
             for _ in "12"
         ]
         self.password, self.again = made[0].strip(), made[1].strip()
         self.url, self.state = f"http://127.0.0.1:{port}", root / "state"
         self.cookie = f"embryofl_console_{port}"
-        self.process = subprocess.Popen([PROGRAM, "serve"], env=env)
+        self.process = subprocess.Popen([PROGRAM, "serve"], env=self.env)
         end = time.monotonic() + 120
         while True:
             try:
@@ -131,28 +88,63 @@ def console(tmp_path_factory):
     running.process.wait(20)
 
 
-def test_nothing_is_served_without_login(console):
+@pytest.fixture(scope="module")
+def listed(console):
+    """All routes of the application: methods, and paths with the names of their parameters."""
+    return set(routes(create_app(console.settings, HubClient(console.settings)).app))
+
+
+def test_there_are_no_routes_but_those_tested_here(listed):
+    assert listed == ALL
+
+
+def test_every_route_needs_a_login(console, listed):
     with console.client() as stranger:
+        statuses = {(m, p): stranger.request(m, filled(p)).status_code for m, p in listed}
+        assert {a: s for a, s in statuses.items() if s != 401} == {**OPEN, ("GET", "/"): 303}
         assert stranger.get("/").headers["location"] == "/login"
-        for path in GRADIO:
-            assert stranger.get(path).status_code == 401, path
-        for path in UPLOADS:
-            assert stranger.post(path, content=b"x").status_code == 401, path
+        for path in PAGES:  # a browser that opens a page is asked to log in
+            assert stranger.get(path, headers={"Accept": "text/html"}).headers["location"] == "/login"
         for session in ("guessed", "", "a; b=c"):
-            assert stranger.get("/config", headers={"Cookie": f"{console.cookie}={session}"}).status_code == 401
+            assert stranger.get("/hub", headers={"Cookie": f"{console.cookie}={session}"}).status_code == 401
+        assert stranger.get("/anything").status_code == stranger.post("/upload", content=b"x").status_code == 401
 
 
-def test_password_opens_the_console_and_logging_out_ends_the_session(console):
+def test_every_route_rejects_other_sites_and_other_host_names(console, listed):
     with console.logged_in() as browser:
-        page = browser.get("/")
-        assert page.status_code == 200 and "gradio" in page.text
-        assert "frame-ancestors 'none'" in page.headers["content-security-policy"]
-        assert "access-control-allow-origin" not in page.headers
-        assert "https://fonts" not in page.text + browser.get("/theme.css").text
-        cookie = dict(browser.cookies)
-        browser.get("/logout")
-        again = {"Cookie": f"{console.cookie}={cookie[console.cookie]}"}
-        assert browser.get("/config", headers=again).status_code == 401
+        for method, path in listed:
+            for headers in ({"Origin": "http://evil.example"}, {"Origin": "null"}):
+                assert browser.request(method, filled(path), headers=headers).status_code == 403, (path, headers)
+            for host in ("evil.example", "evil.example:7860", "localhost.evil.example:80", ""):
+                assert browser.request(method, filled(path), headers={"Host": host}).status_code == 421, (path, host)
+        del browser.headers["Origin"]
+        for method, path in listed:
+            headers = {"Sec-Fetch-Site": "cross-site"}
+            assert browser.request(method, filled(path), headers=headers).status_code == 403, path
+            if method == "POST":  # every browser sends an Origin with a form
+                assert browser.post(filled(path)).status_code == 403, path
+        assert browser.get("/here").status_code == 204
+
+
+def test_every_route_rejects_a_session_that_has_ended(console, listed):
+    with console.logged_in() as browser:
+        ended = {"Cookie": f"{console.cookie}={browser.cookies[console.cookie]}"}
+        assert browser.get("/here", headers=ended).status_code == 204
+        assert browser.post("/logout").headers["location"] == "/login"
+    with console.client() as stranger:
+        statuses = {(m, p): stranger.request(m, filled(p), headers=ended).status_code for m, p in listed - set(OPEN)}
+    assert {a: s for a, s in statuses.items() if s != 401} == {("GET", "/"): 303}
+
+
+def test_password_opens_the_console_and_its_policy_is_strict(console):
+    with console.logged_in() as browser:
+        for path in PAGES:
+            page = browser.get(path, follow_redirects=True)
+            policy = page.headers["content-security-policy"]
+            assert page.status_code == 200 and "frame-ancestors 'none'" in policy
+            assert "default-src 'none'" in policy and "script-src 'self';" in policy and "unsafe" not in policy
+            assert "access-control-allow-origin" not in page.headers
+            assert "<style" not in page.text and " style=" not in page.text and "https://" not in page.text
 
 
 def test_cookie_is_sent_only_to_this_site_and_hidden_from_scripts(console):
@@ -167,36 +159,43 @@ def test_consoles_on_two_ports_do_not_replace_each_others_session(console):
     with httpx.Client(base_url=console.url) as browser:
         for headers in (one, two):
             assert browser.post("/login", data={"password": console.password}, headers=headers).status_code == 303
-        browser.get("/logout", headers=two)
+        browser.post("/logout", headers=two)
         assert [browser.get("/here", headers=headers).status_code for headers in (one, two)] == [204, 401]
 
 
-def test_requests_from_other_sites_or_for_other_host_names_are_rejected(console):
+def test_files_of_the_machine_and_api_listings_do_not_exist(console):
     with console.logged_in() as browser:
-        for headers in ({"Origin": "http://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}):
-            assert browser.post("/gradio_api/queue/join", json={}, headers=headers).status_code == 403, headers
-            assert browser.get("/config", headers=headers).status_code == 403, headers
-        del browser.headers["Origin"]
-        assert browser.post("/gradio_api/queue/join", json={}).status_code == 403
-        for host in ("evil.example", "evil.example:7860", "localhost.evil.example:80", ""):
-            assert browser.get("/", headers={"Host": host}).status_code == 421, host
-
-
-def test_uploads_files_and_api_listings_do_not_exist(console):
-    with console.logged_in() as browser:
-        svg = {"files": ("embryo.png", b"<svg onload=alert(1)>", "image/svg+xml")}
-        assert browser.post("/gradio_api/upload", files=svg).status_code == 404
-        assert browser.post("/gradio_api/queue/join", content=b"x" * 100_000).status_code == 413
-        for path in (
-            "/gradio_api/file=/etc/passwd",
-            "/gradio_api/proxy=https://example.org",
-            "/monitoring",
-            "/static/../../etc/passwd",
-            "/gradio_api/openapi.json",
-            "/gradio_api/deep_link",
-        ):
+        for path in ("/docs", "/openapi.json", "/static/../../etc/passwd", "/web.css/../../texts.toml", "/monitoring"):
             assert browser.get(path).status_code == 404, path
-        assert browser.put("/config").status_code == 405
+        assert browser.put("/runs").status_code == browser.delete("/runs").status_code == 405
+
+
+def test_hostile_uploads_are_rejected(console, listed):
+    bomb = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (60_000).to_bytes(4) * 2 + b"\x08\x02\0\0\0" + b"\0" * 40_000
+    files = {"embryo.svg": b"<svg onload=alert(1)>", "embryo.png": b"<html><script>alert(1)</script>", "bomb.png": bomb}
+    with console.logged_in() as browser:
+        for path in ("/invite", "/withdraw", "/runs/estimate", "/runs/start"):
+            for name, data in files.items():
+                response = browser.post(path, files={"files": (name, data, "image/png")})
+                assert response.status_code == 400 and "alert(1)" not in response.text, path
+            for data in (b"junk", b"a=b&" * 5000, b'{"name": "x"}'):
+                kind = {"Content-Type": "multipart/form-data; boundary=x"}
+                assert browser.post(path, content=data, headers=kind).status_code == 400, path
+
+
+def test_body_that_is_too_large_or_without_a_length_is_not_read(console):
+    with console.client() as stranger:
+        assert stranger.post("/login", content=b"x" * 100_000).status_code == 413
+        assert stranger.post("/login", content=iter([b"x" * 50_000] * 4)).status_code == 411
+
+
+def test_console_listens_on_loopback_and_starts_nothing(console):
+    process = psutil.Process(console.process.pid)
+    assert {c.laddr.ip for c in process.net_connections() if c.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
+    assert process.children() == []
+    for arguments in (["serve", "--share"], ["--share", "serve"], ["serve", "share"]):
+        done = subprocess.run([PROGRAM, *arguments], env=console.env, capture_output=True, text=True, check=False)
+        assert done.returncode == 2 and "share" in done.stderr
 
 
 def test_guessing_passwords_is_slowed_down(tmp_path):
@@ -224,95 +223,6 @@ def test_password_is_printed_once_and_stored_as_a_hash(console):
     file = console.state / "password"
     assert console.password and console.again == ""
     assert console.password not in file.read_text() and file.stat().st_mode & 0o077 == 0
-
-
-@pytest.fixture(scope="module")
-def routes(console):
-    """All routes of the application, including Gradio's: methods, and paths with the names of their parameters."""
-    script = KITS / "console_routes.py"
-    done = subprocess.run(
-        [PROGRAM.with_name("python"), script], env=console.env, capture_output=True, text=True, check=True
-    )
-    listed = [(method, path) for methods, path in map(json.loads, done.stdout.splitlines()) for method in methods]
-    assert len(listed) > 60 and ("POST", "/gradio_api/upload") in listed and ("POST", "/login") in listed
-    return listed
-
-
-def filled(path):
-    return re.sub(r"{[^}]+}", "x", path)
-
-
-def test_every_route_of_gradio_needs_a_login(console, routes):
-    with console.client() as stranger:
-        statuses = {(m, p): stranger.request(m, filled(p)).status_code for m, p in routes}
-    opened = {("GET", "/login"): 200, ("POST", "/login"): 403, ("GET", "/login.css"): 200, ("GET", "/healthz"): 200}
-    to_login = {("GET", "/"): 303, ("HEAD", "/"): 303}
-    assert {a: s for a, s in statuses.items() if s != 401} == {**opened, **to_login}
-
-
-def test_login_opens_the_routes_that_a_page_needs_and_no_others(console, routes):
-    with console.logged_in() as browser:
-        others = {(m, p) for m, p in routes if p not in NEEDED}
-        assert len(others) > 40
-        statuses = {a: browser.request(a[0], filled(a[1])).status_code for a in others}
-        assert {a: s for a, s in statuses.items() if s != 404} == {}
-        assert browser.get("/here").status_code == 204
-
-
-def test_hostile_uploads_are_rejected(console):
-    bomb = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (60_000).to_bytes(4) * 2 + b"\x08\x02\0\0\0" + b"\0" * 40_000
-    files = {"embryo.svg": b"<svg onload=alert(1)>", "embryo.png": b"<html><script>alert(1)</script>", "bomb.png": bomb}
-    with console.logged_in() as browser:
-        for name, data in files.items():
-            for path in ("/gradio_api/upload", "/upload", "/gradio_api/process_recording"):
-                assert browser.post(path, files={"files": (name, data, "image/png")}).status_code == 404
-        for number in range(8):  # a file on this machine instead of a text
-            body = {
-                "fn_index": number,
-                "session_hash": "x",
-                "data": [{"path": "/etc/passwd", "orig_name": "x.png", "meta": {"_type": "gradio.FileData"}}] * 3,
-            }
-            assert "root:" not in browser.post("/gradio_api/run/predict", json=body).text
-    assert not [p for p in console.temporary.rglob("*") if p.is_file()]
-
-
-def test_body_that_is_too_large_or_without_a_length_is_not_read(console):
-    with console.client() as stranger:
-        assert stranger.post("/login", content=b"x" * 100_000).status_code == 413
-        assert stranger.post("/login", content=iter([b"x" * 50_000] * 4)).status_code == 411
-
-
-def test_other_site_can_neither_log_in_nor_log_out(console):
-    with console.logged_in() as browser:
-        evil = {"Origin": "http://evil.example"}
-        assert browser.post("/login", data={"password": console.password}, headers=evil).status_code == 403
-        assert browser.get("/logout", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
-        assert browser.get("/here").status_code == 204
-
-
-def test_only_gradios_scripts_are_allowed_to_run(console):
-    with console.logged_in() as browser:
-        page = browser.get("/", headers={"Accept-Encoding": "gzip, br"})
-        (scripts,) = [d for d in page.headers["content-security-policy"].split("; ") if d.startswith("script-src")]
-        assert "sha256-" in scripts and "unsafe-inline" not in scripts and "http" not in scripts
-        login = browser.get("/login").headers["content-security-policy"]
-        assert "script-src 'self';" in login
-
-
-def test_no_environment_variable_of_gradio_shares_the_console(console):
-    """Neither the environment (`SWITCHES`) nor an argument nor the code opens a tunnel or another address."""
-    process = psutil.Process(console.process.pid)
-    assert {c.laddr.ip for c in process.net_connections() if c.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
-    assert process.children() == []
-    with console.logged_in() as browser:
-        config = browser.get("/config").json()
-        assert not config.get("share_url") and not config.get("mcp_server")
-    for arguments in (["serve", "--share"], ["--share", "serve"], ["serve", "share"]):
-        done = subprocess.run([PROGRAM, *arguments], env=console.env, capture_output=True, text=True, check=False)
-        assert done.returncode == 2 and "share" in done.stderr
-    package = Path(login_sessions.__file__).parent
-    code = "".join(p.read_text() for p in package.rglob("*.py"))
-    assert "gr.Blocks(" in code and ".launch(" not in code and "share=True" not in code
 
 
 def test_right_password_is_rejected_after_ten_wrong_ones(console):

@@ -1,9 +1,10 @@
 """The form of a new run: its fields for numbers, and the run settings that all its fields amount to."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from embryofl.errors import UserError
-from embryofl.settings import setting_value
+from embryofl.settings import RunSettings, setting_value
 from embryofl_console.texts import texts
 
 
@@ -16,35 +17,54 @@ class Number(NamedTuple):
     integer: bool = True
 
 
-ROUNDS = (Number("rounds", 1, 10_000), Number("local_epochs", 1, 100), Number("seed"))
-LIMITS = (Number("min_clinics", most=1000), Number("quorum", 0, 1000, False), Number("round_deadline_s", integer=False))
-PROTECTION = (Number("norm_clip", integer=False), Number("norm_bound", integer=False), Number("suspend_after"))
-NUMBERS = [number.setting for number in (*ROUNDS, *LIMITS, *PROTECTION)]
+GROUPS = (
+    (Number("rounds", 1, 10_000), Number("local_epochs", 1, 100), Number("seed")),
+    (Number("min_clinics", most=1000), Number("quorum", 0, 1000, False), Number("round_deadline_s", integer=False)),
+    (Number("norm_clip", integer=False), Number("norm_bound", integer=False), Number("suspend_after")),
+)
+OWN = "own-"
+"""What the names of fields for a strategy's own settings begin with."""
 
 
-def collected(strategy: dict[str, Any], model: str, name: str, *values: Any) -> dict[str, Any]:
-    """The form's fields as run settings: `NUMBERS`, the further settings as lines, and the strategy's own.
+def usual(offers: Mapping[str, Any]) -> dict[str, str]:
+    """What the fields hold at first: a run's defaults."""
+    values = RunSettings().model_dump()
+    deadline = values["round_deadline_s"]
+    values |= {"min_clinics": 0, "round_deadline_s": 0 if deadline == "auto" else deadline / 60}
+    values |= {key: offers["defaults"][key] for key in ("model", "strategy") if key in offers["defaults"]}
+    names = ["model", "strategy", *(number.setting for group in GROUPS for number in group)]
+    return {"more": "", "model_before": str(values["model"]), **{name: _plain(values[name]) for name in names}}
 
-    What has its neutral value is left out, for the server to decide; the deadline is in minutes.
+
+def _plain(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def collected(fields: Mapping[str, str]) -> dict[str, Any]:
+    """The form's fields as run settings; what has its neutral value is left out, for the server to decide.
+
+    Parameters
+    ----------
+    fields : mapping of str to str
+        By the names of settings (the deadline in minutes), a strategy's own with `OWN` before it, and as `more` further
+        settings as lines.
 
     Raises
     ------
     UserError
         When a line of the further settings is not one.
     """
-    count = len(NUMBERS)
-    settings = {"model": model, "strategy": name, **dict(zip(NUMBERS, values[:count], strict=True))}
-    minutes = settings["round_deadline_s"]
+    names = ["model", "strategy", *(number.setting for group in GROUPS for number in group)]
+    settings = {name: setting_value(fields[name]) for name in names if fields.get(name)}
+    if settings.get("min_clinics") == 0:
+        del settings["min_clinics"]
+    minutes = settings.get("round_deadline_s")
+    if isinstance(minutes, int | float):
+        settings["round_deadline_s"] = minutes * 60 or "auto"
     settings |= {
-        "min_clinics": settings["min_clinics"] or None,
-        "round_deadline_s": None if minutes is None else minutes * 60 or "auto",
+        name.removeprefix(OWN): setting_value(typed) for name, typed in fields.items() if name.startswith(OWN) and typed
     }
-    settings = {key: value for key, value in settings.items() if value is not None}
-    further, *of_strategy = values[count:]
-    for setting, typed in zip(strategy.get("settings", []), of_strategy, strict=False):
-        if typed.strip():
-            settings[setting["name"]] = setting_value(typed.strip())
-    for line in filter(str.strip, further.splitlines()):
+    for line in filter(str.strip, fields.get("more", "").splitlines()):
         key, sign, typed = line.partition("=")
         if not sign or not key.strip():
             raise UserError("R1", texts.new_run.no_setting.format(line=line.strip()[:60]))

@@ -91,15 +91,18 @@ class Follower:
 
     def __init__(self, client: HubClient) -> None:
         self._client = client
-        self._wanted, self._wake = 0.0, threading.Event()
+        self._wanted, self._wake, self._asking = 0.0, threading.Event(), threading.Lock()
         self.state: dict[str, Any] | None = None
         self.tag, self.trouble, self.version = "", "", 0
         threading.Thread(target=self._follow, name="follower", daemon=True).start()
 
     def now(self) -> tuple[int, dict[str, Any] | None, str]:
         """Version, the newest state (None before the first), and the connection's error ("" for none)."""
+        unwatched = time.monotonic() - self._wanted > UNWATCHED_S
         self._wanted = time.monotonic()
         self._wake.set()
+        if unwatched:
+            self.poll()
         return self.version, self.state, self.trouble
 
     def _follow(self) -> None:
@@ -113,6 +116,10 @@ class Follower:
 
     def poll(self) -> None:
         """Ask the hub now."""
+        with self._asking:
+            self._poll()
+
+    def _poll(self) -> None:
         try:
             response = self._client.ask("GET", "/control/state", version=self.tag)
         except UserError as exc:

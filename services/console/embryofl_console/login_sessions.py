@@ -1,4 +1,4 @@
-"""The password (scrypt at rest), sessions (random, in memory), and a limit on wrong passwords."""
+"""The password (scrypt at rest), its sessions, and a limit on wrong passwords."""
 
 import collections
 import hashlib
@@ -8,10 +8,9 @@ import time
 from pathlib import Path
 
 from embryofl.files import write_atomic
+from embryofl_web.sessions import Sessions
 
 _N, _R, _P = 2**14, 8, 1  # scrypt's cost: RFC 7914's for interactive logins, 16 MiB
-SESSION_S = 12 * 3600.0
-SESSIONS = 100  # the oldest goes when there are more
 MOST_TRIES, WINDOW_S = 10, 60.0
 
 
@@ -37,7 +36,7 @@ class LoginSessions:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._sessions: dict[str, float] = {}
+        self._sessions = Sessions()
         self._opened_by = ""  # the hash that the sessions were opened with
         self._failed: collections.deque[float] = collections.deque(maxlen=MOST_TRIES)
 
@@ -60,17 +59,13 @@ class LoginSessions:
             self._failed.append(time.monotonic())
             return ""
         if stored != self._opened_by:
-            self._sessions.clear()
+            self._sessions.close_all()
             self._opened_by = stored
-        name = secrets.token_urlsafe(32)
-        self._sessions[_key(name)] = time.monotonic() + SESSION_S
-        while len(self._sessions) > SESSIONS:
-            del self._sessions[next(iter(self._sessions))]
-        return name
+        return self._sessions.open()
 
-    def is_valid(self, session: str) -> bool:
+    def is_valid(self, name: str) -> bool:
         """Whether this session exists and has not expired."""
-        return self._sessions.get(_key(session), 0.0) > time.monotonic() and self._stored() == self._opened_by
+        return self._sessions.is_valid(name) and self._stored() == self._opened_by
 
     def _stored(self) -> str:
         try:
@@ -78,10 +73,6 @@ class LoginSessions:
         except FileNotFoundError:
             return ""
 
-    def log_out(self, session: str) -> None:
+    def log_out(self, name: str) -> None:
         """End a session."""
-        self._sessions.pop(_key(session), None)
-
-
-def _key(session: str) -> str:
-    return hashlib.sha256(session.encode("utf-8", "replace")).hexdigest()
+        self._sessions.close(name)

@@ -28,8 +28,8 @@ CADDYFILE = Path(__file__).parents[2] / "gateway" / "Caddyfile"  # the demo runs
 
 
 def program(name: str) -> str:
-    """A command of this virtual environment; the console has its own (scripts/setup.sh)."""
-    folder = Path(sys.prefix, "console", "bin") if name == "embryofl-console" else Path(sys.executable).parent
+    """A command of this virtual environment."""
+    folder = Path(sys.executable).parent
     if not (folder / name).exists():
         raise UserError("S2", f"{name} was not found in {folder}. Complete the set-up: make setup")
     return str(folder / name)

@@ -1,6 +1,7 @@
 """The clinic app: access, hostile uploads, and the page of a scored cohort."""
 
 import base64
+import dataclasses
 import hashlib
 import io
 import json
@@ -13,12 +14,22 @@ from starlette.testclient import TestClient
 
 from embryofl.errors import UserError
 from embryofl_clinic.app import access, scoring_service, serve
+from embryofl_clinic.app.access import Links
 from embryofl_clinic.app.pages import Pages, create_app
 from embryofl_clinic.settings import ClinicSettings
+from embryofl_web import sessions
+from kits.console_routes import filled, routes
 from kits.scoring import draw_embryo, finished_model, png
 
 BASE = "http://127.0.0.1:8088"
 POST = {"Origin": BASE}
+
+
+def started(settings, printed):
+    """The app, which has printed its first link."""
+    links = Links(printed.append)
+    links.new_link()
+    return create_app(Pages(settings), links)
 
 
 @pytest.fixture
@@ -27,8 +38,7 @@ def page(tmp_path):
     state = tmp_path / "state"
     finished_model(state / "models" / "run-0001")
     links = []
-    app = create_app(Pages(ClinicSettings(state_dir=state, data_dir=tmp_path / "data")), links.append)
-    app.new_link()
+    app = started(ClinicSettings(state_dir=state, data_dir=tmp_path / "data"), links)
     client = TestClient(app, base_url=BASE, follow_redirects=False)
     client.links, client.state, client.guard = links, state, app
     return client
@@ -66,18 +76,18 @@ def test_nothing_is_served_without_the_link(page, path):
     status = 403 if path.startswith("/enter") else 401
     assert response.status_code == status and "link" in response.text and "run-0001" not in response.text
     for guess in ("guessed", "", "0" * 43, hashlib.sha256(b"guessed").hexdigest()):
-        page.cookies.set(f"{access.COOKIE}_8088", guess)
+        page.cookies.set("embryofl_clinic_8088", guess)
         assert page.get(path).status_code == page.head(path).status_code == status
         assert page.post(path, headers=POST, content=b"").status_code in (401, 403)
 
 
 def test_session_expires_and_too_many_sessions_end_the_oldest(page, monkeypatch):
-    clients = [TestClient(page.guard, base_url=BASE) for _ in range(access.MOST_SESSIONS + 1)]
+    clients = [TestClient(page.guard, base_url=BASE) for _ in range(sessions.MOST_SESSIONS + 1)]
     for client in clients:
         client.get(page.links[-1])
-    assert [c.get("/").status_code for c in clients] == [401] + [200] * access.MOST_SESSIONS
-    now = access.time.monotonic()
-    monkeypatch.setattr(access.time, "monotonic", lambda: now + access.SESSION_S + 60)
+    assert [c.get("/").status_code for c in clients] == [401] + [200] * sessions.MOST_SESSIONS
+    now = sessions.time.monotonic()
+    monkeypatch.setattr(sessions.time, "monotonic", lambda: now + sessions.SESSION_S + 60)
     assert {c.get("/").status_code for c in clients} == {401}
 
 
@@ -96,8 +106,7 @@ def test_link_works_once_and_scripts_and_other_sites_cannot_read_its_cookie(page
 def test_apps_on_two_ports_do_not_replace_each_others_session(page, tmp_path):
     """Browsers send cookies to all ports of a host name."""
     links = []
-    app = create_app(Pages(ClinicSettings(state_dir=tmp_path / "other", data_dir=tmp_path / "data")), links.append)
-    app.new_link()
+    app = started(ClinicSettings(state_dir=tmp_path / "other", data_dir=tmp_path / "data"), links)
     other = TestClient(app, base_url="http://127.0.0.1:8089", follow_redirects=False)
     other.cookies.jar = page.cookies.jar  # one browser
     page.get(page.links[-1])
@@ -110,7 +119,19 @@ def test_apps_on_two_ports_do_not_replace_each_others_session(page, tmp_path):
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "192.168.1.7:8088", "localhost.", ""])
 def test_request_for_another_host_name_is_rejected(inside, host):
     response = inside.get("/", headers={"Host": host})
-    assert response.status_code == 403 and "run-0001" not in response.text
+    assert response.status_code == 421 and "run-0001" not in response.text
+
+
+def test_every_route_rejects_strangers_other_sites_and_other_host_names(inside):
+    listed = set(routes(inside.guard.app))
+    assert len(listed) > 12 and ("POST", "/score") in listed
+    stranger = TestClient(inside.guard, base_url=BASE, follow_redirects=False)
+    statuses = {(m, p): stranger.request(m, filled(p), headers=POST).status_code for m, p in listed}
+    opened = {("GET", "/web.css"): 200, ("GET", "/enter"): 403, ("HEAD", "/enter"): 403}
+    assert {a: s for a, s in statuses.items() if s != 401} == opened
+    for method, path in listed:
+        assert inside.request(method, filled(path), headers={"Origin": "http://evil.example"}).status_code == 403
+        assert inside.request(method, filled(path), headers={**POST, "Host": "evil.example"}).status_code == 421
 
 
 @pytest.mark.parametrize(
@@ -156,8 +177,7 @@ def test_cohort_is_ranked_with_reencoded_images_that_are_not_kept(inside):
 def restarted(before):
     """A client of the same state folder after a restart of the app."""
     links = []
-    app = create_app(Pages(ClinicSettings(state_dir=before.state)), links.append)
-    app.new_link()
+    app = started(ClinicSettings(state_dir=before.state), links)
     client = TestClient(app, base_url=BASE)
     client.get(links[-1])
     return client
@@ -247,11 +267,11 @@ def test_too_many_files_and_too_large_uploads_are_rejected_with_the_limit(inside
     shown = inside.get(send(inside, [("a.png", draw_embryo(1))]).headers["location"]).text
     assert "the maximum here" in shown and "data:image" not in shown
     assert "No image was chosen" in inside.post("/score", data={"cohort": "A"}, headers=POST).text
-    monkeypatch.setattr(access, "MOST_BYTES", 1000)
+    monkeypatch.setattr(inside.guard, "rules", dataclasses.replace(access.RULES, most_bytes=1000))
     response = send(inside, [("a.png", b"x" * 2000)])
     assert response.status_code == 413 and "256 MiB" in response.text
     chunked = inside.post("/score", content=iter([b"x"]), headers={**POST, "Content-Type": "multipart/form-data"})
-    assert chunked.status_code == 413
+    assert chunked.status_code == 411
 
 
 @pytest.mark.parametrize(

@@ -1,25 +1,21 @@
 """The pages of the clinic app; `access.py` guards them."""
 
 import contextlib
-import time
-from collections.abc import Callable
 from importlib import resources
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
-from fastapi.responses import HTMLResponse, RedirectResponse
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from fastapi.responses import RedirectResponse
 from markupsafe import Markup
-from python_multipart.exceptions import FormParserError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
 from embryofl import result_charts
-from embryofl.errors import UserError, with_code
+from embryofl.errors import UserError
 from embryofl.pooled_metrics import GROUP
 from embryofl.texts import size
-from embryofl_clinic.app.access import STYLE, AccessGuard
+from embryofl_clinic.app.access import RULES, Links, add_access
 from embryofl_clinic.app.records import MOST, RecordImage, Records
 from embryofl_clinic.app.reporting import ReportService
 from embryofl_clinic.app.scoring_service import MOST_FILE_BYTES, MOST_FILES, ScoringService, Upload
@@ -35,6 +31,8 @@ from embryofl_clinic.settings import ClinicSettings
 from embryofl_clinic.texts import texts
 from embryofl_clinic.workload.own_results import OwnResults, OwnResultsFile
 from embryofl_data.report.page import clean
+from embryofl_web.guard import Guard
+from embryofl_web.site import Site
 
 STATIC = {
     "app.css": ("text/css", "embryofl_clinic.app", "static/app.css"),
@@ -42,6 +40,7 @@ STATIC = {
     "report.css": ("text/css", "embryofl_data.report", "page.css"),
 }
 """Name to media type, and the package and path of the file."""
+PATHS = {"home": "/", "score": "/score", "records": "/scored", "sent": "/sent", "report": "/report"}
 NAMES = 80
 """Characters of a cohort's name."""
 
@@ -63,34 +62,9 @@ class Pages:
         self.own_results = OwnResultsFile(state)
         self.scoring = ScoringService(self.models, self.records, device)
         self.reports = ReportService(settings.data_dir, settings.cache_dir)
-        self._templates = Environment(
-            loader=PackageLoader("embryofl_clinic.app"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._templates.filters.update(clean=clean, describe=_describe, size=size, local=_local, iso=_iso)
-        self._templates.globals.update(t=texts)
-
-    def show(self, name: str, title: str, status: int = 200, **values: Any) -> HTMLResponse:
-        """A whole page."""
-        return HTMLResponse(self.render(name, title, **values), status)
-
-    def render(self, name: str, title: str, **values: Any) -> str:
-        """The same as text."""
-        return self._templates.get_template(f"{name}.html.j2").render(here=name, title=title, **values)
-
-    def access_page(self, key: str) -> str:
-        """A page of the guard; see `AccessGuard`."""
-        title, message = texts.access[f"{key}_title"], texts.access[key]
-        style = Markup(STYLE)  # noqa: S704 - our own file
-        message = message if key == "enter" else with_code("M4", message)
-        return self.render("access", title, message=message, entered=key == "enter", style=style)
-
-    def error(self, message: str, status: int) -> HTMLResponse:
-        """An error page."""
-        return self.show("error", texts.error.title, status, message=with_code("M4", message))
+        self.site = Site("embryofl_clinic.app", "M4", _SHARED)
+        self.site.templates.filters.update(clean=clean, describe=_describe)
+        self.show = self.site.show
 
 
 def _describe(line: Sent) -> str:
@@ -100,31 +74,35 @@ def _describe(line: Sent) -> str:
     return str(texts.sent.item.format(what=what, size=size(line.bytes)))
 
 
-def _local(seconds: float) -> str:
-    """A Unix time in this machine's zone; the page's script puts it into the browser's."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+_SHARED = {
+    "t": texts,
+    "app": {
+        "name": texts.product,
+        "brand": texts.brand,
+        "pages": [(name, path, texts.nav[name]) for name, path in PATHS.items()],
+        "leave": ("/leave", texts.leave),
+        "research": texts.research,
+        "foot": texts.local,
+        "here": "",
+    },
+}
 
 
-def _iso(seconds: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
-
-
-def create_app(pages: Pages, on_link: Callable[[str], None]) -> AccessGuard:
-    """The whole app behind its guard, which gives the links that open it to `on_link`."""
+def create_app(pages: Pages, links: Links) -> Guard:
+    """The whole app behind its guard."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    guard = AccessGuard(app, on_link, pages.access_page)
-    app.state.pages, app.state.guard = pages, guard
+
+    def refuse(key: str, _: Request) -> Response:
+        own = {"locked": texts.access.locked, "too_large": texts.access.too_large}
+        return pages.site.refusal(key, own.get(key, ""))
+
+    guard = Guard(app, links.sessions, RULES, refuse)
+    app.state.pages = pages
+    pages.site.serve_files(app)
+    add_access(app, links, guard, pages.site)
     app.include_router(router)
 
-    def http_error(_: Request, exc: Exception) -> Response:
-        status = getattr(exc, "status_code", 400)
-        upload = texts.error.upload.format(files=MOST_FILES, size=size(MOST_FILE_BYTES))
-        return pages.error(texts.error.not_found if status == 404 else upload, status)
-
-    app.add_exception_handler(HTTPException, http_error)
-    app.add_exception_handler(FormParserError, http_error)  # Starlette lets some of the parser's errors through
-    app.add_exception_handler(UserError, lambda _, exc: pages.error(str(exc), 400))
-    app.add_exception_handler(Exception, lambda _, exc: pages.error(texts.error.internal, 500))
+    pages.site.handle_errors(app, texts.error.upload.format(files=MOST_FILES, size=size(MOST_FILE_BYTES)))
     return guard
 
 
@@ -181,7 +159,12 @@ def curves_of(own: OwnResults) -> str:
 @router.get("/score")
 def score_form(pages: ThePages) -> Response:
     """The form for a cohort."""
-    models = [m.card for m in pages.models.all()]
+    one = texts.score.one_model
+    cards = [m.card for m in pages.models.all()]
+    models = [
+        (c.run, one.format(run=c.run, model=c.settings.model, predicts=texts.predicts[c.settings.meaning]))
+        for c in cards
+    ]
     limits = {"most_files": MOST_FILES, "most_bytes": MOST_FILE_BYTES, "names": NAMES}
     return pages.show("score", texts.score.title, models=models, **limits)
 
@@ -252,13 +235,6 @@ def make_report(pages: ThePages) -> Response:
     """Check the data folder in the background."""
     pages.reports.begin()
     return RedirectResponse("/report", 303)
-
-
-@router.post("/leave")
-def leave(request: Request) -> Response:
-    """Sign out."""
-    request.app.state.guard.forget(request)
-    return RedirectResponse("/", 303)
 
 
 @router.get("/static/{name}")

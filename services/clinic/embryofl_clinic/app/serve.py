@@ -9,6 +9,7 @@ import uvicorn
 
 from embryofl.errors import UserError
 from embryofl.process import set_up_logging
+from embryofl_clinic.app.access import Links
 from embryofl_clinic.app.pages import Pages, create_app
 from embryofl_clinic.settings import ClinicSettings
 from embryofl_clinic.workload.embryo import pick_device
@@ -69,10 +70,10 @@ def serve(settings: ClinicSettings, host: str, port: int) -> None:
         typer.echo(f"Open this page (works once): http://{shown}:{actual}{path}")
 
     pages = Pages(settings, pick_device(settings.device))
-    guard = create_app(pages, on_link)
-    guard.new_link()
+    links = Links(on_link)
+    links.new_link()
     config = uvicorn.Config(
-        guard,
+        create_app(pages, links),
         log_level="warning",
         access_log=False,
         server_header=False,

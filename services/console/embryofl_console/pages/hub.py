@@ -1,52 +1,66 @@
 """The page Hub: addresses, certificates, remote access, audit log, monitoring."""
 
-from typing import Any
-from urllib.parse import urlencode
+import re
+import time
+from typing import Annotated, Any
+from urllib.parse import urlencode, urlsplit
 
-import gradio as gr
+from fastapi import APIRouter, Query, Request, Response
 
 from embryofl.errors import UserError
-from embryofl_console.pages.context import PageContext, choices, chooser, names_of, or_trouble
+from embryofl_console.context import PageContext, is_live
 from embryofl_console.texts import texts
-from embryofl_console.views import hub as view
-from embryofl_console.views.parts import trouble
-from embryofl_console.views.runs import names
 
-t = texts.audit
-
-
-def build(context: PageContext) -> None:
-    """Build the page."""
-    context.follow(gr.HTML(), lambda state, _: view.connection(state))
-    gr.HTML(view.monitoring(context.settings.grafana_url, context.settings.prometheus_url))
-    with gr.Accordion(t.title, open=True):
-        _audit(context)
+SOON_S = 30 * 86_400.0
+MOST_ENTRIES = 500
+_DIGEST, _SHORT = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b"), "\\1..."  # SHA-256, which stands whole in the file
+t = texts.hub
 
 
-def _audit(context: PageContext) -> None:
-    with gr.Row():
-        event = gr.Dropdown([t.any], value=t.any, label=t.event, allow_custom_value=True)
-        clinic = context.follow(chooser(texts.common.clinic), names_of())
-        run = context.follow(chooser(texts.common.run), choices(names))
-        last = gr.Number(50, label=t.last, minimum=1, maximum=500, precision=0)
-    with gr.Row():
-        show, verify = gr.Button(t.show), gr.Button(t.verify)
-    verdict, listed = gr.HTML(), gr.HTML()
+def routes(context: PageContext) -> APIRouter:
+    """The page."""
+    router = APIRouter()
 
-    def entries(of_event: str, of_clinic: str | None, of_run: str | None, count: float) -> list[Any]:
-        query = {
-            "event": "" if of_event in (None, t.any) else of_event,
-            "clinic": of_clinic or "",
-            "run": of_run or "",
-            "last": int(count or 50),
-        }
+    @router.get("/hub")
+    def hub(
+        request: Request, event: str = "", last: Annotated[int, Query(ge=1, le=MOST_ENTRIES)] = 50, verify: bool = False
+    ) -> Response:
+        shown: dict[str, Any] = {"audit": None, "verdict": None, "error": ""}
         try:
-            log = context.client.call("GET", f"/control/audit?{urlencode(query)}")
+            if not is_live(request):
+                query = urlencode({"event": event, "last": last})
+                shown["audit"] = context.client.call("GET", f"/control/audit?{query}")
+            if verify:
+                shown["verdict"] = context.client.call("GET", "/control/audit/verify")
         except UserError as exc:
-            return [gr.skip(), trouble(exc)]
-        return [gr.update(choices=[t.any, *log["events"]]), view.audit(log["entries"])]
+            shown["error"] = str(exc)
+        links = monitoring(context.settings.grafana_url, context.settings.prometheus_url)
+        kinds = [(kind, texts.event.get(kind, kind)) for kind in (shown["audit"] or {"events": []})["events"]]
+        shown |= {
+            "events": [("", texts.audit.any), *kinds],
+            "event": event,
+            "last": last,
+            "links": links,
+            "ending": ending,
+            "shortened": shortened,
+        }
+        return context.show(request, "hub", texts.page.tabs[4], live="/hub", **shown)
 
-    filters = [event, clinic, run, last]
-    show.click(entries, filters, [event, listed])
-    gr.on([event.input, clinic.input, run.input], entries, filters, [event, listed], show_progress="hidden")
-    verify.click(or_trouble(lambda: view.verified(context.get("audit", "verify"))), None, verdict)
+    return router
+
+
+def ending(moment: float) -> str:
+    """What to say of a certificate that ends then: "" while it is far."""
+    left = moment - time.time()
+    return "" if left > SOON_S else t.soon if left > 0 else t.expired
+
+
+def shortened(words: str) -> str:
+    """With the beginnings of digests alone."""
+    return _DIGEST.sub(_SHORT, words)
+
+
+def monitoring(grafana: str, prometheus: str) -> list[tuple[str, str]]:
+    """Titles and addresses of Grafana and Prometheus, where they have one."""
+    links = ((t.grafana, grafana), (t.prometheus, prometheus))
+    return [(title, url) for title, url in links if urlsplit(url).scheme in ("http", "https")]

@@ -1,71 +1,141 @@
 """The page Results: the metrics of a run that has ended, its model card, downloads."""
 
+import base64
 import functools
-from typing import Any
+import hashlib
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any
 from urllib.parse import quote
 
-import gradio as gr
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
+from markupsafe import Markup
 
 from embryofl.errors import UserError
-from embryofl_console.pages.context import PageContext, State, choices, chooser, or_trouble
+from embryofl.result_charts import by_round, of_results
+from embryofl_console.context import PageContext, State
+from embryofl_console.pages.clinics import day_name
 from embryofl_console.texts import texts
-from embryofl_console.views import results as view
-from embryofl_console.views.parts import p, trouble
-from embryofl_console.views.runs import names
 
 KEPT = 4  # runs whose results are kept here, for looking at one clinic after the other
-t = texts.results
+RUN = r"^run-[0-9]{4,9}$"
+CALIBRATION = (("slope", 2), ("in_the_large", 2), ("ece", 3), ("brier", 3))  # with digits
+RANKING = ("ndcg", "tau", "critical")
+_MEDIA = {
+    "json": "application/json",
+    "md": "text/markdown; charset=utf-8",
+    "html": "text/html; charset=utf-8",
+    "safetensors": "application/octet-stream",
+}
+KINDS = {name: _MEDIA[name.rpartition(".")[2]] for name in texts.file}
+"""Served as attachments and never as pages: the card's HTML is shown in a sandboxed frame."""
+_STYLE = re.compile(r"<style[^>]*>(.*?)</style>", re.S)
 
 
-def _runs(state: State | None) -> list[str]:
-    return names(state, with_results=True)
-
-
-def build(context: PageContext) -> None:
-    """Build the page."""
+def routes(context: PageContext) -> APIRouter:
+    """The page, the model card, downloads."""
+    router = APIRouter()
 
     @functools.lru_cache(KEPT)  # they do not change once a run has ended; an error is not kept
     def results_of(name: str) -> State:
         results: State = context.get("runs", name, "results")
         return results
 
-    context.follow(gr.HTML(), lambda state, _: "" if _runs(state) else p(t.none))
-    with gr.Row():
-        run = context.follow(chooser(texts.common.run, info=t.run_info), choices(_runs))
-        splits = [(label, value) for value, label in texts.split.items()]
-        split = gr.Dropdown(splits, value="test", label=t.split, info=t.split_info)
-    with gr.Row():
-        clinic = gr.Dropdown([(texts.common.all_clinics, "pooled")], value="pooled", label=t.whose)
-        day = gr.Dropdown([(texts.common.all_days, "all")], value="all", label=t.day)
-    head, page = gr.HTML(), gr.HTML()
-    with gr.Accordion(t.card_title, open=False):
-        show_card = gr.Button(t.show_card)
-        card = gr.HTML()
-
-    @or_trouble
-    def show(name: str | None, of_split: str, of_clinic: str, of_day: str) -> str:
-        return view.page(results_of(name), of_split, of_clinic, of_day) if name else ""
-
-    def chosen(name: str | None) -> list[Any]:
-        """Another run: its clinics and days."""
-        if not name:
-            return [gr.skip()] * 3
+    @router.get("/results")
+    def results(
+        request: Request, run: str = "", split: str = "test", clinic: str = "pooled", day: str = "all"
+    ) -> Response:
+        state = context.follower.now()[1]
+        names = [r["name"] for r in reversed((state or {"runs": []})["runs"]) if r["results"]]
+        name = run or (names[0] if names else "")
+        shown: dict[str, Any] = {"results": None, "error": ""}
         try:
-            results = results_of(name)
+            if name:
+                shown |= seen(name, results_of(name), split if split in texts.split else "test", clinic, day)
         except UserError as exc:
-            return [gr.skip(), gr.skip(), trouble(exc)]
-        clinics = gr.update(choices=view.clinics(results), value="pooled")
-        return [clinics, gr.update(choices=view.days(results), value="all"), view.head(name, results)]
+            shown["error"] = str(exc)
+        return context.show(request, "results", texts.page.tabs[3], names=[(n, n) for n in names], run=name, **shown)
 
-    @or_trouble
-    def read_card(name: str | None) -> str:
-        if not name:
-            return ""
-        response = context.client.ask("GET", f"/control/runs/{quote(name, safe='')}/files/model-card.html")
-        return view.card(name, response.text)
+    @router.get("/card")
+    def card(run: Annotated[str, Query(pattern=RUN)]) -> Response:
+        path = f"/control/runs/{quote(run, safe='')}/files/model-card.html"
+        page = context.client.ask("GET", path).text
+        return HTMLResponse(
+            page, headers={"Content-Security-Policy": card_policy(page), "X-Frame-Options": "SAMEORIGIN"}
+        )
 
-    # The order matters: first the clinics and days to choose from, then the results.
-    fields = [run, split, clinic, day]
-    run.change(chosen, run, [clinic, day, head]).then(show, fields, page).then(lambda: "", None, card)
-    gr.on([split.change, clinic.change, day.change], show, fields, page, show_progress="hidden")
-    show_card.click(read_card, run, card)
+    @router.get("/download/{run}/{name}")
+    def download(run: Annotated[str, Path(pattern=RUN)], name: str) -> Response:
+        if name not in KINDS:
+            return PlainTextResponse(texts.access.no_file.format(names=", ".join(KINDS)), 404)
+        try:
+            length, chunks = context.client.stream(f"/control/runs/{run}/files/{name}")
+        except UserError as exc:
+            return PlainTextResponse(str(exc), 404)
+        headers = {"Content-Disposition": f'attachment; filename="{run}-{name}"'}
+        return StreamingResponse(chunks, media_type=KINDS[name], headers=headers | length)
+
+    return router
+
+
+def card_policy(page: str) -> str:
+    """The policy of the model card as a page in a frame: no script runs, nothing is sent; only its own style is used."""
+    styles = [base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in _STYLE.findall(page)]
+    allowed = " ".join(f"'sha256-{digest}'" for digest in styles) or "'none'"
+    return f"sandbox; default-src 'none'; style-src {allowed}; img-src data:; base-uri 'none'; frame-ancestors 'self'"
+
+
+def seen(name: str, results: State, split: str, clinic: str, day: str) -> dict[str, Any]:
+    """What the template shows of a run's results (`results.json`)."""
+    of_split = results["splits"][split]
+    chosen = (of_split["pooled"] if clinic == "pooled" else of_split["clinics"].get(clinic, {})).get(day)
+    charts = of_results(chosen) if chosen and chosen["n"] else ""
+    if charts and clinic == "pooled" and day == "all":
+        charts += "".join(_course(results["rounds"], metric) for metric in ("auroc", "loss"))
+    return {
+        "results": results,
+        "split": split,
+        "clinic": clinic,
+        "day": day,
+        "choices": {"clinic": clinics(results), "day": days(results)},
+        "rows": [(who, day_name(its), of_day) for who, its, of_day in _rows(of_split)],
+        "rankings": [(who, of_day["ranking"]) for who, its, of_day in _rows(of_split) if its == "all"],
+        "grades": results["grades"][split],
+        "chosen": chosen,
+        "day_shown": day_name(day),
+        "charts": Markup(charts),  # noqa: S704 - its texts are escaped
+        "columns": {"calibration": CALIBRATION, "ranking": RANKING},
+    }
+
+
+def whose(clinic: str) -> str:
+    """A clinic's name, or that of all together."""
+    return str(texts.common.all_clinics) if clinic == "pooled" else clinic
+
+
+def clinics(results: State) -> list[tuple[str, str]]:
+    """Choices of whose results."""
+    names = sorted({n for split in results["splits"].values() for n in split["clinics"]})
+    return [(n, whose(n)) for n in ("pooled", *names)]
+
+
+def days(results: State) -> list[tuple[str, str]]:
+    """Choices of days."""
+    every = {d for s in results["splits"].values() for by_day in (s["pooled"], *s["clinics"].values()) for d in by_day}
+    return [(d, day_name(d)) for d in ("all", *sorted(every - {"all"}, key=int))]
+
+
+def _rows(of_split: State) -> Iterator[tuple[str, str, State]]:
+    for name, by_day in (("pooled", of_split["pooled"]), *of_split["clinics"].items()):
+        for day, results in by_day.items():
+            yield of_split["whose"] if name == "pooled" else name, day, results
+
+
+def _course(rounds: list[State], name: str) -> str:
+    points = [
+        (r["round"], r["pooled"][name], r["pooled"].get(f"{name}_blur", 0.0))
+        for r in rounds
+        if r["pooled"][name] is not None
+    ]
+    return by_round(name, {texts.common.all_clinics: points})

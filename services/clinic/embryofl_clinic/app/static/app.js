@@ -1,14 +1,5 @@
 "use strict";
 // Everything works without this script; it makes it more comfortable.
-for (const time of document.querySelectorAll("time[datetime]"))
-  time.textContent = new Date(time.dateTime).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
-
-const print = document.getElementById("print");
-if (print) {
-  print.hidden = false;
-  print.addEventListener("click", () => window.print());
-}
-
 if (document.getElementById("doing")) setTimeout(() => location.reload(), 2000);
 
 const form = document.getElementById("score");
@@ -23,7 +14,7 @@ if (form) {
     const words = complaint();
     input.setCustomValidity(words);
     chosen.textContent = words || (input.files.length ? form.dataset.chosen + [...input.files].map((f) => f.name).join(", ") : "");
-    chosen.classList.toggle("error", Boolean(words));
+    chosen.classList.toggle("wrong", Boolean(words));
   };
   input.addEventListener("change", said);
   for (const name of ["dragover", "dragleave", "drop"])

@@ -1,0 +1,1 @@
+"""What the console and the clinic app share: guard, sessions, templates, stylesheet, script. Pages load nothing else."""

@@ -1,0 +1,116 @@
+"""The pages of one app: its templates over those of the kit, error pages, stylesheet and script."""
+
+import time
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, Response
+from jinja2 import ChoiceLoader, Environment, PackageLoader, PrefixLoader, StrictUndefined
+from python_multipart.exceptions import FormParserError
+from starlette.exceptions import HTTPException
+
+from embryofl.errors import UserError, with_code
+from embryofl.states import label
+from embryofl.texts import duration, size
+from embryofl_web.guard import STATUS
+from embryofl_web.texts import texts
+
+FILES = {"web.css": "text/css", "web.js": "text/javascript"}
+# What a state looks like: its tone and its icon, by the stored value. Any other is neutral.
+_LOOKS = {
+    **dict.fromkeys(("running", "online", "training", "evaluating", "enrolled", "starting"), ("on", "run")),
+    **dict.fromkeys(("done", "finished"), ("good", "check")),
+    **dict.fromkeys(("waiting", "late", "paused", "queued", "stopping"), ("warn", "clock")),
+    **dict.fromkeys(("offline", "suspended"), ("warn", "alert")),
+    **dict.fromkeys(("failed", "refused", "stopped", "revoked", "left"), ("bad", "cross")),
+}
+
+
+class Site:
+    """Templates and error pages.
+
+    Parameters
+    ----------
+    package : str
+        With a folder `templates`; `web/page.html.j2` and `web/parts.html.j2` are the kit's.
+    code : str
+        Of this app's errors (`embryofl.troubles`).
+    shared : mapping
+        Names that all templates know: `t`, the package's texts, and `app`: `name`, `brand`
+        (two parts), `pages` (name, address, text), `leave` (address, text), `research`, `foot`, and `here` (see the page).
+    """
+
+    def __init__(self, package: str, code: str, shared: Mapping[str, Any]) -> None:
+        self._code = code
+        kit = PrefixLoader({"web": PackageLoader("embryofl_web")})
+        self.templates = Environment(
+            loader=ChoiceLoader([PackageLoader(package), kit]),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+        )
+        self.templates.filters.update(size=size, duration=duration, local=_local, iso=_iso)
+        self.templates.globals.update(
+            web=texts, label=label, look=lambda state: _LOOKS.get(state, ("", "info")), clock=time.time, **shared
+        )
+
+    def show(self, name: str, title: str, status: int = 200, **values: Any) -> HTMLResponse:
+        """A whole page."""
+        values = {"here": name, "live": "", "entered": True, **values}
+        return HTMLResponse(self.templates.get_template(f"{name}.html.j2").render(title=title, **values), status)
+
+    def error(self, message: str, status: int, title: str = texts.error.title, *, entered: bool = True) -> HTMLResponse:
+        """An error page; without the links to other pages for those who are not logged in."""
+        message = with_code(self._code, message)
+        return self.show("web/error", title, status, message=message, entered=entered)
+
+    def refusal(self, key: str, message: str = "") -> HTMLResponse:
+        """The page for a request that the guard rejects, by a key of `STATUS`."""
+        page = self.error(message or texts.access[key], STATUS[key], texts.access[f"{key}_title"], entered=False)
+        if key in ("too_large", "no_length"):  # the body is not read
+            page.headers["Connection"] = "close"
+        return page
+
+    def handle_errors(self, app: FastAPI, not_a_form: str) -> None:
+        """Have errors shown as pages.
+
+        Parameters
+        ----------
+        app : FastAPI
+        not_a_form : str
+            What to say of a form that could not be read.
+        """
+
+        def http_error(_: Request, exc: Exception) -> Response:
+            status = getattr(exc, "status_code", 400)
+            return self.error(texts.error.not_found if status in (404, 405) else not_a_form, status)
+
+        # Starlette lets some of the form parser's errors through.
+        for kind in (HTTPException, RequestValidationError, FormParserError):
+            app.add_exception_handler(kind, http_error)
+        app.add_exception_handler(UserError, lambda _, exc: self.error(str(exc), 400))
+        app.add_exception_handler(Exception, lambda _, exc: self.error(texts.error.internal, 500))
+
+    def serve_files(self, app: FastAPI) -> None:
+        """Add the routes of the stylesheet and the script."""
+        for name, media in FILES.items():
+            content = resources.files("embryofl_web").joinpath("static", name).read_bytes()
+            app.add_api_route(f"/{name}", _file(content, media), methods=["GET"])
+
+
+def _file(content: bytes, media: str) -> Any:
+    return lambda: Response(content, media_type=media)
+
+
+def _local(seconds: float) -> str:
+    """A Unix time in this machine's zone; the page's script puts it into the browser's."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def _iso(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
