@@ -14,22 +14,14 @@ from starlette.testclient import TestClient
 
 from embryofl.errors import UserError
 from embryofl_clinic.app import access, scoring_service, serve
-from embryofl_clinic.app.access import Links
-from embryofl_clinic.app.pages import Pages, create_app
 from embryofl_clinic.settings import ClinicSettings
 from embryofl_web import sessions
+from kits.clinic_app import started_app
 from kits.console_routes import filled, routes
 from kits.scoring import draw_embryo, finished_model, png
 
 BASE = "http://127.0.0.1:8088"
 POST = {"Origin": BASE}
-
-
-def started(settings, printed):
-    """The app, which has printed its first link."""
-    links = Links(printed.append)
-    links.new_link()
-    return create_app(Pages(settings), links)
 
 
 @pytest.fixture
@@ -38,7 +30,7 @@ def page(tmp_path):
     state = tmp_path / "state"
     finished_model(state / "models" / "run-0001")
     links = []
-    app = started(ClinicSettings(state_dir=state, data_dir=tmp_path / "data"), links)
+    app = started_app(ClinicSettings(state_dir=state, data_dir=tmp_path / "data"), links)
     client = TestClient(app, base_url=BASE, follow_redirects=False)
     client.links, client.state, client.guard = links, state, app
     return client
@@ -106,7 +98,7 @@ def test_link_works_once_and_scripts_and_other_sites_cannot_read_its_cookie(page
 def test_apps_on_two_ports_do_not_replace_each_others_session(page, tmp_path):
     """Browsers send cookies to all ports of a host name."""
     links = []
-    app = started(ClinicSettings(state_dir=tmp_path / "other", data_dir=tmp_path / "data"), links)
+    app = started_app(ClinicSettings(state_dir=tmp_path / "other", data_dir=tmp_path / "data"), links)
     other = TestClient(app, base_url="http://127.0.0.1:8089", follow_redirects=False)
     other.cookies.jar = page.cookies.jar  # one browser
     page.get(page.links[-1])
@@ -177,7 +169,7 @@ def test_cohort_is_ranked_with_reencoded_images_that_are_not_kept(inside):
 def restarted(before):
     """A client of the same state folder after a restart of the app."""
     links = []
-    app = started(ClinicSettings(state_dir=before.state), links)
+    app = started_app(ClinicSettings(state_dir=before.state), links)
     client = TestClient(app, base_url=BASE)
     client.get(links[-1])
     return client

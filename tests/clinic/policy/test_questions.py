@@ -14,12 +14,12 @@ from typer.testing import CliRunner
 from embryofl.errors import ProtocolError
 from embryofl.messages import MaskingRequest, Request
 from embryofl.pooled_metrics import SPLITS, from_vector
-from embryofl_clinic.app.pages import Pages, create_app
 from embryofl_clinic.cli.commands import app
 from embryofl_clinic.policy.questions import FILE, About, Questions
 from embryofl_clinic.policy.rules import Policy, last_block
 from embryofl_clinic.settings import ClinicSettings
 from embryofl_clinic.workload.embryo import EmbryoWorkload
+from kits.clinic_app import started_app
 from kits.label_attack import RUN, Clinic, Population, masked, summed
 
 NAMES = ("anna", "bert", "cleo")
@@ -278,9 +278,7 @@ def test_the_clinic_app_says_that_corrections_wait(clinics):
     with pytest.raises(AssertionError, match="are gone"):
         summed(three, 3, ONE, 0.0)
     links: list[str] = []
-    guarded = create_app(Pages(ClinicSettings(state_dir=three[0].state)), links.append)
-    guarded.new_link()
-    client = TestClient(guarded, base_url="http://127.0.0.1:8088")
+    client = TestClient(started_app(ClinicSettings(state_dir=three[0].state), links), base_url="http://127.0.0.1:8088")
     client.get(links[-1])
     page = client.get("/").text
     assert "run-0002: the metrics that were summed under masks are of the test patients of an earlier answer" in page

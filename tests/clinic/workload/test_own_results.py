@@ -11,9 +11,9 @@ from starlette.testclient import TestClient
 from embryofl.metrics import ScoredEmbryos
 from embryofl.settings import RunSettings
 from embryofl.wire import Layout
-from embryofl_clinic.app.pages import Pages, create_app
 from embryofl_clinic.scoring.model_store import ModelStore
 from embryofl_clinic.workload.own_results import FILE, OwnResultsFile
+from kits.clinic_app import started_app
 from kits.policy import write_policy
 
 LAYOUT = Layout.of({"w": ("F32", (4,))})
@@ -76,9 +76,7 @@ def test_replies_do_not_contain_own_results(evaluated):
 def test_the_clinic_app_shows_own_results(evaluated):
     anna, by_split = evaluated
     links = []
-    app = create_app(Pages(anna.settings), links.append)
-    app.new_link()
-    client = TestClient(app, base_url=BASE)
+    client = TestClient(started_app(anna.settings, links), base_url=BASE)
     client.get(links[-1])
     page = client.get("/").text
     for scores, labels, days, _ in by_split.values():
