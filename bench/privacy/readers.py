@@ -20,7 +20,7 @@ LONGEST = 4.0
 class Reader(ABC):
     """One number for each picture and update."""
 
-    NAME: str
+    name: str
 
     @abstractmethod
     def see(self, model: nn.Module) -> None:
@@ -41,7 +41,7 @@ class HeadReader(Reader):
     embeddings : ndarray of float32, (pictures, 1280)
     """
 
-    NAME = "last layer, features as the run begins"
+    name = "last layer, features as the run begins"
 
     def __init__(self, world: Pictures, embeddings: npt.NDArray[np.float32]) -> None:
         aims = Aims(world)
@@ -56,7 +56,7 @@ class HeadReader(Reader):
         return read
 
 
-class NetworkReader(Reader):
+class GradientReader(Reader):
     """Along the gradient of the picture's logit by the weights of the round's model, each number in units of its usual size
     (as AdamW's steps are), without what the hub's own pictures have in common.
 
@@ -66,36 +66,35 @@ class NetworkReader(Reader):
         One picture each of all embryos.
     pictures, public : ndarray of int64
         The pictures in question, and the hub's own.
-
-    Attributes
-    ----------
-    last : torch.Tensor, (n, 1280)
-        The last layer's part of the newest gradients, of the pictures and then of the hub's own.
+    last : bool
+        Of the last layer alone, where the gradient is the picture's features; else of the whole network, which takes most
+        of the time of a run.
     """
 
-    NAME = "whole network"
-
-    def __init__(self, images: ImageExamples, pictures: npt.NDArray[np.int64], public: npt.NDArray[np.int64]) -> None:
+    def __init__(
+        self, images: ImageExamples, pictures: npt.NDArray[np.int64], public: npt.NDArray[np.int64], *, last: bool
+    ) -> None:
         self._images, self._pictures, self._public = images, pictures, public[:PUBLIC]
-        self.last, self._directions = torch.zeros(0), torch.zeros(0)
-
-    @staticmethod
-    def of_all_and_last(
-        images: ImageExamples, pictures: npt.NDArray[np.int64], public: npt.NDArray[np.int64]
-    ) -> list[Reader]:
-        """A reader of all layers, and one of the last layer that uses the same gradients."""
-        network = NetworkReader(images, pictures, public)
-        return [network, LastLayerReader(network)]
+        self._last, self._directions = last, torch.zeros(0)
+        self.name = "last layer, features of the round" if last else "whole network"
 
     def see(self, model: nn.Module) -> None:
         """See `Reader`."""
         members = np.concatenate([self._pictures, self._public])
-        gradients = torch.stack([_gradient(model, self._images, member) for member in members])
-        self.last = gradients[:, -1281:-1].clone()
-        self._directions = self.directions(gradients)
+        self._directions = self._towards(torch.stack([self._gradient(model, member) for member in members]))
 
-    def directions(self, gradients: Tensor) -> Tensor:
-        """From gradients of the pictures and then of the hub's own, (n, floats), which are changed: (pictures, floats) of
+    def _gradient(self, model: nn.Module, member: int) -> Tensor:
+        """Of the logit of one picture, as a hub can compute it: (numbers,)."""
+        model.eval()
+        weights = [*model.parameters()]
+        pixels = torch.from_numpy(np.array(self._images.pixels[self._images.rows[[member]]]))
+        with upright(model):
+            logit = model(pixels.permute(0, 3, 1, 2)).sum()
+        gradients = torch.autograd.grad(logit, weights[-2:-1] if self._last else weights)
+        return torch.cat([gradient.reshape(-1) for gradient in gradients])
+
+    def _towards(self, gradients: Tensor) -> Tensor:
+        """From gradients of the pictures and then of the hub's own, (n, numbers), which are changed: (pictures, numbers) of
         length 1."""
         count = len(self._pictures)
         size = gradients[count:].square().mean(dim=0).sqrt_()
@@ -108,32 +107,5 @@ class NetworkReader(Reader):
 
     def read(self, update: Tensor) -> Floats:
         """See `Reader`."""
-        read: Floats = (self._directions @ update).double().numpy()
+        read: Floats = (self._directions @ (update[-1281:-1] if self._last else update)).double().numpy()
         return read
-
-
-class LastLayerReader(Reader):
-    """The same along the part of the gradient that is in the last layer; looks after its `network` has."""
-
-    NAME = "last layer, features of the round"
-
-    def __init__(self, network: NetworkReader) -> None:
-        self._network, self._directions = network, torch.zeros(0)
-
-    def see(self, model: nn.Module) -> None:
-        """See `Reader`."""
-        self._directions = self._network.directions(self._network.last)
-
-    def read(self, update: Tensor) -> Floats:
-        """See `Reader`."""
-        read: Floats = (self._directions @ update[-1281:-1]).double().numpy()
-        return read
-
-
-def _gradient(model: nn.Module, images: ImageExamples, member: int) -> Tensor:
-    """Of the logit of one picture, as a hub can compute it: (floats,)."""
-    model.eval()
-    pixels = torch.from_numpy(np.array(images.pixels[images.rows[[member]]]))
-    with upright(model):
-        gradients = torch.autograd.grad(model(pixels.permute(0, 3, 1, 2)).sum(), [*model.parameters()])
-    return torch.cat([gradient.reshape(-1) for gradient in gradients])

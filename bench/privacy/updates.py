@@ -1,7 +1,7 @@
 """What a hub that only reads learns of one embryo's label from sums of updates under masks, and what noise would cost.
 
     python bench/privacy/updates.py [--data FOLDER] [--model lite0_head] [--clinics 3] [--rounds 15] [--worlds 10]
-        [--targets 10] [--noise 0,0.01,0.1] [--fed-back 0,0.1] [--image-size 160]
+        [--targets 10] [--noise 0,0.01,0.1] [--fed-back 0,0.1] [--image-size 160] [--network]
 
 Clinics of 40 training embryos train honestly; a coin decides the labels of some that the hub has pictures of. It reads how
 far each mean moves the model towards a picture (`readers.py`). Noise is that of a run's `update_noise`, added to the mean.
@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from attack import FOLDS, common_options, decoded
 from pictures import Embryos, part
-from readers import HeadReader, NetworkReader, Reader
+from readers import GradientReader, HeadReader, Reader
 from sklearn.metrics import roc_auc_score
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
@@ -164,6 +164,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--worlds", type=int, default=10)
     parser.add_argument("--targets", type=int, default=10, help="pictures in question of each world")
     parser.add_argument("--image-size", type=int, default=160)
+    parser.add_argument("--network", action="store_true", help="`lite0`: read all layers too, in four times the time")
     parser.add_argument("--noise", type=lambda text: [float(x) for x in text.split(",")], default=[*NOISE])
     parser.add_argument("--fed-back", type=lambda text: [float(x) for x in text.split(",")], default=None)
     chosen = parser.parse_args()
@@ -196,7 +197,8 @@ def main() -> None:
             world = TrainingWorld(embryos, chosen.clinics, chosen.targets, (chosen.seed, number))
             readers: list[Reader] = [HeadReader(world, embryos.embeddings[world.targets])]
             if chosen.model != "lite0_head":
-                readers += NetworkReader.of_all_and_last(embryos.inputs, world.targets, world.nobody)
+                pictures = embryos.inputs, world.targets, world.nobody
+                readers += [GradientReader(*pictures, last=last) for last in ([True, False][: 1 + chosen.network])]
             seen.append(federation.train(world, readers, read_with, noise, (chosen.seed, number, 1)))
             coins += world.labels[world.targets].tolist()
             areas.append(federation.auroc(world.nobody))
@@ -211,7 +213,7 @@ def main() -> None:
             print(f"| {value:g} | {value * np.median(federation.noise_norms):.2g} | {cells} | {area} |", flush=True)
         for reader, values in zip(readers, every[:, 0], strict=True):
             both = " and ".join(f"{told(values[None, :end], coins, tries):.2f}" for end in (1, None))
-            print(f"{reader.NAME} alone, noise {read_with[0]:g}: {both}", file=sys.stderr, flush=True)
+            print(f"{reader.name} alone, noise {read_with[0]:g}: {both}", file=sys.stderr, flush=True)
 
 
 def _mean(values: Floats) -> str:

@@ -110,7 +110,7 @@ def test_readers_of_a_network_see_towards_which_picture_and_label_an_update_goes
     image = torch.from_numpy(images.pixels[:1]).permute(0, 3, 1, 2)
     model = _Scaled(model)
     model(image)
-    reader = readers.NetworkReader(images, np.arange(3), np.arange(10, 30))
+    reader = readers.GradientReader(images, np.arange(3), np.arange(10, 30), last=False)
     reader.see(model)
     for label in (0.0, 1.0):
         loss = torch.nn.functional.binary_cross_entropy_with_logits(model(image), torch.tensor([label]))
