@@ -201,7 +201,7 @@ def _place(settings: HubSettings, name: str) -> Path:
 
 def _mode(name: str) -> int:
     """As the hub itself creates the file; whoever made the archive has no say."""
-    secret = name == DATABASE or (name.startswith("identity/") and not name.endswith((".crt", ".pub")))
+    secret = name == DATABASE or (name.startswith("identity/") and not name.endswith((".crt", ".pub", ".issued")))
     return 0o600 if secret else 0o644
 
 
