@@ -8,6 +8,7 @@ import threading
 import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from embryofl.errors import UserError
 from embryofl.files import write_atomic
@@ -85,6 +86,66 @@ def test_no_key_can_be_registered_through_the_gateway(federation, tmp_path):
             link.connect()
     finally:
         link.close()
+
+
+# -- the SuperLink ------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def superlink(federation):
+    """An HTTP client of the SuperLink's own port, as any user of the hub's machine can have it."""
+    url = f"https://127.0.0.1:{federation.stack.ports['superlink']}"
+    with httpx.Client(base_url=url, verify=False, timeout=60) as client:
+        yield client
+
+
+def test_superlink_obeys_only_the_server(federation, superlink):
+    from flwr.proto.control_pb2 import ListNodesRequest, RegisterNodeRequest
+
+    key = (
+        ec.generate_private_key(ec.SECP384R1())
+        .public_key()
+        .public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    )
+    headers = {"Content-Type": "application/protobuf"}
+    requests = {
+        "/v1/control/register-node": RegisterNodeRequest(public_key=key, name="clinic-9").SerializeToString(),
+        "/v1/control/list-nodes": ListNodesRequest().SerializeToString(),
+        "/v1/runtime/acquire-task": b"",
+    }
+    for path, body in requests.items():
+        assert superlink.post(path, content=body, headers=headers).status_code == 404, path
+    assert {superlink.get(path).status_code for path in ("/docs", "/openapi.json")} == {404}
+
+
+def test_strangers_megabytes_are_refused_by_their_headers(federation):
+    """Only the beginning of the body is sent, so that the SuperLink cannot have waited for its end."""
+    context = ssl.create_default_context(cafile=str(federation.place.hub / "identity" / "internal.crt"))
+    head = "POST /v1/fleet/push-object HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/protobuf\r\n"
+    with (
+        socket.create_connection(("127.0.0.1", federation.stack.ports["superlink"]), timeout=60) as connection,
+        context.wrap_socket(connection, server_hostname="superlink") as tls,
+    ):
+        tls.sendall(f"{head}Content-Length: 2000000\r\n\r\n".encode() + b"x" * 1000)
+        assert status(tls.recv(65536)) == 401
+
+
+def test_round_goes_on_while_strangers_hold_hundreds_of_slow_connections(federation):
+    context = ssl.create_default_context(cafile=str(federation.ca))
+    paths = ("/v1/enrol", "/v1/fleet/push-object", "/v1/step/0a1b", "/v1/update/run-0001-x")
+    slow: list[ssl.SSLSocket] = []
+    try:
+        for number in range(300):
+            method, path = ("PUT" if "update" in paths[number % 4] else "POST"), paths[number % 4]
+            connection = context.wrap_socket(
+                socket.create_connection(("127.0.0.1", federation.port), timeout=60), server_hostname="localhost"
+            )
+            connection.sendall(
+                f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000\r\n\r\nx".encode()
+            )
+            slow.append(connection)
+        federation.run(rounds=1)  # raises unless it finishes
+    finally:
+        for connection in slow:
+            connection.close()
 
 
 def invite_for(federation, name: str, secret: str) -> Invite:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from embryofl_server.federation import superlink as module
+from embryofl_server.federation.fleet import Node
 from embryofl_server.federation.superlink import SuperLink
 from kits.federation import until
 
@@ -88,10 +89,21 @@ def forged_requests(federation, run: str):
     yield json.dumps(good)  # a layout that no model has
 
 
+def node_of(link, name: str) -> Node | None:
+    """A clinic's node, once it is online, by the name under which the hub registered it."""
+    from flwr.proto.runtime_pb2 import GetNodesRequest
+
+    nodes = link.open_grid().client.GetNodes(GetNodesRequest()).nodes
+    online = [
+        Node(n.name, n.node_id, True, n.last_activated_at) for n in nodes if (n.name, n.status) == (name, "online")
+    ]
+    return online[0] if online else None
+
+
 def test_clinic_never_executes_code_from_the_hub(federation, reference, attack):
     link, marker = attack
     pids = {name: federation.pid(name) for name in ("clinic-1", "clinic-2", "clinic-3")}
-    node = until("clinic-1 is online", lambda: (n := link.nodes().get("clinic-1")) and n.online and n)
+    node = until("clinic-1 is online", lambda: node_of(link, "clinic-1"))
     texts = [link.send(node, text, 600, "1") for text in forged_requests(federation, reference.name)]
     for message in stock_messages(node.id):
         link.open_grid().push(message)

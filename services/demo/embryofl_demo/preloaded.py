@@ -30,7 +30,7 @@ MODULES = (
     "embryofl_clinic.cli.commands",
     "embryofl_clinic.joining.join",
     "embryofl_clinic.service",
-    "flwr.superlink.cli",
+    "embryofl_server.federation.superlink_process",
 )
 """What hub and clinics import."""
 SET_PARENT_DEATH_SIGNAL, SET_NAME, SET_CHILD_SUBREAPER = 1, 15, 36  # prctl(2)

@@ -105,20 +105,13 @@ class Stack:
         identity, ports = self.place.hub / "identity", self.ports
         self.supervisor.start("server", [program("embryofl-server"), "serve"], hub_environment(self.place))
         self._until(lambda: not port_is_free(ports["server"]), "server")
-        superlink = identity / "superlink"
         self.supervisor.start(
             "superlink",
             [
-                program("flower-superlink"),
-                "--host=127.0.0.1",
+                program("embryofl-server"),
+                "superlink",
                 f"--port={ports['superlink']}",
-                f"--ssl-ca-certfile={superlink}/ca.crt",
-                f"--ssl-certfile={superlink}/superlink.crt",
-                f"--ssl-keyfile={superlink}/superlink.key",
-                "--enable-supernode-auth",
-                "--isolation=process",
-                "--disable-runtime-dependency-installation",
-                f"--superexec-auth-secret-file={superlink}/superexec.secret",
+                f"--identity={identity / 'superlink'}",
             ],
             _flower_environment(self.place),
             last=True,

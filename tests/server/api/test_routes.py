@@ -114,6 +114,7 @@ def test_steps_of_a_masked_round_need_a_signed_url_of_a_clinic_that_takes_part(a
     path = hub.mailboxes.open("anna")
     url = hub.urls.sign("POST", path, "anna", 60)
     assert api.post(path, json={}).status_code == 403
+    assert api.post(path, content=b"what a stranger sends is not read").status_code == 403
     assert api.post(url, json={"number": -1}).status_code == 422
     assert api.post(url, json={}).status_code == 204
     hub.mailboxes.send("anna", "letters", told=True)

@@ -256,6 +256,22 @@ def test_stalled_upload_is_dropped_and_can_be_repeated(uploads, tmp_path, monkey
     assert uploads.collect(path) is not None
 
 
+def test_upload_that_trickles_is_dropped(uploads, tmp_path, monkeypatch):
+    """A byte before each time-out would hold its connection for as long as the round lasts."""
+    monkeypatch.setattr("embryofl_server.federation.blobs.STALL_S", 2.0)
+    path, sent = uploads.expect("run-0001", 1, "anna", len(DATA)), []
+
+    async def trickle():
+        for byte in DATA:
+            sent.append(byte)
+            yield bytes([byte])
+            await asyncio.sleep(0.01)
+
+    with pytest.raises(UploadRefused) as caught:
+        asyncio.run(uploads.receive(path, len(DATA), trickle()))
+    assert caught.value.status == 408 and left(tmp_path) == [] and len(sent) < len(DATA)
+
+
 def test_leftovers_of_an_earlier_process_are_removed(tmp_path):
     (tmp_path / "uploads").mkdir()
     (tmp_path / "uploads" / "old").write_bytes(b"x")

@@ -1,14 +1,15 @@
-"""A clinic that sends something other than a reply cannot end a run."""
+"""A clinic that sends something other than a reply cannot end a run, and only the clinics of this server count."""
 
 from types import SimpleNamespace
 
 import pytest
 from flwr.proto.error_pb2 import Error
 from flwr.proto.message_pb2 import Message, Metadata
-from flwr.proto.runtime_pb2 import PullAppMessagesResponse
+from flwr.proto.node_pb2 import NodeInfo
+from flwr.proto.runtime_pb2 import GetNodesResponse, PullAppMessagesResponse
 
 from embryofl.messages import TEXT_CODE
-from embryofl_server.federation.superlink import Grid
+from embryofl_server.federation.superlink import Grid, SuperLink
 
 
 def pull(error: Error | None) -> tuple[list, list[str]]:
@@ -50,3 +51,13 @@ def test_only_the_name_of_a_clinics_error_is_repeated(reason, repeated):
 def test_error_that_the_superlink_reports_for_a_clinic_is_a_lost_reply(code):
     (reply,), confirmed = pull(Error(code=code, reason="gone"))
     assert reply.lost and confirmed == []
+
+
+def test_node_that_the_server_did_not_register_counts_for_no_clinic(monkeypatch):
+    """Whoever could register a key would otherwise take the name of a clinic with it."""
+    link = SuperLink("localhost:1", b"", b"secret")
+    link._names = {7: "anna"}
+    nodes = [NodeInfo(node_id=7, name="anna", status="online"), NodeInfo(node_id=8, name="bert", status="online")]
+    client = SimpleNamespace(GetNodes=lambda _: GetNodesResponse(nodes=nodes))
+    monkeypatch.setattr(link, "open_grid", lambda: SimpleNamespace(client=client))
+    assert {name: node.id for name, node in link.nodes().items()} == {"anna": 7}

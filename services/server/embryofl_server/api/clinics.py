@@ -5,9 +5,11 @@ import logging
 from typing import Any
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
+from pydantic import ValidationError
 
 from embryofl.membership import Enrolment, KeyChange, LeaveRequest, StatusRequest
 from embryofl.messages import Delivery
+from embryofl.schema import explain
 from embryofl_server.api.deps import Address, CurrentHub, strangers
 from embryofl_server.federation.blobs import BadUrl, UploadRefused
 from embryofl_server.federation.mailboxes import MailboxClosed
@@ -62,13 +64,17 @@ async def update(request: Request, hub: CurrentHub) -> Response:
 
 
 @router.post("/v1/step/{name}")
-async def step(request: Request, done: Delivery, hub: CurrentHub) -> Response:
-    """A clinic's reply to a step of a masked round, and its next request, on a signed URL."""
+async def step(request: Request, hub: CurrentHub) -> Response:
+    """A clinic's reply to a step of a masked round, and its next request, on a signed URL, which is checked before the
+    reply is read."""
     try:
         path = hub.urls.check("POST", f"{request.url.path}?{request.url.query}")
+        done = Delivery.model_validate_json(await request.body())
         following = await hub.mailboxes.exchange(path, done)
     except BadUrl as exc:
         raise HTTPException(403, f"This address is not valid ({exc}).") from None
+    except ValidationError as exc:
+        raise HTTPException(422, f"This is not a reply ({explain(exc)}).") from None
     except MailboxClosed:
         raise HTTPException(410, "This attempt at the round is over.") from None
     if following is None:

@@ -3,6 +3,7 @@
 import json
 import re
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -33,6 +34,20 @@ def serve() -> None:
     from embryofl_server.api.app import serve as run  # FastAPI and flwr: a second that no other command needs
 
     run()
+
+
+@app.command()
+def superlink(
+    host: Annotated[str, typer.Option(help="Address on which it listens.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Its port.")] = 8000,
+    identity: Annotated[Path, typer.Option(help="Folder of its certificate and secret.")] = Path(
+        "/hub/identity/superlink"
+    ),
+) -> None:
+    """Run Flower's SuperLink until it is stopped; only the server may use its Control API."""
+    from embryofl_server.federation.superlink_process import serve as run  # flwr: as above
+
+    run(host, port, identity)
 
 
 @app.command()

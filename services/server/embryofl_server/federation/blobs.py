@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
 
+LEAST_RATE = 4096.0  # bytes per second, on average after `STALL_S`: a trickle does not hold its connection for ever
 STALL_S = 60.0  # an upload that stalls this long is dropped; the clinic may start it again
 MODEL_PREFIX, UPDATE_PREFIX = "/v1/model/", "/v1/update/"
 
@@ -123,11 +124,12 @@ class Uploads:
         digest, received = hashlib.sha256(), 0
         try:
             loop = asyncio.get_running_loop()
+            begun = loop.time()
             async with asyncio.timeout(STALL_S) as stall:
                 with part.open("wb") as file:
                     async for chunk in body:
-                        stall.reschedule(loop.time() + STALL_S)
                         received += len(chunk)
+                        stall.reschedule(min(loop.time(), begun + received / LEAST_RATE) + STALL_S)
                         if received > upload.size:
                             raise UploadRefused(413, f"The update has more than the {upload.size} bytes expected.")
                         if self._expected.get(name) is not upload:
@@ -145,7 +147,7 @@ class Uploads:
                 upload.sha256 = digest.hexdigest()
             self.arrived.set()
         except TimeoutError:  # a machine that loses its power does not close its connections
-            raise UploadRefused(408, f"Nothing was received for {STALL_S:.0f} s.") from None
+            raise UploadRefused(408, f"Too little was received for {STALL_S:.0f} s.") from None
         finally:
             part.unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""The hub's link to its SuperLink: EVERYTHING on the hub's side that touches flwr's internals lives in this file.
+"""The hub's link to its SuperLink: what touches flwr's internals on the hub's side lives here and in `superlink_process`.
 
 Built on flwr 1.41.0. The server is its own executor: it starts a Flower run, takes that run's task as a SuperExec would,
 and talks to the clinics through the run's Grid. So there is no SuperExec process and no process per run, and nothing ever
@@ -56,12 +56,14 @@ from flwr.supercore.interceptors import (
     SuperExecAuthHttpInterceptor,
 )
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
+from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supercore.task_identity import TaskIdentity
 
 from embryofl.clinic_keys import public_key
 from embryofl.messages import TEXT_CODE
 from embryofl_server.federation.fleet import FleetLost, Node, RawReply, error_name
+from embryofl_server.federation.guard import HEADER, token_of
 
 log = logging.getLogger("embryofl.superlink")
 
@@ -112,6 +114,17 @@ class Grid:
         return replies
 
 
+class _FromServer:
+    """Shows the guard before the SuperLink that a call is the server's."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._headers = {HEADER: token_of(secret)}
+
+    def intercept(self, context: ProtobufRequestContext, call_next: ProtobufCall) -> httpx.Response:
+        context.request.headers.update(self._headers)
+        return call_next(context)
+
+
 @contextlib.contextmanager
 def _failures() -> Iterator[None]:
     """Turn every way in which a call to the SuperLink fails into `FleetLost`."""
@@ -154,7 +167,11 @@ class SuperLink:
             self._address,
             insecure=False,
             root_certificates=self._ca,
-            interceptors=[CliClientHttpInterceptor(), RuntimeVersionHttpInterceptor(component_name="flwr CLI")],
+            interceptors=[
+                _FromServer(self._secret),
+                CliClientHttpInterceptor(),
+                RuntimeVersionHttpInterceptor(component_name="flwr CLI"),
+            ],
         )
         with contextlib.closing(client), _failures():
             yield client
@@ -183,28 +200,28 @@ class SuperLink:
             for key, name in wanted.items():
                 if key not in registered:
                     try:
-                        api.RegisterNode(RegisterNodeRequest(public_key=key, name=name))
+                        self._names[api.RegisterNode(RegisterNodeRequest(public_key=key, name=name)).node_id] = name
                         added.append(name)
                     except httpx.HTTPStatusError as exc:
                         log.warning("the SuperLink rejected the key of %s: %s", name, exc.response.text[:200])
         return added
 
     def nodes(self) -> dict[str, Node]:
-        """The clinics that have connected to this SuperLink, by name."""
+        """The clinics that have connected to this SuperLink, by name: those whose keys this server has sent there."""
         with _failures():
             return {
                 name: Node(name, n.node_id, n.status == "online", n.last_activated_at)
                 for n in self.open_grid().client.GetNodes(GetNodesRequest()).nodes
-                if (name := self._names.get(n.node_id, n.name)) and n.status != "unregistered"
+                if (name := self._names.get(n.node_id)) and n.status != "unregistered"
             }
 
     def presence(self) -> dict[str, bool]:
         """Whether each enrolled clinic is online; needs no run."""
         with self._control() as api:
             return {
-                self._names.get(n.node_id, n.name): n.status == "online"
+                name: n.status == "online"
                 for n in api.ListNodes(ListNodesRequest()).nodes_info
-                if n.status != "unregistered"
+                if (name := self._names.get(n.node_id)) and n.status != "unregistered"
             }
 
     # -- run --------------------------------------------------------------------------------------------------------
@@ -241,7 +258,11 @@ class SuperLink:
             server_address=self._address,
             insecure=False,
             root_certificates=self._ca,
-            interceptors=[RuntimeVersionHttpInterceptor(component_name=component), authentication],
+            interceptors=[
+                _FromServer(self._secret),
+                RuntimeVersionHttpInterceptor(component_name=component),
+                authentication,
+            ],
         )
 
     def _take_task(self) -> Grid:
