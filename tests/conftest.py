@@ -2,7 +2,6 @@
 
 import os
 import signal
-import tempfile
 from pathlib import Path
 
 import psutil
@@ -26,7 +25,7 @@ _memory = Path("/dev/shm")
 if "TMPDIR" not in os.environ and _memory.is_dir():
     _facts = os.statvfs(_memory)
     if not _facts.f_flag & os.ST_NOEXEC and _facts.f_bavail * _facts.f_frsize > MEMORY_BYTES:
-        os.environ["TMPDIR"] = tempfile.tempdir = str(_memory)
+        os.environ["TMPDIR"] = os.environ["PYTEST_DEBUG_TEMPROOT"] = str(_memory)
 
 # A shell ignores Ctrl-C for what it starts in the background, and whatever tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
