@@ -25,8 +25,7 @@ REAL_SHARES = (0.5, 0.3, 0.2)  # of the patients
 SYNTHETIC = ((300, 0.45), (240, 0.20), (180, 0.60), (120, 0.30), (90, 0.50))  # embryos and prevalence of each clinic
 SYNTHETIC_SEED, SYNTHETIC_SIDE, BEST_AUC = 11, 192, 0.90
 TUNING_SEEDS = {"synthetic-21": 21, "synthetic-22": 22}  # other embryos and microscopes: see tune.py
-NINE, NINE_PARTS = "nine", (3, 2, 2, 1, 1)
-"""For `masks.py`: the five synthetic clinics as nine of 90 to 120 embryos."""
+NINE, NINE_SHARES = "nine", (1 / 9,) * 9  # for `masks.py`: day 5 over nine clinics
 DONE = "prepared.json"
 
 
@@ -47,11 +46,11 @@ def prepare(name: str, root: Path, real: Path, workers: int) -> None:
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir(parents=True)
     if name == NINE:
-        _nine(root, real, workers)
+        _real(root, real, 5, NINE_SHARES)
     elif name.startswith("synthetic"):
         _synthetic(root, TUNING_SEEDS.get(name, SYNTHETIC_SEED), workers)
     else:
-        _real(root, real, int(name[-1]))
+        _real(root, real, int(name[-1]), REAL_SHARES)
     counts = {}
     for clinic, folder in clinics(root).items():
         images = read_folder(folder).images
@@ -63,11 +62,11 @@ def prepare(name: str, root: Path, real: Path, workers: int) -> None:
     (root / DONE).write_text(json.dumps(counts, indent=1))
 
 
-def _real(root: Path, source: Path, day: int) -> None:
-    """One day of the Hung Vuong images over three clinics of unequal size; duplicates of an embryo stay together."""
+def _real(root: Path, source: Path, day: int, parts: Sequence[float]) -> None:
+    """One day of the Hung Vuong images over clinics by shares of the patients; duplicates of an embryo stay together."""
     folder = read_folder(source)
     images = [i for i in folder.images if i.label is not None and i.day == day]
-    shares = {str(k): share for k, share in enumerate(REAL_SHARES, 1)}
+    shares = {str(k): share for k, share in enumerate(parts, 1)}
     for number, units in assign(join_groups(images), [stratum(i) for i in images], shares, 0).items():
         members = [images[index] for unit in units for index in unit.members]
         _write(root / f"clinic-{number}", folder.root, sorted(members, key=lambda i: i.file))
@@ -94,19 +93,6 @@ def _synthetic(root: Path, seed: int, workers: int) -> None:
             raise SystemExit(f"clinic {number}: too few embryos were drawn for its prevalence: {left} are missing")
         _write(root / f"clinic-{number}", drawn, sorted(kept, key=lambda i: i.file))
         shutil.rmtree(drawn)
-
-
-def _nine(root: Path, real: Path, workers: int) -> None:
-    five = root.with_name("synthetic")
-    prepare("synthetic", five, real, workers)
-    number = 0
-    for folder, count in zip(clinics(five).values(), NINE_PARTS, strict=True):
-        images = read_folder(folder).images
-        shares = {str(k): 1 / count for k in range(count)}
-        for units in assign(join_groups(images), [stratum(i) for i in images], shares, 0).values():
-            number += 1
-            members = [images[index] for unit in units for index in unit.members]
-            _write(root / f"clinic-{number}", folder, sorted(members, key=lambda i: i.file))
 
 
 def _write(folder: Path, source: Path, images: Sequence[EmbryoImage]) -> None:
