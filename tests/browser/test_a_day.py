@@ -117,7 +117,7 @@ def test_clinic_joins_with_the_command_shown_on_the_page(federation, desk):
     line = line.replace("--state embryofl-state", f"--state {federation.place.clinic('lisbon')}")
     env = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "EMBRYOFL_THREADS": "1"}
     code = desk.page.get_by_role("region", name="Invite code").inner_text()
-    federation.stack.supervisor.start("lisbon", ["bash", "-c", f"{line} <<<{code}"], env, optional=True)
+    federation.stack.supervisor.start("lisbon", ["bash", "-c", f"exec {line} <<<{code}"], env, optional=True)
     roster = desk.page.get_by_role("region", name="Clinics", exact=True)
     desk.sees("lisbon", roster)
     desk.sees("No open invites.")
