@@ -104,17 +104,25 @@ document.addEventListener("click", async (event) => {
   }
 });
 
-// Forms whose page follows what is chosen: one that only reads is sent, of the other the parts that depend on it are fetched.
-for (const form of document.querySelectorAll("form[data-follow]"))
-  form.addEventListener("change", async () => {
-    if (form.method === "get") return form.requestSubmit();
-    const response = await fetch(form.dataset.follow, { method: "POST", body: new URLSearchParams(new FormData(form)) });
-    const page = await parsed(response);
+// Forms whose page follows what is chosen: one that only reads is sent, of the other the parts that depend on it are fetched,
+// one change after the other. What has been typed meanwhile stays.
+for (const form of document.querySelectorAll("form[data-follow]")) {
+  const follow = async () => {
+    const sent = new FormData(form);
+    const page = await parsed(await fetch(form.dataset.follow, { method: "POST", body: new URLSearchParams(sent) }));
+    const typed = [...new FormData(form)].filter(([name, value]) => sent.get(name) !== value);
     for (const fresh of page.querySelectorAll("[data-part]")) {
       const part = document.getElementById(fresh.id);
       if (part && part.innerHTML !== fresh.innerHTML) replace(part, fresh);
     }
+    for (const [name, value] of typed) if (form.elements[name]) form.elements[name].value = value;
     write();
+  };
+  let last = Promise.resolve();
+  form.addEventListener("change", () => {
+    if (form.method === "get") form.requestSubmit();
+    else last = last.then(follow, follow);
   });
+}
 
 for (const button of document.querySelectorAll("#print")) button.hidden = false;
