@@ -7,7 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from embryofl.membership import MAX_CHANGES, Enrolment, proof_text
-from embryofl.messages import PROTOCOL, Reply, Request, round_seed
+from embryofl.messages import Reply, Request, round_seed
+from embryofl.protocol import PROTOCOL
 from embryofl.secagg.messages import Terms
 from embryofl.settings import RunSettings
 from kits.enrolment import SUMMARY
@@ -129,6 +130,7 @@ def test_proof_binds_name_secret_and_key():
 
 def test_enrolment_must_be_complete():
     good = {"name": "a", "secret": "x" * 32, "public_key": "k", "proof": "00", "meaning": "quality", "summary": SUMMARY}
+    good["program"] = {"version": "0.1.0", "protocol": PROTOCOL}
     Enrolment.model_validate(good)
     for change in ({"name": "A B"}, {"secret": "short"}, {"meaning": "luck"}, {"public_key": "k" * 1001}, {"x": 1}):
         with pytest.raises(ValidationError):

@@ -7,6 +7,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from embryofl.clinic_keys import openssh, sign
 from embryofl.membership import Enrolment, KeyChange, LeaveRequest, StatusRequest, proof_text, trust_mark
+from embryofl.protocol import our_program
 
 TRUSTS = trust_mark("an authority")
 SUMMARY = {"counts": {"5": {"0": 30, "1": 20}}}
@@ -16,12 +17,14 @@ def enrolment(name: str, secret: str, key=None, signer=None, **changes) -> Enrol
     key = key or ec.generate_private_key(ec.SECP384R1())
     line = openssh(key)
     proof = sign(signer or key, proof_text(name, secret, line))
-    body = {"name": name, "secret": secret, "public_key": line, "proof": proof}
+    body = {"name": name, "secret": secret, "public_key": line, "proof": proof, "program": our_program()}
     return Enrolment.model_validate({**body, **changes, "summary": SUMMARY | changes.get("summary", {})})
 
 
-def ask_status(key, name, asked=1.5, signed_name=None, session="", knows="", shows=False, metrics="own"):
-    body = {"asked": asked, "session": session, "knows": knows, "trusts": TRUSTS, "shows": shows, "metrics": metrics}
+def ask_status(key, name, asked=1.5, signed_name=None, session="", knows="", **choices):
+    """`choices`: shows, metrics, program."""
+    body = {"shows": False, "metrics": "own", "program": our_program(), **choices}
+    body |= {"asked": asked, "session": session, "knows": knows, "trusts": TRUSTS}
     text = StatusRequest(name=signed_name or name, proof="", **body).text()
     return StatusRequest(name=name, proof=sign(key, text), **body)
 

@@ -102,6 +102,7 @@ class FakeFleet:
             asyncio.run(self.uploads.receive(request.upload_url.split("?")[0], len(data), body()))
             update = UploadReceipt(size=len(data), sha256=hashlib.sha256(data).hexdigest())
         reply = Reply(
+            protocol=request.protocol,
             kind=request.kind,
             run=request.run,
             round=request.round,

@@ -21,7 +21,8 @@ from prometheus_client import CollectorRegistry, ProcessCollector, start_http_se
 from prometheus_client.metrics_core import Metric as Family
 
 from embryofl.exposition import Families, read_table
-from embryofl.messages import CLINIC_PHASES, PROTOCOL
+from embryofl.messages import CLINIC_PHASES
+from embryofl.protocol import PROTOCOL
 from embryofl_clinic.settings import ClinicSettings
 from embryofl_data.dataset import ImageExamples
 

@@ -11,12 +11,14 @@ from pydantic import Field, ValidationError, field_validator
 
 from embryofl.clinic_keys import signed_by_authority
 from embryofl.data_statistics import DataStatistics
+from embryofl.protocol import Program
 from embryofl.schema import ADDRESS, Download, Meaning, Name, Sha256, Strict, explain
 
 MAX_COUNT = 10**9  # of anything that a clinic reports of its data
 MAX_CHANGES = 10  # of a clinic's key that other clinics are shown
 SHOWS = "shows_metrics"  # key of the enrolment's summary: whether other clinics may see this clinic's own metrics
 METRICS = "metrics"  # the same: which metrics it releases
+PROGRAM = "program"  # the same: what it runs (`Program`); the hub adds it
 
 Releases = Literal["own", "pooled", "none"]
 """Which metrics a clinic releases to the hub (its policy): its own sums in every round; only what is summed over several
@@ -40,6 +42,7 @@ class Enrolment(Strict):
     public_key: str = Field(max_length=1000)  # one OpenSSH line
     proof: str = Field(max_length=400)  # ECDSA signature, hexadecimal, over `proof_text`
     meaning: Meaning = "quality"
+    program: Program
     summary: dict[str, Any]
 
     @field_validator("summary")
@@ -73,7 +76,7 @@ class StatusRequest(Strict):
     do, so that the hub notices when a request has not reached the clinic.
 
     `proof` is an ECDSA signature, hexadecimal, over `text`. Replaying a request does no harm: it changes nothing but
-    `shows` and `metrics`, and there a step towards more counts only if it was signed just now.
+    `shows`, `metrics` and `program`, and there only a step towards less counts if it was not signed just now.
     """
 
     name: Name
@@ -83,12 +86,14 @@ class StatusRequest(Strict):
     trusts: Sha256  # `trust_mark` of the authorities that it trusts
     shows: bool  # whether other clinics may see its own metrics (its policy)
     metrics: Releases  # which metrics it releases (its policy)
+    program: Program
     proof: str = Field(max_length=400)
 
     def text(self) -> bytes:
         """The bytes that are signed."""
         start = f"embryofl standing\n{self.name}\n{self.asked!r}\n{self.session}\n"
-        return f"{start}{self.trusts}\nshows {self.shows}\nmetrics {self.metrics}".encode()
+        runs = f"{self.program.version} {self.program.protocol}"
+        return f"{start}{self.trusts}\nshows {self.shows}\nmetrics {self.metrics}\nruns {runs}".encode()
 
 
 class LeaveRequest(Strict):

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from embryofl import protocol as versions
 from embryofl.gardner import Agreement, Target
 from embryofl.membership import MAX_CHANGES, KeyChange
 from embryofl.schema import Download, Name, Sha256, Strict
@@ -16,7 +17,6 @@ from embryofl.secagg.messages import Advert, Letters, Roster, Shares, Signature,
 from embryofl.secagg.threshold import MAX_CLINICS
 from embryofl.settings import RunSettings
 
-PROTOCOL = 3  # raised when a message changes meaning; both sides reject another number
 MAX_REPLY = 1 << 20  # bytes of JSON a reply may have
 TEXT_CODE = 7_000
 """Requests and replies travel as the reason of a Flower error with this code. A message with content is three Flower
@@ -30,15 +30,17 @@ Seconds = Annotated[float, Field(ge=0, le=1e9)]
 
 
 class _Versioned(Strict):
-    """A message of the protocol this version speaks."""
+    """A message of a protocol that this version speaks: a request has the clinic's, and its reply the same."""
 
-    protocol: int = PROTOCOL
+    protocol: int = versions.PROTOCOL
 
     @field_validator("protocol")
     @classmethod
-    def _same_protocol(cls, value: int) -> int:
-        if value != PROTOCOL:
-            raise ValueError(f"protocol {value}, this side speaks {PROTOCOL}: update the older of hub and clinic")
+    def _known_protocol(cls, value: int) -> int:
+        if not versions.OLDEST <= value <= versions.PROTOCOL:
+            raise ValueError(
+                f"protocol {value}, this side speaks {versions.PROTOCOL}: update the older of hub and clinic"
+            )
         return value
 
 

@@ -25,8 +25,8 @@ def hub(monkeypatch):
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
             hub.asked.append(self.rfile.read(int(self.headers["Content-Length"])))
-            body = hub.reply.model_dump_json().encode() if hub.reply else b"no"
-            self.send_response(200 if hub.reply else 403)
+            body = hub.reply.model_dump_json().encode() if hub.reply else hub.no
+            self.send_response(200 if hub.reply else hub.code)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -35,7 +35,7 @@ def hub(monkeypatch):
             pass
 
     hub = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    hub.asked, hub.reply = [], None
+    hub.asked, hub.reply, hub.code, hub.no = [], None, 403, b"no"
 
     class Plain(httpx.HTTPTransport):
         def handle_request(self, request):
@@ -129,3 +129,16 @@ def test_missing_status_changes_nothing(poller, client, hub, caplog):
     hub.shutdown()
     hub.server_close()
     assert poll(poller, caplog) == ""
+
+
+def test_hub_that_does_not_work_with_this_version_is_quoted_in_log_and_status(hub, client, poller, caplog):
+    hub.code, hub.no = 400, b'{"error": "The clinic\'s is too old: start another. (C8: docs/troubleshooting.md#c8)"}'
+    for _ in range(2):
+        poller.poll(now=True)
+    assert [r.message for r in caplog.records if "too old" in r.message] == [
+        "the hub does not work with this version: The clinic's is too old: start another. (C8: docs/troubleshooting.md#c8)"
+    ]
+    assert client.rejected.startswith("The clinic's is too old")
+    hub.reply = status()
+    poller.poll(now=True)
+    assert client.rejected == ""

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from embryofl.errors import UserError
 from embryofl.membership import Enrolment, proof_text
+from embryofl.protocol import our_program
 from embryofl_server.members.invites import EnrolmentRejected
 from kits.enrolment import SUMMARY, ask_status, enrolment
 
@@ -51,7 +52,8 @@ def test_other_kinds_of_key_are_rejected(hub):
     proof = key.sign(proof_text("anna", secret, line)).hex()
     for public in (line, "ssh-rsa AAAA", "rubbish", ""):
         with pytest.raises(EnrolmentRejected):
-            hub.membership.enrol(Enrolment(name="anna", secret=secret, public_key=public, proof=proof, summary=SUMMARY))
+            body = {"name": "anna", "secret": secret, "public_key": public, "proof": proof, "summary": SUMMARY}
+            hub.membership.enrol(Enrolment(**body, program=our_program()))
 
 
 @pytest.mark.parametrize("name", ["", "Anna", "pooled", "../x", "a_b", "-a", "a" * 41, "a\n"])

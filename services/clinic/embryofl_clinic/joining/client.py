@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from embryofl.errors import UserError
 from embryofl.invite import HUB_NAME
 from embryofl.membership import MembershipStatus, StatusRequest, trust_mark
+from embryofl.protocol import our_program
 from embryofl.schema import Strict
 from embryofl_clinic.joining.clock import HubClock
 from embryofl_clinic.joining.enrol import rejection_message
@@ -37,11 +38,13 @@ class HubClient:
     ----------
     clock : HubClock
         Set by every status.
+    rejected : str
+        Why the hub has rejected the last status request, in its words: it does not work with this version. "" otherwise.
     """
 
     def __init__(self, identity: ClinicIdentity, hub: JoinedHub, state_dir: Path, first: str = "") -> None:
         self.identity, self.hub, self.route = identity, hub, Route(hub, first)
-        self.clock, self._state_dir = HubClock(), state_dir
+        self.clock, self._state_dir, self.rejected = HubClock(), state_dir, ""
 
     def move_to(self, hub: JoinedHub) -> None:
         """Use another name, address or CA from now on."""
@@ -68,14 +71,18 @@ class HubClient:
             knows=others,
             shows=shows,
             metrics=released_metrics(self._state_dir),
+            program=our_program(),
             proof="",
         )
         request = unsigned.model_copy(update={"proof": self.identity.sign(unsigned.text())})
+        self.rejected = ""
         try:
             with self.route.client(10) as client:
                 response = client.post(f"https://{HUB_NAME}/v1/standing", json=request.model_dump())
             status = MembershipStatus.model_validate_json(response.raise_for_status().content)
         except (httpx.HTTPError, ValidationError) as exc:
+            if isinstance(exc, httpx.HTTPStatusError) and exc.response.status_code == httpx.codes.BAD_REQUEST:
+                self.rejected = rejection_message(exc.response)
             log.debug("no status from the hub (%s)", type(exc).__name__)
             return None
         self.clock.set(status.time, asked, time.time())

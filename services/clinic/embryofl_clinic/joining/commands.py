@@ -54,6 +54,7 @@ def status(settings: ClinicSettings) -> dict[str, Any]:
         "hubs": client.route.hubs,
         "answers": client.route.hub if reply else "",
         "trouble": client.route.troubles(),
+        "rejected": client.rejected,
         "key": client.identity.fingerprint,
         "running": connected,
         "contact": contact,
@@ -74,6 +75,8 @@ def status_lines(info: dict[str, Any]) -> list[str]:
     lines = [f"Clinic {info['name']}, key {info['key']}", f"Hub at {', '.join(info['hubs'])}"]
     if info["state"]:
         lines.append(describe_state(info["state"], info["reason"], info["since"]))
+    elif info["rejected"]:
+        lines.append(info["rejected"])
     else:
         text = (
             "The hub did not reply, or does not recognise this key. Check the address, and ask the coordinator whether the "

@@ -9,6 +9,7 @@ import httpx
 from embryofl.errors import UserError
 from embryofl.invite import HUB_NAME, Invite
 from embryofl.membership import Enrolment, proof_text
+from embryofl.protocol import our_program
 from embryofl.schema import Meaning
 from embryofl_clinic.joining.identity import ClinicIdentity, JoinedHub
 from embryofl_clinic.joining.route import Route
@@ -40,6 +41,7 @@ def enrol(
         public_key=identity.public_key,
         proof=identity.sign(proof_text(invite.name, invite.secret, identity.public_key)),
         meaning=meaning,
+        program=our_program(),
         summary=summary,
     )
     delay, route = RETRY_FIRST_S, Route(invite)

@@ -12,6 +12,7 @@ from embryofl.errors import UserError
 from embryofl.invite import MAX_CODE, Invite
 from embryofl.membership import METRICS, SHOWS
 from embryofl.process import stop_on_signals
+from embryofl.protocol import our_program
 from embryofl.settings import RunSettings
 from embryofl_clinic.joining.enrol import enrol
 from embryofl_clinic.joining.identity import ClinicIdentity, JoinedHub
@@ -108,6 +109,8 @@ def enrolment_preview(name: str, meaning: str, summary: dict[str, Any]) -> list[
     """Everything that the hub receives when this clinic joins, in lines; counts below 5 as they are sent, "<5"."""
     lines = ["This is sent to the hub now, and nothing else about the data:", f"  name: {name}"]
     lines.append(f"  meaning of label 1: {meaning}")
+    program = our_program()
+    lines.append(f"  version: {program.version} (protocol {program.protocol})")
     lines.append(f"  patients: {summary['patients']}")
     for day, counts in summary["counts"].items():
         images = ", ".join(f"label {k}: {n}" if k in "01" else f"{k}: {n}" for k, n in counts.items())

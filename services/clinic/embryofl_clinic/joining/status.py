@@ -40,6 +40,7 @@ class StatusPoller:
         self._last_rejection = 0.0
         self._clock_off = False
         self._unsigned: SignedContact | None = None
+        self._last_refusal = ""
 
     def poll_soon(self) -> None:
         """A reply was sent, or the hub is back: ask shortly whether something was lost or rejected."""
@@ -51,6 +52,10 @@ class StatusPoller:
             return None
         self._next = time.monotonic() + EVERY_S
         status = self._client.ask_status(self._session, self._others_digest)
+        if self._client.rejected != self._last_refusal:
+            self._last_refusal = self._client.rejected
+            if self._last_refusal:
+                log.error("the hub does not work with this version: %s", self._last_refusal)
         if status is not None:
             if status.others is not None:
                 save_others(self._state_dir, status.others)

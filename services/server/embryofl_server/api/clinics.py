@@ -7,8 +7,10 @@ from typing import Any
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from pydantic import ValidationError
 
+from embryofl.errors import UserError
 from embryofl.membership import Enrolment, KeyChange, LeaveRequest, StatusRequest
 from embryofl.messages import Delivery
+from embryofl.protocol import why_not_message
 from embryofl.schema import explain
 from embryofl_server.api.deps import Address, CurrentHub, strangers
 from embryofl_server.federation.blobs import BadUrl, UploadRefused
@@ -16,16 +18,29 @@ from embryofl_server.federation.mailboxes import MailboxClosed
 
 log = logging.getLogger("embryofl.api")
 router = APIRouter()
+
+
+async def _understood(request: Request) -> None:
+    """Reject a clinic of another protocol with the reason, before its message is read by the rules of this one."""
+    try:
+        message = await request.json()
+    except ValueError:
+        return  # not JSON, which the route rejects
+    if reason := why_not_message(message):
+        raise UserError("C8", reason)
+
+
+_UNDERSTOOD = Depends(_understood)
 _TO_JOIN = Depends(strangers("join", "Too many rejected attempts to join; try again in a minute."))
 _STRANGERS = Depends(strangers("strangers", "Too many requests from strangers; try again in a minute."))
 
 
-@router.post("/v1/enrol", dependencies=[_TO_JOIN])
+@router.post("/v1/enrol", dependencies=[_TO_JOIN, _UNDERSTOOD])
 def enrol(request: Enrolment, hub: CurrentHub) -> dict[str, Any]:
     return hub.membership.enrol(request)
 
 
-@router.post("/v1/standing", dependencies=[_STRANGERS])
+@router.post("/v1/standing", dependencies=[_STRANGERS, _UNDERSTOOD])
 def standing(question: StatusRequest, hub: CurrentHub, address: Address = "") -> dict[str, Any]:
     """How a clinic's membership stands, and the finished model that it may fetch."""
     now = hub.membership.status(question, address[:100])

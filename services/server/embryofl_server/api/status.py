@@ -82,6 +82,8 @@ def roster(hub: Hub, now: Moment) -> list[dict[str, Any]]:
             "enrolled": c.clinic.enrolled,
             "last_seen": c.last_seen,
             "meaning": c.clinic.meaning,
+            "version": c.clinic.program.version if c.clinic.program else "",
+            "outdated": c.clinic.outdated,
             "labelled": c.clinic.labelled,
             "approved": c.clinic.approved,
             "patients": c.clinic.summary.get("patients"),

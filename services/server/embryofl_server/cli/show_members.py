@@ -42,9 +42,9 @@ def clinics_table(clinics: list[dict[str, Any]]) -> RenderableType:
     """One line per clinic."""
     if not clinics:
         return "No clinic yet. Invite one: embryofl-server invite NAME"
-    shown = table("clinic", "state", "since", "last seen", "data, and fingerprint of the key")
+    shown = table("clinic", "state", "since", "last seen", "version", "data, and fingerprint of the key")
     for column in shown.columns:
-        column.no_wrap = column.header in ("state", "since", "last seen")
+        column.no_wrap = column.header in ("state", "since", "last seen", "version")
         column.overflow = "fold"
     notes = []
     for c in clinics:
@@ -58,9 +58,13 @@ def clinics_table(clinics: list[dict[str, Any]]) -> RenderableType:
             data += "\nits own metrics are hidden from other clinics"
         state = states.label(states.MEMBER, c["state"])
         since = utc(c["since"], "%Y-%m-%d")
-        shown.add_row(c["name"], state_text(states.MEMBER, c["state"]), since, seen, f"{data}\n{c['key']}")
+        shown.add_row(
+            c["name"], state_text(states.MEMBER, c["state"]), since, seen, c["version"] or "?", f"{data}\n{c['key']}"
+        )
         if c["reason"]:
             notes.append(Text(f"{c['name']} is {state.lower()}: {c['reason']}"))
+        if c["outdated"]:
+            notes.append(Text(f"{c['name']} takes no part: {c['outdated']}"))
         if c["state"] == "waiting":
             notes.append(Text(f"To approve {c['name']}: embryofl-server approve {c['name']} (or decline {c['name']})"))
     expires = utc(clinics[0]["certificate_expires"], "%Y-%m-%d")

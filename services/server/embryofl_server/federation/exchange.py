@@ -300,9 +300,8 @@ class Exchange:
             node, request = nodes[pending.name], self._request(pending, end, seconds + URL_SLACK_S)
             text = request.model_dump_json()
             message = self._context.mailboxes.send(node.name, text, told=self._kind != "keys")
-            message = message or self._context.fleet.send(node, text, seconds, str(self._number))
+            pending.ids.append(message or self._context.fleet.send(node, text, seconds, str(self._number)))
             pending.request, pending.sent, pending.activated = request, time.time(), node.activated
-            pending.ids.append(message)
 
     def _request(self, pending: PendingReply, deadline: float, valid_s: float) -> Request:
         def url(method: str, path: str) -> str:
@@ -314,6 +313,7 @@ class Exchange:
         mailbox = self._context.mailboxes.open(pending.name) if self._kind == "keys" else ""
         record, correction = self._model.record, self._corrections.get(pending.name)
         return Request(
+            protocol=self._context.store.clinics()[pending.name].protocol,
             kind=self._kind,
             run=self._run.name,
             round=self._number,

@@ -75,6 +75,10 @@ def parse(text: str, request: Request) -> Reply:
     except ValidationError as exc:
         fields = sorted({".".join(map(str, e["loc"])) for e in exc.errors()})
         raise ReplyRejected("malformed", f"the reply's fields {fields[:5]} do not have the agreed form") from None
+    if reply.protocol != request.protocol:
+        raise ReplyRejected(
+            "malformed", f"the reply is of protocol {reply.protocol}, the request of {request.protocol}"
+        )
     if (reply.run, reply.round, reply.kind) != (request.run, request.round, request.kind):
         raise ReplyRejected(
             "wrong_run",

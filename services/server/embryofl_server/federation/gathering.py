@@ -32,7 +32,7 @@ def gather(session: FleetSession, number: int, done: int) -> dict[str, Node]:
     until = since + settings.join_wait_s
     while True:
         clinics = context.store.clinics()
-        enrolled = [name for name, clinic in clinics.items() if clinic.state == "enrolled"]
+        enrolled = [name for name, clinic in clinics.items() if clinic.state == "enrolled" and not clinic.outdated]
         online = {n: node for n, node in session.nodes().items() if node.online and n in enrolled}
         if len(online) >= settings.min_clinics:
             if last_shown is not None:
@@ -41,6 +41,7 @@ def gather(session: FleetSession, number: int, done: int) -> dict[str, Node]:
             return online
         missing = sorted(set(enrolled) - set(online))
         suspended = sorted(name for name, clinic in clinics.items() if clinic.state == "suspended")
+        outdated = sorted(name for name, c in clinics.items() if c.state == "enrolled" and c.outdated)
         progress.phase("waiting", number, settings.rounds)
         progress.begin(sorted(online), "online")
         for name in missing:
@@ -48,6 +49,8 @@ def gather(session: FleetSession, number: int, done: int) -> dict[str, Node]:
         why = f"{len(online)} of at least {settings.min_clinics} clinics are online"
         if suspended:
             why += f"; suspended: {', '.join(suspended)}"
+        if outdated:
+            why += f"; to be updated (embryofl-server clinics): {', '.join(outdated)}"
         progress.wait(missing, since, until, "the run fails", why)
         if last_shown != (missing, why):
             last_shown = (missing, why)

@@ -12,6 +12,7 @@ from embryofl.errors import UserError
 from embryofl.invite import Invite
 from embryofl.membership import (
     METRICS,
+    PROGRAM,
     SHOWS,
     Enrolment,
     KeyChange,
@@ -117,11 +118,12 @@ class MembershipService:
                 "256 or 384 bits, and its signature).",
             )
         line = canonical(request.public_key)
+        summary = {**request.summary, PROGRAM: request.program.model_dump()}
         before = self._store.clinics().get(request.name)
         manual = self._manual_here if self._store.fact(f"local {request.name}") else self._manual
         state = "waiting" if manual else "enrolled"
         try:
-            clinic = self._store.enrol(request.name, request.secret, line, request.meaning, request.summary, state)
+            clinic = self._store.enrol(request.name, request.secret, line, request.meaning, summary, state)
         except EnrolmentRejected as exc:
             self._record_refusal(request.name, exc.text)
             raise
@@ -231,6 +233,8 @@ class MembershipService:
         if request.shows != clinic.shows_metrics and (not request.shows or self._may_choose_more(clinic, request)):
             self._store.set_choices(clinic.name, {SHOWS: request.shows})
             self._audit.write("showing_changed", clinic=clinic.name, shows_metrics=request.shows)
+        if request.program != clinic.program and _fresh(request.asked):
+            self._store.set_choices(clinic.name, {PROGRAM: request.program.model_dump()})
         less = _LESS(request.metrics) > _LESS(clinic.metrics)
         if request.metrics != clinic.metrics and (less or self._may_choose_more(clinic, request)):
             self._store.set_choices(clinic.name, {METRICS: request.metrics})

@@ -11,7 +11,8 @@ from typing import Any
 
 from embryofl.data_statistics import DataStatistics
 from embryofl.errors import UserError
-from embryofl.membership import MAX_CHANGES, METRICS, SHOWS, KeyChange, Releases, count_labelled
+from embryofl.membership import MAX_CHANGES, METRICS, PROGRAM, SHOWS, KeyChange, Releases, count_labelled
+from embryofl.protocol import PROTOCOL, Program, why_not
 from embryofl.states import MEMBER, label
 from embryofl_server.members import invites
 from embryofl_server.members.invites import EnrolmentRejected, InviteRecord
@@ -53,6 +54,22 @@ class Clinic:
         """Which metrics it releases."""
         released: Releases = self.summary.get(METRICS, "own")
         return released
+
+    @property
+    def program(self) -> Program | None:
+        """What it runs, as it said last; None if it never did."""
+        program = self.summary.get(PROGRAM)
+        return Program.model_validate(program) if program else None
+
+    @property
+    def protocol(self) -> int:
+        """In which it is asked."""
+        return self.program.protocol if self.program else PROTOCOL
+
+    @property
+    def outdated(self) -> str:
+        """Why this hub does not work with what it runs; "" if it does."""
+        return why_not(self.program) if self.program else ""
 
     @property
     def labelled(self) -> int | None:
@@ -186,7 +203,7 @@ class ClinicStore(Database):
 
     def admitted(self) -> set[str]:
         """The clinics that may take part in rounds."""
-        return {c.name for c in self.clinics().values() if c.state == "enrolled"}
+        return {c.name for c in self.clinics().values() if c.state == "enrolled" and not c.outdated}
 
     def releases(self) -> dict[str, Releases]:
         """Which metrics each of these clinics releases."""
@@ -214,8 +231,8 @@ class ClinicStore(Database):
         """Note how many labelled images of a clinic the coordinator has confirmed."""
         self.change("UPDATE clinics SET approved = ? WHERE name = ?", count, name)
 
-    def set_choices(self, name: str, choices: dict[str, bool | str]) -> None:
-        """What a clinic's policy says: `SHOWS` or `METRICS` to its value."""
+    def set_choices(self, name: str, choices: dict[str, Any]) -> None:
+        """What a clinic's policy says, or what it runs: `SHOWS`, `METRICS` or `PROGRAM` to its value."""
         with self.lock:
             summary = {**self.clinic(name).summary, **choices}
             self.change("UPDATE clinics SET summary = ? WHERE name = ?", json.dumps(summary), name)

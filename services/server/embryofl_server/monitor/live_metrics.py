@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from embryofl.exposition import Families, read_table
 from embryofl.membership import MAX_COUNT, Releases
-from embryofl.messages import PROTOCOL
+from embryofl.protocol import PROTOCOL
 from embryofl_server.federation.round_limits import FIRST_DEADLINE_S
 from embryofl_server.members.contact import Contact
 from embryofl_server.members.identity import HubIdentity
