@@ -64,7 +64,7 @@ def test_clinic_app_in_a_container_is_reachable_from_this_machine_only_and_score
     (options,) = json.loads(run("docker", "network", "inspect", network, "--format", "[{{json .Options}}]"))
     assert options["com.docker.network.bridge.enable_ip_masquerade"] == "false"
     assert status_of(base) == status_of(f"{base}/score") == 401
-    assert status_of(base, Host="embryofl.example") == 403
+    assert status_of(base, Host="embryofl.example") == 421
     assert link.split("token=")[1] not in json.dumps(inspected)
     images = federation.inside("clinic-1", "sh", "-c", "cd /data/images && ls | head -4").split()
     files = []
