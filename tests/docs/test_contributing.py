@@ -11,6 +11,7 @@ RECIPES = [
     "A metric and its panel",
     "An importer",
     "A setting of a run",
+    "A message between hub and clinic",
     "An error text",
 ]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 
+from embryofl.protocol import our_program
 from embryofl_demo.stack import program
 from kits.enrolment import SUMMARY
 from kits.federation import Federation, draw_clinic, until
@@ -17,7 +18,8 @@ from kits.policy import write_policy
 
 def assert_guessing_is_slowed_down(federation: Federation) -> None:
     """Through the gateway, where clients cannot forge their address; enrolled clinics are not affected."""
-    body = json.dumps({"name": "porto", "secret": "x" * 32, "public_key": "k", "proof": "00", "summary": SUMMARY})
+    body = {"name": "porto", "secret": "x" * 32, "public_key": "k", "proof": "00", "summary": SUMMARY}
+    body = json.dumps(body | {"program": our_program().model_dump()})
     context = ssl.create_default_context(cafile=str(federation.ca))
 
     def ask(number: int) -> int:

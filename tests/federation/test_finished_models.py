@@ -108,7 +108,7 @@ def test_cohort_is_scored_in_the_clinic_app(finished, tmp_path):
         assert_accessible(page)
         page.emulate_media(media="print")
         assert not page.locator("nav").is_visible() and not page.locator("#print").is_visible()
-        assert page.locator(".embryo .printonly").first.is_visible()
+        assert page.locator(".embryo .print-only").first.is_visible()
         assert page.pdf(format="A4").startswith(b"%PDF")
         page.emulate_media(media="screen")
         page.goto(f"{base}/sent")
