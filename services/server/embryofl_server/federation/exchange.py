@@ -294,16 +294,17 @@ class Exchange:
 
     # -- sending ----------------------------------------------------------------------------------------------------
     def _send(self, clinics: list[PendingReply], nodes: dict[str, Node]) -> None:
-        end = self._began + self._limits.end_s
+        end, members = self._began + self._limits.end_s, self._context.store.clinics() if clinics else {}
         seconds = max(1.0, end - time.time())
         for pending in clinics:
-            node, request = nodes[pending.name], self._request(pending, end, seconds + URL_SLACK_S)
+            node, member = nodes[pending.name], members[pending.name]
+            request = self._request(pending, member.protocol, end, seconds + URL_SLACK_S)
             text = request.model_dump_json()
-            message = self._context.mailboxes.send(node.name, text, told=self._kind != "keys")
-            pending.ids.append(message or self._context.fleet.send(node, text, seconds, str(self._number)))
+            sent = self._context.mailboxes.send(node.name, text, told=self._kind != "keys")
+            pending.ids.append(sent or self._context.fleet.send(node, text, seconds, str(self._number)))
             pending.request, pending.sent, pending.activated = request, time.time(), node.activated
 
-    def _request(self, pending: PendingReply, deadline: float, valid_s: float) -> Request:
+    def _request(self, pending: PendingReply, protocol: int, deadline: float, valid_s: float) -> Request:
         def url(method: str, path: str) -> str:
             return self._context.urls.sign(method, path, pending.name, valid_s)
 
@@ -313,7 +314,7 @@ class Exchange:
         mailbox = self._context.mailboxes.open(pending.name) if self._kind == "keys" else ""
         record, correction = self._model.record, self._corrections.get(pending.name)
         return Request(
-            protocol=self._context.store.clinics()[pending.name].protocol,
+            protocol=protocol,
             kind=self._kind,
             run=self._run.name,
             round=self._number,
@@ -329,8 +330,7 @@ class Exchange:
         )
 
     def _resend_lost(self) -> None:
-        """Resend lost requests: the SuperLink delivers each once, so a clinic that reconnected or reports being idle (its
-        poll's response was lost, say, with the gateway) has lost it."""
+        """Send again what the SuperLink, which delivers once, has sent in vain: the clinic reconnected, or is idle."""
         for name, why in self._gone(self._waiting).items():
             self._exclude(name, "refused", ExcludedReply("suspended", why))
         nodes, again = self._context.fleet.nodes(), []
