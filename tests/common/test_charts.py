@@ -39,11 +39,23 @@ def test_course_of_one_line_is_described_by_its_newest_rounds_and_needs_two():
     assert "<desc>run-0001, round 1: 0.600</desc>" in two and "run-0002" not in two and "<circle" not in two
 
 
-def test_blur_of_a_course_is_drawn_as_a_band_and_named():
+def test_lines_are_named_at_their_ends_far_enough_apart_and_of_many_clinics_only_the_best_and_the_worst():
+    courses = {"All clinics": [(0, 0.5), (9, 0.8)]}
+    courses |= {f"clinic-{n}": [(0, 0.5), (9, 0.8 + (n - 3) / 1000)] for n in range(7)}
+    few = by_round("auroc", dict(list(courses.items())[:5]), list(courses)[1:])
+    heights = [float(y) for y in re.findall(r'y="([0-9.]+)" class="label', few)]
+    assert len(heights) == 5 and all(b - a >= 15 for a, b in zip(heights, heights[1:], strict=False))
+    many = by_round("auroc", courses, list(courses)[1:])
+    named = re.findall(r'class="label(?: first)?">([^<]+)<', many)
+    assert named == ["clinic-6", "All clinics", "clinic-0"] and many.count("<polyline") == 8
+    assert "<ul" not in many and "clinic-3" not in many
+
+
+def test_uncertainty_of_a_course_is_drawn_as_a_band_and_named():
     page = by_round("auroc", {"All clinics": [(5, 0.7, 0.1), (10, 0.95, 0.1)]})
     (band,) = re.findall(r'<polygon points="([^"]+)"', page)
     x, low, _, high = [float(n) for pair in (band.split()[0], band.split()[-1]) for n in pair.split(",")]
     line = float(re.findall(r'<polyline points="[^,]+,([0-9.]+)', page)[0])
     assert x > 0 and low > line > high and low - line == pytest.approx(line - high, abs=0.2)
-    assert "All clinics (band: the order that bins hide)" in page and ">1.0<" in page
+    assert "Shaded: 95 % interval." in page and ">1.0<" in page
     assert "<polygon" not in by_round("auroc", {"All clinics": [(5, 0.7, 0.0), (10, 0.8, 0.0)]})

@@ -3,11 +3,13 @@
 import copy
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 
+import embryofl_web
 from embryofl.errors import UserError
 from embryofl.metrics import ScoreSums
 from embryofl.settings import RunSettings
@@ -19,10 +21,11 @@ from embryofl_console.texts import texts
 from embryofl_server.report.decision import learn_calibration
 from embryofl_server.report.summary import summarise
 from embryofl_server.runs.evaluation import released_sums
+from embryofl_server.runs.tallies import MOST_OF_CLINIC
 
 EVIL = "<script>alert(1)</script>${constructor}{{x}}\"'><img src=x onerror=y>"
 VOID = ("circle", "line", "polyline", "path", "rect", "use", "img", "br", "meta", "link", "input")
-IDLE = {"round": 0, "phase": "idle", "waiting": None, "deadline": 0, "round_began": 0, "needed": 2}
+IDLE = {"round": 0, "rounds": 0, "phase": "idle", "waiting": None, "deadline": 0, "round_began": 0, "needed": 2}
 HUB = {
     "port": 8443,
     "addresses": ["localhost:8443"],
@@ -41,7 +44,9 @@ EMPTY = {
     "to_approve": [],
     "paused": [],
     "queued": [],
-    "curve": [],
+    "courses": {},
+    "alerts": [],
+    "events": [],
     "clinics": {},
     "metrics_seen": "",
     "runs": [],
@@ -95,7 +100,8 @@ def show(name, state=EMPTY, **values):
 
 
 def show_overview(state, trouble=""):
-    return show("overview", state, trouble=trouble, **overview.seen(state))
+    curves = overview.Drawing()(state["courses"] if state else {})
+    return show("overview", state, trouble=trouble, curves=curves, **overview.seen(state))
 
 
 def show_clinics(state, **values):
@@ -193,7 +199,7 @@ def test_text_from_clinics_and_people_is_escaped(sample):
         "updates": EVIL,
         "metrics": [],
         "since": 0,
-        "settings": {"rounds": 1, "model": EVIL, "strategy": EVIL},
+        "settings": {"rounds": 1, "model": EVIL, "strategy": EVIL, "update_noise": 0.0},
     }
     waiting = {"for_": [EVIL], "why": EVIL, "until": 9.0, "then": EVIL}
     state = EMPTY | {
@@ -204,6 +210,9 @@ def test_text_from_clinics_and_people_is_escaped(sample):
         "clinics": {EVIL: {"state": EVIL, "since": 7, "detail": EVIL, "labelled": None, "metrics": "own"}},
         "roster": [clinic],
         "queued": [EVIL],
+        "alerts": [{"alert": "ClinicOffline", "clinic": EVIL, "detail": EVIL}],
+        "events": [{"time": 1, "event": EVIL, "clinic": EVIL, "run": EVIL, "round": 1, "state": EVIL, "reason": EVIL}],
+        "courses": {"pooled": [[0, 0.5, 0.7, 0.1], [1, 0.6, 0.6, 0.1]], EVIL: [[0, 0.5, 0.7, 0.1], [1, 0.6, 0.6, 0.1]]},
         "runs": [{**run, "rounds": 1, "model": EVIL, "strategy": EVIL, "results": True}],
         "invites": [{"name": EVIL, "state": "open", "created": 1, "expires": 2}],
         "hub": HUB | {"tunnel": {"up": True, "address": EVIL, "before": EVIL, "words": EVIL}, "addresses": [EVIL]},
@@ -275,7 +284,7 @@ def test_next_step_names_offline_and_suspended_clinics():
         "reason": "",
         "updates": "",
         "metrics": [],
-        "settings": {"rounds": 3, "model": "lite0", "strategy": "fedavg"},
+        "settings": {"rounds": 3, "model": "lite0", "strategy": "fedavg", "update_noise": 0.0},
     }
     waiting = {"for_": ["oslo"], "why": "2 of 3 are online", "until": 0, "then": ""}
     state = EMPTY | {"run": run, "progress": IDLE | {"phase": "waiting", "waiting": waiting}}
@@ -301,12 +310,76 @@ def test_end_of_a_run_is_estimated_from_its_rounds():
         "reason": "",
         "updates": "",
         "metrics": [],
-        "settings": {"rounds": 10, "model": "lite0", "strategy": "fedavg"},
+        "settings": {"rounds": 10, "model": "lite0", "strategy": "fedavg", "update_noise": 0.1},
     }
     state = EMPTY | {"run": run, "progress": IDLE | {"phase": "training", "round": 5}}
     assert texts.overview.end_unknown in show_overview(state)
     page = show_overview(state | {"pace": {"round_s": 20.0, "rounds": 4, "last": 1000.0}})
     assert 'datetime="1970-01-01T00:18:40Z"' in page and "based on the last 4" in page
+
+
+def test_first_page_shows_who_holds_the_round_alerts_events_and_curves_of_clinics():
+    run = {
+        "name": "run-0001",
+        "state": "running",
+        "round": 1,
+        "reason": "",
+        "updates": "",
+        "metrics": [
+            {"clinic": "oslo", "split": "validation", "day": None, "auroc": 0.6, "auroc_se": 0.05, "auroc_blur": 0.0}
+        ],
+        "settings": {"rounds": 3, "model": "lite0", "strategy": "fedavg", "update_noise": 0.1},
+    }
+    waiting = {"for_": ["oslo", "porto"], "why": "", "until": 9e9, "then": "the round ends"}
+    progress = {"round": 2, "phase": "training", "waiting": waiting, "deadline": 9e9, "round_began": 5, "needed": 2}
+    clinic = {"state": "training", "since": 7, "detail": "", "labelled": 3, "metrics": "own"}
+    points = [[0, 0.5, 0.7, 0.1], [1, 0.6, 0.6, 0.1]]
+    event = {"time": 1.0, "clinic": "", "run": "run-0001", "round": 1, "state": "", "reason": ""}
+    page = show_overview(
+        EMPTY
+        | {
+            "run": run,
+            "progress": progress,
+            "clinics": {"oslo": clinic, "porto": clinic},
+            "courses": {"pooled": points, "oslo": points, "porto": points},
+            "alerts": [{"alert": "UpdateRefused", "clinic": "porto", "detail": "norm"}],
+            "events": [
+                event | {"event": "round"},
+                event | {"event": "suspended", "clinic": "porto", "run": "", "round": "", "reason": "its labels"},
+            ],
+        }
+    )
+    assert not Tags(page).open and "oslo and porto hold round 2" in page
+    assert '0.600 <span class="interval">(0.50 to 0.70)' in page
+    assert "Round completed: run-0001, round 1" in page and "Clinic suspended: porto (its labels)" in page
+    assert (
+        "A reply of porto was rejected in the last ten minutes: norm." in page and 'href="/clinic?name=porto"' in page
+    )
+    assert page.count("<polyline") == 6 and page.count("<polygon") == 1 and 'class="label">oslo<' in page
+    assert "noise of 0.1 times their bound" in page
+    assert texts.overview.no_alerts in show_overview(EMPTY) and texts.overview.no_events in show_overview(EMPTY)
+
+
+def test_first_page_stays_small_with_50_clinics_and_100_rounds():
+    names = [f"clinic-{n}" for n in range(50)]
+    course = [[r, 0.5 + r / 300, 0.7 - r / 500, 0.05] for r in range(100)]
+    clinics = dict.fromkeys(names, course[:MOST_OF_CLINIC])
+    line = {"split": "validation", "day": None, "auroc": 0.8, "auroc_se": 0.02, "auroc_blur": 0.0}
+    run = {
+        "name": "run-0001",
+        "state": "running",
+        "round": 99,
+        "reason": "",
+        "updates": "",
+        "metrics": [line | {"clinic": name} for name in names],
+        "settings": {"rounds": 100, "model": "lite0", "strategy": "fedavg", "update_noise": 0.0},
+    }
+    clinic = {"state": "training", "since": 7, "detail": "", "labelled": 400, "metrics": "own"}
+    progress = {"round": 100, "phase": "training", "waiting": None, "deadline": 9e9, "round_began": 5, "needed": 40}
+    state = EMPTY | {"run": run, "progress": progress, "clinics": dict.fromkeys(names, clinic)}
+    page = show_overview(state | {"courses": {"pooled": course} | clinics})
+    files = sum(len((Path(embryofl_web.__file__).parent / "static" / n).read_bytes()) for n in ("web.css", "web.js"))
+    assert len(page) + files < 150_000
 
 
 def test_metrics_and_intervals_equal_those_in_results_json(sample):

@@ -8,6 +8,7 @@ from embryofl.texts import escape
 
 _WIDTH, _HEIGHT = 460, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 16, 10, 44
+_LABELS, _APART, _LETTERS = 96, 15, 14  # room for labels at the ends of lines, their distance, letters of a name
 # Okabe and Ito, "Color Universal Design" (2008); their yellow cannot be seen on white.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "currentColor", "#E69F00", "#56B4E9")
 _PATTERNS = ("", "7 4", "2 3", "9 3 2 3", "12 4", "1 5", "5 2")
@@ -20,7 +21,7 @@ Place = Callable[[Point], Point]  # from values to pixels
 @dataclass(frozen=True)
 class Series:
     """A line of a chart. `bars` and `band`: (x, low, high), as single lines or as an area. `reference`: a thin grey line
-    for comparison."""
+    for comparison; `thin`: one of many, which a label at its end tells apart (`label`: whether it has one)."""
 
     name: str
     points: Sequence[Point]
@@ -28,6 +29,8 @@ class Series:
     band: Sequence[tuple[float, float, float]] = field(default_factory=list)
     reference: bool = False
     dots: bool = False
+    thin: bool = False
+    label: bool = True
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,10 @@ def fitted(name: str, values: Sequence[float], *, low: float | None = None, high
     return Axis(name, marks[0], marks[-1], marks, max(0, -math.floor(math.log10(step) + 1e-9)))
 
 
-def chart(title: str, summary: str, x: Axis, y: Axis, series: Sequence[Series]) -> str:
-    """A chart with its legend.
+def chart(
+    title: str, summary: str, x: Axis, y: Axis, series: Sequence[Series], note: str = "", *, direct: bool = False
+) -> str:
+    """A chart with its legend, or with `direct` labels at the ends of its lines in place of one.
 
     Parameters
     ----------
@@ -70,6 +75,9 @@ def chart(title: str, summary: str, x: Axis, y: Axis, series: Sequence[Series]) 
         The chart in words, for screen readers.
     x, y : Axis
     series : sequence of Series
+    note : str
+        Stands behind the title.
+    direct : bool
     """
 
     def at(point: Point) -> Point:
@@ -81,15 +89,37 @@ def chart(title: str, summary: str, x: Axis, y: Axis, series: Sequence[Series]) 
     styles = iter(zip(_COLOURS * 9, _PATTERNS * 9, strict=True))
     legend = []
     for line in series:
-        colour, pattern = (_GREY, "3 3") if line.reference else next(styles)
+        colour, pattern = (_GREY, "3 3") if line.reference else ("currentColor", "") if line.thin else next(styles)
         shapes.append(_line(line, colour, pattern, at))
         legend.append(_entry(line, colour, pattern))
+    shapes += _labels(series, at) if direct else []
+    words = f"{escape(title)} <span>{escape(note)}</span>" if note else escape(title)
+    width = _WIDTH + direct * _LABELS
     return (
-        f'<figure class="chart"><figcaption>{escape(title)}</figcaption>'
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}. {escape(summary)}">'
+        f'<figure class="chart"><figcaption>{words}</figcaption>'
+        f'<svg viewBox="0 0 {width} {_HEIGHT}" role="img" aria-label="{escape(title)}. {escape(summary)}">'
         f"<title>{escape(title)}</title><desc>{escape(summary)}</desc>{''.join(shapes)}</svg>"
-        f'<ul class="legend">{"".join(legend)}</ul></figure>'
+        + ("</figure>" if direct else f'<ul class="legend">{"".join(legend)}</ul></figure>')
     )
+
+
+def _labels(series: Sequence[Series], at: Place) -> list[str]:
+    """The names of lines beside their ends, far enough apart to be read."""
+    ends = sorted((at(line.points[-1])[1], n) for n, line in enumerate(series) if line.label and line.points)
+    levels: list[float] = []
+    for level, _ in ends:
+        levels.append(max(level, levels[-1] + _APART if levels else _TOP))
+    lowest: float = _HEIGHT - _BOTTOM
+    for n in range(len(levels) - 1, -1, -1):
+        levels[n] = lowest = min(levels[n], lowest)
+        lowest -= _APART
+    words = []
+    for (_, n), level in zip(ends, levels, strict=True):
+        name = series[n].name
+        name = name if len(name) <= _LETTERS else name[: _LETTERS - 1] + "\N{HORIZONTAL ELLIPSIS}"
+        kind = "label" if series[n].thin else "label first"
+        words.append(f'<text x="{_WIDTH - _RIGHT + 8}" y="{level + 4:.1f}" class="{kind}">{escape(name)}</text>')
+    return words
 
 
 def _grid(x: Axis, y: Axis, at: Place) -> str:
@@ -118,7 +148,7 @@ def _grid(x: Axis, y: Axis, at: Place) -> str:
 
 def _line(line: Series, colour: str, pattern: str, at: Place) -> str:
     points = [at(p) for p in line.points]
-    width = 1.2 if line.reference else 2.4
+    width, faint = 1.2 if line.reference or line.thin else 2.4, ' opacity=".5"' if line.thin else ""
     parts = []
     if line.band:
         edge = [at((x, low)) for x, low, _ in line.band] + [at((x, high)) for x, _, high in reversed(line.band)]
@@ -128,9 +158,10 @@ def _line(line: Series, colour: str, pattern: str, at: Place) -> str:
         (px, a), (_, b) = at((across, low)), at((across, high))
         parts.append(f'<line x1="{px:.1f}" x2="{px:.1f}" y1="{a:.1f}" y2="{b:.1f}" stroke="{colour}" opacity=".6"/>')
     if len(points) > 1:
-        path = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
+        digits = 0 if line.thin else 1  # a page may have a hundred thin lines
+        path = " ".join(f"{a:.{digits}f},{b:.{digits}f}" for a, b in points)
         dashes = f' stroke-dasharray="{pattern}"' if pattern else ""
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="{width}"{dashes}/>')
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="{width}"{dashes}{faint}/>')
     if line.dots or len(points) == 1:
         parts += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3.4" fill="{colour}"/>' for a, b in points]
     return "".join(parts)

@@ -1,12 +1,15 @@
 """Charts of a run's results, for console and model card: ROC, reliability, decision curve, metrics over the rounds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from embryofl.charts import Axis, Point, Series, chart, fitted, rounds_axis
 from embryofl.texts import load_texts
 
+_Z = 1.96
 MOST_DOTS = 30  # of a line that also marks its points
+MOST_NAMED = 6  # thin lines that are named; of more, the best and the worst
 
 Results = dict[str, Any]
 texts = load_texts(__package__)
@@ -64,31 +67,44 @@ def decision(results: Results) -> str:
     return chart(t.decision, summary, Axis(t.threshold), up, [Series(t.by_model, model), Series(t.all_1, all_), none])
 
 
-def by_round(metric: str, courses: Mapping[str, Sequence[Sequence[float]]]) -> str:
+def by_round(metric: str, courses: Mapping[str, Sequence[Sequence[float]]], clinics: Collection[str] = ()) -> str:
     """AUROC or loss on validation patients by round, a line per name; "" if none has two points.
 
     Parameters
     ----------
     metric : {"auroc", "loss"}
     courses : mapping of str to sequence
-        Of points: round, value, and where it has one `Metrics.auroc_blur`, which is drawn as a band.
+        Of points: round, value, and of an AUROC what it is known to either way, which is drawn as a band.
+    clinics : collection of str
+        The names among them whose lines are thin and without a band; of many, only the best and the worst are named.
     """
     alone = len(courses) == 1
-    lines = [_course(name, points, alone) for name, points in courses.items() if points[1:]]
+    lines = [_course(name, points, alone, name in clinics) for name, points in courses.items() if points[1:]]
     if not lines:
         return ""
+    thin = sorted((line for line in lines if line.thin), key=lambda line: line.points[-1][1])
+    hidden = {line.name for line in thin[1:-1]} if len(thin) > MOST_NAMED else set()
+    lines = [replace(line, label=line.name not in hidden) for line in lines]
     newest = 5 if alone else 1
     values = [[t.round_is.format(round=int(x), value=f"{y:.3f}") for x, y in line.points[-newest:]] for line in lines]
-    summary = "; ".join(f"{line.name}, {', '.join(its)}" for line, its in zip(lines, values, strict=True))
+    said = [(line, its) for line, its in zip(lines, values, strict=True) if line.label]
+    summary = "; ".join(f"{line.name}, {', '.join(its)}" for line, its in said)
     levels = [y for line in lines for _, *ys in (*line.points, *line.band) for y in ys]
     ends = {"low": min(0.5, *levels), "high": 1.0} if metric == "auroc" else {}  # AUROC: 0.5 and 1 are on the axis
     rounds, name = rounds_axis(t.round, max(line.points[-1][0] for line in lines)), texts.metric[metric]
-    return chart(t.by_round.format(metric=name), summary, rounds, fitted(name, levels, **ends), lines)
+    note = t.band if any(line.band for line in lines) else ""
+    return chart(
+        t.by_round.format(metric=name), summary, rounds, fitted(name, levels, **ends), lines, note, direct=True
+    )
 
 
-def _course(name: str, points: Sequence[Sequence[float]], alone: bool) -> Series:
+def margin(metrics: Mapping[str, Any]) -> float:
+    """To what an AUROC is known either way: half of its 95 % interval, and the order that grouping hides."""
+    return _Z * float(metrics.get("auroc_se") or 0.0) + float(metrics.get("auroc_blur") or 0.0)
+
+
+def _course(name: str, points: Sequence[Sequence[float]], alone: bool, thin: bool) -> Series:
     line: list[Point] = [(point[0], point[1]) for point in points]
-    band = [(x, max(0.0, y - blur), min(1.0, y + blur)) for x, y, *more in points for blur in more]
-    blurred = any(high > low for _, low, high in band)
-    name = t.blurred.format(name=name) if blurred else name
-    return Series(name, line, band=band if blurred else [], dots=alone and len(points) <= MOST_DOTS)
+    band = [(x, max(0.0, y - margin), min(1.0, y + margin)) for x, y, *more in points for margin in more]
+    drawn = not thin and any(high > low for _, low, high in band)
+    return Series(name, line, band=band if drawn else [], dots=alone and len(points) <= MOST_DOTS, thin=thin)

@@ -94,6 +94,7 @@ class Follower:
         self._wanted, self._wake, self._asking = 0.0, threading.Event(), threading.Lock()
         self.state: dict[str, Any] | None = None
         self.tag, self.trouble, self.version = "", "", 0
+        self._courses: tuple[Any, dict[str, Any]] = (None, {})
         threading.Thread(target=self._follow, name="follower", daemon=True).start()
 
     def now(self) -> tuple[int, dict[str, Any] | None, str]:
@@ -122,11 +123,19 @@ class Follower:
     def _poll(self) -> None:
         try:
             response = self._client.ask("GET", "/control/state", version=self.tag)
+            state = None if response.status_code == 304 else self._complete(response.json())
         except UserError as exc:
             if self.trouble != str(exc):
                 self.trouble, self.version = str(exc), self.version + 1
             return
-        if response.status_code != 304 or self.trouble:
-            if response.status_code != 304:
-                self.state, self.tag = response.json(), response.headers.get("etag", "")
+        if state or self.trouble:
+            if state:
+                self.state, self.tag = state, response.headers.get("etag", "")
             self.trouble, self.version = "", self.version + 1
+
+    def _complete(self, state: dict[str, Any]) -> dict[str, Any]:
+        """With the run's courses, asked for when a round has added to them."""
+        run = state["run"]
+        if run and (key := (run["name"], state["validated"])) != self._courses[0]:
+            self._courses = key, self._client.call("GET", f"/control/runs/{run['name']}/courses")
+        return {**state, "courses": self._courses[1] if run else {}}

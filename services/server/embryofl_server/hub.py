@@ -13,6 +13,7 @@ from embryofl_server.members.identity import HubIdentity
 from embryofl_server.members.keys import KeySync
 from embryofl_server.members.membership import MembershipService
 from embryofl_server.members.store import ClinicStore
+from embryofl_server.monitor.alerts import Alerts
 from embryofl_server.monitor.exporter import Exporter
 from embryofl_server.monitor.overview import Overview
 from embryofl_server.monitor.presence import Presence
@@ -82,6 +83,7 @@ class Hub:
         self.presence = Presence(superlink.presence, state / "last_seen.json")
         self.overview = Overview(self.views, self.progress, self.store, self.presence, self.membership.sessions)
         self.exporter = Exporter(settings, self.overview, self.identity, self.contact)
+        self.alerts = Alerts(state, self.identity, self.contact)
 
     def start(self) -> None:
         """Begin to conduct runs; an unfinished one is resumed at once."""

@@ -8,7 +8,7 @@ import pytest
 from embryofl.errors import UserError
 from embryofl.settings import RunSettings
 from embryofl_server.runs.log import Runs
-from embryofl_server.runs.tallies import LAST_ROUNDS
+from embryofl_server.runs.tallies import LAST_ROUNDS, MOST_OF_CLINIC
 from embryofl_server.runs.view import RunView, RunViews
 
 
@@ -69,6 +69,15 @@ def test_record_follows_the_newest_complete_round(run):
     assert view.refresh().record["round"] == 2 and view.took_part == {"anna", "bert"}
     (run.folder / "round-0002.json").write_text("{")
     assert view.refresh().record == {} and [r["round"] for r in view.records()] == [1]
+
+
+def test_course_of_a_clinic_keeps_its_first_and_newest_rounds_and_a_bounded_number_of_points(run):
+    line = {"split": "validation", "day": None, "auroc": 0.7, "auroc_se": 0.1, "auroc_blur": 0.004, "loss": 0.5}
+    run.add_metrics([{**line, "round": n, "clinic": name} for n in range(500) for name in ("anna", "pooled")])
+    view = RunView(run).refresh()
+    courses = view.courses()
+    assert list(courses) == ["pooled", "anna"] and len(courses["anna"]) <= MOST_OF_CLINIC
+    assert (courses["anna"][0][0], courses["anna"][-1], view.validated) == (0, [499, 0.7, 0.5, 0.2], 499)
 
 
 def test_version_changes_with_the_files_and_only_then(run):

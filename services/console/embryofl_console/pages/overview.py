@@ -1,25 +1,29 @@
 """The page Overview: the run, each clinic's state and why, and the one thing to do next."""
 
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
 from markupsafe import Markup
 
-from embryofl.result_charts import by_round
-from embryofl.states import UNDER_WAY
+from embryofl.result_charts import by_round, margin
+from embryofl.states import RUN, UNDER_WAY, label
 from embryofl_console.context import PageContext, State
 from embryofl_console.texts import texts
 
+MOST_NAMED, MOST_REASON = 4, 120
 t = texts.overview
 
 
 def routes(context: PageContext) -> APIRouter:
     """The page."""
-    router = APIRouter()
+    router, drawing = APIRouter(), Drawing()
 
     @router.get("/")
     def overview(request: Request) -> Response:
-        return context.show(request, "overview", texts.page.tabs[0], live="/", **seen(context.follower.now()[1]))
+        state = context.follower.now()[1]
+        curves = drawing(state["courses"] if state else {})
+        return context.show(request, "overview", texts.page.tabs[0], live="/", curves=curves, **seen(state))
 
     return router
 
@@ -31,10 +35,23 @@ def seen(state: State | None) -> dict[str, Any]:
     lines = state["run"]["metrics"] if state["run"] else []
     return {
         "next": next_step(state),
-        "aurocs": {x["clinic"]: x["auroc"] for x in lines if x["split"] == "validation" and x["day"] is None},
+        "aurocs": {
+            x["clinic"]: _auroc(x) for x in lines if (x["split"], x["day"]) == ("validation", None) and x["auroc"]
+        },
         "lanes": lanes(state),
-        "curves": Markup(curves(state)),  # noqa: S704 - its texts are escaped
+        "held": held(state),
         "end": end_of(state),
+        "alerts": [(t.alert[a["alert"]].format(**a), *_look_at(a)) for a in state["alerts"]],
+        "events": [(e["time"], in_words(e)) for e in state["events"]],
+    }
+
+
+def _auroc(line: State) -> State:
+    """The AUROC of a metric line, with its interval."""
+    by = margin(line)
+    return {
+        "value": line["auroc"],
+        "interval": (max(0.0, line["auroc"] - by), min(1.0, line["auroc"] + by)) if by else (),
     }
 
 
@@ -82,9 +99,53 @@ def lanes(state: State) -> tuple[float, float, bool] | None:
     return began, end, end == deadline
 
 
-def curves(state: State) -> str:
-    """Validation AUROC and loss of the run's rounds, as HTML; "" before there are two."""
-    aurocs = [(r, auroc, blur) for r, auroc, _, blur in state["curve"] if auroc is not None]
-    losses = [(r, loss) for r, _, loss, _ in state["curve"] if loss is not None]
-    every = texts.common.all_clinics
-    return by_round("auroc", {every: aurocs}) + by_round("loss", {every: losses})
+def held(state: State) -> str:
+    """Who holds the round, and since when the round has been under way; "" while nobody does."""
+    waiting, progress = state["progress"]["waiting"], state["progress"]
+    if not waiting or not waiting["for_"] or not progress["deadline"]:
+        return ""
+    names, count = waiting["for_"], len(waiting["for_"])
+    first = (
+        t.both.join(filter(None, (", ".join(names[:-1]), names[-1]))) if count <= MOST_NAMED else t.many.format(n=count)
+    )
+    return str(t.held[count != 1].format(names=first, round=progress["round"]))
+
+
+def _look_at(alert: State) -> tuple[str, str]:
+    """The page about an alert, and its title."""
+    name = alert["clinic"]
+    return (f"/clinic?name={quote(name, safe='')}", name) if name else ("/hub", texts.page.tabs[4])
+
+
+def in_words(event: State) -> str:
+    """An entry of the audit log as a line: what happened, to whom, and why."""
+    what = str(texts.event.get(event["event"], event["event"]))
+    state = label(RUN, event["state"]).lower() if event["state"] else ""
+    number = texts.overview.round.format(n=event["round"]) if event["round"] != "" else ""
+    about = ", ".join(str(part) for part in (event["clinic"], event["run"], number, state) if part)
+    why = f" ({event['reason'][:MOST_REASON]})" if event["reason"] else ""
+    return f"{what[:1].upper()}{what[1:]}" + (f": {about}" if about else "") + why
+
+
+class Drawing:
+    """The charts of validation AUROC and loss, which are drawn again when there are other courses."""
+
+    def __init__(self) -> None:
+        self._drawn: tuple[State | None, Markup] = (None, Markup())
+
+    def __call__(self, courses: State) -> Markup:
+        """As HTML; "" before there are two rounds."""
+        if courses is not self._drawn[0]:
+            self._drawn = courses, Markup(curves(courses))  # noqa: S704 - its texts are escaped
+        return self._drawn[1]
+
+
+def curves(courses: State) -> str:
+    """All clinics together and each clinic, by round."""
+    named = {texts.common.all_clinics if name == "pooled" else name: points for name, points in courses.items()}
+    clinics = [name for name in named if name != texts.common.all_clinics]
+    aurocs = {
+        name: [(r, auroc, by) for r, auroc, _, by in points if auroc is not None] for name, points in named.items()
+    }
+    losses = {name: [(r, loss) for r, _, loss, _ in points if loss is not None] for name, points in named.items()}
+    return by_round("auroc", aurocs, clinics) + by_round("loss", losses, clinics)

@@ -13,7 +13,7 @@ from fastapi.responses import HTMLResponse, PlainTextResponse, Response, Streami
 from markupsafe import Markup
 
 from embryofl.errors import UserError
-from embryofl.result_charts import by_round, of_results
+from embryofl.result_charts import by_round, margin, of_results
 from embryofl_console.context import PageContext, State
 from embryofl_console.pages.clinics import day_name
 from embryofl_console.texts import texts
@@ -134,7 +134,7 @@ def _rows(of_split: State) -> Iterator[tuple[str, str, State]]:
 
 def _course(rounds: list[State], name: str) -> str:
     points = [
-        (r["round"], r["pooled"][name], r["pooled"].get(f"{name}_blur", 0.0))
+        (r["round"], r["pooled"][name], *([margin(r["pooled"])] if name == "auroc" else []))
         for r in rounds
         if r["pooled"][name] is not None
     ]

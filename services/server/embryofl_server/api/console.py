@@ -14,6 +14,7 @@ from embryofl_server.audit.reading import Filter, format_details, select_events,
 
 MOST_ENTRIES = 500
 PACE_ROUNDS = 5
+_EVENT = ("time", "event", "clinic", "run", "round", "state", "reason")
 router = APIRouter()
 
 
@@ -25,7 +26,11 @@ def state(hub: CurrentHub, if_none_match: Annotated[str, Header()] = "") -> Resp
     del everything["time"]
     pace = now.run.pace(PACE_ROUNDS) if now.run else None
     everything |= {
-        "curve": now.run.curve() if now.run else [],
+        "validated": now.run.validated
+        if now.run
+        else -1,  # whether there is something new in /control/runs/{run}/courses
+        "alerts": [alert._asdict() for alert in hub.alerts.firing(now)],
+        "events": [_event(entry) for entry in reversed(hub.audit.newest)],
         "pace": {
             "round_s": round(pace.round_s, 3) if pace else 0.0,
             "rounds": pace.rounds if pace else 0,
@@ -51,6 +56,11 @@ def state(hub: CurrentHub, if_none_match: Annotated[str, Header()] = "") -> Resp
     if if_none_match == tag:
         return Response(status_code=304, headers={"ETag": tag})
     return Response(body, media_type="application/json", headers={"ETag": tag})
+
+
+def _event(entry: dict[str, Any]) -> dict[str, Any]:
+    """What the first page says of an entry of the audit log."""
+    return {key: entry.get(key, "") for key in _EVENT}
 
 
 @router.get("/clinics/{name}")

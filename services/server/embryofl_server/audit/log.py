@@ -12,6 +12,7 @@ import logging
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ log = logging.getLogger("embryofl.audit")
 HEAD = "audit_head"
 """Name of the fact that holds the head: "" or number of lines and hash of the last."""
 DAMAGED, FOREIGN = "audit_damaged", "audit_foreign"
+NEWEST = 5
+"""Entries that `AuditLog.newest` holds."""
 _START = "0" * 64
 _SIGNATURE = b', "signature": "'
 _NOT_OURS = "the line is not signed by this hub: it was changed, or somebody else wrote it"
@@ -51,6 +54,11 @@ class AuditLog:
     Lines at the end that the database does not know of are kept if they are signed, as the hub may have been killed between
     writing a line and the head. Others are an incident: they are moved to a file of their own, and the log says so.
 
+    Attributes
+    ----------
+    newest : tuple of dict
+        The newest entries, oldest first.
+
     Parameters
     ----------
     path : Path
@@ -71,6 +79,7 @@ class AuditLog:
         breaks = verify(path, database.fact(HEAD), self._key.public_key())
         for _, line in _lines(path):
             self._lines, self._last = self._lines + 1, _hash(line)
+        self.newest: tuple[dict[str, Any], ...] = tuple(deque(entries(path), maxlen=NEWEST))
         if foreign:
             log.error("the audit log had lines at its end that are not the hub's: %s", foreign)
             self.write(FOREIGN, **foreign)
@@ -114,6 +123,7 @@ class AuditLog:
                 file.flush()
                 os.fsync(file.fileno())
             self._lines, self._last = self._lines + 1, _hash(line)
+            self.newest = (*self.newest, entry)[-NEWEST:]
             head = f"{self._lines} {self._last}"
             self._database.set_fact(HEAD, head)
             if self._anchor:

@@ -18,7 +18,7 @@ from embryofl_server.runs.metric_labels import CLINIC_STATES, ROUND_PHASES, RUN_
 from embryofl_server.runs.view import RunView
 
 METRICS = read_table(Path(__file__).with_name("metrics.toml"))
-_CERTIFICATES = {
+CERTIFICATES = {
     "ca": "ca.crt",
     "internal": "internal.crt",
     "server": "server.crt",
@@ -60,7 +60,7 @@ class HubItself:
         }
         out.add_all(values)
         out.add("embryofl_hub_info", 1, version("embryofl-server"), str(PROTOCOL))
-        for name, file in _CERTIFICATES.items():
+        for name, file in CERTIFICATES.items():
             out.add("embryofl_hub_certificate_expiry_timestamp_seconds", self._identity.expires(file), name)
 
 
@@ -69,7 +69,7 @@ def add_round(out: Families, now: Moment) -> None:
     run, progress, phase = now.run, now.progress, now.progress["phase"]
     settings, complete = (run.settings, run.state["round"]) if run else (None, 0)
     asking, waiting = phase in ("training", "evaluating"), progress["waiting"]
-    wanted, met, possible = _quorum(run, progress)
+    wanted, met, possible = quorum(run, progress)
     values = {
         "embryofl_run_rounds": settings.rounds if settings else 0,
         "embryofl_run_rounds_done": complete,
@@ -77,7 +77,7 @@ def add_round(out: Families, now: Moment) -> None:
         "embryofl_run_update_noise": settings.update_noise if settings else 0,
         "embryofl_run_deadline_seconds": _deadline_s(run, progress),
         "embryofl_run_grace_seconds": settings.grace_s if settings else 0,
-        "embryofl_run_progress_timestamp_seconds": _moved(run, progress) if run else None,
+        "embryofl_run_progress_timestamp_seconds": moved(run, progress) if run else None,
         "embryofl_round": (phase != "idle" and progress["round"]) or complete,
         "embryofl_round_began_timestamp_seconds": progress["round_began"] if phase != "idle" else 0,
         "embryofl_round_deadline_timestamp_seconds": progress["deadline"] if asking else 0,
@@ -94,7 +94,7 @@ def add_round(out: Families, now: Moment) -> None:
         out.add("embryofl_run_info", 1, run.name, settings.model, settings.strategy)
 
 
-def _quorum(run: RunView | None, progress: dict[str, Any]) -> tuple[int, int, int]:
+def quorum(run: RunView | None, progress: dict[str, Any]) -> tuple[int, int, int]:
     """Wanted, met, possible."""
     states = [c["state"] for c in progress["clinics"].values()]
     if run and progress["phase"] == "waiting":
@@ -113,7 +113,7 @@ def _deadline_s(run: RunView | None, progress: dict[str, Any]) -> float:
     return fixed if fixed != "auto" else progress["deadline_s"] or FIRST_DEADLINE_S
 
 
-def _moved(run: RunView, progress: dict[str, Any]) -> float:
+def moved(run: RunView, progress: dict[str, Any]) -> float:
     """When the run last moved on."""
     moments: list[float] = [run.started, run.state["since"], run.last_round.get("time", 0.0), progress["round_began"]]
     moments += [c["since"] for c in progress["clinics"].values() if c["state"] == "done"]

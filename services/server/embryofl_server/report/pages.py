@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from embryofl.result_charts import by_round, of_results
+from embryofl.result_charts import by_round, margin, of_results
 from embryofl_server.report.numbers import clinic_label, day_label, metric, number, signed, spread
 
 
@@ -33,7 +33,7 @@ def html(card: dict[str, Any], results: dict[str, Any]) -> str:
 def _charts(results: dict[str, Any]) -> str:
     """Of all clinics: the charts of all days' test patients, and AUROC over the rounds."""
     rounds = [(r["round"], r["pooled"]) for r in results["rounds"] if r["pooled"]["auroc"] is not None]
-    points = [(number, pooled["auroc"], pooled["auroc_blur"]) for number, pooled in rounds]
+    points = [(number, pooled["auroc"], margin(pooled)) for number, pooled in rounds]
     return of_results(results["splits"]["test"]["pooled"]["all"]) + by_round("auroc", {clinic_label("pooled"): points})
 
 

@@ -5,13 +5,17 @@ from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
 from typing import Any
 
+from embryofl.result_charts import margin
 from embryofl_server.runs.metric_labels import ALL_DAYS, POOLED, ROUND_BUCKETS_S
 
 Line = dict[str, Any]
 LAST_ROUNDS = 12  # of each clinic and run that are kept for its record
 PACE_ROUNDS = 10  # newest rounds by which a run's speed is judged
+MOST_OF_CLINIC = 60  # points of a clinic's course; of more, every second earlier one goes
 _FAILURES = {"late": "late", "clinic_error": "failed"}  # reasons for which the hub did not reject the reply itself
 
+Point = tuple[float | None, float | None, float]
+"""AUROC, loss, and what the AUROC is known to: the half of its 95 % interval, with what grouping hides of it."""
 
 Counts = Counter[tuple[str, ...]]
 """What is counted, with its labels: ("rounds",), ("round_seconds",), ("round_bucket", its number), ("resumptions",),
@@ -58,7 +62,8 @@ class LineTally:
     counts: Counts = field(default_factory=Counter)
     newest: dict[tuple[str, str, str], Line] = field(default_factory=dict)  # by split, clinic and day, as they came
     best: dict[tuple[str, str, str], tuple[float, int]] = field(default_factory=dict)
-    points: dict[int, tuple[float | None, float | None, float]] = field(default_factory=dict)
+    points: dict[int, Point] = field(default_factory=dict)
+    courses: dict[str, dict[int, Point]] = field(default_factory=lambda: defaultdict(dict))
     training_s: dict[int, float] = field(default_factory=dict)
     done: dict[str, dict[int, Line]] = field(default_factory=lambda: defaultdict(dict))
 
@@ -76,10 +81,21 @@ class LineTally:
             _keep_newest(self.done[clinic], number, line)
             return
         auroc = line.get("auroc")
-        if key == ("validation", POOLED, ALL_DAYS):
-            self.points[number] = (auroc, line.get("loss"), line.get("auroc_blur") or 0.0)
+        if split == "validation" and key[2] == ALL_DAYS:
+            point = (auroc, line.get("loss"), round(margin(line), 4))
+            if clinic == POOLED:
+                self.points[number] = point
+            else:
+                _keep_every_other(self.courses[clinic], number, point)
         if auroc is not None and (key not in self.best or auroc > self.best[key][0]):
             self.best[key] = (auroc, number)
+
+
+def _keep_every_other(course: dict[int, Point], number: int, point: Point) -> None:
+    course[number] = point
+    if len(course) > MOST_OF_CLINIC:
+        for earlier in list(course)[1:-1:2]:
+            del course[earlier]
 
 
 def _keep_newest(by_round: dict[int, Any], number: int, value: Any) -> None:

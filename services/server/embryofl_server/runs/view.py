@@ -168,10 +168,20 @@ class RunView:
         return (best[1], best[0]) if best else None
 
     def curve(self) -> list[list[float | None]]:
-        """[round, pooled AUROC, pooled loss, `Metrics.auroc_blur`] on validation patients; of many rounds, `MOST_POINTS`
-        evenly spaced."""
+        """[round, then `tallies.Point`], pooled, on validation patients; of many rounds, `MOST_POINTS` evenly spaced."""
         with self._lock:
             return evenly_spaced([[r, *values] for r, values in sorted(self._lines.points.items())], MOST_POINTS)
+
+    def courses(self) -> dict[str, list[list[float | None]]]:
+        """Pooled, then each clinic, to its points as in `curve`; a clinic has at most `MOST_OF_CLINIC`."""
+        with self._lock:
+            clinics = sorted(self._lines.courses.items())
+            return {POOLED: self.curve()} | {n: [[r, *v] for r, v in sorted(c.items())] for n, c in clinics}
+
+    @property
+    def validated(self) -> int:
+        """Round of the newest model with validation metrics; -1 before there is one."""
+        return max(self._lines.points, default=-1)
 
     # -- records and results ----------------------------------------------------------------------------------------
     def records(self) -> Iterator[Line]:

@@ -1,0 +1,63 @@
+"""What the console's first page is alerted to: the conditions of Prometheus' rules that one moment shows."""
+
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from embryofl.settings import RunSettings
+from embryofl_console.texts import texts
+from embryofl_server.hub import Hub
+from embryofl_server.settings import HubSettings
+from kits.enrolment import enrolment
+
+RULES = Path(__file__).parents[3] / "prometheus" / "rules" / "alerts.yml"
+
+
+@pytest.fixture
+def hub(tmp_path):
+    started = Hub(HubSettings(state_dir=tmp_path / "hub", superlink_address="127.0.0.1:9"))
+    started.membership.enrol(enrolment("oslo", started.membership.invite("oslo").secret))
+    yield started
+    started.store.close()
+
+
+def firing(hub):
+    return {(a.alert, a.clinic) for a in hub.alerts.firing(hub.overview.now())}
+
+
+def test_every_alert_of_the_console_is_one_of_prometheus():
+    rules = {
+        rule["alert"]
+        for group in yaml.safe_load(RULES.read_text())["groups"]
+        for rule in group["rules"]
+        if "alert" in rule
+    }
+    assert set(texts.overview.alert) <= rules
+
+
+def test_alerts_of_a_run_fire_while_it_is_under_way(hub):
+    run = hub.runs.create(RunSettings(rounds=9, min_clinics=1))
+    run.set_state("running", 2)
+    line = {"clinic": "pooled", "split": "validation", "day": None, "loss": 0.5}
+    run.add_metrics([{**line, "round": 0, "auroc": 0.8}, {**line, "round": 1, "auroc": 0.7}])
+    run.event("refused", round=1, clinic="oslo", reason="norm", words="too long")
+    hub.membership.suspend("oslo", "looked at", "me")
+    hub.progress.phase("training", 3, 9)
+    hub.progress.begin([], "training")
+    hub.progress.terms(time.time() - 1, 60, 2)
+    expected = {("AurocFallen", ""), ("UpdateRefused", "oslo"), ("ClinicSuspended", "oslo")}
+    assert firing(hub) >= expected | {("RoundOverdue", ""), ("QuorumNotMet", ""), ("SuperLinkAway", "")}
+    run.set_state("stopped", 2)
+    assert firing(hub) == {("SuperLinkAway", "")}
+
+
+def test_full_disk_and_ending_certificate_fire_without_a_run(hub, monkeypatch):
+    assert firing(hub) == {("SuperLinkAway", "")}
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 1, "total": 100})())
+    monkeypatch.setattr(
+        hub.identity, "expires", lambda file: time.time() + 86_400.0 * (20 if "gateway" in file else 90)
+    )
+    hub.alerts._slow = (-60.0, [])
+    assert firing(hub) >= {("DiskNearlyFull", ""), ("CertificateExpires", "")}
