@@ -142,8 +142,8 @@ test-all: $(VENV)/.ready-dev  ## Run these and the slow ones, which docs/contrib
 	$(BIN)/python -m pytest -m alone
 
 .PHONY: test-unit
-test-unit: $(VENV)/.ready-dev  ## Run unit tests only
-	$(BIN)/python -m pytest $(WORKERS) -m "not containers and not federation and not slow"
+test-unit: $(VENV)/.ready-dev  ## Run unit tests only: nothing is trained or started
+	$(BIN)/python -m pytest $(WORKERS) -m "not containers and not integration and not slow"
 
 .PHONY: test-containers
 test-containers: $(VENV)/.ready-dev  ## Test the federation in containers (needs Docker)

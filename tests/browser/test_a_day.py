@@ -15,7 +15,7 @@ from kits.policy import write_policy
 
 playwright = pytest.importorskip("playwright.sync_api")
 pytestmark = [
-    pytest.mark.federation,
+    pytest.mark.integration,
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium package"),
 ]

@@ -13,7 +13,7 @@ from kits.browser import CHROMIUM, faults, opens, real_browser
 from kits.federation import WAIT_S, Federation, clean_environment, until
 
 api = pytest.importorskip("playwright.sync_api", reason="needs playwright (requirements/dev.in)")
-pytestmark = [pytest.mark.federation, pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium package")]
+pytestmark = [pytest.mark.integration, pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium package")]
 PATIENCE = WAIT_S * 1000
 OVERVIEW, CLINICS, RUNS, *_ = texts.page.tabs
 EVIL = "<img src=x onerror=\"document.title='evil'\"><b id=evil>${document.title='evil'}{{evil}}</b><script>evil()</script>"

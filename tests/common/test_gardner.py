@@ -13,6 +13,8 @@ from embryofl.settings import TrainSettings
 from embryofl.task import evaluate_grades, predict, train
 from embryofl_data.dataset import ImageExamples, pool
 
+pytestmark = pytest.mark.integration
+
 NAN = float("nan")
 
 

@@ -1,14 +1,15 @@
 """The zoo: one logit, reproducible weights, and weights from files, which fit or are rejected with a reason."""
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
-from torchvision import models as zoo
 
 from embryofl.errors import UserError
 from embryofl.models import DEFAULT_MODEL, FACTS, model_names
@@ -19,6 +20,12 @@ from embryofl.packing import pack
 GROUPED = ["small_cnn", "resnet18", "efficientnet_b0", "convnext_tiny"]
 FROZEN = ["resnet18_frozen_bn", "efficientnet_b0_frozen_bn"]
 LITE0 = ["lite0_head", "lite0_last", "lite0", "lite0_full"]  # in order of the number of trained weights
+
+
+@pytest.fixture(scope="module")
+def zoo() -> Any:
+    """torchvision's models, imported by those tests alone: it takes each worker three seconds."""
+    return importlib.import_module("torchvision.models")
 
 
 def test_model_names_load_no_pytorch() -> None:
@@ -167,7 +174,7 @@ def test_unknown_model_lists_those_that_exist() -> None:
 
 @pytest.mark.parametrize(("name", "base"), [("resnet18_frozen_bn", "resnet18"), ("resnet18", "resnet18")])
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_weights_with_torchvision_names_load(tmp_path: Path, name: str, base: str, suffix: str) -> None:
+def test_weights_with_torchvision_names_load(zoo: Any, tmp_path: Path, name: str, base: str, suffix: str) -> None:
     """All but the head of 1000 classes; with frozen BatchNorm the statistics too."""
     state = {k: v + 0.25 if v.is_floating_point() else v for k, v in zoo.get_model(base).state_dict().items()}
     path = tmp_path / f"weights{suffix}"
@@ -180,7 +187,7 @@ def test_weights_with_torchvision_names_load(tmp_path: Path, name: str, base: st
     assert ("body.bn1.running_mean" in loaded.state_dict()) == name.endswith("frozen_bn")
 
 
-def test_frozen_network_equals_torchvisions(tmp_path: Path) -> None:
+def test_frozen_network_equals_torchvisions(zoo: Any, tmp_path: Path) -> None:
     reference = zoo.resnet18(num_classes=1)
     with torch.no_grad():
         for module in reference.modules():
@@ -203,7 +210,7 @@ def test_saved_weights_load_back(tmp_path: Path) -> None:
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values(), strict=True))
 
 
-def test_weights_of_another_model_are_rejected(tmp_path: Path) -> None:
+def test_weights_of_another_model_are_rejected(zoo: Any, tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
     torch.save(zoo.resnet34().state_dict(), path)
     with pytest.raises(UserError, match=r"weights\.pth.*found 218 tensors.*foreign \(layer1\.2.*expected"):

@@ -9,6 +9,8 @@ import torch
 from embryofl.optimisers import OPTIMISERS
 from embryofl.settings import SGD_MOMENTUM
 
+pytestmark = pytest.mark.integration
+
 RATE, DECAY = 0.01, 0.05
 
 

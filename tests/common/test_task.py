@@ -14,6 +14,8 @@ from embryofl.models.zoo import create_model
 from embryofl.settings import TrainSettings
 from embryofl.task import class_weights, evaluate, predict, train
 
+pytestmark = pytest.mark.integration
+
 FAST = TrainSettings(local_epochs=1, batch_size=16)
 
 

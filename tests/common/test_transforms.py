@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-from torchvision.transforms.v2 import functional as v2
 
 from embryofl import transforms
 from embryofl.transforms import augment, blur
@@ -101,6 +100,8 @@ def test_grey_image_stays_grey() -> None:
 
 @pytest.mark.parametrize("size", [32, 48, 96, 160, 224])
 def test_blur_gives_the_bits_of_torchvisions(size: int) -> None:
+    from torchvision.transforms.v2 import functional as v2  # here, because it takes each worker three seconds
+
     images = torch.rand(3, 3, size, size, generator=generator(5))
     kernel_size, sigma = 2 * (size // 48) + 3, size / 64
     assert torch.equal(blur(images, kernel_size, sigma), v2.gaussian_blur(images, [kernel_size] * 2, [sigma] * 2))

@@ -20,7 +20,7 @@ from embryofl_console.settings import ConsoleSettings
 from embryofl_server.members.identity import HubIdentity
 from kits.console_routes import filled, routes
 
-pytestmark = pytest.mark.federation  # a real console
+pytestmark = pytest.mark.integration  # a real console
 
 PROGRAM = Path(sys.executable).with_name("embryofl-console")
 # Every route: one that is added must be added here, too, and so is tested below.

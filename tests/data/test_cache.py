@@ -20,6 +20,8 @@ from embryofl_data.reading import scan
 from embryofl_data.reading.decode import decode_image, open_image
 from kits.caches import open_in_process
 
+pytestmark = pytest.mark.integration
+
 SIZE = 16
 
 

@@ -18,6 +18,8 @@ from embryofl_datagen import job
 from embryofl_datagen.job import generate
 from embryofl_datagen.plan import HEADER, Settings, plan_clinic
 
+pytestmark = pytest.mark.integration
+
 SMALL = Settings(images=24, size=64, seed=5, best_auc=0.9)
 
 

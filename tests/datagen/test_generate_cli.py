@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.integration
+
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     code = "from embryofl_datagen.cli import main; main()"

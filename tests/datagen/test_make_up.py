@@ -10,6 +10,8 @@ from typer.testing import CliRunner
 from embryofl_datagen.cli import app
 from embryofl_datagen.local import clinics_file
 
+pytestmark = pytest.mark.integration
+
 
 def run(*arguments: str) -> tuple[str, str]:
     done = CliRunner().invoke(app, arguments, catch_exceptions=False)

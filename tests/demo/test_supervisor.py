@@ -16,6 +16,8 @@ from embryofl_demo import supervisor as module
 from embryofl_demo.control import ControlSocket
 from embryofl_demo.supervisor import Supervisor, last_lines
 
+pytestmark = pytest.mark.integration
+
 WAIT_S = 60.0
 
 

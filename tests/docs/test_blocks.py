@@ -53,7 +53,7 @@ def reader(home):
 
 
 @pytest.mark.slow
-@pytest.mark.federation
+@pytest.mark.integration
 @pytest.mark.parametrize("block", [b for b in HERE if not b.terminals], ids=str)
 def test_the_commands_of_a_page_run(block, images, reader):
     text = block.text.replace("/path/to/images", str(images)).replace(".embryofl/venv/bin", str(BIN))
@@ -71,7 +71,7 @@ def test_the_commands_of_a_page_run(block, images, reader):
 
 
 @pytest.mark.slow
-@pytest.mark.federation
+@pytest.mark.integration
 @pytest.mark.parametrize("block", [b for b in HERE if b.terminals], ids=str)
 def test_long_running_commands_start_in_the_given_order(block, tmp_path, reader):
     if "make monitor" in block.text and shutil.which("prometheus") is None:

@@ -14,6 +14,8 @@ import pytest
 from kits.federation import until
 from kits.ports import free_port
 
+pytestmark = pytest.mark.integration
+
 
 def monitor(root, **env):
     return subprocess.run(

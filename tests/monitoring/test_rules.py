@@ -9,6 +9,8 @@ import pytest
 
 from embryofl import states
 
+pytestmark = pytest.mark.integration
+
 IMAGE = "prom/prometheus:v3.5.3"
 
 

@@ -9,6 +9,8 @@ from embryofl.secagg.messages import MAX_CELLS
 from embryofl_clinic.workload.own_results import OwnResultsFile
 from kits.label_attack import Aims, Clinic, Population, features, label_accuracy, of_reply, summed
 
+pytestmark = pytest.mark.integration
+
 WORLDS, PICTURES = 10, 20
 PLAIN = "require_secure_aggregation = false\n"
 

@@ -17,6 +17,8 @@ from embryofl_server.federation.run_settings import check_settings
 from kits.federation import draw_clinic
 from kits.training import train_rounds
 
+pytestmark = pytest.mark.integration
+
 
 class Rows:
     """Embeddings of four embryos."""

@@ -24,6 +24,8 @@ from embryofl_server.federation.run_settings import check_settings
 from kits.federation import draw_clinic
 from kits.training import train_rounds
 
+pytestmark = pytest.mark.integration
+
 RATE, GRADES, T = 0.1, 0.5, 4.0
 HOW = TrainSettings(1, 4, RATE, 0.0, "sgd", balance=0.0, grades=GRADES)
 

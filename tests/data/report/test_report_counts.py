@@ -17,6 +17,8 @@ from embryofl_data.report.report import DataReport, Verdict
 from embryofl_data.report.run import check_folder, check_to_join
 from embryofl_data.report.terminal import print_report
 
+pytestmark = pytest.mark.integration
+
 
 def draw(path: Path, number: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)

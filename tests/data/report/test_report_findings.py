@@ -14,6 +14,8 @@ from embryofl_data.report.report import DataReport, Finding, Verdict
 from embryofl_data.report.run import CHECKS, check_folder, check_to_join
 from kits.reports import clinic, embryo, jpeg, write
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture
 def root(tmp_path):

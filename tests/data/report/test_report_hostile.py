@@ -13,6 +13,8 @@ import pytest
 
 from kits.reports import clinic, embryo, write
 
+pytestmark = pytest.mark.integration
+
 COMMAND = str(Path(sys.executable).parent / "embryofl-clinic")
 LIMIT_S = 240
 MOST_MB = 1000

@@ -14,6 +14,8 @@ from embryofl_data.report.page import page
 from embryofl_data.report.run import check_folder
 from kits.reports import clinic, embryo
 
+pytestmark = pytest.mark.integration
+
 NAMES = [
     "<script>alert(1)</script>.png",
     'a" onerror="alert(1)" x=".png',

@@ -16,6 +16,8 @@ from kits.masked_rounds import EMBRYOS, LEAST, Killed, masked_stages
 from kits.policy import write_policy
 from kits.rounds import LAYOUT, events, once
 
+pytestmark = pytest.mark.integration
+
 SEED = 1
 
 

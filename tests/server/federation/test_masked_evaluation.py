@@ -16,6 +16,8 @@ from embryofl_server.runs.view import RunView
 from kits.masked_rounds import EMBRYOS, FakeWorkload, Killed, masked_stages
 from kits.rounds import events, once
 
+pytestmark = pytest.mark.integration
+
 SPLITS = ("validation", "test")
 ALL = ["anna", "bert", "cleo", "dora"]
 

@@ -14,6 +14,8 @@ from kits.masked_rounds import EMBRYOS, LEAST, Killed, masked_stages, undisturbe
 from kits.rounds import events, once
 from kits.run_reports import read
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture
 def stage(tmp_path, packed, monkeypatch):

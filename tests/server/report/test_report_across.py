@@ -12,6 +12,8 @@ from embryofl_server.cli import show, show_results
 from embryofl_server.runs.log import Run
 from kits.run_reports import clinic_sums, draw, evaluation, maker, read
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture
 def make(tmp_path: Path, packed):
