@@ -17,7 +17,7 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containers]
     containers.clean()
     try:
         containers.first_words = containers.page(
-            "README.md", "make up", IMAGES="200", SET="rounds=3,local_epochs=1,image_size=96"
+            "README.md", "make up", IMAGES="120", SET="rounds=3,local_epochs=1,image_size=96"
         )
         containers.first_run = containers.finished()
         yield containers
