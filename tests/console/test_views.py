@@ -22,6 +22,7 @@ from embryofl_server.report.decision import learn_calibration
 from embryofl_server.report.summary import summarise
 from embryofl_server.runs.evaluation import released_sums
 from embryofl_server.runs.tallies import MOST_OF_CLINIC
+from embryofl_web.site import stylesheet
 
 EVIL = "<script>alert(1)</script>${constructor}{{x}}\"'><img src=x onerror=y>"
 VOID = ("circle", "line", "polyline", "path", "rect", "use", "img", "br", "meta", "link", "input")
@@ -224,7 +225,7 @@ def test_text_from_clinics_and_people_is_escaped(sample):
         "rounds": [{"run": EVIL, "round": 1, "result": "refused", "words": EVIL}],
     }
     hostile = evil(copy.deepcopy(sample))
-    hostile["warnings"] = [{"level": "warn", "words": EVIL}]
+    hostile["warnings"] = [{"kind": EVIL, "level": "warn", "words": EVIL}]
     outline = {
         "name": EVIL,
         "state": EVIL,
@@ -394,6 +395,42 @@ def test_metrics_and_intervals_equal_those_in_results_json(sample):
         assert page.count("<figure") == 3 and page.count(texts.page.research) == 1 and not Tags(page).open
     assert [v for v, _ in results.clinics(sample)] == ["pooled", "oslo", "porto"]
     assert [v for v, _ in results.days(sample)] == ["all", "3", "5"]
+
+
+def test_results_begin_with_the_auroc_in_a_sentence_and_compare_clinics_on_one_scale(sample):
+    pooled = sample["splits"]["test"]["pooled"]["5"]
+    page = show_results(sample, day="5")
+    says = texts.results.says["test"].format(n=pooled["n"], day="day 5", of=round(100 * pooled["auroc"]["value"]))
+    assert says in page and page.index(says) < page.index(texts.results.forest)
+    forest = results.forest(sample["splits"]["test"])
+    assert forest["days"] == ["All days", "Day 3", "Day 5"] and [row[0] for row in forest["rows"]][1:] == [
+        "oslo",
+        "porto",
+    ]
+    oslo = sample["splits"]["test"]["clinics"]["oslo"]["3"]["auroc"]
+    assert (
+        forest["rows"][1][2][1]["auroc"] == oslo and page.count('class="ref"') == 9 == page.count('class="range"') - 1
+    )
+    warned = {**sample, "warnings": [{"kind": "chance", "level": "warn", "words": "It may be chance."}]}
+    assert texts.todo.chance in show_results(warned)
+
+
+def test_results_as_one_file_load_nothing_and_have_no_script(sample):
+    page = show(
+        "results",
+        names=[],
+        run="run-0001",
+        error="",
+        style=stylesheet(),
+        entered=False,
+        **results.seen("run-0001", sample, "test", "pooled", "all"),
+    )
+    assert not Tags(page).open and "<form" not in page and "<iframe" not in page and "<script" not in page
+    assert (
+        re.findall(r'(?:src|href)="(?!#|data:)([^"]*)"', page) == ["/"]
+        and ".forest" in page
+        and page.count("<figure") == 3
+    )
 
 
 def test_withheld_and_missing_metrics_are_named_and_not_drawn():

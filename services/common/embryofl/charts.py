@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from embryofl.texts import escape
 
-_WIDTH, _HEIGHT = 460, 320
+_WIDTH, _SMALL, _HEIGHT = 460, 380, 300  # of a chart, and of one with a legend
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 16, 10, 44
 _LABELS, _APART, _LETTERS = 96, 15, 14  # room for labels at the ends of lines, their distance, letters of a name
 # Okabe and Ito, "Color Universal Design" (2008); their yellow cannot be seen on white.
@@ -80,12 +80,15 @@ def chart(
     direct : bool
     """
 
+    width = _WIDTH + _LABELS if direct else _SMALL
+    right = (_WIDTH if direct else _SMALL) - _RIGHT
+
     def at(point: Point) -> Point:
         across = (min(max(point[0], x.low), x.high) - x.low) / (x.high - x.low)
         up = (min(max(point[1], y.low), y.high) - y.low) / (y.high - y.low)
-        return _LEFT + across * (_WIDTH - _LEFT - _RIGHT), _HEIGHT - _BOTTOM - up * (_HEIGHT - _TOP - _BOTTOM)
+        return _LEFT + across * (right - _LEFT), _HEIGHT - _BOTTOM - up * (_HEIGHT - _TOP - _BOTTOM)
 
-    shapes = [_grid(x, y, at)]
+    shapes = [_grid(x, y, at, right)]
     styles = iter(zip(_COLOURS * 9, _PATTERNS * 9, strict=True))
     legend = []
     for line in series:
@@ -94,7 +97,6 @@ def chart(
         legend.append(_entry(line, colour, pattern))
     shapes += _labels(series, at) if direct else []
     words = f"{escape(title)} <span>{escape(note)}</span>" if note else escape(title)
-    width = _WIDTH + direct * _LABELS
     return (
         f'<figure class="chart"><figcaption>{words}</figcaption>'
         f'<svg viewBox="0 0 {width} {_HEIGHT}" role="img" aria-label="{escape(title)}. {escape(summary)}">'
@@ -122,8 +124,8 @@ def _labels(series: Sequence[Series], at: Place) -> list[str]:
     return words
 
 
-def _grid(x: Axis, y: Axis, at: Place) -> str:
-    right, bottom = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
+def _grid(x: Axis, y: Axis, at: Place, right: float) -> str:
+    bottom = _HEIGHT - _BOTTOM
     parts = []
     for mark in y.marks:
         height = at((x.low, mark))[1]
@@ -144,6 +146,37 @@ def _grid(x: Axis, y: Axis, at: Place) -> str:
         f'<text transform="translate(13 {middle}) rotate(-90)" text-anchor="middle" class="name">{escape(y.name)}</text>'
     )
     return "".join(parts)
+
+
+def interval(value: float, low: float, high: float, axis: Axis, reference: float | None = None) -> str:
+    """A value and its interval on an axis, as wide as its place; words with the numbers stand beside it. `reference`: a
+    dashed line to compare with."""
+
+    def place(number: float) -> str:
+        return f"{100 * (min(max(number, axis.low), axis.high) - axis.low) / (axis.high - axis.low):.1f}%"
+
+    grid = "".join(f'<line class="grid" x1="{place(m)}" x2="{place(m)}" y1="0" y2="100%"/>' for m in axis.marks)
+    compared = (
+        ""
+        if reference is None
+        else f'<line class="ref" x1="{place(reference)}" x2="{place(reference)}" y1="0" y2="100%"/>'
+    )
+    return (
+        f'<svg class="range" aria-hidden="true">{grid}{compared}'
+        f'<line class="whole" x1="{place(low)}" x2="{place(high)}" y1="50%" y2="50%"/>'
+        f'<circle class="main" cx="{place(value)}" cy="50%" r="4.5"/></svg>'
+    )
+
+
+def scale(axis: Axis) -> str:
+    """The marks of an axis, above or below a column of `interval`s."""
+    ends = {axis.marks[0]: "start", axis.marks[-1]: "end"}
+    words = [
+        f'<text x="{100 * (m - axis.low) / (axis.high - axis.low):.1f}%" y="12" text-anchor="{ends.get(m, "middle")}">'
+        f"{m:.{axis.digits}f}</text>"
+        for m in axis.marks
+    ]
+    return f'<svg class="range scale" aria-hidden="true">{"".join(words)}</svg>'
 
 
 def _line(line: Series, colour: str, pattern: str, at: Place) -> str:

@@ -60,8 +60,8 @@ class Site:
         )
 
     def show(self, name: str, title: str, status: int = 200, **values: Any) -> HTMLResponse:
-        """A whole page."""
-        values = {"here": name, "live": "", "entered": True, **values}
+        """A whole page; with `style` (see `stylesheet`) as one file that loads nothing."""
+        values = {"here": name, "live": "", "entered": True, "style": "", **values}
         return HTMLResponse(self.templates.get_template(f"{name}.html.j2").render(title=title, **values), status)
 
     def error(self, message: str, status: int, title: str = texts.error.title, *, entered: bool = True) -> HTMLResponse:
@@ -99,8 +99,17 @@ class Site:
     def serve_files(self, app: FastAPI) -> None:
         """Add the routes of the stylesheet and the script."""
         for name, media in FILES.items():
-            content = resources.files("embryofl_web").joinpath("static", name).read_bytes()
+            content = _static(name)
             app.add_api_route(f"/{name}", _file(content, media), methods=["GET"])
+
+
+def _static(name: str) -> bytes:
+    return resources.files("embryofl_web").joinpath("static", name).read_bytes()
+
+
+def stylesheet() -> str:
+    """The stylesheet, for pages that are passed on as one file."""
+    return _static("web.css").decode()
 
 
 def _file(content: bytes, media: str) -> Any:

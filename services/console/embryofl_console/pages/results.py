@@ -6,17 +6,19 @@ import hashlib
 import re
 from collections.abc import Iterator
 from typing import Annotated, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
 from markupsafe import Markup
 
+from embryofl.charts import Axis, fitted, interval, scale
 from embryofl.errors import UserError
 from embryofl.result_charts import by_round, margin, of_results
-from embryofl_console.context import PageContext, State
+from embryofl_console.context import SITE, PageContext, State
 from embryofl_console.pages.clinics import day_name
 from embryofl_console.texts import texts
+from embryofl_web.site import stylesheet
 
 KEPT = 4  # runs whose results are kept here, for looking at one clinic after the other
 RUN = r"^run-[0-9]{4,9}$"
@@ -35,7 +37,7 @@ _STYLE = re.compile(r"<style[^>]*>(.*?)</style>", re.S)
 
 def routes(context: PageContext) -> APIRouter:
     """The page, the model card, downloads."""
-    router = APIRouter()
+    router, style = APIRouter(), Markup(stylesheet())  # noqa: S704 - our own file
 
     @functools.lru_cache(KEPT)  # they do not change once a run has ended; an error is not kept
     def results_of(name: str) -> State:
@@ -56,6 +58,17 @@ def routes(context: PageContext) -> APIRouter:
         except UserError as exc:
             shown["error"] = str(exc)
         return context.show(request, "results", texts.page.tabs[3], names=[(n, n) for n in names], run=name, **shown)
+
+    @router.get("/results/file")
+    def file(
+        run: Annotated[str, Query(pattern=RUN)], split: str = "test", clinic: str = "pooled", day: str = "all"
+    ) -> Response:
+        """The page as one file, to be passed on or printed: it loads nothing, and no script is in it."""
+        shown = seen(run, results_of(run), split if split in texts.split else "test", clinic, day)
+        given: State = {"trouble": "", "note": None, "error": "", "names": [], "style": style, "entered": False}
+        page = SITE.show("results", texts.page.tabs[3], **{"run": run, **given, **shown})
+        page.headers["Content-Disposition"] = f'attachment; filename="{run}-results.html"'
+        return page
 
     @router.get("/card")
     def card(run: Annotated[str, Query(pattern=RUN)]) -> Response:
@@ -98,6 +111,9 @@ def seen(name: str, results: State, split: str, clinic: str, day: str) -> dict[s
         "split": split,
         "clinic": clinic,
         "day": day,
+        "address": urlencode({"run": name, "split": split, "clinic": clinic, "day": day}),
+        "headline": headline(chosen) if chosen and chosen["n"] and chosen["auroc"] else None,
+        "forest": forest(of_split),
         "choices": {"clinic": clinics(results), "day": days(results)},
         "rows": [(who, day_name(its), of_day) for who, its, of_day in _rows(of_split)],
         "rankings": [(who, of_day["ranking"]) for who, its, of_day in _rows(of_split) if its == "all"],
@@ -107,6 +123,38 @@ def seen(name: str, results: State, split: str, clinic: str, day: str) -> dict[s
         "charts": Markup(charts),  # noqa: S704 - its texts are escaped
         "columns": {"calibration": CALIBRATION, "ranking": RANKING},
     }
+
+
+def headline(chosen: State) -> State:
+    """The AUROC of the chosen embryos on a scale, and how often in 100 it puts label 1 first."""
+    auroc, axis = chosen["auroc"], Axis("", 0.5, 1.0, (0.5, 0.75, 1.0))
+    low, high = auroc["interval"] or [auroc["value"]] * 2
+    drawn = interval(auroc["value"], low, high, axis) + scale(axis)
+    return {"auroc": auroc, "drawn": Markup(drawn), "of": round(100 * auroc["value"])}  # noqa: S704 - numbers alone
+
+
+def forest(of_split: State) -> State:
+    """AUROC per clinic and day on one scale: `days` by name, `scale`, and `rows` of whose, embryos, and per day the drawing
+    and the metric, or whether it is withheld."""
+    everyone = {"pooled": of_split["pooled"], **of_split["clinics"]}
+    names = sorted({d for by_day in everyone.values() for d in by_day}, key=lambda d: (d != "all", d))
+    found = [a for by_day in everyone.values() for r in by_day.values() if (a := r["auroc"]) and a["interval"]]
+    axis = fitted("", [], low=min([0.5, *(a["interval"][0] for a in found)]), high=1.0)
+
+    def cell(result: State | None, day: str) -> State:
+        auroc = result["auroc"] if result else None
+        if not auroc or not auroc["interval"]:
+            return {"drawn": "", "auroc": auroc, "withheld": bool(result and result["withheld"] and not result["n"])}
+        pooled, (low, high) = (of_split["pooled"].get(day) or {}).get("auroc"), auroc["interval"]
+        drawn = interval(auroc["value"], low, high, axis, pooled["value"] if pooled else None)
+        return {"drawn": Markup(drawn), "auroc": auroc, "withheld": False}  # noqa: S704 - numbers alone
+
+    rows = [
+        (of_split["whose"] if name == "pooled" else name, by_day["all"]["n"], [cell(by_day.get(d), d) for d in names])
+        for name, by_day in everyone.items()
+        if "all" in by_day
+    ]
+    return {"days": [day_name(d) for d in names], "scale": Markup(scale(axis)), "rows": rows if found else []}  # noqa: S704
 
 
 def whose(clinic: str) -> str:
