@@ -30,7 +30,7 @@ SETTINGS = {
     "rounds": len(REASONS) + 1,
     "round_deadline_s": 60,
     "seed": 3,
-    "local_epochs": 2,
+    "local_epochs": 1,
     "image_size": 32,
     "suspend_after": 0,
 }
@@ -74,7 +74,7 @@ class Attacked(Federation):
 def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
     federation = Attacked(tmp_path_factory.mktemp("attacked") / "place")
     for name in [*HONEST, EVIL]:
-        draw_clinic(federation.place.data(name), f"{name}-A", patients=56, disc=4)
+        draw_clinic(federation.place.data(name), f"{name}-A", patients=56, disc=6)
     federation.place.clinic(EVIL).mkdir(parents=True)
     federation.attack("honest")
     with federation.with_attacker(HONEST, EVIL):
