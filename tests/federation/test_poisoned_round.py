@@ -15,7 +15,7 @@ HONEST, EVIL = ["clinic-1", "clinic-2"], "evil"
 SETTINGS = {
     "secure_aggregation": "required",
     "rounds": 6,
-    "local_epochs": 6,
+    "local_epochs": 3,
     "schedule": "constant",
     "seed": 3,
     "image_size": 32,
@@ -29,7 +29,7 @@ def poisoned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
     as long as the bound allows."""
     federation = Federation(tmp_path_factory.mktemp("poisoned") / "place")
     for name in [*HONEST, EVIL]:
-        draw_clinic(federation.place.data(name), f"{name}-V", patients=80, disc=4)
+        draw_clinic(federation.place.data(name), f"{name}-V", patients=80, disc=6)
     federation.place.clinic(EVIL).mkdir(parents=True)
     (federation.place.clinic(EVIL) / "attack").write_text("honest honest honest scale honest")
     with federation.with_attacker(HONEST, EVIL):
