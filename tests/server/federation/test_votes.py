@@ -8,6 +8,7 @@ import pytest
 from embryofl.errors import UserError
 from embryofl_clinic.masking import attempt as clinic_side
 from embryofl_server.federation.checkpoint import Checkpoints
+from embryofl_server.federation.masking import rounds as module
 from embryofl_server.federation.masking.votes import vote
 from embryofl_server.federation.run_settings import check_settings
 from kits.masked_rounds import EMBRYOS, LEAST, Killed, masked_stages, undisturbed
@@ -55,14 +56,14 @@ def test_model_that_half_of_the_clinics_find_worse_is_taken_back_with_the_state_
 def test_results_and_card_say_that_a_model_was_taken_back_also_where_others_read_them(stage):
     run, without = stage(), stage(poisons=())
     run.go(), without.go()
-    (one,) = read(run.run, "results.json")["rolled_back"]
+    (one,) = read(run.run, "results.json")["voted_down"]
     assert (one["round"], one["to"]) == (3, 1) and "3 of 3 clinics find the model of round 2 worse" in one["words"]
-    assert read(run.run, "results-public.json")["rolled_back"] == [one]
-    assert read(without.run, "results.json")["rolled_back"] == []
+    assert read(run.run, "results-public.json")["voted_down"] == [one]
+    assert read(without.run, "results.json")["voted_down"] == []
     for name in ("model-card", "model-card-public"):
         for ending in (".md", ".html"):
             pages = [(each.run.folder / (name + ending)).read_text() for each in (run, without)]
-            assert ["taken back" in page and "Round 3: 3 of 3 clinics" in page for page in pages] == [True, False]
+            assert ["voted down" in page and "Round 3: 3 of 3 clinics" in page for page in pages] == [True, False]
 
 
 @pytest.mark.slow
@@ -92,6 +93,40 @@ def test_only_the_clinics_of_the_sum_before_train_from_the_model_again(stage):
     survivors = [r["masking"]["survivors"] for r in records(run)[2:]]
     three, four = ["anna", "bert", "cleo"], ["anna", "bert", "cleo", "dora"]
     assert survivors == [three, four, three, four] and records(run)[3]["back_to"] == 1
+
+
+def leaving(run, name, kind, number):
+    """This clinic leaves when the hub asks for this step of a round."""
+
+    def fault(k, n, r):
+        if (k, r) == (kind, number) and run.store.clinics()[name].state == "enrolled":
+            run.store.set_state(name, "left", "The clinic left")
+
+    return fault
+
+
+@pytest.mark.report
+def test_bad_model_stays_and_the_run_goes_on_if_a_clinic_of_the_sum_before_has_left(stage):
+    run = stage(clinics=4, join_wait_s=0.3)
+    run.fleet.fault = leaving(run, "dora", "shares", 2)
+    run.go()
+    _, _, bad, voted, last = records(run)
+    assert voted["masking"]["alarms"] == 3 and "void" not in voted
+    assert len({bad["sha256"], voted["sha256"], last["sha256"]}) == 3
+    (event,) = [e for e in events(run.run) if e["kind"] == "not_rolled_back"]
+    assert event["round"] == 3 and "updates to the model of round 1 were summed with dora (left)" in event["words"]
+    (one,) = read(run.run, "results.json")["voted_down"]
+    assert (one["round"], one["to"], one["words"]) == (3, None, event["words"])
+    assert "summed with dora (left)" in (run.run.folder / "model-card.md").read_text()
+
+
+def test_run_fails_and_says_why_if_a_clinic_leaves_without_which_nobody_trains_from_the_model_again(stage, monkeypatch):
+    monkeypatch.setattr(module, "RETRY_FIRST_S", 0.05)
+    run = stage(clinics=4, join_wait_s=5.0)
+    run.fleet.fault = leaving(run, "dora", "keys", 4)
+    with pytest.raises(UserError, match=r"Round 4: updates to this model were summed before with dora \(left\)"):
+        run.go()
+    assert records(run)[-1]["back_to"] == 1
 
 
 def test_clinic_that_poisons_every_round_ends_the_run_with_the_remedy(stage):

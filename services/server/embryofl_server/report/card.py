@@ -71,7 +71,7 @@ def model_card(
             "strategy": settings["strategy"],
             "rounds": record["round"],
             "updates": results["updates"],
-            "rolled_back": [f"Round {one['round']}: {one['words']}" for one in results["rolled_back"]],
+            "voted_down": [f"Round {one['round']}: {one['words']}" for one in results["voted_down"]],
             "metrics": results["metrics_seen"],
             "parameters": record["parameters"],
             "sha256": record["sha256"],

@@ -36,7 +36,7 @@ KEPT = (
     "meaning",
     "settings",
     "updates",
-    "rolled_back",
+    "voted_down",
     "releases",
     "metrics_seen",
     "best_validation",

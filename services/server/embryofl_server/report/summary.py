@@ -52,7 +52,7 @@ def summarise(
         "meaning": record["settings"]["meaning"],
         "settings": record["settings"],
         "updates": updates_seen(record["settings"]),
-        "rolled_back": _rolled_back(records),
+        "voted_down": _voted_down(records),
         "releases": record["releases"],
         "metrics_seen": metrics_seen(record["releases"], record["spent"], record["settings"]["pooled_every"]),
         "best_validation": record["best_validation"],
@@ -72,9 +72,14 @@ def day_begun(record: dict[str, Any]) -> str:
     return time.strftime("%Y-%m-%d", time.gmtime(record["began"])) if "began" in record else ""
 
 
-def _rolled_back(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rounds in which clinics have voted a model down: `round`, the round whose model was taken again, and why."""
-    return [{"round": r["round"], "to": r["back_to"], "words": r["void"]} for r in records if "back_to" in r]
+def _voted_down(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rounds in which clinics have voted a model down: `round`, the round whose model was taken again (`to`; None if
+    the model had to stay), and why."""
+    return [
+        {"round": r["round"], "to": r.get("back_to"), "words": r["void"] if "back_to" in r else words}
+        for r in records
+        if (words := r.get("masking", {}).get("voted_down")) or "back_to" in r
+    ]
 
 
 def _personal(record: dict[str, Any]) -> dict[str, Any] | None:

@@ -26,6 +26,7 @@ from embryofl_server.federation.masking.votes import vote
 from embryofl_server.federation.round_limits import RoundLimits
 from embryofl_server.federation.run_context import RunFailed
 from embryofl_server.federation.strategies.base import Strategy
+from embryofl_server.members.store import GONE, state_label
 
 log = logging.getLogger("embryofl.rounds")
 
@@ -121,10 +122,23 @@ class MaskedRounds:
             )
         return names
 
+    def _absent(self, names: tuple[str, ...], counts: Callable[[str], bool]) -> str:
+        """Those of the clinics whose state counts, and those that are gone, each with its state: "dora (left)"."""
+        clinics = self._store.clinics()
+        states = {name: clinics[name].state if name in clinics else "left" for name in names}  # "left": renamed
+        return ", ".join(f"{name} ({state_label(state)})" for name, state in states.items() if counts(state))
+
     # -- until the sums are closed ----------------------------------------------------------------------------------
     def _close(self, number: int, model: Checkpoint, nodes: dict[str, Node], same: tuple[str, ...]) -> Closed:
         since, failed, pause, attempt = time.time(), 0, RETRY_FIRST_S, 1
         while True:
+            if gone := self._absent(same, GONE.__contains__):
+                raise RunFailed(
+                    "R8",
+                    f"Round {number}: updates to this model were summed before with {gone}. The other clinics confirm no "
+                    "sum of fewer from the same model, because the difference could be one clinic's update. Start a new "
+                    "run.",
+                )
             nodes = self._sums.nodes(same) if same else self._clinics(number, nodes)
             least = max(self._least, len(same))
             try:
@@ -227,9 +241,14 @@ class MaskedRounds:
         if len(sums.survivors) < self._least:
             return self._void(number, masked, sums)
         result = self._counted(masked, sums)
+        voted_down = ""
         if down := vote(number, sums.alarms, len(sums.survivors), self._checkpoints):
-            result.void, result.void_sum, result.back_to = down.message, down.clinics, down.back_to
-            return result
+            if not (absent := self._absent(down.clinics, lambda state: state != "enrolled")):
+                result.void, result.void_sum, result.back_to = down.followed, down.clinics, down.back_to
+                return result
+            voted_down = down.not_followed(absent)
+            self._run.event("not_rolled_back", round=number, words=voted_down)
+            log.warning("round %d: %s", number, voted_down)
         updates = sums.updates(self._settings, model, masked.replies, self._run.folder)
         if len(sums.survivors) < self._least:
             for update in updates:
@@ -237,6 +256,8 @@ class MaskedRounds:
             return self._void(number, masked, sums)
         self._note_left_out(number, sums)
         result = self._counted(masked, sums)
+        if voted_down:
+            result.masking["voted_down"] = voted_down
         if self._groups is None:
             roster, names = sums.sums[0][0].roster, sums.survivors
             cap = self._settings.share_cap

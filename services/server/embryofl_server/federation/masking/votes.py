@@ -19,16 +19,28 @@ class VotedDown:
 
     Attributes
     ----------
-    message : str
+    finding : str
     back_to : int
         The round whose model is taken again.
     clinics : tuple of str
         Those whose updates to that model were summed: they confirm no sum over others.
     """
 
-    message: str
+    finding: str
     back_to: int
     clinics: tuple[str, ...]
+
+    @property
+    def followed(self) -> str:
+        """What is said when the model before is taken again."""
+        return f"{self.finding} The model of round {self.back_to} is used again."
+
+    def not_followed(self, absent: str) -> str:
+        """What is said when it is not, because these clinics take part no longer: nobody could train from it."""
+        return (
+            f"{self.finding} It stays: updates to the model of round {self.back_to} were summed with {absent}, and the "
+            "other clinics confirm no sum of fewer from the same model."
+        )
 
 
 def vote(number: int, alarms: int, clinics: int, checkpoints: Checkpoints) -> VotedDown | None:
@@ -58,7 +70,7 @@ def vote(number: int, alarms: int, clinics: int, checkpoints: Checkpoints) -> Vo
         return None
     return VotedDown(
         f"{alarms} of {clinics} clinics find the model of round {bad} worse than that of round {bad - 1} on their "
-        f"validation patients. The model of round {bad - 1} is used again.",
+        "validation patients.",
         bad - 1,
         tuple(made["masking"]["survivors"]),
     )
