@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from embryofl.clinic_keys import openssh
+from embryofl.clinic_keys import authorities, openssh
 from embryofl.errors import DataError
 from embryofl.invite import HUB_NAME
 from embryofl.membership import HubContact, MembershipStatus
@@ -275,6 +275,10 @@ def test_new_contact_is_saved_and_used_if_the_pinned_authority_signed_it(clinic,
     hub = ClinicIdentity(anna.settings.identity_dir).membership
     assert hub.hubs == ["localhost:1", "new.example:8443"]  # the address in use stays first
     assert (hub.ca, hub.issued) == (following.pem, 7)
+    assert hub.authorities == [
+        *authorities(authority.pem),
+        *authorities(following.pem),
+    ]  # other clinics' keys name them
 
 
 def answering(context: ssl.SSLContext, link: dict) -> ThreadingHTTPServer:

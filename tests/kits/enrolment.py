@@ -5,11 +5,12 @@ import time
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from embryofl.clinic_keys import openssh, sign
+from embryofl.clinic_keys import authorities, openssh, sign
 from embryofl.membership import Enrolment, KeyChange, LeaveRequest, StatusRequest, proof_text, trust_mark
 from embryofl.protocol import our_program
 
 TRUSTS = trust_mark("an authority")
+HUB = "a" * 64  # an authority of a hub, SHA-256
 SUMMARY = {"counts": {"5": {"0": 30, "1": 20}}}
 
 
@@ -29,11 +30,17 @@ def ask_status(key, name, asked=1.5, signed_name=None, session="", knows="", **c
     return StatusRequest(name=name, proof=sign(key, text), **body)
 
 
-def key_change(old, new, name="anna", asked=None, **changes) -> KeyChange:
+def key_change(old, new, name="anna", asked=None, authority=HUB, **changes) -> KeyChange:
     asked = time.time() if asked is None else asked
-    unsigned = KeyChange(name=name, asked=asked, public_key=openssh(new), proof="", new_proof="")
+    body = {"name": name, "asked": asked, "authority": authority, "public_key": openssh(new)}
+    unsigned = KeyChange(**body, proof="", new_proof="")
     proofs = {"proof": sign(old, unsigned.text()), "new_proof": sign(new, unsigned.text())}
     return KeyChange.model_validate(unsigned.model_dump() | proofs | changes)
+
+
+def key_change_at(hub, old, new, name="anna", asked=None, **changes) -> KeyChange:
+    """One that the clinic signs for this hub."""
+    return key_change(old, new, name, asked, authorities(hub.identity.ca.decode())[0], **changes)
 
 
 def leaving(key, name, asked=None) -> LeaveRequest:

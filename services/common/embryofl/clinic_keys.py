@@ -57,6 +57,16 @@ def signed_by(line: str, signature: str, text: bytes) -> bool:
         return False
 
 
+def authorities(certificates: str) -> list[str]:
+    """SHA-256 of each of these certificates (PEM, one after the other), hexadecimal; empty if there is none."""
+    try:
+        return [
+            certificate.fingerprint(SHA256()).hex() for certificate in load_pem_x509_certificates(certificates.encode())
+        ]
+    except ValueError:
+        return []
+
+
 def signed_by_authority(certificates: str, signature: str, text: bytes) -> bool:
     """Whether this is a signature, hexadecimal, of `text` by the key of one of these certificates (PEM, one after the
     other); not if there is none."""

@@ -113,18 +113,20 @@ class KeyChange(Strict):
     `asked` as when leaving.
 
     The hub keeps it and shows it to the other clinics, which know the old key. It is good for this clinic at this hub
-    alone: it names the clinic, and a key belongs to one hub.
+    alone: it names the clinic, and one of the hub's certificate authorities (`authorities`), whose key no other hub has.
     """
 
     name: Name
     asked: float
+    authority: Sha256
     public_key: str = Field(max_length=1000)  # the new one, one OpenSSH line
     proof: str = Field(max_length=400)
     new_proof: str = Field(max_length=400)
 
     def text(self) -> bytes:
         """The bytes that are signed."""
-        return f"embryofl key change\n{self.name}\n{self.asked!r}\n{self.public_key.strip()}\n".encode()
+        start = f"embryofl key change\n{self.name}\n{self.asked!r}\n{self.authority}\n"
+        return f"{start}{self.public_key.strip()}\n".encode()
 
 
 class HubContact(Strict):

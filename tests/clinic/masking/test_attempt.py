@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from embryofl.clinic_keys import fingerprint, openssh
+from embryofl.invite import HUB_NAME
 from embryofl.masked_update import sum_weight, update_bound
 from embryofl.messages import MaskingRequest, Reply
 from embryofl.secagg.clinic import ClinicSession
@@ -18,12 +19,12 @@ from embryofl.secagg.unmasking import Unmasking
 from embryofl.settings import RunSettings
 from embryofl.wire import Layout
 from embryofl_clinic.joining.client import HubClient
-from embryofl_clinic.joining.identity import ClinicIdentity
+from embryofl_clinic.joining.identity import ClinicIdentity, JoinedHub
 from embryofl_clinic.link.fleet_link import Incoming
 from embryofl_clinic.masking.peers import FILE, Peers
 from embryofl_clinic.policy.rules import last_block
 from embryofl_clinic.trainer import Trainer
-from kits.enrolment import key_change
+from kits.enrolment import HUB, key_change
 from kits.policy import write_policy
 from kits.secagg import new_ledger, revised
 
@@ -472,6 +473,8 @@ def test_keys_are_made_for_a_roster_with_a_new_key_that_the_old_one_has_signed(r
     new = bert.next_key()
     changes = {"bert": [key_change(bert.key, new, "bert")]}
     round_.lines["bert"] = openssh(new)
+    hub = JoinedHub(name="anna", hubs=["localhost:1"], ca="", server_name=HUB_NAME, former=[HUB])
+    ClinicIdentity(round_.anna.settings.identity_dir).remember(hub)
     assert "changed: bert" in round_.ask_keys().refused
     shown = MaskingRequest(terms=round_.terms, peers=round_.lines, changes=changes)
     bert.adopt_next()

@@ -7,7 +7,7 @@ from embryofl.clinic_keys import fingerprint, openssh
 from embryofl.errors import ProtocolError, UserError
 from embryofl_clinic.joining.identity import ClinicIdentity
 from embryofl_clinic.masking.peers import FILE, Peers, describe_peers
-from kits.enrolment import key_change
+from kits.enrolment import HUB, key_change
 
 OLD, NEW, NEWER, STRANGER = (ec.generate_private_key(ec.SECP384R1()) for _ in range(4))
 
@@ -54,7 +54,7 @@ def compared(tmp_path):
 
 def test_key_that_the_old_one_has_signed_takes_its_place_and_stays_compared(compared, caplog):
     compared.pin({"bert": openssh(NEW)}, {}, ask=True)  # first without the proof
-    assert compared.pin({"bert": openssh(NEW)}, {"bert": [key_change(OLD, NEW, "bert")]}, ask=True) == ""
+    assert compared.pin({"bert": openssh(NEW)}, {"bert": [key_change(OLD, NEW, "bert")]}, [HUB], ask=True) == ""
     bert = compared.read()["bert"]
     assert (bert.key, bert.compared, bert.other_key) == (openssh(NEW), True, "")
     assert f"bert has changed its key: now {fingerprint(openssh(NEW))}" in caplog.text
@@ -65,7 +65,7 @@ def test_key_that_the_old_one_has_signed_takes_its_place_and_stays_compared(comp
 def test_several_changes_since_the_last_run_are_followed_from_the_pinned_key(compared):
     earlier = key_change(STRANGER, OLD, "bert")
     changes = [earlier, key_change(OLD, NEW, "bert"), key_change(NEW, NEWER, "bert")]
-    assert compared.pin({"bert": openssh(NEWER)}, {"bert": changes}, ask=True) == ""
+    assert compared.pin({"bert": openssh(NEWER)}, {"bert": changes}, [HUB], ask=True) == ""
     assert compared.read()["bert"].key == openssh(NEWER)
 
 
@@ -73,7 +73,7 @@ def test_new_key_of_a_clinic_that_was_not_compared_still_waits_for_people(tmp_pa
     peers = Peers(tmp_path)
     peers.pin({"bert": openssh(OLD)}, {}, ask=True)
     assert "keys of bert have not been compared" in peers.pin(
-        {"bert": openssh(NEW)}, {"bert": [key_change(OLD, NEW, "bert")]}, ask=True
+        {"bert": openssh(NEW)}, {"bert": [key_change(OLD, NEW, "bert")]}, [HUB], ask=True
     )
     assert peers.read()["bert"].key == openssh(NEW) and not peers.read()["bert"].compared
 
@@ -82,7 +82,7 @@ def test_new_key_of_a_clinic_that_was_not_compared_still_waits_for_people(tmp_pa
 @pytest.mark.parametrize(
     "changes",
     [
-        [key_change(STRANGER, NEW, "bert")],  # forged; or of another hub, where the clinic has another key
+        [key_change(STRANGER, NEW, "bert")],
         [key_change(OLD, NEW, "bert", proof=key_change(OLD, NEW, "bert", asked=1.0).proof)],
         [key_change(OLD, NEW, "bert", new_proof=key_change(OLD, STRANGER, "bert", asked=1.0).new_proof)],
         [key_change(OLD, STRANGER, "bert").model_copy(update={"public_key": openssh(NEW)})],  # replayed for another key
@@ -92,26 +92,31 @@ def test_new_key_of_a_clinic_that_was_not_compared_still_waits_for_people(tmp_pa
         [key_change(NEWER, NEW, "bert")],
         [key_change(NEW, NEWER, "bert"), key_change(OLD, NEW, "cleo")],
         [key_change(NEW, OLD, "bert")],
+        [key_change(OLD, NEW, "bert", authority="b" * 64)],
+        [key_change(OLD, NEW, "bert", authority="b" * 64).model_copy(update={"authority": HUB})],
     ],
-    ids=["forged", "proof", "new proof", "key", "other clinic", "renamed", "other key", "gap", "order", "back"],
+    ids=[
+        *("forged", "proof", "new proof", "key", "other clinic", "renamed", "other key", "gap", "order", "back"),
+        *("other hub", "other hub that says it is this one"),
+    ],
 )
 def test_changed_key_that_the_pinned_one_has_not_signed_waits_for_people(compared, changes, ask):
     before = compared.read()["bert"].key
-    assert "changed: bert" in compared.pin({"bert": openssh(NEW)}, {"bert": changes}, ask=ask)
+    assert "changed: bert" in compared.pin({"bert": openssh(NEW)}, {"bert": changes}, [HUB], ask=ask)
     assert compared.read()["bert"].key == before
 
 
 def test_key_does_not_go_back_to_one_that_it_has_replaced(compared):
     change = key_change(OLD, NEW, "bert")
-    compared.pin({"bert": openssh(NEW)}, {"bert": [change]}, ask=True)
-    assert "changed: bert" in compared.pin({"bert": openssh(OLD)}, {"bert": [change]}, ask=True)
+    compared.pin({"bert": openssh(NEW)}, {"bert": [change]}, [HUB], ask=True)
+    assert "changed: bert" in compared.pin({"bert": openssh(OLD)}, {"bert": [change]}, [HUB], ask=True)
     assert compared.read()["bert"].key == openssh(NEW)
 
 
 def test_change_of_another_clinics_key_is_not_taken_for_this_ones(compared):
     """The hub shows cleo's place with bert's new key, and bert's change with it."""
     change = key_change(OLD, NEW, "bert")
-    assert "changed: cleo" in compared.pin({"cleo": openssh(NEW)}, {"cleo": [change]}, ask=True)
+    assert "changed: cleo" in compared.pin({"cleo": openssh(NEW)}, {"cleo": [change]}, [HUB], ask=True)
 
 
 def test_wrong_fingerprint_changes_nothing(tmp_path, key_of):

@@ -11,7 +11,7 @@ from embryofl_server.api.status import status
 from embryofl_server.federation import mailboxes
 from embryofl_server.federation.blobs import BadUrl
 from embryofl_server.members.limits import REFUSALS, REMEMBERED, Limit, Rate
-from kits.enrolment import ask_status, audit, enrolment, join, key_change, leaving
+from kits.enrolment import ask_status, audit, enrolment, join, key_change_at, leaving
 
 
 def test_suspension_shuts_only_that_clinic_out_of_the_weights(hub):
@@ -168,7 +168,7 @@ def test_strangers_behind_the_same_address_do_not_shut_members_out(hub, api):
         assert [ask(path, bad) for _ in range(21)] == [403] * 20 + [503]
     assert ask("/v1/enrol", enrolment("bert", hub.membership.invite("bert").secret)) == 200
     assert ask("/v1/standing", ask_status(key, "anna")) == 200
-    assert ask("/v1/key", key_change(key, new)) == 200
+    assert ask("/v1/key", key_change_at(hub, key, new)) == 200
     assert ask("/v1/leave", leaving(new, "anna")) == 200
     assert {n: c.state for n, c in hub.store.clinics().items()} == {"anna": "left", "bert": "enrolled"}
 

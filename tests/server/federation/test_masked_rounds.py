@@ -5,15 +5,16 @@ import pytest
 
 from embryofl.clinic_keys import openssh
 from embryofl.errors import UserError
+from embryofl.invite import HUB_NAME
 from embryofl.secagg import clinic as secagg_clinic
 from embryofl.secagg.clinic import ClinicSession
 from embryofl.secagg.fixed_point import RING
-from embryofl_clinic.joining.identity import ClinicIdentity
+from embryofl_clinic.joining.identity import ClinicIdentity, JoinedHub
 from embryofl_clinic.masking import attempt as clinic_side
 from embryofl_clinic.masking.peers import Peers
 from embryofl_server.federation.masking import rounds as module
 from embryofl_server.federation.run_settings import check_settings
-from kits.enrolment import key_change
+from kits.enrolment import HUB, key_change
 from kits.masked_rounds import EMBRYOS, LEAST, Killed, masked_stages, undisturbed
 from kits.policy import write_policy
 from kits.rounds import LAYOUT, events, once
@@ -479,6 +480,9 @@ def test_clinic_that_leaves_or_has_a_new_key_after_its_upload_costs_no_round(sta
 
 def test_clinic_that_has_changed_its_key_stays_known_to_the_others(stage):
     run = stage(clinics=4)
+    hub = JoinedHub(name="anna", hubs=["localhost:1"], ca="", server_name=HUB_NAME, former=[HUB])
+    for name in run.fleet.names:
+        ClinicIdentity(run.fleet.state_dir(name) / "identity").remember(hub)
 
     def change_key(kind, name, number):
         identity = ClinicIdentity(run.fleet.state_dir("cleo") / "identity")

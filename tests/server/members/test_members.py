@@ -13,7 +13,7 @@ from embryofl.membership import MAX_CHANGES, proof_text
 from embryofl_server.api.status import status
 from embryofl_server.members.invites import EnrolmentRejected
 from embryofl_server.members.limits import CHOICES, KEY_CHANGES
-from kits.enrolment import ask_status, audit, enrolment, join, key_change, leaving
+from kits.enrolment import ask_status, audit, enrolment, join, key_change, key_change_at, leaving
 
 
 def lines_of(hub) -> list[str]:
@@ -65,7 +65,7 @@ def test_retired_key_is_never_sent_to_the_superlink_even_if_its_clinic_is_enroll
 
 def test_second_of_two_simultaneous_key_changes_is_rejected(hub, key):
     join(hub, "anna", key)
-    before, change = hub.store.clinic("anna").public_key, key_change(key, key)
+    before, change = hub.store.clinic("anna").public_key, key_change_at(hub, key, key)
     hub.store.change_key("anna", before, "ecdsa-sha2-nistp384 AAAA", change)
     with pytest.raises(EnrolmentRejected):
         hub.store.change_key("anna", before, "ecdsa-sha2-nistp384 BBBB", change)
@@ -138,26 +138,28 @@ def test_key_change_needs_both_keys_and_retires_the_old_one(hub, key):
     join(hub, "anna", key)
     join(hub, "bert", other := ec.generate_private_key(ec.SECP384R1()))
     new, thief = (ec.generate_private_key(ec.SECP384R1()) for _ in range(2))
-    replayed = key_change(key, thief).model_copy(update={"public_key": openssh(new)})
+    replayed = key_change_at(hub, key, thief).model_copy(update={"public_key": openssh(new)})
     for wrong in (
-        key_change(thief, new),
-        key_change(other, new),
-        key_change(key, new, proof="00"),
-        key_change(key, new, new_proof="00"),
-        key_change(key, new, "bert"),
-        key_change(key, new, asked=1.0),
-        key_change(key, other),
+        key_change_at(hub, thief, new),
+        key_change_at(hub, other, new),
+        key_change_at(hub, key, new, proof="00"),
+        key_change_at(hub, key, new, new_proof="00"),
+        key_change_at(hub, key, new, "bert"),
+        key_change_at(hub, key, new, asked=1.0),
+        key_change_at(hub, key, other),
+        key_change(key, new),  # signed for another hub
+        key_change(key, new).model_copy(update={"authority": key_change_at(hub, key, new).authority}),
         replayed,
     ):
         with pytest.raises(EnrolmentRejected):
             hub.membership.change_key(wrong)
     assert hub.store.keys() == {"anna": openssh(key), "bert": openssh(other)}
     for _ in range(2):  # repeated after a lost response
-        hub.membership.change_key(key_change(key, new))
+        hub.membership.change_key(key_change_at(hub, key, new))
     assert hub.store.keys() == {"anna": openssh(new), "bert": openssh(other)} and len(audit(hub, "key_changed")) == 1
     assert hub.membership.status(ask_status(new, "anna")).state == "enrolled"
     assert hub.membership.status(ask_status(key, "anna")).state == "replaced"
-    for back in (key_change(new, key), key_change(key, thief)):
+    for back in (key_change_at(hub, new, key), key_change_at(hub, key, thief)):
         with pytest.raises(EnrolmentRejected):
             hub.membership.change_key(back)
     with pytest.raises(EnrolmentRejected, match="never works again"):
@@ -167,7 +169,7 @@ def test_key_change_needs_both_keys_and_retires_the_old_one(hub, key):
 def test_changes_of_keys_are_kept_for_other_clinics_under_the_clinics_present_name(hub, key, make_hub):
     join(hub, "anna", key)
     keys = [key, *(ec.generate_private_key(ec.SECP384R1()) for _ in range(MAX_CHANGES + 1))]
-    changes = [key_change(*pair) for pair in pairwise(keys)]
+    changes = [key_change_at(hub, *pair) for pair in pairwise(keys)]
     for change in changes[:2]:
         hub.membership.change_key(change)
     assert hub.store.key_changes(["anna", "bert"]) == {"anna": changes[:2]} and hub.store.key_changes(["bert"]) == {}
@@ -182,11 +184,11 @@ def test_suspended_clinic_stays_suspended_with_a_new_key_and_revoked_clinic_gets
     join(hub, "anna", key)
     hub.membership.suspend("anna", "because", by="me")
     new, newer = (ec.generate_private_key(ec.SECP384R1()) for _ in range(2))
-    hub.membership.change_key(key_change(key, new))
+    hub.membership.change_key(key_change_at(hub, key, new))
     assert hub.store.clinics()["anna"].state == "suspended"
     hub.membership.revoke("anna", "over", by="me")
     with pytest.raises(EnrolmentRejected):
-        hub.membership.change_key(key_change(new, newer))
+        hub.membership.change_key(key_change_at(hub, new, newer))
 
 
 # -- names --------------------------------------------------------------------------------------------------------------
@@ -336,10 +338,10 @@ def test_member_cannot_fill_the_audit_log_and_its_refusal_still_counts(hub, key)
     for number in range(KEY_CHANGES.most + 5):
         old, key = key, ec.generate_private_key(ec.SECP384R1())
         if number < KEY_CHANGES.most:
-            hub.membership.change_key(key_change(old, key))
+            hub.membership.change_key(key_change_at(hub, old, key))
         else:
             with pytest.raises(EnrolmentRejected, match="changed its key 10 times"):
-                hub.membership.change_key(key_change(old, key))
+                hub.membership.change_key(key_change_at(hub, old, key))
             key = old
     assert len(audit(hub, "key_changed")) == KEY_CHANGES.most
     hub.membership.leave(leaving(key, "anna"))

@@ -9,10 +9,11 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
-from embryofl.clinic_keys import fingerprint, openssh, sign
+from embryofl.clinic_keys import authorities, fingerprint, openssh, sign
 from embryofl.errors import UserError
 from embryofl.files import sync_folder, write_atomic
 from embryofl.membership import HubContact
+from embryofl.schema import Sha256
 
 KEY, NEXT, HUB = "clinic.key", "clinic.key.next", "hub.json"
 _AGAIN = (
@@ -22,16 +23,23 @@ USED = "invites.used"  # SHA-256 of the secrets of the invites used here
 
 
 class JoinedHub(HubContact):
-    """What the clinic knows of its hub once it has joined."""
+    """What the clinic knows of its hub once it has joined. `former`: the authorities that it trusted before."""
 
     name: str
+    former: list[Sha256] = []
 
     def with_contact(self, contact: HubContact, address: str) -> "JoinedHub":
         """With a new contact. `address`, the one in use, stays: the hub need not know it (a forwarded port, a proxy of
         the clinic's)."""
         hubs = list(dict.fromkeys([address, *contact.hubs]))
         new = {"hubs": hubs, "ca": contact.ca, "server_name": contact.server_name, "issued": contact.issued}
-        return self.model_copy(update=new)
+        former = [one for one in self.authorities if one not in authorities(contact.ca)]
+        return self.model_copy(update=new | {"former": former})
+
+    @property
+    def authorities(self) -> list[str]:
+        """The certificate authorities by which this clinic knows its hub, newest last: those before, and those of now."""
+        return [*self.former, *authorities(self.ca)]
 
 
 def joined_hub(folder: Path) -> JoinedHub | None:
@@ -127,6 +135,12 @@ class ClinicIdentity:
     def membership(self) -> JoinedHub | None:
         """The hub this clinic has joined, if it has."""
         return joined_hub(self._folder)
+
+    @property
+    def authorities(self) -> list[str]:
+        """See `JoinedHub`; empty before the clinic has joined."""
+        hub = self.membership
+        return hub.authorities if hub else []
 
     def note_used(self, secret: str) -> None:
         """Record that an invite was used here. It is not used again: its authority may no longer be trusted."""

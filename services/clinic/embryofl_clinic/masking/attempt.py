@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import math
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -37,6 +38,10 @@ class Signer(Protocol):
     def public_key(self) -> str:
         """OpenSSH line."""
 
+    @property
+    def authorities(self) -> Collection[str]:
+        """By which it knows its hub: SHA-256 of certificates."""
+
     def sign(self, text: bytes) -> str:
         """ECDSA signature with SHA-256, hexadecimal."""
 
@@ -66,7 +71,7 @@ class Masking:
         shown = request.masking.peers
         others = {name: key for name, key in shown.items() if name != request.clinic}
         ask = load_rules(self._state_dir).peers == "ask"
-        if blocked := self._peers.pin(others, request.masking.changes, ask=ask):
+        if blocked := self._peers.pin(others, request.masking.changes, self._signer.authorities, ask=ask):
             return blocked
         if len(shown) < (least := self._least()):
             return (

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from pydantic import Field, RootModel, ValidationError
@@ -79,7 +79,14 @@ class Peers:
                 "a backup, or remove it and compare all keys again.",
             ) from exc
 
-    def pin(self, shown: Mapping[str, str], changes: Mapping[str, Iterable[KeyChange]], *, ask: bool) -> str:
+    def pin(
+        self,
+        shown: Mapping[str, str],
+        changes: Mapping[str, Iterable[KeyChange]],
+        hub: Collection[str] = (),
+        *,
+        ask: bool,
+    ) -> str:
         """Record the keys that the hub shows. A key that the pinned one has signed takes its place; it is the same clinic.
 
         Parameters
@@ -88,6 +95,8 @@ class Peers:
             OpenSSH lines by clinic, without this clinic's.
         changes : mapping of str to iterable of KeyChange
             How clinics came to these keys, oldest first.
+        hub : collection of str
+            The authorities by which this clinic knows its hub. A change that was signed for another one counts for nothing.
         ask : bool
             Whether people must compare a key before it is used (`Rules.peers`).
 
@@ -114,7 +123,7 @@ class Peers:
                 known = peers.get(name)
                 if known is None:
                     peers = peers | {name: Peer(key=key, first_seen=time.time())}
-                elif known.key != key and _has_signed(known.key, key, name, changes.get(name, ())):
+                elif known.key != key and _has_signed(known.key, key, name, changes.get(name, ()), hub):
                     log.warning("%s has changed its key: now %s, signed with the one before", name, fingerprint(key))
                     now = {"key": key, "other_key": "", "changed": time.time()}
                     peers = peers | {name: known.model_copy(update=now)}
@@ -176,13 +185,14 @@ class Peers:
         write_atomic(self._path, _Peers(dict(sorted(peers.items()))).model_dump_json(indent=1).encode(), 0o600)
 
 
-def _has_signed(old: str, new: str, name: str, changes: Iterable[KeyChange]) -> bool:
-    """Whether the old key of a clinic has signed the new one: by one change, or by several, each by the key before it."""
+def _has_signed(old: str, new: str, name: str, changes: Iterable[KeyChange], hub: Collection[str]) -> bool:
+    """Whether the old key of a clinic has signed the new one for this hub: by one change, or by several, each by the key
+    before it."""
     key = old
     for change in changes:
         text = change.text()
         both = signed_by(key, change.proof, text) and signed_by(change.public_key, change.new_proof, text)
-        if change.name == name and both:
+        if change.name == name and change.authority in hub and both:
             key = canonical(change.public_key)
         if key == new:
             return True

@@ -6,7 +6,7 @@ import secrets
 import time
 from typing import Any, get_args
 
-from embryofl.clinic_keys import canonical, fingerprint, signed_by
+from embryofl.clinic_keys import authorities, canonical, fingerprint, signed_by
 from embryofl.data_statistics import DataStatistics, others_of
 from embryofl.errors import UserError
 from embryofl.invite import Invite
@@ -286,9 +286,10 @@ class MembershipService:
 
     def change_key(self, request: KeyChange) -> None:
         """A clinic changes its key: the new one works at once, the old one never again. Repeating it is harmless. Both keys
-        must have signed the request just now."""
+        must have signed the request just now, and for this hub."""
         name, signer = self._signer(request)
-        if not signed_by(request.public_key, request.new_proof, request.text()):
+        here = request.authority in authorities(self._contact.current().ca)
+        if not here or not signed_by(request.public_key, request.new_proof, request.text()):
             raise EnrolmentRejected("J4", UNKNOWN)
         line = canonical(request.public_key)
         clinic = self._store.clinics().get(name)
