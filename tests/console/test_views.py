@@ -107,11 +107,13 @@ def show_overview(state, trouble=""):
 
 def show_clinics(state, **values):
     given = {"local": None, "mode": "demo", "made": None, "error": "", "typed": {"name": "", "days": "7"}, **values}
+    given |= clinics.arranged(state, values.pop("sort", ""), values.pop("find", ""))
     return show("clinics", state, invites=clinics.open_invites(state), **given)
 
 
 def show_clinic(record):
-    return show("clinic", clinic=record, day_name=clinics.day_name)
+    history = [{"time": 1, "event": EVIL, "words": EVIL}]
+    return show("clinic", clinic=record, day_name=clinics.day_name, history=history, shortened=hub.shortened)
 
 
 def show_runs(state, offers=None, **values):
@@ -191,6 +193,12 @@ def test_text_from_clinics_and_people_is_escaped(sample):
         "meaning": EVIL,
         "key": EVIL,
         "since": 0,
+        "version": EVIL,
+        "outdated": EVIL,
+        "approved": EVIL,
+        "metrics": EVIL,
+        "shows_metrics": False,
+        "certificate_expires": 1,
     }
     run = {
         "name": EVIL,
@@ -317,6 +325,43 @@ def test_end_of_a_run_is_estimated_from_its_rounds():
     assert texts.overview.end_unknown in show_overview(state)
     page = show_overview(state | {"pace": {"round_s": 20.0, "rounds": 4, "last": 1000.0}})
     assert 'datetime="1970-01-01T00:18:40Z"' in page and "based on the last 4" in page
+
+
+def test_clinics_are_sorted_by_any_column_and_filtered_by_any_word():
+    line = {"online": False, "does": "", "reason": "", "meaning": "quality", "version": "0.1.0", "last_seen": 5.0}
+    roster = [
+        {**line, "name": "oslo", "state": "revoked", "labelled": None, "patients": 9},
+        {
+            **line,
+            "name": "porto",
+            "state": "enrolled",
+            "does": "online",
+            "online": True,
+            "labelled": 10,
+            "patients": 30,
+        },
+        {
+            **line,
+            "name": "lyon",
+            "state": "suspended",
+            "does": "suspended",
+            "reason": "its labels",
+            "labelled": 200,
+            "patients": 4,
+        },
+    ]
+    state = EMPTY | {"roster": roster}
+
+    def order(sort, find=""):
+        return [c["name"] for c in clinics.arranged(state, sort, find)["roster"]]
+
+    assert order("") == ["lyon", "oslo", "porto"] == order("no such column")
+    assert order("labelled") == ["porto", "lyon", "oslo"] and order("-labelled") == ["lyon", "porto", "oslo"]
+    assert order("-last_seen")[0] == "porto"
+    assert order("", "Revoked") == ["oslo"] and order("", "its labels") == ["lyon"] and order("", "x") == []
+    page = show_clinics(state, sort="-patients", find="o")
+    assert page.count('aria-sort="descending"') == 1 and 'href="/clinics?sort=patients&amp;find=o"' in page
+    assert texts.clinics.none_match.format(words="nobody").replace('"', "&#34;") in show_clinics(state, find="nobody")
 
 
 def test_first_page_shows_who_holds_the_round_alerts_events_and_curves_of_clinics():

@@ -73,6 +73,7 @@ def run(hub):
                     "seconds": seconds,
                     "device": "cpu",
                     "reconnects": 2,
+                    "norm": 1.5,
                 }
             )
     finished.event(
@@ -194,7 +195,9 @@ def test_only_listed_files_of_a_run_can_be_downloaded(client, hub, run):
 def test_clinic_record_has_rounds_network_speed_and_reasons_for_rejection(client, run):
     clinic = client.get("/control/clinics/porto").json()
     assert SUMMARY.items() <= clinic["summary"].items() and [r["round"] for r in clinic["rounds"]] == [2, 1]
-    assert clinic["rounds"][0]["answer_s"] == 7.5 and clinic["rounds"][1]["result"] == "refused"
+    assert (clinic["rounds"][0]["answer_s"], clinic["rounds"][0]["norm"]) == (7.5, 1.5) and clinic["rounds"][1][
+        "result"
+    ] == "refused"
     assert "60 times as long" in clinic["rounds"][1]["words"]
     assert clinic["link"] == {"down_rate": 2000.0, "up_rate": 1000.0, "reconnects": 2}
     assert client.get("/control/clinics/nobody").status_code == 400

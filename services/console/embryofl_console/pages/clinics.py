@@ -1,14 +1,17 @@
 """The page Clinics and the page of one clinic: what can be done with clinics, invites, local test clinics."""
 
-from typing import Any
-from urllib.parse import quote
+from typing import Annotated, Any
+from urllib.parse import quote, urlencode
 
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import APIRouter, HTTPException, Query, Request, Response
 
 from embryofl.errors import UserError
+from embryofl.states import CLINIC, MEMBER, label
 from embryofl_console.context import Fields, PageContext, State
+from embryofl_console.pages.hub import shortened
 from embryofl_console.texts import texts
 
+MOST_FIND, MOST_READ, MOST_HISTORY = 60, 200, 20
 t = texts.clinics
 ACTIONS = ("approve", "refuse", "suspend", "resume", "rename", "revoke")
 
@@ -17,15 +20,17 @@ def routes(context: PageContext) -> APIRouter:
     """The pages and what they post."""
     router = APIRouter()
 
-    def page(request: Request, status: int = 200, **values: Any) -> Response:
+    def page(request: Request, status: int = 200, sort: str = "", find: str = "", **values: Any) -> Response:
         given = {"made": None, "error": "", "typed": {"name": "", "days": "7"}, **values}
         state = context.follower.now()[1]
         shown = {"local": local_states(context), "mode": context.settings.mode, "invites": open_invites(state)}
-        return context.show(request, "clinics", texts.page.tabs[1], status, live="/clinics", **shown, **given)
+        live = f"/clinics?{urlencode({'sort': sort, 'find': find})}"
+        shown |= arranged(state, sort, find)
+        return context.show(request, "clinics", texts.page.tabs[1], status, live=live, **shown, **given)
 
     @router.get("/clinics")
-    def clinics(request: Request) -> Response:
-        return page(request)
+    def clinics(request: Request, sort: str = "", find: Annotated[str, Query(max_length=MOST_FIND)] = "") -> Response:
+        return page(request, sort=sort, find=find.strip())
 
     @router.post("/invite")
     def invite(request: Request, fields: Fields) -> Response:
@@ -47,9 +52,13 @@ def routes(context: PageContext) -> APIRouter:
     def clinic(request: Request, name: str = "") -> Response:
         try:
             record = context.get("clinics", name)
+            query = urlencode({"clinic": name, "last": MOST_READ})
+            entries = context.client.call("GET", f"/control/audit?{query}")["entries"]
         except UserError as exc:
             return context.done(request, "/clinics", str(exc), "bad")
-        return context.show(request, "clinic", record["name"], here="clinics", clinic=record, day_name=day_name)
+        history = [e for e in reversed(entries) if e["event"] != "round"][:MOST_HISTORY]
+        shown = {"clinic": record, "day_name": day_name, "history": history, "shortened": shortened}
+        return context.show(request, "clinic", record["name"], here="clinics", **shown)
 
     @router.post("/clinic/{action}")
     def act(action: str, request: Request, fields: Fields) -> Response:
@@ -79,6 +88,28 @@ def routes(context: PageContext) -> APIRouter:
         return context.done(request, "/clinics", outcomes[action])
 
     return router
+
+
+def arranged(state: State | None, sort: str, find: str) -> dict[str, Any]:
+    """The clinics with `find` in their row, sorted by a column ("-" before its name: from high to low; "": by name)."""
+    key, down = sort.removeprefix("-"), sort.startswith("-")
+    column = list(t.columns).index(key) if key in t.columns else 0
+    key = list(t.columns)[column]
+
+    def value(clinic: State) -> Any:
+        if key == "last_seen" and clinic["online"]:
+            return float("inf")
+        return clinic["does"] or clinic["state"] if key == "state" else clinic[key]
+
+    def matches(clinic: State) -> bool:
+        state = label(CLINIC, clinic["does"]) if clinic["does"] else label(MEMBER, clinic["state"])
+        words = (clinic["name"], state, clinic["reason"], clinic["version"], texts.meaning.get(clinic["meaning"], ""))
+        return find.lower() in " ".join(words).lower()
+
+    found = list(filter(matches, state["roster"] if state else ()))
+    known = sorted((c for c in found if value(c) not in (None, "")), key=value, reverse=down)
+    order = {"sort": sort, "find": find, "sorted": (column, "descending" if down else "ascending")}
+    return {"roster": known + [c for c in found if c not in known], "order": order}
 
 
 def local_states(context: PageContext) -> dict[str, str] | None:

@@ -139,6 +139,7 @@ class RunView:
                     "examples": line["n"],
                     "loss": line.get("loss"),
                     "device": line.get("device", ""),
+                    "norm": line.get("norm") or None,  # 0 under masks, where it is not known
                     "reconnects": line.get("reconnects", 0),
                     "down": size,
                     "up": size,
