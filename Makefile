@@ -95,7 +95,7 @@ invite:  ## Invite a clinic: make invite CLINIC=lisbon [DAYS=7] [RECONNECT=1]; w
 		bash scripts/either.sh hub
 
 .PHONY: console-password
-console-password:  ## Create a new console password, print it once, log everyone out
+console-password:  ## Create a new console password for the first person, print it once, end that person's sessions
 	@bash scripts/either.sh console-password
 
 .PHONY: app

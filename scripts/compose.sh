@@ -156,11 +156,11 @@ start() {
 	[ -z "$failure" ]
 }
 
-# Passwords are printed here and are no argument of a process. The console creates its own in its container and keeps a hash.
+# Passwords are printed here and are no argument of a process. The hub creates that of the first person and keeps a hash.
 start_parts() {
 	if start console Console "$console" "runs, clinics, results; from this machine only"; then
-		compose exec -T console embryofl-console password --at "$console" </dev/null | sed 's/^/    /' ||
-			coded H9 "    The console has no password yet; the message above says why. Try: make console-password"
+		compose exec -T server embryofl-server local password "$console" </dev/null | sed 's/^/    /' ||
+			coded H9 "    Nobody can log in yet; the message above says why. Try: make console-password"
 	fi
 	[ "$NGROK" = 0 ] || bring --wait --wait-timeout 45 --no-deps tunnel >/dev/null 2>&1 || true # the hub's status says how it is
 	make_login "$place" job -T --entrypoint caddy gateway hash-password ||
@@ -247,7 +247,7 @@ case $action in
 		;;
 	hub) need_hub && hub "${@:2}" ;;
 	console-password)
-		compose exec -T console embryofl-console password --new --at "$console" </dev/null ||
+		compose exec -T server embryofl-server local password --new "$console" </dev/null ||
 			fail H9 "No new password was created; the message above says why. See what runs: make status"
 		;;
 	backup) job -T server backup "${@:2}" <<<"$secret" ;;

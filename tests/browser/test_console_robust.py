@@ -181,11 +181,14 @@ def test_open_page_reports_a_lost_hub_and_recovers_when_it_returns(hub, page):
     hub.stop_run()
 
 
-def test_open_page_asks_for_a_login_after_the_console_restarted(hub, page):
+def test_open_page_outlasts_a_restart_of_the_console_and_asks_for_a_login_when_its_session_has_ended(hub, page):
     log_in(page, hub)
     kill(hub, "console")
-    api.expect(page.get_by_role("alert").filter(has_text=web.away)).to_be_visible(timeout=PATIENCE)
+    away = page.get_by_role("alert").filter(has_text=web.away)
+    api.expect(away).to_be_visible(timeout=PATIENCE)
     start(hub, "console")
+    api.expect(away).not_to_be_visible(timeout=PATIENCE)
+    hub.stack.call("POST", "/control/people/password", {"name": "coordinator", "password": hub.password})
     page.wait_for_url("**/login?again")
     api.expect(page.get_by_role("alert")).to_contain_text(texts.access.again)
     log_in(page, hub)

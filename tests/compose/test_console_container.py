@@ -58,8 +58,12 @@ def test_console_shows_this_federation(federation, address, password):
 
 def test_console_holds_the_control_token_and_no_key(federation):
     mounts = {m["Destination"]: m["RW"] for m in federation.containers()["console"]["Mounts"]}
-    assert mounts == {"/identity": False, "/state": True}
-    assert federation.inside("console", "ls", "-A", "/identity").split() == ["control.token", "internal.crt"]
+    assert mounts == {"/identity": False}
+    assert federation.inside("console", "ls", "-A", "/identity").split() == [
+        "control.token",
+        "internal.crt",
+        "sessions.json",
+    ]
     assert "Read-only file system" in federation.inside("console", "sh", "-c", "echo >/identity/x", ok=False)
     code = "import importlib.util as u; print([m for m in ('torch', 'flwr', 'embryofl_server') if u.find_spec(m)])"
     assert federation.python("console", code).strip() == "[]"
@@ -92,13 +96,14 @@ def test_console_password_is_stored_nowhere_in_plain_text(federation, password):
     where = {
         "inspect": json.dumps(federation.containers()),
         "logs": federation.make("logs", TAIL=1000),
-        "volume": federation.inside("console", "cat", "/state/password"),
+        "volume": federation.inside("console", "cat", "/identity/sessions.json"),
+        "database": federation.inside("server", "sh", "-c", "cat /hub/clinics.db* | tr -cd '[:print:]'"),
         "environment": federation.inside("console", "sh", "-c", "tr '\\0' '\\n' </proc/1/environ; env"),
         "processes": run("ps", "-eo", "args"),
         "files": run("sh", "-c", f"cat {federation.environment['EMBRYOFL_COMPOSE_DIR']}/*"),
     }
     assert [name for name, text in where.items() if password in text] == []
-    assert re.fullmatch(r"[0-9a-f]+ [0-9a-f]+", where["volume"].strip())
+    assert "$argon2id$" in where["database"]
 
 
 def test_new_password_ends_sessions_of_the_old_one(federation, address, password):

@@ -1,9 +1,10 @@
 """The console's access control: login, other sites, other host names, uploads."""
 
+import json
 import os
-import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,16 +13,25 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+import uvicorn
+from typer.testing import CliRunner, Result
 
 from embryofl_console.app import create_app
 from embryofl_console.hub import HubClient
-from embryofl_console.login_sessions import MOST_TRIES, LoginSessions, new_password
 from embryofl_console.settings import ConsoleSettings
-from embryofl_server.members.identity import HubIdentity
+from embryofl_server.api.app import create_app as create_api
+from embryofl_server.cli import commands
+from embryofl_server.hub import Hub
+from embryofl_server.members.limits import LOGINS
+from embryofl_server.settings import HubSettings
 from kits.console_routes import filled, routes
+from kits.enrolment import audit
+from kits.people import PASSWORD, cheapen_hashes, everybody
+from kits.ports import free_port
 
 pytestmark = pytest.mark.integration  # a real console
 
+COORDINATOR = {"name": "coordinator", "password": PASSWORD}
 PROGRAM = Path(sys.executable).with_name("embryofl-console")
 # Every route: one that is added must be added here, too, and so is tested below.
 PAGES = ["/", "/clinics", "/clinic", "/runs", "/compare", "/results", "/hub"]
@@ -35,57 +45,82 @@ POSTS = [
     "/runs/{action}",
     "/logout",
 ]
-OTHERS = ["/card", "/download/{run}/{name}", "/here", "/web.js"]
+OTHERS = ["/card", "/results/file", "/download/{run}/{name}", "/here", "/web.js"]
 OPEN = {("GET", "/login"): 200, ("POST", "/login"): 403, ("GET", "/web.css"): 200, ("GET", "/healthz"): 200}
 ALL = {*OPEN, *(("GET", path) for path in PAGES + OTHERS), *(("POST", path) for path in POSTS)}
 
 
 class Console:
-    """A real console process whose hub is unreachable."""
+    """A real console process, and the API of its hub in this process."""
 
     def __init__(self, root: Path) -> None:
-        HubIdentity(root / "identity", ["localhost"])
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        self.settings = ConsoleSettings(
-            port=port, hub="127.0.0.1:1", identity=root / "identity" / "console", state=root / "state"
+        self.hub = Hub(HubSettings(state_dir=root / "hub", superlink_address="127.0.0.1:9"))
+        certificate, key = self.hub.identity.certificate
+        port, hub_port = free_port(), free_port()
+        config = uvicorn.Config(
+            create_api(self.hub),
+            port=hub_port,
+            ssl_certfile=str(certificate),
+            ssl_keyfile=str(key),
+            log_level="error",
+            lifespan="off",
         )
-        given = self.settings.model_dump(include={"port", "hub", "identity", "state"})
+        self.api = uvicorn.Server(config)
+        self.thread = threading.Thread(target=self.api.run)
+        self.thread.start()
+        identity = self.hub.identity.console
+        self.settings = ConsoleSettings(port=port, hub=f"127.0.0.1:{hub_port}", identity=identity)
+        given = self.settings.model_dump(include={"port", "hub", "identity"})
         self.env = {**os.environ, **{f"EMBRYOFL_CONSOLE_{name.upper()}": str(value) for name, value in given.items()}}
-        made = [
-            subprocess.run([PROGRAM, "password"], env=self.env, capture_output=True, text=True, check=True).stdout
-            for _ in "12"
-        ]
-        self.password, self.again = made[0].strip(), made[1].strip()
-        self.url, self.state = f"http://127.0.0.1:{port}", root / "state"
-        self.cookie = f"embryofl_console_{port}"
+        self.hub.audit.write("hub_started")
+        self.sessions = everybody(self.hub)
+        self.url, self.cookie = f"http://127.0.0.1:{port}", f"embryofl_console_{port}"
         self.process = subprocess.Popen([PROGRAM, "serve"], env=self.env)
         end = time.monotonic() + 120
         while True:
             try:
-                httpx.get(f"{self.url}/healthz")
+                httpx.get(f"{self.url}/healthz", timeout=60)
                 break
             except httpx.HTTPError:
                 assert self.process.poll() is None and time.monotonic() < end
                 time.sleep(0.1)
 
+    def identities(self) -> list[str]:
+        """Whose sessions there are."""
+        return sorted(
+            entry["name"] for entry in json.loads((self.settings.identity / "sessions.json").read_text()).values()
+        )
+
+    def close(self) -> None:
+        self.process.terminate()
+        self.process.wait(20)
+        self.api.should_exit = True
+        self.thread.join(20)
+        self.hub.store.close()
+
     def client(self) -> httpx.Client:
-        return httpx.Client(base_url=self.url, headers={"Origin": self.url})
+        return httpx.Client(base_url=self.url, headers={"Origin": self.url}, timeout=60)
 
     @contextmanager
     def logged_in(self) -> Iterator[httpx.Client]:
         with self.client() as browser:
-            assert browser.post("/login", data={"password": self.password}).status_code == 303
+            assert browser.post("/login", data=COORDINATOR).status_code == 303
+            yield browser
+
+    @contextmanager
+    def as_role(self, role: str) -> Iterator[httpx.Client]:
+        with self.client() as browser:
+            browser.cookies[self.cookie] = self.sessions[role]
             yield browser
 
 
 @pytest.fixture(scope="module")
 def console(tmp_path_factory):
-    running = Console(tmp_path_factory.mktemp("console"))
-    yield running
-    running.process.terminate()
-    running.process.wait(20)
+    with pytest.MonkeyPatch.context() as patch:
+        cheapen_hashes(patch)
+        running = Console(tmp_path_factory.mktemp("console"))
+        yield running
+        running.close()
 
 
 @pytest.fixture(scope="module")
@@ -149,16 +184,16 @@ def test_password_opens_the_console_and_its_policy_is_strict(console):
 
 def test_cookie_is_sent_only_to_this_site_and_hidden_from_scripts(console):
     with console.client() as browser:
-        flags = browser.post("/login", data={"password": console.password}).headers["set-cookie"].lower()
+        flags = browser.post("/login", data=COORDINATOR).headers["set-cookie"].lower()
     assert "httponly" in flags and "samesite=strict" in flags and "domain" not in flags
 
 
 def test_consoles_on_two_ports_do_not_replace_each_others_session(console):
     """Browsers send cookies to all ports of a host name. One process is reached as two."""
     one, two = ({"Host": f"localhost:{port}", "Origin": f"http://localhost:{port}"} for port in (7001, 7002))
-    with httpx.Client(base_url=console.url) as browser:
+    with httpx.Client(base_url=console.url, timeout=60) as browser:
         for headers in (one, two):
-            assert browser.post("/login", data={"password": console.password}, headers=headers).status_code == 303
+            assert browser.post("/login", data=COORDINATOR, headers=headers).status_code == 303
         browser.post("/logout", headers=two)
         assert [browser.get("/here", headers=headers).status_code for headers in (one, two)] == [204, 401]
 
@@ -198,37 +233,72 @@ def test_console_listens_on_loopback_and_starts_nothing(console):
         assert done.returncode == 2 and "share" in done.stderr
 
 
-def test_guessing_passwords_is_slowed_down(tmp_path):
-    password = new_password(tmp_path / "password")
-    sessions = LoginSessions(tmp_path / "password")
-    assert sessions.is_valid(sessions.log_in(password)) and not sessions.too_many()
-    for _ in range(MOST_TRIES):
-        assert sessions.log_in("guess") == ""
-    assert sessions.too_many()
+def test_viewers_and_auditors_change_nothing(console, listed):
+    """By no route that is added, either; the hub says the same of its own (tests/server/api/test_people.py)."""
+    for role in ("viewer", "auditor"):
+        with console.as_role(role) as browser:
+            for method, path in listed - set(OPEN) - {("POST", "/logout")}:
+                response = browser.request(method, filled(path))
+                assert (response.status_code == 403) == (method == "POST"), (role, method, path)
+                assert method == "GET" or "H11" in response.text
+            pages = {path: browser.get(path, follow_redirects=True).text for path in PAGES}
+        assert [path for path, text in pages.items() if text.count('method="post"') != 1] == []  # to log out
+        assert all(f"{role}, {role}" in text for text in pages.values())
+        assert ("Verify audit log" in pages["/hub"]) == (role == "auditor")
 
 
-def test_new_password_ends_all_sessions(tmp_path):
-    first = new_password(tmp_path / "password")
-    sessions = LoginSessions(tmp_path / "password")
-    session = sessions.log_in(first)
-    second = new_password(tmp_path / "password")
-    assert (
-        not sessions.is_valid(session) and sessions.log_in(first) == "" and sessions.is_valid(sessions.log_in(second))
-    )
-    (tmp_path / "password").unlink()
-    assert not sessions.has_password() and sessions.log_in(second) == sessions.log_in("") == ""
+def test_hub_is_asked_as_the_person_at_the_browser(console):
+    with console.as_role("coordinator") as browser:
+        assert "lisbon" in browser.post("/invite", data={"name": "lisbon", "days": "7"}).text
+    assert [(e["clinic"], e["by"]) for e in audit(console.hub, "invited")] == [("lisbon", "coordinator")]
 
 
-def test_password_is_printed_once_and_stored_as_a_hash(console):
-    file = console.state / "password"
-    assert console.password and console.again == ""
-    assert console.password not in file.read_text() and file.stat().st_mode & 0o077 == 0
+def test_command_acts_as_the_person_whose_password_is_given_or_as_the_operator(console):
+    env = {"EMBRYOFL_STATE_DIR": str(console.hub.settings.state_dir), "EMBRYOFL_SERVER_ADDRESS": console.settings.hub}
+    before = console.identities()
+
+    def typed(*words: str, given: str = "") -> Result:
+        return CliRunner().invoke(commands.app, words, input=given, env=env)
+
+    assert typed("--as", "coordinator", "invite", "porto", given=f"{PASSWORD}\n").exit_code == 0
+    assert typed("invite", "rome").exit_code == 0
+    named, operator = audit(console.hub, "invited")[-2:]
+    assert (named["clinic"], named["by"]) == ("porto", "coordinator (command line)")
+    assert operator["clinic"] == "rome" and operator["by"].startswith("operator (")
+    assert "viewer" in str(typed("--as", "viewer", "invite", "oslo", given=f"{PASSWORD}\n").exception)
+    assert "H9" in str(typed("--as", "viewer", "clinics", given="guess\n").exception)
+    assert console.identities() == before  # each command has ended its session
+    made = typed("people", "add", "cleo", "--role", "auditor").output  # nothing is typed
+    assert console.hub.people.log_in("cleo", made.split()[-1]) and "shown this once" in made
+    assert typed("people", "add", "dora", "--role", "viewer", given=f"{PASSWORD}+\n").exit_code == 0
+    assert console.hub.people.log_in("dora", f"{PASSWORD}+") and not console.hub.people.log_in("dora", PASSWORD)
+    assert typed("people", "add", "emil", "--role", "king").exit_code == 2
+    for name in ("cleo", "dora"):
+        assert typed("people", "disable", name).exit_code == 0
+    listed = typed("people", "list").output
+    assert "dora" in listed and "auditor" in listed
+
+
+def test_session_of_a_disabled_person_ends_at_once(console):
+    console.hub.people.add("bert", "viewer", PASSWORD)
+    console.sessions["bert"] = console.hub.people.log_in("bert", PASSWORD)
+    with console.as_role("bert") as browser:
+        assert browser.get("/here").status_code == 204
+        console.hub.people.disable("bert")
+        assert browser.get("/here").status_code == 401
+        assert browser.post("/login", data={"name": "bert", "password": PASSWORD}).status_code == 403
+
+
+def test_names_are_asked_for_where_there_are_several_people(console):
+    with console.client() as browser:
+        assert 'name="name"' in browser.get("/login").text
+        assert browser.post("/login", data={"password": PASSWORD}).status_code == 403
 
 
 def test_right_password_is_rejected_after_ten_wrong_ones(console):
     """Must run last: logins stay closed for a minute. Existing sessions continue."""
     with console.logged_in() as inside, console.client() as other:
-        statuses = [other.post("/login", data={"password": f"guess {n}"}).status_code for n in range(MOST_TRIES + 1)]
+        statuses = [other.post("/login", data={"password": f"guess {n}"}).status_code for n in range(LOGINS.most + 1)]
         assert statuses[-1] == 429 and set(statuses) == {403, 429}
-        assert other.post("/login", data={"password": console.password}).status_code == 429
+        assert other.post("/login", data=COORDINATOR).status_code == 429
         assert inside.get("/here").status_code == 204

@@ -1,12 +1,13 @@
 """The console's web application: the guard in front, login, and the pages behind."""
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 
-from embryofl_console.context import SITE, PageContext
-from embryofl_console.hub import Follower, HubClient
+from embryofl.errors import with_code
+from embryofl_console.context import SITE, PageContext, Typed
+from embryofl_console.hub import SESSION, Follower, HubClient
 from embryofl_console.local_clinics import LocalClinics
-from embryofl_console.login_sessions import LoginSessions
+from embryofl_console.logins import Logins
 from embryofl_console.pages import clinics, hub, overview, results, runs
 from embryofl_console.settings import ConsoleSettings
 from embryofl_console.texts import texts
@@ -19,17 +20,27 @@ OPENED = OPEN | {("GET", "/login"), ("POST", "/login"), ("GET", "/healthz")}
 
 def create_app(settings: ConsoleSettings, client: HubClient) -> Guard:
     """The console of one hub."""
-    logins = LoginSessions(settings.state / "password")
+    logins = Logins(settings.identity / "sessions.json")
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     guard = Guard(
         app, logins, Rules("embryofl_console", settings.allowed, MOST_BYTES, OPENED, ("http", "https")), _refuse
     )
-    context = PageContext(client, Follower(client), settings, LocalClinics(settings.demo_socket), guard.session_of)
-    _login(app, logins, guard)
+    context = PageContext(
+        client, Follower(client), settings, LocalClinics(settings.demo_socket), guard.session_of, logins.person
+    )
+
+    async def as_person(request: Request) -> None:
+        """The hub is asked as the person at the browser, who may change something only as coordinator."""
+        if request.method == "POST" and not context.person(request).acts:
+            raise HTTPException(403)  # as the hub says, too; test clinics are no affair of the hub's
+        SESSION.set(guard.session_of(request))
+
+    _login(app, client, guard)
     for page in (overview, clinics, runs, results, hub):
-        app.include_router(page.routes(context))
+        app.include_router(page.routes(context), dependencies=[Depends(as_person)])
     SITE.serve_files(app)
     SITE.handle_errors(app, texts.access.not_a_form)
+    app.add_exception_handler(403, _not_for_the_role)
 
     @app.get("/healthz")
     def health() -> dict[str, str]:
@@ -54,31 +65,30 @@ def _refuse(key: str, request: Request) -> Response:
     return PlainTextResponse(web.access.locked, 401)
 
 
-def _login_page(error: str = "", status: int = 200) -> HTMLResponse:
-    """The page that asks for the password, with an error; it has no script."""
-    return SITE.show("login", texts.access.log_in, status, error=error, entered=False)
+def _not_for_the_role(_: Request, __: Exception) -> HTMLResponse:
+    return SITE.error(with_code("H11", texts.access.role), 403, texts.access.role_title)
 
 
-def _login(app: FastAPI, logins: LoginSessions, guard: Guard) -> None:
-    """Add the routes of login and logout."""
+def _login(app: FastAPI, client: HubClient, guard: Guard) -> None:
+    """Add the routes of login and logout. The login page has no script."""
+    errors = {403: texts.access.wrong_password, 429: texts.access.too_many, 503: texts.access.hub_away}
+
+    def page(error: str = "", status: int = 200) -> HTMLResponse:
+        named = client.needs_name()
+        return SITE.show("login", texts.access.log_in, status, error=error, entered=False, named=named)
 
     @app.get("/login")
     def login_page(request: Request) -> HTMLResponse:
-        return _login_page(texts.access.again if "again" in request.query_params else "")
+        return page(texts.access.again if "again" in request.query_params else "")
 
     @app.post("/login")
-    async def log_in(request: Request) -> Response:
-        if not logins.has_password():
-            return _login_page(texts.access.no_password, 403)
-        if logins.too_many():
-            return _login_page(texts.access.too_many, 429)
-        form = await request.form(max_files=0, max_fields=2)
-        session = logins.log_in(str(form.get("password", "")))
+    def log_in(request: Request, fields: Typed) -> Response:
+        status, session = client.log_in(fields.get("name", "").strip(), fields.get("password", ""))
         if not session:
-            return _login_page(texts.access.wrong_password, 403)
+            return page(errors.get(status, texts.access.wrong_password), status)
         return guard.let_in(request, RedirectResponse("/", 303), session)
 
     @app.post("/logout")
     def log_out(request: Request) -> Response:
-        logins.log_out(guard.session_of(request))
+        client.log_out(guard.session_of(request))
         return RedirectResponse("/login", 303)

@@ -12,6 +12,7 @@ from embryofl.errors import UserError
 from embryofl.states import CLINIC, INVITE, MEMBER, OVER, PHASE, PROCESS, RUN, UNDER_WAY
 from embryofl_console.hub import Follower, HubClient
 from embryofl_console.local_clinics import LocalClinics
+from embryofl_console.logins import Person
 from embryofl_console.settings import ConsoleSettings
 from embryofl_console.texts import texts
 from embryofl_web.site import Site
@@ -43,13 +44,22 @@ SITE = Site(
 )
 
 
-async def _fields(request: Request) -> dict[str, str]:
+async def _typed(request: Request) -> dict[str, str]:
     """A form's fields; of a name that comes twice the last one. Files are rejected."""
     form = await request.form(max_files=0, max_fields=MOST_FIELDS)
-    return {name: value.strip() for name, value in form.items() if isinstance(value, str)}
+    return {name: value for name, value in form.items() if isinstance(value, str)}
+
+
+Typed = Annotated[dict[str, str], Depends(_typed)]
+"""A form's fields as they were typed, for passwords."""
+
+
+def _fields(typed: Typed) -> dict[str, str]:
+    return {name: value.strip() for name, value in typed.items()}
 
 
 Fields = Annotated[dict[str, str], Depends(_fields)]
+"""The same without blanks around them."""
 
 
 @dataclass
@@ -61,13 +71,18 @@ class PageContext:
     settings: ConsoleSettings
     local: LocalClinics
     session_of: Callable[[Request], str]
+    person_of: Callable[[str], Person | None]
     _notes: dict[str, tuple[str, str]] = field(default_factory=dict)  # session to tone and text, until it is shown
+
+    def person(self, request: Request) -> Person:
+        """Who asks. One whose session has just ended may do nothing."""
+        return self.person_of(self.session_of(request)) or Person("", "")
 
     def show(self, request: Request, name: str, title: str, status: int = 200, **values: Any) -> HTMLResponse:
         """A page with the hub's newest state, and the outcome of the last action, once."""
         _, state, trouble = self.follower.now()
         note = None if is_live(request) else self._notes.pop(self.session_of(request), None)
-        values = {"state": state, "trouble": trouble, "note": note, **values}
+        values = {"state": state, "trouble": trouble, "note": note, "me": self.person(request), **values}
         return SITE.show(name, title, status, **values)
 
     def done(self, request: Request, address: str, text: str, tone: str = "good") -> Response:

@@ -4,6 +4,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import httpx
@@ -13,10 +14,12 @@ from embryofl_console.settings import ConsoleSettings
 from embryofl_console.texts import texts
 
 POLL_S, UNWATCHED_S = 0.5, 5.0
+SESSION: ContextVar[str] = ContextVar("session")
+"""Of the person whose request is being served; not set where the console asks for itself."""
 
 
 class HubClient:
-    """Calls with the control token."""
+    """Calls with the console's token, and with the session of the person at the browser."""
 
     def __init__(self, settings: ConsoleSettings) -> None:
         try:
@@ -36,12 +39,14 @@ class HubClient:
             headers={"Authorization": f"Bearer {token}"},
         )
 
-    def ask(self, method: str, path: str, body: dict[str, Any] | None = None, version: str = "") -> httpx.Response:
-        """One call. Raises `UserError` with the hub's message, or when the hub does not respond."""
+    def ask(
+        self, method: str, path: str, body: dict[str, Any] | None = None, version: str | None = None
+    ) -> httpx.Response:
+        """One call. Raises `UserError` with the hub's message, or when the hub does not respond. `version`: of the state
+        that the console has, and asks for without a person."""
+        headers = _person() if version is None else {"If-None-Match": version}
         try:
-            response = self._http.request(
-                method, path, json=body, headers={"If-None-Match": version} if version else {}
-            )
+            response = self._http.request(method, path, json=body, headers=headers)
         except httpx.HTTPError:
             raise UserError("H1", texts.access.hub_away) from None
         raise_for_error(response)
@@ -54,7 +59,7 @@ class HubClient:
     def stream(self, path: str) -> tuple[dict[str, str], Iterator[bytes]]:
         """A file in chunks: its length as a header, where known, and its bytes. Raises as `ask` does."""
         try:
-            response = self._http.send(self._http.build_request("GET", path), stream=True)
+            response = self._http.send(self._http.build_request("GET", path, headers=_person()), stream=True)
             if response.status_code >= 400:
                 response.read()
                 response.close()
@@ -70,6 +75,32 @@ class HubClient:
                 response.close()
 
         return ({"Content-Length": length} if length.isdecimal() else {}), chunks()
+
+    # -- people -----------------------------------------------------------------------------------------------------
+    def needs_name(self) -> bool:
+        """Whether people log in with their names: not where there is one person, nor while the hub does not respond."""
+        try:
+            return bool(self.call("GET", "/control/login")["named"])
+        except UserError:
+            return False
+
+    def log_in(self, name: str, password: str) -> tuple[int, str]:
+        """The hub's status and the session that it has begun, "" for none; 503 if it does not respond."""
+        try:
+            response = self._http.post("/control/login", json={"name": name, "password": password})
+        except httpx.HTTPError:
+            return 503, ""
+        return response.status_code, response.json().get("session", "")
+
+    def log_out(self, session: str) -> None:
+        """End a session. Raises `UserError` when the hub does not respond."""
+        SESSION.set(session)
+        self.call("POST", "/control/logout")
+
+
+def _person() -> dict[str, str]:
+    session = SESSION.get("")
+    return {"X-Embryofl-Session": session} if session else {}
 
 
 def raise_for_error(response: httpx.Response) -> None:

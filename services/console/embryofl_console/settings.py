@@ -12,8 +12,8 @@ from embryofl.process import read_settings
 class ConsoleSettings(BaseSettings):
     """Where the console listens, and where it finds the hub.
 
-    `identity` is a folder with `internal.crt` and `control.token`; `state` keeps the password's hash. With `mode` compose
-    the federation is in containers: local clinics are started by `make` alone, and never from here.
+    `identity` is a folder with `internal.crt`, `control.token` and `sessions.json`. With `mode` compose the federation is
+    in containers: local clinics are started by `make` alone, and never from here.
     """
 
     model_config = SettingsConfigDict(env_prefix="EMBRYOFL_CONSOLE_", env_ignore_empty=True, frozen=True)
@@ -23,7 +23,6 @@ class ConsoleSettings(BaseSettings):
     names: str = "localhost,127.0.0.1"  # what a browser may call it, comma-separated
     hub: str = "127.0.0.1:9000"
     identity: Path = Path("/identity")
-    state: Path = Path("/state")
     mode: Literal["demo", "compose"] = "compose"
     grafana_url: str = ""  # as the coordinator's browser reaches it; "" = there is none
     prometheus_url: str = ""

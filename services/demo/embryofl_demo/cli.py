@@ -225,7 +225,7 @@ def app_(
 
 @app.command()
 def console_password() -> None:
-    """Create a new console password, print it once, log everyone out."""
+    """Create a new password for the first person of the running hub, print it once, end sessions with the old one."""
     from embryofl_demo.stack import new_password
 
     typer.echo(f"New password of {current().root.name}'s console (shown only now): {new_password(current())}")

@@ -25,7 +25,6 @@ class DemoFolder:
 
     def __init__(self, root: Path) -> None:
         self.root, self.hub, self.logs = root, root / "hub", root / "logs"
-        self.console = root / "console"  # the console's state: the hash of its password
         self.tunnel = root / "tunnel" / "state.json"  # the tunnel's; there only if it was last started with one
         self.targets = root / "targets"  # where Prometheus finds hub and clinics
         self.ports_file = root / "ports.json"

@@ -4,10 +4,10 @@ import json
 import os
 import shutil
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from embryofl_demo.layout import DemoFolder
 from embryofl_demo.preloaded import Preloaded
 from embryofl_demo.supervisor import Supervisor, last_lines
 from embryofl_server.api.client import call
-from embryofl_server.cli.local import wait_until_joined
+from embryofl_server.cli.local import first_password, wait_until_joined
 from embryofl_server.settings import HubSettings
 
 READY_S = 60.0
@@ -169,19 +169,18 @@ class Stack:
         self.supervisor.start(name, command or [program("embryofl-clinic"), "run"], env, optional=True)
 
     def start_console(self, port: int = 7860) -> tuple[str, str]:
-        """Start the coordinator's console, on another port if this one is in use; its address, and its password if that was
-        made now (else "")."""
+        """Start the coordinator's console, on another port if this one is in use; its address, and the password of the
+        hub's first person if that was made now (else "")."""
         port = port if port and port_is_free(port) else free_port()
         self._control = ControlSocket(self.supervisor)
         env = {
             "EMBRYOFL_CONSOLE_PORT": str(port),
             "EMBRYOFL_CONSOLE_HUB": self.settings.server_address,
             "EMBRYOFL_CONSOLE_IDENTITY": str(self.place.hub / "identity" / "console"),
-            "EMBRYOFL_CONSOLE_STATE": str(self.place.console),
             "EMBRYOFL_CONSOLE_MODE": "demo",
             "EMBRYOFL_CONSOLE_DEMO_SOCKET": str(self._control.socket),
         }
-        password = _console_password(env)
+        password = first_password(self.call)
         self.supervisor.start("console", [program("embryofl-console"), "serve"], env, needed=False)
         return f"http://localhost:{port}", password
 
@@ -226,16 +225,9 @@ class Stack:
         self.supervisor.stop()
 
 
-def _console_password(environment: dict[str, str], *options: str) -> str:
-    """What the console's own program prints: a new password, or nothing if it has one. The console need not be running."""
-    command = [program("embryofl-console"), "password", *options]
-    done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
-
-
 def new_password(place: DemoFolder) -> str:
-    """Replace the console's password."""
-    return _console_password({"EMBRYOFL_CONSOLE_STATE": str(place.console)}, "--new")
+    """Replace the password of the first person of a hub that is running."""
+    return first_password(partial(call, settings=hub_settings(place)), new=True)
 
 
 def hub_settings(place: DemoFolder) -> HubSettings:

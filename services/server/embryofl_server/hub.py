@@ -22,6 +22,7 @@ from embryofl_server.runs.progress import Progress
 from embryofl_server.runs.view import RunViews
 from embryofl_server.settings import HubSettings
 from embryofl_server.state import database
+from embryofl_server.state.people import People
 
 
 class Hub:
@@ -41,6 +42,7 @@ class Hub:
         self.identity = HubIdentity(state / "identity", settings.names, settings.certificate_days)
         self.store = ClinicStore(state / "clinics.db")
         self.audit = AuditLog(state / "audit.jsonl", self.store, self.identity.audit_key, settings.audit_anchor)
+        self.people = People(self.store, self.identity.console / "sessions.json")
         self.runs = Runs(state / "runs")
         self.views = RunViews(self.runs)
         self.progress = Progress()

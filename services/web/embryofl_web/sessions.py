@@ -32,10 +32,6 @@ class Sessions:
         """End a session."""
         self._ends.pop(_key(name), None)
 
-    def close_all(self) -> None:
-        """End all sessions."""
-        self._ends.clear()
-
 
 def _key(name: str) -> str:
     return hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()

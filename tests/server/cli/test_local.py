@@ -57,6 +57,21 @@ def test_waiting_ends_when_all_clinics_are_known_or_the_time_is_over(monkeypatch
     assert local.wait_until_joined(Hub(["clinic-1"]), ["clinic-1", "clinic-2"], -1) == ["clinic-2"]
 
 
+def test_first_person_is_made_once_and_gets_a_new_password_on_request():
+    people, asked = [], []
+
+    def hub(method, path, body=None):
+        if method == "POST":
+            asked.append((path, body["name"], body.get("role")))
+            people.append({"name": body["name"]})
+        return people
+
+    password = local.first_password(hub)
+    assert len(password) >= 20 and local.first_password(hub) == "" != local.first_password(hub, new=True) != password
+    first = local.FIRST
+    assert asked == [("/control/people", first, "coordinator"), ("/control/people/password", first, None)]
+
+
 def invoke(monkeypatch, hub, *arguments):
     monkeypatch.setattr(local, "call", hub)
     return CliRunner().invoke(commands.app, ["local", *arguments])

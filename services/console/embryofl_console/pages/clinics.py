@@ -4,6 +4,7 @@ from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi.responses import RedirectResponse
 
 from embryofl.errors import UserError
 from embryofl.states import CLINIC, MEMBER, label
@@ -50,10 +51,13 @@ def routes(context: PageContext) -> APIRouter:
 
     @router.get("/clinic")
     def clinic(request: Request, name: str = "") -> Response:
+        if not name:
+            return RedirectResponse("/clinics", 303)
         try:
             record = context.get("clinics", name)
             query = urlencode({"clinic": name, "last": MOST_READ})
-            entries = context.client.call("GET", f"/control/audit?{query}")["entries"]
+            audits = context.person(request).audits
+            entries = context.client.call("GET", f"/control/audit?{query}")["entries"] if audits else []
         except UserError as exc:
             return context.done(request, "/clinics", str(exc), "bad")
         history = [e for e in reversed(entries) if e["event"] != "round"][:MOST_HISTORY]

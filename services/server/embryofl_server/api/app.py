@@ -1,9 +1,11 @@
 """The server's HTTP API, and the process that serves it.
 
 Behind the gateway, for clinics: enrolment and uploads; `/internal/authorise` answers the gateway's question whether a
-signed download may go ahead. On the hub network only, with the control token: everything under `/control/`.
+signed download may go ahead. On the hub network only, with a token and for people by their roles: everything under
+`/control/`.
 """
 
+import asyncio
 import collections
 import contextlib
 from collections.abc import AsyncIterator
@@ -14,11 +16,11 @@ from fastapi.responses import JSONResponse
 
 from embryofl.errors import UserError, with_code
 from embryofl.process import set_up_logging
-from embryofl_server.api import clinics, console, members, runs
-from embryofl_server.api.deps import Rejections, authorised
+from embryofl_server.api import clinics, console, members, people, runs
+from embryofl_server.api.deps import Rejections, by_method, caller
 from embryofl_server.hub import Hub
 from embryofl_server.members.invites import EnrolmentRejected
-from embryofl_server.members.limits import REJECTED, Limit
+from embryofl_server.members.limits import LOGINS, REJECTED, Limit
 from embryofl_server.settings import load_settings
 
 
@@ -33,6 +35,7 @@ def create_app(hub: Hub) -> FastAPI:
 
     app = FastAPI(title="EmbryoFL hub", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.state.hub, app.state.limits = hub, collections.defaultdict(lambda: Limit(REJECTED))
+    app.state.wrong, app.state.login = Limit(LOGINS), asyncio.Lock()  # one password at a time: each takes 64 MiB
 
     @app.exception_handler(UserError)
     def _user_error(_: Request, exc: UserError) -> JSONResponse:
@@ -46,8 +49,8 @@ def create_app(hub: Hub) -> FastAPI:
         return JSONResponse({"error": str(exc)}, status_code=403)
 
     app.include_router(clinics.router)
-    for module in (members, console, runs):
-        app.include_router(module.router, prefix="/control", dependencies=[Depends(authorised)])
+    for module, who in ((members, by_method), (runs, by_method), (console, caller), (people, caller)):
+        app.include_router(module.router, prefix="/control", dependencies=[Depends(who)])
     return app
 
 

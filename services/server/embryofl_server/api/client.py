@@ -7,10 +7,25 @@ import socket
 import ssl
 import urllib.error
 import urllib.request
+from contextvars import ContextVar
 from typing import Any
 
 from embryofl.errors import UserError
 from embryofl_server.settings import HubSettings, load_settings
+
+_SESSION = ContextVar("session", default="")
+"""Of the person that this command acts as; "": the local operator."""
+
+
+def log_in(name: str, password: str) -> None:
+    """Let all following calls be this person's; `UserError` as `call`, and for a wrong name or password."""
+    _SESSION.set(call("POST", "/control/login", {"name": name, "password": password})["session"])
+
+
+def log_out() -> None:
+    """End the session of `log_in`."""
+    call("POST", "/control/logout")
+    _SESSION.set("")
 
 
 def _user() -> str:
@@ -38,6 +53,7 @@ def call(method: str, path: str, body: dict[str, Any] | None = None, settings: H
         method=method,
         data=json.dumps(body).encode() if body is not None else None,
         headers={
+            **({"X-Embryofl-Session": _SESSION.get()} if _SESSION.get() else {}),
             "Authorization": f"Bearer {token}",
             "Content-Type": "application/json",
             "X-Embryofl-By": f"{_user()}@{socket.gethostname()}".encode("ascii", "replace")[:100].decode(),

@@ -1,14 +1,14 @@
 """The control API's part for the console: the whole state in one cheap call, with a version; one clinic's record; the
-audit log. Needs the control token."""
+audit log, which is for auditors and coordinators."""
 
 import hashlib
 import json
 from importlib.metadata import version
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Depends, Header, Query, Response
 
-from embryofl_server.api.deps import CurrentHub
+from embryofl_server.api.deps import CurrentHub, auditing
 from embryofl_server.api.status import clinic_record, roster, status
 from embryofl_server.audit.reading import Filter, format_details, select_events, verify_log
 
@@ -68,7 +68,7 @@ def clinic(name: str, hub: CurrentHub) -> dict[str, Any]:
     return clinic_record(hub, name)
 
 
-@router.get("/audit")
+@router.get("/audit", dependencies=[Depends(auditing)])
 def audit(
     hub: CurrentHub,
     event: Annotated[str, Query(max_length=60)] = "",
@@ -93,7 +93,7 @@ def audit(
     return {"entries": lines, "events": kinds}
 
 
-@router.get("/audit/verify")
+@router.get("/audit/verify", dependencies=[Depends(auditing)])
 def verify(hub: CurrentHub) -> dict[str, Any]:
     intact, message = verify_log(hub.settings.state_dir)
     return {"whole": intact, "words": message}

@@ -1,4 +1,4 @@
-"""What routes depend on: the hub, the control token, who is asking, and the limit on rejected attempts."""
+"""What routes depend on: the hub, who is asking and whether that role may, and the limit on rejected attempts."""
 
 import hmac
 from collections.abc import Callable
@@ -7,6 +7,7 @@ from typing import Annotated
 
 from fastapi import Depends, Header, HTTPException, Request
 
+from embryofl.errors import with_code
 from embryofl_server.hub import Hub
 from embryofl_server.members.limits import Limit
 
@@ -22,24 +23,66 @@ Address = Annotated[str, Header(alias="x-forwarded-for")]
 """The gateway replaces what a client writes there by the address it came from (Caddy trusts no client's header)."""
 
 
-def authorised(request: Request, hub: CurrentHub) -> str:
-    """Require a token of the control API: the console's own, or the coordinator's; returns whose it is."""
-    token = request.headers.get("authorization", "").removeprefix("Bearer ").encode()
-    for name, expected in (("console", hub.identity.console_token), ("coordinator", hub.identity.control_token)):
-        if hmac.compare_digest(token, expected.encode()):
-            return name
-    raise HTTPException(401, "The control API needs the hub's control token.")
+@dataclass(frozen=True)
+class Caller:
+    """Who calls the control API. `by`: for the audit log. `role`: of a person who is logged in; else `operator`, who has
+    the token of the hub's machine, or `console`, where nobody is logged in. `session`: of a person."""
+
+    by: str
+    role: str
+    session: str = ""
 
 
-def _asking(
-    caller: Annotated[str, Depends(authorised)],
+def caller(
+    request: Request,
+    hub: CurrentHub,
+    session: Annotated[str, Header(alias="x-embryofl-session", max_length=100)] = "",
     claim: Annotated[str, Header(alias="x-embryofl-by", max_length=100)] = "",
-) -> str:
-    return f"coordinator ({claim})" if caller == "coordinator" and claim else caller
+) -> Caller:
+    """Require a token of the control API: the console's own or that of the hub's machine; and a person's session, if one is
+    named."""
+    token = request.headers.get("authorization", "").removeprefix("Bearer ").encode()
+    operator = hmac.compare_digest(token, hub.identity.control_token.encode())
+    if not operator and not hmac.compare_digest(token, hub.identity.console_token.encode()):
+        raise HTTPException(401, "The control API needs the hub's control token.")
+    if session:
+        person = hub.people.logged_in(session)
+        if person is None:
+            raise HTTPException(401, "This session has ended. Log in again.")
+        return Caller(f"{person.name} (command line)" if operator else person.name, person.role, session)
+    if operator:
+        return Caller(f"operator ({claim})" if claim else "operator", "operator")
+    return Caller("console", "console")
 
 
-By = Annotated[str, Depends(_asking)]
-"""Who asks, for the audit log: whose token it is, and in brackets what the holder of the coordinator's says of itself."""
+CurrentCaller = Annotated[Caller, Depends(caller)]
+
+
+def _only(*roles: str) -> Callable[[Caller], str]:
+    def check(who: CurrentCaller) -> str:
+        if who.role not in roles:
+            raise HTTPException(
+                403,
+                with_code("H11", f"This is not for the role {who.role} ({who.by}). Expected: {' or '.join(roles)}."),
+            )
+        return who.by
+
+    return check
+
+
+acting = _only("coordinator", "operator")
+auditing = _only("auditor", "coordinator", "operator")
+operating = _only("operator")
+
+
+def by_method(request: Request, who: CurrentCaller) -> None:
+    """What only reads is for every role, and what may change something for coordinators."""
+    if request.method != "GET":
+        acting(who)
+
+
+By = Annotated[str, Depends(acting)]
+"""Who does it, for the audit log: the person's name, or `operator` with what the command says of itself in brackets."""
 
 
 def strangers(kind: str, message: str) -> Callable[..., None]:

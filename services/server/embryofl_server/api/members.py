@@ -1,4 +1,4 @@
-"""The control API's part about clinics: invites, approval, suspension, revocation, names. Needs the control token."""
+"""The control API's part about clinics: invites, approval, suspension, revocation, names. For people by their roles."""
 
 from typing import Any
 

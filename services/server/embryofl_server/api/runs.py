@@ -1,5 +1,5 @@
 """The control API's part about runs: the status, starting and steering them, what one can be made of and will cost, and
-what came of it. Needs the control token."""
+what came of it. For people by their roles."""
 
 from typing import Annotated, Any, Literal
 

@@ -13,12 +13,13 @@ from embryofl import exits
 from embryofl.command_line import command_line, run_command
 from embryofl.errors import UserError
 from embryofl.troubles import explain_code
-from embryofl_server.api.client import call
+from embryofl_server.api.client import call, log_in, log_out
 from embryofl_server.audit.reading import Filter, format_event, head_of, read_anchor, select_events, verify_log
 from embryofl_server.cli import show
 from embryofl_server.cli.local import app as local
 from embryofl_server.cli.members import app as members
-from embryofl_server.cli.secret import ask_secret
+from embryofl_server.cli.people import app as people
+from embryofl_server.cli.secret import ask_password, ask_secret
 from embryofl_server.cli.show_results import read_results, results_text
 from embryofl_server.cli.text import AsJson, output
 from embryofl_server.members import restored
@@ -26,6 +27,20 @@ from embryofl_server.settings import load_settings
 
 app = command_line("The EmbryoFL hub.")
 app.add_typer(members)  # without a name: its commands are commands of this one
+app.add_typer(people, name="people")
+
+
+@app.callback()
+def act_as(
+    context: typer.Context,
+    person: Annotated[
+        str, typer.Option("--as", help="Act as this person, whose password is asked for; else as the local operator.")
+    ] = "",
+) -> None:
+    """The EmbryoFL hub."""
+    if person:
+        log_in(person, ask_password(person, new=False))
+        context.call_on_close(log_out)
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """What `make up` and `make demo` do alike once the hub is running: have this machine's clinics join, start a run, and say
 where everything is. `embryofl-server local` offers the same to scripts/compose.sh."""
 
+import secrets
 import time
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -15,6 +16,8 @@ from embryofl_server.cli import show
 
 app = typer.Typer()
 
+FIRST = "coordinator"
+"""The first person's name."""
 Hub = Callable[..., Any]  # the control API: `hub(method, path, body)`
 Names = Annotated[list[str], typer.Argument(help="The clinics on this machine.")]
 
@@ -59,6 +62,20 @@ def begin_run(hub: Hub, settings: dict[str, Any]) -> str:
     return text
 
 
+def first_password(hub: Hub, *, new: bool = False) -> str:
+    """Make the hub's first person, unless there are people: the password, which is stored nowhere; "" if nothing was made.
+    `new`: make a new password for the first person, which ends that person's sessions."""
+    people = hub("GET", "/control/people")
+    if people and not new:
+        return ""
+    password = secrets.token_urlsafe(18)
+    if people:
+        hub("POST", "/control/people/password", {"name": people[0]["name"], "password": password})
+    else:
+        hub("POST", "/control/people", {"name": FIRST, "role": "coordinator", "password": password})
+    return password
+
+
 def closing_lines(parts: list[tuple[str, str, str]]) -> str:
     """The parts that run and the commands that come next, a line each: name, address or command, remark."""
     width = max(len(where) for _, where, _ in parts)
@@ -95,6 +112,19 @@ def start(settings: Annotated[str, typer.Argument(help="Run settings name=value,
     from embryofl_server.federation.run_settings import parse_settings
 
     typer.echo(begin_run(call, parse_settings([option for option in settings.split(",") if option])))
+
+
+@app.command()
+def password(
+    at: Annotated[str, typer.Argument(help="The console's address.")],
+    new: Annotated[bool, typer.Option("--new", help="Replace the first person's password.")] = False,
+) -> None:
+    """Make the hub's first person, or with --new a password for the first person, and print the password once."""
+    words = "new password (shown this once; sessions with the old one have ended)"
+    if not new:
+        words = "password (shown this once; for a new one: make console-password)"
+    if made := first_password(call, new=new):
+        typer.echo(f"Console: {at}, {words}: {made}")
 
 
 @app.command()

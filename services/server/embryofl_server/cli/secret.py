@@ -1,4 +1,4 @@
-"""Ask for the secret of a backup: never an argument or an environment variable, which other processes can read."""
+"""Ask for a secret: never an argument or an environment variable, which other processes can read."""
 
 import sys
 
@@ -22,3 +22,21 @@ def ask_secret(*, new: bool) -> str:
     while (line := sys.stdin.buffer.readline(_LONGEST)).startswith(b"#"):
         pass
     return line.decode(errors="replace").strip()
+
+
+def ask_password(name: str, *, new: bool) -> str:
+    """A person's password. Without a terminal it is the next line of standard input.
+
+    Parameters
+    ----------
+    name : str
+        The person.
+    new : bool
+        Whether it is a new one, which has to be typed twice; "" if nothing is typed.
+    """
+    if not sys.stdin.isatty():
+        return sys.stdin.buffer.readline(_LONGEST).decode(errors="replace").rstrip("\r\n")
+    if not new:
+        return str(typer.prompt(f"Password of {name}", hide_input=True, err=True))
+    text = f"New password of {name} (12 characters or more; Enter: one is made, and shown once)"
+    return str(typer.prompt(text, default="", show_default=False, hide_input=True, confirmation_prompt=True, err=True))

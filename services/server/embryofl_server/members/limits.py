@@ -1,4 +1,5 @@
-"""How often something may happen: rejected attempts by address, a member's changes, lines about rejected enrolments."""
+"""How often something may happen: rejected attempts by address, wrong passwords, a member's changes, lines about rejected
+enrolments."""
 
 import collections
 import threading
@@ -16,6 +17,7 @@ class Rate(NamedTuple):
 
 
 REJECTED = Rate(20, 60.0)  # of an address, before its further attempts are not answered with a reason
+LOGINS = Rate(10, 60.0)  # wrong passwords of all people together: all come from the console's address
 REFUSALS = Rate(60, 3600.0)  # audit lines about rejected enrolments
 CHOICES = Rate(6, 3600.0)  # of a clinic, towards showing or releasing more metrics; a step towards less always counts
 KEY_CHANGES = Rate(10, 86_400.0)  # of a clinic

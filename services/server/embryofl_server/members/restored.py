@@ -49,6 +49,7 @@ def settle(folder: Path, made: float, revoked: str) -> None:
                 "their keys are not in it.",
             )
         audit = AuditLog(folder / "audit.jsonl", store, (folder / "identity" / "audit.key").read_bytes())
+        store.change("DELETE FROM logins")  # a session may have been ended since
         for invite in store.invites():
             if invite.state == "open":
                 store.withdraw_invite(invite.name, "A backup was restored")

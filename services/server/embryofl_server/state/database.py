@@ -12,7 +12,7 @@ from typing import Any
 
 from embryofl.errors import UserError
 
-VERSION = 5
+VERSION = 6
 
 _TABLES = f"""
 BEGIN IMMEDIATE;
@@ -35,6 +35,10 @@ CREATE TABLE dead_keys (
     change TEXT NOT NULL DEFAULT ''
 );
 CREATE TABLE former_names (name TEXT PRIMARY KEY, clinic TEXT NOT NULL);
+CREATE TABLE people (
+    name TEXT PRIMARY KEY, role TEXT NOT NULL, password TEXT NOT NULL, added REAL NOT NULL, disabled REAL NOT NULL
+);
+CREATE TABLE logins (session TEXT PRIMARY KEY, person TEXT NOT NULL, began REAL NOT NULL, ends REAL NOT NULL);
 PRAGMA user_version = {VERSION};
 COMMIT;
 """

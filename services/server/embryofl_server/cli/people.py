@@ -1,0 +1,64 @@
+"""`embryofl-server people`: who may use the console and the commands, and as what. Only on the hub's machine."""
+
+import secrets
+from typing import Annotated, Any
+
+import typer
+from rich.console import RenderableType
+
+from embryofl.command_line import command_line
+from embryofl_server.api.client import call
+from embryofl_server.cli.secret import ask_password
+from embryofl_server.cli.text import AsJson, output, table, utc
+from embryofl_server.state.people import Role
+
+app = command_line("People: who may log in to the console, and as what.")
+Name = Annotated[str, typer.Argument(help="The person's name: small letters, digits, dots, hyphens.")]
+
+
+@app.command("list")
+def list_(json_: AsJson = False) -> None:
+    """List all people: role, since when, whether they may log in."""
+    output(call("GET", "/control/people"), json_, people_table)
+
+
+@app.command()
+def add(
+    name: Name,
+    role: Annotated[Role, typer.Option(help="viewer reads, auditor reads the audit log as well, coordinator acts.")],
+) -> None:
+    """Add a person, or let a disabled one in again. The password is asked for; without one, one is made and shown once."""
+    password, made = _new_password(name)
+    call("POST", "/control/people", {"name": name, "role": role, "password": password})
+    typer.echo(f"{name} may log in as {role}.{made}")
+
+
+@app.command()
+def password(name: Name) -> None:
+    """Replace a person's password, which ends the person's sessions. Without one, one is made and shown once."""
+    new, made = _new_password(name)
+    call("POST", "/control/people/password", {"name": name, "password": new})
+    typer.echo(f"{name} has a new password; all sessions of {name} have ended.{made}")
+
+
+@app.command()
+def disable(name: Name) -> None:
+    """Let a person in no more; sessions of that person end at once."""
+    call("POST", "/control/people/disable", {"name": name})
+    typer.echo(f"{name} may no longer log in; all sessions of {name} have ended.")
+
+
+def _new_password(name: str) -> tuple[str, str]:
+    """A password, and what to say of it if it was made here."""
+    if typed := ask_password(name, new=True):
+        return typed, ""
+    made = secrets.token_urlsafe(18)
+    return made, f" Password (shown this once): {made}"
+
+
+def people_table(people: list[dict[str, Any]]) -> RenderableType:
+    """Everybody, a row each."""
+    shown = table("person", "role", "added", "disabled")
+    for p in people:
+        shown.add_row(p["name"], p["role"], utc(p["added"]), utc(p["disabled"]) if p["disabled"] else "-")
+    return shown
