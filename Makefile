@@ -31,7 +31,7 @@ demo_options = $(if $(CLINICS),--clinics $(CLINICS)) $(if $(DATA),--data "$(DATA
 .PHONY: help
 help:  ## Show this list
 	@echo "make up      the federation in containers (needs Docker);   make demo   the same as local processes"
-	@echo "Options: CLINICS=3  DATA=folder  IMAGES=400 (synthetic images per clinic)  PORT=8443  SET=rounds=15,seed=1"
+	@echo "Options: CLINICS=3  DATA=folder  IMAGES=250 (synthetic images per clinic)  PORT=8443  SET=rounds=15,seed=1"
 	@echo "         NGROK=1 with NGROK_AUTHTOKEN and NGROK_AGENT in the environment: remote access (docs/operations.md)"
 	@echo "Only for make demo: KEEP=1 (keep running after the run)   Only for make up: GPU=1"
 	@echo
@@ -42,7 +42,8 @@ $(VENV)/.ready: $(wildcard services/*/pyproject.toml) $(addprefix requirements/,
 
 .PHONY: options
 options:
-	@CLINICS="$(CLINICS)" DATA="$(DATA)" PORT="$(PORT)" SET="$(SET)" IMAGES="$(IMAGES)" bash scripts/options.sh
+	@GIVEN="$(foreach v,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $v))),$v))" \
+		CLINICS="$(CLINICS)" DATA="$(DATA)" PORT="$(PORT)" SET="$(SET)" IMAGES="$(IMAGES)" bash scripts/options.sh
 
 .PHONY: setup
 setup: $(VENV)/.ready  ## Create the virtual environment (other targets do it when needed)
@@ -91,7 +92,7 @@ hub:  ## Run a hub command: make hub DO="suspend clinic-2" (DO=--help lists all)
 
 .PHONY: invite
 invite:  ## Invite a clinic: make invite CLINIC=lisbon [DAYS=7] [RECONNECT=1]; without CLINIC: list invites; WITHDRAW=lisbon
-	@DO='$(if $(WITHDRAW),withdraw $(WITHDRAW),$(if $(CLINIC),invite $(CLINIC) $(if $(DAYS),--days $(DAYS)) $(if $(RECONNECT),--reconnect),invites))' \
+	@DO='$(if $(WITHDRAW),withdraw "$(WITHDRAW)",$(if $(CLINIC),invite "$(CLINIC)" $(if $(DAYS),--days $(DAYS)) $(if $(RECONNECT),--reconnect),invites))' \
 		bash scripts/either.sh hub
 
 .PHONY: console-password

@@ -54,7 +54,7 @@ read_options() {
 	trap interrupted INT TERM
 	mkdir -p "$place"
 	have=$(docker volume ls -q | sed -n "s/^${project}_\(clinic-[0-9]*\)-state\$/\1/p" | paste -sd , -) # clinics with a key
-	gpu=${GPU:-${kept_gpu:-}} images="${IMAGES:-400} synthetic images each"
+	gpu=${GPU:-${kept_gpu:-}} images="${IMAGES:-250} synthetic images each"
 	gpu=${gpu#0}
 	[ -z "${DATA:-}" ] || images="images in $(cd "$DATA" && pwd)"
 	if [ -n "$have" ] && [ -n "${kept_images:-}" ]; then

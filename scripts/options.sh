@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # options.sh: ends with 2, and says why, if an option of make up, demo, compare or app (CLINICS, DATA, IMAGES, PORT, SET, APP_PORT) or
-# an EMBRYOFL_ variable cannot be used. Needs nothing that is installed or built first.
+# an EMBRYOFL_ variable cannot be used. GIVEN: the names of all options. Needs nothing that is installed or built first.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/fail.sh
 variables=services/common/embryofl/environment.txt most_clinics=50
-
+options=$'CLINICS\nDATA\nIMAGES\nPORT\nSET\nSEEDS\nNGROK\nKEEP\nGPU\nPYTHON\nVENV'
 
 # nearest NAME NAMES: "; did you mean X?" with the name that takes at most two edits; else ".".
 nearest() {
@@ -37,6 +37,13 @@ done
 # shellcheck disable=SC2016 # the names stand between backticks
 names=$(awk -F'|' -v column=2 '/^## Strategies/ { column = 3 } /^## Environment/ { exit } /^[|] `/ { print $column }' docs/settings.md |
 	grep -oE '`[a-z_0-9]+`' | tr -d '`')
+for name in ${GIVEN:-}; do
+	[[ $name =~ ^(EMBRYOFL|COMPOSE|DOCKER|NGROK|TORCH|PIP)_ ]] || known "$name" "$options" || {
+		setting=$(tr '[:upper:]' '[:lower:]' <<<"$name")
+		! known "$setting" "$names" || fail S7 "There is no option $name; did you mean SET=$setting=...?"
+		fail S7 "There is no option $name$(nearest "$name" "$options") All options: make help."
+	}
+done
 IFS=, read -ra settings <<<"${SET:-}"
 for setting in ${settings[@]+"${settings[@]}"}; do
 	[[ $setting == ?*=* ]] || fail R1 "SET=$setting cannot be used. Expected name=value, such as SET=rounds=15,seed=1."
@@ -47,7 +54,7 @@ if [ -n "${CLINICS:-}" ] && { ! [[ $CLINICS =~ ^[1-9][0-9]?$ ]] || [ "$CLINICS" 
 	fail S7 "CLINICS=$CLINICS cannot be used. Expected a number from 1 to $most_clinics."
 fi
 if [ -n "${IMAGES:-}" ] && ! [[ $IMAGES =~ ^[1-9][0-9]{0,5}$ ]]; then
-	fail S7 "IMAGES=$IMAGES cannot be used. Expected the number of synthetic images per clinic, such as 400."
+	fail S7 "IMAGES=$IMAGES cannot be used. Expected the number of synthetic images per clinic, such as 250."
 fi
 for name in PORT APP_PORT; do
 	port=${!name:-8443}

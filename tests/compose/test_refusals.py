@@ -107,6 +107,10 @@ OPTIONS = [
     ("EMBRYOFL_APROVAL", "manual", "There is no variable EMBRYOFL_APROVAL; did you mean EMBRYOFL_APPROVAL?"),
     ("EMBRYOFL_COLOUR_SCHEME", "dark", "There is no variable EMBRYOFL_COLOUR_SCHEME. "),
 ]
+UNKNOWN = [  # on make's command line
+    ("CLINIC", "3", "There is no option CLINIC; did you mean CLINICS?"),
+    ("ROUNDS", "3", "There is no option ROUNDS; did you mean SET=rounds=...?"),
+]
 
 
 @pytest.mark.parametrize(("option", "value", "message"), OPTIONS)
@@ -128,7 +132,7 @@ def test_what_make_doctor_finds_ends_make_up_before_anything_is_built(programs):
 
 
 @pytest.mark.parametrize("target", ["demo", "compare"])
-@pytest.mark.parametrize(("option", "value", "message"), OPTIONS)
+@pytest.mark.parametrize(("option", "value", "message"), [*OPTIONS, *UNKNOWN])
 def test_invalid_option_ends_make_demo_before_anything_is_installed(tmp_path, target, option, value, message):
     done = subprocess.run(
         ["make", target, f"VENV={tmp_path}/venv", f"{option}={value}"],

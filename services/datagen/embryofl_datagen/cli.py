@@ -52,7 +52,7 @@ def divide(
 def fill(
     out: Annotated[Path, typer.Argument(help="Folder with the folders clinic-1, clinic-2, ...")],
     clinics: Annotated[int, typer.Option(help="Number of clinics.")] = 3,
-    images: Annotated[int, typer.Option(help="Synthetic images of each clinic.")] = 400,
+    images: Annotated[int, typer.Option(help="Synthetic images of each clinic.")] = 250,
     source: Annotated[Path | None, typer.Option(help="Real images; by default the clinics are synthetic.")] = None,
 ) -> None:
     """Generate or divide the images of the clinics that have none; complete ones stay as they are (for make up)."""

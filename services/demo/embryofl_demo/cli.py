@@ -64,7 +64,7 @@ def up(
         Path | None, typer.Option(help="Real images: one sub-folder per clinic, or one folder to divide.")
     ] = None,
     port: Annotated[int, typer.Option(help="Port of the gateway.")] = DEFAULT_PORT,
-    images: Annotated[int, typer.Option(help="Synthetic images per clinic.")] = 400,
+    images: Annotated[int, typer.Option(help="Synthetic images per clinic.")] = 250,
     option: Annotated[list[str] | None, typer.Option("--set", help="Run setting name=value. Repeatable.")] = None,
     keep: Annotated[bool, typer.Option(help="Keep running after the run, until Ctrl-C or make down.")] = False,
     ngrok: Annotated[bool, typer.Option(help="Open a tunnel (NGROK_AUTHTOKEN, NGROK_AGENT).")] = False,
@@ -182,7 +182,7 @@ def status() -> None:
     if _running(demo):
         show.print_status(console, call("GET", "/control/status?metrics=newest", settings=hub_settings(demo)))
         return
-    console.print(f"{demo.root.name} is not running. Start it with: make demo")
+    console.print(f"The demo {demo.root.name!r} is not running. Start it with: make demo")
     run = Runs(demo.hub / "runs").latest()
     if run is None:
         return
@@ -256,7 +256,7 @@ def restore(
 def compare(
     clinics: Annotated[int | None, typer.Option(help="Number of clinics.")] = None,
     data: Annotated[Path | None, typer.Option(help="Real images, as for `up`.")] = None,
-    images: Annotated[int, typer.Option(help="Synthetic images per clinic.")] = 400,
+    images: Annotated[int, typer.Option(help="Synthetic images per clinic.")] = 250,
     option: Annotated[list[str] | None, typer.Option("--set", help="Run setting name=value. Repeatable.")] = None,
     seeds: Annotated[int, typer.Option(min=1, max=100, help="Trainings with other random numbers, averaged.")] = 1,
 ) -> None:
