@@ -1,12 +1,14 @@
 """An update as a vector that can be masked, and back; weights and bound."""
 
+import tracemalloc
+from io import BytesIO
+
 import numpy as np
 import pytest
 
 from embryofl.local_work import local_steps
 from embryofl.masked_update import (
     WEIGHT_UNIT,
-    add_mean,
     count_alarms,
     count_clipped,
     difference,
@@ -15,6 +17,7 @@ from embryofl.masked_update import (
     to_vector,
     update_bound,
     vector_length,
+    write_mean,
 )
 from embryofl.secagg.messages import MAX_WEIGHT
 from embryofl.settings import RunSettings
@@ -31,11 +34,18 @@ def packed(seed):
     return state
 
 
+def moved_by(total, bound, model):
+    """The model moved by the mean of a sum of all, and the mean's norm."""
+    file = BytesIO()
+    norm = write_mean(total, 1.0, bound, model, LAYOUT, file)
+    return np.frombuffer(file.getvalue(), np.uint8), norm
+
+
 def test_sum_of_vectors_moves_the_model_by_the_weighted_mean_and_keeps_integers():
     model, new = packed(0), {"a": packed(1), "b": packed(2)}
     share = {"a": 0.3, "b": 0.7}
     total = sum(to_vector(difference(new[n], model, LAYOUT), share[n], 1000.0) for n in new)
-    moved, norm = add_mean(total, 1.0, 1000.0, model, LAYOUT)
+    moved, norm = moved_by(total, 1000.0, model)
     views = [LAYOUT.section_views(state) for state in (model, new["a"], new["b"], moved)]
     for old, a, b, made in zip(*views, strict=True):
         if old.dtype.kind == "f":
@@ -49,19 +59,30 @@ def test_sum_of_vectors_moves_the_model_by_the_weighted_mean_and_keeps_integers(
     assert total.size == vector_length(LAYOUT)
 
 
+def test_mean_is_written_without_a_second_model_in_memory(tmp_path):
+    layout = Layout.of({"w": ("F32", (1 << 21,))})
+    total, model = np.zeros(vector_length(layout), "<u4"), layout.empty()
+    tracemalloc.start()
+    with (tmp_path / "mean").open("wb") as file:
+        write_mean(total, 1.0, 1.0, model, layout, file)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < layout.size / 2
+
+
 def test_clipped_updates_are_counted_and_no_longer_than_the_bound():
     model, far = packed(0), packed(1)
     update = difference(far, model, LAYOUT)
     total = to_vector(update, 0.5, 10.0) + to_vector(update * np.float32(1e-6), 0.5, 10.0)
     assert count_clipped(total) == 1
-    assert add_mean(total, 1.0, 10.0, model, LAYOUT)[1] == pytest.approx(5.0, rel=1e-3)
+    assert moved_by(total, 10.0, model)[1] == pytest.approx(5.0, rel=1e-3)
 
 
 def test_alarms_are_counted_and_move_nothing():
     update = difference(packed(1), packed(0), LAYOUT)
     quiet, total = (sum(to_vector(update, 0.5, 1e3, alarm=alarm) for alarm in (False, each)) for each in (False, True))
     assert count_alarms(total) == 1 and count_clipped(total) == 0
-    assert (add_mean(total, 1.0, 1e3, packed(0), LAYOUT)[0] == add_mean(quiet, 1.0, 1e3, packed(0), LAYOUT)[0]).all()
+    assert (moved_by(total, 1e3, packed(0))[0] == moved_by(quiet, 1e3, packed(0))[0]).all()
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf])

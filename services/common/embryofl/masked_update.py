@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -135,8 +136,8 @@ def to_vector(update: npt.NDArray[np.float32], share: float, bound: float, *, al
     return np.append(vector, np.asarray([clipped, alarm], RING))
 
 
-def add_mean(total: Ring, share: float, bound: float, model: np.ndarray, layout: Layout) -> tuple[np.ndarray, float]:
-    """The packed model moved by the mean of the updates; integer tensors stay as they are.
+def write_mean(total: Ring, share: float, bound: float, model: np.ndarray, layout: Layout, file: IO[bytes]) -> float:
+    """Write the packed model moved by the mean of the updates, block by block; integer tensors stay as they are.
 
     Parameters
     ----------
@@ -147,26 +148,28 @@ def add_mean(total: Ring, share: float, bound: float, model: np.ndarray, layout:
     bound : float
     model : ndarray of uint8, (layout.size,)
     layout : Layout
+    file : binary file
 
     Returns
     -------
-    packed : ndarray of uint8, (layout.size,)
-    norm : float
+    float
         Euclidean norm of the mean.
     """
-    packed, at, squares = np.array(model), 0, 0.0
-    for section in layout.section_views(packed):
+    if layout.floats + SLOTS != total.size:
+        raise UserError("R8", f"A sum of {total.size} numbers, expected {layout.floats + SLOTS} of this model.")
+    at, squares = 0, 0.0
+    file.write(model[: len(layout.header)].data)
+    for section in layout.section_views(model):
         if section.dtype.kind != "f":
+            file.write(section.data)
             continue
         for begin in range(0, section.size, BLOCK):
             part = section[begin : begin + BLOCK]
             mean = from_ring(total[at : at + part.size], share, bound)
             squares += float(np.square(mean).sum())
-            part[:] = part + mean
+            file.write((part + mean).astype(part.dtype).data)
             at += part.size
-    if at + SLOTS != total.size:
-        raise UserError("R8", f"A sum of {total.size} numbers, expected {at + SLOTS} of this model.")
-    return packed, math.sqrt(squares)
+    return math.sqrt(squares)
 
 
 def count_clipped(total: Ring) -> int:

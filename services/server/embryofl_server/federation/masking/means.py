@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from embryofl.masked_update import add_mean, count_alarms, count_clipped, longest_mean, mean_scale
+from embryofl.masked_update import count_alarms, count_clipped, longest_mean, mean_scale, write_mean
 from embryofl.messages import Reply
 from embryofl.secagg.fixed_point import Ring
 from embryofl.secagg.unmasking import ClosedSum
@@ -66,15 +66,16 @@ class RoundSums:
         for place, (closed, total) in enumerate([*self.sums]):
             roster, names = closed.roster, closed.statement.survivors
             bound, part = roster.terms.bound, roster.share(names, settings.share_cap)
-            packed, norm = add_mean(total, part, bound, model.packed(), layout)
+            path = folder / f"round-{number:04d}-{place}.mean"
+            with path.open("wb") as file:
+                norm = write_mean(total, part, bound, model.packed(), layout, file)
             most = longest_mean(settings, bound, len(names), roster.threshold, part, layout.floats)
             if not norm <= most:
+                path.unlink()
                 self._leave_out(
                     closed, f"The mean of the updates has the norm {norm:.6g}, expected at most {most:.6g}."
                 )
                 continue
-            path = folder / f"round-{number:04d}-{place}.mean"
-            packed.tofile(path)
             examples = [replies[name].examples for name in names]
             group = names[0] if roster.drawn else ""
             kept = roster.weights(settings.share_cap)
