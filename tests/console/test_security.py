@@ -43,6 +43,7 @@ POSTS = [
     "/runs/estimate",
     "/runs/start",
     "/runs/{action}",
+    "/request/{action}",
     "/logout",
 ]
 OTHERS = ["/card", "/results/file", "/download/{run}/{name}", "/here", "/web.js"]

@@ -38,6 +38,7 @@ HUB = {
     "rotating": False,
     "missing": [],
     "tunnel": None,
+    "requests": [],
     "approval": "auto",
 }
 EMPTY = {

@@ -97,10 +97,12 @@ class PageContext:
     ) -> Response:
         """Have the hub do something, and send the browser to the page that shows what came of it."""
         try:
-            self.client.call("POST", f"/control/{path}", dict(body))
+            answer = self.client.call("POST", f"/control/{path}", dict(body))
         except UserError as exc:
             return self.done(request, address, str(exc), "bad")
         self.follower.poll()
+        if waits := answer.get("waits"):  # for a second person
+            return self.done(request, address, waits, "warn")
         return self.done(request, address, outcome)
 
     def get(self, *path: str) -> Any:

@@ -29,6 +29,7 @@ class HubSettings(BaseSettings):
     certificate_days: float = Field(default=360, gt=0)  # of the gateway; renewed while the hub runs
     audit_anchor: Path | None = None  # file, best on another machine, to which each head of the audit log is appended
     tunnel_file: Path | None = None  # state of the tunnel, if there is one (`embryofl-tunnel`)
+    second_person: bool = False  # what cannot be undone or lowers a protection is done once another person confirms it
     invite_days: float = Field(default=7, gt=0)
     approval: Literal["auto", "manual"] | None = None  # manual: a clinic that joins waits for `approve`; see `by_hand`
 

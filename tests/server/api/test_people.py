@@ -29,7 +29,7 @@ ROUTES = [
         "POST",
         COORDINATORS,
         """runs stop pause continue estimate invites invites/withdraw suspend resume revoke rename approve refuse
-        authority""",
+        authority requests/confirm requests/withdraw""",
     ),
     ("POST", {"operator"}, "people people/password people/disable"),
 ]

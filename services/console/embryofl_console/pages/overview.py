@@ -1,6 +1,6 @@
 """The page Overview: the run, each clinic's state and why, and the one thing to do next."""
 
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from embryofl.result_charts import by_round, margin
 from embryofl.states import RUN, UNDER_WAY, label
-from embryofl_console.context import PageContext, State
+from embryofl_console.context import Fields, PageContext, State
 from embryofl_console.texts import texts
 
 MOST_NAMED, MOST_REASON = 4, 120
@@ -24,6 +24,11 @@ def routes(context: PageContext) -> APIRouter:
         state = context.follower.now()[1]
         curves = drawing(state["courses"] if state else {})
         return context.show(request, "overview", texts.page.tabs[0], live="/", curves=curves, **seen(state))
+
+    @router.post("/request/{action}")
+    def decide(action: Literal["confirm", "withdraw"], request: Request, fields: Fields) -> Response:
+        """On what another person has asked for."""
+        return context.act(request, "/", f"requests/{action}", {"number": fields.get("number", "")})
 
     return router
 

@@ -46,6 +46,8 @@ def routes(context: PageContext) -> APIRouter:
         except UserError as exc:
             return page(request, fields, 400, error=str(exc))
         context.follower.poll()
+        if waits := run.get("waits"):  # for a second person
+            return context.done(request, "/", waits, "warn")
         return context.done(request, "/runs", texts.new_run.started.format(name=run["name"]))
 
     @router.post("/runs/{action}")

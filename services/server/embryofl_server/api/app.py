@@ -16,7 +16,7 @@ from fastapi.responses import JSONResponse
 
 from embryofl.errors import UserError, with_code
 from embryofl.process import set_up_logging
-from embryofl_server.api import clinics, console, members, people, runs
+from embryofl_server.api import clinics, console, members, people, runs, second_person
 from embryofl_server.api.deps import Rejections, by_method, caller
 from embryofl_server.hub import Hub
 from embryofl_server.members.invites import EnrolmentRejected
@@ -48,8 +48,18 @@ def create_app(hub: Hub) -> FastAPI:
             return JSONResponse({"error": with_code("C6", rejections.message)}, status_code=503)
         return JSONResponse({"error": str(exc)}, status_code=403)
 
+    @app.exception_handler(second_person.Waits)
+    def _waits(_: Request, exc: second_person.Waits) -> JSONResponse:
+        return JSONResponse({"waits": str(exc)}, status_code=202)
+
     app.include_router(clinics.router)
-    for module, who in ((members, by_method), (runs, by_method), (console, caller), (people, caller)):
+    for module, who in (
+        (members, by_method),
+        (runs, by_method),
+        (second_person, by_method),
+        (console, caller),
+        (people, caller),
+    ):
         app.include_router(module.router, prefix="/control", dependencies=[Depends(who)])
     return app
 

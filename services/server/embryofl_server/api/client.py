@@ -13,6 +13,7 @@ from typing import Any
 from embryofl.errors import UserError
 from embryofl_server.settings import HubSettings, load_settings
 
+ACCEPTED = 202  # it was not done, and waits for a second person
 _SESSION = ContextVar("session", default="")
 """Of the person that this command acts as; "": the local operator."""
 
@@ -62,7 +63,7 @@ def call(method: str, path: str, body: dict[str, Any] | None = None, settings: H
     handlers = urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)  # never through a proxy
     try:
         with urllib.request.build_opener(*handlers).open(request, timeout=120) as response:
-            return json.load(response)
+            answer = json.load(response)
     except urllib.error.HTTPError as exc:
         text = exc.read().decode(errors="replace")
         try:
@@ -78,3 +79,6 @@ def call(method: str, path: str, body: dict[str, Any] | None = None, settings: H
             f"The server at {settings.server_address} did not reply ({reason}). Check that the hub is running: make "
             "status.",
         ) from None
+    if response.status == ACCEPTED:
+        raise UserError("H12", answer["waits"])
+    return answer

@@ -26,10 +26,11 @@ Address = Annotated[str, Header(alias="x-forwarded-for")]
 @dataclass(frozen=True)
 class Caller:
     """Who calls the control API. `by`: for the audit log. `role`: of a person who is logged in; else `operator`, who has
-    the token of the hub's machine, or `console`, where nobody is logged in. `session`: of a person."""
+    the token of the hub's machine, or `console`, where nobody is logged in. `person`, `session`: else ""."""
 
     by: str
     role: str
+    person: str = ""
     session: str = ""
 
 
@@ -49,7 +50,8 @@ def caller(
         person = hub.people.logged_in(session)
         if person is None:
             raise HTTPException(401, "This session has ended. Log in again.")
-        return Caller(f"{person.name} (command line)" if operator else person.name, person.role, session)
+        by = f"{person.name} (command line)" if operator else person.name
+        return Caller(by, person.role, person.name, session)
     if operator:
         return Caller(f"operator ({claim})" if claim else "operator", "operator")
     return Caller("console", "console")

@@ -6,7 +6,8 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from embryofl.membership import MAX_COUNT
-from embryofl_server.api.deps import By, CurrentHub
+from embryofl_server.api import second_person
+from embryofl_server.api.deps import By, CurrentCaller, CurrentHub
 from embryofl_server.api.status import image_statistics, roster
 from embryofl_server.members.invite_lines import lines_to_run
 
@@ -93,7 +94,9 @@ def resume(request: ClinicName, hub: CurrentHub, by: By) -> dict[str, Any]:
 
 
 @router.post("/revoke")
-def revoke(request: ClinicName, hub: CurrentHub, by: By) -> dict[str, Any]:
+def revoke(request: ClinicName, hub: CurrentHub, by: By, who: CurrentCaller) -> dict[str, Any]:
+    hub.store.member(request.name)
+    second_person.require(hub, who, "revoke", request.model_dump())
     return {"state": hub.membership.revoke(request.name, request.reason or "Revoked by the coordinator.", by).state}
 
 
@@ -115,6 +118,7 @@ def refuse(request: ClinicName, hub: CurrentHub, by: By) -> dict[str, Any]:
 
 
 @router.post("/authority")
-def authority(request: NewAuthority, hub: CurrentHub, by: By) -> dict[str, Any]:
+def authority(request: NewAuthority, hub: CurrentHub, by: By, who: CurrentCaller) -> dict[str, Any]:
+    second_person.require(hub, who, "authority", request.model_dump())
     change = hub.authority
     return change.finish(by, request.without) if request.finish else change.begin(by)

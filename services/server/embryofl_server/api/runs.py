@@ -9,7 +9,8 @@ from pydantic import BaseModel
 
 from embryofl.errors import UserError
 from embryofl.settings import RunSettings
-from embryofl_server.api.deps import By, CurrentHub
+from embryofl_server.api import second_person
+from embryofl_server.api.deps import By, CurrentCaller, CurrentHub
 from embryofl_server.api.status import run_info
 from embryofl_server.api.status import status as status_of
 from embryofl_server.federation.choices import offers
@@ -62,7 +63,8 @@ def all_runs(hub: CurrentHub) -> list[dict[str, Any]]:
 
 
 @router.post("/runs")
-def start(request: StartRun, hub: CurrentHub, by: By) -> dict[str, Any]:
+def start(request: StartRun, hub: CurrentHub, by: By, who: CurrentCaller) -> dict[str, Any]:
+    second_person.require_for_run(hub, who, request.settings, request.initial)
     run = hub.conductor.queue(request.settings, request.initial, by)
     return {**_info(hub, run), "metrics_seen": _metrics_seen(hub, run.settings)}
 

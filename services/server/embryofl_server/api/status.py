@@ -6,6 +6,7 @@ from typing import Any
 
 from embryofl.clinic_keys import fingerprint
 from embryofl.data_statistics import deviations, others_of, pool
+from embryofl_server.api.second_person import waiting
 from embryofl_server.hub import Hub
 from embryofl_server.members.sessions import describe_addresses
 from embryofl_server.monitor.overview import Moment
@@ -52,6 +53,7 @@ def status(hub: Hub, now: Moment, *, newest: bool = False) -> dict[str, Any]:
             "port": hub.settings.public_port,
             **hub.authority.state(),
             "tunnel": hub.contact.tunnel(),
+            "requests": waiting(hub),
         },
         "run": run_info(now.run, newest=newest) if now.run else None,
         "queued": [name for name, state in others.items() if state == "queued"],

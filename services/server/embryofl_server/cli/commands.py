@@ -19,6 +19,7 @@ from embryofl_server.cli import show
 from embryofl_server.cli.local import app as local
 from embryofl_server.cli.members import app as members
 from embryofl_server.cli.people import app as people
+from embryofl_server.cli.second_person import app as second_person
 from embryofl_server.cli.secret import ask_password, ask_secret
 from embryofl_server.cli.show_results import read_results, results_text
 from embryofl_server.cli.text import AsJson, output
@@ -27,6 +28,7 @@ from embryofl_server.settings import load_settings
 
 app = command_line("The EmbryoFL hub.")
 app.add_typer(members)  # without a name: its commands are commands of this one
+app.add_typer(second_person)
 app.add_typer(people, name="people")
 
 

@@ -137,6 +137,11 @@ def hub_lines(hub: Info, now: float) -> Iterator[str]:
         yield line
     elif tunnel:
         yield f"No tunnel: {tunnel['words']} The local network is not affected."
+    for asked in hub.get("requests", []):
+        yield (
+            f"Request {asked['number']} of {asked['person']} waits for a second person: {asked['what']}. "
+            f"embryofl-server --as NAME confirm {asked['number']} (or withdraw-request {asked['number']})"
+        )
     if hub.get("rotating"):
         missing = ", ".join(hub["missing"])
         yield (

@@ -12,7 +12,7 @@ from typing import Any
 
 from embryofl.errors import UserError
 
-VERSION = 6
+VERSION = 7
 
 _TABLES = f"""
 BEGIN IMMEDIATE;
@@ -37,6 +37,10 @@ CREATE TABLE dead_keys (
 CREATE TABLE former_names (name TEXT PRIMARY KEY, clinic TEXT NOT NULL);
 CREATE TABLE people (
     name TEXT PRIMARY KEY, role TEXT NOT NULL, password TEXT NOT NULL, added REAL NOT NULL, disabled REAL NOT NULL
+);
+CREATE TABLE requests (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, person TEXT NOT NULL, asked REAL NOT NULL, action TEXT NOT NULL,
+    body TEXT NOT NULL
 );
 CREATE TABLE logins (session TEXT PRIMARY KEY, person TEXT NOT NULL, began REAL NOT NULL, ends REAL NOT NULL);
 PRAGMA user_version = {VERSION};

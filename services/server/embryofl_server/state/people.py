@@ -97,10 +97,12 @@ class People:
         self._publish()
 
     def disable(self, name: str) -> None:
-        """End a person's sessions, and let that person in no more; the name stays taken. `UserError` as `person`."""
+        """End a person's sessions, and let that person in no more; what that person has asked for waits no more, and the
+        name stays taken. `UserError` as `person`."""
         with self._database.transaction():
             self.person(name)
             self._database.change("UPDATE people SET disabled = ? WHERE name = ?", time.time(), name)
+            self._database.change("DELETE FROM requests WHERE person = ?", name)
             self._database.change("DELETE FROM logins WHERE person = ?", name)
         self._publish()
 
