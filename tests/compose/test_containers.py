@@ -183,18 +183,19 @@ def test_gateway_forwards_only_what_clinics_need(federation, method, path):
 
 def test_strangers_get_nothing(federation):
     run_name = federation.status()["run"]["name"]
-    assert federation.ask(f"/v1/model/{run_name}/round-0001.safetensors") == 403
-    assert federation.ask("/v1/update/anything", "PUT") == 403
+    assert federation.ask(f"/v1/model/{run_name}/round-0001.safetensors") == 404
+    assert federation.ask("/v1/update/anything", "PUT") == 404
     code = """
 import pathlib, threading
 from cryptography.hazmat.primitives.asymmetric import ec
+from embryofl.clinic_keys import certificate
 from embryofl_clinic.link.fleet_link import FleetLink, KeyRejected
 from embryofl_clinic.joining.identity import JoinedHub
 from embryofl_clinic.joining.route import Route
 hub = JoinedHub.model_validate_json(pathlib.Path("/state/identity/hub.json").read_text())
 key = ec.generate_private_key(ec.SECP384R1())
 try:
-    FleetLink(Route(hub), key, pathlib.Path("/tmp"), threading.Event()).connect()
+    FleetLink(Route(hub, "", lambda: certificate(key)), key, pathlib.Path("/tmp"), threading.Event()).connect()
     print("served")
 except KeyRejected as reason:
     print("refused")

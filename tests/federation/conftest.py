@@ -37,7 +37,10 @@ def federation(tmp_path_factory: pytest.TempPathFactory, _environment: None) -> 
     try:
         shared.stack.start_hub()
         gateway = shared.place.hub / "identity" / "gateway"
-        shared.proxy = RecordingProxy(gateway / "gateway.crt", gateway / "gateway.key", shared.ca, shared.port)
+        identity = shared.place.clinic("clinic-1") / "identity"
+        shared.proxy = RecordingProxy(
+            gateway / "gateway.crt", gateway / "gateway.key", shared.ca, shared.port, identity
+        )
         shared.stack.via["clinic-1"] = shared.proxy.port
         shared.join(NAMES)
         yield shared

@@ -15,17 +15,24 @@ from embryofl.files import write_atomic
 from embryofl.invite import HUB_NAME, Invite
 from embryofl_clinic.joining.enrol import enrol
 from embryofl_clinic.joining.identity import ClinicIdentity
+from embryofl_clinic.joining.route import HubContext
 from embryofl_clinic.link.fleet_link import FleetLink, KeyRejected
 from embryofl_server.federation.blobs import SignedUrls
 from kits.enrolment import SUMMARY
 from kits.federation import route_to, until
-from kits.gateway import SHUT, raw, status
+from kits.gateway import SHUT, connect, raw, status
 
 
 @pytest.fixture
-def gateway(federation):
-    """An HTTP client that trusts the hub, as a clinic's would."""
-    context = ssl.create_default_context(cafile=str(federation.ca))
+def certificate(federation):
+    """That of clinic-1."""
+    return federation.identity("clinic-1").certificate()
+
+
+@pytest.fixture
+def gateway(federation, certificate):
+    """An HTTP client of the hub, as clinic-1 has one."""
+    context = HubContext.of(federation.ca.read_text(), HUB_NAME, certificate)
     with httpx.Client(base_url=f"https://localhost:{federation.port}", verify=context, timeout=60) as client:
         yield client
 
@@ -39,7 +46,7 @@ def urls(federation):
 
 def link_of(federation, key, folder) -> FleetLink:
     folder.mkdir(exist_ok=True)
-    return FleetLink(route_to(federation.port, federation.ca), key, folder, threading.Event())
+    return FleetLink(route_to(federation.port, federation.ca, key), key, folder, threading.Event())
 
 
 # -- keys ---------------------------------------------------------------------------------------------------------------
@@ -57,7 +64,7 @@ def test_key_gets_no_messages_of_another_clinic(federation, tmp_path, whose):
 
     key = ec.generate_private_key(ec.SECP384R1())
     if whose == "another clinic's":
-        key = ClinicIdentity(federation.place.clinic("clinic-2") / "identity").key
+        key = federation.identity("clinic-2").key
     file = federation.place.clinic("clinic-1") / "node_id"
     victim = int(until("clinic-1 has connected", lambda: file.exists() and file.read_text()))
     link = link_of(federation, key, tmp_path / "state")
@@ -68,7 +75,7 @@ def test_key_gets_no_messages_of_another_clinic(federation, tmp_path, whose):
         ):
             with pytest.raises(httpx.HTTPStatusError) as caught:
                 call(request)
-            assert caught.value.response.status_code == 401
+            assert caught.value.response.status_code == (401 if whose == "another clinic's" else 404)
     finally:
         link.client.close()
 
@@ -129,15 +136,12 @@ def test_strangers_megabytes_are_refused_by_their_headers(federation):
 
 
 def test_round_goes_on_while_strangers_hold_hundreds_of_slow_connections(federation):
-    context = ssl.create_default_context(cafile=str(federation.ca))
     paths = ("/v1/enrol", "/v1/fleet/push-object", "/v1/step/0a1b", "/v1/update/run-0001-x")
     slow: list[ssl.SSLSocket] = []
     try:
         for number in range(300):
             method, path = ("PUT" if "update" in paths[number % 4] else "POST"), paths[number % 4]
-            connection = context.wrap_socket(
-                socket.create_connection(("127.0.0.1", federation.port), timeout=60), server_hostname="localhost"
-            )
+            connection = connect(federation.port, federation.ca)
             connection.sendall(
                 f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000\r\n\r\nx".encode()
             )
@@ -231,7 +235,7 @@ def test_signed_url_serves_its_file_and_any_altered_url_is_forbidden(federation,
     assert gateway.get(url.replace("round-0004", "round-0000"), headers=lie).status_code == 403
 
 
-def test_validly_signed_url_serves_nothing_outside_the_models(federation, reference, urls):
+def test_validly_signed_url_serves_nothing_outside_the_models(federation, reference, urls, certificate):
     """Even if such a path were ever signed, the file server would not leave its folder."""
     for path in (
         "/v1/model/../identity/ca.key",
@@ -240,7 +244,8 @@ def test_validly_signed_url_serves_nothing_outside_the_models(federation, refere
         "/v1/model//etc/passwd",
         f"/v1/model/{reference.name}/",
     ):
-        response = raw(federation.port, federation.ca, f"GET {urls.sign('GET', path, 'clinic-1', 600)} HTTP/1.1")
+        line = f"GET {urls.sign('GET', path, 'clinic-1', 600)} HTTP/1.1"
+        response = raw(federation.port, federation.ca, line, certificate=certificate)
         assert status(response) in (400, 403, 404), (path, response[:200])
         assert b"PRIVATE KEY" not in response and b"root:" not in response and b"round-0000" not in response
 
@@ -262,14 +267,15 @@ def test_plain_http_is_rejected(federation):
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
-def test_only_the_clinics_paths_are_reachable(federation, method):
+def test_only_the_clinics_paths_are_reachable(federation, method, certificate):
     """Neither SuperLink's Control or Runtime API nor the server's control API can be reached.
 
     Allowed are the gateway's own 404 or 400, the signature check's 403, and, where the gateway forwards a path that begins
     and ends in the Fleet API, the Fleet API's own error for an unknown path.
     """
     for target in SHUT:
-        response = raw(federation.port, federation.ca, f"{method} {target} HTTP/1.1", b"{}" if method != "GET" else b"")
+        body = b"{}" if method != "GET" else b""
+        response = raw(federation.port, federation.ca, f"{method} {target} HTTP/1.1", body, certificate)
         allowed = (400, 401, 403, 404, 405, 415)  # 415 is the Fleet API's own
         assert status(response) in allowed, (method, target, response[:300])
         lowered = response.lower()
@@ -278,9 +284,10 @@ def test_only_the_clinics_paths_are_reachable(federation, method):
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "HEAD", "OPTIONS", "TRACE", "CONNECT", "PATCH"])
-def test_path_accepts_only_its_own_method(federation, method):
+def test_path_accepts_only_its_own_method(federation, method, certificate):
     for target in ("/v1/fleet/pull-messages", "/v1/enrol"):
-        assert status(raw(federation.port, federation.ca, f"{method} {target} HTTP/1.1")) in (400, 403, 404, 405, 501)
+        response = raw(federation.port, federation.ca, f"{method} {target} HTTP/1.1", certificate=certificate)
+        assert status(response) in (400, 403, 404, 405, 501)
 
 
 def test_oversized_body_is_rejected(federation, gateway):

@@ -10,18 +10,21 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from http.client import HTTPResponse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
+from embryofl.clinic_keys import certificate, gateway_digest, openssh
 from embryofl.invite import HUB_NAME
 from embryofl_demo.stack import CADDYFILE, port_is_free, program
 from embryofl_server.members.identity import HubIdentity
 from kits.federation import WAIT_S, until
-from kits.gateway import SHUT, raw, status
+from kits.gateway import SHUT, connect, raw, status
 from kits.ports import free_port
 
 
@@ -38,7 +41,8 @@ class Upstream:
             def _yes(self) -> None:
                 method, target, _ = self.requestline.split(" ")
                 upstream.seen.append((method, target, {k.lower(): v for k, v in self.headers.items()}))
-                self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                if "unfinished" not in target:  # that the server answers without its body
+                    self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 self.send_response(200)
                 self.send_header("Content-Length", "7")
                 self.end_headers()
@@ -63,7 +67,7 @@ class Upstream:
 
 
 class Gateway:
-    """Caddy with the project's own configuration."""
+    """Caddy with the project's own configuration, and the certificate of a clinic that it lets through."""
 
     def __init__(self, folder: Any) -> None:
         identity = HubIdentity(folder / "identity", ["localhost"])
@@ -71,6 +75,12 @@ class Gateway:
         self.server = Upstream(*map(str, identity.certificate))
         place = identity.superlink
         self.superlink = Upstream(str(place / "superlink.crt"), str(place / "superlink.key"))
+        key = ec.generate_private_key(ec.SECP384R1())
+        self.certificate, self.clinics = certificate(key), identity.gateway / "clinics"
+        self.clinics.mkdir()
+        self.known, self.member = (self.clinics / f"{gateway_digest(openssh(key))}.{w}" for w in ("known", "member"))
+        self.known.touch()
+        self.member.touch()
         weights = folder / "weights" / "run-0001"
         weights.mkdir(parents=True)
         (weights / "round-0001.safetensors").write_bytes(b"WEIGHTS")
@@ -102,7 +112,7 @@ class Gateway:
 
     def ask(self, line: str, body: bytes = b"") -> bytes:
         self.forget()
-        return raw(self.port, self.ca, f"{line} HTTP/1.1", body)
+        return raw(self.port, self.ca, f"{line} HTTP/1.1", body, self.certificate)
 
     def close(self) -> None:
         self._process.kill()
@@ -118,17 +128,28 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, _environment: None) -> Ite
     started.close()
 
 
-@pytest.fixture(scope="module", autouse=True)
-def unfinished(gateway: Gateway) -> Iterator[Future[float]]:
-    """An unfinished request, sent before the other tests; gives the seconds until the gateway closed the connection."""
+HEAD = b"POST /v1/enrol?unfinished HTTP/1.1\r\nHost: localhost\r\n"
+UNFINISHED = {
+    "the headers of a stranger": HEAD,
+    "the body of a stranger that joins": HEAD + b"Content-Length: 60000\r\n\r\nx",
+    "the body of a stranger on a clinic's path": HEAD.replace(b"enrol", b"step/0a1b")
+    + b"Content-Length: 60000\r\n\r\nx",
+}
 
-    def seconds() -> float:
+
+@pytest.fixture(scope="module", autouse=True)
+def unfinished(gateway: Gateway) -> Iterator[dict[str, Future[float]]]:
+    """Unfinished requests, sent before the other tests; give the seconds until the gateway closed their connections."""
+
+    def seconds(request: bytes) -> float:
         began = time.monotonic()
-        exchange(gateway, b"POST /v1/enrol?unfinished HTTP/1.1\r\nHost: localhost\r\n", seconds=100)
+        exchange(gateway, request, seconds=100)
         return time.monotonic() - began
 
-    with ThreadPoolExecutor(1) as pool:
-        yield pool.submit(seconds)
+    with ThreadPoolExecutor(len(UNFINISHED)) as pool:
+        closed = {what: pool.submit(seconds, request) for what, request in UNFINISHED.items()}
+        until("a body has begun", lambda: any("unfinished" in target for _, target, _ in gateway.server.seen))
+        yield closed
 
 
 def test_clinics_paths_reach_superlink_and_server(gateway):
@@ -145,6 +166,46 @@ def test_clinics_paths_reach_superlink_and_server(gateway):
     method, target, headers = gateway.server.seen[0]
     assert (method, target) == ("GET", "/internal/authorise?signature=1")
     assert headers["x-forwarded-uri"] == "/v1/model/run-0001/round-0001.safetensors?signature=1"
+
+
+OF_MEMBERS = [
+    ("POST", "/v1/fleet/pull-messages"),
+    ("PUT", "/v1/update/run-0001-abc?signature=1"),
+    ("POST", "/v1/step/0a1b?signature=1"),
+    ("GET", "/v1/model/run-0001/round-0001.safetensors?signature=1"),
+]
+OF_KNOWN = [("POST", "/v1/standing"), ("POST", "/v1/leave"), ("POST", "/v1/key")]
+
+
+@pytest.mark.parametrize("shown", ["nothing", "a certificate of another key"])
+def test_stranger_reaches_nothing_but_enrolment(gateway, shown):
+    other = certificate(ec.generate_private_key(ec.SECP384R1())) if shown != "nothing" else ""
+    gateway.forget()
+    for method, target in OF_MEMBERS + OF_KNOWN:
+        body = b"" if method == "GET" else b"{}"
+        response = raw(gateway.port, gateway.ca, f"{method} {target} HTTP/1.1", body, other)
+        assert status(response) == 404, (target, response)
+    assert not gateway.server.seen and not gateway.superlink.seen
+    assert b"REACHED" in raw(gateway.port, gateway.ca, "POST /v1/enrol HTTP/1.1", b"{}", other)
+
+
+def test_revoked_clinic_is_turned_away_on_its_open_connection_and_may_ask_how_it_stands(gateway):
+    with connect(gateway.port, gateway.ca, gateway.certificate) as tls:
+
+        def ask(path: str) -> int:
+            tls.sendall(f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n".encode())
+            response = HTTPResponse(tls)
+            response.begin()
+            response.read()
+            return response.status
+
+        assert ask("/v1/fleet/pull-messages") == 200
+        gateway.member.unlink()
+        try:
+            assert ask("/v1/standing") == 200
+            assert ask("/v1/fleet/pull-messages") == 404
+        finally:
+            gateway.member.touch()
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "HEAD", "DELETE", "PATCH", "OPTIONS"])
@@ -181,7 +242,7 @@ def test_clinic_cannot_forge_the_gateways_headers(gateway):
     """The signature check relies on headers that the gateway sets itself, whatever a clinic sends."""
     head = "GET /v1/model/run-0001/round-0001.safetensors?mine HTTP/1.1\r\nX-Forwarded-Uri: /v1/model/other?signed"
     gateway.server.seen.clear()
-    raw(gateway.port, gateway.ca, head + "\r\nX-Forwarded-Method: PUT")
+    raw(gateway.port, gateway.ca, head + "\r\nX-Forwarded-Method: PUT", certificate=gateway.certificate)
     _, _, headers = gateway.server.seen[0]
     assert headers["x-forwarded-uri"] == "/v1/model/run-0001/round-0001.safetensors?mine"
     assert headers["x-forwarded-method"] == "GET"
@@ -210,13 +271,9 @@ def test_file_server_serves_nothing_outside_its_folder(gateway):
         )
 
 
-def exchange(gateway: Gateway, data: bytes, seconds: float = 60) -> bytes:
+def exchange(gateway: Gateway, data: bytes, seconds: float = 60, *, member: bool = False) -> bytes:
     """Send bytes over one TLS connection; return what the gateway sends until it closes it or is silent for `seconds`."""
-    context = ssl.create_default_context(cafile=str(gateway.ca))
-    with (
-        socket.create_connection(("127.0.0.1", gateway.port), timeout=seconds) as connection,
-        context.wrap_socket(connection, server_hostname="localhost") as tls,
-    ):
+    with connect(gateway.port, gateway.ca, gateway.certificate if member else "", seconds) as tls:
         tls.sendall(data)
         response = b""
         try:
@@ -246,7 +303,7 @@ def smuggling(gateway):
 
     def attempt(way: str, path: str) -> bytes:
         head = f"POST {path}?way={[*SMUGGLED].index(way)} HTTP/1.1\r\nHost: localhost\r\n".encode()
-        return exchange(gateway, head + SMUGGLED[way], seconds=2)
+        return exchange(gateway, head + SMUGGLED[way], seconds=2, member=True)
 
     gateway.forget()
     with ThreadPoolExecutor(16) as pool:
@@ -284,10 +341,10 @@ def test_endless_headers_are_rejected(gateway):
     assert status(response) == 431 and not gateway.server.seen
 
 
-def test_unfinished_request_is_disconnected(gateway, unfinished):
-    """The gateway waits 10 s for headers; a thousand such connections would otherwise stay open for ever."""
-    assert unfinished.result(WAIT_S) < 90
-    assert not [target for _, target, _ in gateway.server.seen if "unfinished" in target]
+@pytest.mark.parametrize("what", UNFINISHED)
+def test_unfinished_request_is_disconnected(unfinished, what):
+    """The gateway waits 10 s for headers, 20 s for a body; thousands of such connections would otherwise stay open."""
+    assert unfinished[what].result(WAIT_S) < 90
 
 
 @pytest.mark.skipif(

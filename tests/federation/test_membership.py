@@ -87,7 +87,7 @@ def test_revoked_clinic_stays_locked_out_and_the_run_continues(federation, guest
     assert federation.stack.supervisor.pids() == pids  # no process was restarted, not even the revoked clinic's
 
     def key_is_rejected() -> bool:
-        link = FleetLink(route_to(federation.port, federation.ca), stolen.key, tmp_path, threading.Event())
+        link = FleetLink(route_to(federation.port, federation.ca, stolen.key), stolen.key, tmp_path, threading.Event())
         try:
             link.connect()
         except KeyRejected:
@@ -184,7 +184,7 @@ def test_key_is_rotated_during_a_run_and_the_old_one_is_rejected(federation, mem
     over = federation.wait_over(run)
     assert over["state"] == "finished", over["reason"]
     assert all(member in r["clinics"] for r in federation.records(run)[1:]) and federation.pid(member) == pid
-    link = FleetLink(route_to(federation.port, federation.ca), old.key, tmp_path, threading.Event())
+    link = FleetLink(route_to(federation.port, federation.ca, old.key), old.key, tmp_path, threading.Event())
     with pytest.raises(KeyRejected):
         link.connect()
     link.close()

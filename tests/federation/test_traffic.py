@@ -84,7 +84,8 @@ def test_clinic_never_requests_code(federation, reference):
 def test_leak_is_found_by_the_same_scanner(federation, reference, tmp_path):
     """On the traffic of a clinic that leaks on purpose, the same scanner finds each kind of secret."""
     gateway = federation.place.hub / "identity" / "gateway"
-    proxy = RecordingProxy(gateway / "gateway.crt", gateway / "gateway.key", federation.ca, federation.port)
+    identity = federation.place.clinic("leaky") / "identity"
+    proxy = RecordingProxy(gateway / "gateway.crt", gateway / "gateway.key", federation.ca, federation.port, identity)
     federation.stack.via["leaky"] = proxy.port
     draw_clinic(federation.place.data("leaky"), "leaky-SECRET")
     entry = KITS / "leaky_clinic.py"

@@ -9,13 +9,15 @@ huge     2 GB as an upload and 2 GB as a message, then a reply without an update
 
 import json
 import os
-import ssl
 from http.client import HTTPSConnection
 from typing import Any
 
 import numpy as np
 import quick_clinic  # noqa: F401
 
+from embryofl.invite import HUB_NAME
+from embryofl_clinic.joining.identity import ClinicIdentity
+from embryofl_clinic.joining.route import HubContext
 from embryofl_clinic.link.fleet_link import FleetLink, Incoming
 from embryofl_clinic.link.transfer import HttpTransfers
 from embryofl_clinic.service import serve
@@ -75,7 +77,8 @@ class AttackingBench(WorkloadCache):
 
 def flood(hub: str, ca: str, method: str, path: str) -> None:
     """Send 2 GB; the hub decides how much of it to accept."""
-    connection = HTTPSConnection(hub, timeout=20, context=ssl.create_default_context(cadata=ca))
+    context = HubContext.of(ca, HUB_NAME, ClinicIdentity(SETTINGS.identity_dir).certificate())
+    connection = HTTPSConnection(hub, timeout=20, context=context)
     try:
         connection.request(method, path, (CHUNK for _ in range(2048)), {"Content-Length": str(2 << 30)})
         connection.getresponse().read()

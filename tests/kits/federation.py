@@ -14,11 +14,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 import psutil
+from cryptography.hazmat.primitives.asymmetric import ec
 from PIL import Image
 
+from embryofl.clinic_keys import certificate
 from embryofl.invite import HUB_NAME, Invite
 from embryofl.membership import HubContact
 from embryofl.states import OVER
+from embryofl_clinic.joining.identity import ClinicIdentity
 from embryofl_clinic.joining.route import Route
 from embryofl_clinic.policy.rules import ONE_OWNER
 from embryofl_demo.layout import DemoFolder
@@ -40,9 +43,10 @@ SETTINGS = {
 }
 
 
-def route_to(port: int, ca: Path) -> Route:
-    """The route to a gateway on this machine."""
-    return Route(HubContact(hubs=[f"localhost:{port}"], ca=ca.read_text(), server_name=HUB_NAME))
+def route_to(port: int, ca: Path, key: ec.EllipticCurvePrivateKey) -> Route:
+    """The route to a gateway on this machine of the clinic with this key."""
+    shown = certificate(key)
+    return Route(HubContact(hubs=[f"localhost:{port}"], ca=ca.read_text(), server_name=HUB_NAME), "", lambda: shown)
 
 
 def until(what: str, ready: Callable[[], Any], seconds: float = WAIT_S, pause: float = 0.05) -> Any:
@@ -239,6 +243,9 @@ class Federation:
         """`embryofl-clinic WORDS`, as it is typed at a clinic."""
         words = (*words, "--state", str(self.place.clinic(name)))
         return typed("embryofl-clinic", *words, stdin=stdin, **{"EMBRYOFL_DATA_DIR": str(self.place.data(name)), **env})
+
+    def identity(self, name: str) -> ClinicIdentity:
+        return ClinicIdentity(self.place.clinic(name) / "identity")
 
     def pid(self, name: str) -> int:
         return self.stack.supervisor.pids()[name]

@@ -4,14 +4,19 @@ import socket
 import ssl
 from pathlib import Path
 
+from embryofl.invite import HUB_NAME
+from embryofl_clinic.joining.route import HubContext
 
-def raw(port: int, ca: Path, request_line: str, body: bytes = b"") -> bytes:
+
+def connect(port: int, ca: Path, certificate: str = "", seconds: float = 60) -> ssl.SSLSocket:
+    """A TLS connection to a gateway of this machine, as a clinic with this certificate or a stranger opens it."""
+    connection = socket.create_connection(("127.0.0.1", port), timeout=seconds)
+    return HubContext.of(ca.read_text(), HUB_NAME, certificate).wrap_socket(connection)
+
+
+def raw(port: int, ca: Path, request_line: str, body: bytes = b"", certificate: str = "") -> bytes:
     """Send a request line exactly as written; returns the response's bytes."""
-    context = ssl.create_default_context(cafile=str(ca))
-    with (
-        socket.create_connection(("127.0.0.1", port), timeout=60) as connection,
-        context.wrap_socket(connection, server_hostname="localhost") as tls,
-    ):
+    with connect(port, ca, certificate) as tls:
         head = f"{request_line}\r\nHost: localhost\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
         tls.sendall(head.encode() + body)
         response = b""

@@ -8,6 +8,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from embryofl.invite import HUB_NAME
+from embryofl_clinic.joining.identity import ClinicIdentity
+from embryofl_clinic.joining.route import HubContext
+
 _HOP = {"connection", "keep-alive", "transfer-encoding", "host", "content-length"}
 
 
@@ -22,15 +26,16 @@ class RecordingProxy:
         Authority of the gateway behind.
     port : int
         Of the gateway, on localhost.
+    identity : Path
+        The clinic's, whose certificate is shown to the gateway.
     """
 
-    def __init__(self, certificate: Path, key: Path, ca: Path, port: int) -> None:
+    def __init__(self, certificate: Path, key: Path, ca: Path, port: int, identity: Path) -> None:
         self._heads: list[bytes] = []
         self._bodies: dict[bytes, None] = {}  # each once, in order: a repeated run sends the same weights again
         self.requests: list[tuple[str, str]] = []  # method and target
         self.loses: Callable[[str, bytes], bool] = lambda target, response: False  # is this response lost on its way?
         self._lock = threading.Lock()
-        behind = ssl.create_default_context(cafile=str(ca))
         proxy = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -48,6 +53,7 @@ class RecordingProxy:
                 head = f"{self.command} {self.path}\r\n{self.headers}".encode()
                 proxy._record(head, body, (self.command, self.path))
                 headers = {k: v for k, v in self.headers.items() if k.lower() not in _HOP}
+                behind = HubContext.of(ca.read_text(), HUB_NAME, ClinicIdentity(identity).certificate())
                 upstream = HTTPSConnection("localhost", port, context=behind, timeout=120)
                 try:
                     upstream.request(self.command, self.path, body, headers)

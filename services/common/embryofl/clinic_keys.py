@@ -1,14 +1,21 @@
 """Clinics' keys: elliptic curve keys as OpenSSH lines, their fingerprints, and ECDSA signatures with SHA-256; also those
-of the hub's authorities, which are known by their certificates."""
+of the hub's authorities, which are known by their certificates. And a clinic's certificate for TLS."""
 
 import base64
+import datetime
 import hashlib
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_public_key
-from cryptography.x509 import load_pem_x509_certificates
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_ssh_public_key,
+)
+from cryptography.x509 import CertificateBuilder, Name, load_pem_x509_certificates, random_serial_number
 
 CURVES = ("secp384r1", "secp256r1")
 
@@ -42,6 +49,23 @@ def fingerprint(line: str) -> str:
     """Of the key in an OpenSSH line, as `ssh-keygen -l` prints it."""
     digest = hashlib.sha256(base64.b64decode(line.split()[1])).digest()
     return "SHA256:" + base64.b64encode(digest).rstrip(b"=").decode()
+
+
+def gateway_digest(line: str) -> str:
+    """Of the key in an OpenSSH line, as the gateway names the key of a TLS certificate (Caddy's `public_key_sha256`):
+    SHA-256 of its point, hexadecimal. Raises as `public_key`."""
+    point = public_key(line).public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    return hashlib.sha256(point).hexdigest()
+
+
+def certificate(key: ec.EllipticCurvePrivateKey) -> str:
+    """A certificate for TLS and its key, PEM. The key signs it, and it does not expire: the gateway reads nothing of it but
+    the key, which the hub has enrolled."""
+    name, begin = Name.from_rfc4514_string("CN=EmbryoFL clinic"), datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
+    end = datetime.datetime(9999, 12, 31, 23, 59, 59, tzinfo=datetime.UTC)  # RFC 5280: has no end
+    made = CertificateBuilder(name, name, key.public_key(), random_serial_number(), begin, end).sign(key, SHA256())
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return (private + made.public_bytes(Encoding.PEM)).decode()
 
 
 def sign(key: ec.EllipticCurvePrivateKey, text: bytes) -> str:

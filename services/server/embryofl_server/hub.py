@@ -10,7 +10,7 @@ from embryofl_server.federation.superlink import SuperLink
 from embryofl_server.members.authority import Authority
 from embryofl_server.members.contact import Contact
 from embryofl_server.members.identity import HubIdentity
-from embryofl_server.members.keys import KeySync
+from embryofl_server.members.keys import GatewayKeys, KeySync
 from embryofl_server.members.membership import MembershipService
 from embryofl_server.members.store import ClinicStore
 from embryofl_server.monitor.alerts import Alerts
@@ -57,7 +57,8 @@ class Hub:
         # members
         self.contact = Contact(settings.addresses, settings.tunnel_file, self.identity)
         self.authority = Authority(self.identity, self.store, self.audit, settings.certificate_days)
-        self.key_sync = KeySync(superlink.admit, self.store, lambda: self.runs.next() is None)
+        gateway = GatewayKeys(self.identity.gateway / "clinics", self.store)
+        self.key_sync = KeySync(gateway, superlink.admit, self.store, lambda: self.runs.next() is None)
         self.membership = MembershipService(
             self.store,
             self.audit,

@@ -10,6 +10,7 @@ import pytest
 from embryofl.errors import UserError
 from embryofl.invite import HUB_NAME
 from embryofl.membership import HubContact
+from embryofl_clinic.joining.identity import ClinicIdentity
 from embryofl_clinic.joining.proxy import proxy_for
 from embryofl_clinic.joining.route import Route
 from kits.tls import Authority
@@ -74,6 +75,26 @@ def test_hub_is_recognised_by_its_own_name_at_any_address(serve, authority, tmp_
     for address in (f"localhost:{port}", f"127.0.0.1:{port}"):
         for ask in both_ways(Route(HubContact(hubs=[address], ca=authority.pem, server_name=NAME))):
             assert ask() == "yes"
+
+
+def test_certificate_of_the_present_key_is_shown(serve, authority, tmp_path):
+    context, identity = authority.context(tmp_path, NAME), ClinicIdentity(tmp_path / "identity")
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(cadata=identity.certificate())
+    port, _ = serve(context)
+    contact = HubContact(hubs=[f"localhost:{port}"], ca=authority.pem, server_name=NAME)
+    for ask in both_ways(Route(contact)):
+        with pytest.raises((OSError, httpx.TransportError)):
+            ask()
+    route = Route(contact, "", identity.certificate)
+    for ask in both_ways(route):
+        assert ask() == "yes"
+    other = ClinicIdentity(tmp_path / "identity")
+    other.next_key()
+    other.adopt_next()  # as `rotate-key` does, in another process
+    for ask in both_ways(route):
+        with pytest.raises((OSError, httpx.TransportError)):
+            ask()
 
 
 @pytest.mark.parametrize("wrong", ["another name of the same authority", "another authority"])

@@ -1,12 +1,15 @@
 """The guards of the API: control token, signed addresses, and the limit on rejected attempts."""
 
+import asyncio
 import json
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from fastapi.testclient import TestClient
 
+from embryofl_server.api import deps
 from embryofl_server.api.app import create_app
+from embryofl_server.api.clinics import OF_STRANGERS
 from embryofl_server.api.status import status
 from embryofl_server.federation import mailboxes
 from embryofl_server.federation.blobs import BadUrl
@@ -160,6 +163,26 @@ def test_strangers_behind_the_same_address_do_not_shut_members_out(hub, api):
     assert ask("/v1/key", key_change_at(hub, key, new)) == 200
     assert ask("/v1/leave", leaving(new, "anna")) == 200
     assert {n: c.state for n, c in hub.store.clinics().items()} == {"anna": "left", "bert": "enrolled"}
+
+
+@pytest.mark.parametrize("path", sorted(OF_STRANGERS))
+def test_body_of_a_stranger_that_never_ends_is_answered(hub, monkeypatch, path):
+    monkeypatch.setattr(deps, "BODY_S", 0.05)
+    scope = {"type": "http", "method": "POST", "path": path, "headers": [(b"content-type", b"application/json")]}
+    sent, parts = [], [{"type": "http.request", "body": b"{", "more_body": True}]
+
+    async def receive():
+        return parts.pop() if parts else await asyncio.Event().wait()
+
+    async def send(message):
+        sent.append(message)
+
+    async def ask():
+        async with asyncio.timeout(60):
+            await create_app(hub)({**scope, "query_string": b""}, receive, send)
+
+    asyncio.run(ask())
+    assert sent[0]["status"] == 400
 
 
 def test_guesses_at_invites_do_not_fill_the_audit_log(hub, api):

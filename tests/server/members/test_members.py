@@ -7,7 +7,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import ValidationError
 
-from embryofl.clinic_keys import canonical, fingerprint, openssh, sign
+from embryofl.clinic_keys import canonical, fingerprint, gateway_digest, openssh, sign
 from embryofl.errors import UserError
 from embryofl.membership import MAX_CHANGES, proof_text
 from embryofl_server.api.status import status
@@ -35,6 +35,31 @@ def test_revoked_key_never_works_again_even_after_a_restart_or_with_a_new_invite
         with pytest.raises(UserError, match="never works again"):
             again.membership.reinstate("anna", by="me")
     assert audit(again, "revoked")[0]["by"] == "me" and audit(again, "revoked")[0]["key"] == fingerprint(openssh(key))
+
+
+def test_gateway_lets_through_who_is_enrolled_and_hears_who_was(make_hub, key):
+    new, waiting = ec.generate_private_key(ec.SECP384R1()), ec.generate_private_key(ec.SECP384R1())
+    hub = make_hub(approval="manual")
+    folder = hub.identity.gateway / "clinics"
+
+    def passes(*keys) -> list[str]:
+        kinds = [{p.suffix for p in folder.glob(f"{gateway_digest(openssh(k))}.*")} for k in keys]
+        return ["member" if k == {".known", ".member"} else "known" if k == {".known"} else "nothing" for k in kinds]
+
+    join(hub, "anna", key)
+    join(hub, "bert", waiting)
+    assert passes(key, waiting, new) == ["known", "known", "nothing"]
+    hub.membership.approve("anna", "me")
+    hub.membership.decline("bert", "unknown", "me")
+    assert passes(key, waiting) == ["member", "known"]
+    hub.membership.suspend("anna", "a test", "me")
+    hub.membership.change_key(key_change(key, new))
+    assert passes(key, new) == ["known", "member"]
+    hub.membership.revoke("anna", "a test", "me")
+    assert passes(key, new, waiting) == ["known", "known", "known"]
+    (folder / "left-behind.member").touch()  # as by a backup that was restored
+    make_hub().key_sync.admit()
+    assert passes(key, new, waiting) == ["known", "known", "known"] and len(list(folder.iterdir())) == 3
 
 
 def respelt(line: str) -> list[str]:

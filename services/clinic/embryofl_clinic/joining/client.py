@@ -43,7 +43,7 @@ class HubClient:
     """
 
     def __init__(self, identity: ClinicIdentity, hub: JoinedHub, state_dir: Path, first: str = "") -> None:
-        self.identity, self.hub, self.route = identity, hub, Route(hub, first)
+        self.identity, self.hub, self.route = identity, hub, Route(hub, first, identity.certificate)
         self.clock, self._state_dir, self.rejected = HubClock(), state_dir, ""
 
     def move_to(self, hub: JoinedHub) -> None:

@@ -1,6 +1,7 @@
 """The clinic's identity: a private key that is made here and never leaves, and what the clinic knows of its hub."""
 
 import contextlib
+import functools
 import hashlib
 import os
 import secrets
@@ -9,7 +10,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
-from embryofl.clinic_keys import authorities, fingerprint, openssh, sign
+from embryofl.clinic_keys import authorities, certificate, fingerprint, openssh, sign
 from embryofl.errors import UserError
 from embryofl.files import sync_folder, write_atomic
 from embryofl.membership import HubContact
@@ -92,13 +93,7 @@ class ClinicIdentity:
                 made.rename(path)
             made.unlink(missing_ok=True)
             sync_folder(path.parent)
-        try:
-            loaded = load_pem_private_key(path.read_bytes(), None)
-        except ValueError as exc:
-            raise UserError("J8", f"{path} is damaged. {_AGAIN}") from exc
-        if not isinstance(loaded, ec.EllipticCurvePrivateKey):
-            raise UserError("J8", f"{path} holds a key of another kind. Expected an EC key. {_AGAIN}")
-        return loaded
+        return _read_key(path)
 
     def reload(self) -> bool:
         """Read the key again; whether it has changed."""
@@ -116,6 +111,11 @@ class ClinicIdentity:
             (self._folder / NEXT).replace(self._folder / KEY)
         sync_folder(self._folder)
         self.reload()
+
+    def certificate(self) -> str:
+        """Certificate and key for TLS, PEM, of the key that is in the folder now: a command may have changed it."""
+        path = self._folder / KEY
+        return _certificate_of(path, path.read_bytes())
 
     @property
     def public_key(self) -> str:
@@ -156,3 +156,18 @@ class ClinicIdentity:
     def remember(self, membership: JoinedHub) -> None:
         """Save what is known of the hub."""
         write_atomic(self._folder / HUB, membership.model_dump_json().encode(), mode=0o600)
+
+
+def _read_key(path: Path, pem: bytes | None = None) -> ec.EllipticCurvePrivateKey:
+    try:
+        loaded = load_pem_private_key(path.read_bytes() if pem is None else pem, None)
+    except ValueError as exc:
+        raise UserError("J8", f"{path} is damaged. {_AGAIN}") from exc
+    if not isinstance(loaded, ec.EllipticCurvePrivateKey):
+        raise UserError("J8", f"{path} holds a key of another kind. Expected an EC key. {_AGAIN}")
+    return loaded
+
+
+@functools.lru_cache(maxsize=2)
+def _certificate_of(path: Path, pem: bytes) -> str:
+    return certificate(_read_key(path, pem))

@@ -2,13 +2,14 @@
 
 All traffic (Fleet API, membership, weights) goes this way. Whatever address is dialled, the certificate there must be
 signed by the hub's authority and carry the hub's own name. So a tunnel's host name, which changes, need not be in any
-certificate.
+certificate. A clinic that has joined shows its own certificate, without which the hub's gateway only lets it join.
 """
 
 import functools
 import logging
 import re
 import ssl
+import tempfile
 import threading
 import urllib.parse
 from base64 import b64encode
@@ -31,18 +32,23 @@ Opened = TypeVar("Opened")
 
 
 class HubContext(ssl.SSLContext):
-    """Trusts one hub: checks its authorities and its own name, whatever address was dialled."""
+    """Trusts one hub: checks its authorities and its own name, whatever address was dialled. Shows a certificate."""
 
     hub_name = ""
 
     @classmethod
     @functools.lru_cache(maxsize=8)
-    def of(cls, ca: str, name: str) -> "HubContext":
-        """From authorities (PEM) and the hub's name."""
+    def of(cls, ca: str, name: str, certificate: str) -> "HubContext":
+        """From authorities (PEM), the hub's name, and the clinic's certificate with its key (PEM; "": none)."""
         context = cls(ssl.PROTOCOL_TLS_CLIENT)
         context.load_verify_locations(cadata=ca)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.hub_name = name
+        if certificate:
+            with tempfile.NamedTemporaryFile("w") as file:  # its owner's alone; OpenSSL reads a key from nowhere else
+                file.write(certificate)
+                file.flush()
+                context.load_cert_chain(file.name)
         return context
 
     def wrap_socket(self, *args: Any, **options: Any) -> ssl.SSLSocket:
@@ -74,6 +80,8 @@ class Route:
         Addresses, authorities and name of the hub.
     first : str (default: "")
         Addresses (host:port, comma-separated) that are tried before those.
+    certificate : callable, optional
+        Gives the clinic's certificate with its key, PEM, at each connection; default: it has none to show yet.
 
     Attributes
     ----------
@@ -81,8 +89,8 @@ class Route:
         All addresses, in the order in which they are tried.
     """
 
-    def __init__(self, contact: HubContact, first: str = "") -> None:
-        self._lock = threading.Lock()
+    def __init__(self, contact: HubContact, first: str = "", certificate: Callable[[], str] = str) -> None:
+        self._lock, self._certificate = threading.Lock(), certificate
         self._first = addresses_of(first)
         self._at = 0
         self._faults: dict[str, str] = {}  # address: what is wrong there, logged once until it works again
@@ -108,9 +116,9 @@ class Route:
             return self.hubs[self._at]
 
     @property
-    def trust(self) -> tuple[str, str]:
-        """The hub's authorities (PEM) and its name."""
-        return self._contact.ca, self._contact.server_name
+    def trust(self) -> tuple[str, str, str]:
+        """The hub's authorities (PEM), its name, and the clinic's own certificate with its key (PEM; "": none)."""
+        return self._contact.ca, self._contact.server_name, self._certificate()
 
     def first_connected(self, connect: Callable[[str], Opened]) -> Opened:
         """What `connect(address)` returns for the first address where it connects, beginning with the one in use.
@@ -196,7 +204,7 @@ class _Transport(httpx.BaseTransport):
 
     def __init__(self, route: Route) -> None:
         self._route, self._lock = route, threading.Lock()
-        self._opened: dict[tuple[str, tuple[str, str]], httpx.BaseTransport] = {}
+        self._opened: dict[tuple[str, tuple[str, str, str]], httpx.BaseTransport] = {}
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         def send(hub: str) -> httpx.Response:
@@ -215,7 +223,7 @@ class _Transport(httpx.BaseTransport):
             transport.close()
 
 
-def open_transport(hub: str, trust: tuple[str, str]) -> httpx.BaseTransport:
+def open_transport(hub: str, trust: tuple[str, str, str]) -> httpx.BaseTransport:
     """Connections to one address, directly or through the clinic's proxy, that trust the hub alone."""
     limits = httpx.Limits(max_connections=20, max_keepalive_connections=4)
     return httpx.HTTPTransport(

@@ -17,7 +17,7 @@ from fastapi.responses import JSONResponse
 from embryofl.errors import UserError, with_code
 from embryofl.process import set_up_logging
 from embryofl_server.api import clinics, console, members, people, runs, second_person
-from embryofl_server.api.deps import Rejections, by_method, caller
+from embryofl_server.api.deps import PromptBodies, Rejections, by_method, caller
 from embryofl_server.hub import Hub
 from embryofl_server.members.invites import EnrolmentRejected
 from embryofl_server.members.limits import LOGINS, REJECTED, Limit
@@ -52,6 +52,7 @@ def create_app(hub: Hub) -> FastAPI:
     def _waits(_: Request, exc: second_person.Waits) -> JSONResponse:
         return JSONResponse({"waits": str(exc)}, status_code=202)
 
+    app.add_middleware(PromptBodies, paths=clinics.OF_STRANGERS)
     app.include_router(clinics.router)
     for module, who in (
         (members, by_method),

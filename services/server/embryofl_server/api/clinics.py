@@ -16,6 +16,9 @@ from embryofl_server.api.deps import Address, CurrentHub, strangers
 from embryofl_server.federation.blobs import BadUrl, UploadRefused
 from embryofl_server.federation.mailboxes import MailboxClosed
 
+OF_STRANGERS = frozenset({"/v1/enrol", "/v1/standing", "/v1/leave", "/v1/key"})
+"""What clinics ask for without a signed URL."""
+
 log = logging.getLogger("embryofl.api")
 router = APIRouter()
 

@@ -1,11 +1,13 @@
 """What routes depend on: the hub, who is asking and whether that role may, and the limit on rejected attempts."""
 
+import asyncio
 import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Header, HTTPException, Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from embryofl.errors import with_code
 from embryofl_server.hub import Hub
@@ -18,6 +20,29 @@ def _hub_of(request: Request) -> Hub:
 
 
 CurrentHub = Annotated[Hub, Depends(_hub_of)]
+
+BODY_S = 20.0  # for the body of a request that strangers may make: a few kB
+
+
+class PromptBodies:
+    """ASGI middleware: a request on one of `paths` whose body has not arrived within `BODY_S` is answered without it."""
+
+    def __init__(self, app: ASGIApp, paths: frozenset[str]) -> None:
+        self._app, self._paths = app, paths
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if scope["type"] != "http" or scope["path"] not in self._paths:
+            await self._app(scope, receive, send)
+            return
+        end = asyncio.get_running_loop().time() + BODY_S
+
+        async def in_time() -> Message:
+            async with asyncio.timeout_at(end):
+                return await receive()
+
+        await self._app(scope, in_time, send)
+
 
 Address = Annotated[str, Header(alias="x-forwarded-for")]
 """The gateway replaces what a client writes there by the address it came from (Caddy trusts no client's header)."""

@@ -14,7 +14,7 @@ All keys are EC P-256 (an RSA key costs the SuperLink much CPU). Layout below th
     identity/contact.issued          number of the newest statement about how clinics reach and trust this hub
     identity/audit.key, audit.pub    signs the lines of the audit log
     identity/superlink/              what the SuperLink may read: its certificate and the SuperExec secret
-    identity/gateway/                what the gateway may read: its certificate
+    identity/gateway/                what the gateway may read: its certificate, and whom it lets through (`GatewayKeys`)
     identity/console/                what the console may read: a copy of internal.crt, a token of its own, who is logged in
 """
 

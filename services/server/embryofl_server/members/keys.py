@@ -1,12 +1,16 @@
-"""Keeps the SuperLink's keys equal to the store's: at once if it is reachable, otherwise as soon as it is again.
+"""Keeps the keys of gateway and SuperLink equal to the store's. The SuperLink's: at once if it is reachable, otherwise as
+soon as it is again.
 
 A SuperLink is empty after a restart. A run detects that itself; between runs this module checks every few seconds.
 """
 
+import functools
 import logging
 import threading
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
+from embryofl.clinic_keys import gateway_digest
 from embryofl_server.members.store import ClinicStore
 
 log = logging.getLogger("embryofl.keys")
@@ -18,11 +22,42 @@ class RegistryUnreachable(Exception):
     """The key registry cannot be reached, or rejected a call."""
 
 
-class KeySync:
-    """Sends the store's keys to the registry, and retries in a thread.
+class GatewayKeys:
+    """The keys whose holders the gateway lets through: empty files, which it looks for at each request.
+
+    `DIGEST.member`: a clinic that may be connected. `DIGEST.known`: that, or one that awaits approval, or a key that never
+    works again: its holder may ask how it stands.
 
     Parameters
     ----------
+    folder : Path
+        Made when missing.
+    store : ClinicStore
+    """
+
+    def __init__(self, folder: Path, store: ClinicStore) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder, self._store, self._lock = folder, store, threading.Lock()
+        self._digest = functools.lru_cache(maxsize=10_000)(gateway_digest)
+
+    def update(self) -> None:
+        """Make the files equal to the store."""
+        with self._lock:
+            wanted = {f"{self._digest(key)}.member" for key in self._store.keys().values()}
+            wanted |= {f"{self._digest(key)}.known" for key in self._store.known_keys()}
+            present = {path.name for path in self._folder.iterdir()}
+            for name in present - wanted:
+                (self._folder / name).unlink()
+            for name in wanted - present:
+                (self._folder / name).touch()
+
+
+class KeySync:
+    """Gives the store's keys to the gateway, sends them to the registry, and retries that in a thread.
+
+    Parameters
+    ----------
+    gateway : GatewayKeys
     register : callable
         Given a function that returns the keys, clinic to OpenSSH line: makes those of the SuperLink equal to them. Raises
         `RegistryUnreachable`.
@@ -33,11 +68,12 @@ class KeySync:
 
     def __init__(
         self,
+        gateway: GatewayKeys,
         register: Callable[[Callable[[], Mapping[str, str]]], object],
         store: ClinicStore,
         idle: Callable[[], bool],
     ) -> None:
-        self._register, self._store, self._idle = register, store, idle
+        self._gateway, self._register, self._store, self._idle = gateway, register, store, idle
         self._due, self._closing = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._sync, name="key-sync", daemon=True)
 
@@ -54,7 +90,8 @@ class KeySync:
             self._thread.join(timeout=5)
 
     def admit(self) -> bool:
-        """Send all keys now; whether they were accepted. If not, the thread retries until they are."""
+        """Send all keys now; whether the SuperLink accepted them. If not, the thread retries until it does."""
+        self._gateway.update()
         try:
             self._register(self._store.keys)
         except RegistryUnreachable as exc:

@@ -201,6 +201,10 @@ class ClinicStore(Database):
         present = [c for c in clinics if c.state in ("enrolled", "suspended") and c.public_key not in retired]
         return {c.name: c.public_key for c in present}
 
+    def known_keys(self) -> set[str]:
+        """Public keys of all clinics that have ever enrolled, also those that never work again."""
+        return {key for (key,) in self.rows("SELECT public_key FROM clinics UNION SELECT public_key FROM dead_keys")}
+
     def admitted(self) -> set[str]:
         """The clinics that may take part in rounds."""
         return {c.name for c in self.clinics().values() if c.state == "enrolled" and not c.outdated}
