@@ -131,10 +131,19 @@ def test_clinic_can_reach_only_the_gateway(federation):
         for name, n in inside["gateway"]["NetworkSettings"]["Networks"].items()
         if name != f"{PROJECT}_clinics"
     ]
-    assert len(hosts) == 15 and all(hosts)
+    assert len(hosts) == 16 and all(hosts)
     ports = (3000, 7860, 8000, 8443, 9000, 9090, 9100)
     targets = [("gateway", 8443), *itertools.product(hosts, ports), ("192.0.2.1", 443), ("1.1.1.1", 53)]
     assert federation.reached("clinic-1", targets) == [("gateway", 8443)]
+
+
+def test_only_server_and_gateway_reach_the_superlink(federation):
+    inside = {name: set(c["NetworkSettings"]["Networks"]) for name, c in federation.containers().items()}
+    (shared,) = inside["superlink"]
+    assert {name for name, networks in inside.items() if shared in networks} == {"superlink", "server", "gateway"}
+    (network,) = federation.containers()["superlink"]["NetworkSettings"]["Networks"].values()
+    targets = [("server", 9000), ("superlink", 8000), (network["IPAddress"], 8000)]
+    assert federation.reached("console", targets) == [("server", 9000)]
 
 
 def test_only_the_gateways_port_is_open_to_other_machines(federation):
