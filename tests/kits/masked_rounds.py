@@ -25,7 +25,8 @@ from embryofl_demo.local_fleet import FileTransfers, OneWorkload
 from embryofl_server.federation.blobs import UploadRefused
 from embryofl_server.federation.fleet import FleetLost, Node, RawReply
 from embryofl_server.federation.mailboxes import MailboxClosed, Mailboxes
-from embryofl_server.federation.masking import sums
+from embryofl_server.federation.masking import rounds, sums
+from embryofl_server.federation.run_settings import check_settings
 from kits.policy import write_policy
 from kits.rounds import LAYOUT, FakeFleet, stages
 
@@ -53,6 +54,38 @@ def masked_stages(tmp_path: Path, packed: Any, monkeypatch: Any) -> Iterator[Cal
     yield make
     for each in made:
         each.close()
+
+
+@contextlib.contextmanager
+def masked_runs(tmp_path: Path, packed: Any, monkeypatch: Any) -> Iterator[Callable[..., Any]]:
+    """`stage(clinics, masks, **settings)`: a run of two rounds, with masks unless these are "off", ready to be executed."""
+    monkeypatch.setattr(rounds, "RETRY_FIRST_S", 0.05)
+    with masked_stages(tmp_path, packed, monkeypatch) as ready:
+
+        def make(clinics: int = 3, masks: str = "required", **settings: Any) -> Any:
+            values = {"rounds": 2, "min_clinics": 3, "secure_aggregation": masks, "strategy": "fedavg"}
+            return ready(list(EMBRYOS)[:clinics], check_settings(values | LEAST | settings).model_dump())
+
+        yield make
+
+
+def record(run: Any, number: int = 1) -> dict[str, Any]:
+    """Of a round of a run."""
+    found: dict[str, Any] = run.checkpoints.at(number).record
+    return found
+
+
+def numbers(model: bytes) -> list[np.ndarray]:
+    """Of a packed model, an array for each dtype."""
+    return LAYOUT.section_views(np.frombuffer(model, np.uint8))
+
+
+def assert_equal(masked: bytes, plain: bytes) -> None:
+    """The same model but for rounding."""
+    for one, other in zip(numbers(masked), numbers(plain), strict=True):
+        if one.dtype.kind == "f":
+            tolerance = 1e-5 if one.dtype.itemsize > 2 else 2e-3  # half precision has three digits
+            assert np.linalg.norm(one - other) <= tolerance * np.linalg.norm(other)
 
 
 def undisturbed(stage: Any, **settings: Any) -> bytes:
