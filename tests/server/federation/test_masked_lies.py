@@ -1,10 +1,12 @@
 """Masked rounds with a hub that lies, which clinics refuse, and with clinics that lie."""
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
-from embryofl.clinic_keys import openssh
+from embryofl.clinic_keys import openssh, sign
 from embryofl.errors import UserError
 from embryofl.invite import HUB_NAME
+from embryofl.messages import MaskingRequest
 from embryofl.secagg import clinic as secagg_clinic
 from embryofl.secagg.clinic import ClinicSession
 from embryofl_clinic.joining.identity import ClinicIdentity, JoinedHub
@@ -29,16 +31,16 @@ def changed(request, **parts):
 
 
 class Lies:
-    """What a hub tells one clinic, bert, in round 2 and in no other."""
+    """What a hub tells one clinic, bert, in one round and in no other."""
 
-    def __init__(self, lie):
-        self.told = lie
+    def __init__(self, lie, round_=2):
+        self.told, self.round = lie, round_
         self.old = None  # cleo's advert of round 1
 
     def __call__(self, request):
         if request.kind == "letters" and request.round == 1:
             self.old = request.masking.roster.advert_of("cleo")
-        if request.clinic != "bert" or request.round != 2:
+        if request.clinic != "bert" or request.round != self.round:
             return request
         return self.told(self, request) or request
 
@@ -67,6 +69,70 @@ class Lies:
             letters = request.masking.letters
             return changed(request, letters=letters.model_copy(update={"roster": "0" * 64}))
         return None
+
+    def signed_by_nobody(self, request):
+        """A clinic that is not among those whose keys were shown."""
+        if request.kind != "letters":
+            return None
+        roster = request.masking.roster
+        keys = {name: "" for name in roster.names}
+        own = ec.generate_private_key(ec.SECP384R1())
+        stranger = ClinicSession(roster.terms, "zoe", 50, lambda text: sign(own, text), keys, None).advert
+        return changed(request, roster=roster.model_copy(update={"adverts": (*roster.adverts, stranger)}))
+
+    def other_mask_key(self, request):
+        return self.advert(request, mask_key="11" * 32) if request.kind == "letters" else None
+
+    def roster_of_another_model(self, request):
+        if request.kind != "letters":
+            return None
+        roster = request.masking.roster
+        terms = roster.terms.model_copy(update={"model": "c" * 64})
+        return changed(request, roster=roster.model_copy(update={"terms": terms}))
+
+    def without_its_own_advert(self, request):
+        if request.kind != "letters":
+            return None
+        roster = request.masking.roster
+        others = tuple(advert for advert in roster.adverts if advert.clinic != "bert")
+        return changed(request, roster=roster.model_copy(update={"adverts": others}))
+
+    def second_roster(self, request):
+        """In place of the letters, so that it makes letters once more, for fewer clinics."""
+        if request.kind == "letters":
+            self.roster = request.masking.roster
+        if request.kind != "train":
+            return None
+        fewer = self.roster.model_copy(update={"adverts": self.roster.adverts[:3]})
+        return request.model_copy(update={"kind": "letters", "masking": MaskingRequest(roster=fewer)})
+
+    def few_letters(self, request):
+        if request.kind != "train":
+            return None
+        letters = request.masking.letters
+        few = {name: letter for name, letter in letters.letters.items() if name in ("anna", "bert")}
+        return changed(request, letters=letters.model_copy(update={"letters": few}))
+
+    def few_survivors(self, request):
+        return self.statement(request, survivors=("bert",)) if request.kind == "survivors" else None
+
+    def statement_of_another_roster(self, request):
+        return self.statement(request, roster="0" * 64) if request.kind == "survivors" else None
+
+    def one_is_dead_for_it_alone(self, request):
+        """All others are told that dora lives; it confirms that she does not, and is then asked for shares of the others' sum."""
+        return self.statement(request, survivors=("anna", "bert", "cleo")) if request.kind == "survivors" else None
+
+    def few_signatures(self, request):
+        """Two, and one of these again in the name of another clinic."""
+        if request.kind != "shares":
+            return None
+        given = request.masking.signatures
+        return changed(request, signatures={"anna": given["anna"], "bert": given["bert"], "cleo": given["anna"]})
+
+    @staticmethod
+    def statement(request, **fields):
+        return changed(request, statement=request.masking.statement.model_copy(update=fields))
 
     def another_statement(self, request):
         if request.kind == "shares":
@@ -117,6 +183,29 @@ def test_lie_of_the_hub_is_refused_by_the_clinic_and_no_model_is_made_of_it(stag
         assert any(name == "bert" and words in refusal for name, refusal in run.fleet.refusals)
     else:
         assert any("changed: cleo" in e.get("words", "") for e in events(run.run))
+
+
+@pytest.mark.parametrize(
+    ("lie", "words"),
+    [
+        (Lies.signed_by_nobody, "zoe is not known"),
+        (Lies.other_mask_key, "cleo has not signed these keys, weight and cells"),
+        (Lies.roster_of_another_model, "a roster with the terms"),
+        (Lies.without_its_own_advert, "a roster without the advert of bert"),
+        (Lies.second_roster, "a second, different roster"),
+        (Lies.few_letters, "2 senders of letters"),
+        (Lies.few_survivors, "1 survivors"),
+        (Lies.statement_of_another_roster, "a statement about another roster"),
+        (Lies.one_is_dead_for_it_alone, "another statement than this clinic has confirmed"),
+        (Lies.few_signatures, "2 valid confirmations"),
+    ],
+)
+def test_lie_to_one_of_four_clinics_is_refused_and_the_others_have_their_round(stage, lie, words):
+    run = stage(clinics=4, rounds=1, round_deadline_s=0.4, grace_s=0.2)
+    run.fleet.lie = Lies(lie, round_=1)
+    run.go()
+    assert any(name == "bert" and words in refusal for name, refusal in run.fleet.refusals), run.fleet.refusals
+    assert "void" not in record(run) and {"anna", "cleo", "dora"} <= {*record(run)["masking"]["survivors"]}
 
 
 # -- clinics that lie -------------------------------------------------------------------------------------------------
@@ -204,6 +293,19 @@ def test_clinic_that_shares_other_seeds_than_it_has_signed_is_named_and_suspende
     assert record(run, 1)["refused"] == {"dora": "masking"} and record(run, 1)["void"]
     assert run.store.clinics()["dora"].state == "suspended"
     assert any(e["kind"] == "refused" and e["clinic"] == "dora" for e in events(run.run))
+
+
+def test_clinic_that_reveals_another_share_than_it_was_given_is_rejected_and_the_others_are_enough(stage, monkeypatch):
+    def wrong(shares):
+        return shares.model_copy(
+            update={"shares": tuple(s.model_copy(update={"value": "00" * 16}) for s in shares.shares)}
+        )
+
+    lying(monkeypatch, "dora", "reveal", wrong)
+    run = stage(clinics=4, rounds=1)
+    run.go()
+    assert record(run)["masking"]["survivors"] == ["anna", "bert", "cleo", "dora"]
+    assert [(e["clinic"], e["reason"]) for e in events(run.run) if e["kind"] == "refused"] == [("dora", "masking")]
 
 
 def test_clinic_that_leaves_or_has_a_new_key_after_its_upload_costs_no_round(stage, monkeypatch):
