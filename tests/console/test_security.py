@@ -41,6 +41,7 @@ POSTS = [
     "/clinic/{action}",
     "/local/{action}",
     "/runs/estimate",
+    "/runs/note",
     "/runs/start",
     "/runs/{action}",
     "/request/{action}",

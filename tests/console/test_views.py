@@ -1,6 +1,7 @@
 """The pages escape texts, name what is missing, and show the server's metrics."""
 
 import copy
+import html
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,11 +15,13 @@ from embryofl.errors import UserError
 from embryofl.metrics import ScoreSums
 from embryofl.settings import RunSettings
 from embryofl_console.context import SITE
-from embryofl_console.form import collected
+from embryofl_console.form import PRESETS, collected, filled, usual
 from embryofl_console.hub import raise_for_error
 from embryofl_console.logins import Person
 from embryofl_console.pages import clinics, hub, overview, results, runs
 from embryofl_console.texts import texts
+from embryofl_server.federation.choices import offers
+from embryofl_server.federation.run_settings import check_settings
 from embryofl_server.report.decision import learn_calibration
 from embryofl_server.report.summary import summarise
 from embryofl_server.runs.evaluation import released_sums
@@ -119,9 +122,10 @@ def show_clinic(record):
     return show("clinic", clinic=record, day_name=clinics.day_name, history=history, shortened=hub.shortened)
 
 
-def show_runs(state, offers=None, **values):
-    offers = offers or {"models": [], "strategies": [], "defaults": {}}
-    return show("runs", state, **{"cost": None, "error": "", "form": runs.form(offers, {}), **values})
+def show_runs(state, offered=None, **values):
+    offered = offered or {"models": [], "strategies": [], "defaults": {}}
+    given = {"like": "", "preset": "", **values}
+    return show("runs", state, **{"cost": None, "error": "", "form": runs.form(offered, {}), **given})
 
 
 def show_results(data, split="test", clinic="pooled", day="all", name="run-0001"):
@@ -225,7 +229,7 @@ def test_text_from_clinics_and_people_is_escaped(sample):
         "alerts": [{"alert": "ClinicOffline", "clinic": EVIL, "detail": EVIL}],
         "events": [{"time": 1, "event": EVIL, "clinic": EVIL, "run": EVIL, "round": 1, "state": EVIL, "reason": EVIL}],
         "courses": {"pooled": [[0, 0.5, 0.7, 0.1], [1, 0.6, 0.6, 0.1]], EVIL: [[0, 0.5, 0.7, 0.1], [1, 0.6, 0.6, 0.1]]},
-        "runs": [{**run, "rounds": 1, "model": EVIL, "strategy": EVIL, "results": True}],
+        "runs": [{**run, "rounds": 1, "model": EVIL, "strategy": EVIL, "results": True, "note": EVIL}],
         "invites": [{"name": EVIL, "state": "open", "created": 1, "expires": 2}],
         "hub": HUB | {"tunnel": {"up": True, "address": EVIL, "before": EVIL, "words": EVIL}, "addresses": [EVIL]},
     }
@@ -249,14 +253,14 @@ def test_text_from_clinics_and_people_is_escaped(sample):
     model = {"name": EVIL, "words": EVIL, "size": 1, "recipe": {"local_epochs": 1}}
     strategy = {"name": EVIL, "words": EVIL, "settings_words": EVIL, "least_clinics": 2}
     strategy["settings"] = [{"name": EVIL, "default": EVIL}]
-    offers = {"models": [model], "strategies": [strategy], "defaults": {"model": EVIL, "strategy": EVIL}}
+    offered = {"models": [model], "strategies": [strategy], "defaults": {"model": EVIL, "strategy": EVIL}}
     lines = dict.fromkeys(("docker", "podman", "pip", "code"), EVIL)
     made = (EVIL, {"expires": 1, "manual": True, "lines": lines})
     for page in (
         show_overview(state, EVIL),
         show_clinics(state, made=made, local={EVIL: EVIL}, error=EVIL, typed={"name": EVIL, "days": EVIL}),
         show_clinic(record),
-        show_runs(state, offers, error=EVIL),
+        show_runs(state, offered, error=EVIL, like=EVIL),
         show_hub(state, [{"line": 1, "time": 1, "event": EVIL, "words": EVIL}], links=hub.monitoring(EVIL, EVIL)),
         show_results(hostile, name=EVIL),
         show_results(hostile, clinic=EVIL, day="3"),
@@ -602,11 +606,47 @@ def test_form_becomes_run_settings():
         collected(fields | {"more": "rounds"})
 
 
+@pytest.mark.parametrize("preset", PRESETS)
+def test_preset_makes_settings_that_can_be_run(preset):
+    assert set(PRESETS) == set(texts.preset)
+    offered = offers()
+    fields = {**usual(offered), **filled(PRESETS[preset], offered["defaults"])}
+    settings = check_settings({**collected(fields), "min_clinics": 3})
+    assert {key: getattr(settings, key) for key in PRESETS[preset]} == PRESETS[preset]
+    assert bool(settings.masked_weights) == (preset != "robust")
+    assert texts.preset[preset].says in html.unescape(show_runs(EMPTY, preset=preset))
+
+
+def test_settings_of_a_run_fill_the_form_and_come_back():
+    offered = offers()
+    made = check_settings(
+        {"strategy": "fedembryo", "temperature": 3.0, "rounds": 7, "seed": 5, "patience": 2, "min_clinics": 2}
+    )
+    settings = made.model_dump()
+    fields = filled(settings, offered["defaults"])
+    assert fields["rounds"] == "7" and "patience=2" in fields["more"] and fields["own-temperature"] == "3"
+    assert check_settings(collected({**usual(offered), **fields})).model_dump() == settings
+    assert "seed" not in filled({**settings, "masked_weights": "examples"}, offered["defaults"])
+
+
+def test_runs_are_compared_clinic_by_clinic():
+    def final(**aurocs):
+        return {name: {"auroc": value and {"value": value, "interval": None}} for name, value in aurocs.items()}
+
+    first = final(pooled=0.8, oslo=0.7, porto=0.8, lyon=0.75, new=None)
+    other = final(pooled=0.9, oslo=0.72, porto=0.84, lyon=0.78, new=0.9)
+    difference = runs.paired(first, other)
+    half = 4.303 * 0.01 / 3**0.5  # of 0.02, 0.03 and 0.04
+    assert difference["clinics"] == 3 and difference["value"] == pytest.approx(0.03)
+    assert difference["interval"] == pytest.approx([0.03 - half, 0.03 + half], abs=1e-4)
+    assert runs.paired(first, final(oslo=0.7)) is None
+
+
 def test_chosen_model_brings_its_local_epochs():
-    offers = {"models": [{"name": "lite0", "recipe": {"local_epochs": 3}}], "strategies": [], "defaults": {}}
+    offered = {"models": [{"name": "lite0", "recipe": {"local_epochs": 3}}], "strategies": [], "defaults": {}}
     chosen = {"model": "lite0", "model_before": "small_cnn", "local_epochs": "1"}
-    assert runs.fitted(offers, chosen) == {"model": "lite0", "model_before": "lite0", "local_epochs": "3"}
-    assert runs.fitted(offers, chosen | {"model_before": "lite0"})["local_epochs"] == "1"
+    assert runs.fitted(offered, chosen) == {"model": "lite0", "model_before": "lite0", "local_epochs": "3"}
+    assert runs.fitted(offered, chosen | {"model_before": "lite0"})["local_epochs"] == "1"
 
 
 def test_hubs_validation_error_becomes_one_readable_message():

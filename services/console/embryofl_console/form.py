@@ -22,6 +22,13 @@ GROUPS = (
     (Number("min_clinics", most=1000), Number("quorum", 0, 1000, False), Number("round_deadline_s", integer=False)),
     (Number("norm_clip", integer=False), Number("norm_bound", integer=False), Number("suspend_after")),
 )
+PRESETS: dict[str, dict[str, Any]] = {
+    "standard": {},
+    "quick": {"model": "small_cnn", "rounds": 3, "local_epochs": 1},
+    "private": {"secure_aggregation": "required", "update_noise": 0.1},
+    "robust": {"strategy": "median"},
+}
+"""Settings to begin with, by a key of `texts.preset`."""
 OWN = "own-"
 """What the names of fields for a strategy's own settings begin with."""
 
@@ -34,6 +41,26 @@ def usual(offers: Mapping[str, Any]) -> dict[str, str]:
     values |= {key: offers["defaults"][key] for key in ("model", "strategy") if key in offers["defaults"]}
     names = ["model", "strategy", *(number.setting for group in GROUPS for number in group)]
     return {"more": "", "model_before": str(values["model"]), **{name: _plain(values[name]) for name in names}}
+
+
+def filled(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, str]:
+    """The form's fields for these settings: what has no field of its own, and is not the default, stands below further
+    settings. The seed of a run with masks is not used again: its clinics would decline to begin from the same model."""
+    fields = {n.setting: _plain(settings[n.setting]) for group in GROUPS for n in group if n.setting in settings}
+    deadline = settings.get("round_deadline_s")
+    if deadline is not None:
+        fields["round_deadline_s"] = "0" if deadline == "auto" else _plain(deadline / 60)
+    fields |= {name: str(settings[name]) for name in ("model", "strategy") if name in settings}
+    fields |= {f"{OWN}{key}": _plain(value) for key, value in settings.get("strategy_settings", {}).items()}
+    if settings.get("masked_weights"):
+        fields.pop("seed", None)
+    own = {*fields, "strategy_settings", "masked_weights", "seed"}
+    more = [
+        f"{key}={_plain(value)}" for key, value in settings.items() if key not in own and value != defaults.get(key)
+    ]
+    if "model" in fields:
+        fields["model_before"] = fields["model"]
+    return {**fields, "more": "\n".join(more)}
 
 
 def _plain(value: Any) -> str:

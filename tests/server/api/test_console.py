@@ -217,6 +217,15 @@ def test_audit_log_can_be_filtered_and_verified(client, hub, run):
     assert not broken["whole"] and "line" in broken["words"]
 
 
+def test_note_about_a_run_is_kept_and_can_be_taken_away(client, hub, run):
+    assert client.get("/control/state").json()["runs"][0]["note"] == ""
+    assert client.post("/control/runs/run-0001/note", json={"note": "x" * 501}).status_code == 422
+    client.post("/control/runs/run-0001/note", json={"note": "All five clinics."}).raise_for_status()
+    assert client.get("/control/state").json()["runs"][0]["note"] == RunView(run).note == "All five clinics."
+    client.post("/control/runs/run-0001/note", json={"note": ""}).raise_for_status()
+    assert client.get("/control/state").json()["runs"][0]["note"] == RunView(run).note == ""
+
+
 def test_outline_has_the_fields_for_comparing_runs(client, run):
     outline = client.get("/control/runs/run-0001/outline").json()
     assert outline["settings"]["local_epochs"] == 4 and outline["curve"] == [[0, 0.6, 0.7, 0.0], [1, 0.6, 0.7, 0.0]]

@@ -1,8 +1,11 @@
 """The page Runs: choose, see the estimated cost, start; pause, resume, stop; compare runs."""
 
+import math
+import statistics
 import threading
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from markupsafe import Markup
@@ -10,10 +13,11 @@ from markupsafe import Markup
 from embryofl.errors import UserError
 from embryofl.result_charts import by_round
 from embryofl_console.context import Fields, PageContext, State
-from embryofl_console.form import GROUPS, OWN, collected, usual
+from embryofl_console.form import GROUPS, OWN, PRESETS, collected, filled, usual
 from embryofl_console.texts import texts
 
-MOST_COMPARED = 6
+MOST_COMPARED = 5
+_T = (12.71, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)  # Student's, 95 %, by degrees of freedom
 t = texts.runs
 OUTCOMES = {"pause": t.pausing, "continue": t.resuming, "stop": t.stopping}
 
@@ -23,12 +27,22 @@ def routes(context: PageContext) -> APIRouter:
     router, offers = APIRouter(), Offers(context)
 
     def page(request: Request, fields: State, status: int = 200, **values: Any) -> Response:
-        given = {"cost": None, "error": "", "form": form(offers(), fields), **values}
+        given = {"cost": None, "error": "", "like": "", "preset": "", "form": form(offers(), fields), **values}
         return context.show(request, "runs", texts.page.tabs[2], status, live="/runs", **given)
 
     @router.get("/runs")
-    def runs(request: Request) -> Response:
-        return page(request, {})
+    def runs(request: Request, preset: str = "", like: str = "") -> Response:
+        """`like`: a run whose settings the form begins with."""
+        try:
+            settings = context.get("runs", like, "outline")["settings"] if like else PRESETS.get(preset, {})
+        except UserError as exc:
+            return page(request, {}, 400, error=str(exc))
+        return page(request, filled(settings, offers()["defaults"]), like=like, preset=preset)
+
+    @router.post("/runs/note")
+    def note(request: Request, fields: Fields) -> Response:
+        path = f"runs/{quote(fields.get('run', ''), safe='')}/note"
+        return context.act(request, "/runs", path, {"note": fields.get("note", "")})
 
     @router.post("/runs/estimate")
     def estimate(request: Request, fields: Fields) -> Response:
@@ -137,7 +151,22 @@ def compared(runs: list[State]) -> dict[str, Any]:
         by_round(name, {r["name"]: _course(r, place) for r in runs}) for place, name in ((1, "auroc"), (2, "loss"))
     )
     settings = [(k, [_value(r["settings"].get(k)) for r in runs]) for k in keys]
-    return {"runs": runs, "settings": settings, "metrics": metrics, "charts": Markup(charts)}  # noqa: S704 - escaped
+    pairs = [(run["name"], paired(finals[0], final)) for run, final in zip(runs[1:], finals[1:], strict=True)]
+    shown = {"runs": runs, "settings": settings, "metrics": metrics, "pairs": [(n, d) for n, d in pairs if d]}
+    return {**shown, "charts": Markup(charts)}  # noqa: S704 - escaped
+
+
+def paired(first: State, other: State) -> State | None:
+    """The mean over clinics of the difference of their AUROC, each clinic's own patients with one model and the other,
+    with Student's 95 % interval; None for fewer than two clinics with both."""
+    names = [n for n in sorted(first.keys() & other.keys() - {"pooled"}) if first[n]["auroc"] and other[n]["auroc"]]
+    gains = [other[n]["auroc"]["value"] - first[n]["auroc"]["value"] for n in names]
+    if len(gains) < 2:
+        return None
+    mean, free = statistics.fmean(gains), len(gains) - 1
+    factor = _T[free - 1] if free <= len(_T) else 1.96 + 2.6 / free
+    by = factor * statistics.stdev(gains) / math.sqrt(len(gains))
+    return {"value": mean, "interval": [mean - by, mean + by], "clinics": len(gains)}
 
 
 def _course(run: State, place: int) -> list[tuple[float, ...]]:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, HTTPException, Path
 from fastapi.responses import FileResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from embryofl.errors import UserError
 from embryofl.settings import RunSettings
@@ -44,6 +44,12 @@ class StartRun(RunDraft):
     """A run to start, and the file of its initial weights ("": made anew)."""
 
     initial: str = ""
+
+
+class Note(BaseModel):
+    """What the coordinator notes about a run; "" for nothing."""
+
+    note: str = Field(max_length=500)
 
 
 class RunName(BaseModel):
@@ -115,6 +121,12 @@ def file(run: RunPath, name: str, hub: CurrentHub) -> FileResponse:
 @router.get("/runs/{run}/outline")
 def outline(run: RunPath, hub: CurrentHub) -> dict[str, Any]:
     return hub.views.get(run).outline()
+
+
+@router.post("/runs/{run}/note")
+def note(run: RunPath, given: Note, hub: CurrentHub) -> dict[str, str]:
+    hub.views.get(run).write_note(given.note)
+    return {"note": given.note}
 
 
 @router.get("/runs/{run}/courses")

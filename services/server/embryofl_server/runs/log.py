@@ -4,6 +4,7 @@ runs/run-0001/settings.json   the validated settings
 runs/run-0001/state.json      queued, waiting, running, paused, finished, stopped or failed, with the reason
 runs/run-0001/events.jsonl    what happened, for people
 runs/run-0001/metrics.jsonl   a line for each clinic and round, and a pooled one
+runs/run-0001/note.txt        what the coordinator has noted about it
 runs/run-0001/model.safetensors, model.json, results.json, model-card.*   the final model, its results and its card
 
 `view` reads all of it.

@@ -44,6 +44,8 @@ class RunView:
     ----------
     started : float
         Unix time at which it was made.
+    note : str
+        What the coordinator has noted.
     state : dict
         As of the last `refresh`: see `Run.state`.
     version : int
@@ -54,6 +56,8 @@ class RunView:
         self.run, self.settings = run, run.settings
         self.started = (run.folder / "settings.json").stat().st_mtime
         self.state: Line = {}
+        note = run.folder / "note.txt"
+        self.note = note.read_text("utf-8") if note.exists() else ""
         self.version = 0
         self._lock = threading.RLock()
         self._event_file = JsonLines(run.folder / "events.jsonl")
@@ -232,12 +236,17 @@ class RunView:
                 self._sums = key, sums or self._sums[1]  # the record of round 0 has none
             return self._sums[1]
 
+    def write_note(self, text: str) -> None:
+        """Note something about the run; "" takes the note away."""
+        self.run.write("note.txt", text)
+        self.note = text
+
     # -- for people -------------------------------------------------------------------------------------------------
     def summary(self) -> Line:
         """State, what the run is made of, and whether it has results."""
         made = {key: getattr(self.settings, key) for key in ("model", "strategy", "rounds", "seed")}
         results = (self.run.folder / "results.json").exists()
-        return {"name": self.name, **self.state, **made, "results": results}
+        return {"name": self.name, **self.state, **made, "results": results, "note": self.note}
 
     def outline(self) -> Line:
         """What runs are compared by: settings, state, curve, and the final results of all days, pooled and by clinic, on
