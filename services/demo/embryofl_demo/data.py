@@ -31,7 +31,11 @@ def prepare(demo: DemoFolder, names: list[str], data: Path | None, images: int) 
     out = demo.data(".")
     job = ["generate", str(out), f"--images={images}"] if data is None else ["divide", str(data), str(out)]
     if subprocess.run([program("embryofl-datagen"), *job, f"--clinics={len(names)}"], check=False).returncode:
-        raise UserError("D5", "The clinics' data could not be prepared; the message above says why.")
+        raise UserError(
+            "D5",
+            "The clinics' data could not be prepared; the message above says why. Clinics keep their images: to have others, "
+            "run make clean first.",
+        )
 
 
 def allow_metrics(state: Path) -> None:
