@@ -82,10 +82,11 @@ def prometheus(command: str, place: DemoFolder) -> Iterator[str]:
 
 
 def start_clinic(stack: Stack, name: str) -> None:
-    """Start a clinic; the last one has a limit of rounds a day."""
-    if name == NAMES[-1]:
-        stack.place.clinic(name).mkdir(parents=True, exist_ok=True)
-        (stack.place.clinic(name) / "policy.toml").write_text(f"{ONE_OWNER}max_rounds_a_day = {LIMIT}\n")
+    """Start a clinic with the policy of a demo's; the last one has a limit of rounds a day."""
+    state = stack.place.clinic(name)
+    state.mkdir(parents=True, exist_ok=True)
+    limit = f"max_rounds_a_day = {LIMIT}\n" if name == NAMES[-1] else ""
+    (state / "policy.toml").write_text(ONE_OWNER + limit)
     stack.start_clinic(name)
 
 
@@ -230,7 +231,7 @@ def own_run(options: argparse.Namespace) -> int:
         folder = options.keep or Path(cleanup.enter_context(tempfile.TemporaryDirectory()))
         place = DemoFolder(folder.absolute())
         place.root.mkdir(parents=True, exist_ok=True)
-        prepare(place, NAMES, None, 400)
+        prepare(place, NAMES, None, 250)
         stack = Stack(place, free_port())
         cleanup.callback(stack.stop)
         stack.start_hub()
