@@ -33,8 +33,8 @@ def prepare(demo: DemoFolder, names: list[str], data: Path | None, images: int) 
     if subprocess.run([program("embryofl-datagen"), *job, f"--clinics={len(names)}"], check=False).returncode:
         raise UserError(
             "D5",
-            "The clinics' data could not be prepared; the message above says why. Clinics keep their images: to have others, "
-            "run make clean first.",
+            "The clinics' data could not be prepared; the message above says why. Clinics keep their images: to give them "
+            "others, run make clean first.",
         )
 
 
