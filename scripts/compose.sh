@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# compose.sh up|status|hub|app|console-password|backup|restore|logs|down|clean: runs the federation in containers, for the Makefile
-# and either.sh. Needs only Docker on the host; what can be decided in Python is in the images.
-# Options of `up`, from the environment: `make help`. EMBRYOFL_ variables: docs/settings.md.
+# compose.sh ACTION: runs the federation in containers, for the Makefile and either.sh. Needs only Docker on the host; what can be decided
+# in Python is in the images. Options of `up`, from the environment: `make help`. EMBRYOFL_ variables: docs/settings.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/fail.sh
@@ -48,14 +47,12 @@ job() { compose --progress quiet run --rm --no-deps "$@"; }
 bring() { compose --progress quiet up -d "$@"; }
 hub() { compose exec ${tty[@]+"${tty[@]}"} server embryofl-server "$@"; }
 is_up() { [ -n "$(compose ps -q --status running server 2>/dev/null)" ]; }
-need_hub() { is_up || fail S9 "The hub is not running. See what is: make status"; }
 
 read_options() {
 	trap interrupted INT TERM
 	mkdir -p "$place"
 	have=$(docker volume ls -q | sed -n "s/^${project}_\(clinic-[0-9]*\)-state\$/\1/p" | paste -sd , -) # clinics with a key
-	gpu=${GPU:-${kept_gpu:-}} images="${IMAGES:-250} synthetic images each"
-	gpu=${gpu#0}
+	gpu=${GPU:-${kept_gpu:-}} gpu=${gpu#0} images="${IMAGES:-250} synthetic images each"
 	[ -z "${DATA:-}" ] || images="images in $(cd "$DATA" && pwd)"
 	if [ -n "$have" ] && [ -n "${kept_images:-}" ]; then
 		[ -z "${DATA:-}${IMAGES:-}" ] || [ "$images" = "$kept_images" ] ||
@@ -132,7 +129,6 @@ join_clinics() {
 	done
 	[ ${#joining[@]} = 0 ] || say "    Joined: ${joining[*]}"
 }
-
 start_clinics() { bring --no-deps "${clinics[@]}" || fail S10 "The clinics could not be started; the message above says why."; }
 
 # A clinic that ends before it has joined would be restarted forever: its log is shown, and it is removed.
@@ -165,13 +161,11 @@ start_parts() {
 	[ "$NGROK" = 0 ] || bring --wait --wait-timeout 45 --no-deps tunnel >/dev/null 2>&1 || true # the hub's status says how it is
 	make_login "$place" job -T --entrypoint caddy gateway hash-password ||
 		coded S10 "    Prometheus has no login, so that it cannot start; the message above says why."
-	[ -e "$grafana_password" ] || (umask 0333 && head -c 18 /dev/urandom | base64 | tr '+/' '-_' >"$grafana_password")
-	local metrics="not published" remark="Prometheus, for Grafana; to publish it: EMBRYOFL_PROMETHEUS_PORT=9090 make up"
-	if [ -n "${EMBRYOFL_PROMETHEUS_PORT:-}" ]; then
-		metrics=http://localhost:$EMBRYOFL_PROMETHEUS_PORT
-		remark="Prometheus; user embryofl, password in $place/prometheus-password; /alerts lists the alerts"
-	fi
-	start prometheus Metrics "$metrics" "$remark" || true
+	make_password "$grafana_password"
+	local published=("not published" "Prometheus, for Grafana; to publish it: EMBRYOFL_PROMETHEUS_PORT=9090 make up")
+	[ -z "${EMBRYOFL_PROMETHEUS_PORT:-}" ] || published=("http://localhost:$EMBRYOFL_PROMETHEUS_PORT"
+		"Prometheus; user embryofl, password in $place/prometheus-password; /alerts lists the alerts")
+	start prometheus Metrics "${published[@]}" || true
 	start grafana Grafana "http://localhost:${EMBRYOFL_GRAFANA_PORT:-3000}" "dashboards; user admin, password in $grafana_password" || true
 }
 
@@ -245,7 +239,7 @@ case $action in
 			say "Stopped; keys, models and data are kept. The next make up continues from there."
 		fi
 		;;
-	hub) need_hub && hub "${@:2}" ;;
+	hub) is_up || fail S9 "The hub is not running. See what is: make status" && hub "${@:2}" ;;
 	console-password)
 		compose exec -T server embryofl-server local password --new "$console" </dev/null ||
 			fail H9 "No new password was created; the message above says why. See what runs: make status"
