@@ -141,7 +141,7 @@ def show_hub(state, entries=(), **values):
         "verdict": None,
         "error": "",
     }
-    given = {"links": [], "ending": hub.ending, "shortened": hub.shortened, **values}
+    given = {"links": [], "checks": hub.checks(state), "ending": hub.ending, "shortened": hub.shortened, **values}
     return show("hub", state, **audit, **given)
 
 
@@ -537,6 +537,19 @@ def test_one_clinic_and_one_round_are_singular():
     assert "6 MB for the one clinic," in (one := show_cost(cost)) and "down and up, in one round." in one
     many = show_cost(cost | {"clinics": 3, "rounds": 10})
     assert "6 MB for each of 3 clinics," in many and "down and up, in 10 rounds." in many
+
+
+def test_hub_page_checks_itself_and_the_versions_of_clinics():
+    well = hub.checks(EMPTY)
+    assert all(good for good, _ in well) and len(well) == 5 and hub.checks(None) == []
+    alerts = [
+        {"alert": "DiskNearlyFull", "clinic": "", "detail": "4 %"},
+        {"alert": "NoProgress", "clinic": "", "detail": ""},
+    ]
+    old = [{"name": "oslo", "outdated": "0.0.1"}, {"name": "porto", "outdated": ""}]
+    wrong = [words for good, words in hub.checks(EMPTY | {"alerts": alerts, "roster": old}) if not good]
+    assert "4 % free" in wrong[0] and wrong[1:] == [texts.hub.outdated.format(names="oslo")]
+    assert wrong[0] in show_hub(EMPTY | {"alerts": alerts}).replace("&#39;", "'")
 
 
 def test_audit_log_shows_the_beginning_of_a_digest():

@@ -8,7 +8,7 @@ from urllib.parse import urlencode, urlsplit
 from fastapi import APIRouter, Query, Request, Response
 
 from embryofl.errors import UserError
-from embryofl_console.context import PageContext, is_live
+from embryofl_console.context import PageContext, State, is_live
 from embryofl_console.texts import texts
 
 SOON_S = 30 * 86_400.0
@@ -43,10 +43,21 @@ def routes(context: PageContext) -> APIRouter:
             "links": links,
             "ending": ending,
             "shortened": shortened,
+            "checks": checks(context.follower.now()[1]),
         }
         return context.show(request, "hub", texts.page.tabs[4], live="/hub", **shown)
 
     return router
+
+
+def checks(state: State | None) -> list[tuple[bool, str]]:
+    """What the hub can tell of itself and of the clinics' versions: whether all is well, and the sentence that says so."""
+    if state is None:
+        return []
+    fired = {a["alert"]: texts.overview.alert[a["alert"]].format(**a) for a in state["alerts"]}
+    old = [c["name"] for c in state["roster"] if c["outdated"]]
+    versions = t.outdated.format(names=", ".join(old)) if old else t.versions
+    return [(name not in fired, fired.get(name, words)) for name, words in texts.check.items()] + [(not old, versions)]
 
 
 def ending(moment: float) -> str:
