@@ -1,4 +1,5 @@
-"""Draw the console from a real run: docs/images/console-*.png, every page, and the first one in dark and at the size of a phone. Takes about two minutes.
+"""Draw the console from a real run: docs/images/console-*.png, every page, the first one in dark and on a phone, and states:
+a new hub, an error, a hub that does not respond. Takes about two minutes.
 
 Starts a federation of three synthetic clinics as plain processes, with its console. One run is trained to its end, a fourth
 clinic is invited, and a second run is photographed while it is under way. All data is synthetic.
@@ -11,6 +12,7 @@ import contextlib
 import io
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -52,28 +54,32 @@ def run_state(stack: Stack) -> tuple[str, int]:
 
 @contextlib.contextmanager
 def federation(folder: Path) -> Iterator[tuple[Stack, str, str]]:
-    """A federation with a finished run and another one under way: its stack, and the console's address and password."""
+    """A hub that no clinic has joined: its stack, and the console's address and password."""
     place = DemoFolder(folder)
     prepare(place, NAMES, None, 400)
     stack = Stack(place, free_port())
     try:
         stack.start_hub()
-        for name in NAMES:
-            allow_metrics(place.clinic(name))
-            stack.start_clinic(name)
-        stack.wait_enrolled(NAMES)
-        address, password = stack.start_console(0)
-        stack.call("POST", "/control/runs", {"settings": {**RUN, "rounds": ROUNDS}})
-        until("the run is over", lambda: run_state(stack) == ("finished", ROUNDS))
-        stack.call("POST", "/control/invites", {"name": "lisbon"})
-        stack.call("POST", "/control/runs", {"settings": {**RUN, "rounds": 100, "seed": 2}})
-        until(
-            f"the next run has completed {MIDST} rounds",
-            lambda: run_state(stack)[1] >= MIDST and run_state(stack)[0] == "running",
-        )
-        yield stack, address, password
+        yield stack, *stack.start_console(0)
     finally:
         stack.stop()
+
+
+def work(stack: Stack) -> None:
+    """Have clinics join, a run come to its end and another one get under way."""
+    for name in NAMES:
+        allow_metrics(stack.place.clinic(name))
+        stack.start_clinic(name)
+    stack.wait_enrolled(NAMES)
+    stack.call("POST", "/control/runs", {"settings": {**RUN, "rounds": ROUNDS}})
+    until("the run is over", lambda: run_state(stack) == ("finished", ROUNDS))
+    stack.call("POST", "/control/runs/run-0001/note", {"note": "The first run of all three clinics."})
+    stack.call("POST", "/control/invites", {"name": "lisbon"})
+    stack.call("POST", "/control/runs", {"settings": {**RUN, "rounds": 100, "seed": 2}})
+    until(
+        f"the next run has completed {MIDST} rounds",
+        lambda: run_state(stack)[1] >= MIDST and run_state(stack)[0] == "running",
+    )
 
 
 def log_in(page: Page, address: str, password: str) -> None:
@@ -117,6 +123,21 @@ def picture_pages(page: Page) -> None:
     shoot(page, "hub")
 
 
+def picture_states(page: Page, stack: Stack) -> None:
+    """Photograph what a page says of an error, and of a hub that does not respond."""
+    go(page, "Runs")
+    page.locator("summary", has_text="More settings").click()
+    page.get_by_label("One per line, name=value").fill("lerning_rate=0.001")
+    page.get_by_role("button", name="Update estimate").click()
+    page.locator(".trouble").wait_for()
+    shoot(page, "error")
+    go(page, "Overview")
+    stack.call("POST", "/control/stop")
+    os.kill(stack.supervisor.pids()["server"], signal.SIGKILL)
+    page.locator(".trouble").wait_for()
+    shoot(page, "away")
+
+
 def go(page: Page, name: str) -> None:
     """Open one of the console's pages."""
     page.get_by_role("navigation").get_by_role("link", name=name, exact=True).click()
@@ -148,6 +169,8 @@ def main() -> None:
             browser = driver.chromium.launch(executable_path=given.chromium, args=["--no-sandbox"])
             page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, reduced_motion="reduce")
             log_in(page, address, password)
+            shoot(page, "empty")
+            work(stack)
             picture_pages(page)
             page.emulate_media(color_scheme="dark")
             go(page, "Overview")
@@ -155,8 +178,9 @@ def main() -> None:
             page.emulate_media(color_scheme="light")
             page.set_viewport_size(PHONE)  # type: ignore[arg-type]
             shoot(page, "phone")
+            page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
+            picture_states(page, stack)
             browser.close()
-        stack.call("POST", "/control/stop")
 
 
 if __name__ == "__main__":
