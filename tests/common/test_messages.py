@@ -146,7 +146,7 @@ def test_changes_of_keys_go_with_keys_and_with_nothing_else():
     terms = Terms(
         run="run-0001", round=2, kind="train", attempt=1, model=SHA, work=SHA, length=1, bound=1.0
     ).model_dump()
-    change = {"name": "a", "asked": 1.5, "public_key": "k", "proof": "00", "new_proof": "00"}
+    change = {"name": "a", "authority": SHA, "asked": 1.5, "public_key": "k", "proof": "00", "new_proof": "00"}
     for changes in ({}, {"a": [change] * MAX_CHANGES}):
         body = request(kind="keys", masking={"terms": terms, "peers": {"a": "k"}, "changes": changes}, **MASKED)
         sent = Request.model_validate_json(json.dumps(body))

@@ -26,7 +26,7 @@ ROUTES = [
     "clinics/oslo",
     "runs/run-0001/results",
     "runs/run-0001/outline",
-    "runs/run-0001/courses",
+    "courses",
     "runs/run-0001/files/model.safetensors",
 ]
 
@@ -97,7 +97,7 @@ def test_state_is_sent_again_only_when_it_has_changed(client, hub, run):
     first = client.get("/control/state")
     state = first.json()
     assert state["validated"] == 1 and state["pace"]["round_s"] == 10.0
-    assert client.get("/control/runs/run-0001/courses").json() == {"pooled": [[0, 0.6, 0.7, 0.0], [1, 0.6, 0.7, 0.0]]}
+    assert client.get("/control/courses").json() == {"pooled": [[0, 0.6, 0.7, 0.0], [1, 0.6, 0.7, 0.0]]}
     assert [(e["event"], e["clinic"]) for e in state["events"][:2]] == [("enrolled", "porto"), ("invited", "porto")]
     assert [(r["name"], r["results"], r["model"]) for r in state["runs"]] == [("run-0001", True, "small_cnn")]
     assert "hub.embryofl.internal" in state["hub"]["certificate_names"] and state["hub"]["addresses"] == [

@@ -20,8 +20,8 @@ ROUTES = [
     (
         "GET",
         ALL,
-        """login state status runs offers invites clinics statistics clinics/{name} runs/{run}/results
-        runs/{run}/files/{name} runs/{run}/outline runs/{run}/courses""",
+        """login state courses status runs offers invites clinics statistics clinics/{name} runs/{run}/results
+        runs/{run}/files/{name} runs/{run}/outline""",
     ),
     ("GET", AUDITORS, "audit audit/verify people"),
     ("POST", ALL, "login logout"),
@@ -29,7 +29,7 @@ ROUTES = [
         "POST",
         COORDINATORS,
         """runs stop pause continue estimate invites invites/withdraw suspend resume revoke rename approve refuse
-        authority requests/confirm requests/withdraw""",
+        runs/{run}/note authority requests/confirm requests/withdraw""",
     ),
     ("POST", {"operator"}, "people people/password people/disable"),
 ]

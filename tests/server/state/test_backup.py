@@ -286,7 +286,8 @@ def test_backup_shows_nothing_to_those_who_find_it(hub, settings, tmp_path, cli)
     found = file.read_bytes()
     assert PASSPHRASE.encode() not in found and b"anna" not in found and b"clinics.db" not in found
     for path in (settings.state_dir / "identity").rglob("*"):
-        assert not path.is_file() or path.read_bytes() not in found, path
+        content = path.read_bytes() if path.is_file() else b""
+        assert len(content) < 16 or content not in found, path  # a few bytes are in any file
     done = cli("restore", file, "--revoked", "none", typed="another passphrase\n", where=tmp_path / "new")
     assert "has another passphrase" in str(done.exception) and list((tmp_path / "new").iterdir()) == []
     done = cli("restore", file, "--revoked", "none", typed=f"{PASSPHRASE}\n", where=tmp_path / "new")

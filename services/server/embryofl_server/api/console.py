@@ -26,9 +26,7 @@ def state(hub: CurrentHub, if_none_match: Annotated[str, Header()] = "") -> Resp
     del everything["time"]
     pace = now.run.pace(PACE_ROUNDS) if now.run else None
     everything |= {
-        "validated": now.run.validated
-        if now.run
-        else -1,  # whether there is something new in /control/runs/{run}/courses
+        "validated": now.run.validated if now.run else -1,  # whether there is something new in /control/courses
         "alerts": [alert._asdict() for alert in hub.alerts.firing(now)],
         "events": [_event(entry) for entry in reversed(hub.audit.newest)],
         "pace": {
@@ -61,6 +59,13 @@ def state(hub: CurrentHub, if_none_match: Annotated[str, Header()] = "") -> Resp
 def _event(entry: dict[str, Any]) -> dict[str, Any]:
     """What the first page says of an entry of the audit log."""
     return {key: entry.get(key, "") for key in _EVENT}
+
+
+@router.get("/courses")
+def courses(hub: CurrentHub) -> dict[str, Any]:
+    """Validation metrics of the newest run, round by round."""
+    run = hub.overview.now().run
+    return run.courses() if run else {}
 
 
 @router.get("/clinics/{name}")

@@ -129,11 +129,6 @@ def note(run: RunPath, given: Note, hub: CurrentHub) -> dict[str, str]:
     return {"note": given.note}
 
 
-@router.get("/runs/{run}/courses")
-def courses(run: RunPath, hub: CurrentHub) -> dict[str, Any]:
-    return hub.views.get(run).courses()
-
-
 def _metrics_seen(hub: Hub, settings: RunSettings) -> str:
     """What the hub will see of metrics, and what more of it costs."""
     seen = metrics_seen(hub.store.releases(), pooled_every=settings.pooled_every)
