@@ -2,6 +2,7 @@
 
 import os
 import socket
+import threading
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -47,6 +48,14 @@ def never_end(data: bytes, large: AbstractContextManager[object]) -> Reply:
     """Compute for ever."""
     while True:
         pass
+
+
+def wait_for_ever(data: bytes, large: AbstractContextManager[object]) -> Reply:
+    """Wait, without computing, for what does not come."""
+    lock = threading.Lock()
+    lock.acquire()
+    lock.acquire()
+    return {}, b""
 
 
 def crash(data: bytes, large: AbstractContextManager[object]) -> Reply:

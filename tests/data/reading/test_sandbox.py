@@ -61,6 +61,12 @@ def test_decoder_that_never_ends_is_ended(ask, monkeypatch):
     assert "longer than 1 s" in detail(ask, hostile_decoder.never_end)
 
 
+def test_decoder_that_waits_for_ever_is_ended(ask, monkeypatch):
+    monkeypatch.setattr(sandbox, "WALL_S", 1)
+    assert "longer than 1 s" in detail(ask, hostile_decoder.wait_for_ever)
+    assert ask(hostile_decoder.work, b"ab")[1] == b"ba"
+
+
 @pytest.mark.parametrize(
     "reply",
     [

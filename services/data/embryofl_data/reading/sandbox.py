@@ -7,12 +7,14 @@ JSON and pixels, and checked. A worker that dies or breaks the protocol is repla
 
 import contextlib
 import json
+import math
 import os
 import signal
 import struct
 import subprocess
 import sys
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
@@ -22,6 +24,8 @@ MEMORY_BYTES = 2 * 2**30
 """Address space of a worker: the largest image that is read needs less than half."""
 CPU_S = 60
 """Of a file; an image of 50 million pixels takes a few seconds. A worker gets twice that and is replaced after half."""
+WALL_S = 600
+"""Of a file, by the clock: a worker that waits takes no CPU time. Ten times as much, because machines are busy."""
 MAX_FACTS = 2**20
 MAX_PIXEL_BYTES = 2**30
 FRAME = struct.Struct("<IQ")
@@ -61,6 +65,7 @@ class _Worker:
         )
         assert self.process.stdin and self.process.stdout
         self._in, self._out = self.process.stdin, self.process.stdout
+        self.overdue, self._deadline, self._ended = False, math.inf, threading.Event()
         try:
             self.receive()
         except _Lost as error:
@@ -68,6 +73,22 @@ class _Worker:
             raise RuntimeError(
                 f"The process that decodes images did not start ({error}). Its reason is printed above."
             ) from error
+        threading.Thread(target=self._watch, name="decoder-watch", daemon=True).start()
+
+    def begin(self) -> None:
+        """From now on it works on a file: it is killed if that takes `WALL_S`."""
+        self._deadline = time.monotonic() + WALL_S
+
+    def rest(self) -> None:
+        """It waits for this process."""
+        self._deadline = math.inf
+
+    def _watch(self) -> None:
+        while not self._ended.wait(min(self._deadline - time.monotonic(), WALL_S)):
+            if time.monotonic() >= self._deadline:
+                self.overdue = True
+                self.process.kill()
+                return
 
     def send(self, facts: Facts, data: bytes = b"") -> None:
         try:
@@ -85,6 +106,7 @@ class _Worker:
         return frame
 
     def end(self) -> int:
+        self._ended.set()
         self.process.kill()
         self._out.close()
         with contextlib.suppress(BrokenPipeError):  # what was left to send: nobody reads it any more
@@ -146,18 +168,23 @@ def call(function: Decoder, data: bytes, large: AbstractContextManager[object]) 
     keep = False
     try:
         with ExitStack() as held:
+            worker.begin()
             worker.send({"call": function.__name__}, data)
             facts, pixels = worker.receive()
             if facts == LARGE:
+                worker.rest()
                 held.enter_context(large)
+                worker.begin()
                 worker.send({})
                 facts, pixels = worker.receive()
+            worker.rest()
         keep = float(facts.pop("cpu_s", CPU_S)) < CPU_S
     except (_Lost, TypeError, ValueError) as error:
         lost = worker.end()
-        took_too_long = f"decoding it took longer than {CPU_S} s"
+        limit = WALL_S if worker.overdue else CPU_S if lost == -signal.SIGXCPU else 0
         crashed = "decoding it crashed the decoder (a damaged file, or too little memory)"
-        raise DecodeError("unreadable", took_too_long if lost == -signal.SIGXCPU else crashed) from error
+        detail = f"decoding it took longer than {limit} s" if limit else crashed
+        raise DecodeError("unreadable", detail) from error
     finally:
         if keep:
             with _lock:
