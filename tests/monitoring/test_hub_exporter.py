@@ -279,6 +279,24 @@ def test_exporter_listens_on_the_set_port_and_only_if_one_is_set(tmp_path):
     silent.close()
 
 
+@pytest.mark.parametrize("host", ["metrics.example", "127.0.0.1.example", "server.example", "[", ""])
+def test_exporter_answers_no_page_whose_host_was_renamed(tmp_path, host):
+    """As a web page in a browser of the hub's machine asks, once its name leads there (DNS rebinding)."""
+    hub = Hub(HubSettings(state_dir=tmp_path / "hub", superlink_address="127.0.0.1:9"))
+
+    def asked(host: str) -> str:
+        answers: list[str] = []
+        list(
+            hub.exporter._respond(
+                {"PATH_INFO": "/metrics", "HTTP_HOST": host}, lambda status, _: answers.append(status)
+            )
+        )
+        return answers[0][:3]
+
+    assert asked(f"{host}:9100") == "403"
+    assert {asked(f"{ours}:9100") for ours in ("127.0.0.1", "localhost", "server", "[::1]")} == {"200"}
+
+
 def test_port_in_use_is_logged_and_does_not_stop_the_hub(tmp_path, caplog):
     import socket
 

@@ -8,10 +8,12 @@ into text by a thread when they have changed (`REFRESH_S`), so that a scrape of 
 (`bench/scrape.py`).
 """
 
+import ipaddress
 import logging
 import threading
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import urlsplit
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from wsgiref.types import StartResponse, WSGIEnvironment
 
@@ -29,6 +31,7 @@ from embryofl_server.settings import HubSettings
 log = logging.getLogger("embryofl.exporter")
 
 REFRESH_S = 2.0
+NAMES = ("localhost", "server")  # the second one is how Prometheus finds the hub in containers
 
 
 class Exporter:
@@ -56,6 +59,9 @@ class Exporter:
     def _respond(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if environ["PATH_INFO"] != "/metrics":
             start_response("404 Not Found", [])
+            return []
+        if not _is_ours(environ.get("HTTP_HOST", "")):
+            start_response("403 Forbidden", [])
             return []
         start_response("200 OK", [("Content-Type", CONTENT_TYPE_PLAIN_0_0_4)])
         return [self.text()]
@@ -101,6 +107,16 @@ class Exporter:
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()
+
+
+def _is_ours(host: str) -> bool:
+    """Whether a request is for this hub by an address or one of its `NAMES`: a web page that makes its own name lead here
+    (DNS rebinding) asks for that name."""
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+        return name in NAMES or bool(ipaddress.ip_address(name))
+    except ValueError:
+        return False
 
 
 class _Quiet(WSGIRequestHandler):
