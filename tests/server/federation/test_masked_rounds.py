@@ -155,6 +155,18 @@ def test_one_of_three_that_restarts_costs_an_attempt_and_nobody_else_trains_agai
     assert [run.fleet.workloads[name].trained for name in run.fleet.names] == [1, 1, 1]
 
 
+def test_one_of_three_that_is_lost_is_waited_for_by_name_and_the_run_goes_on_when_it_is_back(stage):
+    run = stage(rounds=2, round_deadline_s=0.3, grace_s=0.1, join_wait_s=0.4)
+    run.fleet.fault = once("train", "bert", 2, what="gone")
+    with pytest.raises(UserError, match=r"2 of at least 3 clinics are online .*missing: bert"):
+        run.go()
+    (waiting,) = [e for e in events(run.run) if e["kind"] == "waiting"]
+    assert (waiting["round"], waiting["missing"]) == (2, ["bert"])
+    run.fleet.online.add("bert")
+    run.go()
+    assert [record(run, number)["masking"]["survivors"] for number in (1, 2)] == 2 * [["anna", "bert", "cleo"]]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["survivors", "shares"])
 @pytest.mark.parametrize("who", ["anna", "cleo"])
