@@ -1,5 +1,6 @@
 """Runs of real processes whose updates are masked: the model is that of a run in one process, whatever is killed."""
 
+import json
 import os
 import random
 import signal
@@ -34,6 +35,11 @@ def test_masked_run_gives_the_same_weights_as_in_one_process(federation, undistu
     for record in federation.records(undisturbed.name)[1:]:
         assert record["masking"]["survivors"] == CLINICS and record["masking"]["clipped"] == 0
         assert all("norm" not in clinic for clinic in record["clinics"].values())
+    lines = [json.loads(line) for line in (undisturbed / "metrics.jsonl").read_text().splitlines()]
+    curves = {(line["clinic"], line["round"]) for line in lines if line["split"] == "validation"}
+    assert curves >= {
+        (name, number) for name in CLINICS for number in range(4)
+    }  # with `metrics = "own"`, as in `make up`
     holds = {part for line in SentLog(federation.place.clinic("clinic-1")).read() for part in line.holds}
     assert "masking" in holds
 
