@@ -227,7 +227,18 @@ def test_text_from_clinics_and_people_is_escaped(sample):
         "roster": [clinic],
         "queued": [EVIL],
         "alerts": [{"alert": "ClinicOffline", "clinic": EVIL, "detail": EVIL}],
-        "events": [{"time": 1, "event": EVIL, "clinic": EVIL, "run": EVIL, "round": 1, "state": EVIL, "reason": EVIL}],
+        "events": [
+            {
+                "time": 1,
+                "event": EVIL,
+                "person": EVIL,
+                "clinic": EVIL,
+                "run": EVIL,
+                "round": 1,
+                "state": EVIL,
+                "reason": EVIL,
+            }
+        ],
         "courses": {"pooled": [[0, 0.5, 0.7, 0.1], [1, 0.6, 0.6, 0.1]], EVIL: [[0, 0.5, 0.7, 0.1], [1, 0.6, 0.6, 0.1]]},
         "runs": [{**run, "rounds": 1, "model": EVIL, "strategy": EVIL, "results": True, "note": EVIL}],
         "invites": [{"name": EVIL, "state": "open", "created": 1, "expires": 2}],
@@ -387,7 +398,7 @@ def test_first_page_shows_who_holds_the_round_alerts_events_and_curves_of_clinic
     progress = {"round": 2, "phase": "training", "waiting": waiting, "deadline": 9e9, "round_began": 5, "needed": 2}
     clinic = {"state": "training", "since": 7, "detail": "", "labelled": 3, "metrics": "own"}
     points = [[0, 0.5, 0.7, 0.1], [1, 0.6, 0.6, 0.1]]
-    event = {"time": 1.0, "clinic": "", "run": "run-0001", "round": 1, "state": "", "reason": ""}
+    event = {"time": 1.0, "person": "", "clinic": "", "run": "run-0001", "round": 1, "state": "", "reason": ""}
     page = show_overview(
         EMPTY
         | {
@@ -398,13 +409,18 @@ def test_first_page_shows_who_holds_the_round_alerts_events_and_curves_of_clinic
             "alerts": [{"alert": "UpdateRefused", "clinic": "porto", "detail": "norm"}],
             "events": [
                 event | {"event": "round"},
+                event | {"event": "person_added", "person": "ana", "run": "", "round": ""},
                 event | {"event": "suspended", "clinic": "porto", "run": "", "round": "", "reason": "its labels"},
             ],
         }
     )
     assert not Tags(page).open and "oslo and porto hold round 2" in page
     assert '0.600 <span class="interval">(0.50 to 0.70)' in page
-    assert "Round completed: run-0001, round 1" in page and "Clinic suspended: porto (its labels)" in page
+    assert (
+        "Person added: ana" in page
+        and "Round completed: run-0001, round 1" in page
+        and "Clinic suspended: porto (its labels)" in page
+    )
     assert (
         "A reply of porto was rejected in the last ten minutes: norm." in page and 'href="/clinic?name=porto"' in page
     )

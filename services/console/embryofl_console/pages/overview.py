@@ -127,7 +127,7 @@ def in_words(event: State) -> str:
     what = str(texts.event.get(event["event"], event["event"]))
     state = label(RUN, event["state"]).lower() if event["state"] else ""
     number = texts.overview.round.format(n=event["round"]) if event["round"] != "" else ""
-    about = ", ".join(str(part) for part in (event["clinic"], event["run"], number, state) if part)
+    about = ", ".join(str(part) for part in (event["person"], event["clinic"], event["run"], number, state) if part)
     why = f" ({event['reason'][:MOST_REASON]})" if event["reason"] else ""
     return f"{what[:1].upper()}{what[1:]}" + (f": {about}" if about else "") + why
 

@@ -14,7 +14,7 @@ from embryofl_server.audit.reading import Filter, format_details, select_events,
 
 MOST_ENTRIES = 500
 PACE_ROUNDS = 5
-_EVENT = ("time", "event", "clinic", "run", "round", "state", "reason")
+_EVENT = ("time", "event", "person", "clinic", "run", "round", "state", "reason")
 router = APIRouter()
 
 
