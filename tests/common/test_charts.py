@@ -49,6 +49,9 @@ def test_lines_are_named_at_their_ends_far_enough_apart_and_of_many_clinics_only
     named = re.findall(r'class="label(?: first)?">([^<]+)<', many)
     assert named == ["clinic-6", "All clinics", "clinic-0"] and many.count("<polyline") == 8
     assert "<ul" not in many and "clinic-3" not in many
+    assert (
+        "<desc>All clinics, round 0: 0.500, round 9: 0.800; clinic-0, round 9: 0.797; clinic-6, round 9: 0.803" in many
+    )
 
 
 def test_uncertainty_of_a_course_is_drawn_as_a_band_and_named():

@@ -85,8 +85,11 @@ def by_round(metric: str, courses: Mapping[str, Sequence[Sequence[float]]], clin
     thin = sorted((line for line in lines if line.thin), key=lambda line: line.points[-1][1])
     hidden = {line.name for line in thin[1:-1]} if len(thin) > MOST_NAMED else set()
     lines = [replace(line, label=line.name not in hidden) for line in lines]
-    newest = 5 if alone else 1
-    values = [[t.round_is.format(round=int(x), value=f"{y:.3f}") for x, y in line.points[-newest:]] for line in lines]
+    described = {False: 5 if alone or clinics else 1, True: 1}  # newest rounds of a line, by whether it is thin
+    values = [
+        [t.round_is.format(round=int(x), value=f"{y:.3f}") for x, y in line.points[-described[line.thin] :]]
+        for line in lines
+    ]
     said = [(line, its) for line, its in zip(lines, values, strict=True) if line.label]
     summary = "; ".join(f"{line.name}, {', '.join(its)}" for line, its in said)
     levels = [y for line in lines for _, *ys in (*line.points, *line.band) for y in ys]
