@@ -4,6 +4,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from embryofl.clinic_keys import openssh
+from embryofl.errors import UserError
 from embryofl.settings import run_settings
 from embryofl_console.texts import texts
 from embryofl_server.members.store import ClinicStore
@@ -166,6 +167,13 @@ def start(hub, name):
     until(f"{name} is restarted", again)
 
 
+def replies(hub):
+    try:
+        return hub.stack.call("GET", "/control/status")
+    except UserError:
+        return None
+
+
 def test_open_page_reports_a_lost_hub_and_recovers_when_it_returns(hub, page):
     log_in(page, hub)
     loads = []
@@ -208,6 +216,7 @@ def test_html_in_names_and_reasons_is_text_on_every_page(hub, page):
     run.set_state("failed", 0, EVIL)
     run.folder.rename(run.folder.with_name(run.name + EVIL.replace("/", "")))
     start(hub, "server")
+    until("the hub replies", lambda: replies(hub))  # it checks passwords
     log_in(page, hub)
     api.expect(page.locator("body")).to_contain_text("<img src=x", timeout=PATIENCE)  # shown as text
     for _ in each_page(page):

@@ -1,7 +1,9 @@
 """The console's access control: login, other sites, other host names, uploads."""
 
+import base64
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -14,6 +16,8 @@ import httpx
 import psutil
 import pytest
 import uvicorn
+from cryptography.hazmat.primitives.hashes import SHA1
+from cryptography.hazmat.primitives.twofactor.totp import TOTP
 from typer.testing import CliRunner, Result
 
 from embryofl_console.app import create_app
@@ -34,7 +38,8 @@ pytestmark = pytest.mark.integration  # a real console
 COORDINATOR = {"name": "coordinator", "password": PASSWORD}
 PROGRAM = Path(sys.executable).with_name("embryofl-console")
 # Every route: one that is added must be added here, too, and so is tested below.
-PAGES = ["/", "/clinics", "/clinic", "/runs", "/compare", "/results", "/hub"]
+PAGES = ["/", "/clinics", "/clinic", "/runs", "/compare", "/results", "/hub", "/account"]
+OWN = ["/account/password", "/account/codes", "/account/codes/confirm", "/account/codes/end", "/account/sessions/end"]
 POSTS = [
     "/invite",
     "/withdraw",
@@ -45,6 +50,7 @@ POSTS = [
     "/runs/start",
     "/runs/{action}",
     "/request/{action}",
+    *OWN,
     "/logout",
 ]
 OTHERS = ["/card", "/results/file", "/download/{run}/{name}", "/here", "/web.js"]
@@ -239,12 +245,12 @@ def test_viewers_and_auditors_change_nothing(console, listed):
     """By no route that is added, either; the hub says the same of its own (tests/server/api/test_people.py)."""
     for role in ("viewer", "auditor"):
         with console.as_role(role) as browser:
-            for method, path in listed - set(OPEN) - {("POST", "/logout")}:
+            for method, path in listed - set(OPEN) - {("POST", path) for path in ("/logout", *OWN)}:
                 response = browser.request(method, filled(path))
                 assert (response.status_code == 403) == (method == "POST"), (role, method, path)
                 assert method == "GET" or "H11" in response.text
             pages = {path: browser.get(path, follow_redirects=True).text for path in PAGES}
-        assert [path for path, text in pages.items() if text.count('method="post"') != 1] == []  # to log out
+        assert [path for path, text in pages.items() if text.count('method="post"') != 1] == ["/account"]  # to log out
         assert all(f">{role}</p>" in text for text in pages.values())
         assert ("Verify audit log" in pages["/hub"]) == (role == "auditor")
 
@@ -275,6 +281,10 @@ def test_command_acts_as_the_person_whose_password_is_given_or_as_the_operator(c
     assert typed("people", "add", "dora", "--role", "viewer", given=f"{PASSWORD}+\n").exit_code == 0
     assert console.hub.people.log_in("dora", f"{PASSWORD}+") and not console.hub.people.log_in("dora", PASSWORD)
     assert typed("people", "add", "emil", "--role", "king").exit_code == 2
+    assert typed("people", "end-codes", "dora").exit_code == 0
+    number = console.hub.people.sessions()[0].number  # of the login above
+    assert f"{number} " in typed("people", "sessions").output
+    assert "dora has ended" in typed("people", "end", str(number)).output
     for name in ("cleo", "dora"):
         assert typed("people", "disable", name).exit_code == 0
     listed = typed("people", "list").output
@@ -289,6 +299,34 @@ def test_session_of_a_disabled_person_ends_at_once(console):
         console.hub.people.disable("bert")
         assert browser.get("/here").status_code == 401
         assert browser.post("/login", data={"name": "bert", "password": PASSWORD}).status_code == 403
+
+
+def test_account_is_ones_own_for_every_role(console):
+    console.hub.people.add("dan", "viewer", PASSWORD)
+    console.sessions["dan"] = console.hub.people.log_in("dan", PASSWORD)
+    with console.as_role("dan") as browser:
+        page = browser.post("/account/codes").text
+        key = re.search(r'id="key"[^>]*>([A-Z2-7]{32})<', page)[1]
+        code = TOTP(base64.b32decode(key), 6, SHA1(), 30, enforce_key_length=False).generate(int(time.time())).decode()
+        assert key not in browser.get("/account").text  # shown once
+        assert (
+            "needs a one-time code"
+            in browser.post("/account/codes/confirm", data={"code": code}, follow_redirects=True).text
+        )
+        dan = {"name": "dan", "password": PASSWORD}
+        assert 'name="code"' in browser.get("/login").text and browser.post("/login", data=dan).status_code == 403
+        assert "Require codes" not in browser.get("/account").text
+        browser.post("/account/codes/end", data={"password": PASSWORD})
+        assert not console.hub.people.all()["dan"].coded
+        new = {"password": PASSWORD, "new": PASSWORD + "!", "again": PASSWORD}
+        assert "differ" in browser.post("/account/password", data=new, follow_redirects=True).text
+        assert browser.post("/account/password", data={**new, "again": new["new"]}).status_code == 303
+        assert browser.get("/here").status_code == 401
+        assert browser.post("/login", data={**dan, "password": new["new"]}).status_code == 303
+        number = re.search(r'name="number" value="(\d+)"', browser.get("/account").text)[1]
+        assert browser.post("/account/sessions/end", data={"number": number}).status_code == 303
+        assert browser.get("/here").status_code == 401
+    console.hub.people.disable("dan")
 
 
 def test_names_are_asked_for_where_there_are_several_people(console):

@@ -8,7 +8,7 @@ from embryofl_console.context import SITE, PageContext, Typed
 from embryofl_console.hub import SESSION, Follower, HubClient
 from embryofl_console.local_clinics import LocalClinics
 from embryofl_console.logins import Logins
-from embryofl_console.pages import clinics, hub, overview, results, runs
+from embryofl_console.pages import account, clinics, hub, overview, results, runs
 from embryofl_console.settings import ConsoleSettings
 from embryofl_console.texts import texts
 from embryofl_web.guard import OPEN, Guard, Rules
@@ -30,13 +30,15 @@ def create_app(settings: ConsoleSettings, client: HubClient) -> Guard:
     )
 
     async def as_person(request: Request) -> None:
-        """The hub is asked as the person at the browser, who may change something only as coordinator."""
-        if request.method == "POST" and not context.person(request).acts:
+        """The hub is asked as the person at the browser, who may change something only as coordinator, but for
+        what is that person's own."""
+        own = request.url.path.startswith("/account/")
+        if request.method == "POST" and not own and not context.person(request).acts:
             raise HTTPException(403)  # as the hub says, too; test clinics are no affair of the hub's
         SESSION.set(guard.session_of(request))
 
     _login(app, client, guard)
-    for page in (overview, clinics, runs, results, hub):
+    for page in (overview, clinics, runs, results, hub, account):
         app.include_router(page.routes(context), dependencies=[Depends(as_person)])
     SITE.serve_files(app)
     SITE.handle_errors(app, texts.access.not_a_form)
@@ -74,8 +76,7 @@ def _login(app: FastAPI, client: HubClient, guard: Guard) -> None:
     errors = {403: texts.access.wrong_password, 429: texts.access.too_many, 503: texts.access.hub_away}
 
     def page(error: str = "", status: int = 200) -> HTMLResponse:
-        named = client.needs_name()
-        return SITE.show("login", texts.access.log_in, status, error=error, entered=False, named=named)
+        return SITE.show("login", texts.access.log_in, status, error=error, entered=False, **client.login())
 
     @app.get("/login")
     def login_page(request: Request) -> HTMLResponse:
@@ -83,7 +84,8 @@ def _login(app: FastAPI, client: HubClient, guard: Guard) -> None:
 
     @app.post("/login")
     def log_in(request: Request, fields: Typed) -> Response:
-        status, session = client.log_in(fields.get("name", "").strip(), fields.get("password", ""))
+        name, code = fields.get("name", "").strip(), fields.get("code", "").strip()
+        status, session = client.log_in(name, fields.get("password", ""), code)
         if not session:
             return page(errors.get(status, texts.access.wrong_password), status)
         return guard.let_in(request, RedirectResponse("/", 303), session)

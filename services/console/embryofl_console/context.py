@@ -20,7 +20,7 @@ from embryofl_web.site import Site
 MOST_NOTES = 100
 MOST_FIELDS = 60
 State = dict[str, Any]
-NAMES = ("overview", "clinics", "runs", "results", "hub")
+NAMES = ("overview", "clinics", "runs", "results", "hub", "account")
 SITE = Site(
     "embryofl_console",
     "H9",

@@ -77,17 +77,19 @@ class HubClient:
         return ({"Content-Length": length} if length.isdecimal() else {}), chunks()
 
     # -- people -----------------------------------------------------------------------------------------------------
-    def needs_name(self) -> bool:
-        """Whether people log in with their names: not where there is one person, nor while the hub does not respond."""
+    def login(self) -> dict[str, bool]:
+        """What people log in with besides a password: `named`, a name; `coded`, a one-time code. Neither while the hub does
+        not respond."""
         try:
-            return bool(self.call("GET", "/control/login")["named"])
+            needed: dict[str, bool] = self.call("GET", "/control/login")
         except UserError:
-            return False
+            return {"named": False, "coded": False}
+        return needed
 
-    def log_in(self, name: str, password: str) -> tuple[int, str]:
+    def log_in(self, name: str, password: str, code: str) -> tuple[int, str]:
         """The hub's status and the session that it has begun, "" for none; 503 if it does not respond."""
         try:
-            response = self._http.post("/control/login", json={"name": name, "password": password})
+            response = self._http.post("/control/login", json={"name": name, "password": password, "code": code})
         except httpx.HTTPError:
             return 503, ""
         return response.status_code, response.json().get("session", "")

@@ -1,8 +1,11 @@
 """Who may do what: people and their roles, at every route of the control API."""
 
+import base64
 import json
 
 import pytest
+from cryptography.hazmat.primitives.hashes import SHA1
+from cryptography.hazmat.primitives.twofactor.totp import TOTP
 from fastapi.testclient import TestClient
 
 from embryofl.errors import UserError
@@ -23,7 +26,7 @@ ROUTES = [
         """login state courses status runs offers invites clinics statistics clinics/{name} runs/{run}/results
         runs/{run}/files/{name} runs/{run}/outline""",
     ),
-    ("GET", AUDITORS, "audit audit/verify people"),
+    ("GET", AUDITORS, "audit audit/verify people sessions"),
     ("POST", ALL, "login logout"),
     (
         "POST",
@@ -31,7 +34,9 @@ ROUTES = [
         """runs stop pause continue estimate invites invites/withdraw suspend resume revoke rename approve refuse
         runs/{run}/note authority requests/confirm requests/withdraw""",
     ),
-    ("POST", {"operator"}, "people people/password people/disable"),
+    ("POST", {"operator"}, "people people/password people/disable people/codes/end sessions/end"),
+    ("GET", {*ROLES}, "account"),
+    ("POST", {*ROLES}, "account/password account/codes account/codes/confirm account/codes/end account/sessions/end"),
 ]
 MAY = {(method, f"/control/{path}"): roles for method, roles, paths in ROUTES for path in paths.split()}
 
@@ -63,7 +68,16 @@ def test_every_route_is_for_its_roles_alone(api, hub, headers, key):
     before = hub.store.rows("SELECT * FROM clinics"), hub.people.all()
     for (method, path), roles in MAY.items():
         for role in ALL - roles:
-            body = {"name": "lisbon", "password": PASSWORD, "role": "viewer", "to": "porto", "settings": {}}
+            body = {
+                "name": "lisbon",
+                "password": PASSWORD,
+                "role": "viewer",
+                "to": "porto",
+                "settings": {},
+                "number": 1,
+                "code": "",
+                "new": "",
+            }
             response = api.request(method, filled(path), headers=headers[role], json=body)
             assert response.status_code == 403 and "(H11" in response.json()["detail"], (role, method, path)
         for role in roles if method == "GET" else ():
@@ -115,10 +129,10 @@ def test_login_is_by_name_unless_there_is_one_person_only(api, hub):
     log_in = lambda **given: api.post("/control/login", json=given, headers=console).status_code  # noqa: E731
     assert log_in(password=PASSWORD) == 403  # nobody yet
     hub.people.add("anna", "coordinator", PASSWORD)
-    assert api.get("/control/login", headers=console).json() == {"named": False}
+    assert api.get("/control/login", headers=console).json() == {"named": False, "coded": False}
     assert log_in(password=PASSWORD) == log_in(name="anna", password=PASSWORD) == 200
     hub.people.add("bert", "viewer", PASSWORD + "!")
-    assert api.get("/control/login", headers=console).json() == {"named": True}
+    assert api.get("/control/login", headers=console).json() == {"named": True, "coded": False}
     assert log_in(password=PASSWORD) == log_in(name="bert", password=PASSWORD) == 403
 
 
@@ -145,6 +159,80 @@ def test_new_password_ends_sessions_and_passwords_are_kept_as_hashes(hub):
     files = [p.read_bytes() for p in hub.settings.state_dir.rglob("*") if p.is_file()]
     kept = b"".join(files)
     assert b"$argon2id$" in kept and PASSWORD.encode() not in kept and again.encode() not in kept
+
+
+def codes(key):
+    """The code of a moment."""
+    totp = TOTP(base64.b32decode(key), 6, SHA1(), 30, enforce_key_length=False)
+    return lambda moment: totp.generate(int(moment)).decode()
+
+
+def test_login_needs_a_one_time_code_once_it_is_set_up_and_each_works_once(api, hub, headers, monkeypatch):
+    own, now = headers["viewer"], people.time.time()
+    monkeypatch.setattr(people.time, "time", lambda: now)
+
+    def log_in(code):
+        given = {"name": "viewer", "password": PASSWORD, "code": code}
+        return api.post("/control/login", json=given, headers=headers["console"]).status_code
+
+    def post(path, **body):
+        return api.post(f"/control/account/{path}", json=body, headers=own).status_code
+
+    assert post("codes/confirm", code="123456") == 400  # not begun
+    made = api.post("/control/account/codes", headers=own).json()
+    code = codes(made["key"])
+    assert f"secret={made['key']}" in made["uri"] and log_in("") == 200  # not confirmed
+    assert post("codes/confirm", code="x") == post("codes/confirm", code=code(now - 90)) == 400
+    assert post("codes/confirm", code=code(now)) == 200
+    assert api.get("/control/login", headers=headers["console"]).json() == {"named": True, "coded": True}
+    assert log_in(code(now)) == log_in("") == log_in(code(now + 90)) == 403
+    now += 30
+    assert [log_in(code(now)) for _ in "12"] == [200, 403]
+    assert post("codes/end", password="guess") == 400 and log_in("") == 403
+    assert post("codes/end", password=PASSWORD) == 200 and log_in("") == 200
+    assert [e["by"] for e in audit(hub, "codes_required") + audit(hub, "codes_not_required")] == ["viewer", "viewer"]
+
+
+def test_operator_ends_the_codes_of_a_person_who_has_lost_the_app(api, hub, headers):
+    code = codes(hub.people.begin_codes("auditor"))
+    hub.people.confirm_codes("auditor", code(people.time.time()))
+    assert hub.people.log_in("auditor", PASSWORD) == ""
+    ended = api.post("/control/people/codes/end", json={"name": "auditor"}, headers=headers["operator"])
+    assert ended.status_code == 200 and hub.people.log_in("auditor", PASSWORD)
+
+
+def test_people_replace_their_own_password_and_end_their_own_sessions_alone(api, hub, headers):
+    own = headers["viewer"]
+
+    def post(path, **body):
+        return api.post(f"/control/account/{path}", json=body, headers=own)
+
+    numbers = {s.person: s.number for s in hub.people.sessions()}
+    assert [s["own"] for s in api.get("/control/account", headers=own).json()["sessions"]] == [True]
+    assert post("sessions/end", number=numbers["coordinator"]).status_code == 400
+    another = hub.people.log_in("viewer", PASSWORD)
+    assert post("sessions/end", number=hub.people.sessions()[0].number).status_code == 200
+    assert hub.people.logged_in(another) is None and hub.people.logged_in(own["X-Embryofl-Session"])
+    assert "present password" in post("password", password="guess", new=PASSWORD + "!").json()["error"]
+    assert "Expected 12" in post("password", password=PASSWORD, new="short").json()["error"]
+    assert post("password", password=PASSWORD, new=PASSWORD + "!").status_code == 200
+    assert post("codes").status_code == 401  # all of that person's sessions have ended
+    assert hub.people.log_in("viewer", PASSWORD + "!") and hub.people.logged_in(
+        headers["auditor"]["X-Embryofl-Session"]
+    )
+    body = {"number": numbers["auditor"]}
+    assert api.post("/control/sessions/end", json=body, headers=headers["operator"]).json() == {"name": "auditor"}
+    assert hub.people.logged_in(headers["auditor"]["X-Embryofl-Session"]) is None
+
+
+def test_guessing_ones_own_password_is_slowed_down_as_logins_are(api, headers, monkeypatch):
+    """Else a session that somebody has left open would tell the password."""
+    monkeypatch.setattr(people, "_is_password", lambda *_: False)
+
+    def guess():
+        return api.post("/control/account/codes/end", json={"password": "guess"}, headers=headers["viewer"]).json()
+
+    assert ["Too many" in guess()["error"] for _ in range(LOGINS.most + 1)] == [False] * LOGINS.most + [True]
 
 
 def test_session_expires_and_too_many_end_the_oldest(hub, monkeypatch):

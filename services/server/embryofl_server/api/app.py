@@ -16,7 +16,7 @@ from fastapi.responses import JSONResponse
 
 from embryofl.errors import UserError, with_code
 from embryofl.process import set_up_logging
-from embryofl_server.api import clinics, console, members, people, runs, second_person
+from embryofl_server.api import account, clinics, console, members, people, runs, second_person
 from embryofl_server.api.deps import PromptBodies, Rejections, by_method, caller
 from embryofl_server.hub import Hub
 from embryofl_server.members.invites import EnrolmentRejected
@@ -60,6 +60,7 @@ def create_app(hub: Hub) -> FastAPI:
         (second_person, by_method),
         (console, caller),
         (people, caller),
+        (account, caller),
     ):
         app.include_router(module.router, prefix="/control", dependencies=[Depends(who)])
     return app

@@ -18,9 +18,9 @@ _SESSION = ContextVar("session", default="")
 """Of the person that this command acts as; "": the local operator."""
 
 
-def log_in(name: str, password: str) -> None:
-    """Let all following calls be this person's; `UserError` as `call`, and for a wrong name or password."""
-    _SESSION.set(call("POST", "/control/login", {"name": name, "password": password})["session"])
+def log_in(name: str, password: str, code: str = "") -> None:
+    """Let all following calls be this person's; `UserError` as `call`, and for a wrong name, password or one-time code."""
+    _SESSION.set(call("POST", "/control/login", {"name": name, "password": password, "code": code})["session"])
 
 
 def log_out() -> None:

@@ -20,7 +20,7 @@ from embryofl_server.cli.local import app as local
 from embryofl_server.cli.members import app as members
 from embryofl_server.cli.people import app as people
 from embryofl_server.cli.second_person import app as second_person
-from embryofl_server.cli.secret import ask_password, ask_secret
+from embryofl_server.cli.secret import ask_code, ask_password, ask_secret
 from embryofl_server.cli.show_results import read_results, results_text
 from embryofl_server.cli.text import AsJson, output
 from embryofl_server.members import restored
@@ -41,7 +41,8 @@ def act_as(
 ) -> None:
     """The EmbryoFL hub."""
     if person:
-        log_in(person, ask_password(person, new=False))
+        password = ask_password(person, new=False)
+        log_in(person, password, ask_code() if call("GET", "/control/login")["coded"] else "")
         context.call_on_close(log_out)
 
 

@@ -48,6 +48,25 @@ def disable(name: Name) -> None:
     typer.echo(f"{name} may no longer log in; all sessions of {name} have ended.")
 
 
+@app.command("end-codes")
+def end_codes(name: Name) -> None:
+    """Let a person who has lost the app with one-time codes log in without."""
+    call("POST", "/control/people/codes/end", {"name": name})
+    typer.echo(f"{name} logs in without one-time codes, and can set them up anew.")
+
+
+@app.command()
+def sessions(json_: AsJson = False) -> None:
+    """List all sessions: whose, from when, until when."""
+    output(call("GET", "/control/sessions"), json_, sessions_table)
+
+
+@app.command()
+def end(number: Annotated[int, typer.Argument(help="The session's number; `people sessions` lists them.")]) -> None:
+    """End a session at once."""
+    typer.echo(f"Session {number} of {call('POST', '/control/sessions/end', {'number': number})['name']} has ended.")
+
+
 def _new_password(name: str) -> tuple[str, str]:
     """A password, and what to say of it if it was made here."""
     if typed := ask_password(name, new=True):
@@ -58,7 +77,16 @@ def _new_password(name: str) -> tuple[str, str]:
 
 def people_table(people: list[dict[str, Any]]) -> RenderableType:
     """Everybody, a row each."""
-    shown = table("person", "role", "added", "disabled")
+    shown = table("person", "role", "one-time codes", "added", "disabled")
     for p in people:
-        shown.add_row(p["name"], p["role"], utc(p["added"]), utc(p["disabled"]) if p["disabled"] else "-")
+        disabled = utc(p["disabled"]) if p["disabled"] else "-"
+        shown.add_row(p["name"], p["role"], "yes" if p["coded"] else "no", utc(p["added"]), disabled)
+    return shown
+
+
+def sessions_table(sessions: list[dict[str, Any]]) -> RenderableType:
+    """All sessions, a row each."""
+    shown = table("session", "person", "began", "ends")
+    for s in sessions:
+        shown.add_row(str(s["number"]), s["person"], utc(s["began"]), utc(s["ends"]))
     return shown

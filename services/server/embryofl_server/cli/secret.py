@@ -40,3 +40,10 @@ def ask_password(name: str, *, new: bool) -> str:
         return str(typer.prompt(f"Password of {name}", hide_input=True, err=True))
     text = f"New password of {name} (12 characters or more; Enter: one is made, and shown once)"
     return str(typer.prompt(text, default="", show_default=False, hide_input=True, confirmation_prompt=True, err=True))
+
+
+def ask_code() -> str:
+    """A one-time code, "" for a person who has none. Without a terminal it is the next line of standard input."""
+    if not sys.stdin.isatty():
+        return sys.stdin.buffer.readline(_LONGEST).decode(errors="replace").strip()
+    return str(typer.prompt("One-time code (Enter: none)", default="", show_default=False, err=True))

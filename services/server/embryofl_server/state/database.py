@@ -12,7 +12,7 @@ from typing import Any
 
 from embryofl.errors import UserError
 
-VERSION = 7
+VERSION = 8
 
 _TABLES = f"""
 BEGIN IMMEDIATE;
@@ -36,13 +36,18 @@ CREATE TABLE dead_keys (
 );
 CREATE TABLE former_names (name TEXT PRIMARY KEY, clinic TEXT NOT NULL);
 CREATE TABLE people (
-    name TEXT PRIMARY KEY, role TEXT NOT NULL, password TEXT NOT NULL, added REAL NOT NULL, disabled REAL NOT NULL
+    name TEXT PRIMARY KEY, role TEXT NOT NULL, password TEXT NOT NULL, added REAL NOT NULL,
+    disabled REAL NOT NULL DEFAULT 0, code_key TEXT NOT NULL DEFAULT '', code_step INTEGER NOT NULL DEFAULT 0,
+    next_key TEXT NOT NULL DEFAULT ''
 );
 CREATE TABLE requests (
     number INTEGER PRIMARY KEY AUTOINCREMENT, person TEXT NOT NULL, asked REAL NOT NULL, action TEXT NOT NULL,
     body TEXT NOT NULL
 );
-CREATE TABLE logins (session TEXT PRIMARY KEY, person TEXT NOT NULL, began REAL NOT NULL, ends REAL NOT NULL);
+CREATE TABLE logins (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, session TEXT NOT NULL UNIQUE,
+    person TEXT NOT NULL, began REAL NOT NULL, ends REAL NOT NULL
+);
 PRAGMA user_version = {VERSION};
 COMMIT;
 """
