@@ -9,7 +9,7 @@ from typing import Any
 
 import datasets
 
-ROUNDS = {"lite0": 15, "lite0_head": 15, "small_cnn": 15}
+ROUNDS = {"lite0": 15, "lite0_head": 15, "lite0_16": 15, "small_cnn": 15}
 POOLED = "pooled"
 
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from embryofl.errors import UserError
 from embryofl.models import DEFAULT_MODEL, FACTS, model_names
+from embryofl.models.lite_models import PROJECTION
 from embryofl.models.rotations import upright
 from embryofl.models.zoo import create_model
 from embryofl.packing import pack
@@ -32,7 +33,7 @@ def test_model_names_load_no_pytorch() -> None:
     code = "import sys; from embryofl.models import model_names; model_names(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     assert model_names()[0] == DEFAULT_MODEL == "lite0"
-    assert sorted(model_names()) == sorted([*LITE0, *GROUPED, *FROZEN])
+    assert sorted(model_names()) == sorted([*LITE0, "lite0_16", *GROUPED, *FROZEN])
 
 
 def test_frozen_backbone_is_neither_sent_nor_trained() -> None:
@@ -44,6 +45,16 @@ def test_frozen_backbone_is_neither_sent_nor_trained() -> None:
     assert all(p.grad is not None for p in model.parameters()) and len(list(model.parameters())) == 2
     assert torch.equal(model.embed(images), before)
     torch.testing.assert_close(model(images), model(before))  # it accepts images and their embeddings alike
+
+
+def test_projected_model_has_sixteen_public_numbers_of_the_frozen_networks_features() -> None:
+    model, head = create_model("lite0_16"), create_model("lite0_head")
+    assert {k: tuple(v.shape) for k, v in model.state_dict().items()} == {"head.weight": (1, 16), "head.bias": (1,)}
+    images = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8)
+    stored = load_file(PROJECTION)
+    expected = (head.embed(images) - stored["mean"]) @ stored["axes"].T
+    torch.testing.assert_close(model.embed(images), expected)
+    assert model.EMBEDDING != head.EMBEDDING and model(images).shape == (3,)
 
 
 def test_default_model_starts_from_imagenet_and_trains_its_later_layers() -> None:

@@ -137,6 +137,10 @@ class FakeWorkload:
             LAYOUT.tensor_views(state)["b"][0] += 5
         return Trained(state, 0.5, self.examples)
 
+    def private_step(self, request: Request) -> np.ndarray:
+        self.trained += 1
+        return np.full(LAYOUT.floats, 0.01)
+
 
 class MaskedFleet(FakeFleet):
     """Faults are called with the request's kind, and may return:

@@ -1,8 +1,9 @@
 """What hub and clinics make of an update under masks: its vector, its weight and its bound. See `embryofl.secagg`."""
 
+import io
 import math
 from collections.abc import Mapping
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,13 +11,15 @@ import numpy.typing as npt
 from embryofl.errors import UserError
 from embryofl.local_work import local_steps
 from embryofl.secagg.fixed_point import ONE, RING, Ring, from_ring, to_ring
-from embryofl.secagg.messages import MAX_WEIGHT
+from embryofl.secagg.messages import MAX_WEIGHT, Roster
+from embryofl.secagg.noise import add_noise
 from embryofl.secagg.threshold import capped
 from embryofl.settings import RunSettings, SumWeights
 from embryofl.wire import Layout
 
 ASSUMED_EMBRYOS = 1000  # of a clinic, for the bound
 WANDER = 12.0  # so many times the root of their number is how far many steps lead
+PATIENT_CLIP = 0.5  # the norm to which a patient's gradient is clipped in a run with `dp_epsilon`
 SLOTS = 2  # behind the update in a vector: 1 if it was clipped, or was not finite; 1 for an alarm
 ROUNDING = 1e-6  # a mean may be this much longer than the bound
 BLOCK = 1 << 16  # numbers at a time: they stay in a core's cache
@@ -75,6 +78,8 @@ def update_bound(settings: RunSettings, round_: int, layout: Layout, longest: fl
     longest : float
         The strategy's own bound; infinite if it has none.
     """
+    if settings.dp_epsilon:
+        return settings.learning_rate * PATIENT_CLIP
     steps = settings.training.steps(ASSUMED_EMBRYOS)
     travel = min(steps, WANDER * math.sqrt(steps)) * settings.learning_rate * settings.rate_scale(round_)
     return min(max(min(travel * math.sqrt(layout.floats), longest), 1e-6), 1e6)
@@ -105,25 +110,87 @@ def noise_deviation(noise: float, needed: int, floats: int) -> float:
     return noise * ONE / math.sqrt(floats * (needed - 1))
 
 
-def longest_mean(settings: RunSettings, bound: float, survivors: int, needed: int, share: float, floats: int) -> float:
-    """The norm above which a mean cannot be one of clipped updates with their noise.
+def private_deviation(settings: RunSettings, bound: float, patient: float, adders: int, floats: int) -> float:
+    """Standard deviation of one clinic's noise in a run with `dp_epsilon`, in steps of the fixed point.
+
+    Rounding to whole steps can add to what a patient changes: one step of each number at most. The noise itself is rounded,
+    too. That takes nothing from it: a sum of rounded normal numbers with deviations above three steps is distributed as
+    the rounded sum of normal numbers and others between -1/2 and 1/2, up to ``exp(-2 * (pi * 3) ** 2)`` (by Poisson's
+    summation formula), and what is done to the whole sum afterwards proves no less.
 
     Parameters
     ----------
     settings : RunSettings
     bound : float
-    survivors, needed : int
-        Clinics in the sum, and the roster's threshold.
+        Of the fixed point.
+    patient : float
+        The largest part of the mean that one patient of any clinic is.
+    adders : int
+        So many clinics' noise together is the whole.
+    floats : int
+        Numbers of an update.
+    """
+    changed = settings.learning_rate * PATIENT_CLIP / bound * patient * ONE + math.sqrt(floats) + 1
+    return changed / settings.private_mu / math.sqrt(adders)
+
+
+def roster_deviation(settings: RunSettings, roster: Roster, floats: int) -> float:
+    """Standard deviation of the noise of each clinic of a masked round, in steps of the fixed point.
+
+    As many clinics as the sum needs, less one, have the whole noise together: that one may be the hub's, and each clinic
+    can take its own noise out of what it reads.
+    """
+    if not settings.dp_epsilon:
+        return noise_deviation(settings.update_noise, roster.threshold, floats)
+    kept = roster.weights(settings.share_cap)
+    patient = max(kept[advert.clinic] / advert.weight for advert in roster.adverts) / sum(kept.values())
+    return private_deviation(settings, roster.terms.bound, patient, roster.threshold - 1, floats)
+
+
+def with_noise(
+    settings: RunSettings, update: npt.NDArray[np.float64], patients: int, key: bytes, model: np.ndarray, layout: Layout
+) -> np.ndarray:
+    """A clinic's packed model in a run with `dp_epsilon` and without masks: the global model moved by the clinic's update,
+    with all of the noise.
+
+    Parameters
+    ----------
+    update : ndarray of float64, (floats,)
+    patients : int
+        Of the clinic.
+    key : bytes
+        See `embryofl.secagg.noise.add_noise`.
+    model : ndarray of uint8, (layout.size,)
+    layout : Layout
+    """
+    bound = update_bound(settings, 1, layout, math.inf)
+    vector = to_vector(update, 1.0, bound)
+    add_noise(vector[:-SLOTS], key, private_deviation(settings, bound, 1 / patients, 1, layout.floats))
+    packed = io.BytesIO()
+    write_mean(vector, 1.0, bound, model, layout, packed)
+    return np.frombuffer(packed.getvalue(), np.uint8)
+
+
+def longest_mean(settings: RunSettings, roster: Roster, survivors: int, share: float, floats: int) -> float:
+    """The norm above which a mean cannot be one of clipped updates with their noise.
+
+    Parameters
+    ----------
+    settings : RunSettings
+    roster : Roster
+    survivors : int
+        Clinics in the sum.
     share : float
         The part of the roster's weights that is in the sum.
     floats : int
         Numbers of an update. The noise's norm is that of so many normal numbers, within six standard errors.
     """
-    noise = settings.update_noise * bound * math.sqrt(survivors / (needed - 1)) / share
+    bound = roster.terms.bound
+    noise = roster_deviation(settings, roster, floats) * math.sqrt(survivors * floats) * bound / ONE / share
     return bound * (1 + ROUNDING) + noise * (1 + 6 / math.sqrt(2 * floats))
 
 
-def to_vector(update: npt.NDArray[np.float32], share: float, bound: float, *, alarm: bool = False) -> Ring:
+def to_vector(update: npt.NDArray[np.floating[Any]], share: float, bound: float, *, alarm: bool = False) -> Ring:
     """An update and its slots as a vector that can be masked: uint32 (floats + SLOTS,). `alarm`: the clinic finds that the
     model is worse than the one before.
 

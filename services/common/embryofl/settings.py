@@ -2,18 +2,46 @@
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from embryofl.errors import UserError
 from embryofl.models import DEFAULT_MODEL, recipe
+from embryofl.privacy.accountant import mu_of
 from embryofl.schema import Meaning, Strict, explain
 from embryofl.secagg.groups import FEWEST_DRAWN
 from embryofl.weighting import TEMPERATURE, TaskLosses
 
 SGD_MOMENTUM = 0.9
+
+LARGEST_DELTA = 1e-5
+"""The largest `dp_delta`: a delta near one in the number of patients would allow that one of them is told outright."""
+
+PRIVATE: Mapping[str, bool | float | str] = {
+    "model": "lite0_16",
+    "pretrained": "",
+    "strategy": "fedavg",
+    "optimiser": "sgd",
+    "local_epochs": 1,
+    "learning_rate": 10.0,
+    "schedule": "constant",
+    "weight_decay": 0.0,
+    "label_smoothing": 0.0,
+    "balance": 0.0,
+    "proximal": 0.0,
+    "grades": 0.0,
+    "mixed_precision": False,
+    "choose": "last",
+    "patience": 0,
+    "update_noise": 0.0,
+    "alarms": False,
+    "groups": "off",
+}
+"""What a run with `dp_epsilon` has: all that leaves of training patients is then one noisy step a round, to which each
+patient has given as much as a clip allows, and no choice depends on what has no noise."""
 
 SumWeights = Literal["", "examples", "examples_per_step"]
 """Weights of a mean of updates: training embryos, or these divided by `embryofl.local_work.local_steps`. "": no mean."""
@@ -111,6 +139,10 @@ class RunSettings(Strict):
     `groups`: "auto" sums masked updates in groups of three or four clinics where there are at least nine, for a robust mean
     of the groups' means (`embryofl.secagg.groups`); "off" has one sum.
 
+    `dp_epsilon` above 0 is the differential privacy of each training patient at `dp_delta`, of the whole run: the clinics
+    take one step a round, to which each patient gives at most `embryofl.masked_update.PATIENT_CLIP`, and add noise to it.
+    It decides the settings in `PRIVATE`.
+
     `threshold_sensitivity` 0 sets the threshold for sensitivity and specificity at the highest Youden index on the pooled
     validation patients; any other value at the highest threshold with at least this sensitivity there.
     """
@@ -151,6 +183,8 @@ class RunSettings(Strict):
     secure_aggregation: Literal["off", "auto", "required"] = "auto"
     masked_weights: SumWeights = ""
     update_noise: float = Field(default=0, ge=0, le=1)
+    dp_epsilon: float = Field(default=0, ge=0, le=50)
+    dp_delta: float = Field(default=LARGEST_DELTA, gt=0, le=LARGEST_DELTA)
     alarms: bool = True
     groups: Literal["off", "auto"] = "auto"
     closing_evaluation: bool = True
@@ -198,6 +232,20 @@ class RunSettings(Strict):
     def rate_scale(self, round_number: int) -> float:
         """Factor of the learning rate in a round, from 1."""
         return cosine_scale(round_number, self.rounds) if self.schedule == "cosine" else 1.0
+
+    @property
+    def private_mu(self) -> float:
+        """What one round tells of a patient in a run with `dp_epsilon`: see `embryofl.privacy.accountant`."""
+        return mu_of(self.dp_epsilon, self.dp_delta) / math.sqrt(self.rounds)
+
+    @model_validator(mode="after")
+    def _epsilon_covers_all_of_training(self) -> "RunSettings":
+        wrong = [f"{k}={getattr(self, k)} (it is {v})" for k, v in PRIVATE.items() if getattr(self, k) != v]
+        if self.dp_epsilon and wrong:
+            raise ValueError(
+                f"dp_epsilon decides {', '.join(PRIVATE)}, and cannot cover {', '.join(wrong)}: leave it out"
+            )
+        return self
 
     @field_validator("quorum")
     @classmethod

@@ -1,11 +1,16 @@
 """Masked rounds: the model is that of the same run without masks, whoever drops out."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from embryofl.errors import UserError
 from embryofl.secagg.fixed_point import RING
-from kits.masked_rounds import Killed, assert_equal, masked_runs, numbers, record, undisturbed
+from embryofl.settings import PRIVATE
+from embryofl_clinic.policy.rules import Policy
+from embryofl_clinic.privacy.ledger import PrivacyLedger, spent
+from kits.masked_rounds import EMBRYOS, Killed, assert_equal, masked_runs, numbers, record, undisturbed
 from kits.policy import write_policy
 from kits.rounds import LAYOUT, events, once
 
@@ -98,6 +103,42 @@ def test_noise_is_in_the_mean_as_the_setting_has_it_and_no_other_after_a_hub_was
     moved = np.concatenate([a.astype(float) - b for a, b in pairs])
     expected = 0.5 * record(run)["masking"]["bound"] * np.sqrt(3 / 2)  # three clinics, two of which have all of it
     assert 0.3 * expected < np.linalg.norm(moved) < 2 * expected
+
+
+def test_noise_of_dp_epsilon_is_whole_when_a_clinic_has_gone_and_the_same_after_one_was_killed(stage):
+    settings = {**PRIVATE, "dp_epsilon": 2, "rounds": 3, "seed": 1, "quorum": 3, "round_deadline_s": 0.5, "grace_s": 5}
+    run, drawn, killed = stage(clinics=4, **settings), [], []
+    draw = Policy.draw_noise
+
+    def fault(kind, name, round_):
+        if (kind, name, round_) == ("train", "bert", 1):  # after its letters
+            return "gone"
+        if (kind, name, round_) == ("train", "cleo", 2) and not killed:  # anna has sent hers
+            return killed.append(name) or "killed"
+        return None
+
+    def noted(policy, request, *update):
+        drawn.append((policy.name, request.round, draw(policy, request, *update)))
+        return drawn[-1][-1]
+
+    run.fleet.fault = fault
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Policy, "draw_noise", noted)
+        with pytest.raises(Killed):
+            run.go()
+        run.fleet.handlers["anna"] = run.fleet.start("anna")
+        run.go()
+    assert record(run)["masking"]["survivors"] == ["anna", "cleo", "dora"]
+    anna = [(round_, key) for name, round_, key in drawn if name == "anna"]
+    assert len(anna) == 4 and anna[1] == anna[2] and len({key for _, key in anna}) == 3
+    models = [numbers(run.checkpoints.at(number).packed().tobytes()) for number in (1, 2, 3)]
+    moved = [b.astype(float) - a - 0.01 for old, new in pairwise(models) for a, b in zip(old, new, strict=True)]
+    noise = np.concatenate([each for each in moved if each.size > 100])  # not the numbers of half precision
+    patients = sum(EMBRYOS[name] for name in ("anna", "cleo", "dora"))
+    whole = 5 / patients / run.run.settings.private_mu
+    assert 0.9 * whole < noise.std() < 1.5 * whole  # three add noise, two of which have all of it
+    for name in ("anna", "cleo", "dora"):
+        assert spent(PrivacyLedger(run.fleet.state_dir(name)).read()) == pytest.approx(2, rel=1e-6)
 
 
 # -- who drops out ----------------------------------------------------------------------------------------------------

@@ -33,3 +33,14 @@ from embryofl_server.runs.updates_seen import updates_seen
 )
 def test_sentence_names_what_is_seen_and_why(settings, words):
     assert words in updates_seen(check_settings(settings).model_dump())
+
+
+def test_a_run_with_dp_epsilon_says_what_is_promised_what_is_spent_and_what_is_not_counted():
+    settings = check_settings({"dp_epsilon": 8, "min_clinics": 3, "rounds": 4}).model_dump()
+    seen = updates_seen(settings, 2)
+    assert seen.startswith("The hub sees only sums") and "any one patient" in seen
+    assert "(8, 1e-05)-differential privacy of all 4 rounds for each training patient" in seen
+    assert "Not counted: metrics, threshold and calibration" in seen and "one clinic that helps" in seen
+    assert seen.endswith("Spent after 2 of 4 rounds: epsilon 5.3.")
+    assert "each clinic adds all of the noise" in updates_seen({**settings, "masked_weights": ""})
+    assert "Spent" not in updates_seen(settings, 4) and "epsilon" not in updates_seen({**settings, "dp_epsilon": 0})

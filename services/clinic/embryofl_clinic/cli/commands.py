@@ -138,6 +138,27 @@ def ledger(state: StateOption = None, json_: JsonOption = False) -> None:
 
 
 @app.command()
+def privacy(
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Go on with the ledger as it is now, after it was lost or moved.")
+    ] = False,
+    state: StateOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Show what this clinic's patients have spent of their privacy in runs with dp_epsilon, and what its policy allows."""
+    from embryofl_clinic.policy.rules import load_rules
+    from embryofl_clinic.privacy.ledger import PrivacyLedger, describe_ledger
+
+    folder = load_settings(state_dir=state).state_dir
+    known = PrivacyLedger(folder)
+    releases = known.accept() if accept else known.read()
+    if json_:
+        typer.echo(json.dumps([release.model_dump() for release in releases], indent=1))
+    else:
+        typer.echo(describe_ledger(releases, load_rules(folder).limits))
+
+
+@app.command()
 def leave(state: StateOption = None, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
     """Leave the federation for good: this clinic's key never works again."""
     from embryofl_clinic.joining import commands

@@ -12,17 +12,17 @@ import numpy.typing as npt
 
 from embryofl import pooled_metrics
 from embryofl.errors import ProtocolError
-from embryofl.masked_update import SLOTS, noise_deviation, sum_weight, to_vector, update_bound, vector_length
+from embryofl.masked_update import SLOTS, roster_deviation, sum_weight, to_vector, update_bound, vector_length
 from embryofl.messages import MaskingReply, Request
 from embryofl.secagg.clinic import ClinicSession
 from embryofl.secagg.fixed_point import RING, Ring
-from embryofl.secagg.messages import Terms, digest
+from embryofl.secagg.messages import Roster, Terms, digest, text_of
 from embryofl.secagg.noise import add_noise
 from embryofl.secagg.threshold import MIN_CLINICS, threshold
 from embryofl.wire import Layout
 from embryofl_clinic.masking.alarms import Alarms
 from embryofl_clinic.masking.ledger_file import LedgerFile
-from embryofl_clinic.masking.noise_key import noise_key
+from embryofl_clinic.masking.noise_key import derived, noise_key
 from embryofl_clinic.masking.peers import Peers
 from embryofl_clinic.policy.rules import load_rules
 
@@ -120,6 +120,8 @@ class Masking:
                 f"terms with a bound of {terms.bound:.6g}, expected at most {most:.6g} as these settings have it: with a "
                 "wider one only the largest numbers of an update are left"
             )
+        if request.settings.dp_epsilon and not pooled and terms.bound < most * (1 - ROUNDING):
+            raise ProtocolError(f"terms with a bound of {terms.bound:.6g}, expected {most:.6g} with dp_epsilon")
         asked = terms, request.masking.peers
         if self._session is None or self._session.has_roster or asked != self._asked:
             pinned = self._peers.read()
@@ -161,9 +163,11 @@ class Masking:
             return MaskingReply(confirmation=session.confirm(masking.statement))
         return MaskingReply(shares=session.reveal(masking.statement, masking.signatures))
 
-    def mask(self, request: Request, work: npt.NDArray[Any], *, alarm: bool = False) -> npt.NDArray[np.uint8]:
-        """The masked vector of an update, float32 (floats,), with its noise and alarm, or of counts, uint32 (length,), as
-        bytes."""
+    def mask(
+        self, request: Request, work: npt.NDArray[Any], *, alarm: bool = False, noise: bytes = b""
+    ) -> npt.NDArray[np.uint8]:
+        """The masked vector of an update, float32 or float64 (floats,), with its noise and alarm, or of counts, uint32
+        (length,), as bytes. `noise`: the secret that was drawn for the update in a run with `dp_epsilon`."""
         session, masking = self.session(request), request.masking
         assert self._terms is not None and masking is not None and masking.letters is not None
         roster = session.roster
@@ -175,10 +179,8 @@ class Masking:
         else:
             share = roster.share((request.clinic,), request.settings.share_cap)
             vector = to_vector(work, share, self._terms.bound, alarm=alarm)
-        if request.work == "train" and (noise := request.settings.update_noise):
-            deviation = noise_deviation(noise, roster.threshold, len(work))
-            key = noise_key(self._state_dir, "noise", request.run, request.round, request.model.sha256)
-            add_noise(vector[:-SLOTS], key, deviation)
+        if request.work == "train" and (deviation := roster_deviation(request.settings, roster, len(work))):
+            add_noise(vector[:-SLOTS], self._noise_key(request, roster, noise), deviation)
         source = hashlib.sha256(np.ascontiguousarray(work).data).hexdigest()
         if not np.isfinite(work).all():
             log.error(
@@ -188,6 +190,14 @@ class Masking:
             )
             source = self._terms.digest()  # zeros are one update in many rounds, of which the ledger allows one sum
         return session.mask(vector, masking.letters, source).view(np.uint8)
+
+    def _noise_key(self, request: Request, roster: Roster, drawn: bytes) -> bytes:
+        """The same for the same clinics, so that another attempt has the same vector. With `dp_epsilon`, other clinics have
+        other noise: then the update has another share, and two vectors with the same noise would tell it."""
+        if not request.settings.dp_epsilon:
+            return noise_key(self._state_dir, "noise", request.run, request.round, request.model.sha256)
+        weights = {advert.clinic: advert.weight for advert in roster.adverts}
+        return derived(drawn, text_of("private noise", weights))
 
     def session(self, request: Request) -> ClinicSession:
         """The session that a request belongs to.

@@ -34,5 +34,11 @@ def noise_key(state_dir: Path, use: Literal["noise", "alarm"], run: str, round_:
             f"{path} has {len(secret)} bytes, expected {SIZE}. Remove it: another one is drawn, and updates have other "
             "noise, and alarms other thresholds, from then on.",
         )
-    about = f"{VERSION} {use}\n{run}\n{round_}\n{model}"
-    return HKDF(SHA256(), 32, None, about.encode()).derive(secret)
+    return derived(secret, f"{VERSION} {use}\n{run}\n{round_}\n{model}".encode())
+
+
+def derived(secret: bytes, about: bytes) -> bytes:
+    """32 bytes for one use of a secret of `SIZE` bytes."""
+    if len(secret) != SIZE:
+        raise ValueError(f"a secret of {len(secret)} bytes, expected {SIZE}")
+    return HKDF(SHA256(), 32, None, about).derive(secret)

@@ -6,9 +6,12 @@ import logging
 import time
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field, ValidationError, field_validator
 
 from embryofl.errors import UserError
@@ -20,6 +23,7 @@ from embryofl.pooled_metrics import Split
 from embryofl.schema import Meaning, Strict, explain
 from embryofl.secagg.threshold import MAX_CLINICS, MAX_SHARE, MIN_CLINICS
 from embryofl_clinic.policy.questions import About, Questions
+from embryofl_clinic.privacy.ledger import Limits, PrivacyLedger
 
 log = logging.getLogger("embryofl.policy")
 
@@ -44,7 +48,10 @@ class Rules(Strict):
     min_cell : int
         Counts and metrics of fewer embryos are withheld.
     require_dp : bool
-        Only take part in runs with differential privacy. This version has none, so every request is blocked.
+        Only take part in runs with differential privacy (`RunSettings.dp_epsilon`).
+    max_epsilon_per_run, max_epsilon_lifetime : float
+        The largest `dp_epsilon` of a run, and the largest epsilon of all runs together (`embryofl_clinic.privacy`); 0 = no
+        limit. With either, the clinic only takes part in runs with differential privacy.
     require_secure_aggregation : bool
         Only train in runs in which updates leave masked (`embryofl.secagg`).
     min_update_noise : float
@@ -79,6 +86,8 @@ class Rules(Strict):
     max_evaluations: int = Field(default=1, ge=0)
     evaluation_days: float = Field(default=90, gt=0)
     require_dp: bool = False
+    max_epsilon_per_run: float = Field(default=0, ge=0)
+    max_epsilon_lifetime: float = Field(default=0, ge=0)
     require_secure_aggregation: bool = True
     min_update_noise: float = Field(default=0, ge=0, le=1)
     metrics: Releases = "pooled"
@@ -93,6 +102,11 @@ class Rules(Strict):
     def _two_times(cls, value: str) -> str:
         _hours(value)
         return value
+
+    @property
+    def limits(self) -> Limits:
+        """Of what the clinic's patients spend."""
+        return Limits(self.max_epsilon_per_run, self.max_epsilon_lifetime)
 
 
 def load_rules(state_dir: Path) -> Rules:
@@ -164,7 +178,7 @@ class Policy:
 
     def __init__(self, state_dir: Path, meaning: Meaning, name: str) -> None:
         self._state_dir, self._meaning, self.name = state_dir, meaning, name
-        self._questions = Questions(state_dir)
+        self._questions, self._privacy = Questions(state_dir), PrivacyLedger(state_dir)
 
     @property
     def metrics(self) -> Releases:
@@ -211,9 +225,9 @@ class Policy:
             return "the clinic's policy cannot be read; its log says why"
         if rules.models and request.settings.model not in rules.models:
             return f"the clinic does not train {request.settings.model}, only {', '.join(rules.models)}"
-        if rules.require_dp:
-            return "the clinic only takes part in runs with differential privacy, and this run has none"
         trains = request.kind in ("keys", "train") and request.work == "train"
+        if reason := self._reason_about_epsilon(request, rules, trains):
+            return reason
         if rules.require_secure_aggregation and request.kind == "train" and request.masking is None:
             return (
                 "the clinic only sends masked updates, and in this run they have no masks; it takes part in such a run if "
@@ -232,7 +246,8 @@ class Policy:
         if _within(rules.quiet_hours, datetime.datetime.now().time()):  # by the clinic's own clock
             return f"these are the clinic's quiet hours ({rules.quiet_hours})"
         if examples is not None and examples < rules.min_examples:
-            return f"fewer than {rules.min_examples} training embryos"
+            counted = "patients" if request.settings.dp_epsilon else "embryos"
+            return f"fewer than {rules.min_examples} training {counted}"
         limit = rules.max_rounds_a_day
         if trains and not trained and limit and rounds_today(self._state_dir) >= limit:
             return f"the clinic has reached its limit of {limit} rounds a day"
@@ -254,6 +269,21 @@ class Policy:
                 log.error("%s", exc)
                 return "the clinic's ledger of questions cannot be read; its log says why"
         return ""
+
+    def _reason_about_epsilon(self, request: Request, rules: Rules, trains: bool) -> str:
+        if not request.settings.dp_epsilon:
+            required = rules.require_dp or any(astuple(rules.limits))
+            words = "the clinic only takes part in runs with differential privacy (dp_epsilon), and this run has none"
+            return words if required else ""
+        try:
+            return self._privacy.reason_to_decline(request, rules.limits) if trains else ""
+        except UserError as exc:
+            log.error("%s", exc)
+            return "the clinic's privacy ledger is not as it was left; its log says why"
+
+    def draw_noise(self, request: Request, update: npt.NDArray[np.float64], patients: int) -> bytes:
+        """Enter an update into the privacy ledger before it leaves, and draw its noise; see `PrivacyLedger.draw`."""
+        return self._privacy.draw(request, update, patients, load_rules(self._state_dir).limits)
 
     def about(self, request: Request, now: Mapping[Split, tuple[Sequence[str], ScoredEmbryos]]) -> About:
         """Which embryos an answer under masks is about; see `Questions.about`."""

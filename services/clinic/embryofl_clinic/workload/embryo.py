@@ -16,9 +16,11 @@ import torch
 from embryofl import packing, task
 from embryofl.errors import NotFiniteError, UserError
 from embryofl.gardner import Agreement, Target
+from embryofl.masked_update import PATIENT_CLIP
 from embryofl.messages import Request
 from embryofl.metrics import ScoredEmbryos
 from embryofl.models.zoo import create_model
+from embryofl.privacy.gradient import clipped_step
 from embryofl.settings import RunSettings
 from embryofl.views import Views
 from embryofl.wire import Layout
@@ -52,7 +54,7 @@ class Workload(Protocol):
 
     @property
     def examples(self) -> int:
-        """Number of training embryos."""
+        """Number of training embryos; in a run with `dp_epsilon` of training patients."""
 
     def load(self, packed: np.ndarray) -> None:
         """Load a packed global model. Raises `NotFiniteError` if not all of its weights are finite."""
@@ -68,6 +70,9 @@ class Workload(Protocol):
 
     def train(self, request: Request, seed: int, control: np.ndarray | None = None) -> Trained:
         """Train from the loaded model; `control` is the drift correction, packed like the model, where the run has one."""
+
+    def private_step(self, request: Request) -> np.ndarray:
+        """The update of a run with `dp_epsilon`, without its noise, from the loaded model: float64 (layout.floats,)."""
 
     def evaluate_personal(self, request: Request, splits: Sequence[str], seed: int) -> dict[str, ScoredEmbryos]:
         """The same by split with the personal model that belongs to the loaded one, which stays loaded."""
@@ -113,13 +118,14 @@ class EmbryoWorkload:
 
     def _make_model(self, run: RunSettings, device: str, metrics: TrainerMetrics | None) -> None:
         self.device, self._metrics = device, metrics or TrainerMetrics("")
+        self._by_patient = run.dp_epsilon > 0
         self.model = create_model(run.model, grades=bool(run.grades)).to(device)
         self.layout = packing.layout_of(self.model.state_dict())
 
     @property
     def examples(self) -> int:
-        """Number of training embryos."""
-        return len(self.data.train)
+        """See `Workload`. Where no patient is known, an embryo counts as one."""
+        return int(self.data.train.groups.max()) + 1 if self._by_patient else len(self.data.train)
 
     def load(self, packed: np.ndarray) -> None:
         """See `Workload`."""
@@ -206,6 +212,17 @@ class EmbryoWorkload:
         packed = personal.after_training(request.round, received)
         personal.train_alongside(request.round, received, self.data.train, seed, scale, to_the_end=masked)
         return Trained(packed, result.loss, result.examples)
+
+    def private_step(self, request: Request) -> np.ndarray:
+        """See `Workload`."""
+        train, state = self.data.train, self.model.state_dict()
+        self._metrics.begin_training(self.examples, self.examples, 1)
+        weights = np.append(state["head.weight"].cpu().numpy(), state["head.bias"].cpu().numpy()).astype(np.float64)
+        features = np.asarray(train.pixels[train.rows], np.float32)
+        step = clipped_step(weights, features, train.labels, train.embryos, train.groups, PATIENT_CLIP)
+        step *= request.settings.learning_rate
+        parts = {"head.weight": step[:-1], "head.bias": step[-1:]}
+        return np.concatenate([parts[tensor.name] for tensor in self.layout.tensors])
 
     def _personal(self, request: Request) -> Personal:
         return Personal(PersonalStore(self.personal_dir), request.run, request.settings, self.model, self.layout)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embryofl.errors import DataError, ProtocolError, SumRefusedError
-from embryofl.masked_update import difference
+from embryofl.masked_update import difference, with_noise
 from embryofl.membership import Releases
 from embryofl.messages import MASKING, Reply, Request, round_seed
 from embryofl.metrics import ScoredEmbryos
@@ -44,7 +44,8 @@ class Workloads(Protocol):
 @dataclass(frozen=True)
 class _Work:
     """What was done for a request: its reply, and what is uploaded with it. That is for training the packed model, uint8
-    (size,), or where updates are masked the update, float32 (floats,); and where metrics are masked counts, uint32 (n,).
+    (size,), or where updates are masked the update, float32 or with `dp_epsilon` float64 (floats,); and where metrics are
+    masked counts, uint32 (n,).
     `alarm`: see `embryofl_clinic.masking.alarms`."""
 
     key: tuple[object, ...]
@@ -196,7 +197,12 @@ class RequestHandler:
         elif request.kind == "evaluate":
             about = About(embryos={split: len(scored.labels) for split, scored in evaluated.items()})
             self._enter(request, "own", json.dumps(released).encode(), about)
-        if request.kind == "train":
+        if request.kind == "train" and request.settings.dp_epsilon:
+            update = self._private_update(request, workload, model)
+            lap("train", "upload")
+            body["examples"] = workload.examples
+            self._policy.count_round()
+        elif request.kind == "train":
             trained = workload.train(request, seed) if control is None else workload.train(request, seed, control)
             update = trained.packed
             if request.masking is not None:
@@ -215,6 +221,15 @@ class RequestHandler:
         body |= {"memory_bytes": memory(workload.device), "reconnects": metrics.reconnects}
         return _Work(_work_of(request), Reply.model_validate({**body, "seconds": seconds}), update, alarm)
 
+    def _private_update(self, request: Request, workload: Workload, model: np.ndarray) -> np.ndarray:
+        """Of a run with `dp_epsilon`: the update, to which noise is added before it is masked; without masks the packed
+        model, with all of the noise."""
+        update, patients = workload.private_step(request), workload.examples
+        if request.masking is not None:
+            return update
+        key = self._policy.draw_noise(request, update, patients)
+        return with_noise(request.settings, update, patients, key, model, workload.layout)
+
     def _with_upload(self, request: Request, done: _Work, transfers: Transfers) -> Reply:
         """The reply, after its upload if it has one."""
         if done.update is None:
@@ -222,9 +237,12 @@ class RequestHandler:
         began, metrics = time.monotonic(), self._metrics
         metrics.phase("upload")
         try:
-            data = (
-                done.update if request.masking is None else self._masking.mask(request, done.update, alarm=done.alarm)
-            )
+            data = done.update
+            if request.masking is not None:
+                noise = b""
+                if request.kind == "train" and request.settings.dp_epsilon:
+                    noise = self._policy.draw_noise(request, done.update, done.reply.examples)
+                data = self._masking.mask(request, done.update, alarm=done.alarm, noise=noise)
             receipt = transfers.upload(request.upload_url, data, request.deadline)
         except ProtocolError as exc:
             if not exc.clinic:

@@ -6,12 +6,19 @@ state dict: every clinic loads them from the same file, and they do not travel.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as nnf
 
 from embryofl.models.lite import FEATURES, WEIGHTS_SHA256, EfficientNetLite0, frozen_lite0, lite0_input
 from embryofl.models.rotations import TURNS, over_turns
+
+PROJECTED = 16
+PROJECTION = Path(__file__).with_name("lite0_16.safetensors")
+"""Mean of the features, float32 (1280,), and axes, float32 (16, 1280); `bench/quality/projection.py` has made it."""
 
 
 class Lite0Head(nn.Module):
@@ -23,9 +30,9 @@ class Lite0Head(nn.Module):
 
     EMBEDDING = f"lite0-{WEIGHTS_SHA256[:8]}-1"  # the last number is raised when `embed` computes something else
 
-    def __init__(self) -> None:
+    def __init__(self, features: int = FEATURES) -> None:
         super().__init__()
-        self.head = _blank_head()
+        self.head = _blank_head(features)
         self._backbone: list[EfficientNetLite0] = []  # in a list: not a submodule; read when first needed
 
     def embed(self, images: Tensor) -> Tensor:
@@ -38,6 +45,28 @@ class Lite0Head(nn.Module):
         embeddings = self.embed(inputs) if inputs.ndim == 4 else inputs
         logits: Tensor = self.head(embeddings)
         return logits.squeeze(1)
+
+
+class Lite0Projected(Lite0Head):
+    """Images (n, 3, s, s), or their embeddings (n, 16), to logits (n,).
+
+    The features are projected onto axes learned from drawn embryos. The fewer numbers an update has, the less noise of
+    differential privacy it takes to hide a patient in it.
+    """
+
+    EMBEDDING = f"{Lite0Head.EMBEDDING}-16-1"  # the last number is raised when `PROJECTION` changes
+
+    def __init__(self) -> None:
+        super().__init__(PROJECTED)
+        stored = load_file(PROJECTION)
+        self._mean: Tensor
+        self._axes: Tensor
+        self.register_buffer("_mean", stored["mean"], persistent=False)
+        self.register_buffer("_axes", stored["axes"], persistent=False)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Images (n, 3, s, s), uint8 or float in [0, 1], to float32 embeddings (n, 16)."""
+        return (super().embed(images) - self._mean) @ self._axes.T
 
 
 class Lite0(nn.Module):
@@ -81,9 +110,9 @@ def _moved(network: nn.Module, device: torch.device) -> nn.Module:
     return network
 
 
-def _blank_head() -> nn.Linear:
+def _blank_head(features: int = FEATURES) -> nn.Linear:
     """All zero: every score starts at one half, with no preferred direction."""
-    head = nn.Linear(FEATURES, 1)
+    head = nn.Linear(features, 1)
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
     return head

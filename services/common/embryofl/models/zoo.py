@@ -10,12 +10,13 @@ from embryofl.errors import UserError
 from embryofl.models import FACTS
 from embryofl.models import pretrained as weights
 from embryofl.models.grades import add_grades
-from embryofl.models.lite_models import Lite0, Lite0Head
+from embryofl.models.lite_models import Lite0, Lite0Head, Lite0Projected
 from embryofl.models.small_cnn import SmallCNN
 
 _OWN: dict[str, Callable[[], nn.Module]] = {
     "lite0": Lite0,
     "lite0_head": Lite0Head,
+    "lite0_16": Lite0Projected,
     "lite0_last": partial(Lite0, Lite0.LAST),
     "lite0_full": partial(Lite0, 0),
     "small_cnn": SmallCNN,

@@ -1,1 +1,1 @@
-"""Differential privacy: what noise proves (`accountant`)."""
+"""Differential privacy: what noise proves (`accountant`), and clipping by patient (`gradient`)."""

@@ -1,6 +1,7 @@
 """Updates as whole numbers modulo 2**32, so that masks cancel to the last bit."""
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ BLOCK = 1 << 16  # numbers at a time: they stay in a core's cache
 Ring = npt.NDArray[np.uint32]
 
 
-def to_ring(update: npt.NDArray[np.float32], share: float, bound: float) -> tuple[Ring, bool]:
+def to_ring(update: npt.NDArray[np.floating[Any]], share: float, bound: float) -> tuple[Ring, bool]:
     """An update in fixed point: clipped to `bound`, times `share`, in steps of ``bound / ONE``.
 
     One with numbers that are not finite becomes zeros, and counts as clipped: a failure would tell the hub of this clinic
@@ -25,7 +26,7 @@ def to_ring(update: npt.NDArray[np.float32], share: float, bound: float) -> tupl
 
     Parameters
     ----------
-    update : ndarray of float32, (d,)
+    update : ndarray of float32 or float64, (d,)
         New weights minus those of the global model.
     share : float
         The clinic's part of the roster's weights, in (0, 1].

@@ -24,7 +24,13 @@ def run_info(run: RunView, *, newest: bool = False) -> dict[str, Any]:
     """A run's settings, what the hub sees of updates, state and metric lines: all, or only the `newest` of each kind."""
     lines = list(run.newest_lines().values()) if newest else run.lines()
     settings = run.settings.model_dump()
-    return {"name": run.name, **run.state, "settings": settings, "updates": updates_seen(settings), "metrics": lines}
+    return {
+        "name": run.name,
+        **run.state,
+        "settings": settings,
+        "updates": updates_seen(settings, run.state.get("round", 0)),
+        "metrics": lines,
+    }
 
 
 def status(hub: Hub, now: Moment, *, newest: bool = False) -> dict[str, Any]:

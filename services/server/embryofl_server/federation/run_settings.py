@@ -10,7 +10,7 @@ from embryofl.models import has_norms, model_names
 from embryofl.schema import there_is_no
 from embryofl.secagg.groups import FEWEST, least_clinics
 from embryofl.secagg.threshold import MIN_CLINICS
-from embryofl.settings import RunSettings, SumWeights, run_settings, setting_value
+from embryofl.settings import PRIVATE, RunSettings, SumWeights, run_settings, setting_value
 from embryofl_server.federation.strategies import (
     local_defaults,
     make_strategy,
@@ -41,6 +41,8 @@ def check_settings(values: dict[str, Any], *, any_model: bool = False) -> RunSet
     UserError
         When a setting, the model or the strategy does not exist or cannot be used; it names those that exist.
     """
+    if values.get("dp_epsilon"):
+        values = {**PRIVATE, **values}
     settings = run_settings(_with_strategy_settings(values))
     if settings.model not in model_names() and not any_model:
         raise UserError(

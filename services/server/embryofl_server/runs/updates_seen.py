@@ -5,16 +5,23 @@ from typing import Any
 
 from embryofl.secagg.threshold import MAX_CLINICS, MIN_CLINICS
 from embryofl.settings import RunSettings
+from embryofl_server.runs.privacy_seen import privacy_seen
 
 
-def updates_seen(settings: Mapping[str, Any]) -> str:
-    """One sentence about a run of these settings.
+def updates_seen(settings: Mapping[str, Any], done: int | None = None) -> str:
+    """One sentence about a run of these settings, and what `privacy_seen` says of it.
 
     Parameters
     ----------
     settings : mapping
         Of `RunSettings`, checked: `masked_weights` says whether there are masks.
+    done : int, optional
+        Rounds that are complete.
     """
+    return f"{_seen(settings)} {privacy_seen(settings, done)}".rstrip()
+
+
+def _seen(settings: Mapping[str, Any]) -> str:
     if settings["masked_weights"]:
         noise = f" and noise of {settings['update_noise']} times their bound" if settings["update_noise"] else ""
         grouped = RunSettings.model_validate(settings).grouped

@@ -69,7 +69,7 @@ class RoundSums:
             path = folder / f"round-{number:04d}-{place}.mean"
             with path.open("wb") as file:
                 norm = write_mean(total, part, bound, model.packed(), layout, file)
-            most = longest_mean(settings, bound, len(names), roster.threshold, part, layout.floats)
+            most = longest_mean(settings, roster, len(names), part, layout.floats)
             if not norm <= most:
                 path.unlink()
                 self._leave_out(
