@@ -426,6 +426,8 @@ def test_first_page_shows_who_holds_the_round_alerts_events_and_curves_of_clinic
     )
     assert page.count("<polyline") == 6 and page.count("<polygon") == 1 and 'class="label">oslo<' in page
     assert "noise of 0.1 times their bound" in page
+    private = run | {"settings": run["settings"] | {"dp_epsilon": 8.0, "dp_delta": 1e-5}}
+    assert "epsilon 8 at delta 1e-05" in show_overview(EMPTY | {"run": private, "progress": progress})
     assert texts.overview.no_alerts in show_overview(EMPTY) and texts.overview.no_events in show_overview(EMPTY)
 
 
