@@ -53,7 +53,7 @@ def test_gateway_lets_through_who_is_enrolled_and_hears_who_was(make_hub, key):
     hub.membership.decline("bert", "unknown", "me")
     assert passes(key, waiting) == ["member", "known"]
     hub.membership.suspend("anna", "a test", "me")
-    hub.membership.change_key(key_change(key, new))
+    hub.membership.change_key(key_change_at(hub, key, new))
     assert passes(key, new) == ["known", "member"]
     hub.membership.revoke("anna", "a test", "me")
     assert passes(key, new, waiting) == ["known", "known", "known"]
