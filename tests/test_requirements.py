@@ -17,6 +17,8 @@ from packaging.utils import canonicalize_name
 
 from kits.house import ROOT
 
+pytestmark = pytest.mark.integration
+
 LISTS = sorted((ROOT / "requirements").glob("*.txt"))
 PROJECTS = [tomllib.loads(path.read_text())["project"] for path in ROOT.glob("services/*/pyproject.toml")]
 OURS = {project["name"] for project in PROJECTS}

@@ -18,6 +18,8 @@ from embryofl.models.rotations import upright
 from embryofl.models.zoo import create_model
 from embryofl.packing import pack
 
+pytestmark = pytest.mark.integration
+
 GROUPED = ["small_cnn", "resnet18", "efficientnet_b0", "convnext_tiny"]
 FROZEN = ["resnet18_frozen_bn", "efficientnet_b0_frozen_bn"]
 LITE0 = ["lite0_head", "lite0_last", "lite0", "lite0_full"]  # in order of the number of trained weights

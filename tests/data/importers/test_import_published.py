@@ -7,6 +7,8 @@ from embryofl.errors import UserError
 from embryofl_data.reading.layouts import read_folder
 from kits.importing import SHARED, bring_in, image_bytes, tree
 
+pytestmark = pytest.mark.integration
+
 KROMP_HEADER = "Image;Fond;d;EXP_silver;ICM_silver;TE_silver;AMH;Age;Endo;COC;MII;SS;HA;LB\n"
 
 

@@ -16,6 +16,8 @@ from embryofl_data.importers.run import import_source
 from embryofl_data.reading.layouts import read_folder
 from kits.importing import bring_in, fingerprint, image_bytes, tree
 
+pytestmark = pytest.mark.integration
+
 COMMAND = str(Path(sys.executable).parent / "embryofl-clinic")
 
 

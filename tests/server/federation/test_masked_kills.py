@@ -5,6 +5,8 @@ import pytest
 from kits.masked_rounds import Killed, masked_runs, undisturbed
 from kits.rounds import once
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture
 def stage(tmp_path, packed, monkeypatch):

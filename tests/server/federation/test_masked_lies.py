@@ -17,6 +17,8 @@ from kits.masked_rounds import EMBRYOS, masked_runs, record
 from kits.policy import write_policy
 from kits.rounds import events, once
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture
 def stage(tmp_path, packed, monkeypatch):

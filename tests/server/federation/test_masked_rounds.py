@@ -14,6 +14,8 @@ from kits.masked_rounds import EMBRYOS, Killed, assert_equal, masked_runs, numbe
 from kits.policy import write_policy
 from kits.rounds import LAYOUT, events, once
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture
 def stage(tmp_path, packed, monkeypatch):
