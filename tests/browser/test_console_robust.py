@@ -202,6 +202,24 @@ def test_open_page_outlasts_a_restart_of_the_console_and_asks_for_a_login_when_i
     log_in(page, hub)
 
 
+def test_field_at_which_somebody_types_stays_when_another_choice_changes_the_form(hub, page):
+    log_in(page, hub)
+    tab(page, "Runs").click()
+    held = []
+
+    def hold(route):
+        held.append(route)
+
+    page.route("**/runs/estimate", hold, times=1)
+    with page.expect_request("**/runs/estimate"):
+        page.get_by_label("Model", exact=True).select_option("small_cnn")
+    page.get_by_label("Rounds").select_text()
+    held[0].continue_()
+    api.expect(page.get_by_text("A small network trained from scratch.")).to_be_visible()
+    page.keyboard.type("7")
+    api.expect(page.get_by_label("Rounds")).to_have_value("7")
+
+
 def test_html_in_names_and_reasons_is_text_on_every_page(hub, page):
     """The last test: it makes the hub's state hostile on disk, since the hub itself would reject such names."""
     kill(hub, "server")

@@ -104,6 +104,8 @@ document.addEventListener("click", async (event) => {
   }
 });
 
+const fields = (part) => [...part.querySelectorAll("[name]")], names = (part) => fields(part).map((field) => field.name);
+
 // Forms whose page follows what is chosen: one that only reads is sent, of the other the parts that depend on it are fetched,
 // one change after the other. What has been typed meanwhile stays.
 for (const form of document.querySelectorAll("form[data-follow]")) {
@@ -112,8 +114,11 @@ for (const form of document.querySelectorAll("form[data-follow]")) {
     const page = await parsed(await fetch(form.dataset.follow, { method: "POST", body: new URLSearchParams(sent) }));
     const typed = [...new FormData(form)].filter(([name, value]) => sent.get(name) !== value);
     for (const fresh of page.querySelectorAll("[data-part]")) {
-      const part = document.getElementById(fresh.id);
-      if (part && part.innerHTML !== fresh.innerHTML) replace(part, fresh);
+      const part = document.getElementById(fresh.id), here = document.activeElement;
+      if (!part || part.innerHTML === fresh.innerHTML) continue;
+      if (part.contains(here) && String(names(part)) === String(names(fresh))) {  // somebody is at one of its fields
+        for (const { name, value } of fields(fresh)) if (form.elements[name] !== here) form.elements[name].value = value;
+      } else replace(part, fresh);
     }
     for (const [name, value] of typed) if (form.elements[name]) form.elements[name].value = value;
     write();
