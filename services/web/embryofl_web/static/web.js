@@ -115,7 +115,7 @@ for (const form of document.querySelectorAll("form[data-follow]")) {
     const typed = [...new FormData(form)].filter(([name, value]) => sent.get(name) !== value);
     for (const fresh of page.querySelectorAll("[data-part]")) {
       const part = document.getElementById(fresh.id), here = document.activeElement;
-      if (!part || part.innerHTML === fresh.innerHTML) continue;
+      if (!part || part.isEqualNode(fresh)) continue;
       if (part.contains(here) && String(names(part)) === String(names(fresh))) {  // somebody is at one of its fields
         for (const { name, value } of fields(fresh)) if (form.elements[name] !== here) form.elements[name].value = value;
       } else replace(part, fresh);
