@@ -168,8 +168,8 @@ with ThreadPoolExecutor(len(targets)) as pool:
             context.check_hostname = False  # it is for the name that the parts use
             self._control[server] = "".join(token.split()), context
         token, context = self._control[server]
-        where = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
-        address = run("docker", "inspect", "-f", where, server).strip()
+        where = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}"  # this machine reaches all of them
+        address = run("docker", "inspect", "-f", where, server).split()[0]
         request = urllib.request.Request(f"https://{address}:9000/control/status")
         request.add_header("Authorization", f"Bearer {token}")
         with urllib.request.urlopen(request, context=context, timeout=20) as response:
