@@ -56,7 +56,7 @@ def run_state(stack: Stack) -> tuple[str, int]:
 def federation(folder: Path) -> Iterator[tuple[Stack, str, str]]:
     """A hub that no clinic has joined: its stack, and the console's address and password."""
     place = DemoFolder(folder)
-    prepare(place, NAMES, None, 400)
+    prepare(place, NAMES, None, 250)
     stack = Stack(place, free_port())
     try:
         stack.start_hub()
