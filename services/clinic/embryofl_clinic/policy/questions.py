@@ -21,9 +21,10 @@ from embryofl.membership import Releases
 from embryofl.messages import Request
 from embryofl.metrics import ScoredEmbryos
 from embryofl.pooled_metrics import GROUP, LIMIT, Split
-from embryofl.schema import Name, Sha256, Strict
+from embryofl.schema import Sha256
 from embryofl.secagg.messages import digest
 from embryofl_clinic.policy.told import Told, differing, only_told, to_tell, told_of
+from embryofl_clinic.privacy.answered import Answered
 
 log = logging.getLogger("embryofl.policy")
 
@@ -35,17 +36,11 @@ OTHERS = (
 DAY_S = 86_400.0
 
 
-class Question(Strict):
+class Question(Answered):
     """An evaluation that was answered.
 
     Attributes
     ----------
-    time : float
-        Unix time in seconds.
-    run : str
-    round : int
-    model, work : str
-        SHA-256 of the model that was evaluated, and `digest` of the run's settings.
     released : {"own", "pooled"}
         As exact sums, or under masks.
     answer : str
@@ -58,11 +53,6 @@ class Question(Strict):
         By how many embryos the clinic's data differed from these, by split.
     """
 
-    time: float
-    run: Name
-    round: int
-    model: Sha256
-    work: Sha256
     released: Releases
     answer: Sha256
     embryos: dict[Split, int]
@@ -137,7 +127,7 @@ class Questions:
         CannotTell
         """
         asked = self.read()
-        same = [question for question in asked if _is_of(question, request)]
+        same = [question for question in asked if question.is_of(request)]
         about = About()
         for split, (ids, embryos) in now.items():
             here = told_of(ids, embryos)
@@ -163,7 +153,7 @@ class Questions:
         with in_turn(self._path):
             asked = self.read()
             for question in asked:
-                if _is_of(question, request):
+                if question.is_of(request):
                     if question.released == "pooled" and question.answer != answer:
                         raise ProtocolError(
                             f"the evaluation of {request.run} after round {request.round} was answered before, and the "
@@ -173,17 +163,8 @@ class Questions:
                     return
             if reason := _logged(_reason(asked, request, most, days), request):
                 raise ProtocolError(reason)
-            question = Question(
-                time=time.time(),
-                run=request.run,
-                round=request.round,
-                model=request.model.sha256,
-                work=digest(request.settings),
-                released=released,
-                answer=answer,
-                embryos=about.embryos,
-                told=about.told,
-                others=about.others,
+            question = Question.now(
+                request, released=released, answer=answer, embryos=about.embryos, told=about.told, others=about.others
             )
             for split, others in about.others.items():
                 log.warning(OTHERS, request.run, split, others, GROUP)
@@ -192,7 +173,7 @@ class Questions:
 
 def _reason(asked: Sequence[Question], request: Request, most: int, days: float) -> str:
     of_run = [question for question in asked if question.run == request.run]
-    if any(_is_of(question, request) for question in of_run):
+    if any(question.is_of(request) for question in of_run):
         return ""
     if any(request.masking is None or _excludes(question, request) for question in of_run):
         return f"{request.run} was evaluated before, with another model or settings; expected the same ones"
@@ -206,12 +187,6 @@ def _reason(asked: Sequence[Question], request: Request, most: int, days: float)
 def _recent(asked: Sequence[Question], days: float) -> int:
     """Answers under masks in so many days until now."""
     return sum(q.released == "pooled" and q.time > time.time() - days * DAY_S for q in asked)
-
-
-def _is_of(question: Question, request: Request) -> bool:
-    """Whether a request asks the same question."""
-    same = (request.run, request.round, request.model.sha256, digest(request.settings))
-    return (question.run, question.round, question.model, question.work) == same
 
 
 def _excludes(question: Question, request: Request) -> bool:

@@ -29,6 +29,7 @@ from embryofl.privacy.accountant import composed, epsilon_of
 from embryofl.schema import Name, Sha256, Strict
 from embryofl.secagg.messages import digest
 from embryofl.settings import LARGEST_DELTA
+from embryofl_clinic.privacy.answered import Answered
 
 log = logging.getLogger("embryofl.privacy")
 
@@ -37,17 +38,11 @@ KEY_SIZE = 32
 KEPT_KEYS = 3  # runs, the newest: one may be paused while another is under way
 
 
-class Release(Strict):
+class Release(Answered):
     """An update with noise.
 
     Attributes
     ----------
-    time : float
-        Unix time in seconds.
-    run : str
-    round : int
-    model, work : str
-        SHA-256 of the model that was trained from, and `digest` of the run's settings.
     update : str
         SHA-256 of the update without its noise.
     patients : int
@@ -56,11 +51,6 @@ class Release(Strict):
         See `embryofl.privacy.accountant`.
     """
 
-    time: float
-    run: Name
-    round: int
-    model: Sha256
-    work: Sha256
     update: Sha256
     patients: int
     mu: float = Field(gt=0)
@@ -173,7 +163,7 @@ class PrivacyLedger:
                 raise ProtocolError(reason)
             keys = self._keys()
             key = next((k for k in keys if (k.run, k.round, k.update) == (request.run, request.round, made)), None)
-            if any(_is_of(release, request) for release in releases):
+            if any(release.is_of(request) for release in releases):
                 if key is None:
                     raise ProtocolError(
                         f"the update of round {request.round} of {request.run} was made before with other data, or its "
@@ -185,16 +175,7 @@ class PrivacyLedger:
                 others = [k for k in keys if k.run != request.run]
                 kept = [*others[1 - KEPT_KEYS :], key]
                 write_atomic(self._noise, _KEYS.dump_json(kept, indent=1), 0o600)
-            release = Release(
-                time=time.time(),
-                run=request.run,
-                round=request.round,
-                model=request.model.sha256,
-                work=digest(request.settings),
-                update=made,
-                patients=patients,
-                mu=request.settings.private_mu,
-            )
+            release = Release.now(request, update=made, patients=patients, mu=request.settings.private_mu)
             self._write([*releases, release])
             return bytes.fromhex(key.key)
 
@@ -239,7 +220,7 @@ def _reason(releases: Sequence[Release], request: Request, limits: Limits) -> st
     of_run = [release for release in releases if release.run == request.run]
     if any(release.work != work for release in of_run):
         return f"{request.run} began with other settings; expected the same ones in all rounds"
-    if any(release.round == request.round and not _is_of(release, request) for release in of_run):
+    if any(release.round == request.round and not release.is_of(request) for release in of_run):
         return f"round {request.round} of {request.run} was answered before, with another model; expected the same one"
     others = [release for release in releases if release.run != request.run]
     before, run_mu = spent(others), settings.private_mu * math.sqrt(settings.rounds)
@@ -250,11 +231,6 @@ def _reason(releases: Sequence[Release], request: Request, limits: Limits) -> st
             f"{before:.3g} to {after:.3g}, and its policy allows {limits.lifetime:g} (max_epsilon_lifetime)"
         )
     return ""
-
-
-def _is_of(release: Release, request: Request) -> bool:
-    same = (request.run, request.round, request.model.sha256, digest(request.settings))
-    return (release.run, release.round, release.model, release.work) == same
 
 
 def _digest(releases: list[Release]) -> str:
