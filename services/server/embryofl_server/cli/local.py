@@ -1,7 +1,6 @@
 """What `make up` and `make demo` do alike once the hub is running: have this machine's clinics join, start a run, and say
 where everything is. `embryofl-server local` offers the same to scripts/compose.sh."""
 
-import secrets
 import time
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -13,6 +12,7 @@ from embryofl.errors import UserError, with_code
 from embryofl.states import OVER
 from embryofl_server.api.client import call
 from embryofl_server.cli import show
+from embryofl_server.cli.secret import make_password
 
 app = typer.Typer()
 
@@ -68,7 +68,7 @@ def first_password(hub: Hub, *, new: bool = False) -> str:
     people = hub("GET", "/control/people")
     if people and not new:
         return ""
-    password = secrets.token_urlsafe(18)
+    password = make_password()
     if people:
         hub("POST", "/control/people/password", {"name": people[0]["name"], "password": password})
     else:

@@ -1,6 +1,5 @@
 """`embryofl-server people`: who may use the console and the commands, and as what. Only on the hub's machine."""
 
-import secrets
 from typing import Annotated, Any
 
 import typer
@@ -8,7 +7,7 @@ from rich.console import RenderableType
 
 from embryofl.command_line import command_line
 from embryofl_server.api.client import call
-from embryofl_server.cli.secret import ask_password
+from embryofl_server.cli.secret import ask_password, make_password
 from embryofl_server.cli.text import AsJson, output, table, utc
 from embryofl_server.state.people import Role
 
@@ -71,7 +70,7 @@ def _new_password(name: str) -> tuple[str, str]:
     """A password, and what to say of it if it was made here."""
     if typed := ask_password(name, new=True):
         return typed, ""
-    made = secrets.token_urlsafe(18)
+    made = make_password()
     return made, f" Password (shown this once): {made}"
 
 

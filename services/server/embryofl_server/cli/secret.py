@@ -1,5 +1,6 @@
 """Ask for a secret: never an argument or an environment variable, which other processes can read."""
 
+import secrets
 import sys
 
 import typer
@@ -47,3 +48,8 @@ def ask_code() -> str:
     if not sys.stdin.isatty():
         return sys.stdin.buffer.readline(_LONGEST).decode(errors="replace").strip()
     return str(typer.prompt("One-time code (Enter: none)", default="", show_default=False, err=True))
+
+
+def make_password() -> str:
+    """A person's password that is shown once: 144 random bits."""
+    return secrets.token_urlsafe(18)
