@@ -34,6 +34,7 @@ REASONS = {  # why replies are rejected; docs/monitoring.md says what to do
     "clinic_refused": "blocked by the clinic's policy",
     "late": "no reply before the round ended",
     "clinic_error": "the clinic's work failed",
+    "restarted": "restarted during a masked round",
     "not_finite": "numbers that are not finite",
     "norm": "an update far longer than the others",
     "suspended": "suspended during the round",

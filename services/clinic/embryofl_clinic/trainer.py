@@ -8,7 +8,7 @@ import time
 import torch
 from pydantic import ValidationError
 
-from embryofl.errors import ProtocolError, UserError, with_code
+from embryofl.errors import KeysLostError, ProtocolError, UserError, with_code
 from embryofl.membership import MembershipStatus, SignedContact
 from embryofl.messages import CLINIC_PHASES, MASKING, Request
 from embryofl.process import release_freed_memory
@@ -311,12 +311,7 @@ class Trainer:
         except Stopped:
             raise
         except Exception as exc:
-            if isinstance(exc, TransferRefused):
-                log.warning("round %d: the hub no longer accepts replies (%s)", request.round, exc)
-            elif isinstance(exc, ProtocolError):
-                log.error("round %d: secure aggregation refused: %s. Nothing was sent", request.round, exc)
-            else:  # the text stays here, in the clinic's own log
-                log.exception("round %d failed", request.round)
+            _log_failure(request.round, exc)
             kind = type(exc).__name__
             link.report_failure(incoming, kind, time.monotonic() - began)
             self._sent.note("failure", len(kind), request.run, request.round)
@@ -343,3 +338,15 @@ class Trainer:
                 sum(seconds for phase, seconds in reply.seconds.items() if phase in CLINIC_PHASES),
             )
             return None if reply.refused else request
+
+
+def _log_failure(number: int, exc: Exception) -> None:
+    """Why a round failed. The text stays here, in the clinic's own log."""
+    if isinstance(exc, TransferRefused):
+        log.warning("round %d: the hub no longer accepts replies (%s)", number, exc)
+    elif isinstance(exc, KeysLostError):
+        log.warning("round %d: this clinic was restarted and has lost its keys; the hub asks for new ones", number)
+    elif isinstance(exc, ProtocolError):
+        log.error("round %d: secure aggregation refused: %s. Nothing was sent", number, exc)
+    else:
+        log.exception("round %d failed", number, exc_info=exc)

@@ -58,6 +58,11 @@ class ProtocolError(UserError):
         self.clinic = clinic
 
 
+class KeysLostError(ProtocolError):
+    """A clinic has no keys for the attempt that a request belongs to, as after a restart: the next attempt has new ones.
+    The hub recognises this failure by its name."""
+
+
 class TooFewClinicsError(ProtocolError):
     """Fewer clinics than a step of secure aggregation needs: with more of them, the same step is allowed."""
 

@@ -1,6 +1,7 @@
 """Masked rounds: the model is that of the same run without masks, whoever drops out."""
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -185,7 +186,16 @@ def test_one_of_four_clinics_that_drops_out_costs_no_round(stage, kind, what, su
     model = run.go()
     assert record(run)["masking"]["survivors"] == survivors.split()
     assert record(run)["masking"]["attempt"] == 1
+    if what == "restart" or kind in ("survivors", "shares"):
+        assert missed(run) == {"bert"}
     assert_equal(model, without(stage, set(run.fleet.names) - set(survivors.split())))
+
+
+def missed(run: Any) -> set[str]:
+    """Clinics that missed steps, of a run in which no update was refused."""
+    assert "refused" not in [e["kind"] for e in events(run.run)]
+    assert "update_refused" not in [event for event, _ in run.audit]
+    return {e["clinic"] for e in events(run.run) if e["kind"] == "step_missed"}
 
 
 @pytest.mark.parametrize("kind", ["letters", "train"])
@@ -195,6 +205,7 @@ def test_one_of_three_that_restarts_costs_an_attempt_and_nobody_else_trains_agai
     assert run.go() == undisturbed(stage, rounds=1)
     assert record(run)["masking"]["attempt"] == 2
     assert [e["attempt"] for e in events(run.run) if e["kind"] == "attempt_failed"] == [1]
+    assert missed(run) == {"bert"}
     assert [run.fleet.workloads[name].trained for name in run.fleet.names] == [1, 1, 1]
 
 
@@ -219,6 +230,7 @@ def test_clinic_of_three_that_restarts_after_its_upload_costs_an_attempt_at_the_
     assert run.go() == undisturbed(stage, rounds=2)
     assert record(run)["masking"]["attempt"] == 2
     assert [e["attempt"] for e in events(run.run) if e["kind"] == "attempt_failed"] == [1]
+    assert missed(run) == {who}
 
 
 @pytest.mark.parametrize("kind", ["survivors", "shares"])

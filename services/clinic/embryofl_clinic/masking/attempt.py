@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embryofl import pooled_metrics
-from embryofl.errors import ProtocolError
+from embryofl.errors import KeysLostError, ProtocolError
 from embryofl.masked_update import SLOTS, roster_deviation, sum_weight, to_vector, update_bound, vector_length
 from embryofl.messages import MaskingReply, Request
 from embryofl.secagg.clinic import ClinicSession
@@ -204,11 +204,13 @@ class Masking:
 
         Raises
         ------
+        KeysLostError
+            When this clinic has no keys for it, because it was restarted.
         ProtocolError
-            When this clinic has no keys for it: it was restarted, or the request is of another round.
+            When the request is of another round.
         """
         if self._session is None or self._terms is None:
-            raise ProtocolError(
+            raise KeysLostError(
                 f"{request.kind} for round {request.round}, but this clinic has no keys for it, as after a restart; "
                 "expected a request for keys first"
             )

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from embryofl.errors import NotFiniteError, ProtocolError, with_code
+from embryofl.errors import KeysLostError, NotFiniteError, ProtocolError, with_code
 from embryofl.messages import Kind, Request
 from embryofl.schema import Download
 from embryofl_server.federation import gate
@@ -28,6 +28,7 @@ UNHEARD_S = 5.0  # a clinic that reports being idle this long after a request wa
 URL_SLACK_S = 120.0  # how long the URLs of a round stay valid after it
 
 _CODES = {"clinic_refused": "J9", "suspended": "J6", "not_finite": "R6", "masking": "R8"}  # by reason; all others: R5
+_FAILURES = {NotFiniteError.__name__: "not_finite", KeysLostError.__name__: "restarted"}
 _DOING = dict.fromkeys(("validate", "evaluate"), "evaluating") | dict.fromkeys(("survivors", "shares"), "done")
 _PHASES = dict.fromkeys(("validate", "evaluate"), "evaluating") | dict.fromkeys(("survivors", "shares"), "aggregating")
 
@@ -179,9 +180,7 @@ class Exchange:
                 self._next_presence = 0.0
                 self._context.progress.clinic(pending.name, "offline", "the connection was lost; it is asked again")
             elif reply.error:
-                reason = "not_finite" if reply.error == NotFiniteError.__name__ else "clinic_error"
-                message = f"the clinic failed with {reply.error}; see the clinic's own log"
-                self._exclude(pending.name, "failed", ExcludedReply(reason, message))
+                self._exclude(pending.name, "failed", _failure(reply.error))
             else:
                 self._check(pending, reply.text)
         return bool(replies)
@@ -224,6 +223,9 @@ class Exchange:
         why = replace(why, message=with_code(_CODES.get(why.reason, "R5"), why.message))
         self._result.excluded[name] = why
         self._context.progress.clinic(name, state, why.message)
+        if why.reason == "restarted" or (why.reason == "late" and self._kind in ("survivors", "shares")):
+            self._run.event("step_missed", round=self._number, clinic=name, words=why.message)  # no update was refused
+            return
         self._run.event("refused", round=self._number, clinic=name, reason=why.reason, words=why.message)
         self._context.audit("update_refused", run=self._run.name, round=self._number, clinic=name, reason=why.reason)
 
@@ -348,3 +350,11 @@ class Exchange:
             self._context.progress.clinic(pending.name, self._doing)
         if again:
             self._run.event("asked_again", round=self._number, clinics=[pending.name for pending in again])
+
+
+def _failure(error: str) -> ExcludedReply:
+    """Why the clinic has failed, by the name of its exception."""
+    reason = _FAILURES.get(error, "clinic_error")
+    if reason == "restarted":
+        return ExcludedReply(reason, "the clinic was restarted and has lost the keys of this attempt")
+    return ExcludedReply(reason, f"the clinic failed with {error}; see the clinic's own log")
