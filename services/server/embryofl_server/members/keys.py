@@ -6,6 +6,7 @@ A SuperLink is empty after a restart. A run detects that itself; between runs th
 
 import functools
 import logging
+import os
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -45,7 +46,7 @@ class GatewayKeys:
         with self._lock:
             wanted = {f"{self._digest(key)}.member" for key in self._store.keys().values()}
             wanted |= {f"{self._digest(key)}.known" for key in self._store.known_keys()}
-            present = {path.name for path in self._folder.iterdir()}
+            present = set(os.listdir(self._folder))  # noqa: PTH208 - names alone take a third of the time
             for name in present - wanted:
                 (self._folder / name).unlink()
             for name in wanted - present:

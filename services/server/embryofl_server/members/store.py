@@ -195,15 +195,17 @@ class ClinicStore(Database):
 
     def keys(self) -> dict[str, str]:
         """Public keys by name, as the SuperLink should have them. A suspended clinic stays connected."""
-        with self.lock:
-            retired = {key for (key,) in self.rows("SELECT public_key FROM dead_keys")}
-            clinics = self.clinics().values()
-        present = [c for c in clinics if c.state in ("enrolled", "suspended") and c.public_key not in retired]
-        return {c.name: c.public_key for c in present}
+        query = (
+            "SELECT name, public_key FROM clinics WHERE state IN ('enrolled', 'suspended') "
+            "AND public_key NOT IN (SELECT public_key FROM dead_keys) ORDER BY name"
+        )
+        return dict(self.rows(query))
 
     def known_keys(self) -> set[str]:
         """Public keys of all clinics that have ever enrolled, also those that never work again."""
-        return {key for (key,) in self.rows("SELECT public_key FROM clinics UNION SELECT public_key FROM dead_keys")}
+        return {
+            key for (key,) in self.rows("SELECT public_key FROM clinics UNION ALL SELECT public_key FROM dead_keys")
+        }
 
     def admitted(self) -> set[str]:
         """The clinics that may take part in rounds."""
