@@ -34,10 +34,10 @@ OWN = "own-"
 
 
 def usual(offers: Mapping[str, Any]) -> dict[str, str]:
-    """What the fields hold at first: a run's defaults."""
+    """What the fields hold at first: a run's defaults, and no seed, which the hub then decides."""
     values = RunSettings().model_dump()
     deadline = values["round_deadline_s"]
-    values |= {"min_clinics": 0, "round_deadline_s": 0 if deadline == "auto" else deadline / 60}
+    values |= {"min_clinics": 0, "round_deadline_s": 0 if deadline == "auto" else deadline / 60, "seed": ""}
     values |= {key: offers["defaults"][key] for key in ("model", "strategy") if key in offers["defaults"]}
     names = ["model", "strategy", *(number.setting for group in GROUPS for number in group)]
     return {"more": "", "model_before": str(values["model"]), **{name: _plain(values[name]) for name in names}}
