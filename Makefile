@@ -8,24 +8,13 @@ BIN := $(VENV)/bin
 # Runs scripts/doctor.py, also before the virtual environment exists.
 doctor_python = $(firstword $(wildcard $(BIN)/python) $(PYTHON))
 has_python = $(doctor_python) -c 'import sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null
-CLINICS ?=
-DATA ?=
-PORT ?= 8443
-SET ?=
-DO ?= --help
-FILE ?=
-TO ?=
-DEMO ?=
-SEEDS ?=
-IMAGES ?=
-NGROK ?=
-RELEASE_KEY ?=
-UPGRADE ?=
 UV ?= $(firstword $(wildcard $(BIN)/uv) uv)
 WORKERS ?= -n auto --dist loadgroup --no-loadscope-reorder
 comma := ,
+# What up, demo, compare and restore take. Make exports what is given, so that scripts read it from their environment.
+options := CLINICS DATA IMAGES PORT SET SEEDS NGROK KEEP GPU PYTHON VENV FILE REVOKED DEMO
 
-demo_options = $(if $(CLINICS),--clinics $(CLINICS)) $(if $(DATA),--data "$(DATA)") $(if $(IMAGES),--images $(IMAGES)) --port $(PORT) \
+demo_options = $(if $(CLINICS),--clinics $(CLINICS)) $(if $(DATA),--data "$(DATA)") $(if $(IMAGES),--images $(IMAGES)) $(if $(PORT),--port $(PORT)) \
 	$(foreach s,$(subst $(comma), ,$(SET)),--set $(s)) $(if $(KEEP),--keep) $(if $(NGROK),--ngrok)
 
 .PHONY: help
@@ -42,8 +31,7 @@ $(VENV)/.ready: $(wildcard services/*/pyproject.toml) $(addprefix requirements/,
 
 .PHONY: options
 options:
-	@GIVEN="$(foreach v,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $v))),$v))" \
-		CLINICS="$(CLINICS)" DATA="$(DATA)" PORT="$(PORT)" SET="$(SET)" IMAGES="$(IMAGES)" bash scripts/options.sh
+	@GIVEN="$(foreach v,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $v))),$v))" OPTIONS="$(options)" bash scripts/options.sh
 
 .PHONY: setup
 setup: $(VENV)/.ready  ## Create the virtual environment (other targets do it when needed)
@@ -72,7 +60,7 @@ compare: options $(VENV)/.ready  ## Compare federated training with each clinic 
 
 .PHONY: up
 up: checks  ## Build images, create keys and data, start hub and clinics in containers, start a run
-	@CLINICS="$(CLINICS)" DATA="$(DATA)" PORT="$(PORT)" SET="$(SET)" IMAGES="$(IMAGES)" NGROK="$(NGROK)" bash scripts/compose.sh up
+	@bash scripts/compose.sh up
 
 .PHONY: status
 status:  ## Show run, round, clinics and their latest metrics, and what the hub is waiting for
@@ -88,7 +76,7 @@ monitor:  ## Run the installed Prometheus on `make demo` and print the command t
 
 .PHONY: hub
 hub:  ## Run a hub command: make hub DO="suspend clinic-2" (DO=--help lists all)
-	@DO='$(subst ','\'',$(DO))' bash scripts/either.sh hub
+	@bash scripts/either.sh hub
 
 .PHONY: invite
 invite:  ## Invite a clinic: make invite CLINIC=lisbon [DAYS=7] [RECONNECT=1]; without CLINIC: list invites; WITHDRAW=lisbon
@@ -101,15 +89,15 @@ console-password:  ## Create a new console password for the first person, print 
 
 .PHONY: app
 app:  ## Open the app of a local clinic, to score a cohort: make app CLINIC=clinic-1 [APP_PORT=8088]; Ctrl-C stops
-	@CLINIC="$(CLINIC)" APP_PORT="$(APP_PORT)" bash scripts/either.sh app
+	@bash scripts/either.sh app
 
 .PHONY: backup
 backup:  ## Back up the hub's complete state, even during a run, encrypted to a passphrase: make backup FILE=hub.age [TO=age1..., a public key]
-	@FILE="$(FILE)" TO="$(TO)" bash scripts/either.sh backup
+	@bash scripts/either.sh backup
 
 .PHONY: restore
 restore: $(if $(DEMO),,checks)  ## Restore a hub from a backup, with the same identity: make restore FILE=hub.age REVOKED=none (or who was revoked since; DEMO=1: as local processes)
-	@FILE="$(FILE)" PORT="$(PORT)" DEMO="$(DEMO)" REVOKED="$(REVOKED)" bash scripts/either.sh restore
+	@bash scripts/either.sh restore
 
 .PHONY: logs
 logs:  ## Show the end of each log
@@ -165,7 +153,7 @@ audit: .embryofl/tools/.ready  ## Look up the packages of requirements/ in PyPI'
 
 .PHONY: release
 release:  ## Write the current commit's release into dist/: source, wheels, images (needs Docker), contents, checksums; RELEASE_KEY=file signs
-	@RELEASE_KEY="$(RELEASE_KEY)" $(PYTHON) scripts/release.py
+	@$(PYTHON) scripts/release.py
 
 $(VENV)/.ready-dev: $(VENV)/.ready requirements/dev.txt
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-compile --no-deps --require-hashes -r requirements/dev.txt

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # options.sh: ends with 2, and says why, if an option of make up, demo, compare or app (CLINICS, DATA, IMAGES, PORT, SET, APP_PORT) or
-# an EMBRYOFL_ variable cannot be used. GIVEN: the names of all options, also of make restore. Needs nothing that is installed or built first.
+# an EMBRYOFL_ variable cannot be used. GIVEN: the names of the options that were given; OPTIONS: those that there are. Needs nothing that is
+# installed or built first.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/fail.sh
 variables=services/common/embryofl/environment.txt most_clinics=50
-options=$'CLINICS\nDATA\nIMAGES\nPORT\nSET\nSEEDS\nNGROK\nKEEP\nGPU\nPYTHON\nVENV\nFILE\nREVOKED\nDEMO'
+options=${OPTIONS:+${OPTIONS// /$'\n'}}
 
 # nearest NAME NAMES: "; did you mean X?" with the name that takes at most two edits; else ".".
 nearest() {
