@@ -17,6 +17,7 @@ from embryofl_clinic.joining.enrol import enrol
 from embryofl_clinic.joining.identity import ClinicIdentity
 from embryofl_clinic.joining.route import HubContext
 from embryofl_clinic.link.fleet_link import FleetLink, KeyRejected
+from embryofl_server.api.deps import OF_ADDRESS
 from embryofl_server.federation.blobs import SignedUrls
 from kits.enrolment import SUMMARY
 from kits.federation import route_to, until
@@ -140,12 +141,15 @@ def test_round_goes_on_while_strangers_hold_hundreds_of_slow_connections(federat
     slow: list[ssl.SSLSocket] = []
     try:
         for number in range(300):
-            method, path = ("PUT" if "update" in paths[number % 4] else "POST"), paths[number % 4]
+            path = paths[number // 75]
+            method = "PUT" if "update" in path else "POST"
             connection = connect(federation.port, federation.ca)
             connection.sendall(
                 f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000\r\n\r\nx".encode()
             )
             slow.append(connection)
+        answered = [status(connection.recv(65536)) for connection in slow[OF_ADDRESS:75]]
+        assert answered == [503] * (75 - OF_ADDRESS)  # the server waits for the others' bodies alone
         federation.run(rounds=1)  # raises unless it finishes
     finally:
         for connection in slow:

@@ -185,6 +185,43 @@ def test_body_of_a_stranger_that_never_ends_is_answered(hub, monkeypatch, path):
     assert sent[0]["status"] == 400
 
 
+def test_strangers_that_send_slowly_do_not_keep_others_from_joining(hub):
+    """A hundred requests whose bodies never end, from one address: most are answered at once, by their headers."""
+    app = create_app(hub)
+
+    def start(address, body=b""):
+        headers = [(b"content-type", b"application/json"), (b"x-forwarded-for", address)]
+        scope = {"type": "http", "method": "POST", "path": "/v1/enrol", "query_string": b"", "headers": headers}
+        answered = asyncio.get_running_loop().create_future()
+
+        async def receive():
+            return {"type": "http.request", "body": body} if body else await asyncio.Event().wait()
+
+        async def send(message):
+            if message["type"] == "http.response.start":
+                answered.set_result(message["status"])
+
+        return answered, asyncio.create_task(app(scope, receive, send))
+
+    async def attack():
+        slow = [start(b"203.0.113.9") for _ in range(100)]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # each has been asked by now
+        at_once = [answered.result() for answered, _ in slow if answered.done()]
+        body = enrolment("anna", hub.membership.invite("anna").secret).model_dump_json().encode()
+        async with asyncio.timeout(60):
+            elsewhere = await start(b"198.51.100.7", body)[0]
+        for _, task in slow:
+            task.cancel()
+        await asyncio.gather(*(task for _, task in slow), return_exceptions=True)
+        body = enrolment("bert", hub.membership.invite("bert").secret).model_dump_json().encode()
+        async with asyncio.timeout(60):
+            return at_once, elsewhere, await start(b"203.0.113.9", body)[0]
+
+    at_once, elsewhere, afterwards = asyncio.run(attack())
+    assert (at_once, elsewhere, afterwards) == ([503] * (100 - deps.OF_ADDRESS), 200, 200)
+
+
 def test_guesses_at_invites_do_not_fill_the_audit_log(hub, api):
     def guess(number):
         body = enrolment("anna", f"{number:032}").model_dump()

@@ -17,7 +17,7 @@ from fastapi.responses import JSONResponse
 from embryofl.errors import UserError, with_code
 from embryofl.process import set_up_logging
 from embryofl_server.api import account, clinics, console, members, people, runs, second_person
-from embryofl_server.api.deps import PromptBodies, Rejections, by_method, caller
+from embryofl_server.api.deps import FewAtOnce, PromptBodies, Rejections, by_method, caller
 from embryofl_server.hub import Hub
 from embryofl_server.members.invites import EnrolmentRejected
 from embryofl_server.members.limits import LOGINS, REJECTED, Limit
@@ -53,6 +53,7 @@ def create_app(hub: Hub) -> FastAPI:
         return JSONResponse({"waits": str(exc)}, status_code=202)
 
     app.add_middleware(PromptBodies, paths=clinics.OF_STRANGERS)
+    app.add_middleware(FewAtOnce, path=clinics.TO_JOIN)
     app.include_router(clinics.router)
     for module, who in (
         (members, by_method),

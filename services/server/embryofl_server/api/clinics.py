@@ -16,7 +16,8 @@ from embryofl_server.api.deps import Address, CurrentHub, strangers
 from embryofl_server.federation.blobs import BadUrl, UploadRefused
 from embryofl_server.federation.mailboxes import MailboxClosed
 
-OF_STRANGERS = frozenset({"/v1/enrol", "/v1/standing", "/v1/leave", "/v1/key"})
+TO_JOIN = "/v1/enrol"
+OF_STRANGERS = frozenset({TO_JOIN, "/v1/standing", "/v1/leave", "/v1/key"})
 """What clinics ask for without a signed URL."""
 
 log = logging.getLogger("embryofl.api")
@@ -38,7 +39,7 @@ _TO_JOIN = Depends(strangers("join", "Too many rejected attempts to join; try ag
 _STRANGERS = Depends(strangers("strangers", "Too many requests from strangers; try again in a minute."))
 
 
-@router.post("/v1/enrol", dependencies=[_TO_JOIN, _UNDERSTOOD])
+@router.post(TO_JOIN, dependencies=[_TO_JOIN, _UNDERSTOOD])
 def enrol(request: Enrolment, hub: CurrentHub) -> dict[str, Any]:
     return hub.membership.enrol(request)
 

@@ -1,12 +1,15 @@
 """What routes depend on: the hub, who is asking and whether that role may, and the limit on rejected attempts."""
 
 import asyncio
+import collections
 import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Header, HTTPException, Request
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from embryofl.errors import with_code
@@ -22,6 +25,7 @@ def _hub_of(request: Request) -> Hub:
 CurrentHub = Annotated[Hub, Depends(_hub_of)]
 
 BODY_S = 20.0  # for the body of a request that strangers may make: a few kB
+OF_ADDRESS, OF_ALL = 16, 256  # requests to join that are under way at a time; each takes milliseconds
 
 
 class PromptBodies:
@@ -42,6 +46,32 @@ class PromptBodies:
                 return await receive()
 
         await self._app(scope, in_time, send)
+
+
+class FewAtOnce:
+    """ASGI middleware: at `path`, at most `OF_ADDRESS` requests of one address and `OF_ALL` of all are under way at a time;
+    more are answered 503 by their headers alone. So strangers whose bodies never end keep neither the server's connections
+    nor, from one address, the place of who joins from another."""
+
+    def __init__(self, app: ASGIApp, path: str) -> None:
+        self._app, self._path, self._under_way = app, path, collections.Counter[str]()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer it."""
+        if scope["type"] != "http" or scope["path"] != self._path:
+            await self._app(scope, receive, send)
+            return
+        address = Headers(scope=scope).get("x-forwarded-for", "")
+        if self._under_way[address] >= OF_ADDRESS or self._under_way.total() >= OF_ALL:
+            text = with_code("C6", "Too many requests at once to join; try again in a minute.")
+            await JSONResponse({"error": text}, status_code=503, headers={"Connection": "close"})(scope, receive, send)
+            return
+        self._under_way[address] += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._under_way[address] -= 1
+            self._under_way += collections.Counter()  # drops addresses that have none
 
 
 Address = Annotated[str, Header(alias="x-forwarded-for")]
