@@ -11,6 +11,9 @@ from embryofl.settings import RunSettings
 from embryofl_server.federation import final_model
 from embryofl_server.federation.checkpoint import Checkpoints
 from embryofl_server.members.store import Clinic
+from embryofl_server.report.decision import learn_calibration
+from embryofl_server.report.summary import summarise
+from embryofl_server.runs.evaluation import released_sums
 from embryofl_server.runs.log import Run, Runs
 
 REPORT = ("results.json", "model-card.json", "model-card.md", "model-card.html")
@@ -42,6 +45,30 @@ def evaluation(**tests: Any) -> dict[str, Any]:
     return {
         n: {"validation": clinic_sums(draw(50 + i)), "test": test} for i, (n, test) in enumerate(sorted(tests.items()))
     }
+
+
+def score_sums(*days: int, seed: int = 0, n: int = 120) -> dict[str, Any]:
+    """The sums of `n` embryos on these days."""
+    return clinic_sums(*(draw(seed + day, n // len(days), day=day) for day in days))
+
+
+def results_of(final_evaluation: dict[str, Any]) -> dict[str, Any]:
+    """`results.json` of a run, whose files are not made."""
+    settings = RunSettings(rounds=2)
+    record = {
+        "run": "run-0001",
+        "round": 2,
+        "sha256": "0" * 64,
+        "use": "",
+        "settings": settings.model_dump(),
+        "releases": dict.fromkeys(final_evaluation, "own"),
+        "evaluation": final_evaluation,
+        "pooled": {},
+        "spent": [],
+        "best_validation": None,
+    }
+    record["calibration"] = learn_calibration(released_sums(record, "validation"), settings)
+    return summarise(record, [])
 
 
 def maker(folder: Path, packed: Any) -> Any:
