@@ -15,12 +15,14 @@ PUBLIC = 16
 """Of the hub's own pictures, from which it learns how long the numbers of a gradient are."""
 LONGEST = 4.0
 """Such numbers are cut at this multiple."""
+LAST = slice(-1281, -1)
+"""Of a model's numbers, the weights of its last layer."""
 
 
 class Reader(ABC):
-    """One number for each picture and update."""
+    """One number for each picture and update, in one way or several."""
 
-    name: str
+    names: tuple[str, ...]
 
     @abstractmethod
     def see(self, model: nn.Module) -> None:
@@ -28,7 +30,7 @@ class Reader(ABC):
 
     @abstractmethod
     def read(self, update: Tensor) -> Floats:
-        """Of an update (floats,), in the order of the model's parameters: (pictures,)."""
+        """Of an update (floats,), in the order of the model's parameters: (ways, pictures)."""
 
 
 class HeadReader(Reader):
@@ -41,7 +43,7 @@ class HeadReader(Reader):
     embeddings : ndarray of float32, (pictures, 1280)
     """
 
-    name = "last layer, features as the run begins"
+    names = ("last layer, features as the run begins",)
 
     def __init__(self, world: Pictures, embeddings: npt.NDArray[np.float32]) -> None:
         aims = Aims(world)
@@ -52,13 +54,14 @@ class HeadReader(Reader):
 
     def read(self, update: Tensor) -> Floats:
         """See `Reader`."""
-        read: Floats = self._directions @ update[-1281:-1].double().numpy()
-        return read
+        read: Floats = self._directions @ update[LAST].double().numpy()
+        return read[None]
 
 
 class GradientReader(Reader):
     """Along the gradient of the picture's logit by the weights of the round's model, each number in units of its usual size
-    (as AdamW's steps are), without what the hub's own pictures have in common.
+    (as AdamW's steps are), without what the hub's own pictures have in common: of the last layer, where the gradient is the
+    picture's features, and of the whole network.
 
     Parameters
     ----------
@@ -66,46 +69,40 @@ class GradientReader(Reader):
         One picture each of all embryos.
     pictures, public : ndarray of int64
         The pictures in question, and the hub's own.
-    last : bool
-        Of the last layer alone, where the gradient is the picture's features; else of the whole network, which takes most
-        of the time of a run.
     """
 
-    def __init__(
-        self, images: ImageExamples, pictures: npt.NDArray[np.int64], public: npt.NDArray[np.int64], *, last: bool
-    ) -> None:
-        self._images, self._pictures, self._public = images, pictures, public[:PUBLIC]
-        self._last, self._directions = last, torch.zeros(0)
-        self.name = "last layer, features of the round" if last else "whole network"
+    names = ("last layer, features of the round", "whole network")
+
+    def __init__(self, images: ImageExamples, pictures: npt.NDArray[np.int64], public: npt.NDArray[np.int64]) -> None:
+        members = np.concatenate([pictures, public[:PUBLIC]])
+        self._pixels = torch.from_numpy(images.pixels[images.rows[members]]).permute(0, 3, 1, 2)
+        self._count, self._last, self._all = len(pictures), torch.zeros(0), torch.zeros(0)
 
     def see(self, model: nn.Module) -> None:
         """See `Reader`."""
-        members = np.concatenate([self._pictures, self._public])
-        self._directions = self._towards(torch.stack([self._gradient(model, member) for member in members]))
-
-    def _gradient(self, model: nn.Module, member: int) -> Tensor:
-        """Of the logit of one picture, as a hub can compute it: (numbers,)."""
         model.eval()
-        weights = [*model.parameters()]
-        pixels = torch.from_numpy(np.array(self._images.pixels[self._images.rows[[member]]]))
-        with upright(model):
-            logit = model(pixels.permute(0, 3, 1, 2)).sum()
-        gradients = torch.autograd.grad(logit, weights[-2:-1] if self._last else weights)
-        return torch.cat([gradient.reshape(-1) for gradient in gradients])
-
-    def _towards(self, gradients: Tensor) -> Tensor:
-        """From gradients of the pictures and then of the hub's own, (n, numbers), which are changed: (pictures, numbers) of
-        length 1."""
-        count = len(self._pictures)
-        size = gradients[count:].square().mean(dim=0).sqrt_()
-        scaled = gradients.div_(size.clamp_(min=float(size.max()) * 1e-6)).clamp_(-LONGEST, LONGEST)
-        wanted, own = scaled[:count], scaled[count:]
-        shared = own @ own.T
-        floor = torch.linalg.eigvalsh(shared.double()).median().float()
-        wanted -= torch.linalg.solve(shared + floor * torch.eye(len(own)), own @ wanted.T).T @ own
-        return wanted.div_(wanted.norm(dim=1, keepdim=True))
+        gradients = torch.stack([_gradient(model, pixels[None]) for pixels in self._pixels])
+        self._last, self._all = _towards(gradients[:, LAST].clone(), self._count), _towards(gradients, self._count)
 
     def read(self, update: Tensor) -> Floats:
         """See `Reader`."""
-        read: Floats = (self._directions @ (update[-1281:-1] if self._last else update)).double().numpy()
-        return read
+        return torch.stack([self._last @ update[LAST], self._all @ update]).double().numpy()
+
+
+def _gradient(model: nn.Module, pixels: Tensor) -> Tensor:
+    """Of the logit of one picture, as a hub can compute it: (numbers,)."""
+    with upright(model):
+        logit = model(pixels).sum()
+    return torch.cat([gradient.reshape(-1) for gradient in torch.autograd.grad(logit, [*model.parameters()])])
+
+
+def _towards(gradients: Tensor, count: int) -> Tensor:
+    """From gradients of so many pictures and then of the hub's own, (n, numbers), which are changed: (count, numbers) of
+    length 1."""
+    size = gradients[count:].square().mean(dim=0).sqrt_()
+    scaled = gradients.div_(size.clamp_(min=float(size.max()) * 1e-6)).clamp_(-LONGEST, LONGEST)
+    wanted, own = scaled[:count], scaled[count:]
+    shared = own @ own.T
+    floor = torch.linalg.eigvalsh(shared.double()).median().float()
+    wanted -= torch.linalg.solve(shared + floor * torch.eye(len(own)), own @ wanted.T).T @ own
+    return wanted.div_(wanted.norm(dim=1, keepdim=True))

@@ -1,12 +1,12 @@
 """What a hub that only reads learns of one embryo's label from sums of updates under masks, and what noise would cost.
 
     python bench/privacy/updates.py [--data FOLDER] [--model lite0_head] [--clinics 3] [--rounds 15] [--worlds 10]
-        [--targets 10] [--noise 0,0.01,0.1] [--fed-back 0,0.1] [--image-size 160] [--network]
+        [--targets 10] [--noise 0,0.01,0.1] [--fed-back 0,0.1] [--image-size 160]
 
 Clinics of 40 training embryos train honestly; a coin decides the labels of some that the hub has pictures of. It reads how
 far each mean moves the model towards a picture (`readers.py`). Noise is that of a run's `update_noise`, added to the mean.
 What it costs is the AUROC of the last model, on embryos of nobody. Training goes on with the noise of `--fed-back` in the
-model (by default of all values); other values are read with as much noise in what a run without noise shows.
+model (by default of all values); other values of `--noise` are read with as much noise in what a run without noise shows.
 """
 
 import argparse
@@ -106,7 +106,7 @@ class Federation:
     def train(
         self, world: TrainingWorld, readers: list[Reader], read_with: list[float], noise: float, seed: tuple[int, ...]
     ) -> Floats:
-        """What the readers read of each mean, (readers, noises, rounds, targets); leaves the last model loaded.
+        """What the readers read of each mean, (ways, noises, rounds, targets); leaves the last model loaded.
 
         Parameters
         ----------
@@ -136,10 +136,12 @@ class Federation:
             deviation = noise_of_mean(count, len(mean), bound)
             unit = torch.from_numpy(rng.standard_normal(len(mean), np.float32)) * deviation
             self.noise_norms.append(float(unit.norm() / mean.norm()))
-            seen.append([[reader.read(mean + how_much * unit) for how_much in read_with] for reader in readers])
+            updates = [mean + how_much * unit for how_much in read_with]
+            seen.append([np.concatenate([reader.read(u) for reader in readers]) for u in updates])
             weights = weights + mean + noise * unit
         self._load(weights)
-        return np.asarray(seen, np.float64).transpose(1, 2, 0, 3)
+        shape = self._run.rounds, len(read_with), sum(len(r.names) for r in readers), len(world.targets)
+        return np.asarray(seen, np.float64).reshape(shape).transpose(2, 1, 0, 3)
 
     def auroc(self, members: np.ndarray) -> float:
         """Of the loaded model."""
@@ -149,11 +151,15 @@ class Federation:
 
 
 def told(seen: Floats, coins: list[int], tries: np.ndarray) -> float:
-    """How often the decoder tells the label, from readings of each round, (readers, rounds, tries), and their sum."""
+    """How often the decoder tells the label, from readings of each round, (ways, rounds, tries), and their sum."""
     shapes = [np.vstack([values, values.sum(axis=0)]).T.tolist() for values in seen]
     if len(shapes) > 1:
-        shapes.append([sum(parts, []) for parts in zip(*shapes, strict=True)])  # all readers together
+        shapes.append([sum(parts, []) for parts in zip(*shapes, strict=True)])  # all ways together
     return float(((decoded(shapes, coins, tries) > 0.5) == np.asarray(coins)).mean())
+
+
+def _numbers(text: str) -> list[float]:
+    return [float(x) for x in text.split(",") if x]
 
 
 def options() -> argparse.Namespace:
@@ -164,9 +170,8 @@ def options() -> argparse.Namespace:
     parser.add_argument("--worlds", type=int, default=10)
     parser.add_argument("--targets", type=int, default=10, help="pictures in question of each world")
     parser.add_argument("--image-size", type=int, default=160)
-    parser.add_argument("--network", action="store_true", help="`lite0`: read all layers too, in four times the time")
-    parser.add_argument("--noise", type=lambda text: [float(x) for x in text.split(",")], default=[*NOISE])
-    parser.add_argument("--fed-back", type=lambda text: [float(x) for x in text.split(",")], default=None)
+    parser.add_argument("--noise", type=_numbers, default=[*NOISE], help='"" to read nothing: AUROC alone')
+    parser.add_argument("--fed-back", type=_numbers, default=None)
     chosen = parser.parse_args()
     if chosen.worlds < FOLDS:
         parser.error(
@@ -195,25 +200,24 @@ def main() -> None:
         federation, seen, coins, areas = Federation(embryos, run), [], [], []
         for number in range(chosen.worlds):
             world = TrainingWorld(embryos, chosen.clinics, chosen.targets, (chosen.seed, number))
-            readers: list[Reader] = [HeadReader(world, embryos.embeddings[world.targets])]
-            if chosen.model != "lite0_head":
-                pictures = embryos.inputs, world.targets, world.nobody
-                readers += [GradientReader(*pictures, last=last) for last in ([True, False][: 1 + chosen.network])]
+            readers: list[Reader] = [HeadReader(world, embryos.embeddings[world.targets])] if read_with else []
+            if readers and chosen.model != "lite0_head":
+                readers.append(GradientReader(embryos.inputs, world.targets, world.nobody))
             seen.append(federation.train(world, readers, read_with, noise, (chosen.seed, number, 1)))
             coins += world.labels[world.targets].tolist()
             areas.append(federation.auroc(world.nobody))
             print(f"noise {noise:g}: world {number + 1} of {chosen.worlds}", file=sys.stderr, flush=True)
-        every = np.concatenate(seen, axis=3)  # (readers, noises, rounds, tries)
+        every = np.concatenate(seen, axis=3)  # (ways, noises, rounds, tries)
         without = np.asarray(areas) if noise == 0 else without
-        for place, value in enumerate(read_with):
-            right = [told(every[:, place, :end], coins, tries) for end in (1, None)]
-            cells = " | ".join(f"{x:.2f} ({math.sqrt(x * (1 - x) / len(tries)):.2f})" for x in right)
-            lost = without - areas
-            area = f"{_mean(np.asarray(areas))} | {_mean(lost)}" if value == noise else "not fed back |"
-            print(f"| {value:g} | {value * np.median(federation.noise_norms):.2g} | {cells} | {area} |", flush=True)
-        for reader, values in zip(readers, every[:, 0], strict=True):
-            both = " and ".join(f"{told(values[None, :end], coins, tries):.2f}" for end in (1, None))
-            print(f"{reader.name} alone, noise {read_with[0]:g}: {both}", file=sys.stderr, flush=True)
+        area = f"{_mean(np.asarray(areas))} | {_mean(without - areas)}"
+        for place, value in enumerate(read_with or [noise]):
+            right = [told(every[:, place, :end], coins, tries) for end in (1, None) if read_with]
+            cells = " | ".join(f"{x:.2f} ({math.sqrt(x * (1 - x) / len(tries)):.2f})" for x in right) or "not read | "
+            times = f"{value * np.median(federation.noise_norms):.2g}"
+            print(f"| {value:g} | {times} | {cells} | {area if value == noise else 'not fed back |'} |", flush=True)
+        for way, values in zip((name for reader in readers for name in reader.names), every, strict=True):
+            both = " and ".join(f"{told(values[None, 0, :end], coins, tries):.2f}" for end in (1, None))
+            print(f"{way} alone, noise {read_with[0]:g}: {both}", file=sys.stderr, flush=True)
 
 
 def _mean(values: Floats) -> str:

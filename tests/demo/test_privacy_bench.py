@@ -110,13 +110,14 @@ def test_readers_of_a_network_see_towards_which_picture_and_label_an_update_goes
     image = torch.from_numpy(images.pixels[:1]).permute(0, 3, 1, 2)
     model = _Scaled(model)
     model(image)
-    reader = readers.GradientReader(images, np.arange(3), np.arange(10, 30), last=False)
+    reader = readers.GradientReader(images, np.arange(3), np.arange(10, 30))
     reader.see(model)
     for label in (0.0, 1.0):
         loss = torch.nn.functional.binary_cross_entropy_with_logits(model(image), torch.tensor([label]))
         step = torch.cat([-g.reshape(-1) for g in torch.autograd.grad(loss, [*model.parameters()])])
-        seen = reader.read(step)
-        assert np.sign(seen[0]) == (1 if label else -1) and abs(seen[0]) > 5 * np.abs(seen[1:]).max()
+        seen = reader.read(step)  # (ways, pictures)
+        assert len(seen) == 2 and (np.sign(seen[:, 0]) == (1 if label else -1)).all()
+        assert (np.abs(seen[:, 0]) > 5 * np.abs(seen[:, 1:]).max(axis=1)).all()
 
 
 class _Scaled(torch.nn.Module):
