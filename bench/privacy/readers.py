@@ -16,7 +16,7 @@ PUBLIC = 16
 LONGEST = 4.0
 """Such numbers are cut at this multiple."""
 LAST = slice(-1281, -1)
-"""Of a model's numbers, the weights of its last layer."""
+"""Of the numbers of `lite0`, the weights of its last layer."""
 
 
 class Reader(ABC):
@@ -40,7 +40,7 @@ class HeadReader(Reader):
     Parameters
     ----------
     world : Pictures
-    embeddings : ndarray of float32, (pictures, 1280)
+    embeddings : ndarray of float32, (pictures, features)
     """
 
     names = ("last layer, features as the run begins",)
@@ -48,13 +48,14 @@ class HeadReader(Reader):
     def __init__(self, world: Pictures, embeddings: npt.NDArray[np.float32]) -> None:
         aims = Aims(world)
         self._directions = np.stack([aims.head("alone", e)[0] for e in embeddings.astype(np.float64)])
+        self._last = slice(-embeddings.shape[1] - 1, -1)
 
     def see(self, model: nn.Module) -> None:
         """See `Reader`. Its directions stay."""
 
     def read(self, update: Tensor) -> Floats:
         """See `Reader`."""
-        read: Floats = self._directions @ update[LAST].double().numpy()
+        read: Floats = self._directions @ update[self._last].double().numpy()
         return read[None]
 
 

@@ -1,12 +1,13 @@
 """What a hub that only reads learns of one embryo's label from sums of updates under masks, and what noise would cost.
 
     python bench/privacy/updates.py [--data FOLDER] [--model lite0_head] [--clinics 3] [--rounds 15] [--worlds 10]
-        [--targets 10] [--noise 0,0.01,0.1] [--fed-back 0,0.1] [--image-size 160]
+        [--targets 10] [--noise 0,0.01,0.1] [--fed-back 0,0.1] [--image-size 160] [--epsilon 8,3]
 
 Clinics of 40 training embryos train honestly; a coin decides the labels of some that the hub has pictures of. It reads how
 far each mean moves the model towards a picture (`readers.py`). Noise is that of a run's `update_noise`, added to the mean.
 What it costs is the AUROC of the last model, on embryos of nobody. Training goes on with the noise of `--fed-back` in the
 model (by default of all values); other values of `--noise` are read with as much noise in what a run without noise shows.
+With `--epsilon`, clinics train as `dp_epsilon` has it, with the noise that three of them make under masks, and without.
 """
 
 import argparse
@@ -25,12 +26,15 @@ from sklearn.metrics import roc_auc_score
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from embryofl import packing, task
-from embryofl.masked_update import noise_deviation, update_bound
+from embryofl.masked_update import PATIENT_CLIP, noise_deviation, private_deviation, update_bound
 from embryofl.messages import round_seed
 from embryofl.models.zoo import create_model
+from embryofl.privacy.accountant import mu_of
+from embryofl.privacy.gradient import clipped_step
 from embryofl.secagg.fixed_point import ONE
 from embryofl.secagg.threshold import threshold
-from embryofl.settings import RunSettings, run_settings
+from embryofl.settings import LARGEST_DELTA, PRIVATE, RunSettings, run_settings
+from embryofl_data.dataset import ImageExamples
 from kits.label_attack import EMBRYOS, Floats
 
 DAY5 = 120
@@ -126,15 +130,11 @@ class Federation:
             for reader in readers:
                 reader.see(self.model)
             for number, members in enumerate(world.clinics):
-                self._load(weights)
                 data = part(self._all.inputs, members)
                 data.labels[:] = world.labels[members]
-                seed_, scale = round_seed(0, round_, f"clinic-{number}"), self._run.rate_scale(round_)
-                task.train(self.model, data, self._run.training, seed=seed_, learning_rate_scale=scale)
-                update = self._weights() - weights
+                update = self._update(data, weights, round_, f"clinic-{number}")
                 mean += update * min(1.0, bound / float(update.norm())) / count
-            deviation = noise_of_mean(count, len(mean), bound)
-            unit = torch.from_numpy(rng.standard_normal(len(mean), np.float32)) * deviation
+            unit = torch.from_numpy(rng.standard_normal(len(mean), np.float32)) * self._unit(count, len(mean), bound)
             self.noise_norms.append(float(unit.norm() / mean.norm()))
             updates = [mean + how_much * unit for how_much in read_with]
             seen.append([np.concatenate([reader.read(u) for reader in readers]) for u in updates])
@@ -143,11 +143,37 @@ class Federation:
         shape = self._run.rounds, len(read_with), sum(len(r.names) for r in readers), len(world.targets)
         return np.asarray(seen, np.float64).reshape(shape).transpose(2, 1, 0, 3)
 
+    def _update(self, data: ImageExamples, weights: torch.Tensor, round_: int, clinic: str) -> torch.Tensor:
+        """What a clinic makes of the model (floats,)."""
+        self._load(weights)
+        seed, scale = round_seed(0, round_, clinic), self._run.rate_scale(round_)
+        task.train(self.model, data, self._run.training, seed=seed, learning_rate_scale=scale)
+        return self._weights() - weights
+
+    def _unit(self, clinics: int, floats: int, bound: float) -> float:
+        """See `noise_of_mean`."""
+        return noise_of_mean(clinics, floats, bound)
+
     def auroc(self, members: np.ndarray) -> float:
         """Of the loaded model."""
         return float(
             roc_auc_score(self._all.labels[members], task.predict(self.model, part(self._all.inputs, members)))
         )
+
+
+class PrivateFederation(Federation):
+    """The same of a run with `dp_epsilon`, where each embryo is of another patient. Noise is a multiple of what hides a
+    patient with ``mu = 1`` in each round."""
+
+    def _update(self, data: ImageExamples, weights: torch.Tensor, round_: int, clinic: str) -> torch.Tensor:
+        features = np.asarray(data.pixels[data.rows], np.float32)
+        step = clipped_step(weights.double().numpy(), features, data.labels, data.embryos, data.groups, PATIENT_CLIP)
+        return torch.from_numpy(step * self._run.learning_rate).float()
+
+    def _unit(self, clinics: int, floats: int, bound: float) -> float:
+        patient = 1 / (clinics * EMBRYOS)
+        each = private_deviation(self._run, bound, patient, threshold(clinics) - 1, floats) * self._run.private_mu
+        return each * math.sqrt(clinics) * bound / ONE
 
 
 def told(seen: Floats, coins: list[int], tries: np.ndarray) -> float:
@@ -172,7 +198,11 @@ def options() -> argparse.Namespace:
     parser.add_argument("--image-size", type=int, default=160)
     parser.add_argument("--noise", type=_numbers, default=[*NOISE], help='"" to read nothing: AUROC alone')
     parser.add_argument("--fed-back", type=_numbers, default=None)
+    parser.add_argument("--epsilon", type=_numbers, default=[], help="of `dp_epsilon`, in place of --model and --noise")
     chosen = parser.parse_args()
+    if chosen.epsilon:
+        chosen.model = str(PRIVATE["model"])
+        chosen.noise = [0.0, *(math.sqrt(chosen.rounds) / mu_of(e, LARGEST_DELTA) for e in chosen.epsilon)]
     if chosen.worlds < FOLDS:
         parser.error(
             f"--worlds {chosen.worlds}: expected at least {FOLDS}, so that there are tries to fit a decoder on"
@@ -187,21 +217,26 @@ def main() -> None:
     torch.set_num_threads(1)
     chosen.cache.mkdir(parents=True, exist_ok=True)
     embryos = Embryos(chosen.data, chosen.cache, chosen.model, chosen.image_size)
-    run = run_settings({"model": chosen.model, "rounds": chosen.rounds, "image_size": chosen.image_size})
+    values = {"model": chosen.model, "rounds": chosen.rounds, "image_size": chosen.image_size}
+    run = run_settings(values | ({**PRIVATE, "dp_epsilon": chosen.epsilon[0]} if chosen.epsilon else {}))
+    kind, column, called = Federation, "update_noise", {value: f"{value:g}" for value in chosen.noise}
+    if chosen.epsilon:
+        names = ["none", *(f"{e:g}" for e in chosen.epsilon)]
+        kind, column, called = PrivateFederation, "dp_epsilon", dict(zip(chosen.noise, names, strict=True))
     tries = np.repeat(np.arange(chosen.worlds), chosen.targets)
     print(
         f"{chosen.model} of {chosen.image_size} pixels, {chosen.clinics} clinics, {len(tries)} tries, seed {chosen.seed}; "
-        f"standard errors in brackets\n\n| update_noise | times the mean's norm | label, one round | "
+        f"standard errors in brackets\n\n| {column} | times the mean's norm | label, one round | "
         f"label, {chosen.rounds} rounds | AUROC | less than without |\n|---|---|---|---|---|---|"
     )
     without: Floats = np.zeros(0)
     for noise in sorted({0.0, *chosen.fed_back}):
         read_with = [v for v in chosen.noise if v == noise or (noise == 0 and v not in chosen.fed_back)]
-        federation, seen, coins, areas = Federation(embryos, run), [], [], []
+        federation, seen, coins, areas = kind(embryos, run), [], [], []
         for number in range(chosen.worlds):
             world = TrainingWorld(embryos, chosen.clinics, chosen.targets, (chosen.seed, number))
             readers: list[Reader] = [HeadReader(world, embryos.embeddings[world.targets])] if read_with else []
-            if readers and chosen.model != "lite0_head":
+            if readers and chosen.model == "lite0":
                 readers.append(GradientReader(embryos.inputs, world.targets, world.nobody))
             seen.append(federation.train(world, readers, read_with, noise, (chosen.seed, number, 1)))
             coins += world.labels[world.targets].tolist()
@@ -214,7 +249,8 @@ def main() -> None:
             right = [told(every[:, place, :end], coins, tries) for end in (1, None) if read_with]
             cells = " | ".join(f"{x:.2f} ({math.sqrt(x * (1 - x) / len(tries)):.2f})" for x in right) or "not read | "
             times = f"{value * np.median(federation.noise_norms):.2g}"
-            print(f"| {value:g} | {times} | {cells} | {area if value == noise else 'not fed back |'} |", flush=True)
+            name, cost = called.get(value, f"{value:g}"), area if value == noise else "not fed back |"
+            print(f"| {name} | {times} | {cells} | {cost} |", flush=True)
         for way, values in zip((name for reader in readers for name in reader.names), every, strict=True):
             both = " and ".join(f"{told(values[None, 0, :end], coins, tries):.2f}" for end in (1, None))
             print(f"{way} alone, noise {read_with[0]:g}: {both}", file=sys.stderr, flush=True)

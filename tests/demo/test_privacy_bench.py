@@ -1,5 +1,6 @@
 """bench/privacy: its hub reads what a policy lets out and nothing else, and its decoders find what is there to find."""
 
+import math
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from embryofl.masked_update import noise_deviation
+from embryofl.masked_update import PATIENT_CLIP, noise_deviation, private_deviation
 from embryofl.models.zoo import create_model
+from embryofl.privacy.accountant import mu_of
 from embryofl.secagg.fixed_point import RING, from_ring
 from embryofl.secagg.noise import add_noise
 from embryofl.secagg.threshold import threshold
+from embryofl.settings import LARGEST_DELTA, PRIVATE, run_settings
 from embryofl_data.dataset import ImageExamples
 from kits.label_attack import Aims, Clinic, Population
 
@@ -83,6 +86,23 @@ def test_noise_of_a_mean_is_what_the_noise_of_clinics_adds_up_to(privacy, clinic
     for number in range(clinics):
         add_noise(total, bytes([number] * 32), noise_deviation(1.0, threshold(clinics), floats))
     assert from_ring(total, 1.0, bound).std() == pytest.approx(updates.noise_of_mean(clinics, floats, bound), rel=0.02)
+
+
+@pytest.mark.parametrize("clinics", [3, 10])
+def test_noise_that_hides_a_patient_is_that_of_clinics_with_dp_epsilon(privacy, clinics):
+    import updates
+
+    rounds, epsilon = 15, 8.0
+    run = run_settings({**PRIVATE, "dp_epsilon": epsilon, "rounds": rounds})
+    embryos = SimpleNamespace(embeddings=np.zeros((3, 16), np.float32))
+    federation = updates.PrivateFederation(embryos, run)
+    bound, floats = run.learning_rate * PATIENT_CLIP, 100_000
+    total, adders = np.zeros(floats, RING), threshold(clinics) - 1
+    deviation = private_deviation(run, bound, 1 / (clinics * updates.EMBRYOS), adders, floats)
+    for number in range(clinics):
+        add_noise(total, bytes([number] * 32), deviation)
+    expected = federation._unit(clinics, floats, bound) * math.sqrt(rounds) / mu_of(epsilon, LARGEST_DELTA)
+    assert from_ring(total, 1.0, bound).std() == pytest.approx(expected, rel=0.02)
 
 
 def test_coins_decide_labels_of_training_embryos_alone_and_none_is_twice(privacy):
