@@ -29,6 +29,27 @@ from embryofl_demo.local_run import prepared  # noqa: E402
 DRAWN = "synthetic-21"
 
 
+def embeddings(data: str, out: Path) -> np.ndarray:
+    """The frozen network's features of all images of a prepared synthetic data set, float64 (n, 1280)."""
+    settings, parts = run_settings({"model": "lite0_head"}), []
+    for folder in datasets.clinics(out / "data" / data).values():
+        found = prepared(settings, datasets.load(folder, out / "cache" / data, settings.image_size, 0))
+        parts += [examples.pixels[examples.rows] for examples in (getattr(found, split) for split in SPLITS)]
+    return np.concatenate(parts).astype(np.float64)
+
+
+def axes_of(features: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean, float64 (1280,), and the first principal axes, float64 (count, 1280).
+
+    Half-way to equal variances; the mean square of a projected vector's length is 1, as the bias's input is.
+    """
+    mean = features.mean(axis=0)
+    _, lengths, axes = np.linalg.svd(features - mean, full_matrices=False)
+    axes, deviations = axes[:count], lengths[:count] / np.sqrt(len(features))
+    axes *= np.sign(axes[np.arange(count), np.abs(axes).argmax(axis=1)])[:, None]
+    return mean, axes / np.sqrt(deviations * deviations.sum())[:, None]
+
+
 def main() -> None:
     """Write the file."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -36,17 +57,8 @@ def main() -> None:
     out = options.parse_args().out
     torch.set_num_threads(1)
     datasets.prepare(DRAWN, out / "data" / DRAWN, Path(), 1)
-    settings, parts = run_settings({"model": "lite0_head"}), []
-    for folder in datasets.clinics(out / "data" / DRAWN).values():
-        data = prepared(settings, datasets.load(folder, out / "cache" / DRAWN, settings.image_size, 0))
-        parts += [examples.pixels[examples.rows] for examples in (getattr(data, split) for split in SPLITS)]
-    features = np.concatenate(parts).astype(np.float64)
-    mean = features.mean(axis=0)
-    _, lengths, axes = np.linalg.svd(features - mean, full_matrices=False)
-    axes, deviations = axes[:PROJECTED], lengths[:PROJECTED] / np.sqrt(len(features))
-    axes *= np.sign(axes[np.arange(PROJECTED), np.abs(axes).argmax(axis=1)])[:, None]
-    # Half-way to equal variances; the mean square of a vector's length is 1, as the bias's input is.
-    axes /= np.sqrt(deviations * deviations.sum())[:, None]
+    features = embeddings(DRAWN, out)
+    mean, axes = axes_of(features, PROJECTED)
     save_file({"mean": mean.astype(np.float32), "axes": axes.astype(np.float32)}, PROJECTION)
     print(f"{PROJECTION}: {PROJECTED} axes from {len(features)} drawn embryos")
 
