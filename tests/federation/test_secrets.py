@@ -106,7 +106,8 @@ def test_no_process_is_started_with_a_secret_on_its_command_line(tmp_path):
     try:
         plain.stack.start_hub()
         plain.join(["clinic-1"])
-        assert not (plain.place.clinic("clinic-1") / "invite").exists()  # gone once it has joined
+        invite = plain.place.clinic("clinic-1") / "invite"
+        until("the invite is gone, once the clinic has joined", lambda: not invite.exists())
         secrets, ours = secrets_of(plain), processes_of(plain.place.root)
         assert set(plain.stack.supervisor.pids().values()) <= {p.pid for p in ours}
         for process in ours:

@@ -37,7 +37,6 @@ WAITING_S = 3.0  # between two attempts while the coordinator has not approved t
 GONE_S = 600.0  # the same when the key never works again
 KEY_CHECK_S = 1.0  # between two checks for a new key
 
-
 Channel = FleetLink | StepLink
 
 
@@ -158,8 +157,7 @@ class Trainer:
             self._reread_hub()
 
     def _reread_hub(self) -> None:
-        """Re-read the state folder while the hub is unreachable: the `hub` or `join` command may have saved a new address
-        or CA."""
+        """Re-read the state folder while the hub is unreachable: `hub` or `join` may have saved a new address or CA."""
         with contextlib.suppress(UserError):
             hub = self._identity.membership
             if hub is not None and hub != self._client.hub:

@@ -333,7 +333,8 @@ def test_restarted_clinic_has_left_the_attempt_and_does_not_train_for_it(round_,
     round_.anna = clinic()
     assert round_.ask(letters=letters) is None
     assert round_.anna.workload.trained == 0
-    assert round_.refused("no keys for it, as after a restart")
+    assert round_.anna.link.failures == ["KeysLostError"]
+    assert "restarted and has lost its keys; the hub asks for new ones" in round_.log.records[-1].getMessage()
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from embryofl.errors import KeysLostError, NotFiniteError, ProtocolError, with_code
+from embryofl.errors import ProtocolError, with_code
 from embryofl.messages import Kind, Request
 from embryofl.schema import Download
 from embryofl_server.federation import gate
 from embryofl_server.federation.blobs import MODEL_PREFIX
 from embryofl_server.federation.checkpoint import Checkpoint, CorrectionFile
-from embryofl_server.federation.exchange_result import ExchangeResult, ExcludedReply
+from embryofl_server.federation.exchange_result import RESTARTED, ExchangeResult, ExcludedReply
 from embryofl_server.federation.fleet import FleetLost, Node
 from embryofl_server.federation.fleet_session import FleetSession
 from embryofl_server.federation.mailboxes import ID as MAILED
@@ -28,7 +28,6 @@ UNHEARD_S = 5.0  # a clinic that reports being idle this long after a request wa
 URL_SLACK_S = 120.0  # how long the URLs of a round stay valid after it
 
 _CODES = {"clinic_refused": "J9", "suspended": "J6", "not_finite": "R6", "masking": "R8"}  # by reason; all others: R5
-_FAILURES = {NotFiniteError.__name__: "not_finite", KeysLostError.__name__: "restarted"}
 _DOING = dict.fromkeys(("validate", "evaluate"), "evaluating") | dict.fromkeys(("survivors", "shares"), "done")
 _PHASES = dict.fromkeys(("validate", "evaluate"), "evaluating") | dict.fromkeys(("survivors", "shares"), "aggregating")
 
@@ -180,7 +179,7 @@ class Exchange:
                 self._next_presence = 0.0
                 self._context.progress.clinic(pending.name, "offline", "the connection was lost; it is asked again")
             elif reply.error:
-                self._exclude(pending.name, "failed", _failure(reply.error))
+                self._exclude(pending.name, "failed", ExcludedReply.of_error(reply.error))
             else:
                 self._check(pending, reply.text)
         return bool(replies)
@@ -212,10 +211,9 @@ class Exchange:
             raise gate.ReplyRejected("masking", str(exc)) from exc
 
     def _note_late(self, message_id: str) -> None:
-        name = self._session.late.pop(message_id, None)
-        if name:
-            message = "its reply arrived after the round had ended"
-            self._run.event("late", round=self._number, clinic=name, words=message)
+        if name := self._session.late.pop(message_id, None):
+            words = "its reply arrived after the round had ended"
+            self._run.event("late", round=self._number, clinic=name, words=words)
 
     def _exclude(self, name: str, state: str, why: ExcludedReply) -> None:
         """The clinic's reply is not used in this round."""
@@ -223,7 +221,7 @@ class Exchange:
         why = replace(why, message=with_code(_CODES.get(why.reason, "R5"), why.message))
         self._result.excluded[name] = why
         self._context.progress.clinic(name, state, why.message)
-        if why.reason == "restarted" or (why.reason == "late" and self._kind in ("survivors", "shares")):
+        if why.reason == RESTARTED or (why.reason == "late" and self._kind in ("survivors", "shares")):
             self._run.event("step_missed", round=self._number, clinic=name, words=why.message)  # no update was refused
             return
         self._run.event("refused", round=self._number, clinic=name, reason=why.reason, words=why.message)
@@ -350,11 +348,3 @@ class Exchange:
             self._context.progress.clinic(pending.name, self._doing)
         if again:
             self._run.event("asked_again", round=self._number, clinics=[pending.name for pending in again])
-
-
-def _failure(error: str) -> ExcludedReply:
-    """Why the clinic has failed, by the name of its exception."""
-    reason = _FAILURES.get(error, "clinic_error")
-    if reason == "restarted":
-        return ExcludedReply(reason, "the clinic was restarted and has lost the keys of this attempt")
-    return ExcludedReply(reason, f"the clinic failed with {error}; see the clinic's own log")

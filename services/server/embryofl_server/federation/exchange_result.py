@@ -4,8 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from embryofl.errors import KeysLostError, NotFiniteError
 from embryofl_server.federation.gate import AcceptedReply
 from embryofl_server.federation.strategies.base import ClinicUpdate
+
+RESTARTED = "restarted"
+"""Reason of a clinic that has lost its keys."""
 
 
 @dataclass(frozen=True)
@@ -17,6 +21,14 @@ class ExcludedReply:
     message: str
     fault: bool = False
     accused: str = ""
+
+    @staticmethod
+    def of_error(error: str) -> "ExcludedReply":
+        """Of a clinic that has failed with an exception of this name."""
+        if error == KeysLostError.__name__:
+            return ExcludedReply(RESTARTED, "the clinic was restarted and has lost the keys of this attempt")
+        reason = "not_finite" if error == NotFiniteError.__name__ else "clinic_error"
+        return ExcludedReply(reason, f"the clinic failed with {error}; see the clinic's own log")
 
 
 @dataclass(frozen=True)
