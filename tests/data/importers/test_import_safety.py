@@ -3,6 +3,7 @@
 import io
 import os
 import stat
+import struct
 import subprocess
 import sys
 import zipfile
@@ -83,6 +84,25 @@ def test_odd_entries_of_an_archive_are_skipped(tmp_path):
     imported = bring_in(tmp_path / "set.zip", tmp_path / "out")
     assert len(imported.rows) == 2
     assert "too large" in imported.skipped("D5_3.png") and "link" in imported.skipped("D5_4.png")
+
+
+def test_directory_of_an_archive_that_would_fill_the_memory_is_not_read(tmp_path):
+    """1.5 million files without content, in an archive of 70 MB."""
+    files = 1_500_000
+    entry = struct.pack("<4s4B4HL2L5H2L", b"PK\1\2", 20, 3, 20, *[0] * 8, 1, *[0] * 6) + b"a"
+    end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, files * len(entry), 0, 0)
+    (tmp_path / "set.zip").write_bytes(entry * files + end)
+    with pytest.raises(UserError, match=r"its directory has 70,500,000 bytes, and at most 67,108,864 are read"):
+        bring_in(tmp_path / "set.zip", tmp_path / "out")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_entry_that_chooses_the_memory_of_its_decompression_is_skipped(tmp_path, method):
+    with zipfile.ZipFile(archive(tmp_path / "set.zip", KAGGLE), "a") as out:
+        out.writestr("train/D5_3.png", image_bytes(3), compress_type=method)
+    imported = bring_in(tmp_path / "set.zip", tmp_path / "out")
+    assert len(imported.rows) == 2
+    assert "compressed in a way that is not read" in imported.skipped("D5_3.png")
 
 
 def test_a_damaged_archive_is_named(tmp_path):

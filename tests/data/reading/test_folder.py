@@ -8,6 +8,7 @@ import pytest
 from embryofl.errors import DataError
 from embryofl_data.reading.contract import DataFolder
 from embryofl_data.reading.layouts import read_folder
+from embryofl_data.reading.tables import parse_table
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"
 
@@ -235,6 +236,20 @@ def test_other_folders_are_rejected_by_name(tmp_path, draw, folders):
     with pytest.raises(DataError) as error:
         read_folder(tmp_path)
     assert all(name in str(error.value) for name in (*folders, "good and poor", "viable and nonviable", "labels.csv"))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"image,label\n" + b",\n" * 1_100_000, id="lines"),
+        pytest.param(b"image,label\n" + b"," * 11_000_000, id="cells"),
+        pytest.param(b"image,label" + b",x" * 5_000 + b"\n", id="columns"),
+        pytest.param(b"image,label\n" + b'"' + b"x" * (64 << 20), id="bytes"),
+    ],
+)
+def test_table_that_would_fill_memory_or_take_for_ever_is_rejected_before_it_is_parsed(data):
+    with pytest.raises(DataError, match="too large for a table"):
+        parse_table(data, "labels.csv", ("image", "label"))
 
 
 def test_table_one_level_deeper_is_mentioned(tmp_path, draw):

@@ -4,6 +4,7 @@ An archive's entries are read in place, so that no name in it can become a path 
 published as archives needs no space for a second copy.
 """
 
+import io
 import stat
 import zipfile
 import zlib
@@ -20,6 +21,10 @@ from embryofl_data.reading.scan import read_file
 from embryofl_data.reading.tables import TableRow, parse_table
 
 MOST_FILES = 5_000_000
+DIRECTORY_BYTES = 64 * 2**20
+"""Of an archive: half a million files with usual names. A name of one letter costs ten times its bytes in memory."""
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""Ways of compression that are read: others let the file choose how much memory that takes (LZMA: up to 4 GiB)."""
 NO_LINKS = "symbolic link: links are not followed"
 
 Entry = tuple[zipfile.ZipFile, zipfile.ZipInfo] | None
@@ -149,27 +154,56 @@ def open_source(place: Path) -> Source:
     return Source(root, ordered, tuple(sorted(skipped, key=lambda item: item.source)))
 
 
+class _File(io.FileIO):
+    """An archive's file, whose directory is read only if it is not too long: `zipfile` reads that as a whole."""
+
+    listed = False
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if not self.listed and size is not None and size > DIRECTORY_BYTES:
+            raise zipfile.BadZipFile(f"its directory has {size:,} bytes, and at most {DIRECTORY_BYTES:,} are read")
+        return super().read(size)
+
+
+class _Archive(zipfile.ZipFile):
+    """It closes its file, which `zipfile` leaves open where it has not opened it."""
+
+    def __init__(self, file: _File) -> None:
+        self._own = file
+        try:
+            super().__init__(file)
+        except BaseException:
+            file.close()
+            raise
+        file.listed = True
+
+    def close(self) -> None:
+        super().close()
+        self._own.close()
+
+
 def _add_archive(path: Path, name: str, entries: dict[str, Entry], skipped: list[SkippedFile]) -> None:
     try:
-        archive = zipfile.ZipFile(path)  # stays open as long as the source is read
+        archive = _Archive(_File(path))  # stays open as long as the source is read
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise UserError(
             "D7",
             f"{path} cannot be read as a zip archive ({error}). Expected a folder or a zip archive with a data set. It may "
             "be incomplete: get it again from its publisher.",
         ) from error
-    infos = archive.infolist()
-    if len(infos) > MOST_FILES:
+    if len(entries) + len(archive.infolist()) > MOST_FILES:
         raise UserError(
-            "D7", f"{path} holds {len(infos)} files. Expected at most {MOST_FILES}. Unpack the part you need."
+            "D7", f"{path.parent} and its archives hold more than {MOST_FILES:,} files. Unpack the part you need."
         )
-    for info in infos:
+    for info in archive.infolist():
         file = _safe_name(info, path)
         mode = info.external_attr >> 16
         if info.is_dir() or any(is_ignored(part) for part in file.split("/")):
             continue
         if stat.S_ISLNK(mode):
             skipped.append(SkippedFile(file, NO_LINKS, name))
+        elif info.compress_type not in METHODS:
+            skipped.append(SkippedFile(file, "compressed in a way that is not read", name))
         elif info.flag_bits & 1:
             skipped.append(SkippedFile(file, "encrypted in its archive", name))
         elif file in entries:

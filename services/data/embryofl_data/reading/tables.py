@@ -9,7 +9,8 @@ from pathlib import Path
 from embryofl.errors import DataError
 
 SEPARATORS = (",", ";", "\t")
-MAX_TABLE_BYTES = 256 * 2**20
+MAX_TABLE_BYTES, MAX_LINES, MAX_CELLS, MAX_COLUMNS = 64 * 2**20, 1_000_000, 10_000_000, 1_000
+"""What a table may have: in memory it becomes many times as large."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,10 @@ def decode_text(data: bytes, name: str) -> str:
     Raises
     ------
     DataError
-        When the bytes are a spreadsheet workbook or no text.
+        When the bytes are a spreadsheet workbook, no text, or more than a table may have.
     """
+    if len(data) > MAX_TABLE_BYTES:
+        raise _too_large(name)
     if data[:4] == b"PK\x03\x04" or data[:8] == b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1":
         raise DataError(
             "D3",
@@ -53,10 +56,26 @@ def decode_text(data: bytes, name: str) -> str:
         except UnicodeDecodeError:
             continue
         if "\0" not in text:
+            _check_size(text, name)
             return text
     raise DataError(
         "D3", f"{name} is not a text file. Expected a table. Save it as CSV, in UTF-8 if there is a choice."
     )
+
+
+def _too_large(name: str) -> DataError:
+    return DataError(
+        "D3",
+        f"{name} is too large for a table. Expected one row per image: at most {MAX_TABLE_BYTES >> 20} MiB, {MAX_LINES:,} "
+        f"lines, {MAX_CELLS:,} cells and {MAX_COLUMNS:,} columns. Remove what is not about images, or divide it.",
+    )
+
+
+def _check_size(text: str, name: str) -> None:
+    """Reject a text that would become too many lines or cells, before any are made."""
+    lines = text.count("\n") + text.count("\r") - text.count("\r\n")
+    if lines > MAX_LINES or lines + max(text.count(separator) for separator in SEPARATORS) > MAX_CELLS:
+        raise _too_large(name)
 
 
 def _encodings(data: bytes) -> tuple[str, ...]:
@@ -74,9 +93,7 @@ def read_table(path: Path, required: tuple[str, ...], optional: tuple[str, ...] 
     name = path.name
     try:
         if path.stat().st_size > MAX_TABLE_BYTES:
-            raise DataError(
-                "D3", f"{name} is larger than {MAX_TABLE_BYTES >> 20} MiB. Expected a table with one row per image."
-            )
+            raise _too_large(name)
         data = path.read_bytes()
     except OSError as error:
         raise DataError(
@@ -103,6 +120,8 @@ def parse_table(data: bytes, name: str, required: tuple[str, ...], optional: tup
             "D3", f"{name} is empty. Expected a first line with the columns {expected}, then one row per image."
         )
     header = _header(lines[0][1])
+    if len(header) > MAX_COLUMNS:  # the checks below take the square of their number
+        raise _too_large(name)
     missing = [column for column in required if column not in header]
     if missing:
         raise DataError(
