@@ -1,9 +1,11 @@
 """Access control: no connection without an enrolled key, and clinics reach only their own paths."""
 
 import secrets
+import select
 import socket
 import ssl
 import threading
+import time
 
 import httpx
 import pytest
@@ -17,7 +19,7 @@ from embryofl_clinic.joining.enrol import enrol
 from embryofl_clinic.joining.identity import ClinicIdentity
 from embryofl_clinic.joining.route import HubContext
 from embryofl_clinic.link.fleet_link import FleetLink, KeyRejected
-from embryofl_server.api.deps import OF_ADDRESS
+from embryofl_server.api.deps import BODY_S, OF_ADDRESS
 from embryofl_server.federation.blobs import SignedUrls
 from kits.enrolment import SUMMARY
 from kits.federation import route_to, until
@@ -136,10 +138,12 @@ def test_strangers_megabytes_are_refused_by_their_headers(federation):
         assert status(tls.recv(65536)) == 401
 
 
+@pytest.mark.slow
 def test_round_goes_on_while_strangers_hold_hundreds_of_slow_connections(federation):
     paths = ("/v1/enrol", "/v1/fleet/push-object", "/v1/step/0a1b", "/v1/update/run-0001-x")
     slow: list[ssl.SSLSocket] = []
     try:
+        began = time.monotonic()
         for number in range(300):
             path = paths[number // 75]
             method = "PUT" if "update" in path else "POST"
@@ -148,8 +152,14 @@ def test_round_goes_on_while_strangers_hold_hundreds_of_slow_connections(federat
                 f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000\r\n\r\nx".encode()
             )
             slow.append(connection)
-        answered = [status(connection.recv(65536)) for connection in slow[OF_ADDRESS:75]]
-        assert answered == [503] * (75 - OF_ADDRESS)  # the server waits for the others' bodies alone
+        places = OF_ADDRESS * (1 + (time.monotonic() - began) // BODY_S)  # the server gives up a body after that time
+        joining, refused = slow[:75], 0
+        while refused < 75 - places:  # the gateway passes an answer on when it gives up the rest of the body
+            ready, _, _ = select.select(joining, [], [], 60)
+            assert ready, f"{refused} of 75 requests to join were refused, expected {75 - places:g}"
+            for connection in ready:
+                joining.remove(connection)
+                refused += status(connection.recv(65536)) == 503
         federation.run(rounds=1)  # raises unless it finishes
     finally:
         for connection in slow:
