@@ -46,7 +46,9 @@ for name in ${GIVEN:-}; do
 	}
 done
 IFS=, read -ra settings <<<"${SET:-}"
+name=
 for setting in ${settings[@]+"${settings[@]}"}; do
+	[[ $name != clinics || ! $setting =~ ^[a-z0-9-]+$ ]] || continue # one more of them
 	[[ $setting == ?*=* ]] || fail R1 "SET=$setting cannot be used. Expected name=value, such as SET=rounds=15,seed=1."
 	name=${setting%%=*}
 	known "$name" "$names" || fail R1 "There is no setting $name$(nearest "$name" "$names") All settings: docs/settings.md."

@@ -65,10 +65,27 @@ def test_preset_makes_settings_that_can_be_run(preset):
 def test_settings_of_a_run_fill_the_form_and_come_back():
     offered = offers()
     made = check_settings(
-        {"strategy": "fedembryo", "temperature": 3.0, "rounds": 7, "seed": 5, "patience": 2, "min_clinics": 2}
+        {
+            "strategy": "fedembryo",
+            "temperature": 3.0,
+            "rounds": 7,
+            "seed": 5,
+            "patience": 2,
+            "min_clinics": 2,
+            "clinics": "lyon,porto",
+        }
     )
     settings = made.model_dump()
     fields = filled(settings, offered["defaults"])
     assert fields["rounds"] == "7" and "patience=2" in fields["more"] and fields["own-temperature"] == "3"
+    assert fields["clinic-lyon"] == fields["clinic-porto"] == "on" and "clinics" not in fields["more"]
     assert check_settings(collected({**usual(offered), **fields})).model_dump() == settings
     assert "seed" not in filled({**settings, "masked_weights": "examples"}, offered["defaults"])
+
+
+def test_clinics_of_a_run_are_ticked():
+    states = {"lyon": "online", "porto": "offline", "oslo": "suspended"}
+    page = show_runs({**EMPTY, "clinics": {name: {"state": state} for name, state in states.items()}})
+    assert 'name="clinic-lyon"' in page and "clinic-oslo" not in page and "checked" not in page
+    assert collected({"clinic-porto": "on", "clinic-lyon": "on", "more": ""})["clinics"] == ["porto", "lyon"]
+    assert "clinics" not in collected({"more": ""})

@@ -37,7 +37,7 @@ def test_text_from_clinics_and_people_is_escaped(sample):
     texts = "name state does reason labelled patients meaning key version outdated approved metrics"
     clinic = dict.fromkeys(texts.split(), EVIL)
     clinic |= {"online": False, "last_seen": 0, "since": 0, "shows_metrics": False, "certificate_expires": 1}
-    settings = {"rounds": 1, "model": EVIL, "strategy": EVIL, "update_noise": 0.0}
+    settings = {"rounds": 1, "model": EVIL, "strategy": EVIL, "update_noise": 0.0, "clinics": [EVIL]}
     run = running(name=EVIL, reason=EVIL, updates=EVIL, settings=settings)
     event = dict.fromkeys(["event", "person", "clinic", "run", "state", "reason"], EVIL)
     points = [[0, 0.5, 0.7, 0.1], [1, 0.6, 0.6, 0.1]]

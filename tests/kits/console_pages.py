@@ -38,7 +38,7 @@ EMPTY = {
 def running(rounds=3, **changes):
     """A run under way."""
     run = {"name": "run-0001", "state": "running", "round": 1, "reason": "", "updates": "", "metrics": [], "since": 0}
-    settings = {"rounds": rounds, "model": "lite0", "strategy": "fedavg", "update_noise": 0.1}
+    settings = {"rounds": rounds, "model": "lite0", "strategy": "fedavg", "update_noise": 0.1, "clinics": []}
     return {**run, "settings": settings, **changes}
 
 

@@ -143,6 +143,13 @@ class Request(_Versioned):
         return self
 
     @model_validator(mode="after")
+    def _only_the_clinics_of_the_run_train(self) -> "Request":
+        asked = {self.clinic, *(self.masking.peers if self.masking else ())}
+        if self.work != "evaluate" and (others := sorted(n for n in asked if not self.settings.takes(n))):
+            raise ValueError(f"{self.kind} with {', '.join(others)}, the run is of {', '.join(self.settings.clinics)}")
+        return self
+
+    @model_validator(mode="after")
     def _masked_updates_depend_on_what_all_clinics_were_sent(self) -> "Request":
         settings = self.settings
         if settings.masked_weights and (found := settings.differs_by_clinic or (self.control and "control")):

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from embryofl.errors import UserError
 from embryofl.models import DEFAULT_MODEL, recipe
 from embryofl.privacy.accountant import mu_of
-from embryofl.schema import Meaning, Strict, explain
+from embryofl.schema import Meaning, Name, Strict, explain
 from embryofl.secagg.groups import FEWEST_DRAWN
 from embryofl.weighting import TEMPERATURE, TaskLosses
 
@@ -102,6 +102,9 @@ class RunSettings(Strict):
 
     The defaults are those of the default model; `run_settings` uses those of the chosen model.
 
+    `clinics`: those that take part, by name in order; empty = all that are enrolled. No other is asked for anything in the
+    run, waited for or counted. Text with commas is taken as names.
+
     Times are in seconds. `quorum`: 0 means `min_clinics`, below 1 a share of the clinics asked, otherwise a number of
     clinics. A round ends when every clinic asked has replied; or at `round_deadline_s` if the quorum has; or up to
     `grace_s` later, as soon as the quorum has; otherwise the run fails with the reason. "auto" derives the deadline from
@@ -175,6 +178,7 @@ class RunSettings(Strict):
     norm_bound: float = Field(default=50, ge=0)
     share_cap: float = Field(default=0.5, ge=0.5, le=1)
     suspend_after: int = Field(default=3, ge=0)
+    clinics: tuple[Name, ...] = Field(default=(), max_length=1000)
     min_clinics: int = Field(default=2, ge=1, le=1000)
     quorum: float = Field(default=0, ge=0, le=1000)
     round_deadline_s: Annotated[float, Field(gt=0)] | Literal["auto"] = 3600.0
@@ -246,6 +250,16 @@ class RunSettings(Strict):
                 f"dp_epsilon decides {', '.join(PRIVATE)}, and cannot cover {', '.join(wrong)}: leave it out"
             )
         return self
+
+    def takes(self, clinic: str) -> bool:
+        """Whether a clinic of this name takes part."""
+        return not self.clinics or clinic in self.clinics
+
+    @field_validator("clinics", mode="before")
+    @classmethod
+    def _names_in_order(cls, value: Any) -> Any:
+        names = value.replace(" ", "").split(",") if isinstance(value, str) else value
+        return sorted({*filter(None, names)}) if isinstance(names, (list, tuple)) else names
 
     @field_validator("quorum")
     @classmethod

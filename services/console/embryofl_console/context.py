@@ -18,7 +18,7 @@ from embryofl_console.texts import texts
 from embryofl_web.site import Site
 
 MOST_NOTES = 100
-MOST_FIELDS = 60
+MOST_FIELDS = 200
 State = dict[str, Any]
 NAMES = ("overview", "clinics", "runs", "results", "hub", "account")
 SITE = Site(

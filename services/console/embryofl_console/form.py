@@ -31,6 +31,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 """Settings to begin with, by a key of `texts.preset`."""
 OWN = "own-"
 """What the names of fields for a strategy's own settings begin with."""
+CLINIC = "clinic-"
+"""What the names of the clinics' tick boxes begin with."""
 
 
 def usual(offers: Mapping[str, Any]) -> dict[str, str]:
@@ -52,9 +54,10 @@ def filled(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str
         fields["round_deadline_s"] = "0" if deadline == "auto" else _plain(deadline / 60)
     fields |= {name: str(settings[name]) for name in ("model", "strategy") if name in settings}
     fields |= {f"{OWN}{key}": _plain(value) for key, value in settings.get("strategy_settings", {}).items()}
+    fields |= {f"{CLINIC}{name}": "on" for name in settings.get("clinics", ())}
     if settings.get("masked_weights"):
         fields.pop("seed", None)
-    own = {*fields, "strategy_settings", "masked_weights", "seed"}
+    own = {*fields, "strategy_settings", "masked_weights", "seed", "clinics"}
     more = [
         f"{key}={_plain(value)}" for key, value in settings.items() if key not in own and value != defaults.get(key)
     ]
@@ -73,8 +76,8 @@ def collected(fields: Mapping[str, str]) -> dict[str, Any]:
     Parameters
     ----------
     fields : mapping of str to str
-        By the names of settings (the deadline in minutes), a strategy's own with `OWN` before it, and as `more` further
-        settings as lines.
+        By the names of settings (the deadline in minutes), a strategy's own with `OWN` before it, ticked clinics with
+        `CLINIC` before their names, and as `more` further settings as lines.
 
     Raises
     ------
@@ -91,9 +94,11 @@ def collected(fields: Mapping[str, str]) -> dict[str, Any]:
     settings |= {
         name.removeprefix(OWN): setting_value(typed) for name, typed in fields.items() if name.startswith(OWN) and typed
     }
+    if ticked := [name.removeprefix(CLINIC) for name in fields if name.startswith(CLINIC)]:
+        settings["clinics"] = ticked
     for line in filter(str.strip, fields.get("more", "").splitlines()):
         key, sign, typed = line.partition("=")
         if not sign or not key.strip():
             raise UserError("R1", texts.new_run.no_setting.format(line=line.strip()[:60]))
-        settings[key.strip()] = setting_value(typed.strip())
+        settings[key.strip()] = typed if key.strip() == "clinics" else setting_value(typed.strip())
     return settings

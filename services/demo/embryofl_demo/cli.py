@@ -265,6 +265,7 @@ def compare(
     import json
 
     from embryofl.files import write_atomic
+    from embryofl.schema import there_is_no
     from embryofl_demo import compare as comparison
     from embryofl_demo.data import choose_demo, prepare
     from embryofl_demo.plot import svg
@@ -273,6 +274,10 @@ def compare(
 
     demo, names = choose_demo(data, clinics)
     settings = check_settings({"min_clinics": len(names), **parse_settings(option or [])})
+    for name in settings.clinics:
+        if name not in names:
+            raise UserError("R1", f"{there_is_no('clinic', name, names)} Clinics: {', '.join(names)}.")
+    names = [name for name in names if settings.takes(name)]
     console = show.make_console()
     prepare(demo, names, data, images)
     folders = {n: demo.data(n) for n in names}

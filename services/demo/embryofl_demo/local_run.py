@@ -118,8 +118,8 @@ def run_locally(
 ) -> LocalRun:
     """Execute a run from the initial model; its files are temporary.
 
-    Every clinic replies, so minimum clinics and quorum of the settings play no part, and none is ever suspended. Updates
-    are masked as in a run of these clinics.
+    Every clinic replies, so the settings' clinics, their minimum and quorum play no part, and none is ever suspended.
+    Updates are masked as in a run of these clinics.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def run_locally(
     on_round : callable, optional
         Takes a line about each complete round.
     """
-    changes = {"min_clinics": len(clinics), "quorum": 1.0, "suspend_after": 0}
+    changes = {"clinics": (), "min_clinics": len(clinics), "quorum": 1.0, "suspend_after": 0}
     settings = with_masks(settings.model_copy(update=changes))
     with tempfile.TemporaryDirectory(prefix="embryofl-") as name:
         folder = Path(name)

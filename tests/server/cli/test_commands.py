@@ -15,7 +15,7 @@ RUN = {
     "round": 3,
     "state": "paused",
     "reason": "",
-    "settings": {"rounds": 9},
+    "settings": {"rounds": 9, "clinics": []},
     "metrics": [],
     "updates": "x",
     "metrics_seen": "y",

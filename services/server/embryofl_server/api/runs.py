@@ -14,7 +14,7 @@ from embryofl_server.api.deps import By, CurrentCaller, CurrentHub
 from embryofl_server.api.status import run_info
 from embryofl_server.api.status import status as status_of
 from embryofl_server.federation.choices import offers
-from embryofl_server.federation.run_settings import check_releases, check_settings
+from embryofl_server.federation.run_settings import check_run
 from embryofl_server.hub import Hub
 from embryofl_server.runs.estimate import estimate
 from embryofl_server.runs.log import Run
@@ -97,9 +97,9 @@ def choices() -> dict[str, Any]:
 
 @router.post("/estimate")
 def cost(draft: RunDraft, hub: CurrentHub) -> dict[str, Any]:
-    clinics = {c.name: c.labelled for c in hub.store.clinics().values() if c.state == "enrolled"}
-    settings = check_settings({"min_clinics": max(1, len(clinics)), **draft.settings})
-    check_releases(settings, hub.store.releases())
+    settings = check_run(draft.settings, hub.store)
+    members = hub.store.clinics().values()
+    clinics = {c.name: c.labelled for c in members if c.state == "enrolled" and settings.takes(c.name)}
     shown = settings.model_dump()
     seen = {"updates": updates_seen(shown), "metrics_seen": _metrics_seen(hub, settings)}
     return {**estimate(settings, clinics, hub.views.all()), "settings": shown, **seen}
@@ -131,7 +131,7 @@ def note(run: RunPath, given: Note, hub: CurrentHub) -> dict[str, str]:
 
 def _metrics_seen(hub: Hub, settings: RunSettings) -> str:
     """What the hub will see of metrics, and what more of it costs."""
-    seen = metrics_seen(hub.store.releases(), pooled_every=settings.pooled_every)
+    seen = metrics_seen(hub.store.releases(settings.clinics), pooled_every=settings.pooled_every)
     return f"{seen} {describe_asking(settings)}".rstrip()
 
 

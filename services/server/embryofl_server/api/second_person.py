@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from embryofl.errors import UserError, with_code
 from embryofl.settings import RunSettings
 from embryofl_server.api.deps import By, Caller, CurrentCaller, CurrentHub
-from embryofl_server.federation.run_settings import check_settings
+from embryofl_server.federation.run_settings import check_run
 from embryofl_server.hub import Hub
 from embryofl_server.state.requests import Asked
 
@@ -64,8 +64,7 @@ def lowered(settings: RunSettings) -> list[str]:
 
 def require_for_run(hub: Hub, who: Caller, settings: dict[str, Any], initial: str) -> None:
     """`require` for a run that lowers a protection."""
-    values = {"min_clinics": max(1, len(hub.store.admitted())), **settings}
-    if hub.settings.second_person and lowered(check_settings(values, any_model=bool(initial))):
+    if hub.settings.second_person and lowered(check_run(settings, hub.store, any_model=bool(initial))):
         require(hub, who, "run", {"settings": settings, "initial": initial})
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from embryofl.clinic_keys import fingerprint
 from embryofl.data_statistics import deviations, others_of, pool
+from embryofl.settings import RunSettings
 from embryofl_server.api.second_person import waiting
 from embryofl_server.hub import Hub
 from embryofl_server.members.sessions import describe_addresses
@@ -49,8 +50,8 @@ def status(hub: Hub, now: Moment, *, newest: bool = False) -> dict[str, Any]:
             "metrics": c.clinic.metrics,
             "summary": c.clinic.summary,
         }
-    every = now.run.settings.pooled_every if now.run else 0
-    releases = {name: c.clinic.metrics for name, c in now.members.items()}
+    settings = now.run.settings if now.run else RunSettings()
+    releases = {name: c.clinic.metrics for name, c in now.members.items() if settings.takes(name)}
     others = {run.name: run.state["state"] for run in hub.views.all() if now.run is None or run.name != now.run.name}
     return {
         "time": time.time(),
@@ -66,7 +67,7 @@ def status(hub: Hub, now: Moment, *, newest: bool = False) -> dict[str, Any]:
         "paused": [name for name, state in others.items() if state == "paused"],
         "progress": now.progress,
         "clinics": clinics,
-        "metrics_seen": metrics_seen(releases, pooled_every=every) if clinics else "",
+        "metrics_seen": metrics_seen(releases, pooled_every=settings.pooled_every) if clinics else "",
         "to_approve": [name for name, c in now.clinics.items() if c.state == "waiting"],
     }
 

@@ -76,7 +76,7 @@ def start(
     initial: Annotated[str, typer.Option(help="Start from these weights (safetensors, on the server).")] = "",
     follow: Annotated[bool, typer.Option(help="Show progress until the run is over.")] = False,
 ) -> None:
-    """Start a run with all enrolled clinics. It is queued while another run is under way."""
+    """Start a run with all enrolled clinics, or those of --set clinics=A,B. It is queued while another run is under way."""
     from embryofl_server.federation.run_settings import parse_settings  # all strategies, for one command
 
     run = call("POST", "/control/runs", {"settings": parse_settings(option or []), "initial": initial})

@@ -52,6 +52,8 @@ def status(info: Info) -> RenderableType:
         parts.append(head)
         if run["reason"]:
             parts.append(Text(f"Reason: {run['reason']}", style="yellow"))
+        if clinics := run["settings"]["clinics"]:
+            parts.append(Text(f"Clinics of this run: {', '.join(clinics)}"))
         parts.append(Text(run["updates"]))
         parts.append(Text(info["metrics_seen"]))
     for state, note in (("queued", ""), ("paused", " (resume with: embryofl-server resume RUN)")):

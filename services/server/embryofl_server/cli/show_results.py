@@ -43,6 +43,8 @@ def results_text(results: Results) -> RenderableType:
     """Warnings, then results on test patients: discrimination, threshold, calibration, decision curve, ranking."""
     test = results["splits"]["test"]
     parts: list[RenderableType] = [Text(f"{results['run']}: the model of round {results['round']} on test patients")]
+    if clinics := results["settings"]["clinics"]:
+        parts.append(Text(f"Clinics of this run: {', '.join(clinics)}"))
     parts += [Text(results["updates"]), Text(results["metrics_seen"])]
     for warning in results["warnings"]:
         title, style = ("Stop", "bold red") if warning["level"] == "stop" else ("Warning", "yellow")

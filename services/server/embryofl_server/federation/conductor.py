@@ -20,7 +20,7 @@ from embryofl_server.federation import final_model
 from embryofl_server.federation.checkpoint import Checkpoints
 from embryofl_server.federation.loop import RoundLoop
 from embryofl_server.federation.run_context import Halted, RunContext
-from embryofl_server.federation.run_settings import check_releases, check_settings
+from embryofl_server.federation.run_settings import check_run
 from embryofl_server.runs.log import Run, Runs, State
 from embryofl_server.runs.metrics_seen import metrics_seen
 from embryofl_server.runs.updates_seen import updates_seen
@@ -65,12 +65,11 @@ class Conductor:
 
     # -- the coordinator's commands ---------------------------------------------------------------------------------
     def queue(self, values: dict[str, Any], initial: str = "", by: str = "") -> Run:
-        """Queue a run; `min_clinics` defaults to all enrolled clinics. It starts when those before it have ended.
+        """Queue a run; `min_clinics` defaults to all clinics that take part. It starts when those before it have ended.
         `UserError` if settings, model, strategy or the initial weights cannot be used, or clinics would not mask updates to
         the initial model because they have done so in another run."""
-        values = {"min_clinics": max(1, len(self._context.store.admitted())), **values}
-        settings, releases = check_settings(values, any_model=bool(initial)), self._context.store.releases()
-        check_releases(settings, releases)
+        settings = check_run(values, self._context.store, any_model=bool(initial))
+        releases = self._context.store.releases(settings.clinics)
         with self._order:
             run = self._runs.create(settings)
             try:
@@ -82,7 +81,8 @@ class Conductor:
             run.set_state("queued", 0)
         shown = settings.model_dump()
         seen = {"updates": updates_seen(shown), "metrics": metrics_seen(releases, pooled_every=settings.pooled_every)}
-        self._context.audit("run_started", run=run.name, settings=shown, **seen, by=by)
+        clinics = list(settings.clinics or sorted(releases))
+        self._context.audit("run_started", run=run.name, clinics=clinics, settings=shown, **seen, by=by)
         self._wake.set()
         return run
 

@@ -10,7 +10,7 @@ PRESENCE_S = 0.3  # between two checks of who is online, while too few are
 
 
 def gather(session: FleetSession, number: int, done: int) -> dict[str, Node]:
-    """Wait until `min_clinics` are online; returns them by name.
+    """Wait until `min_clinics` of those that take part are online; returns them by name.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def gather(session: FleetSession, number: int, done: int) -> dict[str, Node]:
     since, last_shown = time.time(), None
     until = since + settings.join_wait_s
     while True:
-        clinics = context.store.clinics()
+        clinics = {name: clinic for name, clinic in context.store.clinics().items() if settings.takes(name)}
         enrolled = [name for name, clinic in clinics.items() if clinic.state == "enrolled" and not clinic.outdated]
         online = {n: node for n, node in session.nodes().items() if node.online and n in enrolled}
         if len(online) >= settings.min_clinics:
@@ -49,6 +49,8 @@ def gather(session: FleetSession, number: int, done: int) -> dict[str, Node]:
         why = f"{len(online)} of at least {settings.min_clinics} clinics are online"
         if suspended:
             why += f"; suspended: {', '.join(suspended)}"
+        if gone := {*settings.clinics} - {*enrolled, *suspended, *outdated}:
+            why += f"; no longer enrolled: {', '.join(sorted(gone))}"
         if outdated:
             why += f"; to be updated (embryofl-server clinics): {', '.join(outdated)}"
         progress.wait(missing, since, until, "the run fails", why)

@@ -18,17 +18,23 @@ from embryofl_server.federation.strategies import (
     strategy_names,
     strategy_settings,
 )
+from embryofl_server.members.store import ClinicStore, state_label
 from embryofl_server.runs.updates_seen import reason_against_masks
 
 
 def parse_settings(options: list[str]) -> dict[str, Any]:
-    """``["rounds=15", "model=resnet18"]`` to a dict; numbers and booleans as in JSON, anything else as text."""
+    """``["rounds=15", "model=resnet18"]`` to a dict; numbers and booleans as in JSON, anything else as text. A name
+    alone is one more of `clinics`: make separates settings at commas, too."""
     values: dict[str, Any] = {}
+    name = ""
     for option in options:
-        name, sign, text = option.partition("=")
-        if not sign or not name.strip():
+        if name == "clinics" and option.strip() and "=" not in option:
+            values[name] = f"{values[name]},{option.strip()}"
+            continue
+        name, sign, text = (part.strip() for part in option.partition("="))
+        if not sign or not name:
             raise UserError("R1", f"{option!r} is not a setting. Write it as name=value, such as rounds=15.")
-        values[name.strip()] = setting_value(text)
+        values[name] = text if name == "clinics" else setting_value(text)
     return values
 
 
@@ -78,6 +84,42 @@ def check_settings(values: dict[str, Any], *, any_model: bool = False) -> RunSet
         # With the seed of another run, this one could begin from the same model; see `embryofl.secagg.ledger.Ledger`.
         masked = masked.model_copy(update={"seed": secrets.randbelow(2**31)})
     return masked
+
+
+def check_run(values: dict[str, Any], store: ClinicStore, *, any_model: bool = False) -> RunSettings:
+    """The same of a run of this hub: `min_clinics` defaults to all clinics that take part.
+
+    Raises
+    ------
+    UserError
+        Also when a clinic that `clinics` names is not enrolled, or a clinic's policy excludes the run (`check_releases`).
+    """
+    names = check_clinics(run_settings({"clinics": values.get("clinics", ())}).clinics, store)
+    values = {"min_clinics": max(1, len(names or store.admitted())), **values}
+    settings = check_settings(values, any_model=any_model)
+    if names and settings.min_clinics > len(names):
+        raise UserError(
+            "R1",
+            f"min_clinics={settings.min_clinics} cannot be reached: {len(names)} clinics take part ({', '.join(names)}). "
+            "Choose a smaller number, or leave it out.",
+        )
+    check_releases(settings, store.releases(names))
+    return settings
+
+
+def check_clinics(names: tuple[str, ...], store: ClinicStore) -> tuple[str, ...]:
+    """The names, if all are of clinics that can be asked; else `UserError` with the nearest name or the clinic's state."""
+    clinics, admitted = store.clinics(), store.admitted()
+    for name in names:
+        if name not in clinics:
+            enrolled = ", ".join(sorted(admitted)) or "none"
+            raise UserError("R1", f"{there_is_no('clinic', name, admitted)} Enrolled: {enrolled}.")
+        if name not in admitted:
+            state = "to be updated" if clinics[name].state == "enrolled" else state_label(clinics[name].state).lower()
+            raise UserError(
+                "R1", f"{name} cannot take part: it is {state}. Expected enrolled clinics. See: embryofl-server clinics"
+            )
+    return names
 
 
 def check_releases(settings: RunSettings, releases: Mapping[str, Releases]) -> None:

@@ -211,9 +211,10 @@ class ClinicStore(Database):
         """The clinics that may take part in rounds."""
         return {c.name for c in self.clinics().values() if c.state == "enrolled" and not c.outdated}
 
-    def releases(self) -> dict[str, Releases]:
-        """Which metrics each of these clinics releases."""
-        return {c.name: c.metrics for c in self.clinics().values() if c.state == "enrolled"}
+    def releases(self, names: Collection[str] = ()) -> dict[str, Releases]:
+        """Which metrics each enrolled clinic releases; of these `names`, if there are any."""
+        enrolled = {c.name: c.metrics for c in self.clinics().values() if c.state == "enrolled"}
+        return {name: metrics for name, metrics in enrolled.items() if not names or name in names}
 
     def set_state(self, name: str, state: str, reason: str) -> Clinic:
         """Suspend a clinic, enrol or reinstate it (which forgets its rejected replies), or end its membership (a state

@@ -70,6 +70,7 @@ def model_card(
             "output": "a score from 0 to 1, higher for label 1",
             "strategy": settings["strategy"],
             "rounds": record["round"],
+            "clinics": ", ".join(settings["clinics"]),
             "updates": results["updates"],
             "voted_down": [f"Round {one['round']}: {one['words']}" for one in results["voted_down"]],
             "metrics": results["metrics_seen"],

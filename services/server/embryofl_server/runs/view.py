@@ -244,7 +244,7 @@ class RunView:
     # -- for people -------------------------------------------------------------------------------------------------
     def summary(self) -> Line:
         """State, what the run is made of, and whether it has results."""
-        made = {key: getattr(self.settings, key) for key in ("model", "strategy", "rounds", "seed")}
+        made = {key: getattr(self.settings, key) for key in ("model", "strategy", "rounds", "seed", "clinics")}
         results = (self.run.folder / "results.json").exists()
         return {"name": self.name, **self.state, **made, "results": results, "note": self.note}
 
