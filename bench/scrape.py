@@ -9,9 +9,9 @@ import resource
 import sys
 import tempfile
 import time
-import urllib.request
 from pathlib import Path
 
+import httpx
 import numpy as np
 
 from embryofl.metrics import ScoreSums
@@ -91,8 +91,8 @@ def main() -> None:
         def scrape(what: str) -> None:
             time.sleep(5)  # about a scrape interval: the part from the run log is refreshed meanwhile
             began, worked = time.perf_counter(), time.process_time()
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as response:
-                text = response.read()
+            password = (state / "identity" / "metrics.password").read_text()
+            text = httpx.get(f"http://127.0.0.1:{port}/metrics", auth=("embryofl", password)).raise_for_status().content
             taken, worked = time.perf_counter() - began, time.process_time() - worked
             samples = sum(not x.startswith(b"#") for x in text.splitlines())
             print(

@@ -20,10 +20,10 @@ import statistics
 import sys
 import tempfile
 import time
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import numpy as np
 import psutil
 from PIL import Image
@@ -70,8 +70,8 @@ def size_of(folder: Path) -> float:
 
 def take_sample(stack: Stack, round_: int) -> Sample:
     """Sample every process and file."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{stack.ports['metrics']}/metrics") as response:
-        response.read()
+    password = (stack.place.hub / "identity" / "metrics.password").read_text()
+    httpx.get(f"http://127.0.0.1:{stack.ports['metrics']}/metrics", auth=("embryofl", password)).raise_for_status()
     hub = stack.place.hub
     memory, files = {}, {}
     for name, pid in stack.supervisor.pids().items():

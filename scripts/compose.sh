@@ -51,6 +51,8 @@ is_up() { [ -n "$(compose ps -q --status running server 2>/dev/null)" ]; }
 read_options() {
 	trap interrupted INT TERM
 	mkdir -p "$place"
+	chmod 0700 "$place"
+	make_password "$place/prometheus-password" # also that of the hub's own metrics
 	have=$(docker volume ls -q | sed -n "s/^${project}_\(clinic-[0-9]*\)-state\$/\1/p" | paste -sd , -) # clinics with a key
 	gpu=${GPU:-${kept_gpu:-}} gpu=${gpu#0} images="${IMAGES:-250} synthetic images each"
 	[ -z "${DATA:-}" ] || images="images in $(cd "$DATA" && pwd)"

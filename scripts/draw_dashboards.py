@@ -55,13 +55,13 @@ def prometheus(command: str, place: DemoFolder) -> Iterator[str]:
     """Run Prometheus with the project's configuration on this federation; yields its address."""
     folder, port = place.root / "monitor", free_port()
     folder.mkdir(exist_ok=True)
-    for name, target in (
-        ("prometheus.yml", ROOT / "prometheus/prometheus.yml"),
-        ("rules", ROOT / "prometheus/rules"),
-        ("targets", place.targets),
-    ):
+    for name, target in (("rules", ROOT / "prometheus/rules"), ("targets", place.targets)):
         (folder / name).unlink(missing_ok=True)
         (folder / name).symlink_to(target.absolute())
+    password = str((place.hub / "identity" / "metrics.password").absolute())
+    configuration = (ROOT / "prometheus/prometheus.yml").read_text()
+    (folder / "prometheus.yml").unlink(missing_ok=True)
+    (folder / "prometheus.yml").write_text(configuration.replace("/run/secrets/prometheus-password", password))
     with (folder / "log").open("ab") as log:
         process = subprocess.Popen(
             [

@@ -27,7 +27,9 @@ caddy=${VENV:-.embryofl/venv}/bin/caddy # the gateway's; here it makes a hash
 mkdir -p "$place"
 make_login "$place" "$caddy" hash-password || fail S2 "The login of Prometheus cannot be made with $caddy. Expected what make demo installs: make setup"
 place=$(cd "$place" && pwd)
-ln -sfn "$PWD/prometheus/prometheus.yml" "$place/prometheus.yml"
+hub_password=$(cd "$federation" && pwd)/hub/identity/metrics.password
+rm -f "$place/prometheus.yml"
+sed "s,/run/secrets/prometheus-password,$hub_password," prometheus/prometheus.yml >"$place/prometheus.yml"
 ln -sfn "$PWD/prometheus/rules" "$place/rules"
 ln -sfn "$(cd "$federation/targets" && pwd)" "$place/targets"
 [ -e "$place/grafana-password" ] || (umask 077 && head -c 18 /dev/urandom | base64 | tr '+/' '-_' >"$place/grafana-password")

@@ -1,7 +1,6 @@
 """One attacker among five clinics: the run finishes with as good a model and bounded memory; rejections are reported."""
 
 import json
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,10 +55,6 @@ class Attacked(Federation):
             lines = Path(f"/proc/{self.pid(part)}/status").read_text().splitlines()
             peaks[part] = next(int(x.split()[1]) << 10 for x in lines if x.startswith("VmHWM"))
         return peaks
-
-    def metrics(self) -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.stack.ports['metrics']}/metrics") as response:
-            return response.read().decode()
 
     def auroc(self, folder: Path) -> float:
         """AUROC of the final model on the honest clinics' validation and test patients."""

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import threading
 
-import httpx
 import pytest
 
 from embryofl.errors import UserError
@@ -166,8 +165,7 @@ def test_copied_key_in_use_is_detected(federation, member, tmp_path):
         finally:
             thief.kill()
             thief.wait()
-    url = f"http://127.0.0.1:{federation.stack.ports['metrics']}/metrics"
-    values = [x for x in httpx.get(url).text.splitlines() if x.startswith("embryofl_clinic_sessions{")]
+    values = [x for x in federation.metrics().splitlines() if x.startswith("embryofl_clinic_sessions{")]
     assert {x for x in values if not x.endswith(" 1.0")} == {f'embryofl_clinic_sessions{{clinic="{member}"}} 2.0'}
     assert [e["clinic"] for e in federation.audit("key_used_twice")] == [member]
 

@@ -41,7 +41,7 @@ def secrets_of(federation: Federation) -> dict[str, set[bytes]]:
     (federation.place.logs / "used-1.log").write_text(done.stdout + done.stderr)
     federation.stack.call("POST", "/control/revoke", {"name": "used-1"})
     secrets = {"invites": {w.encode() for code in codes for w in (code, Invite.parse(code).secret)}}
-    files = [path for ending in ("key", "token", "secret") for path in hub.rglob(f"*.{ending}")]
+    files = [path for ending in ("key", "token", "secret", "password") for path in hub.rglob(f"*.{ending}")]
     for path in [*files, *federation.place.root.glob("clinics/*/identity/clinic.key")]:
         secrets[str(path.relative_to(federation.place.root))] = words_of(path)
     assert all(secrets.values()) and len(secrets) >= 9
@@ -59,7 +59,14 @@ def seen(secrets: dict[str, set[bytes]], text: bytes) -> set[str]:
 
 def test_search_finds_secrets_in_their_own_files(federation, secrets):
     everything = b"".join(p.read_bytes() for p in federation.place.hub.joinpath("identity").rglob("*") if p.is_file())
-    ours = {"control.token", "console/control.token", "audit.key", "ca.key", "superlink/superexec.secret"}
+    ours = {
+        "control.token",
+        "console/control.token",
+        "audit.key",
+        "ca.key",
+        "metrics.password",
+        "superlink/superexec.secret",
+    }
     assert {f"hub/identity/{name}" for name in ours} <= seen(secrets, everything)
 
 
@@ -74,7 +81,7 @@ def test_metrics_and_scrape_targets_hold_no_secret(federation, secrets, referenc
         texts = []
         for address in alive:
             with contextlib.suppress(httpx.TransportError):  # a clinic of an earlier test, or one that is restarting
-                texts.append(httpx.get(f"http://{address}/metrics", timeout=10).content)
+                texts.append(httpx.get(f"http://{address}/metrics", auth=federation.metrics_login, timeout=10).content)
         return texts if len(texts) >= 4 else []
 
     text = json.dumps(targets).encode() + b"".join(until("hub and three clinics reply", pages, pause=1))

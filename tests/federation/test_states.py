@@ -2,7 +2,6 @@
 
 import re
 
-import httpx
 import pytest
 
 from kits.federation import Federation, draw_clinic, until
@@ -28,7 +27,7 @@ def mixed(federation):
 
 def from_metrics(federation: Federation) -> tuple[dict[str, str], str, str]:
     """States of the clinics and of the run, and the phase of the round."""
-    text = httpx.get(f"http://127.0.0.1:{federation.stack.ports['metrics']}/metrics").text
+    text = federation.metrics()
     clinics = re.findall(r'embryofl_clinic_state\{clinic="([^"]+)",state="(\w+)"\} 1\.0', text)
     (run,) = re.findall(r'embryofl_run_state\{state="(\w+)"\} 1\.0', text)
     (phase,) = re.findall(r'embryofl_round_phase\{phase="(\w+)"\} 1\.0', text)

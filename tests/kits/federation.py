@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
+import httpx
 import numpy as np
 import psutil
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -162,6 +163,16 @@ class Federation:
             yield
         finally:
             self.stack.stop()
+
+    @property
+    def metrics_login(self) -> tuple[str, str]:
+        """User and password of the hub's metrics."""
+        return "embryofl", (self.place.hub / "identity" / "metrics.password").read_text()
+
+    def metrics(self) -> str:
+        """The hub's metrics, as Prometheus reads them."""
+        url = f"http://127.0.0.1:{self.stack.ports['metrics']}/metrics"
+        return httpx.get(url, auth=self.metrics_login).raise_for_status().text
 
     def status(self) -> dict[str, Any]:
         """The hub's status, even while the server restarts."""

@@ -2,9 +2,9 @@
 
 import json
 import time
-import urllib.request
 from collections import Counter
 
+import httpx
 import pytest
 
 from embryofl_server.api.status import roster, status
@@ -269,14 +269,42 @@ def test_exporter_listens_on_the_set_port_and_only_if_one_is_set(tmp_path):
     hub = Hub(HubSettings(state_dir=tmp_path / "hub", superlink_address="127.0.0.1:9", metrics_port=port))
     exporter = hub.exporter
     exporter.start()
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as response:
-        assert b"embryofl_hub_info" in response.read()
+    password = tmp_path / "hub" / "identity" / "metrics.password"
+    assert password.stat().st_mode & 0o777 == 0o600
+    text = httpx.get(f"http://127.0.0.1:{port}/metrics", auth=("embryofl", password.read_text())).text
+    assert "embryofl_hub_info" in text
     exporter.close()
-    with pytest.raises(OSError):
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics")
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"http://127.0.0.1:{port}/metrics")
     silent = Hub(HubSettings(state_dir=tmp_path / "other", superlink_address="127.0.0.1:9")).exporter
     silent.start()
     silent.close()
+
+
+def test_exporter_shows_nothing_without_the_password(tmp_path):
+    """As any user of the hub's machine can ask; `make up` gives hub and Prometheus one password."""
+    (tmp_path / "password").write_text("given-by-make-up\n")
+    port = free_port()
+    given = {"metrics_port": port, "metrics_password_file": tmp_path / "password"}
+    exporter = Hub(HubSettings(state_dir=tmp_path / "hub", superlink_address="127.0.0.1:9", **given)).exporter
+    exporter.start()
+    try:
+        url = f"http://127.0.0.1:{port}/metrics"
+        for login in (None, ("embryofl", ""), ("embryofl", "wrong"), ("other", "given-by-make-up")):
+            refused = httpx.get(url, auth=login)
+            assert (refused.status_code, refused.content) == (401, b"")
+        assert httpx.get(url, auth=("embryofl", "given-by-make-up")).status_code == 200
+    finally:
+        exporter.close()
+
+
+def test_metrics_are_not_served_where_their_password_cannot_be_read(tmp_path, caplog):
+    port = free_port()
+    given = {"metrics_port": port, "metrics_password_file": tmp_path / "missing"}
+    Hub(HubSettings(state_dir=tmp_path / "hub", superlink_address="127.0.0.1:9", **given)).exporter.start()
+    assert "missing cannot be read" in caplog.text
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"http://127.0.0.1:{port}/metrics")
 
 
 @pytest.mark.parametrize("host", ["metrics.example", "127.0.0.1.example", "server.example", "[", ""])

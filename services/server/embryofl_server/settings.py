@@ -25,6 +25,7 @@ class HubSettings(BaseSettings):
     public_port: int = Field(default=8443, ge=1, le=65535)
     metrics_host: str = "127.0.0.1"
     metrics_port: int = Field(default=0, ge=0, le=65535)  # for Prometheus, plain HTTP; 0 = no metrics
+    metrics_password_file: Path | None = None  # Prometheus's; default: identity/metrics.password, which the hub makes
     keep_checkpoints: int = Field(default=4, ge=1)
     certificate_days: float = Field(default=360, gt=0)  # of the gateway; renewed while the hub runs
     audit_anchor: Path | None = None  # file, best on another machine, to which each head of the audit log is appended

@@ -1,4 +1,4 @@
-"""The hub's metrics for Prometheus: plain HTTP, on a port of its own that faces only the hub's network.
+"""The hub's metrics for Prometheus: plain HTTP with a login, on a port of its own that faces only the hub's network.
 
 Nothing is counted here: counters and the model's results come from the runs' files, the round under way from the round
 loop, who is online from the SuperLink. So a restart resets nothing, and there is no state to get wrong.
@@ -8,8 +8,11 @@ into text by a thread when they have changed (`REFRESH_S`), so that a scrape of 
 (`bench/scrape.py`).
 """
 
+import base64
+import hmac
 import ipaddress
 import logging
+import secrets
 import threading
 from collections.abc import Iterable
 from typing import Any
@@ -21,6 +24,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, ThreadingWSGIServer, generate_latest
 
 from embryofl.exposition import Families
+from embryofl.files import write_atomic
 from embryofl_server.members.contact import Contact
 from embryofl_server.members.identity import HubIdentity
 from embryofl_server.monitor.live_metrics import METRICS, HubItself, add_clinics, add_round
@@ -31,6 +35,7 @@ from embryofl_server.settings import HubSettings
 log = logging.getLogger("embryofl.exporter")
 
 REFRESH_S = 2.0
+USER = "embryofl"  # in prometheus.yml
 NAMES = ("localhost", "server")  # the second one is how Prometheus finds the hub in containers
 
 
@@ -39,6 +44,8 @@ class Exporter:
 
     def __init__(self, settings: HubSettings, overview: Overview, identity: HubIdentity, contact: Contact) -> None:
         self._address = settings.metrics_host, settings.metrics_port
+        self._given, self._own = settings.metrics_password_file, identity.folder / "metrics.password"
+        self._login = b""  # what Prometheus sends
         self._overview, self._hub = overview, HubItself(settings.state_dir, identity, contact)
         self._process = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self._process)
@@ -63,6 +70,9 @@ class Exporter:
         if not _is_ours(environ.get("HTTP_HOST", "")):
             start_response("403 Forbidden", [])
             return []
+        if not hmac.compare_digest(environ.get("HTTP_AUTHORIZATION", "").encode(), self._login):
+            start_response("401 Unauthorized", [("WWW-Authenticate", 'Basic realm="metrics"')])
+            return []
         start_response("200 OK", [("Content-Type", CONTENT_TYPE_PLAIN_0_0_4)])
         return [self.text()]
 
@@ -75,10 +85,18 @@ class Exporter:
             self._stored = (key, generate_latest(stored_metrics(runs, current, members)))
 
     def start(self) -> None:
-        """Listen. A port that is taken is logged and does not keep the hub from its work."""
+        """Listen. A password that cannot be read or a port that is taken is logged; the hub works without metrics."""
         host, port = self._address
         if not port:
             return
+        try:
+            password = self._password()
+        except OSError as exc:
+            log.error(
+                "No metrics: %s cannot be read (%s). See EMBRYOFL_METRICS_PASSWORD_FILE.", self._given, exc.strerror
+            )
+            return
+        self._login = b"Basic " + base64.b64encode(f"{USER}:{password}".encode())
         try:
             self._server = make_server(host, port, self._respond, ThreadingWSGIServer, _Quiet)
         except OSError as exc:
@@ -91,6 +109,12 @@ class Exporter:
             return
         threading.Thread(target=self._keep_fresh, name="metrics-store", daemon=True).start()
         threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True).start()
+
+    def _password(self) -> str:
+        """The one that was given, or else the hub's own, made at the first start."""
+        if self._given is None and not self._own.exists():
+            write_atomic(self._own, secrets.token_urlsafe(24).encode(), mode=0o600)
+        return (self._given or self._own).read_text().strip()
 
     def _keep_fresh(self) -> None:
         while True:
