@@ -16,7 +16,7 @@ from kits.federation import WAIT_S, Federation, clean_environment, until
 api = pytest.importorskip("playwright.sync_api", reason="needs playwright (requirements/dev.in)")
 pytestmark = [pytest.mark.integration, pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium package")]
 PATIENCE = WAIT_S * 1000
-OVERVIEW, CLINICS, RUNS, *_ = texts.page.tabs
+OVERVIEW, CLINICS, RUNS, *_ = texts.page.tabs.values()
 EVIL = "<img src=x onerror=\"document.title='evil'\"><b id=evil>${document.title='evil'}{{evil}}</b><script>evil()</script>"
 
 
@@ -62,7 +62,7 @@ def tab(page, name):
 
 def each_page(page):
     """Open the pages of the console one after the other and yield their names."""
-    for name in texts.page.tabs:
+    for name in texts.page.tabs.values():
         tab(page, name).click()
         api.expect(tab(page, name)).to_have_attribute("aria-current", "page")
         yield name

@@ -21,7 +21,7 @@ OPENED = OPEN | {("GET", "/login"), ("POST", "/login"), ("GET", "/healthz")}
 def create_app(settings: ConsoleSettings, client: HubClient) -> Guard:
     """The console of one hub."""
     logins = Logins(settings.identity / "sessions.json")
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app = SITE.application(texts.access.not_a_form)
     guard = Guard(
         app, logins, Rules("embryofl_console", settings.allowed, MOST_BYTES, OPENED, ("http", "https")), _refuse
     )
@@ -40,8 +40,6 @@ def create_app(settings: ConsoleSettings, client: HubClient) -> Guard:
     _login(app, client, guard)
     for page in (overview, clinics, runs, results, hub, account):
         app.include_router(page.routes(context), dependencies=[Depends(as_person)])
-    SITE.serve_files(app)
-    SITE.handle_errors(app, texts.access.not_a_form)
     app.add_exception_handler(403, _not_for_the_role)
 
     @app.get("/healthz")

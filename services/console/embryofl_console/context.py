@@ -20,7 +20,6 @@ from embryofl_web.site import Site
 MOST_NOTES = 100
 MOST_FIELDS = 200
 State = dict[str, Any]
-NAMES = ("overview", "clinics", "runs", "results", "hub", "account")
 SITE = Site(
     "embryofl_console",
     "H9",
@@ -32,9 +31,7 @@ SITE = Site(
         "app": {
             "name": texts.page.title,
             "brand": texts.page.brand,
-            "pages": [
-                (n, "/" if n == "overview" else f"/{n}", title) for n, title in zip(NAMES, texts.page.tabs, strict=True)
-            ],
+            "pages": [(n, "/" if n == "overview" else f"/{n}", text) for n, text in texts.page.tabs.items()],
             "leave": ("/logout", texts.page.log_out),
             "research": texts.page.research,
             "foot": texts.page.foot,
@@ -78,7 +75,7 @@ class PageContext:
         """Who asks. One whose session has just ended may do nothing."""
         return self.person_of(self.session_of(request)) or Person("", "")
 
-    def show(self, request: Request, name: str, title: str, status: int = 200, **values: Any) -> HTMLResponse:
+    def show(self, request: Request, name: str, title: str = "", status: int = 200, **values: Any) -> HTMLResponse:
         """A page with the hub's newest state, and the outcome of the last action, once."""
         _, state, trouble = self.follower.now()
         note = None if is_live(request) else self._notes.pop(self.session_of(request), None)

@@ -45,6 +45,7 @@ class Site:
 
     def __init__(self, package: str, code: str, shared: Mapping[str, Any]) -> None:
         self._code = code
+        self._titles = {name: text for name, _, text in shared["app"]["pages"]}
         kit = PrefixLoader({"web": PackageLoader("embryofl_web")})
         self.templates = Environment(
             loader=ChoiceLoader([PackageLoader(package), kit]),
@@ -59,10 +60,18 @@ class Site:
             web=texts, label=label, look=lambda state: _LOOKS.get(state, ("", "info")), clock=time.time, **shared
         )
 
-    def show(self, name: str, title: str, status: int = 200, **values: Any) -> HTMLResponse:
-        """A whole page; with `style` (see `stylesheet`) as one file that loads nothing."""
-        values = {"here": name, "live": "", "entered": True, "style": "", **values}
-        return HTMLResponse(self.templates.get_template(f"{name}.html.j2").render(title=title, **values), status)
+    def show(self, name: str, title: str = "", status: int = 200, **values: Any) -> HTMLResponse:
+        """A whole page, under the title that it has in `pages` or another one; with `style` (see `stylesheet`) as one file
+        that loads nothing."""
+        values = {
+            "here": name,
+            "live": "",
+            "entered": True,
+            "style": "",
+            "title": title or self._titles[name],
+            **values,
+        }
+        return HTMLResponse(self.templates.get_template(f"{name}.html.j2").render(values), status)
 
     def error(self, message: str, status: int, title: str = texts.error.title, *, entered: bool = True) -> HTMLResponse:
         """An error page; without the links to other pages for those who are not logged in."""
@@ -76,15 +85,10 @@ class Site:
             page.headers["Connection"] = "close"
         return page
 
-    def handle_errors(self, app: FastAPI, not_a_form: str) -> None:
-        """Have errors shown as pages.
-
-        Parameters
-        ----------
-        app : FastAPI
-        not_a_form : str
-            What to say of a form that could not be read.
-        """
+    def application(self, not_a_form: str) -> FastAPI:
+        """An application that serves stylesheet and script, and shows errors as pages; `not_a_form`: what to say of a form
+        that could not be read."""
+        app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
         def http_error(_: Request, exc: Exception) -> Response:
             status = getattr(exc, "status_code", 400)
@@ -95,12 +99,9 @@ class Site:
             app.add_exception_handler(kind, http_error)
         app.add_exception_handler(UserError, lambda _, exc: self.error(str(exc), 400))
         app.add_exception_handler(Exception, lambda _, exc: self.error(texts.error.internal, 500))
-
-    def serve_files(self, app: FastAPI) -> None:
-        """Add the routes of the stylesheet and the script."""
         for name, media in FILES.items():
-            content = _static(name)
-            app.add_api_route(f"/{name}", _file(content, media), methods=["GET"])
+            app.add_api_route(f"/{name}", _file(_static(name), media), methods=["GET"])
+        return app
 
 
 def _static(name: str) -> bytes:

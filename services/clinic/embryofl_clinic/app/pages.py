@@ -4,7 +4,7 @@ import contextlib
 from importlib import resources
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse
 from markupsafe import Markup
 from starlette.concurrency import run_in_threadpool
@@ -90,7 +90,7 @@ _SHARED = {
 
 def create_app(pages: Pages, links: Links) -> Guard:
     """The whole app behind its guard."""
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app = pages.site.application(texts.error.upload.format(files=MOST_FILES, size=size(MOST_FILE_BYTES)))
 
     def refuse(key: str, _: Request) -> Response:
         own = {"locked": texts.access.locked, "too_large": texts.access.too_large}
@@ -98,11 +98,8 @@ def create_app(pages: Pages, links: Links) -> Guard:
 
     guard = Guard(app, links.sessions, RULES, refuse)
     app.state.pages = pages
-    pages.site.serve_files(app)
     add_access(app, links, guard, pages.site)
     app.include_router(router)
-
-    pages.site.handle_errors(app, texts.error.upload.format(files=MOST_FILES, size=size(MOST_FILE_BYTES)))
     return guard
 
 
@@ -130,7 +127,6 @@ def home(pages: ThePages) -> Response:
         hub = joined_hub(pages.settings.identity_dir)
     return pages.show(
         "home",
-        texts.home.title,
         model=models[0].card if models else None,
         own_results=own,
         answered=asked[-1] if asked else None,
@@ -165,8 +161,8 @@ def score_form(pages: ThePages) -> Response:
         (c.run, one.format(run=c.run, model=c.settings.model, predicts=texts.predicts[c.settings.meaning]))
         for c in cards
     ]
-    limits = {"most_files": MOST_FILES, "most_bytes": MOST_FILE_BYTES, "names": NAMES}
-    return pages.show("score", texts.score.title, models=models, **limits)
+    limits: dict[str, Any] = {"most_files": MOST_FILES, "most_bytes": MOST_FILE_BYTES, "names": NAMES}
+    return pages.show("score", models=models, **limits)
 
 
 @router.post("/score")
@@ -184,7 +180,7 @@ async def score(request: Request, pages: ThePages) -> Response:
 @router.get("/scored")
 def scored(pages: ThePages) -> Response:
     """The scoring history."""
-    return pages.show("records", texts.records.title, records=pages.records.all(), most=MOST)
+    return pages.show("records", records=pages.records.all(), most=MOST)
 
 
 @router.get("/scored/{id_}")
@@ -219,7 +215,7 @@ def sent(pages: ThePages) -> Response:
     """What was sent to the hub."""
     lines = pages.sent.read()
     total = sum(line.bytes for line in lines)
-    return pages.show("sent", texts.sent.title, groups=by_round(lines), runs=by_run(lines), bytes=total, most=MOST_SENT)
+    return pages.show("sent", groups=by_round(lines), runs=by_run(lines), bytes=total, most=MOST_SENT)
 
 
 @router.get("/report")
@@ -227,7 +223,7 @@ def report(pages: ThePages) -> Response:
     """The data report, or the progress of making it."""
     state = pages.reports.state
     made = Markup(state.html)  # noqa: S704 - made by a template that escapes
-    return pages.show("report", texts.report.title, state=state, made=made, folder=str(pages.settings.data_dir))
+    return pages.show("report", state=state, made=made, folder=str(pages.settings.data_dir))
 
 
 @router.post("/report")

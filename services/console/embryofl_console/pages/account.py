@@ -20,7 +20,7 @@ def routes(context: PageContext) -> APIRouter:
             account = context.get("account")
         except UserError as exc:
             return context.done(request, "/", str(exc), "bad")
-        return context.show(request, "account", texts.page.tabs[5], account=account, **{"made": None, **values})
+        return context.show(request, "account", account=account, **{"made": None, **values})
 
     @router.get("/account")
     def account(request: Request) -> Response:

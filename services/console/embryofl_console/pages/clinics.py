@@ -24,10 +24,10 @@ def routes(context: PageContext) -> APIRouter:
     def page(request: Request, status: int = 200, sort: str = "", find: str = "", **values: Any) -> Response:
         given = {"made": None, "error": "", "typed": {"name": "", "days": "7"}, **values}
         state = context.follower.now()[1]
-        shown = {"local": local_states(context), "mode": context.settings.mode, "invites": open_invites(state)}
+        shown: State = {"local": local_states(context), "mode": context.settings.mode, "invites": open_invites(state)}
         live = f"/clinics?{urlencode({'sort': sort, 'find': find})}"
         shown |= arranged(state, sort, find)
-        return context.show(request, "clinics", texts.page.tabs[1], status, live=live, **shown, **given)
+        return context.show(request, "clinics", status=status, live=live, **shown, **given)
 
     @router.get("/clinics")
     def clinics(request: Request, sort: str = "", find: Annotated[str, Query(max_length=MOST_FIND)] = "") -> Response:

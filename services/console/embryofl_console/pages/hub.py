@@ -45,7 +45,7 @@ def routes(context: PageContext) -> APIRouter:
             "shortened": shortened,
             "checks": checks(context.follower.now()[1]),
         }
-        return context.show(request, "hub", texts.page.tabs[4], live="/hub", **shown)
+        return context.show(request, "hub", live="/hub", **shown)
 
     return router
 

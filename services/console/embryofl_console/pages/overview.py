@@ -23,7 +23,7 @@ def routes(context: PageContext) -> APIRouter:
     def overview(request: Request) -> Response:
         state = context.follower.now()[1]
         curves = drawing(state["courses"] if state else {})
-        return context.show(request, "overview", texts.page.tabs[0], live="/", curves=curves, **seen(state))
+        return context.show(request, "overview", live="/", curves=curves, **seen(state))
 
     @router.post("/request/{action}")
     def decide(action: Literal["confirm", "withdraw"], request: Request, fields: Fields) -> Response:
@@ -119,7 +119,7 @@ def held(state: State) -> str:
 def _look_at(alert: State) -> tuple[str, str]:
     """The page about an alert, and its title."""
     name = alert["clinic"]
-    return (f"/clinic?name={quote(name, safe='')}", name) if name else ("/hub", texts.page.tabs[4])
+    return (f"/clinic?name={quote(name, safe='')}", name) if name else ("/hub", texts.page.tabs.hub)
 
 
 def in_words(event: State) -> str:

@@ -57,7 +57,7 @@ def routes(context: PageContext) -> APIRouter:
                 shown |= seen(name, results_of(name), split if split in texts.split else "test", clinic, day)
         except UserError as exc:
             shown["error"] = str(exc)
-        return context.show(request, "results", texts.page.tabs[3], names=[(n, n) for n in names], run=name, **shown)
+        return context.show(request, "results", names=[(n, n) for n in names], run=name, **shown)
 
     @router.get("/results/file")
     def file(
@@ -66,7 +66,7 @@ def routes(context: PageContext) -> APIRouter:
         """The page as one file, to be passed on or printed: it loads nothing, and no script is in it."""
         shown = seen(run, results_of(run), split if split in texts.split else "test", clinic, day)
         given: State = {"trouble": "", "note": None, "error": "", "names": [], "style": style, "entered": False}
-        page = SITE.show("results", texts.page.tabs[3], **{"run": run, **given, **shown})
+        page = SITE.show("results", **{"run": run, **given, **shown})
         page.headers["Content-Disposition"] = f'attachment; filename="{run}-results.html"'
         return page
 

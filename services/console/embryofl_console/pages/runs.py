@@ -28,7 +28,7 @@ def routes(context: PageContext) -> APIRouter:
 
     def page(request: Request, fields: State, status: int = 200, **values: Any) -> Response:
         given = {"cost": None, "error": "", "like": "", "preset": "", "form": form(offers(), fields), **values}
-        return context.show(request, "runs", texts.page.tabs[2], status, live="/runs", **given)
+        return context.show(request, "runs", status=status, live="/runs", **given)
 
     @router.get("/runs")
     def runs(request: Request, preset: str = "", like: str = "") -> Response:
