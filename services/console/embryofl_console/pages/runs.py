@@ -1,8 +1,8 @@
 """The page Runs: choose, see the estimated cost, start; pause, resume, stop; compare runs."""
 
+import functools
 import math
 import statistics
-import threading
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
@@ -24,7 +24,19 @@ OUTCOMES = {"pause": t.pausing, "continue": t.resuming, "stop": t.stopping}
 
 def routes(context: PageContext) -> APIRouter:
     """The pages and what they post."""
-    router, offers = APIRouter(), Offers(context)
+    router = APIRouter()
+
+    @functools.cache  # an error is not kept
+    def known() -> State:
+        asked: State = context.get("offers")
+        return asked
+
+    def offers() -> State:
+        """The hub's models, strategies and defaults; none while it is unreachable, as the page says."""
+        try:
+            return known()
+        except UserError:
+            return {"models": [], "strategies": [], "defaults": {}}
 
     def page(request: Request, fields: State, status: int = 200, **values: Any) -> Response:
         given = {"cost": None, "error": "", "like": "", "preset": "", "form": form(offers(), fields), **values}
@@ -86,22 +98,6 @@ def routes(context: PageContext) -> APIRouter:
         )
 
     return router
-
-
-class Offers:
-    """The hub's models, strategies and defaults, asked for once; empty while it is unreachable, as the page says."""
-
-    def __init__(self, context: PageContext) -> None:
-        self._context, self._lock = context, threading.Lock()
-        self._offers: State | None = None
-
-    def __call__(self) -> State:
-        with self._lock:
-            try:
-                self._offers = self._offers or self._context.get("offers")
-            except UserError:
-                return {"models": [], "strategies": [], "defaults": {}}
-            return self._offers or {}
 
 
 def _offer(offers: State, kind: str, name: str) -> State:
