@@ -50,6 +50,7 @@ POSTS = [
     "/runs/start",
     "/runs/{action}",
     "/request/{action}",
+    "/results/validate",
     *OWN,
     "/logout",
 ]

@@ -72,7 +72,7 @@ def show_runs(state, offered=None, **values):
 
 def show_results(data, split="test", clinic="pooled", day="all", name="run-0001", **values):
     seen = results.seen(name, data, split, clinic, day)
-    return show("results", names=[(name, name)], run=name, error="", **seen, **values)
+    return show("results", names=[(name, name)], run=name, error="", **{"others": [], **seen, **values})
 
 
 def show_hub(state, entries=(), **values):

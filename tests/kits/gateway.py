@@ -40,6 +40,7 @@ SHUT = [
     "/control/status",
     "/control/runs",
     "/control/stop",
+    "/control/validate",
     "/control/invites",
     "/internal/authorise",
     "/v1/control/list-runs",

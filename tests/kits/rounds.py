@@ -165,6 +165,7 @@ def stages(
             progress=context.progress,
             idle=idle,
             message="",
+            loop=lambda: RoundLoop(context, run, checkpoints, threading.Event()),
         )
         return made
 

@@ -178,7 +178,7 @@ class RunSettings(Strict):
     norm_bound: float = Field(default=50, ge=0)
     share_cap: float = Field(default=0.5, ge=0.5, le=1)
     suspend_after: int = Field(default=3, ge=0)
-    clinics: tuple[Name, ...] = Field(default=(), max_length=1000)
+    clinics: list[Name] = Field(default_factory=list, max_length=1000)
     min_clinics: int = Field(default=2, ge=1, le=1000)
     quorum: float = Field(default=0, ge=0, le=1000)
     round_deadline_s: Annotated[float, Field(gt=0)] | Literal["auto"] = 3600.0

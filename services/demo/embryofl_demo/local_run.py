@@ -129,7 +129,7 @@ def run_locally(
     on_round : callable, optional
         Takes a line about each complete round.
     """
-    changes = {"clinics": (), "min_clinics": len(clinics), "quorum": 1.0, "suspend_after": 0}
+    changes = {"clinics": [], "min_clinics": len(clinics), "quorum": 1.0, "suspend_after": 0}
     settings = with_masks(settings.model_copy(update=changes))
     with tempfile.TemporaryDirectory(prefix="embryofl-") as name:
         folder = Path(name)

@@ -61,3 +61,25 @@ def test_withheld_and_missing_metrics_are_named_and_not_drawn():
         assert texts.results.nothing in show_results(nothing, split)
     assert texts.results.nothing in show_results(few, "test", "gone")
     assert not Tags(show_results(nothing)).open
+
+
+def test_external_validation_is_compared_and_can_be_asked_of_clinics_without_a_part_in_the_run(sample):
+    page = show_results(sample, others=["ghent"])
+    assert texts.external.none in page and 'name="clinic-ghent"' in page and 'action="/results/validate"' in page
+    auroc = {"value": 0.75, "interval": [0.7, 0.8]}
+    told = {
+        "date": "2026-01-31",
+        "clinics": ["ghent"],
+        "own": [],
+        "together": [],
+        "why": {"ghent": "<b>"},
+        "incomplete": "",
+    }
+    rows = [{"metric": "auroc", "internal": auroc, "external": auroc, "difference": None}]
+    found = {**sample, "external": {"compared": rows, "validations": [told], "origin": ""}}
+    page = show_results(found)
+    assert "0.750" in page and "ghent did not answer: &lt;b&gt;" in page and "/results/validate" not in page
+    state = {"clinics": {n: {"state": "online"} for n in ("ghent", "oslo", "turin")} | {"bern": {"state": "suspended"}}}
+    assert results.others({**found, "releases": {"oslo": "own"}}, state) == ["ghent", "turin"]
+    found["external"]["validations"][0]["own"] = ["ghent"]
+    assert results.others({**found, "releases": {"oslo": "own"}}, state) == ["turin"]

@@ -46,6 +46,7 @@ CONTROL = [
     ("GET", "/control/runs"),
     ("POST", "/control/runs"),
     ("POST", "/control/stop"),
+    ("POST", "/control/validate"),
     ("POST", "/control/invites"),
     ("POST", "/control/pause"),
     ("POST", "/control/continue"),

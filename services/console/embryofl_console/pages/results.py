@@ -15,7 +15,8 @@ from markupsafe import Markup
 from embryofl.charts import Axis, fitted, interval, scale
 from embryofl.errors import UserError
 from embryofl.result_charts import by_round, margin, of_results
-from embryofl_console.context import SITE, PageContext, State
+from embryofl_console.context import SITE, Fields, PageContext, State
+from embryofl_console.form import CLINIC
 from embryofl_console.pages.clinics import day_name
 from embryofl_console.texts import texts
 from embryofl_web.site import stylesheet
@@ -39,10 +40,14 @@ def routes(context: PageContext) -> APIRouter:
     """The page, the model card, downloads."""
     router, style = APIRouter(), Markup(stylesheet())  # noqa: S704 - our own file
 
-    @functools.lru_cache(KEPT)  # they do not change once a run has ended; an error is not kept
-    def results_of(name: str) -> State:
+    @functools.lru_cache(KEPT)  # they change with the run's state alone; an error is not kept
+    def results_at(name: str, since: float) -> State:
         results: State = context.get("runs", name, "results")
         return results
+
+    def results_of(name: str) -> State:
+        state = context.follower.now()[1] or {"runs": []}
+        return results_at(name, next((r["since"] for r in state["runs"] if r["name"] == name), 0.0))
 
     @router.get("/results")
     def results(
@@ -51,13 +56,22 @@ def routes(context: PageContext) -> APIRouter:
         state = context.follower.now()[1]
         names = [r["name"] for r in reversed((state or {"runs": []})["runs"]) if r["results"]]
         name = run or (names[0] if names else "")
-        shown: dict[str, Any] = {"results": None, "error": ""}
+        shown: dict[str, Any] = {"results": None, "error": "", "others": []}
         try:
             if name:
-                shown |= seen(name, results_of(name), split if split in texts.split else "test", clinic, day)
+                found = results_of(name)
+                shown |= seen(name, found, split if split in texts.split else "test", clinic, day)
+                shown["others"] = others(found, state)
         except UserError as exc:
             shown["error"] = str(exc)
         return context.show(request, "results", names=[(n, n) for n in names], run=name, **shown)
+
+    @router.post("/results/validate")
+    def validate(request: Request, fields: Fields) -> Response:
+        clinics = [name.removeprefix(CLINIC) for name in fields if name.startswith(CLINIC)]
+        run = fields.get("run", "")
+        address = f"/results?run={quote(run, safe='')}"
+        return context.act(request, address, "validate", {"run": run, "clinics": clinics}, texts.external.started)
 
     @router.get("/results/file")
     def file(
@@ -66,6 +80,7 @@ def routes(context: PageContext) -> APIRouter:
         """The page as one file, to be passed on or printed: it loads nothing, and no script is in it."""
         shown = seen(run, results_of(run), split if split in texts.split else "test", clinic, day)
         given: State = {"trouble": "", "note": None, "error": "", "names": [], "style": style, "entered": False}
+        given["others"] = []
         page = SITE.show("results", **{"run": run, **given, **shown})
         page.headers["Content-Disposition"] = f'attachment; filename="{run}-results.html"'
         return page
@@ -155,6 +170,14 @@ def forest(of_split: State) -> State:
         if "all" in by_day
     ]
     return {"days": [day_name(d) for d in names], "scale": Markup(scale(axis)), "rows": rows if found else []}  # noqa: S704
+
+
+def others(results: State, state: State | None) -> list[str]:
+    """Enrolled clinics without a part in a run, whose model they have not validated."""
+    done = (results["external"] or {"validations": []})["validations"]
+    asked = {name for one in done for name in (*one["own"], *one["together"])}
+    members = (state or {"clinics": {}})["clinics"]
+    return [n for n, c in members.items() if c["state"] != "suspended" and n not in {*results["releases"], *asked}]
 
 
 def whose(clinic: str) -> str:

@@ -8,6 +8,7 @@ from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 
 from embryofl.errors import UserError
+from embryofl.schema import Name
 from embryofl.settings import RunSettings
 from embryofl_server.api import second_person
 from embryofl_server.api.deps import By, CurrentCaller, CurrentHub
@@ -46,6 +47,13 @@ class StartRun(RunDraft):
     initial: str = ""
 
 
+class Validation(BaseModel):
+    """A finished run, and the clinics at which its model is to be validated."""
+
+    run: str
+    clinics: list[Name]
+
+
 class Note(BaseModel):
     """What the coordinator notes about a run; "" for nothing."""
 
@@ -73,6 +81,11 @@ def start(request: StartRun, hub: CurrentHub, by: By, who: CurrentCaller) -> dic
     second_person.require_for_run(hub, who, request.settings, request.initial)
     run = hub.conductor.queue(request.settings, request.initial, by)
     return {**_info(hub, run), "metrics_seen": _metrics_seen(hub, run.settings)}
+
+
+@router.post("/validate")
+def validate(request: Validation, hub: CurrentHub, by: By) -> dict[str, Any]:
+    return _info(hub, hub.conductor.validate(request.run, request.clinics, by))
 
 
 @router.post("/stop")

@@ -118,6 +118,17 @@ def resume(run: RunArgument = "") -> None:
 
 
 @app.command()
+def evaluate(
+    run: Annotated[str, typer.Argument(help="A finished run, such as run-0003.")],
+    at: Annotated[str, typer.Option(help="Clinics that had no part in it, with commas.")],
+) -> None:
+    """Validate a run's final model at other clinics. It begins when the run under way has ended."""
+    clinics = [name for name in at.replace(" ", "").split(",") if name]
+    queued = call("POST", "/control/validate", {"run": run, "clinics": clinics})
+    typer.echo(f"{queued['name']}: {queued['reason']} Follow it with: embryofl-server status")
+
+
+@app.command()
 def status(
     json_: AsJson = False, follow: Annotated[bool, typer.Option(help="Show progress until the run is over.")] = False
 ) -> None:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from embryofl.errors import UserError
 from embryofl_server.cli.text import table
+from embryofl_server.report.card import METRICS
 from embryofl_server.report.numbers import clinic_label, day_label, metric, number, signed, spread
 from embryofl_server.runs.log import Runs
 from embryofl_server.runs.view import RunView
@@ -51,7 +52,12 @@ def results_text(results: Results) -> RenderableType:
         parts.append(Text(f"{title}: {warning['words']}", style=style))
     if test["pooled"]["all"]["n"]:
         parts += [_discrimination(results), _calibration(results), *_decision(test), *_ranking(test)]
-    parts += [*_personal(results), *_grades(results["grades"]["test"]), *_across_runs(results["across_runs"])]
+    parts += [
+        *_external(results["external"]),
+        *_personal(results),
+        *_grades(results["grades"]["test"]),
+        *_across_runs(results["across_runs"]),
+    ]
     if hidden := results.get("held_back"):
         parts.append(
             Text(
@@ -129,6 +135,20 @@ def _ranking(test: Results) -> Iterator[Table]:
         elif day == "all" and r["withheld"]:
             shown.add_row(name, "withheld")
     yield shown
+
+
+def _external(external: Results | None) -> Iterator[RenderableType]:
+    if external is None:
+        return
+    shown = table("", "internal", "external", "difference", title="\nExternal validation")
+    for row in external["compared"]:
+        shown.add_row(METRICS[row["metric"]], *(metric(row[key]) for key in ("internal", "external", "difference")))
+    yield shown
+    for one in external["validations"]:
+        yield Text(f"{one['date']}: {', '.join(one['clinics'])}. {one['incomplete']}".rstrip())
+        yield from (Text(f"{name} did not answer: {why}", style="yellow") for name, why in one["why"].items())
+    if external["origin"]:
+        yield Text(external["origin"])
 
 
 def _personal(results: Results) -> Iterator[Table]:

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from embryofl.errors import UserError, with_code
 from embryofl.settings import RunSettings
 from embryofl.states import OVER
 from embryofl.wire import Layout, WireError
-from embryofl_server.federation import final_model
+from embryofl_server.federation import external, final_model
 from embryofl_server.federation.checkpoint import Checkpoints
 from embryofl_server.federation.loop import RoundLoop
 from embryofl_server.federation.run_context import Halted, RunContext
@@ -24,7 +24,7 @@ from embryofl_server.federation.run_settings import check_run
 from embryofl_server.runs.log import Run, Runs, State
 from embryofl_server.runs.metrics_seen import metrics_seen
 from embryofl_server.runs.updates_seen import updates_seen
-from embryofl_server.runs.view import read_record
+from embryofl_server.runs.view import RunView, read_record
 
 log = logging.getLogger("embryofl.hub")
 
@@ -86,9 +86,23 @@ class Conductor:
         self._wake.set()
         return run
 
+    def validate(self, name: str, clinics: Sequence[str], by: str = "") -> Run:
+        """Queue the external validation of a finished run's model at clinics that had no part in it, before runs that are
+        newer. `UserError` as `external.check`."""
+        run, clinics = self._runs.get(name), sorted({*clinics})
+        with self._order:
+            origin = external.check(run, clinics, self._context.store, self._runs)
+            model = RunView(run).model()
+            self._checkpoints(run).forget_masked(model["round"])
+            external.note(run, clinics, by, origin)
+            run.set_state("queued", run.state["round"], f"External validation at {', '.join(clinics)}.")
+        self._context.audit("validation_started", run=name, clinics=clinics, sha256=model["sha256"], by=by)
+        self._wake.set()
+        return run
+
     def stop(self, name: str = "", by: str = "") -> Run:
-        """Stop a run for good, by default the one under way; its last complete round is kept. `UserError` if there is none,
-        or it is over."""
+        """Stop a run for good, by default the one under way; its last complete round is kept. An external validation is
+        dropped, and its run stays finished. `UserError` if there is none, or it is over."""
         return self._interrupt(name, "stopped", by, "stop")
 
     def pause(self, name: str = "", by: str = "") -> Run:
@@ -157,7 +171,8 @@ class Conductor:
                 self._halt.clear()  # set for a run that ended just as it was to be stopped
             log.info("%s: %s", run.name, run.settings.model_dump_json())
             run.set_state("running", run.state["round"])
-            reason = RoundLoop(self._context, run, self._checkpoints(run), self._halt).execute()
+            loop, job = RoundLoop(self._context, run, self._checkpoints(run), self._halt), external.pending(run)
+            reason = loop.validate(job) if job else loop.execute()
             self._end(run, "finished", reason)
         except Halted:
             with self._order:
@@ -177,11 +192,25 @@ class Conductor:
             self._end(run, state, "Stopped by the coordinator.", by)
 
     def _end(self, run: Run, state: State, reason: str, by: str = "") -> None:
+        if job := external.pending(run):
+            self._end_validation(run, job, reason, by)
+            return
         if state != "finished":
             self._keep_model(run, state, reason)
         run.set_state(state, run.state["round"], reason)
         self._context.audit("run_ended", run=run.name, state=state, reason=reason, **({"by": by} if by else {}))
         log.info("%s %s %s", run.name, state, reason)
+
+    def _end_validation(self, run: Run, job: dict[str, Any], reason: str, by: str) -> None:
+        """The run is finished, as before."""
+        clinics = job["clinics"]
+        words = f"External validation at {', '.join(clinics)}: {reason}" if reason else job["reason"]
+        run.set_state("finished", run.state["round"], words)
+        external.forget(run)
+        self._context.audit(
+            "validation_ended", run=run.name, clinics=clinics, reason=reason, **({"by": by} if by else {})
+        )
+        log.info("%s: external validation at %s ended. %s", run.name, ", ".join(clinics), reason)
 
     # -- models -----------------------------------------------------------------------------------------------------
     def _checkpoints(self, run: Run) -> Checkpoints:

@@ -51,9 +51,21 @@ def write_model(run: Run, model: Checkpoint, clinics: Mapping[str, Clinic], **mo
     write_atomic(run.folder / "model.safetensors", model.packed().data)
     final = metric_lines.final_lines(record)
     write_atomic(run.folder / "model.json", json.dumps({**record, "metrics": final}, indent=1).encode())
+    _write_report(run, record, clinics)
+    return record
+
+
+def add_validation(run: Run, found: dict[str, Any], clinics: Mapping[str, Clinic]) -> None:
+    """Add an external validation to `model.json`, and write `results.json` and the model card anew."""
+    record = RunView(run).model()
+    record["external"] = [*record.get("external", []), found]
+    write_atomic(run.folder / "model.json", json.dumps(record, indent=1).encode())
+    _write_report(run, record, clinics)
+
+
+def _write_report(run: Run, record: dict[str, Any], clinics: Mapping[str, Clinic]) -> None:
     try:
-        write_report(run, record, list(view.records()), clinics)
+        write_report(run, record, list(RunView(run).refresh().records()), clinics)
     except (ValueError, KeyError, TypeError, ArithmeticError):  # an internal error costs the card, not the model
         log.exception("%s: results.json and the model card cannot be written", run.name)
-        run.event("card_failed", round=model.round)
-    return record
+        run.event("card_failed", round=record["round"])

@@ -21,10 +21,12 @@ from embryofl_server.federation import final_model, gate
 from embryofl_server.federation.checkpoint import Checkpoint, Checkpoints, CorrectionFile
 from embryofl_server.federation.exchange import Exchange
 from embryofl_server.federation.exchange_result import ExchangeResult
+from embryofl_server.federation.external import answered, check_model
+from embryofl_server.federation.final_evaluation import FinalEvaluation
 from embryofl_server.federation.fleet import Node
 from embryofl_server.federation.fleet_session import FleetSession
 from embryofl_server.federation.gathering import gather
-from embryofl_server.federation.masking.evaluation import MaskedEvaluation, PooledMetrics
+from embryofl_server.federation.masking.evaluation import MaskedEvaluation
 from embryofl_server.federation.masking.rounds import MaskedRounds
 from embryofl_server.federation.masking.void import kept_model
 from embryofl_server.federation.round_limits import AUTO_ROUNDS, RoundLimits, round_limits
@@ -70,6 +72,9 @@ class RoundLoop:
             self._session, checkpoints, self._strategy, self._ask_step, self._gather, self._limits
         )
         self._masked_evaluation = MaskedEvaluation(self._session, checkpoints, self._ask_step, self._limits)
+        self._evaluation = FinalEvaluation(
+            self._masked_evaluation, self._exchange, self._limits, self._count_rejections
+        )
 
     def execute(self) -> str:
         """Run to the end; returns what was unusual about it ("" if nothing was).
@@ -100,9 +105,35 @@ class RoundLoop:
             chosen = self._choose() if settings.choose == "best" else ""
             return " ".join(filter(None, (chosen, self._final_evaluation())))
         finally:
-            self._session.close()
-            self._context.progress.phase("idle", self._model.round, settings.rounds)
-            self._context.progress.go_on()
+            self._close(self._model.round)
+
+    def validate(self, job: dict[str, Any]) -> str:
+        """Instead of `execute`, once the run is over: do what `external.pending` says; returns what was unusual about it.
+        Raises as `execute` does."""
+        run, final, clinics = self._run, RunView(self._run).model(), job["clinics"]
+        if any(one["asked"] == job["asked"] for one in final.get("external", [])):
+            return ""  # the hub ended just after it
+        check_model(run, final)
+        model = self._checkpoints.at(final["round"])
+        if model is None:
+            raise RunFailed("R7", f"The weights of round {final['round']} of {run.name} are damaged or missing.")
+        self._model, done = model, run.state["round"]
+        run.set_state("running", done)
+        try:
+            self._session.open()
+            found = self._evaluation.of(model, lambda: gather(self._session, model.round, done, clinics), least=1)
+        finally:
+            self._close(done)
+        found |= {"clinics": clinics, "asked": job["asked"], "origin": job["origin"]}
+        final_model.add_validation(run, found, self._context.store.clinics())
+        self._checkpoints.forget_masked(model.round)
+        run.event("validated", round=model.round, clinics=sorted(answered(found)), refused=found["refused"])
+        return str(found["incomplete"])
+
+    def _close(self, done: int) -> None:
+        self._session.close()
+        self._context.progress.phase("idle", done, self._settings.rounds)
+        self._context.progress.go_on()
 
     def _gather(self, number: int) -> dict[str, Node]:
         return gather(self._session, number, self._model.round)
@@ -268,26 +299,11 @@ class RoundLoop:
             self._run.event("finished", round=number, sha256=record["sha256"])
             return "without final evaluation, as set"
         self._write_model(incomplete="The model is complete, but its final evaluation was interrupted.")
-        result, pooled = ExchangeResult(), PooledMetrics()
-        try:
-            nodes = self._gather(number)
-            pooled = self._masked_evaluation.collect(number, self._model, nodes)
-            others = {name: node for name, node in nodes.items() if name not in pooled.asked}
-            result = self._exchange("evaluate", number, others, limits=self._limits(len(others)).at_most(len(others)))
-            self._count_rejections(number, result)
-            problem = " ".join(filter(None, (result.shortfall, pooled.problem)))
-        except RunFailed as exc:
-            problem = str(exc)
-        if problem:
+        found = self._evaluation.of(self._model, lambda: self._gather(number))
+        if problem := str(found["incomplete"]):
             problem = with_code("R4", f"The model is complete, but its final evaluation is not. {problem}")
-        evaluation = {name: _evaluation_of(accepted) for name, accepted in result.accepted.items()}
-        more = {
-            "pooled": pooled.record,
-            "spent": sorted(pooled.spent),
-            "refused": result.reasons,
-            "incomplete": problem,
-        }
-        record = self._write_model(evaluation=evaluation, **more)
+        del found["why"]  # the run's events have it
+        record = self._write_model(**{**found, "incomplete": problem})
         self._checkpoints.forget_masked(number)
         # If the best round was chosen, its validation metrics are already recorded.
         recorded = {(x["round"], x["clinic"], x["split"]) for x in RunView(self._run).lines()}
@@ -332,12 +348,3 @@ class RoundLoop:
     def _write_model(self, **more: Any) -> dict[str, Any]:
         clinics = self._context.store.clinics()
         return final_model.write_model(self._run, self._model, clinics, **more)
-
-
-def _evaluation_of(accepted: gate.AcceptedReply) -> dict[str, Any]:
-    """A clinic's part of `model.json`."""
-    reply = accepted.reply
-    evaluation = {"validation": reply.validation, "test": reply.test, "personal": reply.personal}
-    if reply.grades:
-        evaluation["grades"] = reply.model_dump()["grades"]
-    return {key: value for key, value in evaluation.items() if value or key in ("validation", "test")}

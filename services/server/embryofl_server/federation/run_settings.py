@@ -1,7 +1,7 @@
 """Run settings as a person types them, ``name=value``, and whether they can be used."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from embryofl.errors import UserError
@@ -107,7 +107,7 @@ def check_run(values: dict[str, Any], store: ClinicStore, *, any_model: bool = F
     return settings
 
 
-def check_clinics(names: tuple[str, ...], store: ClinicStore) -> tuple[str, ...]:
+def check_clinics(names: Sequence[str], store: ClinicStore) -> Sequence[str]:
     """The names, if all are of clinics that can be asked; else `UserError` with the nearest name or the clinic's state."""
     clinics, admitted = store.clinics(), store.admitted()
     for name in names:

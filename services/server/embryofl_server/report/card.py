@@ -20,6 +20,15 @@ from embryofl_server.report.warnings import no_test_results
 
 FORMAT = 1
 TEXTS = load_texts(__package__)
+METRICS = {
+    "auroc": "AUROC",
+    "auprc": "AUPRC",
+    "brier": "Brier score",
+    "ece": "ECE (0)",
+    "in_the_large": "calibration in the large (0)",
+    "slope": "calibration slope (1)",
+}
+"""Names of what is compared in an external validation."""
 PACKAGES = ("embryofl-server", "embryofl", "flwr", "numpy", "torch")
 TRIPOD = [
     dict(zip(("item", "topic", "covered", "where"), item, strict=True))
@@ -85,9 +94,10 @@ def model_card(
         "no_figures": no_test_results(results)["words"],
         "held_back": {"clinics": results["held_back"], "words": _hidden_note(results, held_back)},
         "personal": _personal(results["personal"]),
+        "external": results["external"] and {**results["external"], "words": TEXTS.external, "names": METRICS},
         "across_runs": {**results["across_runs"], "words": {key: TEXTS[key] for key in ("seeds", "over_time")}},
         "best_validation": results["best_validation"],
-        "limits": TEXTS.limits,
+        "limits": [TEXTS.limits_external, *TEXTS.limits[1:]] if results["external"] else TEXTS.limits,
         "licence": TEXTS.licence,
         "settings": settings,
         "versions": {"python": python_version(), **{package: version(package) for package in PACKAGES}},

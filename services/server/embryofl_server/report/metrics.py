@@ -13,6 +13,7 @@ from embryofl.metrics.ranking import RankingSums
 from embryofl_server.report import calibration as recalibration
 from embryofl_server.report.calibration import Calibration
 from embryofl_server.report.decision import confusion, decision_curve
+from embryofl_server.runs.evaluation import TOGETHER
 
 DIGITS = 6
 """Decimals in `results.json`."""
@@ -61,6 +62,19 @@ def metrics_of(
         }
     )
     return metrics
+
+
+def metrics_by_clinic(
+    by_clinic: dict[str, ScoreSums], calibration: Calibration | None, threshold: float
+) -> dict[str, Any]:
+    """`pooled`, and `clinics` by name without `TOGETHER`: each a dict of day, or "all", to `metrics_of`."""
+
+    def by_day(*clinics: ScoreSums) -> dict[str, Any]:
+        days = {"all": None, **{str(day): day for day in sorted({day for sums in clinics for day in sums.days})}}
+        return {name: metrics_of(clinics, day, calibration, threshold) for name, day in days.items()}
+
+    clinics = {name: by_day(sums) for name, sums in by_clinic.items() if name != TOGETHER}
+    return {"pooled": by_day(*by_clinic.values()), "clinics": clinics}
 
 
 def metric(value: float | None, interval: tuple[float, float] | None) -> Metric | None:

@@ -58,6 +58,8 @@ def published(results: Results, clinics: Mapping[str, Clinic]) -> Results:
     """The part of `results` (`results.json`) that others may see, and `held_back`: the clinics that are not shown."""
     names = {n for split in results["splits"].values() for n in split["clinics"]}
     names |= {n for entry in results["rounds"] for n in (*entry["clinics"], *entry["training"])}
+    external = results["external"]
+    names |= set(external["clinics"]) if external else set()
     before = {n for run in results["across_runs"]["over_time"] for n in run["figures"] if n != "pooled"}
     hidden = hidden_among(names | before, clinics)
     if not hidden:
@@ -67,10 +69,15 @@ def published(results: Results, clinics: Mapping[str, Clinic]) -> Results:
     if personal is not None:
         at = personal["threshold"]
         personal = {**personal, "splits": {n: _tables(split, hidden, at)[0] for n, split in personal["splits"].items()}}
+    if external is not None:
+        tables = _tables(external, hidden, results["threshold"]["value"])[0]
+        both = splits["test"]["pooled"]["all"]["n"] and tables["pooled"]["all"]["n"]
+        external = {**external, **tables, "compared": external["compared"] if both else []}
     public: Results = {
         **{key: results[key] for key in KEPT},
         "splits": splits,
         "personal": personal,
+        "external": external,
         "grades": {name: _grades(by_clinic, hidden) for name, by_clinic in results["grades"].items()},
         "rounds": [shown for entry in results["rounds"] for shown in _round(entry, hidden)],
         "across_runs": _across(results["across_runs"], hidden, splits["test"]),

@@ -10,7 +10,8 @@ from embryofl.metrics.bins import CENTRES
 from embryofl_server.report.across import across_runs
 from embryofl_server.report.calibration import Calibration, line
 from embryofl_server.report.decision import describe_rule
-from embryofl_server.report.metrics import metrics_of
+from embryofl_server.report.external import external_validation
+from embryofl_server.report.metrics import metrics_by_clinic
 from embryofl_server.report.shortcuts import shortcuts
 from embryofl_server.report.warnings import warnings
 from embryofl_server.runs.evaluation import TOGETHER, evaluated_clinics, evaluation_of, released_sums
@@ -63,6 +64,8 @@ def summarise(
         "grades": {split: _grades(record, split) for split in SPLITS},
         "rounds": _course(records, threshold),
     }
+    internal = results["splits"]["test"]["pooled"]["all"]
+    results["external"] = external_validation(record, internal, _calibration(record), threshold)
     results["across_runs"] = across_runs(results, list(earlier))
     return {**results, "warnings": warnings(results)}
 
@@ -92,7 +95,7 @@ def _personal(record: dict[str, Any]) -> dict[str, Any] | None:
     return {
         "kind": kind,
         "threshold": DEFAULT_THRESHOLD,
-        "splits": {s: _metrics(t, None, DEFAULT_THRESHOLD) for s, t in sums.items()},
+        "splits": {s: metrics_by_clinic(t, None, DEFAULT_THRESHOLD) for s, t in sums.items()},
     }
 
 
@@ -110,21 +113,16 @@ def _grades(record: dict[str, Any], split: str) -> dict[str, Any]:
     }
 
 
+def _calibration(record: dict[str, Any]) -> Calibration | None:
+    learned = record["calibration"]
+    return Calibration(learned["temperature"], learned["intercept"]) if learned else None
+
+
 def _split(record: dict[str, Any], split: str, threshold: float) -> dict[str, Any]:
-    learned, clinics = record["calibration"], evaluated_clinics(record, split)
-    calibration = Calibration(learned["temperature"], learned["intercept"]) if learned else None
+    calibration, clinics = _calibration(record), evaluated_clinics(record, split)
     released = released_sums(record, split)
     whose = describe_pool(len(clinics), len({*clinics, *record["releases"]}))
-    return {**_metrics(released, calibration, threshold), "whose": whose, "shortcuts": shortcuts(released)}
-
-
-def _metrics(by_clinic: dict[str, ScoreSums], calibration: Calibration | None, threshold: float) -> dict[str, Any]:
-    def by_day(*clinics: ScoreSums) -> dict[str, Any]:
-        days = {"all": None, **{str(day): day for day in sorted({day for sums in clinics for day in sums.days})}}
-        return {name: metrics_of(clinics, day, calibration, threshold) for name, day in days.items()}
-
-    clinics = {name: by_day(sums) for name, sums in by_clinic.items() if name != TOGETHER}
-    return {"pooled": by_day(*by_clinic.values()), "clinics": clinics}
+    return {**metrics_by_clinic(released, calibration, threshold), "whose": whose, "shortcuts": shortcuts(released)}
 
 
 def _course(records: list[dict[str, Any]], threshold: float) -> list[dict[str, Any]]:

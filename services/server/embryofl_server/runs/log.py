@@ -84,8 +84,9 @@ class Runs:
         return run
 
     def next(self) -> Run | None:
-        """The run to conduct: the oldest that is neither over nor paused."""
-        return next((r for r in self.all() if r.state["state"] not in (*OVER, "paused")), None)
+        """The run to conduct: one that has begun, else the oldest that is queued."""
+        due = [r for r in self.all() if r.state["state"] not in (*OVER, "paused")]
+        return min(due, key=lambda run: bool(run.state["state"] == "queued"), default=None)
 
     def current(self) -> Run | None:
         """The run people mean: the one under way, else the newest."""

@@ -44,12 +44,15 @@ class PooledMetrics:
         Why there is no result.
     spent : frozenset of str
         The clinics that declined because they have answered as many evaluations as their policies allow.
+    why : dict of str to str
+        Why clinics that were asked are not in the result.
     """
 
     asked: frozenset[str] = frozenset()
     record: dict[str, Any] = field(default_factory=dict)
     problem: str = ""
     spent: frozenset[str] = frozenset()
+    why: dict[str, str] = field(default_factory=dict)
 
 
 class MaskedEvaluation:
@@ -75,6 +78,7 @@ class MaskedEvaluation:
         self._sums = Sums(session, checkpoints, ask, as_needed, self._note)
         self._spent: set[str] = set()  # see `PooledMetrics`
         self._out: set[str] = set()  # whose replies were rejected, or of whom another one says so
+        self._why: dict[str, str] = {}
 
     def on_the_way(self, model: Checkpoint, gather: Callable[[int], dict[str, Node]]) -> dict[str, Any]:
         """What the next round's record has of this round's model: nothing if it is none of `RunSettings.pooled_rounds`.
@@ -100,12 +104,14 @@ class MaskedEvaluation:
         ------
         Halted
         """
-        self._spent, self._out = set(), set()
+        self._spent, self._out, self._why = set(), set(), {}
         releases = self._store.releases()
         names = frozenset(name for name in online if releases.get(name) == "pooled")
         if len(names) < MIN_CLINICS:
             return PooledMetrics()
-        return replace(self._sum(number, model, names), asked=names, spent=frozenset(self._spent))
+        summed = self._sum(number, model, names)
+        why = {name: self._why[name] for name in sorted({*self._why} - {*summed.record.get("clinics", ())})}
+        return replace(summed, asked=names, spent=frozenset(self._spent), why=why)
 
     def _sum(self, number: int, model: Checkpoint, names: frozenset[str]) -> PooledMetrics:
         until = time.time() + self._run.settings.join_wait_s
@@ -167,5 +173,6 @@ class MaskedEvaluation:
 
     def _note(self, kind: Kind, result: ExchangeResult) -> None:
         for name, why in result.excluded.items():
+            self._why[name] = why.message
             self._spent |= {name} if LIMIT in why.message else set()
             self._out |= ({name} if why.fault else set()) | ({name, why.accused} if why.accused else set())
