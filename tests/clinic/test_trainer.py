@@ -20,6 +20,7 @@ from embryofl_clinic.exporter import make_registry
 from embryofl_clinic.joining.client import HubClient
 from embryofl_clinic.joining.identity import ClinicIdentity, JoinedHub
 from embryofl_clinic.link.fleet_link import KeyRejected, RunGone, Stopped
+from embryofl_clinic.policy.sent import SentLog
 from embryofl_clinic.trainer import Trainer
 from embryofl_clinic.workload.transfers import TransferDamaged, TransferRefused
 from kits.tls import Authority, signed_with
@@ -132,10 +133,11 @@ def test_bad_data_is_blocked_without_its_text(clinic, make_request):
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"kind": "train"}', '{"run": "import os"}', "[" * 50_000])
-def test_invalid_request_is_reported_and_not_acted_on(clinic, text):
+def test_invalid_request_is_reported_and_not_acted_on(clinic, text, tmp_path):
     anna = clinic()
     anna.receive(text)
     assert anna.link.failures == ["BadRequest"] and anna.transfers.downloads == 0
+    assert [line.kind for line in SentLog(tmp_path / "state").read()] == ["failure"]
 
 
 def test_an_unknown_field_is_not_acted_on(clinic, make_request):

@@ -51,7 +51,8 @@ def test_console_shows_this_federation(federation, address, password):
         page.goto(f"{address}/login")
         page.fill("#password", password)
         page.get_by_role("button").click()
-        for word in (federation.status()["run"]["name"], "clinic-1", "clinic-3"):
+        run = federation.status()["run"]
+        for word in (run["name"], run["updates"], "clinic-1", "clinic-3"):
             api.expect(page.get_by_text(word).first).to_be_visible(timeout=60_000)
         browser.close()
 

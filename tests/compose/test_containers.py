@@ -27,6 +27,7 @@ def test_run_finishes_with_all_clinics_in_every_round(federation):
     info = federation.first_run
     rounds = info["settings"]["rounds"]
     assert info["round"] == rounds > 1
+    assert info["updates"].startswith("The hub sees only sums of at least 3 clinics' updates")  # masks are on
     assert [trained(info, r) for r in range(1, rounds + 1)] == [set(CLINICS)] * rounds
     assert federation.inside("server", "ls", f"/hub/runs/{info['name']}").split().count("model.safetensors") == 1
 
@@ -43,6 +44,7 @@ def test_status_shows_run_and_clinics(federation):
     words = federation.make("status")
     newest = federation.status()["run"]
     assert newest["name"] in words and states.RUN[newest["state"]] in words and all(name in words for name in CLINICS)
+    assert newest["updates"] in " ".join(words.split())  # whether there are masks
 
 
 def test_every_service_becomes_healthy(federation):

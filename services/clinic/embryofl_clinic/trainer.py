@@ -301,6 +301,7 @@ class Trainer:
         except ValidationError as exc:
             log.error("%s", with_code("C6", f"a request from the hub is not valid: {explain(exc)}"))
             link.report_failure(incoming, "BadRequest", 0.0)
+            self._sent.note("failure", len("BadRequest"))
             return None
         try:
             if request.clinic != self._policy.name:  # renamed a moment ago?
