@@ -106,7 +106,7 @@ def test_two_views_of_who_is_in_the_sum_bring_no_share_of_either(lying):
     run = run_with(lying, ["two_views"], rounds=1, seed=41)
     for name in CLINICS:
         replies, refusals = heard(lying, run, 1, name)
-        assert list(dict.fromkeys(replies)) == [*STEPS[:4]] and {*refusals} == {"TooFewClinicsError"}
+        assert {*replies} == {*STEPS[:4]} and "TooFewClinicsError" in refusals  # another attempt brings nothing either
         assert LIES["two_views"][1] in log_of(lying, name, "round 1")
     assert lying.records(run)[1]["void"]
 
