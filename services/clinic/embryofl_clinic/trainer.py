@@ -159,8 +159,7 @@ class Trainer:
     def _reread_hub(self) -> None:
         """Re-read the state folder while the hub is unreachable: `hub` or `join` may have saved a new address or CA."""
         with contextlib.suppress(UserError):
-            hub = self._identity.membership
-            if hub is not None and hub != self._client.hub:
+            if (hub := self._identity.membership) and hub != self._client.hub:
                 self._client.move_to(hub)
 
     # -- membership -------------------------------------------------------------------------------------------------
