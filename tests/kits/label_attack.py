@@ -195,7 +195,7 @@ class Clinic:
                 "settings": settings or self.run,
                 "layout": layout.id,
                 "model": {"url": "/v1/model/x", "size": layout.size, "sha256": model or f"{number:064x}"},
-                "upload_url": "/v1/update/x" if kind in ("train", "evaluate") else "",
+                "upload_url": "/v1/update/x" if kind in ("train", "evaluate", "audit") else "",
                 "masking": masking,
                 "deadline": 1e12,
             }
@@ -204,7 +204,7 @@ class Clinic:
 
 def masked(
     clinics: Sequence[Clinic],
-    kind: Literal["train", "evaluate"],
+    kind: Literal["train", "evaluate", "audit"],
     number: int,
     round_: int,
     weights: Floats,
@@ -253,10 +253,16 @@ def masked(
 
 
 def summed(
-    clinics: Sequence[Clinic], number: int, weights: Floats, offset: float, attempt: int = 1, model: str = ""
+    clinics: Sequence[Clinic],
+    number: int,
+    weights: Floats,
+    offset: float,
+    attempt: int = 1,
+    model: str = "",
+    kind: Literal["evaluate", "audit"] = "evaluate",
 ) -> dict[Split, ScoreSums]:
     """What the hub learns of clinics that release pooled metrics: their sum, after all steps of an attempt in run `number`."""
-    replies, total = masked(clinics, "evaluate", number, clinics[0].run.rounds, weights, offset, attempt, model)
+    replies, total = masked(clinics, kind, number, clinics[0].run.rounds, weights, offset, attempt, model)
     assert total is not None, replies[-1].refused
     assert not any(of_reply(reply) for reply in replies)
     return from_vector(total)
@@ -335,7 +341,7 @@ def features(sums: DaySums) -> list[float]:
     ]
 
 
-METRICS = {"train_loss", "validation", "test", "personal", "grades"}
+METRICS = {"train_loss", "validation", "test", "personal", "grades", "audit"}
 NO_METRICS = {
     *("protocol", "kind", "run", "round", "layout", "refused", "update", "examples"),
     *("seconds", "device", "memory_bytes", "reconnects", "masking"),
@@ -347,7 +353,7 @@ def of_reply(reply: Reply) -> list[float]:
     """The same of everything that a reply says of metrics."""
     assert set(Reply.model_fields) == METRICS | NO_METRICS and not reply.grades
     seen = [] if reply.train_loss is None else [reply.train_loss]
-    every = (reply.validation, reply.test, *reply.personal.values())
+    every = (reply.validation, reply.test, *reply.personal.values(), *reply.audit.values())
     return [*seen, *(x for s in every if s is not None for x in features(ScoreSums.from_dict(s).pooled()))]
 
 

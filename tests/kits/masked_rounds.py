@@ -122,6 +122,12 @@ class FakeWorkload:
     def ids(self, split: str) -> list[str]:
         return [f"{split} {number}" for number in range(50)]
 
+    def patients(self, split: str) -> np.ndarray:
+        return np.arange(50) // 2
+
+    def features(self, split: str) -> None:
+        return None
+
     def evaluate(self, split: str) -> ScoredEmbryos:
         rng, labels = np.random.default_rng([self.examples, len(split)]), np.arange(50) % 2
         scores = np.abs(0.8 - labels * 0.6) if self.is_bad else rng.random(50)

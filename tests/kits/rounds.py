@@ -155,6 +155,7 @@ def stages(
 
         made = SimpleNamespace(
             run=run,
+            context=context,
             go=go,
             fleet=fleet,
             audit=audit,

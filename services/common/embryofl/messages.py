@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from embryofl import protocol as versions
 from embryofl.gardner import Agreement, Target
 from embryofl.membership import MAX_CHANGES, KeyChange
+from embryofl.privacy.membership import Attack
 from embryofl.schema import Download, Name, Sha256, Strict
 from embryofl.secagg.messages import Advert, Letters, Roster, Shares, Signature, Statement, Terms
 from embryofl.secagg.threshold import MAX_CLINICS
@@ -44,9 +45,9 @@ class _Versioned(Strict):
         return value
 
 
-Kind = Literal["keys", "letters", "train", "survivors", "shares", "validate", "evaluate"]
-"""What is asked for. Steps of secure aggregation come before and after `train` where updates are masked, and `evaluate`
-where metrics are; see `embryofl.secagg`."""
+Kind = Literal["keys", "letters", "train", "survivors", "shares", "validate", "evaluate", "audit"]
+"""What is asked for. Steps of secure aggregation come before and after `train` where updates are masked, and `evaluate` and
+`audit` where metrics are; see `embryofl.secagg`."""
 
 MASKING = ("keys", "letters", "survivors", "shares")
 """Kinds of requests that are steps of secure aggregation and nothing else."""
@@ -66,7 +67,7 @@ class MaskingRequest(Strict):
     roster : Roster
         ``letters``.
     letters : Letters
-        ``train`` and ``evaluate``: to this clinic.
+        ``train``, ``evaluate`` and ``audit``: to this clinic.
     statement : Statement
         ``survivors`` and ``shares``.
     signatures : dict of str to str
@@ -89,6 +90,7 @@ _ASKED: dict[str, set[str]] = {
     "letters": {"roster"},
     "train": {"letters"},
     "evaluate": {"letters"},
+    "audit": {"letters"},
     "survivors": {"statement"},
     "shares": {"statement", "signatures"},
 }
@@ -101,7 +103,8 @@ class Request(_Versioned):
     former, to choose the final model. ``evaluate``: the run's final evaluation, on validation and test patients; with
     `masking`, of which only histograms under masks are sent (`embryofl.pooled_metrics`), also one on the way
     (`RunSettings.pooled_rounds`), on validation patients. The others are steps of secure aggregation, in which the upload
-    of ``train`` or ``evaluate`` is a masked vector.
+    of ``train``, ``evaluate`` or ``audit`` is a masked vector. ``audit``: attack the final model of a run that is over, and
+    count how well training patients can be told from validation and test patients.
     """
 
     kind: Kind
@@ -118,11 +121,11 @@ class Request(_Versioned):
     masking: MaskingRequest | None = None
 
     @property
-    def work(self) -> Literal["train", "validate", "evaluate"]:
+    def work(self) -> Literal["train", "validate", "evaluate", "audit"]:
         """What there is to do at the clinic: the kind, or of keys that of the attempt that they are for."""
         if self.masking is not None and self.masking.terms is not None:
             return self.masking.terms.kind
-        return self.kind if self.kind in ("validate", "evaluate") else "train"
+        return self.kind if self.kind in ("validate", "evaluate", "audit") else "train"
 
     @property
     def on_the_way(self) -> bool:
@@ -214,6 +217,7 @@ class Reply(_Versioned):
     test: dict[str, Any] | None = None
     personal: dict[Literal["validation", "test"], dict[str, Any]] = Field(default_factory=dict)  # of its personal model
     grades: dict[Literal["validation", "test"], dict[Target, Agreement]] = Field(default_factory=dict)
+    audit: dict[Attack, dict[str, Any]] = Field(default_factory=dict)  # label 1: trained on
     seconds: dict[Literal["download", "evaluate", "train", "loading", "upload"], Seconds] = Field(default_factory=dict)
     device: str = Field(default="", max_length=40)
     memory_bytes: int = Field(default=0, ge=0, le=1 << 50)  # of the GPU; without one, of the process

@@ -16,13 +16,20 @@ import numpy as np
 from embryofl.metrics import BINS, CENTRES, DaySums, FloatArray, IntArray, ScoreSums
 from embryofl.metrics.grouping import blur
 from embryofl.metrics.sums import MAX_DAY
+from embryofl.privacy.membership import Attack
 from embryofl.secagg.fixed_point import RING, Ring
 
 Split = Literal["validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
+AUDITED_AS: Mapping[Attack, Split] = {"loss": "validation", "rmia": "test"}
+"""The vector of an audit has an attack's scores in place of those of a split: of patients, all of day 0, label 1 where they
+were trained on."""
+
 GROUP = 15
 """No bin has fewer embryos of one clinic, both labels together."""
+AUDIT_GROUP = 30
+"""The same of patients in an audit, of which a chosen one moves from the lowest bin to the highest with its label."""
 WEIGHT = 1
 """Of each clinic in the sum: counts are added as they are."""
 BOUND = 1.0
@@ -35,7 +42,7 @@ _DAY = 2 * BINS + 2  # counts of label 0, of label 1, blur, and whether the day 
 LENGTH = len(SPLITS) * (MAX_DAY + 1) * _DAY
 
 
-def to_vector(scored: Mapping[Split, ScoreSums], min_cell: int) -> Ring:
+def to_vector(scored: Mapping[str, ScoreSums], min_cell: int, least: int = GROUP) -> Ring:
     """What a clinic puts under its mask: uint32 (LENGTH,).
 
     Parameters
@@ -44,9 +51,11 @@ def to_vector(scored: Mapping[Split, ScoreSums], min_cell: int) -> Ring:
         As they are, by split; on the way of a run without those of test patients.
     min_cell : int
         The policy's; bins have at least as many embryos, and a day with fewer of a label is withheld.
+    least : int
+        `GROUP` or `AUDIT_GROUP`.
     """
     vector = np.zeros((len(SPLITS), MAX_DAY + 1, _DAY), RING)
-    group = max(GROUP, min_cell)
+    group = max(least, min_cell)
     for number, split in enumerate(SPLITS):
         for day, sums in scored.get(split, ScoreSums()).suppress(min_cell, group).days.items():
             if sums.withheld or 0 < sums.counts.sum() < group:
@@ -57,17 +66,17 @@ def to_vector(scored: Mapping[Split, ScoreSums], min_cell: int) -> Ring:
     return vector.reshape(-1)
 
 
-def filled_cells(counts: Mapping[Split, ScoreSums], min_cell: int) -> int:
+def filled_cells(counts: Mapping[str, ScoreSums], min_cell: int, least: int = GROUP) -> int:
     """In which cells, one for each split and day, a clinic's vector has embryos: a bit mask for its advert.
 
     Parameters
     ----------
     counts : mapping of str to ScoreSums
         The embryos of the same splits with any scores: only their labels and days count.
-    min_cell : int
-        The policy's.
+    min_cell, least : int
+        As in `to_vector`.
     """
-    rows = to_vector(counts, min_cell).reshape(-1, _DAY)
+    rows = to_vector(counts, min_cell, least).reshape(-1, _DAY)
     return sum(1 << cell for cell, row in enumerate(rows) if row[:-2].any())
 
 

@@ -24,7 +24,7 @@ ROUTES = [
         "GET",
         ALL,
         """login state courses status runs offers invites clinics statistics clinics/{name} runs/{run}/results
-        runs/{run}/files/{name} runs/{run}/outline""",
+        runs/{run}/files/{name} runs/{run}/outline runs/{run}/audit""",
     ),
     ("GET", AUDITORS, "audit audit/verify people sessions"),
     ("POST", ALL, "login logout"),
@@ -32,7 +32,7 @@ ROUTES = [
         "POST",
         COORDINATORS,
         """runs stop pause continue estimate invites invites/withdraw suspend resume revoke rename approve refuse
-        runs/{run}/note authority requests/confirm requests/withdraw""",
+        runs/{run}/note runs/{run}/audit authority requests/confirm requests/withdraw""",
     ),
     ("POST", {"operator"}, "people people/password people/disable people/codes/end sessions/end"),
     ("GET", {*ROLES}, "account"),

@@ -110,7 +110,7 @@ class Masking:
         assert request.masking is not None and request.masking.terms is not None
         terms = request.masking.terms
         _check_terms(terms, request)
-        pooled = request.work == "evaluate"
+        pooled = request.work != "train"
         length = pooled_metrics.LENGTH if pooled else vector_length(layout)
         if terms.length != length:
             raise ProtocolError(f"terms of {terms.length} numbers, expected {length} to {request.work} with this model")
@@ -223,7 +223,7 @@ def _check_terms(terms: Terms, request: Request) -> None:
     expected = {
         "run": request.run,
         "round": request.round,
-        "kind": request.work if request.kind in ("keys", "train", "evaluate") else terms.kind,
+        "kind": request.work if request.kind in ("keys", "train", "evaluate", "audit") else terms.kind,
         "model": request.model.sha256,
         "work": digest(request.settings),
     }

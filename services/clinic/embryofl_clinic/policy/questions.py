@@ -1,10 +1,11 @@
-"""The clinic's ledger of questions (`questions.json`): which evaluations it has answered.
+"""The clinic's ledger of questions (`questions.json`): which evaluations and audits it has answered.
 
 An answer is entered before it leaves. The same question again gets the same bytes and is no new one. What is declined: a
 second model of a round, or the same run with other settings, because answers to models of a hub's choice add up to the
 labels of single embryos; more evaluations than the policy allows in its time, and on the way of a run already one that
 would leave too few for the rest of it, so that its final evaluation is answered; and the same question when the answer
-would be another one, because the difference of two answers is that of the embryos that came or went.
+would be another one, because the difference of two answers is that of the embryos that came or went. A run is audited once,
+with the model of its final evaluation.
 """
 
 import logging
@@ -12,6 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -20,7 +22,7 @@ from embryofl.files import in_turn, write_atomic
 from embryofl.membership import Releases
 from embryofl.messages import Request
 from embryofl.metrics import ScoredEmbryos
-from embryofl.pooled_metrics import GROUP, LIMIT, Split
+from embryofl.pooled_metrics import GROUP, LIMIT
 from embryofl.schema import Sha256
 from embryofl.secagg.messages import digest
 from embryofl_clinic.policy.told import Told, differing, only_told, to_tell, told_of
@@ -35,12 +37,16 @@ OTHERS = (
 )
 DAY_S = 86_400.0
 
+Split = Literal["train", "validation", "test"]
+"""Whose embryos an answer is about; of an evaluation those of training patients are no part."""
+
 
 class Question(Answered):
-    """An evaluation that was answered.
+    """An evaluation or audit that was answered.
 
     Attributes
     ----------
+    kind : {"evaluate", "audit"}
     released : {"own", "pooled"}
         As exact sums, or under masks.
     answer : str
@@ -53,14 +59,20 @@ class Question(Answered):
         By how many embryos the clinic's data differed from these, by split.
     """
 
+    kind: Literal["evaluate", "audit"] = "evaluate"
     released: Releases
     answer: Sha256
     embryos: dict[Split, int]
     told: dict[Split, Told] = {}
     others: dict[Split, int] = {}
 
+    def is_of(self, request: Request) -> bool:
+        """Whether a request asks for the same."""
+        return self.kind == request.work and super().is_of(request)
+
 
 _FORM = TypeAdapter(list[Question])
+_DONE = {"evaluate": "evaluated", "audit": "audited"}
 
 
 @dataclass(frozen=True)
@@ -164,7 +176,13 @@ class Questions:
             if reason := _logged(_reason(asked, request, most, days), request):
                 raise ProtocolError(reason)
             question = Question.now(
-                request, released=released, answer=answer, embryos=about.embryos, told=about.told, others=about.others
+                request,
+                kind=request.work,
+                released=released,
+                answer=answer,
+                embryos=about.embryos,
+                told=about.told,
+                others=about.others,
             )
             for split, others in about.others.items():
                 log.warning(OTHERS, request.run, split, others, GROUP)
@@ -175,12 +193,13 @@ def _reason(asked: Sequence[Question], request: Request, most: int, days: float)
     of_run = [question for question in asked if question.run == request.run]
     if any(question.is_of(request) for question in of_run):
         return ""
-    if any(request.masking is None or _excludes(question, request) for question in of_run):
-        return f"{request.run} was evaluated before, with another model or settings; expected the same ones"
-    needed, left = request.settings.evaluations_from(request.round), most - _recent(asked, days)
+    if before := next((question for question in of_run if _excludes(question, request)), None):
+        return f"{request.run} was {_DONE[before.kind]} before, with another model or settings; expected the same ones"
+    audit, left = request.work == "audit", most - _recent(asked, days)
+    needed = 1 if audit else request.settings.evaluations_from(request.round)
     if request.masking is not None and most and left < needed:
         budget = f"the clinic answers {max(left, 0)} more in {days:g} days ({LIMIT} = {most})"
-        return f"{budget}, and the run still asks for {needed}"
+        return f"{budget}, and the {'audit asks' if audit else 'run still asks'} for {needed}"
     return ""
 
 
@@ -190,14 +209,22 @@ def _recent(asked: Sequence[Question], days: float) -> int:
 
 
 def _excludes(question: Question, request: Request) -> bool:
-    """Whether a question of the same run excludes this other one: a round has one model, and a run its settings."""
-    return question.round == request.round or question.work != digest(request.settings)
+    """Whether a question of the same run excludes this other one: a round has one model, and a run its settings, one audit,
+    and one model that is audited and finally evaluated."""
+    if question.work != digest(request.settings):
+        return True
+    if question.kind == request.work:
+        return request.work == "audit" or request.masking is None or question.round == request.round
+    if question.kind == "evaluate" and question.round in request.settings.pooled_rounds:
+        return question.round == request.round
+    return (question.round, question.model) != (request.round, request.model.sha256)
 
 
 def _logged(reason: str, request: Request) -> str:
     if reason:
         log.warning(
-            "declined: the hub asked for an evaluation of the model %s after round %d of %s, but %s",
+            "declined: the hub asked for an %s of the model %s after round %d of %s, but %s",
+            "audit" if request.work == "audit" else "evaluation",
             request.model.sha256[:12],
             request.round,
             request.run,
@@ -213,7 +240,8 @@ def describe_questions(asked: Sequence[Question], most: int, days: float) -> str
     else:
         lines = [
             f"{time.strftime('%Y-%m-%d %H:%M', time.gmtime(q.time))}  {q.run}, round {q.round}, model {q.model[:12]}: "
-            f"{q.embryos.get('validation', 0)} validation and {q.embryos.get('test', 0)} test embryos, "
+            + (f"audit, {q.embryos.get('train', 0)} training, " if q.kind == "audit" else "")
+            + f"{q.embryos.get('validation', 0)} validation and {q.embryos.get('test', 0)} test embryos, "
             f"{'own exact sums' if q.released == 'own' else 'a sum with other clinics, under masks'}"
             for q in asked
         ]

@@ -19,10 +19,10 @@ from embryofl.files import write_atomic
 from embryofl.membership import Releases
 from embryofl.messages import Request
 from embryofl.metrics import SMALLEST_COUNT, ScoredEmbryos
-from embryofl.pooled_metrics import Split
 from embryofl.schema import Meaning, Strict, explain
 from embryofl.secagg.threshold import MAX_CLINICS, MAX_SHARE, MIN_CLINICS
-from embryofl_clinic.policy.questions import About, Questions
+from embryofl_clinic.policy.audits import reason_against_audit
+from embryofl_clinic.policy.questions import About, Questions, Split
 from embryofl_clinic.privacy.ledger import Limits, PrivacyLedger
 
 log = logging.getLogger("embryofl.policy")
@@ -254,7 +254,10 @@ class Policy:
         return ""
 
     def _reason_about_metrics(self, request: Request, rules: Rules) -> str:
-        pooled = request.work == "evaluate" and request.masking is not None
+        limits = rules.require_dp or any(astuple(rules.limits))
+        if reason := reason_against_audit(request, self._state_dir, rules.metrics, limits_epsilon=limits):
+            return reason
+        pooled = request.work in ("evaluate", "audit") and request.masking is not None
         if pooled and rules.metrics != "pooled":
             return f"the clinic does not release metrics under masks (metrics = {rules.metrics})"
         if rules.metrics != "own" and _asks_for_a_round(request):
@@ -262,7 +265,7 @@ class Policy:
                 f"the clinic does not evaluate single rounds for the hub (metrics = {rules.metrics}), and {request.work} "
                 f"was asked for after round {request.round} of {request.settings.rounds}"
             )
-        if request.work == "evaluate" and rules.metrics != "none":
+        if request.work in ("evaluate", "audit") and rules.metrics != "none":
             try:
                 return self._questions.reason_to_decline(request, rules.max_evaluations, rules.evaluation_days)
             except UserError as exc:

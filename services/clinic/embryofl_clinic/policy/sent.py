@@ -30,6 +30,7 @@ Part = Literal[
     "test",
     "personal",
     "grades",
+    "audit",
     "examples",
     "train_loss",
     "refused",

@@ -11,7 +11,7 @@ import numpy as np
 
 from embryofl.errors import ProtocolError
 from embryofl.metrics import ScoredEmbryos
-from embryofl.pooled_metrics import GROUP, Split
+from embryofl.pooled_metrics import GROUP
 
 Told = dict[str, tuple[int, int]]
 """Embryos of a split: a digest of their images to label and day. It stays at the clinic."""
@@ -31,7 +31,7 @@ def differing(one: Told, other: Told) -> int:
     return max(len(one.items() - other.items()), len(other.items() - one.items()))
 
 
-def to_tell(now: Told, before: Iterable[Told], split: Split, *, again: bool = False) -> Told:
+def to_tell(now: Told, before: Iterable[Told], split: str, *, again: bool = False) -> Told:
     """The embryos that an answer is about.
 
     Parameters
@@ -57,10 +57,15 @@ def to_tell(now: Told, before: Iterable[Told], split: Split, *, again: bool = Fa
     )
 
 
+def numbers_told(ids: Sequence[str], told: Mapping[str, tuple[int, int]], count: int) -> list[int]:
+    """The numbers of the embryos that an answer is about, of `count`; all where their images are not known."""
+    return [number for number, i in enumerate(ids) if i in told] if ids else list(range(count))
+
+
 def only_told(embryos: ScoredEmbryos, ids: Sequence[str], told: Mapping[str, tuple[int, int]]) -> ScoredEmbryos:
     """The embryos of an answer, with their scores; all where their images are not known."""
     if not ids:
         return embryos
-    chosen = [number for number, i in enumerate(ids) if i in told]
+    chosen = numbers_told(ids, told, len(ids))
     values = np.array([told[ids[number]] for number in chosen], np.int64).reshape(-1, 2)
     return ScoredEmbryos(embryos.scores[chosen], values[:, 0], values[:, 1])

@@ -18,7 +18,7 @@ from embryofl.errors import NotFiniteError, UserError
 from embryofl.gardner import Agreement, Target
 from embryofl.masked_update import PATIENT_CLIP
 from embryofl.messages import Request
-from embryofl.metrics import ScoredEmbryos
+from embryofl.metrics import FloatArray, IntArray, ScoredEmbryos
 from embryofl.models.zoo import create_model
 from embryofl.privacy.gradient import clipped_step
 from embryofl.settings import RunSettings
@@ -65,8 +65,14 @@ class Workload(Protocol):
     def ids(self, split: str) -> list[str]:
         """A digest of each embryo's images, in the order of their scores; empty where it is not known."""
 
+    def patients(self, split: str) -> IntArray:
+        """The number of each embryo's patient, in the order of their scores; where no patient is known, of the embryo."""
+
+    def features(self, split: str) -> FloatArray | None:
+        """What a frozen network gives of each embryo, float64 (n, d), where only a head above it is trained; else None."""
+
     def evaluate(self, split: str) -> ScoredEmbryos:
-        """The embryos of a split, ``validation`` or ``test``, with their scores."""
+        """The embryos of a split, ``validation`` or ``test``, and for an audit ``train``, with their scores."""
 
     def train(self, request: Request, seed: int, control: np.ndarray | None = None) -> Trained:
         """Train from the loaded model; `control` is the drift correction, packed like the model, where the run has one."""
@@ -154,6 +160,20 @@ class EmbryoWorkload:
             seen[content] += 1
             images[embryo] = hashlib.sha256(f"{content} {seen[content]}".encode()).hexdigest()[:16]
         return images
+
+    def patients(self, split: str) -> IntArray:
+        """See `Workload`."""
+        examples = getattr(self.data, split)
+        return np.asarray(examples.groups[Views(examples.embryos).first], np.int64)
+
+    def features(self, split: str) -> FloatArray | None:
+        """See `Workload`."""
+        examples = getattr(self.data, split)
+        if not isinstance(self.model, Embedder):
+            return None
+        views = Views(examples.embryos)
+        rows = examples.pixels[examples.rows].astype(np.float64)
+        return np.stack([views.mean(column) for column in rows.T], axis=1)
 
     def evaluate(self, split: str) -> ScoredEmbryos:
         """See `Workload`."""

@@ -17,16 +17,17 @@ from embryofl.errors import DataError, ProtocolError, SumRefusedError
 from embryofl.masked_update import difference, with_noise
 from embryofl.membership import Releases
 from embryofl.messages import MASKING, Reply, Request, round_seed
-from embryofl.metrics import ScoredEmbryos
-from embryofl.pooled_metrics import SPLITS, Split, filled_cells, to_vector
+from embryofl.metrics import ScoredEmbryos, ScoreSums
+from embryofl.pooled_metrics import AUDIT_GROUP, GROUP, SPLITS, filled_cells, from_vector, to_vector
 from embryofl.secagg.messages import digest
 from embryofl.wire import WireError
 from embryofl_clinic.exporter import TrainerMetrics, memory
 from embryofl_clinic.masking.attempt import Masking
-from embryofl_clinic.policy.questions import About
+from embryofl_clinic.policy.questions import About, Split
 from embryofl_clinic.policy.rules import Policy
 from embryofl_clinic.policy.sent import Kind, SentLog
 from embryofl_clinic.policy.told import CannotTell
+from embryofl_clinic.workload.audit import AUDITED, audit_sums, counts_of
 from embryofl_clinic.workload.embryo import Workload
 from embryofl_clinic.workload.own_results import OwnResultsFile
 from embryofl_clinic.workload.transfers import TransferRefused, Transfers
@@ -127,12 +128,13 @@ class RequestHandler:
             return Reply.model_validate({**_head(request), "refused": blocked})
         if request.kind == "keys":
             cells = 0
-            if request.work == "evaluate":
+            if request.work != "train":
                 try:
                     counted = self._about(request, workload, {s: workload.unscored(s) for s in _splits(request)})
                 except CannotTell as exc:
                     return self._declined(request, exc.text)
-                cells = filled_cells({s: e.sums() for s, e in counted.scored.items()}, self._policy.min_cell)
+                counts = audit_sums(workload, counted, None) if request.work == "audit" else _sums(counted)
+                cells = filled_cells(counts, self._policy.min_cell, _group(request))
             masking = self._masking.keys(request, workload.examples, workload.layout, cells)
             return Reply.model_validate({**_head(request), "examples": workload.examples, "masking": masking})
         self._last = self._work(request, workload, transfers)
@@ -186,17 +188,12 @@ class RequestHandler:
         seed = round_seed(request.settings.seed, request.round, request.clinic)
         evaluated = self._evaluated(request, workload)
         released = self._released(request, workload, evaluated, seed)
+        update: npt.NDArray[Any] | None = None
+        if request.kind in ("evaluate", "audit"):
+            update = self._answer(request, workload, evaluated, released, seed)
         body = {**_head(request), **released, "device": workload.device}
         lap("evaluate", "train" if request.kind == "train" else "idle")
-        update: npt.NDArray[Any] | None = None
         alarm = False
-        if request.kind == "evaluate" and request.masking is not None:
-            about = self._about(request, workload, evaluated)
-            update = to_vector({s: e.sums() for s, e in about.scored.items()}, self._policy.min_cell)
-            self._enter(request, "pooled", update.tobytes(), about)
-        elif request.kind == "evaluate":
-            about = About(embryos={split: len(scored.labels) for split, scored in evaluated.items()})
-            self._enter(request, "own", json.dumps(released).encode(), about)
         if request.kind == "train" and request.settings.dp_epsilon:
             update = self._private_update(request, workload, model)
             lap("train", "upload")
@@ -220,6 +217,30 @@ class RequestHandler:
             self._policy.count_round()
         body |= {"memory_bytes": memory(workload.device), "reconnects": metrics.reconnects}
         return _Work(_work_of(request), Reply.model_validate({**body, "seconds": seconds}), update, alarm)
+
+    def _answer(
+        self,
+        request: Request,
+        workload: Workload,
+        evaluated: Mapping[Split, ScoredEmbryos],
+        released: dict[str, object],
+        seed: int,
+    ) -> npt.NDArray[np.uint32] | None:
+        """Enter the answer to an evaluation or audit into the ledger of questions, before it leaves: the counts that go
+        under the mask, or None where what is `released` has it."""
+        if request.kind == "evaluate" and request.masking is None:
+            about = About(embryos={split: len(scored.labels) for split, scored in evaluated.items()})
+            self._enter(request, "own", json.dumps(released).encode(), about)
+            return None
+        about = self._about(request, workload, evaluated)
+        sums = audit_sums(workload, about, seed) if request.kind == "audit" else _sums(about)
+        counts = to_vector(sums, self._policy.min_cell, _group(request))
+        masked = request.masking is not None
+        self._enter(request, "pooled" if masked else "own", counts.tobytes(), about)
+        if masked:
+            return counts
+        released["audit"] = counts_of(from_vector(counts))
+        return None
 
     def _private_update(self, request: Request, workload: Workload, model: np.ndarray) -> np.ndarray:
         """Of a run with `dp_epsilon`: the update, to which noise is added before it is masked; without masks the packed
@@ -270,7 +291,8 @@ class RequestHandler:
     def _evaluated(self, request: Request, workload: Workload) -> dict[Split, ScoredEmbryos]:
         """The embryos with the loaded model's scores, kept for the clinic's own page."""
         evaluated = {split: workload.evaluate(split) for split in _splits(request)}
-        self._own_results.save(request, evaluated)
+        if request.kind != "audit":
+            self._own_results.save(request, {split: evaluated[split] for split in SPLITS if split in evaluated})
         return evaluated
 
     def _released(
@@ -278,7 +300,7 @@ class RequestHandler:
     ) -> dict[str, object]:
         """The reply's metrics, counts of fewer embryos than the policy's `min_cell` withheld; nothing unless the policy
         releases the clinic's own."""
-        if self._policy.metrics != "own":
+        if self._policy.metrics != "own" or request.kind == "audit":
             return {}
         final, min_cell, splits = request.kind == "evaluate", self._policy.min_cell, tuple(evaluated)
         metrics: dict[str, object] = {s: e.sums().suppress(min_cell).to_dict() for s, e in evaluated.items()}
@@ -293,8 +315,18 @@ class RequestHandler:
 
 
 def _splits(request: Request) -> tuple[Split, ...]:
-    """Whose patients are evaluated: test patients only at the end of a run."""
+    """Whose patients are evaluated: test patients only at the end of a run, training patients only in an audit."""
+    if request.work == "audit":
+        return AUDITED
     return SPLITS if request.work == "evaluate" and not request.on_the_way else ("validation",)
+
+
+def _group(request: Request) -> int:
+    return AUDIT_GROUP if request.work == "audit" else GROUP
+
+
+def _sums(about: About) -> dict[str, ScoreSums]:
+    return {split: scored.sums() for split, scored in about.scored.items()}
 
 
 def _head(request: Request) -> dict[str, object]:

@@ -1,1 +1,2 @@
-"""Differential privacy: what noise proves (`accountant`), and clipping by patient (`gradient`)."""
+"""Differential privacy: what noise proves (`accountant`), and clipping by patient (`gradient`), and what attacks
+prove (`membership`)."""

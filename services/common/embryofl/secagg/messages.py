@@ -96,7 +96,7 @@ class Terms(Message):
 
     run: Name
     round: int = Field(ge=0, le=10**6)
-    kind: Literal["train", "validate", "evaluate"]
+    kind: Literal["train", "validate", "evaluate", "audit"]
     attempt: int = Field(ge=1, le=10**4)
     model: Sha256
     work: Sha256

@@ -136,6 +136,17 @@ def outline(run: RunPath, hub: CurrentHub) -> dict[str, Any]:
     return hub.views.get(run).outline()
 
 
+@router.post("/runs/{run}/audit")
+def audit(run: RunPath, hub: CurrentHub, by: By) -> dict[str, Any]:
+    hub.conductor.audit(run, by)
+    return _audit(hub, run)
+
+
+@router.get("/runs/{run}/audit")
+def audited(run: RunPath, hub: CurrentHub) -> dict[str, Any]:
+    return _audit(hub, run)
+
+
 @router.post("/runs/{run}/note")
 def note(run: RunPath, given: Note, hub: CurrentHub) -> dict[str, str]:
     hub.views.get(run).write_note(given.note)
@@ -150,6 +161,11 @@ def _metrics_seen(hub: Hub, settings: RunSettings) -> str:
 
 def _info(hub: Hub, run: Run) -> dict[str, Any]:
     return run_info(hub.views.get(run.name))
+
+
+def _audit(hub: Hub, run: str) -> dict[str, Any]:
+    """Of a run's audit: whether it is under way, why it has ended early, and the newest result."""
+    return {**hub.conductor.audit_state(run), "audit": hub.views.get(run).results().get("audit")}
 
 
 def _file(run: Run, name: str) -> FileResponse:

@@ -2,12 +2,15 @@
 
 import json
 import re
+import time
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
+import click
 import typer
 from rich.markdown import Markdown
+from typer.core import TyperGroup
 
 from embryofl import exits
 from embryofl.command_line import command_line, run_command
@@ -21,7 +24,7 @@ from embryofl_server.cli.members import app as members
 from embryofl_server.cli.people import app as people
 from embryofl_server.cli.second_person import app as second_person
 from embryofl_server.cli.secret import ask_code, ask_password, ask_secret
-from embryofl_server.cli.show_results import read_results, results_text
+from embryofl_server.cli.show_results import audit_text, read_results, results_text
 from embryofl_server.cli.text import AsJson, output
 from embryofl_server.members import restored
 from embryofl_server.settings import load_settings
@@ -88,6 +91,8 @@ def start(
         status(json_=False, follow=True)
 
 
+RUN = r"run-\d+"
+AUDIT_POLL_S = 1.0
 RunArgument = Annotated[str, typer.Argument(help="The run's name, such as run-0002; by default the current one.")]
 
 
@@ -110,7 +115,7 @@ def pause(run: RunArgument = "") -> None:
 @app.command("continue", hidden=True)
 def resume(run: RunArgument = "") -> None:
     """Resume a paused run. (To lift a clinic's suspension: `reinstate`.)"""
-    is_run = not run or re.fullmatch(r"run-\d+", run)
+    is_run = not run or re.fullmatch(RUN, run)
     if not is_run and run in [clinic["name"] for clinic in call("GET", "/control/clinics")]:
         raise UserError("R2", f"{run} is a clinic. To lift its suspension: reinstate {run}")
     resumed = call("POST", "/control/continue", {"run": run})
@@ -206,9 +211,43 @@ def restore(
     typer.echo(f"Restored: {contents.runs} runs, {contents.clinics} clinics, {contents.size / 1e6:.1f} MB.")
 
 
-audit = command_line("The audit log: every event, chained line by line.")
-app.add_typer(audit, name="audit")
+class AuditCommands(TyperGroup):
+    """The commands of the audit log; a run's name in place of a command audits that run."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """See `click.Group`."""
+        return super().resolve_command(ctx, ["run", *args] if re.fullmatch(RUN, args[0]) else args)
+
+
+audit = command_line(
+    "The audit log: every event, chained line by line. With a run's name, an audit of that run's privacy."
+)
+app.add_typer(audit, name="audit", cls=AuditCommands)
 app.add_typer(local, name="local", help="What make up does once the hub is running.", hidden=True)
+
+
+@audit.command("run")
+def audit_run(run: Annotated[str, typer.Argument(help="A run that is over.")], json_: AsJson = False) -> None:
+    """Have the clinics attack a run's final model, and show what they can tell of who was trained on.
+
+    Each clinic answers once, if its policy allows it. Waits for the result, or shows the one that there is. Exit code 1
+    without a result.
+    """
+    path = f"/control/runs/{run}/audit"
+    state = call("GET", path)
+    if not (state["audit"] and state["audit"]["attacks"]):
+        state = call("POST", path)
+        while state["under_way"]:
+            time.sleep(AUDIT_POLL_S)
+            state = call("GET", path)
+    if state["problem"] or not state["audit"]:
+        typer.echo(state["problem"] or f"The audit of {run} was interrupted. Ask for it again.", err=True)
+        raise typer.Exit(exits.NO)
+    output(state["audit"], json_, audit_text)
+    if not state["audit"]["attacks"]:
+        raise typer.Exit(exits.NO)
 
 
 @audit.command("head")

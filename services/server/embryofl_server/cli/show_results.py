@@ -58,6 +58,8 @@ def results_text(results: Results) -> RenderableType:
         *_grades(results["grades"]["test"]),
         *_across_runs(results["across_runs"]),
     ]
+    if results["audit"]:
+        parts += [Text("\nAudit: who was trained on", style="bold"), audit_text(results["audit"])]
     if hidden := results.get("held_back"):
         parts.append(
             Text(
@@ -67,6 +69,11 @@ def results_text(results: Results) -> RenderableType:
         )
     parts.append(Text("Intervals are 95 % and treat embryos as independent. " + results["use"], style="dim"))
     return Group(*parts)
+
+
+def audit_text(audit: Results) -> RenderableType:
+    """What an audit has found."""
+    return Text("\n".join(audit["words"]))
 
 
 def _rows(test: Results) -> Iterator[tuple[str, str, Results]]:

@@ -19,6 +19,7 @@ from embryofl.wire import Layout, WireError
 from embryofl_server.federation import external, final_model
 from embryofl_server.federation.checkpoint import Checkpoints
 from embryofl_server.federation.loop import RoundLoop
+from embryofl_server.federation.privacy_audit import PrivacyAudit
 from embryofl_server.federation.run_context import Halted, RunContext
 from embryofl_server.federation.run_settings import check_run
 from embryofl_server.runs.log import Run, Runs, State
@@ -47,6 +48,8 @@ class Conductor:
         self._runs, self._context, self._weights, self._keep = runs, context, weights, keep_checkpoints
         self._halt, self._wake, self._closing = threading.Event(), threading.Event(), False
         self._requests: dict[str, tuple[State, str]] = {}  # of a run: the state it is to take, and who asked for it
+        self._audits: dict[str, str] = {}  # runs that are to be audited, and who asked for it
+        self._audit_problems: dict[str, str] = {}
         self._order = threading.Lock()  # between the API's threads
         self._thread = threading.Thread(target=self._conduct, name="conductor", daemon=True)
 
@@ -140,6 +143,21 @@ class Conductor:
         self._wake.set()
         return run
 
+    def audit(self, name: str, by: str = "") -> None:
+        """Audit a run's final model once no run is under way. `UserError` if the run has none, or is not over."""
+        run = self._runs.get(name)
+        if run.state["state"] not in OVER or not (run.folder / "model.json").exists():
+            raise UserError("R2", f"{name} is {run.state['state']}. Expected a run that is over and has a final model.")
+        with self._order:
+            self._audit_problems.pop(name, None)
+            self._audits.setdefault(name, by)
+        self._wake.set()
+
+    def audit_state(self, name: str) -> dict[str, Any]:
+        """Of a run's audit: whether it is `under_way`, and the `problem` that has ended it, or ""."""
+        with self._order:
+            return {"under_way": name in self._audits, "problem": self._audit_problems.get(name, "")}
+
     @contextlib.contextmanager
     def between_runs(self, then: str) -> Iterator[None]:
         """Keep runs from beginning meanwhile. `UserError`, ending with `then`, if one is under way."""
@@ -154,6 +172,9 @@ class Conductor:
         while not self._closing:
             run = self._runs.next()
             if run is None:
+                if audited := next(iter(self._audits), ""):
+                    self._conduct_audit(audited)
+                    continue
                 self._wake.wait()
                 self._wake.clear()
                 continue
@@ -182,6 +203,30 @@ class Conductor:
             self._end(run, "failed", str(exc))
         finally:
             self._requests.pop(run.name, None)
+
+    def _conduct_audit(self, name: str) -> None:
+        problem, run = "", self._runs.get(name)
+        try:
+            with self._order:
+                if self._closing:
+                    raise Halted
+                self._halt.clear()
+            audit = PrivacyAudit(self._context, run, self._checkpoints(run), self._halt).execute()
+            clinics = sorted({*audit["clinics"], *audit["own"]})
+            self._context.audit(
+                "run_audited", run=name, clinics=clinics, declined=audit["declined"], by=self._audits[name]
+            )
+        except Halted:
+            problem = with_code("R2", f"The audit of {name} was interrupted. Ask for it again.")
+        except UserError as exc:
+            problem = str(exc)
+        except Exception:  # a defect of ours: the audit's state reports it, the hub stays up
+            log.exception("the audit of %s failed", name)
+            problem = with_code("R7", "Internal error in the hub. See the hub's log for details.")
+        finally:
+            with self._order:
+                del self._audits[name]
+                self._audit_problems[name] = problem
 
     def _set_interrupted(self, run: Run, state: State, by: str) -> None:
         if state == "paused":

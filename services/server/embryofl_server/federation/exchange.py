@@ -28,8 +28,8 @@ UNHEARD_S = 5.0  # a clinic that reports being idle this long after a request wa
 URL_SLACK_S = 120.0  # how long the URLs of a round stay valid after it
 
 _CODES = {"clinic_refused": "J9", "suspended": "J6", "not_finite": "R6", "masking": "R8"}  # by reason; all others: R5
-_DOING = dict.fromkeys(("validate", "evaluate"), "evaluating") | dict.fromkeys(("survivors", "shares"), "done")
-_PHASES = dict.fromkeys(("validate", "evaluate"), "evaluating") | dict.fromkeys(("survivors", "shares"), "aggregating")
+_DOING = dict.fromkeys(("validate", "evaluate", "audit"), "evaluating") | dict.fromkeys(("survivors", "shares"), "done")
+_PHASES = _DOING | dict.fromkeys(("survivors", "shares"), "aggregating")
 
 
 @dataclass

@@ -107,7 +107,7 @@ def check(
     if clinic.state != "enrolled":
         raise ReplyRejected("suspended", f"the clinic is {clinic.state}")
     validation, test = _sums(reply.validation, clinic), _sums(reply.test, clinic)
-    for sums in reply.personal.values():
+    for sums in (*reply.personal.values(), *reply.audit.values()):
         _sums(sums, clinic)
     graded = max((a.embryos for by_target in reply.grades.values() for a in by_target.values()), default=0)
     if clinic.most_embryos is not None and graded > clinic.most_embryos:

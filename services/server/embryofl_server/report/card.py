@@ -92,6 +92,7 @@ def model_card(
         "calibration": results["calibration"],
         "figures": results["splits"]["test"],
         "no_figures": no_test_results(results)["words"],
+        "audit": results["audit"]["words"] if results["audit"] else [],
         "held_back": {"clinics": results["held_back"], "words": _hidden_note(results, held_back)},
         "personal": _personal(results["personal"]),
         "external": results["external"] and {**results["external"], "words": TEXTS.external, "names": METRICS},

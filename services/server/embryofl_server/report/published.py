@@ -8,7 +8,8 @@ So that hidden results cannot be found by subtraction from the pooled ones:
 
 - never fewer than `LEAST` clinics are withheld: if fewer are hidden, no clinic is shown on its own;
 - days are withheld, also from the pooled results, if too few of the withheld clinics stand behind one of them;
-- results of a single hidden clinic are not pooled results, and are withheld.
+- results of a single hidden clinic are not pooled results, and are withheld;
+- an audit is shown only if all its counts were summed under masks.
 
 Clinics can still subtract their own results: in a federation of two, each can work out the other's from the pooled ones.
 Only not publishing helps there.
@@ -81,6 +82,7 @@ def published(results: Results, clinics: Mapping[str, Clinic]) -> Results:
         "grades": {name: _grades(by_clinic, hidden) for name, by_clinic in results["grades"].items()},
         "rounds": [shown for entry in results["rounds"] for shown in _round(entry, hidden)],
         "across_runs": _across(results["across_runs"], hidden, splits["test"]),
+        "audit": None if results["audit"] and results["audit"]["own"] else results["audit"],
         "held_back": sorted(_held(hidden, names)),
     }
     if not splits["validation"]["pooled"]["all"]["n"]:

@@ -8,6 +8,7 @@ from embryofl.gardner import Agreement, added
 from embryofl.metrics import ScoreSums, merge
 from embryofl.metrics.bins import CENTRES
 from embryofl_server.report.across import across_runs
+from embryofl_server.report.audit import audit_of
 from embryofl_server.report.calibration import Calibration, line
 from embryofl_server.report.decision import describe_rule
 from embryofl_server.report.external import external_validation
@@ -27,7 +28,10 @@ MOST_ROUNDS = 200
 
 
 def summarise(
-    record: dict[str, Any], records: list[dict[str, Any]], earlier: Sequence[dict[str, Any]] = ()
+    record: dict[str, Any],
+    records: list[dict[str, Any]],
+    earlier: Sequence[dict[str, Any]] = (),
+    audit: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What `results.json` holds. It depends only on the files of this and earlier runs, so a resumed run writes the same.
 
@@ -39,6 +43,8 @@ def summarise(
         Records of the rounds (see `checkpoint`).
     earlier : sequence of dict
         See `across.earlier_results`.
+    audit : dict, optional
+        What `audit.json` holds.
     """
     threshold = threshold_of(record)
     results: dict[str, Any] = {
@@ -63,6 +69,7 @@ def summarise(
         "personal": _personal(record),
         "grades": {split: _grades(record, split) for split in SPLITS},
         "rounds": _course(records, threshold),
+        "audit": audit_of(audit or {}, record["settings"]),
     }
     internal = results["splits"]["test"]["pooled"]["all"]
     results["external"] = external_validation(record, internal, _calibration(record), threshold)

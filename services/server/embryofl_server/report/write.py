@@ -11,6 +11,7 @@ from embryofl_server.report.card import model_card
 from embryofl_server.report.published import published
 from embryofl_server.report.summary import summarise
 from embryofl_server.runs.log import Run
+from embryofl_server.runs.view import RunView
 
 
 def write_report(
@@ -27,7 +28,7 @@ def write_report(
         Records of the rounds.
     clinics : mapping of str to Clinic
     """
-    results = summarise(record, records, earlier_results(run))
+    results = summarise(record, records, earlier_results(run), RunView(run).audit())
     public = published(results, clinics)
     files = {
         "results.json": json.dumps({**results, "held_back": public["held_back"]}),

@@ -5,6 +5,7 @@ runs/run-0001/state.json      queued, waiting, running, paused, finished, stoppe
 runs/run-0001/events.jsonl    what happened, for people
 runs/run-0001/metrics.jsonl   a line for each clinic and round, and a pooled one
 runs/run-0001/note.txt        what the coordinator has noted about it
+runs/run-0001/audit.json      what its clinics have counted in an audit of its final model; audit-events.jsonl beside it
 runs/run-0001/model.safetensors, model.json, results.json, model-card.*   the final model, its results and its card
 
 `view` reads all of it.

@@ -222,6 +222,10 @@ class RunView:
         """`results.json`; empty before it is written."""
         return _read_json(self.run.folder / "results.json")
 
+    def audit(self) -> Line:
+        """`audit.json`; empty before the run was audited."""
+        return _read_json(self.run.folder / "audit.json")
+
     def sums(self) -> dict[str, dict[str, ScoreSums]]:
         """Split to clinic (and pooled) to score sums, of the newest model that was evaluated: the final one, else the one
         before the newest round."""

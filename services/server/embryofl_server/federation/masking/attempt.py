@@ -78,7 +78,7 @@ class Attempt:
         self, terms: Terms, settings: RunSettings, lines: dict[str, str], changes: dict[str, list[KeyChange]]
     ) -> None:
         self._terms, self._settings, self._lines, self._changes = terms, settings, lines, changes
-        self._pooled = terms.kind == "evaluate"
+        self._pooled = terms.kind != "train"
         self._gathering = HubSession(terms, lines)
         self._sides: Sides[HubSession] = Sides({})
         self._sums: dict[int, Ring] = {}

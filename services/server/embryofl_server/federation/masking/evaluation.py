@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from embryofl.errors import ProtocolError
 from embryofl.messages import Kind
@@ -65,11 +65,18 @@ class MaskedEvaluation:
     ask : Ask
     limits : callable
         Limits of an exchange, from the number of clinics asked and how many it needs at least.
+    kind : {"evaluate", "audit"}
     """
 
     def __init__(
-        self, session: FleetSession, checkpoints: Checkpoints, ask: Ask, limits: Callable[[int, int], RoundLimits]
+        self,
+        session: FleetSession,
+        checkpoints: Checkpoints,
+        ask: Ask,
+        limits: Callable[[int, int], RoundLimits],
+        kind: Literal["evaluate", "audit"] = "evaluate",
     ) -> None:
+        self._kind: Literal["evaluate", "audit"] = kind
         self._session, self._run, self._store = session, session.run, session.context.store
 
         def as_needed(asked: int, least: int) -> RoundLimits:
@@ -144,7 +151,7 @@ class MaskedEvaluation:
         return Terms(
             run=self._run.name,
             round=number,
-            kind="evaluate",
+            kind=self._kind,
             attempt=attempt,
             model=model.record["sha256"],
             work=digest(self._run.settings),
@@ -165,7 +172,8 @@ class MaskedEvaluation:
     def _impossible(self, sums: dict[Split, ScoreSums], names: tuple[str, ...]) -> str:
         """Why a sum cannot be one of honest clinics; nobody can say whose part is wrong."""
         each = [self._store.clinic(name).most_embryos for name in names]
-        found = sum(int(pooled.pooled().counts.sum()) for pooled in sums.values())
+        counts = [int(pooled.pooled().counts.sum()) for pooled in sums.values()]
+        found = max(counts) if self._kind == "audit" else sum(counts)  # each attack counts all patients
         most = sum(n for n in each if n is not None)
         if None not in each and found > most:
             return f"Metrics over {found} embryos, but at most {most} are approved of these clinics: they are not used."

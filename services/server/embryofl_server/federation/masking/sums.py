@@ -105,9 +105,8 @@ class Sums:
         limits = self._limits(len(asked), least)
         self._asked("letters", number, self.nodes(asked), short_limits(limits, limits.quorum), attempt.letters())
         sharers = attempt.close_letters()
-        work: Kind = "train" if terms.kind == "train" else "evaluate"
         limits = self._limits(len(sharers), least)
-        result = self._asked(work, number, self.nodes(sharers), limits, attempt.vectors())
+        result = self._asked(terms.kind, number, self.nodes(sharers), limits, attempt.vectors())
         masked, totals = attempt.close(result.accepted)
         self._checkpoints.save_masked(number, masked.model_dump_json(), totals.reshape(-1))
         return masked, totals
