@@ -1,10 +1,8 @@
 """The trainer: replies to requests, repeats a reply without training again, and keeps the text of exceptions to itself."""
 
 import json
-import ssl
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -23,6 +21,7 @@ from embryofl_clinic.link.fleet_link import KeyRejected, RunGone, Stopped
 from embryofl_clinic.policy.sent import SentLog
 from embryofl_clinic.trainer import Trainer
 from embryofl_clinic.workload.transfers import TransferDamaged, TransferRefused
+from kits.answering import answering, reply
 from kits.tls import Authority, signed_with
 
 SECRET = "/data/images/Anna-Schmidt-1984.png"
@@ -283,27 +282,6 @@ def test_new_contact_is_saved_and_used_if_the_pinned_authority_signed_it(clinic,
     ]  # other clinics' keys name them
 
 
-def answering(context: ssl.SSLContext, link: dict) -> ThreadingHTTPServer:
-    """A server that answers every status request, with this link."""
-    body = json.dumps({**status().model_dump(), "link": link}).encode()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    return server
-
-
 @pytest.mark.parametrize("forged", ["not signed", "by the gateway's key", "by another authority", "older, replayed"])
 def test_thief_of_the_gateways_key_cannot_become_the_hub(clinic, make_request, tmp_path, caplog, forged):
     """Its TLS is believed until the authority is replaced; what it says about whom to trust never is."""
@@ -316,8 +294,8 @@ def test_thief_of_the_gateways_key_cannot_become_the_hub(clinic, make_request, t
         "by another authority": thief.signed(contact).model_dump(),
         "older, replayed": authority.signed(contact.model_copy(update={"issued": 5})).model_dump(),
     }[forged]
-    server = answering(gateway, link)
-    try:
+    body = json.dumps({**status().model_dump(), "link": link}).encode()
+    with answering(lambda handler: reply(handler, body), gateway) as server:
         address = f"localhost:{server.server_port}"
         hub = JoinedHub(name="anna", hubs=[address], ca=authority.pem, server_name=HUB_NAME, issued=6)
         anna = clinic(hub=hub)
@@ -325,8 +303,5 @@ def test_thief_of_the_gateways_key_cannot_become_the_hub(clinic, make_request, t
         for _ in range(2):
             anna.receive(make_request(clinic="berta"))
         assert ClinicIdentity(anna.settings.identity_dir).membership == hub
-    finally:
-        server.shutdown()
-        server.server_close()
     if forged != "not signed":  # such a reply has another form
         assert caplog.text.count("no authority trusted by this clinic") == 1 and "thief.example:8443" in caplog.text

@@ -1,40 +1,27 @@
 """The check that containers run: whether a service replies."""
 
-import http.server
+import contextlib
 import subprocess
 import sys
-import threading
 
 import pytest
 
+from kits.answering import answering, reply
 from kits.tls import Authority
-
-
-class Service(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(int(self.path[1:]) if self.headers["Host"] != "console" else 503)
-        self.end_headers()
-
-    def log_message(self, *_):
-        pass
 
 
 @pytest.fixture
 def serve():
-    servers = []
+    def respond(handler):
+        reply(handler, b"", int(handler.path[1:]) if handler.headers["Host"] != "console" else 503)
 
-    def start(context=None):
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Service)
-        if context:
-            server.socket = context.wrap_socket(server.socket, server_side=True)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        servers.append(server)
-        return f"{'https://localhost' if context else 'http://127.0.0.1'}:{server.server_port}"
+    with contextlib.ExitStack() as servers:
 
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+        def start(context=None):
+            server = servers.enter_context(answering(respond, context))
+            return f"{'https://localhost' if context else 'http://127.0.0.1'}:{server.server_port}"
+
+        yield start
 
 
 def probe(*arguments):

@@ -1,9 +1,7 @@
 """A clinic's status requests, and how it copes with a wrong clock."""
 
 import logging
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 import pytest
@@ -16,26 +14,16 @@ from embryofl_clinic.joining import status as module
 from embryofl_clinic.joining.client import HubClient
 from embryofl_clinic.joining.identity import ClinicIdentity, JoinedHub
 from embryofl_clinic.joining.status import StatusPoller
+from kits.answering import answering, reply
 
 
 @pytest.fixture
 def hub(monkeypatch):
     """A hub that replies with `hub.reply`, over plain HTTP instead of TLS."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            hub.asked.append(self.rfile.read(int(self.headers["Content-Length"])))
-            body = hub.reply.model_dump_json().encode() if hub.reply else hub.no
-            self.send_response(200 if hub.reply else hub.code)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_):
-            pass
-
-    hub = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    hub.asked, hub.reply, hub.code, hub.no = [], None, 403, b"no"
+    def respond(handler):
+        body = hub.reply.model_dump_json().encode() if hub.reply else hub.no
+        hub.asked.append(reply(handler, body, 200 if hub.reply else hub.code))
 
     class Plain(httpx.HTTPTransport):
         def handle_request(self, request):
@@ -43,10 +31,9 @@ def hub(monkeypatch):
             return super().handle_request(request)
 
     monkeypatch.setattr(route, "open_transport", lambda hub, trust: Plain())
-    threading.Thread(target=hub.serve_forever, daemon=True).start()
-    yield hub
-    hub.shutdown()
-    hub.server_close()
+    with answering(respond) as hub:
+        hub.asked, hub.reply, hub.code, hub.no = [], None, 403, b"no"
+        yield hub
 
 
 @pytest.fixture

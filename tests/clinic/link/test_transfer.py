@@ -1,7 +1,7 @@
 """Transfers: complete and checked, or not at all; an interrupted download continues where it stopped."""
 
+import contextlib
 import hashlib
-import http.server
 import threading
 import time
 
@@ -15,6 +15,7 @@ from embryofl_clinic.link import transfer as module
 from embryofl_clinic.link.fleet_link import Stopped
 from embryofl_clinic.link.transfer import HttpTransfers
 from embryofl_clinic.workload.transfers import TransferDamaged, TransferRefused
+from kits.answering import answering
 from kits.tls import Authority
 
 DATA = np.random.default_rng(0).bytes(10_000)
@@ -32,33 +33,15 @@ def transfers(monkeypatch, authority, tmp_path):
     certificate; the clinic trusts `trusted`, by default the same."""
     monkeypatch.setattr(module, "RETRY_FIRST_S", 0.001)
     monkeypatch.setattr(module, "RETRY_MOST_S", 0.002)
-    servers = []
+    with contextlib.ExitStack() as servers:
 
-    def make(respond, stop=None, trusted=authority):
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                respond(self)
-                self.close_connection = True
+        def make(respond, stop=None, trusted=authority):
+            server = servers.enter_context(answering(respond, authority.context(tmp_path, "localhost")))
+            hubs = [f"localhost:{server.server_port}"]
+            route = Route(HubContact(hubs=hubs, ca=trusted.pem, server_name="localhost"))
+            return HttpTransfers(route, stop or threading.Event())
 
-            do_PUT = do_GET
-
-            def log_message(self, *_):
-                pass
-
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        context = authority.context(tmp_path, "localhost")
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        servers.append(server)
-        return HttpTransfers(
-            Route(HubContact(hubs=[f"localhost:{server.server_port}"], ca=trusted.pem, server_name="localhost")),
-            stop or threading.Event(),
-        )
-
-    yield make
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+        yield make
 
 
 def soon():
