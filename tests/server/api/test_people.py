@@ -31,7 +31,7 @@ ROUTES = [
     (
         "POST",
         COORDINATORS,
-        """runs stop pause continue estimate invites invites/withdraw suspend resume revoke rename approve refuse
+        """runs stop pause continue estimate validate invites invites/withdraw suspend resume revoke rename approve refuse
         runs/{run}/note runs/{run}/audit authority requests/confirm requests/withdraw""",
     ),
     ("POST", {"operator"}, "people people/password people/disable people/codes/end sessions/end"),
