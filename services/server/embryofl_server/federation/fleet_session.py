@@ -45,10 +45,12 @@ class FleetSession:
                 self.pause(delay)
                 delay = min(delay * RETRY_GROWTH, RETRY_MOST_S)
 
-    def close(self) -> None:
-        """End the run on the fleet's side."""
+    def close(self, done: int) -> None:
+        """End the run on the fleet's side, and show that nothing is under way. `done`: the last complete round."""
         self.context.mailboxes.close()
         self.context.fleet.close()
+        self.context.progress.phase("idle", done, self.run.settings.rounds)
+        self.context.progress.go_on()
 
     def recover(self, reason: str) -> None:
         """Start the fleet again. Earlier messages are gone: unanswered requests have to be sent again."""

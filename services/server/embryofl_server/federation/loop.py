@@ -105,7 +105,7 @@ class RoundLoop:
             chosen = self._choose() if settings.choose == "best" else ""
             return " ".join(filter(None, (chosen, self._final_evaluation())))
         finally:
-            self._close(self._model.round)
+            self._session.close(self._model.round)
 
     def validate(self, job: dict[str, Any]) -> str:
         """Instead of `execute`, once the run is over: do what `external.pending` says; returns what was unusual about it.
@@ -123,17 +123,12 @@ class RoundLoop:
             self._session.open()
             found = self._evaluation.of(model, lambda: gather(self._session, model.round, done, clinics), least=1)
         finally:
-            self._close(done)
+            self._session.close(done)
         found |= {"clinics": clinics, "asked": job["asked"], "origin": job["origin"]}
         final_model.add_validation(run, found, self._context.store.clinics())
         self._checkpoints.forget_masked(model.round)
         run.event("validated", round=model.round, clinics=sorted(answered(found)), refused=found["refused"])
         return str(found["incomplete"])
-
-    def _close(self, done: int) -> None:
-        self._session.close()
-        self._context.progress.phase("idle", done, self._settings.rounds)
-        self._context.progress.go_on()
 
     def _gather(self, number: int) -> dict[str, Node]:
         return gather(self._session, number, self._model.round)

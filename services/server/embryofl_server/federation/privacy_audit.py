@@ -19,6 +19,7 @@ from embryofl_server.federation.exchange import Exchange
 from embryofl_server.federation.exchange_result import ExchangeResult
 from embryofl_server.federation.fleet import Node
 from embryofl_server.federation.fleet_session import FleetSession
+from embryofl_server.federation.gathering import PRESENCE_S
 from embryofl_server.federation.masking.evaluation import MaskedEvaluation
 from embryofl_server.federation.round_limits import RoundLimits
 from embryofl_server.federation.run_context import RunContext
@@ -29,7 +30,6 @@ from embryofl_server.runs.view import RunView
 
 JOIN_S = 30.0  # for clinics that are not online
 ANSWER_S = 600.0
-PRESENCE_S = 0.3  # between two checks of who is online
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,7 @@ class PrivacyAudit:
             others = {name: node for name, node in nodes.items() if name not in pooled.asked}
             result = self._ask("audit", number, others, _limits(len(others), 1)) if others else ExchangeResult()
         finally:
-            self._session.close()
-            self._context.progress.phase("idle", number, self._run.settings.rounds)
-            self._context.progress.go_on()
+            self._session.close(number)
         declined |= pooled.why | {name: why.message for name, why in result.excluded.items()}
         audit = {
             "run": self._run.name,
@@ -110,20 +108,15 @@ class PrivacyAudit:
 
     def _gather(self) -> tuple[dict[str, Node], dict[str, str]]:
         """The clinics that took part and are online, after waiting for the others; and why others are not asked."""
-        until = time.time() + JOIN_S
+        until, took_part = time.time() + JOIN_S, self._view.took_part
         while True:
-            clinics, nodes = self._context.store.clinics(), self._session.nodes()
-            missing = {
-                name: "it is no longer enrolled"
-                if name not in clinics or clinics[name].state != "enrolled"
-                else "it was not online"
-                for name in sorted(self._view.took_part)
-                if name not in clinics
-                or clinics[name].state != "enrolled"
-                or not (name in nodes and nodes[name].online)
-            }
-            if "it was not online" not in missing.values() or time.time() > until:
-                return {name: nodes[name] for name in sorted(self._view.took_part - {*missing})}, missing
+            clinics = self._context.store.clinics()
+            enrolled = {name for name in took_part if name in clinics and clinics[name].state == "enrolled"}
+            online = {n: node for n, node in sorted(self._session.nodes().items()) if node.online and n in enrolled}
+            away = enrolled - {*online}
+            if not away or time.time() > until:
+                gone = dict.fromkeys(took_part - enrolled, "it is no longer enrolled")
+                return online, gone | dict.fromkeys(away, "it was not online")
             self._session.pause(PRESENCE_S)
 
     def _ask(
