@@ -42,9 +42,10 @@ class RunDraft(BaseModel):
 
 
 class StartRun(RunDraft):
-    """A run to start, and the file of its initial weights ("": made anew)."""
+    """A run to start, the file of its initial weights ("": made anew), and a note about it."""
 
     initial: str = ""
+    note: str = Field("", max_length=500)
 
 
 class Validation(BaseModel):
@@ -80,6 +81,8 @@ def all_runs(hub: CurrentHub) -> list[dict[str, Any]]:
 def start(request: StartRun, hub: CurrentHub, by: By, who: CurrentCaller) -> dict[str, Any]:
     second_person.require_for_run(hub, who, request.settings, request.initial)
     run = hub.conductor.queue(request.settings, request.initial, by)
+    if request.note:
+        hub.views.get(run.name).write_note(request.note)
     return {**_info(hub, run), "metrics_seen": _metrics_seen(hub, run.settings)}
 
 

@@ -22,7 +22,7 @@ _PLACE = ("own", "others", "spread", "distance", "far", "words")
 
 
 def run_info(run: RunView, *, newest: bool = False) -> dict[str, Any]:
-    """A run's settings, what the hub sees of updates, state and metric lines: all, or only the `newest` of each kind."""
+    """A run's state, settings, note, what the hub sees of updates, metric lines: all, or only the `newest` of each kind."""
     lines = list(run.newest_lines().values()) if newest else run.lines()
     settings = run.settings.model_dump()
     return {
@@ -31,6 +31,7 @@ def run_info(run: RunView, *, newest: bool = False) -> dict[str, Any]:
         "settings": settings,
         "updates": updates_seen(settings, run.state.get("round", 0)),
         "metrics": lines,
+        "note": run.note,
     }
 
 

@@ -25,6 +25,7 @@ from embryofl_server.cli.people import app as people
 from embryofl_server.cli.second_person import app as second_person
 from embryofl_server.cli.secret import ask_code, ask_password, ask_secret
 from embryofl_server.cli.show_results import audit_text, read_results, results_text
+from embryofl_server.cli.study import app as study
 from embryofl_server.cli.text import AsJson, output
 from embryofl_server.members import restored
 from embryofl_server.settings import load_settings
@@ -33,6 +34,7 @@ app = command_line("The EmbryoFL hub.")
 app.add_typer(members)  # without a name: its commands are commands of this one
 app.add_typer(second_person)
 app.add_typer(people, name="people")
+app.add_typer(study, name="study")
 
 
 @app.callback()

@@ -20,13 +20,18 @@ from embryofl_server.report.numbers import clinic_label, day_label, metric, numb
 
 def html(card: dict[str, Any], results: dict[str, Any]) -> str:
     """The card as an HTML page."""
+    charts = Markup(_charts(results))  # noqa: S704  (its texts are escaped)
+    return page("card.html.j2", card=card, charts=charts)
+
+
+def page(template: str, **shown: Any) -> str:
+    """A page of its own from a template, with the card's style and a policy that forbids all else."""
     style = Path(__file__).with_name("card.css").read_text("utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return _template("card.html.j2", autoescape=True).render(
-        card=card,
-        charts=Markup(_charts(results)),  # noqa: S704  (its texts are escaped)
+    return _template(template, autoescape=True).render(
         style=Markup(style),  # noqa: S704  (our own file)
         policy=f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'",
+        **shown,
     )
 
 
