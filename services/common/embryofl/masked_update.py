@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from embryofl.errors import UserError
 from embryofl.local_work import local_steps
-from embryofl.secagg.fixed_point import ONE, RING, Ring, from_ring, to_ring
+from embryofl.secagg.fixed_point import ONE, Ring, from_ring, to_ring
 from embryofl.secagg.messages import MAX_WEIGHT, Roster
 from embryofl.secagg.noise import add_noise
 from embryofl.secagg.threshold import capped
@@ -199,8 +199,9 @@ def to_vector(update: npt.NDArray[np.floating[Any]], share: float, bound: float,
     ProtocolError
         As `to_ring`.
     """
-    vector, clipped = to_ring(update, share, bound)
-    return np.append(vector, np.asarray([clipped, alarm], RING))
+    vector, clipped = to_ring(update, share, bound, SLOTS)
+    vector[-SLOTS:] = clipped, alarm
+    return vector
 
 
 def write_mean(total: Ring, share: float, bound: float, model: np.ndarray, layout: Layout, file: IO[bytes]) -> float:

@@ -18,7 +18,7 @@ BLOCK = 1 << 16  # numbers at a time: they stay in a core's cache
 Ring = npt.NDArray[np.uint32]
 
 
-def to_ring(update: npt.NDArray[np.floating[Any]], share: float, bound: float) -> tuple[Ring, bool]:
+def to_ring(update: npt.NDArray[np.floating[Any]], share: float, bound: float, slots: int = 0) -> tuple[Ring, bool]:
     """An update in fixed point: clipped to `bound`, times `share`, in steps of ``bound / ONE``.
 
     One with numbers that are not finite becomes zeros, and counts as clipped: a failure would tell the hub of this clinic
@@ -32,10 +32,12 @@ def to_ring(update: npt.NDArray[np.floating[Any]], share: float, bound: float) -
         The clinic's part of the roster's weights, in (0, 1].
     bound : float
         Of the terms.
+    slots : int (default: 0)
+        Zeros behind the update, for the caller to fill.
 
     Returns
     -------
-    vector : ndarray of uint32, (d,)
+    vector : ndarray of uint32, (d + slots,)
     clipped : bool
 
     Raises
@@ -52,10 +54,12 @@ def to_ring(update: npt.NDArray[np.floating[Any]], share: float, bound: float) -
     if not math.isfinite(norm):
         update, norm = np.zeros_like(update), math.inf
     factor = min(1.0, bound / norm if norm else 1.0) * share / bound * ONE
-    vector = np.empty(len(update), RING)
+    vector, room = np.zeros(len(update) + slots, RING), np.empty(BLOCK)
     for begin in range(0, len(update), BLOCK):
-        steps = update[begin : begin + BLOCK].astype(np.float64) * factor
-        vector[begin : begin + len(steps)] = np.rint(steps, out=steps).astype(np.int64).astype(RING)  # modulo 2**32
+        part = update[begin : begin + BLOCK]
+        steps = np.multiply(part, factor, out=room[: len(part)], dtype=np.float64)
+        # None is larger than ONE, so that int32 has it; its bits are those modulo 2**32.
+        vector[begin : begin + len(part)] = np.rint(steps, out=steps).astype(np.int32).view(np.uint32)
     return vector, norm > bound
 
 

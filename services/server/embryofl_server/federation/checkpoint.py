@@ -146,13 +146,15 @@ class Checkpoints:
         path = self._masked_path(round_)
         if not path.exists():
             return None
-        digest, _, rest = path.read_bytes().partition(b"\n")
-        if hashlib.sha256(rest).hexdigest().encode() != digest:
+        with path.open("rb") as file:
+            expected, line, total = file.readline(), file.readline(), np.fromfile(file, "<u4")
+        digest = hashlib.sha256(line)
+        digest.update(total.data)
+        if expected != digest.hexdigest().encode() + b"\n":
             log.warning("%s does not match its SHA-256: it is set aside and the round begins again", path)
             path.rename(path.with_suffix(".masked.damaged"))
             return None
-        line, _, numbers = rest.partition(b"\n")
-        return line.decode(), np.frombuffer(numbers, "<u4").copy()
+        return line.decode(), total
 
     def _masked_path(self, round_: int) -> Path:
         return self._records / f"round-{round_:04d}.masked"

@@ -140,7 +140,7 @@ class Attempt:
             side = self._sides.of(name)
             self._check_weight(name, name, side.close_roster().advert_of(name).weight, accepted.reply)
             assert accepted.update is not None
-            side.take_masked(name, np.fromfile(accepted.update, RING))
+            side.take_masked(name, np.memmap(accepted.update, RING, "r"))
             accepted.update.unlink()
             return replace(accepted, update=None)
 
