@@ -25,11 +25,10 @@ from embryofl_console.hub import HubClient
 from embryofl_console.settings import ConsoleSettings
 from embryofl_server.api.app import create_app as create_api
 from embryofl_server.cli import commands
-from embryofl_server.hub import Hub
 from embryofl_server.members.limits import LOGINS
-from embryofl_server.settings import HubSettings
 from kits.console_routes import filled, routes
 from kits.enrolment import audit
+from kits.hubs import hub_at
 from kits.people import PASSWORD, cheapen_hashes, everybody
 from kits.ports import free_port
 
@@ -63,7 +62,7 @@ class Console:
     """A real console process, and the API of its hub in this process."""
 
     def __init__(self, root: Path) -> None:
-        self.hub = Hub(HubSettings(state_dir=root / "hub", superlink_address="127.0.0.1:9"))
+        self.hub = hub_at(root / "hub")
         certificate, key = self.hub.identity.certificate
         port, hub_port = free_port(), free_port()
         config = uvicorn.Config(

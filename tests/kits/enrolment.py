@@ -48,8 +48,8 @@ def leaving(key, name, asked=None) -> LeaveRequest:
     return unsigned.model_copy(update={"proof": sign(key, unsigned.text())})
 
 
-def join(hub, name, key=None, secret=None):
-    return hub.membership.enrol(enrolment(name, secret or hub.membership.invite(name).secret, key=key))
+def join(hub, name, key=None, secret=None, **changes):
+    return hub.membership.enrol(enrolment(name, secret or hub.membership.invite(name).secret, key=key, **changes))
 
 
 def audit(hub, event):

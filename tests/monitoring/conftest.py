@@ -14,10 +14,9 @@ from embryofl.settings import RunSettings
 from embryofl.wire import Layout
 from embryofl_server.federation.checkpoint import Checkpoints
 from embryofl_server.federation.fleet import FleetLost
-from embryofl_server.hub import Hub
 from embryofl_server.runs import metric_lines
 from embryofl_server.runs.view import RunView
-from embryofl_server.settings import HubSettings
+from kits.hubs import hub_at
 
 ROOT = Path(__file__).parents[2]
 SUMMARY = {
@@ -50,7 +49,7 @@ class FilledHub:
 
     def open(self) -> None:
         """Start or restart the hub with its exporter."""
-        self.service = Hub(HubSettings(state_dir=self.folder, superlink_address="127.0.0.1:9"))
+        self.service = hub_at(self.folder)
         presence = self.service.presence
         presence.poll, presence.every_s = self.look, 0.0
 

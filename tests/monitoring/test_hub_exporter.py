@@ -1,6 +1,7 @@
 """The hub's metrics: they agree with the run's files, survive a restart of the hub, and show its present state."""
 
 import json
+import socket
 import time
 from collections import Counter
 
@@ -8,11 +9,10 @@ import httpx
 import pytest
 
 from embryofl_server.api.status import roster, status
-from embryofl_server.hub import Hub
 from embryofl_server.monitor.live_metrics import METRICS
 from embryofl_server.runs.metric_labels import CLINIC_STATES, ROUND_PHASES, RUN_STATES
 from embryofl_server.runs.view import RunView
-from embryofl_server.settings import HubSettings
+from kits.hubs import hub_at
 from kits.ports import free_port
 
 
@@ -266,7 +266,7 @@ def test_damaged_line_does_not_stop_the_metrics(hub):
 
 def test_exporter_listens_on_the_set_port_and_only_if_one_is_set(tmp_path):
     port = free_port()
-    hub = Hub(HubSettings(state_dir=tmp_path / "hub", superlink_address="127.0.0.1:9", metrics_port=port))
+    hub = hub_at(tmp_path / "hub", metrics_port=port)
     exporter = hub.exporter
     exporter.start()
     password = tmp_path / "hub" / "identity" / "metrics.password"
@@ -276,7 +276,7 @@ def test_exporter_listens_on_the_set_port_and_only_if_one_is_set(tmp_path):
     exporter.close()
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"http://127.0.0.1:{port}/metrics")
-    silent = Hub(HubSettings(state_dir=tmp_path / "other", superlink_address="127.0.0.1:9")).exporter
+    silent = hub_at(tmp_path / "other").exporter
     silent.start()
     silent.close()
 
@@ -286,7 +286,7 @@ def test_exporter_shows_nothing_without_the_password(tmp_path):
     (tmp_path / "password").write_text("given-by-make-up\n")
     port = free_port()
     given = {"metrics_port": port, "metrics_password_file": tmp_path / "password"}
-    exporter = Hub(HubSettings(state_dir=tmp_path / "hub", superlink_address="127.0.0.1:9", **given)).exporter
+    exporter = hub_at(tmp_path / "hub", **given).exporter
     exporter.start()
     try:
         url = f"http://127.0.0.1:{port}/metrics"
@@ -301,7 +301,7 @@ def test_exporter_shows_nothing_without_the_password(tmp_path):
 def test_metrics_are_not_served_where_their_password_cannot_be_read(tmp_path, caplog):
     port = free_port()
     given = {"metrics_port": port, "metrics_password_file": tmp_path / "missing"}
-    Hub(HubSettings(state_dir=tmp_path / "hub", superlink_address="127.0.0.1:9", **given)).exporter.start()
+    hub_at(tmp_path / "hub", **given).exporter.start()
     assert "missing cannot be read" in caplog.text
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"http://127.0.0.1:{port}/metrics")
@@ -310,7 +310,7 @@ def test_metrics_are_not_served_where_their_password_cannot_be_read(tmp_path, ca
 @pytest.mark.parametrize("host", ["metrics.example", "127.0.0.1.example", "server.example", "[", ""])
 def test_exporter_answers_no_page_whose_host_was_renamed(tmp_path, host):
     """As a web page in a browser of the hub's machine asks, once its name leads there (DNS rebinding)."""
-    hub = Hub(HubSettings(state_dir=tmp_path / "hub", superlink_address="127.0.0.1:9"))
+    hub = hub_at(tmp_path / "hub")
 
     def asked(host: str) -> str:
         answers: list[str] = []
@@ -326,11 +326,9 @@ def test_exporter_answers_no_page_whose_host_was_renamed(tmp_path, host):
 
 
 def test_port_in_use_is_logged_and_does_not_stop_the_hub(tmp_path, caplog):
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        hub = Hub(HubSettings(state_dir=tmp_path / "hub", superlink_address="127.0.0.1:9", metrics_port=port))
+        hub = hub_at(tmp_path / "hub", metrics_port=port)
         hub.exporter.start()
         hub.exporter.close()
     assert f"127.0.0.1:{port}" in caplog.text and "EMBRYOFL_METRICS_PORT" in caplog.text

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from embryofl.wire import Layout
 from embryofl_server.hub import Hub
-from embryofl_server.settings import HubSettings
+from kits.hubs import hub_at
 from kits.rounds import stages
 
 LAYOUT = Layout.of({"w": ("F32", (3, 50)), "b": ("F32", (7,)), "half": ("F16", (5,)), "count": ("I64", ())})
@@ -55,7 +55,7 @@ def make_hub(tmp_path: Path):
     def make(**settings) -> Hub:
         if made:
             made[-1].store.close()
-        made.append(Hub(HubSettings(state_dir=tmp_path / "hub", superlink_address="127.0.0.1:9", **settings)))
+        made.append(hub_at(tmp_path / "hub", **settings))
         return made[-1]
 
     yield make

@@ -20,14 +20,13 @@ from embryofl_server.api.status import image_statistics
 from embryofl_server.cli.show_members import clinics_table, statistics_table
 from embryofl_server.members.invites import EnrolmentRejected
 from kits.enrolment import ask_status, audit, enrolment, join
+from kits.hubs import client_of, headers_of
 
 
 @pytest.fixture
 def control(hub):
-    api, headers = TestClient(create_app(hub)), {"Authorization": f"Bearer {hub.identity.control_token}"}
-    return lambda method, path, **body: api.request(
-        method, f"/control/{path}", headers=headers, json=body or None
-    ).json()
+    api = client_of(hub, headers_of(hub))
+    return lambda method, path, **body: api.request(method, f"/control/{path}", json=body or None).json()
 
 
 def test_clinic_list_has_the_key_and_the_reported_data_counts(hub, control, key):
@@ -61,7 +60,7 @@ def test_hostile_summary_does_nothing_to_the_coordinators_terminal(hub, control)
     """Valid and invalid markup of the library that prints the list; escape sequences."""
     hostile = "[/red] [link=https://evil.example]x[/link] \x1b[2J"
     summary = {"counts": {"5": {"0": hostile, "1": 10}, hostile: {"0": 1, "1": 1}}, "patients": hostile}
-    hub.membership.enrol(enrolment("anna", hub.membership.invite("anna").secret, summary=summary))
+    join(hub, "anna", summary=summary)
     console = Console(file=io.StringIO(), width=200)
     console.print(clinics_table(control("GET", "clinics")))
     table = console.file.getvalue()
@@ -128,7 +127,7 @@ def test_clinic_receives_pooled_statistics_of_others_once_and_never_of_a_single_
 
 def test_coordinator_sees_which_clinic_differs(hub):
     for name, brightness in (("anna", 100.0), ("bert", 150.0), ("cleo", 151.0)):
-        hub.membership.enrol(enrolment(name, hub.membership.invite(name).secret, summary=data_summary(brightness)))
+        join(hub, name, summary=data_summary(brightness))
     with TestClient(create_app(hub)) as client:
         token = {"Authorization": f"Bearer {hub.identity.control_token}"}
         assert client.get("/control/statistics").status_code == 401

@@ -6,14 +6,13 @@ import json
 import pytest
 from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.twofactor.totp import TOTP
-from fastapi.testclient import TestClient
 
 from embryofl.errors import UserError
-from embryofl_server.api.app import create_app
 from embryofl_server.members.limits import LOGINS
 from embryofl_server.state import people
 from kits.console_routes import filled
 from kits.enrolment import audit, join
+from kits.hubs import client_of, headers_of
 from kits.people import PASSWORD, ROLES, cheapen_hashes, everybody
 
 AUDITORS, COORDINATORS = {"auditor", "coordinator", "operator"}, {"coordinator", "operator"}
@@ -48,17 +47,26 @@ def cheap_hashes(monkeypatch):
 
 @pytest.fixture
 def api(hub):
-    return TestClient(create_app(hub))
+    return client_of(hub)
 
 
 @pytest.fixture
 def headers(hub):
     """By role."""
-    console, operator = (
-        {"Authorization": f"Bearer {token}"} for token in (hub.identity.console_token, hub.identity.control_token)
-    )
-    people = {role: {**console, "X-Embryofl-Session": session} for role, session in everybody(hub).items()}
-    return {**people, "operator": operator, "console": console}
+    people = {role: headers_of(hub, "console", session) for role, session in everybody(hub).items()}
+    return {**people, **{who: headers_of(hub, who) for who in ("operator", "console")}}
+
+
+def test_every_route_is_closed_without_a_token(api, hub, key):
+    join(hub, "lisbon", key)
+
+    def status(method, path, **headers):
+        return api.request(method, filled(path), json={"name": "lisbon"}, headers=headers).status_code
+
+    assert {status(*route, Authorization="Bearer x") for route in MAY} == {401}
+    others = (b"", b"Bearer ", "Bearer \u00e9".encode(), b"Basic eDp4")
+    assert {status("POST", "/control/suspend", Authorization=token) for token in others} == {401}
+    assert status("POST", "/control/suspend") == 401 and hub.store.clinic("lisbon").state == "enrolled"
 
 
 def test_every_route_is_for_its_roles_alone(api, hub, headers, key):
@@ -88,7 +96,7 @@ def test_every_route_is_for_its_roles_alone(api, hub, headers, key):
 
 def test_consoles_token_without_a_person_changes_nothing(api, hub, key):
     join(hub, "lisbon", key)
-    headers = {"Authorization": f"Bearer {hub.identity.console_token}"}
+    headers = headers_of(hub, "console")
     for path in ("suspend", "revoke"):
         assert api.post(f"/control/{path}", json={"name": "lisbon"}, headers=headers).status_code == 403
     assert hub.store.clinic("lisbon").state == "enrolled"
@@ -125,7 +133,7 @@ def test_session_of_a_disabled_person_ends_at_once(api, hub, headers):
 
 
 def test_login_is_by_name_unless_there_is_one_person_only(api, hub):
-    console = {"Authorization": f"Bearer {hub.identity.console_token}"}
+    console = headers_of(hub, "console")
     log_in = lambda **given: api.post("/control/login", json=given, headers=console).status_code  # noqa: E731
     assert log_in(password=PASSWORD) == 403  # nobody yet
     hub.people.add("anna", "coordinator", PASSWORD)
@@ -138,7 +146,7 @@ def test_login_is_by_name_unless_there_is_one_person_only(api, hub):
 
 def test_guessing_passwords_is_slowed_down(api, hub, monkeypatch):
     hub.people.add("anna", "coordinator", PASSWORD)
-    console = {"Authorization": f"Bearer {hub.identity.console_token}"}
+    console = headers_of(hub, "console")
     with monkeypatch.context() as patch:
         patch.setattr(people, "_is_password", lambda *_: False)  # what it costs to check one is not the point here
         given = [{"name": f"anna{n % 2 or ''}", "password": f"guess {n}"} for n in range(LOGINS.most)]

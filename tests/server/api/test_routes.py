@@ -5,7 +5,6 @@ import json
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
-from fastapi.testclient import TestClient
 
 from embryofl_server.api import deps
 from embryofl_server.api.app import create_app
@@ -15,11 +14,12 @@ from embryofl_server.federation import mailboxes
 from embryofl_server.federation.blobs import BadUrl
 from embryofl_server.members.limits import REFUSALS, REMEMBERED, Limit, Rate
 from kits.enrolment import ask_status, audit, enrolment, join, key_change_at, leaving
+from kits.hubs import client_of, headers_of
 
 
 def test_suspension_shuts_only_that_clinic_out_of_the_weights(hub):
     for name in ("anna", "bert"):
-        hub.membership.enrol(enrolment(name, hub.membership.invite(name).secret))
+        join(hub, name)
     urls = {n: hub.urls.sign("GET", "/v1/model/run-0001/round-0000.safetensors", n, 60) for n in ("anna", "bert")}
     hub.membership.suspend("anna", "because", by="me")
     with pytest.raises(BadUrl):
@@ -38,33 +38,11 @@ def test_suspension_shuts_only_that_clinic_out_of_the_weights(hub):
 
 @pytest.fixture
 def api(hub):
-    return TestClient(create_app(hub))  # without its lifespan: no conductor, no SuperLink
-
-
-CONTROL = [
-    ("GET", "/control/status"),
-    ("GET", "/control/runs"),
-    ("POST", "/control/runs"),
-    ("POST", "/control/stop"),
-    ("POST", "/control/validate"),
-    ("POST", "/control/invites"),
-    ("POST", "/control/pause"),
-    ("POST", "/control/continue"),
-    ("POST", "/control/suspend"),
-    ("POST", "/control/resume"),
-]
-
-
-@pytest.mark.parametrize(("method", "path"), CONTROL)
-@pytest.mark.parametrize("token", [None, "", "Bearer ", "Bearer x", "Bearer é", "Basic eDp4"])
-def test_control_api_is_closed_without_its_token(api, hub, method, path, token):
-    headers = {} if token is None else {"Authorization": token.encode()}
-    assert api.request(method, path, json={"name": "anna"}, headers=headers).status_code == 401
-    assert hub.store.clinics() == {} and hub.runs.all() == []
+    return client_of(hub)
 
 
 def test_control_api_is_open_with_its_token(api, hub):
-    headers = {"Authorization": f"Bearer {hub.identity.control_token}"}
+    headers = headers_of(hub)
     assert api.get("/control/status", headers=headers).json()["clinics"] == {}
     response = api.post("/control/invites", json={"name": "A B"}, headers=headers)
     assert response.status_code == 400 and "name" in response.json()["error"]
@@ -79,7 +57,7 @@ def test_api_has_no_description_pages(api):
 
 
 def test_only_the_signed_download_url_is_authorised(api, hub):
-    hub.membership.enrol(enrolment("anna", hub.membership.invite("anna").secret))
+    join(hub, "anna")
     url = hub.urls.sign("GET", "/v1/model/run-0001/round-0000.safetensors", "anna", 60)
     ask = lambda uri: api.get("/internal/authorise", headers={"X-Forwarded-Uri": uri}).status_code  # noqa: E731
     assert ask(url) == 204
@@ -90,7 +68,7 @@ def test_only_the_signed_download_url_is_authorised(api, hub):
 
 
 def test_upload_needs_a_signed_url_and_its_exact_size(api, hub):
-    hub.membership.enrol(enrolment("anna", hub.membership.invite("anna").secret))
+    join(hub, "anna")
     path = hub.uploads.expect("run-0001", 1, "anna", 100)
     url = hub.urls.sign("PUT", path, "anna", 60)
     assert api.put(path, content=b"x" * 100).status_code == 403
@@ -103,7 +81,7 @@ def test_upload_needs_a_signed_url_and_its_exact_size(api, hub):
 
 def test_steps_of_a_masked_round_need_a_signed_url_of_a_clinic_that_takes_part(api, hub, monkeypatch):
     monkeypatch.setattr(mailboxes, "WAIT_S", 0.01)
-    hub.membership.enrol(enrolment("anna", hub.membership.invite("anna").secret))
+    join(hub, "anna")
     path = hub.mailboxes.open("anna")
     url = hub.urls.sign("POST", path, "anna", 60)
     assert api.post(path, json={}).status_code == 403
@@ -138,7 +116,7 @@ def test_only_the_address_that_guesses_at_invites_is_slowed_down(hub, api):
 
 def test_strangers_status_requests_are_rate_limited(hub, api):
     key = ec.generate_private_key(ec.SECP384R1())
-    hub.membership.enrol(enrolment("anna", hub.membership.invite("anna").secret, key=key))
+    join(hub, "anna", key=key)
     good, bad = (ask_status(key, n).model_dump() for n in ("anna", "nobody"))
 
     def ask(body, address):

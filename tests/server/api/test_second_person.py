@@ -1,13 +1,12 @@
 """What takes two persons, where the hub is set so."""
 
 import pytest
-from fastapi.testclient import TestClient
 
 from embryofl.settings import RunSettings
-from embryofl_server.api.app import create_app
 from embryofl_server.api.second_person import lowered
 from embryofl_server.state import requests
 from kits.enrolment import audit, join
+from kits.hubs import client_of, headers_of
 from kits.people import PASSWORD, cheapen_hashes
 
 
@@ -22,15 +21,14 @@ def hub(make_hub, monkeypatch, key):
 @pytest.fixture
 def ask(hub):
     """`ask(person, path, **body)`: the response to a person, or to the operator."""
-    api = TestClient(create_app(hub))
+    api = client_of(hub)
     sessions = {}
     for name, role in (("anna", "coordinator"), ("bert", "coordinator"), ("cleo", "viewer")):
         hub.people.add(name, role, PASSWORD)
-        sessions[name] = {"X-Embryofl-Session": hub.people.log_in(name, PASSWORD)}
+        sessions[name] = hub.people.log_in(name, PASSWORD)
 
     def asking(person, path, **body):
-        token = hub.identity.control_token if person == "operator" else hub.identity.console_token
-        headers = {"Authorization": f"Bearer {token}", **sessions.get(person, {})}
+        headers = headers_of(hub, "operator" if person == "operator" else "console", sessions.get(person, ""))
         return api.post(f"/control/{path}", json=body, headers=headers)
 
     asking.api, asking.sessions = api, sessions
@@ -81,8 +79,7 @@ def test_run_that_lowers_a_protection_waits_and_any_other_starts(hub, ask):
 
 def test_waiting_request_is_shown_and_can_be_withdrawn(hub, ask):
     ask("anna", "revoke", name="lisbon")
-    headers = {"Authorization": f"Bearer {hub.identity.console_token}"}
-    shown = ask.api.get("/control/state", headers=headers).json()["hub"]["requests"]
+    shown = ask.api.get("/control/state", headers=headers_of(hub, "console")).json()["hub"]["requests"]
     assert [(r["number"], r["person"], r["what"]) for r in shown] == [(1, "anna", "revoke lisbon")]
     assert ask("cleo", "requests/withdraw", number=1).status_code == 403
     assert ask("bert", "requests/withdraw", number=1).status_code == 200
@@ -102,6 +99,5 @@ def test_request_of_a_disabled_person_or_an_old_one_is_not_done(hub, ask, monkey
 
 def test_one_person_is_enough_unless_the_hub_is_set_so(make_hub, ask):
     restarted = make_hub()
-    api = TestClient(create_app(restarted))
-    headers = {"Authorization": f"Bearer {restarted.identity.console_token}", **ask.sessions["anna"]}
-    assert api.post("/control/revoke", json={"name": "lisbon"}, headers=headers).json() == {"state": "revoked"}
+    api = client_of(restarted, headers_of(restarted, "console", ask.sessions["anna"]))
+    assert api.post("/control/revoke", json={"name": "lisbon"}).json() == {"state": "revoked"}

@@ -4,17 +4,16 @@ import time
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
-from fastapi.testclient import TestClient
 from rich.console import Console
 
 from embryofl import protocol
 from embryofl.messages import Request
 from embryofl.protocol import Program
-from embryofl_server.api.app import create_app
 from embryofl_server.api.status import roster
 from embryofl_server.cli.show_members import clinics_table
 from embryofl_server.federation.run_context import RunFailed
 from kits.enrolment import ask_status, enrolment, join
+from kits.hubs import client_of
 
 OLD, NEW = Program(version="0.1.0", protocol=3), Program(version="0.2.0", protocol=4)
 
@@ -78,10 +77,8 @@ def test_clinic_that_is_too_old_is_not_asked_and_the_run_says_so(stage):
 @pytest.mark.usefixtures("later_hub")
 def test_clinic_that_is_too_old_is_told_so_and_so_is_the_coordinator(hub):
     key = ec.generate_private_key(ec.SECP384R1())
-    hub.membership.enrol(
-        enrolment("anna", hub.membership.invite("anna").secret, key=key, program=OLD)
-    )  # before the update
-    api = TestClient(create_app(hub))
+    join(hub, "anna", key=key, program=OLD)  # before the update
+    api = client_of(hub)
     asked = api.post("/v1/standing", json=ask_status(key, "anna", program=OLD).model_dump() | {"since": "another form"})
     assert asked.status_code == 400
     assert "The clinic runs version 0.1.0 (protocol 3)" in asked.json()["error"]
@@ -92,6 +89,6 @@ def test_clinic_that_is_too_old_is_told_so_and_so_is_the_coordinator(hub):
 
 def test_clinic_that_is_newer_than_the_hub_is_told_so_when_it_joins(hub):
     body = enrolment("anna", hub.membership.invite("anna").secret).model_dump() | {"program": NEW.model_dump()}
-    joined = TestClient(create_app(hub)).post("/v1/enrol", json=body | {"something": "new"})
+    joined = client_of(hub).post("/v1/enrol", json=body | {"something": "new"})
     assert joined.status_code == 400 and "The hub's is too old: ask the coordinator" in joined.json()["error"]
     assert hub.store.clinics() == {}

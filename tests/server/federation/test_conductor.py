@@ -7,8 +7,7 @@ import pytest
 
 from embryofl.errors import UserError
 from embryofl_server.api.status import status
-from embryofl_server.hub import Hub
-from embryofl_server.settings import HubSettings
+from kits.hubs import hub_at
 
 
 @pytest.mark.parametrize(
@@ -71,7 +70,7 @@ def test_paused_run_stays_paused_until_resumed_and_lets_others_pass(hub, start, 
     first.set_state("finished", 3)
     assert hub.runs.next() == third
     hub.store.close()
-    again = Hub(HubSettings(state_dir=tmp_path / "hub", superlink_address="127.0.0.1:9"))  # a restart
+    again = hub_at(tmp_path / "hub")  # a restart
     assert again.runs.get(second.name).state["state"] == "paused" and again.runs.next() == third
     assert status(again, again.overview.now())["paused"] == [second.name]
     assert again.conductor.resume(by="somebody") == second and again.runs.next() == second

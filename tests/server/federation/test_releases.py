@@ -16,7 +16,7 @@ from embryofl_server.cli import show, show_results
 from embryofl_server.federation.run_settings import check_releases, check_settings
 from embryofl_server.runs.metrics_seen import describe_asking, metrics_seen
 from embryofl_server.runs.view import RunView
-from kits.enrolment import ask_status, audit, enrolment
+from kits.enrolment import ask_status, audit, enrolment, join
 from kits.rounds import NAMES
 
 MIXED = {"anna": "own", "bert": "own", "cleo": "none"}
@@ -131,7 +131,7 @@ def test_hub_learns_the_policy_on_joining_and_with_every_status_request(hub):
 
 
 def test_run_that_needs_metrics_of_every_round_is_refused_when_it_is_queued(hub):
-    hub.membership.enrol(enrolment("anna", hub.membership.invite("anna").secret, summary={METRICS: "none"}))
+    join(hub, "anna", summary={METRICS: "none"})
     with pytest.raises(UserError, match=r"choose=best cannot be used: .* anna \(none\)"):
         hub.conductor.queue({"choose": "best"})
     assert hub.runs.all() == []

@@ -11,7 +11,7 @@ from embryofl.errors import UserError
 from embryofl.membership import Enrolment, proof_text
 from embryofl.protocol import our_program
 from embryofl_server.members.invites import EnrolmentRejected
-from kits.enrolment import SUMMARY, ask_status, enrolment
+from kits.enrolment import SUMMARY, ask_status, enrolment, join
 
 
 def test_invited_clinic_with_its_own_key_joins(hub):
@@ -65,7 +65,7 @@ def test_unusable_name_is_rejected(hub, name):
 def test_only_the_suspended_clinic_learns_the_reason(hub):
     key, other = (ec.generate_private_key(ec.SECP384R1()) for _ in range(2))
     for name, clinic_key in (("anna", key), ("bert", other)):
-        hub.membership.enrol(enrolment(name, hub.membership.invite(name).secret, key=clinic_key))
+        join(hub, name, key=clinic_key)
     hub.membership.suspend("anna", "three invalid replies", by="the gate")
     status = hub.membership.status(ask_status(key, "anna"))
     assert (status.state, status.reason) == ("suspended", "three invalid replies") and status.refused is None

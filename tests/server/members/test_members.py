@@ -274,7 +274,7 @@ def test_approval_confirms_the_number_of_images_and_the_log_has_it(make_hub, key
     """The clinic claims two billion, which would make it the whole federation."""
     hub = make_hub(approval="manual")
     claimed = {"counts": {"5": {"0": 10**9, "1": 10**9}}, "approved": 10**9}
-    hub.membership.enrol(enrolment("anna", hub.membership.invite("anna").secret, key=key, summary=claimed))
+    join(hub, "anna", key=key, summary=claimed)
     assert hub.store.clinic("anna").approved is None
     hub.membership.approve("anna", by="me", images=100)
     assert hub.store.clinic("anna").approved == 100 and hub.store.clinic("anna").most_embryos == 120

@@ -8,19 +8,15 @@ import yaml
 
 from embryofl.settings import RunSettings
 from embryofl_console.texts import texts
-from embryofl_server.hub import Hub
-from embryofl_server.settings import HubSettings
-from kits.enrolment import enrolment
+from kits.enrolment import join
 
 RULES = Path(__file__).parents[3] / "prometheus" / "rules" / "alerts.yml"
 
 
 @pytest.fixture
-def hub(tmp_path):
-    started = Hub(HubSettings(state_dir=tmp_path / "hub", superlink_address="127.0.0.1:9"))
-    started.membership.enrol(enrolment("oslo", started.membership.invite("oslo").secret))
-    yield started
-    started.store.close()
+def hub(hub):
+    join(hub, "oslo")
+    return hub
 
 
 def firing(hub):

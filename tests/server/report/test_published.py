@@ -20,7 +20,7 @@ from embryofl_server.members.store import Clinic
 from embryofl_server.report.card import model_card
 from embryofl_server.report.published import LEAST, published
 from embryofl_server.report.summary import summarise
-from kits.enrolment import ask_status, enrolment
+from kits.enrolment import ask_status, enrolment, join
 
 NAMES = ("anna", "bert", "cleo", "dora", "ella")
 
@@ -180,7 +180,7 @@ def test_coordinator_sees_every_clinic_and_which_results_are_hidden():
 def test_metrics_are_hidden_by_default_and_latest_choice_wins(hub):
     """A replayed opt-in does not undo a later opt-out; an opt-out always counts."""
     key = ec.generate_private_key(ec.SECP384R1())
-    hub.membership.enrol(enrolment("anna", hub.membership.invite("anna").secret, key=key))
+    join(hub, "anna", key=key)
 
     def after(shows: bool, asked: float) -> bool:
         hub.membership.status(ask_status(key, "anna", asked, shows=shows))

@@ -27,6 +27,7 @@ from embryofl_server.settings import HubSettings
 from embryofl_server.state import database
 from embryofl_server.state.backup import MANIFEST, SUMS, read_backup, write_backup
 from embryofl_server.state.encryption import decrypted, encrypted
+from kits.hubs import hub_settings
 
 PASSPHRASE = "three clinics in one sum"
 PRIVATE, OTHERS = (
@@ -38,7 +39,7 @@ KEY = openssh(ec.derive_private_key(1, ec.SECP384R1()))
 
 @pytest.fixture
 def settings(tmp_path):
-    return HubSettings(state_dir=tmp_path / "hub", superlink_address="127.0.0.1:9")
+    return hub_settings(tmp_path / "hub")
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def restore(settings, data: bytes):
 
 
 def new_hub_settings(tmp_path):
-    return HubSettings(state_dir=tmp_path / "elsewhere" / "hub", superlink_address="127.0.0.1:9")
+    return hub_settings(tmp_path / "elsewhere" / "hub")
 
 
 def test_restored_hub_is_identical(hub, settings, tmp_path, packed):
