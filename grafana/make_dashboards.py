@@ -5,7 +5,8 @@ A page is a YAML file. Each entry of `panels` is a row (a heading), or a panel:
 - its kind and title: stat, stepped, curve, bars, timeline, columns, table (functions of `panels`)
 - `text`: the description
 - `now` or `query`: PromQL for this moment or over the range, alone or by legend; `<name>` is replaced from `names`
-- `options`: `size` (width x height, in 24 columns), unit, thresholds, mappings, `empty` (shown without data), ...
+- `options`: `size` (width x height, in 24 columns), unit, thresholds, mappings, `empty` (shown without data), ...: as
+  written or by name (names.yml)
 - `fields`: properties of single series; `colours`: their colours only; `states`: labels and colours of a kind of state;
   `pooled_line`: a dashed line for all clinics together
 """
@@ -15,6 +16,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import layout
 import panels
 import yaml
 
@@ -22,34 +24,40 @@ from embryofl import states
 
 HERE = Path(__file__).parent
 PAGES = ("federation", "clinic", "quality", "operations")
+NAMES = yaml.safe_load((HERE / "names.yml").read_text())
+COLOURS, EMPTY, THRESHOLDS = NAMES["colours"], NAMES["empty"], NAMES["thresholds"]
 KINDS = {make.__name__: make for make in (panels.stat, panels.stepped, panels.curve, panels.bars, panels.timeline)}
+ALERTS = yaml.safe_load((HERE.parent / "prometheus" / "rules" / "alerts.yml").read_text())["groups"][0]["rules"]
+NUMBERED = {str(n): state for n, state in enumerate(states.CLINIC, 1)}  # as in `embryofl:clinic_state_number`
+MAPPINGS = {
+    "states": panels.mapping(
+        {n: states.CLINIC[state] for n, state in NUMBERED.items()},
+        {n: COLOURS["clinic"][state] for n, state in NUMBERED.items()},
+    ),
+    "severities": panels.mapping(NAMES["severities"], COLOURS["severities"]),
+    "reasons": panels.mapping(NAMES["reasons"]),
+    "actions": panels.mapping({rule["alert"]: rule["annotations"]["action"] for rule in ALERTS}),
+}
 STATES = {
     "run": [
-        *(panels.override(s, color=panels.fixed(panels.RUN_COLOURS[s]), displayName=n) for s, n in states.RUN.items()),
+        *(panels.override(s, color=panels.fixed(COLOURS["run"][s]), displayName=n) for s, n in states.RUN.items()),
         panels.override("none", color=panels.fixed("#6e7077"), displayName="no run yet"),
     ],
     "phase": [
-        panels.override(s, color=panels.fixed({"waiting": "orange", "idle": "text"}.get(s, "blue")), displayName=n)
+        panels.override(s, color=panels.fixed(COLOURS["phase"].get(s, "blue")), displayName=n)
         for s, n in states.PHASE.items()
     ],
 }
 
 
-def actions() -> list[Any]:
-    """What to do about each alert, by its name."""
-    rules = yaml.safe_load((HERE.parent / "prometheus" / "rules" / "alerts.yml").read_text())["groups"][0]["rules"]
-    return panels.mapping({rule["alert"]: rule["annotations"]["action"] for rule in rules})
-
-
 def named(kind: str, value: Any) -> Any:
     """Thresholds, mappings or the text shown without data, by name or as written."""
     if kind == "thresholds":
-        return panels.THRESHOLDS[value] if isinstance(value, str) else panels.steps(value[0], *value[1:])
+        base, *more = THRESHOLDS[value] if isinstance(value, str) else value
+        return panels.steps(base, *more)
     if kind == "mappings":
-        if value == "actions":
-            return actions()
-        return panels.MAPPINGS[value] if isinstance(value, str) else panels.mapping(value)
-    return panels.EMPTY.get(value, value) if kind == "empty" else value
+        return MAPPINGS[value] if isinstance(value, str) else panels.mapping(value)
+    return EMPTY.get(value, value) if kind == "empty" else value
 
 
 def field(name: str, properties: dict[str, Any]) -> Any:
@@ -66,7 +74,7 @@ def panel(entry: dict[str, Any], names: dict[str, str]) -> Any:
     """A panel from its entry."""
     kind, title = next(iter(entry.items()))
     if kind == "row":
-        return panels.row(title)
+        return layout.row(title)
 
     def filled(expr: str) -> str:
         return re.sub(r"<(\w+)>", lambda match: names[match[1]], expr)
@@ -94,13 +102,13 @@ def text_of(name: str) -> str:
     """The text of a dashboard's file."""
     page = yaml.safe_load((HERE / "pages" / f"{name}.yml").read_text())
     variables = [
-        panels.choice(**v)
+        layout.choice(**v)
         if "values" in v
-        else panels.variable(v["name"], v["label"], v["query"], first=v.get("first", ""))
+        else layout.variable(v["name"], v["label"], v["query"], first=v.get("first", ""))
         for v in page.get("variables", [])
     ]
     made = [panel(entry, page.get("names", {})) for entry in page["panels"]]
-    dashboard = panels.page(f"embryofl-{name}", page["title"], page["description"], made, variables)
+    dashboard = layout.page(f"embryofl-{name}", page["title"], page["description"], made, variables)
     return json.dumps(dashboard, indent=1, ensure_ascii=False) + "\n"
 
 

@@ -1,54 +1,10 @@
-"""Building blocks of the dashboards: panels, queries, thresholds, and pages that lay panels out in rows."""
+"""Panels: one function for each kind, and what they are made of: queries, thresholds, mappings, properties of series."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from embryofl import states
-
-UID = "embryofl-prometheus"
-SOURCE = {"type": "prometheus", "uid": UID}
+SOURCE = {"type": "prometheus", "uid": "embryofl-prometheus"}
 Json = dict[str, Any]
-
-CLINIC_COLOURS = {
-    "enrolled": "#8e8e8e",
-    "online": "green",
-    "training": "blue",
-    "evaluating": "purple",
-    "done": "semi-dark-green",
-    "late": "orange",
-    "refused": "semi-dark-red",
-    "failed": "dark-red",
-    "offline": "red",
-    "suspended": "dark-orange",
-}
-RUN_COLOURS = {
-    "queued": "blue",
-    "waiting": "orange",
-    "running": "blue",
-    "paused": "orange",
-    "finished": "green",
-    "stopped": "red",
-    "failed": "red",
-}
-REASONS = {  # why replies are rejected; docs/monitoring.md says what to do
-    "clinic_refused": "blocked by the clinic's policy",
-    "late": "no reply before the round ended",
-    "clinic_error": "the clinic's work failed",
-    "restarted": "restarted during a masked round",
-    "not_finite": "numbers that are not finite",
-    "norm": "an update far longer than the others",
-    "suspended": "suspended during the round",
-    "no_upload": "the update did not arrive",
-    "wrong_digest": "the update arrived damaged",
-    "wrong_size": "the update arrived damaged",
-    "wrong_run": "a reply to another request",
-    "wrong_layout": "a model of another form",
-    "malformed": "a reply of another form",
-    "examples": "more images than enrolled",
-    "metrics": "metrics of another form",
-    "masking": "a step of secure aggregation that breaks its rules",
-    "bad_letter": "two clinics disagree about a letter of a masked round",
-}
 
 
 def mapping(texts: dict[str, str], colours: dict[str, str] | None = None) -> list[Json]:
@@ -58,27 +14,6 @@ def mapping(texts: dict[str, str], colours: dict[str, str] | None = None) -> lis
     return [{"type": "value", "options": options}]
 
 
-_NUMBERED = list(enumerate(states.CLINIC, 1))  # as in `embryofl:clinic_state_number`
-MAPPINGS = {
-    "states": mapping(
-        {str(n): states.CLINIC[state] for n, state in _NUMBERED},
-        {str(n): CLINIC_COLOURS[state] for n, state in _NUMBERED},
-    ),
-    "severities": mapping(
-        {"warning": "Warning", "critical": "Critical", "info": "Info"},
-        {"warning": "orange", "critical": "red", "info": "blue"},
-    ),
-    "reasons": mapping(REASONS),
-}
-EMPTY = {
-    "no_clinic": "no clinic has joined yet",
-    "no_hub": "the hub cannot be reached",
-    "no_round": "no round is complete yet",
-    "not_scraped": "this clinic is not scraped",
-    "none_rejected": "no reply was rejected",
-}
-
-
 def steps(base: str, *more: tuple[float, str]) -> Json:
     """Thresholds: the colour below all of them, then (from value, colour)."""
     marks = [{"color": base, "value": None}, *({"color": c, "value": v} for v, c in more)]
@@ -86,14 +21,6 @@ def steps(base: str, *more: tuple[float, str]) -> Json:
 
 
 PLAIN = steps("text")
-THRESHOLDS = {
-    "good_auroc": steps("red", (0.6, "orange"), (0.7, "green")),  # 0.5 is guessing; outcome models reach 0.6 to 0.7
-    "good_ece": steps("green", (0.1, "orange"), (0.2, "red")),
-    "good_brier": steps("green", (0.2, "orange"), (0.25, "red")),  # always predicting 0.5 gives 0.25
-    "good_rate": steps("red", (0.5, "orange"), (0.7, "green")),
-    "none_is_good": steps("green", (1, "red")),
-    "plain": PLAIN,
-}
 
 
 def query(expr: str, legend: str = "", *, now: bool = False, table: bool = False) -> Json:
@@ -134,7 +61,7 @@ def panel(
     w: int,
     h: int,
     unit: str = "none",
-    empty: str = EMPTY["no_hub"],
+    empty: str = "the hub cannot be reached",
     options: Json | None = None,
     overrides: Sequence[Json] = (),
     transformations: Sequence[Json] = (),
@@ -281,118 +208,3 @@ def timeline(*args: Any, **more: Any) -> Json:
         "alignValue": "left",
     }
     return panel("state-timeline", *args, options=options, custom={"fillOpacity": 80, "lineWidth": 0}, **more)
-
-
-def row(title: str) -> Json:
-    """A heading."""
-    return {
-        "type": "row",
-        "title": title,
-        "collapsed": False,
-        "gridPos": {"x": 0, "y": 0, "w": 24, "h": 1},
-        "panels": [],
-    }
-
-
-def variable(name: str, label: str, expr: str, *, first: str = "") -> Json:
-    """A choice from a label's values."""
-    made: Json = {
-        "name": name,
-        "label": label,
-        "type": "query",
-        "datasource": SOURCE,
-        "query": {"query": expr, "refId": name},
-        "definition": expr,
-        "refresh": 2,
-        "sort": 1,
-        "multi": False,
-        "includeAll": False,
-        "hide": 0,
-        "regex": "",
-        "options": [],
-    }
-    return {**made, "current": {"text": first, "value": first}} if first else made
-
-
-def choice(name: str, label: str, values: Sequence[str], first: str) -> Json:
-    """A choice from fixed values."""
-    return {
-        "name": name,
-        "label": label,
-        "type": "custom",
-        "query": ",".join(values),
-        "current": {"text": first, "value": first},
-        "options": [],
-        "hide": 0,
-    }
-
-
-def _marks(name: str, colour: str, expr: str, title: str, text: str = "") -> Json:
-    """Annotations at times that are a metric's values."""
-    return {
-        "name": name,
-        "enable": True,
-        "hide": False,
-        "iconColor": colour,
-        "datasource": SOURCE,
-        "target": {"refId": "Anno", "expr": f"{expr} * 1000", "interval": "10s"},
-        "titleFormat": title,
-        "textFormat": text,
-        "tagKeys": "",
-        "useValueForTime": True,
-    }
-
-
-MARKS = [
-    _marks("Runs", "blue", "max by (run) (embryofl_run_started_timestamp_seconds)", "{{run}} started"),
-    _marks(
-        "Rejected replies",
-        "red",
-        "max by (clinic, reason) (embryofl_clinic_refusal_timestamp_seconds)",
-        "{{clinic}}: reply rejected",
-        "{{reason}}",
-    ),
-    _marks("Restarts", "orange", "max(embryofl_hub_start_timestamp_seconds)", "the hub started"),
-]
-LINK = {
-    "type": "dashboards",
-    "title": "EmbryoFL",
-    "tags": ["embryofl"],
-    "asDropdown": False,
-    "icon": "external link",
-    "includeVars": False,
-    "keepTime": True,
-    "targetBlank": False,
-    "tooltip": "",
-    "url": "",
-}
-
-
-def page(uid: str, title: str, text: str, panels: Sequence[Json], variables: Sequence[Json] = ()) -> Json:
-    """A dashboard: panels in reading order, from left to right until a line of 24 columns is full."""
-    x = y = height = 0
-    placed = []
-    for number, made in enumerate(panels, 1):
-        size = made["gridPos"]
-        if x + size["w"] > 24:
-            x, y, height = 0, y + height, 0
-        placed.append({"id": number, **made, "gridPos": {**size, "x": x, "y": y}})
-        x, height = x + size["w"], max(height, size["h"])
-    return {
-        "uid": uid,
-        "title": title,
-        "description": text,
-        "tags": ["embryofl"],
-        "timezone": "browser",
-        "editable": False,
-        "graphTooltip": 1,
-        "schemaVersion": 41,
-        "version": 1,
-        "refresh": "10s",
-        "time": {"from": "now-1h", "to": "now"},
-        "timepicker": {},
-        "annotations": {"list": MARKS},
-        "links": [LINK],
-        "templating": {"list": list(variables)},
-        "panels": placed,
-    }

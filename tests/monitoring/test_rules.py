@@ -4,7 +4,7 @@ import re
 import shutil
 import subprocess
 
-import panels
+import make_dashboards
 import pytest
 
 from embryofl import states
@@ -77,4 +77,4 @@ def test_every_reason_for_a_rejection_has_a_description_and_advice(root):
     advised = {name for row in re.findall(r"^\| (`.*?) \|", document, re.M) for name in re.findall(r"`(\w+)`", row)}
     code = "\n".join(p.read_text() for p in (root / "services" / "server" / "embryofl_server").rglob("*.py"))
     reasons = {"late", "clinic_error", "not_finite", *re.findall(r'ReplyRejected\(\s*"(\w+)"', code)}
-    assert len(reasons) > 9 and reasons <= advised <= set(panels.REASONS)
+    assert len(reasons) > 9 and reasons <= advised <= set(make_dashboards.NAMES["reasons"])
