@@ -33,7 +33,9 @@ from embryofl.pooled_metrics import SPLITS, from_vector, to_vector
 from embryofl.secagg.fixed_point import Ring
 from embryofl.settings import RunSettings
 from embryofl_server.federation.run_settings import with_masks
-from kits.label_attack import Aims, Clinic, Floats, decoder, features, masked, of_reply
+from kits.head_clinics import Clinic, masked
+from kits.label_attack import Aims, decoder, features, of_reply
+from kits.pictures import Floats
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("anna", "bert", "cleo")

@@ -14,7 +14,7 @@ from embryofl_data.cache import open_cache
 from embryofl_data.dataset import ClinicData, ImageExamples, image_examples
 from embryofl_data.embeddings import Embedder, with_embeddings
 from embryofl_data.reading.layouts import read_folder
-from kits.label_attack import EMBRYOS, Floats, examples
+from kits.pictures import EMBRYOS, Floats, examples
 
 SIDE = 160
 CLINICS, TARGETS = 3, 10
@@ -67,7 +67,7 @@ class Embryos:
 
 
 class World:
-    """Three clinics with 40 validation embryos of day 5 and 40 training embryos of day 3; see `kits.label_attack.Pictures`.
+    """Three clinics with 40 validation embryos of day 5 and 40 training embryos of day 3; see `kits.pictures.Pictures`.
 
     All others are the attacker's, but for the pictures in question that no clinic has.
 

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from embryofl.models.rotations import upright
 from embryofl_data.dataset import ImageExamples
-from kits.label_attack import Aims, Floats, Pictures
+from kits.label_attack import Aims
+from kits.pictures import Floats, Pictures
 
 PUBLIC = 16
 """Of the hub's own pictures, from which it learns how long the numbers of a gradient are."""

@@ -35,7 +35,7 @@ from embryofl.secagg.fixed_point import ONE
 from embryofl.secagg.threshold import threshold
 from embryofl.settings import LARGEST_DELTA, PRIVATE, RunSettings, run_settings
 from embryofl_data.dataset import ImageExamples
-from kits.label_attack import EMBRYOS, Floats
+from kits.pictures import EMBRYOS, Floats
 
 DAY5 = 120
 """Embryos of day 5 over all clinics; the others are of day 3."""
@@ -44,7 +44,7 @@ NOISE = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 
 
 class TrainingWorld:
-    """Clinics with training embryos, and the attacker's own pictures; see `kits.label_attack.Pictures`.
+    """Clinics with training embryos, and the attacker's own pictures; see `kits.pictures.Pictures`.
 
     Attributes
     ----------

@@ -17,7 +17,9 @@ from embryofl.secagg.noise import add_noise
 from embryofl.secagg.threshold import threshold
 from embryofl.settings import LARGEST_DELTA, PRIVATE, run_settings
 from embryofl_data.dataset import ImageExamples
-from kits.label_attack import Aims, Clinic, Population
+from kits.head_clinics import Clinic
+from kits.label_attack import Aims
+from kits.pictures import Population
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,7 +11,9 @@ from embryofl.masked_update import count_clipped
 from embryofl.pooled_metrics import from_vector
 from embryofl.settings import RunSettings
 from embryofl_clinic.workload.own_results import OwnResultsFile
-from kits.label_attack import Aims, Clinic, Population, masked
+from kits.head_clinics import Clinic, masked
+from kits.label_attack import Aims
+from kits.pictures import Population
 
 NAMES = ("anna", "bert", "cleo")
 MASKED = RunSettings(model="lite0_head", rounds=2, masked_weights="examples", batch_size=8, balance=0)

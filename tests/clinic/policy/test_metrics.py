@@ -7,7 +7,9 @@ from embryofl.metrics import BINS, ScoreSums
 from embryofl.pooled_metrics import SPLITS, filled_cells
 from embryofl.secagg.messages import MAX_CELLS
 from embryofl_clinic.workload.own_results import OwnResultsFile
-from kits.label_attack import Aims, Clinic, Population, features, label_accuracy, of_reply, summed
+from kits.head_clinics import Clinic, summed
+from kits.label_attack import Aims, features, label_accuracy, of_reply
+from kits.pictures import Population
 
 pytestmark = pytest.mark.integration
 

@@ -20,7 +20,8 @@ from embryofl_clinic.policy.rules import Policy, last_block
 from embryofl_clinic.settings import ClinicSettings
 from embryofl_clinic.workload.embryo import EmbryoWorkload
 from kits.clinic_app import started_app
-from kits.label_attack import RUN, Clinic, Population, masked, summed
+from kits.head_clinics import RUN, Clinic, masked, summed
+from kits.pictures import Population
 
 NAMES = ("anna", "bert", "cleo")
 ONE, OTHER = np.full(1280, 0.01), np.full(1280, -0.01)

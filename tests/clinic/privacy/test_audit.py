@@ -10,7 +10,9 @@ from embryofl.pooled_metrics import AUDIT_GROUP, GROUP
 from embryofl_clinic.policy.questions import Questions
 from embryofl_clinic.policy.sent import SentLog
 from embryofl_clinic.privacy.attacks import Attacked, attack
-from kits.label_attack import Aims, Clinic, Population, examples, features, label_accuracy, masked, summed
+from kits.head_clinics import Clinic, masked, summed
+from kits.label_attack import Aims, features, label_accuracy
+from kits.pictures import Population, examples
 
 pytestmark = pytest.mark.integration
 
