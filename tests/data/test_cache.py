@@ -49,8 +49,8 @@ def files(root: Path) -> list[str]:
     return sorted(path.name for path in root.iterdir())
 
 
-def open_all(root: Path, **options) -> DecodedCache:
-    return open_cache(root, files(root), root.parent / "cache", SIZE, **options)
+def open_all(root: Path) -> DecodedCache:
+    return open_cache(root, files(root), root.parent / "cache", SIZE)
 
 
 def assert_right(root: Path, cache: DecodedCache) -> None:
@@ -180,12 +180,6 @@ def test_huge_file_is_not_read(root, monkeypatch):
     with (root / "huge.tif").open("wb") as handle:
         handle.truncate(2**40)
     assert open_all(root).infos["huge.tif"].kind == "too_large"
-
-
-def test_progress_reaches_the_total(root):
-    calls: list[tuple[int, int]] = []
-    open_all(root, progress=lambda done, total: calls.append((done, total)))
-    assert calls == [(done, 6) for done in range(1, 7)]
 
 
 def test_full_disk_is_reported_before_anything_is_written(root, monkeypatch):

@@ -28,7 +28,6 @@ from embryofl.errors import UserError
 from embryofl.files import atomic, write_atomic
 from embryofl.schema import Strict
 from embryofl_data.output import NO_SPACE
-from embryofl_data.progress import OnProgress, no_progress
 from embryofl_data.reading.decode import DECODE_VERSION
 from embryofl_data.reading.scan import EarlierFiles, FileInfo, scan_files
 
@@ -54,7 +53,7 @@ class DecodedCache:
     rows : dict of str to int
         File to row, for the requested files that could be decoded. Files with the same content share a row.
     infos : dict of str to FileInfo
-        What is earlier of every requested file.
+        What is known of every requested file.
     decoded : int
         How many files were decoded by this call.
     """
@@ -65,9 +64,7 @@ class DecodedCache:
     decoded: int
 
 
-def open_cache(
-    root: Path, files: Sequence[str], cache_dir: Path, image_size: int, progress: OnProgress = no_progress
-) -> DecodedCache:
+def open_cache(root: Path, files: Sequence[str], cache_dir: Path, image_size: int) -> DecodedCache:
     """Open the cache of a data folder, decoding to squares of `image_size` pixels what is not in it yet.
 
     Parameters
@@ -76,8 +73,6 @@ def open_cache(
         Relative to `root`. Others that the cache holds are kept as long as they are unchanged.
     cache_dir : Path
         Created when missing. May be shared by folders and image sizes.
-    progress : callable, optional
-        Called with (done, total) files.
 
     Raises
     ------
@@ -89,7 +84,7 @@ def open_cache(
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
         with cache.locked():
-            return cache.open(wanted, progress)
+            return cache.open(wanted)
     except OSError as error:
         if error.errno in NO_SPACE:
             raise cache.no_space(len(wanted)) from error
@@ -107,24 +102,22 @@ class _CacheFolder:
         self.root, self.folder, self.size = root, folder, size
         self.stem = f"{size}px-{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:12]}"
 
-    def open(self, wanted: list[str], progress: OnProgress) -> DecodedCache:
+    def open(self, wanted: list[str]) -> DecodedCache:
         """Pixels and information of the wanted files."""
         index, decoded = self.read_index(), 0
         self.sweep(keep=index.pixels)  # what a killed build left
         earlier = EarlierFiles(index.files, set(index.rows))
-        if index.pixels and all(earlier.is_fresh(self.root, file) for file in wanted):
-            progress(len(wanted), len(wanted))
-        else:
+        if not index.pixels or not all(earlier.is_fresh(self.root, file) for file in wanted):
             keep = sorted({*wanted, *(file for file in earlier.files if earlier.is_fresh(self.root, file))})
             if len(keep) * self.size * self.size * 3 > shutil.disk_usage(self.folder).free:
                 raise self.no_space(len(keep))
-            index, decoded = self.build(keep, index, earlier, progress)
+            index, decoded = self.build(keep, index, earlier)
             self.sweep(keep=index.pixels)
         infos = {file: index.files[file] for file in wanted}
         rows = {file: index.rows[info.sha256] for file, info in infos.items() if info.usable}
         return DecodedCache(self.map(index), rows, infos, decoded)
 
-    def build(self, files: list[str], old: _Index, earlier: EarlierFiles, progress: OnProgress) -> tuple[_Index, int]:
+    def build(self, files: list[str], old: _Index, earlier: EarlierFiles) -> tuple[_Index, int]:
         """Write new pixels and index: earlier content is copied row by row, the rest decoded."""
         old_pixels = self.map(old)
         rows: dict[str, int] = {}
@@ -132,7 +125,7 @@ class _CacheFolder:
         decoded = 0
         unfinished = self.folder / f"{self.stem}-unfinished.u8"
         with atomic(unfinished, 0o600) as handle:
-            for done, scanned in enumerate(scan_files(self.root, files, self.size, earlier), 1):
+            for scanned in scan_files(self.root, files, self.size, earlier):
                 info = scanned.info
                 infos[info.file] = info
                 decoded += scanned.pixels is not None
@@ -140,7 +133,6 @@ class _CacheFolder:
                     pixels = old_pixels[old.rows[info.sha256]] if scanned.pixels is None else scanned.pixels
                     rows[info.sha256] = len(rows)
                     handle.write(pixels.tobytes())
-                progress(done, len(files))
         content = hashlib.sha256("\n".join([DECODE_VERSION, str(self.size), *rows]).encode()).hexdigest()[:16]
         index = _Index(image_size=self.size, pixels=f"{self.stem}-{content}.u8", rows=rows, files=infos)
         unfinished.replace(self.folder / index.pixels)

@@ -11,7 +11,6 @@ import numpy.typing as npt
 from embryofl.errors import DataError
 from embryofl.gardner import STEPS, steps_of
 from embryofl_data.cache import DecodedCache, open_cache
-from embryofl_data.progress import OnProgress, no_progress
 from embryofl_data.reading.contract import DataFolder, EmbryoImage
 from embryofl_data.reading.layouts import read_folder
 from embryofl_data.reading.scan import FileInfo
@@ -99,9 +98,7 @@ class ClinicData:
     test: ImageExamples
 
 
-def load_clinic_data(
-    root: Path, cache_dir: Path, image_size: int, split_seed: int = 0, progress: OnProgress = no_progress
-) -> ClinicData:
+def load_clinic_data(root: Path, cache_dir: Path, image_size: int) -> ClinicData:
     """Read, decode and split a clinic's folder, which is only read; files of the same content stay in one split.
 
     Images are decoded to squares of `image_size` pixels and kept in `cache_dir`.
@@ -115,10 +112,10 @@ def load_clinic_data(
     """
     folder = read_folder(root)
     labelled = [image.file for image in folder.images if image.label is not None]
-    cache = open_cache(root, labelled, cache_dir, image_size, progress)
+    cache = open_cache(root, labelled, cache_dir, image_size)
     folder = usable_part(folder, cache.infos)
     links = [cache.infos[image.file].sha256 if image.file in cache.infos else "" for image in folder.images]
-    splits = split_to_train(folder, links, split_seed)
+    splits = split_to_train(folder, links)
     examples = {split: image_examples(cache, [folder.images[index] for index in splits[split]]) for split in SPLITS}
     return ClinicData(folder, image_size, examples["train"], examples["validation"], examples["test"])
 
@@ -130,7 +127,7 @@ def usable_part(folder: DataFolder, infos: Mapping[str, FileInfo]) -> DataFolder
     return replace(folder, images=images, problems=folder.problems + tuple(problems))
 
 
-def split_to_train(folder: DataFolder, links: Sequence[str], split_seed: int) -> dict[str, list[int]]:
+def split_to_train(folder: DataFolder, links: Sequence[str]) -> dict[str, list[int]]:
     """Split a folder's usable images.
 
     Raises
@@ -153,7 +150,7 @@ def split_to_train(folder: DataFolder, links: Sequence[str], split_seed: int) ->
             f"All {labels.total()} labelled images in {folder.root} have the label {next(iter(labels))}{skipped}. "
             "Expected both 1 and 0. Add images of the other class, or check the column label.",
         )
-    splits = split_by_patient(images, split_seed, links=links)
+    splits = split_by_patient(images, links=links)
     train = Counter({images[index].unit: images[index].label for index in splits["train"]}.values())
     if train.total() < MIN_TRAIN or len(train) < 2:
         raise DataError(

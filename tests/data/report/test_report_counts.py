@@ -46,7 +46,7 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def joining(tmp_path: Path):
     """The report made when joining: everything except the close examination of the images."""
-    return lambda root, seed=0: check_to_join(root, tmp_path / "cache", 16, seed)
+    return lambda root: check_to_join(root, tmp_path / "cache", 16)
 
 
 def text_of(report: DataReport) -> str:
@@ -82,8 +82,8 @@ def test_counts(root, joining):
 
 
 def test_report_shows_the_split_used_in_training(root, joining, tmp_path):
-    facts = joining(root, 4).facts
-    data = load_clinic_data(root, tmp_path / "cache", 16, split_seed=4)
+    facts = joining(root).facts
+    data = load_clinic_data(root, tmp_path / "cache", 16)
     for side in ("train", "validation", "test"):
         examples = getattr(data, side)
         for label in (0, 1):

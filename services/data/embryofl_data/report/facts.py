@@ -85,9 +85,7 @@ class FolderFacts:
         return {**asdict(self), "statistics": statistics, "can_train": self.can_train}
 
 
-def count_folder(
-    root: str, folder: DataFolder, infos: dict[str, FileInfo], split_seed: int
-) -> tuple[FolderFacts, dict[str, list[int]]]:
+def count_folder(root: str, folder: DataFolder, infos: dict[str, FileInfo]) -> tuple[FolderFacts, dict[str, list[int]]]:
     """Count the usable part of a folder and split it as training would.
 
     Returns
@@ -112,7 +110,7 @@ def count_folder(
         statistics=release([info.optics for info in used]),
     )
     try:
-        splits = split_to_train(folder, [info.sha256 for info in used], split_seed)
+        splits = split_to_train(folder, [info.sha256 for info in used])
     except DataError as error:
         return replace(facts, reason=str(error)), {}
     split = {split: by_day([images[index] for index in splits[split]]) for split in SPLITS}

@@ -4,7 +4,6 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from embryofl.data_statistics import DataStatistics
@@ -40,11 +39,7 @@ log = logging.getLogger("embryofl.report")
 
 
 def check_folder(
-    root: Path,
-    cache_dir: Path | None = None,
-    split_seed: int = 0,
-    progress: OnStep = no_progress,
-    others: DataStatistics | None = None,
+    root: Path, cache_dir: Path | None = None, progress: OnStep = no_progress, others: DataStatistics | None = None
 ) -> DataReport:
     """The full report: every image is read, decoded and measured, unless it is unchanged since the last report.
 
@@ -52,8 +47,6 @@ def check_folder(
     ----------
     cache_dir : Path, optional
         Measurements are kept there for the next report; without it nothing is kept.
-    split_seed : int (default: 0)
-        Seed of the split that is shown.
     progress : callable, optional
         Called with (step, done, total).
     others : DataStatistics, optional
@@ -64,12 +57,10 @@ def check_folder(
     UserError
         When `cache_dir` cannot be written. A folder that cannot be read has a report that says why.
     """
-    return _report(root, split_seed, lambda folder: measure_folder(folder, cache_dir, progress), others)
+    return _report(root, lambda folder: measure_folder(folder, cache_dir, progress), others)
 
 
-def check_to_join(
-    root: Path, cache_dir: Path, image_size: int, split_seed: int = 0, progress: OnStep = no_progress
-) -> DataReport:
+def check_to_join(root: Path, cache_dir: Path, image_size: int) -> DataReport:
     """What joining a hub needs: the same report without measuring the images.
 
     Decoded images are kept in `cache_dir` for training with `image_size`, so that nothing is decoded twice.
@@ -82,13 +73,13 @@ def check_to_join(
 
     def decode(folder: DataFolder) -> tuple[dict[str, FileInfo], int, None]:
         files = [image.file for image in folder.images]
-        infos = open_cache(folder.root, files, cache_dir, image_size, partial(progress, "decoding")).infos
+        infos = open_cache(folder.root, files, cache_dir, image_size).infos
         return infos, len(infos), None
 
-    return _report(root, split_seed, decode)
+    return _report(root, decode)
 
 
-def _report(root: Path, split_seed: int, inspect: Inspect, others: DataStatistics | None = None) -> DataReport:
+def _report(root: Path, inspect: Inspect, others: DataStatistics | None = None) -> DataReport:
     begun = time.monotonic()
     try:
         folder = read_folder(root)
@@ -97,7 +88,7 @@ def _report(root: Path, split_seed: int, inspect: Inspect, others: DataStatistic
         return DataReport(FolderFacts(str(root), reason=str(error)), (finding,))
     infos, opened, measures = inspect(folder)
     folder = usable_part(folder, infos)
-    facts, splits = count_folder(str(root), folder, infos, split_seed)
+    facts, splits = count_folder(str(root), folder, infos)
     study = Study(folder, infos, facts, splits, *own_split(folder), measures, others)
     findings: list[Finding] = []
     for check in CHECKS:

@@ -145,7 +145,7 @@ def brier(histogram: IntArray, scores: FloatArray = CENTRES) -> tuple[float | No
     return mean, math.sqrt(spread / n)
 
 
-def log_loss(histogram: IntArray, scores: FloatArray = CENTRES) -> float | None:
+def log_loss(histogram: IntArray, scores: FloatArray) -> float | None:
     """Mean log loss (nats) of the scores that the bins stand for."""
     n = int(histogram.sum())
     if not n:
