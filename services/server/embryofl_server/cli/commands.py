@@ -24,7 +24,7 @@ from embryofl_server.cli.members import app as members
 from embryofl_server.cli.people import app as people
 from embryofl_server.cli.second_person import app as second_person
 from embryofl_server.cli.secret import ask_code, ask_password, ask_secret
-from embryofl_server.cli.show_results import audit_text, read_results, results_text
+from embryofl_server.cli.show_results import audit_text, read_card, read_results, results_text
 from embryofl_server.cli.study import app as study
 from embryofl_server.cli.text import AsJson, output
 from embryofl_server.members import restored
@@ -167,6 +167,17 @@ def results(
 ) -> None:
     """Show a run's results on test patients: intervals, threshold, calibration, decision curve, ranking."""
     output(read_results(load_settings().state_dir, run), json_, results_text)
+
+
+@app.command()
+def report(
+    run: Annotated[str, typer.Argument(help="The run's name; by default the newest that has results.")] = "",
+    public: Annotated[bool, typer.Option("--public", help="Only what others may see.")] = False,
+) -> None:
+    """Print a run's report as an HTML page: methods in sentences, flow of embryos, results, references as BibTeX."""
+    from embryofl_server.report.methods import report as page
+
+    typer.echo(page(*read_card(load_settings().state_dir, run, "-public" if public else "")))
 
 
 @app.command()

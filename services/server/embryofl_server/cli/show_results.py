@@ -1,5 +1,6 @@
 """A run's `results.json` as text for a terminal."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,14 @@ def read_results(state_dir: Path, run: str = "") -> Results:
     if run:
         raise UserError("R2", f"{run} has no results: it is {candidates[0].state['state']}. {_WHEN}")
     raise UserError("R2", f"No results yet. {_WHEN}")
+
+
+def read_card(state_dir: Path, run: str, whose: str = "") -> tuple[Results, Results]:
+    """Model card and results of a run, or with "-public" what others may see of them; `UserError` as `read_results`."""
+    folder = Runs(state_dir / "runs").get(read_results(state_dir, run)["run"]).folder
+    files = (folder / f"{name}{whose}.json" for name in ("model-card", "results"))
+    card, results = (json.loads(file.read_text()) for file in files)
+    return card, results
 
 
 def results_text(results: Results) -> RenderableType:

@@ -18,10 +18,10 @@ from embryofl.result_charts import by_round, margin, of_results
 from embryofl_server.report.numbers import clinic_label, day_label, metric, number, signed, spread
 
 
-def html(card: dict[str, Any], results: dict[str, Any]) -> str:
-    """The card as an HTML page."""
+def html(card: dict[str, Any], results: dict[str, Any], paper: dict[str, Any] | None = None) -> str:
+    """The card as an HTML page; with `paper` (`methods`, `flow`, `references`) as the run's report."""
     charts = Markup(_charts(results))  # noqa: S704  (its texts are escaped)
-    return page("card.html.j2", card=card, charts=charts)
+    return page("card.html.j2", card=card, charts=charts, paper=paper)
 
 
 def page(template: str, **shown: Any) -> str:
