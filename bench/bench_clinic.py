@@ -4,8 +4,11 @@ import os
 import signal
 import sys
 import threading
+from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, os.environ["BENCH_DIR"])
+import httpx
 import numpy as np
 import torch
 
@@ -22,6 +25,18 @@ from embryofl_clinic.trainer import Trainer
 from embryofl_clinic.workload.embryo import Trained, WorkloadCache
 
 Fetcher.consider = lambda *_: None  # type: ignore[method-assign]  # the other frameworks send no finished model
+
+
+def count_requests(file: Path) -> None:
+    """Have each request of this process to the hub add its path to a file."""
+    send = httpx.Client.send
+
+    def counted(client: httpx.Client, request: httpx.Request, **options: Any) -> httpx.Response:
+        with file.open("a") as lines:
+            lines.write(f"{request.url.path}\n")
+        return send(client, request, **options)
+
+    httpx.Client.send = counted  # type: ignore[method-assign]
 
 
 class BenchWorkload:
@@ -60,6 +75,8 @@ class Bench(WorkloadCache):
 
 def main(site: int) -> None:
     settings, stop = load_settings(), threading.Event()
+    if file := os.environ.get("BENCH_REQUESTS"):
+        count_requests(Path(file))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     identity = ClinicIdentity(settings.identity_dir)

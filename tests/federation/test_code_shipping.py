@@ -40,6 +40,7 @@ def evaluate(message, context):
         federation.stack.settings.superlink_address,
         (identity / "internal.crt").read_bytes(),
         (identity / "superlink" / "superexec.secret").read_bytes(),
+        lambda _: None,
     )
     link.open()
     yield link, marker

@@ -23,7 +23,7 @@ def enrolment(name: str, secret: str, key=None, signer=None, **changes) -> Enrol
 
 
 def ask_status(key, name, asked=1.5, signed_name=None, session="", knows="", **choices):
-    """`choices`: shows, metrics, program."""
+    """`choices`: shows, metrics, program, hold."""
     body = {"shows": False, "metrics": "own", "program": our_program(), **choices}
     body |= {"asked": asked, "session": session, "knows": knows, "trusts": TRUSTS}
     text = StatusRequest(name=signed_name or name, proof="", **body).text()

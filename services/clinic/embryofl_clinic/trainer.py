@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 import threading
 import time
 
@@ -16,7 +17,7 @@ from embryofl.schema import explain
 from embryofl_clinic.exporter import TrainerMetrics
 from embryofl_clinic.joining.client import HubClient
 from embryofl_clinic.joining.identity import ClinicIdentity, JoinedHub
-from embryofl_clinic.joining.status import GONE, StatusPoller
+from embryofl_clinic.joining.status import GONE, POLL_FAST_S, POLL_GROWTH, POLL_SLOW_S, StatusPoller
 from embryofl_clinic.link.fetching import Fetcher
 from embryofl_clinic.link.fleet_link import FleetLink, Incoming, KeyRejected, RunGone, Stopped
 from embryofl_clinic.link.steps import StepLink
@@ -31,7 +32,7 @@ from embryofl_clinic.workload.transfers import TransferRefused, Transfers
 
 log = logging.getLogger("embryofl.clinic")
 
-POLL_FAST_S, POLL_SLOW_S, POLL_GROWTH = 0.1, 2.0, 1.1  # about 30 polls (20 s) from fast to slow
+RELEASE_S = 20.0  # without a request from the hub
 RETRY_FIRST_S, RETRY_MOST_S = 1.0, 30.0  # after a session that failed
 WAITING_S = 3.0  # between two attempts while the coordinator has not approved this clinic
 GONE_S = 600.0  # the same when the key never works again
@@ -163,8 +164,8 @@ class Trainer:
                 self._client.move_to(hub)
 
     # -- membership -------------------------------------------------------------------------------------------------
-    def _poll_status(self, *, now: bool = False) -> MembershipStatus | None:
-        status = self._status.poll(now=now)
+    def _poll_status(self, *, now: bool = False, wait: bool = False) -> MembershipStatus | None:
+        status = self._status.wait_for_work(self._stop) if wait else self._status.poll(now=now)
         if status is not None:
             self._metrics.membership(status.state)
             if status.name != self._client.hub.name:
@@ -201,26 +202,25 @@ class Trainer:
 
     # -- requests ---------------------------------------------------------------------------------------------------
     def _serve(self, link: FleetLink, transfers: Transfers) -> None:
-        delay, waiting = POLL_FAST_S, None
+        waiting, release_at = None, time.monotonic() + RELEASE_S
         while not self._stop.is_set():
             try:
                 waiting = waiting or self._receive(link)
                 if waiting is None:
-                    status = self._poll_status()
+                    status = self._poll_status(wait=self._steps is None)
                     self._fetcher.consider(status.finished if status else None, transfers)
                     if self._steps is None:
                         self._final_results.update()
-                        self._stop.wait(delay)
-                        if delay < POLL_SLOW_S <= delay * POLL_GROWTH:  # nothing has been asked for a while
+                        if time.monotonic() > release_at:
                             release_freed_memory()
-                        delay = min(delay * POLL_GROWTH, POLL_SLOW_S)
+                            release_at = math.inf
                     continue
                 received, waiting = waiting, None
                 waiting = self._work_on(link, transfers, *received)
                 self._status.poll_soon()
             except RunGone:
                 log.info("the run ended before this clinic had replied")
-            delay = POLL_FAST_S
+            release_at = time.monotonic() + RELEASE_S
 
     def _receive(self, link: FleetLink) -> tuple[Channel, Incoming] | None:
         """The next request, and where to reply to it. During a masked round the hub sends requests by `StepLink`."""

@@ -15,6 +15,7 @@ from embryofl.protocol import Program
 from embryofl.schema import ADDRESS, Download, Meaning, Name, Sha256, Strict, explain
 
 MAX_COUNT = 10**9  # of anything that a clinic reports of its data
+MAX_HOLD_S = 30.0  # seconds
 MAX_CHANGES = 10  # of a clinic's key that other clinics are shown
 SHOWS = "shows_metrics"  # key of the enrolment's summary: whether other clinics may see this clinic's own metrics
 METRICS = "metrics"  # the same: which metrics it releases
@@ -87,6 +88,9 @@ class StatusRequest(Strict):
     shows: bool  # whether other clinics may see its own metrics (its policy)
     metrics: Releases  # which metrics it releases (its policy)
     program: Program
+    hold: float = Field(
+        default=0.0, ge=0, le=MAX_HOLD_S
+    )  # how long the answer may wait for a request to this clinic, s
     proof: str = Field(max_length=400)
 
     def text(self) -> bytes:
@@ -196,6 +200,8 @@ class MembershipStatus(Strict):
         How to reach the hub from now on; None for a key that never works again.
     finished : FinishedModel or None
         The newest final model that it may download.
+    work : bool
+        A request that was held is answered because there may be work for the clinic at the SuperLink.
     """
 
     state: str
@@ -207,6 +213,7 @@ class MembershipStatus(Strict):
     others: DataStatistics | None = None
     link: SignedContact | None = None
     finished: FinishedModel | None = None
+    work: bool = False
 
 
 def contact_text(contact: HubContact) -> bytes:

@@ -1,6 +1,7 @@
 """The running hub: its parts, and how they are wired."""
 
 from embryofl_server.audit.log import AuditLog
+from embryofl_server.federation.bell import Bell
 from embryofl_server.federation.blobs import SignedUrls, Uploads
 from embryofl_server.federation.conductor import Conductor
 from embryofl_server.federation.mailboxes import Mailboxes
@@ -52,7 +53,8 @@ class Hub:
         self.mailboxes = Mailboxes(self.uploads.arrived)
         self.urls = SignedUrls(self.identity.url_key, lambda name: name in self.store.admitted())
         self.finished = ModelDistribution(self.views, settings.weights, self.urls)
-        superlink = SuperLink(settings.superlink_address, self.identity.internal, self.identity.superexec_secret)
+        self.bell, secret = Bell(), self.identity.superexec_secret
+        superlink = SuperLink(settings.superlink_address, self.identity.internal, secret, self.bell.ring)
 
         # members
         self.contact = Contact(settings.addresses, settings.tunnel_file, self.identity)

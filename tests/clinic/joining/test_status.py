@@ -1,7 +1,10 @@
 """A clinic's status requests, and how it copes with a wrong clock."""
 
+import json
 import logging
+import threading
 import time
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -9,6 +12,7 @@ import pytest
 from embryofl.clinic_keys import signed_by
 from embryofl.invite import HUB_NAME
 from embryofl.membership import MembershipStatus, RejectedReply, StatusRequest
+from embryofl_clinic.joining import client as client_module
 from embryofl_clinic.joining import route
 from embryofl_clinic.joining import status as module
 from embryofl_clinic.joining.client import HubClient
@@ -97,6 +101,41 @@ def test_status_is_requested_rarely_but_soon_after_a_reply(poller, hub, caplog, 
     poller.poll_soon()
     poll(poller, caplog, now=False)
     assert len(hub.asked) == 2
+
+
+def test_request_that_the_hub_holds_is_repeated_at_once_after_its_time_and_after_work(poller, hub, monkeypatch):
+    stop, paused = threading.Event(), []
+    monkeypatch.setattr(stop, "wait", paused.append)
+    hub.reply = status()
+    assert poller.wait_for_work(stop) == hub.reply and not paused
+    assert json.loads(hub.asked[0])["hold"] == module.EVERY_S
+    assert [poller.wait_for_work(stop) for _ in range(40)] == [None] * 40  # answered at once: not held
+    assert paused[0] == 0.1 and paused[-1] == 2.0 and len(hub.asked) == 1
+    poller._next_held = 0.0
+    hub.reply = status().model_copy(update={"work": True})
+    monkeypatch.setattr(module, "POLL_FAST_S", 0.0)
+    for _ in range(2):
+        assert poller.wait_for_work(stop).work
+    monkeypatch.setattr(module, "EVERY_S", 0.0)
+    hub.reply = status()
+    for _ in range(2):
+        assert not poller.wait_for_work(stop).work
+    assert len(hub.asked) == 5
+
+
+def test_trainer_stops_while_the_hub_holds_its_request(poller, client, monkeypatch):
+    stop, over = threading.Event(), threading.Event()
+    monkeypatch.setattr(client, "ask_status", lambda *_: stop.set() or over.wait(30))
+    monkeypatch.setattr(module, "STOP_S", 0.01)
+    assert poller.wait_for_work(stop) is None and not over.is_set()
+    over.set()
+
+
+def test_long_wait_for_an_answer_is_not_taken_for_a_wrong_clock(client, hub, monkeypatch):
+    hub.reply = status().model_copy(update={"time": 1020.0})
+    times = iter([1000.0, 1020.0])
+    monkeypatch.setattr(client_module, "time", SimpleNamespace(time=lambda: next(times)))
+    assert client.ask_status(hold=20.0) and not client.clock.off
 
 
 @pytest.mark.parametrize("off", [-86_400.0, 3_600.0])

@@ -16,9 +16,12 @@ from embryofl_clinic.joining.clock import HubClock
 from embryofl_clinic.joining.enrol import rejection_message
 from embryofl_clinic.joining.identity import ClinicIdentity, JoinedHub
 from embryofl_clinic.joining.route import Route
+from embryofl_clinic.joining.trouble import CONNECT_S
 from embryofl_clinic.policy.rules import released_metrics, shows_metrics
 
 log = logging.getLogger("embryofl.status")
+
+TIMEOUT_S = 10.0  # without a byte of a status
 
 
 class HubClient:
@@ -45,13 +48,14 @@ class HubClient:
     def __init__(self, identity: ClinicIdentity, hub: JoinedHub, state_dir: Path, first: str = "") -> None:
         self.identity, self.hub, self.route = identity, hub, Route(hub, first, identity.certificate)
         self.clock, self._state_dir, self.rejected = HubClock(), state_dir, ""
+        self._http = self.route.client(TIMEOUT_S)
 
     def move_to(self, hub: JoinedHub) -> None:
         """Use another name, address or CA from now on."""
         self.hub = hub
         self.route.update(hub)
 
-    def ask_status(self, session: str = "", others: str = "") -> MembershipStatus | None:
+    def ask_status(self, session: str = "", others: str = "", hold: float = 0.0) -> MembershipStatus | None:
         """Ask for this clinic's status; None when no valid response came back.
 
         Parameters
@@ -60,6 +64,8 @@ class HubClient:
             Identifies the trainer's process.
         others : str (default: "")
             Digest of the other clinics' statistics that are already stored.
+        hold : float (default: 0)
+            Seconds that the hub may wait with its reply, until there is a request for this clinic.
         """
         asked, shows, trusts = time.time(), shows_metrics(self._state_dir), trust_mark(self.hub.ca)
         name, now = self.hub.name, self.clock.now()
@@ -72,20 +78,22 @@ class HubClient:
             shows=shows,
             metrics=released_metrics(self._state_dir),
             program=our_program(),
+            hold=hold,
             proof="",
         )
         request = unsigned.model_copy(update={"proof": self.identity.sign(unsigned.text())})
         self.rejected = ""
         try:
-            with self.route.client(10) as client:
-                response = client.post(f"https://{HUB_NAME}/v1/standing", json=request.model_dump())
+            limits = httpx.Timeout(TIMEOUT_S + hold, connect=CONNECT_S)
+            response = self._http.post(f"https://{HUB_NAME}/v1/standing", json=request.model_dump(), timeout=limits)
             status = MembershipStatus.model_validate_json(response.raise_for_status().content)
         except (httpx.HTTPError, ValidationError) as exc:
             if isinstance(exc, httpx.HTTPStatusError) and exc.response.status_code == httpx.codes.BAD_REQUEST:
                 self.rejected = rejection_message(exc.response)
             log.debug("no status from the hub (%s)", type(exc).__name__)
             return None
-        self.clock.set(status.time, asked, time.time())
+        received = time.time()
+        self.clock.set(status.time, received if hold else asked, received)
         return status
 
     def hub_time(self) -> float:

@@ -1,10 +1,12 @@
 """The trainer's status requests: is this clinic suspended, was its last reply rejected, what time is it at the hub?
 
-It asks only while it has nothing to do: a hub that waits for this clinic then notices that its request was lost.
+It asks only while it has nothing to do: a hub that waits for this clinic then notices that its request was lost. The hub
+holds such a request until it has work for this clinic, so that nobody has to ask often.
 """
 
 import logging
 import secrets
+import threading
 import time
 from pathlib import Path
 
@@ -16,7 +18,9 @@ from embryofl_clinic.texts import texts
 
 log = logging.getLogger("embryofl.status")
 
-EVERY_S = 10.0  # between two requests while the hub sends nothing
+EVERY_S = 10.0  # between two requests while the hub sends nothing; it may hold each that long
+POLL_FAST_S, POLL_SLOW_S, POLL_GROWTH = 0.1, 2.0, 1.1  # pauses of a clinic without such a request, and their growth
+STOP_S = 0.5  # between two looks whether to stop, while the hub holds a request
 SOON_S = 5.0  # after a reply: by then the hub may have rejected it
 GONE = ("revoked", "left", "refused", "replaced")  # the key never works again
 
@@ -35,7 +39,8 @@ class StatusPoller:
         others = load_others(state_dir)
         self._others_digest = others.digest if others else ""
         self._session = secrets.token_hex(8)  # the hub uses it to detect a key in use by two processes
-        self._next = 0.0
+        self._next = self._next_held = 0.0
+        self._pause = POLL_FAST_S
         self._last_state: tuple[str, str] = ("enrolled", "")
         self._last_rejection = 0.0
         self._clock_off = False
@@ -44,14 +49,39 @@ class StatusPoller:
 
     def poll_soon(self) -> None:
         """A reply was sent, or the hub is back: ask shortly whether something was lost or rejected."""
+        self._pause = POLL_FAST_S
         self._next = min(self._next, time.monotonic() + SOON_S)
 
     def poll(self, *, now: bool = False) -> MembershipStatus | None:
         """Ask if it is time to, or `now`; None when it is not, or no valid response came back."""
         if not now and time.monotonic() < self._next:
             return None
+        return self._noted(self._client.ask_status(self._session, self._others_digest))
+
+    def wait_for_work(self, stop: threading.Event) -> MembershipStatus | None:
+        """Ask with a request that the hub holds until there is work, `EVERY_S` at most. If it did not hold the last one,
+        pause instead until that time is over, each time for longer. None without a valid response or if `stop` is set."""
+        if time.monotonic() < self._next_held:
+            stop.wait(self._pause)
+            self._pause = min(self._pause * POLL_GROWTH, POLL_SLOW_S)
+            return None
+        self._next_held = time.monotonic() + EVERY_S
+        answers: list[MembershipStatus | None] = []
+
+        def ask() -> None:
+            answers.append(self._client.ask_status(self._session, self._others_digest, EVERY_S))
+
+        asking = threading.Thread(target=ask, name="status", daemon=True)  # it cannot be interrupted
+        asking.start()
+        while asking.is_alive() and not stop.is_set():
+            asking.join(STOP_S)
+        status = self._noted(answers[0] if answers else None)
+        if status is not None and status.work:
+            self._next_held, self._pause = time.monotonic() + POLL_FAST_S, POLL_FAST_S
+        return status
+
+    def _noted(self, status: MembershipStatus | None) -> MembershipStatus | None:
         self._next = time.monotonic() + EVERY_S
-        status = self._client.ask_status(self._session, self._others_digest)
         if self._client.rejected != self._last_refusal:
             self._last_refusal = self._client.rejected
             if self._last_refusal:

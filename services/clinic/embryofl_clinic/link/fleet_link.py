@@ -190,7 +190,7 @@ class FleetLink:
 
     def _heartbeats(self, node: Node) -> None:
         request = SendNodeHeartbeatRequest(node=node, heartbeat_interval=HEARTBEAT_S)
-        while not self._stop.wait(HEARTBEAT_S * random.uniform(0.35, 0.45)) and node is self._session:  # noqa: S311
+        while not self._stop.wait(HEARTBEAT_S * random.uniform(0.8, 0.9)) and node is self._session:  # noqa: S311
             with contextlib.suppress(*_GONE):  # the main loop reports and retries
                 self.client.SendNodeHeartbeat(request)
                 self._note_contact()

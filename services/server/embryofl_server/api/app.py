@@ -8,6 +8,7 @@ signed download may go ahead. On the hub network only, with a token and for peop
 import asyncio
 import collections
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 
 import uvicorn
@@ -73,7 +74,7 @@ def serve() -> None:
     settings = load_settings()
     hub = Hub(settings)
     certificate, key = hub.identity.certificate
-    uvicorn.run(
+    config = uvicorn.Config(
         create_app(hub),
         host=settings.listen_host,
         port=settings.listen_port,
@@ -85,3 +86,17 @@ def serve() -> None:
         timeout_graceful_shutdown=3,
         timeout_keep_alive=75,
     )
+    _Server(hub, config).run()
+
+
+class _Server(uvicorn.Server):
+    """Answers the requests that it holds before it waits for the end of all."""
+
+    def __init__(self, hub: Hub, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._hub = hub
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End within seconds."""
+        self._hub.bell.close()
+        await super().shutdown(sockets)

@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
 
 from embryofl.errors import UserError
 from embryofl.membership import Enrolment, KeyChange, LeaveRequest, StatusRequest
@@ -45,11 +46,15 @@ def enrol(request: Enrolment, hub: CurrentHub) -> dict[str, Any]:
 
 
 @router.post("/v1/standing", dependencies=[_STRANGERS, _UNDERSTOOD])
-def standing(question: StatusRequest, hub: CurrentHub, address: Address = "") -> dict[str, Any]:
-    """How a clinic's membership stands, and the finished model that it may fetch."""
-    now = hub.membership.status(question, address[:100])
-    offer = hub.finished.offer(now.name) if now.state == "enrolled" else None
-    return now.model_copy(update={"finished": offer}).model_dump()
+async def standing(question: StatusRequest, hub: CurrentHub, address: Address = "") -> dict[str, Any]:
+    """How a clinic's membership stands, and the finished model that it may fetch. Held for as long as a clinic that is
+    present wishes, or until there is a request for it."""
+    now, work = await run_in_threadpool(hub.membership.status, question, address[:100]), False
+    if question.hold and now.link is not None:
+        work = await hub.bell.wait(now.name, question.hold)
+        now = await run_in_threadpool(hub.membership.status, question, None)
+    offer = await run_in_threadpool(hub.finished.offer, now.name) if now.state == "enrolled" else None
+    return now.model_copy(update={"finished": offer, "work": work}).model_dump()
 
 
 @router.post("/v1/leave", dependencies=[_STRANGERS])

@@ -147,12 +147,15 @@ class SuperLink:
         PEM certificate of the authority that signed the SuperLink's certificate.
     secret : bytes
         The SuperExec secret both sides read from the hub's identity folder.
+    ring : callable
+        Called with the name of a clinic that is to ask the SuperLink: there is a message for it, or the SuperLink has lost
+        its session.
     """
 
     poll_s = 0.05
 
-    def __init__(self, address: str, root_ca: bytes, secret: bytes) -> None:
-        self._address, self._ca, self._secret = address, root_ca, secret
+    def __init__(self, address: str, root_ca: bytes, secret: bytes, ring: Callable[[str], object]) -> None:
+        self._address, self._ca, self._secret, self._ring = address, root_ca, secret, ring
         self._grid: Grid | None = None
         self._run_id = 0
         self._heart: threading.Event | None = None
@@ -202,6 +205,7 @@ class SuperLink:
                     try:
                         self._names[api.RegisterNode(RegisterNodeRequest(public_key=key, name=name)).node_id] = name
                         added.append(name)
+                        self._ring(name)
                     except httpx.HTTPStatusError as exc:
                         log.warning("the SuperLink rejected the key of %s: %s", name, exc.response.text[:200])
         return added
@@ -316,6 +320,7 @@ class SuperLink:
             message_id = self.open_grid().push(message)
         if not message_id:
             raise FleetLost("message_not_accepted")
+        self._ring(node.name)
         return message_id
 
     def replies(self, message_ids: list[str]) -> list[RawReply]:

@@ -180,20 +180,20 @@ class MembershipService:
         return clinic
 
     # -- status -----------------------------------------------------------------------------------------------------
-    def status(self, request: StatusRequest, address: str = "") -> MembershipStatus:
+    def status(self, request: StatusRequest, address: str | None = "") -> MembershipStatus:
         """Answer a clinic that asks for its status. The holder of a retired key learns that it is retired.
 
         Parameters
         ----------
         request : StatusRequest
-        address : str
-            Where the request came from.
+        address : str or None (default: "")
+            Where the request came from; None: it has been held, and was recorded when it came.
         """
         name, clinic = self._signer(request)
         if clinic is None:
             return self._status_of_retired_key(name, request)
         present = clinic.state not in GONE
-        if present:
+        if present and address is not None:
             self._idle[name] = time.time()
             self._record_session(name, request.session, address)
             self._authority.record_trust(clinic.public_key, request.trusts)
