@@ -13,7 +13,7 @@ from pathlib import Path
 from run_embryofl import HERE, cpu_seconds
 
 from embryofl_demo.layout import DemoFolder
-from embryofl_demo.preloaded import Preloaded
+from embryofl_demo.preloaded import CLINIC_MODULES, Preloaded
 from embryofl_demo.stack import Stack, free_port
 
 SETTLED_S = 30.0  # from the last clinic's joining until nothing is left to do
@@ -23,7 +23,7 @@ def main(clinics: int, seconds: float) -> None:
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
     os.environ["BENCH_REQUESTS"] = str(folder / "requests")
     place = DemoFolder(folder)
-    stack = Stack(place, free_port(), preloaded=Preloaded(folder))
+    stack = Stack(place, free_port(), preloaded=Preloaded(folder, CLINIC_MODULES))
     try:
         stack.start_hub()
         names = [f"clinic-{i + 1:02d}" for i in range(clinics)]

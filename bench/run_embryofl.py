@@ -10,14 +10,17 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import link
 import psutil
 
 from embryofl_clinic.policy.rules import ONE_OWNER
 from embryofl_demo.layout import DemoFolder
-from embryofl_demo.preloaded import Preloaded
-from embryofl_demo.stack import Stack, free_port
+from embryofl_demo.preloaded import CLINIC_MODULES, Preloaded
+
+if TYPE_CHECKING:
+    from embryofl_demo.stack import Stack
 
 HERE = Path(__file__).parent
 
@@ -26,7 +29,10 @@ def main(rounds: int, clients: int, more: dict[str, str]) -> int:
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
     place = DemoFolder(folder)
     initial = Path(os.environ["BENCH_INITIAL"])
-    stack = Stack(place, free_port(), preloaded=Preloaded(folder))
+    preloaded = Preloaded(folder, CLINIC_MODULES)
+    from embryofl_demo.stack import Stack, free_port  # a second, while the programs are imported
+
+    stack = Stack(place, free_port(), preloaded=preloaded)
     try:
         counting = link.count(stack.ports["gateway"])
         stack.start_hub()
@@ -61,7 +67,7 @@ def main(rounds: int, clients: int, more: dict[str, str]) -> int:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def peak_memory(stack: Stack) -> dict[str, float]:
+def peak_memory(stack: "Stack") -> dict[str, float]:
     """Peak resident memory of each part so far, MiB: the kernel's high-water mark."""
     peaks = {}
     for name, pid in stack.supervisor.pids().items():
@@ -70,7 +76,7 @@ def peak_memory(stack: Stack) -> dict[str, float]:
     return peaks
 
 
-def cpu_seconds(stack: Stack) -> dict[str, float]:
+def cpu_seconds(stack: "Stack") -> dict[str, float]:
     """Seconds of user and system CPU of each part so far."""
     times = {name: psutil.Process(pid).cpu_times() for name, pid in stack.supervisor.pids().items()}
     return {name: round(t.user + t.system, 2) for name, t in times.items()}

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from tempfile import TemporaryFile
 
-from embryofl_demo.preloaded import MODULES, Preloaded
+from embryofl_demo.preloaded import CLINIC_MODULES, JOINING, Preloaded
 from kits import KITS
 
 MORE = (
@@ -21,7 +21,7 @@ MORE = (
 @cache
 def preloaded() -> Preloaded:
     """The one of this process, started at the first use."""
-    return Preloaded(KITS, [*MODULES, *MORE])
+    return Preloaded(KITS, [*CLINIC_MODULES, JOINING, *MORE])
 
 
 def run(

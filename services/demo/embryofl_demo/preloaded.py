@@ -3,7 +3,8 @@
 Importing PyTorch, Flower and the rest takes each clinic 5 s of CPU time, the SuperLink 3 s and the server 2 s. A
 `Preloaded` process imports once and then forks: each program runs in a process of its own, with its own environment,
 working folder, session and log, and dies by the same signals. What it does not have is a command line and an environment
-of its own in /proc. Linux only.
+of its own in /proc. The hub's programs can start while another process, forked from the first, imports the rest. Linux
+only.
 """
 
 import atexit
@@ -23,16 +24,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
-MODULES = (
+HUB_MODULES = (
     "embryofl_server.cli.commands",
     "embryofl_server.hub",
     "embryofl_server.api.app",
-    "embryofl_clinic.cli.commands",
-    "embryofl_clinic.joining.join",
-    "embryofl_clinic.service",
     "embryofl_server.federation.superlink_process",
 )
-"""What hub and clinics import."""
+CLINIC_MODULES = ("embryofl_clinic.cli.commands", "embryofl_clinic.service")
+JOINING = "embryofl_clinic.joining.join"
+"""What hub and clinics import; the last, a clinic that joins with real data."""
+HUB = ("server", "superlink")
+"""Programs that need the hub's modules only."""
 SET_PARENT_DEATH_SIGNAL, SET_NAME, SET_CHILD_SUBREAPER = 1, 15, 36  # prctl(2)
 IMPORTED_S = 180.0
 
@@ -82,24 +84,26 @@ class Preloaded:
     ----------
     place : Path
         What the programs belong to; shown in the list of processes.
-    modules : sequence of str (default: MODULES)
-        To import.
+    modules : sequence of str
+        To import besides `HUB_MODULES`, for all programs but those of `HUB`.
     """
 
-    def __init__(self, place: Path, modules: Sequence[str] = MODULES) -> None:
+    def __init__(self, place: Path, modules: Sequence[str] = (*CLINIC_MODULES, JOINING)) -> None:
         # What the preloaded process forks and then leaves becomes our child, so that we can wait for it.
         ctypes.CDLL(None).prctl(SET_CHILD_SUBREAPER, 1)
-        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._hub, hub = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._others, others = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         environment = {"OMP_NUM_THREADS": "1", "FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
-        with theirs:
+        with hub, others:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__, str(theirs.fileno()), str(place), *modules],
+                [sys.executable, "-m", __name__, str(hub.fileno()), str(others.fileno()), str(place), *modules],
                 stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[hub.fileno(), others.fileno()],
                 env={**os.environ, **environment},
                 start_new_session=True,  # Ctrl-C is for this process
             )
-        self._socket.settimeout(IMPORTED_S)
+        for connection in (self._hub, self._others):
+            connection.settimeout(IMPORTED_S)
 
     def can_start(self, command: Sequence[str]) -> bool:
         """Whether it is a Python program of this environment, and the preloaded process is there to fork."""
@@ -123,23 +127,40 @@ class Preloaded:
         order = {"name": name, "command": list(command), "env": dict(env), "folder": str(Path.cwd())}
         with Path(os.devnull).open("rb") as nothing:
             files = [file.fileno() for file in (given or nothing, out, error)]
-            socket.send_fds(self._socket, [json.dumps(order).encode()], files)
-        return Forked(int(self._socket.recv(100)))
+            connection = self._hub if name in HUB else self._others
+            socket.send_fds(connection, [json.dumps(order).encode()], files)
+        return Forked(int(connection.recv(100)))
 
     def close(self) -> None:
-        """End the preloaded process; what it has started goes on."""
-        self._socket.close()
-        self._process.kill()
+        """End the preloaded processes; what they have started goes on."""
+        self._hub.close()
+        self._others.close()
+        os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
 
-def serve(connection: socket.socket, modules: Sequence[str]) -> None:
-    """Import the programs, then fork one for each order until the other side closes the connection."""
+def serve(hub: socket.socket, others: socket.socket, modules: Sequence[str]) -> None:
+    """Import the programs, then fork one for each order until the other side closes the connection. The orders of `others`
+    are done by a process of their own, which imports `modules` as well."""
     atexit.register(_leave)  # the first one to be registered is the last one to be called
+    _import(HUB_MODULES)
+    if os.fork():
+        others.close()
+        _do_orders(hub)
+    else:
+        hub.close()
+        _import(modules)
+        _do_orders(others)
+
+
+def _import(modules: Sequence[str]) -> None:
     for module in modules:
         importlib.import_module(module)
     gc.freeze()  # or a collection would copy all pages
     assert threading.active_count() == 1, threading.enumerate()  # a fork would lose the others
+
+
+def _do_orders(connection: socket.socket) -> None:
     while True:
         order, descriptors, _, _ = socket.recv_fds(connection, 1 << 20, 3)
         if not order:
@@ -198,4 +219,4 @@ def _leave() -> None:
 
 if __name__ == "__main__":
     _USER = os.getppid()
-    serve(socket.socket(fileno=int(sys.argv[1])), sys.argv[3:])
+    serve(socket.socket(fileno=int(sys.argv[1])), socket.socket(fileno=int(sys.argv[2])), sys.argv[4:])
