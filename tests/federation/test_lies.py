@@ -1,6 +1,7 @@
 """Real processes, and a hub that tells clinics a lie in each masked round (`lying_hub.py`): they refuse, and say why."""
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 
@@ -74,8 +75,9 @@ def sent(federation, run, number, clinic):
 
 
 def log_of(federation, clinic, start):
-    """The lines of its log that begin so."""
-    return "\n".join(line for line in federation.log(clinic).splitlines() if f": {start}" in line)
+    """The lines of its log that begin so: with "round 2", and not with "round 21"."""
+    begins = re.compile(rf": {start}\b")
+    return "\n".join(line for line in federation.log(clinic).splitlines() if begins.search(line))
 
 
 @pytest.mark.parametrize("lie", TO_BERT)
