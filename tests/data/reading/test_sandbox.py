@@ -1,31 +1,20 @@
 """What a file that takes over its decoder can do from there: nothing."""
 
 import contextlib
+import math
 import os
 import pickle
 import resource
 import threading
-from pathlib import Path
 
 import pytest
 
 from embryofl_data.reading import decode, sandbox
 from embryofl_data.reading.sandbox import FRAME, DecodeError
+from embryofl_data.reading.scan import FileInfo
+from embryofl_data.report import measure
 from kits import hostile_decoder
 from kits.importing import image_bytes
-
-NO_LOCK = contextlib.nullcontext()
-TESTS = str(Path(__file__).parents[2])
-
-
-@pytest.fixture
-def ask(monkeypatch):
-    """Let a hostile decoder work in a worker."""
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([TESTS, os.environ.get("PYTHONPATH", "")]))
-    monkeypatch.setenv("EMBRYOFL_CONTROL_TOKEN", "secret")
-    yield lambda function, data=b"", large=NO_LOCK: sandbox.call(function, data, large)
-    for worker in sandbox._idle.pop("kits.hostile_decoder", []):
-        worker.end()
 
 
 def detail(ask, function: sandbox.Decoder, data: bytes = b"") -> str:
@@ -98,6 +87,17 @@ def test_image_that_is_not_what_its_reply_says_is_rejected(ask):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 100_000  # kB; its 4.8 GB were not set aside
 
 
+@pytest.mark.parametrize(
+    "lie", [{"values": [0.0]}, {"optics": [math.nan] * 22}, {"tags": ["x" * 41]}, {"width": 0}, {"x": 1}]
+)
+def test_measurements_that_are_none_are_rejected(lie):
+    facts, print_ = measure.measure_here(image_bytes(1), contextlib.nullcontext())
+    assert measure.received(FileInfo(file="a.png"), facts, print_).info.width == facts["width"]
+    for reply in ((facts | lie, print_), (facts, print_[1:])):
+        with pytest.raises(DecodeError, match="measuring it gave no"):
+            measure.received(FileInfo(file="a.png"), *reply)
+
+
 def test_large_images_are_decoded_one_at_a_time(monkeypatch):
     entered: list[int] = []
 
@@ -106,7 +106,7 @@ def test_large_images_are_decoded_one_at_a_time(monkeypatch):
         entered.append(1)
         yield
 
-    monkeypatch.setattr(decode, "_large", noted())
+    monkeypatch.setattr(decode, "large_lock", noted())
     decode.open_image(image_bytes(1))
     assert not entered
     huge = decode.Image.new("L", (4000, 3000))

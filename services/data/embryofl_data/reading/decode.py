@@ -45,7 +45,8 @@ DECODE_VERSION = f"3-pillow{PIL.__version__}"
 warnings.simplefilter("error", Image.DecompressionBombWarning)
 # Damaged metadata: what matters is reported as a problem.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
-_large = threading.Lock()
+large_lock: AbstractContextManager[object] = threading.Lock()
+"""Held while a large image is decoded."""
 Image.preinit()  # once, before threads decode
 Image.init()
 
@@ -72,6 +73,11 @@ class Opened:
     mode: str
     note: str
 
+    @property
+    def facts(self) -> Facts:
+        """All but the pixels."""
+        return {"width": self.width, "height": self.height, "mode": self.mode, "note": self.note}
+
 
 def decode_image(data: bytes, size: int) -> npt.NDArray[np.uint8]:
     """Decode the bytes of a whole file to a square: uint8 (size, size, 3). Raises as `open_image` does."""
@@ -86,9 +92,7 @@ def open_image(data: bytes) -> Opened:
     DecodeError
         With the kind `empty`, `too_large`, `too_small`, `truncated` or `unreadable`.
     """
-    if not data:
-        raise DecodeError("empty", "the file has no content")
-    return received(*sandbox.call(open_here, data, _large))
+    return received(*sandbox.call(open_here, data, large_lock))
 
 
 def received(facts: Facts, pixels: bytes) -> Opened:
@@ -114,13 +118,21 @@ def received(facts: Facts, pixels: bytes) -> Opened:
 
 def open_here(data: bytes, large: AbstractContextManager[object]) -> Reply:
     """Decode in this process, a worker of the sandbox: facts and pixels of an `Opened`. Raises as `open_image` does."""
-    opened = _opened(data, large)
-    facts = {"width": opened.width, "height": opened.height, "mode": opened.mode, "note": opened.note}
+    opened = decode_here(data, large)
     columns, rows = opened.image.size
-    return {**facts, "columns": columns, "rows": rows, "bands": opened.image.mode}, opened.image.tobytes()
+    return {**opened.facts, "columns": columns, "rows": rows, "bands": opened.image.mode}, opened.image.tobytes()
 
 
-def _opened(data: bytes, large: AbstractContextManager[object]) -> Opened:
+def decode_here(data: bytes, large: AbstractContextManager[object]) -> Opened:
+    """Decode in this process, a worker of the sandbox, holding `large` meanwhile if the image is large.
+
+    Raises
+    ------
+    DecodeError
+        As `open_image` does.
+    """
+    if not data:
+        raise DecodeError("empty", "the file has no content")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:

@@ -61,8 +61,7 @@ class FileInfo(Strict):
 
     def with_image(self, opened: Opened) -> "FileInfo":
         """The same after decoding."""
-        update = {name: getattr(opened, name) for name in ("width", "height", "mode", "note")}
-        return self.model_copy(update={**update, "optics": optics_of(opened.image)})
+        return self.model_copy(update={**opened.facts, "optics": optics_of(opened.image)})
 
     @property
     def usable(self) -> bool:

@@ -4,7 +4,6 @@ The weights (`burnt_text.npz`) were trained by `scripts/train_text_detector.py` 
 textures with printed lines, no real image. It runs in NumPy, so that workers need no PyTorch.
 """
 
-from functools import cache
 from importlib import resources
 
 import numpy as np
@@ -74,11 +73,10 @@ def _around(values: FloatImage) -> FloatImage:
 
 def cell_logits(values: FloatImage) -> FloatImage:
     """The network's output: normalised (h, w) to (ceil(h / 8), ceil(w / 8)), above 0 for text."""
-    layers = _layers()
     planes = values[None]
-    for number, (weight, bias, stride) in enumerate(layers):
+    for number, (weight, bias, stride) in enumerate(_LAYERS):
         planes = _convolve(planes, weight, stride) + bias[:, None, None]
-        if number < len(layers) - 1:
+        if number < len(_LAYERS) - 1:
             np.maximum(planes, 0, out=planes)
     return np.asarray(planes[0], np.float32)
 
@@ -94,9 +92,11 @@ def _convolve(planes: FloatImage, weight: FloatImage, stride: int) -> FloatImage
     return np.asarray((weight.reshape(outputs, -1) @ columns).reshape(outputs, height, width), np.float32)
 
 
-@cache
 def _layers() -> list[tuple[FloatImage, FloatImage, int]]:
     with resources.files(__package__).joinpath("burnt_text.npz").open("rb") as file, np.load(file) as arrays:
         count = sum(1 for name in arrays.files if name.startswith("weight"))
         layers = [[arrays[f"{part}{number}"] for part in ("weight", "bias", "stride")] for number in range(count)]
         return [(weight.astype(np.float32), bias.astype(np.float32), int(stride)) for weight, bias, stride in layers]
+
+
+_LAYERS = _layers()  # at once: a worker of the sandbox opens no further files

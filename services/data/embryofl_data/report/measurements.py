@@ -10,8 +10,7 @@ import numpy as np
 from embryofl_data.progress import OnStep, no_progress
 from embryofl_data.reading.contract import DataFolder
 from embryofl_data.reading.scan import FileInfo
-from embryofl_data.report.gather import measure_files
-from embryofl_data.report.measure import MEASURES
+from embryofl_data.report.measure import MEASURES, measure_files
 from embryofl_data.report.neighbours import SEARCH_VERSION, Pair, find_pairs
 from embryofl_data.report.store import MeasurementStore, open_store
 from embryofl_data.report.study import Measures

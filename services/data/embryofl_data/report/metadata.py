@@ -6,13 +6,10 @@ Only the names of the fields are kept, never their content.
 import contextlib
 import io
 import re
-from contextlib import AbstractContextManager
 
 from PIL import ExifTags, Image
 
-from embryofl_data.reading import sandbox
-from embryofl_data.reading.decode import FORMATS, Opened, open_here, received
-from embryofl_data.reading.sandbox import DecodeError, Reply
+from embryofl_data.reading.decode import FORMATS
 
 _TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
 _TELLING_EXIF = re.compile(
@@ -23,27 +20,6 @@ _HARMLESS_TEXT = re.compile(
     r"(?i)software|dpi|gamma|exif|jfif.*|icc_profile|compression|progressive|date:(create|modify)"
 )
 """Text fields that programs write on their own and that name nobody."""
-
-
-def open_with_tags(data: bytes, large: AbstractContextManager[object]) -> tuple[Opened, tuple[str, ...]]:
-    """Decode an image file in a sandbox, holding `large` while a large one is decoded, and name its telling fields.
-
-    Raises
-    ------
-    DecodeError
-        As `embryofl_data.reading.decode.open_image` does.
-    """
-    if not data:
-        raise DecodeError("empty", "the file has no content")
-    facts, pixels = sandbox.call(open_with_tags_here, data, large)
-    tags = facts.get("tags")
-    return received(facts, pixels), tuple(str(tag)[:40] for tag in tags[:100]) if isinstance(tags, list) else ()
-
-
-def open_with_tags_here(data: bytes, large: AbstractContextManager[object]) -> Reply:
-    """The same in this process, a worker of the sandbox."""
-    facts, pixels = open_here(data, large)
-    return {**facts, "tags": tags_of(data)}, pixels
 
 
 def tags_of(data: bytes) -> tuple[str, ...]:
