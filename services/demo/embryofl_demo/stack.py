@@ -23,7 +23,7 @@ from embryofl_server.settings import HubSettings
 
 READY_S = 60.0
 MODELS_S = 25.0
-"""A clinic learns of a finished model with its status, which it requests 5 s after its last reply, then every 10 s."""
+"""A clinic learns of a finished model with its status, which the hub answers within 10 s."""
 CADDYFILE = Path(__file__).parents[2] / "gateway" / "Caddyfile"  # the demo runs from a checkout
 
 
