@@ -59,7 +59,7 @@ def test_preset_makes_settings_that_can_be_run(preset):
     settings = check_settings({**collected(fields), "min_clinics": 3})
     assert {key: getattr(settings, key) for key in PRESETS[preset]} == PRESETS[preset]
     assert bool(settings.masked_weights) == (preset != "robust") == (settings.seed > 0)  # with masks it is drawn
-    assert texts.preset[preset].says in html.unescape(show_runs(EMPTY, preset=preset))
+    assert texts.preset[preset][1] in html.unescape(show_runs(EMPTY, preset=preset))
 
 
 def test_settings_of_a_run_fill_the_form_and_come_back():

@@ -62,7 +62,7 @@ def _refuse(key: str, request: Request) -> Response:
         request.url.path == "/" or "text/html" in request.headers.get("accept", "")
     ):
         return RedirectResponse("/login", 303)
-    return PlainTextResponse(web.access.locked, 401)
+    return PlainTextResponse(web.access.locked[1], 401)
 
 
 def _not_for_the_role(_: Request, __: Exception) -> HTMLResponse:

@@ -1,14 +1,17 @@
 """What the pages share: the hub, its newest state, actions and their outcome, templates."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import Depends, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from markupsafe import Markup
 
 from embryofl.errors import UserError
+from embryofl.result_charts import by_round
+from embryofl.result_charts import texts as shared
 from embryofl.states import CLINIC, INVITE, MEMBER, OVER, PHASE, PROCESS, RUN, UNDER_WAY
 from embryofl_console.hub import Follower, HubClient
 from embryofl_console.local_clinics import LocalClinics
@@ -25,6 +28,7 @@ SITE = Site(
     "H9",
     {
         "t": texts,
+        "shared": shared,
         "kinds": {"clinic": CLINIC, "invite": INVITE, "member": MEMBER, "phase": PHASE, "process": PROCESS, "run": RUN},
         "over": OVER,
         "under_way": UNDER_WAY,
@@ -110,3 +114,12 @@ class PageContext:
 def is_live(request: Request) -> bool:
     """Whether an open page asks for its live parts alone: then the hub is asked for nothing else."""
     return "x-live" in request.headers
+
+
+def curves(courses: Mapping[str, Sequence[Sequence[Any]]], clinics: Collection[str] = ()) -> Markup:
+    """Validation AUROC and loss by round, a line per name, as HTML; "" before there are two rounds. A point is round,
+    AUROC, loss and what the AUROC is known to either way; `clinics`: see `by_round`."""
+    aurocs = {name: [(r, auroc, by) for r, auroc, _, by in its if auroc is not None] for name, its in courses.items()}
+    losses = {name: [(r, loss) for r, _, loss, _ in its if loss is not None] for name, its in courses.items()}
+    drawn = by_round("auroc", aurocs, clinics) + by_round("loss", losses, clinics)
+    return Markup(drawn)  # noqa: S704 - its texts are escaped

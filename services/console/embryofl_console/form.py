@@ -9,19 +9,20 @@ from embryofl_console.texts import texts
 
 
 class Number(NamedTuple):
-    """A run setting with its own field."""
+    """A run setting with its own field; `step`: 1 for whole numbers, else "any"."""
 
     setting: str
     least: int = 0
     most: int | None = None
-    integer: bool = True
+    step: int | str = 1
 
 
 GROUPS = (
     (Number("rounds", 1, 10_000), Number("local_epochs", 1, 100), Number("seed")),
-    (Number("min_clinics", most=1000), Number("quorum", 0, 1000, False), Number("round_deadline_s", integer=False)),
-    (Number("norm_clip", integer=False), Number("norm_bound", integer=False), Number("suspend_after")),
+    (Number("min_clinics", most=1000), Number("quorum", 0, 1000, "any"), Number("round_deadline_s", step="any")),
+    (Number("norm_clip", step="any"), Number("norm_bound", step="any"), Number("suspend_after")),
 )
+NAMES = ["model", "strategy", *(number.setting for group in GROUPS for number in group)]
 PRESETS: dict[str, dict[str, Any]] = {
     "standard": {},
     "quick": {"model": "small_cnn", "rounds": 3, "local_epochs": 1},
@@ -41,18 +42,16 @@ def usual(offers: Mapping[str, Any]) -> dict[str, str]:
     deadline = values["round_deadline_s"]
     values |= {"min_clinics": 0, "round_deadline_s": 0 if deadline == "auto" else deadline / 60, "seed": ""}
     values |= {key: offers["defaults"][key] for key in ("model", "strategy") if key in offers["defaults"]}
-    names = ["model", "strategy", *(number.setting for group in GROUPS for number in group)]
-    return {"more": "", "model_before": str(values["model"]), **{name: _plain(values[name]) for name in names}}
+    return {"more": "", "model_before": str(values["model"]), **{name: _plain(values[name]) for name in NAMES}}
 
 
 def filled(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, str]:
     """The form's fields for these settings: what has no field of its own, and is not the default, stands below further
     settings. The seed of a run with masks is not used again: its clinics would decline to begin from the same model."""
-    fields = {n.setting: _plain(settings[n.setting]) for group in GROUPS for n in group if n.setting in settings}
+    fields = {name: _plain(settings[name]) for name in NAMES if name in settings}
     deadline = settings.get("round_deadline_s")
     if deadline is not None:
         fields["round_deadline_s"] = "0" if deadline == "auto" else _plain(deadline / 60)
-    fields |= {name: str(settings[name]) for name in ("model", "strategy") if name in settings}
     fields |= {f"{OWN}{key}": _plain(value) for key, value in settings.get("strategy_settings", {}).items()}
     fields |= {f"{CLINIC}{name}": "on" for name in settings.get("clinics", ())}
     if settings.get("masked_weights"):
@@ -84,8 +83,7 @@ def collected(fields: Mapping[str, str]) -> dict[str, Any]:
     UserError
         When a line of the further settings is not one.
     """
-    names = ["model", "strategy", *(number.setting for group in GROUPS for number in group)]
-    settings = {name: setting_value(fields[name]) for name in names if fields.get(name)}
+    settings = {name: setting_value(fields[name]) for name in NAMES if fields.get(name)}
     if settings.get("min_clinics") == 0:
         del settings["min_clinics"]
     minutes = settings.get("round_deadline_s")

@@ -40,13 +40,22 @@ class HubClient:
         )
 
     def ask(
-        self, method: str, path: str, body: dict[str, Any] | None = None, version: str | None = None
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        version: str | None = None,
+        *,
+        stream: bool = False,
     ) -> httpx.Response:
         """One call. Raises `UserError` with the hub's message, or when the hub does not respond. `version`: of the state
-        that the console has, and asks for without a person."""
+        that the console has, and asks for without a person. `stream`: the caller reads and closes the response."""
         headers = _person() if version is None else {"If-None-Match": version}
         try:
-            response = self._http.request(method, path, json=body, headers=headers)
+            request = self._http.build_request(method, path, json=body, headers=headers)
+            response = self._http.send(request, stream=stream)
+            if response.status_code >= 400:
+                response.read()
         except httpx.HTTPError:
             raise UserError("H1", texts.access.hub_away) from None
         raise_for_error(response)
@@ -58,14 +67,7 @@ class HubClient:
 
     def stream(self, path: str) -> tuple[dict[str, str], Iterator[bytes]]:
         """A file in chunks: its length as a header, where known, and its bytes. Raises as `ask` does."""
-        try:
-            response = self._http.send(self._http.build_request("GET", path, headers=_person()), stream=True)
-            if response.status_code >= 400:
-                response.read()
-                response.close()
-        except httpx.HTTPError:
-            raise UserError("H1", texts.access.hub_away) from None
-        raise_for_error(response)
+        response = self.ask("GET", path, stream=True)
         length = response.headers.get("content-length", "")
 
         def chunks() -> Iterator[bytes]:

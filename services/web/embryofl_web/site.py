@@ -1,8 +1,11 @@
 """The pages of one app: its templates over those of the kit, error pages, stylesheet and script."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import resources
+from importlib.resources.abc import Traversable
+from mimetypes import guess_type
+from types import MappingProxyType
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -18,7 +21,7 @@ from embryofl.texts import duration, size
 from embryofl_web.guard import STATUS
 from embryofl_web.texts import texts
 
-FILES = {"web.css": "text/css", "web.js": "text/javascript"}
+FILES = {name: resources.files("embryofl_web") / "static" / name for name in ("web.css", "web.js")}
 # What a state looks like: its tone and its icon, by the stored value. Any other is neutral.
 _LOOKS = {
     **dict.fromkeys(("running", "online", "training", "evaluating", "enrolled", "starting"), ("on", "run")),
@@ -80,14 +83,15 @@ class Site:
 
     def refusal(self, key: str, message: str = "") -> HTMLResponse:
         """The page for a request that the guard rejects, by a key of `STATUS`."""
-        page = self.error(message or texts.access[key], STATUS[key], texts.access[f"{key}_title"], entered=False)
+        title, words = texts.access[key]
+        page = self.error(message or words, STATUS[key], title, entered=False)
         if key in ("too_large", "no_length"):  # the body is not read
             page.headers["Connection"] = "close"
         return page
 
-    def application(self, not_a_form: str) -> FastAPI:
-        """An application that serves stylesheet and script, and shows errors as pages; `not_a_form`: what to say of a form
-        that could not be read."""
+    def application(self, not_a_form: str, files: Mapping[str, Traversable] = MappingProxyType({})) -> FastAPI:
+        """An application that serves stylesheet and script and its own `files` by name, and shows errors as pages;
+        `not_a_form`: what to say of a form that could not be read."""
         app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
         def http_error(_: Request, exc: Exception) -> Response:
@@ -99,22 +103,18 @@ class Site:
             app.add_exception_handler(kind, http_error)
         app.add_exception_handler(UserError, lambda _, exc: self.error(str(exc), 400))
         app.add_exception_handler(Exception, lambda _, exc: self.error(texts.error.internal, 500))
-        for name, media in FILES.items():
-            app.add_api_route(f"/{name}", _file(_static(name), media), methods=["GET"])
+        for name, file in {**FILES, **files}.items():
+            app.add_api_route(f"/{name}", _served(file.read_bytes(), name), methods=["GET"])
         return app
-
-
-def _static(name: str) -> bytes:
-    return resources.files("embryofl_web").joinpath("static", name).read_bytes()
 
 
 def stylesheet() -> str:
     """The stylesheet, for pages that are passed on as one file."""
-    return _static("web.css").decode()
+    return FILES["web.css"].read_text("utf-8")
 
 
-def _file(content: bytes, media: str) -> Any:
-    return lambda: Response(content, media_type=media)
+def _served(content: bytes, name: str) -> Callable[[], Response]:
+    return lambda: Response(content, media_type=guess_type(name)[0])
 
 
 def _local(seconds: float) -> str:

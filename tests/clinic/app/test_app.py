@@ -52,10 +52,10 @@ PATHS = [
     "/scored",
     "/sent",
     "/report",
-    "/static/app.css",
+    "/app.css",
     "/scored/20260101-000000-00000000",
     "/nothing",
-    "/static/report.css",
+    "/report.css",
     "/enter",
     "/enter?token=",
     "/enter?token=guessed",
@@ -161,7 +161,7 @@ def test_cohort_is_ranked_with_reencoded_images_that_are_not_kept(inside):
     assert shown.count("data:image/jpeg;base64,") == 8 and "data:image/png" not in shown
     (record,) = (inside.state / "scored").iterdir()
     kept = json.loads(record.read_text())
-    assert kept["pictures"] == {} and "base64" not in record.read_text()
+    assert kept["images"] == {} and "base64" not in record.read_text()
     assert kept["scores"]["models"][0]["run"] == "run-0001" and len(kept["digests"]) == 4
     assert "were not kept" in restarted(inside).get(response.headers["location"]).text
 

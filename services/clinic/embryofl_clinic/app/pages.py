@@ -34,12 +34,8 @@ from embryofl_data.report.page import clean
 from embryofl_web.guard import Guard
 from embryofl_web.site import Site
 
-STATIC = {
-    "app.css": ("text/css", "embryofl_clinic.app", "static/app.css"),
-    "app.js": ("text/javascript", "embryofl_clinic.app", "static/app.js"),
-    "report.css": ("text/css", "embryofl_data.report", "page.css"),
-}
-"""Name to media type, and the package and path of the file."""
+FILES = {name: resources.files("embryofl_clinic.app") / "static" / name for name in ("app.css", "app.js")}
+FILES["report.css"] = resources.files("embryofl_data.report") / "page.css"
 PATHS = {"home": "/", "score": "/score", "records": "/scored", "sent": "/sent", "report": "/report"}
 NAMES = 80
 """Characters of a cohort's name."""
@@ -90,7 +86,7 @@ _SHARED = {
 
 def create_app(pages: Pages, links: Links) -> Guard:
     """The whole app behind its guard."""
-    app = pages.site.application(texts.error.upload.format(files=MOST_FILES, size=size(MOST_FILE_BYTES)))
+    app = pages.site.application(texts.error.upload.format(files=MOST_FILES, size=size(MOST_FILE_BYTES)), FILES)
 
     def refuse(key: str, _: Request) -> Response:
         own = {"locked": texts.access.locked, "too_large": texts.access.too_large}
@@ -231,12 +227,3 @@ def make_report(pages: ThePages) -> Response:
     """Check the data folder in the background."""
     pages.reports.begin()
     return RedirectResponse("/report", 303)
-
-
-@router.get("/static/{name}")
-def static(name: str) -> Response:
-    """A script or a style sheet."""
-    if name not in STATIC:
-        raise HTTPException(404)
-    media_type, package, path = STATIC[name]
-    return Response(resources.files(package).joinpath(path).read_bytes(), media_type=media_type)

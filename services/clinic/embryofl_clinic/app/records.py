@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from embryofl.files import write_atomic
 
@@ -18,9 +18,9 @@ _ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{8}")
 class RecordImage(BaseModel):
     """An image and its heat map, both re-encoded from decoded pixels, as `data:` addresses ("": none)."""
 
-    model_config = ConfigDict(frozen=True, populate_by_name=True)
+    model_config = ConfigDict(frozen=True)
 
-    image: str = Field(default="", validation_alias="picture", serialization_alias="picture")
+    image: str = ""
     heat: str = ""
 
 
@@ -42,16 +42,14 @@ class Record(BaseModel):
         By file; empty if they were not kept.
     """
 
-    model_config = ConfigDict(frozen=True, populate_by_name=True)
+    model_config = ConfigDict(frozen=True)
 
     id: str
     time: float
     cohort: str
     scores: dict[str, Any]
     digests: dict[str, str]
-    images: dict[str, RecordImage] = Field(
-        default_factory=dict, validation_alias="pictures", serialization_alias="pictures"
-    )
+    images: dict[str, RecordImage] = {}
 
 
 def new_id() -> str:
@@ -74,18 +72,16 @@ class Records:
         """Keep a record and remove the oldest beyond `MOST`. Raises `UserError` when the disk is full."""
         stored = record if images else record.model_copy(update={"images": {}})
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_atomic(
-            self._folder / f"{record.id}.json", stored.model_dump_json(by_alias=True, indent=1).encode(), 0o600
-        )
+        write_atomic(self._folder / f"{record.id}.json", stored.model_dump_json(indent=1).encode(), 0o600)
         for path in sorted(self._folder.glob("*.json"))[:-MOST]:
             path.unlink(missing_ok=True)
 
     def get(self, id_: str) -> Record | None:
         """A record; None if it does not exist or is damaged."""
+        if not _ID.fullmatch(id_):
+            return None
         try:
-            return (
-                Record.model_validate_json((self._folder / f"{id_}.json").read_bytes()) if _ID.fullmatch(id_) else None
-            )
+            return Record.model_validate_json((self._folder / f"{id_}.json").read_bytes())
         except (OSError, ValueError):
             return None
 

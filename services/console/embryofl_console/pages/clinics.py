@@ -14,7 +14,9 @@ from embryofl_console.texts import texts
 
 MOST_FIND, MOST_READ, MOST_HISTORY = 60, 200, 20
 t = texts.clinics
-ACTIONS = ("approve", "refuse", "suspend", "resume", "rename", "revoke")
+ACTIONS: dict[str, tuple[str, ...]] = {"approve": (), "refuse": ("reason",), "suspend": ("reason",), "resume": ()}
+ACTIONS |= {"rename": ("to",), "revoke": ("reason",)}
+"""What can be done with a clinic, and the fields that say how."""
 
 
 def routes(context: PageContext) -> APIRouter:
@@ -68,17 +70,12 @@ def routes(context: PageContext) -> APIRouter:
     def act(action: str, request: Request, fields: Fields) -> Response:
         if action not in ACTIONS:
             raise HTTPException(404)
-        name, to = fields.get("name", ""), fields.get("to", "")
-        body = {
-            "name": name,
-            **({"reason": fields.get("reason", "")} if action not in ("approve", "resume", "rename") else {}),
-        }
+        name = fields.get("name", "")
         own = f"/clinic?name={quote(name, safe='')}"
         if action == "revoke" and fields.get("again") != name:
             return context.done(request, own, t.not_the_same, "bad")
-        if action == "rename":
-            body["to"], own = to, "/clinics"
-        return context.act(request, "/clinics" if action in ("approve", "refuse") else own, action, body)
+        body = {key: fields.get(key, "") for key in ("name", *ACTIONS[action])}
+        return context.act(request, own if action in ("suspend", "resume", "revoke") else "/clinics", action, body)
 
     @router.post("/local/{action}")
     def steer(action: str, request: Request, fields: Fields) -> Response:

@@ -6,9 +6,9 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request, Response
 from markupsafe import Markup
 
-from embryofl.result_charts import by_round, margin
+from embryofl.result_charts import margin
 from embryofl.states import RUN, UNDER_WAY, label
-from embryofl_console.context import Fields, PageContext, State
+from embryofl_console.context import Fields, PageContext, State, curves
 from embryofl_console.texts import texts
 
 MOST_NAMED, MOST_REASON = 4, 120
@@ -141,16 +141,6 @@ class Drawing:
     def __call__(self, courses: State) -> Markup:
         """As HTML; "" before there are two rounds."""
         if courses is not self._drawn[0]:
-            self._drawn = courses, Markup(curves(courses))  # noqa: S704 - its texts are escaped
+            named = {texts.common.all_clinics if name == "pooled" else name: its for name, its in courses.items()}
+            self._drawn = courses, curves(named, named.keys() - {texts.common.all_clinics})
         return self._drawn[1]
-
-
-def curves(courses: State) -> str:
-    """All clinics together and each clinic, by round."""
-    named = {texts.common.all_clinics if name == "pooled" else name: points for name, points in courses.items()}
-    clinics = [name for name in named if name != texts.common.all_clinics]
-    aurocs = {
-        name: [(r, auroc, by) for r, auroc, _, by in points if auroc is not None] for name, points in named.items()
-    }
-    losses = {name: [(r, loss) for r, _, loss, _ in points if loss is not None] for name, points in named.items()}
-    return by_round("auroc", aurocs, clinics) + by_round("loss", losses, clinics)

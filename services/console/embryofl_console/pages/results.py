@@ -5,6 +5,7 @@ import functools
 import hashlib
 import re
 from collections.abc import Iterator
+from mimetypes import guess_type
 from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 
@@ -14,8 +15,8 @@ from markupsafe import Markup
 
 from embryofl.charts import Axis, fitted, interval, scale
 from embryofl.errors import UserError
-from embryofl.result_charts import by_round, margin, of_results
-from embryofl_console.context import SITE, Fields, PageContext, State
+from embryofl.result_charts import margin, of_results
+from embryofl_console.context import SITE, Fields, PageContext, State, curves
 from embryofl_console.form import CLINIC
 from embryofl_console.pages.clinics import day_name
 from embryofl_console.texts import texts
@@ -25,14 +26,6 @@ KEPT = 4  # runs whose results are kept here, for looking at one clinic after th
 RUN = r"^run-[0-9]{4,9}$"
 CALIBRATION = (("slope", 2), ("in_the_large", 2), ("ece", 3), ("brier", 3))  # with digits
 RANKING = ("ndcg", "tau", "critical")
-_MEDIA = {
-    "json": "application/json",
-    "md": "text/markdown; charset=utf-8",
-    "html": "text/html; charset=utf-8",
-    "safetensors": "application/octet-stream",
-}
-KINDS = {name: _MEDIA[name.rpartition(".")[2]] for name in texts.file}
-"""Served as attachments and never as pages: the card's HTML is shown in a sandboxed frame."""
 _STYLE = re.compile(r"<style[^>]*>(.*?)</style>", re.S)
 
 
@@ -60,7 +53,7 @@ def routes(context: PageContext) -> APIRouter:
         try:
             if name:
                 found = results_of(name)
-                shown |= seen(name, found, split if split in texts.split else "test", clinic, day)
+                shown |= seen(name, found, split, clinic, day)
                 shown["others"] = others(found, state)
         except UserError as exc:
             shown["error"] = str(exc)
@@ -78,10 +71,9 @@ def routes(context: PageContext) -> APIRouter:
         run: Annotated[str, Query(pattern=RUN)], split: str = "test", clinic: str = "pooled", day: str = "all"
     ) -> Response:
         """The page as one file, to be passed on or printed: it loads nothing, and no script is in it."""
-        shown = seen(run, results_of(run), split if split in texts.split else "test", clinic, day)
-        given: State = {"trouble": "", "note": None, "error": "", "names": [], "style": style, "entered": False}
-        given["others"] = []
-        page = SITE.show("results", **{"run": run, **given, **shown})
+        given: State = {"trouble": "", "note": None, "error": "", "names": [], "others": [], "style": style}
+        shown = seen(run, results_of(run), split, clinic, day)
+        page = SITE.show("results", run=run, entered=False, **given, **shown)
         page.headers["Content-Disposition"] = f'attachment; filename="{run}-results.html"'
         return page
 
@@ -95,14 +87,16 @@ def routes(context: PageContext) -> APIRouter:
 
     @router.get("/download/{run}/{name}")
     def download(run: Annotated[str, Path(pattern=RUN)], name: str) -> Response:
-        if name not in KINDS:
-            return PlainTextResponse(texts.access.no_file.format(names=", ".join(KINDS)), 404)
+        """As an attachment and never as a page: the card's HTML is shown in a sandboxed frame."""
+        if name not in texts.file:
+            return PlainTextResponse(texts.access.no_file.format(names=", ".join(texts.file)), 404)
         try:
             length, chunks = context.client.stream(f"/control/runs/{run}/files/{name}")
         except UserError as exc:
             return PlainTextResponse(str(exc), 404)
         headers = {"Content-Disposition": f'attachment; filename="{run}-{name}"'}
-        return StreamingResponse(chunks, media_type=KINDS[name], headers=headers | length)
+        media = guess_type(name)[0] or "application/octet-stream"
+        return StreamingResponse(chunks, media_type=media, headers=headers | length)
 
     return router
 
@@ -116,11 +110,13 @@ def card_policy(page: str) -> str:
 
 def seen(name: str, results: State, split: str, clinic: str, day: str) -> dict[str, Any]:
     """What the template shows of a run's results (`results.json`)."""
+    split = split if split in texts.split else "test"
     of_split = results["splits"][split]
     chosen = (of_split["pooled"] if clinic == "pooled" else of_split["clinics"].get(clinic, {})).get(day)
-    charts = of_results(chosen) if chosen and chosen["n"] else ""
+    charts = Markup(of_results(chosen) if chosen and chosen["n"] else "")  # noqa: S704 - its texts are escaped
     if charts and clinic == "pooled" and day == "all":
-        charts += "".join(_course(results["rounds"], metric) for metric in ("auroc", "loss"))
+        rounds = [(r["round"], r["pooled"]) for r in results["rounds"]]
+        charts += curves({texts.common.all_clinics: [(n, p["auroc"], p["loss"], margin(p)) for n, p in rounds]})
     return {
         "results": results,
         "split": split,
@@ -134,8 +130,9 @@ def seen(name: str, results: State, split: str, clinic: str, day: str) -> dict[s
         "rankings": [(who, of_day["ranking"]) for who, its, of_day in _rows(of_split) if its == "all"],
         "grades": results["grades"][split],
         "chosen": chosen,
+        "whose": whose(clinic),
         "day_shown": day_name(day),
-        "charts": Markup(charts),  # noqa: S704 - its texts are escaped
+        "charts": charts,
         "columns": {"calibration": CALIBRATION, "ranking": RANKING},
     }
 
@@ -201,12 +198,3 @@ def _rows(of_split: State) -> Iterator[tuple[str, str, State]]:
     for name, by_day in (("pooled", of_split["pooled"]), *of_split["clinics"].items()):
         for day, results in by_day.items():
             yield of_split["whose"] if name == "pooled" else name, day, results
-
-
-def _course(rounds: list[State], name: str) -> str:
-    points = [
-        (r["round"], r["pooled"][name], *([margin(r["pooled"])] if name == "auroc" else []))
-        for r in rounds
-        if r["pooled"][name] is not None
-    ]
-    return by_round(name, {texts.common.all_clinics: points})

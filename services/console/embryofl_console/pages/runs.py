@@ -8,11 +8,9 @@ from typing import Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
-from markupsafe import Markup
 
 from embryofl.errors import UserError
-from embryofl.result_charts import by_round
-from embryofl_console.context import Fields, PageContext, State
+from embryofl_console.context import Fields, PageContext, State, curves
 from embryofl_console.form import GROUPS, OWN, PRESETS, collected, filled, usual
 from embryofl_console.texts import texts
 
@@ -123,7 +121,7 @@ def form(offers: State, fields: State) -> dict[str, Any]:
     ]
     return {
         **{kind: [(x["name"], x["name"]) for x in offers[kind]] for kind in ("models", "strategies")},
-        "groups": [[(n.setting, n.least, n.most, 1 if n.integer else "any") for n in group] for group in GROUPS],
+        "groups": GROUPS,
         "given": values,
         "model": _offer(offers, "models", values["model"]),
         "strategy": strategy,
@@ -143,13 +141,10 @@ def compared(runs: list[State]) -> dict[str, Any]:
         for clinic in (clinics if key == "auroc" else ["pooled"])
         if any(values := [(final.get(clinic) or {}).get(key) for final in finals])
     ]
-    charts = "".join(
-        by_round(name, {r["name"]: _course(r, place) for r in runs}) for place, name in ((1, "auroc"), (2, "loss"))
-    )
     settings = [(k, [_value(r["settings"].get(k)) for r in runs]) for k in keys]
     pairs = [(run["name"], paired(finals[0], final)) for run, final in zip(runs[1:], finals[1:], strict=True)]
     shown = {"runs": runs, "settings": settings, "metrics": metrics, "pairs": [(n, d) for n, d in pairs if d]}
-    return {**shown, "charts": Markup(charts)}  # noqa: S704 - escaped
+    return {**shown, "charts": curves({r["name"]: r["curve"] for r in runs})}
 
 
 def paired(first: State, other: State) -> State | None:
@@ -163,11 +158,6 @@ def paired(first: State, other: State) -> State | None:
     factor = _T[free - 1] if free <= len(_T) else 1.96 + 2.6 / free
     by = factor * statistics.stdev(gains) / math.sqrt(len(gains))
     return {"value": mean, "interval": [mean - by, mean + by], "clinics": len(gains)}
-
-
-def _course(run: State, place: int) -> list[tuple[float, ...]]:
-    """Points of the run's AUROC (with its blur) or loss."""
-    return [(at[0], at[place], *([at[3]] if place == 1 else [])) for at in run["curve"] if at[place] is not None]
 
 
 def _value(value: Any) -> str:

@@ -1,6 +1,6 @@
 "use strict";
 // Every page can be read without this script, and its forms work; it makes them more comfortable.
-const own = document.currentScript.dataset;
+const own = document.currentScript.dataset, spoken = document.getElementById("spoken");
 
 // Times in the browser's own zone, counts of time left, bars that grow.
 const write = () => {
@@ -41,7 +41,7 @@ const apply = (page) => {  // whether every part is up to date
     shown.set(part.id, html);
     replace(part, fresh);
   }
-  const next = page.querySelector(".next h2")?.textContent, spoken = document.getElementById("spoken");
+  const next = page.querySelector(".next h2")?.textContent;
   if (next && spoken.textContent !== next) spoken.textContent = next;
   write();
   return whole;
@@ -104,15 +104,31 @@ document.addEventListener("click", async (event) => {
   }
 });
 
+// What takes a while says so, and a form that has been sent is not sent twice.
+const sent = new Set();
+const busyWhile = (part) => {
+  const later = setTimeout(() => { part.ariaBusy = "true"; spoken.textContent = own.busy; }, 300);
+  return () => { clearTimeout(later); part.ariaBusy = null; };
+};
+document.addEventListener("submit", (event) => {
+  const { target, submitter } = event, again = () => { sent.delete(target); done(); };
+  if (sent.has(target)) return event.preventDefault();
+  if (target.method === "post") sent.add(target);
+  const done = busyWhile(submitter ?? target);
+  setTimeout(again, 30000);
+  addEventListener("pageshow", again, { once: true });
+});
+
 const fields = (part) => [...part.querySelectorAll("[name]")], names = (part) => fields(part).map((field) => field.name);
 
 // Forms whose page follows what is chosen: one that only reads is sent, of the other the parts that depend on it are fetched,
 // one change after the other. What has been typed meanwhile stays.
 for (const form of document.querySelectorAll("form[data-follow]")) {
   const follow = async () => {
-    const sent = new FormData(form);
-    const page = await parsed(await fetch(form.dataset.follow, { method: "POST", body: new URLSearchParams(sent) }));
-    const typed = [...new FormData(form)].filter(([name, value]) => sent.get(name) !== value);
+    const before = new FormData(form), parts = [...document.querySelectorAll("[data-part]")].map(busyWhile);
+    const page = await parsed(await fetch(form.dataset.follow, { method: "POST", body: new URLSearchParams(before) }))
+      .finally(() => parts.forEach((done) => done()));
+    const typed = [...new FormData(form)].filter(([name, value]) => before.get(name) !== value);
     for (const fresh of page.querySelectorAll("[data-part]")) {
       const part = document.getElementById(fresh.id), here = document.activeElement;
       if (!part || part.isEqualNode(fresh)) continue;
