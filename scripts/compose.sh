@@ -24,7 +24,8 @@ if ! [ -t 0 ] || ! [ -t 1 ]; then
 	tty=(-T -e COLUMNS="${COLUMNS:-140}")
 	case $action in
 		clean) ;;
-		backup | restore) read -r secret && exec </dev/null ;; # of either.sh
+		backup | signer) ;; # what either.sh gives them
+		restore) read -r secret && exec </dev/null ;; # of either.sh
 		*) exec </dev/null ;;
 	esac
 fi
@@ -99,8 +100,8 @@ read_clinics() {
 
 start_hub() { # STEP
 	say "$1 Hub: gateway on https://localhost:$EMBRYOFL_PORT"
-	bring --wait --wait-timeout 300 server superlink gateway && return
-	compose logs --tail 20 server superlink gateway >&2
+	bring --wait --wait-timeout 300 signer server superlink gateway && return
+	compose logs --tail 20 signer server superlink gateway >&2
 	fail S10 "The hub did not start; the messages above say why. If its port is in use: make up PORT=$((EMBRYOFL_PORT + 1))"
 }
 
@@ -184,13 +185,16 @@ up() {
 }
 
 restore() {
+	local authority
 	read_options
 	build_images 1/3
 	say "2/3 State of $FILE"
 	! is_up || fail H4 "A hub is running here (project $project). A backup can only be restored where no hub runs: make down, and" \
 		"make clean to delete its state."
-	{ printf '%s\n' "$secret" && cat "$FILE"; } | job -T server restore - ${REVOKED:+--revoked="$REVOKED"} ||
+	authority=$({ printf '%s\n' "$secret" && cat "$FILE"; } | job -T server restore - --authority=- ${REVOKED:+--revoked="$REVOKED"}) ||
 		fail H4 "Nothing was restored; the message above says why."
+	printf '%s\n%s\n' "$secret" "$authority" | job -T signer signer restore - ||
+		fail H4 "The hub was restored, but not the key of its authority; the message above says why. Run make clean, then make restore."
 	start_hub 3/3
 	[ -z "$have" ] || [ ${#clinics[@]} = 0 ] || start_clinics # they have their own keys and data, which a backup does not contain
 	start_parts
@@ -246,7 +250,8 @@ case $action in
 		compose exec -T server embryofl-server local password --new "$console" </dev/null ||
 			fail H9 "No new password was created; the message above says why. See what runs: make status"
 		;;
-	backup) job -T server backup "${@:2}" <<<"$secret" ;;
+	backup) job -T server backup "${@:2}" ;;
+	signer) job -T signer signer "${@:2}" ;;
 	logs) compose logs --tail "${TAIL:-15}" ${FOLLOW:+--follow} ;;
 	*) fail S7 "compose.sh up|status|hub|app|console-password|backup|restore|logs|down|clean" ;;
 esac

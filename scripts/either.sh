@@ -46,10 +46,12 @@ case $action in
 		[ "$containers" ] || tool+=(hub)
 		[ "${TO:-}" ] || ask_secret new
 		umask 077
-		printf '%s\n' "$secret" | "${tool[@]}" backup - ${TO:+--to="$TO"} >"$file.part" || {
+		# The signer encrypts its key, which nobody else sees; the archive contains what it has encrypted.
+		if ! { sealed=$(printf '%s\n' "$secret" | "${tool[@]}" signer backup - ${TO:+--to="$TO"}) &&
+			printf '%s\n' ${secret:+"$secret"} "$sealed" | "${tool[@]}" backup - --authority=- ${TO:+--to="$TO"} >"$file.part"; }; then
 			rm -f "$file.part"
 			fail H4 "No backup was made; the message above says why."
-		}
+		fi
 		mv "$file.part" "$file"
 		echo "Written to $file."
 		;;

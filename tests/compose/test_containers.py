@@ -19,8 +19,8 @@ from kits.containers import PROJECT, ROOT, run, trained, until
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1500)]  # the first one builds the images
 
 CLINICS = ["clinic-1", "clinic-2", "clinic-3"]
-PARTS = ["server", "superlink", "gateway", "console", "prometheus", "grafana"]
-USERS = {"prometheus": "65534:65534", "grafana": "472:0"}  # the images' own
+PARTS = ["signer", "server", "superlink", "gateway", "console", "prometheus", "grafana"]
+USERS = {"prometheus": "65534:65534", "grafana": "472:0", "signer": "10002:10001"}  # the first two: the images' own
 
 
 def test_run_finishes_with_all_clinics_in_every_round(federation):
@@ -99,7 +99,7 @@ def secrets_of_the_parts(federation) -> list[str]:
     code = "import pathlib, sys; print(*[pathlib.Path(p).read_bytes().hex() for p in sys.argv[1:]])"
     paths = [f"/hub/identity/{name}" for name in ("control.token", "url.key", "superlink/superexec.secret")]
     secrets = federation.inside("server", "python", "-c", code, *paths).split()
-    for service, path in (("server", "/hub/identity/ca.key"), ("clinic-1", "/state/identity/clinic.key")):
+    for service, path in (("signer", "/signer/ca.key"), ("clinic-1", "/state/identity/clinic.key")):
         secrets += [x for x in federation.inside(service, "cat", path).splitlines() if "-----" not in x]
     return secrets
 
@@ -110,6 +110,10 @@ def test_secrets_are_only_with_their_owners(federation):
     assert "invite" not in federation.inside("clinic-1", "ls", "-A", "/state").split()  # used up
     mounts = {name: {m["Destination"]: m["RW"] for m in c["Mounts"]} for name, c in federation.containers().items()}
     assert mounts["superlink"] == {"/hub/identity/superlink": False}
+    assert mounts["signer"] == {"/signer": True, "/run/signer": True, "/tunnel": False}
+    assert not mounts["server"]["/run/signer"] and "/signer" not in mounts["server"]
+    assert {name for name, at in mounts.items() if "/run/signer" in at} == {"signer", "server"}
+    assert federation.containers()["signer"]["HostConfig"]["NetworkMode"] == "none"
     assert mounts["gateway"] == {"/hub/identity/gateway": False, "/hub/weights": False}
     # nor in what Prometheus shows: its settings, its targets, every series with its labels
     secrets = secrets_of_the_parts(federation)

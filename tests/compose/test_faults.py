@@ -135,9 +135,17 @@ def test_lost_hub_is_restored_from_a_backup_during_a_run(hub: Containers, refere
     words = hub.make("backup", stdin=PASSPHRASE, FILE=file)
     assert "encrypted to the passphrase" in words and file.stat().st_mode & 0o777 == 0o600
     assert "hub is running here" in hub.make("restore", stdin=PASSPHRASE, ok=False, FILE=file)
-    for part in (*PARTS, "console"):
+    for part in (*PARTS, "console", "signer"):
         run("docker", "rm", "-f", hub.container(part))
-    for volume in ("hub", "identity-superlink", "identity-gateway", "identity-console", "weights"):
+    for volume in (
+        "hub",
+        "identity-superlink",
+        "identity-gateway",
+        "identity-console",
+        "weights",
+        "signer",
+        "signer-socket",
+    ):
         run("docker", "volume", "rm", f"{PROJECT}_{volume}")
 
     words = hub.make("restore", stdin=PASSPHRASE, FILE=file, REVOKED="none")

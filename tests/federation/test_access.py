@@ -198,8 +198,10 @@ def test_used_invite_is_worthless_to_another_key(federation, tmp_path):
 def test_clinic_sends_nothing_to_a_server_with_another_certificate(federation, tmp_path):
     """The server has the hub's address but another certificate: the clinic does not even send its secret."""
     from embryofl_server.members.identity import HubIdentity
+    from embryofl_server.settings import HubSettings
+    from embryofl_server.state.signer.authority import Authority
 
-    HubIdentity(tmp_path / "other", ["localhost"])
+    HubIdentity(tmp_path / "other", Authority(HubSettings(state_dir=tmp_path / "other")))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     place = tmp_path / "other" / "gateway"
     context.load_cert_chain(place / "gateway.crt", place / "gateway.key")

@@ -23,6 +23,8 @@ from embryofl.clinic_keys import certificate, gateway_digest, openssh
 from embryofl.invite import HUB_NAME
 from embryofl_demo.stack import CADDYFILE, port_is_free, program
 from embryofl_server.members.identity import HubIdentity
+from embryofl_server.settings import HubSettings
+from embryofl_server.state.signer.authority import Authority
 from kits.federation import WAIT_S, until
 from kits.gateway import SHUT, connect, raw, status
 from kits.ports import free_port
@@ -70,7 +72,7 @@ class Gateway:
     """Caddy with the project's own configuration, and the certificate of a clinic that it lets through."""
 
     def __init__(self, folder: Any) -> None:
-        identity = HubIdentity(folder / "identity", ["localhost"])
+        identity = HubIdentity(folder / "identity", Authority(HubSettings(state_dir=folder)))
         self.ca, self.port = folder / "identity" / "ca.crt", free_port()
         self.server = Upstream(*map(str, identity.certificate))
         place = identity.superlink

@@ -42,7 +42,8 @@ def secrets_of(federation: Federation) -> dict[str, set[bytes]]:
     federation.stack.call("POST", "/control/revoke", {"name": "used-1"})
     secrets = {"invites": {w.encode() for code in codes for w in (code, Invite.parse(code).secret)}}
     files = [path for ending in ("key", "token", "secret", "password") for path in hub.rglob(f"*.{ending}")]
-    for path in [*files, *federation.place.root.glob("clinics/*/identity/clinic.key")]:
+    signers = federation.place.root / "hub-signer" / "ca.key"
+    for path in [*files, signers, *federation.place.root.glob("clinics/*/identity/clinic.key")]:
         secrets[str(path.relative_to(federation.place.root))] = words_of(path)
     assert all(secrets.values()) and len(secrets) >= 9
     return secrets
@@ -63,11 +64,12 @@ def test_search_finds_secrets_in_their_own_files(federation, secrets):
         "control.token",
         "console/control.token",
         "audit.key",
-        "ca.key",
+        "internal.key",
         "metrics.password",
         "superlink/superexec.secret",
     }
     assert {f"hub/identity/{name}" for name in ours} <= seen(secrets, everything)
+    assert "hub-signer/ca.key" in set(secrets) - seen(secrets, everything)
 
 
 def test_metrics_and_scrape_targets_hold_no_secret(federation, secrets, reference):

@@ -3,7 +3,7 @@
 import os
 import signal
 
-CLINICS, HUB = ["clinic-1", "clinic-2", "clinic-3"], ["server", "superlink", "gateway"]
+CLINICS, HUB = ["clinic-1", "clinic-2", "clinic-3"], ["signer", "server", "superlink", "gateway"]
 
 
 def assert_undisturbed(federation, reference, name):

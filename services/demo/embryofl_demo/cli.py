@@ -242,12 +242,15 @@ def restore(
     from embryofl_server.members.restored import settle
     from embryofl_server.settings import HubSettings
     from embryofl_server.state.backup import opened_for_reading, read_backup
+    from embryofl_server.state.encryption import unsealed
+    from embryofl_server.state.signer.authority import put_back
 
     demo = DemoFolder(base() / name)
+    settings = HubSettings(state_dir=demo.hub)
     with _single(demo), opened_for_reading(str(file)) as source:
-        contents = read_backup(
-            HubSettings(state_dir=demo.hub), source, ask_secret(new=False), partial(settle, revoked=revoked)
-        )
+        secret = ask_secret(new=False)
+        contents = read_backup(settings, source, secret, partial(settle, revoked=revoked))
+        put_back(settings.signer, unsealed(contents.authority, secret))
     demo.make_current()
     typer.echo(f"Restored to {demo.hub}: {contents.runs} runs, {contents.clinics} clinics. Continue with: make demo")
 

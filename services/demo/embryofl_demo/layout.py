@@ -1,6 +1,7 @@
 """Where a demo federation keeps its files, and which federation was used last.
 
 .embryofl/demo/<name>/hub/            the hub's state
+.embryofl/demo/<name>/hub-signer/     the signer's: the key of the authority that clinics trust
 .embryofl/demo/<name>/clinics/<clinic>/   a clinic's own state (its key, its cache)
 .embryofl/demo/<name>/data/<clinic>/  a clinic's private images
 .embryofl/demo/<name>/logs/           one log per process

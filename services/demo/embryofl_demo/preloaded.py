@@ -28,12 +28,13 @@ HUB_MODULES = (
     "embryofl_server.cli.commands",
     "embryofl_server.hub",
     "embryofl_server.api.app",
+    "embryofl_server.state.signer.process",
     "embryofl_server.federation.superlink_process",
 )
 CLINIC_MODULES = ("embryofl_clinic.cli.commands", "embryofl_clinic.service")
 JOINING = "embryofl_clinic.joining.join"
 """What hub and clinics import; the last, a clinic that joins with real data."""
-HUB = ("server", "superlink")
+HUB = ("signer", "server", "superlink")
 """Programs that need the hub's modules only."""
 SET_PARENT_DEATH_SIGNAL, SET_NAME, SET_CHILD_SUBREAPER = 1, 15, 36  # prctl(2)
 IMPORTED_S = 180.0

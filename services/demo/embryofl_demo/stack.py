@@ -101,8 +101,9 @@ class Stack:
         return call(method, path, body, self.settings)
 
     def start_hub(self) -> None:
-        """Start server, SuperLink and gateway, each when the one before is ready."""
+        """Start signer and server, then SuperLink and gateway when the server is ready."""
         identity, ports = self.place.hub / "identity", self.ports
+        self.supervisor.start("signer", [program("embryofl-server"), "signer", "serve"], hub_environment(self.place))
         self.supervisor.start("server", [program("embryofl-server"), "serve"], hub_environment(self.place))
         self._until(lambda: not port_is_free(ports["server"]), "server")
         self.supervisor.start(

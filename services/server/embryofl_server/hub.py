@@ -25,6 +25,8 @@ from embryofl_server.settings import HubSettings
 from embryofl_server.state import database
 from embryofl_server.state.people import People
 from embryofl_server.state.requests import Requests
+from embryofl_server.state.signer.authority import Authority as SigningAuthority
+from embryofl_server.state.signer.authority import Signer
 
 
 class Hub:
@@ -34,14 +36,16 @@ class Hub:
     ----------
     settings : HubSettings
         Its state folder is made when missing.
+    signer : Signer, optional
+        By default one in this process: programs that serve others give one that is not.
     """
 
-    def __init__(self, settings: HubSettings) -> None:
+    def __init__(self, settings: HubSettings, signer: Signer | None = None) -> None:
         self.settings = settings
         state = settings.state_dir
         state.mkdir(parents=True, exist_ok=True)
         database.check_folder(state)
-        self.identity = HubIdentity(state / "identity", settings.names, settings.certificate_days)
+        self.identity = HubIdentity(state / "identity", signer or SigningAuthority(settings))
         self.store = ClinicStore(state / "clinics.db")
         self.audit = AuditLog(state / "audit.jsonl", self.store, self.identity.audit_key, settings.audit_anchor)
         self.people = People(self.store, self.identity.console / "sessions.json")

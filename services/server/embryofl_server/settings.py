@@ -29,6 +29,8 @@ class HubSettings(BaseSettings):
     keep_checkpoints: int = Field(default=4, ge=1)
     certificate_days: float = Field(default=360, gt=0)  # of the gateway; renewed while the hub runs
     audit_anchor: Path | None = None  # file, best on another machine, to which each head of the audit log is appended
+    signer_dir: Path | None = None  # the signer's own: key and log; default: the state folder's name and "-signer"
+    signer_socket: Path | None = None  # where the server reaches the signer; default: socket in the signer's folder
     tunnel_file: Path | None = None  # state of the tunnel, if there is one (`embryofl-tunnel`)
     second_person: bool = False  # what cannot be undone or lowers a protection is done once another person confirms it
     invite_days: float = Field(default=7, gt=0)
@@ -46,6 +48,16 @@ class HubSettings(BaseSettings):
     def weights(self) -> Path:
         """Folder of the global models."""
         return self.weights_dir or self.state_dir / "weights"
+
+    @property
+    def signer(self) -> Path:
+        """The signer's folder, which nobody else reads."""
+        return self.signer_dir or self.state_dir.with_name(f"{self.state_dir.name}-signer")
+
+    @property
+    def socket(self) -> Path:
+        """The signer's socket."""
+        return self.signer_socket or self.signer / "socket"
 
     @property
     def addresses(self) -> list[str]:

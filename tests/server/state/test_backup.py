@@ -26,7 +26,8 @@ from embryofl_server.members.store import ClinicStore
 from embryofl_server.settings import HubSettings
 from embryofl_server.state import database
 from embryofl_server.state.backup import MANIFEST, SUMS, read_backup, write_backup
-from embryofl_server.state.encryption import decrypted, encrypted
+from embryofl_server.state.encryption import decrypted, encrypted, sealed, unsealed
+from embryofl_server.state.signer.authority import put_back, saved
 from kits.hubs import hub_settings
 
 PASSPHRASE = "three clinics in one sum"
@@ -60,12 +61,15 @@ def hub(settings, packed):
 
 def archive(settings) -> bytes:
     out = io.BytesIO()
-    write_backup(settings, out, "", str(PRIVATE.to_public()))
+    public = str(PRIVATE.to_public())
+    write_backup(settings, out, sealed(saved(settings.signer), "", public), "", public)
     return out.getvalue()
 
 
 def restore(settings, data: bytes):
-    return read_backup(settings, io.BytesIO(data), str(PRIVATE))
+    contents = read_backup(settings, io.BytesIO(data), str(PRIVATE))
+    put_back(settings.signer, unsealed(contents.authority, str(PRIVATE)))
+    return contents
 
 
 def new_hub_settings(tmp_path):
@@ -89,10 +93,10 @@ def test_restored_hub_is_identical(hub, settings, tmp_path, packed):
         if path.is_file():
             twin = other.state_dir / path.relative_to(settings.state_dir)
             assert twin.stat().st_mode == path.stat().st_mode
-            if path.name == "contact.issued":  # a number that rises with each start
-                assert int(twin.read_text()) > int(path.read_text())
-            else:
-                assert twin.read_bytes() == path.read_bytes()
+            assert twin.read_bytes() == path.read_bytes()
+    assert (other.signer / "ca.key").read_bytes() == (settings.signer / "ca.key").read_bytes()
+    assert again.contact.signed().replaces(hub.contact.current())  # clinics may know a later statement than the backup
+    assert again.contact.current().issued > hub.contact.current().issued
     assert not list(other.state_dir.glob(".restore-*"))
     again.store.close()
 
@@ -181,7 +185,7 @@ BAD = {
     "the key alone": lambda f, d: d[: d.index(b"-----END")],
     "encrypted, but no archive": lambda f, d: made_of({}),
     "without sums": lambda f, d: made_of({n: x for n, x in f.items() if n != SUMS}),
-    "a file changed": lambda f, d: made_of({**f, "identity/ca.key": b"another"}),
+    "a file changed": lambda f, d: made_of({**f, "identity/ca.crt": b"another"}),
     "a file more": lambda f, d: made_of({**f, "runs/run-0001/extra": b"x"}),
     "a file less": lambda f, d: made_of({n: x for n, x in f.items() if n != "audit.jsonl"}),
     "another order": lambda f, d: made_of(dict(reversed(f.items()))),
@@ -231,8 +235,8 @@ FORGED = {
     "a byte of the key changed": lambda f, d: changed(d, 120),
     "cut off between blocks": lambda f, d: one_block(d),
     "something added": lambda f, d: d + b"x" * 20,
-    "not encrypted": lambda f, d: tar_of(with_sums({**f, "identity/ca.key": b"another"})),
-    "another key": lambda f, d: made_of(with_sums({**f, "identity/ca.key": b"another"}), key=OTHERS),
+    "not encrypted": lambda f, d: tar_of(with_sums({**f, "identity/ca.crt": b"another"})),
+    "another key": lambda f, d: made_of(with_sums({**f, "identity/ca.crt": b"another"}), key=OTHERS),
     "another content behind the key": lambda f, d: d[: content_of(d)] + tail(others(f)),
 }
 
@@ -264,17 +268,26 @@ def test_archive_does_not_choose_the_modes_of_files(hub, settings, tmp_path):
         p.relative_to(other.state_dir): p.stat().st_mode & 0o777 for p in other.state_dir.rglob("*") if p.is_file()
     }
     assert set(modes.values()) == {0o600, 0o644}
-    for name in ("clinics.db", "identity/ca.key", "identity/control.token", "identity/superlink/superexec.secret"):
+    for name in ("clinics.db", "identity/url.key", "identity/control.token", "identity/superlink/superexec.secret"):
         assert modes[Path(name)] == 0o600, name
 
 
 @pytest.fixture
 def cli(settings, tmp_path, monkeypatch):
-    """Run a command at the hub, or with `where` at another folder; `typed` is its standard input."""
+    """Run a command at the hub, or with `where` at another folder, after or before that of the signer, as `make backup` and
+    `make restore` do; `typed` is their standard input."""
+    authority = tmp_path / "authority.age"
 
-    def invoke(*words, typed="", where=settings.state_dir):
-        monkeypatch.setenv("EMBRYOFL_STATE_DIR", str(where))
+    def run(*words, typed):
         return CliRunner().invoke(commands.app, [str(word) for word in words], input=typed)
+
+    def invoke(command, file, *words, typed="", where=settings.state_dir):
+        monkeypatch.setenv("EMBRYOFL_STATE_DIR", str(where))
+        if command == "backup":
+            done = run("signer", "backup", authority, *words, typed=typed)
+            return done if done.exit_code else run("backup", file, "--authority", authority, *words, typed=typed)
+        done = run("restore", file, "--authority", authority, *words, typed=typed)
+        return run("signer", "restore", authority, typed=typed) if done.exit_code == 0 else done
 
     return invoke
 
@@ -289,10 +302,12 @@ def test_backup_shows_nothing_to_those_who_find_it(hub, settings, tmp_path, cli)
     for path in (settings.state_dir / "identity").rglob("*"):
         content = path.read_bytes() if path.is_file() else b""
         assert len(content) < 16 or content not in found, path  # a few bytes are in any file
+    assert b"PRIVATE KEY" not in (tmp_path / "authority.age").read_bytes()
     done = cli("restore", file, "--revoked", "none", typed="another passphrase\n", where=tmp_path / "new")
     assert "has another passphrase" in str(done.exception) and list((tmp_path / "new").iterdir()) == []
     done = cli("restore", file, "--revoked", "none", typed=f"{PASSPHRASE}\n", where=tmp_path / "new")
-    assert done.exit_code == 0 and "1 runs, 1 clinics" in done.output
+    assert done.exit_code == 0, done.exception
+    assert (tmp_path / "new-signer" / "ca.key").read_bytes() == (settings.signer / "ca.key").read_bytes()
 
 
 def test_backup_to_a_public_key_is_restored_with_the_private_key_only(hub, settings, tmp_path, cli):
@@ -314,10 +329,18 @@ def test_backup_without_a_good_passphrase_is_not_made(hub, tmp_path, cli, typed)
     assert not (tmp_path / "hub.age").exists()
 
 
-def test_backup_that_cannot_be_made_or_read_says_why(hub, tmp_path, cli):
+def test_backup_that_cannot_be_made_or_read_says_why(hub, tmp_path, cli, monkeypatch):
     assert "is not a file" in str(cli("restore", tmp_path / "missing").exception)
     no = cli("backup", tmp_path / "x", typed=f"{PASSPHRASE}\n", where=tmp_path / "nobody")
+    assert "not a signer's folder" in str(no.exception) and not (tmp_path / "x").exists()
+    (tmp_path / "empty").touch()
+    monkeypatch.setenv("EMBRYOFL_STATE_DIR", str(tmp_path / "nobody"))
+    words = ["backup", str(tmp_path / "x"), "--authority", str(tmp_path / "empty")]
+    no = CliRunner().invoke(commands.app, words, input=f"{PASSPHRASE}\n")
     assert "not a hub's state" in str(no.exception) and not (tmp_path / "x").exists()
+    monkeypatch.setenv("EMBRYOFL_STATE_DIR", str(tmp_path / "hub"))
+    no = CliRunner().invoke(commands.app, words, input=f"{PASSPHRASE}\n")
+    assert "authority's key is missing" in str(no.exception) and not (tmp_path / "x").exists()
 
 
 class FullDisk(io.BytesIO):

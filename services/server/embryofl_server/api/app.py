@@ -23,6 +23,7 @@ from embryofl_server.hub import Hub
 from embryofl_server.members.invites import EnrolmentRejected
 from embryofl_server.members.limits import LOGINS, REJECTED, Limit
 from embryofl_server.settings import load_settings
+from embryofl_server.state.signer.client import SignerProcess
 
 
 def create_app(hub: Hub) -> FastAPI:
@@ -72,7 +73,9 @@ def serve() -> None:
     """Serve the hub of the environment until SIGTERM or SIGINT."""
     set_up_logging()
     settings = load_settings()
-    hub = Hub(settings)
+    signer = SignerProcess(settings.socket)
+    signer.wait()
+    hub = Hub(settings, signer)
     certificate, key = hub.identity.certificate
     config = uvicorn.Config(
         create_app(hub),

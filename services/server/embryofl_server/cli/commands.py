@@ -25,6 +25,7 @@ from embryofl_server.cli.people import app as people
 from embryofl_server.cli.second_person import app as second_person
 from embryofl_server.cli.secret import ask_code, ask_password, ask_secret
 from embryofl_server.cli.show_results import audit_text, read_card, read_results, results_text
+from embryofl_server.cli.signer import app as signer
 from embryofl_server.cli.study import app as study
 from embryofl_server.cli.text import AsJson, output
 from embryofl_server.members import restored
@@ -34,6 +35,7 @@ app = command_line("The EmbryoFL hub.")
 app.add_typer(members)  # without a name: its commands are commands of this one
 app.add_typer(second_person)
 app.add_typer(people, name="people")
+app.add_typer(signer, name="signer")
 app.add_typer(study, name="study")
 
 
@@ -189,17 +191,25 @@ def explain(code: Annotated[str, typer.Argument(help="The code that an error end
 @app.command()
 def backup(
     file: Annotated[str, typer.Argument(help="The archive to write; - is standard output.")],
+    authority: Annotated[str, typer.Option(help="The file of `signer backup`; - is the rest of standard input.")],
     to: Annotated[str, typer.Option(help="Encrypt to this public key of age (age1...), not to a passphrase.")] = "",
 ) -> None:
     """Write the hub's complete state into one encrypted archive, even during a run. It holds the hub's private keys.
 
-    The passphrase is asked for; without a terminal it is the first line of standard input.
+    `make backup` gives this command and `signer backup` the same passphrase. It is asked for; without a terminal it is the
+    first line of standard input.
     """
-    from embryofl_server.state.backup import opened_for_writing, write_backup  # pyrage, which no other command needs
+    from embryofl_server.state.backup import (
+        opened_for_reading,
+        opened_for_writing,
+        write_backup,
+    )  # pyrage, for this alone
 
     passphrase = "" if to else ask_secret(new=True)
+    with opened_for_reading(authority) as source:
+        sealed = source.read()
     with opened_for_writing(file) as out:
-        contents = write_backup(load_settings(), out, passphrase, to)
+        contents = write_backup(load_settings(), out, sealed, passphrase, to)
     typer.echo(
         f"{contents.runs} runs, {contents.clinics} clinics, {contents.size / 1e6:.1f} MB, encrypted to "
         f"{to or 'the passphrase'}. Without {'its private key' if to else 'it'} nobody can restore the archive.",
@@ -210,18 +220,22 @@ def backup(
 @app.command()
 def restore(
     file: Annotated[str, typer.Argument(help="An archive written by `backup`; - is standard input.")],
+    authority: Annotated[str, typer.Option(help="The file to write for `signer restore`; - is standard output.")],
     revoked: Annotated[str, typer.Option(help=f"Clinics revoked since then, with commas, or {restored.NONE}.")] = "",
 ) -> None:
     """Restore a backup into this (empty) state folder. The hub keeps its identity, so clinics reconnect unchanged.
 
-    The passphrase or private key is asked for; without a terminal it is the first line of standard input.
+    The passphrase or private key is asked for; without a terminal it is the first line of standard input. `make restore`
+    then gives both to `signer restore`.
     """
-    from embryofl_server.state.backup import opened_for_reading, read_backup
+    from embryofl_server.state.backup import opened_for_reading, opened_for_writing, read_backup
 
     settle = partial(restored.settle, revoked=revoked)
     with opened_for_reading(file) as source:
         contents = read_backup(load_settings(), source, ask_secret(new=False), settle)
-    typer.echo(f"Restored: {contents.runs} runs, {contents.clinics} clinics, {contents.size / 1e6:.1f} MB.")
+    with opened_for_writing(authority) as out:
+        out.write(contents.authority)
+    typer.echo(f"Restored: {contents.runs} runs, {contents.clinics} clinics, {contents.size / 1e6:.1f} MB.", err=True)
 
 
 class AuditCommands(TyperGroup):

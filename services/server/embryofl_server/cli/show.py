@@ -120,7 +120,7 @@ def _clinics(info: Info) -> RenderableType:
 
 
 def hub_lines(hub: Info, now: float) -> Iterator[str]:
-    """What needs attention in the hub itself: tunnel, certificate, certificate authority. Nothing if all is well.
+    """What needs attention in the hub itself: tunnel, signer, certificate, certificate authority. Nothing if all is well.
 
     Parameters
     ----------
@@ -139,6 +139,8 @@ def hub_lines(hub: Info, now: float) -> Iterator[str]:
         yield line
     elif tunnel:
         yield f"No tunnel: {tunnel['words']} The local network is not affected."
+    if hub.get("signer"):
+        yield hub["signer"]
     for asked in hub.get("requests", []):
         yield (
             f"Request {asked['number']} of {asked['person']} waits for a second person: {asked['what']}. "

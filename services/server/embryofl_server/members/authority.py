@@ -69,11 +69,13 @@ class Authority:
         return sorted(c.name for c in clinics if self._trusts.get(fingerprint(c.public_key)) != mark)
 
     def state(self) -> dict[str, Any]:
-        """For the status: when the certificates expire, whether the CA is being replaced, which clinics are missing."""
+        """For the status: when the certificates expire, why the signer does not answer ("": it does), whether the CA is
+        being replaced, which clinics are missing."""
         rotating = self._identity.rotating
         return {
             "certificate_ends": self._identity.expires("gateway/gateway.crt"),
             "authority_ends": self._identity.expires("ca.crt"),
+            "signer": self._identity.signer.trouble(),
             "rotating": rotating,
             "missing": self.missing() if rotating else [],
         }

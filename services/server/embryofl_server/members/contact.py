@@ -1,17 +1,22 @@
 """How clinics reach and trust this hub: its addresses, the tunnel's, and its certificate authorities."""
 
+import logging
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
-from embryofl.errors import with_code
+from embryofl.errors import UserError, with_code
 from embryofl.invite import Invite
 from embryofl.membership import HubContact, SignedContact
 from embryofl.tunnel import TunnelState, read_tunnel_state
 from embryofl_server.members.identity import HubIdentity
+from embryofl_server.state.signer.authority import hub_addresses
+
+log = logging.getLogger("embryofl.contact")
 
 FRESH_S = 30.0  # the tunnel writes its file every few seconds; an older one belongs to a process that has ended
+RETRY_S = 10.0  # after the signer has not answered
 
 
 class Contact:
@@ -28,23 +33,27 @@ class Contact:
 
     def __init__(self, addresses: list[str], tunnel_file: Path | None, identity: HubIdentity) -> None:
         self._addresses, self._tunnel_file, self._identity = addresses, tunnel_file, identity
-        self._lock, self._stated = threading.Lock(), identity.state_contact(self._hubs())
+        self._lock, self._asked = threading.Lock(), (-RETRY_S, self._wanted())
+        self._stated = identity.signer.contact()
 
     def current(self) -> HubContact:
         """Addresses, CAs and name. The tunnel's address is kept while the tunnel is down: it may return there."""
         return self.signed().contact
 
     def signed(self) -> SignedContact:
-        """The same, signed; stated again when it has changed, and at each start: a restored backup may hold an old one."""
+        """The same, signed; stated again when it has changed. Without an answer of the signer, it is the last statement."""
         with self._lock:
-            hubs, stated = self._hubs(), self._stated.contact
-            if (stated.hubs, stated.ca) != (hubs, self._identity.ca.decode()):
-                self._stated = self._identity.state_contact(hubs)
+            (since, known), wanted = self._asked, self._wanted()
+            if known != wanted and time.monotonic() - since >= RETRY_S:
+                try:
+                    self._stated, self._asked = self._identity.signer.contact(), (-RETRY_S, wanted)
+                except UserError as exc:
+                    self._asked = time.monotonic(), known
+                    log.warning("clinics cannot be told what has changed: %s", exc)
             return self._stated
 
-    def _hubs(self) -> list[str]:
-        tunnel = self._read()
-        return list(dict.fromkeys([*self._addresses, *([tunnel.address] if tunnel and tunnel.address else [])]))
+    def _wanted(self) -> tuple[list[str], bytes]:
+        return hub_addresses(self._addresses, self._tunnel_file), self._identity.ca
 
     def invite(self, name: str, secret: str) -> Invite:
         """An invite to this hub."""

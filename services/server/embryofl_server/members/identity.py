@@ -1,48 +1,47 @@
-"""The hub's identity: certificate authorities (CAs), TLS certificates, secrets. Made at the first start and kept.
+"""The hub's identity: TLS certificates, secrets, and whom clinics trust. Made at the first start and kept.
 
-There are two CAs, so that the clinics' CA can be replaced while everything runs: clinics trust `ca` and, during a
-replacement, `ca-next` too; the parts of the hub trust each other by `internal`. The gateway's certificate carries the hub's
-own name (`HUB_NAME`), which clinics check whatever address they dial.
+There are two certificate authorities (CAs): clinics trust that of the signer, whose key is not here; the parts of the hub
+trust each other by `internal`. The clinics' can be replaced while everything runs: they trust `ca` and, during a
+replacement, `ca-next` too. The gateway's certificate carries the hub's own name (`HUB_NAME`), which clinics check whatever
+address they dial. Layout below the state folder:
 
-All keys are EC P-256 (an RSA key costs the SuperLink much CPU). Layout below the state folder:
-
-    identity/ca.key, ca.crt              the CA that every clinic trusts; signs the gateway's certificate
-    identity/ca-next.key, ca-next.crt    the CA that is about to replace it, during a replacement
+    identity/ca.crt, ca-next.crt         copies of the signer's: the CA that every clinic trusts, and the one that is
+                                         about to replace it, during a replacement
     identity/internal.key, internal.crt  the CA of the hub's parts
     identity/server.crt, server.key      the server's own API (hub network)
     identity/url.key, control.token  signs weight URLs; opens the control API
-    identity/contact.issued          number of the newest statement about how clinics reach and trust this hub
     identity/audit.key, audit.pub    signs the lines of the audit log
     identity/superlink/              what the SuperLink may read: its certificate and the SuperExec secret
     identity/gateway/                what the gateway may read: its certificate, and whom it lets through (`GatewayKeys`)
     identity/console/                what the console may read: a copy of internal.crt, a token of its own, who is logged in
 """
 
-import datetime
-import ipaddress
 import secrets
 import threading
-import time
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.hazmat.primitives.serialization import Encoding
 
-from embryofl.clinic_keys import sign
-from embryofl.files import sync_folder, write_atomic
-from embryofl.invite import HUB_NAME
-from embryofl.membership import HubContact, SignedContact, contact_text
+from embryofl.clinic_keys import authorities
+from embryofl.errors import UserError
+from embryofl.files import write_atomic
+from embryofl_server.state.certificates import (
+    INTERNAL,
+    common_name,
+    ensure_authority,
+    general_name,
+    issue,
+    new_key,
+    still_good,
+    write_pair,
+)
+from embryofl_server.state.signer.authority import Signer, Trust
 
-CA_YEARS, PARTS_DAYS = 10, 3650
-GATEWAY_DAYS = 360.0  # Mozilla asks for less than 366
-RENEW_DAYS = 60  # a certificate with less left, or less than a third of its life, is renewed
-INTERNAL = ("localhost", "127.0.0.1")
-BACKDATED = datetime.timedelta(days=1)  # for clinics whose clock is behind
+PARTS_DAYS = 3650
 
 
 class HubIdentity:
@@ -52,24 +51,24 @@ class HubIdentity:
     ----------
     folder : Path
         `identity/` below the hub's state folder.
-    hostnames : list of str
-        Names and IP addresses under which clinics reach the gateway (its certificate's SAN, with the hub's own name).
-    days : float (default: 360)
-        How long the gateway's certificate is valid.
+    signer : Signer
+        Has the key of the authority that clinics trust.
+
+    Raises
+    ------
+    UserError
+        If the signer does not answer, or has another authority than this hub's clinics trust.
     """
 
-    def __init__(self, folder: Path, hostnames: list[str], days: float = GATEWAY_DAYS) -> None:
-        self.folder, self._days, self._lock = folder, days, threading.RLock()
-        self._names = list(dict.fromkeys([HUB_NAME, *hostnames, "gateway", *INTERNAL]))
+    def __init__(self, folder: Path, signer: Signer) -> None:
+        self.folder, self.signer, self._lock = folder, signer, threading.RLock()
         self.superlink, self.gateway, self.console = folder / "superlink", folder / "gateway", folder / "console"
         for sub in (folder, self.superlink, self.gateway, self.console):
             sub.mkdir(parents=True, exist_ok=True)
-        self._ensure_authority("ca")
-        self._ensure_authority("internal")
-        self._complete_rotation()
-        self._ensure_certificate(folder, "server", ["server", *INTERNAL], "internal", PARTS_DAYS)
-        self._ensure_certificate(self.superlink, "superlink", ["superlink", *INTERNAL], "internal", PARTS_DAYS)
         self.refresh()
+        ensure_authority(folder, "internal", "parts of hub")
+        self._ensure_part(folder, "server")
+        self._ensure_part(self.superlink, "superlink")
         for copy in (self.superlink / "ca.crt", self.gateway / "ca.crt", self.console / "internal.crt"):
             _copy_to(copy, self.internal)
         self.superexec_secret = self._secret(self.superlink / "superexec.secret", 32)
@@ -82,14 +81,22 @@ class HubIdentity:
         self.console_token = self._secret(self.console / "control.token", 32).hex()
 
     def refresh(self) -> bool:
-        """Renew the gateway's certificate if it is due; whether it was. The gateway loads it automatically."""
+        """Renew the gateway's certificate if it is due; whether it was. The gateway loads it automatically. `UserError` as
+        at the start."""
         with self._lock:
-            return self._ensure_certificate(self.gateway, "gateway", self._names, "ca", self._days)
+            trust = self._take(self.signer.trust())
+            path, ca = self.gateway / "gateway.crt", x509.load_pem_x509_certificate(trust.ca.encode())
+            if path.exists() and still_good(path.read_bytes(), trust.names, ca):
+                return False
+            key = new_key()
+            made = self.signer.certificate(_request(key))
+            write_pair(self.gateway / "gateway.key", key, path, made.encode())
+            return True
 
     @property
     def gateway_names(self) -> list[str]:
         """Names and addresses in the gateway's certificate."""
-        return [str(_general(name).value) for name in self._names]
+        return [str(general_name(name).value) for name in self._names]
 
     # -- a new CA for the clinics -----------------------------------------------------------------------------------
     @property
@@ -98,41 +105,40 @@ class HubIdentity:
         return (self.folder / "ca-next.crt").exists()
 
     def begin_rotation(self) -> None:
-        """Make the new CA. The gateway's certificate is still signed by the old one."""
+        """Have the signer make the new CA. The gateway's certificate is still signed by the old one."""
         with self._lock:
-            if not self.rotating:
-                self._ensure_authority("ca-next")
+            self._take(self.signer.begin_rotation())
 
     def finish_rotation(self) -> None:
-        """Replace the old CA, whose key is deleted; the new one signs the gateway's certificate."""
+        """Have the signer replace the old CA, whose key it deletes; the new one signs the gateway's certificate."""
         with self._lock:
-            if self.rotating:
-                (self.folder / "ca-next.key").replace(self.folder / "ca.key")
-                self._complete_rotation()
-                self.refresh()
+            self._take(self.signer.finish_rotation())
+            self.refresh()
 
-    def _complete_rotation(self) -> None:
-        if self.rotating and not (self.folder / "ca-next.key").exists():  # in the middle of `finish_rotation`
-            (self.folder / "ca-next.crt").replace(self.folder / "ca.crt")
-            sync_folder(self.folder)
+    def _take(self, trust: Trust) -> Trust:
+        """Keep copies of the CAs that clinics are to trust from now on."""
+        known, ours = self.ca.decode(), x509.load_pem_x509_certificates(trust.ca.encode())
+        if known and not set(authorities(known)) & set(authorities(trust.ca)):
+            raise UserError(
+                "H13",
+                "The signer has another authority than this hub's clinics trust: its folder is new, or another hub's. "
+                "Expected the one that this hub was started with. Bring it back, or restore a backup: make restore.",
+            )
+        self._names = trust.names
+        pem = [certificate.public_bytes(Encoding.PEM) for certificate in ours]
+        _copy_to(self.folder / "ca.crt", pem[0])
+        if len(pem) > 1:
+            _copy_to(self.folder / "ca-next.crt", pem[1])
+        else:
+            (self.folder / "ca-next.crt").unlink(missing_ok=True)
+        return trust
 
     @property
     def ca(self) -> bytes:
-        """The CAs that clinics are to trust, PEM: one, or two during a replacement."""
+        """The CAs that clinics are to trust, PEM: one, or two during a replacement; none before the first start."""
         with self._lock:
-            names = ["ca", "ca-next"] if self.rotating else ["ca"]
-            return b"".join((self.folder / f"{name}.crt").read_bytes() for name in names)
-
-    def state_contact(self, hubs: list[str]) -> SignedContact:
-        """The hub's addresses and CAs, signed by the CA that all clinics trust (during a replacement, the old one). It has
-        a higher number than all before it, so that no clinic goes back to an earlier one."""
-        path = self.folder / "contact.issued"
-        with self._lock:
-            last = int(path.read_text()) if path.exists() else 0
-            issued = max(last + 1, int(time.time() * 1000))
-            write_atomic(path, str(issued).encode())
-            contact = HubContact(hubs=hubs, ca=self.ca.decode(), server_name=HUB_NAME, issued=issued)
-            return SignedContact(contact=contact, signature=sign(self._authority_key("ca"), contact_text(contact)))
+            paths = [self.folder / f"{name}.crt" for name in ("ca", "ca-next")]
+            return b"".join(path.read_bytes() for path in paths if path.exists())
 
     @property
     def internal(self) -> bytes:
@@ -159,98 +165,21 @@ class HubIdentity:
             write_atomic(path, secrets.token_bytes(size), mode=0o600)
         return path.read_bytes()
 
-    def _ensure_authority(self, stem: str) -> None:
-        key_path, crt_path = self.folder / f"{stem}.key", self.folder / f"{stem}.crt"
-        if key_path.exists() and crt_path.exists():
-            return
-        key = ec.generate_private_key(ec.SECP256R1())
-        whose = "parts of hub" if stem == "internal" else "hub"
-        name = _common_name(f"EmbryoFL {whose} {secrets.token_hex(4)}")
-        identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
-        builder = _builder(key, name, name, 365 * CA_YEARS, ca=True).add_extension(identifier, critical=False)
-        _write_pair(key_path, key, crt_path, builder.sign(key, hashes.SHA256()))
-
-    def _authority_key(self, stem: str) -> ec.EllipticCurvePrivateKey:
-        key = load_pem_private_key((self.folder / f"{stem}.key").read_bytes(), None)
-        if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise TypeError(f"identity/{stem}.key is not an EC key")
-        return key
-
-    def _ensure_certificate(self, folder: Path, stem: str, names: list[str], authority: str, days: float) -> bool:
-        path = folder / f"{stem}.crt"
-        ca = x509.load_pem_x509_certificate((self.folder / f"{authority}.crt").read_bytes())
-        if path.exists() and _still_good(path.read_bytes(), names, ca):
-            return False
-        ca_key = self._authority_key(authority)
-        key = ec.generate_private_key(ec.SECP256R1())
-        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
-        builder = (
-            _builder(key, _common_name(stem), ca.subject, days, ca=False)
-            .add_extension(x509.SubjectAlternativeName([_general(n) for n in names]), critical=False)
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-            .add_extension(issuer, critical=False)
-        )
-        _write_pair(folder / f"{stem}.key", key, path, builder.sign(ca_key, hashes.SHA256()))
-        return True
+    def _ensure_part(self, folder: Path, stem: str) -> None:
+        """The certificate of one of the hub's parts."""
+        path, names = folder / f"{stem}.crt", [stem, *INTERNAL]
+        if not path.exists() or not still_good(path.read_bytes(), names, x509.load_pem_x509_certificate(self.internal)):
+            key = new_key()
+            made = issue(self.folder, "internal", key.public_key(), stem, names, PARTS_DAYS)
+            write_pair(folder / f"{stem}.key", key, path, made.public_bytes(Encoding.PEM))
 
 
-def _common_name(text: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
-
-
-def _builder(
-    key: ec.EllipticCurvePrivateKey, subject: x509.Name, issuer: x509.Name, days: float, *, ca: bool
-) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.UTC)
-    usage = x509.KeyUsage(
-        digital_signature=True,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=ca,
-        crl_sign=ca,
-        encipher_only=False,
-        decipher_only=False,
-    )
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - BACKDATED)
-        .not_valid_after(now + datetime.timedelta(days=days))
-        .add_extension(x509.BasicConstraints(ca=ca, path_length=0 if ca else None), critical=True)
-        .add_extension(usage, critical=True)
-    )
-
-
-def _write_pair(key_path: Path, key: ec.EllipticCurvePrivateKey, path: Path, certificate: x509.Certificate) -> None:
-    write_atomic(key_path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), mode=0o600)
-    write_atomic(path, certificate.public_bytes(Encoding.PEM))
+def _request(key: ec.EllipticCurvePrivateKey) -> str:
+    """A request for a certificate, PEM. It names nothing: the signer knows what the certificate is for."""
+    made = x509.CertificateSigningRequestBuilder().subject_name(common_name("gateway")).sign(key, hashes.SHA256())
+    return made.public_bytes(Encoding.PEM).decode()
 
 
 def _copy_to(copy: Path, data: bytes, mode: int = 0o644) -> None:
     if not copy.exists() or copy.read_bytes() != data:
         write_atomic(copy, data, mode=mode)
-
-
-def _general(name: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ipaddress.ip_address(name))
-    except ValueError:
-        return x509.DNSName(name)
-
-
-def _still_good(pem: bytes, names: list[str], ca: x509.Certificate) -> bool:
-    certificate = x509.load_pem_x509_certificate(pem)
-    try:
-        certificate.verify_directly_issued_by(ca)
-    except (ValueError, TypeError, InvalidSignature):
-        return False
-    end = certificate.not_valid_after_utc
-    life = end - certificate.not_valid_before_utc - BACKDATED
-    least = min(life / 3, datetime.timedelta(days=RENEW_DAYS))
-    san = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    return end - datetime.datetime.now(datetime.UTC) >= least and set(san) == {_general(n) for n in names}

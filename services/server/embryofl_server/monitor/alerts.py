@@ -48,6 +48,7 @@ class Alerts:
         found += [Alert("ClinicOffline", name) for name, c in now.members.items() if c.state == "offline"]
         tunnel = self._contact.tunnel()
         found += [Alert("TunnelDown")] if tunnel and not tunnel["up"] else []
+        found += [Alert("SignerDown")] if self._identity.signer.trouble() else []
         if time.monotonic() - self._slow[0] >= SLOW_S:
             self._slow = time.monotonic(), self._of_files()
         return found + self._slow[1]

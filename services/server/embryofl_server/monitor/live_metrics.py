@@ -30,7 +30,7 @@ _DAYS = {str(day) for day in range(15)}
 
 
 class HubItself:
-    """The hub's own metrics: starts, disk, certificates, tunnel.
+    """The hub's own metrics: starts, disk, certificates, tunnel, signer.
 
     Parameters
     ----------
@@ -57,6 +57,7 @@ class HubItself:
             "embryofl_hub_disk_free_bytes": disk.free,
             "embryofl_hub_disk_size_bytes": disk.total,
             "embryofl_hub_tunnel_up": tunnel is None or tunnel["up"],
+            "embryofl_hub_signer_up": not self._identity.signer.trouble(),
         }
         out.add_all(values)
         out.add("embryofl_hub_info", 1, version("embryofl-server"), str(PROTOCOL))

@@ -1,8 +1,9 @@
 """Back up a hub's state into one encrypted archive while the hub is running, and restore it.
 
 The archive is an encrypted (`encryption`) tar file: `embryofl-backup.json` first (format and state version), then the
-state's files under their names below the state folder (`weights/` wherever it is kept), and `SHA256SUMS` last, so that an
-incomplete one is rejected.
+state's files under their names below the state folder (`weights/` wherever it is kept), `authority.age`, and `SHA256SUMS`
+last, so that an incomplete one is rejected. `authority.age` holds the authority's key: the signer has encrypted it to the
+same passphrase or public key, and after a restore the signer alone decrypts it.
 
 The hub may keep running because files are replaced atomically or only appended to. The order matters: the database before
 the audit log (the log may be ahead of its head, never behind), and each round's record with its weights, newest first,
@@ -31,21 +32,22 @@ from embryofl.errors import UserError
 from embryofl.files import atomic
 from embryofl_server.settings import HubSettings
 from embryofl_server.state import database
-from embryofl_server.state.encryption import EXPECTED, decrypted, encrypted
+from embryofl_server.state.encryption import EXPECTED, decrypted, encrypted, is_sealed
 
 FORMAT = 1
-MANIFEST, SUMS, DATABASE = "embryofl-backup.json", "SHA256SUMS", "clinics.db"
-_TOP = (MANIFEST, SUMS, DATABASE, "audit.jsonl", "last_seen.json", "identity", "runs", "weights")
+MANIFEST, SUMS, DATABASE, AUTHORITY = "embryofl-backup.json", "SHA256SUMS", "clinics.db", "authority.age"
+_TOP = (MANIFEST, SUMS, DATABASE, AUTHORITY, "audit.jsonl", "last_seen.json", "identity", "runs", "weights")
 _CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
 class Contents:
-    """Counts of an archive: runs, clinics and bytes."""
+    """Counts of an archive: runs, clinics and bytes; of one that was read also `authority`, which the signer decrypts."""
 
     runs: int
     clinics: int
     size: int
+    authority: bytes = b""
 
 
 class _Writer:
@@ -83,21 +85,34 @@ class _Writer:
         self._tar.close()
 
 
-def write_backup(settings: HubSettings, out: BinaryIO, passphrase: str, public_key: str = "") -> Contents:
+def write_backup(
+    settings: HubSettings, out: BinaryIO, authority: bytes, passphrase: str, public_key: str = ""
+) -> Contents:
     """Write a hub's state as an archive, encrypted to the public key if there is one, otherwise to the passphrase.
+
+    Parameters
+    ----------
+    settings : HubSettings
+    out : BinaryIO
+    authority : bytes
+        The authority's key, which the signer has encrypted (`sealed`).
+    passphrase, public_key : str
 
     Raises
     ------
     UserError
-        If the state folder of the settings is not a hub's, or passphrase or public key cannot be used.
+        If the state folder of the settings is not a hub's, the authority's key is missing, or passphrase or public key
+        cannot be used.
     """
     if not (settings.state_dir / DATABASE).exists():
         raise UserError("H3", f"{settings.state_dir} is not a hub's state folder. Set EMBRYOFL_STATE_DIR to one.")
+    if not is_sealed(authority):
+        raise UserError("H4", "The authority's key is missing. Expected what `signer backup` writes. Run: make backup")
     with encrypted(out, settings.state_dir, passphrase, public_key) as archive:
-        return _write(settings, _Writer(archive))
+        return _write(settings, _Writer(archive), authority)
 
 
-def _write(settings: HubSettings, writer: _Writer) -> Contents:
+def _write(settings: HubSettings, writer: _Writer, authority: bytes) -> Contents:
     state = settings.state_dir
     manifest = {
         "format": FORMAT,
@@ -106,6 +121,7 @@ def _write(settings: HubSettings, writer: _Writer) -> Contents:
         "made": time.time(),
     }
     writer.data(MANIFEST, json.dumps(manifest).encode())
+    writer.data(AUTHORITY, authority)
     writer.data(DATABASE, _snapshot(state / DATABASE))
     for name in ("audit.jsonl", "last_seen.json"):
         writer.file(name, state / name)
@@ -171,7 +187,7 @@ def read_backup(
         another.
     """
     state = settings.state_dir
-    existing = [n for n in (DATABASE, "audit.jsonl", "identity/ca.key", "runs") if (state / n).exists()]
+    existing = [n for n in (DATABASE, "audit.jsonl", "identity/ca.crt", "runs") if (state / n).exists()]
     if existing:
         raise UserError(
             "H4",
@@ -184,12 +200,14 @@ def read_backup(
         with decrypted(source, secret, staging) as archive:
             names = _unpack(archive, staging)
         settle(staging, float(json.loads((staging / MANIFEST).read_bytes())["made"]))
-        order = sorted(n for n in names if n not in (MANIFEST, SUMS, DATABASE))
+        if AUTHORITY not in names:
+            raise UserError("H4", f"The archive has no {AUTHORITY}. {EXPECTED}")
+        order = sorted(n for n in names if n not in (MANIFEST, SUMS, DATABASE, AUTHORITY))
         for name in [*order, DATABASE]:  # last: the hub rejects a state without its database
             _put(staging / name, _place(settings, name), _mode(name))
         size = sum((staging / n).stat().st_size for n in names)
         runs = {PurePosixPath(n).parts[1] for n in names if n.startswith("runs/")}
-        return Contents(len(runs), _count_clinics(state / DATABASE), size)
+        return Contents(len(runs), _count_clinics(state / DATABASE), size, (staging / AUTHORITY).read_bytes())
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
@@ -201,7 +219,7 @@ def _place(settings: HubSettings, name: str) -> Path:
 
 def _mode(name: str) -> int:
     """As the hub itself creates the file; whoever made the archive has no say."""
-    secret = name == DATABASE or (name.startswith("identity/") and not name.endswith((".crt", ".pub", ".issued")))
+    secret = name == DATABASE or (name.startswith("identity/") and not name.endswith((".crt", ".pub")))
     return 0o600 if secret else 0o644
 
 

@@ -49,7 +49,7 @@ def encrypted(out: BinaryIO, folder: Path, passphrase: str, public_key: str = ""
         If the passphrase is too short, or the public key is not one.
     """
     key = pyrage.x25519.Identity.generate()
-    head = _head(str(key).encode(), passphrase, public_key)
+    head = sealed(str(key).encode(), passphrase, public_key)
     with tempfile.TemporaryFile(dir=folder) as content:
         yield content
         content.seek(0)
@@ -58,20 +58,49 @@ def encrypted(out: BinaryIO, folder: Path, passphrase: str, public_key: str = ""
     out.flush()  # raises what pyrage does not report of the last bytes, such as a full disk
 
 
-def _head(key: bytes, passphrase: str, public_key: str) -> bytes:
+def sealed(data: bytes, passphrase: str, public_key: str = "") -> bytes:
+    """A few bytes, encrypted to the public key if there is one, otherwise to the passphrase; in ASCII. Raises as
+    `encrypted`."""
     if public_key:
         try:
             recipient = pyrage.x25519.Recipient.from_str(public_key)
         except pyrage.RecipientError as exc:
             raise UserError("H4", f"{public_key!r} is not a public key of age ({exc}). Expected age1...") from exc
-        return bytes(pyrage.encrypt(key, [recipient], armored=True))
+        return bytes(pyrage.encrypt(data, [recipient], armored=True))
     if len(passphrase) < SHORTEST or passphrase.startswith(_PRIVATE):
         raise UserError(
             "H4",
             f"The backup needs a passphrase of at least {SHORTEST} characters. Type one, give it as the first line of "
             "standard input, or name a public key with --to (make backup: TO=age1...).",
         )
-    return bytes(pyrage.passphrase.encrypt(key, passphrase, armored=True))
+    return bytes(pyrage.passphrase.encrypt(data, passphrase, armored=True))
+
+
+def is_sealed(data: bytes) -> bool:
+    """Whether this looks like something that `sealed` returned."""
+    return data.startswith(_BEGIN) and data.endswith(_END)
+
+
+def unsealed(data: bytes, secret: str) -> bytes:
+    """The bytes that were given to `sealed`; `UserError` if it was changed, or the secret is another."""
+    with _failures():
+        return _decrypt(data, secret)
+
+
+def _decrypt(data: bytes, secret: str) -> bytes:
+    if secret.startswith(_PRIVATE):
+        return bytes(pyrage.decrypt(data, [pyrage.x25519.Identity.from_str(secret)]))
+    return bytes(pyrage.passphrase.decrypt(data, secret))
+
+
+@contextlib.contextmanager
+def _failures() -> Iterator[None]:
+    try:
+        yield
+    except (pyrage.DecryptError, pyrage.IdentityError, ValueError, OSError) as exc:
+        raise UserError(
+            "H4", f"The archive was changed, is incomplete, or has another passphrase or key ({exc}). {EXPECTED}"
+        ) from exc
 
 
 def decrypted(source: BinaryIO, secret: str, folder: Path) -> BinaryIO:
@@ -97,16 +126,12 @@ def decrypted(source: BinaryIO, secret: str, folder: Path) -> BinaryIO:
         head.append(source.readline(len(_BEGIN) * 2))
     content: BinaryIO = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
     try:
-        if secret.startswith(_PRIVATE):
-            key = pyrage.decrypt(b"".join(head), [pyrage.x25519.Identity.from_str(secret)])
-        else:
-            key = pyrage.passphrase.decrypt(b"".join(head), secret)
-        pyrage.decrypt_io(source, content, [pyrage.x25519.Identity.from_str(key.decode())])
-    except (pyrage.DecryptError, pyrage.IdentityError, ValueError, OSError) as exc:
+        with _failures():
+            key = _decrypt(b"".join(head), secret)
+            pyrage.decrypt_io(source, content, [pyrage.x25519.Identity.from_str(key.decode())])
+    except UserError:
         content.close()
-        raise UserError(
-            "H4", f"The archive was changed, is incomplete, or has another passphrase or key ({exc}). {EXPECTED}"
-        ) from exc
+        raise
     content.seek(0)
     return content
 
