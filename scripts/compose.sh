@@ -11,7 +11,6 @@ place=${EMBRYOFL_COMPOSE_DIR:-.embryofl/compose}
 generated=$place/clinics.yaml # the clinics as services
 kept=$place/options           # of the last `up`: NGROK, GPU, and the clinics' images, in words
 log=$place/last.log           # of the last build
-grafana_password=$place/grafana-password
 console=http://localhost:${EMBRYOFL_CONSOLE_PORT:-7860}
 gpu='' clinics=() parts=() # parts: the closing lines, as options of `embryofl-server local closing`
 export EMBRYOFL_PORT=${PORT:-8443}
@@ -23,8 +22,7 @@ tty=() # a person's terminal is passed on to the programs in containers; without
 if ! [ -t 0 ] || ! [ -t 1 ]; then
 	tty=(-T -e COLUMNS="${COLUMNS:-140}")
 	case $action in
-		clean) ;;
-		backup | signer) ;; # what either.sh gives them
+		clean | backup | signer) ;; # read what they are given
 		restore) read -r secret && exec </dev/null ;; # of either.sh
 		*) exec </dev/null ;;
 	esac
@@ -147,29 +145,26 @@ check_clinic() {
 	fail S10 "$1 does not start; its log above says why. The others are running. Fix the cause and run make up again, or stop them with make down."
 }
 
-# start SERVICE NAME ADDRESS REMARK: a part that the federation can do without. Its closing line says where it is, or why it does not run.
+# start SERVICE ADDRESS: a part that the federation can do without. Its closing line says where it is, or why it does not run.
 start() {
 	local failure
 	if failure=" $(bring --wait --wait-timeout 120 --no-deps "$1" 2>&1 | tail -n 1)"; then failure=; fi
-	parts+=(--part "$2"$'\t'"$3"$'\t'"$4"$'\t'"$failure")
+	parts+=(--part "$1"$'\t'"$2"$'\t'"$failure")
 	[ -z "$failure" ]
 }
 
 # Passwords are printed here and are no argument of a process. The hub creates that of the first person and keeps a hash.
 start_parts() {
-	if start console Console "$console" "runs, clinics, results; from this machine only"; then
+	if start console "$console"; then
 		compose exec -T server embryofl-server local password "$console" </dev/null | sed 's/^/    /' ||
 			coded H9 "    Nobody can log in yet; the message above says why. Try: make console-password"
 	fi
 	[ "$NGROK" = 0 ] || bring --wait --wait-timeout 45 --no-deps tunnel >/dev/null 2>&1 || true # the hub's status says how it is
 	make_login "$place" job -T --entrypoint caddy gateway hash-password ||
 		coded S10 "    Prometheus has no login, so that it cannot start; the message above says why."
-	make_password "$grafana_password"
-	local published=("not published" "Prometheus, for Grafana; to publish it: EMBRYOFL_PROMETHEUS_PORT=9090 make up")
-	[ -z "${EMBRYOFL_PROMETHEUS_PORT:-}" ] || published=("http://localhost:$EMBRYOFL_PROMETHEUS_PORT"
-		"Prometheus; user embryofl, password in $place/prometheus-password; /alerts lists the alerts")
-	start prometheus Metrics "${published[@]}" || true
-	start grafana Grafana "http://localhost:${EMBRYOFL_GRAFANA_PORT:-3000}" "dashboards; user admin, password in $grafana_password" || true
+	make_password "$place/grafana-password"
+	start prometheus "${EMBRYOFL_PROMETHEUS_PORT:+http://localhost:$EMBRYOFL_PROMETHEUS_PORT}" || true
+	start grafana "http://localhost:${EMBRYOFL_GRAFANA_PORT:-3000}" || true
 }
 
 up() {
@@ -181,12 +176,11 @@ up() {
 	join_clinics
 	start_parts
 	say "5/5 $(hub local start "${SET:-}")"
-	hub local closing "$EMBRYOFL_PORT" "${parts[@]}"
+	hub local closing "$EMBRYOFL_PORT" "$place" "${parts[@]}"
 }
 
 restore() {
-	local authority
-	read_options
+	local authority && read_options
 	build_images 1/3
 	say "2/3 State of $FILE"
 	! is_up || fail H4 "A hub is running here (project $project). A backup can only be restored where no hub runs: make down, and" \
@@ -198,7 +192,7 @@ restore() {
 	start_hub 3/3
 	[ -z "$have" ] || [ ${#clinics[@]} = 0 ] || start_clinics # they have their own keys and data, which a backup does not contain
 	start_parts
-	hub local closing "$EMBRYOFL_PORT" "${parts[@]}"
+	hub local closing "$EMBRYOFL_PORT" "$place" "${parts[@]}"
 }
 
 status() {
@@ -217,7 +211,7 @@ clean() {
 	case $answer in [yY]*) ;; *) say "Nothing was deleted." && exit 1 ;; esac
 	compose --progress quiet down --timeout 4 --remove-orphans --volumes
 	docker volume prune --all --force --filter "label=com.docker.compose.project=$project" >/dev/null # those of earlier clinics, too
-	rm -f "$generated" "$kept" "$log" "$grafana_password" "$place"/prometheus-{password,web.yml}
+	rm -f "$generated" "$kept" "$log" "$place"/{grafana-password,prometheus-password,prometheus-web.yml}
 	rmdir "$place" 2>/dev/null || true
 	say "Deleted. The Docker images are kept; to remove them: docker image rm embryofl-server embryofl-clinic embryofl-datagen embryofl-console embryofl-gateway (and embryofl-tunnel)"
 }
@@ -248,8 +242,7 @@ case $action in
 	hub) is_up || fail S9 "The hub is not running. See what is: make status" && hub "${@:2}" ;;
 	console-password)
 		compose exec -T server embryofl-server local password --new "$console" </dev/null ||
-			fail H9 "No new password was created; the message above says why. See what runs: make status"
-		;;
+			fail H9 "No new password was created; the message above says why. See what runs: make status" ;;
 	backup) job -T server backup "${@:2}" ;;
 	signer) job -T signer signer "${@:2}" ;;
 	logs) compose logs --tail "${TAIL:-15}" ${FOLLOW:+--follow} ;;

@@ -102,19 +102,28 @@ def test_wait_exits_with_1_while_a_clinic_is_missing(monkeypatch):
 
 def test_closing_lines_name_every_part_and_the_next_commands(monkeypatch):
     parts = [
-        "Console\thttp://localhost:7860\tfrom this machine only\t",
-        "Metrics\thttp://localhost:9090\talerts\t failed to bind host port: address already in use",
-        "Grafana\thttp://localhost:3000\tdashboards\t no space left",
+        "console\thttp://localhost:7860\t",
+        "prometheus\thttp://localhost:9090\t failed to bind host port: address already in use",
+        "grafana\thttp://localhost:3000\t no space left",
     ]
     options = [option for part in parts for option in ("--part", part)]
-    lines = invoke(monkeypatch, Hub(run=run_in("running")), "closing", "8443", *options).output.splitlines()
+    lines = invoke(monkeypatch, Hub(run=run_in("running")), "closing", "8443", "at", *options).output.splitlines()
     assert len(lines) <= 12
     assert [line.split()[0] for line in lines if line] == [
         *("Gateway", "Console", "Metrics", "Grafana"),
         *("Follow", "Model", "Stop", "No"),
     ]
     assert lines[-1] == "No tunnel: No token. The local network is not affected."
-    assert "https://localhost:8443 " in lines[1] and lines[2].endswith("  from this machine only")
+    assert "https://localhost:8443 " in lines[1] and lines[2].endswith(
+        "  runs, clinics, results; from this machine only"
+    )
     assert "  did not start: its port is in use." in lines[3] and lines[3].endswith("#s3)")
     assert lines[4].endswith("  did not start: no space left (S10: docs/troubleshooting.md#s10)")
     assert "/hub/runs/run-0002 ." in lines[6]
+
+
+def test_closing_lines_name_the_passwords_files_and_how_to_publish_what_is_not(monkeypatch):
+    options = ["--part", "prometheus\t\t", "--part", "grafana\thttp://localhost:3000\t"]
+    output = invoke(monkeypatch, Hub(run=run_in("running")), "closing", "8443", "at", *options).output
+    assert "not published" in output and "EMBRYOFL_PROMETHEUS_PORT=9090 make up" in output
+    assert "at/grafana-password" in output and "prometheus-password" not in output

@@ -19,6 +19,13 @@ app = typer.Typer()
 FIRST = "coordinator"
 """The first person's name."""
 Hub = Callable[..., Any]  # the control API: `hub(method, path, body)`
+PARTS = {
+    "console": ("Console", "runs, clinics, results; from this machine only"),
+    "prometheus": ("Metrics", "Prometheus; user embryofl, password in {place}/prometheus-password; alerts: /alerts"),
+    "grafana": ("Grafana", "dashboards; user admin, password in {place}/grafana-password"),
+}
+"""By service, the parts that the federation can do without: their names, and what is said of them."""
+UNPUBLISHED = "Prometheus, for Grafana; to publish it: EMBRYOFL_PROMETHEUS_PORT=9090 make up"
 Names = Annotated[list[str], typer.Argument(help="The clinics on this machine.")]
 
 
@@ -130,17 +137,20 @@ def password(
 @app.command()
 def closing(
     port: Annotated[int, typer.Argument(help="The gateway's published port.")],
+    place: Annotated[str, typer.Argument(help="The folder of the passwords.")],
     part: Annotated[
         list[str] | None,
-        typer.Option(help="A further part: name, address, remark, and why it did not start, between tabs. Repeatable."),
+        typer.Option(help="A further part: service, address, why it did not start, between tabs. Repeatable."),
     ] = None,
 ) -> None:
     """Print where everything is, and what to type next."""
     status = call("GET", "/control/status")
     lines = [("Gateway", f"https://localhost:{port}", "clinics connect here; the only port open to other machines")]
     for line in part or []:
-        name, address, remark, failure = line.split("\t", 3)
-        lines.append((name, address, f"did not start: {_reason(failure)}" if failure else remark))
+        service, address, failure = line.split("\t", 2)
+        name, remark = PARTS[service]
+        remark = remark.format(place=place) if address else UNPUBLISHED
+        lines.append((name, address or "not published", f"did not start: {_reason(failure)}" if failure else remark))
     lines.append(("Follow", "make watch", "once: make status     logs: make logs"))
     if run := status["run"]:
         lines.append(("Model", f"docker compose cp server:/hub/runs/{run['name']} .", "when the run is finished"))
