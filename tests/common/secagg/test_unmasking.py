@@ -2,11 +2,15 @@
 same bits."""
 
 import json
+from itertools import combinations
 
 import numpy as np
 import pytest
 
 from embryofl.errors import ProtocolError, TooFewClinicsError
+from embryofl.secagg.key_agreement import self_mask_key
+from embryofl.secagg.masks import Mask, apply_masks
+from embryofl.secagg.messages import digest
 from embryofl.secagg.unmasking import ClosedSum, Unmasking
 from kits.secagg import Attempt, names_of, public_keys, revised, signer, updates_of, zeros
 
@@ -165,3 +169,29 @@ def test_closed_sum_has_no_unknown_fields():
     fields = json.loads(attempt.hub.close_sum().model_dump_json())
     with pytest.raises(ValueError, match="more"):
         ClosedSum.model_validate_json(json.dumps({**fields, "more": 1}))
+
+
+def test_clinics_that_help_the_hub_have_the_sum_of_the_others_and_of_no_fewer():
+    """Two of six give it all their secrets. It has the uploads, and once the sum is open each clinic's own seed."""
+    attempt = Attempt(*updates_of(6, 2_000))
+    attempt.exchange_letters()
+    uploads = {}
+    for name, clinic in attempt.clinics.items():
+        uploads[name] = clinic.mask(attempt.vector(name), attempt.letters[name]).copy()
+        attempt.hub.take_masked(name, uploads[name].copy())
+    attempt.close_sum()
+    attempt.confirm()
+    attempt.reveal()
+    helpers, others = attempt.names[:2], attempt.names[2:]
+    assert len(helpers) < attempt.roster.threshold  # of the shares that would open a seed
+    wrong = {}
+    for name in others:
+        own = Mask(self_mask_key(attempt.clinics[name]._self_seed, digest(attempt.roster), name), -1)
+        left = uploads[name]
+        apply_masks(left, [own, *(attempt.clinics[helper]._pair_mask(attempt.roster, name) for helper in helpers)])
+        wrong[name] = left - attempt.vector(name)
+    assert not sum(wrong.values()).any()
+    for count in (1, 2, 3):
+        for some in combinations(others, count):
+            rest = sum(wrong[name] for name in some)
+            assert np.histogram(rest, 8, (0, 2**32))[0] == pytest.approx(250, abs=100)  # as good as random
