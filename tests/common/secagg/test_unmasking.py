@@ -10,7 +10,6 @@ import pytest
 from embryofl.errors import ProtocolError, TooFewClinicsError
 from embryofl.secagg.key_agreement import self_mask_key
 from embryofl.secagg.masks import Mask, apply_masks
-from embryofl.secagg.messages import digest
 from embryofl.secagg.unmasking import ClosedSum, Unmasking
 from kits.secagg import Attempt, names_of, public_keys, revised, signer, updates_of, zeros
 
@@ -186,7 +185,7 @@ def test_clinics_that_help_the_hub_have_the_sum_of_the_others_and_of_no_fewer():
     assert len(helpers) < attempt.roster.threshold  # of the shares that would open a seed
     wrong = {}
     for name in others:
-        own = Mask(self_mask_key(attempt.clinics[name]._self_seed, digest(attempt.roster), name), -1)
+        own = Mask(self_mask_key(attempt.clinics[name]._self_seed, attempt.roster.digest(), name), -1)
         left = uploads[name]
         apply_masks(left, [own, *(attempt.clinics[helper]._pair_mask(attempt.roster, name) for helper in helpers)])
         wrong[name] = left - attempt.vector(name)
