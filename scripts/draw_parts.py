@@ -36,6 +36,7 @@ BOXES = [  # x, y, width, height, title, lines, colour
         ],
         "#e9f5e6",
     ),
+    (550, 352, 280, 64, "signer", ["key of the authority that clinics trust"], "#e9f5e6"),
     (330, 262, 180, 78, "console", ["the coordinator's pages;", "for this machine only"], "#f3e9f7"),
     (330, 346, 180, 78, "monitoring", ["Prometheus, Grafana;", "for this machine only"], "#f3e9f7"),
 ]
@@ -48,6 +49,7 @@ ARROWS = [
     ((480, 170), (550, 102)),
     ((480, 210), (550, 245)),
     ((690, 180), (690, 144)),
+    ((690, 330), (690, 352)),
 ]
 
 
@@ -55,7 +57,7 @@ def main() -> None:
     """Write the SVG."""
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" role="img">',
-        "<title>Clinics connect by TLS to the gateway; behind it, in the hub, are SuperLink, server, console and monitoring</title>",
+        "<title>Clinics connect by TLS to the gateway; behind it, in the hub, are SuperLink, server, signer, console and monitoring</title>",
         '<defs><marker id="a" markerWidth="8" markerHeight="8" refX="7" refY="4" orient="auto">'
         '<path d="M0,0 L8,4 L0,8 z" fill="#444"/></marker></defs>',
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
