@@ -181,7 +181,7 @@ def test_sum_with_the_update_of_a_clinic_that_was_revoked_meanwhile_is_not_opene
     ],
 )
 def test_one_of_four_clinics_that_drops_out_costs_no_round(stage, kind, what, survivors):
-    run = stage(clinics=4, rounds=1, round_deadline_s=0.5, grace_s=5)
+    run = stage(clinics=4, rounds=1, round_deadline_s=2, grace_s=5)
     run.fleet.fault = once(kind, "bert", what=what)
     model = run.go()
     assert record(run)["masking"]["survivors"] == survivors.split()
