@@ -88,7 +88,7 @@ def test_clinic_app_in_a_container_is_reachable_from_this_machine_only_and_score
     logs = run("docker", "logs", NAME)  # two links, the second for the next login, and no name of a scored file
     assert logs.count("token=") == 2 and not any(Path(file).name in logs for file in files), logs
     (record,) = federation.inside("clinic-1", "sh", "-c", "cat /state/scored/*.json").split("\n}\n{")
-    assert json.loads(record)["pictures"] == {}
+    assert json.loads(record)["images"] == {}
 
 
 def test_unknown_clinic_and_port_in_use_are_reported(federation):

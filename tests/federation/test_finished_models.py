@@ -116,7 +116,7 @@ def test_cohort_is_scored_in_the_clinic_app(finished, tmp_path):
         assert_accessible(page)
         assert page.wrong == [] and page.asked == {base.removeprefix("http://")}
     (record,) = [json.loads(path.read_text()) for path in (finished.state / "scored").glob("*.json")]
-    assert record["cohort"] == "Cohort 7" and record["pictures"] == {} and len(record["digests"]) == 6
+    assert record["cohort"] == "Cohort 7" and record["images"] == {} and len(record["digests"]) == 6
     assert record["scores"]["models"][0]["sha256"] == json.loads(finished.card.read_text())["sha256"]
 
 
