@@ -24,7 +24,7 @@ NAMES = ["anna", "bert"]
 def files_by_split(folder: Path) -> dict[str, list[str]]:
     """Files in each split of the clinic's patients."""
     data = read_folder(folder)
-    splits = split_to_train(data, [""] * len(data.images), 0)
+    splits = split_to_train(data, [""] * len(data.images))
     return {split: [data.images[index].file for index in members] for split, members in splits.items()}
 
 

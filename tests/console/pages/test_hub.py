@@ -24,7 +24,7 @@ def test_pages_explain_a_hub_that_is_unreachable_or_new(state):
 
 def test_hub_page_checks_itself_and_the_versions_of_clinics():
     well = hub.checks(EMPTY)
-    assert all(good for good, _ in well) and len(well) == 5 and hub.checks(None) == []
+    assert all(good for good, _ in well) and len(well) == 6 and hub.checks(None) == []
     alerts = [
         {"alert": "DiskNearlyFull", "clinic": "", "detail": "4 %"},
         {"alert": "NoProgress", "clinic": "", "detail": ""},
