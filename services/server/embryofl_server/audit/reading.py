@@ -102,7 +102,7 @@ def verify_log(state: Path, anchors: Iterable[str] = ()) -> tuple[bool, str]:
         first = min(broken.line for broken in breaks)
         places = "\n".join(f"{path} is broken at line {b.line}: {b.message}." for b in breaks)
         return False, with_code("H8", f"{places}\nThe lines before line {first} are intact.")
-    text = f"{path} is intact: {sum(1 for _ in entries(path))} lines, each signed and fitting the one before"
+    text = f"{path.name} is intact: {sum(1 for _ in entries(path))} lines, each signed and fitting the one before"
     kept = [*(["the newest is the one recorded in the hub's database"] if head else [])]
     kept += [f"{len(anchors)} are those of the anchor"] if anchors else []
     return True, ", and ".join([text, *kept]) + "."
