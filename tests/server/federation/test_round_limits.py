@@ -3,9 +3,11 @@
 import pytest
 
 from embryofl.settings import RunSettings
+from embryofl_server.federation.masking.sums import PATIENCE_S, short_limits
 from embryofl_server.federation.round_limits import (
     AUTO_LEAST_S,
     FIRST_DEADLINE_S,
+    RoundLimits,
     deadline_seconds,
     quorum_of,
     round_limits,
@@ -60,3 +62,9 @@ def test_one_slow_or_lying_clinic_does_not_move_the_automatic_deadline(odd):
 def test_one_slow_round_does_not_move_the_automatic_deadline():
     records = [took(anna=100, bert=100, cleo=100)] * 3 + [took(anna=900, bert=900, cleo=900)]
     assert deadline_seconds(AUTO, records) == 300
+
+
+def test_a_step_that_waits_less_long_shows_the_rounds_deadline():
+    step = short_limits(RoundLimits(3, 3600, 600), 3)
+    assert (step.deadline_s, step.end_s) == (PATIENCE_S, 4200)
+    assert step.due_s == step.with_quorum(2).due_s == 3600

@@ -105,7 +105,7 @@ class Exchange:
         progress.phase(_PHASES.get(self._kind, "training"), self._number, self._settings.rounds)
         progress.begin(sorted(nodes), self._doing, self._step.left_out if self._step else {})
         limits = self._limits
-        progress.terms(self._began + limits.deadline_s, limits.deadline_s, limits.quorum)
+        progress.terms(self._began + limits.due_s, limits.due_s, limits.quorum)
         try:
             self._result.shortfall = self._collect(nodes)
             self._close()

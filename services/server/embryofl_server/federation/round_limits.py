@@ -3,7 +3,7 @@
 import math
 import statistics
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from embryofl.settings import RunSettings
@@ -17,19 +17,26 @@ _PARTS = ("download", "evaluate", "train", "upload")
 @dataclass(frozen=True)
 class RoundLimits:
     """A round ends when all clinics have replied; at `deadline_s` if `quorum` of them have; or up to `grace_s` later, as
-    soon as the quorum has. Seconds from the start of the round."""
+    soon as the quorum has. Seconds from the start of the round. `shown_s`: the deadline that people are shown, where that
+    of a step within the round is shorter."""
 
     quorum: int
     deadline_s: float
     grace_s: float
+    shown_s: float = 0.0
 
     def with_quorum(self, quorum: int) -> "RoundLimits":
         """The same with this quorum."""
-        return RoundLimits(quorum, self.deadline_s, self.grace_s)
+        return replace(self, quorum=quorum)
 
     def at_most(self, quorum: int) -> "RoundLimits":
         """The same with no higher quorum."""
         return self.with_quorum(min(self.quorum, quorum))
+
+    @property
+    def due_s(self) -> float:
+        """The deadline that people are shown."""
+        return self.shown_s or self.deadline_s
 
     @property
     def end_s(self) -> float:

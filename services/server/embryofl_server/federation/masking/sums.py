@@ -148,4 +148,4 @@ class Sums:
 def short_limits(limits: RoundLimits, quorum: int) -> RoundLimits:
     """Limits of an exchange without work at the clinics: it waits no longer than needed for clinics that have gone."""
     patience = min(PATIENCE_S, limits.end_s)
-    return RoundLimits(quorum, patience, limits.end_s - patience)
+    return RoundLimits(quorum, patience, limits.end_s - patience, shown_s=limits.deadline_s)
