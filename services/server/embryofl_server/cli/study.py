@@ -84,10 +84,11 @@ def _results(clinic: str, settings: dict[str, Any], words: str) -> dict[str, Any
     """Of the run without a clinic, which is made if there is none, and validated at the clinic if it was not."""
     run = _run(clinic, settings)
     _wait(run, f"{words}: training")
-    if not _validated(run, clinic):
+    results: dict[str, Any] = call("GET", f"/control/runs/{run}/results")
+    if clinic not in (results["external"] or {"clinics": {}})["clinics"]:
         call("POST", "/control/validate", {"run": run, "clinics": [clinic]})
         _wait(run, f"{words}: validation")
-    results: dict[str, Any] = call("GET", f"/control/runs/{run}/results")
+        results = call("GET", f"/control/runs/{run}/results")
     return results
 
 
@@ -107,11 +108,6 @@ def _run(clinic: str, settings: dict[str, Any]) -> str:
         if same and run["state"] not in ("stopped", "failed"):
             return str(run["name"])
     return str(call("POST", "/control/runs", {"settings": settings, "note": note})["name"])
-
-
-def _validated(run: str, clinic: str) -> bool:
-    external = call("GET", f"/control/runs/{run}/results")["external"]
-    return bool(external) and clinic in external["clinics"]
 
 
 def _wait(run: str, words: str) -> None:
