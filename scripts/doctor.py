@@ -283,11 +283,13 @@ def certificates() -> Finding | None:
     if not shutil.which("openssl"):
         return LOOK, "Certificates were not checked: openssl is missing.", "make status reports expired ones."
     dates = "\n".join(run("openssl", "x509", "-noout", "-dates", text=block)[1] for block in blocks)
-    begin = max(map(ssl.cert_time_to_seconds, re.findall("notBefore=(.+)", dates)))
-    end = min(map(ssl.cert_time_to_seconds, re.findall("notAfter=(.+)", dates)))
+    begins = list(map(ssl.cert_time_to_seconds, re.findall("notBefore=(.+)", dates)))
+    ends = list(map(ssl.cert_time_to_seconds, re.findall("notAfter=(.+)", dates)))
+    begin, end = max(begins), min(ends)
+    soon = min(last - min(MONTH_S, (last - first) / 3) for first, last in zip(begins, ends))
     if time.time() < begin:
         return STOP, f"The clock says {day(time.time())}, but the hub's certificates begin on {day(begin)}.", SET_CLOCK
-    level = OK if time.time() < end - MONTH_S else LOOK if time.time() < end else STOP
+    level = OK if time.time() < soon else LOOK if time.time() < end else STOP
     found = f"Certificates of the hub: the first expire{'s' if time.time() < end else 'd'} on {day(end)}"
     return level, found, "See docs/operations.md#certificates, and: make status"
 

@@ -321,7 +321,9 @@ def certificate(begin, end):
     ("begin", "end", "code", "level", "words"),
     [
         (-10, 300, 0, "ok", "Certificates of the hub: the first expires on"),
-        (-10, 20, 0, "look", "Certificates of the hub: the first expires on"),
+        (-20, 11, 0, "ok", "Certificates of the hub: the first expires on"),
+        (-22, 9, 0, "look", "Certificates of the hub: the first expires on"),
+        (-2000, 20, 0, "look", "Certificates of the hub: the first expires on"),
         (-10, -1, 2, "stop", "Certificates of the hub: the first expired on"),
         (2, 300, 2, "stop", "The clock says"),
     ],

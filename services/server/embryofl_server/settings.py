@@ -27,7 +27,7 @@ class HubSettings(BaseSettings):
     metrics_port: int = Field(default=0, ge=0, le=65535)  # for Prometheus, plain HTTP; 0 = no metrics
     metrics_password_file: Path | None = None  # Prometheus's; default: identity/metrics.password, which the hub makes
     keep_checkpoints: int = Field(default=4, ge=1)
-    certificate_days: float = Field(default=360, gt=0)  # of the gateway; renewed while the hub runs
+    certificate_days: float = Field(default=30, gt=0)  # of the gateway; renewed while the hub runs
     audit_anchor: Path | None = None  # file, best on another machine, to which each head of the audit log is appended
     signer_dir: Path | None = None  # the signer's own: key and log; default: the state folder's name and "-signer"
     signer_socket: Path | None = None  # where the server reaches the signer; default: socket in the signer's folder

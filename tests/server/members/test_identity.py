@@ -1,9 +1,11 @@
 """The hub's identity: created once, kept, valid for its names, private."""
 
+import datetime
 import socket
 import ssl
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,7 +15,7 @@ from embryofl_server.settings import HubSettings
 from embryofl_server.state.signer.authority import Authority
 
 
-def opened(folder, *names: str, days: float = 360.0) -> HubIdentity:
+def opened(folder, *names: str, days: float = HubSettings().certificate_days) -> HubIdentity:
     """The identity in a folder, with a signer of its own."""
     settings = HubSettings(state_dir=folder, hostnames=",".join(names or ("localhost",)), certificate_days=days)
     return HubIdentity(folder, Authority(settings))
@@ -107,6 +109,26 @@ def test_expiring_certificate_is_renewed_at_start_and_while_the_hub_runs(folder,
     assert shown_by(folder)[0].read_bytes() != old and identity.ca == ca
     time.sleep(1)  # the old one has expired
     handshake(*shown_by(folder), ca, HUB_NAME)
+
+
+def test_certificate_of_the_gateway_lasts_thirty_days_and_is_renewed_in_the_middle_of_them(folder, monkeypatch):
+    """So that one that a server had made while it was taken over is worth nothing soon after."""
+    identity, day = opened(folder), datetime.timedelta(1)
+
+    class Later(datetime.datetime):
+        after = 0 * day
+
+        @classmethod
+        def now(cls, tz=None):
+            return super().now(tz) + cls.after
+
+    clock = SimpleNamespace(datetime=Later, timedelta=datetime.timedelta, UTC=datetime.UTC)
+    monkeypatch.setattr("embryofl_server.state.certificates.datetime", clock)
+    assert 29.9 < (identity.expires("gateway/gateway.crt") - time.time()) / 86_400 < 30
+    ca = identity.ca
+    for days, due in ((14, False), (16, True), (30, False), (200, True)):  # at last: the hub was off for half a year
+        Later.after = days * day
+        assert identity.refresh() is due and identity.ca == ca, days
 
 
 def shown_by(folder):

@@ -49,11 +49,15 @@ def test_alerts_of_a_run_fire_while_it_is_under_way(hub):
     assert firing(hub) == {("SuperLinkAway", "")}
 
 
-def test_full_disk_and_ending_certificate_fire_without_a_run(hub, monkeypatch):
+@pytest.mark.parametrize(
+    ("of_gateway", "of_others", "fires"), [(12, 90, set()), (8, 90, {"gateway"}), (12, 20, {"ca"})]
+)
+def test_full_disk_and_ending_certificate_fire_without_a_run(hub, monkeypatch, of_gateway, of_others, fires):
     assert firing(hub) == {("SuperLinkAway", "")}
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 1, "total": 100})())
-    monkeypatch.setattr(
-        hub.identity, "expires", lambda file: time.time() + 86_400.0 * (20 if "gateway" in file else 90)
-    )
+    left = {"gateway/gateway.crt": of_gateway, "ca.crt": of_others}
+    monkeypatch.setattr(hub.identity, "expires", lambda file: time.time() + 86_400.0 * left.get(file, 90))
     hub.alerts._slow = (-60.0, [])
-    assert firing(hub) >= {("DiskNearlyFull", ""), ("CertificateExpires", "")}
+    alerts = hub.alerts.firing(hub.overview.now())
+    assert {a.detail for a in alerts if a.alert == "CertificateExpires"} == fires
+    assert "DiskNearlyFull" in {a.alert for a in alerts}

@@ -11,7 +11,7 @@ from embryofl.errors import UserError
 from embryofl_console.context import PageContext, State, is_live
 from embryofl_console.texts import texts
 
-SOON_S = 30 * 86_400.0
+SOON_S = 10 * 86_400.0
 MOST_ENTRIES = 500
 _DIGEST, _SHORT = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b"), "\\1..."  # SHA-256, which stands whole in the file
 t = texts.hub

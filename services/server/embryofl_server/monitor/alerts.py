@@ -13,7 +13,8 @@ from embryofl_server.monitor.live_metrics import CERTIFICATES, moved, quorum
 from embryofl_server.monitor.overview import Moment
 from embryofl_server.runs.metric_labels import ALL_DAYS, POOLED
 
-RECENT_S, STILL_S, EXPIRY_S, SLOW_S = 600.0, 1800.0, 30 * 86_400.0, 60.0
+RECENT_S, STILL_S, SLOW_S = 600.0, 1800.0, 60.0
+EXPIRY_DAYS = {name: 10 if name == "gateway" else 30 for name in CERTIFICATES}  # the gateway's lasts 30 days
 DISK_FREE, AUROC_FALL = 0.1, 0.05
 
 
@@ -54,11 +55,13 @@ class Alerts:
         return found + self._slow[1]
 
     def _of_files(self) -> list[Alert]:
-        disk, soon = shutil.disk_usage(self._folder), time.time() + EXPIRY_S
+        disk, now = shutil.disk_usage(self._folder), time.time()
         full = [Alert("DiskNearlyFull", detail=f"{100 * disk.free / disk.total:.0f} %")]
         found = full if disk.free < DISK_FREE * disk.total else []
         return found + [
-            Alert("CertificateExpires", detail=n) for n, f in CERTIFICATES.items() if self._identity.expires(f) < soon
+            Alert("CertificateExpires", detail=name)
+            for name, days in EXPIRY_DAYS.items()
+            if self._identity.expires(CERTIFICATES[name]) < now + days * 86_400
         ]
 
 

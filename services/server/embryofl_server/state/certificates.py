@@ -16,7 +16,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from embryofl.files import write_atomic
 
 CA_YEARS = 10
-RENEW_DAYS = 60  # a certificate with less left, or less than a third of its life, is renewed
+RENEW_DAYS = 60  # a certificate with less left, or less than half of its life, is renewed
 INTERNAL = ("localhost", "127.0.0.1")
 BACKDATED = datetime.timedelta(days=1)  # for clinics whose clock is behind
 
@@ -135,6 +135,6 @@ def still_good(pem: bytes, names: Sequence[str], ca: x509.Certificate) -> bool:
         return False
     end = certificate.not_valid_after_utc
     life = end - certificate.not_valid_before_utc - BACKDATED
-    least = min(life / 3, datetime.timedelta(days=RENEW_DAYS))
+    least = min(life / 2, datetime.timedelta(days=RENEW_DAYS))
     san = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     return end - datetime.datetime.now(datetime.UTC) >= least and set(san) == {general_name(n) for n in names}
