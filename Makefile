@@ -12,16 +12,17 @@ UV ?= $(firstword $(wildcard $(BIN)/uv) uv)
 WORKERS ?= -n auto --dist loadgroup --no-loadscope-reorder
 comma := ,
 # What up, demo, compare and restore take. Make exports what is given, so that scripts read it from their environment.
-options := CLINICS DATA IMAGES PORT SET SEEDS NGROK KEEP GPU PYTHON VENV FILE REVOKED DEMO
+options := CLINICS DATA IMAGES PORT SET SEEDS NGROK NOTIFY KEEP GPU PYTHON VENV FILE REVOKED DEMO
 
 demo_options = $(if $(CLINICS),--clinics $(CLINICS)) $(if $(DATA),--data "$(DATA)") $(if $(IMAGES),--images $(IMAGES)) $(if $(PORT),--port $(PORT)) \
-	$(foreach s,$(subst $(comma), ,$(SET)),--set $(s)) $(if $(KEEP),--keep) $(if $(NGROK),--ngrok)
+	$(foreach s,$(subst $(comma), ,$(SET)),--set $(s)) $(if $(KEEP),--keep) $(if $(NGROK),--ngrok) $(if $(NOTIFY),--notify "$(NOTIFY)")
 
 .PHONY: help
 help:  ## Show this list
 	@echo "make up      the federation in containers (needs Docker);   make demo   the same as local processes"
 	@echo "Options: CLINICS=3  DATA=folder  IMAGES=250 (synthetic images per clinic)  PORT=8443  SET=rounds=15,seed=1"
 	@echo "         NGROK=1 with NGROK_AUTHTOKEN and NGROK_AGENT in the environment: remote access (docs/operations.md)"
+	@echo "         NOTIFY=file (tell people by mail or webhook: docs/operations.md#notifications)"
 	@echo "Only for make demo: KEEP=1 (keep running after the run)   Only for make up: GPU=1"
 	@echo
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*  ## /  \1|/' | column -t -s '|'
@@ -86,6 +87,10 @@ invite:  ## Invite a clinic: make invite CLINIC=lisbon [DAYS=7] [RECONNECT=1]; w
 .PHONY: console-password
 console-password:  ## Create a new console password for the first person, print it once, end that person's sessions
 	@bash scripts/either.sh console-password
+
+.PHONY: notify-test
+notify-test:  ## Send a test message by mail or webhook, as NOTIFY=file of make up or make demo says
+	@bash scripts/either.sh notify-test
 
 .PHONY: app
 app:  ## Open the app of a local clinic, to score a cohort: make app CLINIC=clinic-1 [APP_PORT=8088]; Ctrl-C stops

@@ -10,6 +10,7 @@ project=${COMPOSE_PROJECT_NAME:-embryofl}
 place=${EMBRYOFL_COMPOSE_DIR:-.embryofl/compose}
 generated=$place/clinics.yaml # the clinics as services
 kept=$place/options           # of the last `up`: NGROK, GPU, and the clinics' images, in words
+notify=$place/notify.toml     # a copy of the file that NOTIFY named; while it is there, there is a notifier
 log=$place/last.log           # of the last build
 console=http://localhost:${EMBRYOFL_CONSOLE_PORT:-7860}
 gpu='' clinics=() parts=() # parts: the closing lines, as options of `embryofl-server local closing`
@@ -17,6 +18,20 @@ export EMBRYOFL_PORT=${PORT:-8443}
 [ ! -e "$kept" ] || read -r kept_ngrok kept_gpu kept_images <"$kept"
 if [ "${NGROK:=${kept_ngrok:-0}}" != 0 ]; then
 	export EMBRYOFL_TUNNEL_FILE=/tunnel/state.json COMPOSE_PROFILES=ngrok NGROK_AGENT=${NGROK_AGENT:-$(command -v ngrok || true)}
+fi
+case $action:${NOTIFY:-} in
+	up:?* | restore:?*)
+		rm -f "$notify"
+		if [ "$NOTIFY" != 0 ]; then
+			[ -f "$NOTIFY" ] || fail H14 "NOTIFY=$NOTIFY is not a file. Expected the settings of notifications (docs/operations.md#notifications)."
+			mkdir -p "$place"
+			chmod 0700 "$place" # the notifier's user reads the file through a mount; the folder's mode keeps others out
+			(umask 0333 && cat "$NOTIFY" >"$notify")
+		fi
+		;;
+esac
+if [ -e "$notify" ]; then
+	export EMBRYOFL_NOTIFIER_FILE=/notifier/state.json COMPOSE_PROFILES=${COMPOSE_PROFILES:+$COMPOSE_PROFILES,}notify
 fi
 tty=() # a person's terminal is passed on to the programs in containers; without one they have no standard input
 if ! [ -t 0 ] || ! [ -t 1 ]; then
@@ -160,6 +175,8 @@ start_parts() {
 			coded H9 "    Nobody can log in yet; the message above says why. Try: make console-password"
 	fi
 	[ "$NGROK" = 0 ] || bring --wait --wait-timeout 45 --no-deps tunnel >/dev/null 2>&1 || true # the hub's status says how it is
+	if [ "${NOTIFY:-}" ]; then compose --profile notify --progress quiet rm --stop --force notifier >/dev/null; fi # it read another file
+	[ ! -e "$notify" ] || start notifier "by mail or webhook" || true
 	make_login "$place" job -T --entrypoint caddy gateway hash-password ||
 		coded S10 "    Prometheus has no login, so that it cannot start; the message above says why."
 	make_password "$place/grafana-password"
@@ -211,7 +228,7 @@ clean() {
 	case $answer in [yY]*) ;; *) say "Nothing was deleted." && exit 1 ;; esac
 	compose --progress quiet down --timeout 4 --remove-orphans --volumes
 	docker volume prune --all --force --filter "label=com.docker.compose.project=$project" >/dev/null # those of earlier clinics, too
-	rm -f "$generated" "$kept" "$log" "$place"/{grafana-password,prometheus-password,prometheus-web.yml}
+	rm -f "$generated" "$kept" "$log" "$notify" "$place"/{grafana-password,prometheus-password,prometheus-web.yml}
 	rmdir "$place" 2>/dev/null || true
 	say "Deleted. The Docker images are kept; to remove them: docker image rm embryofl-server embryofl-clinic embryofl-datagen embryofl-console embryofl-gateway (and embryofl-tunnel)"
 }
@@ -239,6 +256,9 @@ case $action in
 			say "Stopped; keys, models and data are kept. The next make up continues from there."
 		fi
 		;;
+	notify-test)
+		compose exec -T notifier embryofl-server notifier test </dev/null ||
+			fail H14 "No test message was taken, or not by all; the message above says why. Expected a notifier: make up NOTIFY=file" ;;
 	hub) is_up || fail S9 "The hub is not running. See what is: make status" && hub "${@:2}" ;;
 	console-password)
 		compose exec -T server embryofl-server local password --new "$console" </dev/null ||
@@ -246,5 +266,5 @@ case $action in
 	backup) job -T server backup "${@:2}" ;;
 	signer) job -T signer signer "${@:2}" ;;
 	logs) compose logs --tail "${TAIL:-15}" ${FOLLOW:+--follow} ;;
-	*) fail S7 "compose.sh up|status|hub|app|console-password|backup|restore|logs|down|clean" ;;
+	*) fail S7 "compose.sh up|status|hub|app|console-password|notify-test|backup|restore|logs|down|clean" ;;
 esac

@@ -57,6 +57,7 @@ CODES = {  # of each check's trouble
     "running": "S9",
     "clock": "C5",
     "certificates": "H5",
+    "notifications": "H14",
 }
 WITHOUT = "Without Docker, run the same federation as local processes: make demo"
 
@@ -294,6 +295,28 @@ def certificates() -> Finding | None:
     return level, found, "See docs/operations.md#certificates, and: make status"
 
 
+def notifications() -> Finding | None:
+    """What the notifier says of itself; that it has ended, `running` says."""
+    folders = [demo / "notifier" for demo, pid in demos().items() if pid]
+    states = [
+        (f / "state.json").read_text()
+        for f in folders
+        if (f / "settings.toml").exists() and (f / "state.json").exists()
+    ]
+    ours = [c.name for c in containers() if (c.project, c.service, c.state) == (PROJECT, "notifier", "running")]
+    found = [run("docker", "exec", name, "cat", "/notifier/state.json") for name in ours]
+    states += [text for code, text in found if not code]
+    if not states:
+        return None
+    read = [json.loads(text) for text in states]
+    words = [w for s in read for w in [s["hub"], *(told["words"] for told in s["channels"].values())] if w]
+    return (
+        LOOK if words else OK,
+        f"Notifications: {' '.join(words) or 'nothing has failed'}",
+        "To test them: make notify-test",
+    )
+
+
 def running() -> Finding:
     own = [c for c in containers() if c.project == PROJECT]
     down = [f"{c.name} ({c.status})" for c in own if c.state != "running" or "unhealthy" in c.status]
@@ -361,7 +384,7 @@ def checks(way: str) -> list[Callable[[], Finding | None]]:
     if way == "containers":
         return [*engine_checks, *ports, docker_disk, memory, *(gpu if gpu_wanted() else [])]
     machine = [partial(python, way), *ports, docker_disk, checkout_disk, memory, clock, network]
-    return [*engine_checks, *machine, *gpu, our_images, certificates, running]
+    return [*engine_checks, *machine, *gpu, our_images, certificates, notifications, running]
 
 
 def main(arguments: list[str]) -> int:

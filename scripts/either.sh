@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# either.sh status|logs|down|clean|hub|app|console-password|backup|restore: for the federation in containers or as local processes.
+# either.sh status|logs|down|clean|hub|app|console-password|notify-test|backup|restore: for the federation in containers or as local processes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/fail.sh
@@ -29,7 +29,7 @@ ask_secret() { # ask_secret [new]
 tool=("$demo") # for what is done with one federation: the one in containers, if there is one
 [ ! "$containers" ] || tool=(bash scripts/compose.sh)
 case $action in
-	hub | app | console-password | backup) [ "$containers$processes" ] || fail S9 "$none" ;;
+	hub | app | console-password | notify-test | backup) [ "$containers$processes" ] || fail S9 "$none" ;;
 esac
 case $action in
 	hub)
@@ -40,7 +40,7 @@ case $action in
 		bash scripts/options.sh
 		exec "${tool[@]}" app "${CLINIC:-clinic-1}" --port "${APP_PORT:-8088}"
 		;;
-	console-password) exec "${tool[@]}" console-password ;;
+	console-password | notify-test) exec "${tool[@]}" "$action" ;;
 	backup)
 		file=${FILE:-embryofl-backup-$(date +%Y%m%d-%H%M%S).age} secret=''
 		[ "$containers" ] || tool+=(hub)

@@ -342,6 +342,17 @@ def test_certificates_of_the_hub(machine, where, begin, end, code, level, words)
     assert machine.finding(words)[:2] == (code, level)
 
 
+@pytest.mark.parametrize(
+    ("words", "level"), [("", "ok"), ("The mail server smtp:587 did not take the message.", "look")]
+)
+def test_notifications_that_do_not_arrive_are_shown(machine, words, level):
+    machine.containers = [["embryofl-notifier-1", "embryofl", "notifier", "running", "Up 2 hours", ""]]
+    state = {"id": "x", "hub": "", "channels": {"mail": {"words": words}}}
+    machine.docker["exec embryofl-notifier-1 cat /notifier/state.json"] = json.dumps(state)
+    code, found, text = machine.finding("Notifications:")
+    assert (code, found) == (0, level) and (words or "nothing has failed") in text
+
+
 GPU = "580.95.05, 9.0, NVIDIA H200"
 
 

@@ -142,6 +142,7 @@ def test_lost_hub_is_restored_from_a_backup_during_a_run(hub: Containers, refere
         "identity-superlink",
         "identity-gateway",
         "identity-console",
+        "identity-notifier",
         "weights",
         "signer",
         "signer-socket",

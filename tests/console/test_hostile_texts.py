@@ -55,7 +55,12 @@ def test_text_from_clinics_and_people_is_escaped(sample):
         "courses": {"pooled": points, EVIL: points},
         "runs": [{**run, "rounds": 1, "model": EVIL, "strategy": EVIL, "results": True, "note": EVIL}],
         "invites": [{"name": EVIL, "state": "open", "created": 1, "expires": 2}],
-        "hub": HUB | {"tunnel": {"up": True, "address": EVIL, "before": EVIL, "words": EVIL}, "addresses": [EVIL]},
+        "hub": HUB
+        | {
+            "tunnel": {"up": True, "address": EVIL, "before": EVIL, "words": EVIL},
+            "notifier": {"up": False, "words": EVIL},
+            "addresses": [EVIL],
+        },
     }
     record = clinic | {
         "summary": {"counts": {EVIL: {"1": EVIL}}},

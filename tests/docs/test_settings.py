@@ -9,6 +9,7 @@ from embryofl_clinic.policy.rules import Rules
 from embryofl_clinic.settings import ClinicSettings
 from embryofl_console.settings import ConsoleSettings
 from embryofl_server.federation.strategies import local_defaults, strategy, strategy_names
+from embryofl_server.monitor.notifier.settings import Mail, NotifierSettings, Webhook
 from embryofl_server.settings import HubSettings
 from embryofl_tunnel.settings import TunnelSettings
 from kits.house import ROOT
@@ -19,8 +20,11 @@ MODELS = {  # heading to its model, its prefix, and names that are not the prefi
     "Hub": (HubSettings, "EMBRYOFL_", {}),
     "Clinic": (ClinicSettings, "EMBRYOFL_", {}),
     "Console": (ConsoleSettings, "EMBRYOFL_CONSOLE_", {}),
+    "Notifier": (NotifierSettings, "EMBRYOFL_NOTIFIER_", {}),
     "Tunnel": (TunnelSettings, "EMBRYOFL_", {"remote_addr": "NGROK_REMOTE_ADDR"}),
     "Policy": (Rules, "", {}),
+    "Mail": (Mail, "", {}),
+    "Webhook": (Webhook, "", {}),
 }
 NO_FIELDS = {"NGROK_AUTHTOKEN"}  # removed from the environment at once
 TESTS_ONLY = {"EMBRYOFL_TEST_SEED", "EMBRYOFL_PICTURES"}
@@ -48,8 +52,8 @@ def written(value):
 def test_settings_page_has_every_setting_with_its_default(title):
     model, prefix, others = MODELS[title]
     expected = {
-        others.get(name, prefix + (name.upper() if prefix else name)): written(
-            field.get_default(call_default_factory=True)
+        others.get(name, prefix + (name.upper() if prefix else name)): (
+            "" if field.is_required() else written(field.get_default(call_default_factory=True))
         )
         for name, field in model.model_fields.items()
     }

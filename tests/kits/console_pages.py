@@ -19,6 +19,7 @@ HUB = {
     "rotating": False,
     "missing": [],
     "tunnel": None,
+    "notifier": None,
     "requests": [],
     "approval": "auto",
 }

@@ -21,8 +21,9 @@ def hub_at(folder: Path, **settings: Any) -> Hub:
 
 
 def headers_of(hub: Hub, who: str = "operator", session: str = "") -> dict[str, str]:
-    """Of a call by the `operator` or the `console`, for the person of a session if there is one."""
-    token = hub.identity.console_token if who == "console" else hub.identity.control_token
+    """Of a call by the `operator`, the `console` or the `notifier`, for the person of a session if there is one."""
+    tokens = {"console": hub.identity.console_token, "notifier": hub.identity.notices_token}
+    token = tokens.get(who, hub.identity.control_token)
     return {"Authorization": f"Bearer {token}", **({"X-Embryofl-Session": session} if session else {})}
 
 

@@ -47,13 +47,14 @@ FAULTS = {
 """What is wrong with a field, by pydantic's type of error."""
 
 
-def explain(error: ValidationError, names: Collection[str] = ()) -> str:
-    """What is wrong, field by field, in one line; with the `names` that exist, a misspelt one is recognised."""
-    return "; ".join(_fault(e, names) for e in error.errors()[:5])
+def explain(error: ValidationError, names: Collection[str] = (), *, values: bool = True) -> str:
+    """What is wrong, field by field, in one line; with the `names` that exist, a misspelt one is recognised. `values`: say
+    what was found; not where it may be a secret."""
+    return "; ".join(_fault(e, names, values) for e in error.errors()[:5])
 
 
-def _fault(error: ErrorDetails, names: Collection[str]) -> str:
-    field, value = ".".join(str(p) for p in error["loc"]) or "it", str(error["input"])[:60]
+def _fault(error: ErrorDetails, names: Collection[str], values: bool) -> str:
+    field, value = ".".join(str(p) for p in error["loc"]) or "it", repr(str(error["input"])[:60])
     match error["type"]:
         case "extra_forbidden":
             return there_is_no("setting", field, names).rstrip(".?")
@@ -62,8 +63,8 @@ def _fault(error: ErrorDetails, names: Collection[str]) -> str:
         case "missing":
             return f"{field} is missing"
         case kind if kind in FAULTS:
-            return f"{field} {FAULTS[kind].format(**error.get('ctx', {}))}, not {value!r}"
-    return f"{field}: {error['msg']} (found {value!r})"
+            return f"{field} {FAULTS[kind].format(**error.get('ctx', {}))}" + (f", not {value}" if values else "")
+    return f"{field}: {error['msg']}" + (f" (found {value})" if values else "")
 
 
 def there_is_no(kind: str, name: str, names: Collection[str]) -> str:

@@ -68,6 +68,9 @@ def up(
     option: Annotated[list[str] | None, typer.Option("--set", help="Run setting name=value. Repeatable.")] = None,
     keep: Annotated[bool, typer.Option(help="Keep running after the run, until Ctrl-C or make down.")] = False,
     ngrok: Annotated[bool, typer.Option(help="Open a tunnel (NGROK_AUTHTOKEN, NGROK_AGENT).")] = False,
+    notify: Annotated[
+        Path | None, typer.Option(help="Tell people by mail or webhook, as this file says. 0 = nobody.")
+    ] = None,
 ) -> None:
     """Start hub and clinics, train once, show the results, stop."""
     from embryofl_demo.data import allow_metrics, choose_demo, prepare
@@ -76,8 +79,11 @@ def up(
     from embryofl_server.cli import show
     from embryofl_server.cli.local import begin_run, closing_lines
     from embryofl_server.federation.run_settings import check_settings, parse_settings
+    from embryofl_server.monitor.notifier.settings import read_channels
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    if notify := None if notify == Path("0") else notify:
+        read_channels(notify)
     settings = parse_settings(option or [])
     demo, names = choose_demo(data, clinics)
     check_settings({"min_clinics": len(names), **settings})  # now, before anything is started
@@ -93,7 +99,7 @@ def up(
             console.print(
                 f"[bold]2/4[/bold] Hub: gateway on https://localhost:{port}, logs in {demo.logs}", soft_wrap=True
             )
-            stack = Stack(demo, port, ngrok=ngrok, preloaded=preloaded)
+            stack = Stack(demo, port, ngrok=ngrok, notify=notify, preloaded=preloaded)
             stack.start_hub()
             console.print("[bold]3/4[/bold] Clinics join with their own keys")
             for name in names:
@@ -229,6 +235,15 @@ def console_password() -> None:
     from embryofl_demo.stack import new_password
 
     typer.echo(f"New password of {current().root.name}'s console (shown only now): {new_password(current())}")
+
+
+@app.command()
+def notify_test() -> None:
+    """Send a test message by each way that the demo's NOTIFY names."""
+    from embryofl_demo.stack import notifier_environment, program
+
+    command, environment = program("embryofl-server"), notifier_environment(current())
+    os.execve(command, [command, "notifier", "test"], {**os.environ, **environment})  # noqa: S606
 
 
 @app.command()

@@ -27,6 +27,9 @@ class DemoFolder:
     def __init__(self, root: Path) -> None:
         self.root, self.hub, self.logs = root, root / "hub", root / "logs"
         self.tunnel = root / "tunnel" / "state.json"  # the tunnel's; there only if it was last started with one
+        self.notifier = (
+            root / "notifier"
+        )  # its state; settings.toml is there only if it was last started with a notifier
         self.targets = root / "targets"  # where Prometheus finds hub and clinics
         self.ports_file = root / "ports.json"
         self.pid_file = root / "supervisor.pid"  # locked by the supervisor while it runs; holds its process id

@@ -74,12 +74,20 @@ class Stack:
         Of the gateway; the others are chosen and never leave the machine.
     ngrok : bool (default: False)
         Whether to open a tunnel to the gateway.
+    notify : Path or None (default: None)
+        Settings of notifications, of which a copy is kept; None = nobody is notified.
     preloaded : Preloaded or None (default: None)
         What hub and clinics are forked from, so that they start sooner.
     """
 
     def __init__(
-        self, place: DemoFolder, port: int, *, ngrok: bool = False, preloaded: Preloaded | None = None
+        self,
+        place: DemoFolder,
+        port: int,
+        *,
+        ngrok: bool = False,
+        notify: Path | None = None,
+        preloaded: Preloaded | None = None,
     ) -> None:
         check_port(port)
         ports = {"gateway": port, **{part: free_port() for part in ("server", "superlink", "metrics")}}
@@ -93,6 +101,10 @@ class Stack:
             place.tunnel.touch()
         else:
             place.tunnel.unlink(missing_ok=True)
+        if notify:
+            write_atomic(place.notifier / "settings.toml", notify.read_bytes(), mode=0o600)
+        else:
+            (place.notifier / "settings.toml").unlink(missing_ok=True)
         self.settings = hub_settings(place)
         self._control: ControlSocket | None = None
 
@@ -146,6 +158,9 @@ class Stack:
                     "EMBRYOFL_NGROK_PATH": os.environ.get("NGROK_AGENT") or shutil.which("ngrok") or "ngrok",
                 },
             )
+        if self.settings.notifier_file:
+            command = [program("embryofl-server"), "notifier", "serve"]
+            self.supervisor.start("notifier", command, notifier_environment(self.place), needed=False)
         self._announce("hub", f"127.0.0.1:{ports['metrics']}")
 
     def start_clinic(self, name: str, command: list[str] | None = None) -> None:
@@ -243,6 +258,7 @@ def hub_settings(place: DemoFolder) -> HubSettings:
         public_port=ports["gateway"],
         metrics_port=ports["metrics"],
         tunnel_file=place.tunnel if place.tunnel.exists() else None,
+        notifier_file=place.notifier / "state.json" if (place.notifier / "settings.toml").exists() else None,
     )
 
 
@@ -250,6 +266,16 @@ def hub_environment(place: DemoFolder) -> dict[str, str]:
     """Of the hub's processes and commands."""
     values = hub_settings(place).model_dump(exclude_none=True)
     return {**_flower_environment(place), **{f"EMBRYOFL_{k.upper()}": str(v) for k, v in values.items()}}
+
+
+def notifier_environment(place: DemoFolder) -> dict[str, str]:
+    """Of the notifier's process and its test."""
+    return {
+        "EMBRYOFL_NOTIFIER_HUB": f"127.0.0.1:{place.ports['server']}",
+        "EMBRYOFL_NOTIFIER_IDENTITY": str(place.hub / "identity" / "notifier"),
+        "EMBRYOFL_NOTIFIER_SETTINGS": str(place.notifier / "settings.toml"),
+        "EMBRYOFL_NOTIFIER_FILE": str(place.notifier / "state.json"),
+    }
 
 
 def _flower_environment(place: DemoFolder) -> dict[str, str]:

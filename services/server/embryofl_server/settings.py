@@ -32,6 +32,7 @@ class HubSettings(BaseSettings):
     signer_dir: Path | None = None  # the signer's own: key and log; default: the state folder's name and "-signer"
     signer_socket: Path | None = None  # where the server reaches the signer; default: socket in the signer's folder
     tunnel_file: Path | None = None  # state of the tunnel, if there is one (`embryofl-tunnel`)
+    notifier_file: Path | None = None  # state of the notifier, if there is one (`embryofl-server notifier`)
     second_person: bool = False  # what cannot be undone or lowers a protection is done once another person confirms it
     invite_days: float = Field(default=7, gt=0)
     approval: Literal["auto", "manual"] | None = None  # manual: a clinic that joins waits for `approve`; see `by_hand`

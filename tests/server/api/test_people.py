@@ -35,6 +35,7 @@ ROUTES = [
     ),
     ("POST", {"operator"}, "people people/password people/disable people/codes/end sessions/end"),
     ("GET", {*ROLES}, "account"),
+    ("GET", set(), "notices"),  # its own token opens it alone
     ("POST", {*ROLES}, "account/password account/codes account/codes/confirm account/codes/end account/sessions/end"),
 ]
 MAY = {(method, f"/control/{path}"): roles for method, roles, paths in ROUTES for path in paths.split()}
@@ -92,6 +93,17 @@ def test_every_route_is_for_its_roles_alone(api, hub, headers, key):
             assert api.get(filled(path), headers=headers[role]).status_code != 403, (role, path)
     assert (hub.store.rows("SELECT * FROM clinics"), hub.people.all()) == before and hub.runs.all() == []
     assert api.post("/control/suspend", json={"name": "lisbon"}, headers=headers["coordinator"]).status_code == 200
+
+
+def test_notifiers_token_opens_what_people_are_told_and_no_other_route(api, hub, key):
+    join(hub, "lisbon", key)
+    hub.membership.suspend("lisbon", "looked at", "me")
+    headers = headers_of(hub, "notifier")
+    answers = {
+        route: api.request(route[0], filled(route[1]), headers=headers, json={"name": "lisbon"}) for route in MAY
+    }
+    assert answers.pop(("GET", "/control/notices")).json() == [["ClinicSuspended", "lisbon", ""]]
+    assert {answer.status_code for answer in answers.values()} == {401}
 
 
 def test_consoles_token_without_a_person_changes_nothing(api, hub, key):

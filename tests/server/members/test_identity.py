@@ -197,7 +197,7 @@ def test_lost_internal_authority_is_recreated_and_the_clinics_authority_is_kept(
 def test_keys_and_secrets_are_readable_by_their_owner_only(folder):
     opened(folder)
     private = [p for p in folder.rglob("*") if p.suffix in (".key", ".secret", ".token")]
-    assert len(private) == 9 and all(p.stat().st_mode & 0o777 == 0o600 for p in private)
+    assert len(private) == 10 and all(p.stat().st_mode & 0o777 == 0o600 for p in private)
 
 
 def test_gateway_and_superlink_can_read_only_what_they_need(folder):

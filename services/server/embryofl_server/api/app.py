@@ -17,8 +17,8 @@ from fastapi.responses import JSONResponse
 
 from embryofl.errors import UserError, with_code
 from embryofl.process import set_up_logging
-from embryofl_server.api import account, clinics, console, members, people, runs, second_person
-from embryofl_server.api.deps import FewAtOnce, PromptBodies, Rejections, by_method, caller
+from embryofl_server.api import account, clinics, console, members, notices, people, runs, second_person
+from embryofl_server.api.deps import FewAtOnce, PromptBodies, Rejections, by_method, caller, notifier
 from embryofl_server.hub import Hub
 from embryofl_server.members.invites import EnrolmentRejected
 from embryofl_server.members.limits import LOGINS, REJECTED, Limit
@@ -64,6 +64,7 @@ def create_app(hub: Hub) -> FastAPI:
         (console, caller),
         (people, caller),
         (account, caller),
+        (notices, notifier),
     ):
         app.include_router(module.router, prefix="/control", dependencies=[Depends(who)])
     return app

@@ -89,6 +89,10 @@ class Caller:
     session: str = ""
 
 
+def _token(request: Request) -> bytes:
+    return request.headers.get("authorization", "").removeprefix("Bearer ").encode()
+
+
 def caller(
     request: Request,
     hub: CurrentHub,
@@ -97,7 +101,7 @@ def caller(
 ) -> Caller:
     """Require a token of the control API: the console's own or that of the hub's machine; and a person's session, if one is
     named."""
-    token = request.headers.get("authorization", "").removeprefix("Bearer ").encode()
+    token = _token(request)
     operator = hmac.compare_digest(token, hub.identity.control_token.encode())
     if not operator and not hmac.compare_digest(token, hub.identity.console_token.encode()):
         raise HTTPException(401, "The control API needs the hub's control token.")
@@ -130,6 +134,14 @@ def _only(*roles: str) -> Callable[[Caller], str]:
 acting = _only("coordinator", "operator")
 auditing = _only("auditor", "coordinator", "operator")
 operating = _only("operator")
+
+
+def notifier(
+    request: Request, hub: CurrentHub, session: Annotated[str, Header(alias="x-embryofl-session", max_length=100)] = ""
+) -> None:
+    """Require the notifier's token. For what `caller` depends on it is none."""
+    if not hmac.compare_digest(_token(request), hub.identity.notices_token.encode()):
+        _only("notifier")(caller(request, hub, session))
 
 
 def by_method(request: Request, who: CurrentCaller) -> None:

@@ -10,6 +10,7 @@ from embryofl.settings import RunSettings
 from embryofl_server.api.second_person import waiting
 from embryofl_server.hub import Hub
 from embryofl_server.members.sessions import describe_addresses
+from embryofl_server.monitor.notifier.state import notifier_status
 from embryofl_server.monitor.overview import Moment
 from embryofl_server.runs.metrics_seen import metrics_seen
 from embryofl_server.runs.tallies import LAST_ROUNDS
@@ -61,6 +62,7 @@ def status(hub: Hub, now: Moment, *, newest: bool = False) -> dict[str, Any]:
             "port": hub.settings.public_port,
             **hub.authority.state(),
             "tunnel": hub.contact.tunnel(),
+            "notifier": notifier_status(hub.settings.notifier_file),
             "requests": waiting(hub),
         },
         "run": run_info(now.run, newest=newest) if now.run else None,

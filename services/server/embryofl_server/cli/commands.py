@@ -21,6 +21,7 @@ from embryofl_server.audit.reading import Filter, format_event, head_of, read_an
 from embryofl_server.cli import show
 from embryofl_server.cli.local import app as local
 from embryofl_server.cli.members import app as members
+from embryofl_server.cli.notifier import app as notifier
 from embryofl_server.cli.people import app as people
 from embryofl_server.cli.second_person import app as second_person
 from embryofl_server.cli.secret import ask_code, ask_password, ask_secret
@@ -36,6 +37,7 @@ app.add_typer(members)  # without a name: its commands are commands of this one
 app.add_typer(second_person)
 app.add_typer(people, name="people")
 app.add_typer(signer, name="signer")
+app.add_typer(notifier, name="notifier")
 app.add_typer(study, name="study")
 
 

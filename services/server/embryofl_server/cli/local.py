@@ -23,6 +23,7 @@ PARTS = {
     "console": ("Console", "runs, clinics, results; from this machine only"),
     "prometheus": ("Metrics", "Prometheus; user embryofl, password in {place}/prometheus-password; alerts: /alerts"),
     "grafana": ("Grafana", "dashboards; user admin, password in {place}/grafana-password"),
+    "notifier": ("Notices", "to test them: make notify-test"),
 }
 """By service, the parts that the federation can do without: their names, and what is said of them."""
 UNPUBLISHED = "Prometheus, for Grafana; to publish it: EMBRYOFL_PROMETHEUS_PORT=9090 make up"

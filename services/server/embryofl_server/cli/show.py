@@ -139,6 +139,8 @@ def hub_lines(hub: Info, now: float) -> Iterator[str]:
         yield line
     elif tunnel:
         yield f"No tunnel: {tunnel['words']} The local network is not affected."
+    if (notifier := hub.get("notifier")) and not notifier["up"]:
+        yield f"Nobody is notified: {notifier['words']}"
     if hub.get("signer"):
         yield hub["signer"]
     for asked in hub.get("requests", []):

@@ -14,6 +14,7 @@ address they dial. Layout below the state folder:
     identity/superlink/              what the SuperLink may read: its certificate and the SuperExec secret
     identity/gateway/                what the gateway may read: its certificate, and whom it lets through (`GatewayKeys`)
     identity/console/                what the console may read: a copy of internal.crt, a token of its own, who is logged in
+    identity/notifier/               what the notifier may read: a copy of internal.crt, a token for what people are told
 """
 
 import secrets
@@ -63,13 +64,19 @@ class HubIdentity:
     def __init__(self, folder: Path, signer: Signer) -> None:
         self.folder, self.signer, self._lock = folder, signer, threading.RLock()
         self.superlink, self.gateway, self.console = folder / "superlink", folder / "gateway", folder / "console"
-        for sub in (folder, self.superlink, self.gateway, self.console):
+        notifier = folder / "notifier"
+        for sub in (folder, self.superlink, self.gateway, self.console, notifier):
             sub.mkdir(parents=True, exist_ok=True)
         self.refresh()
         ensure_authority(folder, "internal", "parts of hub")
         self._ensure_part(folder, "server")
         self._ensure_part(self.superlink, "superlink")
-        for copy in (self.superlink / "ca.crt", self.gateway / "ca.crt", self.console / "internal.crt"):
+        for copy in (
+            self.superlink / "ca.crt",
+            self.gateway / "ca.crt",
+            self.console / "internal.crt",
+            notifier / "internal.crt",
+        ):
             _copy_to(copy, self.internal)
         self.superexec_secret = self._secret(self.superlink / "superexec.secret", 32)
         self.url_key = self._secret(folder / "url.key", 32)
@@ -79,6 +86,7 @@ class HubIdentity:
         )
         self.control_token = self._secret(folder / "control.token", 32).hex()
         self.console_token = self._secret(self.console / "control.token", 32).hex()
+        self.notices_token = self._secret(notifier / "notices.token", 32).hex()
 
     def refresh(self) -> bool:
         """Renew the gateway's certificate if it is due; whether it was. The gateway loads it automatically. `UserError` as
